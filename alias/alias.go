@@ -1,0 +1,193 @@
+// Package alias is the registry: public names for places in buckets, and the
+// credentials that these are read with. It imports the standard library only.
+package alias
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Name is the public name of an alias or a credential: one DNS-label-like word
+// of lower-case letters, digits and hyphens. The zero Name is not valid.
+type Name string
+
+// State says whether an alias may be served.
+type State string
+
+// States of an alias. Only an active one is served.
+const (
+	StateActive       State = "active"
+	StateProvisioning State = "provisioning"
+	StateFailed       State = "failed"
+)
+
+// Alias is a public name for a Location and the credential it is read with. A
+// value handed out by the Registry is shared and must not be changed.
+type Alias struct {
+	// ID is chosen at random when the alias is made and never used again: a
+	// name made anew is a new ID, so that nothing cached under the old one can
+	// be served.
+	ID   int64
+	Name Name
+	Location
+	// CredentialID names the credential by identity, Credential by name.
+	CredentialID int64
+	Credential   Name
+	Canary       string
+	Enabled      bool
+
+	TTL                  time.Duration
+	NegativeTTL          time.Duration
+	StaleWhileRevalidate time.Duration
+	StaleIfError         time.Duration
+
+	State State
+	// Epoch is part of every cache key; a change of location raises it.
+	Epoch int64
+	// Revision counts changes, from 1.
+	Revision  int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Defaults of the fields that a new alias may leave out.
+const (
+	DefaultTTL                  = time.Hour
+	DefaultNegativeTTL          = 5 * time.Second
+	DefaultStaleWhileRevalidate = time.Minute
+	DefaultStaleIfError         = 24 * time.Hour
+)
+
+// Serves reports whether requests to the alias may be answered.
+func (a *Alias) Serves() bool { return a.Enabled && a.State == StateActive }
+
+// Policy is what an installation allows beyond the rules that always hold.
+type Policy struct {
+	// AllowPrivateEndpoints lets custom endpoints be on plain http, on
+	// loopback and on private addresses.
+	AllowPrivateEndpoints bool
+}
+
+// MaxKey is how long an object key may be, prefix included: S3's own limit.
+const MaxKey = 1024
+
+// Bounds of the durations. They are there to catch a slip of the pen, such as
+// seconds given as nanoseconds' worth of hours, and to keep sums of times far
+// from overflow.
+const (
+	maxTTL         = 10 * 365 * 24 * time.Hour
+	maxNegativeTTL = time.Hour
+)
+
+// ParseName accepts the name of an alias or credential: *ValidationError when
+// it is none.
+func ParseName(s string) (Name, error) {
+	n := Name(s)
+	return n, invalid(n.problems())
+}
+
+func (n Name) problems() []Problem {
+	if isLabel(string(n)) {
+		return nil
+	}
+	return []Problem{{"name", "must be 1 to 63 of a-z, 0-9 and hyphen, and begin and end with a letter or digit"}}
+}
+
+// isLabel reports whether s is one lower-case label of a host name.
+func isLabel(s string) bool {
+	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isLowerAlnum(c) && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || isDigit(c) }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// Normalize brings an alias that an operator wrote into the one form that is
+// valid: one slash at the end of the prefix, the endpoint in lower case without
+// a path, a region, a state. It is idempotent, and mends nothing else.
+func (a *Alias) Normalize() {
+	a.Location = a.normal()
+	if a.State == "" {
+		a.State = StateActive
+	}
+}
+
+// Validate checks every rule and reports all that is wrong at once, in a
+// *ValidationError. It changes nothing: call Normalize first.
+func (a *Alias) Validate(p Policy) error { return invalid(a.problems(p)) }
+
+func (a *Alias) problems(p Policy) []Problem {
+	problems := append(a.Name.problems(), a.Location.problems(p)...)
+	problems = append(problems, a.canaryProblems()...)
+	problems = append(problems, a.durationProblems()...)
+	switch a.State {
+	case StateActive, StateProvisioning, StateFailed:
+	default:
+		problems = append(problems, Problem{"state", "must be active, provisioning or failed"})
+	}
+	return problems
+}
+
+func (a *Alias) durationProblems() []Problem {
+	var problems []Problem
+	for _, d := range []struct {
+		field string
+		value time.Duration
+		limit time.Duration
+	}{
+		{"ttl", a.TTL, maxTTL},
+		{"negative_ttl", a.NegativeTTL, maxNegativeTTL},
+		{"stale_while_revalidate", a.StaleWhileRevalidate, maxTTL},
+		{"stale_if_error", a.StaleIfError, maxTTL},
+	} {
+		if d.value < 0 || d.value > d.limit {
+			problems = append(problems, Problem{d.field, fmt.Sprintf("must be from 0s to %s", d.limit)})
+		}
+	}
+	return problems
+}
+
+// canaryProblems holds the canary to the rules of a path in a request, because
+// it is fetched as one.
+func (a *Alias) canaryProblems() []Problem {
+	if a.Canary == "" {
+		return nil
+	}
+	var problems []Problem
+	add := func(detail string) { problems = append(problems, Problem{"canary", detail}) }
+	if len(a.Prefix)+len(a.Canary) > MaxKey {
+		add(fmt.Sprintf("must fit in %d bytes together with the prefix", MaxKey))
+	}
+	if !utf8.ValidString(a.Canary) {
+		add("must be valid UTF-8")
+	}
+	if strings.ContainsFunc(a.Canary, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' }) {
+		add("must not have a control character or a backslash")
+	}
+	if hasOddSegment(a.Canary) {
+		add("must be the path of an object after the prefix, without a slash at either end " +
+			`and without empty, "." or ".." segments`)
+	}
+	return problems
+}
+
+// hasOddSegment reports whether a slash-separated path has a segment that some
+// server or client would take for something else than a name.
+func hasOddSegment(path string) bool {
+	for s := range strings.SplitSeq(path, "/") {
+		if s == "" || s == "." || s == ".." {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,192 @@
+package alias
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Errors of CheckAddr.
+var (
+	errForbiddenAddr = errors.New("link-local, metadata, unspecified and multicast addresses are never allowed")
+	errPrivateAddr   = errors.New("loopback and private addresses need --allow-private-endpoints")
+)
+
+// CheckAddr says whether an S3 server may be at addr; the error is nil or says
+// why not. It holds for addresses written into an endpoint and again, after
+// DNS, for the one that is dialled: a name may be given another address later.
+func CheckAddr(addr netip.Addr, p Policy) error {
+	if !addr.IsValid() {
+		return errForbiddenAddr
+	}
+	addr = addr.Unmap().WithZone("")
+	if isForbidden(addr) {
+		return fmt.Errorf("%s: %w", addr, errForbiddenAddr)
+	}
+	if isPrivate(addr) && !p.AllowPrivateEndpoints {
+		return fmt.Errorf("%s: %w", addr, errPrivateAddr)
+	}
+	for _, inner := range embedded(addr) {
+		if err := CheckAddr(inner, p); err != nil {
+			return fmt.Errorf("%s stands for %w", addr, err)
+		}
+	}
+	return nil
+}
+
+// forbidden are the networks, beyond those that netip knows by a method, where
+// no S3 server can be and where clouds answer with credentials of the machine.
+var forbidden = prefixes(
+	"0.0.0.0/8",          // this host, on Linux
+	"100.100.100.200/32", // metadata of Alibaba Cloud
+	"168.63.129.16/32",   // metadata of Azure
+	"192.0.0.0/24",       // protocol assignments; metadata of Oracle Cloud
+	"240.0.0.0/4",        // reserved, and broadcast
+	"fd00:ec2::/32",      // metadata and pod credentials of AWS
+	"fd20:ce::/32",       // metadata of Google Cloud
+)
+
+// private are the networks, beyond those that netip knows by a method, that are
+// not the public Internet.
+var private = prefixes(
+	"100.64.0.0/10", // carrier-grade NAT
+	"198.18.0.0/15", // benchmarks
+	"fec0::/10",     // site-local, the predecessor of fc00::/7
+)
+
+func isForbidden(addr netip.Addr) bool {
+	return addr.IsUnspecified() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || within(addr, forbidden)
+}
+
+func isPrivate(addr netip.Addr) bool {
+	return addr.IsLoopback() || addr.IsPrivate() || within(addr, private)
+}
+
+// carriers are the IPv6 networks whose addresses hold an IPv4 address that the
+// packet goes on to, and at which bytes.
+var carriers = []struct {
+	net   netip.Prefix
+	at    [4]int
+	flip  byte
+	about string
+}{
+	{netip.MustParsePrefix("::/96"), [4]int{12, 13, 14, 15}, 0, "IPv4-compatible"},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), [4]int{12, 13, 14, 15}, 0, "IPv4-translated, RFC 2765"},
+	{netip.MustParsePrefix("64:ff9b::/96"), [4]int{12, 13, 14, 15}, 0, "NAT64, RFC 6052"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{12, 13, 14, 15}, 0, "NAT64 with a /96, RFC 8215"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{9, 10, 11, 12}, 0, "NAT64 with a /64, RFC 8215"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{7, 9, 10, 11}, 0, "NAT64 with a /56, RFC 8215"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{6, 7, 9, 10}, 0, "NAT64 with a /48, RFC 8215"},
+	{netip.MustParsePrefix("2002::/16"), [4]int{2, 3, 4, 5}, 0, "6to4, RFC 3056"},
+	{netip.MustParsePrefix("2001::/32"), [4]int{12, 13, 14, 15}, 0xff, "Teredo, RFC 4380"},
+}
+
+// embedded lists the IPv4 addresses that an IPv6 address may lead to. NAT64
+// under a prefix of an operator's own cannot be told from plain IPv6.
+func embedded(addr netip.Addr) []netip.Addr {
+	if !addr.Is6() || addr.IsLoopback() {
+		return nil
+	}
+	var inner []netip.Addr
+	b := addr.As16()
+	for _, c := range carriers {
+		if !c.net.Contains(addr) {
+			continue
+		}
+		var v4 [4]byte
+		for i, at := range c.at {
+			v4[i] = b[at] ^ c.flip
+		}
+		inner = append(inner, netip.AddrFrom4(v4))
+	}
+	return inner
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	list := make([]netip.Prefix, len(texts))
+	for i, s := range texts {
+		list[i] = netip.MustParsePrefix(s)
+	}
+	return list
+}
+
+func within(addr netip.Addr, list []netip.Prefix) bool {
+	for _, p := range list {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// normalEndpoint is scheme and host in lower case when s is a plain URL of a
+// server, and s itself when it is anything else, for Validate to refuse.
+func normalEndpoint(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || s == "" || hasExtra(s, u) {
+		return s
+	}
+	return strings.ToLower(u.Scheme) + "://" + strings.ToLower(u.Host)
+}
+
+// hasExtra reports whether a URL has more than a scheme and a host.
+func hasExtra(s string, u *url.URL) bool {
+	return u.Host == "" || u.User != nil || u.Opaque != "" || u.Path != "" && u.Path != "/" || strings.ContainsAny(s, "?#")
+}
+
+func endpointProblem(s string, p Policy) string {
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || hasExtra(s, u) || !validPort(u) {
+		return "must be empty for AWS, or a URL of scheme and host only, such as https://fra1.example.com"
+	}
+	if u.Scheme == "http" && !p.AllowPrivateEndpoints {
+		return "must be https; plain http needs --allow-private-endpoints"
+	}
+	return hostProblem(u.Hostname(), p)
+}
+
+func validPort(u *url.URL) bool {
+	if strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	if u.Port() == "" {
+		return true
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n > 0
+}
+
+func hostProblem(host string, p Policy) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if err := CheckAddr(addr, p); err != nil {
+			return "must be at an allowed address: " + err.Error()
+		}
+		return ""
+	}
+	if !isHostName(host) {
+		return "must have a host name of lower-case labels, or an IP address in its usual form"
+	}
+	if (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !p.AllowPrivateEndpoints {
+		return "must be at an allowed address: localhost: " + errPrivateAddr.Error()
+	}
+	return ""
+}
+
+// isHostName refuses, besides what is no name, the numbers that some resolvers
+// read as IPv4 addresses: 127.1, 0x7f.1, 2130706433.
+func isHostName(s string) bool {
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if !isLabel(strings.ReplaceAll(l, "_", "x")) {
+			return false
+		}
+	}
+	last := labels[len(labels)-1]
+	return len(s) <= 253 && !isDigit(last[0])
+}

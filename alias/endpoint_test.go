@@ -1,0 +1,197 @@
+package alias
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestCheckAddr(t *testing.T) {
+	t.Parallel()
+	const public, private, never = "public", "private", "never"
+	for text, kind := range map[string]string{
+		"8.8.8.8":              public,
+		"100.63.255.255":       public,
+		"100.128.0.0":          public,
+		"172.32.0.1":           public,
+		"169.253.255.255":      public,
+		"2606:4700::6810:84e5": public,
+		"fd00:ec1::254":        private,
+
+		"127.0.0.1":       private,
+		"127.255.255.254": private,
+		"10.0.0.1":        private,
+		"172.16.0.1":      private,
+		"172.31.255.255":  private,
+		"192.168.1.1":     private,
+		"100.64.0.1":      private,
+		"100.127.255.255": private,
+		"100.100.100.201": private,
+		"198.18.0.1":      private,
+		"::1":             private,
+		"fc00::1":         private,
+		"fd12::1":         private,
+		"fec0::1":         private,
+
+		"169.254.0.1":                          never,
+		"169.254.169.254":                      never,
+		"169.254.170.2":                        never,
+		"100.100.100.200":                      never,
+		"168.63.129.16":                        never,
+		"192.0.0.192":                          never,
+		"0.0.0.0":                              never,
+		"0.1.2.3":                              never,
+		"224.0.0.1":                            never,
+		"240.0.0.1":                            never,
+		"255.255.255.255":                      never,
+		"::":                                   never,
+		"fe80::1":                              never,
+		"fe80::1%eth0":                         never,
+		"febf::1":                              never,
+		"ff02::1":                              never,
+		"fd00:ec2::254":                        never,
+		"fd00:ec2::23":                         never,
+		"fd00:ec2::254%eth0":                   never,
+		"fd20:ce::254":                         never,
+		"::ffff:8.8.8.8":                       public,
+		"::ffff:10.0.0.1":                      private,
+		"::ffff:169.254.1.1":                   never,
+		"::ffff:0.0.0.0":                       never,
+		"::8.8.8.8":                            public,
+		"::127.0.0.1":                          private,
+		"::169.254.169.254":                    never,
+		"::ffff:0:8.8.8.8":                     public,
+		"::ffff:0:10.0.0.1":                    private,
+		"::ffff:0:a9fe:a9fe":                   never,
+		"64:ff9b::8.8.8.8":                     public,
+		"64:ff9b::10.0.0.1":                    private,
+		"64:ff9b::a9fe:a9fe":                   never,
+		"64:ff9b::100.100.100.200":             never,
+		"64:ff9b:1::a9fe:a9fe":                 never, // with a /96
+		"64:ff9b:1:0:a9:fea9:fe00:0":           never, // with a /64
+		"64:ff9b:1:a9:fe:a9fe::":               never, // with a /56
+		"64:ff9b:1:a9fe:a9:fe00::":             never, // with a /48
+		"2002:808:808::1":                      public,
+		"2002:a00:1::1":                        private,
+		"2002:a9fe:a9fe::1":                    never,
+		"2001:0:4136:e378:8000:63bf:f7f7:f7f7": public,
+		"2001:0:4136:e378:8000:63bf:f5ff:fffe": private,
+		"2001:0:4136:e378:8000:63bf:5601:5601": never,
+	} {
+		addr := netip.MustParseAddr(text)
+		if got := CheckAddr(addr, Policy{}) == nil; got != (kind == public) {
+			t.Errorf("CheckAddr(%s): got allowed %v, want %v", text, got, kind == public)
+		}
+		if got := CheckAddr(addr, Policy{AllowPrivateEndpoints: true}) == nil; got != (kind != never) {
+			t.Errorf("CheckAddr(%s) with private endpoints: got allowed %v, want %v", text, got, kind != never)
+		}
+	}
+	if CheckAddr(netip.Addr{}, Policy{AllowPrivateEndpoints: true}) == nil {
+		t.Error("CheckAddr of no address: got no error")
+	}
+}
+
+func TestEndpoint(t *testing.T) {
+	t.Parallel()
+	const always, private, never = "always", "private", "never"
+	for endpoint, kind := range map[string]string{
+		"":                                     always,
+		"https://s3.example.com":               always,
+		"https://s3.example.com:9000":          always,
+		"https://fra1.digitaloceanspaces.com":  always,
+		"https://abc.r2.cloudflarestorage.com": always,
+		"https://under_score.example.com":      always,
+		"https://8.8.8.8":                      always,
+		"https://[2606:4700::6810:84e5]:443":   always,
+		"https://localhosts":                   always,
+
+		"http://s3.example.com":  private,
+		"http://127.0.0.1:7070":  private,
+		"https://127.0.0.1":      private,
+		"https://[::1]:7070":     private,
+		"https://10.1.2.3":       private,
+		"http://minio:9000":      private,
+		"https://localhost":      private,
+		"https://localhost:9000": private,
+		"https://a.b.localhost":  private,
+		"https://[fd12::1]":      private,
+		"https://100.64.0.1":     private,
+
+		"https://169.254.169.254":                     never,
+		"https://[fe80::1]":                           never,
+		"https://[fe80::1%25eth0]":                    never,
+		"https://[fd00:ec2::254]":                     never,
+		"https://[::ffff:169.254.169.254]":            never,
+		"https://[64:ff9b::a9fe:a9fe]":                never,
+		"https://0.0.0.0":                             never,
+		"https://[::]":                                never,
+		"https://100.100.100.200":                     never,
+		"https://0":                                   never,
+		"https://127.1":                               never,
+		"https://2130706433":                          never,
+		"https://0x7f000001":                          never,
+		"https://0x7f.0.0.0x1":                        never,
+		"https://0177.0.0.1":                          never,
+		"https://127.0.0.1.":                          never,
+		"https://s3.example.com.":                     never,
+		"https://s3..example.com":                     never,
+		"https://-s3.example.com":                     never,
+		"https://s3.example.com:0":                    never,
+		"https://s3.example.com:65536":                never,
+		"https://s3.example.com:":                     never,
+		"https://s3.example.com:http":                 never,
+		"https://user@s3.example.com":                 never,
+		"https://user:pass@s3.example.com":            never,
+		"https://@s3.example.com":                     never,
+		"https://s3.example.com/":                     always,
+		"https://s3.example.com/path":                 never,
+		"https://s3.example.com//":                    never,
+		"https://s3.example.com?x=1":                  never,
+		"https://s3.example.com?":                     never,
+		"https://s3.example.com#x":                    never,
+		"https://s3.example.com#":                     never,
+		"https://s3.example.com\\@evil":               never,
+		"https://s3.exämple.com":                      never,
+		"https://s3%2eexample.com":                    never,
+		"https://":                                    never,
+		"https:///path":                               never,
+		"https:s3.example.com":                        never,
+		"ftp://s3.example.com":                        never,
+		"unix:///run/s3.sock":                         never,
+		"s3.example.com":                              never,
+		"s3.example.com:9000":                         never,
+		"//s3.example.com":                            never,
+		"https://s3.example.com\n":                    never,
+		" https://s3.example.com":                     never,
+		"https://a b":                                 never,
+		"https://" + strings.Repeat("a.", 126) + "aa": never, // a name of 254
+	} {
+		for _, policy := range []Policy{{}, {AllowPrivateEndpoints: true}} {
+			want := kind == always || kind == private && policy.AllowPrivateEndpoints
+			a := good()
+			a.Endpoint = endpoint
+			err := a.Validate(policy)
+			if (err == nil) != want {
+				t.Errorf("endpoint %q, %+v: got %v, want valid %v", endpoint, policy, err, want)
+			}
+			if err != nil {
+				wantField(t, err, "endpoint")
+			}
+		}
+	}
+}
+
+func FuzzEndpoint(f *testing.F) {
+	for _, s := range []string{"https://s3.example.com", "https://[::ffff:169.254.169.254]:1", "https://127.1", "https://h?", "http://u@h"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if endpointProblem(normalEndpoint(s), Policy{AllowPrivateEndpoints: true}) != "" || s == "" {
+			return
+		}
+		e := normalEndpoint(s)
+		if e != normalEndpoint(e) || !strings.HasPrefix(e, "http") || strings.ContainsAny(strings.SplitN(e, "://", 2)[1], "/?#@\\ %") {
+			t.Errorf("endpoint %q became %q", s, e)
+		}
+	})
+}

@@ -1,0 +1,69 @@
+package alias
+
+import (
+	"errors"
+	"strings"
+)
+
+// Errors of the registry and of every Store. They come wrapped with what was
+// attempted; test with errors.Is.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("already exists")
+	// ErrStale means that the revision the caller holds is not the current one.
+	ErrStale = errors.New("revision is not the current one")
+	// ErrInUse means that aliases still use the credential; it comes inside an
+	// InUseError that names them.
+	ErrInUse = errors.New("in use")
+	// ErrNotStatic means that the key pair is not one that an operator gave, so
+	// that an operator cannot replace it.
+	ErrNotStatic = errors.New("not a static credential")
+	// ErrNoKeyPair means that the credential signs nothing.
+	ErrNoKeyPair = errors.New("no key pair")
+	// ErrWrongKey means that the stored secrets were sealed with another key
+	// set than the one at hand.
+	ErrWrongKey = errors.New("the key set is not the one that the secrets in the registry were sealed with")
+)
+
+// InUseError names the aliases that keep a credential from being deleted.
+type InUseError struct {
+	Credential Name
+	Aliases    []Name
+}
+
+func (e *InUseError) Error() string {
+	names := make([]string, len(e.Aliases))
+	for i, n := range e.Aliases {
+		names[i] = string(n)
+	}
+	return "credential " + string(e.Credential) + " is used by the aliases " + strings.Join(names, ", ")
+}
+
+// Unwrap makes errors.Is(err, ErrInUse) true.
+func (*InUseError) Unwrap() error { return ErrInUse }
+
+// Problem is one thing wrong with one field, said so that the reader knows
+// what would be right.
+type Problem struct {
+	Field  string
+	Detail string
+}
+
+// ValidationError lists every problem of a value at once.
+type ValidationError struct{ Problems []Problem }
+
+func (e *ValidationError) Error() string {
+	parts := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		parts[i] = p.Field + ": " + p.Detail
+	}
+	return strings.Join(parts, "; ")
+}
+
+// invalid is nil when there are no problems.
+func invalid(problems []Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return &ValidationError{Problems: problems}
+}

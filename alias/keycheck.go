@@ -1,0 +1,70 @@
+package alias
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// The key check is a known text, sealed like a secret and kept in the store. It
+// tells at start, and not at the first request of some alias, that the key set
+// is not the one that the registry was written with.
+const (
+	metaKeyCheck = "key_check"
+	keyCheckText = "ixmage key check"
+)
+
+// checkKey compares the key set with the key check, and makes the check where
+// there is none. ErrWrongKey when secrets would be lost.
+func checkKey(ctx context.Context, store Store, sealer Sealer) error {
+	check, err := store.Meta(ctx, metaKeyCheck)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return adoptKey(ctx, store, sealer, opensFirst)
+	case err != nil:
+		return fmt.Errorf("read the key check: %w", err)
+	}
+	if text, err := sealer.Open(check, 0, 0); err == nil && text.Reveal() == keyCheckText {
+		return nil
+	}
+	return adoptKey(ctx, store, sealer, func(context.Context, Store, Sealer) bool { return false })
+}
+
+// adoptKey makes the key check for the key set at hand, if the secrets that are
+// stored can be read with it, or there are none to be lost.
+func adoptKey(ctx context.Context, store Store, sealer Sealer, fits func(context.Context, Store, Sealer) bool) error {
+	sealed, err := store.CountSealed(ctx)
+	if err != nil {
+		return fmt.Errorf("count the sealed secrets: %w", err)
+	}
+	if sealed > 0 && !fits(ctx, store, sealer) {
+		return fmt.Errorf("%w: %d of them cannot be read with it; give the key set that was in use before, "+
+			"or move the database away and register the key pairs anew", ErrWrongKey, sealed)
+	}
+	check, err := sealer.Seal(NewSecret(keyCheckText), 0, 0)
+	if err != nil {
+		return fmt.Errorf("seal the key check: %w", err)
+	}
+	err = store.Update(ctx, func(tx Tx) error { return tx.SetMeta(metaKeyCheck, check) })
+	if err != nil {
+		return fmt.Errorf("write the key check: %w", err)
+	}
+	return nil
+}
+
+// opensFirst tries the key set on the first secret there is. It stands in for
+// the key check in a database that was filled by another way than a Registry.
+func opensFirst(ctx context.Context, store Store, sealer Sealer) bool {
+	opens, enough := false, errors.New("enough")
+	_ = store.Load(ctx, // its error is ours, or comes again when everything is loaded
+		func(c *Credential) error {
+			if c.Sealed == nil {
+				return nil
+			}
+			_, err := sealer.Open(c.Sealed, c.ID, c.Version)
+			opens = err == nil
+			return enough
+		},
+		func(*Alias) error { return enough })
+	return opens
+}

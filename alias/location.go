@@ -1,0 +1,160 @@
+package alias
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Location says where an alias's objects are. The zero value of an optional
+// field means: AWS (Endpoint), virtual-host addressing (PathStyle), no owner
+// check (BucketOwner), the whole bucket (Prefix).
+type Location struct {
+	Bucket      string
+	BucketOwner string // 12-digit AWS account id, sent as ExpectedBucketOwner
+	Prefix      string // empty, or ends in exactly one slash
+	Region      string
+	Endpoint    string // empty for AWS, else the URL of an S3-compatible server
+	PathStyle   bool
+}
+
+// maxPrefix leaves half of a key to the path after the alias.
+const maxPrefix = MaxKey / 2
+
+// prefixMarks are what a prefix may hold besides letters, digits and slashes.
+// Everything else either is a wildcard or a variable in an IAM policy, where
+// the prefix becomes part of a resource (* ? $ { }), or needs quoting somewhere
+// on the way.
+const prefixMarks = "!_.'()@=+,-"
+
+// defaultRegion signs requests to a custom endpoint that was given none; most
+// S3-compatible servers take it.
+const defaultRegion = "us-east-1"
+
+// normal is the location in the form that Alias.Normalize promises.
+func (l Location) normal() Location {
+	if l.Prefix != "" && !strings.HasSuffix(l.Prefix, "/") {
+		l.Prefix += "/"
+	}
+	l.Endpoint = normalEndpoint(l.Endpoint)
+	if l.Endpoint != "" && l.Region == "" {
+		l.Region = defaultRegion
+	}
+	return l
+}
+
+// moved reports whether the same path may be another object than it was at old.
+func (l Location) moved(old Location) bool {
+	return l.Bucket != old.Bucket || l.Prefix != old.Prefix || l.Region != old.Region || l.Endpoint != old.Endpoint
+}
+
+func (l Location) problems(p Policy) []Problem {
+	var problems []Problem
+	add := func(field, detail string) {
+		if detail != "" {
+			problems = append(problems, Problem{field, detail})
+		}
+	}
+	add("bucket", bucketProblem(l.Bucket))
+	add("bucket_owner", ownerProblem(l.BucketOwner))
+	add("prefix", prefixProblem(l.Prefix))
+	add("region", regionProblem(l.Region))
+	add("endpoint", endpointProblem(l.Endpoint, p))
+	return problems
+}
+
+// The names that the S3 SDK, or S3 itself, takes for something else than a
+// bucket: access points, directory buckets, tables, which live on other hosts
+// and are signed in other ways.
+var (
+	reservedBucketPrefixes = []string{"xn--", "sthree-", "amzn-s3-demo-"}
+	reservedBucketSuffixes = []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"}
+)
+
+func bucketProblem(s string) string {
+	const form = "must be 3 to 63 of a-z, 0-9, dot and hyphen, and begin and end with a letter or digit"
+	switch {
+	case s == "":
+		return "is required: the name of the bucket"
+	case strings.HasPrefix(s, "arn:"):
+		return "must be the name of a bucket, not an ARN"
+	case len(s) < 3 || len(s) > 63 || !isLowerAlnum(s[0]) || !isLowerAlnum(s[len(s)-1]) ||
+		strings.ContainsFunc(s, isNotBucketRune):
+		return form
+	case strings.Contains(s, ".."):
+		return "must not have two dots in a row"
+	case looksLikeIPv4(s):
+		return "must not look like an IP address"
+	}
+	return reservedProblem(s)
+}
+
+func isNotBucketRune(r rune) bool { return r >= 0x80 || !isLowerAlnum(byte(r)) && r != '.' && r != '-' }
+
+func reservedProblem(s string) string {
+	for _, x := range reservedBucketPrefixes {
+		if strings.HasPrefix(s, x) {
+			return fmt.Sprintf("must not begin with %s, which S3 reserves", x)
+		}
+	}
+	for _, x := range reservedBucketSuffixes {
+		if strings.HasSuffix(s, x) {
+			return fmt.Sprintf("must not end with %s, which is no plain bucket", x)
+		}
+	}
+	return ""
+}
+
+// looksLikeIPv4 also finds what is no address because a number is too large,
+// as S3 does.
+func looksLikeIPv4(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	return strings.Count(s, ".") == 3 && isDigits(strings.ReplaceAll(s, ".", ""))
+}
+
+func ownerProblem(s string) string {
+	if s == "" || len(s) == 12 && isDigits(s) {
+		return ""
+	}
+	return "must be empty or the 12 digits of an AWS account id"
+}
+
+func isDigits(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+func prefixProblem(s string) string {
+	switch {
+	case s == "":
+		return ""
+	case len(s) > maxPrefix:
+		return fmt.Sprintf("must have at most %d bytes, its slash included", maxPrefix)
+	case strings.ContainsFunc(s, func(r rune) bool { return !isPrefixRune(r) }):
+		return "must be of A-Z, a-z, 0-9, slash and " + prefixMarks
+	case strings.HasPrefix(s, "/"):
+		return "must not begin with a slash"
+	case !strings.HasSuffix(s, "/"):
+		return "must end with a slash"
+	case hasOddSegment(strings.TrimSuffix(s, "/")):
+		return `must not have empty, "." or ".." segments`
+	}
+	return ""
+}
+
+func isPrefixRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+		strings.ContainsRune("/"+prefixMarks, r)
+}
+
+// regionProblem: the region becomes part of a host name.
+func regionProblem(s string) string {
+	switch {
+	case s == "":
+		return "is required for AWS, such as eu-west-1"
+	case !isLabel(s):
+		return "must be 1 to 63 of a-z, 0-9 and hyphen, such as eu-west-1"
+	}
+	return ""
+}

@@ -1,0 +1,268 @@
+package alias
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Sealer protects secrets at rest. It is implemented by seal.
+type Sealer interface {
+	// Seal and Open bind the value to a credential id and version: a sealed
+	// value moved to another row, or kept over a replacement, does not open.
+	Seal(secret Secret, credentialID, version int64) ([]byte, error)
+	Open(sealed []byte, credentialID, version int64) (Secret, error)
+}
+
+// Route is an alias and the credential it is read with, as they stood at one
+// moment. Both are shared and must not be changed.
+type Route struct {
+	Alias      *Alias
+	Credential *Credential
+}
+
+// Change is told to observers after a write is durable and visible to Lookup.
+// Exactly one of the fields is set.
+type Change struct {
+	AliasPut          *Alias
+	AliasDeleted      *Alias
+	CredentialPut     *Credential
+	CredentialDeleted *Credential
+}
+
+// Registry answers lookups from memory and writes through a Store. All methods
+// are safe for concurrent use. Only Lookup, Reveal and Count are free of I/O.
+type Registry struct {
+	store  Store
+	sealer Sealer
+	policy Policy
+
+	snap atomic.Pointer[snapshot]
+
+	// turn holds one token; who has it may write. It is a channel and not a
+	// mutex because a writer waits for the disk of the writer before it, and
+	// must be able to give up with its context.
+	turn chan struct{}
+
+	mu        sync.Mutex // guards observers
+	observers []func(Change)
+}
+
+// Open loads everything in store into memory, after it has made sure that
+// sealer holds the key that the stored secrets were sealed with: ErrWrongKey
+// when it does not. The store stays the caller's to close.
+func Open(ctx context.Context, store Store, sealer Sealer, policy Policy) (*Registry, error) {
+	if err := checkKey(ctx, store, sealer); err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	snap, err := load(ctx, store)
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	r := &Registry{store: store, sealer: sealer, policy: policy, turn: make(chan struct{}, 1)}
+	r.snap.Store(snap)
+	return r, nil
+}
+
+// Lookup finds an alias and its credential by name, disabled aliases too. It
+// reads memory only, allocates nothing and never waits.
+func (r *Registry) Lookup(name string) (Route, bool) {
+	return r.snap.Load().route(Name(name))
+}
+
+// Policy is what the registry validates with.
+func (r *Registry) Policy() Policy { return r.policy }
+
+// Count says how many aliases are in each state.
+func (r *Registry) Count() map[State]int { return maps.Clone(r.snap.Load().states) }
+
+// Reveal opens the secret of a credential. Call it where a client is made; the
+// result must not be kept elsewhere. ErrNoKeyPair when the kind has none.
+func (r *Registry) Reveal(c *Credential) (KeyPair, error) {
+	static, ok := c.Provider.(Static)
+	if !ok {
+		return KeyPair{}, fmt.Errorf("credential %s of kind %s: %w", c.Name, c.Provider.Kind(), ErrNoKeyPair)
+	}
+	secret, err := r.sealer.Open(c.Sealed, c.ID, c.Version)
+	if err != nil {
+		return KeyPair{}, fmt.Errorf("open the secret of credential %s: %w", c.Name, err)
+	}
+	return KeyPair{AccessKeyID: static.AccessKeyID, SecretAccessKey: secret}, nil
+}
+
+// Observe has fn called after each write, in the order of the writes and with
+// no two calls at once. The write waits for fn, so fn must be quick, and must
+// not write to the registry: it would wait for itself.
+func (r *Registry) Observe(fn func(Change)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.observers = append(r.observers, fn)
+}
+
+// write runs fn in a transaction and then shows its changes, first to Lookup,
+// then to the observers. name is what fn may touch: the alias of that name, the
+// credential of that name, or both.
+func (r *Registry) write(ctx context.Context, name Name, fn func(Tx) ([]Change, error)) error {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var changes []Change
+	decided := false // fn itself refused, so nothing was committed
+	err := r.store.Update(ctx, func(tx Tx) error {
+		var err error
+		changes, err = fn(tx)
+		decided = err != nil
+		return err
+	})
+	switch {
+	case err == nil:
+		r.publish(changes)
+	case !decided:
+		r.resync(ctx, name)
+	}
+	return err
+}
+
+// resyncTimeout bounds the two reads that follow a failed commit.
+const resyncTimeout = 5 * time.Second
+
+// resync reads a name again after a commit that failed. A database on the
+// other side of a network can commit and lose the answer; memory must then
+// show what is stored, not what was answered. When this read fails too, memory
+// keeps the state before the write until the next write of the name or restart.
+func (r *Registry) resync(ctx context.Context, name Name) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
+	defer cancel()
+	snap := r.snap.Load()
+	c, err := r.store.Credential(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return
+	}
+	a, err := r.store.Alias(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return
+	}
+	oldCredential, _ := snap.credentials.get(name)
+	oldAlias, _ := snap.aliases.get(name)
+	r.publish(difference(Route{oldAlias, oldCredential}, Route{a, c}))
+}
+
+// difference lists what leads from one state of a name to another, in an order
+// that never shows an alias without its credential.
+func difference(from, to Route) []Change {
+	var changes []Change
+	if c := to.Credential; c != nil &&
+		(from.Credential == nil || from.Credential.Revision != c.Revision || from.Credential.ID != c.ID) {
+		changes = append(changes, Change{CredentialPut: to.Credential})
+	}
+	switch {
+	case to.Alias == nil && from.Alias != nil:
+		changes = append(changes, Change{AliasDeleted: from.Alias})
+	case to.Alias != nil && (from.Alias == nil || *from.Alias != *to.Alias):
+		changes = append(changes, Change{AliasPut: to.Alias})
+	}
+	if to.Credential == nil && from.Credential != nil {
+		changes = append(changes, Change{CredentialDeleted: from.Credential})
+	}
+	return changes
+}
+
+// publish makes changes visible and tells the observers. The caller has the
+// turn, so no other write comes between.
+func (r *Registry) publish(changes []Change) {
+	if len(changes) == 0 {
+		return
+	}
+	r.snap.Store(r.snap.Load().with(changes))
+	r.mu.Lock()
+	observers := r.observers
+	r.mu.Unlock()
+	for _, c := range changes {
+		for _, fn := range observers {
+			fn(c)
+		}
+	}
+}
+
+// snapshot is the registry at one moment. It never changes; a write makes a new
+// one that shares all but a few small pieces with the old.
+type snapshot struct {
+	aliases     table[*Alias]
+	credentials table[*Credential]
+	states      map[State]int
+}
+
+// load reads the whole store.
+func load(ctx context.Context, store Store) (*snapshot, error) {
+	s := &snapshot{aliases: newTable[*Alias](), credentials: newTable[*Credential](), states: map[State]int{}}
+	err := store.Load(ctx,
+		func(c *Credential) error {
+			s.credentials.put(c.Name, c)
+			return nil
+		},
+		func(a *Alias) error {
+			if c, ok := s.credentials.get(a.Credential); !ok || c.ID != a.CredentialID {
+				return fmt.Errorf("alias %s names the credential %s, which is not there", a.Name, a.Credential)
+			}
+			s.aliases.put(a.Name, a)
+			s.states[a.State]++
+			return nil
+		})
+	return s, err
+}
+
+// route joins an alias to its credential.
+func (s *snapshot) route(name Name) (Route, bool) {
+	a, ok := s.aliases.get(name)
+	if !ok {
+		return Route{}, false
+	}
+	c, ok := s.credentials.get(a.Credential)
+	// The name alone would do, as a credential in use cannot be deleted. The
+	// identity is compared as well because signing with another's key is the
+	// one mistake that must never happen.
+	if !ok || c.ID != a.CredentialID {
+		return Route{}, false
+	}
+	return Route{Alias: a, Credential: c}, true
+}
+
+// with is the snapshot after changes.
+func (s *snapshot) with(changes []Change) *snapshot {
+	next := &snapshot{aliases: s.aliases, credentials: s.credentials, states: maps.Clone(s.states)}
+	for _, c := range changes {
+		switch {
+		case c.AliasPut != nil:
+			next.forget(c.AliasPut.Name)
+			next.aliases = next.aliases.with(c.AliasPut.Name, c.AliasPut)
+			next.states[c.AliasPut.State]++
+		case c.AliasDeleted != nil:
+			next.forget(c.AliasDeleted.Name)
+			next.aliases = next.aliases.without(c.AliasDeleted.Name)
+		case c.CredentialPut != nil:
+			next.credentials = next.credentials.with(c.CredentialPut.Name, c.CredentialPut)
+		case c.CredentialDeleted != nil:
+			next.credentials = next.credentials.without(c.CredentialDeleted.Name)
+		}
+	}
+	return next
+}
+
+// forget takes an alias out of the count of its state. Only a snapshot that is
+// being built may do so.
+func (s *snapshot) forget(name Name) {
+	old, ok := s.aliases.get(name)
+	if !ok {
+		return
+	}
+	if s.states[old.State]--; s.states[old.State] == 0 {
+		delete(s.states, old.State)
+	}
+}

@@ -1,0 +1,50 @@
+package alias
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+// TestRouteNeedsIdentity: an alias whose credential was made anew under the same
+// name, which no sequence of writes leads to, must not be signed with it.
+func TestRouteNeedsIdentity(t *testing.T) {
+	t.Parallel()
+	a := &Alias{Name: "shop", CredentialID: 1, Credential: "key"}
+	for name, row := range map[string]struct {
+		credential *Credential
+		found      bool
+	}{
+		"its own":       {&Credential{ID: 1, Name: "key"}, true},
+		"of another id": {&Credential{ID: 2, Name: "key"}, false},
+		"none":          {&Credential{ID: 1, Name: "other"}, false},
+	} {
+		s := &snapshot{
+			aliases:     newTable[*Alias]().with("shop", a),
+			credentials: newTable[*Credential]().with(row.credential.Name, row.credential),
+		}
+		route, ok := s.route("shop")
+		if ok != row.found || (route != Route{}) != row.found {
+			t.Errorf("%s: got %v, %v, want found %v", name, route, ok, row.found)
+		}
+		_, err := load(t.Context(), fixedStore{credential: row.credential, alias: a})
+		if (err == nil) != row.found || err != nil && !strings.Contains(err.Error(), "alias shop names the credential key") {
+			t.Errorf("%s: load: got %v, want it to work: %v", name, err, row.found)
+		}
+	}
+}
+
+// fixedStore loads one alias and one credential, as no real store would.
+type fixedStore struct {
+	Store
+
+	credential *Credential
+	alias      *Alias
+}
+
+func (f fixedStore) Load(_ context.Context, credential func(*Credential) error, alias func(*Alias) error) error {
+	if err := credential(f.credential); err != nil {
+		return err
+	}
+	return alias(f.alias)
+}

@@ -1,0 +1,66 @@
+package alias
+
+import "context"
+
+// Store keeps aliases and credentials for good. It is a contract with more
+// than one implementation; storetest checks it. Methods are safe for
+// concurrent use, do I/O and honour ctx. Values returned are the caller's own.
+type Store interface {
+	// Load reads everything in one consistent view, every credential before
+	// the first alias, in no particular order. An error returned by a
+	// callback ends it.
+	Load(ctx context.Context, credential func(*Credential) error, alias func(*Alias) error) error
+
+	// Alias and Credential read one by name: ErrNotFound when there is none.
+	Alias(ctx context.Context, name Name) (*Alias, error)
+	Credential(ctx context.Context, name Name) (*Credential, error)
+
+	// Aliases and Credentials page through names above after, sorted by name
+	// (bytewise), at most limit of them.
+	Aliases(ctx context.Context, after Name, limit int) ([]*Alias, error)
+	Credentials(ctx context.Context, after Name, limit int) ([]*Credential, error)
+
+	// AliasesOf names the aliases that use a credential, sorted.
+	AliasesOf(ctx context.Context, credentialID int64) ([]Name, error)
+
+	// CountSealed says how many credentials hold a sealed value.
+	CountSealed(ctx context.Context) (int, error)
+
+	// Update runs fn in one transaction: all of it is durable when Update
+	// returns nil, none of it otherwise. fn must not keep tx.
+	Update(ctx context.Context, fn func(tx Tx) error) error
+
+	// Meta reads a setting of the registry itself (its key check, its install
+	// id): ErrNotFound when it was never set.
+	Meta(ctx context.Context, key string) ([]byte, error)
+
+	Close() error
+}
+
+// Tx is what may be done inside Store.Update. A write that fails ends it: no
+// other write is taken after it, and Update returns the error even if fn does
+// not.
+type Tx interface {
+	Alias(name Name) (*Alias, error)
+	Credential(name Name) (*Credential, error)
+	AliasesOf(credentialID int64) ([]Name, error)
+
+	// Insert methods fail with ErrExists when the name is taken. An alias whose
+	// credential is not there is refused with ErrNotFound by the database
+	// itself, on update too.
+	InsertAlias(a *Alias) error
+	InsertCredential(c *Credential) error
+
+	// Update methods write the whole value over the one with the same ID and
+	// the revision before the value's: ErrStale when there is none.
+	UpdateAlias(a *Alias) error
+	UpdateCredential(c *Credential) error
+
+	// Delete methods remove the value with this ID and revision: ErrStale
+	// when there is none. A credential in use is refused with ErrInUse by the
+	// database itself, whatever the caller checked before.
+	DeleteAlias(id, revision int64) error
+	DeleteCredential(id, revision int64) error
+
+	SetMeta(key string, value []byte) error
+}

@@ -1,0 +1,283 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ixmage/alias"
+)
+
+func testLoad(t *testing.T, s alias.Store) {
+	one, two := credential(1, "one"), credential(2, "two")
+	a, b := anAlias(1, "a", one), anAlias(2, "b", two)
+	seed(t, s, []*alias.Credential{one, two}, a, b)
+	credentials, aliases := map[alias.Name]*alias.Credential{}, map[alias.Name]*alias.Alias{}
+	err := s.Load(t.Context(),
+		func(c *alias.Credential) error {
+			if len(aliases) > 0 {
+				t.Errorf("credential %s comes after an alias", c.Name)
+			}
+			credentials[c.Name] = c
+			return nil
+		},
+		func(a *alias.Alias) error {
+			aliases[a.Name] = a
+			return nil
+		})
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	if diff := cmp.Diff(map[alias.Name]*alias.Credential{"one": one, "two": two}, credentials); diff != "" {
+		t.Errorf("credentials (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[alias.Name]*alias.Alias{"a": a, "b": b}, aliases); diff != "" {
+		t.Errorf("aliases (-want +got):\n%s", diff)
+	}
+}
+
+// testLoadStops also shows that an ended Load holds nothing that a write waits
+// for.
+func testLoadStops(t *testing.T, s alias.Store) {
+	c := credential(1, "one")
+	seed(t, s, []*alias.Credential{c, credential(2, "two")}, anAlias(1, "a", c), anAlias(2, "b", c))
+	stop, calls := errors.New("enough"), 0
+	count := func(err error) error { calls++; return err }
+	err := s.Load(t.Context(),
+		func(*alias.Credential) error { return count(stop) },
+		func(*alias.Alias) error { return count(nil) })
+	wantError(t, "Load stopped by a credential", err, stop)
+	if calls != 1 {
+		t.Errorf("callbacks after an error: got %d calls, want 1", calls)
+	}
+	calls = 0
+	err = s.Load(t.Context(),
+		func(*alias.Credential) error { return nil },
+		func(*alias.Alias) error { return count(stop) })
+	wantError(t, "Load stopped by an alias", err, stop)
+	if calls != 1 {
+		t.Errorf("callbacks after an error: got %d calls, want 1", calls)
+	}
+	must(t, s, func(tx alias.Tx) error { return tx.DeleteAlias(1, 1) })
+}
+
+// change does one of everything, on what testRollback seeds.
+func change(tx alias.Tx, c *alias.Credential, a *alias.Alias) error {
+	nextAlias, nextCredential := *a, *c
+	nextAlias.Revision, nextAlias.Bucket = 2, "changed"
+	nextCredential.Revision, nextCredential.Scope = 2, "changed"
+	return errors.Join(
+		tx.InsertCredential(credential(5, "new")),
+		tx.InsertAlias(anAlias(5, "new", credential(5, "new"))),
+		tx.UpdateAlias(&nextAlias),
+		tx.UpdateCredential(&nextCredential),
+		tx.DeleteAlias(2, 1),
+		tx.DeleteCredential(2, 1),
+		tx.SetMeta("key", []byte("changed")),
+	)
+}
+
+// testRollback checks that what broken does inside of Update leaves no trace.
+func testRollback(t *testing.T, s alias.Store, broken func(change func(alias.Tx) error)) {
+	t.Helper()
+	one, two := credential(1, "one"), credential(2, "two")
+	a, b := anAlias(1, "a", one), anAlias(2, "b", two)
+	seed(t, s, []*alias.Credential{one, two}, a, b)
+	broken(func(tx alias.Tx) error { return change(tx, one, a) })
+	wantAlias(t, s, a)
+	wantAlias(t, s, b)
+	wantCredential(t, s, one)
+	wantCredential(t, s, two)
+	_, err := s.Alias(t.Context(), "new")
+	wantError(t, "inserted alias", err, alias.ErrNotFound)
+	_, err = s.Credential(t.Context(), "new")
+	wantError(t, "inserted credential", err, alias.ErrNotFound)
+	_, err = s.Meta(t.Context(), "key")
+	wantError(t, "meta", err, alias.ErrNotFound)
+	// The same changes again, to show that they would have worked.
+	must(t, s, func(tx alias.Tx) error { return change(tx, one, a) })
+}
+
+func testRollbackOnError(t *testing.T, s alias.Store) {
+	testRollback(t, s, func(change func(alias.Tx) error) {
+		stop := errors.New("stop")
+		err := try(t, s, func(tx alias.Tx) error {
+			if err := change(tx); err != nil {
+				t.Errorf("change: %v", err)
+			}
+			return stop
+		})
+		wantError(t, "Update", err, stop)
+	})
+}
+
+func testRollbackOnPanic(t *testing.T, s alias.Store) {
+	testRollback(t, s, func(change func(alias.Tx) error) {
+		defer func() {
+			if got := recover(); got != "stop" {
+				t.Errorf("panic: got %v, want it to go through Update", got)
+			}
+		}()
+		err := try(t, s, func(tx alias.Tx) error {
+			if err := change(tx); err != nil {
+				t.Errorf("change: %v", err)
+			}
+			panic("stop")
+		})
+		t.Errorf("Update returned %v, want a panic", err)
+	})
+}
+
+func testCancelInsideUpdate(t *testing.T, s alias.Store) {
+	testRollback(t, s, func(change func(alias.Tx) error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := s.Update(ctx, func(tx alias.Tx) error {
+			if err := change(tx); err != nil {
+				t.Errorf("change: %v", err)
+			}
+			cancel()
+			return nil
+		})
+		wantError(t, "Update", err, context.Canceled)
+	})
+}
+
+// testFailedWriteEndsTx: who overlooks the error of a write gets it from Update.
+func testFailedWriteEndsTx(t *testing.T, s alias.Store) {
+	c := credential(1, "one")
+	seed(t, s, []*alias.Credential{c})
+	stale := *c
+	stale.Revision = 7
+	for name, row := range map[string]struct {
+		write func(alias.Tx) error
+		want  error
+	}{
+		"insert": {func(tx alias.Tx) error { return tx.InsertCredential(credential(9, "one")) }, alias.ErrExists},
+		"update": {func(tx alias.Tx) error { return tx.UpdateCredential(&stale) }, alias.ErrStale},
+		"delete": {func(tx alias.Tx) error { return tx.DeleteAlias(3, 1) }, alias.ErrStale},
+	} {
+		err := try(t, s, func(tx alias.Tx) error {
+			wantError(t, name, row.write(tx), row.want)
+			if err := tx.SetMeta("after", []byte("x")); err == nil {
+				t.Errorf("%s: a write after the failed one: got no error", name)
+			}
+			return nil
+		})
+		wantError(t, name+": Update", err, row.want)
+		_, err = s.Meta(t.Context(), "after")
+		wantError(t, name+": Meta", err, alias.ErrNotFound)
+	}
+}
+
+func testReadsItsOwnWrites(t *testing.T, s alias.Store) {
+	c := credential(1, "one")
+	a := anAlias(1, "a", c)
+	must(t, s, func(tx alias.Tx) error {
+		err := errors.Join(tx.InsertCredential(c), tx.InsertAlias(a))
+		gotAlias, errAlias := tx.Alias("a")
+		gotCredential, errCredential := tx.Credential("one")
+		if diff := cmp.Diff(a, gotAlias); diff != "" {
+			t.Errorf("alias (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(c, gotCredential); diff != "" {
+			t.Errorf("credential (-want +got):\n%s", diff)
+		}
+		_, errOutside := s.Alias(t.Context(), "a")
+		wantError(t, "Alias outside before the commit", errOutside, alias.ErrNotFound)
+		return errors.Join(err, errAlias, errCredential)
+	})
+}
+
+func testOneOfManyUpdatesWins(t *testing.T, s alias.Store) {
+	c := credential(1, "one")
+	a := anAlias(1, "a", c)
+	seed(t, s, []*alias.Credential{c}, a)
+	const writers = 8
+	errs := make([]error, writers)
+	var start, done sync.WaitGroup
+	start.Add(1)
+	for i := range writers {
+		done.Go(func() {
+			next := *a
+			next.Revision, next.Epoch = 2, int64(i)
+			start.Wait()
+			errs[i] = try(t, s, func(tx alias.Tx) error { return tx.UpdateAlias(&next) })
+		})
+	}
+	start.Done()
+	done.Wait()
+	winner := -1
+	for i, err := range errs {
+		switch {
+		case err == nil && winner >= 0:
+			t.Errorf("writers %d and %d both won", winner, i)
+		case err == nil:
+			winner = i
+		default:
+			wantError(t, "loser", err, alias.ErrStale)
+		}
+	}
+	if winner < 0 {
+		t.Fatal("no writer won")
+	}
+	want := *a
+	want.Revision, want.Epoch = 2, int64(winner)
+	wantAlias(t, s, &want)
+}
+
+// testNothingShared changes what was given to the store and what came from it,
+// and looks again.
+func testNothingShared(t *testing.T, s alias.Store) {
+	c := credential(1, "one")
+	a := anAlias(1, "a", c)
+	meta := []byte("meta")
+	seed(t, s, []*alias.Credential{c}, a)
+	must(t, s, func(tx alias.Tx) error { return tx.SetMeta("key", meta) })
+	wantC, wantA := credential(1, "one"), anAlias(1, "a", c)
+	spoil := func(c *alias.Credential, a *alias.Alias, meta []byte) {
+		clear(c.Sealed)
+		clear(meta)
+		c.Scope, a.Bucket = "spoiled", "spoiled"
+	}
+	spoil(c, a, meta)
+	for range 2 {
+		wantCredential(t, s, wantC)
+		wantAlias(t, s, wantA)
+		gotC, errC := s.Credential(t.Context(), "one")
+		gotA, errA := s.Alias(t.Context(), "a")
+		gotMeta, errMeta := s.Meta(t.Context(), "key")
+		if err := errors.Join(errC, errA, errMeta); err != nil {
+			t.Fatal(err)
+		}
+		if string(gotMeta) != "meta" {
+			t.Errorf("Meta: got %q, want %q", gotMeta, "meta")
+		}
+		spoil(gotC, gotA, gotMeta)
+	}
+}
+
+func testCancelledContext(t *testing.T, s alias.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, call := range map[string]func() error{
+		"Alias":       func() error { _, err := s.Alias(ctx, "a"); return err },
+		"Credential":  func() error { _, err := s.Credential(ctx, "a"); return err },
+		"Aliases":     func() error { _, err := s.Aliases(ctx, "", 1); return err },
+		"Credentials": func() error { _, err := s.Credentials(ctx, "", 1); return err },
+		"AliasesOf":   func() error { _, err := s.AliasesOf(ctx, 1); return err },
+		"CountSealed": func() error { _, err := s.CountSealed(ctx); return err },
+		"Meta":        func() error { _, err := s.Meta(ctx, "key"); return err },
+		"Update": func() error {
+			return s.Update(ctx, func(alias.Tx) error { t.Error("Update ran fn"); return nil })
+		},
+		"Load": func() error {
+			return s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+		},
+	} {
+		wantError(t, name, call(), context.Canceled)
+	}
+}

@@ -1,0 +1,261 @@
+package alias
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// CredentialRef is how an alias says what it is read with. Exactly one field is
+// set; the zero value, where it is allowed, leaves things as they are.
+type CredentialRef struct {
+	Name      Name     // a credential that exists
+	KeyPair   *KeyPair // a static credential to be made
+	Anonymous bool     // no signature
+}
+
+// IsZero reports whether nothing is set.
+func (c CredentialRef) IsZero() bool { return c == CredentialRef{} }
+
+// problems lists what is wrong with the credential of an alias; whether a named
+// one exists is for the transaction to say.
+func (c CredentialRef) problems() []Problem {
+	set := 0
+	for _, is := range []bool{c.Name != "", c.KeyPair != nil, c.Anonymous} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return []Problem{{"credential", "must be one of: the name of a credential, a key pair, null for a public bucket"}}
+	}
+	if c.KeyPair == nil {
+		return nil
+	}
+	problems := c.KeyPair.problems()
+	for i := range problems {
+		problems[i].Field = "credential." + problems[i].Field
+	}
+	return problems
+}
+
+// CreateAlias registers an alias and returns it as stored. Of a, the fields that
+// the registry keeps itself are ignored: ID, CredentialID, Credential, Epoch,
+// Revision and the times; an empty State means active. A key pair becomes the
+// static credential named like the alias, in the same transaction; an anonymous
+// one of that name is made unless it is there. ErrExists says whether the alias
+// or the credential is taken; a credential named that does not exist is a
+// *ValidationError.
+func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef) (*Alias, error) {
+	next := *a
+	next.Normalize()
+	next.ID, next.Epoch, next.Revision = newID(), 1, 1
+	next.CreatedAt = now()
+	next.UpdatedAt = next.CreatedAt
+	if err := invalid(append(next.problems(r.policy), use.problems()...)); err != nil {
+		return nil, err
+	}
+	err := r.write(ctx, next.Name, func(tx Tx) ([]Change, error) {
+		if _, err := tx.Alias(next.Name); !errors.Is(err, ErrNotFound) {
+			return nil, aliasError(next.Name, orExists(err))
+		}
+		changes, err := r.attach(tx, &next, use)
+		if err != nil {
+			return nil, err
+		}
+		if err := tx.InsertAlias(&next); err != nil {
+			return nil, aliasError(next.Name, err)
+		}
+		return append(changes, Change{AliasPut: &next}), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &next, nil
+}
+
+// UpdateAlias changes an alias. change is given a copy to edit, and a reference
+// to set if the alias is to be read with another credential: by Name or
+// Anonymous, as in CreateAlias. What it does to the name, the ID, the revision
+// and the times is ignored. A change of bucket, prefix, region or endpoint raises
+// the epoch; change may raise it too, to drop what is cached. When nothing
+// differs at the end, no new revision is made. ErrStale unless ifRevision is the
+// current one or 0; an error of change is returned as it is.
+func (r *Registry) UpdateAlias(
+	ctx context.Context, name Name, ifRevision int64, change func(*Alias, *CredentialRef) error,
+) (*Alias, error) {
+	var result *Alias
+	err := r.write(ctx, name, func(tx Tx) ([]Change, error) {
+		cur, err := tx.Alias(name)
+		if err != nil {
+			return nil, aliasError(name, err)
+		}
+		if ifRevision != 0 && ifRevision != cur.Revision {
+			return nil, aliasError(name, ErrStale)
+		}
+		next, changes, err := r.edit(tx, cur, change)
+		if err != nil {
+			return nil, err
+		}
+		if *next == *cur {
+			result = cur
+			return nil, nil
+		}
+		next.Revision, next.UpdatedAt = cur.Revision+1, now()
+		if err := tx.UpdateAlias(next); err != nil {
+			return nil, aliasError(name, err)
+		}
+		result = next
+		return append(changes, Change{AliasPut: next}), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// edit runs change on a copy of cur and settles what the registry decides.
+func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) error) (*Alias, []Change, error) {
+	next, use := *cur, CredentialRef{}
+	if err := change(&next, &use); err != nil {
+		return nil, nil, err
+	}
+	next.Normalize()
+	next.ID, next.Name, next.CredentialID, next.Credential = cur.ID, cur.Name, cur.CredentialID, cur.Credential
+	next.Revision, next.CreatedAt, next.UpdatedAt = cur.Revision, cur.CreatedAt, cur.UpdatedAt
+	// An epoch that went down could bring back what was purged.
+	next.Epoch = max(next.Epoch, cur.Epoch)
+	if next.Epoch == cur.Epoch && next.moved(cur.Location) {
+		next.Epoch++
+	}
+	problems := next.problems(r.policy)
+	switch {
+	case use.KeyPair != nil:
+		problems = append(problems, Problem{
+			"credential", "must be the name of a credential, or null; to replace a key pair, replace the credential",
+		})
+	case !use.IsZero():
+		problems = append(problems, use.problems()...)
+	}
+	if err := invalid(problems); err != nil || use.IsZero() {
+		return &next, nil, err
+	}
+	changes, err := r.attach(tx, &next, use)
+	return &next, changes, err
+}
+
+// attach gives an alias the credential that use asks for, and makes it if need
+// be.
+func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) {
+	name := use.Name
+	if name == "" {
+		name = a.Name
+	}
+	c, err := tx.Credential(name)
+	switch {
+	case err == nil && use.KeyPair != nil:
+		return nil, credentialError(name, ErrExists)
+	case err == nil && use.Anonymous && c.Provider.Kind() != KindAnonymous:
+		return nil, fmt.Errorf("credential %s is of kind %s: %w: "+
+			"give the public bucket an anonymous credential of another name", name, c.Provider.Kind(), ErrExists)
+	case err == nil:
+		a.CredentialID, a.Credential = c.ID, c.Name
+		return nil, nil
+	case !errors.Is(err, ErrNotFound):
+		return nil, credentialError(name, err)
+	case use.Name != "":
+		return nil, invalid([]Problem{{"credential", fmt.Sprintf("there is no credential named %q", name)}})
+	}
+	if c, err = r.insert(tx, name, use); err != nil {
+		return nil, err
+	}
+	a.CredentialID, a.Credential = c.ID, c.Name
+	return []Change{{CredentialPut: c}}, nil
+}
+
+// DeleteAlias removes an alias, and with it a static or anonymous credential
+// that bears its name and that no other alias uses. ErrStale unless ifRevision
+// is the current one or 0.
+func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64) error {
+	return r.write(ctx, name, func(tx Tx) ([]Change, error) {
+		a, err := tx.Alias(name)
+		if err != nil {
+			return nil, aliasError(name, err)
+		}
+		if ifRevision != 0 && ifRevision != a.Revision {
+			return nil, aliasError(name, ErrStale)
+		}
+		if err := tx.DeleteAlias(a.ID, a.Revision); err != nil {
+			return nil, aliasError(name, err)
+		}
+		gone, err := dropOwn(tx, a)
+		return append([]Change{{AliasDeleted: a}}, gone...), err
+	})
+}
+
+// dropOwn deletes the credential that was the alias's own.
+func dropOwn(tx Tx, a *Alias) ([]Change, error) {
+	if a.Credential != a.Name {
+		return nil, nil
+	}
+	c, err := tx.Credential(a.Credential)
+	if err != nil {
+		return nil, credentialError(a.Credential, err)
+	}
+	if kind := c.Provider.Kind(); kind != KindStatic && kind != KindAnonymous {
+		return nil, nil
+	}
+	users, err := tx.AliasesOf(c.ID)
+	if err != nil || len(users) > 0 {
+		return nil, credentialError(c.Name, err)
+	}
+	if err := tx.DeleteCredential(c.ID, c.Revision); err != nil {
+		return nil, credentialError(c.Name, err)
+	}
+	return []Change{{CredentialDeleted: c}}, nil
+}
+
+// Alias reads one alias from the store: ErrNotFound when there is none.
+func (r *Registry) Alias(ctx context.Context, name Name) (*Alias, error) {
+	a, err := r.store.Alias(ctx, name)
+	return a, aliasError(name, err)
+}
+
+// Aliases reads at most limit aliases whose names come after after, by name.
+func (r *Registry) Aliases(ctx context.Context, after Name, limit int) ([]*Alias, error) {
+	return r.store.Aliases(ctx, after, limit)
+}
+
+// aliasError says which alias an error is about; nil stays nil.
+func aliasError(name Name, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("alias %s: %w", name, err)
+}
+
+// orExists turns the success of a lookup into the error that it means to who
+// wants the name.
+func orExists(err error) error {
+	if err == nil {
+		return ErrExists
+	}
+	return err
+}
+
+// now is the time to the precision that every store keeps.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// newID draws an id: positive, and with 63 random bits never used before.
+func newID() int64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:]) // never fails: it ends the program first
+		if id := int64(binary.LittleEndian.Uint64(b[:]) >> 1); id > 0 {
+			return id
+		}
+	}
+}

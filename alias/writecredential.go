@@ -1,0 +1,155 @@
+package alias
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// CreateCredential registers a key pair, or an anonymous credential, under a
+// name: ErrExists when it is taken.
+func (r *Registry) CreateCredential(ctx context.Context, name Name, use CredentialRef) (*Credential, error) {
+	problems := name.problems()
+	switch {
+	case use.Name != "" || (use.KeyPair != nil) == use.Anonymous:
+		problems = append(problems, Problem{"credential", "must be either a key pair or anonymous"})
+	case use.KeyPair != nil:
+		problems = append(problems, use.KeyPair.problems()...)
+	}
+	if err := invalid(problems); err != nil {
+		return nil, err
+	}
+	var c *Credential
+	err := r.write(ctx, name, func(tx Tx) ([]Change, error) {
+		if _, err := tx.Credential(name); !errors.Is(err, ErrNotFound) {
+			return nil, credentialError(name, orExists(err))
+		}
+		var err error
+		if c, err = r.insert(tx, name, use); err != nil {
+			return nil, err
+		}
+		return []Change{{CredentialPut: c}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// insert makes and stores a new credential.
+func (r *Registry) insert(tx Tx, name Name, use CredentialRef) (*Credential, error) {
+	at := now()
+	c := &Credential{
+		ID: newID(), Name: name, Provider: Anonymous{}, Version: 1, State: CredentialActive,
+		Revision: 1, CreatedAt: at, UpdatedAt: at,
+	}
+	if use.KeyPair != nil {
+		if err := r.seal(c, *use.KeyPair); err != nil {
+			return nil, err
+		}
+	}
+	if err := tx.InsertCredential(c); err != nil {
+		return nil, credentialError(name, err)
+	}
+	return c, nil
+}
+
+// seal puts a key pair into a credential that has its ID and Version already.
+func (r *Registry) seal(c *Credential, kp KeyPair) error {
+	sealed, err := r.sealer.Seal(kp.SecretAccessKey, c.ID, c.Version)
+	if err != nil {
+		return fmt.Errorf("seal the secret of credential %s: %w", c.Name, err)
+	}
+	c.Provider, c.Sealed = Static{AccessKeyID: kp.AccessKeyID}, sealed
+	return nil
+}
+
+// ReplaceKeyPair gives a static credential another key pair: ErrNotStatic for
+// every other kind. ErrStale unless ifRevision is the current one or 0.
+func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int64, kp KeyPair) (*Credential, error) {
+	if err := ValidateKeyPair(kp); err != nil {
+		return nil, err
+	}
+	var c *Credential
+	err := r.write(ctx, name, func(tx Tx) ([]Change, error) {
+		var err error
+		if c, err = currentCredential(tx, name, ifRevision); err != nil {
+			return nil, err
+		}
+		if kind := c.Provider.Kind(); kind != KindStatic {
+			return nil, fmt.Errorf("credential %s is of kind %s: %w", name, kind, ErrNotStatic)
+		}
+		at := now()
+		c.Version, c.Revision, c.RotatedAt, c.UpdatedAt = c.Version+1, c.Revision+1, at, at
+		if err := r.seal(c, kp); err != nil {
+			return nil, err
+		}
+		if err := tx.UpdateCredential(c); err != nil {
+			return nil, credentialError(name, err)
+		}
+		return []Change{{CredentialPut: c}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// DeleteCredential forgets a credential: *InUseError while aliases use it.
+// ErrStale unless ifRevision is the current one or 0.
+func (r *Registry) DeleteCredential(ctx context.Context, name Name, ifRevision int64) error {
+	return r.write(ctx, name, func(tx Tx) ([]Change, error) {
+		c, err := currentCredential(tx, name, ifRevision)
+		if err != nil {
+			return nil, err
+		}
+		users, err := tx.AliasesOf(c.ID)
+		if err != nil {
+			return nil, credentialError(name, err)
+		}
+		if len(users) > 0 {
+			return nil, &InUseError{Credential: name, Aliases: users}
+		}
+		if err := tx.DeleteCredential(c.ID, c.Revision); err != nil {
+			return nil, credentialError(name, err)
+		}
+		return []Change{{CredentialDeleted: c}}, nil
+	})
+}
+
+func currentCredential(tx Tx, name Name, ifRevision int64) (*Credential, error) {
+	c, err := tx.Credential(name)
+	if err != nil {
+		return nil, credentialError(name, err)
+	}
+	if ifRevision != 0 && ifRevision != c.Revision {
+		return nil, credentialError(name, ErrStale)
+	}
+	return c, nil
+}
+
+// Credential reads one credential from the store: ErrNotFound when there is
+// none.
+func (r *Registry) Credential(ctx context.Context, name Name) (*Credential, error) {
+	c, err := r.store.Credential(ctx, name)
+	return c, credentialError(name, err)
+}
+
+// Credentials reads at most limit credentials whose names come after after, by
+// name.
+func (r *Registry) Credentials(ctx context.Context, after Name, limit int) ([]*Credential, error) {
+	return r.store.Credentials(ctx, after, limit)
+}
+
+// AliasesOf names the aliases that use a credential, sorted.
+func (r *Registry) AliasesOf(ctx context.Context, credentialID int64) ([]Name, error) {
+	return r.store.AliasesOf(ctx, credentialID)
+}
+
+// credentialError says which credential an error is about; nil stays nil.
+func credentialError(name Name, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("credential %s: %w", name, err)
+}
