@@ -1,0 +1,182 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+
+	"ixmage/alias"
+)
+
+// querier runs reads: in a transaction or outside of one.
+type querier struct {
+	ctx context.Context //nolint:containedctx // lives as long as the call that made it
+	db  interface {
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	}
+	dialect dialect
+}
+
+// row is what a scan function reads from.
+type row interface{ Scan(dest ...any) error }
+
+// each yields the rows of a query, and last of all the error that ended it.
+func each[T any](q querier, scan func(row) (T, error), query string, args ...any) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		rows, err := q.db.QueryContext(q.ctx, q.dialect.bind(query), args...)
+		if err != nil {
+			yield(none, fmt.Errorf("query: %w", q.dialect.classify(err)))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if v, err := scan(rows); !yield(v, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(none, fmt.Errorf("query: %w", q.dialect.classify(err)))
+		}
+	}
+}
+
+// collect is all rows of a query.
+func collect[T any](q querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	var list []T
+	for v, err := range each(q, scan, query, args...) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// one is the single row of a query: alias.ErrNotFound when there is none.
+func one[T any](q querier, scan func(row) (T, error), query string, args ...any) (T, error) {
+	list, err := collect(q, scan, query, args...)
+	if err == nil && len(list) == 0 {
+		err = alias.ErrNotFound
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return list[0], nil
+}
+
+func scanValue[T any](r row) (T, error) {
+	var v T
+	err := r.Scan(&v)
+	return v, err
+}
+
+func (q querier) alias(name alias.Name) (*alias.Alias, error) {
+	return one(q, scanAlias, selectAliases+` WHERE a.name = ?`, string(name))
+}
+
+func (q querier) credential(name alias.Name) (*alias.Credential, error) {
+	return one(q, scanCredential, selectCredentials+` WHERE name = ?`, string(name))
+}
+
+func (q querier) aliasesOf(credentialID int64) ([]alias.Name, error) {
+	const query = `SELECT name FROM aliases WHERE credential_id = ? ORDER BY name`
+	return collect(q, scanValue[alias.Name], query, credentialID)
+}
+
+// Update runs fn in one transaction. A panic in fn rolls back and goes on.
+func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	sqlTx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", s.dialect.classify(err))
+	}
+	defer sqlTx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	t := &tx{querier: querier{ctx: ctx, db: sqlTx, dialect: s.dialect}, sql: sqlTx}
+	if err := fn(t); err != nil {
+		return ended(ctx, err)
+	}
+	if t.failed != nil {
+		return ended(ctx, t.failed)
+	}
+	if err := sqlTx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", ended(ctx, s.dialect.classify(err)))
+	}
+	return nil
+}
+
+// ended says that the context ended where database/sql, which rolls back in a
+// goroutine of its own, says only that the transaction is over.
+func ended(ctx context.Context, err error) error {
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// tx is an alias.Tx.
+type tx struct {
+	querier
+	sql *sql.Tx
+	// failed is the first error of a write. PostgreSQL takes nothing more after
+	// one; so that no caller comes to rely on SQLite's patience, Update refuses
+	// for both.
+	failed error
+}
+
+// Alias reads one alias.
+func (t *tx) Alias(name alias.Name) (*alias.Alias, error) { return t.alias(name) }
+
+// Credential reads one credential.
+func (t *tx) Credential(name alias.Name) (*alias.Credential, error) { return t.credential(name) }
+
+// AliasesOf names the aliases that use a credential.
+func (t *tx) AliasesOf(credentialID int64) ([]alias.Name, error) { return t.aliasesOf(credentialID) }
+
+// SetMeta writes a setting.
+func (t *tx) SetMeta(key string, value []byte) error {
+	if value == nil {
+		value = []byte{} // nil would be NULL
+	}
+	const query = `INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
+	_, err := t.exec(query, key, value)
+	return err
+}
+
+// exec runs a write and says how many rows it changed. A broken foreign key is
+// errForeign still, for the caller to give a meaning to.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	if t.failed != nil {
+		return 0, t.failed
+	}
+	result, err := t.sql.ExecContext(t.ctx, t.dialect.bind(query), args...)
+	if err != nil {
+		err = t.dialect.classify(err)
+		if errors.Is(err, errUnique) {
+			err = alias.ErrExists
+		}
+		return 0, t.fail(err)
+	}
+	n, err := result.RowsAffected()
+	return n, t.fail(err)
+}
+
+// replace runs a write that must change one row: alias.ErrStale when there is
+// no such row.
+func (t *tx) replace(query string, args ...any) error {
+	n, err := t.exec(query, args...)
+	if err == nil && n == 0 {
+		err = t.fail(alias.ErrStale)
+	}
+	return err
+}
+
+// fail remembers the first error.
+func (t *tx) fail(err error) error {
+	if t.failed == nil {
+		t.failed = err
+	}
+	return err
+}

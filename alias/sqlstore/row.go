@@ -1,0 +1,183 @@
+package sqlstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"ixmage/alias"
+)
+
+const selectAliases = `SELECT a.id, a.name, a.bucket, a.bucket_owner, a.prefix, a.region, a.endpoint, a.path_style,
+	a.credential_id, c.name, a.canary, a.enabled, a.ttl, a.negative_ttl, a.stale_while_revalidate, a.stale_if_error,
+	a.state, a.epoch, a.revision, a.created_at, a.updated_at
+	FROM aliases a JOIN credentials c ON c.id = a.credential_id`
+
+func scanAlias(r row) (*alias.Alias, error) {
+	var a alias.Alias
+	var created, updated int64
+	err := r.Scan(&a.ID, &a.Name, &a.Bucket, &a.BucketOwner, &a.Prefix, &a.Region, &a.Endpoint, &a.PathStyle,
+		&a.CredentialID, &a.Credential, &a.Canary, &a.Enabled,
+		&a.TTL, &a.NegativeTTL, &a.StaleWhileRevalidate, &a.StaleIfError,
+		&a.State, &a.Epoch, &a.Revision, &created, &updated)
+	if err != nil {
+		return nil, fmt.Errorf("read an alias: %w", err)
+	}
+	a.CreatedAt, a.UpdatedAt = fromMicros(created), fromMicros(updated)
+	return &a, nil
+}
+
+// aliasColumns are what InsertAlias and UpdateAlias write, in the order of
+// aliasValues.
+var aliasColumns = []string{
+	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style",
+	"credential_id", "canary", "enabled", "ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error",
+	"state", "epoch", "revision", "created_at", "updated_at", "id",
+}
+
+func aliasValues(a *alias.Alias) []any {
+	return []any{
+		string(a.Name), a.Bucket, a.BucketOwner, a.Prefix, a.Region, a.Endpoint, a.PathStyle,
+		a.CredentialID, a.Canary, a.Enabled,
+		int64(a.TTL), int64(a.NegativeTTL), int64(a.StaleWhileRevalidate), int64(a.StaleIfError),
+		string(a.State), a.Epoch, a.Revision, micros(a.CreatedAt), micros(a.UpdatedAt), a.ID,
+	}
+}
+
+// InsertAlias adds an alias. One that names a credential which is not there is
+// refused by the database, as alias.ErrNotFound.
+func (t *tx) InsertAlias(a *alias.Alias) error {
+	_, err := t.exec(insertInto("aliases", aliasColumns), aliasValues(a)...)
+	return noCredential(err)
+}
+
+// UpdateAlias replaces an alias.
+func (t *tx) UpdateAlias(a *alias.Alias) error {
+	return noCredential(t.replace(updateOf("aliases", aliasColumns), append(aliasValues(a), a.Revision-1)...))
+}
+
+// DeleteAlias removes an alias.
+func (t *tx) DeleteAlias(id, revision int64) error {
+	return t.replace(`DELETE FROM aliases WHERE id = ? AND revision = ?`, id, revision)
+}
+
+func noCredential(err error) error {
+	if errors.Is(err, errForeign) {
+		return fmt.Errorf("the credential that it names: %w", alias.ErrNotFound)
+	}
+	return err
+}
+
+const selectCredentials = `SELECT id, name, kind, public, sealed, version, state, scope, verified_at,
+	revision, created_at, rotated_at, updated_at FROM credentials`
+
+func scanCredential(r row) (*alias.Credential, error) {
+	var c alias.Credential
+	var kind alias.Kind
+	var public string
+	var verified, created, rotated, updated int64
+	err := r.Scan(&c.ID, &c.Name, &kind, &public, &c.Sealed, &c.Version, &c.State, &c.Scope, &verified,
+		&c.Revision, &created, &rotated, &updated)
+	if err != nil {
+		return nil, fmt.Errorf("read a credential: %w", err)
+	}
+	if c.Provider, err = decodeProvider(kind, public); err != nil {
+		return nil, fmt.Errorf("read credential %s: %w", c.Name, err)
+	}
+	c.VerifiedAt, c.CreatedAt = fromMicros(verified), fromMicros(created)
+	c.RotatedAt, c.UpdatedAt = fromMicros(rotated), fromMicros(updated)
+	return &c, nil
+}
+
+// decodeProvider is the one place that knows which kinds there are.
+func decodeProvider(kind alias.Kind, public string) (alias.Provider, error) {
+	switch kind {
+	case alias.KindStatic:
+		var p alias.Static
+		err := json.Unmarshal([]byte(public), &p)
+		return p, err
+	case alias.KindAnonymous:
+		return alias.Anonymous{}, nil
+	}
+	return nil, fmt.Errorf("it is of kind %q, which this ixmage does not know: "+
+		"a newer ixmage wrote it; run that one", kind)
+}
+
+var credentialColumns = []string{
+	"name", "kind", "public", "sealed", "version", "state", "scope", "verified_at",
+	"revision", "created_at", "rotated_at", "updated_at", "id",
+}
+
+func credentialValues(c *alias.Credential) ([]any, error) {
+	public, err := json.Marshal(c.Provider)
+	if err != nil {
+		return nil, fmt.Errorf("write credential %s: %w", c.Name, err)
+	}
+	var sealed any // NULL, unlike an empty slice
+	if c.Sealed != nil {
+		sealed = c.Sealed
+	}
+	return []any{
+		string(c.Name), string(c.Provider.Kind()), string(public), sealed,
+		c.Version, string(c.State), c.Scope, micros(c.VerifiedAt),
+		c.Revision, micros(c.CreatedAt), micros(c.RotatedAt), micros(c.UpdatedAt), c.ID,
+	}, nil
+}
+
+// InsertCredential adds a credential.
+func (t *tx) InsertCredential(c *alias.Credential) error {
+	values, err := credentialValues(c)
+	if err != nil {
+		return t.fail(err)
+	}
+	_, err = t.exec(insertInto("credentials", credentialColumns), values...)
+	return err
+}
+
+// UpdateCredential replaces a credential.
+func (t *tx) UpdateCredential(c *alias.Credential) error {
+	values, err := credentialValues(c)
+	if err != nil {
+		return t.fail(err)
+	}
+	return t.replace(updateOf("credentials", credentialColumns), append(values, c.Revision-1)...)
+}
+
+// DeleteCredential removes a credential; the foreign key refuses while an alias
+// has it.
+func (t *tx) DeleteCredential(id, revision int64) error {
+	err := t.replace(`DELETE FROM credentials WHERE id = ? AND revision = ?`, id, revision)
+	if errors.Is(err, errForeign) {
+		return alias.ErrInUse
+	}
+	return err
+}
+
+func insertInto(table string, columns []string) string {
+	values := strings.Repeat(", ?", len(columns))[2:]
+	return `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + values + `)`
+}
+
+// updateOf sets every column but the last, which is the id, where the revision
+// is the one given last.
+func updateOf(table string, columns []string) string {
+	set := columns[:len(columns)-1]
+	return `UPDATE ` + table + ` SET ` + strings.Join(set, " = ?, ") + ` = ? WHERE id = ? AND revision = ?`
+}
+
+// micros and fromMicros keep the zero time apart from the year 1970.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
+}

@@ -1,0 +1,134 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/sqlite/*.sql
+var sqliteMigrations embed.FS
+
+// sqliteReaders bounds the connections that read. Reads are of the admin API
+// and at start; the hot path has none.
+const sqliteReaders = 4
+
+// OpenSQLite opens the database file at path, makes it (mode 0600) if there is
+// none, and brings its schema up to date. A database of a newer version, and a
+// file that is none or is damaged, are refused and left as they are.
+func OpenSQLite(ctx context.Context, path string) (*Store, error) {
+	s, err := openSQLite(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open the registry database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func openSQLite(ctx context.Context, path string) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	migrations, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dialect: dialect{
+		goose:      goose.DialectSQLite3,
+		migrations: migrations,
+		bind:       func(query string) string { return query },
+		classify:   classifySQLite,
+	}}
+	if s.writer, err = sql.Open("sqlite", sqliteDSN(path)); err != nil {
+		return nil, err
+	}
+	if s.reader, err = sql.Open("sqlite", sqliteDSN(path)); err != nil {
+		return nil, err
+	}
+	// SQLite has one writer at a time. With one connection database/sql keeps
+	// the queue, which is fair and ends with the caller's context; SQLite's own
+	// would poll.
+	s.writer.SetMaxOpenConns(1)
+	s.reader.SetMaxOpenConns(sqliteReaders)
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// private makes the file with its final mode before SQLite would with another,
+// and takes away what others may do with one that is there. SQLite gives the
+// files beside it the same mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return f.Chmod(0o600)
+	}
+	return nil
+}
+
+// sqliteDSN is the data source name of a file, with what every connection is
+// told.
+func sqliteDSN(path string) string {
+	u := url.URL{Scheme: "file", Path: path}
+	options := url.Values{
+		// A write takes its lock when it begins. One that began as a read and
+		// wrote later would fail when another wrote in between.
+		"_txlock": {"immediate"},
+		"_pragma": {
+			"busy_timeout(5000)", // another process, such as a backup, may have the lock
+			"journal_mode(WAL)",  // readers do not wait for the writer
+			"synchronous(FULL)",  // an answered write survives a power cut
+			"foreign_keys(ON)",
+			"trusted_schema(OFF)",
+		},
+		"_defensive": {"1"},
+	}
+	u.RawQuery = options.Encode()
+	return u.String()
+}
+
+// classifySQLite goes by result codes; texts are not a contract.
+func classifySQLite(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() {
+	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+		return errUnique
+	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return errForeign
+	}
+	switch e.Code() & 0xff { // the primary code
+	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		return fmt.Errorf("the file is damaged or is no SQLite database; "+
+			"restore it from backup, or move it away to begin with an empty registry: %w", err)
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("no space is left for the database: %w", err)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
+		return fmt.Errorf("the database, or the folder that it is in, cannot be written: %w", err)
+	}
+	return err
+}
