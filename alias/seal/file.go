@@ -1,0 +1,69 @@
+package seal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// maxFile is far above any key set, and keeps a wrong path from filling memory.
+const maxFile = 1 << 20
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// readFile reads a file that nobody but its owner may touch.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the key set: %w", err)
+	}
+	defer f.Close()
+	// The opened file is asked, not the path, which could change in between.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read the key set: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("key set %s is not a file", path)
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return nil, fmt.Errorf("key set %s may be read or written by others (mode %04o): run chmod 600 %s", path, perm, path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the key set %s: %w", path, err)
+	}
+	return text, nil
+}
+
+// writeFile makes a file that must not be there yet, and returns when it will
+// be there after a power cut: a secret sealed with a lost key set is lost.
+func writeFile(path string, text []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the key set: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write the key set %s: %w", path, err), os.Remove(path))
+		}
+	}()
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the entry of a new file durable.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

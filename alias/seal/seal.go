@@ -1,0 +1,191 @@
+// Package seal protects the secrets of credentials at rest: with a Tink key set
+// that lies in a file of its own, or is wrapped by AWS KMS.
+package seal
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/tink-crypto/tink-go-awskms/v3/integration/awskms"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"ixmage/alias"
+)
+
+// Spec says where the key set is.
+type Spec struct {
+	// Master is empty for master.keyset in Dir, or file:PATH, or aws-kms://ARN
+	// for a key set in Dir that a KMS key has wrapped.
+	Master string
+	// Dir is the data folder.
+	Dir string
+	// Fresh says that the registry holds no sealed secret, so that a missing
+	// key set loses nothing and may be made.
+	Fresh bool
+	// Sealed is how many credentials of a registry that is not fresh have a
+	// sealed secret. It is there for the message when the key set is missing.
+	Sealed int
+}
+
+// Names of the key set in the data folder.
+const (
+	fileName    = "master.keyset"
+	kmsFileName = "master.keyset.kms"
+)
+
+const (
+	filePrefix = "file:"
+	kmsPrefix  = "aws-kms://"
+)
+
+// purpose is part of the associated data of every sealed value. It keeps values
+// of this key set apart from what else may one day be sealed with it.
+const purpose = "ixmage credential secret"
+
+// Keyset seals and opens. It implements alias.Sealer and is safe for concurrent
+// use; neither method does I/O.
+type Keyset struct {
+	primitive tink.AEAD
+	clearPath string
+	dir       string
+}
+
+var _ alias.Sealer = (*Keyset)(nil)
+
+// Open reads the key set, or makes it where Spec.Fresh allows. It does file I/O,
+// and two calls to KMS at most where the Spec says so.
+func Open(ctx context.Context, spec Spec) (*Keyset, error) { return open(ctx, spec) }
+
+// open is Open with a KMS client of the test's own.
+func open(ctx context.Context, spec Spec, opts ...awskms.ClientOption) (*Keyset, error) {
+	if err := ValidateMaster(spec.Master); err != nil {
+		return nil, err
+	}
+	k := &Keyset{dir: spec.Dir}
+	var form form = clearForm{}
+	path := filepath.Join(spec.Dir, fileName)
+	if arn, ok := strings.CutPrefix(spec.Master, kmsPrefix); ok {
+		path = filepath.Join(spec.Dir, kmsFileName)
+		wrapper, err := awskms.NewAEADWithContext(ctx, arn, opts...)
+		if err != nil {
+			return nil, fmt.Errorf("make a client for the KMS key %s: %w", arn, err)
+		}
+		form = wrappedForm{wrapper: wrapper, arn: arn}
+	} else {
+		if named, ok := strings.CutPrefix(spec.Master, filePrefix); ok {
+			path = named
+		}
+		k.clearPath = path
+	}
+	handle, err := readOrMake(ctx, path, spec, form)
+	if err != nil {
+		return nil, err
+	}
+	if k.primitive, err = aead.New(handle); err != nil {
+		return nil, fmt.Errorf("key set %s holds no keys for sealing", path)
+	}
+	return k, nil
+}
+
+// ValidateMaster checks the form of a master key, not whether it is there.
+func ValidateMaster(master string) error {
+	if path, ok := strings.CutPrefix(master, filePrefix); ok && path != "" || master == "" {
+		return nil
+	}
+	if arn, ok := strings.CutPrefix(master, kmsPrefix); ok && isKeyARN(arn) {
+		return nil
+	}
+	return fmt.Errorf("master key %q must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID", master)
+}
+
+// isKeyARN accepts keys and key aliases of any partition.
+func isKeyARN(s string) bool {
+	p := strings.Split(s, ":")
+	return len(p) == 6 && p[0] == "arn" && p[1] != "" && p[2] == "kms" && p[3] != "" && p[4] != "" &&
+		(strings.HasPrefix(p[5], "key/") || strings.HasPrefix(p[5], "alias/"))
+}
+
+// readOrMake gives the handle of the key set at path.
+func readOrMake(ctx context.Context, path string, spec Spec, form form) (*keyset.Handle, error) {
+	text, err := readFile(path)
+	switch {
+	case err == nil:
+		return decode(ctx, path, text, form)
+	case !isMissing(err):
+		return nil, err
+	case !spec.Fresh:
+		return nil, missing(path, spec.Sealed)
+	}
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return nil, fmt.Errorf("make a key set: %w", err)
+	}
+	if text, err = form.encode(ctx, handle); err != nil {
+		return nil, fmt.Errorf("make the key set %s: %w", path, err)
+	}
+	return handle, writeFile(path, text)
+}
+
+// missing says what is lost and what to do.
+func missing(path string, sealed int) error {
+	whose := "credentials"
+	switch {
+	case sealed == 1:
+		whose = "1 credential"
+	case sealed > 1:
+		whose = fmt.Sprintf("%d credentials", sealed)
+	}
+	return fmt.Errorf("key set %s is missing: the secrets of %s in the registry cannot be read without it; "+
+		"restore the file from backup, or move the database away and register the key pairs anew", path, whose)
+}
+
+// Seal encrypts a secret for one version of one credential.
+func (k *Keyset) Seal(secret alias.Secret, credentialID, version int64) ([]byte, error) {
+	return k.primitive.Encrypt([]byte(secret.Reveal()), associated(credentialID, version))
+}
+
+// Open decrypts what Seal made for the same version of the same credential.
+func (k *Keyset) Open(sealed []byte, credentialID, version int64) (alias.Secret, error) {
+	text, err := k.primitive.Decrypt(sealed, associated(credentialID, version))
+	if err != nil {
+		return alias.Secret{}, fmt.Errorf("sealed with another key, for another credential, or damaged: %w", err)
+	}
+	return alias.NewSecret(string(text)), nil
+}
+
+// associated is what a sealed value is bound to.
+func associated(credentialID, version int64) []byte {
+	b := append(make([]byte, 0, len(purpose)+17), purpose...)
+	b = append(b, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(credentialID))
+	return binary.BigEndian.AppendUint64(b, uint64(version))
+}
+
+// BesideData reports whether the key set lies in the clear inside the data
+// folder, where whoever copies the database copies the key with it, and where.
+func (k *Keyset) BesideData() (path string, beside bool) {
+	if k.clearPath == "" {
+		return "", false
+	}
+	rel, err := filepath.Rel(resolved(k.dir), resolved(k.clearPath))
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", false
+	}
+	return k.clearPath, true
+}
+
+// resolved is path without symbolic links, as far as that can be told.
+func resolved(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	return path
+}
