@@ -1,0 +1,259 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// loadDeaf is a load that does not notice the end of its context; it tells the
+// cause of it in the end.
+func (w *world) loadDeaf(gate <-chan struct{}, src func() *Source, cause *error) Load {
+	return func(ctx context.Context) (*Source, error) {
+		w.loads.Add(1)
+		<-gate
+		*cause = context.Cause(ctx)
+		return src(), nil
+	}
+}
+
+// TestAbandonWhileLoading: nobody waits any more, so the load is cancelled. What
+// it brings nevertheless is closed, not kept, and does not disturb the flight
+// that has begun meanwhile.
+func TestAbandonWhileLoading(t *testing.T) {
+	t.Parallel()
+	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
+		bubble(t, name, func(t *testing.T) {
+			w, gate := newWorld(t, roomy), make(chan struct{})
+			ctx, cancel := context.WithCancel(t.Context())
+			var cause error
+			old := func() *Source { return w.source(bytes.NewReader(content(keyB, 10)), 10, fresh) }
+			a := w.start(ctx, keyA, w.loadDeaf(gate, old, &cause))
+			synctest.Wait()
+			cancel()
+			if got := <-a; !errors.Is(got.err, context.Canceled) {
+				t.Errorf("got %v, want Canceled", got.err)
+			}
+			// B does not join what is being abandoned.
+			w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
+			close(gate)
+			synctest.Wait()
+			if !errors.Is(cause, ErrAbandoned) {
+				t.Errorf("the load's context ended with %v, want ErrAbandoned", cause)
+			}
+			w.all(t.Context(), keyA, w.forbidden).want(t, keyA, 10, Hit)
+		})
+	}
+}
+
+// TestAbandonWhileFilling forces the third sequence of flight's comment: a
+// flight that was abandoned completes after its successor has.
+func TestAbandonWhileFilling(t *testing.T) {
+	t.Parallel()
+	for name, deaf := range map[string]bool{"cancelled": false, "too far on to notice": true} {
+		bubble(t, name, func(t *testing.T) {
+			const size = 1 << 20
+			w, f := newWorld(t, roomy), newFeed()
+			f.deaf = deaf
+			r, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.give(content(keyB, size)[:100], nil) // an older version, as it were
+			r.Next(0)
+			r.Close()
+			b := w.start(t.Context(), keyA, w.good(keyA, size))
+			(<-b).want(t, keyA, size, Miss)
+			f.give(content(keyB, size)[100:], io.EOF)
+			synctest.Wait()
+			if n := w.closed.Load(); n != 2 {
+				t.Errorf("%d bodies closed, want both", n)
+			}
+			w.all(t.Context(), keyA, w.forbidden).want(t, keyA, size, Hit)
+			if n := w.rec.count(reasonReplaced); n != 0 {
+				t.Error("the older object replaced the newer one")
+			}
+		})
+	}
+}
+
+// TestWorthFinishing: a fetch that most has come of is completed for the next
+// request, and can be joined while nobody follows it.
+func TestWorthFinishing(t *testing.T) {
+	t.Parallel()
+	rows := map[string]struct {
+		size, have int
+		goesOn     bool
+	}{
+		"little to come":         {size: 200 << 10, have: 0, goesOn: true},
+		"half of it":             {size: 2 << 20, have: 1<<20 + 1, goesOn: true},
+		"less than half":         {size: 2 << 20, have: 1<<20 - 1},
+		"nothing yet":            {size: 2 << 20, have: 0},
+		"just worth finishing":   {size: 256<<10 + 1, have: 1, goesOn: true},
+		"just too much to come":  {size: 256<<10 + 1, have: 0},
+		"an empty body":          {size: 0, have: 0, goesOn: true},
+		"all, but not the check": {size: 2 << 20, have: 2 << 20, goesOn: true},
+	}
+	for name, row := range rows {
+		bubble(t, name, func(t *testing.T) {
+			w, f, body := newWorld(t, roomy), newFeed(), content(keyA, int64(row.size))
+			r, err := w.Get(t.Context(), keyA, f.load(w, int64(row.size), time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.give(body[:row.have], nil)
+			synctest.Wait()
+			r.Close()
+			synctest.Wait()
+			if cancelled := f.ctx.Err() != nil; cancelled == row.goesOn {
+				t.Fatalf("cancelled: %t", cancelled)
+			}
+			if !row.goesOn {
+				return
+			}
+			b := w.start(t.Context(), keyA, w.forbidden)
+			synctest.Wait()
+			f.give(body[row.have:], io.EOF)
+			(<-b).want(t, keyA, int64(row.size), Collapsed)
+			w.wantEntry(keyA, true)
+		})
+	}
+}
+
+// TestJoinBeforeLastLeaves is the other order of abandon and join.
+func TestJoinBeforeLastLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const size = 1 << 20
+		w, f := newWorld(t, roomy), newFeed()
+		a, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := w.join(keyA, w.forbidden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Close()
+		a.Close() // once only
+		if f.ctx.Err() != nil {
+			t.Fatal("cancelled, though B has a seat")
+		}
+		w.leave(b.flight)
+		if !errors.Is(context.Cause(f.ctx), ErrAbandoned) {
+			t.Error("not abandoned by the last")
+		}
+	})
+}
+
+// TestSoloClaim: many wait for an object that cannot be shared. One of them
+// gets the source, the others fetch for themselves, and nothing is left over.
+func TestSoloClaim(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newWorld(t, roomy), make(chan struct{})
+		var waiting []<-chan result
+		for range 5 {
+			waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+				<-gate
+				return w.goodFor(keyA, 10, 0)(ctx)
+			}))
+		}
+		synctest.Wait()
+		if n := len(w.flights); n != 1 {
+			t.Errorf("%d flights, want 1", n)
+		}
+		close(gate)
+		for _, c := range waiting {
+			(<-c).want(t, keyA, 10, Miss)
+		}
+		if n := w.loads.Load(); n != 5 {
+			t.Errorf("%d loads, want one for each", n)
+		}
+		w.wantEntry(keyA, false)
+	})
+}
+
+// TestSoloUnclaimed: those who waited leave before or after the source has
+// come, and the last to go has it closed.
+func TestSoloUnclaimed(t *testing.T) {
+	t.Parallel()
+	rows := map[string]func(w *world, a, b seat, gate chan struct{}) (got *Source){
+		"one before, one after": func(w *world, a, b seat, gate chan struct{}) *Source {
+			w.leave(a.flight)
+			close(gate)
+			<-b.ready
+			w.leave(b.flight)
+			return b.source
+		},
+		"both after": func(w *world, a, b seat, gate chan struct{}) *Source {
+			close(gate)
+			<-b.ready
+			w.leave(b.flight)
+			w.leave(a.flight)
+			return b.source
+		},
+		"one claims, then one leaves": func(w *world, a, b seat, gate chan struct{}) *Source {
+			close(gate)
+			r, err := w.board(w.t.Context(), b, nil)
+			w.leave(a.flight)
+			if _, err := readAll(r, 0); err != nil {
+				w.t.Error(err)
+			}
+			r.Close()
+			if err != nil {
+				w.t.Error(err)
+			}
+			return b.source
+		},
+	}
+	for name, do := range rows {
+		bubble(t, name, func(t *testing.T) {
+			w, gate := newWorld(t, roomy), make(chan struct{})
+			var ended func() error
+			load := func(c context.Context) (*Source, error) {
+				<-gate
+				ended = c.Err
+				return w.goodFor(keyA, 10, 0)(c)
+			}
+			a, _ := w.join(keyA, load)
+			b, _ := w.join(keyA, w.forbidden)
+			src := do(w, a, b, gate)
+			if src == nil || ended() == nil || w.closed.Load() != 1 {
+				t.Errorf("context ended with %v, %d bodies closed; want both ended", ended(), w.closed.Load())
+			}
+		})
+	}
+}
+
+// TestOrphanAtSettle: the last one leaves after the load has returned and before
+// its outcome is fixed, when it is too late to see that the context has ended.
+func TestOrphanAtSettle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newWorld(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20}), make(chan struct{})
+		w.memory.held.limit = 100 << 10
+		w.all(t.Context(), keyA, w.good(keyA, 1000))
+		w.all(t.Context(), keyB, w.good(keyB, 50_000))
+		held, _ := w.Hit(keyB, time.Now())
+		defer held.Release()
+		// There will be no room, but one entry is evicted before that is clear.
+		w.rec.hook = func(string) { <-gate }
+		last := Key{Object: "c.jpg"}
+		s, err := w.join(last, w.good(last, 60_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.leave(s.flight)
+		close(gate)
+		synctest.Wait()
+		if n := w.closed.Load(); n != 3 {
+			t.Errorf("%d bodies closed, want all 3", n)
+		}
+	})
+}

@@ -1,0 +1,37 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Errors of Get and of readers.
+var (
+	ErrClosed = errors.New("cache is closed")
+	// ErrAbandoned is why the context of a fetch ends that nobody follows.
+	ErrAbandoned = errors.New("fetch abandoned: no reader left")
+	// ErrReaderClosed is what Next returns after Close, or when Close came while
+	// it was waiting.
+	ErrReaderClosed = errors.New("reader is closed")
+	// ErrTooLong means that a source gave more bytes than it declared.
+	ErrTooLong = errors.New("object is longer than declared")
+)
+
+// errShort means that a source ended before its declared length, although it
+// claimed to be complete.
+var errShort = fmt.Errorf("object is shorter than declared: %w", io.ErrUnexpectedEOF)
+
+var (
+	errNoSource = errors.New("load gave neither an object nor an error")
+	errExited   = errors.New("load ended its goroutine")
+)
+
+// PanicError is what everybody who waits for an object gets when its load or
+// its body panics.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("fetch panicked: %v", e.Value) }

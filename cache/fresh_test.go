@@ -1,0 +1,264 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestFreshness walks through the life of an entry.
+func TestFreshness(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		begun := time.Now()
+		slow := func(ctx context.Context) (*Source, error) {
+			elapse(time.Second) // freshness counts from the metadata's coming
+			return w.goodFor(keyA, 10, time.Minute)(ctx)
+		}
+		got := w.all(t.Context(), keyA, slow)
+		got.want(t, keyA, 10, Miss)
+		stored := begun.Add(time.Second)
+		if r := got.r; r.Stale || !r.Stores || !r.Stored.Equal(stored) || !r.Expires.Equal(stored.Add(time.Minute)) {
+			t.Errorf("got %+v, want it stored %v for a minute", r, stored)
+		}
+		e, ok := w.Hit(keyA, time.Now())
+		if !ok || e.Meta != "meta" || !e.Stored.Equal(stored) || !e.Expires.Equal(stored.Add(time.Minute)) {
+			t.Fatalf("entry %+v, want it stored %v for a minute", e, stored)
+		}
+		e.Release()
+		elapse(time.Minute - 1)
+		w.wantEntry(keyA, true)
+		w.all(t.Context(), keyA, w.forbidden).want(t, keyA, 10, Hit)
+		elapse(1)
+		w.wantEntry(keyA, false)
+
+		// A failed refresh leaves the expired entry where it is.
+		fail := func(context.Context) (*Source, error) { return nil, errBoom }
+		if got := w.all(t.Context(), keyA, fail); !errors.Is(got.err, errBoom) {
+			t.Errorf("got %v, want the load's error", got.err)
+		}
+		got = w.all(t.Context(), keyA, w.goodFor(keyA, 10, time.Minute))
+		got.want(t, keyA, 10, Miss)
+		if !got.r.Stale {
+			t.Error("not told that an expired entry was there")
+		}
+		w.wantEntry(keyA, true)
+		if n := w.rec.count(reasonReplaced); n != 1 {
+			t.Errorf("%d entries replaced, want 1", n)
+		}
+	})
+}
+
+// TestReplaceWhileRead: the old object's reader keeps its bytes, which count
+// until it lets go.
+func TestReplaceWhileRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		w.all(t.Context(), keyA, w.goodFor(keyA, 1000, time.Second))
+		old, ok := w.Hit(keyA, time.Now())
+		if !ok {
+			t.Fatal("no entry")
+		}
+		elapse(time.Second)
+		before := w.Stats().Bytes
+		w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) { return w.good(keyB, 1000)(ctx) })
+		if got := w.Stats(); got.Bytes != 2*before || got.Entries != 1 {
+			t.Errorf("%+v, want two bodies of %d bytes in all and one entry", got, before)
+		}
+		if string(old.Bytes()) != string(content(keyA, 1000)) {
+			t.Error("the old body changed")
+		}
+		old.Release()
+		if got := w.Stats().Bytes; got != before {
+			t.Errorf("%d bytes held, want %d", got, before)
+		}
+	})
+}
+
+// TestNeverShared: what is not fresh, too large or of unknown length is neither
+// stored nor shared, and says how it came.
+func TestNeverShared(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Memory: 64 << 20, ObjectMax: 1000}
+	rows := map[string]struct {
+		cfg    Config
+		size   int64
+		fresh  time.Duration
+		status Status
+		stored bool
+	}{
+		"the largest":              {cfg, 1000, time.Hour, Miss, true},
+		"one byte too large":       {cfg, 1001, time.Hour, Bypass, false},
+		"unknown length":           {cfg, -1, time.Hour, Bypass, false},
+		"fresh for nothing":        {cfg, 10, 0, Miss, false},
+		"stale on arrival":         {cfg, 10, -time.Second, Miss, false},
+		"no object allowed":        {Config{Memory: 1 << 20}, 1, time.Hour, Bypass, false},
+		"an empty one is":          {Config{Memory: 1 << 20}, 0, time.Hour, Miss, true},
+		"larger than all memory":   {Config{Memory: 64 << 20, ObjectMax: 1 << 40}, 64 << 20, time.Hour, Bypass, false},
+		"as large as all memory":   {Config{Memory: 33 << 20, ObjectMax: 1 << 40}, 33<<20 - 8192, time.Hour, Miss, true},
+		"larger than the floor":    {Config{Memory: 0, ObjectMax: 1 << 40}, 32 << 20, time.Hour, Bypass, false},
+		"larger than small memory": {Config{Memory: 1 << 20, ObjectMax: 8 << 20}, 1 << 20, time.Hour, Miss, false},
+		"smaller than small one":   {Config{Memory: 1 << 20, ObjectMax: 8 << 20}, 1<<20 - 8192, time.Hour, Miss, true},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, size := newWorld(t, row.cfg), max(row.size, 0)
+			load := func(ctx context.Context) (*Source, error) {
+				src, err := w.goodFor(keyA, size, row.fresh)(ctx)
+				src.Size = row.size
+				return src, err
+			}
+			got := w.all(t.Context(), keyA, load)
+			got.want(t, keyA, size, row.status)
+			if got.r.Stores != row.stored || got.r.Size != row.size {
+				t.Errorf("Stores %t, size %d; want %t, %d", got.r.Stores, got.r.Size, row.stored, row.size)
+			}
+			w.wantEntry(keyA, row.stored)
+		})
+	}
+}
+
+// TestNoMemory: nothing is stored, flights are shared all the same.
+func TestNoMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, f := newWorld(t, Config{Memory: 0, ObjectMax: 1 << 20}), newFeed()
+		a := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
+		synctest.Wait()
+		b := w.start(t.Context(), keyA, w.forbidden)
+		synctest.Wait()
+		if st := w.Stats(); st.Bytes == 0 || st.Capacity != 0 || st.Entries != 0 {
+			t.Errorf("%+v, want the flight's bytes and no entry", st)
+		}
+		f.give(content(keyA, 10), io.EOF)
+		for status, c := range map[Status]<-chan result{Miss: a, Collapsed: b} {
+			got := <-c
+			got.want(t, keyA, 10, status)
+			if got.r.Stores {
+				t.Error("says that it stores")
+			}
+		}
+		if st := w.Stats(); st.Bytes != 0 {
+			t.Errorf("%d bytes held in the end", st.Bytes)
+		}
+	})
+}
+
+// TestPass: a key that could not be shared is passed by for a minute, in which
+// nobody waits for anybody.
+func TestPass(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
+		gate := make(chan struct{})
+		load := func(ctx context.Context) (*Source, error) {
+			w.loads.Add(1)
+			<-gate
+			return w.goodFor(keyA, 10, 0)(ctx)
+		}
+		two := func() int64 {
+			before := w.loads.Load()
+			a, b := w.start(t.Context(), keyA, load), w.start(t.Context(), keyA, load)
+			synctest.Wait()
+			n := w.loads.Load() - before
+			close(gate)
+			(<-a).want(t, keyA, 10, Miss)
+			(<-b).want(t, keyA, 10, Miss)
+			gate = make(chan struct{})
+			return n
+		}
+		if n := two(); n != 2 {
+			t.Errorf("%d loads at once, want 2", n)
+		}
+		elapse(passLife - 1)
+		if n := two(); n != 2 {
+			t.Errorf("%d loads at once before the minute is over, want 2", n)
+		}
+		elapse(1)
+		if n := two(); n != 1 {
+			t.Errorf("%d loads at once after a minute, want one flight", n)
+		}
+		if n := two(); n != 2 {
+			t.Errorf("%d loads at once when marked again, want 2", n)
+		}
+	})
+}
+
+// TestPassEnds: an object that has become worth sharing is shared again, from
+// the second request on.
+func TestPassEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, roomy)
+	w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
+	got := w.all(t.Context(), keyA, w.good(keyA, 10))
+	got.want(t, keyA, 10, Miss)
+	if got.r.Stores {
+		t.Error("a passing stream says that it stores")
+	}
+	w.wantEntry(keyA, false)
+	w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
+	w.wantEntry(keyA, true)
+}
+
+// TestPassFails: what a flight does with bad loads, a pass does too.
+func TestPassFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
+		panics := func(context.Context) (*Source, error) { panic("load panics") }
+		if got := w.all(t.Context(), keyA, panics); !isError(got.err, &PanicError{}) {
+			t.Errorf("got %v, want PanicError", got.err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var ended func() error
+		deaf := func(c context.Context) (*Source, error) {
+			ended = c.Err
+			cancel(errBoom)
+			synctest.Wait()
+			return w.good(keyA, 10)(c)
+		}
+		if got := w.all(ctx, keyA, deaf); !errors.Is(got.err, errBoom) {
+			t.Errorf("got %v, want the cause of the request's end", got.err)
+		}
+		if ended() == nil {
+			t.Error("the load's context did not end with the request")
+		}
+		if got := w.all(ctx, keyA, w.forbidden); !errors.Is(got.err, errBoom) {
+			t.Errorf("got %v from a request that is over", got.err)
+		}
+		// The request's end is none of the stream's business once it has begun.
+		late, stop := context.WithCancel(t.Context())
+		r, err := w.Get(late, keyA, w.goodFor(keyA, 10, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		synctest.Wait()
+		data, err := readAll(r, 0)
+		result{r, data, err}.want(t, keyA, 10, Miss)
+		r.Close()
+	})
+}
+
+func TestPassesAreBounded(t *testing.T) {
+	t.Parallel()
+	p := newPasses()
+	for i := range passMax + 100 {
+		p.mark(Key{Object: fmt.Sprint(i)})
+	}
+	if n := p.lru.Len(); n != passMax {
+		t.Errorf("%d marks, want %d", n, passMax)
+	}
+	if p.marked(Key{Object: "0"}) || !p.marked(Key{Object: fmt.Sprint(passMax)}) {
+		t.Error("not the oldest mark was dropped")
+	}
+}

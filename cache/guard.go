@@ -1,0 +1,42 @@
+package cache
+
+import (
+	"context"
+	"io"
+	"runtime/debug"
+)
+
+// guard calls fn, and then done with how fn ended, whichever way it did: with
+// an error, in a panic, or by ending its goroutine (runtime.Goexit, which only
+// a deferred call notices). Whoever waits for fn is released in every case.
+func guard(fn func() error, done func(error)) {
+	err := errExited
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		done(err)
+	}()
+	err = fn()
+}
+
+// fetch calls load under guard. done gets a source with a body, or an error.
+func fetch(ctx context.Context, load Load, done func(*Source, error)) {
+	var src *Source
+	guard(func() (err error) {
+		src, err = load(ctx)
+		if err == nil && (src == nil || src.Body == nil) {
+			err = errNoSource
+		}
+		return err
+	}, func(err error) { done(src, err) })
+}
+
+// readGuarded is one Read under guard.
+func readGuarded(r io.Reader, p []byte) (n int, err error) {
+	guard(func() (err error) {
+		n, err = r.Read(p)
+		return err
+	}, func(end error) { err = end })
+	return n, err
+}

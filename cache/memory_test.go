@@ -1,0 +1,232 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fill stores n objects of 1000 bytes in w.
+func (w *world) fill(n int, fresh time.Duration) []Key {
+	keys := make([]Key, n)
+	for i := range keys {
+		keys[i] = Key{Space: int64(i), Object: fmt.Sprint("object ", i)}
+		w.all(w.t.Context(), keys[i], w.goodFor(keys[i], 1000, fresh))
+	}
+	return keys
+}
+
+// costOfFilled is what each object of fill costs.
+func costOfFilled(key Key) int64 { return cost(key, &Source{Size: 1000}) }
+
+// TestEvictionOrder: the shards are one list to whoever looks from outside.
+func TestEvictionOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		keys := w.fill(300, time.Minute)
+		var used, unused []Key
+		for i, key := range keys {
+			if i%3 == 0 {
+				w.wantEntry(key, true)
+				used = append(used, key)
+			} else {
+				unused = append(unused, key)
+			}
+		}
+		elapse(time.Minute)
+		for _, key := range used[:10] { // expired, and asked for nevertheless
+			w.wantEntry(key, false)
+		}
+		want := append(append(unused, used[10:]...), used[:10]...)
+		for i, key := range want {
+			e, _ := w.memory.oldest()
+			if e == nil || string(e.Bytes()) != string(content(key, 1000)) {
+				t.Fatalf("the entry evicted as number %d was not %v", i, key)
+			}
+			w.memory.left(e, reasonCapacity)
+		}
+	})
+}
+
+// TestEvictionReasons: what had expired did not go for want of room.
+func TestEvictionReasons(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		keys := w.fill(2, time.Minute)
+		elapse(time.Minute)
+		fresh := Key{Object: "fresh one"}
+		w.all(t.Context(), fresh, w.good(fresh, 1000))
+		need := w.memory.held.limit - costOfFilled(keys[0]) + 1 // lets none of the three stay
+		if !w.memory.room(&w.memory.held, need) {
+			t.Fatal("no room, though nothing is in use")
+		}
+		w.memory.held.give(need)
+		if e, c := w.rec.count(reasonExpired), w.rec.count(reasonCapacity); e != 2 || c != 1 {
+			t.Errorf("%d expired and %d for capacity, want 2 and 1", e, c)
+		}
+	})
+}
+
+// TestRoomSparesWhatIsInUse: evicting it would free nothing.
+func TestRoomSparesWhatIsInUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		keys := w.fill(10, time.Hour)
+		var held []*Entry
+		for _, key := range keys {
+			e, _ := w.Hit(key, time.Now())
+			held = append(held, e)
+		}
+		all := w.memory.held.limit
+		if w.memory.room(&w.memory.held, all) {
+			t.Fatal("got more than there is")
+		}
+		if n := w.Stats().Entries; n != 10 {
+			t.Errorf("%d entries left, want all 10", n)
+		}
+		held[3].Release()
+		if !w.memory.room(&w.memory.held, all-9*costOfFilled(keys[0])) {
+			t.Error("no room, though one entry was idle")
+		}
+		w.wantEntry(keys[3], false)
+		w.memory.held.give(all - 9*costOfFilled(keys[0]))
+		for i, e := range held {
+			if i != 3 {
+				e.Release()
+			}
+		}
+	})
+}
+
+// TestRoomGivesUp: a long line of entries in use is not walked in one go, but
+// the next one who needs room comes further.
+func TestRoomGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		keys := w.fill(spareMax+11, time.Hour)
+		var held []*Entry
+		for _, key := range keys[:spareMax+10] { // all but the last, which is the newest
+			e, _ := w.Hit(key, time.Now())
+			held = append(held, e)
+		}
+		w.wantEntry(keys[spareMax+10], true)
+		free := w.memory.held.limit - w.Stats().Bytes + 1
+		if w.memory.room(&w.memory.held, free) {
+			t.Error("stepped over more entries than allowed")
+		}
+		if !w.memory.room(&w.memory.held, free) {
+			t.Error("the second try did not reach the idle entry")
+		}
+		w.memory.held.give(free)
+		for _, e := range held {
+			e.Release()
+		}
+	})
+}
+
+// TestNoRoom: slow readers hold all there is. The next object is streamed to
+// its reader alone; once they are gone it is shared and stored again.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	const size = 300 << 10
+	w := newWorld(t, Config{Memory: 1 << 20, ObjectMax: 1 << 20})
+	w.memory.held.limit = 1 << 20
+	var slow []*Reader
+	for i := range 3 {
+		r, err := w.Get(t.Context(), Key{Object: fmt.Sprint(i)}, w.good(Key{Object: fmt.Sprint(i)}, size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, r)
+	}
+	got := w.all(t.Context(), keyA, w.good(keyA, size))
+	got.want(t, keyA, size, Miss)
+	if got.r.Stores {
+		t.Error("says that it stores")
+	}
+	w.wantEntry(keyA, false)
+	for i, r := range slow {
+		data, err := readAll(r, 0)
+		result{r, data, err}.want(t, Key{Object: fmt.Sprint(i)}, size, Miss)
+		r.Close()
+	}
+	// The want of room was no property of the key: it is not passed by.
+	w.all(t.Context(), keyA, w.good(keyA, size)).want(t, keyA, size, Miss)
+	w.wantEntry(keyA, true)
+}
+
+// TestOverwriteAccounting: an object that replaces another of its key is counted
+// once, whatever their sizes, even if it finds no room itself.
+func TestOverwriteAccounting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20})
+		for _, row := range []struct{ size, entries int64 }{{1000, 1}, {50_000, 1}, {10, 1}, {0, 1}, {200_000, 0}, {90_000, 1}} {
+			w.all(t.Context(), keyA, w.goodFor(keyA, row.size, time.Second))
+			want := row.entries * cost(keyA, &Source{Size: row.size})
+			if st := w.Stats(); st.Bytes != want || st.Entries != row.entries {
+				t.Errorf("%+v after %d bytes, want %d bytes", st, row.size, want)
+			}
+			elapse(time.Second)
+		}
+		if n := w.rec.count(reasonReplaced); n != 4 {
+			t.Errorf("%d entries replaced, want 4", n)
+		}
+	})
+}
+
+// TestMetaIsCounted: what describes an object counts like the object.
+func TestMetaIsCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, roomy)
+	w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+		src, err := w.good(keyA, 0)(ctx)
+		src.MetaBytes = 1 << 20
+		return src, err
+	})
+	if got, want := w.Stats().Bytes, int64(1<<20+entryOverhead)+allocated(5); got != want {
+		t.Errorf("%d bytes held, want %d", got, want)
+	}
+}
+
+// TestBudget: many take and give back, and the limit holds at every moment.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	b := budget{limit: 1000}
+	var wg sync.WaitGroup
+	for n := range int64(8) {
+		wg.Go(func() {
+			for range 2000 {
+				if b.take(100 + n) {
+					if used := b.used.Load(); used > b.limit {
+						t.Errorf("%d used of %d", used, b.limit)
+					}
+					b.give(100 + n)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if !b.take(1000) || b.take(1) {
+		t.Error("not exactly the limit can be taken")
+	}
+}
+
+func TestReleaseTooOften(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	bl := newBlob(&budget{limit: 1}, nil, 1, 1)
+	bl.release()
+	bl.release()
+}

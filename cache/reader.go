@@ -1,0 +1,163 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Status says how the cache came by an object.
+type Status uint8
+
+// Values of Status.
+const (
+	Hit       Status = iota // from memory
+	Miss                    // fetched for this request
+	Collapsed               // joined a fetch that another request began
+	Bypass                  // larger than the cache takes, or of unknown length
+)
+
+// Reader is one request's hold on an object. It is not safe for concurrent use,
+// but Close may be called at any time, more than once.
+type Reader struct {
+	Status Status
+	Meta   any
+	Size   int64 // negative where it is not known
+	// Stale tells that an expired entry was there.
+	Stale bool
+	// Stores tells that the object is an entry, or will be one when it completes
+	// and what is in use leaves room.
+	Stores  bool
+	Stored  time.Time // when the object's metadata came
+	Expires time.Time
+
+	state   atomic.Int32
+	blob    *blob  // or
+	solo    *solo  //
+	quit    func() // gives up the fetch, which may wake a Next
+	release func() // gives back the bytes, which nobody may look at any more
+}
+
+// States of a Reader.
+const (
+	idle int32 = iota
+	busy       // in Next
+	closed
+)
+
+// Next returns the bytes from off on, at least one, waiting for them if need
+// be. It returns io.EOF at the end of a complete object, and before that
+// whatever broke the fetch: then the body must not be ended as if complete. The
+// bytes are shared or reused: they must not be changed, nor kept beyond the
+// next call and Close. Where the object is not shared, off must be what the
+// calls before added up to.
+func (r *Reader) Next(off int64) (p []byte, err error) {
+	if !r.state.CompareAndSwap(idle, busy) {
+		return nil, ErrReaderClosed
+	}
+	defer func() {
+		if !r.state.CompareAndSwap(busy, idle) {
+			r.release() // Close came meanwhile and left it to us
+			p, err = nil, ErrReaderClosed
+		}
+	}()
+	if r.solo != nil {
+		return r.solo.next()
+	}
+	return r.blob.next(int(off))
+}
+
+// Complete returns the whole body if all of it is there already. The bytes must
+// not be changed, nor kept beyond Close.
+func (r *Reader) Complete() ([]byte, bool) {
+	if r.blob == nil || r.state.Load() == closed || !r.blob.sealed.Load() {
+		return nil, false
+	}
+	return r.blob.data, true
+}
+
+// Close gives the object back. A fetch that nobody reads any more may be
+// cancelled. Where a Next is under way, it gets ErrReaderClosed as soon as it
+// stops waiting: at once where the fetch is cancelled, else with its next bytes.
+func (r *Reader) Close() error {
+	switch r.state.Swap(closed) {
+	case idle:
+		r.release()
+		r.quit()
+	case busy:
+		r.quit()
+	}
+	return nil
+}
+
+func hitReader(e *Entry) *Reader {
+	return &Reader{
+		Status: Hit, Meta: e.Meta, Size: int64(len(e.blob.data)), Stores: true,
+		Stored: e.Stored, Expires: e.Expires, blob: e.blob,
+		release: e.Release, quit: func() {},
+	}
+}
+
+func (c *Cache) sharedReader(s seat) *Reader {
+	r := newReader(s.source, s.at)
+	r.Status = Collapsed
+	if s.first {
+		r.Status = Miss
+	}
+	r.Stale = s.stale
+	r.Stores = s.blob.cost <= c.memory.stored.limit
+	r.blob = s.blob
+	r.release = s.blob.release
+	r.quit = func() { c.vacate(s.flight) }
+	return r
+}
+
+func newReader(src *Source, at time.Time) *Reader {
+	return &Reader{Meta: src.Meta, Size: src.Size, Stored: at, Expires: at.Add(src.Fresh)}
+}
+
+// pass fetches the object of key for one reader alone.
+func (c *Cache) pass(ctx context.Context, key Key, load Load) (*Reader, error) {
+	//nolint:contextcheck // the bytes outlive the wait for them
+	if err := cmp.Or(context.Cause(c.base), context.Cause(ctx)); err != nil {
+		return nil, err
+	}
+	own, cancel := context.WithCancelCause(c.base)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	var src *Source
+	var err error
+	//nolint:contextcheck // as above
+	fetch(own, load, func(got *Source, end error) {
+		src, err = got, end
+		if !stop() && err == nil {
+			discard(src.Body, cancel)
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			cancel(nil)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.shareable(key, src) {
+		c.passes.unmark(key)
+	}
+	return c.soloReader(key, src, cancel, false), nil
+}
+
+func (c *Cache) soloReader(key Key, src *Source, cancel context.CancelCauseFunc, stale bool) *Reader {
+	r := newReader(src, time.Now())
+	r.Stale = stale
+	r.Status = Miss
+	if c.tooLarge(key, src) {
+		r.Status = Bypass
+	}
+	r.solo = &solo{body: src.Body, size: src.Size}
+	// A source may want to read a small rest in its Close, to keep its
+	// connection: where nothing is to be interrupted, its context ends after it.
+	r.release = r.solo.close
+	r.quit = func() { cancel(ErrAbandoned) }
+	return r
+}

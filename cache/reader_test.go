@@ -1,0 +1,215 @@
+package cache
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestReaderAfterClose: bytes that were given back are not to be had again,
+// whichever way they came.
+func TestReaderAfterClose(t *testing.T) {
+	t.Parallel()
+	const size = 10_000
+	rows := map[string]struct {
+		prepare func(w *world)
+		fresh   time.Duration
+	}{
+		"hit":    {func(w *world) { w.all(w.t.Context(), keyA, w.good(keyA, size)) }, time.Hour},
+		"shared": {func(*world) {}, time.Hour},
+		"solo":   {func(*world) {}, 0},
+		"passed": {func(w *world) { w.all(w.t.Context(), keyA, w.goodFor(keyA, size, 0)) }, 0},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, roomy)
+			row.prepare(w)
+			r, err := w.Get(t.Context(), keyA, w.goodFor(keyA, size, row.fresh))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := readAs(r, content(keyA, size)); err != nil {
+				t.Error(err)
+			}
+			if whole, ok := r.Complete(); ok != (row.fresh > 0) || ok && !bytes.Equal(whole, content(keyA, size)) {
+				t.Errorf("Complete = %d bytes, %t", len(whole), ok)
+			}
+			if r.Alone() != (row.fresh == 0) {
+				t.Errorf("Alone = %t", r.Alone())
+			}
+			for range 2 {
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if p, err := r.Next(0); p != nil || !errors.Is(err, ErrReaderClosed) {
+				t.Errorf("Next after Close = %d bytes, %v; want ErrReaderClosed", len(p), err)
+			}
+			if _, ok := r.Complete(); ok {
+				t.Error("Complete after Close")
+			}
+		})
+	}
+}
+
+// TestReaderCloseDuringNext: the waiting Next gets no bytes that Close has given
+// back, and they are given back when it stops waiting.
+func TestReaderCloseDuringNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const size = 1 << 20
+		w, f := newWorld(t, roomy), newFeed()
+		r, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := w.start(t.Context(), keyA, w.forbidden) // keeps the flight going
+		ended := make(chan error, 1)
+		go func() {
+			_, err := r.Next(0)
+			ended <- err
+		}()
+		synctest.Wait()
+		refs := w.flights[keyA].blob.refs.Load()
+		r.Close()
+		r.Close()
+		synctest.Wait()
+		if got := w.flights[keyA].blob.refs.Load(); got != refs {
+			t.Errorf("%d holders while Next is waiting, want %d still", got, refs)
+		}
+		f.give(content(keyA, size)[:10], nil)
+		if err := <-ended; !errors.Is(err, ErrReaderClosed) {
+			t.Errorf("Next got %v, want ErrReaderClosed", err)
+		}
+		if got := w.flights[keyA].blob.refs.Load(); got != refs-1 {
+			t.Errorf("%d holders in the end, want %d", got, refs-1)
+		}
+		f.give(content(keyA, size)[10:], io.EOF)
+		(<-other).want(t, keyA, size, Collapsed)
+	})
+}
+
+// TestReaderExit: a source that ends its reader's goroutine leaves a reader that
+// can be closed.
+func TestReaderExit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, f := newWorld(t, roomy), newFeed()
+		r, err := w.Get(t.Context(), keyA, f.load(w, 10, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.exits()
+		go r.Next(0)
+		synctest.Wait()
+		r.Close()
+	})
+}
+
+// TestStream fetches past a flight and past an entry, and leaves no trace.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, f := newWorld(t, roomy), newFeed()
+		flight := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
+		synctest.Wait()
+		alone := func() {
+			t.Helper()
+			before := w.loads.Load()
+			r, err := w.Stream(t.Context(), keyA, w.good(keyA, 10))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if err := readAs(r, content(keyA, 10)); err != nil {
+				t.Error(err)
+			}
+			if !r.Alone() || r.Stores || w.loads.Load() != before+1 {
+				t.Errorf("%+v after %d loads, want a stream of its own", r, w.loads.Load()-before)
+			}
+		}
+		alone()
+		w.wantEntry(keyA, false)
+		f.give(content(keyA, 10), io.EOF)
+		(<-flight).want(t, keyA, 10, Miss)
+		alone()
+		w.wantEntry(keyA, true)
+		w.Close()
+		if _, err := w.Stream(t.Context(), keyA, w.forbidden); !errors.Is(err, ErrClosed) {
+			t.Errorf("Stream after Close: %v, want ErrClosed", err)
+		}
+	})
+}
+
+// TestBypasses follows a mark.
+func TestBypasses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		if w.Bypasses(keyA) {
+			t.Error("an unknown key is passed by")
+		}
+		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
+		if !w.Bypasses(keyA) || w.Bypasses(keyB) {
+			t.Error("not exactly the key that was not to be stored is passed by")
+		}
+		elapse(passLife)
+		if w.Bypasses(keyA) {
+			t.Error("still passed by after a minute")
+		}
+	})
+}
+
+// TestEntryFile reads an entry from the file it says it lies in, while it is
+// held and the cache is closed already.
+func TestEntryFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, roomy)
+	if w.memory.arena == nil {
+		t.Skip("SKIPPED: this system has no memory files; bodies lie on the heap")
+	}
+	for _, row := range []struct {
+		key    Key
+		size   int64
+		inFile bool
+	}{{keyA, arenaMin - 1, false}, {keyB, 100_000, true}} {
+		w.all(t.Context(), row.key, w.good(row.key, row.size))
+		e, ok := w.Hit(row.key, time.Now())
+		if !ok {
+			t.Fatal("no entry")
+		}
+		t.Cleanup(e.Release)
+		fd, off, ok := e.File()
+		if ok != row.inFile {
+			t.Fatalf("%d bytes in a file: %t", row.size, ok)
+		}
+		if !ok {
+			continue
+		}
+		w.Close()
+		if got := readFile(t, fd, off, row.size); !bytes.Equal(got, content(row.key, row.size)) {
+			t.Error("the file has other bytes than the entry")
+		}
+	}
+}
+
+// readFile reads from a file that belongs to somebody else.
+func readFile(t *testing.T, fd int, off, n int64) []byte {
+	t.Helper()
+	f, err := os.Open(fmt.Sprint("/proc/self/fd/", fd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p := make([]byte, n)
+	if _, err := f.ReadAt(p, off); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

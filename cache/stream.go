@@ -1,0 +1,17 @@
+package cache
+
+import "context"
+
+// Stream fetches an object for one reader alone, past everything else: it joins
+// no flight and leaves no entry. Its bytes are held no longer than it takes to
+// read them.
+func (c *Cache) Stream(ctx context.Context, key Key, load Load) (*Reader, error) {
+	return c.pass(ctx, key, load)
+}
+
+// Bypasses reports whether Get is known to stream key past the cache: lately it
+// was too large, of unknown length, or not to be stored.
+func (c *Cache) Bypasses(key Key) bool { return c.passes.marked(key) }
+
+// Alone reports whether the bytes come for this reader only: in order, once.
+func (r *Reader) Alone() bool { return r.solo != nil }

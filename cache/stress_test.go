@@ -1,0 +1,214 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// TestStress lets many clients do everything at once to a cache that is far too
+// small, and verifies every byte that any of them sees.
+func TestStress(t *testing.T) {
+	t.Parallel()
+	rows := map[string]struct {
+		memory, limit int64
+		closes        bool
+	}{
+		"small":          {256 << 10, 512 << 10, false},
+		"tiny":           {32 << 10, 64 << 10, false},
+		"no memory":      {0, 256 << 10, false},
+		"enough":         {64 << 20, 64 << 20, false},
+		"closed halfway": {256 << 10, 512 << 10, true},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, Config{Memory: row.memory, ObjectMax: 100 << 10})
+			w.memory.held.limit = row.limit
+			var wg sync.WaitGroup
+			for i := range 16 {
+				c := &client{world: w, rnd: rand.New(rand.NewPCG(uint64(i), 1))}
+				wg.Go(func() {
+					for n := range 250 {
+						c.request()
+						if row.closes && i == 0 && n == 125 {
+							w.Close()
+						}
+					}
+				})
+			}
+			done := make(chan struct{})
+			go w.watch(done)
+			wg.Wait()
+			close(done)
+		})
+	}
+}
+
+// watch looks at the budgets as often as it can.
+func (w *world) watch(done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			runtime.Gosched()
+		}
+		held, stored := w.Stats().Bytes, w.memory.stored.used.Load()
+		if held > w.memory.held.limit || stored > w.memory.stored.limit || held < 0 || stored < 0 {
+			w.t.Errorf("held %d of %d, stored %d of %d",
+				held, w.memory.held.limit, stored, w.memory.stored.limit)
+			return
+		}
+	}
+}
+
+// client does one thing after another.
+type client struct {
+	*world
+	rnd *rand.Rand
+}
+
+// failures are the ways in which a fetch of the stress test can fail.
+var failures = []error{
+	errBoom, errShort, ErrTooLong, ErrClosed, ErrAbandoned, context.Canceled, ErrReaderClosed, &PanicError{},
+}
+
+func (c *client) request() {
+	key := Key{Space: c.rnd.Int64N(2), Object: fmt.Sprint(c.rnd.IntN(20))}
+	want := content(key, sizeOf(key))
+	if c.rnd.IntN(3) == 0 {
+		if e, ok := c.Hit(key, time.Now()); ok {
+			defer e.Release()
+			for range c.rnd.IntN(100) { // in which others may come and go
+				runtime.Gosched()
+			}
+			if !bytes.Equal(e.Bytes(), want) {
+				c.t.Errorf("wrong entry of %v", key)
+			}
+			return
+		}
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	if c.rnd.IntN(10) == 0 {
+		go cancel()
+	}
+	r, err := c.Get(ctx, key, c.load(want))
+	if err != nil {
+		c.check(err)
+		return
+	}
+	defer r.Close()
+	c.follow(r, want)
+}
+
+// follow reads: all of it or a part, quickly or slowly, or closes meanwhile.
+func (c *client) follow(r *Reader, want []byte) {
+	part, slow := c.rnd.IntN(4) == 0, c.rnd.IntN(4) == 0
+	if c.rnd.IntN(20) == 0 {
+		go r.Close()
+	}
+	for off := 0; ; {
+		p, err := r.Next(int64(off))
+		if isEnd(err) && off == len(want) {
+			return
+		}
+		if err != nil {
+			c.check(err)
+			return
+		}
+		if !bytes.HasPrefix(want[off:], p) || len(p) == 0 {
+			c.t.Errorf("%d wrong bytes at %d of %d", len(p), off, len(want))
+			return
+		}
+		if slow {
+			p = p[:1+c.rnd.IntN(len(p))]
+			for range 10 {
+				runtime.Gosched()
+			}
+			// A stream of one's own goes on where Next says, not the reader.
+			if r.solo != nil {
+				return
+			}
+		}
+		if off += len(p); part && off > len(want)/2 {
+			return
+		}
+	}
+}
+
+// check lets no error pass that nobody made.
+func (c *client) check(err error) {
+	for _, known := range failures {
+		if isError(err, known) {
+			return
+		}
+	}
+	c.t.Errorf("unexpected error %v", err)
+}
+
+// sizeOf is the size of key's object, some of which are larger than the cache
+// of the stress test takes.
+func sizeOf(key Key) int64 {
+	sizes := []int64{0, 1, 2, 100, 4096, 5000, 20_000, 33_000, 80_000, 200_000}
+	return sizes[(int(key.Object[len(key.Object)-1])+int(key.Space))%len(sizes)]
+}
+
+// load is good mostly, and bad in every way now and then.
+func (c *client) load(want []byte) Load {
+	trouble, fresh := c.rnd.IntN(20), time.Duration(c.rnd.IntN(3))*time.Millisecond*(time.Duration(c.rnd.IntN(2))*1000+1)
+	return func(ctx context.Context) (*Source, error) {
+		var r io.Reader = bytes.NewReader(want)
+		size := int64(len(want))
+		switch trouble {
+		case 0:
+			return nil, errBoom
+		case 1:
+			panic("load panics")
+		case 2:
+			for range 100 { // perhaps nobody waits any more by then
+				runtime.Gosched()
+			}
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+		case 3:
+			r = io.MultiReader(r, iotest.ErrReader(errBoom))
+		case 4:
+			size++
+		case 5:
+			if size > 0 {
+				size--
+			}
+		case 6:
+			size = -1
+		case 7, 8:
+			r = iotest.HalfReader(r)
+		case 9:
+			r = iotest.DataErrReader(r)
+		}
+		return c.source(&yielding{ctx, r}, size, fresh), nil
+	}
+}
+
+// yielding gives others a chance between reads, and notices its context's end.
+type yielding struct {
+	ctx context.Context //nolint:containedctx // of the load, which ends it
+	r   io.Reader
+}
+
+func (y *yielding) Read(p []byte) (int, error) {
+	runtime.Gosched()
+	if y.ctx.Err() != nil {
+		return 0, context.Cause(y.ctx)
+	}
+	return y.r.Read(p[:min(len(p), 7000)])
+}
