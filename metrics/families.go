@@ -1,0 +1,78 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+const namespace = "ixmage"
+
+// families are the vectors whose children series.go and origin.go look up once
+// and keep.
+type families struct {
+	requests  *prometheus.CounterVec   // alias, method, code
+	duration  *prometheus.HistogramVec // alias, cache
+	firstByte *prometheus.HistogramVec // alias, cache
+	bytes     *prometheus.CounterVec   // alias, cache
+	aborts    *prometheus.CounterVec   // alias
+
+	cached    *prometheus.CounterVec // alias, cache
+	evictions *prometheus.CounterVec // tier, reason
+
+	originRequests *prometheus.CounterVec   // alias, outcome
+	originDuration *prometheus.HistogramVec // alias
+	originBytes    *prometheus.CounterVec   // alias
+	originRetries  *prometheus.CounterVec   // alias
+}
+
+func newFamilies() *families {
+	return &families{
+		requests: counters("http_requests_total",
+			"Requests answered on the public listener, health checks left out.", "alias", "method", "code"),
+		duration: histograms("http_request_duration_seconds",
+			"Time from the request's first line to the end of its answer.", "alias", "cache"),
+		firstByte: histograms("http_time_to_first_byte_seconds",
+			"Time from the request's first line to the first byte of its answer.", "alias", "cache"),
+		bytes: counters("http_response_bytes_total",
+			"Body bytes sent to clients.", "alias", "cache"),
+		aborts: counters("http_client_aborts_total",
+			"Answers that ended early because the client went away.", "alias"),
+
+		cached: counters("cache_requests_total",
+			"Requests that asked the cache, by what it did.", "alias", "cache"),
+		evictions: counters("cache_evictions_total",
+			"Entries that left the cache.", "tier", "reason"),
+
+		originRequests: counters("origin_requests_total",
+			"Calls to S3, by how they ended.", "alias", "outcome"),
+		originDuration: histograms("origin_request_duration_seconds",
+			"Time of a call to S3, its body included.", "alias"),
+		originBytes: counters("origin_bytes_total",
+			"Body bytes received from S3.", "alias"),
+		originRetries: counters("origin_retries_total",
+			"Calls to S3 made again after one that failed.", "alias"),
+	}
+}
+
+func (f *families) register(r prometheus.Registerer) {
+	r.MustRegister(
+		f.requests, f.duration, f.firstByte, f.bytes, f.aborts,
+		f.cached, f.evictions,
+		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
+	)
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(
+		prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help,
+		// A hit from memory takes a fraction of a millisecond and a slow
+		// reader of a large object half a minute. Classic buckets, because
+		// they work with every Prometheus without a setting.
+		Buckets: []float64{
+			.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
+			.1, .25, .5, 1, 2.5, 5, 10, 30,
+		},
+	}, labels)
+}
