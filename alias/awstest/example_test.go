@@ -1,0 +1,39 @@
+package awstest_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+
+	"ixmage/alias/awstest"
+)
+
+// A picture whose connection breaks the first time and not the second.
+func Example() {
+	s, err := awstest.StartS3()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer s.Close()
+	s.Put("media", "cat.png", awstest.Object{Body: []byte("a small cat"), ContentType: "image/png"})
+	s.Next("media", "cat.png", awstest.CloseAfter(7))
+
+	for range 2 {
+		resp, err := http.Get(s.URL + "/media/cat.png")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		fmt.Printf("%s, then %v\n", body, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	fmt.Println(s.Count("media", "cat.png"), "requests")
+
+	// Output:
+	// a small, then unexpected EOF
+	// a small cat, then <nil>
+	// 2 requests
+}

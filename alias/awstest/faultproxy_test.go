@@ -1,0 +1,161 @@
+package awstest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+// behind is a proxy before a scripted S3 with one object, and a plain client
+// with connections of its own.
+func behind(t *testing.T) (*awstest.FaultProxy, *awstest.S3, *http.Client) {
+	t.Helper()
+	s := awstest.NewS3(t)
+	s.Put("media", "a", awstest.Object{Body: picture()})
+	p := awstest.NewFaultProxy(t, strings.TrimPrefix(s.URL, "http://"))
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return p, s, &http.Client{Transport: transport}
+}
+
+// read fetches the object through the proxy.
+func read(ctx context.Context, client *http.Client, p *awstest.FaultProxy) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/media/a", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	n, err := io.Copy(io.Discard, resp.Body)
+	return int(n), err
+}
+
+func TestFaultProxyModes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		mode awstest.Mode
+		err  error // nil: the whole body comes
+	}{
+		{"pass", awstest.Pass(), nil},
+		{"refuse", awstest.Refuse(), syscall.ECONNREFUSED},
+		{"delay", awstest.DelayFirstByte(time.Millisecond), nil},
+		{"limit", awstest.Limit(10 << 20), nil},
+		{"close at once", awstest.CutFIN(0), io.EOF},
+		{"reset at once", awstest.CutRST(0), syscall.ECONNRESET},
+		{"close in the body", awstest.CutFIN(50_000), io.ErrUnexpectedEOF},
+		{"reset in the body", awstest.CutRST(50_000), syscall.ECONNRESET},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, s, client := behind(t)
+			must(t, p.Set(tt.mode))
+			n, err := read(t.Context(), client, p)
+			if !errors.Is(err, tt.err) || (tt.err == nil) != (n == pictureSize) {
+				t.Errorf("got %d bytes, %v, want %v", n, err, tt.err)
+			}
+			must(t, p.Set(awstest.Pass()))
+			if n, err := read(t.Context(), client, p); err != nil || n != pictureSize {
+				t.Errorf("passing again: got %d bytes, %v", n, err)
+			}
+			client.CloseIdleConnections()
+			must(t, s.Wait(t.Context(), func() bool { return s.Conns() == 0 }))
+		})
+	}
+}
+
+func TestFaultProxyHang(t *testing.T) {
+	t.Parallel()
+	p, s, client := behind(t)
+	if _, err := read(t.Context(), client, p); err != nil {
+		t.Fatal(err)
+	}
+	must(t, p.Set(awstest.Hang()))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	for range 2 { // one on the open connection, one on a new one
+		go func() {
+			_, err := read(ctx, client, p)
+			done <- err
+		}()
+	}
+	eventually(t, func() bool { return p.Accepted() == 2 })
+	select {
+	case err := <-done:
+		t.Errorf("an answer came: %v", err)
+	default:
+	}
+	cancel()
+	for range 2 {
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	}
+	eventually(t, func() bool { return p.Conns() == 0 })
+	if got := s.Total(); got != 1 {
+		t.Errorf("%d requests went through, want 1", got)
+	}
+	must(t, p.Set(awstest.Pass()))
+	if n, err := read(t.Context(), client, p); err != nil || n != pictureSize {
+		t.Errorf("passing again: got %d bytes, %v", n, err)
+	}
+}
+
+// TestFaultProxyRefuseMidBody takes the server away while a body is under way,
+// held back by the proxy.
+func TestFaultProxyRefuseMidBody(t *testing.T) {
+	t.Parallel()
+	p, _, client := behind(t)
+	must(t, p.Set(awstest.Limit(10_000)))
+	resp, err := client.Get(p.URL + "/media/a")
+	must(t, err)
+	defer resp.Body.Close()
+	must(t, p.Set(awstest.Refuse()))
+	if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+		t.Error("the body ended well")
+	}
+	eventually(t, func() bool { return p.Conns() == 0 })
+}
+
+func TestFaultProxyNoTarget(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, err)
+	ln.Close()
+	p := awstest.NewFaultProxy(t, ln.Addr().String())
+	if resp, err := http.Get(p.URL); err == nil {
+		resp.Body.Close()
+		t.Error("an answer came from nowhere")
+	}
+	p.Close()
+	p.Close() // again: nothing happens
+	if err := p.Set(awstest.Pass()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Set after Close: got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// eventually polls what has no event to wait for; the test's own time limit
+// ends it.
+func eventually(t *testing.T, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("time is up")
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package awstest_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// reader is the real SDK's client with a key pair; an empty one signs nothing.
+func reader(t *testing.T, endpoint string, kp alias.KeyPair) *s3.Client {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	opts := s3.Options{
+		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
+		HTTPClient: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}},
+		Credentials: aws.AnonymousCredentials{},
+	}
+	if kp.AccessKeyID != "" {
+		opts.Credentials = credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
+	}
+	return s3.New(opts)
+}
+
+// get reads an object to its end and returns the body, or the error code of S3.
+func get(t *testing.T, c *s3.Client, bucket, key string) (body, code string) {
+	t.Helper()
+	out, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return "", errorCode(t, err)
+	}
+	defer out.Body.Close()
+	b, err := io.ReadAll(out.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b), ""
+}
+
+func errorCode(t *testing.T, err error) string {
+	t.Helper()
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		t.Fatalf("not an answer of S3: %v", err)
+	}
+	return api.ErrorCode()
+}
+
+func TestGatewayEnforces(t *testing.T) {
+	t.Parallel()
+	g, ctx := awstest.NewGateway(t), t.Context()
+	for _, bucket := range []string{"media", "other"} {
+		must(t, g.CreateBucket(ctx, bucket))
+		for _, key := range []string{"shop/a.txt", "shop-secret/b.txt", "odd/ü +&=?%2F.txt"} {
+			must(t, g.PutObject(ctx, bucket, key, awstest.Object{Body: []byte(bucket + " " + key)}))
+		}
+	}
+	whole, err := g.ReadOnlyUser(ctx, "whole", "media", "")
+	must(t, err)
+	shop, err := g.ReadOnlyUser(ctx, "shop", "media", "shop/")
+	must(t, err)
+	unknown := alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: shop.SecretAccessKey}
+	mixed := alias.KeyPair{AccessKeyID: shop.AccessKeyID, SecretAccessKey: whole.SecretAccessKey}
+
+	for _, tt := range []struct {
+		name        string
+		keys        alias.KeyPair
+		bucket, key string
+		code        string
+	}{
+		{"root", g.Root, "other", "shop/a.txt", ""},
+		{"whole bucket", whole, "media", "shop-secret/b.txt", ""},
+		{"odd key", whole, "media", "odd/ü +&=?%2F.txt", ""},
+		{"whole bucket elsewhere", whole, "other", "shop/a.txt", "AccessDenied"},
+		{"prefix inside", shop, "media", "shop/a.txt", ""},
+		{"prefix outside", shop, "media", "shop-secret/b.txt", "AccessDenied"},
+		{"anonymous", alias.KeyPair{}, "media", "shop/a.txt", "AccessDenied"},
+		{"unknown key", unknown, "media", "shop/a.txt", "InvalidAccessKeyId"},
+		{"wrong secret", mixed, "media", "shop/a.txt", "SignatureDoesNotMatch"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := ""
+			if tt.code == "" {
+				want = tt.bucket + " " + tt.key
+			}
+			body, code := get(t, reader(t, g.S3URL, tt.keys), tt.bucket, tt.key)
+			if body != want || code != tt.code {
+				t.Errorf("got %q, code %q, want %q, code %q", body, code, want, tt.code)
+			}
+		})
+	}
+}
+
+func TestGatewayKeyLife(t *testing.T) {
+	t.Parallel()
+	g, ctx := awstest.NewGateway(t), t.Context()
+	must(t, g.CreateBucket(ctx, "media"))
+	must(t, g.PutObject(ctx, "media", "a.txt", awstest.Object{Body: []byte("A")}))
+	first, err := g.ReadOnlyUser(ctx, "u", "media", "")
+	must(t, err)
+	second, err := g.AddKey(ctx, "u")
+	must(t, err)
+	expect := func(step string, kp alias.KeyPair, code string) {
+		t.Helper()
+		if _, got := get(t, reader(t, g.S3URL, kp), "media", "a.txt"); got != code {
+			t.Errorf("%s: got code %q, want %q", step, got, code)
+		}
+	}
+	expect("new", first, "")
+	must(t, g.SetKeyStatus(ctx, "u", first.AccessKeyID, awstest.KeyInactive))
+	expect("switched off", first, "InvalidAccessKeyId")
+	expect("the other one", second, "")
+	must(t, g.SetKeyStatus(ctx, "u", first.AccessKeyID, awstest.KeyActive))
+	expect("switched on again", first, "")
+	must(t, g.DeleteKey(ctx, "u", first.AccessKeyID))
+	expect("deleted", first, "InvalidAccessKeyId")
+	must(t, g.DeleteObject(ctx, "media", "a.txt"))
+	expect("object deleted", second, "NoSuchKey")
+}
+
+func TestGatewayKeepsHeaders(t *testing.T) {
+	t.Parallel()
+	g, ctx := awstest.NewGateway(t), t.Context()
+	must(t, g.CreateBucket(ctx, "media"))
+	must(t, g.PutObject(ctx, "media", "a.png", awstest.Object{
+		Body: []byte("A"), ContentType: "image/png", CacheControl: "max-age=60",
+		Metadata: map[string]string{"owner": "me"},
+	}))
+	bucket, key := "media", "a.png"
+	out, err := reader(t, g.S3URL, g.Root).HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	must(t, err)
+	if aws.ToString(out.ContentType) != "image/png" || aws.ToString(out.CacheControl) != "max-age=60" || out.Metadata["owner"] != "me" {
+		t.Errorf("got type %q, cache control %q, metadata %v", aws.ToString(out.ContentType), aws.ToString(out.CacheControl), out.Metadata)
+	}
+}
+
+func TestGatewayStopEndsProcesses(t *testing.T) {
+	t.Parallel()
+	g := awstest.NewGateway(t)
+	must(t, g.Stop())
+	must(t, g.Stop()) // again: nothing happens
+	for _, url := range []string{g.S3URL, g.IAMURL} {
+		if answers(url) {
+			t.Errorf("%s still answers", url)
+		}
+	}
+}
+
+// TestGatewayDiesWithTest kills a process that runs a gateway, as the test
+// command does at a time-out, and waits for the servers to be gone.
+func TestGatewayDiesWithTest(t *testing.T) {
+	if os.Getenv("AWSTEST_RUN_GATEWAY") != "" {
+		g := awstest.NewGateway(t)
+		os.Stdout.WriteString("gateway " + g.S3URL + " " + g.IAMURL + "\n")
+		io.Copy(io.Discard, os.Stdin) // until we are killed
+		return
+	}
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells a child of its parent's death")
+	}
+	awstest.NewGateway(t) // skips where there is none
+	cmd := exec.Command(os.Args[0], "-test.run=^TestGatewayDiesWithTest$")
+	cmd.Env = append(os.Environ(), "AWSTEST_RUN_GATEWAY=1", "TMPDIR="+t.TempDir()) // it cannot clean up
+	stdin, err := cmd.StdinPipe()
+	must(t, err)
+	defer stdin.Close()
+	stdout, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	var s3URL, iamURL string
+	_, err = fmt.Fscanf(stdout, "gateway %s %s\n", &s3URL, &iamURL)
+	must(t, err)
+	must(t, cmd.Process.Kill())
+	cmd.Wait()
+	for _, url := range []string{s3URL, iamURL} {
+		for answers(url) { // the test's own time limit ends a gateway that stays
+			runtime.Gosched()
+		}
+	}
+}
+
+func answers(url string) bool {
+	resp, err := http.Get(url + "/healthz")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return true
+}
+
+func TestGatewayMissing(t *testing.T) {
+	t.Setenv("IXMAGE_VERSITYGW", "/nonexistent/versitygw")
+	if _, err := awstest.StartGateway(t.Context(), t.TempDir()); !errors.Is(err, awstest.ErrNoGateway) {
+		t.Errorf("no program: got %v, want ErrNoGateway", err)
+	}
+	t.Setenv("IXMAGE_VERSITYGW", "/bin/false")
+	_, err := awstest.StartGateway(t.Context(), t.TempDir())
+	if err == nil || errors.Is(err, awstest.ErrNoGateway) {
+		t.Errorf("a program that ends at once: got %v, want an error that says so", err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,17 @@
+package awstest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent has the kernel kill the child when we end, however we end: a
+// test that times out or is killed runs no cleanup. A process group of its own
+// keeps a Ctrl-C in the terminal for us, who then end the children in order.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// privateSocket names the socket over which the two servers talk: an abstract
+// one, which no crash leaves behind and no long folder name breaks.
+func privateSocket(_, unique string) string { return "@ixmage-" + unique }
