@@ -1,0 +1,253 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+const (
+	// drainLimit is how much of an unread rest is worth reading to keep the
+	// connection: about what lies in its buffer already.
+	drainLimit = readBuffer
+	// drainTime bounds what Close may wait for that rest.
+	drainTime = 20 * time.Millisecond
+)
+
+// body is the object's bytes, counted and checked. A read that breaks is
+// resumed once where it stopped, under the condition that the object is still
+// the same one; the checksum runs on across the joint.
+type body struct {
+	o       *Origin
+	tally   *tally
+	release func()
+	client  *s3.Client
+	request Request
+	// ctx is the caller's, kept because a resumed body needs a new request;
+	// cancel ends whatever is under way.
+	ctx    context.Context //nolint:containedctx // the body is the call that goes on
+	cancel context.CancelCauseFunc
+
+	closed atomic.Bool
+
+	// mu guards the fields below. Read holds it while it waits for S3: Close
+	// cancels ctx to get at it.
+	mu     sync.Mutex
+	reply  *reply
+	etag   string
+	size   int64     // of the whole object, -1 unknown
+	first  int64     // where in the object the body begins
+	length int64     // of the body, -1 unknown
+	done   int64     // bytes delivered
+	sum    *checksum // nil: none, or a range
+	// broken is a failed read that may still be resumed.
+	broken  *Error
+	resumed bool
+	end     error // what Read returns from now on
+}
+
+// Read delivers the next bytes. It may return bytes together with the end.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		if b.end == nil && b.broken != nil {
+			b.resume()
+		}
+		if b.end != nil || len(p) == 0 {
+			return 0, b.end
+		}
+		if n := b.advance(p); n > 0 || b.end != nil {
+			return n, b.end
+		}
+	}
+}
+
+// advance reads once and decides whether that was the end.
+func (b *body) advance(p []byte) int {
+	var n int
+	var err error
+	if b.length >= 0 {
+		p = p[:min(int64(len(p)), b.length-b.done)]
+	}
+	if len(p) > 0 {
+		n, err = b.reply.read(p)
+		b.done += int64(n)
+		if b.sum != nil {
+			b.sum.Write(p[:n])
+		}
+	}
+	switch {
+	case b.done == b.length:
+		// Usually the end came with the last bytes, and then the connection
+		// is free already.
+		if err == nil && b.more() {
+			b.end = senseless(b.reply.status, ErrCorrupt)
+			return n
+		}
+		b.end = b.verdict()
+	case err == nil:
+	case errors.Is(err, io.EOF) && b.length < 0:
+		b.end = b.verdict()
+	default:
+		b.broken = b.reply.broken(err)
+	}
+	return n
+}
+
+// more reports whether bytes follow the last declared one. Whatever else comes
+// does not matter: the body is complete.
+func (b *body) more() bool {
+	var one [1]byte
+	n, _ := b.reply.read(one[:])
+	return n > 0
+}
+
+// verdict is the end of a body whose bytes have all come.
+func (b *body) verdict() error {
+	if !b.sum.ok() {
+		return senseless(b.reply.status, ErrCorrupt)
+	}
+	return io.EOF
+}
+
+// resume asks for the rest. It clears broken or sets end.
+func (b *body) resume() {
+	broken := b.broken
+	b.broken = nil
+	b.reply.close()
+	switch {
+	case b.ctx.Err() != nil:
+		broken.Outcome = outcomeOfCause(b.ctx, broken)
+		b.end = broken
+		return
+	// A weak ETag matches nothing in If-Match (RFC 9110, 13.1.1), and without
+	// one the rest could be another object's.
+	case b.resumed || b.etag == "" || strings.HasPrefix(b.etag, "W/"):
+		b.end = broken
+		return
+	}
+	b.resumed = true
+	re, err := b.askRest()
+	if err != nil {
+		b.end = err
+		return
+	}
+	b.o.log.LogAttrs(b.ctx, slog.LevelInfo, "resumed a broken body",
+		slog.String("alias", b.tally.alias), slog.Int64("offset", b.done), slog.Any("cause", broken))
+	b.reply = re
+}
+
+func (b *body) askRest() (*reply, error) {
+	at := b.first + b.done
+	in := getInput(b.request)
+	in.IfMatch = &b.etag
+	in.Range = aws.String(fmt.Sprintf("bytes=%d-", at))
+	if b.length >= 0 {
+		in.Range = aws.String(Range{at, b.first + b.length - 1}.String())
+	}
+	re, err := b.o.ask(b.ctx, b.client, in)
+	if err != nil {
+		return nil, restError(err)
+	}
+	if err := b.join(re, at); err != nil {
+		re.close()
+		return nil, senseless(re.status, err)
+	}
+	return re, nil
+}
+
+// restError is a failed request for the rest, seen from the body: whatever S3
+// said, the body is truncated.
+func restError(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	cause := ErrTruncated
+	if e.Outcome == OutcomePrecondition || e.Outcome == OutcomeRange || e.Outcome == OutcomeNotFound {
+		e.Outcome, cause = OutcomeError, ErrChanged
+	}
+	e.err = errors.Join(cause, e.err)
+	return e
+}
+
+// join checks that a reply is the rest of this very body.
+func (b *body) join(re *reply, at int64) error {
+	got, total, err := rangeOf(re)
+	if err != nil || got.First != at {
+		return errBadRange
+	}
+	if aws.ToString(re.out.ETag) != b.etag {
+		return ErrChanged
+	}
+	if b.size >= 0 && total != b.size {
+		return ErrChanged
+	}
+	if b.length < 0 {
+		// The first reply did not say how much there is; this one must.
+		if total < 0 {
+			return errBadRange
+		}
+		b.size, b.length = total, total-b.first
+	}
+	if got.Last != b.first+b.length-1 {
+		return errBadRange
+	}
+	return nil
+}
+
+// Close releases the slot and the connection and reports the call, once.
+func (b *body) Close() error {
+	if !b.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	if !b.mu.TryLock() {
+		// A Read is under way: it must not keep us waiting.
+		b.cancel(errClosed)
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	outcome := OutcomeOK
+	switch {
+	case b.end == nil:
+		outcome = OutcomeAborted
+		b.drain()
+		b.end = &Error{Outcome: OutcomeAborted, err: errClosed}
+	case !errors.Is(b.end, io.EOF):
+		outcome = outcomeOf(b.end)
+	}
+	b.reply.close()
+	b.cancel(errClosed)
+	b.release()
+	b.tally.rec.OriginOpenBodies(-1)
+	b.tally.rec.OriginBytes(b.tally.alias, b.done)
+	b.tally.end(outcome)
+	return nil
+}
+
+// drain reads a small rest, so that the connection can be used again.
+func (b *body) drain() {
+	rest := b.length - b.done
+	if b.broken != nil || b.length < 0 || rest > drainLimit || b.ctx.Err() != nil {
+		return
+	}
+	b.reply.idle = drainTime
+	buf := make([]byte, rest)
+	for len(buf) > 0 {
+		n, err := b.reply.read(buf)
+		if err != nil {
+			return
+		}
+		buf = buf[n:]
+	}
+}

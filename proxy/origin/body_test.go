@@ -1,0 +1,388 @@
+package origin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+const bodySize = 200 << 10
+
+func TestBodyResumes(t *testing.T) {
+	t.Parallel()
+	want := noise(bodySize)
+	for _, at := range []int64{0, 1, 4095, 4096, 64 << 10, bodySize - 1} {
+		for name, fault := range map[string]*awstest.Fault{
+			"reset": awstest.ResetAfter(at), "closed": awstest.CloseAfter(at), "chunks cut": awstest.ChunkedCut(at),
+		} {
+			t.Run(fmt.Sprintf("%s at %d", name, at), func(t *testing.T) {
+				t.Parallel()
+				k := newKit(t, nil)
+				r := k.put("shop", "a.png", awstest.Object{Body: want})
+				k.next(r, fault)
+				got, err := k.read(t, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(got, want) {
+					t.Error("body differs")
+				}
+				k.rec.wantCounts(t, map[string]int{"ok": 1})
+				wantResume(t, k, r)
+			})
+		}
+	}
+}
+
+// wantResume checks the one further request of a resumed body. Where it starts
+// depends on how much of what was sent got through a reset.
+func wantResume(t *testing.T, k *kit, r Request) {
+	t.Helper()
+	requests := k.s3.Requests()
+	if len(requests) != 2 || k.rec.retried() != 1 {
+		t.Fatalf("%d requests, %d retries recorded, want 2 and 1", len(requests), k.rec.retried())
+	}
+	second := requests[1].Header
+	if second.Get("If-Match") == "" || !strings.HasPrefix(second.Get("Range"), "bytes=") {
+		t.Errorf("rest was asked for with If-Match %q and Range %q", second.Get("If-Match"), second.Get("Range"))
+	}
+	if r.Range == nil && requests[0].Header.Get("Range") != "" {
+		t.Errorf("first request has Range %q", requests[0].Header.Get("Range"))
+	}
+}
+
+func TestBodyResumesRange(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	want := noise(bodySize)
+	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	r.Range = &Range{First: 1000, Last: 150_000}
+	k.next(r, awstest.CloseAfter(50_000))
+	got, err := k.read(t, r)
+	if err != nil || !bytes.Equal(got, want[1000:150_001]) {
+		t.Fatalf("got %d bytes and %v", len(got), err)
+	}
+	if got := k.s3.Requests()[1].Header.Get("Range"); got != "bytes=51000-150000" {
+		t.Errorf("rest was asked for as %q", got)
+	}
+	wantResume(t, k, r)
+}
+
+func TestBodyFails(t *testing.T) {
+	t.Parallel()
+	content := noise(bodySize)
+	other := awstest.Object{Body: noise(bodySize + 1)}
+	header := func(name, value string) *awstest.Fault {
+		return &awstest.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	}
+	for _, tc := range []struct {
+		name   string
+		object awstest.Object
+		faults []*awstest.Fault
+		want   Outcome
+		is     error
+		sent   int // requests
+	}{
+		{name: "second break", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.CloseAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 2},
+		{name: "second break is a reset", faults: []*awstest.Fault{awstest.ResetAfter(5000), awstest.ResetAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 2},
+		{name: "object replaced", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.Replace(other)}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "object gone", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.Fail("NoSuchKey")}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "key revoked", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.Fail("InvalidAccessKeyId")}, want: OutcomeBadCredential, is: ErrTruncated, sent: 2},
+		{name: "another ETag in the rest", faults: []*awstest.Fault{awstest.CloseAfter(5000), header("ETag", `"other"`)}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "whole object as the rest", faults: []*awstest.Fault{awstest.CloseAfter(5000), {Status: 200}}, want: OutcomeError, is: errBadRange, sent: 2},
+		{name: "rest from elsewhere", faults: []*awstest.Fault{awstest.CloseAfter(5000), header("Content-Range", "bytes 5001-204799/204800")}, want: OutcomeError, is: errBadRange, sent: 2},
+		{name: "rest of another size", faults: []*awstest.Fault{awstest.CloseAfter(5000), header("Content-Range", "bytes 5000-204799/204801")}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "no ETag", object: awstest.Object{}, faults: []*awstest.Fault{{Cut: &awstest.Cut{After: 5000}, Header: func(h http.Header) { h.Del("ETag") }}}, want: OutcomeNetwork, is: ErrTruncated, sent: 1},
+		{name: "weak ETag", object: awstest.Object{ETag: `W/"1"`}, faults: []*awstest.Fault{awstest.CloseAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 1},
+		{name: "wrong checksum", faults: []*awstest.Fault{awstest.WrongChecksum()}, want: OutcomeError, is: ErrCorrupt, sent: 1},
+		{name: "wrong checksum in chunks", faults: []*awstest.Fault{{BadSum: true, Chunked: true}}, want: OutcomeError, is: ErrCorrupt, sent: 1},
+		{name: "wrong checksum across the joint", faults: []*awstest.Fault{{BadSum: true, Cut: &awstest.Cut{After: 5000}}}, want: OutcomeError, is: ErrCorrupt, sent: 2},
+		{name: "shorter than declared", faults: []*awstest.Fault{awstest.DeclareMore(10), awstest.DeclareMore(10)}, want: OutcomeError, sent: 2},
+		{name: "longer than declared", faults: []*awstest.Fault{awstest.DeclareLess(10)}, want: OutcomeError, is: ErrCorrupt, sent: 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			tc.object.Body = content
+			r := k.put("shop", "a.png", tc.object)
+			k.next(r, tc.faults...)
+			got, err := k.read(t, r)
+			e := wantOutcome(t, err, tc.want)
+			if tc.is != nil && !errors.Is(e, tc.is) {
+				t.Errorf("error is %v, want %v in it", e, tc.is)
+			}
+			if tc.is != nil && !strings.Contains(e.Error(), tc.is.Error()) {
+				t.Errorf("text does not say why: %s", e)
+			}
+			if !bytes.HasPrefix(content, got) {
+				t.Error("bytes before the end differ")
+			}
+			if n := k.s3.Total(); n != tc.sent {
+				t.Errorf("%d requests, want %d", n, tc.sent)
+			}
+			k.rec.wantCounts(t, map[string]int{string(tc.want): 1})
+		})
+	}
+}
+
+// Every algorithm is checked at the end, a right one passes, and a composite
+// one is not mistaken for the object's.
+func TestBodyChecksum(t *testing.T) {
+	t.Parallel()
+	for _, sum := range append(awstest.Checksums(), awstest.NoChecksum) {
+		for _, size := range []int{0, 1, 7, 100_000} {
+			t.Run(fmt.Sprintf("%s of %d bytes", sum, size), func(t *testing.T) {
+				t.Parallel()
+				k := newKit(t, nil)
+				want := noise(size)
+				r := k.put("shop", "a.png", awstest.Object{Body: want, Checksum: sum})
+				k.next(r, nil, awstest.CompositeChecksum(), awstest.Chunked(), awstest.WrongChecksum())
+				for _, right := range []string{"right", "composite", "chunked"} {
+					if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("%s: %d bytes, %v", right, len(got), err)
+					}
+				}
+				_, err := k.read(t, r)
+				if sum == awstest.NoChecksum {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				if e := wantOutcome(t, err, OutcomeError); !errors.Is(e, ErrCorrupt) {
+					t.Error(e)
+				}
+			})
+		}
+	}
+}
+
+// With a known length the end comes together with the last bytes, and it comes
+// again for who asks again.
+func TestBodyReadAtEnd(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	obj, err := k.Get(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer obj.Body.Close()
+	if n, err := obj.Body.Read(nil); n != 0 || err != nil {
+		t.Errorf("empty Read: %d, %v", n, err)
+	}
+	buf := make([]byte, 100)
+	if _, err := io.ReadFull(obj.Body, buf); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if n, err := obj.Body.Read(buf); n != 0 || err != io.EOF {
+			t.Errorf("Read after the end: %d, %v", n, err)
+		}
+	}
+}
+
+func TestBodyIdleTimeout(t *testing.T) {
+	t.Parallel()
+	short := func(c *Config) { c.IdleTimeout = 100 * time.Millisecond }
+	want := noise(bodySize)
+	t.Run("resumed once", func(t *testing.T) {
+		t.Parallel()
+		k := newKit(t, short)
+		r := k.put("shop", "a.png", awstest.Object{Body: want})
+		k.next(r, awstest.StallAfter(70_000, nil))
+		if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("got %d bytes and %v", len(got), err)
+		}
+		wantResume(t, k, r)
+	})
+	t.Run("then final", func(t *testing.T) {
+		t.Parallel()
+		k := newKit(t, short)
+		r := k.put("shop", "a.png", awstest.Object{Body: want})
+		k.next(r, awstest.StallAfter(70_000, nil), awstest.StallAfter(1, nil))
+		_, err := k.read(t, r)
+		if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
+			t.Error(e)
+		}
+		k.rec.wantCounts(t, map[string]int{"timeout": 1})
+	})
+	t.Run("a slow reader is not S3's fault", func(t *testing.T) {
+		t.Parallel()
+		k := newKit(t, short)
+		r := k.put("shop", "a.png", awstest.Object{Body: want})
+		obj, err := k.Get(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = obj.Body.Read(make([]byte, 10))
+		<-time.After(300 * time.Millisecond) // three times what S3 may take
+		if got, err := readAll(t, obj); err != nil || !bytes.Equal(got, want[10:]) {
+			t.Fatalf("got %d bytes and %v", len(got), err)
+		}
+		if n := k.s3.Total(); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+	})
+}
+
+func TestBodyCancel(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+	k.next(r, awstest.StallAfter(1000, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	obj, err := k.Get(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(obj.Body, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	_, err = readAll(t, obj)
+	if e := wantOutcome(t, err, OutcomeAborted); !errors.Is(e, context.Canceled) {
+		t.Errorf("%v does not say that it was cancelled", e)
+	}
+	if n := k.s3.Total(); n != 1 {
+		t.Errorf("%d requests: a cancelled body was resumed", n)
+	}
+	k.rec.wantCounts(t, map[string]int{"aborted": 1})
+}
+
+func TestBodyDeadline(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+	k.next(r, awstest.StallAfter(1000, nil))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	obj, err := k.Get(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = readAll(t, obj)
+	wantOutcome(t, err, OutcomeTimeout)
+}
+
+// Close while a Read waits: the Read returns, and the call counts once.
+func TestBodyCloseDuringRead(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+	k.next(r, awstest.StallAfter(1000, nil))
+	obj, err := k.Get(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(obj.Body, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	reading := make(chan error)
+	go func() {
+		_, err := obj.Body.Read(make([]byte, 1))
+		reading <- err
+	}()
+	// The reader holds the lock from the moment it waits for S3.
+	b := obj.Body.(*body)
+	for b.mu.TryLock() {
+		b.mu.Unlock()
+		runtime.Gosched()
+	}
+	for range 3 {
+		if err := obj.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	wantOutcome(t, <-reading, OutcomeAborted)
+	_, err = obj.Body.Read(make([]byte, 1))
+	wantOutcome(t, err, OutcomeAborted)
+	k.rec.wantCounts(t, map[string]int{"aborted": 1})
+}
+
+// A small rest is read so that the connection can be used again; a large one
+// is not worth it.
+func TestBodyCloseEarly(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		size  int
+		conns int
+	}{
+		{"small rest", 8 << 10, 1},
+		{"large rest", 4 << 20, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: noise(tc.size)})
+			for range 2 {
+				obj, err := k.Get(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(obj.Body, make([]byte, 512)); err != nil {
+					t.Fatal(err)
+				}
+				if err := obj.Body.Close(); err != nil {
+					t.Fatal(err)
+				}
+				// The connection goes back, or away, beside Close.
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				if err := k.s3.Wait(ctx, func() bool { return k.s3.InFlight() == 0 }); err != nil {
+					t.Fatal(err)
+				}
+				cancel()
+			}
+			if n := k.s3.Accepted(); n != tc.conns {
+				t.Errorf("%d connections, want %d", n, tc.conns)
+			}
+			k.rec.wantCounts(t, map[string]int{"aborted": 2})
+		})
+	}
+}
+
+func TestBodyUnknownLength(t *testing.T) {
+	t.Parallel()
+	want := noise(bodySize)
+	closeDelimited := func(h http.Header) {
+		h.Del("Content-Length")
+		h.Set("Connection", "close")
+	}
+	for _, tc := range []struct {
+		name   string
+		sum    awstest.Checksum
+		faults []*awstest.Fault
+		want   Outcome
+	}{
+		{"chunked", awstest.NoChecksum, []*awstest.Fault{awstest.Chunked()}, OutcomeOK},
+		{"chunked and cut twice", awstest.NoChecksum, []*awstest.Fault{awstest.ChunkedCut(100), awstest.ChunkedCut(100)}, OutcomeNetwork},
+		{"ends with the connection, checksum", awstest.CRC32, []*awstest.Fault{{Header: closeDelimited, Cut: &awstest.Cut{After: bodySize}}}, OutcomeOK},
+		{"ends with the connection, no checksum", awstest.NoChecksum, []*awstest.Fault{{Header: closeDelimited, Cut: &awstest.Cut{After: bodySize}}}, OutcomeError},
+		{"cut before its end, checksum", awstest.CRC32, []*awstest.Fault{{Header: closeDelimited, Cut: &awstest.Cut{After: 5000}}}, OutcomeError},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: want, Checksum: tc.sum})
+			k.next(r, tc.faults...)
+			got, err := k.read(t, r)
+			if tc.want != OutcomeOK {
+				wantOutcome(t, err, tc.want)
+				return
+			}
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("got %d bytes and %v", len(got), err)
+			}
+		})
+	}
+}

@@ -1,0 +1,236 @@
+package origin
+
+import (
+	"container/list"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+
+	"ixmage/alias"
+)
+
+const (
+	// maxClients bounds the clients kept, a few KiB each. The one used least
+	// recently goes and is made again when it is needed.
+	maxClients = 4096
+	// attempts before the first byte: the second hides a lost connection or a
+	// hiccup of S3; more would only make a brown-out longer.
+	attempts = 2
+	// customRegion signs for custom endpoints that name none.
+	customRegion = "us-east-1"
+)
+
+// variant is what of a location shapes a client. The bucket is not among it:
+// it comes with each call, and a client belongs to a credential alone.
+type variant struct {
+	endpoint  string
+	region    string
+	pathStyle bool
+}
+
+// clients keeps one S3 client per credential version and variant. A client
+// dropped here lives on in the calls and bodies that use it: they share the
+// transport, which is never dropped.
+type clients struct {
+	secrets Secrets
+	sender  *sender
+	max     int
+
+	// mu guards the fields below.
+	mu   sync.Mutex
+	byID map[int64]*generation // by credential id
+	used list.List             // of *client, most recently used first
+}
+
+// generation is the newest version of a credential that was used.
+type generation struct {
+	version int64
+	clients map[variant]*list.Element
+}
+
+type client struct {
+	credential int64
+	variant    variant
+	s3         *s3.Client
+}
+
+func newClients(secrets Secrets, s *sender, limit int) *clients {
+	return &clients{secrets: secrets, sender: s, max: limit, byID: map[int64]*generation{}}
+}
+
+// of returns the client that signs for a route. Two callers may make it at the
+// same time; one of the two stays.
+func (c *clients) of(r alias.Route) (*s3.Client, error) {
+	loc := r.Alias.Location
+	v := variant{endpoint: loc.Endpoint, region: loc.Region, pathStyle: loc.PathStyle}
+	if found := c.find(r.Credential, v); found != nil {
+		return found, nil
+	}
+	provider, err := c.provider(r.Credential)
+	if err != nil {
+		return nil, err
+	}
+	return c.keep(r.Credential, v, s3.New(c.options(v, provider))), nil
+}
+
+func (c *clients) find(cred *alias.Credential, v variant) *s3.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.byID[cred.ID]
+	if g == nil || g.version != cred.Version {
+		return nil
+	}
+	e := g.clients[v]
+	if e == nil {
+		return nil
+	}
+	c.used.MoveToFront(e)
+	return e.Value.(*client).s3
+}
+
+// keep stores a client unless somebody was quicker, and returns the one stored.
+func (c *clients) keep(cred *alias.Credential, v variant, made *s3.Client) *s3.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.byID[cred.ID]
+	switch {
+	case g != nil && cred.Version < g.version:
+		// A request that began before the key pair was replaced. Its client
+		// is not kept: nobody should come after it.
+		return made
+	case g != nil && cred.Version > g.version:
+		c.forgetLocked(cred.ID)
+		g = nil
+	}
+	if g == nil {
+		g = &generation{version: cred.Version, clients: map[variant]*list.Element{}}
+		c.byID[cred.ID] = g
+	}
+	if e := g.clients[v]; e != nil {
+		return e.Value.(*client).s3
+	}
+	g.clients[v] = c.used.PushFront(&client{credential: cred.ID, variant: v, s3: made})
+	if c.used.Len() > c.max {
+		c.dropLocked(c.used.Back())
+	}
+	return made
+}
+
+func (c *clients) forget(credentialID int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgetLocked(credentialID)
+}
+
+func (c *clients) forgetLocked(credentialID int64) {
+	if g := c.byID[credentialID]; g != nil {
+		for _, e := range g.clients {
+			c.used.Remove(e)
+		}
+		delete(c.byID, credentialID)
+	}
+}
+
+func (c *clients) dropLocked(e *list.Element) {
+	gone := c.used.Remove(e).(*client)
+	g := c.byID[gone.credential]
+	delete(g.clients, gone.variant)
+	if len(g.clients) == 0 {
+		delete(c.byID, gone.credential)
+	}
+}
+
+func (c *clients) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.byID)
+	c.used.Init()
+}
+
+// provider turns a credential into what the SDK signs with: that key pair or
+// nothing. There is no chain to fall back on, so that a broken credential can
+// not end up signing as the machine itself.
+func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, error) {
+	if cred.Provider == nil {
+		return nil, fmt.Errorf("credential %s has no provider", cred.Name)
+	}
+	switch kind := cred.Provider.Kind(); kind {
+	case alias.KindAnonymous:
+		return aws.AnonymousCredentials{}, nil
+	case alias.KindStatic:
+		kp, err := c.secrets.Reveal(cred)
+		if err != nil {
+			return nil, fmt.Errorf("reveal credential %s: %w", cred.Name, err)
+		}
+		return credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), ""), nil
+	default:
+		return nil, fmt.Errorf("credential %s is of kind %q, which does not sign for S3", cred.Name, kind)
+	}
+}
+
+// options are spelled out: s3.New reads no shared configuration, and what it
+// leaves at zero is not always what we want.
+func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Options {
+	o := s3.Options{
+		Region:       v.region,
+		Credentials:  provider,
+		HTTPClient:   c.sender,
+		UsePathStyle: v.pathStyle,
+		Retryer:      newRetryer(),
+
+		EndpointResolverV2: newResolver(),
+		// Requests would print their signatures.
+		Logger:        logging.Nop{},
+		ClientLogMode: 0,
+		// Without this the SDK asks for no checksums, and GetObject brings
+		// none that body could check.
+		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenSupported,
+		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
+		DisableLogOutputChecksumValidationSkipped: true,
+		// A bucket name is a bucket name: no ARN leads to another host or
+		// region, and no suffix to another way of signing.
+		UseARNRegion:                   false,
+		DisableMultiRegionAccessPoints: true,
+		DisableS3ExpressSessionAuth:    aws.Bool(true),
+		APIOptions:                     []func(*middleware.Stack) error{trim},
+	}
+	if v.endpoint != "" {
+		o.BaseEndpoint = aws.String(v.endpoint)
+		if o.Region == "" {
+			o.Region = customRegion
+		}
+	}
+	return o
+}
+
+// newRetryer is the SDK's standard mode, with a budget for each client: when
+// many calls fail, the second attempts stop. Every option that the environment
+// could change is set.
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
+			return 50*time.Millisecond + rand.N(100*time.Millisecond), nil //nolint:gosec // a jitter is no secret
+		})
+	})
+}
+
+// trim takes out of the SDK what reads the environment (an execution name for
+// the user agent, a trace id), and its own check of checksums: body makes the
+// same check, across a resumed body too, and hashing twice would cost as much
+// as all the rest of a large read. An ID that a later SDK no longer knows is
+// no error, since nothing but time is lost.
+func trim(stack *middleware.Stack) error {
+	_, _ = stack.Build.Remove("RecursionDetection")
+	_, _ = stack.Build.Remove("UserAgent")
+	_, _ = stack.Deserialize.Remove("AWSChecksum:ValidateOutputPayloadChecksum")
+	return nil
+}

@@ -1,0 +1,302 @@
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+)
+
+// Outcome says how a call to S3 ended.
+type Outcome string
+
+// Outcomes of calls. The last three are no label of a metric: see Label.
+const (
+	OutcomeOK            Outcome = "ok"
+	OutcomeNotModified   Outcome = "not_modified"
+	OutcomeNotFound      Outcome = "not_found"      // no such object
+	OutcomeDenied        Outcome = "denied"         // AccessDenied: also S3's word for a missing object
+	OutcomeBadCredential Outcome = "bad_credential" // the key pair is refused, whatever the object
+	OutcomeThrottled     Outcome = "throttled"
+	OutcomeTimeout       Outcome = "timeout" // slower than a deadline
+	OutcomeNetwork       Outcome = "network" // unreachable, or the connection broke
+	OutcomeError         Outcome = "error"   // S3 failed, or its reply makes no sense
+	OutcomeAborted       Outcome = "aborted" // the caller went away
+
+	OutcomeOverloaded   Outcome = "overloaded"   // no free slot or file descriptor: S3 was not asked
+	OutcomeRange        Outcome = "range"        // 416: the object has no such bytes
+	OutcomePrecondition Outcome = "precondition" // 412: If-Match does not hold
+)
+
+// Changed reports whether the object is no longer the one that was asked for.
+func (o Outcome) Changed() bool { return o == OutcomeRange || o == OutcomePrecondition }
+
+// Label is the outcome as metrics know it. With 412 and 416 S3 did as it was
+// asked, and nothing is wrong on the way to it.
+func (o Outcome) Label() string {
+	switch {
+	case o.Changed():
+		return string(OutcomeOK)
+	case o == OutcomeOverloaded:
+		return string(OutcomeNetwork) // a call out of the queue that got no connection
+	}
+	return string(o)
+}
+
+// Errors inside an *Error that say why a body ended early.
+var (
+	ErrTruncated = errors.New("body ended before its last byte")
+	ErrCorrupt   = errors.New("body differs from what was declared")
+	ErrChanged   = errors.New("object changed while its body was read")
+)
+
+var (
+	errNoObject  = errors.New("key is empty or ends in a slash")
+	errSlow      = errors.New("no answer in time")
+	errClosed    = errors.New("body is closed")
+	errNoEnd     = errors.New("reply says neither its length nor where it ends")
+	errBadRange  = errors.New("reply is not the range that was asked for")
+	errQueueFull = errors.New("too many calls wait for S3")
+	errQueueTime = errors.New("no call to S3 ended in time")
+)
+
+// Error is a call to S3, or the reading of a body, that failed. Its text is for
+// logs: it names S3's code and request id and never a secret, and nothing in it
+// is meant for clients.
+type Error struct {
+	Outcome     Outcome
+	Operation   string // GetObject or HeadObject; empty when S3 was not asked
+	Status      int    // HTTP status of S3's reply; 0 without one
+	Code        string // S3's error code, as S3 sent it; empty without one
+	S3RequestID string
+	RetryAfter  time.Duration // set for OutcomeThrottled and OutcomeOverloaded
+	err         error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Operation != "" {
+		b.WriteString(e.Operation + ": ")
+	}
+	b.WriteString(string(e.Outcome))
+	if e.Code != "" {
+		b.WriteString(": " + e.Code)
+	}
+	if e.Status != 0 {
+		b.WriteString(": status " + strconv.Itoa(e.Status))
+	}
+	if e.S3RequestID != "" {
+		b.WriteString(", S3 request id " + e.S3RequestID)
+	}
+	if reason := reason(e.err); reason != "" {
+		b.WriteString(": " + reason)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause. It is never io.EOF, which readers would take for a
+// complete body.
+func (e *Error) Unwrap() error { return e.err }
+
+// reason is the cause without the SDK's layers and without the URL. Where S3 told
+// one, it is at most what that means for a body: S3's message is its own text
+// and may quote what we sent.
+func reason(err error) string {
+	var u *url.Error
+	var api smithy.APIError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &api):
+		for _, body := range []error{ErrChanged, ErrTruncated} {
+			if errors.Is(err, body) {
+				return body.Error()
+			}
+		}
+		return ""
+	case errors.As(err, &u):
+		err = u.Err
+	}
+	return clip(err.Error(), 300)
+}
+
+// clip keeps what a server sent from filling a log line or breaking it.
+func clip(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s[:min(len(s), n)])
+	return strings.ToValidUTF8(s, "")
+}
+
+// failure makes an *Error from what the SDK returned. ctx is the call's own:
+// its cause tells our timers from the caller's leaving.
+func failure(ctx context.Context, operation string, err error) *Error {
+	e := &Error{Operation: operation, err: err}
+	var resp *awshttp.ResponseError
+	if errors.As(err, &resp) {
+		e.Status = resp.HTTPStatusCode()
+		e.S3RequestID = clip(resp.ServiceRequestID(), 128)
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		e.Code = clip(realCode(api, e.Status), 64)
+	}
+	switch outcome, known := outcomeOfCode(e.Code); {
+	case known:
+		e.Outcome = outcome
+	case e.Status != 0:
+		e.Outcome = outcomeOfStatus(e.Status, e.Code)
+	default:
+		e.Outcome = outcomeOfCause(ctx, err)
+	}
+	switch {
+	case e.Outcome == OutcomeThrottled:
+		e.RetryAfter = retryAfter(resp)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		// No connection for want of descriptors: that is our load, not S3's.
+		e.Outcome, e.RetryAfter = OutcomeOverloaded, defaultRetryAfter
+	}
+	e.err = noEOF(e.err)
+	return e
+}
+
+// realCode drops the codes that the SDK invents from the status when a reply has
+// none: those have the status for a message too. S3 itself has codes like that
+// (ServiceUnavailable), but more to say about them.
+func realCode(api smithy.APIError, status int) string {
+	code, text := api.ErrorCode(), http.StatusText(status)
+	if code == "UnknownError" || api.ErrorMessage() == text && code == strings.ReplaceAll(text, " ", "") {
+		return ""
+	}
+	return code
+}
+
+func outcomeOfCode(code string) (Outcome, bool) {
+	switch code {
+	case "NoSuchKey", "NotFound":
+		return OutcomeNotFound, true
+	case "AccessDenied":
+		return OutcomeDenied, true
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
+		return OutcomeBadCredential, true
+	case "SlowDown", "RequestLimitExceeded", "BandwidthLimitExceeded", "RequestThrottled", "RequestThrottledException":
+		return OutcomeThrottled, true
+	case "RequestTimeout", "RequestTimeoutException":
+		return OutcomeTimeout, true
+	case "InvalidRange":
+		return OutcomeRange, true
+	case "PreconditionFailed":
+		return OutcomePrecondition, true
+	// A bucket that is not there is a broken alias, not a broken URL.
+	case "NoSuchBucket":
+		return OutcomeError, true
+	}
+	if strings.HasPrefix(code, "Throttl") || strings.HasPrefix(code, "TooManyRequests") {
+		return OutcomeThrottled, true
+	}
+	return "", false
+}
+
+func outcomeOfStatus(status int, code string) Outcome {
+	switch status {
+	case http.StatusNotModified:
+		return OutcomeNotModified
+	case http.StatusNotFound:
+		return OutcomeNotFound
+	case http.StatusUnauthorized:
+		return OutcomeBadCredential
+	case http.StatusForbidden:
+		// Every other code of 403 (an archived object, a skewed clock, a
+		// closed account) is our trouble and no answer about the object.
+		if code == "" {
+			return OutcomeDenied
+		}
+	case http.StatusRequestTimeout:
+		return OutcomeTimeout
+	case http.StatusPreconditionFailed:
+		return OutcomePrecondition
+	case http.StatusRequestedRangeNotSatisfiable:
+		return OutcomeRange
+	case http.StatusTooManyRequests:
+		return OutcomeThrottled
+	}
+	return OutcomeError
+}
+
+// outcomeOfCause is for calls without a reply.
+func outcomeOfCause(ctx context.Context, err error) Outcome {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errSlow), errors.Is(cause, context.DeadlineExceeded):
+		return OutcomeTimeout
+	case cause != nil:
+		return OutcomeAborted
+	}
+	var op *net.OpError
+	var dns *net.DNSError
+	if errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial" {
+		// Nobody is there, however long it took to find out.
+		return OutcomeNetwork
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return OutcomeTimeout
+	}
+	if op != nil || isTLS(err) || isBroken(err) {
+		return OutcomeNetwork
+	}
+	return OutcomeError
+}
+
+func isTLS(err error) bool {
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var verify *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &verify) ||
+		errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+func isBroken(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &errno)
+}
+
+// noEOF keeps errors.Is(err, io.EOF) false.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w (%s)", io.ErrUnexpectedEOF, reason(err))
+	}
+	return err
+}
+
+const (
+	defaultRetryAfter = time.Second
+	maxRetryAfter     = time.Minute
+)
+
+// retryAfter is what a throttling reply asks for, within reason.
+func retryAfter(resp *awshttp.ResponseError) time.Duration {
+	if resp == nil || resp.HTTPResponse() == nil || resp.HTTPResponse().Response == nil {
+		return defaultRetryAfter
+	}
+	seconds, err := strconv.Atoi(resp.HTTPResponse().Header.Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		return defaultRetryAfter
+	}
+	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+}

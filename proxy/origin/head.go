@@ -1,0 +1,103 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Head asks what an object is; r.Range is not heeded. An error is an *Error
+// with the outcome that a Get would have had.
+func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
+	if err := refuse(r.Key); err != nil {
+		return nil, err
+	}
+	t := o.tally(r)
+	release, err := o.limit.acquire(ctx, r.Route.Alias.ID)
+	if err != nil {
+		return nil, queueError(ctx, err)
+	}
+	defer release()
+	obj, err := o.head(t.context(ctx), r)
+	if err != nil {
+		t.end(outcomeOf(err))
+		return nil, err
+	}
+	t.end(OutcomeOK)
+	return obj, nil
+}
+
+func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
+	client, err := o.clients.of(r.Route)
+	if err != nil {
+		return nil, &Error{Outcome: OutcomeBadCredential, err: err}
+	}
+	// One limit for both requests.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(o.cfg.CallTimeout, func() { cancel(errSlow) })
+	defer timer.Stop()
+	in := getInput(r)
+	out, err := client.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: in.Bucket, Key: in.Key, IfMatch: in.IfMatch, ExpectedBucketOwner: in.ExpectedBucketOwner,
+	})
+	if err != nil {
+		failed := failure(ctx, opHead, err)
+		if failed.mute() {
+			return o.peek(ctx, client, r, failed)
+		}
+		return nil, failed
+	}
+	size := int64(-1)
+	if out.ContentLength != nil {
+		size = *out.ContentLength
+	}
+	return &Object{
+		Size: size, ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
+		CacheControl: aws.ToString(out.CacheControl), LastModified: aws.ToTime(out.LastModified),
+	}, nil
+}
+
+// mute reports whether a failed HEAD leaves open what went wrong: its reply has
+// no body, so S3's code is missing, and the status alone does not tell a denied
+// object from a refused key.
+func (e *Error) mute() bool {
+	if e.Status == 0 || e.Code != "" {
+		return false
+	}
+	switch e.Status {
+	case http.StatusNotFound, http.StatusNotModified, http.StatusPreconditionFailed, http.StatusTooManyRequests:
+		return false
+	}
+	return true
+}
+
+// peek asks for the first byte, to learn from the error document why HEAD
+// failed. If it is there after all, its headers are the answer.
+func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed *Error) (*Object, error) {
+	in := getInput(r)
+	in.Range = aws.String("bytes=0-0")
+	re, err := o.ask(ctx, client, in)
+	if err != nil {
+		// An empty object has no first byte: that says nothing about HEAD.
+		if e, ok := errors.AsType[*Error](err); ok && e.Outcome == OutcomeRange {
+			return nil, failed
+		}
+		return nil, err
+	}
+	defer re.close()
+	got, total, err := rangeOf(re)
+	if err != nil || got.First != 0 {
+		return nil, failed
+	}
+	// One byte, so that the connection can be used again.
+	_, _ = re.read(make([]byte, 2))
+	return &Object{
+		Size: total, ETag: aws.ToString(re.out.ETag), ContentType: aws.ToString(re.out.ContentType),
+		CacheControl: aws.ToString(re.out.CacheControl), LastModified: aws.ToTime(re.out.LastModified),
+	}, nil
+}

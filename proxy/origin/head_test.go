@@ -1,0 +1,101 @@
+package origin
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+func TestHead(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	modified := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := k.put("shop", "a.png", awstest.Object{
+		Body: noise(1000), ContentType: "image/png", CacheControl: "max-age=60", ETag: `"e"`, LastModified: modified,
+	})
+	r.Range = &Range{5, 6}
+	obj, err := k.Head(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if obj.Size != 1000 || obj.ETag != `"e"` || obj.ContentType != "image/png" || obj.CacheControl != "max-age=60" ||
+		!obj.LastModified.Equal(modified) || obj.Body != nil {
+		t.Errorf("got %+v", obj)
+	}
+	if n := k.s3.Total(); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+	k.rec.wantCounts(t, map[string]int{"ok": 1})
+}
+
+// A HEAD fails as the GET would, although its own reply does not say why.
+func TestHeadErrorsAreThoseOfGet(t *testing.T) {
+	t.Parallel()
+	for code := range awstest.Codes() {
+		if code == "NoSuchBucket" {
+			continue // HEAD says 404, and asking again for each 404 costs too much
+		}
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+			_, err := k.Get(t.Context(), r)
+			want := outcomeOf(err)
+			_, err = k.Head(t.Context(), r)
+			wantOutcome(t, err, want)
+			k.rec.wantCounts(t, map[string]int{want.Label(): 2})
+		})
+	}
+}
+
+func TestHeadAsksAgain(t *testing.T) {
+	t.Parallel()
+	fail := func(status int) *awstest.Fault { return &awstest.Fault{Status: status, Body: []byte{}} }
+	for _, tc := range []struct {
+		name   string
+		faults []*awstest.Fault
+		size   int
+		want   Outcome
+		sent   int
+	}{
+		{"404 is clear", []*awstest.Fault{awstest.Fail("NoSuchKey")}, 100, OutcomeNotFound, 1},
+		{"412 is clear", []*awstest.Fault{awstest.Fail("PreconditionFailed")}, 100, OutcomePrecondition, 1},
+		{"429 is clear", []*awstest.Fault{fail(429)}, 100, OutcomeThrottled, 1},
+		{"403 is not", []*awstest.Fault{fail(403), awstest.Fail("InvalidAccessKeyId")}, 100, OutcomeBadCredential, 2},
+		{"403 twice without a word", []*awstest.Fault{fail(403), fail(403)}, 100, OutcomeDenied, 2},
+		{"GET may what HEAD may not", []*awstest.Fault{fail(403)}, 100, OutcomeOK, 2},
+		{"GET may, and it is empty", []*awstest.Fault{fail(403)}, 0, OutcomeDenied, 2},
+		{"range is not heeded", []*awstest.Fault{fail(403), {Status: 200}}, 100, OutcomeDenied, 2},
+		{"unreachable is clear", []*awstest.Fault{awstest.CloseAfter(awstest.BeforeHeaders), awstest.CloseAfter(awstest.BeforeHeaders)}, 100, OutcomeNetwork, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: noise(tc.size), ETag: `"e"`, ContentType: "image/png"})
+			k.next(r, tc.faults...)
+			obj, err := k.Head(t.Context(), r)
+			if tc.want != OutcomeOK {
+				wantOutcome(t, err, tc.want)
+			} else if err != nil || obj.Size != int64(tc.size) || obj.ETag != `"e"` || obj.ContentType != "image/png" || obj.Body != nil {
+				t.Errorf("got %+v, %v", obj, err)
+			}
+			if n := k.s3.Total(); n != tc.sent {
+				t.Errorf("%d requests, want %d", n, tc.sent)
+			}
+			k.rec.wantCounts(t, map[string]int{tc.want.Label(): 1})
+		})
+	}
+}
+
+func TestHeadTimeout(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, func(c *Config) { c.CallTimeout = 100 * time.Millisecond })
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	// The limit covers the second request too.
+	k.next(r, &awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}, awstest.StallAfter(awstest.BeforeHeaders, nil))
+	_, err := k.Head(t.Context(), r)
+	wantOutcome(t, err, OutcomeTimeout)
+}
