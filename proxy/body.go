@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ixmage/cache"
+)
+
+// stall is a stretch of time, and stallBytes what a client must take in each to
+// count as reading at all.
+const (
+	stall      = 15 * time.Second
+	stallBytes = 4 << 10
+)
+
+var errClientGone = errors.New("client went away")
+
+// body streams an object, or a part of it, to one client. fasthttp drives it
+// after the handler has returned: it asks for everything through WriteTo, or
+// for some bytes through Read where the length is not known, and then closes
+// it. An error from either makes it cut the connection, so that no client takes
+// a short body for a whole one.
+type body struct {
+	x      *exchange
+	conn   net.Conn
+	whole  []byte        // all of the object, if it is in memory
+	reader *cache.Reader // else where the bytes come from
+	base   int64         // where in the reader's bytes the object begins
+	off    int64         // next byte to send
+	end    int64         // behind the last byte to send, negative for EOF
+	hold   int64         // length of the object if its end must be seen first
+	left   []byte        // what Read has of the reader and not handed out yet
+	header *conn         // holds the header until there is a first chunk to go with it
+}
+
+func newBody(x *exchange, f *found, part byteRange) *body {
+	b := &body{x: x, conn: x.fc.Conn(), whole: f.whole, reader: f.reader, off: part.first, end: part.last + 1}
+	if f.obj.size < 0 {
+		b.end = -1
+	}
+	if f.slice {
+		// The reader has just this part; its first byte is the part's.
+		b.base = part.first
+	} else if b.end < f.obj.size {
+		b.hold = f.obj.size
+	}
+	if c, ours := b.conn.(*conn); ours && b.off < b.end {
+		b.header = c
+		c.hold()
+	}
+	return b
+}
+
+// WriteTo sends everything straight to the connection: fasthttp has flushed the
+// header (ImmediateHeaderFlush) and its buffer would only keep early bytes
+// from the client. A header that the connection holds goes out with the first of
+// them.
+func (b *body) WriteTo(io.Writer) (int64, error) {
+	from := b.off
+	for b.off < b.end {
+		chunk, err := b.next()
+		if err != nil {
+			return b.off - from, err
+		}
+		n, err := b.write(chunk)
+		b.off += int64(n)
+		b.x.bytes += int64(n)
+		if err != nil {
+			b.x.aborted = true
+			return b.off - from, errors.Join(errClientGone, err)
+		}
+	}
+	return b.off - from, nil
+}
+
+// Read serves bodies of unknown length, which are sent in chunks.
+func (b *body) Read(p []byte) (int, error) {
+	b.x.stamp()
+	if len(b.left) == 0 {
+		chunk, err := b.reader.Next(b.off)
+		if err != nil {
+			if err != io.EOF { //nolint:errorlint // only io.EOF itself is a good end
+				b.x.broken, b.x.err = true, err
+			}
+			return 0, err
+		}
+		b.left = chunk
+	}
+	if err := b.conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
+		return 0, err
+	}
+	n := copy(p, b.left)
+	b.left = b.left[n:]
+	b.off += int64(n)
+	b.x.bytes += int64(n)
+	return n, nil
+}
+
+// next returns bytes to send, at most up to the end of the part.
+func (b *body) next() ([]byte, error) {
+	if b.whole != nil {
+		return b.whole[b.off:b.end], nil
+	}
+	chunk, err := b.reader.Next(b.off - b.base)
+	if err != nil {
+		return nil, b.cut(err)
+	}
+	chunk = chunk[:min(int64(len(chunk)), b.end-b.off)]
+	if b.hold == 0 || b.off+int64(len(chunk)) < b.end {
+		return chunk, nil
+	}
+	// The part would be complete, but the object it is cut from is not: wait
+	// for its last byte, which comes only when all of it has been checked.
+	if len(chunk) > 1 {
+		return chunk[:len(chunk)-1], nil
+	}
+	if _, err := b.reader.Next(b.hold - 1); err != nil {
+		return nil, b.cut(err)
+	}
+	return chunk, nil
+}
+
+// cut notes why a body ends early. io.EOF would make it look complete.
+func (b *body) cut(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	b.x.broken, b.x.err = true, err
+	return err
+}
+
+// write sends p whole, as long as the client keeps reading.
+func (b *body) write(p []byte) (int, error) {
+	b.x.stamp()
+	if c := b.header; c != nil {
+		b.header = nil
+		n, err := c.vector(p)
+		return int(n), err
+	}
+	if c, ours := b.conn.(*conn); ours {
+		return c.send(p)
+	}
+	sent := 0
+	for {
+		if err := b.conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
+			return sent, err
+		}
+		n, err := b.conn.Write(p[sent:])
+		sent += n
+		if err == nil || n < stallBytes || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return sent, err
+		}
+	}
+}
+
+// Close lets go of the object. fasthttp calls it at the end of a body, whatever
+// the end, and for one that is not sent at all.
+func (b *body) Close() error {
+	if b.header != nil {
+		b.header.drop()
+		b.header = nil
+	}
+	if b.reader != nil {
+		return b.reader.Close()
+	}
+	return nil
+}
+
+// CloseWithError is Close with what fasthttp met when writing.
+func (b *body) CloseWithError(err error) error {
+	var panicked *fasthttp.ErrBodyStreamWritePanic
+	switch {
+	case errors.As(err, &panicked):
+		b.x.broken, b.x.err = true, err
+	case err != nil && !b.x.broken:
+		b.x.aborted = true
+	}
+	return b.Close()
+}

@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// directive is one member of a Cache-Control header.
+type directive struct {
+	name   string // lower case
+	value  string // without quotes
+	quoted bool
+	has    bool // there was a "="
+}
+
+// parseCacheControl reads the members that follow the grammar of RFC 9111,
+// section 5.2, and leaves out what does not: a header from a bucket is written
+// by whoever may write to it.
+func parseCacheControl(header string) []directive {
+	var list []directive
+	for header != "" {
+		var d directive
+		var ok bool
+		d, header, ok = scanDirective(header)
+		if ok {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// restrictive are the directives that count even where what follows them is
+// malformed: in doubt an object is not stored.
+var restrictive = map[string]bool{"no-store": true, "private": true, "no-cache": true}
+
+// lifetimes are the directives that count as zero where they are malformed (RFC
+// 9111, section 4.2.1).
+var lifetimes = map[string]bool{"max-age": true, "s-maxage": true}
+
+// scanDirective reads up to the next comma that is not quoted.
+func scanDirective(s string) (d directive, rest string, ok bool) {
+	s = strings.TrimLeft(s, " \t,")
+	i := tokenEnd(s)
+	d.name = strings.ToLower(s[:i])
+	s, ok = s[i:], i > 0
+	if strings.HasPrefix(s, "=") {
+		var valid bool
+		s, valid = d.scanValue(s[1:])
+		ok = ok && valid
+	}
+	tail, rest, _ := strings.Cut(s, ",")
+	switch ok = ok && strings.Trim(tail, " \t") == ""; {
+	case !ok && restrictive[d.name]:
+		return directive{name: d.name}, rest, true
+	case !ok && lifetimes[d.name]:
+		return directive{name: d.name, has: true, value: "0"}, rest, true
+	}
+	return d, rest, ok
+}
+
+// scanValue reads a token or a quoted-string and returns what follows it. Of a
+// quoted-string that is none everything follows, as if it were not quoted.
+func (d *directive) scanValue(s string) (rest string, ok bool) {
+	d.has = true
+	if strings.HasPrefix(s, `"`) {
+		d.quoted = true
+		if value, after, closed := scanQuoted(s); closed {
+			d.value = value
+			return after, true
+		}
+		return s, false
+	}
+	i := tokenEnd(s)
+	d.value = s[:i]
+	return s[i:], i > 0
+}
+
+// scanQuoted reads a quoted-string that holds nothing that would need escaping
+// when it is written again.
+func scanQuoted(s string) (value, rest string, ok bool) {
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return s[1:i], s[i+1:], true
+		case c == '\\' || (c < ' ' && c != '\t') || c >= 0x7f:
+			return "", "", false
+		}
+	}
+	return "", "", false
+}
+
+// tokenEnd is the length of the token at the front of s (RFC 9110, section 5.6.2).
+func tokenEnd(s string) int {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// freshness is what an object's Cache-Control means to a shared cache (RFC 9111,
+// section 4.2.1): how long it may be served, zero for not to be stored at all.
+// Where it says nothing of that, ttl applies. A lifetime that cannot be read
+// counts as zero.
+func freshness(list []directive, ttl time.Duration) time.Duration {
+	for _, d := range list {
+		if restrictive[d.name] {
+			return 0
+		}
+	}
+	if fresh, ok := lifetime(list, "s-maxage"); ok {
+		return fresh
+	}
+	if fresh, ok := lifetime(list, "max-age"); ok {
+		return fresh
+	}
+	return ttl
+}
+
+// lifetime is the shortest that the directives of this name give.
+func lifetime(list []directive, name string) (shortest time.Duration, ok bool) {
+	for _, d := range list {
+		if d.name == name {
+			age := deltaSeconds(d.value)
+			if !ok || age < shortest {
+				shortest, ok = age, true
+			}
+		}
+	}
+	return shortest, ok
+}
+
+// deltaSeconds reads 1*DIGIT seconds (RFC 9111, section 1.2.2); more than 2^31
+// is as good as that.
+func deltaSeconds(s string) time.Duration {
+	n, ok := parsePos(s)
+	if !ok {
+		return 0
+	}
+	return time.Duration(min(n, 1<<31)) * time.Second
+}
+
+// formatCacheControl writes what an object's Cache-Control says, or the alias's
+// ttl where it says nothing.
+func formatCacheControl(list []directive, ttl time.Duration) string {
+	if len(list) == 0 {
+		return "public, max-age=" + strconv.FormatInt(int64(ttl/time.Second), 10)
+	}
+	var b strings.Builder
+	for i, d := range list {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(d.name)
+		switch {
+		case d.quoted:
+			b.WriteString(`="` + d.value + `"`)
+		case d.has:
+			b.WriteString("=" + d.value)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// conditions are the request headers that decide what of an object is sent:
+// copied out of the request, several lines of one header joined as a list. An
+// absent header is empty.
+type conditions struct {
+	any               bool // there is a precondition
+	ifMatch           string
+	ifNoneMatch       string
+	ifModifiedSince   string
+	ifUnmodifiedSince string
+	ifRange           string
+	byteRange         string
+	// ranges counts Range lines: more than one is malformed.
+	ranges int
+}
+
+// validators identify one version of an object.
+type validators struct {
+	etag     string    // with quotes and W/, empty if there is none
+	modified time.Time // whole seconds, zero if not known
+}
+
+// verdict is what preconditions make of a GET or HEAD.
+type verdict uint8
+
+const (
+	proceed verdict = iota
+	notModified
+	preconditionFailed
+)
+
+// evaluate applies preconditions in the order of RFC 9110, section 13.2.2. A
+// header that cannot be parsed is ignored where the RFC says so.
+func (c *conditions) evaluate(v validators) verdict {
+	if c.ifMatch != "" {
+		if !matchList(c.ifMatch, v.etag, strongMatch) {
+			return preconditionFailed
+		}
+	} else if since, ok := parseDate(c.ifUnmodifiedSince); ok && !v.modified.IsZero() {
+		if v.modified.After(since) {
+			return preconditionFailed
+		}
+	}
+	if c.ifNoneMatch != "" {
+		if matchList(c.ifNoneMatch, v.etag, weakMatch) {
+			return notModified
+		}
+	} else if since, ok := parseDate(c.ifModifiedSince); ok && !v.modified.IsZero() {
+		if !v.modified.After(since) {
+			return notModified
+		}
+	}
+	return proceed
+}
+
+// part decides which part of an object of size bytes to send (RFC 9110, section
+// 13.1.5 and 14.2). It is to be asked only when evaluate said proceed.
+func (c *conditions) part(v validators, size int64) (byteRange, rangeKind) {
+	if c.ranges != 1 || !c.rangeApplies(v) {
+		return byteRange{}, rangeNone
+	}
+	return parseRange(c.byteRange, size)
+}
+
+// rangeApplies evaluates If-Range: a strong entity tag, or the exact date.
+func (c *conditions) rangeApplies(v validators) bool {
+	if c.ifRange == "" {
+		return true
+	}
+	if strings.HasPrefix(c.ifRange, `"`) || strings.HasPrefix(c.ifRange, "W/") {
+		return strongMatch(c.ifRange, v.etag)
+	}
+	date, ok := parseDate(c.ifRange)
+	return ok && !v.modified.IsZero() && v.modified.Equal(date)
+}
+
+// strongMatch and weakMatch compare entity tags (RFC 9110, section 8.8.3.2).
+func strongMatch(a, b string) bool {
+	return a == b && b != "" && !strings.HasPrefix(b, "W/")
+}
+
+func weakMatch(a, b string) bool {
+	return b != "" && strings.TrimPrefix(a, "W/") == strings.TrimPrefix(b, "W/")
+}
+
+// matchList reports whether a list of entity tags, or "*", matches tag. "*"
+// matches any object that exists, and this one does. Reading stops at the first
+// thing that is not an entity tag.
+func matchList(list, tag string, match func(a, b string) bool) bool {
+	list = strings.Trim(list, " \t")
+	if list == "*" {
+		return true
+	}
+	for {
+		list = strings.TrimLeft(list, " \t,")
+		if list == "" {
+			return false
+		}
+		one, rest, ok := scanETag(list)
+		if !ok {
+			return false
+		}
+		if match(one, tag) {
+			return true
+		}
+		list = strings.TrimLeft(rest, " \t")
+		if list != "" && list[0] != ',' {
+			return false
+		}
+	}
+}
+
+// scanETag reads one entity tag from the front of s.
+func scanETag(s string) (tag, rest string, ok bool) {
+	start := 0
+	if strings.HasPrefix(s, "W/") {
+		start = 2
+	}
+	if len(s) <= start || s[start] != '"' {
+		return "", "", false
+	}
+	for i := start + 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return s[:i+1], s[i+1:], true
+		case c <= ' ' || c == 0x7f:
+			return "", "", false
+		}
+	}
+	return "", "", false
+}
+
+// parseDate reads an HTTP-date in any of the three forms of RFC 9110, section
+// 5.6.7.
+func parseDate(s string) (time.Time, bool) {
+	if s == "" {
+		return time.Time{}, false
+	}
+	t, err := http.ParseTime(s)
+	return t, err == nil
+}

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package proxy
+
+import "net"
+
+// conn is for Linux only; elsewhere connections are what net makes.
+type conn struct{ *net.TCPConn }
+
+func newConn(tc *net.TCPConn) net.Conn { return tc }
+
+func (*conn) hold() {}
+func (*conn) drop() {}
+
+func (*conn) send([]byte) (int, error)              { panic("proxy: not on this system") }
+func (*conn) vector([]byte) (int64, error)          { panic("proxy: not on this system") }
+func (*conn) sendMemory(*memoryBody) (int64, error) { panic("proxy: not on this system") }

@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// problem is an answer that is not a picture: a status and a code that clients
+// may rely on. What went wrong in detail is for the log.
+type problem struct {
+	status int
+	code   string
+	title  string
+}
+
+// The problems that clients can see. Statuses of failures are decided here and
+// nowhere else.
+var (
+	probNotFound     = problem{http.StatusNotFound, "not-found", "Not found"}
+	probBadKey       = problem{http.StatusBadRequest, "bad-key", "The path is not a valid key"}
+	probBadRequest   = problem{http.StatusBadRequest, "bad-request", "The request is malformed"}
+	probNotImage     = problem{http.StatusUnsupportedMediaType, "not-an-image", "The object is not a picture"}
+	probPrecondition = problem{http.StatusPreconditionFailed, "precondition-failed", "A precondition does not hold"}
+	probRange        = problem{http.StatusRequestedRangeNotSatisfiable, "range", "The range lies outside the object"}
+	probMethod       = problem{http.StatusMethodNotAllowed, "method", "Only GET and HEAD are allowed"}
+	probBody         = problem{http.StatusRequestEntityTooLarge, "body", "A request must not have a body"}
+	probExpect       = problem{http.StatusExpectationFailed, "expect", "Expectations are not met here"}
+	probHeaders      = problem{http.StatusRequestHeaderFieldsTooLarge, "headers", "The request header is too large"}
+	probSlow         = problem{http.StatusRequestTimeout, "request-timeout", "The request did not arrive in time"}
+	probCredential   = problem{http.StatusBadGateway, "origin-credential", "The origin refused our credential"}
+	probOrigin       = problem{http.StatusBadGateway, "origin-error", "The origin failed"}
+	probUnreachable  = problem{http.StatusBadGateway, "origin-unreachable", "The origin cannot be reached"}
+	probTimeout      = problem{http.StatusGatewayTimeout, "origin-timeout", "The origin did not answer in time"}
+	probThrottled    = problem{http.StatusServiceUnavailable, "origin-throttled", "The origin is throttling us"}
+	probOverloaded   = problem{http.StatusServiceUnavailable, "overloaded", "Too many requests are waiting"}
+	probInternal     = problem{http.StatusInternalServerError, "internal", "Internal error"}
+)
+
+// problemOf is the one table from error to status. A wrapped error gets the
+// status of what it wraps; an error that nobody foresaw is internal.
+func problemOf(err error) problem {
+	switch {
+	case errors.Is(err, errNoRoute):
+		return probNotFound
+	case errors.Is(err, errBadKey):
+		return probBadKey
+	case errors.Is(err, errNotImage):
+		return probNotImage
+	case errors.Is(err, errVersionGone), errors.Is(err, errNoLength):
+		return probOrigin
+	case errors.Is(err, cache.ErrClosed), errors.Is(err, cache.ErrAbandoned):
+		return probOverloaded
+	case errors.Is(err, cache.ErrTooLong):
+		return probOrigin
+	}
+	if oe, ok := errors.AsType[*origin.Error](err); ok {
+		return originProblem(oe.Outcome)
+	}
+	return probInternal
+}
+
+// originProblem maps what became of a request to S3. A missing object, a missing
+// alias and a refusal look the same to clients: without s3:ListBucket, S3
+// itself answers AccessDenied for a missing object.
+func originProblem(o origin.Outcome) problem {
+	switch o {
+	case origin.OutcomeNotFound, origin.OutcomeDenied:
+		return probNotFound
+	case origin.OutcomeBadCredential:
+		return probCredential
+	case origin.OutcomeThrottled:
+		return probThrottled
+	case origin.OutcomeTimeout:
+		return probTimeout
+	case origin.OutcomeNetwork:
+		return probUnreachable
+	case origin.OutcomeOverloaded:
+		return probOverloaded
+	case origin.OutcomeError, origin.OutcomeAborted, origin.OutcomeNotModified,
+		origin.OutcomeRange, origin.OutcomePrecondition:
+		return probOrigin
+	case origin.OutcomeOK: // is no error
+	}
+	return probInternal
+}
+
+// requestProblem maps what the HTTP server could not read.
+func requestProblem(err error) problem {
+	var small *fasthttp.ErrSmallBuffer
+	var netErr net.Error
+	switch {
+	case errors.As(err, &small):
+		return probHeaders
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return probBody
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return probSlow
+	}
+	return probBadRequest
+}
+
+// retryAfter is what a client is told to wait after a 503, in seconds.
+func retryAfter(err error) string {
+	wait := time.Second
+	var oe *origin.Error
+	if errors.As(err, &oe) && oe.RetryAfter > wait {
+		wait = oe.RetryAfter
+	}
+	return strconv.Itoa(int((wait + time.Second - 1) / time.Second))
+}

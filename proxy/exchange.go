@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ixmage/cache"
+)
+
+// exchange is one request and its answer, from the request's header until the
+// last byte of the answer is with the kernel. Everything that must happen then
+// and only then hangs on its Close: letting go of cached bytes, metrics, the log
+// line. fasthttp calls it, because it closes user values when it is done with a
+// request, after the response was written or could not be; a body given to it
+// as a slice has no other sign of that.
+type exchange struct {
+	proxy *Proxy
+	fc    *fasthttp.RequestCtx
+	id    [16]byte
+	start time.Time
+
+	alias  string // empty unless it is in the registry
+	series Series
+	cache  string
+	code   int
+	bytes  int64
+	first  time.Duration // to the first byte of the answer
+	entry  *cache.Entry
+	reader *cache.Reader
+	memory memoryBody // if the body is sent by conn
+
+	prob    problem // what the client was told, if not a picture
+	err     error   // what went wrong, for the log
+	broken  bool    // the body was cut because the origin broke
+	aborted bool    // the client went away
+	quiet   bool    // health checks are neither counted nor logged
+	unread  bool    // the request could not be read, so its method is not known
+}
+
+// exchangeKey is the user value that an exchange lies under.
+type exchangeKey struct{}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// begin opens the exchange of a request.
+func (p *Proxy) begin(fc *fasthttp.RequestCtx) *exchange {
+	x := exchanges.Get().(*exchange)
+	*x = exchange{proxy: p, fc: fc, start: fc.Time(), series: p.unknown, cache: cacheNone}
+	if x.start.IsZero() { // the server gave up before it had a request
+		x.start = time.Now()
+	}
+	putID(&x.id)
+	fc.SetUserValue(exchangeKey{}, x)
+	p.rec.InFlight(1)
+	return x
+}
+
+// putID writes a request id: 64 random bits in hexadecimal. It is a name to find
+// a log line by, not a secret.
+func putID(id *[16]byte) {
+	var raw [8]byte
+	n := rand.Uint64() //nolint:gosec // see above
+	for i := range raw {
+		raw[i] = byte(n >> (8 * i))
+	}
+	hex.Encode(id[:], raw[:])
+}
+
+// Close ends the exchange. It is called once.
+func (x *exchange) Close() error {
+	p := x.proxy
+	if x.memory.conn != nil {
+		x.memory.conn.drop()
+	}
+	if x.entry != nil {
+		x.entry.Release()
+	}
+	if x.reader != nil {
+		x.reader.Close()
+	}
+	p.rec.InFlight(-1)
+	if !x.quiet {
+		took := time.Since(x.start)
+		x.series.Request(Outcome{
+			Method: x.method(), Code: x.code, Cache: x.cache, Duration: took,
+			FirstByte: x.first, Bytes: x.bytes, Aborted: x.aborted,
+		})
+		x.log(took)
+	}
+	*x = exchange{}
+	exchanges.Put(x)
+	return nil
+}
+
+func (x *exchange) method() string {
+	switch h := &x.fc.Request.Header; {
+	case x.unread:
+		return "other"
+	case h.IsGet():
+		return http.MethodGet
+	case h.IsHead():
+		return http.MethodHead
+	}
+	return "other"
+}
+
+// log writes one line for a request that failed, and one at debug level for any
+// other.
+func (x *exchange) log(took time.Duration) {
+	level, msg := slog.LevelDebug, "request"
+	switch {
+	case x.broken:
+		level, msg = slog.LevelWarn, "body cut: the origin broke"
+	case x.code >= http.StatusInternalServerError:
+		level, msg = slog.LevelWarn, "request failed"
+	case x.code >= http.StatusBadRequest:
+		level, msg = slog.LevelInfo, "request refused"
+	}
+	ctx := x.proxy.base
+	if !x.proxy.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("request_id", string(x.id[:])), slog.String("method", x.method()),
+		slog.Int("status", x.code), slog.String("alias", x.alias), slog.String("cache", x.cache),
+		slog.Int64("bytes", x.bytes), slog.Duration("took", took))
+	if x.prob.code != "" {
+		attrs = append(attrs, slog.String("code", x.prob.code))
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.String("error", x.err.Error()))
+	}
+	if x.aborted {
+		attrs = append(attrs, slog.Bool("client_aborted", true))
+	}
+	x.proxy.log.LogAttrs(ctx, level, msg, attrs...) //nolint:sloglint // one of the three constants above
+}

@@ -1,0 +1,253 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// errVersionGone means that an object changed between the look at its metadata
+// and the fetch of its bytes.
+var errVersionGone = errors.New("the object changes faster than it can be read")
+
+// found is an object that can be sent: all of it in memory, or a reader.
+type found struct {
+	obj    *object
+	age    []byte
+	status []byte // Cache-Status (RFC 9211)
+	whole  []byte
+	reader *cache.Reader
+	slice  bool // the reader has only the part that was asked for
+}
+
+// get answers GET and HEAD of /{alias}/{key}.
+func (p *Proxy) get(c *fiber.Ctx) error {
+	fc := c.Context()
+	x := fc.UserValue(exchangeKey{}).(*exchange)
+	t, err := resolve(fc.Request.Header.RequestURI())
+	route, ok := p.registry.Lookup(t.alias)
+	if ok {
+		x.alias, x.series = t.alias, p.series.of(t.alias)
+	}
+	switch {
+	case err != nil:
+		x.fail(problemOf(err), err)
+	case !ok:
+		x.fail(probNotFound, errNoAlias)
+	case !route.Alias.Serves():
+		x.fail(probNotFound, errDisabled)
+	case len(route.Alias.Prefix)+len(t.key) > maxKey:
+		x.fail(probBadKey, errBadKey)
+	default:
+		p.serveObject(x, route, t.key)
+	}
+	return nil
+}
+
+var (
+	errNoAlias  = errors.New("no such alias")
+	errDisabled = errors.New("the alias is not served")
+)
+
+// serveObject answers from memory if it can, without waiting or starting
+// anything; else it goes to the cache's slower ways.
+func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
+	cond := scanConditions(&x.fc.Request.Header)
+	ck := cache.Key{Space: route.Alias.ID, Epoch: route.Alias.Epoch, Object: key}
+	if e, ok := p.cache.Hit(ck, x.start); ok {
+		x.entry, x.cache = e, cacheHit
+		obj := e.Meta.(*object)
+		l := obj.lines(e.Stored, e.Expires, x.start)
+		x.answer(&found{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}, &cond)
+		return
+	}
+	x.cache = cacheMiss
+	var err error
+	switch {
+	case x.fc.IsHead():
+		err = p.head(x, route, key, &cond)
+	case cond.byteRange != "" && p.cache.Bypasses(ck):
+		err = p.partOf(x, route, ck, &cond)
+	default:
+		err = p.fetched(x, route, ck, &cond)
+	}
+	if err != nil {
+		p.failed(x, err)
+	}
+}
+
+// failed answers with what an error of the origin means to the client.
+func (p *Proxy) failed(x *exchange, err error) {
+	x.fail(problemOf(err), err)
+}
+
+// fetched answers through the cache: a fetch of the whole object, this request's
+// own or one that others follow too.
+func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+	r, err := p.cache.Get(p.base, ck, p.load(route, ck.Object))
+	if err != nil {
+		return err
+	}
+	x.reader, x.cache = r, label(r.Status)
+	obj := r.Meta.(*object)
+	if r.Alone() && cond.byteRange != "" && cond.evaluate(obj.validators) == proceed {
+		if part, kind := cond.part(obj.validators, obj.size); kind == rangePart && obj.size >= 0 {
+			// The stream is of the whole object, and only this part is wanted.
+			r.Close()
+			return p.sendPart(x, piece{route, ck, obj, part})
+		}
+	}
+	f := &found{obj: obj, reader: r, age: []byte("0"), status: []byte(cacheStatus(r))}
+	if whole, ok := r.Complete(); ok {
+		f.whole = whole
+	}
+	if r.Status == cache.Hit {
+		l := obj.lines(r.Stored, r.Expires, time.Now())
+		f.age, f.status = l.age, l.status
+	}
+	x.answer(f, cond)
+	return nil
+}
+
+// head answers a cold HEAD from S3's metadata. Nothing is stored.
+func (p *Proxy) head(x *exchange, route alias.Route, key string, cond *conditions) error {
+	obj, err := p.stat(p.base, route, key)
+	if err != nil {
+		return err
+	}
+	x.answer(&found{obj: obj, age: []byte("0"), status: []byte("ixmage; fwd=uri-miss; fwd-status=200")}, cond)
+	return nil
+}
+
+// partOf answers a range of an object that is streamed past the cache: a look
+// at its metadata decides which bytes are meant, and only those are fetched.
+func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+	x.cache = cacheBypass
+	obj, err := p.stat(p.base, route, ck.Object)
+	if err != nil {
+		return err
+	}
+	if cond.evaluate(obj.validators) == proceed {
+		r, kind := byteRange{}, rangeNone
+		if obj.size >= 0 {
+			r, kind = cond.part(obj.validators, obj.size)
+		}
+		switch kind {
+		case rangePart:
+			return p.sendPart(x, piece{route, ck, obj, r})
+		case rangeNone:
+			return p.fetched(x, route, ck, cond)
+		case rangeUnsatisfiable:
+		}
+	}
+	x.answer(&found{obj: obj, age: []byte("0"), status: []byte(statusBypass)}, cond)
+	return nil
+}
+
+// piece is a part of one version of an object, to be fetched by itself.
+type piece struct {
+	route alias.Route
+	key   cache.Key
+	obj   *object
+	byteRange
+}
+
+// sendPart fetches and sends a piece.
+func (p *Proxy) sendPart(x *exchange, w piece) error {
+	x.cache = cacheBypass
+	reader, err := p.cache.Stream(p.base, w.key, p.part(w))
+	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome.Changed() {
+		return errVersionGone
+	}
+	if err != nil {
+		return err
+	}
+	x.reader = reader
+	x.partial(w.byteRange, w.obj.size)
+	f := &found{obj: w.obj, reader: reader, slice: true, age: []byte("0"), status: []byte(statusBypass)}
+	x.describe(&x.fc.Response.Header, f)
+	x.send(f, w.byteRange)
+	return nil
+}
+
+const statusBypass = "ixmage; fwd=bypass"
+
+// cacheStatus says how the cache came by an object (RFC 9211).
+func cacheStatus(r *cache.Reader) string {
+	fwd := "uri-miss"
+	if r.Stale {
+		fwd = "stale"
+	}
+	switch r.Status {
+	case cache.Collapsed:
+		return "ixmage; fwd=" + fwd + "; collapsed"
+	case cache.Bypass:
+		return statusBypass
+	case cache.Hit, cache.Miss:
+	}
+	if r.Stores {
+		return "ixmage; fwd=" + fwd + "; fwd-status=200; stored"
+	}
+	return "ixmage; fwd=" + fwd + "; fwd-status=200"
+}
+
+func label(s cache.Status) string {
+	switch s {
+	case cache.Hit:
+		return cacheHit
+	case cache.Collapsed:
+		return cacheCollapsed
+	case cache.Bypass:
+		return cacheBypass
+	case cache.Miss:
+	}
+	return cacheMiss
+}
+
+// scanConditions copies the headers that decide what is sent out of the
+// request, in one pass. A client that sends none of them costs nothing.
+func scanConditions(h *fasthttp.RequestHeader) conditions {
+	var c conditions
+	for k, v := range h.All() {
+		if len(k) < len("Range") || (k[0] != 'I' && k[0] != 'R') {
+			continue
+		}
+		switch string(k) {
+		case "If-Match":
+			join(&c.ifMatch, v)
+		case "If-None-Match":
+			join(&c.ifNoneMatch, v)
+		case "If-Modified-Since":
+			join(&c.ifModifiedSince, v)
+		case "If-Unmodified-Since":
+			join(&c.ifUnmodifiedSince, v)
+		case "If-Range":
+			join(&c.ifRange, v)
+		case "Range":
+			c.byteRange = string(v)
+			c.ranges++
+		default:
+			continue
+		}
+		c.any = true
+	}
+	return c
+}
+
+// join adds one more line of a header (RFC 9110, section 5.3). Two dates make
+// none: a header that takes one and has two is to be ignored.
+func join(list *string, line []byte) {
+	if *list != "" {
+		*list += ", "
+	}
+	*list += string(line)
+}
+
+// sinceStart is the time an exchange has taken so far.
+func sinceStart(x *exchange) time.Duration { return max(time.Since(x.start), time.Nanosecond) }

@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/seal"
+	"ixmage/alias/sqlstore"
+	"ixmage/cache"
+	"ixmage/metrics"
+	"ixmage/proxy/origin"
+)
+
+// BenchmarkHit is a memory hit from the request's bytes to the answer's, with
+// everything on but the socket.
+func BenchmarkHit(b *testing.B) {
+	for _, size := range []int{4 << 10, 64 << 10} {
+		b.Run(strconv.Itoa(size>>10)+"KiB", func(b *testing.B) {
+			p := newTestProxy(b, size)
+			conn := &replay{request: []byte("GET /shop/a.png HTTP/1.1\r\nHost: x\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")}
+			conn.left = 1
+			serveConn(b, p, conn) // the miss
+			conn.left = b.N
+			goroutines := runtime.NumGoroutine()
+			b.ReportAllocs()
+			b.ResetTimer()
+			serveConn(b, p, conn)
+			b.StopTimer()
+			if n := runtime.NumGoroutine(); n > goroutines {
+				b.Errorf("%d goroutines before, %d after", goroutines, n)
+			}
+		})
+	}
+}
+
+// TestHitAllocations holds a hit to a handful of allocations.
+func TestHitAllocations(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
+	p := newTestProxy(t, 4<<10)
+	conn := &replay{request: []byte("GET /shop/a.png HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"), left: 1}
+	serveConn(t, p, conn)
+	const rounds = 1000
+	got := testing.AllocsPerRun(5, func() {
+		conn.left = rounds
+		serveConn(t, p, conn)
+	}) / rounds
+	const handful = 5
+	if got > handful {
+		t.Errorf("a hit makes %.1f allocations, want at most %d", got, handful)
+	}
+}
+
+func serveConn(t testing.TB, p *Proxy, conn net.Conn) {
+	t.Helper()
+	if err := p.app.Server().ServeConn(conn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newTestProxy is a proxy with the alias shop, whose every object is a picture
+// of size bytes.
+func newTestProxy(t testing.TB, size int) *Proxy {
+	t.Helper()
+	body := make([]byte, size)
+	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "image/png")
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		w.Header().Set("ETag", `"0123456789abcdef0123456789abcdef"`)
+		w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		w.Write(body)
+	}))
+	t.Cleanup(s3.Close)
+	ctx := context.Background()
+	dir := t.TempDir()
+	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "registry.db"))
+	must(t, err)
+	t.Cleanup(func() { store.Close() })
+	keys, err := seal.Open(ctx, seal.Spec{Dir: dir, Fresh: true})
+	must(t, err)
+	registry, err := alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: true})
+	must(t, err)
+	a := alias.Alias{
+		Name: "shop", Enabled: true, TTL: time.Hour,
+		Location: alias.Location{Bucket: "acme-media", Region: "us-east-1", Endpoint: s3.URL, PathStyle: true},
+	}
+	_, err = registry.CreateAlias(ctx, &a, alias.CredentialRef{KeyPair: &alias.KeyPair{
+		AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: alias.NewSecret("not-a-real-secret-key"),
+	}})
+	must(t, err)
+	m := metrics.New(metrics.Config{Version: "test", AliasCap: 10})
+	cfg := origin.DefaultConfig()
+	cfg.AllowPrivateEndpoints = true
+	o, err := origin.New(cfg, registry, m)
+	must(t, err)
+	t.Cleanup(o.Close)
+	c := cache.New(cache.Config{Memory: 64 << 20, ObjectMax: 32 << 20}, m)
+	t.Cleanup(c.Close)
+	return New(Config{
+		Registry: registry, Cache: c, Origin: o, Recorder: testRecorder{m},
+		Ready: func() bool { return true }, Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+type testRecorder struct{ *metrics.Metrics }
+
+func (r testRecorder) Series(name string) Series { return testSeries{r.Metrics.Series(name)} }
+
+type testSeries struct{ s *metrics.Series }
+
+func (s testSeries) Request(o Outcome) { s.s.Request(metrics.Request(o)) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replay is a connection that sends one request again and again, and throws the
+// answers away.
+type replay struct {
+	request []byte
+	left    int
+}
+
+func (r *replay) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	r.left--
+	return copy(p, r.request), nil
+}
+
+func (*replay) Write(p []byte) (int, error)      { return len(p), nil }
+func (*replay) Close() error                     { return nil }
+func (*replay) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (*replay) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (*replay) SetDeadline(time.Time) error      { return nil }
+func (*replay) SetReadDeadline(time.Time) error  { return nil }
+func (*replay) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Listener accepts TCP connections and outlives a lack of file descriptors.
+// fasthttp's Serve ends on the first error of Accept; this one never gives it
+// one. Where descriptors run out, the waiting connection is refused with the
+// help of one that is kept in reserve, so that clients learn it at once, and
+// accepting goes on. On Linux, connections are handed out as *conn.
+type Listener struct {
+	*net.TCPListener
+	log      *slog.Logger
+	draining atomic.Bool
+
+	mu      sync.Mutex // guards reserve
+	reserve *os.File
+}
+
+// Listen opens addr. The listener serves at once; port 0 picks a free one.
+func Listen(addr string, log *slog.Logger) (*Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	l := &Listener{TCPListener: ln.(*net.TCPListener), log: log}
+	l.refill()
+	return l, nil
+}
+
+// drainTime is how long connections that the kernel has accepted already are
+// still taken over after Drain: closing at once would reset them.
+const drainTime = 100 * time.Millisecond
+
+// Drain makes Accept hand out what is waiting, and then end.
+func (l *Listener) Drain() {
+	l.draining.Store(true)
+	_ = l.SetDeadline(time.Now().Add(drainTime))
+}
+
+// Accept waits for a connection. It fails only when the listener is closed or
+// drained.
+func (l *Listener) Accept() (net.Conn, error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		c, err := l.AcceptTCP()
+		switch {
+		case err == nil:
+			return newConn(c), nil
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
+		case l.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, io.EOF
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+			l.refuse()
+			l.log.Warn("out of file descriptors: connection refused", "limit", "raise ulimit -n", "error", err)
+		default:
+			l.log.Warn("accept failed, going on", "error", err)
+		}
+		time.Sleep(wait) //nolint:forbidigo // there is no event to wait for: descriptors come back unannounced
+	}
+}
+
+// Close ends accepting. Connections that were accepted stay.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	if l.reserve != nil {
+		l.reserve.Close()
+		l.reserve = nil
+	}
+	l.mu.Unlock()
+	return l.TCPListener.Close()
+}
+
+// refuse accepts one connection with the reserved descriptor and resets it.
+func (l *Listener) refuse() {
+	l.mu.Lock()
+	if l.reserve == nil {
+		l.mu.Unlock()
+		l.refill()
+		return
+	}
+	l.reserve.Close()
+	l.reserve = nil
+	l.mu.Unlock()
+	_ = l.SetDeadline(time.Now().Add(drainTime))
+	if c, err := l.AcceptTCP(); err == nil {
+		_ = c.SetLinger(0)
+		c.Close()
+	}
+	if !l.draining.Load() {
+		_ = l.SetDeadline(time.Time{})
+	}
+	l.refill()
+}
+
+// refill takes a descriptor into reserve, if there is one to be had.
+func (l *Listener) refill() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reserve == nil {
+		l.reserve, _ = os.Open(os.DevNull)
+	}
+}

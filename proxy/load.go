@@ -1,0 +1,156 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// load fetches a whole object for the cache.
+func (p *Proxy) load(route alias.Route, key string) cache.Load {
+	return func(ctx context.Context) (*cache.Source, error) {
+		return p.fetch(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + key})
+	}
+}
+
+// fetch opens an object and reads its first bytes: they decide the type where
+// the declared one is generic, and an origin that breaks before it has sent
+// anything is then an error that the client can still be told.
+func (p *Proxy) fetch(ctx context.Context, req origin.Request) (*cache.Source, error) {
+	o, err := p.origin.Get(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	src, err := source(o, req)
+	if err != nil {
+		o.Body.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
+	picture, generic, err := declaredType(o.ContentType)
+	if err != nil {
+		return nil, err
+	}
+	body := &frontBody{rest: o.Body}
+	if err := body.peek(generic || picture == typeSVG); err != nil {
+		return nil, err
+	}
+	if generic {
+		if picture, err = sniffType(body.front); err != nil {
+			return nil, err
+		}
+	}
+	if contradicts(picture, body.front) {
+		return nil, errNotImage
+	}
+	obj := newObject(o, req.Route.Alias, picture)
+	return &cache.Source{
+		Meta: obj, MetaBytes: obj.bytes(), Size: o.Size, Fresh: obj.fresh, Body: body,
+	}, nil
+}
+
+// part fetches a piece, for one reader. The object must still be of the version
+// that the piece is of.
+func (p *Proxy) part(w piece) cache.Load {
+	return func(ctx context.Context) (*cache.Source, error) {
+		o, err := p.origin.Get(ctx, origin.Request{
+			Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
+			Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: w.obj.etag,
+		})
+		if err != nil {
+			return nil, err
+		}
+		body := &frontBody{rest: o.Body}
+		if err := body.peek(false); err != nil {
+			o.Body.Close()
+			return nil, err
+		}
+		return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
+	}
+}
+
+// stat asks for an object's metadata alone.
+func (p *Proxy) stat(ctx context.Context, route alias.Route, key string) (*object, error) {
+	req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
+	o, err := p.origin.Head(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	picture, generic, err := declaredType(o.ContentType)
+	if err != nil {
+		return nil, err
+	}
+	if generic {
+		if picture, err = p.sniff(ctx, req, o); err != nil {
+			return nil, err
+		}
+	}
+	return newObject(o, route.Alias, picture), nil
+}
+
+// sniff reads the front of an object of generic type.
+func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object) (string, error) {
+	if o.Size == 0 {
+		return "", errNotImage
+	}
+	last := int64(sniffLen - 1)
+	if o.Size > 0 {
+		last = min(last, o.Size-1)
+	}
+	req.Range, req.IfMatch = &origin.Range{First: 0, Last: last}, o.ETag
+	front, err := p.origin.Get(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	defer front.Body.Close()
+	bytes, err := io.ReadAll(front.Body)
+	if err != nil {
+		return "", err
+	}
+	return sniffType(bytes)
+}
+
+// frontBody is a body whose first bytes have been read already.
+type frontBody struct {
+	front []byte // read and not handed out yet
+	err   error  // what followed front, if it is known
+	rest  io.ReadCloser
+}
+
+// peek reads until there is something to say: the first bytes, all that a type
+// can be told from if full, or the end of an empty body.
+func (b *frontBody) peek(full bool) error {
+	buf := make([]byte, sniffLen)
+	n := 0
+	for b.err == nil && n < len(buf) && (n == 0 || full) {
+		var k int
+		k, b.err = b.rest.Read(buf[n:])
+		n += k
+	}
+	b.front = buf[:n]
+	if b.err != nil && !errors.Is(b.err, io.EOF) && (n == 0 || full) {
+		return b.err
+	}
+	return nil
+}
+
+func (b *frontBody) Read(p []byte) (int, error) {
+	if len(b.front) > 0 {
+		n := copy(p, b.front)
+		b.front = b.front[n:]
+		return n, nil
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.rest.Read(p)
+}
+
+func (b *frontBody) Close() error { return b.rest.Close() }

@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+
+	"github.com/gabriel-vasile/mimetype"
+)
+
+var errNotImage = errors.New("the object is not a picture")
+
+const typeSVG = "image/svg+xml"
+
+// sniffLen is how much of an object's front decides its type where the declared
+// one is generic: what the detector looks at.
+const sniffLen = 3072
+
+// pictures are the types that are served.
+var pictures = map[string]bool{
+	"image/jpeg": true, "image/jpg": true, "image/png": true, "image/apng": true,
+	"image/gif": true, "image/webp": true, "image/avif": true, typeSVG: true,
+	"image/bmp": true, "image/x-icon": true, "image/vnd.microsoft.icon": true,
+	"image/tiff": true, "image/heic": true, "image/heif": true, "image/jxl": true,
+}
+
+// detected maps the detector's names to those above where they differ.
+var detected = map[string]string{
+	"image/heic-sequence": "image/heic",
+	"image/heif-sequence": "image/heif",
+}
+
+// declaredType reads a Content-Type: the picture type it names, or generic when
+// it says nothing. Parameters and case do not matter.
+func declaredType(header string) (picture string, generic bool, err error) {
+	media, _, _ := strings.Cut(header, ";")
+	media = strings.ToLower(strings.Trim(media, " \t"))
+	switch {
+	case pictures[media]:
+		return media, false, nil
+	case media == "" || media == "binary/octet-stream" || media == "application/octet-stream":
+		return "", true, nil
+	}
+	return "", false, errNotImage
+}
+
+// sniffType finds the type of an object by its first bytes.
+func sniffType(front []byte) (string, error) {
+	media, _, _ := strings.Cut(mimetype.Detect(front).String(), ";")
+	if name, ok := detected[media]; ok {
+		media = name
+	}
+	if !pictures[media] {
+		return "", errNotImage
+	}
+	return media, nil
+}
+
+// contradicts reports whether an object's first bytes show that it is not the
+// picture that it is said to be: pages and documents begin with a tag, no
+// bitmap does, and an SVG file is no error of S3. Some servers and what stands
+// before them answer 200 with such a page.
+func contradicts(picture string, front []byte) bool {
+	front = bytes.TrimLeft(bytes.TrimPrefix(front, []byte("\xef\xbb\xbf")), " \t\r\n")
+	if picture != typeSVG {
+		return bytes.HasPrefix(front, []byte("<"))
+	}
+	if bytes.HasPrefix(front, []byte("<?xml")) {
+		_, front, _ = bytes.Cut(front, []byte("?>"))
+	}
+	front = bytes.TrimLeft(front, " \t\r\n")
+	return bytes.HasPrefix(front, []byte("<Error>")) || bytes.HasPrefix(front, []byte("<Error "))
+}

@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"ixmage/alias/awstest"
+)
+
+func TestDeclaredType(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		"image/jpeg": "image/jpeg", "image/jpg": "image/jpg", "image/png": "image/png", "image/apng": "image/apng",
+		"image/gif": "image/gif", "image/webp": "image/webp", "image/avif": "image/avif", "image/svg+xml": "image/svg+xml",
+		"image/bmp": "image/bmp", "image/x-icon": "image/x-icon", "image/vnd.microsoft.icon": "image/vnd.microsoft.icon",
+		"image/tiff": "image/tiff", "image/heic": "image/heic", "image/heif": "image/heif", "image/jxl": "image/jxl",
+		"IMAGE/PNG": "image/png", "Image/Svg+Xml": "image/svg+xml", " image/png ": "image/png", "\timage/png": "image/png",
+		"image/png; charset=utf-8": "image/png", "image/png;q=1;r=\"x;y\"": "image/png", "image/png ;x": "image/png",
+		"image/svg+xml;charset=utf-8": "image/svg+xml", "image/png;\r\nX: y": "image/png",
+
+		"": "generic", " ": "generic", ";charset=x": "generic", "binary/octet-stream": "generic",
+		"application/octet-stream": "generic", "Application/Octet-Stream; x=y": "generic",
+
+		"text/html": "refused", "text/plain": "refused", "application/xml": "refused", "application/pdf": "refused",
+		"image/": "refused", "image": "refused", "image/*": "refused", "*/*": "refused", "image/x-png": "refused",
+		"image/svg": "refused", "image/svg+xml+x": "refused", "image/pjpeg": "refused", "image/jp2": "refused",
+		"image/vnd.adobe.photoshop": "refused", "video/mp4": "refused", "image /png": "refused", "image/png,text/html": "refused",
+		"text/html;image/png": "refused", "image/png\x00": "refused", "image/png\r\n": "refused", "x/octet-stream": "refused",
+		"image/pn\u0261": "refused", "application/x-directory": "refused", "octet-stream": "refused",
+	} {
+		picture, generic, err := declaredType(header)
+		got := picture
+		switch {
+		case generic:
+			got = "generic" + picture
+		case err != nil:
+			got = "refused" + picture
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", header, got, want)
+		}
+		if (err != nil) != errors.Is(err, errNotImage) {
+			t.Errorf("%q: error %v is not errNotImage", header, err)
+		}
+	}
+}
+
+func TestSniffPictures(t *testing.T) {
+	t.Parallel()
+	for _, p := range awstest.Pictures() {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			got, err := sniffType(p.Body[:min(len(p.Body), sniffLen)])
+			if err != nil || got != p.ContentType {
+				t.Errorf("got %q, %v; want %s", got, err, p.ContentType)
+			}
+		})
+	}
+}
+
+func TestSniffType(t *testing.T) {
+	t.Parallel()
+	heif := func(brand string) string { return "\x00\x00\x00\x18ftyp" + brand + "\x00\x00\x00\x00mif1" + brand }
+	const svg = `<svg xmlns="http://www.w3.org/2000/svg">`
+	for name, tc := range map[string]struct {
+		front string
+		want  string // empty: refused
+	}{
+		"png":             {"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "image/png"},
+		"apng":            {"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR" + strings.Repeat("\x01", 17) + "\x00\x00\x00\x08acTL" + strings.Repeat("\x00", 12), "image/apng"},
+		"jpeg":            {"\xff\xd8\xff\xe0\x00\x10JFIF", "image/jpeg"},
+		"gif 87":          {"GIF87a" + strings.Repeat("\x01", 10), "image/gif"},
+		"gif 89":          {"GIF89a" + strings.Repeat("\x01", 10), "image/gif"},
+		"webp":            {"RIFF\x24\x00\x00\x00WEBPVP8 ", "image/webp"},
+		"bmp":             {"BM" + strings.Repeat("\x00", 12) + "\x28\x00\x00\x00" + strings.Repeat("\x00", 36), "image/bmp"},
+		"ico":             {"\x00\x00\x01\x00\x01\x00\x10\x10\x00\x00", "image/x-icon"},
+		"tiff II":         {"II*\x00\x08\x00\x00\x00", "image/tiff"},
+		"tiff MM":         {"MM\x00*\x00\x00\x00\x08", "image/tiff"},
+		"avif":            {heif("avif"), "image/avif"},
+		"heic":            {heif("heic"), "image/heic"},
+		"heic sequence":   {heif("hevc"), "image/heic"},
+		"heif":            {heif("mif1"), "image/heif"},
+		"heif sequence":   {heif("msf1"), "image/heif"},
+		"jxl codestream":  {"\xff\x0a\xfa\x1f", "image/jxl"},
+		"jxl container":   {"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a", "image/jxl"},
+		"svg":             {svg + "</svg>", "image/svg+xml"},
+		"svg in xml":      {`<?xml version="1.0"?>` + svg, "image/svg+xml"},
+		"svg with script": {svg + "<script>alert(1)</script></svg>", "image/svg+xml"},
+
+		"nothing":        {"", ""},
+		"one byte":       {"\x89", ""},
+		"one letter":     {"a", ""},
+		"text":           {"just some words\n", ""},
+		"html":           {"<!DOCTYPE html><html><body>", ""},
+		"html with svg":  {"<html><body>" + svg, ""},
+		"script":         {"<script>alert(1)</script>", ""},
+		"xml":            {`<?xml version="1.0"?><a/>`, ""},
+		"xslt":           {`<?xml version="1.0"?><?xml-stylesheet href="x.xsl"?><a/>`, ""},
+		"pdf":            {"%PDF-1.7\n", ""},
+		"bm, not a bmp":  {"BM" + strings.Repeat("x", 60), ""},
+		"zip":            {"PK\x03\x04\x14\x00\x00\x00", ""},
+		"gzip":           {"\x1f\x8b\x08\x00", ""},
+		"elf":            {"\x7fELF\x02\x01\x01", ""},
+		"json":           {`{"a":1}`, ""},
+		"mp4":            {"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42", ""},
+		"riff, not webp": {"RIFF\x24\x00\x00\x00WAVEfmt ", ""},
+		"photoshop":      {"8BPS\x00\x01", ""},
+		"zeros":          {strings.Repeat("\x00", 64), ""},
+		"mhtml":          {"MIME-Version: 1.0\r\nContent-Type: multipart/related\r\n", ""},
+		"png, cut short": {"\x89PNG", ""},
+		"text, then png": {"x\x89PNG\r\n\x1a\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := sniffType([]byte(tc.front))
+			if got != tc.want || (err == nil) != (tc.want != "") || (err != nil && !errors.Is(err, errNotImage)) {
+				t.Errorf("got %q, %v; want %q", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestContradicts(t *testing.T) {
+	t.Parallel()
+	const failed = `<Error><Code>InternalError</Code></Error>`
+	for _, tc := range []struct {
+		picture, front string
+		want           bool
+	}{
+		{"image/png", "\x89PNG\r\n\x1a\n", false},
+		{"image/png", "\xff\xd8\xff\xe0", false}, // a wrong type, but a picture
+		{"image/png", "", false},
+		{"image/png", "text", false},
+		{"image/png", failed, true},
+		{"image/png", "<", true},
+		{"image/jpeg", `<?xml version="1.0" encoding="UTF-8"?>` + "\n" + failed, true},
+		{"image/gif", "\xef\xbb\xbf\n <!DOCTYPE html>", true},
+		{"image/webp", "<svg>", true},
+		{typeSVG, "<svg>", false},
+		{typeSVG, "<Errors><svg/></Errors>", false},
+		{typeSVG, "<svg><Error></Error></svg>", false},
+		{typeSVG, `<?xml version="1.0"?><!-- <Error> --><svg>`, false},
+		{typeSVG, "", false},
+		{typeSVG, "<?xml", false},
+		{typeSVG, failed, true},
+		{typeSVG, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`, true},
+		{typeSVG, "\xef\xbb\xbf" + `<?xml version="1.0" encoding="UTF-8"?>` + "\r\n" + failed, true},
+	} {
+		if got := contradicts(tc.picture, []byte(tc.front)); got != tc.want {
+			t.Errorf("%s that begins with %q: got %v, want %v", tc.picture, tc.front, got, tc.want)
+		}
+	}
+	for _, p := range awstest.Pictures() {
+		if contradicts(p.ContentType, p.Body[:min(len(p.Body), sniffLen)]) {
+			t.Errorf("%s is refused", p.Name)
+		}
+	}
+}
+
+// Whatever the bytes say, the answer is a type of our list.
+func FuzzSniffType(f *testing.F) {
+	for _, p := range awstest.Pictures() {
+		f.Add(p.Body[:min(len(p.Body), 256)])
+	}
+	f.Add([]byte("<html>"))
+	f.Fuzz(func(t *testing.T, front []byte) {
+		got, err := sniffType(front[:min(len(front), sniffLen)])
+		if (err == nil) != pictures[got] {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	})
+}

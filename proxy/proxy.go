@@ -1,0 +1,265 @@
+// Package proxy answers GET and HEAD of /{alias}/{key} with pictures from S3,
+// through the cache. It is the hot path: a memory hit does no I/O but the
+// socket's, takes no lock but a shard's, starts no goroutine, and asks neither
+// the database nor IAM for anything.
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// Config wires a Proxy. All fields are required.
+type Config struct {
+	Registry *alias.Registry
+	Cache    *cache.Cache
+	Origin   *origin.Origin
+	Recorder Recorder
+	// Ready says whether /-/readyz is to answer 200.
+	Ready func() bool
+	Log   *slog.Logger
+}
+
+// Proxy is the public HTTP server.
+type Proxy struct {
+	registry *alias.Registry
+	cache    *cache.Cache
+	origin   *origin.Origin
+	rec      Recorder
+	series   *seriesTable
+	unknown  Series
+	ready    func() bool
+	log      *slog.Logger
+
+	// base is for work on behalf of a request. fasthttp has no context that
+	// ends with the client: every wait has a deadline of its own instead.
+	base     context.Context //nolint:containedctx // see above
+	app      *fiber.App
+	routes   fasthttp.RequestHandler
+	draining atomic.Bool
+}
+
+// What the server allows. Slow clients are cut by these, quick ones never see
+// them.
+const (
+	readTimeout  = 10 * time.Second // a request's header must be here by then
+	idleTimeout  = 65 * time.Second // above the usual 60 s of load balancers
+	writeTimeout = 60 * time.Second // for an answer that is sent as one slice
+
+	// ReadBufferSize holds a request's header: the longest key, each byte
+	// escaped, and some KiB of cookies. WriteBufferSize holds an answer's
+	// header and a small body.
+	ReadBufferSize  = 16 << 10
+	WriteBufferSize = 8 << 10
+)
+
+// New makes the server. It listens nowhere yet.
+func New(cfg Config) *Proxy {
+	p := &Proxy{
+		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, rec: cfg.Recorder,
+		series: newSeriesTable(cfg.Recorder), unknown: cfg.Recorder.Series(""),
+		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
+	}
+	p.app = fiber.New(fiber.Config{
+		AppName: "ixmage", DisableStartupMessage: true,
+		CaseSensitive: true, StrictRouting: true,
+		ReadTimeout: readTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+		ReadBufferSize: ReadBufferSize, WriteBufferSize: WriteBufferSize,
+		// With a streamed body the handler runs, and refuses, before any of
+		// the body is read; see leaveBody.
+		StreamRequestBody: true, BodyLimit: 1, DisablePreParseMultipartForm: true,
+		ErrorHandler: p.unrouted,
+	})
+	p.app.Get("/-/healthz", p.alive)
+	p.app.Get("/-/readyz", p.readiness)
+	p.app.Get("/*", p.get)
+	p.routes = p.app.Handler()
+	s := p.app.Server()
+	s.HeaderReceived = leaveBody
+	s.Handler = p.handle
+	s.ErrorHandler = p.unreadable
+	s.ExpectHandler = p.expectation
+	s.SecureErrorLogMessage = true
+	s.CloseOnShutdown = true
+	return p
+}
+
+// Serve answers requests on ln until Shutdown, and then returns nil.
+func (p *Proxy) Serve(ln net.Listener) error { return p.app.Server().Serve(ln) }
+
+// Forget drops what is kept for an alias that is gone.
+func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
+
+// handle sees every request that could be read, before Fiber does: Fiber answers
+// a method that it does not know by itself, and looks at no body.
+func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
+	x := p.begin(fc)
+	if prob, ok := refuse(&fc.Request.Header); ok {
+		x.fail(prob, nil)
+		fc.SetConnectionClose()
+		return
+	}
+	p.route(x, fc)
+	if p.draining.Load() {
+		fc.SetConnectionClose()
+	}
+}
+
+// route runs Fiber. A panic becomes an answer: nobody else would recover it.
+func (p *Proxy) route(x *exchange, fc *fasthttp.RequestCtx) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("panic while answering", "request_id", string(x.id[:]), "panic", v, "stack", string(debug.Stack()))
+			x.fail(probInternal, errPanic)
+			fc.SetConnectionClose()
+		}
+	}()
+	p.routes(fc)
+}
+
+var errPanic = errors.New("panic while answering")
+
+// leaveBody keeps fasthttp from waiting for the first byte of a body, as it does
+// even for a streamed one where the length is known. It is refused either way.
+func leaveBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if h.ContentLength() > 0 {
+		h.SetContentLength(-1)
+	}
+	return fasthttp.RequestConfig{}
+}
+
+// refuse says which requests are answered without looking at the path: method
+// first, then framing, then body, then expectation.
+func refuse(h *fasthttp.RequestHeader) (problem, bool) {
+	if !h.IsGet() && !h.IsHead() {
+		return probMethod, true
+	}
+	if prob, ok := refuseLines(h.RawHeaders()); ok {
+		return prob, true
+	}
+	// -2 is neither Content-Length nor Transfer-Encoding, -1 is chunked.
+	if n := h.ContentLength(); n != -2 && n != 0 {
+		return probBody, true
+	}
+	if len(h.Peek(fasthttp.HeaderExpect)) > 0 {
+		return probExpect, true
+	}
+	return problem{}, false
+}
+
+// refuseLines finds in a raw header what fasthttp lets through although another
+// server on the way may read it differently, and so find other requests in the
+// same bytes: a line that continues the one before it (RFC 9112, section 5.2),
+// a line that ends without CR, and a Transfer-Encoding, which fasthttp drops
+// without a trace where it is "identity".
+func refuseLines(raw []byte) (problem, bool) {
+	const encoding = "transfer-encoding:"
+	for len(raw) > 0 {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 1 || raw[end-1] != '\r' || raw[0] == ' ' || raw[0] == '\t' {
+			return probBadRequest, true
+		}
+		if raw[0]|0x20 == 't' && end >= len(encoding) && strings.EqualFold(string(raw[:len(encoding)]), encoding) {
+			return probBody, true
+		}
+		raw = raw[end+1:]
+	}
+	return problem{}, false
+}
+
+// expectation answers requests that wait for 100 Continue. None gets it.
+func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
+	x := p.begin(fc)
+	prob, _ := refuse(&fc.Request.Header)
+	x.fail(prob, nil)
+	fc.SetConnectionClose()
+	return x.code
+}
+
+// unreadable answers what was no request. The error may quote the client and is
+// not shown to anybody.
+func (p *Proxy) unreadable(fc *fasthttp.RequestCtx, err error) {
+	x := p.begin(fc)
+	x.unread = true
+	// A connection that its client resets carries no request: balancers check
+	// health that way.
+	x.quiet = errors.Is(err, syscall.ECONNRESET)
+	x.fail(requestProblem(err), nil)
+	fc.SetConnectionClose()
+}
+
+// unrouted answers what Fiber found no route for.
+func (p *Proxy) unrouted(c *fiber.Ctx, _ error) error {
+	x := c.Context().UserValue(exchangeKey{}).(*exchange)
+	x.fail(probNotFound, errNoRoute)
+	return nil
+}
+
+func (p *Proxy) alive(c *fiber.Ctx) error {
+	p.health(c.Context(), http.StatusOK, "ok\n")
+	return nil
+}
+
+func (p *Proxy) readiness(c *fiber.Ctx) error {
+	if p.draining.Load() || !p.ready() {
+		p.health(c.Context(), http.StatusServiceUnavailable, "not ready\n")
+		return nil
+	}
+	p.health(c.Context(), http.StatusOK, "ready\n")
+	return nil
+}
+
+func (p *Proxy) health(fc *fasthttp.RequestCtx, status int, text string) {
+	x := fc.UserValue(exchangeKey{}).(*exchange)
+	if bytes.IndexByte(fc.Request.Header.RequestURI(), '#') >= 0 { // Fiber takes it for an end of the path
+		x.fail(probBadKey, errBadKey)
+		return
+	}
+	x.quiet = true
+	x.common(&fc.Response.Header)
+	fc.Response.SetStatusCode(status)
+	fc.Response.Header.SetContentTypeBytes(typeText)
+	fc.Response.Header.SetCanonical(nameCacheControl, noStore)
+	fc.Response.SetBodyString(text)
+}
+
+// goodbye is how long clients that keep sending requests are told with each
+// answer that the connection ends, before idle connections are closed.
+const goodbye = 500 * time.Millisecond
+
+// Stop takes the server down: what the kernel has accepted is still answered,
+// connections end with their next answer, idle ones are closed, and requests
+// under way are waited for until ctx ends. What is left then is cut.
+func (p *Proxy) Stop(ctx context.Context, ln *Listener) error {
+	p.draining.Store(true)
+	ln.Drain()
+	tick := time.NewTicker(goodbye / 20)
+	defer tick.Stop()
+	end := time.After(goodbye)
+	for p.app.Server().GetOpenConnectionsCount() > 0 {
+		select {
+		case <-tick.C:
+			continue
+		case <-end:
+		case <-ctx.Done():
+		}
+		break
+	}
+	return p.app.Server().ShutdownWithContext(ctx)
+}

@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"unicode/utf8"
+)
+
+// maxKey is the longest key that S3 knows, in bytes of UTF-8, prefix included
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+const maxKey = 1024
+
+var (
+	errBadKey  = errors.New("the path is not a valid key")
+	errNoRoute = errors.New("the path is not /{alias}/{key}")
+)
+
+// target is what a request names. Both strings are the caller's own: nothing
+// of a request's buffers is left in them.
+type target struct {
+	alias string
+	key   string // decoded, without the alias's prefix
+}
+
+// resolve reads a raw request target, in origin-form or absolute-form (RFC 9112,
+// section 3.2). It is the one place where a path is decoded, and that is done
+// once. What it returns as key cannot lead out of a prefix it is appended to:
+// no empty, "." or ".." segment, no backslash, no control byte, valid UTF-8.
+// The query never matters. With errBadKey the alias is set if the path names one.
+func resolve(uri []byte) (target, error) {
+	if bytes.IndexByte(uri, '#') >= 0 || bytes.IndexByte(uri, ' ') >= 0 {
+		return target{}, errBadKey
+	}
+	path := pathOf(uri)
+	if len(path) == 0 || path[0] != '/' {
+		return target{}, errNoRoute
+	}
+	name, rest, ok := bytes.Cut(path[1:], []byte{'/'})
+	if !ok {
+		return target{}, errNoRoute
+	}
+	key, ok := decode(rest)
+	t := cloneTarget(name, key)
+	switch {
+	case !ok || !validKey(key):
+		t.key = ""
+		return t, errBadKey
+	case t.alias == "":
+		return target{}, errNoRoute
+	}
+	return t, nil
+}
+
+// cloneTarget copies both parts out of the request's buffer, at once. What is no
+// alias name is left out.
+func cloneTarget(name, key []byte) target {
+	if !validName(name) {
+		return target{key: string(key)}
+	}
+	both := string(append(append(make([]byte, 0, 128), name...), key...))
+	return target{alias: both[:len(name)], key: both[len(name):]}
+}
+
+// pathOf strips what may stand before and after the path of a target.
+func pathOf(uri []byte) []byte {
+	if i := bytes.IndexByte(uri, '?'); i >= 0 {
+		uri = uri[:i]
+	}
+	if len(uri) == 0 || uri[0] == '/' {
+		return uri
+	}
+	scheme, rest, ok := bytes.Cut(uri, []byte("://"))
+	if !ok || !isHTTP(scheme) {
+		return nil
+	}
+	i := bytes.IndexByte(rest, '/')
+	if i <= 0 { // no path, or no authority
+		return nil
+	}
+	return rest[i:]
+}
+
+func isHTTP(scheme []byte) bool {
+	return bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))
+}
+
+// validName is the alias grammar of the registry; what does not follow it
+// cannot be registered, and is not looked up.
+func validName(name []byte) bool {
+	if len(name) == 0 || len(name) > 63 || name[0] == '-' || name[len(name)-1] == '-' {
+		return false
+	}
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// decode undoes percent-encoding, once. It returns its argument where there is
+// nothing to undo.
+func decode(raw []byte) ([]byte, bool) {
+	i := bytes.IndexByte(raw, '%')
+	if i < 0 {
+		return raw, true
+	}
+	out := append(make([]byte, 0, len(raw)), raw[:i]...)
+	for ; i < len(raw); i++ {
+		c := raw[i]
+		if c == '%' {
+			if i+2 >= len(raw) {
+				return nil, false
+			}
+			hi, lo := unhex(raw[i+1]), unhex(raw[i+2])
+			if hi > 15 || lo > 15 {
+				return nil, false
+			}
+			c = hi<<4 | lo
+			i += 2
+		}
+		out = append(out, c)
+	}
+	return out, true
+}
+
+// unhex returns the value of a hexadecimal digit, above 15 for anything else.
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
+}
+
+// validKey reports whether a decoded key stays where it is appended.
+func validKey(key []byte) bool {
+	if len(key) > maxKey {
+		return false
+	}
+	start, ascii := 0, true
+	for i, c := range key {
+		switch {
+		case c < 0x20 || c == 0x7f || c == '\\':
+			return false
+		case c == '/':
+			if !validSegment(key[start:i]) {
+				return false
+			}
+			start = i + 1
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	return validSegment(key[start:]) && (ascii || utf8.Valid(key))
+}
+
+func validSegment(s []byte) bool {
+	switch len(s) {
+	case 0:
+		return false
+	case 1:
+		return s[0] != '.'
+	case 2:
+		return s[0] != '.' || s[1] != '.'
+	}
+	return true
+}

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Headers that every answer carries. The policy lets an SVG style itself and
+// embed data, and nothing else: no script, no request, no form, its own origin.
+// style-src and img-src are needed for ordinary SVG files; sandbox alone would
+// still let one load from elsewhere.
+var (
+	nameRequestID = []byte("X-Request-Id")
+	nameNosniff   = []byte("X-Content-Type-Options")
+	nosniff       = []byte("nosniff")
+	nameCSP       = []byte("Content-Security-Policy")
+	csp           = []byte("default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox")
+
+	nameETag         = []byte("ETag")
+	nameModified     = []byte("Last-Modified")
+	nameAcceptRanges = []byte("Accept-Ranges")
+	unitBytes        = []byte("bytes")
+	nameCacheControl = []byte("Cache-Control")
+	noStore          = []byte("no-store")
+	nameAge          = []byte("Age")
+	nameCacheStatus  = []byte("Cache-Status")
+	nameContentRange = []byte("Content-Range")
+	nameRetryAfter   = []byte("Retry-After")
+	nameAllow        = []byte("Allow")
+	allowed          = []byte("GET, HEAD")
+
+	typeProblem = []byte("application/problem+json")
+	typeText    = []byte("text/plain; charset=utf-8")
+)
+
+// Sizes of bodies in memory. Up to bufferedMax a body fits into fasthttp's write
+// buffer behind its header, and both go out with one system call. Larger ones
+// are sent by our own conn; on one that is not ours, fasthttp writes up to rawMax
+// under one deadline, and body the rest, under one that moves with progress.
+const (
+	bufferedMax = WriteBufferSize - 2<<10
+	rawMax      = 256 << 10
+)
+
+// common sets what every answer carries.
+func (x *exchange) common(h *fasthttp.ResponseHeader) {
+	h.SetCanonical(nameRequestID, x.id[:])
+	h.SetCanonical(nameNosniff, nosniff)
+	h.SetCanonical(nameCSP, csp)
+}
+
+// describe sets what 200, 206 and 304 carry of an object.
+func (x *exchange) describe(h *fasthttp.ResponseHeader, f *found) {
+	x.common(h)
+	if f.obj.etagLine != nil {
+		h.SetCanonical(nameETag, f.obj.etagLine)
+	}
+	if f.obj.modifiedLine != nil {
+		h.SetCanonical(nameModified, f.obj.modifiedLine)
+	}
+	h.SetCanonical(nameCacheControl, f.obj.cacheControl)
+	h.SetCanonical(nameAge, f.age)
+	h.SetCanonical(nameCacheStatus, f.status)
+}
+
+// answer sends an object, or what preconditions and ranges make of it.
+func (x *exchange) answer(f *found, c *conditions) {
+	if c.any {
+		switch c.evaluate(f.obj.validators) {
+		case notModified:
+			x.describe(&x.fc.Response.Header, f)
+			x.code = http.StatusNotModified
+			x.fc.Response.SetStatusCode(x.code)
+			x.fc.Response.Header.SetNoDefaultContentType(true)
+			x.stamp()
+			return
+		case preconditionFailed:
+			x.fail(probPrecondition, nil)
+			return
+		case proceed:
+		}
+	}
+	x.code = http.StatusOK
+	part := byteRange{0, f.obj.size - 1}
+	if c.byteRange != "" && f.obj.size >= 0 && x.fc.IsGet() {
+		r, kind := c.part(f.obj.validators, f.obj.size)
+		switch kind {
+		case rangeUnsatisfiable:
+			x.unsatisfiable(f.obj.size)
+			return
+		case rangePart:
+			x.partial(r, f.obj.size)
+			part = r
+		case rangeNone:
+		}
+	}
+	x.describe(&x.fc.Response.Header, f)
+	x.send(f, part)
+}
+
+// partial marks the answer as a part of an object of size bytes.
+func (x *exchange) partial(r byteRange, size int64) {
+	x.code = http.StatusPartialContent
+	b := append(make([]byte, 0, 48), "bytes "...)
+	b = strconv.AppendInt(b, r.first, 10)
+	b = strconv.AppendInt(append(b, '-'), r.last, 10)
+	b = strconv.AppendInt(append(b, '/'), size, 10)
+	x.fc.Response.Header.SetCanonical(nameContentRange, b)
+}
+
+func (x *exchange) unsatisfiable(size int64) {
+	b := strconv.AppendInt([]byte("bytes */"), size, 10)
+	x.fail(probRange, nil)
+	x.fc.Response.Header.SetCanonical(nameContentRange, b)
+}
+
+// send hands the body to fasthttp: what is in memory as a whole, else a stream.
+func (x *exchange) send(f *found, part byteRange) {
+	// HTTP/1.0 knows no chunks: its client could not tell the end of a body of
+	// unknown length from a cut.
+	if f.obj.size < 0 && x.fc.IsGet() && !x.fc.Request.Header.IsHTTP11() {
+		x.fail(problemOf(errNoLength), errNoLength)
+		return
+	}
+	resp := &x.fc.Response
+	resp.SetStatusCode(x.code)
+	resp.Header.SetContentTypeBytes(f.obj.contentType)
+	resp.Header.SetCanonical(nameAcceptRanges, unitBytes)
+	switch length := part.length(); {
+	case x.fc.IsHead():
+		resp.SkipBody = true
+		if f.obj.size >= 0 {
+			resp.Header.SetContentLength(int(length))
+		}
+	case f.whole != nil && x.sendWhole(f, part):
+		return
+	default:
+		resp.ImmediateHeaderFlush = true
+		resp.SetBodyStream(newBody(x, f, part), bodySize(f, length))
+		return // stamped when the body begins
+	}
+	x.stamp()
+}
+
+// sendWhole hands over a body that is in memory, unless body does it better.
+func (x *exchange) sendWhole(f *found, part byteRange) bool {
+	resp, data := &x.fc.Response, f.whole[part.first:part.last+1]
+	c, ours := x.fc.Conn().(*conn)
+	switch {
+	case ours && len(data) > bufferedMax:
+		x.memory = memoryBody{x: x, conn: c, data: data, file: -1}
+		if x.entry != nil && len(data) >= fileMin {
+			if fd, off, ok := x.entry.File(); ok {
+				x.memory.file, x.memory.offset = fd, off+part.first
+			}
+		}
+		c.hold()
+		resp.ImmediateHeaderFlush = true
+		resp.SetBodyStream(&x.memory, len(data))
+		return true // stamped when the body begins
+	case len(data) <= rawMax:
+		x.bytes = int64(len(data))
+		resp.SetBodyRaw(data)
+		x.stamp()
+		return true
+	}
+	return false
+}
+
+// bodySize is what fasthttp is told: -1 makes it send chunks.
+func bodySize(f *found, length int64) int {
+	if f.obj.size < 0 {
+		return -1
+	}
+	return int(length)
+}
+
+// stamp notes the time to first byte.
+func (x *exchange) stamp() {
+	if x.first == 0 {
+		x.first = sinceStart(x)
+	}
+}
+
+// fail answers with a problem (RFC 9457). err is for the log alone. All answers
+// with one problem are alike but for the request id.
+func (x *exchange) fail(p problem, err error) {
+	x.code, x.prob, x.err = p.status, p, err
+	if x.memory.conn != nil {
+		x.memory.conn.drop()
+		x.memory = memoryBody{}
+	}
+	resp := &x.fc.Response
+	resp.Reset()
+	x.common(&resp.Header)
+	resp.SetStatusCode(p.status)
+	resp.Header.SetContentTypeBytes(typeProblem)
+	resp.Header.SetCanonical(nameCacheControl, noStore)
+	switch p.status {
+	case http.StatusServiceUnavailable:
+		resp.Header.SetCanonical(nameRetryAfter, []byte(retryAfter(err)))
+	case http.StatusMethodNotAllowed:
+		resp.Header.SetCanonical(nameAllow, allowed)
+	}
+	body := make([]byte, 0, 256)
+	body = append(body, `{"type":"https://ixmage.dev/problems/`...)
+	body = append(append(body, p.code...), `","title":"`...)
+	body = append(append(body, p.title...), `","status":`...)
+	body = strconv.AppendInt(body, int64(p.status), 10)
+	body = append(append(body, `,"request_id":"`...), x.id[:]...)
+	body = append(body, "\"}\n"...)
+	x.bytes = int64(len(body))
+	if x.fc.IsHead() {
+		x.bytes = 0
+	}
+	resp.SetBodyRaw(body)
+	x.stamp()
+}
