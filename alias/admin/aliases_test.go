@@ -1,0 +1,394 @@
+package admin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAliasCreateAllFields(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	r := a.do("POST", "/api/v1/aliases", `{"name":"shop","bucket":"acme-media","bucket_owner":"123456789012","prefix":"website-images",
+		"region":"eu-west-1","endpoint":"","path_style":true,"credential":`+keyPair+`,"canary":"a&b.jpg","enabled":false,
+		"ttl":"90m","negative_ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h0.5s"}`).want(201, "")
+	var got aliasJSON
+	r.decode(&got)
+	for name, at := range map[string]string{"created_at": got.CreatedAt, "updated_at": got.UpdatedAt} {
+		if _, err := time.Parse(time.RFC3339Nano, at); err != nil || !strings.HasSuffix(at, "Z") {
+			t.Errorf("%s: got %q, want RFC 3339 in UTC", name, at)
+		}
+	}
+	// The whole text: the order of the fields is part of what people read.
+	want := `{"name":"shop","bucket":"acme-media","bucket_owner":"123456789012","prefix":"website-images/","region":"eu-west-1",` +
+		`"endpoint":"","path_style":true,"credential":"shop","canary":"a&b.jpg","enabled":false,"ttl":"1h30m0s","negative_ttl":"1s",` +
+		`"stale_while_revalidate":"0s","stale_if_error":"1h0m0.5s","state":"active","revision":1,` +
+		`"created_at":"` + got.CreatedAt + `","updated_at":"` + got.UpdatedAt + "\"}\n"
+	if r.body != want {
+		t.Errorf("alias:\n got %s\nwant %s", r.body, want)
+	}
+	if got := r.header.Get("Location"); got != "/api/v1/aliases/shop" {
+		t.Errorf("Location: got %q", got)
+	}
+	if got := r.header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type: got %q", got)
+	}
+	one := a.do("GET", r.header.Get("Location"), "").want(200, "")
+	if one.body != r.body {
+		t.Errorf("read after create:\n got %s\nwant %s", one.body, r.body)
+	}
+	for _, r := range []answer{r, one} {
+		if got := r.header.Get("ETag"); got != `"1"` {
+			t.Errorf("ETag: got %q, want \"1\" in quotes", got)
+		}
+	}
+}
+
+func TestAliasCreateDefaults(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	var got aliasJSON
+	a.do("POST", "/api/v1/aliases", `{"name":"pub","bucket":"open-data","region":"eu-west-1","credential":null}`).want(201, "").decode(&got)
+	got.CreatedAt, got.UpdatedAt = "", ""
+	want := aliasJSON{
+		Name: "pub", Bucket: "open-data", Region: "eu-west-1", Credential: "pub", Enabled: true,
+		TTL: "1h0m0s", NegativeTTL: "5s", StaleWhileRevalidate: "1m0s", StaleIfError: "24h0m0s", State: "active", Revision: 1,
+	}
+	if got != want {
+		t.Errorf("alias:\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAliasCredentialForms(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.do("POST", "/api/v1/credentials", `{"name":"shared","access_key_id":"`+testKeyID+`","secret_access_key":"`+testSecret+`"}`).want(201, "")
+	for _, c := range []struct{ name, credential, wantName, wantKind string }{
+		{"by-name", `"shared"`, "shared", "static"},
+		{"by-pair", keyPair, "by-pair", "static"},
+		{"by-null", `null`, "by-null", "anonymous"},
+	} {
+		var got aliasJSON
+		a.do("POST", "/api/v1/aliases", `{"name":"`+c.name+`","bucket":"acme-media","region":"eu-west-1","credential":`+c.credential+`}`).
+			want(201, "").decode(&got)
+		if string(got.Credential) != c.wantName {
+			t.Errorf("%s: credential: got %q, want %q", c.name, got.Credential, c.wantName)
+		}
+		var cred credentialJSON
+		a.do("GET", "/api/v1/credentials/"+c.wantName, "").want(200, "").decode(&cred)
+		if string(cred.Kind) != c.wantKind || len(cred.Aliases) != 1 || string(cred.Aliases[0]) != c.name {
+			t.Errorf("%s: credential: got %+v", c.name, cred)
+		}
+	}
+	r := a.do("POST", "/api/v1/aliases", `{"name":"none","bucket":"acme-media","region":"eu-west-1"}`).want(400, "invalid")
+	for _, form := range []string{"name of a registered credential", "access_key_id", "null"} {
+		if d := r.problem().Detail; !strings.Contains(d, form) {
+			t.Errorf("without a credential: %q does not explain %q", d, form)
+		}
+	}
+	a.do("GET", "/api/v1/aliases/none", "").want(404, "not-found")
+}
+
+func TestAliasCreateConflict(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("shop")
+	r := a.do("POST", "/api/v1/aliases", `{"name":"shop","bucket":"other-bucket","region":"eu-west-1","credential":null}`).want(409, "exists")
+	if d := r.problem().Detail; !strings.Contains(d, "alias shop") {
+		t.Errorf("detail: got %q, want the alias named", d)
+	}
+	a.do("POST", "/api/v1/credentials", `{"name":"used","access_key_id":"`+testKeyID+`","secret_access_key":"`+testSecret+`"}`).want(201, "")
+	r = a.do("POST", "/api/v1/aliases", `{"name":"used","bucket":"acme-media","region":"eu-west-1","credential":`+keyPair+`}`).want(409, "exists")
+	if d := r.problem().Detail; !strings.Contains(d, "credential used") {
+		t.Errorf("detail: got %q, want the credential named", d)
+	}
+}
+
+func TestAliasList(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	if got := a.do("GET", "/api/v1/aliases", "").want(200, "").body; got != `{"aliases":[]}`+"\n" {
+		t.Errorf("empty list: got %s", got)
+	}
+	// All on one connection: a name that kept pointing into fasthttp's buffers
+	// would change under the registry.
+	for _, n := range []string{"ccc", "a-1", "bbb", "a", "zz9"} {
+		a.do("POST", "/api/v1/aliases", `{"name":"`+n+`","bucket":"acme-media","region":"eu-west-1","credential":null}`).want(201, "")
+	}
+	for _, c := range []struct{ query, want string }{
+		{"", "a a-1 bbb ccc zz9"},
+		{"?limit=2", "a a-1"},
+		{"?after=a-1&limit=2", "bbb ccc"},
+		{"?after=bbb", "ccc zz9"},
+		{"?after=b", "bbb ccc zz9"}, // a name that is not there is a place all the same
+		{"?after=zz9", ""},
+		{"?after=", "a a-1 bbb ccc zz9"},
+		{"?limit=1000", "a a-1 bbb ccc zz9"},
+		{"?limit=99999999999999999999", "a a-1 bbb ccc zz9"},
+		{"?aft%65r=ccc", "zz9"},
+	} {
+		var got aliasesJSON
+		a.do("GET", "/api/v1/aliases"+c.query, "").want(200, "").decode(&got)
+		var names []string
+		for _, a := range got.Aliases {
+			names = append(names, string(a.Name))
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.query, got, c.want)
+		}
+	}
+}
+
+func TestListQueryRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	for _, c := range []struct{ query, code, fields string }{
+		{"limit=0", "invalid", "limit"},
+		{"limit=-1", "invalid", "limit"},
+		{"limit=", "invalid", "limit"},
+		{"limit=ten", "invalid", "limit"},
+		{"limit=1.5", "invalid", "limit"},
+		{"limit=-99999999999999999999", "invalid", "limit"},
+		{"limit=1&limit=2", "invalid", "limit"},
+		{"after=UPPER", "invalid", "after"},
+		{"limit=x&after=%2f", "invalid", "limit after"},
+		{"After=a", "invalid", "After"},
+		{"offset=1&page=2&limit=1", "invalid", "offset page"},
+		{"access_token=x", "invalid", "access_token"},
+		{"limit=%zz", "bad-request", ""},
+		{"limit=1;after=a", "bad-request", ""},
+	} {
+		for _, list := range []string{"aliases", "credentials"} {
+			r := a.do("GET", "/api/v1/"+list+"?"+c.query, "").want(400, c.code)
+			if got := strings.Join(r.fields(), " "); got != c.fields {
+				t.Errorf("%s: fields: got %q, want %q", c.query, got, c.fields)
+			}
+		}
+	}
+	a.register("shop")
+	for _, call := range [][3]string{
+		{"GET", "/api/v1/aliases/shop?limit=1", ""}, {"DELETE", "/api/v1/aliases/shop?force=1", ""},
+		{"PATCH", "/api/v1/aliases/shop?x", `{"enabled":false}`}, {"GET", "/api/v1/credentials/shop?x=1", ""},
+	} {
+		a.do(call[0], call[1], call[2]).want(400, "invalid")
+	}
+	a.do("GET", "/api/v1/aliases/shop", "").want(200, "")
+}
+
+// TestListCap registers more than a page through the registry's own write path.
+func TestListCap(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	for i := range maxPage + 1 {
+		a.do("POST", "/api/v1/credentials", fmt.Sprintf(`{"name":"c%04d","kind":"anonymous"}`, i)).want(201, "")
+	}
+	for _, query := range []string{"", "?limit=1001", "?limit=5000"} {
+		var got credentialsJSON
+		a.do("GET", "/api/v1/credentials"+query, "").want(200, "").decode(&got)
+		if n := len(got.Credentials); n != maxPage || got.Credentials[n-1].Name != "c0999" {
+			t.Errorf("%q: got %d credentials, want the first %d", query, n, maxPage)
+		}
+	}
+}
+
+func TestAliasPatch(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, patch string
+		want        func(*aliasJSON)
+	}{
+		{"one field", `{"enabled":false}`, func(a *aliasJSON) { a.Enabled = false }},
+		{"several", `{"bucket":"other-bucket","prefix":"x","ttl":"2m","path_style":false}`, func(a *aliasJSON) {
+			a.Bucket, a.Prefix, a.TTL, a.PathStyle = "other-bucket", "x/", "2m0s", false
+		}},
+		{"null is the default", `{"prefix":null,"canary":null,"enabled":null,"ttl":null,"negative_ttl":null,` +
+			`"stale_while_revalidate":null,"stale_if_error":null,"path_style":null,"bucket_owner":null}`, func(a *aliasJSON) {
+			a.Prefix, a.Canary, a.Enabled, a.PathStyle, a.BucketOwner = "", "", true, false, ""
+			a.TTL, a.NegativeTTL, a.StaleWhileRevalidate, a.StaleIfError = "1h0m0s", "5s", "1m0s", "24h0m0s"
+		}},
+		{"endpoint gone", `{"endpoint":null}`, func(*aliasJSON) {}},
+		{"region of a custom endpoint", `{"endpoint":"https://s3.example.com","region":null}`, func(a *aliasJSON) {
+			a.Endpoint, a.Region = "https://s3.example.com", "us-east-1"
+		}},
+		{"another credential", `{"credential":"other"}`, func(a *aliasJSON) { a.Credential = "other" }},
+		{"escaped field name", `{"enabl\u0065d":false}`, func(a *aliasJSON) { a.Enabled = false }},
+		{"white space", " {\r\n\t\"enabled\" : false } \n", func(a *aliasJSON) { a.Enabled = false }},
+		{"surrogate pair", `{"canary":"\ud83d\ude00.jpg"}`, func(a *aliasJSON) { a.Canary = "😀.jpg" }},
+		{"what only looks like a surrogate", `{"canary":"\u0064800\"\u00e9"}`, func(a *aliasJSON) { a.Canary = `d800"é` }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.do("POST", "/api/v1/credentials", `{"name":"other","kind":"anonymous"}`).want(201, "")
+			var want, got aliasJSON
+			a.do("POST", "/api/v1/aliases", `{"name":"shop","bucket":"acme-media","bucket_owner":"123456789012","prefix":"p/","region":"eu-west-1",
+				"path_style":true,"credential":`+keyPair+`,"canary":"c.jpg","enabled":true,"ttl":"7s","negative_ttl":"7s",
+				"stale_while_revalidate":"7s","stale_if_error":"7s"}`).want(201, "").decode(&want)
+			r := a.do("PATCH", "/api/v1/aliases/shop", c.patch, "Content-Type", "application/merge-patch+json").want(200, "")
+			r.decode(&got)
+			before := want
+			c.want(&want)
+			if want != before {
+				want.Revision = 2
+				if got.UpdatedAt <= want.UpdatedAt {
+					t.Errorf("updated_at: got %s, want it after %s", got.UpdatedAt, want.UpdatedAt)
+				}
+				want.UpdatedAt = got.UpdatedAt
+			}
+			if got != want {
+				t.Errorf("alias:\n got %+v\nwant %+v", got, want)
+			}
+			if tag := r.header.Get("ETag"); tag != etag(want.Revision) {
+				t.Errorf("ETag: got %s, want %s", tag, etag(want.Revision))
+			}
+			var stored aliasJSON
+			a.do("GET", "/api/v1/aliases/shop", "").decode(&stored)
+			if stored != got {
+				t.Errorf("stored:\n got %+v\nwant %+v", stored, got)
+			}
+		})
+	}
+}
+
+func TestAliasPatchPublic(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.do("POST", "/api/v1/credentials", `{"name":"named","access_key_id":"`+testKeyID+`","secret_access_key":"`+testSecret+`"}`).want(201, "")
+	a.do("POST", "/api/v1/aliases", `{"name":"shop","bucket":"acme-media","region":"eu-west-1","credential":"named"}`).want(201, "")
+	var got aliasJSON
+	a.do("PATCH", "/api/v1/aliases/shop", `{"credential":null}`).want(200, "").decode(&got)
+	var cred credentialJSON
+	a.do("GET", "/api/v1/credentials/"+string(got.Credential), "").want(200, "").decode(&cred)
+	if got.Credential != "shop" || cred.Kind != "anonymous" {
+		t.Errorf("got credential %q of kind %q", got.Credential, cred.Kind)
+	}
+	// With a static credential of its own name in the way there is no name left.
+	a.register("own")
+	a.do("PATCH", "/api/v1/aliases/own", `{"credential":null}`).want(409, "exists")
+}
+
+func TestAliasDelete(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("own")
+	a.register("lender")
+	a.do("POST", "/api/v1/aliases", `{"name":"borrower","bucket":"acme-media","region":"eu-west-1","credential":"lender"}`).want(201, "")
+	if r := a.do("DELETE", "/api/v1/aliases/own", "").want(204, ""); r.body != "" || r.header.Get("Content-Type") != "" {
+		t.Errorf("204 has a body %q of type %q", r.body, r.header.Get("Content-Type"))
+	}
+	a.do("GET", "/api/v1/aliases/own", "").want(404, "not-found")
+	a.do("DELETE", "/api/v1/aliases/own", "").want(404, "not-found")
+	a.do("GET", "/api/v1/credentials/own", "").want(404, "not-found")
+	a.do("DELETE", "/api/v1/aliases/lender", "").want(204, "")
+	a.do("GET", "/api/v1/credentials/lender", "").want(200, "") // borrower still signs with it
+	a.do("DELETE", "/api/v1/aliases/borrower", "").want(204, "")
+	a.do("GET", "/api/v1/credentials/lender", "").want(200, "") // it does not bear that alias's name
+}
+
+func TestUnknownNameIs404(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("shop")
+	for _, thing := range []string{"alias", "credential"} {
+		path := map[string]string{"alias": "/api/v1/aliases/", "credential": "/api/v1/credentials/"}[thing]
+		change := map[string]string{"alias": "PATCH", "credential": "PUT"}[thing]
+		body := map[string]string{"alias": `{"enabled":true}`, "credential": keyPair}[thing]
+		// What a cache in front could take for a picture must not be the alias.
+		for _, name := range []string{
+			"nope", "SHOP", "Shop", "shop.png", "shop;x.png", "shop%2fx.png", "shop%00.png", "sh%6fp", "-", "a_b",
+			"shop%20", "%2e%2e", strings.Repeat("x", 64), strings.Repeat("y", 3000), "shop%0d%0aX: y", "a<b>",
+		} {
+			for _, call := range [][2]string{{"GET", ""}, {change, body}, {"DELETE", ""}} {
+				r := a.raw(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+					call[0], path+strings.ReplaceAll(name, " ", "%20"), testToken, len(call[1]), call[1])).want(404, "not-found")
+				shown := name[:min(len(name), 64)]
+				if d := r.problem().Detail; !strings.Contains(d, thing) || !strings.Contains(d, strings.ReplaceAll(shown, " ", "%20")) || len(d) > 300 {
+					t.Errorf("%s %q: detail does not name it: %q", thing, name, d)
+				}
+			}
+		}
+	}
+	a.do("GET", "/api/v1/aliases/shop", "").want(200, "")
+}
+
+func TestUnknownPathIs404(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("shop")
+	for _, path := range []string{
+		"/", "/x", "/api", "/api/", "/api/v1", "/api/v2/aliases", "/api/v1/aliases/", "/api/v1/aliases.png", "/api/v1/aliases;x.png",
+		"/api/v1/aliases%2fshop", "/api/v1/aliases%00.png", "/api/v1/aliases/shop/", "/api/v1/aliases/shop/x.png", "/API/v1/aliases",
+		"/api/V1/aliases", "/api/v1/Aliases", "//api/v1/aliases", "/api//v1/aliases", "/api/v1/./aliases", "/api/v1/x/../aliases",
+		"/apix", "/metrics", "/metrics.png", "/-/healthz/", "/-/healthz.png", "/-/HEALTHZ", "/-/", "/shop/a.jpg",
+		// calls that are not there yet
+		"/api/v1/operations", "/api/v1/operations/1", "/api/v1/audit", "/api/v1/orphans", "/api/v1/explain?path=/shop/a.jpg",
+	} {
+		a.raw("GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(404, "not-found")
+	}
+	for _, path := range []string{
+		"/api/v1/aliases/shop/verify", "/api/v1/credentials/shop/rotate", "/api/v1/provision", "/api/v1/provision/plan", "/api/v1/purge",
+	} {
+		a.do("POST", path, `{}`).want(404, "not-found")
+	}
+}
+
+func TestIfMatch(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		header string // CRLF-separated values of If-Match
+		status int
+		code   string
+	}{
+		{"current", `"2"`, 200, ""},
+		{"any", `*`, 200, ""},
+		{"list with it", `"1", "2"`, 200, ""},
+		{"list without commas' spaces", `"7","2"`, 200, ""},
+		{"two lines", "\"9\"\r\nIf-Match: \"2\"", 200, ""},
+		{"with a foreign tag", `"abc", "2"`, 200, ""},
+		{"stale", `"1"`, 412, "precondition-failed"},
+		{"future", `"3"`, 412, "precondition-failed"},
+		{"weak", `W/"2"`, 412, "precondition-failed"},
+		{"no revision", `"abc"`, 412, "precondition-failed"},
+		{"zero is not any", `"0"`, 412, "precondition-failed"},
+		{"other spelling", `"02"`, 412, "precondition-failed"},
+		{"sign", `"+2"`, 412, "precondition-failed"},
+		{"list of stale", `"1", "3"`, 412, "precondition-failed"},
+		{"empty tag", `""`, 412, "precondition-failed"},
+		{"bare number", `2`, 400, "bad-request"},
+		{"open quote", `"2`, 400, "bad-request"},
+		{"two tags, no comma", `"1" "2"`, 400, "bad-request"},
+		{"trailing comma", `"2",`, 400, "bad-request"},
+		{"star in a list", `*, "2"`, 400, "bad-request"},
+		{"star beside a tag", "*\r\nIf-Match: \"2\"", 400, "bad-request"},
+		{"empty", ``, 400, "bad-request"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.register("shop")
+			a.do("PATCH", "/api/v1/aliases/shop", `{"enabled":false}`).want(200, "")
+			a.do("PUT", "/api/v1/credentials/shop", keyPair).want(200, "") // revision 2 too
+			send := func(method, path, body string) answer {
+				return a.raw(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nIf-Match: %s\r\nContent-Length: %d\r\n\r\n%s",
+					method, path, testToken, c.header, len(body), body))
+			}
+			send("PATCH", "/api/v1/aliases/shop", `{}`).want(c.status, c.code)
+			send("PUT", "/api/v1/credentials/shop", keyPair).want(c.status, c.code)
+			deleted := c.status
+			if deleted == 200 {
+				deleted = 204
+			}
+			send("DELETE", "/api/v1/aliases/shop", "").want(deleted, c.code)
+			a.do("POST", "/api/v1/credentials", `{"name":"free","kind":"anonymous"}`).want(201, "")
+			c.header = strings.ReplaceAll(c.header, "2", "1") // its revision is 1
+			if slices.Contains([]string{"stale", "list of stale"}, c.name) {
+				c.header = `"5"`
+			}
+			send("DELETE", "/api/v1/credentials/free", "").want(deleted, c.code)
+			send("DELETE", "/api/v1/credentials/gone", "").want(map[bool]int{true: 400, false: 404}[c.status == 400], "")
+		})
+	}
+}

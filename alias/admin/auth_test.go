@@ -1,0 +1,161 @@
+package admin
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"ixmage/alias"
+)
+
+func TestAuthorization(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const line = "Authorization: "
+	for _, c := range []struct {
+		name, headers string
+		status        int
+	}{
+		{"right", line + "Bearer " + testToken + "\r\n", 200},
+		{"scheme in lower case", line + "bearer " + testToken + "\r\n", 200},
+		{"scheme in capitals", "AUTHORIZATION: BEARER " + testToken + "\r\n", 200},
+		{"two spaces", line + "Bearer  " + testToken + "\r\n", 200},
+		{"missing", "", 401},
+		{"empty", line + "\r\n", 401},
+		{"scheme only", line + "Bearer\r\n", 401},
+		{"scheme and space", line + "Bearer \r\n", 401},
+		{"no scheme", line + testToken + "\r\n", 401},
+		{"other scheme", line + "Basic " + testToken + "\r\n", 401},
+		{"longer scheme", line + "Bearers " + testToken + "\r\n", 401},
+		{"tab", line + "Bearer\t" + testToken + "\r\n", 401},
+		{"no space", line + "Bearer" + testToken + "\r\n", 401},
+		{"wrong", line + "Bearer canary-token-0123456789abcdeX\r\n", 401},
+		{"first half", line + "Bearer " + testToken[:14] + "\r\n", 401},
+		{"longer", line + "Bearer " + testToken + "0\r\n", 401},
+		{"case of the token", line + "Bearer " + strings.ToUpper(testToken) + "\r\n", 401},
+		{"quoted", line + `Bearer "` + testToken + "\"\r\n", 401},
+		{"list", line + "Bearer " + testToken + ", Bearer " + testToken + "\r\n", 401},
+		{"twice the right one", line + "Bearer " + testToken + "\r\n" + line + "Bearer " + testToken + "\r\n", 401},
+		{"right then wrong", line + "Bearer " + testToken + "\r\n" + line + "Bearer x\r\n", 401},
+		{"wrong then right", line + "Basic eDp5\r\n" + "authorization: Bearer " + testToken + "\r\n", 401},
+		{"other header", "Proxy-Authorization: Bearer " + testToken + "\r\n", 401},
+		{"cookie", "Cookie: token=" + testToken + "; Authorization=Bearer " + testToken + "\r\n", 401},
+		{"NUL", line + "Bearer " + testToken + "\x00\r\n", 400},
+	} {
+		r := a.raw("GET /api/v1/aliases HTTP/1.1\r\nHost: localhost\r\n" + c.headers + "\r\n")
+		if r.status != c.status {
+			t.Errorf("%s: got %d, want %d", c.name, r.status, c.status)
+		}
+		if got, want := r.header.Get("WWW-Authenticate"), map[bool]string{true: "Bearer"}[c.status == 401]; got != want {
+			t.Errorf("%s: WWW-Authenticate: got %q, want %q", c.name, got, want)
+		}
+	}
+	a.raw("GET /api/v1/aliases?access_token="+testToken+" HTTP/1.1\r\nHost: localhost\r\n\r\n").want(401, "unauthorized")
+}
+
+// TestAuthorizationFirst asks for things that would be wrong in other ways too:
+// who has no token learns nothing of it.
+func TestAuthorizationFirst(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("shop")
+	for _, request := range []string{
+		"GET /api/v1/aliases/shop", "GET /api/v1/aliases/nope", "HEAD /api/v1/aliases", "GET /api/v1/nowhere", "GET /api", "GET /api/",
+		"GET /api/v1/aliases?x=1", "POST /api/v1/aliases", "PATCH /api/v1/aliases/shop", "DELETE /api/v1/aliases/shop",
+		"PUT /api/v1/credentials/shop", "DELETE /api/v1/credentials/shop", "POST /api/v1/provision", "OPTIONS /api/v1/aliases",
+		"TRACE /api/v1/aliases", "BREW /api/v1/aliases", "get /api/v1/aliases", "GET http://localhost/api/v1/aliases",
+		"GET http://elsewhere/api/v1/aliases", "GET /api/v1/aliases%2fshop",
+	} {
+		a.raw(request+" HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\n\r\n").want(401, "")
+	}
+	a.do("GET", "/api/v1/aliases/shop", "").want(200, "")
+	for _, path := range []string{"/API/v1/aliases", "//api/v1/aliases", "/%61pi/v1/aliases", "/x/../api/v1/aliases"} {
+		a.raw("GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n").want(404, "not-found")
+	}
+}
+
+func TestNoTokenAllowsNothing(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, func(c *Config) { c.Token = alias.Secret{} })
+	for _, header := range []string{"Bearer ", "Bearer", "", "Bearer [redacted]"} {
+		a.do("GET", "/api/v1/aliases", "", "Authorization", header).want(401, "unauthorized")
+	}
+	// fasthttp trims a header, so this one can only be made here.
+	if newBearer(alias.Secret{}).allows([][]byte{[]byte("Bearer ")}) {
+		t.Error("the empty token is allowed where none is set")
+	}
+}
+
+func TestOriginAndHost(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, withMetrics)
+	_, port, _ := strings.Cut(a.addr, ":")
+	for _, c := range []struct {
+		name, host, origin string
+		status             int
+	}{
+		{"address", a.addr, "", 200},
+		{"localhost", "localhost:" + port, "", 200},
+		{"localhost without port", "LOCALHOST", "", 200},
+		{"below localhost", "ixmage.localhost", "", 200},
+		{"other address", "192.0.2.1:80", "", 200},
+		{"IPv6", "[::1]:" + port, "", 200},
+		{"name that was rebound", "evil.example:" + port, "", 403},
+		{"single label", "evil", "", 403},
+		{"looks like localhost", "localhost.evil.example", "", 403},
+		{"looks like an address", "127.0.0.1.evil.example", "", 403},
+		{"own origin", a.addr, "Origin: http://" + a.addr + "\r\n", 200},
+		{"other origin", a.addr, "Origin: https://evil.example\r\n", 403},
+		{"other port", a.addr, "Origin: http://127.0.0.1:1\r\n", 403},
+		{"null", a.addr, "Origin: null\r\n", 403},
+		{"empty", a.addr, "Origin:\r\n", 403},
+		{"two", a.addr, "Origin: http://" + a.addr + "\r\nOrigin: https://evil.example\r\n", 403},
+	} {
+		for _, path := range []string{"/api/v1/aliases", "/metrics"} {
+			r := a.raw("GET " + path + " HTTP/1.1\r\nHost: " + c.host + "\r\n" + c.origin + "Authorization: Bearer " + testToken + "\r\n\r\n")
+			if r.status != c.status {
+				t.Errorf("%s %s: got %d, want %d; %s", c.name, path, r.status, c.status, r.body)
+			}
+		}
+		a.raw("GET /-/healthz HTTP/1.1\r\nHost: "+c.host+"\r\n"+c.origin+"\r\n").want(200, "")
+	}
+}
+
+func withMetrics(c *Config) { c.Metrics = testMetrics }
+
+var testMetrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+	_, _ = w.Write([]byte("ixmage_aliases 1\n"))
+})
+
+// TestTLS uses a listener like main's: over TLS the certificate, not the Host,
+// says whose page may come.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	certified := httptest.NewTLSServer(nil) // for its certificate, valid for example.com
+	client := certified.Client()
+	certificates := certified.TLS.Certificates
+	certified.Close()
+	logs := &logBuffer{}
+	s := NewOps(OpsConfig{Metrics: testMetrics, Log: slog.New(slog.NewJSONHandler(logs, nil))})
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := serveOn(t, s, logs, tls.NewListener(plain, &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12}))
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+a.addr+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "example.com"
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	a.read(resp).want(200, "")
+}

@@ -1,0 +1,211 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"ixmage/alias"
+)
+
+// field is one member that a JSON object may have: either read takes its
+// value, or readOnly says why a client cannot set it.
+type field struct {
+	name     string
+	read     reader
+	readOnly string
+}
+
+// reader takes the value of the member at path and says what is wrong with it.
+// Values are never repeated in what it says: one may be a secret that ended up
+// in the wrong place.
+type reader func(path string, raw json.RawMessage) []alias.Problem
+
+// decodeBody reads a whole request body as one object. A *failure means that
+// nothing could be read at all; problems are about single fields, all of them.
+//
+// encoding/json alone is too lenient for this: it takes "BUCKET" for bucket,
+// lets the last of two equal members win, mends invalid text silently, and
+// stops at the first unknown field.
+func decodeBody(data []byte, fields []field) ([]alias.Problem, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, fail(errBadRequest, "this call needs a JSON object in the request body")
+	}
+	if !utf8.Valid(data) {
+		return nil, fail(errBadRequest, "the body is not valid UTF-8 (byte %d)", invalidUTF8(data))
+	}
+	var raw json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, fail(errBadRequest, "the body is not valid JSON: %s", syntax(err))
+	}
+	if at := loneSurrogate(raw); at >= 0 {
+		return nil, fail(errBadRequest, "the body holds half of a surrogate pair (\\u escape at byte %d)", at)
+	}
+	if is := typeOf(raw); is != "an object" {
+		return nil, fail(errBadRequest, "the body must be a JSON object, not %s", is)
+	}
+	return decodeObject("", raw, fields), nil
+}
+
+// syntax says where JSON ends to be valid.
+func syntax(err error) string {
+	if s, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Sprintf("%s (byte %d)", s.Error(), s.Offset)
+	}
+	return err.Error()
+}
+
+// decodeObject reads raw, which is a valid object, by its fields. path is
+// where it stands in the body.
+func decodeObject(path string, raw json.RawMessage, fields []field) []alias.Problem {
+	var problems []alias.Problem
+	seen := make(map[string]bool, len(fields))
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	_, err := dec.Token() // the opening brace
+	for err == nil && dec.More() {
+		var name string
+		var value json.RawMessage
+		if name, value, err = nextMember(dec); err != nil {
+			break
+		}
+		at := join(path, name)
+		if seen[name] {
+			problems = append(problems, alias.Problem{Field: at, Detail: "appears more than once"})
+			continue
+		}
+		seen[name] = true
+		problems = append(problems, decodeMember(at, name, value, fields)...)
+	}
+	if err != nil { // cannot be: decodeBody has found it valid
+		problems = append(problems, alias.Problem{Field: path, Detail: "is not valid JSON"})
+	}
+	return problems
+}
+
+func nextMember(dec *json.Decoder) (string, json.RawMessage, error) {
+	token, err := dec.Token()
+	if err != nil {
+		return "", nil, err
+	}
+	name, _ := token.(string)
+	var value json.RawMessage
+	err = dec.Decode(&value)
+	return name, value, err
+}
+
+func decodeMember(at, name string, value json.RawMessage, fields []field) []alias.Problem {
+	for _, f := range fields {
+		switch {
+		case f.name != name:
+		case f.read == nil:
+			return one(at, f.readOnly)
+		default:
+			return f.read(at, value)
+		}
+	}
+	if near := nearest(name, fields); near != "" {
+		return one(at, "unknown field; did you mean "+strconv.Quote(near)+"?")
+	}
+	return one(at, "unknown field")
+}
+
+// nearest finds the field that name spells with other capitals or hyphens.
+func nearest(name string, fields []field) string {
+	fold := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
+	for _, f := range fields {
+		if f.read != nil && fold(f.name) == fold(name) {
+			return f.name
+		}
+	}
+	return ""
+}
+
+func one(field, detail string) []alias.Problem {
+	return []alias.Problem{{Field: field, Detail: detail}}
+}
+
+// join names a member; a name that is too long to be one of ours is cut.
+func join(path, name string) string {
+	const most = 64
+	if len(name) > most {
+		cut := most
+		for !utf8.RuneStart(name[cut]) {
+			cut--
+		}
+		name = name[:cut] + "…"
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// typeOf names the type of valid JSON.
+func typeOf(raw json.RawMessage) string {
+	switch bytes.TrimLeft(raw, " \t\r\n")[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	default:
+		return "a number"
+	}
+}
+
+func invalidUTF8(data []byte) int {
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// loneSurrogate finds a \u escape in valid JSON that is half of a pair, which
+// encoding/json would turn into U+FFFD without a word. -1 means none.
+func loneSurrogate(raw []byte) int {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		i++ // now at the escaped character: a second backslash is skipped by the loop
+		if raw[i] != 'u' {
+			continue
+		}
+		switch r := escape(raw[i-1:]); {
+		case r < 0xd800 || r > 0xdfff:
+			i += 4
+		case r < 0xdc00 && isLow(escape(raw[i+5:])):
+			i += 10
+		default:
+			return i - 1
+		}
+	}
+	return -1
+}
+
+func isLow(r int64) bool { return r >= 0xdc00 && r <= 0xdfff }
+
+// escape reads \uXXXX at the start of b: -1 where there is none.
+func escape(b []byte) int64 {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	r, err := strconv.ParseInt(string(b[2:6]), 16, 32)
+	if err != nil {
+		return -1
+	}
+	return r
+}

@@ -1,0 +1,298 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ixmage/alias"
+	"ixmage/alias/seal"
+	"ixmage/alias/sqlstore"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp keeps the text of its Date header up to date for the life of
+		// the process, and notices the end of a worker pool at its next look.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+const (
+	testToken  = "canary-token-0123456789abcdef"
+	testSecret = "canary-secret-AbCdEf/0123456789+xyz" // in every key pair of these tests
+	testKeyID  = "AKIAEXAMPLE000000001"
+)
+
+// api is a server on a real listener with a real store.
+type api struct {
+	t      *testing.T
+	addr   string
+	server *Server
+	store  *sqlstore.Store
+	logs   *logBuffer
+	client *http.Client
+}
+
+// logBuffer is where the server logs to.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// lines decodes what was logged.
+func (l *logBuffer) lines(t *testing.T) []map[string]any {
+	t.Helper()
+	var out []map[string]any
+	for line := range strings.Lines(l.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func newAPI(t *testing.T, edit ...func(*Config)) *api {
+	t.Helper()
+	dir, ctx := t.TempDir(), t.Context()
+	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "registry.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	keys, err := seal.Open(ctx, seal.Spec{Dir: dir, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := alias.Open(ctx, store, keys, alias.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := &logBuffer{}
+	cfg := Config{
+		Registry: registry, Token: alias.NewSecret(testToken),
+		Log: slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	a := serve(t, New(cfg), logs)
+	a.store = store
+	return a
+}
+
+// serve runs s until the test ends, and then looks for secrets in its log.
+func serve(t *testing.T, s *Server, logs *logBuffer) *api {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveOn(t, s, logs, ln)
+}
+
+func serveOn(t *testing.T, s *Server, logs *logBuffer, ln net.Listener) *api {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	a := &api{t: t, addr: ln.Addr().String(), server: s, logs: logs, client: &http.Client{Transport: &http.Transport{}}}
+	t.Cleanup(func() {
+		a.client.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		a.noSecret("log", logs.String())
+	})
+	return a
+}
+
+func (a *api) noSecret(where, text string) {
+	a.t.Helper()
+	for _, s := range []string{testToken, testSecret} {
+		if strings.Contains(text, s) {
+			a.t.Errorf("%s holds %q:\n%s", where, s, text)
+		}
+	}
+}
+
+// answer is a response that has been read.
+type answer struct {
+	t      *testing.T
+	status int
+	header http.Header
+	body   string
+	close  bool // the server closes the connection
+}
+
+// do sends a request with the token. body "" sends none; header is pairs.
+func (a *api) do(method, path, body string, header ...string) answer {
+	a.t.Helper()
+	req, err := http.NewRequestWithContext(a.t.Context(), method, "http://"+a.addr+path, strings.NewReader(body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+testToken)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		if header[i+1] == "" {
+			req.Header.Del(header[i])
+			continue
+		}
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		a.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a.read(resp)
+}
+
+// raw sends text over a connection of its own and reads one answer.
+func (a *api) raw(text string) answer {
+	a.t.Helper()
+	conn, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, text); err != nil {
+		a.t.Fatal(err)
+	}
+	return a.readFrom(conn, text)
+}
+
+func (a *api) readFrom(conn net.Conn, request string) answer {
+	a.t.Helper()
+	method, _, _ := strings.Cut(request, " ")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		a.t.Fatalf("answer to %q: %v", request, err)
+	}
+	return a.read(resp)
+}
+
+// read takes the answer and checks what all of them have.
+func (a *api) read(resp *http.Response) answer {
+	a.t.Helper()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	got := answer{a.t, resp.StatusCode, resp.Header, string(body), resp.Close}
+	a.noSecret("answer", got.body)
+	for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": ""} {
+		if v := resp.Header.Get(name); v != want {
+			a.t.Errorf("%s: got %q, want %q", name, v, want)
+		}
+	}
+	if resp.Header.Get("X-Request-Id") == "" {
+		a.t.Errorf("no X-Request-Id")
+	}
+	if got.status >= 400 && resp.Request.Method != http.MethodHead {
+		got.checkProblem()
+	}
+	return got
+}
+
+// checkProblem checks what RFC 9457 and the API promise of every error.
+func (r answer) checkProblem() {
+	r.t.Helper()
+	if ct := r.header.Get("Content-Type"); ct != "application/problem+json" {
+		r.t.Errorf("Content-Type of an error: got %q; body %s", ct, r.body)
+		return
+	}
+	p := r.problem()
+	if p.Status != r.status || p.Title == "" || p.Detail == "" || !strings.HasPrefix(p.Type, "https://ixmage.dev/problems/") ||
+		p.Type == "https://ixmage.dev/problems/" {
+		r.t.Errorf("problem is not complete: status %d, %s", r.status, r.body)
+	}
+	if id := r.header.Get("X-Request-Id"); p.RequestID != id {
+		r.t.Errorf("request_id: got %q, want that of the header, %q", p.RequestID, id)
+	}
+}
+
+func (r answer) problem() problemJSON {
+	r.t.Helper()
+	var p problemJSON
+	r.decode(&p)
+	return p
+}
+
+func (r answer) decode(v any) {
+	r.t.Helper()
+	d := json.NewDecoder(strings.NewReader(r.body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		r.t.Fatalf("body %q: %v", r.body, err)
+	}
+}
+
+// want checks the status and, for a problem, its code.
+func (r answer) want(status int, code string) answer {
+	r.t.Helper()
+	if r.status != status {
+		r.t.Fatalf("status: got %d, want %d; body %s", r.status, status, r.body)
+	}
+	if code != "" {
+		if got := strings.TrimPrefix(r.problem().Type, problemType); got != code {
+			r.t.Errorf("code: got %q, want %q; body %s", got, code, r.body)
+		}
+	}
+	return r
+}
+
+// fields are the names of the fields that a problem is about, in its order.
+func (r answer) fields() []string {
+	r.t.Helper()
+	var names []string
+	for _, e := range r.problem().Errors {
+		names = append(names, e.Field)
+		if e.Detail == "" {
+			r.t.Errorf("field %q has no detail", e.Field)
+		}
+	}
+	return names
+}
+
+const keyPair = `{"access_key_id":"` + testKeyID + `","secret_access_key":"` + testSecret + `"}`
+
+// register makes an alias with a key pair of its own.
+func (a *api) register(name string) answer {
+	a.t.Helper()
+	return a.do("POST", "/api/v1/aliases",
+		`{"name":"`+name+`","bucket":"acme-media","region":"eu-west-1","credential":`+keyPair+`}`).want(201, "")
+}

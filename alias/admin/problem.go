@@ -1,0 +1,197 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
+)
+
+// What can be wrong with a request before the registry sees it. Each is a row
+// of the table below; failure gives it words.
+var (
+	errBadRequest   = errors.New("bad request")
+	errInvalid      = errors.New("invalid")
+	errUnauthorized = errors.New("unauthorized")
+	errForbidden    = errors.New("forbidden")
+	errNoRoute      = errors.New("no such path")
+	errMethod       = errors.New("method not allowed")
+	errTimeout      = errors.New("request timeout")
+	errTooLarge     = errors.New("body too large")
+	errMediaType    = errors.New("unsupported media type")
+	errHeaders      = errors.New("header fields too large")
+	errNotReady     = errors.New("not ready")
+	errInternal     = errors.New("internal")
+)
+
+// kind is one row of the table from error to answer.
+type kind struct {
+	is     error
+	status int
+	code   string
+	title  string
+	detail string // used when the error brings no words of its own
+}
+
+// kinds is the one place that decides on a status. What matches no row is
+// internal: an error nobody thought of must not be shown to a client.
+var kinds = []kind{
+	{errBadRequest, http.StatusBadRequest, "bad-request", "The request cannot be understood",
+		"the request is not valid HTTP for this server"},
+	{errInvalid, http.StatusBadRequest, "invalid", "The request is not valid", ""},
+	{errUnauthorized, http.StatusUnauthorized, "unauthorized", "The admin token is needed",
+		"send exactly one header \"Authorization: Bearer TOKEN\"; unless one was configured, " +
+			"the token is in the file admin-token of the data folder"},
+	{errForbidden, http.StatusForbidden, "forbidden", "This is not allowed", ""},
+	{errNoRoute, http.StatusNotFound, "not-found", "There is nothing here",
+		"there is no such path on this listener"},
+	{alias.ErrNotFound, http.StatusNotFound, "not-found", "There is no such thing", ""},
+	{errMethod, http.StatusMethodNotAllowed, "method", "The method is not allowed here",
+		"see the header Allow for the methods of this path"},
+	{errTimeout, http.StatusRequestTimeout, "timeout", "The request took too long to arrive",
+		"the whole request must arrive in " + readTimeout.String()},
+	{alias.ErrExists, http.StatusConflict, "exists", "The name is taken", ""},
+	{alias.ErrInUse, http.StatusConflict, "in-use", "It is in use", ""},
+	{alias.ErrNotStatic, http.StatusConflict, "not-static", "The credential is not a static key pair", ""},
+	{alias.ErrStale, http.StatusPreconditionFailed, "precondition-failed", "It has changed in the meantime",
+		"If-Match does not name the current revision: read it again and use its ETag"},
+	{errTooLarge, http.StatusRequestEntityTooLarge, "body", "The request body is too large",
+		fmt.Sprintf("a request body may have %d bytes", bodyLimit)},
+	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "The media type is not supported", ""},
+	{errHeaders, http.StatusRequestHeaderFieldsTooLarge, "headers", "The request's headers are too large",
+		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
+	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
+		"the server is starting or draining"},
+	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
+		"the server's log tells more under this request_id"},
+}
+
+// failure is an error of the table with words for the client, the fields they
+// are about and the headers that go with the answer.
+type failure struct {
+	kind     error
+	detail   string
+	problems []alias.Problem
+	header   map[string]string
+}
+
+func (f *failure) Error() string { return f.kind.Error() + ": " + f.detail }
+func (f *failure) Unwrap() error { return f.kind }
+
+// fail makes a failure without fields.
+func fail(kind error, format string, args ...any) *failure {
+	return &failure{kind: kind, detail: fmt.Sprintf(format, args...)}
+}
+
+// invalid makes the failure that lists problems.
+func invalid(problems []alias.Problem) *failure {
+	return &failure{kind: errInvalid, detail: summary(problems), problems: problems}
+}
+
+// maxProblems bounds an answer: 64 KiB of nonsense must not become a megabyte
+// of complaints.
+const maxProblems = 50
+
+func summary(problems []alias.Problem) string {
+	parts := make([]string, 0, min(len(problems), maxProblems)+1)
+	for i, p := range problems {
+		if i == maxProblems {
+			parts = append(parts, fmt.Sprintf("and %d more", len(problems)-i))
+			break
+		}
+		if p.Field == "" {
+			parts = append(parts, p.Detail)
+			continue
+		}
+		parts = append(parts, p.Field+": "+p.Detail)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// explain finds err's row and words. An unknown error gets the internal ones.
+func explain(err error) (kind, *failure) {
+	if v, ok := errors.AsType[*alias.ValidationError](err); ok {
+		err = invalid(v.Problems)
+	}
+	f, ok := errors.AsType[*failure](err)
+	if !ok {
+		f = &failure{}
+	}
+	for _, k := range kinds {
+		if !errors.Is(err, k.is) {
+			continue
+		}
+		if f.detail == "" {
+			f = &failure{kind: k.is, detail: k.detail, problems: f.problems, header: f.header}
+		}
+		return k, f
+	}
+	return explain(errInternal)
+}
+
+// problemJSON is an answer in the sense of RFC 9457, with the members that
+// help here.
+type problemJSON struct {
+	Type      string      `json:"type"`
+	Title     string      `json:"title"`
+	Status    int         `json:"status"`
+	Detail    string      `json:"detail"`
+	RequestID string      `json:"request_id"`
+	Errors    []fieldJSON `json:"errors,omitempty"`
+}
+
+type fieldJSON struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
+}
+
+const problemType = "https://ixmage.dev/problems/"
+
+// writeProblem makes the answer to err and notes in rec what the log line
+// needs.
+func writeProblem(ctx *fasthttp.RequestCtx, rec *record, err error) {
+	k, f := explain(err)
+	rec.code = k.code
+	if k.status >= http.StatusInternalServerError {
+		rec.err = err
+	}
+	body := problemJSON{
+		Type: problemType + k.code, Title: k.title, Status: k.status,
+		Detail: f.detail, RequestID: rec.id,
+	}
+	for _, p := range f.problems[:min(len(f.problems), maxProblems)] {
+		body.Errors = append(body.Errors, fieldJSON{p.Field, p.Detail})
+	}
+	h := &ctx.Response.Header
+	if k.status == http.StatusUnauthorized {
+		h.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	}
+	for name, value := range f.header {
+		h.Set(name, value)
+	}
+	ctx.Response.ResetBody()
+	h.SetContentType("application/problem+json")
+	ctx.SetStatusCode(k.status)
+	text, err := encode(body)
+	if err != nil {
+		rec.err = errors.Join(rec.err, err)
+	}
+	ctx.Response.SetBodyRaw(text)
+}
+
+// encode turns one of our own answers into JSON.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // a prefix may hold '&'; the answers are not HTML
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,144 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ixmage/alias"
+)
+
+// answers says what each error there is becomes. TestEveryErrorHasAnAnswer
+// fails when one is missing here, so that nobody adds one without a thought
+// for its status.
+var answers = map[string]struct {
+	err    error
+	status int
+	code   string
+}{
+	"alias.ErrNotFound":  {alias.ErrNotFound, 404, "not-found"},
+	"alias.ErrExists":    {alias.ErrExists, 409, "exists"},
+	"alias.ErrStale":     {alias.ErrStale, 412, "precondition-failed"},
+	"alias.ErrInUse":     {alias.ErrInUse, 409, "in-use"},
+	"alias.ErrNotStatic": {alias.ErrNotStatic, 409, "not-static"},
+	// Of the origin and of the start: if the API meets them, something is wrong
+	// inside.
+	"alias.ErrNoKeyPair":    {alias.ErrNoKeyPair, 500, "internal"},
+	"alias.ErrWrongKey":     {alias.ErrWrongKey, 500, "internal"},
+	"alias.InUseError":      {&alias.InUseError{Credential: "c", Aliases: []alias.Name{"a"}}, 409, "in-use"},
+	"alias.ValidationError": {&alias.ValidationError{Problems: []alias.Problem{{Field: "f", Detail: "d"}}}, 400, "invalid"},
+
+	"errBadRequest":   {errBadRequest, 400, "bad-request"},
+	"errInvalid":      {errInvalid, 400, "invalid"},
+	"errUnauthorized": {errUnauthorized, 401, "unauthorized"},
+	"errForbidden":    {errForbidden, 403, "forbidden"},
+	"errNoRoute":      {errNoRoute, 404, "not-found"},
+	"errMethod":       {errMethod, 405, "method"},
+	"errTimeout":      {errTimeout, 408, "timeout"},
+	"errTooLarge":     {errTooLarge, 413, "body"},
+	"errMediaType":    {errMediaType, 415, "media-type"},
+	"errHeaders":      {errHeaders, 431, "headers"},
+	"errNotReady":     {errNotReady, 503, "not-ready"},
+	"errInternal":     {errInternal, 500, "internal"},
+}
+
+func TestErrorAnswers(t *testing.T) {
+	t.Parallel()
+	for name, c := range answers {
+		for how, err := range map[string]error{
+			"bare": c.err, "wrapped": fmt.Errorf("put it: %w", c.err), "joined": errors.Join(errors.New("x"), c.err),
+		} {
+			k, f := explain(err)
+			if k.status != c.status || k.code != c.code || k.title == "" {
+				t.Errorf("%s, %s: got %d %s %q, want %d %s", name, how, k.status, k.code, k.title, c.status, c.code)
+			}
+			if c.status == 500 && f.detail != kinds[len(kinds)-1].detail {
+				t.Errorf("%s, %s: the cause is shown: %q", name, how, f.detail)
+			}
+		}
+	}
+	k, f := explain(errors.New(testSecret))
+	if k.status != http.StatusInternalServerError || strings.Contains(f.detail, testSecret) {
+		t.Errorf("an unknown error gives %d %q", k.status, f.detail)
+	}
+}
+
+func TestEveryErrorHasAnAnswer(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for dir, prefix := range map[string]string{"..": "alias.", ".": ""} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, name := range errorsIn(t, file) {
+				if prefix == "alias." && !ast.IsExported(name) {
+					continue
+				}
+				found++
+				if _, ok := answers[prefix+name]; !ok {
+					t.Errorf("%s of %s has no row in answers: decide on its status", prefix+name, file)
+				}
+			}
+		}
+	}
+	if found != len(answers) {
+		t.Errorf("found %d errors, but answers has %d rows", found, len(answers))
+	}
+}
+
+// errorsIn names the package-level error values and types of a file.
+func errorsIn(t *testing.T, file string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, text, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, decl := range parsed.Decls {
+		d, ok := decl.(*ast.GenDecl)
+		if !ok {
+			continue
+		}
+		for _, spec := range d.Specs {
+			switch s := spec.(type) {
+			case *ast.ValueSpec:
+				for _, n := range s.Names {
+					if strings.HasPrefix(n.Name, "Err") || strings.HasPrefix(n.Name, "err") {
+						names = append(names, n.Name)
+					}
+				}
+			case *ast.TypeSpec:
+				if strings.HasSuffix(s.Name.Name, "Error") {
+					names = append(names, s.Name.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// TestKindsAreReachable makes sure that no row is hidden by one above it.
+func TestKindsAreReachable(t *testing.T) {
+	t.Parallel()
+	for _, want := range kinds {
+		if got, f := explain(want.is); got.code != want.code || got.status != want.status || f.detail != want.detail {
+			t.Errorf("%s: got %d %s", want.code, got.status, got.code)
+		}
+	}
+}

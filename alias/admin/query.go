@@ -1,0 +1,71 @@
+package admin
+
+import (
+	"errors"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ixmage/alias"
+)
+
+// parseQuery reads a query string and refuses what is not known.
+func parseQuery(raw string, known []string) (url.Values, error) {
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, fail(errBadRequest, "the query string is not valid: it has a bad escape or a semicolon")
+	}
+	var problems []alias.Problem
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		at := join("", strings.ToValidUTF8(name, "?"))
+		switch {
+		case !slices.Contains(known, name):
+			problems = append(problems, alias.Problem{Field: at, Detail: "unknown query parameter"})
+		case len(q[name]) > 1:
+			problems = append(problems, alias.Problem{Field: at, Detail: "appears more than once"})
+		}
+	}
+	if len(problems) > 0 {
+		return nil, invalid(problems)
+	}
+	return q, nil
+}
+
+// page is the part of a sorted list that a client asked for.
+type page struct {
+	after alias.Name
+	limit int
+}
+
+// maxPage is how many things one answer holds; it is also what is given to who
+// asks for no number.
+const maxPage = 1000
+
+var pageQuery = []string{"after", "limit"}
+
+func parsePage(q url.Values) (page, error) {
+	p := page{limit: maxPage}
+	var problems []alias.Problem
+	if q.Has("limit") {
+		n, err := strconv.Atoi(q.Get("limit"))
+		if errors.Is(err, strconv.ErrRange) && n > 0 {
+			err = nil // more than any page has, like every other large number
+		}
+		if err != nil || n < 1 {
+			problems = one("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPage))
+		}
+		p.limit = min(n, maxPage)
+	}
+	if after := q.Get("after"); after != "" {
+		var err error
+		if p.after, err = alias.ParseName(after); err != nil {
+			problems = append(problems, alias.Problem{Field: "after", Detail: "must be a name, the last one of the page before"})
+		}
+	}
+	if len(problems) > 0 {
+		return p, invalid(problems)
+	}
+	return p, nil
+}

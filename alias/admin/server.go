@@ -1,0 +1,101 @@
+// Package admin is the HTTP API of the operator: aliases and credentials, and
+// beside it metrics and health. It belongs on a listener of its own, which the
+// public never reaches.
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
+)
+
+// Limits of a request and a connection.
+const (
+	bodyLimit    = 64 << 10
+	headerLimit  = 16 << 10
+	readTimeout  = 10 * time.Second // the whole request
+	writeTimeout = time.Minute      // the whole answer
+	idleTimeout  = 65 * time.Second // above the 60 s that proxies keep connections
+)
+
+// Config is what the admin API works with.
+type Config struct {
+	Registry *alias.Registry
+	// Token must be sent with every call under /api/. With the zero value no
+	// call is allowed.
+	Token   alias.Secret
+	Metrics http.Handler // nil: /metrics is not there
+	Ready   func() bool  // nil: always ready
+	Log     *slog.Logger
+}
+
+// Server is an HTTP server for one listener. Its methods are safe for
+// concurrent use.
+type Server struct {
+	app    *fiber.App
+	routes fasthttp.RequestHandler
+	bearer bearer
+	log    *slog.Logger
+
+	once   sync.Once // closes closed
+	closed chan struct{}
+}
+
+// New makes the server of the admin listener.
+func New(cfg Config) *Server {
+	s := newServer(cfg.Log)
+	s.bearer = newBearer(cfg.Token)
+	s.app.Use(s.authorize, sameOrigin)
+	aliases{cfg.Registry}.mount(s.app)
+	credentials{cfg.Registry}.mount(s.app)
+	mountOps(s.app, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
+	s.routes = s.app.Handler()
+	return s
+}
+
+// newServer makes a server without routes; who calls it sets routes.
+func newServer(log *slog.Logger) *Server {
+	s := &Server{log: log, closed: make(chan struct{})}
+	s.app = fiber.New(fiber.Config{
+		StrictRouting:                true,
+		CaseSensitive:                true,
+		BodyLimit:                    bodyLimit,
+		ReadBufferSize:               headerLimit,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		DisablePreParseMultipartForm: true,
+		DisableStartupMessage:        true,
+		EnableTrustedProxyCheck:      true, // and no proxy is trusted
+		ErrorHandler:                 s.refuse,
+	})
+	server := s.app.Server()
+	server.Handler = s.handle
+	server.ErrorHandler = s.refuseMalformed
+	server.SecureErrorLogMessage = true
+	server.CloseOnShutdown = true
+	return s
+}
+
+// Serve answers requests on ln until Shutdown, and closes ln. It returns nil
+// after Shutdown.
+func (s *Server) Serve(ln net.Listener) error {
+	defer ln.Close() // twice, as a rule; the second time does nothing
+	return s.app.Server().Serve(&listener{Listener: ln, closed: s.closed})
+}
+
+// Shutdown stops listening, lets the requests under way end and closes the idle
+// connections. It returns ctx's error if they took too long. A server does not
+// serve again.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.once.Do(func() { close(s.closed) })
+	return s.app.Server().ShutdownWithContext(ctx)
+}

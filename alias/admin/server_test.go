@@ -1,0 +1,371 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMethods(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, withMetrics)
+	a.register("shop")
+	for _, c := range []struct{ path, allow string }{
+		{"/api/v1/aliases", "GET, HEAD, POST"},
+		{"/api/v1/aliases/shop", "GET, HEAD, DELETE, PATCH"},
+		{"/api/v1/aliases/not-there", "GET, HEAD, DELETE, PATCH"},
+		{"/api/v1/credentials", "GET, HEAD, POST"},
+		{"/api/v1/credentials/shop", "GET, HEAD, PUT, DELETE"},
+		{"/metrics", "GET, HEAD"},
+		{"/-/healthz", "GET, HEAD"},
+		{"/-/readyz", "GET, HEAD"},
+	} {
+		tried := 0
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get", "PROPFIND", "M-SEARCH"} {
+			if strings.Contains(c.allow, method) {
+				continue
+			}
+			tried++
+			r := a.raw(method+" "+c.path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\nContent-Length: 0\r\n\r\n").want(405, "method")
+			if got := r.header.Values("Allow"); strings.Join(got, ", ") != c.allow {
+				t.Errorf("%s %s: Allow: got %q, want %q", method, c.path, got, c.allow)
+			}
+		}
+		if tried < 7 {
+			t.Errorf("%s: only %d methods tried", c.path, tried)
+		}
+	}
+	for _, request := range []string{"BREW /nowhere", "OPTIONS *", "POST /", "TRACE /x"} {
+		a.raw(request+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").want(404, "not-found")
+	}
+}
+
+func TestHead(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, withMetrics)
+	a.register("shop")
+	for _, path := range []string{"/api/v1/aliases", "/api/v1/aliases/shop", "/api/v1/credentials/shop", "/metrics", "/-/healthz", "/api/v1/aliases/nope"} {
+		get, head := a.do("GET", path, ""), a.do("HEAD", path, "")
+		if head.status != get.status || head.body != "" {
+			t.Errorf("%s: HEAD gives %d and a body of %d bytes, GET %d", path, head.status, len(head.body), get.status)
+		}
+		for _, h := range []string{"Content-Type", "ETag", "Content-Length"} {
+			if head.header.Get(h) != get.header.Get(h) {
+				t.Errorf("%s: %s: HEAD gives %q, GET %q", path, h, head.header.Get(h), get.header.Get(h))
+			}
+		}
+	}
+}
+
+func TestMalformedRequest(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const auth = "Authorization: Bearer " + testToken + "\r\n"
+	for _, c := range []struct {
+		name, request string
+		status        int
+		code          string
+	}{
+		{"no version", "GET /-/healthz\r\n\r\n", 400, "bad-request"},
+		{"words", testToken + "\r\n\r\n", 400, "bad-request"},
+		{"no host", "GET /-/healthz HTTP/1.1\r\n" + auth + "\r\n", 400, "bad-request"},
+		{"two hosts", "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n" + auth + "\r\n", 400, "bad-request"},
+		{"space in a header name", "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization : " + testToken + "\r\n\r\n", 400, "bad-request"},
+		{"two lengths", "POST /api/v1/aliases HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400, "bad-request"},
+		{"bad length", "POST /api/v1/aliases HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: x\r\n\r\n{}", 400, "bad-request"},
+		{"bad chunk", "POST /api/v1/aliases HTTP/1.1\r\nHost: localhost\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, "bad-request"},
+		{"long header", "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", headerLimit) + "\r\n\r\n", 431, "headers"},
+		{"long path", "GET /" + strings.Repeat("x", headerLimit) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 431, "headers"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := a.raw(c.request).want(c.status, c.code)
+			if !r.close {
+				t.Error("the connection stays open after a request that could not be read")
+			}
+		})
+	}
+}
+
+func TestSlowRequest(t *testing.T) {
+	t.Parallel()
+	logs := &logBuffer{}
+	s := NewOps(OpsConfig{Log: slog.New(slog.NewJSONHandler(logs, nil))})
+	s.app.Server().ReadTimeout = 200 * time.Millisecond
+	a := serve(t, s, logs)
+	a.raw("POST /-/healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab").want(408, "timeout")
+	a.raw("GET /-/healthz HTTP/1.1\r\nHost: loc").want(408, "timeout")
+}
+
+func TestOps(t *testing.T) {
+	t.Parallel()
+	logs := &logBuffer{}
+	ready := make(chan bool, 1)
+	s := NewOps(OpsConfig{Metrics: testMetrics, Ready: func() bool { return <-ready }, Log: slog.New(slog.NewJSONHandler(logs, nil))})
+	ops := serve(t, s, logs)
+	both := newAPI(t, withMetrics, func(c *Config) { c.Ready = func() bool { return <-ready } })
+	bare := newAPI(t)
+	for _, a := range []*api{ops, both} {
+		r := a.do("GET", "/metrics", "", "Authorization", "").want(200, "")
+		if r.body != "ixmage_aliases 1\n" || r.header.Get("Content-Type") != "text/plain; version=0.0.4" {
+			t.Errorf("metrics: got %q of type %q", r.body, r.header.Get("Content-Type"))
+		}
+		if r := a.do("GET", "/-/healthz", "", "Authorization", "").want(200, ""); r.body != "ok\n" {
+			t.Errorf("healthz: got %q", r.body)
+		}
+		ready <- true
+		a.do("GET", "/-/readyz", "", "Authorization", "").want(200, "")
+		ready <- false
+		a.do("GET", "/-/readyz", "", "Authorization", "").want(503, "not-ready")
+	}
+	for _, path := range []string{"/api/v1/aliases", "/api", "/", "/shop/a.jpg"} {
+		ops.do("GET", path, "").want(404, "not-found") // with the right token: it means nothing there
+	}
+	bare.do("GET", "/-/readyz", "").want(200, "")
+	bare.do("GET", "/metrics", "").want(404, "not-found")
+}
+
+func TestInternalErrorIsNotEchoed(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("shop")
+	if err := a.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/api/v1/aliases", ""}, {"GET", "/api/v1/aliases/shop", ""}, {"POST", "/api/v1/aliases", good},
+		{"PATCH", "/api/v1/aliases/shop", `{"enabled":false}`}, {"DELETE", "/api/v1/aliases/shop", ""},
+		{"GET", "/api/v1/credentials", ""}, {"PUT", "/api/v1/credentials/shop", keyPair}, {"DELETE", "/api/v1/credentials/shop", ""},
+	} {
+		r := a.do(c.method, c.path, c.body).want(500, "internal")
+		if strings.Contains(r.body, "sql") || strings.Contains(r.body, "database") {
+			t.Errorf("%s %s echoes the cause: %s", c.method, c.path, r.body)
+		}
+		lines := a.logs.lines(t)
+		last := lines[len(lines)-1]
+		if cause, _ := last["error"].(string); last["request_id"] != r.problem().RequestID || !strings.Contains(cause, "closed") || last["level"] != "WARN" {
+			t.Errorf("%s %s: log line %v", c.method, c.path, last)
+		}
+	}
+}
+
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, func(c *Config) { c.Ready = func() bool { panic("boom") } })
+	r := a.do("GET", "/-/readyz", "").want(500, "internal")
+	if strings.Contains(r.body, "boom") {
+		t.Errorf("the panic is echoed: %s", r.body)
+	}
+	if !strings.Contains(a.logs.String(), "boom") || !strings.Contains(a.logs.String(), "server_test.go") {
+		t.Errorf("the log does not tell of the panic: %s", a.logs)
+	}
+	a.do("GET", "/-/healthz", "").want(200, "")
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, withMetrics)
+	for _, c := range []struct {
+		call, body, token string
+		level, route      string
+		status            int
+		about, problem    string
+	}{
+		{"POST /api/v1/aliases", strings.Replace(good, "null", keyPair, 1), testToken, "INFO", "/api/v1/aliases", 201, "alias=x", ""},
+		{"GET /api/v1/aliases", "", testToken, "DEBUG", "/api/v1/aliases", 200, "", ""},
+		{"GET /api/v1/aliases/x", "", testToken, "DEBUG", "/api/v1/aliases/:name", 200, "alias=x", ""},
+		{"HEAD /api/v1/aliases/x", "", testToken, "DEBUG", "/api/v1/aliases/:name", 200, "alias=x", ""},
+		{"PATCH /api/v1/aliases/x", `{"enabled":false}`, testToken, "INFO", "/api/v1/aliases/:name", 200, "alias=x", ""},
+		{"PATCH /api/v1/aliases/x", `{"` + testSecret + `":1,"bucket":"` + testSecret + `"}`, testToken, "INFO", "/api/v1/aliases/:name", 400, "alias=x", "invalid"},
+		{"PUT /api/v1/credentials/x", keyPair, testToken, "INFO", "/api/v1/credentials/:name", 200, "credential=x", ""},
+		{"POST /api/v1/credentials", `{"name":"c","kind":"anonymous"}`, testToken, "INFO", "/api/v1/credentials", 201, "credential=c", ""},
+		{"DELETE /api/v1/credentials/c", "", testToken, "INFO", "/api/v1/credentials/:name", 204, "credential=c", ""},
+		{"DELETE /api/v1/aliases/nope", "", testToken, "INFO", "/api/v1/aliases/:name", 404, "alias=nope", "not-found"},
+		{"GET /api/v1/aliases/" + testSecret, "", testToken, "DEBUG", "", 404, "", "not-found"},
+		{"GET /api/v1/aliases", "", "wrong", "WARN", "", 401, "", "unauthorized"},
+		{"GET /nowhere?token=" + testToken, "", testToken, "DEBUG", "", 404, "", "not-found"},
+		{"POST /metrics", "", testToken, "INFO", "", 405, "", "method"},
+		{"GET /metrics", "", testToken, "DEBUG", "/metrics", 200, "", ""},
+		{"GET /-/healthz", "", testToken, "DEBUG", "/-/healthz", 200, "", ""},
+		{"BREW" + " /nowhere", "", testToken, "INFO", "", 404, "", "not-found"},
+	} {
+		before := len(a.logs.lines(t))
+		method, path, _ := strings.Cut(c.call, " ")
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+a.addr+path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+c.token)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := a.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		lines := a.logs.lines(t)[before:]
+		if len(lines) != 1 {
+			t.Errorf("%s: got %d log lines, want one: %v", c.call, len(lines), lines)
+			continue
+		}
+		l := lines[0]
+		wantMethod := method
+		if method == "BREW" {
+			wantMethod = "other"
+		}
+		about := ""
+		for _, thing := range []string{"alias", "credential"} {
+			if n, ok := l[thing]; ok {
+				about = fmt.Sprintf("%s=%s", thing, n)
+			}
+		}
+		problem, _ := l["problem"].(string)
+		got := fmt.Sprint(l["level"], l["method"], l["route"], l["status"], about, problem, l["request_id"])
+		want := fmt.Sprint(c.level, wantMethod, c.route, c.status, c.about, c.problem, resp.Header.Get("X-Request-Id"))
+		if got != want {
+			t.Errorf("%s:\n got %s\nwant %s", c.call, got, want)
+		}
+	}
+}
+
+// dial opens a connection and reads the answers on it.
+func dial(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn, bufio.NewReader(conn)
+}
+
+// wantOK reads one answer to the end.
+func wantOK(t *testing.T, r *bufio.Reader) {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("got %d, %v", resp.StatusCode, err)
+	}
+}
+
+func TestShutdownDrains(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s := NewOps(OpsConfig{Ready: func() bool { close(entered); <-leave; return true }, Log: slog.New(slog.DiscardHandler)})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+
+	idle, idleReader := dial(t, ln.Addr().String())
+	fmt.Fprint(idle, "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	wantOK(t, idleReader)
+	busy, busyReader := dial(t, ln.Addr().String())
+	fmt.Fprint(busy, "GET /-/readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	<-entered
+
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Shutdown(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown with a request under way and no time: got %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve: got %v, want nil after Shutdown", err)
+	}
+	if _, err := idleReader.ReadByte(); err == nil {
+		t.Error("the idle connection stays open")
+	}
+	close(leave)
+	wantOK(t, busyReader)
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Errorf("second Shutdown: %v", err)
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		t.Error("the port still answers")
+	}
+}
+
+func TestServeAfterShutdown(t *testing.T) {
+	t.Parallel()
+	s := NewOps(OpsConfig{Log: slog.New(slog.DiscardHandler)})
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(ln); err != nil {
+		t.Errorf("Serve: got %v", err)
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		t.Error("the port answers")
+	}
+}
+
+// failing is a listener whose first Accepts fail.
+type failing struct {
+	net.Listener
+	errs []error
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if len(f.errs) > 0 {
+		err := f.errs[0]
+		f.errs = f.errs[1:]
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
+	}
+	return f.Listener.Accept()
+}
+
+func TestServeSurvivesShortage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		errs     []error
+		survives bool
+	}{
+		{"shortage", []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR}, true},
+		{"broken listener", []error{syscall.EINVAL}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewOps(OpsConfig{Log: slog.New(slog.DiscardHandler)})
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(&failing{ln, c.errs}) }()
+			if !c.survives {
+				if err := <-served; !errors.Is(err, syscall.EINVAL) {
+					t.Errorf("Serve: got %v, want EINVAL", err)
+				}
+				return
+			}
+			conn, r := dial(t, ln.Addr().String())
+			fmt.Fprint(conn, "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+			wantOK(t, r)
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := <-served; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
