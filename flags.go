@@ -1,0 +1,331 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"ixmage/alias/admin"
+	"ixmage/alias/seal"
+	"ixmage/proxy/origin"
+)
+
+const (
+	defaultListen = ":8080"
+	envToken      = "IXMAGE_ADMIN_TOKEN"
+)
+
+// serveCmd is the whole configuration. Values that have a form are read by
+// types that keep what is wrong instead of failing, so that problems can name
+// every mistake at once.
+type serveCmd struct {
+	Listen        string `default:":8080" help:"Public listener; port 0 picks one."`
+	AdminListen   string `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
+	MetricsListen string `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
+	AdminTLSCert  string `name:"admin-tls-cert" help:"Certificate of the admin listener, PEM." placeholder:"FILE"`
+	AdminTLSKey   string `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
+	AdminInsecure toggle `help:"Allow an admin address that is not loopback without TLS."`
+
+	Data           string `default:"./ixmage-data" help:"Folder for the registry, the key set and the admin token; made 0700."`
+	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
+	MasterKey      string `help:"file:PATH or aws-kms://ARN. Default: generated into <data>/master.keyset." placeholder:"KEY"`
+
+	CacheMemory    size `default:"256MiB" help:"Byte budget of the memory tier, everything counted; 0 stores nothing."`
+	CacheObjectMax size `default:"32MiB" help:"A larger object is streamed past the cache."`
+
+	AllowPrivateEndpoints toggle `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
+
+	OriginConnectTimeout   duration `default:"2s" help:"Longest wait for a connection to S3."`
+	OriginFirstByteTimeout duration `default:"3.5s" help:"Longest wait for the headers of one reply of S3."`
+	OriginCallTimeout      duration `default:"8s" help:"Longest wait for the headers with all retries."`
+	OriginIdleTimeout      duration `default:"10s" help:"Longest wait for the next bytes of a body from S3."`
+	OriginQueueTimeout     duration `default:"5s" help:"Longest wait for one of the requests to S3 to end when all are taken."`
+	OriginConcurrency      count    `default:"256" help:"Requests to S3 at a time."`
+	OriginAliasConcurrency count    `default:"64" help:"Requests to S3 at a time for one alias."`
+	OriginQueue            count    `default:"1024" help:"Requests that may wait for S3; more are answered 503."`
+
+	ShutdownTimeout duration `default:"30s" help:"How long listeners drain after SIGTERM."`
+	MetricsAliasCap count    `default:"1000" help:"Aliases with series of their own; the others count as _other."`
+	LogFormat       string   `default:"text" help:"text or json."`
+	LogLevel        string   `default:"info" help:"debug, info, warn or error."`
+
+	cert *tls.Certificate // loaded by problems
+}
+
+// complaints gather what is wrong, each with its flag and what would be right.
+type complaints []string
+
+func (m *complaints) addf(flag, format string, args ...any) {
+	*m = append(*m, fmt.Sprintf("--%s (%s): %s", flag, envName(flag), fmt.Sprintf(format, args...)))
+}
+
+// problems lists every mistake of the configuration.
+func (s *serveCmd) problems() []string {
+	var m complaints
+	for f, v := range reflect.ValueOf(s).Elem().Fields() {
+		if !f.IsExported() {
+			continue
+		}
+		if p, ok := reflect.TypeAssert[interface{ problem() string }](v.Addr()); ok && p.problem() != "" {
+			m.addf(flagName(f), "%s", p.problem())
+		}
+	}
+	s.checkAddrs(&m)
+	s.checkTLS(&m)
+	s.checkSecrets(&m)
+	if s.Data == "" {
+		m.addf("data", "is empty: name a folder")
+	}
+	if os.Getenv(envName("store")) != "" {
+		m.addf("store", "is not in this version: the registry lies in the data folder; unset it")
+	}
+	if c := s.OriginConcurrency.n; s.OriginAliasConcurrency.n > c && c > 0 {
+		m.addf("origin-alias-concurrency", "%d is more than --origin-concurrency %d", s.OriginAliasConcurrency.n, c)
+	}
+	if !slices.Contains([]string{"text", "json"}, s.LogFormat) {
+		m.addf("log-format", "%q is neither text nor json", s.LogFormat)
+	}
+	if _, ok := levels[s.LogLevel]; !ok {
+		m.addf("log-level", "%q is none of debug, info, warn, error", s.LogLevel)
+	}
+	return m
+}
+
+func (s *serveCmd) checkAddrs(m *complaints) {
+	for _, l := range []struct{ flag, addr string }{
+		{"listen", s.Listen}, {"admin-listen", s.AdminListen}, {"metrics-listen", s.MetricsListen},
+	} {
+		if l.addr == "" && l.flag == "metrics-listen" {
+			continue
+		}
+		if checkAddr(l.addr) != nil {
+			m.addf(l.flag, "%q is no address: use host:port, or :port for all interfaces", l.addr)
+		}
+	}
+}
+
+func (s *serveCmd) checkSecrets(m *complaints) {
+	if token := os.Getenv(envToken); token != "" {
+		if err := admin.ValidateToken(token); err != nil {
+			m.addf("admin-token-file", "%v", err)
+		}
+		if s.AdminTokenFile != "" {
+			m.addf("admin-token-file", "%s is set too: use one of them", envToken)
+		}
+	}
+	if err := seal.ValidateMaster(s.MasterKey); err != nil {
+		m.addf("master-key", "%v", err)
+	}
+}
+
+// checkTLS loads the admin listener's certificate, and refuses to send the
+// token in the clear over a network.
+func (s *serveCmd) checkTLS(m *complaints) {
+	switch {
+	case s.AdminTLSCert != "" && s.AdminTLSKey != "":
+		cert, err := tls.LoadX509KeyPair(s.AdminTLSCert, s.AdminTLSKey)
+		if err != nil {
+			m.addf("admin-tls-cert", "cannot be used with --admin-tls-key: %v", err)
+			return
+		}
+		s.cert = &cert
+	case s.AdminTLSCert != "":
+		m.addf("admin-tls-key", "is missing: --admin-tls-cert needs it")
+	case s.AdminTLSKey != "":
+		m.addf("admin-tls-cert", "is missing: --admin-tls-key needs it")
+	case !s.AdminInsecure.on && checkAddr(s.AdminListen) == nil && !isLoopback(s.AdminListen):
+		m.addf("admin-listen", "%s is not a loopback address, and the token would be sent in the clear: "+
+			"set --admin-tls-cert and --admin-tls-key, or --admin-insecure if something in front adds TLS", s.AdminListen)
+	}
+}
+
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err
+}
+
+func isLoopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
+}
+
+func (s *serveCmd) origin(log *slog.Logger) origin.Config {
+	return origin.Config{
+		ConnectTimeout: s.OriginConnectTimeout.d, FirstByteTimeout: s.OriginFirstByteTimeout.d,
+		CallTimeout: s.OriginCallTimeout.d, IdleTimeout: s.OriginIdleTimeout.d, QueueTimeout: s.OriginQueueTimeout.d,
+		Concurrency: s.OriginConcurrency.n, AliasConcurrency: s.OriginAliasConcurrency.n, Queue: s.OriginQueue.n,
+		AllowPrivateEndpoints: s.AllowPrivateEndpoints.on, Log: log,
+	}
+}
+
+func (s *serveCmd) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: levels[s.LogLevel]}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+var levels = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+}
+
+// unknownEnv lists variables that look like settings and are none.
+func (s *serveCmd) unknownEnv() []string {
+	known := map[string]bool{envToken: true}
+	for f := range reflect.TypeFor[serveCmd]().Fields() {
+		if f.IsExported() {
+			known[envName(flagName(f))] = true
+		}
+	}
+	var unknown []string
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "IXMAGE_") && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}
+
+func flagName(f reflect.StructField) string {
+	if name := f.Tag.Get("name"); name != "" {
+		return name
+	}
+	var b strings.Builder
+	for i, r := range f.Name {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('-')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToLower(b.String())
+}
+
+func envName(flag string) string {
+	return "IXMAGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// size is a number of bytes.
+type size struct {
+	n   int64
+	bad string
+}
+
+// UnmarshalText reads digits, alone or followed by KiB, MiB or GiB.
+func (v *size) UnmarshalText(text []byte) error {
+	digits, unit := string(text), int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if d, ok := strings.CutSuffix(digits, suffix); ok {
+			digits, unit = d, n
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	*v = size{n: int64(n) * unit}
+	if err != nil || int64(n) > (1<<62)/unit {
+		v.bad = string(text)
+	}
+	return nil
+}
+
+func (v *size) problem() string {
+	if v.bad == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q is no size: use a number of bytes, or one with KiB, MiB or GiB, as in 256MiB", v.bad)
+}
+
+// duration is a time above zero.
+type duration struct {
+	d   time.Duration
+	bad string
+}
+
+// UnmarshalText reads Go's syntax of durations.
+func (v *duration) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	*v = duration{d: d}
+	if err != nil || d <= 0 {
+		v.bad = string(text)
+	}
+	return nil
+}
+
+func (v *duration) problem() string {
+	if v.bad == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q is no duration above zero: use forms like 500ms, 30s or 1m30s", v.bad)
+}
+
+// count is a number of things, at least one.
+type count struct {
+	n   int
+	bad string
+}
+
+// UnmarshalText reads digits.
+func (v *count) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	*v = count{n: n}
+	if err != nil || n < 1 || n > 1<<24 {
+		v.bad = string(text)
+	}
+	return nil
+}
+
+func (v *count) problem() string {
+	if v.bad == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q is not a whole number from 1 to %d", v.bad, 1<<24)
+}
+
+// toggle is a switch: --flag, --flag=true, IXMAGE_FLAG=1.
+type toggle struct {
+	on  bool
+	bad string
+}
+
+// IsBool tells kong that the flag needs no value.
+func (*toggle) IsBool() bool { return true }
+
+// Decode reads a value if there is one.
+func (v *toggle) Decode(ctx *kong.DecodeContext) error {
+	*v = toggle{on: true}
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	text := fmt.Sprint(ctx.Scan.Pop().Value)
+	switch strings.ToLower(text) {
+	case "1", "true", "yes", "on":
+	case "0", "false", "no", "off", "":
+		v.on = false
+	default:
+		v.bad = text
+	}
+	return nil
+}
+
+func (v *toggle) problem() string {
+	if v.bad == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q is neither true nor false", v.bad)
+}

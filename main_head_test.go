@@ -1,0 +1,138 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"ixmage/alias/awstest"
+)
+
+// HEAD of what is in memory is GET without the body, and costs S3 nothing.
+func TestHeadOfHit(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for key, size := range map[string]int{"small.png": 100, "large.png": 1 << 20, "empty.png": 0} {
+		body := fakePNG(size)
+		s.put(key, awstest.Object{Body: body})
+		wantPicture(t, s.get("/shop/"+key), body)
+		wantPicture(t, s.get("/shop/"+key), body)
+		get, head := s.get("/shop/"+key), s.head("/shop/"+key)
+		if len(head.body) != 0 || head.StatusCode != http.StatusOK || head.ContentLength != int64(size) {
+			t.Errorf("%s: got %s, length %d", key, summary(head), head.ContentLength)
+		}
+		if got, want := stableHeader(head), stableHeader(get); got != want {
+			t.Errorf("%s: HEAD has\n%s\nand GET\n%s", key, got, want)
+		}
+		if got := head.Header.Get("Cache-Status"); !strings.HasPrefix(got, "ixmage; hit; ttl=") {
+			t.Errorf("%s: Cache-Status is %q", key, got)
+		}
+		if n := s.calls(key); n != 1 {
+			t.Errorf("%s: S3 was asked %d times", key, n)
+		}
+	}
+}
+
+// A cold HEAD asks S3 for no more than it needs, stores nothing, and says what
+// GET says then.
+func TestColdHead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	big := fakePNG(100_000)
+	generic := []string{"HEAD ", "GET bytes=0-3071"}
+	for _, tc := range []struct {
+		name   string
+		obj    awstest.Object
+		status int
+		asked  []string // method and range
+	}{
+		{"declared.png", awstest.Object{Body: big, ContentType: "image/png"}, 200, []string{"HEAD "}},
+		{"other-case.png", awstest.Object{Body: big, ContentType: "Image/PNG; x=y"}, 200, []string{"HEAD "}},
+		{"empty.png", awstest.Object{ContentType: "image/png"}, 200, []string{"HEAD "}},
+		{"no-store.png", awstest.Object{Body: big, ContentType: "image/png", CacheControl: "no-store"}, 200, []string{"HEAD "}},
+		{"generic", awstest.Object{Body: big, ContentType: "binary/octet-stream"}, 200, generic},
+		{"generic-small", awstest.Object{Body: big[:50], ContentType: "application/octet-stream"}, 200, []string{"HEAD ", "GET bytes=0-49"}},
+		{"generic-text", awstest.Object{Body: []byte("just text"), ContentType: "binary/octet-stream"}, 415, []string{"HEAD ", "GET bytes=0-8"}},
+		{"generic-empty", awstest.Object{ContentType: "binary/octet-stream"}, 415, []string{"HEAD "}},
+		{"page.html", awstest.Object{Body: []byte("<html>"), ContentType: "text/html"}, 415, []string{"HEAD "}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s.put(tc.name, tc.obj)
+			var heads []string
+			for range 2 {
+				head := s.head("/shop/" + tc.name)
+				if head.StatusCode != tc.status || len(head.body) != 0 {
+					t.Fatalf("got %s, want %d", summary(head), tc.status)
+				}
+				heads = append(heads, headOf(head))
+			}
+			want := append(slices.Clone(tc.asked), tc.asked...)
+			if got := s.askedFor(tc.name); !slices.Equal(got, want) {
+				t.Errorf("S3 was asked %q, want %q: nothing is to be stored", got, want)
+			}
+			get := s.get("/shop/" + tc.name)
+			if got := headOf(get); got != heads[0] || got != heads[1] {
+				t.Errorf("HEAD has\n%s\nand GET\n%s", heads[0], got)
+			}
+			if got := get.Header.Get("Cache-Status"); tc.status == http.StatusOK && !strings.HasPrefix(got, "ixmage; fwd=uri-miss") {
+				t.Errorf("after two HEADs GET has the Cache-Status %q", got)
+			}
+			if tc.status == http.StatusOK && get.ContentLength != int64(len(tc.obj.Body)) {
+				t.Errorf("the length is %d", get.ContentLength)
+			}
+		})
+	}
+}
+
+// headOf is status and header without what differs from answer to answer.
+func headOf(r *response) string {
+	h := r.Header.Clone()
+	for _, name := range []string{"Date", "X-Request-Id", "Age", "Cache-Status"} {
+		h.Del(name)
+	}
+	var b strings.Builder
+	h.Write(&b)
+	return r.Status + "\n" + b.String()
+}
+
+// askedFor are the method and Range of each request to S3 for a key.
+func (s *site) askedFor(key string) (list []string) {
+	for _, r := range s.s3.Requests() {
+		if r.Key == "web/"+key {
+			list = append(list, r.Method+" "+r.Header.Get("Range"))
+		}
+	}
+	return list
+}
+
+// Where S3 does not tell the length, HEAD does not make one up.
+func TestHeadOfUnknownLength(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.put("a.png", awstest.Object{Body: fakePNG(100)})
+	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+		return &awstest.Fault{Header: func(h http.Header) { h.Del("Content-Length") }}
+	})
+	text := s.dial().send("HEAD /shop/a.png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").all()
+	if !strings.HasPrefix(text, "HTTP/1.1 200 ") || strings.Contains(text, "Content-Length") || !strings.HasSuffix(text, "\r\n\r\n") {
+		t.Errorf("got %q", text)
+	}
+}
+
+// A HEAD leaves no byte behind on the connection.
+func TestHeadKeepsConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(1 << 20)
+	s.put("a.png", awstest.Object{Body: body})
+	w := s.dial()
+	for _, target := range []string{"/shop/a.png", "/shop/none.png", "/shop/..", "/", "/-/healthz"} {
+		w.send("HEAD " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		if r := w.answer(http.MethodHead); r == nil || r.Close {
+			t.Fatalf("%s: %s", target, summary(r))
+		}
+		wantPicture(t, w.send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n").answer(http.MethodGet), body)
+	}
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// outcome is what a run of the program came to.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// runProgram runs the program to its end. It gets nothing of the surrounding
+// settings; env is added.
+func runProgram(t testing.TB, env []string, args ...string) outcome {
+	t.Helper()
+	return runCommand(t, env, exec.Command(program, args...))
+}
+
+func runCommand(t testing.TB, env []string, cmd *exec.Cmd) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &stdout, &stderr, append(plainEnv(), env...)
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // a program that goes on is the failure looked for
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("it did not end:\n%s%s", &stdout, &stderr)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// plainEnv is the environment without what ixmage and the AWS SDK listen to.
+func plainEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "IXMAGE_") || strings.HasPrefix(kv, "AWS_")
+	})
+}
+
+// wantAll checks that text holds every one of parts.
+func wantAll(t testing.TB, what, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("%s does not say %q:\n%s", what, p, tail(text, 4<<10))
+		}
+	}
+}
+
+// mistakes are values that a flag refuses, and what is said of each. flag is
+// its name; all of them can be made at once.
+var mistakes = []struct{ flag, value, says string }{
+	{"listen", "8080", "use host:port, or :port for all interfaces"},
+	{"admin-listen", "127.0.0.1", "use host:port, or :port for all interfaces"},
+	{"metrics-listen", "localhost:http", "use host:port, or :port for all interfaces"},
+	{"admin-insecure", "perhaps", `"perhaps" is neither true nor false`},
+	{"data", "", "is empty: name a folder"},
+	{"master-key", "vault:key", "must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID"},
+	{"cache-memory", "256MB", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
+	{"cache-object-max", "-1", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
+	{"allow-private-endpoints", "2", `"2" is neither true nor false`},
+	{"origin-connect-timeout", "2", "use forms like 500ms, 30s or 1m30s"},
+	{"origin-first-byte-timeout", "0s", "no duration above zero"},
+	{"origin-call-timeout", "-8s", "no duration above zero"},
+	{"origin-idle-timeout", "ten", "use forms like 500ms, 30s or 1m30s"},
+	{"origin-queue-timeout", "1 m", "use forms like 500ms, 30s or 1m30s"},
+	{"origin-concurrency", "many", "not a whole number from 1 to 16777216"},
+	{"origin-alias-concurrency", "1.5", "not a whole number from 1 to 16777216"},
+	{"origin-queue", "0", "not a whole number from 1 to 16777216"},
+	{"shutdown-timeout", "never", "use forms like 500ms, 30s or 1m30s"},
+	{"metrics-alias-cap", "16777217", "not a whole number from 1 to 16777216"},
+	{"log-format", "xml", "neither text nor json"},
+	{"log-level", "INFO", "none of debug, info, warn, error"},
+}
+
+// TestMistakesAtOnce makes every mistake in one run, once by flags and once by
+// the environment, and wants a line for each with the flag, its variable, and
+// what would be right.
+func TestMistakesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"flags", "environment"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			var env []string
+			args := []string{"serve"}
+			lines := 0
+			for _, m := range mistakes {
+				switch {
+				case by == "flags":
+					args = append(args, "--"+m.flag+"="+m.value)
+				case m.value == "":
+					continue // an empty variable is as good as none
+				default:
+					env = append(env, envName(m.flag)+"="+m.value)
+				}
+				lines++
+			}
+			got := runProgram(t, env, args...)
+			if got.code != exitUsage || got.stdout != "" {
+				t.Errorf("exit status %d and %q on stdout, want %d and nothing", got.code, got.stdout, exitUsage)
+			}
+			for _, m := range mistakes {
+				if by == "environment" && m.value == "" {
+					continue
+				}
+				wantAll(t, "the line of "+m.flag, lineWith(got.stderr, "--"+m.flag+" ("+envName(m.flag)+"): "), m.says)
+			}
+			if n := strings.Count(got.stderr, "\n"); n != lines {
+				t.Errorf("%d lines for %d mistakes:\n%s", n, lines, got.stderr)
+			}
+		})
+	}
+}
+
+func lineWith(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// TestMistakesTogether has what is wrong only beside something else, and rows
+// that are right, which must not be complained of.
+func TestMistakesTogether(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t, "127.0.0.1")
+	other, _ := certificate(t, "127.0.0.1")
+	const wrong = "--log-level=wrong" // so that a run of right ones ends, with this one line
+	for _, tc := range []struct {
+		name string
+		env  []string
+		args []string
+		says []string // one line each, in any order; none: only log-level is wrong
+	}{
+		{"admin in the clear", nil, []string{"--admin-listen=0.0.0.0:8081"}, []string{"--admin-tls-cert and --admin-tls-key, or --admin-insecure"}},
+		{"admin on all interfaces", nil, []string{"--admin-listen=:8081"}, []string{"not a loopback address"}},
+		{"admin on a name", []string{"IXMAGE_ADMIN_LISTEN=admin.example:8081"}, nil, []string{"not a loopback address"}},
+		{"admin on loopback", nil, []string{"--admin-listen=127.8.8.8:1"}, nil},
+		{"admin on loopback by name", nil, []string{"--admin-listen=localhost:1"}, nil},
+		{"admin on loopback, version 6", nil, []string{"--admin-listen=[::1]:1"}, nil},
+		{"admin insecure", nil, []string{"--admin-listen=:8081", "--admin-insecure"}, nil},
+		{"admin insecure by variable", []string{"IXMAGE_ADMIN_INSECURE=yes", "IXMAGE_ADMIN_LISTEN=:8081"}, nil, nil},
+		{"admin not insecure", []string{"IXMAGE_ADMIN_INSECURE=off", "IXMAGE_ADMIN_LISTEN=:8081"}, nil, []string{"not a loopback address"}},
+		{"admin with TLS", nil, []string{"--admin-listen=:8081", "--admin-tls-cert", cert, "--admin-tls-key", key}, nil},
+		{"certificate alone", nil, []string{"--admin-tls-cert", cert}, []string{"--admin-tls-key (IXMAGE_ADMIN_TLS_KEY): is missing"}},
+		{"key alone", []string{"IXMAGE_ADMIN_TLS_KEY=" + key}, nil, []string{"--admin-tls-cert (IXMAGE_ADMIN_TLS_CERT): is missing"}},
+		{"certificate of another key", nil, []string{"--admin-tls-cert", other, "--admin-tls-key", key}, []string{"--admin-tls-cert (IXMAGE_ADMIN_TLS_CERT): cannot be used"}},
+		{"certificate that is not there", nil, []string{"--admin-tls-cert=/none.pem", "--admin-tls-key", key}, []string{"/none.pem: no such file"}},
+		{"token variable too short", []string{"IXMAGE_ADMIN_TOKEN=short"}, nil, []string{"the admin token in IXMAGE_ADMIN_TOKEN is shorter than 16 characters"}},
+		{"two tokens", []string{"IXMAGE_ADMIN_TOKEN=" + strings.Repeat("a", 32)}, []string{"--admin-token-file=x"}, []string{"--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE): IXMAGE_ADMIN_TOKEN is set too: use one of them"}},
+		{"one alias has more than all", nil, []string{"--origin-concurrency=8"}, []string{"--origin-alias-concurrency (IXMAGE_ORIGIN_ALIAS_CONCURRENCY): 64 is more than --origin-concurrency 8"}},
+		{"flags before variables", []string{"IXMAGE_CACHE_MEMORY=wrong"}, []string{"--cache-memory=1GiB"}, nil},
+		{"every form", []string{"IXMAGE_ALLOW_PRIVATE_ENDPOINTS=1", "IXMAGE_CACHE_OBJECT_MAX=4096"}, []string{
+			"--listen=[::]:0", "--metrics-listen=:9090", "--cache-memory=0", "--cache-object-max=64KiB", "--origin-connect-timeout=500ms",
+			"--shutdown-timeout=1m30s", "--origin-queue=1", "--metrics-alias-cap=16777216", "--log-format=json",
+			"--master-key=aws-kms://arn:aws:kms:eu-west-1:123456789012:alias/ixmage", "--allow-private-endpoints=false", "--data=x",
+		}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			got := runProgram(t, tc.env, append([]string{"serve", wrong}, tc.args...)...)
+			if n := strings.Count(got.stderr, "\n"); got.code != exitUsage || n != 1+len(tc.says) {
+				t.Errorf("exit status %d and %d lines, want %d and %d:\n%s", got.code, n, exitUsage, 1+len(tc.says), got.stderr)
+			}
+			wantAll(t, "stderr", got.stderr, append(tc.says, "--log-level")...)
+		})
+	}
+}
+
+// TestEveryFlagCanBeWrong keeps the tables above whole: a flag is there, or is
+// said here to be a file, which is opened later.
+func TestEveryFlagCanBeWrong(t *testing.T) {
+	t.Parallel()
+	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file"}
+	for _, flag := range serveFlags() {
+		if !slices.Contains(files, flag) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag }) {
+			t.Errorf("--%s has no row in mistakes", flag)
+		}
+	}
+}
+
+// serveFlags are the flags that the configuration has.
+func serveFlags() []string {
+	var flags []string
+	for f := range reflect.TypeFor[serveCmd]().Fields() {
+		if f.IsExported() {
+			flags = append(flags, flagName(f))
+		}
+	}
+	return flags
+}
+
+// TestHelp wants every flag explained, with its variable: those of the
+// configuration and those that users were promised.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	promised := []string{
+		"listen", "admin-listen", "metrics-listen", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
+		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints",
+		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
+	}
+	for _, args := range [][]string{{"--help"}, {"-h"}, {}, {"serve", "--help"}} {
+		got := runProgram(t, nil, args...)
+		if got.code != exitOK || got.stderr != "" {
+			t.Errorf("%q: exit status %d, stderr %q", args, got.code, got.stderr)
+		}
+		words := strings.Join(strings.Fields(got.stdout), " ") // help is wrapped
+		for _, flag := range append(promised, serveFlags()...) {
+			if i := strings.Index(words, " --"+flag); i < 0 || !strings.Contains(words[i:], "($"+envName(flag)+")") {
+				t.Errorf("%q does not explain --%s with $%s", args, flag, envName(flag))
+			}
+		}
+		wantAll(t, "help", words, "IXMAGE_ADMIN_TOKEN.", "<data>/admin-token", "<data>/master.keyset", "file:PATH or aws-kms://ARN")
+	}
+	got := runProgram(t, nil, "--help")
+	wantAll(t, "help", got.stdout, "serve", "healthcheck", "version")
+	got = runProgram(t, nil, "healthcheck", "--help")
+	wantAll(t, "help of healthcheck", got.stdout, "--url", "IXMAGE_LISTEN")
+}
+
+// TestCommandLine has what is no configuration at all.
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"version", []string{"version"}, exitOK, ""},
+		{"unknown flag", []string{"serve", "--cache-memroy=1GiB"}, exitUsage, "--cache-memroy"},
+		{"unknown flag of the program", []string{"--verbose", "serve"}, exitUsage, "--verbose"},
+		{"unknown command", []string{"sevre"}, exitUsage, "sevre"},
+		{"an argument too many", []string{"serve", "now"}, exitUsage, "now"},
+		{"no value", []string{"serve", "--listen"}, exitUsage, "--listen"},
+		{"a secret on the command line", []string{"serve", "--admin-token=abc"}, exitUsage, "--admin-token"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			got := runProgram(t, nil, tc.args...)
+			if got.code != tc.code {
+				t.Errorf("exit status %d, want %d", got.code, tc.code)
+			}
+			if tc.code == exitOK {
+				if !strings.HasPrefix(got.stdout, "ixmage ") || !strings.Contains(got.stdout, " go1.") || got.stderr != "" {
+					t.Errorf("got %q and %q, want the versions of ixmage and Go", got.stdout, got.stderr)
+				}
+				return
+			}
+			wantAll(t, "stderr", got.stderr, tc.says, "ixmage --help")
+			if got.stdout != "" {
+				t.Errorf("on stdout: %q", got.stdout)
+			}
+		})
+	}
+}
+
+// TestUnknownVariable warns of variables that look like settings, and goes on.
+func TestUnknownVariable(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	cmd := exec.Command(program, serveArgs(data)...)
+	cmd.Env = append(plainEnv(), "IXMAGE_CACHE_MEMROY=1GiB", "IXMAGE_CERT=x", "IXMAGE_METRICS_ALIAS_CAP=7", "IXMAGE_ADMIN_TOKEN="+strings.Repeat("t", 16))
+	s := startCommand(t, data, cmd)
+	for _, name := range []string{"IXMAGE_CACHE_MEMROY", "IXMAGE_CERT"} {
+		if line := lineWith(s.output(), name); !strings.Contains(line, "level=WARN") {
+			t.Errorf("no warning of %s: %q", name, line)
+		}
+	}
+	for _, name := range []string{"IXMAGE_METRICS_ALIAS_CAP", "IXMAGE_ADMIN_TOKEN"} {
+		if line := lineWith(s.output(), name); line != "" {
+			t.Errorf("%s is a setting, and is warned of: %s", name, line)
+		}
+	}
+}
