@@ -1,0 +1,247 @@
+// Command demo shows ixmage at work on this machine alone: a real S3 server
+// with pictures in a private bucket, two read-only users, two aliases, and
+// URLs to try. Ctrl-C ends it all and leaves nothing behind.
+//
+// IMAGES names a folder whose pictures are shown instead of the samples.
+// IXMAGE_LISTEN and IXMAGE_ADMIN_LISTEN say where ixmage listens.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+const (
+	bucket = "demo-media"
+	prefix = "website-images/"
+	secret = "private/plan.png" // a key outside the prefix
+)
+
+// settings are what the environment says.
+type settings struct {
+	program       string // ixmage
+	images        string // folder, empty for the samples
+	listen, admin string // empty for the usual ones
+	out, messages io.Writer
+}
+
+func main() { os.Exit(start()) }
+
+func start() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
+	program, err := findPrograms()
+	if err == nil {
+		err = run(ctx, settings{
+			program: program, images: os.Getenv("IMAGES"),
+			listen: os.Getenv("IXMAGE_LISTEN"), admin: os.Getenv("IXMAGE_ADMIN_LISTEN"),
+			out: os.Stdout, messages: os.Stderr,
+		})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		return 1
+	}
+	return 0
+}
+
+// findPrograms looks for the other programs beside this one, where make puts
+// them.
+func findPrograms() (ixmage string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	gateway := filepath.Join(filepath.Dir(self), "versitygw")
+	if _, err := os.Stat(gateway); err == nil && os.Getenv("IXMAGE_VERSITYGW") == "" {
+		if err := os.Setenv("IXMAGE_VERSITYGW", gateway); err != nil {
+			return "", err
+		}
+	}
+	ixmage = filepath.Join(filepath.Dir(self), "ixmage")
+	if _, err := os.Stat(ixmage); err != nil {
+		return "", fmt.Errorf("%w: run make demo, which builds everything", err)
+	}
+	return ixmage, nil
+}
+
+// run does everything and returns when ctx ends or ixmage does. Whatever was
+// started is ended, last first, however far it came.
+func run(ctx context.Context, set settings) error {
+	pictures, err := choosePictures(set)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "ixmage-demo-")
+	if err != nil {
+		return err
+	}
+	d := &demo{settings: set, dir: dir, pictures: pictures}
+	err = d.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // Ctrl-C while something was under way
+	}
+	return errors.Join(err, d.end(), os.RemoveAll(dir))
+}
+
+// demo is what runs, as far as it has come.
+type demo struct {
+	settings
+	dir         string
+	pictures    []picture
+	gateway     *awstest.Gateway
+	whole, part alias.KeyPair // of a user who reads the bucket, and of one who reads the prefix
+	server      *server
+}
+
+func (d *demo) run(ctx context.Context) (err error) {
+	fmt.Fprintln(d.messages, "Starting an S3 server with", len(d.pictures), "pictures in a private bucket …")
+	if d.gateway, err = awstest.StartGateway(ctx, d.dir); err != nil {
+		return err
+	}
+	if err := d.fill(ctx); err != nil {
+		return err
+	}
+	if err := d.addUsers(ctx); err != nil {
+		return err
+	}
+	if d.server, err = startServer(ctx, d.settings, d.dir); err != nil {
+		return err
+	}
+	if err := d.present(ctx); err != nil {
+		return fmt.Errorf("%w; the log of ixmage:\n%s", err, d.server.process.Output())
+	}
+	d.show()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(d.messages, "\nStopping …")
+		return nil
+	case <-d.server.process.Done():
+		return fmt.Errorf("ixmage has ended by itself: %s", d.server.process.Output())
+	}
+}
+
+func (d *demo) end() error {
+	var errs []error
+	if d.server != nil {
+		errs = append(errs, d.server.stop())
+	}
+	if d.gateway != nil {
+		errs = append(errs, d.gateway.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// fill puts the pictures into a bucket, under the prefix, and one outside it.
+func (d *demo) fill(ctx context.Context) error {
+	if err := d.gateway.CreateBucket(ctx, bucket); err != nil {
+		return fmt.Errorf("make the bucket: %w", err)
+	}
+	for _, p := range d.pictures {
+		body, err := p.read()
+		if err != nil {
+			return err
+		}
+		obj := awstest.Object{Body: body, ContentType: p.contentType}
+		if err := d.gateway.PutObject(ctx, bucket, prefix+p.name, obj); err != nil {
+			return fmt.Errorf("put %s: %w", p.name, err)
+		}
+	}
+	plan := awstest.Pictures()[0]
+	obj := awstest.Object{Body: plan.Body, ContentType: plan.ContentType}
+	if err := d.gateway.PutObject(ctx, bucket, secret, obj); err != nil {
+		return fmt.Errorf("put %s: %w", secret, err)
+	}
+	return nil
+}
+
+func (d *demo) addUsers(ctx context.Context) (err error) {
+	if d.whole, err = d.gateway.ReadOnlyUser(ctx, "reads-the-bucket", bucket, ""); err != nil {
+		return err
+	}
+	d.part, err = d.gateway.ReadOnlyUser(ctx, "reads-the-prefix", bucket, prefix)
+	return err
+}
+
+func (d *demo) openAliases(ctx context.Context) error {
+	if err := d.server.register(ctx, d.alias("pictures", "", d.whole)); err != nil {
+		return err
+	}
+	return d.server.register(ctx, d.alias("shop", prefix, d.part))
+}
+
+// present opens the aliases and tries them.
+func (d *demo) present(ctx context.Context) error {
+	if err := d.openAliases(ctx); err != nil {
+		return err
+	}
+	return d.check(ctx)
+}
+
+// alias is the body of the request that registers it.
+func (d *demo) alias(name, prefix string, keys alias.KeyPair) map[string]any {
+	return map[string]any{
+		"name": name, "bucket": bucket, "prefix": prefix,
+		"region": d.gateway.Region, "endpoint": d.gateway.S3URL, "path_style": true,
+		"credential": map[string]string{
+			"access_key_id": keys.AccessKeyID, "secret_access_key": keys.SecretAccessKey.Reveal(),
+		},
+	}
+}
+
+// check fetches what is about to be shown: the pictures by each alias, byte
+// for byte, and one that must not be there.
+func (d *demo) check(ctx context.Context) error {
+	for _, p := range d.pictures[:min(shown, len(d.pictures))] {
+		body, err := p.read()
+		if err != nil {
+			return err
+		}
+		for _, url := range []string{d.server.url("pictures", prefix+p.name), d.server.url("shop", p.name)} {
+			if err := d.server.fetch(ctx, url, body); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.server.fetch(ctx, d.server.url("pictures", secret), awstest.Pictures()[0].Body); err != nil {
+		return err
+	}
+	return d.server.fetch(ctx, d.server.url("shop", secret), nil)
+}
+
+// shown is how many URLs an alias gets before the rest is only counted.
+const shown = 12
+
+func (d *demo) show() {
+	w, s := d.out, d.server
+	fmt.Fprintf(w, "\nalias pictures: the whole bucket %s\n\n", bucket)
+	d.list(func(p picture) string { return s.url("pictures", prefix+p.name) })
+	fmt.Fprintf(w, "    %s\n", s.url("pictures", secret))
+	fmt.Fprintf(w, "\nalias shop: only %s in it, read by a user who may read nothing else\n\n", prefix)
+	d.list(func(p picture) string { return s.url("shop", p.name) })
+	fmt.Fprintf(w, "\n%s is outside that prefix: 404\n\n    %s\n", secret, s.url("shop", secret))
+	fmt.Fprintf(w, "\nmetrics\n\n    http://%s/metrics\n", s.admin)
+	fmt.Fprintf(w, "\nadmin API\n\n    curl -H \"Authorization: Bearer $(cat %s)\" http://%s/api/v1/aliases\n",
+		s.tokenFile, s.admin)
+	fmt.Fprintf(w, "\nlog of ixmage\n\n    %s\n\nCtrl-C ends it all.\n", s.log.Name())
+}
+
+func (d *demo) list(url func(picture) string) {
+	for i, p := range d.pictures {
+		if i == shown {
+			fmt.Fprintf(d.out, "    … and %d more\n", len(d.pictures)-shown)
+			return
+		}
+		fmt.Fprintf(d.out, "    %s\n", url(p))
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+const startTimeout = 20 * time.Second
+
+// server is ixmage, running.
+type server struct {
+	process       *awstest.Process
+	client        *http.Client
+	public, admin string // host:port
+	tokenFile     string
+	token         alias.Secret
+	log           *os.File
+}
+
+// startServer starts ixmage and returns when it is ready.
+func startServer(ctx context.Context, set settings, dir string) (*server, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	data := filepath.Join(dir, "data")
+	s := &server{
+		client:    &http.Client{Transport: &http.Transport{}},
+		tokenFile: filepath.Join(data, "admin-token"),
+	}
+	var err error
+	if s.log, err = os.Create(filepath.Join(dir, "ixmage.log")); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(set.program, "serve", "--data", data, "--shutdown-timeout", "5s", "--allow-private-endpoints",
+		"--listen", chooseListen(set.listen, "127.0.0.1:8080"), "--admin-listen", chooseListen(set.admin, "127.0.0.1:8081"))
+	cmd.Env = plainEnvironment()
+	cmd.Stderr = s.log
+	if s.process, err = awstest.StartProcess("ixmage", cmd); err != nil {
+		return nil, errors.Join(err, s.log.Close())
+	}
+	if err := s.ready(ctx); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// chooseListen takes the wanted address, else the usual one, else, where
+// somebody else has that, any port.
+func chooseListen(wanted, usual string) string {
+	if wanted != "" {
+		return wanted
+	}
+	ln, err := net.Listen("tcp", usual)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	ln.Close()
+	return usual
+}
+
+// plainEnvironment is ours without what would change how ixmage behaves.
+func plainEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "IXMAGE_") || strings.HasPrefix(v, "AWS_")
+	})
+}
+
+// ready waits until ixmage says where it listens and that it is ready, and
+// reads the admin token.
+func (s *server) ready(ctx context.Context) error {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !s.isReady(ctx) {
+		select {
+		case <-s.process.Done():
+			return fmt.Errorf("ixmage ended at once: %s", s.process.Output())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for ixmage: %w; its output: %s", ctx.Err(), s.process.Output())
+		case <-poll.C:
+		}
+	}
+	token, err := os.ReadFile(s.tokenFile)
+	s.token = alias.NewSecret(strings.TrimSpace(string(token)))
+	return err
+}
+
+func (s *server) isReady(ctx context.Context) bool {
+	s.public, s.admin = listeners(s.process.Output())
+	if s.public == "" || s.admin == "" {
+		return false
+	}
+	status, _, err := s.get(ctx, "http://"+s.public+"/-/readyz")
+	return err == nil && status == http.StatusOK
+}
+
+// listeners finds in the log where the two listeners are, as a browser on this
+// machine reaches them.
+func listeners(log string) (public, admin string) {
+	for line := range strings.Lines(log) {
+		if !strings.HasSuffix(line, "\n") || !strings.Contains(line, " msg=listening ") {
+			continue // or not yet whole
+		}
+		fields := map[string]string{}
+		for field := range strings.FieldsSeq(line) {
+			name, value, _ := strings.Cut(field, "=")
+			fields[name] = strings.Trim(value, `"`)
+		}
+		switch addr := reachable(fields["addr"]); fields["listener"] {
+		case "public":
+			public = addr
+		case "admin":
+			admin = addr
+		}
+	}
+	return public, admin
+}
+
+// reachable puts localhost in place of "all interfaces".
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// url is where an object of an alias is served.
+func (s *server) url(alias, key string) string {
+	return (&url.URL{Scheme: "http", Host: s.public, Path: "/" + alias + "/" + key}).String()
+}
+
+// register opens an alias by the admin API.
+func (s *server) register(ctx context.Context, fields map[string]any) error {
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	url := "http://" + s.admin + "/api/v1/aliases"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+s.token.Reveal())
+	status, answer, err := s.do(req)
+	if err == nil && status != http.StatusCreated {
+		err = fmt.Errorf("status %d: %s", status, answer)
+	}
+	if err != nil {
+		return fmt.Errorf("register alias %v: %w", fields["name"], err)
+	}
+	return nil
+}
+
+// fetch checks that a URL gives this picture; nil means that there must be
+// none.
+func (s *server) fetch(ctx context.Context, url string, want []byte) error {
+	status, body, err := s.get(ctx, url)
+	switch {
+	case err != nil:
+		return err
+	case want == nil && status != http.StatusNotFound:
+		return fmt.Errorf("%s: status %d, want 404", url, status)
+	case want != nil && status != http.StatusOK:
+		return fmt.Errorf("%s: status %d: %s", url, status, body)
+	case want != nil && !bytes.Equal(body, want):
+		return fmt.Errorf("%s: %d bytes, not the %d that lie in the bucket", url, len(body), len(want))
+	}
+	return nil
+}
+
+func (s *server) get(ctx context.Context, url string) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0, nil, err
+	}
+	return s.do(req)
+}
+
+func (s *server) do(req *http.Request) (status int, body []byte, err error) {
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, err
+}
+
+// stop ends ixmage and returns when it is gone.
+func (s *server) stop() error {
+	s.client.CloseIdleConnections() // or it would wait for them
+	return errors.Join(s.process.Stop(), s.log.Close())
+}
