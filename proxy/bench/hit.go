@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+)
+
+// runHits measures answers from memory.
+func (c config) runHits(ctx context.Context, w io.Writer) error {
+	st, done, err := c.newStage()
+	if err != nil {
+		return err
+	}
+	defer done()
+	servers, err := c.startAll(ctx, st)
+	defer func() {
+		for _, s := range servers {
+			s.stop()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	var all samples
+	for round := range c.rounds + 1 {
+		taken, err := c.hitRound(ctx, servers, round)
+		if err != nil {
+			return err
+		}
+		if round > 0 { // round 0 warms up
+			all = append(all, taken...)
+		}
+	}
+	fmt.Fprintf(w, "%d rounds of %s, %d connections, server on core %d, wrk on core %d.\n\n",
+		c.rounds, c.duration, c.connections, c.serverCPU, c.clientCPU)
+	all.writeHits(w, c.servers, c.sizes)
+	return nil
+}
+
+// startAll starts the servers, ours first: the bare handler copies its headers.
+func (c config) startAll(ctx context.Context, st *stage) ([]*server, error) {
+	order := slices.Clone(c.servers)
+	if i := slices.Index(order, nameOurs); i > 0 {
+		order[0], order[i] = order[i], order[0]
+	}
+	var servers []*server
+	for _, name := range order {
+		s, err := st.start(ctx, name)
+		if err != nil {
+			return servers, err
+		}
+		servers = append(servers, s)
+		if name == nameOurs {
+			if st.headers, err = s.headerLines(ctx, c.sizes); err != nil {
+				return servers, err
+			}
+		}
+	}
+	return servers, nil
+}
+
+// hitRound measures every server at every size. Another server begins each
+// round, so that none always follows the same neighbour.
+func (c config) hitRound(ctx context.Context, servers []*server, round int) (samples, error) {
+	var taken samples
+	for _, n := range c.sizes {
+		for i := range servers {
+			s, err := c.measure(ctx, servers[(i+round)%len(servers)], n)
+			if err != nil {
+				return nil, err
+			}
+			s.round = round
+			taken = append(taken, s)
+			fmt.Fprintf(os.Stderr, "round %d/%d  %-10s %8s  %7.0f/s  p99 %6.2f ms  cpu %6.1f us  busy %3.0f%%\n",
+				round, c.rounds, s.server, sizeName(n), s.rate, p99Of(s), cpuOf(s), busyOf(s))
+		}
+	}
+	return taken, nil
+}
+
+// measure runs the load generator once and reads the server's processor time
+// on both sides of it.
+func (c config) measure(ctx context.Context, s *server, size int) (sample, error) {
+	before, err := cpuTime(s.pid)
+	if err != nil {
+		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.stderr)
+	}
+	r, err := load{url: s.url(size), connections: c.connections, duration: c.duration, cpu: c.clientCPU}.run(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := cpuTime(s.pid)
+	if err != nil {
+		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.stderr)
+	}
+	if r.Errors > 0 {
+		return sample{}, fmt.Errorf("%s: %d of %d requests for %s failed\n%s",
+			s.name, r.Errors, r.Requests, s.url(size), s.stderr)
+	}
+	used := after - before
+	return sample{
+		server: s.name, size: size, rate: r.Rate(), p99: r.P99,
+		cpu: used / time.Duration(r.Requests), busy: used.Seconds() / r.Elapsed.Seconds(),
+	}, nil
+}

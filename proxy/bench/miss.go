@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+// What one round of the miss part asks for, per size and way.
+const (
+	missTurn    = 4  // one after the other, before the other way has its turn
+	missTurns   = 16 // times that: time to first byte
+	missLoad    = 4 * missObjects
+	missWorkers = 16 // at a time: requests per second and processor time
+)
+
+func isMiss(cacheStatus string) bool { return strings.HasPrefix(cacheStatus, "ixmage; fwd=uri-miss") }
+
+// way is one of the two ways to an object that are compared: the SDK alone, or
+// through ixmage with its cache off.
+type way struct {
+	name   string
+	client *missProcess
+	// pid is the process whose time counts: the SDK's user itself, or ixmage.
+	pid int
+}
+
+// missSample is one round of one way and size.
+type missSample struct {
+	way         string
+	size, round int
+	first       []float64 // ms
+	rate        float64
+	cpu         float64 // us per request
+}
+
+// runMisses measures the way to S3 with nothing cached. The SDK's process is on
+// the core that ixmage is on, and so does what ixmage cannot do without.
+func (c config) runMisses(ctx context.Context, w io.Writer) error {
+	st, done, err := c.newStage()
+	if err != nil {
+		return err
+	}
+	defer done()
+	gateway, err := awstest.StartGateway(ctx, st.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = gateway.Stop() }()
+	ways, stop, err := c.openWays(ctx, st, gateway)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	var all []missSample
+	for round := range c.rounds + 1 {
+		for _, n := range c.sizes {
+			taken, err := missRound(ways, n, round)
+			if err != nil {
+				return fmt.Errorf("%w\n%s", err, gateway.Output())
+			}
+			if round > 0 { // round 0 opens connections
+				all = append(all, taken...)
+			}
+			for _, s := range taken {
+				fmt.Fprintf(os.Stderr, "round %d/%d  %-7s %8s  first byte %6.3f ms  %6.0f/s  cpu %7.1f us\n",
+					round, c.rounds, s.way, sizeName(n), quantile(s.first, 0.5), s.rate, s.cpu)
+			}
+		}
+	}
+	fmt.Fprintf(w, "%d rounds of %d requests one after the other (first byte) and %d at concurrency %d (the rest).\n\n",
+		c.rounds, missTurn*missTurns, missLoad, missWorkers)
+	writeMisses(w, all, c.sizes)
+	return nil
+}
+
+const (
+	waySDK  = "SDK"
+	wayOurs = "ixmage"
+)
+
+// openWays fills the bucket and starts the processes; stop ends them.
+func (c config) openWays(ctx context.Context, st *stage, g *awstest.Gateway) (ways []*way, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, f := range stops {
+			f()
+		}
+	}
+	key, err := g.ReadOnlyUser(ctx, "bench-reader", bucket, "")
+	if err != nil {
+		return nil, stop, err
+	}
+	if err := fillBucket(ctx, g, c.sizes); err != nil {
+		return nil, stop, err
+	}
+	dir, err := os.MkdirTemp(st.dir, "ixmage-")
+	if err != nil {
+		return nil, stop, err
+	}
+	ours, err := st.startIxmage(ctx, ixmage{
+		dir: dir, endpoint: g.S3URL, bucket: bucket, flags: []string{"--cache-memory", "0"},
+		accessKey: key.AccessKeyID, secretKey: key.SecretAccessKey.Reveal(),
+	})
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, ours.stop)
+	plain, err := startMissClient(ctx, c.serverCPU, missSpec{g.S3URL, key.AccessKeyID, key.SecretAccessKey.Reveal()})
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, plain.stop)
+	through, err := startMissClient(ctx, c.clientCPU, missSpec{Addr: ours.addr})
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, through.stop)
+	return []*way{
+		{name: waySDK, client: plain, pid: plain.cmd.Process.Pid},
+		{name: wayOurs, client: through, pid: ours.pid},
+	}, stop, nil
+}
+
+func fillBucket(ctx context.Context, g *awstest.Gateway, sizes []int) error {
+	if err := g.CreateBucket(ctx, bucket); err != nil {
+		return err
+	}
+	for _, n := range sizes {
+		for i := range missObjects {
+			obj := awstest.Object{Body: objectBody(n), ContentType: "image/png"}
+			if err := g.PutObject(ctx, bucket, missKey(n, i), obj); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// missRound measures every way at one size. For the first byte they take short
+// turns: a machine that is busy for a while is busy for both.
+func missRound(ways []*way, size, round int) ([]missSample, error) {
+	taken := make([]missSample, len(ways))
+	for turn := range missTurns {
+		for i, w := range ways {
+			r, err := w.client.do(missJob{Size: size, First: turn * missTurn, Count: missTurn, Workers: 1})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", w.name, err)
+			}
+			for _, d := range r.FirstByte {
+				taken[i].first = append(taken[i].first, float64(d)/float64(time.Millisecond))
+			}
+		}
+	}
+	for k := range ways {
+		i := (k + round) % len(ways)
+		s := &taken[i]
+		s.way, s.size, s.round = ways[i].name, size, round
+		if err := ways[i].load(s); err != nil {
+			return nil, fmt.Errorf("%s: %w", ways[i].name, err)
+		}
+	}
+	return taken, nil
+}
+
+// load measures requests per second and processor time.
+func (w *way) load(s *missSample) error {
+	before, err := cpuTime(w.pid)
+	if err != nil {
+		return err
+	}
+	r, err := w.client.do(missJob{Size: s.size, Count: missLoad, Workers: missWorkers})
+	if err != nil {
+		return err
+	}
+	after, err := cpuTime(w.pid)
+	s.rate = missLoad / r.Elapsed.Seconds()
+	s.cpu = float64(after-before) / float64(time.Microsecond) / missLoad
+	return err
+}
+
+// missProcess is this program again, as a client.
+type missProcess struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	enc *gob.Encoder
+	dec *gob.Decoder
+}
+
+func startMissClient(ctx context.Context, cpu int, spec missSpec) (*missProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := pin(cpu, self, missCommand)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &missProcess{cmd: cmd, in: in, enc: gob.NewEncoder(in), dec: gob.NewDecoder(out)}
+	return p, p.enc.Encode(spec)
+}
+
+func (p *missProcess) do(job missJob) (missResult, error) {
+	var r missResult
+	if err := p.enc.Encode(job); err != nil {
+		return r, err
+	}
+	if err := p.dec.Decode(&r); err != nil {
+		return r, fmt.Errorf("the client ended: %w", err)
+	}
+	if r.Error != "" {
+		return r, errors.New(r.Error)
+	}
+	return r, nil
+}
+
+func (p *missProcess) stop() {
+	_ = p.in.Close()
+	_ = p.cmd.Wait()
+}
+
+// writeMisses prints the table of the miss part.
+func writeMisses(w io.Writer, all []missSample, sizes []int) {
+	fmt.Fprintln(w, "| object | way | first byte, ms | p99 | requests/s | CPU µs/request |\n|---|---|---|---|---|---|")
+	for _, n := range sizes {
+		for _, name := range []string{waySDK, wayOurs} {
+			var first, rates, cpus []float64
+			for _, s := range all {
+				if s.way == name && s.size == n {
+					first = append(first, s.first...)
+					rates = append(rates, s.rate)
+					cpus = append(cpus, s.cpu)
+				}
+			}
+			fmt.Fprintf(w, "| %s | %s | %s | %.3f | %s | %s |\n", sizeName(n), name, spreadOf(first).format("%.3f"),
+				quantile(first, 0.99), spreadOf(rates).format("%.0f"), spreadOf(cpus).format("%.0f"))
+		}
+	}
+	fmt.Fprintf(w, "\n| first byte, ixmage / SDK (median of paired rounds) | value | goal |\n|---|---|---|\n")
+	for _, n := range sizes {
+		medians := map[string]map[int]float64{waySDK: {}, wayOurs: {}}
+		for _, s := range all {
+			if s.size == n {
+				medians[s.way][s.round] = quantile(s.first, 0.5)
+			}
+		}
+		ratios := pairedRatios(medians[wayOurs], medians[waySDK])
+		fmt.Fprintf(w, "| %s | %s | ≤ 1.15 |\n", sizeName(n), spreadOf(ratios).format("%.3f"))
+	}
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
+)
+
+// missObjects is how many objects of one size there are. It is a multiple of
+// the workers, so that no two of them ask for one object at the same time.
+const missObjects = 64
+
+func missKey(size, i int) string {
+	return strconv.Itoa(size) + "-" + strconv.Itoa(i%missObjects) + ".png"
+}
+
+// missSpec tells a client process where the objects are. With an access key it
+// reads them from S3 with the SDK, without one over plain HTTP.
+type missSpec struct {
+	Addr                 string
+	AccessKey, SecretKey string
+}
+
+// missJob asks for Count objects from the First on, Workers at a time.
+type missJob struct{ Size, First, Count, Workers int }
+
+// missResult is what came of a job.
+type missResult struct {
+	FirstByte []time.Duration // of every request
+	Elapsed   time.Duration
+	Error     string
+}
+
+// runMissClient does the jobs that come as gob on in, until it ends. It is a
+// process of its own so that it can be pinned and its processor time be read.
+func runMissClient(in io.Reader, out io.Writer) error {
+	dec, enc := gob.NewDecoder(in), gob.NewEncoder(out)
+	var spec missSpec
+	if err := dec.Decode(&spec); err != nil {
+		return fmt.Errorf("read the spec: %w", err)
+	}
+	c := newMissClient(spec)
+	for {
+		var job missJob
+		if err := dec.Decode(&job); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read a job: %w", err)
+		}
+		result, err := c.do(context.Background(), job)
+		if err != nil {
+			result.Error = err.Error()
+		}
+		if err := enc.Encode(result); err != nil {
+			return err
+		}
+	}
+}
+
+// getter reads one object whole and says when its first byte was there.
+type getter interface {
+	get(ctx context.Context, key string, buf []byte) (first time.Duration, n int, err error)
+}
+
+type missClient struct {
+	newGetter func() getter
+	workers   []getter // kept from job to job, with their connections
+}
+
+func newMissClient(spec missSpec) *missClient {
+	if spec.AccessKey == "" {
+		return &missClient{newGetter: func() getter { return &httpGetter{addr: spec.Addr} }}
+	}
+	sdk := &sdkGetter{client: s3.New(s3.Options{
+		BaseEndpoint: &spec.Addr, Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(spec.AccessKey, spec.SecretKey, ""),
+		HTTPClient: &http.Client{Transport: &http.Transport{
+			MaxIdleConnsPerHost: missObjects, DisableCompression: true,
+		}},
+		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenSupported,
+		DisableLogOutputChecksumValidationSkipped: true,
+	})}
+	return &missClient{newGetter: func() getter { return sdk }}
+}
+
+func (c *missClient) do(ctx context.Context, job missJob) (missResult, error) {
+	for len(c.workers) < job.Workers {
+		c.workers = append(c.workers, c.newGetter())
+	}
+	result := missResult{FirstByte: make([]time.Duration, job.Count)}
+	group, ctx := errgroup.WithContext(ctx)
+	start := time.Now()
+	for w, g := range c.workers[:job.Workers] {
+		group.Go(func() error {
+			buf := make([]byte, job.Size+1)
+			for i := w; i < job.Count; i += job.Workers {
+				key := missKey(job.Size, job.First+i)
+				first, n, err := g.get(ctx, key, buf)
+				if err != nil {
+					return fmt.Errorf("get %s: %w", key, err)
+				}
+				if n != job.Size {
+					return fmt.Errorf("get %s: %d bytes came, want %d", key, n, job.Size)
+				}
+				result.FirstByte[i] = first
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	result.Elapsed = time.Since(start)
+	return result, err
+}
+
+// sdkGetter is GetObject and nothing around it.
+type sdkGetter struct{ client *s3.Client }
+
+func (g *sdkGetter) get(ctx context.Context, key string, buf []byte) (time.Duration, int, error) {
+	start := time.Now()
+	out, err := g.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = out.Body.Close() }()
+	return readBody(out.Body, buf, start)
+}
+
+// httpGetter asks over one connection with as little of its own as can be: its
+// work would be counted as the server's.
+type httpGetter struct {
+	addr string
+	conn net.Conn
+	buf  *bufio.Reader
+}
+
+func (g *httpGetter) get(ctx context.Context, key string, buf []byte) (time.Duration, int, error) {
+	if g.conn == nil {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp4", g.addr)
+		if err != nil {
+			return 0, 0, err
+		}
+		g.conn, g.buf = conn, bufio.NewReaderSize(conn, 16<<10)
+	}
+	start := time.Now()
+	if _, err := io.WriteString(g.conn, "GET /"+bucket+"/"+key+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+		return 0, 0, err
+	}
+	resp, err := http.ReadResponse(g.buf, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if state := resp.Header.Get("Cache-Status"); resp.StatusCode != http.StatusOK || !isMiss(state) {
+		return 0, 0, fmt.Errorf("the answer is %s with Cache-Status %q, want a miss", resp.Status, state)
+	}
+	return readBody(resp.Body, buf, start)
+}
+
+// readBody reads until the end, and one byte further than there should be.
+func readBody(body io.Reader, buf []byte, start time.Time) (first time.Duration, n int, err error) {
+	for err == nil && n < len(buf) {
+		var k int
+		k, err = body.Read(buf[n:])
+		if n == 0 && k > 0 {
+			first = time.Since(start)
+		}
+		n += k
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return first, n, err
+}

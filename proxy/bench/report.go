@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// quantile interpolates between the two nearest values. It returns NaN for
+// none.
+func quantile(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	at := q * float64(len(sorted)-1)
+	low := int(at)
+	if low+1 == len(sorted) {
+		return sorted[low]
+	}
+	return sorted[low] + (at-float64(low))*(sorted[low+1]-sorted[low])
+}
+
+// spread is a median with its quartiles.
+type spread struct{ low, median, high float64 }
+
+func spreadOf(values []float64) spread {
+	return spread{quantile(values, 0.25), quantile(values, 0.5), quantile(values, 0.75)}
+}
+
+func (s spread) format(verb string) string {
+	return fmt.Sprintf(verb+" ("+verb+"–"+verb+")", s.median, s.low, s.high)
+}
+
+// pairedRatios divides round by round, so that what disturbs the machine for a
+// while disturbs both sides of a ratio. Rounds that either side lacks are left
+// out.
+func pairedRatios(over, under map[int]float64) []float64 {
+	var ratios []float64
+	for round, a := range over {
+		if b, ok := under[round]; ok && b > 0 {
+			ratios = append(ratios, a/b)
+		}
+	}
+	return ratios
+}
+
+// sample is one run of the load generator against one server.
+type sample struct {
+	server      string
+	size, round int
+	rate        float64 // requests per second
+	p99         time.Duration
+	cpu         time.Duration // per request
+	busy        float64       // share of the core
+}
+
+type samples []sample
+
+// series is one figure of one server and size by round.
+func (ss samples) series(server string, size int, figure func(sample) float64) map[int]float64 {
+	values := make(map[int]float64)
+	for _, s := range ss {
+		if s.server == server && s.size == size {
+			values[s.round] = figure(s)
+		}
+	}
+	return values
+}
+
+func rateOf(s sample) float64 { return s.rate }
+func cpuOf(s sample) float64  { return float64(s.cpu) / float64(time.Microsecond) }
+func p99Of(s sample) float64  { return float64(s.p99) / float64(time.Millisecond) }
+func busyOf(s sample) float64 { return 100 * s.busy }
+
+// comparison is a ratio that is reported, with its goal by size: "at least"
+// for a rate, "at most" for a cost.
+type comparison struct {
+	title       string
+	figure      func(sample) float64
+	over, under string
+	goal        func(size int) string
+}
+
+var comparisons = []comparison{
+	{"requests/s, ixmage / nginx", rateOf, nameOurs, nameNginx, func(size int) string {
+		if size < 1<<20 {
+			return "≥ 1.15"
+		}
+		return "≥ 1.00"
+	}},
+	{"requests/s, ixmage / nginx-copy", rateOf, nameOurs, nameCopying, noGoal},
+	{"requests/s, ixmage / varnish", rateOf, nameOurs, nameVarnish, func(size int) string {
+		if size < 1<<20 {
+			return "≥ 1.15"
+		}
+		return ""
+	}},
+	{"CPU/request, ixmage / bare", cpuOf, nameOurs, nameBare, func(int) string { return "≤ 1.15" }},
+	{"requests/s, bare / nginx", rateOf, nameBare, nameNginx, noGoal},
+	{"requests/s, bare / nginx-copy", rateOf, nameBare, nameCopying, noGoal},
+	{"requests/s, bare / varnish", rateOf, nameBare, nameVarnish, noGoal},
+	{"CPU/request, bare / nginx", cpuOf, nameBare, nameNginx, noGoal},
+}
+
+func noGoal(int) string { return "" }
+
+// writeHits prints the tables of the hit part.
+func (ss samples) writeHits(w io.Writer, servers []string, sizes []int) {
+	fmt.Fprintln(w, "| object | server | requests/s | p99 ms | CPU µs/request | core busy % |\n|---|---|---|---|---|---|")
+	for _, n := range sizes {
+		for _, s := range servers {
+			row := func(figure func(sample) float64) spread { return spreadOf(values(ss.series(s, n, figure))) }
+			fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %.0f |\n", sizeName(n), s,
+				row(rateOf).format("%.0f"), row(p99Of).format("%.2f"), row(cpuOf).format("%.1f"), row(busyOf).median)
+		}
+	}
+	fmt.Fprintf(w, "\n| ratio (median of paired rounds) | object | value | goal |\n|---|---|---|---|\n")
+	for _, c := range comparisons {
+		for _, n := range sizes {
+			ratios := pairedRatios(ss.series(c.over, n, c.figure), ss.series(c.under, n, c.figure))
+			if len(ratios) > 0 {
+				fmt.Fprintf(w, "| %s | %s | %s | %s |\n", c.title, sizeName(n), spreadOf(ratios).format("%.3f"), c.goal(n))
+			}
+		}
+	}
+}
+
+func values(m map[int]float64) []float64 {
+	list := make([]float64, 0, len(m))
+	for _, v := range m {
+		list = append(list, v)
+	}
+	return list
+}
+
+// sizeName writes whole KiB and MiB as such.
+func sizeName(n int) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// writeMachine prints what the numbers depend on.
+func writeMachine(ctx context.Context, w io.Writer) {
+	facts := [][2]string{
+		{"CPU", firstMatch(readText("/proc/cpuinfo"), `model name\s*:\s*(.+)`) + fmt.Sprintf(", %d cores", runtime.NumCPU())},
+		{"kernel", strings.TrimSpace(readText("/proc/sys/kernel/osrelease"))},
+		{"TCP", strings.TrimSpace(readText("/proc/sys/net/ipv4/tcp_congestion_control"))},
+		{"go", runtime.Version()},
+		{"nginx", firstMatch(output(ctx, "nginx", "-v"), `nginx/(\S+)`)},
+		{"varnish", firstMatch(output(ctx, "varnishd", "-V"), `varnish-(\S+)`)},
+		{"wrk", firstMatch(output(ctx, "wrk", "-v"), `wrk (\S+)`)},
+		{"commit", firstMatch(output(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12"), `^([0-9a-z.-]+)\n$`)},
+		{"date", time.Now().UTC().Format(time.DateOnly)},
+	}
+	for _, f := range facts {
+		fmt.Fprintf(w, "- %s: %s\n", f[0], f[1])
+	}
+}
+
+func readText(file string) string {
+	text, _ := os.ReadFile(file)
+	return string(text)
+}
+
+// output is what a command prints on either stream; some print their version
+// and exit with an error.
+func output(ctx context.Context, name string, args ...string) string {
+	text, _ := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	return string(text)
+}
+
+func firstMatch(text, expression string) string {
+	m := regexp.MustCompile(expression).FindStringSubmatch(text)
+	if m == nil {
+		return "unknown"
+	}
+	return m[1]
+}
