@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -91,6 +92,8 @@ type reply struct {
 	status int
 	// chunked says that the body's end is marked, whatever its length.
 	chunked bool
+	// cacheControl is the header with all its lines.
+	cacheControl string
 	// ctx is the request's own: its cause tells why a read failed.
 	ctx    context.Context //nolint:containedctx // it lives as long as the reply
 	cancel context.CancelCauseFunc
@@ -116,11 +119,23 @@ func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInp
 		cancel(nil)
 		return nil, failed
 	}
-	if raw, ok := awsmiddleware.GetRawResponse(re.out.ResultMetadata).(*smithyhttp.Response); ok {
+	if raw, ok := rawReply(re.out.ResultMetadata); ok {
 		re.status = raw.StatusCode
 		re.chunked = len(raw.TransferEncoding) > 0
+		re.cacheControl = cacheControl(raw)
 	}
 	return re, nil
+}
+
+func rawReply(meta middleware.Metadata) (*smithyhttp.Response, bool) {
+	raw, ok := awsmiddleware.GetRawResponse(meta).(*smithyhttp.Response)
+	return raw, ok
+}
+
+// cacheControl joins the lines of the header (RFC 9110, section 5.3). The SDK's
+// output has the first alone, and what forbids to store may stand in another.
+func cacheControl(raw *smithyhttp.Response) string {
+	return strings.Join(raw.Header.Values("Cache-Control"), ", ")
 }
 
 // withoutChecksum is for ranges: the checksum of an object says nothing about
@@ -171,7 +186,7 @@ func (b *body) begin(re *reply) (*Object, error) {
 	b.etag = aws.ToString(out.ETag)
 	return &Object{
 		Size: size, ETag: b.etag, ContentType: aws.ToString(out.ContentType),
-		CacheControl: aws.ToString(out.CacheControl), LastModified: aws.ToTime(out.LastModified), Body: b,
+		CacheControl: re.cacheControl, LastModified: aws.ToTime(out.LastModified), Body: b,
 	}, nil
 }
 

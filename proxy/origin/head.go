@@ -52,14 +52,17 @@ func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
 		}
 		return nil, failed
 	}
-	size := int64(-1)
-	if out.ContentLength != nil {
-		size = *out.ContentLength
+	obj := &Object{
+		Size: -1, ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
+		LastModified: aws.ToTime(out.LastModified),
 	}
-	return &Object{
-		Size: size, ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
-		CacheControl: aws.ToString(out.CacheControl), LastModified: aws.ToTime(out.LastModified),
-	}, nil
+	if out.ContentLength != nil {
+		obj.Size = *out.ContentLength
+	}
+	if raw, ok := rawReply(out.ResultMetadata); ok {
+		obj.CacheControl = cacheControl(raw)
+	}
+	return obj, nil
 }
 
 // mute reports whether a failed HEAD leaves open what went wrong: its reply has
@@ -98,6 +101,6 @@ func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed 
 	_, _ = re.read(make([]byte, 2))
 	return &Object{
 		Size: total, ETag: aws.ToString(re.out.ETag), ContentType: aws.ToString(re.out.ContentType),
-		CacheControl: aws.ToString(re.out.CacheControl), LastModified: aws.ToTime(re.out.LastModified),
+		CacheControl: re.cacheControl, LastModified: aws.ToTime(re.out.LastModified),
 	}, nil
 }

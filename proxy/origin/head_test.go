@@ -30,6 +30,50 @@ func TestHead(t *testing.T) {
 	k.rec.wantCounts(t, map[string]int{"ok": 1})
 }
 
+// The SDK has the first line of a header alone, and what comes after it may be
+// what forbids to store.
+func TestCacheControlLines(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		lines []string
+		want  string
+	}{
+		{"none", nil, ""},
+		{"one", []string{"max-age=60"}, "max-age=60"},
+		{"two", []string{"max-age=60", "no-store"}, "max-age=60, no-store"},
+		{"the same twice", []string{"max-age=60", "max-age=60"}, "max-age=60, max-age=60"},
+		{"three, one a list", []string{"public", "max-age=60, immutable", "private"}, "public, max-age=60, immutable, private"},
+		{"an empty one", []string{"", "no-store"}, ", no-store"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ContentType: "image/png"})
+			lines := awstest.Fault{Header: func(h http.Header) { h["Cache-Control"] = tc.lines }}
+			refused := awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}
+			k.next(r, &lines, &lines, &refused, &lines)
+			got, err := k.Get(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Body.Close()
+			if got.CacheControl != tc.want {
+				t.Errorf("GET: %q, want %q", got.CacheControl, tc.want)
+			}
+			for _, way := range []string{"HEAD", "GET after a HEAD that was refused"} {
+				got, err := k.Head(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.CacheControl != tc.want {
+					t.Errorf("%s: %q, want %q", way, got.CacheControl, tc.want)
+				}
+			}
+		})
+	}
+}
+
 // A HEAD fails as the GET would, although its own reply does not say why.
 func TestHeadErrorsAreThoseOfGet(t *testing.T) {
 	t.Parallel()
