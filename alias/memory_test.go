@@ -65,6 +65,25 @@ func TestMemoryIsWhatIsStored(t *testing.T) {
 	}
 }
 
+// TestLostSharedCredential loses the answer to the write that makes the shared
+// credential: memory must find it although it bears another name than the alias.
+func TestLostSharedCredential(t *testing.T) {
+	t.Parallel()
+	base := newFixture(t)
+	base.create(t, "shop", pair("AKIA1"))
+	store := &lossy{Store: base.store, fail: func() (before, after bool) { return false, true }}
+	f := openFixture(t, base.dir, store)
+	_, err := f.UpdateAlias(t.Context(), "shop", 0, func(_ *alias.Alias, use *alias.CredentialRef) error {
+		use.Anonymous = true
+		return nil
+	})
+	wantError(t, err, errLost, "")
+	if route, ok := f.Lookup("shop"); !ok || route.Credential.Name != alias.SharedAnonymous {
+		t.Errorf("got %+v", route)
+	}
+	f.wantAsStored(t, "shop")
+}
+
 // randomWrite does one of everything that writes.
 func randomWrite(ctx context.Context, r *alias.Registry, rng *rand.Rand, names []alias.Name) error {
 	name, other := names[rng.IntN(len(names))], names[rng.IntN(len(names))]
@@ -80,9 +99,12 @@ func randomWrite(ctx context.Context, r *alias.Registry, rng *rand.Rand, names [
 	case 4:
 		_, err = r.UpdateAlias(ctx, name, revision, func(a *alias.Alias, use *alias.CredentialRef) error {
 			a.TTL, a.State = time.Duration(rng.IntN(3)), []alias.State{alias.StateActive, alias.StateFailed}[rng.IntN(2)]
-			if rng.IntN(2) == 0 {
+			switch rng.IntN(4) {
+			case 0:
 				use.Name = other
-			} else if rng.IntN(2) == 0 {
+			case 1:
+				use.Anonymous = true
+			case 2:
 				a.Bucket = strings.Repeat("b", 3+rng.IntN(3))
 			}
 			return nil

@@ -105,7 +105,8 @@ func (r *Registry) Observe(fn func(Change)) {
 
 // write runs fn in a transaction and then shows its changes, first to Lookup,
 // then to the observers. name is what fn may touch: the alias of that name, the
-// credential of that name, or both.
+// credential of that name, or both; and fn may make the credential that this
+// alias is read with.
 func (r *Registry) write(ctx context.Context, name Name, fn func(Tx) ([]Change, error)) error {
 	select {
 	case r.turn <- struct{}{}:
@@ -151,7 +152,16 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 	}
 	oldCredential, _ := snap.credentials.get(name)
 	oldAlias, _ := snap.aliases.get(name)
-	r.publish(difference(Route{oldAlias, oldCredential}, Route{a, c}))
+	changes := difference(Route{oldAlias, oldCredential}, Route{a, c})
+	if a != nil && a.Credential != name {
+		c, err := r.store.Credential(ctx, a.Credential)
+		if err != nil {
+			return
+		}
+		old, _ := snap.credentials.get(c.Name)
+		changes = append(difference(Route{nil, old}, Route{nil, c}), changes...)
+	}
+	r.publish(changes)
 }
 
 // difference lists what leads from one state of a name to another, in an order

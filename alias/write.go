@@ -1,6 +1,7 @@
 package alias
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -8,6 +9,10 @@ import (
 	"fmt"
 	"time"
 )
+
+// SharedAnonymous names the credential of public buckets whose alias's own name
+// another credential bears.
+const SharedAnonymous Name = "anonymous"
 
 // CredentialRef is how an alias says what it is read with. Exactly one field is
 // set; the zero value, where it is allowed, leaves things as they are.
@@ -46,8 +51,9 @@ func (c CredentialRef) problems() []Problem {
 // the registry keeps itself are ignored: ID, CredentialID, Credential, Epoch,
 // Revision and the times; an empty State means active. A key pair becomes the
 // static credential named like the alias, in the same transaction; an anonymous
-// one of that name is made unless it is there. ErrExists says whether the alias
-// or the credential is taken; a credential named that does not exist is a
+// one of that name is made unless it is there, or of the name SharedAnonymous if
+// a credential of another kind has it. ErrExists says whether the alias or the
+// credential is taken; a credential named that does not exist is a
 // *ValidationError.
 func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef) (*Alias, error) {
 	next := *a
@@ -150,17 +156,13 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 // attach gives an alias the credential that use asks for, and makes it if need
 // be.
 func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) {
-	name := use.Name
-	if name == "" {
-		name = a.Name
-	}
-	c, err := tx.Credential(name)
+	name, c, err := wanted(tx, a.Name, use)
 	switch {
 	case err == nil && use.KeyPair != nil:
 		return nil, credentialError(name, ErrExists)
 	case err == nil && use.Anonymous && c.Provider.Kind() != KindAnonymous:
 		return nil, fmt.Errorf("credential %s is of kind %s: %w: "+
-			"give the public bucket an anonymous credential of another name", name, c.Provider.Kind(), ErrExists)
+			"register an anonymous credential under another name, and name that", name, c.Provider.Kind(), ErrExists)
 	case err == nil:
 		a.CredentialID, a.Credential = c.ID, c.Name
 		return nil, nil
@@ -174,6 +176,18 @@ func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) 
 	}
 	a.CredentialID, a.Credential = c.ID, c.Name
 	return []Change{{CredentialPut: c}}, nil
+}
+
+// wanted looks for the credential that use asks for. The name of one that is to
+// be made comes with ErrNotFound.
+func wanted(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
+	name := cmp.Or(use.Name, own)
+	c, err := tx.Credential(name)
+	if err == nil && use.Anonymous && c.Provider.Kind() != KindAnonymous {
+		name = SharedAnonymous
+		c, err = tx.Credential(name)
+	}
+	return name, c, err
 }
 
 // DeleteAlias removes an alias, and with it a static or anonymous credential

@@ -2,6 +2,7 @@ package alias_test
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -58,15 +59,16 @@ func TestCreateAliasCredential(t *testing.T) {
 		name   string
 		alias  alias.Name
 		use    alias.CredentialRef
-		exists string // what ErrExists says
+		gets   alias.Name // the credential
+		exists string     // what ErrExists says
 		fields []string
 	}{
-		{name: "by name", alias: "a1", use: alias.CredentialRef{Name: "static"}},
-		{name: "anonymous by name", alias: "a2", use: alias.CredentialRef{Name: "public"}},
-		{name: "anonymous that is there", alias: "public", use: anonymous},
-		{name: "anonymous, new", alias: "a3", use: anonymous},
+		{name: "by name", alias: "a1", use: alias.CredentialRef{Name: "static"}, gets: "static"},
+		{name: "anonymous by name", alias: "a2", use: alias.CredentialRef{Name: "public"}, gets: "public"},
+		{name: "anonymous that is there", alias: "public", use: anonymous, gets: "public"},
+		{name: "anonymous, new", alias: "a3", use: anonymous, gets: "a3"},
 		{name: "key pair, name of a credential", alias: "static", use: pair("AKIA2"), exists: "credential static"},
-		{name: "anonymous, name of a static one", alias: "static", use: anonymous, exists: "credential static is of kind static"},
+		{name: "anonymous, name of a static one", alias: "static", use: anonymous, gets: alias.SharedAnonymous},
 		{name: "name of an alias", alias: "a1", use: pair("AKIA2"), exists: "alias a1"},
 		{name: "name of nothing", alias: "a9", use: alias.CredentialRef{Name: "none"}, fields: []string{"credential"}},
 		{name: "no reference", alias: "a9", fields: []string{"credential"}},
@@ -90,12 +92,67 @@ func TestCreateAliasCredential(t *testing.T) {
 				}
 			case err != nil:
 				t.Fatal(err)
-			case row.use.Name != "" && a.Credential != row.use.Name:
-				t.Errorf("got credential %s", a.Credential)
+			case a.Credential != row.gets:
+				t.Errorf("got credential %s, want %s", a.Credential, row.gets)
 			}
 		})
 	}
 	f.wantAsStored(t, "a1", "a2", "a3", "a9", "public", "static")
+}
+
+// TestSharedAnonymous: one credential is enough for all public buckets whose own
+// names are taken, and it is not taken away from them.
+func TestSharedAnonymous(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ctx := t.Context()
+	seen := f.observe()
+	public := func(_ *alias.Alias, use *alias.CredentialRef) error { use.Anonymous = true; return nil }
+	for _, name := range []alias.Name{"one", "two"} {
+		f.create(t, name, pair("AKIA1"))
+		*seen = nil
+		a, err := f.UpdateAlias(ctx, name, 0, public)
+		if err != nil || a.Credential != alias.SharedAnonymous {
+			t.Fatalf("%s: got %+v, %v", name, a, err)
+		}
+		want := []string{fmt.Sprintf("alias %s r2", name)}
+		if name == "one" {
+			want = append([]string{"credential anonymous v1"}, want...)
+		}
+		wantSeen(t, seen, want...)
+	}
+	f.create(t, alias.SharedAnonymous, anonymous) // its name is the one that is shared
+	if err := f.DeleteAlias(ctx, alias.SharedAnonymous, 0); err != nil {
+		t.Fatal(err)
+	}
+	f.wantAsStored(t, "one", "two", alias.SharedAnonymous)
+	if route, ok := f.Lookup("two"); !ok || route.Credential.Provider.Kind() != alias.KindAnonymous {
+		t.Errorf("after the alias of that name is gone: %+v", route)
+	}
+}
+
+// TestSharedAnonymousTaken: a key pair that bears the shared name stays what it
+// is.
+func TestSharedAnonymousTaken(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ctx := t.Context()
+	f.create(t, alias.SharedAnonymous, pair("AKIA1"))
+	f.create(t, "shop", pair("AKIA2"))
+	const says = "credential anonymous is of kind static"
+	for _, name := range []alias.Name{alias.SharedAnonymous, "shop"} {
+		_, err := f.UpdateAlias(ctx, name, 0, func(_ *alias.Alias, use *alias.CredentialRef) error {
+			use.Anonymous = true
+			return nil
+		})
+		wantError(t, err, alias.ErrExists, says)
+	}
+	if _, err := f.CreateCredential(ctx, "other", pair("AKIA3")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.CreateAlias(ctx, draft("other"), anonymous)
+	wantError(t, err, alias.ErrExists, says)
+	f.wantAsStored(t, alias.SharedAnonymous, "shop", "other")
 }
 
 func TestUpdateAlias(t *testing.T) {
@@ -137,7 +194,8 @@ func TestUpdateAlias(t *testing.T) {
 		{name: "credential it has", change: func(_ *alias.Alias, use *alias.CredentialRef) error { use.Name = "other"; return nil }},
 		{name: "credential of nothing", change: func(_ *alias.Alias, use *alias.CredentialRef) error { use.Name = "none"; return nil }, fields: []string{"credential"}},
 		{name: "key pair", change: func(_ *alias.Alias, use *alias.CredentialRef) error { *use = pair("AKIA9"); return nil }, fields: []string{"credential"}},
-		{name: "anonymous, but the name is taken", change: func(_ *alias.Alias, use *alias.CredentialRef) error { use.Anonymous = true; return nil }, err: alias.ErrExists},
+		{name: "anonymous, but its name is taken", change: func(_ *alias.Alias, use *alias.CredentialRef) error { use.Anonymous = true; return nil }, revision: 1},
+		{name: "anonymous, which it is", change: func(_ *alias.Alias, use *alias.CredentialRef) error { use.Anonymous = true; return nil }},
 		{name: "bad fields", change: func(a *alias.Alias, use *alias.CredentialRef) error {
 			a.Bucket, a.TTL = "-", -1
 			*use = alias.CredentialRef{Name: "x", Anonymous: true}

@@ -48,6 +48,38 @@ func TestCredentialAnonymous(t *testing.T) {
 	}
 }
 
+// TestCredentialShared: null works for an alias whose own name a key pair bears,
+// until one bears the name of the shared credential too.
+func TestCredentialShared(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const free = `{"name":"free","access_key_id":"` + testKeyID + `","secret_access_key":"` + testSecret + `"}`
+	const public = `{"name":"free","bucket":"acme-media","region":"eu-west-1","credential":null}`
+	a.register("own")
+	a.do("POST", "/api/v1/credentials", free).want(201, "")
+	a.do("PATCH", "/api/v1/aliases/own", `{"credential":null}`).want(200, "")
+	a.do("POST", "/api/v1/aliases", public).want(201, "")
+	var got credentialJSON
+	a.do("GET", "/api/v1/credentials/anonymous", "").want(200, "").decode(&got)
+	if got.Kind != alias.KindAnonymous || !slices.Equal(got.Aliases, []alias.Name{"free", "own"}) {
+		t.Errorf("the shared credential is %+v", got)
+	}
+
+	b := newAPI(t)
+	b.register("anonymous")
+	b.register("own")
+	b.do("POST", "/api/v1/credentials", free).want(201, "")
+	for _, r := range []answer{
+		b.do("PATCH", "/api/v1/aliases/anonymous", `{"credential":null}`),
+		b.do("PATCH", "/api/v1/aliases/own", `{"credential":null}`),
+		b.do("POST", "/api/v1/aliases", public),
+	} {
+		if d := r.want(409, "exists").problem().Detail; !strings.Contains(d, "credential anonymous") {
+			t.Errorf("%q does not name what is in the way", d)
+		}
+	}
+}
+
 func TestCredentialReplace(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
