@@ -86,6 +86,53 @@ func TestColdHead(t *testing.T) {
 	}
 }
 
+// TestColdHeadCacheStatus: a cold HEAD says how a GET would come by the object,
+// but for "stored". The last column is the GET that follows.
+func TestColdHeadCacheStatus(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--cache-object-max", "64KiB")
+	for _, tc := range []struct {
+		name      string
+		obj       awstest.Object
+		after     string // what a GET finds before, which is over when the HEAD comes
+		head, get string
+	}{
+		{"largest", awstest.Object{Body: fakePNG(64 << 10)}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200; stored"},
+		{"too-large", awstest.Object{Body: fakePNG(64<<10 + 1)}, "", "fwd=bypass", "fwd=bypass"},
+		{"not-to-be-stored", awstest.Object{Body: fakePNG(100), CacheControl: "no-store"}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200"},
+		{"stale", awstest.Object{Body: fakePNG(100)}, "max-age=1", "fwd=stale; fwd-status=200", "fwd=stale; fwd-status=200; stored"},
+		{"stale-and-too-large", awstest.Object{Body: fakePNG(64<<10 + 1)}, "max-age=1", "fwd=bypass", "fwd=bypass"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			target := "/shop/" + tc.name
+			if tc.after != "" {
+				s.put(tc.name, awstest.Object{Body: fakePNG(100), CacheControl: tc.after})
+				wantPicture(t, s.get(target), fakePNG(100))
+			}
+			s.put(tc.name, tc.obj)
+			var head *response
+			eventually(t, "what was stored is stale", func() bool {
+				head = s.head(target)
+				return !strings.HasPrefix(head.Header.Get("Cache-Status"), "ixmage; hit; ")
+			})
+			if got := head.Header.Get("Cache-Status"); got != "ixmage; "+tc.head || head.StatusCode != http.StatusOK {
+				t.Errorf("HEAD: got %s and %q, want %q", head.Status, got, tc.head)
+			}
+			get := s.get(target)
+			wantPicture(t, get, tc.obj.Body)
+			if got := get.Header.Get("Cache-Status"); got != "ixmage; "+tc.get {
+				t.Errorf("GET: got %q, want %q", got, tc.get)
+			}
+		})
+	}
+	t.Cleanup(func() { // after the parallel rows
+		if n := s.metric(`ixmage_cache_requests_total{alias="shop",cache="bypass"}`); n != 4 {
+			t.Errorf("%v requests are counted as bypass, want a HEAD and a GET of each that is too large", n)
+		}
+	})
+}
+
 // headOf is status and header without what differs from answer to answer.
 func headOf(r *response) string {
 	h := r.Header.Clone()

@@ -125,6 +125,52 @@ func TestNeverShared(t *testing.T) {
 	}
 }
 
+// TestForesee: what is foreseen is what Get then does.
+func TestForesee(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		before, wait time.Duration // for how long what came before was fresh, and how long ago it came; 0: nothing came
+		size         int64
+		fresh        time.Duration
+		status       Status
+		stale        bool
+	}{
+		"nothing there":            {size: 1000, fresh: time.Hour, status: Miss},
+		"one byte too large":       {size: 1001, fresh: time.Hour, status: Bypass},
+		"unknown length":           {size: -1, fresh: time.Hour, status: Bypass},
+		"fresh for nothing":        {size: 10, status: Miss},
+		"expired":                  {before: time.Minute, wait: time.Minute, size: 10, fresh: time.Hour, status: Miss, stale: true},
+		"expired, not to be kept":  {before: time.Minute, wait: time.Hour, size: 10, status: Miss, stale: true},
+		"expired, and too large":   {before: time.Minute, wait: time.Hour, size: 1001, fresh: time.Hour, status: Bypass, stale: true},
+		"passed by, and too large": {before: -1, wait: passLife - 1, size: 1001, fresh: time.Hour, status: Bypass},
+		"passed by":                {before: -1, wait: passLife - 1, size: 10, fresh: time.Hour, status: Miss},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Config{Memory: 64 << 20, ObjectMax: 1000})
+				if row.before != 0 {
+					w.all(t.Context(), keyA, w.goodFor(keyA, 10, row.before))
+					elapse(row.wait)
+				}
+				status, stale := w.Foresee(keyA, &Source{Size: row.size})
+				if status != row.status || stale != row.stale {
+					t.Errorf("foresees %v, stale %t; want %v, %t", status, stale, row.status, row.stale)
+				}
+				got := w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+					src, err := w.goodFor(keyA, max(row.size, 0), row.fresh)(ctx)
+					src.Size = row.size
+					return src, err
+				})
+				got.want(t, keyA, max(row.size, 0), row.status)
+				if got.r.Stale != row.stale {
+					t.Errorf("Get tells stale %t, want %t", got.r.Stale, row.stale)
+				}
+			})
+		})
+	}
+}
+
 // TestNoMemory: nothing is stored, flights are shared all the same.
 func TestNoMemory(t *testing.T) {
 	t.Parallel()

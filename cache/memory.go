@@ -127,6 +127,15 @@ func (m *memory) hit(key Key, now time.Time) (e *Entry, stale bool) {
 	return e, false
 }
 
+// expired reports whether there is an expired entry, and does not count as use.
+func (m *memory) expired(key Key, now time.Time) bool {
+	s := m.of(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.lru.Peek(key)
+	return ok && !now.Before(e.Expires)
+}
+
 // put makes e the entry of key, with a hold of its own on the blob, if there is
 // room. A key must not be put by two at once: flights see to that.
 func (m *memory) put(key Key, e *Entry) {

@@ -71,7 +71,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	var err error
 	switch {
 	case x.fc.IsHead():
-		err = p.head(x, route, key, &cond)
+		err = p.head(x, route, ck, &cond)
 	case cond.byteRange != "" && p.cache.Bypasses(ck):
 		err = p.partOf(x, route, ck, &cond)
 	default:
@@ -103,7 +103,7 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 			return p.sendPart(x, piece{route, ck, obj, part})
 		}
 	}
-	f := &found{obj: obj, reader: r, age: []byte("0"), status: []byte(cacheStatus(r))}
+	f := &found{obj: obj, reader: r, age: []byte("0"), status: []byte(cacheStatus(r.Status, r.Stale, r.Stores))}
 	if whole, ok := r.Complete(); ok {
 		f.whole = whole
 	}
@@ -115,13 +115,16 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	return nil
 }
 
-// head answers a cold HEAD from S3's metadata. Nothing is stored.
-func (p *Proxy) head(x *exchange, route alias.Route, key string, cond *conditions) error {
-	obj, err := p.stat(p.base, route, key)
+// head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET
+// would have. Nothing is stored.
+func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+	obj, err := p.stat(p.base, route, ck.Object)
 	if err != nil {
 		return err
 	}
-	x.answer(&found{obj: obj, age: []byte("0"), status: []byte("ixmage; fwd=uri-miss; fwd-status=200")}, cond)
+	status, stale := p.cache.Foresee(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
+	x.cache = label(status)
+	x.answer(&found{obj: obj, age: []byte("0"), status: []byte(cacheStatus(status, stale, false))}, cond)
 	return nil
 }
 
@@ -179,19 +182,19 @@ func (p *Proxy) sendPart(x *exchange, w piece) error {
 const statusBypass = "ixmage; fwd=bypass"
 
 // cacheStatus says how the cache came by an object (RFC 9211).
-func cacheStatus(r *cache.Reader) string {
+func cacheStatus(status cache.Status, stale, stores bool) string {
 	fwd := "uri-miss"
-	if r.Stale {
+	if stale {
 		fwd = "stale"
 	}
-	switch r.Status {
+	switch status {
 	case cache.Collapsed:
 		return "ixmage; fwd=" + fwd + "; collapsed"
 	case cache.Bypass:
 		return statusBypass
 	case cache.Hit, cache.Miss:
 	}
-	if r.Stores {
+	if stores {
 		return "ixmage; fwd=" + fwd + "; fwd-status=200; stored"
 	}
 	return "ixmage; fwd=" + fwd + "; fwd-status=200"
