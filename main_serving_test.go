@@ -52,3 +52,19 @@ func TestPicture(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A rate over a counter misses the first step of a series that was not there
+// before it: those that have no alias are there before anything happens.
+func TestMetricsBeforeTheFirstRequest(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	text := "\n" + string(s.do(http.MethodGet, "http://"+s.admin+"/metrics", nil).body)
+	for _, reason := range []string{"capacity", "expired", "replaced"} {
+		if want := "\nixmage_cache_evictions_total{reason=\"" + reason + "\",tier=\"memory\"} 0\n"; !strings.Contains(text, want) {
+			t.Errorf("no line %q", want)
+		}
+	}
+	if n := strings.Count(text, "\nixmage_cache_evictions_total{"); n != 3 {
+		t.Errorf("%d series of evictions, want 3", n)
+	}
+}

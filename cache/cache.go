@@ -51,7 +51,8 @@ type Load func(ctx context.Context) (*Source, error)
 // concurrent use.
 type Recorder interface {
 	// Evicted counts entries that left the tier: reason is capacity, expired
-	// or replaced.
+	// or replaced. New calls it with 0 for each, so that none has to be
+	// missing until its first entry.
 	Evicted(tier, reason string, n int)
 }
 

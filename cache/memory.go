@@ -93,6 +93,9 @@ type shard struct {
 
 func newMemory(capacity int64, rec Recorder) *memory {
 	m := &memory{rec: rec, seed: maphash.MakeSeed()}
+	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced} {
+		rec.Evicted(Tier, reason, 0)
+	}
 	m.stored.limit = capacity
 	m.held.limit = max(capacity, flightFloor)
 	m.arena = newArena(m.held.limit)

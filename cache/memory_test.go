@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -229,4 +230,14 @@ func TestReleaseTooOften(t *testing.T) {
 	bl := newBlob(&budget{limit: 1}, nil, 1, 1)
 	bl.release()
 	bl.release()
+}
+
+// TestReasonsAreAnnounced: the recorder knows every reason before an entry left
+// for it.
+func TestReasonsAreAnnounced(t *testing.T) {
+	t.Parallel()
+	want := map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0}
+	if got := newWorld(t, roomy).rec.n; !maps.Equal(got, want) {
+		t.Errorf("told %v, want %v", got, want)
+	}
 }

@@ -49,7 +49,7 @@ func newModel(capacity, limit, objectMax int64) *model {
 	return &model{
 		capacity: capacity, limit: limit, objectMax: objectMax,
 		entries: make(map[Key]*modelBlob), flights: make(map[Key]*modelFlight),
-		marks: make(map[Key]time.Time), evicted: make(map[string]int),
+		marks: make(map[Key]time.Time), evicted: map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0},
 	}
 }
 

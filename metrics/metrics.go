@@ -80,9 +80,9 @@ func (m *Metrics) Handler() http.Handler {
 func (m *Metrics) InFlight(delta int) { m.inFlight.Add(int64(delta)) }
 
 // Evicted counts n entries that left a tier of the cache. Both words come from
-// a fixed set of the caller's.
+// a fixed set of the caller's, who shows a series before its first entry with 0.
 func (m *Metrics) Evicted(tier, reason string, n int) {
-	if n > 0 {
+	if n >= 0 {
 		m.families.evictions.WithLabelValues(tier, reason).Add(float64(n))
 	}
 }

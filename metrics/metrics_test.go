@@ -58,8 +58,10 @@ func busy() *Metrics {
 	m := New(Config{Version: "v0.0.0-test", AliasCap: 2})
 	m.CacheStats("memory", func() (int64, int64, int64) { return 1 << 20, 1 << 28, 12 })
 	m.Aliases(func() map[string]int { return map[string]int{"active": 3, "failed": 0} })
-	m.Evicted("memory", "size", 4)
-	m.Evicted("memory", "size", 0)
+	m.Evicted("memory", "capacity", 4)
+	m.Evicted("memory", "capacity", 0)
+	m.Evicted("memory", "capacity", -1)
+	m.Evicted("memory", "expired", 0)
 
 	shop, blog, third := m.Series("shop"), m.Series("blog"), m.Series("third")
 	shop.Request(hit(4096))
