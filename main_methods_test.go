@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -71,6 +72,53 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("S3 was asked %d times", n)
 		}
 	})
+}
+
+// TestRefusalsAreCounted: what is refused before the path is looked at counts
+// with the alias that the path names, read as for any other request.
+func TestRefusalsAreCounted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.open("closed", "media", "web/", map[string]any{"enabled": false})
+	const get, body, expect = "GET", "Content-Length: 1\r\n", "Expect: x\r\n"
+	for _, tc := range []struct {
+		name, method, target, lines string
+		alias, label                string // of the one request
+		code                        int
+	}{
+		{"method", "PUT", "/shop/a.png", "", "shop", "other", 405},
+		{"body", get, "/shop/a.png", body, "shop", "GET", 413},
+		{"body of a HEAD", "HEAD", "/shop/a.png", body, "shop", "HEAD", 413},
+		{"expectation", get, "/shop/a.png", expect, "shop", "GET", 417},
+		{"expectation to be told", get, "/shop/a.png", "Expect: 100-continue\r\n", "shop", "GET", 417},
+		{"body after being told", "POST", "/shop/a.png", body + "Expect: 100-continue\r\n", "shop", "other", 405},
+		{"absolute-form", "PUT", "http://h/shop/a.png?x#y", "", "_unknown", "other", 405},
+		{"absolute-form without a fragment", "PUT", "http://h/shop/a.png?x", "", "shop", "other", 405},
+		{"bad key", "PUT", "/shop/../x", "", "shop", "other", 405},
+		{"disabled", "PUT", "/closed/a.png", "", "closed", "other", 405},
+		{"no such alias", "PUT", "/nobody/a.png", "", "_unknown", "other", 405},
+		{"no key", "PUT", "/shop", "", "_unknown", "other", 405},
+		{"encoded name", "PUT", "/sho%70/a.png", "", "_unknown", "other", 405},
+		{"in the host's place", "PUT", "//shop/a.png", "", "_unknown", "other", 405},
+		{"health", "PUT", "/-/healthz", "", "_unknown", "other", 405},
+		{"no path", "OPTIONS", "*", "", "_unknown", "other", 405},
+		{"folded line", get, "/shop/a.png", "X: y\r\n z\r\n", "_unknown", "GET", 400},
+		{"no request", get, "/shop/a.png", "Content-Length: x\r\n", "_unknown", "other", 400},
+	} {
+		// One after the other: each must add one to one series.
+		t.Run(tc.name, func(t *testing.T) {
+			count := func(alias string) float64 {
+				return s.metric(fmt.Sprintf(`ixmage_http_requests_total{alias=%q,code="%d",method=%q}`, alias, tc.code, tc.label))
+			}
+			all := func() float64 { return count("shop") + count("closed") + count("_unknown") }
+			before, sum := count(tc.alias), all()
+			s.dial().send(tc.method + " " + tc.target + " HTTP/1.1\r\nHost: x\r\n" + tc.lines + "\r\n").answer(tc.method)
+			eventually(t, "it is counted", func() bool { return all() > sum })
+			if count(tc.alias) != before+1 {
+				t.Errorf("it is not counted as %s", tc.alias)
+			}
+		})
+	}
 }
 
 func TestHealth(t *testing.T) {

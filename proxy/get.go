@@ -31,10 +31,7 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 	fc := c.Context()
 	x := fc.UserValue(exchangeKey{}).(*exchange)
 	t, err := resolve(fc.Request.Header.RequestURI())
-	route, ok := p.registry.Lookup(t.alias)
-	if ok {
-		x.alias, x.series = t.alias, p.series.of(t.alias)
-	}
+	route, ok := p.attribute(x, t.alias)
 	switch {
 	case err != nil:
 		x.fail(problemOf(err), err)
@@ -48,6 +45,15 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 		p.serveObject(x, route, t.key)
 	}
 	return nil
+}
+
+// attribute looks an alias up and, if it is there, counts x with it.
+func (p *Proxy) attribute(x *exchange, name string) (alias.Route, bool) {
+	route, ok := p.registry.Lookup(name)
+	if ok {
+		x.alias, x.series = name, p.series.of(name)
+	}
+	return route, ok
 }
 
 var (

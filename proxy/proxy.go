@@ -111,8 +111,7 @@ func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
 func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
 	x := p.begin(fc)
 	if prob, ok := refuse(&fc.Request.Header); ok {
-		x.fail(prob, nil)
-		fc.SetConnectionClose()
+		p.reject(x, fc, prob)
 		return
 	}
 	p.route(x, fc)
@@ -183,12 +182,22 @@ func refuseLines(raw []byte) (problem, bool) {
 	return problem{}, false
 }
 
+// reject answers what refuse refused. The path has no say in it; the alias that
+// it names is only counted with, unless the request can be read in two ways.
+func (p *Proxy) reject(x *exchange, fc *fasthttp.RequestCtx, prob problem) {
+	if prob != probBadRequest {
+		t, _ := resolve(fc.Request.Header.RequestURI())
+		p.attribute(x, t.alias)
+	}
+	x.fail(prob, nil)
+	fc.SetConnectionClose()
+}
+
 // expectation answers requests that wait for 100 Continue. None gets it.
 func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
 	x := p.begin(fc)
 	prob, _ := refuse(&fc.Request.Header)
-	x.fail(prob, nil)
-	fc.SetConnectionClose()
+	p.reject(x, fc, prob)
 	return x.code
 }
 
