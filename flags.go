@@ -203,6 +203,26 @@ func (s *serveCmd) unknownEnv() []string {
 	return unknown
 }
 
+// joinSigned makes "--flag=-5s" of the arguments "--flag" and "-5s". kong takes what
+// begins with a dash for another flag and gives up at once; no flag of ours
+// begins with a digit, and a number below zero is one mistake among others.
+func joinSigned(args []string) []string {
+	var joined []string
+	for _, arg := range args {
+		last := len(joined) - 1
+		if last >= 0 && takesValue(joined[last]) && len(arg) > 1 && arg[0] == '-' && '0' <= arg[1] && arg[1] <= '9' {
+			joined[last] += "=" + arg
+			continue
+		}
+		joined = append(joined, arg)
+	}
+	return joined
+}
+
+func takesValue(arg string) bool {
+	return len(arg) > 2 && strings.HasPrefix(arg, "--") && !strings.Contains(arg, "=")
+}
+
 func flagName(f reflect.StructField) string {
 	if name := f.Tag.Get("name"); name != "" {
 		return name

@@ -60,7 +60,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	ctx, err := parser.Parse(args)
+	ctx, err := parser.Parse(joinSigned(args))
 	if done >= 0 { // --help was printed
 		return done
 	}

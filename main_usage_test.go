@@ -173,6 +173,11 @@ func TestMistakesTogether(t *testing.T) {
 		{"token variable too short", []string{"IXMAGE_ADMIN_TOKEN=short"}, nil, []string{"the admin token in IXMAGE_ADMIN_TOKEN is shorter than 16 characters"}},
 		{"two tokens", []string{"IXMAGE_ADMIN_TOKEN=" + strings.Repeat("a", 32)}, []string{"--admin-token-file=x"}, []string{"--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE): IXMAGE_ADMIN_TOKEN is set too: use one of them"}},
 		{"one alias has more than all", nil, []string{"--origin-concurrency=8"}, []string{"--origin-alias-concurrency (IXMAGE_ORIGIN_ALIAS_CONCURRENCY): 64 is more than --origin-concurrency 8"}},
+		{"below zero, as a word of its own", nil, []string{"--shutdown-timeout", "-5s", "--cache-memory", "-1", "--origin-queue", "-0"}, []string{
+			`--shutdown-timeout (IXMAGE_SHUTDOWN_TIMEOUT): "-5s" is no duration`, `--cache-memory (IXMAGE_CACHE_MEMORY): "-1" is no size`,
+			`--origin-queue (IXMAGE_ORIGIN_QUEUE): "-0" is not a whole number`,
+		}},
+		{"below zero, of a switch", nil, []string{"--admin-insecure", "-1"}, []string{`--admin-insecure (IXMAGE_ADMIN_INSECURE): "-1" is neither true nor false`}},
 		{"flags before variables", []string{"IXMAGE_CACHE_MEMORY=wrong"}, []string{"--cache-memory=1GiB"}, nil},
 		{"every form", []string{"IXMAGE_ALLOW_PRIVATE_ENDPOINTS=1", "IXMAGE_CACHE_OBJECT_MAX=4096"}, []string{
 			"--listen=[::]:0", "--metrics-listen=:9090", "--cache-memory=0", "--cache-object-max=64KiB", "--origin-connect-timeout=500ms",
@@ -257,6 +262,10 @@ func TestCommandLine(t *testing.T) {
 		{"unknown command", []string{"sevre"}, exitUsage, "sevre"},
 		{"an argument too many", []string{"serve", "now"}, exitUsage, "now"},
 		{"no value", []string{"serve", "--listen"}, exitUsage, "--listen"},
+		{"a flag for a value", []string{"serve", "--listen", "--log-level=info"}, exitUsage, "--listen"},
+		{"a dash and a letter for a value", []string{"serve", "--listen", "-x"}, exitUsage, "--listen"},
+		{"a number that no flag takes", []string{"serve", "--log-level=info", "-5"}, exitUsage, "-5"},
+		{"a number behind the end of flags", []string{"serve", "--", "-5"}, exitUsage, "-5"},
 		{"a secret on the command line", []string{"serve", "--admin-token=abc"}, exitUsage, "--admin-token"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
