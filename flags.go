@@ -203,6 +203,16 @@ func (s *serveCmd) unknownEnv() []string {
 	return unknown
 }
 
+// dropEmptyEnv makes an empty variable as good as none: that is how a container
+// or a unit file leaves a setting alone, and kong would take it for a value.
+func dropEmptyEnv() {
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(name, "IXMAGE_") {
+			os.Unsetenv(name)
+		}
+	}
+}
+
 // joinSigned makes "--flag=-5s" of the arguments "--flag" and "-5s". kong takes what
 // begins with a dash for another flag and gives up at once; no flag of ours
 // begins with a digit, and a number below zero is one mistake among others.

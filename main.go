@@ -50,6 +50,7 @@ type cli struct {
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	dropEmptyEnv()
 	var c cli
 	done := -1
 	parser := kong.Must(&c, kong.Name("ixmage"), kong.DefaultEnvars("IXMAGE"),

@@ -288,6 +288,31 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// TestEmptyVariables: each setting with an empty variable has its default, and a
+// variable of no setting is not warned of when it is empty.
+func TestEmptyVariables(t *testing.T) {
+	t.Parallel()
+	var env []string
+	for _, flag := range serveFlags() {
+		env = append(env, envName(flag)+"=")
+	}
+	env = append(env, "IXMAGE_ADMIN_TOKEN=", "IXMAGE_STORE=", "IXMAGE_PORT=")
+	got := runProgram(t, env, "serve", "--cache-memory=wrong")
+	if n := strings.Count(got.stderr, "\n"); got.code != exitUsage || n != 1 || !strings.Contains(got.stderr, "--cache-memory") {
+		t.Errorf("exit status %d, want %d and a line on --cache-memory alone:\n%s", got.code, exitUsage, got.stderr)
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	cmd := exec.Command(program, serveArgs(data)...)
+	cmd.Env = append(plainEnv(), env...)
+	s := startCommand(t, data, cmd)
+	if strings.Contains(s.output(), "IXMAGE_") {
+		t.Errorf("a variable is warned of:\n%s", s.output())
+	}
+	if got := s.metric(`ixmage_cache_capacity_bytes{tier="memory"}`); got != 256<<20 {
+		t.Errorf("the cache takes %v bytes, want the default", got)
+	}
+}
+
 // TestUnknownVariable warns of variables that look like settings, and goes on.
 func TestUnknownVariable(t *testing.T) {
 	t.Parallel()
