@@ -206,7 +206,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	observe(registry, m, memory)
 	registry.Observe(func(c alias.Change) { follow(c, public, s3, m) })
 
-	servers, err := s.listen(log, public, admin.Config{
+	servers, err := s.listen(ctx, public, admin.Config{
 		Registry: registry, Token: token, Metrics: m.Handler(), Ready: ready, Log: log,
 	})
 	if err != nil {

@@ -237,8 +237,17 @@ func TestLogs(t *testing.T) {
 				t.Parallel()
 				log := logOfRequests(t, format, tc.level)
 				seen := map[string]int{}
+				announced := 0
 				for line := range strings.Lines(log) {
-					seen[levelIn(t, format, line)]++
+					level := levelIn(t, format, line)
+					if strings.Contains(line, "listening") && level == "INFO" {
+						announced++ // at every level
+						continue
+					}
+					seen[level]++
+				}
+				if announced != 2 {
+					t.Errorf("%d listeners are announced, want 2:\n%s", announced, log)
 				}
 				for _, level := range tc.has {
 					if seen[level] == 0 {
@@ -255,8 +264,8 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// logOfRequests runs a server whose log may say nothing, not even where it
-// listens, has it answer a health check of the operator's (debug) and a request
+// logOfRequests runs a server whose log says nothing but where it listens, has
+// it answer a health check of the operator's (debug) and a request
 // for what is not there (info), and ends it. It warns of its key set at start.
 func logOfRequests(t *testing.T, format, level string) string {
 	t.Helper()

@@ -29,7 +29,8 @@ type control struct {
 
 // listen opens every listener before any of them is served, so that a port
 // that is taken is found at once.
-func (s *serveCmd) listen(log *slog.Logger, public *proxy.Proxy, cfg admin.Config) (_ *servers, err error) {
+func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Config) (_ *servers, err error) {
+	log := cfg.Log
 	v := &servers{public: public}
 	defer func() {
 		if err != nil {
@@ -47,7 +48,7 @@ func (s *serveCmd) listen(log *slog.Logger, public *proxy.Proxy, cfg admin.Confi
 			return nil, fmt.Errorf("open the metrics listener (--metrics-listen): %w", err)
 		}
 		v.control = append(v.control, control{ops, ln})
-		log.Info("listening", "listener", "metrics", "addr", ln.Addr().String())
+		announce(ctx, log, slog.String("listener", "metrics"), slog.String("addr", ln.Addr().String()))
 	}
 	ln, err := net.Listen("tcp", s.AdminListen)
 	if err != nil {
@@ -58,9 +59,18 @@ func (s *serveCmd) listen(log *slog.Logger, public *proxy.Proxy, cfg admin.Confi
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12})
 	}
 	v.control = append(v.control, control{admin.New(cfg), ln})
-	log.Info("listening", "listener", "admin", "addr", addr, "tls", s.cert != nil)
-	log.Info("listening", "listener", "public", "addr", v.publicLn.Addr().String(), "version", version)
+	announce(ctx, log, slog.String("listener", "admin"), slog.String("addr", addr), slog.Bool("tls", s.cert != nil))
+	addr = v.publicLn.Addr().String()
+	announce(ctx, log, slog.String("listener", "public"), slog.String("addr", addr), slog.String("version", version))
 	return v, nil
+}
+
+// announce writes where a listener is, whatever --log-level says: with port 0
+// nothing else tells, and scripts wait for the line.
+func announce(ctx context.Context, log *slog.Logger, attrs ...slog.Attr) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
+	r.AddAttrs(attrs...)
+	_ = log.Handler().Handle(ctx, r) // the handlers of slog leave the level to the logger
 }
 
 // run serves until ctx ends or a server fails. The public listener drains
