@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -99,16 +100,13 @@ func (*versionCmd) run(stdout, _ io.Writer) int {
 }
 
 type healthcheckCmd struct {
-	URL string `name:"url" env:"-" help:"What to ask. Default: /-/readyz on the address of IXMAGE_LISTEN." placeholder:"URL"`
+	URL string `name:"url" env:"-" help:"What to ask; without a path, /-/readyz there. Default: the address of IXMAGE_LISTEN." placeholder:"URL"`
 }
 
 func (h *healthcheckCmd) run(_, stderr io.Writer) int {
-	url := h.URL
-	if url == "" {
-		url = "http://" + localAddr(os.Getenv("IXMAGE_LISTEN")) + "/-/readyz"
-	}
+	target := h.target()
 	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{}}
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, target, http.NoBody)
 	if err != nil {
 		fmt.Fprintf(stderr, "ixmage: --url: %v\n", err)
 		return exitUsage
@@ -120,10 +118,24 @@ func (h *healthcheckCmd) run(_, stderr io.Writer) int {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		fmt.Fprintf(stderr, "ixmage: not ready: %s answered %s\n", url, resp.Status)
+		fmt.Fprintf(stderr, "ixmage: not ready: %s answered %s\n", target, resp.Status)
 		return exitFailed
 	}
 	return exitOK
+}
+
+// target is the URL to ask.
+func (h *healthcheckCmd) target() string {
+	const ready = "/-/readyz"
+	if h.URL == "" {
+		return "http://" + localAddr(os.Getenv("IXMAGE_LISTEN")) + ready
+	}
+	u, err := url.Parse(h.URL)
+	if err != nil || u.Host == "" || u.Path != "" {
+		return h.URL // as it is; what is wrong with it is said when it is asked
+	}
+	u.Path = ready
+	return u.String()
 }
 
 // localAddr is where a listener on addr can be reached from this machine.

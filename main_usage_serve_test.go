@@ -151,12 +151,18 @@ func TestHealthcheck(t *testing.T) {
 		{"all interfaces, version 4", []string{"IXMAGE_LISTEN=0.0.0.0:" + port}, nil, exitOK, ""},
 		{"all interfaces, version 6", []string{"IXMAGE_LISTEN=[::]:" + port}, nil, exitOK, ""},
 		{"by URL", []string{"IXMAGE_LISTEN=127.0.0.1:1"}, []string{"--url=http://" + ready.admin + "/-/readyz"}, exitOK, ""},
+		{"by URL without a path", nil, []string{"--url=http://" + ready.public}, exitOK, ""},
+		{"by URL with a query alone", nil, []string{"--url", "http://" + ready.public + "?x=y"}, exitOK, ""},
+		{"by URL of the root", nil, []string{"--url=http://" + ready.public + "/"}, exitFailed, "404"},
 		{"no proxy", []string{"IXMAGE_LISTEN=" + ready.public, "http_proxy=http://127.0.0.1:1", "HTTP_PROXY=http://127.0.0.1:1"}, nil, exitOK, ""},
 		{"not found", nil, []string{"--url=http://" + ready.public + "/none"}, exitFailed, "404"},
 		{"nothing listens", []string{"IXMAGE_LISTEN=127.0.0.1:1"}, nil, exitFailed, "127.0.0.1:1"},
 		{"silent", []string{"IXMAGE_LISTEN=" + silent.Addr().String()}, nil, exitFailed, "not ready"},
 		{"draining", nil, []string{"--url=http://" + draining.admin + "/-/readyz"}, exitFailed, "503"},
 		{"draining, listener closed", []string{"IXMAGE_LISTEN=" + draining.public}, nil, exitFailed, "not ready"},
+		{"draining, without a path", nil, []string{"--url=http://" + draining.admin}, exitFailed, "/-/readyz answered 503"},
+		{"no host", nil, []string{"--url=http://"}, exitFailed, "not ready"},
+		{"no URL at all", nil, []string{"--url=http://[::1"}, exitUsage, "--url"},
 		{"no URL", nil, []string{"--url=example"}, exitFailed, "example"},
 	} {
 		got := runProgram(t, tc.env, append([]string{"healthcheck"}, tc.args...)...)
