@@ -36,7 +36,7 @@ func resolve(uri []byte) (target, error) {
 		return target{}, errNoRoute
 	}
 	name, rest, ok := bytes.Cut(path[1:], []byte{'/'})
-	if !ok {
+	if !ok || string(name) == "-" { // of our own pages, and no alias whatever follows
 		return target{}, errNoRoute
 	}
 	key, ok := decode(rest)
