@@ -55,6 +55,7 @@ type FaultProxy struct {
 	URL  string // Addr behind http://
 
 	target   string
+	port     *port
 	accepted atomic.Int64
 	running  sync.WaitGroup
 
@@ -83,21 +84,35 @@ func NewFaultProxy(t testing.TB, target string) *FaultProxy {
 // StartFaultProxy starts a FaultProxy before a host:port, which need not
 // listen yet. The caller must Close it.
 func StartFaultProxy(target string) (*FaultProxy, error) {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := newPort()
 	if err != nil {
 		return nil, err
 	}
-	addr := ln.Addr().String()
+	ln, err := port.listen()
+	if err != nil {
+		port.release()
+		return nil, err
+	}
 	p := &FaultProxy{
-		Addr: addr, URL: "http://" + addr, target: target,
+		Addr: port.addr, URL: "http://" + port.addr, target: target, port: port,
 		ln: ln, mode: &modeInForce{}, links: map[*link]struct{}{},
 	}
 	p.running.Go(func() { p.accept(ln) })
 	return p, nil
 }
 
-// Set changes the mode, of the open connections too. It fails only when the
-// port cannot be taken again after Refuse.
+// Refused is an address on which nobody listens for as long as the test runs.
+func Refused(t testing.TB) string {
+	t.Helper()
+	p := NewFaultProxy(t, "")
+	if err := p.Set(Refuse()); err != nil {
+		t.Fatal(err)
+	}
+	return p.Addr
+}
+
+// Set changes the mode, of the open connections too. It fails only after Close,
+// and where the system does not keep the port during Refuse.
 func (p *FaultProxy) Set(m Mode) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +124,7 @@ func (p *FaultProxy) Set(m Mode) error {
 		p.ln.Close()
 		p.ln = nil
 	case !m.refuse && p.ln == nil:
-		ln, err := net.Listen("tcp4", p.Addr)
+		ln, err := p.port.listen()
 		if err != nil {
 			return fmt.Errorf("listen again: %w", err)
 		}
@@ -137,7 +152,10 @@ func (p *FaultProxy) Accepted() int { return int(p.accepted.Load()) }
 // called more than once.
 func (p *FaultProxy) Close() {
 	p.mu.Lock()
-	p.done = true
+	if !p.done {
+		p.done = true
+		defer p.port.release()
+	}
 	if p.ln != nil {
 		p.ln.Close()
 		p.ln = nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,12 +129,35 @@ func TestFaultProxyRefuseMidBody(t *testing.T) {
 	eventually(t, func() bool { return p.Conns() == 0 })
 }
 
+// TestFaultProxyKeepsPort: while connections are refused nobody else can take
+// the port, and so it is there for the way back.
+func TestFaultProxyKeepsPort(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has a way to hold a port without listening")
+	}
+	p, _, client := behind(t)
+	for range 3 {
+		must(t, p.Set(awstest.Refuse()))
+		if ln, err := net.Listen("tcp4", p.Addr); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("another listener on the port: %v, want %v", err, syscall.EADDRINUSE)
+			if err == nil {
+				ln.Close()
+			}
+		}
+		if _, err := read(t.Context(), client, p); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("got %v, want %v", err, syscall.ECONNREFUSED)
+		}
+		must(t, p.Set(awstest.Pass()))
+		if n, err := read(t.Context(), client, p); err != nil || n != pictureSize {
+			t.Errorf("passing again: got %d bytes, %v", n, err)
+		}
+	}
+}
+
 func TestFaultProxyNoTarget(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	must(t, err)
-	ln.Close()
-	p := awstest.NewFaultProxy(t, ln.Addr().String())
+	p := awstest.NewFaultProxy(t, awstest.Refused(t))
 	if resp, err := http.Get(p.URL); err == nil {
 		resp.Body.Close()
 		t.Error("an answer came from nowhere")

@@ -161,14 +161,9 @@ func TestForbiddenAddressByName(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := k.put("shop", "a.png", awstest.Object{})
-	r.Route.Alias.Endpoint = "http://" + ln.Addr().String()
-	ln.Close()
-	_, err = k.Get(t.Context(), r)
+	r.Route.Alias.Endpoint = "http://" + awstest.Refused(t)
+	_, err := k.Get(t.Context(), r)
 	wantOutcome(t, err, OutcomeNetwork)
 	_, err = k.Head(t.Context(), r)
 	wantOutcome(t, err, OutcomeNetwork)
