@@ -24,9 +24,11 @@ var ErrNoGateway = errors.New("versitygw is not here: run make tools, or point I
 
 const (
 	gatewayRegion = "us-east-1"
-	startTimeout  = 20 * time.Second
+	// startTimeout is for a program that hangs. A busy machine gets all the time
+	// that it needs.
+	startTimeout = 5 * time.Minute
 	// portTries bounds the race for a port that was free when we looked.
-	portTries = 3
+	portTries = 10
 )
 
 // Gateway is a real S3 server with a real IAM server beside it, in two child
@@ -109,6 +111,7 @@ func (g *Gateway) start(ctx context.Context, program, dir string) error {
 		return err
 	}
 	g.S3URL, g.IAMURL = "http://"+s3Addr, "http://"+iamAddr
+	g.s3, g.iam = g.clients()
 	folders := map[string]string{}
 	for _, name := range []string{"iam", "s3", "meta"} {
 		folders[name] = filepath.Join(dir, name)
@@ -122,7 +125,7 @@ func (g *Gateway) start(ctx context.Context, program, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := g.iamProc.healthy(ctx, g.client, g.IAMURL+"/healthz"); err != nil {
+	if err := g.iamProc.ready(ctx, g.iamKnowsUs); err != nil {
 		return err
 	}
 	// Sidecar files instead of extended attributes: not every temp folder
@@ -132,11 +135,27 @@ func (g *Gateway) start(ctx context.Context, program, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := g.s3Proc.healthy(ctx, g.client, g.S3URL+"/healthz"); err != nil {
-		return err
+	return g.s3Proc.ready(ctx, g.s3KnowsUs)
+}
+
+// iamKnowsUs reports whether our own IAM answers. Another test's gateway may
+// have taken the port between our look at it and our child's: it is as healthy,
+// and refuses our root key.
+func (g *Gateway) iamKnowsUs(ctx context.Context) bool {
+	if !healthy(ctx, g.client, g.IAMURL+"/healthz") {
+		return false
 	}
-	g.s3, g.iam = g.clients()
-	return nil
+	_, err := g.iam.ListUsers(ctx, &iam.ListUsersInput{})
+	return err == nil
+}
+
+// s3KnowsUs is iamKnowsUs for S3.
+func (g *Gateway) s3KnowsUs(ctx context.Context) bool {
+	if !healthy(ctx, g.client, g.S3URL+"/healthz") {
+		return false
+	}
+	_, err := g.s3.ListBuckets(ctx, &s3.ListBucketsInput{})
+	return err == nil
 }
 
 func (g *Gateway) command(program, addr string, args ...string) *exec.Cmd {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
@@ -155,10 +156,8 @@ func TestGatewayStopEndsProcesses(t *testing.T) {
 	g := awstest.NewGateway(t)
 	must(t, g.Stop())
 	must(t, g.Stop()) // again: nothing happens
-	for _, url := range []string{g.S3URL, g.IAMURL} {
-		if answers(url) {
-			t.Errorf("%s still answers", url)
-		}
+	if answersS3(t, g.S3URL, g.Root) || answersIAM(t, g.IAMURL, g.Root) {
+		t.Error("a server still answers")
 	}
 }
 
@@ -167,7 +166,7 @@ func TestGatewayStopEndsProcesses(t *testing.T) {
 func TestGatewayDiesWithTest(t *testing.T) {
 	if os.Getenv("AWSTEST_RUN_GATEWAY") != "" {
 		g := awstest.NewGateway(t)
-		os.Stdout.WriteString("gateway " + g.S3URL + " " + g.IAMURL + "\n")
+		os.Stdout.WriteString("gateway " + g.S3URL + " " + g.IAMURL + " " + g.Root.SecretAccessKey.Reveal() + "\n")
 		io.Copy(io.Discard, os.Stdin) // until we are killed
 		return
 	}
@@ -175,7 +174,7 @@ func TestGatewayDiesWithTest(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells a child of its parent's death")
 	}
-	awstest.NewGateway(t) // skips where there is none
+	root := awstest.NewGateway(t).Root // skips where there is none
 	cmd := exec.Command(os.Args[0], "-test.run=^TestGatewayDiesWithTest$")
 	cmd.Env = append(os.Environ(), "AWSTEST_RUN_GATEWAY=1", "TMPDIR="+t.TempDir()) // it cannot clean up
 	stdin, err := cmd.StdinPipe()
@@ -184,25 +183,47 @@ func TestGatewayDiesWithTest(t *testing.T) {
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	var s3URL, iamURL string
-	_, err = fmt.Fscanf(stdout, "gateway %s %s\n", &s3URL, &iamURL)
+	var s3URL, iamURL, secret string
+	_, err = fmt.Fscanf(stdout, "gateway %s %s %s\n", &s3URL, &iamURL, &secret)
 	must(t, err)
 	must(t, cmd.Process.Kill())
 	cmd.Wait()
-	for _, url := range []string{s3URL, iamURL} {
-		for answers(url) { // the test's own time limit ends a gateway that stays
-			runtime.Gosched()
-		}
+	root.SecretAccessKey = alias.NewSecret(secret)
+	for answersS3(t, s3URL, root) || answersIAM(t, iamURL, root) { // the test's own time limit ends a gateway that stays
+		runtime.Gosched()
 	}
 }
 
-func answers(url string) bool {
-	resp, err := http.Get(url + "/healthz")
-	if err != nil {
-		return false
+// answersS3 reports whether the server with this root key is there: another's
+// may have its port by now.
+func answersS3(t *testing.T, url string, root alias.KeyPair) bool {
+	t.Helper()
+	_, err := reader(t, url, root).ListBuckets(t.Context(), &s3.ListBucketsInput{})
+	return err == nil
+}
+
+func answersIAM(t *testing.T, url string, root alias.KeyPair) bool {
+	t.Helper()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	_, err := iam.New(iam.Options{
+		BaseEndpoint: &url, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: transport},
+		Credentials: credentials.NewStaticCredentialsProvider(root.AccessKeyID, root.SecretAccessKey.Reveal(), ""),
+	}).ListUsers(t.Context(), &iam.ListUsersInput{})
+	return err == nil
+}
+
+// TestGatewayForeignServer: a healthy server that is not ours is told from ours
+// by its root key.
+func TestGatewayForeignServer(t *testing.T) {
+	t.Parallel()
+	g, other := awstest.NewGateway(t), awstest.NewGateway(t)
+	if answersS3(t, g.S3URL, other.Root) || answersIAM(t, g.IAMURL, other.Root) {
+		t.Error("a gateway takes the root key of another")
 	}
-	resp.Body.Close()
-	return true
+	if !answersS3(t, g.S3URL, g.Root) || !answersIAM(t, g.IAMURL, g.Root) {
+		t.Error("a gateway refuses its own root key")
+	}
 }
 
 func TestGatewayMissing(t *testing.T) {

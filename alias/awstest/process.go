@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// killAfter is how long a child may take to end itself after SIGTERM.
-const killAfter = 10 * time.Second
+// killAfter is when a child that was sent SIGTERM counts as one that hangs.
+const killAfter = time.Minute
 
 // ErrExited means that a child process has ended with status 0.
 var ErrExited = errors.New("exit status 0")
@@ -97,12 +97,12 @@ func (p *Process) Stop() error {
 	return fmt.Errorf("%s had to be killed", p.name)
 }
 
-// healthy waits until url answers 200, the child ends or ctx does.
-func (p *Process) healthy(ctx context.Context, client *http.Client, url string) error {
+// ready waits until is says so, the child ends or ctx does.
+func (p *Process) ready(ctx context.Context, is func(context.Context) bool) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		if healthyNow(ctx, client, url) {
+		if is(ctx) {
 			return nil
 		}
 		select {
@@ -115,7 +115,8 @@ func (p *Process) healthy(ctx context.Context, client *http.Client, url string) 
 	}
 }
 
-func healthyNow(ctx context.Context, client *http.Client, url string) bool {
+// healthy reports whether url answers 200.
+func healthy(ctx context.Context, client *http.Client, url string) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return false
