@@ -210,18 +210,22 @@ func TestGetSilentOrigin(t *testing.T) {
 	t.Parallel()
 	t.Run("two attempts", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, func(c *Config) { c.FirstByteTimeout = 50 * time.Millisecond })
+		k := newKit(t, func(c *Config) { c.FirstByteTimeout = time.Second })
 		r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
 		k.next(r, awstest.StallAfter(awstest.BeforeHeaders, nil), awstest.StallAfter(awstest.BeforeHeaders, nil), nil)
 		_, err := k.read(t, r)
 		wantOutcome(t, err, OutcomeTimeout)
+		// A busy S3 hears of a request after we have given it up.
+		if err := k.s3.Wait(t.Context(), func() bool { return k.s3.Total() >= 2 }); err != nil {
+			t.Fatal(err)
+		}
 		if n := k.s3.Total(); n != 2 || k.rec.retried() != 1 {
 			t.Errorf("%d requests and %d retries recorded, want 2 and 1", n, k.rec.retried())
 		}
 	})
 	t.Run("call timeout", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, func(c *Config) { c.CallTimeout = 50 * time.Millisecond })
+		k := newKit(t, func(c *Config) { c.CallTimeout = time.Second })
 		r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
 		k.next(r, awstest.StallAfter(awstest.BeforeHeaders, nil))
 		_, err := k.read(t, r)

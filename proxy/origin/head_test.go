@@ -136,7 +136,7 @@ func TestHeadAsksAgain(t *testing.T) {
 
 func TestHeadTimeout(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, func(c *Config) { c.CallTimeout = 100 * time.Millisecond })
+	k := newKit(t, func(c *Config) { c.CallTimeout = time.Second })
 	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
 	// The limit covers the second request too.
 	k.next(r, &awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}, awstest.StallAfter(awstest.BeforeHeaders, nil))

@@ -244,3 +244,20 @@ func (s *secrets) revealed() int {
 	defer s.mu.Unlock()
 	return s.reveals
 }
+
+// deadline is a context whose time is up when the test says so.
+type deadline struct {
+	context.Context //nolint:containedctx // it is one
+	passed          chan struct{}
+}
+
+func (d *deadline) Done() <-chan struct{} { return d.passed }
+
+func (d *deadline) Err() error {
+	select {
+	case <-d.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
