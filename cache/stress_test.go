@@ -34,7 +34,7 @@ func TestStress(t *testing.T) {
 			w.memory.held.limit = row.limit
 			var wg sync.WaitGroup
 			for i := range 16 {
-				c := &client{world: w, rnd: rand.New(rand.NewPCG(uint64(i), 1))}
+				c := &client{world: w, rnd: rand.New(rand.NewPCG(uint64(i), 1)), helpers: &wg}
 				wg.Go(func() {
 					for n := range 250 {
 						c.request()
@@ -45,9 +45,11 @@ func TestStress(t *testing.T) {
 				})
 			}
 			done := make(chan struct{})
-			go w.watch(done)
+			var watching sync.WaitGroup
+			watching.Go(func() { w.watch(done) })
 			wg.Wait()
 			close(done)
+			watching.Wait()
 		})
 	}
 }
@@ -73,7 +75,8 @@ func (w *world) watch(done <-chan struct{}) {
 // client does one thing after another.
 type client struct {
 	*world
-	rnd *rand.Rand
+	rnd     *rand.Rand
+	helpers *sync.WaitGroup // what goes on beside the client
 }
 
 // failures are the ways in which a fetch of the stress test can fail.
@@ -99,7 +102,7 @@ func (c *client) request() {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
 	if c.rnd.IntN(10) == 0 {
-		go cancel()
+		c.helpers.Go(cancel)
 	}
 	r, err := c.Get(ctx, key, c.load(want))
 	if err != nil {
@@ -114,7 +117,7 @@ func (c *client) request() {
 func (c *client) follow(r *Reader, want []byte) {
 	part, slow := c.rnd.IntN(4) == 0, c.rnd.IntN(4) == 0
 	if c.rnd.IntN(20) == 0 {
-		go r.Close()
+		c.helpers.Go(func() { r.Close() })
 	}
 	for off := 0; ; {
 		p, err := r.Next(int64(off))
