@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -200,10 +201,10 @@ func TestFollowers(t *testing.T) {
 	}{
 		{"leader", "ixmage; fwd=uri-miss; fwd-status=200; stored", leader},
 		{"slow", "ixmage; fwd=uri-miss; collapsed", slow}, {"fast", "ixmage; fwd=uri-miss; collapsed", fast},
-		{"late", "ixmage; hit; ttl=3599", late},
+		{"late", "ixmage; hit; ttl=", late}, // the second in which it comes is the machine's affair
 	} {
-		if got := c.resp.Header.Get("Cache-Status"); got[:20] != c.status[:20] {
-			t.Errorf("%s: Cache-Status is %q, want %q", c.name, got, c.status)
+		if got := c.resp.Header.Get("Cache-Status"); !strings.HasPrefix(got, c.status) {
+			t.Errorf("%s: Cache-Status is %q, want it to begin %q", c.name, got, c.status)
 		}
 	}
 	f.settle()
