@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,7 +132,7 @@ func (r *Registry) write(ctx context.Context, name Name, fn func(Tx) ([]Change, 
 	return err
 }
 
-// resyncTimeout bounds the two reads that follow a failed commit.
+// resyncTimeout bounds the reads that follow a failed commit.
 const resyncTimeout = 5 * time.Second
 
 // resync reads a name again after a commit that failed. A database on the
@@ -154,12 +155,11 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 	oldAlias, _ := snap.aliases.get(name)
 	changes := difference(Route{oldAlias, oldCredential}, Route{a, c})
 	if a != nil && a.Credential != name {
-		c, err := r.store.Credential(ctx, a.Credential)
+		used, err := r.store.Credential(ctx, a.Credential)
 		if err != nil {
 			return
 		}
-		old, _ := snap.credentials.get(c.Name)
-		changes = append(difference(Route{nil, old}, Route{nil, c}), changes...)
+		changes = append([]Change{{CredentialPut: used}}, changes...)
 	}
 	r.publish(changes)
 }
@@ -184,13 +184,15 @@ func difference(from, to Route) []Change {
 	return changes
 }
 
-// publish makes changes visible and tells the observers. The caller has the
-// turn, so no other write comes between.
+// publish makes changes visible and tells the observers, but for what memory
+// has already. The caller has the turn, so no other write comes between.
 func (r *Registry) publish(changes []Change) {
+	snap := r.snap.Load()
+	changes = slices.DeleteFunc(changes, snap.has)
 	if len(changes) == 0 {
 		return
 	}
-	r.snap.Store(r.snap.Load().with(changes))
+	r.snap.Store(snap.with(changes))
 	r.mu.Lock()
 	observers := r.observers
 	r.mu.Unlock()
@@ -242,6 +244,19 @@ func (s *snapshot) route(name Name) (Route, bool) {
 		return Route{}, false
 	}
 	return Route{Alias: a, Credential: c}, true
+}
+
+// has reports whether a change puts what is there already.
+func (s *snapshot) has(c Change) bool {
+	switch {
+	case c.AliasPut != nil:
+		a, ok := s.aliases.get(c.AliasPut.Name)
+		return ok && a.ID == c.AliasPut.ID && a.Revision == c.AliasPut.Revision
+	case c.CredentialPut != nil:
+		have, ok := s.credentials.get(c.CredentialPut.Name)
+		return ok && have.ID == c.CredentialPut.ID && have.Revision == c.CredentialPut.Revision
+	}
+	return false
 }
 
 // with is the snapshot after changes.

@@ -85,7 +85,7 @@ func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef)
 
 // UpdateAlias changes an alias. change is given a copy to edit, and a reference
 // to set if the alias is to be read with another credential: by Name or
-// Anonymous, as in CreateAlias. What it does to the name, the ID, the revision
+// Anonymous, as in CreateAlias. It may be called more than once. What it does to the name, the ID, the revision
 // and the times is ignored. A change of bucket, prefix, region or endpoint raises
 // the epoch; change may raise it too, to drop what is cached. When nothing
 // differs at the end, no new revision is made. ErrStale unless ifRevision is the
@@ -108,7 +108,7 @@ func (r *Registry) UpdateAlias(
 		}
 		if *next == *cur {
 			result = cur
-			return nil, nil
+			return append(changes, Change{AliasPut: cur}), nil // for a memory that lacks it
 		}
 		next.Revision, next.UpdatedAt = cur.Revision+1, now()
 		if err := tx.UpdateAlias(next); err != nil {
@@ -146,15 +146,20 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 	case !use.IsZero():
 		problems = append(problems, use.problems()...)
 	}
-	if err := invalid(problems); err != nil || use.IsZero() {
-		return &next, nil, err
+	if err := invalid(problems); err != nil {
+		return nil, nil, err
+	}
+	if use.IsZero() {
+		use.Name = cur.Credential // as it is, and its change for a memory that lacks it
 	}
 	changes, err := r.attach(tx, &next, use)
 	return &next, changes, err
 }
 
 // attach gives an alias the credential that use asks for, and makes it if need
-// be.
+// be. One that is in the store already is among the changes too: another node
+// may have made it, or a write of ours whose answer was lost, and an alias
+// whose credential is not in memory is not found.
 func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) {
 	name, c, err := wanted(tx, a.Name, use)
 	switch {
@@ -165,7 +170,7 @@ func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) 
 			"register an anonymous credential under another name, and name that", name, c.Provider.Kind(), ErrExists)
 	case err == nil:
 		a.CredentialID, a.Credential = c.ID, c.Name
-		return nil, nil
+		return []Change{{CredentialPut: c}}, nil
 	case !errors.Is(err, ErrNotFound):
 		return nil, credentialError(name, err)
 	case use.Name != "":
