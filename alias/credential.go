@@ -5,22 +5,39 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unique"
 )
 
 // Secret is a value that must not be seen: it prints as a placeholder in every
-// format, in logs and in JSON. Reveal is the one way to the text.
-type Secret struct{ text string }
+// format, in logs and in JSON. Reveal is the one way to the text. Secrets are
+// comparable: equal when their texts are.
+type Secret struct {
+	// A handle and not the text itself, because fmt calls no method of a field
+	// that is not exported: inside such a one it prints what is here, and of a
+	// handle that is an address. The zero handle stands for no text.
+	text unique.Handle[string]
+}
 
 const redacted = "[redacted]"
 
 // NewSecret wraps text.
-func NewSecret(text string) Secret { return Secret{text} }
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{unique.Make(text)}
+}
 
 // Reveal returns the text. Call it where the value is used, and nowhere else.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.text.Value()
+}
 
 // IsZero reports whether there is no text.
-func (s Secret) IsZero() bool { return s.text == "" }
+func (s Secret) IsZero() bool { return s == Secret{} }
 
 // String, GoString, Format, LogValue, MarshalText and MarshalJSON all give the
 // placeholder, so that no printing path can be forgotten.

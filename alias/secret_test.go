@@ -3,7 +3,9 @@ package alias_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,12 +132,65 @@ func TestRegistryNoSecretInTheDatabase(t *testing.T) {
 	grep("closed")
 }
 
-func TestRegistryPrintsNoSecret(t *testing.T) {
+func TestSecretPrintsAsPlaceholder(t *testing.T) {
 	t.Parallel()
-	use := pair("AKIA1")
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-		if text := fmt.Sprintf(verb, *use.KeyPair); strings.Contains(text, theSecret) || strings.Contains(text, fmt.Sprintf("%x", theSecret)) {
-			t.Errorf("%s prints %s", verb, text)
+	secret := alias.NewSecret(theSecret)
+	kp := *pair("AKIA1").KeyPair
+	for name, value := range map[string]any{
+		"itself": secret, "pointer": &secret, "exported field": kp, "pointer to its struct": &kp,
+		"field": struct{ token alias.Secret }{secret}, "pointer to a struct with a field": &struct{ token alias.Secret }{secret},
+		"field of a field":     struct{ pair struct{ kp alias.KeyPair } }{struct{ kp alias.KeyPair }{kp}},
+		"interface in a field": struct{ any any }{secret}, "slice in a field": struct{ list []alias.Secret }{[]alias.Secret{secret}},
+		"key in a field": struct{ set map[alias.Secret]bool }{map[alias.Secret]bool{secret: true}},
+		"slice":          []alias.Secret{secret}, "map": map[alias.Secret]alias.Secret{secret: secret},
+	} {
+		for verb := range strings.SplitSeq("%v,%+v,%#v,%s,%q,%x,%X,% x,%#x,%d,%t,%T,%p,%c,%U,%e,%g,%b,%o,%10s,%-10q,%.3s,%+q,%#q,%w,%z", ",") {
+			wantNoSecret(t, name+" with "+verb, fmt.Sprintf(verb, value))
+		}
+		var text, logs bytes.Buffer
+		for _, h := range []slog.Handler{slog.NewTextHandler(&logs, nil), slog.NewJSONHandler(&logs, nil)} {
+			slog.New(h).Info("m", "value", value, slog.Group("g", slog.Any("value", value)))
+		}
+		wantNoSecret(t, name+" in the log", logs.String())
+		if err := json.NewEncoder(&text).Encode(value); err == nil {
+			wantNoSecret(t, name+" as JSON", text.String())
+		}
+	}
+}
+
+func wantNoSecret(t *testing.T, where, text string) {
+	t.Helper()
+	for _, form := range []string{"%s", "%x", "%X", "% x", "% X"} {
+		if strings.Contains(text, fmt.Sprintf(form, theSecret)) {
+			t.Errorf("%s prints the secret: %s", where, text)
+			return
+		}
+	}
+	if strings.Contains(text, strings.Trim(fmt.Sprintf("%d", []byte(theSecret)), "[]")) {
+		t.Errorf("%s prints the bytes of the secret: %s", where, text)
+	}
+}
+
+func TestSecretCompares(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		a, b alias.Secret
+		same bool
+	}{
+		{"equal texts", alias.NewSecret("a" + theSecret), alias.NewSecret("a" + theSecret), true},
+		{"other texts", alias.NewSecret("a"), alias.NewSecret("b"), false},
+		{"no text", alias.NewSecret(""), alias.Secret{}, true},
+		{"some text and none", alias.NewSecret("a"), alias.Secret{}, false},
+	} {
+		if got := row.a == row.b; got != row.same {
+			t.Errorf("%s: got equal %v", row.name, got)
+		}
+		if got := row.a.Reveal() == row.b.Reveal(); got != row.same {
+			t.Errorf("%s: got equal texts %v", row.name, got)
+		}
+		if row.b.IsZero() != (row.b.Reveal() == "") {
+			t.Errorf("%s: IsZero is %v", row.name, row.b.IsZero())
 		}
 	}
 }

@@ -44,17 +44,20 @@ func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 }
 
 // keyPairInput is a key pair in a body.
-type keyPairInput struct{ id, secret string }
+type keyPairInput struct {
+	id     string
+	secret alias.Secret
+}
 
 func (in *keyPairInput) members() []field {
 	return []field{
 		{name: "access_key_id", read: into(&in.id, asString)},
-		{name: "secret_access_key", read: into(&in.secret, asString)},
+		{name: "secret_access_key", read: into(&in.secret, asSecret)},
 	}
 }
 
 func (in *keyPairInput) pair() *alias.KeyPair {
-	return &alias.KeyPair{AccessKeyID: in.id, SecretAccessKey: alias.NewSecret(in.secret)}
+	return &alias.KeyPair{AccessKeyID: in.id, SecretAccessKey: in.secret}
 }
 
 // credentialInput is the body of a registration or a replacement.
@@ -97,7 +100,7 @@ func (in *credentialInput) problems() []alias.Problem {
 		if in.id != "" {
 			problems = append(problems, alias.Problem{Field: "access_key_id", Detail: "an anonymous credential has none"})
 		}
-		if in.secret != "" {
+		if !in.secret.IsZero() {
 			problems = append(problems, alias.Problem{Field: "secret_access_key", Detail: "an anonymous credential has none"})
 		}
 		return problems

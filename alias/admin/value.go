@@ -37,6 +37,11 @@ func asName(raw json.RawMessage) (alias.Name, string) {
 	return alias.Name(text), wrong
 }
 
+func asSecret(raw json.RawMessage) (alias.Secret, string) {
+	text, wrong := as[string](raw, "a string")
+	return alias.NewSecret(text), wrong
+}
+
 func as[T any](raw json.RawMessage, form string) (T, string) {
 	var v T
 	// json takes null for every type and leaves the value as it was.
