@@ -4,6 +4,7 @@ package alias
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -125,6 +126,28 @@ func (a *Alias) Normalize() {
 // Validate checks every rule and reports all that is wrong at once, in a
 // *ValidationError. It changes nothing: call Normalize first.
 func (a *Alias) Validate(p Policy) error { return invalid(a.problems(p)) }
+
+// ValidateChange is Validate for a that is to take the place of old: what was
+// wrong with a field already, and is left as it was, is not held against it. The
+// policy may be stricter today than when old was registered, and an alias that it
+// would refuse must still be disabled, or mended field by field.
+func (a *Alias) ValidateChange(old *Alias, p Policy) error { return invalid(a.newProblems(old, p)) }
+
+func (a *Alias) newProblems(old *Alias, p Policy) []Problem {
+	was, before, after := old.problems(p), old.fields(), a.fields()
+	return slices.DeleteFunc(a.problems(p), func(x Problem) bool {
+		return before[x.Field] == after[x.Field] && slices.Contains(was, x)
+	})
+}
+
+// fields are the values that problems speak of.
+func (a *Alias) fields() map[string]any {
+	return map[string]any{
+		"name": a.Name, "bucket": a.Bucket, "bucket_owner": a.BucketOwner, "prefix": a.Prefix,
+		"region": a.Region, "endpoint": a.Endpoint, "canary": a.Canary, "ttl": a.TTL, "negative_ttl": a.NegativeTTL,
+		"stale_while_revalidate": a.StaleWhileRevalidate, "stale_if_error": a.StaleIfError, "state": a.State,
+	}
+}
 
 func (a *Alias) problems(p Policy) []Problem {
 	problems := append(a.Name.problems(), a.Location.problems(p)...)

@@ -46,6 +46,50 @@ func wantField(t *testing.T, err error, field string) {
 	}
 }
 
+func TestValidateChange(t *testing.T) {
+	t.Parallel()
+	everything := func(a *Alias) {
+		*a = Alias{
+			Name: "A", Location: Location{Bucket: "-", BucketOwner: "1", Prefix: "*/", Region: "-", Endpoint: "x"},
+			Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "x",
+		}
+	}
+	every := "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error state"
+	plain := func(a *Alias) { a.Endpoint = "http://s3.example.com" }
+	for _, row := range []struct {
+		name      string
+		old, edit func(*Alias)
+		want      string
+	}{
+		{"nothing is wrong", func(*Alias) {}, func(a *Alias) { a.Enabled = true }, ""},
+		{"wrong before, another field changes", plain, func(a *Alias) { a.Enabled = true; a.Bucket = "other" }, ""},
+		{"everything is wrong before", everything, func(*Alias) {}, ""},
+		{"everything becomes wrong", func(*Alias) {}, everything, every},
+		{"everything is wrong in another way", everything, func(a *Alias) {
+			*a = Alias{
+				Name: "B", Location: Location{Bucket: "+", BucketOwner: "2", Prefix: "?/", Region: "+", Endpoint: "y"},
+				Canary: "//", TTL: -2, NegativeTTL: -2, StaleWhileRevalidate: -2, StaleIfError: -2, State: "y",
+			}
+		}, every},
+		{"wrong before, and in the same way with another value", plain, func(a *Alias) { a.Endpoint = "http://s3.example.org" }, "endpoint"},
+		{"mended", plain, func(a *Alias) { a.Endpoint = "" }, ""},
+		{"another field is wrong now", plain, func(a *Alias) { a.TTL = -1 }, "ttl"},
+		{
+			"a field that was good suffers from another", func(a *Alias) { a.Canary = strings.Repeat("a", 600) },
+			func(a *Alias) { a.Prefix = strings.Repeat("a", 500) + "/" }, "canary",
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			old := good()
+			row.old(old)
+			next := *old
+			row.edit(&next)
+			wantField(t, next.ValidateChange(old, Policy{}), row.want)
+		})
+	}
+}
+
 func TestParseName(t *testing.T) {
 	t.Parallel()
 	for name, valid := range map[string]bool{

@@ -137,7 +137,7 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 	if next.Epoch == cur.Epoch && next.moved(cur.Location) {
 		next.Epoch++
 	}
-	problems := next.problems(r.policy)
+	problems := next.newProblems(cur, r.policy)
 	switch {
 	case use.KeyPair != nil:
 		problems = append(problems, Problem{

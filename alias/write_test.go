@@ -337,3 +337,32 @@ func TestNewNameNewID(t *testing.T) {
 		t.Errorf("ids: got %d and %d, %d and %d", first.ID, second.ID, first.CredentialID, second.CredentialID)
 	}
 }
+
+// TestUpdateAliasUnderStricterPolicy: an alias that the policy of today refuses
+// can be changed, but not to something else that it refuses.
+func TestUpdateAliasUnderStricterPolicy(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	loose, err := alias.Open(t.Context(), f.store, f.sealer, alias.Policy{AllowPrivateEndpoints: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := draft("inside")
+	inside.Endpoint = "http://10.0.0.1:9000"
+	if _, err := loose.CreateAlias(t.Context(), inside, anonymous); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.UpdateAlias(t.Context(), "inside", 0, func(a *alias.Alias, _ *alias.CredentialRef) error {
+		a.Endpoint = "http://10.0.0.2:9000"
+		return nil
+	})
+	wantInvalid(t, err, "endpoint")
+	got, err := f.UpdateAlias(t.Context(), "inside", 0, func(a *alias.Alias, _ *alias.CredentialRef) error {
+		a.Enabled = false
+		return nil
+	})
+	if err != nil || got.Enabled {
+		t.Errorf("disable it: got %+v, %v", got, err)
+	}
+	f.wantAsStored(t, "inside")
+}

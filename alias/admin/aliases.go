@@ -112,8 +112,8 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 	return answerAlias(a), nil
 }
 
-// checkPatch is what the alias would be blamed for with the patch applied. An
-// alias that cannot be read is left to the next attempt.
+// checkPatch is what the patch would be blamed for. An alias that cannot be read
+// is left to the next attempt.
 func (h aliases) checkPatch(ctx context.Context, c *call[aliasInput]) []alias.Problem {
 	cur, err := h.registry.Alias(ctx, c.name)
 	if err != nil {
@@ -122,7 +122,7 @@ func (h aliases) checkPatch(ctx context.Context, c *call[aliasInput]) []alias.Pr
 	next := *cur
 	c.in.apply(&next)
 	next.Normalize()
-	return problemsOf(next.Validate(h.registry.Policy()))
+	return problemsOf(next.ValidateChange(cur, h.registry.Policy()))
 }
 
 func (h aliases) remove(ctx context.Context, c *call[none]) (reply[none], error) {
