@@ -6,7 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"ixmage/alias/durable"
 )
 
 // maxFile is far above any key set, and keeps a wrong path from filling memory.
@@ -41,29 +42,9 @@ func readFile(path string) ([]byte, error) {
 
 // writeFile makes a file that must not be there yet, and returns when it will
 // be there after a power cut: a secret sealed with a lost key set is lost.
-func writeFile(path string, text []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the key set: %w", err)
+func writeFile(path string, text []byte) error {
+	if err := durable.Create(path, text); err != nil {
+		return fmt.Errorf("write the key set %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write the key set %s: %w", path, err), os.Remove(path))
-		}
-	}()
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the entry of a new file durable.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
