@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"ixmage/alias"
 	"ixmage/alias/admin"
 	"ixmage/alias/seal"
 	"ixmage/proxy/origin"
@@ -60,7 +61,8 @@ type serveCmd struct {
 	LogFormat       string   `default:"text" help:"text or json."`
 	LogLevel        string   `default:"info" help:"debug, info, warn or error."`
 
-	cert *tls.Certificate // loaded by problems
+	cert  *tls.Certificate // loaded by problems
+	token alias.Secret     // read by problems, if one was given
 }
 
 // complaints gather what is wrong, each with its flag and what would be right.
@@ -116,13 +118,19 @@ func (s *serveCmd) checkAddrs(m *complaints) {
 }
 
 func (s *serveCmd) checkSecrets(m *complaints) {
-	if token := os.Getenv(envToken); token != "" {
-		if err := admin.ValidateToken(token); err != nil {
-			m.addf("admin-token-file", "%v", err)
-		}
-		if s.AdminTokenFile != "" {
-			m.addf("admin-token-file", "%s is set too: use one of them", envToken)
-		}
+	env := os.Getenv(envToken)
+	var err error
+	switch {
+	case env != "":
+		s.token, err = admin.EnvToken(env)
+	case s.AdminTokenFile != "":
+		s.token, err = admin.FileToken(s.AdminTokenFile)
+	}
+	if err != nil {
+		m.addf("admin-token-file", "%v", err)
+	}
+	if env != "" && s.AdminTokenFile != "" {
+		m.addf("admin-token-file", "%s is set too: use one of them", envToken)
 	}
 	if err := seal.ValidateMaster(s.MasterKey); err != nil {
 		m.addf("master-key", "%v", err)

@@ -192,7 +192,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	token, err := admin.LoadToken(s.Data, s.AdminTokenFile, os.Getenv(envToken))
+	token, err := s.adminToken()
 	if err != nil {
 		return err
 	}
@@ -248,6 +248,14 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints.on})
 }
 
+// adminToken is the token that was given, or else the data folder's.
+func (s *serveCmd) adminToken() (alias.Secret, error) {
+	if s.token.IsZero() {
+		return admin.OwnToken(s.Data)
+	}
+	return s.token, nil
+}
+
 // openData makes the data folder and takes it for this process alone.
 func openData(dir string, log *slog.Logger) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -290,8 +298,10 @@ func closeData(dir string) error {
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the x
 }
 
-// dataFiles are what a data folder holds. A volume of its own has the last one.
-var dataFiles = regexp.MustCompile(`^(lock|registry\.db(-\w+)?|master\.keyset(\.kms)?|admin-token|lost\+found)$`)
+// dataFiles are what a data folder holds. A crash at first start may leave one
+// with tmp; a volume of its own has the last one.
+var dataFiles = regexp.MustCompile(
+	`^(lock|registry\.db(-\w+)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
 
 // observe lets Prometheus read what is not counted but known.
 func observe(registry *alias.Registry, m *metrics.Metrics, memory *cache.Cache) {

@@ -149,6 +149,12 @@ func TestMistakesTogether(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t, "127.0.0.1")
 	other, _ := certificate(t, "127.0.0.1")
+	token := func(text string) []string {
+		path := filepath.Join(t.TempDir(), "token")
+		writeFile(t, path, text, 0o600)
+		return []string{"--admin-token-file", path}
+	}
+	const tokenFile = "--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE): "
 	const wrong = "--log-level=wrong" // so that a run of right ones ends, with this one line
 	for _, tc := range []struct {
 		name string
@@ -171,6 +177,12 @@ func TestMistakesTogether(t *testing.T) {
 		{"certificate of another key", nil, []string{"--admin-tls-cert", other, "--admin-tls-key", key}, []string{"--admin-tls-cert (IXMAGE_ADMIN_TLS_CERT): cannot be used"}},
 		{"certificate that is not there", nil, []string{"--admin-tls-cert=/none.pem", "--admin-tls-key", key}, []string{"/none.pem: no such file"}},
 		{"token variable too short", []string{"IXMAGE_ADMIN_TOKEN=short"}, nil, []string{"the admin token in IXMAGE_ADMIN_TOKEN is shorter than 16 characters"}},
+		{"token file missing", nil, []string{"--admin-token-file", "/none/token"}, []string{tokenFile + "open the admin token: open /none/token: no such file"}},
+		{"token file a folder", nil, []string{"--admin-token-file", t.TempDir()}, []string{tokenFile + "read the admin token"}},
+		{"token file empty", nil, token("\n"), []string{tokenFile + "the file "}},
+		{"token too short", nil, token("fifteen-letters\n"), []string{tokenFile + "the admin token in the file "}},
+		{"token of two lines", nil, token("sixteen-letters-\nand-one-more\n"), []string{tokenFile + "the admin token in the file "}},
+		{"token file", nil, token("sixteen-letters-\n"), nil},
 		{"two tokens", []string{"IXMAGE_ADMIN_TOKEN=" + strings.Repeat("a", 32)}, []string{"--admin-token-file=x"}, []string{"--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE): IXMAGE_ADMIN_TOKEN is set too: use one of them"}},
 		{"one alias has more than all", nil, []string{"--origin-concurrency=8"}, []string{"--origin-alias-concurrency (IXMAGE_ORIGIN_ALIAS_CONCURRENCY): 64 is more than --origin-concurrency 8"}},
 		{"below zero, as a word of its own", nil, []string{"--shutdown-timeout", "-5s", "--cache-memory", "-1", "--origin-queue", "-0"}, []string{
@@ -197,7 +209,7 @@ func TestMistakesTogether(t *testing.T) {
 }
 
 // TestEveryFlagCanBeWrong keeps the tables above whole: a flag is there, or is
-// said here to be a file, which is opened later.
+// said here to be a file.
 func TestEveryFlagCanBeWrong(t *testing.T) {
 	t.Parallel()
 	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file"}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"ixmage/alias"
+	"ixmage/alias/durable"
 )
 
 const (
@@ -21,34 +22,35 @@ const (
 	maxToken  = 4096 // a header must hold it
 )
 
-// LoadToken finds the admin token: in the file an operator names, or in env,
-// the value of IXMAGE_ADMIN_TOKEN, or else in the data folder dir, where one is
-// generated at first start. No error holds the token.
-func LoadToken(dir, file, env string) (alias.Secret, error) {
-	switch {
-	case file != "" && env != "":
-		return alias.Secret{}, errors.New("the admin token is given twice: " +
-			"set --admin-token-file (IXMAGE_ADMIN_TOKEN_FILE) or IXMAGE_ADMIN_TOKEN, not both")
-	case env != "":
-		return parseToken(envName, env)
-	case file != "":
-		// Mounted secrets often have group or world bits that the operator
-		// cannot change, so only our own file is held to its mode.
-		return readToken(file, func(*os.File) error { return nil })
-	}
+// OwnToken is the admin token in the data folder dir, where one is generated at
+// first start. It is for who gives none of his own. No error of this or the
+// others holds the token.
+func OwnToken(dir string) (alias.Secret, error) {
 	path := filepath.Join(dir, tokenFile)
 	token, err := readToken(path, ownerOnly)
 	if errors.Is(err, fs.ErrNotExist) {
 		return generateToken(path)
 	}
+	if bad, ok := errors.AsType[*tokenError](err); ok {
+		return token, fmt.Errorf("%w; the file may be removed: another token is then generated", bad)
+	}
 	return token, err
 }
 
-// ValidateToken says what is wrong with env, the value of IXMAGE_ADMIN_TOKEN.
-func ValidateToken(env string) error {
-	_, err := parseToken(envName, env)
-	return err
+// FileToken reads the admin token from the file that an operator names. Mounted
+// secrets often have group or world bits that the operator cannot change, so
+// only our own file is held to its mode.
+func FileToken(path string) (alias.Secret, error) {
+	return readToken(path, func(*os.File) error { return nil })
 }
+
+// EnvToken is the admin token in the value of IXMAGE_ADMIN_TOKEN.
+func EnvToken(value string) (alias.Secret, error) { return parseToken(envName, value) }
+
+// tokenError says why a text is no admin token.
+type tokenError struct{ wrong string }
+
+func (e *tokenError) Error() string { return e.wrong }
 
 func readToken(path string, check func(*os.File) error) (alias.Secret, error) {
 	f, err := os.Open(path)
@@ -87,17 +89,20 @@ func ownerOnly(f *os.File) error {
 // header or could be guessed.
 func parseToken(from, text string) (alias.Secret, error) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	var wrong string
 	switch {
 	case text == "":
-		return alias.Secret{}, fmt.Errorf("%s is empty: it must hold the admin token", from)
+		wrong = from + " is empty: it must hold the admin token"
 	case len(text) < minToken:
-		return alias.Secret{}, fmt.Errorf("the admin token in %s is shorter than %d characters", from, minToken)
+		wrong = fmt.Sprintf("the admin token in %s is shorter than %d characters", from, minToken)
 	case len(text) > maxToken:
-		return alias.Secret{}, fmt.Errorf("the admin token in %s is longer than %d characters", from, maxToken)
+		wrong = fmt.Sprintf("the admin token in %s is longer than %d characters", from, maxToken)
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		return alias.Secret{}, fmt.Errorf("the admin token in %s must be one line of ASCII without spaces", from)
+		wrong = fmt.Sprintf("the admin token in %s must be one line of ASCII without spaces", from)
+	default:
+		return alias.NewSecret(text), nil
 	}
-	return alias.NewSecret(text), nil
+	return alias.Secret{}, &tokenError{wrong}
 }
 
 // generateToken makes the file with a token of 256 random bits. It is durable
@@ -106,33 +111,8 @@ func generateToken(path string) (alias.Secret, error) {
 	raw := make([]byte, 32)
 	rand.Read(raw) // never fails: it ends the program first
 	text := hex.EncodeToString(raw)
-	if err := writeToken(path, text+"\n"); err != nil {
+	if err := durable.Create(path, []byte(text+"\n")); err != nil {
 		return alias.Secret{}, fmt.Errorf("make the admin token: %w", err)
 	}
 	return alias.NewSecret(text), nil
-}
-
-func writeToken(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		// Half a token must not be found at the next start.
-		return errors.Join(err, os.Remove(path))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the entry of a new file durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -8,12 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ixmage/alias"
 )
 
-func TestLoadTokenGenerates(t *testing.T) {
+func TestOwnTokenGenerates(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first, err := LoadToken(dir, "", "")
+	// Half a token, left by a crash, is no token.
+	put(t, filepath.Join(dir, tokenFile+".tmp-1"), "abc", 0o600)
+	first, err := OwnToken(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,23 +31,23 @@ func TestLoadTokenGenerates(t *testing.T) {
 	if mode := info.Mode(); mode != 0o600 {
 		t.Errorf("mode: got %v, want 0600", mode)
 	}
-	again, err := LoadToken(dir, "", "")
+	again, err := OwnToken(dir)
 	if err != nil || again.Reveal() != first.Reveal() {
 		t.Errorf("the second start has another token, or none: %v", err)
 	}
-	other, err := LoadToken(t.TempDir(), "", "")
+	other, err := OwnToken(t.TempDir())
 	if err != nil || other.Reveal() == first.Reveal() {
 		t.Errorf("two installations share a token: %v", err)
 	}
 }
 
-func TestLoadTokenForms(t *testing.T) {
+func TestTokenForms(t *testing.T) {
 	t.Parallel()
 	const secret = testToken
 	for _, c := range []struct {
 		name       string
-		file, env  string // file: its text; "-" for none
-		ours       string // text of the file in the data folder; "-" for none
+		file, ours string // texts of the named file and of the one in the data folder; "-" for none
+		env        string
 		mode       fs.FileMode
 		want       string
 		say, never string
@@ -56,8 +60,6 @@ func TestLoadTokenForms(t *testing.T) {
 		{name: "mounted file", file: secret, ours: "-", mode: 0o444, want: secret},
 		{name: "16 characters", file: "0123456789abcdef", ours: "-", want: "0123456789abcdef"},
 		{name: "ours", file: "-", ours: secret + "\n", want: secret},
-		{name: "file before ours", file: secret, ours: "another-token-0123456789", want: secret},
-		{name: "both", file: secret, env: secret, ours: "-", say: "IXMAGE_ADMIN_TOKEN_FILE"},
 		{name: "empty file", file: "", ours: "-", say: "is empty"},
 		{name: "blank file", file: "\n", ours: "-", say: "is empty"},
 		{name: "short file", file: "0123456789abcde\n", ours: "-", say: "shorter than 16"},
@@ -67,8 +69,8 @@ func TestLoadTokenForms(t *testing.T) {
 		{name: "not ASCII", file: secret + "é", ours: "-", say: "ASCII"},
 		{name: "NUL", file: secret + "\x00", ours: "-", say: "ASCII"},
 		{name: "endless", file: strings.Repeat(secret, 1000), ours: "-", say: "longer than"},
-		{name: "ours is empty", file: "-", ours: "", say: "is empty"},
-		{name: "ours is short", file: "-", ours: "abc", say: "shorter than"},
+		{name: "ours is empty", file: "-", ours: "", say: "is empty: it must hold the admin token; the file may be removed: another token is then generated"},
+		{name: "ours is short", file: "-", ours: "abc", say: "characters; the file may be removed"},
 		{name: "ours is open to the group", file: "-", ours: secret, mode: 0o640, say: "chmod 600"},
 		{name: "ours is open to all", file: "-", ours: secret, mode: 0o604, say: "chmod 600"},
 		{name: "ours can be written by others", file: "-", ours: secret, mode: 0o602, say: "chmod 600"},
@@ -79,15 +81,18 @@ func TestLoadTokenForms(t *testing.T) {
 			if c.mode == 0 {
 				c.mode = 0o600
 			}
-			dir, path := t.TempDir(), ""
+			dir := t.TempDir()
+			load := func() (alias.Secret, error) { return EnvToken(c.env) }
 			if c.file != "-" {
-				path = filepath.Join(t.TempDir(), "token")
+				path := filepath.Join(t.TempDir(), "token")
 				put(t, path, c.file, c.mode)
+				load = func() (alias.Secret, error) { return FileToken(path) }
 			}
 			if c.ours != "-" {
 				put(t, filepath.Join(dir, tokenFile), c.ours, c.mode)
+				load = func() (alias.Secret, error) { return OwnToken(dir) }
 			}
-			got, err := LoadToken(dir, path, c.env)
+			got, err := load()
 			if c.want != "" {
 				if err != nil || got.Reveal() != c.want {
 					t.Errorf("got %q, %v; want %q", got.Reveal(), err, c.want)
@@ -114,22 +119,19 @@ func put(t *testing.T, path, text string, mode fs.FileMode) {
 	}
 }
 
-func TestLoadTokenFileTrouble(t *testing.T) {
+func TestTokenFileTrouble(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if _, err := LoadToken(dir, filepath.Join(dir, "nope"), ""); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := FileToken(filepath.Join(dir, "nope")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a named file that is not there: got %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, tokenFile)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a token was generated in its place: %v", err)
-	}
-	if _, err := LoadToken(filepath.Join(dir, "nope"), "", ""); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := OwnToken(filepath.Join(dir, "nope")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no data folder: got %v", err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, tokenFile), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadToken(dir, "", ""); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := OwnToken(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a folder in its place: got %v", err)
 	}
 }
