@@ -276,15 +276,23 @@ func (v *size) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
 	*v = size{n: int64(n) * unit}
-	if err != nil || int64(n) > (1<<62)/unit {
+	if int64(n) > maxSize/unit {
+		*v = size{n: maxSize + 1, bad: string(text)}
+	} else if err != nil {
 		v.bad = string(text)
 	}
 	return nil
 }
 
+// maxSize is more than any machine has, and far from the end of the numbers.
+const maxSize = 1 << 44
+
 func (v *size) problem() string {
 	if v.bad == "" {
 		return ""
+	}
+	if v.n > maxSize {
+		return fmt.Sprintf("%q is too much: at most %dGiB", v.bad, maxSize>>30)
 	}
 	return fmt.Sprintf("%q is no size: use a number of bytes, or one with KiB, MiB or GiB, as in 256MiB", v.bad)
 }

@@ -190,6 +190,12 @@ func TestMistakesTogether(t *testing.T) {
 			`--origin-queue (IXMAGE_ORIGIN_QUEUE): "-0" is not a whole number`,
 		}},
 		{"below zero, of a switch", nil, []string{"--admin-insecure", "-1"}, []string{`--admin-insecure (IXMAGE_ADMIN_INSECURE): "-1" is neither true nor false`}},
+		{"more memory than there is", nil, []string{"--cache-memory=9999999GiB", "--cache-object-max=99999999999999999999"}, []string{
+			`--cache-memory (IXMAGE_CACHE_MEMORY): "9999999GiB" is too much: at most 16384GiB`,
+			`--cache-object-max (IXMAGE_CACHE_OBJECT_MAX): "99999999999999999999" is too much: at most 16384GiB`,
+		}},
+		{"all memory there could be", nil, []string{"--cache-memory=16384GiB", "--cache-object-max=17592186044416"}, nil},
+		{"one byte more", nil, []string{"--cache-memory=17592186044417"}, []string{"too much"}},
 		{"flags before variables", []string{"IXMAGE_CACHE_MEMORY=wrong"}, []string{"--cache-memory=1GiB"}, nil},
 		{"every form", []string{"IXMAGE_ALLOW_PRIVATE_ENDPOINTS=1", "IXMAGE_CACHE_OBJECT_MAX=4096"}, []string{
 			"--listen=[::]:0", "--metrics-listen=:9090", "--cache-memory=0", "--cache-object-max=64KiB", "--origin-connect-timeout=500ms",
