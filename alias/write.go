@@ -195,8 +195,8 @@ func wanted(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
 	return name, c, err
 }
 
-// DeleteAlias removes an alias, and with it a static or anonymous credential
-// that bears its name and that no other alias uses. ErrStale unless ifRevision
+// DeleteAlias removes an alias, and with it a static credential that bears its
+// name and that no other alias uses. ErrStale unless ifRevision
 // is the current one or 0.
 func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64) error {
 	return r.write(ctx, name, func(tx Tx) ([]Change, error) {
@@ -224,7 +224,7 @@ func dropOwn(tx Tx, a *Alias) ([]Change, error) {
 	if err != nil {
 		return nil, credentialError(a.Credential, err)
 	}
-	if kind := c.Provider.Kind(); kind != KindStatic && kind != KindAnonymous {
+	if c.Provider.Kind() != KindStatic {
 		return nil, nil
 	}
 	users, err := tx.AliasesOf(c.ID)
