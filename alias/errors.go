@@ -20,6 +20,10 @@ var (
 	ErrNotStatic = errors.New("not a static credential")
 	// ErrNoKeyPair means that the credential signs nothing.
 	ErrNoKeyPair = errors.New("no key pair")
+	// ErrUnavailable means that the database cannot do what it was asked now: it
+	// is locked by another process, full, or cannot be read or written. The
+	// same call may succeed later.
+	ErrUnavailable = errors.New("the database is unavailable")
 	// ErrWrongKey means that the stored secrets were sealed with another key
 	// set than the one at hand.
 	ErrWrongKey = errors.New("the key set is not the one that the secrets in the registry were sealed with")

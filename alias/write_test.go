@@ -303,7 +303,7 @@ func TestDeleteAlias(t *testing.T) {
 	}{
 		{"switched", "switched", true}, // was its own once, is another's now
 		{"own", "own", false},
-		{"open", "open", true}, // anonymous: it holds nothing that has to go
+		{"open", "open", true},     // anonymous: it holds nothing that has to go
 		{"shared", "shared", true}, // the guest has it
 		{"guest", "shared", true},  // bears another name
 	} {

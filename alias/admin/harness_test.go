@@ -42,6 +42,7 @@ type api struct {
 	addr   string
 	server *Server
 	store  *sqlstore.Store
+	dir    string // of the store
 	logs   *logBuffer
 	client *http.Client
 }
@@ -103,7 +104,7 @@ func newAPI(t *testing.T, edit ...func(*Config)) *api {
 		f(&cfg)
 	}
 	a := serve(t, New(cfg), logs)
-	a.store = store
+	a.store, a.dir = store, dir
 	return a
 }
 

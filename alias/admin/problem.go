@@ -68,6 +68,9 @@ var kinds = []kind{
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},
+	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
+		"its database is locked by another process, its disk is full, or its files cannot be read or written: " +
+			"the server's log tells which under this request_id; mend that and try again. Pictures are served meanwhile"},
 	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
 		"the server's log tells more under this request_id"},
 }
@@ -151,6 +154,10 @@ type fieldJSON struct {
 	Detail string `json:"detail"`
 }
 
+// retryAfter is for a client without an opinion: what makes a 503 takes seconds
+// to pass, or an operator.
+const retryAfter = "5"
+
 const problemType = "https://ixmage.dev/problems/"
 
 // writeProblem makes the answer to err and notes in rec what the log line
@@ -171,6 +178,9 @@ func writeProblem(ctx *fasthttp.RequestCtx, rec *record, err error) {
 	h := &ctx.Response.Header
 	if k.status == http.StatusUnauthorized {
 		h.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	}
+	if k.status == http.StatusServiceUnavailable {
+		h.Set(fasthttp.HeaderRetryAfter, retryAfter)
 	}
 	for name, value := range f.header {
 		h.Set(name, value)

@@ -23,15 +23,17 @@ var answers = map[string]struct {
 	status int
 	code   string
 }{
-	"alias.ErrNotFound":  {alias.ErrNotFound, 404, "not-found"},
-	"alias.ErrExists":    {alias.ErrExists, 409, "exists"},
-	"alias.ErrStale":     {alias.ErrStale, 412, "precondition-failed"},
-	"alias.ErrInUse":     {alias.ErrInUse, 409, "in-use"},
-	"alias.ErrNotStatic": {alias.ErrNotStatic, 409, "not-static"},
+	"alias.ErrNotFound":    {alias.ErrNotFound, 404, "not-found"},
+	"alias.ErrExists":      {alias.ErrExists, 409, "exists"},
+	"alias.ErrStale":       {alias.ErrStale, 412, "precondition-failed"},
+	"alias.ErrInUse":       {alias.ErrInUse, 409, "in-use"},
+	"alias.ErrNotStatic":   {alias.ErrNotStatic, 409, "not-static"},
+	"alias.ErrUnavailable": {alias.ErrUnavailable, 503, "unavailable"},
 	// Of the origin and of the start: if the API meets them, something is wrong
 	// inside.
 	"alias.ErrNoKeyPair":    {alias.ErrNoKeyPair, 500, "internal"},
 	"alias.ErrWrongKey":     {alias.ErrWrongKey, 500, "internal"},
+	"tokenError":            {&tokenError{"x"}, 500, "internal"},
 	"alias.InUseError":      {&alias.InUseError{Credential: "c", Aliases: []alias.Name{"a"}}, 409, "in-use"},
 	"alias.ValidationError": {&alias.ValidationError{Problems: []alias.Problem{{Field: "f", Detail: "d"}}}, 400, "invalid"},
 

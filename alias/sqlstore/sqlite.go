@@ -14,6 +14,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"ixmage/alias"
 )
 
 //go:embed migrations/sqlite/*.sql
@@ -125,8 +127,12 @@ func classifySQLite(err error) error {
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("the file is damaged or is no SQLite database; "+
 			"restore it from backup, or move it away to begin with an empty registry: %w", err)
+	case sqlite3.SQLITE_BUSY:
+		return fmt.Errorf("%w: another process holds the lock of the registry: %w", alias.ErrUnavailable, err)
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("no space is left for the database: %w", err)
+		return fmt.Errorf("%w: no space is left for it: %w", alias.ErrUnavailable, err)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w: its files cannot be read or written: %w", alias.ErrUnavailable, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
 		return fmt.Errorf("the database, or the folder that it is in, cannot be written: %w", err)
 	}
