@@ -20,36 +20,51 @@ func checkKey(ctx context.Context, store Store, sealer Sealer) error {
 	check, err := store.Meta(ctx, metaKeyCheck)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return adoptKey(ctx, store, sealer, opensFirst)
+		return adoptKey(ctx, store, sealer)
 	case err != nil:
 		return fmt.Errorf("read the key check: %w", err)
 	}
-	if text, err := sealer.Open(check, 0, 0); err == nil && text.Reveal() == keyCheckText {
+	if fits(sealer, check) {
 		return nil
 	}
-	return adoptKey(ctx, store, sealer, func(context.Context, Store, Sealer) bool { return false })
+	return adoptKey(ctx, store, sealer)
+}
+
+func fits(sealer Sealer, check []byte) bool {
+	text, err := sealer.Open(check, 0, 0)
+	return err == nil && text.Reveal() == keyCheckText
 }
 
 // adoptKey makes the key check for the key set at hand, if the secrets that are
-// stored can be read with it, or there are none to be lost.
-func adoptKey(ctx context.Context, store Store, sealer Sealer, fits func(context.Context, Store, Sealer) bool) error {
-	sealed, err := store.CountSealed(ctx)
-	if err != nil {
-		return fmt.Errorf("count the sealed secrets: %w", err)
-	}
-	if sealed > 0 && !fits(ctx, store, sealer) {
-		return fmt.Errorf("%w: %d of them cannot be read with it; give the key set that was in use before, "+
-			"or move the database away and register the key pairs anew", ErrWrongKey, sealed)
-	}
-	check, err := sealer.Seal(NewSecret(keyCheckText), 0, 0)
+// stored can be read with it, or there are none to be lost. It looks and writes
+// in one transaction: between the two another node could store a secret.
+func adoptKey(ctx context.Context, store Store, sealer Sealer) error {
+	fresh, err := sealer.Seal(NewSecret(keyCheckText), 0, 0)
 	if err != nil {
 		return fmt.Errorf("seal the key check: %w", err)
 	}
-	err = store.Update(ctx, func(tx Tx) error { return tx.SetMeta(metaKeyCheck, check) })
-	if err != nil {
-		return fmt.Errorf("write the key check: %w", err)
-	}
-	return nil
+	return store.Update(ctx, func(tx Tx) error {
+		check, err := tx.Meta(metaKeyCheck)
+		lost := errors.Is(err, ErrNotFound)
+		switch {
+		case err != nil && !lost:
+			return fmt.Errorf("read the key check: %w", err)
+		case !lost && fits(sealer, check): // made meanwhile
+			return nil
+		}
+		sealed, err := tx.CountSealed()
+		if err != nil {
+			return fmt.Errorf("count the sealed secrets: %w", err)
+		}
+		if sealed > 0 && (!lost || !opensFirst(ctx, store, sealer)) {
+			return fmt.Errorf("%w: %d of them cannot be read with it; give the key set that was in use before, "+
+				"or move the database away and register the key pairs anew", ErrWrongKey, sealed)
+		}
+		if err := tx.SetMeta(metaKeyCheck, fresh); err != nil {
+			return fmt.Errorf("write the key check: %w", err)
+		}
+		return nil
+	})
 }
 
 // opensFirst tries the key set on the first secret there is. It stands in for

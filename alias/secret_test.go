@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/seal"
+	"ixmage/alias/sqlstore"
 )
 
 // TestRegistrySwappedSecrets plays someone who can write to the database.
@@ -97,6 +99,71 @@ func TestRegistryNoKeyCheck(t *testing.T) {
 type noMeta struct{ alias.Store }
 
 func (noMeta) Meta(context.Context, string) ([]byte, error) { return nil, alias.ErrNotFound }
+
+func (n noMeta) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	return n.Store.Update(ctx, func(tx alias.Tx) error { return fn(noMetaTx{tx}) })
+}
+
+type noMetaTx struct{ alias.Tx }
+
+func (noMetaTx) Meta(string) ([]byte, error) { return nil, alias.ErrNotFound }
+
+// TestRegistryKeyCheckRace has another node start, and store a secret, between a
+// node's first look at the key check and its transaction.
+func TestRegistryKeyCheckRace(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		same   bool // both nodes have one key set
+		secret bool // the other one stores a secret
+		want   error
+	}{
+		{"one key set", true, true, nil},
+		{"one key set, no secret", true, false, nil},
+		{"two key sets", false, true, alias.ErrWrongKey},
+		{"two key sets, no secret", false, false, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { store.Close() })
+			sealer, err := seal.Open(t.Context(), seal.Spec{Dir: dir, Fresh: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			raced := &racedStore{Store: store, first: func() {
+				first := openFixture(t, map[bool]string{true: dir, false: t.TempDir()}[row.same], store)
+				if row.secret {
+					first.create(t, "shop", pair("AKIA1"))
+				}
+			}}
+			if _, err = alias.Open(t.Context(), raced, sealer, alias.Policy{}); !errors.Is(err, row.want) {
+				t.Errorf("Open: got %v, want %v", err, row.want)
+			}
+			if raced.first != nil {
+				t.Error("nobody came between")
+			}
+		})
+	}
+}
+
+// racedStore lets another be first once.
+type racedStore struct {
+	alias.Store
+	first func()
+}
+
+func (r *racedStore) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	if first := r.first; first != nil {
+		r.first = nil
+		first()
+	}
+	return r.Store.Update(ctx, fn)
+}
 
 func TestRegistryNoSecretInTheDatabase(t *testing.T) {
 	t.Parallel()

@@ -27,7 +27,9 @@ type Store interface {
 	CountSealed(ctx context.Context) (int, error)
 
 	// Update runs fn in one transaction: all of it is durable when Update
-	// returns nil, none of it otherwise. fn must not keep tx.
+	// returns nil, none of it otherwise. fn must not keep tx. It may run more
+	// than once, each time from a clean beginning, since a database may ask for
+	// a transaction to be tried again: what it does outside of tx must bear that.
 	Update(ctx context.Context, fn func(tx Tx) error) error
 
 	// Meta reads a setting of the registry itself (its key check, its install
@@ -41,9 +43,7 @@ type Store interface {
 // other write is taken after it, and Update returns the error even if fn does
 // not.
 type Tx interface {
-	Alias(name Name) (*Alias, error)
-	Credential(name Name) (*Credential, error)
-	AliasesOf(credentialID int64) ([]Name, error)
+	TxReader
 
 	// Insert methods fail with ErrExists when the name is taken. An alias whose
 	// credential is not there is refused with ErrNotFound by the database
@@ -63,4 +63,14 @@ type Tx interface {
 	DeleteCredential(id, revision int64) error
 
 	SetMeta(key string, value []byte) error
+}
+
+// TxReader reads as Store does, and sees what was written before in the same
+// transaction.
+type TxReader interface {
+	Alias(name Name) (*Alias, error)
+	Credential(name Name) (*Credential, error)
+	AliasesOf(credentialID int64) ([]Name, error)
+	CountSealed() (int, error)
+	Meta(key string) ([]byte, error)
 }

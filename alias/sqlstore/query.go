@@ -87,6 +87,14 @@ func (q querier) aliasesOf(credentialID int64) ([]alias.Name, error) {
 	return collect(q, scanValue[alias.Name], query, credentialID)
 }
 
+func (q querier) countSealed() (int, error) {
+	return one(q, scanValue[int], `SELECT count(*) FROM credentials WHERE sealed IS NOT NULL`)
+}
+
+func (q querier) meta(key string) ([]byte, error) {
+	return one(q, scanValue[[]byte], `SELECT value FROM meta WHERE key = ?`, key)
+}
+
 // Update runs fn in one transaction. A panic in fn rolls back and goes on.
 func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
 	sqlTx, err := s.writer.BeginTx(ctx, nil)
@@ -134,6 +142,12 @@ func (t *tx) Credential(name alias.Name) (*alias.Credential, error) { return t.c
 
 // AliasesOf names the aliases that use a credential.
 func (t *tx) AliasesOf(credentialID int64) ([]alias.Name, error) { return t.aliasesOf(credentialID) }
+
+// CountSealed says how many credentials hold a sealed value.
+func (t *tx) CountSealed() (int, error) { return t.countSealed() }
+
+// Meta reads a setting.
+func (t *tx) Meta(key string) ([]byte, error) { return t.meta(key) }
 
 // SetMeta writes a setting.
 func (t *tx) SetMeta(key string, value []byte) error {

@@ -51,6 +51,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	s := &Store{dialect: dialect{
 		goose:      goose.DialectSQLite3,
 		migrations: migrations,
+		snapshot:   sql.LevelDefault, // there is but one, and the driver refuses to be asked for another
 		bind:       func(query string) string { return query },
 		classify:   classifySQLite,
 	}}

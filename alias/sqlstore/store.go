@@ -18,6 +18,8 @@ import (
 type dialect struct {
 	goose      goose.Dialect
 	migrations fs.FS
+	// snapshot is the weakest level at which two queries see the same moment.
+	snapshot sql.IsolationLevel
 	// bind turns the ? of a query into the database's own placeholders.
 	bind func(query string) string
 	// classify turns a driver's error into errUnique or errForeign where it is
@@ -71,7 +73,7 @@ func (s *Store) migrate(ctx context.Context) error {
 func (s *Store) Load(
 	ctx context.Context, credential func(*alias.Credential) error, use func(*alias.Alias) error,
 ) error {
-	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{Isolation: s.snapshotLevel(), ReadOnly: true})
+	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{Isolation: s.dialect.snapshot, ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("begin: %w", s.dialect.classify(err))
 	}
@@ -94,15 +96,6 @@ func (s *Store) Load(
 		}
 	}
 	return nil
-}
-
-// snapshotLevel is the weakest level at which two queries see the same moment.
-// SQLite has but one level and its driver refuses to be asked for another.
-func (s *Store) snapshotLevel() sql.IsolationLevel {
-	if s.dialect.goose == goose.DialectSQLite3 {
-		return sql.LevelDefault
-	}
-	return sql.LevelRepeatableRead
 }
 
 // read runs queries outside of a transaction.
@@ -139,10 +132,10 @@ func (s *Store) AliasesOf(ctx context.Context, credentialID int64) ([]alias.Name
 
 // CountSealed says how many credentials hold a sealed value.
 func (s *Store) CountSealed(ctx context.Context) (int, error) {
-	return one(s.read(ctx), scanValue[int], `SELECT count(*) FROM credentials WHERE sealed IS NOT NULL`)
+	return s.read(ctx).countSealed()
 }
 
 // Meta reads a setting: alias.ErrNotFound when it was never set.
 func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
-	return one(s.read(ctx), scanValue[[]byte], `SELECT value FROM meta WHERE key = ?`, key)
+	return s.read(ctx).meta(key)
 }

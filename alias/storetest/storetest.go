@@ -39,6 +39,7 @@ func Test(t *testing.T, open func(*testing.T) alias.Store) {
 		"RollbackOnPanic":      testRollbackOnPanic,
 		"FailedWriteEndsTx":    testFailedWriteEndsTx,
 		"ReadsItsOwnWrites":    testReadsItsOwnWrites,
+		"MetaInTx":             testMetaInTx,
 		"OneOfManyUpdatesWins": testOneOfManyUpdatesWins,
 		"NothingShared":        testNothingShared,
 		"CancelledContext":     testCancelledContext,

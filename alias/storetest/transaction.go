@@ -192,6 +192,45 @@ func testReadsItsOwnWrites(t *testing.T, s alias.Store) {
 	})
 }
 
+// testMetaInTx has a transaction read settings and count secrets before and
+// after its own writes.
+func testMetaInTx(t *testing.T, s alias.Store) {
+	seed(t, s, []*alias.Credential{credential(1, "one")})
+	want := func(tx alias.Tx, when, value string, sealed int) {
+		t.Helper()
+		got, err := tx.Meta("key")
+		if value == "" {
+			wantError(t, when+": Meta", err, alias.ErrNotFound)
+		} else if err != nil || string(got) != value {
+			t.Errorf("%s: Meta: got %q, %v, want %q", when, got, err, value)
+		}
+		if n, err := tx.CountSealed(); err != nil || n != sealed {
+			t.Errorf("%s: CountSealed: got %d, %v, want %d", when, n, err, sealed)
+		}
+	}
+	must(t, s, func(tx alias.Tx) error {
+		want(tx, "at first", "", 1)
+		err := errors.Join(
+			tx.SetMeta("key", []byte("first")), tx.SetMeta("other", []byte("x")),
+			tx.InsertCredential(credential(2, "two")),
+			tx.InsertCredential(&alias.Credential{ID: 3, Name: "public", Provider: alias.Anonymous{}, Revision: 1}),
+		)
+		want(tx, "own writes", "first", 2)
+		return errors.Join(err, tx.DeleteCredential(1, 1))
+	})
+	stop := errors.New("stop")
+	wantError(t, "Update", try(t, s, func(tx alias.Tx) error {
+		want(tx, "committed", "first", 1)
+		err := errors.Join(tx.SetMeta("key", []byte("second")), tx.DeleteCredential(2, 1))
+		want(tx, "not committed", "second", 0)
+		return errors.Join(err, stop)
+	}), stop)
+	must(t, s, func(tx alias.Tx) error {
+		want(tx, "rolled back", "first", 1)
+		return nil
+	})
+}
+
 func testOneOfManyUpdatesWins(t *testing.T, s alias.Store) {
 	c := credential(1, "one")
 	a := anAlias(1, "a", c)
