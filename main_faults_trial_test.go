@@ -13,7 +13,7 @@ type verdict struct {
 	code    string // of a problem
 	asked   int    // how often S3 is asked
 	further bool   // or more often, as the connections happened to be
-	outcome string // the label of ixmage_origin_requests_total
+	outcome string // the label of ixmage_origin_requests_total, or several
 	says    string // what the log line says
 }
 

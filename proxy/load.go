@@ -38,8 +38,8 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := &frontBody{rest: o.Body}
-	if err := body.peek(generic || picture == typeSVG); err != nil {
+	body, err := peek(o, generic || picture == typeSVG)
+	if err != nil {
 		return nil, err
 	}
 	if generic {
@@ -67,8 +67,8 @@ func (p *Proxy) part(w piece) cache.Load {
 		if err != nil {
 			return nil, err
 		}
-		body := &frontBody{rest: o.Body}
-		if err := body.peek(false); err != nil {
+		body, err := peek(o, false)
+		if err != nil {
 			o.Body.Close()
 			return nil, err
 		}
@@ -110,11 +110,11 @@ func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object)
 		return "", err
 	}
 	defer front.Body.Close()
-	bytes, err := io.ReadAll(front.Body)
+	body, err := peek(front, true)
 	if err != nil {
 		return "", err
 	}
-	return sniffType(bytes)
+	return sniffType(body.front)
 }
 
 // frontBody is a body whose first bytes have been read already.
@@ -125,20 +125,18 @@ type frontBody struct {
 }
 
 // peek reads until there is something to say: the first bytes, all that a type
-// can be told from if full, or the end of an empty body.
-func (b *frontBody) peek(full bool) error {
-	buf := make([]byte, sniffLen)
-	n := 0
-	for b.err == nil && n < len(buf) && (n == 0 || full) {
-		var k int
-		k, b.err = b.rest.Read(buf[n:])
-		n += k
+// can be told from if full, or the end of an empty body. An origin that trickles
+// holds nobody longer than one that is silent.
+func peek(o *origin.Object, full bool) (*frontBody, error) {
+	buf, least := make([]byte, sniffLen), 1
+	if full {
+		least = sniffLen
 	}
-	b.front = buf[:n]
-	if b.err != nil && !errors.Is(b.err, io.EOF) && (n == 0 || full) {
-		return b.err
+	n, err := o.Front(buf, least)
+	if err != nil && !errors.Is(err, io.EOF) && (n == 0 || full) {
+		return nil, err
 	}
-	return nil
+	return &frontBody{front: buf[:n], err: err, rest: o.Body}, nil
 }
 
 func (b *frontBody) Read(p []byte) (int, error) {

@@ -32,6 +32,7 @@ type body struct {
 	release func()
 	client  *s3.Client
 	request Request
+	start   time.Time // when S3 was first asked
 	// ctx is the caller's, kept because a resumed body needs a new request;
 	// cancel ends whatever is under way.
 	ctx    context.Context //nolint:containedctx // the body is the call that goes on
@@ -70,6 +71,19 @@ func (b *body) Read(p []byte) (int, error) {
 			return n, b.end
 		}
 	}
+}
+
+// front is io.ReadAtLeast within what is left of CallTimeout, but for the error,
+// which is the last Read's own.
+func (b *body) front(p []byte, least int) (n int, err error) {
+	timer := time.AfterFunc(time.Until(b.start.Add(b.o.cfg.CallTimeout)), func() { b.cancel(errSlow) })
+	defer timer.Stop()
+	for err == nil && n < least {
+		var k int
+		k, err = b.Read(p[n:])
+		n += k
+	}
+	return n, err
 }
 
 // advance reads once and decides whether that was the end.

@@ -52,7 +52,7 @@ func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) 
 	ctx, cancel := context.WithCancelCause(t.context(ctx))
 	b := &body{
 		o: o, tally: t, release: release, client: client, request: r,
-		ctx: ctx, cancel: cancel, length: -1,
+		start: time.Now(), ctx: ctx, cancel: cancel, length: -1,
 	}
 	in := getInput(r)
 	if r.Range != nil {

@@ -26,8 +26,9 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// FirstByteTimeout runs from a request's last byte to its reply's headers.
 	FirstByteTimeout time.Duration
-	// CallTimeout covers a call until its headers are here, retries included.
-	// The default leaves room for two attempts that run into FirstByteTimeout.
+	// CallTimeout covers a call until its headers are here, retries included,
+	// and until its Front is, where that is asked for. The default leaves room
+	// for two attempts that run into FirstByteTimeout.
 	CallTimeout time.Duration
 	// IdleTimeout is the longest wait for the next bytes of a body. Time in
 	// which nobody reads the body does not count.
@@ -185,6 +186,12 @@ type Object struct {
 	// the checksum, if there is one, was right; any other end is an *Error.
 	Body io.ReadCloser
 }
+
+// Front reads the beginning of the body into p: least bytes or more, fewer only
+// where it ends or breaks before. Whoever cannot answer before they are here
+// waits for them as for the headers, so both together may take CallTimeout. The
+// error is that of the last Read, and comes with the bytes before it.
+func (o *Object) Front(p []byte, least int) (n int, err error) { return o.Body.(*body).front(p, least) }
 
 // tally is what one call reports when it is over.
 type tally struct {

@@ -1,0 +1,83 @@
+package origin
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+// The front of a body comes within CallTimeout or not at all; what follows it has
+// time.
+func TestFront(t *testing.T) {
+	t.Parallel()
+	const callTimeout = 3 * time.Second
+	want := noise(bodySize)
+	for name, tc := range map[string]struct {
+		fault *awstest.Fault
+		least int
+		late  bool
+	}{
+		"at once":                {nil, 3072, false},
+		"all of it":              {nil, bodySize, false},
+		"more than there is":     {nil, bodySize + 1, false},
+		"across a break":         {awstest.CloseAfter(1000), 3072, false},
+		"the first byte is here": {awstest.StallAfter(1, nil), 1, false},
+		"silent":                 {awstest.StallAfter(0, nil), 1, true},
+		"silent in it":           {awstest.StallAfter(3071, nil), 3072, true},
+		"trickling":              {awstest.Trickle(1, 100*time.Millisecond), 3072, true},
+		"broken, then silent":    {awstest.CloseAfter(1000), 3072, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, func(c *Config) { c.CallTimeout = callTimeout })
+			r := k.put("shop", "a.png", awstest.Object{Body: want})
+			k.next(r, tc.fault)
+			if tc.late {
+				k.next(r, awstest.StallAfter(0, nil))
+			}
+			obj, err := k.Get(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer obj.Body.Close()
+			buf := make([]byte, bodySize+2)
+			n, err := obj.Front(buf, tc.least)
+			if !bytes.HasPrefix(want, buf[:n]) {
+				t.Errorf("%d wrong bytes", n)
+			}
+			if tc.late {
+				wantOutcome(t, err, OutcomeTimeout)
+				k.rec.wantCounts(t, map[string]int{})
+				return
+			}
+			if n < min(tc.least, bodySize) || (err != nil && (!errors.Is(err, io.EOF) || n != bodySize)) {
+				t.Fatalf("%d bytes, %v; want %d", n, err, tc.least)
+			}
+		})
+	}
+	t.Run("the rest has time", func(t *testing.T) {
+		t.Parallel()
+		k := newKit(t, func(c *Config) { c.CallTimeout = callTimeout })
+		r := k.put("shop", "a.png", awstest.Object{Body: want})
+		gate := make(chan struct{})
+		k.next(r, awstest.StallAfter(5000, gate))
+		obj, err := k.Get(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 3072)
+		n, err := obj.Front(buf, len(buf))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(callTimeout+500*time.Millisecond, func() { close(gate) })
+		rest, err := readAll(t, obj)
+		if err != nil || !bytes.Equal(append(buf[:n], rest...), want) {
+			t.Errorf("%d bytes behind %d, %v", len(rest), n, err)
+		}
+	})
+}
