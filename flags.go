@@ -50,7 +50,7 @@ type serveCmd struct {
 	OriginConnectTimeout   duration `default:"2s" help:"Longest wait for a connection to S3."`
 	OriginFirstByteTimeout duration `default:"3.5s" help:"Longest wait for the headers of one reply of S3."`
 	OriginCallTimeout      duration `default:"8s" help:"Longest wait for the headers with all retries, and for the first bytes."`
-	OriginIdleTimeout      duration `default:"10s" help:"Longest wait for the next bytes of a body from S3."`
+	OriginIdleTimeout      duration `default:"10s" help:"Longest wait for the next 4 KiB of a body from S3, or its rest."`
 	OriginQueueTimeout     duration `default:"5s" help:"Longest wait for one of the requests to S3 to end when all are taken."`
 	OriginConcurrency      count    `default:"256" help:"Requests to S3 at a time."`
 	OriginAliasConcurrency count    `default:"64" help:"Requests to S3 at a time for one alias."`

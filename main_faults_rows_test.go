@@ -37,6 +37,7 @@ func slowRows() []fault {
 			name: "silent before the last byte", script: always(awstest.StallAfter(faultSize-1, nil), awstest.StallAfter(0, nil)),
 			get: slow(), part: slow(),
 		},
+		{name: "trickling in the body", script: always(awstest.Trickle(100, 100*time.Millisecond)), get: slow(), part: slow()},
 		{name: "trickle", object: awstest.Object{Body: png(100, "trickle")}, script: always(awstest.Trickle(1, time.Millisecond)), get: whole(1)},
 		{
 			name: "an error document that does not end", script: always(&awstest.Fault{Code: "InternalError", Stall: &awstest.Stall{After: 20}}),

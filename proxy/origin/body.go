@@ -255,7 +255,7 @@ func (b *body) drain() {
 	if b.broken != nil || b.length < 0 || rest > drainLimit || b.ctx.Err() != nil {
 		return
 	}
-	b.reply.idle = drainTime
+	b.reply.idle, b.reply.waited = drainTime, 0
 	buf := make([]byte, rest)
 	for len(buf) > 0 {
 		n, err := b.reply.read(buf)

@@ -99,7 +99,15 @@ type reply struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer // cancels ctx with errSlow
 	idle   time.Duration
+	// waited is how long S3 has kept us waiting for the piece that is coming,
+	// and got how much of it is here.
+	waited time.Duration
+	got    int
 }
+
+// piece is what S3 must send in each IdleTimeout that we wait for it: a body that
+// trickles would hold its slot and its readers for hours.
+const piece = 4 << 10
 
 // ask sends a GetObject and waits for the headers, CallTimeout at most.
 func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (*reply, error) {
@@ -144,12 +152,17 @@ func withoutChecksum(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
-// read is one Read of the body that may take IdleTimeout. The timer runs only
-// while we wait for S3, not while our reader takes its time.
+// read is one Read of the body. The timer runs only while we wait for S3, not
+// while our reader takes its time.
 func (re *reply) read(p []byte) (int, error) {
-	re.timer.Reset(re.idle)
+	begun := time.Now()
+	re.timer.Reset(re.idle - re.waited)
 	n, err := re.out.Body.Read(p)
 	re.timer.Stop()
+	re.waited += time.Since(begun)
+	if re.got += n; re.got >= piece {
+		re.got, re.waited = 0, 0
+	}
 	return n, err
 }
 

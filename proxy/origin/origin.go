@@ -30,8 +30,8 @@ type Config struct {
 	// and until its Front is, where that is asked for. The default leaves room
 	// for two attempts that run into FirstByteTimeout.
 	CallTimeout time.Duration
-	// IdleTimeout is the longest wait for the next bytes of a body. Time in
-	// which nobody reads the body does not count.
+	// IdleTimeout is the longest wait for the next piece of a body, 4 KiB or
+	// the rest. Time in which nobody reads the body does not count.
 	IdleTimeout time.Duration
 	// QueueTimeout is the longest wait for a free slot.
 	QueueTimeout time.Duration

@@ -81,3 +81,40 @@ func TestFront(t *testing.T) {
 		}
 	})
 }
+
+// A body has to come at some rate; what it comes in does not matter.
+func TestBodyRate(t *testing.T) {
+	t.Parallel()
+	want := noise(bodySize)
+	for name, tc := range map[string]struct {
+		size  int
+		fault *awstest.Fault
+		late  bool
+	}{
+		"byte by byte":                 {bodySize, awstest.Trickle(1, 50*time.Millisecond), true},
+		"too little":                   {bodySize, awstest.Trickle(100, 100*time.Millisecond), true},
+		"all in all for long":          {bodySize, awstest.Trickle(2<<10, 25*time.Millisecond), false},
+		"less than a piece":            {100, awstest.Trickle(1, time.Millisecond), false},
+		"a piece and a little at last": {piece + 1, awstest.Trickle(piece, 500*time.Millisecond), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, func(c *Config) { c.IdleTimeout = 2 * time.Second })
+			r := k.put("shop", "a.png", awstest.Object{Body: want[:tc.size]})
+			k.next(r, tc.fault, tc.fault)
+			got, err := k.read(t, r)
+			if !tc.late {
+				if err != nil || !bytes.Equal(got, want[:tc.size]) || k.s3.Total() != 1 {
+					t.Errorf("%d bytes, %v, %d requests", len(got), err, k.s3.Total())
+				}
+				return
+			}
+			if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
+				t.Error(e)
+			}
+			if !bytes.HasPrefix(want, got) || k.s3.Total() != 2 {
+				t.Errorf("%d bytes, %d requests", len(got), k.s3.Total())
+			}
+		})
+	}
+}
