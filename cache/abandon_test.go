@@ -124,6 +124,51 @@ func TestWorthFinishing(t *testing.T) {
 	}
 }
 
+// TestOvertime: what is worth finishing has a while for it. Who joins meanwhile
+// ends that, and it begins anew when he leaves.
+func TestOvertime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, f, body := newWorld(t, roomy), newFeed(), content(keyA, 1000)
+		get := func() *Reader {
+			t.Helper()
+			r, err := w.Get(t.Context(), keyA, f.load(w, 1000, time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		get().Close()
+		elapse(overtime - 1)
+		r := get()
+		elapse(2 * overtime)
+		r.Close()
+		elapse(overtime - 1)
+		f.give(body[:100], nil)
+		if synctest.Wait(); f.ctx.Err() != nil || w.loads.Load() != 1 {
+			t.Fatalf("given up early, or begun anew: %v, %d loads", f.ctx.Err(), w.loads.Load())
+		}
+		elapse(1)
+		if synctest.Wait(); !errors.Is(context.Cause(f.ctx), ErrAbandoned) {
+			t.Error("goes on for nobody")
+		}
+		if n := w.closed.Load(); n != 1 {
+			t.Errorf("%d bodies are closed, want 1", n)
+		}
+		w.wantEntry(keyA, false)
+
+		// One that finishes has nothing to be given up.
+		f = newFeed()
+		get().Close()
+		elapse(overtime / 2)
+		f.give(body, io.EOF)
+		synctest.Wait()
+		w.wantEntry(keyA, true)
+		elapse(overtime)
+		w.wantEntry(keyA, true)
+	})
+}
+
 // TestJoinBeforeLastLeaves is the other order of abandon and join.
 func TestJoinBeforeLastLeaves(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,8 @@ import (
 //
 // It lands once, when there is nothing to cancel any more: a shared one with
 // its last byte, the others as they are settled. A flight that loses its last
-// seat before is abandoned: cancelled, and out of the table at once.
+// seat before is abandoned: cancelled, and out of the table at once, or, where
+// it is worth finishing, when overtime has passed.
 //
 // The sequence that a second look at the memory tier is needed for (join):
 //
@@ -67,6 +68,7 @@ type flight struct {
 	seats   int
 	landed  bool
 	claimed bool // the source of a solo flight has its reader
+	over    *time.Timer
 }
 
 // seat is one request's place: on a flight, or on an entry after all.
@@ -86,6 +88,7 @@ func (c *Cache) join(key Key, load Load) (seat, error) {
 	}
 	if f := c.flights[key]; f != nil {
 		f.seats++
+		f.stopLocked()
 		if f.blob != nil {
 			f.blob.hold(1)
 		}
@@ -201,6 +204,7 @@ func (c *Cache) settle(f *flight, outcome func()) {
 func (c *Cache) land(f *flight, err error) {
 	c.mu.Lock()
 	f.landed = true
+	f.stopLocked()
 	abandoned := c.flights[f.key] != f
 	c.mu.Unlock()
 	if err == nil && !abandoned {
@@ -232,13 +236,17 @@ func (c *Cache) leave(f *flight) {
 
 // vacate gives up a seat and returns the blob that the seat holds, which is the
 // caller's to release. A flight that nobody follows any more is abandoned while
-// most of it is still to come.
+// most of it is still to come, and else has overtime to finish in.
 func (c *Cache) vacate(f *flight) *blob {
 	c.mu.Lock()
 	f.seats--
-	abandon := f.seats == 0 && !f.landed && f.farFromDone()
-	if abandon {
+	alone := f.seats == 0 && !f.landed
+	abandon := alone && f.farFromDone()
+	switch {
+	case abandon:
 		c.removeLocked(f)
+	case alone:
+		f.over = time.AfterFunc(overtime, func() { c.giveUp(f) })
 	}
 	orphan, bl := f.orphanLocked(), f.blob
 	c.mu.Unlock()
@@ -249,6 +257,32 @@ func (c *Cache) vacate(f *flight) *blob {
 		discard(f.source.Body, f.cancel)
 	}
 	return bl
+}
+
+// overtime is how long a flight may go on that nobody follows. It holds memory
+// and one of the places before S3, and an origin that is slow enough would have
+// all of them held for readers who are long gone.
+const overtime = 30 * time.Second
+
+// giveUp abandons a flight whose overtime has passed.
+func (c *Cache) giveUp(f *flight) {
+	c.mu.Lock()
+	alone := f.seats == 0 && !f.landed
+	if alone {
+		c.removeLocked(f)
+	}
+	c.mu.Unlock()
+	if alone {
+		f.cancel(ErrAbandoned)
+	}
+}
+
+// stopLocked ends overtime: somebody follows f again, or it has landed. Where it
+// is just over, giveUp comes to see the same.
+func (f *flight) stopLocked() {
+	if f.over != nil {
+		f.over.Stop()
+	}
 }
 
 // orphanLocked reports whether f has a source that nobody is left to claim.

@@ -35,6 +35,7 @@ type modelFlight struct {
 	seats     int
 	end       error // nil while it goes on, io.EOF when it is complete
 	abandoned bool
+	left      time.Time // when the last seat was given up
 }
 
 // published is how many bytes readers may see.
@@ -135,11 +136,24 @@ func (m *model) land(f *modelFlight, end error, now time.Time) {
 func (m *model) leave(f *modelFlight, now time.Time) {
 	f.seats--
 	rest := f.size - f.published()
+	f.left = now
 	if f.end == nil && f.seats == 0 && rest > worthFinishing && 2*f.published() < f.size {
 		f.abandoned = true
 		m.land(f, ErrAbandoned, now)
 	}
 	m.release(f.blob)
+}
+
+// pass gives up what nobody has followed for long, and returns it.
+func (m *model) pass(now time.Time) (gone []*modelFlight) {
+	for _, f := range m.flights {
+		if f.seats == 0 && !now.Before(f.left.Add(overtime)) {
+			f.abandoned = true
+			m.land(f, ErrAbandoned, now)
+			gone = append(gone, f)
+		}
+	}
+	return gone
 }
 
 func (m *model) use(b *modelBlob) {

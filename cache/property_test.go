@@ -249,6 +249,9 @@ func (o *operator) close() {
 
 func (o *operator) wait() {
 	elapse([]time.Duration{time.Second, 30 * time.Second, time.Minute, time.Hour}[o.oneOf(4)])
+	for _, f := range o.m.pass(time.Now()) {
+		delete(o.feeds, f)
+	}
 }
 
 // compare looks at everything that the model knows.
