@@ -113,3 +113,42 @@ func wantNotModified(t *testing.T, r *response) {
 		t.Errorf("a body of %d bytes", len(r.body))
 	}
 }
+
+// What a condition keeps from the client is fetched to its end, however large,
+// where it can be kept.
+func TestConditionsOfLarge(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		line, control string
+		status        int
+		stored        bool
+	}{
+		"304":             {`If-None-Match: "v1"`, "", 304, true},
+		"412":             {`If-Match: "v2"`, "", 412, true},
+		"416":             {"Range: bytes=99999999-", "", 416, true},
+		"304 of no-store": {`If-None-Match: "v1"`, "no-store", 304, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			body, gate := fakePNG(4<<20), make(chan struct{})
+			s.put("a.png", awstest.Object{Body: body, ETag: `"v1"`, CacheControl: tc.control})
+			s.s3.Next("media", "web/a.png", awstest.StallAfter(1<<20, gate))
+			r := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + tc.line + "\r\n\r\n").answer(http.MethodGet)
+			if r.StatusCode != tc.status {
+				t.Fatalf("got %s, want %d", summary(r), tc.status)
+			}
+			eventually(t, "the request is over", func() bool { return s.metric("ixmage_http_requests_in_flight") == 0 })
+			close(gate)
+			s.wantQuiet(t)
+			r = s.get("/shop/a.png")
+			wantPicture(t, r, body)
+			if hit := strings.HasPrefix(r.Header.Get("Cache-Status"), "ixmage; hit"); hit != tc.stored {
+				t.Errorf("then the Cache-Status is %q", r.Header.Get("Cache-Status"))
+			}
+			if n := s.calls("a.png"); (n == 1) != tc.stored {
+				t.Errorf("S3 was asked %d times", n)
+			}
+		})
+	}
+}

@@ -124,6 +124,46 @@ func TestWorthFinishing(t *testing.T) {
 	}
 }
 
+// TestFinish: a reader that wants no bytes has the object fetched all the same,
+// where it becomes an entry, and for no longer than overtime.
+func TestFinish(t *testing.T) {
+	t.Parallel()
+	const size = 2 << 20
+	for name, row := range map[string]struct {
+		cfg    Config
+		fresh  time.Duration
+		late   bool // the bytes come when overtime has passed
+		goesOn bool
+	}{
+		"an entry":                   {cfg: roomy, fresh: time.Hour, goesOn: true},
+		"an entry, slowly":           {cfg: roomy, fresh: time.Hour, goesOn: true, late: true},
+		"larger than what is stored": {cfg: Config{Memory: 1 << 20, ObjectMax: 8 << 20}, fresh: time.Hour},
+		"never stored":               {cfg: roomy},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w, f, body := newWorld(t, row.cfg), newFeed(), content(keyA, size)
+			r, err := w.Get(t.Context(), keyA, f.load(w, size, row.fresh))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Finish()
+			r.Close()
+			if synctest.Wait(); (f.ctx.Err() == nil) != row.goesOn {
+				t.Fatalf("the fetch goes on: %t", !row.goesOn)
+			}
+			if !row.goesOn {
+				return
+			}
+			if row.late {
+				elapse(overtime)
+			}
+			f.give(body, io.EOF)
+			synctest.Wait()
+			w.wantEntry(keyA, !row.late)
+		})
+	}
+}
+
 // TestOvertime: what is worth finishing has a while for it. Who joins meanwhile
 // ends that, and it begins anew when he leaves.
 func TestOvertime(t *testing.T) {

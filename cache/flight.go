@@ -68,6 +68,7 @@ type flight struct {
 	seats   int
 	landed  bool
 	claimed bool // the source of a solo flight has its reader
+	wanted  bool // by a reader that needs no bytes (Reader.Finish)
 	over    *time.Timer
 }
 
@@ -236,12 +237,13 @@ func (c *Cache) leave(f *flight) {
 
 // vacate gives up a seat and returns the blob that the seat holds, which is the
 // caller's to release. A flight that nobody follows any more is abandoned while
-// most of it is still to come, and else has overtime to finish in.
+// most of it is still to come, unless it is wanted, and else has overtime to
+// finish in.
 func (c *Cache) vacate(f *flight) *blob {
 	c.mu.Lock()
 	f.seats--
 	alone := f.seats == 0 && !f.landed
-	abandon := alone && f.farFromDone()
+	abandon := alone && !f.wanted && f.farFromDone()
 	switch {
 	case abandon:
 		c.removeLocked(f)
@@ -257,6 +259,13 @@ func (c *Cache) vacate(f *flight) *blob {
 		discard(f.source.Body, f.cancel)
 	}
 	return bl
+}
+
+// want keeps f from being abandoned at once when its last seat is given up.
+func (c *Cache) want(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.wanted = true
 }
 
 // overtime is how long a flight may go on that nobody follows. It holds memory

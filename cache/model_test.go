@@ -35,6 +35,7 @@ type modelFlight struct {
 	seats     int
 	end       error // nil while it goes on, io.EOF when it is complete
 	abandoned bool
+	wanted    bool
 	left      time.Time // when the last seat was given up
 }
 
@@ -137,7 +138,7 @@ func (m *model) leave(f *modelFlight, now time.Time) {
 	f.seats--
 	rest := f.size - f.published()
 	f.left = now
-	if f.end == nil && f.seats == 0 && rest > worthFinishing && 2*f.published() < f.size {
+	if f.end == nil && f.seats == 0 && !f.wanted && rest > worthFinishing && 2*f.published() < f.size {
 		f.abandoned = true
 		m.land(f, ErrAbandoned, now)
 	}

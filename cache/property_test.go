@@ -236,6 +236,12 @@ func (o *operator) close() {
 	if r == nil {
 		return
 	}
+	if o.oneOf(4) == 0 {
+		r.r.Finish()
+		if r.flight != nil && r.flight.blob.cost <= o.m.capacity {
+			r.flight.wanted = true
+		}
+	}
 	r.r.Close()
 	switch {
 	case r.flight != nil:

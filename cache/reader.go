@@ -35,6 +35,7 @@ type Reader struct {
 	state   atomic.Int32
 	blob    *blob  // or
 	solo    *solo  //
+	want    func() // nil where there is no flight that makes an entry
 	quit    func() // gives up the fetch, which may wake a Next
 	release func() // gives back the bytes, which nobody may look at any more
 }
@@ -91,6 +92,16 @@ func (r *Reader) Close() error {
 	return nil
 }
 
+// Finish is for who needs none of the bytes: where the fetch makes an entry, it
+// goes on after Close, for a while, as if most of it had come. Otherwise clients
+// that only ask whether the object has changed would have it begun again and
+// again, and never stored.
+func (r *Reader) Finish() {
+	if r.want != nil {
+		r.want()
+	}
+}
+
 func hitReader(e *Entry) *Reader {
 	return &Reader{
 		Status: Hit, Meta: e.Meta, Size: int64(len(e.blob.data)), Stores: true,
@@ -108,6 +119,9 @@ func (c *Cache) sharedReader(s seat) *Reader {
 	r.Stale = s.stale
 	r.Stores = s.blob.cost <= c.memory.stored.limit
 	r.blob = s.blob
+	if r.Stores {
+		r.want = func() { c.want(s.flight) }
+	}
 	r.release = s.blob.release
 	r.quit = func() { c.vacate(s.flight) }
 	return r

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -118,6 +119,9 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		f.age, f.status = l.age, l.status
 	}
 	x.answer(f, cond)
+	if x.code >= http.StatusMultipleChoices { // 304, 412 and 416 have nothing of the body
+		r.Finish()
+	}
 	return nil
 }
 
