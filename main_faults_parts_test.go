@@ -20,6 +20,8 @@ func partRows() []fault {
 	senseless := func() *verdict { return fails(502, "origin-error", 2, "") }
 	replaced := large("replaced after the look", first(right), senseless())
 	replaced.replaced = png(largeSize, "replaced")
+	weak := large("right, with a weak ETag", always(right), whole(2))
+	weak.object.ETag = `W/"1"`
 	return []fault{
 		large("right", always(right), whole(2)),
 		large("closed in the part, once", first(right, awstest.CloseAfter(4000)), whole(3)),
@@ -33,7 +35,13 @@ func partRows() []fault {
 		large("another part", always(right, bad("Content-Range", "bytes 101-5100/1048577")), senseless()),
 		large("a part of another size", always(right, bad("Content-Range", "bytes 100-5098/1048577")), senseless()),
 		large("a part of nothing", always(right, bad("Content-Range", "evil")), senseless()),
-		replaced,
+		replaced, weak,
+		// Of a server that does not heed If-Match.
+		large("of another version, by its ETag", always(right, bad("ETag", `"another"`)), senseless()),
+		large("of another version, by its date", always(right, bad("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")), senseless()),
+		large("of another version, by its size", always(right, bad("Content-Range", "bytes 100-5099/1048578")), senseless()),
+		large("without an ETag", always(right, bad("ETag", "")), senseless()),
+		large("of any size", always(right, bad("Content-Range", "bytes 100-5099/*")), whole(2)),
 		large("gone after the look", first(right, awstest.Fail("NoSuchKey")), fails(404, "not-found", 2, "")),
 		large("throttled at the look", always(awstest.Fail("SlowDown")), fails(503, "origin-throttled", 4, "")),
 		large("refused at the look", always(awstest.Fail("InvalidAccessKeyId")), fails(502, "origin-credential", 2, "")),

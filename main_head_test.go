@@ -183,3 +183,41 @@ func TestHeadKeepsConnection(t *testing.T) {
 		wantPicture(t, w.send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n").answer(http.MethodGet), body)
 	}
 }
+
+// The front that tells the type is of the version that HEAD tells of, whether S3
+// heeds If-Match or not.
+func TestHeadOfOneVersion(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	other := func(name, value string) *awstest.Fault {
+		return &awstest.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	}
+	for _, tc := range []struct {
+		name, etag string
+		fault      *awstest.Fault // to the ranged GET
+		match      bool           // If-Match is sent
+		status     int
+	}{
+		{"strong", `"1"`, nil, true, 200},
+		{"weak", `W/"1"`, nil, false, 200},
+		{"no-tag", `1`, nil, false, 200},
+		{"replaced", `"1"`, awstest.Replace(awstest.Object{Body: fakePNG(5000), ETag: `"2"`}), true, 502},
+		{"ignored", `"1"`, other("ETag", `"2"`), true, 502},
+		{"weak-and-other", `W/"1"`, other("ETag", `W/"2"`), false, 502},
+		{"other-date", `W/"1"`, other("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT"), false, 502},
+		{"other-size", `W/"1"`, other("Content-Range", "bytes 0-3071/5001"), false, 502},
+		{"no-size", `"1"`, other("Content-Range", "bytes 0-3071/*"), true, 200},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s.put(tc.name, awstest.Object{Body: fakePNG(5000), ContentType: "binary/octet-stream", ETag: tc.etag})
+			s.s3.Next("media", "web/"+tc.name, nil, tc.fault)
+			if r := s.head("/shop/" + tc.name); r.StatusCode != tc.status {
+				t.Errorf("got %s, want %d", r.Status, tc.status)
+			}
+			all := s.s3.Requests()
+			if got := all[len(all)-1].Header.Get("If-Match"); (got != "") != tc.match {
+				t.Errorf("S3 was sent the If-Match %q", got)
+			}
+		})
+	}
+}

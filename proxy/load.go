@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 
 	"ixmage/alias"
 	"ixmage/cache"
@@ -57,15 +58,20 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 }
 
 // part fetches a piece, for one reader. The object must still be of the version
-// that the piece is of.
+// that the piece is of: S3 is told so, and what it answers is looked at, since
+// not every server heeds the condition.
 func (p *Proxy) part(w piece) cache.Load {
 	return func(ctx context.Context) (*cache.Source, error) {
 		o, err := p.origin.Get(ctx, origin.Request{
 			Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
-			Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: w.obj.etag,
+			Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: strongTag(w.obj.etag),
 		})
 		if err != nil {
 			return nil, err
+		}
+		if !sameVersion(w.obj.validators, w.obj.size, o) {
+			o.Body.Close()
+			return nil, errVersionGone
 		}
 		body, err := peek(o, false)
 		if err != nil {
@@ -104,17 +110,39 @@ func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object)
 	if o.Size > 0 {
 		last = min(last, o.Size-1)
 	}
-	req.Range, req.IfMatch = &origin.Range{First: 0, Last: last}, o.ETag
+	known := validatorsOf(o)
+	req.Range, req.IfMatch = &origin.Range{First: 0, Last: last}, strongTag(known.etag)
 	front, err := p.origin.Get(ctx, req)
 	if err != nil {
 		return "", err
 	}
 	defer front.Body.Close()
+	if !sameVersion(known, o.Size, front) {
+		return "", errVersionGone
+	}
 	body, err := peek(front, true)
 	if err != nil {
 		return "", err
 	}
 	return sniffType(body.front)
+}
+
+// sameVersion reports whether a reply is of the version that is known, as far as
+// it is. A range need not tell the size of the whole.
+func sameVersion(known validators, size int64, reply *origin.Object) bool {
+	v := validatorsOf(reply)
+	return (known.etag == "" || v.etag == known.etag) &&
+		(known.modified.IsZero() || v.modified.Equal(known.modified)) &&
+		(size < 0 || reply.Size < 0 || reply.Size == size)
+}
+
+// strongTag is what of an entity tag is good for If-Match: a weak one matches
+// nothing (RFC 9110, section 13.1.1).
+func strongTag(tag string) string {
+	if strings.HasPrefix(tag, "W/") {
+		return ""
+	}
+	return tag
 }
 
 // frontBody is a body whose first bytes have been read already.

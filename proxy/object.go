@@ -44,20 +44,31 @@ type hitLines struct {
 func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 	directives := parseCacheControl(o.CacheControl)
 	obj := &object{
+		validators:   validatorsOf(o),
 		size:         o.Size,
 		contentType:  []byte(contentType),
 		cacheControl: []byte(formatCacheControl(directives, a.TTL)),
 		fresh:        freshness(directives, a.TTL),
 	}
-	if tag, rest, ok := scanETag(o.ETag); ok && rest == "" && isPrintable(tag) {
-		obj.etag = strings.Clone(tag)
-		obj.etagLine = []byte(tag)
+	if obj.etag != "" {
+		obj.etagLine = []byte(obj.etag)
 	}
-	if !o.LastModified.IsZero() {
-		obj.modified = o.LastModified.UTC().Truncate(time.Second)
+	if !obj.modified.IsZero() {
 		obj.modifiedLine = appendDate(nil, obj.modified)
 	}
 	return obj
+}
+
+// validatorsOf reads what identifies the version in S3's answer. An entity tag
+// that is none counts as missing.
+func validatorsOf(o *origin.Object) (v validators) {
+	if tag, rest, ok := scanETag(o.ETag); ok && rest == "" && isPrintable(tag) {
+		v.etag = strings.Clone(tag)
+	}
+	if !o.LastModified.IsZero() {
+		v.modified = o.LastModified.UTC().Truncate(time.Second)
+	}
+	return v
 }
 
 func isPrintable(s string) bool {

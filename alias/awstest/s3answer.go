@@ -75,7 +75,9 @@ func otherOwner(expected, owner string) bool {
 
 // answer is 200, 206, 304, 412 or 416.
 func (st *stored) answer(asked http.Header, at location) *answer {
-	if match := asked.Get("If-Match"); match != "" && match != "*" && match != st.ETag {
+	// A weak tag matches nothing (RFC 9110, 13.1.1).
+	weak := strings.HasPrefix(asked.Get("If-Match"), "W/") // compares unequal to everything
+	if match := asked.Get("If-Match"); match != "" && match != "*" && (match != st.ETag || weak) {
 		return errorAnswer("PreconditionFailed", at)
 	}
 	a := &answer{status: http.StatusOK, header: st.header(), body: st.Body}
