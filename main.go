@@ -337,6 +337,6 @@ type recorder struct{ *metrics.Metrics }
 
 func (r recorder) Series(name string) proxy.Series { return series{r.Metrics.Series(name)} }
 
-type series struct{ s *metrics.Series }
+type series struct{ *metrics.Series }
 
-func (s series) Request(o proxy.Outcome) { s.s.Request(metrics.Request(o)) }
+func (s series) Request(o proxy.Outcome) { s.Series.Request(metrics.Request(o)) }

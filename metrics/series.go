@@ -76,6 +76,9 @@ func (m *Metrics) Forget(alias string) {
 	old.unregister(m.families)
 }
 
+// Shared reports whether this counts as _other: other aliases do so too.
+func (s *Series) Shared() bool { return s.cells.Load() == s.metrics.other.cells.Load() }
+
 // Request counts one answered request.
 func (s *Series) Request(q Request) {
 	c, m := s.cells.Load(), s.metrics

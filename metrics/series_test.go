@@ -129,7 +129,13 @@ func TestSeriesCap(t *testing.T) {
 	if m.Series("third") != m.Series(labelOther) {
 		t.Error("forgetting an alias without a place freed one")
 	}
+	if first.Shared() || !m.Series("third").Shared() || m.Series("").Shared() {
+		t.Error("the handle of an alias with a place is shared, or that of one without is not")
+	}
 	m.Forget("first")
+	if !first.Shared() {
+		t.Error("the handle of a forgotten alias is not shared")
+	}
 	if m.Series("third") == m.Series(labelOther) {
 		t.Error("forgetting an alias did not free its place")
 	}

@@ -114,9 +114,9 @@ type testRecorder struct{ *metrics.Metrics }
 
 func (r testRecorder) Series(name string) Series { return testSeries{r.Metrics.Series(name)} }
 
-type testSeries struct{ s *metrics.Series }
+type testSeries struct{ *metrics.Series }
 
-func (s testSeries) Request(o Outcome) { s.s.Request(metrics.Request(o)) }
+func (s testSeries) Request(o Outcome) { s.Series.Request(metrics.Request(o)) }
 
 func must(t testing.TB, err error) {
 	t.Helper()

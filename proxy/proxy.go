@@ -73,9 +73,13 @@ const (
 func New(cfg Config) *Proxy {
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, rec: cfg.Recorder,
-		series: newSeriesTable(cfg.Recorder), unknown: cfg.Recorder.Series(""),
-		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
+		unknown: cfg.Recorder.Series(""),
+		ready:   cfg.Ready, log: cfg.Log, base: context.Background(),
 	}
+	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {
+		_, ok := p.registry.Lookup(name)
+		return ok
+	})
 	p.app = fiber.New(fiber.Config{
 		AppName: "ixmage", DisableStartupMessage: true,
 		CaseSensitive: true, StrictRouting: true,
@@ -103,7 +107,7 @@ func New(cfg Config) *Proxy {
 // Serve answers requests on ln until Shutdown, and then returns nil.
 func (p *Proxy) Serve(ln net.Listener) error { return p.app.Server().Serve(ln) }
 
-// Forget drops what is kept for an alias that is gone.
+// Forget drops what is kept for an alias that is gone. Tell the Recorder first.
 func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
 
 // handle sees every request that could be read, before Fiber does: Fiber answers

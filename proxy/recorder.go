@@ -10,14 +10,18 @@ import (
 // Recorder counts requests. It must be safe for concurrent use.
 type Recorder interface {
 	// Series returns the handle of an alias; "" stands for all names that are
-	// not in the registry. The proxy keeps it until Forget.
+	// not in the registry. The proxy keeps it until Proxy.Forget.
 	Series(alias string) Series
+	// Forget is told of an alias that was asked for and turns out to be gone.
+	Forget(alias string)
 	InFlight(delta int)
 }
 
 // Series counts the requests of one alias. Request is on the hot path.
 type Series interface {
 	Request(o Outcome)
+	// Shared reports whether other aliases count here too, for want of room.
+	Shared() bool
 }
 
 // Outcome is what one answered request adds to the counters.
@@ -45,23 +49,42 @@ const (
 // a bound, which a recorder with a cap on aliases does not need to pass either,
 // handles are asked for each time.
 type seriesTable struct {
-	rec  Recorder
-	view atomic.Pointer[map[string]Series]
-	mu   sync.Mutex // serialises copies
+	rec    Recorder
+	exists func(alias string) bool
+	view   atomic.Pointer[map[string]Series]
+	mu     sync.Mutex // serialises copies
 }
 
 const seriesMax = 4096
 
-func newSeriesTable(rec Recorder) *seriesTable {
-	t := &seriesTable{rec: rec}
+func newSeriesTable(rec Recorder, exists func(alias string) bool) *seriesTable {
+	t := &seriesTable{rec: rec, exists: exists}
 	t.view.Store(new(map[string]Series))
 	return t
 }
 
+// of returns the handle of an alias that was in the registry a moment ago. The
+// sequence that a second look is needed for:
+//
+//  1. a request looks up the alias "shop"
+//  2. "shop" is deleted, and both the recorder and this table forget it
+//  3. the request asks for its handle, and the recorder makes one: the series
+//     are back, and a place is taken, with nobody left to give them up
+//
+// A deletion after the second look is told to us after step 3, and undoes it.
 func (t *seriesTable) of(alias string) Series {
 	if s, ok := (*t.view.Load())[alias]; ok {
 		return s
 	}
+	s := t.insert(alias)
+	if !t.exists(alias) {
+		t.rec.Forget(alias)
+		t.forget(alias)
+	}
+	return s
+}
+
+func (t *seriesTable) insert(alias string) Series {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := *t.view.Load()
@@ -80,12 +103,12 @@ func (t *seriesTable) of(alias string) Series {
 	return s
 }
 
+// forget drops the handle of an alias, and those that are shared: there may be
+// room now for one of their own.
 func (t *seriesTable) forget(alias string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, ok := (*t.view.Load())[alias]; ok {
-		next := maps.Clone(*t.view.Load())
-		delete(next, alias)
-		t.view.Store(&next)
-	}
+	next := maps.Clone(*t.view.Load())
+	maps.DeleteFunc(next, func(name string, s Series) bool { return name == alias || s.Shared() })
+	t.view.Store(&next)
 }
