@@ -34,8 +34,10 @@ type Source struct {
 	// Size is the exact length of Body, negative where it is not known.
 	Size int64
 	// Fresh is how long the object may be served without asking again. Zero or
-	// less means that it is never stored and never shared.
+	// less, or no more than Age, means that it is never stored and never shared.
 	Fresh time.Duration
+	// Age is how much of Fresh has passed by the time that Load returns.
+	Age time.Duration
 	// Body returns io.EOF only when the object is complete and checked; any
 	// other end is an error. A Read must end when the context of its Load does.
 	// The cache closes the body once, and never while it is being read.

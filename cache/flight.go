@@ -62,7 +62,7 @@ type flight struct {
 	err    error
 	source *Source
 	blob   *blob // of a shared flight
-	at     time.Time
+	born   time.Time
 
 	// Guarded by Cache.mu.
 	seats   int
@@ -80,14 +80,18 @@ type seat struct {
 	stale bool // an expired entry of the key is there
 }
 
-// join takes a seat on the flight of key, starting it if there is none.
+// join takes a seat on the flight of key, starting it if there is none, or only
+// one whose object is fresh no more: it came long ago, and the rest is slow. That
+// one goes on for the readers it has and makes no entry.
 func (c *Cache) join(key Key, load Load) (seat, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := context.Cause(c.base); err != nil {
 		return seat{}, err
 	}
-	if f := c.flights[key]; f != nil {
+	now := time.Now()
+	old := c.flights[key]
+	if f := old; f != nil && f.joinableLocked(now) {
 		f.seats++
 		f.stopLocked()
 		if f.blob != nil {
@@ -95,9 +99,12 @@ func (c *Cache) join(key Key, load Load) (seat, error) {
 		}
 		return seat{flight: f}, nil
 	}
-	e, stale := c.memory.hit(key, time.Now())
+	e, stale := c.memory.hit(key, now)
 	if e != nil {
 		return seat{entry: e}, nil
+	}
+	if old != nil && old.seats == 0 {
+		old.cancel(ErrAbandoned)
 	}
 	ctx, cancel := context.WithCancelCause(c.base)
 	f := &flight{key: key, cancel: cancel, ready: make(chan struct{}), seats: 1}
@@ -108,6 +115,15 @@ func (c *Cache) join(key Key, load Load) (seat, error) {
 	})
 	return seat{flight: f, first: true, stale: stale}, nil
 }
+
+// joinableLocked reports whether f may have another reader. One that is landing
+// may: it puts its entry, and a successor could put another at the same time.
+func (f *flight) joinableLocked(now time.Time) bool {
+	return f.blob == nil || f.landed || now.Before(f.expires())
+}
+
+// expires tells until when the object of a shared flight is fresh.
+func (f *flight) expires() time.Time { return f.born.Add(f.source.Fresh) }
 
 // growStack makes room on a new goroutine's stack in one step. A load goes deep
 // (the S3 SDK's middleware), and growing on the way means copying the stack, with
@@ -184,7 +200,9 @@ func (c *Cache) fly(ctx context.Context, f *flight, src *Source, err error) {
 func (c *Cache) settle(f *flight, outcome func()) {
 	c.mu.Lock()
 	outcome()
-	f.at = time.Now()
+	if f.source != nil {
+		f.born = time.Now().Add(-f.source.Age)
+	}
 	if f.blob != nil {
 		f.blob.hold(f.seats)
 	} else {
@@ -210,7 +228,7 @@ func (c *Cache) land(f *flight, err error) {
 	c.mu.Unlock()
 	if err == nil && !abandoned {
 		c.memory.put(f.key, &Entry{
-			Meta: f.source.Meta, Stored: f.at, Expires: f.at.Add(f.source.Fresh), blob: f.blob,
+			Meta: f.source.Meta, Stored: f.born, Expires: f.expires(), blob: f.blob,
 		})
 	}
 	c.mu.Lock()
@@ -237,13 +255,13 @@ func (c *Cache) leave(f *flight) {
 
 // vacate gives up a seat and returns the blob that the seat holds, which is the
 // caller's to release. A flight that nobody follows any more is abandoned while
-// most of it is still to come, unless it is wanted, and else has overtime to
-// finish in.
+// most of it is still to come, unless it is wanted, or when it will make no entry.
+// Else it has overtime to finish in.
 func (c *Cache) vacate(f *flight) *blob {
 	c.mu.Lock()
 	f.seats--
 	alone := f.seats == 0 && !f.landed
-	abandon := alone && !f.wanted && f.farFromDone()
+	abandon := alone && (c.flights[f.key] != f || !f.wanted && f.farFromDone())
 	switch {
 	case abandon:
 		c.removeLocked(f)
@@ -333,7 +351,7 @@ func cost(key Key, src *Source) int64 {
 }
 
 func (c *Cache) shareable(key Key, src *Source) bool {
-	return src.Fresh > 0 && !c.tooLarge(key, src)
+	return src.Fresh > max(0, src.Age) && !c.tooLarge(key, src)
 }
 
 func (c *Cache) tooLarge(key Key, src *Source) bool {

@@ -54,6 +54,83 @@ func TestFreshness(t *testing.T) {
 	})
 }
 
+// TestAge: an object that is not new when it comes is fresh for less.
+func TestAge(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		age  time.Duration
+		left time.Duration // 0: not stored
+	}{
+		"new":              {0, time.Minute},
+		"half its time":    {30 * time.Second, 30 * time.Second},
+		"nearly all of it": {time.Minute - 1, 1},
+		"all of it":        {time.Minute, 0},
+		"more":             {time.Hour, 0},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w, now := newWorld(t, roomy), time.Now()
+			got := w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+				src, err := w.goodFor(keyA, 10, time.Minute)(ctx)
+				src.Age = row.age
+				return src, err
+			})
+			got.want(t, keyA, 10, Miss)
+			r := got.r
+			if !r.Stored.Equal(now.Add(-row.age)) || !r.Expires.Equal(now.Add(time.Minute-row.age)) || r.Stores != (row.left > 0) {
+				t.Errorf("got %+v, want it to be of %v before %v", r, row.age, now)
+			}
+			if row.left > 0 {
+				elapse(row.left - 1)
+				w.wantEntry(keyA, true)
+				elapse(1)
+			}
+			w.wantEntry(keyA, false)
+		})
+	}
+}
+
+// TestJoinStale: a fetch that takes longer than its object is fresh is joined no
+// more. It goes on for those who follow it, and for nobody else.
+func TestJoinStale(t *testing.T) {
+	t.Parallel()
+	const size = 200 << 10 // worth finishing
+	for name, followed := range map[string]bool{"followed": true, "left": false} {
+		bubble(t, name, func(t *testing.T) {
+			w, f, body := newWorld(t, roomy), newFeed(), content(keyA, size)
+			a, err := w.Get(t.Context(), keyA, f.load(w, size, time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			elapse(time.Second - 1)
+			var b <-chan result
+			if followed {
+				b = w.start(t.Context(), keyA, w.forbidden)
+				synctest.Wait()
+			} else {
+				a.Close()
+			}
+			elapse(1)
+			w.all(t.Context(), keyA, w.goodFor(keyA, size, time.Hour)).want(t, keyA, size, Miss)
+			if synctest.Wait(); (f.ctx.Err() == nil) != followed {
+				t.Errorf("the old fetch goes on: %t", !followed)
+			}
+			if followed {
+				f.give(body, io.EOF)
+				(<-b).want(t, keyA, size, Collapsed)
+				data, err := readAll(a, 0)
+				result{a, data, err}.want(t, keyA, size, Miss)
+				a.Close()
+			}
+			// What is stored is the newer one.
+			elapse(time.Minute)
+			w.wantEntry(keyA, true)
+			if n := w.rec.count(reasonReplaced); n != 0 {
+				t.Errorf("%d entries were replaced", n)
+			}
+		})
+	}
+}
+
 // TestReplaceWhileRead: the old object's reader keeps its bytes, which count
 // until it lets go.
 func TestReplaceWhileRead(t *testing.T) {

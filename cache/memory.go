@@ -53,7 +53,7 @@ func (b *budget) give(n int64) { b.used.Add(-n) }
 // Entry is a complete object in memory. Its fields must not be changed.
 type Entry struct {
 	Meta    any
-	Stored  time.Time // when its metadata came
+	Stored  time.Time // when its metadata came, less its age by then
 	Expires time.Time
 
 	blob *blob

@@ -34,7 +34,7 @@ type modelFlight struct {
 	given     int64 // bytes that the source has given
 	seats     int
 	end       error // nil while it goes on, io.EOF when it is complete
-	abandoned bool
+	abandoned bool  // or outlived
 	wanted    bool
 	left      time.Time // when the last seat was given up
 }
@@ -78,13 +78,17 @@ func (m *model) get(key Key, size int64, fresh time.Duration, now time.Time) out
 		}
 		return solo
 	}
-	if f := m.flights[key]; f != nil {
+	old := m.flights[key]
+	if f := old; f != nil && now.Before(f.at.Add(f.fresh)) {
 		f.seats++
 		f.blob.refs++
 		return outcome{status: Collapsed, flight: f}
 	}
 	if e := m.hit(key, now); e != nil {
 		return outcome{status: Hit, entry: e}
+	}
+	if old != nil {
+		m.outlive(old, now)
 	}
 	if !shareable {
 		m.marks[key] = now.Add(passLife)
@@ -97,6 +101,15 @@ func (m *model) get(key Key, size int64, fresh time.Duration, now time.Time) out
 	f := &modelFlight{key: key, blob: b, fresh: fresh, at: now, size: size, seats: 1}
 	m.flights[key] = f
 	return outcome{status: Miss, flight: f, loads: true}
+}
+
+// outlive takes a flight out of the table whose object is fresh no more.
+func (m *model) outlive(f *modelFlight, now time.Time) {
+	f.abandoned = true
+	delete(m.flights, f.key)
+	if f.seats == 0 {
+		m.land(f, ErrAbandoned, now)
+	}
 }
 
 // hit is a fresh entry, held. An expired one counts as used by being asked for.
@@ -138,7 +151,8 @@ func (m *model) leave(f *modelFlight, now time.Time) {
 	f.seats--
 	rest := f.size - f.published()
 	f.left = now
-	if f.end == nil && f.seats == 0 && !f.wanted && rest > worthFinishing && 2*f.published() < f.size {
+	far := !f.wanted && rest > worthFinishing && 2*f.published() < f.size
+	if f.end == nil && f.seats == 0 && (f.abandoned || far) {
 		f.abandoned = true
 		m.land(f, ErrAbandoned, now)
 	}

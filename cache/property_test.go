@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -123,7 +124,10 @@ func (o *operator) get() {
 	want := content(key, max(size, 0))
 	loads, f := o.loads.Load(), newFeed()
 	guess := o.m.get(key, size, fresh, time.Now())
-	r, err := o.Get(o.t.Context(), key, f.load(o.world, size, fresh))
+	r, err := o.Get(o.t.Context(), key, func(ctx context.Context) (*Source, error) {
+		synctest.Wait() // what this ends has given back what it held
+		return f.load(o.world, size, fresh)(ctx)
+	})
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ type Reader struct {
 	// Stores tells that the object is an entry, or will be one when it completes
 	// and what is in use leaves room.
 	Stores  bool
-	Stored  time.Time // when the object's metadata came
+	Stored  time.Time // when the object's metadata came, less its age by then
 	Expires time.Time
 
 	state   atomic.Int32
@@ -111,7 +111,7 @@ func hitReader(e *Entry) *Reader {
 }
 
 func (c *Cache) sharedReader(s seat) *Reader {
-	r := newReader(s.source, s.at)
+	r := newReader(s.source, s.born)
 	r.Status = Collapsed
 	if s.first {
 		r.Status = Miss
@@ -127,8 +127,8 @@ func (c *Cache) sharedReader(s seat) *Reader {
 	return r
 }
 
-func newReader(src *Source, at time.Time) *Reader {
-	return &Reader{Meta: src.Meta, Size: src.Size, Stored: at, Expires: at.Add(src.Fresh)}
+func newReader(src *Source, born time.Time) *Reader {
+	return &Reader{Meta: src.Meta, Size: src.Size, Stored: born, Expires: born.Add(src.Fresh)}
 }
 
 // pass fetches the object of key for one reader alone.
@@ -162,7 +162,7 @@ func (c *Cache) pass(ctx context.Context, key Key, load Load) (*Reader, error) {
 }
 
 func (c *Cache) soloReader(key Key, src *Source, cancel context.CancelCauseFunc, stale bool) *Reader {
-	r := newReader(src, time.Now())
+	r := newReader(src, time.Now().Add(-src.Age))
 	r.Stale = stale
 	r.Status = Miss
 	if c.tooLarge(key, src) {
