@@ -110,7 +110,9 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 			return p.sendPart(x, piece{route, ck, obj, part})
 		}
 	}
-	f := &found{obj: obj, reader: r, age: []byte("0"), status: []byte(cacheStatus(r.Status, r.Stale, r.Stores))}
+	f := &found{
+		obj: obj, reader: r, age: obj.age(time.Now()), status: []byte(cacheStatus(r.Status, r.Stale, r.Stores)),
+	}
 	if whole, ok := r.Complete(); ok {
 		f.whole = whole
 	}
@@ -134,7 +136,7 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 	}
 	status, stale := p.cache.Foresee(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
 	x.cache = label(status)
-	x.answer(&found{obj: obj, age: []byte("0"), status: []byte(cacheStatus(status, stale, false))}, cond)
+	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(cacheStatus(status, stale, false))}, cond)
 	return nil
 }
 
@@ -159,7 +161,7 @@ func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *condi
 		case rangeUnsatisfiable:
 		}
 	}
-	x.answer(&found{obj: obj, age: []byte("0"), status: []byte(statusBypass)}, cond)
+	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
 	return nil
 }
 
@@ -183,7 +185,7 @@ func (p *Proxy) sendPart(x *exchange, w piece) error {
 	}
 	x.reader = reader
 	x.partial(w.byteRange, w.obj.size)
-	f := &found{obj: w.obj, reader: reader, slice: true, age: []byte("0"), status: []byte(statusBypass)}
+	f := &found{obj: w.obj, reader: reader, slice: true, age: w.obj.age(time.Now()), status: []byte(statusBypass)}
 	x.describe(&x.fc.Response.Header, f)
 	x.send(f, w.byteRange)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/cache"
@@ -53,7 +54,8 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 	}
 	obj := newObject(o, req.Route.Alias, picture)
 	return &cache.Source{
-		Meta: obj, MetaBytes: obj.bytes(), Size: o.Size, Fresh: obj.fresh, Body: body,
+		Meta: obj, MetaBytes: obj.bytes(), Size: o.Size,
+		Fresh: obj.fresh, Age: time.Since(obj.born), Body: body,
 	}, nil
 }
 

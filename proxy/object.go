@@ -26,6 +26,7 @@ type object struct {
 	modifiedLine []byte
 	cacheControl []byte
 	fresh        time.Duration
+	born         time.Time // its Age counts from here
 
 	hit atomic.Pointer[hitLines]
 }
@@ -49,6 +50,7 @@ func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 		contentType:  []byte(contentType),
 		cacheControl: []byte(formatCacheControl(directives, a.TTL)),
 		fresh:        freshness(directives, a.TTL),
+		born:         o.Born,
 	}
 	if obj.etag != "" {
 		obj.etagLine = []byte(obj.etag)
@@ -84,6 +86,11 @@ func isPrintable(s string) bool {
 func (o *object) bytes() int64 {
 	const fixed = 512 // the struct, its slices' headers and the lines of a hit
 	return fixed + int64(len(o.contentType)+2*len(o.etagLine)+len(o.modifiedLine)+len(o.cacheControl))
+}
+
+// age is the Age of the object at now, where it does not come from memory.
+func (o *object) age(now time.Time) []byte {
+	return strconv.AppendInt(nil, int64(max(0, now.Sub(o.born))/time.Second), 10)
 }
 
 // lines returns the Age and Cache-Status of a hit at now.

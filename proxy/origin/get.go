@@ -94,6 +94,7 @@ type reply struct {
 	chunked bool
 	// cacheControl is the header with all its lines.
 	cacheControl string
+	born         time.Time
 	// ctx is the request's own: its cause tells why a read failed.
 	ctx    context.Context //nolint:containedctx // it lives as long as the reply
 	cancel context.CancelCauseFunc
@@ -121,6 +122,7 @@ func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInp
 		re.out, err = client.GetObject(ctx, in, withoutChecksum)
 	}
 	re.timer.Stop()
+	re.born = time.Now()
 	if err != nil {
 		failed := failure(ctx, opGet, err)
 		// Ends what the SDK may have left open.
@@ -131,6 +133,7 @@ func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInp
 		re.status = raw.StatusCode
 		re.chunked = len(raw.TransferEncoding) > 0
 		re.cacheControl = cacheControl(raw)
+		re.born = born(raw)
 	}
 	return re, nil
 }
@@ -144,6 +147,18 @@ func rawReply(meta middleware.Metadata) (*smithyhttp.Response, bool) {
 // output has the first alone, and what forbids to store may stand in another.
 func cacheControl(raw *smithyhttp.Response) string {
 	return strings.Join(raw.Header.Values("Cache-Control"), ", ")
+}
+
+// born reads the Age of a reply that has just come. Of several the first counts,
+// one that is no number not at all, and one too large for 31 bits as the largest
+// (RFC 9111, sections 1.2.2 and 5.1).
+func born(raw *smithyhttp.Response) time.Time {
+	first, _, _ := strings.Cut(raw.Header.Get("Age"), ",")
+	age, err := strconv.ParseUint(strings.Trim(first, " \t"), 10, 31)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		age = 0
+	}
+	return time.Now().Add(-time.Duration(age) * time.Second)
 }
 
 // withoutChecksum is for ranges: the checksum of an object says nothing about
@@ -199,7 +214,7 @@ func (b *body) begin(re *reply) (*Object, error) {
 	b.etag = aws.ToString(out.ETag)
 	return &Object{
 		Size: size, ETag: b.etag, ContentType: aws.ToString(out.ContentType),
-		CacheControl: re.cacheControl, LastModified: aws.ToTime(out.LastModified), Body: b,
+		CacheControl: re.cacheControl, LastModified: aws.ToTime(out.LastModified), Born: re.born, Body: b,
 	}, nil
 }
 

@@ -180,6 +180,9 @@ type Object struct {
 	ContentType  string
 	CacheControl string
 	LastModified time.Time // zero when S3 did not say
+	// Born is when its headers came, less the age that a cache on the way to S3
+	// gave it.
+	Born time.Time
 	// Body is nil after a Head. It must be closed; Close may be called more
 	// than once and while a Read is under way, and releases the slot and the
 	// connection. Read returns io.EOF only when every declared byte came and
