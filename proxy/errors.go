@@ -99,7 +99,7 @@ func requestProblem(err error) problem {
 	switch {
 	case errors.As(err, &small):
 		return probHeaders
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, fasthttp.ErrUnsupportedTransferEncoding):
 		return probBody
 	case errors.As(err, &netErr) && netErr.Timeout():
 		return probSlow

@@ -132,6 +132,7 @@ func TestRequestProblem(t *testing.T) {
 	}{
 		"header too large": {fmt.Errorf("x: %w", &fasthttp.ErrSmallBuffer{}), probHeaders},
 		"body too large":   {fmt.Errorf("x: %w", fasthttp.ErrBodyTooLarge), probBody},
+		"unknown coding":   {fmt.Errorf("x: %w", fasthttp.ErrUnsupportedTransferEncoding), probBody},
 		"too slow":         {fmt.Errorf("x: %w", timeout), probSlow},
 		"cut short":        {io.ErrUnexpectedEOF, probBadRequest},
 		"malformed":        {errors.New("cannot find http request method in \"secret\""), probBadRequest},
