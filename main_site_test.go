@@ -72,7 +72,12 @@ type wire struct {
 
 func (s *site) dial() *wire {
 	s.t.Helper()
-	conn, err := net.Dial("tcp", s.public)
+	return s.dialTo(s.public)
+}
+
+func (s *site) dialTo(addr string) *wire {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,7 +20,9 @@ import (
 // goroutine at a time, as fasthttp does.
 type conn struct {
 	*net.TCPConn
-	raw syscall.RawConn
+	raw       syscall.RawConn
+	lingerers *lingerers
+	lingers   atomic.Bool // its client may still be sending
 
 	holding bool
 	held    []byte // what was written while holding
@@ -34,12 +37,12 @@ type conn struct {
 	err                error
 }
 
-func newConn(tc *net.TCPConn) net.Conn {
+func newConn(tc *net.TCPConn, l *lingerers) net.Conn {
 	raw, err := tc.SyscallConn()
 	if err != nil {
 		return tc
 	}
-	c := &conn{TCPConn: tc, raw: raw}
+	c := &conn{TCPConn: tc, raw: raw, lingerers: l}
 	c.sendHeld, c.sendFile = c.trySendHeld, c.trySendFile
 	return c
 }
@@ -56,6 +59,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	return c.TCPConn.Read(p)
 }
+
+// Close waits for the client's last bytes where a request was refused before all
+// of it was read.
+func (c *conn) Close() error {
+	if c.lingers.Swap(false) {
+		c.lingerers.linger(c.TCPConn)
+	}
+	return c.TCPConn.Close()
+}
+
+// linger makes Close linger. The answer must announce the end of the connection.
+func (c *conn) linger() { c.lingers.Store(true) }
 
 // hold keeps what is written from now on, until sendMemory or vector sends it.
 func (c *conn) hold() { c.holding = true }

@@ -7,10 +7,11 @@ import "net"
 // conn is for Linux only; elsewhere connections are what net makes.
 type conn struct{ *net.TCPConn }
 
-func newConn(tc *net.TCPConn) net.Conn { return tc }
+func newConn(tc *net.TCPConn, _ *lingerers) net.Conn { return tc }
 
-func (*conn) hold() {}
-func (*conn) drop() {}
+func (*conn) hold()   {}
+func (*conn) drop()   {}
+func (*conn) linger() {}
 
 func (*conn) send([]byte) (int, error)              { panic("proxy: not on this system") }
 func (*conn) vector([]byte) (int64, error)          { panic("proxy: not on this system") }

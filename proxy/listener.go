@@ -19,8 +19,9 @@ import (
 // accepting goes on. On Linux, connections are handed out as *conn.
 type Listener struct {
 	*net.TCPListener
-	log      *slog.Logger
-	draining atomic.Bool
+	log       *slog.Logger
+	draining  atomic.Bool
+	lingerers lingerers
 
 	mu      sync.Mutex // guards reserve
 	reserve *os.File
@@ -32,7 +33,7 @@ func Listen(addr string, log *slog.Logger) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{TCPListener: ln.(*net.TCPListener), log: log}
+	l := &Listener{TCPListener: ln.(*net.TCPListener), log: log, lingerers: lingerers{patience: lingerTime}}
 	l.refill()
 	return l, nil
 }
@@ -54,7 +55,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		c, err := l.AcceptTCP()
 		switch {
 		case err == nil:
-			return newConn(c), nil
+			return newConn(c, &l.lingerers), nil
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
 		case l.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded):
@@ -69,8 +70,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends accepting. Connections that were accepted stay.
+// Close ends accepting. Connections that were accepted stay, but for those whose
+// last answer is sent and whose client has not closed yet.
 func (l *Listener) Close() error {
+	defer l.lingerers.end()
 	l.mu.Lock()
 	if l.reserve != nil {
 		l.reserve.Close()

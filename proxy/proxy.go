@@ -194,7 +194,15 @@ func (p *Proxy) reject(x *exchange, fc *fasthttp.RequestCtx, prob problem) {
 		p.attribute(x, t.alias)
 	}
 	x.fail(prob, nil)
+	hangUp(fc)
+}
+
+// hangUp ends a connection whose client may still be sending what is not read.
+func hangUp(fc *fasthttp.RequestCtx) {
 	fc.SetConnectionClose()
+	if c, ours := fc.Conn().(*conn); ours {
+		c.linger()
+	}
 }
 
 // expectation answers requests that wait for 100 Continue. None gets it.
@@ -214,7 +222,7 @@ func (p *Proxy) unreadable(fc *fasthttp.RequestCtx, err error) {
 	// health that way.
 	x.quiet = errors.Is(err, syscall.ECONNRESET)
 	x.fail(requestProblem(err), nil)
-	fc.SetConnectionClose()
+	hangUp(fc)
 }
 
 // unrouted answers what Fiber found no route for.

@@ -11,7 +11,8 @@ import (
 // of Accept, so a moment without file descriptors would end the server.
 type listener struct {
 	net.Listener
-	closed <-chan struct{}
+	closed    <-chan struct{}
+	lingerers *lingerers
 }
 
 // Bounds of the wait after a failed Accept; it doubles in between.
@@ -31,8 +32,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		default:
 		}
 		conn, err := l.Listener.Accept()
-		if err == nil || !passes(err) {
-			return conn, err
+		switch {
+		case err == nil:
+			return l.lingerers.wrap(conn), nil
+		case !passes(err):
+			return nil, err
 		}
 		select {
 		case <-l.closed:

@@ -155,5 +155,6 @@ func (s *Server) refuseMalformed(ctx *fasthttp.RequestCtx, err error) {
 	default:
 		err = errBadRequest
 	}
+	linger(ctx)
 	writeProblem(ctx, rec, err)
 }

@@ -45,8 +45,9 @@ type Server struct {
 	bearer bearer
 	log    *slog.Logger
 
-	once   sync.Once // closes closed
-	closed chan struct{}
+	once      sync.Once // closes closed
+	closed    chan struct{}
+	lingerers lingerers
 }
 
 // New makes the server of the admin listener.
@@ -63,7 +64,7 @@ func New(cfg Config) *Server {
 
 // newServer makes a server without routes; who calls it sets routes.
 func newServer(log *slog.Logger) *Server {
-	s := &Server{log: log, closed: make(chan struct{})}
+	s := &Server{log: log, closed: make(chan struct{}), lingerers: lingerers{patience: lingerTime}}
 	s.app = fiber.New(fiber.Config{
 		StrictRouting:                true,
 		CaseSensitive:                true,
@@ -89,13 +90,14 @@ func newServer(log *slog.Logger) *Server {
 // after Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
 	defer ln.Close() // twice, as a rule; the second time does nothing
-	return s.app.Server().Serve(&listener{Listener: ln, closed: s.closed})
+	return s.app.Server().Serve(&listener{Listener: ln, closed: s.closed, lingerers: &s.lingerers})
 }
 
 // Shutdown stops listening, lets the requests under way end and closes the idle
-// connections. It returns ctx's error if they took too long. A server does not
+// connections and those that only linger. It returns ctx's error if they took too long. A server does not
 // serve again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.once.Do(func() { close(s.closed) })
+	s.lingerers.end()
 	return s.app.Server().ShutdownWithContext(ctx)
 }
