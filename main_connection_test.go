@@ -66,6 +66,38 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
+// TestPipelineBreaks has the last of several requests sent at once end before its
+// first byte. The answers before it were whole, and arrive.
+func TestPipelineBreaks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sizes := []int{100, 100, 3000, 60_000, 20}
+	for i, size := range sizes {
+		s.put(fmt.Sprintf("%d.png", i), awstest.Object{Body: fakePNG(size)})
+		wantPicture(t, s.get(fmt.Sprintf("/shop/%d.png", i)), fakePNG(size))
+	}
+	s.put("broken.png", awstest.Object{
+		// A header that looks like another answer must not be taken for one.
+		Body: fakePNG(1), CacheControl: "x=\"HTTP/1.1 200 OK\"",
+	})
+	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.WrongChecksum() })
+	for n := range len(sizes) + 1 {
+		for _, line := range []string{"", "Range: bytes=0-0\r\n"} {
+			var text strings.Builder
+			for i := range n {
+				fmt.Fprintf(&text, "GET /shop/%d.png HTTP/1.1\r\nHost: x\r\n\r\n", i)
+			}
+			w := s.dial().send(text.String() + "GET /shop/broken.png HTTP/1.1\r\nHost: x\r\n" + line + "\r\n")
+			for i := range n {
+				wantPicture(t, w.answer(http.MethodGet), fakePNG(sizes[i]))
+			}
+			if rest := w.all(); rest != "" {
+				t.Errorf("%d answers are followed by %q", n, rest)
+			}
+		}
+	}
+}
+
 // A request may come in pieces, and a second one after an answer.
 func TestRequestInPieces(t *testing.T) {
 	t.Parallel()

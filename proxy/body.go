@@ -163,7 +163,7 @@ func (b *body) write(p []byte) (int, error) {
 // the end, and for one that is not sent at all.
 func (b *body) Close() error {
 	if b.header != nil {
-		b.header.drop()
+		b.header.drop(b.x.id[:])
 		b.header = nil
 	}
 	if b.reader != nil {

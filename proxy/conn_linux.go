@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -75,8 +76,25 @@ func (c *conn) linger() { c.lingers.Store(true) }
 // hold keeps what is written from now on, until sendMemory or vector sends it.
 func (c *conn) hold() { c.holding = true }
 
-// drop ends holding and forgets what is held.
-func (c *conn) drop() { c.holding, c.held = false, c.held[:0] }
+// drop ends holding and forgets what is held of the answer with this request id.
+// What is held before that are whole answers to earlier requests of a pipeline:
+// fasthttp had them in its buffer when the header was written behind them. They
+// go out.
+func (c *conn) drop(id []byte) {
+	if c.holding {
+		c.holding = false
+		// Nothing that S3 said stands in a header before its request id.
+		if at := bytes.LastIndex(c.held, id); at >= 0 {
+			c.held = c.held[:max(0, bytes.LastIndex(c.held[:at], statusLine))]
+		}
+		if len(c.held) > 0 {
+			_, _ = c.send(c.held) // an error is the end of the connection, which comes anyway
+		}
+	}
+	c.held = c.held[:0]
+}
+
+var statusLine = []byte("HTTP/1.1 ")
 
 func (c *conn) Write(p []byte) (int, error) {
 	if c.holding {

@@ -76,7 +76,7 @@ func putID(id *[16]byte) {
 func (x *exchange) Close() error {
 	p := x.proxy
 	if x.memory.conn != nil {
-		x.memory.conn.drop()
+		x.memory.conn.drop(x.id[:])
 	}
 	if x.entry != nil {
 		x.entry.Release()

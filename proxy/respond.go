@@ -189,7 +189,7 @@ func (x *exchange) stamp() {
 func (x *exchange) fail(p problem, err error) {
 	x.code, x.prob, x.err = p.status, p, err
 	if x.memory.conn != nil {
-		x.memory.conn.drop()
+		x.memory.conn.drop(x.id[:])
 		x.memory = memoryBody{}
 	}
 	resp := &x.fc.Response
