@@ -83,6 +83,50 @@ func TestTypes(t *testing.T) {
 	}
 }
 
+// TestEncodedObjects: what is stored in a coding that a client would have to undo
+// is refused, since nobody tells him.
+func TestEncodedObjects(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for i, tc := range []struct {
+		encoding, declared string
+		more               []string // further lines
+		ok                 bool
+	}{
+		{"", "image/png", nil, true},
+		{"identity", "image/png", nil, true},
+		{"aws-chunked", "image/png", nil, true},
+		{"AWS-chunked,", "binary/octet-stream", nil, true},
+		{"gzip", "image/png", nil, false},
+		{"gzip", "image/svg+xml", nil, false},
+		{"br", "binary/octet-stream", nil, false},
+		{"aws-chunked,gzip", "image/png", nil, false},
+		{"aws-chunked", "image/png", []string{"Content-Encoding: gzip"}, false},
+		{"unheard-of", "image/png", nil, false},
+	} {
+		t.Run(tc.encoding+" "+tc.declared, func(t *testing.T) {
+			t.Parallel()
+			key := strconv.Itoa(i) + ".png"
+			s.put(key, awstest.Object{Body: fakePNG(5000), ContentType: tc.declared, ContentEncoding: tc.encoding})
+			fault := awstest.RawHeader(tc.more...)
+			s.s3.Next("media", "web/"+key, fault, fault, fault, fault)
+			if !tc.ok {
+				if r := s.head("/shop/" + key); r.StatusCode != http.StatusUnsupportedMediaType {
+					t.Errorf("HEAD: got %s", r.Status)
+				}
+				wantProblem(t, s.get("/shop/"+key), http.StatusUnsupportedMediaType, "not-an-image")
+				wantProblem(t, s.get("/shop/"+key, "Range", "bytes=0-0"), http.StatusUnsupportedMediaType, "not-an-image")
+				return
+			}
+			for _, r := range []*response{s.head("/shop/" + key), s.get("/shop/" + key)} {
+				if r.StatusCode != http.StatusOK || r.Header.Get("Content-Encoding") != "" {
+					t.Errorf("%s: got %s, %q", r.Request.Method, r.Status, r.Header.Get("Content-Encoding"))
+				}
+			}
+		})
+	}
+}
+
 // An object without any type is looked at, too.
 func TestNoType(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request) (*cache.Source, e
 }
 
 func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
-	picture, generic, err := declaredType(o.ContentType)
+	picture, generic, err := pictureType(o)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, key string) (*objec
 	if err != nil {
 		return nil, err
 	}
-	picture, generic, err := declaredType(o.ContentType)
+	picture, generic, err := pictureType(o)
 	if err != nil {
 		return nil, err
 	}

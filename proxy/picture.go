@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/gabriel-vasile/mimetype"
+
+	"ixmage/proxy/origin"
 )
 
 var errNotImage = errors.New("the object is not a picture")
@@ -42,6 +44,29 @@ func declaredType(header string) (picture string, generic bool, err error) {
 		return "", true, nil
 	}
 	return "", false, errNotImage
+}
+
+// isEncoded reports whether an object's bytes are not the picture itself: stored
+// with gzip, say. Its Content-Encoding is not passed on, and a client that does
+// not take the coding could not be given anything else. S3 writes aws-chunked
+// there for uploads that were signed piece by piece, which it has undone.
+func isEncoded(contentEncoding string) bool {
+	for coding := range strings.SplitSeq(contentEncoding, ",") {
+		switch strings.ToLower(strings.Trim(coding, " \t")) {
+		case "", "identity", "aws-chunked":
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// pictureType is declaredType of an object whose bytes can be sent as they are.
+func pictureType(o *origin.Object) (picture string, generic bool, err error) {
+	if isEncoded(o.Encoding) {
+		return "", false, errNotImage
+	}
+	return declaredType(o.ContentType)
 }
 
 // sniffType finds the type of an object by its first bytes.

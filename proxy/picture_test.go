@@ -171,3 +171,16 @@ func FuzzSniffType(f *testing.F) {
 		}
 	})
 }
+
+func TestEncoded(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]bool{
+		"": false, "identity": false, "aws-chunked": false, "AWS-Chunked": false, "aws-chunked, identity": false, " , ": false,
+		"gzip": true, "GZIP": true, "br": true, "aws-chunked,gzip": true, "gzip, aws-chunked": true, "identity,zstd": true,
+		"x": true, "aws-chunked gzip": true, "\x00": true,
+	} {
+		if got := isEncoded(header); got != want {
+			t.Errorf("%q: %t", header, got)
+		}
+	}
+}

@@ -92,9 +92,8 @@ type reply struct {
 	status int
 	// chunked says that the body's end is marked, whatever its length.
 	chunked bool
-	// cacheControl is the header with all its lines.
-	cacheControl string
-	born         time.Time
+	// meta has what is not in out, or not as it came.
+	meta meta
 	// ctx is the request's own: its cause tells why a read failed.
 	ctx    context.Context //nolint:containedctx // it lives as long as the reply
 	cancel context.CancelCauseFunc
@@ -122,18 +121,16 @@ func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInp
 		re.out, err = client.GetObject(ctx, in, withoutChecksum)
 	}
 	re.timer.Stop()
-	re.born = time.Now()
 	if err != nil {
 		failed := failure(ctx, opGet, err)
 		// Ends what the SDK may have left open.
 		cancel(nil)
 		return nil, failed
 	}
+	re.meta = metaOf(re.out.ResultMetadata)
 	if raw, ok := rawReply(re.out.ResultMetadata); ok {
 		re.status = raw.StatusCode
 		re.chunked = len(raw.TransferEncoding) > 0
-		re.cacheControl = cacheControl(raw)
-		re.born = born(raw)
 	}
 	return re, nil
 }
@@ -141,24 +138,6 @@ func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInp
 func rawReply(meta middleware.Metadata) (*smithyhttp.Response, bool) {
 	raw, ok := awsmiddleware.GetRawResponse(meta).(*smithyhttp.Response)
 	return raw, ok
-}
-
-// cacheControl joins the lines of the header (RFC 9110, section 5.3). The SDK's
-// output has the first alone, and what forbids to store may stand in another.
-func cacheControl(raw *smithyhttp.Response) string {
-	return strings.Join(raw.Header.Values("Cache-Control"), ", ")
-}
-
-// born reads the Age of a reply that has just come. Of several the first counts,
-// one that is no number not at all, and one too large for 31 bits as the largest
-// (RFC 9111, sections 1.2.2 and 5.1).
-func born(raw *smithyhttp.Response) time.Time {
-	first, _, _ := strings.Cut(raw.Header.Get("Age"), ",")
-	age, err := strconv.ParseUint(strings.Trim(first, " \t"), 10, 31)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		age = 0
-	}
-	return time.Now().Add(-time.Duration(age) * time.Second)
 }
 
 // withoutChecksum is for ranges: the checksum of an object says nothing about
@@ -213,8 +192,8 @@ func (b *body) begin(re *reply) (*Object, error) {
 	out := re.out
 	b.etag = aws.ToString(out.ETag)
 	return &Object{
-		Size: size, ETag: b.etag, ContentType: aws.ToString(out.ContentType),
-		CacheControl: re.cacheControl, LastModified: aws.ToTime(out.LastModified), Born: re.born, Body: b,
+		Size: size, ETag: b.etag, ContentType: aws.ToString(out.ContentType), LastModified: aws.ToTime(out.LastModified),
+		Encoding: re.meta.encoding, CacheControl: re.meta.cacheControl, Born: re.meta.born, Body: b,
 	}, nil
 }
 

@@ -52,16 +52,14 @@ func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
 		}
 		return nil, failed
 	}
+	m := metaOf(out.ResultMetadata)
 	obj := &Object{
 		Size: -1, ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
-		LastModified: aws.ToTime(out.LastModified), Born: time.Now(),
+		LastModified: aws.ToTime(out.LastModified),
+		Encoding:     m.encoding, CacheControl: m.cacheControl, Born: m.born,
 	}
 	if out.ContentLength != nil {
 		obj.Size = *out.ContentLength
-	}
-	if raw, ok := rawReply(out.ResultMetadata); ok {
-		obj.CacheControl = cacheControl(raw)
-		obj.Born = born(raw)
 	}
 	return obj, nil
 }
@@ -102,6 +100,7 @@ func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed 
 	_, _ = re.read(make([]byte, 2))
 	return &Object{
 		Size: total, ETag: aws.ToString(re.out.ETag), ContentType: aws.ToString(re.out.ContentType),
-		CacheControl: re.cacheControl, LastModified: aws.ToTime(re.out.LastModified), Born: re.born,
+		LastModified: aws.ToTime(re.out.LastModified),
+		Encoding:     re.meta.encoding, CacheControl: re.meta.cacheControl, Born: re.meta.born,
 	}, nil
 }

@@ -178,7 +178,8 @@ type Object struct {
 	Size         int64 // of the whole object, -1 when S3 did not say
 	ETag         string
 	ContentType  string
-	CacheControl string
+	Encoding     string    // all codings of Content-Encoding
+	CacheControl string    // all its lines
 	LastModified time.Time // zero when S3 did not say
 	// Born is when its headers came, less the age that a cache on the way to S3
 	// gave it.
