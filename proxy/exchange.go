@@ -48,13 +48,11 @@ type exchangeKey struct{}
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// begin opens the exchange of a request.
-func (p *Proxy) begin(fc *fasthttp.RequestCtx) *exchange {
+// begin opens the exchange of a request. Until the server hands one over, fc.Time
+// is that of the request before it on the same connection.
+func (p *Proxy) begin(fc *fasthttp.RequestCtx, start time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
-	*x = exchange{proxy: p, fc: fc, start: fc.Time(), series: p.unknown, cache: cacheNone}
-	if x.start.IsZero() { // the server gave up before it had a request
-		x.start = time.Now()
-	}
+	*x = exchange{proxy: p, fc: fc, start: start, series: p.unknown, cache: cacheNone}
 	putID(&x.id)
 	fc.SetUserValue(exchangeKey{}, x)
 	p.rec.InFlight(1)

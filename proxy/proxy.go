@@ -113,7 +113,7 @@ func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
 // handle sees every request that could be read, before Fiber does: Fiber answers
 // a method that it does not know by itself, and looks at no body.
 func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
-	x := p.begin(fc)
+	x := p.begin(fc, fc.Time())
 	if prob, ok := refuse(&fc.Request.Header); ok {
 		p.reject(x, fc, prob)
 		return
@@ -207,7 +207,7 @@ func hangUp(fc *fasthttp.RequestCtx) {
 
 // expectation answers requests that wait for 100 Continue. None gets it.
 func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
-	x := p.begin(fc)
+	x := p.begin(fc, time.Now())
 	prob, _ := refuse(&fc.Request.Header)
 	p.reject(x, fc, prob)
 	return x.code
@@ -216,7 +216,7 @@ func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
 // unreadable answers what was no request. The error may quote the client and is
 // not shown to anybody.
 func (p *Proxy) unreadable(fc *fasthttp.RequestCtx, err error) {
-	x := p.begin(fc)
+	x := p.begin(fc, time.Now())
 	x.unread = true
 	// A connection that its client resets carries no request: balancers check
 	// health that way.
