@@ -199,7 +199,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	os.Unsetenv(envToken) // children and crash reports need not have it
 
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap.n})
-	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n}, m)
+	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n, Log: log}, m)
 	defer memory.Close()
 	if memory.OnHeap() {
 		log.Warn("no memory file is to be had (memfd_create, address space): bodies lie on the heap and hits cost more")

@@ -12,6 +12,7 @@ package cache
 import (
 	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -66,6 +67,8 @@ type Config struct {
 	Memory int64
 	// ObjectMax is the size above which an object is streamed past the cache.
 	ObjectMax int64
+	// Log is told of loads and bodies that panic; nil discards.
+	Log *slog.Logger
 }
 
 // flightFloor is what fetches under way may hold together when Memory is
@@ -79,6 +82,7 @@ type Cache struct {
 	memory    *memory
 	passes    *passes
 	rec       Recorder
+	log       *slog.Logger
 
 	base context.Context //nolint:containedctx // the life of all flights, which outlive their callers
 	stop context.CancelCauseFunc
@@ -95,11 +99,16 @@ type Cache struct {
 // end what it has under way.
 func New(cfg Config, rec Recorder) *Cache {
 	base, stop := context.WithCancelCause(context.Background())
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Cache{
 		objectMax: min(cfg.ObjectMax, max(cfg.Memory, flightFloor)),
 		memory:    newMemory(cfg.Memory, rec),
 		passes:    newPasses(),
 		rec:       rec,
+		log:       log,
 		base:      base,
 		stop:      stop,
 		flights:   make(map[Key]*flight),

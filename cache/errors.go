@@ -28,10 +28,9 @@ var (
 )
 
 // PanicError is what everybody who waits for an object gets when its load or
-// its body panics.
+// its body panics. The stack is in the log.
 type PanicError struct {
 	Value any
-	Stack []byte
 }
 
 func (e *PanicError) Error() string { return fmt.Sprintf("fetch panicked: %v", e.Value) }

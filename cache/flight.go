@@ -111,7 +111,7 @@ func (c *Cache) join(key Key, load Load) (seat, error) {
 	c.flights[key] = f
 	c.wg.Go(func() {
 		growStack()
-		fetch(ctx, load, func(src *Source, err error) { c.fly(ctx, f, src, err) })
+		c.fetch(ctx, load, func(src *Source, err error) { c.fly(ctx, f, src, err) })
 	})
 	return seat{flight: f, first: true, stale: stale}, nil
 }
@@ -174,7 +174,7 @@ func (c *Cache) claim(f *flight) bool {
 func (c *Cache) fly(ctx context.Context, f *flight, src *Source, err error) {
 	if err == nil && ctx.Err() != nil { // abandoned, or the cache is closed
 		err = context.Cause(ctx)
-		discard(src.Body, f.cancel)
+		c.discard(src.Body, f.cancel)
 	}
 	if err != nil {
 		f.cancel(nil)
@@ -186,7 +186,7 @@ func (c *Cache) fly(ctx context.Context, f *flight, src *Source, err error) {
 	if bl == nil {
 		return
 	}
-	guard(func() error {
+	c.guard(func() error {
 		defer src.Body.Close()
 		return bl.fill(src.Body)
 	}, func(err error) {
@@ -213,7 +213,7 @@ func (c *Cache) settle(f *flight, outcome func()) {
 	c.mu.Unlock()
 	close(f.ready)
 	if orphan {
-		discard(f.source.Body, f.cancel)
+		c.discard(f.source.Body, f.cancel)
 	}
 }
 
@@ -274,7 +274,7 @@ func (c *Cache) vacate(f *flight) *blob {
 		f.cancel(ErrAbandoned)
 	}
 	if orphan {
-		discard(f.source.Body, f.cancel)
+		c.discard(f.source.Body, f.cancel)
 	}
 	return bl
 }
@@ -359,6 +359,6 @@ func (c *Cache) tooLarge(key Key, src *Source) bool {
 }
 
 // discard ends a source that has no reader any more.
-func discard(body io.Closer, cancel context.CancelCauseFunc) {
-	guard(body.Close, func(error) { cancel(ErrAbandoned) })
+func (c *Cache) discard(body io.Closer, cancel context.CancelCauseFunc) {
+	c.guard(body.Close, func(error) { cancel(ErrAbandoned) })
 }

@@ -8,12 +8,14 @@ import (
 
 // guard calls fn, and then done with how fn ended, whichever way it did: with
 // an error, in a panic, or by ending its goroutine (runtime.Goexit, which only
-// a deferred call notices). Whoever waits for fn is released in every case.
-func guard(fn func() error, done func(error)) {
+// a deferred call notices). Whoever waits for fn is released in every case. A
+// panic is logged here: it may have many waiters, or none, and one stack.
+func (c *Cache) guard(fn func() error, done func(error)) {
 	err := errExited
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			c.log.Error("panic while fetching", "panic", v, "stack", string(debug.Stack()))
+			err = &PanicError{Value: v}
 		}
 		done(err)
 	}()
@@ -21,9 +23,9 @@ func guard(fn func() error, done func(error)) {
 }
 
 // fetch calls load under guard. done gets a source with a body, or an error.
-func fetch(ctx context.Context, load Load, done func(*Source, error)) {
+func (c *Cache) fetch(ctx context.Context, load Load, done func(*Source, error)) {
 	var src *Source
-	guard(func() (err error) {
+	c.guard(func() (err error) {
 		src, err = load(ctx)
 		if err == nil && (src == nil || src.Body == nil) {
 			err = errNoSource
@@ -33,8 +35,8 @@ func fetch(ctx context.Context, load Load, done func(*Source, error)) {
 }
 
 // readGuarded is one Read under guard.
-func readGuarded(r io.Reader, p []byte) (n int, err error) {
-	guard(func() (err error) {
+func (c *Cache) readGuarded(r io.Reader, p []byte) (n int, err error) {
+	c.guard(func() (err error) {
 		n, err = r.Read(p)
 		return err
 	}, func(end error) { err = end })

@@ -142,10 +142,10 @@ func (c *Cache) pass(ctx context.Context, key Key, load Load) (*Reader, error) {
 	var src *Source
 	var err error
 	//nolint:contextcheck // as above
-	fetch(own, load, func(got *Source, end error) {
+	c.fetch(own, load, func(got *Source, end error) {
 		src, err = got, end
 		if !stop() && err == nil {
-			discard(src.Body, cancel)
+			c.discard(src.Body, cancel)
 			err = context.Cause(ctx)
 		}
 		if err != nil {
@@ -168,7 +168,7 @@ func (c *Cache) soloReader(key Key, src *Source, cancel context.CancelCauseFunc,
 	if c.tooLarge(key, src) {
 		r.Status = Bypass
 	}
-	r.solo = &solo{body: src.Body, size: src.Size}
+	r.solo = &solo{cache: c, body: src.Body, size: src.Size}
 	// A source may want to read a small rest in its Close, to keep its
 	// connection: where nothing is to be interrupted, its context ends after it.
 	r.release = r.solo.close

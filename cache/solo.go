@@ -11,13 +11,14 @@ const soloBuffer = 32 << 10
 // solo streams a source to its one reader, no faster than it reads, and keeps
 // the last byte back until the source has said that it is complete.
 type solo struct {
-	body io.ReadCloser
-	size int64 // negative where it is not known
-	buf  []byte
-	n    int64 // bytes read from body
-	kept bool  // last was read and not handed out yet
-	last byte
-	end  error
+	cache *Cache
+	body  io.ReadCloser
+	size  int64 // negative where it is not known
+	buf   []byte
+	n     int64 // bytes read from body
+	kept  bool  // last was read and not handed out yet
+	last  byte
+	end   error
 }
 
 func (s *solo) next() ([]byte, error) {
@@ -50,7 +51,7 @@ func (s *solo) read() []byte {
 	if s.kept {
 		s.buf[0], have = s.last, 1
 	}
-	k, err := readGuarded(s.body, s.buf[have:])
+	k, err := s.cache.readGuarded(s.body, s.buf[have:])
 	s.n += int64(k)
 	have += k
 	switch {
@@ -74,5 +75,5 @@ func (s *solo) read() []byte {
 
 func (s *solo) close() {
 	s.buf = nil
-	guard(s.body.Close, func(error) {})
+	s.cache.guard(s.body.Close, func(error) {})
 }
