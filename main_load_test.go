@@ -71,6 +71,8 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 		conns[i] = ask(t, s.public, "/shop/a.png")
 	}
 	eventually(t, "everybody waits", func() bool { return s.metric("ixmage_http_requests_in_flight") == crowd+1 })
+	// Bytes that it has not read make this a reset, which the next write meets.
+	first.(*net.TCPConn).SetLinger(0)
 	first.Close()
 	close(release)
 
@@ -96,6 +98,12 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	}
 	if n := s3.Total(); n != 1 {
 		t.Errorf("S3 was asked %d times, want once", n)
+	}
+	eventually(t, "the first client is seen to have left", func() bool {
+		return s.metric("ixmage_http_requests_in_flight") == 0
+	})
+	if n := s.metric(abortsOf("shop")); n != 1 {
+		t.Errorf("%v departed clients are counted, want the first", n)
 	}
 	if got := s.metric(`ixmage_cache_requests_total{alias="shop",cache="collapsed"}`); got != crowd {
 		t.Errorf("%v requests count as collapsed, want %d", got, crowd)
@@ -141,6 +149,7 @@ func TestSlowReaders(t *testing.T) { //nolint:paralleltest // it measures, or fi
 		readers = 2000
 		size    = 1 << 20
 		step    = 2 << 10 // per 100 ms
+		fit     = 200     // objects in the budget, with room for what they cost beside
 		allowed = (256 + 128) << 20
 	)
 	needFiles(t, 2*readers)
@@ -182,8 +191,8 @@ func TestSlowReaders(t *testing.T) { //nolint:paralleltest // it measures, or fi
 	if wrong.Load() > 0 {
 		t.Errorf("%d readers got neither the right object nor a 503 with Retry-After", wrong.Load())
 	}
-	if ok.Load() == 0 {
-		t.Error("nobody got an object")
+	if ok.Load() < fit {
+		t.Errorf("%d readers got an object, and %d fit into the budget", ok.Load(), fit)
 	}
 	if peak > allowed {
 		t.Errorf("peak resident memory is %d MiB, must stay under %d", peak>>20, allowed>>20)
