@@ -18,6 +18,19 @@ var (
 	// ErrNotStatic means that the key pair is not one that an operator gave, so
 	// that an operator cannot replace it.
 	ErrNotStatic = errors.New("not a static credential")
+	// ErrBusy means that an operation runs for the alias or credential, or that
+	// the credential is not in a state in which it may be used so.
+	ErrBusy = errors.New("an operation runs")
+	// ErrProvisioned means that the credential's IAM user is ours, so that the
+	// credential is removed and its key replaced by operations only.
+	ErrProvisioned = errors.New("a provisioned credential")
+	// ErrNotProvisioned means that the credential's key is not ours to rotate or
+	// its user ours to remove.
+	ErrNotProvisioned = errors.New("not a provisioned credential")
+	// ErrIAM means that IAM did not do as it was asked, or was not there.
+	ErrIAM = errors.New("IAM")
+	// ErrForbidden means that the configuration does not allow it.
+	ErrForbidden = errors.New("not allowed")
 	// ErrNoKeyPair means that the credential signs nothing.
 	ErrNoKeyPair = errors.New("no key pair")
 	// ErrUnavailable means that the database cannot do what it was asked now: it

@@ -10,12 +10,12 @@ import (
 // field means: AWS (Endpoint), virtual-host addressing (PathStyle), no owner
 // check (BucketOwner), the whole bucket (Prefix).
 type Location struct {
-	Bucket      string
-	BucketOwner string // 12-digit AWS account id, sent as ExpectedBucketOwner
-	Prefix      string // empty, or ends in exactly one slash
-	Region      string
-	Endpoint    string // empty for AWS, else the URL of an S3-compatible server
-	PathStyle   bool
+	Bucket      string `json:"bucket"`
+	BucketOwner string `json:"bucket_owner"` // 12-digit AWS account id, sent as ExpectedBucketOwner
+	Prefix      string `json:"prefix"`       // empty, or ends in exactly one slash
+	Region      string `json:"region"`
+	Endpoint    string `json:"endpoint"` // empty for AWS, else the URL of an S3-compatible server
+	PathStyle   bool   `json:"path_style"`
 }
 
 // maxPrefix leaves half of a key to the path after the alias.

@@ -84,15 +84,71 @@ func (r *Registry) Count() map[State]int { return maps.Clone(r.snap.Load().state
 // Reveal opens the secret of a credential. Call it where a client is made; the
 // result must not be kept elsewhere. ErrNoKeyPair when the kind has none.
 func (r *Registry) Reveal(c *Credential) (KeyPair, error) {
-	static, ok := c.Provider.(Static)
-	if !ok {
+	id := c.AccessKeyID()
+	if id == "" || c.Sealed == nil {
 		return KeyPair{}, fmt.Errorf("credential %s of kind %s: %w", c.Name, c.Provider.Kind(), ErrNoKeyPair)
 	}
-	secret, err := r.sealer.Open(c.Sealed, c.ID, c.Version)
+	return r.RevealSealed(c, SealedKey{AccessKeyID: id, Sealed: c.Sealed, Version: c.Version})
+}
+
+// SealedKey is a key pair of a credential that is not, or no longer, the one
+// that it signs with.
+type SealedKey struct {
+	AccessKeyID string `json:"access_key_id"`
+	Sealed      []byte `json:"sealed"` // bound to the credential's id and Version
+	Version     int64  `json:"version"`
+}
+
+// SealKey seals a key pair for a credential, bound to one of its versions.
+func (r *Registry) SealKey(c *Credential, kp KeyPair, version int64) (SealedKey, error) {
+	sealed, err := r.sealer.Seal(kp.SecretAccessKey, c.ID, version)
+	if err != nil {
+		return SealedKey{}, fmt.Errorf("seal the secret of credential %s: %w", c.Name, err)
+	}
+	return SealedKey{AccessKeyID: kp.AccessKeyID, Sealed: sealed, Version: version}, nil
+}
+
+// RevealSealed opens a key pair that SealKey made for the same credential. The
+// result must not be kept.
+func (r *Registry) RevealSealed(c *Credential, k SealedKey) (KeyPair, error) {
+	secret, err := r.sealer.Open(k.Sealed, c.ID, k.Version)
 	if err != nil {
 		return KeyPair{}, fmt.Errorf("open the secret of credential %s: %w", c.Name, err)
 	}
-	return KeyPair{AccessKeyID: static.AccessKeyID, SecretAccessKey: secret}, nil
+	return KeyPair{AccessKeyID: k.AccessKeyID, SecretAccessKey: secret}, nil
+}
+
+// Apply runs fn in one transaction and then shows the changes that it returns,
+// which must be just what it did to aliases and credentials. names are all that
+// it may touch, credentials before the aliases that use them. It is for
+// operations, which write what they are about together with their own progress; an error of fn is returned as it is.
+func (r *Registry) Apply(ctx context.Context, names []Name, fn func(Tx) ([]Change, error)) error {
+	return r.write(ctx, names, fn)
+}
+
+// Store is where the registry keeps everything; operations and audit are read
+// there. Aliases and credentials are written through the registry only.
+func (r *Registry) Store() Store { return r.store } //nolint:ireturn // the one contract with several implementations
+
+// Routes calls fn with every alias and its credential, in no order, as they
+// stand at this moment, until fn returns false. It reads memory only.
+func (r *Registry) Routes(fn func(Route) bool) {
+	snap := r.snap.Load()
+	for _, a := range snap.aliases.all() {
+		if route, ok := snap.route(a.Name); ok && !fn(route) {
+			return
+		}
+	}
+}
+
+// CredentialsInMemory calls fn with every credential, in no order, until it
+// returns false. It reads memory only.
+func (r *Registry) CredentialsInMemory(fn func(*Credential) bool) {
+	for _, c := range r.snap.Load().credentials.all() {
+		if !fn(c) {
+			return
+		}
+	}
 }
 
 // Observe has fn called after each write, in the order of the writes and with
@@ -105,10 +161,10 @@ func (r *Registry) Observe(fn func(Change)) {
 }
 
 // write runs fn in a transaction and then shows its changes, first to Lookup,
-// then to the observers. name is what fn may touch: the alias of that name, the
-// credential of that name, or both; and fn may make the credential that this
-// alias is read with.
-func (r *Registry) write(ctx context.Context, name Name, fn func(Tx) ([]Change, error)) error {
+// then to the observers. names are what fn may touch: the aliases and the
+// credentials of these names; and fn may make the credential that such an alias
+// is read with.
+func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Change, error)) error {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
@@ -127,7 +183,9 @@ func (r *Registry) write(ctx context.Context, name Name, fn func(Tx) ([]Change, 
 	case err == nil:
 		r.publish(changes)
 	case !decided:
-		r.resync(ctx, name)
+		for _, name := range names {
+			r.resync(ctx, name)
+		}
 	}
 	return err
 }

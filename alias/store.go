@@ -5,6 +5,8 @@ import "context"
 // Store keeps aliases and credentials for good. It is a contract with more
 // than one implementation; storetest checks it. Methods are safe for
 // concurrent use, do I/O and honour ctx. Values returned are the caller's own.
+//
+//nolint:interfacebloat // what the registry keeps, in one transaction, is one contract
 type Store interface {
 	// Load reads everything in one consistent view, every credential before
 	// the first alias, in no particular order. An error returned by a
@@ -26,6 +28,17 @@ type Store interface {
 	// CountSealed says how many credentials hold a sealed value.
 	CountSealed(ctx context.Context) (int, error)
 
+	// Operation reads one by id: ErrNotFound when there is none.
+	Operation(ctx context.Context, id string) (*Operation, error)
+	// Operations lists the operations that f picks, the newest first.
+	Operations(ctx context.Context, f OperationFilter) ([]*Operation, error)
+	// Audit lists at most limit entries with ids below before, the newest
+	// first; 0 begins with the last one.
+	Audit(ctx context.Context, before int64, limit int) ([]*AuditEntry, error)
+	// Verification reads the last one of an alias: ErrNotFound when there is
+	// none.
+	Verification(ctx context.Context, aliasID int64) (*Verification, error)
+
 	// Update runs fn in one transaction: all of it is durable when Update
 	// returns nil, none of it otherwise. fn must not keep tx. It may run more
 	// than once, each time from a clean beginning, since a database may ask for
@@ -42,6 +55,8 @@ type Store interface {
 // Tx is what may be done inside Store.Update. A write that fails ends it: no
 // other write is taken after it, and Update returns the error even if fn does
 // not.
+//
+//nolint:interfacebloat // as above
 type Tx interface {
 	TxReader
 
@@ -61,6 +76,26 @@ type Tx interface {
 	// database itself, whatever the caller checked before.
 	DeleteAlias(id, revision int64) error
 	DeleteCredential(id, revision int64) error
+
+	// Operation reads one by id: ErrNotFound when there is none.
+	Operation(id string) (*Operation, error)
+	// RunningOperation reads the operation that runs for an alias or for a
+	// credential of this name: ErrNotFound when there is none.
+	RunningOperation(aliasName, credential Name) (*Operation, error)
+	// LastOperation reads the newest operation of a kind for an alias:
+	// ErrNotFound when there is none.
+	LastOperation(kind OperationKind, aliasName Name) (*Operation, error)
+	// InsertOperation fails with ErrExists when the id is taken, or when an
+	// operation runs for the same alias or credential.
+	InsertOperation(o *Operation) error
+	// UpdateOperation writes the whole value over the one with the same id and
+	// the revision before the value's: ErrStale when there is none.
+	UpdateOperation(o *Operation) error
+	// AddAudit adds an entry; its ID is set by the store.
+	AddAudit(e *AuditEntry) error
+	// PutVerification keeps the last verification of an alias, which goes with
+	// the alias: ErrNotFound when there is no such alias.
+	PutVerification(v *Verification) error
 
 	SetMeta(key string, value []byte) error
 }

@@ -58,13 +58,13 @@ func (c CredentialRef) problems() []Problem {
 func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef) (*Alias, error) {
 	next := *a
 	next.Normalize()
-	next.ID, next.Epoch, next.Revision = newID(), 1, 1
+	next.ID, next.Epoch, next.Revision = NewID(), 1, 1
 	next.CreatedAt = now()
 	next.UpdatedAt = next.CreatedAt
 	if err := invalid(append(next.problems(r.policy), use.problems()...)); err != nil {
 		return nil, err
 	}
-	err := r.write(ctx, next.Name, func(tx Tx) ([]Change, error) {
+	err := r.write(ctx, []Name{next.Name}, func(tx Tx) ([]Change, error) {
 		if _, err := tx.Alias(next.Name); !errors.Is(err, ErrNotFound) {
 			return nil, aliasError(next.Name, orExists(err))
 		}
@@ -94,13 +94,16 @@ func (r *Registry) UpdateAlias(
 	ctx context.Context, name Name, ifRevision int64, change func(*Alias, *CredentialRef) error,
 ) (*Alias, error) {
 	var result *Alias
-	err := r.write(ctx, name, func(tx Tx) ([]Change, error) {
+	err := r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		cur, err := tx.Alias(name)
 		if err != nil {
 			return nil, aliasError(name, err)
 		}
 		if ifRevision != 0 && ifRevision != cur.Revision {
 			return nil, aliasError(name, ErrStale)
+		}
+		if err := idle(tx, name, ""); err != nil {
+			return nil, aliasError(name, err)
 		}
 		next, changes, err := r.edit(tx, cur, change)
 		if err != nil {
@@ -170,7 +173,7 @@ func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) 
 			"register an anonymous credential under another name, and name that", name, c.Provider.Kind(), ErrExists)
 	case err == nil:
 		a.CredentialID, a.Credential = c.ID, c.Name
-		return []Change{{CredentialPut: c}}, nil
+		return []Change{{CredentialPut: c}}, signs(c)
 	case !errors.Is(err, ErrNotFound):
 		return nil, credentialError(name, err)
 	case use.Name != "":
@@ -181,6 +184,14 @@ func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) 
 	}
 	a.CredentialID, a.Credential = c.ID, c.Name
 	return []Change{{CredentialPut: c}}, nil
+}
+
+// signs is ErrBusy for a credential that no new alias may be read with.
+func signs(c *Credential) error {
+	if c.State == CredentialActive || c.State == CredentialRotating {
+		return nil
+	}
+	return fmt.Errorf("credential %s is %s: %w", c.Name, c.State, ErrBusy)
 }
 
 // wanted looks for the credential that use asks for. The name of one that is to
@@ -199,13 +210,16 @@ func wanted(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
 // name and that no other alias uses. ErrStale unless ifRevision
 // is the current one or 0.
 func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64) error {
-	return r.write(ctx, name, func(tx Tx) ([]Change, error) {
+	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		a, err := tx.Alias(name)
 		if err != nil {
 			return nil, aliasError(name, err)
 		}
 		if ifRevision != 0 && ifRevision != a.Revision {
 			return nil, aliasError(name, ErrStale)
+		}
+		if err := idle(tx, name, ""); err != nil {
+			return nil, aliasError(name, err)
 		}
 		if err := tx.DeleteAlias(a.ID, a.Revision); err != nil {
 			return nil, aliasError(name, err)
@@ -248,6 +262,19 @@ func (r *Registry) Aliases(ctx context.Context, after Name, limit int) ([]*Alias
 	return r.store.Aliases(ctx, after, limit)
 }
 
+// idle is ErrBusy, with the id of the operation, while one runs for the alias or
+// the credential; an empty name asks about the other alone.
+func idle(tx Tx, aliasName, credential Name) error {
+	o, err := tx.RunningOperation(aliasName, credential)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: %s, of kind %s; wait for its end", ErrBusy, o.ID, o.Kind)
+}
+
 // aliasError says which alias an error is about; nil stays nil.
 func aliasError(name Name, err error) error {
 	if err == nil {
@@ -268,8 +295,8 @@ func orExists(err error) error {
 // now is the time to the precision that every store keeps.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// newID draws an id: positive, and with 63 random bits never used before.
-func newID() int64 {
+// NewID draws an id: positive, and with 63 random bits never used before.
+func NewID() int64 {
 	var b [8]byte
 	for {
 		rand.Read(b[:]) // never fails: it ends the program first

@@ -20,7 +20,7 @@ func (r *Registry) CreateCredential(ctx context.Context, name Name, use Credenti
 		return nil, err
 	}
 	var c *Credential
-	err := r.write(ctx, name, func(tx Tx) ([]Change, error) {
+	err := r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		if _, err := tx.Credential(name); !errors.Is(err, ErrNotFound) {
 			return nil, credentialError(name, orExists(err))
 		}
@@ -40,7 +40,7 @@ func (r *Registry) CreateCredential(ctx context.Context, name Name, use Credenti
 func (r *Registry) insert(tx Tx, name Name, use CredentialRef) (*Credential, error) {
 	at := now()
 	c := &Credential{
-		ID: newID(), Name: name, Provider: Anonymous{}, Version: 1, State: CredentialActive,
+		ID: NewID(), Name: name, Provider: Anonymous{}, Version: 1, State: CredentialActive,
 		Revision: 1, CreatedAt: at, UpdatedAt: at,
 	}
 	if use.KeyPair != nil {
@@ -71,7 +71,7 @@ func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int
 		return nil, err
 	}
 	var c *Credential
-	err := r.write(ctx, name, func(tx Tx) ([]Change, error) {
+	err := r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		var err error
 		if c, err = currentCredential(tx, name, ifRevision); err != nil {
 			return nil, err
@@ -95,13 +95,17 @@ func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int
 	return c, nil
 }
 
-// DeleteCredential forgets a credential: *InUseError while aliases use it.
+// DeleteCredential forgets a credential: *InUseError while aliases use it, and
+// ErrProvisioned for one whose user must be removed first.
 // ErrStale unless ifRevision is the current one or 0.
 func (r *Registry) DeleteCredential(ctx context.Context, name Name, ifRevision int64) error {
-	return r.write(ctx, name, func(tx Tx) ([]Change, error) {
+	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		c, err := currentCredential(tx, name, ifRevision)
 		if err != nil {
 			return nil, err
+		}
+		if c.Provider.Kind() == KindProvisioned {
+			return nil, credentialError(name, ErrProvisioned)
 		}
 		users, err := tx.AliasesOf(c.ID)
 		if err != nil {

@@ -100,6 +100,10 @@ func decodeProvider(kind alias.Kind, public string) (alias.Provider, error) {
 		return p, err
 	case alias.KindAnonymous:
 		return alias.Anonymous{}, nil
+	case alias.KindProvisioned:
+		var p alias.Provisioned
+		err := json.Unmarshal([]byte(public), &p)
+		return &p, err
 	}
 	return nil, fmt.Errorf("it is of kind %q, which this ixmage does not know: "+
 		"a newer ixmage wrote it; run that one", kind)

@@ -3,7 +3,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,8 +19,22 @@ import (
 func Test(t *testing.T, open func(*testing.T) alias.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, alias.Store){
+		"OperationRoundTrip":        testOperationRoundTrip,
+		"OperationMissing":          testOperationMissing,
+		"OperationTaken":            testOperationTaken,
+		"OperationStale":            testOperationStale,
+		"OneOfManyOperationsRuns":   testOneOfManyOperationsRuns,
+		"Operations":                testOperations,
+		"RunningOperation":          testRunningOperation,
+		"LastOperation":             testLastOperation,
+		"OperationsNothingShared":   testOperationsNothingShared,
+		"Audit":                     testAudit,
+		"VerificationRoundTrip":     testVerificationRoundTrip,
+		"VerificationGoesWithAlias": testVerificationGoesWithAlias,
+
 		"AliasRoundTrip":       testAliasRoundTrip,
 		"CredentialRoundTrip":  testCredentialRoundTrip,
+		"ProvisionedRoundTrip": testProvisionedRoundTrip,
 		"Missing":              testMissing,
 		"InsertTakenName":      testInsertTakenName,
 		"InsertNoCredential":   testInsertNoCredential,
@@ -377,22 +390,4 @@ func testMeta(t *testing.T, s alias.Store) {
 	}
 	_, err = s.Meta(t.Context(), "other")
 	wantError(t, "Meta of another key", err, alias.ErrNotFound)
-}
-
-func testClosed(t *testing.T, s alias.Store) {
-	if err := s.Close(); err != nil {
-		t.Fatalf("Close: %v", err)
-	}
-	ctx := context.WithoutCancel(t.Context())
-	for name, call := range map[string]func() error{
-		"Alias":  func() error { _, err := s.Alias(ctx, "shop"); return err },
-		"Update": func() error { return s.Update(ctx, func(alias.Tx) error { return nil }) },
-		"Load": func() error {
-			return s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
-		},
-	} {
-		if err := call(); err == nil || errors.Is(err, alias.ErrNotFound) {
-			t.Errorf("%s on a closed store: got %v, want an error that is not ErrNotFound", name, err)
-		}
-	}
 }

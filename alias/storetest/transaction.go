@@ -77,6 +77,9 @@ func change(tx alias.Tx, c *alias.Credential, a *alias.Alias) error {
 		tx.DeleteAlias(2, 1),
 		tx.DeleteCredential(2, 1),
 		tx.SetMeta("key", []byte("changed")),
+		tx.InsertOperation(operation("new", "new", "new")),
+		tx.AddAudit(auditEntry("new")),
+		tx.PutVerification(verification(1, "a")),
 	)
 }
 
@@ -97,6 +100,11 @@ func testRollback(t *testing.T, s alias.Store, broken func(change func(alias.Tx)
 	wantError(t, "inserted credential", err, alias.ErrNotFound)
 	_, err = s.Meta(t.Context(), "key")
 	wantError(t, "meta", err, alias.ErrNotFound)
+	_, err = s.Operation(t.Context(), "new")
+	wantError(t, "inserted operation", err, alias.ErrNotFound)
+	_, err = s.Verification(t.Context(), 1)
+	wantError(t, "verification", err, alias.ErrNotFound)
+	wantAudit(t, s)
 	// The same changes again, to show that they would have worked.
 	must(t, s, func(tx alias.Tx) error { return change(tx, one, a) })
 }
@@ -156,9 +164,10 @@ func testFailedWriteEndsTx(t *testing.T, s alias.Store) {
 		write func(alias.Tx) error
 		want  error
 	}{
-		"insert": {func(tx alias.Tx) error { return tx.InsertCredential(credential(9, "one")) }, alias.ErrExists},
-		"update": {func(tx alias.Tx) error { return tx.UpdateCredential(&stale) }, alias.ErrStale},
-		"delete": {func(tx alias.Tx) error { return tx.DeleteAlias(3, 1) }, alias.ErrStale},
+		"insert":    {func(tx alias.Tx) error { return tx.InsertCredential(credential(9, "one")) }, alias.ErrExists},
+		"update":    {func(tx alias.Tx) error { return tx.UpdateCredential(&stale) }, alias.ErrStale},
+		"delete":    {func(tx alias.Tx) error { return tx.DeleteAlias(3, 1) }, alias.ErrStale},
+		"operation": {func(tx alias.Tx) error { return tx.UpdateOperation(operation("none", "one", "one")) }, alias.ErrStale},
 	} {
 		err := try(t, s, func(tx alias.Tx) error {
 			wantError(t, name, row.write(tx), row.want)
@@ -303,13 +312,17 @@ func testCancelledContext(t *testing.T, s alias.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"Alias":       func() error { _, err := s.Alias(ctx, "a"); return err },
-		"Credential":  func() error { _, err := s.Credential(ctx, "a"); return err },
-		"Aliases":     func() error { _, err := s.Aliases(ctx, "", 1); return err },
-		"Credentials": func() error { _, err := s.Credentials(ctx, "", 1); return err },
-		"AliasesOf":   func() error { _, err := s.AliasesOf(ctx, 1); return err },
-		"CountSealed": func() error { _, err := s.CountSealed(ctx); return err },
-		"Meta":        func() error { _, err := s.Meta(ctx, "key"); return err },
+		"Alias":        func() error { _, err := s.Alias(ctx, "a"); return err },
+		"Credential":   func() error { _, err := s.Credential(ctx, "a"); return err },
+		"Aliases":      func() error { _, err := s.Aliases(ctx, "", 1); return err },
+		"Credentials":  func() error { _, err := s.Credentials(ctx, "", 1); return err },
+		"AliasesOf":    func() error { _, err := s.AliasesOf(ctx, 1); return err },
+		"CountSealed":  func() error { _, err := s.CountSealed(ctx); return err },
+		"Meta":         func() error { _, err := s.Meta(ctx, "key"); return err },
+		"Operation":    func() error { _, err := s.Operation(ctx, "x"); return err },
+		"Operations":   func() error { _, err := s.Operations(ctx, alias.OperationFilter{Limit: 1}); return err },
+		"Audit":        func() error { _, err := s.Audit(ctx, 0, 1); return err },
+		"Verification": func() error { _, err := s.Verification(ctx, 1); return err },
 		"Update": func() error {
 			return s.Update(ctx, func(alias.Tx) error { t.Error("Update ran fn"); return nil })
 		},
@@ -318,5 +331,27 @@ func testCancelledContext(t *testing.T, s alias.Store) {
 		},
 	} {
 		wantError(t, name, call(), context.Canceled)
+	}
+}
+
+func testClosed(t *testing.T, s alias.Store) {
+	if err := s.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	ctx := context.WithoutCancel(t.Context())
+	for name, call := range map[string]func() error{
+		"Alias":        func() error { _, err := s.Alias(ctx, "shop"); return err },
+		"Operation":    func() error { _, err := s.Operation(ctx, "x"); return err },
+		"Operations":   func() error { _, err := s.Operations(ctx, alias.OperationFilter{Limit: 1}); return err },
+		"Audit":        func() error { _, err := s.Audit(ctx, 0, 1); return err },
+		"Verification": func() error { _, err := s.Verification(ctx, 1); return err },
+		"Update":       func() error { return s.Update(ctx, func(alias.Tx) error { return nil }) },
+		"Load": func() error {
+			return s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+		},
+	} {
+		if err := call(); err == nil || errors.Is(err, alias.ErrNotFound) {
+			t.Errorf("%s on a closed store: got %v, want an error that is not ErrNotFound", name, err)
+		}
 	}
 }

@@ -1,0 +1,123 @@
+package alias
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// KindProvisioned is a key pair whose IAM user we made.
+const KindProvisioned Kind = "provisioned"
+
+// Further states of a credential, written by provisioning. Only an active and a
+// rotating one sign for new requests.
+const (
+	CredentialProvisioning CredentialState = "provisioning"
+	CredentialRotating     CredentialState = "rotating"
+	CredentialRemoving     CredentialState = "removing"
+	CredentialFailed       CredentialState = "failed"
+)
+
+// PolicyMode says how a provisioned user is given its rights.
+type PolicyMode string
+
+// Policy modes.
+const (
+	PolicyInline   PolicyMode = "inline"           // a document put on the user itself
+	PolicyManaged  PolicyMode = "managed"          // a customer managed policy per location, attached
+	PolicyReadOnly PolicyMode = "read-only-access" // AmazonS3ReadOnlyAccess, attached
+)
+
+// IAMUser is the user that a provisioned credential belongs to.
+type IAMUser struct {
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	ARN      string `json:"arn"`
+	ID       string `json:"id"`
+	Boundary string `json:"boundary,omitempty"` // ARN, empty for none
+}
+
+// Grant is a location that a provisioned user may read.
+type Grant struct {
+	Bucket    string `json:"bucket"`
+	Prefix    string `json:"prefix"`
+	KMSKeyARN string `json:"kms_key_arn,omitempty"`
+	Region    string `json:"region,omitempty"` // of the bucket
+	Endpoint  string `json:"endpoint,omitempty"`
+	PathStyle bool   `json:"path_style,omitempty"`
+}
+
+// Location is where the granted objects are.
+func (g Grant) Location() Location {
+	return Location{
+		Bucket: g.Bucket, Prefix: g.Prefix, Region: g.Region, Endpoint: g.Endpoint, PathStyle: g.PathStyle,
+	}
+}
+
+// PolicyRef is a managed policy attached to a provisioned user.
+type PolicyRef struct {
+	ARN  string `json:"arn"`
+	Ours bool   `json:"ours"` // we made it, so we may delete it
+}
+
+// PreviousKey is the key pair that a rotation has replaced and that still
+// works. Requests fall back on it when the new one is refused.
+type PreviousKey struct {
+	SealedKey
+	Until time.Time `json:"until"` // no fallback from then on
+}
+
+// Provisioned is a key pair whose IAM user we made. Its secret access key is
+// the credential's sealed value. Like all that the Registry hands out it must
+// not be changed: Clone it first.
+type Provisioned struct {
+	AccessKeyID string            `json:"access_key_id"` // empty until there is one
+	User        IAMUser           `json:"user"`
+	Mode        PolicyMode        `json:"mode"`
+	Grants      []Grant           `json:"grants"`
+	Policies    []PolicyRef       `json:"policies,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	// Operation is the id of the operation that made the user. It is a tag of
+	// the user, and the proof that the user is ours.
+	Operation   string        `json:"operation"`
+	RotateEvery time.Duration `json:"rotate_every,omitempty"`
+	Previous    *PreviousKey  `json:"previous,omitempty"`
+	// Discarded are keys of ours that could not be deleted when they should
+	// have been. They are deleted when they are found.
+	Discarded []string `json:"discarded,omitempty"`
+}
+
+// Kind is KindProvisioned.
+func (*Provisioned) Kind() Kind { return KindProvisioned }
+
+// Clone is a copy that shares nothing.
+func (p *Provisioned) Clone() *Provisioned {
+	c := *p
+	c.Grants, c.Policies, c.Tags = slices.Clone(p.Grants), slices.Clone(p.Policies), maps.Clone(p.Tags)
+	c.Discarded = slices.Clone(p.Discarded)
+	if p.Previous != nil {
+		previous := *p.Previous
+		previous.Sealed = slices.Clone(p.Previous.Sealed)
+		c.Previous = &previous
+	}
+	return &c
+}
+
+// Provisioned is the provider of a provisioned credential; ok is false for
+// every other kind.
+func (c *Credential) Provisioned() (p *Provisioned, ok bool) {
+	p, ok = c.Provider.(*Provisioned)
+	return p, ok
+}
+
+// AccessKeyID is the id that requests are signed with, empty for a kind that
+// has none and before there is one.
+func (c *Credential) AccessKeyID() string {
+	switch p := c.Provider.(type) {
+	case Static:
+		return p.AccessKeyID
+	case *Provisioned:
+		return p.AccessKeyID
+	}
+	return ""
+}

@@ -1,0 +1,183 @@
+package sqlstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"ixmage/alias"
+)
+
+const selectOperations = `SELECT id, kind, alias, credential, credential_id, state, error, steps, request, data, actor,
+	revision, created_at, updated_at, finished_at FROM operations`
+
+func scanOperation(r row) (*alias.Operation, error) {
+	var o alias.Operation
+	var failure, steps, request, data string
+	var created, updated, finished int64
+	err := r.Scan(&o.ID, &o.Kind, &o.Alias, &o.Credential, &o.CredentialID, &o.State, &failure, &steps, &request, &data,
+		&o.Actor, &o.Revision, &created, &updated, &finished)
+	if err != nil {
+		return nil, fmt.Errorf("read an operation: %w", err)
+	}
+	err = errors.Join(json.Unmarshal([]byte(steps), &o.Steps), json.Unmarshal([]byte(failure), &o.Error))
+	if err != nil {
+		return nil, fmt.Errorf("read operation %s: %w", o.ID, err)
+	}
+	o.Request, o.Data = []byte(request), json.RawMessage(data)
+	o.CreatedAt, o.UpdatedAt, o.FinishedAt = fromMicros(created), fromMicros(updated), fromMicros(finished)
+	return &o, nil
+}
+
+var operationColumns = []string{
+	"kind", "alias", "credential", "credential_id", "state", "error", "steps", "request", "data", "actor",
+	"revision", "created_at", "updated_at", "finished_at", "id",
+}
+
+func operationValues(o *alias.Operation) ([]any, error) {
+	failure, err := json.Marshal(o.Error)
+	steps, stepsErr := json.Marshal(o.Steps)
+	if err := errors.Join(err, stepsErr); err != nil {
+		return nil, fmt.Errorf("write operation %s: %w", o.ID, err)
+	}
+	return []any{
+		string(o.Kind), string(o.Alias), string(o.Credential), o.CredentialID, string(o.State), string(failure),
+		string(steps), string(o.Request), string(o.Data), o.Actor,
+		o.Revision, micros(o.CreatedAt), micros(o.UpdatedAt), micros(o.FinishedAt), o.ID,
+	}, nil
+}
+
+// InsertOperation adds an operation. The database itself refuses, as
+// alias.ErrExists, a second one that runs for the same alias or credential.
+func (t *tx) InsertOperation(o *alias.Operation) error {
+	values, err := operationValues(o)
+	if err != nil {
+		return t.fail(err)
+	}
+	_, err = t.exec(insertInto("operations", operationColumns), values...)
+	return err
+}
+
+// UpdateOperation replaces an operation.
+func (t *tx) UpdateOperation(o *alias.Operation) error {
+	values, err := operationValues(o)
+	if err != nil {
+		return t.fail(err)
+	}
+	return t.replace(updateOf("operations", operationColumns), append(values, o.Revision-1)...)
+}
+
+// Operation reads one operation.
+func (t *tx) Operation(id string) (*alias.Operation, error) { return t.operation(id) }
+
+// RunningOperation reads what runs for an alias or a credential.
+func (t *tx) RunningOperation(aliasName, credential alias.Name) (*alias.Operation, error) {
+	const query = selectOperations + ` WHERE state = 'running' AND
+		((alias = ? AND alias <> '') OR (credential = ? AND credential <> '')) ORDER BY number LIMIT 1`
+	return one(t.querier, scanOperation, query, string(aliasName), string(credential))
+}
+
+// LastOperation reads the newest of a kind for an alias.
+func (t *tx) LastOperation(kind alias.OperationKind, aliasName alias.Name) (*alias.Operation, error) {
+	const query = selectOperations + ` WHERE alias = ? AND kind = ? ORDER BY number DESC LIMIT 1`
+	return one(t.querier, scanOperation, query, string(aliasName), string(kind))
+}
+
+func (q querier) operation(id string) (*alias.Operation, error) {
+	return one(q, scanOperation, selectOperations+` WHERE id = ?`, id)
+}
+
+// Operation reads one operation: alias.ErrNotFound when there is none.
+func (s *Store) Operation(ctx context.Context, id string) (*alias.Operation, error) {
+	return s.read(ctx).operation(id)
+}
+
+// Operations lists operations, the newest first.
+func (s *Store) Operations(ctx context.Context, f alias.OperationFilter) ([]*alias.Operation, error) {
+	query, args := selectOperations+` WHERE 1 = 1`, []any{}
+	for _, c := range []struct{ condition, value string }{
+		{` AND alias = ?`, string(f.Alias)},
+		{` AND credential = ?`, string(f.Credential)},
+		{` AND state = ?`, string(f.State)},
+		{` AND number < (SELECT number FROM operations WHERE id = ?)`, f.Before},
+	} {
+		if c.value != "" {
+			query, args = query+c.condition, append(args, c.value)
+		}
+	}
+	return collect(s.read(ctx), scanOperation, query+` ORDER BY number DESC LIMIT ?`, append(args, max(f.Limit, 0))...)
+}
+
+const selectAudit = `SELECT id, at, actor, action, iam_user, policy, access_key_id, alias, credential, outcome,
+	operation, detail FROM audit`
+
+func scanAudit(r row) (*alias.AuditEntry, error) {
+	var e alias.AuditEntry
+	var at int64
+	err := r.Scan(&e.ID, &at, &e.Actor, &e.Action, &e.User, &e.Policy, &e.AccessKeyID, &e.Alias, &e.Credential,
+		&e.Outcome, &e.Operation, &e.Detail)
+	if err != nil {
+		return nil, fmt.Errorf("read the audit: %w", err)
+	}
+	e.At = fromMicros(at)
+	return &e, nil
+}
+
+var auditColumns = []string{
+	"at", "actor", "action", "iam_user", "policy", "access_key_id", "alias", "credential", "outcome", "operation",
+	"detail",
+}
+
+// AddAudit adds a line.
+func (t *tx) AddAudit(e *alias.AuditEntry) error {
+	_, err := t.exec(insertInto("audit", auditColumns), micros(e.At), e.Actor, e.Action, e.User, e.Policy, e.AccessKeyID,
+		string(e.Alias), string(e.Credential), e.Outcome, e.Operation, e.Detail)
+	return err
+}
+
+// Audit lists lines, the newest first.
+func (s *Store) Audit(ctx context.Context, before int64, limit int) ([]*alias.AuditEntry, error) {
+	const query = selectAudit + ` WHERE (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?`
+	return collect(s.read(ctx), scanAudit, query, before, before, max(limit, 0))
+}
+
+func scanVerification(r row) (*alias.Verification, error) {
+	var v alias.Verification
+	var checks string
+	var at int64
+	if err := r.Scan(&v.AliasID, &v.Alias, &v.CredentialID, &v.CredentialVersion, &at, &checks); err != nil {
+		return nil, fmt.Errorf("read a verification: %w", err)
+	}
+	v.CheckedAt = fromMicros(at)
+	if err := json.Unmarshal([]byte(checks), &v.Checks); err != nil {
+		return nil, fmt.Errorf("read the verification of alias %s: %w", v.Alias, err)
+	}
+	return &v, nil
+}
+
+// Verification reads the last one of an alias: alias.ErrNotFound when there is
+// none.
+func (s *Store) Verification(ctx context.Context, aliasID int64) (*alias.Verification, error) {
+	const query = `SELECT alias_id, alias, credential_id, credential_version, checked_at, checks
+		FROM verifications WHERE alias_id = ?`
+	return one(s.read(ctx), scanVerification, query, aliasID)
+}
+
+// PutVerification keeps one for an alias, over the one before.
+func (t *tx) PutVerification(v *alias.Verification) error {
+	checks, err := json.Marshal(v.Checks)
+	if err != nil {
+		return t.fail(fmt.Errorf("write the verification of alias %s: %w", v.Alias, err))
+	}
+	const query = `INSERT INTO verifications (alias_id, alias, credential_id, credential_version, checked_at, checks)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias,
+		credential_id = excluded.credential_id, credential_version = excluded.credential_version,
+		checked_at = excluded.checked_at, checks = excluded.checks`
+	_, err = t.exec(query, v.AliasID, string(v.Alias), v.CredentialID, v.CredentialVersion, micros(v.CheckedAt),
+		string(checks))
+	if errors.Is(err, errForeign) {
+		return fmt.Errorf("the alias that it is of: %w", alias.ErrNotFound)
+	}
+	return err
+}
