@@ -36,6 +36,7 @@ var (
 	probHeaders      = problem{http.StatusRequestHeaderFieldsTooLarge, "headers", "The request header is too large"}
 	probSlow         = problem{http.StatusRequestTimeout, "request-timeout", "The request did not arrive in time"}
 	probCredential   = problem{http.StatusBadGateway, "origin-credential", "The origin refused our credential"}
+	probDenied       = problem{http.StatusBadGateway, "origin-denied", "The origin refuses all of the alias"}
 	probOrigin       = problem{http.StatusBadGateway, "origin-error", "The origin failed"}
 	probUnreachable  = problem{http.StatusBadGateway, "origin-unreachable", "The origin cannot be reached"}
 	probTimeout      = problem{http.StatusGatewayTimeout, "origin-timeout", "The origin did not answer in time"}
@@ -54,6 +55,8 @@ func problemOf(err error) problem {
 		return probBadKey
 	case errors.Is(err, errNotImage):
 		return probNotImage
+	case errors.Is(err, errAliasDenied):
+		return probDenied
 	case errors.Is(err, errVersionGone), errors.Is(err, errNoLength):
 		return probOrigin
 	case errors.Is(err, cache.ErrClosed), errors.Is(err, cache.ErrAbandoned):

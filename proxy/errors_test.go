@@ -32,6 +32,7 @@ func TestProblemOf(t *testing.T) {
 		{"no route", errNoRoute, 404, "not-found"},
 		{"bad key", errBadKey, 400, "bad-key"},
 		{"no picture", errNotImage, 415, "not-an-image"},
+		{"refused with its canary", fmt.Errorf("%w: %w", errAliasDenied, of(origin.OutcomeDenied)), 502, "origin-denied"},
 		{"version gone", errVersionGone, 502, "origin-error"},
 		{"no length", errNoLength, 502, "origin-error"},
 		{"cache closed", cache.ErrClosed, 503, "overloaded"},
@@ -105,7 +106,7 @@ func TestProblemCodes(t *testing.T) {
 	have := map[string]int{}
 	for _, p := range []problem{
 		probNotFound, probBadKey, probBadRequest, probNotImage, probPrecondition, probRange, probMethod, probBody, probExpect,
-		probHeaders, probSlow, probCredential, probOrigin, probUnreachable, probTimeout, probThrottled, probOverloaded, probInternal,
+		probHeaders, probSlow, probCredential, probDenied, probOrigin, probUnreachable, probTimeout, probThrottled, probOverloaded, probInternal,
 	} {
 		if have[p.code] != 0 || p.title == "" {
 			t.Errorf("%s: two of this code, or no title", p.code)
@@ -114,7 +115,7 @@ func TestProblemCodes(t *testing.T) {
 	}
 	for code, status := range map[string]int{
 		"not-found": 404, "bad-key": 400, "not-an-image": 415, "precondition-failed": 412, "range": 416, "method": 405, "body": 413,
-		"origin-credential": 502, "origin-error": 502, "origin-throttled": 503, "origin-timeout": 504, "origin-unreachable": 502,
+		"origin-credential": 502, "origin-denied": 502, "origin-error": 502, "origin-throttled": 503, "origin-timeout": 504, "origin-unreachable": 502,
 		"overloaded": 503, "internal": 500, "expect": 417, "bad-request": 400, "headers": 431, "request-timeout": 408,
 	} {
 		if have[code] != status {

@@ -147,6 +147,13 @@ func newTestProxy(t testing.TB, size int) *Proxy {
 		w.Write(body)
 	}))
 	t.Cleanup(s3.Close)
+	return newProxyBefore(t, s3.URL, nil)
+}
+
+// newProxyBefore is a proxy with the alias shop, whose objects lie at an S3
+// server's URL in the bucket acme-media.
+func newProxyBefore(t testing.TB, url string, canary Canary) *Proxy {
+	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
 	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "registry.db"))
@@ -158,7 +165,7 @@ func newTestProxy(t testing.TB, size int) *Proxy {
 	must(t, err)
 	a := alias.Alias{
 		Name: "shop", Enabled: true, TTL: time.Hour,
-		Location: alias.Location{Bucket: "acme-media", Region: "us-east-1", Endpoint: s3.URL, PathStyle: true},
+		Location: alias.Location{Bucket: "acme-media", Region: "us-east-1", Endpoint: url, PathStyle: true},
 	}
 	_, err = registry.CreateAlias(ctx, &a, alias.CredentialRef{KeyPair: &alias.KeyPair{
 		AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: alias.NewSecret("not-a-real-secret-key"),
@@ -173,7 +180,7 @@ func newTestProxy(t testing.TB, size int) *Proxy {
 	c := cache.New(cache.Config{Memory: 64 << 20, ObjectMax: 32 << 20}, m)
 	t.Cleanup(c.Close)
 	return New(Config{
-		Registry: registry, Cache: c, Origin: o, Recorder: testRecorder{m},
+		Registry: registry, Cache: c, Origin: o, Recorder: testRecorder{m}, Canary: canary,
 		Ready: func() bool { return true }, Log: slog.New(slog.DiscardHandler),
 	})
 }

@@ -30,7 +30,7 @@ func TestLingerers(t *testing.T) {
 		"client closes":       func(_ *testing.T, _ *lingerers, c *net.TCPConn) { c.Close() },
 		"client has sent":     func(_ *testing.T, _ *lingerers, c *net.TCPConn) { c.CloseWrite() },
 		"listener closes":     func(_ *testing.T, l *lingerers, _ *net.TCPConn) { l.end() },
-		"all that is allowed": func(t *testing.T, _ *lingerers, c *net.TCPConn) { send(t, c, lingerBytes-1<<20) },
+		"all that is allowed": func(t *testing.T, _ *lingerers, c *net.TCPConn) { upload(t, c, lingerBytes-1<<20) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -44,7 +44,7 @@ func TestLingerers(t *testing.T) {
 			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Fatalf("the client reads %v, want the end", err)
 			}
-			send(t, client, 1<<20)
+			upload(t, client, 1<<20)
 			select {
 			case <-done:
 				t.Fatal("it lingered for less than a body of 1 MiB")
@@ -57,7 +57,7 @@ func TestLingerers(t *testing.T) {
 	}
 }
 
-func send(t *testing.T, c *net.TCPConn, n int) {
+func upload(t *testing.T, c *net.TCPConn, n int) {
 	t.Helper()
 	if _, err := c.Write(make([]byte, n)); err != nil {
 		t.Errorf("write: %v", err)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -15,8 +16,26 @@ import (
 // load fetches a whole object for the cache.
 func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	return func(ctx context.Context) (*cache.Source, error) {
-		return p.fetch(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + key})
+		src, err := p.fetch(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + key})
+		return src, p.judge(ctx, route, err)
 	}
+}
+
+// errAliasDenied means that S3 refuses not only the object that was asked for.
+var errAliasDenied = errors.New("the alias's canary is refused too")
+
+// judge finds out what a refusal means. Without the right to list a bucket, S3
+// answers AccessDenied for an object that is not there as well; where the
+// alias's canary is refused too, it is the alias that is broken.
+func (p *Proxy) judge(ctx context.Context, route alias.Route, err error) error {
+	if err == nil || p.canary == nil {
+		return err
+	}
+	oe, ok := errors.AsType[*origin.Error](err)
+	if ok && oe.Outcome == origin.OutcomeDenied && p.canary.Refused(ctx, route) {
+		return fmt.Errorf("%w: %w", errAliasDenied, err)
+	}
+	return err
 }
 
 // fetch opens an object and reads its first bytes: they decide the type where
@@ -64,29 +83,38 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 // not every server heeds the condition.
 func (p *Proxy) part(w piece) cache.Load {
 	return func(ctx context.Context) (*cache.Source, error) {
-		o, err := p.origin.Get(ctx, origin.Request{
-			Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
-			Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: strongTag(w.obj.etag),
-		})
-		if err != nil {
-			return nil, err
-		}
-		if !sameVersion(w.obj.validators, w.obj.size, o) {
-			o.Body.Close()
-			return nil, errVersionGone
-		}
-		body, err := peek(o, false)
-		if err != nil {
-			o.Body.Close()
-			return nil, err
-		}
-		return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
+		src, err := p.fetchPart(ctx, w)
+		return src, p.judge(ctx, w.route, err)
 	}
+}
+
+func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
+	o, err := p.origin.Get(ctx, origin.Request{
+		Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
+		Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: strongTag(w.obj.etag),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !sameVersion(w.obj.validators, w.obj.size, o) {
+		o.Body.Close()
+		return nil, errVersionGone
+	}
+	body, err := peek(o, false)
+	if err != nil {
+		o.Body.Close()
+		return nil, err
+	}
+	return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
 }
 
 // stat asks for an object's metadata alone.
 func (p *Proxy) stat(ctx context.Context, route alias.Route, key string) (*object, error) {
-	req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
+	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + key})
+	return obj, p.judge(ctx, route, err)
+}
+
+func (p *Proxy) look(ctx context.Context, req origin.Request) (*object, error) {
 	o, err := p.origin.Head(ctx, req)
 	if err != nil {
 		return nil, err
@@ -100,7 +128,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, key string) (*objec
 			return nil, err
 		}
 	}
-	return newObject(o, route.Alias, picture), nil
+	return newObject(o, req.Route.Alias, picture), nil
 }
 
 // sniff reads the front of an object of generic type.

@@ -25,15 +25,27 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Config wires a Proxy. All fields are required.
+// Config wires a Proxy. All fields but Canary are required.
 type Config struct {
 	Registry *alias.Registry
 	Cache    *cache.Cache
 	Origin   *origin.Origin
 	Recorder Recorder
+	// Canary tells a URL that leads nowhere from an alias that is broken; nil
+	// takes every refusal for the former.
+	Canary Canary
 	// Ready says whether /-/readyz is to answer 200.
 	Ready func() bool
 	Log   *slog.Logger
+}
+
+// Canary knows whether the object by which an alias is known to work can be read.
+type Canary interface {
+	// Refused reports whether S3 refuses the alias's canary too. It is false
+	// when the alias has none, or nobody can tell. It may ask S3, and takes no
+	// longer than that may; it is called once for all who wait for one object,
+	// from many goroutines.
+	Refused(ctx context.Context, r alias.Route) bool
 }
 
 // Proxy is the public HTTP server.
@@ -41,6 +53,7 @@ type Proxy struct {
 	registry *alias.Registry
 	cache    *cache.Cache
 	origin   *origin.Origin
+	canary   Canary
 	rec      Recorder
 	series   *seriesTable
 	unknown  Series
@@ -72,7 +85,7 @@ const (
 // New makes the server. It listens nowhere yet.
 func New(cfg Config) *Proxy {
 	p := &Proxy{
-		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, rec: cfg.Recorder,
+		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
 		unknown: cfg.Recorder.Series(""),
 		ready:   cfg.Ready, log: cfg.Log, base: context.Background(),
 	}

@@ -30,7 +30,6 @@ type body struct {
 	o       *Origin
 	tally   *tally
 	release func()
-	client  *s3.Client
 	request Request
 	start   time.Time // when S3 was first asked
 	// ctx is the caller's, kept because a resumed body needs a new request;
@@ -43,6 +42,7 @@ type body struct {
 	// mu guards the fields below. Read holds it while it waits for S3: Close
 	// cancels ctx to get at it.
 	mu     sync.Mutex
+	signer signer // whose request was answered last
 	reply  *reply
 	etag   string
 	size   int64     // of the whole object, -1 unknown
@@ -169,7 +169,7 @@ func (b *body) askRest() (*reply, error) {
 	if b.length >= 0 {
 		in.Range = aws.String(Range{at, b.first + b.length - 1}.String())
 	}
-	re, err := b.o.ask(b.ctx, b.client, in)
+	re, err := b.ask(in)
 	if err != nil {
 		return nil, restError(err)
 	}
@@ -178,6 +178,19 @@ func (b *body) askRest() (*reply, error) {
 		return nil, senseless(re.status, err)
 	}
 	return re, nil
+}
+
+// ask sends a GetObject for the body, and once more with another key when the
+// key is refused. Both together may take CallTimeout. The body goes on with the
+// key that was tried last.
+func (b *body) ask(in *s3.GetObjectInput) (*reply, error) {
+	limit := time.Now().Add(b.o.cfg.CallTimeout)
+	re, err := b.o.ask(b.ctx, b.signer.client, in, limit)
+	if other, ok := b.o.other(b.ctx, b.request.Route, b.signer, err); ok {
+		b.signer = other
+		return b.o.ask(b.ctx, other.client, in, limit)
+	}
+	return re, err
 }
 
 // restError is a failed request for the rest, seen from the body: whatever S3

@@ -36,7 +36,21 @@ type variant struct {
 	pathStyle bool
 }
 
-// clients keeps one S3 client per credential version and variant. A client
+func variantOf(loc alias.Location) variant {
+	return variant{endpoint: loc.Endpoint, region: loc.Region, pathStyle: loc.PathStyle}
+}
+
+// slot is a client's place within its credential's version, which has two key
+// pairs while it is rotated: the one that it signs with, and the previous one.
+type slot struct {
+	variant
+
+	keyID string // empty: no signature
+}
+
+// clients keeps one S3 client per credential version, key pair and variant. A
+// previous key pair's client lies with the version that fell back on it and goes
+// with it, so that the two never drop one another. A client
 // dropped here lives on in the calls and bodies that use it: they share the
 // transport, which is never dropped.
 type clients struct {
@@ -53,12 +67,12 @@ type clients struct {
 // generation is the newest version of a credential that was used.
 type generation struct {
 	version int64
-	clients map[variant]*list.Element
+	clients map[slot]*list.Element
 }
 
 type client struct {
 	credential int64
-	variant    variant
+	slot       slot
 	s3         *s3.Client
 }
 
@@ -69,26 +83,39 @@ func newClients(secrets Secrets, s *sender, limit int) *clients {
 // of returns the client that signs for a route. Two callers may make it at the
 // same time; one of the two stays.
 func (c *clients) of(r alias.Route) (*s3.Client, error) {
-	loc := r.Alias.Location
-	v := variant{endpoint: loc.Endpoint, region: loc.Region, pathStyle: loc.PathStyle}
-	if found := c.find(r.Credential, v); found != nil {
+	at := slot{variantOf(r.Alias.Location), r.Credential.AccessKeyID()}
+	if found := c.find(r.Credential, at); found != nil {
 		return found, nil
 	}
 	provider, err := c.provider(r.Credential)
 	if err != nil {
 		return nil, err
 	}
-	return c.keep(r.Credential, v, s3.New(c.options(v, provider))), nil
+	return c.keep(r.Credential, at, s3.New(c.options(at.variant, provider))), nil
 }
 
-func (c *clients) find(cred *alias.Credential, v variant) *s3.Client {
+// previous is like of, but signs with the key pair that the credential's present
+// one has replaced.
+func (c *clients) previous(r alias.Route, k alias.SealedKey) (*s3.Client, error) {
+	at := slot{variantOf(r.Alias.Location), k.AccessKeyID}
+	if found := c.find(r.Credential, at); found != nil {
+		return found, nil
+	}
+	kp, err := c.secrets.RevealSealed(r.Credential, k)
+	if err != nil {
+		return nil, fmt.Errorf("reveal the previous key of credential %s: %w", r.Credential.Name, err)
+	}
+	return c.keep(r.Credential, at, s3.New(c.options(at.variant, static(kp)))), nil
+}
+
+func (c *clients) find(cred *alias.Credential, at slot) *s3.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := c.byID[cred.ID]
 	if g == nil || g.version != cred.Version {
 		return nil
 	}
-	e := g.clients[v]
+	e := g.clients[at]
 	if e == nil {
 		return nil
 	}
@@ -97,7 +124,7 @@ func (c *clients) find(cred *alias.Credential, v variant) *s3.Client {
 }
 
 // keep stores a client unless somebody was quicker, and returns the one stored.
-func (c *clients) keep(cred *alias.Credential, v variant, made *s3.Client) *s3.Client {
+func (c *clients) keep(cred *alias.Credential, at slot, made *s3.Client) *s3.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := c.byID[cred.ID]
@@ -111,13 +138,13 @@ func (c *clients) keep(cred *alias.Credential, v variant, made *s3.Client) *s3.C
 		g = nil
 	}
 	if g == nil {
-		g = &generation{version: cred.Version, clients: map[variant]*list.Element{}}
+		g = &generation{version: cred.Version, clients: map[slot]*list.Element{}}
 		c.byID[cred.ID] = g
 	}
-	if e := g.clients[v]; e != nil {
+	if e := g.clients[at]; e != nil {
 		return e.Value.(*client).s3
 	}
-	g.clients[v] = c.used.PushFront(&client{credential: cred.ID, variant: v, s3: made})
+	g.clients[at] = c.used.PushFront(&client{credential: cred.ID, slot: at, s3: made})
 	if c.used.Len() > c.max {
 		c.dropLocked(c.used.Back())
 	}
@@ -142,7 +169,7 @@ func (c *clients) forgetLocked(credentialID int64) {
 func (c *clients) dropLocked(e *list.Element) {
 	gone := c.used.Remove(e).(*client)
 	g := c.byID[gone.credential]
-	delete(g.clients, gone.variant)
+	delete(g.clients, gone.slot)
 	if len(g.clients) == 0 {
 		delete(c.byID, gone.credential)
 	}
@@ -165,15 +192,28 @@ func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, err
 	switch kind := cred.Provider.Kind(); kind {
 	case alias.KindAnonymous:
 		return aws.AnonymousCredentials{}, nil
-	case alias.KindStatic:
+	case alias.KindStatic, alias.KindProvisioned:
 		kp, err := c.secrets.Reveal(cred)
 		if err != nil {
 			return nil, fmt.Errorf("reveal credential %s: %w", cred.Name, err)
 		}
-		return credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), ""), nil
+		return static(kp), nil
 	default:
 		return nil, fmt.Errorf("credential %s is of kind %q, which does not sign for S3", cred.Name, kind)
 	}
+}
+
+// providerOf signs nothing for the zero KeyPair. Half a pair is an error when it
+// is to sign, and never a request without a signature.
+func providerOf(kp alias.KeyPair) aws.CredentialsProvider {
+	if kp == (alias.KeyPair{}) {
+		return aws.AnonymousCredentials{}
+	}
+	return static(kp)
+}
+
+func static(kp alias.KeyPair) aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
 }
 
 // options are spelled out: s3.New reads no shared configuration, and what it

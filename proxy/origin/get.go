@@ -45,13 +45,13 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 
 // open makes the body that from then on owns the slot and the tally.
 func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) (*Object, error) {
-	client, err := o.clients.of(r.Route)
+	s, err := o.signer(r.Route)
 	if err != nil {
-		return nil, &Error{Outcome: OutcomeBadCredential, err: err}
+		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(t.context(ctx))
 	b := &body{
-		o: o, tally: t, release: release, client: client, request: r,
+		o: o, tally: t, release: release, signer: s, request: r,
 		start: time.Now(), ctx: ctx, cancel: cancel, length: -1,
 	}
 	in := getInput(r)
@@ -59,7 +59,7 @@ func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) 
 		b.first = r.Range.First
 		in.Range = aws.String(r.Range.String())
 	}
-	reply, err := o.ask(ctx, client, in)
+	reply, err := b.ask(in)
 	if err != nil {
 		cancel(nil)
 		return nil, err
@@ -109,11 +109,13 @@ type reply struct {
 // trickles would hold its slot and its readers for hours.
 const piece = 4 << 10
 
-// ask sends a GetObject and waits for the headers, CallTimeout at most.
-func (o *Origin) ask(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (*reply, error) {
+// ask sends a GetObject and waits for the headers, until limit at most.
+func (o *Origin) ask(
+	ctx context.Context, client *s3.Client, in *s3.GetObjectInput, limit time.Time,
+) (*reply, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	re := &reply{ctx: ctx, cancel: cancel, idle: o.cfg.IdleTimeout}
-	re.timer = time.AfterFunc(o.cfg.CallTimeout, func() { cancel(errSlow) })
+	re.timer = time.AfterFunc(time.Until(limit), func() { cancel(errSlow) })
 	var err error
 	if in.Range == nil {
 		re.out, err = client.GetObject(ctx, in)

@@ -32,15 +32,23 @@ func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
 }
 
 func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
-	client, err := o.clients.of(r.Route)
+	s, err := o.signer(r.Route)
 	if err != nil {
-		return nil, &Error{Outcome: OutcomeBadCredential, err: err}
+		return nil, err
 	}
-	// One limit for both requests.
+	// One limit for all requests.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(o.cfg.CallTimeout, func() { cancel(errSlow) })
 	defer timer.Stop()
+	obj, err := o.headWith(ctx, s.client, r)
+	if other, ok := o.other(ctx, r.Route, s, err); ok {
+		return o.headWith(ctx, other.client, r)
+	}
+	return obj, err
+}
+
+func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*Object, error) {
 	in := getInput(r)
 	out, err := client.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: in.Bucket, Key: in.Key, IfMatch: in.IfMatch, ExpectedBucketOwner: in.ExpectedBucketOwner,
@@ -83,7 +91,7 @@ func (e *Error) mute() bool {
 func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed *Error) (*Object, error) {
 	in := getInput(r)
 	in.Range = aws.String("bytes=0-0")
-	re, err := o.ask(ctx, client, in)
+	re, err := o.ask(ctx, client, in, time.Now().Add(o.cfg.CallTimeout))
 	if err != nil {
 		// An empty object has no first byte: that says nothing about HEAD.
 		if e, ok := errors.AsType[*Error](err); ok && e.Outcome == OutcomeRange {

@@ -50,7 +50,7 @@ func newKitResolving(t testing.TB, resolver *net.Resolver, change func(*Config))
 	if change != nil {
 		change(&cfg)
 	}
-	k := &kit{s3: awstest.NewS3(t), rec: &recorder{outcomes: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
+	k := &kit{s3: awstest.NewS3(t), rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
 	o, err := newOrigin(cfg, k.secrets, k.rec, resolver)
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +99,25 @@ func (k *kit) credential(id, version int64) *alias.Credential {
 	return &alias.Credential{
 		ID: id, Version: version, Name: alias.Name(fmt.Sprintf("cred-%d", id)), Provider: alias.Static{AccessKeyID: kp.AccessKeyID},
 	}
+}
+
+// provisioned is a credential whose user we made. From version 2 on, requests
+// may fall back on the key of the version before for an hour.
+func (k *kit) provisioned(id, version int64) *alias.Credential {
+	c := k.credential(id, version)
+	p := &alias.Provisioned{AccessKeyID: c.AccessKeyID()}
+	if version > 1 {
+		p.Previous = &alias.PreviousKey{Until: time.Now().Add(time.Hour), SealedKey: alias.SealedKey{
+			AccessKeyID: k.credential(id, version-1).AccessKeyID(), Version: version - 1,
+		}}
+	}
+	c.Provider = p
+	return c
+}
+
+// keyOf is the key pair that a credential had in a version.
+func (k *kit) keyOf(c *alias.Credential, version int64) alias.KeyPair {
+	return k.secrets.pair(&alias.Credential{ID: c.ID, Version: version})
 }
 
 // put stores an object for an alias and returns the request for it.
@@ -157,11 +176,28 @@ func noise(n int) []byte {
 }
 
 type recorder struct {
-	mu       sync.Mutex
-	outcomes map[string]int
-	bytes    int64
-	retries  int
-	open     int
+	mu        sync.Mutex
+	outcomes  map[string]int
+	bytes     int64
+	retries   int
+	open      int
+	fallbacks map[string]int // by credential
+}
+
+func (r *recorder) RotationFallback(credential string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fallbacks[credential]++
+}
+
+func (r *recorder) fellBack() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, of := range r.fallbacks {
+		n += of
+	}
+	return n
 }
 
 func (r *recorder) OriginRequest(_, outcome string, _ time.Duration) {
@@ -237,6 +273,14 @@ func (s *secrets) Reveal(c *alias.Credential) (alias.KeyPair, error) {
 		return kp, errors.New("sealed value does not open")
 	}
 	return kp, nil
+}
+
+func (s *secrets) RevealSealed(c *alias.Credential, sealed alias.SealedKey) (alias.KeyPair, error) {
+	kp, err := s.Reveal(&alias.Credential{ID: c.ID, Version: sealed.Version})
+	if err == nil && kp.AccessKeyID != sealed.AccessKeyID {
+		return alias.KeyPair{}, errors.New("sealed value is of another key")
+	}
+	return kp, err
 }
 
 func (s *secrets) revealed() int {

@@ -16,11 +16,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"ixmage/alias"
 )
 
-// Config bounds what calls to S3 may cost. All fields but Queue,
-// AllowPrivateEndpoints and Log must be positive.
+// Config bounds what calls to S3 may cost. All durations and numbers but Queue
+// must be positive.
 type Config struct {
 	// ConnectTimeout covers the name's resolution and the TCP handshake.
 	ConnectTimeout time.Duration
@@ -47,6 +49,16 @@ type Config struct {
 	// AllowPrivateEndpoints permits loopback and private addresses. Link-local
 	// and metadata addresses are refused always.
 	AllowPrivateEndpoints bool
+
+	// Lookup finds an alias and its credential as they stand now, by the
+	// alias's name. It is asked when a key is refused, which may be because
+	// the credential has got another key since the request began. Nil: what a
+	// request brings is the newest.
+	Lookup func(alias string) (alias.Route, bool)
+	// Fallback is told each time that a call falls back on the previous key
+	// pair of a credential, by the credential's id. It must be quick and safe
+	// for concurrent use; nil: nobody is told.
+	Fallback func(credentialID int64)
 
 	Log *slog.Logger // nil discards
 }
@@ -95,10 +107,12 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Secrets opens the sealed secret of a credential. It is called when a client
-// is made, not for each request, and must be safe for concurrent use.
+// Secrets opens the sealed secrets of a credential: of the key pair that it
+// signs with, and of another one of its own. It is called when a client is
+// made, not for each request, and must be safe for concurrent use.
 type Secrets interface {
 	Reveal(c *alias.Credential) (alias.KeyPair, error)
+	RevealSealed(c *alias.Credential, k alias.SealedKey) (alias.KeyPair, error)
 }
 
 // Recorder counts. Outcomes are those of Outcome.Label; calls come from many
@@ -112,6 +126,9 @@ type Recorder interface {
 	// OriginRetries counts the requests of a call beyond its first.
 	OriginRetries(alias string, n int)
 	OriginOpenBodies(delta int)
+	// RotationFallback counts a call made once more with the previous key pair
+	// of a credential, because S3 refused the new one.
+	RotationFallback(credential string)
 }
 
 // Origin reads from S3. It is safe for concurrent use.
@@ -145,6 +162,20 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 		limit:   newLimiter(cfg),
 	}, nil
 }
+
+// Client makes a client that signs with a key pair and is otherwise as those
+// that serve a location: the same transport, timeouts of connections, retries
+// and guard of addresses. The zero KeyPair signs nothing. The client is not
+// kept, takes no slot and is counted nowhere; it is for probes with a key that
+// is not in use yet. Bodies of replies without an error, and the time that a
+// call may take, are the caller's to bound.
+func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
+	return s3.New(o.clients.options(variantOf(loc), providerOf(kp)))
+}
+
+// ClientOf is the client that serves a route. Like Client's, its calls take no
+// slot and are not counted, and do not fall back on another key.
+func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.of(r) }
 
 // Forget drops the clients made for any version of a credential. Streams in
 // flight go on.

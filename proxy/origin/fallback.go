@@ -1,0 +1,89 @@
+package origin
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"ixmage/alias"
+)
+
+// signer is a client and the key that it signs with.
+type signer struct {
+	client  *s3.Client
+	keyID   string
+	version int64 // of the credential that it was made for
+}
+
+// signer is what a route says: its credential's key pair.
+func (o *Origin) signer(r alias.Route) (signer, error) {
+	client, err := o.clients.of(r)
+	if err != nil {
+		return signer{}, &Error{Outcome: OutcomeBadCredential, err: err}
+	}
+	return signer{client, r.Credential.AccessKeyID(), r.Credential.Version}, nil
+}
+
+// other is what to sign with after S3 refused a key: another key pair of the
+// very same credential. There is one in two cases, and both are of rotation:
+//
+//  1. The credential has a new key pair, which verification has seen work, and
+//     some server of S3 does not know it yet. The previous one works until the
+//     operation takes it back, so it signs once more.
+//  2. A request came with the old version of the credential and waited (for a
+//     slot, or with a body that broke) until the old key was deactivated. The
+//     present version's key pair signs.
+//
+// Who calls must ask S3 once more at the most: where that is refused as well,
+// the credential is broken.
+func (o *Origin) other(ctx context.Context, r alias.Route, refused signer, err error) (signer, bool) {
+	if err == nil || outcomeOf(err) != OutcomeBadCredential {
+		return signer{}, false
+	}
+	r = o.newest(r)
+	if refused.keyID != r.Credential.AccessKeyID() || refused.version != r.Credential.Version {
+		s, err := o.signer(r)
+		return s, err == nil
+	}
+	return o.fallback(ctx, r, err)
+}
+
+// newest is the route with its credential as it is now. An alias that is
+// gone, or that another credential signs for, is left as the request has it.
+func (o *Origin) newest(r alias.Route) alias.Route {
+	if o.cfg.Lookup == nil {
+		return r
+	}
+	now, ok := o.cfg.Lookup(string(r.Alias.Name))
+	// The identity alone says whose keys these are: a name made again is
+	// another alias, and another credential.
+	if !ok || now.Alias.ID != r.Alias.ID || now.Credential.ID != r.Credential.ID ||
+		now.Credential.Version < r.Credential.Version {
+		return r
+	}
+	return alias.Route{Alias: r.Alias, Credential: now.Credential}
+}
+
+// fallback is the previous key pair, while a rotation lets it be used.
+func (o *Origin) fallback(ctx context.Context, r alias.Route, cause error) (signer, bool) {
+	c := r.Credential
+	p, ok := c.Provisioned()
+	if !ok || p.Previous == nil || !time.Now().Before(p.Previous.Until) {
+		return signer{}, false
+	}
+	client, err := o.clients.previous(r, p.Previous.SealedKey)
+	if err != nil {
+		o.log.LogAttrs(ctx, slog.LevelError, "previous key cannot be used",
+			slog.String("credential", string(c.Name)), slog.Any("error", err))
+		return signer{}, false
+	}
+	o.rec.RotationFallback(string(c.Name))
+	if o.cfg.Fallback != nil {
+		o.cfg.Fallback(c.ID)
+	}
+	o.log.LogAttrs(ctx, slog.LevelInfo, "key refused, falling back on the previous one",
+		slog.String("credential", string(c.Name)), slog.Any("cause", cause))
+	return signer{client, p.Previous.AccessKeyID, c.Version}, true
+}
