@@ -3,6 +3,7 @@ package metrics
 import (
 	"slices"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Aliases that no operator can choose, for an alias holds no underscore.
@@ -43,6 +44,12 @@ const (
 
 	cacheNone = 0
 )
+
+// ownName reports whether a name can have series of its own: Prometheus panics
+// on text that is none.
+func ownName(name string) bool {
+	return name != "" && name != labelUnknown && name != labelOther && utf8.ValidString(name)
+}
 
 func methodSlot(method string) int { return slotOf(methodLabels[:], method, "other") }
 func cacheSlot(cache string) int   { return slotOf(cacheLabels[:], cache, "none") }

@@ -1,7 +1,7 @@
 // Package metrics counts what the server does and shows it to Prometheus. It
-// knows aliases, caches and origins only as words in labels: every label but
-// the alias has a fixed set of values, and the alias is bounded by a cap, so
-// that no stranger can make the number of series grow.
+// knows aliases, credentials, caches and origins only as words in labels: every
+// label but the alias and the credential has a fixed set of values, and these two
+// are bounded by a cap, so that no stranger can make the number of series grow.
 package metrics
 
 import (
@@ -23,8 +23,8 @@ const DefaultAliasCap = 1000
 type Config struct {
 	// Version is shown in build_info.
 	Version string
-	// AliasCap is how many aliases get series of their own; the others count
-	// as _other. With 0 all of them do.
+	// AliasCap is how many aliases get series of their own, and how many
+	// credentials; the others count as _other. With 0 all of them do.
 	AliasCap int
 }
 
@@ -38,6 +38,10 @@ type Metrics struct {
 	families *families
 	levels   *levels
 	aliasCap int
+
+	credentials *credentials
+	canaries    *canaries
+	provision   *provision
 
 	inFlight   atomic.Int64
 	openBodies atomic.Int64
@@ -57,11 +61,16 @@ func New(cfg Config) *Metrics {
 		levels:   newLevels(),
 		aliasCap: cfg.AliasCap,
 		own:      make(map[string]*Series),
+
+		credentials: newCredentials(cfg.AliasCap),
+		canaries:    newCanaries(cfg.AliasCap),
+		provision:   newProvision(),
 	}
 	m.other, m.unknown = m.newSeries(labelOther), m.newSeries(labelUnknown)
 	m.families.register(m.registry)
+	m.provision.register(m.registry)
 	m.registry.MustRegister(
-		m.levels,
+		m.levels, m.credentials, m.canaries,
 		gaugeOf("http_requests_in_flight", "Requests being answered.", &m.inFlight),
 		gaugeOf("origin_open_bodies", "Bodies from S3 that are open.", &m.openBodies),
 		buildInfo(cfg.Version),

@@ -79,10 +79,35 @@ func busy() *Metrics {
 	m.OriginBytes("blog", 65536)
 	m.OriginRetries("blog", 1)
 	m.OriginRequest("never-seen", "denied", time.Millisecond)
+	provisioned(m)
 	m.InFlight(2)
 	m.InFlight(-1)
 	m.OriginOpenBodies(1)
 	return m
+}
+
+// provisioned gives the families of provisioning their series; two aliases and
+// two credentials have a place of their own.
+func provisioned(m *Metrics) {
+	made := time.Date(2026, 2, 3, 4, 5, 6, 789e6, time.UTC)
+	m.Credential("shop", CredentialInfo{Created: made, RotateEvery: 90 * 24 * time.Hour, Scope: "proven"})
+	m.Credential("pasted", CredentialInfo{Created: made, Scope: "violated"})
+	m.Credential("third", CredentialInfo{Created: made, RotateEvery: time.Hour, Scope: "weak"})
+	m.Credential("fourth", CredentialInfo{Scope: "weak"})
+	m.RotationFallback("shop")
+	m.RotationFallback("third")
+	m.CanaryResult("shop", true)
+	m.CanaryResult("blog", false)
+	m.CanaryResult("third", false)
+	m.CanaryResult("fourth", true)
+	m.Operation("provision", "done")
+	m.Operation("rotate", "failed")
+	m.Step("create-user", 70*time.Millisecond)
+	m.Step("soak", 15*time.Minute)
+	m.Propagation(1200 * time.Millisecond)
+	m.Orphans(3)
+	m.Orphans(2)
+	m.Running(func() (int, time.Time) { return 2, made })
 }
 
 func TestExpositionGolden(t *testing.T) {

@@ -3,7 +3,6 @@ package metrics
 import (
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -37,10 +36,10 @@ type Series struct {
 // Past the cap it is the handle of _other.
 func (m *Metrics) Series(alias string) *Series {
 	switch {
-	case alias == "", alias == labelUnknown, !utf8.ValidString(alias): // Prometheus panics on such text
-		return m.unknown
 	case alias == labelOther:
 		return m.other
+	case !ownName(alias):
+		return m.unknown
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -64,6 +63,7 @@ func (m *Metrics) newSeries(alias string) *Series {
 // Forget removes every series of an alias and frees its place under the cap.
 // Handles of the alias count as _other from now on; Series gives a new one.
 func (m *Metrics) Forget(alias string) {
+	m.ForgetCanary(alias)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, ok := m.own[alias]
