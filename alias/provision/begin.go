@@ -1,0 +1,292 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"ixmage/alias"
+)
+
+// newOperation makes an operation that has not begun.
+func (p *Provisioner) newOperation(kind alias.OperationKind, actor string) *alias.Operation {
+	at := p.clock.Now().UTC().Truncate(time.Microsecond)
+	return &alias.Operation{
+		ID: "op-" + rand.Text(), Kind: kind, State: alias.OperationRunning, Actor: actor,
+		Request: []byte("{}"), Revision: 1, CreatedAt: at, UpdatedAt: at,
+	}
+}
+
+// Provision begins to make an alias with the IAM user, policy and key that it
+// is read with, and returns the operation. The same request again returns the
+// same operation while it runs and after it is done. Errors: a
+// *alias.ValidationError with everything that is wrong, alias.ErrForbidden for a
+// bucket or policy that the configuration does not allow, alias.ErrBusy and
+// alias.ErrExists for a name that has another operation or is taken.
+func (p *Provisioner) Provision(
+	ctx context.Context, actor string, req alias.ProvisionRequest,
+) (*alias.Operation, error) {
+	Normalize(&req)
+	if err := p.enabled(); err != nil {
+		return nil, err
+	}
+	if problems := p.Problems(req); len(problems) > 0 {
+		return nil, &alias.ValidationError{Problems: problems}
+	}
+	if err := p.allowed(req); err != nil {
+		return nil, err
+	}
+	request, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	op := p.newOperation(alias.OperationProvision, actor)
+	op.Alias, op.Request = req.Alias, request
+	b := beginning{p: p, op: op, req: req}
+	credential := req.Credential
+	if credential == "" {
+		credential = req.Alias
+	}
+	err = p.cfg.Registry.Apply(ctx, []alias.Name{credential, req.Alias}, b.write)
+	if err != nil || b.same != nil {
+		return b.same, err
+	}
+	p.audit(ctx, &alias.AuditEntry{
+		Actor: actor, Action: "provision", Alias: op.Alias, Credential: op.Credential, Outcome: "begun", Operation: op.ID,
+	})
+	p.poke()
+	return op, nil
+}
+
+// Problems lists everything that is wrong with a request, as far as that can be
+// said without the registry.
+func (p *Provisioner) Problems(req alias.ProvisionRequest) []alias.Problem {
+	Normalize(&req)
+	a := newAlias(&req)
+	a.Normalize()
+	var problems []alias.Problem
+	if v, ok := errors.AsType[*alias.ValidationError](a.Validate(p.cfg.Registry.Policy())); ok {
+		for _, problem := range v.Problems {
+			if problem.Field == "name" {
+				problem.Field = "alias"
+			}
+			if problem.Field != "canary" { // said of probe.inside
+				problems = append(problems, problem)
+			}
+		}
+	}
+	return append(problems, Problems(&req)...)
+}
+
+// allowed is alias.ErrForbidden for what the configuration does not allow.
+func (p *Provisioner) allowed(req alias.ProvisionRequest) error {
+	if !bucketAllowed(p.cfg.Buckets, req.Bucket) {
+		return fmt.Errorf("%w: the bucket %s is not among --provision-buckets", alias.ErrForbidden, req.Bucket)
+	}
+	if req.Policy == alias.PolicyReadOnly && !p.cfg.AllowWideScope {
+		return wideScope()
+	}
+	return nil
+}
+
+func wideScope() error {
+	return fmt.Errorf("%w: the policy read-only-access reads every bucket of the account; "+
+		"it needs --allow-wide-scope", alias.ErrForbidden)
+}
+
+// beginning writes the intent: the operation, the alias and the credential, in
+// one transaction, before anything is done.
+type beginning struct {
+	p    *Provisioner
+	op   *alias.Operation
+	req  alias.ProvisionRequest
+	same *alias.Operation // the operation that this request has already
+}
+
+func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
+	changes, err := b.clear(tx)
+	if err != nil || b.same != nil {
+		return changes, err
+	}
+	var c *alias.Credential
+	if b.req.Credential != "" {
+		c, err = b.reused(tx)
+	} else {
+		c, err = b.insertCredential(tx)
+		changes = append(changes, alias.Change{CredentialPut: c})
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := newAlias(&b.req)
+	a.Normalize()
+	a.ID, a.Epoch, a.Revision, a.State = alias.NewID(), 1, 1, alias.StateProvisioning
+	a.CredentialID, a.Credential = c.ID, c.Name
+	a.CreatedAt, a.UpdatedAt = b.op.CreatedAt, b.op.CreatedAt
+	if err := tx.InsertAlias(a); err != nil {
+		return nil, fmt.Errorf("alias %s: %w", a.Name, err)
+	}
+	b.op.Credential, b.op.CredentialID = c.Name, c.ID
+	if b.op.Data, err = json.Marshal(progress{Request: &b.req}); err != nil {
+		return nil, err
+	}
+	t := task{op: b.op, data: progress{Request: &b.req}}
+	b.op.Steps = names(t.steps())
+	return append(changes, alias.Change{AliasPut: a}), tx.InsertOperation(b.op)
+}
+
+// clear finds out whether the request has an operation already, or the name is
+// taken. What a failed one left in the registry makes room.
+func (b *beginning) clear(tx alias.Tx) ([]alias.Change, error) {
+	a, err := tx.Alias(b.req.Alias)
+	if errors.Is(err, alias.ErrNotFound) {
+		return b.clearCredential(tx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	last, err := tx.LastOperation(alias.OperationProvision, b.req.Alias)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		return nil, err
+	}
+	taken := fmt.Errorf("alias %s: %w", a.Name, alias.ErrExists)
+	if last == nil {
+		return nil, taken
+	}
+	same := bytes.Equal(last.Request, b.op.Request) && last.CredentialID == a.CredentialID
+	switch {
+	case last.State != alias.OperationFailed && same:
+		b.same = last
+		return nil, nil
+	case last.State == alias.OperationRunning:
+		return nil, fmt.Errorf("alias %s: %w: %s provisions it by another request", a.Name, alias.ErrBusy, last.ID)
+	case last.State == alias.OperationDone, a.State != alias.StateFailed:
+		return nil, taken
+	}
+	if err := tx.DeleteAlias(a.ID, a.Revision); err != nil {
+		return nil, err
+	}
+	more, err := b.clearCredential(tx)
+	return append([]alias.Change{{AliasDeleted: a}}, more...), err
+}
+
+// clearCredential takes a credential of the alias's name away if an operation
+// that failed left it.
+func (b *beginning) clearCredential(tx alias.Tx) ([]alias.Change, error) {
+	if b.req.Credential != "" {
+		return nil, nil
+	}
+	c, err := tx.Credential(b.req.Alias)
+	if errors.Is(err, alias.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	users, err := tx.AliasesOf(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := c.Provisioned(); !ok || c.State != alias.CredentialFailed || c.Sealed != nil || len(users) > 0 {
+		return nil, fmt.Errorf("credential %s: %w: name it in the field credential to reuse it, or delete it",
+			c.Name, alias.ErrExists)
+	}
+	return []alias.Change{{CredentialDeleted: c}}, tx.DeleteCredential(c.ID, c.Revision)
+}
+
+// insertCredential writes which user is going to be made.
+func (b *beginning) insertCredential(tx alias.Tx) (*alias.Credential, error) {
+	name := b.req.UserName
+	if name == "" {
+		name = userName(b.req.Alias, newSuffix())
+	}
+	if b.p.userHeld(name, b.req.Alias) {
+		return nil, fmt.Errorf("the IAM user %s belongs to another credential: %w: choose another user_name",
+			name, alias.ErrExists)
+	}
+	c := &alias.Credential{
+		ID: alias.NewID(), Name: b.req.Alias, Version: 1, Revision: 1, State: alias.CredentialProvisioning,
+		CreatedAt: b.op.CreatedAt, UpdatedAt: b.op.CreatedAt,
+		Provider: &alias.Provisioned{
+			User: alias.IAMUser{Name: name, Path: userPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary},
+			Mode: b.req.Policy, Grants: []alias.Grant{grantOf(&b.req)}, Operation: b.op.ID,
+			Tags: userTags(b.p.cfg.InstallID, b.op.ID, b.req), RotateEvery: b.req.RotateEvery,
+		},
+	}
+	return c, tx.InsertCredential(c)
+}
+
+// userHeld reports whether a credential of another name has a user of this name.
+func (p *Provisioner) userHeld(user string, but alias.Name) bool {
+	held := false
+	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		prov, ok := c.Provisioned()
+		held = ok && prov.User.Name == user && c.Name != but
+		return !held
+	})
+	return held
+}
+
+// reused is the credential that the request names.
+func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
+	c, err := tx.Credential(b.req.Credential)
+	if errors.Is(err, alias.ErrNotFound) {
+		return nil, invalid("credential", fmt.Sprintf("there is no credential named %q", b.req.Credential))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if running, err := tx.RunningOperation("", c.Name); err == nil {
+		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s; wait for its end", c.Name, alias.ErrBusy,
+			running.ID, running.Kind)
+	}
+	p, ok := c.Provisioned()
+	switch {
+	case !ok:
+		return nil, invalid("credential",
+			"must be a provisioned credential; a key pair of your own is used by POST /api/v1/aliases")
+	case c.State != alias.CredentialActive:
+		return nil, fmt.Errorf("credential %s is %s: %w", c.Name, c.State, alias.ErrBusy)
+	case p.Mode == alias.PolicyReadOnly && !b.p.cfg.AllowWideScope:
+		return nil, wideScope()
+	case b.req.Policy != "" && b.req.Policy != p.Mode:
+		return nil, invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
+	}
+	return c, nil
+}
+
+func invalid(field, detail string) error {
+	return &alias.ValidationError{Problems: []alias.Problem{{Field: field, Detail: detail}}}
+}
+
+// Plan says what Provision would do. It calls nothing, and works while
+// provisioning is off.
+func (p *Provisioner) Plan(ctx context.Context, req alias.ProvisionRequest) (*alias.Plan, error) {
+	Normalize(&req)
+	if problems := p.Problems(req); len(problems) > 0 {
+		return nil, &alias.ValidationError{Problems: problems}
+	}
+	env := PlanEnv{
+		InstallID: p.cfg.InstallID, Boundary: p.cfg.Boundary, IAMEndpoint: p.cfg.IAMEndpoint,
+		Suffix: newSuffix(), AllowWideScope: p.cfg.AllowWideScope,
+	}
+	if req.Credential != "" {
+		c, err := p.cfg.Registry.Credential(ctx, req.Credential)
+		if err != nil && !errors.Is(err, alias.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, invalid("credential", fmt.Sprintf("there is no credential named %q", req.Credential))
+		}
+		prov, ok := c.Provisioned()
+		if !ok {
+			return nil, invalid("credential", "must be a provisioned credential")
+		}
+		env.Existing, env.User, env.Mode = prov.Grants, prov.User, prov.Mode
+	}
+	return MakePlan(req, env)
+}

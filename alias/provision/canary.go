@@ -1,0 +1,330 @@
+package provision
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"ixmage/alias"
+)
+
+// CanaryRecorder is told about every reading of a canary. Calls come from many
+// goroutines.
+type CanaryRecorder interface {
+	CanaryResult(alias string, ok bool)
+}
+
+// CanaryConfig is what a Canary works with. Zero durations and a zero
+// Concurrency take their defaults.
+type CanaryConfig struct {
+	// Routes yields every alias, as alias.Registry.Routes does.
+	Routes func(func(alias.Route) bool)
+	// Client is the S3 client that serves a route.
+	Client func(alias.Route) (*s3.Client, error)
+	Clock  Clock // nil: the machine's
+
+	Every       time.Duration // between two readings of an alias; 5 min
+	Fresh       time.Duration // how long Refused believes a result; 5 s
+	Timeout     time.Duration // of one reading, waiting for a turn included; 5 s
+	Concurrency int           // readings at a time; 8
+
+	Recorder CanaryRecorder // nil: none
+	Log      *slog.Logger   // nil discards
+}
+
+func (cfg *CanaryConfig) fill() {
+	if cfg.Clock == nil {
+		cfg.Clock = SystemClock{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = 8
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&cfg.Every, 5 * time.Minute}, {&cfg.Fresh, 5 * time.Second}, {&cfg.Timeout, 5 * time.Second}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+}
+
+// Canary reads, for each alias that names one, an object that must be readable.
+// It tells a refusal of one object from a bucket, key or KMS grant that is
+// broken: S3 says AccessDenied for both. It is safe for concurrent use.
+type Canary struct {
+	cfg CanaryConfig
+	// slots bounds the readings under way.
+	slots chan struct{}
+	// life ends with Run, and every reading with it.
+	life context.Context //nolint:containedctx // a reading is shared by callers and outlives each of them
+	end  context.CancelFunc
+
+	// readings are under way. None begins after ended is set, so that Run can
+	// wait for all of them.
+	readings sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	ended bool
+	birds map[int64]*bird // by alias id
+}
+
+// NewCanary makes a Canary that reads nothing by itself until it Runs, and does
+// answer Refused.
+func NewCanary(cfg CanaryConfig) *Canary {
+	cfg.fill()
+	life, end := context.WithCancel(context.Background())
+	return &Canary{
+		cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), life: life, end: end, birds: map[int64]*bird{},
+	}
+}
+
+// subject is all that a result depends on. One about another key or place says
+// nothing.
+type subject struct {
+	alias, epoch        int64
+	credential, version int64
+	canary, owner       string
+	pathStyle           bool
+}
+
+func subjectOf(r alias.Route) subject {
+	s := subject{
+		alias: r.Alias.ID, epoch: r.Alias.Epoch, canary: r.Alias.Canary,
+		owner: r.Alias.BucketOwner, pathStyle: r.Alias.PathStyle,
+	}
+	if r.Credential != nil {
+		s.credential, s.version = r.Credential.ID, r.Credential.Version
+	}
+	return s
+}
+
+// bird is what is known about one subject.
+type bird struct {
+	subject
+	revision int64 // of the alias, the newest seen
+
+	tried time.Time // end of the last reading, whatever came of it
+	// answered is the end of the last reading that S3 had an answer to, and ok
+	// whether that was the object.
+	answered time.Time
+	ok       bool
+	// refused is the last definite answer to the question of Refused.
+	refused bool
+	flight  chan struct{} // closed at the end of the reading under way; nil: none
+}
+
+// Refused reports whether the alias's canary is refused, so that a refusal of
+// another of its objects means a broken bucket, key or grant. It believes a
+// result for a short time and else reads the canary now, once for all who ask,
+// and returns within the Timeout or when ctx ends. Where S3 has no answer, the
+// last one stands. An alias without a canary is not refused.
+func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
+	if r.Alias.Canary == "" {
+		return false
+	}
+	b, flight := c.look(r) //nolint:contextcheck // what it starts is for all who ask, and outlives this one
+	if flight != nil {
+		select {
+		case <-flight:
+		case <-ctx.Done():
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return b.refused
+}
+
+// look finds what is known about a route, and the reading to wait for, if there
+// is need of one.
+func (c *Canary) look(r alias.Route) (*bird, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, current := c.birdLocked(r)
+	if current && b.flight == nil && (b.tried.IsZero() || c.cfg.Clock.Now().Sub(b.tried) >= c.cfg.Fresh) {
+		c.startLocked(b, r, c.turn)
+	}
+	return b, b.flight
+}
+
+// birdLocked is the bird of a route. What was known about another subject of the
+// same alias is dropped; a reading of that goes on for those who wait for it. A
+// request that began before the latest change gets what is known since, and
+// current is false: it must not read for others, with an old key.
+func (c *Canary) birdLocked(r alias.Route) (b *bird, current bool) {
+	s := subjectOf(r)
+	b = c.birds[s.alias]
+	switch {
+	case b == nil:
+	case b.subject == s:
+		b.revision = max(b.revision, r.Alias.Revision)
+		return b, true
+	case r.Alias.Revision < b.revision, s.credential == b.credential && s.version < b.version:
+		return b, false
+	}
+	b = &bird{subject: s, revision: r.Alias.Revision}
+	c.birds[s.alias] = b
+	return b, true
+}
+
+// startLocked begins a reading, unless Run has ended. turn waits for a slot,
+// and gives it back; it runs within the reading's time.
+func (c *Canary) startLocked(b *bird, r alias.Route, turn func(context.Context) (release func())) {
+	if c.ended {
+		return
+	}
+	flight := make(chan struct{})
+	b.flight = flight
+	c.readings.Go(func() {
+		defer close(flight)
+		ctx, cancel := context.WithTimeout(c.life, c.cfg.Timeout)
+		defer cancel()
+		release := turn(ctx)
+		if release == nil {
+			c.note(b, r, reply{code: silence(ctx.Err())})
+			return
+		}
+		rep := c.read(ctx, r)
+		release()
+		c.note(b, r, rep)
+	})
+}
+
+// turn waits for a slot; nil when ctx ends first.
+func (c *Canary) turn(ctx context.Context) (release func()) {
+	select {
+	case c.slots <- struct{}{}:
+		return c.release
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (c *Canary) release() { <-c.slots }
+
+// read reads the first byte of the canary.
+func (c *Canary) read(ctx context.Context, r alias.Route) reply {
+	client, err := c.cfg.Client(r)
+	if err != nil {
+		c.cfg.Log.Warn("no S3 client for a canary", "alias", string(r.Alias.Name), "error", err)
+		return reply{code: gotNetwork}
+	}
+	in := &s3.GetObjectInput{
+		Bucket: &r.Alias.Bucket, Key: aws.String(r.Alias.Prefix + r.Alias.Canary), Range: aws.String("bytes=0-0"),
+	}
+	if r.Alias.BucketOwner != "" {
+		in.ExpectedBucketOwner = &r.Alias.BucketOwner
+	}
+	out, err := client.GetObject(ctx, in, oneByte)
+	if err == nil {
+		err = readByte(out.Body)
+	}
+	return replyOf(err)
+}
+
+// note keeps a result and tells about it.
+func (c *Canary) note(b *bird, r alias.Route, rep reply) {
+	seen := judgeCanary(rep)
+	first, before, current := c.keep(b, rep, seen)
+	if !current || rep.code == gotCanceled {
+		return // the alias has changed or gone meanwhile; or Run has ended, which says nothing
+	}
+	if c.cfg.Recorder != nil {
+		c.cfg.Recorder.CanaryResult(string(r.Alias.Name), seen.ok)
+	}
+	switch {
+	case !seen.answered:
+		c.cfg.Log.Debug("S3 has no answer about a canary", "alias", string(r.Alias.Name), "code", rep.code)
+	case !seen.ok && (first || before):
+		c.cfg.Log.Warn("canary cannot be read",
+			"alias", string(r.Alias.Name), "code", rep.code, "refused", seen.refused)
+	case seen.ok && !first && !before:
+		c.cfg.Log.Info("canary can be read again", "alias", string(r.Alias.Name))
+	}
+}
+
+// keep ends a reading and says what was known before: whether this is the first
+// answer, and whether the canary could be read. current is false when nobody
+// will ask about this bird again.
+func (c *Canary) keep(b *bird, rep reply, seen sighting) (first, before, current bool) {
+	now := c.cfg.Clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first, before, current = b.answered.IsZero(), b.ok, c.birds[b.alias] == b
+	b.flight = nil
+	if rep.code != gotCanceled {
+		b.tried = now
+	}
+	if seen.definite {
+		b.refused = seen.refused
+	}
+	if seen.answered {
+		b.ok, b.answered = seen.ok, now
+	}
+	return first, before, current
+}
+
+// sighting is what one reading says.
+type sighting struct {
+	ok       bool // the canary can be read
+	answered bool // S3 had an answer about the key or the object
+	refused  bool // it is refused
+	definite bool // refused stands, either way
+}
+
+// judgeCanary reads an answer. A missing object is red and not refused: the
+// bucket, the key and the grant are as they should be. A key that is not known
+// is red; whether it is refused is left as it was, since requests for other
+// objects are told the same and do not need to ask.
+func judgeCanary(rep reply) sighting {
+	s := sighting{answered: !isPassingCode(rep.code) || rep.status == http.StatusForbidden}
+	switch {
+	case rep.ok(), rep.code == "InvalidRange": // an empty object has no first byte
+		s.ok, s.definite = true, true
+	case rep.refused():
+		// AWS may say what was missing: the right to list, to somebody who may
+		// read an object that is not there.
+		s.refused, s.definite = rep.named != "s3:ListBucket", true
+	case rep.code == "NoSuchBucket", rep.code == "AllAccessDisabled", strings.HasPrefix(rep.code, "KMS."):
+		s.refused, s.definite = true, true
+	case rep.code == "NoSuchKey", rep.code == "404", rep.code == "InvalidObjectState":
+		s.definite = true
+	}
+	return s
+}
+
+// State is the last reading of an alias's canary that S3 had an answer to;
+// known is false before there is one, also since a change of the alias's place
+// or key. It looks through all routes.
+func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
+	var now subject
+	c.cfg.Routes(func(r alias.Route) bool {
+		if r.Alias.ID == aliasID {
+			now = subjectOf(r)
+		}
+		return r.Alias.ID != aliasID
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.birds[aliasID]
+	if b == nil || b.subject != now || b.answered.IsZero() {
+		return false, time.Time{}, false
+	}
+	return b.ok, b.answered, true
+}
+
+// Forget drops what is known about an alias.
+func (c *Canary) Forget(aliasID int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.birds, aliasID)
+}

@@ -1,0 +1,112 @@
+package provision
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"time"
+
+	"ixmage/alias"
+)
+
+// Run reads the canary of every alias that is served, again and again, until
+// ctx ends. It returns when nothing is left running, and no reading begins from
+// then on. It may be called once.
+func (c *Canary) Run(ctx context.Context) error {
+	defer c.close()
+	next := map[int64]time.Time{} // by alias id
+	for {
+		if !c.readDue(ctx, c.due(next)) {
+			return nil
+		}
+		if c.cfg.Clock.Sleep(ctx, c.pause(next)) != nil {
+			return nil
+		}
+	}
+}
+
+func (c *Canary) close() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.end()
+	c.readings.Wait()
+}
+
+// due are the routes whose time has come. It sets the next time of each alias
+// and drops those that have gone.
+func (c *Canary) due(next map[int64]time.Time) []alias.Route {
+	now := c.cfg.Clock.Now()
+	var routes []alias.Route
+	live := map[int64]bool{}
+	c.cfg.Routes(func(r alias.Route) bool {
+		if r.Alias.Canary == "" || !r.Alias.Serves() {
+			return true
+		}
+		live[r.Alias.ID] = true
+		at, known := next[r.Alias.ID]
+		if known && !now.Before(at) {
+			routes = append(routes, r)
+		}
+		if !known || !now.Before(at) {
+			next[r.Alias.ID] = c.next(r.Alias.ID, now)
+		}
+		return true
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(next, func(id int64, _ time.Time) bool { return !live[id] })
+	maps.DeleteFunc(c.birds, func(id int64, b *bird) bool { return !live[id] && b.flight == nil })
+	return routes
+}
+
+// next is when an alias is read next: always at about the same point of the
+// interval, and each alias at another one.
+func (c *Canary) next(id int64, now time.Time) time.Time {
+	at := now.Truncate(c.cfg.Every).Add(time.Duration(spread(uint64(id)) % uint64(c.cfg.Every)))
+	if !at.After(now) {
+		at = at.Add(c.cfg.Every)
+	}
+	return at.Add(rand.N(c.cfg.Every/10 + 1)) //nolint:gosec // a jitter is no secret
+}
+
+// spread is a bijection that leaves no pattern of an id (the finalizer of
+// MurmurHash3).
+func spread(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// pause is the time to the next reading, but short enough to see new aliases in
+// time.
+func (c *Canary) pause(next map[int64]time.Time) time.Duration {
+	now := c.cfg.Clock.Now()
+	pause := max(c.cfg.Every/30, time.Millisecond)
+	for _, at := range next {
+		pause = min(pause, max(at.Sub(now), time.Millisecond))
+	}
+	return pause
+}
+
+// readDue starts the readings that are due, each when there is a slot for it. It
+// is false when ctx ended.
+func (c *Canary) readDue(ctx context.Context, routes []alias.Route) bool {
+	for _, r := range routes {
+		release := c.turn(ctx)
+		if release == nil {
+			return false
+		}
+		c.mu.Lock()
+		if b, current := c.birdLocked(r); current && b.flight == nil {
+			//nolint:contextcheck // a reading has the time of its own that it is given
+			c.startLocked(b, r, func(context.Context) func() { return release })
+		} else { // somebody asked just now, or the alias has changed
+			release()
+		}
+		c.mu.Unlock()
+	}
+	return ctx.Err() == nil
+}

@@ -1,0 +1,213 @@
+package provision
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ixmage/alias"
+)
+
+// The commands are lines for one POSIX shell, in order. What a line finds out is
+// in a variable for the lines after it, and no secret is shown or written to a
+// file. A line that ends well has done or shown what it should, and a refusal
+// that should be seen is such an end.
+const (
+	keyVariable    = "IXMAGE_KEY" // id, tab, secret
+	userVariable   = "IXMAGE_USER"
+	policyVariable = "IXMAGE_POLICY"
+
+	keyID     = `"${IXMAGE_KEY%%[[:space:]]*}"`
+	keySecret = `"${IXMAGE_KEY##*[[:space:]]}"`
+	// withKey runs one command with the new key and nothing else. An empty
+	// token hides one of the shell's own.
+	defineWithKey = "with_key() { AWS_ACCESS_KEY_ID=" + keyID + " AWS_SECRET_ACCESS_KEY=" + keySecret +
+		` AWS_SESSION_TOKEN= "$@"; }`
+	withKey = "with_key "
+	refused = " 2>&1 | grep AccessDenied"
+
+	newKey   = "aws iam create-access-key"
+	keyPair  = "--query 'AccessKey.[AccessKeyId,SecretAccessKey]' --output text"
+	showUser = "aws sts get-caller-identity --query Arn --output text"
+	adminURL = `"${IXMAGE_URL:-http://127.0.0.1:8081}/api/v1/credentials/`
+
+	// handPath is where users made by hand are: not in a path of ours, where
+	// they would be taken for ones that a crash left behind.
+	handPath = "/ixmage/"
+)
+
+// commands do by hand what the steps do.
+func (b *planner) commands() []string {
+	user := option("user-name", b.plan.User.Name)
+	if b.req.Credential != "" {
+		return b.reuseCommands(user)
+	}
+	create := []string{"aws iam create-user", user, option("path", handPath)}
+	if b.plan.User.Boundary != "" {
+		create = append(create, option("permissions-boundary", b.plan.User.Boundary))
+	}
+	list := []string{
+		b.iam(append(create, option("tags", tagsJSON(b.handTags())))...),
+		b.iam("aws iam wait user-exists", user),
+	}
+	list = append(list, b.policyCommands(user)...)
+	list = append(list, assign(keyVariable, b.iam(newKey, user, keyPair)))
+	return append(list, b.checks(user)...)
+}
+
+// reuseCommands only widen the policy: the key is sealed in the registry, so
+// the checks are for POST …/verify.
+func (b *planner) reuseCommands(user string) []string {
+	if b.plan.User.Name != "" || b.plan.Policy == alias.PolicyReadOnly {
+		return b.policyCommands(user)
+	}
+	ask := `: "${` + userVariable + ":?set it to the name of the IAM user of credential " + string(b.req.Credential) + `}"`
+	return append([]string{ask}, b.policyCommands(variable("user-name", userVariable))...)
+}
+
+// handTags leave out the tags that say that a user is ours: what is made by
+// hand is removed by hand.
+func (b *planner) handTags() map[string]string {
+	tags := map[string]string{tagAlias: string(b.req.Alias)}
+	maps.Copy(tags, b.req.Tags)
+	return tags
+}
+
+func (b *planner) policyCommands(user string) []string {
+	document := option("policy-document", string(b.plan.Document))
+	switch b.plan.Policy {
+	case alias.PolicyReadOnly:
+		if b.req.Credential != "" {
+			return nil
+		}
+		return []string{
+			b.iam("aws iam attach-user-policy", user, option("policy-arn", b.plan.PolicyName)),
+			b.iam("aws iam list-attached-user-policies", user),
+		}
+	case alias.PolicyManaged:
+		return []string{
+			assign(policyVariable, b.iam("aws iam create-policy", option("policy-name", b.plan.PolicyName),
+				option("description", managedDescription(grantOf(&b.req))), document, "--query Policy.Arn --output text")),
+			b.iam("aws iam attach-user-policy", user, variable("policy-arn", policyVariable)),
+			b.iam("aws iam list-attached-user-policies", user),
+		}
+	default:
+		name := option("policy-name", b.plan.PolicyName)
+		return []string{
+			b.iam("aws iam put-user-policy", user, name, document),
+			b.iam("aws iam get-user-policy", user, name),
+		}
+	}
+}
+
+// checks are a part of the verification: first what must work, since
+// everything is refused until the key has spread, then what must be refused.
+func (b *planner) checks(user string) []string {
+	list := []string{defineWithKey, withKey + b.iam(showUser)}
+	if b.req.Inside != "" {
+		list = append(list, b.get(b.req.Inside))
+	}
+	if b.plan.Policy != alias.PolicyReadOnly {
+		if b.req.Outside != "" {
+			list = append(list, b.get(b.req.Outside)+refused)
+		}
+		list = append(list, b.s3("list-objects-v2", "--max-keys 1")+refused)
+	}
+	// A part of an upload that was never begun can be stored nowhere, whatever
+	// the key may do; who may write is told that there is no such upload.
+	part := b.s3("upload-part", option("key", b.req.Prefix+".ixmage-probe"), "--part-number 1 --upload-id none")
+	return append(list, part+refused, withKey+b.iam("aws iam list-access-keys", user)+refused)
+}
+
+func (b *planner) get(key string) string {
+	return b.s3("get-object", option("key", key), "--range bytes=0-0 /dev/null")
+}
+
+// s3 is a call of S3 with the new key.
+func (b *planner) s3(call string, args ...string) string {
+	words := []string{"aws s3api", call, option("bucket", b.req.Bucket)}
+	if b.req.BucketOwner != "" {
+		words = append(words, option("expected-bucket-owner", b.req.BucketOwner))
+	}
+	words = append(words, option("region", b.req.Region))
+	if b.req.Endpoint != "" {
+		words = append(words, option("endpoint-url", b.req.Endpoint))
+	}
+	return withKey + strings.Join(append(words, args...), " ")
+}
+
+// iam adds what leads a command to the right IAM and STS. Only those of the
+// usual partition are found without a region.
+func (b *planner) iam(words ...string) string {
+	if b.env.IAMEndpoint != "" {
+		words = append(words, option("endpoint-url", b.env.IAMEndpoint))
+	}
+	if b.env.IAMEndpoint != "" || b.env.Partition != "aws" {
+		words = append(words, option("region", b.req.Region))
+	}
+	return strings.Join(words, " ")
+}
+
+// handRotation are the commands that replace the key of a static credential by
+// hand, as they are in commands. user may be empty: IAM is asked whose key it is.
+// The old key is deleted last, when pictures are seen to be served with the new
+// one.
+func handRotation(c *alias.Credential, user string) []string {
+	old := option("access-key-id", c.AccessKeyID())
+	whose := "$(aws iam get-access-key-last-used " + old + " --query UserName --output text)"
+	if user != "" {
+		whose = quote(user)
+	}
+	name := variable("user-name", userVariable)
+	return []string{
+		userVariable + "=" + whose,
+		assign(keyVariable, newKey+" "+name+" "+keyPair),
+		defineWithKey,
+		withKey + showUser,
+		"sleep 15",
+		`printf '{"access_key_id":"%s","secret_access_key":"%s"}' ` + keyID + " " + keySecret +
+			" | curl -fsS -X PUT " + adminURL + string(c.Name) + `"` +
+			` -H "Authorization: Bearer $(cat "${IXMAGE_ADMIN_TOKEN_FILE:-ixmage-data/admin-token}")"` +
+			" -H 'Content-Type: application/json' --data @-",
+		"unset " + keyVariable,
+		"aws iam update-access-key " + name + " " + old + " --status Inactive",
+		"aws iam delete-access-key " + name + " " + old,
+	}
+}
+
+// assign keeps what a command prints in a variable.
+func assign(name, command string) string { return name + "=$(" + command + ")" }
+
+// variable is an option whose value is in a variable.
+func variable(name, value string) string { return "--" + name + `="$` + value + `"` }
+
+// option is an option of a command, quoted. One that begins with a hyphen would
+// be taken for another option if it stood apart.
+func option(name, value string) string {
+	if strings.HasPrefix(value, "-") {
+		return "--" + name + "=" + quote(value)
+	}
+	return "--" + name + " " + quote(value)
+}
+
+// plainWord is what means itself in every shell.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+,-]+$`)
+
+func quote(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// tagsJSON is in the form of JSON: the short form has no quotes of its own.
+func tagsJSON(tags map[string]string) string {
+	type tag struct{ Key, Value string }
+	list := make([]tag, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, tag{key, tags[key]})
+	}
+	text, _ := encode(list) // strings cannot fail
+	return string(text)
+}

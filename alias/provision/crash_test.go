@@ -1,0 +1,380 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// scenario is an operation on a world that setUp has made ready. want are the
+// aliases that must be served whatever happened, and may those that may be.
+type scenario struct {
+	name  string
+	lag   time.Duration
+	setUp func(*process)
+	begin func(*process, context.Context) (*alias.Operation, error)
+	want  []alias.Name
+	may   []alias.Name
+}
+
+func provisionWith(name alias.Name, edit ...func(*alias.ProvisionRequest)) func(*process, context.Context) (*alias.Operation, error) {
+	return func(p *process, ctx context.Context) (*alias.Operation, error) {
+		return p.Provision(ctx, actor, p.w.request(name, edit...))
+	}
+}
+
+func withPolicy(mode alias.PolicyMode) func(*alias.ProvisionRequest) {
+	return func(r *alias.ProvisionRequest) { r.Policy = mode }
+}
+
+func reusing(name alias.Name) func(*alias.ProvisionRequest) {
+	return func(r *alias.ProvisionRequest) { r.Credential, r.Prefix, r.Inside = name, "blog/", "blog/a.png" }
+}
+
+func hasShop(mode alias.PolicyMode) func(*process) {
+	return func(p *process) { p.well(provisionWith("shop", withPolicy(mode))(p, p.w.t.Context())) }
+}
+
+func rotateShop(emergency bool) func(*process, context.Context) (*alias.Operation, error) {
+	return func(p *process, ctx context.Context) (*alias.Operation, error) {
+		return p.Rotate(ctx, actor, "shop", emergency)
+	}
+}
+
+func scenarios() []scenario {
+	nothing := func(*process) {}
+	remove := func(p *process, ctx context.Context) (*alias.Operation, error) {
+		return p.Remove(ctx, actor, "shop", 0)
+	}
+	unused := func(mode alias.PolicyMode) func(*process) {
+		return func(p *process) {
+			hasShop(mode)(p)
+			if err := p.registry.DeleteAlias(p.w.t.Context(), "shop", 0); err != nil {
+				p.w.t.Fatal(err)
+			}
+		}
+	}
+	return []scenario{
+		{name: "provision inline", setUp: nothing, begin: provisionWith("shop"), may: []alias.Name{"shop"}},
+		{name: "provision inline with lag", lag: time.Minute, setUp: nothing, begin: provisionWith("shop"), may: []alias.Name{"shop"}},
+		{name: "provision managed", setUp: nothing, begin: provisionWith("shop", withPolicy(alias.PolicyManaged)), may: []alias.Name{"shop"}},
+		{
+			name: "reuse", setUp: hasShop(alias.PolicyInline), begin: provisionWith("blog", reusing("shop")),
+			want: []alias.Name{"shop"}, may: []alias.Name{"blog"},
+		},
+		{
+			name: "reuse managed", setUp: hasShop(alias.PolicyManaged), begin: provisionWith("blog", reusing("shop")),
+			want: []alias.Name{"shop"}, may: []alias.Name{"blog"},
+		},
+		{name: "rotate", setUp: hasShop(alias.PolicyInline), begin: rotateShop(false), want: []alias.Name{"shop"}},
+		{name: "rotate with lag", lag: time.Minute, setUp: hasShop(alias.PolicyInline), begin: rotateShop(false), want: []alias.Name{"shop"}},
+		{name: "rotate in an emergency", setUp: hasShop(alias.PolicyInline), begin: rotateShop(true), want: []alias.Name{"shop"}},
+		{name: "remove", setUp: unused(alias.PolicyInline), begin: remove},
+		{name: "remove managed with lag", lag: 20 * time.Second, setUp: unused(alias.PolicyManaged), begin: remove},
+	}
+}
+
+// fault is what goes wrong at the nth write, or at the nth call of IAM.
+type fault struct {
+	name  string
+	write bool
+	after bool                            // of a write: it is durable, and nobody learns so
+	call  func(l *life) *awstest.IAMFault // of a call
+	again bool                            // the process dies once more while it recovers
+}
+
+func faults() []fault {
+	dying := func(before bool) func(l *life) *awstest.IAMFault {
+		return func(l *life) *awstest.IAMFault {
+			if before {
+				return &awstest.IAMFault{Before: l.crash, LoseBefore: true}
+			}
+			return &awstest.IAMFault{After: l.crash, LoseAfter: true}
+		}
+	}
+	coded := func(code string) func(*life) *awstest.IAMFault {
+		return func(*life) *awstest.IAMFault { return awstest.IAMError(code) }
+	}
+	list := []fault{
+		{name: "killed before a write", write: true},
+		{name: "killed after a write", write: true, after: true},
+		{name: "killed before a call", call: dying(true)},
+		{name: "killed after a call", call: dying(false)},
+	}
+	for _, f := range slices.Clone(list) {
+		f.name, f.again = f.name+", and again", true
+		list = append(list, f)
+	}
+	return append(list,
+		fault{name: "answer lost", call: func(*life) *awstest.IAMFault { return awstest.IAMLostAfter() }},
+		fault{name: "question lost", call: func(*life) *awstest.IAMFault { return awstest.IAMLostBefore() }},
+		fault{name: "throttled", call: coded("Throttling")},
+		fault{name: "failed", call: coded("ServiceFailure")},
+		fault{name: "modified by another", call: coded("ConcurrentModification")},
+		fault{name: "denied", call: coded("AccessDenied")},
+		fault{name: "limit", call: coded("LimitExceeded")},
+	)
+}
+
+// TestCrashMatrix breaks every write and every call of every operation in every
+// way, once and while it recovers, and lets the process start anew. What must
+// hold then is in wantConverged.
+func TestCrashMatrix(t *testing.T) {
+	t.Parallel()
+	for _, s := range scenarios() {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			stride := crashStride()
+			writes, calls := s.measure(t)
+			if writes < 5 || calls < 2 {
+				t.Fatalf("%d writes and %d calls: nothing to break", writes, calls)
+			}
+			for i, f := range faults() {
+				places := calls
+				if f.write {
+					places = writes
+				}
+				t.Run(f.name, func(t *testing.T) {
+					for n := 1 + i%stride; n <= places; n += stride {
+						if ok := t.Run(fmt.Sprint(n), func(t *testing.T) { s.breakAt(t, f, n) }); !ok {
+							return // one is enough to look at
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// crashStride is every how many places something breaks. All of them take
+// minutes: make crashes does that.
+func crashStride() int {
+	switch {
+	case os.Getenv("IXMAGE_CRASHES") == "all":
+		return 1
+	case raceEnabled:
+		return 11
+	}
+	return 5
+}
+
+// measure counts the writes and the calls of IAM of a run that goes well.
+func (s scenario) measure(t *testing.T) (writes, calls int) {
+	t.Helper()
+	w := newWorld(t, awstest.IAMConfig{Lag: s.lag})
+	p := w.start()
+	s.setUp(p)
+	w.clock.advance(time.Hour)
+	p.store.writes = 0
+	before := w.iamCalls()
+	p.well(s.begin(p, t.Context()))
+	return p.store.writes, w.iamCalls() - before
+}
+
+func (w *world) iamCalls() int {
+	n := 0
+	for _, c := range w.iam.Calls() {
+		if c.Service == "iam" && c.AccessKeyID == w.power.AccessKeyID {
+			n++
+		}
+	}
+	return n
+}
+
+// breakAt breaks the nth write or call.
+func (s scenario) breakAt(t *testing.T, f fault, n int) {
+	w := newWorld(t, awstest.IAMConfig{Lag: s.lag})
+	foreign := w.addForeign()
+	first := w.start()
+	s.setUp(first)
+	w.clock.advance(time.Hour)
+
+	p := w.start()
+	if f.write {
+		p.store.at, p.store.after = n, f.after
+	} else {
+		w.breakCall(p.life, f, n)
+	}
+	if _, err := s.begin(p, p.life.ctx); err == nil {
+		p.drive()
+	}
+	w.iam.OnCall(nil)
+	if f.again {
+		p = w.start()
+		p.store.at, p.store.after = 1+n%3, n%2 == 0
+		p.drive()
+	}
+	p = w.start()
+	p.quiet()
+	w.wantConverged(p, s)
+	if got := w.foreignState(); !cmp.Equal(got, foreign) {
+		t.Errorf("somebody else's user was touched: %s", cmp.Diff(foreign, got))
+	}
+}
+
+// breakCall breaks the nth call of IAM that the provisioner makes.
+func (w *world) breakCall(l *life, f fault, n int) {
+	seen := 0
+	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+		if c.Service != "iam" || c.AccessKeyID != w.power.AccessKeyID {
+			return nil
+		}
+		if seen++; seen != n {
+			return nil
+		}
+		return f.call(l)
+	})
+}
+
+// addForeign makes users that are not ours: beside our path, and on it with the
+// tags of another installation.
+func (w *world) addForeign() string {
+	w.iam.AddUser("/", "alice", "")
+	w.iam.AddUser(userPath(testInstall), "bob", "")
+	w.iam.ChangeUser("bob", func(u *awstest.IAMUser) {
+		u.Tags = map[string]string{tagManagedBy: managedBy, tagInstall: "elsewhere", tagOperation: "op-1"}
+	})
+	w.clock.advance(time.Hour)
+	return w.foreignState()
+}
+
+func (w *world) foreignState() string {
+	var state []any
+	for _, name := range []string{"alice", "bob"} {
+		user, ok := w.iam.User(name)
+		state = append(state, user, ok, w.iam.Keys(name))
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// wantConverged checks the six invariants.
+func (w *world) wantConverged(p *process, s scenario) {
+	w.t.Helper()
+	running, err := w.store.Operations(w.t.Context(), alias.OperationFilter{State: alias.OperationRunning, Limit: 10})
+	if err != nil || len(running) > 0 {
+		w.t.Fatalf("still running: %v, %v", running, err)
+	}
+	if last, err := w.store.Operations(w.t.Context(), alias.OperationFilter{Credential: "shop", Limit: 1}); err == nil &&
+		len(last) == 1 && last[0].Kind == alias.OperationRemove && last[0].State == alias.OperationFailed {
+		p.well(s.begin(p, w.t.Context())) // a removal that failed is for the operator to repeat
+	}
+	served := slices.Clone(s.want)
+	for _, name := range s.may {
+		a, err := p.registry.Alias(w.t.Context(), name)
+		if err == nil && a.State == alias.StateActive {
+			served = append(served, name)
+		}
+		if route, ok := p.registry.Lookup(string(name)); ok && route.Alias.Serves() != slices.Contains(served, name) {
+			w.t.Errorf("alias %s: served %v, state %s", name, route.Alias.Serves(), a.State)
+		}
+	}
+	w.wantOwned(p, served)
+	w.wantRepeatable(p, s)
+}
+
+// wantOwned checks that users and keys in IAM are those of the aliases that are
+// served, and that every key works.
+func (w *world) wantOwned(p *process, served []alias.Name) {
+	w.t.Helper()
+	left := map[string]bool{}
+	for _, u := range w.iam.Users() {
+		left[u.Name] = true
+	}
+	delete(left, "alice")
+	delete(left, "bob")
+	keys := len(w.iam.Keys("alice")) + len(w.iam.Keys("bob"))
+	seen := map[int64]bool{}
+	p.registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		if prov, ok := c.Provisioned(); ok && c.State == alias.CredentialActive {
+			w.wantOneKey(c, prov)
+			delete(left, prov.User.Name)
+			seen[c.ID] = true
+			keys++
+		}
+		return true
+	})
+	for _, name := range served {
+		a, err := p.registry.Alias(w.t.Context(), name)
+		if err != nil {
+			w.t.Errorf("alias %s is lost: %v", name, err)
+			continue
+		}
+		c, err := p.registry.Credential(w.t.Context(), a.Credential)
+		if err != nil || !seen[c.ID] || a.State != alias.StateActive {
+			w.t.Errorf("alias %s is %s with credential %+v: %v", name, a.State, c, err)
+			continue
+		}
+		w.wantReads(p, a, c)
+	}
+	if len(left) > 0 || len(w.iam.Keys("")) < keys {
+		w.t.Errorf("users left behind: %v; %d keys, want %d", left, len(w.iam.Keys("")), keys)
+	}
+	attached := map[string]bool{}
+	for _, u := range w.iam.Users() {
+		for _, arn := range u.Attached {
+			attached[arn] = true
+		}
+	}
+	for _, policy := range w.iam.Policies() {
+		if !attached[policy.ARN] {
+			w.t.Errorf("policy left behind: %s", policy.ARN)
+		}
+	}
+}
+
+// wantOneKey wants the one key that the registry has, active. A second one may
+// stand only if it is inactive and was reported.
+func (w *world) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
+	w.t.Helper()
+	active := 0
+	for _, k := range w.iam.Keys(prov.User.Name) {
+		if k.Active {
+			active++
+		}
+		if k.ID != prov.AccessKeyID && (prov.Previous == nil || k.ID != prov.Previous.AccessKeyID) {
+			w.t.Errorf("user %s has the key %s, active %v, which nobody knows", prov.User.Name, k.ID, k.Active)
+		}
+	}
+	if active != 1 && prov.Previous == nil {
+		w.t.Errorf("user %s of %s has %d active keys, want 1", prov.User.Name, c.Name, active)
+	}
+}
+
+// wantRepeatable makes the request again: what is done is not done again, and
+// what failed goes well.
+func (w *world) wantRepeatable(p *process, s scenario) {
+	w.t.Helper()
+	for _, name := range s.may {
+		last, err := w.store.Operations(w.t.Context(), alias.OperationFilter{Alias: name, Limit: 1})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		before := w.iamCalls()
+		op, err := s.begin(p, w.t.Context())
+		if err != nil {
+			w.t.Errorf("the same request again: %v", err)
+			continue
+		}
+		if len(last) == 1 && last[0].State == alias.OperationDone {
+			if op.ID != last[0].ID || w.iamCalls() != before || !bytes.Equal(op.Request, last[0].Request) {
+				w.t.Errorf("the same request again is %s and made %d calls, want %s and none", op.ID, w.iamCalls()-before, last[0].ID)
+			}
+			continue
+		}
+		p.well(op, nil)
+	}
+}

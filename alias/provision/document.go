@@ -1,0 +1,202 @@
+package provision
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ixmage/alias"
+)
+
+const (
+	policyVersion = "2012-10-17"
+	// policySid is the statement's id in the documented console walkthrough.
+	policySid = "specBucketPolicy0"
+	// keySid is followed by a number from 0.
+	keySid = "specBucketKey"
+
+	// What IAM allows, in characters without whitespace, of which a document of
+	// ours has none: all inline policies of a user together, and one managed
+	// policy.
+	maxInline  = 2048
+	maxManaged = 6144
+)
+
+// policyDocument is a policy. Its fields are in the order of the walkthrough, and
+// have no tags because their names are IAM's.
+type policyDocument struct {
+	Version   string
+	Statement []statement
+}
+
+type statement struct {
+	Sid       string
+	Effect    string
+	Action    string
+	Resource  any                          // a string, or a list where there are several
+	Condition map[string]map[string]string `json:",omitempty"` //nolint:tagliatelle // the name is IAM's
+}
+
+// inlineDocument is the policy put on a user that may read grants and nothing
+// else. The grants that another one covers leave no mark, so the same access is
+// always the same document. A *alias.ValidationError when a grant is not valid,
+// or when there are more than IAM has room for.
+func inlineDocument(partition string, grants []alias.Grant) ([]byte, error) {
+	doc, err := newDocument(partition, grants)
+	if err != nil {
+		return nil, err
+	}
+	if len(doc) > maxInline {
+		return nil, policyProblem("the inline policy for %d locations has %d characters, and IAM's quota for the inline "+
+			"policies of a user is 2,048: give this alias a credential of its own", len(grants), len(doc))
+	}
+	return doc, nil
+}
+
+// managedDocument is the customer managed policy of one location; the errors
+// are those of inlineDocument.
+func managedDocument(partition string, g alias.Grant) ([]byte, error) {
+	doc, err := newDocument(partition, []alias.Grant{g})
+	if err != nil {
+		return nil, err
+	}
+	if len(doc) > maxManaged {
+		return nil, policyProblem("the managed policy has %d characters, and IAM's quota is 6,144", len(doc))
+	}
+	return doc, nil
+}
+
+func newDocument(partition string, grants []alias.Grant) ([]byte, error) {
+	if !isPartition(partition) {
+		return nil, policyProblem("%q is not an AWS partition", partition)
+	}
+	if len(grants) == 0 {
+		return nil, policyProblem("there is no location to allow")
+	}
+	for _, g := range grants {
+		if err := checkGrant(partition, g); err != nil {
+			return nil, err
+		}
+	}
+	objects := statement{
+		Sid: policySid, Effect: "Allow", Action: "s3:GetObject", Resource: oneOrMany(objectARNs(partition, grants)),
+	}
+	return encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(partition, grants)...)})
+}
+
+// encode is without HTML escaping, which would count against the quota and be
+// hard to read in a plan.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+}
+
+func policyProblem(format string, args ...any) error {
+	return invalid("policy", fmt.Sprintf(format, args...))
+}
+
+// checkGrant holds a grant to the rules of a location once more: a wildcard, or
+// a prefix without its slash, would open what nobody asked for.
+func checkGrant(partition string, g alias.Grant) error {
+	a := alias.Alias{
+		Name: "grant", State: alias.StateActive,
+		Location: alias.Location{Bucket: g.Bucket, Prefix: g.Prefix, Region: cmp.Or(g.Region, "us-east-1")},
+	}
+	if err := a.Validate(alias.Policy{}); err != nil {
+		return err
+	}
+	if g.KMSKeyARN == "" {
+		return nil
+	}
+	key, ok := parseKey(g.KMSKeyARN)
+	switch {
+	case !ok:
+		return invalid("kms_key_arn", keyForm)
+	case key.partition != partition:
+		return invalid("kms_key_arn", "must be in the partition of the account, which is "+partition)
+	}
+	return nil
+}
+
+var partitionForm = regexp.MustCompile(`^aws(-[a-z]+)*$`)
+
+func isPartition(s string) bool { return partitionForm.MatchString(s) }
+
+// objectARNs are the resources that cover all grants, sorted, none of them
+// within another.
+func objectARNs(partition string, grants []alias.Grant) []string {
+	var list []string
+	for _, g := range grants {
+		if !slices.ContainsFunc(grants, func(wider alias.Grant) bool { return covers(wider, g) }) {
+			list = append(list, "arn:"+partition+":s3:::"+g.Bucket+"/"+g.Prefix+"*")
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// covers reports whether wider allows all that g does, and more.
+func covers(wider, g alias.Grant) bool {
+	return wider.Bucket == g.Bucket && wider.Prefix != g.Prefix && strings.HasPrefix(g.Prefix, wider.Prefix)
+}
+
+// keyStatements allow to decrypt with the keys of the grants, and only for S3
+// in the region of the bucket: one statement for each region.
+func keyStatements(partition string, grants []alias.Grant) []statement {
+	keys := map[string][]string{}
+	for _, g := range grants {
+		if key, ok := parseKey(g.KMSKeyARN); ok {
+			region := cmp.Or(g.Region, key.region)
+			keys[region] = append(keys[region], g.KMSKeyARN)
+		}
+	}
+	list := make([]statement, 0, len(keys))
+	for i, region := range slices.Sorted(maps.Keys(keys)) {
+		arns := keys[region]
+		slices.Sort(arns)
+		list = append(list, statement{
+			Sid: fmt.Sprint(keySid, i), Effect: "Allow", Action: "kms:Decrypt", Resource: oneOrMany(slices.Compact(arns)),
+			Condition: map[string]map[string]string{"StringEquals": {"kms:ViaService": s3Service(partition, region)}},
+		})
+	}
+	return list
+}
+
+// s3Service is how KMS names S3 in a region.
+func s3Service(partition, region string) string {
+	if partition == "aws-cn" {
+		return "s3." + region + ".amazonaws.com.cn"
+	}
+	return "s3." + region + ".amazonaws.com"
+}
+
+// oneOrMany is a list of one as the walkthrough writes it: without brackets.
+func oneOrMany(list []string) any {
+	if len(list) == 1 {
+		return list[0]
+	}
+	return list
+}
+
+// kmsKey is what the ARN of a KMS key says.
+type kmsKey struct{ partition, region string }
+
+const keyForm = "must be the ARN of a key: arn:aws:kms:REGION:ACCOUNT:key/ID, not of an alias"
+
+var keyARN = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):kms:([a-z0-9-]{1,63}):[0-9]{12}:key/[A-Za-z0-9-]{1,128}$`)
+
+func parseKey(arn string) (kmsKey, bool) {
+	m := keyARN.FindStringSubmatch(arn)
+	if m == nil {
+		return kmsKey{}, false
+	}
+	return kmsKey{m[1], m[2]}, true
+}

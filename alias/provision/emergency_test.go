@@ -1,0 +1,153 @@
+package provision
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// patientClock passes short waits by, like a fakeClock, and lets long ones last
+// until their context ends. It tells of those that a soak begins.
+type patientClock struct {
+	*fakeClock
+	soaking chan struct{}
+}
+
+func (c *patientClock) Sleep(ctx context.Context, d time.Duration) error {
+	if d < time.Minute {
+		return c.fakeClock.Sleep(ctx, d)
+	}
+	if d == DefaultTiming().Quiet {
+		select {
+		case c.soaking <- struct{}{}:
+		case <-ctx.Done():
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// running starts a process that performs its operations by itself, with a clock on
+// which no long wait ends.
+func (w *world) running() (*process, *patientClock) {
+	clock := &patientClock{fakeClock: w.clock, soaking: make(chan struct{})}
+	w.edit = func(cfg *Config) { cfg.Clock = clock }
+	p := w.start()
+	done := make(chan error)
+	go func() { done <- p.Run(p.life.ctx) }()
+	w.t.Cleanup(func() {
+		p.life.cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
+	return p, clock
+}
+
+// wantHastened wants a rotation to have left out both soaks.
+func wantHastened(t *testing.T, op *alias.Operation) {
+	t.Helper()
+	if op.State != alias.OperationDone {
+		t.Fatalf("%s: %+v", op.State, op.Error)
+	}
+	for _, s := range op.Steps {
+		if strings.HasPrefix(s.Name, "soak") && !strings.HasPrefix(s.Detail, "left out") {
+			t.Errorf("step %s: %s", s.Name, s.Detail)
+		}
+	}
+}
+
+// TestEmergencyWhileRotating: an emergency that is asked for while an ordinary
+// rotation runs makes an emergency of that one.
+func TestEmergencyWhileRotating(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	first, err := p.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, emergency := range []bool{true, false} { // which no later request takes back
+		again, err := p.Rotate(t.Context(), actor, "shop", emergency)
+		if err != nil || again.ID != first.ID {
+			t.Fatalf("emergency %v: got %+v, %v, want %s", emergency, again, err, first.ID)
+		}
+	}
+	stored, err := w.store.Operation(t.Context(), first.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data progress
+	if err := json.Unmarshal(stored.Data, &data); err != nil || !data.Emergency {
+		t.Errorf("stored: %s, %v, want an emergency", stored.Data, err)
+	}
+	began := w.clock.Now()
+	wantHastened(t, p.do(first, nil))
+	if took := w.clock.Now().Sub(began); took >= DefaultTiming().SoakInactive {
+		t.Errorf("took %s", took)
+	}
+	w.wantSound(p, "shop")
+}
+
+// TestEmergencyEndsSoak: a rotation that waits is woken by an emergency, and does
+// not wait to the end.
+func TestEmergencyEndsSoak(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	hasShop(alias.PolicyInline)(w.start())
+	p, clock := w.running()
+	op, err := p.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-clock.soaking
+	again, err := p.Rotate(t.Context(), actor, "shop", true)
+	if err != nil || again.ID != op.ID {
+		t.Fatalf("got %+v, %v, want %s", again, err, op.ID)
+	}
+	ended, err := p.Wait(t.Context(), op.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantHastened(t, ended)
+	w.wantSound(p, "shop")
+}
+
+// forgetful is a store whose first list of operations cannot be read.
+type forgetful struct {
+	alias.Store
+	failed atomic.Bool
+}
+
+func (f *forgetful) Operations(ctx context.Context, o alias.OperationFilter) ([]*alias.Operation, error) {
+	if f.failed.CompareAndSwap(false, true) {
+		return nil, errors.New("disk I/O error")
+	}
+	return f.Store.Operations(ctx, o)
+}
+
+// TestRunReadsAgain: operations that could not be read at the start are performed
+// nevertheless.
+func TestRunReadsAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	op, err := provisionWith("shop")(w.start(), t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &forgetful{Store: w.store}
+	w.store = store
+	p, _ := w.running()
+	ended, err := p.Wait(t.Context(), op.ID)
+	if err != nil || ended.State != alias.OperationDone || !store.failed.Load() {
+		t.Errorf("got %+v, %v; failed before: %v", ended, err, store.failed.Load())
+	}
+}

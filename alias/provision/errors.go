@@ -1,0 +1,191 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"ixmage/alias"
+)
+
+// Codes of an operation that failed. Programs may rely on them.
+const (
+	codeNameTaken      = "name-taken"       // a user or policy of that name is not ours
+	codeBoundary       = "boundary-missing" // the server dropped the permissions boundary
+	codePermission     = "permission-missing"
+	codeQuota          = "quota"
+	codeIAM            = "iam-error"
+	codeNotSeen        = "iam-not-seen" // what was done did not show in time
+	codeIAMUnreachable = "iam-unreachable"
+	codeUnknownKeys    = "unknown-keys"
+	codeChanged        = "user-changed" // somebody else changed the user
+	codeScope          = "scope-violated"
+	codeNotVerified    = "not-verified"
+	codeOldKeyWorks    = "old-key-works"
+	codeUserMissing    = "user-missing"
+	codeInternal       = "internal"
+)
+
+// stepError is a step that cannot succeed, with words for the operator.
+type stepError struct {
+	code   string
+	detail string
+	err    error
+}
+
+func (e *stepError) Error() string { return e.detail }
+
+func (e *stepError) Unwrap() error { return e.err }
+
+func stop(code, format string, args ...any) error {
+	return &stepError{code: code, detail: fmt.Sprintf(format, args...)}
+}
+
+// callError is a call of IAM that failed. Its text names the action, the
+// resource and IAM's code, and nothing else that IAM said: messages quote what
+// was sent.
+type callError struct {
+	action   string // iam:CreateUser
+	resource string // what it was asked of
+	code     string // IAM's; empty without an answer
+	status   int
+	err      error
+}
+
+func newCallError(action, resource string, err error) *callError {
+	e := &callError{action: action, resource: resource, err: err}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		e.code = plainCode(api.ErrorCode())
+	}
+	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		e.status = resp.HTTPStatusCode()
+	}
+	return e
+}
+
+// plainCode keeps an error code of a server that is not AWS from bringing text
+// into what operators see.
+func plainCode(code string) string {
+	const longest = 64
+	if len(code) > longest || strings.ContainsFunc(code, func(r rune) bool {
+		return r != '.' && r != ':' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}) {
+		return "UnreadableCode"
+	}
+	return code
+}
+
+func (e *callError) Unwrap() error { return e.err }
+
+func (e *callError) Error() string {
+	switch {
+	case e.denied():
+		return fmt.Sprintf("the credentials of this server may not %s on %s: %s; docs/iam.md has the policy that they need",
+			e.action, e.resource, e.code)
+	case e.refused():
+		return fmt.Sprintf("IAM does not accept the credentials of this server (%s on %s): %s", e.action, e.resource, e.code)
+	case e.code == "":
+		return fmt.Sprintf("%s on %s got no answer: %s", e.action, e.resource, plainCause(e.err))
+	}
+	return fmt.Sprintf("%s on %s: %s", e.action, e.resource, e.code)
+}
+
+// plainCause is why there was no answer, without addresses and what was sent.
+func plainCause(err error) string {
+	var dial *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "not in time"
+	case errors.As(err, &dns):
+		return "its name does not resolve"
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return "nobody answers at the IAM endpoint"
+	}
+	if op, ok := errors.AsType[*smithy.OperationError](err); ok && strings.Contains(op.Error(), "credentials") {
+		return "this server has no AWS credentials: give it some by environment, shared file or role"
+	}
+	return "the connection broke"
+}
+
+func (e *callError) denied() bool {
+	switch e.code {
+	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation":
+		return true
+	}
+	return false
+}
+
+func (e *callError) refused() bool {
+	switch e.code {
+	case "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken", "UnrecognizedClientException",
+		"InvalidAccessKeyId", "AuthFailure", "MissingAuthenticationToken", "IncompleteSignature":
+		return true
+	}
+	return false
+}
+
+// passing reports whether the same call may succeed later.
+func (e *callError) passing() bool {
+	switch e.code {
+	case "ConcurrentModification", "ConcurrentModificationException", "ServiceFailure", "ServiceUnavailable",
+		"InternalFailure", "InternalError", "RequestLimitExceeded", "EntityTemporarilyUnmodifiable":
+		return true
+	case "":
+		return true // no answer: whether it acted is found out by looking
+	}
+	return strings.HasPrefix(e.code, "Throttl") || strings.HasPrefix(e.code, "TooManyRequests") || e.status >= 500
+}
+
+// unimplemented reports whether the server does not know the call.
+func (e *callError) unimplemented() bool {
+	return e.code == "InvalidAction" || e.code == "NotImplemented" || e.code == "UnsupportedOperation"
+}
+
+func (e *callError) operationCode() string {
+	switch {
+	case e.denied(), e.refused():
+		return codePermission
+	case e.code == "LimitExceeded":
+		return codeQuota
+	case e.code == "":
+		return codeIAMUnreachable
+	}
+	return codeIAM
+}
+
+// hasCode reports whether err is a call that IAM answered with this code.
+func hasCode(err error, code string) bool {
+	call, ok := errors.AsType[*callError](err)
+	return ok && call.code == code
+}
+
+func isGone(err error) bool { return hasCode(err, "NoSuchEntity") }
+
+func isTaken(err error) bool { return hasCode(err, "EntityAlreadyExists") }
+
+func isPassing(err error) bool {
+	call, ok := errors.AsType[*callError](err)
+	return ok && call.passing()
+}
+
+func isUnimplemented(err error) bool {
+	call, ok := errors.AsType[*callError](err)
+	return ok && call.unimplemented()
+}
+
+// operationError puts a step's error into the words of an operation.
+func operationError(step string, err error) *alias.OperationError {
+	out := &alias.OperationError{Code: codeInternal, Step: step, Detail: err.Error()}
+	if s, ok := errors.AsType[*stepError](err); ok {
+		out.Code = s.code
+	} else if call, ok := errors.AsType[*callError](err); ok {
+		out.Code, out.Detail = call.operationCode(), call.Error()
+	}
+	return out
+}

@@ -1,0 +1,148 @@
+package provision
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// addUnheard makes a user with a key that bears the tags of an operation which no
+// registry has.
+func (w *world) addUnheard(name string) alias.KeyPair {
+	kp := w.iam.AddUser(userPath(testInstall), name, "")
+	w.iam.ChangeUser(name, func(u *awstest.IAMUser) {
+		u.Tags = map[string]string{tagManagedBy: managedBy, tagInstall: testInstall, tagOperation: "op-1"}
+	})
+	return kp
+}
+
+// reported finds what the last look said of a user.
+func (p *process) reported(kind, user string) (alias.Orphan, bool) {
+	for _, o := range p.orphans.Orphans {
+		if o.Kind == kind && o.User == user {
+			return o, true
+		}
+	}
+	return alias.Orphan{}, false
+}
+
+// TestReconcileGoesOn: remains that cannot be deleted now must not hide the other
+// orphans, and are deleted when they can be.
+func TestReconcileGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, shop := p.provisioned("shop")
+	w.deny("DeleteUser")
+	missing := func(r *alias.ProvisionRequest) { r.Inside = "web/missing.png" }
+	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("bad", missing))), codeScope)
+	_, bad := p.provisioned("bad")
+	foreign := w.iam.AddKey(shop.User.Name)
+	w.clock.advance(2 * time.Hour)
+	p.reconcile(t.Context())
+	if o, ok := p.reported(orphanUser, bad.User.Name); !ok || o.State != stateReported {
+		t.Errorf("the remains of bad: %+v", p.orphans)
+	}
+	if o, ok := p.reported(orphanKey, shop.User.Name); !ok || o.AccessKeyID != foreign.AccessKeyID {
+		t.Errorf("the foreign key: %+v", p.orphans)
+	}
+	w.iam.OnCall(nil)
+	p.reconcile(t.Context())
+	if o, ok := p.reported(orphanUser, bad.User.Name); !ok || o.State != stateDeleted {
+		t.Errorf("the remains of bad, once they can be deleted: %+v", p.orphans)
+	}
+	if _, ok := w.iam.User(bad.User.Name); ok {
+		t.Error("the remains of bad are still there")
+	}
+	p.wantServed("shop")
+}
+
+// TestQuarantine: the keys of a user that nobody heard of are made inactive once
+// they are idle, and not before. Nothing is deleted without a command.
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		idle   time.Duration
+		active bool
+		state  string
+	}{
+		{"idle", unusedFor + time.Hour, false, stateQuarantined},
+		{"used within the week", unusedFor - time.Hour, true, stateReported},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, awstest.IAMConfig{})
+			p := w.start()
+			for _, name := range []alias.Name{"a", "b", "c", "d"} { // one in five may be unknown
+				p.well(p.Provision(t.Context(), actor, w.request(name)))
+			}
+			kp := w.addUnheard("bob")
+			at := w.request("bob").Location
+			readCode(t.Context(), p.cfg.S3(at, kp), at, "web/a.png") // refused, and a use
+			w.clock.advance(row.idle)
+			p.reconcile(t.Context())
+			o, ok := p.reported(orphanUser, "bob")
+			if !ok || o.State != row.state {
+				t.Errorf("report: %+v, want %s", p.orphans, row.state)
+			}
+			if keys := w.iam.Keys("bob"); len(keys) != 1 || keys[0].Active != row.active {
+				t.Errorf("keys: %+v, want one, active %v", keys, row.active)
+			}
+			p.wantServed("a", "b", "c", "d")
+		})
+	}
+}
+
+// TestRemoveOrphan: what cannot be removed is told by a sentinel and left as it
+// is.
+func TestRemoveOrphan(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		user string // empty for that of shop
+		code string // what IAM says to DeleteUser
+		want error
+	}{
+		{name: "removed", user: "carol"},
+		{name: "not there", user: "nobody", want: alias.ErrNotFound},
+		{name: "of another installation", user: "bob", want: alias.ErrForbidden},
+		{name: "of a credential", want: alias.ErrInUse},
+		{name: "denied", user: "carol", code: "AccessDenied", want: alias.ErrForbidden},
+		{name: "failed", user: "carol", code: "ServiceFailure", want: alias.ErrIAM},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, awstest.IAMConfig{})
+			foreign := w.addForeign()
+			p := w.start()
+			hasShop(alias.PolicyInline)(p)
+			w.addUnheard("carol")
+			user := row.user
+			if user == "" {
+				_, prov := p.provisioned("shop")
+				user = prov.User.Name
+			}
+			w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+				if row.code != "" && c.Action == "DeleteUser" {
+					return awstest.IAMError(row.code)
+				}
+				return nil
+			})
+			if err := p.RemoveOrphan(t.Context(), actor, user); !errors.Is(err, row.want) {
+				t.Errorf("got %v, want %v", err, row.want)
+			}
+			if _, ok := w.iam.User("carol"); ok != (row.want != nil) {
+				t.Errorf("carol is there: %v", ok)
+			}
+			if w.foreignState() != foreign {
+				t.Error("somebody else's user was touched")
+			}
+			p.wantServed("shop")
+		})
+	}
+}

@@ -1,0 +1,183 @@
+package provision
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"ixmage/alias"
+)
+
+// PlanEnv is what a plan depends on besides the request. Its zero fields are
+// filled in: a plan can be made where provisioning is off.
+type PlanEnv struct {
+	InstallID   string
+	Boundary    string // ARN, empty for none
+	Partition   string // empty: that of the boundary or the KMS key, else by the region
+	IAMEndpoint string // empty for AWS
+	// Suffix is the random end of the user's name; empty: chosen.
+	Suffix         string
+	AllowWideScope bool
+
+	// The fields below describe the credential that a request reuses: who it
+	// belongs to, how it is given rights, and what it can read already.
+	User     alias.IAMUser
+	Mode     alias.PolicyMode
+	Existing []alias.Grant
+}
+
+// MakePlan says what a request would do, step by step, and the commands that do
+// the same by hand. It calls nothing. A *alias.ValidationError when the request,
+// normalized, has problems or its policy no room; alias.ErrForbidden when the
+// installation does not allow read-only-access. The alias and the location are
+// the caller's to validate.
+func MakePlan(req alias.ProvisionRequest, env PlanEnv) (*alias.Plan, error) {
+	Normalize(&req)
+	if problems := Problems(&req); len(problems) > 0 {
+		return nil, &alias.ValidationError{Problems: problems}
+	}
+	env.Partition = cmp.Or(env.Partition, partitionOf(req, env))
+	mode := cmp.Or(req.Policy, env.Mode, alias.PolicyInline)
+	if env.Mode != "" && mode != env.Mode {
+		return nil, invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", env.Mode, req.Credential))
+	}
+	if mode == alias.PolicyReadOnly && !env.AllowWideScope {
+		return nil, wideScope()
+	}
+	plan := &alias.Plan{Policy: mode, User: planUser(req, env)}
+	if req.Credential == "" {
+		plan.Tags = userTags(env.InstallID, "", req)
+	}
+	if err := planPolicy(plan, req, env); err != nil {
+		return nil, err
+	}
+	b := &planner{req: req, env: env, plan: plan}
+	plan.Steps, plan.Commands = b.steps(), b.commands()
+	return plan, nil
+}
+
+func planUser(req alias.ProvisionRequest, env PlanEnv) alias.IAMUser {
+	if req.Credential != "" {
+		return env.User
+	}
+	return alias.IAMUser{
+		Name: cmp.Or(req.UserName, userName(req.Alias, cmp.Or(env.Suffix, newSuffix()))),
+		Path: userPath(env.InstallID), Boundary: env.Boundary,
+	}
+}
+
+// partitionOf guesses where a plan cannot ask: an ARN knows, else the names of
+// regions tell.
+func partitionOf(req alias.ProvisionRequest, env PlanEnv) string {
+	for _, arn := range []string{env.User.ARN, env.Boundary, req.KMSKeyARN} {
+		if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 && isPartition(parts[1]) {
+			return parts[1]
+		}
+	}
+	switch {
+	case req.Endpoint != "":
+	case strings.HasPrefix(req.Region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(req.Region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// planPolicy fills in the document and the name of the policy.
+func planPolicy(plan *alias.Plan, req alias.ProvisionRequest, env PlanEnv) error {
+	wanted := grantOf(&req)
+	var err error
+	switch plan.Policy {
+	case alias.PolicyReadOnly:
+		plan.PolicyName = readOnlyARN(env.Partition)
+	case alias.PolicyManaged:
+		plan.PolicyName = managedName(req.Bucket, req.Prefix)
+		plan.Document, err = managedDocument(env.Partition, wanted)
+	default:
+		plan.PolicyName = inlineName
+		plan.Document, err = inlineDocument(env.Partition, append(slices.Clone(env.Existing), wanted))
+	}
+	return err
+}
+
+// planner writes the steps and commands of one plan.
+type planner struct {
+	req  alias.ProvisionRequest
+	env  PlanEnv
+	plan *alias.Plan
+}
+
+func (b *planner) steps() []alias.PlanStep {
+	steps := []alias.PlanStep{
+		{Name: "put-policy", Detail: b.policyDetail()},
+		{Name: "check-policy", Detail: "read it back and compare"},
+	}
+	if b.req.Credential == "" {
+		steps = append([]alias.PlanStep{
+			{Name: "create-user", Detail: b.userDetail()},
+			{Name: "wait-user", Detail: "wait until IAM shows the user, with its tags and its boundary"},
+		}, steps...)
+		steps = append(steps, alias.PlanStep{
+			Name: "create-key", Detail: "one access key; its secret is sealed and stored before it is used",
+		})
+	}
+	return append(steps,
+		alias.PlanStep{Name: "verify", Detail: b.verifyDetail()},
+		alias.PlanStep{Name: "open", Detail: b.openDetail()})
+}
+
+func (b *planner) userDetail() string {
+	text := "IAM user " + b.plan.User.Name + " in " + b.plan.User.Path + ", tagged " +
+		strings.Join(slices.Sorted(maps.Keys(b.plan.Tags)), ", ") + ", ixmage-operation"
+	if b.plan.User.Boundary != "" {
+		return text + ", bounded by " + b.plan.User.Boundary
+	}
+	return text + ", without a permissions boundary"
+}
+
+func (b *planner) policyDetail() string {
+	switch b.plan.Policy {
+	case alias.PolicyReadOnly:
+		if b.req.Credential != "" {
+			return "nothing to do: " + b.plan.PolicyName + " is attached and covers every bucket"
+		}
+		return "attach " + b.plan.PolicyName + ", which covers every bucket of the account"
+	case alias.PolicyManaged:
+		return "managed policy " + b.plan.PolicyName + ", which is made unless one with the same document is there, " +
+			"and attached"
+	default:
+		return "inline policy " + b.plan.PolicyName + " for " + plural(len(b.env.Existing)+1, "location")
+	}
+}
+
+func (b *planner) verifyDetail() string {
+	text := "with the key, on the client that serves: what it must read, then what it must not do"
+	if b.req.Inside == "" {
+		text += "; without probe.inside it stays unproven that it can read (weak)"
+	}
+	if b.req.Credential == "" {
+		text += ". By hand: a new key takes some seconds to work; repeat the first check until it does"
+	}
+	return text
+}
+
+// openDetail ends with what no command can do: to give the key pair away.
+func (b *planner) openDetail() string {
+	text := "alias " + string(b.req.Alias) + " is served"
+	if b.req.Credential != "" {
+		return text + " with the key of credential " + string(b.req.Credential)
+	}
+	return text + ". By hand: POST /api/v1/aliases with the location and \"credential\": {\"access_key_id\", " +
+		"\"secret_access_key\"}, which $" + keyVariable + " holds in this order, separated by a tab; then " +
+		"POST /api/v1/aliases/" + string(b.req.Alias) + "/verify; then unset " + keyVariable
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

@@ -1,0 +1,200 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+)
+
+// render is a plan as a reader sees it.
+func render(p *alias.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "policy   %s\nname     %s\nuser     %+v\ntags     %v\ndocument %s\n\n", p.Policy, p.PolicyName, p.User, p.Tags, p.Document)
+	for _, s := range p.Steps {
+		fmt.Fprintf(&b, "%s: %s\n", s.Name, s.Detail)
+	}
+	return b.String() + "\n" + strings.Join(p.Commands, "\n") + "\n"
+}
+
+func TestPlanGolden(t *testing.T) {
+	t.Parallel()
+	env := PlanEnv{InstallID: "home", Suffix: "x7k2", AllowWideScope: true}
+	for _, tt := range []struct {
+		name   string
+		change func(*alias.ProvisionRequest, *PlanEnv)
+	}{
+		{"inline", func(*alias.ProvisionRequest, *PlanEnv) {}},
+		{"managed", func(r *alias.ProvisionRequest, _ *PlanEnv) { r.Policy = alias.PolicyManaged }},
+		{"read-only-access", func(r *alias.ProvisionRequest, _ *PlanEnv) { r.Policy = alias.PolicyReadOnly }},
+		{"bare", func(r *alias.ProvisionRequest, _ *PlanEnv) {
+			*r = alias.ProvisionRequest{Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "eu-west-1"}}
+		}},
+		{"china-kms-bounded", func(r *alias.ProvisionRequest, e *PlanEnv) {
+			r.Region, r.BucketOwner, r.KMSKeyARN, r.UserName = "cn-north-1", "123456789012", cnKey, "-me"
+			e.Boundary = "arn:aws-cn:iam::123456789012:policy/ixmage/ixmage-boundary"
+		}},
+		{"endpoints", func(r *alias.ProvisionRequest, e *PlanEnv) {
+			r.Endpoint, r.Region, e.IAMEndpoint = "https://s3.example.com", "", "https://iam.example.com"
+		}},
+		{"quotes", func(r *alias.ProvisionRequest, _ *PlanEnv) {
+			r.Prefix, r.Inside, r.Outside = "it's/(new)!/", "it's/(new)!/$(id) `id` \"a\".jpg", "-o'; id; '.jpg"
+			r.Tags = map[string]string{"it": "a b", "Équipe": "été=1"}
+		}},
+		{"reuse-inline", func(r *alias.ProvisionRequest, e *PlanEnv) {
+			r.Credential, r.Policy, r.Tags = "media", "", nil
+			e.User, e.Mode = alias.IAMUser{Name: "ixmage-s3read-media-ab12", Path: "/ixmage/home/"}, alias.PolicyInline
+			e.Existing = []alias.Grant{{Bucket: "zoo", Prefix: "cats/"}}
+		}},
+		{"reuse-managed-unknown-user", func(r *alias.ProvisionRequest, _ *PlanEnv) {
+			r.Credential, r.Policy, r.Tags = "media", alias.PolicyManaged, nil
+		}},
+		{"reuse-read-only-access", func(r *alias.ProvisionRequest, e *PlanEnv) {
+			r.Credential, r.Policy, r.Tags = "media", "", nil
+			e.Mode = alias.PolicyReadOnly
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			req, env := request(), env
+			tt.change(&req, &env)
+			plan, err := MakePlan(req, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "plan-"+tt.name, render(plan))
+			for _, c := range plan.Commands {
+				if strings.Contains(c, "\n") {
+					t.Errorf("more than one line: %q", c)
+				}
+			}
+		})
+	}
+}
+
+func TestPlanSteps(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		req  alias.ProvisionRequest
+		want string
+	}{
+		{"new", request(), "create-user wait-user put-policy check-policy create-key verify open"},
+		{
+			"reuse", alias.ProvisionRequest{Alias: "shop", Location: request().Location, Credential: "media"},
+			"put-policy check-policy verify open",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			plan, err := MakePlan(tt.req, PlanEnv{InstallID: "home"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, s := range plan.Steps {
+				names = append(names, s.Name)
+				if s.Detail == "" {
+					t.Errorf("%s has no detail", s.Name)
+				}
+			}
+			if got := strings.Join(names, " "); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPlanPartition(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		loc  alias.Location
+		key  string
+		env  PlanEnv
+		want string
+	}{
+		{"by nothing", alias.Location{Region: "eu-west-1"}, "", PlanEnv{}, "aws"},
+		{"by a region of China", alias.Location{Region: "cn-northwest-1"}, "", PlanEnv{}, "aws-cn"},
+		{"by a region of GovCloud", alias.Location{Region: "us-gov-west-1"}, "", PlanEnv{}, "aws-us-gov"},
+		{"by a region of somebody else", alias.Location{Region: "cn-1", Endpoint: "https://s3.example.com"}, "", PlanEnv{}, "aws"},
+		{"by the boundary", alias.Location{Region: "eu-west-1"}, "", PlanEnv{Boundary: "arn:aws-iso:iam::123456789012:policy/b"}, "aws-iso"},
+		{"by the key", alias.Location{Region: "cn-north-1"}, cnKey, PlanEnv{}, "aws-cn"},
+		{"by the user", alias.Location{Region: "eu-west-1"}, "", PlanEnv{User: alias.IAMUser{ARN: "arn:aws-iso-b:iam::123456789012:user/u"}}, "aws-iso-b"},
+		{"given", alias.Location{Region: "cn-north-1"}, "", PlanEnv{Partition: "aws-eusc"}, "aws-eusc"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.loc.Bucket = "acme-media"
+			plan, err := MakePlan(alias.ProvisionRequest{Alias: "shop", Location: tt.loc, KMSKeyARN: tt.key}, tt.env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := `"arn:` + tt.want + `:s3:::acme-media/*"`; !strings.Contains(string(plan.Document), want) {
+				t.Errorf("no %s in %s", want, plan.Document)
+			}
+		})
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	t.Parallel()
+	wide := request()
+	wide.Policy = alias.PolicyReadOnly
+	if _, err := MakePlan(wide, PlanEnv{}); !errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), "--allow-wide-scope") {
+		t.Errorf("read-only-access without --allow-wide-scope: %v", err)
+	}
+	reuse := alias.ProvisionRequest{Alias: "shop", Location: request().Location, Credential: "media"}
+	if _, err := MakePlan(reuse, PlanEnv{Mode: alias.PolicyReadOnly}); !errors.Is(err, alias.ErrForbidden) {
+		t.Errorf("a credential with read-only-access without --allow-wide-scope: %v", err)
+	}
+	var full []alias.Grant
+	for i := range 100 {
+		full = append(full, alias.Grant{Bucket: fmt.Sprint("bucket-", i)})
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*alias.ProvisionRequest)
+		env    PlanEnv
+		field  string
+	}{
+		{"a problem", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Second }, PlanEnv{}, "rotate_every"},
+		{"a location that is none", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside = "a*/", "" }, PlanEnv{}, "prefix"},
+		{"no room", func(r *alias.ProvisionRequest) { r.Credential, r.Tags = "media", nil }, PlanEnv{Existing: full}, "policy"},
+		{"another policy than the credential's", func(r *alias.ProvisionRequest) {
+			r.Credential, r.Tags, r.Policy = "media", nil, alias.PolicyManaged
+		}, PlanEnv{Mode: alias.PolicyInline}, "policy"},
+		{"a key of another partition", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }, PlanEnv{Partition: "aws-cn"}, "kms_key_arn"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			req := request()
+			tt.change(&req)
+			plan, err := MakePlan(req, tt.env)
+			if plan != nil {
+				t.Error("there is a plan")
+			}
+			wantProblem(t, nil, err, tt.field)
+		})
+	}
+}
+
+func TestPlanChoosesNames(t *testing.T) {
+	t.Parallel()
+	req := request()
+	first, err := MakePlan(req, PlanEnv{InstallID: "home"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := first.User.Name; len(name) != len("ixmage-s3read-shop-x7k2") || !strings.HasPrefix(name, "ixmage-s3read-shop-") {
+		t.Errorf("chose %q", name)
+	}
+	req.UserName = "mine"
+	second, err := MakePlan(req, PlanEnv{InstallID: "home"})
+	if err != nil || second.User.Name != "mine" {
+		t.Errorf("%v, %v", second, err)
+	}
+}

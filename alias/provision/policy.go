@@ -1,0 +1,343 @@
+package provision
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"ixmage/alias"
+)
+
+// inlineName is the name of the one inline policy on a user of ours.
+const inlineName = "ixmage-read"
+
+// grants are what the user shall be able to read when the operation is done.
+func (t *task) grants(p *alias.Provisioned) []alias.Grant {
+	if t.data.Request == nil {
+		return p.Grants
+	}
+	wanted := grantOf(t.data.Request)
+	if slices.ContainsFunc(p.Grants, func(g alias.Grant) bool {
+		return g.Bucket == wanted.Bucket && g.Prefix == wanted.Prefix && g.KMSKeyARN == wanted.KMSKeyARN
+	}) {
+		return p.Grants
+	}
+	return append(slices.Clone(p.Grants), wanted)
+}
+
+// grantOf is the location of a request as a policy has it.
+func grantOf(r *alias.ProvisionRequest) alias.Grant {
+	return alias.Grant{
+		Bucket: r.Bucket, Prefix: r.Prefix, KMSKeyARN: r.KMSKeyARN,
+		Region: r.Region, Endpoint: r.Endpoint, PathStyle: r.PathStyle,
+	}
+}
+
+// putPolicy gives the user its rights. Before a reuse widens them, what they
+// were is written down.
+func (t *task) putPolicy(ctx context.Context) (string, error) {
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	if t.data.Request.Credential != "" && t.data.Before == nil {
+		t.data.Before = p.Clone()
+		if err := t.save(ctx); err != nil {
+			return "", err
+		}
+	}
+	p.Grants = t.grants(p)
+	partition, account := arnParts(p.User.ARN)
+	switch p.Mode {
+	case alias.PolicyManaged:
+		if p.Policies, err = t.attachAll(ctx, p, partition, account); err != nil {
+			return "", err
+		}
+	case alias.PolicyReadOnly:
+		ref := alias.PolicyRef{ARN: readOnlyARN(partition)}
+		if err := t.attach(ctx, p.User.Name, ref.ARN); err != nil {
+			return "", err
+		}
+		p.Policies = []alias.PolicyRef{ref}
+	case alias.PolicyInline:
+		document, err := inlineDocument(partition, p.Grants)
+		if err != nil {
+			return "", stop(codeQuota, "%v", err)
+		}
+		if err := t.caller().putInline(ctx, p.User.Name, document); err != nil {
+			return "", err
+		}
+	}
+	return describePolicy(p), t.save(ctx, t.changed(c, p))
+}
+
+func readOnlyARN(partition string) string {
+	return "arn:" + partition + ":iam::aws:policy/AmazonS3ReadOnlyAccess"
+}
+
+func describePolicy(p *alias.Provisioned) string {
+	if p.Mode == alias.PolicyInline {
+		return "inline policy " + inlineName
+	}
+	arns := make([]string, len(p.Policies))
+	for i, ref := range p.Policies {
+		arns[i] = ref.ARN
+	}
+	return "attached " + strings.Join(arns, ", ")
+}
+
+// putInline puts the document on the user, over whatever was there under our
+// name.
+func (c caller) putInline(ctx context.Context, user string, document []byte) error {
+	client := c.p.cfg.AWS.iam()
+	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
+		_, err := call(ctx, c.ask("iam:PutUserPolicy", user).onPolicy(inlineName), client.PutUserPolicy,
+			&iam.PutUserPolicyInput{
+				UserName: aws.String(user), PolicyName: aws.String(inlineName), PolicyDocument: aws.String(string(document)),
+			})
+		if isGone(err) {
+			return false, nil // the user is not seen yet
+		}
+		return err == nil, err
+	})
+}
+
+// attachAll has one managed policy for each location, attached.
+func (t *task) attachAll(
+	ctx context.Context, p *alias.Provisioned, partition, account string,
+) ([]alias.PolicyRef, error) {
+	refs := slices.Clone(p.Policies)
+	for _, g := range p.Grants {
+		arn := managedARN(partition, account, g)
+		// Also where it is there already: two locations of one name but with
+		// different keys of KMS cannot share a policy.
+		ours, err := t.caller().ensureManaged(ctx, partition, arn, g)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(refs, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
+			refs = append(refs, alias.PolicyRef{ARN: arn, Ours: ours})
+		}
+		if err := t.attach(ctx, p.User.Name, arn); err != nil {
+			return nil, err
+		}
+	}
+	return refs, nil
+}
+
+func managedARN(partition, account string, g alias.Grant) string {
+	return "arn:" + partition + ":iam::" + account + ":policy/" + managedName(g.Bucket, g.Prefix)
+}
+
+// ensureManaged makes the policy of a location, or finds the one that is there
+// to be the same; ours says whether it is of this installation.
+func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alias.Grant) (ours bool, err error) {
+	document, err := managedDocument(partition, g)
+	if err != nil {
+		return false, stop(codeQuota, "%v", err)
+	}
+	client, name := c.p.cfg.AWS.iam(), managedName(g.Bucket, g.Prefix)
+	err = c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
+		_, err := call(ctx, c.ask("iam:CreatePolicy", "").onPolicy(name), client.CreatePolicy, &iam.CreatePolicyInput{
+			PolicyName: aws.String(name), PolicyDocument: aws.String(string(document)),
+			Description: aws.String(managedDescription(g)),
+			Tags:        iamTags(map[string]string{tagManagedBy: managedBy, tagInstall: c.p.cfg.InstallID}),
+		})
+		return err == nil, err
+	})
+	if !isTaken(err) {
+		return err == nil, err
+	}
+	found, err := c.managed(ctx, arn)
+	if err != nil {
+		return false, err
+	}
+	if !sameDocument(found.document, document) {
+		return false, stop(codeNameTaken, "there is a policy %s with another document; "+
+			"it was left as it is: delete or rename it, or use the inline policy", arn)
+	}
+	return found.ours, nil
+}
+
+// foundPolicy is a managed policy as IAM shows it.
+type foundPolicy struct {
+	document []byte
+	ours     bool
+}
+
+// managed reads a managed policy, waiting until it is seen.
+func (c caller) managed(ctx context.Context, arn string) (*foundPolicy, error) {
+	var found *foundPolicy
+	err := c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
+		var err error
+		found, err = c.readManaged(ctx, arn)
+		if isGone(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return found, err
+}
+
+func (c caller) readManaged(ctx context.Context, arn string) (*foundPolicy, error) {
+	client := c.p.cfg.AWS.iam()
+	out, err := call(ctx, c.look("iam:GetPolicy", "").onPolicy(arn), client.GetPolicy,
+		&iam.GetPolicyInput{PolicyArn: aws.String(arn)})
+	if err != nil {
+		return nil, err
+	}
+	version, err := call(ctx, c.look("iam:GetPolicyVersion", "").onPolicy(arn), client.GetPolicyVersion,
+		&iam.GetPolicyVersionInput{PolicyArn: aws.String(arn), VersionId: out.Policy.DefaultVersionId})
+	if err != nil {
+		return nil, err
+	}
+	text, err := url.QueryUnescape(aws.ToString(version.PolicyVersion.Document))
+	if err != nil {
+		return nil, stop(codeIAM, "the document of %s cannot be decoded", arn)
+	}
+	tags := map[string]string{}
+	for _, tag := range out.Policy.Tags {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	return &foundPolicy{
+		document: []byte(text),
+		ours:     tags[tagManagedBy] == managedBy && tags[tagInstall] == c.p.cfg.InstallID,
+	}, nil
+}
+
+func (t *task) attach(ctx context.Context, user, arn string) error {
+	client := t.p.cfg.AWS.iam()
+	return t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		_, err := call(ctx, t.caller().ask("iam:AttachUserPolicy", user).onPolicy(arn), client.AttachUserPolicy,
+			&iam.AttachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
+		if isGone(err) {
+			return false, nil // the user or the policy is not seen yet
+		}
+		return err == nil, err
+	})
+}
+
+// checkPolicy reads back what was put and compares it.
+func (t *task) checkPolicy(ctx context.Context) (string, error) {
+	_, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		drift, err := t.caller().drift(ctx, p)
+		return err == nil && drift == "", err
+	})
+	if err != nil {
+		return "", err
+	}
+	return "read back, and the same", nil
+}
+
+// drift says how the rights of a user differ from what they should be; empty
+// means that they do not.
+func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error) {
+	partition, _ := arnParts(p.User.ARN)
+	if p.Mode == alias.PolicyInline {
+		return c.inlineDrift(ctx, p, partition)
+	}
+	attached, err := c.attached(ctx, p.User.Name)
+	if err != nil {
+		return "", err
+	}
+	for _, ref := range p.Policies {
+		if !slices.Contains(attached, ref.ARN) {
+			return "the policy " + ref.ARN + " is not attached", nil
+		}
+	}
+	if p.Mode == alias.PolicyReadOnly {
+		return "", nil
+	}
+	for _, g := range p.Grants {
+		if drift, err := c.managedDrift(ctx, p, g); drift != "" || err != nil {
+			return drift, err
+		}
+	}
+	return "", nil
+}
+
+// managedDrift compares the managed policy of one location.
+func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.Grant) (string, error) {
+	partition, account := arnParts(p.User.ARN)
+	arn := managedARN(partition, account, g)
+	want, err := managedDocument(partition, g)
+	if err != nil {
+		return "", err
+	}
+	found, err := c.readManaged(ctx, arn)
+	if err != nil {
+		return "", err
+	}
+	if !sameDocument(found.document, want) {
+		return "the document of " + arn + " is another one", nil
+	}
+	return "", nil
+}
+
+func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition string) (string, error) {
+	want, err := inlineDocument(partition, p.Grants)
+	if err != nil {
+		return "", err
+	}
+	client := c.p.cfg.AWS.iam()
+	out, err := call(ctx, c.look("iam:GetUserPolicy", p.User.Name).onPolicy(inlineName), client.GetUserPolicy,
+		&iam.GetUserPolicyInput{UserName: aws.String(p.User.Name), PolicyName: aws.String(inlineName)})
+	if isGone(err) {
+		return "the inline policy " + inlineName + " is not there", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	// The document comes percent-encoded (RFC 3986), as the API reference says.
+	text, err := url.QueryUnescape(aws.ToString(out.PolicyDocument))
+	if err == nil && sameDocument([]byte(text), want) {
+		return "", nil
+	}
+	return "the document of the inline policy " + inlineName + " is another one", nil
+}
+
+// attached lists the ARNs of the managed policies on a user.
+func (c caller) attached(ctx context.Context, user string) ([]string, error) {
+	client := c.p.cfg.AWS.iam()
+	in := &iam.ListAttachedUserPoliciesInput{UserName: aws.String(user)}
+	var arns []string
+	for {
+		out, err := call(ctx, c.look("iam:ListAttachedUserPolicies", user), client.ListAttachedUserPolicies, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range out.AttachedPolicies {
+			arns = append(arns, aws.ToString(p.PolicyArn))
+		}
+		if !out.IsTruncated {
+			return arns, nil
+		}
+		in.Marker = out.Marker
+	}
+}
+
+// inline lists the names of the inline policies on a user.
+func (c caller) inline(ctx context.Context, user string) ([]string, error) {
+	client := c.p.cfg.AWS.iam()
+	in := &iam.ListUserPoliciesInput{UserName: aws.String(user)}
+	var names []string
+	for {
+		out, err := call(ctx, c.look("iam:ListUserPolicies", user), client.ListUserPolicies, in)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, out.PolicyNames...)
+		if !out.IsTruncated {
+			return names, nil
+		}
+		in.Marker = out.Marker
+	}
+}

@@ -1,0 +1,116 @@
+package provision
+
+import (
+	"context"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// probeName is the name of an IAM user or role that does not exist.
+func probeName() string { return "ixmage-probe-" + random() }
+
+// whoami asks STS who the key belongs to. It needs no permission.
+func (r *round) whoami(ctx context.Context) reply {
+	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
+		out, err := r.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		if err == nil {
+			r.arn = plainARN(aws.ToString(out.Arn))
+		}
+		return err
+	})
+}
+
+// plainARN keeps a server from putting anything but an ARN into a check.
+func plainARN(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c <= ' ' || c >= 0x7f {
+			return -1
+		}
+		return c
+	}, s)
+	return s[:min(len(s), 256)]
+}
+
+// userName is the name of the key's user: nil where it is not known, and IAM
+// then takes the caller's.
+func (r *round) userName() *string {
+	if r.user.Name != "" {
+		return &r.user.Name
+	}
+	resource := r.arn[strings.LastIndexByte(r.arn, ':')+1:]
+	if !strings.HasPrefix(resource, "user/") {
+		return nil
+	}
+	return aws.String(resource[strings.LastIndexByte(resource, '/')+1:])
+}
+
+// root reports whether the key is that of an account and no user.
+func (r *round) root() bool { return strings.HasSuffix(r.arn, ":root") }
+
+func (r *round) getUser(ctx context.Context) reply {
+	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
+		_, err := r.iam.GetUser(ctx, &iam.GetUserInput{})
+		return err
+	})
+}
+
+// listKeys lists the keys of the key's user; others is how many there are
+// besides this one.
+func (r *round) listKeys(ctx context.Context) (rep reply, others int) {
+	rep = r.send(ctx, serviceIAM, func(ctx context.Context) error {
+		out, err := r.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: r.userName()})
+		if err == nil {
+			others = max(0, len(out.AccessKeyMetadata)-1)
+		}
+		return err
+	})
+	return rep, others
+}
+
+// createKey asks for a key of a user that does not exist: on the key's own user
+// a success would make one.
+func (r *round) createKey(ctx context.Context) reply {
+	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
+		_, err := r.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String(probeName())})
+		return err
+	})
+}
+
+func (r *round) loginProfile(ctx context.Context) reply {
+	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
+		_, err := r.iam.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: r.userName()})
+		return err
+	})
+}
+
+// assumeRole asks for a role that does not exist, in the key's own account.
+func (r *round) assumeRole(ctx context.Context) reply {
+	arn := r.arn
+	if arn == "" {
+		arn = r.user.ARN
+	}
+	partition, account := arnParts(arn)
+	if account == "" {
+		account = "000000000000"
+	}
+	role := "arn:" + partition + ":iam::" + account + ":role/" + probeName()
+	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
+		_, err := r.sts.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("ixmage-probe")})
+		return err
+	})
+}
+
+// denyAll makes temporary credentials, should there be any, good for nothing.
+const denyAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
+
+func (r *round) federate(ctx context.Context) reply {
+	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
+		_, err := r.sts.GetFederationToken(ctx, &sts.GetFederationTokenInput{
+			Name: aws.String("ixmage-probe"), DurationSeconds: aws.Int32(900), Policy: aws.String(denyAll),
+		})
+		return err
+	})
+}

@@ -1,0 +1,303 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias"
+)
+
+// verifiedInARow is how often in a row a new key must work to be believed in:
+// IAM spreads a key over many machines, and the first to know it are not all.
+const verifiedInARow = 5
+
+// verify proves the new key on the location of the alias that is being opened.
+//
+//	works for the first time ── scope checks ── violated twice ──> stop
+//	         │                        │
+//	         ▼                        ▼
+//	works again, five times in a row, each a pause apart ──> proven
+//	         │
+//	         └── refused in between ──> count from the beginning
+func (t *task) verify(ctx context.Context) (string, error) {
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	a, err := t.p.cfg.Registry.Store().Alias(ctx, t.op.Alias)
+	if err != nil {
+		return "", &registryError{err}
+	}
+	kp, err := t.pair(ctx)
+	if err != nil {
+		return "", err
+	}
+	v, detail, err := t.prove(ctx, a, p, kp)
+	if err != nil {
+		return "", err
+	}
+	v.CredentialVersion, t.data.Scope = c.Version, v.Scope()
+	return detail, t.save(ctx, func(tx alias.Tx) ([]alias.Change, error) {
+		err := tx.PutVerification(v)
+		return nil, err
+	})
+}
+
+// prove runs the checks for one alias until the key is proven or the budget is
+// spent.
+func (t *task) prove(
+	ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair,
+) (*alias.Verification, string, error) {
+	timing := t.p.cfg.Timing
+	probe, where := t.p.prober(a.Location, kp), t.p.target(a, p, t.data.Request)
+	began := t.p.clock.Now()
+	deadline := began.Add(timing.VerifyBudget)
+	if _, err := t.untilWorks(ctx, deadline, func() []alias.Check { return probe.positive(ctx, where) }); err != nil {
+		return nil, "", err
+	}
+	worked := t.p.clock.Now().Sub(began)
+	if !t.data.PendingAt.IsZero() {
+		t.p.cfg.Recorder.Propagation(t.p.clock.Now().Sub(t.data.PendingAt))
+	}
+	checks, err := t.untilWorks(ctx, deadline, func() []alias.Check { return probe.matrix(ctx, where) })
+	if err != nil {
+		return nil, "", err
+	}
+	if err := t.againAndAgain(ctx, deadline, func() []alias.Check { return probe.positive(ctx, where) }); err != nil {
+		return nil, "", err
+	}
+	v := &alias.Verification{
+		AliasID: a.ID, Alias: a.Name, CredentialID: t.op.CredentialID, CheckedAt: t.now(), Checks: checks,
+	}
+	return v, describeScope(v, worked), nil
+}
+
+func describeScope(v *alias.Verification, worked time.Duration) string {
+	text := fmt.Sprintf("worked after %s, and %d times in a row; scope %s",
+		worked.Round(10*time.Millisecond), verifiedInARow, v.Scope())
+	var open []string
+	for _, c := range v.Checks {
+		if c.Verdict != alias.VerdictProven {
+			open = append(open, c.Name+" "+string(c.Verdict))
+		}
+	}
+	if len(open) > 0 {
+		text += " (" + strings.Join(open, ", ") + ")"
+	}
+	return text
+}
+
+// untilWorks repeats checks until none was answered by a passing trouble. What
+// still is violated a pause later, is violated.
+func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []alias.Check) ([]alias.Check, error) {
+	blockedBefore := false
+	for i := 0; ; i++ {
+		checks := run()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		v := alias.Verification{Checks: checks}
+		blocked := v.Blocks()
+		if settled(checks) && !blocked {
+			return checks, nil
+		}
+		late := !t.p.clock.Now().Before(deadline)
+		if blocked && settled(checks) && (late || blockedBefore && violated(checks)) {
+			return nil, t.scopeError(checks)
+		}
+		if late {
+			return nil, stop(codeNotVerified, "the key did not work within %s: %s",
+				t.p.cfg.Timing.VerifyBudget, listChecks(checks, unsettled))
+		}
+		blockedBefore = blocked
+		if err := t.p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func violated(checks []alias.Check) bool {
+	for _, c := range checks {
+		if c.Verdict == alias.VerdictViolated {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *task) scopeError(checks []alias.Check) error {
+	return stop(codeScope, "the key is not what it should be: %s",
+		listChecks(checks, func(c alias.Check) bool { return c.Verdict == alias.VerdictViolated || c.Positive && c.Failed }))
+}
+
+func unsettled(c alias.Check) bool { return c.Verdict == alias.VerdictNotProven || c.Failed }
+
+// listChecks names checks and what they got.
+func listChecks(checks []alias.Check, which func(alias.Check) bool) string {
+	var parts []string
+	for _, c := range checks {
+		if !which(c) {
+			continue
+		}
+		text := fmt.Sprintf("%s got %s, expected %s", c.Name, c.Got, c.Expected)
+		if c.Detail != "" {
+			text += " (" + c.Detail + ")"
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// againAndAgain has a key that worked once work again, time after time.
+func (t *task) againAndAgain(ctx context.Context, deadline time.Time, run func() []alias.Check) error {
+	for n := 1; n < verifiedInARow; {
+		if err := t.p.clock.Sleep(ctx, t.p.cfg.Timing.VerifyEvery); err != nil {
+			return err
+		}
+		checks := run()
+		v := alias.Verification{Checks: checks}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case settled(checks) && !v.Blocks():
+			n++
+		case !t.p.clock.Now().Before(deadline):
+			return stop(codeNotVerified, "the key did not work %d times in a row within %s: %s",
+				verifiedInARow, t.p.cfg.Timing.VerifyBudget, listChecks(checks, unsettled))
+		default:
+			n = 0
+		}
+	}
+	return nil
+}
+
+func (p *Provisioner) prober(at alias.Location, kp alias.KeyPair) *prober {
+	probe := &prober{s3: p.cfg.S3(at, kp), now: p.clock.Now}
+	// A key of another maker's S3 server is nothing that AWS should hear of.
+	foreign := at.Endpoint != "" && p.cfg.IAMEndpoint == ""
+	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !foreign {
+		probe.iam, probe.sts = p.cfg.Probes.withKey(kp)
+	}
+	return probe
+}
+
+// target is what a key is checked on: the location of an alias, with the keys
+// that the operator gave, or the alias's canary.
+func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *alias.ProvisionRequest) target {
+	t := target{location: a.Location, grants: []alias.Grant{{Bucket: a.Bucket, Prefix: a.Prefix}}}
+	if a.Canary != "" {
+		t.inside = a.Prefix + a.Canary
+	}
+	if prov != nil {
+		t.mode, t.grants, t.user = prov.Mode, prov.Grants, prov.User
+	}
+	if r != nil && r.Bucket == a.Bucket && r.Prefix == a.Prefix {
+		t.outside = r.Outside
+		t.inside = cmp.Or(t.inside, r.Inside)
+	}
+	return t
+}
+
+// Verify runs the scope checks of an alias's credential on its location, now,
+// and keeps what was found. Nothing is blocked by it.
+func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error) {
+	r := p.cfg.Registry
+	a, err := r.Alias(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.Credential(ctx, a.Credential)
+	if err != nil {
+		return nil, err
+	}
+	kp, err := r.Reveal(c)
+	if err != nil && !errors.Is(err, alias.ErrNoKeyPair) {
+		return nil, err
+	}
+	prov, _ := c.Provisioned()
+	request, err := p.requestOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	v := &alias.Verification{
+		AliasID: a.ID, Alias: a.Name, CredentialID: c.ID, CredentialVersion: c.Version,
+		Checks: p.prober(a.Location, kp).matrix(ctx, p.target(a, prov, request)),
+	}
+	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
+	p.audit(ctx, &alias.AuditEntry{
+		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,
+		Outcome: string(v.Scope()),
+	})
+	return v, p.keep(context.WithoutCancel(ctx), c.Name, v)
+}
+
+// requestOf is the request by which an alias was provisioned, for the keys that
+// the operator gave to prove with; empty when there is none.
+func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*alias.ProvisionRequest, error) {
+	var req alias.ProvisionRequest
+	list, err := p.cfg.Registry.Store().Operations(ctx, alias.OperationFilter{Alias: name, Limit: 1})
+	if err != nil || len(list) == 0 {
+		return &req, err
+	}
+	if list[0].Kind == alias.OperationProvision {
+		err = json.Unmarshal(list[0].Request, &req)
+	}
+	return &req, err
+}
+
+// keep writes what a verification found down, with the alias and with its
+// credential.
+func (p *Provisioner) keep(ctx context.Context, credential alias.Name, v *alias.Verification) error {
+	return p.cfg.Registry.Apply(ctx, []alias.Name{credential}, func(tx alias.Tx) ([]alias.Change, error) {
+		c, err := tx.Credential(credential)
+		if err != nil {
+			return nil, err
+		}
+		if err := tx.PutVerification(v); err != nil {
+			return nil, err
+		}
+		if c.ID != v.CredentialID || c.Version != v.CredentialVersion {
+			return nil, nil // replaced meanwhile
+		}
+		c.Scope, c.VerifiedAt, c.Revision = string(v.Scope()), v.CheckedAt, c.Revision+1
+		c.UpdatedAt = v.CheckedAt
+		return []alias.Change{{CredentialPut: c}}, tx.UpdateCredential(c)
+	})
+}
+
+// whoAmI asks who a key belongs to, which takes no permission: a key that is
+// dead is told so.
+func whoAmI(ctx context.Context, client *sts.Client) *callError {
+	_, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err == nil {
+		return nil
+	}
+	return newCallError("sts:GetCallerIdentity", "the key itself", err)
+}
+
+// readCode is what S3 says to who reads an object's first byte: its error code,
+// ok, or none without an answer.
+func readCode(ctx context.Context, client *s3.Client, at alias.Location, key string) string {
+	in := &s3.GetObjectInput{Bucket: aws.String(at.Bucket), Key: aws.String(key), Range: aws.String("bytes=0-0")}
+	if at.BucketOwner != "" {
+		in.ExpectedBucketOwner = aws.String(at.BucketOwner)
+	}
+	out, err := client.GetObject(ctx, in)
+	if err == nil {
+		_ = out.Body.Close() // one byte, of no interest
+		return "ok"
+	}
+	return cmp.Or(newCallError("s3:GetObject", key, err).code, noAnswer)
+}
+
+// noAnswer is what readCode says where S3 said nothing.
+const noAnswer = "nothing"

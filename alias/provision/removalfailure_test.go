@@ -1,0 +1,77 @@
+package provision
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// wantForgotten wants a credential and its user to be gone.
+func (p *process) wantForgotten(name alias.Name, user string) {
+	p.w.t.Helper()
+	if c, err := p.registry.Credential(p.w.t.Context(), name); !errors.Is(err, alias.ErrNotFound) {
+		p.w.t.Errorf("credential %s: %+v, %v", name, c, err)
+	}
+	if u, ok := p.w.iam.User(user); ok {
+		p.w.t.Errorf("left: %+v", u)
+	}
+}
+
+// TestRemovalSparesForeignKey: a key that somebody else made stops the removal, and
+// the look for orphans must not finish what the operator was told was left.
+func TestRemovalSparesForeignKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, prov := p.provisioned("shop")
+	foreign := w.iam.AddKey(prov.User.Name)
+	w.clock.advance(time.Hour)
+	p.deleteAlias("shop")
+	wantCode(t, p.ill(p.Remove(t.Context(), actor, "shop", 0)), codeUnknownKeys)
+	w.clock.advance(2 * time.Hour)
+	p.reconcile(t.Context())
+	w.wantKeys(prov.User.Name, prov.AccessKeyID, foreign.AccessKeyID)
+	w.iam.RemoveKey(foreign.AccessKeyID)
+	p.well(p.Remove(t.Context(), actor, "shop", 0))
+	p.wantForgotten("shop", prov.User.Name)
+}
+
+// TestRemovalOfNameTaken: a credential that never had a user, since the name was
+// somebody else's, can be removed, and that user is not touched.
+func TestRemovalOfNameTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	foreign := w.addForeign()
+	p := w.start()
+	named := func(r *alias.ProvisionRequest) { r.UserName = "alice" }
+	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("shop", named))), codeNameTaken)
+	p.deleteAlias("shop")
+	p.well(p.Remove(t.Context(), actor, "shop", 0))
+	p.wantForgotten("shop", "shop")
+	if w.foreignState() != foreign {
+		t.Error("somebody else's user was touched")
+	}
+}
+
+// TestRemovalWithoutEndpoint: an S3 server that is gone for good must not keep a
+// key alive that STS refuses.
+func TestRemovalWithoutEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, prov := p.provisioned("shop")
+	p.deleteAlias("shop")
+	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+		if c.Service == "s3" {
+			return awstest.IAMLostBefore()
+		}
+		return nil
+	})
+	p.well(p.Remove(t.Context(), actor, "shop", 0))
+	p.wantForgotten("shop", prov.User.Name)
+}

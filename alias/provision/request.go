@@ -1,0 +1,267 @@
+package provision
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"ixmage/alias"
+)
+
+// Limits of a request. IAM allows 50 tags on a user, four of which are ours.
+const (
+	maxTags        = 46
+	maxTagKey      = 128
+	maxTagValue    = 256
+	minRotateEvery = time.Hour
+	maxRotateEvery = 10 * 365 * 24 * time.Hour
+)
+
+// Normalize brings a request into the one form in which it is compared and
+// kept. The policy is inline where none is given, unless a credential is reused:
+// then it is left empty and means the credential's own. It is idempotent, and
+// mends nothing else.
+func Normalize(req *alias.ProvisionRequest) {
+	a := alias.Alias{Location: req.Location}
+	a.Normalize()
+	req.Location = a.Location
+	if req.Policy == "" && req.Credential == "" {
+		req.Policy = alias.PolicyInline
+	}
+	if len(req.Tags) == 0 {
+		req.Tags = nil
+	}
+}
+
+// newAlias is the alias that a request asks for, not yet open. Its canary is
+// the object inside, unless that is not valid: Problems says so, under the name
+// that it has in the request.
+func newAlias(req *alias.ProvisionRequest) *alias.Alias {
+	a := &alias.Alias{
+		Name: req.Alias, Location: req.Location, Enabled: true,
+		TTL: alias.DefaultTTL, NegativeTTL: alias.DefaultNegativeTTL,
+		StaleWhileRevalidate: alias.DefaultStaleWhileRevalidate, StaleIfError: alias.DefaultStaleIfError,
+		State: alias.StateProvisioning,
+	}
+	if req.Inside != "" && insideProblem(req.Inside, req.Prefix) == "" {
+		a.Canary = strings.TrimPrefix(req.Inside, req.Prefix)
+	}
+	return a
+}
+
+// Problems lists what is wrong with a request, apart from the alias and the
+// location in it, which have their own rules. Call Normalize first.
+func Problems(req *alias.ProvisionRequest) []alias.Problem {
+	var problems []alias.Problem
+	add := func(field, detail string) {
+		if detail != "" {
+			problems = append(problems, alias.Problem{Field: field, Detail: detail})
+		}
+	}
+	add("policy", modeProblem(req))
+	add("user_name", userNameProblem(req.UserName))
+	for _, detail := range tagProblems(req.Tags) {
+		add("tags", detail)
+	}
+	add("kms_key_arn", keyProblem(req))
+	add("probe.inside", insideProblem(req.Inside, req.Prefix))
+	add("probe.outside", outsideProblem(req.Outside, req.Prefix))
+	add("rotate_every", rotateProblem(req.RotateEvery))
+	return append(problems, reuseProblems(req)...)
+}
+
+func modeProblem(req *alias.ProvisionRequest) string {
+	switch req.Policy {
+	case alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly:
+		return ""
+	case "":
+		if req.Credential != "" {
+			return ""
+		}
+	}
+	return "must be inline, managed or read-only-access"
+}
+
+var userNameForm = regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,64}$`)
+
+func userNameProblem(s string) string {
+	if s == "" || userNameForm.MatchString(s) {
+		return ""
+	}
+	return "must be 1 to 64 of A-Z, a-z, 0-9 and +=,.@_-"
+}
+
+func tagProblems(tags map[string]string) []string {
+	if len(tags) > maxTags {
+		return []string{fmt.Sprintf("must be at most %d: IAM allows 50 on a user, and four are ours", maxTags)}
+	}
+	var problems []string
+	seen := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		lower := strings.ToLower(key)
+		if detail := tagProblem(lower, tags[key]); detail != "" {
+			problems = append(problems, fmt.Sprintf("%q: %s", key, detail))
+		}
+		if other, twice := seen[lower]; twice {
+			problems = append(problems, fmt.Sprintf("%q: IAM does not tell it from %q", key, other))
+		}
+		seen[lower] = key
+	}
+	return problems
+}
+
+// tagProblem is given the key in lower case: IAM does not tell keys apart by
+// case.
+func tagProblem(key, value string) string {
+	const marks = " _.:/=+-@"
+	switch {
+	case key == "" || utf8.RuneCountInString(key) > maxTagKey || !isTagText(key):
+		return "the name of a tag must be 1 to 128 letters, digits, spaces and" + marks
+	case strings.HasPrefix(key, "aws:") || strings.HasPrefix(strings.ToLower(value), "aws:"):
+		return "must not begin with aws:, which AWS reserves"
+	case strings.HasPrefix(key, "ixmage") || strings.HasPrefix(key, tagManagedBy):
+		return "must not begin with ixmage or managed-by, which are ours"
+	case utf8.RuneCountInString(value) > maxTagValue || !isTagText(value):
+		return "the value must be at most 256 letters, digits, spaces and" + marks
+	}
+	return ""
+}
+
+func isTagText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r)
+	})
+}
+
+func keyProblem(req *alias.ProvisionRequest) string {
+	if req.KMSKeyARN == "" {
+		return ""
+	}
+	key, ok := parseKey(req.KMSKeyARN)
+	switch {
+	case !ok:
+		return keyForm
+	case key.region != req.Region:
+		return "must be in the region of the bucket, which is " + req.Region
+	case req.Policy == alias.PolicyReadOnly:
+		return "must be empty with the policy read-only-access, which is AWS's and allows no key"
+	}
+	return ""
+}
+
+// insideProblem holds the object to the rules of a canary, which it becomes.
+func insideProblem(key, prefix string) string {
+	if key == "" {
+		return ""
+	}
+	rest, under := strings.CutPrefix(key, prefix)
+	if !under || rest == "" {
+		return "must be the key of an object under the prefix " + prefix
+	}
+	return objectProblem(key)
+}
+
+func outsideProblem(key, prefix string) string {
+	switch {
+	case key == "":
+		return ""
+	case prefix == "":
+		return "must be empty where the alias is the whole bucket: nothing in it is outside"
+	case strings.HasPrefix(key, prefix):
+		return "must be the key of an object that is not under the prefix " + prefix
+	}
+	return objectProblem(key)
+}
+
+// objectProblem is stricter than S3: keys that some client, server or proxy on
+// the way takes for another one prove nothing.
+func objectProblem(key string) string {
+	switch {
+	case len(key) > alias.MaxKey:
+		return fmt.Sprintf("must have at most %d bytes", alias.MaxKey)
+	case !utf8.ValidString(key):
+		return "must be valid UTF-8"
+	case strings.ContainsFunc(key, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' }):
+		return "must not have a control character or a backslash"
+	}
+	for s := range strings.SplitSeq(key, "/") {
+		if s == "" || s == "." || s == ".." {
+			return `must be a whole object key, without a slash at either end and without empty, "." or ".." segments`
+		}
+	}
+	return ""
+}
+
+func rotateProblem(d time.Duration) string {
+	if d == 0 || d >= minRotateEvery && d <= maxRotateEvery {
+		return ""
+	}
+	return fmt.Sprintf("must be 0s for never, or from %s to %s", minRotateEvery, maxRotateEvery)
+}
+
+// reuseProblems are about a credential that is to be reused: what belongs to
+// its user is settled.
+func reuseProblems(req *alias.ProvisionRequest) []alias.Problem {
+	if req.Credential == "" {
+		return nil
+	}
+	var problems []alias.Problem
+	if _, err := alias.ParseName(string(req.Credential)); err != nil {
+		problems = append(problems, alias.Problem{
+			Field: "credential", Detail: "must be empty, or the name of a provisioned credential to be reused",
+		})
+	}
+	const detail = "must be left out with credential: it belongs to the user that exists"
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{
+		{"user_name", req.UserName != ""},
+		{"tags", len(req.Tags) > 0},
+		{"rotate_every", req.RotateEvery != 0},
+	} {
+		if f.given {
+			problems = append(problems, alias.Problem{Field: f.name, Detail: detail})
+		}
+	}
+	return problems
+}
+
+// bucketAllowed reports whether a bucket may be provisioned: its name matches a
+// pattern. No pattern allows none.
+func bucketAllowed(patterns []string, bucket string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, bucket) })
+}
+
+// matches reports whether s is pattern, in which a * stands for any text.
+func matches(pattern, s string) bool {
+	first, rest, wild := strings.Cut(pattern, "*")
+	s, ok := strings.CutPrefix(s, first)
+	if !wild || !ok {
+		return ok && s == ""
+	}
+	parts := strings.Split(rest, "*")
+	last := parts[len(parts)-1]
+	for _, part := range parts[:len(parts)-1] {
+		if _, s, ok = strings.Cut(s, part); !ok {
+			return false
+		}
+	}
+	return strings.HasSuffix(s, last)
+}
+
+var patternForm = regexp.MustCompile(`^[a-z0-9.*-]{1,63}$`)
+
+// PatternProblem says why a pattern of bucket names can match none, or is
+// empty.
+func PatternProblem(pattern string) string {
+	if patternForm.MatchString(pattern) {
+		return ""
+	}
+	return "must be a bucket name, in which * stands for any text, such as acme-*"
+}

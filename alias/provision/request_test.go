@@ -1,0 +1,283 @@
+package provision
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ixmage/alias"
+)
+
+// request is one without a problem.
+func request() alias.ProvisionRequest {
+	return alias.ProvisionRequest{
+		Alias:    "shop",
+		Location: alias.Location{Bucket: "acme-media", Prefix: "website-images/", Region: "eu-west-1"},
+		Policy:   alias.PolicyInline, Tags: map[string]string{"team": "web"},
+		Inside: "website-images/a.jpg", Outside: "private/b.jpg",
+	}
+}
+
+func TestNormalize(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*alias.ProvisionRequest)
+		want   func(*alias.ProvisionRequest)
+	}{
+		{"nothing", func(*alias.ProvisionRequest) {}, func(*alias.ProvisionRequest) {}},
+		{"policy", func(r *alias.ProvisionRequest) { r.Policy = "" }, func(*alias.ProvisionRequest) {}},
+		{"a policy that is given", func(r *alias.ProvisionRequest) { r.Policy = "managed" }, func(r *alias.ProvisionRequest) { r.Policy = "managed" }},
+		{
+			"no policy of a credential", func(r *alias.ProvisionRequest) { r.Policy, r.Credential = "", "media" },
+			func(r *alias.ProvisionRequest) { r.Policy, r.Credential = "", "media" },
+		},
+		{"prefix", func(r *alias.ProvisionRequest) { r.Prefix = "website-images" }, func(*alias.ProvisionRequest) {}},
+		{
+			"endpoint", func(r *alias.ProvisionRequest) { r.Endpoint, r.Region = "HTTPS://S3.example.com/", "" },
+			func(r *alias.ProvisionRequest) { r.Endpoint, r.Region = "https://s3.example.com", "us-east-1" },
+		},
+		{"no tags", func(r *alias.ProvisionRequest) { r.Tags = map[string]string{} }, func(r *alias.ProvisionRequest) { r.Tags = nil }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, want := request(), request()
+			tt.change(&got)
+			tt.want(&want)
+			for range 2 {
+				Normalize(&got)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestNewAlias(t *testing.T) {
+	t.Parallel()
+	req := request()
+	a := newAlias(&req)
+	if err := a.Validate(alias.Policy{}); err != nil {
+		t.Error(err)
+	}
+	want := &alias.Alias{
+		Name: "shop", Location: req.Location, Enabled: true, Canary: "a.jpg", State: alias.StateProvisioning,
+		TTL: time.Hour, NegativeTTL: 5 * time.Second, StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour,
+	}
+	if diff := cmp.Diff(want, a); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, inside := range []string{"", "private/a.jpg", "website-images/", "website-images/../a.jpg"} {
+		req.Inside = inside
+		if a := newAlias(&req); a.Canary != "" {
+			t.Errorf("inside %q became the canary %q", inside, a.Canary)
+		}
+	}
+}
+
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	tags := func(tags ...string) func(*alias.ProvisionRequest) {
+		return func(r *alias.ProvisionRequest) {
+			r.Tags = map[string]string{}
+			for i := 0; i < len(tags); i += 2 {
+				r.Tags[tags[i]] = tags[i+1]
+			}
+		}
+	}
+	many := func(n int) func(*alias.ProvisionRequest) {
+		return func(r *alias.ProvisionRequest) {
+			r.Tags = map[string]string{}
+			for i := range n {
+				r.Tags[fmt.Sprint("tag", i)] = ""
+			}
+		}
+	}
+	reuse := func(change func(*alias.ProvisionRequest)) func(*alias.ProvisionRequest) {
+		return func(r *alias.ProvisionRequest) {
+			r.Credential, r.Tags = "media", nil
+			change(r)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*alias.ProvisionRequest)
+		want   string // fields
+	}{
+		{"nothing", func(*alias.ProvisionRequest) {}, ""},
+
+		{"policy managed", func(r *alias.ProvisionRequest) { r.Policy = "managed" }, ""},
+		{"policy read-only-access", func(r *alias.ProvisionRequest) { r.Policy = "read-only-access" }, ""},
+		{"policy unknown", func(r *alias.ProvisionRequest) { r.Policy = "admin" }, "policy"},
+		{"policy in capitals", func(r *alias.ProvisionRequest) { r.Policy = "Inline" }, "policy"},
+		{"policy left out, not normalized", func(r *alias.ProvisionRequest) { r.Policy = "" }, "policy"},
+
+		{"user name", func(r *alias.ProvisionRequest) { r.UserName = "ixmage-s3read+=,.@_-A1" }, ""},
+		{"user name of 64", func(r *alias.ProvisionRequest) { r.UserName = strings.Repeat("u", 64) }, ""},
+		{"user name of 65", func(r *alias.ProvisionRequest) { r.UserName = strings.Repeat("u", 65) }, "user_name"},
+		{"user name with a slash", func(r *alias.ProvisionRequest) { r.UserName = "a/b" }, "user_name"},
+		{"user name with a space", func(r *alias.ProvisionRequest) { r.UserName = "a b" }, "user_name"},
+		{"user name with a letter beyond ASCII", func(r *alias.ProvisionRequest) { r.UserName = "é" }, "user_name"},
+		{"user name with a line", func(r *alias.ProvisionRequest) { r.UserName = "a\n" }, "user_name"},
+
+		{"no tags", tags(), ""},
+		{"46 tags", many(46), ""},
+		{"47 tags", many(47), "tags"},
+		{"tag in any script", tags("équipe 1:/=+-@_.", "Вэб 1:/=+-@_."), ""},
+		{"tag without a value", tags("team", ""), ""},
+		{"tag without a name", tags("", "x"), "tags"},
+		{"tag's name of 128", tags(strings.Repeat("é", 128), ""), ""},
+		{"tag's name of 129", tags(strings.Repeat("é", 129), ""), "tags"},
+		{"tag's value of 256", tags("a", strings.Repeat("é", 256)), ""},
+		{"tag's value of 257", tags("a", strings.Repeat("é", 257)), "tags"},
+		{"tag's name with a comma", tags("a,b", ""), "tags"},
+		{"tag's value with a quote", tags("a", `"`), "tags"},
+		{"tag's value with a line", tags("a", "b\nc"), "tags"},
+		{"tag's value not UTF-8", tags("a", "\xff"), "tags"},
+		{"tag of AWS", tags("aws:x", ""), "tags"},
+		{"tag of AWS in capitals", tags("AWS:x", ""), "tags"},
+		{"tag's value of AWS", tags("x", "aws:y"), "tags"},
+		{"tag of ours", tags("ixmage-alias", "x"), "tags"},
+		{"tag that begins like ours", tags("ixmagery", "x"), "tags"},
+		{"tag of ours in capitals", tags("Ixmage-Install", "x"), "tags"},
+		{"tag managed-by", tags("managed-by", "x"), "tags"},
+		{"tag Managed-By", tags("Managed-By", "x"), "tags"},
+		{"tags that differ by case", tags("team", "a", "Team", "b"), "tags"},
+		{"two bad tags", tags("a,b", "", "aws:x", ""), "tags, tags"},
+
+		{"key", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }, ""},
+		{"key for many regions", func(r *alias.ProvisionRequest) { r.KMSKeyARN, r.Region = usKey, "us-east-1" }, ""},
+		{"key of China", func(r *alias.ProvisionRequest) { r.KMSKeyARN, r.Region = cnKey, "cn-north-1" }, ""},
+		{"key of another region", func(r *alias.ProvisionRequest) { r.KMSKeyARN = usKey }, "kms_key_arn"},
+		{"key by id", func(r *alias.ProvisionRequest) { r.KMSKeyARN = "1234abcd-12ab-34cd-56ef-1234567890ab" }, "kms_key_arn"},
+		{"key by alias", func(r *alias.ProvisionRequest) { r.KMSKeyARN = strings.Replace(euKey, ":key/", ":alias/", 1) }, "kms_key_arn"},
+		{"key of 11 digits", func(r *alias.ProvisionRequest) { r.KMSKeyARN = strings.Replace(euKey, ":1234", ":123", 1) }, "kms_key_arn"},
+		{"every key", func(r *alias.ProvisionRequest) { r.KMSKeyARN = "arn:aws:kms:eu-west-1:123456789012:key/*" }, "kms_key_arn"},
+		{"key of another service", func(r *alias.ProvisionRequest) { r.KMSKeyARN = strings.Replace(euKey, ":kms:", ":s3:", 1) }, "kms_key_arn"},
+		{"key and a line", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey + "\n" }, "kms_key_arn"},
+		{"key and read-only-access", func(r *alias.ProvisionRequest) { r.KMSKeyARN, r.Policy = euKey, "read-only-access" }, "kms_key_arn"},
+
+		{"no probes", func(r *alias.ProvisionRequest) { r.Inside, r.Outside = "", "" }, ""},
+		{"inside deep", func(r *alias.ProvisionRequest) { r.Inside = "website-images/a b/é'.jpg" }, ""},
+		{"inside of a whole bucket", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside, r.Outside = "", "a.jpg", "" }, ""},
+		{"inside is outside", func(r *alias.ProvisionRequest) { r.Inside = "private/b.jpg" }, "probe.inside"},
+		{"inside is the folder", func(r *alias.ProvisionRequest) { r.Inside = "website-images/" }, "probe.inside"},
+		{"inside is a sibling", func(r *alias.ProvisionRequest) { r.Inside = "website-images-2/a.jpg" }, "probe.inside"},
+		{"inside with dots", func(r *alias.ProvisionRequest) { r.Inside = "website-images/../b.jpg" }, "probe.inside"},
+		{"inside with two slashes", func(r *alias.ProvisionRequest) { r.Inside = "website-images//b.jpg" }, "probe.inside"},
+		{"inside ends with a slash", func(r *alias.ProvisionRequest) { r.Inside = "website-images/b/" }, "probe.inside"},
+		{"inside with a backslash", func(r *alias.ProvisionRequest) { r.Inside = `website-images/a\b` }, "probe.inside"},
+		{"inside with a line", func(r *alias.ProvisionRequest) { r.Inside = "website-images/a\nb" }, "probe.inside"},
+		{"inside not UTF-8", func(r *alias.ProvisionRequest) { r.Inside = "website-images/\xff" }, "probe.inside"},
+		{"inside of 1024", func(r *alias.ProvisionRequest) { r.Inside = r.Prefix + strings.Repeat("k", 1024-len(r.Prefix)) }, ""},
+		{"inside of 1025", func(r *alias.ProvisionRequest) { r.Inside = r.Prefix + strings.Repeat("k", 1025-len(r.Prefix)) }, "probe.inside"},
+		{"outside is a sibling", func(r *alias.ProvisionRequest) { r.Outside = "website-images-2/b.jpg" }, ""},
+		{"outside is inside", func(r *alias.ProvisionRequest) { r.Outside = "website-images/b.jpg" }, "probe.outside"},
+		{"outside of a whole bucket", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside, r.Outside = "", "a.jpg", "b.jpg" }, "probe.outside"},
+		{"outside with dots", func(r *alias.ProvisionRequest) { r.Outside = "./b.jpg" }, "probe.outside"},
+		{"outside begins with a slash", func(r *alias.ProvisionRequest) { r.Outside = "/b.jpg" }, "probe.outside"},
+		{"outside of 1025", func(r *alias.ProvisionRequest) { r.Outside = strings.Repeat("k", 1025) }, "probe.outside"},
+
+		{"rotation of an hour", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour }, ""},
+		{"rotation of ten years", func(r *alias.ProvisionRequest) { r.RotateEvery = 10 * 365 * 24 * time.Hour }, ""},
+		{"rotation below an hour", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour - 1 }, "rotate_every"},
+		{"rotation above ten years", func(r *alias.ProvisionRequest) { r.RotateEvery = 10*365*24*time.Hour + 1 }, "rotate_every"},
+		{"rotation below zero", func(r *alias.ProvisionRequest) { r.RotateEvery = -1 }, "rotate_every"},
+
+		{"reuse", reuse(func(*alias.ProvisionRequest) {}), ""},
+		{"reuse without a policy", reuse(func(r *alias.ProvisionRequest) { r.Policy = "" }), ""},
+		{"reuse with an unknown policy", reuse(func(r *alias.ProvisionRequest) { r.Policy = "admin" }), "policy"},
+		{"reuse of no name", reuse(func(r *alias.ProvisionRequest) { r.Credential = "Media!" }), "credential"},
+		{"reuse and user name", reuse(func(r *alias.ProvisionRequest) { r.UserName = "u" }), "user_name"},
+		{"reuse and tags", reuse(tags("team", "web")), "tags"},
+		{"reuse and rotation", reuse(func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour }), "rotate_every"},
+		{"reuse and key", reuse(func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }), ""},
+
+		{"everything", func(r *alias.ProvisionRequest) {
+			*r = alias.ProvisionRequest{
+				Location: r.Location, Policy: "x", Credential: "X", UserName: "/", Tags: map[string]string{"aws:": ""},
+				KMSKeyARN: "x", Inside: "x", Outside: r.Prefix + "x", RotateEvery: 1,
+			}
+		}, "policy, user_name, tags, kms_key_arn, probe.inside, probe.outside, rotate_every, credential, user_name, tags, rotate_every"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			req := request()
+			tt.change(&req)
+			before := req
+			before.Tags = maps.Clone(req.Tags)
+			var fields []string
+			for _, p := range Problems(&req) {
+				fields = append(fields, p.Field)
+				if p.Detail == "" || strings.Contains(p.Detail, "\n") || !utf8.ValidString(p.Detail) {
+					t.Errorf("%s: %q", p.Field, p.Detail)
+				}
+			}
+			if got := strings.Join(fields, ", "); got != tt.want {
+				t.Errorf("got problems with %q, want %q: %v", got, tt.want, Problems(&req))
+			}
+			if diff := cmp.Diff(before, req); diff != "" {
+				t.Errorf("the request was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBucketAllowed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		patterns []string
+		bucket   string
+		want     bool
+	}{
+		{"no pattern", nil, "acme-media", false},
+		{"an empty pattern", []string{""}, "acme-media", false},
+		{"the name", []string{"acme-media"}, "acme-media", true},
+		{"another name", []string{"acme-media"}, "acme-media-2", false},
+		{"the beginning of a name", []string{"acme-media"}, "acme", false},
+		{"begins so", []string{"acme-*"}, "acme-media", true},
+		{"nothing for the wildcard", []string{"acme-*"}, "acme-", true},
+		{"begins otherwise", []string{"acme-*"}, "xacme-media", false},
+		{"hyphen missing", []string{"acme-*"}, "acme", false},
+		{"ends so", []string{"*-media"}, "acme-media", true},
+		{"ends otherwise", []string{"*-media"}, "acme-media-2", false},
+		{"in the middle", []string{"acme-*-eu"}, "acme-media-eu", true},
+		{"begin and end overlap", []string{"acme-*-eu"}, "acme-eu", false},
+		{"two wildcards", []string{"a*b*c"}, "axxbxxbxxc", true},
+		{"two wildcards, wrong order", []string{"a*b*c*d"}, "a-c-b-d", false},
+		{"the last part is used once", []string{"a*bc*c"}, "abc", false},
+		{"everything", []string{"*"}, "acme-media", true},
+		{"two in a row", []string{"**"}, "acme-media", true},
+		{"a dot is a dot", []string{"a.b"}, "axb", false},
+		{"a question mark is none", []string{"a?b"}, "axb", false},
+		{"one of several", []string{"other", "acme-*"}, "acme-media", true},
+		{"none of several", []string{"other", "acme-*"}, "zoo", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := bucketAllowed(tt.patterns, tt.bucket); got != tt.want {
+				t.Errorf("got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPatternProblem(t *testing.T) {
+	t.Parallel()
+	for pattern, good := range map[string]bool{
+		"acme-*": true, "acme.media": true, "*": true, strings.Repeat("a", 63): true,
+		"": false, "Acme-*": false, "acme-?": false, "acme/*": false, "acme *": false, "a,b": false,
+		"arn:aws:s3:::acme": false, strings.Repeat("a", 64): false, "acme-*\n": false,
+	} {
+		if got := PatternProblem(pattern); (got == "") != good {
+			t.Errorf("%q: %q", pattern, got)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+	"ixmage/alias/sqlstore"
+)
+
+// backup is a copy of the database as it stands, opened.
+func (w *world) backup() alias.Store { //nolint:ireturn // as the store of a world is
+	w.t.Helper()
+	dir := quickDir(w.t)
+	for _, name := range []string{"registry.db", "registry.db-wal"} {
+		text, err := os.ReadFile(filepath.Join(w.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	store, err := sqlstore.OpenSQLite(w.t.Context(), filepath.Join(dir, "registry.db"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// startOn is a process with another database.
+func (w *world) startOn(store alias.Store) *process {
+	live := w.store
+	defer func() { w.store = live }()
+	w.store = store
+	return w.start()
+}
+
+// wantServed wants the aliases to be read with the keys that a process has.
+func (p *process) wantServed(names ...alias.Name) {
+	p.w.t.Helper()
+	for _, name := range names {
+		a, err := p.registry.Alias(p.w.t.Context(), name)
+		if err != nil {
+			p.w.t.Error(err)
+			continue
+		}
+		c, _ := p.provisioned(name)
+		if a.State != alias.StateActive || c.State != alias.CredentialActive {
+			p.w.t.Errorf("alias %s is %s, its credential %s", name, a.State, c.State)
+		}
+		p.w.wantReads(p, a, c)
+	}
+}
+
+// TestRestoredBeforeRotation: a copy from before the rotations does not know the
+// keys that serve now. It must leave them alone however often it looks.
+func TestRestoredBeforeRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	names := []alias.Name{"shop", "web", "blog"}
+	for _, name := range names {
+		p.well(p.Provision(t.Context(), actor, w.request(name)))
+	}
+	old := w.backup()
+	for _, name := range names {
+		p.well(p.Rotate(t.Context(), actor, name, false))
+	}
+	w.clock.advance(2 * time.Hour)
+	q := w.startOn(old)
+	q.quiet()
+	p.wantServed(names...)
+	reported := 0
+	for _, o := range q.orphans.Orphans {
+		if o.Kind == orphanKey && o.State == stateReported {
+			reported++
+		}
+	}
+	if reported != len(names) {
+		t.Errorf("report: %+v, want the %d keys", q.orphans, len(names))
+	}
+}
+
+// interrupted is a database in which the provisioning of shop has died at its nth
+// write, and a process that has finished it since.
+func (w *world) interrupted(n int) (old alias.Store, live *process) { //nolint:ireturn // likewise
+	w.t.Helper()
+	p := w.start()
+	p.store.at = n
+	if _, err := p.Provision(p.life.ctx, actor, w.request("shop")); err != nil {
+		w.t.Fatal(err)
+	}
+	p.drive()
+	old = w.backup()
+	live = w.start()
+	live.drive()
+	w.clock.advance(24 * time.Hour)
+	live.wantServed("shop")
+	return old, live
+}
+
+// TestRestoredWhileProvisioning: a copy in which a provisioning still runs goes on
+// with it. Whatever comes of that, the key that serves must stay.
+func TestRestoredWhileProvisioning(t *testing.T) {
+	t.Parallel()
+	for n := 5; n < 16; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, awstest.IAMConfig{})
+			old, live := w.interrupted(n)
+			w.startOn(old).drive()
+			live.wantServed("shop")
+		})
+	}
+}
+
+// TestRestoredUndoes: a copy whose provisioning fails now must not take the user
+// with it that works for the one that has finished.
+func TestRestoredUndoes(t *testing.T) {
+	t.Parallel()
+	for n := 5; n < 16; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, awstest.IAMConfig{})
+			old, live := w.interrupted(n)
+			w.deny("PutUserPolicy", "GetUserPolicy", "CreateAccessKey")
+			w.startOn(old).drive()
+			w.iam.OnCall(nil)
+			live.wantServed("shop")
+		})
+	}
+}
+
+// TestRestoredFromBeforeAll: a registry that knows no user finds that all are
+// unknown, says so and touches none, however long they have not been used.
+func TestRestoredFromBeforeAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	old := w.backup()
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	w.clock.advance(8 * 24 * time.Hour)
+	q := w.startOn(old)
+	q.reconcile(t.Context())
+	p.wantServed("shop")
+	if r := q.orphans; r.Skipped == "" || len(r.Orphans) != 1 || r.Orphans[0].State != stateReported {
+		t.Errorf("report: %+v", r)
+	}
+}

@@ -1,0 +1,302 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ixmage/alias"
+)
+
+// The steps of each kind of operation. Their names are part of the API.
+var (
+	provisionSteps = []step{
+		{"create-user", (*task).createUser},
+		{"wait-user", (*task).waitUser},
+		{"put-policy", (*task).putPolicy},
+		{"check-policy", (*task).checkPolicy},
+		{"create-key", (*task).createKey},
+		{"verify", (*task).verify},
+		{"open", (*task).prepareOpen},
+	}
+	reuseSteps = []step{
+		{"put-policy", (*task).putPolicy},
+		{"check-policy", (*task).checkPolicy},
+		{"verify", (*task).verify},
+		{"open", (*task).prepareOpen},
+	}
+)
+
+// prepareOpen has a last look at the keys: one whose secret was lost when IAM
+// did not show it yet is seen by now, for the newer one works everywhere.
+func (t *task) prepareOpen(ctx context.Context) (string, error) {
+	if t.data.Request.Credential != "" {
+		return "", nil
+	}
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	return "", t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		err := t.dropLost(ctx, c, p)
+		return err == nil, err
+	})
+}
+
+// complete ends an operation whose steps are all done.
+func (t *task) complete(ctx context.Context) error {
+	last := &t.op.Steps[len(t.op.Steps)-1]
+	last.State, last.FinishedAt = alias.StepDone, t.now()
+	switch t.op.Kind {
+	case alias.OperationRotate:
+		return t.endRotation(ctx)
+	case alias.OperationRemove:
+		return t.forget(ctx)
+	case alias.OperationProvision:
+	}
+	return t.open(ctx)
+}
+
+// open makes the key the credential's and the alias active: one transaction
+// with the end of the operation.
+func (t *task) open(ctx context.Context) error {
+	pending := t.data.Pending
+	return t.end(ctx, nil, func(tx alias.Tx) ([]alias.Change, error) {
+		c, err := tx.Credential(t.op.Credential)
+		if err != nil {
+			return nil, err
+		}
+		a, err := tx.Alias(t.op.Alias)
+		if err != nil {
+			return nil, err
+		}
+		p, ok := c.Provisioned()
+		if !ok || c.ID != t.op.CredentialID || a.CredentialID != c.ID {
+			return nil, fmt.Errorf("alias %s is not read with credential %s any more", a.Name, c.Name)
+		}
+		p = p.Clone()
+		if pending != nil {
+			p.AccessKeyID, c.Sealed = pending.AccessKeyID, pending.Sealed
+		}
+		c.Provider, c.State, c.Scope, c.VerifiedAt = p, alias.CredentialActive, string(t.data.Scope), t.now()
+		c.Revision, c.UpdatedAt = c.Revision+1, t.now()
+		a.State, a.Revision, a.UpdatedAt = alias.StateActive, a.Revision+1, t.now()
+		changes := []alias.Change{{CredentialPut: c}, {AliasPut: a}}
+		return changes, errors.Join(tx.UpdateCredential(c), tx.UpdateAlias(a))
+	})
+}
+
+// undo takes back what the operation did, as far as that is safe, and ends it
+// as failed. What cannot be taken back now is named, and found again by the
+// next look for orphans.
+func (t *task) undo(ctx context.Context) error {
+	switch t.op.Kind {
+	case alias.OperationRotate:
+		return t.undoRotation(ctx)
+	case alias.OperationRemove:
+		return t.fail(ctx, "", alias.CredentialFailed)
+	case alias.OperationProvision:
+	}
+	if t.data.Request.Credential != "" {
+		return t.undoReuse(ctx)
+	}
+	return t.undoProvision(ctx)
+}
+
+// undoProvision removes the user. Only what bears this operation's mark is
+// touched.
+func (t *task) undoProvision(ctx context.Context) error {
+	left := ""
+	if t.begun("create-user") {
+		var err error
+		if left, err = t.removeOwn(ctx); err != nil {
+			return err
+		}
+	}
+	return t.fail(ctx, left, alias.CredentialFailed)
+}
+
+// begun reports whether a step was ever begun.
+func (t *task) begun(name string) bool {
+	for _, s := range t.op.Steps {
+		if s.Name == name {
+			return s.State != alias.StepPending
+		}
+	}
+	return false
+}
+
+// removeOwn removes the user of this operation, or says what is left.
+func (t *task) removeOwn(ctx context.Context) (left string, err error) {
+	_, p, err := t.credential(ctx)
+	if err != nil {
+		return "", t.registryOnly(err)
+	}
+	user, err := t.caller().lookUp(ctx, p.User.Name)
+	if err == nil {
+		if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
+			return "", nil // somebody else's, never touched
+		}
+		// A registry that was restored from a copy may be undoing what another
+		// one has finished since.
+		var used string
+		used, err = t.usedByOthers(ctx, p.User.Name)
+		if err == nil && used != "" {
+			return fmt.Sprintf("the IAM user %s was left as it is, since its key %s is in use", p.User.Name, used), nil
+		}
+		if err == nil {
+			err = t.caller().removeUser(ctx, p.User.Name, t.managedARNs(p))
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case err == nil:
+		return "", nil
+	case isGone(err): // or not seen yet: then it is found as an orphan
+		return "", nil
+	}
+	t.p.log.Warn("what an operation made could not be removed", "operation", t.op.ID, "user", p.User.Name, "error", err)
+	return fmt.Sprintf("the IAM user %s is left behind and will be removed by itself (%v)", p.User.Name, err), nil
+}
+
+// usedByOthers names a key of the user that somebody else works with: one that is
+// not of this operation and was ever used, or one that is and was used after its
+// probes.
+func (t *task) usedByOthers(ctx context.Context, user string) (string, error) {
+	keys, err := t.caller().keys(ctx, user)
+	if err != nil {
+		return "", ignoreGone(err)
+	}
+	for _, k := range keys {
+		last, err := t.caller().lastUsed(ctx, k.id)
+		if err != nil && !isUnimplemented(err) && !isGone(err) {
+			return "", err
+		}
+		own := t.data.Pending != nil && t.data.Pending.AccessKeyID == k.id
+		if !last.IsZero() && (!own || last.After(t.provedBy())) {
+			return k.id, nil
+		}
+	}
+	return "", nil
+}
+
+// provedBy is when the operation's own probes with the new key had ended, had it
+// not been interrupted.
+func (t *task) provedBy() time.Time {
+	began := t.op.CreatedAt
+	for _, s := range t.op.Steps {
+		if s.StartedAt.After(began) {
+			began = s.StartedAt
+		}
+	}
+	return began.Add(t.p.cfg.Timing.VerifyBudget + clockSkew)
+}
+
+// registryOnly keeps the errors after which the step is done again.
+func (t *task) registryOnly(err error) error {
+	if fatal, ok := errors.AsType[*registryError](err); ok {
+		return fatal
+	}
+	return nil
+}
+
+// undoReuse puts the policy back to what it was.
+func (t *task) undoReuse(ctx context.Context) error {
+	if t.data.Before == nil {
+		return t.fail(ctx, "", "")
+	}
+	left := ""
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return t.registryOnly(err)
+	}
+	if err := t.putBack(ctx, p); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		left = fmt.Sprintf("the policy of %s still covers the new location (%v)", p.User.Name, err)
+	}
+	p.Grants, p.Policies = t.data.Before.Grants, t.data.Before.Policies
+	if err := t.save(ctx, t.changed(c, p)); err != nil {
+		return err
+	}
+	return t.fail(ctx, left, "")
+}
+
+// putBack gives the user the rights that it had before the reuse.
+func (t *task) putBack(ctx context.Context, p *alias.Provisioned) error {
+	before := t.data.Before
+	if before.Mode == alias.PolicyInline {
+		partition, _ := arnParts(before.User.ARN)
+		document, err := inlineDocument(partition, before.Grants)
+		if err != nil {
+			return err
+		}
+		return t.caller().putInline(ctx, before.User.Name, document)
+	}
+	kept := before.Policies
+	for _, arn := range t.managedARNs(p) {
+		if slices.ContainsFunc(kept, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
+			continue
+		}
+		if err := t.caller().dropManaged(ctx, p.User.Name, arn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// managedARNs are the managed policies that the operation may have attached,
+// whether it came to writing that down or not.
+func (t *task) managedARNs(p *alias.Provisioned) []string {
+	var arns []string
+	for _, ref := range p.Policies {
+		arns = append(arns, ref.ARN)
+	}
+	if p.Mode == alias.PolicyManaged && p.User.ARN != "" {
+		partition, account := arnParts(p.User.ARN)
+		for _, g := range t.grants(p) {
+			arns = append(arns, managedARN(partition, account, g))
+		}
+	}
+	slices.Sort(arns)
+	return slices.Compact(arns)
+}
+
+// fail ends the operation as failed. state is what becomes of its credential;
+// empty leaves it.
+func (t *task) fail(ctx context.Context, left string, state alias.CredentialState) error {
+	failure := *t.data.Undo
+	if left != "" {
+		failure.Detail += "; " + left
+	}
+	return t.end(ctx, &failure, func(tx alias.Tx) ([]alias.Change, error) {
+		var changes []alias.Change
+		c, err := tx.Credential(t.op.Credential)
+		if err == nil && c.ID == t.op.CredentialID && state != "" {
+			c.State, c.Revision, c.UpdatedAt = state, c.Revision+1, t.now()
+			changes = append(changes, alias.Change{CredentialPut: c})
+			if err := tx.UpdateCredential(c); err != nil {
+				return nil, err
+			}
+		}
+		if t.op.Kind != alias.OperationProvision {
+			return changes, ignoreMissing(err)
+		}
+		a, err := tx.Alias(t.op.Alias)
+		if err != nil || a.State != alias.StateProvisioning {
+			return changes, ignoreMissing(err)
+		}
+		a.State, a.Revision, a.UpdatedAt = alias.StateFailed, a.Revision+1, t.now()
+		return append(changes, alias.Change{AliasPut: a}), tx.UpdateAlias(a)
+	})
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, alias.ErrNotFound) {
+		return nil
+	}
+	return err
+}

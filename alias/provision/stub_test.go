@@ -1,0 +1,161 @@
+package provision
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"ixmage/alias"
+)
+
+// stub is an S3, IAM and STS that answers by a table, for what no real server
+// here says. Its alias is bucket media, prefix shop/.
+type stub struct {
+	*httptest.Server
+	answers map[string]string // "404 NoSuchKey some message" by operation; unnamed ones are refused
+	silent  bool              // never answer
+
+	mu   sync.Mutex // guards what follows
+	seen []string
+}
+
+const stubARN = "arn:aws:iam::123456789012:user/team/reader"
+
+// well is a key that is just right, on an AWS that tells why it refuses.
+func well() map[string]string {
+	return map[string]string{
+		"GetObject inside":  "200",
+		"GetObject missing": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:ListBucket on resource: x",
+		"GetObject outside": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject on resource: x",
+		"GetObject sibling": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject on resource: x",
+		"GetCallerIdentity": "200",
+	}
+}
+
+func newStub(t *testing.T, answers map[string]string) *stub {
+	t.Helper()
+	s := &stub{answers: answers}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *stub) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, _ := io.ReadAll(req.Body)
+	op := operationOf(req, string(body))
+	s.mu.Lock()
+	s.seen = append(s.seen, op)
+	answer, ok := s.answers[op]
+	s.mu.Unlock()
+	if s.silent {
+		<-req.Context().Done()
+		return
+	}
+	if !ok {
+		answer = "403 AccessDenied"
+	}
+	status, code, message := split(answer)
+	if status == 200 {
+		w.Header().Set("x-amz-version-id", code) // GetObject inside only
+		fmt.Fprint(w, success[op])
+		return
+	}
+	w.WriteHeader(status)
+	switch {
+	case code == "":
+	case strings.HasPrefix(req.URL.Path, "/media") || req.Method == "GET":
+		fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, escape(message))
+	default:
+		fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, escape(message))
+	}
+}
+
+func split(answer string) (status int, code, message string) {
+	parts := strings.SplitN(answer+"  ", " ", 3)
+	fmt.Sscan(parts[0], &status)
+	return status, parts[1], strings.TrimSpace(parts[2])
+}
+
+func escape(s string) string {
+	var b strings.Builder
+	xml.EscapeText(&b, []byte(s))
+	return b.String()
+}
+
+var success = map[string]string{
+	"GetCallerIdentity": "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>" + stubARN +
+		"</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>",
+	"ListAccessKeys": "<ListAccessKeysResponse><ListAccessKeysResult><AccessKeyMetadata>" +
+		"<member><AccessKeyId>A1</AccessKeyId></member><member><AccessKeyId>A2</AccessKeyId></member>" +
+		"</AccessKeyMetadata></ListAccessKeysResult></ListAccessKeysResponse>",
+	"GetLoginProfile": "<GetLoginProfileResponse><GetLoginProfileResult><LoginProfile><UserName>reader</UserName>" +
+		"<CreateDate>2026-01-01T00:00:00Z</CreateDate></LoginProfile></GetLoginProfileResult></GetLoginProfileResponse>",
+	"GetObject inside": "x",
+}
+
+// operationOf names a request as a row of the table does.
+func operationOf(req *http.Request, body string) string {
+	if _, action, ok := strings.Cut(body, "Action="); ok {
+		action, _, _ = strings.Cut(action, "&")
+		return action
+	}
+	key := strings.TrimPrefix(req.URL.Path, "/media")
+	q := req.URL.Query()
+	switch {
+	case req.URL.Path == "/":
+		return "ListBuckets"
+	case q.Has("list-type"):
+		return "ListObjectsV2"
+	case q.Has("policy"):
+		return "GetBucketPolicy"
+	case q.Has("acl"):
+		return "GetObjectAcl"
+	case q.Has("tagging"):
+		return "GetObjectTagging"
+	case q.Has("versionId"):
+		return "GetObject version"
+	case q.Has("uploadId"):
+		return "UploadPart"
+	case req.Method == "PUT":
+		return "PutObject"
+	case req.Method == "DELETE":
+		return "DeleteObject"
+	case strings.HasPrefix(key, "/shop/.ixmage-probe/"):
+		return "GetObject missing"
+	case strings.HasPrefix(key, "/shop/"):
+		return "GetObject inside"
+	case strings.HasPrefix(key, "/shop-"):
+		return "GetObject sibling"
+	}
+	return "GetObject outside"
+}
+
+// asked are the operations so far, each once.
+func (s *stub) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Compact(slices.Sorted(slices.Values(s.seen)))
+}
+
+func (s *stub) count(op string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, seen := range s.seen {
+		if seen == op {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *stub) prober(t *testing.T) *prober {
+	t.Helper()
+	return probes(t, s.URL, s.URL, alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s3cr3t")})
+}

@@ -1,0 +1,280 @@
+package provision
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"ixmage/alias"
+)
+
+// task is one operation under way. Only the goroutine that performs the
+// operation uses it.
+type task struct {
+	p    *Provisioner
+	op   *alias.Operation
+	data progress
+}
+
+// progress is what an operation remembers in its Data.
+type progress struct {
+	Request   *alias.ProvisionRequest `json:"request,omitempty"`
+	Emergency bool                    `json:"emergency,omitempty"`
+	// KeySince is when the first CreateAccessKey was about to be called. A key
+	// made from then on that nobody knows is ours, and its secret is lost.
+	KeySince  time.Time        `json:"key_since,omitzero"`
+	Pending   *alias.SealedKey `json:"pending,omitempty"` // the new key, until it is the credential's
+	PendingAt time.Time        `json:"pending_at,omitzero"`
+	Old       *alias.SealedKey `json:"old,omitempty"` // the key that is being retired
+
+	// Scope is what the new key was proven to be.
+	Scope alias.Verdict `json:"scope,omitempty"`
+
+	SwappedAt     time.Time `json:"swapped_at,omitzero"`
+	DeactivatedAt time.Time `json:"deactivated_at,omitzero"`
+	// Before is the credential that a reuse widens, as it was.
+	Before *alias.Provisioned `json:"before,omitempty"`
+	// Undo is why the operation is being undone.
+	Undo *alias.OperationError `json:"undo,omitempty"`
+}
+
+// step is one durable step. do says what it found, or why the operation cannot
+// go on; it is done again after a crash, so it looks before it acts.
+type step struct {
+	name string
+	do   func(*task, context.Context) (string, error)
+}
+
+// run performs an operation until it has ended or ctx has. A registry that
+// cannot be written stops nothing for good: the operation goes on from what was
+// written last.
+func (p *Provisioner) run(ctx context.Context, id string) {
+	defer p.release(id)
+	for i := 0; ; i++ {
+		attempt, cancel := p.interruptible(ctx, id)
+		err := p.perform(attempt, id)
+		interrupted := attempt.Err() != nil
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if interrupted {
+			continue // and go on from what is stored
+		}
+		p.log.Error("an operation is interrupted and will go on", "operation", id, "error", err)
+		if p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]) != nil {
+			return
+		}
+	}
+}
+
+// perform does the steps of an operation that are not done yet, or undoes it.
+// An error is one of the registry or of ctx, after which it can be called again.
+func (p *Provisioner) perform(ctx context.Context, id string) error {
+	t, err := p.load(ctx, id)
+	if err != nil || t.op.Finished() {
+		return err
+	}
+	for i, s := range t.steps() {
+		if t.data.Undo != nil {
+			break
+		}
+		if t.op.Steps[i].State == alias.StepDone {
+			continue
+		}
+		if err := t.perform(ctx, i, s); err != nil {
+			return err
+		}
+	}
+	if t.data.Undo != nil {
+		return t.undo(ctx)
+	}
+	return t.complete(ctx)
+}
+
+func (p *Provisioner) load(ctx context.Context, id string) (*task, error) {
+	op, err := p.cfg.Registry.Store().Operation(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t := &task{p: p, op: op}
+	err = t.decode()
+	return t, err
+}
+
+// decode reads what the operation remembers.
+func (t *task) decode() error {
+	if err := json.Unmarshal(t.op.Data, &t.data); err != nil {
+		return fmt.Errorf("operation %s: %w", t.op.ID, err)
+	}
+	return nil
+}
+
+// steps are those of the operation's kind, in the order of op.Steps.
+func (t *task) steps() []step {
+	switch {
+	case t.op.Kind == alias.OperationRotate:
+		return rotateSteps
+	case t.op.Kind == alias.OperationRemove:
+		return removeSteps
+	case t.data.Request.Credential != "":
+		return reuseSteps
+	}
+	return provisionSteps
+}
+
+// names are the steps as a new operation has them.
+func names(steps []step) []alias.Step {
+	out := make([]alias.Step, len(steps))
+	for i, s := range steps {
+		out[i] = alias.Step{Name: s.name, State: alias.StepPending}
+	}
+	return out
+}
+
+// perform does one step. When it fails the operation is marked to be undone.
+func (t *task) perform(ctx context.Context, i int, s step) error {
+	state := &t.op.Steps[i]
+	began := t.now()
+	if state.StartedAt.IsZero() {
+		state.StartedAt = began
+	}
+	state.State = alias.StepRunning
+	if err := t.save(ctx); err != nil {
+		return err
+	}
+	detail, err := s.do(t, ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if fatal, ok := errors.AsType[*registryError](err); ok {
+		return fatal
+	}
+	state.FinishedAt, state.Detail, state.State = t.now(), detail, alias.StepDone
+	t.p.cfg.Recorder.Step(s.name, state.FinishedAt.Sub(began))
+	if err != nil {
+		if t.data.Undo == nil {
+			t.data.Undo = operationError(s.name, err)
+		}
+		state.State, state.Detail = alias.StepFailed, t.data.Undo.Detail
+		t.p.log.Warn("step failed", "operation", t.op.ID, "kind", string(t.op.Kind), "step", s.name,
+			"code", t.data.Undo.Code, "detail", t.data.Undo.Detail)
+		return t.save(ctx)
+	}
+	// Written together with the beginning of the next step, or with the end.
+	if i < len(t.op.Steps)-1 {
+		return t.save(ctx)
+	}
+	return nil
+}
+
+// now is the time to the precision that the store keeps.
+func (t *task) now() time.Time { return t.p.clock.Now().UTC().Truncate(time.Microsecond) }
+
+// registryError is a write that failed: the step is done again later.
+type registryError struct{ error }
+
+func (e *registryError) Unwrap() error { return e.error }
+
+// save writes the operation, and in the same transaction what also does.
+func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change, error)) error {
+	data, err := json.Marshal(t.data)
+	if err != nil {
+		return &registryError{err}
+	}
+	next := *t.op
+	next.Data, next.Revision, next.UpdatedAt = data, t.op.Revision+1, t.now()
+	names := []alias.Name{t.op.Credential}
+	if t.op.Alias != "" && t.op.Alias != t.op.Credential {
+		names = append(names, t.op.Alias)
+	}
+	err = t.p.cfg.Registry.Apply(ctx, names, func(tx alias.Tx) ([]alias.Change, error) {
+		var changes []alias.Change
+		for _, fn := range also {
+			more, err := fn(tx)
+			if err != nil {
+				return nil, err
+			}
+			changes = append(changes, more...)
+		}
+		return changes, tx.UpdateOperation(&next)
+	})
+	if err != nil {
+		return &registryError{fmt.Errorf("operation %s: %w", t.op.ID, err)}
+	}
+	t.op = &next
+	return nil
+}
+
+// end finishes the operation, together with what also does.
+func (t *task) end(
+	ctx context.Context, failure *alias.OperationError, also func(alias.Tx) ([]alias.Change, error),
+) error {
+	t.op.State, t.op.FinishedAt, t.op.Error = alias.OperationDone, t.now(), failure
+	outcome := "ok"
+	if failure != nil {
+		t.op.State, outcome = alias.OperationFailed, failure.Code
+	}
+	// No secret outlives what it was for, sealed or not.
+	t.data.Pending, t.data.Old = nil, nil
+	if err := t.save(ctx, also); err != nil {
+		return err
+	}
+	t.p.cfg.Recorder.Operation(string(t.op.Kind), string(t.op.State))
+	t.p.log.Info("operation ended", "operation", t.op.ID, "kind", string(t.op.Kind), "alias", string(t.op.Alias),
+		"credential", string(t.op.Credential), "outcome", outcome)
+	return nil
+}
+
+// credential is the one that the operation is about, as stored.
+func (t *task) credential(ctx context.Context) (*alias.Credential, *alias.Provisioned, error) {
+	c, err := t.p.cfg.Registry.Store().Credential(ctx, t.op.Credential)
+	switch {
+	case errors.Is(err, alias.ErrNotFound):
+		return nil, nil, stop(codeInternal, "the credential %s is not in the registry any more", t.op.Credential)
+	case err != nil:
+		return nil, nil, &registryError{err}
+	}
+	p, ok := c.Provisioned()
+	if !ok || c.ID != t.op.CredentialID {
+		return nil, nil, stop(codeInternal, "the credential %s is another one than this operation began with", c.Name)
+	}
+	return c, p.Clone(), nil
+}
+
+// changed is what to write for a credential whose provider is now p.
+func (t *task) changed(c *alias.Credential, p *alias.Provisioned) func(alias.Tx) ([]alias.Change, error) {
+	next := *c
+	next.Provider, next.Revision, next.UpdatedAt = p, c.Revision+1, t.now()
+	return func(tx alias.Tx) ([]alias.Change, error) {
+		return []alias.Change{{CredentialPut: &next}}, tx.UpdateCredential(&next)
+	}
+}
+
+// until calls fn until it says that it is done, within a budget of time. What
+// is not seen yet, and passing trouble of IAM, is looked at again.
+func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func() (bool, error)) error {
+	deadline := p.clock.Now().Add(budget)
+	for i := 0; ; i++ {
+		done, err := fn()
+		if done || err != nil && !isPassing(err) {
+			return err
+		}
+		wait := min(waits[min(i, len(waits)-1)], deadline.Sub(p.clock.Now()))
+		if wait <= 0 && err == nil {
+			detail := fmt.Sprintf("what IAM was asked for was not to be seen within %s", budget)
+			return &stepError{code: codeNotSeen, detail: detail, err: errNotSeen}
+		}
+		if wait <= 0 {
+			return err
+		}
+		if err := p.clock.Sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// errNotSeen is a wait for IAM that was in vain.
+var errNotSeen = errors.New("it was not to be seen in time")

@@ -1,0 +1,170 @@
+package provision
+
+import (
+	"slices"
+
+	"ixmage/alias"
+)
+
+// Names of the checks, in the order in which they are made.
+const (
+	checkIdentity     = "identity"
+	checkReadInside   = "read-inside"
+	checkReadOutside  = "read-outside"
+	checkReadSibling  = "read-sibling"
+	checkWrite        = "write"
+	checkDelete       = "delete"
+	checkList         = "list"
+	checkListInside   = "list-inside"
+	checkListBuckets  = "list-buckets"
+	checkACL          = "acl"
+	checkTagging      = "tagging"
+	checkVersion      = "object-version"
+	checkBucketPolicy = "bucket-policy"
+	checkIAMSelf      = "iam-self"
+	checkIAMKeys      = "iam-keys"
+	checkIAMCreateKey = "iam-create-key"
+	checkAssumeRole   = "sts-assume-role"
+	checkFederation   = "sts-federation"
+	checkPassword     = "console-password"
+	checkOtherKeys    = "other-keys"
+)
+
+// rule is what a check means.
+type rule struct {
+	// does completes "this key can …".
+	does string
+	// reveals are the codes of errors that only who may do it is told: the
+	// right was there, and what was asked for was not.
+	reveals []string
+	// wide marks what AmazonS3ReadOnlyAccess grants (s3:Get*, s3:List*).
+	wide bool
+}
+
+var rules = map[string]rule{
+	checkReadOutside: {
+		does: "read objects outside the alias's prefix", wide: true,
+		reveals: []string{"NoSuchKey", "InvalidRange", "InvalidObjectState"},
+	},
+	checkReadSibling: {
+		does: "read a folder whose name only begins like the alias's prefix", wide: true,
+		reveals: []string{"NoSuchKey", "InvalidRange", "InvalidObjectState"},
+	},
+	checkWrite: {
+		does:    "write to the bucket",
+		reveals: []string{"NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"},
+	},
+	checkDelete:      {does: "delete objects", reveals: []string{"NoSuchKey", "NoSuchVersion"}},
+	checkList:        {does: "list the whole bucket", wide: true},
+	checkListInside:  {does: "list the alias's prefix", wide: true},
+	checkListBuckets: {does: "list the account's buckets", wide: true},
+	checkACL:         {does: "read access control lists", wide: true, reveals: []string{"NoSuchKey"}},
+	checkTagging:     {does: "read the tags of objects", wide: true, reveals: []string{"NoSuchKey", "NoSuchTagSet"}},
+	checkVersion: {
+		does: "read objects by version, old ones too", wide: true,
+		reveals: []string{"NoSuchVersion", "NoSuchKey", "InvalidRange", "InvalidObjectState"},
+	},
+	checkBucketPolicy: {does: "read the bucket's policy", wide: true, reveals: []string{"NoSuchBucketPolicy"}},
+	checkIAMSelf:      {does: "read its own IAM user", reveals: []string{"NoSuchEntity"}},
+	checkIAMKeys:      {does: "list the access keys of its IAM user", reveals: []string{"NoSuchEntity"}},
+	checkIAMCreateKey: {does: "make access keys for IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"}},
+	checkAssumeRole:   {does: "assume IAM roles", reveals: []string{"NoSuchEntity"}},
+	checkFederation:   {does: "hand out temporary credentials", reveals: []string{"PackedPolicyTooLarge"}},
+}
+
+// judge is the verdict on something that a key must not be able to do: proven
+// only by a refusal, violated by success and by an error that comes after the
+// right was found to be there. All else proves nothing.
+func judge(check, code string, status int) alias.Verdict {
+	switch {
+	case isRefusal(code, status):
+		return alias.VerdictProven
+	case code == gotOK, slices.Contains(rules[check].reveals, code):
+		return alias.VerdictViolated
+	}
+	return alias.VerdictNotProven
+}
+
+// judgeWide is judge for a user that AmazonS3ReadOnlyAccess is attached to. What
+// that policy grants may be refused all the same, by a boundary.
+func judgeWide(check, code string, status int) alias.Verdict {
+	v := judge(check, code, status)
+	if v == alias.VerdictViolated && rules[check].wide {
+		return alias.VerdictProven
+	}
+	return v
+}
+
+// judgeRead is the verdict on reading inside the location, and whether that
+// failed: an answer that will not become another one by waiting for a server
+// to recover. given says that the object is one that the operator gave, so that
+// it should exist; else it is one that does not.
+func judgeRead(given bool, r reply) (v alias.Verdict, failed bool) {
+	switch {
+	case isPassingCode(r.code):
+		return alias.VerdictNotProven, false
+	case given && (r.ok() || r.code == "InvalidRange"): // an empty object has no first byte
+		return alias.VerdictProven, false
+	case r.ok(), r.code == "InvalidRange", r.code == "InvalidObjectState":
+		// Archived: the right is there, the bytes are not to be had.
+		return alias.VerdictWeak, false
+	case !given && r.code == "NoSuchKey":
+		return alias.VerdictWeak, false
+	case !given && r.refused() && r.named != "s3:GetObject" && r.named != "kms:Decrypt":
+		// S3 says so for an object that is not there to whoever may read and
+		// not list.
+		return alias.VerdictWeak, false
+	}
+	return alias.VerdictNotProven, true
+}
+
+// judgeIdentity is the verdict on who STS says that the key belongs to. Only
+// another user fails: one key is good for reading without STS.
+func judgeIdentity(r reply, want, got string) (v alias.Verdict, failed bool) {
+	switch {
+	case !r.ok():
+		return alias.VerdictNotProven, false
+	case want != "" && want != got:
+		return alias.VerdictViolated, true
+	}
+	return alias.VerdictProven, false
+}
+
+// judgePassword is the verdict on a console password of the key's user. A key
+// that may not ask is as it should be; that nothing is known about the user
+// then does not count against it, and the detail says so.
+func judgePassword(code string, status int) alias.Verdict {
+	switch {
+	case code == gotOK:
+		return alias.VerdictViolated
+	case code == "NoSuchEntity", isRefusal(code, status):
+		return alias.VerdictProven
+	}
+	return alias.VerdictNotProven
+}
+
+// judgeOtherKeys is the verdict on further keys of the key's user. They do not
+// widen what this key may do, but this key is then not all there is to guard.
+func judgeOtherKeys(code string, status, others int) alias.Verdict {
+	switch {
+	case code == gotOK && others > 0:
+		return alias.VerdictWeak
+	case code == gotOK, isRefusal(code, status):
+		return alias.VerdictProven
+	}
+	return alias.VerdictNotProven
+}
+
+// settled reports whether every check was answered by something that will
+// stand: none by a key that is not known everywhere yet, or by a server that
+// is slow, busy or failing.
+func settled(checks []alias.Check) bool {
+	return !slices.ContainsFunc(checks, func(c alias.Check) bool {
+		// Some servers say this for a call of STS that they do not have. Of
+		// the key itself it would be true in the positive checks too.
+		if c.Got == "SignatureDoesNotMatch" && !c.Positive {
+			return false
+		}
+		return isPassingCode(c.Got)
+	})
+}

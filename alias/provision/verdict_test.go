@@ -1,0 +1,172 @@
+package provision
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"ixmage/alias"
+)
+
+// TestJudge has every check meet every answer. The rows name the codes that
+// betray a right; refusals are proof for all, and whatever is left proves
+// nothing.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	betrayed := map[string]string{
+		checkReadOutside:  "200 NoSuchKey InvalidRange InvalidObjectState",
+		checkReadSibling:  "200 NoSuchKey InvalidRange InvalidObjectState",
+		checkWrite:        "200 NoSuchKey NoSuchUpload PreconditionFailed ConditionalRequestConflict",
+		checkDelete:       "200 NoSuchKey NoSuchVersion",
+		checkList:         "200",
+		checkListInside:   "200",
+		checkListBuckets:  "200",
+		checkACL:          "200 NoSuchKey",
+		checkTagging:      "200 NoSuchKey NoSuchTagSet",
+		checkVersion:      "200 NoSuchKey NoSuchVersion InvalidRange InvalidObjectState",
+		checkBucketPolicy: "200 NoSuchBucketPolicy",
+		checkIAMSelf:      "200 NoSuchEntity",
+		checkIAMKeys:      "200 NoSuchEntity",
+		checkIAMCreateKey: "200 NoSuchEntity LimitExceeded",
+		checkAssumeRole:   "200 NoSuchEntity",
+		checkFederation:   "200 PackedPolicyTooLarge",
+	}
+	if got, want := slices.Sorted(maps.Keys(betrayed)), slices.Sorted(maps.Keys(rules)); !slices.Equal(got, want) {
+		t.Fatalf("rows for %v, rules for %v", got, want)
+	}
+	refusals := "AccessDenied AccessDeniedException UnauthorizedOperation 403"
+	others := "404 301 400 PermanentRedirect NoSuchBucket InvalidAccessKeyId SignatureDoesNotMatch InvalidClientTokenId " +
+		"ExpiredToken RequestTimeTooSkewed NotImplemented InvalidAction MethodNotAllowed AllAccessDisabled ValidationError " +
+		"InvalidArgument KMS.DisabledException SlowDown Throttling 500 501 503 InternalError timeout network canceled"
+	answers := strings.Fields(refusals + " " + others)
+	for _, row := range betrayed {
+		answers = append(answers, strings.Fields(row)...)
+	}
+	for check, row := range betrayed {
+		for _, code := range answers {
+			want := alias.VerdictNotProven
+			switch {
+			case slices.Contains(strings.Fields(refusals), code):
+				want = alias.VerdictProven
+			case slices.Contains(strings.Fields(row), code):
+				want = alias.VerdictViolated
+			}
+			if got := judge(check, code, 403); got != want {
+				t.Errorf("%s, %s: got %s, want %s", check, code, got, want)
+			}
+			wide := !slices.Contains(strings.Fields("write delete iam-self iam-keys iam-create-key sts-assume-role sts-federation"), check)
+			if want == alias.VerdictViolated && wide {
+				want = alias.VerdictProven
+			}
+			if got := judgeWide(check, code, 403); got != want {
+				t.Errorf("%s, %s with AmazonS3ReadOnlyAccess: got %s, want %s", check, code, got, want)
+			}
+		}
+	}
+	if got := judge(checkList, "403", 200); got != alias.VerdictNotProven {
+		t.Errorf("a code 403 that is no status: got %s", got)
+	}
+}
+
+func TestJudgeRead(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		given bool
+		reply reply
+		want  alias.Verdict
+		fails bool
+	}{
+		{"read", true, reply{code: "200"}, alias.VerdictProven, false},
+		{"empty object", true, reply{code: "InvalidRange", status: 416}, alias.VerdictProven, false},
+		{"archived", true, reply{code: "InvalidObjectState", status: 403}, alias.VerdictWeak, false},
+		{"refused", true, reply{code: "AccessDenied", status: 403}, alias.VerdictNotProven, true},
+		{"refused without a code", true, reply{code: "403", status: 403}, alias.VerdictNotProven, true},
+		{"refused to list: the object given does not exist", true, reply{"AccessDenied", 403, "s3:ListBucket"}, alias.VerdictNotProven, true},
+		{"KMS", true, reply{code: "KMS.DisabledException", status: 400}, alias.VerdictNotProven, true},
+		{"no such object", true, reply{code: "NoSuchKey", status: 404}, alias.VerdictNotProven, true},
+		{"no such bucket", true, reply{code: "NoSuchBucket", status: 404}, alias.VerdictNotProven, true},
+		{"another region", true, reply{code: "PermanentRedirect", status: 301}, alias.VerdictNotProven, true},
+		{"unknown key", true, reply{code: "InvalidAccessKeyId", status: 403}, alias.VerdictNotProven, false},
+		{"wrong secret", true, reply{code: "SignatureDoesNotMatch", status: 403}, alias.VerdictNotProven, false},
+		{"slow", true, reply{code: "timeout"}, alias.VerdictNotProven, false},
+		{"busy", true, reply{code: "SlowDown", status: 503}, alias.VerdictNotProven, false},
+		{"failing", true, reply{code: "500", status: 500}, alias.VerdictNotProven, false},
+
+		{"random: there after all", false, reply{code: "200"}, alias.VerdictWeak, false},
+		{"random: told to be missing", false, reply{code: "NoSuchKey", status: 404}, alias.VerdictWeak, false},
+		{"random: refused", false, reply{code: "AccessDenied", status: 403}, alias.VerdictWeak, false},
+		{"random: refused to list", false, reply{"AccessDenied", 403, "s3:ListBucket"}, alias.VerdictWeak, false},
+		{"random: refused to read", false, reply{"AccessDenied", 403, "s3:GetObject"}, alias.VerdictNotProven, true},
+		{"random: refused to decrypt", false, reply{"AccessDenied", 403, "kms:Decrypt"}, alias.VerdictNotProven, true},
+		{"random: no such bucket", false, reply{code: "NoSuchBucket", status: 404}, alias.VerdictNotProven, true},
+		{"random: unknown key", false, reply{code: "InvalidAccessKeyId", status: 403}, alias.VerdictNotProven, false},
+	} {
+		got, fails := judgeRead(tt.given, tt.reply)
+		if got != tt.want || fails != tt.fails {
+			t.Errorf("%s: got %s, failed %t, want %s, failed %t", tt.name, got, fails, tt.want, tt.fails)
+		}
+	}
+}
+
+func TestJudgeUser(t *testing.T) {
+	t.Parallel()
+	const ours, other = "arn:aws:iam::1:user/ours", "arn:aws:iam::1:user/other"
+	type outcome struct {
+		verdict alias.Verdict
+		failed  bool
+	}
+	identity := func(code, want, got string) outcome {
+		v, failed := judgeIdentity(reply{code: code}, want, got)
+		return outcome{v, failed}
+	}
+	for _, tt := range []struct {
+		name      string
+		got, want outcome
+	}{
+		{"our user", identity("200", ours, ours), outcome{alias.VerdictProven, false}},
+		{"another user", identity("200", ours, other), outcome{alias.VerdictViolated, true}},
+		{"any user of a pasted key", identity("200", "", other), outcome{alias.VerdictProven, false}},
+		{"STS refuses", identity("AccessDenied", ours, ""), outcome{alias.VerdictNotProven, false}},
+		{"STS is not there", identity("", ours, ""), outcome{alias.VerdictNotProven, false}},
+		{"STS is slow", identity("timeout", ours, ""), outcome{alias.VerdictNotProven, false}},
+		{"password", outcome{verdict: judgePassword("200", 200)}, outcome{verdict: alias.VerdictViolated}},
+		{"no password", outcome{verdict: judgePassword("NoSuchEntity", 404)}, outcome{verdict: alias.VerdictProven}},
+		{"password not to be seen", outcome{verdict: judgePassword("AccessDenied", 403)}, outcome{verdict: alias.VerdictProven}},
+		{"password not implemented", outcome{verdict: judgePassword("InvalidAction", 400)}, outcome{verdict: alias.VerdictNotProven}},
+		{"password while throttled", outcome{verdict: judgePassword("Throttling", 400)}, outcome{verdict: alias.VerdictNotProven}},
+		{"only key", outcome{verdict: judgeOtherKeys("200", 200, 0)}, outcome{verdict: alias.VerdictProven}},
+		{"second key", outcome{verdict: judgeOtherKeys("200", 200, 1)}, outcome{verdict: alias.VerdictWeak}},
+		{"keys not to be seen", outcome{verdict: judgeOtherKeys("AccessDenied", 403, 0)}, outcome{verdict: alias.VerdictProven}},
+		{"keys not implemented", outcome{verdict: judgeOtherKeys("InvalidAction", 400, 0)}, outcome{verdict: alias.VerdictNotProven}},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{
+		"200": true, "AccessDenied": true, "403": true, "NoSuchKey": true, "NotImplemented": true, "501": true, "InvalidAction": true,
+		"": true, "arn:aws:iam::1:user/u": true, "404": true,
+		"InvalidAccessKeyId": false, "InvalidClientTokenId": false, "SignatureDoesNotMatch": false,
+		"timeout": false, "network": false, "canceled": false,
+		"SlowDown": false, "Throttling": false, "ThrottlingException": false, "ThrottledException": false,
+		"TooManyRequestsException": false, "RequestThrottled": false, "429": false,
+		"500": false, "503": false, "InternalError": false, "ServiceFailure": false,
+	} {
+		checks := []alias.Check{{Got: "200"}, {Got: code, Positive: true}, {Got: "AccessDenied"}}
+		if got := settled(checks); got != want {
+			t.Errorf("%s: got %t, want %t", code, got, want)
+		}
+	}
+	if !settled([]alias.Check{{Name: checkAssumeRole, Got: "SignatureDoesNotMatch"}}) {
+		t.Error("a call that a server does not have keeps a key from settling")
+	}
+	if !settled(nil) {
+		t.Error("nothing is not settled")
+	}
+}

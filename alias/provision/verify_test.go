@@ -1,0 +1,272 @@
+package provision
+
+import (
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// probes is a prober against servers of a test, which has the SDK try once.
+func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) *prober {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	client := &http.Client{Transport: transport, CheckRedirect: refuseRedirect}
+	creds := credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
+	p := &prober{now: time.Now, s3: s3.New(s3.Options{
+		BaseEndpoint: &s3URL, Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		Credentials:                creds, HTTPClient: client,
+	})}
+	if iamURL != "" {
+		p.iam = iam.New(iam.Options{
+			BaseEndpoint: &iamURL, Region: "us-east-1", RetryMaxAttempts: 1, Credentials: creds, HTTPClient: client,
+		})
+		p.sts = sts.New(sts.Options{
+			BaseEndpoint: &iamURL, Region: "us-east-1", RetryMaxAttempts: 1, Credentials: creds, HTTPClient: client,
+		})
+	}
+	return p
+}
+
+// gatewayUser makes an IAM user with a policy of statements, and a key of his.
+func gatewayUser(t *testing.T, g *awstest.Gateway, name string, statements ...string) alias.KeyPair {
+	t.Helper()
+	root := probes(t, g.S3URL, g.IAMURL, g.Root).iam
+	if _, err := root.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name}); err != nil {
+		t.Fatal(err)
+	}
+	if len(statements) > 0 {
+		doc := `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
+		_, err := root.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+			UserName: &name, PolicyName: aws.String("p"), PolicyDocument: &doc,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	kp, err := g.AddKey(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kp
+}
+
+func allow(actions, resource string) string {
+	return `{"Effect":"Allow","Action":["` + strings.ReplaceAll(actions, ",", `","`) + `"],"Resource":"` + resource + `"}`
+}
+
+// verdicts are those of checks, by name.
+func verdicts(checks []alias.Check) map[string]string {
+	out := map[string]string{}
+	for _, c := range checks {
+		out[c.Name] = string(c.Verdict) + " " + c.Got
+		if c.Failed {
+			out[c.Name] += " failed"
+		}
+	}
+	return out
+}
+
+// shop is the alias that the tests verify: bucket media, prefix shop/.
+func shop() target {
+	return target{
+		location: alias.Location{Bucket: "media", Prefix: "shop/"},
+		grants:   []alias.Grant{{Bucket: "media", Prefix: "shop/"}},
+		inside:   "shop/a.txt", outside: "private/b.txt",
+	}
+}
+
+// expect compares verdicts with a row: "check: verdict code", and for all
+// checks that have no line of their own the verdict and code of "*".
+func expect(t *testing.T, checks []alias.Check, rows map[string]string) {
+	t.Helper()
+	got := verdicts(checks)
+	for name, outcome := range got {
+		want, ok := rows[name]
+		if !ok {
+			want = rows["*"]
+		}
+		if outcome != want {
+			t.Errorf("%s: got %q, want %q", name, outcome, want)
+		}
+	}
+	for name := range rows {
+		if _, ok := got[name]; !ok && name != "*" {
+			t.Errorf("%s was not checked", name)
+		}
+	}
+	for _, c := range checks {
+		if c.Detail == "" || c.Expected == "" || c.At.IsZero() || c.Positive != (c.Name == checkIdentity || c.Name == checkReadInside) {
+			t.Errorf("check is not complete: %+v", c)
+		}
+	}
+}
+
+// objects puts what the tests read into the bucket.
+func objects(t *testing.T, put func(key string) error) {
+	t.Helper()
+	for _, key := range []string{"shop/a.txt", "private/b.txt"} {
+		if err := put(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func scopeOf(checks []alias.Check) alias.Verdict {
+	v := alias.Verification{Checks: checks}
+	return v.Scope()
+}
+
+func blocks(checks []alias.Check) bool {
+	v := alias.Verification{Checks: checks}
+	return v.Blocks()
+}
+
+// TestMatrixGateway is the matrix against a real server. Of what it says here
+// docs/iam.md has the table.
+func TestMatrixGateway(t *testing.T) {
+	t.Parallel()
+	g := awstest.NewGateway(t)
+	if err := g.CreateBucket(t.Context(), "media"); err != nil {
+		t.Fatal(err)
+	}
+	objects(t, func(key string) error {
+		return g.PutObject(t.Context(), "media", key, awstest.Object{Body: []byte("x")})
+	})
+	const (
+		refused = "proven AccessDenied"
+		vague   = "not-proven AccessDenied"
+		arn     = "arn:aws:iam::000000000000:"
+	)
+	// Of STS it has GetCallerIdentity only.
+	without := map[string]string{
+		checkAssumeRole: "not-proven SignatureDoesNotMatch", checkFederation: "not-proven SignatureDoesNotMatch",
+	}
+	wideS3 := map[string]string{
+		"*": refused, checkReadInside: "proven 200",
+		checkReadOutside: "violated 200", checkReadSibling: "violated NoSuchKey", checkWrite: "violated NoSuchUpload",
+		checkDelete: "violated 200", checkList: "violated 200", checkListInside: "violated 200",
+		checkListBuckets: "violated 200", checkACL: "not-proven NotImplemented", checkTagging: "violated 200",
+		checkBucketPolicy: "violated NoSuchBucketPolicy",
+	}
+	// Who cannot do what it must is believed no refusal of S3.
+	blind := map[string]string{
+		"*": refused, checkReadInside: vague + " failed", checkReadOutside: vague, checkReadSibling: vague,
+		checkWrite: vague, checkDelete: vague, checkList: vague, checkListInside: vague,
+		checkListBuckets: vague, checkACL: vague, checkTagging: vague, checkBucketPolicy: vague,
+	}
+	unknown := map[string]string{"*": "not-proven InvalidAccessKeyId"}
+	for _, name := range []string{checkIdentity, checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkPassword, checkOtherKeys} {
+		unknown[name] = "not-proven InvalidClientTokenId"
+	}
+	read := allow("s3:GetObject", "arn:aws:s3:::media/shop/*")
+	narrow := gatewayUser(t, g, "narrow", read)
+	for _, tt := range []struct {
+		name  string
+		keys  alias.KeyPair
+		bare  bool // no objects are given
+		rows  []map[string]string
+		scope alias.Verdict
+		block bool
+	}{
+		{"narrow", narrow, false, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/narrow", checkReadInside: "proven 200",
+		}}, alias.VerdictNotProven, false},
+		{"narrow without objects", narrow, true, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/narrow", checkReadInside: "weak NoSuchKey",
+		}}, alias.VerdictNotProven, false},
+		{"no policy", gatewayUser(t, g, "nothing"), false, []map[string]string{without, blind, {
+			checkIdentity: "proven " + arn + "user/nothing",
+		}}, alias.VerdictNotProven, true},
+		{"writes only", gatewayUser(t, g, "put", allow("s3:PutObject", "arn:aws:s3:::media/*")), false, []map[string]string{without, blind, {
+			checkIdentity: "proven " + arn + "user/put", checkWrite: "violated NoSuchUpload",
+		}}, alias.VerdictViolated, true},
+		{"lists too", gatewayUser(t, g, "list", read, allow("s3:ListBucket", "arn:aws:s3:::media")), false, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/list", checkReadInside: "proven 200",
+			checkList: "violated 200", checkListInside: "violated 200",
+		}}, alias.VerdictViolated, true},
+		{"deletes too", gatewayUser(t, g, "delete", read, allow("s3:DeleteObject", "arn:aws:s3:::media/shop/*")), false, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/delete", checkReadInside: "proven 200", checkDelete: "violated 200",
+		}}, alias.VerdictViolated, true},
+		{"sibling too", gatewayUser(t, g, "sibling", allow("s3:GetObject", "arn:aws:s3:::media/shop*")), false, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/sibling", checkReadInside: "proven 200", checkReadSibling: "violated NoSuchKey",
+		}}, alias.VerdictViolated, true},
+		{"all of S3", gatewayUser(t, g, "s3", allow("s3:*", "*")), false, []map[string]string{without, wideS3, {
+			checkIdentity: "proven " + arn + "user/s3",
+		}}, alias.VerdictViolated, true},
+		{"all of IAM", gatewayUser(t, g, "iam", read, allow("iam:*", "*")), false, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/iam", checkReadInside: "proven 200",
+			checkIAMSelf: "violated 200", checkIAMKeys: "violated 200", checkIAMCreateKey: "violated NoSuchEntity",
+			checkPassword: "not-proven InvalidAction", checkOtherKeys: "proven 200",
+		}}, alias.VerdictViolated, true},
+		{"root", g.Root, false, []map[string]string{without, wideS3, {
+			checkIdentity: "proven " + arn + "root", checkIAMSelf: "violated 200", checkIAMKeys: "not-proven ValidationError",
+			checkIAMCreateKey: "violated NoSuchEntity", checkPassword: "not-proven InvalidAction", checkOtherKeys: "not-proven ValidationError",
+		}}, alias.VerdictViolated, true},
+		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: narrow.SecretAccessKey}, false,
+			[]map[string]string{without, unknown}, alias.VerdictNotProven, false},
+		{"wrong secret", alias.KeyPair{AccessKeyID: narrow.AccessKeyID, SecretAccessKey: g.Root.SecretAccessKey}, false,
+			[]map[string]string{{"*": "not-proven SignatureDoesNotMatch"}}, alias.VerdictNotProven, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			where := shop()
+			if tt.bare {
+				where.inside, where.outside = "", ""
+			}
+			rows := map[string]string{}
+			for _, m := range tt.rows {
+				maps.Copy(rows, m)
+			}
+			checks := probes(t, g.S3URL, g.IAMURL, tt.keys).matrix(t.Context(), where)
+			expect(t, checks, rows)
+			if scopeOf(checks) != tt.scope || blocks(checks) != tt.block {
+				t.Errorf("scope %s, blocks %t, want %s, %t", scopeOf(checks), blocks(checks), tt.scope, tt.block)
+			}
+			if want := tt.name != "unknown key" && tt.name != "wrong secret"; settled(checks) != want {
+				t.Errorf("settled %t, want %t", settled(checks), want)
+			}
+		})
+	}
+}
+
+// TestMatrixLeavesNothing has keys that may write and delete go through the
+// matrix: the bucket is the same afterwards.
+func TestMatrixLeavesNothing(t *testing.T) {
+	t.Parallel()
+	g := awstest.NewGateway(t)
+	if err := g.CreateBucket(t.Context(), "media"); err != nil {
+		t.Fatal(err)
+	}
+	objects(t, func(key string) error {
+		return g.PutObject(t.Context(), "media", key, awstest.Object{Body: []byte("x")})
+	})
+	p := probes(t, g.S3URL, g.IAMURL, g.Root)
+	p.matrix(t.Context(), shop())
+	// The write that comes second to those who are refused the first.
+	r := p.round(shop())
+	put := r.put(t.Context(), r.probeKey())
+	if judge(checkWrite, put.code, put.status) != alias.VerdictViolated {
+		t.Errorf("put under If-Match: got %+v, want an error that shows the right", put)
+	}
+	out, err := p.s3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("media")})
+	if err != nil || len(out.Contents) != 2 {
+		t.Errorf("%d objects, want 2 (%v)", len(out.Contents), err)
+	}
+	keys, err := p.iam.ListUsers(t.Context(), &iam.ListUsersInput{})
+	if err != nil || len(keys.Users) != 0 {
+		t.Errorf("%d users, want none (%v)", len(keys.Users), err)
+	}
+}

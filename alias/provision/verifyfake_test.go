@@ -1,0 +1,191 @@
+package provision
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// probesOf is a prober against the fake.
+func probesOf(f *awstest.IAM, kp alias.KeyPair) *prober {
+	return &prober{now: time.Now, s3: f.S3Client(kp), iam: f.IAMClient(kp), sts: f.STSClient(kp)}
+}
+
+func document(statements ...string) string {
+	doc := `{"Version":"2012-10-17","Statement":[`
+	for i, s := range statements {
+		if i > 0 {
+			doc += ","
+		}
+		doc += s
+	}
+	return doc + "]}"
+}
+
+// TestMatrixFake is about what the real server here does not have: managed
+// policies, boundaries, KMS, bucket policies and passwords.
+func TestMatrixFake(t *testing.T) {
+	t.Parallel()
+	const (
+		denied = "proven AccessDenied"
+		vague  = "not-proven AccessDenied"
+		arn    = "arn:aws:iam::123456789012:"
+		kms    = "arn:aws:kms:us-east-1:123456789012:key/1"
+	)
+	read := allow("s3:GetObject", "arn:aws:s3:::media/shop/*")
+	public := `{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::media/*"}`
+	for _, tt := range []struct {
+		name  string
+		cfg   awstest.IAMConfig
+		setUp func(*awstest.IAM) alias.KeyPair
+		mode  alias.PolicyMode
+		bare  bool
+		want  map[string]string
+		scope alias.Verdict
+	}{
+		{name: "inline", scope: alias.VerdictProven},
+		{name: "inline, no objects given", bare: true, scope: alias.VerdictWeak, want: map[string]string{checkReadInside: "weak AccessDenied"}},
+		{name: "inline, no reasons given", cfg: awstest.IAMConfig{Terse: true}, scope: alias.VerdictWeak, want: map[string]string{
+			checkReadSibling: "weak AccessDenied", checkWrite: "weak AccessDenied", // it has no uploads in parts
+		}},
+		{
+			name: "managed", scope: alias.VerdictProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				kp := f.AddUser("/", "u", "")
+				f.AttachPolicy("u", f.AddPolicy("/", "bucket-specific-media-shop", document(read)))
+				return kp
+			},
+		},
+		{
+			name: "read-only access", mode: alias.PolicyReadOnly, scope: alias.VerdictProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				kp := f.AddUser("/", "u", "")
+				f.AttachPolicy("u", f.ReadOnlyARN())
+				return kp
+			},
+			want: map[string]string{
+				checkList: "proven 200", checkListInside: "proven 200", checkListBuckets: "proven 200", checkACL: "proven 200",
+				checkTagging: "proven 200", checkBucketPolicy: "proven NoSuchBucketPolicy",
+			},
+		},
+		{
+			name: "read-only access within a boundary", mode: alias.PolicyReadOnly, scope: alias.VerdictProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				kp := f.AddUser("/", "u", "")
+				f.AttachPolicy("u", f.ReadOnlyARN())
+				boundary := f.AddPolicy("/", "b", document(allow("s3:GetObject", "arn:aws:s3:::media/*")))
+				f.ChangeUser("u", func(u *awstest.IAMUser) { u.Boundary = boundary })
+				return kp
+			},
+		},
+		{
+			name: "boundary of another bucket", scope: alias.VerdictNotProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				kp := f.AddUser("/", "u", document(read))
+				boundary := f.AddPolicy("/", "b", document(allow("s3:GetObject", "arn:aws:s3:::other/*")))
+				f.ChangeUser("u", func(u *awstest.IAMUser) { u.Boundary = boundary })
+				return kp
+			},
+			want: blindRows(vague),
+		},
+		{
+			name: "bucket that is public", scope: alias.VerdictViolated,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				f.SetBucketPolicy("media", document(public))
+				return f.AddUser("/", "u", document(read))
+			},
+			want: map[string]string{checkReadOutside: "violated 200", checkReadSibling: "weak AccessDenied"},
+		},
+		{
+			name: "KMS without a grant", scope: alias.VerdictNotProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				f.Encrypt("media", kms)
+				return f.AddUser("/", "u", document(read))
+			},
+			want: blindRows(vague),
+		},
+		{
+			name: "KMS with a grant", scope: alias.VerdictProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				f.Encrypt("media", kms)
+				return f.AddUser("/", "u", document(read, allow("kms:Decrypt", kms)))
+			},
+		},
+		{
+			name: "a person's key", scope: alias.VerdictViolated,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				kp := f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile,iam:ListAccessKeys", "*")))
+				f.AddLoginProfile("u")
+				f.AddKey("u")
+				return kp
+			},
+			want: map[string]string{checkIAMKeys: "violated 200", checkPassword: "violated 200", checkOtherKeys: "weak 200"},
+		},
+		{
+			name: "a program's key that may look", scope: alias.VerdictProven,
+			setUp: func(f *awstest.IAM) alias.KeyPair {
+				return f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile", "*")))
+			},
+			want: map[string]string{checkPassword: "proven NoSuchEntity"},
+		},
+		{
+			name: "administrator", scope: alias.VerdictViolated,
+			setUp: func(f *awstest.IAM) alias.KeyPair { return f.AddUser("/", "u", document(allow("*", "*"))) },
+			want: map[string]string{
+				checkReadOutside: "violated 200", checkReadSibling: "violated NoSuchKey", checkWrite: "violated NoSuchKey",
+				checkDelete: "violated 200", checkList: "violated 200", checkListInside: "violated 200", checkListBuckets: "violated 200",
+				checkACL: "violated 200", checkTagging: "violated 200", checkBucketPolicy: "violated NoSuchBucketPolicy",
+				checkIAMSelf: "violated 200", checkIAMKeys: "violated 200", checkIAMCreateKey: "violated NoSuchEntity",
+				checkFederation: "violated 200", checkPassword: "proven NoSuchEntity", checkOtherKeys: "proven 200",
+			},
+		},
+		{
+			name: "a key that is not known yet", scope: alias.VerdictNotProven, cfg: awstest.IAMConfig{Lag: time.Hour},
+			setUp: func(*awstest.IAM) alias.KeyPair {
+				return alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: alias.NewSecret("s")}
+			},
+			want: maps.Collect(func(yield func(string, string) bool) {
+				for name := range blindRows("") {
+					yield(name, "not-proven InvalidAccessKeyId")
+				}
+				for _, name := range []string{
+					checkIdentity, checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkAssumeRole, checkFederation, checkPassword, checkOtherKeys,
+				} {
+					yield(name, "not-proven InvalidClientTokenId")
+				}
+			}),
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := awstest.NewIAM(t, tt.cfg)
+			f.CreateBucket("media")
+			f.PutObject("media", "shop/a.txt", awstest.Object{Body: []byte("x")})
+			f.PutObject("media", "private/b.txt", awstest.Object{Body: []byte("x")})
+			var kp alias.KeyPair
+			if tt.setUp != nil {
+				kp = tt.setUp(f)
+			} else {
+				kp = f.AddUser("/", "u", document(read))
+			}
+			where := shop()
+			where.mode = tt.mode
+			if tt.bare {
+				where.inside, where.outside = "", ""
+			}
+			checks := probesOf(f, kp).matrix(t.Context(), where)
+			rows := map[string]string{"*": denied, checkIdentity: "proven " + arn + "user/u", checkReadInside: "proven 200"}
+			maps.Copy(rows, tt.want)
+			expect(t, checks, rows)
+			if got := scopeOf(checks); got != tt.scope {
+				t.Errorf("scope %s, want %s", got, tt.scope)
+			}
+			if objects := f.Objects("media"); len(objects) != 2 {
+				t.Errorf("the bucket has %v", objects)
+			}
+		})
+	}
+}

@@ -1,0 +1,373 @@
+package provision
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// TestMatrixStub is about answers that no real server here gives.
+func TestMatrixStub(t *testing.T) {
+	t.Parallel()
+	const denied = "proven AccessDenied"
+	for _, tt := range []struct {
+		name    string
+		answers map[string]string // beside those of a key that is just right
+		target  func(*target)
+		want    map[string]string
+		scope   alias.Verdict
+	}{
+		{
+			name: "AWS that tells why", scope: alias.VerdictProven,
+			want: map[string]string{checkReadSibling: denied},
+		},
+		{
+			name:    "AWS that does not tell why",
+			answers: map[string]string{"GetObject missing": "403 AccessDenied Access Denied", "GetObject sibling": "403 AccessDenied Access Denied"},
+			want:    map[string]string{checkReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
+		},
+		{
+			name:    "sibling refused for want of listing",
+			answers: map[string]string{"GetObject sibling": well()["GetObject missing"]},
+			want:    map[string]string{checkReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
+		},
+		{
+			name: "no objects given", target: func(t *target) { t.inside, t.outside = "", "" },
+			want: map[string]string{
+				checkReadInside: "weak AccessDenied", checkReadOutside: denied, checkReadSibling: denied,
+				checkACL: "weak AccessDenied", checkTagging: "weak AccessDenied",
+			},
+			scope: alias.VerdictWeak,
+		},
+		{
+			name: "no objects given, refused to read", target: func(t *target) { t.inside, t.outside = "", "" },
+			answers: map[string]string{"GetObject missing": well()["GetObject outside"]},
+			want:    blindRows("not-proven AccessDenied"), scope: alias.VerdictNotProven,
+		},
+		{
+			name: "another user's key",
+			target: func(t *target) {
+				t.mode, t.user = alias.PolicyInline, alias.IAMUser{Name: "ours", ARN: "arn:aws:iam::1:user/ours"}
+			},
+			want:    map[string]string{checkIdentity: "violated " + stubARN + " failed"},
+			answers: nil, scope: alias.VerdictViolated,
+		},
+		{
+			name:    "refused a part, allowed to put under If-Match",
+			answers: map[string]string{"PutObject": "412 PreconditionFailed"},
+			want:    map[string]string{checkWrite: "violated PreconditionFailed"}, scope: alias.VerdictViolated,
+		},
+		{
+			name:    "refused a part, told that the object is not there",
+			answers: map[string]string{"PutObject": "404 NoSuchKey"},
+			want:    map[string]string{checkWrite: "violated NoSuchKey"}, scope: alias.VerdictViolated,
+		},
+		{
+			name:    "server that does not heed If-Match",
+			answers: map[string]string{"PutObject": "200", "UploadPart": "501 NotImplemented"},
+			want:    map[string]string{checkWrite: "violated 200"}, scope: alias.VerdictViolated,
+		},
+		{
+			name:    "no conditional writes",
+			answers: map[string]string{"PutObject": "501 NotImplemented"},
+			want:    map[string]string{checkWrite: "not-proven NotImplemented"}, scope: alias.VerdictNotProven,
+		},
+		{
+			name:    "no uploads in parts",
+			answers: map[string]string{"UploadPart": "501 NotImplemented"},
+			want:    map[string]string{checkWrite: "weak AccessDenied"}, scope: alias.VerdictWeak,
+		},
+		{
+			name:    "no uploads in parts, and a reason",
+			answers: map[string]string{"UploadPart": "501 NotImplemented", "PutObject": "403 AccessDenied User: u is not authorized to perform: s3:PutObject on resource: x"},
+			scope:   alias.VerdictProven,
+		},
+		{
+			name:    "old versions",
+			answers: map[string]string{"GetObject inside": "200 v1", "GetObject version": "200"},
+			want:    map[string]string{checkVersion: "violated 200"}, scope: alias.VerdictViolated,
+		},
+		{
+			name:    "current versions only",
+			answers: map[string]string{"GetObject inside": "200 v1"},
+			want:    map[string]string{checkVersion: denied}, scope: alias.VerdictProven,
+		},
+		{
+			name:    "versions suspended",
+			answers: map[string]string{"GetObject inside": "200 null", "GetObject version": "200"},
+			scope:   alias.VerdictProven,
+		},
+		{
+			name:    "a person's key",
+			answers: map[string]string{"GetLoginProfile": "200", "ListAccessKeys": "200"},
+			want: map[string]string{
+				checkPassword: "violated 200", checkIAMKeys: "violated 200", checkOtherKeys: "weak 200",
+			},
+			scope: alias.VerdictViolated,
+		},
+		{
+			name:    "a program's key",
+			answers: map[string]string{"GetLoginProfile": "404 NoSuchEntity"},
+			want:    map[string]string{checkPassword: "proven NoSuchEntity"}, scope: alias.VerdictProven,
+		},
+		{
+			name:    "assumes and federates",
+			answers: map[string]string{"AssumeRole": "200", "GetFederationToken": "200"},
+			want:    map[string]string{checkAssumeRole: "violated 200", checkFederation: "violated 200"}, scope: alias.VerdictViolated,
+		},
+		{
+			name: "read-only access", target: func(t *target) { t.mode = alias.PolicyReadOnly },
+			answers: map[string]string{
+				"ListObjectsV2": "200", "ListBuckets": "200", "GetObjectAcl": "200", "GetObjectTagging": "200",
+				"GetBucketPolicy": "404 NoSuchBucketPolicy", "GetObject missing": "404 NoSuchKey",
+			},
+			want: map[string]string{
+				checkList: "proven 200", checkListInside: "proven 200", checkListBuckets: "proven 200", checkACL: "proven 200",
+				checkTagging: "proven 200", checkBucketPolicy: "proven NoSuchBucketPolicy", checkWrite: denied, checkDelete: denied,
+			},
+			scope: alias.VerdictProven,
+		},
+		{
+			name: "read-only access that deletes", target: func(t *target) { t.mode = alias.PolicyReadOnly },
+			answers: map[string]string{"DeleteObject": "200"},
+			want:    map[string]string{checkDelete: "violated 200"}, scope: alias.VerdictViolated,
+		},
+		{
+			name:    "flapping",
+			answers: map[string]string{"DeleteObject": "403 InvalidAccessKeyId", "GetUser": "403 InvalidClientTokenId"},
+			want:    map[string]string{checkDelete: "not-proven InvalidAccessKeyId", checkIAMSelf: "not-proven InvalidClientTokenId"},
+			scope:   alias.VerdictNotProven,
+		},
+		{
+			name:    "failing",
+			answers: map[string]string{"DeleteObject": "503", "ListBuckets": "500 Weird", "GetUser": "400 Throttling"},
+			want: map[string]string{
+				checkDelete: "not-proven 503", checkListBuckets: "not-proven 500", checkIAMSelf: "not-proven Throttling",
+			},
+			scope: alias.VerdictNotProven,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			answers := well()
+			maps.Copy(answers, tt.answers)
+			where := shop()
+			if tt.target != nil {
+				tt.target(&where)
+			}
+			s := newStub(t, answers)
+			checks := s.prober(t).matrix(t.Context(), where)
+			rows := map[string]string{
+				"*": denied, checkIdentity: "proven " + stubARN, checkReadInside: "proven 200",
+			}
+			maps.Copy(rows, tt.want)
+			expect(t, checks, rows)
+			if got := scopeOf(checks); got != tt.scope {
+				t.Errorf("scope %s, want %s", got, tt.scope)
+			}
+			for _, c := range checks {
+				if text := c.Got + c.Detail; strings.Contains(text, "authorized") || strings.Contains(text, "s3cr3t") {
+					t.Errorf("%s has words of the server or a secret: %s", c.Name, text)
+				}
+			}
+		})
+	}
+}
+
+// blindRows are all checks of S3 of a key that cannot read.
+func blindRows(outcome string) map[string]string {
+	rows := map[string]string{checkReadInside: outcome + " failed"}
+	for _, name := range []string{
+		checkReadOutside, checkReadSibling, checkWrite, checkDelete, checkList, checkListInside,
+		checkListBuckets, checkACL, checkTagging, checkBucketPolicy,
+	} {
+		rows[name] = outcome
+	}
+	return rows
+}
+
+func TestMatrixWrites(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name         string
+		part, put    string
+		remove       string
+		puts         int
+		detail, lack string
+	}{
+		{"right to write found by the part", "404 NoSuchUpload", "200", "200", 0, "nothing was written", "stays"},
+		{"nothing heeded, and deleted again", "501 NotImplemented", "200", "200", 1, "and deleted again", "nothing was written"},
+		{"nothing heeded, and not deleted", "501 NotImplemented", "200", "403 AccessDenied", 1, "stays: delete it", "nothing was written"},
+		{"no right", "403 AccessDenied", "403 AccessDenied", "403 AccessDenied", 1, "cannot write", "written and"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			answers := well()
+			answers["UploadPart"], answers["PutObject"], answers["DeleteObject"] = tt.part, tt.put, tt.remove
+			s := newStub(t, answers)
+			for _, c := range s.prober(t).matrix(t.Context(), shop()) {
+				if c.Name == checkWrite && (!strings.Contains(c.Detail, tt.detail) || strings.Contains(c.Detail, tt.lack)) {
+					t.Errorf("detail %q, want %q in it and not %q", c.Detail, tt.detail, tt.lack)
+				}
+			}
+			if got := s.count("PutObject"); got != tt.puts {
+				t.Errorf("%d puts, want %d", got, tt.puts)
+			}
+		})
+	}
+}
+
+// TestMatrixWhole is about what does not apply.
+func TestMatrixWhole(t *testing.T) {
+	t.Parallel()
+	has := func(checks []alias.Check, name string) bool {
+		return slices.ContainsFunc(checks, func(c alias.Check) bool { return c.Name == name })
+	}
+	s := newStub(t, well())
+	whole := shop()
+	whole.location.Prefix, whole.grants = "", []alias.Grant{{Bucket: "media"}}
+	checks := s.prober(t).matrix(t.Context(), whole)
+	for _, name := range []string{checkReadOutside, checkReadSibling, checkListInside} {
+		if has(checks, name) {
+			t.Errorf("%s was checked for a whole bucket", name)
+		}
+	}
+	// A key that may read another alias's prefix too is not held to it.
+	s = newStub(t, well())
+	both := shop()
+	both.grants = append(both.grants, alias.Grant{Bucket: "media", Prefix: "private/"}, alias.Grant{Bucket: "media", Prefix: "shop-x/"})
+	checks = s.prober(t).matrix(t.Context(), both)
+	if has(checks, checkReadSibling) || !has(checks, checkReadOutside) || s.count("GetObject outside") != 1 {
+		t.Errorf("two locations: %v, %d reads outside", verdicts(checks), s.count("GetObject outside"))
+	}
+	// What belongs to the user is looked at only where somebody else made it.
+	ours := shop()
+	ours.mode = alias.PolicyInline
+	if checks = s.prober(t).matrix(t.Context(), ours); has(checks, checkPassword) || has(checks, checkOtherKeys) {
+		t.Errorf("a user of ours was searched: %v", verdicts(checks))
+	}
+}
+
+func TestMatrixWithoutIAM(t *testing.T) {
+	t.Parallel()
+	s := newStub(t, well())
+	p := s.prober(t)
+	p.iam, p.sts = nil, nil
+	rows := map[string]string{"*": "proven AccessDenied", checkReadInside: "proven 200"}
+	for _, name := range []string{
+		checkIdentity, checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkAssumeRole, checkFederation, checkPassword, checkOtherKeys,
+	} {
+		rows[name] = "not-proven "
+	}
+	checks := p.matrix(t.Context(), shop())
+	expect(t, checks, rows)
+	if !settled(checks) || blocks(checks) {
+		t.Error("without IAM a key cannot settle")
+	}
+}
+
+func TestPositive(t *testing.T) {
+	t.Parallel()
+	s := newStub(t, well())
+	checks := s.prober(t).positive(t.Context(), shop())
+	expect(t, checks, map[string]string{checkIdentity: "proven " + stubARN, checkReadInside: "proven 200"})
+	if got := s.asked(); !slices.Equal(got, []string{"GetCallerIdentity", "GetObject inside"}) {
+		t.Errorf("asked %v", got)
+	}
+}
+
+// TestMatrixSilent has servers that never answer: two probes each, and no more.
+func TestMatrixSilent(t *testing.T) {
+	t.Parallel()
+	s := newStub(t, nil)
+	s.silent = true
+	p := s.prober(t)
+	p.timeout = 20 * time.Millisecond
+	checks := p.matrix(t.Context(), shop())
+	rows := map[string]string{"*": "not-proven timeout"}
+	expect(t, checks, rows)
+	if settled(checks) || blocks(checks) {
+		t.Errorf("settled %t, blocks %t", settled(checks), blocks(checks))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.seen) > 3*maxSilent {
+		t.Errorf("%d probes, want %d of each service", len(s.seen), maxSilent)
+	}
+}
+
+func TestMatrixGone(t *testing.T) {
+	t.Parallel()
+	s := newStub(t, nil)
+	p := s.prober(t)
+	s.Close()
+	expect(t, p.matrix(t.Context(), shop()), map[string]string{"*": "not-proven network"})
+}
+
+// TestPositiveFaulty is the scripted S3 with its faults.
+func TestPositiveFaulty(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		fault  *awstest.Fault
+		want   string
+		settle bool
+	}{
+		{"well", nil, "proven 200", true},
+		{"refused", awstest.Fail("AccessDenied"), "not-proven AccessDenied failed", true},
+		{"unknown key", awstest.Fail("InvalidAccessKeyId"), "not-proven InvalidAccessKeyId", false},
+		{"slow down", awstest.Fail("SlowDown"), "not-proven SlowDown", false},
+		{"internal error", awstest.Fail("InternalError"), "not-proven InternalError", false},
+		{"502 of somebody else", &awstest.Fault{Status: http.StatusBadGateway, Body: []byte("<html>")}, "not-proven 502", false},
+		{"404 of somebody else", awstest.HTML404(), "not-proven 404 failed", true},
+		{"reset", awstest.ResetAfter(awstest.BeforeHeaders), "not-proven network", false},
+		{"no body", awstest.ResetAfter(0), "not-proven network", false},
+		{"stalled", awstest.StallAfter(awstest.BeforeHeaders, nil), "not-proven timeout", false},
+		{"stalled body", awstest.StallAfter(0, nil), "not-proven timeout", false},
+		{"whole object", &awstest.Fault{Status: http.StatusOK}, "proven 200", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := awstest.NewS3(t)
+			s.Put("media", "shop/a.txt", awstest.Object{Body: []byte("some text")})
+			s.Next("media", "shop/a.txt", tt.fault)
+			p := probes(t, s.URL, "", alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s")})
+			if strings.HasPrefix(tt.name, "stalled") {
+				p.timeout = 50 * time.Millisecond
+			}
+			checks := p.positive(t.Context(), shop())
+			expect(t, checks, map[string]string{checkIdentity: "not-proven ", checkReadInside: tt.want})
+			if settled(checks) != tt.settle {
+				t.Errorf("settled %t, want %t", settled(checks), tt.settle)
+			}
+			if err := s.Wait(t.Context(), func() bool { return s.OpenBodies() == 0 }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestReplyOf(t *testing.T) {
+	t.Parallel()
+	if got := replyOf(errors.New("no region")); got.code != gotNetwork {
+		t.Errorf("an error of the SDK itself: got %+v", got)
+	}
+	for message, want := range map[string]string{
+		"User: arn:aws:iam::1:user/u is not authorized to perform: s3:ListBucket on resource: \"arn:aws:s3:::b\" because": "s3:ListBucket",
+		"is not authorized to perform: s3:GetObject on resource: s3:ListBucket":                                           "s3:GetObject",
+		"is not authorized to perform: <script> on":                                                                       "",
+		"Access Denied": "",
+		"":              "",
+	} {
+		if got := namedAction(message); got != want {
+			t.Errorf("%q: got %q, want %q", message, got, want)
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+	"ixmage/alias/seal"
+	"ixmage/alias/sqlstore"
+)
+
+// fakeClock goes on when somebody sleeps, and not otherwise.
+type fakeClock struct {
+	mu  sync.Mutex // guards now
+	now time.Time
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.advance(d)
+	return ctx.Err()
+}
+
+func (c *fakeClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(max(d, 0))
+}
+
+var errCrash = errors.New("crashed")
+
+// life is the process from its start to its crash: nothing that it does after
+// that has any effect.
+type life struct {
+	ctx    context.Context //nolint:containedctx // the process's own
+	cancel context.CancelFunc
+	dead   atomic.Bool
+}
+
+func newLife(t *testing.T) *life {
+	l := &life{}
+	l.ctx, l.cancel = context.WithCancel(t.Context())
+	t.Cleanup(l.cancel)
+	return l
+}
+
+func (l *life) crash() {
+	l.dead.Store(true)
+	l.cancel()
+}
+
+// RoundTrip keeps a dead process from sending.
+func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l.dead.Load() {
+		return nil, errCrash
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// mortal is a store of a process that may die at a write: before it, or after
+// it and before it learns so.
+type mortal struct {
+	alias.Store
+	life   *life
+	mu     sync.Mutex // guards writes
+	writes int
+	at     int // number of the write; 0: never
+	after  bool
+}
+
+func (m *mortal) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	if m.life.dead.Load() {
+		return errCrash
+	}
+	if !m.due() {
+		return m.Store.Update(ctx, fn)
+	}
+	if m.after {
+		_ = m.Store.Update(context.WithoutCancel(ctx), fn)
+	}
+	m.life.crash()
+	return errCrash
+}
+
+// due counts a write and reports whether the process dies at it.
+func (m *mortal) due() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes++
+	return m.writes == m.at
+}
+
+// world is an account, a database and a provisioner that can be started anew.
+type world struct {
+	dir   string
+	t     *testing.T
+	clock *fakeClock
+	iam   *awstest.IAM
+	store alias.Store
+	seal  alias.Sealer
+	power alias.KeyPair // what the provisioner signs with
+	edit  func(*Config)
+}
+
+const (
+	testInstall = "here"
+	testBucket  = "media"
+)
+
+func newWorld(t *testing.T, cfg awstest.IAMConfig) *world {
+	t.Helper()
+	dir := quickDir(t)
+	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	keys, err := seal.Open(t.Context(), seal.Spec{Dir: dir, Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{dir: dir, t: t, clock: &fakeClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, store: store, seal: keys}
+	cfg.Now = w.clock.Now
+	w.iam = awstest.NewIAM(t, cfg)
+	w.power = w.iam.Root
+	w.iam.CreateBucket(testBucket)
+	for _, key := range []string{"web/a.png", "web/b.png", "blog/a.png", "private/p.png"} {
+		w.iam.PutObject(testBucket, key, awstest.Object{Body: []byte("picture " + key), ContentType: "image/png"})
+	}
+	return w
+}
+
+// quickDir is a folder in memory where there is one. These tests write much, and
+// what they kill is not the machine.
+func quickDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "ixmage-test-") //nolint:usetesting // t.TempDir is on a disk
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// process is a provisioner that was started.
+type process struct {
+	*Provisioner
+	w        *world
+	life     *life
+	store    *mortal
+	registry *alias.Registry
+	rec      *recorder
+}
+
+// provisioned is a credential as the registry has it.
+func (p *process) provisioned(name alias.Name) (*alias.Credential, *alias.Provisioned) {
+	p.w.t.Helper()
+	c, err := p.registry.Credential(p.w.t.Context(), name)
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	prov, ok := c.Provisioned()
+	if !ok {
+		p.w.t.Fatalf("credential %s is of kind %s", name, c.Provider.Kind())
+	}
+	return c, prov
+}
+
+func (p *process) deleteAlias(name alias.Name) {
+	p.w.t.Helper()
+	if err := p.registry.DeleteAlias(p.w.t.Context(), name, 0); err != nil {
+		p.w.t.Fatal(err)
+	}
+}
+
+// ill begins an operation that must fail, and returns why it did.
+func (p *process) ill(op *alias.Operation, err error) *alias.OperationError {
+	p.w.t.Helper()
+	done := p.do(op, err)
+	if done.State != alias.OperationFailed {
+		p.w.t.Fatalf("%s: %s, want failed", done.Kind, done.State)
+	}
+	return done.Error
+}
+
+// wantCode wants an operation to have failed for a reason.
+func wantCode(t *testing.T, why *alias.OperationError, code string) {
+	t.Helper()
+	if why.Code != code {
+		t.Errorf("failed with %+v, want %s", why, code)
+	}
+}
+
+// deny refuses actions of IAM, whoever asks.
+func (w *world) deny(actions ...string) {
+	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+		if slices.Contains(actions, c.Action) {
+			return awstest.IAMError("AccessDenied")
+		}
+		return nil
+	})
+}
+
+func (w *world) start() *process {
+	w.t.Helper()
+	l := newLife(w.t)
+	store := &mortal{Store: w.store, life: l}
+	registry, err := alias.Open(w.t.Context(), store, w.seal, alias.Policy{AllowPrivateEndpoints: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	store.writes = 0
+	client := &http.Client{Transport: l}
+	base := aws.Config{
+		Region: "us-east-1", HTTPClient: client,
+		Credentials: credentials.NewStaticCredentialsProvider(w.power.AccessKeyID, w.power.SecretAccessKey.Reveal(), ""),
+	}
+	clients := newAWS(base, Endpoints{IAM: w.iam.URL}, time.Millisecond)
+	rec := &recorder{}
+	cfg := Config{
+		Registry: registry, AWS: clients, Probes: clients, InstallID: testInstall, Buckets: []string{testBucket},
+		IAMEndpoint: w.iam.URL, Timing: DefaultTiming(), Clock: w.clock, Recorder: rec, AllowWideScope: true,
+		S3: func(at alias.Location, kp alias.KeyPair) *s3.Client {
+			return s3.New(s3.Options{
+				Region: at.Region, BaseEndpoint: aws.String(at.Endpoint), UsePathStyle: at.PathStyle, HTTPClient: client,
+				Retryer:     aws.NopRetryer{},
+				Credentials: credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), ""),
+			})
+		},
+	}
+	if w.edit != nil {
+		w.edit(&cfg)
+	}
+	return &process{Provisioner: New(cfg), w: w, life: l, store: store, registry: registry, rec: rec}
+}
+
+// recorder remembers what was counted.
+type recorder struct {
+	mu         sync.Mutex // guards operations
+	operations []string
+}
+
+func (r *recorder) Operation(kind, outcome string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.operations = append(r.operations, kind+" "+outcome)
+}
+
+func (*recorder) Step(string, time.Duration) {}
+
+func (*recorder) Propagation(time.Duration) {}
+
+func (*recorder) Orphans(int) {}
+
+// request is the usual one.
+func (w *world) request(name alias.Name, edit ...func(*alias.ProvisionRequest)) alias.ProvisionRequest {
+	req := alias.ProvisionRequest{
+		Alias: name, Inside: "web/a.png", Outside: "private/p.png",
+		Location: alias.Location{
+			Bucket: testBucket, Prefix: "web/", Region: "us-east-1", Endpoint: w.iam.S3URL, PathStyle: true,
+		},
+	}
+	for _, fn := range edit {
+		fn(&req)
+	}
+	return req
+}
+
+// drive performs everything that runs, until nothing does or the process dies.
+func (p *process) drive() {
+	p.w.t.Helper()
+	for p.life.ctx.Err() == nil {
+		list, err := p.store.Operations(p.life.ctx, alias.OperationFilter{State: alias.OperationRunning, Limit: 100})
+		if err != nil || len(list) == 0 {
+			return
+		}
+		for _, o := range list {
+			p.run(p.life.ctx, o.ID)
+		}
+	}
+}
+
+// do begins an operation and drives it to its end.
+func (p *process) do(op *alias.Operation, err error) *alias.Operation {
+	p.w.t.Helper()
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	p.drive()
+	done, err := p.w.store.Operation(p.w.t.Context(), op.ID)
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return done
+}
+
+func (p *process) well(op *alias.Operation, err error) *alias.Operation {
+	p.w.t.Helper()
+	done := p.do(op, err)
+	if done.State != alias.OperationDone {
+		p.w.t.Fatalf("%s: %s: %+v\nsteps %+v", done.Kind, done.State, done.Error, done.Steps)
+	}
+	return done
+}
+
+// quiet drives and looks for orphans until all that is left over is old enough.
+func (p *process) quiet() {
+	p.w.t.Helper()
+	for range 3 {
+		p.drive()
+		p.w.clock.advance(2 * time.Hour)
+		p.reconcile(p.life.ctx)
+	}
+}
