@@ -22,20 +22,20 @@ type credentialJSON struct {
 
 // userJSON is the IAM user that was made for a credential.
 type userJSON struct {
-	Name   string `json:"name"`
-	ARN    string `json:"arn"`
-	Policy string `json:"policy"`
+	Name   string           `json:"name"`
+	ARN    string           `json:"arn"`
+	Policy alias.PolicyMode `json:"policy"`
 }
 
 func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 	out := credentialJSON{
-		Name: c.Name, Kind: c.Provider.Kind(), Aliases: users,
+		Name: c.Name, Kind: c.Provider.Kind(), AccessKeyID: c.AccessKeyID(), Aliases: users,
 		Version: c.Version, State: c.State, CreatedAt: stamp(c.CreatedAt),
 		RotatedAt: stampOrNull(c.RotatedAt), VerifiedAt: stampOrNull(c.VerifiedAt),
 		Scope: c.Scope, Revision: c.Revision,
 	}
-	if static, ok := c.Provider.(alias.Static); ok {
-		out.AccessKeyID = static.AccessKeyID
+	if p, ok := c.Provisioned(); ok {
+		out.User = &userJSON{Name: p.User.Name, ARN: p.User.ARN, Policy: p.Mode}
 	}
 	if out.Aliases == nil {
 		out.Aliases = []alias.Name{} // [] in JSON, not null
@@ -104,6 +104,10 @@ func (in *credentialInput) problems() []alias.Problem {
 			problems = append(problems, alias.Problem{Field: "secret_access_key", Detail: "an anonymous credential has none"})
 		}
 		return problems
+	case alias.KindProvisioned:
+		return append(problems, alias.Problem{
+			Field: "kind", Detail: "must be static or anonymous: POST " + provisionPath + " makes a provisioned one",
+		})
 	}
 	return append(problems, alias.Problem{Field: "kind", Detail: "must be static, which is the default, or anonymous"})
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -11,7 +12,7 @@ import (
 const credentialsPath = "/api/v1/credentials"
 
 // credentials are the calls that keep credentials.
-type credentials struct{ registry *alias.Registry }
+type credentials struct{ operations }
 
 func (h credentials) mount(app *fiber.App) {
 	const single = credentialsPath + "/:name"
@@ -23,7 +24,9 @@ func (h credentials) mount(app *fiber.App) {
 	mount(app, endpoint[none, credentialJSON]{method: fiber.MethodGet, path: single, thing: thing, do: h.read})
 	mount(app, endpoint[credentialInput, credentialJSON]{method: fiber.MethodPut, path: single, thing: thing,
 		fields: replaceFields, check: checkReplacement, do: h.replace})
-	mount(app, endpoint[none, none]{method: fiber.MethodDelete, path: single, thing: thing, do: h.remove})
+	mount(app, endpoint[none, operationJSON]{method: fiber.MethodDelete, path: single, thing: thing, do: h.remove})
+	mount(app, endpoint[rotation, operationJSON]{method: fiber.MethodPost, path: single + "/rotate", thing: thing,
+		fields: rotationFields, bare: true, do: h.rotate})
 }
 
 type credentialsJSON struct {
@@ -93,12 +96,71 @@ func checkReplacement(_ context.Context, c *call[credentialInput]) []alias.Probl
 	return problemsOf(alias.ValidateKeyPair(*c.in.pair()))
 }
 
-func (h credentials) remove(ctx context.Context, c *call[none]) (reply[none], error) {
+// remove forgets a credential; one that is provisioned leaves IAM first, which
+// is an operation.
+func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operationJSON], error) {
 	revision, err := c.match.revision(h.current(ctx, c.name))
 	if err != nil {
-		return reply[none]{}, err
+		return reply[operationJSON]{}, err
 	}
-	return reply[none]{status: fiber.StatusNoContent}, h.registry.DeleteCredential(ctx, c.name, revision)
+	found, err := h.registry.Credential(ctx, c.name)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	if _, ok := found.Provisioned(); !ok {
+		return reply[operationJSON]{status: fiber.StatusNoContent}, h.registry.DeleteCredential(ctx, c.name, revision)
+	}
+	if h.provisioner == nil {
+		return reply[operationJSON]{}, off()
+	}
+	o, err := h.provisioner.Remove(ctx, c.actor, c.name, revision)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	return h.started(ctx, o, c.wait, c.rec), nil
+}
+
+// rotation is the body of a call to rotate.
+type rotation struct{ emergency bool }
+
+func rotationFields(in *rotation) []field {
+	return []field{{name: "emergency", read: into(&in.emergency, asBool)}}
+}
+
+func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[operationJSON], error) {
+	found, err := h.registry.Credential(ctx, c.name)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	revision, err := c.match.revision(func() (int64, error) { return found.Revision, nil })
+	switch {
+	case err != nil:
+		return reply[operationJSON]{}, err
+	case revision != 0 && revision != found.Revision:
+		return reply[operationJSON]{}, alias.ErrStale
+	case h.provisioner == nil:
+		return reply[operationJSON]{}, off()
+	}
+	if _, ok := found.Provisioned(); !ok {
+		return reply[operationJSON]{}, h.byHand(found)
+	}
+	o, err := h.provisioner.Rotate(ctx, c.actor, c.name, c.in.emergency)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	return h.started(ctx, o, c.wait, c.rec), nil
+}
+
+// byHand is the answer to a rotation of a key that is not ours to rotate.
+func (h credentials) byHand(c *alias.Credential) error {
+	if c.Provider.Kind() == alias.KindAnonymous {
+		return fail(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
+	}
+	commands := h.provisioner.HandRotation(c)
+	f := fail(alias.ErrNotProvisioned, "the key pair of the credential %s was given by an operator, "+
+		"who must rotate it:\n%s", c.Name, strings.Join(commands, "\n"))
+	f.commands = commands
+	return f
 }
 
 // current makes the question for the revision that a credential has now.

@@ -62,8 +62,18 @@ func syntax(err error) string {
 // decodeObject reads raw, which is a valid object, by its fields. path is
 // where it stands in the body.
 func decodeObject(path string, raw json.RawMessage, fields []field) []alias.Problem {
+	return eachMember(path, raw, func(name, at string, value json.RawMessage) []alias.Problem {
+		return decodeMember(at, name, value, fields)
+	})
+}
+
+// eachMember calls read with the name, the place and the value of every member
+// of raw, which is a valid object.
+func eachMember(
+	path string, raw json.RawMessage, read func(name, at string, value json.RawMessage) []alias.Problem,
+) []alias.Problem {
 	var problems []alias.Problem
-	seen := make(map[string]bool, len(fields))
+	seen := map[string]bool{}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	_, err := dec.Token() // the opening brace
 	for err == nil && dec.More() {
@@ -78,7 +88,7 @@ func decodeObject(path string, raw json.RawMessage, fields []field) []alias.Prob
 			continue
 		}
 		seen[name] = true
-		problems = append(problems, decodeMember(at, name, value, fields)...)
+		problems = append(problems, read(name, at, value)...)
 	}
 	if err != nil { // cannot be: decodeBody has found it valid
 		problems = append(problems, alias.Problem{Field: path, Detail: "is not valid JSON"})

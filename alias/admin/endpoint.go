@@ -31,13 +31,15 @@ type none struct{}
 type endpoint[In, Out any] struct {
 	method string
 	path   string
-	// thing is what the path's name, if it has one, names; it is "alias" or
-	// "credential" in errors and in the log.
+	// thing is what the path's :name, :id or :user stands for; it is what errors
+	// and the log call it.
 	thing string
 	// query lists the parameters that are known.
 	query []string
 	// fields says what the body may hold; nil means that there is none.
 	fields func(*In) []field
+	// bare allows a request without a body, which then leaves In as it is.
+	bare bool
 	// types are the media types of a body besides application/json.
 	types []string
 	// check finds what else is wrong with a request whose body could be read
@@ -50,17 +52,24 @@ type endpoint[In, Out any] struct {
 // the buffers that fasthttp uses again.
 type call[In any] struct {
 	name  alias.Name // from the path; empty where it has none
+	id    string     // likewise, of what has no alias.Name
 	query url.Values
 	match ifMatch
+	wait  wait
+	actor string // for the audit
 	in    In
 	rec   *record
 }
+
+// target is what the path names.
+func (c *call[In]) target() string { return string(c.name) + c.id }
 
 // reply is what an endpoint answers. The zero Status is 200.
 type reply[Out any] struct {
 	status   int
 	location string
-	revision int64 // becomes the ETag; 0: none
+	revision int64  // becomes the ETag; 0: none
+	applied  string // the preference that was honoured; empty: none
 	body     Out
 }
 
@@ -84,19 +93,25 @@ func (e endpoint[In, Out]) serve(c *fiber.Ctx) error {
 	}
 	out, err := e.do(ctx, in)
 	if err != nil {
-		return e.named(in.name, err)
+		return e.named(in.target(), err)
 	}
 	return send(c, out)
 }
 
 // accept makes the call, or says why the request is none.
 func (e endpoint[In, Out]) accept(ctx context.Context, c *fiber.Ctx, rec *record) (*call[In], error) {
-	in := &call[In]{rec: rec}
+	in := &call[In]{
+		rec: rec, actor: "admin@" + c.Context().RemoteIP().String(),
+		wait: parsePrefer(c.Request().Header.PeekAll("Prefer")),
+	}
 	var err error
 	if in.name, err = e.nameIn(c.Params("name")); err != nil {
 		return nil, err
 	}
-	rec.about(e.thing, in.name)
+	if in.id, err = e.idIn(c); err != nil {
+		return nil, err
+	}
+	rec.about(e.thing, alias.Name(in.target()))
 	if in.query, err = parseQuery(string(c.Context().URI().QueryString()), e.query); err != nil {
 		return nil, err
 	}
@@ -106,21 +121,29 @@ func (e endpoint[In, Out]) accept(ctx context.Context, c *fiber.Ctx, rec *record
 	if e.fields == nil {
 		return in, refuseBody(c)
 	}
+	return in, e.decode(ctx, c, in)
+}
+
+// decode reads the body.
+func (e endpoint[In, Out]) decode(ctx context.Context, c *fiber.Ctx, in *call[In]) error {
+	if e.bare && len(c.Request().Body()) == 0 {
+		return nil
+	}
 	if err := e.acceptMedia(c); err != nil {
-		return nil, err
+		return err
 	}
 	// Not c.Body(), which unpacks a Content-Encoding without a limit.
 	problems, err := decodeBody(c.Request().Body(), e.fields(&in.in))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(problems) > 0 && e.check != nil {
 		problems = merge(problems, e.check(ctx, in))
 	}
 	if len(problems) > 0 {
-		return nil, invalid(problems)
+		return invalid(problems)
 	}
-	return in, nil
+	return nil
 }
 
 // merge adds the problems of more that are not about a field with one already.
@@ -150,13 +173,38 @@ func (e endpoint[In, Out]) nameIn(raw string) (alias.Name, error) {
 	return name, nil
 }
 
+// idIn reads the id of an operation or the name of an IAM user in the path.
+func (e endpoint[In, Out]) idIn(c *fiber.Ctx) (string, error) {
+	for _, param := range []string{"id", "user"} {
+		if !strings.Contains(e.path, "/:"+param) {
+			continue
+		}
+		raw := strings.Clone(c.Params(param))
+		id, err := url.PathUnescape(raw)
+		if err != nil || !isID(id) {
+			return "", e.missing(raw)
+		}
+		return id, nil
+	}
+	return "", nil
+}
+
+// isID reports whether s is made of what IAM takes in the name of a user, which
+// the ids of operations are made of too.
+func isID(s string) bool {
+	return len(s) >= 1 && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+		return !letter && (r < '0' || r > '9') && !strings.ContainsRune("+=,.@_-", r)
+	})
+}
+
 func (e endpoint[In, Out]) missing(name string) error {
 	const most = 80
 	return fail(alias.ErrNotFound, "there is no %s named %s", e.thing, strconv.QuoteToASCII(name[:min(len(name), most)]))
 }
 
 // named gives the words for what the registry says about the thing in the path.
-func (e endpoint[In, Out]) named(name alias.Name, err error) error {
+func (e endpoint[In, Out]) named(name string, err error) error {
 	if _, ok := errors.AsType[*failure](err); ok {
 		return err
 	}
@@ -165,18 +213,26 @@ func (e endpoint[In, Out]) named(name alias.Name, err error) error {
 	}
 	switch {
 	case errors.Is(err, alias.ErrNotFound) && name != "":
-		return e.missing(string(name))
+		return e.missing(name)
 	case errors.Is(err, alias.ErrStale):
 		return fail(alias.ErrStale, "the %s %s has another revision than If-Match says: read it again and use its ETag",
 			e.thing, name)
-	case errors.Is(err, alias.ErrExists):
-		// The registry's words say which name is taken, and are its own: no
-		// store or library speaks under this sentinel.
-		return fail(alias.ErrExists, "%s", err.Error())
 	case errors.Is(err, alias.ErrNotStatic):
 		return fail(alias.ErrNotStatic, "%s: only a static key pair can be replaced", err.Error())
 	}
+	for _, sentinel := range outspoken {
+		if errors.Is(err, sentinel) {
+			return fail(sentinel, "%s", err.Error())
+		}
+	}
 	return err
+}
+
+// outspoken are the errors whose words help, and are the registry's own or the
+// Provisioner's: no store or library speaks under these sentinels.
+var outspoken = []error{
+	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
+	alias.ErrNoKeyPair, alias.ErrIAM, alias.ErrNotFound,
 }
 
 // inUse names the aliases that stand in the way, as many as are worth reading.
@@ -245,6 +301,9 @@ func send[Out any](c *fiber.Ctx, r reply[Out]) error {
 	}
 	if r.revision != 0 {
 		h.Set(fiber.HeaderETag, etag(r.revision))
+	}
+	if r.applied != "" {
+		h.Set("Preference-Applied", r.applied)
 	}
 	if r.status == 0 {
 		r.status = fiber.StatusOK

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"ixmage/alias"
@@ -109,6 +110,37 @@ func FuzzIfMatch(f *testing.F) {
 		}
 		if _, err := m.revision(func() (int64, error) { return 0, errGone }); len(m.revisions) != 1 && !m.any && !errors.Is(err, errGone) {
 			t.Fatalf("%q: got %v, want what the lookup said", header, err)
+		}
+	})
+}
+
+// FuzzPrefer looks for a header that makes an answer wait although it does not
+// ask for it, or for longer than it may.
+func FuzzPrefer(f *testing.F) {
+	for _, s := range []string{
+		"wait=60", `respond-async, wait="10"`, `foo="a,b\"";x, wait=1`, "wait", `wait="`, "WAIT = 5 ; a=b", `x="\`, "wait=999999999999999999999", ",,;;==",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		got := parsePrefer([][]byte{[]byte(header)})
+		if got.most < 0 || got.most > maxWait || got.most%time.Second != 0 || !got.sent && got.most != 0 {
+			t.Fatalf("%q: got %+v", header, got)
+		}
+		if got.sent && (!strings.Contains(strings.ToLower(header), "wait") || !strings.ContainsAny(header, "0123456789")) {
+			t.Fatalf("%q is taken for a wish to wait", header)
+		}
+		if got.sent && parsePrefer([][]byte{[]byte(got.applied())}) != got {
+			t.Fatalf("%q: what is said to be applied, %q, is something else", header, got.applied())
+		}
+		// Whatever stands before it is another preference.
+		for _, other := range []string{"foo, ", `foo="a\",;wait=1";wait=2, `, ",,\t,"} {
+			if again := parsePrefer([][]byte{[]byte(other + header)}); again != got {
+				t.Fatalf("%q: got %+v, and %+v after %q", header, got, again, other)
+			}
+		}
+		if again := parsePrefer([][]byte{[]byte("foo"), []byte(header), []byte("wait=7")}); got.sent && again != got {
+			t.Fatalf("%q: got %+v, and %+v between other headers", header, got, again)
 		}
 	})
 }

@@ -81,7 +81,23 @@ func (l *logBuffer) lines(t *testing.T) []map[string]any {
 
 func newAPI(t *testing.T, edit ...func(*Config)) *api {
 	t.Helper()
-	dir, ctx := t.TempDir(), t.Context()
+	dir := t.TempDir()
+	s, store, logs := newTestServerIn(t, dir, edit...)
+	a := serve(t, s, logs)
+	a.store, a.dir = store, dir
+	return a
+}
+
+// newTestServer makes a server that does not serve yet.
+func newTestServer(t *testing.T, edit ...func(*Config)) (*Server, *sqlstore.Store, *logBuffer) {
+	t.Helper()
+	return newTestServerIn(t, t.TempDir(), edit...)
+}
+
+// newTestServerIn keeps its registry in dir.
+func newTestServerIn(t *testing.T, dir string, edit ...func(*Config)) (*Server, *sqlstore.Store, *logBuffer) {
+	t.Helper()
+	ctx := t.Context()
 	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "registry.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -103,9 +119,7 @@ func newAPI(t *testing.T, edit ...func(*Config)) *api {
 	for _, f := range edit {
 		f(&cfg)
 	}
-	a := serve(t, New(cfg), logs)
-	a.store, a.dir = store, dir
-	return a
+	return New(cfg), store, logs
 }
 
 // serve runs s until the test ends, and then looks for secrets in its log.
@@ -198,9 +212,15 @@ func (a *api) raw(text string) answer {
 func (a *api) readFrom(conn net.Conn, request string) answer {
 	a.t.Helper()
 	method, _, _ := strings.Cut(request, " ")
-	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	return a.readNext(bufio.NewReader(conn), method)
+}
+
+// readNext reads the next answer on a connection.
+func (a *api) readNext(r *bufio.Reader, method string) answer {
+	a.t.Helper()
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
 	if err != nil {
-		a.t.Fatalf("answer to %q: %v", request, err)
+		a.t.Fatalf("answer to %s: %v", method, err)
 	}
 	return a.read(resp)
 }

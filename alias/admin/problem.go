@@ -49,6 +49,7 @@ var kinds = []kind{
 		"send exactly one header \"Authorization: Bearer TOKEN\"; unless one was configured, " +
 			"the token is in the file admin-token of the data folder"},
 	{errForbidden, http.StatusForbidden, "forbidden", "This is not allowed", ""},
+	{alias.ErrForbidden, http.StatusForbidden, "not-allowed", "The configuration does not allow this", ""},
 	{errNoRoute, http.StatusNotFound, "not-found", "There is nothing here",
 		"there is no such path on this listener"},
 	{alias.ErrNotFound, http.StatusNotFound, "not-found", "There is no such thing", ""},
@@ -59,6 +60,10 @@ var kinds = []kind{
 	{alias.ErrExists, http.StatusConflict, "exists", "The name is taken", ""},
 	{alias.ErrInUse, http.StatusConflict, "in-use", "It is in use", ""},
 	{alias.ErrNotStatic, http.StatusConflict, "not-static", "The credential is not a static key pair", ""},
+	{alias.ErrBusy, http.StatusConflict, "operation-running", "An operation is under way", ""},
+	{alias.ErrProvisioned, http.StatusConflict, "provisioned", "The credential is a provisioned one", ""},
+	{alias.ErrNoKeyPair, http.StatusConflict, "no-key-pair", "The credential has no key pair", ""},
+	{alias.ErrNotProvisioned, http.StatusConflict, "not-provisioned", "The credential is not a provisioned one", ""},
 	{alias.ErrStale, http.StatusPreconditionFailed, "precondition-failed", "It has changed in the meantime",
 		"If-Match does not name the current revision: read it again and use its ETag"},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "body", "The request body is too large",
@@ -66,6 +71,7 @@ var kinds = []kind{
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "The media type is not supported", ""},
 	{errHeaders, http.StatusRequestHeaderFieldsTooLarge, "headers", "The request's headers are too large",
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
+	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM did not do as it was asked", ""},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
@@ -76,11 +82,13 @@ var kinds = []kind{
 }
 
 // failure is an error of the table with words for the client, the fields they
-// are about and the headers that go with the answer.
+// are about, the shell commands that would help and the headers that go with
+// the answer.
 type failure struct {
 	kind     error
 	detail   string
 	problems []alias.Problem
+	commands []string
 	header   map[string]string
 }
 
@@ -131,7 +139,7 @@ func explain(err error) (kind, *failure) {
 			continue
 		}
 		if f.detail == "" {
-			f = &failure{kind: k.is, detail: k.detail, problems: f.problems, header: f.header}
+			f = &failure{kind: k.is, detail: k.detail, problems: f.problems, commands: f.commands, header: f.header}
 		}
 		return k, f
 	}
@@ -147,6 +155,7 @@ type problemJSON struct {
 	Detail    string      `json:"detail"`
 	RequestID string      `json:"request_id"`
 	Errors    []fieldJSON `json:"errors,omitempty"`
+	Commands  []string    `json:"commands,omitempty"`
 }
 
 type fieldJSON struct {
@@ -170,7 +179,7 @@ func writeProblem(ctx *fasthttp.RequestCtx, rec *record, err error) {
 	}
 	body := problemJSON{
 		Type: problemType + k.code, Title: k.title, Status: k.status,
-		Detail: f.detail, RequestID: rec.id,
+		Detail: f.detail, RequestID: rec.id, Commands: f.commands,
 	}
 	for _, p := range f.problems[:min(len(f.problems), maxProblems)] {
 		body.Errors = append(body.Errors, fieldJSON{p.Field, p.Detail})

@@ -46,18 +46,9 @@ const maxPage = 1000
 var pageQuery = []string{"after", "limit"}
 
 func parsePage(q url.Values) (page, error) {
-	p := page{limit: maxPage}
+	var p page
 	var problems []alias.Problem
-	if q.Has("limit") {
-		n, err := strconv.Atoi(q.Get("limit"))
-		if errors.Is(err, strconv.ErrRange) && n > 0 {
-			err = nil // more than any page has, like every other large number
-		}
-		if err != nil || n < 1 {
-			problems = one("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPage))
-		}
-		p.limit = min(n, maxPage)
-	}
+	p.limit, problems = parseLimit(q, maxPage)
 	if after := q.Get("after"); after != "" {
 		var err error
 		if p.after, err = alias.ParseName(after); err != nil {
@@ -68,4 +59,20 @@ func parsePage(q url.Values) (page, error) {
 		return p, invalid(problems)
 	}
 	return p, nil
+}
+
+// parseLimit reads the parameter limit; fallback is its value where there is
+// none.
+func parseLimit(q url.Values, fallback int) (int, []alias.Problem) {
+	if !q.Has("limit") {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(q.Get("limit"))
+	if errors.Is(err, strconv.ErrRange) && n > 0 {
+		err = nil // more than any page has, like every other large number
+	}
+	if err != nil || n < 1 {
+		return 0, one("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPage))
+	}
+	return min(n, maxPage), nil
 }

@@ -21,7 +21,7 @@ type record struct {
 	id     string
 	method string
 	route  string // the pattern, not the path: what a client sent is not logged
-	thing  string // "alias" or "credential", if it is about one
+	thing  string // "alias", "credential", …, if it is about one
 	name   alias.Name
 	code   string // of the problem, if there is one
 	err    error  // what went wrong inside

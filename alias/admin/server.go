@@ -1,5 +1,5 @@
-// Package admin is the HTTP API of the operator: aliases and credentials, and
-// beside it metrics and health. It belongs on a listener of its own, which the
+// Package admin is the HTTP API of the operator: aliases, credentials and what
+// is done to them in IAM, and beside it metrics and health. It belongs on a listener of its own, which the
 // public never reaches.
 package admin
 
@@ -31,10 +31,13 @@ type Config struct {
 	Registry *alias.Registry
 	// Token must be sent with every call under /api/. With the zero value no
 	// call is allowed.
-	Token   alias.Secret
-	Metrics http.Handler // nil: /metrics is not there
-	Ready   func() bool  // nil: always ready
-	Log     *slog.Logger
+	Token alias.Secret
+	// Provisioner does what the calls on IAM need. With nil they answer that
+	// provisioning is switched off.
+	Provisioner Provisioner
+	Metrics     http.Handler // nil: /metrics is not there
+	Ready       func() bool  // nil: always ready
+	Log         *slog.Logger
 }
 
 // Server is an HTTP server for one listener. Its methods are safe for
@@ -55,8 +58,14 @@ func New(cfg Config) *Server {
 	s := newServer(cfg.Log)
 	s.bearer = newBearer(cfg.Token)
 	s.app.Use(s.authorize, sameOrigin)
+	ops := operations{registry: cfg.Registry, provisioner: cfg.Provisioner, closed: s.closed}
 	aliases{cfg.Registry}.mount(s.app)
-	credentials{cfg.Registry}.mount(s.app)
+	credentials{ops}.mount(s.app)
+	provisions{ops}.mount(s.app)
+	ops.mount(s.app)
+	verifications{ops}.mount(s.app)
+	orphans{cfg.Provisioner}.mount(s.app)
+	audit{cfg.Registry}.mount(s.app)
 	mountOps(s.app, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	s.routes = s.app.Handler()
 	return s

@@ -26,6 +26,15 @@ func TestMethods(t *testing.T) {
 		{"/api/v1/aliases/not-there", "GET, HEAD, DELETE, PATCH"},
 		{"/api/v1/credentials", "GET, HEAD, POST"},
 		{"/api/v1/credentials/shop", "GET, HEAD, PUT, DELETE"},
+		{"/api/v1/aliases/shop/verify", "POST"},
+		{"/api/v1/credentials/shop/rotate", "POST"},
+		{"/api/v1/provision", "POST"},
+		{"/api/v1/provision/plan", "POST"},
+		{"/api/v1/operations", "GET, HEAD"},
+		{"/api/v1/operations/x", "GET, HEAD"},
+		{"/api/v1/audit", "GET, HEAD"},
+		{"/api/v1/orphans", "GET, HEAD"},
+		{"/api/v1/orphans/x", "DELETE"},
 		{"/metrics", "GET, HEAD"},
 		{"/-/healthz", "GET, HEAD"},
 		{"/-/readyz", "GET, HEAD"},
@@ -144,6 +153,8 @@ func TestInternalErrorIsNotEchoed(t *testing.T) {
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/api/v1/aliases", ""}, {"GET", "/api/v1/aliases/shop", ""}, {"POST", "/api/v1/aliases", good},
 		{"PATCH", "/api/v1/aliases/shop", `{"enabled":false}`}, {"DELETE", "/api/v1/aliases/shop", ""},
+		{"GET", "/api/v1/operations", ""}, {"GET", "/api/v1/operations/x", ""}, {"GET", "/api/v1/operations?before=x", ""},
+		{"GET", "/api/v1/audit", ""}, {"POST", "/api/v1/credentials/shop/rotate", ""},
 		{"GET", "/api/v1/credentials", ""}, {"PUT", "/api/v1/credentials/shop", keyPair}, {"DELETE", "/api/v1/credentials/shop", ""},
 	} {
 		r := a.do(c.method, c.path, c.body).want(500, "internal")
@@ -190,6 +201,10 @@ func TestLog(t *testing.T) {
 		{"POST /api/v1/credentials", `{"name":"c","kind":"anonymous"}`, testToken, "INFO", "/api/v1/credentials", 201, "credential=c", ""},
 		{"DELETE /api/v1/credentials/c", "", testToken, "INFO", "/api/v1/credentials/:name", 204, "credential=c", ""},
 		{"DELETE /api/v1/aliases/nope", "", testToken, "INFO", "/api/v1/aliases/:name", 404, "alias=nope", "not-found"},
+		{"GET /api/v1/operations/op-1", "", testToken, "DEBUG", "/api/v1/operations/:id", 404, "operation=op-1", "not-found"},
+		{"GET /api/v1/operations/%00", "", testToken, "DEBUG", "/api/v1/operations/:id", 404, "", "not-found"},
+		{"DELETE /api/v1/orphans/u", "", testToken, "INFO", "/api/v1/orphans/:user", 403, "orphan=u", "not-allowed"},
+		{"POST /api/v1/credentials/c/rotate", "", testToken, "INFO", "/api/v1/credentials/:name/rotate", 404, "credential=c", "not-found"},
 		{"GET /api/v1/aliases/" + testSecret, "", testToken, "DEBUG", "", 404, "", "not-found"},
 		{"GET /api/v1/aliases", "", "wrong", "WARN", "", 401, "", "unauthorized"},
 		{"GET /nowhere?token=" + testToken, "", testToken, "DEBUG", "", 404, "", "not-found"},
@@ -222,7 +237,7 @@ func TestLog(t *testing.T) {
 			wantMethod = "other"
 		}
 		about := ""
-		for _, thing := range []string{"alias", "credential"} {
+		for _, thing := range []string{"alias", "credential", "operation", "orphan"} {
 			if n, ok := l[thing]; ok {
 				about = fmt.Sprintf("%s=%s", thing, n)
 			}

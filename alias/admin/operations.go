@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"ixmage/alias"
+)
+
+const operationsPath = "/api/v1/operations"
+
+// operations are the calls that list operations, and what the calls that start
+// them have in common.
+type operations struct {
+	registry    *alias.Registry
+	provisioner Provisioner     // nil: switched off
+	closed      <-chan struct{} // closed when the server is shut down
+}
+
+func (h operations) mount(app *fiber.App) {
+	mount(app, endpoint[none, operationsJSON]{method: fiber.MethodGet, path: operationsPath,
+		query: []string{"alias", "credential", "state", "before", "limit"}, do: h.list})
+	mount(app, endpoint[none, operationJSON]{method: fiber.MethodGet, path: operationsPath + "/:id", thing: "operation",
+		do: h.read})
+}
+
+type operationsJSON struct {
+	Operations []operationJSON `json:"operations"`
+}
+
+func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJSON], error) {
+	f, problems := parseFilter(c.query)
+	if f.Before != "" {
+		_, err := h.registry.Store().Operation(ctx, f.Before)
+		switch {
+		case errors.Is(err, alias.ErrNotFound):
+			problems = append(problems, one("before", "must be the id of an operation, the last one of the page before")...)
+		case err != nil:
+			return reply[operationsJSON]{}, err
+		}
+	}
+	if len(problems) > 0 {
+		return reply[operationsJSON]{}, invalid(problems)
+	}
+	list, err := h.registry.Store().Operations(ctx, f)
+	if err != nil {
+		return reply[operationsJSON]{}, err
+	}
+	out := operationsJSON{Operations: make([]operationJSON, len(list))}
+	for i, o := range list {
+		out.Operations[i] = showOperation(o)
+	}
+	return reply[operationsJSON]{body: out}, nil
+}
+
+// shortPage is how many entries of a history are given to who asks for no
+// number.
+const shortPage = 100
+
+func parseFilter(q url.Values) (alias.OperationFilter, []alias.Problem) {
+	f := alias.OperationFilter{State: alias.OperationState(q.Get("state")), Before: q.Get("before")}
+	var problems []alias.Problem
+	f.Limit, problems = parseLimit(q, shortPage)
+	for _, p := range []struct {
+		field string
+		at    *alias.Name
+	}{{"alias", &f.Alias}, {"credential", &f.Credential}} {
+		if !q.Has(p.field) {
+			continue
+		}
+		var err error
+		if *p.at, err = alias.ParseName(q.Get(p.field)); err != nil {
+			problems = append(problems, alias.Problem{Field: p.field, Detail: "must be the name of one"})
+		}
+	}
+	switch f.State {
+	case alias.OperationRunning, alias.OperationDone, alias.OperationFailed:
+	default:
+		if q.Has("state") {
+			problems = append(problems, alias.Problem{Field: "state", Detail: "must be running, done or failed"})
+		}
+	}
+	return f, problems
+}
+
+func (h operations) read(ctx context.Context, c *call[none]) (reply[operationJSON], error) {
+	o, err := h.registry.Store().Operation(ctx, c.id)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	return reply[operationJSON]{body: showOperation(o)}, nil
+}
+
+// started answers a call that has started o, or found it started: at once, or
+// when it has ended if the client prefers to wait for that. Without the
+// preference the answer is 202 even for one that has ended, so that it does not
+// depend on who was quicker.
+func (h operations) started(ctx context.Context, o *alias.Operation, w wait, rec *record) reply[operationJSON] {
+	r := reply[operationJSON]{status: fiber.StatusAccepted, location: operationsPath + "/" + o.ID}
+	if w.sent {
+		o = h.await(ctx, o, w.most, rec)
+		r.applied = w.applied()
+		if o.Finished() {
+			r.status = fiber.StatusOK
+		}
+	}
+	r.body = showOperation(o)
+	return r
+}
+
+// await waits for the end of o, and returns it as it then stands. When the
+// waiting fails the operation goes on all the same: the client is told of it as
+// it stood at first, and can ask again.
+func (h operations) await(ctx context.Context, o *alias.Operation, most time.Duration, rec *record) *alias.Operation {
+	if o.Finished() || most == 0 {
+		return o
+	}
+	h.hold(ctx, most, func(ctx context.Context) {
+		last, err := h.provisioner.Wait(ctx, o.ID)
+		if err != nil {
+			rec.err = err
+			return
+		}
+		o = last
+	})
+	return o
+}
+
+// hold calls fn with a context that ends after most or when the server is shut
+// down, and not with the call's own, which is for calls that are quick.
+func (h operations) hold(ctx context.Context, most time.Duration, fn func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		select {
+		case <-h.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	fn(ctx)
+}
+
+// operationJSON is an operation as the API shows it.
+type operationJSON struct {
+	ID         string               `json:"id"`
+	Kind       alias.OperationKind  `json:"kind"`
+	Alias      alias.Name           `json:"alias"`
+	Credential alias.Name           `json:"credential"`
+	State      alias.OperationState `json:"state"`
+	// OperationError has in JSON just the members that the API shows.
+	Error      *alias.OperationError `json:"error"`
+	CreatedAt  string                `json:"created_at"`
+	FinishedAt *string               `json:"finished_at"`
+	Steps      []stepJSON            `json:"steps"`
+}
+
+type stepJSON struct {
+	Name       string          `json:"name"`
+	State      alias.StepState `json:"state"`
+	StartedAt  *string         `json:"started_at"`
+	FinishedAt *string         `json:"finished_at"`
+	Detail     string          `json:"detail"`
+}
+
+func showOperation(o *alias.Operation) operationJSON {
+	out := operationJSON{
+		ID: o.ID, Kind: o.Kind, Alias: o.Alias, Credential: o.Credential, State: o.State, Error: o.Error,
+		CreatedAt: stamp(o.CreatedAt), FinishedAt: stampOrNull(o.FinishedAt), Steps: make([]stepJSON, len(o.Steps)),
+	}
+	for i, s := range o.Steps {
+		out.Steps[i] = stepJSON{
+			Name: s.Name, State: s.State, StartedAt: stampOrNull(s.StartedAt), FinishedAt: stampOrNull(s.FinishedAt),
+			Detail: s.Detail,
+		}
+	}
+	return out
+}

@@ -1,0 +1,64 @@
+package admin
+
+import (
+	"context"
+
+	"github.com/gofiber/fiber/v2"
+
+	"ixmage/alias"
+)
+
+const orphansPath = "/api/v1/orphans"
+
+// orphans are the calls about what stands in IAM and belongs to no credential.
+type orphans struct{ provisioner Provisioner }
+
+func (h orphans) mount(app *fiber.App) {
+	mount(app, endpoint[none, orphansJSON]{method: fiber.MethodGet, path: orphansPath, do: h.list})
+	mount(app, endpoint[none, none]{method: fiber.MethodDelete, path: orphansPath + "/:user", thing: "orphan",
+		do: h.remove})
+}
+
+// orphansJSON is the report on orphans as the API shows it.
+type orphansJSON struct {
+	ScannedAt *string      `json:"scanned_at"`
+	Orphans   []orphanJSON `json:"orphans"`
+	Skipped   string       `json:"skipped"`
+}
+
+type orphanJSON struct {
+	Kind        string     `json:"kind"`
+	User        string     `json:"user"`
+	AccessKeyID string     `json:"access_key_id"`
+	Credential  alias.Name `json:"credential"`
+	FoundAt     *string    `json:"found_at"`
+	State       string     `json:"state"`
+	Detail      string     `json:"detail"`
+}
+
+func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], error) {
+	if h.provisioner == nil {
+		return reply[orphansJSON]{}, off()
+	}
+	report, err := h.provisioner.Orphans(ctx)
+	if err != nil {
+		return reply[orphansJSON]{}, err
+	}
+	out := orphansJSON{
+		ScannedAt: stampOrNull(report.ScannedAt), Orphans: make([]orphanJSON, len(report.Orphans)), Skipped: report.Skipped,
+	}
+	for i, o := range report.Orphans {
+		out.Orphans[i] = orphanJSON{
+			Kind: o.Kind, User: o.User, AccessKeyID: o.AccessKeyID, Credential: o.Credential,
+			FoundAt: stampOrNull(o.FoundAt), State: o.State, Detail: o.Detail,
+		}
+	}
+	return reply[orphansJSON]{body: out}, nil
+}
+
+func (h orphans) remove(ctx context.Context, c *call[none]) (reply[none], error) {
+	if h.provisioner == nil {
+		return reply[none]{}, off()
+	}
+	return reply[none]{status: fiber.StatusNoContent}, h.provisioner.RemoveOrphan(ctx, c.actor, c.id)
+}

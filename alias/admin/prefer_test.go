@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"testing"
+	"time"
+)
+
+func TestParsePrefer(t *testing.T) {
+	t.Parallel()
+	const no = time.Duration(-1)
+	for _, c := range []struct {
+		name  string
+		lines []string
+		want  time.Duration
+	}{
+		{"none", nil, no},
+		{"empty", []string{""}, no},
+		{"plain", []string{"wait=60"}, time.Minute},
+		{"zero", []string{"wait=0"}, 0},
+		{"leading zeros", []string{"wait=0060"}, time.Minute},
+		{"at the cap", []string{"wait=300"}, maxWait},
+		{"above the cap", []string{"wait=301"}, maxWait},
+		{"above any number", []string{"wait=99999999999999999999999"}, maxWait},
+		{"quoted", []string{`wait="60"`}, time.Minute},
+		{"quoted with an escape", []string{`wait="\6\0"`}, time.Minute},
+		{"space around the equals sign", []string{"wait =\t60"}, time.Minute},
+		{"space around it all", []string{" \twait=60\t "}, time.Minute},
+		{"other case", []string{"WAIT=60"}, time.Minute},
+		{"parameter", []string{"wait=60; foo=bar"}, time.Minute},
+		{"parameter with a quoted comma", []string{`wait=60;x="a,b;wait=1", wait=5`}, time.Minute},
+		{"list", []string{"respond-async, wait=60"}, time.Minute},
+		{"list, first", []string{"wait=60, respond-async"}, time.Minute},
+		{"list with empty elements", []string{",, , wait=60 ,,"}, time.Minute},
+		{"several headers", []string{"respond-async", "handling=lenient", "wait=60"}, time.Minute},
+		{"the first of two counts", []string{"wait=60, wait=10"}, time.Minute},
+		{"the first of two headers counts", []string{"wait=60", "wait=10"}, time.Minute},
+		{"the first counts, good or not", []string{"wait=x, wait=10"}, no},
+		{"inside a quoted value", []string{`foo="x, wait=5"`}, no},
+		{"inside a quoted value with an escaped quote", []string{`foo="x\", wait=5", wait=60`}, time.Minute},
+		{"as a parameter", []string{"foo; wait=5"}, no},
+		{"as a value", []string{"foo=wait"}, no},
+		{"quote that does not end", []string{`foo="x, wait=5`}, no},
+		{"quote that does not end, next header", []string{`foo="x, wait=5`, "wait=60"}, time.Minute},
+		{"ends in an escape", []string{`foo="x\`}, no},
+		{"no value", []string{"wait"}, no},
+		{"empty value", []string{"wait="}, no},
+		{"empty quoted value", []string{`wait=""`}, no},
+		{"half a quote", []string{`wait="`}, no},
+		{"negative", []string{"wait=-1"}, no},
+		{"plus", []string{"wait=+1"}, no},
+		{"fraction", []string{"wait=1.5"}, no},
+		{"hexadecimal", []string{"wait=0x10"}, no},
+		{"underscore", []string{"wait=1_0"}, no},
+		{"unit", []string{"wait=60s"}, no},
+		{"words", []string{"wait=long"}, no},
+		{"two equals signs", []string{"wait==60"}, no},
+		{"space in the number", []string{"wait=6 0"}, no},
+		{"space in the quoted number", []string{`wait=" 60"`}, no},
+		{"longer name", []string{"waits=60"}, no},
+		{"name with a space", []string{"wa it=60"}, no},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var lines [][]byte
+			for _, l := range c.lines {
+				lines = append(lines, []byte(l))
+			}
+			want := wait{sent: true, most: c.want}
+			if c.want == no {
+				want = wait{}
+			}
+			if got := parsePrefer(lines); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestWaitApplied(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[time.Duration]string{0: "wait=0", time.Second: "wait=1", maxWait: "wait=300"} {
+		if got := (wait{sent: true, most: most}).applied(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/gofiber/fiber/v2"
+
+	"ixmage/alias"
+)
+
+const provisionPath = "/api/v1/provision"
+
+// provisions are the calls that make an alias together with its IAM user.
+type provisions struct{ operations }
+
+func (h provisions) mount(app *fiber.App) {
+	const thing = "alias"
+	mount(app, endpoint[alias.ProvisionRequest, operationJSON]{method: fiber.MethodPost, path: provisionPath, thing: thing,
+		fields: provisionFields, check: h.check, do: h.create})
+	mount(app, endpoint[alias.ProvisionRequest, planJSON]{method: fiber.MethodPost, path: provisionPath + "/plan",
+		thing: thing, fields: provisionFields, check: h.check, do: h.plan})
+}
+
+func (h provisions) create(ctx context.Context, c *call[alias.ProvisionRequest]) (reply[operationJSON], error) {
+	if err := h.ready(ctx, c); err != nil {
+		return reply[operationJSON]{}, err
+	}
+	o, err := h.provisioner.Provision(ctx, c.actor, normalRequest(c.in))
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	return h.started(ctx, o, c.wait, c.rec), nil
+}
+
+func (h provisions) plan(ctx context.Context, c *call[alias.ProvisionRequest]) (reply[planJSON], error) {
+	if err := h.ready(ctx, c); err != nil {
+		return reply[planJSON]{}, err
+	}
+	req := normalRequest(c.in)
+	p, err := h.provisioner.Plan(ctx, req)
+	if err != nil {
+		return reply[planJSON]{}, err
+	}
+	return reply[planJSON]{body: showPlan(req.Alias, p)}, nil
+}
+
+// ready says why a request cannot be handed to the Provisioner.
+func (h provisions) ready(ctx context.Context, c *call[alias.ProvisionRequest]) error {
+	if h.provisioner == nil {
+		return off()
+	}
+	if problems := h.check(ctx, c); len(problems) > 0 {
+		return invalid(problems)
+	}
+	c.rec.about("alias", c.in.Alias)
+	return nil
+}
+
+// check is everything that can be said of a request without the store and
+// without IAM.
+func (h provisions) check(_ context.Context, c *call[alias.ProvisionRequest]) []alias.Problem {
+	req := normalRequest(c.in)
+	a := requestedAlias(req)
+	problems := problemsOf(a.Validate(h.registry.Policy()))
+	for i := range problems {
+		if problems[i].Field == "name" {
+			problems[i].Field = "alias"
+		}
+	}
+	if req.Credential != "" {
+		if _, err := alias.ParseName(string(req.Credential)); err != nil {
+			problems = append(problems, alias.Problem{
+				Field: "credential", Detail: "must be the name of a provisioned credential, or empty to have one made",
+			})
+		}
+	}
+	if h.provisioner == nil {
+		return problems
+	}
+	return merge(problems, h.provisioner.Problems(req))
+}
+
+// planJSON is a plan as the API shows it.
+type planJSON struct {
+	Alias      alias.Name        `json:"alias"`
+	Policy     alias.PolicyMode  `json:"policy"`
+	PolicyName string            `json:"policy_name"`
+	Document   json.RawMessage   `json:"policy_document"` // an object, or null
+	User       planUserJSON      `json:"user"`
+	Tags       map[string]string `json:"tags"`
+	Steps      []planStepJSON    `json:"steps"`
+	Commands   []string          `json:"commands"`
+}
+
+type planUserJSON struct {
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	Boundary string `json:"boundary"`
+}
+
+type planStepJSON struct {
+	Name   string `json:"name"`
+	Detail string `json:"detail"`
+}
+
+func showPlan(name alias.Name, p *alias.Plan) planJSON {
+	out := planJSON{
+		Alias: name, Policy: p.Policy, PolicyName: p.PolicyName, Document: p.Document,
+		User: planUserJSON{Name: p.User.Name, Path: p.User.Path, Boundary: p.User.Boundary},
+		Tags: p.Tags, Steps: make([]planStepJSON, len(p.Steps)), Commands: p.Commands,
+	}
+	for i, s := range p.Steps {
+		out.Steps[i] = planStepJSON(s)
+	}
+	// {} and [] in JSON, not null.
+	if out.Tags == nil {
+		out.Tags = map[string]string{}
+	}
+	if out.Commands == nil {
+		out.Commands = []string{}
+	}
+	return out
+}

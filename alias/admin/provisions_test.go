@@ -1,0 +1,256 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ixmage/alias"
+)
+
+// provisionBody is a request that is accepted; the rows below spoil it.
+const provisionBody = `{"alias":"shop","bucket":"acme-media","region":"eu-west-1"}`
+
+const allOfIt = `{"alias":"shop","bucket":"acme-media","bucket_owner":"012345678901","prefix":"website-images","region":"eu-west-1",` +
+	`"endpoint":"https://S3.example.com/","path_style":true,"policy":"managed","credential":"media","user_name":"u",` +
+	`"tags":{"team":"web","":"x"},"kms_key_arn":"arn:aws:kms:eu-west-1:1:key/k",` +
+	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h"}`
+
+var allOfItRead = alias.ProvisionRequest{
+	Alias: "shop", Location: alias.Location{
+		Bucket: "acme-media", BucketOwner: "012345678901", Prefix: "website-images/", Region: "eu-west-1",
+		Endpoint: "https://s3.example.com", PathStyle: true,
+	},
+	Policy: alias.PolicyManaged, Credential: "media", UserName: "u", Tags: map[string]string{"team": "web", "": "x"},
+	KMSKeyARN: "arn:aws:kms:eu-west-1:1:key/k", Inside: "website-images/a.jpg", Outside: "private/b.jpg", RotateEvery: 720 * time.Hour,
+}
+
+func TestProvision(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, body string
+		want       alias.ProvisionRequest
+	}{
+		{"everything", allOfIt, allOfItRead},
+		{"as little as there may be", provisionBody, alias.ProvisionRequest{
+			Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "eu-west-1"},
+		}},
+		{"empty values", `{"alias":"shop","bucket":"acme-media","region":"","endpoint":"https://h.example","policy":"","tags":{},"probe":{},"rotate_every":"0s"}`,
+			alias.ProvisionRequest{
+				Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "us-east-1", Endpoint: "https://h.example"},
+				Tags: map[string]string{},
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var got alias.ProvisionRequest
+			var actor string
+			f := &fake{provision: func(_ context.Context, who string, req alias.ProvisionRequest) (*alias.Operation, error) {
+				got, actor = req, who
+				return running("op-1"), nil
+			}}
+			a := newAPI(t, with(f))
+			r := a.do("POST", "/api/v1/provision", c.body).want(202, "")
+			checkStarted(t, r, "")
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("request (-want +got):\n%s", diff)
+			}
+			checkActor(t, actor)
+			if r.body != runningText {
+				t.Errorf("operation:\n got %s\nwant %s", r.body, runningText)
+			}
+			if !strings.Contains(a.logs.String(), `"alias":"shop"`) {
+				t.Errorf("the log does not say what alias it was about: %s", a.logs)
+			}
+		})
+	}
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	plan := &alias.Plan{
+		Policy: alias.PolicyInline, PolicyName: "ixmage-read",
+		User: alias.IAMUser{Name: "ixmage-s3read-shop-ab12", Path: "/ixmage/i/", Boundary: "arn:aws:iam::1:policy/b"},
+		Tags: map[string]string{"managed-by": "ixmage"}, Document: []byte(`{"Version": "2012-10-17", "Statement": [{"Resource":"a&b"}]}`),
+		Steps: []alias.PlanStep{{Name: "create-user", Detail: "x"}}, Commands: []string{"aws iam create-user", "aws <x>"},
+	}
+	var got alias.ProvisionRequest
+	a := newAPI(t, with(&fake{plan: func(_ context.Context, req alias.ProvisionRequest) (*alias.Plan, error) {
+		got = req
+		return plan, nil
+	}}))
+	r := a.do("POST", "/api/v1/provision/plan", allOfIt, "Prefer", "wait=1").want(200, "")
+	want := `{"alias":"shop","policy":"inline","policy_name":"ixmage-read",` +
+		`"policy_document":{"Version":"2012-10-17","Statement":[{"Resource":"a&b"}]},` +
+		`"user":{"name":"ixmage-s3read-shop-ab12","path":"/ixmage/i/","boundary":"arn:aws:iam::1:policy/b"},` +
+		`"tags":{"managed-by":"ixmage"},"steps":[{"name":"create-user","detail":"x"}],"commands":["aws iam create-user","aws <x>"]}` + "\n"
+	if r.body != want || r.header.Get("Location") != "" || r.header.Get("Preference-Applied") != "" {
+		t.Errorf("plan:\n got %s\nwant %s\nheader %v", r.body, want, r.header)
+	}
+	if diff := cmp.Diff(allOfItRead, got); diff != "" {
+		t.Errorf("request (-want +got):\n%s", diff)
+	}
+	plan = &alias.Plan{Policy: alias.PolicyReadOnly, PolicyName: "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"}
+	want = `{"alias":"shop","policy":"read-only-access","policy_name":"arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess","policy_document":null,` +
+		`"user":{"name":"","path":"","boundary":""},"tags":{},"steps":[],"commands":[]}` + "\n"
+	if got := a.do("POST", "/api/v1/provision/plan", provisionBody).want(200, "").body; got != want {
+		t.Errorf("bare plan:\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestProvisionRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, with(&fake{problems: func(req alias.ProvisionRequest) []alias.Problem {
+		var problems []alias.Problem
+		if req.Policy == "bad" {
+			problems = append(problems, alias.Problem{Field: "policy", Detail: "must be another"})
+		}
+		if req.Bucket == "" || req.Outside == "bad" { // it may repeat what is known
+			problems = append(problems, alias.Problem{Field: "bucket", Detail: "is needed"}, alias.Problem{Field: "probe.outside", Detail: "must be another"})
+		}
+		return problems
+	}}))
+	edit := func(member, value string) string { return `{"` + member + `":` + value + `,` + provisionBody[1:] }
+	without := func(member string) string { return strings.Replace(provisionBody, member, `"path_style":false`, 1) }
+	for _, c := range []struct {
+		name, body   string
+		code, fields string // fields, in order
+		say          string // is in the detail
+	}{
+		{"no body", "", "bad-request", "", "JSON object"},
+		{"not JSON", "alias=shop", "bad-request", "", "not valid JSON"},
+		{"array", `[]`, "bad-request", "", "not an array"},
+		{"unknown field", edit("colour", "1"), "invalid", "colour", "unknown field"},
+		{"other spelling", edit("userName", `"u"`), "invalid", "userName", `did you mean "user_name"`},
+		{"field of an alias", edit("canary", `"a.jpg"`), "invalid", "canary", "unknown field"},
+		{"name instead of alias", edit("name", `"x"`), "invalid", "name", "unknown field"},
+		{"twice", edit("alias", `"x"`), "invalid", "alias", "more than once"},
+		{"null", edit("policy", "null"), "invalid", "policy", "not null"},
+		{"number for a string", edit("kms_key_arn", "5"), "invalid", "kms_key_arn", "not a number"},
+		{"string for a boolean", edit("path_style", `"true"`), "invalid", "path_style", "true or false"},
+		{"bad duration", edit("rotate_every", `"90d"`), "invalid", "rotate_every", `"24h"`},
+		{"number for a duration", edit("rotate_every", "3600"), "invalid", "rotate_every", "duration"},
+		{"key pair for a credential", edit("credential", keyPair), "invalid", "credential", "must be a string"},
+		{"bad name of a credential", edit("credential", `"A B"`), "invalid", "credential", "name of a provisioned credential"},
+		{"tags: array", edit("tags", `[{"Key":"a","Value":"b"}]`), "invalid", "tags", `{"team":"web"}`},
+		{"tags: null", edit("tags", "null"), "invalid", "tags", "not null"},
+		{"tags: values", edit("tags", `{"a":1,"b":null,"c":"ok","d":{}}`), "invalid", "tags.a tags.b tags.d", "must be a string"},
+		{"tags: twice", edit("tags", `{"a":"1","a":"2"}`), "invalid", "tags.a", "more than once"},
+		{"probe: string", edit("probe", `"a.jpg"`), "invalid", "probe", "must be an object"},
+		{"probe: null", edit("probe", "null"), "invalid", "probe", "not null"},
+		{"probe: unknown", edit("probe", `{"Inside":"a","middle":"b"}`), "invalid", "probe.Inside probe.middle", `did you mean "inside"`},
+		{"probe: type", edit("probe", `{"inside":["a"],"outside":null}`), "invalid", "probe.inside probe.outside", "must be a string"},
+		{"no alias", without(`"alias":"shop"`), "invalid", "alias", "1 to 63"},
+		{"bad alias", strings.Replace(provisionBody, "shop", "Shop", 1), "invalid", "alias", "1 to 63"},
+		{"no bucket", without(`"bucket":"acme-media"`), "invalid", "bucket probe.outside", "required"},
+		{"no region", without(`"region":"eu-west-1"`), "invalid", "region", "required"},
+		{"bad prefix", edit("prefix", `"a*"`), "invalid", "prefix", "must be of"},
+		{"private endpoint", edit("endpoint", `"https://127.0.0.1"`), "invalid", "endpoint", "--allow-private-endpoints"},
+		{"of the Provisioner", edit("policy", `"bad"`), "invalid", "policy", "must be another"},
+		{"everything at once", `{"alias":"S","bucket":5,"x":1,"policy":"bad","tags":{"a":1},"probe":{"outside":"bad"},"credential":"A"}`,
+			"invalid", "bucket x tags.a alias region credential policy probe.outside", "unknown"},
+	} {
+		for _, path := range []string{"/api/v1/provision", "/api/v1/provision/plan"} {
+			t.Run(c.name+path, func(t *testing.T) {
+				r := a.do("POST", path, c.body, "Content-Type", "application/json").want(400, c.code)
+				if got := strings.Join(r.fields(), " "); got != c.fields {
+					t.Errorf("fields:\n got %q\nwant %q\nbody %s", got, c.fields, r.body)
+				}
+				if d := r.problem().Detail; !strings.Contains(d, c.say) {
+					t.Errorf("detail: got %q, want %q in it", d, c.say)
+				}
+			})
+		}
+	}
+	a.do("POST", "/api/v1/provision", provisionBody, "Content-Type", "text/plain").want(415, "media-type")
+	a.do("POST", "/api/v1/provision?dry=1", provisionBody).want(400, "invalid")
+}
+
+// TestProvisionerErrors puts each error that a Provisioner may give through
+// every call on it.
+func TestProvisionerErrors(t *testing.T) {
+	t.Parallel()
+	var err error
+	f := &fake{
+		provision:    func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) { return nil, err },
+		plan:         func(context.Context, alias.ProvisionRequest) (*alias.Plan, error) { return nil, err },
+		rotate:       func(context.Context, string, alias.Name, bool) (*alias.Operation, error) { return nil, err },
+		remove:       func(context.Context, string, alias.Name, int64) (*alias.Operation, error) { return nil, err },
+		verify:       func(context.Context, string, alias.Name) (*alias.Verification, error) { return nil, err },
+		orphans:      func(context.Context) (alias.OrphanReport, error) { return alias.OrphanReport{}, err },
+		removeOrphan: func(context.Context, string, string) error { return err },
+	}
+	a := newAPI(t, with(f))
+	a.addProvisioned("media")
+	const words = "bucket acme-media"
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+		says   string
+	}{
+		{fmt.Errorf("%w: %s", alias.ErrForbidden, words), 403, "not-allowed", words},
+		{fmt.Errorf("%s: %w", words, alias.ErrExists), 409, "exists", words},
+		{fmt.Errorf("%s: %w: op-1", words, alias.ErrBusy), 409, "operation-running", "op-1"},
+		{fmt.Errorf("%s: %w", words, alias.ErrProvisioned), 409, "provisioned", words},
+		{fmt.Errorf("%s: %w", words, alias.ErrNotProvisioned), 409, "not-provisioned", words},
+		{fmt.Errorf("%s: %w", words, alias.ErrNoKeyPair), 409, "no-key-pair", words},
+		{&alias.InUseError{Credential: "media", Aliases: []alias.Name{"one", "two"}}, 409, "in-use", "one, two"},
+		{&alias.ValidationError{Problems: []alias.Problem{{Field: "policy", Detail: words}}}, 400, "invalid", "policy: " + words},
+		{fmt.Errorf("%s: %w", words, alias.ErrStale), 412, "precondition-failed", "revision"},
+		{fmt.Errorf("%s: %w", words, alias.ErrNotFound), 404, "not-found", ""},
+		{errors.New(testSecret), 500, "internal", "log"},
+	} {
+		err = c.err
+		for _, call := range [][3]string{
+			{"POST", "/api/v1/provision", provisionBody}, {"POST", "/api/v1/provision/plan", provisionBody},
+			{"POST", "/api/v1/credentials/media/rotate", ""}, {"DELETE", "/api/v1/credentials/media", ""},
+			{"POST", "/api/v1/aliases/shop/verify", ""}, {"GET", "/api/v1/orphans", ""}, {"DELETE", "/api/v1/orphans/u", ""},
+		} {
+			if c.status == 500 {
+				err = errors.New("IAM says no") // the log is searched for secrets
+			}
+			r := a.do(call[0], call[1], call[2], "Prefer", "wait=1").want(c.status, c.code)
+			if d := r.problem().Detail; !strings.Contains(d, c.says) || strings.Contains(d, "IAM says") {
+				t.Errorf("%s %s: detail %q, want %q in it", call[0], call[1], d, c.says)
+			}
+			if r.header.Get("Location") != "" || r.header.Get("Preference-Applied") != "" {
+				t.Errorf("%s %s: an error has the headers %v", call[0], call[1], r.header)
+			}
+		}
+	}
+}
+
+// TestSwitchedOff goes without a Provisioner.
+func TestSwitchedOff(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.register("shop")
+	a.addProvisioned("media")
+	for _, call := range [][3]string{
+		{"POST", "/api/v1/provision", provisionBody}, {"POST", "/api/v1/provision/plan", provisionBody},
+		{"POST", "/api/v1/credentials/media/rotate", ""}, {"POST", "/api/v1/credentials/shop/rotate", ""},
+		{"DELETE", "/api/v1/credentials/media", ""}, {"POST", "/api/v1/aliases/shop/verify", ""},
+		{"GET", "/api/v1/orphans", ""}, {"DELETE", "/api/v1/orphans/u", ""},
+	} {
+		r := a.do(call[0], call[1], call[2]).want(403, "not-allowed")
+		if d := r.problem().Detail; !strings.Contains(d, "--provision") {
+			t.Errorf("%s %s: detail does not name the flag: %q", call[0], call[1], d)
+		}
+	}
+	r := a.do("POST", "/api/v1/provision", `{"alias":"A","x":1}`).want(400, "invalid")
+	if got := strings.Join(r.fields(), " "); got != "x alias bucket region" {
+		t.Errorf("fields: got %q", got)
+	}
+	a.do("POST", "/api/v1/credentials/none/rotate", "").want(404, "not-found")
+	// What is kept stays readable, and what needs no IAM goes on.
+	a.do("GET", "/api/v1/operations", "").want(200, "")
+	a.do("GET", "/api/v1/audit", "").want(200, "")
+	a.do("GET", "/api/v1/credentials/media", "").want(200, "")
+	a.do("DELETE", "/api/v1/aliases/shop", "").want(204, "")
+}
