@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -61,6 +62,8 @@ type serveCmd struct {
 	LogFormat       string   `default:"text" help:"text or json."`
 	LogLevel        string   `default:"info" help:"debug, info, warn or error."`
 
+	provisionFlags
+
 	cert  *tls.Certificate // loaded by problems
 	token alias.Secret     // read by problems, if one was given
 }
@@ -75,10 +78,7 @@ func (m *complaints) addf(flag, format string, args ...any) {
 // problems lists every mistake of the configuration.
 func (s *serveCmd) problems() []string {
 	var m complaints
-	for f, v := range reflect.ValueOf(s).Elem().Fields() {
-		if !f.IsExported() {
-			continue
-		}
+	for f, v := range settings(reflect.ValueOf(s).Elem()) {
 		if p, ok := reflect.TypeAssert[interface{ problem() string }](v.Addr()); ok && p.problem() != "" {
 			m.addf(flagName(f), "%s", p.problem())
 		}
@@ -86,6 +86,7 @@ func (s *serveCmd) problems() []string {
 	s.checkAddrs(&m)
 	s.checkTLS(&m)
 	s.checkSecrets(&m)
+	s.provisionFlags.problems(&m)
 	if s.Data == "" {
 		m.addf("data", "is empty: name a folder")
 	}
@@ -173,8 +174,9 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
 }
 
-func (s *serveCmd) origin(log *slog.Logger) origin.Config {
+func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, f *fallbacks) origin.Config {
 	return origin.Config{
+		Lookup: registry.Lookup, Fallback: f.tell,
 		ConnectTimeout: s.OriginConnectTimeout.d, FirstByteTimeout: s.OriginFirstByteTimeout.d,
 		CallTimeout: s.OriginCallTimeout.d, IdleTimeout: s.OriginIdleTimeout.d, QueueTimeout: s.OriginQueueTimeout.d,
 		Concurrency: s.OriginConcurrency.n, AliasConcurrency: s.OriginAliasConcurrency.n, Queue: s.OriginQueue.n,
@@ -197,10 +199,8 @@ var levels = map[string]slog.Level{
 // unknownEnv lists variables that look like settings and are none.
 func (s *serveCmd) unknownEnv() []string {
 	known := map[string]bool{envToken: true}
-	for f := range reflect.TypeFor[serveCmd]().Fields() {
-		if f.IsExported() {
-			known[envName(flagName(f))] = true
-		}
+	for f := range settings(reflect.ValueOf(s).Elem()) {
+		known[envName(flagName(f))] = true
 	}
 	var unknown []string
 	for _, kv := range os.Environ() {
@@ -239,6 +239,20 @@ func joinSigned(args []string) []string {
 
 func takesValue(arg string) bool {
 	return len(arg) > 2 && strings.HasPrefix(arg, "--") && !strings.Contains(arg, "=")
+}
+
+// settings are the fields that are flags, those of embedded structs too.
+func settings(v reflect.Value) iter.Seq2[reflect.StructField, reflect.Value] {
+	return func(yield func(reflect.StructField, reflect.Value) bool) {
+		for f, v := range v.Fields() {
+			switch {
+			case f.Anonymous:
+				settings(v)(yield)
+			case f.IsExported() && !yield(f, v):
+				return
+			}
+		}
+	}
 }
 
 func flagName(f reflect.StructField) string {

@@ -24,6 +24,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
 	"ixmage/cache"
@@ -204,22 +205,28 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	if memory.OnHeap() {
 		log.Warn("no memory file is to be had (memfd_create, address space): bodies lie on the heap and hits cost more")
 	}
-	s3, err := origin.New(s.origin(log), registry, m)
+	fallbacks := &fallbacks{}
+	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, m)
 	if err != nil {
 		return err
 	}
 	defer s3.Close()
-
+	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{s3, m})
+	if err != nil {
+		return err
+	}
+	fallbacks.to.Store(iam.Provisioner)
 	var serving atomic.Bool
 	ready := serving.Load
 	public := proxy.New(proxy.Config{
-		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m}, Ready: ready, Log: log,
+		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m}, Canary: iam.canary, Ready: ready, Log: log,
 	})
 	observe(registry, m, memory)
-	registry.Observe(func(c alias.Change) { follow(c, public, s3, m) })
+	iam.observe(registry, m)
+	registry.Observe(func(c alias.Change) { follow(c, followers{public, s3, m, iam.canary}) })
 
 	servers, err := s.listen(ctx, public, admin.Config{
-		Registry: registry, Token: token, Metrics: m.Handler(), Ready: ready, Log: log,
+		Registry: registry, Token: token, Provisioner: iam, Metrics: m.Handler(), Ready: ready, Log: log,
 	})
 	if err != nil {
 		return err
@@ -227,7 +234,8 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	serving.Store(true)
 	heap := cache.NewHeap(memory)
 	return servers.run(ctx, log, runOptions{
-		timeout: s.ShutdownTimeout.d, background: heap.Run, draining: func() { serving.Store(false) },
+		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{heap.Run, iam.Run},
+		draining: func() { serving.Store(false) },
 	})
 }
 
@@ -318,16 +326,44 @@ func observe(registry *alias.Registry, m *metrics.Metrics, memory *cache.Cache) 
 	})
 }
 
-// follow drops what others keep of an alias or credential that changed.
-func follow(c alias.Change, public *proxy.Proxy, s3 *origin.Origin, m *metrics.Metrics) {
+// followers keep something of an alias or a credential.
+type followers struct {
+	public *proxy.Proxy
+	s3     *origin.Origin
+	m      *metrics.Metrics
+	canary *provision.Canary
+}
+
+// follow has them drop what they keep of an alias or credential that changed.
+func follow(c alias.Change, f followers) {
 	switch {
 	case c.AliasDeleted != nil:
-		m.Forget(string(c.AliasDeleted.Name))
-		public.Forget(c.AliasDeleted.Name)
-	case c.CredentialPut != nil && c.CredentialPut.Version > 1:
-		s3.Forget(c.CredentialPut.ID)
+		f.m.Forget(string(c.AliasDeleted.Name))
+		f.m.ForgetCanary(string(c.AliasDeleted.Name))
+		f.public.Forget(c.AliasDeleted.Name)
+		f.canary.Forget(c.AliasDeleted.ID)
+	case c.AliasPut != nil && c.AliasPut.Canary == "":
+		f.m.ForgetCanary(string(c.AliasPut.Name))
+	case c.CredentialPut != nil:
+		showCredential(f.m, c.CredentialPut)
+		if c.CredentialPut.Version > 1 {
+			f.s3.Forget(c.CredentialPut.ID)
+		}
 	case c.CredentialDeleted != nil:
-		s3.Forget(c.CredentialDeleted.ID)
+		f.s3.Forget(c.CredentialDeleted.ID)
+		f.m.ForgetCredential(string(c.CredentialDeleted.Name))
+	}
+}
+
+// fallbacks tells provisioning of requests that fell back on an old key. The
+// origin is made first, so the one who hears of it is put in later.
+type fallbacks struct {
+	to atomic.Pointer[provision.Provisioner]
+}
+
+func (f *fallbacks) tell(credentialID int64) {
+	if p := f.to.Load(); p != nil {
+		p.Fallback(credentialID)
 	}
 }
 

@@ -28,10 +28,7 @@ func TestFlagTable(t *testing.T) {
 
 func flagTable() string {
 	var b strings.Builder
-	for f := range reflect.TypeFor[serveCmd]().Fields() {
-		if !f.IsExported() {
-			continue
-		}
+	for f := range settings(reflect.ValueOf(&serveCmd{}).Elem()) {
 		standard := ""
 		if d := f.Tag.Get("default"); d != "" {
 			standard = "`" + d + "`"

@@ -81,7 +81,9 @@ func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error
 	for _, c := range v.control {
 		g.Go(func() error { return c.server.Serve(c.ln) })
 	}
-	g.Go(func() error { return o.background(gctx) })
+	for _, fn := range o.background {
+		g.Go(func() error { return fn(gctx) })
+	}
 	g.Go(func() error {
 		<-gctx.Done()
 		o.draining()
@@ -102,7 +104,7 @@ func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error
 // runOptions are what servers run with.
 type runOptions struct {
 	timeout    time.Duration // for draining
-	background func(context.Context) error
+	background []func(context.Context) error
 	draining   func() // called when ctx has ended
 }
 
