@@ -1,6 +1,7 @@
-// Command demo shows ixmage at work on this machine alone: a real S3 server
-// with pictures in a private bucket, two read-only users, two aliases, and
-// URLs to try. Ctrl-C ends it all and leaves nothing behind.
+// Command demo shows ixmage at work on this machine alone: a real S3 and IAM
+// server with pictures in a private bucket, two aliases that ixmage provisions
+// with a read-only user each, what it proved of their keys, and URLs to try.
+// Ctrl-C ends it all and leaves nothing behind.
 //
 // IMAGES names a folder whose pictures are shown instead of the samples.
 // IXMAGE_LISTEN and IXMAGE_ADMIN_LISTEN say where ixmage listens.
@@ -16,7 +17,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"ixmage/alias"
 	"ixmage/alias/awstest"
 )
 
@@ -97,11 +97,18 @@ func run(ctx context.Context, set settings) error {
 // demo is what runs, as far as it has come.
 type demo struct {
 	settings
-	dir         string
-	pictures    []picture
-	gateway     *awstest.Gateway
-	whole, part alias.KeyPair // of a user who reads the bucket, and of one who reads the prefix
-	server      *server
+	dir      string
+	pictures []picture
+	gateway  *awstest.Gateway
+	server   *server
+	opened   []opened
+}
+
+// opened is an alias and how it came about.
+type opened struct {
+	name  string
+	steps []step
+	proof verification
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -112,10 +119,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.fill(ctx); err != nil {
 		return err
 	}
-	if err := d.addUsers(ctx); err != nil {
-		return err
-	}
-	if d.server, err = startServer(ctx, d.settings, d.dir); err != nil {
+	fmt.Fprintln(d.messages, "Making two read-only users and proving their keys, five times in a row …")
+	if d.server, err = startServer(ctx, d); err != nil {
 		return err
 	}
 	if err := d.present(ctx); err != nil {
@@ -165,19 +170,20 @@ func (d *demo) fill(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) addUsers(ctx context.Context) (err error) {
-	if d.whole, err = d.gateway.ReadOnlyUser(ctx, "reads-the-bucket", bucket, ""); err != nil {
-		return err
-	}
-	d.part, err = d.gateway.ReadOnlyUser(ctx, "reads-the-prefix", bucket, prefix)
-	return err
-}
-
+// openAliases provisions both, each with a user, policy and key of its own.
 func (d *demo) openAliases(ctx context.Context) error {
-	if err := d.server.register(ctx, d.alias("pictures", "", d.whole)); err != nil {
-		return err
+	for _, a := range []struct{ name, prefix, outside string }{{"pictures", "", ""}, {"shop", prefix, secret}} {
+		o := opened{name: a.name}
+		var err error
+		if o.steps, err = d.server.provision(ctx, d.request(a.name, a.prefix, a.outside)); err != nil {
+			return err
+		}
+		if o.proof, err = d.server.verify(ctx, a.name); err != nil {
+			return err
+		}
+		d.opened = append(d.opened, o)
 	}
-	return d.server.register(ctx, d.alias("shop", prefix, d.part))
+	return nil
 }
 
 // present opens the aliases and tries them.
@@ -188,14 +194,16 @@ func (d *demo) present(ctx context.Context) error {
 	return d.check(ctx)
 }
 
-// alias is the body of the request that registers it.
-func (d *demo) alias(name, prefix string, keys alias.KeyPair) map[string]any {
+// request is the body of the call that provisions an alias.
+func (d *demo) request(name, prefix, outside string) map[string]any {
+	inside := prefix + d.pictures[0].name
+	if prefix == "" {
+		inside = secret
+	}
 	return map[string]any{
-		"name": name, "bucket": bucket, "prefix": prefix,
+		"alias": name, "bucket": bucket, "prefix": prefix,
 		"region": d.gateway.Region, "endpoint": d.gateway.S3URL, "path_style": true,
-		"credential": map[string]string{
-			"access_key_id": keys.AccessKeyID, "secret_access_key": keys.SecretAccessKey.Reveal(),
-		},
+		"probe": map[string]string{"inside": inside, "outside": outside},
 	}
 }
 
@@ -230,10 +238,25 @@ func (d *demo) show() {
 	fmt.Fprintf(w, "\nalias shop: only %s in it, read by a user who may read nothing else\n\n", prefix)
 	d.list(func(p picture) string { return s.url("shop", p.name) })
 	fmt.Fprintf(w, "\n%s is outside that prefix: 404\n\n    %s\n", secret, s.url("shop", secret))
+	for _, o := range d.opened {
+		o.show(w)
+	}
 	fmt.Fprintf(w, "\nmetrics\n\n    http://%s/metrics\n", s.admin)
 	fmt.Fprintf(w, "\nadmin API\n\n    curl -H \"Authorization: Bearer $(cat %s)\" http://%s/api/v1/aliases\n",
 		s.tokenFile, s.admin)
 	fmt.Fprintf(w, "\nlog of ixmage\n\n    %s\n\nCtrl-C ends it all.\n", s.log.Name())
+}
+
+// show tells what was done for an alias, and what was proven of its key.
+func (o opened) show(w io.Writer) {
+	fmt.Fprintf(w, "\nhow alias %s came about\n\n", o.name)
+	for _, s := range o.steps {
+		fmt.Fprintf(w, "    %-13s %8s  %s\n", s.Name, s.took(), s.Detail)
+	}
+	fmt.Fprintf(w, "\nwhat the key of %s was seen to be: scope %s\n\n", o.name, o.proof.Scope)
+	for _, c := range o.proof.Checks {
+		fmt.Fprintf(w, "    %-10s  %-15s %s\n", c.Verdict, c.Name, c.Detail)
+	}
 }
 
 func (d *demo) list(url func(picture) string) {

@@ -34,9 +34,10 @@ type server struct {
 }
 
 // startServer starts ixmage and returns when it is ready.
-func startServer(ctx context.Context, set settings, dir string) (*server, error) {
+func startServer(ctx context.Context, d *demo) (*server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	set, dir := d.settings, d.dir
 	data := filepath.Join(dir, "data")
 	s := &server{
 		client:    &http.Client{Transport: &http.Transport{}},
@@ -47,8 +48,11 @@ func startServer(ctx context.Context, set settings, dir string) (*server, error)
 		return nil, err
 	}
 	cmd := exec.Command(set.program, "serve", "--data", data, "--shutdown-timeout", "5s", "--allow-private-endpoints",
+		"--provision", "--provision-buckets", bucket, "--provision-verify-interval", "1s",
+		"--iam-endpoint", d.gateway.IAMURL, "--install-id", "demo",
 		"--listen", chooseListen(set.listen, "127.0.0.1:8080"), "--admin-listen", chooseListen(set.admin, "127.0.0.1:8081"))
-	cmd.Env = plainEnvironment()
+	cmd.Env = append(plainEnvironment(), "AWS_REGION="+d.gateway.Region,
+		"AWS_ACCESS_KEY_ID="+d.gateway.Root.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+d.gateway.Root.SecretAccessKey.Reveal())
 	cmd.Stderr = s.log
 	if s.process, err = awstest.StartProcess("ixmage", cmd); err != nil {
 		return nil, errors.Join(err, s.log.Close())
@@ -147,27 +151,79 @@ func (s *server) url(alias, key string) string {
 	return (&url.URL{Scheme: "http", Host: s.public, Path: "/" + alias + "/" + key}).String()
 }
 
-// register opens an alias by the admin API.
-func (s *server) register(ctx context.Context, fields map[string]any) error {
-	body, err := json.Marshal(fields)
+// step is one of an operation.
+type step struct {
+	Name       string    `json:"name"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
+	Detail     string    `json:"detail"`
+}
+
+func (s step) took() string { return s.FinishedAt.Sub(s.StartedAt).Round(time.Millisecond).String() }
+
+// verification is what was proven of a key.
+type verification struct {
+	Scope  string `json:"scope"`
+	Checks []struct {
+		Name    string `json:"name"`
+		Verdict string `json:"verdict"`
+		Detail  string `json:"detail"`
+	} `json:"checks"`
+}
+
+// provision opens an alias by the admin API, and waits until it is open.
+func (s *server) provision(ctx context.Context, request map[string]any) ([]step, error) {
+	var operation struct {
+		State string `json:"state"`
+		Error any    `json:"error"`
+		Steps []step `json:"steps"`
+	}
+	err := s.call(ctx, "/api/v1/provision", request, &operation)
+	if err == nil && operation.State != "done" {
+		err = fmt.Errorf("the operation is %s: %v", operation.State, operation.Error)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("provision alias %v: %w", request["alias"], err)
+	}
+	return operation.Steps, nil
+}
+
+// verify has the key of an alias checked.
+func (s *server) verify(ctx context.Context, name string) (verification, error) {
+	var v verification
+	if err := s.call(ctx, "/api/v1/aliases/"+name+"/verify", nil, &v); err != nil {
+		return v, fmt.Errorf("verify alias %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// call posts to the admin API and waits for the end of what it begins.
+func (s *server) call(ctx context.Context, path string, fields map[string]any, answer any) error {
+	var body io.Reader = http.NoBody
+	if fields != nil {
+		text, err := json.Marshal(fields)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+path, body)
 	if err != nil {
 		return err
 	}
-	url := "http://" + s.admin + "/api/v1/aliases"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return err
+	if fields != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Prefer", "wait=120")
 	req.Header.Set("Authorization", "Bearer "+s.token.Reveal())
-	status, answer, err := s.do(req)
-	if err == nil && status != http.StatusCreated {
-		err = fmt.Errorf("status %d: %s", status, answer)
-	}
+	status, text, err := s.do(req)
 	if err != nil {
-		return fmt.Errorf("register alias %v: %w", fields["name"], err)
+		return err
 	}
-	return nil
+	if status != http.StatusOK {
+		return fmt.Errorf("status %d: %s", status, text)
+	}
+	return json.Unmarshal(text, answer)
 }
 
 // fetch checks that a URL gives this picture; nil means that there must be
