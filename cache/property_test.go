@@ -289,8 +289,11 @@ func (o *operator) compare() {
 			found++
 		}
 	}
-	if found != len(m.entries) || len(o.flights) != len(m.flights) {
-		o.t.Errorf("%d entries, %d flights; want %d, %d", found, len(o.flights), len(m.entries), len(m.flights))
+	o.mu.Lock() // giveUp comes from a timer
+	flights := len(o.flights)
+	o.mu.Unlock()
+	if found != len(m.entries) || flights != len(m.flights) {
+		o.t.Errorf("%d entries, %d flights; want %d, %d", found, flights, len(m.entries), len(m.flights))
 	}
 	if n := o.misused.Load(); n > 0 {
 		o.t.Errorf("bodies misused %d times", n)
