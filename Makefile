@@ -11,7 +11,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 CC_WORKS = $(shell echo 'int main(void){return 0;}' | $$(go env CC) -x c - -o /dev/null 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help build tools demo test bench lint fuzz check image clean
+.PHONY: help build tools demo test crashes bench lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,6 +33,9 @@ test: bin/versitygw ## Run all tests, with the race detector where a C compiler 
 		echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'; \
 		CGO_ENABLED=0 go test -shuffle=on -timeout 20m ./...; \
 	fi
+
+crashes: ## Break provisioning at every write and call in every way (minutes)
+	IXMAGE_CRASHES=all go test -timeout 60m -run '^TestCrashMatrix$$' ./alias/provision
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk
