@@ -28,10 +28,10 @@ demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir:
 test: bin/versitygw ## Run all tests, with the race detector where a C compiler works
 	@.ci/packages --report cc promtool nginx varnishd wrk aws chromium
 	@if [ "$(CC_WORKS)" = yes ]; then \
-		CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./...; \
+		CGO_ENABLED=1 go test -race -shuffle=on -timeout 40m ./...; \
 	else \
 		echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'; \
-		CGO_ENABLED=0 go test -shuffle=on -timeout 20m ./...; \
+		CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./...; \
 	fi
 
 crashes: ## Break provisioning at every write and call in every way (minutes)
