@@ -369,6 +369,11 @@ func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.P
 		s.add(alias.Orphan{Kind: orphanBoundary, User: u.Name, Credential: c.Name, State: stateReported,
 			Detail: "its permissions boundary is " + orNone(u.Boundary) + ", not " + prov.User.Boundary})
 	}
+	if len(prov.Widened) > 0 {
+		if err := s.takeBack(ctx, c.Name); err != nil {
+			return err
+		}
+	}
 	drift, err := s.drift(ctx, prov)
 	if err != nil && !isUnimplemented(err) {
 		return err

@@ -51,6 +51,10 @@ func (t *task) putPolicy(ctx context.Context) (string, error) {
 		}
 	}
 	p.Grants = t.grants(p)
+	// An inline document has nothing else; of the managed ones the others stay.
+	p.Widened = slices.DeleteFunc(p.Widened, func(g alias.Grant) bool {
+		return p.Mode != alias.PolicyManaged || slices.Contains(p.Grants, g)
+	})
 	partition, account := arnParts(p.User.ARN)
 	switch p.Mode {
 	case alias.PolicyManaged:

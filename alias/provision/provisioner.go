@@ -40,6 +40,7 @@ type Provisioner struct {
 	changed chan struct{}        // closed and made anew when an operation ends
 	orphans alias.OrphanReport
 
+	locks     locks
 	fallbacks sync.Map // credential id -> time of the last fallback
 	calls     chan struct{}
 }

@@ -173,7 +173,8 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 		{"a foreign managed policy", func() (bool, error) {
 			arns, err := c.attached(ctx, p.User.Name)
 			return slices.ContainsFunc(arns, func(arn string) bool {
-				return !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn })
+				return !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) &&
+					!slices.Contains(widenedARNs(p), arn)
 			}), err
 		}},
 	} {

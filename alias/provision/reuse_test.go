@@ -2,6 +2,7 @@ package provision
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -81,5 +82,57 @@ func TestReuseManagedSamePlace(t *testing.T) {
 		}
 		c, _ := p.provisioned("shop")
 		w.wantReads(p, a, c)
+	}
+}
+
+// TestReuseTakenBackLater: a location that a reuse which failed gave the user, and
+// that could not be taken back at once, is taken back by the next look, and keeps
+// no removal from going well before it.
+func TestReuseTakenBackLater(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged} {
+		for _, look := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, looked at %v", mode, look), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, awstest.IAMConfig{})
+				p := w.start()
+				hasShop(mode)(p)
+				puts := 0
+				w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+					if c.Action == "PutUserPolicy" {
+						puts++
+					}
+					if puts > 1 || c.Action == "DetachUserPolicy" {
+						return awstest.IAMError("AccessDenied")
+					}
+					return nil
+				})
+				missing := func(r *alias.ProvisionRequest) { r.Inside = "blog/missing.png" }
+				why := p.ill(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing)))
+				wantCode(t, why, codeScope)
+				_, prov := p.provisioned("shop")
+				if !strings.Contains(why.Detail, "still covers the new location") || len(prov.Widened) != 1 {
+					t.Errorf("got %q and %+v, want it to say what is left", why.Detail, prov.Widened)
+				}
+				w.iam.OnCall(nil)
+				if look {
+					p.reconcile(t.Context())
+					_, prov = p.provisioned("shop")
+					if drift, err := (caller{p: p.Provisioner}).drift(t.Context(), prov); drift != "" || err != nil || prov.Widened != nil {
+						t.Errorf("after the look: %s, %v, %+v", drift, err, prov.Widened)
+					}
+					if user, _ := w.iam.User(prov.User.Name); mode == alias.PolicyManaged && len(user.Attached) != 1 {
+						t.Errorf("attached: %v", user.Attached)
+					}
+					w.wantSound(p, "shop")
+				}
+				p.deleteAlias("blog")
+				p.deleteAlias("shop")
+				p.well(p.Remove(t.Context(), actor, "shop", 0))
+				if left := w.iam.Policies(); len(left) > 0 {
+					t.Errorf("left: %+v", left)
+				}
+			})
+		}
 	}
 }

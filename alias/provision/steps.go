@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"ixmage/alias"
@@ -201,68 +200,6 @@ func (t *task) registryOnly(err error) error {
 		return fatal
 	}
 	return nil
-}
-
-// undoReuse puts the policy back to what it was.
-func (t *task) undoReuse(ctx context.Context) error {
-	if t.data.Before == nil {
-		return t.fail(ctx, "", "")
-	}
-	left := ""
-	c, p, err := t.credential(ctx)
-	if err != nil {
-		return t.registryOnly(err)
-	}
-	if err := t.putBack(ctx, p); ctx.Err() != nil {
-		return ctx.Err()
-	} else if err != nil {
-		left = fmt.Sprintf("the policy of %s still covers the new location (%v)", p.User.Name, err)
-	}
-	p.Grants, p.Policies = t.data.Before.Grants, t.data.Before.Policies
-	if err := t.save(ctx, t.changed(c, p)); err != nil {
-		return err
-	}
-	return t.fail(ctx, left, "")
-}
-
-// putBack gives the user the rights that it had before the reuse.
-func (t *task) putBack(ctx context.Context, p *alias.Provisioned) error {
-	before := t.data.Before
-	if before.Mode == alias.PolicyInline {
-		partition, _ := arnParts(before.User.ARN)
-		document, err := inlineDocument(partition, before.Grants)
-		if err != nil {
-			return err
-		}
-		return t.caller().putInline(ctx, before.User.Name, document)
-	}
-	kept := before.Policies
-	for _, arn := range t.managedARNs(p) {
-		if slices.ContainsFunc(kept, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
-			continue
-		}
-		if err := t.caller().dropManaged(ctx, p.User.Name, arn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// managedARNs are the managed policies that the operation may have attached,
-// whether it came to writing that down or not.
-func (t *task) managedARNs(p *alias.Provisioned) []string {
-	var arns []string
-	for _, ref := range p.Policies {
-		arns = append(arns, ref.ARN)
-	}
-	if p.Mode == alias.PolicyManaged && p.User.ARN != "" {
-		partition, account := arnParts(p.User.ARN)
-		for _, g := range t.grants(p) {
-			arns = append(arns, managedARN(partition, account, g))
-		}
-	}
-	slices.Sort(arns)
-	return slices.Compact(arns)
 }
 
 // fail ends the operation as failed. state is what becomes of its credential;

@@ -77,6 +77,11 @@ func (p *Provisioner) perform(ctx context.Context, id string) error {
 	if err != nil || t.op.Finished() {
 		return err
 	}
+	release, err := p.locks.lock(ctx, credentialLock(t.op.Credential))
+	if err != nil {
+		return err
+	}
+	defer release()
 	for i, s := range t.steps() {
 		if t.data.Undo != nil {
 			break

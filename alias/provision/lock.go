@@ -1,0 +1,57 @@
+package provision
+
+import (
+	"context"
+	"sync"
+
+	"ixmage/alias"
+)
+
+// locks are by name: what must not be done to one thing twice at a time.
+type locks struct {
+	mu   sync.Mutex // guards held
+	held map[string]chan struct{}
+}
+
+func credentialLock(name alias.Name) string { return "credential " + string(name) }
+
+// try takes a lock that is free.
+func (l *locks) try(name string) (release func(), free bool) {
+	release, busy := l.tryOrWait(name)
+	return release, busy == nil
+}
+
+// lock waits for a lock until ctx ends.
+func (l *locks) lock(ctx context.Context, name string) (release func(), err error) {
+	for {
+		release, busy := l.tryOrWait(name)
+		if busy == nil {
+			return release, nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// tryOrWait takes a lock, or returns what is closed when it may be free.
+func (l *locks) tryOrWait(name string) (release func(), busy <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if held, taken := l.held[name]; taken {
+		return nil, held
+	}
+	if l.held == nil {
+		l.held = map[string]chan struct{}{}
+	}
+	freed := make(chan struct{})
+	l.held[name] = freed
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.held, name)
+		close(freed)
+	}, nil
+}
