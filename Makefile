@@ -34,8 +34,8 @@ test: bin/versitygw ## Run all tests, with the race detector where a C compiler 
 		CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./...; \
 	fi
 
-crashes: ## Break provisioning at every write and call in every way (minutes)
-	IXMAGE_CRASHES=all go test -timeout 60m -run '^TestCrashMatrix$$' ./alias/provision
+crashes: ## Break provisioning at every write and call, and 10,000 times at random (half an hour)
+	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=10000 go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences)$$' ./alias/provision
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk

@@ -1,0 +1,221 @@
+package provision
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// TestRandomSequences plays IXMAGE_SEQUENCES of them, or the one that a failure
+// printed and IXMAGE_SEQUENCE gives back, and checks the six invariants after
+// each. It is no fuzz test: an execution takes too long for a thousand of them.
+func TestRandomSequences(t *testing.T) {
+	t.Parallel()
+	if text := os.Getenv("IXMAGE_SEQUENCE"); text != "" {
+		steps, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		playSequence(t, steps)
+		return
+	}
+	for n := range sequences(t) {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			playSequence(t, randomSteps(n))
+		})
+	}
+}
+
+// sequences is how many are played where nobody says.
+func sequences(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("IXMAGE_SEQUENCES")
+	switch {
+	case text == "" && raceEnabled:
+		return 20
+	case text == "":
+		return 100
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// randomSteps is the nth sequence: the same each time.
+func randomSteps(n uint64) []byte {
+	r := rand.New(rand.NewPCG(n, 0)) //nolint:gosec // a sequence that can be played again
+	steps := make([]byte, 3*(1+r.IntN(maxSteps)))
+	for i := range steps {
+		steps[i] = byte(r.Uint32())
+	}
+	return steps
+}
+
+func playSequence(t *testing.T, steps []byte) {
+	w := newWorld(t, awstest.IAMConfig{})
+	foreign := w.addForeign()
+	q := &sequence{w: w, p: w.start(), steps: steps, opened: map[alias.Name]bool{}}
+	defer func() {
+		if t.Failed() {
+			t.Log(q)
+		}
+	}()
+	q.play()
+	w.iam.OnCall(nil)
+	w.iam.SetLag(0)
+	w.clock.advance(time.Minute)
+	q.p.life.crash()
+	q.p = w.start()
+	q.p.quiet()
+	q.wantQuiet()
+	q.wantRepeatable()
+	q.wantRemovable()
+	if got := w.foreignState(); !cmp.Equal(got, foreign) {
+		t.Errorf("somebody else's user was touched: %s", cmp.Diff(foreign, got))
+	}
+}
+
+// wantQuiet checks what must hold when nothing runs: whatever was served still
+// is, whatever else was begun has failed, and IAM has what the registry has.
+func (q *sequence) wantQuiet() {
+	q.w.t.Helper()
+	running, err := q.w.store.Operations(q.w.t.Context(), alias.OperationFilter{State: alias.OperationRunning, Limit: 1})
+	if err != nil || len(running) > 0 {
+		q.w.t.Fatalf("still running: %v, %v", running, err)
+	}
+	q.wantServing()
+	q.repeat()
+	list, err := q.w.store.Aliases(q.w.t.Context(), "", 100)
+	if err != nil {
+		q.w.t.Fatal(err)
+	}
+	var served []alias.Name
+	for _, a := range list {
+		switch a.State {
+		case alias.StateActive:
+			served = append(served, a.Name)
+			delete(q.opened, a.Name)
+		case alias.StateFailed:
+		default:
+			q.w.t.Errorf("alias %s is %s, and nothing runs", a.Name, a.State)
+		}
+	}
+	if len(q.opened) > 0 {
+		q.w.t.Errorf("no longer served: %v", q.opened)
+	}
+	q.w.wantOwned(q.p, served)
+	q.wantOneKeyEach()
+}
+
+// repeat does what is left to the operator and the schedule: a removal that
+// failed is asked for again, and a rotation that did begins anew.
+func (q *sequence) repeat() {
+	q.w.t.Helper()
+	for _, c := range q.credentials() {
+		prov, _ := c.Provisioned()
+		switch {
+		case c.State == alias.CredentialFailed && c.Sealed != nil:
+			q.p.well(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
+		case c.State == alias.CredentialActive && (prov.Previous != nil || prov.Discarded != nil):
+			q.p.well(q.p.Rotate(q.w.t.Context(), actor, c.Name, false))
+		case c.State != alias.CredentialActive && c.State != alias.CredentialFailed:
+			q.w.t.Errorf("credential %s is %s, and nothing runs", c.Name, c.State)
+		}
+	}
+}
+
+func (q *sequence) credentials() []*alias.Credential {
+	list, err := q.w.store.Credentials(q.w.t.Context(), "", 100)
+	if err != nil {
+		q.w.t.Fatal(err)
+	}
+	return list
+}
+
+// wantOneKeyEach wants one active key for each credential, and none without.
+func (q *sequence) wantOneKeyEach() {
+	q.w.t.Helper()
+	want := len(q.w.iam.Keys("alice")) + len(q.w.iam.Keys("bob"))
+	for _, c := range q.credentials() {
+		prov, _ := c.Provisioned()
+		if c.State != alias.CredentialActive {
+			if _, ok := q.w.iam.User(prov.User.Name); ok {
+				q.w.t.Errorf("the user %s of %s is left, which %s", prov.User.Name, c.Name, c.State)
+			}
+			continue
+		}
+		want++
+		if drift, err := (caller{p: q.p.Provisioner}).drift(q.w.t.Context(), prov); err != nil || drift != "" || prov.Widened != nil {
+			q.w.t.Errorf("the rights of %s: %s, %v, %+v", c.Name, drift, err, prov.Widened)
+		}
+		if keys := q.w.iam.Keys(prov.User.Name); len(keys) != 1 || !keys[0].Active || keys[0].ID != prov.AccessKeyID {
+			q.w.t.Errorf("credential %s has the key %s, IAM has %+v", c.Name, prov.AccessKeyID, keys)
+		}
+	}
+	if got := len(q.w.iam.Keys("")); got != want {
+		q.w.t.Errorf("%d keys, want %d", got, want)
+	}
+}
+
+// wantRepeatable wants the requests by which aliases were opened to be answered
+// by the operations that opened them, without a call.
+func (q *sequence) wantRepeatable() {
+	q.w.t.Helper()
+	ops, err := q.w.store.Operations(q.w.t.Context(), alias.OperationFilter{State: alias.OperationDone, Limit: 1000})
+	if err != nil {
+		q.w.t.Fatal(err)
+	}
+	seen := map[alias.Name]bool{}
+	for _, op := range ops {
+		a, err := q.p.registry.Alias(q.w.t.Context(), op.Alias)
+		if op.Kind != alias.OperationProvision || err != nil || a.State != alias.StateActive || seen[a.Name] {
+			continue
+		}
+		seen[a.Name] = true
+		var req alias.ProvisionRequest
+		if err := json.Unmarshal(op.Request, &req); err != nil {
+			q.w.t.Fatal(err)
+		}
+		before := q.w.iamCalls()
+		again, err := q.p.Provision(q.w.t.Context(), actor, req)
+		if err != nil || again.ID != op.ID || q.w.iamCalls() != before {
+			q.w.t.Errorf("the request of %s again: %+v, %v and %d calls", a.Name, again, err, q.w.iamCalls()-before)
+		}
+	}
+}
+
+// wantRemovable removes everything, which leaves nothing.
+func (q *sequence) wantRemovable() {
+	q.w.t.Helper()
+	list, err := q.w.store.Aliases(q.w.t.Context(), "", 100)
+	if err != nil {
+		q.w.t.Fatal(err)
+	}
+	for _, a := range list {
+		q.p.deleteAlias(a.Name)
+	}
+	for _, c := range q.credentials() {
+		q.p.well(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
+	}
+	for _, u := range q.w.iam.Users() {
+		if u.Name != "alice" && u.Name != "bob" {
+			q.w.t.Errorf("left: %+v", u)
+		}
+	}
+	if keys := q.w.iam.Keys(""); len(keys) != 2 || len(q.w.iam.Policies()) > 0 {
+		q.w.t.Errorf("left: %+v %+v", keys, q.w.iam.Policies())
+	}
+}
