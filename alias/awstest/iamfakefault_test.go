@@ -156,7 +156,7 @@ func TestIAMCallsHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	f, ctx := awstest.NewIAM(t, awstest.IAMConfig{}), t.Context()
 	_, err := f.IAMClient(f.Root).CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: aws.String("u"), Password: aws.String("hunter2")})
-	wantRefused(t, "CreateLoginProfile", err, "400 InvalidAction")
+	wantRefused(t, "CreateLoginProfile", err, "404 NoSuchEntity")
 	if got := f.Calls()[0].Params; got.Has("Password") || got.Get("UserName") != "u" {
 		t.Errorf("params: %v", got)
 	}

@@ -193,6 +193,24 @@ func getPolicyVersion(f *IAM, r *iamRequest) (any, error) {
 		r.params.Get("VersionId"))
 }
 
+// createPolicyVersion puts each version in force.
+func createPolicyVersion(f *IAM, r *iamRequest) (any, error) {
+	p, err := f.seenPolicy(r)
+	if err != nil {
+		return nil, err
+	}
+	text := r.params.Get("PolicyDocument")
+	if _, err := parsePolicy(text, identityPolicy); err != nil {
+		return nil, malformed(err)
+	}
+	latest, _ := f.policies.latest(p.ARN)
+	changed := latest.clone()
+	v := IAMPolicyVersion{nextVersion(changed), text, r.now}
+	changed.Versions = append(changed.Versions, v)
+	f.policies.set(p.ARN, changed, r.from)
+	return struct{ PolicyVersion xmlVersion }{xmlVersion{"", v.ID, true, date(r.now)}}, nil
+}
+
 func listPolicyVersions(f *IAM, r *iamRequest) (any, error) {
 	p, err := f.seenPolicy(r)
 	if err != nil {

@@ -161,6 +161,31 @@ func getLoginProfile(f *IAM, r *iamRequest) (any, error) {
 	return struct{ LoginProfile profile }{profile{u.Name, date(u.Created)}}, nil
 }
 
+func createLoginProfile(f *IAM, r *iamRequest) (any, error) {
+	type profile struct{ UserName, CreateDate string }
+	err := f.changeUser(r, func(_, u *IAMUser) error {
+		if u.LoginProfile {
+			return refusal("EntityAlreadyExists", "Login Profile for user %s already exists.", u.Name)
+		}
+		u.LoginProfile = true
+		return nil
+	})
+	return struct{ LoginProfile profile }{profile{r.userName(), date(r.now)}}, err
+}
+
+// onGroup is the group that a request names.
+func onGroup(f *IAM, r *iamRequest) iamTarget {
+	return iamTarget{arn: f.arn("group/" + r.params.Get("GroupName"))}
+}
+
+// addUserToGroup takes every group to be there.
+func addUserToGroup(f *IAM, r *iamRequest) (any, error) {
+	return nil, f.changeUser(r, func(_, u *IAMUser) error {
+		u.Groups = append(without(u.Groups, r.params.Get("GroupName")), r.params.Get("GroupName"))
+		return nil
+	})
+}
+
 func listGroupsForUser(f *IAM, r *iamRequest) (any, error) {
 	type group struct {
 		Path, GroupName string

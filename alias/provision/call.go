@@ -52,6 +52,8 @@ func (a ask) resource() string {
 		return "user " + a.user
 	case a.policy != "":
 		return "policy " + a.policy
+	case a.key != "":
+		return "access key " + a.key
 	}
 	return "this account"
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -47,8 +48,8 @@ func stop(code, format string, args ...any) error {
 }
 
 // callError is a call of IAM that failed. Its text names the action, the
-// resource and IAM's code, and nothing else that IAM said: messages quote what
-// was sent.
+// resource and IAM's code, and nothing else that IAM said but the right that is
+// missing: messages quote what was sent.
 type callError struct {
 	action   string // iam:CreateUser
 	resource string // what it was asked of
@@ -61,12 +62,19 @@ func newCallError(action, resource string, err error) *callError {
 	e := &callError{action: action, resource: resource, err: err}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.code = plainCode(api.ErrorCode())
+		if said := missingRight.FindStringSubmatch(api.ErrorMessage()); said != nil && e.denied() {
+			e.action = said[1]
+		}
 	}
 	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		e.status = resp.HTTPStatusCode()
 	}
 	return e
 }
+
+// missingRight is how IAM says which right it is that a call takes: CreateUser
+// with tags takes iam:TagUser too.
+var missingRight = regexp.MustCompile(`is not authorized to perform: (iam:[A-Za-z]{1,64}) on resource: `)
 
 // plainCode keeps an error code of a server that is not AWS from bringing text
 // into what operators see.
