@@ -110,3 +110,12 @@ type AuditEntry struct {
 	Operation   string // id
 	Detail      string
 }
+
+// AuditFilter picks the entries of one actor, action and outcome that are not
+// older than Since.
+type AuditFilter struct {
+	Actor   string
+	Action  string
+	Outcome string
+	Since   time.Time
+}

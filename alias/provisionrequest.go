@@ -49,7 +49,8 @@ type Orphan struct {
 	AccessKeyID string
 	Credential  Name // where it is about a credential of ours
 	FoundAt     time.Time
-	// State is reported, quarantined or deleted.
+	// State is reported, quarantined, partly-quarantined (a key is still
+	// active) or deleted.
 	State  string
 	Detail string // what it is and what to do
 }

@@ -35,6 +35,8 @@ type Store interface {
 	// Audit lists at most limit entries with ids below before, the newest
 	// first; 0 begins with the last one.
 	Audit(ctx context.Context, before int64, limit int) ([]*AuditEntry, error)
+	// CountAudit says how many entries f picks.
+	CountAudit(ctx context.Context, f AuditFilter) (int, error)
 	// Verification reads the last one of an alias: ErrNotFound when there is
 	// none.
 	Verification(ctx context.Context, aliasID int64) (*Verification, error)

@@ -25,6 +25,7 @@ const (
 
 	stateReported    = "reported"
 	stateQuarantined = "quarantined"
+	statePartly      = "partly-quarantined" // some keys are still active
 	stateDeleted     = "deleted"
 )
 
@@ -265,18 +266,9 @@ func (s *scan) attachedOurs(op *alias.Operation) []alias.PolicyRef {
 // recentDeletions counts, in the audit, the users that scans deleted within the
 // hour: a restart does not begin to count anew.
 func (s *scan) recentDeletions(ctx context.Context) (int, error) {
-	const looked = 1000
-	list, err := s.p.cfg.Registry.Store().Audit(ctx, 0, looked)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for _, e := range list {
-		if e.Actor == reconciler && e.Action == "iam:DeleteUser" && e.Outcome == "ok" && s.now.Sub(e.At) < time.Hour {
-			n++
-		}
-	}
-	return n, nil
+	return s.p.cfg.Registry.Store().CountAudit(ctx, alias.AuditFilter{
+		Actor: reconciler, Action: "iam:DeleteUser", Outcome: "ok", Since: s.now.Add(-time.Hour),
+	})
 }
 
 // unusedFor is how long a key must have been idle to be taken for forgotten.
@@ -293,25 +285,41 @@ func (s *scan) quarantine(ctx context.Context, u *foundUser) error {
 		s.add(o)
 		return nil
 	}
-	keys, err := s.keys(ctx, u.Name)
-	if err != nil {
+	if err := s.deactivateIdle(ctx, u, &o); err != nil {
 		return s.gaveUp(ctx, o, err)
 	}
+	s.add(o)
+	return nil
+}
+
+// deactivateIdle makes the idle keys of a user inactive, and says of each what it
+// is.
+func (s *scan) deactivateIdle(ctx context.Context, u *foundUser, o *alias.Orphan) error {
+	keys, err := s.keys(ctx, u.Name)
+	if err != nil {
+		return err
+	}
+	inactive := 0
 	for _, k := range keys {
-		if !k.active {
-			continue
-		}
-		idle, err := s.idle(ctx, k)
-		if err != nil || !idle {
+		if idle, err := s.idle(ctx, k); k.active && (err != nil || !idle) {
 			o.Detail += "; its key " + k.id + " was used within the week, or that is not known: left active"
 			continue
 		}
-		if err := s.setKey(ctx, u.Name, k.id, types.StatusTypeInactive); err != nil {
-			return s.gaveUp(ctx, o, err)
+		if k.active {
+			if err := s.setKey(ctx, u.Name, k.id, types.StatusTypeInactive); err != nil {
+				return err
+			}
 		}
-		o.State = stateQuarantined
+		inactive++
+		o.Detail += "; its key " + k.id + " is inactive"
 	}
-	s.add(o)
+	switch inactive {
+	case 0:
+	case len(keys):
+		o.State = stateQuarantined
+	default:
+		o.State = statePartly
+	}
 	return nil
 }
 

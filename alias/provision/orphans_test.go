@@ -2,6 +2,8 @@ package provision
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,6 +97,72 @@ func TestQuarantine(t *testing.T) {
 			}
 			p.wantServed("a", "b", "c", "d")
 		})
+	}
+}
+
+// TestQuarantinePartly: of two keys the one that is idle is made inactive, and the
+// report says that the other is not.
+func TestQuarantinePartly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	for _, name := range []alias.Name{"a", "b", "c", "d"} {
+		p.well(p.Provision(t.Context(), actor, w.request(name)))
+	}
+	idle := w.addUnheard("bob")
+	used := w.iam.AddKey("bob")
+	w.clock.advance(unusedFor + time.Hour)
+	at := w.request("bob").Location
+	readCode(t.Context(), p.cfg.S3(at, used), at, "web/a.png")
+	for range 2 { // and the second look says the same
+		p.reconcile(t.Context())
+		o, ok := p.reported(orphanUser, "bob")
+		if !ok || o.State != statePartly || !strings.Contains(o.Detail, idle.AccessKeyID+" is inactive") ||
+			!strings.Contains(o.Detail, used.AccessKeyID+" was used within the week, or that is not known: left active") {
+			t.Errorf("report: %+v", o)
+		}
+	}
+	w.iam.SetKey(used.AccessKeyID, false)
+	p.reconcile(t.Context())
+	if o, _ := p.reported(orphanUser, "bob"); o.State != stateQuarantined {
+		t.Errorf("with both inactive: %+v", o)
+	}
+}
+
+// TestDeletionCap: no more than five users are deleted in an hour, whatever else the
+// audit has to say.
+func TestDeletionCap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	w.deny("DeleteUser")
+	missing := func(r *alias.ProvisionRequest) { r.Inside = "web/missing.png" }
+	for i := range maxDeletions + 2 {
+		p.ill(p.Provision(t.Context(), actor, w.request(alias.Name(fmt.Sprintf("bad-%d", i)), missing)))
+	}
+	w.iam.OnCall(nil)
+	w.clock.advance(2 * time.Hour)
+	for range 2 {
+		p.reconcile(t.Context())
+		if left := len(w.iam.Users()); left != 2 {
+			t.Errorf("%d users are left, want 2", left)
+		}
+		err := w.store.Update(t.Context(), func(tx alias.Tx) error {
+			for range 1100 {
+				if err := tx.AddAudit(&alias.AuditEntry{At: w.clock.Now(), Actor: actor, Action: "verify"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.clock.advance(2 * time.Hour)
+	p.reconcile(t.Context())
+	if left := w.iam.Users(); len(left) > 0 {
+		t.Errorf("left an hour later: %d", len(left))
 	}
 }
 

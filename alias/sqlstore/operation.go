@@ -142,6 +142,12 @@ func (s *Store) Audit(ctx context.Context, before int64, limit int) ([]*alias.Au
 	return collect(s.read(ctx), scanAudit, query, before, before, max(limit, 0))
 }
 
+// CountAudit counts lines.
+func (s *Store) CountAudit(ctx context.Context, f alias.AuditFilter) (int, error) {
+	const query = `SELECT count(*) FROM audit WHERE actor = ? AND action = ? AND outcome = ? AND at >= ?`
+	return one(s.read(ctx), scanValue[int], query, f.Actor, f.Action, f.Outcome, micros(f.Since))
+}
+
 func scanVerification(r row) (*alias.Verification, error) {
 	var v alias.Verification
 	var checks string

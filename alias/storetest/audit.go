@@ -94,6 +94,33 @@ func testAudit(t *testing.T, s alias.Store) {
 	}
 }
 
+// testAuditCount also has an entry for each way not to be counted.
+func testAuditCount(t *testing.T, s alias.Store) {
+	edit := func(fn func(*alias.AuditEntry)) {
+		e := auditEntry("")
+		fn(e)
+		must(t, s, func(tx alias.Tx) error { return tx.AddAudit(e) })
+	}
+	f := alias.AuditFilter{Actor: "admin@::1", Action: "iam:CreateUser", Outcome: "ok", Since: at}
+	wantCount(t, s, f, 0)
+	edit(func(*alias.AuditEntry) {})
+	edit(func(e *alias.AuditEntry) { e.At = at.Add(time.Hour) })
+	edit(func(e *alias.AuditEntry) { e.At = at.Add(-time.Microsecond) })
+	edit(func(e *alias.AuditEntry) { e.Actor = "schedule" })
+	edit(func(e *alias.AuditEntry) { e.Action = "iam:DeleteUser" })
+	edit(func(e *alias.AuditEntry) { e.Outcome = "AccessDenied" })
+	wantCount(t, s, f, 2)
+	f.Since = at.Add(time.Microsecond)
+	wantCount(t, s, f, 1)
+}
+
+func wantCount(t *testing.T, s alias.Store, f alias.AuditFilter, want int) {
+	t.Helper()
+	if n, err := s.CountAudit(t.Context(), f); err != nil || n != want {
+		t.Errorf("CountAudit(%+v): got %d, %v, want %d", f, n, err, want)
+	}
+}
+
 // verification is one with every field set.
 func verification(aliasID int64, name alias.Name) *alias.Verification {
 	return &alias.Verification{

@@ -29,6 +29,7 @@ func Test(t *testing.T, open func(*testing.T) alias.Store) {
 		"LastOperation":             testLastOperation,
 		"OperationsNothingShared":   testOperationsNothingShared,
 		"Audit":                     testAudit,
+		"AuditCount":                testAuditCount,
 		"VerificationRoundTrip":     testVerificationRoundTrip,
 		"VerificationGoesWithAlias": testVerificationGoesWithAlias,
 
