@@ -72,8 +72,11 @@ func TestOrphans(t *testing.T) {
 func TestOrphanDelete(t *testing.T) {
 	t.Parallel()
 	var users []string
-	a := newAPI(t, with(&fake{removeOrphan: func(_ context.Context, actor, user string) error {
+	a := newAPI(t, with(&fake{removeOrphan: func(ctx context.Context, actor, user string) error {
 		checkActor(t, actor)
+		if at, ok := ctx.Deadline(); !ok || time.Until(at) < 4*time.Minute {
+			t.Errorf("a deletion has %s", time.Until(at))
+		}
 		users = append(users, user)
 		return nil
 	}}))

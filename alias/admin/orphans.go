@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -10,8 +11,12 @@ import (
 
 const orphansPath = "/api/v1/orphans"
 
+// removeTimeout bounds the deletion of an orphan, which waits for what IAM is slow
+// to show. The same call again goes on where it ended.
+const removeTimeout = 5 * time.Minute
+
 // orphans are the calls about what stands in IAM and belongs to no credential.
-type orphans struct{ provisioner Provisioner }
+type orphans struct{ operations }
 
 func (h orphans) mount(app *fiber.App) {
 	mount(app, endpoint[none, orphansJSON]{method: fiber.MethodGet, path: orphansPath, do: h.list})
@@ -60,5 +65,7 @@ func (h orphans) remove(ctx context.Context, c *call[none]) (reply[none], error)
 	if h.provisioner == nil {
 		return reply[none]{}, off()
 	}
-	return reply[none]{status: fiber.StatusNoContent}, h.provisioner.RemoveOrphan(ctx, c.actor, c.id)
+	var err error
+	h.hold(ctx, removeTimeout, func(ctx context.Context) { err = h.provisioner.RemoveOrphan(ctx, c.actor, c.id) })
+	return reply[none]{status: fiber.StatusNoContent}, err
 }

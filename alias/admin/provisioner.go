@@ -38,7 +38,8 @@ type Provisioner interface {
 	// Orphans is what the last look at IAM found.
 	Orphans(ctx context.Context) (alias.OrphanReport, error)
 	// RemoveOrphan deletes a user that is ours and belongs to no credential:
-	// alias.ErrNotFound for any other.
+	// alias.ErrNotFound for any other. When ctx ends before it has, the error
+	// says so, and the same call again goes on.
 	RemoveOrphan(ctx context.Context, actor, user string) error
 	// HandRotation is the shell commands that rotate a static key.
 	HandRotation(c *alias.Credential) []string

@@ -64,7 +64,7 @@ func New(cfg Config) *Server {
 	provisions{ops}.mount(s.app)
 	ops.mount(s.app)
 	verifications{ops}.mount(s.app)
-	orphans{cfg.Provisioner}.mount(s.app)
+	orphans{ops}.mount(s.app)
 	audit{cfg.Registry}.mount(s.app)
 	mountOps(s.app, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	s.routes = s.app.Handler()

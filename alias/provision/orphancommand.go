@@ -50,7 +50,13 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 	if used {
 		return fmt.Errorf("IAM user %s: a credential has it: %w: delete the credential instead", user, alias.ErrInUse)
 	}
-	return told(c.removeUnknown(ctx, u))
+	err = c.removeUnknown(ctx, u)
+	if ctx.Err() != nil && err != nil {
+		p.audit(ctx, &alias.AuditEntry{Actor: actor, Action: "remove-orphan", User: user, Outcome: "interrupted"})
+		return fmt.Errorf("%w: the deletion of the user %s was interrupted: a part of what it had may be gone; "+
+			"ask again, and it goes on", alias.ErrIAM, user)
+	}
+	return told(err)
 }
 
 // told puts an error of IAM under a sentinel whose words an operator may see.

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -212,5 +213,37 @@ func TestRemoveOrphan(t *testing.T) {
 			}
 			p.wantServed("shop")
 		})
+	}
+}
+
+// TestRemoveOrphanInterrupted: a deletion whose time is up says what it leaves, and
+// the same command again goes on.
+func TestRemoveOrphanInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	w.addUnheard("carol")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+		if c.Action == "DeleteUser" {
+			cancel()
+			return awstest.IAMError("DeleteConflict")
+		}
+		return nil
+	})
+	err := p.RemoveOrphan(ctx, actor, "carol")
+	if !errors.Is(err, alias.ErrIAM) || !strings.Contains(err.Error(), "ask again") {
+		t.Errorf("got %v, want it to say that it is not done", err)
+	}
+	lines, err := w.store.Audit(t.Context(), 0, 1)
+	if err != nil || len(lines) != 1 || lines[0].Outcome != "interrupted" || lines[0].User != "carol" {
+		t.Errorf("audit: %+v, %v", lines, err)
+	}
+	w.iam.OnCall(nil)
+	if err := p.RemoveOrphan(t.Context(), actor, "carol"); err != nil {
+		t.Error(err)
+	}
+	if _, ok := w.iam.User("carol"); ok {
+		t.Error("carol is still there")
 	}
 }
