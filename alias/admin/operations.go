@@ -20,7 +20,11 @@ type operations struct {
 	registry    *alias.Registry
 	provisioner Provisioner     // nil: switched off
 	closed      <-chan struct{} // closed when the server is shut down
+	held        chan struct{}   // has one for each answer that is held back
 }
+
+// maxHeld is how many answers are held back at a time. Each holds a connection.
+const maxHeld = 64
 
 func (h operations) mount(app *fiber.App) {
 	mount(app, endpoint[none, operationsJSON]{method: fiber.MethodGet, path: operationsPath,
@@ -99,10 +103,12 @@ func (h operations) read(ctx context.Context, c *call[none]) (reply[operationJSO
 // started answers a call that has started o, or found it started: at once, or
 // when it has ended if the client prefers to wait for that. Without the
 // preference the answer is 202 even for one that has ended, so that it does not
-// depend on who was quicker.
+// depend on who was quicker. Where too many wait already the preference is not
+// honoured, as RFC 7240 allows.
 func (h operations) started(ctx context.Context, o *alias.Operation, w wait, rec *record) reply[operationJSON] {
 	r := reply[operationJSON]{status: fiber.StatusAccepted, location: operationsPath + "/" + o.ID}
-	if w.sent {
+	if w.sent && h.enter() {
+		defer h.leave()
 		o = h.await(ctx, o, w.most, rec)
 		r.applied = w.applied()
 		if o.Finished() {
@@ -112,6 +118,18 @@ func (h operations) started(ctx context.Context, o *alias.Operation, w wait, rec
 	r.body = showOperation(o)
 	return r
 }
+
+// enter reports whether one more answer may be held back; then leave must follow.
+func (h operations) enter() bool {
+	select {
+	case h.held <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (h operations) leave() { <-h.held }
 
 // await waits for the end of o, and returns it as it then stands. When the
 // waiting fails the operation goes on all the same: the client is told of it as
