@@ -15,6 +15,8 @@ type locks struct {
 
 func credentialLock(name alias.Name) string { return "credential " + string(name) }
 
+func policyLock(arn string) string { return "policy " + arn }
+
 // try takes a lock that is free.
 func (l *locks) try(name string) (release func(), free bool) {
 	release, busy := l.tryOrWait(name)

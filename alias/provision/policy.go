@@ -116,21 +116,34 @@ func (t *task) attachAll(
 ) ([]alias.PolicyRef, error) {
 	refs := slices.Clone(p.Policies)
 	for _, g := range p.Grants {
-		arn := managedARN(partition, account, g)
-		// Also where it is there already: two locations of one name but with
-		// different keys of KMS cannot share a policy.
-		ours, err := t.caller().ensureManaged(ctx, partition, arn, g)
+		ref, err := t.attachOne(ctx, p, g, partition, managedARN(partition, account, g))
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(refs, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
-			refs = append(refs, alias.PolicyRef{ARN: arn, Ours: ours})
-		}
-		if err := t.attach(ctx, p.User.Name, arn); err != nil {
-			return nil, err
+		if !slices.ContainsFunc(refs, func(r alias.PolicyRef) bool { return r.ARN == ref.ARN }) {
+			refs = append(refs, ref)
 		}
 	}
 	return refs, nil
+}
+
+// attachOne makes or finds the policy of a location, and attaches it before
+// anybody else may find that no user has it and delete it. It does so also where
+// it is attached already: two locations of one name but with different keys of
+// KMS cannot share a policy.
+func (t *task) attachOne(
+	ctx context.Context, p *alias.Provisioned, g alias.Grant, partition, arn string,
+) (alias.PolicyRef, error) {
+	release, err := t.p.locks.lock(ctx, policyLock(arn))
+	if err != nil {
+		return alias.PolicyRef{}, err
+	}
+	defer release()
+	ours, err := t.caller().ensureManaged(ctx, partition, arn, g)
+	if err != nil {
+		return alias.PolicyRef{}, err
+	}
+	return alias.PolicyRef{ARN: arn, Ours: ours}, t.attach(ctx, p.User.Name, arn)
 }
 
 func managedARN(partition, account string, g alias.Grant) string {
@@ -161,8 +174,7 @@ func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alia
 		return false, err
 	}
 	if !sameDocument(found.document, document) {
-		return false, stop(codeNameTaken, "there is a policy %s with another document; "+
-			"it was left as it is: delete or rename it, or use the inline policy", arn)
+		return false, stop(codeNameTaken, "there is a policy %s already: %s", arn, clash(found, document))
 	}
 	return found.ours, nil
 }

@@ -264,8 +264,13 @@ func (c caller) dropInline(ctx context.Context, user string) error {
 // dropManaged detaches a managed policy, and deletes it if it is ours and no
 // user has it any more.
 func (c caller) dropManaged(ctx context.Context, user, arn string) error {
+	release, err := c.p.locks.lock(ctx, policyLock(arn)) // see attachOne
+	if err != nil {
+		return err
+	}
+	defer release()
 	client := c.p.cfg.AWS.iam()
-	_, err := call(ctx, c.ask("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
+	_, err = call(ctx, c.ask("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
 		&iam.DetachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
 	if err := ignoreGone(err); err != nil {
 		return err
@@ -292,13 +297,15 @@ func (c caller) dropManaged(ctx context.Context, user, arn string) error {
 }
 
 // attachedElsewhere reports whether the registry has another user with this
-// managed policy: then it goes with the last of them.
+// managed policy, or one that is about to get it: then it goes with the last of
+// them. One that is being removed does not count: of two that go at a time each
+// would leave it to the other.
 func (p *Provisioner) attachedElsewhere(arn, user string) bool {
 	found := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
-		found = ok && prov.User.Name != user && c.State != alias.CredentialFailed &&
-			slices.ContainsFunc(prov.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn })
+		found = ok && prov.User.Name != user && c.State != alias.CredentialFailed && c.State != alias.CredentialRemoving &&
+			slices.Contains((&task{p: p}).managedARNs(prov), arn)
 		return !found
 	})
 	return found

@@ -1,0 +1,132 @@
+package provision
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// TestPolicyClash: two aliases of one location with different keys cannot share a
+// managed policy, and the second is told why and what to do.
+func TestPolicyClash(t *testing.T) {
+	t.Parallel()
+	const key, other = "arn:aws:kms:us-east-1:123456789012:key/abc", "arn:aws:kms:us-east-1:123456789012:key/def"
+	withKey := func(arn string) func(*alias.ProvisionRequest) {
+		return func(r *alias.ProvisionRequest) { r.KMSKeyARN = arn }
+	}
+	for _, row := range []struct {
+		name          string
+		first, second string
+		byHand        string // document
+		want          []string
+	}{
+		{"a key and none", key, "", "", []string{"it is for objects under the KMS key " + key, "needs objects without a key of KMS", "same kms_key_arn", "inline"}},
+		{"none and a key", "", key, "", []string{"it is for objects without a key of KMS", "needs objects under the KMS key " + key, "same kms_key_arn"}},
+		{"two keys", key, other, "", []string{"for objects under the KMS key " + key, "needs objects under the KMS key " + other}},
+		{"by hand, with a key", "", "", strings.ReplaceAll(anything, `"Resource":"*"`, `"Resource":"`+key+`"`), []string{"for objects under the KMS key " + key, "give the alias the kms_key_arn", "delete or rename"}},
+		{"by hand, another document", "", "", anything, []string{"its document is another one", "delete or rename it"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, awstest.IAMConfig{})
+			p := w.start()
+			if row.byHand != "" {
+				w.iam.AddPolicy("/", "bucket-specific-media-web", row.byHand)
+			} else {
+				p.well(p.Provision(t.Context(), actor, w.request("shop", withPolicy(alias.PolicyManaged), withKey(row.first))))
+			}
+			why := p.ill(p.Provision(t.Context(), actor, w.request("blog", withPolicy(alias.PolicyManaged), withKey(row.second))))
+			wantCode(t, why, codeNameTaken)
+			for _, want := range row.want {
+				if !strings.Contains(why.Detail, want) {
+					t.Errorf("got %q, want it to say: %s", why.Detail, want)
+				}
+			}
+		})
+	}
+}
+
+// TestManagedPolicySerial: from the moment that a policy is made or found until it is
+// attached nobody deletes it, and from its last detachment until it is deleted nobody
+// attaches it.
+func TestManagedPolicySerial(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	hasShop(alias.PolicyManaged)(p)
+	arn := w.iam.Policies()[0].ARN
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+		switch c.Action {
+		case "CreatePolicy", "AttachUserPolicy", "DetachUserPolicy", "DeletePolicy":
+			if release, free := p.locks.try(policyLock(arn)); free {
+				release()
+				t.Errorf("%s while anybody else could work on the policy", c.Action)
+			}
+			mu.Lock()
+			seen[c.Action] = true
+			mu.Unlock()
+		}
+		return nil
+	})
+	for range 5 { // one goes as the other comes
+		p.deleteAlias("shop")
+		remove, err := p.Remove(t.Context(), actor, "shop", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		provision, err := p.Provision(t.Context(), actor, w.request("blog", withPolicy(alias.PolicyManaged)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() { p.run(t.Context(), remove.ID) })
+		both.Go(func() { p.run(t.Context(), provision.ID) })
+		both.Wait()
+		p.well(remove, nil)
+		p.well(provision, nil)
+		w.wantSound(p, "blog")
+		p.deleteAlias("blog")
+		p.well(p.Remove(t.Context(), actor, "blog", 0))
+		hasShop(alias.PolicyManaged)(p)
+	}
+	if len(seen) != 4 {
+		t.Errorf("calls: %v, want all four", seen)
+	}
+}
+
+// TestManagedPolicyOfTwoThatGo: the policy goes with the last of its users, also when
+// they go at the same time.
+func TestManagedPolicyOfTwoThatGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awstest.IAMConfig{})
+	p := w.start()
+	var ops []*alias.Operation
+	both := []alias.Name{"shop", "blog"}
+	for _, name := range both {
+		p.well(p.Provision(t.Context(), actor, w.request(name, withPolicy(alias.PolicyManaged))))
+		p.deleteAlias(name)
+	}
+	for _, name := range both {
+		op, err := p.Remove(t.Context(), actor, name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops = append(ops, op)
+	}
+	var running sync.WaitGroup
+	for _, op := range ops {
+		running.Go(func() { p.run(t.Context(), op.ID) })
+	}
+	running.Wait()
+	for _, op := range ops {
+		p.well(op, nil)
+	}
+	if len(w.iam.Users()) > 0 || len(w.iam.Policies()) > 0 {
+		t.Errorf("left: %+v %+v", w.iam.Users(), w.iam.Policies())
+	}
+}
