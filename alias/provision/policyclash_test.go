@@ -118,11 +118,16 @@ func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 		}
 		ops = append(ops, op)
 	}
-	var running sync.WaitGroup
-	for _, op := range ops {
-		running.Go(func() { p.run(t.Context(), op.ID) })
-	}
-	running.Wait()
+	var once sync.Once
+	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+		if c.Action != "DeleteUser" {
+			return nil
+		}
+		fault := &awstest.IAMFault{} // the second goes while the first is not forgotten yet
+		once.Do(func() { fault.Before = func() { p.run(t.Context(), ops[1].ID) } })
+		return fault
+	})
+	p.run(t.Context(), ops[0].ID)
 	for _, op := range ops {
 		p.well(op, nil)
 	}
