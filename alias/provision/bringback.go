@@ -77,7 +77,7 @@ func (t *task) bringBack(ctx context.Context, why string) error {
 	}
 	p.AccessKeyID, p.Previous, p.Discarded = sealed.AccessKeyID, nil, append(p.Discarded, bad)
 	next := *c
-	next.Version, next.Sealed = sealed.Version, sealed.Sealed
+	next.Version, next.Sealed, next.RotatedAt = sealed.Version, sealed.Sealed, t.data.RotatedBefore
 	stopped := stop(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)
 	// With the same write the operation is over: done again after a crash, it
 	// would take the key that signs now for the one to be retired.

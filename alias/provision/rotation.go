@@ -93,6 +93,7 @@ func (t *task) swap(ctx context.Context) (string, error) {
 	next.Scope, next.VerifiedAt = string(t.data.Scope), now
 	detail := p.AccessKeyID + " signs, " + old.AccessKeyID + " is the fallback"
 	t.data.Old, t.data.SwappedAt, t.data.Pending = &old, now, nil
+	t.data.RotatedBefore = c.RotatedAt
 	return detail, t.save(ctx, t.changed(&next, p))
 }
 

@@ -47,8 +47,10 @@ func TestRotationBringsBack(t *testing.T) {
 	w := newWorld(t, awstest.IAMConfig{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
+	p.well(p.Rotate(t.Context(), actor, "shop", false))
 	before, prov := p.provisioned("shop")
 	user, k1 := prov.User.Name, prov.AccessKeyID
+	w.clock.advance(time.Hour)
 	var inactive atomic.Bool
 	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
 		if c.Action == "UpdateAccessKey" {
@@ -67,6 +69,9 @@ func TestRotationBringsBack(t *testing.T) {
 	after, prov := p.provisioned("shop")
 	if swapped := before.Version + 1; prov.AccessKeyID != k1 || after.Version <= swapped {
 		t.Errorf("%s signs with version %d, want %s above %d", prov.AccessKeyID, after.Version, k1, swapped)
+	}
+	if !after.RotatedAt.Equal(before.RotatedAt) || before.RotatedAt.IsZero() {
+		t.Errorf("rotated at %s, want %s as before: it is the old key that signs", after.RotatedAt, before.RotatedAt)
 	}
 	w.wantKeys(user, k1)
 	w.wantSound(p, "shop")

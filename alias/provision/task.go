@@ -33,6 +33,7 @@ type progress struct {
 	Scope alias.Verdict `json:"scope,omitempty"`
 
 	SwappedAt     time.Time `json:"swapped_at,omitzero"`
+	RotatedBefore time.Time `json:"rotated_before,omitzero"` // the credential's RotatedAt before the swap
 	DeactivatedAt time.Time `json:"deactivated_at,omitzero"`
 	// Before is the credential that a reuse widens, as it was.
 	Before *alias.Provisioned `json:"before,omitempty"`
