@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/awstest"
@@ -28,12 +29,14 @@ type operation struct {
 		Step   string `json:"step"`
 		Detail string `json:"detail"`
 	} `json:"error"`
-	Steps []struct {
-		Name       string  `json:"name"`
-		State      string  `json:"state"`
-		StartedAt  *string `json:"started_at"`
-		FinishedAt *string `json:"finished_at"`
-		Detail     string  `json:"detail"`
+	CreatedAt  time.Time  `json:"created_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+	Steps      []struct {
+		Name       string     `json:"name"`
+		State      string     `json:"state"`
+		StartedAt  *time.Time `json:"started_at"`
+		FinishedAt *time.Time `json:"finished_at"`
+		Detail     string     `json:"detail"`
 	} `json:"steps"`
 }
 
@@ -76,8 +79,7 @@ var awsAlone = []string{
 // and one outside.
 func media(t testing.TB, g *awstest.Gateway) string {
 	t.Helper()
-	bucket := "prov-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	bucket = strings.Trim(bucket[:min(len(bucket), 60)], "-")
+	bucket := unique("prov-" + strings.ToLower(t.Name()))
 	if err := g.CreateBucket(t.Context(), bucket); err != nil {
 		t.Fatal(err)
 	}
@@ -213,8 +215,8 @@ func (s *server) wantScope(t *testing.T, g *awstest.Gateway, bucket string) {
 		}
 	}
 	for what, code := range g.Trespass(t.Context(), kp, bucket) {
-		if code != "AccessDenied" {
-			t.Errorf("%s: %q, want AccessDenied", what, code)
+		if code != "403 AccessDenied" {
+			t.Errorf("%s: %q, want 403 AccessDenied", what, code)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package awstest
 import (
 	"context"
 	"errors"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -10,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ixmage/alias"
 )
@@ -25,12 +28,12 @@ func (g *Gateway) Probe(ctx context.Context, kp alias.KeyPair, bucket, key strin
 }
 
 // Trespass tries with a key what a read-only key must not do, and gives the
-// error codes.
+// answers: status and error code, empty for none.
 func (g *Gateway) Trespass(ctx context.Context, kp alias.KeyPair, bucket string) map[string]string {
 	objects, users := g.clientsOf(kp)
 	key := aws.String("web/a.png")
 	codes := map[string]string{}
-	note := func(what string, err error) { codes[what] = errorCode(err) }
+	note := func(what string, err error) { codes[what] = status(err) + errorCode(err) }
 	_, err := objects.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: key, Body: strings.NewReader("mine")})
 	note("PutObject", err)
 	_, err = objects.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: key})
@@ -43,18 +46,22 @@ func (g *Gateway) Trespass(ctx context.Context, kp alias.KeyPair, bucket string)
 	note("ListUsers", err)
 	_, err = users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("intruder")})
 	note("CreateUser", err)
+	_, err = users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{})
+	note("CreateAccessKey", err)
 	return codes
 }
 
 // Users lists the names of the users under a path.
 func (g *Gateway) Users(ctx context.Context, path string) ([]string, error) {
-	out, err := g.iam.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: &path})
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(out.Users))
-	for _, u := range out.Users {
-		names = append(names, aws.ToString(u.UserName))
+	var names []string
+	for pages := iam.NewListUsersPaginator(g.iam, &iam.ListUsersInput{PathPrefix: &path}); pages.HasMorePages(); {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range out.Users {
+			names = append(names, aws.ToString(u.UserName))
+		}
 	}
 	return names, nil
 }
@@ -72,6 +79,29 @@ func (g *Gateway) Keys(ctx context.Context, user string) ([]string, error) {
 	return ids, nil
 }
 
+// UserPolicy is the document of a user's inline policy.
+func (g *Gateway) UserPolicy(ctx context.Context, user, policy string) (string, error) {
+	out, err := g.iam.GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: &user, PolicyName: &policy})
+	if err != nil {
+		return "", err
+	}
+	return url.QueryUnescape(aws.ToString(out.PolicyDocument))
+}
+
+// PutUserPolicy writes a user's inline policy.
+func (g *Gateway) PutUserPolicy(ctx context.Context, user, policy, document string) error {
+	_, err := g.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+		UserName: &user, PolicyName: &policy, PolicyDocument: &document,
+	})
+	return err
+}
+
+// DeleteUserPolicy takes a user's inline policy away.
+func (g *Gateway) DeleteUserPolicy(ctx context.Context, user, policy string) error {
+	_, err := g.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &user, PolicyName: &policy})
+	return err
+}
+
 // clientsOf sign with a key and try once.
 func (g *Gateway) clientsOf(kp alias.KeyPair) (*s3.Client, *iam.Client) {
 	creds := credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
@@ -81,6 +111,13 @@ func (g *Gateway) clientsOf(kp alias.KeyPair) (*s3.Client, *iam.Client) {
 		}), iam.New(iam.Options{
 			BaseEndpoint: &g.IAMURL, Region: g.Region, Credentials: creds, HTTPClient: g.client, Retryer: aws.NopRetryer{},
 		})
+}
+
+func status(err error) string {
+	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		return strconv.Itoa(resp.HTTPStatusCode()) + " "
+	}
+	return ""
 }
 
 func errorCode(err error) string {
