@@ -31,20 +31,26 @@ type gate struct {
 
 func newGate(t *testing.T, g *awstest.Gateway) (*gate, string) {
 	t.Helper()
+	d := &gate{Handler: toIAM(t, g)}
+	server := httptest.NewServer(d)
+	t.Cleanup(server.Close)
+	return d, server.URL
+}
+
+// toIAM passes requests on to the real IAM.
+func toIAM(t *testing.T, g *awstest.Gateway) *httputil.ReverseProxy {
+	t.Helper()
 	target, err := url.Parse(g.IAMURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &gate{Handler: &httputil.ReverseProxy{
+	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host // which is signed
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), // it complains of what we abort
-	}}
-	server := httptest.NewServer(d)
-	t.Cleanup(server.Close)
-	return d, server.URL
+	}
 }
 
 func (d *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
