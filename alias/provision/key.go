@@ -107,7 +107,7 @@ func (t *task) dropLost(ctx context.Context, c *alias.Credential, p *alias.Provi
 	if err != nil {
 		return err
 	}
-	var foreign []string
+	var own, foreign []string
 	for _, k := range keys {
 		lost, err := t.lost(ctx, p, k)
 		if err != nil {
@@ -115,19 +115,37 @@ func (t *task) dropLost(ctx context.Context, c *alias.Credential, p *alias.Provi
 		}
 		switch {
 		case t.knows(c, p, k.id):
+			own = append(own, k.id)
 		case lost:
 			if err := t.caller().deleteKey(ctx, p.User.Name, k.id); err != nil {
 				return err
 			}
 		default:
-			foreign = append(foreign, k.id+" ("+t.caller().lastUse(ctx, k.id)+")")
+			foreign = append(foreign, k.id)
 		}
 	}
 	if len(foreign) > 0 {
-		return stop(codeUnknownKeys, "%s has access keys that this server did not make: %s; "+
-			"nothing was touched: delete them, or find out who uses them", p.User.Name, strings.Join(foreign, ", "))
+		return t.unknownKeys(ctx, p.User.Name, foreign, own)
 	}
 	return nil
+}
+
+// unknownKeys names the keys that nobody knows, those that we do know beside
+// them, and when each was used last: by that it is told which may go.
+func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []string) error {
+	named := func(ids []string) string {
+		var list []string
+		for _, id := range ids {
+			list = append(list, id+" ("+t.caller().lastUse(ctx, id)+")")
+		}
+		return strings.Join(list, ", ")
+	}
+	beside := ""
+	if len(own) > 0 {
+		beside = ", beside its own " + named(own)
+	}
+	return stop(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
+		"nothing was touched: delete them, or find out who uses them", user, named(foreign), beside)
 }
 
 // knows reports whether a key is one that the registry holds.
