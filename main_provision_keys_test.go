@@ -142,3 +142,28 @@ func (s *server) stopsFor(g *awstest.Gateway, user string, says ...string) {
 		s.t.Errorf("the user has the keys %v, %v; want %v as before", after, err, before)
 	}
 }
+
+// TestBoundaryDropped has a server that takes a permissions boundary and forgets
+// it, as versitygw does: no key is made for a user without one, and the user is
+// taken away.
+func TestBoundaryDropped(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	s := startProvisioning(t, g, append([]string{"--iam-boundary", "arn:aws:iam::000000000000:policy/b"}, quickWaits...)...)
+	op := s.operate(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+	if op.State != "failed" || op.Error == nil || op.Error.Code != "boundary-missing" {
+		t.Errorf("%+v", op)
+	}
+	for _, step := range op.Steps {
+		if step.Name == "create-key" && step.State != "pending" {
+			t.Errorf("a key was made for a user without a boundary: %+v", step)
+		}
+	}
+	if users := s.iamUsers(g); len(users) != 0 {
+		t.Errorf("users left: %v", users)
+	}
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusNotFound {
+		t.Errorf("the alias is %s", r.Status)
+	}
+}

@@ -134,9 +134,9 @@ func (t *task) dropLost(ctx context.Context, c *alias.Credential, p *alias.Provi
 // them, and when each was used last: by that it is told which may go.
 func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []string) error {
 	named := func(ids []string) string {
-		var list []string
-		for _, id := range ids {
-			list = append(list, id+" ("+t.caller().lastUse(ctx, id)+")")
+		list := make([]string, len(ids))
+		for i, id := range ids {
+			list[i] = id + " (" + t.caller().lastUse(ctx, id) + ")"
 		}
 		return strings.Join(list, ", ")
 	}
