@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,7 +35,18 @@ var gateway *awstest.Gateway
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if !flagGiven("test.parallel") {
+		flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0)))
+	}
 	os.Exit(testMain(m)) //nolint:forbidigo // as main does
+}
+
+// flagGiven reports whether a flag was. Most tests wait, for processes and for
+// deadlines, and must not wait for one another too: unless somebody says
+// otherwise more of them run at once than there are processors.
+func flagGiven(name string) (found bool) {
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
 }
 
 func testMain(m *testing.M) int {
