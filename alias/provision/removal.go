@@ -15,11 +15,32 @@ import (
 )
 
 var removeSteps = []step{
-	{"deactivate-keys", (*task).deactivateKeys},
+	{"deactivate-keys", onUser((*task).deactivateKeys)},
 	{"probe-refused", (*task).probeRefused},
-	{"inspect-user", (*task).inspectUser},
-	{"delete-user", (*task).deleteUser},
+	{"inspect-user", onUser((*task).inspectUser)},
+	{"delete-user", onUser((*task).deleteUser)},
 	{"confirm-gone", (*task).confirmGone},
+}
+
+// onUser is a step on the user of the credential. Where there is none any more
+// there is nothing to do.
+func onUser(
+	do func(*task, context.Context, *alias.Credential, *alias.Provisioned) (string, error),
+) func(*task, context.Context) (string, error) {
+	return func(t *task, ctx context.Context) (string, error) {
+		c, p, err := t.credential(ctx)
+		if err != nil {
+			return "", err
+		}
+		user, err := t.ownUser(ctx, p)
+		if err != nil {
+			return "", err
+		}
+		if user == nil {
+			return "there is no user " + p.User.Name, nil
+		}
+		return do(t, ctx, c, p)
+	}
 }
 
 // ownUser reads the user of the credential and makes sure that it is ours. A
@@ -46,18 +67,7 @@ func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*foundUser, e
 
 // deactivateKeys makes the keys that we know inactive: reversible, and enough
 // to end what they can do. Keys of others on the same user stop the removal.
-func (t *task) deactivateKeys(ctx context.Context) (string, error) {
-	c, p, err := t.credential(ctx)
-	if err != nil {
-		return "", err
-	}
-	user, err := t.ownUser(ctx, p)
-	if err != nil {
-		return "", err
-	}
-	if user == nil {
-		return "there is no user " + p.User.Name, nil
-	}
+func (t *task) deactivateKeys(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (string, error) {
 	if err := t.dropLost(ctx, c, p); err != nil {
 		return "", err
 	}
@@ -102,18 +112,7 @@ func (t *task) probeRefused(ctx context.Context) (string, error) {
 
 // inspectUser looks for what we never give a user. Where somebody else did, the
 // user is not ours alone any more, and the removal stops.
-func (t *task) inspectUser(ctx context.Context) (string, error) {
-	_, p, err := t.credential(ctx)
-	if err != nil {
-		return "", err
-	}
-	user, err := t.ownUser(ctx, p)
-	if err != nil {
-		return "", err
-	}
-	if user == nil {
-		return "there is no user " + p.User.Name, nil
-	}
+func (t *task) inspectUser(ctx context.Context, _ *alias.Credential, p *alias.Provisioned) (string, error) {
 	found, unknown, err := t.caller().foreign(ctx, p)
 	switch {
 	case isGone(err):
@@ -197,18 +196,7 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 }
 
 // deleteUser deletes keys, policies and the user, in that order.
-func (t *task) deleteUser(ctx context.Context) (string, error) {
-	c, p, err := t.credential(ctx)
-	if err != nil {
-		return "", err
-	}
-	user, err := t.ownUser(ctx, p)
-	if err != nil {
-		return "", err
-	}
-	if user == nil {
-		return "there is no user " + p.User.Name, nil
-	}
+func (t *task) deleteUser(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (string, error) {
 	if err := t.dropLost(ctx, c, p); err != nil {
 		return "", err // a key that somebody made since we looked
 	}
