@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -225,39 +224,6 @@ func TestWaitFails(t *testing.T) {
 	if r.body != runningText || !strings.Contains(a.logs.String(), "the disk is gone") {
 		t.Errorf("body %s, log %s", r.body, a.logs)
 	}
-}
-
-// TestWaitBounded: one answer too many is not held back, and says so by having no
-// Preference-Applied.
-func TestWaitBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h, _ := newWaiter(&fake{wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
-			<-ctx.Done()
-			return running("op-1"), nil
-		}})
-		start := func() reply[operationJSON] {
-			return h.started(t.Context(), running("op-1"), wait{sent: true, most: time.Minute}, &record{})
-		}
-		var all sync.WaitGroup
-		for range maxHeld {
-			all.Go(func() {
-				if r := start(); r.applied != "wait=60" {
-					t.Errorf("held: %q", r.applied)
-				}
-			})
-		}
-		synctest.Wait()
-		before := time.Now()
-		r := start()
-		if r.status != 202 || r.applied != "" || r.body.ID != "op-1" || time.Since(before) != 0 {
-			t.Errorf("one too many: %d, %q, after %s", r.status, r.applied, time.Since(before))
-		}
-		all.Wait()
-		if r := start(); r.applied != "wait=60" {
-			t.Errorf("when the others have gone: %q", r.applied)
-		}
-	})
 }
 
 func TestWaitOverHTTP(t *testing.T) {

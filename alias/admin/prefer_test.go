@@ -1,8 +1,13 @@
 package admin
 
 import (
+	"context"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"ixmage/alias"
 )
 
 func TestParsePrefer(t *testing.T) {
@@ -83,4 +88,37 @@ func TestWaitApplied(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// TestWaitBounded: one answer too many is not held back, and says so by having no
+// Preference-Applied.
+func TestWaitBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newWaiter(&fake{wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
+			<-ctx.Done()
+			return running("op-1"), nil
+		}})
+		start := func() reply[operationJSON] {
+			return h.started(t.Context(), running("op-1"), wait{sent: true, most: time.Minute}, &record{})
+		}
+		var all sync.WaitGroup
+		for range maxHeld {
+			all.Go(func() {
+				if r := start(); r.applied != "wait=60" {
+					t.Errorf("held: %q", r.applied)
+				}
+			})
+		}
+		synctest.Wait()
+		before := time.Now()
+		r := start()
+		if r.status != 202 || r.applied != "" || r.body.ID != "op-1" || time.Since(before) != 0 {
+			t.Errorf("one too many: %d, %q, after %s", r.status, r.applied, time.Since(before))
+		}
+		all.Wait()
+		if r := start(); r.applied != "wait=60" {
+			t.Errorf("when the others have gone: %q", r.applied)
+		}
+	})
 }

@@ -58,7 +58,9 @@ func New(cfg Config) *Server {
 	s := newServer(cfg.Log)
 	s.bearer = newBearer(cfg.Token)
 	s.app.Use(s.authorize, sameOrigin)
-	ops := operations{registry: cfg.Registry, provisioner: cfg.Provisioner, closed: s.closed, held: make(chan struct{}, maxHeld)}
+	ops := operations{
+		registry: cfg.Registry, provisioner: cfg.Provisioner, closed: s.closed, held: make(chan struct{}, maxHeld),
+	}
 	aliases{cfg.Registry}.mount(s.app)
 	credentials{ops}.mount(s.app)
 	provisions{ops}.mount(s.app)

@@ -55,28 +55,30 @@ func (t *task) putPolicy(ctx context.Context) (string, error) {
 	p.Widened = slices.DeleteFunc(p.Widened, func(g alias.Grant) bool {
 		return p.Mode != alias.PolicyManaged || slices.Contains(p.Grants, g)
 	})
-	partition, account := arnParts(p.User.ARN)
-	switch p.Mode {
-	case alias.PolicyManaged:
-		if p.Policies, err = t.attachAll(ctx, p, partition, account); err != nil {
-			return "", err
-		}
-	case alias.PolicyReadOnly:
-		ref := alias.PolicyRef{ARN: readOnlyARN(partition)}
-		if err := t.attach(ctx, p.User.Name, ref.ARN); err != nil {
-			return "", err
-		}
-		p.Policies = []alias.PolicyRef{ref}
-	case alias.PolicyInline:
-		document, err := inlineDocument(partition, p.Grants)
-		if err != nil {
-			return "", stop(codeQuota, "%v", err)
-		}
-		if err := t.caller().putInline(ctx, p.User.Name, document); err != nil {
-			return "", err
-		}
+	if err := t.give(ctx, p); err != nil {
+		return "", err
 	}
 	return describePolicy(p), t.save(ctx, t.changed(c, p))
+}
+
+// give has a user its grants.
+func (t *task) give(ctx context.Context, p *alias.Provisioned) (err error) {
+	partition, _ := arnParts(p.User.ARN)
+	switch p.Mode {
+	case alias.PolicyManaged:
+		p.Policies, err = t.attachAll(ctx, p)
+		return err
+	case alias.PolicyReadOnly:
+		ref := alias.PolicyRef{ARN: readOnlyARN(partition)}
+		p.Policies = []alias.PolicyRef{ref}
+		return t.attach(ctx, p.User.Name, ref.ARN)
+	case alias.PolicyInline:
+	}
+	document, err := inlineDocument(partition, p.Grants)
+	if err != nil {
+		return stop(codeQuota, "%v", err)
+	}
+	return t.caller().putInline(ctx, p.User.Name, document)
 }
 
 func readOnlyARN(partition string) string {
@@ -111,12 +113,10 @@ func (c caller) putInline(ctx context.Context, user string, document []byte) err
 }
 
 // attachAll has one managed policy for each location, attached.
-func (t *task) attachAll(
-	ctx context.Context, p *alias.Provisioned, partition, account string,
-) ([]alias.PolicyRef, error) {
+func (t *task) attachAll(ctx context.Context, p *alias.Provisioned) ([]alias.PolicyRef, error) {
 	refs := slices.Clone(p.Policies)
 	for _, g := range p.Grants {
-		ref, err := t.attachOne(ctx, p, g, partition, managedARN(partition, account, g))
+		ref, err := t.attachOne(ctx, p, g)
 		if err != nil {
 			return nil, err
 		}
@@ -131,9 +131,9 @@ func (t *task) attachAll(
 // anybody else may find that no user has it and delete it. It does so also where
 // it is attached already: two locations of one name but with different keys of
 // KMS cannot share a policy.
-func (t *task) attachOne(
-	ctx context.Context, p *alias.Provisioned, g alias.Grant, partition, arn string,
-) (alias.PolicyRef, error) {
+func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Grant) (alias.PolicyRef, error) {
+	partition, account := arnParts(p.User.ARN)
+	arn := managedARN(partition, account, g)
 	release, err := t.p.locks.lock(ctx, policyLock(arn))
 	if err != nil {
 		return alias.PolicyRef{}, err

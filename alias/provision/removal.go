@@ -128,6 +128,16 @@ func (t *task) inspectUser(ctx context.Context, _ *alias.Credential, p *alias.Pr
 	return "nothing foreign", nil
 }
 
+// attachedByUs are the managed policies that we gave a user, whether it should
+// have them or not.
+func attachedByUs(p *alias.Provisioned) []string {
+	arns := widenedARNs(p)
+	for _, ref := range p.Policies {
+		arns = append(arns, ref.ARN)
+	}
+	return arns
+}
+
 // foreign lists what hangs on a user and is not of ours, and what the server
 // does not tell.
 func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unknown []string, err error) {
@@ -171,10 +181,7 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 		}},
 		{"a foreign managed policy", func() (bool, error) {
 			arns, err := c.attached(ctx, p.User.Name)
-			return slices.ContainsFunc(arns, func(arn string) bool {
-				return !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) &&
-					!slices.Contains(widenedARNs(p), arn)
-			}), err
+			return slices.ContainsFunc(arns, func(arn string) bool { return !slices.Contains(attachedByUs(p), arn) }), err
 		}},
 	} {
 		has := false
