@@ -4,10 +4,9 @@ package alias
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Name is the public name of an alias or a credential: one DNS-label-like word
@@ -44,10 +43,19 @@ type Alias struct {
 	StaleWhileRevalidate time.Duration
 	StaleIfError         time.Duration
 
+	// CacheControl is what clients are told instead of what the object says;
+	// "" leaves it to the object. It does not change how long we keep anything.
+	CacheControl string
+	// CORSOrigins are the web pages whose scripts may read the pictures, or
+	// AnyOrigin alone. The list is shared and must not be changed.
+	CORSOrigins []string
+	Fallback    Fallback
+
 	State State
-	// Epoch is part of every cache key; a change of location raises it.
+	// Epoch is part of every cache key; a change of location raises it, and so
+	// does RaiseEpoch. It never goes down.
 	Epoch int64
-	// Revision counts changes, from 1.
+	// Revision counts changes of everything but the epoch, from 1.
 	Revision  int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -115,9 +123,12 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // Normalize brings an alias that an operator wrote into the one form that is
 // valid: one slash at the end of the prefix, the endpoint in lower case without
-// a path, a region, a state. It is idempotent, and mends nothing else.
+// a path, a region, a state, Cache-Control and origins as HTTP writes them. It is
+// idempotent, mends nothing else, and leaves the alias with a list of its own.
 func (a *Alias) Normalize() {
 	a.Location = a.normal()
+	a.CacheControl = normalCacheControl(a.CacheControl)
+	a.CORSOrigins = normalOrigins(a.CORSOrigins)
 	if a.State == "" {
 		a.State = StateActive
 	}
@@ -140,19 +151,29 @@ func (a *Alias) newProblems(old *Alias, p Policy) []Problem {
 	})
 }
 
-// fields are the values that problems speak of.
+// fields are the values that problems speak of, each of a type that == compares.
 func (a *Alias) fields() map[string]any {
 	return map[string]any{
 		"name": a.Name, "bucket": a.Bucket, "bucket_owner": a.BucketOwner, "prefix": a.Prefix,
 		"region": a.Region, "endpoint": a.Endpoint, "canary": a.Canary, "ttl": a.TTL, "negative_ttl": a.NegativeTTL,
 		"stale_while_revalidate": a.StaleWhileRevalidate, "stale_if_error": a.StaleIfError, "state": a.State,
+		"cache_control": a.CacheControl, "cors_origins": fmt.Sprintf("%q", a.CORSOrigins),
+		"fallback": a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
 	}
 }
 
+// same reports whether two aliases differ in nothing.
+func (a *Alias) same(b *Alias) bool { return reflect.DeepEqual(a, b) }
+
 func (a *Alias) problems(p Policy) []Problem {
 	problems := append(a.Name.problems(), a.Location.problems(p)...)
-	problems = append(problems, a.canaryProblems()...)
+	problems = append(problems, a.optionalPathProblems("canary", a.Canary)...) // it is fetched as a request would be
 	problems = append(problems, a.durationProblems()...)
+	if detail := cacheControlProblem(a.CacheControl); detail != "" {
+		problems = append(problems, Problem{"cache_control", detail})
+	}
+	problems = append(problems, a.originProblems()...)
+	problems = append(problems, a.fallbackProblems()...)
 	switch a.State {
 	case StateActive, StateProvisioning, StateFailed:
 	default:
@@ -178,39 +199,4 @@ func (a *Alias) durationProblems() []Problem {
 		}
 	}
 	return problems
-}
-
-// canaryProblems holds the canary to the rules of a path in a request, because
-// it is fetched as one.
-func (a *Alias) canaryProblems() []Problem {
-	if a.Canary == "" {
-		return nil
-	}
-	var problems []Problem
-	add := func(detail string) { problems = append(problems, Problem{"canary", detail}) }
-	if len(a.Prefix)+len(a.Canary) > MaxKey {
-		add(fmt.Sprintf("must fit in %d bytes together with the prefix", MaxKey))
-	}
-	if !utf8.ValidString(a.Canary) {
-		add("must be valid UTF-8")
-	}
-	if strings.ContainsFunc(a.Canary, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' }) {
-		add("must not have a control character or a backslash")
-	}
-	if hasOddSegment(a.Canary) {
-		add("must be the path of an object after the prefix, without a slash at either end " +
-			`and without empty, "." or ".." segments`)
-	}
-	return problems
-}
-
-// hasOddSegment reports whether a slash-separated path has a segment that some
-// server or client would take for something else than a name.
-func hasOddSegment(path string) bool {
-	for s := range strings.SplitSeq(path, "/") {
-		if s == "" || s == "." || s == ".." {
-			return true
-		}
-	}
-	return false
 }

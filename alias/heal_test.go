@@ -55,6 +55,10 @@ var heals = []struct {
 		_, err := r.UpdateAlias(ctx, "shop", 0, func(*alias.Alias, *alias.CredentialRef) error { return nil })
 		return err
 	}},
+	{"alias purged", "shop", func(ctx context.Context, r *alias.Registry) error {
+		_, err := r.RaiseEpoch(ctx, "shop")
+		return err
+	}},
 	{"alias given the credential that it has", "shop", func(ctx context.Context, r *alias.Registry) error {
 		_, err := r.UpdateAlias(ctx, "shop", 0, func(_ *alias.Alias, use *alias.CredentialRef) error { use.Name = "shop"; return nil })
 		return err

@@ -89,7 +89,7 @@ func randomWrite(ctx context.Context, r *alias.Registry, rng *rand.Rand, names [
 	name, other := names[rng.IntN(len(names))], names[rng.IntN(len(names))]
 	revision := int64(rng.IntN(3)) // any, or perhaps the current one
 	var err error
-	switch rng.IntN(9) {
+	switch rng.IntN(10) {
 	case 0, 1:
 		_, err = r.CreateAlias(ctx, draft(name), pair("AKIA1"))
 	case 2:
@@ -115,6 +115,8 @@ func randomWrite(ctx context.Context, r *alias.Registry, rng *rand.Rand, names [
 		_, err = r.CreateCredential(ctx, name, pair("AKIA2"))
 	case 7:
 		_, err = r.ReplaceKeyPair(ctx, name, revision, *pair("AKIA3").KeyPair)
+	case 9:
+		_, err = r.RaiseEpoch(ctx, name)
 	case 8:
 		err = r.DeleteCredential(ctx, name, revision)
 	}

@@ -233,7 +233,7 @@ func difference(from, to Route) []Change {
 	switch {
 	case to.Alias == nil && from.Alias != nil:
 		changes = append(changes, Change{AliasDeleted: from.Alias})
-	case to.Alias != nil && (from.Alias == nil || *from.Alias != *to.Alias):
+	case to.Alias != nil && (from.Alias == nil || !from.Alias.same(to.Alias)):
 		changes = append(changes, Change{AliasPut: to.Alias})
 	}
 	if to.Credential == nil && from.Credential != nil {
@@ -309,7 +309,7 @@ func (s *snapshot) has(c Change) bool {
 	switch {
 	case c.AliasPut != nil:
 		a, ok := s.aliases.get(c.AliasPut.Name)
-		return ok && a.ID == c.AliasPut.ID && a.Revision == c.AliasPut.Revision
+		return ok && a.ID == c.AliasPut.ID && a.Revision == c.AliasPut.Revision && a.Epoch == c.AliasPut.Epoch
 	case c.CredentialPut != nil:
 		have, ok := s.credentials.get(c.CredentialPut.Name)
 		return ok && have.ID == c.CredentialPut.ID && have.Revision == c.CredentialPut.Revision

@@ -41,6 +41,14 @@ type Store interface {
 	// none.
 	Verification(ctx context.Context, aliasID int64) (*Verification, error)
 
+	// AddUsage adds the deltas of a batch, all or none. One of the same writer
+	// with the same number, or a lower one, is not added again. Deltas of aliases
+	// that are not there are dropped.
+	AddUsage(ctx context.Context, b UsageBatch) error
+	// Usage is what was added for an alias, and goes with it: zero when nothing
+	// was.
+	Usage(ctx context.Context, aliasID int64) (Usage, error)
+
 	// Update runs fn in one transaction: all of it is durable when Update
 	// returns nil, none of it otherwise. fn must not keep tx. It may run more
 	// than once, each time from a clean beginning, since a database may ask for
@@ -69,9 +77,14 @@ type Tx interface {
 	InsertCredential(c *Credential) error
 
 	// Update methods write the whole value over the one with the same ID and
-	// the revision before the value's: ErrStale when there is none.
+	// the revision before the value's: ErrStale when there is none. So it is
+	// when the epoch of an alias would go down: what was purged would be back.
 	UpdateAlias(a *Alias) error
 	UpdateCredential(c *Credential) error
+
+	// RaiseEpoch adds one to the epoch of an alias and changes nothing else, not
+	// even the revision: ErrNotFound when there is no such alias.
+	RaiseEpoch(aliasID int64) error
 
 	// Delete methods remove the value with this ID and revision: ErrStale
 	// when there is none. A credential in use is refused with ErrInUse by the

@@ -109,7 +109,7 @@ func (r *Registry) UpdateAlias(
 		if err != nil {
 			return nil, err
 		}
-		if *next == *cur {
+		if next.same(cur) {
 			result = cur
 			return append(changes, Change{AliasPut: cur}), nil // for a memory that lacks it
 		}

@@ -97,6 +97,10 @@ func (q querier) meta(key string) ([]byte, error) {
 
 // Update runs fn in one transaction. A panic in fn rolls back and goes on.
 func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	return s.update(ctx, func(t *tx) error { return fn(t) })
+}
+
+func (s *Store) update(ctx context.Context, fn func(*tx) error) error {
 	sqlTx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", s.dialect.classify(err))

@@ -12,18 +12,25 @@ import (
 
 const selectAliases = `SELECT a.id, a.name, a.bucket, a.bucket_owner, a.prefix, a.region, a.endpoint, a.path_style,
 	a.credential_id, c.name, a.canary, a.enabled, a.ttl, a.negative_ttl, a.stale_while_revalidate, a.stale_if_error,
+	a.cache_control, a.cors_origins, a.fallback_missing, a.fallback_broken,
 	a.state, a.epoch, a.revision, a.created_at, a.updated_at
 	FROM aliases a JOIN credentials c ON c.id = a.credential_id`
 
 func scanAlias(r row) (*alias.Alias, error) {
 	var a alias.Alias
+	var origins string
 	var created, updated int64
 	err := r.Scan(&a.ID, &a.Name, &a.Bucket, &a.BucketOwner, &a.Prefix, &a.Region, &a.Endpoint, &a.PathStyle,
 		&a.CredentialID, &a.Credential, &a.Canary, &a.Enabled,
 		&a.TTL, &a.NegativeTTL, &a.StaleWhileRevalidate, &a.StaleIfError,
+		&a.CacheControl, &origins, &a.Fallback.Missing, &a.Fallback.Broken,
 		&a.State, &a.Epoch, &a.Revision, &created, &updated)
 	if err != nil {
 		return nil, fmt.Errorf("read an alias: %w", err)
+	}
+	a.CORSOrigins = strings.Fields(origins)
+	if len(a.CORSOrigins) == 0 {
+		a.CORSOrigins = nil
 	}
 	a.CreatedAt, a.UpdatedAt = fromMicros(created), fromMicros(updated)
 	return &a, nil
@@ -34,6 +41,7 @@ func scanAlias(r row) (*alias.Alias, error) {
 var aliasColumns = []string{
 	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style",
 	"credential_id", "canary", "enabled", "ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error",
+	"cache_control", "cors_origins", "fallback_missing", "fallback_broken",
 	"state", "epoch", "revision", "created_at", "updated_at", "id",
 }
 
@@ -42,6 +50,7 @@ func aliasValues(a *alias.Alias) []any {
 		string(a.Name), a.Bucket, a.BucketOwner, a.Prefix, a.Region, a.Endpoint, a.PathStyle,
 		a.CredentialID, a.Canary, a.Enabled,
 		int64(a.TTL), int64(a.NegativeTTL), int64(a.StaleWhileRevalidate), int64(a.StaleIfError),
+		a.CacheControl, strings.Join(a.CORSOrigins, " "), a.Fallback.Missing, a.Fallback.Broken,
 		string(a.State), a.Epoch, a.Revision, micros(a.CreatedAt), micros(a.UpdatedAt), a.ID,
 	}
 }
@@ -53,9 +62,19 @@ func (t *tx) InsertAlias(a *alias.Alias) error {
 	return noCredential(err)
 }
 
-// UpdateAlias replaces an alias.
+// UpdateAlias replaces an alias, unless its epoch would go down.
 func (t *tx) UpdateAlias(a *alias.Alias) error {
-	return noCredential(t.replace(updateOf("aliases", aliasColumns), append(aliasValues(a), a.Revision-1)...))
+	values := append(aliasValues(a), a.Revision-1, a.Epoch)
+	return noCredential(t.replace(updateOf("aliases", aliasColumns)+` AND epoch <= ?`, values...))
+}
+
+// RaiseEpoch adds one to the epoch of an alias.
+func (t *tx) RaiseEpoch(aliasID int64) error {
+	n, err := t.exec(`UPDATE aliases SET epoch = epoch + 1 WHERE id = ?`, aliasID)
+	if err == nil && n == 0 {
+		err = t.fail(alias.ErrNotFound)
+	}
+	return err
 }
 
 // DeleteAlias removes an alias.

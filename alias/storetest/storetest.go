@@ -40,6 +40,12 @@ func Test(t *testing.T, open func(*testing.T) alias.Store) {
 		"InsertTakenName":      testInsertTakenName,
 		"InsertNoCredential":   testInsertNoCredential,
 		"UpdateStale":          testUpdateStale,
+		"RaiseEpoch":           testRaiseEpoch,
+		"Usage":                testUsage,
+		"UsageAddedOnce":       testUsageAddedOnce,
+		"UsageAllOrNone":       testUsageAllOrNone,
+		"UsageGoesWithAlias":   testUsageGoesWithAlias,
+		"UsageConcurrent":      testUsageConcurrent,
 		"UpdateNoCredential":   testUpdateNoCredential,
 		"DeleteStale":          testDeleteStale,
 		"DeleteInUse":          testDeleteInUse,
@@ -91,7 +97,9 @@ func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 		CredentialID: c.ID, Credential: c.Name, Canary: "süß/\u2028.jpg", Enabled: true,
 		TTL: time.Hour + time.Nanosecond, NegativeTTL: 2 * time.Second,
 		StaleWhileRevalidate: 3 * time.Minute, StaleIfError: 87600 * time.Hour,
-		State: alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
+		CacheControl: "public, max-age=60", CORSOrigins: []string{"https://b.example", "http://[::1]:8080"},
+		Fallback: alias.Fallback{Missing: "none/ü .png", Broken: "down.png"},
+		State:    alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
 	}
 }
 
@@ -167,7 +175,8 @@ func testAliasRoundTrip(t *testing.T, s alias.Store) {
 	next.Location = alias.Location{Bucket: "other", Region: "us-east-1"}
 	next.CredentialID, next.Credential, next.Canary, next.Enabled = 2, "two", "", false
 	next.TTL, next.NegativeTTL, next.StaleWhileRevalidate, next.StaleIfError = 0, 0, 0, 0
-	next.State, next.Epoch, next.Revision, next.UpdatedAt = alias.StateFailed, 5, 2, at.Add(time.Hour)
+	next.CacheControl, next.CORSOrigins, next.Fallback = "", nil, alias.Fallback{Missing: "a"}
+	next.State, next.Epoch, next.Revision, next.UpdatedAt = alias.StateFailed, 1<<62+1, 2, at.Add(time.Hour)
 	must(t, s, func(tx alias.Tx) error { return tx.UpdateAlias(&next) })
 	wantAlias(t, s, &next)
 	wantAlias(t, s, bare)
@@ -363,32 +372,4 @@ func testPaging(t *testing.T, s alias.Store) {
 			}
 		})
 	}
-}
-
-func testCountSealed(t *testing.T, s alias.Store) {
-	want := func(n int) {
-		t.Helper()
-		if got, err := s.CountSealed(t.Context()); err != nil || got != n {
-			t.Errorf("CountSealed: got %d, %v, want %d", got, err, n)
-		}
-	}
-	want(0)
-	seed(t, s, []*alias.Credential{
-		credential(1, "one"), credential(2, "two"),
-		{ID: 3, Name: "public", Provider: alias.Anonymous{}, Revision: 1},
-	})
-	want(2)
-}
-
-func testMeta(t *testing.T, s alias.Store) {
-	_, err := s.Meta(t.Context(), "key")
-	wantError(t, "Meta", err, alias.ErrNotFound)
-	for _, value := range [][]byte{{0, 0xff, 1}, []byte("second"), {}, nil} {
-		must(t, s, func(tx alias.Tx) error { return tx.SetMeta("key", value) })
-		if got, err := s.Meta(t.Context(), "key"); err != nil || !slices.Equal(got, value) {
-			t.Errorf("Meta: got %q, %v, want %q", got, err, value)
-		}
-	}
-	_, err = s.Meta(t.Context(), "other")
-	wantError(t, "Meta of another key", err, alias.ErrNotFound)
 }

@@ -166,6 +166,7 @@ func testFailedWriteEndsTx(t *testing.T, s alias.Store) {
 	}{
 		"insert":    {func(tx alias.Tx) error { return tx.InsertCredential(credential(9, "one")) }, alias.ErrExists},
 		"update":    {func(tx alias.Tx) error { return tx.UpdateCredential(&stale) }, alias.ErrStale},
+		"epoch":     {func(tx alias.Tx) error { return tx.RaiseEpoch(3) }, alias.ErrNotFound},
 		"delete":    {func(tx alias.Tx) error { return tx.DeleteAlias(3, 1) }, alias.ErrStale},
 		"operation": {func(tx alias.Tx) error { return tx.UpdateOperation(operation("none", "one", "one")) }, alias.ErrStale},
 	} {
@@ -251,7 +252,7 @@ func testOneOfManyUpdatesWins(t *testing.T, s alias.Store) {
 	for i := range writers {
 		done.Go(func() {
 			next := *a
-			next.Revision, next.Epoch = 2, int64(i)
+			next.Revision, next.Epoch = 2, a.Epoch+int64(i)
 			start.Wait()
 			errs[i] = try(t, s, func(tx alias.Tx) error { return tx.UpdateAlias(&next) })
 		})
@@ -273,7 +274,7 @@ func testOneOfManyUpdatesWins(t *testing.T, s alias.Store) {
 		t.Fatal("no writer won")
 	}
 	want := *a
-	want.Revision, want.Epoch = 2, int64(winner)
+	want.Revision, want.Epoch = 2, a.Epoch+int64(winner)
 	wantAlias(t, s, &want)
 }
 
@@ -289,6 +290,7 @@ func testNothingShared(t *testing.T, s alias.Store) {
 	spoil := func(c *alias.Credential, a *alias.Alias, meta []byte) {
 		clear(c.Sealed)
 		clear(meta)
+		clear(a.CORSOrigins)
 		c.Scope, a.Bucket = "spoiled", "spoiled"
 	}
 	spoil(c, a, meta)
@@ -323,6 +325,8 @@ func testCancelledContext(t *testing.T, s alias.Store) {
 		"Operations":   func() error { _, err := s.Operations(ctx, alias.OperationFilter{Limit: 1}); return err },
 		"Audit":        func() error { _, err := s.Audit(ctx, 0, 1); return err },
 		"Verification": func() error { _, err := s.Verification(ctx, 1); return err },
+		"Usage":        func() error { _, err := s.Usage(ctx, 1); return err },
+		"AddUsage":     func() error { return s.AddUsage(ctx, usageBatch("w", 1, usageDelta(1, 1))) },
 		"Update": func() error {
 			return s.Update(ctx, func(alias.Tx) error { t.Error("Update ran fn"); return nil })
 		},
@@ -345,6 +349,8 @@ func testClosed(t *testing.T, s alias.Store) {
 		"Operations":   func() error { _, err := s.Operations(ctx, alias.OperationFilter{Limit: 1}); return err },
 		"Audit":        func() error { _, err := s.Audit(ctx, 0, 1); return err },
 		"Verification": func() error { _, err := s.Verification(ctx, 1); return err },
+		"Usage":        func() error { _, err := s.Usage(ctx, 1); return err },
+		"AddUsage":     func() error { return s.AddUsage(ctx, usageBatch("w", 1, usageDelta(1, 1))) },
 		"Update":       func() error { return s.Update(ctx, func(alias.Tx) error { return nil }) },
 		"Load": func() error {
 			return s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })

@@ -1,0 +1,111 @@
+package alias
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// AnyOrigin in Alias.CORSOrigins, where it stands alone, is every web page.
+const AnyOrigin = "*"
+
+// maxOrigins is how many origins an alias may have: each request of a browser
+// is compared with them.
+const maxOrigins = 32
+
+// normalOrigins makes a list of its own, in which origins are as browsers write
+// them; what is none is left for Validate to refuse.
+func normalOrigins(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	own := make([]string, len(list))
+	for i, s := range list {
+		own[i] = normalOrigin(s)
+	}
+	return own
+}
+
+// normalOrigin is the serialisation of RFC 6454, 6.2, which leaves out the port
+// that is the scheme's own.
+func normalOrigin(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || hasExtra(s, u) || strings.HasSuffix(s, "/") || strings.ContainsFunc(s, notASCII) {
+		return s // among others a letter that becomes an ASCII one in lower case
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := defaultPorts[scheme]; port != "" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return scheme + "://" + host
+}
+
+func notASCII(r rune) bool { return r >= 0x80 }
+
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
+func (a *Alias) originProblems() []Problem {
+	var problems []Problem
+	add := func(detail string) { problems = append(problems, Problem{"cors_origins", detail}) }
+	if len(a.CORSOrigins) > maxOrigins {
+		add(fmt.Sprintf("must have at most %d origins", maxOrigins))
+		return problems
+	}
+	for i, s := range a.CORSOrigins {
+		if detail := originProblem(s, len(a.CORSOrigins)); detail != "" {
+			add(fmt.Sprintf("entry %d %s", i+1, detail))
+		}
+		if slices.Contains(a.CORSOrigins[:i], s) {
+			add(fmt.Sprintf("entry %d is there already", i+1))
+		}
+	}
+	return problems
+}
+
+const originForm = "must be an origin as browsers send it, scheme://host or scheme://host:port, " +
+	"such as https://shop.example.com"
+
+// originProblem is what is wrong with one entry of a list of n.
+func originProblem(s string, n int) string {
+	switch {
+	case s == AnyOrigin && n > 1:
+		return "must be the only one: * stands for every origin"
+	case s == AnyOrigin:
+		return ""
+	case s == "null":
+		return "must not be null, which every sandboxed page and local file sends; use * if you mean everyone"
+	}
+	return formProblem(s)
+}
+
+func formProblem(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || defaultPorts[u.Scheme] == "":
+		return originForm
+	case u.Path != "" || hasExtra(s, u):
+		return originForm + ": no slash or path, user or query after the host"
+	case normalOrigin(s) != s:
+		return originForm + ": in lower case, without the scheme's own port"
+	case !validPort(u) || strings.HasPrefix(u.Port(), "0") || !isOriginHost(u):
+		return originForm
+	}
+	return ""
+}
+
+// isOriginHost takes names in ASCII, as browsers write all of them, and
+// addresses in their one canonical form.
+func isOriginHost(u *url.URL) bool {
+	host := u.Hostname()
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return isHostName(host) && !strings.HasPrefix(u.Host, "[")
+	}
+	literal := addr.String()
+	if addr.Is6() {
+		literal = "[" + literal + "]"
+	}
+	return addr.Zone() == "" && !addr.Is4In6() && (u.Host == literal || u.Host == literal+":"+u.Port())
+}
