@@ -1,0 +1,109 @@
+package ledger
+
+import (
+	"sync/atomic"
+	"time"
+
+	"ixmage/alias"
+)
+
+// By is what saved a request to S3 or its bytes.
+type By int
+
+// Ways to save. With NotModified the request was made all the same, and counts as
+// spent; only the bytes of the object are saved.
+const (
+	Hit By = iota
+	Collapsed
+	NotModified
+)
+
+// String is the word for it in the API and in labels.
+func (b By) String() string {
+	switch b {
+	case Hit:
+		return "hit"
+	case Collapsed:
+		return "collapsed"
+	case NotModified:
+		return "not_modified"
+	}
+	return "unknown"
+}
+
+// Account counts for one alias. Its methods take no lock, allocate nothing and
+// are safe for concurrent use. Get it once and keep it, or ask for it each time.
+type Account struct {
+	id    int64
+	since atomic.Int64 // microseconds since 1970, of the first count; 0 before it
+	spent tally
+	saved [NotModified + 1]tally
+}
+
+// tally is an alias.Tally that is being counted.
+type tally struct{ requests, bytes atomic.Int64 }
+
+func (t *tally) add(requests, bytes int64) {
+	if requests != 0 {
+		t.requests.Add(requests)
+	}
+	if bytes != 0 {
+		t.bytes.Add(bytes)
+	}
+}
+
+func (t *tally) load() alias.Tally {
+	return alias.Tally{Requests: t.requests.Load(), Bytes: t.bytes.Load()}
+}
+
+// take sets both to zero. A count that comes in between is split over two
+// batches, and is lost in none.
+func (t *tally) take() alias.Tally {
+	return alias.Tally{Requests: t.requests.Swap(0), Bytes: t.bytes.Swap(0)}
+}
+
+// Spent counts requests that were made to S3, and body bytes that came from it.
+func (a *Account) Spent(requests, bytes int64) {
+	a.begin()
+	a.spent.add(requests, bytes)
+}
+
+// Saved counts requests and bytes that S3 was spared. What is saved by no known
+// way is not counted.
+func (a *Account) Saved(by By, requests, bytes int64) {
+	if by < 0 || int(by) >= len(a.saved) {
+		return
+	}
+	a.begin()
+	a.saved[by].add(requests, bytes)
+}
+
+// begin notes when the first count was.
+func (a *Account) begin() {
+	if a.since.Load() == 0 {
+		a.since.CompareAndSwap(0, time.Now().UnixMicro())
+	}
+}
+
+func (a *Account) started() time.Time {
+	if n := a.since.Load(); n != 0 {
+		return time.UnixMicro(n).UTC()
+	}
+	return time.Time{}
+}
+
+// load is what was counted and not taken yet.
+func (a *Account) load() alias.Usage {
+	return alias.Usage{
+		Since: a.started(), Spent: a.spent.load(),
+		Hit: a.saved[Hit].load(), Collapsed: a.saved[Collapsed].load(), NotModified: a.saved[NotModified].load(),
+	}
+}
+
+func (a *Account) take() alias.Usage {
+	return alias.Usage{
+		Spent: a.spent.take(),
+		Hit:   a.saved[Hit].take(), Collapsed: a.saved[Collapsed].take(), NotModified: a.saved[NotModified].take(),
+		Since: a.started(), // after the rest: who counted has set it
+	}
+}

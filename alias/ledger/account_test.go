@@ -1,0 +1,87 @@
+package ledger_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/ledger"
+)
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		l := newLedger(m)
+		if u, err := l.Usage(t.Context(), 1); err != nil || !u.Since.IsZero() {
+			t.Errorf("before the first count: got %v, %v", u.Since, err)
+		}
+		l.Of(1)
+		<-time.After(time.Hour)
+		first := time.Now().UTC()
+		count(l.Of(1), 1)
+		for range 3 {
+			<-time.After(time.Hour)
+			if u, err := l.Usage(t.Context(), 1); err != nil || !u.Since.Equal(first) || u.Since.Location() != time.UTC {
+				t.Errorf("got %v, %v, want %v", u.Since, err, first)
+			}
+			flush(t, l, nil)
+			count(l.Of(1), 1)
+		}
+	})
+}
+
+func TestSavedByNothingKnown(t *testing.T) {
+	t.Parallel()
+	l := newLedger(newMemory())
+	for _, by := range []ledger.By{-1, 3, 1 << 40} {
+		l.Of(1).Saved(by, 1, 1)
+		if by.String() != "unknown" {
+			t.Errorf("%d is called %s", by, by)
+		}
+	}
+	u, err := l.Usage(t.Context(), 1)
+	if err != nil || u != (alias.Usage{}) {
+		t.Errorf("got %+v, %v", u, err)
+	}
+	for by, want := range map[ledger.By]string{ledger.Hit: "hit", ledger.Collapsed: "collapsed", ledger.NotModified: "not_modified"} {
+		if by.String() != want {
+			t.Errorf("%d is called %s, want %s", by, by, want)
+		}
+	}
+}
+
+// TestCountingAllocatesNothing, which is what makes it fit for every cache hit.
+//
+//nolint:paralleltest // AllocsPerRun counts what other goroutines allocate too.
+func TestCountingAllocatesNothing(t *testing.T) {
+	l := newLedger(newMemory())
+	a := l.Of(1 << 62)
+	if n := testing.AllocsPerRun(100, func() { count(a, 1) }); n != 0 {
+		t.Errorf("got %v allocations", n)
+	}
+}
+
+func BenchmarkSaved(b *testing.B) {
+	a := newLedger(newMemory()).Of(1 << 62)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			a.Saved(ledger.Hit, 1, 4096)
+		}
+	})
+}
+
+func BenchmarkOfSaved(b *testing.B) {
+	l := newLedger(newMemory())
+	for id := range int64(1000) {
+		l.Of(1<<62 + id)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			l.Of(1<<62+7).Saved(ledger.Hit, 1, 4096)
+		}
+	})
+}
