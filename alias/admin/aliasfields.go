@@ -9,24 +9,27 @@ import (
 
 // aliasJSON is an alias as the API shows it.
 type aliasJSON struct {
-	Name                 alias.Name  `json:"name"`
-	Bucket               string      `json:"bucket"`
-	BucketOwner          string      `json:"bucket_owner"`
-	Prefix               string      `json:"prefix"`
-	Region               string      `json:"region"`
-	Endpoint             string      `json:"endpoint"`
-	PathStyle            bool        `json:"path_style"`
-	Credential           alias.Name  `json:"credential"`
-	Canary               string      `json:"canary"`
-	Enabled              bool        `json:"enabled"`
-	TTL                  string      `json:"ttl"`
-	NegativeTTL          string      `json:"negative_ttl"`
-	StaleWhileRevalidate string      `json:"stale_while_revalidate"`
-	StaleIfError         string      `json:"stale_if_error"`
-	State                alias.State `json:"state"`
-	Revision             int64       `json:"revision"`
-	CreatedAt            string      `json:"created_at"`
-	UpdatedAt            string      `json:"updated_at"`
+	Name                 alias.Name   `json:"name"`
+	Bucket               string       `json:"bucket"`
+	BucketOwner          string       `json:"bucket_owner"`
+	Prefix               string       `json:"prefix"`
+	Region               string       `json:"region"`
+	Endpoint             string       `json:"endpoint"`
+	PathStyle            bool         `json:"path_style"`
+	Credential           alias.Name   `json:"credential"`
+	Canary               string       `json:"canary"`
+	Enabled              bool         `json:"enabled"`
+	TTL                  string       `json:"ttl"`
+	NegativeTTL          string       `json:"negative_ttl"`
+	StaleWhileRevalidate string       `json:"stale_while_revalidate"`
+	StaleIfError         string       `json:"stale_if_error"`
+	CacheControl         string       `json:"cache_control"`
+	CORSOrigins          []string     `json:"cors_origins"`
+	Fallback             fallbackJSON `json:"fallback"`
+	State                alias.State  `json:"state"`
+	Revision             int64        `json:"revision"`
+	CreatedAt            string       `json:"created_at"`
+	UpdatedAt            string       `json:"updated_at"`
 }
 
 func showAlias(a *alias.Alias) aliasJSON {
@@ -36,6 +39,7 @@ func showAlias(a *alias.Alias) aliasJSON {
 		Credential: a.Credential, Canary: a.Canary, Enabled: a.Enabled,
 		TTL: a.TTL.String(), NegativeTTL: a.NegativeTTL.String(),
 		StaleWhileRevalidate: a.StaleWhileRevalidate.String(), StaleIfError: a.StaleIfError.String(),
+		CacheControl: a.CacheControl, CORSOrigins: append([]string{}, a.CORSOrigins...), Fallback: fallbackJSON(a.Fallback),
 		State: a.State, Revision: a.Revision,
 		CreatedAt: stamp(a.CreatedAt), UpdatedAt: stamp(a.UpdatedAt),
 	}
@@ -103,6 +107,9 @@ func (in *aliasInput) members(null onNull) []field {
 			return &a.StaleWhileRevalidate
 		}}.of(in, null),
 		duration{"stale_if_error", asDuration, func(a *alias.Alias) *time.Duration { return &a.StaleIfError }}.of(in, null),
+		member[string]{"cache_control", asString, func(a *alias.Alias) *string { return &a.CacheControl }}.of(in, null),
+		member[[]string]{"cors_origins", asStrings, func(a *alias.Alias) *[]string { return &a.CORSOrigins }}.of(in, null),
+		{name: "fallback", read: in.fallback},
 		{name: "state", readOnly: keptByServer},
 		{name: "revision", readOnly: keptByServer},
 		{name: "created_at", readOnly: keptByServer},

@@ -66,7 +66,7 @@ func TestAuthorizationFirst(t *testing.T) {
 	for _, request := range []string{
 		"GET /api/v1/aliases/shop", "GET /api/v1/aliases/nope", "HEAD /api/v1/aliases", "GET /api/v1/nowhere", "GET /api", "GET /api/",
 		"GET /api/v1/aliases?x=1", "POST /api/v1/aliases", "PATCH /api/v1/aliases/shop", "DELETE /api/v1/aliases/shop",
-		"PUT /api/v1/credentials/shop", "DELETE /api/v1/credentials/shop", "POST /api/v1/provision", "OPTIONS /api/v1/aliases",
+		"PUT /api/v1/credentials/shop", "DELETE /api/v1/credentials/shop", "POST /api/v1/provision", "POST /api/v1/purge", "GET /api/v1/explain?path=/shop/a.jpg", "OPTIONS /api/v1/aliases",
 		"TRACE /api/v1/aliases", "BREW /api/v1/aliases", "get /api/v1/aliases", "GET http://localhost/api/v1/aliases",
 		"GET http://elsewhere/api/v1/aliases", "GET /api/v1/aliases%2fshop",
 	} {

@@ -28,6 +28,7 @@ var (
 	errHeaders      = errors.New("header fields too large")
 	errNotReady     = errors.New("not ready")
 	errInternal     = errors.New("internal")
+	errAbsent       = errors.New("not implemented")
 )
 
 // kind is one row of the table from error to answer.
@@ -71,6 +72,8 @@ var kinds = []kind{
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "The media type is not supported", ""},
 	{errHeaders, http.StatusRequestHeaderFieldsTooLarge, "headers", "The request's headers are too large",
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
+	{errAbsent, http.StatusNotImplemented, "not-implemented", "This server cannot do that",
+		"what this call works on is not part of this server"},
 	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM did not do as it was asked", ""},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},

@@ -52,6 +52,7 @@ var answers = map[string]struct {
 	"errMediaType":    {errMediaType, 415, "media-type"},
 	"errHeaders":      {errHeaders, 431, "headers"},
 	"errNotReady":     {errNotReady, 503, "not-ready"},
+	"errAbsent":       {errAbsent, 501, "not-implemented"},
 	"errInternal":     {errInternal, 500, "internal"},
 }
 

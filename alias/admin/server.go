@@ -35,9 +35,16 @@ type Config struct {
 	// Provisioner does what the calls on IAM need. With nil they answer that
 	// provisioning is switched off.
 	Provisioner Provisioner
-	Metrics     http.Handler // nil: /metrics is not there
-	Ready       func() bool  // nil: always ready
-	Log         *slog.Logger
+	// Purger and Explainer work on the cache. With nil their calls are not
+	// implemented.
+	Purger    Purger
+	Explainer Explainer
+	// Bookkeeper knows what aliases have cost. With nil its call is not
+	// implemented.
+	Bookkeeper Bookkeeper
+	Metrics    http.Handler // nil: /metrics is not there
+	Ready      func() bool  // nil: always ready
+	Log        *slog.Logger
 }
 
 // Server is an HTTP server for one listener. Its methods are safe for
@@ -68,6 +75,9 @@ func New(cfg Config) *Server {
 	verifications{ops}.mount(s.app)
 	orphans{ops}.mount(s.app)
 	audit{cfg.Registry}.mount(s.app)
+	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.app)
+	explanations{cfg.Explainer}.mount(s.app)
+	usage{cfg.Registry, cfg.Bookkeeper}.mount(s.app)
 	mountOps(s.app, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	s.routes = s.app.Handler()
 	return s

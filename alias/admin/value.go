@@ -8,7 +8,7 @@ import (
 	"ixmage/alias"
 )
 
-// asString, asBool and asDuration read one JSON value; the string is what is
+// asString, asBool, asStrings and asDuration read one JSON value; the string is what is
 // wrong with it, or empty.
 
 func asString(raw json.RawMessage) (string, string) {
@@ -17,6 +17,20 @@ func asString(raw json.RawMessage) (string, string) {
 
 func asBool(raw json.RawMessage) (bool, string) {
 	return as[bool](raw, "true or false")
+}
+
+func asStrings(raw json.RawMessage) ([]string, string) {
+	list, wrong := as[[]json.RawMessage](raw, "an array of strings")
+	if wrong != "" {
+		return nil, wrong
+	}
+	texts := make([]string, len(list))
+	for i, entry := range list {
+		if texts[i], wrong = asString(entry); wrong != "" {
+			return nil, fmt.Sprintf("must be an array of strings, and entry %d is %s", i+1, typeOf(entry))
+		}
+	}
+	return texts, ""
 }
 
 func asDuration(raw json.RawMessage) (time.Duration, string) {

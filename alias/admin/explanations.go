@@ -1,0 +1,45 @@
+package admin
+
+import (
+	"context"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"ixmage/alias"
+)
+
+// Explainer says how the path of a URL on the public listener resolves. path is
+// as a client would send it, still percent-encoded; a bad one, or an unknown
+// alias, is explained and no error. With probe it asks S3. The explanation is
+// written out as JSON and must hold no secret.
+type Explainer interface {
+	Explain(ctx context.Context, path string, probe bool) (any, error)
+}
+
+// explanations is the call that explains a URL.
+type explanations struct{ explainer Explainer }
+
+func (h explanations) mount(app *fiber.App) {
+	mount(app, endpoint[none, any]{method: fiber.MethodGet, path: "/api/v1/explain",
+		query: []string{"path", "probe"}, do: h.explain})
+}
+
+func (h explanations) explain(ctx context.Context, c *call[none]) (reply[any], error) {
+	path, probe := c.query.Get("path"), c.query.Get("probe")
+	var problems []alias.Problem
+	if !strings.HasPrefix(path, "/") {
+		problems = one("path", "must be the path of a URL, from its first slash on, as in ?path=/shop/a.jpg")
+	}
+	if c.query.Has("probe") && probe != "true" && probe != "false" {
+		problems = append(problems, alias.Problem{Field: "probe", Detail: "must be true, to ask S3, or false"})
+	}
+	if len(problems) > 0 {
+		return reply[any]{}, invalid(problems)
+	}
+	if h.explainer == nil {
+		return reply[any]{}, errAbsent
+	}
+	out, err := h.explainer.Explain(ctx, path, probe == "true")
+	return reply[any]{body: out}, err
+}

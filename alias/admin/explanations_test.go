@@ -1,0 +1,75 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// explainerFunc is an Explainer made of a function.
+type explainerFunc func(ctx context.Context, path string, probe bool) (any, error)
+
+func (f explainerFunc) Explain(ctx context.Context, path string, probe bool) (any, error) {
+	return f(ctx, path, probe)
+}
+
+func withExplainer(f explainerFunc) func(*Config) { return func(c *Config) { c.Explainer = f } }
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	type explanation struct {
+		Path  string `json:"path"`
+		Probe bool   `json:"probe"`
+	}
+	a := newAPI(t, withExplainer(func(ctx context.Context, path string, probe bool) (any, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("it may take forever")
+		}
+		return explanation{path, probe}, nil
+	}))
+	for query, want := range map[string]string{
+		"path=/shop/a.jpg":                        `{"path":"/shop/a.jpg","probe":false}`,
+		"path=%2Fshop%2Fa%2520b.jpg&probe=true":   `{"path":"/shop/a%20b.jpg","probe":true}`,
+		"probe=false&path=/shop/a%26b%3Cc%3E.jpg": `{"path":"/shop/a&b<c>.jpg","probe":false}`,
+		"path=/":            `{"path":"/","probe":false}`,
+		"path=//x/../%25zz": `{"path":"//x/../%zz","probe":false}`, // bad ones are explained too
+		"path=/none/a?b":    `{"path":"/none/a?b","probe":false}`,
+	} {
+		if r := a.do("GET", "/api/v1/explain?"+query, "").want(200, ""); r.body != want+"\n" {
+			t.Errorf("%s: got %s, want %s", query, r.body, want)
+		}
+	}
+}
+
+func TestExplainRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, withExplainer(func(context.Context, string, bool) (any, error) {
+		return nil, errors.New("it was explained: " + t.Name())
+	}))
+	for _, c := range []struct{ query, fields, says string }{
+		{"", "path", "?path=/shop/a.jpg"},
+		{"?path=", "path", "?path=/shop/a.jpg"},
+		{"?path=shop/a.jpg", "path", "?path=/shop/a.jpg"},
+		{"?path=http://localhost/shop/a.jpg", "path", "first slash"},
+		{"?path=/shop/a.jpg&probe=1", "probe", "true"},
+		{"?path=/shop/a.jpg&probe=", "probe", "true"},
+		{"?path=/shop/a.jpg&probe", "probe", "true"},
+		{"?path=/shop/a.jpg&probe=TRUE", "probe", "true"},
+		{"?probe=x", "path probe", ""},
+		{"?path=/a&path=/b", "path", "more than once"},
+		{"?path=/shop/a.jpg&head=true", "head", "unknown"},
+		{"?url=/shop/a.jpg", "url", "unknown"},
+	} {
+		r := a.do("GET", "/api/v1/explain"+c.query, "").want(400, "invalid")
+		if got := strings.Join(r.fields(), " "); got != c.fields {
+			t.Errorf("%s: got problems with %q, want %q", c.query, got, c.fields)
+		}
+		if d := r.problem().Detail; !strings.Contains(d, c.says) {
+			t.Errorf("%s: got %q, want %q in it", c.query, d, c.says)
+		}
+	}
+	a.do("GET", "/api/v1/explain?path=%zz", "").want(400, "bad-request")
+	a.do("GET", "/api/v1/explain?path=/shop/a.jpg", "{}").want(400, "bad-request")
+	a.do("GET", "/api/v1/explain?path=/shop/a.jpg", "").want(500, "internal")
+}

@@ -1,0 +1,176 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"ixmage/alias"
+)
+
+// PurgeRequest says what to drop from the cache: one object, all whose paths
+// begin with Prefix, or, with neither, all of the alias.
+type PurgeRequest struct {
+	Alias *alias.Alias
+	// Key and Prefix are decoded paths after the alias, without its own prefix.
+	Key, Prefix string
+	// Hard drops at once. Else what is there is stale from now on, and may be
+	// served while it is fetched anew.
+	Hard bool
+}
+
+// PurgeResult is what was dropped, or marked as stale.
+type PurgeResult struct {
+	Entries int
+	Bytes   int64
+	// Flights are the fetches under way that will not become entries.
+	Flights int
+	// Negative are the objects that were known to be missing.
+	Negative int
+}
+
+// Purger drops what is cached. An error means that something may be left.
+type Purger interface {
+	Purge(ctx context.Context, r PurgeRequest) (PurgeResult, error)
+}
+
+// purges is the call that empties the cache.
+type purges struct {
+	registry *alias.Registry
+	purger   Purger
+	log      *slog.Logger
+}
+
+func (h purges) mount(app *fiber.App) {
+	mount(app, endpoint[purgeInput, purgeJSON]{method: fiber.MethodPost, path: "/api/v1/purge",
+		fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
+		do: h.purge})
+}
+
+// purgeInput is the body of a purge. A pointer is nil where nothing was said: a
+// null, which may be a variable that a script has not set, must not become the
+// purge of a whole alias.
+type purgeInput struct {
+	alias       alias.Name
+	key, prefix *string
+	hard        bool
+}
+
+func purgeFields(in *purgeInput) []field {
+	given := func(dst **string) reader {
+		return func(path string, raw json.RawMessage) []alias.Problem {
+			*dst = new(string)
+			return into(*dst, asString)(path, raw)
+		}
+	}
+	return []field{
+		{name: "alias", read: into(&in.alias, asName)},
+		{name: "key", read: given(&in.key)},
+		{name: "prefix", read: given(&in.prefix)},
+		{name: "hard", read: into(&in.hard, asBool)},
+	}
+}
+
+// problems is what is wrong whatever the alias is.
+func (in *purgeInput) problems() []alias.Problem {
+	var problems []alias.Problem
+	if in.alias == "" {
+		problems = one("alias", "is required: the name of the alias to purge")
+	}
+	if in.key != nil && in.prefix != nil {
+		return append(problems, alias.Problem{
+			Field: "prefix", Detail: "must not stand beside key: " +
+				"a purge is of one key, of all paths with a prefix, or of the whole alias",
+		})
+	}
+	switch p := in.prefix; {
+	case p == nil:
+	case *p == "":
+		problems = append(problems, one("prefix", "must not be empty: leave it out to purge the whole alias")...)
+	case len(*p) > alias.MaxKey:
+		problems = append(problems, one("prefix", fmt.Sprintf("must have at most %d bytes", alias.MaxKey))...)
+	case strings.ContainsFunc(*p, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		problems = append(problems, one("prefix", "must not have a control character")...)
+	}
+	return problems
+}
+
+// purgeJSON is what a purge answers.
+type purgeJSON struct {
+	Alias    alias.Name `json:"alias"`
+	Key      *string    `json:"key"`
+	Prefix   *string    `json:"prefix"`
+	Hard     bool       `json:"hard"`
+	Entries  int        `json:"entries"`
+	Bytes    int64      `json:"bytes"`
+	Flights  int        `json:"flights"`
+	Negative int        `json:"negative"`
+}
+
+func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON], error) {
+	if problems := c.in.problems(); len(problems) > 0 {
+		return reply[purgeJSON]{}, invalid(problems)
+	}
+	req, err := h.request(c)
+	if err != nil {
+		return reply[purgeJSON]{}, err
+	}
+	if h.purger == nil {
+		return reply[purgeJSON]{}, errAbsent
+	}
+	got, err := h.purger.Purge(ctx, req)
+	if err != nil {
+		return reply[purgeJSON]{}, err
+	}
+	h.note(ctx, c, got)
+	return reply[purgeJSON]{body: purgeJSON{
+		Alias: req.Alias.Name, Key: c.in.key, Prefix: c.in.prefix, Hard: req.Hard,
+		Entries: got.Entries, Bytes: got.Bytes, Flights: got.Flights, Negative: got.Negative,
+	}}, nil
+}
+
+// request finds the alias, in memory: a purge must work while the database does
+// not.
+func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
+	route, ok := h.registry.Lookup(string(c.in.alias))
+	if !ok {
+		return PurgeRequest{}, endpoint[none, none]{thing: "alias"}.missing(string(c.in.alias))
+	}
+	c.rec.about("alias", route.Alias.Name)
+	req := PurgeRequest{Alias: route.Alias, Hard: c.in.hard}
+	if c.in.key != nil {
+		req.Key = *c.in.key
+		if problems := route.Alias.PathProblems("key", req.Key); len(problems) > 0 {
+			return PurgeRequest{}, invalid(problems)
+		}
+	}
+	if c.in.prefix != nil {
+		req.Prefix = *c.in.prefix
+	}
+	return req, nil
+}
+
+// note writes down who purged what. Paths are for those who debug.
+func (h purges) note(ctx context.Context, c *call[purgeInput], got PurgeResult) {
+	scope, what := "alias", ""
+	switch in := c.in; {
+	case in.key != nil:
+		scope, what = "key", *in.key
+	case in.prefix != nil:
+		scope, what = "prefix", *in.prefix
+	}
+	attrs := []slog.Attr{
+		slog.String("alias", string(c.in.alias)), slog.String("scope", scope), slog.Bool("hard", c.in.hard),
+		slog.Int("entries", got.Entries), slog.Int64("bytes", got.Bytes),
+		slog.Int("flights", got.Flights), slog.Int("negative", got.Negative),
+		slog.String("actor", c.actor), slog.String("request_id", c.rec.id),
+	}
+	if what != "" && h.log.Enabled(ctx, slog.LevelDebug) {
+		attrs = append(attrs, slog.String(scope, what))
+	}
+	h.log.LogAttrs(ctx, slog.LevelInfo, "purged", attrs...)
+}
