@@ -22,8 +22,9 @@ var scopeLabels = [...]string{"proven", "weak", "not-proven", "violated"}
 
 // Credential shows a credential, from now on and in place of what was told of it
 // before. The first ones up to the cap have series of their own. The others are
-// shown together as _other: the scopes are counted, and the times are those of
-// the one whose rotation is due first, so that a cap silences no alert.
+// shown together as _other: the scopes are counted, the times are those of
+// the one whose rotation is due first, and the circuit is the worst one, so that a
+// cap silences no alert.
 func (m *Metrics) Credential(name string, info CredentialInfo) {
 	if ownName(name) {
 		m.credentials.put(name, info)
@@ -42,8 +43,8 @@ func (m *Metrics) RotationFallback(credential string) { m.credentials.fellBack(c
 // credentials are the gauges and the counter of all credentials. They are
 // written when a credential changes and read at the scrape.
 type credentials struct {
-	created, rotate, scope, fallbacks *prometheus.Desc
-	places                            int
+	created, rotate, scope, fallbacks, circuit *prometheus.Desc
+	places                                     int
 
 	mu            sync.Mutex // guards the fields below
 	own           map[string]*credential
@@ -54,6 +55,7 @@ type credentials struct {
 type credential struct {
 	info      CredentialInfo
 	fallbacks uint64 // since it has a place
+	circuit   int
 }
 
 func newCredentials(places int) *credentials {
@@ -67,6 +69,8 @@ func newCredentials(places int) *credentials {
 		scope: desc("credential_scope", "1 for what the checks of the credential found.", "scope"),
 		fallbacks: desc("rotation_fallback_total",
 			"Calls to S3 made again with the previous key pair because the new one was refused."),
+		circuit: desc("origin_circuit",
+			"Whether calls go out to S3: 0 they do, 1 one does, to see, 2 none does."),
 		places: places,
 		own:    make(map[string]*credential), rest: make(map[string]*credential),
 	}
@@ -75,17 +79,23 @@ func newCredentials(places int) *credentials {
 func (c *credentials) put(name string, info CredentialInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := c.own[name]
-	if known == nil && len(c.own) < c.places {
-		known = &credential{}
-		c.own[name] = known
-		delete(c.rest, name)
-	}
+	known := c.findLocked(name)
 	if known == nil {
 		known = &credential{}
 		c.rest[name] = known
 	}
+	if c.own[name] == nil && len(c.own) < c.places {
+		c.own[name] = known
+		delete(c.rest, name)
+	}
 	known.info = info
+}
+
+func (c *credentials) findLocked(name string) *credential {
+	if known := c.own[name]; known != nil {
+		return known
+	}
+	return c.rest[name]
 }
 
 func (c *credentials) forget(name string) {
@@ -105,9 +115,17 @@ func (c *credentials) fellBack(name string) {
 	c.restFallbacks++
 }
 
+func (c *credentials) turned(name string, state int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.findLocked(name); known != nil {
+		known.circuit = state
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (c *credentials) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.created, c.rotate, c.scope, c.fallbacks} {
+	for _, d := range []*prometheus.Desc{c.created, c.rotate, c.scope, c.fallbacks, c.circuit} {
 		ch <- d
 	}
 }
@@ -125,7 +143,7 @@ func (c *credentials) read() []prometheus.Metric {
 	var all []prometheus.Metric
 	for name, known := range c.own {
 		all = append(all, c.ages(name, known.info)...)
-		all = append(all, c.fallbacksOf(name, known.fallbacks))
+		all = append(all, c.fallbacksOf(name, known.fallbacks), c.circuitOf(name, known.circuit))
 		if s := known.info.Scope; s != "" {
 			all = append(all, c.scopeOf(name, slotOf(scopeLabels[:], s, "not-proven"), 1))
 		}
@@ -138,10 +156,12 @@ func (c *credentials) readRestLocked() []prometheus.Metric {
 	var all []prometheus.Metric
 	var first CredentialInfo
 	var scopes [len(scopeLabels)]int
+	worst := 0
 	for _, known := range c.rest {
 		if known.info.before(first) {
 			first = known.info
 		}
+		worst = max(worst, known.circuit)
 		if s := known.info.Scope; s != "" {
 			scopes[slotOf(scopeLabels[:], s, "not-proven")]++
 		}
@@ -151,6 +171,9 @@ func (c *credentials) readRestLocked() []prometheus.Metric {
 		if n > 0 {
 			all = append(all, c.scopeOf(labelOther, slot, n))
 		}
+	}
+	if len(c.rest) > 0 {
+		all = append(all, c.circuitOf(labelOther, worst))
 	}
 	if len(c.rest) > 0 || c.restFallbacks > 0 {
 		all = append(all, c.fallbacksOf(labelOther, c.restFallbacks))
@@ -186,6 +209,10 @@ func (c *credentials) scopeOf(name string, slot, n int) prometheus.Metric {
 
 func (c *credentials) fallbacksOf(name string, n uint64) prometheus.Metric {
 	return prometheus.MustNewConstMetric(c.fallbacks, prometheus.CounterValue, float64(n), name)
+}
+
+func (c *credentials) circuitOf(name string, state int) prometheus.Metric {
+	return prometheus.MustNewConstMetric(c.circuit, prometheus.GaugeValue, float64(state), name)
 }
 
 // seconds is a time as Prometheus writes it.

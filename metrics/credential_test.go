@@ -155,6 +155,7 @@ func TestCredentialsAndCanariesComeAndGo(t *testing.T) {
 				name := fmt.Sprintf("name-%d", (i*7+j)%50)
 				m.Credential(name, CredentialInfo{Created: day, Scope: scopeLabels[j%len(scopeLabels)]})
 				m.RotationFallback(name)
+				m.OriginCircuit(name, j%3)
 				m.CanaryResult(name, j%2 == 0)
 				m.Step(fmt.Sprintf("step-%d", j), time.Second)
 				m.Operation(name, name)
@@ -171,7 +172,7 @@ func TestCredentialsAndCanariesComeAndGo(t *testing.T) {
 	}
 	wg.Wait()
 	got := scrape(t, m)
-	for _, family := range []string{created, rotate, scoped, fallback, "ixmage_canary_success"} {
+	for _, family := range []string{created, rotate, scoped, fallback, "ixmage_origin_circuit", "ixmage_canary_success"} {
 		if n := strings.Count(got, "\n"+family+"{"); n > places+len(scopeLabels) {
 			t.Errorf("%s has %d series, want at most %d", family, n, places+len(scopeLabels))
 		}
@@ -186,4 +187,43 @@ func TestCredentialsAndCanariesComeAndGo(t *testing.T) {
 	if got := scrape(t, m); strings.Contains(got, "name-") {
 		t.Errorf("series are left:\n%s", got)
 	}
+}
+
+func TestOriginCircuit(t *testing.T) {
+	t.Parallel()
+	const circuit = "ixmage_origin_circuit"
+	m := New(Config{AliasCap: 1})
+	want := func(what string, lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			if !has(t, m, line+"\n") {
+				t.Errorf("%s: no line %s in\n%s", what, line, scrape(t, m))
+			}
+		}
+	}
+	m.OriginCircuit("stranger", 2)
+	m.Credential("first", CredentialInfo{})
+	want("nothing is told", circuit+`{credential="first"} 0`)
+	if has(t, m, "stranger") || has(t, m, circuit+`{credential="_other"}`) {
+		t.Errorf("there are no others:\n%s", scrape(t, m))
+	}
+	for _, state := range []int{2, 1, 0, 2} {
+		m.OriginCircuit("first", state)
+		want("told", fmt.Sprintf(`%s{credential="first"} %d`, circuit, state))
+	}
+	m.Credential("first", CredentialInfo{Created: day})
+	want("shown anew", circuit+`{credential="first"} 2`)
+	m.Credential("second", CredentialInfo{})
+	m.Credential("third", CredentialInfo{})
+	want("two without a place", circuit+`{credential="_other"} 0`)
+	m.OriginCircuit("second", 1)
+	m.OriginCircuit("third", 2)
+	want("the worst of them", circuit+`{credential="_other"} 2`)
+	m.ForgetCredential("first")
+	m.OriginCircuit("first", 2) // ends after the credential
+	if has(t, m, `"first"`) {
+		t.Errorf("series outlive their credential:\n%s", scrape(t, m))
+	}
+	m.Credential("third", CredentialInfo{})
+	want("it has a place now", circuit+`{credential="third"} 2`, circuit+`{credential="_other"} 1`)
 }

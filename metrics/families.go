@@ -20,6 +20,9 @@ type families struct {
 	originDuration *prometheus.HistogramVec // alias
 	originBytes    *prometheus.CounterVec   // alias
 	originRetries  *prometheus.CounterVec   // alias
+
+	savedRequests *prometheus.CounterVec // alias, by
+	savedBytes    *prometheus.CounterVec // alias, by
 }
 
 func newFamilies() *families {
@@ -48,6 +51,11 @@ func newFamilies() *families {
 			"Body bytes received from S3.", "alias"),
 		originRetries: counters("origin_retries_total",
 			"Calls to S3 made again after one that failed.", "alias"),
+
+		savedRequests: counters("saved_requests_total",
+			"Calls to S3 that were not needed, by what saved them.", "alias", "by"),
+		savedBytes: counters("saved_bytes_total",
+			"Body bytes that S3 did not have to send, by what saved them.", "alias", "by"),
 	}
 }
 
@@ -56,6 +64,7 @@ func (f *families) register(r prometheus.Registerer) {
 		f.requests, f.duration, f.firstByte, f.bytes, f.aborts,
 		f.cached, f.evictions,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
+		f.savedRequests, f.savedBytes,
 	)
 }
 

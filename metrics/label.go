@@ -28,6 +28,8 @@ var (
 		"throttled", "timeout", "network", "error", "aborted",
 	}
 
+	savedLabels = [...]string{"hit", "collapsed", "not_modified"}
+
 	// statusCodes are those that this server and the HTTP library below it
 	// give. The slot after the last is for any other.
 	statusCodes = [...]int{
@@ -40,6 +42,7 @@ const (
 	methodSlots  = len(methodLabels)
 	cacheSlots   = len(cacheLabels)
 	outcomeSlots = len(outcomeLabels)
+	savedSlots   = len(savedLabels)
 	codeSlots    = len(statusCodes) + 1
 
 	cacheNone = 0
@@ -57,6 +60,10 @@ func cacheSlot(cache string) int   { return slotOf(cacheLabels[:], cache, "none"
 // outcomeSlot counts a word that is no outcome as "error": a call that nobody
 // can name did not go well.
 func outcomeSlot(outcome string) int { return slotOf(outcomeLabels[:], outcome, "error") }
+
+// savedSlot is -1 for a word that is no way to save: it would count as something
+// that it is not.
+func savedSlot(by string) int { return slices.Index(savedLabels[:], by) }
 
 func slotOf(labels []string, value, fallback string) int {
 	if i := slices.Index(labels, value); i >= 0 {

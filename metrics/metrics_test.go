@@ -74,6 +74,11 @@ func busy() *Metrics {
 	third.Request(Request{Method: "GET", Code: 418, Cache: "negative", Duration: time.Millisecond})
 	m.Series("").Request(Request{Method: "BREW", Code: 405, Cache: "none", Duration: time.Millisecond})
 
+	shop.Saved("hit", 2, 8192)
+	blog.Saved("not_modified", 0, 65536)
+	third.Saved("collapsed", 1, 512)
+	third.Saved("luck", 1, 1)
+
 	m.OriginRequest("blog", "ok", 25*time.Millisecond)
 	m.OriginRequest("blog", "on_fire", time.Minute)
 	m.OriginBytes("blog", 65536)
@@ -95,6 +100,7 @@ func provisioned(m *Metrics) {
 	m.Credential("third", CredentialInfo{Created: made, RotateEvery: time.Hour, Scope: "weak"})
 	m.Credential("fourth", CredentialInfo{Scope: "weak"})
 	m.RotationFallback("shop")
+	m.OriginCircuit("shop", 2)
 	m.RotationFallback("third")
 	m.CanaryResult("shop", true)
 	m.CanaryResult("blog", false)

@@ -41,6 +41,13 @@ func (m *Metrics) OriginRetries(alias string, n int) {
 // OriginOpenBodies adds delta to the number of open bodies.
 func (m *Metrics) OriginOpenBodies(delta int) { m.openBodies.Add(int64(delta)) }
 
+// OriginCircuit shows whether calls of a credential go out to S3: 0 they do, 1 one
+// does, to see, 2 none does. Of a credential that Credential was not called for
+// nothing is shown.
+func (m *Metrics) OriginCircuit(credential string, state int) {
+	m.credentials.turned(credential, state)
+}
+
 // find returns the cells of an alias that has a place, else those of _other.
 func (m *Metrics) find(alias string) *cells {
 	if alias == "" {
