@@ -41,8 +41,10 @@ var (
 	probUnreachable  = problem{http.StatusBadGateway, "origin-unreachable", "The origin cannot be reached"}
 	probTimeout      = problem{http.StatusGatewayTimeout, "origin-timeout", "The origin did not answer in time"}
 	probThrottled    = problem{http.StatusServiceUnavailable, "origin-throttled", "The origin is throttling us"}
-	probOverloaded   = problem{http.StatusServiceUnavailable, "overloaded", "Too many requests are waiting"}
-	probInternal     = problem{http.StatusInternalServerError, "internal", "Internal error"}
+	probCircuit      = problem{http.StatusServiceUnavailable, "circuit-open",
+		"The origin fails, and is left alone for a moment"}
+	probOverloaded = problem{http.StatusServiceUnavailable, "overloaded", "Too many requests are waiting"}
+	probInternal   = problem{http.StatusInternalServerError, "internal", "Internal error"}
 )
 
 // problemOf is the one table from error to status. A wrapped error gets the
@@ -85,6 +87,8 @@ func originProblem(o origin.Outcome) problem {
 		return probTimeout
 	case origin.OutcomeNetwork:
 		return probUnreachable
+	case origin.OutcomeCircuitOpen:
+		return probCircuit
 	case origin.OutcomeOverloaded:
 		return probOverloaded
 	case origin.OutcomeError, origin.OutcomeAborted, origin.OutcomeNotModified,

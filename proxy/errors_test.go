@@ -52,6 +52,7 @@ func TestProblemOf(t *testing.T) {
 		{"error", of(origin.OutcomeError), 502, "origin-error"},
 		{"aborted", of(origin.OutcomeAborted), 502, "origin-error"},
 		{"overloaded", of(origin.OutcomeOverloaded), 503, "overloaded"},
+		{"circuit_open", of(origin.OutcomeCircuitOpen), 503, "circuit-open"},
 		{"range", of(origin.OutcomeRange), 502, "origin-error"},
 		{"precondition", of(origin.OutcomePrecondition), 502, "origin-error"},
 		{"not_modified", of(origin.OutcomeNotModified), 502, "origin-error"},
@@ -106,7 +107,7 @@ func TestProblemCodes(t *testing.T) {
 	have := map[string]int{}
 	for _, p := range []problem{
 		probNotFound, probBadKey, probBadRequest, probNotImage, probPrecondition, probRange, probMethod, probBody, probExpect,
-		probHeaders, probSlow, probCredential, probDenied, probOrigin, probUnreachable, probTimeout, probThrottled, probOverloaded, probInternal,
+		probHeaders, probSlow, probCredential, probDenied, probOrigin, probUnreachable, probTimeout, probThrottled, probCircuit, probOverloaded, probInternal,
 	} {
 		if have[p.code] != 0 || p.title == "" {
 			t.Errorf("%s: two of this code, or no title", p.code)
@@ -116,7 +117,7 @@ func TestProblemCodes(t *testing.T) {
 	for code, status := range map[string]int{
 		"not-found": 404, "bad-key": 400, "not-an-image": 415, "precondition-failed": 412, "range": 416, "method": 405, "body": 413,
 		"origin-credential": 502, "origin-denied": 502, "origin-error": 502, "origin-throttled": 503, "origin-timeout": 504, "origin-unreachable": 502,
-		"overloaded": 503, "internal": 500, "expect": 417, "bad-request": 400, "headers": 431, "request-timeout": 408,
+		"overloaded": 503, "circuit-open": 503, "internal": 500, "expect": 417, "bad-request": 400, "headers": 431, "request-timeout": 408,
 	} {
 		if have[code] != status {
 			t.Errorf("%s: status %d, want %d", code, have[code], status)
@@ -156,6 +157,7 @@ func TestRetryAfter(t *testing.T) {
 		{&origin.Error{Outcome: origin.OutcomeThrottled, RetryAfter: 100 * time.Millisecond}, "1"},
 		{&origin.Error{Outcome: origin.OutcomeThrottled, RetryAfter: 7 * time.Second}, "7"},
 		{fmt.Errorf("x: %w", &origin.Error{Outcome: origin.OutcomeOverloaded, RetryAfter: 1100 * time.Millisecond}), "2"},
+		{&origin.Error{Outcome: origin.OutcomeCircuitOpen, RetryAfter: 4001 * time.Millisecond}, "5"},
 		{&origin.Error{RetryAfter: -time.Second}, "1"},
 	} {
 		if got := retryAfter(tc.err); got != tc.want {

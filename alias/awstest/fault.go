@@ -137,10 +137,12 @@ func XML200() *Fault {
 	}
 }
 
-// setType leaves of an object's headers only a content type and the length.
+// setType leaves of an object's headers only a content type, the length and the
+// date.
 func setType(h http.Header, contentType string) {
-	length := h.Get("Content-Length")
+	length, date := h.Get("Content-Length"), h.Get("Date")
 	clear(h)
+	h.Set("Date", date)
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", length)
 }

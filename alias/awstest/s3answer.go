@@ -26,7 +26,6 @@ func (s *S3) answer(req *http.Request, at location, f *Fault) *answer {
 	if !a.refused || f.Code != "" {
 		f.apply(a, at)
 	}
-	a.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	if len(a.raw) > 0 {
 		a.header.Set("Connection", "close")
 	}
@@ -132,6 +131,7 @@ func (st *stored) header() http.Header {
 func baseHeader() http.Header {
 	h := http.Header{}
 	h.Set("Server", "AmazonS3")
+	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	h.Set("x-amz-request-id", "AWSTESTREQUEST01")
 	h.Set("x-amz-id-2", "awstest-host-id")
 	return h

@@ -244,21 +244,21 @@ func (b *body) Close() error {
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
-	outcome := OutcomeOK
+	var failed error
 	switch {
 	case b.end == nil:
-		outcome = OutcomeAborted
 		b.drain()
 		b.end = &Error{Outcome: OutcomeAborted, err: errClosed}
+		failed = b.end
 	case !errors.Is(b.end, io.EOF):
-		outcome = outcomeOf(b.end)
+		failed = b.end
 	}
 	b.reply.close()
 	b.cancel(errClosed)
 	b.release()
 	b.tally.rec.OriginOpenBodies(-1)
 	b.tally.rec.OriginBytes(b.tally.alias, b.done)
-	b.tally.end(outcome)
+	b.tally.end(failed)
 	return nil
 }
 

@@ -22,7 +22,7 @@ import (
 // Outcome says how a call to S3 ended.
 type Outcome string
 
-// Outcomes of calls. The last three are no label of a metric: see Label.
+// Outcomes of calls. The last four are no label of a metric: see Label.
 const (
 	OutcomeOK            Outcome = "ok"
 	OutcomeNotModified   Outcome = "not_modified"
@@ -38,13 +38,15 @@ const (
 	OutcomeOverloaded   Outcome = "overloaded"   // no free slot or file descriptor: S3 was not asked
 	OutcomeRange        Outcome = "range"        // 416: the object has no such bytes
 	OutcomePrecondition Outcome = "precondition" // 412: If-Match does not hold
+	OutcomeCircuitOpen  Outcome = "circuit_open" // the origin fails and is left alone: S3 was not asked
 )
 
 // Changed reports whether the object is no longer the one that was asked for.
 func (o Outcome) Changed() bool { return o == OutcomeRange || o == OutcomePrecondition }
 
 // Label is the outcome as metrics know it. With 412 and 416 S3 did as it was
-// asked, and nothing is wrong on the way to it.
+// asked, and nothing is wrong on the way to it. Calls that an open circuit keeps
+// back are not counted: nothing went out.
 func (o Outcome) Label() string {
 	switch {
 	case o.Changed():
@@ -70,6 +72,8 @@ var (
 	errBadRange  = errors.New("reply is not the range that was asked for")
 	errQueueFull = errors.New("too many calls wait for S3")
 	errQueueTime = errors.New("no call to S3 ended in time")
+
+	errCircuitOpen = errors.New("calls fail")
 )
 
 // Error is a call to S3, or the reading of a body, that failed. Its text is for
@@ -81,7 +85,7 @@ type Error struct {
 	Status      int    // HTTP status of S3's reply; 0 without one
 	Code        string // S3's error code, as S3 sent it; empty without one
 	S3RequestID string
-	RetryAfter  time.Duration // set for OutcomeThrottled and OutcomeOverloaded
+	RetryAfter  time.Duration // set for OutcomeThrottled, OutcomeOverloaded and OutcomeCircuitOpen
 	err         error
 }
 
@@ -284,6 +288,14 @@ func noEOF(err error) error {
 	return err
 }
 
+// headerOf is nil where there was no reply.
+func headerOf(resp *awshttp.ResponseError) http.Header {
+	if resp == nil || resp.HTTPResponse() == nil || resp.HTTPResponse().Response == nil {
+		return nil
+	}
+	return resp.HTTPResponse().Header
+}
+
 const (
 	defaultRetryAfter = time.Second
 	maxRetryAfter     = time.Minute
@@ -291,10 +303,7 @@ const (
 
 // retryAfter is what a throttling reply asks for, within reason.
 func retryAfter(resp *awshttp.ResponseError) time.Duration {
-	if resp == nil || resp.HTTPResponse() == nil || resp.HTTPResponse().Response == nil {
-		return defaultRetryAfter
-	}
-	seconds, err := strconv.Atoi(resp.HTTPResponse().Header.Get("Retry-After"))
+	seconds, err := strconv.Atoi(headerOf(resp).Get("Retry-After"))
 	if err != nil || seconds < 1 {
 		return defaultRetryAfter
 	}

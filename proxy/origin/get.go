@@ -24,23 +24,23 @@ const (
 
 // Get asks for an object, or a range of it, and returns when its headers are
 // here. ctx governs the call and the body. An error is an *Error; no body is
-// open then.
+// open then, nor where the object is NotModified.
 func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
-	if err := refuse(r.Key); err != nil {
-		return nil, err
-	}
-	t := o.tally(r)
-	release, err := o.limit.acquire(ctx, r.Route.Alias.ID)
+	t, release, err := o.begin(ctx, r)
 	if err != nil {
-		return nil, queueError(ctx, err)
+		return nil, err
 	}
 	obj, err := o.open(ctx, r, t, release)
-	if err != nil {
-		release()
-		t.end(outcomeOf(err))
-		return nil, err
+	if err == nil {
+		return obj, nil
 	}
-	return obj, nil
+	release()
+	obj, failed := unchanged(r, t, err)
+	if failed != nil {
+		err = failed
+	}
+	t.end(err)
+	return obj, failed
 }
 
 // open makes the body that from then on owns the slot and the tally.
@@ -55,6 +55,7 @@ func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) 
 		start: time.Now(), ctx: ctx, cancel: cancel, length: -1,
 	}
 	in := getInput(r)
+	r.condition(in)
 	if r.Range != nil {
 		b.first = r.Range.First
 		in.Range = aws.String(r.Range.String())
@@ -70,11 +71,14 @@ func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) 
 		cancel(nil)
 		return nil, err
 	}
+	t.replied(opGet, reply.meta)
+	t.permit.answered()
 	t.rec.OriginOpenBodies(1)
 	return obj, nil
 }
 
-// getInput holds nothing but what the request says.
+// getInput holds nothing but what the request says, its conditions for a 304
+// left out: the rest of a body is asked for without them.
 func getInput(r Request) *s3.GetObjectInput {
 	in := &s3.GetObjectInput{Bucket: &r.Route.Alias.Bucket, Key: &r.Key}
 	if r.IfMatch != "" {
@@ -129,7 +133,7 @@ func (o *Origin) ask(
 		cancel(nil)
 		return nil, failed
 	}
-	re.meta = metaOf(re.out.ResultMetadata)
+	re.meta = metaOf(re.out.ResultMetadata, tallyOf(ctx).delay())
 	if raw, ok := rawReply(re.out.ResultMetadata); ok {
 		re.status = raw.StatusCode
 		re.chunked = len(raw.TransferEncoding) > 0
@@ -193,10 +197,9 @@ func (b *body) begin(re *reply) (*Object, error) {
 	b.size = size
 	out := re.out
 	b.etag = aws.ToString(out.ETag)
-	return &Object{
-		Size: size, ETag: b.etag, ContentType: aws.ToString(out.ContentType), LastModified: aws.ToTime(out.LastModified),
-		Encoding: re.meta.encoding, CacheControl: re.meta.cacheControl, Born: re.meta.born, Body: b,
-	}, nil
+	obj := re.meta.object(out.ETag, out.ContentType, out.LastModified)
+	obj.Size, obj.Body = size, b
+	return obj, nil
 }
 
 // expect checks that the first reply is what was asked for, and sets what the

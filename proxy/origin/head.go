@@ -13,22 +13,14 @@ import (
 // Head asks what an object is; r.Range is not heeded. An error is an *Error
 // with the outcome that a Get would have had.
 func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
-	if err := refuse(r.Key); err != nil {
-		return nil, err
-	}
-	t := o.tally(r)
-	release, err := o.limit.acquire(ctx, r.Route.Alias.ID)
+	t, release, err := o.begin(ctx, r)
 	if err != nil {
-		return nil, queueError(ctx, err)
+		return nil, err
 	}
 	defer release()
 	obj, err := o.head(t.context(ctx), r)
-	if err != nil {
-		t.end(outcomeOf(err))
-		return nil, err
-	}
-	t.end(OutcomeOK)
-	return obj, nil
+	t.end(err)
+	return obj, err
 }
 
 func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
@@ -60,12 +52,10 @@ func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*O
 		}
 		return nil, failed
 	}
-	m := metaOf(out.ResultMetadata)
-	obj := &Object{
-		Size: -1, ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
-		LastModified: aws.ToTime(out.LastModified),
-		Encoding:     m.encoding, CacheControl: m.cacheControl, Born: m.born,
-	}
+	t := tallyOf(ctx)
+	m := metaOf(out.ResultMetadata, t.delay())
+	t.replied(opHead, m)
+	obj := m.object(out.ETag, out.ContentType, out.LastModified)
 	if out.ContentLength != nil {
 		obj.Size = *out.ContentLength
 	}
@@ -106,9 +96,8 @@ func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed 
 	}
 	// One byte, so that the connection can be used again.
 	_, _ = re.read(make([]byte, 2))
-	return &Object{
-		Size: total, ETag: aws.ToString(re.out.ETag), ContentType: aws.ToString(re.out.ContentType),
-		LastModified: aws.ToTime(re.out.LastModified),
-		Encoding:     re.meta.encoding, CacheControl: re.meta.cacheControl, Born: re.meta.born,
-	}, nil
+	tallyOf(ctx).replied(opGet, re.meta)
+	obj := re.meta.object(re.out.ETag, re.out.ContentType, re.out.LastModified)
+	obj.Size = total
+	return obj, nil
 }

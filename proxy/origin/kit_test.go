@@ -36,6 +36,7 @@ func testConfig() Config {
 	c.CallTimeout, c.FirstByteTimeout, c.ConnectTimeout = time.Minute, 30*time.Second, 30*time.Second
 	c.IdleTimeout, c.QueueTimeout = 30*time.Second, 30*time.Second
 	c.AllowPrivateEndpoints = true
+	c.BreakerFailures = 0 // what many calls in a row come to has tests of its own
 	return c
 }
 
@@ -177,6 +178,7 @@ func noise(n int) []byte {
 
 type recorder struct {
 	mu        sync.Mutex
+	circuits  map[string][]CircuitState // by credential, in order
 	outcomes  map[string]int
 	bytes     int64
 	retries   int
@@ -188,6 +190,15 @@ func (r *recorder) RotationFallback(credential string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fallbacks[credential]++
+}
+
+func (r *recorder) OriginCircuit(credential string, state int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.circuits == nil {
+		r.circuits = map[string][]CircuitState{}
+	}
+	r.circuits[credential] = append(r.circuits[credential], CircuitState(state))
 }
 
 func (r *recorder) fellBack() int {

@@ -7,32 +7,91 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go/middleware"
 )
 
-// meta is what the SDK's output lacks of a reply's headers.
+// meta is what the SDK's output lacks of a reply's headers, or has not as it came.
 type meta struct {
+	status       int
+	requestID    string
 	encoding     string
 	cacheControl string
+	expires      string
+	vary         string
+	date         time.Time
+	received     time.Time
 	born         time.Time
 }
 
-// metaOf reads a reply that has just come.
-func metaOf(m middleware.Metadata) meta {
+// metaOf reads a reply that has just come, after delay.
+func metaOf(m middleware.Metadata, delay time.Duration) meta {
 	raw, ok := rawReply(m)
 	if !ok {
-		return meta{born: time.Now()}
+		return metaOfHeader(nil, delay)
 	}
-	return meta{
-		encoding:     lines(raw.Header, "Content-Encoding"),
-		cacheControl: lines(raw.Header, "Cache-Control"),
-		born:         time.Now().Add(-age(raw.Header)),
+	of := metaOfHeader(raw.Header, delay)
+	of.status = raw.StatusCode
+	return of
+}
+
+func metaOfHeader(h http.Header, delay time.Duration) meta {
+	now := time.Now()
+	m := meta{
+		requestID:    h.Get("X-Amz-Request-Id"),
+		encoding:     lines(h, "Content-Encoding"),
+		cacheControl: lines(h, "Cache-Control"),
+		expires:      lines(h, "Expires"),
+		vary:         lines(h, "Vary"),
+		date:         date(h, "Date"),
+		received:     now,
 	}
+	if m.expires == "" && h.Values("Expires") != nil {
+		m.expires = "0"
+	}
+	m.born = now.Add(-initialAge(h, m.date, now, delay))
+	return m
+}
+
+func (m meta) object(etag, contentType *string, modified *time.Time) *Object {
+	return &Object{
+		Size: -1, ETag: aws.ToString(etag), ContentType: aws.ToString(contentType), LastModified: aws.ToTime(modified),
+		Encoding: m.encoding, CacheControl: m.cacheControl, Expires: m.expires, Vary: m.vary,
+		Date: m.date, Received: m.received, Born: m.born,
+	}
+}
+
+// initialAge is corrected_initial_age of RFC 9111, section 4.2.3:
+//
+//	apparent_age          = max(0, response_time - date_value)
+//	corrected_age_value   = age_value + response_delay
+//	corrected_initial_age = max(apparent_age, corrected_age_value)
+//
+// Where neither Age nor Via tells of a cache on the way, the second alone counts.
+// S3 itself wrote Date then, while it answered, so that apparent_age is nothing but
+// the difference of two clocks, and a host whose clock is ahead would take every
+// object for old. The section takes both as estimates and asks for the first to
+// cover caches that send no Age; behind a Via we assume one.
+func initialAge(h http.Header, date, now time.Time, delay time.Duration) time.Duration {
+	corrected := age(h) + delay
+	if date.IsZero() || h.Get("Age") == "" && h.Get("Via") == "" {
+		return corrected
+	}
+	return max(corrected, now.Sub(date))
 }
 
 // lines joins the lines of a header (RFC 9110, section 5.3). The SDK's output has
 // the first alone, and what forbids to store may stand in another.
 func lines(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
+
+// date is zero where there is none that can be read.
+func date(h http.Header, name string) time.Time {
+	t, err := http.ParseTime(h.Get(name))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
 
 // age reads Age. Of several the first counts, one that is no number not at all,
 // and one too large for 31 bits as the largest (RFC 9111, sections 1.2.2 and 5.1).

@@ -22,7 +22,7 @@ import (
 )
 
 // Config bounds what calls to S3 may cost. All durations and numbers but Queue
-// must be positive.
+// and BreakerFailures must be positive.
 type Config struct {
 	// ConnectTimeout covers the name's resolution and the TCP handshake.
 	ConnectTimeout time.Duration
@@ -45,6 +45,13 @@ type Config struct {
 	// Queue is how many calls may wait for a slot. One alias takes no more
 	// places than it leaves free, so alone at most half of them.
 	Queue int
+
+	// BreakerFailures is how many calls in a row must fail, with one credential
+	// in one place, for further ones to be answered OutcomeCircuitOpen without a
+	// request to S3; 0: never. After BreakerOpen one call goes out to see, and as
+	// long as it fails too, after twice that, within reason.
+	BreakerFailures int
+	BreakerOpen     time.Duration
 
 	// AllowPrivateEndpoints permits loopback and private addresses. Link-local
 	// and metadata addresses are refused always.
@@ -74,6 +81,8 @@ func DefaultConfig() Config {
 		Concurrency:      256,
 		AliasConcurrency: 64,
 		Queue:            1024,
+		BreakerFailures:  10,
+		BreakerOpen:      5 * time.Second,
 	}
 }
 
@@ -89,6 +98,7 @@ func (c Config) Validate() error {
 		{"call timeout", c.CallTimeout},
 		{"idle timeout", c.IdleTimeout},
 		{"queue timeout", c.QueueTimeout},
+		{"breaker pause", c.BreakerOpen},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("origin %s is %s, must be above 0", d.name, d.value))
@@ -103,6 +113,9 @@ func (c Config) Validate() error {
 	}
 	if c.Queue < 0 {
 		errs = append(errs, fmt.Errorf("origin queue is %d, must not be below 0", c.Queue))
+	}
+	if c.BreakerFailures < 0 {
+		errs = append(errs, fmt.Errorf("origin breaker failures are %d, must not be below 0", c.BreakerFailures))
 	}
 	return errors.Join(errs...)
 }
@@ -126,6 +139,10 @@ type Recorder interface {
 	// OriginRetries counts the requests of a call beyond its first.
 	OriginRetries(alias string, n int)
 	OriginOpenBodies(delta int)
+	// OriginCircuit is told of each change of a credential's worst circuit: a
+	// CircuitState, as a number for packages that do not import this one. Of a
+	// credential that is forgotten it may be told once more.
+	OriginCircuit(credential string, state int)
 	// RotationFallback counts a call made once more with the previous key pair
 	// of a credential, because S3 refused the new one.
 	RotationFallback(credential string)
@@ -139,6 +156,8 @@ type Origin struct {
 	sender  *sender
 	clients *clients
 	limit   *limiter
+	breaker *breaker
+	answers *answers
 }
 
 // New returns an Origin. It does no I/O and starts no goroutine.
@@ -160,6 +179,8 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 		cfg: cfg, log: log, rec: rec, sender: s,
 		clients: newClients(secrets, s, maxClients),
 		limit:   newLimiter(cfg),
+		breaker: newBreaker(cfg, rec),
+		answers: newAnswers(),
 	}, nil
 }
 
@@ -177,9 +198,15 @@ func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 // slot and are not counted, and do not fall back on another key.
 func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.of(r) }
 
-// Forget drops the clients made for any version of a credential. Streams in
-// flight go on.
-func (o *Origin) Forget(credentialID int64) { o.clients.forget(credentialID) }
+// Circuit tells whether calls for a route go out to S3.
+func (o *Origin) Circuit(r alias.Route) CircuitInfo { return o.breaker.info(r) }
+
+// Forget drops the clients made for any version of a credential, and its circuits.
+// Streams in flight go on.
+func (o *Origin) Forget(credentialID int64) {
+	o.clients.forget(credentialID)
+	o.breaker.forget(credentialID)
+}
 
 // Close drops all clients and closes idle connections. Close the bodies first:
 // it does not end them.
@@ -196,6 +223,12 @@ type Request struct {
 	// IfMatch, if set, is an ETag that the object must have; else the outcome
 	// is OutcomePrecondition.
 	IfMatch string
+	// IfNoneMatch, if set, is the ETag of the version that is known, as S3 sent
+	// it, and IfModifiedSince its Last-Modified, for where there is no ETag. A
+	// Get of that very version brings an Object that is NotModified. A Head
+	// does not heed them.
+	IfNoneMatch     string
+	IfModifiedSince time.Time
 }
 
 // Range is a range of bytes, both ends inclusive.
@@ -204,18 +237,26 @@ type Range struct{ First, Last int64 }
 func (r Range) String() string { return fmt.Sprintf("bytes=%d-%d", r.First, r.Last) }
 
 // Object is what S3 says of an object, and its body after a Get. Strings are as
-// S3 sent them: check them before passing them on.
+// S3 sent them, empty for what it did not send: check them before passing them on.
 type Object struct {
+	// NotModified says that the version is the one that the request knows
+	// already. The other fields are what this answer says of it, which may be
+	// less than the first one did, and nothing of size, type and encoding.
+	NotModified  bool
 	Size         int64 // of the whole object, -1 when S3 did not say
 	ETag         string
 	ContentType  string
 	Encoding     string    // all codings of Content-Encoding
 	CacheControl string    // all its lines
+	Expires      string    // all its lines; one that is there and empty is "0", as good a date
+	Vary         string    // all its lines
 	LastModified time.Time // zero when S3 did not say
-	// Born is when its headers came, less the age that a cache on the way to S3
-	// gave it.
+	Date         time.Time // zero when S3 did not say
+	Received     time.Time // when its headers came
+	// Born is where its Age counts from: Received, less what passed since the
+	// request for it, or the age that caches on the way to S3 gave it.
 	Born time.Time
-	// Body is nil after a Head. It must be closed; Close may be called more
+	// Body is nil after a Head and when NotModified. It must be closed; Close may be called more
 	// than once and while a Read is under way, and releases the slot and the
 	// connection. Read returns io.EOF only when every declared byte came and
 	// the checksum, if there is one, was right; any other end is an *Error.
@@ -234,15 +275,50 @@ type tally struct {
 	alias    string
 	start    time.Time
 	requests atomic.Int64 // tried, whether they reached S3 or not
+	asked    atomic.Int64 // when the last one went out, after start
 	lost     atomic.Bool  // the last one got no reply
+	permit   *permit
+	aliasID  int64
+	answers  *answers
 }
 
-func (o *Origin) tally(r Request) *tally {
-	return &tally{rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now()}
+// begin is what every call goes through before S3 is asked: its circuit and a slot,
+// which release gives back. The tally must be ended.
+func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func(), err error) {
+	if err := refuse(r.Key); err != nil {
+		return nil, nil, err
+	}
+	t = &tally{
+		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
+		permit: o.breaker.permit(r.Route), aliasID: r.Route.Alias.ID, answers: o.answers,
+	}
+	if err := t.permit.enter(); err != nil {
+		return nil, nil, err
+	}
+	release, err = o.limit.acquire(ctx, r.Route.Alias.ID)
+	if err != nil {
+		err = queueError(ctx, err)
+		t.permit.done(err)
+		return nil, nil, err
+	}
+	if err := t.permit.enter(); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return t, release, nil
 }
 
-// end must be called once, when no more requests can be sent.
-func (t *tally) end(outcome Outcome) {
+// end must be called once, when no more requests can be sent, with what Error says
+// of how the call went.
+func (t *tally) end(err error) {
+	outcome := OutcomeOK
+	if err != nil {
+		outcome = outcomeOf(err)
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		t.failed(e)
+	}
+	t.permit.done(err)
 	t.rec.OriginRequest(t.alias, outcome.Label(), time.Since(t.start))
 	if n := t.requests.Load(); n > 1 {
 		t.rec.OriginRetries(t.alias, int(n-1))
@@ -254,6 +330,13 @@ type tallyKey struct{}
 func (t *tally) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, tallyKey{}, t)
 }
+
+// delay is how long the last request has been waiting for its answer:
+// response_delay of RFC 9111, section 4.2.3, without the attempts before it.
+func (t *tally) delay() time.Duration { return time.Since(t.start) - time.Duration(t.asked.Load()) }
+
+// tallyOf is the tally of the call that a context is of.
+func tallyOf(ctx context.Context) *tally { return ctx.Value(tallyKey{}).(*tally) }
 
 // refuse answers keys that S3 must not see: the SDK refuses an empty one, and
 // one that ends in a slash names a folder's marker, not a picture.

@@ -100,11 +100,20 @@ func guard(policy alias.Policy) func(context.Context, string, string, syscall.Ra
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("endpoint address %q: %w", address, err)
+			return &addressError{fmt.Errorf("endpoint address %q: %w", address, err)}
 		}
-		return alias.CheckAddr(ap.Addr(), policy)
+		if err := alias.CheckAddr(ap.Addr(), policy); err != nil {
+			return &addressError{err}
+		}
+		return nil
 	}
 }
+
+// addressError is a connection that we ourselves refuse to make: it says nothing about
+// the origin.
+type addressError struct{ error }
+
+func (f *addressError) Unwrap() error { return f.error }
 
 // errPlain meets aliases that were registered while plain http was allowed.
 var errPlain = errors.New("plain http needs --allow-private-endpoints")
@@ -115,7 +124,7 @@ var userAgent = []string{"ixmage"}
 // the SDK neither reads without limit nor forgets to close them.
 func (s *sender) Do(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !s.plain {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errPlain}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{errPlain}}
 	}
 	// Not among the signed headers.
 	req.Header["User-Agent"] = userAgent
@@ -171,6 +180,7 @@ func (s *sender) send(req *http.Request) (*http.Response, error) {
 		return s.client.Do(req)
 	}
 	t.requests.Add(1)
+	t.asked.Store(int64(time.Since(t.start)))
 	client := s.client
 	if t.lost.Swap(false) {
 		client = s.fresh

@@ -261,6 +261,8 @@ func TestConfigValidate(t *testing.T) {
 		"concurrency is 0":         func(c *Config) { c.Concurrency = 0 },
 		"concurrency of one alias": func(c *Config) { c.AliasConcurrency = c.Concurrency + 1 },
 		"queue is -1":              func(c *Config) { c.Queue = -1 },
+		"breaker pause":            func(c *Config) { c.BreakerOpen = 0 },
+		"breaker failures are -1":  func(c *Config) { c.BreakerFailures = -1 },
 	} {
 		cfg := DefaultConfig()
 		change(&cfg)
@@ -271,7 +273,7 @@ func TestConfigValidate(t *testing.T) {
 			t.Errorf("%s: New took it", name)
 		}
 	}
-	if err := (Config{Queue: -1}).Validate(); strings.Count(err.Error(), "\n") != 7 {
+	if err := (Config{Queue: -1}).Validate(); strings.Count(err.Error(), "\n") != 8 {
 		t.Errorf("not all mistakes at once: %v", err)
 	}
 	if c := DefaultConfig(); c.CallTimeout > 8*time.Second || 2*(c.FirstByteTimeout+150*time.Millisecond) > c.CallTimeout {

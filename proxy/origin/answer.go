@@ -1,0 +1,99 @@
+package origin
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// Answer is how a call of an alias ended, for an operator who wants to know what S3
+// says: nothing in it names a key, a bucket or an object.
+type Answer struct {
+	At        time.Time
+	Operation string // GetObject or HeadObject
+	Outcome   string // as the metrics know it
+	OK        bool   // S3 did as it was asked
+	Status    int    // 0: there was no reply
+	Code      string // S3's error code, as S3 sent it; empty without one
+	RequestID string // S3's name for the request; empty without one
+}
+
+// LastAnswer is how the newest call of an alias ended for which S3 was asked, or how
+// it stands where its body is still read. It is kept in memory, for the aliases
+// asked for last; callers who left do not count.
+func (o *Origin) LastAnswer(aliasID int64) (Answer, bool) { return o.answers.of(aliasID, false) }
+
+// LastFailure is the newest one that was not OK.
+func (o *Origin) LastFailure(aliasID int64) (Answer, bool) { return o.answers.of(aliasID, true) }
+
+// maxAnswers bounds the aliases whose answers are kept, half a KiB each at most.
+const maxAnswers = 4096
+
+// answers are kept in two generations: when the young one is full it grows old, and
+// what the old one held is forgotten.
+type answers struct {
+	mu         sync.Mutex // guards the fields below
+	young, old map[int64]*lastAnswers
+}
+
+type lastAnswers struct{ any, failed Answer }
+
+func newAnswers() *answers { return &answers{young: map[int64]*lastAnswers{}} }
+
+func (s *answers) put(aliasID int64, a Answer) {
+	// The texts lie in a reply's header, which would be kept with them.
+	a.Code, a.RequestID = strings.Clone(a.Code), strings.Clone(a.RequestID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.young[aliasID]
+	if l == nil {
+		if l = s.old[aliasID]; l == nil {
+			l = &lastAnswers{}
+		}
+		if len(s.young) >= maxAnswers/2 {
+			s.old, s.young = s.young, map[int64]*lastAnswers{}
+		}
+		s.young[aliasID] = l
+	}
+	l.any = a
+	if !a.OK {
+		l.failed = a
+	}
+}
+
+func (s *answers) of(aliasID int64, failed bool) (Answer, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.young[aliasID]
+	if l == nil {
+		l = s.old[aliasID]
+	}
+	if l == nil {
+		return Answer{}, false
+	}
+	a := l.any
+	if failed {
+		a = l.failed
+	}
+	return a, !a.At.IsZero()
+}
+
+// replied is told when a reply is here that is no error.
+func (t *tally) replied(operation string, m meta) {
+	t.answers.put(t.aliasID, Answer{
+		At: m.received, Operation: operation, Outcome: string(OutcomeOK), OK: true,
+		Status: m.status, RequestID: clip(m.requestID, 128),
+	})
+}
+
+// failed is told of what came instead, where S3 was asked.
+func (t *tally) failed(e *Error) {
+	if e.Operation == "" || e.Outcome == OutcomeAborted || e.Outcome == OutcomeOverloaded {
+		return
+	}
+	label := e.Outcome.Label()
+	t.answers.put(t.aliasID, Answer{
+		At: time.Now(), Operation: e.Operation, Outcome: label, Status: e.Status, Code: e.Code, RequestID: e.S3RequestID,
+		OK: label == string(OutcomeOK) || label == string(OutcomeNotModified),
+	})
+}

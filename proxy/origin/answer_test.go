@@ -1,0 +1,166 @@
+package origin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+const s3Request = "AWSTESTREQUEST01"
+
+// Each end of a call is told as S3 said it, and the last failure beside it.
+func TestLastAnswer(t *testing.T) {
+	t.Parallel()
+	get := func(k *kit, r Request) error { _, err := k.read(t, r); return err }
+	head := func(k *kit, r Request) error { _, err := k.Head(t.Context(), r); return err }
+	ok := Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 200, RequestID: s3Request}
+	for _, tc := range []struct {
+		name   string
+		call   func(*kit, Request) error
+		change func(*Request)
+		faults []*awstest.Fault
+		want   Answer
+	}{
+		{name: "GET", call: get, want: ok},
+		{name: "range", call: get, change: func(r *Request) { r.Range = &Range{0, 9} }, want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 206, RequestID: s3Request}},
+		{name: "HEAD", call: head, want: Answer{Operation: opHead, Outcome: "ok", OK: true, Status: 200, RequestID: s3Request}},
+		{
+			name: "HEAD refused, GET not", call: head, faults: []*awstest.Fault{{Status: http.StatusForbidden, Body: []byte{}}},
+			want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 206, RequestID: s3Request},
+		},
+		{
+			name: "304", call: func(k *kit, r Request) error { _, err := k.Get(t.Context(), r); return err },
+			change: func(r *Request) { r.IfNoneMatch = `"e"` },
+			want:   Answer{Operation: opGet, Outcome: "not_modified", OK: true, Status: 304, RequestID: s3Request},
+		},
+		{name: "412", call: get, change: func(r *Request) { r.IfMatch = `"f"` }, want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 412, Code: "PreconditionFailed", RequestID: s3Request}},
+		{name: "404", call: get, change: func(r *Request) { r.Key = "none" }, want: Answer{Operation: opGet, Outcome: "not_found", Status: 404, Code: "NoSuchKey", RequestID: s3Request}},
+		{name: "403", call: get, faults: []*awstest.Fault{awstest.Fail("AccessDenied")}, want: Answer{Operation: opGet, Outcome: "denied", Status: 403, Code: "AccessDenied", RequestID: s3Request}},
+		{
+			name: "500 twice", call: get, faults: []*awstest.Fault{awstest.Fail("InternalError"), awstest.Fail("InternalError")},
+			want: Answer{Operation: opGet, Outcome: "error", Status: 500, Code: "InternalError", RequestID: s3Request},
+		},
+		{name: "500, then well", call: get, faults: []*awstest.Fault{awstest.Fail("InternalError")}, want: ok},
+		{
+			name: "no answer", call: get, faults: []*awstest.Fault{awstest.ResetAfter(awstest.BeforeHeaders), awstest.ResetAfter(awstest.BeforeHeaders)},
+			want: Answer{Operation: opGet, Outcome: "network"},
+		},
+		{name: "a body that breaks", call: get, faults: []*awstest.Fault{awstest.ResetAfter(50), awstest.ResetAfter(0)}, want: Answer{Operation: opGet, Outcome: "network"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize), ETag: `"e"`})
+			id := r.Route.Alias.ID
+			if _, known := k.LastAnswer(id); known {
+				t.Fatal("there is an answer before the first call")
+			}
+			k.next(r, tc.faults...)
+			asked := r
+			if tc.change != nil {
+				tc.change(&asked)
+			}
+			before := time.Now()
+			err := tc.call(k, asked)
+			if (err == nil) != tc.want.OK && tc.want.Status != http.StatusPreconditionFailed {
+				t.Fatal(err)
+			}
+			got, _ := k.LastAnswer(id)
+			if got.At.Before(before) || got.At.After(time.Now()) {
+				t.Errorf("it was at %s", got.At)
+			}
+			if got.At = (time.Time{}); got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+			failed, known := k.LastFailure(id)
+			if failed.At = (time.Time{}); known == tc.want.OK || known && failed != tc.want {
+				t.Errorf("the last failure is %+v", failed)
+			}
+			if err := get(k, r); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := k.LastAnswer(id); !got.OK {
+				t.Errorf("after a success: %+v", got)
+			}
+			if _, known := k.LastFailure(id); known == tc.want.OK {
+				t.Error("a success wipes out the failure")
+			}
+		})
+	}
+}
+
+// What S3 was not asked, or nobody waited for, is no answer.
+func TestNoAnswer(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	for _, key := range []string{"", "folder/"} {
+		_, err := k.Get(t.Context(), Request{Route: r.Route, Key: key})
+		wantOutcome(t, err, OutcomeNotFound)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+		cancel()
+		return awstest.StallAfter(awstest.BeforeHeaders, nil)
+	})
+	_, err := k.Get(ctx, r)
+	wantOutcome(t, err, OutcomeAborted)
+	broken := r
+	broken.Route.Credential = new(*r.Route.Credential)
+	broken.Route.Credential.ID = 99
+	_, err = k.Get(t.Context(), broken)
+	wantOutcome(t, err, OutcomeBadCredential)
+	if a, known := k.LastAnswer(r.Route.Alias.ID); known {
+		t.Errorf("got %+v", a)
+	}
+}
+
+// Nothing in an answer tells what was read, where or with what.
+func TestAnswerTellsNothing(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "hidden.png", awstest.Object{Body: noise(100)})
+	for _, code := range []string{"NoSuchKey", "SignatureDoesNotMatch", "InternalError"} {
+		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+		_, _ = k.Get(t.Context(), r)
+		a, _ := k.LastFailure(r.Route.Alias.ID)
+		kp := k.secrets.pair(r.Route.Credential)
+		for _, hidden := range []string{r.Key, r.Route.Alias.Bucket, kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "scripted"} {
+			if text := fmt.Sprintf("%+v", a); strings.Contains(text, hidden) {
+				t.Errorf("%s: %q is in %s", code, hidden, text)
+			}
+		}
+	}
+}
+
+// A server's texts neither break nor fill what is kept of them.
+func TestAnswerIsBounded(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	k.next(r, &awstest.Fault{Header: func(h http.Header) { h.Set("x-amz-request-id", strings.Repeat("long", 1000)) }})
+	if _, err := k.read(t, r); err != nil {
+		t.Fatal(err)
+	}
+	if a, _ := k.LastAnswer(r.Route.Alias.ID); len(a.RequestID) != 128 {
+		t.Errorf("a request id of %d bytes is kept", len(a.RequestID))
+	}
+	s := newAnswers()
+	for id := range int64(10 * maxAnswers) {
+		s.put(id, Answer{At: time.Now()})
+		s.put(7, Answer{At: time.Now()})
+	}
+	if n := len(s.young) + len(s.old); n > maxAnswers {
+		t.Errorf("%d aliases are kept, want at most %d", n, maxAnswers)
+	}
+	for id, want := range map[int64]bool{7: true, 10*maxAnswers - 1: true, 9*maxAnswers + maxAnswers/2 + 1: true, 1: false} {
+		if _, known := s.of(id, false); known != want {
+			t.Errorf("alias %d is known: %t, want %t", id, known, want)
+		}
+	}
+}

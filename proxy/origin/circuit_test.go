@@ -1,0 +1,251 @@
+package origin
+
+import (
+	"bytes"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/awstest"
+)
+
+// newBreakerKit is a kit with a breaker that opens after breakerLimit failures and
+// for longer than any test.
+func newBreakerKit(t testing.TB, change func(*Config)) *kit {
+	t.Helper()
+	return newKit(t, func(c *Config) {
+		c.BreakerFailures, c.BreakerOpen = breakerLimit, time.Hour
+		if change != nil {
+			change(c)
+		}
+	})
+}
+
+// probeNow lets the time of the probe come.
+func (k *kit) probeNow(r alias.Route) {
+	k.breaker.mu.Lock()
+	defer k.breaker.mu.Unlock()
+	k.breaker.byID[r.Credential.ID][variantOf(r.Alias.Location)].until = time.Now()
+}
+
+// fail has calls fail until the circuit is open.
+func (k *kit) fail(t *testing.T, r Request) {
+	t.Helper()
+	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	for range breakerLimit {
+		_, err := k.Get(t.Context(), r)
+		wantOutcome(t, err, OutcomeError)
+	}
+	k.breaker.want(t, r.Route, CircuitOpen)
+}
+
+// A dead origin is left alone: no request, no connection, no slot, no place in the
+// queue, and nothing counted.
+func TestCircuitOpen(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]*awstest.Fault{
+		"500": awstest.Fail("InternalError"), "SlowDown": awstest.Fail("SlowDown"), "reset": awstest.ResetAfter(awstest.BeforeHeaders),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newBreakerKit(t, nil)
+			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return fault })
+			for range breakerLimit {
+				if _, err := k.Get(t.Context(), r); outcomeOf(err) == OutcomeCircuitOpen {
+					t.Fatal("open too early")
+				}
+			}
+			asked, connected := k.s3.Total(), k.s3.Accepted()
+			k.rec.mu.Lock()
+			clear(k.rec.outcomes)
+			k.rec.mu.Unlock()
+			var wg sync.WaitGroup
+			for i := range 100 {
+				wg.Go(func() {
+					call := k.Get
+					if i%2 == 0 {
+						call = k.Head
+					}
+					_, err := call(t.Context(), r)
+					if e := wantOutcome(t, err, OutcomeCircuitOpen); e.RetryAfter < 50*time.Minute || e.RetryAfter > 70*time.Minute {
+						t.Errorf("RetryAfter is %s", e.RetryAfter)
+					}
+				})
+			}
+			wg.Wait()
+			if k.s3.Total() != asked || k.s3.Accepted() != connected {
+				t.Errorf("%d requests and %d connections went out", k.s3.Total()-asked, k.s3.Accepted()-connected)
+			}
+			k.rec.wantCounts(t, map[string]int{})
+			if info := k.Circuit(r.Route); info.State != CircuitOpen || info.Failures != breakerLimit || info.Last == "" {
+				t.Errorf("got %+v", info)
+			}
+			// Another alias's trouble it is not.
+			k.s3.Hook(nil)
+			if _, err := k.read(t, k.put("press", "a.png", awstest.Object{Body: noise(100)})); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Of a hundred callers at once one goes out to see, and when S3 is well again all do.
+func TestCircuitHalfOpen(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, nil)
+	want := noise(bodySize)
+	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	k.fail(t, r)
+	before := k.s3.Total()
+	release := make(chan struct{})
+	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.StallAfter(awstest.BeforeHeaders, release) })
+	k.probeNow(r.Route)
+	var wg sync.WaitGroup
+	ends := make(chan error, 100)
+	for range 100 {
+		wg.Go(func() {
+			got, err := k.read(t, r)
+			if err == nil && !bytes.Equal(got, want) {
+				t.Error("wrong bytes")
+			}
+			ends <- err
+		})
+	}
+	for range 99 {
+		wantOutcome(t, <-ends, OutcomeCircuitOpen)
+	}
+	k.breaker.want(t, r.Route, CircuitHalfOpen)
+	close(release)
+	if err := <-ends; err != nil {
+		t.Errorf("the probe: %v", err)
+	}
+	wg.Wait()
+	if n := k.s3.Total() - before; n != 1 {
+		t.Errorf("%d requests went out to see, want 1", n)
+	}
+	k.breaker.want(t, r.Route, CircuitClosed)
+	if _, err := k.read(t, r); err != nil {
+		t.Error(err)
+	}
+}
+
+// What S3 refuses is an answer: it closes the circuit, and does not open it.
+func TestCircuitAnswers(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ETag: `"e"`})
+	known, gone := r, r
+	known.IfNoneMatch, gone.IfMatch = `"e"`, `"f"`
+	for _, code := range []string{"NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "PermanentRedirect", "InvalidObjectState"} {
+		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+		for range 2 * breakerLimit {
+			if _, err := k.Get(t.Context(), r); outcomeOf(err) == OutcomeCircuitOpen {
+				t.Fatalf("%s opens the circuit", code)
+			}
+		}
+	}
+	for name, ask := range map[string]func() error{
+		"404":  func() error { _, err := k.Get(t.Context(), Request{Route: r.Route, Key: "none"}); return err },
+		"412":  func() error { _, err := k.Get(t.Context(), gone); return err },
+		"304":  func() error { _, err := k.Get(t.Context(), known); return err },
+		"HEAD": func() error { _, err := k.Head(t.Context(), r); return err },
+		"GET":  func() error { _, err := k.read(t, r); return err },
+	} {
+		k.fail(t, r)
+		k.s3.Hook(nil)
+		k.probeNow(r.Route)
+		if err := ask(); outcomeOf(err) == OutcomeCircuitOpen {
+			t.Fatalf("%s: the probe is not let out", name)
+		}
+		if info := k.breaker.want(t, r.Route, CircuitClosed); info.Failures != 0 {
+			t.Errorf("%s: closed with %d failures", name, info.Failures)
+		}
+	}
+}
+
+// Bodies that break open a circuit, although their headers come.
+func TestCircuitBodies(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+	broken := func() *awstest.Fault { return awstest.ResetAfter(bodySize / 2) }
+	for range breakerLimit {
+		k.breaker.want(t, r.Route, CircuitClosed)
+		k.next(r, broken(), awstest.ResetAfter(0))
+		if _, err := k.read(t, r); err == nil {
+			t.Fatal("the body is whole")
+		}
+	}
+	k.breaker.want(t, r.Route, CircuitOpen)
+	// The headers of the probe are enough to close it, and its body to open it again.
+	k.probeNow(r.Route)
+	k.next(r, broken(), awstest.ResetAfter(0))
+	obj, err := k.Get(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.breaker.want(t, r.Route, CircuitClosed)
+	if _, err := readAll(t, obj); err == nil {
+		t.Fatal("the body is whole")
+	}
+	k.breaker.want(t, r.Route, CircuitOpen)
+}
+
+// Those who have been waiting for a slot when the circuit opens do not go out when
+// they have it.
+func TestCircuitOpensOnQueue(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, func(c *Config) { c.BreakerFailures, c.Concurrency, c.AliasConcurrency = 1, 1, 1 })
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	release := make(chan struct{})
+	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+		return &awstest.Fault{Code: "InternalError", Stall: &awstest.Stall{After: awstest.BeforeHeaders, Release: release}}
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := k.Get(t.Context(), r)
+		wantOutcome(t, err, OutcomeError)
+	})
+	if err := k.s3.Wait(t.Context(), func() bool { return k.s3.InFlight() == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		wg.Go(func() {
+			_, err := k.Get(t.Context(), r)
+			wantOutcome(t, err, OutcomeCircuitOpen)
+		})
+	}
+	for k.queued() < 20 {
+		runtime.Gosched()
+	}
+	close(release)
+	wg.Wait()
+	if n := k.s3.Total(); n != attempts {
+		t.Errorf("%d requests went out, want %d", n, attempts)
+	}
+}
+
+func (k *kit) queued() int {
+	k.limit.mu.Lock()
+	defer k.limit.mu.Unlock()
+	return k.limit.waiting
+}
+
+// That we do not let ourselves connect says nothing about the origin.
+func TestCircuitForbiddenAddress(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, func(c *Config) { c.AllowPrivateEndpoints = false })
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	tls := r
+	tls.Route.Alias = new(*r.Route.Alias)
+	tls.Route.Alias.Endpoint = "https://127.0.0.1:1"
+	for range 2 * breakerLimit {
+		for _, r := range []Request{r, tls} {
+			_, err := k.Get(t.Context(), r)
+			wantOutcome(t, err, OutcomeNetwork)
+		}
+	}
+}
