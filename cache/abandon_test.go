@@ -13,7 +13,7 @@ import (
 // loadDeaf is a load that does not notice the end of its context; it tells the
 // cause of it in the end.
 func (w *world) loadDeaf(gate <-chan struct{}, src func() *Source, cause *error) Load {
-	return func(ctx context.Context) (*Source, error) {
+	return func(ctx context.Context, _ *Entry) (*Source, error) {
 		w.loads.Add(1)
 		<-gate
 		*cause = context.Cause(ctx)
@@ -243,9 +243,9 @@ func TestSoloClaim(t *testing.T) {
 		w, gate := newWorld(t, roomy), make(chan struct{})
 		var waiting []<-chan result
 		for range 5 {
-			waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+			waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 				<-gate
-				return w.goodFor(keyA, 10, 0)(ctx)
+				return w.goodFor(keyA, 10, 0)(ctx, old)
 			}))
 		}
 		synctest.Wait()
@@ -284,7 +284,7 @@ func TestSoloUnclaimed(t *testing.T) {
 		},
 		"one claims, then one leaves": func(w *world, a, b seat, gate chan struct{}) *Source {
 			close(gate)
-			r, err := w.board(w.t.Context(), b, nil)
+			r, err := w.board(w.t.Context(), b, nil, false)
 			w.leave(a.flight)
 			if _, err := readAll(r, 0); err != nil {
 				w.t.Error(err)
@@ -300,10 +300,10 @@ func TestSoloUnclaimed(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			w, gate := newWorld(t, roomy), make(chan struct{})
 			var ended func() error
-			load := func(c context.Context) (*Source, error) {
+			load := func(c context.Context, old *Entry) (*Source, error) {
 				<-gate
 				ended = c.Err
-				return w.goodFor(keyA, 10, 0)(c)
+				return w.goodFor(keyA, 10, 0)(c, old)
 			}
 			a, _ := w.join(keyA, load)
 			b, _ := w.join(keyA, w.forbidden)

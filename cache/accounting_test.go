@@ -26,7 +26,7 @@ func TestAccountingMatchesHeap(t *testing.T) { //nolint:paralleltest // others w
 			before := heap() + inFile(t, w.Cache)
 			for i := range row.count {
 				key := Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}
-				w.all(t.Context(), key, func(context.Context) (*Source, error) {
+				w.all(t.Context(), key, func(context.Context, *Entry) (*Source, error) {
 					return w.source(bytes.NewReader(make([]byte, row.size)), row.size, time.Hour), nil
 				})
 			}

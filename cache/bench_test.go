@@ -18,7 +18,7 @@ func (quiet) Evicted(string, string, int) {}
 
 // plain loads data as it is.
 func plain(data []byte) Load {
-	return func(context.Context) (*Source, error) {
+	return func(context.Context, *Entry) (*Source, error) {
 		return &Source{Size: int64(len(data)), Fresh: time.Hour, Body: io.NopCloser(bytes.NewReader(data))}, nil
 	}
 }

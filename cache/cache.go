@@ -35,10 +35,20 @@ type Source struct {
 	// Size is the exact length of Body, negative where it is not known.
 	Size int64
 	// Fresh is how long the object may be served without asking again. Zero or
-	// less, or no more than Age, means that it is never stored and never shared.
+	// less, or no more than Age, means that it is never stored and never shared,
+	// but for Validate.
 	Fresh time.Duration
+	// Validate lets an object be stored that may not be served without asking
+	// each time whether it is still the same.
+	Validate bool
+	// StaleWhile is how long after that it may be served while it is fetched
+	// anew, StaleError while that fails (RFC 5861).
+	StaleWhile, StaleError time.Duration
 	// Age is how much of Fresh has passed by the time that Load returns.
 	Age time.Duration
+	// Same says that the entry which Load was told of is the object still. Meta
+	// and times are new; Size and the bytes of Body count for nothing.
+	Same bool
 	// Body returns io.EOF only when the object is complete and checked; any
 	// other end is an error. A Read must end when the context of its Load does.
 	// The cache closes the body once, and never while it is being read.
@@ -46,16 +56,18 @@ type Source struct {
 }
 
 // Load fetches an object. ctx lives as long as the fetch, whoever asked first:
-// its cause is ErrAbandoned or ErrClosed when the cache ended it. Loads of one
-// key must be interchangeable, since one of them answers for all.
-type Load func(ctx context.Context) (*Source, error)
+// its cause is ErrAbandoned or ErrClosed when the cache ended it. old is what is
+// stored and not fresh any more, nil if nothing is; it may be used until Load
+// returns. Loads of one key must be interchangeable, since one of them answers for
+// all. An error that is a *Gone or an *Outage says what becomes of old.
+type Load func(ctx context.Context, old *Entry) (*Source, error)
 
 // Recorder is told what happens inside. Methods must be quick and safe for
 // concurrent use.
 type Recorder interface {
-	// Evicted counts entries that left the tier: reason is capacity, expired
-	// or replaced. New calls it with 0 for each, so that none has to be
-	// missing until its first entry.
+	// Evicted counts entries that left the tier: reason is capacity, expired,
+	// replaced, purged or gone. New calls it with 0 for each, so that none has
+	// to be missing until its first entry.
 	Evicted(tier, reason string, n int)
 }
 
@@ -80,6 +92,7 @@ const flightFloor = 32 << 20
 type Cache struct {
 	objectMax int64
 	memory    *memory
+	missing   *missing
 	passes    *passes
 	rec       Recorder
 	log       *slog.Logger
@@ -88,11 +101,16 @@ type Cache struct {
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 
-	// mu guards flights, parts of every flight, and that none starts after
-	// Close. The locks of shards and blobs may be taken under it, and nothing
-	// else may.
-	mu      sync.Mutex
-	flights map[Key]*flight
+	// mu guards flights, parts of every flight, what follows here, and that no
+	// flight starts after Close. The locks of shards, blobs, missing and passes
+	// may be taken under it, and nothing else may.
+	mu       sync.Mutex
+	flights  map[Key]*flight
+	spaces   map[spaceID]*space
+	seq      uint64    // counts purges
+	doubts   uint64    // counts what ForgetMissing forgot
+	purgedAt time.Time // when the last of either was
+	renewals int       // flights under way that nobody waits for
 }
 
 // New makes an empty cache, which tells rec of entries that leave. Close it to
@@ -106,12 +124,14 @@ func New(cfg Config, rec Recorder) *Cache {
 	return &Cache{
 		objectMax: min(cfg.ObjectMax, max(cfg.Memory, flightFloor)),
 		memory:    newMemory(cfg.Memory, rec),
+		missing:   newMissing(min(cfg.Memory, missingMax)),
 		passes:    newPasses(),
 		rec:       rec,
 		log:       log,
 		base:      base,
 		stop:      stop,
 		flights:   make(map[Key]*flight),
+		spaces:    make(map[spaceID]*space),
 	}
 }
 
@@ -129,26 +149,45 @@ func (c *Cache) Close() {
 // Hit returns the fresh entry of key, if there is one, and marks it as used. It
 // does not wait, start anything or allocate. The caller must Release the entry.
 func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
-	e, _ := c.memory.hit(key, now)
+	e := c.memory.hit(key, now)
 	return e, e != nil
 }
+
+// Has reports whether something is stored of key, fresh or not.
+func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
 
 // Get returns the object of key: from memory, by joining a flight, or by
 // starting one with load. It returns once the object's metadata is known; the
 // bytes follow through the Reader, which the caller must Close. An error of
 // load reaches everybody who waits for it. ctx ends only this caller's wait.
+//
+// What is stored and not fresh is returned at once while its source allows that
+// (StaleWhile), and fetched anew by a flight that nobody waits for. After that it
+// waits for the flight, and is returned if that fails (StaleError).
 func (c *Cache) Get(ctx context.Context, key Key, load Load) (*Reader, error) {
+	return c.get(ctx, key, load, false)
+}
+
+// GetPart is Get for who may need no more than the metadata. Where the bytes come
+// for one reader alone and that is another, the Reader has none: it is Bare.
+func (c *Cache) GetPart(ctx context.Context, key Key, load Load) (*Reader, error) {
+	return c.get(ctx, key, load, true)
+}
+
+func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader, error) {
 	if c.passes.marked(key) {
-		return c.pass(ctx, key, load)
+		return c.pass(ctx, key, load, true)
 	}
 	seat, err := c.join(key, load) //nolint:contextcheck // a flight outlives who began it
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case seat.entry != nil:
+		return entryReader(seat.entry, seat.status), nil
+	case seat.flight == nil:
+		return c.pass(ctx, key, load, true)
 	}
-	if seat.entry != nil {
-		return hitReader(seat.entry), nil
-	}
-	return c.board(ctx, seat, load)
+	return c.board(ctx, seat, load, part)
 }
 
 // OnHeap reports that the system gives no memory file, so that bodies lie on Go's

@@ -15,24 +15,24 @@ func TestClose(t *testing.T) {
 	t.Parallel()
 	feeding := func(fresh time.Duration, data []byte) func(*world) Load {
 		return func(w *world) Load {
-			return func(ctx context.Context) (*Source, error) {
+			return func(ctx context.Context, old *Entry) (*Source, error) {
 				f := newFeed()
 				f.give(data, nil)
-				return f.load(w, 10, fresh)(ctx)
+				return f.load(w, 10, fresh)(ctx, old)
 			}
 		}
 	}
 	rows := map[string]func(w *world) Load{
 		"in load": func(*world) Load {
-			return func(ctx context.Context) (*Source, error) {
+			return func(ctx context.Context, _ *Entry) (*Source, error) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)
 			}
 		},
 		"in a load that does not notice": func(w *world) Load {
-			return func(ctx context.Context) (*Source, error) {
+			return func(ctx context.Context, old *Entry) (*Source, error) {
 				<-ctx.Done()
-				return w.good(keyA, 10)(ctx)
+				return w.good(keyA, 10)(ctx, old)
 			}
 		},
 		"filling":          feeding(time.Hour, ten[:5]),
@@ -69,7 +69,7 @@ func TestCloseWaitsForJoin(t *testing.T) {
 	w, running, gate := newWorld(t, roomy), make(chan struct{}), make(chan struct{})
 	shard := w.memory.of(keyA)
 	shard.mu.Lock() // join looks into the shard meanwhile
-	got := w.start(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+	got := w.start(t.Context(), keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
 		close(running)
 		<-gate
 		return nil, context.Cause(ctx)

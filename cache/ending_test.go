@@ -90,7 +90,7 @@ func TestEnding(t *testing.T) {
 				if row.want == nil {
 					want = Hit
 				}
-				again := w.all(t.Context(), keyA, func(context.Context) (*Source, error) {
+				again := w.all(t.Context(), keyA, func(context.Context, *Entry) (*Source, error) {
 					return w.source(bytes.NewReader(ten), 10, time.Hour), nil
 				})
 				checkEnding(t, again, nil)
@@ -232,7 +232,7 @@ func TestTinyBodies(t *testing.T) {
 				w := newWorld(t, roomy)
 				w.all(t.Context(), keyA, w.goodFor(keyA, size, fresh)).want(t, keyA, size, Miss)
 				w.wantEntry(keyA, fresh > 0)
-				tooLong := func(context.Context) (*Source, error) {
+				tooLong := func(context.Context, *Entry) (*Source, error) {
 					return w.source(bytes.NewReader(ten), size, fresh), nil
 				}
 				if got := w.all(t.Context(), keyB, tooLong); !errors.Is(got.err, ErrTooLong) || len(got.data) > 0 {
@@ -251,12 +251,12 @@ func TestLoadFails(t *testing.T) {
 		load Load
 		want error
 	}{
-		"error":     {func(context.Context) (*Source, error) { return nil, errBoom }, errBoom},
-		"panic":     {func(context.Context) (*Source, error) { panic("load panics") }, &PanicError{}},
-		"nil panic": {func(context.Context) (*Source, error) { panic(nil) }, &PanicError{}},
-		"exit":      {func(context.Context) (*Source, error) { runtime.Goexit(); return nil, nil }, errExited}, //nolint:nilnil // not reached
-		"nothing":   {func(context.Context) (*Source, error) { return nil, nil }, errNoSource},                 //nolint:nilnil // the mistake to notice
-		"no body":   {func(context.Context) (*Source, error) { return &Source{Size: 1, Fresh: time.Hour}, nil }, errNoSource},
+		"error":     {func(context.Context, *Entry) (*Source, error) { return nil, errBoom }, errBoom},
+		"panic":     {func(context.Context, *Entry) (*Source, error) { panic("load panics") }, &PanicError{}},
+		"nil panic": {func(context.Context, *Entry) (*Source, error) { panic(nil) }, &PanicError{}},
+		"exit":      {func(context.Context, *Entry) (*Source, error) { runtime.Goexit(); return nil, nil }, errExited}, //nolint:nilnil // not reached
+		"nothing":   {func(context.Context, *Entry) (*Source, error) { return nil, nil }, errNoSource},                 //nolint:nilnil // the mistake to notice
+		"no body":   {func(context.Context, *Entry) (*Source, error) { return &Source{Size: 1, Fresh: time.Hour}, nil }, errNoSource},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -266,11 +266,11 @@ func TestLoadFails(t *testing.T) {
 				var ended func() error
 				var waiting []<-chan result
 				for range 3 {
-					waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+					waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 						w.loads.Add(1)
 						ended = ctx.Err
 						<-gate
-						return row.load(ctx)
+						return row.load(ctx, old)
 					}))
 				}
 				synctest.Wait()

@@ -22,9 +22,18 @@ var (
 // claimed to be complete.
 var errShort = fmt.Errorf("object is shorter than declared: %w", io.ErrUnexpectedEOF)
 
+// Outage is what a Load returns when it could not find out what has become of the
+// object, so that something stale is better than nothing.
+type Outage struct{ Err error } //nolint:errname // it is what the error says, read cache.Outage
+
+func (o *Outage) Error() string { return o.Err.Error() }
+func (o *Outage) Unwrap() error { return o.Err }
+
 var (
+	errNoStored = errors.New("load says that nothing has changed, but nothing is stored")
 	errNoSource = errors.New("load gave neither an object nor an error")
 	errExited   = errors.New("load ended its goroutine")
+	errBare     = errors.New("a bare reader has no bytes")
 )
 
 // PanicError is what everybody who waits for an object gets when its load or

@@ -22,7 +22,7 @@ func Example() {
 	defer c.Close()
 	key := cache.Key{Space: 1, Epoch: 1, Object: "greeting.txt"}
 
-	r, err := c.Get(context.Background(), key, func(context.Context) (*cache.Source, error) {
+	r, err := c.Get(context.Background(), key, func(context.Context, *cache.Entry) (*cache.Source, error) {
 		const text = "hello, world"
 		return &cache.Source{
 			Meta: "text/plain", Size: int64(len(text)), Fresh: time.Minute,

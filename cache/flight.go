@@ -2,7 +2,7 @@ package cache
 
 import (
 	"context"
-	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,9 +11,11 @@ import (
 // under the cache's context and not under that of the request that began it,
 // so that the first client's leaving is nobody else's trouble.
 //
-// A flight is settled once, when its load returns, in one of three ways:
+// A flight is settled once, when its load returns, in one of four ways:
 //
 //   - failed: err goes to every seat;
+//   - answered from what was stored: it is still the same, or fetching it anew
+//     failed and it may be used all the same;
 //   - shared: blob is filled while the seats follow it, each at its own pace;
 //   - solo: the object may not or cannot be held. One seat claims the source
 //     and streams it with back-pressure; the others fetch for themselves.
@@ -55,29 +57,50 @@ import (
 //
 // So landing begins under Cache.mu, where F either is still in the table, and
 // can neither be abandoned from then on nor have a successor, or puts nothing.
+//
+// The sequence that a purge marks flights for, beside taking them out (land,
+// memory.put):
+//
+//  1. F is complete and begins to land, while it is in the table.
+//  2. Its key is purged: F goes out of the table, and there is no entry to drop.
+//  3. F's entry is put, although its bytes are older than the purge.
+//
+// So a purge sets dead first, and then looks at the shard; put looks at dead under
+// the shard's lock. Whichever comes second there sees the other.
 type flight struct {
-	key    Key
+	fetching
+
 	cancel context.CancelCauseFunc
-	ready  chan struct{} // closed when settled; the next four are fixed then
+	old    *Entry        // what is stored and not fresh, held until the flight is over
+	ready  chan struct{} // closed when settled; what follows is fixed then
 	err    error
 	source *Source
-	blob   *blob // of a shared flight
+	entry  *Entry // that answers: what was stored, or its renewal
+	status Status // of entry
+	stores bool   // entry is stored
+	blob   *blob  // of a shared flight
+	alone  bool   // what came is for one reader
 	born   time.Time
 
+	dead atomic.Bool // purged: leaves no entry
+
 	// Guarded by Cache.mu.
-	seats   int
-	landed  bool
-	claimed bool // the source of a solo flight has its reader
-	wanted  bool // by a reader that needs no bytes (Reader.Finish)
-	over    *time.Timer
+	seats      int
+	landed     bool
+	claimed    bool // what only one reader may have has its reader
+	wanted     bool // by a reader that needs no bytes (Reader.Finish), or unasked
+	unasked    bool // began without a reader, to renew an entry
+	distrusted bool // does not tell what is missing
+	over       *time.Timer
 }
 
-// seat is one request's place: on a flight, or on an entry after all.
+// seat is one request's place: on a flight, or on an entry after all. With neither,
+// it has to fetch for itself.
 type seat struct {
-	entry *Entry
+	entry  *Entry
+	status Status // of entry
 	*flight
 	first bool
-	stale bool // an expired entry of the key is there
 }
 
 // join takes a seat on the flight of key, starting it if there is none, or only
@@ -92,28 +115,63 @@ func (c *Cache) join(key Key, load Load) (seat, error) {
 	now := time.Now()
 	old := c.flights[key]
 	if f := old; f != nil && f.joinableLocked(now) {
-		f.seats++
-		f.stopLocked()
-		if f.blob != nil {
-			f.blob.hold(1)
-		}
-		return seat{flight: f}, nil
+		return f.seatLocked(now), nil
 	}
-	e, stale := c.memory.hit(key, now)
-	if e != nil {
+	if old != nil && old.exclusiveLocked() {
+		return seat{}, nil
+	}
+	if err := c.missing.get(key, now); err != nil {
+		return seat{}, err
+	}
+	e := c.memory.look(key)
+	switch {
+	case e == nil:
+	case e.fresh(now):
 		return seat{entry: e}, nil
+	case e.usable(now):
+		c.renewLocked(key, e, now, load)
+		return seat{entry: e, status: Stale}, nil
 	}
-	if old != nil && old.seats == 0 {
-		old.cancel(ErrAbandoned)
+	f := c.startLocked(key, e, load)
+	f.seats = 1
+	return seat{flight: f, first: true}, nil
+}
+
+// seatLocked gives one more reader a seat, unless what is stored will do for it.
+func (f *flight) seatLocked(now time.Time) seat {
+	if f.old != nil && f.old.usable(now) {
+		f.old.blob.hold(1)
+		if f.old.fresh(now) { // it is renewed ahead of time
+			return seat{entry: f.old}
+		}
+		return seat{entry: f.old, status: Stale}
+	}
+	f.seats++
+	f.stopLocked()
+	if f.blob != nil {
+		f.blob.hold(1)
+	}
+	return seat{flight: f}
+}
+
+// startLocked begins a flight, in the place of one that may not be joined any more.
+// It takes over the hold on old.
+func (c *Cache) startLocked(key Key, old *Entry, load Load) *flight {
+	if f := c.flights[key]; f != nil && f.seats == 0 {
+		f.cancel(ErrAbandoned)
 	}
 	ctx, cancel := context.WithCancelCause(c.base)
-	f := &flight{key: key, cancel: cancel, ready: make(chan struct{}), seats: 1}
+	f := &flight{
+		fetching: fetching{key: key, space: c.spaceLocked(key), seq: c.seq},
+		cancel:   cancel, old: old, ready: make(chan struct{}),
+	}
 	c.flights[key] = f
 	c.wg.Go(func() {
+		defer c.letGo(f)
 		growStack()
-		c.fetch(ctx, load, func(src *Source, err error) { c.fly(ctx, f, src, err) })
+		c.fetch(ctx, f.old, load, func(src *Source, err error) { c.fly(ctx, f, src, err) })
 	})
-	return seat{flight: f, first: true, stale: stale}, nil
+	return f
 }
 
 // joinableLocked reports whether f may have another reader. One that is landing
@@ -122,49 +180,50 @@ func (f *flight) joinableLocked(now time.Time) bool {
 	return f.blob == nil || f.landed || now.Before(f.expires())
 }
 
+// exclusiveLocked reports whether f brings an object that only who asked first may
+// have, since each request must ask anew. It leaves an entry, so it has no successor.
+func (f *flight) exclusiveLocked() bool { return f.blob != nil && f.alone }
+
 // expires tells until when the object of a shared flight is fresh.
 func (f *flight) expires() time.Time { return f.born.Add(f.source.Fresh) }
 
-// growStack makes room on a new goroutine's stack in one step. A load goes deep
-// (the S3 SDK's middleware), and growing on the way means copying the stack, with
-// all frames on it, four times over: an eighth of what a miss costs.
-//
-//go:noinline
-func growStack() {
-	var room [40 << 10]byte
-	touch(&room)
-}
-
-// touch keeps the compiler from seeing that nobody uses the room.
-//
-//go:noinline
-func touch(room *[40 << 10]byte) { room[0] = 1 }
-
 // board waits until the flight is settled and turns the seat into a reader.
-func (c *Cache) board(ctx context.Context, s seat, load Load) (*Reader, error) {
+func (c *Cache) board(ctx context.Context, s seat, load Load, part bool) (*Reader, error) {
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
 		c.leave(s.flight)
 		return nil, context.Cause(ctx)
 	}
-	switch {
-	case s.err != nil:
+	if s.err != nil {
 		return nil, s.err
+	}
+	if s.alone && !c.claim(s.flight) {
+		return c.beside(ctx, s, load, part)
+	}
+	switch {
+	case s.flight.entry != nil:
+		return answeredReader(s), nil
 	case s.blob != nil:
 		return c.sharedReader(s), nil
-	case c.claim(s.flight):
-		return c.soloReader(s.key, s.source, s.cancel, s.stale), nil
 	}
-	return c.pass(ctx, s.key, load)
+	return c.soloReader(s.key, s.source, s.cancel, s.old != nil), nil
 }
 
-// claim gives up a seat on a solo flight, and reports whether it was the first
-// to do so: that one gets the source.
+// beside serves a seat on a flight whose bytes are for another reader.
+func (c *Cache) beside(ctx context.Context, s seat, load Load, part bool) (*Reader, error) {
+	r := bareReader(s)
+	c.leave(s.flight)
+	if part {
+		return r, nil
+	}
+	return c.pass(ctx, s.key, load, true)
+}
+
+// claim reports whether it is the first for f, whose outcome is for one alone.
 func (c *Cache) claim(f *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f.seats--
 	first := !f.claimed
 	f.claimed = true
 	return first
@@ -172,27 +231,22 @@ func (c *Cache) claim(f *flight) bool {
 
 // fly is the life of a flight from the moment its load has returned.
 func (c *Cache) fly(ctx context.Context, f *flight, src *Source, err error) {
-	if err == nil && ctx.Err() != nil { // abandoned, or the cache is closed
+	if ctx.Err() != nil { // abandoned, or the cache is closed: no word on the source
+		if err == nil {
+			c.drop(src, f.cancel)
+		}
 		err = context.Cause(ctx)
-		c.discard(src.Body, f.cancel)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		f.cancel(nil)
-		c.settle(f, func() { f.err = err })
-		return
-	}
-	bl := c.blobFor(f.key, src)
-	c.settle(f, func() { f.source, f.blob = src, bl })
-	if bl == nil {
-		return
-	}
-	c.guard(func() error {
-		defer src.Body.Close()
-		return bl.fill(src.Body)
-	}, func(err error) {
+		c.failed(f, err)
+	case src.Same:
 		f.cancel(nil)
-		c.land(f, err)
-	})
+		c.confirmed(f, src)
+	default:
+		c.arrived(f, src)
+	}
 }
 
 // settle fixes the outcome of a flight and wakes its seats. Only a shared
@@ -203,18 +257,28 @@ func (c *Cache) settle(f *flight, outcome func()) {
 	if f.source != nil {
 		f.born = time.Now().Add(-f.source.Age)
 	}
-	if f.blob != nil {
-		f.blob.hold(f.seats)
-	} else {
+	if b := f.bytes(); b != nil {
+		b.hold(f.seats)
+	}
+	if f.blob == nil {
 		f.landed = true
+		f.stopLocked()
 		c.removeLocked(f)
 	}
 	orphan := f.orphanLocked()
 	c.mu.Unlock()
 	close(f.ready)
 	if orphan {
-		c.discard(f.source.Body, f.cancel)
+		c.drop(f.source, f.cancel)
 	}
+}
+
+// bytes are what every seat of a settled flight holds, nil for a solo one.
+func (f *flight) bytes() *blob {
+	if f.entry != nil {
+		return f.entry.blob
+	}
+	return f.blob
 }
 
 // land ends a shared flight. The order matters: the entry first, then the
@@ -227,11 +291,12 @@ func (c *Cache) land(f *flight, err error) {
 	abandoned := c.flights[f.key] != f
 	c.mu.Unlock()
 	if err == nil && !abandoned {
-		c.memory.put(f.key, &Entry{
-			Meta: f.source.Meta, Stored: f.born, Expires: f.expires(), blob: f.blob,
-		})
+		c.memory.put(newEntry(f.fetching, f.source, f.born, f.blob), &f.dead)
 	}
 	c.mu.Lock()
+	if err != nil {
+		f.tireLocked(time.Now())
+	}
 	c.removeLocked(f)
 	c.mu.Unlock()
 	f.blob.finish(err)
@@ -268,13 +333,13 @@ func (c *Cache) vacate(f *flight) *blob {
 	case alone:
 		f.over = time.AfterFunc(overtime, func() { c.giveUp(f) })
 	}
-	orphan, bl := f.orphanLocked(), f.blob
+	orphan, bl := f.orphanLocked(), f.bytes()
 	c.mu.Unlock()
 	if abandon {
 		f.cancel(ErrAbandoned)
 	}
 	if orphan {
-		c.discard(f.source.Body, f.cancel)
+		c.drop(f.source, f.cancel)
 	}
 	return bl
 }
@@ -314,7 +379,7 @@ func (f *flight) stopLocked() {
 
 // orphanLocked reports whether f has a source that nobody is left to claim.
 func (f *flight) orphanLocked() bool {
-	solo := f.source != nil && f.blob == nil
+	solo := f.source != nil && f.bytes() == nil
 	return solo && f.seats == 0 && !f.claimed
 }
 
@@ -328,37 +393,4 @@ func (f *flight) farFromDone() bool {
 	}
 	have, size := f.blob.published(), len(f.blob.data)
 	return size-have > worthFinishing && 2*have < size
-}
-
-// blobFor makes room for a source that may be shared; nil where it may not, or
-// where there is no room. What may not be shared is remembered for a while, so
-// that requests for it need not queue up behind one another's headers.
-func (c *Cache) blobFor(key Key, src *Source) *blob {
-	if !c.shareable(key, src) {
-		c.passes.mark(key)
-		return nil
-	}
-	n := cost(key, src)
-	if !c.memory.room(&c.memory.held, n) {
-		return nil
-	}
-	return newBlob(&c.memory.held, c.memory.arena, int(src.Size), n)
-}
-
-// cost is what an object holds once it is in memory.
-func cost(key Key, src *Source) int64 {
-	return bodyCost(src.Size) + allocated(int64(len(key.Object))) + src.MetaBytes + entryOverhead
-}
-
-func (c *Cache) shareable(key Key, src *Source) bool {
-	return src.Fresh > max(0, src.Age) && !c.tooLarge(key, src)
-}
-
-func (c *Cache) tooLarge(key Key, src *Source) bool {
-	return src.Size < 0 || src.Size > c.objectMax || cost(key, src) > c.memory.held.limit
-}
-
-// discard ends a source that has no reader any more.
-func (c *Cache) discard(body io.Closer, cancel context.CancelCauseFunc) {
-	c.guard(body.Close, func(error) { cancel(ErrAbandoned) })
 }

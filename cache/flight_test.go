@@ -60,7 +60,7 @@ func TestLandOrder(t *testing.T) {
 		w.mu.Lock() // from here on F can put its entry, but not go
 		close(gate)
 		for e := (*Entry)(nil); e == nil; {
-			if e, _ = w.memory.hit(keyA, time.Now()); e != nil {
+			if e = w.memory.hit(keyA, time.Now()); e != nil {
 				e.Release()
 			}
 		}
@@ -136,7 +136,7 @@ func TestSeatHolds(t *testing.T) {
 			if got := w.Stats().Bytes; got != held || held < size {
 				t.Errorf("%d bytes held, want %d still", got, held)
 			}
-			r, err := w.board(t.Context(), s, nil)
+			r, err := w.board(t.Context(), s, nil, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +156,7 @@ func (w *world) dropEntry(key Key) {
 	s := w.memory.of(key)
 	s.mu.Lock()
 	e, _ := s.lru.Peek(key)
-	s.lru.Remove(key)
+	s.removeLocked(e)
 	s.mu.Unlock()
 	w.memory.left(e, reasonCapacity)
 }
@@ -169,10 +169,10 @@ func TestLeaderLeaves(t *testing.T) {
 	bubble(t, "before settle", func(t *testing.T) {
 		w, gate := newWorld(t, roomy), make(chan struct{})
 		ctx, cancel := context.WithCancelCause(t.Context())
-		leader := w.start(ctx, keyA, func(ctx context.Context) (*Source, error) {
+		leader := w.start(ctx, keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 			select {
 			case <-gate:
-				return w.good(keyA, size)(ctx)
+				return w.good(keyA, size)(ctx, old)
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
@@ -235,7 +235,7 @@ func TestThousandsOnOneColdKey(t *testing.T) {
 	t.Parallel()
 	const readers, size = 5000, 200 << 10
 	w, gate, want := newWorld(t, roomy), make(chan struct{}), content(keyA, size)
-	load := func(context.Context) (*Source, error) {
+	load := func(context.Context, *Entry) (*Source, error) {
 		w.loads.Add(1)
 		<-gate
 		return w.source(iotest.HalfReader(bytes.NewReader(want)), size, time.Hour), nil

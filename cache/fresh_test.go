@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -16,9 +15,9 @@ func TestFreshness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, roomy)
 		begun := time.Now()
-		slow := func(ctx context.Context) (*Source, error) {
+		slow := func(ctx context.Context, old *Entry) (*Source, error) {
 			elapse(time.Second) // freshness counts from the metadata's coming
-			return w.goodFor(keyA, 10, time.Minute)(ctx)
+			return w.goodFor(keyA, 10, time.Minute)(ctx, old)
 		}
 		got := w.all(t.Context(), keyA, slow)
 		got.want(t, keyA, 10, Miss)
@@ -38,7 +37,7 @@ func TestFreshness(t *testing.T) {
 		w.wantEntry(keyA, false)
 
 		// A failed refresh leaves the expired entry where it is.
-		fail := func(context.Context) (*Source, error) { return nil, errBoom }
+		fail := func(context.Context, *Entry) (*Source, error) { return nil, errBoom }
 		if got := w.all(t.Context(), keyA, fail); !errors.Is(got.err, errBoom) {
 			t.Errorf("got %v, want the load's error", got.err)
 		}
@@ -69,8 +68,8 @@ func TestAge(t *testing.T) {
 	} {
 		bubble(t, name, func(t *testing.T) {
 			w, now := newWorld(t, roomy), time.Now()
-			got := w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
-				src, err := w.goodFor(keyA, 10, time.Minute)(ctx)
+			got := w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
+				src, err := w.goodFor(keyA, 10, time.Minute)(ctx, old)
 				src.Age = row.age
 				return src, err
 			})
@@ -144,7 +143,7 @@ func TestReplaceWhileRead(t *testing.T) {
 		}
 		elapse(time.Second)
 		before := w.Stats().Bytes
-		w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) { return w.good(keyB, 1000)(ctx) })
+		w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) { return w.good(keyB, 1000)(ctx, old) })
 		if got := w.Stats(); got.Bytes != 2*before || got.Entries != 1 {
 			t.Errorf("%+v, want two bodies of %d bytes in all and one entry", got, before)
 		}
@@ -187,8 +186,8 @@ func TestNeverShared(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, size := newWorld(t, row.cfg), max(row.size, 0)
-			load := func(ctx context.Context) (*Source, error) {
-				src, err := w.goodFor(keyA, size, row.fresh)(ctx)
+			load := func(ctx context.Context, old *Entry) (*Source, error) {
+				src, err := w.goodFor(keyA, size, row.fresh)(ctx, old)
 				src.Size = row.size
 				return src, err
 			}
@@ -234,8 +233,8 @@ func TestForesee(t *testing.T) {
 				if status != row.status || stale != row.stale {
 					t.Errorf("foresees %v, stale %t; want %v, %t", status, stale, row.status, row.stale)
 				}
-				got := w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
-					src, err := w.goodFor(keyA, max(row.size, 0), row.fresh)(ctx)
+				got := w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
+					src, err := w.goodFor(keyA, max(row.size, 0), row.fresh)(ctx, old)
 					src.Size = row.size
 					return src, err
 				})
@@ -272,116 +271,4 @@ func TestNoMemory(t *testing.T) {
 			t.Errorf("%d bytes held in the end", st.Bytes)
 		}
 	})
-}
-
-// TestPass: a key that could not be shared is passed by for a minute, in which
-// nobody waits for anybody.
-func TestPass(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
-		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
-		gate := make(chan struct{})
-		load := func(ctx context.Context) (*Source, error) {
-			w.loads.Add(1)
-			<-gate
-			return w.goodFor(keyA, 10, 0)(ctx)
-		}
-		two := func() int64 {
-			before := w.loads.Load()
-			a, b := w.start(t.Context(), keyA, load), w.start(t.Context(), keyA, load)
-			synctest.Wait()
-			n := w.loads.Load() - before
-			close(gate)
-			(<-a).want(t, keyA, 10, Miss)
-			(<-b).want(t, keyA, 10, Miss)
-			gate = make(chan struct{})
-			return n
-		}
-		if n := two(); n != 2 {
-			t.Errorf("%d loads at once, want 2", n)
-		}
-		elapse(passLife - 1)
-		if n := two(); n != 2 {
-			t.Errorf("%d loads at once before the minute is over, want 2", n)
-		}
-		elapse(1)
-		if n := two(); n != 1 {
-			t.Errorf("%d loads at once after a minute, want one flight", n)
-		}
-		if n := two(); n != 2 {
-			t.Errorf("%d loads at once when marked again, want 2", n)
-		}
-	})
-}
-
-// TestPassEnds: an object that has become worth sharing is shared again, from
-// the second request on.
-func TestPassEnds(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, roomy)
-	w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
-	got := w.all(t.Context(), keyA, w.good(keyA, 10))
-	got.want(t, keyA, 10, Miss)
-	if got.r.Stores {
-		t.Error("a passing stream says that it stores")
-	}
-	w.wantEntry(keyA, false)
-	w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
-	w.wantEntry(keyA, true)
-}
-
-// TestPassFails: what a flight does with bad loads, a pass does too.
-func TestPassFails(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
-		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
-		panics := func(context.Context) (*Source, error) { panic("load panics") }
-		if got := w.all(t.Context(), keyA, panics); !isError(got.err, &PanicError{}) {
-			t.Errorf("got %v, want PanicError", got.err)
-		}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		var ended func() error
-		deaf := func(c context.Context) (*Source, error) {
-			ended = c.Err
-			cancel(errBoom)
-			synctest.Wait()
-			return w.good(keyA, 10)(c)
-		}
-		if got := w.all(ctx, keyA, deaf); !errors.Is(got.err, errBoom) {
-			t.Errorf("got %v, want the cause of the request's end", got.err)
-		}
-		if ended() == nil {
-			t.Error("the load's context did not end with the request")
-		}
-		if got := w.all(ctx, keyA, w.forbidden); !errors.Is(got.err, errBoom) {
-			t.Errorf("got %v from a request that is over", got.err)
-		}
-		// The request's end is none of the stream's business once it has begun.
-		late, stop := context.WithCancel(t.Context())
-		r, err := w.Get(late, keyA, w.goodFor(keyA, 10, 0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop()
-		synctest.Wait()
-		data, err := readAll(r, 0)
-		result{r, data, err}.want(t, keyA, 10, Miss)
-		r.Close()
-	})
-}
-
-func TestPassesAreBounded(t *testing.T) {
-	t.Parallel()
-	p := newPasses()
-	for i := range passMax + 100 {
-		p.mark(Key{Object: fmt.Sprint(i)})
-	}
-	if n := p.lru.Len(); n != passMax {
-		t.Errorf("%d marks, want %d", n, passMax)
-	}
-	if p.marked(Key{Object: "0"}) || !p.marked(Key{Object: fmt.Sprint(passMax)}) {
-		t.Error("not the oldest mark was dropped")
-	}
 }

@@ -22,15 +22,21 @@ func (c *Cache) guard(fn func() error, done func(error)) {
 	err = fn()
 }
 
-// fetch calls load under guard. done gets a source with a body, or an error.
-func (c *Cache) fetch(ctx context.Context, load Load, done func(*Source, error)) {
+// fetch calls load under guard. done gets a source with a body, or one that is the
+// same as old, or an error.
+func (c *Cache) fetch(ctx context.Context, old *Entry, load Load, done func(*Source, error)) {
 	var src *Source
 	c.guard(func() (err error) {
-		src, err = load(ctx)
-		if err == nil && (src == nil || src.Body == nil) {
-			err = errNoSource
+		src, err = load(ctx, old)
+		switch {
+		case err != nil:
+			return err
+		case src == nil || src.Body == nil && !src.Same:
+			return errNoSource
+		case src.Body != nil && src.Same: // nobody will read it
+			src.Body.Close()
 		}
-		return err
+		return nil
 	}, func(err error) { done(src, err) })
 }
 

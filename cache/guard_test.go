@@ -28,7 +28,7 @@ func TestPanicIsLogged(t *testing.T) {
 		want string // what the line says; empty: there is none
 	}{
 		"load": {func(*world) Load {
-			return func(context.Context) (*Source, error) { panic("load panics") }
+			return func(context.Context, *Entry) (*Source, error) { panic("load panics") }
 		}, "load panics"},
 		"read": {func(w *world) Load {
 			f := newFeed()
@@ -36,24 +36,24 @@ func TestPanicIsLogged(t *testing.T) {
 			return f.load(w, 10, time.Hour)
 		}, "read panics"},
 		"read of a stream": {func(w *world) Load {
-			return func(ctx context.Context) (*Source, error) {
+			return func(ctx context.Context, old *Entry) (*Source, error) {
 				if w.loads.Load() > 0 {
 					return nil, errBoom
 				}
 				f := newFeed()
 				f.panics()
-				return f.load(w, 10, 0)(ctx)
+				return f.load(w, 10, 0)(ctx, old)
 			}
 		}, "read panics"},
 		"close": {func(w *world) Load {
-			return func(ctx context.Context) (*Source, error) {
-				src, err := w.good(keyA, 10)(ctx)
+			return func(ctx context.Context, old *Entry) (*Source, error) {
+				src, err := w.good(keyA, 10)(ctx, old)
 				src.Body = badCloser{src.Body.(*body)}
 				return src, err
 			}
 		}, "close panics"},
 		"an error": {func(*world) Load {
-			return func(context.Context) (*Source, error) { return nil, errBoom }
+			return func(context.Context, *Entry) (*Source, error) { return nil, errBoom }
 		}, ""},
 		"nothing": {func(w *world) Load { return w.good(keyA, 10) }, ""},
 	}
@@ -66,9 +66,9 @@ func TestPanicIsLogged(t *testing.T) {
 			load := row.load(w)
 			var waiting []<-chan result
 			for range 3 {
-				waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
+				waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 					<-gate
-					return load(ctx)
+					return load(ctx, old)
 				}))
 			}
 			synctest.Wait()

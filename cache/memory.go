@@ -2,12 +2,8 @@ package cache
 
 import (
 	"hash/maphash"
-	"math"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Tier is the name of the memory tier in metrics.
@@ -18,6 +14,8 @@ const (
 	reasonCapacity = "capacity"
 	reasonExpired  = "expired"
 	reasonReplaced = "replaced"
+	reasonPurged   = "purged"
+	reasonGone     = "gone"
 )
 
 // shards split the lock only. The budget is one for all of them, so that a
@@ -25,9 +23,9 @@ const (
 const shards = 64
 
 // entryOverhead is what an entry costs beside its body, key and metadata: the
-// Entry, the blob, the list element and the map slot. TestAccountingMatchesHeap
-// measured 405 to 435, as the maps happen to be filled.
-const entryOverhead = 420
+// Entry, the blob, the list element, the map slot and the place in shard.all.
+// TestAccountingMatchesHeap measured 540 to 555, as the maps happen to be filled.
+const entryOverhead = 548
 
 // budget counts bytes against a limit.
 type budget struct {
@@ -50,27 +48,6 @@ func (b *budget) take(n int64) bool {
 
 func (b *budget) give(n int64) { b.used.Add(-n) }
 
-// Entry is a complete object in memory. Its fields must not be changed.
-type Entry struct {
-	Meta    any
-	Stored  time.Time // when its metadata came, less its age by then
-	Expires time.Time
-
-	blob *blob
-	used uint64 // when it was last asked for, by memory.clock; guarded by the shard's lock
-}
-
-// Bytes is the whole body. It is shared: do not change it, and do not use it
-// after Release.
-func (e *Entry) Bytes() []byte { return e.blob.data }
-
-// File says where Bytes lies in a file that can be sent from, if it does.
-// Sending must have been handed to the kernel before Release.
-func (e *Entry) File() (fd int, off int64, ok bool) { return e.blob.file() }
-
-// Release gives the entry back. It must be called once for each Hit.
-func (e *Entry) Release() { e.blob.release() }
-
 // memory is the memory tier: a byte-bounded LRU. golang-lru bounds entries and
 // is not told of overwritten values, so its core is used under our own locks
 // with our own accounting, and evicting is our decision.
@@ -86,22 +63,16 @@ type memory struct {
 	clock atomic.Uint64
 }
 
-type shard struct {
-	mu  sync.Mutex
-	lru *simplelru.LRU[Key, *Entry] // in the order of Entry.used
-}
-
 func newMemory(capacity int64, rec Recorder) *memory {
 	m := &memory{rec: rec, seed: maphash.MakeSeed()}
-	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced} {
+	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced, reasonPurged, reasonGone} {
 		rec.Evicted(Tier, reason, 0)
 	}
 	m.stored.limit = capacity
 	m.held.limit = max(capacity, flightFloor)
 	m.arena = newArena(m.held.limit)
 	for i := range m.shard {
-		// The size is required above zero and bounds entries; bytes bound us.
-		m.shard[i].lru, _ = simplelru.NewLRU[Key, *Entry](math.MaxInt, nil)
+		m.shard[i].init()
 	}
 	return m
 }
@@ -111,43 +82,68 @@ func (m *memory) of(key Key) *shard {
 	return &m.shard[h%shards]
 }
 
-// hit returns a fresh entry, held for the caller, or tells that there is an
-// expired one. That stays until the fetch that replaces it lands, or until it
-// is evicted.
-func (m *memory) hit(key Key, now time.Time) (e *Entry, stale bool) {
+// hit returns a fresh entry, held for the caller.
+func (m *memory) hit(key Key, now time.Time) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.lru.Get(key)
 	if !ok {
-		return nil, false
+		return nil
 	}
 	e.used = m.clock.Add(1)
-	if !now.Before(e.Expires) {
-		return nil, true
+	if !e.fresh(now) {
+		return nil
 	}
 	e.blob.hold(1)
-	return e, false
+	return e
 }
 
-// expired reports whether there is an expired entry, and does not count as use.
+// look returns an entry, fresh or not, held for the caller. An expired one stays
+// until what replaces it lands, or until it is evicted.
+func (m *memory) look(key Key) *Entry {
+	s := m.of(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.lru.Get(key)
+	if !ok {
+		return nil
+	}
+	e.used = m.clock.Add(1)
+	e.blob.hold(1)
+	return e
+}
+
+// has reports whether there is an entry, and does not count as use.
+func (m *memory) has(key Key) bool {
+	s := m.of(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lru.Contains(key)
+}
+
+// expired reports whether there is one that is not fresh. It is no use either.
 func (m *memory) expired(key Key, now time.Time) bool {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.lru.Peek(key)
-	return ok && !now.Before(e.Expires)
+	return ok && !e.fresh(now)
 }
 
-// put makes e the entry of key, with a hold of its own on the blob, if there is
-// room. A key must not be put by two at once: flights see to that.
-func (m *memory) put(key Key, e *Entry) {
-	s := m.of(key)
+// put makes e an entry, with a hold of its own on the blob, if there is room. A
+// key must not be put by two at once: flights see to that. dead is looked at under
+// the lock that a purge takes after setting it.
+func (m *memory) put(e *Entry, dead *atomic.Bool) {
+	s := m.of(e.key)
 	s.mu.Lock()
-	// Add overwrites without telling anybody: take the old value out first.
-	old, ok := s.lru.Peek(key)
+	if dead.Load() { // what is there may be of use yet, or a successor's
+		s.mu.Unlock()
+		return
+	}
+	old, ok := s.lru.Peek(e.key)
 	if ok {
-		s.lru.Remove(key)
+		s.removeLocked(old)
 	}
 	s.mu.Unlock()
 	if ok {
@@ -156,17 +152,81 @@ func (m *memory) put(key Key, e *Entry) {
 	if !m.room(&m.stored, e.blob.cost) {
 		return
 	}
+	s.mu.Lock()
+	if dead.Load() {
+		s.mu.Unlock()
+		m.stored.give(e.blob.cost)
+		return
+	}
 	e.blob.hold(1)
 	m.entries.Add(1)
-	s.mu.Lock()
+	e.space.count(1, e.blob.cost)
 	e.used = m.clock.Add(1)
-	s.lru.Add(key, e)
+	s.addLocked(e)
 	s.mu.Unlock()
+}
+
+// renew puts e, which has the same body, in old's place, and reports whether it
+// did: not if old is not there any more, or was purged after e's fetch had begun.
+func (m *memory) renew(old, e *Entry) bool {
+	s := m.of(e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := old.purged.Load(); !s.hasLocked(old) || p != nil && p.seq > e.seq {
+		return false
+	}
+	old.space.count(-1, -e.blob.cost)
+	e.space.count(1, e.blob.cost)
+	e.used = m.clock.Add(1)
+	s.replaceLocked(old, e)
+	return true
+}
+
+// stores reports whether e is still the entry of its key.
+func (m *memory) stores(e *Entry) bool {
+	s := m.of(e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hasLocked(e)
+}
+
+// remove takes out e, if it is still the entry of its key.
+func (m *memory) remove(e *Entry, reason string) {
+	s := m.of(e.key)
+	s.mu.Lock()
+	ok := s.hasLocked(e)
+	if ok {
+		s.removeLocked(e)
+	}
+	s.mu.Unlock()
+	if ok {
+		m.left(e, reason)
+	}
+}
+
+// purge marks the entry of key, and takes it out if by is hard, for the caller to
+// settle its account. It returns nil if there is nothing from before the purge.
+func (m *memory) purge(key Key, by *mark) *Entry {
+	s := m.of(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.lru.Peek(key)
+	if !ok || e.seq >= by.seq {
+		return nil
+	}
+	if p := e.purged.Load(); by.hard || p == nil || p.seq < by.seq {
+		e.purged.Store(by) // of two that come at once, the later one
+	}
+	if by.hard {
+		s.removeLocked(e)
+	}
+	return e
 }
 
 // left settles the account of an entry that was taken out of its shard.
 func (m *memory) left(e *Entry, reason string) {
 	m.entries.Add(-1)
+	e.space.count(-1, -e.blob.cost)
 	m.stored.give(e.blob.cost)
 	e.blob.release()
 	m.rec.Evicted(Tier, reason, 1)
@@ -197,7 +257,7 @@ func (m *memory) room(b *budget, n int64) bool {
 }
 
 func reasonFor(e *Entry) string {
-	if time.Now().Before(e.Expires) {
+	if e.fresh(time.Now()) {
 		return reasonCapacity
 	}
 	return reasonExpired
@@ -212,16 +272,16 @@ func (m *memory) oldest() (e *Entry, spared bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key, e, ok := s.lru.GetOldest()
+	_, e, ok := s.lru.GetOldest()
 	switch {
 	case !ok: // taken since; there may be others
 		return nil, true
 	case e.blob.shared():
 		e.used = m.clock.Add(1)
-		s.lru.Get(key) // to the front
+		s.lru.Get(e.key) // to the front
 		return nil, true
 	}
-	s.lru.Remove(key)
+	s.removeLocked(e)
 	return e, false
 }
 
@@ -247,8 +307,8 @@ func (m *memory) clear() {
 	for i := range m.shard {
 		s := &m.shard[i]
 		s.mu.Lock()
-		old := s.lru.Values()
-		s.lru.Purge()
+		old := s.all
+		s.init()
 		s.mu.Unlock()
 		for _, e := range old {
 			m.entries.Add(-1)

@@ -187,8 +187,8 @@ func TestOverwriteAccounting(t *testing.T) {
 func TestMetaIsCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, roomy)
-	w.all(t.Context(), keyA, func(ctx context.Context) (*Source, error) {
-		src, err := w.good(keyA, 0)(ctx)
+	w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
+		src, err := w.good(keyA, 0)(ctx, old)
 		src.MetaBytes = 1 << 20
 		return src, err
 	})
@@ -236,7 +236,7 @@ func TestReleaseTooOften(t *testing.T) {
 // for it.
 func TestReasonsAreAnnounced(t *testing.T) {
 	t.Parallel()
-	want := map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0}
+	want := map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0, reasonPurged: 0, reasonGone: 0}
 	if got := newWorld(t, roomy).rec.n; !maps.Equal(got, want) {
 		t.Errorf("told %v, want %v", got, want)
 	}

@@ -6,220 +6,337 @@ import (
 
 // model says, one step at a time and without any concurrency, what a cache must
 // do. It is meant to be read: a list searched from end to end where the cache
-// has shards, and plain numbers where it has counters.
+// has shards, and plain numbers where it has counters. Every load answers at
+// once; only bodies take their time.
 type model struct {
 	capacity, limit, objectMax int64
 	held, stored               int64
-	entries                    map[Key]*modelBlob
+	entries                    map[Key]*modelEntry
 	flights                    map[Key]*modelFlight
+	live                       []*modelFlight // in the table or not, in the order of their beginning
+	spaces                     map[int64]*modelSpace
 	marks                      map[Key]time.Time // passed by until then
+	missing                    map[Key]time.Time // not there until then
 	evicted                    map[string]int
-	uses                       int
+	uses, purges, renewals     int
+}
+
+type modelSpace struct{ purged modelMark }
+
+// modelMark is a purge; zero is none.
+type modelMark struct {
+	no int
+	at time.Time
 }
 
 type modelBlob struct {
-	key     Key
-	cost    int64
-	refs    int
-	used    int
-	expires time.Time
+	cost int64
+	refs int
+}
+
+type modelEntry struct {
+	key           Key
+	blob          *modelBlob
+	meta          int64
+	expires       time.Time
+	while, fault  time.Duration
+	used          int
+	purges        int // before its fetch began
+	space         *modelSpace
+	purged        modelMark
+	rest, trouble time.Time
 }
 
 type modelFlight struct {
 	key       Key
+	script    script
+	old       *modelEntry
 	blob      *modelBlob
-	fresh     time.Duration
+	space     *modelSpace
+	purges    int
 	at        time.Time
-	size      int64
 	given     int64 // bytes that the source has given
 	seats     int
 	end       error // nil while it goes on, io.EOF when it is complete
-	abandoned bool  // or outlived
+	abandoned bool  // or outlived, or purged
+	dead      bool  // purged
 	wanted    bool
+	unasked   bool
 	left      time.Time // when the last seat was given up
+}
+
+// script is what a load is to do.
+type script struct {
+	kind               kind
+	size, meta         int64
+	fresh              time.Duration
+	while, fault, gone time.Duration
+	validate           bool
+}
+
+type kind int
+
+const (
+	comes kind = iota
+	same       // if there is something that it can be the same as
+	goes
+	outage
+	fails
+)
+
+func (s script) lasts() bool { return s.fresh > 0 }
+func (s script) keeps() bool { return s.lasts() || s.validate }
+
+func (s script) cost(key Key) int64 {
+	return cost(key, &Source{Size: max(s.size, 0), MetaBytes: s.meta})
 }
 
 // published is how many bytes readers may see.
 func (f *modelFlight) published() int64 {
 	if isEnd(f.end) {
-		return f.size
+		return f.script.size
 	}
-	return max(0, min(f.given, f.size-1))
+	return max(0, min(f.given, f.script.size-1))
 }
 
 func newModel(capacity, limit, objectMax int64) *model {
 	return &model{
 		capacity: capacity, limit: limit, objectMax: objectMax,
-		entries: make(map[Key]*modelBlob), flights: make(map[Key]*modelFlight),
-		marks: make(map[Key]time.Time), evicted: map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0},
+		entries: make(map[Key]*modelEntry), flights: make(map[Key]*modelFlight),
+		spaces: make(map[int64]*modelSpace), marks: make(map[Key]time.Time), missing: make(map[Key]time.Time),
+		evicted: map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0, reasonPurged: 0, reasonGone: 0},
 	}
 }
 
-// outcome is what a request comes by: a flight, an entry, or neither, which is
-// a stream of its own.
+// end is until when e is fresh, if it is not purged or was then.
+func (e *modelEntry) end() time.Time {
+	end := e.expires
+	for _, m := range []modelMark{e.purged, e.space.purged} {
+		if e.purges < m.no && m.at.Before(end) {
+			end = m.at
+		}
+	}
+	return end
+}
+
+func (e *modelEntry) isFresh(now time.Time) bool { return now.Before(e.end()) }
+
+func (e *modelEntry) usable(now time.Time) bool {
+	return now.Before(e.end().Add(e.while)) || now.Before(e.trouble) && e.bridges(now)
+}
+
+func (e *modelEntry) bridges(now time.Time) bool { return now.Before(e.end().Add(e.fault)) }
+
+// outcome is what a request comes by: a flight, what is stored, an error, or none
+// of them, which is a stream of its own.
 type outcome struct {
 	status Status
 	flight *modelFlight
-	entry  *modelBlob
+	blob   *modelBlob
+	err    bool
 	loads  bool
+	behind bool // the load is nobody's to wait for
 }
 
-// get is a request, whose load gives size bytes that are fresh for a while.
-func (m *model) get(key Key, size int64, fresh time.Duration, now time.Time) outcome {
-	solo := outcome{status: Miss, loads: true}
-	cost := cost(key, &Source{Size: max(size, 0)})
-	if size < 0 || size > m.objectMax || cost > m.limit {
-		solo.status = Bypass
-	}
-	shareable := fresh > 0 && solo.status != Bypass
+// get is a request, whose load does what s says.
+func (m *model) get(key Key, s script, now time.Time) outcome {
 	if until, ok := m.marks[key]; ok && now.Before(until) {
-		if shareable {
-			delete(m.marks, key)
-		}
-		return solo
+		return m.pass(key, s, now)
 	}
 	old := m.flights[key]
-	if f := old; f != nil && now.Before(f.at.Add(f.fresh)) {
-		f.seats++
-		f.blob.refs++
-		return outcome{status: Collapsed, flight: f}
+	switch {
+	case old != nil && now.Before(old.at.Add(old.script.fresh)):
+		if e := old.old; e != nil && e.usable(now) {
+			return stored(e, now)
+		}
+		old.seats++
+		old.blob.refs++
+		return outcome{status: Collapsed, flight: old}
+	case old != nil && !old.script.lasts():
+		return m.pass(key, s, now)
+	case m.absent(key, now):
+		return outcome{err: true}
 	}
-	if e := m.hit(key, now); e != nil {
-		return outcome{status: Hit, entry: e}
+	e := m.look(key)
+	switch {
+	case e != nil && e.isFresh(now):
+		return stored(e, now)
+	case e != nil && e.usable(now):
+		o := stored(e, now)
+		o.loads = m.renew(e, s, now)
+		o.behind = o.loads
+		return o
 	}
 	if old != nil {
 		m.outlive(old, now)
 	}
-	if !shareable {
-		m.marks[key] = now.Add(passLife)
-		return solo
-	}
-	if !m.room(&m.held, m.limit, cost, now) {
-		return solo
-	}
-	b := &modelBlob{key: key, cost: cost, refs: 2} // the flight's and the seat's
-	f := &modelFlight{key: key, blob: b, fresh: fresh, at: now, size: size, seats: 1}
-	m.flights[key] = f
-	return outcome{status: Miss, flight: f, loads: true}
+	f := m.begin(key, e, s, now)
+	f.seats = 1
+	return m.fly(f, now)
 }
 
-// outlive takes a flight out of the table whose object is fresh no more.
-func (m *model) outlive(f *modelFlight, now time.Time) {
-	f.abandoned = true
-	delete(m.flights, f.key)
-	if f.seats == 0 {
-		m.land(f, ErrAbandoned, now)
+// stored is an answer by e, held.
+func stored(e *modelEntry, now time.Time) outcome {
+	e.blob.refs++
+	if e.isFresh(now) {
+		return outcome{status: Hit, blob: e.blob}
 	}
+	return outcome{status: Stale, blob: e.blob}
 }
 
-// hit is a fresh entry, held. An expired one counts as used by being asked for.
-func (m *model) hit(key Key, now time.Time) *modelBlob {
-	e := m.entries[key]
-	if e == nil {
-		return nil
+func (m *model) space(key Key) *modelSpace {
+	if m.spaces[key.Space] == nil {
+		m.spaces[key.Space] = new(modelSpace)
 	}
-	m.use(e)
-	if !now.Before(e.expires) {
-		return nil
-	}
-	e.refs++
-	return e
+	return m.spaces[key.Space]
 }
 
-// land ends a flight, with io.EOF when its object is complete.
-func (m *model) land(f *modelFlight, end error, now time.Time) {
-	f.end = end
-	if isEnd(end) && !f.abandoned {
-		if old := m.entries[f.key]; old != nil {
-			m.left(old, reasonReplaced)
-		}
-		if m.room(&m.stored, m.capacity, f.blob.cost, now) {
-			f.blob.expires = f.at.Add(f.fresh)
-			f.blob.refs++
-			m.use(f.blob)
-			m.entries[f.key] = f.blob
-		}
+func (m *model) begin(key Key, old *modelEntry, s script, now time.Time) *modelFlight {
+	if old != nil {
+		old.blob.refs++
+	} else if s.kind == same {
+		s.kind = comes
 	}
-	if m.flights[f.key] == f {
-		delete(m.flights, f.key)
-	}
-	m.release(f.blob)
+	return &modelFlight{key: key, old: old, script: s, at: now, space: m.space(key), purges: m.purges}
 }
 
-// leave gives up a seat, which may end the flight.
-func (m *model) leave(f *modelFlight, now time.Time) {
-	f.seats--
-	rest := f.size - f.published()
-	f.left = now
-	far := !f.wanted && rest > worthFinishing && 2*f.published() < f.size
-	if f.end == nil && f.seats == 0 && (f.abandoned || far) {
-		f.abandoned = true
-		m.land(f, ErrAbandoned, now)
-	}
-	m.release(f.blob)
-}
-
-// pass gives up what nobody has followed for long, and returns it.
-func (m *model) pass(now time.Time) (gone []*modelFlight) {
-	for _, f := range m.flights {
-		if f.seats == 0 && !now.Before(f.left.Add(overtime)) {
-			f.abandoned = true
-			m.land(f, ErrAbandoned, now)
-			gone = append(gone, f)
-		}
-	}
-	return gone
-}
-
-func (m *model) use(b *modelBlob) {
-	m.uses++
-	b.used = m.uses
-}
-
-func (m *model) release(b *modelBlob) {
-	if b.refs--; b.refs == 0 {
-		m.held -= b.cost
-	}
-}
-
-func (m *model) left(b *modelBlob, reason string) {
-	delete(m.entries, b.key)
-	m.stored -= b.cost
-	m.evicted[reason]++
-	m.release(b)
-}
-
-// room adds n to a budget, evicting what was used longest ago and is not in use.
-func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
-	if n > limit {
+// renew begins a flight that nobody waits for, and reports whether it did.
+func (m *model) renew(e *modelEntry, s script, now time.Time) bool {
+	if m.flights[e.key] != nil || now.Before(e.rest) {
 		return false
 	}
-	for spared := 0; *used+n > limit; {
-		old := m.oldest()
-		switch {
-		case old == nil:
-			return false
-		case old.refs > 1:
-			m.use(old)
-			if spared++; spared > spareMax {
-				return false
-			}
-		case now.Before(old.expires):
-			m.left(old, reasonCapacity)
-		default:
-			m.left(old, reasonExpired)
-		}
-	}
-	*used += n
+	f := m.begin(e.key, e, s, now)
+	f.unasked, f.wanted, f.left = true, true, now
+	m.renewals++
+	m.fly(f, now)
 	return true
 }
 
-func (m *model) oldest() *modelBlob {
-	var old *modelBlob
-	for _, b := range m.entries {
-		if old == nil || b.used < old.used {
-			old = b
-		}
+// fly is a flight up to where its load has returned.
+func (m *model) fly(f *modelFlight, now time.Time) outcome {
+	if f.script.kind == comes {
+		return m.arrive(f, now)
 	}
-	return old
+	o := m.conclude(f.key, f.old, f.script, now, f.unasked)
+	if f.seats > 0 && o.blob != nil {
+		o.blob.refs++
+	}
+	m.over(f)
+	return o
+}
+
+func (m *model) arrive(f *modelFlight, now time.Time) outcome {
+	o := outcome{status: m.statusOf(f.key, f.script), loads: true}
+	delete(m.missing, f.key)
+	keeps := f.script.keeps() && o.status != Bypass
+	if !keeps {
+		m.marks[f.key] = now.Add(passLife)
+	}
+	cost := f.script.cost(f.key)
+	if !keeps || !m.room(&m.held, m.limit, cost, now) {
+		if f.old != nil {
+			m.remove(f.old, reasonReplaced)
+		}
+		m.over(f)
+		return o
+	}
+	f.blob = &modelBlob{cost: cost, refs: 1 + f.seats}
+	m.flights[f.key], m.live = f, append(m.live, f)
+	o.flight = f
+	return o
+}
+
+func (m *model) statusOf(key Key, s script) Status {
+	if s.size < 0 || s.size > m.objectMax || s.cost(key) > m.limit {
+		return Bypass
+	}
+	return Miss
+}
+
+// conclude is what follows from an answer without an object.
+func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, unasked bool) outcome {
+	o := outcome{loads: true}
+	if unasked && s.kind != same {
+		old.rest = now.Add(respite)
+	}
+	switch {
+	case s.kind == same:
+		delete(m.missing, key)
+		o.status, o.blob = Revalidated, old.blob
+		m.renewed(old, s, now)
+	case s.kind == outage && old != nil && old.bridges(now):
+		old.rest, old.trouble = now.Add(respite), now.Add(lately)
+		o.status, o.blob = Stale, old.blob
+	case s.kind == goes:
+		if old != nil {
+			m.remove(old, reasonGone)
+		}
+		m.missed(key, s.gone, now)
+		o.err = true
+	default:
+		o.err = true
+	}
+	return o
+}
+
+// renewed puts an entry with the same body in old's place.
+func (m *model) renewed(old *modelEntry, s script, now time.Time) {
+	if s.meta > old.meta || !s.keeps() {
+		m.remove(old, reasonReplaced)
+		return
+	}
+	e := &modelEntry{
+		key: old.key, blob: old.blob, meta: old.meta, expires: now.Add(s.fresh), while: s.while, fault: s.fault,
+		purges: m.purges, space: m.space(old.key),
+	}
+	m.use(e)
+	m.entries[e.key] = e
+}
+
+// pass is a fetch by one request for itself.
+func (m *model) pass(key Key, s script, now time.Time) outcome {
+	old := m.look(key)
+	if old == nil && s.kind == same {
+		s.kind = comes
+	}
+	if old != nil {
+		old.blob.refs++
+		defer m.release(old.blob)
+	}
+	if s.kind != comes {
+		o := m.conclude(key, old, s, now, false)
+		if o.blob != nil {
+			o.blob.refs++
+		}
+		return o
+	}
+	o := outcome{status: m.statusOf(key, s), loads: true}
+	delete(m.missing, key)
+	switch {
+	case s.keeps() && o.status != Bypass:
+		delete(m.marks, key)
+	case old != nil:
+		m.remove(old, reasonReplaced)
+	}
+	return o
+}
+
+// absent forgets what has ended.
+func (m *model) absent(key Key, now time.Time) bool {
+	until, ok := m.missing[key]
+	if ok && !now.Before(until) {
+		delete(m.missing, key)
+		return false
+	}
+	return ok
+}
+
+func (m *model) missed(key Key, life time.Duration, now time.Time) {
+	if life <= 0 {
+		return
+	}
+	delete(m.marks, key)
+	if absenceCost(key) <= min(m.capacity, missingMax) {
+		m.missing[key] = now.Add(life)
+	}
 }

@@ -28,7 +28,7 @@ func TestOperations(t *testing.T) {
 		t.Run(fmt.Sprintf("cache.seed=%d", seed+i), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed+i, 0))
-			steps := 300
+			steps := 4000
 			synctest.Test(t, func(t *testing.T) {
 				operate(t, func(n int) (int, bool) { steps--; return rnd.IntN(n), steps > 0 })
 			})
@@ -40,7 +40,7 @@ func TestOperations(t *testing.T) {
 // coverage varies with the scheduler, and minimising would go on in vain.
 func FuzzOperations(f *testing.F) {
 	for seed := range byte(8) {
-		data := make([]byte, 400)
+		data := make([]byte, 4000)
 		rand.NewChaCha8([32]byte{seed}).Read(data)
 		f.Add(data)
 	}
@@ -65,6 +65,12 @@ type operator struct {
 	pick  func(n int) (int, bool) // below n; false when it is enough
 	open  []*opened
 	feeds map[*modelFlight]*feed
+
+	// Every load tells its number. What was fetched before a purge is not given
+	// as fresh after it, nor given at all after a hard one: this is checked
+	// without the model.
+	number        int
+	floor, ground map[Key]int
 }
 
 // opened is a reader that is held open.
@@ -85,9 +91,13 @@ func operate(t *testing.T, pick func(n int) (int, bool)) {
 	w.objectMax = 390 << 10
 	o := &operator{
 		world: w, pick: pick, feeds: make(map[*modelFlight]*feed),
-		m: newModel(capacities[c], w.memory.held.limit, w.objectMax),
+		m:     newModel(capacities[c], w.memory.held.limit, w.objectMax),
+		floor: make(map[Key]int), ground: make(map[Key]int),
 	}
-	things := []func(){o.get, o.get, o.get, o.get, o.hit, o.feed, o.feed, o.finish, o.read, o.close, o.close, o.wait}
+	things := []func(){
+		o.get, o.get, o.get, o.get, o.get, o.get, o.get, o.get, o.hit, o.renew, o.feed, o.feed, o.finish, o.finish,
+		o.finish, o.finish, o.read, o.close, o.close, o.close, o.wait, o.wait, o.purge, o.sweep, o.miss, o.absent,
+	}
 	for more && !t.Failed() {
 		var thing int
 		if thing, more = pick(len(things)); more {
@@ -110,79 +120,162 @@ func (o *operator) oneOf(n int) int {
 	return c
 }
 
-func (o *operator) key() Key {
-	c := o.oneOf(24)
-	return Key{Space: int64(c % 3), Object: string(rune('a' + c))}
+const manyKeys = 9
+
+func keyNo(n int) Key {
+	return Key{Space: int64(n % 3), Object: string([]byte{"xy"[n/3%2], byte('a' + n)})}
+}
+
+func (o *operator) key() Key { return keyNo(o.oneOf(manyKeys)) }
+
+// script is what a load will do.
+func (o *operator) script() script {
+	sizes := []int64{0, 1, 100, 1000, 1000, 5000, 5000, 10_000, 40_000, 100_000, 300_000, 380_000, 400_000, -1}
+	return script{
+		kind:     []kind{comes, comes, comes, same, same, same, goes, outage, fails}[o.oneOf(9)],
+		size:     sizes[o.oneOf(len(sizes))],
+		meta:     []int64{0, 0, 0, 50}[o.oneOf(4)],
+		fresh:    []time.Duration{time.Hour, time.Minute, 0}[min(o.oneOf(7)/2, 2)],
+		while:    []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
+		fault:    []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
+		gone:     []time.Duration{0, time.Minute}[o.oneOf(2)],
+		validate: o.oneOf(2) == 0,
+	}
+}
+
+// load does what s says. An object comes as f gives it.
+func (o *operator) load(s script, f *feed, behind bool) Load {
+	return func(ctx context.Context, old *Entry) (*Source, error) {
+		if !behind {
+			synctest.Wait() // what this ends has given back what it held
+		}
+		o.loads.Add(1)
+		src := &Source{
+			Meta: o.number, MetaBytes: s.meta, Size: s.size, Fresh: s.fresh, Validate: s.validate,
+			StaleWhile: s.while, StaleError: s.fault,
+		}
+		switch {
+		case s.kind == fails:
+			return nil, errBoom
+		case s.kind == outage:
+			return nil, &Outage{errBoom}
+		case s.kind == goes:
+			return nil, &Gone{Err: errBoom, For: s.gone}
+		case s.kind == same && old != nil:
+			src.Same = true
+			return src, nil
+		}
+		f.ctx = ctx
+		o.opened.Add(1)
+		src.Body = &body{Reader: f, w: o.world}
+		return src, nil
+	}
 }
 
 // get asks for an object, of which a part comes at once, and all if nobody else
 // is to have it.
 func (o *operator) get() {
-	sizes := []int64{0, 1, 100, 1000, 5000, 40_000, 100_000, 300_000, 380_000, 400_000, -1}
-	key, size := o.key(), sizes[o.oneOf(len(sizes))]
-	fresh := []time.Duration{time.Hour, time.Minute, 0}[min(o.oneOf(8)/3, 2)]
-	want := content(key, max(size, 0))
-	loads, f := o.loads.Load(), newFeed()
-	guess := o.m.get(key, size, fresh, time.Now())
-	r, err := o.Get(o.t.Context(), key, func(ctx context.Context) (*Source, error) {
-		synctest.Wait() // what this ends has given back what it held
-		return f.load(o.world, size, fresh)(ctx)
-	})
+	key, s := o.key(), o.script()
+	loads, f, before := o.loads.Load(), newFeed(), o.flights[key]
+	guess := o.m.get(key, s, time.Now())
+	ask := o.Get
+	if o.oneOf(2) == 0 { // where only one waits, it is the same
+		ask = o.GetPart
+	}
+	o.number++
+	r, err := ask(o.t.Context(), key, o.load(s, f, guess.behind))
+	synctest.Wait()
+	ran := o.loads.Load() > loads
+	if ran != guess.loads || (err != nil) != guess.err || err == nil && r.Status != guess.status {
+		o.t.Fatalf("%v: %+v, %v, load ran: %t; want %+v; %+v", key, r, err, ran, guess, s)
+	}
+	if ran && o.m.flights[key] != nil && o.flights[key] != before {
+		o.feeds[o.m.flights[key]] = f
+	}
 	if err != nil {
-		o.t.Fatal(err)
+		return
 	}
-	if ran := o.loads.Load() > loads; ran != guess.loads || r.Status != guess.status {
-		o.t.Fatalf("%v of %d bytes: status %d, load ran: %t; want %d, %t",
-			key, size, r.Status, ran, guess.status, guess.loads)
-	}
-	switch {
-	case guess.loads && guess.flight != nil:
-		o.feeds[guess.flight] = f
-		want = content(key, size)
-	case guess.loads:
-		f.give(want, io.EOF)
-	default: // another's, of another size perhaps
+	o.judge(key, r.Status, r.Meta)
+	want := content(key, max(r.Size, s.size, 0))
+	if guess.flight == nil && guess.blob == nil {
+		f.give(content(key, max(s.size, 0)), io.EOF)
+	} else {
 		want = content(key, r.Size)
 	}
 	o.open = append(o.open, &opened{outcome: guess, r: r, want: want})
 }
 
+// judge checks that nothing is given from before a purge.
+func (o *operator) judge(key Key, status Status, meta any) {
+	number := meta.(int)
+	if number <= o.ground[key] || number <= o.floor[key] && status != Stale {
+		o.t.Errorf("%v of load %d with status %d; loads up to %d were purged, up to %d hard",
+			key, number, status, o.floor[key], o.ground[key])
+	}
+}
+
 func (o *operator) hit() {
 	key := o.key()
+	if e := o.held(key); e != nil {
+		e.Release()
+		o.m.release(o.m.entries[key].blob)
+	}
+}
+
+// held is a hit, nil if there is none.
+func (o *operator) held(key Key) *Entry {
 	guess := o.m.hit(key, time.Now())
 	e, ok := o.Hit(key, time.Now())
 	if ok != (guess != nil) {
 		o.t.Fatalf("Hit(%v) = %t, want %t", key, ok, guess != nil)
 	}
 	if ok {
+		o.judge(key, Hit, e.Meta)
 		if !bytes.Equal(e.Bytes(), content(key, int64(len(e.Bytes())))) {
 			o.t.Errorf("wrong bytes of %v", key)
 		}
-		e.Release()
-		o.m.release(guess)
 	}
+	return e
+}
+
+// renew has a fresh entry fetched ahead of time.
+func (o *operator) renew() {
+	key, s := o.key(), o.script()
+	e := o.held(key)
+	if e == nil {
+		return
+	}
+	entry, loads, f := o.m.entries[key], o.loads.Load(), newFeed()
+	o.number++
+	o.Renew(key, e, o.load(s, f, true))
+	guess := o.m.renew(entry, s, time.Now())
+	synctest.Wait()
+	if ran := o.loads.Load() > loads; ran != guess {
+		o.t.Errorf("Renew(%v) loads: %t, want %t", key, ran, guess)
+	}
+	if fl := o.m.flights[key]; guess && fl != nil {
+		o.feeds[fl] = f
+	}
+	e.Release()
+	o.m.release(entry.blob)
 }
 
 // flight is one of those under way, nil if there is none.
 func (o *operator) flight() *modelFlight {
-	for c := o.oneOf(24); c >= 0; c-- { // keys have an order, maps do not
-		for key, f := range o.m.flights {
-			if key.Object == string(rune('a'+c)) {
-				return f
-			}
-		}
+	if len(o.m.live) == 0 {
+		return nil
 	}
-	return nil
+	return o.m.live[o.oneOf(len(o.m.live))]
 }
 
 // feed lets a part of an object come.
 func (o *operator) feed() {
 	if f := o.flight(); f != nil {
-		n := (f.size - f.given) * int64(o.oneOf(5)) / 4
+		n := (f.script.size - f.given) * int64(o.oneOf(5)) / 4
 		if n == 0 {
 			return // too many empty reads would end it
 		}
-		o.feeds[f].give(content(f.key, f.size)[f.given:f.given+n], nil)
+		o.feeds[f].give(content(f.key, f.script.size)[f.given:f.given+n], nil)
 		f.given += n
 	}
 }
@@ -194,9 +287,9 @@ func (o *operator) finish() {
 		return
 	}
 	end := []error{io.EOF, io.EOF, io.EOF, errBoom}[o.oneOf(4)]
-	o.feeds[f].give(content(f.key, f.size)[f.given:], end)
+	o.feeds[f].give(content(f.key, f.script.size)[f.given:], end)
 	delete(o.feeds, f)
-	f.given = f.size
+	f.given = f.script.size
 	o.m.land(f, end, time.Now())
 }
 
@@ -252,50 +345,37 @@ func (o *operator) close() {
 		if o.m.leave(r.flight, time.Now()); r.flight.end != nil {
 			delete(o.feeds, r.flight)
 		}
-	case r.entry != nil:
-		o.m.release(r.entry)
+	case r.blob != nil:
+		o.m.release(r.blob)
 	}
 }
 
 func (o *operator) wait() {
-	elapse([]time.Duration{time.Second, 30 * time.Second, time.Minute, time.Hour}[o.oneOf(4)])
-	for _, f := range o.m.pass(time.Now()) {
+	waits := []time.Duration{time.Second, 3 * time.Second, 30 * time.Second, time.Minute, time.Minute, time.Hour}
+	elapse(waits[o.oneOf(len(waits))])
+	for _, f := range o.m.elapse(time.Now()) {
 		delete(o.feeds, f)
 	}
 }
 
-// compare looks at everything that the model knows.
-func (o *operator) compare() {
-	o.t.Helper()
-	st, m := o.Stats(), o.m
-	stored := o.memory.stored.used.Load()
-	if st.Bytes != m.held || stored != m.stored || st.Entries != int64(len(m.entries)) {
-		o.t.Errorf("held %d, stored %d, %d entries; want %d, %d, %d",
-			st.Bytes, stored, st.Entries, m.held, m.stored, len(m.entries))
+// miss notes, or forgets, what is not there.
+func (o *operator) miss() {
+	key := o.key()
+	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {
+		o.Missed(key, &Gone{Err: errBoom, For: life})
+		o.m.missed(key, life, time.Now())
+		return
 	}
-	if st.Bytes > m.limit || stored > m.capacity {
-		o.t.Errorf("held %d of %d, stored %d of %d", st.Bytes, m.limit, stored, m.capacity)
+	o.ForgetMissing(key.Space)
+	maps.DeleteFunc(o.m.missing, func(k Key, _ time.Time) bool { return k.Space == key.Space })
+}
+
+func (o *operator) absent() {
+	key := o.key()
+	if got, want := o.Absent(key, time.Now()) != nil, o.m.absent(key, time.Now()); got != want {
+		o.t.Errorf("Absent(%v): %t, want %t", key, got, want)
 	}
-	if !maps.Equal(o.rec.n, m.evicted) {
-		o.t.Errorf("evicted %v, want %v", o.rec.n, m.evicted)
-	}
-	found := 0
-	for i := range o.memory.shard {
-		for _, key := range o.memory.shard[i].lru.Keys() {
-			e, _ := o.memory.shard[i].lru.Peek(key)
-			if want := m.entries[key]; want == nil || e.blob.refs.Load() != int64(want.refs) {
-				o.t.Errorf("entry %v with %d holders, want %+v", key, e.blob.refs.Load(), want)
-			}
-			found++
-		}
-	}
-	o.mu.Lock() // giveUp comes from a timer
-	flights := len(o.flights)
-	o.mu.Unlock()
-	if found != len(m.entries) || flights != len(m.flights) {
-		o.t.Errorf("%d entries, %d flights; want %d, %d", found, flights, len(m.entries), len(m.flights))
-	}
-	if n := o.misused.Load(); n > 0 {
-		o.t.Errorf("bodies misused %d times", n)
+	if got, want := o.Has(key), o.m.entries[key] != nil; got != want {
+		o.t.Errorf("Has(%v) = %t, want %t", key, got, want)
 	}
 }

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,10 @@ const (
 	Miss                    // fetched for this request
 	Collapsed               // joined a fetch that another request began
 	Bypass                  // larger than the cache takes, or of unknown length
+	// Stale is from memory and not fresh: it is fetched anew meanwhile, or could
+	// not be.
+	Stale
+	Revalidated // from memory, after the source said that it is still the same
 )
 
 // Reader is one request's hold on an object. It is not safe for concurrent use,
@@ -24,8 +27,10 @@ type Reader struct {
 	Status Status
 	Meta   any
 	Size   int64 // negative where it is not known
-	// Stale tells that an expired entry was there.
+	// Stale tells that an expired entry was there when it was fetched.
 	Stale bool
+	// Bare tells that there are no bytes to read: see GetPart.
+	Bare bool
 	// Stores tells that the object is an entry, or will be one when it completes
 	// and what is in use leaves room.
 	Stores  bool
@@ -63,10 +68,13 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 			p, err = nil, ErrReaderClosed
 		}
 	}()
-	if r.solo != nil {
+	switch {
+	case r.solo != nil:
 		return r.solo.next()
+	case r.blob != nil:
+		return r.blob.next(int(off))
 	}
-	return r.blob.next(int(off))
+	return nil, errBare
 }
 
 // Complete returns the whole body if all of it is there already. The bytes must
@@ -102,12 +110,35 @@ func (r *Reader) Finish() {
 	}
 }
 
-func hitReader(e *Entry) *Reader {
+// entryReader takes over the hold on e.
+func entryReader(e *Entry, status Status) *Reader {
 	return &Reader{
-		Status: Hit, Meta: e.Meta, Size: int64(len(e.blob.data)), Stores: true,
-		Stored: e.Stored, Expires: e.Expires, blob: e.blob,
+		Status: status, Meta: e.Meta, Size: int64(len(e.blob.data)), Stores: true,
+		Stored: e.Stored, Expires: e.expires(), blob: e.blob,
 		release: e.Release, quit: func() {},
 	}
+}
+
+// answeredReader is for a seat on a flight that was answered by what is stored.
+func answeredReader(s seat) *Reader {
+	r := entryReader(s.flight.entry, s.flight.status)
+	r.Stale, r.Stores = true, s.stores
+	if r.Status == Revalidated && !s.first {
+		r.Status = Collapsed
+	}
+	return r
+}
+
+// bareReader is for a seat on a flight whose bytes are for another reader. The seat
+// must not be given up yet.
+func bareReader(s seat) *Reader {
+	r := newReader(s.source, s.born)
+	if s.flight.entry != nil {
+		r.Size = int64(len(s.flight.entry.blob.data)) // a source that is the same has none
+	}
+	r.Status, r.Bare, r.Stale = Collapsed, true, s.old != nil
+	r.release, r.quit = func() {}, func() {}
+	return r
 }
 
 func (c *Cache) sharedReader(s seat) *Reader {
@@ -116,7 +147,7 @@ func (c *Cache) sharedReader(s seat) *Reader {
 	if s.first {
 		r.Status = Miss
 	}
-	r.Stale = s.stale
+	r.Stale = s.old != nil
 	r.Stores = s.blob.cost <= c.memory.stored.limit
 	r.blob = s.blob
 	if r.Stores {
@@ -129,36 +160,6 @@ func (c *Cache) sharedReader(s seat) *Reader {
 
 func newReader(src *Source, born time.Time) *Reader {
 	return &Reader{Meta: src.Meta, Size: src.Size, Stored: born, Expires: born.Add(src.Fresh)}
-}
-
-// pass fetches the object of key for one reader alone.
-func (c *Cache) pass(ctx context.Context, key Key, load Load) (*Reader, error) {
-	//nolint:contextcheck // the bytes outlive the wait for them
-	if err := cmp.Or(context.Cause(c.base), context.Cause(ctx)); err != nil {
-		return nil, err
-	}
-	own, cancel := context.WithCancelCause(c.base)
-	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	var src *Source
-	var err error
-	//nolint:contextcheck // as above
-	c.fetch(own, load, func(got *Source, end error) {
-		src, err = got, end
-		if !stop() && err == nil {
-			c.discard(src.Body, cancel)
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			cancel(nil)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	if c.shareable(key, src) {
-		c.passes.unmark(key)
-	}
-	return c.soloReader(key, src, cancel, false), nil
 }
 
 func (c *Cache) soloReader(key Key, src *Source, cancel context.CancelCauseFunc, stale bool) *Reader {

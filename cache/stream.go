@@ -9,12 +9,20 @@ import (
 // no flight and leaves no entry. Its bytes are held no longer than it takes to
 // read them.
 func (c *Cache) Stream(ctx context.Context, key Key, load Load) (*Reader, error) {
-	return c.pass(ctx, key, load)
+	return c.pass(ctx, key, load, false)
 }
 
 // Bypasses reports whether Get is known to stream key past the cache: lately it
 // was too large, of unknown length, or not to be stored.
 func (c *Cache) Bypasses(key Key) bool { return c.passes.marked(key) }
+
+// Known is the metadata of an object that is streamed past the cache, as it was
+// lately and while it is fresh; nil if nothing is known. Whoever uses it must make
+// sure that it is still right.
+func (c *Cache) Known(key Key, now time.Time) any { return c.passes.meta(key, now) }
+
+// Disown forgets what Known tells of key.
+func (c *Cache) Disown(key Key) { c.passes.unmark(key) }
 
 // Foresee says what Get would make of an object of which no more than the
 // metadata is known: Miss or Bypass, and whether it would find an expired entry.

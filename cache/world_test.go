@@ -94,9 +94,15 @@ func (w *world) checkBalance() {
 	for i := range w.memory.shard {
 		s := &w.memory.shard[i]
 		s.mu.Lock()
+		if len(s.all) != s.lru.Len() {
+			w.t.Errorf("%d entries to be purged, %d to be hit", len(s.all), s.lru.Len())
+		}
 		for _, e := range s.lru.Values() {
 			sum += e.blob.cost
 			count++
+			if s.all[e.at] != e {
+				w.t.Error("an entry is not where a purge looks for it")
+			}
 			if refs := e.blob.refs.Load(); refs != 1 {
 				w.t.Errorf("an entry has %d holders at rest, want 1", refs)
 			}
@@ -116,8 +122,8 @@ func (w *world) checkBalance() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n := len(w.flights); n != 0 {
-		w.t.Errorf("%d flights left in the table", n)
+	if len(w.flights) != 0 || w.renewals != 0 {
+		w.t.Errorf("%d flights left in the table, %d renewals", len(w.flights), w.renewals)
 	}
 }
 
@@ -155,14 +161,14 @@ func (w *world) source(r io.Reader, size int64, fresh time.Duration) *Source {
 func (w *world) good(key Key, size int64) Load { return w.goodFor(key, size, time.Hour) }
 
 func (w *world) goodFor(key Key, size int64, fresh time.Duration) Load {
-	return func(context.Context) (*Source, error) {
+	return func(context.Context, *Entry) (*Source, error) {
 		w.loads.Add(1)
 		return w.source(bytes.NewReader(content(key, size)), size, fresh), nil
 	}
 }
 
 // forbidden is a load that must not run.
-func (w *world) forbidden(context.Context) (*Source, error) {
+func (w *world) forbidden(context.Context, *Entry) (*Source, error) {
 	w.t.Error("load ran, though the object is there")
 	return nil, errBoom
 }
@@ -321,7 +327,7 @@ func (f *feed) exits() {
 
 // load opens f as an object of w.
 func (f *feed) load(w *world, size int64, fresh time.Duration) Load {
-	return func(ctx context.Context) (*Source, error) {
+	return func(ctx context.Context, _ *Entry) (*Source, error) {
 		w.loads.Add(1)
 		f.ctx = ctx
 		return w.source(f, size, fresh), nil

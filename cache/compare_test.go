@@ -1,0 +1,64 @@
+package cache
+
+import (
+	"maps"
+	"time"
+)
+
+// compare looks at everything that the model knows.
+func (o *operator) compare() {
+	o.t.Helper()
+	st, m := o.Stats(), o.m
+	stored := o.memory.stored.used.Load()
+	if st.Bytes != m.held || stored != m.stored || st.Entries != int64(len(m.entries)) {
+		o.t.Errorf("held %d, stored %d, %d entries; want %d, %d, %d",
+			st.Bytes, stored, st.Entries, m.held, m.stored, len(m.entries))
+	}
+	if st.Bytes > m.limit || stored > m.capacity {
+		o.t.Errorf("held %d of %d, stored %d of %d", st.Bytes, m.limit, stored, m.capacity)
+	}
+	if !maps.Equal(o.rec.n, m.evicted) {
+		o.t.Errorf("evicted %v, want %v", o.rec.n, m.evicted)
+	}
+	if found := o.compareEntries(); found != len(m.entries) {
+		o.t.Errorf("%d entries, want %d", found, len(m.entries))
+	}
+	o.mu.Lock() // giveUp comes from a timer
+	flights, renewals := len(o.flights), o.renewals
+	o.mu.Unlock()
+	if flights != len(m.flights) || renewals != m.renewals {
+		o.t.Errorf("%d flights, %d renewals; want %d, %d", flights, renewals, len(m.flights), m.renewals)
+	}
+	o.compareMissing()
+	if n := o.misused.Load(); n > 0 {
+		o.t.Errorf("bodies misused %d times", n)
+	}
+}
+
+func (o *operator) compareEntries() (found int) {
+	now := time.Now()
+	for i := range o.memory.shard {
+		for _, e := range o.memory.shard[i].all {
+			want := o.m.entries[e.key]
+			found++
+			if want == nil || e.blob.refs.Load() != int64(want.blob.refs) {
+				o.t.Errorf("entry %v with %d holders, want %+v", e.key, e.blob.refs.Load(), want)
+				continue
+			}
+			if e.fresh(now) != want.isFresh(now) || e.usable(now) != want.usable(now) {
+				o.t.Errorf("entry %v is fresh: %t, usable: %t; want %+v", e.key, e.fresh(now), e.usable(now), want)
+			}
+		}
+	}
+	return found
+}
+
+func (o *operator) compareMissing() {
+	var bytes int64
+	for key := range o.m.missing {
+		bytes += absenceCost(key)
+	}
+	if st := o.MissingStats(); st.Entries != int64(len(o.m.missing)) || st.Bytes != bytes || st.Bytes > st.Capacity {
+		o.t.Errorf("%+v missing, want %d with %d bytes", st, len(o.m.missing), bytes)
+	}
+}

@@ -1,0 +1,81 @@
+package cache
+
+import (
+	"math"
+	"time"
+)
+
+// View is what is known of one key, for somebody who asks about it.
+type View struct {
+	// Tier is memory or missing, empty where nothing is known.
+	Tier    string
+	Meta    any
+	Size    int64
+	Stored  time.Time
+	Expires time.Time
+	Fresh   bool
+	// StaleWhile and StaleError are until when it may be served while it is
+	// fetched anew, and while that fails.
+	StaleWhile, StaleError time.Time
+	Failing                bool  // fetching it anew failed last time
+	Err                    error // why it is missing
+	Flight                 bool  // a fetch is under way
+	Bypass                 bool  // lately it could not be stored
+}
+
+// Inspect tells what is known of key. It changes nothing, and does not count as use.
+func (c *Cache) Inspect(key Key, now time.Time) View {
+	v := View{Bypass: c.passes.marked(key)}
+	c.mu.Lock()
+	v.Flight = c.flights[key] != nil
+	c.mu.Unlock()
+	if c.memory.view(key, now, &v) {
+		v.Tier = Tier
+		return v
+	}
+	if c.missing.view(key, now, &v) {
+		v.Tier = TierMissing
+	}
+	return v
+}
+
+func (m *memory) view(key Key, now time.Time, v *View) bool {
+	s := m.of(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.lru.Peek(key)
+	if !ok {
+		return false
+	}
+	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.blob.data)), e.Stored
+	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.trouble.Load() != 0
+	v.StaleWhile, v.StaleError = v.Expires.Add(e.graceWhile), v.Expires.Add(e.graceError)
+	return true
+}
+
+func (m *missing) view(key Key, now time.Time, v *View) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.lru.Peek(key)
+	if !ok || !now.Before(a.until) {
+		return false
+	}
+	v.Err, v.Expires = a.err, a.until
+	return true
+}
+
+// Forget drops what is kept of the epochs of a space before one, beside entries,
+// which nobody asks for any more and which are evicted in time.
+func (c *Cache) Forget(space, before int64) {
+	c.mu.Lock()
+	for id := range c.spaces {
+		if id.space == space && id.epoch < before {
+			delete(c.spaces, id)
+		}
+	}
+	c.mu.Unlock()
+	c.missing.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
+}
+
+// AllEpochs is past every epoch, for Forget.
+const AllEpochs = math.MaxInt64

@@ -1,0 +1,257 @@
+package cache
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// gone is an answer that holds for a minute.
+var gone = &Gone{Err: errBoom, For: time.Minute}
+
+// wantAbsent checks whether key is answered without asking.
+func (w *world) wantAbsent(key Key, want bool) {
+	w.t.Helper()
+	err := w.Absent(key, time.Now())
+	if (err != nil) != want || err != nil && !errors.Is(err, errBoom) {
+		w.t.Errorf("Absent(%s) = %v, want %t", key.Object, err, want)
+	}
+	if !want {
+		return
+	}
+	got := w.all(w.t.Context(), key, w.forbidden)
+	if _, ok := errors.AsType[*Absence](got.err); !ok || !errors.Is(got.err, errBoom) {
+		w.t.Errorf("Get(%s): %v, want its Absence", key.Object, got.err)
+	}
+}
+
+// TestGone: everybody who waits gets the error, what was stored is dropped, and
+// nobody asks again for a while.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ stored, passed bool }{
+		"nothing stored": {},
+		"stored":         {stored: true},
+		"passed by":      {passed: true},
+		"both":           {true, true},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w, gate := newWorld(t, roomy), make(chan struct{})
+			if row.stored {
+				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+				elapse(time.Minute)
+			}
+			if row.passed {
+				w.passes.mark(keyA, &Source{})
+			}
+			a := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
+			synctest.Wait()
+			b := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
+			synctest.Wait()
+			close(gate)
+			for _, c := range []<-chan result{a, b} {
+				got := <-c
+				_, wrapped := errors.AsType[*Gone](got.err)
+				_, known := errors.AsType[*Absence](got.err)
+				if !errors.Is(got.err, errBoom) || wrapped || known {
+					t.Errorf("got %v, want the error itself", got.err)
+				}
+			}
+			if w.Has(keyA) || (w.rec.count(reasonGone) == 1) != row.stored {
+				t.Error("the entry is there")
+			}
+			w.wantAbsent(keyA, true)
+			elapse(time.Minute - 1)
+			w.wantAbsent(keyA, true)
+			elapse(1)
+			w.wantAbsent(keyA, false)
+			w.all(t.Context(), keyA, w.like(keyA, 10, strict)).want(t, keyA, 10, Miss)
+		})
+	}
+}
+
+// TestGoneInBackground: what is served stale is dropped when a renewal finds that it
+// is gone.
+func TestGoneInBackground(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
+		elapse(time.Minute)
+		w.all(t.Context(), keyA, w.failing(gone)).wantMeta(t, 1, Stale)
+		synctest.Wait()
+		w.wantAbsent(keyA, true)
+	})
+}
+
+// TestGoneForNothing: an answer that does not hold is asked for each time.
+func TestGoneForNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, roomy)
+	for range 3 {
+		w.all(t.Context(), keyA, w.failing(&Gone{Err: errBoom}))
+	}
+	w.Missed(keyA, &Gone{Err: errBoom})
+	w.wantAbsent(keyA, false)
+	w.wantLoads(3)
+}
+
+// TestGoneWhilePurged: an answer from before a purge, or from a credential that is
+// doubted, is its readers' and is not noted. A doubted one drops nothing either.
+func TestGoneWhilePurged(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		do    func(w *world)
+		noted bool
+		drops bool
+	}{
+		"purged":               {func(w *world) { w.Purge(keyA, false) }, false, true},
+		"prefix purged":        {func(w *world) { w.PurgePrefix(Key{Space: 1, Epoch: 1}, false) }, false, true},
+		"space purged":         {func(w *world) { w.PurgeSpace(1, 1) }, false, true},
+		"retired":              {func(w *world) { w.Retire(1, 1) }, false, true},
+		"another is purged":    {func(w *world) { w.Purge(keyB, true) }, true, true},
+		"another epoch":        {func(w *world) { w.PurgeSpace(1, 2) }, true, true},
+		"forgotten":            {func(w *world) { w.ForgetMissing(1) }, false, false},
+		"another is forgotten": {func(w *world) { w.ForgetMissing(2) }, true, true},
+	} {
+		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+			bubble(t, name+"/"+way, func(t *testing.T) {
+				w, gate := newWorld(t, roomy), make(chan struct{})
+				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+				elapse(time.Minute)
+				if passed {
+					w.passes.mark(keyA, &Source{})
+				}
+				a := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
+				synctest.Wait()
+				row.do(w)
+				close(gate)
+				if got := <-a; !errors.Is(got.err, errBoom) {
+					t.Errorf("got %v, want the error", got.err)
+				}
+				synctest.Wait()
+				// Of what passes, nobody knows whether it was meant: any purge or doubt counts.
+				noted, drops := row.noted, row.drops
+				if passed {
+					noted, drops = false, drops && name != "another is forgotten"
+				}
+				w.wantAbsent(keyA, noted)
+				if w.Has(keyA) == drops {
+					t.Errorf("stored: %t", w.Has(keyA))
+				}
+			})
+		}
+	}
+}
+
+// TestMissed: what was asked past the cache before a purge is not noted after it.
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(w *world){
+		"nothing": func(*world) {},
+		"purge":   func(w *world) { w.Purge(keyA, false) },
+		"prefix":  func(w *world) { w.PurgePrefix(Key{Space: 1, Epoch: 1}, true) },
+		"space":   func(w *world) { w.PurgeSpace(1, 1) },
+		"forget":  func(w *world) { w.ForgetMissing(1) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			w.passes.mark(keyA, &Source{})
+			before := &Gone{Err: errBoom, For: time.Minute, Asked: time.Now()}
+			elapse(1)
+			w.Missed(keyA, before)
+			w.wantAbsent(keyA, true)
+			do(w)
+			w.wantAbsent(keyA, name == "nothing")
+			w.Missed(keyA, before)
+			w.wantAbsent(keyA, name == "nothing")
+			elapse(1)
+			w.Missed(keyA, &Gone{Err: errBoom, For: time.Minute, Asked: time.Now()})
+			w.wantAbsent(keyA, true)
+		})
+	}
+}
+
+// TestMissedMeanwhile: an object that comes is not missing, whatever others found
+// while it was on its way.
+func TestMissedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		for _, src := range []Source{{Meta: 1, Fresh: time.Second}, {Meta: 2, Fresh: time.Second, Same: true}, {Meta: 3}} {
+			gate := make(chan struct{})
+			a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, src)))
+			synctest.Wait()
+			w.Missed(keyA, gone)
+			close(gate)
+			if got := <-a; got.err != nil {
+				t.Error(got.err)
+			}
+			w.wantAbsent(keyA, false)
+			elapse(time.Second)
+		}
+	})
+}
+
+var strangers = flag.Int("cache.strangers", 50_000, "random keys that TestMissingIsBounded asks for")
+
+// TestMissingIsBounded: strangers ask for random keys, a million or however many. Not
+// one picture goes for it, and what is noted of them stays within its own budget.
+func TestMissingIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{Memory: 8 << 20, ObjectMax: 1 << 20})
+	keys := w.fill(1000, time.Hour)
+	before := w.Stats()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range *strangers {
+		key := Key{Space: 1, Object: strconv.FormatUint(rnd.Uint64(), 16)}
+		if i%1000 == 0 {
+			w.all(t.Context(), key, w.failing(gone))
+		} else {
+			w.Missed(key, gone)
+		}
+		if st := w.MissingStats(); st.Bytes > st.Capacity || st.Bytes < 0 {
+			t.Fatalf("%+v", st)
+		}
+	}
+	if st := w.MissingStats(); st.Capacity != missingMax || st.Bytes < missingMax/2 || st.Entries < 1000 {
+		t.Errorf("%+v, want it full", st)
+	}
+	if st := w.Stats(); st != before {
+		t.Errorf("%+v, want %+v as before", st, before)
+	}
+	for _, key := range keys {
+		w.wantEntry(key, true)
+	}
+	if n := len(w.spaces); n > len(keys) {
+		t.Errorf("%d spaces for %d", n, len(keys))
+	}
+}
+
+// TestMissingIsCounted compares what is counted for a missing key with the heap.
+func TestMissingIsCounted(t *testing.T) { //nolint:paralleltest // others would be measured
+	const count = 5000
+	w := newWorld(t, roomy)
+	before := heap()
+	for i := range count {
+		err := fmt.Errorf("object %d is not there: %w", i, errBoom)
+		w.Missed(Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}, &Gone{Err: err, For: time.Hour})
+	}
+	st := w.MissingStats()
+	if grown := heap() - before; st.Entries != count || grown > st.Bytes {
+		t.Errorf("%d entries, the heap grew by %d; counted %d", st.Entries, grown, st.Bytes)
+	}
+}
+
+// TestNoMemoryForMissing: a cache without memory notes nothing.
+func TestNoMemoryForMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	w.Missed(keyA, gone)
+	w.wantAbsent(keyA, false)
+}

@@ -1,0 +1,146 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// strict is an object that may only be served after its minute while it cannot be
+// fetched.
+var strict = Source{Meta: 1, Fresh: time.Minute, StaleError: time.Hour}
+
+// TestStaleError walks through an outage: the first one waits for its failure,
+// later ones do not, nobody asks more often than respite lets him, and the first
+// success ends it.
+func TestStaleError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newWorld(t, roomy), make(chan struct{})
+		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+		elapse(time.Minute)
+		w.wantLoads(1)
+		out := w.failing(&Outage{errBoom})
+		first, second := w.start(t.Context(), keyA, gated(gate, out)), w.start(t.Context(), keyA, gated(gate, out))
+		synctest.Wait()
+		select {
+		case got := <-first:
+			t.Errorf("got %+v without waiting", got)
+		default:
+		}
+		close(gate)
+		for _, c := range []<-chan result{first, second} {
+			got := <-c
+			got.want(t, keyA, 10, Stale)
+			if !got.r.Stale || !got.r.Stores {
+				t.Errorf("got %+v, want it stale and stored", got.r)
+			}
+		}
+		w.wantLoads(1)
+		for range 5 { // it goes on for long, and somebody asks again each time
+			elapse(respite - 1)
+			w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Stale)
+			elapse(1)
+			w.all(t.Context(), keyA, out).wantMeta(t, 1, Stale)
+			synctest.Wait()
+			w.wantLoads(1)
+		}
+		elapse(respite)
+		w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2))).wantMeta(t, 1, Stale)
+		synctest.Wait()
+		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 2, Hit)
+		elapse(time.Minute) // what was is forgotten: the next one waits
+		w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(3))).wantMeta(t, 3, Miss)
+	})
+}
+
+// TestOldOutage: an outage of long ago lets nobody serve what is stale without
+// asking.
+func TestOldOutage(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		after  time.Duration
+		status Status
+	}{
+		"a moment ago": {lately - 1, Stale},
+		"long ago":     {lately, Miss},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+			elapse(time.Minute)
+			w.all(t.Context(), keyA, w.failing(&Outage{errBoom})).wantMeta(t, 1, Stale)
+			elapse(row.after)
+			got := w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2)))
+			got.want(t, keyA, 10, row.status)
+		})
+	}
+}
+
+// TestOutageEnds: what is stale may bridge an outage for so long, and no longer.
+// An error that is none is everybody's answer.
+func TestOutageEnds(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		src    Source
+		wait   time.Duration
+		err    error
+		served bool
+	}{
+		"in time":        {strict, time.Hour + time.Minute - 1, &Outage{errBoom}, true},
+		"too late":       {strict, time.Hour + time.Minute, &Outage{errBoom}, false},
+		"not allowed":    {Source{Meta: 1, Fresh: time.Minute}, time.Minute, &Outage{errBoom}, false},
+		"no outage":      {strict, time.Minute, errBoom, false},
+		"while, not if":  {Source{Meta: 1, Fresh: time.Minute, StaleWhile: time.Minute}, 2 * time.Minute, &Outage{errBoom}, false},
+		"nothing stored": {Source{Meta: 1}, 0, &Outage{errBoom}, false},
+	} {
+		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+			bubble(t, name+"/"+way, func(t *testing.T) {
+				w := newWorld(t, roomy)
+				w.all(t.Context(), keyA, w.like(keyA, 10, row.src))
+				elapse(row.wait)
+				if passed {
+					w.passes.mark(keyA, &Source{})
+				}
+				got := w.all(t.Context(), keyA, w.failing(row.err))
+				if row.served {
+					got.wantMeta(t, 1, Stale)
+					return
+				}
+				if _, wrapped := errors.AsType[*Outage](got.err); !errors.Is(got.err, errBoom) || wrapped {
+					t.Errorf("got %v, want the error that the outage is of", got.err)
+				}
+			})
+		}
+	}
+}
+
+// TestCancelledIsNoOutage: a load that fails because nobody waits for it any more
+// says nothing about its source, whatever it says.
+func TestCancelledIsNoOutage(t *testing.T) {
+	t.Parallel()
+	for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+		bubble(t, way, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+			elapse(time.Minute)
+			if passed {
+				w.passes.mark(keyA, &Source{})
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			a := w.start(ctx, keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
+				<-ctx.Done()
+				return nil, &Outage{context.Cause(ctx)}
+			})
+			synctest.Wait()
+			cancel()
+			if got := <-a; !errors.Is(got.err, context.Canceled) {
+				t.Errorf("got %v, want Canceled", got.err)
+			}
+			synctest.Wait()
+			w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2))).wantMeta(t, 2, Miss)
+		})
+	}
+}

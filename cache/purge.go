@@ -1,0 +1,157 @@
+package cache
+
+import (
+	"math"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// space is one epoch of a Key.Space: what all of its entries have in common.
+type space struct {
+	purged  atomic.Pointer[mark] // by a soft purge of all; set under Cache.mu
+	entries atomic.Int64
+	bytes   atomic.Int64
+
+	renewals int // flights under way that nobody waits for; guarded by Cache.mu
+}
+
+func (s *space) count(entries, bytes int64) {
+	s.entries.Add(entries)
+	s.bytes.Add(bytes)
+}
+
+// mark says that what a fetch brought which began before seq is fresh no longer
+// than until at, and not to be served at all if hard.
+type mark struct {
+	seq  uint64
+	at   time.Time
+	hard bool
+}
+
+type spaceID struct{ space, epoch int64 }
+
+// spaceLocked finds or makes the space of key.
+func (c *Cache) spaceLocked(key Key) *space {
+	id := spaceID{key.Space, key.Epoch}
+	s := c.spaces[id]
+	if s == nil {
+		s = new(space)
+		c.spaces[id] = s
+	}
+	return s
+}
+
+// Purged is what a purge found.
+type Purged struct {
+	Entries int   // that were dropped, or have been stale from then on
+	Bytes   int64 // of those
+	Flights int   // fetches under way that leave no entry now
+	Missing int   // keys that are no longer taken for missing
+}
+
+// Purge ends the life of one entry. A soft purge makes it stale, so that it may be
+// served while it is fetched anew, as far as its source allows that; a hard one
+// drops it. A fetch that is under way goes on for its readers, and leaves no entry.
+func (c *Cache) Purge(key Key, hard bool) Purged {
+	match := func(k Key) bool { return k == key }
+	m, p := c.detach(match, hard)
+	p.Missing = c.missing.remove(key)
+	c.purgeEntry(key, m, &p)
+	c.detachAgain(match, m)
+	return p
+}
+
+// PurgePrefix is Purge for all keys of at's space and epoch that begin with
+// at.Object. What is served meanwhile waits for no more than a step through a
+// shard.
+func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
+	match := func(k Key) bool { return under(k, at) }
+	m, p := c.detach(match, hard)
+	p.Missing = c.missing.drop(match)
+	buf := make([]*Entry, 0, stepSize)
+	for i := range c.memory.shard {
+		for end := math.MaxInt; end > 0; runtime.Gosched() {
+			buf, end = c.memory.shard[i].step(buf, end)
+			for _, e := range buf {
+				if match(e.key) {
+					c.purgeEntry(e.key, m, &p)
+				}
+			}
+		}
+	}
+	c.detachAgain(match, m)
+	return p
+}
+
+// PurgeSpace is a soft purge of all of an epoch, in a time that does not depend on
+// how many entries there are.
+func (c *Cache) PurgeSpace(spaceNo, epoch int64) Purged { return c.purgeSpace(spaceNo, epoch, false) }
+
+// Retire is for an epoch that nobody will ask for any more: its entries stay until
+// they are evicted, which they are first.
+func (c *Cache) Retire(spaceNo, epoch int64) Purged { return c.purgeSpace(spaceNo, epoch, true) }
+
+func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
+	at, id := Key{Space: spaceNo, Epoch: epoch}, spaceID{spaceNo, epoch}
+	match := func(k Key) bool { return under(k, at) }
+	c.mu.Lock()
+	m, p := c.detachLocked(match, false)
+	// Where there is none, neither a flight nor an entry of it is there.
+	if s := c.spaces[id]; s != nil {
+		s.purged.Store(m)
+		p.Entries, p.Bytes = int(s.entries.Load()), s.bytes.Load()
+	}
+	if retire {
+		delete(c.spaces, id)
+	}
+	c.mu.Unlock()
+	p.Missing = c.missing.drop(match)
+	return p
+}
+
+func (c *Cache) detach(match func(Key) bool, hard bool) (*mark, Purged) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.detachLocked(match, hard)
+}
+
+// detachLocked takes flights out of the table, so that nobody joins them any more
+// and they leave no entry. One that is landing is told before its entry is put, or
+// its entry is there by the time that a purge looks for it: see memory.put.
+func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
+	var p Purged
+	c.seq++
+	c.purgedAt = time.Now()
+	for key, f := range c.flights {
+		if match(key) {
+			f.dead.Store(true)
+			delete(c.flights, key)
+			if f.seats == 0 && !f.landed {
+				f.cancel(ErrAbandoned)
+			}
+			p.Flights++
+		}
+	}
+	return &mark{seq: c.seq, at: c.purgedAt, hard: hard}, p
+}
+
+// detachAgain ends a hard purge. A flight that began meanwhile may have found the
+// entry before it was dropped: nobody is to come by it there.
+func (c *Cache) detachAgain(match func(Key) bool, m *mark) {
+	if m.hard {
+		c.detach(match, true)
+	}
+}
+
+func (c *Cache) purgeEntry(key Key, m *mark, p *Purged) {
+	e := c.memory.purge(key, m)
+	if e == nil {
+		return
+	}
+	p.Entries++
+	p.Bytes += e.blob.cost
+	if m.hard {
+		c.memory.left(e, reasonPurged)
+	}
+}

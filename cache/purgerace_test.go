@@ -1,0 +1,173 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// racer lets many purge, get, hit and renew the same few keys of a cache that is too
+// small. Every load tells its number. What was loaded before a purge that has
+// returned must not be given to a request that begins after it: as fresh, or, where
+// the purge was hard, at all.
+type racer struct {
+	*world
+	number        atomic.Int64
+	floor, ground [len(raceKeys)]atomic.Int64 // the newest load that was purged, or purged hard
+}
+
+var raceKeys = [...]Key{{1, 1, "a"}, {1, 1, "ab"}, {1, 1, "b"}, {2, 1, "a"}}
+
+// TestPurgeRace is worth most under the race detector.
+func TestPurgeRace(t *testing.T) {
+	t.Parallel()
+	for name, memory := range map[string]int64{"enough": 1 << 20, "too little": 9000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &racer{world: newWorld(t, Config{Memory: memory, ObjectMax: 1 << 20})}
+			var wg sync.WaitGroup
+			for i := range 8 {
+				rnd := rand.New(rand.NewPCG(uint64(i), 7))
+				wg.Go(func() {
+					for range 1500 {
+						r.do(rnd)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+func (r *racer) do(rnd *rand.Rand) {
+	i := rnd.IntN(len(raceKeys))
+	switch rnd.IntN(8) {
+	case 0:
+		r.purge(rnd, i)
+	case 1:
+		r.ForgetMissing(raceKeys[i].Space)
+	case 2, 3, 4:
+		r.hit(rnd, i)
+	default:
+		r.get(rnd, i)
+	}
+}
+
+// raise sets a to n unless it is more.
+func raise(a *atomic.Int64, n int64) {
+	for old := a.Load(); old < n; old = a.Load() {
+		if a.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+func (r *racer) purge(rnd *rand.Rand, i int) {
+	key, hard, n := raceKeys[i], rnd.IntN(2) == 0, r.number.Load()
+	var reached []int
+	switch rnd.IntN(4) {
+	case 0:
+		r.PurgeSpace(key.Space, key.Epoch)
+		reached, hard = []int{0, 1, 2}, false
+		if key.Space == 2 {
+			reached = []int{3}
+		}
+	case 1:
+		r.PurgePrefix(key, hard)
+		if reached = []int{i}; i == 0 {
+			reached = []int{0, 1}
+		}
+	default:
+		r.Purge(key, hard)
+		reached = []int{i}
+	}
+	for _, at := range reached {
+		raise(&r.floor[at], n)
+		if hard {
+			raise(&r.ground[at], n)
+		}
+	}
+}
+
+// bounds are what a request that begins now must not get.
+func (r *racer) bounds(i int) (floor, ground int64) { return r.floor[i].Load(), r.ground[i].Load() }
+
+func (r *racer) judge(i int, status Status, meta any, floor, ground int64) {
+	n := meta.(int64)
+	if n <= ground || n <= floor && status != Stale {
+		r.t.Errorf("load %d of %v with status %d; up to %d were purged, up to %d hard", n, raceKeys[i], status, floor, ground)
+	}
+}
+
+func (r *racer) hit(rnd *rand.Rand, i int) {
+	floor, ground := r.bounds(i)
+	e, ok := r.Hit(raceKeys[i], time.Now())
+	if !ok {
+		return
+	}
+	defer e.Release()
+	r.judge(i, Hit, e.Meta, floor, ground)
+	if rnd.IntN(4) == 0 {
+		r.Renew(raceKeys[i], e, r.load(rnd.Uint64(), i))
+	}
+	if !bytes.Equal(e.Bytes(), content(raceKeys[i], int64(len(e.Bytes())))) {
+		r.t.Error("wrong bytes")
+	}
+}
+
+func (r *racer) get(rnd *rand.Rand, i int) {
+	ask := r.Get
+	if rnd.IntN(3) == 0 {
+		ask = r.GetPart
+	}
+	floor, ground := r.bounds(i)
+	got, err := ask(r.t.Context(), raceKeys[i], r.load(rnd.Uint64(), i))
+	if err != nil {
+		return
+	}
+	defer got.Close()
+	r.judge(i, got.Status, got.Meta, floor, ground)
+	if got.Bare || rnd.IntN(4) == 0 {
+		return
+	}
+	if data, err := readAll(got, 0); err == nil && !bytes.Equal(data, content(raceKeys[i], int64(len(data)))) {
+		r.t.Error("wrong bytes")
+	}
+}
+
+// load numbers itself when it begins: what it brings may be that old.
+func (r *racer) load(seed uint64, i int) Load {
+	return func(_ context.Context, old *Entry) (*Source, error) {
+		rnd, n := rand.New(rand.NewPCG(seed, 0)), r.number.Add(1)
+		src := Source{
+			Meta: n, Fresh: time.Duration(rnd.IntN(4)) * 300 * time.Microsecond, Validate: rnd.IntN(4) == 0,
+			StaleWhile: time.Duration(rnd.IntN(2)) * time.Minute, StaleError: time.Duration(rnd.IntN(2)) * time.Minute,
+		}
+		if rnd.IntN(2) == 0 {
+			src.Fresh = time.Minute
+		}
+		for range rnd.IntN(20) {
+			runtime.Gosched()
+		}
+		switch what := rnd.IntN(20); {
+		case what < 2:
+			return nil, &Gone{Err: errBoom, For: time.Millisecond}
+		case what < 4:
+			return nil, &Outage{errBoom}
+		case what < 6:
+			return nil, errBoom
+		case what < 13 && old != nil:
+			src.Same = true
+			return &src, nil
+		}
+		src.Size = int64(rnd.IntN(5000))
+		r.opened.Add(1)
+		src.Body = &body{Reader: bytes.NewReader(content(raceKeys[i], src.Size)), w: r.world}
+		return &src, nil
+	}
+}

@@ -1,0 +1,111 @@
+package cache
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPurgeWhileLanding stops a flight that is complete between its look at the
+// table and its entry's being put, and purges meanwhile.
+func TestPurgeWhileLanding(t *testing.T) {
+	t.Parallel()
+	eachPurge(t, func(t *testing.T, w *world, _ bool, purge func() Purged) {
+		w.all(t.Context(), keyA, w.like(keyA, 10, Source{Meta: 1, Fresh: time.Minute}))
+		elapse(time.Minute)
+		// When the old entry is taken out, the new one is about to be put.
+		landing, purged := make(chan struct{}), make(chan struct{})
+		w.rec.hook = func(reason string) {
+			if reason == reasonReplaced {
+				close(landing)
+				<-purged
+			}
+		}
+		a := w.start(t.Context(), keyA, w.like(keyA, 10, lenient.as(2)))
+		<-landing
+		if got := purge(); got.Flights != 1 {
+			t.Errorf("purged %+v, want the flight", got)
+		}
+		close(purged)
+		(<-a).wantMeta(t, 2, Miss)
+		synctest.Wait()
+		if w.Has(keyA) {
+			t.Error("what was purged became an entry")
+		}
+		w.all(t.Context(), keyA, w.like(keyA, 10, lenient.as(3))).wantMeta(t, 3, Miss)
+		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 3, Hit)
+	})
+}
+
+// TestPurgeBetween forces a flight to begin between the steps of a hard purge: it
+// finds the entry, which is dropped then, and must not give it to others.
+func TestPurgeBetween(t *testing.T) {
+	t.Parallel()
+	for name, prefix := range map[string]bool{"key": false, "prefix": true} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
+			elapse(time.Minute)
+			var once bool
+			w.rec.hook = func(reason string) { // the entry is out, and the purge goes on
+				if reason != reasonPurged || once {
+					return
+				}
+				once = true
+				e := w.memory.look(keyB)
+				w.mu.Lock()
+				w.renewLocked(keyA, e, time.Now(), gated(nil, nil))
+				w.mu.Unlock()
+				e.Release()
+			}
+			w.all(t.Context(), keyB, w.like(keyB, 10, lenient)) // stands for what was found
+			if prefix {
+				w.PurgePrefix(Key{1, 1, "a"}, true)
+			} else {
+				w.Purge(keyA, true)
+			}
+			if len(w.flights) != 0 {
+				t.Error("what began meanwhile can be joined")
+			}
+		})
+	}
+}
+
+// TestPurgesOverlap: of two purges of a key, the one that began first comes to the
+// entry last. What was fetched between them stays purged.
+func TestPurgesOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		match := func(k Key) bool { return k == keyA }
+		first, _ := w.detach(match, false)
+		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
+		w.Purge(keyA, false)
+		w.wantEntry(keyA, false)
+		var p Purged
+		w.purgeEntry(keyA, first, &p)
+		if w.wantEntry(keyA, false); p.Entries != 0 {
+			t.Errorf("purged %+v, though it came after that purge", p)
+		}
+		// Nor does a flight from between them make it fresh, which finds it unchanged.
+		first, _ = w.detach(match, false)
+		gate := make(chan struct{})
+		w.all(t.Context(), keyA, gated(gate, w.like(keyA, 10, lenient.asSame(2)))).wantMeta(t, 1, Stale)
+		w.mu.Lock()
+		f := w.flights[keyA]
+		f.seats++ // somebody waits, so that it goes on
+		w.mu.Unlock()
+		w.Purge(keyA, false)
+		w.purgeEntry(keyA, first, &p)
+		close(gate)
+		synctest.Wait()
+		w.leave(f)
+		w.wantEntry(keyA, false)
+		// A hard one leaves alone what came after it, too.
+		first, _ = w.detach(match, true)
+		w.all(t.Context(), keyA, w.like(keyA, 10, lenient.as(3))).wantMeta(t, 1, Stale)
+		synctest.Wait()
+		w.purgeEntry(keyA, first, &p)
+		w.wantEntry(keyA, true)
+	})
+}

@@ -1,0 +1,166 @@
+package cache
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// daily is fresh for so long that it is renewed ahead of time.
+var daily = Source{Meta: 1, Fresh: 24 * time.Hour}
+
+// dueAfter lets time pass until the entry of key is due, and returns it, held.
+func (w *world) dueAfter(key Key) *Entry {
+	w.t.Helper()
+	e, ok := w.Hit(key, time.Now())
+	if !ok {
+		w.t.Fatal("no entry")
+	}
+	for e.early == 0 { // one in a million, or more
+		e.early = early(daily.Fresh)
+	}
+	elapse(time.Until(e.Expires) - e.early - 1)
+	if e.Due(time.Now()) {
+		w.t.Error("due too early")
+	}
+	elapse(1)
+	return e
+}
+
+// TestRenew: one of those who hit an entry near its end has it fetched anew, and
+// nobody waits or gets anything stale.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newWorld(t, roomy), make(chan struct{})
+		w.all(t.Context(), keyA, w.like(keyA, 10, daily))
+		w.wantLoads(1)
+		e := w.dueAfter(keyA)
+		due := 0
+		for range 10 {
+			if e.Due(time.Now()) {
+				due++
+				w.Renew(keyA, e, gated(gate, w.like(keyA, 10, daily.as(2))))
+			}
+		}
+		e.Release()
+		if due != 1 {
+			t.Errorf("%d times due, want once", due)
+		}
+		synctest.Wait()
+		got := w.all(t.Context(), keyA, w.forbidden) // who comes by Get while it is under way
+		got.wantMeta(t, 1, Hit)
+		close(gate)
+		synctest.Wait()
+		w.wantLoads(1)
+		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 2, Hit)
+	})
+}
+
+// TestRenewFails: the entry is good until its end, and a later hit has it tried
+// again, but not at once.
+func TestRenewFails(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"outage": &Outage{errBoom}, "error": errBoom} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			w.all(t.Context(), keyA, w.like(keyA, 10, daily))
+			w.wantLoads(1)
+			e := w.dueAfter(keyA)
+			defer e.Release()
+			e.early = max(e.early, time.Minute)
+			for range 3 {
+				if !e.Due(time.Now()) {
+					t.Fatal("not due")
+				}
+				w.Renew(keyA, e, w.failing(err))
+				synctest.Wait()
+				w.wantLoads(1)
+				w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Hit)
+				if elapse(respite - 1); e.Due(time.Now()) {
+					t.Error("due again at once")
+				}
+				elapse(1)
+			}
+		})
+	}
+}
+
+// TestRenewRefused: what cannot be fetched now is due again for the next hit.
+func TestRenewRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newWorld(t, roomy), make(chan struct{})
+		w.all(t.Context(), keyA, w.like(keyA, 10, daily))
+		e := w.dueAfter(keyA)
+		defer e.Release()
+		for i := range maxRenewals {
+			key := Key{Space: int64(2 + i%8), Object: fmt.Sprint(i)}
+			w.all(t.Context(), key, w.like(key, 0, daily))
+			other, _ := w.Hit(key, time.Now())
+			w.Renew(key, other, gated(gate, w.like(key, 0, daily)))
+			other.Release()
+		}
+		if !e.Due(time.Now()) {
+			t.Error("not due")
+		}
+		w.Renew(keyA, e, w.forbidden)
+		close(gate)
+		synctest.Wait()
+		if !e.Due(time.Now()) {
+			t.Error("not due any more, though it was refused")
+		}
+		w.Renew(keyA, e, w.like(keyA, 10, daily.as(2)))
+		synctest.Wait()
+		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 2, Hit)
+	})
+}
+
+// TestEarly: what came together is not renewed together, and what lives for
+// moments not at all.
+func TestEarly(t *testing.T) {
+	t.Parallel()
+	for life, most := range map[time.Duration]time.Duration{
+		shortLife - 1: 0, shortLife: time.Second, time.Hour: 6 * time.Minute, 1000 * time.Hour: earlyMax,
+	} {
+		tenths := make([]int, 10)
+		for range 10_000 {
+			d := early(life)
+			if d < 0 || d > 0 && d >= most {
+				t.Fatalf("early(%v) = %v, want less than %v", life, d, most)
+			}
+			if most > 0 {
+				tenths[d*10/most]++
+			}
+		}
+		for i, n := range tenths {
+			if most > 0 && (n < 800 || n > 1200) {
+				t.Errorf("early(%v): %d of 10000 in tenth %d", life, n, i)
+			}
+		}
+	}
+}
+
+// TestRenewPurged: the entry was purged after it was hit. A flight for it would give
+// it to others.
+func TestRenewPurged(t *testing.T) {
+	t.Parallel()
+	for name, hard := range map[string]bool{"soft": false, "hard": true} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			w.all(t.Context(), keyA, w.like(keyA, 10, daily))
+			e := w.dueAfter(keyA)
+			w.Purge(keyA, hard)
+			w.Renew(keyA, e, gated(nil, nil))
+			synctest.Wait()
+			if (len(w.flights) == 0) != hard {
+				t.Errorf("%d flights under way", len(w.flights))
+			}
+			if e.Release(); !hard {
+				return
+			}
+			w.all(t.Context(), keyA, w.like(keyA, 10, daily.as(2))).wantMeta(t, 2, Miss)
+		})
+	}
+}
