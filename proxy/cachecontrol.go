@@ -31,12 +31,16 @@ func parseCacheControl(header string) []directive {
 }
 
 // restrictive are the directives that count even where what follows them is
-// malformed: in doubt an object is not stored.
-var restrictive = map[string]bool{"no-store": true, "private": true, "no-cache": true}
+// malformed: in doubt an object is not stored, or not served stale.
+var restrictive = map[string]bool{
+	"no-store": true, "private": true, "no-cache": true, "must-revalidate": true, "proxy-revalidate": true,
+}
 
-// lifetimes are the directives that count as zero where they are malformed (RFC
-// 9111, section 4.2.1).
-var lifetimes = map[string]bool{"max-age": true, "s-maxage": true}
+// timed are the directives that count as zero where they are malformed (RFC 9111,
+// section 4.2.1).
+var timed = map[string]bool{
+	"max-age": true, "s-maxage": true, "stale-while-revalidate": true, "stale-if-error": true,
+}
 
 // scanDirective reads up to the next comma that is not quoted.
 func scanDirective(s string) (d directive, rest string, ok bool) {
@@ -53,7 +57,7 @@ func scanDirective(s string) (d directive, rest string, ok bool) {
 	switch ok = ok && strings.Trim(tail, " \t") == ""; {
 	case !ok && restrictive[d.name]:
 		return directive{name: d.name}, rest, true
-	case !ok && lifetimes[d.name]:
+	case !ok && timed[d.name]:
 		return directive{name: d.name, has: true, value: "0"}, rest, true
 	}
 	return d, rest, ok
@@ -99,48 +103,6 @@ func tokenEnd(s string) int {
 		}
 	}
 	return len(s)
-}
-
-// freshness is what an object's Cache-Control means to a shared cache (RFC 9111,
-// section 4.2.1): how long it may be served, zero for not to be stored at all.
-// Where it says nothing of that, ttl applies. A lifetime that cannot be read
-// counts as zero.
-func freshness(list []directive, ttl time.Duration) time.Duration {
-	for _, d := range list {
-		if restrictive[d.name] {
-			return 0
-		}
-	}
-	if fresh, ok := lifetime(list, "s-maxage"); ok {
-		return fresh
-	}
-	if fresh, ok := lifetime(list, "max-age"); ok {
-		return fresh
-	}
-	return ttl
-}
-
-// lifetime is the shortest that the directives of this name give.
-func lifetime(list []directive, name string) (shortest time.Duration, ok bool) {
-	for _, d := range list {
-		if d.name == name {
-			age := deltaSeconds(d.value)
-			if !ok || age < shortest {
-				shortest, ok = age, true
-			}
-		}
-	}
-	return shortest, ok
-}
-
-// deltaSeconds reads 1*DIGIT seconds (RFC 9111, section 1.2.2); more than 2^31
-// is as good as that.
-func deltaSeconds(s string) time.Duration {
-	n, ok := parsePos(s)
-	if !ok {
-		return 0
-	}
-	return time.Duration(min(n, 1<<31)) * time.Second
 }
 
 // formatCacheControl writes what an object's Cache-Control says, or the alias's

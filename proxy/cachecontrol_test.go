@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ixmage/alias"
 )
 
 const testTTL = time.Hour
@@ -42,7 +44,14 @@ func TestCacheControl(t *testing.T) {
 		"s-maxage=120":             {2 * time.Minute, "s-maxage=120"},
 		"s-maxage=, max-age=60":    {0, "s-maxage=0, max-age=60"},
 
-		// Never stored.
+		// No-store is for those who do not understand.
+		"must-understand, no-store":          {testTTL, "must-understand, no-store"},
+		"no-store, must-understand":          {testTTL, "no-store, must-understand"},
+		"must-understand, private, no-store": {0, "must-understand, private, no-store"},
+		"must-understand x, no-store":        {0, "no-store"},
+		"x-must-understand, no-store":        {0, "x-must-understand, no-store"},
+
+		// Never without asking.
 		"max-age=0":                    {0, "max-age=0"},
 		"no-store":                     {0, "no-store"},
 		"NO-STORE":                     {0, "no-store"},
@@ -54,13 +63,19 @@ func TestCacheControl(t *testing.T) {
 		"no-cache=\"Set-Cookie\"":      {0, "no-cache=\"Set-Cookie\""},
 		"private=\"X-A, X-B\", public": {0, "private=\"X-A, X-B\", public"},
 		"private=x":                    {0, "private=x"},
-		"must-understand, no-store":    {0, "must-understand, no-store"},
 		"no-store s-maxage=5":          {0, "no-store"},
 		"no-store=":                    {0, "no-store"},
 		"private=\"x":                  {0, "private"},
 		"foo=\"x, no-store":            {0, "no-store"},
 		"foo=\"a\\\"b\", no-store":     {0, "no-store"},
 		"(, no-store":                  {0, "no-store"},
+
+		// What cannot be read forbids to serve stale.
+		"must-revalidate x":          {testTTL, "must-revalidate"},
+		"proxy-revalidate=":          {testTTL, "proxy-revalidate"},
+		"stale-while-revalidate=":    {testTTL, "stale-while-revalidate=0"},
+		"stale-if-error=5 x":         {testTTL, "stale-if-error=0"},
+		"stale-while-revalidate = 5": {testTTL, "stale-while-revalidate=0"},
 
 		// A lifetime that cannot be read is none.
 		"max-age":               {0, "max-age"},
@@ -101,7 +116,7 @@ func TestCacheControl(t *testing.T) {
 		t.Run(fmt.Sprintf("%q", header), func(t *testing.T) {
 			t.Parallel()
 			list := parseCacheControl(header)
-			if got := freshness(list, testTTL); got != tc.fresh {
+			if got := lifetimesOf(freshHeaders{cacheControl: header}, &alias.Alias{TTL: testTTL}).fresh; got != tc.fresh {
 				t.Errorf("fresh for %s, want %s", got, tc.fresh)
 			}
 			if got := formatCacheControl(list, testTTL); got != tc.text {
@@ -114,29 +129,34 @@ func TestCacheControl(t *testing.T) {
 func FuzzCacheControl(f *testing.F) {
 	for _, s := range []string{
 		"public, max-age=60", "no-store", "private=\"a, b\"", "x=\"", "a=\"b\\\"c\", no-cache", "max-age=\r\n5",
-		",,,", "max-age=99999999999999999999", "\x00", "é=1", "max-age=1 no-store",
+		",,,", "max-age=99999999999999999999", "\x00", "é=1", "max-age=1 no-store", "must-understand, no-store",
+		"stale-while-revalidate=5, stale-if-error=x", "must-revalidate x", "s-maxage=5, stale-if-error=9", "public",
 	} {
-		f.Add(s)
+		f.Add(s, "")
+		f.Add(s, noon)
+		f.Add(s, "0")
 	}
-	f.Fuzz(func(t *testing.T, header string) {
-		list := parseCacheControl(header)
-		fresh := freshness(list, testTTL)
-		if fresh < 0 || fresh > max(testTTL, (1<<31)*time.Second) {
-			t.Fatalf("%q is fresh for %s", header, fresh)
+	a := &alias.Alias{TTL: testTTL, StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour}
+	f.Fuzz(func(t *testing.T, header, expires string) {
+		h := freshHeaders{cacheControl: header, expires: expires, date: atNoon, received: atNoon}
+		l := lifetimesOf(h, a)
+		for _, d := range []time.Duration{l.fresh, l.staleWhile, l.staleError} {
+			if d < 0 || d > maxDelta || d > 0 && !l.store {
+				t.Fatalf("%q and %q give %+v", header, expires, l)
+			}
 		}
-		text := formatCacheControl(list, testTTL)
+		list := parseCacheControl(header)
+		text := cacheControlFor(h, testTTL, "")
 		if strings.ContainsFunc(text, func(r rune) bool { return r != '\t' && r < ' ' || r >= 0x7f }) {
 			t.Fatalf("%q is written again as %q", header, text)
 		}
-		if len(list) == 0 {
-			return
+		// What we tell others is what we do ourselves, in whole seconds.
+		again := freshHeaders{cacheControl: text}
+		got := lifetimesOf(again, a)
+		if l.fresh = l.fresh.Truncate(time.Second); got != l && (len(list) > 0 || expires != "") {
+			t.Fatalf("%q and %q give %+v and %q %+v", header, expires, l, text, got)
 		}
-		// What we tell others is what we do ourselves.
-		again := parseCacheControl(text)
-		if got := freshness(again, testTTL); got != fresh {
-			t.Fatalf("%q is fresh for %s and %q for %s", header, fresh, text, got)
-		}
-		if got := formatCacheControl(again, testTTL); got != text {
+		if got := cacheControlFor(again, testTTL, ""); got != text {
 			t.Fatalf("%q becomes %q", text, got)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"ixmage/alias"
 	"ixmage/cache"
 )
 
@@ -25,7 +26,8 @@ type exchange struct {
 	id    [16]byte
 	start time.Time
 
-	alias  string // empty unless it is in the registry
+	alias  string      // empty unless it is in the registry
+	route  alias.Route // whose object is sent, or tried to; zero before that is known
 	series Series
 	cache  string
 	code   int
@@ -89,11 +91,27 @@ func (x *exchange) Close() error {
 			Method: x.method(), Code: x.code, Cache: x.cache, Duration: took,
 			FirstByte: x.first, Bytes: x.bytes, Aborted: x.aborted,
 		})
+		x.save()
 		x.log(took)
 	}
 	*x = exchange{}
 	exchanges.Put(x)
 	return nil
+}
+
+// save counts what the cache has spared S3. What a 304 spares is counted where it
+// comes, since nobody may wait for it.
+func (x *exchange) save() {
+	switch x.cache {
+	case cacheHit, cacheStale, cacheNegative:
+		sent := x.bytes
+		if x.code >= http.StatusBadRequest { // what we say of it is no byte of S3's
+			sent = 0
+		}
+		x.series.Saved(SavedByHit, 1, sent)
+	case cacheCollapsed:
+		x.series.Saved(SavedByCollapsed, 1, x.bytes)
+	}
 }
 
 func (x *exchange) method() string {

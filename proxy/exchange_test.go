@@ -13,8 +13,11 @@ type meter struct {
 }
 
 func (m *meter) Series(string) Series { return m }
-func (m *meter) Shared() bool         { return false }
-func (m *meter) Request(o Outcome)    { m.outcomes = append(m.outcomes, o) }
+
+func (*meter) Saved(Saving, int64, int64) {}
+
+func (m *meter) Shared() bool      { return false }
+func (m *meter) Request(o Outcome) { m.outcomes = append(m.outcomes, o) }
 
 // texts is a connection on which one text after the other arrives; it notes when
 // the last one does.

@@ -65,10 +65,17 @@ var (
 // serveObject answers from memory if it can, without waiting or starting
 // anything; else it goes to the cache's slower ways.
 func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
+	x.route = route
 	cond := scanConditions(&x.fc.Request.Header)
+	if x.fc.IsHead() {
+		cond.byteRange, cond.ranges = "", 0 // ranges are for GET (RFC 9110, section 14.2)
+	}
 	ck := cache.Key{Space: route.Alias.ID, Epoch: route.Alias.Epoch, Object: key}
 	if e, ok := p.cache.Hit(ck, x.start); ok {
 		x.entry, x.cache = e, cacheHit
+		if e.Due(x.start) {
+			p.cache.Renew(ck, e, p.load(route, key))
+		}
 		obj := e.Meta.(*object)
 		l := obj.lines(e.Stored, e.Expires, x.start)
 		x.answer(&found{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}, &cond)
@@ -77,7 +84,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	x.cache = cacheMiss
 	var err error
 	switch {
-	case x.fc.IsHead():
+	case x.fc.IsHead() && !p.cache.Has(ck):
 		err = p.head(x, route, ck, &cond)
 	case cond.byteRange != "" && p.cache.Bypasses(ck):
 		err = p.partOf(x, route, ck, &cond)
@@ -86,51 +93,89 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	}
 	if err != nil {
 		p.failed(x, err)
+		return
 	}
+	p.prepare(route)
 }
 
 // failed answers with what an error of the origin means to the client.
 func (p *Proxy) failed(x *exchange, err error) {
-	x.fail(problemOf(err), err)
+	if _, known := errors.AsType[*cache.Absence](err); known {
+		x.cache = cacheNegative
+	}
+	prob := problemOf(err)
+	x.err = err
+	if path := fallbackFor(prob, x.route.Alias); path != "" && p.standIn(x, path, prob) {
+		x.prob = prob
+		return
+	}
+	x.fail(prob, err)
 }
 
-// fetched answers through the cache: a fetch of the whole object, this request's
-// own or one that others follow too.
+// fetched answers through the cache: with what is stored though not fresh, or by a
+// fetch of the whole object, this request's own or one that others follow too.
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	r, err := p.cache.Get(p.base, ck, p.load(route, ck.Object))
+	get := p.cache.Get
+	if cond.byteRange != "" {
+		get = p.cache.GetPart
+	}
+	r, err := get(p.base, ck, p.load(route, ck.Object))
 	if err != nil {
 		return err
 	}
-	x.reader, x.cache = r, label(r.Status)
-	obj := r.Meta.(*object)
-	if r.Alone() && cond.byteRange != "" && cond.evaluate(obj.validators) == proceed {
-		if part, kind := cond.part(obj.validators, obj.size); kind == rangePart && obj.size >= 0 {
-			// The stream is of the whole object, and only this part is wanted.
-			r.Close()
-			return p.sendPart(x, piece{route, ck, obj, part})
+	if part, ok := cond.wanted(r); ok {
+		// The stream is of the whole object, and only this part is wanted.
+		r.Close()
+		return p.sendPart(x, piece{route, ck, r.Meta.(*object), part})
+	}
+	if r.Bare {
+		r.Close()
+		if r, err = p.cache.Get(p.base, ck, p.load(route, ck.Object)); err != nil {
+			return err
 		}
 	}
-	f := &found{
-		obj: obj, reader: r, age: obj.age(time.Now()), status: []byte(cacheStatus(r.Status, r.Stale, r.Stores)),
-	}
-	if whole, ok := r.Complete(); ok {
-		f.whole = whole
-	}
-	if r.Status == cache.Hit {
-		l := obj.lines(r.Stored, r.Expires, time.Now())
-		f.age, f.status = l.age, l.status
-	}
-	x.answer(f, cond)
-	if x.code >= http.StatusMultipleChoices { // 304, 412 and 416 have nothing of the body
+	x.reader, x.cache = r, label(r.Status)
+	x.answer(foundBy(r, time.Now()), cond)
+	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // 304, 412 and 416 have nothing of the body
 		r.Finish()
 	}
 	return nil
 }
 
+// wanted is the part that is to be fetched by itself: what is asked for of an
+// object that does not come to be shared.
+func (c *conditions) wanted(r *cache.Reader) (byteRange, bool) {
+	if c.byteRange == "" || !r.Alone() && !r.Bare {
+		return byteRange{}, false
+	}
+	obj := r.Meta.(*object)
+	if obj.size < 0 || c.evaluate(obj.validators) != proceed {
+		return byteRange{}, false
+	}
+	part, kind := c.part(obj.validators, obj.size)
+	return part, kind == rangePart
+}
+
+// foundBy is what a reader brings.
+func foundBy(r *cache.Reader, now time.Time) *found {
+	obj := r.Meta.(*object)
+	f := &found{obj: obj, reader: r, age: obj.age(now)}
+	if whole, ok := r.Complete(); ok {
+		f.whole = whole
+	}
+	switch r.Status {
+	case cache.Hit, cache.Stale:
+		f.status = hitStatus(r.Expires, now)
+	case cache.Miss, cache.Collapsed, cache.Bypass, cache.Revalidated:
+		f.status = []byte(cacheStatus(r.Status, r.Stale, r.Stores))
+	}
+	return f
+}
+
 // head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET
 // would have. Nothing is stored.
 func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	obj, err := p.stat(p.base, route, ck.Object)
+	obj, err := p.stat(p.base, route, ck)
 	if err != nil {
 		return err
 	}
@@ -144,7 +189,10 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 // at its metadata decides which bytes are meant, and only those are fetched.
 func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	x.cache = cacheBypass
-	obj, err := p.stat(p.base, route, ck.Object)
+	if done, err := p.partOfKnown(x, route, ck, cond); done {
+		return err
+	}
+	obj, err := p.stat(p.base, route, ck)
 	if err != nil {
 		return err
 	}
@@ -163,6 +211,25 @@ func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *condi
 	}
 	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
 	return nil
+}
+
+// partOfKnown answers a range without a look at the metadata, if that is known
+// from before. It is not done where the object has changed since.
+func (p *Proxy) partOfKnown(x *exchange, route alias.Route, ck cache.Key, cond *conditions) (done bool, err error) {
+	obj, ok := p.cache.Known(ck, x.start).(*object)
+	if !ok || obj.size < 0 || strongTag(obj.etag) == "" || cond.evaluate(obj.validators) != proceed {
+		return false, nil
+	}
+	r, kind := cond.part(obj.validators, obj.size)
+	if kind != rangePart {
+		return false, nil
+	}
+	err = p.sendPart(x, piece{route, ck, obj, r})
+	if errors.Is(err, errVersionGone) {
+		p.cache.Disown(ck)
+		return false, nil
+	}
+	return true, err
 }
 
 // piece is a part of one version of an object, to be fetched by itself.
@@ -204,7 +271,9 @@ func cacheStatus(status cache.Status, stale, stores bool) string {
 		return "ixmage; fwd=" + fwd + "; collapsed"
 	case cache.Bypass:
 		return statusBypass
-	case cache.Hit, cache.Miss:
+	case cache.Revalidated:
+		return "ixmage; fwd=stale; fwd-status=304"
+	case cache.Hit, cache.Stale, cache.Miss:
 	}
 	if stores {
 		return "ixmage; fwd=" + fwd + "; fwd-status=200; stored"
@@ -220,6 +289,10 @@ func label(s cache.Status) string {
 		return cacheCollapsed
 	case cache.Bypass:
 		return cacheBypass
+	case cache.Stale:
+		return cacheStale
+	case cache.Revalidated:
+		return cacheRevalidated
 	case cache.Miss:
 	}
 	return cacheMiss

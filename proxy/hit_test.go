@@ -222,3 +222,7 @@ func (*replay) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (*replay) SetDeadline(time.Time) error      { return nil }
 func (*replay) SetReadDeadline(time.Time) error  { return nil }
 func (*replay) SetWriteDeadline(time.Time) error { return nil }
+
+func (s testSeries) Saved(by Saving, requests, bytes int64) {
+	s.Series.Saved([...]string{"hit", "collapsed", "not_modified"}[by], requests, bytes)
+}

@@ -13,11 +13,55 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// load fetches a whole object for the cache.
+// load fetches a whole object for the cache, or finds that what is stored of it is
+// still the same.
 func (p *Proxy) load(route alias.Route, key string) cache.Load {
-	return func(ctx context.Context) (*cache.Source, error) {
-		src, err := p.fetch(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + key})
-		return src, p.judge(ctx, route, err)
+	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
+		req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
+		if old != nil && !old.Purged() {
+			req.IfNoneMatch, req.IfModifiedSince = old.Meta.(*object).conditions()
+		}
+		src, err := p.fetch(ctx, req, old)
+		return src, p.verdict(ctx, route, err)
+	}
+}
+
+// errContradiction is a page or an error that bears a picture's name: more likely
+// something on the way to S3 than the object itself.
+var errContradiction = fmt.Errorf("%w: the bytes are none of its type", errNotImage)
+
+// verdict tells the cache what an error means for what is stored: an object that
+// is gone goes, and everything that is nobody's fault but the origin's, or ours,
+// leaves what there is to be served.
+func (p *Proxy) verdict(ctx context.Context, route alias.Route, err error) error {
+	err = p.judge(ctx, route, err)
+	if err == nil {
+		return nil
+	}
+	switch {
+	case errors.Is(err, errAliasDenied), errors.Is(err, errContradiction):
+		return &cache.Outage{Err: err}
+	case errors.Is(err, errNotImage): // any more
+		return &cache.Gone{Err: err}
+	}
+	oe, ok := errors.AsType[*origin.Error](err)
+	if !ok {
+		return err
+	}
+	switch oe.Outcome {
+	case origin.OutcomeNotFound, origin.OutcomeDenied:
+		return &cache.Gone{Err: gist(oe), For: route.Alias.NegativeTTL}
+	case origin.OutcomeAborted:
+		return err
+	default:
+		return &cache.Outage{Err: err}
+	}
+}
+
+// gist is what may be kept of an error: what it says, without what it holds.
+func gist(e *origin.Error) error {
+	return &origin.Error{
+		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, S3RequestID: e.S3RequestID,
 	}
 }
 
@@ -41,10 +85,21 @@ func (p *Proxy) judge(ctx context.Context, route alias.Route, err error) error {
 // fetch opens an object and reads its first bytes: they decide the type where
 // the declared one is generic, and an origin that breaks before it has sent
 // anything is then an error that the client can still be told.
-func (p *Proxy) fetch(ctx context.Context, req origin.Request) (*cache.Source, error) {
+func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry) (*cache.Source, error) {
 	o, err := p.origin.Get(ctx, req)
 	if err != nil {
 		return nil, err
+	}
+	if o.NotModified {
+		if obj := old.Meta.(*object); obj.confirmedBy(o) {
+			p.series.of(string(req.Route.Alias.Name)).Saved(SavedByNotModified, 0, obj.size)
+			return confirmed(obj.freshened(o, req.Route.Alias)), nil
+		}
+		// A 304 of another version than the one that was asked about.
+		req.IfNoneMatch, req.IfModifiedSince = "", time.Time{}
+		if o, err = p.origin.Get(ctx, req); err != nil {
+			return nil, err
+		}
 	}
 	src, err := source(o, req)
 	if err != nil {
@@ -52,6 +107,13 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request) (*cache.Source, e
 		return nil, err
 	}
 	return src, nil
+}
+
+// confirmed is what the cache is told of an object that has not changed.
+func confirmed(obj *object) *cache.Source {
+	src := obj.source()
+	src.Same = true
+	return src
 }
 
 func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
@@ -69,20 +131,18 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 		}
 	}
 	if contradicts(picture, body.front) {
-		return nil, errNotImage
+		return nil, errContradiction
 	}
-	obj := newObject(o, req.Route.Alias, picture)
-	return &cache.Source{
-		Meta: obj, MetaBytes: obj.bytes(), Size: o.Size,
-		Fresh: obj.fresh, Age: time.Since(obj.born), Body: body,
-	}, nil
+	src := newObject(o, req.Route.Alias, picture).source()
+	src.Body = body
+	return src, nil
 }
 
 // part fetches a piece, for one reader. The object must still be of the version
 // that the piece is of: S3 is told so, and what it answers is looked at, since
 // not every server heeds the condition.
 func (p *Proxy) part(w piece) cache.Load {
-	return func(ctx context.Context) (*cache.Source, error) {
+	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
 		src, err := p.fetchPart(ctx, w)
 		return src, p.judge(ctx, w.route, err)
 	}
@@ -108,10 +168,26 @@ func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
 	return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
 }
 
+// mute reports whether a 404 leaves open what is missing: an answer to HEAD has no
+// code, and the bucket may not be there.
+func (*Proxy) mute(gone *cache.Gone) bool {
+	oe, ok := errors.AsType[*origin.Error](gone.Err)
+	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"
+}
+
 // stat asks for an object's metadata alone.
-func (p *Proxy) stat(ctx context.Context, route alias.Route, key string) (*object, error) {
-	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + key})
-	return obj, p.judge(ctx, route, err)
+func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
+	if err := p.cache.Absent(ck, time.Now()); err != nil {
+		return nil, err
+	}
+	asked := time.Now()
+	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
+	err = p.verdict(ctx, route, err)
+	if gone, ok := errors.AsType[*cache.Gone](err); ok && !p.mute(gone) {
+		gone.Asked = asked
+		p.cache.Missed(ck, gone)
+	}
+	return obj, err
 }
 
 func (p *Proxy) look(ctx context.Context, req origin.Request) (*object, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/cache"
 	"ixmage/proxy/origin"
 )
 
@@ -25,7 +26,8 @@ type object struct {
 	etagLine     []byte
 	modifiedLine []byte
 	cacheControl []byte
-	fresh        time.Duration
+	said         freshHeaders
+	lifetimes    lifetimes
 	born         time.Time // its Age counts from here
 
 	hit atomic.Pointer[hitLines]
@@ -43,14 +45,10 @@ type hitLines struct {
 // as it stands: the type comes from our list, the entity tag is checked, the
 // date and the Cache-Control are written anew.
 func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
-	directives := parseCacheControl(o.CacheControl)
 	obj := &object{
-		validators:   validatorsOf(o),
-		size:         o.Size,
-		contentType:  []byte(contentType),
-		cacheControl: []byte(formatCacheControl(directives, a.TTL)),
-		fresh:        freshness(directives, a.TTL),
-		born:         o.Born,
+		validators:  validatorsOf(o),
+		size:        o.Size,
+		contentType: []byte(contentType),
 	}
 	if obj.etag != "" {
 		obj.etagLine = []byte(obj.etag)
@@ -58,6 +56,58 @@ func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 	if !obj.modified.IsZero() {
 		obj.modifiedLine = appendDate(nil, obj.modified)
 	}
+	obj.live(freshHeadersOf(o), o.Born, a)
+	return obj
+}
+
+// live sets how long the object lives, and what clients are told of it.
+func (o *object) live(said freshHeaders, born time.Time, a *alias.Alias) {
+	said.cacheControl, said.expires = strings.Clone(said.cacheControl), strings.Clone(said.expires)
+	o.said, o.born = said, born
+	o.lifetimes = lifetimesOf(said, a)
+	o.cacheControl = []byte(cacheControlFor(said, a.TTL, ""))
+}
+
+// source is what the cache is to know of the object.
+func (o *object) source() *cache.Source {
+	l := o.lifetimes
+	return &cache.Source{
+		Meta: o, MetaBytes: o.bytes(), Size: o.size,
+		Fresh: l.fresh, Age: time.Since(o.born), StaleWhile: l.staleWhile, StaleError: l.staleError,
+		Validate: l.store && (o.etag != "" || !o.modified.IsZero()),
+	}
+}
+
+// conditions are what S3 is asked with whether the object is still the same (RFC
+// 9110, section 13.1: a date counts for nothing beside an entity tag).
+func (o *object) conditions() (ifNoneMatch string, ifModifiedSince time.Time) {
+	if o.etag != "" {
+		return o.etag, time.Time{}
+	}
+	return "", o.modified
+}
+
+// confirmedBy reports whether a 304 speaks of this version (RFC 9111, section 4.3.4):
+// by its entity tag where both have one, else by its date.
+func (o *object) confirmedBy(reply *origin.Object) bool {
+	v := validatorsOf(reply)
+	if v.etag != "" && o.etag != "" {
+		return weakMatch(v.etag, o.etag)
+	}
+	return v.modified.IsZero() || o.modified.IsZero() || v.modified.Equal(o.modified)
+}
+
+// freshened is the object with what a 304 says of it (RFC 9111, section 3.2): the
+// headers that it has replace those of before.
+func (o *object) freshened(reply *origin.Object, a *alias.Alias) *object {
+	obj := &object{
+		validators: o.validators, size: o.size, contentType: o.contentType,
+		etagLine: o.etagLine, modifiedLine: o.modifiedLine,
+	}
+	if v := validatorsOf(reply); !v.modified.IsZero() && !v.modified.Equal(o.modified) {
+		obj.modified, obj.modifiedLine = v.modified, appendDate(nil, v.modified)
+	}
+	obj.live(o.said.updated(reply), reply.Born, a)
 	return obj
 }
 
@@ -82,10 +132,15 @@ func isPrintable(s string) bool {
 	return true
 }
 
-// bytes is what the object's metadata holds in memory.
+// bytes is what the object's metadata holds in memory. What is said of freshness has
+// room to grow: the cache lets an object go when a 304 makes its metadata larger.
 func (o *object) bytes() int64 {
-	const fixed = 512 // the struct, its slices' headers and the lines of a hit
-	return fixed + int64(len(o.contentType)+2*len(o.etagLine)+len(o.modifiedLine)+len(o.cacheControl))
+	const (
+		fixed = 512 // the struct, its slices' headers and the lines of a hit
+		room  = 256 // for as much as objects usually say
+	)
+	freshness := len(o.cacheControl) + len(o.said.cacheControl) + len(o.said.expires)
+	return fixed + int64(len(o.contentType)+2*len(o.etagLine)+len(o.modifiedLine)+max(room, freshness))
 }
 
 // age is the Age of the object at now, where it does not come from memory.
@@ -99,14 +154,23 @@ func (o *object) lines(stored, expires, now time.Time) *hitLines {
 	if l := o.hit.Load(); l != nil && l.second == age {
 		return l
 	}
-	ttl := int64(expires.Sub(now) / time.Second)
 	l := &hitLines{
 		second: age,
 		age:    strconv.AppendInt(nil, age, 10),
-		status: strconv.AppendInt([]byte("ixmage; hit; ttl="), ttl, 10),
+		status: hitStatus(expires, now),
 	}
 	o.hit.Store(l)
 	return l
+}
+
+// hitStatus is the Cache-Status of what comes from memory; its ttl is negative when
+// it is stale (RFC 9211, section 2.3).
+func hitStatus(expires, now time.Time) []byte {
+	ttl := int64(expires.Sub(now) / time.Second)
+	if now.After(expires) {
+		ttl = min(ttl, -1)
+	}
+	return strconv.AppendInt([]byte("ixmage; hit; ttl="), ttl, 10)
 }
 
 // appendDate appends an IMF-fixdate (RFC 9110, section 5.6.7).

@@ -72,8 +72,8 @@ func TestNewObjectFreshness(t *testing.T) {
 		{"a\r\nb, max-age=5", time.Minute, 5 * time.Second, "max-age=5"},
 	} {
 		obj := newObject(&origin.Object{CacheControl: tc.header}, &alias.Alias{TTL: tc.ttl}, "image/png")
-		if obj.fresh != tc.fresh || string(obj.cacheControl) != tc.line {
-			t.Errorf("%q with ttl %s: got %s, %q; want %s, %q", tc.header, tc.ttl, obj.fresh, obj.cacheControl, tc.fresh, tc.line)
+		if obj.lifetimes.fresh != tc.fresh || string(obj.cacheControl) != tc.line {
+			t.Errorf("%q with ttl %s: got %s, %q; want %s, %q", tc.header, tc.ttl, obj.lifetimes.fresh, obj.cacheControl, tc.fresh, tc.line)
 		}
 	}
 }
@@ -114,5 +114,20 @@ func TestHitLines(t *testing.T) {
 			t.Error("the lines are made anew within a second")
 		}
 		first = l
+	}
+}
+
+// A 304 that says more of freshness than was said before must not make the object
+// larger: the cache would let it go.
+func TestObjectBytesAfterNotModified(t *testing.T) {
+	t.Parallel()
+	a := &alias.Alias{TTL: time.Hour}
+	o := newObject(&origin.Object{ETag: `"a"`, CacheControl: "max-age=1"}, a, "image/png")
+	long := "public, max-age=3600, s-maxage=86400, stale-if-error=86400"
+	if got, want := o.freshened(&origin.Object{CacheControl: long}, a).bytes(), o.bytes(); got != want {
+		t.Errorf("%d bytes, before it were %d", got, want)
+	}
+	if got := o.freshened(&origin.Object{CacheControl: long + strings.Repeat(", x", 300)}, a).bytes(); got < o.bytes()+900 {
+		t.Errorf("%d bytes do not hold what is said", got)
 	}
 }

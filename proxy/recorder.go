@@ -17,12 +17,25 @@ type Recorder interface {
 	InFlight(delta int)
 }
 
-// Series counts the requests of one alias. Request is on the hot path.
+// Series counts the requests of one alias. Request and Saved are on the hot path.
 type Series interface {
 	Request(o Outcome)
+	// Saved counts what S3 need not be asked for, and the bytes that it need not
+	// send.
+	Saved(by Saving, requests, bytes int64)
 	// Shared reports whether other aliases count here too, for want of room.
 	Shared() bool
 }
+
+// Saving is why S3 was spared something.
+type Saving uint8
+
+// Values of Saving.
+const (
+	SavedByHit         Saving = iota // fresh, stale, or known to be missing
+	SavedByCollapsed                 // another request fetched it
+	SavedByNotModified               // S3 was asked, and sent no body
+)
 
 // Outcome is what one answered request adds to the counters.
 type Outcome struct {
@@ -37,11 +50,14 @@ type Outcome struct {
 
 // Values of Outcome.Cache.
 const (
-	cacheNone      = "none"
-	cacheHit       = "hit"
-	cacheMiss      = "miss"
-	cacheCollapsed = "collapsed"
-	cacheBypass    = "bypass"
+	cacheNone        = "none"
+	cacheHit         = "hit"
+	cacheMiss        = "miss"
+	cacheCollapsed   = "collapsed"
+	cacheBypass      = "bypass"
+	cacheStale       = "stale"
+	cacheRevalidated = "revalidated"
+	cacheNegative    = "negative"
 )
 
 // seriesTable keeps the handle of each alias, so that a request finds it with

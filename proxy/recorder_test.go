@@ -18,8 +18,9 @@ type place struct {
 	alias string
 }
 
-func (p place) Request(Outcome) {}
-func (p place) Shared() bool    { return !slices.Contains(p.roll.own, p.alias) }
+func (p place) Request(Outcome)          {}
+func (place) Saved(Saving, int64, int64) {}
+func (p place) Shared() bool             { return !slices.Contains(p.roll.own, p.alias) }
 
 func (r *roll) Series(alias string) Series {
 	r.asks++

@@ -25,6 +25,7 @@ var (
 	nameCacheControl = []byte("Cache-Control")
 	noStore          = []byte("no-store")
 	nameAge          = []byte("Age")
+	newborn          = []byte("0")
 	nameCacheStatus  = []byte("Cache-Status")
 	nameContentRange = []byte("Content-Range")
 	nameRetryAfter   = []byte("Retry-After")
@@ -60,9 +61,17 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *found) {
 	if f.obj.modifiedLine != nil {
 		h.SetCanonical(nameModified, f.obj.modifiedLine)
 	}
-	h.SetCanonical(nameCacheControl, f.obj.cacheControl)
-	h.SetCanonical(nameAge, f.age)
+	if own := x.route.Alias.CacheControl; own != "" {
+		// This policy begins with our answer: counted from S3's, a lifetime
+		// shorter than ours would be over before clients see it.
+		h.SetCanonical(nameCacheControl, []byte(own))
+		h.SetCanonical(nameAge, newborn)
+	} else {
+		h.SetCanonical(nameCacheControl, f.obj.cacheControl)
+		h.SetCanonical(nameAge, f.age)
+	}
 	h.SetCanonical(nameCacheStatus, f.status)
+	x.allowOrigin(h)
 }
 
 // answer sends an object, or what preconditions and ranges make of it.
@@ -78,6 +87,7 @@ func (x *exchange) answer(f *found, c *conditions) {
 			return
 		case preconditionFailed:
 			x.fail(probPrecondition, nil)
+			x.allowOrigin(&x.fc.Response.Header)
 			return
 		case proceed:
 		}
@@ -113,6 +123,7 @@ func (x *exchange) partial(r byteRange, size int64) {
 func (x *exchange) unsatisfiable(size int64) {
 	b := strconv.AppendInt([]byte("bytes */"), size, 10)
 	x.fail(probRange, nil)
+	x.allowOrigin(&x.fc.Response.Header)
 	x.fc.Response.Header.SetCanonical(nameContentRange, b)
 }
 

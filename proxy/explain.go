@@ -1,0 +1,327 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// Explanation says how a URL resolves, and why it is answered as it is. It is for
+// the operator: it names bucket, key and access key id, and never a secret.
+type Explanation struct {
+	Path string `json:"path"`
+	// Status and Code are what a GET is answered with now, as far as that is
+	// known; 0 where S3 has to be asked first.
+	Status     int                  `json:"status"`
+	Code       string               `json:"code"`
+	Alias      string               `json:"alias"`
+	Bucket     string               `json:"bucket,omitempty"`
+	Key        string               `json:"key,omitempty"`
+	Region     string               `json:"region,omitempty"`
+	Endpoint   string               `json:"endpoint,omitempty"`
+	Credential *ExplainedCredential `json:"credential"`
+	Cache      *ExplainedCache      `json:"cache"`
+	Circuit    *ExplainedCircuit    `json:"circuit"`
+	Canary     *ExplainedCanary     `json:"canary"`
+	// LastAnswer and LastFailure are S3's, to any request for the alias.
+	LastAnswer  *ExplainedAnswer `json:"last_answer"`
+	LastFailure *ExplainedAnswer `json:"last_failure"`
+	Probe       *ExplainedAnswer `json:"probe,omitempty"`
+	Remedy      string           `json:"remedy"`
+}
+
+// ExplainedCredential is what signs.
+type ExplainedCredential struct {
+	Name        string `json:"name"`
+	Kind        string `json:"kind"`
+	AccessKeyID string `json:"access_key_id"`
+	State       string `json:"state"`
+}
+
+// ExplainedCache is what each tier knows of an object.
+type ExplainedCache struct {
+	Memory  *ExplainedEntry   `json:"memory"`
+	Missing *ExplainedAbsence `json:"missing"`
+	// Fetching says that a fetch is under way, Bypass that lately the object
+	// could not be stored.
+	Fetching bool `json:"fetching"`
+	Bypass   bool `json:"bypass"`
+}
+
+// ExplainedEntry is a stored object. Times are in seconds; ttl is negative once it
+// is stale.
+type ExplainedEntry struct {
+	State        string `json:"state"` // fresh or stale
+	Age          int64  `json:"age"`
+	TTL          int64  `json:"ttl"`
+	Size         int64  `json:"size"`
+	ContentType  string `json:"content_type"`
+	ETag         string `json:"etag"`
+	CacheControl string `json:"cache_control"`
+	// StaleWhile and StaleError are for how long it may still be served while it
+	// is fetched anew, and while that fails.
+	StaleWhile int64 `json:"stale_while_revalidate_left"`
+	StaleError int64 `json:"stale_if_error_left"`
+	Failing    bool  `json:"failing"`
+}
+
+// ExplainedAbsence is an object that is known to be missing.
+type ExplainedAbsence struct {
+	TTL    int64  `json:"ttl"`
+	Reason string `json:"reason"`
+}
+
+// ExplainedCanary is how the alias's canary was, last.
+type ExplainedCanary struct {
+	Key     string    `json:"key"`
+	State   string    `json:"state"` // none, unknown, readable or failing
+	Checked time.Time `json:"checked_at,omitzero"`
+}
+
+// CanaryState tells how the canary of an alias was, last. A Canary may have it.
+type canaryState interface {
+	State(aliasID int64) (ok bool, at time.Time, known bool)
+}
+
+// Explain resolves the path of a URL as get does, and tells what is known of it.
+// With probe it asks S3 for the object's metadata. It changes nothing.
+func (p *Proxy) Explain(ctx context.Context, path string, probe bool) (any, error) {
+	e := &Explanation{Path: path}
+	t, err := resolve([]byte(path))
+	e.Alias = t.alias
+	if err != nil {
+		e.refuse(problemOf(err), remedyKey)
+		return e, nil
+	}
+	route, ok := p.registry.Lookup(t.alias)
+	if !ok {
+		e.refuse(probNotFound, remedyAlias)
+		return e, nil
+	}
+	a := route.Alias
+	e.locate(route, t.key)
+	switch {
+	case len(e.Key) > maxKey:
+		e.refuse(probBadKey, remedyLong)
+	case !a.Enabled:
+		e.refuse(probNotFound, remedyDisabled)
+	case !a.Serves():
+		e.refuse(probNotFound, remedyState(a.State))
+	default:
+		p.investigate(ctx, e, route, probe)
+	}
+	return e, nil
+}
+
+func (e *Explanation) refuse(prob problem, remedy string) {
+	e.Status, e.Code, e.Remedy = prob.status, prob.code, remedy
+}
+
+func (e *Explanation) locate(r alias.Route, key string) {
+	a, c := r.Alias, r.Credential
+	e.Bucket, e.Key, e.Region, e.Endpoint = a.Bucket, a.Prefix+key, a.Region, a.Endpoint
+	e.Credential = &ExplainedCredential{
+		Name: string(c.Name), Kind: string(c.Provider.Kind()), AccessKeyID: c.AccessKeyID(), State: string(c.State),
+	}
+}
+
+// investigate gathers what there is, and what it means.
+func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, probe bool) {
+	now := time.Now()
+	key := cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch, Object: strings.TrimPrefix(e.Key, r.Alias.Prefix)}
+	v := p.cache.Inspect(key, now)
+	e.Cache = explainView(v, now)
+	e.Canary = p.explainCanary(r.Alias)
+	e.Circuit = explainCircuit(p.origin.Circuit(r), now)
+	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
+	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID))
+	e.served(v, now)
+	err := e.known(v)
+	if probe {
+		err = p.probe(ctx, e, r)
+	}
+	if _, outage := errors.AsType[*cache.Outage](p.verdict(ctx, r, err)); outage && v.Tier == cache.Tier &&
+		now.Before(v.StaleError) && e.Status == 0 {
+		e.Status, e.Remedy = http.StatusOK, remedyStale
+	}
+	if err != nil {
+		e.blame(err)
+	}
+	if e.Remedy == "" {
+		e.outlook()
+	}
+}
+
+// served notes that the cache answers, whatever S3 would say.
+func (e *Explanation) served(v cache.View, now time.Time) {
+	switch {
+	case v.Tier != cache.Tier:
+	case v.Fresh || now.Before(v.StaleWhile):
+		e.Status, e.Remedy = http.StatusOK, remedyCached
+	case v.Failing && now.Before(v.StaleError):
+		e.Status, e.Remedy = http.StatusOK, remedyStale
+	}
+}
+
+// known is what the next request would be told without S3, unless it is served.
+func (e *Explanation) known(v cache.View) error {
+	switch {
+	case e.Status == http.StatusOK:
+		return nil
+	case v.Tier == cache.TierMissing:
+		return v.Err
+	case e.Circuit.State == origin.CircuitOpen.String():
+		return &origin.Error{Outcome: origin.OutcomeCircuitOpen}
+	}
+	return nil
+}
+
+// blame explains an error. What is served from the cache meanwhile keeps its status.
+func (e *Explanation) blame(err error) {
+	prob := problemOf(err)
+	if e.Status == 0 {
+		e.Status, e.Code = prob.status, prob.code
+	}
+	oe, _ := errors.AsType[*origin.Error](err)
+	remedy := remedyFor(prob, oe)
+	if e.Remedy != "" {
+		remedy = e.Remedy + " " + remedy
+	}
+	e.Remedy = remedy
+}
+
+// probe asks S3 for the object's metadata, as a cold HEAD does. A 404 to HEAD does not
+// tell a missing object from a missing bucket, so the first byte is asked for then.
+func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error {
+	req := origin.Request{Route: r, Key: e.Key}
+	_, err := p.look(ctx, req)
+	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome == origin.OutcomeNotFound {
+		req.Range = &origin.Range{}
+		if o, again := p.origin.Get(ctx, req); again == nil {
+			o.Body.Close()
+		} else {
+			err = again
+		}
+	}
+	err = p.judge(ctx, r, err)
+	a := &ExplainedAnswer{
+		At: time.Now().UTC(), Operation: "HeadObject", Outcome: string(origin.OutcomeOK), Status: http.StatusOK,
+	}
+	if oe, ok := errors.AsType[*origin.Error](err); ok {
+		a.Operation = cmp.Or(oe.Operation, a.Operation)
+		a.Outcome, a.Status, a.S3Code, a.S3RequestID = string(oe.Outcome), oe.Status, oe.Code, oe.S3RequestID
+	}
+	e.Probe = a
+	return err
+}
+
+// outlook is what is said where nothing is known to be wrong.
+func (e *Explanation) outlook() {
+	switch {
+	case e.Probe != nil:
+		e.Status, e.Remedy = http.StatusOK, remedyProbed
+	case e.LastFailure != nil && e.LastAnswer.At.Equal(e.LastFailure.At):
+		e.Remedy = remedyLast + e.LastFailure.remedy()
+	default:
+		e.Remedy = remedyUnknown
+	}
+}
+
+func explainView(v cache.View, now time.Time) *ExplainedCache {
+	c := &ExplainedCache{Fetching: v.Flight, Bypass: v.Bypass}
+	switch v.Tier {
+	case cache.TierMissing:
+		c.Missing = &ExplainedAbsence{TTL: left(v.Expires, now), Reason: v.Err.Error()}
+	case cache.Tier:
+		obj := v.Meta.(*object)
+		c.Memory = &ExplainedEntry{
+			State: "stale", Age: int64(now.Sub(v.Stored) / time.Second), TTL: int64(v.Expires.Sub(now) / time.Second),
+			Size: v.Size, ContentType: string(obj.contentType), ETag: obj.etag, CacheControl: obj.said.cacheControl,
+			StaleWhile: left(v.StaleWhile, now), StaleError: left(v.StaleError, now), Failing: v.Failing,
+		}
+		if v.Fresh {
+			c.Memory.State = "fresh"
+		}
+	}
+	return c
+}
+
+// left is in whole seconds, and never negative.
+func left(until, now time.Time) int64 { return max(0, int64(until.Sub(now)/time.Second)) }
+
+// ExplainedCircuit tells whether calls go out to S3.
+type ExplainedCircuit struct {
+	State    string `json:"state"`
+	Failures int    `json:"failures"` // in a row
+	Retry    int64  `json:"retry_in"` // seconds until the next call goes out, of an open one
+}
+
+func explainCircuit(c origin.CircuitInfo, now time.Time) *ExplainedCircuit {
+	e := &ExplainedCircuit{State: c.State.String(), Failures: c.Failures}
+	if c.State == origin.CircuitOpen {
+		e.Retry = left(c.Probe, now)
+	}
+	return e
+}
+
+// ExplainedAnswer is one answer of S3.
+type ExplainedAnswer struct {
+	At          time.Time `json:"at"`
+	Operation   string    `json:"operation"`
+	Outcome     string    `json:"outcome"` // as in ixmage_origin_requests_total
+	Status      int       `json:"status"`
+	S3Code      string    `json:"s3_code"`
+	S3RequestID string    `json:"s3_request_id"`
+}
+
+func explainAnswer(a origin.Answer, known bool) *ExplainedAnswer {
+	if !known {
+		return nil
+	}
+	return &ExplainedAnswer{
+		At: a.At.UTC(), Operation: a.Operation, Outcome: a.Outcome,
+		Status: a.Status, S3Code: a.Code, S3RequestID: a.RequestID,
+	}
+}
+
+// remedy is what can be done about a failure of another request.
+func (a *ExplainedAnswer) remedy() string {
+	e := &origin.Error{Outcome: origin.Outcome(a.Outcome), Status: a.Status, Code: a.S3Code}
+	return remedyFor(originProblem(e.Outcome), e)
+}
+
+// States of an ExplainedCanary.
+const (
+	canaryNone     = "none"
+	canaryUnknown  = "unknown"
+	canaryReadable = "readable"
+	canaryFailing  = "failing"
+)
+
+func (p *Proxy) explainCanary(a *alias.Alias) *ExplainedCanary {
+	c := &ExplainedCanary{Key: a.Canary, State: canaryNone}
+	if a.Canary == "" {
+		return c
+	}
+	c.Key, c.State = a.Prefix+a.Canary, canaryUnknown
+	keeper, ok := p.canary.(canaryState)
+	if !ok {
+		return c
+	}
+	readable, at, known := keeper.State(a.ID)
+	switch {
+	case !known:
+	case readable:
+		c.State, c.Checked = canaryReadable, at.UTC()
+	default:
+		c.State, c.Checked = canaryFailing, at.UTC()
+	}
+	return c
+}

@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/cache"
+)
+
+// brokenLife is how long clients may keep what stands in for a picture that could
+// not be had.
+const brokenLife = 5 * time.Second
+
+// fallbackFor is the path of the object that stands in for a problem, if the alias
+// has one: for a picture that is not there, or an origin that cannot be asked.
+func fallbackFor(prob problem, a *alias.Alias) string {
+	switch prob.status {
+	case http.StatusNotFound:
+		return a.Fallback.Missing
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return a.Fallback.Broken
+	}
+	return ""
+}
+
+// stillFor is how long clients may keep the answer to a problem.
+func stillFor(prob problem, a *alias.Alias) time.Duration {
+	if prob.status == http.StatusNotFound {
+		return a.NegativeTTL
+	}
+	return brokenLife
+}
+
+// prepare has the object at hand that stands in for pictures which cannot be had:
+// when S3 fails it is too late to fetch it.
+func (p *Proxy) prepare(r alias.Route) {
+	if path := r.Alias.Fallback.Broken; path != "" {
+		p.cache.Warm(cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch, Object: path}, p.load(r, path))
+	}
+}
+
+// standIn sends the object of path with the status of prob, or reports that it
+// cannot be had either. It bears no validator: it is not what was asked for.
+func (p *Proxy) standIn(x *exchange, path string, prob problem) bool {
+	a := x.route.Alias
+	ck := cache.Key{Space: a.ID, Epoch: a.Epoch, Object: path}
+	var f *found
+	e, ok := p.cache.Keep(ck)
+	if ok && prob.status < http.StatusInternalServerError && !e.Fresh(x.start) {
+		e.Release()
+		ok = false
+	}
+	switch {
+	case ok:
+		x.entry, f = e, &found{obj: e.Meta.(*object), whole: e.Bytes()}
+	case prob.status >= http.StatusInternalServerError:
+		return false // the origin has kept the client waiting once
+	default:
+		r, err := p.cache.Get(p.base, ck, p.load(x.route, path))
+		if err != nil {
+			return false
+		}
+		x.reader, f = r, foundBy(r, time.Now())
+	}
+	x.code = prob.status
+	h := &x.fc.Response.Header
+	x.common(h)
+	x.allowOrigin(h)
+	h.SetCanonical(nameCacheControl, shortLife(stillFor(prob, a)))
+	if prob.status == http.StatusServiceUnavailable {
+		h.SetCanonical(nameRetryAfter, []byte(retryAfter(x.err)))
+	}
+	x.send(f, byteRange{0, f.obj.size - 1})
+	h.DelBytes(nameAcceptRanges)
+	return true
+}
+
+func shortLife(d time.Duration) []byte {
+	if d < time.Second {
+		return noStore
+	}
+	return strconv.AppendInt([]byte("public, max-age="), int64(d/time.Second), 10)
+}

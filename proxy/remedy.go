@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"ixmage/alias"
+	"ixmage/proxy/origin"
+)
+
+// Remedies in plain words, for Explanation.Remedy.
+const (
+	remedyKey = "The path is no valid key: it must be /{alias}/{key}, percent-encoded once, without " +
+		"empty, \".\" or \"..\" " +
+		"segments, control characters and backslashes."
+	remedyLong     = "The key is longer than 1,024 bytes together with the alias's prefix; S3 has no such object."
+	remedyAlias    = "There is no alias of this name: register it with POST /api/v1/aliases, or correct the URL."
+	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
+	remedyCached   = "Nothing is wrong: it is served from the cache."
+	remedyStale    = "It is served stale from the cache, because it could not be fetched anew."
+	remedyProbed   = "Nothing is wrong: S3 has the picture and gives it to this credential."
+	remedyLast     = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
+	remedyUnknown  = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
+		"probe=true to ask now."
+)
+
+func remedyState(s alias.State) string {
+	if s == alias.StateProvisioning {
+		return "The alias is being provisioned and not open yet: see GET /api/v1/operations."
+	}
+	return "The alias's provisioning failed, so it is closed: GET /api/v1/operations says why; " +
+		"repeat the request to begin anew."
+}
+
+// remedyFor says what an operator can do about a problem. e is S3's answer, nil
+// where there was none.
+func remedyFor(prob problem, e *origin.Error) string {
+	switch prob {
+	case probNotFound:
+		return remedyMissing(e)
+	case probNotImage:
+		return "The object is no picture that ixmage knows: store it with an image/… Content-Type that " +
+			"fits its bytes."
+	case probCredential:
+		return remedyCredential(e)
+	case probDenied:
+		return "S3 refuses the alias's canary too, so the grant is broken and not the URL: check the policy of the " +
+			"credential's user, the bucket policy and the KMS key's policy; POST " +
+			"/api/v1/aliases/{name}/verify says which."
+	case probUnreachable:
+		return "S3 cannot be reached: check the alias's endpoint and region, DNS, and the network from this host."
+	case probTimeout:
+		return "S3 did not answer in time: check the network and the state of the S3 service."
+	case probThrottled:
+		return "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service."
+	case probCircuit:
+		return "S3 failed many times in a row and is left alone for a moment; it is tried again by " +
+			"itself. See last_failure."
+	case probOverloaded:
+		return "Too many requests wait for S3 already: the bucket answers too slowly for the load, or " +
+			"the origin limits are too low."
+	case probOrigin:
+		return remedyOrigin(e)
+	case probBadKey:
+		return remedyKey
+	}
+	return "This is a mistake of ixmage's own: see the log, and report it."
+}
+
+func remedyMissing(e *origin.Error) string {
+	if e != nil && e.Outcome == origin.OutcomeDenied {
+		return "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 says " +
+			"that of an object that is " +
+			"missing too: check the key's spelling and the alias's prefix first, then the policy. A " +
+			"canary on the alias tells the two apart."
+	}
+	return "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
+}
+
+func remedyCredential(e *origin.Error) string {
+	code := ""
+	if e != nil {
+		code = e.Code
+	}
+	switch code {
+	case "InvalidAccessKeyId":
+		return "S3 does not know the access key id: it was deleted, is inactive, or belongs to another " +
+			"S3 service. Rotate or replace the credential."
+	case "SignatureDoesNotMatch":
+		return "The secret does not belong to the access key id, or the endpoint changes requests on " +
+			"the way: replace the key pair."
+	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
+		return "The key pair is temporary and has expired: replace it by one of an IAM user."
+	}
+	return "S3 refuses the credential: replace its key pair with PUT /api/v1/credentials/{name}, or rotate it."
+}
+
+func remedyOrigin(e *origin.Error) string {
+	switch {
+	case e == nil || e.Status == 0:
+		return "S3's answer made no sense or broke off: see the log for the request id, and try again."
+	case e.Status == 301 || e.Status == 307 || e.Code == "AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect"+
+		"AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect":
+		return "The bucket is in another region: correct the alias's region."
+	case e.Code == "NoSuchBucket":
+		return "There is no such bucket: correct the alias's bucket, region or endpoint."
+	case e.Code == "InvalidObjectState":
+		return "The object is archived (Glacier): restore it, or store it in a class that can be read at once."
+	case e.Code == "RequestTimeTooSkewed":
+		return "The clock of this host is wrong: S3 refuses its signatures. Synchronise it."
+	case e.Status >= 500:
+		return "S3 itself fails: it is tried again by itself; see the state of the service."
+	}
+	return "S3 refuses the request with " + e.Code + ": see the log for its request id."
+}
