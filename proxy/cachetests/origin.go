@@ -1,0 +1,158 @@
+package cachetests
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+// A body begins with what makes it a PNG and with the number of the answer and its
+// time, in which the suite's own origin sends headers that ixmage does not pass on.
+const (
+	magic   = "\x89PNG\r\n\x1a\n"
+	tagForm = "%06d%015d"
+	tagLen  = 6 + 15
+	front   = len(magic) + tagLen
+)
+
+// run is one run of one test.
+type run struct {
+	client *client
+	test   *Test
+	key    string
+
+	mu      sync.Mutex // guards what follows
+	current int        // the number of the client's request that is under way, from 1
+	seen    []seenRequest
+}
+
+// seenRequest is a request that reached the origin.
+type seenRequest struct {
+	num     int // of the client's request
+	header  http.Header
+	told    []Field // the headers of the answer that the client must get
+	confuse bool    // it should have been conditional, and was not
+}
+
+// begin says that the client sends its request number n, and returns how many have
+// reached the origin before.
+func (r *run) begin(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current = n
+	return len(r.seen)
+}
+
+// requests are those that reached the origin so far.
+func (r *run) requests() []seenRequest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clip(r.seen)
+}
+
+// answer is what the origin answers to a request.
+func (r *run) answer(asked *awstest.Recorded) *awstest.Fault {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	q := r.test.Requests[r.current-1]
+	status := r.status(q, asked.Header)
+	for i := range q.Response {
+		q.Response[i].fix(now, q.RFC850)
+	}
+	r.seen = append(r.seen, seenRequest{
+		num: r.current, header: asked.Header, told: told(q.Response), confuse: status == 0,
+	})
+	switch {
+	case q.Disconnect:
+		return awstest.CloseAfter(awstest.BeforeHeaders)
+	case status == 0:
+		return awstest.FailStatus(http.StatusBadRequest, "InvalidRequest")
+	case status >= http.StatusInternalServerError:
+		return awstest.FailStatus(status, "ServiceUnavailable")
+	}
+	f := awstest.Replace(awstest.Object{
+		Body: r.body(q, now), ContentType: "image/png",
+		ETag: `"never matched"`, // the test says what is unchanged
+	})
+	f.Status, f.Header = status, func(h http.Header) { setHeaders(h, q.Response) }
+	if length := valueOf(q.Response, "Content-Length"); status == http.StatusNotModified && length != "" {
+		n, _ := strconv.Atoi(length) // tests of the suite say a number
+		f.Raw = []string{"Content-Length: " + strconv.Itoa(front+n)}
+	}
+	return f
+}
+
+// status is that of the answer. It is 0 where the test wants a validation and the
+// request is none of what was there before.
+func (r *run) status(q *Request, asked http.Header) int {
+	if !strings.HasSuffix(q.ExpectedType, "validated") {
+		if q.ResponseStatus != nil {
+			return int(*q.ResponseStatus)
+		}
+		return http.StatusOK
+	}
+	before := r.test.Requests[r.current-2].Response
+	for validator, condition := range map[string]string{"Last-Modified": "If-Modified-Since", "ETag": "If-None-Match"} {
+		if v := valueOf(before, validator); v != "" && asked.Get(condition) == v {
+			return http.StatusNotModified
+		}
+	}
+	return 0
+}
+
+// body is the test's own, or its key, behind what makes it a picture.
+func (r *run) body(q *Request, now time.Time) []byte {
+	text := r.key
+	if q.ResponseBody != nil {
+		text = *q.ResponseBody
+	}
+	if n, err := strconv.Atoi(valueOf(q.Response, "Content-Length")); err == nil {
+		text = text[:n]
+	}
+	return []byte(magic + fmt.Sprintf(tagForm, len(r.seen), now.UnixMilli()) + text)
+}
+
+// setHeaders puts the test's headers in the place of those of an object.
+func setHeaders(h http.Header, list []Field) {
+	h.Del("ETag")
+	h.Del("Last-Modified")
+	fresh := map[string]bool{}
+	for _, f := range list {
+		name := http.CanonicalHeaderKey(f.Name)
+		switch {
+		case name == "Content-Length": // the body's own
+		case fresh[name]:
+			h.Add(name, f.Value)
+		default:
+			h.Set(name, f.Value)
+			fresh[name] = true
+		}
+	}
+}
+
+// told are the headers of an answer that must reach the client as they are, of
+// those that ixmage passes on.
+func told(list []Field) []Field {
+	var out []Field
+	for _, f := range list {
+		if !passedOn[http.CanonicalHeaderKey(f.Name)] || !f.Checked {
+			continue
+		}
+		var lines []string
+		for _, g := range list {
+			if g.Name == f.Name {
+				lines = append(lines, g.Value)
+			}
+		}
+		f.Value = strings.Join(lines, ", ")
+		out = append(out, f)
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package cachetests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"ixmage/alias/awstest"
+)
+
+// Outcome is how a test ended.
+type Outcome string
+
+// Unclear is a test that could not be made: something that it only stands on went
+// otherwise than it needs.
+const (
+	Passed  Outcome = "passed"
+	Failed  Outcome = "failed"
+	Unclear Outcome = "unclear"
+)
+
+// Result is an outcome with its reason.
+type Result struct {
+	Outcome Outcome
+	Reason  string // empty when passed
+}
+
+// Config says what is tested.
+type Config struct {
+	// URL is where the cache serves the bucket, for a test; without a slash at its
+	// end. It is called once a test, one after the other.
+	URL func(*Test) string
+	// Bucket is what it serves from S3. The runner takes the hook of S3.
+	Bucket string
+	S3     *awstest.S3
+	// Pause is what passes after the requests that want it, 3 s in the suite.
+	Pause time.Duration
+}
+
+const (
+	// atOnce bounds the requests under way, so that a small machine answers each
+	// within the seconds that the tests count in.
+	atOnce = 16
+	// attempts at a test whose setup fails: on a busy machine what lives two seconds
+	// may be stale before it is asked for.
+	attempts = 4
+)
+
+// Runner runs tests. It is safe for concurrent use.
+type Runner struct {
+	cfg  Config
+	slot chan struct{}
+	http *http.Client
+
+	mu   sync.Mutex // guards runs
+	runs map[string]*run
+}
+
+// New takes the hook of the config's S3.
+func New(cfg Config) *Runner {
+	r := &Runner{
+		cfg: cfg, slot: make(chan struct{}, atOnce), runs: map[string]*run{},
+		http: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: atOnce}},
+	}
+	cfg.S3.CreateBucket(cfg.Bucket, "")
+	cfg.S3.Hook(r.answer)
+	return r
+}
+
+// answer is the origin's.
+func (r *Runner) answer(asked *awstest.Recorded) *awstest.Fault {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if run, ok := r.runs[asked.Key]; ok && asked.Bucket == r.cfg.Bucket {
+		return run.answer(asked)
+	}
+	return nil
+}
+
+// Run runs tests side by side, for most of their time is waiting, and returns their
+// results in their order.
+func (r *Runner) Run(ctx context.Context, tests []*Test) []Result {
+	defer r.http.CloseIdleConnections()
+	results := make([]Result, len(tests))
+	var all sync.WaitGroup
+	for i, t := range tests {
+		c := &client{http: r.http, url: r.cfg.URL(t)}
+		all.Go(func() { results[i] = r.settle(ctx, c, t) })
+	}
+	all.Wait()
+	return results
+}
+
+// settle runs a test until it is clear.
+func (r *Runner) settle(ctx context.Context, c *client, t *Test) Result {
+	var result Result
+	for n := range attempts {
+		err := r.once(ctx, &run{client: c, test: t.clone(), key: fmt.Sprintf("test/%s-%d", t.ID, n)})
+		f, ok := errors.AsType[*failure](err)
+		switch {
+		case err == nil:
+			return Result{Outcome: Passed}
+		case !ok || !f.setup:
+			return Result{Outcome: Failed, Reason: err.Error()}
+		}
+		result = Result{Outcome: Unclear, Reason: err.Error()}
+	}
+	return result
+}
+
+func (r *Runner) once(ctx context.Context, run *run) error {
+	r.mu.Lock()
+	r.runs[run.key] = run
+	r.mu.Unlock()
+	var replies []*reply
+	var last *reply
+	for i, q := range run.test.Requests {
+		got, err := r.ask(ctx, run, i+1, last)
+		if err != nil {
+			return err
+		}
+		replies, last = append(replies, got), got
+		if err := checkReply(run, i+1, got); err != nil {
+			return err
+		}
+		if err := r.pause(ctx, q); err != nil {
+			return err
+		}
+	}
+	return checkOrigin(run, replies)
+}
+
+func (r *Runner) ask(ctx context.Context, run *run, n int, before *reply) (*reply, error) {
+	r.slot <- struct{}{}
+	defer func() { <-r.slot }()
+	return run.client.ask(ctx, run, n, before)
+}
+
+func (r *Runner) pause(ctx context.Context, q *Request) error {
+	if !q.PauseAfter {
+		return nil
+	}
+	over := time.NewTimer(r.cfg.Pause)
+	defer over.Stop()
+	select {
+	case <-over.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// clone is a test whose dates are not known yet.
+func (t *Test) clone() *Test {
+	out := *t
+	out.Requests = nil
+	for _, q := range t.Requests {
+		c := *q
+		c.Headers = append([]Field(nil), q.Headers...)
+		c.Response = append([]Field(nil), q.Response...)
+		c.Expected = append([]Expect(nil), q.Expected...)
+		out.Requests = append(out.Requests, &c)
+	}
+	return &out
+}
+
+// Faulty reports whether the origin fails in a test.
+func (t *Test) Faulty() bool {
+	for _, q := range t.Requests {
+		if q.Disconnect || q.ResponseStatus != nil && *q.ResponseStatus >= http.StatusInternalServerError {
+			return true
+		}
+	}
+	return false
+}
