@@ -56,6 +56,10 @@ type serveCmd struct {
 	OriginConcurrency      count    `default:"256" help:"Requests to S3 at a time."`
 	OriginAliasConcurrency count    `default:"64" help:"Requests to S3 at a time for one alias."`
 	OriginQueue            count    `default:"1024" help:"Requests that may wait for S3; more are answered 503."`
+	BreakerFailures        number   `default:"10" help:"Failures in a row of a credential's requests to S3 after which it is left alone for a moment; 0 for never."`
+	BreakerOpen            duration `default:"5s" help:"How long that is, until one request is sent to see; longer each time that it fails, up to 8 s."`
+
+	UsageFlush duration `default:"15s" help:"How often what was counted per alias is stored; a crash loses as much at most."`
 
 	ShutdownTimeout duration `default:"30s" help:"How long listeners drain after SIGTERM."`
 	MetricsAliasCap count    `default:"1000" help:"Aliases with series of their own; the others count as _other."`
@@ -180,6 +184,7 @@ func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, f *fallbac
 		ConnectTimeout: s.OriginConnectTimeout.d, FirstByteTimeout: s.OriginFirstByteTimeout.d,
 		CallTimeout: s.OriginCallTimeout.d, IdleTimeout: s.OriginIdleTimeout.d, QueueTimeout: s.OriginQueueTimeout.d,
 		Concurrency: s.OriginConcurrency.n, AliasConcurrency: s.OriginAliasConcurrency.n, Queue: s.OriginQueue.n,
+		BreakerFailures: s.BreakerFailures.n, BreakerOpen: s.BreakerOpen.d,
 		AllowPrivateEndpoints: s.AllowPrivateEndpoints.on, Log: log,
 	}
 }

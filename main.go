@@ -24,6 +24,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/ledger"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
@@ -199,6 +200,8 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	os.Unsetenv(envToken) // children and crash reports need not have it
 
+	books := ledger.New(ledger.Config{Store: store, Every: s.UsageFlush.d, Log: log})
+	defer keep(ctx, books)() // to when nothing counts any more, and while there is a database
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap.n})
 	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n, Log: log}, m)
 	defer memory.Close()
@@ -206,7 +209,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 		log.Warn("no memory file is to be had (memfd_create, address space): bodies lie on the heap and hits cost more")
 	}
 	fallbacks := &fallbacks{}
-	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, m)
+	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, spending{m, registry, books})
 	if err != nil {
 		return err
 	}
@@ -217,24 +220,23 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	fallbacks.to.Store(iam.Provisioner)
 	var serving atomic.Bool
-	ready := serving.Load
 	public := proxy.New(proxy.Config{
-		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m}, Canary: iam.canary, Ready: ready, Log: log,
+		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, registry, books},
+		Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
 	observe(registry, m, memory)
 	iam.observe(registry, m)
-	registry.Observe(func(c alias.Change) { follow(c, followers{public, s3, m, iam.canary}) })
-
+	registry.Observe(followers{registry, public, s3, memory, m, iam.canary, books}.follow)
 	servers, err := s.listen(ctx, public, admin.Config{
-		Registry: registry, Token: token, Provisioner: iam, Metrics: m.Handler(), Ready: ready, Log: log,
+		Registry: registry, Token: token, Provisioner: iam, Bookkeeper: books, Metrics: m.Handler(), Ready: serving.Load,
+		Log: log, Purger: purger{registry, memory}, Explainer: public,
 	})
 	if err != nil {
 		return err
 	}
 	serving.Store(true)
-	heap := cache.NewHeap(memory)
 	return servers.run(ctx, log, runOptions{
-		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{heap.Run, iam.Run},
+		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{cache.NewHeap(memory).Run, iam.Run},
 		draining: func() { serving.Store(false) },
 	})
 }
@@ -317,6 +319,10 @@ func observe(registry *alias.Registry, m *metrics.Metrics, memory *cache.Cache) 
 		st := memory.Stats()
 		return st.Bytes, st.Capacity, st.Entries
 	})
+	m.CacheStats(cache.TierMissing, func() (bytes, capacity, entries int64) {
+		st := memory.MissingStats()
+		return st.Bytes, st.Capacity, st.Entries
+	})
 	m.Aliases(func() map[string]int {
 		byState := make(map[string]int)
 		for state, n := range registry.Count() {
@@ -324,35 +330,6 @@ func observe(registry *alias.Registry, m *metrics.Metrics, memory *cache.Cache) 
 		}
 		return byState
 	})
-}
-
-// followers keep something of an alias or a credential.
-type followers struct {
-	public *proxy.Proxy
-	s3     *origin.Origin
-	m      *metrics.Metrics
-	canary *provision.Canary
-}
-
-// follow has them drop what they keep of an alias or credential that changed.
-func follow(c alias.Change, f followers) {
-	switch {
-	case c.AliasDeleted != nil:
-		f.m.Forget(string(c.AliasDeleted.Name))
-		f.m.ForgetCanary(string(c.AliasDeleted.Name))
-		f.public.Forget(c.AliasDeleted.Name)
-		f.canary.Forget(c.AliasDeleted.ID)
-	case c.AliasPut != nil && c.AliasPut.Canary == "":
-		f.m.ForgetCanary(string(c.AliasPut.Name))
-	case c.CredentialPut != nil:
-		showCredential(f.m, c.CredentialPut)
-		if c.CredentialPut.Version > 1 {
-			f.s3.Forget(c.CredentialPut.ID)
-		}
-	case c.CredentialDeleted != nil:
-		f.s3.Forget(c.CredentialDeleted.ID)
-		f.m.ForgetCredential(string(c.CredentialDeleted.Name))
-	}
 }
 
 // fallbacks tells provisioning of requests that fell back on an old key. The
@@ -366,13 +343,3 @@ func (f *fallbacks) tell(credentialID int64) {
 		p.Fallback(credentialID)
 	}
 }
-
-// recorder makes metrics.Metrics a proxy.Recorder; neither package knows the
-// other.
-type recorder struct{ *metrics.Metrics }
-
-func (r recorder) Series(name string) proxy.Series { return series{r.Metrics.Series(name)} }
-
-type series struct{ *metrics.Series }
-
-func (s series) Request(o proxy.Outcome) { s.Series.Request(metrics.Request(o)) }

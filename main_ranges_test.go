@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"ixmage/alias/awstest"
@@ -158,6 +159,48 @@ func TestRangeOfLargeObject(t *testing.T) {
 			}
 			s.wantLittleSent(t, key, size/4)
 		})
+	}
+}
+
+// TestCrowdOfRanges: a hundred ranges of one cold object that overlap, all at once,
+// cost S3 one request where the object is small, and where it is large one for each
+// and one that finds it out. Nothing of the large one is kept.
+func TestCrowdOfRanges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--cache-object-max", "1MiB")
+	for name, tc := range map[string]struct{ size, requests int }{
+		"small.png": {500_000, 1},
+		"large.png": {8 << 20, 101},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := fakePNG(tc.size)
+			s.put(name, awstest.Object{Body: body})
+			release := make(chan struct{})
+			s.s3.Next("media", "web/"+name, awstest.StallAfter(awstest.BeforeHeaders, release))
+			var wg sync.WaitGroup
+			ask := func(i int) {
+				wg.Go(func() {
+					first := i * 1000
+					r := s.ask("/shop/"+name, fmt.Sprintf("Range: bytes=%d-%d", first, first+99_999))
+					wantRange(t, r, body, span{206, first, first + 99_999})
+				})
+			}
+			ask(0)
+			eventually(t, "the first has asked", func() bool { return s.calls(name) == 1 })
+			for i := 1; i < 100; i++ {
+				ask(i)
+			}
+			eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") >= 100 })
+			close(release)
+			wg.Wait()
+			if n := s.calls(name); n > tc.requests {
+				t.Errorf("S3 was asked %d times, want at most %d", n, tc.requests)
+			}
+			s.wantLittleSent(t, name, int64(tc.size+100*100_000+1<<20))
+		})
+	}
+	if n := s.metric(`ixmage_cache_bytes{tier="memory"}`); n > 600_000 {
+		t.Errorf("%v bytes are held", n)
 	}
 }
 

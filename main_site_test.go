@@ -50,6 +50,14 @@ func (s *site) put(key string, obj awstest.Object) {
 	s.s3.Put("media", "web/"+key, obj)
 }
 
+// patch changes an alias.
+func (s *site) patch(name, body string) {
+	s.t.Helper()
+	if r := s.api(http.MethodPatch, "/api/v1/aliases/"+name, body); r.StatusCode != http.StatusOK {
+		s.t.Fatalf("patch: %s: %s", r.Status, r.body)
+	}
+}
+
 // calls is how often S3 was asked for web/key of media.
 func (s *site) calls(key string) int { return s.s3.Count("media", "web/"+key) }
 

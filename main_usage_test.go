@@ -89,6 +89,8 @@ var mistakes = []struct{ flag, value, says string }{
 	{"origin-concurrency", "many", "not a whole number from 1 to 16777216"},
 	{"origin-alias-concurrency", "1.5", "not a whole number from 1 to 16777216"},
 	{"origin-queue", "0", "not a whole number from 1 to 16777216"},
+	{"breaker-failures", "few", "not a whole number from 0 to 16777216"},
+	{"breaker-open", "0", "use forms like 500ms, 30s or 1m30s"},
 	{"shutdown-timeout", "never", "use forms like 500ms, 30s or 1m30s"},
 	{"metrics-alias-cap", "16777217", "not a whole number from 1 to 16777216"},
 	{"log-format", "xml", "neither text nor json"},
@@ -199,7 +201,7 @@ func TestMistakesTogether(t *testing.T) {
 		{"flags before variables", []string{"IXMAGE_CACHE_MEMORY=wrong"}, []string{"--cache-memory=1GiB"}, nil},
 		{"every form", []string{"IXMAGE_ALLOW_PRIVATE_ENDPOINTS=1", "IXMAGE_CACHE_OBJECT_MAX=4096"}, []string{
 			"--listen=[::]:0", "--metrics-listen=:9090", "--cache-memory=0", "--cache-object-max=64KiB", "--origin-connect-timeout=500ms",
-			"--shutdown-timeout=1m30s", "--origin-queue=1", "--metrics-alias-cap=16777216", "--log-format=json",
+			"--shutdown-timeout=1m30s", "--origin-queue=1", "--breaker-failures=0", "--metrics-alias-cap=16777216", "--log-format=json",
 			"--master-key=aws-kms://arn:aws:kms:eu-west-1:123456789012:alias/ixmage", "--allow-private-endpoints=false", "--data=x",
 		}, nil},
 	} {

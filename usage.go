@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/ledger"
+	"ixmage/metrics"
+	"ixmage/proxy"
+)
+
+// keep runs a ledger until stop is called, which waits for its last entry. It
+// outlives ctx: requests are counted until the listeners have drained.
+func keep(ctx context.Context, books *ledger.Ledger) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = books.Run(ctx) // it has none
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// recorder counts requests in metrics and in the ledger; neither knows the proxy.
+type recorder struct {
+	*metrics.Metrics
+
+	registry *alias.Registry
+	books    *ledger.Ledger
+}
+
+func (r recorder) Series(name string) proxy.Series {
+	s := series{Series: r.Metrics.Series(name)}
+	if route, ok := r.registry.Lookup(name); ok {
+		s.account = r.books.Of(route.Alias.ID)
+	}
+	return s
+}
+
+type series struct {
+	*metrics.Series
+
+	account *ledger.Account // nil for names that are not in the registry
+}
+
+func (s series) Request(o proxy.Outcome) { s.Series.Request(metrics.Request(o)) }
+
+func (s series) Saved(by proxy.Saving, requests, bytes int64) {
+	s.Series.Saved(savings[by].String(), requests, bytes)
+	if s.account != nil {
+		s.account.Saved(savings[by], requests, bytes)
+	}
+}
+
+var savings = [...]ledger.By{
+	proxy.SavedByHit: ledger.Hit, proxy.SavedByCollapsed: ledger.Collapsed, proxy.SavedByNotModified: ledger.NotModified,
+}
+
+// spending counts calls of S3 in metrics and in the ledger.
+type spending struct {
+	*metrics.Metrics
+
+	registry *alias.Registry
+	books    *ledger.Ledger
+}
+
+func (s spending) OriginRequest(name, outcome string, d time.Duration) {
+	s.Metrics.OriginRequest(name, outcome, d)
+	s.spent(name, 1, 0)
+}
+
+func (s spending) OriginRetries(name string, n int) {
+	s.Metrics.OriginRetries(name, n)
+	s.spent(name, int64(n), 0)
+}
+
+func (s spending) OriginBytes(name string, n int64) {
+	s.Metrics.OriginBytes(name, n)
+	s.spent(name, 0, n)
+}
+
+func (s spending) spent(name string, requests, bytes int64) {
+	if route, ok := s.registry.Lookup(name); ok {
+		s.books.Of(route.Alias.ID).Spent(requests, bytes)
+	}
+}
