@@ -126,6 +126,9 @@ func (c *Cache) Absent(key Key, now time.Time) error { return c.missing.get(key,
 func (c *Cache) Missed(key Key, g *Gone) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.flights[key] != nil || c.memory.has(key) {
+		return // what is stored, or comes, knows better than one who asked for less
+	}
 	if g.Asked.IsZero() || g.Asked.After(c.purgedAt) {
 		c.noteLocked(key, g)
 	}

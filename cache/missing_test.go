@@ -47,7 +47,7 @@ func TestGone(t *testing.T) {
 				elapse(time.Minute)
 			}
 			if row.passed {
-				w.passes.mark(keyA, &Source{})
+				w.passes.mark(keyA)
 			}
 			a := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
 			synctest.Wait()
@@ -125,7 +125,7 @@ func TestGoneWhilePurged(t *testing.T) {
 				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 				elapse(time.Minute)
 				if passed {
-					w.passes.mark(keyA, &Source{})
+					w.passes.mark(keyA)
 				}
 				a := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
 				synctest.Wait()
@@ -161,7 +161,7 @@ func TestMissed(t *testing.T) {
 	} {
 		bubble(t, name, func(t *testing.T) {
 			w := newWorld(t, roomy)
-			w.passes.mark(keyA, &Source{})
+			w.passes.mark(keyA)
 			before := &Gone{Err: errBoom, For: time.Minute, Asked: time.Now()}
 			elapse(1)
 			w.Missed(keyA, before)

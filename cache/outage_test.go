@@ -102,7 +102,7 @@ func TestOutageEnds(t *testing.T) {
 				w.all(t.Context(), keyA, w.like(keyA, 10, row.src))
 				elapse(row.wait)
 				if passed {
-					w.passes.mark(keyA, &Source{})
+					w.passes.mark(keyA)
 				}
 				got := w.all(t.Context(), keyA, w.failing(row.err))
 				if row.served {
@@ -127,7 +127,7 @@ func TestCancelledIsNoOutage(t *testing.T) {
 			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 			elapse(time.Minute)
 			if passed {
-				w.passes.mark(keyA, &Source{})
+				w.passes.mark(keyA)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			a := w.start(ctx, keyA, func(ctx context.Context, _ *Entry) (*Source, error) {

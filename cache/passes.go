@@ -11,9 +11,6 @@ import (
 const (
 	passLife = time.Minute
 	passMax  = 8192
-	// knownMax bounds the metadata that is kept of objects which are not: a
-	// KiB each.
-	knownMax = 1024
 )
 
 // passes remembers for a while which keys are not worth a flight, because what
@@ -21,47 +18,23 @@ const (
 // wait for one another's headers, only to fetch for themselves then.
 //
 // It keeps hashes, not keys, which would be megabytes that no budget knows of.
-// A key whose hash collides with a marked one misses a shared fetch, no more: the
-// metadata is good for asking S3 on the condition that it is still right.
+// A key whose hash collides with a marked one misses a shared fetch, no more.
 type passes struct {
 	seed maphash.Seed
-	mu   sync.Mutex                        // guards the rest
+	mu   sync.Mutex                        // guards lru
 	lru  *simplelru.LRU[uint64, time.Time] // until when
-	// known is the metadata of those that only are too large.
-	known *simplelru.LRU[uint64, known]
-}
-
-type known struct {
-	meta  any
-	until time.Time // it is fresh
 }
 
 func newPasses() *passes {
 	lru, _ := simplelru.NewLRU[uint64, time.Time](passMax, nil)
-	metas, _ := simplelru.NewLRU[uint64, known](knownMax, nil)
-	return &passes{seed: maphash.MakeSeed(), lru: lru, known: metas}
+	return &passes{seed: maphash.MakeSeed(), lru: lru}
 }
 
-func (p *passes) mark(key Key, src *Source) {
-	h, now := maphash.Comparable(p.seed, key), time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lru.Add(h, now.Add(passLife))
-	if src.lasts() {
-		p.known.Add(h, known{meta: src.Meta, until: now.Add(src.Fresh - src.Age)})
-	}
-}
-
-// meta is what was known of a marked key when it was marked.
-func (p *passes) meta(key Key, now time.Time) any {
+func (p *passes) mark(key Key) {
 	h := maphash.Comparable(p.seed, key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k, ok := p.known.Get(h)
-	if !ok || !now.Before(k.until) {
-		return nil
-	}
-	return k.meta
+	p.lru.Add(h, time.Now().Add(passLife))
 }
 
 func (p *passes) marked(key Key) bool {
@@ -82,5 +55,4 @@ func (p *passes) unmark(key Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lru.Remove(h)
-	p.known.Remove(h)
 }

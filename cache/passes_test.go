@@ -116,7 +116,7 @@ func TestPassExits(t *testing.T) {
 		w := newWorld(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
-		w.passes.mark(keyA, &Source{})
+		w.passes.mark(keyA)
 		var ended func() error
 		w.start(t.Context(), keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
 			ended = ctx.Err
@@ -133,7 +133,7 @@ func TestPassesAreBounded(t *testing.T) {
 	t.Parallel()
 	p := newPasses()
 	for i := range passMax + 100 {
-		p.mark(Key{Object: fmt.Sprint(i)}, &Source{})
+		p.mark(Key{Object: fmt.Sprint(i)})
 	}
 	if n := p.lru.Len(); n != passMax {
 		t.Errorf("%d marks, want %d", n, passMax)

@@ -363,7 +363,9 @@ func (o *operator) miss() {
 	key := o.key()
 	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {
 		o.Missed(key, &Gone{Err: errBoom, For: life})
-		o.m.missed(key, life, time.Now())
+		if o.m.entries[key] == nil && o.m.flights[key] == nil {
+			o.m.missed(key, life, time.Now())
+		}
 		return
 	}
 	o.ForgetMissing(key.Space)

@@ -149,7 +149,7 @@ func TestPurgeRevalidation(t *testing.T) {
 				w.all(t.Context(), keyA, w.like(keyA, 10, way.src))
 				elapse(time.Minute)
 				if way.passed {
-					w.passes.mark(keyA, &Source{})
+					w.passes.mark(keyA)
 				}
 				gate := make(chan struct{})
 				a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, way.src.asSame(2))))

@@ -29,6 +29,8 @@ type Reader struct {
 	Size   int64 // negative where it is not known
 	// Stale tells that an expired entry was there when it was fetched.
 	Stale bool
+	// Asked tells of a Stale one that the source was asked for this reader, in vain.
+	Asked bool
 	// Bare tells that there are no bytes to read: see GetPart.
 	Bare bool
 	// Stores tells that the object is an entry, or will be one when it completes
@@ -123,6 +125,7 @@ func entryReader(e *Entry, status Status) *Reader {
 func answeredReader(s seat) *Reader {
 	r := entryReader(s.flight.entry, s.flight.status)
 	r.Stale, r.Stores = true, s.stores
+	r.Asked = r.Status == Stale && s.first
 	if r.Status == Revalidated && !s.first {
 		r.Status = Collapsed
 	}

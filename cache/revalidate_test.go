@@ -58,7 +58,7 @@ func TestRevalidatedPast(t *testing.T) {
 		w := newWorld(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
-		w.passes.mark(keyA, &Source{})
+		w.passes.mark(keyA)
 		got := w.all(t.Context(), keyA, w.like(keyA, 10, strict.asSame(2)))
 		got.want(t, keyA, 10, Revalidated)
 		got.wantMeta(t, 2, Revalidated)
@@ -80,7 +80,7 @@ func TestSameAsNothing(t *testing.T) {
 		if got := w.all(t.Context(), keyA, nothing); !errors.Is(got.err, errNoStored) {
 			t.Errorf("got %v, want errNoStored", got.err)
 		}
-		w.passes.mark(keyA, &Source{})
+		w.passes.mark(keyA)
 		if got := w.all(t.Context(), keyA, nothing); !errors.Is(got.err, errNoStored) {
 			t.Errorf("got %v past the cache, want errNoStored", got.err)
 		}

@@ -7,7 +7,7 @@ import "context"
 // that requests for it need not queue up behind one another's headers.
 func (c *Cache) blobFor(key Key, src *Source) *blob {
 	if !c.storable(key, src) {
-		c.passes.mark(key, src)
+		c.passes.mark(key)
 		return nil
 	}
 	n := cost(key, src)

@@ -16,14 +16,6 @@ func (c *Cache) Stream(ctx context.Context, key Key, load Load) (*Reader, error)
 // was too large, of unknown length, or not to be stored.
 func (c *Cache) Bypasses(key Key) bool { return c.passes.marked(key) }
 
-// Known is the metadata of an object that is streamed past the cache, as it was
-// lately and while it is fresh; nil if nothing is known. Whoever uses it must make
-// sure that it is still right.
-func (c *Cache) Known(key Key, now time.Time) any { return c.passes.meta(key, now) }
-
-// Disown forgets what Known tells of key.
-func (c *Cache) Disown(key Key) { c.passes.unmark(key) }
-
 // Foresee says what Get would make of an object of which no more than the
 // metadata is known: Miss or Bypass, and whether it would find an expired entry.
 // src needs no Body.
