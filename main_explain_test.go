@@ -153,6 +153,9 @@ func TestExplainCached(t *testing.T) {
 		t.Errorf("stale: %+v", e)
 	}
 	s.s3.Hook(nil)
+	if e := s.explain("/shop/text.png", "&probe=true"); e.Probe == nil || e.Probe.Status != 404 {
+		t.Errorf("probed past the circuit: %+v", e)
+	}
 	s.get("/shop/none.png")
 	eventually(t, "it is known to be missing", func() bool {
 		s.get("/shop/none.png")

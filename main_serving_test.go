@@ -59,12 +59,12 @@ func TestMetricsBeforeTheFirstRequest(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	text := "\n" + string(s.do(http.MethodGet, "http://"+s.admin+"/metrics", nil).body)
-	for _, reason := range []string{"capacity", "expired", "replaced"} {
+	for _, reason := range []string{"capacity", "expired", "replaced", "purged", "gone"} {
 		if want := "\nixmage_cache_evictions_total{reason=\"" + reason + "\",tier=\"memory\"} 0\n"; !strings.Contains(text, want) {
 			t.Errorf("no line %q", want)
 		}
 	}
-	if n := strings.Count(text, "\nixmage_cache_evictions_total{"); n != 3 {
-		t.Errorf("%d series of evictions, want 3", n)
+	if n := strings.Count(text, "\nixmage_cache_evictions_total{"); n != 5 {
+		t.Errorf("%d series of evictions, want 5", n)
 	}
 }

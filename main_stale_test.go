@@ -155,3 +155,30 @@ func TestHeadOfStale(t *testing.T) {
 		t.Errorf("S3 was asked %d times, want twice", n)
 	}
 }
+
+// TestDoubtfulCanary: while S3 has no answer about the canary, a refusal of another
+// object says nothing: what is stored is served on, and nothing is remembered.
+func TestDoubtfulCanary(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--canary-fresh", "1ms", "--breaker-failures", "0")
+	s.patch("shop", `{"canary":"canary.png","ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h","negative_ttl":"1h"}`)
+	body := fakePNG(100)
+	for _, key := range []string{"canary.png", "a.png", "b.png"} {
+		s.put(key, awstest.Object{Body: body})
+	}
+	wantPicture(t, s.get("/shop/a.png"), body)
+	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		if strings.HasSuffix(r.Key, "canary.png") {
+			return awstest.Fail("InternalError")
+		}
+		return awstest.Fail("AccessDenied")
+	})
+	wantProblem(t, s.get("/shop/b.png"), http.StatusNotFound, "not-found")
+	eventually(t, "it is stale", func() bool {
+		r := s.get("/shop/a.png")
+		wantPicture(t, r, body)
+		return strings.HasPrefix(r.Header.Get("Cache-Status"), "ixmage; hit; ttl=-")
+	})
+	s.s3.Hook(nil)
+	wantPicture(t, s.get("/shop/b.png"), body)
+}

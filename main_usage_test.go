@@ -91,6 +91,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"origin-queue", "0", "not a whole number from 1 to 16777216"},
 	{"breaker-failures", "few", "not a whole number from 0 to 16777216"},
 	{"breaker-open", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"usage-flush", "0", "use forms like 500ms, 30s or 1m30s"},
 	{"shutdown-timeout", "never", "use forms like 500ms, 30s or 1m30s"},
 	{"metrics-alias-cap", "16777217", "not a whole number from 1 to 16777216"},
 	{"log-format", "xml", "neither text nor json"},

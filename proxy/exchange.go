@@ -30,6 +30,7 @@ type exchange struct {
 	route  alias.Route // whose object is sent, or tried to; zero before that is known
 	series Series
 	cache  string
+	asked  bool // S3, in vain: what is served is stale
 	code   int
 	bytes  int64
 	first  time.Duration // to the first byte of the answer
@@ -108,7 +109,11 @@ func (x *exchange) save() {
 		if x.code >= http.StatusBadRequest { // what we say of it is no byte of S3's
 			sent = 0
 		}
-		x.series.Saved(SavedByHit, 1, sent)
+		if x.asked {
+			x.series.Saved(SavedByHit, 0, sent)
+		} else {
+			x.series.Saved(SavedByHit, 1, sent)
+		}
 	case cacheCollapsed:
 		x.series.Saved(SavedByCollapsed, 1, x.bytes)
 	}

@@ -85,9 +85,12 @@ type ExplainedCanary struct {
 	Checked time.Time `json:"checked_at,omitzero"`
 }
 
-// CanaryState tells how the canary of an alias was, last. A Canary may have it.
-type canaryState interface {
+// canaryKeeper is a Canary that can tell more.
+type canaryKeeper interface {
+	// State tells how the canary of an alias was, last.
 	State(aliasID int64) (ok bool, at time.Time, known bool)
+	// Unsure reports whether the last reading left open if it is refused.
+	Unsure(aliasID int64) bool
 }
 
 // Explain resolves the path of a URL as get does, and tells what is known of it.
@@ -200,7 +203,7 @@ func (e *Explanation) blame(err error) {
 // probe asks S3 for the object's metadata, as a cold HEAD does. A 404 to HEAD does not
 // tell a missing object from a missing bucket, so the first byte is asked for then.
 func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error {
-	req := origin.Request{Route: r, Key: e.Key}
+	req := origin.Request{Route: r, Key: e.Key, Insist: true}
 	_, err := p.look(ctx, req)
 	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome == origin.OutcomeNotFound {
 		req.Range = &origin.Range{}
@@ -311,7 +314,7 @@ func (p *Proxy) explainCanary(a *alias.Alias) *ExplainedCanary {
 		return c
 	}
 	c.Key, c.State = a.Prefix+a.Canary, canaryUnknown
-	keeper, ok := p.canary.(canaryState)
+	keeper, ok := p.canary.(canaryKeeper)
 	if !ok {
 		return c
 	}

@@ -134,7 +134,7 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 			return err
 		}
 	}
-	x.reader, x.cache = r, label(r.Status)
+	x.reader, x.cache, x.asked = r, label(r.Status), r.Asked
 	x.answer(foundBy(r, time.Now()), cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // 304, 412 and 416 have nothing of the body
 		r.Finish()
@@ -189,9 +189,6 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 // at its metadata decides which bytes are meant, and only those are fetched.
 func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	x.cache = cacheBypass
-	if done, err := p.partOfKnown(x, route, ck, cond); done {
-		return err
-	}
 	obj, err := p.stat(p.base, route, ck)
 	if err != nil {
 		return err
@@ -211,25 +208,6 @@ func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *condi
 	}
 	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
 	return nil
-}
-
-// partOfKnown answers a range without a look at the metadata, if that is known
-// from before. It is not done where the object has changed since.
-func (p *Proxy) partOfKnown(x *exchange, route alias.Route, ck cache.Key, cond *conditions) (done bool, err error) {
-	obj, ok := p.cache.Known(ck, x.start).(*object)
-	if !ok || obj.size < 0 || strongTag(obj.etag) == "" || cond.evaluate(obj.validators) != proceed {
-		return false, nil
-	}
-	r, kind := cond.part(obj.validators, obj.size)
-	if kind != rangePart {
-		return false, nil
-	}
-	err = p.sendPart(x, piece{route, ck, obj, r})
-	if errors.Is(err, errVersionGone) {
-		p.cache.Disown(ck)
-		return false, nil
-	}
-	return true, err
 }
 
 // piece is a part of one version of an object, to be fetched by itself.

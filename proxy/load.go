@@ -49,13 +49,25 @@ func (p *Proxy) verdict(ctx context.Context, route alias.Route, err error) error
 		return err
 	}
 	switch oe.Outcome {
-	case origin.OutcomeNotFound, origin.OutcomeDenied:
+	case origin.OutcomeDenied:
+		if p.unsure(route.Alias) {
+			return &cache.Outage{Err: err}
+		}
+		return &cache.Gone{Err: gist(oe), For: route.Alias.NegativeTTL}
+	case origin.OutcomeNotFound:
 		return &cache.Gone{Err: gist(oe), For: route.Alias.NegativeTTL}
 	case origin.OutcomeAborted:
 		return err
 	default:
 		return &cache.Outage{Err: err}
 	}
+}
+
+// unsure reports whether nobody can tell now what a refusal means: the alias has a
+// canary, and S3 has no answer about that either.
+func (p *Proxy) unsure(a *alias.Alias) bool {
+	keeper, ok := p.canary.(canaryKeeper)
+	return ok && a.Canary != "" && keeper.Unsure(a.ID)
 }
 
 // gist is what may be kept of an error: what it says, without what it holds.

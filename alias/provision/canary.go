@@ -120,6 +120,7 @@ type bird struct {
 	ok       bool
 	// refused is the last definite answer to the question of Refused.
 	refused bool
+	unsure  bool          // the last reading had none
 	flight  chan struct{} // closed at the end of the reading under way; nil: none
 }
 
@@ -264,6 +265,7 @@ func (c *Canary) keep(b *bird, rep reply, seen sighting) (first, before, current
 	if rep.code != gotCanceled {
 		b.tried = now
 	}
+	b.unsure = !seen.definite
 	if seen.definite {
 		b.refused = seen.refused
 	}
@@ -320,6 +322,15 @@ func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 		return false, time.Time{}, false
 	}
 	return b.ok, b.answered, true
+}
+
+// Unsure reports whether the last reading of an alias's canary left open if it is
+// refused, so that what Refused says is older.
+func (c *Canary) Unsure(aliasID int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.birds[aliasID]
+	return b != nil && b.unsure
 }
 
 // Forget drops what is known about an alias.

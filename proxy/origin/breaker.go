@@ -88,6 +88,8 @@ type permit struct {
 	name  string // of the credential
 	at    variant
 	began time.Time
+	// insists goes out whatever the circuit, and has no say in it while it is open.
+	insists bool
 }
 
 func newBreaker(cfg Config, rec Recorder) *breaker {
@@ -171,6 +173,8 @@ func (p *permit) enter() error {
 	}
 	c.used = now
 	switch {
+	case p.insists:
+		return nil
 	case c.state == CircuitClosed, c.probe == p:
 		return nil
 	case c.probe != nil, now.Before(c.until):
@@ -323,9 +327,11 @@ func healthOf(err error) health {
 	case OutcomeThrottled, OutcomeTimeout, OutcomeNetwork:
 		return sick
 	case OutcomeError:
-		// No status: what came was no HTTP.
-		if e.Status == 0 || e.Status >= 500 {
+		if e.Status >= 500 {
 			return sick
+		}
+		if e.Status == 0 { // no HTTP: one object's headers may be at fault
+			return unknown
 		}
 	case OutcomeOK, OutcomeNotModified, OutcomeNotFound, OutcomeDenied, OutcomeBadCredential,
 		OutcomeRange, OutcomePrecondition:

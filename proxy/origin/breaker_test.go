@@ -99,12 +99,12 @@ func TestHealthOf(t *testing.T) {
 
 		{"500", with(OutcomeError, 500), sick},
 		{"503", with(OutcomeError, 503), sick},
-		{"no HTTP", with(OutcomeError, 0), sick},
 		{"throttled", with(OutcomeThrottled, 503), sick},
 		{"timeout", with(OutcomeTimeout, 0), sick},
 		{"network", with(OutcomeNetwork, 0), sick},
 		{"wrapped", fmt.Errorf("once: %w", with(OutcomeNetwork, 0)), sick},
 
+		{"no HTTP", with(OutcomeError, 0), unknown},
 		{"caller left", with(OutcomeAborted, 0), unknown},
 		{"no descriptor", with(OutcomeOverloaded, 0), unknown},
 		{"circuit open", with(OutcomeCircuitOpen, 0), unknown},

@@ -220,6 +220,9 @@ type Request struct {
 	Route alias.Route
 	Key   string // in the bucket, the alias's prefix included
 	Range *Range // nil: all of it
+	// Insist asks an origin that is left alone. What comes of it leaves the circuit
+	// as it is.
+	Insist bool
 	// IfMatch, if set, is an ETag that the object must have; else the outcome
 	// is OutcomePrecondition.
 	IfMatch string
@@ -292,6 +295,7 @@ func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func()
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
 		permit: o.breaker.permit(r.Route), aliasID: r.Route.Alias.ID, answers: o.answers,
 	}
+	t.permit.insists = r.Insist
 	if err := t.permit.enter(); err != nil {
 		return nil, nil, err
 	}
