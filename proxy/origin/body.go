@@ -255,10 +255,10 @@ func (b *body) Close() error {
 	}
 	b.reply.close()
 	b.cancel(errClosed)
-	b.release()
 	b.tally.rec.OriginOpenBodies(-1)
 	b.tally.rec.OriginBytes(b.tally.alias, b.done)
 	b.tally.end(failed)
+	b.release() // once the breaker knows
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 	if err == nil {
 		return obj, nil
 	}
-	release()
+	defer release() // once the breaker knows: who has the slot next shall not go out in vain
 	obj, failed := unchanged(r, t, err)
 	if failed != nil {
 		err = failed
