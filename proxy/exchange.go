@@ -105,15 +105,14 @@ func (x *exchange) Close() error {
 func (x *exchange) save() {
 	switch x.cache {
 	case cacheHit, cacheStale, cacheNegative:
-		sent := x.bytes
+		requests, sent := int64(1), x.bytes
+		if x.asked {
+			requests = 0
+		}
 		if x.code >= http.StatusBadRequest { // what we say of it is no byte of S3's
 			sent = 0
 		}
-		if x.asked {
-			x.series.Saved(SavedByHit, 0, sent)
-		} else {
-			x.series.Saved(SavedByHit, 1, sent)
-		}
+		x.series.Saved(SavedByHit, requests, sent)
 	case cacheCollapsed:
 		x.series.Saved(SavedByCollapsed, 1, x.bytes)
 	}

@@ -138,8 +138,7 @@ func (e *Explanation) locate(r alias.Route, key string) {
 // investigate gathers what there is, and what it means.
 func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, probe bool) {
 	now := time.Now()
-	key := cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch, Object: strings.TrimPrefix(e.Key, r.Alias.Prefix)}
-	v := p.cache.Inspect(key, now)
+	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
 	e.Circuit = explainCircuit(p.origin.Circuit(r), now)
@@ -148,10 +147,10 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 	e.served(v, now)
 	err := e.known(v)
 	if probe {
-		err = p.probe(ctx, e, r)
+		err = p.verdict(ctx, r, p.probe(ctx, e, r))
 	}
-	if _, outage := errors.AsType[*cache.Outage](p.verdict(ctx, r, err)); outage && v.Tier == cache.Tier &&
-		now.Before(v.StaleError) && e.Status == 0 {
+	_, outage := errors.AsType[*cache.Outage](err)
+	if outage && v.Tier == cache.Tier && now.Before(v.StaleError) && e.Status == 0 {
 		e.Status, e.Remedy = http.StatusOK, remedyStale
 	}
 	if err != nil {
@@ -181,7 +180,7 @@ func (e *Explanation) known(v cache.View) error {
 	case v.Tier == cache.TierMissing:
 		return v.Err
 	case e.Circuit.State == origin.CircuitOpen.String():
-		return &origin.Error{Outcome: origin.OutcomeCircuitOpen}
+		return &cache.Outage{Err: &origin.Error{Outcome: origin.OutcomeCircuitOpen}}
 	}
 	return nil
 }
@@ -213,7 +212,6 @@ func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error 
 			err = again
 		}
 	}
-	err = p.judge(ctx, r, err)
 	a := &ExplainedAnswer{
 		At: time.Now().UTC(), Operation: "HeadObject", Outcome: string(origin.OutcomeOK), Status: http.StatusOK,
 	}

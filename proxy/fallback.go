@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/cache"
 )
 
 // brokenLife is how long clients may keep what stands in for a picture that could
@@ -37,7 +36,7 @@ func stillFor(prob problem, a *alias.Alias) time.Duration {
 // when S3 fails it is too late to fetch it.
 func (p *Proxy) prepare(r alias.Route) {
 	if path := r.Alias.Fallback.Broken; path != "" {
-		p.cache.Warm(cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch, Object: path}, p.load(r, path))
+		p.cache.Warm(keyOf(r.Alias, path), p.load(r, path))
 	}
 }
 
@@ -45,7 +44,7 @@ func (p *Proxy) prepare(r alias.Route) {
 // cannot be had either. It bears no validator: it is not what was asked for.
 func (p *Proxy) standIn(x *exchange, path string, prob problem) bool {
 	a := x.route.Alias
-	ck := cache.Key{Space: a.ID, Epoch: a.Epoch, Object: path}
+	ck := keyOf(a, path)
 	var f *found
 	e, ok := p.cache.Keep(ck)
 	if ok && prob.status < http.StatusInternalServerError && !e.Fresh(x.start) {

@@ -70,7 +70,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	if x.fc.IsHead() {
 		cond.byteRange, cond.ranges = "", 0 // ranges are for GET (RFC 9110, section 14.2)
 	}
-	ck := cache.Key{Space: route.Alias.ID, Epoch: route.Alias.Epoch, Object: key}
+	ck := keyOf(route.Alias, key)
 	if e, ok := p.cache.Hit(ck, x.start); ok {
 		x.entry, x.cache = e, cacheHit
 		if e.Due(x.start) {
@@ -96,6 +96,11 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 		return
 	}
 	p.prepare(route)
+}
+
+// keyOf names an object of an alias in the cache.
+func keyOf(a *alias.Alias, object string) cache.Key {
+	return cache.Key{Space: a.ID, Epoch: a.Epoch, Object: object}
 }
 
 // failed answers with what an error of the origin means to the client.

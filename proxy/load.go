@@ -182,7 +182,7 @@ func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
 
 // mute reports whether a 404 leaves open what is missing: an answer to HEAD has no
 // code, and the bucket may not be there.
-func (*Proxy) mute(gone *cache.Gone) bool {
+func mute(gone *cache.Gone) bool {
 	oe, ok := errors.AsType[*origin.Error](gone.Err)
 	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"
 }
@@ -195,7 +195,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (*obj
 	asked := time.Now()
 	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.verdict(ctx, route, err)
-	if gone, ok := errors.AsType[*cache.Gone](err); ok && !p.mute(gone) {
+	if gone, ok := errors.AsType[*cache.Gone](err); ok && !mute(gone) {
 		gone.Asked = asked
 		p.cache.Missed(ck, gone)
 	}
