@@ -141,7 +141,7 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
-	e.Circuit = explainCircuit(p.origin.Circuit(r), now)
+	e.Circuit = explainCircuit(p.origin.Circuit(r, e.Key), now)
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID))
 	e.served(v, now)

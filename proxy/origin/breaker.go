@@ -3,6 +3,7 @@ package origin
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -44,8 +45,8 @@ func (s CircuitState) String() string {
 	return "unknown"
 }
 
-// CircuitInfo is what is known of one circuit. The zero CircuitInfo is a closed one
-// in which nothing has failed.
+// CircuitInfo is how one circuit stands for the calls of one object. The zero
+// CircuitInfo is a closed one in which nothing has failed.
 type CircuitInfo struct {
 	State    CircuitState
 	Since    time.Time // when the state began; zero: it has always been closed
@@ -61,6 +62,7 @@ type breaker struct {
 	limit int // failures in a row that open a circuit; 0: none does
 	pause time.Duration
 	rec   Recorder
+	seed  maphash.Seed // of permit.object
 
 	telling sync.Mutex // held while rec is told, so that the last word is the newest
 	mu      sync.Mutex // guards the fields below, those of circuits, and permit.began
@@ -68,7 +70,9 @@ type breaker struct {
 	news    map[int64]string // names of the credentials that rec is to be told of
 }
 
-// circuit is there from the first failure on.
+// circuit is there from the first failure on. What has failed may be one object
+// alone, which S3 cannot read: then it is open for that one, and the others go out
+// until one of them fails too. A way to S3 that is broken is so for all.
 type circuit struct {
 	name     string // of the credential
 	state    CircuitState
@@ -77,37 +81,45 @@ type circuit struct {
 	pause    time.Duration
 	failures int
 	last     Outcome
+	object   uint64    // whose calls have failed
+	all      bool      // more than that object's, or the way to S3
 	probe    *permit   // the call that is out to see
 	used     time.Time // when somebody asked
 }
 
 // permit is a call's leave to go out. It must be ended with done.
 type permit struct {
-	b     *breaker
-	id    int64
-	name  string // of the credential
-	at    variant
-	began time.Time
+	b    *breaker
+	id   int64
+	name string // of the credential
+	at   variant
+	// object is a hash of what is asked for: two that have the same share their luck.
+	object uint64
+	began  time.Time
 	// insists goes out whatever the circuit, and has no say in it while it is open.
 	insists bool
 }
 
 func newBreaker(cfg Config, rec Recorder) *breaker {
 	return &breaker{
-		limit: cfg.BreakerFailures, pause: cfg.BreakerOpen, rec: rec,
+		limit: cfg.BreakerFailures, pause: cfg.BreakerOpen, rec: rec, seed: maphash.MakeSeed(),
 		byID: map[int64]map[variant]*circuit{}, news: map[int64]string{},
 	}
 }
 
-func (b *breaker) permit(r alias.Route) *permit {
-	return &permit{b: b, id: r.Credential.ID, name: string(r.Credential.Name), at: variantOf(r.Alias.Location)}
+func (b *breaker) permit(r alias.Route, key string) *permit {
+	return &permit{
+		b: b, id: r.Credential.ID, name: string(r.Credential.Name), at: variantOf(r.Alias.Location),
+		object: maphash.Comparable(b.seed, [2]string{r.Alias.Bucket, key}),
+	}
 }
 
-func (b *breaker) info(r alias.Route) CircuitInfo {
+func (b *breaker) info(r alias.Route, key string) CircuitInfo {
+	p := b.permit(r, key)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c := b.byID[r.Credential.ID][variantOf(r.Alias.Location)]
-	if c == nil {
+	c := b.byID[p.id][p.at]
+	if c == nil || c.spares(p) {
 		return CircuitInfo{}
 	}
 	info := CircuitInfo{State: c.state, Since: c.since, Failures: c.failures, Last: c.last}
@@ -175,7 +187,7 @@ func (p *permit) enter() error {
 	switch {
 	case p.insists:
 		return nil
-	case c.state == CircuitClosed, c.probe == p:
+	case c.state == CircuitClosed, c.probe == p, c.spares(p):
 		return nil
 	case c.probe != nil, now.Before(c.until):
 		return c.refusal(now)
@@ -256,11 +268,23 @@ func (p *permit) done(err error) {
 		b.turnLocked(p.id, c, CircuitClosed, now)
 		return
 	}
-	c.last = outcomeOf(err)
+	c.blame(p, err)
 	if c.failures++; c.state == CircuitHalfOpen || c.failures >= b.limit {
 		b.openLocked(p.id, c, now)
 	}
 }
+
+// blame notes what has failed.
+func (c *circuit) blame(p *permit, err error) {
+	if c.failures == 0 {
+		c.object, c.all = p.object, false
+	}
+	c.all = c.all || c.object != p.object || wayBroken(err)
+	c.last = outcomeOf(err)
+}
+
+// spares reports whether a call is of another object than the one that fails.
+func (c *circuit) spares(p *permit) bool { return !c.all && c.object != p.object }
 
 // heeds reports whether the end of a call counts: not of one that went out before
 // the circuit opened, or before it closed again, for it tells how things were then.
@@ -269,7 +293,7 @@ func (c *circuit) heeds(p *permit) bool {
 		c.probe = nil
 		return true
 	}
-	return c.state == CircuitClosed && !p.began.Before(c.since)
+	return !p.began.Before(c.since) && (c.state == CircuitClosed || !p.insists && c.spares(p))
 }
 
 // openLocked pauses for longer after each probe that failed. The jitter keeps the

@@ -38,7 +38,7 @@ func routeOf(credential int64, endpoint string) alias.Route {
 // call goes out, which it must be let, and ends.
 func (b *breaker) call(t *testing.T, r alias.Route, end error) {
 	t.Helper()
-	p := b.permit(r)
+	p := b.permit(r, "a.png")
 	if err := p.enter(); err != nil {
 		t.Fatalf("not let out: %v", err)
 	}
@@ -56,7 +56,7 @@ func (b *breaker) openUp(t *testing.T, r alias.Route) {
 
 func (b *breaker) want(t *testing.T, r alias.Route, want CircuitState) CircuitInfo {
 	t.Helper()
-	info := b.info(r)
+	info := b.info(r, "a.png")
 	if info.State != want {
 		t.Fatalf("the circuit is %s, want %s (%+v)", info.State, want, info)
 	}
@@ -68,7 +68,7 @@ func (b *breaker) want(t *testing.T, r alias.Route, want CircuitState) CircuitIn
 
 func (b *breaker) wantRefused(t *testing.T, r alias.Route) *Error {
 	t.Helper()
-	return wantOutcome(t, b.permit(r).enter(), OutcomeCircuitOpen)
+	return wantOutcome(t, b.permit(r, "a.png").enter(), OutcomeCircuitOpen)
 }
 
 // sleepToProbe waits for as long as the refusal of a call asks for.
@@ -166,6 +166,7 @@ func TestBreakerKeys(t *testing.T) {
 	b, rec := newTestBreaker()
 	r := routeOf(1, "https://a.example")
 	b.openUp(t, r)
+	b.callOf(t, r, "b.png", errSick) // it is not for one object's sake
 	other := routeOf(1, "https://b.example")
 	for _, r := range []alias.Route{other, routeOf(2, "https://a.example")} {
 		b.call(t, r, nil)
@@ -208,7 +209,7 @@ func TestBreakerForget(t *testing.T) {
 	t.Parallel()
 	b, rec := newTestBreaker()
 	r := routeOf(1, "")
-	p := b.permit(r)
+	p := b.permit(r, "a.png")
 	if err := p.enter(); err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestBreakerProbe(t *testing.T) {
 			pass(time.Until(info.Probe) - 1)
 			b.wantRefused(t, r)
 			pass(1)
-			probe := b.permit(r)
+			probe := b.permit(r, "a.png")
 			if err := probe.enter(); err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +96,7 @@ func TestBreakerTrial(t *testing.T) {
 				r := routeOf(1, "")
 				b.openUp(t, r)
 				b.sleepToProbe(t, r)
-				p := b.permit(r)
+				p := b.permit(r, "a.png")
 				if err := p.enter(); err != nil {
 					t.Fatal(err)
 				}
@@ -125,7 +125,7 @@ func TestBreakerLateEnds(t *testing.T) {
 		r := routeOf(1, "")
 		late := make([]*permit, 20)
 		for i := range late {
-			late[i] = b.permit(r)
+			late[i] = b.permit(r, "a.png")
 			if err := late[i].enter(); err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +136,7 @@ func TestBreakerLateEnds(t *testing.T) {
 		late[1].done(errSick)
 		before := b.want(t, r, CircuitOpen)
 		b.sleepToProbe(t, r)
-		probe := b.permit(r)
+		probe := b.permit(r, "a.png")
 		if err := probe.enter(); err != nil {
 			t.Fatal(err)
 		}

@@ -80,7 +80,7 @@ func TestCircuitOpen(t *testing.T) {
 				t.Errorf("%d requests and %d connections went out", k.s3.Total()-asked, k.s3.Accepted()-connected)
 			}
 			k.rec.wantCounts(t, map[string]int{})
-			if info := k.Circuit(r.Route); info.State != CircuitOpen || info.Failures != breakerLimit || info.Last == "" {
+			if info := k.Circuit(r.Route, r.Key); info.State != CircuitOpen || info.Failures != breakerLimit || info.Last == "" {
 				t.Errorf("got %+v", info)
 			}
 			// Another alias's trouble it is not.

@@ -249,20 +249,28 @@ func outcomeOfCause(ctx context.Context, err error) Outcome {
 	case cause != nil:
 		return OutcomeAborted
 	}
-	var op *net.OpError
-	var dns *net.DNSError
-	if errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial" {
+	if isDial(err) {
 		// Nobody is there, however long it took to find out.
 		return OutcomeNetwork
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return OutcomeTimeout
 	}
-	if op != nil || isTLS(err) || isBroken(err) {
+	if _, op := errors.AsType[*net.OpError](err); op || isTLS(err) || isBroken(err) {
 		return OutcomeNetwork
 	}
 	return OutcomeError
 }
+
+// isDial reports whether no connection came about.
+func isDial(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial"
+}
+
+// wayBroken reports whether it is not for the object's sake that a call failed.
+func wayBroken(err error) bool { return isDial(err) || isTLS(err) }
 
 func isTLS(err error) bool {
 	var record tls.RecordHeaderError

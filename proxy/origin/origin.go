@@ -198,8 +198,9 @@ func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 // slot and are not counted, and do not fall back on another key.
 func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.of(r) }
 
-// Circuit tells whether calls for a route go out to S3.
-func (o *Origin) Circuit(r alias.Route) CircuitInfo { return o.breaker.info(r) }
+// Circuit tells whether calls for an object of a route go out to S3. key is that in
+// the bucket.
+func (o *Origin) Circuit(r alias.Route, key string) CircuitInfo { return o.breaker.info(r, key) }
 
 // Forget drops the clients made for any version of a credential, and its circuits.
 // Streams in flight go on.
@@ -293,7 +294,7 @@ func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func()
 	}
 	t = &tally{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
-		permit: o.breaker.permit(r.Route), aliasID: r.Route.Alias.ID, answers: o.answers,
+		permit: o.breaker.permit(r.Route, r.Key), aliasID: r.Route.Alias.ID, answers: o.answers,
 	}
 	t.permit.insists = r.Insist
 	if err := t.permit.enter(); err != nil {
