@@ -74,6 +74,7 @@ var (
 	errQueueTime = errors.New("no call to S3 ended in time")
 
 	errCircuitOpen = errors.New("calls fail")
+	errBroken      = errors.New("the call panicked")
 )
 
 // Error is a call to S3, or the reading of a body, that failed. Its text is for

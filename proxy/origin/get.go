@@ -30,8 +30,10 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer t.broken(release)
 	obj, err := o.open(ctx, r, t, release)
 	if err == nil {
+		t.handed = true
 		return obj, nil
 	}
 	defer release() // once the breaker knows: who has the slot next shall not go out in vain

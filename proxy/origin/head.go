@@ -18,6 +18,7 @@ func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
 		return nil, err
 	}
 	defer release()
+	defer t.broken(func() {})
 	obj, err := o.head(t.context(ctx), r)
 	t.end(err)
 	return obj, err

@@ -284,6 +284,8 @@ type tally struct {
 	permit   *permit
 	aliasID  int64
 	answers  *answers
+	handed   bool // to a body, which ends it
+	over     bool
 }
 
 // begin is what every call goes through before S3 is asked: its circuit and a slot,
@@ -316,6 +318,7 @@ func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func()
 // end must be called once, when no more requests can be sent, with what Error says
 // of how the call went.
 func (t *tally) end(err error) {
+	t.over = true
 	outcome := OutcomeOK
 	if err != nil {
 		outcome = outcomeOf(err)
@@ -327,6 +330,15 @@ func (t *tally) end(err error) {
 	t.rec.OriginRequest(t.alias, outcome.Label(), time.Since(t.start))
 	if n := t.requests.Load(); n > 1 {
 		t.rec.OriginRetries(t.alias, int(n-1))
+	}
+}
+
+// broken ends what neither came to its end nor became a body: the goroutine panics.
+// Its slot, and its circuit if it is a probe, are others' all the same.
+func (t *tally) broken(release func()) {
+	if !t.over && !t.handed {
+		defer release()
+		t.end(&Error{Outcome: OutcomeError, err: errBroken})
 	}
 }
 
