@@ -136,6 +136,9 @@ func (e *Entry) usable(now time.Time) bool {
 	return now.Before(e.expires().Add(grace))
 }
 
+// Bridges reports whether e may be served at now if fetching it anew fails.
+func (e *Entry) Bridges(now time.Time) bool { return e.bridges(now) }
+
 // bridges reports whether e may be served at now because fetching it anew failed.
 // It is asked by flights, which may hold e yet when a hard purge has dropped it.
 func (e *Entry) bridges(now time.Time) bool {

@@ -18,7 +18,7 @@ import (
 func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
 		req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
-		if old != nil && !old.Purged() {
+		if old != nil && !old.Purged() && !old.Meta.(*object).doubted.Load() {
 			req.IfNoneMatch, req.IfModifiedSince = old.Meta.(*object).conditions()
 		}
 		src, err := p.fetch(ctx, req, old)
@@ -99,19 +99,25 @@ func (p *Proxy) judge(ctx context.Context, route alias.Route, err error) error {
 // anything is then an error that the client can still be told.
 func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry) (*cache.Source, error) {
 	o, err := p.origin.Get(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if o.NotModified {
+	if err == nil && o.NotModified {
 		if obj := old.Meta.(*object); obj.confirmedBy(o) {
 			p.series.of(string(req.Route.Alias.Name)).Saved(SavedByNotModified, 0, obj.size)
 			return confirmed(obj.freshened(o, req.Route.Alias)), nil
 		}
-		// A 304 of another version than the one that was asked about.
-		req.IfNoneMatch, req.IfModifiedSince = "", time.Time{}
-		if o, err = p.origin.Get(ctx, req); err != nil {
-			return nil, err
+		err = origin.ErrOtherVersion
+	}
+	if errors.Is(err, origin.ErrOtherVersion) {
+		// Nobody learns from that what the object is now: it is asked for without a
+		// condition, by the next flight if what is stored does until then.
+		old.Meta.(*object).doubted.Store(true)
+		if old.Bridges(time.Now()) {
+			return nil, &cache.Outage{Err: err}
 		}
+		req.IfNoneMatch, req.IfModifiedSince = "", time.Time{}
+		o, err = p.origin.Get(ctx, req)
+	}
+	if err != nil {
+		return nil, err
 	}
 	src, err := source(o, req)
 	if err != nil {

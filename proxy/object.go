@@ -30,6 +30,8 @@ type object struct {
 	lifetimes    lifetimes
 	born         time.Time // its Age counts from here
 
+	doubted atomic.Bool // S3 has called another version unchanged
+
 	hit atomic.Pointer[hitLines]
 }
 

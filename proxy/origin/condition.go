@@ -8,9 +8,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// errOtherVersion is a 304 that would refresh one version with the headers of
+// ErrOtherVersion is a 304 that would refresh one version with the headers of
 // another (RFC 9111, section 4.3.4).
-var errOtherVersion = errors.New("reply says that another version is unchanged")
+var ErrOtherVersion = errors.New("reply says that another version is unchanged")
 
 // conditional reports whether S3 may answer 304.
 func (r Request) conditional() bool { return r.IfNoneMatch != "" || !r.IfModifiedSince.IsZero() }
@@ -38,7 +38,7 @@ func unchanged(r Request, t *tally, err error) (*Object, error) {
 	h := headerOf(resp)
 	etag, modified := h.Get("ETag"), date(h, "Last-Modified")
 	if r.IfNoneMatch != "" && etag != "" && opaque(etag) != opaque(r.IfNoneMatch) {
-		return nil, senseless(e.Status, errOtherVersion)
+		return nil, senseless(e.Status, ErrOtherVersion)
 	}
 	obj := metaOfHeader(h, t.delay()).object(&etag, nil, &modified)
 	obj.NotModified = true

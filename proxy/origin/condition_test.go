@@ -114,7 +114,7 @@ func TestNotModifiedHeaders(t *testing.T) {
 			k.next(r, &awstest.Fault{Status: http.StatusNotModified, Header: tc.header})
 			obj, err := k.Get(t.Context(), r)
 			if tc.fails {
-				if e := wantOutcome(t, err, OutcomeError); !errors.Is(e, errOtherVersion) {
+				if e := wantOutcome(t, err, OutcomeError); !errors.Is(e, ErrOtherVersion) {
 					t.Errorf("got %v", e)
 				}
 				k.rec.wantCounts(t, map[string]int{"error": 1})
