@@ -111,6 +111,7 @@ type Cache struct {
 	doubts   uint64    // counts what ForgetMissing forgot
 	purgedAt time.Time // when the last of either was
 	renewals int       // flights under way that nobody waits for
+	sharing  int64     // bytes of flights that make no entry
 }
 
 // New makes an empty cache, which tells rec of entries that leave. Close it to

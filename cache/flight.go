@@ -81,6 +81,7 @@ type flight struct {
 	blob   *blob  // of a shared flight
 	alone  bool   // what came is for one reader
 	born   time.Time
+	shares bool // makes no entry: see Share
 
 	dead atomic.Bool // purged: leaves no entry
 
@@ -90,6 +91,7 @@ type flight struct {
 	claimed    bool // what only one reader may have has its reader
 	wanted     bool // by a reader that needs no bytes (Reader.Finish), or unasked
 	unasked    bool // began without a reader, to renew an entry
+	lingers    bool // is over, and joined for as long as it has readers
 	distrusted bool // does not tell what is missing
 	over       *time.Timer
 }
@@ -157,27 +159,30 @@ func (f *flight) seatLocked(now time.Time) seat {
 // startLocked begins a flight, in the place of one that may not be joined any more.
 // It takes over the hold on old.
 func (c *Cache) startLocked(key Key, old *Entry, load Load) *flight {
-	if f := c.flights[key]; f != nil && f.seats == 0 {
+	f := &flight{fetching: fetching{key: key}, old: old}
+	c.beginLocked(f, load)
+	return f
+}
+
+func (c *Cache) beginLocked(f *flight, load Load) {
+	if f := c.flights[f.key]; f != nil && f.seats == 0 {
 		f.cancel(ErrAbandoned)
 	}
-	ctx, cancel := context.WithCancelCause(c.base)
-	f := &flight{
-		fetching: fetching{key: key, space: c.spaceLocked(key), seq: c.seq},
-		cancel:   cancel, old: old, ready: make(chan struct{}),
-	}
-	c.flights[key] = f
+	var ctx context.Context
+	ctx, f.cancel = context.WithCancelCause(c.base)
+	f.space, f.seq, f.ready = c.spaceLocked(f.key), c.seq, make(chan struct{})
+	c.flights[f.key] = f
 	c.wg.Go(func() {
 		defer c.letGo(f)
 		growStack()
 		c.fetch(ctx, f.old, load, func(src *Source, err error) { c.fly(ctx, f, src, err) })
 	})
-	return f
 }
 
 // joinableLocked reports whether f may have another reader. One that is landing
 // may: it puts its entry, and a successor could put another at the same time.
 func (f *flight) joinableLocked(now time.Time) bool {
-	return f.blob == nil || f.landed || now.Before(f.expires())
+	return f.blob == nil || f.landed || f.shares || now.Before(f.expires())
 }
 
 // exclusiveLocked reports whether f brings an object that only who asked first may
@@ -249,68 +254,6 @@ func (c *Cache) fly(ctx context.Context, f *flight, src *Source, err error) {
 	}
 }
 
-// settle fixes the outcome of a flight and wakes its seats. Only a shared
-// flight stays in the table, to be joined while it fills.
-func (c *Cache) settle(f *flight, outcome func()) {
-	c.mu.Lock()
-	outcome()
-	if f.source != nil {
-		f.born = time.Now().Add(-f.source.Age)
-	}
-	if b := f.bytes(); b != nil {
-		b.hold(f.seats)
-	}
-	if f.blob == nil {
-		f.landed = true
-		f.stopLocked()
-		c.removeLocked(f)
-	}
-	orphan := f.orphanLocked()
-	c.mu.Unlock()
-	close(f.ready)
-	if orphan {
-		c.drop(f.source, f.cancel)
-	}
-}
-
-// bytes are what every seat of a settled flight holds, nil for a solo one.
-func (f *flight) bytes() *blob {
-	if f.entry != nil {
-		return f.entry.blob
-	}
-	return f.blob
-}
-
-// land ends a shared flight. The order matters: the entry first, then the
-// flight's going (see flight), then the last byte, so that whoever has a whole
-// body finds it in memory when asking again.
-func (c *Cache) land(f *flight, err error) {
-	c.mu.Lock()
-	f.landed = true
-	f.stopLocked()
-	abandoned := c.flights[f.key] != f
-	c.mu.Unlock()
-	if err == nil && !abandoned {
-		c.memory.put(newEntry(f.fetching, f.source, f.born, f.blob), &f.dead)
-	}
-	c.mu.Lock()
-	if err != nil {
-		f.tireLocked(time.Now())
-	}
-	c.removeLocked(f)
-	c.mu.Unlock()
-	f.blob.finish(err)
-	f.blob.release()
-}
-
-// removeLocked takes f out of the table, unless it was abandoned and another
-// flight of its key is there by now.
-func (c *Cache) removeLocked(f *flight) {
-	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
-	}
-}
-
 // leave gives up a seat that has not become a reader.
 func (c *Cache) leave(f *flight) {
 	if bl := c.vacate(f); bl != nil {
@@ -326,15 +269,23 @@ func (c *Cache) vacate(f *flight) *blob {
 	c.mu.Lock()
 	f.seats--
 	alone := f.seats == 0 && !f.landed
-	abandon := alone && (c.flights[f.key] != f || !f.wanted && f.farFromDone())
+	abandon := alone && (c.flights[f.key] != f || f.shares || !f.wanted && f.farFromDone())
+	over := f.seats == 0 && f.lingers
 	switch {
 	case abandon:
 		c.removeLocked(f)
 	case alone:
 		f.over = time.AfterFunc(overtime, func() { c.giveUp(f) })
+	case over:
+		f.lingers = false
+		c.removeLocked(f)
+		c.unshareLocked(f)
 	}
 	orphan, bl := f.orphanLocked(), f.bytes()
 	c.mu.Unlock()
+	if over {
+		defer bl.release() // the flight's hold; the seat's is the caller's affair
+	}
 	if abandon {
 		f.cancel(ErrAbandoned)
 	}

@@ -72,12 +72,12 @@ func (c *Cache) renewed(f fetching, old *Entry, src *Source) (e *Entry, stores b
 
 // arrived goes on with a flight whose load gave an object.
 func (c *Cache) arrived(f *flight, src *Source) {
-	bl := c.blobFor(f.key, src)
+	bl := c.blobOf(f, src)
 	if bl == nil && f.old != nil { // it has changed, and will not be stored
 		c.memory.remove(f.old, reasonReplaced)
 	}
 	c.missing.remove(f.key) // what Missed noted meanwhile
-	c.settle(f, func() { f.source, f.blob, f.alone = src, bl, bl == nil || !src.lasts() })
+	c.settle(f, func() { f.source, f.blob, f.alone = src, bl, bl == nil || !f.shares && !src.lasts() })
 	if bl == nil {
 		return
 	}
@@ -88,4 +88,72 @@ func (c *Cache) arrived(f *flight, src *Source) {
 		f.cancel(nil)
 		c.land(f, err)
 	})
+}
+
+// settle fixes the outcome of a flight and wakes its seats. Only a shared
+// flight stays in the table, to be joined while it fills.
+func (c *Cache) settle(f *flight, outcome func()) {
+	c.mu.Lock()
+	outcome()
+	if f.source != nil {
+		f.born = time.Now().Add(-f.source.Age)
+	}
+	if b := f.bytes(); b != nil {
+		b.hold(f.seats)
+	}
+	if f.blob == nil {
+		f.landed = true
+		f.stopLocked()
+		c.removeLocked(f)
+	}
+	orphan := f.orphanLocked()
+	c.mu.Unlock()
+	close(f.ready)
+	if orphan {
+		c.drop(f.source, f.cancel)
+	}
+}
+
+// bytes are what every seat of a settled flight holds, nil for a solo one.
+func (f *flight) bytes() *blob {
+	if f.entry != nil {
+		return f.entry.blob
+	}
+	return f.blob
+}
+
+// land ends a shared flight. The order matters: the entry first, then the
+// flight's going (see flight), then the last byte, so that whoever has a whole
+// body finds it in memory when asking again.
+func (c *Cache) land(f *flight, err error) {
+	c.mu.Lock()
+	f.landed = true
+	f.stopLocked()
+	abandoned := c.flights[f.key] != f
+	c.mu.Unlock()
+	if err == nil && !abandoned && !f.shares {
+		c.memory.put(newEntry(f.fetching, f.source, f.born, f.blob), &f.dead)
+	}
+	c.mu.Lock()
+	if err != nil {
+		f.tireLocked(time.Now())
+	}
+	f.lingers = f.shares && err == nil && f.seats > 0 && c.flights[f.key] == f
+	if f.lingers {
+		f.blob.hold(1) // given back by whoever leaves last, perhaps before finish
+	} else {
+		c.removeLocked(f)
+		c.unshareLocked(f)
+	}
+	c.mu.Unlock()
+	f.blob.finish(err)
+	f.blob.release()
+}
+
+// removeLocked takes f out of the table, unless it was abandoned and another
+// flight of its key is there by now.
+func (c *Cache) removeLocked(f *flight) {
+	if c.flights[f.key] == f {
+		delete(c.flights, f.key)
+	}
 }

@@ -54,7 +54,7 @@ type Purged struct {
 // served while it is fetched anew, as far as its source allows that; a hard one
 // drops it. A fetch that is under way goes on for its readers, and leaves no entry.
 func (c *Cache) Purge(key Key, hard bool) Purged {
-	match := func(k Key) bool { return k == key }
+	match := func(k Key) bool { return k == key || under(k, Key{key.Space, key.Epoch, key.Object + PartMark}) }
 	m, p := c.detach(match, hard)
 	p.Missing = c.missing.remove(key)
 	c.purgeEntry(key, m, &p)

@@ -104,7 +104,15 @@ func (c *client) request() {
 	if c.rnd.IntN(10) == 0 {
 		c.helpers.Go(cancel)
 	}
-	r, err := c.Get(ctx, key, c.load(want))
+	get := c.Get
+	switch c.rnd.IntN(20) {
+	case 0:
+		c.Purge(key, c.rnd.IntN(2) == 0)
+	case 1, 2, 3, 4:
+		key.Object += PartMark + fmt.Sprint(c.rnd.IntN(10))
+		want, get = content(key, sizeOf(key)), c.Share
+	}
+	r, err := get(ctx, key, c.load(want))
 	if err != nil {
 		c.check(err)
 		return
