@@ -270,16 +270,12 @@ func (c *Cache) vacate(f *flight) *blob {
 	f.seats--
 	alone := f.seats == 0 && !f.landed
 	abandon := alone && (c.flights[f.key] != f || f.shares || !f.wanted && f.farFromDone())
-	over := f.seats == 0 && f.lingers
+	over := c.forsakeLocked(f)
 	switch {
 	case abandon:
 		c.removeLocked(f)
 	case alone:
 		f.over = time.AfterFunc(overtime, func() { c.giveUp(f) })
-	case over:
-		f.lingers = false
-		c.removeLocked(f)
-		c.unshareLocked(f)
 	}
 	orphan, bl := f.orphanLocked(), f.bytes()
 	c.mu.Unlock()

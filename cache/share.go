@@ -76,3 +76,15 @@ func (c *Cache) unshareLocked(f *flight) {
 		c.sharing -= f.blob.cost
 	}
 }
+
+// forsakeLocked reports whether f was there for its readers alone, and they are gone:
+// what it holds of the blob is to be released.
+func (c *Cache) forsakeLocked(f *flight) bool {
+	if !f.lingers || f.seats > 0 {
+		return false
+	}
+	f.lingers = false
+	c.removeLocked(f)
+	c.unshareLocked(f)
+	return true
+}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"ixmage/cache"
 )
 
 // stall is a stretch of time, and stallBytes what a client must take in each to
@@ -21,6 +19,13 @@ const (
 
 var errClientGone = errors.New("client went away")
 
+// stream is where the bytes of an answer come from that are not in memory yet: a
+// cache.Reader, or what has several. Close may be called more than once.
+type stream interface {
+	Next(off int64) ([]byte, error)
+	Close() error
+}
+
 // body streams an object, or a part of it, to one client. fasthttp drives it
 // after the handler has returned: it asks for everything through WriteTo, or
 // for some bytes through Read where the length is not known, and then closes
@@ -29,14 +34,14 @@ var errClientGone = errors.New("client went away")
 type body struct {
 	x      *exchange
 	conn   net.Conn
-	whole  []byte        // all of the object, if it is in memory
-	reader *cache.Reader // else where the bytes come from
-	base   int64         // where in the reader's bytes the object begins
-	off    int64         // next byte to send
-	end    int64         // behind the last byte to send, negative for EOF
-	hold   int64         // length of the object if its end must be seen first
-	left   []byte        // what Read has of the reader and not handed out yet
-	header *conn         // holds the header until there is a first chunk to go with it
+	whole  []byte // all of the object, if it is in memory
+	reader stream // else where the bytes come from
+	base   int64  // where in the reader's bytes the object begins
+	off    int64  // next byte to send
+	end    int64  // behind the last byte to send, negative for EOF
+	hold   int64  // length of the object if its end must be seen first
+	left   []byte // what Read has of the reader and not handed out yet
+	header *conn  // holds the header until there is a first chunk to go with it
 }
 
 func newBody(x *exchange, f *found, part byteRange) *body {

@@ -35,7 +35,7 @@ type exchange struct {
 	bytes  int64
 	first  time.Duration // to the first byte of the answer
 	entry  *cache.Entry
-	reader *cache.Reader
+	reader stream
 	memory memoryBody // if the body is sent by conn
 
 	prob    problem // what the client was told, if not a picture

@@ -10,7 +10,6 @@ import (
 
 	"ixmage/alias"
 	"ixmage/cache"
-	"ixmage/proxy/origin"
 )
 
 // errVersionGone means that an object changed between the look at its metadata
@@ -23,7 +22,7 @@ type found struct {
 	age    []byte
 	status []byte // Cache-Status (RFC 9211)
 	whole  []byte
-	reader *cache.Reader
+	reader stream
 	slice  bool // the reader has only the part that was asked for
 }
 
@@ -147,20 +146,6 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	return nil
 }
 
-// wanted is the part that is to be fetched by itself: what is asked for of an
-// object that does not come to be shared.
-func (c *conditions) wanted(r *cache.Reader) (byteRange, bool) {
-	if c.byteRange == "" || !r.Alone() && !r.Bare {
-		return byteRange{}, false
-	}
-	obj := r.Meta.(*object)
-	if obj.size < 0 || c.evaluate(obj.validators) != proceed {
-		return byteRange{}, false
-	}
-	part, kind := c.part(obj.validators, obj.size)
-	return part, kind == rangePart
-}
-
 // foundBy is what a reader brings.
 func foundBy(r *cache.Reader, now time.Time) *found {
 	obj := r.Meta.(*object)
@@ -180,64 +165,16 @@ func foundBy(r *cache.Reader, now time.Time) *found {
 // head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET
 // would have. Nothing is stored.
 func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	obj, err := p.stat(p.base, route, ck)
+	obj, joined, err := p.stat(p.base, route, ck)
 	if err != nil {
 		return err
 	}
 	status, stale := p.cache.Foresee(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
+	if joined && status == cache.Miss {
+		status = cache.Collapsed
+	}
 	x.cache = label(status)
 	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(cacheStatus(status, stale, false))}, cond)
-	return nil
-}
-
-// partOf answers a range of an object that is streamed past the cache: a look
-// at its metadata decides which bytes are meant, and only those are fetched.
-func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	x.cache = cacheBypass
-	obj, err := p.stat(p.base, route, ck)
-	if err != nil {
-		return err
-	}
-	if cond.evaluate(obj.validators) == proceed {
-		r, kind := byteRange{}, rangeNone
-		if obj.size >= 0 {
-			r, kind = cond.part(obj.validators, obj.size)
-		}
-		switch kind {
-		case rangePart:
-			return p.sendPart(x, piece{route, ck, obj, r})
-		case rangeNone:
-			return p.fetched(x, route, ck, cond)
-		case rangeUnsatisfiable:
-		}
-	}
-	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
-	return nil
-}
-
-// piece is a part of one version of an object, to be fetched by itself.
-type piece struct {
-	route alias.Route
-	key   cache.Key
-	obj   *object
-	byteRange
-}
-
-// sendPart fetches and sends a piece.
-func (p *Proxy) sendPart(x *exchange, w piece) error {
-	x.cache = cacheBypass
-	reader, err := p.cache.Stream(p.base, w.key, p.part(w))
-	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome.Changed() {
-		return errVersionGone
-	}
-	if err != nil {
-		return err
-	}
-	x.reader = reader
-	x.partial(w.byteRange, w.obj.size)
-	f := &found{obj: w.obj, reader: reader, slice: true, age: w.obj.age(time.Now()), status: []byte(statusBypass)}
-	x.describe(&x.fc.Response.Header, f)
-	x.send(f, w.byteRange)
 	return nil
 }
 

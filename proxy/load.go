@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -156,36 +157,6 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 	return src, nil
 }
 
-// part fetches a piece, for one reader. The object must still be of the version
-// that the piece is of: S3 is told so, and what it answers is looked at, since
-// not every server heeds the condition.
-func (p *Proxy) part(w piece) cache.Load {
-	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
-		src, err := p.fetchPart(ctx, w)
-		return src, p.judge(ctx, w.route, err)
-	}
-}
-
-func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
-	o, err := p.origin.Get(ctx, origin.Request{
-		Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
-		Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: strongTag(w.obj.etag),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !sameVersion(w.obj.validators, w.obj.size, o) {
-		o.Body.Close()
-		return nil, errVersionGone
-	}
-	body, err := peek(o, false)
-	if err != nil {
-		o.Body.Close()
-		return nil, err
-	}
-	return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
-}
-
 // mute reports whether a 404 leaves open what is missing: an answer to HEAD has no
 // code, and the bucket may not be there.
 func mute(gone *cache.Gone) bool {
@@ -193,17 +164,41 @@ func mute(gone *cache.Gone) bool {
 	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"
 }
 
-// stat asks for an object's metadata alone.
-func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
+// stat asks for an object's metadata alone, once for all who do so at the same time.
+// joined says that another asked.
+func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
 	if err := p.cache.Absent(ck, time.Now()); err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	key := ck
+	key.Object += cache.PartMark
+	r, err := p.cache.Share(ctx, key, func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
+		obj, err := p.statAlone(ctx, route, ck)
+		return &cache.Source{Meta: obj, Body: http.NoBody}, err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.Close()
+	obj, joined = r.Meta.(*object), r.Status == cache.Collapsed
+	if joined && !obj.lasts() { // and each has to ask
+		obj, err = p.statAlone(ctx, route, ck)
+		return obj, false, err
+	}
+	return obj, joined, nil
+}
+
+// statAlone asks for one request.
+func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
 	asked := time.Now()
 	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.verdict(ctx, route, err)
-	if gone, ok := errors.AsType[*cache.Gone](err); ok && !mute(gone) {
-		gone.Asked = asked
-		p.cache.Missed(ck, gone)
+	if gone, ok := errors.AsType[*cache.Gone](err); ok {
+		if !mute(gone) {
+			gone.Asked = asked
+			p.cache.Missed(ck, gone)
+		}
+		return nil, gone.Err
 	}
 	return obj, err
 }

@@ -80,6 +80,9 @@ func (o *object) source() *cache.Source {
 	}
 }
 
+// lasts reports whether the answer may be given to others than it was asked for.
+func (o *object) lasts() bool { return o.lifetimes.fresh > max(0, time.Since(o.born)) }
+
 // conditions are what S3 is asked with whether the object is still the same (RFC
 // 9110, section 13.1: a date counts for nothing beside an entity tag).
 func (o *object) conditions() (ifNoneMatch string, ifModifiedSince time.Time) {

@@ -59,6 +59,7 @@ type Proxy struct {
 	unknown  Series
 	ready    func() bool
 	log      *slog.Logger
+	crowd    crowd
 
 	// base is for work on behalf of a request. fasthttp has no context that
 	// ends with the client: every wait has a deadline of its own instead.

@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// wanted is the part that is to be fetched by itself: what is asked for of an
+// object that does not come to be shared.
+func (c *conditions) wanted(r *cache.Reader) (byteRange, bool) {
+	if c.byteRange == "" || !r.Alone() && !r.Bare {
+		return byteRange{}, false
+	}
+	obj := r.Meta.(*object)
+	if obj.size < 0 || c.evaluate(obj.validators) != proceed {
+		return byteRange{}, false
+	}
+	part, kind := c.part(obj.validators, obj.size)
+	return part, kind == rangePart
+}
+
+// partOf answers a range of an object that is streamed past the cache: a look
+// at its metadata decides which bytes are meant, and only those are fetched.
+func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+	x.cache = cacheBypass
+	obj, _, err := p.stat(p.base, route, ck)
+	if err != nil {
+		return err
+	}
+	if cond.evaluate(obj.validators) == proceed {
+		r, kind := byteRange{}, rangeNone
+		if obj.size >= 0 {
+			r, kind = cond.part(obj.validators, obj.size)
+		}
+		switch kind {
+		case rangePart:
+			return p.sendPart(x, piece{route, ck, obj, r})
+		case rangeNone:
+			return p.fetched(x, route, ck, cond)
+		case rangeUnsatisfiable:
+		}
+	}
+	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
+	return nil
+}
+
+// piece is a part of one version of an object, to be fetched by itself.
+type piece struct {
+	route alias.Route
+	key   cache.Key
+	obj   *object
+	byteRange
+}
+
+// sendPart fetches and sends a piece.
+func (p *Proxy) sendPart(x *exchange, w piece) error {
+	x.cache = cacheBypass
+	reader, err := p.openPart(w)
+	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome.Changed() {
+		return errVersionGone
+	}
+	if err != nil {
+		return err
+	}
+	x.reader = reader
+	x.partial(w.byteRange, w.obj.size)
+	f := &found{obj: w.obj, reader: reader, slice: true, age: w.obj.age(time.Now()), status: []byte(statusBypass)}
+	x.describe(&x.fc.Response.Header, f)
+	x.send(f, w.byteRange)
+	return nil
+}
+
+// openPart fetches just the bytes of a piece, or, where another client is being sent
+// some of them, the blocks that they lie in, which others join.
+func (p *Proxy) openPart(w piece) (*partStream, error) {
+	meets, leave := false, func() {}
+	if w.shareable() {
+		meets, leave = p.crowd.enter(crowdKey{w.key, w.obj.etag}, w.byteRange)
+	}
+	var err error
+	s := &partStream{leave: leave}
+	if meets {
+		s.stream, err = p.openBlocks(w)
+	} else {
+		s.stream, err = p.cache.Stream(p.base, w.key, p.part(w))
+	}
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return s, nil
+}
+
+// partStream leaves the crowd when it is closed.
+type partStream struct {
+	stream
+
+	leave func()
+}
+
+func (s *partStream) Close() error {
+	s.leave()
+	return s.stream.Close()
+}
+
+// part fetches the bytes of a piece. The object must still be of the version
+// that the piece is of: S3 is told so, and what it answers is looked at, since
+// not every server heeds the condition.
+func (p *Proxy) part(w piece) cache.Load {
+	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
+		src, err := p.fetchPart(ctx, w)
+		return src, p.judge(ctx, w.route, err)
+	}
+}
+
+func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
+	o, err := p.origin.Get(ctx, origin.Request{
+		Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
+		Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: strongTag(w.obj.etag),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !sameVersion(w.obj.validators, w.obj.size, o) {
+		o.Body.Close()
+		return nil, errVersionGone
+	}
+	body, err := peek(o, false)
+	if err != nil {
+		o.Body.Close()
+		return nil, err
+	}
+	return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
+}
