@@ -141,7 +141,12 @@ func TestExplainCached(t *testing.T) {
 	for range 4 {
 		s.get("/shop/other.png")
 	}
-	if e := s.explain("/shop/cold.png", ""); e.Status != 503 || e.Code != "circuit-open" || e.Circuit.State == "closed" {
+	if e := s.explain("/shop/cold.png", ""); e.Status != 0 || e.Circuit.State != "closed" {
+		t.Errorf("circuit open for another object: %+v", e)
+	}
+	s.get("/shop/another.png")
+	if e := s.explain("/shop/cold.png", ""); e.Status != 503 || e.Code != "circuit-open" || e.Circuit.State == "closed" ||
+		!strings.Contains(e.Remedy, "left alone") || !strings.Contains(e.Remedy, "S3 itself fails") {
 		t.Errorf("circuit open: %+v", e)
 	}
 	eventually(t, "it is served stale", func() bool {
@@ -149,7 +154,7 @@ func TestExplainCached(t *testing.T) {
 	})
 	e := s.explain("/shop/a.png", "")
 	if e.Status != 200 || e.Cache.Memory == nil || e.Cache.Memory.State != "stale" || e.Cache.Memory.TTL > 0 ||
-		e.Cache.Memory.Age < 1 || !strings.Contains(e.Remedy, "stale") {
+		e.Cache.Memory.Age < 1 || !strings.Contains(e.Remedy, "stale") || !strings.Contains(e.Remedy, "S3 itself fails") {
 		t.Errorf("stale: %+v", e)
 	}
 	s.s3.Hook(nil)

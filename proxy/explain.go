@@ -168,8 +168,21 @@ func (e *Explanation) served(v cache.View, now time.Time) {
 	case v.Fresh || now.Before(v.StaleWhile):
 		e.Status, e.Remedy = http.StatusOK, remedyCached
 	case v.Failing && now.Before(v.StaleError):
-		e.Status, e.Remedy = http.StatusOK, remedyStale
+		e.Status, e.Remedy = http.StatusOK, remedyStale+e.trouble()
 	}
+}
+
+// trouble is what can be done about what keeps S3 from being asked, or from answering,
+// as far as the alias's other requests tell.
+func (e *Explanation) trouble() string {
+	last := e.LastFailure
+	switch {
+	case last == nil || !e.LastAnswer.At.Equal(last.At):
+		return ""
+	case last.Outcome == string(origin.OutcomeDenied) && e.Canary.State == canaryFailing:
+		return " " + remedyFor(probDenied, nil)
+	}
+	return " " + last.remedy()
 }
 
 // known is what the next request would be told without S3, unless it is served.
@@ -193,6 +206,9 @@ func (e *Explanation) blame(err error) {
 	}
 	oe, _ := errors.AsType[*origin.Error](err)
 	remedy := remedyFor(prob, oe)
+	if prob == probCircuit {
+		remedy += e.trouble()
+	}
 	if e.Remedy != "" {
 		remedy = e.Remedy + " " + remedy
 	}

@@ -51,8 +51,7 @@ func remedyFor(prob problem, e *origin.Error) string {
 	case probThrottled:
 		return "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service."
 	case probCircuit:
-		return "S3 failed many times in a row and is left alone for a moment; it is tried again by " +
-			"itself. See last_failure."
+		return "S3 failed many times in a row and is left alone for a moment; it is tried again by itself."
 	case probOverloaded:
 		return "Too many requests wait for S3 already: the bucket answers too slowly for the load, or " +
 			"the origin limits are too low."
