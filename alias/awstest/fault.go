@@ -23,6 +23,9 @@ type Fault struct {
 	Stall *Stall
 	// Cut ends the connection at its place.
 	Cut *Cut
+	// Instead goes out in the place of an answer, byte for byte, and the
+	// connection ends.
+	Instead string
 
 	// Object is answered instead of the stored one.
 	Object *Object
@@ -91,6 +94,9 @@ func ResetAfter(n int64) *Fault { return &Fault{Cut: &Cut{After: n, How: RST}} }
 // CloseAfter closes the connection in order after n bytes of the body, or
 // BeforeHeaders: a truncated answer.
 func CloseAfter(n int64) *Fault { return &Fault{Cut: &Cut{After: n, How: FIN}} }
+
+// NoHTTP answers as a server of another protocol would.
+func NoHTTP() *Fault { return &Fault{Instead: "220 mail.example.com ESMTP\r\n"} }
 
 // DeclareMore declares n bytes more than it sends, then closes.
 func DeclareMore(n int64) *Fault { return &Fault{Excess: n} }

@@ -37,6 +37,7 @@ func TestS3Faults(t *testing.T) {
 		{name: "close after 0", fault: awstest.CloseAfter(0), want: cut(0)},
 		{name: "close after 4096", fault: awstest.CloseAfter(4096), want: cut(4096)},
 		{name: "close after all but one", fault: awstest.CloseAfter(pictureSize - 1), want: cut(pictureSize - 1)},
+		{name: "no HTTP", fault: awstest.NoHTTP(), text: "malformed HTTP"},
 		{name: "declares more", fault: awstest.DeclareMore(10), want: cut(pictureSize)},
 		{name: "declares less", fault: awstest.DeclareLess(10), want: outcome{read: pictureSize - 10}, text: "checksum did not match"},
 		{name: "chunked", fault: awstest.Chunked(), want: whole},

@@ -70,6 +70,11 @@ func (c *conn) exchange(req *http.Request) error {
 	if err := c.stop(fault, BeforeHeaders, 0); err != nil {
 		return err
 	}
+	if fault.Instead != "" {
+		c.write(fault.Instead)
+		_ = c.bw.Flush() // the client may have gone first
+		return errEnded
+	}
 	a := c.s.answer(req, at, fault)
 	c.s.update(func() {
 		c.s.bodies++
