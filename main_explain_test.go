@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -31,16 +32,17 @@ type explanation struct {
 	}
 	Circuit struct{ State string }
 	Canary  struct{ State string }
-	Probe   *struct {
-		Outcome string
-		Status  int
-		S3Code  string `json:"s3_code"`
-	}
-	LastFailure *struct {
-		Outcome     string
-		S3Code      string `json:"s3_code"`
-		S3RequestID string `json:"s3_request_id"`
-	} `json:"last_failure"`
+	Probe   *explainedAnswer
+
+	LastAnswer  *explainedAnswer `json:"last_answer"`
+	LastFailure *explainedAnswer `json:"last_failure"`
+}
+
+type explainedAnswer struct {
+	Outcome     string
+	Status      int
+	S3Code      string `json:"s3_code"`
+	S3RequestID string `json:"s3_request_id"`
 }
 
 // explain asks how a path resolves.
@@ -59,60 +61,106 @@ func (s *site) explain(path, more string) (e explanation) {
 	return e
 }
 
+// blunder is a way in which a request can fail, and what explain says of it.
+type blunder struct {
+	path    string // a.png of the row's own alias unless it begins with a slash
+	fault   *awstest.Fault
+	patch   string // of the alias
+	status  int
+	code    string
+	outcome string // of S3's answer; empty: there is none, or nothing is wrong with it
+	remedy  string // a part of it
+}
+
+func blunders() map[string]blunder {
+	fail, failStatus := awstest.Fail, awstest.FailStatus
+	return map[string]blunder{
+		"unknown alias":  {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
+		"disabled":       {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
+		"bad key":        {path: "a//b.png", status: 400, code: "bad-key", remedy: "no valid key"},
+		"too long":       {path: strings.Repeat("a", 1024), status: 400, code: "bad-key", remedy: "longer than"},
+		"missing":        {path: "none.png", status: 404, code: "not-found", outcome: "not_found", remedy: "no object of this key"},
+		"denied":         {fault: fail("AccessDenied"), status: 404, code: "not-found", outcome: "denied", remedy: "AccessDenied"},
+		"no picture":     {path: "text.png", status: 415, code: "not-an-image", remedy: "Content-Type"},
+		"canary refused": {fault: fail("AccessDenied"), patch: `{"canary":"canary.png"}`, status: 502, code: "origin-denied", outcome: "denied", remedy: "canary"},
+		"key unknown":    {fault: fail("InvalidAccessKeyId"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "does not know the access key id"},
+		"wrong secret":   {fault: fail("SignatureDoesNotMatch"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "secret"},
+		"expired":        {fault: fail("ExpiredToken"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "temporary"},
+		"throttled":      {fault: fail("SlowDown"), status: 503, code: "origin-throttled", outcome: "throttled", remedy: "slow down"},
+		"given up by S3": {fault: fail("RequestTimeout"), status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"},
+		"S3 fails":       {fault: fail("InternalError"), status: 502, code: "origin-error", outcome: "error", remedy: "S3 itself fails"},
+		"wrong region":   {fault: failStatus(http.StatusBadRequest, "AuthorizationHeaderMalformed"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
+		"wrong place":    {fault: fail("PermanentRedirect"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
+		"clock":          {fault: fail("RequestTimeTooSkewed"), status: 502, code: "origin-error", outcome: "error", remedy: "clock"},
+		"no bucket":      {fault: fail("NoSuchBucket"), status: 502, code: "origin-error", outcome: "error", remedy: "no such bucket"},
+		"archived":       {fault: failStatus(http.StatusForbidden, "InvalidObjectState"), status: 502, code: "origin-error", outcome: "error", remedy: "archived"},
+		"reset":          {fault: awstest.ResetAfter(awstest.BeforeHeaders), status: 502, code: "origin-unreachable", outcome: "network", remedy: "cannot be reached"},
+		"no HTTP":        {fault: awstest.NoHTTP(), status: 502, code: "origin-error", outcome: "error", remedy: "made no sense"},
+	}
+}
+
 // TestExplainErrors: for every way in which a request can fail, explain gives the
-// status and code that the client got, and a remedy.
+// status and code that the client got, S3's answer if there was one, and a remedy.
 func TestExplainErrors(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct {
-		path   string
-		fault  *awstest.Fault
-		setup  func(s *site)
-		remedy string // a part of it
-	}{
-		"unknown alias":  {path: "/nowhere/a.png", remedy: "no alias of this name"},
-		"disabled":       {path: "/shop/a.png", setup: func(s *site) { s.patch("shop", `{"enabled":false}`) }, remedy: "disabled"},
-		"bad key":        {path: "/shop/a//b.png", remedy: "no valid key"},
-		"too long":       {path: "/shop/" + strings.Repeat("a", 1024), remedy: "longer than"},
-		"missing":        {path: "/shop/none.png", remedy: "no object of this key"},
-		"denied":         {path: "/shop/none.png", setup: func(s *site) { s.s3.HideMissing() }, remedy: "AccessDenied"},
-		"no picture":     {path: "/shop/text.png", remedy: "Content-Type"},
-		"canary refused": {path: "/shop/a.png", fault: awstest.Fail("AccessDenied"), setup: func(s *site) { s.patch("shop", `{"canary":"canary.png"}`) }, remedy: "canary"},
-		"key unknown":    {path: "/shop/a.png", fault: awstest.Fail("InvalidAccessKeyId"), remedy: "does not know the access key id"},
-		"wrong secret":   {path: "/shop/a.png", fault: awstest.Fail("SignatureDoesNotMatch"), remedy: "secret"},
-		"expired":        {path: "/shop/a.png", fault: awstest.Fail("ExpiredToken"), remedy: "temporary"},
-		"throttled":      {path: "/shop/a.png", fault: awstest.Fail("SlowDown"), remedy: "slow down"},
-		"S3 fails":       {path: "/shop/a.png", fault: awstest.Fail("InternalError"), remedy: "S3 itself fails"},
-		"wrong region":   {path: "/shop/a.png", fault: awstest.FailStatus(http.StatusBadRequest, "AuthorizationHeaderMalformed"), remedy: "another region"},
-		"no bucket":      {path: "/shop/a.png", fault: awstest.Fail("NoSuchBucket"), remedy: "no such bucket"},
-		"reset":          {path: "/shop/a.png", fault: awstest.ResetAfter(awstest.BeforeHeaders), remedy: "cannot be reached"},
-		"archived":       {path: "/shop/a.png", fault: awstest.FailStatus(http.StatusForbidden, "InvalidObjectState"), remedy: "archived"},
-	} {
+	s := newSite(t)
+	rows := blunders()
+	byAlias := map[string]blunder{}
+	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		name, _, _ := strings.Cut(r.Key, "/")
+		return byAlias[name].fault
+	})
+	for name, row := range rows {
+		name = aliasFor(name)
+		byAlias[name] = row
+		s.open(name, "media", name+"/", map[string]any{"negative_ttl": "1h"})
+		s.s3.Put("media", name+"/a.png", awstest.Object{Body: fakePNG(100), ContentType: "image/png"})
+		s.s3.Put("media", name+"/text.png", awstest.Object{Body: []byte("no picture"), ContentType: "text/plain"})
+	}
+	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
-			s.put("text.png", awstest.Object{Body: []byte("no picture"), ContentType: "text/plain"})
-			if tc.setup != nil {
-				tc.setup(s)
+			if row.patch != "" {
+				s.patch(aliasFor(name), row.patch)
 			}
-			s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return tc.fault })
-			r := s.ask(tc.path)
-			var p struct{ Type string }
-			if err := json.Unmarshal(r.body, &p); err != nil {
-				t.Fatalf("%s: %v", summary(r), err)
-			}
-			code := p.Type[strings.LastIndexByte(p.Type, '/')+1:]
-			e := s.explain(tc.path, "&probe=true")
-			if e.Status != r.StatusCode || e.Code != code || !strings.Contains(e.Remedy, tc.remedy) {
-				t.Errorf("the answer is %d %s; explained: %d %s, %q", r.StatusCode, code, e.Status, e.Code, e.Remedy)
-			}
-			if tc.fault == nil || tc.fault.Code == "" {
-				return
-			}
-			e = s.explain(tc.path, "")
-			if f := e.LastFailure; f == nil || f.S3Code != tc.fault.Code || f.S3RequestID == "" || !strings.Contains(e.Remedy, tc.remedy) {
-				t.Errorf("without a probe: %+v, last failure %+v", e, f)
-			}
+			s.wantExplained(t, aliasFor(name), row)
 		})
+	}
+}
+
+// aliasFor is a row's name in the letters of an alias.
+func aliasFor(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "-") }
+
+// wantExplained asks as a client, and then why it was answered so, with and without
+// a probe.
+func (s *site) wantExplained(t *testing.T, alias string, row blunder) {
+	t.Helper()
+	path := cmp.Or(row.path, "a.png")
+	if path[0] != '/' {
+		path = "/" + alias + "/" + path
+	}
+	wantProblem(t, s.ask(path), row.status, row.code)
+	probed := s.explain(path, "&probe=true")
+	if probed.Status != row.status || probed.Code != row.code || !strings.Contains(probed.Remedy, row.remedy) {
+		t.Errorf("the answer is %d %s; explained: %d %s, %q", row.status, row.code, probed.Status, probed.Code, probed.Remedy)
+	}
+	known := s.explain(path, "")
+	if known.Status != 0 && known.Status != row.status || !strings.Contains(known.Remedy, row.remedy) && row.code != "not-an-image" {
+		t.Errorf("without a probe: %d %s, %q", known.Status, known.Code, known.Remedy)
+	}
+	if row.outcome == "" {
+		return
+	}
+	want := explainedAnswer{Outcome: row.outcome}
+	if row.fault != nil {
+		want.S3Code = row.fault.Code
+	}
+	for what, got := range map[string]*explainedAnswer{
+		"probe": probed.Probe, "last answer": known.LastAnswer, "last failure": known.LastFailure,
+	} {
+		if got == nil || got.Outcome != want.Outcome || want.S3Code != "" && got.S3Code != want.S3Code ||
+			(got.S3RequestID != "") != (got.Status != 0) {
+			t.Errorf("%s: got %+v, want %+v", what, got, want)
+		}
 	}
 }
 
