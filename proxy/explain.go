@@ -145,16 +145,19 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID))
 	e.served(v, now)
-	err := e.known(v)
+	known := e.known(v)
+	err := known
 	if probe {
 		err = p.verdict(ctx, r, p.probe(ctx, e, r))
 	}
-	_, outage := errors.AsType[*cache.Outage](err)
+	// Clients are told what is known, whatever a probe finds out past it.
+	told := cmp.Or(known, err)
+	_, outage := errors.AsType[*cache.Outage](told)
 	if outage && v.Tier == cache.Tier && now.Before(v.StaleError) && e.Status == 0 {
 		e.Status, e.Remedy = http.StatusOK, remedyStale
 	}
-	if err != nil {
-		e.blame(err)
+	if told != nil {
+		e.blame(told, err)
 	}
 	if e.Remedy == "" {
 		e.outlook()
@@ -198,16 +201,20 @@ func (e *Explanation) known(v cache.View) error {
 	return nil
 }
 
-// blame explains an error. What is served from the cache meanwhile keeps its status.
-func (e *Explanation) blame(err error) {
-	prob := problemOf(err)
-	if e.Status == 0 {
+// blame explains what clients are told by its cause, which is gone if it is nil. What is
+// served from the cache meanwhile keeps its status.
+func (e *Explanation) blame(told, cause error) {
+	if prob := problemOf(told); e.Status == 0 {
 		e.Status, e.Code = prob.status, prob.code
 	}
-	oe, _ := errors.AsType[*origin.Error](err)
-	remedy := remedyFor(prob, oe)
-	if prob == probCircuit {
-		remedy += e.trouble()
+	remedy := remedyAgain
+	if cause != nil {
+		oe, _ := errors.AsType[*origin.Error](cause)
+		prob := problemOf(cause)
+		remedy = remedyFor(prob, oe)
+		if prob == probCircuit {
+			remedy += e.trouble()
+		}
 	}
 	if e.Remedy != "" {
 		remedy = e.Remedy + " " + remedy

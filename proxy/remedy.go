@@ -16,8 +16,10 @@ const (
 	remedyCached   = "Nothing is wrong: it is served from the cache."
 	remedyStale    = "It is served stale from the cache, because it could not be fetched anew."
 	remedyProbed   = "Nothing is wrong: S3 has the picture and gives it to this credential."
-	remedyLast     = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
-	remedyUnknown  = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
+	remedyAgain    = "S3 has the picture and gives it to this credential by now. That it did not is remembered " +
+		"for a moment: wait, or, if it was missing, purge the key."
+	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
+	remedyUnknown = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
 		"probe=true to ask now."
 )
 
