@@ -97,8 +97,7 @@ func remedyOrigin(e *origin.Error) string {
 	switch {
 	case e == nil || e.Status == 0:
 		return "S3's answer made no sense or broke off: see the log for the request id, and try again."
-	case e.Status == 301 || e.Status == 307 || e.Code == "AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect"+
-		"AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect":
+	case e.Status == 301 || e.Status == 307 || e.Code == "AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect":
 		return "The bucket is in another region: correct the alias's region."
 	case e.Code == "NoSuchBucket":
 		return "There is no such bucket: correct the alias's bucket, region or endpoint."
