@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"testing"
 
 	"ixmage/alias/awstest"
@@ -75,30 +74,6 @@ func TestNegativeEnds(t *testing.T) {
 			end(s)
 			eventually(t, "it is there", func() bool { return s.get("/shop/a.png").StatusCode == http.StatusOK })
 		})
-	}
-}
-
-// TestFailureIsNotNegative: no failure is remembered in the place of an object.
-func TestFailureIsNotNegative(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.patch("shop", `{"negative_ttl":"1h"}`)
-	for i, code := range []string{"InternalError", "SlowDown", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeout"} {
-		key := fmt.Sprintf("%d.png", i)
-		s.put(key, awstest.Object{Body: fakePNG(100)})
-		var broken atomic.Bool
-		broken.Store(true)
-		s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-			if broken.Load() {
-				return awstest.Fail(code)
-			}
-			return nil
-		})
-		if r := s.get("/shop/" + key); r.StatusCode < 500 {
-			t.Errorf("%s: %s", code, summary(r))
-		}
-		broken.Store(false)
-		wantPicture(t, s.get("/shop/"+key), fakePNG(100))
 	}
 }
 
