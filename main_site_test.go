@@ -25,7 +25,12 @@ type site struct {
 
 func newSite(t testing.TB, args ...string) *site {
 	t.Helper()
-	s := &site{server: start(t, args...), s3: awstest.NewS3(t)}
+	return newSiteOn(t, start(t, args...))
+}
+
+func newSiteOn(t testing.TB, server *server) *site {
+	t.Helper()
+	s := &site{server: server, s3: awstest.NewS3(t)}
 	s.s3.CreateBucket("media", "")
 	s.open("shop", "media", "web/", nil)
 	return s
