@@ -88,6 +88,7 @@ func (r *relic) mayBeOld() bool { return r.file == "a.png" && strings.HasPrefix(
 // a deadline take no longer together.
 type outbreak struct {
 	*site
+	t          *testing.T
 	line       *awstest.FaultProxy
 	old, young []byte
 	relics     []*relic
@@ -101,7 +102,7 @@ func TestStaleFaults(t *testing.T) {
 	t.Parallel()
 	o := &outbreak{
 		site: newSite(t, append(quickOrigin, "--breaker-failures", "0", "--canary-fresh", "1ms", "--canary-interval", "1h")...),
-		old:  png(faultSize, "old"), young: png(faultSize-1000, "young"),
+		t:    t, old: png(faultSize, "old"), young: png(faultSize-1000, "young"),
 	}
 	o.line = awstest.NewFaultProxy(t, strings.TrimPrefix(o.s3.URL, "http://"))
 	byAlias := map[string]*trouble{}
@@ -211,7 +212,7 @@ func (o *outbreak) check() {
 	o.t.Helper()
 	counts := o.samples()
 	for _, r := range o.relics {
-		o.t.(*testing.T).Run(r.name+r.path(), func(t *testing.T) {
+		o.t.Run(r.name+r.path(), func(t *testing.T) {
 			served := r.old && r.mayBeOld()
 			if served {
 				r.want, r.body = whole(0), o.old
@@ -261,7 +262,7 @@ func (o *outbreak) end() {
 		o.t.Fatal(err)
 	}
 	for _, r := range o.relics {
-		o.t.(*testing.T).Run(r.name+r.path()+"/and then", func(t *testing.T) {
+		o.t.Run(r.name+r.path()+"/and then", func(t *testing.T) {
 			if r.notes {
 				o.purge(fmt.Sprintf(`{"alias":%q,"key":%q}`, r.alias, r.file))
 			}
