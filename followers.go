@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"ixmage/alias"
 	"ixmage/alias/ledger"
 	"ixmage/alias/provision"
@@ -38,6 +40,9 @@ func (f followers) follow(c alias.Change) {
 		}
 		f.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // the last may be purged just now
 		f.memory.ForgetMissing(c.AliasPut.ID)
+		if was := c.AliasWas; was != nil && lives(was) != lives(c.AliasPut) {
+			f.public.Revise(c.AliasPut)
+		}
 	case c.CredentialPut != nil:
 		showCredential(f.m, c.CredentialPut)
 		if c.CredentialPut.Version > 1 {
@@ -48,6 +53,11 @@ func (f followers) follow(c alias.Change) {
 		f.s3.Forget(c.CredentialDeleted.ID)
 		f.m.ForgetCredential(string(c.CredentialDeleted.Name))
 	}
+}
+
+// lives is how long an alias has objects live that do not say it.
+func lives(a *alias.Alias) [3]time.Duration {
+	return [...]time.Duration{a.TTL, a.StaleWhileRevalidate, a.StaleIfError}
 }
 
 // forgetMissing is for all aliases that a credential signs for.

@@ -28,7 +28,8 @@ type explanation struct {
 			State          string
 			Age, TTL, Size int64
 		}
-		Missing *struct{ TTL int64 }
+		Missing  *struct{ TTL int64 }
+		Fetching bool
 	}
 	Circuit struct{ State string }
 	Canary  struct{ State string }

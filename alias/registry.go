@@ -27,9 +27,12 @@ type Route struct {
 }
 
 // Change is told to observers after a write is durable and visible to Lookup.
-// Exactly one of the fields is set.
+// Exactly one of the fields is set, but for AliasWas.
 type Change struct {
-	AliasPut          *Alias
+	AliasPut *Alias
+	// AliasWas is what Lookup gave in AliasPut's place before the write, nil if
+	// nothing. The registry fills it in.
+	AliasWas          *Alias
 	AliasDeleted      *Alias
 	CredentialPut     *Credential
 	CredentialDeleted *Credential
@@ -249,6 +252,11 @@ func (r *Registry) publish(changes []Change) {
 	changes = slices.DeleteFunc(changes, snap.has)
 	if len(changes) == 0 {
 		return
+	}
+	for i, c := range changes {
+		if c.AliasPut != nil {
+			changes[i].AliasWas, _ = snap.aliases.get(c.AliasPut.Name)
+		}
 	}
 	r.snap.Store(snap.with(changes))
 	r.mu.Lock()

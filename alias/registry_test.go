@@ -205,3 +205,36 @@ func TestRegistryTimes(t *testing.T) {
 		t.Errorf("rotated at %v, %v", c.RotatedAt, err)
 	}
 }
+
+// TestChangeAliasWas: observers are told what an alias was, as Lookup had it.
+func TestChangeAliasWas(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var told []alias.Change
+	f.Observe(func(c alias.Change) {
+		if c.CredentialPut == nil {
+			told = append(told, c)
+		}
+	})
+	first := f.create(t, "shop", anonymous)
+	second, err := f.UpdateAlias(t.Context(), "shop", 0, func(a *alias.Alias, _ *alias.CredentialRef) error {
+		a.TTL++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := f.RaiseEpoch(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.DeleteAlias(t.Context(), "shop", 0); err != nil {
+		t.Fatal(err)
+	}
+	again := f.create(t, "shop", anonymous)
+	for i, want := range []struct{ put, was *alias.Alias }{{first, nil}, {second, first}, {third, second}, {nil, nil}, {again, nil}} {
+		if i >= len(told) || told[i].AliasPut != want.put || told[i].AliasWas != want.was {
+			t.Fatalf("change %d of %+v; want %+v", i, told, want)
+		}
+	}
+}

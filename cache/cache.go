@@ -107,7 +107,7 @@ type Cache struct {
 	mu       sync.Mutex
 	flights  map[Key]*flight
 	spaces   map[spaceID]*space
-	seq      uint64    // counts purges
+	seq      uint64    // counts purges, and a revision as one
 	doubts   uint64    // counts what ForgetMissing forgot
 	purgedAt time.Time // when the last of either was
 	renewals int       // flights under way that nobody waits for
@@ -148,9 +148,13 @@ func (c *Cache) Close() {
 }
 
 // Hit returns the fresh entry of key, if there is one, and marks it as used. It
-// does not wait, start anything or allocate. The caller must Release the entry.
+// does not wait, start anything or, unless the entry is to be revised, allocate. The
+// caller must Release the entry.
 func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
-	e := c.memory.hit(key, now)
+	e, outdated := c.memory.hit(key, now)
+	if outdated {
+		e = c.revisedHit(key, now)
+	}
 	return e, e != nil
 }
 
@@ -179,7 +183,7 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader
 	if c.passes.marked(key) {
 		return c.pass(ctx, key, load, true)
 	}
-	seat, err := c.join(key, load) //nolint:contextcheck // a flight outlives who began it
+	seat, err := c.place(key, load) //nolint:contextcheck // a flight outlives who began it
 	switch {
 	case err != nil:
 		return nil, err

@@ -16,6 +16,7 @@ type Entry struct {
 	blob   *blob
 	space  *space
 	seq    uint64               // when its fetch began, among purges
+	since  uint64               // or when it was revised
 	used   uint64               // when it was last asked for, by memory.clock; guarded by the shard's lock
 	purged atomic.Pointer[mark] // by a purge of its key
 	// early is how long before Expires a hit has the object fetched anew. It
@@ -23,6 +24,7 @@ type Entry struct {
 	// together, and what is in demand is never seen to expire.
 	early   time.Duration
 	renewal atomic.Bool // a hit has begun to have it fetched anew
+	at      int32       // its place in shard.all; guarded by the shard's lock
 	// rest is until when it is not fetched anew because that failed, and trouble
 	// until when it may be served for that reason.
 	rest, trouble until
@@ -33,7 +35,7 @@ type Entry struct {
 
 	key       Key
 	metaBytes int64
-	at        int // its place in shard.all; guarded by the shard's lock
+	next      atomic.Pointer[Entry] // what was put in its place by a revision; set under the shard's lock
 }
 
 // until is a time in nanoseconds of this process; zero is none.
@@ -58,7 +60,7 @@ func newEntry(f fetching, src *Source, born time.Time, b *blob) *Entry {
 	return &Entry{
 		Meta: src.Meta, Stored: born, Expires: born.Add(src.Fresh), early: early(src.Fresh - src.Age),
 		graceWhile: src.StaleWhile, graceError: src.StaleError,
-		key: f.key, metaBytes: src.MetaBytes, blob: b, space: f.space, seq: f.seq,
+		key: f.key, metaBytes: src.MetaBytes, blob: b, space: f.space, seq: f.seq, since: f.seq,
 	}
 }
 
@@ -142,7 +144,7 @@ func (e *Entry) Bridges(now time.Time) bool { return e.bridges(now) }
 // bridges reports whether e may be served at now because fetching it anew failed.
 // It is asked by flights, which may hold e yet when a hard purge has dropped it.
 func (e *Entry) bridges(now time.Time) bool {
-	m := e.purged.Load()
+	m := e.latest().purged.Load()
 	return (m == nil || !m.hard) && now.Before(e.expires().Add(e.graceError))
 }
 

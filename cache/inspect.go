@@ -40,11 +40,12 @@ func (c *Cache) Inspect(key Key, now time.Time) View {
 }
 
 func (m *memory) view(key Key, now time.Time, v *View) bool {
-	s := m.of(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, ok := s.lru.Peek(key)
-	if !ok {
+	e := m.peek(key)
+	if e == nil {
+		return false
+	}
+	defer e.Release()
+	if e = e.current(); e == nil {
 		return false
 	}
 	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.blob.data)), e.Stored

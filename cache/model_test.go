@@ -21,7 +21,10 @@ type model struct {
 	uses, purges, renewals     int
 }
 
-type modelSpace struct{ purged modelMark }
+type modelSpace struct {
+	purged   modelMark
+	revision modelRevision
+}
 
 // modelMark is a purge; zero is none.
 type modelMark struct {
@@ -38,10 +41,12 @@ type modelEntry struct {
 	key           Key
 	blob          *modelBlob
 	meta          int64
+	stored        time.Time
 	expires       time.Time
 	while, fault  time.Duration
 	used          int
 	purges        int // before its fetch began
+	since         int // or before it was revised
 	space         *modelSpace
 	purged        modelMark
 	rest, trouble time.Time
@@ -286,8 +291,8 @@ func (m *model) renewed(old *modelEntry, s script, now time.Time) {
 		return
 	}
 	e := &modelEntry{
-		key: old.key, blob: old.blob, meta: old.meta, expires: now.Add(s.fresh), while: s.while, fault: s.fault,
-		purges: m.purges, space: m.space(old.key),
+		key: old.key, blob: old.blob, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault,
+		purges: m.purges, since: m.purges, space: m.space(old.key),
 	}
 	m.use(e)
 	m.entries[e.key] = e

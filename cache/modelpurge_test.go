@@ -7,6 +7,18 @@ import (
 
 // detach is a purge of flights, and of what is missing.
 func (m *model) detach(match func(Key) bool, now time.Time) (p Purged, gone []*modelFlight) {
+	p, gone = m.end(match, now)
+	for key := range m.missing {
+		if match(key) {
+			delete(m.missing, key)
+			p.Missing++
+		}
+	}
+	return p, gone
+}
+
+// end takes flights out of the table.
+func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*modelFlight) {
 	m.purges++
 	for key, f := range m.flights {
 		if match(key) {
@@ -17,12 +29,6 @@ func (m *model) detach(match func(Key) bool, now time.Time) (p Purged, gone []*m
 				m.land(f, ErrAbandoned, now)
 				gone = append(gone, f)
 			}
-		}
-	}
-	for key := range m.missing {
-		if match(key) {
-			delete(m.missing, key)
-			p.Missing++
 		}
 	}
 	return p, gone

@@ -97,6 +97,7 @@ func operate(t *testing.T, pick func(n int) (int, bool)) {
 	things := []func(){
 		o.get, o.get, o.get, o.get, o.get, o.get, o.get, o.get, o.hit, o.renew, o.feed, o.feed, o.finish, o.finish,
 		o.finish, o.finish, o.read, o.close, o.close, o.close, o.wait, o.wait, o.purge, o.sweep, o.miss, o.absent,
+		o.revise,
 	}
 	for more && !t.Failed() {
 		var thing int
@@ -150,10 +151,7 @@ func (o *operator) load(s script, f *feed, behind bool) Load {
 			synctest.Wait() // what this ends has given back what it held
 		}
 		o.loads.Add(1)
-		src := &Source{
-			Meta: o.number, MetaBytes: s.meta, Size: s.size, Fresh: s.fresh, Validate: s.validate,
-			StaleWhile: s.while, StaleError: s.fault,
-		}
+		src := s.source(o.number)
 		switch {
 		case s.kind == fails:
 			return nil, errBoom

@@ -9,9 +9,10 @@ import (
 
 // space is one epoch of a Key.Space: what all of its entries have in common.
 type space struct {
-	purged  atomic.Pointer[mark] // by a soft purge of all; set under Cache.mu
-	entries atomic.Int64
-	bytes   atomic.Int64
+	purged   atomic.Pointer[mark]     // by a soft purge of all; set under Cache.mu
+	revision atomic.Pointer[revision] // the last one; set under Cache.mu
+	entries  atomic.Int64
+	bytes    atomic.Int64
 
 	renewals int // flights under way that nobody waits for; guarded by Cache.mu
 }

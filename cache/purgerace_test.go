@@ -11,15 +11,21 @@ import (
 	"time"
 )
 
-// racer lets many purge, get, hit and renew the same few keys of a cache that is too
-// small. Every load tells its number. What was loaded before a purge that has
+// racer lets many purge, revise, get, hit and renew the same few keys of a cache that is
+// too small. Every load tells its number. What was loaded before a purge that has
 // returned must not be given to a request that begins after it: as fresh, or, where
-// the purge was hard, at all.
+// the purge was hard, at all. Nor must what a revision that has returned is not in.
 type racer struct {
 	*world
 	number        atomic.Int64
 	floor, ground [len(raceKeys)]atomic.Int64 // the newest load that was purged, or purged hard
+
+	mu               sync.Mutex      // one revision at a time
+	current, reached [3]atomic.Int64 // revisions of each space: that loads heed, that have returned
 }
+
+// raced is what a load, or a revision, tells.
+type raced struct{ number, revision int64 }
 
 var raceKeys = [...]Key{{1, 1, "a"}, {1, 1, "ab"}, {1, 1, "b"}, {2, 1, "a"}}
 
@@ -46,12 +52,14 @@ func TestPurgeRace(t *testing.T) {
 
 func (r *racer) do(rnd *rand.Rand) {
 	i := rnd.IntN(len(raceKeys))
-	switch rnd.IntN(8) {
+	switch rnd.IntN(9) {
 	case 0:
 		r.purge(rnd, i)
 	case 1:
 		r.ForgetMissing(raceKeys[i].Space)
-	case 2, 3, 4:
+	case 2:
+		r.revise(rnd.Uint64(), raceKeys[i])
+	case 3, 4, 5:
 		r.hit(rnd, i)
 	default:
 		r.get(rnd, i)
@@ -94,24 +102,46 @@ func (r *racer) purge(rnd *rand.Rand, i int) {
 	}
 }
 
-// bounds are what a request that begins now must not get.
-func (r *racer) bounds(i int) (floor, ground int64) { return r.floor[i].Load(), r.ground[i].Load() }
+// revise has loads heed a revision, and then the cache, as a change of an alias does.
+func (r *racer) revise(seed uint64, key Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.current[key.Space].Add(1)
+	r.Revise(key.Space, key.Epoch, func(meta any) *Source {
+		rnd := rand.New(rand.NewPCG(seed, uint64(meta.(raced).number)))
+		for range rnd.IntN(3) {
+			runtime.Gosched()
+		}
+		src := raceSource(rnd)
+		src.Meta = raced{meta.(raced).number, n}
+		return &src
+	})
+	r.reached[key.Space].Store(n)
+}
 
-func (r *racer) judge(i int, status Status, meta any, floor, ground int64) {
-	n := meta.(int64)
-	if n <= ground || n <= floor && status != Stale {
-		r.t.Errorf("load %d of %v with status %d; up to %d were purged, up to %d hard", n, raceKeys[i], status, floor, ground)
+// bounds are what a request that begins now must not get: what is up to floor fresh,
+// what is up to ground, what has not come as far as revision.
+type bounds struct{ floor, ground, revision int64 }
+
+func (r *racer) bounds(i int) bounds {
+	return bounds{r.floor[i].Load(), r.ground[i].Load(), r.reached[raceKeys[i].Space].Load()}
+}
+
+func (r *racer) judge(i int, status Status, meta any, b bounds) {
+	m := meta.(raced)
+	if m.number <= b.ground || m.number <= b.floor && status != Stale || m.revision < b.revision {
+		r.t.Errorf("%+v of %v with status %d; the bounds are %+v", m, raceKeys[i], status, b)
 	}
 }
 
 func (r *racer) hit(rnd *rand.Rand, i int) {
-	floor, ground := r.bounds(i)
+	b := r.bounds(i)
 	e, ok := r.Hit(raceKeys[i], time.Now())
 	if !ok {
 		return
 	}
 	defer e.Release()
-	r.judge(i, Hit, e.Meta, floor, ground)
+	r.judge(i, Hit, e.Meta, b)
 	if rnd.IntN(4) == 0 {
 		r.Renew(raceKeys[i], e, r.load(rnd.Uint64(), i))
 	}
@@ -125,13 +155,13 @@ func (r *racer) get(rnd *rand.Rand, i int) {
 	if rnd.IntN(3) == 0 {
 		ask = r.GetPart
 	}
-	floor, ground := r.bounds(i)
+	b := r.bounds(i)
 	got, err := ask(r.t.Context(), raceKeys[i], r.load(rnd.Uint64(), i))
 	if err != nil {
 		return
 	}
 	defer got.Close()
-	r.judge(i, got.Status, got.Meta, floor, ground)
+	r.judge(i, got.Status, got.Meta, b)
 	if got.Bare || rnd.IntN(4) == 0 {
 		return
 	}
@@ -140,18 +170,28 @@ func (r *racer) get(rnd *rand.Rand, i int) {
 	}
 }
 
+// raceSource lives for any time.
+func raceSource(rnd *rand.Rand) Source {
+	src := Source{
+		Fresh: time.Duration(rnd.IntN(4)) * 300 * time.Microsecond, Validate: rnd.IntN(4) == 0,
+		StaleWhile: time.Duration(rnd.IntN(2)) * time.Minute, StaleError: time.Duration(rnd.IntN(2)) * time.Minute,
+	}
+	if rnd.IntN(2) == 0 {
+		src.Fresh = time.Minute
+	}
+	return src
+}
+
 // load numbers itself when it begins: what it brings may be that old.
 func (r *racer) load(seed uint64, i int) Load {
 	return func(_ context.Context, old *Entry) (*Source, error) {
 		rnd, n := rand.New(rand.NewPCG(seed, 0)), r.number.Add(1)
-		src := Source{
-			Meta: n, Fresh: time.Duration(rnd.IntN(4)) * 300 * time.Microsecond, Validate: rnd.IntN(4) == 0,
-			StaleWhile: time.Duration(rnd.IntN(2)) * time.Minute, StaleError: time.Duration(rnd.IntN(2)) * time.Minute,
+		src := raceSource(rnd)
+		for range rnd.IntN(10) {
+			runtime.Gosched()
 		}
-		if rnd.IntN(2) == 0 {
-			src.Fresh = time.Minute
-		}
-		for range rnd.IntN(20) {
+		src.Meta = raced{n, r.current[raceKeys[i].Space].Load()}
+		for range rnd.IntN(10) {
 			runtime.Gosched()
 		}
 		switch what := rnd.IntN(20); {

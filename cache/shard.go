@@ -30,7 +30,7 @@ func (s *shard) hasLocked(e *Entry) bool {
 // addLocked puts in e, whose key must not be there: simplelru overwrites without
 // telling anybody.
 func (s *shard) addLocked(e *Entry) {
-	e.at = len(s.all)
+	e.at = int32(len(s.all)) // there is not memory for more
 	s.all = append(s.all, e)
 	s.lru.Add(e.key, e)
 }

@@ -103,7 +103,7 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 	if err == nil && o.NotModified {
 		if obj := old.Meta.(*object); obj.confirmedBy(o) {
 			p.series.of(string(req.Route.Alias.Name)).Saved(SavedByNotModified, 0, obj.size)
-			return confirmed(obj.freshened(o, req.Route.Alias)), nil
+			return confirmed(obj.freshened(o, p.standing(req.Route.Alias))), nil
 		}
 		err = origin.ErrOtherVersion
 	}
@@ -120,7 +120,7 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 	if err != nil {
 		return nil, err
 	}
-	src, err := source(o, req)
+	src, err := source(o, p.standing(req.Route.Alias))
 	if err != nil {
 		o.Body.Close()
 		return nil, err
@@ -135,7 +135,7 @@ func confirmed(obj *object) *cache.Source {
 	return src
 }
 
-func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
+func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
 	picture, generic, err := pictureType(o)
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func source(o *origin.Object, req origin.Request) (*cache.Source, error) {
 	if contradicts(picture, body.front) {
 		return nil, errContradiction
 	}
-	src := newObject(o, req.Route.Alias, picture).source()
+	src := newObject(o, a, picture).source()
 	src.Body = body
 	return src, nil
 }
