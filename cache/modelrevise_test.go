@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// modelRevision is what what began before no is to be like; zero is none.
+// modelRevision is how all that began before no is to be; zero is none.
 type modelRevision struct {
 	no int
 	is script
@@ -56,7 +56,7 @@ func (o *operator) revise() {
 	for _, f := range o.m.revise(no, s, time.Now()) {
 		delete(o.feeds, f)
 	}
-	o.Revise(no, 0, func(meta any) *Source { return s.source(meta) })
+	o.Revise(no, 0, s.source)
 }
 
 func (s script) source(meta any) *Source {
