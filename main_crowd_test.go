@@ -26,7 +26,7 @@ type shared struct {
 // share has the bytes from first to last sent slowly.
 func share(t *testing.T, obj awstest.Object, args ...string) *shared {
 	t.Helper()
-	s := &shared{site: newSite(t, append([]string{"--cache-object-max", "64KiB"}, args...)...), name: "large.png", body: obj.Body}
+	s := &shared{site: newSite(t, append([]string{"--cache-object-max", "64KiB", "--origin-idle-timeout", "1h"}, args...)...), name: "large.png", body: obj.Body}
 	s.put(s.name, obj)
 	first, last := 10, len(obj.Body)-11
 	if last-first >= 8*mib {
