@@ -96,7 +96,7 @@ func (s *site) wantQuiet(t *testing.T) {
 // the wait has its end.
 func TestReleaseOfWaiting(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--origin-idle-timeout", "500ms", "--origin-call-timeout", "1s")
+	s := newSite(t, "--origin-idle-timeout", "500ms", "--origin-call-timeout", "1s", "--breaker-failures", "0")
 	const clients = 20
 	for i := range clients {
 		key := fmt.Sprintf("%d.png", i)
