@@ -162,8 +162,6 @@ func TestManyExpire(t *testing.T) {
 		"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--log-level", "error",
 	)
 	g.rush(clients, g.paths, unlessFrom("ixmage; fwd=uri-miss; fwd-status=200"))
-	// What is stored from here on may be served stale.
-	g.patch("shop", `{"stale_while_revalidate":"1h"}`)
 	g.expire("/shop/mark-1.png")
 
 	open := g.shut()
@@ -175,6 +173,7 @@ func TestManyExpire(t *testing.T) {
 	open()
 	crowd.Wait()
 	g.expire("/shop/mark-2.png")
+	g.patch("shop", `{"stale_while_revalidate":"1h"}`)
 
 	open = g.shut()
 	t.Cleanup(open)
