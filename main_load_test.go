@@ -163,7 +163,11 @@ func TestSlowReaders(t *testing.T) { //nolint:paralleltest // it measures, or fi
 		w.Write(filler[len(front):])
 	}))
 	defer origin.Close()
-	s := startPlain(t, "--cache-memory", "256MiB")
+	// The origin shares the machine with 2,000 clients, and may be slow itself.
+	s := startPlain(
+		t, "--cache-memory", "256MiB",
+		"--origin-first-byte-timeout", "1h", "--origin-call-timeout", "1h", "--origin-idle-timeout", "1h",
+	)
 	s.createOn("shop", origin.URL, "slow-readers")
 
 	var ok, refused, wrong atomic.Int64

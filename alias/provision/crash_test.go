@@ -163,7 +163,7 @@ func crashStride() int {
 	case os.Getenv("IXMAGE_CRASHES") == "all":
 		return 1
 	case raceEnabled:
-		return 11
+		return 19
 	}
 	return 5
 }
