@@ -50,9 +50,10 @@ func (u *until) after(now time.Time) bool { t := u.Load(); return t != 0 && int6
 
 // fetching is what a fetch of a key is known by from its beginning on.
 type fetching struct {
-	key   Key
-	space *space
-	seq   uint64 // purges before it began
+	key    Key
+	space  *space
+	seq    uint64 // purges before it began
+	doubts uint64 // and ForgetMissing
 }
 
 // newEntry makes the entry of a source whose metadata came at born, less its age.

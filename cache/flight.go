@@ -172,7 +172,7 @@ func (c *Cache) beginLocked(f *flight, load Load) {
 	}
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancelCause(c.base)
-	f.space, f.seq, f.ready = c.spaceLocked(f.key), c.seq, make(chan struct{})
+	f.space, f.seq, f.doubts, f.ready = c.spaceLocked(f.key), c.seq, c.doubts, make(chan struct{})
 	c.flights[f.key] = f
 	c.wg.Go(func() {
 		defer c.letGo(f)

@@ -118,6 +118,7 @@ func TestGoneWhilePurged(t *testing.T) {
 		"another epoch":        {func(w *world) { w.PurgeSpace(1, 2) }, true, true},
 		"forgotten":            {func(w *world) { w.ForgetMissing(1) }, false, false},
 		"another is forgotten": {func(w *world) { w.ForgetMissing(2) }, true, true},
+		"purged and forgotten": {func(w *world) { w.Purge(keyA, false); w.ForgetMissing(1) }, false, false},
 	} {
 		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {

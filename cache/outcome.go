@@ -22,7 +22,7 @@ func (c *Cache) failed(f *flight, err error) {
 				c.noteLocked(f.key, gone)
 			}
 		case isOutage && f.old != nil && f.old.bridges(now):
-			f.old.failed(now)
+			f.old.latest().failed(now)
 			f.entry, f.status, f.stores = f.old, Stale, true
 		case isOutage:
 			f.err = outage.Err
@@ -36,7 +36,7 @@ func (c *Cache) failed(f *flight, err error) {
 // anew and find it.
 func (c *Cache) dropGone(f *flight) {
 	c.mu.Lock()
-	distrusted := f.distrusted
+	distrusted := f.distrusted || c.flights[f.key] != f && f.doubts != c.doubts // ForgetMissing found it no more
 	c.mu.Unlock()
 	if f.old != nil && !distrusted {
 		c.memory.remove(f.old, reasonGone)

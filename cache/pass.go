@@ -12,9 +12,8 @@ import (
 type passage struct {
 	fetching
 
-	doubts uint64 // ForgetMissing before it began
-	whole  bool
-	old    *Entry // held; nil if nothing is stored, or not the whole is asked for
+	whole bool
+	old   *Entry // held; nil if nothing is stored, or not the whole is asked for
 }
 
 // pass fetches the object of key, or not the whole of it, for one reader alone.
@@ -67,8 +66,8 @@ func (c *Cache) passage(key Key, whole bool) passage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return passage{
-		fetching: fetching{key: key, space: c.spaceLocked(key), seq: c.seq},
-		doubts:   c.doubts, whole: whole, old: old,
+		fetching: fetching{key: key, space: c.spaceLocked(key), seq: c.seq, doubts: c.doubts},
+		whole:    whole, old: old,
 	}
 }
 
@@ -84,7 +83,7 @@ func (c *Cache) passFailed(p passage, err error) (*Reader, error) {
 	case p.old == nil || !p.old.bridges(now):
 		return nil, outage.Err
 	default:
-		p.old.failed(now)
+		p.old.latest().failed(now)
 		p.old.blob.hold(1)
 		return entryReader(p.old, Stale), nil
 	}

@@ -23,6 +23,14 @@ func (c *Cache) Share(ctx context.Context, key Key, load Load) (*Reader, error) 
 	return c.board(ctx, seat, load, false)
 }
 
+// Shares tells whether Share is worth asking for n bytes: they are fetched already, or
+// there is room for them. It may be otherwise by then.
+func (c *Cache) Shares(key Key, n int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flights[key] != nil || c.sharing+n <= c.memory.held.limit/shareFraction
+}
+
 func (c *Cache) joinShared(key Key, load Load) (seat, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -211,11 +211,15 @@ func TestShareBounded(t *testing.T) {
 			key := keyA
 			key.Object += PartMark + string(rune('0'+i))
 			for range 2 {
+				room := w.Shares(key, 110_000)
 				r := w.share(key, w.good(key, 100_000))
 				synctest.Wait()
 				readers = append(readers, r)
 				if r.Alone() {
 					alone++
+				}
+				if room == r.Alone() {
+					t.Errorf("%d: room %t, alone %t", i, room, r.Alone())
 				}
 			}
 		}
