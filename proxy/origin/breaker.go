@@ -264,7 +264,7 @@ func (p *permit) done(err error) {
 		return
 	}
 	if h == well {
-		c.failures, c.pause = 0, 0
+		c.failures, c.pause, c.probe = 0, 0, nil // what a probe tells yet is of before
 		b.turnLocked(p.id, c, CircuitClosed, now)
 		return
 	}

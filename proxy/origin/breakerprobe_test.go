@@ -171,3 +171,31 @@ func TestBreakerProbeLeft(t *testing.T) {
 		b.want(t, r, CircuitClosed)
 	})
 }
+
+// A probe that hangs has no say any more once another object's call has closed the
+// circuit, and keeps no later probe away.
+func TestBreakerProbeOvertaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newTestBreaker()
+		r := routeOf(1, "")
+		b.openUp(t, r)
+		b.sleepToProbe(t, r)
+		hangs := b.permit(r, "a.png")
+		if err := hangs.enter(); err != nil {
+			t.Fatal(err)
+		}
+		b.callOf(t, r, "b.png", nil)
+		b.want(t, r, CircuitClosed)
+		pass(1)
+		b.openUp(t, r)
+		before := b.want(t, r, CircuitOpen)
+		hangs.done(errSick)
+		if info := b.want(t, r, CircuitOpen); info != before {
+			t.Errorf("the probe of before made %+v of %+v", info, before)
+		}
+		b.sleepToProbe(t, r)
+		b.call(t, r, nil)
+		b.want(t, r, CircuitClosed)
+	})
+}
