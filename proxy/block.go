@@ -46,21 +46,34 @@ func (p *Proxy) openBlocks(w piece) (*blocks, error) {
 // of the piece by itself.
 func (b *blocks) open(pos int64) error {
 	b.Close()
-	w, n := b.piece, pos/blockSize
-	w.byteRange = byteRange{n * blockSize, min((n+1)*blockSize, w.obj.size) - 1}
-	key := w.key
-	key.Object += cache.PartMark + w.obj.etag + " " + strconv.FormatInt(n, 10)
-	r, err := b.proxy.cache.Share(b.proxy.base, key, b.proxy.part(w))
-	if err == nil && r.Alone() {
-		r.Close()
-		w.byteRange = byteRange{pos, b.last}
-		r, err = b.proxy.cache.Stream(b.proxy.base, w.key, b.proxy.part(w))
+	n := pos / blockSize
+	block, rest := b.piece, b.piece
+	block.byteRange = byteRange{n * blockSize, min((n+1)*blockSize, b.obj.size) - 1}
+	rest.byteRange = byteRange{pos, b.last}
+	r, ok, err := b.share(block, n)
+	if err == nil && !ok {
+		block = rest
+		r, err = b.proxy.cache.Stream(b.proxy.base, rest.key, b.proxy.part(rest))
 	}
 	if err != nil {
 		return err
 	}
-	b.reader, b.at, b.end = r, w.first, w.last+1
+	b.reader, b.at, b.end = r, block.first, block.last+1
 	return nil
+}
+
+// share reads the nth block, if there is room for it.
+func (b *blocks) share(block piece, n int64) (r *cache.Reader, ok bool, err error) {
+	key := block.key
+	key.Object += cache.PartMark + block.obj.etag + " " + strconv.FormatInt(n, 10)
+	if !b.proxy.cache.Shares(key, block.length()) { // or S3 would be asked to find out
+		return nil, false, nil
+	}
+	r, err = b.proxy.cache.Share(b.proxy.base, key, b.proxy.part(block))
+	if err == nil && r.Alone() {
+		return nil, false, r.Close()
+	}
+	return r, true, err
 }
 
 // Next returns bytes of the piece from off on. The last one comes when all of its

@@ -141,11 +141,12 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
-	e.Circuit = explainCircuit(p.origin.Circuit(r, e.Key), now)
+	circuit := p.origin.Circuit(r, e.Key)
+	e.Circuit = explainCircuit(circuit, now)
+	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // first: it is an answer, too
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
-	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID))
 	e.served(v, now)
-	known := e.known(v)
+	known := e.known(v, now.Before(circuit.Probe))
 	err := known
 	if probe {
 		err = p.verdict(ctx, r, p.probe(ctx, e, r))
@@ -176,26 +177,33 @@ func (e *Explanation) served(v cache.View, now time.Time) {
 }
 
 // trouble is what can be done about what keeps S3 from being asked, or from answering,
-// as far as the alias's other requests tell.
+// as far as the alias's other requests tell: not what is for the sake of one object.
 func (e *Explanation) trouble() string {
 	last := e.LastFailure
 	switch {
-	case last == nil || !e.LastAnswer.At.Equal(last.At):
+	case !e.fails(), last.Outcome == string(origin.OutcomeNotFound):
 		return ""
-	case last.Outcome == string(origin.OutcomeDenied) && e.Canary.State == canaryFailing:
+	case last.Outcome != string(origin.OutcomeDenied):
+		return " " + last.remedy()
+	case e.Canary.State == canaryFailing:
 		return " " + remedyFor(probDenied, nil)
 	}
-	return " " + last.remedy()
+	return ""
+}
+
+// fails reports whether the last answer for the alias was a failure.
+func (e *Explanation) fails() bool {
+	return e.LastFailure != nil && e.LastAnswer.At.Equal(e.LastFailure.At)
 }
 
 // known is what the next request would be told without S3, unless it is served.
-func (e *Explanation) known(v cache.View) error {
+func (e *Explanation) known(v cache.View, pausing bool) error {
 	switch {
 	case e.Status == http.StatusOK:
 		return nil
 	case v.Tier == cache.TierMissing:
 		return v.Err
-	case e.Circuit.State == origin.CircuitOpen.String():
+	case pausing:
 		return &cache.Outage{Err: &origin.Error{Outcome: origin.OutcomeCircuitOpen}}
 	}
 	return nil
@@ -251,8 +259,10 @@ func (e *Explanation) outlook() {
 	switch {
 	case e.Probe != nil:
 		e.Status, e.Remedy = http.StatusOK, remedyProbed
-	case e.LastFailure != nil && e.LastAnswer.At.Equal(e.LastFailure.At):
+	case e.fails() && e.LastFailure.Outcome != string(origin.OutcomeNotFound):
 		e.Remedy = remedyLast + e.LastFailure.remedy()
+	case e.Cache.Memory != nil:
+		e.Remedy = remedyStored
 	default:
 		e.Remedy = remedyUnknown
 	}

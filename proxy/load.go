@@ -18,6 +18,7 @@ import (
 // still the same.
 func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
+		route := p.standing(route)
 		req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
 		if old != nil && !old.Purged() && !old.Meta.(*object).doubted.Load() {
 			req.IfNoneMatch, req.IfModifiedSince = old.Meta.(*object).conditions()
@@ -49,14 +50,15 @@ func (p *Proxy) verdict(ctx context.Context, route alias.Route, err error) error
 	if !ok {
 		return err
 	}
+	negative := p.standing(route).Alias.NegativeTTL
 	switch oe.Outcome {
 	case origin.OutcomeDenied:
 		if p.unsure(route.Alias) {
 			return &cache.Outage{Err: err}
 		}
-		return &cache.Gone{Err: gist(oe), For: route.Alias.NegativeTTL}
+		return &cache.Gone{Err: gist(oe), For: negative}
 	case origin.OutcomeNotFound:
-		return &cache.Gone{Err: gist(oe), For: route.Alias.NegativeTTL}
+		return &cache.Gone{Err: gist(oe), For: negative}
 	case origin.OutcomeAborted:
 		return err
 	default:
@@ -103,7 +105,7 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 	if err == nil && o.NotModified {
 		if obj := old.Meta.(*object); obj.confirmedBy(o) {
 			p.series.of(string(req.Route.Alias.Name)).Saved(SavedByNotModified, 0, obj.size)
-			return confirmed(obj.freshened(o, p.standing(req.Route.Alias))), nil
+			return confirmed(obj.freshened(o, p.standing(req.Route).Alias)), nil
 		}
 		err = origin.ErrOtherVersion
 	}
@@ -120,12 +122,7 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 	if err != nil {
 		return nil, err
 	}
-	src, err := source(o, p.standing(req.Route.Alias))
-	if err != nil {
-		o.Body.Close()
-		return nil, err
-	}
-	return src, nil
+	return opened(o, func() (*cache.Source, error) { return source(o, p.standing(req.Route).Alias) })
 }
 
 // confirmed is what the cache is told of an object that has not changed.
@@ -133,6 +130,17 @@ func confirmed(obj *object) *cache.Source {
 	src := obj.source()
 	src.Same = true
 	return src
+}
+
+// opened is what read makes of o. It closes o's body, and so gives its slot back, if
+// that is nothing, or if read panics.
+func opened(o *origin.Object, read func() (*cache.Source, error)) (src *cache.Source, err error) {
+	defer func() {
+		if src == nil {
+			o.Body.Close()
+		}
+	}()
+	return read()
 }
 
 func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
@@ -179,8 +187,8 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 	if err != nil {
 		return nil, false, err
 	}
-	defer r.Close()
 	obj, joined = r.Meta.(*object), r.Status == cache.Collapsed
+	r.Close()                   // or those who ask alone now would keep others from asking anew
 	if joined && !obj.lasts() { // and each has to ask
 		obj, err = p.statAlone(ctx, route, ck)
 		return obj, false, err
@@ -191,6 +199,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 // statAlone asks for one request.
 func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
 	asked := time.Now()
+	route = p.standing(route)
 	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.verdict(ctx, route, err)
 	if gone, ok := errors.AsType[*cache.Gone](err); ok {

@@ -113,6 +113,7 @@ func (s *partStream) Close() error {
 // not every server heeds the condition.
 func (p *Proxy) part(w piece) cache.Load {
 	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
+		w.route = p.standing(w.route)
 		src, err := p.fetchPart(ctx, w)
 		return src, p.judge(ctx, w.route, err)
 	}
@@ -126,14 +127,14 @@ func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !sameVersion(w.obj.validators, w.obj.size, o) {
-		o.Body.Close()
-		return nil, errVersionGone
-	}
-	body, err := peek(o, false)
-	if err != nil {
-		o.Body.Close()
-		return nil, err
-	}
-	return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
+	return opened(o, func() (*cache.Source, error) {
+		if !sameVersion(w.obj.validators, w.obj.size, o) {
+			return nil, errVersionGone
+		}
+		body, err := peek(o, false)
+		if err != nil {
+			return nil, err
+		}
+		return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
+	})
 }

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"cmp"
+	"strconv"
+
 	"ixmage/alias"
 	"ixmage/proxy/origin"
 )
@@ -18,6 +21,8 @@ const (
 	remedyProbed   = "Nothing is wrong: S3 has the picture and gives it to this credential."
 	remedyAgain    = "S3 has the picture and gives it to this credential by now. That it did not is remembered " +
 		"for a moment: wait, or, if it was missing, purge the key."
+	remedyStored = "Nothing is known to be wrong: what is stored is stale, and the next request asks S3 whether it is " +
+		"still the same. Add probe=true to ask now."
 	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
 	remedyUnknown = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
 		"probe=true to ask now."
@@ -95,8 +100,8 @@ func remedyCredential(e *origin.Error) string {
 
 func remedyOrigin(e *origin.Error) string {
 	switch {
-	case e == nil || e.Status == 0:
-		return "S3's answer made no sense or broke off: see the log for the request id, and try again."
+	case e == nil || e.Status < 300 || e.Status == 304:
+		return "S3's answer made no sense or broke off: see the log for the request, and try again."
 	case e.Status == 301 || e.Status == 307 || e.Code == "AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect":
 		return "The bucket is in another region: correct the alias's region."
 	case e.Code == "NoSuchBucket":
@@ -108,5 +113,5 @@ func remedyOrigin(e *origin.Error) string {
 	case e.Status >= 500:
 		return "S3 itself fails: it is tried again by itself; see the state of the service."
 	}
-	return "S3 refuses the request with " + e.Code + ": see the log for its request id."
+	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + ": see the log for its request id."
 }

@@ -12,8 +12,8 @@ func (p *Proxy) Revise(a *alias.Alias) {
 	p.cache.Revise(a.ID, a.Epoch, func(meta any) *cache.Source { return meta.(*object).under(a).source() })
 }
 
-// standing is an alias with the lifetimes that it has now. Those of a request may have
-// changed since it looked the alias up:
+// standing is a route with the lifetimes and the credential that it has now. Those of a
+// request may have changed since it looked the alias up:
 //
 //  1. A request looks up the alias, does not find the object, and is suspended.
 //  2. The alias is changed: Lookup gives the new one, and only then is the cache told
@@ -23,11 +23,13 @@ func (p *Proxy) Revise(a *alias.Alias) {
 //  4. With the lifetimes from before 2, the object would keep them for good.
 //
 // So a load looks the alias up again when S3 has answered. If it began before 2, it may
-// still find the old one, and the cache knows.
-func (p *Proxy) standing(a *alias.Alias) *alias.Alias {
-	r, ok := p.registry.Lookup(string(a.Name))
-	if ok && r.Alias.ID == a.ID && r.Alias.Epoch == a.Epoch {
-		return r.Alias
+// still find the old one, and the cache knows. For the same reason it begins by looking
+// up whose key it signs with: what is refused to the old one is not to be noted as what
+// the new one found.
+func (p *Proxy) standing(r alias.Route) alias.Route {
+	now, ok := p.registry.Lookup(string(r.Alias.Name))
+	if ok && now.Alias.ID == r.Alias.ID && now.Alias.Epoch == r.Alias.Epoch {
+		return now
 	}
-	return a
+	return r
 }

@@ -118,7 +118,7 @@ func TestLoadAfterChange(t *testing.T) {
 func TestStanding(t *testing.T) {
 	t.Parallel()
 	p, before, after := shortened(t)
-	if got := p.standing(before.Alias); got != after {
+	if got := p.standing(before); got.Alias != after {
 		t.Errorf("got %+v, want what it is now", got)
 	}
 	other, moved, gone := *before.Alias, *before.Alias, *before.Alias
@@ -126,10 +126,45 @@ func TestStanding(t *testing.T) {
 	moved.Epoch--
 	gone.Name = "none"
 	for _, a := range []*alias.Alias{&other, &moved, &gone} {
-		if got := p.standing(a); got != a {
+		r := before
+		r.Alias = a
+		if got := p.standing(r); got != r {
 			t.Errorf("of %+v stands %+v", a, got)
 		}
 	}
+}
+
+// TestOpened: what does not become a source gives its slot back, even by a panic.
+func TestOpened(t *testing.T) {
+	t.Parallel()
+	want := errors.New("it breaks")
+	for name, read := range map[string]func() (*cache.Source, error){
+		"error": func() (*cache.Source, error) { return nil, want },
+		"panic": func() (*cache.Source, error) { panic(want) },
+		"none":  func() (*cache.Source, error) { return &cache.Source{}, nil },
+	} {
+		body := &closes{}
+		func() {
+			defer func() { _ = recover() }()
+			if _, err := opened(&origin.Object{Body: body}, read); err != nil && !errors.Is(err, want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}()
+		if body.closed != (name != "none") {
+			t.Errorf("%s: the body is closed: %v", name, body.closed)
+		}
+	}
+}
+
+type closes struct {
+	io.Reader
+
+	closed bool
+}
+
+func (c *closes) Close() error {
+	c.closed = true
+	return nil
 }
 
 // TestRevise: what is stored lives as the alias says, and tells clients so.
