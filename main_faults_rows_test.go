@@ -38,7 +38,10 @@ func slowRows() []fault {
 			get: slow(), part: slow(),
 		},
 		{name: "trickling in the body", script: always(awstest.Trickle(100, 100*time.Millisecond)), get: slow(), part: slow()},
-		{name: "trickle", object: awstest.Object{Body: png(100, "trickle")}, script: always(awstest.Trickle(1, time.Millisecond)), get: whole(1)},
+		{ // on a busy machine its hundred pauses may outlast a deadline before the first bytes are there
+			name: "trickle", object: awstest.Object{Body: png(100, "trickle")}, script: always(awstest.Trickle(1, time.Millisecond)),
+			get: &verdict{asked: 1, further: true, outcome: "ok"},
+		},
 		{
 			name: "an error document that does not end", script: always(&awstest.Fault{Code: "InternalError", Stall: &awstest.Stall{After: 20}}),
 			get: fails(504, "origin-timeout", 1, "timeout"),
