@@ -43,7 +43,7 @@ func (v *verdict) logged(text string) *verdict {
 }
 
 // orMore is for connections that end before an answer: net/http then tries its
-// idle ones, however many there are.
+// idle ones, however many there are; or before a deadline that a busy machine misses.
 func (v *verdict) orMore() *verdict {
 	v.further = true
 	return v

@@ -188,7 +188,8 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 		return nil, false, err
 	}
 	obj, joined = r.Meta.(*object), r.Status == cache.Collapsed
-	r.Close()                   // or those who ask alone now would keep others from asking anew
+	// Not later, or those who ask alone would keep others from asking anew.
+	r.Close()
 	if joined && !obj.lasts() { // and each has to ask
 		obj, err = p.statAlone(ctx, route, ck)
 		return obj, false, err

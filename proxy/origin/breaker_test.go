@@ -35,14 +35,20 @@ func routeOf(credential int64, endpoint string) alias.Route {
 	}
 }
 
-// call goes out, which it must be let, and ends.
+// out is a call for an object that is out: it must be let.
+func (b *breaker) out(t *testing.T, r alias.Route, key string) *permit {
+	t.Helper()
+	p := b.permit(r, key)
+	if err := p.enter(); err != nil {
+		t.Fatalf("%s is not let out: %v", key, err)
+	}
+	return p
+}
+
+// call goes out and ends.
 func (b *breaker) call(t *testing.T, r alias.Route, end error) {
 	t.Helper()
-	p := b.permit(r, "a.png")
-	if err := p.enter(); err != nil {
-		t.Fatalf("not let out: %v", err)
-	}
-	p.done(end)
+	b.out(t, r, "a.png").done(end)
 }
 
 // openUp has so many calls fail as it takes.
@@ -209,10 +215,7 @@ func TestBreakerForget(t *testing.T) {
 	t.Parallel()
 	b, rec := newTestBreaker()
 	r := routeOf(1, "")
-	p := b.permit(r, "a.png")
-	if err := p.enter(); err != nil {
-		t.Fatal(err)
-	}
+	p := b.out(t, r, "a.png")
 	b.openUp(t, r)
 	b.forget(2)
 	b.want(t, r, CircuitOpen)

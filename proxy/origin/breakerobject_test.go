@@ -13,11 +13,7 @@ import (
 // callOf is call for an object of one's choice.
 func (b *breaker) callOf(t *testing.T, r alias.Route, key string, end error) {
 	t.Helper()
-	p := b.permit(r, key)
-	if err := p.enter(); err != nil {
-		t.Fatalf("%s is not let out: %v", key, err)
-	}
-	p.done(end)
+	b.out(t, r, key).done(end)
 }
 
 func (b *breaker) refuses(r alias.Route, key string) bool { return b.permit(r, key).enter() != nil }

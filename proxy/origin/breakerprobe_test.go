@@ -24,10 +24,7 @@ func TestBreakerProbe(t *testing.T) {
 			pass(time.Until(info.Probe) - 1)
 			b.wantRefused(t, r)
 			pass(1)
-			probe := b.permit(r, "a.png")
-			if err := probe.enter(); err != nil {
-				t.Fatal(err)
-			}
+			probe := b.out(t, r, "a.png")
 			b.want(t, r, CircuitHalfOpen)
 			for range 100 {
 				if e := b.wantRefused(t, r); e.RetryAfter != time.Second {
@@ -96,10 +93,7 @@ func TestBreakerTrial(t *testing.T) {
 				r := routeOf(1, "")
 				b.openUp(t, r)
 				b.sleepToProbe(t, r)
-				p := b.permit(r, "a.png")
-				if err := p.enter(); err != nil {
-					t.Fatal(err)
-				}
+				p := b.out(t, r, "a.png")
 				p.answered()
 				b.want(t, r, CircuitClosed)
 				p.answered() // of no more effect
@@ -125,10 +119,7 @@ func TestBreakerLateEnds(t *testing.T) {
 		r := routeOf(1, "")
 		late := make([]*permit, 20)
 		for i := range late {
-			late[i] = b.permit(r, "a.png")
-			if err := late[i].enter(); err != nil {
-				t.Fatal(err)
-			}
+			late[i] = b.out(t, r, "a.png")
 		}
 		pass(time.Second)
 		b.openUp(t, r)
@@ -136,10 +127,7 @@ func TestBreakerLateEnds(t *testing.T) {
 		late[1].done(errSick)
 		before := b.want(t, r, CircuitOpen)
 		b.sleepToProbe(t, r)
-		probe := b.permit(r, "a.png")
-		if err := probe.enter(); err != nil {
-			t.Fatal(err)
-		}
+		probe := b.out(t, r, "a.png")
 		late[2].done(nil)
 		late[3].done(errSick)
 		b.want(t, r, CircuitHalfOpen)
@@ -181,10 +169,7 @@ func TestBreakerProbeOvertaken(t *testing.T) {
 		r := routeOf(1, "")
 		b.openUp(t, r)
 		b.sleepToProbe(t, r)
-		hangs := b.permit(r, "a.png")
-		if err := hangs.enter(); err != nil {
-			t.Fatal(err)
-		}
+		hangs := b.out(t, r, "a.png")
 		b.callOf(t, r, "b.png", nil)
 		b.want(t, r, CircuitClosed)
 		pass(1)
