@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"ixmage/alias"
-	"ixmage/alias/durable"
+	"ixmage/internal/durable"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 
-	"ixmage/alias/durable"
+	"ixmage/internal/durable"
 )
 
 // maxFile is far above any key set, and keeps a wrong path from filling memory.
