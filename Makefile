@@ -22,7 +22,7 @@ build: ## Build bin/ixmage
 tools: bin/versitygw bin/golangci-lint ## Build the S3 server for tests and the linter into bin/
 
 demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir: your own)
-	CGO_ENABLED=0 go build -trimpath -o bin/demo ./alias/awstest/demo
+	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
 	@exec bin/demo
 
 test: bin/versitygw ## Run all tests, with the race detector where a C compiler works
