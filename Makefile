@@ -39,7 +39,7 @@ crashes: ## Break provisioning at every write and call, and 10,000 times at rand
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk
-	go run ./proxy/bench
+	go run ./internal/bench
 
 lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	bin/golangci-lint run
