@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias/awstest"
-	"ixmage/proxy/cachetests"
+	"ixmage/e2e/cachetests"
 )
 
 // TestCacheSuite runs the public suite for HTTP caches, and what it has no test for,

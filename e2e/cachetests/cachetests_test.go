@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"ixmage/alias/awstest"
-	"ixmage/proxy/cachetests"
+	"ixmage/e2e/cachetests"
 )
 
 func TestScope(t *testing.T) {
