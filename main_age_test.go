@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestUpstreamAge: what has aged on its way from S3 is older for the client and

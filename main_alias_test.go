@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // change merges a patch into an alias or fails the test.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestOwnCacheControl: what an alias tells clients holds at once, for what is

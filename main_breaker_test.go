@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // An S3 that fails is left alone: what is cached is served, what is not gets 503 at

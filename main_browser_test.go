@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // hostile is an SVG that tries to run scripts, which leave a mark in the

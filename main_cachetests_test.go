@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
 	"ixmage/e2e/cachetests"
+	"ixmage/internal/awstest"
 )
 
 // TestCacheSuite runs the public suite for HTTP caches, and what it has no test for,

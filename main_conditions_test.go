@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestConditions is each step of RFC 9110, section 13.2.2, for an object in

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestPipeline sends all requests at once and wants the answers in order, each

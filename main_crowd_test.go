@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 const mib = 1 << 20

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // rush has so many clients ask for paths, each on a connection that it keeps. wrong

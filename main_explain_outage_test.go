@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestExplainTimeout: S3 that says nothing is told from one that says no. Nothing here

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestExplainCircuit: while S3 is left alone clients are told so, whatever the probe

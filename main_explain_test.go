@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // explanation is what the test looks at in an answer of explain.

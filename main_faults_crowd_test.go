@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // patientOrigin has deadlines that nothing runs into but a silent body.

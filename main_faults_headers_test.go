@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // headerRows: the headers of an object hold what nobody should send. They are

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // calibrate fetches an object of each size that the trials have, and returns

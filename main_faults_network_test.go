@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // outage is a way in which S3 cannot be reached.

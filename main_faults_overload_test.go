@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // narrowOrigin lets few requests through to S3, and has no deadline that a test

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // partRows: parts of an object that is too large for the cache. S3 is asked what

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // s3ID is how the log names a request that S3 answered.

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestTrickledFront has S3 send byte by byte what the type is told from. The

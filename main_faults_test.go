@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // What no answer may tell: where the pictures lie. What they are read with is

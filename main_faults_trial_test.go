@@ -4,7 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // verdict is what a client must see of a fault, and what is counted.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestFreshness: what an object says of its own freshness is told to clients and

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // HEAD of what is in memory is GET without the body, and costs S3 nothing.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // Header names of answers, each set sorted. Date and Connection are the

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // Addresses where no S3 server may be, whatever the flags, in all spellings.

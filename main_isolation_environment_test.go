@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestEnvironmentIsNotUsed starts the program on a machine that offers

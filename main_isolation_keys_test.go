@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // place is an alias, where it reads and with what.

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // pairOf is a key pair of its own for each name.

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
 	"ixmage/alias/ledger"
 	"ixmage/alias/sqlstore"
+	"ixmage/internal/awstest"
 )
 
 // TestUsageSurvivesRestart: what was stored for an alias is shown by the next

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestRefusals is what is decided before the path is looked at. The order is

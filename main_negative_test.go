@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestNegative: what S3 says is missing is not asked for again for a while, by GET

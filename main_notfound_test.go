@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // Not found has one face: nobody learns from it which aliases there are, nor

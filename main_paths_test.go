@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestPaths sends spellings of paths byte for byte. S3 has a picture under

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // gate stands between ixmage and IAM and kills ixmage at one of its calls:

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // awsCLI runs the AWS CLI with the root key of an IAM and without anything of

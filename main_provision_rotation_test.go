@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestRotationUnderLoad rotates a key three times while pictures are asked for

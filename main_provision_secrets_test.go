@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // tap stands between ixmage and IAM and keeps which calls came when, and every

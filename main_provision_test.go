@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
+	"ixmage/internal/awstest"
 )
 
 // operation is one as the API shows it.

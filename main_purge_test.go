@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // purged is the answer to a purge.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // span is what a request for a range is to give: 206 and these bytes, 200 and all

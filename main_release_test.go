@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestRelease: whatever becomes of a request, what it held is given back when it

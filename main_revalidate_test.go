@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestUnchangedOtherVersion: a 304 that speaks of another version than the stored one

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // hitTTL is the ttl of a hit, by the Cache-Status of its answer.

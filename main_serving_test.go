@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestPicture is the product in one test: a picture from a private bucket, with

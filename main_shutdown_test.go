@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestTermUnderLoad ends the process while clients hammer it: every request that

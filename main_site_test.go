@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // site is a running ixmage in front of a scripted S3 of its own, with the alias

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestSmuggling sends what two servers could divide into requests in two ways.

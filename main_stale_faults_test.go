@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // trouble is what S3 does to a picture that has changed meanwhile, and what

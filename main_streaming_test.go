@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // open sends a GET and reads the header of the answer; the body is left to be

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // program is the built binary; TestMain makes it. With -race in force for the

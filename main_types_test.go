@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"testing"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestTypes: what is declared a picture is one, what is declared nothing is

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // certificate makes a self-signed certificate for an address and its key, as

@@ -19,7 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // cloud is a place where the commands of a plan can be run with the real AWS

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/smithy-go"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 type iamCall = func(context.Context, *iam.Client) error

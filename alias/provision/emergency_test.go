@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // patientClock passes short waits by, like a fakeClock, and lets long ones last

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // namesake is a process with an alias made by hand that has the name of one which

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // addUnheard makes a user with a key that bears the tags of an operation which no

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestPolicyClash: two aliases of one location with different keys cannot share a

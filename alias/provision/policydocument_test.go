@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // delegatedPolicy is docs/provisioner-policy.json, which operators copy.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // wantForgotten wants a credential and its user to be gone.

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
 	"ixmage/alias/sqlstore"
+	"ixmage/internal/awstest"
 )
 
 // backup is a copy of the database as it stands, opened.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // wantKeys wants a user to have these keys and no others, all active.

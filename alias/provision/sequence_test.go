@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // sequence is what an operator, IAM and fate do one after the other. Its bytes

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestRandomSequences plays IXMAGE_SEQUENCES of them, or the one that a failure

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // probes is a prober against servers of a test, which has the SDK try once.

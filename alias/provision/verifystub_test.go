@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // TestMatrixStub is about answers that no real server here gives.

@@ -17,9 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
+	"ixmage/internal/awstest"
 )
 
 // fakeClock goes on when somebody sleeps, and not otherwise.

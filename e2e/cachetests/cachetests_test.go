@@ -10,8 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/alias/awstest"
 	"ixmage/e2e/cachetests"
+	"ixmage/internal/awstest"
 )
 
 func TestScope(t *testing.T) {

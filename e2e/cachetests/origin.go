@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // A body begins with what makes it a PNG and with the number of the answer and its

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // Outcome is how a test ended.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // What one round of the miss part asks for, per size and way.

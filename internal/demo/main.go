@@ -17,7 +17,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 const (

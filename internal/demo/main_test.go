@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

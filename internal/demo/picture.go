@@ -12,7 +12,7 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // picture is what goes into the bucket: a sample or a file of the user's.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 const s3Request = "AWSTESTREQUEST01"

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // BenchmarkGet is an object read whole: by Origin, and by the SDK alone with

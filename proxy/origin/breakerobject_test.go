@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // callOf is call for an object of one's choice.

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // torn panics when a secret is asked for, in the middle of a call.

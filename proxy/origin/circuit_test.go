@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // newBreakerKit is a kit with a breaker that opens after breakerLimit failures and

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // Two aliases on one bucket, each with its own credential: whatever is asked,

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestGetNotModified(t *testing.T) {

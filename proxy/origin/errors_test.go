@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestGetErrors(t *testing.T) {

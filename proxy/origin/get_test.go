@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestGet(t *testing.T) {

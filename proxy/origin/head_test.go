@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestHead(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func testLimiter(total, perAlias, places int) *limiter {

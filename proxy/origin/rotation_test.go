@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // A request with an outdated version is made again with the present one, if that

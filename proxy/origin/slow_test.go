@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // The front of a body comes within CallTimeout or not at all; what follows it has

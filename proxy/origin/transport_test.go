@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestRedirectsAreNotFollowed(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // behind is a proxy before a scripted S3 with one object, and a plain client

@@ -12,7 +12,7 @@ import (
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestIAMFaults(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // reader is the real SDK's client with a key pair; an empty one signs nothing.

@@ -10,7 +10,7 @@ import (
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 const (

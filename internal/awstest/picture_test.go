@@ -18,7 +18,7 @@ import (
 	_ "golang.org/x/image/tiff"
 	_ "golang.org/x/image/webp"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 func TestPictures(t *testing.T) {

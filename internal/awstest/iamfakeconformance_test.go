@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // account is one of the two servers under comparison, with the key pairs that

@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // statements makes a policy of statements that are written with ' for ".

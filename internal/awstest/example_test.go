@@ -5,7 +5,7 @@ import (
 	"io"
 	"net/http"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // A picture whose connection breaks the first time and not the second.

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // The calls of the conformance script, each with what it answers in words.

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"ixmage/alias"
-	"ixmage/alias/awstest"
+	"ixmage/internal/awstest"
 )
 
 // refused is the code of an error and its status: "404 NoSuchEntity", "lost"
