@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/ledger"
 	"ixmage/alias/provision"
+	"ixmage/alias/usage"
 	"ixmage/cache"
 	"ixmage/metrics"
 	"ixmage/proxy"
@@ -20,7 +20,7 @@ type followers struct {
 	memory   *cache.Cache
 	m        *metrics.Metrics
 	canary   *provision.Canary
-	books    *ledger.Ledger
+	books    *usage.Accounts
 }
 
 // follow has them drop what they keep of an alias or credential that changed. What

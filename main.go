@@ -24,10 +24,10 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
-	"ixmage/alias/ledger"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
+	"ixmage/alias/usage"
 	"ixmage/cache"
 	"ixmage/metrics"
 	"ixmage/proxy"
@@ -200,7 +200,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	os.Unsetenv(envToken) // children and crash reports need not have it
 
-	books := ledger.New(ledger.Config{Store: store, Every: s.UsageFlush.d, Log: log})
+	books := usage.New(usage.Config{Store: store, Every: s.UsageFlush.d, Log: log})
 	defer keep(ctx, books)() // to when nothing counts any more, and while there is a database
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap.n})
 	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n, Log: log}, m)

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/ledger"
 	"ixmage/alias/sqlstore"
+	"ixmage/alias/usage"
 	"ixmage/internal/awstest"
 )
 
@@ -23,8 +23,8 @@ func TestUsageSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.createOn("shop", "http://127.0.0.1:1", "media")
-	const usage = "/api/v1/aliases/shop/usage"
-	if r := s.api("GET", usage, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"since":null`) {
+	const usagePath = "/api/v1/aliases/shop/usage"
+	if r := s.api("GET", usagePath, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"since":null`) {
 		t.Fatalf("at first: got %d %s", r.StatusCode, r.body)
 	}
 	if code := s.stop(); code != 0 {
@@ -39,20 +39,20 @@ func TestUsageSurvivesRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	books := ledger.New(ledger.Config{Store: store, Log: slog.New(slog.DiscardHandler)})
+	books := usage.New(usage.Config{Store: store, Log: slog.New(slog.DiscardHandler)})
 	books.Of(a.ID).Spent(3, 4096)
 	if err := errors.Join(books.Flush(t.Context()), store.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s = startIn(t, program, s.data)
-	if r := s.api("GET", usage, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"spent":{"requests":3,"bytes":4096}`) {
+	if r := s.api("GET", usagePath, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"spent":{"requests":3,"bytes":4096}`) {
 		t.Errorf("after the restart: got %d %s", r.StatusCode, r.body)
 	}
 	if r := s.api("DELETE", "/api/v1/aliases/shop", nil); r.StatusCode != 204 {
 		t.Fatalf("delete: got %d %s", r.StatusCode, r.body)
 	}
 	s.createOn("shop", "http://127.0.0.1:1", "media")
-	if r := s.api("GET", usage, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"since":null`) {
+	if r := s.api("GET", usagePath, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"since":null`) {
 		t.Errorf("of a new alias of the same name: got %d %s", r.StatusCode, r.body)
 	}
 }
@@ -74,7 +74,7 @@ func TestKeepOutlivesSignal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
 		store := &usageStore{}
-		books := ledger.New(ledger.Config{Store: store, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		books := usage.New(usage.Config{Store: store, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		ctx, signal := context.WithCancel(t.Context())
 		stop := keep(ctx, books)
 		signal()

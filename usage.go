@@ -5,14 +5,14 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/ledger"
+	"ixmage/alias/usage"
 	"ixmage/metrics"
 	"ixmage/proxy"
 )
 
-// keep runs a ledger until stop is called, which waits for its last entry. It
+// keep runs the accounts until stop is called, which waits for the last flush. It
 // outlives ctx: requests are counted until the listeners have drained.
-func keep(ctx context.Context, books *ledger.Ledger) (stop func()) {
+func keep(ctx context.Context, books *usage.Accounts) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
@@ -25,12 +25,12 @@ func keep(ctx context.Context, books *ledger.Ledger) (stop func()) {
 	}
 }
 
-// recorder counts requests in metrics and in the ledger; neither knows the proxy.
+// recorder counts requests in metrics and in the usage of the alias; neither knows the proxy.
 type recorder struct {
 	*metrics.Metrics
 
 	registry *alias.Registry
-	books    *ledger.Ledger
+	books    *usage.Accounts
 }
 
 func (r recorder) Series(name string) proxy.Series {
@@ -44,7 +44,7 @@ func (r recorder) Series(name string) proxy.Series {
 type series struct {
 	*metrics.Series
 
-	account *ledger.Account // nil for names that are not in the registry
+	account *usage.Account // nil for names that are not in the registry
 }
 
 func (s series) Request(o proxy.Outcome) { s.Series.Request(metrics.Request(o)) }
@@ -56,16 +56,16 @@ func (s series) Saved(by proxy.Saving, requests, bytes int64) {
 	}
 }
 
-var savings = [...]ledger.By{
-	proxy.SavedByHit: ledger.Hit, proxy.SavedByCollapsed: ledger.Collapsed, proxy.SavedByNotModified: ledger.NotModified,
+var savings = [...]usage.By{
+	proxy.SavedByHit: usage.Hit, proxy.SavedByCollapsed: usage.Collapsed, proxy.SavedByNotModified: usage.NotModified,
 }
 
-// spending counts calls of S3 in metrics and in the ledger.
+// spending counts calls of S3 in metrics and in the usage of the alias.
 type spending struct {
 	*metrics.Metrics
 
 	registry *alias.Registry
-	books    *ledger.Ledger
+	books    *usage.Accounts
 }
 
 func (s spending) OriginRequest(name, outcome string, d time.Duration) {

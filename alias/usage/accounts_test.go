@@ -1,4 +1,4 @@
-package ledger_test
+package usage_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ixmage/alias"
-	"ixmage/alias/ledger"
+	"ixmage/alias/usage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,16 +82,16 @@ func (m *memory) stored() map[int64]alias.Usage {
 	return all
 }
 
-func newLedger(m *memory) *ledger.Ledger {
-	return ledger.New(ledger.Config{Store: m, Log: slog.New(slog.DiscardHandler)})
+func newAccounts(m *memory) *usage.Accounts {
+	return usage.New(usage.Config{Store: m, Log: slog.New(slog.DiscardHandler)})
 }
 
 // count does one of everything, n times over.
-func count(a *ledger.Account, n int64) {
+func count(a *usage.Account, n int64) {
 	a.Spent(n, 2*n)
-	a.Saved(ledger.Hit, 3*n, 4*n)
-	a.Saved(ledger.Collapsed, 5*n, 6*n)
-	a.Saved(ledger.NotModified, 0, 8*n)
+	a.Saved(usage.Hit, 3*n, 4*n)
+	a.Saved(usage.Collapsed, 5*n, 6*n)
+	a.Saved(usage.NotModified, 0, 8*n)
 }
 
 // counted is what count has counted.
@@ -102,7 +102,7 @@ func counted(n int64) alias.Usage {
 	}
 }
 
-func wantUsage(t *testing.T, l *ledger.Ledger, id int64, want alias.Usage) {
+func wantUsage(t *testing.T, l *usage.Accounts, id int64, want alias.Usage) {
 	t.Helper()
 	got, err := l.Usage(t.Context(), id)
 	if err != nil {
@@ -121,17 +121,17 @@ func wantStored(t *testing.T, m *memory, want map[int64]alias.Usage) {
 	}
 }
 
-func flush(t *testing.T, l *ledger.Ledger, want error) {
+func flush(t *testing.T, l *usage.Accounts, want error) {
 	t.Helper()
 	if err := l.Flush(t.Context()); !errors.Is(err, want) {
 		t.Errorf("Flush: got %v, want %v", err, want)
 	}
 }
 
-func TestLedger(t *testing.T) {
+func TestAccounts(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
-	l := newLedger(m)
+	l := newAccounts(m)
 	if one := l.Of(1); one != l.Of(1) || one == l.Of(2) {
 		t.Fatal("one alias, one account")
 	}
@@ -156,15 +156,15 @@ func TestLedger(t *testing.T) {
 }
 
 // A new process goes on where the one before it stopped.
-func TestLedgerRestart(t *testing.T) {
+func TestAccountsRestart(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
 	for range 3 {
-		l := newLedger(m)
+		l := newAccounts(m)
 		count(l.Of(1), 1)
 		flush(t, l, nil)
 	}
-	wantUsage(t, newLedger(m), 1, counted(3))
+	wantUsage(t, newAccounts(m), 1, counted(3))
 }
 
 // TestFailingStore: whether the store failed before the commit or only its answer
@@ -176,7 +176,7 @@ func TestFailingStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMemory()
-			l := newLedger(m)
+			l := newAccounts(m)
 			count(l.Of(1), 1)
 			flush(t, l, nil)
 			if lost {
@@ -204,7 +204,7 @@ func TestFailingStore(t *testing.T) {
 func TestUsageFails(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
-	l := newLedger(m)
+	l := newAccounts(m)
 	count(l.Of(1), 1)
 	m.read = func() error { return errDown }
 	if _, err := l.Usage(t.Context(), 1); !errors.Is(err, errDown) {
@@ -215,7 +215,7 @@ func TestUsageFails(t *testing.T) {
 func TestForget(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
-	l := newLedger(m)
+	l := newAccounts(m)
 	held := l.Of(1)
 	count(held, 1)
 	l.Forget(1)
@@ -230,7 +230,7 @@ func TestForget(t *testing.T) {
 func TestFlushInBatches(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
-	l := newLedger(m)
+	l := newAccounts(m)
 	want := map[int64]alias.Usage{}
 	for id := range int64(1201) {
 		count(l.Of(id), 1)
@@ -274,7 +274,7 @@ func TestCountWhileFlushing(t *testing.T) {
 		}
 		return nil
 	}
-	l := newLedger(m)
+	l := newAccounts(m)
 	const counters, each = 4, 2000
 	var counting, flushing sync.WaitGroup
 	stop := make(chan struct{})
@@ -315,7 +315,7 @@ func TestUsageDuringFlush(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		l := newLedger(m)
+		l := newAccounts(m)
 		count(l.Of(1), 1)
 		release := make(chan struct{})
 		m.wait = func() { <-release }

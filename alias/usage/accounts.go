@@ -1,7 +1,7 @@
-// Package ledger counts per alias what S3 was asked for and what it was spared.
+// Package usage counts per alias what S3 was asked for and what it was spared.
 // It counts in memory and adds to the store now and then, so that a request costs
 // some atomic additions and a crash one interval at most.
-package ledger
+package usage
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"ixmage/alias"
 )
 
-// DefaultEvery is how often the ledger goes to the store where nothing else is
+// DefaultEvery is how often Run goes to the store where nothing else is
 // said.
 const DefaultEvery = 15 * time.Second
 
@@ -32,21 +32,21 @@ type Store interface {
 	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
 }
 
-// Config is what a Ledger works with.
+// Config is what an Accounts works with.
 type Config struct {
 	Store Store
 	Every time.Duration // 0: DefaultEvery
 	Log   *slog.Logger
 }
 
-// Ledger has the accounts of all aliases. Its methods are safe for concurrent
+// Accounts has the accounts of all aliases. Its methods are safe for concurrent
 // use; only Usage, Flush and Run do I/O.
 //
 // Counts are in one of three places: in accounts, in pending, or stored. A batch
 // that failed stays as it is until it has been added, because nobody knows
 // whether it was: the store may have committed it and the answer was lost. The
 // store tells by writer and number, and adds it once.
-type Ledger struct {
+type Accounts struct {
 	cfg      Config
 	writer   string
 	accounts sync.Map // of int64 to *Account
@@ -58,16 +58,16 @@ type Ledger struct {
 	pending *alias.UsageBatch
 }
 
-// New makes an empty ledger. It counts into the store while Run runs.
-func New(cfg Config) *Ledger {
+// New makes an empty usage. It counts into the store while Run runs.
+func New(cfg Config) *Accounts {
 	if cfg.Every <= 0 {
 		cfg.Every = DefaultEvery
 	}
-	return &Ledger{cfg: cfg, writer: rand.Text(), turn: make(chan struct{}, 1)}
+	return &Accounts{cfg: cfg, writer: rand.Text(), turn: make(chan struct{}, 1)}
 }
 
 // Of is the account of an alias, made if need be.
-func (l *Ledger) Of(aliasID int64) *Account {
+func (l *Accounts) Of(aliasID int64) *Account {
 	if a, ok := l.accounts.Load(aliasID); ok {
 		return a.(*Account)
 	}
@@ -77,10 +77,10 @@ func (l *Ledger) Of(aliasID int64) *Account {
 
 // Forget drops the account of an alias that is gone; what is stored goes with the
 // alias itself. Who still holds the account counts for nobody.
-func (l *Ledger) Forget(aliasID int64) { l.accounts.Delete(aliasID) }
+func (l *Accounts) Forget(aliasID int64) { l.accounts.Delete(aliasID) }
 
 // Usage is all that was counted for an alias, stored or not.
-func (l *Ledger) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
+func (l *Accounts) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
 	end, err := l.begin(ctx)
 	if err != nil {
 		return alias.Usage{}, err
@@ -107,7 +107,7 @@ func (l *Ledger) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) 
 }
 
 // Run flushes every so often until ctx ends, and once more then. It returns nil.
-func (l *Ledger) Run(ctx context.Context) error {
+func (l *Accounts) Run(ctx context.Context) error {
 	tick := time.NewTicker(l.cfg.Every)
 	defer tick.Stop()
 	for {
@@ -125,7 +125,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 	}
 }
 
-func (l *Ledger) flush(ctx context.Context) error {
+func (l *Accounts) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	return l.Flush(ctx)
@@ -133,7 +133,7 @@ func (l *Ledger) flush(ctx context.Context) error {
 
 // Flush stores what was counted. After an error nothing is lost: the same is
 // tried by the next call.
-func (l *Ledger) Flush(ctx context.Context) error {
+func (l *Accounts) Flush(ctx context.Context) error {
 	end, err := l.begin(ctx)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 
 // collect takes counts out of accounts and makes them the pending batch. There
 // must be none.
-func (l *Ledger) collect(accounts []*Account) {
+func (l *Accounts) collect(accounts []*Account) {
 	var deltas []alias.UsageDelta
 	for _, a := range accounts {
 		if u := a.take(); u != (alias.Usage{Since: u.Since}) {
@@ -173,7 +173,7 @@ func (l *Ledger) collect(accounts []*Account) {
 }
 
 // settle adds the pending batch to the store, if there is one.
-func (l *Ledger) settle(ctx context.Context) error {
+func (l *Accounts) settle(ctx context.Context) error {
 	if l.pending == nil {
 		return nil
 	}
@@ -184,7 +184,7 @@ func (l *Ledger) settle(ctx context.Context) error {
 	return nil
 }
 
-func (l *Ledger) begin(ctx context.Context) (end func(), err error) {
+func (l *Accounts) begin(ctx context.Context) (end func(), err error) {
 	select {
 	case l.turn <- struct{}{}:
 		return func() { <-l.turn }, nil

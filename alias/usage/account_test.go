@@ -1,4 +1,4 @@
-package ledger_test
+package usage_test
 
 import (
 	"testing"
@@ -6,14 +6,14 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/ledger"
+	"ixmage/alias/usage"
 )
 
 func TestSince(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		l := newLedger(m)
+		l := newAccounts(m)
 		if u, err := l.Usage(t.Context(), 1); err != nil || !u.Since.IsZero() {
 			t.Errorf("before the first count: got %v, %v", u.Since, err)
 		}
@@ -34,8 +34,8 @@ func TestSince(t *testing.T) {
 
 func TestSavedByNothingKnown(t *testing.T) {
 	t.Parallel()
-	l := newLedger(newMemory())
-	for _, by := range []ledger.By{-1, 3, 1 << 40} {
+	l := newAccounts(newMemory())
+	for _, by := range []usage.By{-1, 3, 1 << 40} {
 		l.Of(1).Saved(by, 1, 1)
 		if by.String() != "unknown" {
 			t.Errorf("%d is called %s", by, by)
@@ -45,7 +45,7 @@ func TestSavedByNothingKnown(t *testing.T) {
 	if err != nil || u != (alias.Usage{}) {
 		t.Errorf("got %+v, %v", u, err)
 	}
-	for by, want := range map[ledger.By]string{ledger.Hit: "hit", ledger.Collapsed: "collapsed", ledger.NotModified: "not_modified"} {
+	for by, want := range map[usage.By]string{usage.Hit: "hit", usage.Collapsed: "collapsed", usage.NotModified: "not_modified"} {
 		if by.String() != want {
 			t.Errorf("%d is called %s, want %s", by, by, want)
 		}
@@ -56,7 +56,7 @@ func TestSavedByNothingKnown(t *testing.T) {
 //
 //nolint:paralleltest // AllocsPerRun counts what other goroutines allocate too.
 func TestCountingAllocatesNothing(t *testing.T) {
-	l := newLedger(newMemory())
+	l := newAccounts(newMemory())
 	a := l.Of(1 << 62)
 	if n := testing.AllocsPerRun(100, func() { count(a, 1) }); n != 0 {
 		t.Errorf("got %v allocations", n)
@@ -64,24 +64,24 @@ func TestCountingAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkSaved(b *testing.B) {
-	a := newLedger(newMemory()).Of(1 << 62)
+	a := newAccounts(newMemory()).Of(1 << 62)
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			a.Saved(ledger.Hit, 1, 4096)
+			a.Saved(usage.Hit, 1, 4096)
 		}
 	})
 }
 
 func BenchmarkOfSaved(b *testing.B) {
-	l := newLedger(newMemory())
+	l := newAccounts(newMemory())
 	for id := range int64(1000) {
 		l.Of(1<<62 + id)
 	}
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			l.Of(1<<62+7).Saved(ledger.Hit, 1, 4096)
+			l.Of(1<<62+7).Saved(usage.Hit, 1, 4096)
 		}
 	})
 }

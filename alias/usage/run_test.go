@@ -1,4 +1,4 @@
-package ledger_test
+package usage_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/ledger"
+	"ixmage/alias/usage"
 )
 
 func TestRun(t *testing.T) {
@@ -18,7 +18,7 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		var logs bytes.Buffer
-		l := ledger.New(ledger.Config{Store: m, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		l := usage.New(usage.Config{Store: m, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- l.Run(ctx) }()
@@ -52,7 +52,7 @@ func TestRunLosesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		var logs bytes.Buffer
-		l := ledger.New(ledger.Config{Store: stuck{m}, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		l := usage.New(usage.Config{Store: stuck{m}, Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- l.Run(ctx) }()

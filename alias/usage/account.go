@@ -1,4 +1,4 @@
-package ledger
+package usage
 
 import (
 	"sync/atomic"
