@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/proxy/origin"
 )
@@ -278,6 +281,92 @@ func envName(flag string) string {
 	return "IXMAGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// provisionFlags are the part of the configuration that is about IAM.
+type provisionFlags struct {
+	Provision        toggle   `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
+	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
+	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
+	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary put on every user we make." placeholder:"ARN"`
+	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
+	AllowWideScope   toggle   `help:"Allow the policy read-only-access, which reads every bucket of the account."`
+	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
+
+	CanaryInterval           duration `default:"5m" help:"How often the canary of an alias is read."`
+	CanaryFresh              duration `default:"5s" help:"How old a reading may be to decide what AccessDenied means."`
+	ProvisionVisibleTimeout  duration `default:"90s" help:"Longest wait for what IAM has done to be seen."`
+	ProvisionVerifyTimeout   duration `default:"2m" help:"Longest wait for a new key to work."`
+	ProvisionVerifyInterval  duration `default:"2.5s" help:"Pause between the five times in a row that a new key must work."`
+	ProvisionRefusedTimeout  duration `default:"2m" help:"Longest wait for a dead key to be refused."`
+	ProvisionRefusedInterval duration `default:"1s" help:"Pause between the three times in a row that a dead key must be refused."`
+	ProvisionConfirmInterval duration `default:"10s" help:"Pause between the two looks that make sure that a user is gone."`
+	RotationFallback         duration `default:"15m" help:"How long requests may fall back on the old key after a rotation."`
+	RotationSoak             duration `default:"15m" help:"How long the old key stays active after a rotation."`
+	RotationQuiet            duration `default:"5m" help:"How long nothing may have fallen back on the old key before it is made inactive."`
+	RotationSoakInactive     duration `default:"10m" help:"How long the old key stays inactive before it is deleted."`
+	RotationInterval         duration `default:"10s" help:"Least time between two scheduled rotations."`
+	ReconcileInterval        duration `default:"1h" help:"How often to look for what is left behind in IAM."`
+	ReconcileAge             duration `default:"1h" help:"How old something unknown in IAM must be to be touched."`
+}
+
+// problems are the mistakes that need more than one flag to be seen.
+func (f *provisionFlags) problems(m *complaints) {
+	for _, e := range []struct{ flag, value string }{{"iam-endpoint", f.IAMEndpoint}, {"sts-endpoint", f.STSEndpoint}} {
+		if u, err := url.Parse(e.value); e.value != "" && (err != nil || u.Host == "" || u.User != nil ||
+			u.Scheme != "http" && u.Scheme != "https") {
+			m.addf(e.flag, "%q is no URL of a server: use a form like https://iam.example.com", e.value)
+		}
+	}
+	if f.IAMBoundary != "" && !boundaryForm.MatchString(f.IAMBoundary) {
+		m.addf("iam-boundary", "%q is no ARN of a policy: use a form like arn:aws:iam::123456789012:policy/name",
+			f.IAMBoundary)
+	}
+	if f.InstallID != "" && !installForm.MatchString(f.InstallID) {
+		m.addf("install-id", "%q is no install id: use 1 to 32 of a-z, 0-9 and hyphen", f.InstallID)
+	}
+}
+
+var (
+	boundaryForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
+	installForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+)
+
+// patterns are bucket names with wildcards.
+type patterns struct {
+	list []string
+	bad  string
+}
+
+// UnmarshalText reads a list separated by commas.
+func (v *patterns) UnmarshalText(text []byte) error {
+	*v = patterns{}
+	for part := range strings.SplitSeq(string(text), ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		if p := provision.PatternProblem(part); p != "" && v.bad == "" {
+			v.bad = fmt.Sprintf("%q %s", part, p)
+		}
+		v.list = append(v.list, part)
+	}
+	return nil
+}
+
+func (v *patterns) problem() string { return v.bad }
+
+func (f *provisionFlags) timing() provision.Timing {
+	return provision.Timing{
+		Visible:      f.ProvisionVisibleTimeout.d,
+		VerifyBudget: f.ProvisionVerifyTimeout.d, VerifyEvery: f.ProvisionVerifyInterval.d,
+		Fallback: f.RotationFallback.d, Soak: f.RotationSoak.d, Quiet: f.RotationQuiet.d,
+		SoakInactive: f.RotationSoakInactive.d,
+		Refused:      f.ProvisionRefusedTimeout.d, RefusedEvery: f.ProvisionRefusedInterval.d,
+		ConfirmGap: f.ProvisionConfirmInterval.d,
+		Reconcile:  f.ReconcileInterval.d, OrphanAge: f.ReconcileAge.d,
+		RotateGap: f.RotationInterval.d,
+	}
+}
+
 // size is a number of bytes.
 type size struct {
 	n   int64
@@ -393,4 +482,23 @@ func (v *toggle) problem() string {
 		return ""
 	}
 	return fmt.Sprintf("%q is neither true nor false", v.bad)
+}
+
+// number is a number of things, which may be none.
+type number struct{ count }
+
+// UnmarshalText reads digits.
+func (v *number) UnmarshalText(text []byte) error {
+	if string(text) == "0" {
+		*v = number{}
+		return nil
+	}
+	return v.count.UnmarshalText(text)
+}
+
+func (v *number) problem() string {
+	if v.bad == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q is not a whole number from 0 to %d", v.bad, 1<<24)
 }

@@ -2,17 +2,277 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/provision"
+	"ixmage/alias/seal"
+	"ixmage/alias/sqlstore"
+	"ixmage/alias/usage"
+	"ixmage/cache"
+	"ixmage/metrics"
 	"ixmage/proxy"
+	"ixmage/proxy/origin"
 )
+
+func (s *serveCmd) run(_, stderr io.Writer) int {
+	if problems := s.problems(); len(problems) > 0 {
+		for _, p := range problems {
+			fmt.Fprintf(stderr, "ixmage: %s\n", p)
+		}
+		return exitUsage
+	}
+	log := s.logger(stderr)
+	// net/http complains of servers that misbehave to the standard logger, and
+	// quotes them: that may be bytes of a picture.
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(log)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := s.serve(ctx, log); err != nil {
+		log.Error("ixmage ends", "error", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// serve builds everything, bottom up, runs it until ctx ends, and takes it down
+// in the opposite order.
+func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
+	for _, name := range s.unknownEnv() {
+		log.Warn("environment variable is no setting of this version and is ignored", "name", name)
+	}
+	unlock, err := openData(s.Data, log)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(s.Data, "registry.db"))
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	registry, err := s.openRegistry(ctx, log, store)
+	if err != nil {
+		return err
+	}
+	token, err := s.adminToken()
+	if err != nil {
+		return err
+	}
+	os.Unsetenv(envToken) // children and crash reports need not have it
+
+	books := usage.New(usage.Config{Store: store, Every: s.UsageFlush.d, Log: log})
+	defer keep(ctx, books)() // to when nothing counts any more, and while there is a database
+	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap.n})
+	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n, Log: log}, m)
+	defer memory.Close()
+	if memory.OnHeap() {
+		log.Warn("no memory file is to be had (memfd_create, address space): bodies lie on the heap and hits cost more")
+	}
+	fallbacks := &fallbacks{}
+	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, spending{m, registry, books})
+	if err != nil {
+		return err
+	}
+	defer s3.Close()
+	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{s3, m})
+	if err != nil {
+		return err
+	}
+	fallbacks.to.Store(iam.Provisioner)
+	var serving atomic.Bool
+	public := proxy.New(proxy.Config{
+		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, registry, books},
+		Canary: iam.canary, Ready: serving.Load, Log: log,
+	})
+	observe(registry, m, memory)
+	iam.observe(registry, m)
+	registry.Observe(followers{registry, public, s3, memory, m, iam.canary, books}.follow)
+	servers, err := s.listen(ctx, public, admin.Config{
+		Registry: registry, Token: token, Provisioner: iam, Bookkeeper: books, Metrics: m.Handler(), Ready: serving.Load,
+		Log: log, Purger: purger{registry, memory}, Explainer: public,
+	})
+	if err != nil {
+		return err
+	}
+	serving.Store(true)
+	return servers.run(ctx, log, runOptions{
+		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{cache.NewHeap(memory).Run, iam.Run},
+		draining: func() { serving.Store(false) },
+	})
+}
+
+// openRegistry opens the key set and what it seals.
+func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sqlstore.Store) (*alias.Registry, error) {
+	sealed, err := store.CountSealed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := seal.Open(ctx, seal.Spec{Master: s.MasterKey, Dir: s.Data, Fresh: sealed == 0, Sealed: sealed})
+	if err != nil {
+		return nil, err
+	}
+	if path, beside := keys.BesideData(); beside {
+		log.Warn("the key set lies beside the database that it protects: whoever copies the folder has both; "+
+			"see --master-key", "keyset", path)
+	}
+	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints.on})
+}
+
+// adminToken is the token that was given, or else the data folder's.
+func (s *serveCmd) adminToken() (alias.Secret, error) {
+	if s.token.IsZero() {
+		return admin.OwnToken(s.Data)
+	}
+	return s.token, nil
+}
+
+// openData makes the data folder and takes it for this process alone.
+func openData(dir string, log *slog.Logger) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder (--data): %w", err)
+	}
+	if err := closeData(dir); err != nil {
+		log.Warn("others may enter the data folder: give it mode 0700", "folder", dir, "error", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder (--data) is not writable: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("the data folder %s is in use by another ixmage: "+
+				"stop it, or name another folder with --data", dir)
+		}
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// closeData keeps others out of the data folder. It leaves one that holds other
+// things too: by a slip that may be /tmp, or somebody's home.
+func closeData(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !dataFiles.MatchString(e.Name()) {
+			return fmt.Errorf("it holds %s, which is not ours, so its mode is left alone", e.Name())
+		}
+	}
+	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the x
+}
+
+// dataFiles are what a data folder holds. A crash at first start may leave one
+// with tmp; a volume of its own has the last one.
+var dataFiles = regexp.MustCompile(
+	`^(lock|registry\.db(-\w+)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
+
+// metaInstallID is where the registry keeps the install id.
+const metaInstallID = "install_id"
+
+// installID is the name of this installation: the one that is configured, else
+// the one that was made at the first start. An id once used stays, because the
+// users in IAM bear it.
+func (f *provisionFlags) installID(ctx context.Context, store alias.Store, log *slog.Logger) (string, error) {
+	kept, err := store.Meta(ctx, metaInstallID)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		return "", err
+	}
+	id := f.InstallID
+	switch {
+	case id == "" && kept != nil:
+		return string(kept), nil
+	case id == "":
+		id = strings.ToLower(rand.Text()[:12])
+	case kept != nil && string(kept) != id:
+		log.Warn("the install id is another one than before: users made under the old one are not seen any more",
+			"before", string(kept), "now", id)
+	}
+	return id, store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(metaInstallID, []byte(id)) })
+}
+
+// provisioning is what works on IAM, and what reads canaries.
+type provisioning struct {
+	*provision.Provisioner
+	canary *provision.Canary
+}
+
+// provisioning makes both. Without --provision no call of IAM is ever made; plans,
+// verification and canaries work all the same.
+func (s *serveCmd) provisioning(
+	ctx context.Context, log *slog.Logger, registry *alias.Registry, d provisioningDeps,
+) (*provisioning, error) {
+	id, err := s.installID(ctx, registry.Store(), log)
+	if err != nil {
+		return nil, err
+	}
+	canary := provision.NewCanary(provision.CanaryConfig{
+		Routes: registry.Routes, Client: d.s3.ClientOf, Every: s.CanaryInterval.d, Fresh: s.CanaryFresh.d,
+		Recorder: d.metrics, Log: log,
+	})
+	cfg := provision.Config{
+		Registry: registry, S3: d.s3.Client, InstallID: id, Boundary: s.IAMBoundary,
+		Buckets: s.ProvisionBuckets.list, AllowWideScope: s.AllowWideScope.on, IAMEndpoint: s.IAMEndpoint,
+		Timing: s.timing(), Recorder: d.metrics, Log: log,
+	}
+	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint}
+	if cfg.Probes, err = provision.OpenAWS(ctx, endpoints); err != nil {
+		return nil, err
+	}
+	if s.Provision.on {
+		cfg.AWS = cfg.Probes
+		s.warn(log)
+	}
+	return &provisioning{provision.New(cfg), canary}, nil
+}
+
+// provisioningDeps are what provisioning works on.
+type provisioningDeps struct {
+	s3      *origin.Origin
+	metrics *metrics.Metrics
+}
+
+func (f *provisionFlags) warn(log *slog.Logger) {
+	if f.IAMBoundary == "" {
+		log.Warn("users are made without a permissions boundary: see --iam-boundary")
+	}
+	if len(f.ProvisionBuckets.list) == 0 {
+		log.Warn("no bucket may be provisioned: see --provision-buckets")
+	}
+}
+
+// Run runs operations and canaries until ctx ends.
+func (p *provisioning) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.Provisioner.Run(ctx) })
+	g.Go(func() error { return p.canary.Run(ctx) })
+	return g.Wait()
+}
 
 // servers are the listeners and what answers on them.
 type servers struct {
