@@ -61,13 +61,14 @@ type Alias struct {
 	UpdatedAt time.Time
 }
 
-// Defaults of the fields that a new alias may leave out.
-const (
-	DefaultTTL                  = time.Hour
-	DefaultNegativeTTL          = 5 * time.Second
-	DefaultStaleWhileRevalidate = time.Minute
-	DefaultStaleIfError         = 24 * time.Hour
-)
+// New returns an enabled alias with the default times. All other fields are zero.
+func New() *Alias {
+	return &Alias{
+		Enabled: true,
+		TTL:     time.Hour, NegativeTTL: 5 * time.Second,
+		StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour,
+	}
+}
 
 // Serves reports whether requests to the alias may be answered.
 func (a *Alias) Serves() bool { return a.Enabled && a.State == StateActive }

@@ -10,12 +10,10 @@ import (
 
 // good is an alias without a fault, for tests to put one in.
 func good() *Alias {
-	return &Alias{
-		Name:     "shop",
-		Location: Location{Bucket: "acme-media", Prefix: "website-images/", Region: "eu-west-1"},
-		TTL:      DefaultTTL, NegativeTTL: DefaultNegativeTTL, StaleWhileRevalidate: DefaultStaleWhileRevalidate, StaleIfError: DefaultStaleIfError,
-		State: StateActive,
-	}
+	a := New()
+	a.Name, a.State = "shop", StateActive
+	a.Location = Location{Bucket: "acme-media", Prefix: "website-images/", Region: "eu-west-1"}
+	return a
 }
 
 // fields lists the fields that an error is about.

@@ -44,11 +44,9 @@ func openAndLookUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = registry.CreateAlias(ctx, &alias.Alias{
-		Name:     "shop",
-		Location: alias.Location{Bucket: "acme-media", Prefix: "website-images", Region: "eu-west-1"},
-		Enabled:  true, TTL: alias.DefaultTTL,
-	}, alias.CredentialRef{KeyPair: &alias.KeyPair{
+	a := alias.New()
+	a.Name, a.Location = "shop", alias.Location{Bucket: "acme-media", Prefix: "website-images", Region: "eu-west-1"}
+	_, err = registry.CreateAlias(ctx, a, alias.CredentialRef{KeyPair: &alias.KeyPair{
 		AccessKeyID:     "AKIAIOSFODNN7EXAMPLE",
 		SecretAccessKey: alias.NewSecret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
 	}})

@@ -73,10 +73,9 @@ func (f *fixture) wantAsStored(t *testing.T, names ...alias.Name) {
 
 // draft is an alias as an operator would give it.
 func draft(name alias.Name) *alias.Alias {
-	return &alias.Alias{
-		Name: name, Location: alias.Location{Bucket: "acme-media", Prefix: "images", Region: "eu-west-1"},
-		Enabled: true, TTL: alias.DefaultTTL,
-	}
+	a := alias.New()
+	a.Name, a.Location = name, alias.Location{Bucket: "acme-media", Prefix: "images", Region: "eu-west-1"}
+	return a
 }
 
 // pair is a reference to a key pair.

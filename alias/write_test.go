@@ -24,7 +24,8 @@ func TestCreateAlias(t *testing.T) {
 	}
 	want := &alias.Alias{
 		ID: got.ID, Name: "shop", Location: alias.Location{Bucket: "acme-media", Prefix: "images/", Region: "eu-west-1"},
-		CredentialID: got.CredentialID, Credential: "shop", Enabled: true, TTL: time.Hour,
+		CredentialID: got.CredentialID, Credential: "shop", Enabled: true,
+		TTL: time.Hour, NegativeTTL: 5 * time.Second, StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour,
 		State: alias.StateActive, Epoch: 1, Revision: 1, CreatedAt: got.CreatedAt, UpdatedAt: got.CreatedAt,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

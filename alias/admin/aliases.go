@@ -51,10 +51,10 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	if problems := h.checkNew(ctx, c); len(problems) > 0 {
 		return reply[aliasJSON]{}, invalid(problems)
 	}
-	a := newAlias()
-	c.in.apply(&a)
+	a := alias.New()
+	c.in.apply(a)
 	c.rec.about("alias", a.Name)
-	made, err := h.registry.CreateAlias(ctx, &a, c.in.ref)
+	made, err := h.registry.CreateAlias(ctx, a, c.in.ref)
 	if err != nil {
 		return reply[aliasJSON]{}, err
 	}
@@ -65,8 +65,8 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 
 // checkNew is everything that can be said of a registration without the store.
 func (h aliases) checkNew(_ context.Context, c *call[aliasInput]) []alias.Problem {
-	a := newAlias()
-	c.in.apply(&a)
+	a := alias.New()
+	c.in.apply(a)
 	a.Normalize()
 	problems := problemsOf(a.Validate(h.registry.Policy()))
 	if c.in.ref.IsZero() {

@@ -52,15 +52,6 @@ type aliasInput struct {
 	ref   alias.CredentialRef
 }
 
-// newAlias is an alias of which nothing has been said.
-func newAlias() alias.Alias {
-	return alias.Alias{
-		Enabled: true,
-		TTL:     alias.DefaultTTL, NegativeTTL: alias.DefaultNegativeTTL,
-		StaleWhileRevalidate: alias.DefaultStaleWhileRevalidate, StaleIfError: alias.DefaultStaleIfError,
-	}
-}
-
 func (in *aliasInput) apply(a *alias.Alias) {
 	for _, edit := range in.edits {
 		edit(a)
@@ -130,8 +121,8 @@ type duration = member[time.Duration]
 func (m member[T]) of(in *aliasInput, null onNull) field {
 	return field{name: m.name, read: func(path string, raw json.RawMessage) []alias.Problem {
 		if null == nullIsDefault && typeOf(raw) == "null" {
-			fresh := newAlias()
-			in.edits = append(in.edits, func(a *alias.Alias) { *m.at(a) = *m.at(&fresh) })
+			fresh := alias.New()
+			in.edits = append(in.edits, func(a *alias.Alias) { *m.at(a) = *m.at(fresh) })
 			return nil
 		}
 		v, wrong := m.parse(raw)

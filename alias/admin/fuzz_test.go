@@ -60,8 +60,8 @@ func checkExact(t *testing.T, data []byte, in *aliasInput) {
 	if len(in.edits) != edits {
 		t.Fatalf("%d members made %d edits", edits, len(in.edits))
 	}
-	a := newAlias()
-	in.apply(&a)
+	a := alias.New()
+	in.apply(a)
 	for name, got := range map[string]string{
 		"bucket": a.Bucket, "prefix": a.Prefix, "region": a.Region, "endpoint": a.Endpoint, "canary": a.Canary, "bucket_owner": a.BucketOwner,
 	} {

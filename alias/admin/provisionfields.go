@@ -73,8 +73,8 @@ func normalRequest(in alias.ProvisionRequest) alias.ProvisionRequest {
 }
 
 // requestedAlias is the alias that a request asks for.
-func requestedAlias(in alias.ProvisionRequest) alias.Alias {
-	a := newAlias()
+func requestedAlias(in alias.ProvisionRequest) *alias.Alias {
+	a := alias.New()
 	a.Name, a.Location = in.Alias, in.Location
 	a.Normalize()
 	return a

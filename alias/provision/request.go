@@ -42,12 +42,8 @@ func Normalize(req *alias.ProvisionRequest) {
 // the object inside, unless that is not valid: Problems says so, under the name
 // that it has in the request.
 func newAlias(req *alias.ProvisionRequest) *alias.Alias {
-	a := &alias.Alias{
-		Name: req.Alias, Location: req.Location, Enabled: true,
-		TTL: alias.DefaultTTL, NegativeTTL: alias.DefaultNegativeTTL,
-		StaleWhileRevalidate: alias.DefaultStaleWhileRevalidate, StaleIfError: alias.DefaultStaleIfError,
-		State: alias.StateProvisioning,
-	}
+	a := alias.New()
+	a.Name, a.Location, a.State = req.Alias, req.Location, alias.StateProvisioning
 	if req.Inside != "" && insideProblem(req.Inside, req.Prefix) == "" {
 		a.Canary = strings.TrimPrefix(req.Inside, req.Prefix)
 	}
