@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// asProgram is the variable that makes the test binary behave as ixmage. The
+// tests here need the fields of serveCmd, so they are in this package, and a
+// program that reads its own environment and ends with an exit status.
+const asProgram = "TEST_AS_IXMAGE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	m.Run()
+}
+
+// program is a run of ixmage with env and no other setting. It is killed when
+// the test ends, or after two minutes.
+func program(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "IXMAGE_") || strings.HasPrefix(kv, "AWS_")
+	})
+	cmd.Env = append(append(cmd.Env, asProgram+"=1"), env...)
+	return cmd
+}
+
+// outcome is the result of a run of the program.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// runProgram runs the program until it ends by itself.
+func runProgram(t *testing.T, env []string, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := program(t, env, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if cmd.ProcessState.ExitCode() < 0 {
+		t.Fatalf("the program was killed, because it did not end:\n%s%s", &stdout, &stderr)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// wantAll checks that text contains each of parts.
+func wantAll(t *testing.T, what, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("%s does not say %q:\n%s", what, p, text)
+		}
+	}
+}
+
+// mistakes are values that a flag refuses, and what is said of each. flag is
+// its name; all of them can be made at once.
+var mistakes = []struct{ flag, value, says string }{
+	{"listen", "8080", "use host:port, or :port for all interfaces"},
+	{"admin-listen", "127.0.0.1", "use host:port, or :port for all interfaces"},
+	{"metrics-listen", "localhost:http", "use host:port, or :port for all interfaces"},
+	{"admin-insecure", "perhaps", `"perhaps" is neither true nor false`},
+	{"data", "", "is empty: name a folder"},
+	{"master-key", "vault:key", "must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID"},
+	{"cache-memory", "256MB", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
+	{"cache-object-max", "-1", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
+	{"allow-private-endpoints", "2", `"2" is neither true nor false`},
+	{"origin-connect-timeout", "2", "use forms like 500ms, 30s or 1m30s"},
+	{"origin-first-byte-timeout", "0s", "no duration above zero"},
+	{"origin-call-timeout", "-8s", "no duration above zero"},
+	{"origin-idle-timeout", "ten", "use forms like 500ms, 30s or 1m30s"},
+	{"origin-queue-timeout", "1 m", "use forms like 500ms, 30s or 1m30s"},
+	{"origin-concurrency", "many", "not a whole number from 1 to 16777216"},
+	{"origin-alias-concurrency", "1.5", "not a whole number from 1 to 16777216"},
+	{"origin-queue", "0", "not a whole number from 1 to 16777216"},
+	{"breaker-failures", "few", "not a whole number from 0 to 16777216"},
+	{"breaker-open", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"usage-flush", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"shutdown-timeout", "never", "use forms like 500ms, 30s or 1m30s"},
+	{"metrics-alias-cap", "16777217", "not a whole number from 1 to 16777216"},
+	{"log-format", "xml", "neither text nor json"},
+	{"log-level", "INFO", "none of debug, info, warn, error"},
+}
+
+// TestMistakesAtOnce makes every mistake in one run, once by flags and once by
+// the environment, and wants a line for each with the flag, its variable, and
+// what would be right.
+func TestMistakesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"flags", "environment"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			var env []string
+			args := []string{"serve"}
+			lines := 0
+			for _, m := range mistakes {
+				switch {
+				case by == "flags":
+					args = append(args, "--"+m.flag+"="+m.value)
+				case m.value == "":
+					continue // an empty variable is as good as none
+				default:
+					env = append(env, envName(m.flag)+"="+m.value)
+				}
+				lines++
+			}
+			got := runProgram(t, env, args...)
+			if got.code != 2 || got.stdout != "" {
+				t.Errorf("exit status %d and %q on stdout, want %d and nothing", got.code, got.stdout, 2)
+			}
+			for _, m := range mistakes {
+				if by == "environment" && m.value == "" {
+					continue
+				}
+				wantAll(t, "the line of "+m.flag, lineWith(got.stderr, "--"+m.flag+" ("+envName(m.flag)+"): "), m.says)
+			}
+			if n := strings.Count(got.stderr, "\n"); n != lines {
+				t.Errorf("%d lines for %d mistakes:\n%s", n, lines, got.stderr)
+			}
+		})
+	}
+}
+
+func lineWith(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// TestEveryFlagCanBeWrong keeps the tables above whole: a flag is there, or is
+// said here to be a file.
+func TestEveryFlagCanBeWrong(t *testing.T) {
+	t.Parallel()
+	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file"}
+	for _, flag := range serveFlags() {
+		if !slices.Contains(files, flag) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag }) {
+			t.Errorf("--%s has no row in mistakes", flag)
+		}
+	}
+}
+
+// serveFlags are the flags that the configuration has.
+func serveFlags() []string {
+	var flags []string
+	for f := range reflect.TypeFor[serveCmd]().Fields() {
+		if f.IsExported() {
+			flags = append(flags, flagName(f))
+		}
+	}
+	return flags
+}
+
+// TestHelp wants every flag explained, with its variable: those of the
+// configuration and those that users were promised.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	promised := []string{
+		"listen", "admin-listen", "metrics-listen", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
+		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints",
+		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
+	}
+	for _, args := range [][]string{{"--help"}, {"-h"}, {}, {"serve", "--help"}} {
+		got := runProgram(t, nil, args...)
+		if got.code != 0 || got.stderr != "" {
+			t.Errorf("%q: exit status %d, stderr %q", args, got.code, got.stderr)
+		}
+		words := strings.Join(strings.Fields(got.stdout), " ") // help is wrapped
+		for _, flag := range append(promised, serveFlags()...) {
+			if i := strings.Index(words, " --"+flag); i < 0 || !strings.Contains(words[i:], "($"+envName(flag)+")") {
+				t.Errorf("%q does not explain --%s with $%s", args, flag, envName(flag))
+			}
+		}
+		wantAll(t, "help", words, "IXMAGE_ADMIN_TOKEN.", "<data>/admin-token", "<data>/master.keyset", "file:PATH or aws-kms://ARN")
+	}
+	got := runProgram(t, nil, "--help")
+	wantAll(t, "help", got.stdout, "serve", "healthcheck", "version")
+	got = runProgram(t, nil, "healthcheck", "--help")
+	wantAll(t, "help of healthcheck", got.stdout, "--url", "IXMAGE_LISTEN")
+}
+
+// TestEmptyVariables: each setting with an empty variable has its default, and a
+// variable of no setting is not warned of when it is empty.
+func TestEmptyVariables(t *testing.T) {
+	t.Parallel()
+	var env []string
+	for _, flag := range serveFlags() {
+		env = append(env, envName(flag)+"=")
+	}
+	env = append(env, "IXMAGE_ADMIN_TOKEN=", "IXMAGE_STORE=", "IXMAGE_PORT=")
+	got := runProgram(t, env, "serve", "--cache-memory=wrong")
+	if n := strings.Count(got.stderr, "\n"); got.code != 2 || n != 1 || !strings.Contains(got.stderr, "--cache-memory") {
+		t.Errorf("exit status %d, want %d and a line on --cache-memory alone:\n%s", got.code, 2, got.stderr)
+	}
+	args := []string{"serve", "--data", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
+	output, metrics := metricsOf(t, program(t, env, args...))
+	if strings.Contains(output, "IXMAGE_") {
+		t.Errorf("a variable is warned of:\n%s", output)
+	}
+	if want := "\nixmage_cache_capacity_bytes{tier=\"memory\"} 2.68435456e+08\n"; !strings.Contains(metrics, want) {
+		t.Errorf("the cache does not have its default size: no %q in\n%s", want, metrics)
+	}
+}
+
+// metricsOf starts a server and returns its log until it listens, and its
+// metrics.
+func metricsOf(t *testing.T, cmd *exec.Cmd) (output, metrics string) {
+	t.Helper()
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	public, admin := regexp.MustCompile(`listener=public addr=`), regexp.MustCompile(`listener=admin addr=(\S+)`)
+	scan := bufio.NewScanner(stderr)
+	for !public.MatchString(output) || !admin.MatchString(output) {
+		if !scan.Scan() {
+			t.Fatalf("the program ended before it listened:\n%s", output)
+		}
+		output += scan.Text() + "\n"
+	}
+	resp, err := http.Get("http://" + admin.FindStringSubmatch(output)[1] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return output, string(text)
+}

@@ -1,0 +1,218 @@
+package e2e
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// explanation is what the test looks at in an answer of explain.
+type explanation struct {
+	Status     int
+	Code       string
+	Alias      string
+	Bucket     string
+	Key        string
+	Remedy     string
+	Credential struct {
+		Name, Kind string
+		KeyID      string `json:"access_key_id"`
+	}
+	Cache struct {
+		Memory *struct {
+			State          string
+			Age, TTL, Size int64
+		}
+		Missing  *struct{ TTL int64 }
+		Fetching bool
+	}
+	Circuit struct{ State string }
+	Canary  struct{ State string }
+	Probe   *explainedAnswer
+
+	LastAnswer  *explainedAnswer `json:"last_answer"`
+	LastFailure *explainedAnswer `json:"last_failure"`
+}
+
+type explainedAnswer struct {
+	Outcome     string
+	Status      int
+	S3Code      string `json:"s3_code"`
+	S3RequestID string `json:"s3_request_id"`
+}
+
+// explain asks how a path resolves.
+func (s *site) explain(path, more string) (e explanation) {
+	s.t.Helper()
+	r := s.api(http.MethodGet, "/api/v1/explain?path="+url.QueryEscape(path)+more, "")
+	if r.StatusCode != http.StatusOK {
+		s.t.Fatalf("explain %s: %s: %s", path, r.Status, r.body)
+	}
+	if strings.Contains(string(r.body), "not-a-real-secret") {
+		s.t.Errorf("a secret is in %s", r.body)
+	}
+	if err := json.Unmarshal(r.body, &e); err != nil {
+		s.t.Fatal(err)
+	}
+	return e
+}
+
+// blunder is a way in which a request can fail, and what explain says of it.
+type blunder struct {
+	path    string // a.png of the row's own alias unless it begins with a slash
+	fault   *awstest.Fault
+	patch   string // of the alias
+	status  int
+	code    string
+	outcome string // of S3's answer; empty: there is none, or nothing is wrong with it
+	remedy  string // a part of it
+}
+
+func blunders() map[string]blunder {
+	fail, failStatus := awstest.Fail, awstest.FailStatus
+	return map[string]blunder{
+		"unknown alias":  {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
+		"disabled":       {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
+		"bad key":        {path: "a//b.png", status: 400, code: "bad-key", remedy: "no valid key"},
+		"too long":       {path: strings.Repeat("a", 1024), status: 400, code: "bad-key", remedy: "longer than"},
+		"missing":        {path: "none.png", status: 404, code: "not-found", outcome: "not_found", remedy: "no object of this key"},
+		"denied":         {fault: fail("AccessDenied"), status: 404, code: "not-found", outcome: "denied", remedy: "AccessDenied"},
+		"no picture":     {path: "text.png", status: 415, code: "not-an-image", remedy: "Content-Type"},
+		"canary refused": {fault: fail("AccessDenied"), patch: `{"canary":"canary.png"}`, status: 502, code: "origin-denied", outcome: "denied", remedy: "canary"},
+		"key unknown":    {fault: fail("InvalidAccessKeyId"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "does not know the access key id"},
+		"wrong secret":   {fault: fail("SignatureDoesNotMatch"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "secret"},
+		"expired":        {fault: fail("ExpiredToken"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "temporary"},
+		"throttled":      {fault: fail("SlowDown"), status: 503, code: "origin-throttled", outcome: "throttled", remedy: "slow down"},
+		"given up by S3": {fault: fail("RequestTimeout"), status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"},
+		"S3 fails":       {fault: fail("InternalError"), status: 502, code: "origin-error", outcome: "error", remedy: "S3 itself fails"},
+		"wrong region":   {fault: failStatus(http.StatusBadRequest, "AuthorizationHeaderMalformed"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
+		"wrong place":    {fault: fail("PermanentRedirect"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
+		"clock":          {fault: fail("RequestTimeTooSkewed"), status: 502, code: "origin-error", outcome: "error", remedy: "clock"},
+		"no bucket":      {fault: fail("NoSuchBucket"), status: 502, code: "origin-error", outcome: "error", remedy: "no such bucket"},
+		"archived":       {fault: failStatus(http.StatusForbidden, "InvalidObjectState"), status: 502, code: "origin-error", outcome: "error", remedy: "archived"},
+		"reset":          {fault: awstest.ResetAfter(awstest.BeforeHeaders), status: 502, code: "origin-unreachable", outcome: "network", remedy: "cannot be reached"},
+		"no HTTP":        {fault: awstest.NoHTTP(), status: 502, code: "origin-error", outcome: "error", remedy: "made no sense"},
+	}
+}
+
+// TestExplainErrors: for every way in which a request can fail, explain gives the
+// status and code that the client got, S3's answer if there was one, and a remedy.
+func TestExplainErrors(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	rows := blunders()
+	byAlias := map[string]blunder{}
+	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		name, _, _ := strings.Cut(r.Key, "/")
+		return byAlias[name].fault
+	})
+	for name, row := range rows {
+		name = aliasFor(name)
+		byAlias[name] = row
+		s.open(name, "media", name+"/", map[string]any{"negative_ttl": "1h"})
+		s.s3.Put("media", name+"/a.png", awstest.Object{Body: fakePNG(100), ContentType: "image/png"})
+		s.s3.Put("media", name+"/text.png", awstest.Object{Body: []byte("no picture"), ContentType: "text/plain"})
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			if row.patch != "" {
+				s.patch(aliasFor(name), row.patch)
+			}
+			s.wantExplained(t, aliasFor(name), row)
+		})
+	}
+}
+
+// aliasFor is a row's name in the letters of an alias.
+func aliasFor(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "-") }
+
+// wantExplained asks as a client, and then why it was answered so, with and without
+// a probe.
+func (s *site) wantExplained(t *testing.T, alias string, row blunder) {
+	t.Helper()
+	path := cmp.Or(row.path, "a.png")
+	if path[0] != '/' {
+		path = "/" + alias + "/" + path
+	}
+	wantProblem(t, s.ask(path), row.status, row.code)
+	probed := s.explain(path, "&probe=true")
+	if probed.Status != row.status || probed.Code != row.code || !strings.Contains(probed.Remedy, row.remedy) {
+		t.Errorf("the answer is %d %s; explained: %d %s, %q", row.status, row.code, probed.Status, probed.Code, probed.Remedy)
+	}
+	known := s.explain(path, "")
+	if known.Status != 0 && known.Status != row.status || !strings.Contains(known.Remedy, row.remedy) && row.code != "not-an-image" {
+		t.Errorf("without a probe: %d %s, %q", known.Status, known.Code, known.Remedy)
+	}
+	if row.outcome == "" {
+		return
+	}
+	want := explainedAnswer{Outcome: row.outcome}
+	if row.fault != nil {
+		want.S3Code = row.fault.Code
+	}
+	for what, got := range map[string]*explainedAnswer{
+		"probe": probed.Probe, "last answer": known.LastAnswer, "last failure": known.LastFailure,
+	} {
+		if got == nil || got.Outcome != want.Outcome || want.S3Code != "" && got.S3Code != want.S3Code ||
+			(got.S3RequestID != "") != (got.Status != 0) {
+			t.Errorf("%s: got %+v, want %+v", what, got, want)
+		}
+	}
+}
+
+// TestExplainCached: a picture in memory is told from one that is not, fresh from
+// stale, and an open circuit from a closed one.
+func TestExplainCached(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--breaker-failures", "3")
+	s.patch("shop", `{"ttl":"2s","stale_if_error":"1h","stale_while_revalidate":"0s"}`)
+	s.put("a.png", awstest.Object{Body: fakePNG(1000)})
+	if e := s.explain("/shop/a.png", ""); e.Status != 0 || e.Cache.Memory != nil || e.Bucket != "media" || e.Key != "web/a.png" ||
+		e.Credential.Name != "shop" || e.Credential.KeyID != "AKIAIOSFODNN7EXAMPLE" || e.Circuit.State != "closed" || e.Canary.State != "none" {
+		t.Errorf("cold: %+v", e)
+	}
+	if n := s.calls("a.png"); n != 0 {
+		t.Errorf("S3 was asked %d times without a probe", n)
+	}
+	if e := s.explain("/shop/a.png", "&probe=true"); e.Status != 200 || e.Probe == nil || e.Probe.Outcome != "ok" || e.Cache.Memory != nil {
+		t.Errorf("probed: %+v", e)
+	}
+	wantPicture(t, s.get("/shop/a.png"), fakePNG(1000))
+	if e := s.explain("/shop/a.png", ""); e.Status != 200 || e.Cache.Memory == nil || e.Cache.Memory.State != "fresh" || e.Cache.Memory.Size != 1000 {
+		t.Errorf("cached: %+v", e)
+	}
+	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	for range 4 {
+		s.get("/shop/other.png")
+	}
+	if e := s.explain("/shop/cold.png", ""); e.Status != 0 || e.Circuit.State != "closed" {
+		t.Errorf("circuit open for another object: %+v", e)
+	}
+	s.get("/shop/another.png")
+	if e := s.explain("/shop/cold.png", ""); e.Status != 503 || e.Code != "circuit-open" || e.Circuit.State == "closed" ||
+		!strings.Contains(e.Remedy, "left alone") || !strings.Contains(e.Remedy, "S3 itself fails") {
+		t.Errorf("circuit open: %+v", e)
+	}
+	eventually(t, "it is served stale", func() bool {
+		return strings.Contains(s.get("/shop/a.png").Header.Get("Cache-Status"), "ttl=-")
+	})
+	e := s.explain("/shop/a.png", "")
+	if e.Status != 200 || e.Cache.Memory == nil || e.Cache.Memory.State != "stale" || e.Cache.Memory.TTL > 0 ||
+		e.Cache.Memory.Age < 1 || !strings.Contains(e.Remedy, "stale") || !strings.Contains(e.Remedy, "S3 itself fails") {
+		t.Errorf("stale: %+v", e)
+	}
+	s.s3.Hook(nil)
+	if e := s.explain("/shop/text.png", "&probe=true"); e.Probe == nil || e.Probe.Status != 404 {
+		t.Errorf("probed past the circuit: %+v", e)
+	}
+	s.get("/shop/none.png")
+	eventually(t, "it is known to be missing", func() bool {
+		s.get("/shop/none.png")
+		return s.explain("/shop/none.png", "").Cache.Missing != nil
+	})
+}

@@ -1,0 +1,357 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// single sends one request on a connection of its own and reads until the server
+// closes it. The error is that of reading the body; where there is no answer at
+// all, there is no Response.
+func single(addr, method, path string, lines ...string) *response {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return &response{err: err}
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(2 * time.Minute)) // a hanging test says where it hangs
+	lines = append(lines, "Host: "+addr, "Connection: close")
+	if _, err := io.WriteString(conn, method+" "+path+" HTTP/1.1\r\n"+strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
+		return &response{err: err}
+	}
+	return readAnswer(conn, method)
+}
+
+// readAnswer reads one answer and the end of the connection after it.
+func readAnswer(conn io.Reader, method string) *response {
+	in := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, &http.Request{Method: method})
+	if err != nil {
+		return &response{err: err}
+	}
+	r := &response{Response: resp}
+	r.body, r.err = io.ReadAll(resp.Body)
+	if r.err != nil {
+		return r
+	}
+	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
+		r.err = fmt.Errorf("%d bytes after the answer, %w", len(rest), err)
+	}
+	return r
+}
+
+// admit calls the admin API, wants an answer with a status, and leaves no
+// connection behind that would count as a leak.
+func (s *server) admit(method, path string, fields map[string]any, status int) {
+	s.t.Helper()
+	req := s.request(method, path, fields)
+	req.Close = true
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != status {
+		s.t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
+	}
+}
+
+// samples reads all of /metrics, by series as Prometheus prints them, and leaves
+// no connection behind.
+func (s *server) samples() map[string]float64 {
+	s.t.Helper()
+	r := single(s.admin, http.MethodGet, "/metrics")
+	if r.Response == nil || r.err != nil || r.StatusCode != http.StatusOK {
+		s.t.Fatalf("no metrics: %v", r.err)
+	}
+	all := map[string]float64{}
+	for line := range strings.Lines(string(r.body)) {
+		at := strings.LastIndexByte(line, ' ') // label values may hold spaces
+		if at < 0 || line[0] == '#' {
+			continue
+		}
+		var v float64
+		if _, err := fmt.Sscan(line[at:], &v); err != nil {
+			s.t.Fatalf("%v in %q", err, line)
+		}
+		all[line[:at]] = v
+	}
+	return all
+}
+
+// openFiles counts the descriptors of the process.
+func (s *server) openFiles() int {
+	s.t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	if err != nil {
+		s.t.Skip("SKIPPED: no /proc to count open files in")
+	}
+	return len(list)
+}
+
+// rest waits until so many requests are under way and each of them has come as
+// far as it can: no thread of the process has anything to do.
+func (s *server) rest(inFlight int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprintf("%d requests wait", inFlight), func() bool {
+		return s.samples()["ixmage_http_requests_in_flight"] == float64(inFlight) && s.asleep() && s.asleep()
+	})
+}
+
+// asleep reports whether no thread of the process runs at this moment.
+func (s *server) asleep() bool {
+	s.t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		s.t.Skip("SKIPPED: no /proc to see threads in")
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// The name before the state may have spaces and parentheses.
+		if _, state, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" ")); !bytes.HasPrefix(state, []byte("S")) {
+			return false
+		}
+	}
+	return true
+}
+
+// given is what a client got, and what it must get.
+type given struct {
+	method string // get, head or part: bytes 100 to 5099
+	want   *verdict
+	body   []byte // of the object
+	got    *response
+}
+
+// ask asks for the object in the way that is to be checked.
+func (g *given) ask(addr, path string) *response {
+	switch g.method {
+	case "head":
+		return single(addr, http.MethodHead, path)
+	case "part":
+		return single(addr, http.MethodGet, path, "Range: bytes=100-5099")
+	}
+	return single(addr, http.MethodGet, path)
+}
+
+// check compares what a client got with what it must get.
+func (g *given) check(t testing.TB) {
+	t.Helper()
+	if g.got.Response == nil {
+		// A connection may break before the header, too.
+		if g.want.kind != isCut && g.want.kind != isFailed || !errors.Is(g.got.err, io.ErrUnexpectedEOF) {
+			t.Errorf("no answer: %v", g.got.err)
+		}
+		return
+	}
+	checkSilence(t, g.got)
+	kind := g.want.kind
+	if kind == isFailed {
+		kind = isCut
+		if g.got.StatusCode >= http.StatusBadRequest {
+			kind = isProblem
+		}
+	}
+	switch kind {
+	case isWhole:
+		g.checkWhole(t)
+	case isCut:
+		g.checkCut(t)
+	default:
+		g.checkProblem(t)
+	}
+}
+
+// expected is what the body of a right answer has.
+func (g *given) expected() []byte {
+	switch {
+	case g.method == "head":
+		return nil
+	case g.got.StatusCode == http.StatusPartialContent:
+		return g.body[100:min(5100, len(g.body))]
+	}
+	return g.body
+}
+
+func (g *given) checkWhole(t testing.TB) {
+	t.Helper()
+	r, status := g.got, http.StatusOK
+	if g.method == "part" && r.Header.Get("Content-Range") != "" {
+		status = http.StatusPartialContent
+	}
+	if r.StatusCode != status || r.err != nil || !bytes.Equal(r.body, g.expected()) || r.Header.Get("Content-Type") != "image/png" {
+		t.Errorf("got %s, %d bytes, error %v, %v; want the picture", r.Status, len(r.body), r.err, r.Header)
+	}
+	if g.method == "head" && r.ContentLength != int64(len(g.body)) && r.ContentLength != -1 {
+		t.Errorf("Content-Length is %d, want %d", r.ContentLength, len(g.body))
+	}
+}
+
+// checkCut checks that the client notices, and that what it got is right as far
+// as it goes.
+func (g *given) checkCut(t testing.TB) {
+	t.Helper()
+	if g.got.StatusCode >= http.StatusMultipleChoices || !errors.Is(g.got.err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %s and error %v; want a picture that ends unexpectedly", g.got.Status, g.got.err)
+	}
+	if !bytes.HasPrefix(g.expected(), g.got.body) {
+		t.Errorf("some of the %d bytes before the end are wrong", len(g.got.body))
+	}
+}
+
+// checkProblem checks a problem document and what goes with it.
+func (g *given) checkProblem(t testing.TB) {
+	t.Helper()
+	r, status, code := g.got, g.want.status, g.want.code
+	if r.StatusCode != status || r.err != nil || r.Header.Get("Content-Type") != "application/problem+json" ||
+		r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Cache-Status") != "" || r.Header.Get("Age") != "" {
+		t.Errorf("got %s, error %v, %v; want the problem %d %s", r.Status, r.err, r.Header, status, code)
+	}
+	if got := r.Header.Get("Retry-After"); (got != "") != (status == http.StatusServiceUnavailable) {
+		t.Errorf("%d comes with Retry-After %q", status, got)
+	}
+	if g.method == "head" {
+		if len(r.body) > 0 {
+			t.Errorf("an answer to HEAD has the body %q", r.body)
+		}
+		return
+	}
+	var doc struct {
+		Type      string `json:"type"`
+		Title     string `json:"title"`
+		Status    int    `json:"status"`
+		RequestID string `json:"request_id"`
+	}
+	if err := json.Unmarshal(r.body, &doc); err != nil {
+		t.Errorf("%v in %q", err, r.body)
+	}
+	if doc.Type != "https://ixmage.dev/problems/"+code || doc.Status != status || doc.Title == "" ||
+		doc.RequestID == "" || doc.RequestID != r.Header.Get("X-Request-Id") {
+		t.Errorf("got %s; want the problem %d %s", r.body, status, code)
+	}
+}
+
+// checkSilence checks that an answer tells nothing of S3.
+func checkSilence(t testing.TB, r *response) {
+	t.Helper()
+	var told bytes.Buffer
+	r.Header.Write(&told)
+	if r.StatusCode >= http.StatusBadRequest {
+		told.Write(r.body)
+	}
+	text := strings.ToLower(told.String())
+	for _, secret := range []string{
+		faultBucket, faultPrefix, testPair.AccessKeyID, testPair.SecretAccessKey.Reveal(), "127.0.0.1", "localhost",
+		"AWS", "amz", "Amazon", "S3", "scripted", "<", "Set-Cookie", "evil", ".png",
+	} {
+		if strings.Contains(text, strings.ToLower(secret)) {
+			t.Errorf("an answer tells of %q:\n%s", secret, told.String())
+		}
+	}
+}
+
+// checkAsked checks how often S3 was asked.
+func checkAsked(t *testing.T, tr *trial) {
+	t.Helper()
+	if asked := int(tr.asked.Load()); asked != tr.want.asked && (!tr.want.further || asked < tr.want.asked) {
+		t.Errorf("S3 was asked %d times, want %d", asked, tr.want.asked)
+	}
+}
+
+func checkCounted(t *testing.T, tr *trial, counts map[string]float64) {
+	t.Helper()
+	checkAsked(t, tr)
+	calls, want := originCalls(counts, tr.alias), strings.Fields(tr.want.outcome)
+	asked := int(tr.asked.Load())
+	if n := counts[retriesOf(tr.alias)]; n < float64(asked-len(want)) {
+		t.Errorf("%v retries are counted, S3 was asked %d times", n, asked)
+	}
+	for _, outcome := range want {
+		if len(calls) != len(want) || calls[outcome] != 1 {
+			t.Errorf("outcomes of calls are %v, want 1 %s", calls, outcome)
+		}
+	}
+}
+
+func retriesOf(alias string) string { return `ixmage_origin_retries_total{alias="` + alias + `"}` }
+
+// originCalls are the calls to S3 for an alias, by outcome.
+func originCalls(counts map[string]float64, alias string) map[string]float64 {
+	calls := map[string]float64{}
+	for series, n := range counts {
+		outcome, ok := strings.CutPrefix(series, `ixmage_origin_requests_total{alias="`+alias+`",outcome="`)
+		if ok && n > 0 {
+			calls[strings.TrimSuffix(outcome, `"}`)] = n
+		}
+	}
+	return calls
+}
+
+// checkLogged checks that there is one line about a request that failed, and
+// none about one that did not, debug lines aside.
+func checkLogged(t *testing.T, tr *trial, log string) {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "alias="+tr.alias+" ") && strings.Contains(line, "request_id=") && !strings.Contains(line, "level=DEBUG") {
+			lines = append(lines, line)
+		}
+	}
+	if tr.want.kind == isWhole {
+		if len(lines) > 0 {
+			t.Errorf("a request that was answered well is logged: %q", lines)
+		}
+		return
+	}
+	if len(lines) != 1 {
+		t.Errorf("%d log lines, want 1: %q", len(lines), lines)
+		return
+	}
+	says := []string{tr.want.says}
+	if tr.got.Response != nil {
+		says = append(says, "request_id="+tr.got.Header.Get("X-Request-Id"), fmt.Sprintf("status=%d", tr.got.StatusCode))
+	}
+	for _, text := range says {
+		if !strings.Contains(lines[0], text) {
+			t.Errorf("the log line lacks %q: %s", text, lines[0])
+		}
+	}
+}
+
+// checkAgain checks what a trial's object is after the fault: whole, and from the
+// cache only if it was whole before.
+func checkAgain(t *testing.T, tr *trial) {
+	t.Helper()
+	body := tr.body
+	if tr.replaced != nil {
+		body = tr.replaced
+	}
+	(&given{method: "get", want: whole(0), body: body, got: tr.got}).check(t)
+	if tr.got.Response == nil {
+		return
+	}
+	want := "ixmage; fwd=uri-miss; fwd-status=200; stored"
+	switch {
+	case tr.stores():
+		want = "ixmage; hit; ttl="
+	case !tr.storesLater():
+		want = "ixmage; fwd="
+	}
+	if got := tr.got.Header.Get("Cache-Status"); !strings.HasPrefix(got, want) {
+		t.Errorf("Cache-Status is %q, want %s…", got, want)
+	}
+}

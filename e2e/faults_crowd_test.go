@@ -1,0 +1,271 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ixmage/internal/awstest"
+)
+
+// patientOrigin has deadlines that nothing runs into but a silent body.
+var patientOrigin = []string{
+	"--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m", "--origin-idle-timeout", "2s",
+	"--origin-queue-timeout", "2m", "--cache-object-max", "32MiB",
+}
+
+const crowdSize = 50
+
+// held holds the first request for an object back until gate is closed.
+func held(gate <-chan struct{}, s script) script {
+	f := awstest.Fault{}
+	if s.faults[0] != nil {
+		f = *s.faults[0]
+	}
+	f.Stall = &awstest.Stall{After: awstest.BeforeHeaders, Release: gate}
+	s.faults = append([]*awstest.Fault{&f}, s.faults[1:]...)
+	return s
+}
+
+// TestFaultyCrowd has many clients wait for one object that S3 fails to deliver.
+// They all get what one client would, and S3 is asked for one client.
+func TestFaultyCrowd(t *testing.T) {
+	t.Parallel()
+	broken := awstest.CloseAfter(50_000)
+	silent := awstest.StallAfter(0, nil)
+	rows := []fault{
+		{name: "right", script: first(&awstest.Fault{}), get: whole(1)},
+		{name: "cut once", script: first(broken), get: whole(2)},
+		{name: "cut", script: first(broken, awstest.CloseAfter(0)), get: cut(2, "network")},
+		{name: "silent in the body", script: first(broken, silent), get: cut(2, "timeout")},
+		{name: "wrong checksum", script: first(awstest.WrongChecksum()), get: cut(1, "error")},
+		{name: "longer than declared", script: first(awstest.DeclareLess(10)), get: cut(1, "error")},
+		{name: "closed before the headers", script: first(awstest.CloseAfter(awstest.BeforeHeaders), awstest.CloseAfter(awstest.BeforeHeaders)), get: fails(502, "origin-unreachable", 2, "network")},
+		{name: "InternalError once", script: first(awstest.Fail("InternalError")), get: whole(2)},
+		{name: "InternalError", script: first(awstest.Fail("InternalError"), awstest.Fail("InternalError")), get: fails(502, "origin-error", 2, "error")},
+		{name: "SlowDown", script: first(awstest.Fail("SlowDown"), awstest.Fail("SlowDown")), get: fails(503, "origin-throttled", 2, "throttled")},
+		{name: "NoSuchKey", script: first(awstest.Fail("NoSuchKey")), get: fails(404, "not-found", 1, "not_found")},
+		{name: "AccessDenied", script: first(awstest.Fail("AccessDenied")), get: fails(404, "not-found", 1, "denied")},
+		{name: "InvalidAccessKeyId", script: first(awstest.Fail("InvalidAccessKeyId")), get: fails(502, "origin-credential", 1, "bad_credential")},
+		{name: "RequestTimeout", script: first(awstest.Fail("RequestTimeout"), awstest.Fail("RequestTimeout")), get: fails(504, "origin-timeout", 2, "timeout")},
+		{name: "a page", script: first(awstest.XML200()), get: fails(415, "not-an-image", 1, "aborted")},
+		{name: "large, cut", object: awstest.Object{Body: png(4<<20, "large")}, script: first(awstest.CloseAfter(3<<20), awstest.CloseAfter(0)), get: cut(2, "network")},
+	}
+	gates := make([]chan struct{}, len(rows))
+	for i := range rows {
+		gates[i] = make(chan struct{})
+		rows[i].script = held(gates[i], rows[i].script)
+	}
+	f := newFaulty(t, start(t, patientOrigin...))
+	before := f.gauge()
+	f.load("c", rows)
+	for i, tr := range f.trials {
+		t.Run(tr.name, func(t *testing.T) { f.gather(t, tr, gates[i]) })
+	}
+	f.heal()
+	f.checkLeft(before)
+}
+
+// gather asks for a trial's object many times before S3 answers at all.
+func (f *faulty) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
+	t.Helper()
+	answers := make([]*response, crowdSize)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = f.fetch(tr.path()) })
+	}
+	f.rest(crowdSize)
+	close(gate)
+	wg.Wait()
+	f.settle()
+	for _, tr.got = range answers {
+		tr.check(t)
+	}
+	checkCounted(t, tr, f.samples())
+}
+
+// crowd has many clients wait for S3 until the deadline. Nobody waits for longer
+// because another came first.
+func (f *faulty) crowd() {
+	f.t.Helper()
+	f.load("s", []fault{{
+		name: "a silent crowd", script: always(awstest.StallAfter(awstest.BeforeHeaders, nil)),
+		get: fails(504, "origin-timeout", 2, "timeout"),
+	}})
+	tr := f.trials[0]
+	var wg sync.WaitGroup
+	for range crowdSize {
+		wg.Go(func() {
+			(&given{method: "get", want: tr.want, body: tr.body, got: f.fetch(tr.path())}).check(f.t)
+		})
+	}
+	wg.Wait()
+	f.settle()
+	counts := f.samples()
+	calls := originCalls(counts, tr.alias)["timeout"]
+	if asked := float64(tr.asked.Load()); asked != calls+counts[retriesOf(tr.alias)] || calls > 2 {
+		f.t.Errorf("S3 was asked %v times in %v calls with %v retries", asked, calls, counts[retriesOf(tr.alias)])
+	}
+	f.heal()
+}
+
+// follower is a client that reads an answer as a test tells it to.
+type follower struct {
+	net.Conn
+	in   *bufio.Reader
+	resp *http.Response
+}
+
+func (f *faulty) follow(t *testing.T, path string) *follower {
+	t.Helper()
+	f.sent.Add(1)
+	conn := ask(t, f.public, path)
+	return &follower{Conn: conn, in: bufio.NewReader(conn)}
+}
+
+// begin reads the header and n bytes.
+func (c *follower) begin(t *testing.T, n int) []byte {
+	t.Helper()
+	c.SetDeadline(time.Now().Add(2 * time.Minute)) // a hanging test says where it hangs
+	resp, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.resp = resp
+	got := make([]byte, n)
+	if _, err := io.ReadFull(resp.Body, got); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// finish reads the rest.
+func (c *follower) finish(t *testing.T) []byte {
+	t.Helper()
+	rest, err := io.ReadAll(c.resp.Body)
+	if err != nil {
+		t.Errorf("after %d bytes: %v", len(rest), err)
+	}
+	return rest
+}
+
+// leave goes away with a reset, and so is noticed with the next bytes.
+func (c *follower) leave() {
+	c.Conn.(*net.TCPConn).SetLinger(0)
+	c.Close()
+}
+
+// TestFollowers has clients of one fetch read at different paces and leave at
+// different times: each gets all that it stays for.
+func TestFollowers(t *testing.T) {
+	t.Parallel()
+	const size = 8 << 20
+	gate := make(chan struct{})
+	object := awstest.Object{Body: png(size, "followers")}
+	stalled := &awstest.Fault{Stall: &awstest.Stall{After: size / 2, Release: gate}}
+	f := newFaulty(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
+	f.load("f", []fault{{name: "stalled", object: object, script: first(stalled), get: whole(1)}})
+	tr := f.trials[0]
+	want := tr.body
+
+	leader := f.follow(t, tr.path())
+	if got := leader.begin(t, 1000); !bytes.Equal(got, want[:1000]) {
+		t.Error("the leader's first bytes are wrong")
+	}
+	slow, fast := f.follow(t, tr.path()), f.follow(t, tr.path())
+	slow.Conn.(*net.TCPConn).SetReadBuffer(64 << 10) // what the kernel takes is not read
+	slow.begin(t, 1)
+	got := fast.begin(t, size/2) // all there is, while the slow one reads nothing
+	leader.leave()
+	close(gate)
+	if got = append(got, fast.finish(t)...); !bytes.Equal(got, want) {
+		t.Error("the fast reader's bytes are wrong")
+	}
+	if !bytes.Equal(slow.finish(t), want[1:]) {
+		t.Error("the slow reader's bytes are wrong")
+	}
+	late := f.follow(t, tr.path())
+	if got := append(late.begin(t, 1), late.finish(t)...); !bytes.Equal(got, want) {
+		t.Error("the latecomer's bytes are wrong")
+	}
+	for _, c := range []struct {
+		name, status string
+		*follower
+	}{
+		{"leader", "ixmage; fwd=uri-miss; fwd-status=200; stored", leader},
+		{"slow", "ixmage; fwd=uri-miss; collapsed", slow}, {"fast", "ixmage; fwd=uri-miss; collapsed", fast},
+		{"late", "ixmage; hit; ttl=", late}, // the second in which it comes is the machine's affair
+	} {
+		if got := c.resp.Header.Get("Cache-Status"); !strings.HasPrefix(got, c.status) {
+			t.Errorf("%s: Cache-Status is %q, want it to begin %q", c.name, got, c.status)
+		}
+	}
+	f.settle()
+	if n := f.s3.Total(); n != 1 {
+		t.Errorf("S3 was asked %d times, want once", n)
+	}
+	if n := f.samples()[abortsOf(tr.alias)]; n != 1 {
+		t.Errorf("%v departed clients are counted, want the leader", n)
+	}
+}
+
+func abortsOf(alias string) string {
+	return fmt.Sprintf("ixmage_http_client_aborts_total{alias=%q}", alias)
+}
+
+// TestLastReaderLeaves has the only client of a fetch leave early. What is still
+// far from done is given up, and S3 sees the connection end; a small rest is
+// fetched, since somebody may ask again.
+func TestLastReaderLeaves(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		size  int
+		stall int64 // where S3 waits until the client has left
+		rest  bool  // is fetched
+	}{
+		{"of a large object", 24 << 20, 1 << 20, false},
+		{"of a small object", 200 << 10, 50 << 10, true},
+		{"of a large object, near its end", 4 << 20, 3 << 20, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			gate := make(chan struct{})
+			// Slow, so that the client is missed before it is over.
+			slow := &awstest.Fault{Stall: &awstest.Stall{After: tc.stall, Release: gate}, Chunk: 8 << 10, Pace: time.Millisecond}
+			object := awstest.Object{Body: png(tc.size, tc.name)}
+			f := newFaulty(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
+			f.load("l", []fault{{name: tc.name, object: object, script: first(slow), get: whole(1)}})
+			tr := f.trials[0]
+			reader := f.follow(t, tr.path())
+			reader.begin(t, int(tc.stall)-1)
+			reader.leave()
+			close(gate)
+			f.settle()
+			if n := f.samples()[abortsOf(tr.alias)]; n != 1 {
+				t.Errorf("%v departed clients are counted, want 1", n)
+			}
+			asked := f.s3.Requests()[0]
+			if all := asked.Sent == int64(tc.size); all != tc.rest {
+				t.Errorf("S3 sent %d of %d bytes", asked.Sent, tc.size)
+			}
+			outcome := map[bool]string{true: "ok", false: "aborted"}[tc.rest]
+			if calls := originCalls(f.samples(), tr.alias); len(calls) != 1 || calls[outcome] != 1 {
+				t.Errorf("outcomes of calls are %v, want 1 %s", calls, outcome)
+			}
+			tr.got = f.fetch(tr.path())
+			tr.check(t)
+			want := map[bool]string{true: "ixmage; hit", false: "ixmage; fwd"}[tc.rest]
+			if got := tr.got.Header.Get("Cache-Status"); got[:len(want)] != want {
+				t.Errorf("Cache-Status is %q, want %s…", got, want)
+			}
+		})
+	}
+}

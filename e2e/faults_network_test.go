@@ -1,0 +1,204 @@
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ixmage/internal/awstest"
+)
+
+// outage is a way in which S3 cannot be reached.
+type outage struct {
+	name     string
+	endpoint string
+	want     verdict
+	end      func() // brings S3 back, at the same endpoint or at another
+}
+
+// network asks for pictures of servers that are not there, or are not the ones
+// that they should be.
+func (f *faulty) network(ca *authority) {
+	f.t.Helper()
+	f.trials = nil
+	before := f.s3.Total()
+	outages := f.outages(ca)
+	for i := range outages {
+		f.expose(&outages[i])
+	}
+	f.all(func(tr *trial) { tr.got = f.ask(tr) })
+	f.settle()
+	counts, log := f.samples(), f.output()
+	for _, tr := range f.trials {
+		f.t.Run(tr.name+"/"+tr.method, func(t *testing.T) {
+			tr.check(t)
+			checkLogged(t, tr, log)
+			if calls := originCalls(counts, tr.alias); len(calls) != 1 || calls[tr.want.outcome] != 1 {
+				t.Errorf("outcomes of calls are %v, want 1 %s", calls, tr.want.outcome)
+			}
+		})
+	}
+	if n := f.s3.Total() - before; n != 0 {
+		f.t.Errorf("%d requests reached S3", n)
+	}
+	for _, o := range outages {
+		o.end()
+	}
+	f.heal()
+	for _, end := range f.closers { // with the idle connections to them
+		end()
+	}
+}
+
+// outages lists what is tried. The servers behind TLS have the same objects as
+// f.s3, and bear other names than they should.
+func (f *faulty) outages(ca *authority) []outage {
+	gone := verdict{kind: isProblem, status: 502, code: "origin-unreachable", outcome: "network", says: "network"}
+	late := verdict{kind: isProblem, status: 504, code: "origin-timeout", outcome: "timeout", says: "timeout"}
+	move := func(name string) func() { return func() { f.move(name, f.s3.URL) } }
+	secure := func(name string, cert tls.Certificate) outage {
+		return outage{name: name, endpoint: "https://" + f.serveTLS(cert), want: gone, end: move(name)}
+	}
+	refusing := f.proxy(awstest.Refuse())
+	silent := f.proxy(awstest.Hang())
+	handshake := f.proxyTo(f.serveTLS(ca.issue(f.t, time.Hour, "127.0.0.1")), awstest.Hang())
+	pass := func(p *awstest.FaultProxy) func() {
+		return func() {
+			if err := p.Set(awstest.Pass()); err != nil {
+				f.t.Error(err)
+			}
+		}
+	}
+	return []outage{
+		{name: "refused", endpoint: refusing.URL, want: gone, end: pass(refusing)},
+		{name: "silent", endpoint: silent.URL, want: late, end: pass(silent)},
+		{name: "unresolved", endpoint: "http://nowhere.invalid:9000", want: gone, end: move("unresolved")},
+		{name: "handshake", endpoint: "https://" + handshake.Addr, want: late, end: pass(handshake)},
+		{name: "plain", endpoint: strings.Replace(f.s3.URL, "http:", "https:", 1), want: gone, end: move("plain")},
+		secure("untrusted", newAuthority(f.t).issue(f.t, time.Hour, "127.0.0.1")),
+		secure("misnamed", ca.issue(f.t, time.Hour, "s3.example.com")),
+		secure("expired", ca.issue(f.t, -time.Hour, "127.0.0.1")),
+	}
+}
+
+func (f *faulty) proxy(m awstest.Mode) *awstest.FaultProxy {
+	return f.proxyTo(strings.TrimPrefix(f.s3.URL, "http://"), m)
+}
+
+func (f *faulty) proxyTo(target string, m awstest.Mode) *awstest.FaultProxy {
+	f.t.Helper()
+	p := awstest.NewFaultProxy(f.t, target)
+	if err := p.Set(m); err != nil {
+		f.t.Fatal(err)
+	}
+	return p
+}
+
+// serveTLS starts a server behind TLS that has every object that is put before
+// an outage ends, and returns its address.
+func (f *faulty) serveTLS(cert tls.Certificate) string {
+	f.t.Helper()
+	ln, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	s3 := awstest.ServeS3(ln)
+	f.t.Cleanup(s3.Close)
+	f.closers = append(f.closers, s3.Close)
+	s3.Put(faultBucket, faultPrefix+"a.png", awstest.Object{Body: png(faultSize, "a.png"), ContentType: "image/png"})
+	return ln.Addr().String()
+}
+
+// expose registers an outage's alias and its trials.
+func (f *faulty) expose(o *outage) {
+	f.t.Helper()
+	body := png(faultSize, "a.png")
+	f.s3.Put(faultBucket, faultPrefix+"a.png", awstest.Object{Body: body, ContentType: "image/png"})
+	for _, method := range []string{"get", "head", "part"} {
+		name := o.name + "-" + method
+		f.hideAt(name, o.endpoint)
+		f.trials = append(f.trials, &trial{
+			fault: &fault{name: o.name}, alias: name, key: "a.png",
+			given: given{method: method, want: &o.want, body: body},
+		})
+	}
+}
+
+// move gives the aliases of an outage another endpoint.
+func (f *faulty) move(name, endpoint string) {
+	f.t.Helper()
+	for _, method := range []string{"get", "head", "part"} {
+		f.admit(http.MethodPatch, "/api/v1/aliases/"+name+"-"+method, map[string]any{"endpoint": endpoint}, http.StatusOK)
+	}
+}
+
+// authority signs certificates.
+type authority struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authority{key: key, cert: &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}}
+	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cert.Raw = der
+	return a
+}
+
+// issue makes a certificate for a name or an address. One that is good for less
+// than no time has expired.
+func (a *authority) issue(t testing.TB, good time.Duration, name string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(good), DNSNames: []string{name},
+	}
+	if ip := net.ParseIP(name); ip != nil {
+		leaf.DNSNames, leaf.IPAddresses = nil, []net.IP{ip}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}
+}
+
+// startTrusting is start with an authority of certificates beside nobody else.
+func startTrusting(t testing.TB, a *authority, args ...string) *server {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	cmd := exec.Command(program, serveArgs(data, args...)...)
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+file)
+	return startCommand(t, data, cmd)
+}

@@ -1,0 +1,184 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// narrowOrigin lets few requests through to S3, and has no deadline that a test
+// would run into.
+var narrowOrigin = []string{
+	"--origin-concurrency", "4", "--origin-alias-concurrency", "2", "--origin-queue", "4",
+	"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-idle-timeout", "5m", "--origin-queue-timeout", "5m",
+}
+
+// queue is a server with narrowOrigin and S3 objects that wait for a gate.
+type queue struct {
+	*faulty
+	gates map[string]chan struct{} // by alias
+	wg    sync.WaitGroup
+	n     int
+
+	mu      sync.Mutex // guards answers
+	answers map[string][]*response
+}
+
+// newQueue registers aliases. Every object that begins with "stuck" waits for
+// its alias's gate, before the headers or, if it ends so, in the body.
+func newQueue(t *testing.T, args []string, aliases ...string) *queue {
+	t.Helper()
+	q := &queue{gates: map[string]chan struct{}{}, answers: map[string][]*response{}}
+	q.faulty = &faulty{server: start(t, args...), t: t, s3: awstest.NewS3(t)}
+	for _, name := range aliases {
+		q.gates[name] = make(chan struct{})
+		q.hide(name)
+	}
+	q.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		name, stuck, _ := strings.Cut(strings.TrimPrefix(r.Key, faultPrefix), "/")
+		if !strings.HasPrefix(stuck, "stuck") {
+			return nil
+		}
+		place := awstest.BeforeHeaders
+		if strings.HasSuffix(stuck, "-body.png") {
+			place = 1000
+		}
+		return awstest.StallAfter(place, q.gates[name])
+	})
+	return q
+}
+
+// put stores an object of an alias's own and returns its path.
+func (q *queue) put(name, key string) string {
+	key = name + "/" + key
+	q.s3.Put(faultBucket, faultPrefix+key, awstest.Object{Body: png(10_000, key), ContentType: "image/png"})
+	return "/" + name + "/" + key
+}
+
+// stick sends requests for further objects that are stuck at S3, n of them.
+func (q *queue) stick(name string, n int, suffix string) {
+	for range n {
+		q.n++
+		path := q.put(name, fmt.Sprintf("stuck%d%s.png", q.n, suffix))
+		q.wg.Go(func() {
+			r := single(q.public, http.MethodGet, path)
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.answers[name] = append(q.answers[name], r)
+		})
+	}
+}
+
+// refused checks that one more request is not let in.
+func (q *queue) refused(name, why string) {
+	q.t.Helper()
+	q.n++
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		r := single(q.public, method, q.put(name, fmt.Sprintf("stuck%d.png", q.n)))
+		if r.Response == nil {
+			q.t.Fatalf("%s: no answer: %v", why, r.err)
+		}
+		(&given{method: strings.ToLower(method), want: fails(503, "overloaded", 0, ""), got: r}).check(q.t)
+		if after := r.Header.Get("Retry-After"); !slices.Contains([]string{"1", "2", "3"}, after) {
+			q.t.Errorf("%s: Retry-After is %s", why, after)
+		}
+	}
+}
+
+// served checks that a request goes through.
+func (q *queue) served(path, status, why string) {
+	q.t.Helper()
+	r := single(q.public, http.MethodGet, path)
+	_, key, _ := strings.Cut(path[1:], "/")
+	(&given{method: "get", want: whole(1), body: png(10_000, key), got: r}).check(q.t)
+	if r.Response != nil && !strings.HasPrefix(r.Header.Get("Cache-Status"), status) {
+		q.t.Errorf("%s: Cache-Status is %q, want %s…", why, r.Header.Get("Cache-Status"), status)
+	}
+}
+
+// release opens the gate of an alias.
+func (q *queue) release(name string) { close(q.gates[name]) }
+
+// TestOverload fills all places before S3. Who comes then is told at once to
+// come back, what is in the cache is served, and one alias cannot take the
+// places of all others. When S3 is well, so are we.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t, narrowOrigin, "one", "two", "three")
+	hot := q.put("one", "hot.png")
+	q.served(hot, "ixmage; fwd=uri-miss", "to have it in the cache")
+	before := q.gauge()
+
+	// Two run, two of four places are taken: an alias takes no more of them than
+	// it leaves free.
+	q.stick("one", 1, "-body")
+	q.rest(1)
+	q.stick("one", 3, "")
+	q.rest(4)
+	eventually(t, "S3 has two requests", func() bool { return q.s3.InFlight() == 2 })
+	q.refused("one", "a fifth request of one alias")
+	q.served(hot, "ixmage; hit", "a hit while its alias is stuck")
+	q.served(q.put("two", "a.png"), "ixmage; fwd=uri-miss", "a miss of another alias")
+
+	q.stick("two", 3, "")
+	q.rest(7)
+	eventually(t, "S3 has four requests", func() bool { return q.s3.InFlight() == 4 })
+	q.refused("two", "a fourth request, with three of four places taken")
+	q.refused("one", "another one")
+	q.stick("three", 1, "")
+	q.rest(8)
+	if n := q.s3.InFlight(); n != 4 {
+		t.Errorf("S3 has %d requests, want 4", n)
+	}
+	q.refused("three", "a request with all places taken")
+	q.served(hot, "ixmage; hit", "a hit while all is stuck")
+	eventually(t, "one body is open", func() bool { return q.samples()["ixmage_origin_open_bodies"] == 1 })
+
+	// Two's requests go on, then three's, with one's still stuck.
+	q.release("two")
+	q.release("three")
+	eventually(t, "the others are served", func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return len(q.answers["two"]) == 3 && len(q.answers["three"]) == 1
+	})
+	q.served(q.put("three", "b.png"), "ixmage; fwd=uri-miss", "a miss while one alias is stuck")
+	if n := len(q.answers["one"]); n != 0 {
+		t.Errorf("%d requests of the stuck alias were answered", n)
+	}
+	q.release("one")
+	q.wg.Wait()
+	for name, answers := range q.answers {
+		for _, r := range answers {
+			if r.Response == nil || r.StatusCode != http.StatusOK || r.err != nil || len(r.body) != 10_000 {
+				t.Errorf("a request of %s that waited got %v, error %v", name, r.Response, r.err)
+			}
+		}
+	}
+	q.settle()
+	q.served(q.put("one", "c.png"), "ixmage; fwd=uri-miss", "a miss afterwards")
+	if got := q.samples()["ixmage_origin_open_bodies"]; got != 0 {
+		t.Errorf("%v bodies are open", got)
+	}
+	idle := q.gauge()
+	if idle.conns > before.conns+4 {
+		t.Errorf("%d connections to S3 for 4 requests at a time", idle.conns)
+	}
+}
+
+// TestQueueTimeout has a request wait for a place longer than it may.
+func TestQueueTimeout(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t, append(narrowOrigin, "--origin-queue-timeout", "1s"), "one")
+	q.stick("one", 2, "")
+	q.rest(2)
+	q.refused("one", "a request whose turn does not come")
+	q.release("one")
+	q.wg.Wait()
+	q.served(q.put("one", "a.png"), "ixmage; fwd=uri-miss", "a miss afterwards")
+}

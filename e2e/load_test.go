@@ -1,0 +1,276 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/internal/awstest"
+)
+
+// testPair is the key pair that scripted servers accept.
+var testPair = alias.KeyPair{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: alias.NewSecret("wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY")}
+
+// createOn registers an alias for a bucket of a path-style server, read with
+// testPair, with no prefix.
+func (s *server) createOn(name, endpoint, bucket string) {
+	s.t.Helper()
+	s.create(map[string]any{
+		"name": name, "bucket": bucket, "endpoint": endpoint, "path_style": true,
+		"credential": map[string]string{
+			"access_key_id": testPair.AccessKeyID, "secret_access_key": testPair.SecretAccessKey.Reveal(),
+		},
+	})
+}
+
+// picture is a body of n bytes that no other seed has, and that is not its own
+// repetition anywhere.
+func picture(n int, seed string) []byte {
+	b := make([]byte, 0, n+sha256.Size)
+	for i := 0; len(b) < n; i++ {
+		sum := sha256.Sum256([]byte(seed + strconv.Itoa(i)))
+		b = append(b, sum[:]...)
+	}
+	return b[:n]
+}
+
+// TestColdCrowd has 5,000 clients ask for one cold object while S3 holds back:
+// they all get it, S3 is asked once, and the first client, who began the fetch,
+// has left by then.
+func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
+	const crowd = 5000
+	needFiles(t, 2*crowd)
+	s3 := awstest.NewS3(t)
+	s3.CreateBucket("crowd", "")
+	body := picture(200<<10, "crowd")
+	s3.Put("crowd", "a.png", awstest.Object{Body: body, ContentType: "image/png"})
+	release := make(chan struct{})
+	s3.Next("crowd", "a.png", &awstest.Fault{Stall: &awstest.Stall{After: 100, Release: release}})
+	s := startPlain(t)
+	s.createOn("shop", s3.URL, "crowd")
+
+	first := ask(t, s.public, "/shop/a.png")
+	eventually(t, "the first request is at S3", func() bool { return s3.Count("crowd", "a.png") == 1 })
+	conns := make([]net.Conn, crowd)
+	for i := range conns {
+		conns[i] = ask(t, s.public, "/shop/a.png")
+	}
+	eventually(t, "everybody waits", func() bool { return s.metric("ixmage_http_requests_in_flight") == crowd+1 })
+	// Bytes that it has not read make this a reset, which the next write meets.
+	first.(*net.TCPConn).SetLinger(0)
+	first.Close()
+	close(release)
+
+	var wg sync.WaitGroup
+	var wrong atomic.Int64
+	for _, c := range conns {
+		wg.Go(func() {
+			defer c.Close()
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				wrong.Add(1)
+				return
+			}
+			got, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK || !bytes.Equal(got, body) {
+				wrong.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := wrong.Load(); n > 0 {
+		t.Errorf("%d of %d clients did not get the picture", n, crowd)
+	}
+	if n := s3.Total(); n != 1 {
+		t.Errorf("S3 was asked %d times, want once", n)
+	}
+	eventually(t, "the first client is seen to have left", func() bool {
+		return s.metric("ixmage_http_requests_in_flight") == 0
+	})
+	if n := s.metric(abortsOf("shop")); n != 1 {
+		t.Errorf("%v departed clients are counted, want the first", n)
+	}
+	if got := s.metric(`ixmage_cache_requests_total{alias="shop",cache="collapsed"}`); got != crowd {
+		t.Errorf("%v requests count as collapsed, want %d", got, crowd)
+	}
+}
+
+// ask sends a GET on a connection of its own and does not wait for the answer.
+func ask(t testing.TB, addr, path string) net.Conn {
+	t.Helper()
+	var d net.Dialer
+	c, err := d.DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// needFiles skips a test that the limit on open files leaves no room for.
+func needFiles(t *testing.T, n uint64) {
+	t.Helper()
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		t.Fatal(err)
+	}
+	if l.Cur < n+200 {
+		t.Skipf("SKIPPED: needs %d open files, the limit is %d (ulimit -n)", n+200, l.Cur)
+	}
+}
+
+// TestSlowReaders has 2,000 clients read 1 MiB objects, all different, at 20
+// KiB/s each: eight times what the budget holds. Whoever gets an answer gets the
+// right one, whoever gets none is told when to come back, and memory stays where
+// it was promised.
+func TestSlowReaders(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
+	if testing.Short() {
+		t.Skip("takes a minute by its nature")
+	}
+	const (
+		readers = 2000
+		size    = 1 << 20
+		step    = 2 << 10 // per 100 ms
+		fit     = 200     // objects in the budget, with room for what they cost beside
+		allowed = (256 + 128) << 20
+	)
+	needFiles(t, 2*readers)
+	filler := picture(size, "filler")
+	// An object is its number and then what all of them have.
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		front := fmt.Sprintf("%-64s", r.URL.Path)
+		w.Header().Set("Content-Type", "image/png")
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		io.WriteString(w, front)
+		w.Write(filler[len(front):])
+	}))
+	defer origin.Close()
+	// The origin shares the machine with 2,000 clients, and may be slow itself.
+	s := startPlain(
+		t, "--cache-memory", "256MiB",
+		"--origin-first-byte-timeout", "1h", "--origin-call-timeout", "1h", "--origin-idle-timeout", "1h",
+	)
+	s.createOn("shop", origin.URL, "slow-readers")
+
+	var ok, refused, wrong atomic.Int64
+	var wg sync.WaitGroup
+	for i := range readers {
+		conn := ask(t, s.public, fmt.Sprintf("/shop/%04d.png", i))
+		conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+		wg.Go(func() {
+			defer conn.Close()
+			status, err := readSlowly(conn, fmt.Sprintf("%-64s", fmt.Sprintf("/slow-readers/%04d.png", i)), filler, step)
+			switch {
+			case err != nil:
+				wrong.Add(1)
+				t.Logf("reader %d: %v", i, err)
+			case status == http.StatusOK:
+				ok.Add(1)
+			default:
+				refused.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	peak := peakRSS(t, s)
+	t.Logf("%d got the object, %d a 503; peak resident %d MiB", ok.Load(), refused.Load(), peak>>20)
+	if wrong.Load() > 0 {
+		t.Errorf("%d readers got neither the right object nor a 503 with Retry-After", wrong.Load())
+	}
+	if ok.Load() < fit {
+		t.Errorf("%d readers got an object, and %d fit into the budget", ok.Load(), fit)
+	}
+	if peak > allowed {
+		t.Errorf("peak resident memory is %d MiB, must stay under %d", peak>>20, allowed>>20)
+	}
+}
+
+// readSlowly reads an answer step bytes at a time, ten times a second, and checks
+// it.
+func readSlowly(conn net.Conn, front string, filler []byte, step int) (int, error) {
+	pace := &pacedReader{r: conn, step: step, tick: time.NewTicker(100 * time.Millisecond)}
+	defer pace.tick.Stop()
+	resp, err := http.ReadResponse(bufio.NewReaderSize(pace, step), nil)
+	if err != nil {
+		return 0, err
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		if resp.Header.Get("Retry-After") == "" {
+			return 0, errors.New("a 503 without Retry-After")
+		}
+		return resp.StatusCode, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return 0, errors.New(resp.Status)
+	}
+	buf := make([]byte, step)
+	at := 0
+	for {
+		n, err := resp.Body.Read(buf)
+		for i, c := range buf[:n] {
+			want := filler[at+i]
+			if at+i < len(front) {
+				want = front[at+i]
+			}
+			if c != want {
+				return 0, fmt.Errorf("byte %d is wrong", at+i)
+			}
+		}
+		at += n
+		if err == io.EOF && at == len(filler) {
+			return resp.StatusCode, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("after %d bytes: %w", at, err)
+		}
+	}
+}
+
+type pacedReader struct {
+	r    io.Reader
+	step int
+	tick *time.Ticker
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	<-p.tick.C
+	return p.r.Read(b[:min(len(b), p.step)])
+}
+
+// peakRSS is the most resident memory the process ever had.
+func peakRSS(t *testing.T, s *server) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Skip("SKIPPED: no /proc to read resident memory from")
+	}
+	for line := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			var kib int64
+			if _, err := fmt.Sscan(v, &kib); err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatal("no VmHWM in /proc status")
+	return 0
+}

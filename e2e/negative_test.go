@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// TestNegative: what S3 says is missing is not asked for again for a while, by GET
+// or HEAD, and every answer looks alike.
+func TestNegative(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.patch("shop", `{"negative_ttl":"1h"}`)
+	s.open("never", "media", "web/", map[string]any{"negative_ttl": "0s"})
+	for range 3 {
+		for _, r := range []*response{s.get("/shop/none.png"), s.head("/shop/none.png")} {
+			if r.StatusCode != http.StatusNotFound || r.Header.Get("Cache-Status") != "" || r.Header.Get("Age") != "" ||
+				r.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("got %s", summary(r))
+			}
+		}
+	}
+	if n := s.calls("none.png"); n != 1 {
+		t.Errorf("S3 was asked %d times, want once", n)
+	}
+	s.head("/shop/head.png") // has no code: it may be the bucket that is missing
+	s.get("/shop/head.png")
+	if n := s.calls("head.png"); n != 2 {
+		t.Errorf("S3 was asked %d times after a HEAD, want twice", n)
+	}
+	if got := s.metric(`ixmage_cache_requests_total{alias="shop",cache="negative"}`); got != 5 {
+		t.Errorf("%v negative answers are counted, want 5", got)
+	}
+	for range 3 {
+		s.get("/never/none-either.png")
+	}
+	if n := s.calls("none-either.png"); n != 3 {
+		t.Errorf("with negative_ttl 0s S3 was asked %d times, want 3", n)
+	}
+}
+
+// TestNegativeEnds: a new object is seen when the time is over, and at once after a
+// purge, another location or another key pair.
+func TestNegativeEnds(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(s *site){
+		"purge of the key":    func(s *site) { s.purge(`{"alias":"shop","key":"a.png"}`) },
+		"purge of a prefix":   func(s *site) { s.purge(`{"alias":"shop","prefix":"a"}`) },
+		"purge of the alias":  func(s *site) { s.purge(`{"alias":"shop"}`) },
+		"hard purge of all":   func(s *site) { s.purge(`{"alias":"shop","hard":true}`) },
+		"another region":      func(s *site) { s.patch("shop", `{"region":"eu-west-1"}`) },
+		"another key pair":    func(s *site) { s.replaceKey("shop") },
+		"another credential":  func(s *site) { s.otherCredential("shop") },
+		"its own end, in 1 s": func(*site) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			life := "1h"
+			if name == "its own end, in 1 s" {
+				life = "1s"
+			}
+			s.patch("shop", `{"negative_ttl":"`+life+`"}`)
+			if r := s.get("/shop/a.png"); r.StatusCode != http.StatusNotFound {
+				t.Fatal(summary(r))
+			}
+			s.put("a.png", awstest.Object{Body: fakePNG(100)})
+			if r := s.get("/shop/a.png"); life == "1h" && r.StatusCode != http.StatusNotFound {
+				t.Fatalf("before: %s", summary(r))
+			}
+			end(s)
+			eventually(t, "it is there", func() bool { return s.get("/shop/a.png").StatusCode == http.StatusOK })
+		})
+	}
+}
+
+// TestStrangersEvictNothing: any number of keys that lead nowhere leaves the
+// pictures where they are, whichever way S3 says it.
+func TestStrangersEvictNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--cache-memory", "512KiB", "--log-level", "error")
+	s.patch("shop", `{"negative_ttl":"1h"}`)
+	s.put("a.png", awstest.Object{Body: fakePNG(100_000)})
+	wantPicture(t, s.get("/shop/a.png"), fakePNG(100_000))
+	entries, bytes := s.metric(cacheEntries), s.metric(cacheBytes)
+	for _, says := range []string{"NoSuchKey", "AccessDenied"} {
+		var strangers []string
+		for i := range 2000 {
+			strangers = append(strangers, fmt.Sprintf("/shop/%s-%d.png", says, i))
+		}
+		s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(says) })
+		s.rush(20, strangers, func(_ string, r *response) string {
+			if r.StatusCode != http.StatusNotFound {
+				return summary(r)
+			}
+			return ""
+		})
+		r := s.get("/shop/a.png")
+		wantPicture(t, r, fakePNG(100_000))
+		if status := r.Header.Get("Cache-Status"); !strings.HasPrefix(status, "ixmage; hit; ttl=3") {
+			t.Errorf("after %s: Cache-Status is %q, want a hit", says, status)
+		}
+		held, limit := s.metric(`ixmage_cache_bytes{tier="missing"}`), s.metric(`ixmage_cache_capacity_bytes{tier="missing"}`)
+		if held < limit/2 || held > limit {
+			t.Errorf("after %s: %v bytes of %v are held of what is missing", says, held, limit)
+		}
+		if e, b := s.metric(cacheEntries), s.metric(cacheBytes); e != entries || b != bytes {
+			t.Errorf("after %s: %v entries with %v bytes, want %v with %v as before", says, e, b, entries, bytes)
+		}
+	}
+	if n := s.calls("a.png"); n != 1 {
+		t.Errorf("S3 was asked %d times for the picture", n)
+	}
+}

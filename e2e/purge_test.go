@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// purged is the answer to a purge.
+type purged struct {
+	Entries, Flights, Negative int
+	Bytes                      int64
+}
+
+// purge drops something of the cache.
+func (s *site) purge(body string) (p purged) {
+	s.t.Helper()
+	r := s.api(http.MethodPost, "/api/v1/purge", body)
+	if r.StatusCode != http.StatusOK {
+		s.t.Fatalf("purge: %s: %s", r.Status, r.body)
+	}
+	if err := json.Unmarshal(r.body, &p); err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// replaceKey gives a credential another key pair.
+func (s *site) replaceKey(name string) {
+	s.t.Helper()
+	r := s.api(http.MethodPut, "/api/v1/credentials/"+name, `{"access_key_id":"AKIAIOSFODNN7OTHER00","secret_access_key":"another-secret-key"}`)
+	if r.StatusCode != http.StatusOK {
+		s.t.Fatalf("replace: %s: %s", r.Status, r.body)
+	}
+}
+
+// otherCredential has an alias read with another credential.
+func (s *site) otherCredential(name string) {
+	s.t.Helper()
+	r := s.api(http.MethodPost, "/api/v1/credentials", `{"name":"other","access_key_id":"AKIAIOSFODNN7OTHER00","secret_access_key":"another-secret-key"}`)
+	if r.StatusCode != http.StatusCreated {
+		s.t.Fatalf("register: %s: %s", r.Status, r.body)
+	}
+	s.patch(name, `{"credential":"other"}`)
+}
+
+// TestPurge: what is purged is asked for again, and nothing else is. What is purged
+// softly may be served once more meanwhile.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		body    string
+		entries int
+		gone    []string // of what is cached
+	}{
+		"key":         {`"key":"a/1.png"`, 1, []string{"a/1.png"}},
+		"no such key": {`"key":"a/3.png"`, 0, nil},
+		"prefix":      {`"prefix":"a/"`, 2, []string{"a/1.png", "a/2.png"}},
+		"part":        {`"prefix":"a"`, 3, []string{"a/1.png", "a/2.png", "ab.png"}},
+		"alias":       {``, 4, []string{"a/1.png", "a/2.png", "ab.png", "b.png"}},
+	} {
+		for _, hard := range []bool{false, true} {
+			t.Run(name+map[bool]string{false: "/soft", true: "/hard"}[hard], func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t)
+				s.open("other", "media", "web/", nil)
+				keys := []string{"a/1.png", "a/2.png", "ab.png", "b.png"}
+				old, young := fakePNG(100), fakePNG(200)
+				for _, key := range keys {
+					s.put(key, awstest.Object{Body: old})
+					wantPicture(t, s.get("/shop/"+key), old)
+					wantPicture(t, s.get("/other/"+key), old)
+					s.put(key, awstest.Object{Body: young})
+				}
+				body := strings.TrimSuffix(`{"alias":"shop",`+tc.body, ",")
+				if hard {
+					body += `,"hard":true`
+				}
+				did := s.purge(body + "}")
+				if did.Entries != tc.entries || (did.Bytes > 0) != (tc.entries > 0) {
+					t.Errorf("dropped %+v, want %d entries", did, tc.entries)
+				}
+				for _, key := range keys {
+					wantPicture(t, s.get("/other/"+key), old)
+					r := s.get("/shop/" + key)
+					fresh := strings.HasPrefix(r.Header.Get("Cache-Status"), "ixmage; hit; ttl=3")
+					switch gone := slices.Contains(tc.gone, key); {
+					case !gone:
+						wantPicture(t, r, old)
+						if !fresh {
+							t.Errorf("%s is no hit any more", key)
+						}
+					case hard:
+						wantPicture(t, r, young)
+					default:
+						if !strings.HasPrefix(r.Header.Get("Cache-Status"), "ixmage; hit; ttl=-") {
+							t.Errorf("%s: Cache-Status is %q", key, r.Header.Get("Cache-Status"))
+						}
+						wantPicture(t, r, old)
+						eventually(t, key+" is new", func() bool { return len(s.get("/shop/"+key).body) == len(young) })
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestPurgeUnderWay: a fetch that began before a purge goes on for its client and
+// leaves nothing behind.
+func TestPurgeUnderWay(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"key": `{"alias":"shop","key":"a.png"}`, "prefix": `{"alias":"shop","prefix":"a"}`, "alias": `{"alias":"shop"}`,
+		"hard": `{"alias":"shop","key":"a.png","hard":true}`, "all": `{"alias":"shop","hard":true}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			old, young := fakePNG(100_000), fakePNG(100_001)
+			s.put("a.png", awstest.Object{Body: old})
+			release := make(chan struct{})
+			s.s3.Next("media", "web/a.png", awstest.StallAfter(50_000, release))
+			first := make(chan *response, 1)
+			go func() { first <- s.get("/shop/a.png") }()
+			eventually(t, "the fetch is under way", func() bool { return s.s3.OpenBodies() == 1 })
+			if did := s.purge(body); did.Flights != 1 && name != "all" {
+				t.Errorf("purged %+v, want a flight", did)
+			}
+			s.put("a.png", awstest.Object{Body: young})
+			wantPicture(t, s.get("/shop/a.png"), young)
+			close(release)
+			wantPicture(t, <-first, old)
+			wantPicture(t, s.get("/shop/a.png"), young)
+		})
+	}
+}
+
+// TestPurgeRefreshesMetadata: after a soft purge what S3 says of an object counts,
+// though its bytes, and so its entity tag, are the same.
+func TestPurgeRefreshesMetadata(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"key": `{"alias":"shop","key":"a.png"}`, "alias": `{"alias":"shop"}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			picture := fakePNG(100)
+			s.put("a.png", awstest.Object{Body: picture, CacheControl: "max-age=31536000"})
+			wantPicture(t, s.get("/shop/a.png"), picture)
+			s.put("a.png", awstest.Object{Body: picture, CacheControl: "max-age=60"})
+			s.purge(body)
+			eventually(t, "the new header is seen", func() bool {
+				return s.get("/shop/a.png").Header.Get("Cache-Control") == "max-age=60"
+			})
+		})
+	}
+}

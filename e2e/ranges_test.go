@@ -1,0 +1,266 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// span is what a request for a range is to give: 206 and these bytes, 200 and all
+// of them, or 416.
+type span struct{ status, first, last int }
+
+// rangeRows are asked of an object of 5,000 bytes.
+var rangeRows = []struct {
+	header string
+	want   span
+}{
+	{"bytes=0-0", span{206, 0, 0}},
+	{"bytes=0-4999", span{206, 0, 4999}},
+	{"bytes=0-", span{206, 0, 4999}},
+	{"bytes=100-199", span{206, 100, 199}},
+	{"bytes=4999-", span{206, 4999, 4999}},
+	{"bytes=4000-99999", span{206, 4000, 4999}},
+	{"bytes=-1", span{206, 4999, 4999}},
+	{"bytes=-500", span{206, 4500, 4999}},
+	{"bytes=-99999", span{206, 0, 4999}},
+	{"BYTES=1-2", span{206, 1, 2}},
+	{"bytes=5000-", span{416, 0, 0}},
+	{"bytes=5000-6000", span{416, 0, 0}},
+	{"bytes=99999999999999999999-", span{416, 0, 0}},
+	{"bytes=-0", span{416, 0, 0}},
+	{"bytes=0-0,2-3", span{200, 0, 0}},
+	{"bytes=0-0,", span{200, 0, 0}},
+	{"bytes=3-2", span{200, 0, 0}},
+	{"bytes=a-b", span{200, 0, 0}},
+	{"bytes=", span{200, 0, 0}},
+	{"bytes=-", span{200, 0, 0}},
+	{"pages=1-2", span{200, 0, 0}},
+	{"nonsense", span{200, 0, 0}},
+	{"bytes=0-0\r\nRange: bytes=1-1", span{200, 0, 0}},
+}
+
+func TestRanges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(5000)
+	s.put("hit.png", awstest.Object{Body: body})
+	wantPicture(t, s.get("/shop/hit.png"), body)
+	for i, tc := range rangeRows {
+		t.Run(tc.header, func(t *testing.T) {
+			t.Parallel()
+			cold := fmt.Sprintf("cold%d.png", i)
+			s.put(cold, awstest.Object{Body: body})
+			for _, key := range []string{"hit.png", cold, cold} {
+				r := s.ask("/shop/"+key, "Range: "+tc.header)
+				wantRange(t, r, body, tc.want)
+			}
+			// A cold range is fetched whole, and the next comes from memory.
+			if got := s.askedFor(cold); !slices.Equal(got, []string{"GET "}) {
+				t.Errorf("S3 was asked %q, want the whole object once", got)
+			}
+		})
+	}
+}
+
+func wantRange(t *testing.T, r *response, body []byte, want span) {
+	t.Helper()
+	if r.StatusCode != want.status || r.err != nil {
+		t.Fatalf("got %s, want %d", summary(r), want.status)
+	}
+	contentRange := r.Header.Get("Content-Range")
+	switch want.status {
+	case http.StatusOK:
+		wantPicture(t, r, body)
+		if contentRange != "" {
+			t.Errorf("200 has a Content-Range: %q", contentRange)
+		}
+	case http.StatusPartialContent:
+		if !bytes.Equal(r.body, body[want.first:want.last+1]) || r.ContentLength != int64(want.last-want.first+1) {
+			t.Errorf("got %d bytes and a length of %d, want %+v", len(r.body), r.ContentLength, want)
+		}
+		if want := fmt.Sprintf("bytes %d-%d/%d", want.first, want.last, len(body)); contentRange != want {
+			t.Errorf("Content-Range is %q, want %q", contentRange, want)
+		}
+	default:
+		wantProblem(t, r, http.StatusRequestedRangeNotSatisfiable, "range")
+		if want := fmt.Sprintf("bytes */%d", len(body)); contentRange != want {
+			t.Errorf("Content-Range is %q, want %q", contentRange, want)
+		}
+	}
+}
+
+func TestIfRange(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(5000)
+	s.put("hit.png", awstest.Object{Body: body, ETag: `"v1"`})
+	first := s.get("/shop/hit.png")
+	modified := first.Header.Get("Last-Modified")
+	for value, status := range map[string]int{
+		`"v1"`: 206, modified: 206,
+		`"v2"`: 200, `W/"v1"`: 200, `v1`: 200, `*`: 200, `"v1", "v2"`: 200, "Wed, 15 Nov 2034 12:00:00 GMT": 200,
+		"Wed, 15 Nov 2000 12:00:00 GMT": 200, "soon": 200,
+	} {
+		r := s.get("/shop/hit.png", "Range", "bytes=10-19", "If-Range", value)
+		wantRange(t, r, body, span{status, 10, 19})
+	}
+	// Without a range it means nothing.
+	wantPicture(t, s.get("/shop/hit.png", "If-Range", `"v1"`), body)
+}
+
+// TestRangeOfLargeObject: what the cache does not take passes through, and of it
+// only what was asked for.
+func TestRangeOfLargeObject(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--cache-object-max", "1MiB")
+	const size = 32 << 20
+	body := fakePNG(size)
+	for i, tc := range []struct {
+		name, header, ifRange string
+		want                  span
+		asked                 string // the Range that S3 sees last
+	}{
+		{"front", "bytes=0-99", "", span{206, 0, 99}, "bytes=0-99"},
+		{"middle", "bytes=16777216-16777315", "", span{206, 16777216, 16777315}, "bytes=16777216-16777315"},
+		{"suffix", "bytes=-100", "", span{206, size - 100, size - 1}, "bytes=33554332-33554431"},
+		{"open end", "bytes=33554000-", "", span{206, 33554000, size - 1}, "bytes=33554000-33554431"},
+		{"If-Range holds", "bytes=0-99", `"v1"`, span{206, 0, 99}, "bytes=0-99"},
+		{"unsatisfiable", "bytes=33554432-", "", span{416, 0, 0}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			key := strconv.Itoa(i) + ".png"
+			s.put(key, awstest.Object{Body: body, ETag: `"v1"`})
+			lines := []string{"Range: " + tc.header}
+			if tc.ifRange != "" {
+				lines = append(lines, "If-Range: "+tc.ifRange)
+			}
+			for round := range 3 {
+				r := s.ask("/shop/"+key, lines...)
+				wantRange(t, r, body, tc.want)
+				if got := r.Header.Get("Cache-Status"); tc.want.status == 206 && got != "ixmage; fwd=bypass" {
+					t.Errorf("round %d: Cache-Status is %q", round, got)
+				}
+			}
+			asked := s.askedFor(key)
+			if got := asked[len(asked)-1]; tc.asked != "" && got != "GET "+tc.asked {
+				t.Errorf("S3 was asked last for %q, want %q", got, tc.asked)
+			}
+			// Only the first client finds out that the object is large.
+			if got := strings.Count(strings.Join(asked, ",")+",", "GET ,"); got > 1 {
+				t.Errorf("S3 was asked %d times for the whole object: %q", got, asked)
+			}
+			s.wantLittleSent(t, key, size/4)
+		})
+	}
+}
+
+// TestCrowdOfRanges: a hundred ranges of one cold object that overlap, all at once,
+// cost S3 one request where the object is small. Where it is large one finds that out,
+// one has its own bytes fetched, and the others share a block. Nothing of it is kept.
+func TestCrowdOfRanges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--cache-object-max", "1MiB")
+	for name, tc := range map[string]struct{ size, cold, warm int }{
+		"small.png": {500_000, 1, 0},
+		"large.png": {8 << 20, 3, 20}, // 3, if none is late
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := fakePNG(tc.size)
+			s.put(name, awstest.Object{Body: body})
+			s.crowd(t, name, body, "GET ")
+			if n := s.calls(name); n > tc.cold {
+				t.Errorf("S3 was asked %d times, want at most %d: %q", n, tc.cold, s.askedFor(name))
+			}
+			before := s.calls(name)
+			s.crowd(t, name, body, "HEAD ")
+			if n := s.calls(name) - before; n > tc.warm {
+				t.Errorf("S3 was asked %d times more, want at most %d: %q", n, tc.warm, s.askedFor(name)[before:])
+			}
+			s.wantLittleSent(t, name, int64(tc.size+20*100_000+4<<20))
+		})
+	}
+	if n := s.metric(`ixmage_cache_bytes{tier="memory"}`); n > 600_000 {
+		t.Errorf("%v bytes are held", n)
+	}
+}
+
+// crowd asks for a hundred ranges at once, while S3 keeps first waiting, and then
+// whatever comes after it.
+func (s *site) crowd(t *testing.T, name string, body []byte, first string) {
+	t.Helper()
+	look, rest := make(chan struct{}), make(chan struct{})
+	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		if r.Method+" "+r.Header.Get("Range") == first {
+			return awstest.StallAfter(awstest.BeforeHeaders, look)
+		}
+		return awstest.StallAfter(awstest.BeforeHeaders, rest)
+	})
+	defer s.s3.Hook(nil)
+	before := s.calls(name)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			first := i * 1000
+			r := s.ask("/shop/"+name, fmt.Sprintf("Range: bytes=%d-%d", first, first+99_999))
+			wantRange(t, r, body, span{206, first, first + 99_999})
+		})
+	}
+	if len(body) > 1<<20 || first == "GET " {
+		eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") >= 100 })
+	}
+	close(look)
+	if len(body) > 1<<20 {
+		eventually(t, "the parts are asked for", func() bool { return s.calls(name) >= before+3 })
+	}
+	close(rest)
+	wg.Wait()
+}
+
+// wantLittleSent checks that S3 sent at most limit bytes of an object, all
+// requests together.
+func (s *site) wantLittleSent(t *testing.T, key string, limit int64) {
+	t.Helper()
+	done := func() (sent int64, ok bool) {
+		ok = true
+		for _, r := range s.s3.Requests() {
+			if r.Key == "web/"+key {
+				sent, ok = sent+r.Sent, ok && r.Done
+			}
+		}
+		return sent, ok
+	}
+	eventually(t, "S3 is done with "+key, func() bool { _, ok := done(); return ok })
+	if sent, _ := done(); sent > limit {
+		t.Errorf("S3 sent %d bytes", sent)
+	}
+}
+
+// The bytes of a range that passes through are of the version that its header
+// describes, or none come.
+func TestRangeOfLargeObjectThatChanges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--cache-object-max", "1MiB")
+	body := fakePNG(4 << 20)
+	s.put("a.png", awstest.Object{Body: body, ETag: `"v1"`})
+	wantRange(t, s.get("/shop/a.png", "Range", "bytes=5-9"), body, span{206, 5, 9})
+	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		if r.Method == http.MethodGet {
+			return awstest.Replace(awstest.Object{Body: bytes.Repeat([]byte("x"), 4<<20), ETag: `"v2"`, ContentType: "image/png"})
+		}
+		return nil
+	})
+	wantProblem(t, s.get("/shop/a.png", "Range", "bytes=5-9"), http.StatusBadGateway, "origin-error")
+	for _, r := range s.s3.Requests() {
+		if r.Header.Get("Range") != "" && r.Header.Get("If-Match") != `"v1"` {
+			t.Errorf("a range was asked for with If-Match %q", r.Header.Get("If-Match"))
+		}
+	}
+}

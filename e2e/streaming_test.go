@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// open sends a GET and reads the header of the answer; the body is left to be
+// read from resp.Body.
+func (w *wire) open(target string, lines ...string) *http.Response {
+	w.t.Helper()
+	w.send("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(append(lines, "", ""), "\r\n"))
+	resp, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		w.t.Fatalf("read the header: %v", err)
+	}
+	return resp
+}
+
+// wantFront reads the first n bytes of a body.
+func wantFront(t *testing.T, resp *http.Response, body []byte, n int) {
+	t.Helper()
+	got := make([]byte, n)
+	if k, err := io.ReadFull(resp.Body, got); err != nil || !bytes.Equal(got, body[:n]) {
+		t.Fatalf("got %d bytes of the first %d, error %v", k, n, err)
+	}
+}
+
+func wantRest(t *testing.T, resp *http.Response, body []byte, from int) {
+	t.Helper()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Equal(got, body[from:]) {
+		t.Fatalf("got %d bytes behind the first %d, error %v; want %d", len(got), from, err, len(body)-from)
+	}
+}
+
+// TestStreaming: bytes reach the client while S3 still holds the rest back, and
+// others who come meanwhile follow from the first byte on.
+func TestStreaming(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(1 << 20)
+	s.put("a.png", awstest.Object{Body: body})
+	release := make(chan struct{})
+	s.s3.Next("media", "web/a.png", awstest.StallAfter(500_000, release))
+	first := s.dial().open("/shop/a.png")
+	wantFront(t, first, body, 400_000)
+	second := s.dial().open("/shop/a.png")
+	wantFront(t, second, body, 400_000)
+	part := s.dial().open("/shop/a.png", "Range: bytes=1000-1999")
+	wantFront(t, part, body[1000:], 999)
+	if n := s.metric("ixmage_http_requests_in_flight"); n < 3 {
+		t.Errorf("%v requests in flight, want 3", n)
+	}
+	close(release)
+	wantRest(t, first, body, 400_000)
+	wantRest(t, second, body, 400_000)
+	wantRest(t, part, body[:2000], 1999)
+	for name, tc := range map[string]struct {
+		resp   *http.Response
+		status int
+		cache  string
+	}{
+		"first":  {first, 200, "ixmage; fwd=uri-miss; fwd-status=200; stored"},
+		"second": {second, 200, "ixmage; fwd=uri-miss; collapsed"},
+		"part":   {part, 206, "ixmage; fwd=uri-miss; collapsed"},
+	} {
+		if got := tc.resp.Header.Get("Cache-Status"); got != tc.cache || tc.resp.StatusCode != tc.status {
+			t.Errorf("%s: got %s and the Cache-Status %q", name, tc.resp.Status, got)
+		}
+	}
+	if n := s.calls("a.png"); n != 1 {
+		t.Errorf("S3 was asked %d times", n)
+	}
+	wantPicture(t, s.get("/shop/a.png"), body)
+}
+
+// The last byte comes only when the object is complete and its checksum right:
+// of the object, and of a part of it.
+func TestLastByteIsWithheld(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, size := range []int{100, 4096, 1 << 20} {
+		for name, fault := range map[string]func(*awstest.Recorded) *awstest.Fault{
+			"checksum": func(*awstest.Recorded) *awstest.Fault { return awstest.WrongChecksum() },
+			"short": func(r *awstest.Recorded) *awstest.Fault {
+				if r.Header.Get("Range") != "" { // the attempt to go on
+					return awstest.CloseAfter(0)
+				}
+				return awstest.CloseAfter(int64(size - 1))
+			},
+		} {
+			key := strconv.Itoa(size) + name
+			s.put(key, awstest.Object{Body: fakePNG(size)})
+			s.s3.Hook(fault)
+			for _, line := range []string{"X: y", "Range: bytes=0-", "Range: bytes=10-49"} {
+				r := s.dial().send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\n" + line + "\r\n\r\n").answer(http.MethodGet)
+				if r != nil && r.StatusCode < 300 && r.err == nil {
+					t.Errorf("%s, %s: a broken body came as complete: %s", key, line, r.Status)
+				}
+			}
+			if n := s.metric(`ixmage_cache_entries{tier="memory"}`); n != 0 {
+				t.Fatalf("%s: %v entries", key, n)
+			}
+		}
+	}
+}
+
+// TestUnknownLength: what S3 sends in chunks goes out in chunks, and is not kept.
+func TestUnknownLength(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, size := range []int{1, 100, 4096, 1 << 20} {
+		body := fakePNG(size)
+		key := strconv.Itoa(size) + ".png"
+		s.put(key, awstest.Object{Body: body})
+		s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Chunked() })
+		for round := 1; round <= 2; round++ {
+			w := s.dial()
+			r := w.send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\nRange: bytes=0-0\r\n\r\n").answer(http.MethodGet)
+			wantPicture(t, r, body)
+			if r.ContentLength != -1 || len(r.TransferEncoding) != 1 || r.Header.Get("Content-Length") != "" {
+				t.Errorf("%s: length %d, Transfer-Encoding %q", key, r.ContentLength, r.TransferEncoding)
+			}
+			if got := r.Header.Get("Cache-Status"); got != "ixmage; fwd=bypass" {
+				t.Errorf("%s: Cache-Status is %q", key, got)
+			}
+			// The connection goes on behind the last chunk.
+			if r := w.send("GET /-/healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer(http.MethodGet); r == nil || r.StatusCode != http.StatusOK {
+				t.Errorf("%s: then %s", key, summary(r))
+			}
+		}
+		// HTTP/1.0 has no chunks: nobody could tell the end from a cut.
+		old := s.dial().send("GET /shop/" + key + " HTTP/1.0\r\n\r\n").answer(http.MethodGet)
+		wantProblem(t, old, http.StatusBadGateway, "origin-error")
+		if n := s.metric(`ixmage_cache_entries{tier="memory"}`); n != 0 {
+			t.Errorf("%s: %v entries", key, n)
+		}
+	}
+	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.ChunkedCut(300_000) })
+	text := s.dial().send("GET /shop/1048576.png HTTP/1.1\r\nHost: x\r\n\r\n").all()
+	if strings.HasPrefix(text, "HTTP/1.1 200 ") && strings.HasSuffix(text, "0\r\n\r\n") {
+		t.Error("a body that was cut has a last chunk")
+	}
+}

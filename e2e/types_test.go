@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+
+	"ixmage/internal/awstest"
+)
+
+// TestTypes: what is declared a picture is one, what is declared nothing is
+// looked at, and anything else is refused, HEAD or GET.
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const svg = `<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>`
+	type row struct {
+		declared, body string
+		want           string // empty: 415
+	}
+	rows := []row{
+		{"image/png", string(fakePNG(100)), "image/png"},
+		{"IMAGE/PNG", string(fakePNG(100)), "image/png"},
+		{"image/png; charset=utf-8", string(fakePNG(100)), "image/png"},
+		{"image/jpg", "anything", "image/jpg"},
+		{"image/vnd.microsoft.icon", "anything", "image/vnd.microsoft.icon"},
+		{"image/svg+xml", svg, "image/svg+xml"},
+		{"Image/SVG+XML; charset=utf-8", svg, "image/svg+xml"},
+		{"image/png", "no picture, but declared one", "image/png"},
+		{"image/png", "", "image/png"},
+		{"binary/octet-stream", svg, "image/svg+xml"},
+		{"application/octet-stream", string(fakePNG(100)), "image/png"},
+		{"Binary/Octet-Stream; x=y", string(fakePNG(10_000)), "image/png"},
+
+		{"text/html", "<html>", ""},
+		{"text/html", string(fakePNG(100)), ""},
+		{"text/plain", string(fakePNG(100)), ""},
+		{"application/xml", svg, ""},
+		{"text/xml", svg, ""},
+		{"application/pdf", "%PDF-1.7", ""},
+		{"application/json", "{}", ""},
+		{"video/mp4", "x", ""},
+		{"image/x-unknown", string(fakePNG(100)), ""},
+		{"image/*", string(fakePNG(100)), ""},
+		{"image/png, text/html", string(fakePNG(100)), ""},
+		{"application/x-directory", "", ""},
+		{"binary/octet-stream", "<html><script>alert(1)</script></html>", ""},
+		{"binary/octet-stream", "<?xml version='1.0'?><a/>", ""},
+		{"binary/octet-stream", "%PDF-1.7\n", ""},
+		{"binary/octet-stream", "PK\x03\x04", ""},
+		{"binary/octet-stream", "just text", ""},
+		{"binary/octet-stream", "", ""},
+		{"binary/octet-stream", "\x89", ""},
+	}
+	for _, p := range awstest.Pictures() {
+		rows = append(rows, row{p.ContentType, string(p.Body), p.ContentType}, row{"binary/octet-stream", string(p.Body), p.ContentType})
+	}
+	for i, tc := range rows {
+		t.Run(tc.declared, func(t *testing.T) {
+			t.Parallel()
+			key := strconv.Itoa(i) + ".png" // the name means nothing
+			s.put(key, awstest.Object{Body: []byte(tc.body), ContentType: tc.declared})
+			if tc.want == "" {
+				wantProblem(t, s.get("/shop/"+key), http.StatusUnsupportedMediaType, "not-an-image")
+				wantProblem(t, s.get("/shop/"+key, "Range", "bytes=0-0"), http.StatusUnsupportedMediaType, "not-an-image")
+				if r := s.head("/shop/" + key); r.StatusCode != http.StatusUnsupportedMediaType {
+					t.Errorf("HEAD: got %s", r.Status)
+				}
+				return
+			}
+			for _, r := range []*response{s.head("/shop/" + key), s.get("/shop/" + key), s.get("/shop/" + key)} {
+				if got := r.Header.Values("Content-Type"); r.StatusCode != http.StatusOK || len(got) != 1 || got[0] != tc.want {
+					t.Errorf("%s: got %s and %q, want %q", r.Request.Method, r.Status, got, tc.want)
+				}
+				if r.Request.Method == http.MethodGet {
+					wantPicture(t, r, []byte(tc.body))
+				}
+				if got := r.Header.Get("Content-Security-Policy"); got != "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox" {
+					t.Errorf("Content-Security-Policy is %q", got)
+				}
+			}
+		})
+	}
+}
+
+// TestEncodedObjects: what is stored in a coding that a client would have to undo
+// is refused, since nobody tells him.
+func TestEncodedObjects(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for i, tc := range []struct {
+		encoding, declared string
+		more               []string // further lines
+		ok                 bool
+	}{
+		{"", "image/png", nil, true},
+		{"identity", "image/png", nil, true},
+		{"aws-chunked", "image/png", nil, true},
+		{"AWS-chunked,", "binary/octet-stream", nil, true},
+		{"gzip", "image/png", nil, false},
+		{"gzip", "image/svg+xml", nil, false},
+		{"br", "binary/octet-stream", nil, false},
+		{"aws-chunked,gzip", "image/png", nil, false},
+		{"aws-chunked", "image/png", []string{"Content-Encoding: gzip"}, false},
+		{"unheard-of", "image/png", nil, false},
+	} {
+		t.Run(tc.encoding+" "+tc.declared, func(t *testing.T) {
+			t.Parallel()
+			key := strconv.Itoa(i) + ".png"
+			s.put(key, awstest.Object{Body: fakePNG(5000), ContentType: tc.declared, ContentEncoding: tc.encoding})
+			fault := awstest.RawHeader(tc.more...)
+			s.s3.Next("media", "web/"+key, fault, fault, fault, fault)
+			if !tc.ok {
+				if r := s.head("/shop/" + key); r.StatusCode != http.StatusUnsupportedMediaType {
+					t.Errorf("HEAD: got %s", r.Status)
+				}
+				wantProblem(t, s.get("/shop/"+key), http.StatusUnsupportedMediaType, "not-an-image")
+				wantProblem(t, s.get("/shop/"+key, "Range", "bytes=0-0"), http.StatusUnsupportedMediaType, "not-an-image")
+				return
+			}
+			for _, r := range []*response{s.head("/shop/" + key), s.get("/shop/" + key)} {
+				if r.StatusCode != http.StatusOK || r.Header.Get("Content-Encoding") != "" {
+					t.Errorf("%s: got %s, %q", r.Request.Method, r.Status, r.Header.Get("Content-Encoding"))
+				}
+			}
+		})
+	}
+}
+
+// An object without any type is looked at, too.
+func TestNoType(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.put("a", awstest.Object{Body: fakePNG(100)})
+	s.put("b", awstest.Object{Body: []byte("<html>")})
+	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+		return &awstest.Fault{Header: func(h http.Header) { h.Del("Content-Type") }}
+	})
+	for range 2 {
+		r := s.get("/shop/a")
+		wantPicture(t, r, fakePNG(100))
+		if got := r.Header.Get("Content-Type"); got != "image/png" {
+			t.Errorf("Content-Type is %q", got)
+		}
+		wantProblem(t, s.get("/shop/b"), http.StatusUnsupportedMediaType, "not-an-image")
+	}
+}
