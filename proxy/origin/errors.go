@@ -17,6 +17,8 @@ import (
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
+
+	"ixmage/internal/awserr"
 )
 
 // Outcome says how a call to S3 ended.
@@ -158,7 +160,7 @@ func failure(ctx context.Context, operation string, err error) *Error {
 		e.S3RequestID = clip(resp.ServiceRequestID(), 128)
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		e.Code = clip(realCode(api, e.Status), 64)
+		e.Code = clip(awserr.Code(api, e.Status), 64)
 	}
 	switch outcome, known := outcomeOfCode(e.Code); {
 	case known:
@@ -179,29 +181,10 @@ func failure(ctx context.Context, operation string, err error) *Error {
 	return e
 }
 
-// realCode drops the codes that the SDK invents from the status when a reply has
-// none: those have the status for a message too. S3 itself has codes like that
-// (ServiceUnavailable), but more to say about them.
-func realCode(api smithy.APIError, status int) string {
-	code, text := api.ErrorCode(), http.StatusText(status)
-	if code == "UnknownError" || api.ErrorMessage() == text && code == strings.ReplaceAll(text, " ", "") {
-		return ""
-	}
-	return code
-}
-
 func outcomeOfCode(code string) (Outcome, bool) {
 	switch code {
 	case "NoSuchKey", "NotFound":
 		return OutcomeNotFound, true
-	case "AccessDenied":
-		return OutcomeDenied, true
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
-		return OutcomeBadCredential, true
-	case "SlowDown", "RequestLimitExceeded", "BandwidthLimitExceeded", "RequestThrottled", "RequestThrottledException":
-		return OutcomeThrottled, true
-	case "RequestTimeout", "RequestTimeoutException":
-		return OutcomeTimeout, true
 	case "InvalidRange":
 		return OutcomeRange, true
 	case "PreconditionFailed":
@@ -210,8 +193,15 @@ func outcomeOfCode(code string) (Outcome, bool) {
 	case "NoSuchBucket":
 		return OutcomeError, true
 	}
-	if strings.HasPrefix(code, "Throttl") || strings.HasPrefix(code, "TooManyRequests") {
+	switch {
+	case awserr.Denied(code):
+		return OutcomeDenied, true
+	case awserr.KeyRefused(code):
+		return OutcomeBadCredential, true
+	case awserr.Throttled(code):
 		return OutcomeThrottled, true
+	case awserr.Timeout(code):
+		return OutcomeTimeout, true
 	}
 	return "", false
 }
