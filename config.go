@@ -21,6 +21,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/policy"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/proxy/origin"
@@ -344,7 +345,7 @@ func (v *patterns) UnmarshalText(text []byte) error {
 		if part == "" {
 			continue
 		}
-		if p := provision.PatternProblem(part); p != "" && v.bad == "" {
+		if p := policy.PatternProblem(part); p != "" && v.bad == "" {
 			v.bad = fmt.Sprintf("%q %s", part, p)
 		}
 		v.list = append(v.list, part)

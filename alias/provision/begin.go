@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // newOperation makes an operation that has not begun.
@@ -30,7 +31,7 @@ func (p *Provisioner) newOperation(kind alias.OperationKind, actor string) *alia
 func (p *Provisioner) Provision(
 	ctx context.Context, actor string, req alias.ProvisionRequest,
 ) (*alias.Operation, error) {
-	Normalize(&req)
+	policy.Normalize(&req)
 	if err := p.enabled(); err != nil {
 		return nil, err
 	}
@@ -65,8 +66,8 @@ func (p *Provisioner) Provision(
 // Problems lists everything that is wrong with a request, as far as that can be
 // said without the registry.
 func (p *Provisioner) Problems(req alias.ProvisionRequest) []alias.Problem {
-	Normalize(&req)
-	a := newAlias(&req)
+	policy.Normalize(&req)
+	a := policy.NewAlias(&req)
 	a.Normalize()
 	var problems []alias.Problem
 	if v, ok := errors.AsType[*alias.ValidationError](a.Validate(p.cfg.Registry.Policy())); ok {
@@ -79,23 +80,18 @@ func (p *Provisioner) Problems(req alias.ProvisionRequest) []alias.Problem {
 			}
 		}
 	}
-	return append(problems, Problems(&req)...)
+	return append(problems, policy.Problems(&req)...)
 }
 
 // allowed is alias.ErrForbidden for what the configuration does not allow.
 func (p *Provisioner) allowed(req alias.ProvisionRequest) error {
-	if !bucketAllowed(p.cfg.Buckets, req.Bucket) {
+	if !policy.BucketAllowed(p.cfg.Buckets, req.Bucket) {
 		return fmt.Errorf("%w: the bucket %s is not among --provision-buckets", alias.ErrForbidden, req.Bucket)
 	}
 	if req.Policy == alias.PolicyReadOnly && !p.cfg.AllowWideScope {
-		return wideScope()
+		return policy.ErrWideScope
 	}
 	return nil
-}
-
-func wideScope() error {
-	return fmt.Errorf("%w: the policy read-only-access reads every bucket of the account; "+
-		"it needs --allow-wide-scope", alias.ErrForbidden)
 }
 
 // beginning writes the intent: the operation, the alias and the credential, in
@@ -122,7 +118,7 @@ func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := newAlias(&b.req)
+	a := policy.NewAlias(&b.req)
 	a.Normalize()
 	a.ID, a.Epoch, a.Revision, a.State = alias.NewID(), 1, 1, alias.StateProvisioning
 	a.CredentialID, a.Credential = c.ID, c.Name
@@ -202,7 +198,7 @@ func (b *beginning) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 func (b *beginning) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 	name := b.req.UserName
 	if name == "" {
-		name = userName(b.req.Alias, newSuffix())
+		name = policy.UserName(b.req.Alias, policy.NewSuffix())
 	}
 	if b.p.userHeld(name, b.req.Alias) {
 		return nil, fmt.Errorf("the IAM user %s belongs to another credential: %w: choose another user_name",
@@ -212,9 +208,9 @@ func (b *beginning) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 		ID: alias.NewID(), Name: b.req.Alias, Version: 1, Revision: 1, State: alias.CredentialProvisioning,
 		CreatedAt: b.op.CreatedAt, UpdatedAt: b.op.CreatedAt,
 		Provider: &alias.Provisioned{
-			User: alias.IAMUser{Name: name, Path: userPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary},
-			Mode: b.req.Policy, Grants: []alias.Grant{grantOf(&b.req)}, Operation: b.op.ID,
-			Tags: userTags(b.p.cfg.InstallID, b.op.ID, b.req), RotateEvery: b.req.RotateEvery,
+			User: alias.IAMUser{Name: name, Path: policy.UserPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary},
+			Mode: b.req.Policy, Grants: []alias.Grant{policy.GrantOf(&b.req)}, Operation: b.op.ID,
+			Tags: policy.UserTags(b.p.cfg.InstallID, b.op.ID, b.req), RotateEvery: b.req.RotateEvery,
 		},
 	}
 	return c, tx.InsertCredential(c)
@@ -235,7 +231,7 @@ func (p *Provisioner) userHeld(user string, but alias.Name) bool {
 func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
 	c, err := tx.Credential(b.req.Credential)
 	if errors.Is(err, alias.ErrNotFound) {
-		return nil, invalid("credential", fmt.Sprintf("there is no credential named %q", b.req.Credential))
+		return nil, policy.Invalid("credential", fmt.Sprintf("there is no credential named %q", b.req.Credential))
 	}
 	if err != nil {
 		return nil, err
@@ -247,32 +243,28 @@ func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
 	p, ok := c.Provisioned()
 	switch {
 	case !ok:
-		return nil, invalid("credential",
+		return nil, policy.Invalid("credential",
 			"must be a provisioned credential; a key pair of your own is used by POST /api/v1/aliases")
 	case c.State != alias.CredentialActive:
 		return nil, fmt.Errorf("credential %s is %s: %w", c.Name, c.State, alias.ErrBusy)
 	case p.Mode == alias.PolicyReadOnly && !b.p.cfg.AllowWideScope:
-		return nil, wideScope()
+		return nil, policy.ErrWideScope
 	case b.req.Policy != "" && b.req.Policy != p.Mode:
-		return nil, invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
+		return nil, policy.Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
 	}
 	return c, nil
-}
-
-func invalid(field, detail string) error {
-	return &alias.ValidationError{Problems: []alias.Problem{{Field: field, Detail: detail}}}
 }
 
 // Plan says what Provision would do. It calls nothing, and works while
 // provisioning is off.
 func (p *Provisioner) Plan(ctx context.Context, req alias.ProvisionRequest) (*alias.Plan, error) {
-	Normalize(&req)
+	policy.Normalize(&req)
 	if problems := p.Problems(req); len(problems) > 0 {
 		return nil, &alias.ValidationError{Problems: problems}
 	}
-	env := PlanEnv{
+	env := policy.Env{
 		InstallID: p.cfg.InstallID, Boundary: p.cfg.Boundary, IAMEndpoint: p.cfg.IAMEndpoint,
-		Suffix: newSuffix(), AllowWideScope: p.cfg.AllowWideScope,
+		Suffix: policy.NewSuffix(), AllowWideScope: p.cfg.AllowWideScope,
 	}
 	if req.Credential != "" {
 		c, err := p.cfg.Registry.Credential(ctx, req.Credential)
@@ -280,13 +272,13 @@ func (p *Provisioner) Plan(ctx context.Context, req alias.ProvisionRequest) (*al
 			return nil, err
 		}
 		if err != nil {
-			return nil, invalid("credential", fmt.Sprintf("there is no credential named %q", req.Credential))
+			return nil, policy.Invalid("credential", fmt.Sprintf("there is no credential named %q", req.Credential))
 		}
 		prov, ok := c.Provisioned()
 		if !ok {
-			return nil, invalid("credential", "must be a provisioned credential")
+			return nil, policy.Invalid("credential", "must be a provisioned credential")
 		}
 		env.Existing, env.User, env.Mode = prov.Grants, prov.User, prov.Mode
 	}
-	return MakePlan(req, env)
+	return policy.MakePlan(req, env)
 }

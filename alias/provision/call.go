@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // caller is on whose behalf calls are made.
@@ -94,7 +95,7 @@ func (a ask) explain(ctx context.Context, e *callError) error {
 		return e
 	}
 	client := a.p.cfg.AWS.iam()
-	in := &iam.ListUsersInput{PathPrefix: aws.String(userPath(a.p.cfg.InstallID))}
+	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(a.p.cfg.InstallID))}
 	for {
 		out, err := client.ListUsers(ctx, in, marked(a.operation))
 		if err != nil {

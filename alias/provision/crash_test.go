@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest"
 )
 
@@ -240,9 +241,9 @@ func (w *world) breakCall(l *life, f fault, n int) {
 // tags of another installation.
 func (w *world) addForeign() string {
 	w.iam.AddUser("/", "alice", "")
-	w.iam.AddUser(userPath(testInstall), "bob", "")
+	w.iam.AddUser(policy.UserPath(testInstall), "bob", "")
 	w.iam.ChangeUser("bob", func(u *awstest.IAMUser) {
-		u.Tags = map[string]string{tagManagedBy: managedBy, tagInstall: "elsewhere", tagOperation: "op-1"}
+		u.Tags = map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: "elsewhere", policy.TagOperation: "op-1"}
 	})
 	w.clock.advance(time.Hour)
 	return w.foreignState()

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/smithy-go"
 
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest"
 )
 
@@ -30,7 +31,7 @@ func creating(path, boundary string, tags map[string]string) iamCall {
 func putting(user string) iamCall {
 	return func(ctx context.Context, c *iam.Client) error {
 		_, err := c.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
-			UserName: &user, PolicyName: aws.String(inlineName), PolicyDocument: aws.String(anything),
+			UserName: &user, PolicyName: aws.String(policy.InlineName), PolicyDocument: aws.String(anything),
 		})
 		return err
 	}
@@ -125,9 +126,9 @@ func both(a, b spoiling) spoiling {
 func TestDelegatedMayNot(t *testing.T) {
 	t.Parallel()
 	const ours, admin, readOnly = "ours", "arn:aws:iam::aws:policy/AdministratorAccess", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
-	path := userPath(testInstall)
-	good := map[string]string{tagManagedBy: managedBy, tagInstall: testInstall, tagOperation: "op-1"}
-	elsewhere := map[string]string{tagManagedBy: managedBy, tagInstall: "elsewhere"}
+	path := policy.UserPath(testInstall)
+	good := map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall, policy.TagOperation: "op-1"}
+	elsewhere := map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: "elsewhere"}
 	bounded := dropping("NeverWithoutBoundary")
 	user := func(fn func(context.Context, *iam.Client, *string) error) iamCall {
 		return func(ctx context.Context, c *iam.Client) error { return fn(ctx, c, aws.String(ours)) }
@@ -142,14 +143,14 @@ func TestDelegatedMayNot(t *testing.T) {
 		{"create at the root", creating("/", testBoundary, good), freeing("CreateOnlyBoundedAndTagged")},
 		{"create in another installation", creating("/ixmage/elsewhere/", testBoundary, good), freeing("CreateOnlyBoundedAndTagged")},
 		{"create without tags", creating(path, testBoundary, nil), freeing("CreateOnlyBoundedAndTagged")},
-		{"create with half the tags", creating(path, testBoundary, map[string]string{tagManagedBy: managedBy}), freeing("CreateOnlyBoundedAndTagged")},
+		{"create with half the tags", creating(path, testBoundary, map[string]string{policy.TagManagedBy: policy.ManagedBy}), freeing("CreateOnlyBoundedAndTagged")},
 		{"create with another's tags", creating(path, testBoundary, elsewhere), freeing("CreateOnlyBoundedAndTagged")},
 		{"tag otherwise", user(func(ctx context.Context, c *iam.Client, u *string) error {
 			_, err := c.TagUser(ctx, &iam.TagUserInput{UserName: u, Tags: iamTags(elsewhere)})
 			return err
 		}), freeing("CreateOnlyBoundedAndTagged")},
 		{"untag", user(func(ctx context.Context, c *iam.Client, u *string) error {
-			_, err := c.UntagUser(ctx, &iam.UntagUserInput{UserName: u, TagKeys: []string{tagInstall}})
+			_, err := c.UntagUser(ctx, &iam.UntagUserInput{UserName: u, TagKeys: []string{policy.TagInstall}})
 			return err
 		}), turning("NeverLoosen")},
 		{"remove boundary", user(func(ctx context.Context, c *iam.Client, u *string) error {
@@ -242,12 +243,12 @@ func tryDelegated(t *testing.T, doc *delegatedPolicy, call iamCall) error {
 	})
 	w := delegate(t, awstest.IAMConfig{}, &delegatedPolicy{doc.Version, adapted})
 	for name, path := range map[string]string{
-		"ours": userPath(testInstall), "unbounded": userPath(testInstall), "theirs": "/ixmage/elsewhere/", "stranger": "/",
+		"ours": policy.UserPath(testInstall), "unbounded": policy.UserPath(testInstall), "theirs": "/ixmage/elsewhere/", "stranger": "/",
 	} {
 		w.iam.AddUser(path, name, "")
 	}
 	w.iam.ChangeUser("ours", func(u *awstest.IAMUser) {
-		u.Boundary, u.Tags = testBoundary, map[string]string{tagManagedBy: managedBy, tagInstall: testInstall}
+		u.Boundary, u.Tags = testBoundary, map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall}
 	})
 	for _, name := range []string{"other", "bucket-specific-by-hand", "bucket-specific-ours"} {
 		w.iam.AddPolicy("/", name, anything)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // undoReuse puts the policy back to what it was. What cannot be put back now is
@@ -39,8 +40,8 @@ func (t *task) undoReuse(ctx context.Context) error {
 // narrow gives a user its grants and no others.
 func (c caller) narrow(ctx context.Context, p *alias.Provisioned) error {
 	if p.Mode == alias.PolicyInline {
-		partition, _ := arnParts(p.User.ARN)
-		document, err := inlineDocument(partition, p.Grants)
+		partition, _ := policy.ARNParts(p.User.ARN)
+		document, err := policy.Inline(partition, p.Grants)
 		if err != nil {
 			return err
 		}
@@ -60,9 +61,9 @@ func widenedARNs(p *alias.Provisioned) []string {
 		return nil
 	}
 	var arns []string
-	partition, account := arnParts(p.User.ARN)
+	partition, account := policy.ARNParts(p.User.ARN)
 	for _, g := range p.Widened {
-		arn := managedARN(partition, account, g)
+		arn := policy.ManagedARN(partition, account, g)
 		if !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
 			arns = append(arns, arn)
 		}
@@ -78,9 +79,9 @@ func (t *task) managedARNs(p *alias.Provisioned) []string {
 		arns = append(arns, ref.ARN)
 	}
 	if p.Mode == alias.PolicyManaged && p.User.ARN != "" {
-		partition, account := arnParts(p.User.ARN)
+		partition, account := policy.ARNParts(p.User.ARN)
 		for _, g := range t.grants(p) {
-			arns = append(arns, managedARN(partition, account, g))
+			arns = append(arns, policy.ManagedARN(partition, account, g))
 		}
 		arns = append(arns, widenedARNs(p)...)
 	}

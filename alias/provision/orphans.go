@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // Kinds and states of an orphan.
@@ -97,7 +98,7 @@ func (s *scan) run(ctx context.Context) error {
 // list reads every user under our path, with tags: the list itself has none.
 func (s *scan) list(ctx context.Context) error {
 	client := s.p.cfg.AWS.iam()
-	in := &iam.ListUsersInput{PathPrefix: aws.String(userPath(s.p.cfg.InstallID))}
+	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(s.p.cfg.InstallID))}
 	for {
 		out, err := call(ctx, s.look("iam:ListUsers", ""), client.ListUsers, in)
 		if err != nil {
@@ -139,7 +140,7 @@ func (s *scan) checkUnknown(ctx context.Context) error {
 	if share := len(unheard) * 100; share > maxShare*len(s.users) {
 		s.skipped = fmt.Sprintf("%d of %d users under %s are of operations that this registry never heard of: "+
 			"is it an old or a new one? They were reported and not touched", len(unheard), len(s.users),
-			userPath(s.p.cfg.InstallID))
+			policy.UserPath(s.p.cfg.InstallID))
 	}
 	for _, u := range unheard {
 		if err := s.quarantine(ctx, u); err != nil {
@@ -245,8 +246,8 @@ func (s *scan) managedOf(op *alias.Operation, u *foundUser) []string {
 	}
 	p := &alias.Provisioned{User: u.IAMUser, Mode: t.data.Request.Policy}
 	if p.Mode == alias.PolicyReadOnly {
-		partition, _ := arnParts(u.ARN)
-		p.Policies = []alias.PolicyRef{{ARN: readOnlyARN(partition)}}
+		partition, _ := policy.ARNParts(u.ARN)
+		p.Policies = []alias.PolicyRef{{ARN: policy.ReadOnlyARN(partition)}}
 	}
 	return t.managedARNs(p)
 }

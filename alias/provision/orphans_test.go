@@ -9,15 +9,16 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest"
 )
 
 // addUnheard makes a user with a key that bears the tags of an operation which no
 // registry has.
 func (w *world) addUnheard(name string) alias.KeyPair {
-	kp := w.iam.AddUser(userPath(testInstall), name, "")
+	kp := w.iam.AddUser(policy.UserPath(testInstall), name, "")
 	w.iam.ChangeUser(name, func(u *awstest.IAMUser) {
-		u.Tags = map[string]string{tagManagedBy: managedBy, tagInstall: testInstall, tagOperation: "op-1"}
+		u.Tags = map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall, policy.TagOperation: "op-1"}
 	})
 	return kp
 }

@@ -10,31 +10,21 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
-
-// inlineName is the name of the one inline policy on a user of ours.
-const inlineName = "ixmage-read"
 
 // grants are what the user shall be able to read when the operation is done.
 func (t *task) grants(p *alias.Provisioned) []alias.Grant {
 	if t.data.Request == nil {
 		return p.Grants
 	}
-	wanted := grantOf(t.data.Request)
+	wanted := policy.GrantOf(t.data.Request)
 	if slices.ContainsFunc(p.Grants, func(g alias.Grant) bool {
 		return g.Bucket == wanted.Bucket && g.Prefix == wanted.Prefix && g.KMSKeyARN == wanted.KMSKeyARN
 	}) {
 		return p.Grants
 	}
 	return append(slices.Clone(p.Grants), wanted)
-}
-
-// grantOf is the location of a request as a policy has it.
-func grantOf(r *alias.ProvisionRequest) alias.Grant {
-	return alias.Grant{
-		Bucket: r.Bucket, Prefix: r.Prefix, KMSKeyARN: r.KMSKeyARN,
-		Region: r.Region, Endpoint: r.Endpoint, PathStyle: r.PathStyle,
-	}
 }
 
 // putPolicy gives the user its rights. Before a reuse widens them, what they
@@ -63,31 +53,27 @@ func (t *task) putPolicy(ctx context.Context) (string, error) {
 
 // give has a user its grants.
 func (t *task) give(ctx context.Context, p *alias.Provisioned) (err error) {
-	partition, _ := arnParts(p.User.ARN)
+	partition, _ := policy.ARNParts(p.User.ARN)
 	switch p.Mode {
 	case alias.PolicyManaged:
 		p.Policies, err = t.attachAll(ctx, p)
 		return err
 	case alias.PolicyReadOnly:
-		ref := alias.PolicyRef{ARN: readOnlyARN(partition)}
+		ref := alias.PolicyRef{ARN: policy.ReadOnlyARN(partition)}
 		p.Policies = []alias.PolicyRef{ref}
 		return t.attach(ctx, p.User.Name, ref.ARN)
 	case alias.PolicyInline:
 	}
-	document, err := inlineDocument(partition, p.Grants)
+	document, err := policy.Inline(partition, p.Grants)
 	if err != nil {
 		return stop(codeQuota, "%v", err)
 	}
 	return t.caller().putInline(ctx, p.User.Name, document)
 }
 
-func readOnlyARN(partition string) string {
-	return "arn:" + partition + ":iam::aws:policy/AmazonS3ReadOnlyAccess"
-}
-
 func describePolicy(p *alias.Provisioned) string {
 	if p.Mode == alias.PolicyInline {
-		return "inline policy " + inlineName
+		return "inline policy " + policy.InlineName
 	}
 	arns := make([]string, len(p.Policies))
 	for i, ref := range p.Policies {
@@ -101,9 +87,9 @@ func describePolicy(p *alias.Provisioned) string {
 func (c caller) putInline(ctx context.Context, user string, document []byte) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.ask("iam:PutUserPolicy", user).onPolicy(inlineName), client.PutUserPolicy,
+		_, err := call(ctx, c.ask("iam:PutUserPolicy", user).onPolicy(policy.InlineName), client.PutUserPolicy,
 			&iam.PutUserPolicyInput{
-				UserName: aws.String(user), PolicyName: aws.String(inlineName), PolicyDocument: aws.String(string(document)),
+				UserName: aws.String(user), PolicyName: aws.String(policy.InlineName), PolicyDocument: aws.String(string(document)),
 			})
 		if isGone(err) {
 			return false, nil // the user is not seen yet
@@ -132,8 +118,8 @@ func (t *task) attachAll(ctx context.Context, p *alias.Provisioned) ([]alias.Pol
 // it is attached already: two locations of one name but with different keys of
 // KMS cannot share a policy.
 func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Grant) (alias.PolicyRef, error) {
-	partition, account := arnParts(p.User.ARN)
-	arn := managedARN(partition, account, g)
+	partition, account := policy.ARNParts(p.User.ARN)
+	arn := policy.ManagedARN(partition, account, g)
 	release, err := t.p.locks.lock(ctx, policyLock(arn))
 	if err != nil {
 		return alias.PolicyRef{}, err
@@ -146,23 +132,19 @@ func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Gran
 	return alias.PolicyRef{ARN: arn, Ours: ours}, t.attach(ctx, p.User.Name, arn)
 }
 
-func managedARN(partition, account string, g alias.Grant) string {
-	return "arn:" + partition + ":iam::" + account + ":policy/" + managedName(g.Bucket, g.Prefix)
-}
-
 // ensureManaged makes the policy of a location, or finds the one that is there
 // to be the same; ours says whether it is of this installation.
 func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alias.Grant) (ours bool, err error) {
-	document, err := managedDocument(partition, g)
+	document, err := policy.Managed(partition, g)
 	if err != nil {
 		return false, stop(codeQuota, "%v", err)
 	}
-	client, name := c.p.cfg.AWS.iam(), managedName(g.Bucket, g.Prefix)
+	client, name := c.p.cfg.AWS.iam(), policy.ManagedName(g.Bucket, g.Prefix)
 	err = c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.ask("iam:CreatePolicy", "").onPolicy(name), client.CreatePolicy, &iam.CreatePolicyInput{
 			PolicyName: aws.String(name), PolicyDocument: aws.String(string(document)),
-			Description: aws.String(managedDescription(g)),
-			Tags:        iamTags(map[string]string{tagManagedBy: managedBy, tagInstall: c.p.cfg.InstallID}),
+			Description: aws.String(policy.ManagedDescription(g)),
+			Tags:        iamTags(map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: c.p.cfg.InstallID}),
 		})
 		return err == nil, err
 	})
@@ -173,8 +155,8 @@ func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alia
 	if err != nil {
 		return false, err
 	}
-	if !sameDocument(found.document, document) {
-		return false, stop(codeNameTaken, "there is a policy %s already: %s", arn, clash(found, document))
+	if !policy.Same(found.document, document) {
+		return false, stop(codeNameTaken, "there is a policy %s already: %s", arn, policy.Difference(found.document, document, found.ours))
 	}
 	return found.ours, nil
 }
@@ -221,7 +203,7 @@ func (c caller) readManaged(ctx context.Context, arn string) (*foundPolicy, erro
 	}
 	return &foundPolicy{
 		document: []byte(text),
-		ours:     tags[tagManagedBy] == managedBy && tags[tagInstall] == c.p.cfg.InstallID,
+		ours:     tags[policy.TagManagedBy] == policy.ManagedBy && tags[policy.TagInstall] == c.p.cfg.InstallID,
 	}, nil
 }
 
@@ -256,7 +238,7 @@ func (t *task) checkPolicy(ctx context.Context) (string, error) {
 // drift says how the rights of a user differ from what they should be; empty
 // means that they do not.
 func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error) {
-	partition, _ := arnParts(p.User.ARN)
+	partition, _ := policy.ARNParts(p.User.ARN)
 	if p.Mode == alias.PolicyInline {
 		return c.inlineDrift(ctx, p, partition)
 	}
@@ -282,9 +264,9 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 
 // managedDrift compares the managed policy of one location.
 func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.Grant) (string, error) {
-	partition, account := arnParts(p.User.ARN)
-	arn := managedARN(partition, account, g)
-	want, err := managedDocument(partition, g)
+	partition, account := policy.ARNParts(p.User.ARN)
+	arn := policy.ManagedARN(partition, account, g)
+	want, err := policy.Managed(partition, g)
 	if err != nil {
 		return "", err
 	}
@@ -292,32 +274,32 @@ func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.
 	if err != nil {
 		return "", err
 	}
-	if !sameDocument(found.document, want) {
+	if !policy.Same(found.document, want) {
 		return "the document of " + arn + " is another one", nil
 	}
 	return "", nil
 }
 
 func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition string) (string, error) {
-	want, err := inlineDocument(partition, p.Grants)
+	want, err := policy.Inline(partition, p.Grants)
 	if err != nil {
 		return "", err
 	}
 	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.look("iam:GetUserPolicy", p.User.Name).onPolicy(inlineName), client.GetUserPolicy,
-		&iam.GetUserPolicyInput{UserName: aws.String(p.User.Name), PolicyName: aws.String(inlineName)})
+	out, err := call(ctx, c.look("iam:GetUserPolicy", p.User.Name).onPolicy(policy.InlineName), client.GetUserPolicy,
+		&iam.GetUserPolicyInput{UserName: aws.String(p.User.Name), PolicyName: aws.String(policy.InlineName)})
 	if isGone(err) {
-		return "the inline policy " + inlineName + " is not there", nil
+		return "the inline policy " + policy.InlineName + " is not there", nil
 	}
 	if err != nil {
 		return "", err
 	}
 	// The document comes percent-encoded (RFC 3986), as the API reference says.
 	text, err := url.QueryUnescape(aws.ToString(out.PolicyDocument))
-	if err == nil && sameDocument([]byte(text), want) {
+	if err == nil && policy.Same([]byte(text), want) {
 		return "", nil
 	}
-	return "the document of the inline policy " + inlineName + " is another one", nil
+	return "the document of the inline policy " + policy.InlineName + " is another one", nil
 }
 
 // attached lists the ARNs of the managed policies on a user.

@@ -7,6 +7,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias/policy"
 )
 
 // probeName is the name of an IAM user or role that does not exist.
@@ -92,7 +94,7 @@ func (r *round) assumeRole(ctx context.Context) reply {
 	if arn == "" {
 		arn = r.user.ARN
 	}
-	partition, account := arnParts(arn)
+	partition, account := policy.ARNParts(arn)
 	if account == "" {
 		account = "000000000000"
 	}

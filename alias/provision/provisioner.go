@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // concurrency is how many calls of IAM are made at a time.
@@ -219,4 +220,4 @@ func (p *Provisioner) Wait(ctx context.Context, id string) (*alias.Operation, er
 }
 
 // HandRotation are the aws commands by which a static key is rotated by hand.
-func (p *Provisioner) HandRotation(c *alias.Credential) []string { return handRotation(c, "") }
+func (p *Provisioner) HandRotation(c *alias.Credential) []string { return policy.HandRotation(c, "") }

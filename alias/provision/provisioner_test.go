@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest"
 )
 
@@ -49,7 +50,7 @@ func (w *world) wantSound(p *process, names ...alias.Name) {
 	w.clock.advance(time.Minute) // the longest lag
 	users := map[string]int{}
 	for _, u := range w.iam.Users() {
-		if u.Path == userPath(testInstall) {
+		if u.Path == policy.UserPath(testInstall) {
 			users[u.Name] = len(w.iam.Keys(u.Name))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 var removeSteps = []step{
@@ -177,7 +178,7 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 		}},
 		{"a foreign inline policy", func() (bool, error) {
 			names, err := c.inline(ctx, p.User.Name)
-			return slices.ContainsFunc(names, func(n string) bool { return n != inlineName }), err
+			return slices.ContainsFunc(names, func(n string) bool { return n != policy.InlineName }), err
 		}},
 		{"a foreign managed policy", func() (bool, error) {
 			arns, err := c.attached(ctx, p.User.Name)
@@ -251,8 +252,8 @@ func (c caller) strip(ctx context.Context, user string, managed []string) error 
 
 func (c caller) dropInline(ctx context.Context, user string) error {
 	client := c.p.cfg.AWS.iam()
-	_, err := call(ctx, c.ask("iam:DeleteUserPolicy", user).onPolicy(inlineName), client.DeleteUserPolicy,
-		&iam.DeleteUserPolicyInput{UserName: aws.String(user), PolicyName: aws.String(inlineName)})
+	_, err := call(ctx, c.ask("iam:DeleteUserPolicy", user).onPolicy(policy.InlineName), client.DeleteUserPolicy,
+		&iam.DeleteUserPolicyInput{UserName: aws.String(user), PolicyName: aws.String(policy.InlineName)})
 	return ignoreGone(err)
 }
 

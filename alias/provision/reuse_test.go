@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest"
 )
 
@@ -60,7 +61,7 @@ func TestReuseManagedSamePlace(t *testing.T) {
 	p := w.start()
 	hasShop(alias.PolicyManaged)(p)
 	_, prov := p.provisioned("shop")
-	_, account := arnParts(prov.User.ARN)
+	_, account := policy.ARNParts(prov.User.ARN)
 	encrypted := func(r *alias.ProvisionRequest) {
 		r.Credential, r.KMSKeyARN = "shop", "arn:aws:kms:us-east-1:"+account+":key/abc"
 	}

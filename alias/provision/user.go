@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,16 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
-)
-
-// Tags by which a user and a policy are known to be ours.
-const (
-	tagManagedBy = "managed-by"
-	tagInstall   = "ixmage-install"
-	tagOperation = "ixmage-operation"
-	tagAlias     = "ixmage-alias"
-
-	managedBy = "ixmage"
+	"ixmage/alias/policy"
 )
 
 // foundUser is a user as IAM shows it.
@@ -35,8 +25,8 @@ type foundUser struct {
 // operation is the id of the operation that made the user, if it was made by
 // this installation.
 func (u *foundUser) operation(installID string) (string, bool) {
-	ours := u.tags[tagManagedBy] == managedBy && u.tags[tagInstall] == installID && u.Path == userPath(installID)
-	return u.tags[tagOperation], ours && u.tags[tagOperation] != ""
+	ours := u.tags[policy.TagManagedBy] == policy.ManagedBy && u.tags[policy.TagInstall] == installID && u.Path == policy.UserPath(installID)
+	return u.tags[policy.TagOperation], ours && u.tags[policy.TagOperation] != ""
 }
 
 // lookUp reads a user with its tags and boundary.
@@ -157,15 +147,6 @@ func orNone(s string) string {
 		return "none"
 	}
 	return s
-}
-
-// arnParts are what a user's ARN says: arn:PARTITION:iam::ACCOUNT:user/….
-func arnParts(arn string) (partition, account string) {
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) < 6 {
-		return "aws", ""
-	}
-	return parts[1], parts[4]
 }
 
 // accessKey is a key as IAM lists it.

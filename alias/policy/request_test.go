@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"fmt"
@@ -62,7 +62,7 @@ func TestNormalize(t *testing.T) {
 func TestNewAlias(t *testing.T) {
 	t.Parallel()
 	req := request()
-	a := newAlias(&req)
+	a := NewAlias(&req)
 	if err := a.Validate(alias.Policy{}); err != nil {
 		t.Error(err)
 	}
@@ -75,7 +75,7 @@ func TestNewAlias(t *testing.T) {
 	}
 	for _, inside := range []string{"", "private/a.jpg", "website-images/", "website-images/../a.jpg"} {
 		req.Inside = inside
-		if a := newAlias(&req); a.Canary != "" {
+		if a := NewAlias(&req); a.Canary != "" {
 			t.Errorf("inside %q became the canary %q", inside, a.Canary)
 		}
 	}
@@ -262,7 +262,7 @@ func TestBucketAllowed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := bucketAllowed(tt.patterns, tt.bucket); got != tt.want {
+			if got := BucketAllowed(tt.patterns, tt.bucket); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"fmt"
@@ -38,10 +38,10 @@ func Normalize(req *alias.ProvisionRequest) {
 	}
 }
 
-// newAlias is the alias that a request asks for, not yet open. Its canary is
+// NewAlias is the alias that a request asks for, not yet open. Its canary is
 // the object inside, unless that is not valid: Problems says so, under the name
 // that it has in the request.
-func newAlias(req *alias.ProvisionRequest) *alias.Alias {
+func NewAlias(req *alias.ProvisionRequest) *alias.Alias {
 	a := alias.New()
 	a.Name, a.Location, a.State = req.Alias, req.Location, alias.StateProvisioning
 	if req.Inside != "" && insideProblem(req.Inside, req.Prefix) == "" {
@@ -120,7 +120,7 @@ func tagProblem(key, value string) string {
 		return "the name of a tag must be 1 to 128 letters, digits, spaces and" + marks
 	case strings.HasPrefix(key, "aws:") || strings.HasPrefix(strings.ToLower(value), "aws:"):
 		return "must not begin with aws:, which AWS reserves"
-	case strings.HasPrefix(key, "ixmage") || strings.HasPrefix(key, tagManagedBy):
+	case strings.HasPrefix(key, "ixmage") || strings.HasPrefix(key, TagManagedBy):
 		return "must not begin with ixmage or managed-by, which are ours"
 	case utf8.RuneCountInString(value) > maxTagValue || !isTagText(value):
 		return "the value must be at most 256 letters, digits, spaces and" + marks
@@ -228,9 +228,9 @@ func reuseProblems(req *alias.ProvisionRequest) []alias.Problem {
 	return problems
 }
 
-// bucketAllowed reports whether a bucket may be provisioned: its name matches a
+// BucketAllowed reports whether a bucket may be provisioned: its name matches a
 // pattern. No pattern allows none.
-func bucketAllowed(patterns []string, bucket string) bool {
+func BucketAllowed(patterns []string, bucket string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, bucket) })
 }
 
@@ -261,3 +261,21 @@ func PatternProblem(pattern string) string {
 	}
 	return "must be a bucket name, in which * stands for any text, such as acme-*"
 }
+
+// GrantOf is the location of a request as a policy has it.
+func GrantOf(r *alias.ProvisionRequest) alias.Grant {
+	return alias.Grant{
+		Bucket: r.Bucket, Prefix: r.Prefix, KMSKeyARN: r.KMSKeyARN,
+		Region: r.Region, Endpoint: r.Endpoint, PathStyle: r.PathStyle,
+	}
+}
+
+// Invalid is a *alias.ValidationError about one field.
+func Invalid(field, detail string) error {
+	return &alias.ValidationError{Problems: []alias.Problem{{Field: field, Detail: detail}}}
+}
+
+// ErrWideScope is returned for the policy read-only-access where the installation
+// does not allow it. It is an alias.ErrForbidden.
+var ErrWideScope = fmt.Errorf("%w: the policy read-only-access reads every bucket of the account; "+
+	"it needs --allow-wide-scope", alias.ErrForbidden)

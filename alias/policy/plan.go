@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"cmp"
@@ -10,9 +10,9 @@ import (
 	"ixmage/alias"
 )
 
-// PlanEnv is what a plan depends on besides the request. Its zero fields are
+// Env is what a plan depends on besides the request. Its zero fields are
 // filled in: a plan can be made where provisioning is off.
-type PlanEnv struct {
+type Env struct {
 	InstallID   string
 	Boundary    string // ARN, empty for none
 	Partition   string // empty: that of the boundary or the KMS key, else by the region
@@ -33,7 +33,7 @@ type PlanEnv struct {
 // normalized, has problems or its policy no room; alias.ErrForbidden when the
 // installation does not allow read-only-access. The alias and the location are
 // the caller's to validate.
-func MakePlan(req alias.ProvisionRequest, env PlanEnv) (*alias.Plan, error) {
+func MakePlan(req alias.ProvisionRequest, env Env) (*alias.Plan, error) {
 	Normalize(&req)
 	if problems := Problems(&req); len(problems) > 0 {
 		return nil, &alias.ValidationError{Problems: problems}
@@ -41,14 +41,14 @@ func MakePlan(req alias.ProvisionRequest, env PlanEnv) (*alias.Plan, error) {
 	env.Partition = cmp.Or(env.Partition, partitionOf(req, env))
 	mode := cmp.Or(req.Policy, env.Mode, alias.PolicyInline)
 	if env.Mode != "" && mode != env.Mode {
-		return nil, invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", env.Mode, req.Credential))
+		return nil, Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", env.Mode, req.Credential))
 	}
 	if mode == alias.PolicyReadOnly && !env.AllowWideScope {
-		return nil, wideScope()
+		return nil, ErrWideScope
 	}
 	plan := &alias.Plan{Policy: mode, User: planUser(req, env)}
 	if req.Credential == "" {
-		plan.Tags = userTags(env.InstallID, "", req)
+		plan.Tags = UserTags(env.InstallID, "", req)
 	}
 	if err := planPolicy(plan, req, env); err != nil {
 		return nil, err
@@ -58,19 +58,19 @@ func MakePlan(req alias.ProvisionRequest, env PlanEnv) (*alias.Plan, error) {
 	return plan, nil
 }
 
-func planUser(req alias.ProvisionRequest, env PlanEnv) alias.IAMUser {
+func planUser(req alias.ProvisionRequest, env Env) alias.IAMUser {
 	if req.Credential != "" {
 		return env.User
 	}
 	return alias.IAMUser{
-		Name: cmp.Or(req.UserName, userName(req.Alias, cmp.Or(env.Suffix, newSuffix()))),
-		Path: userPath(env.InstallID), Boundary: env.Boundary,
+		Name: cmp.Or(req.UserName, UserName(req.Alias, cmp.Or(env.Suffix, NewSuffix()))),
+		Path: UserPath(env.InstallID), Boundary: env.Boundary,
 	}
 }
 
 // partitionOf guesses where a plan cannot ask: an ARN knows, else the names of
 // regions tell.
-func partitionOf(req alias.ProvisionRequest, env PlanEnv) string {
+func partitionOf(req alias.ProvisionRequest, env Env) string {
 	for _, arn := range []string{env.User.ARN, env.Boundary, req.KMSKeyARN} {
 		if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 && isPartition(parts[1]) {
 			return parts[1]
@@ -87,18 +87,18 @@ func partitionOf(req alias.ProvisionRequest, env PlanEnv) string {
 }
 
 // planPolicy fills in the document and the name of the policy.
-func planPolicy(plan *alias.Plan, req alias.ProvisionRequest, env PlanEnv) error {
-	wanted := grantOf(&req)
+func planPolicy(plan *alias.Plan, req alias.ProvisionRequest, env Env) error {
+	wanted := GrantOf(&req)
 	var err error
 	switch plan.Policy {
 	case alias.PolicyReadOnly:
-		plan.PolicyName = readOnlyARN(env.Partition)
+		plan.PolicyName = ReadOnlyARN(env.Partition)
 	case alias.PolicyManaged:
-		plan.PolicyName = managedName(req.Bucket, req.Prefix)
-		plan.Document, err = managedDocument(env.Partition, wanted)
+		plan.PolicyName = ManagedName(req.Bucket, req.Prefix)
+		plan.Document, err = Managed(env.Partition, wanted)
 	default:
-		plan.PolicyName = inlineName
-		plan.Document, err = inlineDocument(env.Partition, append(slices.Clone(env.Existing), wanted))
+		plan.PolicyName = InlineName
+		plan.Document, err = Inline(env.Partition, append(slices.Clone(env.Existing), wanted))
 	}
 	return err
 }
@@ -106,7 +106,7 @@ func planPolicy(plan *alias.Plan, req alias.ProvisionRequest, env PlanEnv) error
 // planner writes the steps and commands of one plan.
 type planner struct {
 	req  alias.ProvisionRequest
-	env  PlanEnv
+	env  Env
 	plan *alias.Plan
 }
 

@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"regexp"
@@ -9,16 +9,17 @@ import (
 // documentKey is a key of KMS in a document.
 var documentKey = regexp.MustCompile(`arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+`)
 
-// clash says how a policy that is there differs from the one that is needed, and
-// what to do. Of a document that may be anybody's it repeats keys only.
-func clash(found *foundPolicy, needed []byte) string {
-	have, want := keysIn(found.document), keysIn(needed)
+// Difference says how a managed policy that exists differs from the one that is
+// needed, and what to do. ours says that this installation made it. Of a document
+// that may be anybody's it repeats keys only.
+func Difference(found, needed []byte, ours bool) string {
+	have, want := keysIn(found), keysIn(needed)
 	if have == want {
 		return "its document is another one than s3:GetObject on this location; it was left as it is: " +
 			"delete or rename it, or ask for the policy inline"
 	}
 	text := "it is for " + have + ", and this alias needs " + want + "; it was left as it is: "
-	if found.ours {
+	if ours {
 		return text + "one location has one managed policy, so give all aliases of it the same kms_key_arn, " +
 			"or ask for the policy inline"
 	}

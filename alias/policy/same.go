@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"bytes"
@@ -10,12 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// sameDocument reports whether two policies are one and the same to IAM: the
+// Same reports whether two policies are one and the same to IAM: the
 // order of keys and of lists does not matter, and a list of one is its element.
 // Everything else does. What is not a JSON object, has a key twice or a list in
 // a list, or has characters that cannot be told apart once decoded, is the same
 // as nothing: IAM and we might read it in two ways.
-func sameDocument(a, b []byte) bool {
+func Same(a, b []byte) bool {
 	x, err := canonical(a)
 	if err != nil {
 		return false

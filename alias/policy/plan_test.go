@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"errors"
@@ -22,37 +22,37 @@ func render(p *alias.Plan) string {
 
 func TestPlanGolden(t *testing.T) {
 	t.Parallel()
-	env := PlanEnv{InstallID: "home", Suffix: "x7k2", AllowWideScope: true}
+	env := Env{InstallID: "home", Suffix: "x7k2", AllowWideScope: true}
 	for _, tt := range []struct {
 		name   string
-		change func(*alias.ProvisionRequest, *PlanEnv)
+		change func(*alias.ProvisionRequest, *Env)
 	}{
-		{"inline", func(*alias.ProvisionRequest, *PlanEnv) {}},
-		{"managed", func(r *alias.ProvisionRequest, _ *PlanEnv) { r.Policy = alias.PolicyManaged }},
-		{"read-only-access", func(r *alias.ProvisionRequest, _ *PlanEnv) { r.Policy = alias.PolicyReadOnly }},
-		{"bare", func(r *alias.ProvisionRequest, _ *PlanEnv) {
+		{"inline", func(*alias.ProvisionRequest, *Env) {}},
+		{"managed", func(r *alias.ProvisionRequest, _ *Env) { r.Policy = alias.PolicyManaged }},
+		{"read-only-access", func(r *alias.ProvisionRequest, _ *Env) { r.Policy = alias.PolicyReadOnly }},
+		{"bare", func(r *alias.ProvisionRequest, _ *Env) {
 			*r = alias.ProvisionRequest{Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "eu-west-1"}}
 		}},
-		{"china-kms-bounded", func(r *alias.ProvisionRequest, e *PlanEnv) {
+		{"china-kms-bounded", func(r *alias.ProvisionRequest, e *Env) {
 			r.Region, r.BucketOwner, r.KMSKeyARN, r.UserName = "cn-north-1", "123456789012", cnKey, "-me"
 			e.Boundary = "arn:aws-cn:iam::123456789012:policy/ixmage/ixmage-boundary"
 		}},
-		{"endpoints", func(r *alias.ProvisionRequest, e *PlanEnv) {
+		{"endpoints", func(r *alias.ProvisionRequest, e *Env) {
 			r.Endpoint, r.Region, e.IAMEndpoint = "https://s3.example.com", "", "https://iam.example.com"
 		}},
-		{"quotes", func(r *alias.ProvisionRequest, _ *PlanEnv) {
+		{"quotes", func(r *alias.ProvisionRequest, _ *Env) {
 			r.Prefix, r.Inside, r.Outside = "it's/(new)!/", "it's/(new)!/$(id) `id` \"a\".jpg", "-o'; id; '.jpg"
 			r.Tags = map[string]string{"it": "a b", "Équipe": "été=1"}
 		}},
-		{"reuse-inline", func(r *alias.ProvisionRequest, e *PlanEnv) {
+		{"reuse-inline", func(r *alias.ProvisionRequest, e *Env) {
 			r.Credential, r.Policy, r.Tags = "media", "", nil
 			e.User, e.Mode = alias.IAMUser{Name: "ixmage-s3read-media-ab12", Path: "/ixmage/home/"}, alias.PolicyInline
 			e.Existing = []alias.Grant{{Bucket: "zoo", Prefix: "cats/"}}
 		}},
-		{"reuse-managed-unknown-user", func(r *alias.ProvisionRequest, _ *PlanEnv) {
+		{"reuse-managed-unknown-user", func(r *alias.ProvisionRequest, _ *Env) {
 			r.Credential, r.Policy, r.Tags = "media", alias.PolicyManaged, nil
 		}},
-		{"reuse-read-only-access", func(r *alias.ProvisionRequest, e *PlanEnv) {
+		{"reuse-read-only-access", func(r *alias.ProvisionRequest, e *Env) {
 			r.Credential, r.Policy, r.Tags = "media", "", nil
 			e.Mode = alias.PolicyReadOnly
 		}},
@@ -90,7 +90,7 @@ func TestPlanSteps(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			plan, err := MakePlan(tt.req, PlanEnv{InstallID: "home"})
+			plan, err := MakePlan(tt.req, Env{InstallID: "home"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,17 +114,17 @@ func TestPlanPartition(t *testing.T) {
 		name string
 		loc  alias.Location
 		key  string
-		env  PlanEnv
+		env  Env
 		want string
 	}{
-		{"by nothing", alias.Location{Region: "eu-west-1"}, "", PlanEnv{}, "aws"},
-		{"by a region of China", alias.Location{Region: "cn-northwest-1"}, "", PlanEnv{}, "aws-cn"},
-		{"by a region of GovCloud", alias.Location{Region: "us-gov-west-1"}, "", PlanEnv{}, "aws-us-gov"},
-		{"by a region of somebody else", alias.Location{Region: "cn-1", Endpoint: "https://s3.example.com"}, "", PlanEnv{}, "aws"},
-		{"by the boundary", alias.Location{Region: "eu-west-1"}, "", PlanEnv{Boundary: "arn:aws-iso:iam::123456789012:policy/b"}, "aws-iso"},
-		{"by the key", alias.Location{Region: "cn-north-1"}, cnKey, PlanEnv{}, "aws-cn"},
-		{"by the user", alias.Location{Region: "eu-west-1"}, "", PlanEnv{User: alias.IAMUser{ARN: "arn:aws-iso-b:iam::123456789012:user/u"}}, "aws-iso-b"},
-		{"given", alias.Location{Region: "cn-north-1"}, "", PlanEnv{Partition: "aws-eusc"}, "aws-eusc"},
+		{"by nothing", alias.Location{Region: "eu-west-1"}, "", Env{}, "aws"},
+		{"by a region of China", alias.Location{Region: "cn-northwest-1"}, "", Env{}, "aws-cn"},
+		{"by a region of GovCloud", alias.Location{Region: "us-gov-west-1"}, "", Env{}, "aws-us-gov"},
+		{"by a region of somebody else", alias.Location{Region: "cn-1", Endpoint: "https://s3.example.com"}, "", Env{}, "aws"},
+		{"by the boundary", alias.Location{Region: "eu-west-1"}, "", Env{Boundary: "arn:aws-iso:iam::123456789012:policy/b"}, "aws-iso"},
+		{"by the key", alias.Location{Region: "cn-north-1"}, cnKey, Env{}, "aws-cn"},
+		{"by the user", alias.Location{Region: "eu-west-1"}, "", Env{User: alias.IAMUser{ARN: "arn:aws-iso-b:iam::123456789012:user/u"}}, "aws-iso-b"},
+		{"given", alias.Location{Region: "cn-north-1"}, "", Env{Partition: "aws-eusc"}, "aws-eusc"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -144,11 +144,11 @@ func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	wide := request()
 	wide.Policy = alias.PolicyReadOnly
-	if _, err := MakePlan(wide, PlanEnv{}); !errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), "--allow-wide-scope") {
+	if _, err := MakePlan(wide, Env{}); !errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), "--allow-wide-scope") {
 		t.Errorf("read-only-access without --allow-wide-scope: %v", err)
 	}
 	reuse := alias.ProvisionRequest{Alias: "shop", Location: request().Location, Credential: "media"}
-	if _, err := MakePlan(reuse, PlanEnv{Mode: alias.PolicyReadOnly}); !errors.Is(err, alias.ErrForbidden) {
+	if _, err := MakePlan(reuse, Env{Mode: alias.PolicyReadOnly}); !errors.Is(err, alias.ErrForbidden) {
 		t.Errorf("a credential with read-only-access without --allow-wide-scope: %v", err)
 	}
 	var full []alias.Grant
@@ -158,16 +158,16 @@ func TestPlanRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*alias.ProvisionRequest)
-		env    PlanEnv
+		env    Env
 		field  string
 	}{
-		{"a problem", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Second }, PlanEnv{}, "rotate_every"},
-		{"a location that is none", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside = "a*/", "" }, PlanEnv{}, "prefix"},
-		{"no room", func(r *alias.ProvisionRequest) { r.Credential, r.Tags = "media", nil }, PlanEnv{Existing: full}, "policy"},
+		{"a problem", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Second }, Env{}, "rotate_every"},
+		{"a location that is none", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside = "a*/", "" }, Env{}, "prefix"},
+		{"no room", func(r *alias.ProvisionRequest) { r.Credential, r.Tags = "media", nil }, Env{Existing: full}, "policy"},
 		{"another policy than the credential's", func(r *alias.ProvisionRequest) {
 			r.Credential, r.Tags, r.Policy = "media", nil, alias.PolicyManaged
-		}, PlanEnv{Mode: alias.PolicyInline}, "policy"},
-		{"a key of another partition", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }, PlanEnv{Partition: "aws-cn"}, "kms_key_arn"},
+		}, Env{Mode: alias.PolicyInline}, "policy"},
+		{"a key of another partition", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }, Env{Partition: "aws-cn"}, "kms_key_arn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -185,7 +185,7 @@ func TestPlanRefuses(t *testing.T) {
 func TestPlanChoosesNames(t *testing.T) {
 	t.Parallel()
 	req := request()
-	first, err := MakePlan(req, PlanEnv{InstallID: "home"})
+	first, err := MakePlan(req, Env{InstallID: "home"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestPlanChoosesNames(t *testing.T) {
 		t.Errorf("chose %q", name)
 	}
 	req.UserName = "mine"
-	second, err := MakePlan(req, PlanEnv{InstallID: "home"})
+	second, err := MakePlan(req, Env{InstallID: "home"})
 	if err != nil || second.User.Name != "mine" {
 		t.Errorf("%v, %v", second, err)
 	}

@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"maps"
@@ -69,7 +69,7 @@ func (b *planner) reuseCommands(user string) []string {
 // handTags leave out the tags that say that a user is ours: what is made by
 // hand is removed by hand.
 func (b *planner) handTags() map[string]string {
-	tags := map[string]string{tagAlias: string(b.req.Alias)}
+	tags := map[string]string{TagAlias: string(b.req.Alias)}
 	maps.Copy(tags, b.req.Tags)
 	return tags
 }
@@ -88,7 +88,7 @@ func (b *planner) policyCommands(user string) []string {
 	case alias.PolicyManaged:
 		return []string{
 			assign(policyVariable, b.iam("aws iam create-policy", option("policy-name", b.plan.PolicyName),
-				option("description", managedDescription(grantOf(&b.req))), document, "--query Policy.Arn --output text")),
+				option("description", ManagedDescription(GrantOf(&b.req))), document, "--query Policy.Arn --output text")),
 			b.iam("aws iam attach-user-policy", user, variable("policy-arn", policyVariable)),
 			b.iam("aws iam list-attached-user-policies", user),
 		}
@@ -149,11 +149,11 @@ func (b *planner) iam(words ...string) string {
 	return strings.Join(words, " ")
 }
 
-// handRotation are the commands that replace the key of a static credential by
+// HandRotation are the commands that replace the key of a static credential by
 // hand, as they are in commands. user may be empty: IAM is asked whose key it is.
 // The old key is deleted last, when pictures are seen to be served with the new
 // one.
-func handRotation(c *alias.Credential, user string) []string {
+func HandRotation(c *alias.Credential, user string) []string {
 	old := option("access-key-id", c.AccessKeyID())
 	whose := "$(aws iam get-access-key-last-used " + old + " --query UserName --output text)"
 	if user != "" {

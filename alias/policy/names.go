@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"crypto/rand"
@@ -17,13 +17,26 @@ const (
 	maxDescription = 1000
 )
 
-// userPath is where the users of an installation are, and nobody else's.
-func userPath(installID string) string { return "/ixmage/" + installID + "/" }
+// Tags by which a user and a policy are known to be ours.
+const (
+	TagManagedBy = "managed-by"
+	TagInstall   = "ixmage-install"
+	TagOperation = "ixmage-operation"
+	TagAlias     = "ixmage-alias"
 
-// userName is the name of a user made for an alias. random tells apart users
+	ManagedBy = "ixmage"
+)
+
+// InlineName is the name of the one inline policy on a user of ours.
+const InlineName = "ixmage-read"
+
+// UserPath is where the users of an installation are, and nobody else's.
+func UserPath(installID string) string { return "/ixmage/" + installID + "/" }
+
+// UserName is the name of a user made for an alias. random tells apart users
 // made for the same alias, or for two whose names are the same where they are
 // cut.
-func userName(a alias.Name, random string) string {
+func UserName(a alias.Name, random string) string {
 	const before, after = "ixmage-s3read-", "-"
 	room := maxUserName - len(before) - len(after) - len(random)
 	name := string(a)
@@ -33,8 +46,8 @@ func userName(a alias.Name, random string) string {
 	return before + name + after + random
 }
 
-// newSuffix is four random characters of a-z and 0-9.
-func newSuffix() string {
+// NewSuffix is four random characters of a-z and 0-9.
+func NewSuffix() string {
 	const digits = "abcdefghijklmnopqrstuvwxyz0123456789"
 	const even = 256 / len(digits) * len(digits) // beyond it the first digits would be more frequent
 	suffix := make([]byte, 0, 4)
@@ -48,15 +61,15 @@ func newSuffix() string {
 	return string(suffix)
 }
 
-// userTags are the request's own tags and those that prove a user to be ours,
+// UserTags are the request's own tags and those that prove a user to be ours,
 // which win. An empty operationID, in a plan, leaves its tag out.
-func userTags(installID, operationID string, req alias.ProvisionRequest) map[string]string {
+func UserTags(installID, operationID string, req alias.ProvisionRequest) map[string]string {
 	tags := map[string]string{}
 	maps.Copy(tags, req.Tags)
-	tags[tagManagedBy], tags[tagInstall], tags[tagAlias] = managedBy, installID, string(req.Alias)
-	delete(tags, tagOperation)
+	tags[TagManagedBy], tags[TagInstall], tags[TagAlias] = ManagedBy, installID, string(req.Alias)
+	delete(tags, TagOperation)
 	if operationID != "" {
-		tags[tagOperation] = operationID
+		tags[TagOperation] = operationID
 	}
 	return tags
 }
@@ -66,7 +79,7 @@ func userTags(installID, operationID string, req alias.ProvisionRequest) map[str
 // and S3 does.
 var plainPrefix = regexp.MustCompile(`^[a-z0-9+=,.@_-]*$`)
 
-// managedName is the name of the managed policy for a location:
+// ManagedName is the name of the managed policy for a location:
 //
 //	bucket-specific-<bucket>             the whole bucket
 //	bucket-specific-<bucket>-<prefix>    a folder, its slash left out
@@ -77,7 +90,7 @@ var plainPrefix = regexp.MustCompile(`^[a-z0-9+=,.@_-]*$`)
 // SHA-256 of bucket and prefix follow: two locations with such names never share
 // one. Two of the plain form can, such as the bucket a-b and the folder b of the
 // bucket a; their documents tell them apart.
-func managedName(bucket, prefix string) string {
+func ManagedName(bucket, prefix string) string {
 	folder := strings.TrimRight(prefix, "/")
 	name := "bucket-specific-" + bucket
 	if folder != "" {
@@ -104,10 +117,10 @@ func hashedName(name, bucket, folder string) string {
 	return strings.TrimRight(name, "-") + "-" + hex.EncodeToString(sum[:])[:digits]
 }
 
-// managedDescription says what a managed policy allows, for who finds it in the
+// ManagedDescription says what a managed policy allows, for who finds it in the
 // console. IAM keeps it as it was first written, so it holds nothing that
 // changes.
-func managedDescription(g alias.Grant) string {
+func ManagedDescription(g alias.Grant) string {
 	text := "Allows ixmage s3:GetObject on every object of the bucket " + g.Bucket
 	if g.Prefix != "" {
 		text = "Allows ixmage s3:GetObject on the objects under " + g.Prefix + " in the bucket " + g.Bucket
@@ -122,4 +135,23 @@ func managedDescription(g alias.Grant) string {
 		return r
 	}, text+", and nothing else.")
 	return text[:min(len(text), maxDescription)]
+}
+
+// ReadOnlyARN is AWS's own policy that reads every bucket.
+func ReadOnlyARN(partition string) string {
+	return "arn:" + partition + ":iam::aws:policy/AmazonS3ReadOnlyAccess"
+}
+
+// ManagedARN is the managed policy of a location in an account.
+func ManagedARN(partition, account string, g alias.Grant) string {
+	return "arn:" + partition + ":iam::" + account + ":policy/" + ManagedName(g.Bucket, g.Prefix)
+}
+
+// ARNParts are what a user's ARN says: arn:PARTITION:iam::ACCOUNT:user/….
+func ARNParts(arn string) (partition, account string) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return "aws", ""
+	}
+	return parts[1], parts[4]
 }

@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"encoding/json"
@@ -71,10 +71,10 @@ func TestSameDocument(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := sameDocument([]byte(tt.a), []byte(tt.b)); got != tt.want {
+			if got := Same([]byte(tt.a), []byte(tt.b)); got != tt.want {
 				t.Errorf("got %t, want %t:\n%s\n%s", got, tt.want, tt.a, tt.b)
 			}
-			if got := sameDocument([]byte(tt.b), []byte(tt.a)); got != tt.want {
+			if got := Same([]byte(tt.b), []byte(tt.a)); got != tt.want {
 				t.Errorf("the other way round: got %t, want %t", got, tt.want)
 			}
 		})
@@ -90,14 +90,14 @@ func FuzzSameDocument(f *testing.F) {
 	f.Add([]byte(`{"a":"\ud800"}`), []byte(`{"a":"\ufffd"}`))
 	f.Add([]byte(`{"a":[[]]}`), []byte(`{"a":[]}`))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		same := sameDocument(a, b)
-		if same != sameDocument(b, a) {
+		same := Same(a, b)
+		if same != Same(b, a) {
 			t.Error("not symmetric")
 		}
 		if !same {
 			return
 		}
-		if !sameDocument(a, a) || !sameDocument(b, b) {
+		if !Same(a, a) || !Same(b, b) {
 			t.Error("not the same as itself")
 		}
 		for _, doc := range [][]byte{a, b} {
@@ -108,7 +108,7 @@ func FuzzSameDocument(f *testing.F) {
 				t.Fatalf("not a JSON object: %s", doc)
 			}
 			again, err := json.Marshal(v)
-			if err != nil || !sameDocument(again, doc) {
+			if err != nil || !Same(again, doc) {
 				t.Errorf("written again it is another one: %s, %s", doc, again)
 			}
 		}

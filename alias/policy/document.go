@@ -1,4 +1,8 @@
-package provision
+// Package policy is the pure half of provisioning: the documents that allow an
+// IAM user to read a location, the names of users and policies, the rules of a
+// provision request, and the plan with its commands. Nothing in it calls
+// anything; the same input always gives the same text, but for NewSuffix.
+package policy
 
 import (
 	"bytes"
@@ -42,11 +46,11 @@ type statement struct {
 	Condition map[string]map[string]string `json:",omitempty"` //nolint:tagliatelle // the name is IAM's
 }
 
-// inlineDocument is the policy put on a user that may read grants and nothing
+// Inline is the policy put on a user that may read grants and nothing
 // else. The grants that another one covers leave no mark, so the same access is
 // always the same document. A *alias.ValidationError when a grant is not valid,
 // or when there are more than IAM has room for.
-func inlineDocument(partition string, grants []alias.Grant) ([]byte, error) {
+func Inline(partition string, grants []alias.Grant) ([]byte, error) {
 	doc, err := newDocument(partition, grants)
 	if err != nil {
 		return nil, err
@@ -58,9 +62,9 @@ func inlineDocument(partition string, grants []alias.Grant) ([]byte, error) {
 	return doc, nil
 }
 
-// managedDocument is the customer managed policy of one location; the errors
-// are those of inlineDocument.
-func managedDocument(partition string, g alias.Grant) ([]byte, error) {
+// Managed is the customer managed policy of one location; the errors
+// are those of Inline.
+func Managed(partition string, g alias.Grant) ([]byte, error) {
 	doc, err := newDocument(partition, []alias.Grant{g})
 	if err != nil {
 		return nil, err
@@ -100,7 +104,7 @@ func encode(v any) ([]byte, error) {
 }
 
 func policyProblem(format string, args ...any) error {
-	return invalid("policy", fmt.Sprintf(format, args...))
+	return Invalid("policy", fmt.Sprintf(format, args...))
 }
 
 // checkGrant holds a grant to the rules of a location once more: a wildcard, or
@@ -119,9 +123,9 @@ func checkGrant(partition string, g alias.Grant) error {
 	key, ok := parseKey(g.KMSKeyARN)
 	switch {
 	case !ok:
-		return invalid("kms_key_arn", keyForm)
+		return Invalid("kms_key_arn", keyForm)
 	case key.partition != partition:
-		return invalid("kms_key_arn", "must be in the partition of the account, which is "+partition)
+		return Invalid("kms_key_arn", "must be in the partition of the account, which is "+partition)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"regexp"
@@ -25,7 +25,7 @@ func TestUserName(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := userName(tt.alias, "x7k2")
+			got := UserName(tt.alias, "x7k2")
 			if got != tt.want || userNameProblem(got) != "" {
 				t.Errorf("got %s (%d characters), want %s", got, len(got), tt.want)
 			}
@@ -37,7 +37,7 @@ func TestNewSuffix(t *testing.T) {
 	t.Parallel()
 	form, seen := regexp.MustCompile(`^[a-z0-9]{4}$`), map[rune]bool{}
 	for range 1000 {
-		s := newSuffix()
+		s := NewSuffix()
 		if !form.MatchString(s) {
 			t.Fatalf("%q", s)
 		}
@@ -52,7 +52,7 @@ func TestNewSuffix(t *testing.T) {
 
 func TestUserPath(t *testing.T) {
 	t.Parallel()
-	if got := userPath("home"); got != "/ixmage/home/" {
+	if got := UserPath("home"); got != "/ixmage/home/" {
 		t.Error(got)
 	}
 }
@@ -65,11 +65,11 @@ func TestUserTags(t *testing.T) {
 	ours := map[string]string{
 		"managed-by": "ixmage", "ixmage-install": "home", "ixmage-alias": "shop", "ixmage-operation": "op1", "team": "web",
 	}
-	if diff := cmp.Diff(ours, userTags("home", "op1", req)); diff != "" {
+	if diff := cmp.Diff(ours, UserTags("home", "op1", req)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	delete(ours, "ixmage-operation")
-	if diff := cmp.Diff(ours, userTags("home", "", req)); diff != "" {
+	if diff := cmp.Diff(ours, UserTags("home", "", req)); diff != "" {
 		t.Errorf("without an operation (-want +got):\n%s", diff)
 	}
 	if req.Tags["managed-by"] != "me" {
@@ -96,7 +96,7 @@ func TestManagedName(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := managedName(tt.bucket, tt.prefix); got != tt.want {
+			if got := ManagedName(tt.bucket, tt.prefix); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -112,7 +112,7 @@ func TestManagedNamesDiffer(t *testing.T) {
 		long + "1/", long + "2/", long + "/1/", long + "/2/",
 	} {
 		// IAM does not tell names apart by case.
-		name := strings.ToLower(managedName("acme-media", prefix))
+		name := strings.ToLower(ManagedName("acme-media", prefix))
 		if other, taken := seen[name]; taken {
 			t.Errorf("%q and %q are both %s", prefix, other, name)
 		}
@@ -126,11 +126,11 @@ func FuzzManagedName(f *testing.F) {
 	f.Add("\xff", "\u212a/")
 	form := regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,128}$`)
 	f.Fuzz(func(t *testing.T, bucket, prefix string) {
-		name := managedName(bucket, prefix)
+		name := ManagedName(bucket, prefix)
 		if !form.MatchString(name) {
 			t.Errorf("%q", name)
 		}
-		if managedName(bucket, prefix) != name {
+		if ManagedName(bucket, prefix) != name {
 			t.Error("not the same twice")
 		}
 	})
@@ -159,12 +159,12 @@ func TestManagedDescription(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := managedDescription(tt.grant); got != tt.want {
+			if got := ManagedDescription(tt.grant); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
 	}
-	odd := managedDescription(alias.Grant{Bucket: "acme\x00\n\u2028é", Prefix: strings.Repeat("p", 2000)})
+	odd := ManagedDescription(alias.Grant{Bucket: "acme\x00\n\u2028é", Prefix: strings.Repeat("p", 2000)})
 	if len(odd) != 1000 || strings.ContainsFunc(odd, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("%d characters: %q", len(odd), odd)
 	}

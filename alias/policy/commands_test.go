@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"context"
@@ -153,7 +153,7 @@ func TestPlanCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	plan, err := MakePlan(req, PlanEnv{InstallID: "home", IAMEndpoint: c.iamURL, Suffix: "x7k2"})
+	plan, err := MakePlan(req, Env{InstallID: "home", IAMEndpoint: c.iamURL, Suffix: "x7k2"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestPlanCommandsAttached(t *testing.T) {
 		t.Run(string(tt.mode), func(t *testing.T) {
 			req := request()
 			req.Policy, req.Endpoint, req.Region, req.BucketOwner = tt.mode, c.s3URL, "us-east-1", "123456789012"
-			plan, err := MakePlan(req, PlanEnv{
+			plan, err := MakePlan(req, Env{
 				InstallID: "home", IAMEndpoint: c.iamURL, AllowWideScope: true, Boundary: boundary,
 			})
 			if err != nil {
@@ -280,7 +280,7 @@ func TestHandRotation(t *testing.T) {
 	c.env = append(c.env, "AWS_ENDPOINT_URL_IAM="+c.iamURL, "AWS_ENDPOINT_URL_STS="+c.iamURL, "AWS_DEFAULT_REGION=us-east-1",
 		"IXMAGE_URL="+api.URL, "IXMAGE_ADMIN_TOKEN_FILE="+token)
 	lines := []string{"sleep() { :; }"} // nothing has to spread here
-	for _, line := range handRotation(&alias.Credential{Name: "media", Provider: alias.Static{AccessKeyID: old.AccessKeyID}}, "") {
+	for _, line := range HandRotation(&alias.Credential{Name: "media", Provider: alias.Static{AccessKeyID: old.AccessKeyID}}, "") {
 		lines = append(lines, line, `test -z "$IXMAGE_KEY" || echo "KEY $IXMAGE_KEY"`)
 	}
 	out, err := c.sh(t.Context(), append(lines, `aws iam list-access-keys --user-name pasted --query 'AccessKeyMetadata[].AccessKeyId' --output text`)...)
@@ -304,8 +304,8 @@ func TestHandRotation(t *testing.T) {
 func TestHandRotationOfAKnownUser(t *testing.T) {
 	t.Parallel()
 	c := &alias.Credential{Name: "media", Provider: alias.Static{AccessKeyID: "AKIA'odd"}}
-	golden(t, "rotation", strings.Join(handRotation(c, ""), "\n")+"\n")
-	if got := handRotation(c, "it's")[0]; got != `IXMAGE_USER='it'\''s'` {
+	golden(t, "rotation", strings.Join(HandRotation(c, ""), "\n")+"\n")
+	if got := HandRotation(c, "it's")[0]; got != `IXMAGE_USER='it'\''s'` {
 		t.Error(got)
 	}
 }

@@ -1,4 +1,4 @@
-package provision
+package policy
 
 import (
 	"encoding/json"
@@ -54,11 +54,11 @@ func TestDocumentIsTheWalkthroughs(t *testing.T) {
   ]
 }`
 	g := alias.Grant{Bucket: "acme-media", Prefix: "website-images/"}
-	inline, err := inlineDocument("aws", []alias.Grant{g})
+	inline, err := Inline("aws", []alias.Grant{g})
 	if err != nil {
 		t.Fatal(err)
 	}
-	managed, err := managedDocument("aws", g)
+	managed, err := Managed("aws", g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestDocumentGolden(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			doc, err := inlineDocument(tt.partition, tt.grants)
+			doc, err := Inline(tt.partition, tt.grants)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestDocumentGolden(t *testing.T) {
 			if len(tt.grants) > 1 {
 				return
 			}
-			managed, err := managedDocument(tt.partition, tt.grants[0])
+			managed, err := Managed(tt.partition, tt.grants[0])
 			if err != nil || string(managed) != string(doc) {
 				t.Errorf("the managed document differs: %s, %v", managed, err)
 			}
@@ -137,8 +137,8 @@ func TestDocumentOrderOfGrantsDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	a := alias.Grant{Bucket: "acme-media", Prefix: "p/", KMSKeyARN: euKey, Region: "eu-west-1"}
 	b := alias.Grant{Bucket: "zoo", KMSKeyARN: usKey, Region: "us-east-1"}
-	ab, errAB := inlineDocument("aws", []alias.Grant{a, b})
-	ba, errBA := inlineDocument("aws", []alias.Grant{b, a, b})
+	ab, errAB := Inline("aws", []alias.Grant{a, b})
+	ba, errBA := Inline("aws", []alias.Grant{b, a, b})
 	if errAB != nil || errBA != nil || string(ab) != string(ba) {
 		t.Errorf("%s, %v\n%s, %v", ab, errAB, ba, errBA)
 	}
@@ -173,14 +173,14 @@ func TestDocumentRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, grants := range [][]alias.Grant{{tt.grant}, {{Bucket: "zoo"}, tt.grant}} {
-				doc, err := inlineDocument(tt.partition, grants)
+				doc, err := Inline(tt.partition, grants)
 				wantProblem(t, doc, err, tt.field)
 			}
-			doc, err := managedDocument(tt.partition, tt.grant)
+			doc, err := Managed(tt.partition, tt.grant)
 			wantProblem(t, doc, err, tt.field)
 		})
 	}
-	doc, err := inlineDocument("aws", nil)
+	doc, err := Inline("aws", nil)
 	wantProblem(t, doc, err, "policy")
 }
 
@@ -202,18 +202,18 @@ func TestDocumentQuota(t *testing.T) {
 			{Bucket: "acme-media", Prefix: strings.Repeat("c", 500) + "/"},
 			{Bucket: "acme-media", Prefix: "d/"},
 		}
-		doc, err := inlineDocument("aws", grants)
+		doc, err := Inline("aws", grants)
 		if err != nil {
 			t.Fatal(err)
 		}
 		grants[3].Prefix = strings.Repeat("d", maxInline-len(doc)+1+extra) + "/"
 		return grants
 	}
-	doc, err := inlineDocument("aws", full(0))
+	doc, err := Inline("aws", full(0))
 	if err != nil || len(doc) != 2048 {
 		t.Errorf("a document of %d characters: %v", len(doc), err)
 	}
-	doc, err = inlineDocument("aws", full(1))
+	doc, err = Inline("aws", full(1))
 	wantProblem(t, doc, err, "policy")
 	if err != nil && (!strings.Contains(err.Error(), "2,048") || !strings.Contains(err.Error(), "2049")) {
 		t.Errorf("the error does not name the quota and what is needed: %v", err)
@@ -221,7 +221,7 @@ func TestDocumentQuota(t *testing.T) {
 	longest := alias.Grant{
 		Bucket: strings.Repeat("b", 63), Prefix: strings.Repeat("p", alias.MaxKey/2-1) + "/", KMSKeyARN: euKey,
 	}
-	if doc, err := managedDocument("aws", longest); err != nil || len(doc) > maxManaged {
+	if doc, err := Managed("aws", longest); err != nil || len(doc) > maxManaged {
 		t.Errorf("the longest location does not fit in a managed policy: %d characters, %v", len(doc), err)
 	}
 }
@@ -237,7 +237,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add("aws", "acme-media", "${aws:username}/", "")
 	f.Add("aws", "acme-media", "\xff/", "")
 	f.Fuzz(func(t *testing.T, partition, bucket, prefix, key string) {
-		doc, err := inlineDocument(partition, []alias.Grant{{Bucket: bucket, Prefix: prefix, KMSKeyARN: key}})
+		doc, err := Inline(partition, []alias.Grant{{Bucket: bucket, Prefix: prefix, KMSKeyARN: key}})
 		if err != nil {
 			return
 		}
@@ -269,7 +269,7 @@ func FuzzDocument(f *testing.F) {
 		if key != "" && (rest[0].Action != "kms:Decrypt" || rest[0].Resource != key || strings.Contains(key, "*") || len(rest[0].Condition) != 1) {
 			t.Errorf("statement %+v", rest[0])
 		}
-		if !sameDocument(doc, doc) {
+		if !Same(doc, doc) {
 			t.Error("the document is not the same as itself")
 		}
 	})
