@@ -41,14 +41,6 @@ func TestAccountingMatchesHeap(t *testing.T) { //nolint:paralleltest // others w
 	}
 }
 
-// inFile is what lies outside the heap.
-func inFile(t *testing.T, c *Cache) int64 {
-	if c.memory.arena == nil {
-		return 0
-	}
-	return c.memory.arena.file.resident(t)
-}
-
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"ixmage/cache/arena"
 )
 
 // blob is the body of one object: filled once, from the front, by a flight, and
@@ -22,8 +24,8 @@ type blob struct {
 
 	data []byte // length is the declared size; written only by the flight
 	// Where data lies: in an extent of the arena, or on the heap without one.
-	arena  *arena
-	extent *extent
+	arena  *arena.Arena
+	extent *arena.Extent
 	// sealed is set after the last byte was published; it spares readers of a
 	// complete blob the lock.
 	sealed atomic.Bool
@@ -37,13 +39,13 @@ type blob struct {
 // newBlob makes a blob with one holder, the caller. cost must have been taken
 // from the budget before. Without an arena, or where that is full, the body is
 // on the heap.
-func newBlob(b *budget, a *arena, size int, cost int64) *blob {
+func newBlob(b *budget, a *arena.Arena, size int, cost int64) *blob {
 	bl := &blob{budget: b, cost: cost}
 	if a != nil && size >= arenaMin {
-		bl.arena, bl.extent = a, a.alloc(int64(size))
+		bl.arena, bl.extent = a, a.Alloc(int64(size))
 	}
 	if bl.extent != nil {
-		bl.data = a.bytes(bl.extent, size)
+		bl.data = a.Bytes(bl.extent, size)
 	} else {
 		bl.data = make([]byte, size)
 	}
@@ -54,14 +56,15 @@ func newBlob(b *budget, a *arena, size int, cost int64) *blob {
 
 // arenaMin is the size from which bodies lie in the arena: what is smaller than
 // a page would waste the rest of one.
-const arenaMin = pageSize
+const arenaMin = arena.PageSize
 
 // file says where data lies in the arena's file.
 func (b *blob) file() (fd int, off int64, ok bool) {
 	if b.extent == nil {
 		return -1, 0, false
 	}
-	return b.arena.file.fd, b.extent.off, true
+	fd, off = b.arena.File(b.extent)
+	return fd, off, true
 }
 
 func (b *blob) hold(n int) { b.refs.Add(int64(n)) }
@@ -71,7 +74,7 @@ func (b *blob) release() {
 	case n == 0:
 		b.data = nil // whoever still looks shall fall, not read what others wrote
 		if b.extent != nil {
-			b.arena.free(b.extent)
+			b.arena.Free(b.extent)
 		}
 		b.budget.give(b.cost)
 	case n < 0:
@@ -178,7 +181,7 @@ func (b *blob) prepare(n int) int {
 	}
 	to := min(len(b.data), n+step)
 	if b.extent != nil {
-		b.arena.populate(b.extent, int64(n), int64(to))
+		b.arena.Populate(b.extent, int64(n), int64(to))
 	}
 	return to
 }
@@ -210,7 +213,7 @@ func expectEOF(body io.Reader) error {
 // bodyCost is what a body of n bytes takes where newBlob puts it.
 func bodyCost(n int64) int64 {
 	if n >= arenaMin {
-		return wholePages(n) + extentOverhead
+		return arena.WholePages(n) + extentOverhead
 	}
 	return allocated(n)
 }

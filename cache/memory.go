@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+
+	"ixmage/cache/arena"
 )
 
 // Tier is the name of the memory tier in metrics.
@@ -57,7 +59,7 @@ type memory struct {
 	held    budget // by entries, flights and readers
 	stored  budget // by entries alone; its limit is the tier's capacity
 	entries atomic.Int64
-	arena   *arena // nil: bodies are on the heap
+	arena   *arena.Arena // nil: bodies are on the heap
 	shard   [shards]shard
 	// clock counts uses: it makes one order of all shards' orders.
 	clock atomic.Uint64
@@ -70,7 +72,7 @@ func newMemory(capacity int64, rec Recorder) *memory {
 	}
 	m.stored.limit = capacity
 	m.held.limit = max(capacity, flightFloor)
-	m.arena = newArena(m.held.limit)
+	m.arena = arena.New(m.held.limit)
 	for i := range m.shard {
 		m.shard[i].init()
 	}
@@ -349,7 +351,7 @@ func (m *memory) clear() {
 		}
 	}
 	if m.arena != nil {
-		m.arena.close()
+		m.arena.Close()
 	}
 }
 

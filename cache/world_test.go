@@ -82,7 +82,7 @@ func (w *world) end() {
 	if st := w.Stats(); st.Bytes != 0 || st.Entries != 0 {
 		w.t.Errorf("%+v after Close, want nothing held", st)
 	}
-	if a := w.memory.arena; a != nil && a.head.next != &a.head {
+	if a := w.memory.arena; a != nil && !a.Empty() {
 		w.t.Error("extents of the arena are in use after Close")
 	}
 }

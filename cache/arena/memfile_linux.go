@@ -13,10 +13,10 @@ type memfile struct {
 	mem  []byte
 }
 
-// openMemfile makes a sparse file of size bytes, nil where that cannot be had:
-// memfd_create is not everywhere allowed, and address space may be limited.
+// openMemfile makes a sparse file of size bytes. It returns nil where memfd_create
+// or mmap fails: a sandbox may forbid the former, and address space may be limited.
 func openMemfile(size int64) *memfile {
-	if os.Getpagesize() != pageSize {
+	if os.Getpagesize() != PageSize {
 		return nil
 	}
 	fd, err := unix.MemfdCreate("ixmage-cache", unix.MFD_CLOEXEC)
@@ -33,22 +33,22 @@ func openMemfile(size int64) *memfile {
 		unix.Close(fd)
 		return nil
 	}
-	// Small pages only, whatever the system's default for shared memory: a hole
-	// in a huge page is zeroed in place, also where the kernel is still sending
-	// from it, and a page larger than ours would not be what we count.
+	// Small pages only, whatever the system's default for shared memory: the kernel
+	// zeroes a hole in a huge page in place, even while it still sends from that
+	// page, and the budget counts in small pages.
 	_ = unix.Madvise(f.mem, unix.MADV_NOHUGEPAGE)
-	// A core dump need not hold other people's pictures.
+	// Cached pictures are other people's: keep them out of core dumps.
 	_ = unix.Madvise(f.mem, unix.MADV_DONTDUMP)
 	return f
 }
 
-// populate makes the pages of a piece in one call instead of one fault each. A
-// kernel that cannot makes them when they are touched.
+// populate makes pages in one call instead of one fault each. A kernel that does not
+// know the call makes them at the first access.
 func (f *memfile) populate(off, n int64) {
 	_ = unix.Madvise(f.mem[off:off+n], unix.MADV_POPULATE_WRITE)
 }
 
-// punch gives the pages of a piece back to the kernel.
+// punch gives pages back to the kernel.
 func (f *memfile) punch(off, n int64) {
 	if unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) != nil {
 		_ = unix.Madvise(f.mem[off:off+n], unix.MADV_REMOVE)
