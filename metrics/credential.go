@@ -1,6 +1,9 @@
 package metrics
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,11 +87,8 @@ func (c *credentials) put(name string, info CredentialInfo) {
 		known = &credential{}
 		c.rest[name] = known
 	}
-	if c.own[name] == nil && len(c.own) < c.places {
-		c.own[name] = known
-		delete(c.rest, name)
-	}
 	known.info = info
+	c.fillLocked()
 }
 
 func (c *credentials) findLocked(name string) *credential {
@@ -103,6 +103,28 @@ func (c *credentials) forget(name string) {
 	defer c.mu.Unlock()
 	delete(c.own, name)
 	delete(c.rest, name)
+	c.fillLocked()
+}
+
+// fillLocked gives the free places to credentials without one: to the worst
+// circuit first, then to the oldest key pair.
+func (c *credentials) fillLocked() {
+	for len(c.own) < c.places && len(c.rest) > 0 {
+		next := slices.MinFunc(slices.Collect(maps.Keys(c.rest)), func(a, b string) int {
+			x, y := c.rest[a], c.rest[b]
+			return cmp.Or(cmp.Compare(y.circuit, x.circuit), x.info.compareAge(y.info), cmp.Compare(a, b))
+		})
+		c.own[next] = c.rest[next]
+		delete(c.rest, next)
+	}
+}
+
+// compareAge orders the oldest key pair first and a credential without one last.
+func (i CredentialInfo) compareAge(other CredentialInfo) int {
+	if i.Created.IsZero() != other.Created.IsZero() {
+		return other.Created.Compare(i.Created)
+	}
+	return i.Created.Compare(other.Created)
 }
 
 func (c *credentials) fellBack(name string) {

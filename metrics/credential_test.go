@@ -142,6 +142,34 @@ func TestCredentialCap(t *testing.T) {
 	}
 }
 
+// TestFreedCredentialPlace: the place of a forgotten credential goes at once to one
+// that was shown as _other, the worst circuit and then the oldest key pair first.
+func TestFreedCredentialPlace(t *testing.T) {
+	t.Parallel()
+	m := New(Config{AliasCap: 1})
+	m.Credential("first", CredentialInfo{Created: day, Scope: "proven"})
+	m.Credential("no-key", CredentialInfo{Scope: "proven"})
+	m.Credential("new", CredentialInfo{Created: day.Add(time.Hour), Scope: "proven"})
+	m.Credential("old", CredentialInfo{Created: day, Scope: "weak"})
+	m.Credential("broken", CredentialInfo{Created: day.Add(time.Hour), Scope: "violated"})
+	m.OriginCircuit("broken", 2)
+	for _, want := range []struct{ forget, place, scope string }{
+		{"first", "broken", "violated"}, {"broken", "old", "weak"}, {"old", "new", "proven"}, {"new", "no-key", "proven"},
+	} {
+		m.ForgetCredential(want.forget)
+		if line := scoped + `{credential="` + want.place + `",scope="` + want.scope + "\"} 1\n"; !has(t, m, line) {
+			t.Fatalf("no line %s after %s was forgotten:\n%s", line, want.forget, scrape(t, m))
+		}
+	}
+	if has(t, m, labelOther) {
+		t.Errorf("there are no others:\n%s", scrape(t, m))
+	}
+	m.ForgetCredential("no-key")
+	if has(t, m, "no-key") {
+		t.Errorf("series outlive their credential:\n%s", scrape(t, m))
+	}
+}
+
 // Whatever comes and goes, the number of series is bounded, and in the end there
 // are none. Run with -race.
 func TestCredentialsAndCanariesComeAndGo(t *testing.T) {
