@@ -88,7 +88,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 		log.Warn("no memory file is to be had (memfd_create, address space): bodies lie on the heap and hits cost more")
 	}
 	fallbacks := &fallbacks{}
-	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, spending{m, registry, books})
+	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, spending{m, accounts{books, registry.Lookup}})
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	fallbacks.to.Store(iam.Provisioner)
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
-		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, registry, books},
+		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts{books, registry.Lookup}},
 		Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
 	observe(registry, m, memory)

@@ -34,16 +34,38 @@ func keep(ctx context.Context, books *usage.Accounts) (stop func()) {
 type recorder struct {
 	*metrics.Metrics
 
-	registry *alias.Registry
-	books    *usage.Accounts
+	accounts accounts
 }
 
 func (r recorder) Series(name string) proxy.Series {
-	s := series{Series: r.Metrics.Series(name)}
-	if route, ok := r.registry.Lookup(name); ok {
-		s.account = r.books.Of(route.Alias.ID)
+	return series{Series: r.Metrics.Series(name), account: r.accounts.of(name)}
+}
+
+// accounts finds the usage account of an alias by its name. The sequence that a
+// second lookup is needed for:
+//
+//  1. a request looks up the alias "shop"
+//  2. "shop" is deleted, and changeHandler forgets its account
+//  3. the request asks for the account, which makes a new one: it would stay in
+//     memory for good
+//
+// A deletion after the second lookup forgets the account after step 3.
+type accounts struct {
+	*usage.Accounts
+
+	lookup func(name string) (alias.Route, bool)
+}
+
+func (a accounts) of(name string) *usage.Account {
+	route, ok := a.lookup(name)
+	if !ok {
+		return nil
 	}
-	return s
+	account := a.Of(route.Alias.ID)
+	if now, ok := a.lookup(name); !ok || now.Alias.ID != route.Alias.ID {
+		a.Forget(route.Alias.ID)
+	}
+	return account
 }
 
 type series struct {
@@ -69,8 +91,7 @@ var savings = [...]usage.By{
 type spending struct {
 	*metrics.Metrics
 
-	registry *alias.Registry
-	books    *usage.Accounts
+	accounts accounts
 }
 
 func (s spending) OriginRequest(name, outcome string, d time.Duration) {
@@ -89,8 +110,8 @@ func (s spending) OriginBytes(name string, n int64) {
 }
 
 func (s spending) spent(name string, requests, bytes int64) {
-	if route, ok := s.registry.Lookup(name); ok {
-		s.books.Of(route.Alias.ID).Spent(requests, bytes)
+	if account := s.accounts.of(name); account != nil {
+		account.Spent(requests, bytes)
 	}
 }
 
@@ -111,7 +132,6 @@ func (f followers) follow(c alias.Change) {
 	switch {
 	case c.AliasDeleted != nil:
 		f.m.Forget(string(c.AliasDeleted.Name))
-		f.m.ForgetCanary(string(c.AliasDeleted.Name))
 		f.public.Forget(c.AliasDeleted.Name)
 		f.canary.Forget(c.AliasDeleted.ID)
 		f.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)

@@ -46,3 +46,33 @@ func TestKeepOutlivesSignal(t *testing.T) {
 		}
 	})
 }
+
+// TestAccountOfDeletedAlias: an account that is asked for while its alias is
+// deleted does not stay in memory.
+func TestAccountOfDeletedAlias(t *testing.T) {
+	t.Parallel()
+	for _, after := range []struct {
+		name string
+		now  func() (alias.Route, bool)
+	}{
+		{"deleted", func() (alias.Route, bool) { return alias.Route{}, false }},
+		{"made again", func() (alias.Route, bool) { return alias.Route{Alias: &alias.Alias{ID: 2}}, true }},
+	} {
+		t.Run(after.name, func(t *testing.T) {
+			t.Parallel()
+			all := usage.New(usage.Config{Store: &usageStore{}})
+			deleted := false
+			account := accounts{all, func(string) (alias.Route, bool) {
+				if deleted {
+					return after.now()
+				}
+				deleted = true
+				all.Forget(1) // as the registry has it done, before the account is asked for
+				return alias.Route{Alias: &alias.Alias{ID: 1}}, true
+			}}.of("shop")
+			if account == nil || all.Of(1) == account {
+				t.Error("the account of the deleted alias is still there")
+			}
+		})
+	}
+}
