@@ -22,7 +22,9 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/canary"
 	"ixmage/alias/provision"
+	"ixmage/alias/scope"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
 	"ixmage/alias/usage"
@@ -219,7 +221,7 @@ func (f *provisionFlags) installID(ctx context.Context, store alias.Store, log *
 // provisioning is what works on IAM, and what reads canaries.
 type provisioning struct {
 	*provision.Provisioner
-	canary *provision.Canary
+	canary *canary.Canary
 }
 
 // provisioning makes both. Without --provision no call of IAM is ever made; plans,
@@ -231,8 +233,8 @@ func (s *serveCmd) provisioning(
 	if err != nil {
 		return nil, err
 	}
-	canary := provision.NewCanary(provision.CanaryConfig{
-		Routes: registry.Routes, Client: d.s3.ClientOf, Every: s.CanaryInterval.d, Fresh: s.CanaryFresh.d,
+	canaries := canary.New(canary.Config{
+		Routes: registry.Routes, Read: d.readCanary(log), Every: s.CanaryInterval.d, Fresh: s.CanaryFresh.d,
 		Recorder: d.metrics, Log: log,
 	})
 	cfg := provision.Config{
@@ -248,13 +250,25 @@ func (s *serveCmd) provisioning(
 		cfg.AWS = cfg.Probes
 		s.warn(log)
 	}
-	return &provisioning{provision.New(cfg), canary}, nil
+	return &provisioning{provision.New(cfg), canaries}, nil
 }
 
 // provisioningDeps are what provisioning works on.
 type provisioningDeps struct {
 	s3      *origin.Origin
 	metrics *metrics.Metrics
+}
+
+// readCanary reads the first byte of a route's canary on the client that serves it.
+func (d provisioningDeps) readCanary(log *slog.Logger) func(context.Context, alias.Route) error {
+	return func(ctx context.Context, r alias.Route) error {
+		client, err := d.s3.ClientOf(r)
+		if err != nil {
+			log.Warn("no S3 client for a canary", "alias", string(r.Alias.Name), "error", err)
+			return err
+		}
+		return scope.ReadByte(ctx, client, r.Alias.Location, r.Alias.Prefix+r.Alias.Canary)
+	}
 }
 
 func (f *provisionFlags) warn(log *slog.Logger) {

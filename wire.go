@@ -7,6 +7,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/canary"
 	"ixmage/alias/provision"
 	"ixmage/alias/usage"
 	"ixmage/cache"
@@ -122,7 +123,7 @@ type followers struct {
 	s3       *origin.Origin
 	memory   *cache.Cache
 	m        *metrics.Metrics
-	canary   *provision.Canary
+	canary   *canary.Canary
 	books    *usage.Accounts
 }
 

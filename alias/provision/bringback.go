@@ -2,11 +2,12 @@ package provision
 
 import (
 	"context"
-	"crypto/rand"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
+	"ixmage/internal/awserr"
 )
 
 // soakInactive is the last time that the old key can be brought back: if the
@@ -47,9 +48,8 @@ func (t *task) soakInactive(ctx context.Context) (string, error) {
 func (p *Provisioner) keyRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) string {
 	for _, g := range grants {
 		at := g.Location()
-		code := readCode(ctx, p.cfg.S3(at, kp), at, at.Prefix+".ixmage-probe/"+rand.Text())
-		if (&callError{code: code}).refused() {
-			return code
+		if rep := scope.ReadMissing(ctx, p.cfg.S3(at, kp), at); awserr.KeyRefused(rep.Code) {
+			return rep.Code
 		}
 	}
 	return ""

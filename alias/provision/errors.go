@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
 // Codes of an operation that failed. Programs may rely on them.
@@ -62,8 +62,9 @@ func newCallError(action, resource string, err error) *callError {
 	e := &callError{action: action, resource: resource, err: err}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.code = plainCode(api.ErrorCode())
-		if said := missingRight.FindStringSubmatch(api.ErrorMessage()); said != nil && e.denied() {
-			e.action = said[1]
+		// CreateUser with tags takes iam:TagUser too: the message says which is missing.
+		if action := awserr.MissingAction(api.ErrorMessage()); action != "" && e.denied() {
+			e.action = action
 		}
 	}
 	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
@@ -71,10 +72,6 @@ func newCallError(action, resource string, err error) *callError {
 	}
 	return e
 }
-
-// missingRight is how IAM says which right it is that a call takes: CreateUser
-// with tags takes iam:TagUser too.
-var missingRight = regexp.MustCompile(`is not authorized to perform: (iam:[A-Za-z]{1,64}) on resource: `)
 
 // plainCode keeps an error code of a server that is not AWS from bringing text
 // into what operators see.
@@ -121,39 +118,19 @@ func plainCause(err error) string {
 	return "the connection broke"
 }
 
-func (e *callError) denied() bool {
-	switch e.code {
-	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation":
-		return true
-	}
-	return false
-}
+func (e *callError) denied() bool { return awserr.Denied(e.code) }
 
-func (e *callError) refused() bool {
-	switch e.code {
-	case "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken", "UnrecognizedClientException",
-		"InvalidAccessKeyId", "AuthFailure", "MissingAuthenticationToken", "IncompleteSignature":
-		return true
-	}
-	return false
-}
+// refused reports whether IAM refuses the key that the call was signed with.
+func (e *callError) refused() bool { return awserr.KeyRefused(e.code) }
 
-// passing reports whether the same call may succeed later.
+// passing reports whether the same call may succeed later. After a call without
+// an answer it is looked whether it acted.
 func (e *callError) passing() bool {
-	switch e.code {
-	case "ConcurrentModification", "ConcurrentModificationException", "ServiceFailure", "ServiceUnavailable",
-		"InternalFailure", "InternalError", "RequestLimitExceeded", "EntityTemporarilyUnmodifiable":
-		return true
-	case "":
-		return true // no answer: whether it acted is found out by looking
-	}
-	return strings.HasPrefix(e.code, "Throttl") || strings.HasPrefix(e.code, "TooManyRequests") || e.status >= 500
+	return e.code == "" || awserr.Temporary(e.code) || awserr.Busy(e.code) || e.status >= 500
 }
 
 // unimplemented reports whether the server does not know the call.
-func (e *callError) unimplemented() bool {
-	return e.code == "InvalidAction" || e.code == "NotImplemented" || e.code == "UnsupportedOperation"
-}
+func (e *callError) unimplemented() bool { return awserr.Unimplemented(e.code) }
 
 func (e *callError) operationCode() string {
 	switch {

@@ -2,7 +2,6 @@ package provision
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
+	"ixmage/internal/awserr"
 )
 
 // clockSkew is how far our clock and IAM's may lie apart when we ask whether a
@@ -247,12 +248,11 @@ func (p *Provisioner) stillWorks(ctx context.Context, kp alias.KeyPair, grants [
 		unanswered = ""
 	}
 	for _, g := range grants[:min(len(grants), 1)] {
-		code := readCode(ctx, p.cfg.S3(g.Location(), kp), g.Location(), g.Prefix+".ixmage-probe/"+rand.Text())
-		switch {
-		case code == noAnswer:
+		switch rep := scope.ReadMissing(ctx, p.cfg.S3(g.Location(), kp), g.Location()); {
+		case rep.Silent():
 			return unanswered
-		case !(&callError{code: code}).refused():
-			return "S3 answers " + code
+		case !awserr.KeyRefused(rep.Code):
+			return "S3 answers " + rep.Code
 		}
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/alias/scope"
 	"ixmage/internal/awstest"
 )
 
@@ -87,7 +88,7 @@ func TestQuarantine(t *testing.T) {
 			}
 			kp := w.addUnheard("bob")
 			at := w.request("bob").Location
-			readCode(t.Context(), p.cfg.S3(at, kp), at, "web/a.png") // refused, and a use
+			_ = scope.ReadByte(t.Context(), p.cfg.S3(at, kp), at, "web/a.png") // refused, and a use
 			w.clock.advance(row.idle)
 			p.reconcile(t.Context())
 			o, ok := p.reported(orphanUser, "bob")
@@ -115,7 +116,7 @@ func TestQuarantinePartly(t *testing.T) {
 	used := w.iam.AddKey("bob")
 	w.clock.advance(unusedFor + time.Hour)
 	at := w.request("bob").Location
-	readCode(t.Context(), p.cfg.S3(at, used), at, "web/a.png")
+	_ = scope.ReadByte(t.Context(), p.cfg.S3(at, used), at, "web/a.png")
 	for range 2 { // and the second look says the same
 		p.reconcile(t.Context())
 		o, ok := p.reported(orphanUser, "bob")

@@ -9,11 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
 )
 
 // verifiedInARow is how often in a row a new key must work to be believed in:
@@ -58,21 +57,22 @@ func (t *task) prove(
 	ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair,
 ) (*alias.Verification, string, error) {
 	timing := t.p.cfg.Timing
-	probe, where := t.p.prober(a.Location, kp), t.p.target(a, p, t.data.Request)
+	key, target := t.p.keyOf(a.Location, kp), t.p.target(a, p, t.data.Request)
+	read := func() []alias.Check { return scope.CheckRead(ctx, key, target) }
 	began := t.p.clock.Now()
 	deadline := began.Add(timing.VerifyBudget)
-	if _, err := t.untilWorks(ctx, deadline, func() []alias.Check { return probe.positive(ctx, where) }); err != nil {
+	if _, err := t.untilWorks(ctx, deadline, read); err != nil {
 		return nil, "", err
 	}
 	worked := t.p.clock.Now().Sub(began)
 	if !t.data.PendingAt.IsZero() {
 		t.p.cfg.Recorder.Propagation(t.p.clock.Now().Sub(t.data.PendingAt))
 	}
-	checks, err := t.untilWorks(ctx, deadline, func() []alias.Check { return probe.matrix(ctx, where) })
+	checks, err := t.untilWorks(ctx, deadline, func() []alias.Check { return scope.Check(ctx, key, target) })
 	if err != nil {
 		return nil, "", err
 	}
-	if err := t.againAndAgain(ctx, deadline, func() []alias.Check { return probe.positive(ctx, where) }); err != nil {
+	if err := t.againAndAgain(ctx, deadline, read); err != nil {
 		return nil, "", err
 	}
 	v := &alias.Verification{
@@ -107,11 +107,11 @@ func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []
 		}
 		v := alias.Verification{Checks: checks}
 		blocked := v.Blocks()
-		if settled(checks) && !blocked {
+		if scope.Settled(checks) && !blocked {
 			return checks, nil
 		}
 		late := !t.p.clock.Now().Before(deadline)
-		if blocked && settled(checks) && (late || blockedBefore && violated(checks)) {
+		if blocked && scope.Settled(checks) && (late || blockedBefore && violated(checks)) {
 			return nil, t.scopeError(checks)
 		}
 		if late {
@@ -168,7 +168,7 @@ func (t *task) againAndAgain(ctx context.Context, deadline time.Time, run func()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case settled(checks) && !v.Blocks():
+		case scope.Settled(checks) && !v.Blocks():
 			n++
 		case !t.p.clock.Now().Before(deadline):
 			return stop(codeNotVerified, "the key did not work %d times in a row within %s: %s",
@@ -180,29 +180,30 @@ func (t *task) againAndAgain(ctx context.Context, deadline time.Time, run func()
 	return nil
 }
 
-func (p *Provisioner) prober(at alias.Location, kp alias.KeyPair) *prober {
-	probe := &prober{s3: p.cfg.S3(at, kp), now: p.clock.Now}
+// keyOf is a key pair as the checks take it.
+func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
+	key := scope.Key{S3: p.cfg.S3(at, kp), Now: p.clock.Now}
 	// A key of another maker's S3 server is nothing that AWS should hear of.
 	foreign := at.Endpoint != "" && p.cfg.IAMEndpoint == ""
 	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !foreign {
-		probe.iam, probe.sts = p.cfg.Probes.withKey(kp)
+		key.IAM, key.STS = p.cfg.Probes.withKey(kp)
 	}
-	return probe
+	return key
 }
 
 // target is what a key is checked on: the location of an alias, with the keys
 // that the operator gave, or the alias's canary.
-func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *alias.ProvisionRequest) target {
-	t := target{location: a.Location, grants: []alias.Grant{{Bucket: a.Bucket, Prefix: a.Prefix}}}
+func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *alias.ProvisionRequest) scope.Target {
+	t := scope.Target{Location: a.Location, Grants: []alias.Grant{{Bucket: a.Bucket, Prefix: a.Prefix}}}
 	if a.Canary != "" {
-		t.inside = a.Prefix + a.Canary
+		t.Inside = a.Prefix + a.Canary
 	}
 	if prov != nil {
-		t.mode, t.grants, t.user = prov.Mode, prov.Grants, prov.User
+		t.Mode, t.Grants, t.User = prov.Mode, prov.Grants, prov.User
 	}
 	if r != nil && r.Bucket == a.Bucket && r.Prefix == a.Prefix {
-		t.outside = r.Outside
-		t.inside = cmp.Or(t.inside, r.Inside)
+		t.Outside = r.Outside
+		t.Inside = cmp.Or(t.Inside, r.Inside)
 	}
 	return t
 }
@@ -230,7 +231,7 @@ func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name)
 	}
 	v := &alias.Verification{
 		AliasID: a.ID, Alias: a.Name, CredentialID: c.ID, CredentialVersion: c.Version,
-		Checks: p.prober(a.Location, kp).matrix(ctx, p.target(a, prov, request)),
+		Checks: scope.Check(ctx, p.keyOf(a.Location, kp), p.target(a, prov, request)),
 	}
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
 	p.audit(ctx, &alias.AuditEntry{
@@ -283,21 +284,3 @@ func whoAmI(ctx context.Context, client *sts.Client) *callError {
 	}
 	return newCallError("sts:GetCallerIdentity", "the key itself", err)
 }
-
-// readCode is what S3 says to who reads an object's first byte: its error code,
-// ok, or none without an answer.
-func readCode(ctx context.Context, client *s3.Client, at alias.Location, key string) string {
-	in := &s3.GetObjectInput{Bucket: aws.String(at.Bucket), Key: aws.String(key), Range: aws.String("bytes=0-0")}
-	if at.BucketOwner != "" {
-		in.ExpectedBucketOwner = aws.String(at.BucketOwner)
-	}
-	out, err := client.GetObject(ctx, in)
-	if err == nil {
-		_ = out.Body.Close() // one byte, of no interest
-		return "ok"
-	}
-	return cmp.Or(newCallError("s3:GetObject", key, err).code, noAnswer)
-}
-
-// noAnswer is what readCode says where S3 said nothing.
-const noAnswer = "nothing"

@@ -7,6 +7,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/alias/scope"
 	"ixmage/internal/awstest"
 )
 
@@ -87,8 +88,8 @@ func (w *world) wantReads(p *process, a *alias.Alias, c *alias.Credential) {
 		w.t.Error(err)
 		return
 	}
-	if code := readCode(w.t.Context(), p.cfg.S3(a.Location, kp), a.Location, a.Prefix+"a.png"); code != "ok" {
-		w.t.Errorf("the key of %s reads %s: %s", a.Name, a.Prefix, code)
+	if err := scope.ReadByte(w.t.Context(), p.cfg.S3(a.Location, kp), a.Location, a.Prefix+"a.png"); err != nil {
+		w.t.Errorf("the key of %s reads %s: %v", a.Name, a.Prefix, err)
 	}
 }
 

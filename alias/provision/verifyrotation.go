@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
 )
 
 // proveAliases bounds how many aliases of a credential a new key is proven on.
@@ -90,9 +91,9 @@ func worse(a, b alias.Verdict) alias.Verdict {
 
 // worksOn reports whether a key can read an alias now.
 func (t *task) worksOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair) bool {
-	checks := t.p.prober(a.Location, kp).positive(ctx, t.p.target(a, p, nil))
+	checks := scope.CheckRead(ctx, t.p.keyOf(a.Location, kp), t.p.target(a, p, nil))
 	v := alias.Verification{Checks: checks}
-	return settled(checks) && !v.Blocks()
+	return scope.Settled(checks) && !v.Blocks()
 }
 
 // aliases are those that the credential is proven on: what is served, and lies

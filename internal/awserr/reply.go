@@ -32,6 +32,9 @@ type Reply struct {
 // OK reports whether the call succeeded.
 func (r Reply) OK() bool { return r.Code == OK }
 
+// Silent reports whether there was no answer.
+func (r Reply) Silent() bool { return r.Code == TimedOut || r.Code == Network || r.Code == Canceled }
+
 // Denied reports whether the key may not do what was asked. A 403 without a code
 // is one too: a HEAD has no body to bring it in. Every other code of 403 (an
 // archived object, a skewed clock, an unknown key) says nothing about what the

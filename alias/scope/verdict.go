@@ -1,9 +1,10 @@
-package provision
+package scope
 
 import (
 	"slices"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
 // Names of the checks, in the order in which they are made.
@@ -77,9 +78,9 @@ var rules = map[string]rule{
 // right was found to be there. All else proves nothing.
 func judge(check, code string, status int) alias.Verdict {
 	switch {
-	case isRefusal(code, status):
+	case (awserr.Reply{Code: code, Status: status}).Denied():
 		return alias.VerdictProven
-	case code == gotOK, slices.Contains(rules[check].reveals, code):
+	case code == awserr.OK, slices.Contains(rules[check].reveals, code):
 		return alias.VerdictViolated
 	}
 	return alias.VerdictNotProven
@@ -99,18 +100,18 @@ func judgeWide(check, code string, status int) alias.Verdict {
 // failed: an answer that will not become another one by waiting for a server
 // to recover. given says that the object is one that the operator gave, so that
 // it should exist; else it is one that does not.
-func judgeRead(given bool, r reply) (v alias.Verdict, failed bool) {
+func judgeRead(given bool, r awserr.Reply) (v alias.Verdict, failed bool) {
 	switch {
-	case isPassingCode(r.code):
+	case r.Passing():
 		return alias.VerdictNotProven, false
-	case given && (r.ok() || r.code == "InvalidRange"): // an empty object has no first byte
+	case given && (r.OK() || r.Code == "InvalidRange"): // an empty object has no first byte
 		return alias.VerdictProven, false
-	case r.ok(), r.code == "InvalidRange", r.code == "InvalidObjectState":
+	case r.OK(), r.Code == "InvalidRange", r.Code == "InvalidObjectState":
 		// Archived: the right is there, the bytes are not to be had.
 		return alias.VerdictWeak, false
-	case !given && r.code == "NoSuchKey":
+	case !given && r.Code == "NoSuchKey":
 		return alias.VerdictWeak, false
-	case !given && r.refused() && r.named != "s3:GetObject" && r.named != "kms:Decrypt":
+	case !given && r.Denied() && r.Action != "s3:GetObject" && r.Action != "kms:Decrypt":
 		// S3 says so for an object that is not there to whoever may read and
 		// not list.
 		return alias.VerdictWeak, false
@@ -120,9 +121,9 @@ func judgeRead(given bool, r reply) (v alias.Verdict, failed bool) {
 
 // judgeIdentity is the verdict on who STS says that the key belongs to. Only
 // another user fails: one key is good for reading without STS.
-func judgeIdentity(r reply, want, got string) (v alias.Verdict, failed bool) {
+func judgeIdentity(r awserr.Reply, want, got string) (v alias.Verdict, failed bool) {
 	switch {
-	case !r.ok():
+	case !r.OK():
 		return alias.VerdictNotProven, false
 	case want != "" && want != got:
 		return alias.VerdictViolated, true
@@ -135,9 +136,9 @@ func judgeIdentity(r reply, want, got string) (v alias.Verdict, failed bool) {
 // then does not count against it, and the detail says so.
 func judgePassword(code string, status int) alias.Verdict {
 	switch {
-	case code == gotOK:
+	case code == awserr.OK:
 		return alias.VerdictViolated
-	case code == "NoSuchEntity", isRefusal(code, status):
+	case code == "NoSuchEntity", (awserr.Reply{Code: code, Status: status}).Denied():
 		return alias.VerdictProven
 	}
 	return alias.VerdictNotProven
@@ -147,24 +148,24 @@ func judgePassword(code string, status int) alias.Verdict {
 // widen what this key may do, but this key is then not all there is to guard.
 func judgeOtherKeys(code string, status, others int) alias.Verdict {
 	switch {
-	case code == gotOK && others > 0:
+	case code == awserr.OK && others > 0:
 		return alias.VerdictWeak
-	case code == gotOK, isRefusal(code, status):
+	case code == awserr.OK, (awserr.Reply{Code: code, Status: status}).Denied():
 		return alias.VerdictProven
 	}
 	return alias.VerdictNotProven
 }
 
-// settled reports whether every check was answered by something that will
+// Settled reports whether every check was answered by something that will
 // stand: none by a key that is not known everywhere yet, or by a server that
 // is slow, busy or failing.
-func settled(checks []alias.Check) bool {
+func Settled(checks []alias.Check) bool {
 	return !slices.ContainsFunc(checks, func(c alias.Check) bool {
 		// Some servers say this for a call of STS that they do not have. Of
 		// the key itself it would be true in the positive checks too.
 		if c.Got == "SignatureDoesNotMatch" && !c.Positive {
 			return false
 		}
-		return isPassingCode(c.Got)
+		return awserr.Passing(c.Got)
 	})
 }

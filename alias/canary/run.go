@@ -1,4 +1,4 @@
-package provision
+package canary
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func (c *Canary) Run(ctx context.Context) error {
 		if !c.readDue(ctx, c.due(next)) {
 			return nil
 		}
-		if c.cfg.Clock.Sleep(ctx, c.pause(next)) != nil {
+		if !sleep(ctx, c.pause(next)) {
 			return nil
 		}
 	}
@@ -36,7 +36,7 @@ func (c *Canary) close() {
 // due are the routes whose time has come. It sets the next time of each alias
 // and drops those that have gone.
 func (c *Canary) due(next map[int64]time.Time) []alias.Route {
-	now := c.cfg.Clock.Now()
+	now := time.Now()
 	var routes []alias.Route
 	live := map[int64]bool{}
 	c.cfg.Routes(func(r alias.Route) bool {
@@ -83,7 +83,7 @@ func spread(x uint64) uint64 {
 // pause is the time to the next reading, but short enough to see new aliases in
 // time.
 func (c *Canary) pause(next map[int64]time.Time) time.Duration {
-	now := c.cfg.Clock.Now()
+	now := time.Now()
 	pause := max(c.cfg.Every/30, time.Millisecond)
 	for _, at := range next {
 		pause = min(pause, max(at.Sub(now), time.Millisecond))
@@ -109,4 +109,16 @@ func (c *Canary) readDue(ctx context.Context, routes []alias.Route) bool {
 		c.mu.Unlock()
 	}
 	return ctx.Err() == nil
+}
+
+// sleep reports whether d has passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -1,4 +1,4 @@
-package provision
+package canary
 
 import (
 	"sync"
@@ -12,7 +12,7 @@ import (
 func TestCanaryRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, CanaryConfig{Every: 5 * time.Minute, Concurrency: 3})
+		a := newAviary(t, Config{Every: 5 * time.Minute, Concurrency: 3})
 		a.takes = 100 * time.Millisecond
 		for id := range int64(200) {
 			a.add(id, func(al *alias.Alias, _ *alias.Credential) { al.Bucket = "b" + al.CreatedAt.String()[:1] })
@@ -52,7 +52,7 @@ func TestCanaryRun(t *testing.T) {
 // once.
 func TestCanarySpread(t *testing.T) {
 	t.Parallel()
-	c := NewCanary(CanaryConfig{Every: 5 * time.Minute})
+	c := New(Config{Every: 5 * time.Minute})
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	tenths := map[int]int{}
 	for id := range int64(1000) {
@@ -76,7 +76,7 @@ func TestCanarySpread(t *testing.T) {
 func TestCanaryAliasesComeAndGo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, CanaryConfig{Every: time.Minute})
+		a := newAviary(t, Config{Every: time.Minute})
 		stop := a.run()
 		pass(t, time.Hour)
 		a.add(1, nil)
@@ -103,7 +103,7 @@ func TestCanaryAliasesComeAndGo(t *testing.T) {
 func TestCanaryEndsWhileSilent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, CanaryConfig{Timeout: time.Hour, Concurrency: 1})
+		a := newAviary(t, Config{Timeout: time.Hour, Concurrency: 1})
 		a.answer = ""
 		stop := a.run()
 		var asking sync.WaitGroup

@@ -1,24 +1,29 @@
-package provision
+// Package scope finds out what a key can do: it probes S3, IAM and STS with the
+// key itself, and says of each right whether the key has it, has it not, or
+// whether that could not be proven. Nothing is changed by it, as far as a server
+// keeps to the rules of S3.
+package scope
 
 import (
 	"context"
 	"strconv"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
-// positive checks what the key must be able to do. It is cheap, and meant to be
+// CheckRead checks what the key must be able to do. It is cheap, and meant to be
 // called again and again until a new key works.
-func (p *prober) positive(ctx context.Context, t target) []alias.Check {
-	return p.round(t).positive(ctx)
+func CheckRead(ctx context.Context, key Key, t Target) []alias.Check {
+	return newRound(key, t).positive(ctx)
 }
 
-// matrix checks everything: what the key must be able to do first, since until
+// Check checks everything: what the key must be able to do first, since until
 // a key is known everywhere all is refused, and then what it must not.
-func (p *prober) matrix(ctx context.Context, t target) []alias.Check {
-	r := p.round(t)
+func Check(ctx context.Context, key Key, t Target) []alias.Check {
+	r := newRound(key, t)
 	checks := r.positive(ctx)
-	if t.inside != "" { // else that was the positive check
+	if t.Inside != "" { // else that was the positive check
 		r.missing, _ = r.get(ctx, r.probeKey(), "")
 	}
 	checks = append(checks, r.reading(ctx)...)
@@ -26,14 +31,14 @@ func (p *prober) matrix(ctx context.Context, t target) []alias.Check {
 	checks = append(checks, r.looking(ctx)...)
 	checks = append(checks, r.asIAM(ctx)...)
 	checks = append(checks, r.asSTS(ctx)...)
-	if t.mode == "" {
+	if t.Mode == "" {
 		checks = append(checks, r.ofUser(ctx)...)
 	}
 	return checks
 }
 
-func (r *round) check(name string, rep reply, v alias.Verdict) alias.Check {
-	return alias.Check{Name: name, Expected: "AccessDenied", Got: rep.code, Verdict: v, At: r.now()}
+func (r *round) check(name string, rep awserr.Reply, v alias.Verdict) alias.Check {
+	return alias.Check{Name: name, Expected: "AccessDenied", Got: rep.Code, Verdict: v, At: r.Now()}
 }
 
 func (r *round) positive(ctx context.Context) []alias.Check {
@@ -41,25 +46,25 @@ func (r *round) positive(ctx context.Context) []alias.Check {
 }
 
 func (r *round) identity(ctx context.Context) alias.Check {
-	rep := reply{}
-	if r.sts != nil {
+	rep := awserr.Reply{}
+	if r.STS != nil {
 		rep = r.whoami(ctx)
 	}
-	v, failed := judgeIdentity(rep, r.user.ARN, r.arn)
-	r.known = rep.ok() || r.sts == nil
+	v, failed := judgeIdentity(rep, r.User.ARN, r.arn)
+	r.known = rep.OK() || r.STS == nil
 	c := r.check(checkIdentity, rep, v)
-	c.Expected, c.Positive, c.Failed = r.user.ARN, true, failed
-	if r.user.ARN == "" {
+	c.Expected, c.Positive, c.Failed = r.User.ARN, true, failed
+	if r.User.ARN == "" {
 		c.Expected = "any user"
 	}
 	switch {
-	case rep.ok() && r.root():
+	case rep.OK() && r.root():
 		c.Got, c.Detail = r.arn, "the key belongs to the account itself, which may do everything"
 	case failed:
 		c.Got, c.Detail = r.arn, "the key belongs to another user than the one that was made"
-	case rep.ok():
+	case rep.OK():
 		c.Got, c.Detail = r.arn, "the key belongs to "+r.arn
-	case r.sts == nil:
+	case r.STS == nil:
 		c.Detail = "no STS is known to ask whose key it is"
 	default:
 		c.Detail = "whose key it is, is unknown: " + r.because(serviceSTS, rep)
@@ -68,21 +73,21 @@ func (r *round) identity(ctx context.Context) alias.Check {
 }
 
 func (r *round) readInside(ctx context.Context) alias.Check {
-	key, given := r.inside, r.inside != ""
+	key, given := r.Inside, r.Inside != ""
 	if !given {
 		key = r.probeKey()
 	}
-	rep, out := r.get(ctx, key, "")
+	rep, version := r.get(ctx, key, "")
 	if !given {
 		r.missing = rep
 	}
-	if rep.ok() && out.VersionId != nil {
-		r.version = *out.VersionId
+	if version != nil {
+		r.version = *version
 	}
 	v, failed := judgeRead(given, rep)
 	r.reads = v == alias.VerdictProven || v == alias.VerdictWeak
 	c := r.check(checkReadInside, rep, v)
-	c.Positive, c.Failed, c.Expected = true, failed, gotOK
+	c.Positive, c.Failed, c.Expected = true, failed, awserr.OK
 	if !given {
 		c.Expected = "NoSuchKey or AccessDenied"
 	}
@@ -90,9 +95,9 @@ func (r *round) readInside(ctx context.Context) alias.Check {
 	return c
 }
 
-func (r *round) readDetail(rep reply, c alias.Check) string {
+func (r *round) readDetail(rep awserr.Reply, c alias.Check) string {
 	switch {
-	case rep.code == "InvalidObjectState":
+	case rep.Code == "InvalidObjectState":
 		return "the key may read the object, but the object is archived and cannot be read by anybody"
 	case c.Verdict == alias.VerdictProven:
 		return "this key can read the object that was given"
@@ -100,23 +105,23 @@ func (r *round) readDetail(rep reply, c alias.Check) string {
 		return "no existing object was given to read; " + sign(rep)
 	case !c.Failed:
 		return "whether this key can read the alias's objects is unknown: " + r.because(serviceS3, rep)
-	case rep.refused():
+	case rep.Denied():
 		return "this key cannot read the alias's objects"
-	case rep.code == "NoSuchKey":
+	case rep.Code == "NoSuchKey":
 		return "the object that was given does not exist: give one that does"
 	}
-	return "the alias's objects cannot be read: S3 says " + rep.code
+	return "the alias's objects cannot be read: S3 says " + rep.Code
 }
 
 // sign is what an answer about an object that does not exist says about reading
 // those that do.
-func sign(rep reply) string {
+func sign(rep awserr.Reply) string {
 	switch {
-	case rep.ok():
+	case rep.OK():
 		return "one that cannot exist was read, so that the server's answers mean little"
-	case rep.named == "s3:ListBucket":
+	case rep.Action == "s3:ListBucket":
 		return "AWS says that the key may not list, and not that it may not read, which is a sign that it can"
-	case rep.refused():
+	case rep.Denied():
 		return "the refusal is what S3 says of one that does not exist, and says little"
 	}
 	return "that one does not exist was told to this key, which is a sign that it can read"
@@ -125,11 +130,11 @@ func sign(rep reply) string {
 // reading looks beyond the prefix. An alias on a whole bucket has no outside
 // there, and neither has a user who may read every bucket.
 func (r *round) reading(ctx context.Context) []alias.Check {
-	if r.location.Prefix == "" || r.mode == alias.PolicyReadOnly {
+	if r.Location.Prefix == "" || r.Mode == alias.PolicyReadOnly {
 		return nil
 	}
 	var checks []alias.Check
-	key, given := r.outside, r.outside != "" && !r.covers(r.outside)
+	key, given := r.Outside, r.Outside != "" && !r.covers(r.Outside)
 	if !given {
 		key = ".ixmage-probe-" + random() // no prefix begins like that and ends in a slash
 	}
@@ -137,7 +142,7 @@ func (r *round) reading(ctx context.Context) []alias.Check {
 		rep, _ := r.get(ctx, key, "")
 		checks = append(checks, r.negative(checkReadOutside, rep, given || r.tells(rep, "s3:GetObject")))
 	}
-	sibling := r.location.Prefix[:len(r.location.Prefix)-1] + "-x/" + random()
+	sibling := r.Location.Prefix[:len(r.Location.Prefix)-1] + "-x/" + random()
 	if !r.covers(sibling) {
 		rep, _ := r.get(ctx, sibling, "")
 		checks = append(checks, r.negative(checkReadSibling, rep, r.tells(rep, "s3:GetObject")))
@@ -149,8 +154,8 @@ func (r *round) reading(ctx context.Context) []alias.Check {
 // exist means that the action is not allowed. S3 refuses whoever may not list
 // the bucket in any case, and so it must have answered otherwise for an object
 // inside, which this key may read and which does not exist either.
-func (r *round) tells(rep reply, action string) bool {
-	return r.missing.code == "NoSuchKey" || r.missing.named == "s3:ListBucket" && rep.named == action
+func (r *round) tells(rep awserr.Reply, action string) bool {
+	return r.missing.Code == "NoSuchKey" || r.missing.Action == "s3:ListBucket" && rep.Action == action
 }
 
 func (r *round) changing(ctx context.Context) []alias.Check {
@@ -160,7 +165,7 @@ func (r *round) changing(ctx context.Context) []alias.Check {
 	case write.Verdict != alias.VerdictViolated:
 	case written == "":
 		write.Detail += "; nothing was written"
-	case r.remove(ctx, written).ok():
+	case r.remove(ctx, written).OK():
 		write.Detail += "; the server did not heed If-Match, so that the empty object " + written +
 			" was written, and deleted again"
 	default:
@@ -173,11 +178,11 @@ func (r *round) changing(ctx context.Context) []alias.Check {
 // looking checks what else S3 has to tell.
 func (r *round) looking(ctx context.Context) []alias.Check {
 	checks := []alias.Check{r.negative(checkList, r.list(ctx, ""), true)}
-	if r.location.Prefix != "" {
-		checks = append(checks, r.negative(checkListInside, r.list(ctx, r.location.Prefix), true))
+	if r.Location.Prefix != "" {
+		checks = append(checks, r.negative(checkListInside, r.list(ctx, r.Location.Prefix), true))
 	}
 	checks = append(checks, r.negative(checkListBuckets, r.listBuckets(ctx), true))
-	key, given := r.inside, r.inside != ""
+	key, given := r.Inside, r.Inside != ""
 	if !given {
 		key = r.probeKey()
 	}
@@ -195,7 +200,7 @@ func (r *round) looking(ctx context.Context) []alias.Check {
 }
 
 func (r *round) asIAM(ctx context.Context) []alias.Check {
-	if r.iam == nil {
+	if r.IAM == nil {
 		return r.unasked(serviceIAM, checkIAMSelf, checkIAMKeys, checkIAMCreateKey)
 	}
 	keys, _ := r.listKeys(ctx)
@@ -207,7 +212,7 @@ func (r *round) asIAM(ctx context.Context) []alias.Check {
 }
 
 func (r *round) asSTS(ctx context.Context) []alias.Check {
-	if r.sts == nil {
+	if r.STS == nil {
 		return r.unasked(serviceSTS, checkAssumeRole, checkFederation)
 	}
 	return []alias.Check{
@@ -218,17 +223,17 @@ func (r *round) asSTS(ctx context.Context) []alias.Check {
 
 // ofUser looks at the user of a key that an operator made by hand.
 func (r *round) ofUser(ctx context.Context) []alias.Check {
-	if r.iam == nil {
+	if r.IAM == nil {
 		return r.unasked(serviceIAM, checkPassword, checkOtherKeys)
 	}
 	const unseen = "the key may not ask, as it should be; whether its user has "
 	rep := r.loginProfile(ctx)
-	password := r.check(checkPassword, rep, judgePassword(rep.code, rep.status))
+	password := r.check(checkPassword, rep, judgePassword(rep.Code, rep.Status))
 	password.Expected = "NoSuchEntity or AccessDenied"
 	switch {
-	case rep.ok():
+	case rep.OK():
 		password.Detail = "this key belongs to a user with a console password: a person, and not a program"
-	case rep.refused():
+	case rep.Denied():
 		password.Detail = unseen + "a console password cannot be seen with it"
 	case password.Verdict == alias.VerdictProven:
 		password.Detail = "its user has no console password"
@@ -236,14 +241,14 @@ func (r *round) ofUser(ctx context.Context) []alias.Check {
 		password.Detail = "whether its user has a console password is unknown: " + r.because(serviceIAM, rep)
 	}
 	rep, n := r.listKeys(ctx)
-	others := r.check(checkOtherKeys, rep, judgeOtherKeys(rep.code, rep.status, n))
+	others := r.check(checkOtherKeys, rep, judgeOtherKeys(rep.Code, rep.Status, n))
 	others.Expected = "no other key, or AccessDenied"
 	switch {
-	case rep.ok() && n > 0:
+	case rep.OK() && n > 0:
 		others.Detail = "its user has other keys (" + strconv.Itoa(n) + "), which open what this one does"
-	case rep.ok():
+	case rep.OK():
 		others.Detail = "its user has no other key"
-	case rep.refused():
+	case rep.Denied():
 		others.Detail = unseen + "other keys cannot be seen with it"
 	default:
 		others.Detail = "whether its user has other keys is unknown: " + r.because(serviceIAM, rep)
@@ -254,7 +259,7 @@ func (r *round) ofUser(ctx context.Context) []alias.Check {
 func (r *round) unasked(s service, names ...string) []alias.Check {
 	checks := make([]alias.Check, len(names))
 	for i, name := range names {
-		checks[i] = r.check(name, reply{}, alias.VerdictNotProven)
+		checks[i] = r.check(name, awserr.Reply{}, alias.VerdictNotProven)
 		checks[i].Detail = "no " + s.String() + " is known to ask"
 	}
 	return checks
@@ -262,13 +267,13 @@ func (r *round) unasked(s service, names ...string) []alias.Check {
 
 // negative is the check of something that the key must not be able to do. sure
 // says that a refusal cannot mean anything else.
-func (r *round) negative(name string, rep reply, sure bool) alias.Check {
+func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	does := rules[name].does
-	v := judge(name, rep.code, rep.status)
+	v := judge(name, rep.Code, rep.Status)
 	c := r.check(name, rep, v)
 	switch {
-	case v == alias.VerdictViolated && r.mode == alias.PolicyReadOnly && rules[name].wide:
-		c.Verdict = judgeWide(name, rep.code, rep.status)
+	case v == alias.VerdictViolated && r.Mode == alias.PolicyReadOnly && rules[name].wide:
+		c.Verdict = judgeWide(name, rep.Code, rep.Status)
 		c.Expected = "whatever AmazonS3ReadOnlyAccess allows"
 		c.Detail = "this key can " + does + ", which its policy grants"
 	case v == alias.VerdictViolated:
@@ -278,7 +283,7 @@ func (r *round) negative(name string, rep reply, sure bool) alias.Check {
 	case !r.believed(name):
 		c.Verdict = alias.VerdictNotProven
 		c.Detail = "refused, but as long as the key cannot do what it must, a refusal may mean that it is not known yet"
-	case !sure && rep.named == "s3:ListBucket":
+	case !sure && rep.Action == "s3:ListBucket":
 		c.Verdict = alias.VerdictWeak
 		c.Detail = "refused, but for want of the right to list, as AWS says it of objects that the key may read: " +
 			"only an object that exists can prove it"
@@ -312,20 +317,20 @@ func serviceOf(check string) service {
 }
 
 // because says in words why an answer proves nothing.
-func (r *round) because(s service, rep reply) string {
+func (r *round) because(s service, rep awserr.Reply) string {
 	switch {
-	case rep.code == gotTimeout:
+	case rep.Code == awserr.TimedOut:
 		return s.String() + " did not answer in time"
-	case rep.code == gotNetwork:
+	case rep.Code == awserr.Network:
 		return s.String() + " cannot be reached"
-	case rep.code == gotCanceled:
+	case rep.Code == awserr.Canceled:
 		return "the check was stopped"
-	case isMissing(rep.code, rep.status):
-		return s.String() + " there does not have this call (" + rep.code + ")"
-	case rep.code == "SignatureDoesNotMatch" && s != serviceS3 && r.known:
-		return s.String() + " there does not take this call from a key that it knows (" + rep.code + ")"
-	case isPassingCode(rep.code) && rep.status < 500 && rep.status != 429 && rep.status != 0:
-		return s.String() + " does not know the key, or not yet (" + rep.code + ")"
+	case rep.Unimplemented():
+		return s.String() + " there does not have this call (" + rep.Code + ")"
+	case rep.Code == "SignatureDoesNotMatch" && s != serviceS3 && r.known:
+		return s.String() + " there does not take this call from a key that it knows (" + rep.Code + ")"
+	case rep.Passing() && rep.Status < 500 && rep.Status != 429 && rep.Status != 0:
+		return s.String() + " does not know the key, or not yet (" + rep.Code + ")"
 	}
-	return s.String() + " says " + rep.code
+	return s.String() + " says " + rep.Code
 }

@@ -1,4 +1,4 @@
-package provision
+package scope
 
 import (
 	"maps"
@@ -10,8 +10,8 @@ import (
 )
 
 // probesOf is a prober against the fake.
-func probesOf(f *awstest.IAM, kp alias.KeyPair) *prober {
-	return &prober{now: time.Now, s3: f.S3Client(kp), iam: f.IAMClient(kp), sts: f.STSClient(kp)}
+func probesOf(f *awstest.IAM, kp alias.KeyPair) Key {
+	return Key{Now: time.Now, S3: f.S3Client(kp), IAM: f.IAMClient(kp), STS: f.STSClient(kp)}
 }
 
 func document(statements ...string) string {
@@ -172,11 +172,11 @@ func TestMatrixFake(t *testing.T) {
 				kp = f.AddUser("/", "u", document(read))
 			}
 			where := shop()
-			where.mode = tt.mode
+			where.Mode = tt.mode
 			if tt.bare {
-				where.inside, where.outside = "", ""
+				where.Inside, where.Outside = "", ""
 			}
-			checks := probesOf(f, kp).matrix(t.Context(), where)
+			checks := Check(t.Context(), probesOf(f, kp), where)
 			rows := map[string]string{"*": denied, checkIdentity: "proven " + arn + "user/u", checkReadInside: "proven 200"}
 			maps.Copy(rows, tt.want)
 			expect(t, checks, rows)

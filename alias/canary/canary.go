@@ -1,4 +1,7 @@
-package provision
+// Package canary reads, for each alias that names one, an object that must be
+// readable, so that the refusal of another object can be told from a broken
+// bucket, key or grant.
+package canary
 
 import (
 	"context"
@@ -8,40 +11,35 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
-// CanaryRecorder is told about every reading of a canary. Calls come from many
+// Recorder is told about every reading of a canary. Calls come from many
 // goroutines.
-type CanaryRecorder interface {
+type Recorder interface {
 	CanaryResult(alias string, ok bool)
 }
 
-// CanaryConfig is what a Canary works with. Zero durations and a zero
+// Config is what a Canary works with. Zero durations and a zero
 // Concurrency take their defaults.
-type CanaryConfig struct {
+type Config struct {
 	// Routes yields every alias, as alias.Registry.Routes does.
 	Routes func(func(alias.Route) bool)
-	// Client is the S3 client that serves a route.
-	Client func(alias.Route) (*s3.Client, error)
-	Clock  Clock // nil: the machine's
+	// Read reads the first byte of a route's canary with the key that serves it,
+	// and returns the SDK's error.
+	Read func(context.Context, alias.Route) error
 
 	Every       time.Duration // between two readings of an alias; 5 min
 	Fresh       time.Duration // how long Refused believes a result; 5 s
 	Timeout     time.Duration // of one reading, waiting for a turn included; 5 s
 	Concurrency int           // readings at a time; 8
 
-	Recorder CanaryRecorder // nil: none
-	Log      *slog.Logger   // nil discards
+	Recorder Recorder     // nil: none
+	Log      *slog.Logger // nil discards
 }
 
-func (cfg *CanaryConfig) fill() {
-	if cfg.Clock == nil {
-		cfg.Clock = SystemClock{}
-	}
+func (cfg *Config) fill() {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -62,7 +60,7 @@ func (cfg *CanaryConfig) fill() {
 // It tells a refusal of one object from a bucket, key or KMS grant that is
 // broken: S3 says AccessDenied for both. It is safe for concurrent use.
 type Canary struct {
-	cfg CanaryConfig
+	cfg Config
 	// slots bounds the readings under way.
 	slots chan struct{}
 	// life ends with Run, and every reading with it.
@@ -78,9 +76,9 @@ type Canary struct {
 	birds map[int64]*bird // by alias id
 }
 
-// NewCanary makes a Canary that reads nothing by itself until it Runs, and does
+// New makes a Canary that reads nothing by itself until it Runs, and does
 // answer Refused.
-func NewCanary(cfg CanaryConfig) *Canary {
+func New(cfg Config) *Canary {
 	cfg.fill()
 	life, end := context.WithCancel(context.Background())
 	return &Canary{
@@ -151,7 +149,7 @@ func (c *Canary) look(r alias.Route) (*bird, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, current := c.birdLocked(r)
-	if current && b.flight == nil && (b.tried.IsZero() || c.cfg.Clock.Now().Sub(b.tried) >= c.cfg.Fresh) {
+	if current && b.flight == nil && (b.tried.IsZero() || time.Now().Sub(b.tried) >= c.cfg.Fresh) {
 		c.startLocked(b, r, c.turn)
 	}
 	return b, b.flight
@@ -191,10 +189,10 @@ func (c *Canary) startLocked(b *bird, r alias.Route, turn func(context.Context) 
 		defer cancel()
 		release := turn(ctx)
 		if release == nil {
-			c.note(b, r, reply{code: silence(ctx.Err())})
+			c.note(b, r, awserr.Reply{Code: awserr.Silence(ctx.Err())})
 			return
 		}
-		rep := c.read(ctx, r)
+		rep := awserr.ReplyOf(c.cfg.Read(ctx, r))
 		release()
 		c.note(b, r, rep)
 	})
@@ -212,31 +210,11 @@ func (c *Canary) turn(ctx context.Context) (release func()) {
 
 func (c *Canary) release() { <-c.slots }
 
-// read reads the first byte of the canary.
-func (c *Canary) read(ctx context.Context, r alias.Route) reply {
-	client, err := c.cfg.Client(r)
-	if err != nil {
-		c.cfg.Log.Warn("no S3 client for a canary", "alias", string(r.Alias.Name), "error", err)
-		return reply{code: gotNetwork}
-	}
-	in := &s3.GetObjectInput{
-		Bucket: &r.Alias.Bucket, Key: aws.String(r.Alias.Prefix + r.Alias.Canary), Range: aws.String("bytes=0-0"),
-	}
-	if r.Alias.BucketOwner != "" {
-		in.ExpectedBucketOwner = &r.Alias.BucketOwner
-	}
-	out, err := client.GetObject(ctx, in, oneByte)
-	if err == nil {
-		err = readByte(out.Body)
-	}
-	return replyOf(err)
-}
-
 // note keeps a result and tells about it.
-func (c *Canary) note(b *bird, r alias.Route, rep reply) {
+func (c *Canary) note(b *bird, r alias.Route, rep awserr.Reply) {
 	seen := judgeCanary(rep)
 	first, before, current := c.keep(b, rep, seen)
-	if !current || rep.code == gotCanceled {
+	if !current || rep.Code == awserr.Canceled {
 		return // the alias has changed or gone meanwhile; or Run has ended, which says nothing
 	}
 	if c.cfg.Recorder != nil {
@@ -244,10 +222,10 @@ func (c *Canary) note(b *bird, r alias.Route, rep reply) {
 	}
 	switch {
 	case !seen.answered:
-		c.cfg.Log.Debug("S3 has no answer about a canary", "alias", string(r.Alias.Name), "code", rep.code)
+		c.cfg.Log.Debug("S3 has no answer about a canary", "alias", string(r.Alias.Name), "code", rep.Code)
 	case !seen.ok && (first || before):
 		c.cfg.Log.Warn("canary cannot be read",
-			"alias", string(r.Alias.Name), "code", rep.code, "refused", seen.refused)
+			"alias", string(r.Alias.Name), "code", rep.Code, "refused", seen.refused)
 	case seen.ok && !first && !before:
 		c.cfg.Log.Info("canary can be read again", "alias", string(r.Alias.Name))
 	}
@@ -256,13 +234,13 @@ func (c *Canary) note(b *bird, r alias.Route, rep reply) {
 // keep ends a reading and says what was known before: whether this is the first
 // answer, and whether the canary could be read. current is false when nobody
 // will ask about this bird again.
-func (c *Canary) keep(b *bird, rep reply, seen sighting) (first, before, current bool) {
-	now := c.cfg.Clock.Now()
+func (c *Canary) keep(b *bird, rep awserr.Reply, seen sighting) (first, before, current bool) {
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, before, current = b.answered.IsZero(), b.ok, c.birds[b.alias] == b
 	b.flight = nil
-	if rep.code != gotCanceled {
+	if rep.Code != awserr.Canceled {
 		b.tried = now
 	}
 	b.unsure = !seen.definite
@@ -287,18 +265,18 @@ type sighting struct {
 // bucket, the key and the grant are as they should be. A key that is not known
 // is red; whether it is refused is left as it was, since requests for other
 // objects are told the same and do not need to ask.
-func judgeCanary(rep reply) sighting {
-	s := sighting{answered: !isPassingCode(rep.code) || rep.status == http.StatusForbidden}
+func judgeCanary(rep awserr.Reply) sighting {
+	s := sighting{answered: !rep.Passing() || rep.Status == http.StatusForbidden}
 	switch {
-	case rep.ok(), rep.code == "InvalidRange": // an empty object has no first byte
+	case rep.OK(), rep.Code == "InvalidRange": // an empty object has no first byte
 		s.ok, s.definite = true, true
-	case rep.refused():
+	case rep.Denied():
 		// AWS may say what was missing: the right to list, to somebody who may
 		// read an object that is not there.
-		s.refused, s.definite = rep.named != "s3:ListBucket", true
-	case rep.code == "NoSuchBucket", rep.code == "AllAccessDisabled", strings.HasPrefix(rep.code, "KMS."):
+		s.refused, s.definite = rep.Action != "s3:ListBucket", true
+	case rep.Code == "NoSuchBucket", rep.Code == "AllAccessDisabled", strings.HasPrefix(rep.Code, "KMS."):
 		s.refused, s.definite = true, true
-	case rep.code == "NoSuchKey", rep.code == "404", rep.code == "InvalidObjectState":
+	case rep.Code == "NoSuchKey", rep.Code == "404", rep.Code == "InvalidObjectState":
 		s.definite = true
 	}
 	return s

@@ -1,4 +1,4 @@
-package provision
+package scope
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 	"ixmage/internal/awstest"
 )
 
@@ -20,7 +21,7 @@ func TestMatrixStub(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		answers map[string]string // beside those of a key that is just right
-		target  func(*target)
+		target  func(*Target)
 		want    map[string]string
 		scope   alias.Verdict
 	}{
@@ -39,7 +40,7 @@ func TestMatrixStub(t *testing.T) {
 			want:    map[string]string{checkReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
 		},
 		{
-			name: "no objects given", target: func(t *target) { t.inside, t.outside = "", "" },
+			name: "no objects given", target: func(t *Target) { t.Inside, t.Outside = "", "" },
 			want: map[string]string{
 				checkReadInside: "weak AccessDenied", checkReadOutside: denied, checkReadSibling: denied,
 				checkACL: "weak AccessDenied", checkTagging: "weak AccessDenied",
@@ -47,14 +48,14 @@ func TestMatrixStub(t *testing.T) {
 			scope: alias.VerdictWeak,
 		},
 		{
-			name: "no objects given, refused to read", target: func(t *target) { t.inside, t.outside = "", "" },
+			name: "no objects given, refused to read", target: func(t *Target) { t.Inside, t.Outside = "", "" },
 			answers: map[string]string{"GetObject missing": well()["GetObject outside"]},
 			want:    blindRows("not-proven AccessDenied"), scope: alias.VerdictNotProven,
 		},
 		{
 			name: "another user's key",
-			target: func(t *target) {
-				t.mode, t.user = alias.PolicyInline, alias.IAMUser{Name: "ours", ARN: "arn:aws:iam::1:user/ours"}
+			target: func(t *Target) {
+				t.Mode, t.User = alias.PolicyInline, alias.IAMUser{Name: "ours", ARN: "arn:aws:iam::1:user/ours"}
 			},
 			want:    map[string]string{checkIdentity: "violated " + stubARN + " failed"},
 			answers: nil, scope: alias.VerdictViolated,
@@ -123,7 +124,7 @@ func TestMatrixStub(t *testing.T) {
 			want:    map[string]string{checkAssumeRole: "violated 200", checkFederation: "violated 200"}, scope: alias.VerdictViolated,
 		},
 		{
-			name: "read-only access", target: func(t *target) { t.mode = alias.PolicyReadOnly },
+			name: "read-only access", target: func(t *Target) { t.Mode = alias.PolicyReadOnly },
 			answers: map[string]string{
 				"ListObjectsV2": "200", "ListBuckets": "200", "GetObjectAcl": "200", "GetObjectTagging": "200",
 				"GetBucketPolicy": "404 NoSuchBucketPolicy", "GetObject missing": "404 NoSuchKey",
@@ -135,7 +136,7 @@ func TestMatrixStub(t *testing.T) {
 			scope: alias.VerdictProven,
 		},
 		{
-			name: "read-only access that deletes", target: func(t *target) { t.mode = alias.PolicyReadOnly },
+			name: "read-only access that deletes", target: func(t *Target) { t.Mode = alias.PolicyReadOnly },
 			answers: map[string]string{"DeleteObject": "200"},
 			want:    map[string]string{checkDelete: "violated 200"}, scope: alias.VerdictViolated,
 		},
@@ -163,7 +164,7 @@ func TestMatrixStub(t *testing.T) {
 				tt.target(&where)
 			}
 			s := newStub(t, answers)
-			checks := s.prober(t).matrix(t.Context(), where)
+			checks := Check(t.Context(), s.prober(t), where)
 			rows := map[string]string{
 				"*": denied, checkIdentity: "proven " + stubARN, checkReadInside: "proven 200",
 			}
@@ -212,7 +213,7 @@ func TestMatrixWrites(t *testing.T) {
 			answers := well()
 			answers["UploadPart"], answers["PutObject"], answers["DeleteObject"] = tt.part, tt.put, tt.remove
 			s := newStub(t, answers)
-			for _, c := range s.prober(t).matrix(t.Context(), shop()) {
+			for _, c := range Check(t.Context(), s.prober(t), shop()) {
 				if c.Name == checkWrite && (!strings.Contains(c.Detail, tt.detail) || strings.Contains(c.Detail, tt.lack)) {
 					t.Errorf("detail %q, want %q in it and not %q", c.Detail, tt.detail, tt.lack)
 				}
@@ -232,8 +233,8 @@ func TestMatrixWhole(t *testing.T) {
 	}
 	s := newStub(t, well())
 	whole := shop()
-	whole.location.Prefix, whole.grants = "", []alias.Grant{{Bucket: "media"}}
-	checks := s.prober(t).matrix(t.Context(), whole)
+	whole.Location.Prefix, whole.Grants = "", []alias.Grant{{Bucket: "media"}}
+	checks := Check(t.Context(), s.prober(t), whole)
 	for _, name := range []string{checkReadOutside, checkReadSibling, checkListInside} {
 		if has(checks, name) {
 			t.Errorf("%s was checked for a whole bucket", name)
@@ -242,15 +243,15 @@ func TestMatrixWhole(t *testing.T) {
 	// A key that may read another alias's prefix too is not held to it.
 	s = newStub(t, well())
 	both := shop()
-	both.grants = append(both.grants, alias.Grant{Bucket: "media", Prefix: "private/"}, alias.Grant{Bucket: "media", Prefix: "shop-x/"})
-	checks = s.prober(t).matrix(t.Context(), both)
+	both.Grants = append(both.Grants, alias.Grant{Bucket: "media", Prefix: "private/"}, alias.Grant{Bucket: "media", Prefix: "shop-x/"})
+	checks = Check(t.Context(), s.prober(t), both)
 	if has(checks, checkReadSibling) || !has(checks, checkReadOutside) || s.count("GetObject outside") != 1 {
 		t.Errorf("two locations: %v, %d reads outside", verdicts(checks), s.count("GetObject outside"))
 	}
 	// What belongs to the user is looked at only where somebody else made it.
 	ours := shop()
-	ours.mode = alias.PolicyInline
-	if checks = s.prober(t).matrix(t.Context(), ours); has(checks, checkPassword) || has(checks, checkOtherKeys) {
+	ours.Mode = alias.PolicyInline
+	if checks = Check(t.Context(), s.prober(t), ours); has(checks, checkPassword) || has(checks, checkOtherKeys) {
 		t.Errorf("a user of ours was searched: %v", verdicts(checks))
 	}
 }
@@ -259,16 +260,16 @@ func TestMatrixWithoutIAM(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, well())
 	p := s.prober(t)
-	p.iam, p.sts = nil, nil
+	p.IAM, p.STS = nil, nil
 	rows := map[string]string{"*": "proven AccessDenied", checkReadInside: "proven 200"}
 	for _, name := range []string{
 		checkIdentity, checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkAssumeRole, checkFederation, checkPassword, checkOtherKeys,
 	} {
 		rows[name] = "not-proven "
 	}
-	checks := p.matrix(t.Context(), shop())
+	checks := Check(t.Context(), p, shop())
 	expect(t, checks, rows)
-	if !settled(checks) || blocks(checks) {
+	if !Settled(checks) || blocks(checks) {
 		t.Error("without IAM a key cannot settle")
 	}
 }
@@ -276,7 +277,7 @@ func TestMatrixWithoutIAM(t *testing.T) {
 func TestPositive(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, well())
-	checks := s.prober(t).positive(t.Context(), shop())
+	checks := CheckRead(t.Context(), s.prober(t), shop())
 	expect(t, checks, map[string]string{checkIdentity: "proven " + stubARN, checkReadInside: "proven 200"})
 	if got := s.asked(); !slices.Equal(got, []string{"GetCallerIdentity", "GetObject inside"}) {
 		t.Errorf("asked %v", got)
@@ -289,12 +290,12 @@ func TestMatrixSilent(t *testing.T) {
 	s := newStub(t, nil)
 	s.silent = true
 	p := s.prober(t)
-	p.timeout = 20 * time.Millisecond
-	checks := p.matrix(t.Context(), shop())
+	p.Timeout = 20 * time.Millisecond
+	checks := Check(t.Context(), p, shop())
 	rows := map[string]string{"*": "not-proven timeout"}
 	expect(t, checks, rows)
-	if settled(checks) || blocks(checks) {
-		t.Errorf("settled %t, blocks %t", settled(checks), blocks(checks))
+	if Settled(checks) || blocks(checks) {
+		t.Errorf("settled %t, blocks %t", Settled(checks), blocks(checks))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,7 +309,7 @@ func TestMatrixGone(t *testing.T) {
 	s := newStub(t, nil)
 	p := s.prober(t)
 	s.Close()
-	expect(t, p.matrix(t.Context(), shop()), map[string]string{"*": "not-proven network"})
+	expect(t, Check(t.Context(), p, shop()), map[string]string{"*": "not-proven network"})
 }
 
 // TestPositiveFaulty is the scripted S3 with its faults.
@@ -340,12 +341,12 @@ func TestPositiveFaulty(t *testing.T) {
 			s.Next("media", "shop/a.txt", tt.fault)
 			p := probes(t, s.URL, "", alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s")})
 			if strings.HasPrefix(tt.name, "stalled") {
-				p.timeout = 50 * time.Millisecond
+				p.Timeout = 50 * time.Millisecond
 			}
-			checks := p.positive(t.Context(), shop())
+			checks := CheckRead(t.Context(), p, shop())
 			expect(t, checks, map[string]string{checkIdentity: "not-proven ", checkReadInside: tt.want})
-			if settled(checks) != tt.settle {
-				t.Errorf("settled %t, want %t", settled(checks), tt.settle)
+			if Settled(checks) != tt.settle {
+				t.Errorf("settled %t, want %t", Settled(checks), tt.settle)
 			}
 			if err := s.Wait(t.Context(), func() bool { return s.OpenBodies() == 0 }); err != nil {
 				t.Error(err)
@@ -356,7 +357,7 @@ func TestPositiveFaulty(t *testing.T) {
 
 func TestReplyOf(t *testing.T) {
 	t.Parallel()
-	if got := replyOf(errors.New("no region")); got.code != gotNetwork {
+	if got := awserr.ReplyOf(errors.New("no region")); got.Code != awserr.Network {
 		t.Errorf("an error of the SDK itself: got %+v", got)
 	}
 	for message, want := range map[string]string{
@@ -366,7 +367,7 @@ func TestReplyOf(t *testing.T) {
 		"Access Denied": "",
 		"":              "",
 	} {
-		if got := namedAction(message); got != want {
+		if got := awserr.MissingAction(message); got != want {
 			t.Errorf("%q: got %q, want %q", message, got, want)
 		}
 	}

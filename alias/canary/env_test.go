@@ -1,8 +1,9 @@
-package provision
+package canary
 
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -17,10 +18,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
 )
 
 // aviary is a Canary with aliases and an S3 without a network. Its tests run
-// in a bubble of synctest, whose time is that of SystemClock.
+// in a bubble of synctest.
 type aviary struct {
 	*Canary
 	t *testing.T
@@ -38,11 +40,11 @@ type aviary struct {
 	log      bytes.Buffer
 }
 
-func newAviary(t *testing.T, cfg CanaryConfig) *aviary {
+func newAviary(t *testing.T, cfg Config) *aviary {
 	a := &aviary{t: t, routes: map[int64]alias.Route{}, answer: "200", reads: map[string]int{}, recorded: map[string][]bool{}}
-	cfg.Routes, cfg.Client, cfg.Recorder = a.each, a.client, a
+	cfg.Routes, cfg.Read, cfg.Recorder = a.each, a.read, a
 	cfg.Log = slog.New(slog.NewTextHandler(lockedWriter{&a.mu, &a.log}, nil))
-	a.Canary = NewCanary(cfg)
+	a.Canary = New(cfg)
 	return a
 }
 
@@ -98,16 +100,18 @@ func (a *aviary) says(answer string) {
 	a.answer = answer
 }
 
-func (a *aviary) client(alias.Route) (*s3.Client, error) {
+func (a *aviary) read(ctx context.Context, r alias.Route) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.broken != nil {
-		return nil, a.broken
+	broken := a.broken
+	a.mu.Unlock()
+	if broken != nil {
+		return broken
 	}
-	return s3.New(s3.Options{
+	client := s3.New(s3.Options{
 		Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1, HTTPClient: a,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIATESTTESTTESTTEST", "s3cr3t", ""),
-	}), nil
+	})
+	return scope.ReadByte(ctx, client, r.Alias.Location, r.Alias.Prefix+r.Alias.Canary)
 }
 
 // Do is S3.
@@ -177,7 +181,14 @@ func (a *aviary) run() (stop func()) {
 // pass lets time pass in a bubble.
 func pass(t *testing.T, d time.Duration) {
 	t.Helper()
-	if err := (SystemClock{}).Sleep(t.Context(), d); err != nil {
-		t.Fatal(err)
+	if !sleep(t.Context(), d) {
+		t.Fatal(t.Context().Err())
 	}
+}
+
+// split reads an answer of a row: "403 AccessDenied some message".
+func split(answer string) (status int, code, message string) {
+	parts := strings.SplitN(answer+"  ", " ", 3)
+	fmt.Sscan(parts[0], &status)
+	return status, parts[1], strings.TrimSpace(parts[2])
 }

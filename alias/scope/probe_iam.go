@@ -1,4 +1,4 @@
-package provision
+package scope
 
 import (
 	"context"
@@ -9,15 +9,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ixmage/alias/policy"
+	"ixmage/internal/awserr"
 )
 
 // probeName is the name of an IAM user or role that does not exist.
 func probeName() string { return "ixmage-probe-" + random() }
 
 // whoami asks STS who the key belongs to. It needs no permission.
-func (r *round) whoami(ctx context.Context) reply {
+func (r *round) whoami(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
-		out, err := r.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		out, err := r.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		if err == nil {
 			r.arn = plainARN(aws.ToString(out.Arn))
 		}
@@ -39,8 +40,8 @@ func plainARN(s string) string {
 // userName is the name of the key's user: nil where it is not known, and IAM
 // then takes the caller's.
 func (r *round) userName() *string {
-	if r.user.Name != "" {
-		return &r.user.Name
+	if r.User.Name != "" {
+		return &r.User.Name
 	}
 	resource := r.arn[strings.LastIndexByte(r.arn, ':')+1:]
 	if !strings.HasPrefix(resource, "user/") {
@@ -52,18 +53,18 @@ func (r *round) userName() *string {
 // root reports whether the key is that of an account and no user.
 func (r *round) root() bool { return strings.HasSuffix(r.arn, ":root") }
 
-func (r *round) getUser(ctx context.Context) reply {
+func (r *round) getUser(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
-		_, err := r.iam.GetUser(ctx, &iam.GetUserInput{})
+		_, err := r.IAM.GetUser(ctx, &iam.GetUserInput{})
 		return err
 	})
 }
 
 // listKeys lists the keys of the key's user; others is how many there are
 // besides this one.
-func (r *round) listKeys(ctx context.Context) (rep reply, others int) {
+func (r *round) listKeys(ctx context.Context) (rep awserr.Reply, others int) {
 	rep = r.send(ctx, serviceIAM, func(ctx context.Context) error {
-		out, err := r.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: r.userName()})
+		out, err := r.IAM.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: r.userName()})
 		if err == nil {
 			others = max(0, len(out.AccessKeyMetadata)-1)
 		}
@@ -74,25 +75,25 @@ func (r *round) listKeys(ctx context.Context) (rep reply, others int) {
 
 // createKey asks for a key of a user that does not exist: on the key's own user
 // a success would make one.
-func (r *round) createKey(ctx context.Context) reply {
+func (r *round) createKey(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
-		_, err := r.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String(probeName())})
+		_, err := r.IAM.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String(probeName())})
 		return err
 	})
 }
 
-func (r *round) loginProfile(ctx context.Context) reply {
+func (r *round) loginProfile(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
-		_, err := r.iam.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: r.userName()})
+		_, err := r.IAM.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: r.userName()})
 		return err
 	})
 }
 
 // assumeRole asks for a role that does not exist, in the key's own account.
-func (r *round) assumeRole(ctx context.Context) reply {
+func (r *round) assumeRole(ctx context.Context) awserr.Reply {
 	arn := r.arn
 	if arn == "" {
-		arn = r.user.ARN
+		arn = r.User.ARN
 	}
 	partition, account := policy.ARNParts(arn)
 	if account == "" {
@@ -100,7 +101,7 @@ func (r *round) assumeRole(ctx context.Context) reply {
 	}
 	role := "arn:" + partition + ":iam::" + account + ":role/" + probeName()
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
-		_, err := r.sts.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("ixmage-probe")})
+		_, err := r.STS.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("ixmage-probe")})
 		return err
 	})
 }
@@ -108,9 +109,9 @@ func (r *round) assumeRole(ctx context.Context) reply {
 // denyAll makes temporary credentials, should there be any, good for nothing.
 const denyAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
 
-func (r *round) federate(ctx context.Context) reply {
+func (r *round) federate(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
-		_, err := r.sts.GetFederationToken(ctx, &sts.GetFederationTokenInput{
+		_, err := r.STS.GetFederationToken(ctx, &sts.GetFederationTokenInput{
 			Name: aws.String("ixmage-probe"), DurationSeconds: aws.Int32(900), Policy: aws.String(denyAll),
 		})
 		return err

@@ -1,4 +1,4 @@
-package provision
+package scope
 
 import (
 	"maps"
@@ -18,22 +18,22 @@ import (
 )
 
 // probes is a prober against servers of a test, which has the SDK try once.
-func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) *prober {
+func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	client := &http.Client{Transport: transport, CheckRedirect: refuseRedirect}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	creds := credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
-	p := &prober{now: time.Now, s3: s3.New(s3.Options{
+	p := Key{Now: time.Now, S3: s3.New(s3.Options{
 		BaseEndpoint: &s3URL, Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		Credentials:                creds, HTTPClient: client,
 	})}
 	if iamURL != "" {
-		p.iam = iam.New(iam.Options{
+		p.IAM = iam.New(iam.Options{
 			BaseEndpoint: &iamURL, Region: "us-east-1", RetryMaxAttempts: 1, Credentials: creds, HTTPClient: client,
 		})
-		p.sts = sts.New(sts.Options{
+		p.STS = sts.New(sts.Options{
 			BaseEndpoint: &iamURL, Region: "us-east-1", RetryMaxAttempts: 1, Credentials: creds, HTTPClient: client,
 		})
 	}
@@ -43,7 +43,7 @@ func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) *prober {
 // gatewayUser makes an IAM user with a policy of statements, and a key of his.
 func gatewayUser(t *testing.T, g *awstest.Gateway, name string, statements ...string) alias.KeyPair {
 	t.Helper()
-	root := probes(t, g.S3URL, g.IAMURL, g.Root).iam
+	root := probes(t, g.S3URL, g.IAMURL, g.Root).IAM
 	if _, err := root.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +80,11 @@ func verdicts(checks []alias.Check) map[string]string {
 }
 
 // shop is the alias that the tests verify: bucket media, prefix shop/.
-func shop() target {
-	return target{
-		location: alias.Location{Bucket: "media", Prefix: "shop/"},
-		grants:   []alias.Grant{{Bucket: "media", Prefix: "shop/"}},
-		inside:   "shop/a.txt", outside: "private/b.txt",
+func shop() Target {
+	return Target{
+		Location: alias.Location{Bucket: "media", Prefix: "shop/"},
+		Grants:   []alias.Grant{{Bucket: "media", Prefix: "shop/"}},
+		Inside:   "shop/a.txt", Outside: "private/b.txt",
 	}
 }
 
@@ -224,19 +224,19 @@ func TestMatrixGateway(t *testing.T) {
 			t.Parallel()
 			where := shop()
 			if tt.bare {
-				where.inside, where.outside = "", ""
+				where.Inside, where.Outside = "", ""
 			}
 			rows := map[string]string{}
 			for _, m := range tt.rows {
 				maps.Copy(rows, m)
 			}
-			checks := probes(t, g.S3URL, g.IAMURL, tt.keys).matrix(t.Context(), where)
+			checks := Check(t.Context(), probes(t, g.S3URL, g.IAMURL, tt.keys), where)
 			expect(t, checks, rows)
 			if scopeOf(checks) != tt.scope || blocks(checks) != tt.block {
 				t.Errorf("scope %s, blocks %t, want %s, %t", scopeOf(checks), blocks(checks), tt.scope, tt.block)
 			}
-			if want := tt.name != "unknown key" && tt.name != "wrong secret"; settled(checks) != want {
-				t.Errorf("settled %t, want %t", settled(checks), want)
+			if want := tt.name != "unknown key" && tt.name != "wrong secret"; Settled(checks) != want {
+				t.Errorf("settled %t, want %t", Settled(checks), want)
 			}
 		})
 	}
@@ -254,18 +254,18 @@ func TestMatrixLeavesNothing(t *testing.T) {
 		return g.PutObject(t.Context(), "media", key, awstest.Object{Body: []byte("x")})
 	})
 	p := probes(t, g.S3URL, g.IAMURL, g.Root)
-	p.matrix(t.Context(), shop())
+	Check(t.Context(), p, shop())
 	// The write that comes second to those who are refused the first.
-	r := p.round(shop())
+	r := newRound(p, shop())
 	put := r.put(t.Context(), r.probeKey())
-	if judge(checkWrite, put.code, put.status) != alias.VerdictViolated {
+	if judge(checkWrite, put.Code, put.Status) != alias.VerdictViolated {
 		t.Errorf("put under If-Match: got %+v, want an error that shows the right", put)
 	}
-	out, err := p.s3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("media")})
+	out, err := p.S3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("media")})
 	if err != nil || len(out.Contents) != 2 {
 		t.Errorf("%d objects, want 2 (%v)", len(out.Contents), err)
 	}
-	keys, err := p.iam.ListUsers(t.Context(), &iam.ListUsersInput{})
+	keys, err := p.IAM.ListUsers(t.Context(), &iam.ListUsersInput{})
 	if err != nil || len(keys.Users) != 0 {
 		t.Errorf("%d users, want none (%v)", len(keys.Users), err)
 	}

@@ -1,4 +1,4 @@
-package provision
+package scope
 
 import (
 	"maps"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
 // TestJudge has every check meet every answer. The rows name the codes that
@@ -74,34 +75,34 @@ func TestJudgeRead(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		given bool
-		reply reply
+		reply awserr.Reply
 		want  alias.Verdict
 		fails bool
 	}{
-		{"read", true, reply{code: "200"}, alias.VerdictProven, false},
-		{"empty object", true, reply{code: "InvalidRange", status: 416}, alias.VerdictProven, false},
-		{"archived", true, reply{code: "InvalidObjectState", status: 403}, alias.VerdictWeak, false},
-		{"refused", true, reply{code: "AccessDenied", status: 403}, alias.VerdictNotProven, true},
-		{"refused without a code", true, reply{code: "403", status: 403}, alias.VerdictNotProven, true},
-		{"refused to list: the object given does not exist", true, reply{"AccessDenied", 403, "s3:ListBucket"}, alias.VerdictNotProven, true},
-		{"KMS", true, reply{code: "KMS.DisabledException", status: 400}, alias.VerdictNotProven, true},
-		{"no such object", true, reply{code: "NoSuchKey", status: 404}, alias.VerdictNotProven, true},
-		{"no such bucket", true, reply{code: "NoSuchBucket", status: 404}, alias.VerdictNotProven, true},
-		{"another region", true, reply{code: "PermanentRedirect", status: 301}, alias.VerdictNotProven, true},
-		{"unknown key", true, reply{code: "InvalidAccessKeyId", status: 403}, alias.VerdictNotProven, false},
-		{"wrong secret", true, reply{code: "SignatureDoesNotMatch", status: 403}, alias.VerdictNotProven, false},
-		{"slow", true, reply{code: "timeout"}, alias.VerdictNotProven, false},
-		{"busy", true, reply{code: "SlowDown", status: 503}, alias.VerdictNotProven, false},
-		{"failing", true, reply{code: "500", status: 500}, alias.VerdictNotProven, false},
+		{"read", true, awserr.Reply{Code: "200"}, alias.VerdictProven, false},
+		{"empty object", true, awserr.Reply{Code: "InvalidRange", Status: 416}, alias.VerdictProven, false},
+		{"archived", true, awserr.Reply{Code: "InvalidObjectState", Status: 403}, alias.VerdictWeak, false},
+		{"refused", true, awserr.Reply{Code: "AccessDenied", Status: 403}, alias.VerdictNotProven, true},
+		{"refused without a code", true, awserr.Reply{Code: "403", Status: 403}, alias.VerdictNotProven, true},
+		{"refused to list: the object given does not exist", true, awserr.Reply{Code: "AccessDenied", Status: 403, Action: "s3:ListBucket"}, alias.VerdictNotProven, true},
+		{"KMS", true, awserr.Reply{Code: "KMS.DisabledException", Status: 400}, alias.VerdictNotProven, true},
+		{"no such object", true, awserr.Reply{Code: "NoSuchKey", Status: 404}, alias.VerdictNotProven, true},
+		{"no such bucket", true, awserr.Reply{Code: "NoSuchBucket", Status: 404}, alias.VerdictNotProven, true},
+		{"another region", true, awserr.Reply{Code: "PermanentRedirect", Status: 301}, alias.VerdictNotProven, true},
+		{"unknown key", true, awserr.Reply{Code: "InvalidAccessKeyId", Status: 403}, alias.VerdictNotProven, false},
+		{"wrong secret", true, awserr.Reply{Code: "SignatureDoesNotMatch", Status: 403}, alias.VerdictNotProven, false},
+		{"slow", true, awserr.Reply{Code: "timeout"}, alias.VerdictNotProven, false},
+		{"busy", true, awserr.Reply{Code: "SlowDown", Status: 503}, alias.VerdictNotProven, false},
+		{"failing", true, awserr.Reply{Code: "500", Status: 500}, alias.VerdictNotProven, false},
 
-		{"random: there after all", false, reply{code: "200"}, alias.VerdictWeak, false},
-		{"random: told to be missing", false, reply{code: "NoSuchKey", status: 404}, alias.VerdictWeak, false},
-		{"random: refused", false, reply{code: "AccessDenied", status: 403}, alias.VerdictWeak, false},
-		{"random: refused to list", false, reply{"AccessDenied", 403, "s3:ListBucket"}, alias.VerdictWeak, false},
-		{"random: refused to read", false, reply{"AccessDenied", 403, "s3:GetObject"}, alias.VerdictNotProven, true},
-		{"random: refused to decrypt", false, reply{"AccessDenied", 403, "kms:Decrypt"}, alias.VerdictNotProven, true},
-		{"random: no such bucket", false, reply{code: "NoSuchBucket", status: 404}, alias.VerdictNotProven, true},
-		{"random: unknown key", false, reply{code: "InvalidAccessKeyId", status: 403}, alias.VerdictNotProven, false},
+		{"random: there after all", false, awserr.Reply{Code: "200"}, alias.VerdictWeak, false},
+		{"random: told to be missing", false, awserr.Reply{Code: "NoSuchKey", Status: 404}, alias.VerdictWeak, false},
+		{"random: refused", false, awserr.Reply{Code: "AccessDenied", Status: 403}, alias.VerdictWeak, false},
+		{"random: refused to list", false, awserr.Reply{Code: "AccessDenied", Status: 403, Action: "s3:ListBucket"}, alias.VerdictWeak, false},
+		{"random: refused to read", false, awserr.Reply{Code: "AccessDenied", Status: 403, Action: "s3:GetObject"}, alias.VerdictNotProven, true},
+		{"random: refused to decrypt", false, awserr.Reply{Code: "AccessDenied", Status: 403, Action: "kms:Decrypt"}, alias.VerdictNotProven, true},
+		{"random: no such bucket", false, awserr.Reply{Code: "NoSuchBucket", Status: 404}, alias.VerdictNotProven, true},
+		{"random: unknown key", false, awserr.Reply{Code: "InvalidAccessKeyId", Status: 403}, alias.VerdictNotProven, false},
 	} {
 		got, fails := judgeRead(tt.given, tt.reply)
 		if got != tt.want || fails != tt.fails {
@@ -118,7 +119,7 @@ func TestJudgeUser(t *testing.T) {
 		failed  bool
 	}
 	identity := func(code, want, got string) outcome {
-		v, failed := judgeIdentity(reply{code: code}, want, got)
+		v, failed := judgeIdentity(awserr.Reply{Code: code}, want, got)
 		return outcome{v, failed}
 	}
 	for _, tt := range []struct {
@@ -159,14 +160,14 @@ func TestSettled(t *testing.T) {
 		"500": false, "503": false, "InternalError": false, "ServiceFailure": false,
 	} {
 		checks := []alias.Check{{Got: "200"}, {Got: code, Positive: true}, {Got: "AccessDenied"}}
-		if got := settled(checks); got != want {
+		if got := Settled(checks); got != want {
 			t.Errorf("%s: got %t, want %t", code, got, want)
 		}
 	}
-	if !settled([]alias.Check{{Name: checkAssumeRole, Got: "SignatureDoesNotMatch"}}) {
+	if !Settled([]alias.Check{{Name: checkAssumeRole, Got: "SignatureDoesNotMatch"}}) {
 		t.Error("a call that a server does not have keeps a key from settling")
 	}
-	if !settled(nil) {
+	if !Settled(nil) {
 		t.Error("nothing is not settled")
 	}
 }

@@ -1,4 +1,4 @@
-package provision
+package scope
 
 import (
 	"encoding/xml"
@@ -155,7 +155,7 @@ func (s *stub) count(op string) int {
 	return n
 }
 
-func (s *stub) prober(t *testing.T) *prober {
+func (s *stub) prober(t *testing.T) Key {
 	t.Helper()
 	return probes(t, s.URL, s.URL, alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s3cr3t")})
 }
