@@ -86,8 +86,8 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap.n})
 	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n, Log: log}, m)
 	defer memory.Close()
-	if memory.OnHeap() {
-		log.Warn("no memory file is to be had (memfd_create, address space): bodies lie on the heap and hits cost more")
+	if memory.HeapBytes() > 0 {
+		log.Warn("no memory file (memfd_create or mmap failed): cached bodies lie on the heap and hits cost more")
 	}
 	fallbacks := &fallbacks{}
 	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, spending{m, accounts{books, registry.Lookup}})
@@ -117,7 +117,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	serving.Store(true)
 	return servers.run(ctx, log, runOptions{
-		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{cache.NewHeap(memory).Run, iam.Run},
+		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{newGCLimit(memory.HeapBytes()).run, iam.Run},
 		draining: func() { serving.Store(false) },
 	})
 }

@@ -195,9 +195,14 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader
 	return c.board(ctx, seat, load, part)
 }
 
-// OnHeap reports that the system gives no memory file, so that bodies lie on Go's
-// heap and are sent by copying.
-func (c *Cache) OnHeap() bool { return c.memory.arena == nil }
+// HeapBytes is how many bytes of bodies may lie on Go's heap, from where they are sent
+// by copying. It is 0 where the system has memory files.
+func (c *Cache) HeapBytes() int64 {
+	if c.memory.arena != nil {
+		return 0
+	}
+	return c.memory.held.limit
+}
 
 // Stats are the figures of the memory tier.
 type Stats struct {
