@@ -60,7 +60,7 @@ type serveCmd struct {
 	OriginConcurrency      count    `default:"256" help:"Requests to S3 at a time."`
 	OriginAliasConcurrency count    `default:"64" help:"Requests to S3 at a time for one alias."`
 	OriginQueue            count    `default:"1024" help:"Requests that may wait for S3; more are answered 503."`
-	BreakerFailures        number   `default:"10" help:"Failures in a row of a credential's requests to S3 after which it is left alone for a moment; 0 for never."`
+	BreakerFailures        number   `default:"10" help:"Failures in a row, each of another object, after which S3 is not asked for a moment; counted per credential and endpoint; 0 for never."`
 	BreakerOpen            duration `default:"5s" help:"How long that is, until one request is sent to see; longer each time that it fails, up to 8 s."`
 
 	UsageFlush duration `default:"15s" help:"How often what was counted per alias is stored; a crash loses as much at most."`

@@ -18,8 +18,15 @@ func TestBreaker(t *testing.T) {
 	wantPicture(t, s.get("/shop/cached.png"), fakePNG(100))
 	const circuit = `ixmage_origin_circuit{credential="shop"}`
 	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
-	for range 3 {
-		wantProblem(t, s.get("/shop/cold.png"), http.StatusBadGateway, "origin-error")
+	// One object counts once, however often it fails.
+	for range 10 {
+		wantProblem(t, s.get("/shop/broken.png"), http.StatusBadGateway, "origin-error")
+	}
+	if got := s.metric(circuit); got != 0 {
+		t.Errorf("the gauge shows %v when one object fails", got)
+	}
+	for _, path := range []string{"/shop/second.png", "/shop/third.png"} {
+		wantProblem(t, s.get(path), http.StatusBadGateway, "origin-error")
 	}
 	// The probe fails as well, whenever it comes.
 	asked := s.s3.Total()

@@ -141,7 +141,7 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
-	circuit := p.origin.Circuit(r, e.Key)
+	circuit := p.origin.Circuit(r)
 	e.Circuit = explainCircuit(circuit, now)
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // first: it is an answer, too
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
@@ -233,7 +233,7 @@ func (e *Explanation) blame(told, cause error) {
 // probe asks S3 for the object's metadata, as a cold HEAD does. A 404 to HEAD does not
 // tell a missing object from a missing bucket, so the first byte is asked for then.
 func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error {
-	req := origin.Request{Route: r, Key: e.Key, Insist: true}
+	req := origin.Request{Route: r, Key: e.Key, Force: true}
 	_, err := p.look(ctx, req)
 	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome == origin.OutcomeNotFound {
 		req.Range = &origin.Range{}

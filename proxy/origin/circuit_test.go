@@ -2,6 +2,8 @@ package origin
 
 import (
 	"bytes"
+	"crypto/rand"
+	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -27,15 +29,22 @@ func newBreakerKit(t testing.TB, change func(*Config)) *kit {
 func (k *kit) probeNow(r alias.Route) {
 	k.breaker.mu.Lock()
 	defer k.breaker.mu.Unlock()
-	k.breaker.byID[r.Credential.ID][variantOf(r.Alias.Location)].until = time.Now()
+	c, _ := k.breaker.circuits.Peek(placeOf(r))
+	c.retry = time.Now()
 }
 
-// fail has calls fail until the circuit is open.
+// another is a request like r for an object that no other request is for.
+func another(r Request) Request {
+	r.Key = rand.Text() + ".png"
+	return r
+}
+
+// fail has calls for several objects fail until the circuit is open.
 func (k *kit) fail(t *testing.T, r Request) {
 	t.Helper()
 	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
 	for range breakerLimit {
-		_, err := k.Get(t.Context(), r)
+		_, err := k.Get(t.Context(), another(r))
 		wantOutcome(t, err, OutcomeError)
 	}
 	k.breaker.want(t, r.Route, CircuitOpen)
@@ -54,7 +63,7 @@ func TestCircuitOpen(t *testing.T) {
 			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
 			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return fault })
 			for range breakerLimit {
-				if _, err := k.Get(t.Context(), r); outcomeOf(err) == OutcomeCircuitOpen {
+				if _, err := k.Get(t.Context(), another(r)); outcomeOf(err) == OutcomeCircuitOpen {
 					t.Fatal("open too early")
 				}
 			}
@@ -80,7 +89,7 @@ func TestCircuitOpen(t *testing.T) {
 				t.Errorf("%d requests and %d connections went out", k.s3.Total()-asked, k.s3.Accepted()-connected)
 			}
 			k.rec.wantCounts(t, map[string]int{})
-			if info := k.Circuit(r.Route, r.Key); info.State != CircuitOpen || info.Failures != breakerLimit || info.Last == "" {
+			if info := k.Circuit(r.Route); info.State != CircuitOpen || info.Failures != breakerLimit || info.Last == "" {
 				t.Errorf("got %+v", info)
 			}
 			// Another alias's trouble it is not.
@@ -142,7 +151,7 @@ func TestCircuitAnswers(t *testing.T) {
 	for _, code := range []string{"NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "PermanentRedirect", "InvalidObjectState"} {
 		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
 		for range 2 * breakerLimit {
-			if _, err := k.Get(t.Context(), r); outcomeOf(err) == OutcomeCircuitOpen {
+			if _, err := k.Get(t.Context(), another(r)); outcomeOf(err) == OutcomeCircuitOpen {
 				t.Fatalf("%s opens the circuit", code)
 			}
 		}
@@ -170,9 +179,10 @@ func TestCircuitAnswers(t *testing.T) {
 func TestCircuitBodies(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
 	broken := func() *awstest.Fault { return awstest.ResetAfter(bodySize / 2) }
-	for range breakerLimit {
+	var r Request
+	for i := range breakerLimit {
+		r = k.put("shop", fmt.Sprint(i), awstest.Object{Body: noise(bodySize)})
 		k.breaker.want(t, r.Route, CircuitClosed)
 		k.next(r, broken(), awstest.ResetAfter(0))
 		if _, err := k.read(t, r); err == nil {
@@ -244,8 +254,71 @@ func TestCircuitForbiddenAddress(t *testing.T) {
 	tls.Route.Alias.Endpoint = "https://127.0.0.1:1"
 	for range 2 * breakerLimit {
 		for _, r := range []Request{r, tls} {
-			_, err := k.Get(t.Context(), r)
+			_, err := k.Get(t.Context(), another(r))
 			wantOutcome(t, err, OutcomeNetwork)
 		}
+	}
+}
+
+// An object that S3 cannot read is asked for each time, and the others of its alias come.
+func TestCircuitOneObject(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, nil)
+	want := noise(bodySize)
+	bad, good := k.put("shop", "bad.png", awstest.Object{Body: want}), k.put("shop", "good.png", awstest.Object{Body: want})
+	k.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+		if r.Key == bad.Key {
+			return awstest.Fail("InternalError")
+		}
+		return nil
+	})
+	for range 3 * breakerLimit {
+		_, err := k.Get(t.Context(), bad)
+		wantOutcome(t, err, OutcomeError)
+		_, err = k.Head(t.Context(), bad)
+		wantOutcome(t, err, OutcomeError)
+	}
+	if info := k.Circuit(bad.Route); info.State != CircuitClosed || info.Failures != 1 {
+		t.Errorf("got %+v", info)
+	}
+	if got, err := k.read(t, good); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("another object: %d bytes, %v", len(got), err)
+	}
+}
+
+// A forced call goes out whatever the circuit, and leaves it as it is.
+func TestCircuitForce(t *testing.T) {
+	t.Parallel()
+	k := newBreakerKit(t, nil)
+	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	k.fail(t, r)
+	before := k.Circuit(r.Route)
+	forced := func() {
+		t.Helper()
+		for _, call := range []func(Request) error{
+			func(r Request) error { _, err := k.read(t, r); return err },
+			func(r Request) error { _, err := k.Head(t.Context(), r); return err },
+		} {
+			r := another(r)
+			r.Force = true
+			if err := call(r); outcomeOf(err) == OutcomeCircuitOpen {
+				t.Error("it is kept back")
+			}
+			if info := k.Circuit(r.Route); info != before {
+				t.Errorf("it made %+v of %+v", info, before)
+			}
+		}
+	}
+	forced()
+	k.s3.Hook(nil)
+	forced()
+	k.probeNow(r.Route)
+	if _, err := k.read(t, r); err != nil {
+		t.Fatal(err)
+	}
+	before = k.breaker.want(t, r.Route, CircuitClosed)
+	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	for range breakerLimit {
+		forced()
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"ixmage/alias"
 )
@@ -74,6 +75,12 @@ type client struct {
 	credential int64
 	slot       slot
 	s3         *s3.Client
+}
+
+// newLRU needs a size above zero.
+func newLRU[K comparable, V any](size int, evicted func(K, V)) *simplelru.LRU[K, V] {
+	lru, _ := simplelru.NewLRU(size, evicted)
+	return lru
 }
 
 func newClients(secrets Secrets, s *sender, limit int) *clients {

@@ -150,9 +150,9 @@ func clip(s string, n int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// failure makes an *Error from what the SDK returned. ctx is the call's own:
+// callError makes an *Error from what the SDK returned. ctx is the call's own:
 // its cause tells our timers from the caller's leaving.
-func failure(ctx context.Context, operation string, err error) *Error {
+func callError(ctx context.Context, operation string, err error) *Error {
 	e := &Error{Operation: operation, err: err}
 	var resp *awshttp.ResponseError
 	if errors.As(err, &resp) {
@@ -260,8 +260,8 @@ func isDial(err error) bool {
 	return errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial"
 }
 
-// wayBroken reports whether it is not for the object's sake that a call failed.
-func wayBroken(err error) bool { return isDial(err) || isTLS(err) }
+// connectionFailed reports whether no connection was made, which no object can cause.
+func connectionFailed(err error) bool { return isDial(err) || isTLS(err) }
 
 func isTLS(err error) bool {
 	var record tls.RecordHeaderError

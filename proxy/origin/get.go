@@ -130,7 +130,7 @@ func (o *Origin) ask(
 	}
 	re.timer.Stop()
 	if err != nil {
-		failed := failure(ctx, opGet, err)
+		failed := callError(ctx, opGet, err)
 		// Ends what the SDK may have left open.
 		cancel(nil)
 		return nil, failed

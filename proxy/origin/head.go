@@ -47,7 +47,7 @@ func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*O
 		Bucket: in.Bucket, Key: in.Key, IfMatch: in.IfMatch, ExpectedBucketOwner: in.ExpectedBucketOwner,
 	})
 	if err != nil {
-		failed := failure(ctx, opHead, err)
+		failed := callError(ctx, opHead, err)
 		if failed.mute() {
 			return o.peek(ctx, client, r, failed)
 		}

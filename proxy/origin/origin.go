@@ -46,10 +46,10 @@ type Config struct {
 	// places than it leaves free, so alone at most half of them.
 	Queue int
 
-	// BreakerFailures is how many calls in a row must fail, with one credential
-	// in one place, for further ones to be answered OutcomeCircuitOpen without a
-	// request to S3; 0: never. After BreakerOpen one call goes out to see, and as
-	// long as it fails too, after twice that, within reason.
+	// BreakerFailures is for how many distinct objects calls must fail in a row,
+	// with one credential at one endpoint, before further calls get
+	// OutcomeCircuitOpen without a request to S3; 0: never. After BreakerOpen one
+	// call goes out as a probe, and after twice that when the probe fails too.
 	BreakerFailures int
 	BreakerOpen     time.Duration
 
@@ -139,9 +139,10 @@ type Recorder interface {
 	// OriginRetries counts the requests of a call beyond its first.
 	OriginRetries(alias string, n int)
 	OriginOpenBodies(delta int)
-	// OriginCircuit is told of each change of a credential's worst circuit: a
-	// CircuitState, as a number for packages that do not import this one. Of a
-	// credential that is forgotten it may be told once more.
+	// OriginCircuit records the CircuitState of a credential's worst circuit, as a
+	// number for packages that do not import this one. It is called at each change
+	// under the breaker's lock, so it must be quick and must not call the Origin. A
+	// credential that is forgotten may be recorded once more.
 	OriginCircuit(credential string, state int)
 	// RotationFallback counts a call made once more with the previous key pair
 	// of a credential, because S3 refused the new one.
@@ -198,9 +199,8 @@ func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 // slot and are not counted, and do not fall back on another key.
 func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.of(r) }
 
-// Circuit tells whether calls for an object of a route go out to S3. key is that in
-// the bucket.
-func (o *Origin) Circuit(r alias.Route, key string) CircuitInfo { return o.breaker.info(r, key) }
+// Circuit tells whether calls go out to the endpoint of a route.
+func (o *Origin) Circuit(r alias.Route) CircuitInfo { return o.breaker.info(r) }
 
 // Forget drops the clients made for any version of a credential, and its circuits.
 // Streams in flight go on.
@@ -221,9 +221,9 @@ type Request struct {
 	Route alias.Route
 	Key   string // in the bucket, the alias's prefix included
 	Range *Range // nil: all of it
-	// Insist asks an origin that is left alone. What comes of it leaves the circuit
-	// as it is.
-	Insist bool
+	// Force sends the call out even where the circuit is open, and does not count
+	// how it ends.
+	Force bool
 	// IfMatch, if set, is an ETag that the object must have; else the outcome
 	// is OutcomePrecondition.
 	IfMatch string
@@ -281,7 +281,7 @@ type tally struct {
 	requests atomic.Int64 // tried, whether they reached S3 or not
 	asked    atomic.Int64 // when the last one went out, after start
 	lost     atomic.Bool  // the last one got no reply
-	permit   *permit
+	permit   permit
 	aliasID  int64
 	answers  *answers
 	handed   bool // to a body, which ends it
@@ -296,9 +296,11 @@ func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func()
 	}
 	t = &tally{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
-		permit: o.breaker.permit(r.Route, r.Key), aliasID: r.Route.Alias.ID, answers: o.answers,
+		aliasID: r.Route.Alias.ID, answers: o.answers,
 	}
-	t.permit.insists = r.Insist
+	if !r.Force {
+		t.permit = o.breaker.permit(r.Route, r.Key)
+	}
 	if err := t.permit.enter(); err != nil {
 		return nil, nil, err
 	}
