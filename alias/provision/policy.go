@@ -339,3 +339,55 @@ func (c caller) inline(ctx context.Context, user string) ([]string, error) {
 		in.Marker = out.Marker
 	}
 }
+
+// narrow gives a user its grants and no others.
+func (c caller) narrow(ctx context.Context, p *alias.Provisioned) error {
+	if p.Mode == alias.PolicyInline {
+		partition, _ := policy.ARNParts(p.User.ARN)
+		document, err := policy.Inline(partition, p.Grants)
+		if err != nil {
+			return err
+		}
+		return c.putInline(ctx, p.User.Name, document)
+	}
+	for _, arn := range widenedARNs(p) {
+		if err := c.dropManaged(ctx, p.User.Name, arn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// widenedARNs are the managed policies that a user has and should not have.
+func widenedARNs(p *alias.Provisioned) []string {
+	if p.Mode != alias.PolicyManaged {
+		return nil
+	}
+	var arns []string
+	partition, account := policy.ARNParts(p.User.ARN)
+	for _, g := range p.Widened {
+		arn := policy.ManagedARN(partition, account, g)
+		if !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
+			arns = append(arns, arn)
+		}
+	}
+	return arns
+}
+
+// managedARNs are the managed policies that the operation may have attached,
+// whether it came to writing that down or not.
+func (t *task) managedARNs(p *alias.Provisioned) []string {
+	var arns []string
+	for _, ref := range p.Policies {
+		arns = append(arns, ref.ARN)
+	}
+	if p.Mode == alias.PolicyManaged && p.User.ARN != "" {
+		partition, account := policy.ARNParts(p.User.ARN)
+		for _, g := range t.grants(p) {
+			arns = append(arns, policy.ManagedARN(partition, account, g))
+		}
+		arns = append(arns, widenedARNs(p)...)
+	}
+	slices.Sort(arns)
+	return slices.Compact(arns)
+}

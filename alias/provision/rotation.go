@@ -2,12 +2,17 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
+	"ixmage/internal/awserr"
 )
 
 // A rotation has at most two keys at any time, and one that works for every
@@ -258,4 +263,214 @@ func (t *task) dropNew(ctx context.Context) error {
 		t.data.Pending = nil
 	}
 	return t.dropLost(ctx, c, p)
+}
+
+// proveAliases bounds how many aliases of a credential a new key is proven on.
+const proveAliases = 5
+
+// verifyRotation proves the new key on the locations of the credential's
+// aliases. An alias that the old key cannot read either says nothing about the
+// new one, and must not keep a leaked key alive.
+func (t *task) verifyRotation(ctx context.Context) (string, error) {
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	aliases, err := t.aliases(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	old, err := t.reveal(t.p.cfg.Registry.Reveal(c))
+	if err != nil {
+		return "", err
+	}
+	kp, err := t.pair(ctx)
+	if err != nil {
+		return "", err
+	}
+	var details []string
+	t.data.Scope = ""
+	for _, a := range aliases {
+		detail, err := t.verifyOn(ctx, a, p, kp)
+		if err != nil && t.registryOnly(err) == nil && ctx.Err() == nil && !t.worksOn(ctx, a, p, old) {
+			detail, err = "the old key does not read it either: left out", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		details = append(details, string(a.Name)+": "+detail)
+	}
+	return t.verifyPlace(ctx, details, kp)
+}
+
+// verifyPlace proves the new key on the first location alone, without an object,
+// where no alias could prove it.
+func (t *task) verifyPlace(ctx context.Context, details []string, kp alias.KeyPair) (string, error) {
+	if t.data.Scope != "" {
+		return strings.Join(details, "; "), nil
+	}
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	place := &alias.Alias{Name: c.Name, Location: p.Grants[0].Location()}
+	detail, err := t.verifyOn(ctx, place, p, kp)
+	return strings.Join(append(details, detail), "; "), err
+}
+
+// verifyOn proves the new key for one alias and keeps what was found.
+func (t *task) verifyOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair) (string, error) {
+	v, detail, err := t.prove(ctx, a, p, kp)
+	if err != nil {
+		return "", err
+	}
+	v.CredentialVersion = t.data.Pending.Version
+	t.data.Scope = worse(t.data.Scope, v.Scope())
+	return detail, t.save(ctx, func(tx alias.Tx) ([]alias.Change, error) {
+		if a.ID == 0 {
+			return nil, nil
+		}
+		err := tx.PutVerification(v)
+		return nil, err
+	})
+}
+
+// worse is the worse of two verdicts; empty is none yet.
+func worse(a, b alias.Verdict) alias.Verdict {
+	if a == "" {
+		return b
+	}
+	v := alias.Verification{Checks: []alias.Check{{Verdict: a}, {Verdict: b}}}
+	return v.Scope()
+}
+
+// worksOn reports whether a key can read an alias now.
+func (t *task) worksOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair) bool {
+	checks := scope.CheckRead(ctx, t.p.keyOf(a.Location, kp), t.p.target(a, p, nil))
+	v := alias.Verification{Checks: checks}
+	return scope.Settled(checks) && !v.Blocks()
+}
+
+// aliases are those that the credential is proven on: what is served, and lies
+// within its grants. Where there is none, its first location stands in.
+func (t *task) aliases(ctx context.Context, c *alias.Credential) ([]*alias.Alias, error) {
+	store := t.p.cfg.Registry.Store()
+	names, err := store.AliasesOf(ctx, c.ID)
+	if err != nil {
+		return nil, &registryError{err}
+	}
+	p, _ := c.Provisioned()
+	var list []*alias.Alias
+	for _, name := range names {
+		a, err := store.Alias(ctx, name)
+		if errors.Is(err, alias.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, &registryError{err}
+		}
+		if a.Serves() && granted(p, a) && len(list) < proveAliases {
+			list = append(list, a)
+		}
+	}
+	if len(list) == 0 && len(p.Grants) > 0 {
+		list = append(list, &alias.Alias{Name: c.Name, Location: p.Grants[0].Location()})
+	}
+	return list, nil
+}
+
+// granted reports whether a user's rights are meant to cover an alias.
+func granted(p *alias.Provisioned, a *alias.Alias) bool {
+	return p.Mode == alias.PolicyReadOnly || slices.ContainsFunc(p.Grants, func(g alias.Grant) bool {
+		return g.Bucket == a.Bucket && strings.HasPrefix(a.Prefix, g.Prefix)
+	})
+}
+
+// soakInactive is the last time that the old key can be brought back: if the
+// new one is refused at its end, it is.
+func (t *task) soakInactive(ctx context.Context) (string, error) {
+	if t.data.Emergency {
+		return "left out: the old key has leaked", nil
+	}
+	if wait := t.data.DeactivatedAt.Add(t.p.cfg.Timing.SoakInactive).Sub(t.p.clock.Now()); wait > 0 {
+		if err := t.p.clock.Sleep(ctx, wait); err != nil {
+			return "", err
+		}
+	}
+	_, p, err := t.credential(ctx)
+	if err != nil {
+		return "", err
+	}
+	kp, err := t.pair(ctx)
+	if err != nil {
+		return "", err
+	}
+	refused := ""
+	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		refused = t.p.keyRefused(ctx, kp, p.Grants)
+		return refused == "", nil
+	})
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err != nil {
+		return "", t.bringBack(ctx, "S3 answers "+refused)
+	}
+	return "the new key works without the old one", nil
+}
+
+// keyRefused is how S3 refuses a key as such, empty when it takes it: a missing
+// object or right is no refusal of the key, and no answer is none either.
+func (p *Provisioner) keyRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) string {
+	for _, g := range grants {
+		at := g.Location()
+		if rep := scope.ReadMissing(ctx, p.cfg.S3(at, kp), at); awserr.KeyRefused(rep.Code) {
+			return rep.Code
+		}
+	}
+	return ""
+}
+
+// bringBack makes the old key the one that signs, and deletes the new one: that
+// one was refused, and the old one is known to work. It is sealed anew, because
+// the credential's version only ever grows.
+func (t *task) bringBack(ctx context.Context, why string) error {
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return err
+	}
+	bad, old := p.AccessKeyID, *t.data.Old
+	if err := t.caller().setKey(ctx, p.User.Name, old.AccessKeyID, types.StatusTypeActive); err != nil {
+		return err
+	}
+	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(c, old))
+	if err != nil {
+		return err
+	}
+	sealed, err := t.p.cfg.Registry.SealKey(c, kp, c.Version+1)
+	if err != nil {
+		return err
+	}
+	p.AccessKeyID, p.Previous, p.Discarded = sealed.AccessKeyID, nil, append(p.Discarded, bad)
+	next := *c
+	next.Version, next.Sealed, next.RotatedAt = sealed.Version, sealed.Sealed, t.data.RotatedBefore
+	stopped := stop(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)
+	// With the same write the operation is over: done again after a crash, it
+	// would take the key that signs now for the one to be retired.
+	t.data.Undo = operationError("bring-back", stopped)
+	if err := t.save(ctx, t.changed(&next, p)); err != nil {
+		return err
+	}
+	if err := t.caller().deleteKey(ctx, p.User.Name, bad); err != nil {
+		t.p.log.Warn("a key that is refused is not deleted yet", "access_key_id", bad, "error", err)
+	}
+	return stopped
+}
+
+// retiring makes sure that the old key is not the one that signs.
+func (t *task) retiring(p *alias.Provisioned) error {
+	if t.data.Old == nil || t.data.Old.AccessKeyID == p.AccessKeyID {
+		return stop(codeInternal, "the key that signs must not be retired")
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"ixmage/alias"
@@ -236,4 +237,32 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// undoReuse puts the policy back to what it was. What cannot be put back now is
+// written down, and taken back by the next look for orphans.
+func (t *task) undoReuse(ctx context.Context) error {
+	if t.data.Before == nil {
+		return t.fail(ctx, "", "")
+	}
+	left := ""
+	c, p, err := t.credential(ctx)
+	if err != nil {
+		return t.registryOnly(err)
+	}
+	widened := slices.DeleteFunc(append(p.Widened, t.grants(p)...), func(g alias.Grant) bool {
+		return slices.Contains(t.data.Before.Grants, g)
+	})
+	p.Grants, p.Policies, p.Widened = t.data.Before.Grants, t.data.Before.Policies, widened
+	if err := t.caller().narrow(ctx, p); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		left = fmt.Sprintf("the policy of %s still covers the new location, which is taken back later (%v)", p.User.Name, err)
+	} else {
+		p.Widened = nil
+	}
+	if err := t.save(ctx, t.changed(c, p)); err != nil {
+		return err
+	}
+	return t.fail(ctx, left, "")
 }

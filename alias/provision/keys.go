@@ -3,12 +3,14 @@ package provision
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
 	"ixmage/alias/scope"
@@ -256,4 +258,109 @@ func (p *Provisioner) stillWorks(ctx context.Context, kp alias.KeyPair, grants [
 		}
 	}
 	return ""
+}
+
+// accessKey is a key as IAM lists it.
+type accessKey struct {
+	id      string
+	active  bool
+	created int64 // seconds since 1970
+}
+
+// keys lists the keys of a user.
+func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
+	client := c.p.cfg.AWS.iam()
+	in := &iam.ListAccessKeysInput{UserName: aws.String(user)}
+	var keys []accessKey
+	for {
+		out, err := call(ctx, c.look("iam:ListAccessKeys", user), client.ListAccessKeys, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range out.AccessKeyMetadata {
+			keys = append(keys, accessKey{
+				id: aws.ToString(k.AccessKeyId), active: k.Status == types.StatusTypeActive,
+				created: aws.ToTime(k.CreateDate).Unix(),
+			})
+		}
+		if !out.IsTruncated {
+			return keys, nil
+		}
+		in.Marker = out.Marker
+	}
+}
+
+// setKey makes a key active or inactive. That it is gone is no error.
+func (c caller) setKey(ctx context.Context, user, id string, status types.StatusType) error {
+	client := c.p.cfg.AWS.iam()
+	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
+		_, err := call(ctx, c.ask("iam:UpdateAccessKey", user).onKey(id), client.UpdateAccessKey, &iam.UpdateAccessKeyInput{
+			UserName: aws.String(user), AccessKeyId: aws.String(id), Status: status,
+		})
+		return done(err)
+	})
+}
+
+// deleteKey deletes a key. That it is gone is no error.
+func (c caller) deleteKey(ctx context.Context, user, id string) error {
+	client := c.p.cfg.AWS.iam()
+	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
+		_, err := call(ctx, c.ask("iam:DeleteAccessKey", user).onKey(id), client.DeleteAccessKey, &iam.DeleteAccessKeyInput{
+			UserName: aws.String(user), AccessKeyId: aws.String(id),
+		})
+		return done(err)
+	})
+}
+
+// done is what a deletion means for until: that there is nothing is as good.
+func done(err error) (bool, error) {
+	if isGone(err) {
+		return true, nil
+	}
+	return err == nil, err
+}
+
+// lastUse says in words when a key was used last, for the operator. It is a
+// hint that lags by hours, and decides nothing.
+func (c caller) lastUse(ctx context.Context, id string) string {
+	client := c.p.cfg.AWS.iam()
+	out, err := call(ctx, c.look("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
+		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
+	switch {
+	case err != nil:
+		return "when it was used last is not known"
+	case out.AccessKeyLastUsed == nil || out.AccessKeyLastUsed.LastUsedDate == nil:
+		return "never used"
+	}
+	return fmt.Sprintf("last used %s for %s", out.AccessKeyLastUsed.LastUsedDate.UTC().Format("2006-01-02 15:04"),
+		aws.ToString(out.AccessKeyLastUsed.ServiceName))
+}
+
+// usedSince names a key of a user that was used after a moment.
+func (c caller) usedSince(ctx context.Context, user string, since time.Time) (string, error) {
+	keys, err := c.keys(ctx, user)
+	if err != nil {
+		return "", ignoreGone(err)
+	}
+	for _, k := range keys {
+		last, err := c.lastUsed(ctx, k.id)
+		if err != nil && !isUnimplemented(err) {
+			return "", err
+		}
+		if last.After(since) {
+			return k.id, nil
+		}
+	}
+	return "", nil
+}
+
+// lastUsed is when a key was used last, as far as IAM knows yet; zero for never.
+func (c caller) lastUsed(ctx context.Context, id string) (time.Time, error) {
+	client := c.p.cfg.AWS.iam()
+	out, err := call(ctx, c.look("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
+		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
+	if err != nil || out.AccessKeyLastUsed == nil {
+		return time.Time{}, err
+	}
+	return aws.ToTime(out.AccessKeyLastUsed.LastUsedDate), nil
 }
