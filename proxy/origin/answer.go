@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Answer is how a call of an alias ended, for an operator who wants to know what S3
@@ -29,31 +31,25 @@ func (o *Origin) LastFailure(aliasID int64) (Answer, bool) { return o.answers.of
 // maxAnswers bounds the aliases whose answers are kept, half a KiB each at most.
 const maxAnswers = 4096
 
-// answers are kept in two generations: when the young one is full it grows old, and
-// what the old one held is forgotten.
+// answers keeps the last answers of the aliases that were read last.
 type answers struct {
-	mu         sync.Mutex // guards the fields below
-	young, old map[int64]*lastAnswers
+	mu  sync.Mutex // guards lru and what it holds
+	lru *simplelru.LRU[int64, *lastAnswers]
 }
 
 type lastAnswers struct{ any, failed Answer }
 
-func newAnswers() *answers { return &answers{young: map[int64]*lastAnswers{}} }
+func newAnswers() *answers { return &answers{lru: newLRU[int64, *lastAnswers](maxAnswers, nil)} }
 
 func (s *answers) put(aliasID int64, a Answer) {
 	// The texts lie in a reply's header, which would be kept with them.
 	a.Code, a.RequestID = strings.Clone(a.Code), strings.Clone(a.RequestID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.young[aliasID]
-	if l == nil {
-		if l = s.old[aliasID]; l == nil {
-			l = &lastAnswers{}
-		}
-		if len(s.young) >= maxAnswers/2 {
-			s.old, s.young = s.young, map[int64]*lastAnswers{}
-		}
-		s.young[aliasID] = l
+	l, ok := s.lru.Get(aliasID)
+	if !ok {
+		l = &lastAnswers{}
+		s.lru.Add(aliasID, l)
 	}
 	l.any = a
 	if !a.OK {
@@ -64,11 +60,8 @@ func (s *answers) put(aliasID int64, a Answer) {
 func (s *answers) of(aliasID int64, failed bool) (Answer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.young[aliasID]
-	if l == nil {
-		l = s.old[aliasID]
-	}
-	if l == nil {
+	l, ok := s.lru.Peek(aliasID)
+	if !ok {
 		return Answer{}, false
 	}
 	a := l.any

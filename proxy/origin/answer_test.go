@@ -155,7 +155,7 @@ func TestAnswerIsBounded(t *testing.T) {
 		s.put(id, Answer{At: time.Now()})
 		s.put(7, Answer{At: time.Now()})
 	}
-	if n := len(s.young) + len(s.old); n > maxAnswers {
+	if n := s.lru.Len(); n > maxAnswers {
 		t.Errorf("%d aliases are kept, want at most %d", n, maxAnswers)
 	}
 	for id, want := range map[int64]bool{7: true, 10*maxAnswers - 1: true, 9*maxAnswers + maxAnswers/2 + 1: true, 1: false} {

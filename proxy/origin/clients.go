@@ -1,7 +1,6 @@
 package origin
 
 import (
-	"container/list"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -41,40 +40,30 @@ func variantOf(loc alias.Location) variant {
 	return variant{endpoint: loc.Endpoint, region: loc.Region, pathStyle: loc.PathStyle}
 }
 
-// slot is a client's place within its credential's version, which has two key
-// pairs while it is rotated: the one that it signs with, and the previous one.
-type slot struct {
+// clientKey says which client signs a call. A version of a credential has two key
+// pairs while it is rotated: the current one and the previous one.
+type clientKey struct {
+	credential, version int64
 	variant
 
 	keyID string // empty: no signature
 }
 
-// clients keeps one S3 client per credential version, key pair and variant. A
-// previous key pair's client lies with the version that fell back on it and goes
-// with it, so that the two never drop one another. A client
-// dropped here lives on in the calls and bodies that use it: they share the
-// transport, which is never dropped.
+func clientKeyOf(r alias.Route, keyID string) clientKey {
+	return clientKey{r.Credential.ID, r.Credential.Version, variantOf(r.Alias.Location), keyID}
+}
+
+// clients keeps one S3 client per credential version, key pair and variant, of each
+// credential those of the newest version only. The client of a previous key pair is
+// kept under the version that fell back on it and goes with it. A client dropped here
+// lives on in the calls and bodies that use it: all clients share the transport, which
+// is never dropped.
 type clients struct {
 	secrets Secrets
 	sender  *sender
-	max     int
 
-	// mu guards the fields below.
-	mu   sync.Mutex
-	byID map[int64]*generation // by credential id
-	used list.List             // of *client, most recently used first
-}
-
-// generation is the newest version of a credential that was used.
-type generation struct {
-	version int64
-	clients map[slot]*list.Element
-}
-
-type client struct {
-	credential int64
-	slot       slot
-	s3         *s3.Client
+	mu  sync.Mutex // guards lru
+	lru *simplelru.LRU[clientKey, *s3.Client]
 }
 
 // newLRU needs a size above zero.
@@ -84,109 +73,78 @@ func newLRU[K comparable, V any](size int, evicted func(K, V)) *simplelru.LRU[K,
 }
 
 func newClients(secrets Secrets, s *sender, limit int) *clients {
-	return &clients{secrets: secrets, sender: s, max: limit, byID: map[int64]*generation{}}
+	return &clients{secrets: secrets, sender: s, lru: newLRU[clientKey, *s3.Client](limit, nil)}
 }
 
 // of returns the client that signs for a route. Two callers may make it at the
 // same time; one of the two stays.
 func (c *clients) of(r alias.Route) (*s3.Client, error) {
-	at := slot{variantOf(r.Alias.Location), r.Credential.AccessKeyID()}
-	if found := c.find(r.Credential, at); found != nil {
-		return found, nil
+	at := clientKeyOf(r, r.Credential.AccessKeyID())
+	if client, ok := c.find(at); ok {
+		return client, nil
 	}
 	provider, err := c.provider(r.Credential)
 	if err != nil {
 		return nil, err
 	}
-	return c.keep(r.Credential, at, s3.New(c.options(at.variant, provider))), nil
+	return c.keep(at, s3.New(c.options(at.variant, provider))), nil
 }
 
-// previous is like of, but signs with the key pair that the credential's present
-// one has replaced.
+// previous is like of, but signs with the previous key pair of the credential.
 func (c *clients) previous(r alias.Route, k alias.SealedKey) (*s3.Client, error) {
-	at := slot{variantOf(r.Alias.Location), k.AccessKeyID}
-	if found := c.find(r.Credential, at); found != nil {
-		return found, nil
+	at := clientKeyOf(r, k.AccessKeyID)
+	if client, ok := c.find(at); ok {
+		return client, nil
 	}
 	kp, err := c.secrets.RevealSealed(r.Credential, k)
 	if err != nil {
 		return nil, fmt.Errorf("reveal the previous key of credential %s: %w", r.Credential.Name, err)
 	}
-	return c.keep(r.Credential, at, s3.New(c.options(at.variant, static(kp)))), nil
+	return c.keep(at, s3.New(c.options(at.variant, static(kp)))), nil
 }
 
-func (c *clients) find(cred *alias.Credential, at slot) *s3.Client {
+func (c *clients) find(at clientKey) (*s3.Client, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.byID[cred.ID]
-	if g == nil || g.version != cred.Version {
-		return nil
-	}
-	e := g.clients[at]
-	if e == nil {
-		return nil
-	}
-	c.used.MoveToFront(e)
-	return e.Value.(*client).s3
+	return c.lru.Get(at)
 }
 
-// keep stores a client unless somebody was quicker, and returns the one stored.
-func (c *clients) keep(cred *alias.Credential, at slot, made *s3.Client) *s3.Client {
+// keep stores a client and drops those of older versions. Where another caller has
+// stored one first it returns that. It does not store the client of an old version, for
+// a request that began before the key pair was replaced: no later request needs it.
+func (c *clients) keep(at clientKey, made *s3.Client) *s3.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.byID[cred.ID]
-	switch {
-	case g != nil && cred.Version < g.version:
-		// A request that began before the key pair was replaced. Its client
-		// is not kept: nobody should come after it.
-		return made
-	case g != nil && cred.Version > g.version:
-		c.forgetLocked(cred.ID)
-		g = nil
+	if stored, ok := c.lru.Get(at); ok {
+		return stored
 	}
-	if g == nil {
-		g = &generation{version: cred.Version, clients: map[slot]*list.Element{}}
-		c.byID[cred.ID] = g
+	for _, other := range c.lru.Keys() {
+		switch {
+		case other.credential != at.credential:
+		case other.version > at.version:
+			return made
+		case other.version < at.version:
+			c.lru.Remove(other)
+		}
 	}
-	if e := g.clients[at]; e != nil {
-		return e.Value.(*client).s3
-	}
-	g.clients[at] = c.used.PushFront(&client{credential: cred.ID, slot: at, s3: made})
-	if c.used.Len() > c.max {
-		c.dropLocked(c.used.Back())
-	}
+	c.lru.Add(at, made)
 	return made
 }
 
 func (c *clients) forget(credentialID int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.forgetLocked(credentialID)
-}
-
-func (c *clients) forgetLocked(credentialID int64) {
-	if g := c.byID[credentialID]; g != nil {
-		for _, e := range g.clients {
-			c.used.Remove(e)
+	for _, at := range c.lru.Keys() {
+		if at.credential == credentialID {
+			c.lru.Remove(at)
 		}
-		delete(c.byID, credentialID)
-	}
-}
-
-func (c *clients) dropLocked(e *list.Element) {
-	gone := c.used.Remove(e).(*client)
-	g := c.byID[gone.credential]
-	delete(g.clients, gone.slot)
-	if len(g.clients) == 0 {
-		delete(c.byID, gone.credential)
 	}
 }
 
 func (c *clients) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.byID)
-	c.used.Init()
+	c.lru.Purge()
 }
 
 // provider turns a credential into what the SDK signs with: that key pair or

@@ -3,6 +3,7 @@ package origin
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -118,8 +119,8 @@ func TestClientsVersionChange(t *testing.T) {
 	if got, want := fmt.Sprint(signed), fmt.Sprint([]string{v1, v2, v1, v1}); got != want {
 		t.Errorf("signed with %s, want %s", got, want)
 	}
-	if g := k.clients.byID[old.Route.Credential.ID]; g.version != 2 || k.clients.used.Len() != 1 {
-		t.Errorf("kept version %d and %d clients, want 2 and 1", g.version, k.clients.used.Len())
+	if got := k.clients.versions(old.Route.Credential.ID); !slices.Equal(got, []int64{2}) || k.clients.lru.Len() != 1 {
+		t.Errorf("kept clients of versions %d and %d clients, want 2 alone", got, k.clients.lru.Len())
 	}
 }
 
@@ -134,7 +135,7 @@ func TestClientsForget(t *testing.T) {
 	}
 	k.Forget(r.Route.Credential.ID)
 	k.Forget(12345)
-	if len(k.clients.byID) != 0 || k.clients.used.Len() != 0 {
+	if k.clients.lru.Len() != 0 {
 		t.Error("a client is left")
 	}
 	if got, err := readAll(t, obj); err != nil || !bytes.Equal(got, want) {
@@ -156,12 +157,12 @@ func TestClientsBounded(t *testing.T) {
 		if _, err := c.of(alias.Route{Alias: &alias.Alias{}, Credential: k.credential(id, 1)}); err != nil {
 			t.Fatal(err)
 		}
-		if len(c.byID) != c.used.Len() || c.used.Len() > 3 {
-			t.Fatalf("%d credentials and %d clients, want at most 3", len(c.byID), c.used.Len())
+		if c.lru.Len() > 3 {
+			t.Fatalf("%d clients, want at most 3", c.lru.Len())
 		}
 	}
 	for id, kept := range map[int64]bool{1: true, 2: false, 3: false, 4: true, 5: true} {
-		if got := c.byID[id] != nil; got != kept {
+		if got := len(c.versions(id)) > 0; got != kept {
 			t.Errorf("credential %d kept: %t, want %t", id, got, kept)
 		}
 	}
@@ -205,13 +206,24 @@ func TestClientsManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	held := 0
-	for _, g := range c.byID {
-		held += len(g.clients)
+	if c.lru.Len() > 10 {
+		t.Errorf("%d clients, want at most 10", c.lru.Len())
 	}
-	if held != c.used.Len() || held > 10 {
-		t.Errorf("%d clients by credential, %d in the list, want the same and at most 10", held, c.used.Len())
+	for id := range int64(20) {
+		if got := c.versions(id); len(got) > 1 {
+			t.Errorf("credential %d has clients of versions %d", id, got)
+		}
 	}
+}
+
+// versions are those of a credential that clients are kept of, one for each client.
+func (c *clients) versions(credentialID int64) (all []int64) {
+	for _, at := range c.lru.Keys() {
+		if at.credential == credentialID {
+			all = append(all, at.version)
+		}
+	}
+	return all
 }
 
 func TestClientsAnonymous(t *testing.T) {

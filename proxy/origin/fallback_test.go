@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,8 +129,8 @@ func TestFallbackKeepsClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := k.secrets.revealed(); n != 2 || k.clients.used.Len() != 2 || k.clients.byID[id].version != 2 {
-		t.Errorf("secrets were opened %d times for %d clients of version %d, want 2, 2 and 2", n, k.clients.used.Len(), k.clients.byID[id].version)
+	if n, kept := k.secrets.revealed(), k.clients.versions(id); n != 2 || !slices.Equal(kept, []int64{2, 2}) {
+		t.Errorf("secrets were opened %d times for clients of versions %d, want 2 times for two of version 2", n, kept)
 	}
 	k.s3.Allow(k.keyOf(r.Route.Credential, 2), r.Route.Alias.Bucket, "")
 	if _, err := k.read(t, r); err != nil || k.rec.fellBack() != 5 {
@@ -141,16 +142,16 @@ func TestFallbackKeepsClients(t *testing.T) {
 	if _, err := k.read(t, next); err != nil {
 		t.Error(err)
 	}
-	if k.clients.used.Len() != 1 || k.clients.byID[id].version != 3 {
-		t.Errorf("%d clients of version %d, want 1 of version 3", k.clients.used.Len(), k.clients.byID[id].version)
+	if kept := k.clients.versions(id); !slices.Equal(kept, []int64{3}) {
+		t.Errorf("kept clients of versions %d, want one of version 3", kept)
 	}
 	// Late ones of version 2 work and bring nothing back.
 	k.s3.Revoke(k.keyOf(r.Route.Credential, 2).AccessKeyID)
-	if _, err := k.read(t, r); err != nil || k.clients.used.Len() != 1 {
-		t.Errorf("a late request: %v, %d clients", err, k.clients.used.Len())
+	if _, err := k.read(t, r); err != nil || k.clients.lru.Len() != 1 {
+		t.Errorf("a late request: %v, %d clients", err, k.clients.lru.Len())
 	}
 	k.Forget(id)
-	if len(k.clients.byID) != 0 || k.clients.used.Len() != 0 {
+	if k.clients.lru.Len() != 0 {
 		t.Error("a client is left")
 	}
 }

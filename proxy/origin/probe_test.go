@@ -53,8 +53,8 @@ func TestClientForProbes(t *testing.T) {
 					t.Errorf("signed with %q by %q", q.AccessKeyID, q.Header.Get("User-Agent"))
 				}
 			}
-			if n := k.secrets.revealed(); n != 0 || k.clients.used.Len() != 0 || len(k.rec.outcomes) != 0 {
-				t.Errorf("%d secrets opened, %d clients kept, counted %v", n, k.clients.used.Len(), k.rec.outcomes)
+			if n := k.secrets.revealed(); n != 0 || k.clients.lru.Len() != 0 || len(k.rec.outcomes) != 0 {
+				t.Errorf("%d secrets opened, %d clients kept, counted %v", n, k.clients.lru.Len(), k.rec.outcomes)
 			}
 		})
 	}
