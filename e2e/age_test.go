@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestUpstreamAge: what has aged on its way from S3 is older for the client and
@@ -33,8 +33,8 @@ func TestUpstreamAge(t *testing.T) {
 		t.Run(tc.age+" of "+tc.control, func(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png"
-			s.put(key, awstest.Object{Body: fakePNG(1000), CacheControl: tc.control})
-			aged := &awstest.Fault{Header: func(h http.Header) { h.Set("Age", tc.age) }}
+			s.put(key, s3.Object{Body: fakePNG(1000), CacheControl: tc.control})
+			aged := &s3.Fault{Header: func(h http.Header) { h.Set("Age", tc.age) }}
 			s.s3.Next("media", "web/"+key, aged, aged, aged)
 			wantAge(t, s.head("/shop/"+key), tc.want)
 			wantAge(t, s.get("/shop/"+key), tc.want)
@@ -65,7 +65,7 @@ func TestAgeOfJoined(t *testing.T) {
 	s := newSite(t, "--origin-idle-timeout", "5m")
 	body, gate := fakePNG(1<<20), make(chan struct{})
 	follow := func(key, until string, done func(*http.Response) bool) []*http.Response {
-		s.s3.Next("media", "web/"+key, awstest.StallAfter(500_000, gate))
+		s.s3.Next("media", "web/"+key, s3.StallAfter(500_000, gate))
 		all := []*http.Response{s.dial().open("/shop/" + key)}
 		eventually(t, until, func() bool {
 			r := s.dial().open("/shop/" + key)
@@ -74,11 +74,11 @@ func TestAgeOfJoined(t *testing.T) {
 		})
 		return all
 	}
-	s.put("long.png", awstest.Object{Body: body})
+	s.put("long.png", s3.Object{Body: body})
 	all := follow("long.png", "what is joined ages", func(r *http.Response) bool {
 		return r.Header.Get("Cache-Status") == "ixmage; fwd=uri-miss; collapsed" && r.Header.Get("Age") != "0"
 	})
-	s.put("short.png", awstest.Object{Body: body, CacheControl: "max-age=1"})
+	s.put("short.png", s3.Object{Body: body, CacheControl: "max-age=1"})
 	all = append(all, follow("short.png", "nobody joins any more", func(r *http.Response) bool {
 		return r.Header.Get("Cache-Status") != "ixmage; fwd=uri-miss; collapsed"
 	})...)

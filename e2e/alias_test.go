@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // change merges a patch into an alias or fails the test.
@@ -20,9 +20,9 @@ func (s *site) change(name, patch string) {
 func TestAliasChanges(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	other := awstest.NewS3(t)
-	one := func(text string) awstest.Object {
-		return awstest.Object{Body: append(fakePNG(100), text...), ContentType: "image/png"}
+	other := s3.New(t)
+	one := func(text string) s3.Object {
+		return s3.Object{Body: append(fakePNG(100), text...), ContentType: "image/png"}
 	}
 	s.s3.Put("media", "web/a.png", one("web"))
 	s.s3.Put("media", "new/a.png", one("new"))
@@ -70,9 +70,9 @@ func TestAliasChanges(t *testing.T) {
 func TestAliasMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
-	s.put("only.png", awstest.Object{Body: fakePNG(100)})
-	s.s3.Put("media2", "web/a.png", awstest.Object{Body: fakePNG(300), ContentType: "image/png"})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("only.png", s3.Object{Body: fakePNG(100)})
+	s.s3.Put("media2", "web/a.png", s3.Object{Body: fakePNG(300), ContentType: "image/png"})
 	for _, key := range []string{"a.png", "only.png", "a.png"} {
 		wantPicture(t, s.get("/shop/"+key), fakePNG(100))
 	}
@@ -91,8 +91,8 @@ func TestAliasMadeAgain(t *testing.T) {
 func TestKeyPairReplaced(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
-	s.put("b.png", awstest.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("b.png", s3.Object{Body: fakePNG(100)})
 	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
 	pair := map[string]any{"access_key_id": "AKIAREPLACED0EXAMPLE", "secret_access_key": "another-secret-that-is-not-real"}
 	if r := s.api(http.MethodPut, "/api/v1/credentials/shop", pair); r.StatusCode != http.StatusOK {
@@ -114,10 +114,10 @@ func TestAliasChangesDuringFlight(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	old, young := fakePNG(200_000), fakePNG(300)
-	s.put("a.png", awstest.Object{Body: old})
-	s.s3.Put("media", "new/a.png", awstest.Object{Body: young, ContentType: "image/png"})
+	s.put("a.png", s3.Object{Body: old})
+	s.s3.Put("media", "new/a.png", s3.Object{Body: young, ContentType: "image/png"})
 	release := make(chan struct{})
-	s.s3.Next("media", "web/a.png", awstest.StallAfter(100_000, release))
+	s.s3.Next("media", "web/a.png", s3.StallAfter(100_000, release))
 	early := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n")
 	if _, err := early.in.Peek(1); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestOwnCacheControl: what an alias tells clients holds at once, for what is
@@ -13,8 +13,8 @@ import (
 func TestOwnCacheControl(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100), CacheControl: "max-age=600"})
-	s.put("never.png", awstest.Object{Body: fakePNG(100), CacheControl: "no-store"})
+	s.put("a.png", s3.Object{Body: fakePNG(100), CacheControl: "max-age=600"})
+	s.put("never.png", s3.Object{Body: fakePNG(100), CacheControl: "no-store"})
 	for _, step := range []struct{ patch, a, never string }{
 		{`{}`, "max-age=600", "no-store"},
 		{`{"cache_control":"Public, max-age=31536000, immutable"}`, "public, max-age=31536000, immutable", "public, max-age=31536000, immutable"},
@@ -44,7 +44,7 @@ func TestOwnCacheControl(t *testing.T) {
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
 	const shop, evil = "https://shop.example.com", "https://evil.example.com"
 	for _, tc := range []struct {
 		patch, origin string
@@ -91,14 +91,14 @@ func TestFallback(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	missing, broken := fakePNG(100), fakePNG(9000)
-	s.put("missing.png", awstest.Object{Body: missing, CacheControl: "max-age=86400"})
-	s.put("broken.png", awstest.Object{Body: broken})
+	s.put("missing.png", s3.Object{Body: missing, CacheControl: "max-age=86400"})
+	s.put("broken.png", s3.Object{Body: broken})
 	s.patch("shop", `{"fallback":{"missing":"missing.png","broken":"broken.png"}}`)
 	s.get("/shop/missing.png")
 	eventually(t, "what stands in when S3 fails is fetched before that", func() bool {
 		return s.calls("broken.png") == 1 && s.metric(`ixmage_cache_entries{tier="memory"}`) == 2
 	})
-	s.put("text.png", awstest.Object{Body: []byte("no picture"), ContentType: "text/plain"})
+	s.put("text.png", s3.Object{Body: []byte("no picture"), ContentType: "text/plain"})
 	check := func(target string, lines []string, status int, body []byte, cacheControl string) {
 		t.Helper()
 		r := s.ask(target, lines...)
@@ -116,7 +116,7 @@ func TestFallback(t *testing.T) {
 	}
 	wantProblem(t, s.get("/shop/text.png"), http.StatusUnsupportedMediaType, "not-an-image")
 	wantProblem(t, s.get("/shop/a//b.png"), http.StatusBadRequest, "bad-key")
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InvalidAccessKeyId") })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InvalidAccessKeyId") })
 	check("/shop/other.png", nil, 502, broken, "public, max-age=5")
 	eventually(t, "it is counted as what it is", func() bool {
 		return s.metric(`ixmage_http_requests_total{alias="shop",code="502",method="GET"}`) == 1

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // An S3 that fails is left alone: what is cached is served, what is not gets 503 at
@@ -13,11 +13,11 @@ import (
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--breaker-failures", "3", "--breaker-open", "1s")
-	s.put("cached.png", awstest.Object{Body: fakePNG(100)})
-	s.put("cold.png", awstest.Object{Body: fakePNG(200)})
+	s.put("cached.png", s3.Object{Body: fakePNG(100)})
+	s.put("cold.png", s3.Object{Body: fakePNG(200)})
 	wantPicture(t, s.get("/shop/cached.png"), fakePNG(100))
 	const circuit = `ixmage_origin_circuit{credential="shop"}`
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	// One object counts once, however often it fails.
 	for range 10 {
 		wantProblem(t, s.get("/shop/broken.png"), http.StatusBadGateway, "origin-error")

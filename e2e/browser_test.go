@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // hostile is an SVG that tries to run scripts, which leave a mark in the
@@ -65,11 +65,11 @@ func TestSVGInBrowser(t *testing.T) {
 		w.Write(svg)
 	}))
 	defer plain.Close()
-	s3 := awstest.NewS3(t)
-	s3.Put("svg", "declared.svg", awstest.Object{Body: svg, ContentType: "image/svg+xml"})
-	s3.Put("svg", "generic", awstest.Object{Body: svg, ContentType: "binary/octet-stream"})
+	fakeS3 := s3.New(t)
+	fakeS3.Put("svg", "declared.svg", s3.Object{Body: svg, ContentType: "image/svg+xml"})
+	fakeS3.Put("svg", "generic", s3.Object{Body: svg, ContentType: "binary/octet-stream"})
 	s := start(t)
-	s.createOn("shop", s3.URL, "svg")
+	s.createOn("shop", fakeS3.URL, "svg")
 
 	dom := browse(t, chromium, plain.URL+"/hostile.svg")
 	wantAll(t, "the document without our headers", dom, `data-script="ran"`, `data-onload="ran"`, `data-onerror="ran"`, ">hostile<")

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"ixmage/e2e/cachetests"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestCacheSuite runs the public suite for HTTP caches, and what it has no test for,
@@ -37,7 +37,7 @@ func TestCacheSuite(t *testing.T) {
 	for _, kind := range []cachetests.Kind{cachetests.Required, cachetests.Optimal, cachetests.Check} {
 		count[kind] = map[cachetests.Outcome]int{}
 	}
-	for i, r := range suiteRunner(newSite(t), awstest.NewS3(t)).Run(t.Context(), tests) {
+	for i, r := range suiteRunner(newSite(t), s3.New(t)).Run(t.Context(), tests) {
 		x := tests[i]
 		if x.Kind == cachetests.Required && r.Outcome != cachetests.Passed {
 			t.Errorf("%s %s: %s\n\t%s", x.ID, r.Outcome, r.Reason, x.Name)
@@ -95,14 +95,14 @@ func exclusions() []string {
 // fails. Where the suite is about a cache's own estimate of a lifetime, the ttl is
 // that estimate. A test in which the origin fails has an alias and a key pair of its
 // own: what is learnt from that must not reach the others.
-func suiteRunner(s *site, s3 *awstest.S3) *cachetests.Runner {
+func suiteRunner(s *site, fakeS3 *s3.Server) *cachetests.Runner {
 	open := func(name, ttl string) string {
-		s.open(name, "suite", "", map[string]any{"endpoint": s3.URL, "ttl": ttl, "stale_while_revalidate": "0s"})
+		s.open(name, "suite", "", map[string]any{"endpoint": fakeS3.URL, "ttl": ttl, "stale_while_revalidate": "0s"})
 		return "http://" + s.public + "/" + name
 	}
 	common, heuristic := open("common", "0s"), open("heuristic", "1h")
 	return cachetests.New(cachetests.Config{
-		S3: s3, Bucket: "suite", Pause: 3 * time.Second,
+		S3: fakeS3, Bucket: "suite", Pause: 3 * time.Second,
 		URL: func(x *cachetests.Test) string {
 			switch {
 			case strings.Contains(x.ID, "heuristic"):

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestConditions is each step of RFC 9110, section 13.2.2, for an object in
@@ -22,7 +22,7 @@ func TestConditions(t *testing.T) {
 		exactly = "Wed, 15 Nov 2023 12:00:00 GMT"
 		later   = "Wed, 15 Nov 2023 12:00:01 GMT"
 	)
-	obj := awstest.Object{
+	obj := s3.Object{
 		Body: fakePNG(5000), ETag: `"v1"`, LastModified: time.Date(2023, time.November, 15, 12, 0, 0, 0, time.UTC),
 		CacheControl: "max-age=77777",
 	}
@@ -132,8 +132,8 @@ func TestConditionsOfLarge(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			body, gate := fakePNG(4<<20), make(chan struct{})
-			s.put("a.png", awstest.Object{Body: body, ETag: `"v1"`, CacheControl: tc.control})
-			s.s3.Next("media", "web/a.png", awstest.StallAfter(1<<20, gate))
+			s.put("a.png", s3.Object{Body: body, ETag: `"v1"`, CacheControl: tc.control})
+			s.s3.Next("media", "web/a.png", s3.StallAfter(1<<20, gate))
 			r := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + tc.line + "\r\n\r\n").answer(http.MethodGet)
 			if r.StatusCode != tc.status {
 				t.Fatalf("got %s, want %d", summary(r), tc.status)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestPipeline sends all requests at once and wants the answers in order, each
@@ -16,7 +16,7 @@ func TestPipeline(t *testing.T) {
 	s := newSite(t)
 	sizes := map[string]int{"small.png": 100, "middle.png": 60_000, "large.png": 1 << 20, "cold1.png": 700_000, "cold2.png": 10}
 	for key, size := range sizes {
-		s.put(key, awstest.Object{Body: fakePNG(size)})
+		s.put(key, s3.Object{Body: fakePNG(size)})
 		if !strings.HasPrefix(key, "cold") {
 			wantPicture(t, s.get("/shop/"+key), fakePNG(size))
 		}
@@ -73,14 +73,14 @@ func TestPipelineBreaks(t *testing.T) {
 	s := newSite(t)
 	sizes := []int{100, 100, 3000, 60_000, 20}
 	for i, size := range sizes {
-		s.put(fmt.Sprintf("%d.png", i), awstest.Object{Body: fakePNG(size)})
+		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: fakePNG(size)})
 		wantPicture(t, s.get(fmt.Sprintf("/shop/%d.png", i)), fakePNG(size))
 	}
-	s.put("broken.png", awstest.Object{
+	s.put("broken.png", s3.Object{
 		// A header that looks like another answer must not be taken for one.
 		Body: fakePNG(1), CacheControl: "x=\"HTTP/1.1 200 OK\"",
 	})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.WrongChecksum() })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.WrongChecksum() })
 	for n := range len(sizes) + 1 {
 		for _, line := range []string{"", "Range: bytes=0-0\r\n"} {
 			var text strings.Builder
@@ -103,7 +103,7 @@ func TestRequestInPieces(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(100)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
 	for range 3 {
 		for _, c := range "\r\nGET /shop/a.png HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n" {
@@ -123,7 +123,7 @@ func TestConnectionReuse(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(300_000)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	for _, tc := range []struct {
 		name, line, more string
 		open             bool

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 const mib = 1 << 20
@@ -24,7 +24,7 @@ type shared struct {
 }
 
 // share has the bytes from first to last sent slowly.
-func share(t *testing.T, obj awstest.Object, args ...string) *shared {
+func share(t *testing.T, obj s3.Object, args ...string) *shared {
 	t.Helper()
 	s := &shared{site: newSite(t, append([]string{"--cache-object-max", "64KiB", "--origin-idle-timeout", "1h"}, args...)...), name: "large.png", body: obj.Body}
 	s.put(s.name, obj)
@@ -34,9 +34,9 @@ func share(t *testing.T, obj awstest.Object, args ...string) *shared {
 	}
 	slow := fmt.Sprintf("bytes=%d-%d", first, last)
 	release := make(chan struct{})
-	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Header.Get("Range") == slow {
-			return awstest.StallAfter(100, release)
+			return s3.StallAfter(100, release)
 		}
 		return nil
 	})
@@ -66,7 +66,7 @@ func TestBlocks(t *testing.T) {
 	t.Parallel()
 	body := fakePNG(3*mib + 500_000)
 	end := len(body) - 1
-	s := share(t, awstest.Object{Body: body, ETag: `"v1"`})
+	s := share(t, s3.Object{Body: body, ETag: `"v1"`})
 	defer s.free()
 	for _, tc := range []struct {
 		name        string
@@ -111,51 +111,51 @@ func TestBlocksThatFail(t *testing.T) {
 	body := fakePNG(2 * mib)
 	const asked = "Range: bytes=1000000-1099999" // of both blocks
 	for name, tc := range map[string]struct {
-		obj   awstest.Object
+		obj   s3.Object
 		args  []string
-		fault func(r *awstest.Recorded) *awstest.Fault // of what is not the slow one's
-		whole bool                                     // the part comes
-		want  []string                                 // of S3; nil: anything
+		fault func(r *s3.Request) *s3.Fault // of what is not the slow one's
+		whole bool                          // the part comes
+		want  []string                      // of S3; nil: anything
 	}{
-		"no tag": {obj: awstest.Object{Body: body, ETag: `W/"v1"`}, whole: true, want: []string{"bytes=1000000-1099999"}},
+		"no tag": {obj: s3.Object{Body: body, ETag: `W/"v1"`}, whole: true, want: []string{"bytes=1000000-1099999"}},
 		"not to be stored": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`, CacheControl: "no-store"}, whole: true, want: []string{"bytes=1000000-1099999"},
+			obj: s3.Object{Body: body, ETag: `"v1"`, CacheControl: "no-store"}, whole: true, want: []string{"bytes=1000000-1099999"},
 		},
 		"to be asked for each time": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`, CacheControl: "no-cache"}, whole: true, want: []string{"bytes=1000000-1099999"},
+			obj: s3.Object{Body: body, ETag: `"v1"`, CacheControl: "no-cache"}, whole: true, want: []string{"bytes=1000000-1099999"},
 		},
 		"without a cache": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`}, args: []string{"--cache-memory", "0"}, whole: true,
+			obj: s3.Object{Body: body, ETag: `"v1"`}, args: []string{"--cache-memory", "0"}, whole: true,
 			want: []string{"bytes=0-1048575", "bytes=1048576-2097151"},
 		},
 		"a block that breaks and goes on": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`}, whole: true, fault: func(r *awstest.Recorded) *awstest.Fault {
+			obj: s3.Object{Body: body, ETag: `"v1"`}, whole: true, fault: func(r *s3.Request) *s3.Fault {
 				if r.Header.Get("Range") == "bytes=1048576-2097151" {
-					return awstest.CloseAfter(1000)
+					return s3.CloseAfter(1000)
 				}
 				return nil
 			},
 		},
 		"a block that breaks for good": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`}, fault: func(r *awstest.Recorded) *awstest.Fault {
+			obj: s3.Object{Body: body, ETag: `"v1"`}, fault: func(r *s3.Request) *s3.Fault {
 				if strings.HasSuffix(r.Header.Get("Range"), "-2097151") {
-					return awstest.CloseAfter(1000)
+					return s3.CloseAfter(1000)
 				}
 				return nil
 			},
 		},
 		"a block that breaks behind the part": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`}, fault: func(r *awstest.Recorded) *awstest.Fault {
+			obj: s3.Object{Body: body, ETag: `"v1"`}, fault: func(r *s3.Request) *s3.Fault {
 				if strings.HasSuffix(r.Header.Get("Range"), "-2097151") {
-					return awstest.CloseAfter(90_000)
+					return s3.CloseAfter(90_000)
 				}
 				return nil
 			},
 		},
 		"a block of another version": {
-			obj: awstest.Object{Body: body, ETag: `"v1"`}, fault: func(r *awstest.Recorded) *awstest.Fault {
+			obj: s3.Object{Body: body, ETag: `"v1"`}, fault: func(r *s3.Request) *s3.Fault {
 				if r.Header.Get("Range") == "bytes=1048576-2097151" {
-					return awstest.Replace(awstest.Object{Body: bytes.Repeat([]byte("x"), 2*mib), ETag: `"v2"`, ContentType: "image/png"})
+					return s3.Replace(s3.Object{Body: bytes.Repeat([]byte("x"), 2*mib), ETag: `"v2"`, ContentType: "image/png"})
 				}
 				return nil
 			},
@@ -186,7 +186,7 @@ func TestBlocksThatFail(t *testing.T) {
 func TestBlocksLong(t *testing.T) {
 	t.Parallel()
 	body := fakePNG(10 * mib)
-	s := share(t, awstest.Object{Body: body, ETag: `"v1"`})
+	s := share(t, s3.Object{Body: body, ETag: `"v1"`})
 	defer s.free()
 	before := s.calls(s.name)
 	wantRange(t, s.ask("/shop/"+s.name, "Range: bytes=5-"), body, span{206, 5, len(body) - 1})
@@ -200,14 +200,14 @@ func TestBlocksLong(t *testing.T) {
 func TestCrowdOfHeads(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		obj    *awstest.Object
+		obj    *s3.Object
 		status int
 		calls  int
 	}{
-		"a picture":        {&awstest.Object{Body: fakePNG(100)}, 200, 1},
-		"no picture":       {&awstest.Object{Body: fakePNG(100), ContentType: "text/html"}, 415, 1},
+		"a picture":        {&s3.Object{Body: fakePNG(100)}, 200, 1},
+		"no picture":       {&s3.Object{Body: fakePNG(100), ContentType: "text/html"}, 415, 1},
 		"missing":          {nil, 404, 1},
-		"not to be stored": {&awstest.Object{Body: fakePNG(100), CacheControl: "no-store"}, 200, 100},
+		"not to be stored": {&s3.Object{Body: fakePNG(100), CacheControl: "no-store"}, 200, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -216,7 +216,7 @@ func TestCrowdOfHeads(t *testing.T) {
 				s.put("a.png", *tc.obj)
 			}
 			release := make(chan struct{})
-			s.s3.Next("media", "web/a.png", awstest.StallAfter(awstest.BeforeHeaders, release))
+			s.s3.Next("media", "web/a.png", s3.StallAfter(s3.BeforeHeaders, release))
 			var wg sync.WaitGroup
 			var mu sync.Mutex
 			how := map[string]int{}

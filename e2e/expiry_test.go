@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // rush has so many clients ask for paths, each on a connection that it keeps. wrong
@@ -87,10 +87,10 @@ func newGallery(t *testing.T, pictures int, args ...string) *gallery {
 		g.paths = append(g.paths, path)
 		g.hang(path)
 	}
-	g.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+	g.s3.Hook(func(*s3.Request) *s3.Fault {
 		g.count()
 		if door := g.door.Load(); door != nil {
-			return awstest.StallAfter(awstest.BeforeHeaders, *door)
+			return s3.StallAfter(s3.BeforeHeaders, *door)
 		}
 		return nil
 	})
@@ -99,7 +99,7 @@ func newGallery(t *testing.T, pictures int, args ...string) *gallery {
 
 // hang puts the picture of a path, which is like no other.
 func (g *gallery) hang(path string) {
-	g.put(strings.TrimPrefix(path, "/shop/"), awstest.Object{Body: png(100, path)})
+	g.put(strings.TrimPrefix(path, "/shop/"), s3.Object{Body: png(100, path)})
 }
 
 // count notes how many requests have not been answered yet. It is never more than

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestExplainTimeout: S3 that says nothing is told from one that says no. Nothing here
@@ -14,7 +14,7 @@ import (
 func TestExplainTimeout(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--origin-first-byte-timeout", "100ms", "--origin-call-timeout", "300ms")
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.StallAfter(awstest.BeforeHeaders, nil) })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, nil) })
 	s.wantExplained(t, "shop", blunder{status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"})
 }
 
@@ -27,10 +27,10 @@ func TestExplainOverload(t *testing.T) {
 		"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-queue-timeout", "5m",
 	)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h"}`)
-	s.put("old.png", awstest.Object{Body: fakePNG(100)})
+	s.put("old.png", s3.Object{Body: fakePNG(100)})
 	wantPicture(t, s.get("/shop/old.png"), fakePNG(100))
 	gate := make(chan struct{})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.StallAfter(awstest.BeforeHeaders, gate) })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, gate) })
 	var stuck sync.WaitGroup
 	for _, path := range []string{"/shop/stuck-1.png", "/shop/stuck-2.png"} {
 		stuck.Go(func() { single(s.public, http.MethodGet, path) })
@@ -52,7 +52,7 @@ func TestExplainOverload(t *testing.T) {
 	wantPicture(t, s.get("/shop/old.png"), fakePNG(100))
 	open()
 	stuck.Wait()
-	s.put("a.png", awstest.Object{Body: fakePNG(200)})
+	s.put("a.png", s3.Object{Body: fakePNG(200)})
 	eventually(t, "there is a place again", func() bool { return s.get("/shop/a.png").StatusCode == http.StatusOK })
 }
 
@@ -68,7 +68,7 @@ func TestExplainConditions(t *testing.T) {
 		"range.png": {"Range: bytes=100-", "range", http.StatusRequestedRangeNotSatisfiable},
 		"match.png": {`If-Match: "another"`, "precondition-failed", http.StatusPreconditionFailed},
 	} {
-		s.put(key, awstest.Object{Body: fakePNG(100)})
+		s.put(key, s3.Object{Body: fakePNG(100)})
 		wantProblem(t, s.ask("/shop/"+key, tc.line), tc.status, tc.code)
 		for _, more := range []string{"&probe=true", ""} {
 			if more == "" {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestExplainCircuit: while S3 is left alone clients are told so, whatever the probe
@@ -13,8 +13,8 @@ import (
 func TestExplainCircuit(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--breaker-failures", "1", "--breaker-open", "1h")
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	wantProblem(t, s.get("/shop/a.png"), http.StatusBadGateway, "origin-error")
 	for _, step := range []struct{ more, remedy string }{
 		{"", "left alone for a moment"}, {"&probe=true", "S3 itself fails"}, {"&probe=true", "by now"},
@@ -40,7 +40,7 @@ func TestExplainRemembered(t *testing.T) {
 	s := newSite(t)
 	s.patch("shop", `{"negative_ttl":"1h"}`)
 	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
 	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
 	e := s.explain("/shop/a.png", "&probe=true")
 	if e.Status != 404 || e.Code != "not-found" || e.Cache.Missing == nil || e.Probe == nil || e.Probe.Status != 200 || !strings.Contains(e.Remedy, "purge") {

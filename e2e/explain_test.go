@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // explanation is what the test looks at in an answer of explain.
@@ -65,7 +65,7 @@ func (s *site) explain(path, more string) (e explanation) {
 // blunder is a way in which a request can fail, and what explain says of it.
 type blunder struct {
 	path    string // a.png of the row's own alias unless it begins with a slash
-	fault   *awstest.Fault
+	fault   *s3.Fault
 	patch   string // of the alias
 	status  int
 	code    string
@@ -74,7 +74,7 @@ type blunder struct {
 }
 
 func blunders() map[string]blunder {
-	fail, failStatus := awstest.Fail, awstest.FailStatus
+	fail, failStatus := s3.Fail, s3.FailStatus
 	return map[string]blunder{
 		"unknown alias":  {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
 		"disabled":       {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
@@ -95,8 +95,8 @@ func blunders() map[string]blunder {
 		"clock":          {fault: fail("RequestTimeTooSkewed"), status: 502, code: "origin-error", outcome: "error", remedy: "clock"},
 		"no bucket":      {fault: fail("NoSuchBucket"), status: 502, code: "origin-error", outcome: "error", remedy: "no such bucket"},
 		"archived":       {fault: failStatus(http.StatusForbidden, "InvalidObjectState"), status: 502, code: "origin-error", outcome: "error", remedy: "archived"},
-		"reset":          {fault: awstest.ResetAfter(awstest.BeforeHeaders), status: 502, code: "origin-unreachable", outcome: "network", remedy: "cannot be reached"},
-		"no HTTP":        {fault: awstest.NoHTTP(), status: 502, code: "origin-error", outcome: "error", remedy: "made no sense"},
+		"reset":          {fault: s3.ResetAfter(s3.BeforeHeaders), status: 502, code: "origin-unreachable", outcome: "network", remedy: "cannot be reached"},
+		"no HTTP":        {fault: s3.NoHTTP(), status: 502, code: "origin-error", outcome: "error", remedy: "made no sense"},
 	}
 }
 
@@ -107,7 +107,7 @@ func TestExplainErrors(t *testing.T) {
 	s := newSite(t)
 	rows := blunders()
 	byAlias := map[string]blunder{}
-	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		name, _, _ := strings.Cut(r.Key, "/")
 		return byAlias[name].fault
 	})
@@ -115,8 +115,8 @@ func TestExplainErrors(t *testing.T) {
 		name = aliasFor(name)
 		byAlias[name] = row
 		s.open(name, "media", name+"/", map[string]any{"negative_ttl": "1h"})
-		s.s3.Put("media", name+"/a.png", awstest.Object{Body: fakePNG(100), ContentType: "image/png"})
-		s.s3.Put("media", name+"/text.png", awstest.Object{Body: []byte("no picture"), ContentType: "text/plain"})
+		s.s3.Put("media", name+"/a.png", s3.Object{Body: fakePNG(100), ContentType: "image/png"})
+		s.s3.Put("media", name+"/text.png", s3.Object{Body: []byte("no picture"), ContentType: "text/plain"})
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestExplainCached(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--breaker-failures", "3")
 	s.patch("shop", `{"ttl":"2s","stale_if_error":"1h","stale_while_revalidate":"0s"}`)
-	s.put("a.png", awstest.Object{Body: fakePNG(1000)})
+	s.put("a.png", s3.Object{Body: fakePNG(1000)})
 	if e := s.explain("/shop/a.png", ""); e.Status != 0 || e.Cache.Memory != nil || e.Bucket != "media" || e.Key != "web/a.png" ||
 		e.Credential.Name != "shop" || e.Credential.KeyID != "AKIAIOSFODNN7EXAMPLE" || e.Circuit.State != "closed" || e.Canary.State != "none" {
 		t.Errorf("cold: %+v", e)
@@ -186,7 +186,7 @@ func TestExplainCached(t *testing.T) {
 	if e := s.explain("/shop/a.png", ""); e.Status != 200 || e.Cache.Memory == nil || e.Cache.Memory.State != "fresh" || e.Cache.Memory.Size != 1000 {
 		t.Errorf("cached: %+v", e)
 	}
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	for range 4 {
 		s.get("/shop/other.png")
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // patientOrigin has deadlines that nothing runs into but a silent body.
@@ -25,12 +25,12 @@ const crowdSize = 50
 
 // held holds the first request for an object back until gate is closed.
 func held(gate <-chan struct{}, s script) script {
-	f := awstest.Fault{}
+	f := s3.Fault{}
 	if s.faults[0] != nil {
 		f = *s.faults[0]
 	}
-	f.Stall = &awstest.Stall{After: awstest.BeforeHeaders, Release: gate}
-	s.faults = append([]*awstest.Fault{&f}, s.faults[1:]...)
+	f.Stall = &s3.Stall{After: s3.BeforeHeaders, Release: gate}
+	s.faults = append([]*s3.Fault{&f}, s.faults[1:]...)
 	return s
 }
 
@@ -38,25 +38,25 @@ func held(gate <-chan struct{}, s script) script {
 // They all get what one client would, and S3 is asked for one client.
 func TestFaultyCrowd(t *testing.T) {
 	t.Parallel()
-	broken := awstest.CloseAfter(50_000)
-	silent := awstest.StallAfter(0, nil)
+	broken := s3.CloseAfter(50_000)
+	silent := s3.StallAfter(0, nil)
 	rows := []fault{
-		{name: "right", script: first(&awstest.Fault{}), get: whole(1)},
+		{name: "right", script: first(&s3.Fault{}), get: whole(1)},
 		{name: "cut once", script: first(broken), get: whole(2)},
-		{name: "cut", script: first(broken, awstest.CloseAfter(0)), get: cut(2, "network")},
+		{name: "cut", script: first(broken, s3.CloseAfter(0)), get: cut(2, "network")},
 		{name: "silent in the body", script: first(broken, silent), get: cut(2, "timeout")},
-		{name: "wrong checksum", script: first(awstest.WrongChecksum()), get: cut(1, "error")},
-		{name: "longer than declared", script: first(awstest.DeclareLess(10)), get: cut(1, "error")},
-		{name: "closed before the headers", script: first(awstest.CloseAfter(awstest.BeforeHeaders), awstest.CloseAfter(awstest.BeforeHeaders)), get: fails(502, "origin-unreachable", 2, "network")},
-		{name: "InternalError once", script: first(awstest.Fail("InternalError")), get: whole(2)},
-		{name: "InternalError", script: first(awstest.Fail("InternalError"), awstest.Fail("InternalError")), get: fails(502, "origin-error", 2, "error")},
-		{name: "SlowDown", script: first(awstest.Fail("SlowDown"), awstest.Fail("SlowDown")), get: fails(503, "origin-throttled", 2, "throttled")},
-		{name: "NoSuchKey", script: first(awstest.Fail("NoSuchKey")), get: fails(404, "not-found", 1, "not_found")},
-		{name: "AccessDenied", script: first(awstest.Fail("AccessDenied")), get: fails(404, "not-found", 1, "denied")},
-		{name: "InvalidAccessKeyId", script: first(awstest.Fail("InvalidAccessKeyId")), get: fails(502, "origin-credential", 1, "bad_credential")},
-		{name: "RequestTimeout", script: first(awstest.Fail("RequestTimeout"), awstest.Fail("RequestTimeout")), get: fails(504, "origin-timeout", 2, "timeout")},
-		{name: "a page", script: first(awstest.XML200()), get: fails(415, "not-an-image", 1, "aborted")},
-		{name: "large, cut", object: awstest.Object{Body: png(4<<20, "large")}, script: first(awstest.CloseAfter(3<<20), awstest.CloseAfter(0)), get: cut(2, "network")},
+		{name: "wrong checksum", script: first(s3.WrongChecksum()), get: cut(1, "error")},
+		{name: "longer than declared", script: first(s3.DeclareLess(10)), get: cut(1, "error")},
+		{name: "closed before the headers", script: first(s3.CloseAfter(s3.BeforeHeaders), s3.CloseAfter(s3.BeforeHeaders)), get: fails(502, "origin-unreachable", 2, "network")},
+		{name: "InternalError once", script: first(s3.Fail("InternalError")), get: whole(2)},
+		{name: "InternalError", script: first(s3.Fail("InternalError"), s3.Fail("InternalError")), get: fails(502, "origin-error", 2, "error")},
+		{name: "SlowDown", script: first(s3.Fail("SlowDown"), s3.Fail("SlowDown")), get: fails(503, "origin-throttled", 2, "throttled")},
+		{name: "NoSuchKey", script: first(s3.Fail("NoSuchKey")), get: fails(404, "not-found", 1, "not_found")},
+		{name: "AccessDenied", script: first(s3.Fail("AccessDenied")), get: fails(404, "not-found", 1, "denied")},
+		{name: "InvalidAccessKeyId", script: first(s3.Fail("InvalidAccessKeyId")), get: fails(502, "origin-credential", 1, "bad_credential")},
+		{name: "RequestTimeout", script: first(s3.Fail("RequestTimeout"), s3.Fail("RequestTimeout")), get: fails(504, "origin-timeout", 2, "timeout")},
+		{name: "a page", script: first(s3.XML200()), get: fails(415, "not-an-image", 1, "aborted")},
+		{name: "large, cut", object: s3.Object{Body: png(4<<20, "large")}, script: first(s3.CloseAfter(3<<20), s3.CloseAfter(0)), get: cut(2, "network")},
 	}
 	gates := make([]chan struct{}, len(rows))
 	for i := range rows {
@@ -96,7 +96,7 @@ func (f *faulty) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
 func (f *faulty) crowd() {
 	f.t.Helper()
 	f.load("s", []fault{{
-		name: "a silent crowd", script: always(awstest.StallAfter(awstest.BeforeHeaders, nil)),
+		name: "a silent crowd", script: always(s3.StallAfter(s3.BeforeHeaders, nil)),
 		get: fails(504, "origin-timeout", 2, "timeout"),
 	}})
 	tr := f.trials[0]
@@ -168,8 +168,8 @@ func TestFollowers(t *testing.T) {
 	t.Parallel()
 	const size = 8 << 20
 	gate := make(chan struct{})
-	object := awstest.Object{Body: png(size, "followers")}
-	stalled := &awstest.Fault{Stall: &awstest.Stall{After: size / 2, Release: gate}}
+	object := s3.Object{Body: png(size, "followers")}
+	stalled := &s3.Fault{Stall: &s3.Stall{After: size / 2, Release: gate}}
 	f := newFaulty(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
 	f.load("f", []fault{{name: "stalled", object: object, script: first(stalled), get: whole(1)}})
 	tr := f.trials[0]
@@ -239,8 +239,8 @@ func TestLastReaderLeaves(t *testing.T) {
 			t.Parallel()
 			gate := make(chan struct{})
 			// Slow, so that the client is missed before it is over.
-			slow := &awstest.Fault{Stall: &awstest.Stall{After: tc.stall, Release: gate}, Chunk: 8 << 10, Pace: time.Millisecond}
-			object := awstest.Object{Body: png(tc.size, tc.name)}
+			slow := &s3.Fault{Stall: &s3.Stall{After: tc.stall, Release: gate}, Chunk: 8 << 10, Pace: time.Millisecond}
+			object := s3.Object{Body: png(tc.size, tc.name)}
 			f := newFaulty(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
 			f.load("l", []fault{{name: tc.name, object: object, script: first(slow), get: whole(1)}})
 			tr := f.trials[0]

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // headerRows: the headers of an object hold what nobody should send. They are
@@ -53,13 +53,13 @@ func headerRows() []fault {
 
 // with sends a header line in place of the right one, byte for byte.
 func with(name, value string) script {
-	return always(&awstest.Fault{
+	return always(&s3.Fault{
 		Header: func(h http.Header) { h.Del(name) }, Raw: []string{name + ": " + value},
 	})
 }
 
 func bareHeaders() script {
-	return always(&awstest.Fault{Header: func(h http.Header) {
+	return always(&s3.Fault{Header: func(h http.Header) {
 		length := h.Get("Content-Length")
 		clear(h)
 		h.Set("Content-Length", length)

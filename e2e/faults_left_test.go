@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // calibrate fetches an object of each size that the trials have, and returns
@@ -20,7 +20,7 @@ func (f *faulty) calibrate() map[int]float64 {
 		}
 		key := fmt.Sprintf("of-%06d.png", size) // as long as that of a trial
 		body := png(size, key)
-		f.s3.Put(faultBucket, faultPrefix+key, awstest.Object{Body: body, ContentType: "image/png"})
+		f.s3.Put(faultBucket, faultPrefix+key, s3.Object{Body: body, ContentType: "image/png"})
 		before := f.samples()[cacheBytes]
 		if r := f.fetch("/calibrate/" + key); r.err != nil || len(r.body) != size {
 			f.t.Fatalf("got %d bytes, error %v", len(r.body), r.err)

@@ -17,7 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/netfault"
+	"ixmage/internal/awstest/s3"
 )
 
 // outage is a way in which S3 cannot be reached.
@@ -71,12 +72,12 @@ func (f *faulty) outages(ca *authority) []outage {
 	secure := func(name string, cert tls.Certificate) outage {
 		return outage{name: name, endpoint: "https://" + f.serveTLS(cert), want: gone, end: move(name)}
 	}
-	refusing := f.proxy(awstest.Refuse())
-	silent := f.proxy(awstest.Hang())
-	handshake := f.proxyTo(f.serveTLS(ca.issue(f.t, time.Hour, "127.0.0.1")), awstest.Hang())
-	pass := func(p *awstest.FaultProxy) func() {
+	refusing := f.proxy(netfault.Refuse())
+	silent := f.proxy(netfault.Hang())
+	handshake := f.proxyTo(f.serveTLS(ca.issue(f.t, time.Hour, "127.0.0.1")), netfault.Hang())
+	pass := func(p *netfault.Proxy) func() {
 		return func() {
-			if err := p.Set(awstest.Pass()); err != nil {
+			if err := p.Set(netfault.Pass()); err != nil {
 				f.t.Error(err)
 			}
 		}
@@ -93,13 +94,13 @@ func (f *faulty) outages(ca *authority) []outage {
 	}
 }
 
-func (f *faulty) proxy(m awstest.Mode) *awstest.FaultProxy {
+func (f *faulty) proxy(m netfault.Mode) *netfault.Proxy {
 	return f.proxyTo(strings.TrimPrefix(f.s3.URL, "http://"), m)
 }
 
-func (f *faulty) proxyTo(target string, m awstest.Mode) *awstest.FaultProxy {
+func (f *faulty) proxyTo(target string, m netfault.Mode) *netfault.Proxy {
 	f.t.Helper()
-	p := awstest.NewFaultProxy(f.t, target)
+	p := netfault.New(f.t, target)
 	if err := p.Set(m); err != nil {
 		f.t.Fatal(err)
 	}
@@ -114,10 +115,10 @@ func (f *faulty) serveTLS(cert tls.Certificate) string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	s3 := awstest.ServeS3(ln)
-	f.t.Cleanup(s3.Close)
-	f.closers = append(f.closers, s3.Close)
-	s3.Put(faultBucket, faultPrefix+"a.png", awstest.Object{Body: png(faultSize, "a.png"), ContentType: "image/png"})
+	fakeS3 := s3.Serve(ln)
+	f.t.Cleanup(fakeS3.Close)
+	f.closers = append(f.closers, fakeS3.Close)
+	fakeS3.Put(faultBucket, faultPrefix+"a.png", s3.Object{Body: png(faultSize, "a.png"), ContentType: "image/png"})
 	return ln.Addr().String()
 }
 
@@ -125,7 +126,7 @@ func (f *faulty) serveTLS(cert tls.Certificate) string {
 func (f *faulty) expose(o *outage) {
 	f.t.Helper()
 	body := png(faultSize, "a.png")
-	f.s3.Put(faultBucket, faultPrefix+"a.png", awstest.Object{Body: body, ContentType: "image/png"})
+	f.s3.Put(faultBucket, faultPrefix+"a.png", s3.Object{Body: body, ContentType: "image/png"})
 	for _, method := range []string{"get", "head", "part"} {
 		name := o.name + "-" + method
 		f.hideAt(name, o.endpoint)

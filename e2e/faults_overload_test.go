@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // narrowOrigin lets few requests through to S3, and has no deadline that a test
@@ -34,21 +34,21 @@ type queue struct {
 func newQueue(t *testing.T, args []string, aliases ...string) *queue {
 	t.Helper()
 	q := &queue{gates: map[string]chan struct{}{}, answers: map[string][]*response{}}
-	q.faulty = &faulty{server: start(t, args...), t: t, s3: awstest.NewS3(t)}
+	q.faulty = &faulty{server: start(t, args...), t: t, s3: s3.New(t)}
 	for _, name := range aliases {
 		q.gates[name] = make(chan struct{})
 		q.hide(name)
 	}
-	q.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	q.s3.Hook(func(r *s3.Request) *s3.Fault {
 		name, stuck, _ := strings.Cut(strings.TrimPrefix(r.Key, faultPrefix), "/")
 		if !strings.HasPrefix(stuck, "stuck") {
 			return nil
 		}
-		place := awstest.BeforeHeaders
+		place := s3.BeforeHeaders
 		if strings.HasSuffix(stuck, "-body.png") {
 			place = 1000
 		}
-		return awstest.StallAfter(place, q.gates[name])
+		return s3.StallAfter(place, q.gates[name])
 	})
 	return q
 }
@@ -56,7 +56,7 @@ func newQueue(t *testing.T, args []string, aliases ...string) *queue {
 // put stores an object of an alias's own and returns its path.
 func (q *queue) put(name, key string) string {
 	key = name + "/" + key
-	q.s3.Put(faultBucket, faultPrefix+key, awstest.Object{Body: png(10_000, key), ContentType: "image/png"})
+	q.s3.Put(faultBucket, faultPrefix+key, s3.Object{Body: png(10_000, key), ContentType: "image/png"})
 	return "/" + name + "/" + key
 }
 

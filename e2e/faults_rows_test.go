@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // s3ID is how the log names a request that S3 answered.
@@ -19,31 +19,31 @@ func bodyRows() []fault {
 
 // slowRows: S3 takes its time.
 func slowRows() []fault {
-	silent := awstest.StallAfter(awstest.BeforeHeaders, nil)
+	silent := s3.StallAfter(s3.BeforeHeaders, nil)
 	late := func() *verdict { return fails(504, "origin-timeout", 2, "timeout").logged("timeout") }
 	slow := func() *verdict { return cut(2, "timeout").logged("no answer in time") }
 	return []fault{
 		{
-			name: "slow, within the deadline", script: first(awstest.DelayHeaders(300 * time.Millisecond)),
+			name: "slow, within the deadline", script: first(s3.DelayHeaders(300 * time.Millisecond)),
 			get: whole(1), head: whole(1), part: whole(1),
 		},
 		{name: "silent before the headers, once", script: first(silent), get: whole(2), head: whole(2), part: whole(2)},
 		{name: "silent before the headers", script: always(silent), get: late(), head: late(), part: late()},
-		{name: "silent before the body, once", script: first(awstest.StallAfter(0, nil)), get: whole(2), part: whole(2)},
-		{name: "silent before the body", script: always(awstest.StallAfter(0, nil)), get: late(), part: late()},
-		{name: "silent in the body, once", script: first(awstest.StallAfter(50_000, nil)), get: whole(2), part: whole(2)},
-		{name: "silent in the body", script: always(awstest.StallAfter(50_000, nil)), get: slow(), part: slow()},
+		{name: "silent before the body, once", script: first(s3.StallAfter(0, nil)), get: whole(2), part: whole(2)},
+		{name: "silent before the body", script: always(s3.StallAfter(0, nil)), get: late(), part: late()},
+		{name: "silent in the body, once", script: first(s3.StallAfter(50_000, nil)), get: whole(2), part: whole(2)},
+		{name: "silent in the body", script: always(s3.StallAfter(50_000, nil)), get: slow(), part: slow()},
 		{
-			name: "silent before the last byte", script: always(awstest.StallAfter(faultSize-1, nil), awstest.StallAfter(0, nil)),
+			name: "silent before the last byte", script: always(s3.StallAfter(faultSize-1, nil), s3.StallAfter(0, nil)),
 			get: slow(), part: slow(),
 		},
-		{name: "trickling in the body", script: always(awstest.Trickle(100, 100*time.Millisecond)), get: slow(), part: slow()},
+		{name: "trickling in the body", script: always(s3.Trickle(100, 100*time.Millisecond)), get: slow(), part: slow()},
 		{ // on a busy machine its hundred pauses may outlast a deadline before the first bytes are there
-			name: "trickle", object: awstest.Object{Body: png(100, "trickle")}, script: always(awstest.Trickle(1, time.Millisecond)),
+			name: "trickle", object: s3.Object{Body: png(100, "trickle")}, script: always(s3.Trickle(1, time.Millisecond)),
 			get: whole(1).orMore(),
 		},
 		{
-			name: "an error document that does not end", script: always(&awstest.Fault{Code: "InternalError", Stall: &awstest.Stall{After: 20}}),
+			name: "an error document that does not end", script: always(&s3.Fault{Code: "InternalError", Stall: &s3.Stall{After: 20}}),
 			get: fails(504, "origin-timeout", 1, "timeout"),
 		},
 	}
@@ -53,12 +53,12 @@ func slowRows() []fault {
 func breakRows() []fault {
 	type end struct {
 		name  string
-		after func(int64) *awstest.Fault
+		after func(int64) *s3.Fault
 	}
-	closed, reset := end{"closed", awstest.CloseAfter}, end{"reset", awstest.ResetAfter}
+	closed, reset := end{"closed", s3.CloseAfter}, end{"reset", s3.ResetAfter}
 	var rows []fault
 	for _, e := range []end{closed, reset} {
-		before := e.after(awstest.BeforeHeaders)
+		before := e.after(s3.BeforeHeaders)
 		twice := func() *verdict { return whole(2).orMore() }
 		gone := func() *verdict { return fails(502, "origin-unreachable", 2, "network").logged("network").orMore() }
 		rows = append(
@@ -94,65 +94,65 @@ func breakRows() []fault {
 
 // lengthRows: the body is not as long as S3 says, or S3 does not say.
 func lengthRows() []fault {
-	large := awstest.Object{Body: png(largeSize, "large")}
+	large := s3.Object{Body: png(largeSize, "large")}
 	return []fault{
-		{name: "shorter than declared", script: always(awstest.DeclareMore(10)), get: cut(2, "error"), part: cut(2, "error")},
-		{name: "longer than declared", script: always(awstest.DeclareLess(10)), get: cut(1, "error").logged("differs"), part: cut(1, "error")},
-		{name: "in chunks", script: always(awstest.Chunked()), unstored: true, get: whole(1), part: whole(1), head: whole(1)},
-		{name: "in chunks, cut once", script: first(awstest.ChunkedCut(50_000)), unstored: true, get: whole(2), part: whole(2)},
-		{name: "in chunks, cut", script: always(awstest.ChunkedCut(50_000), awstest.CloseAfter(0)), unstored: true, get: cut(2, "network"), part: cut(2, "network")},
-		{name: "in chunks, without the last", script: always(awstest.ChunkedCut(faultSize), awstest.CloseAfter(0)), unstored: true, get: cut(2, "error")},
+		{name: "shorter than declared", script: always(s3.DeclareMore(10)), get: cut(2, "error"), part: cut(2, "error")},
+		{name: "longer than declared", script: always(s3.DeclareLess(10)), get: cut(1, "error").logged("differs"), part: cut(1, "error")},
+		{name: "in chunks", script: always(s3.Chunked()), unstored: true, get: whole(1), part: whole(1), head: whole(1)},
+		{name: "in chunks, cut once", script: first(s3.ChunkedCut(50_000)), unstored: true, get: whole(2), part: whole(2)},
+		{name: "in chunks, cut", script: always(s3.ChunkedCut(50_000), s3.CloseAfter(0)), unstored: true, get: cut(2, "network"), part: cut(2, "network")},
+		{name: "in chunks, without the last", script: always(s3.ChunkedCut(faultSize), s3.CloseAfter(0)), unstored: true, get: cut(2, "error")},
 		{name: "large", object: large, script: always(nil), unstored: true, get: whole(1)},
-		{name: "large, cut once", object: large, script: first(awstest.CloseAfter(1_000_000)), unstored: true, get: whole(2)},
-		{name: "large, cut", object: large, script: always(awstest.CloseAfter(largeSize-1), awstest.CloseAfter(0)), unstored: true, get: cut(2, "network")},
-		{name: "large, silent", object: large, script: always(awstest.StallAfter(largeSize-1, nil), awstest.StallAfter(0, nil)), unstored: true, get: cut(2, "timeout")},
-		{name: "large, wrong checksum", object: large, script: always(awstest.WrongChecksum()), unstored: true, get: cut(1, "error")},
+		{name: "large, cut once", object: large, script: first(s3.CloseAfter(1_000_000)), unstored: true, get: whole(2)},
+		{name: "large, cut", object: large, script: always(s3.CloseAfter(largeSize-1), s3.CloseAfter(0)), unstored: true, get: cut(2, "network")},
+		{name: "large, silent", object: large, script: always(s3.StallAfter(largeSize-1, nil), s3.StallAfter(0, nil)), unstored: true, get: cut(2, "timeout")},
+		{name: "large, wrong checksum", object: large, script: always(s3.WrongChecksum()), unstored: true, get: cut(1, "error")},
 	}
 }
 
 // resumeRows: the body breaks, and S3 has no rest of it.
 func resumeRows() []fault {
-	broken := awstest.CloseAfter(50_000)
-	bad := func(name, value string) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	broken := s3.CloseAfter(50_000)
+	bad := func(name, value string) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}
 	changed := func() *verdict { return cut(2, "error").logged("object changed while its body was read") }
 	return []fault{
 		{name: "replaced between break and resume", script: first(broken), replaced: png(faultSize, "replaced"), get: changed(), part: changed()},
-		{name: "gone between break and resume", script: first(broken, awstest.Fail("NoSuchKey")), get: changed()},
+		{name: "gone between break and resume", script: first(broken, s3.Fail("NoSuchKey")), get: changed()},
 		{
-			name: "refused between break and resume", script: first(broken, awstest.Fail("InvalidAccessKeyId")),
+			name: "refused between break and resume", script: first(broken, s3.Fail("InvalidAccessKeyId")),
 			get: cut(2, "bad_credential").logged("InvalidAccessKeyId: status 403" + s3ID),
 		},
-		{name: "resumed with a 200", script: first(broken, &awstest.Fault{Status: 200}), get: cut(2, "error")},
+		{name: "resumed with a 200", script: first(broken, &s3.Fault{Status: 200}), get: cut(2, "error")},
 		{name: "resumed elsewhere", script: first(broken, bad("Content-Range", "bytes 50001-204799/204800")), get: cut(2, "error")},
 		{name: "resumed with another ETag", script: first(broken, bad("ETag", `"another"`)), get: changed()},
-		{name: "206 to a request for all", script: always(&awstest.Fault{Status: 206}), get: fails(502, "origin-error", 1, "error"), part: fails(502, "origin-error", 1, "error")},
+		{name: "206 to a request for all", script: always(&s3.Fault{Status: 206}), get: fails(502, "origin-error", 1, "error"), part: fails(502, "origin-error", 1, "error")},
 	}
 }
 
 func checksumRows() []fault {
 	wrong := func() *verdict { return cut(1, "error").logged("differs") }
 	var rows []fault
-	for _, sum := range awstest.Checksums() {
-		obj := awstest.Object{Checksum: sum}
+	for _, sum := range s3.Checksums() {
+		obj := s3.Object{Checksum: sum}
 		rows = append(
 			rows,
 			fault{name: string(sum), object: obj, script: always(nil), get: whole(1)},
-			fault{name: string(sum) + ", wrong", object: obj, script: always(awstest.WrongChecksum()), get: wrong(), part: wrong()},
-			fault{name: string(sum) + ", of the parts of an upload", object: obj, script: always(awstest.CompositeChecksum()), get: whole(1), part: whole(1)},
+			fault{name: string(sum) + ", wrong", object: obj, script: always(s3.WrongChecksum()), get: wrong(), part: wrong()},
+			fault{name: string(sum) + ", of the parts of an upload", object: obj, script: always(s3.CompositeChecksum()), get: whole(1), part: whole(1)},
 		)
 	}
-	small := awstest.Object{Body: png(100, "small")}
-	untyped := awstest.Object{Body: png(108, "untyped"), ContentType: "binary/octet-stream"}
+	small := s3.Object{Body: png(100, "small")}
+	untyped := s3.Object{Body: png(108, "untyped"), ContentType: "binary/octet-stream"}
 	return append(
 		rows,
-		fault{name: "no checksum", object: awstest.Object{Checksum: awstest.NoChecksum}, script: always(nil), get: whole(1)},
-		fault{name: "wrong checksum across the joint", script: first(&awstest.Fault{BadSum: true, Cut: &awstest.Cut{After: 50_000}}), get: cut(2, "error").logged("differs")},
-		fault{name: "wrong checksum in chunks", script: always(&awstest.Fault{BadSum: true, Chunked: true}), unstored: true, get: wrong(), part: wrong()},
-		fault{name: "wrong checksum of a small object", object: small, script: always(awstest.WrongChecksum()), get: wrong()},
+		fault{name: "no checksum", object: s3.Object{Checksum: s3.NoChecksum}, script: always(nil), get: whole(1)},
+		fault{name: "wrong checksum across the joint", script: first(&s3.Fault{BadSum: true, Cut: &s3.Cut{After: 50_000}}), get: cut(2, "error").logged("differs")},
+		fault{name: "wrong checksum in chunks", script: always(&s3.Fault{BadSum: true, Chunked: true}), unstored: true, get: wrong(), part: wrong()},
+		fault{name: "wrong checksum of a small object", object: small, script: always(s3.WrongChecksum()), get: wrong()},
 		// All of it is read before the answer begins, so that its type is known.
-		fault{name: "wrong checksum of an untyped object", object: untyped, script: always(awstest.WrongChecksum()), get: fails(502, "origin-error", 1, "error").logged("differs")},
+		fault{name: "wrong checksum of an untyped object", object: untyped, script: always(s3.WrongChecksum()), get: fails(502, "origin-error", 1, "error").logged("differs")},
 	)
 }
 
@@ -160,7 +160,7 @@ func checksumRows() []fault {
 // neither a picture nor an error that says what is wrong.
 func pageRows() []fault {
 	xml200 := func(contentType string) script {
-		f := awstest.XML200()
+		f := s3.XML200()
 		f.Header = func(h http.Header) { h.Set("Content-Type", contentType) }
 		return always(f)
 	}
@@ -168,20 +168,20 @@ func pageRows() []fault {
 	// What is wrong is known before the body is read, or with all of it.
 	refused := func(outcome string) *verdict { return fails(415, "not-an-image", 1, outcome) }
 	return []fault{
-		{name: "404 in HTML", script: always(awstest.HTML404()), get: missing(), head: missing(), part: missing()},
-		{name: "200 with an error in XML", script: always(awstest.XML200()), get: refused("aborted"), head: refused("ok")},
+		{name: "404 in HTML", script: always(s3.HTML404()), get: missing(), head: missing(), part: missing()},
+		{name: "200 with an error in XML", script: always(s3.XML200()), get: refused("aborted"), head: refused("ok")},
 		{name: "200 with an error in XML, untyped", script: xml200("binary/octet-stream"), get: refused("ok"), part: refused("ok")},
 		{name: "200 with an error in XML, as a picture", script: xml200("image/png"), get: refused("ok"), part: refused("ok")},
 		{name: "200 with an error in XML, as SVG", script: xml200("image/svg+xml"), get: refused("ok"), part: refused("ok")},
-		{name: "403 with half a document", script: always(&awstest.Fault{Status: 403, Body: []byte("<Error><Code>Access")}), get: fails(404, "not-found", 1, "denied")},
-		{name: "500 with half a document", script: always(&awstest.Fault{Code: "InternalError", Cut: &awstest.Cut{After: 30}}), get: fails(502, "origin-error", 2, "error")},
-		{name: "500 with a document of 4 MiB", script: always(&awstest.Fault{Status: 500, Body: make([]byte, 4<<20)}), get: fails(502, "origin-error", 2, "error")},
+		{name: "403 with half a document", script: always(&s3.Fault{Status: 403, Body: []byte("<Error><Code>Access")}), get: fails(404, "not-found", 1, "denied")},
+		{name: "500 with half a document", script: always(&s3.Fault{Code: "InternalError", Cut: &s3.Cut{After: 30}}), get: fails(502, "origin-error", 2, "error")},
+		{name: "500 with a document of 4 MiB", script: always(&s3.Fault{Status: 500, Body: make([]byte, 4<<20)}), get: fails(502, "origin-error", 2, "error")},
 	}
 }
 
 // statusRows: a status and nothing else.
 func statusRows() []fault {
-	bare := func(status int) *awstest.Fault { return &awstest.Fault{Status: status, Body: []byte{}} }
+	bare := func(status int) *s3.Fault { return &s3.Fault{Status: status, Body: []byte{}} }
 	away := bare(302)
 	away.Header = func(h http.Header) { h.Set("Location", "/redirected/evil") }
 	rows := []fault{
@@ -206,10 +206,10 @@ func statusRows() []fault {
 // is asked again with GET.
 func codeRows() []fault {
 	rows := []fault{
-		{name: "SlowDown, once", script: first(awstest.Fail("SlowDown")), get: whole(2), head: whole(2), part: whole(2)},
-		{name: "InternalError, once", script: first(awstest.Fail("InternalError")), get: whole(2), head: whole(2), part: whole(2)},
-		{name: "NoSuchBucket to HEAD", script: always(awstest.Fail("NoSuchBucket")), head: fails(404, "not-found", 1, "not_found")},
-		{name: "NoSuchKey to HEAD", script: always(awstest.Fail("NoSuchKey")), head: fails(404, "not-found", 1, "not_found").logged("status 404" + s3ID)},
+		{name: "SlowDown, once", script: first(s3.Fail("SlowDown")), get: whole(2), head: whole(2), part: whole(2)},
+		{name: "InternalError, once", script: first(s3.Fail("InternalError")), get: whole(2), head: whole(2), part: whole(2)},
+		{name: "NoSuchBucket to HEAD", script: always(s3.Fail("NoSuchBucket")), head: fails(404, "not-found", 1, "not_found")},
+		{name: "NoSuchKey to HEAD", script: always(s3.Fail("NoSuchKey")), head: fails(404, "not-found", 1, "not_found").logged("status 404" + s3ID)},
 	}
 	for _, c := range []struct {
 		code    string
@@ -239,9 +239,9 @@ func codeRows() []fault {
 		{"MethodNotAllowed", 502, "origin-error", "error", 1, 2},
 	} {
 		v := func(asked int) *verdict {
-			return fails(c.status, c.problem, asked, c.outcome).logged(fmt.Sprintf("%s: status %d", c.code, awstest.Codes()[c.code]) + s3ID)
+			return fails(c.status, c.problem, asked, c.outcome).logged(fmt.Sprintf("%s: status %d", c.code, s3.Codes()[c.code]) + s3ID)
 		}
-		row := fault{name: c.code, script: always(awstest.Fail(c.code)), get: v(c.get), part: v(c.get)}
+		row := fault{name: c.code, script: always(s3.Fail(c.code)), get: v(c.get), part: v(c.get)}
 		if c.head > 0 {
 			row.head = v(c.head)
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestTrickledFront has S3 send byte by byte what the type is told from. The
@@ -13,7 +13,7 @@ import (
 func TestTrickledFront(t *testing.T) {
 	t.Parallel()
 	trickle := func(contentType string) script {
-		return always(&awstest.Fault{
+		return always(&s3.Fault{
 			Chunk: 1, Pace: 300 * time.Millisecond, Header: func(h http.Header) { h.Set("Content-Type", contentType) },
 		})
 	}
@@ -27,7 +27,7 @@ func TestTrickledFront(t *testing.T) {
 			head: fails(504, "origin-timeout", 2, "ok timeout").logged("timeout"),
 		},
 		{name: "SVG", script: trickle("image/svg+xml"), get: late(), part: late()},
-		{name: "small", object: awstest.Object{Body: png(60, "small")}, script: trickle("binary/octet-stream"), get: late()},
+		{name: "small", object: s3.Object{Body: png(60, "small")}, script: trickle("binary/octet-stream"), get: late()},
 	})
 	f.strike()
 	f.heal()

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // What no answer may tell: where the pictures lie. What they are read with is
@@ -109,7 +109,7 @@ func (f *faulty) heal() {
 type faulty struct {
 	*server
 	t      *testing.T
-	s3     *awstest.S3
+	s3     *s3.Server
 	trials []*trial          // of the table at hand
 	byKey  map[string]*trial // of all
 	sent   atomic.Int64      // requests
@@ -119,7 +119,7 @@ type faulty struct {
 
 func newFaulty(t *testing.T, s *server) *faulty {
 	t.Helper()
-	f := &faulty{server: s, t: t, s3: awstest.NewS3(t), byKey: map[string]*trial{}}
+	f := &faulty{server: s, t: t, s3: s3.New(t), byKey: map[string]*trial{}}
 	f.s3.Hook(f.hook)
 	return f
 }
@@ -176,14 +176,14 @@ func (f *faulty) hideAt(name, endpoint string) {
 	}, http.StatusCreated)
 }
 
-func (f *faulty) hook(r *awstest.Recorded) *awstest.Fault {
+func (f *faulty) hook(r *s3.Request) *s3.Fault {
 	tr := f.byKey[r.Key]
 	if tr == nil || tr.well.Load() {
 		return nil
 	}
 	n := int(tr.asked.Add(1))
 	if n == 2 && tr.replaced != nil {
-		f.s3.Put(r.Bucket, r.Key, awstest.Object{Body: tr.replaced, ContentType: "image/png"})
+		f.s3.Put(r.Bucket, r.Key, s3.Object{Body: tr.replaced, ContentType: "image/png"})
 	}
 	return tr.script.at(n)
 }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // verdict is what a client must see of a fault, and what is counted.
@@ -52,15 +52,15 @@ func (v *verdict) orMore() *verdict {
 // script is what S3 does with the requests of one client, one after the other. A
 // nil fault is a right answer.
 type script struct {
-	faults []*awstest.Fault
+	faults []*s3.Fault
 	always bool // the last one goes on; else right answers follow
 }
 
-func first(faults ...*awstest.Fault) script { return script{faults: faults} }
+func first(faults ...*s3.Fault) script { return script{faults: faults} }
 
-func always(faults ...*awstest.Fault) script { return script{faults: faults, always: true} }
+func always(faults ...*s3.Fault) script { return script{faults: faults, always: true} }
 
-func (s script) at(n int) *awstest.Fault {
+func (s script) at(n int) *s3.Fault {
 	switch {
 	case n <= len(s.faults):
 		return s.faults[n-1]
@@ -74,7 +74,7 @@ func (s script) at(n int) *awstest.Fault {
 // asking must give. A nil way is not tried.
 type fault struct {
 	name     string
-	object   awstest.Object // with a body of its own unless there is one
+	object   s3.Object // with a body of its own unless there is one
 	script   script
 	replaced []byte // takes the body's place as the second request comes to S3
 	unstored bool   // not an object for the cache
@@ -108,5 +108,5 @@ func (tr *trial) storesLater() bool {
 
 // png begins as a PNG file does; the rest is a picture.
 func png(n int, seed string) []byte {
-	return append([]byte("\x89PNG\r\n\x1a\n"), picture(n-8, seed)...)
+	return append([]byte("\x89PNG\r\n\x1a\n"), pic(n-8, seed)...)
 }

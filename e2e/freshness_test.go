@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestFreshness: what an object says of its own freshness is told to clients and
@@ -54,7 +54,7 @@ func TestFreshness(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png"
 			body := fakePNG(1000)
-			s.put(key, awstest.Object{Body: body, CacheControl: tc.header})
+			s.put(key, s3.Object{Body: body, CacheControl: tc.header})
 			for round := 1; round <= 3; round++ {
 				r := s.get("/shop/" + key)
 				wantPicture(t, r, body)
@@ -118,8 +118,8 @@ func TestStaleIsFetchedAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.open("brief", "media", "web/", map[string]any{"ttl": "1s", "stale_while_revalidate": "0s"})
-	s.put("own.png", awstest.Object{Body: fakePNG(100), CacheControl: "max-age=1"})
-	s.put("ttl.png", awstest.Object{Body: fakePNG(100)})
+	s.put("own.png", s3.Object{Body: fakePNG(100), CacheControl: "max-age=1"})
+	s.put("ttl.png", s3.Object{Body: fakePNG(100)})
 	cacheControl := map[string]string{"own.png": "max-age=1"}
 	for _, key := range []string{"own.png", "ttl.png"} {
 		for _, tc := range []struct {
@@ -130,7 +130,7 @@ func TestStaleIsFetchedAgain(t *testing.T) {
 			{fakePNG(200), "ixmage; fwd=stale; fwd-status=200; stored"},
 		} {
 			s.get("/brief/" + key)
-			s.put(key, awstest.Object{Body: tc.body, CacheControl: cacheControl[key]})
+			s.put(key, s3.Object{Body: tc.body, CacheControl: cacheControl[key]})
 			var last *response
 			eventually(t, key+" is stale", func() bool {
 				last = s.get("/brief/" + key)
@@ -149,7 +149,7 @@ func TestClientCacheControlIsIgnored(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(100)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	for _, h := range []string{"Cache-Control: no-cache", "Cache-Control: no-store", "Cache-Control: max-age=0", "Pragma: no-cache", "Cache-Control: only-if-cached"} {
 		for range 2 {
 			wantPicture(t, s.ask("/shop/a.png", h), body)
@@ -175,7 +175,7 @@ func TestNotStored(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, tc.args...)
 			body := fakePNG(100_000)
-			s.put("a.png", awstest.Object{Body: body})
+			s.put("a.png", s3.Object{Body: body})
 			for round := 1; round <= 3; round++ {
 				r := s.get("/shop/a.png")
 				wantPicture(t, r, body)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // HEAD of what is in memory is GET without the body, and costs S3 nothing.
@@ -15,7 +15,7 @@ func TestHeadOfHit(t *testing.T) {
 	s := newSite(t)
 	for key, size := range map[string]int{"small.png": 100, "large.png": 1 << 20, "empty.png": 0} {
 		body := fakePNG(size)
-		s.put(key, awstest.Object{Body: body})
+		s.put(key, s3.Object{Body: body})
 		wantPicture(t, s.get("/shop/"+key), body)
 		wantPicture(t, s.get("/shop/"+key), body)
 		get, head := s.get("/shop/"+key), s.head("/shop/"+key)
@@ -43,19 +43,19 @@ func TestColdHead(t *testing.T) {
 	generic := []string{"HEAD ", "GET bytes=0-3071"}
 	for _, tc := range []struct {
 		name   string
-		obj    awstest.Object
+		obj    s3.Object
 		status int
 		asked  []string // method and range
 	}{
-		{"declared.png", awstest.Object{Body: big, ContentType: "image/png"}, 200, []string{"HEAD "}},
-		{"other-case.png", awstest.Object{Body: big, ContentType: "Image/PNG; x=y"}, 200, []string{"HEAD "}},
-		{"empty.png", awstest.Object{ContentType: "image/png"}, 200, []string{"HEAD "}},
-		{"no-store.png", awstest.Object{Body: big, ContentType: "image/png", CacheControl: "no-store"}, 200, []string{"HEAD "}},
-		{"generic", awstest.Object{Body: big, ContentType: "binary/octet-stream"}, 200, generic},
-		{"generic-small", awstest.Object{Body: big[:50], ContentType: "application/octet-stream"}, 200, []string{"HEAD ", "GET bytes=0-49"}},
-		{"generic-text", awstest.Object{Body: []byte("just text"), ContentType: "binary/octet-stream"}, 415, []string{"HEAD ", "GET bytes=0-8"}},
-		{"generic-empty", awstest.Object{ContentType: "binary/octet-stream"}, 415, []string{"HEAD "}},
-		{"page.html", awstest.Object{Body: []byte("<html>"), ContentType: "text/html"}, 415, []string{"HEAD "}},
+		{"declared.png", s3.Object{Body: big, ContentType: "image/png"}, 200, []string{"HEAD "}},
+		{"other-case.png", s3.Object{Body: big, ContentType: "Image/PNG; x=y"}, 200, []string{"HEAD "}},
+		{"empty.png", s3.Object{ContentType: "image/png"}, 200, []string{"HEAD "}},
+		{"no-store.png", s3.Object{Body: big, ContentType: "image/png", CacheControl: "no-store"}, 200, []string{"HEAD "}},
+		{"generic", s3.Object{Body: big, ContentType: "binary/octet-stream"}, 200, generic},
+		{"generic-small", s3.Object{Body: big[:50], ContentType: "application/octet-stream"}, 200, []string{"HEAD ", "GET bytes=0-49"}},
+		{"generic-text", s3.Object{Body: []byte("just text"), ContentType: "binary/octet-stream"}, 415, []string{"HEAD ", "GET bytes=0-8"}},
+		{"generic-empty", s3.Object{ContentType: "binary/octet-stream"}, 415, []string{"HEAD "}},
+		{"page.html", s3.Object{Body: []byte("<html>"), ContentType: "text/html"}, 415, []string{"HEAD "}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,21 +95,21 @@ func TestColdHeadCacheStatus(t *testing.T) {
 	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
 	for _, tc := range []struct {
 		name      string
-		obj       awstest.Object
+		obj       s3.Object
 		after     string // what a GET finds before, which is over when the HEAD comes
 		head, get string
 	}{
-		{"largest", awstest.Object{Body: fakePNG(64 << 10)}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200; stored"},
-		{"too-large", awstest.Object{Body: fakePNG(64<<10 + 1)}, "", "fwd=bypass", "fwd=bypass"},
-		{"not-to-be-stored", awstest.Object{Body: fakePNG(100), CacheControl: "no-store"}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200"},
-		{"stale", awstest.Object{Body: fakePNG(200)}, "max-age=1", "fwd=stale; fwd-status=200; stored", "hit; ttl=3"},
-		{"stale-and-too-large", awstest.Object{Body: fakePNG(64<<10 + 1)}, "max-age=1", "fwd=bypass", "fwd=bypass"},
+		{"largest", s3.Object{Body: fakePNG(64 << 10)}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200; stored"},
+		{"too-large", s3.Object{Body: fakePNG(64<<10 + 1)}, "", "fwd=bypass", "fwd=bypass"},
+		{"not-to-be-stored", s3.Object{Body: fakePNG(100), CacheControl: "no-store"}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200"},
+		{"stale", s3.Object{Body: fakePNG(200)}, "max-age=1", "fwd=stale; fwd-status=200; stored", "hit; ttl=3"},
+		{"stale-and-too-large", s3.Object{Body: fakePNG(64<<10 + 1)}, "max-age=1", "fwd=bypass", "fwd=bypass"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			target := "/shop/" + tc.name
 			if tc.after != "" {
-				s.put(tc.name, awstest.Object{Body: fakePNG(100), CacheControl: tc.after})
+				s.put(tc.name, s3.Object{Body: fakePNG(100), CacheControl: tc.after})
 				wantPicture(t, s.get(target), fakePNG(100))
 			}
 			s.put(tc.name, tc.obj)
@@ -160,9 +160,9 @@ func (s *site) askedFor(key string) (list []string) {
 func TestHeadOfUnknownLength(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) { h.Del("Content-Length") }}
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.s3.Hook(func(*s3.Request) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Del("Content-Length") }}
 	})
 	text := s.dial().send("HEAD /shop/a.png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").all()
 	if !strings.HasPrefix(text, "HTTP/1.1 200 ") || strings.Contains(text, "Content-Length") || !strings.HasSuffix(text, "\r\n\r\n") {
@@ -175,7 +175,7 @@ func TestHeadKeepsConnection(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(1 << 20)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
 	for _, target := range []string{"/shop/a.png", "/shop/none.png", "/shop/..", "/", "/-/healthz"} {
 		w.send("HEAD " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -191,19 +191,19 @@ func TestHeadKeepsConnection(t *testing.T) {
 func TestHeadOfOneVersion(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	other := func(name, value string) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	other := func(name, value string) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}
 	for _, tc := range []struct {
 		name, etag string
-		fault      *awstest.Fault // to the ranged GET
-		match      bool           // If-Match is sent
+		fault      *s3.Fault // to the ranged GET
+		match      bool      // If-Match is sent
 		status     int
 	}{
 		{"strong", `"1"`, nil, true, 200},
 		{"weak", `W/"1"`, nil, false, 200},
 		{"no-tag", `1`, nil, false, 200},
-		{"replaced", `"1"`, awstest.Replace(awstest.Object{Body: fakePNG(5000), ETag: `"2"`}), true, 502},
+		{"replaced", `"1"`, s3.Replace(s3.Object{Body: fakePNG(5000), ETag: `"2"`}), true, 502},
 		{"ignored", `"1"`, other("ETag", `"2"`), true, 502},
 		{"weak-and-other", `W/"1"`, other("ETag", `W/"2"`), false, 502},
 		{"other-date", `W/"1"`, other("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT"), false, 502},
@@ -211,7 +211,7 @@ func TestHeadOfOneVersion(t *testing.T) {
 		{"no-size", `"1"`, other("Content-Range", "bytes 0-3071/*"), true, 200},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s.put(tc.name, awstest.Object{Body: fakePNG(5000), ContentType: "binary/octet-stream", ETag: tc.etag})
+			s.put(tc.name, s3.Object{Body: fakePNG(5000), ContentType: "binary/octet-stream", ETag: tc.etag})
 			s.s3.Next("media", "web/"+tc.name, nil, tc.fault)
 			if r := s.head("/shop/" + tc.name); r.StatusCode != tc.status {
 				t.Errorf("got %s, want %d", r.Status, tc.status)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // Header names of answers, each set sorted. Date and Connection are the
@@ -25,16 +25,16 @@ const (
 func TestHeaderNames(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	rich := awstest.Object{
+	rich := s3.Object{
 		Body: fakePNG(5000), ContentEncoding: "aws-chunked", ContentDisposition: `attachment; filename="x.html"`,
 		Metadata: map[string]string{"owner": "me", "set-cookie": "x=y"},
 	}
 	for _, key := range []string{"a.png", "b.png", "c.png", "d.png", "e.png", "f.png"} {
 		s.put(key, rich)
 	}
-	s.put("x.html", awstest.Object{Body: []byte("<html>"), ContentType: "text/html"})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) {
+	s.put("x.html", s3.Object{Body: []byte("<html>"), ContentType: "text/html"})
+	s.s3.Hook(func(*s3.Request) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) {
 			for _, name := range []string{
 				"Set-Cookie", "Location", "Refresh", "Link", "Server", "Via", "Expires", "Pragma", "Vary", "Alt-Svc", "Age",
 				"Access-Control-Allow-Origin", "Strict-Transport-Security", "WWW-Authenticate", "X-Frame-Options", "Trailer",
@@ -149,8 +149,8 @@ func TestHostileHeaders(t *testing.T) {
 				t.Parallel()
 				for i, shape := range []string{"%s", "image/png; %s", `"%s"`, "public, max-age=60, x=\"%s\""} {
 					key := fmt.Sprintf("%s-%s-%d.png", strings.ReplaceAll(kind, " ", ""), name, i)
-					s.put(key, awstest.Object{Body: fakePNG(100)})
-					fault := awstest.RawHeader(name + ": " + fmt.Sprintf(shape, value))
+					s.put(key, s3.Object{Body: fakePNG(100)})
+					fault := s3.RawHeader(name + ": " + fmt.Sprintf(shape, value))
 					fault.Header = func(h http.Header) { h.Del(name) }
 					s.s3.Next("media", "web/"+key, fault, fault, fault, fault)
 					text := s.dial().send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").all()
@@ -182,7 +182,7 @@ func TestUnkeyedHeaders(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(3000)
-	s.put("clean.png", awstest.Object{Body: body})
+	s.put("clean.png", s3.Object{Body: body})
 	clean := stableHeader(s.ask("/shop/clean.png"))
 	asked := s.s3.Requests()[0].Header
 	for i, line := range []string{
@@ -201,7 +201,7 @@ func TestUnkeyedHeaders(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			key := fmt.Sprintf("%d.png", i)
-			s.put(key, awstest.Object{Body: body})
+			s.put(key, s3.Object{Body: body})
 			for _, r := range []*response{s.ask("/shop/"+key, line), s.ask("/shop/" + key)} {
 				wantPicture(t, r, body)
 				if got := stableHeader(r); got != clean {

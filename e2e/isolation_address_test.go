@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // Addresses where no S3 server may be, whatever the flags, in all spellings.
@@ -87,21 +87,21 @@ func urls(scheme string, hosts []string) []string {
 // without the flag: the server comes up, and the address is not dialed.
 func TestFlagTakenBack(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
-	s3.Put("media", "a.png", awstest.Object{Body: png(100, "a.png"), ContentType: "image/png"})
+	fakeS3 := s3.New(t)
+	fakeS3.Put("media", "a.png", s3.Object{Body: png(100, "a.png"), ContentType: "image/png"})
 	s := start(t)
-	s.createOn("shop", s3.URL, "media")
+	s.createOn("shop", fakeS3.URL, "media")
 	g := &given{method: "get", want: whole(0), body: png(100, "a.png"), got: single(s.public, http.MethodGet, "/shop/a.png")}
 	g.check(t)
 	s.stop()
 	s = startIn(t, program, s.data, "--allow-private-endpoints=false")
-	before := s3.Accepted()
+	before := fakeS3.Accepted()
 	for _, method := range []string{"get", "head", "part"} {
 		g := &given{method: method, want: fails(502, "origin-unreachable", 0, "")}
 		g.got = g.ask(s.public, "/shop/a.png")
 		g.check(t)
 	}
-	if s3.Accepted() != before {
+	if fakeS3.Accepted() != before {
 		t.Error("the address was dialed")
 	}
 }
@@ -125,10 +125,10 @@ func TestNamesOfForbiddenAddresses(t *testing.T) {
 	} {
 		t.Run("private endpoints "+tc.flag, func(t *testing.T) {
 			t.Parallel()
-			s3 := awstest.NewS3(t)
-			port := s3.URL[strings.LastIndexByte(s3.URL, ':'):]
+			fakeS3 := s3.New(t)
+			port := fakeS3.URL[strings.LastIndexByte(fakeS3.URL, ':'):]
 			body := png(faultSize, "a.png")
-			s3.Put("media", "a.png", awstest.Object{Body: body, ContentType: "image/png"})
+			fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 			s := startWithNames(t, names, "--allow-private-endpoints="+tc.flag)
 			for name := range names {
 				s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
@@ -146,11 +146,11 @@ func TestNamesOfForbiddenAddresses(t *testing.T) {
 					})
 				}
 			}
-			if n := s3.Total(); n != len(tc.served) {
+			if n := fakeS3.Total(); n != len(tc.served) {
 				t.Errorf("S3 was asked %d times, want %d", n, len(tc.served))
 			}
-			if tc.served == nil && s3.Accepted() != 0 {
-				t.Errorf("%d connections were made", s3.Accepted())
+			if tc.served == nil && fakeS3.Accepted() != 0 {
+				t.Errorf("%d connections were made", fakeS3.Accepted())
 			}
 		})
 	}

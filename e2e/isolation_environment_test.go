@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestEnvironmentIsNotUsed starts the program on a machine that offers
@@ -16,7 +16,7 @@ import (
 // says.
 func TestEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
-	s3, stranger := awstest.NewS3(t), awstest.NewS3(t)
+	fakeS3, stranger := s3.New(t), s3.New(t)
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	cmd := exec.Command(program, serveArgs(data)...)
@@ -24,15 +24,15 @@ func TestEnvironmentIsNotUsed(t *testing.T) {
 	s := startCommand(t, data, cmd)
 	body := png(faultSize, "own")
 	key := pairOf("own").AccessKeyID
-	s3.Put("own", "a.png", awstest.Object{Body: body, ContentType: "image/png"})
-	s3.Put("own", "b.png", awstest.Object{Body: body, ContentType: "binary/octet-stream"})
+	fakeS3.Put("own", "a.png", s3.Object{Body: body, ContentType: "image/png"})
+	fakeS3.Put("own", "b.png", s3.Object{Body: body, ContentType: "binary/octet-stream"})
 	for name, credential := range map[string]any{"signed": inJSON(pairOf("own")), "open": nil} {
 		s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
-			"name": name, "bucket": "own", "endpoint": s3.URL, "path_style": true, "credential": credential,
+			"name": name, "bucket": "own", "endpoint": fakeS3.URL, "path_style": true, "credential": credential,
 		}, http.StatusCreated)
 	}
 	// Refused, it might look for another key.
-	s3.Next("own", "a.png", awstest.Fail("ExpiredToken"))
+	fakeS3.Next("own", "a.png", s3.Fail("ExpiredToken"))
 	(&given{method: "get", want: fails(502, "origin-credential", 1, ""), got: single(s.public, http.MethodGet, "/open/a.png")}).check(t)
 	for _, name := range []string{"signed", "open"} {
 		for _, method := range []string{"head", "part", "get"} {
@@ -44,7 +44,7 @@ func TestEnvironmentIsNotUsed(t *testing.T) {
 		}
 	}
 	byKey := map[string]int{}
-	for _, r := range s3.Requests() {
+	for _, r := range fakeS3.Requests() {
 		byKey[r.AccessKeyID]++
 		if (r.Header.Get("Authorization") == "") != (r.AccessKeyID == "") || r.Header.Get("X-Amz-Security-Token") != "" {
 			t.Errorf("%s %s comes with %v", r.Method, r.Target, r.Header)
@@ -88,21 +88,21 @@ func temptations(t *testing.T, dir, url string) []string {
 func TestBucketOwner(t *testing.T) {
 	t.Parallel()
 	const owner = "123456789012"
-	s3 := awstest.NewS3(t)
+	fakeS3 := s3.New(t)
 	s := start(t)
-	s3.CreateBucket("owned", owner)
+	fakeS3.CreateBucket("owned", owner)
 	body := png(faultSize, "owned")
 	for _, key := range []string{"a.png", "b.png"} {
-		s3.Put("owned", key, awstest.Object{Body: body, ContentType: "image/png"})
+		fakeS3.Put("owned", key, s3.Object{Body: body, ContentType: "image/png"})
 	}
 	for name, expected := range map[string]string{"ours": owner, "theirs": "210987654321"} {
 		s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
-			"name": name, "bucket": "owned", "bucket_owner": expected, "endpoint": s3.URL, "path_style": true, "credential": inJSON(pairOf("own")),
+			"name": name, "bucket": "owned", "bucket_owner": expected, "endpoint": fakeS3.URL, "path_style": true, "credential": inJSON(pairOf("own")),
 		}, http.StatusCreated)
 	}
-	s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	fakeS3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Method == http.MethodGet && r.Header.Get("If-Match") == "" {
-			return awstest.CloseAfter(100)
+			return s3.CloseAfter(100)
 		}
 		return nil
 	})
@@ -115,7 +115,7 @@ func TestBucketOwner(t *testing.T) {
 		}
 	}
 	said := map[string]int{}
-	for _, r := range s3.Requests() {
+	for _, r := range fakeS3.Requests() {
 		said[r.Header.Get("X-Amz-Expected-Bucket-Owner")]++
 	}
 	// A HEAD, and two bodies with their rests; a HEAD with its GET, and a GET of the

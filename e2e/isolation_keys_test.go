@@ -10,7 +10,8 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
 )
 
 // place is an alias, where it reads and with what.
@@ -38,7 +39,7 @@ func TestCredentialsInACrowd(t *testing.T) {
 		{"deep", "first", "red/deep/", "deep"}, // a prefix within another's
 		{"open", "third", "open/", ""},
 	}
-	s3 := awstest.NewS3(t)
+	fakeS3 := s3.New(t)
 	s := start(t, "--cache-object-max", "32KiB")
 	for _, name := range []string{"red", "blue", "both", "deep"} {
 		kp := pairOf(name)
@@ -47,17 +48,17 @@ func TestCredentialsInACrowd(t *testing.T) {
 		}, http.StatusCreated)
 	}
 	for _, p := range places {
-		s.open(s3, p)
+		s.open(fakeS3, p)
 		for key := range keys {
-			s3.Put(p.bucket, p.prefix+fmt.Sprintf("%d.png", key), awstest.Object{Body: p.body(key), ContentType: "image/png"})
+			fakeS3.Put(p.bucket, p.prefix+fmt.Sprintf("%d.png", key), s3.Object{Body: p.body(key), ContentType: "image/png"})
 		}
 	}
 	var broken sync.Map // objects whose first body was cut
-	s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	fakeS3.Hook(func(r *s3.Request) *s3.Fault {
 		if _, again := broken.LoadOrStore(r.Bucket+"/"+r.Key, true); again || r.Method != http.MethodGet {
 			return nil
 		}
-		return awstest.CloseAfter(9000)
+		return s3.CloseAfter(9000)
 	})
 	var wg sync.WaitGroup
 	for _, p := range places {
@@ -70,25 +71,25 @@ func TestCredentialsInACrowd(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	checkSigned(t, s3, places)
+	checkSigned(t, fakeS3, places)
 }
 
 // open registers a place and lets its key, and no other, read there.
-func (s *server) open(s3 *awstest.S3, p place) {
+func (s *server) open(fakeS3 *s3.Server, p place) {
 	s.t.Helper()
 	fields := map[string]any{
-		"name": p.alias, "bucket": p.bucket, "prefix": p.prefix, "endpoint": s3.URL, "path_style": true, "credential": nil,
+		"name": p.alias, "bucket": p.bucket, "prefix": p.prefix, "endpoint": fakeS3.URL, "path_style": true, "credential": nil,
 	}
 	var kp alias.KeyPair // nobody's
 	if p.credential != "" {
 		fields["credential"], kp = p.credential, pairOf(p.credential)
 	}
-	s3.Allow(kp, p.bucket, p.prefix)
+	fakeS3.Allow(kp, p.bucket, p.prefix)
 	s.admit(http.MethodPost, "/api/v1/aliases", fields, http.StatusCreated)
 }
 
 // checkSigned checks with which key each request was signed.
-func checkSigned(t *testing.T, s3 *awstest.S3, places []place) {
+func checkSigned(t *testing.T, fakeS3 *s3.Server, places []place) {
 	t.Helper()
 	owner := map[string]string{}
 	for _, p := range places {
@@ -97,7 +98,7 @@ func checkSigned(t *testing.T, s3 *awstest.S3, places []place) {
 		}
 	}
 	resumed := 0
-	for _, r := range s3.Requests() {
+	for _, r := range fakeS3.Requests() {
 		at := r.Bucket + "/" + r.Key[:strings.LastIndexByte(r.Key, '/')+1]
 		if want := owner[at]; r.AccessKeyID != want || (r.Header.Get("Authorization") == "") != (want == "") {
 			t.Errorf("%s %s was signed with %q, want %q", r.Method, r.Target, r.AccessKeyID, want)
@@ -119,15 +120,15 @@ func checkSigned(t *testing.T, s3 *awstest.S3, places []place) {
 // key, and what was in the cache stays there.
 func TestStreamsOutliveTheirKey(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
+	fakeS3 := s3.New(t)
 	s := start(t)
 	old, fresh := pairOf("old"), pairOf("fresh")
-	s3.Allow(old, "media", "")
+	fakeS3.Allow(old, "media", "")
 	for _, key := range []string{"hot.png", "long.png", "new.png"} {
-		s3.Put("media", key, awstest.Object{Body: png(300_000, key), ContentType: "image/png"})
+		fakeS3.Put("media", key, s3.Object{Body: png(300_000, key), ContentType: "image/png"})
 	}
 	s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
-		"name": "shop", "bucket": "media", "endpoint": s3.URL, "path_style": true, "credential": inJSON(old),
+		"name": "shop", "bucket": "media", "endpoint": fakeS3.URL, "path_style": true, "credential": inJSON(old),
 	}, http.StatusCreated)
 	fetch := func(key, status string) {
 		t.Helper()
@@ -139,27 +140,27 @@ func TestStreamsOutliveTheirKey(t *testing.T) {
 	}
 	fetch("hot.png", "ixmage; fwd=uri-miss")
 	release := make(chan struct{})
-	s3.Next("media", "long.png", awstest.StallAfter(100_000, release))
+	fakeS3.Next("media", "long.png", s3.StallAfter(100_000, release))
 	long := ask(t, s.public, "/shop/long.png")
-	eventually(t, "a body is under way", func() bool { return s3.OpenBodies() == 1 })
+	eventually(t, "a body is under way", func() bool { return fakeS3.OpenBodies() == 1 })
 
-	s3.Allow(fresh, "media", "")
+	fakeS3.Allow(fresh, "media", "")
 	s.admit(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
 		"access_key_id": fresh.AccessKeyID, "secret_access_key": fresh.SecretAccessKey.Reveal(),
 	}, http.StatusOK)
-	s3.Revoke(old.AccessKeyID)
+	fakeS3.Revoke(old.AccessKeyID)
 	fetch("hot.png", "ixmage; hit")
 	fetch("new.png", "ixmage; fwd=uri-miss")
 	close(release)
 	(&given{method: "get", want: whole(0), body: png(300_000, "long.png"), got: readAnswer(long, http.MethodGet)}).check(t)
 
 	signed := map[string]string{"hot.png": old.AccessKeyID, "long.png": old.AccessKeyID, "new.png": fresh.AccessKeyID}
-	for _, r := range s3.Requests() {
+	for _, r := range fakeS3.Requests() {
 		if r.AccessKeyID != signed[r.Key] {
 			t.Errorf("%s was signed with %s, want %s", r.Key, r.AccessKeyID, signed[r.Key])
 		}
 	}
-	if n := s3.Total(); n != len(signed) {
+	if n := fakeS3.Total(); n != len(signed) {
 		t.Errorf("S3 was asked %d times, want once for each of %d", n, len(signed))
 	}
 }
@@ -186,7 +187,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 	const keys = 6
 	for i := range keys {
 		key := fmt.Sprintf("web/%d.png", i)
-		must(gw.PutObject(ctx, name, key, awstest.Object{Body: png(5000, key), ContentType: "image/png"}))
+		must(gw.PutObject(ctx, name, key, s3.Object{Body: png(5000, key), ContentType: "image/png"}))
 	}
 	pair, err := gw.ReadOnlyUser(ctx, name, name, "web/")
 	must(err)
@@ -213,9 +214,9 @@ func TestKeyGoneAtIAM(t *testing.T) {
 		served(0, "ixmage; hit")
 	}
 	served(0, "ixmage; fwd=uri-miss")
-	must(gw.SetKeyStatus(ctx, name, pair.AccessKeyID, awstest.KeyInactive))
+	must(gw.SetKeyStatus(ctx, name, pair.AccessKeyID, gateway.KeyInactive))
 	gone(1)
-	must(gw.SetKeyStatus(ctx, name, pair.AccessKeyID, awstest.KeyActive))
+	must(gw.SetKeyStatus(ctx, name, pair.AccessKeyID, gateway.KeyActive))
 	eventually(t, "S3 knows that the key is back", func() bool { return fetch(2).StatusCode == http.StatusOK })
 	must(gw.DeleteKey(ctx, name, pair.AccessKeyID))
 	gone(3)

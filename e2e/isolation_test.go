@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // pairOf is a key pair of its own for each name.
@@ -30,17 +30,17 @@ func inJSON(kp alias.KeyPair) map[string]string {
 func TestCredentialsApart(t *testing.T) {
 	t.Parallel()
 	const keys, rounds = 20, 3
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("media", "")
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("media", "")
 	s := start(t, "--cache-memory", "0")
 	for _, name := range []string{"red", "blue"} {
-		s3.Allow(pairOf(name), "media", name+"/")
+		fakeS3.Allow(pairOf(name), "media", name+"/")
 		for i := range keys {
-			body := picture(10_000, fmt.Sprint(name, i))
-			s3.Put("media", fmt.Sprintf("%s/%d.png", name, i), awstest.Object{Body: body, ContentType: "image/png"})
+			body := pic(10_000, fmt.Sprint(name, i))
+			fakeS3.Put("media", fmt.Sprintf("%s/%d.png", name, i), s3.Object{Body: body, ContentType: "image/png"})
 		}
 		s.create(map[string]any{
-			"name": name, "bucket": "media", "prefix": name, "endpoint": s3.URL, "path_style": true,
+			"name": name, "bucket": "media", "prefix": name, "endpoint": fakeS3.URL, "path_style": true,
 			"credential": inJSON(pairOf(name)),
 		})
 	}
@@ -49,14 +49,14 @@ func TestCredentialsApart(t *testing.T) {
 		for _, name := range []string{"red", "blue"} {
 			wg.Go(func() {
 				r := s.get(fmt.Sprintf("/%s/%d.png", name, i%keys))
-				if want := picture(10_000, fmt.Sprint(name, i%keys)); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, want) {
+				if want := pic(10_000, fmt.Sprint(name, i%keys)); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, want) {
 					t.Errorf("%s/%d: %s, %d bytes", name, i%keys, r.Status, len(r.body))
 				}
 			})
 		}
 	}
 	wg.Wait()
-	for _, r := range s3.Requests() {
+	for _, r := range fakeS3.Requests() {
 		name, _, _ := strings.Cut(r.Key, "/")
 		if want := pairOf(name).AccessKeyID; r.AccessKeyID != want {
 			t.Errorf("%s was signed with %s, want %s", r.Key, r.AccessKeyID, want)
@@ -75,7 +75,7 @@ func TestCredentialsApart(t *testing.T) {
 // pair, which is then replaced and deleted as far as the API lets it.
 func TestCredentialShared(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
+	fakeS3 := s3.New(t)
 	s := start(t)
 	old, fresh := pairOf("old"), pairOf("fresh")
 	if r := s.api(http.MethodPost, "/api/v1/credentials", map[string]any{
@@ -84,13 +84,13 @@ func TestCredentialShared(t *testing.T) {
 		t.Fatalf("%s: %s", r.Status, r.body)
 	}
 	for _, name := range []string{"one", "two"} {
-		s3.CreateBucket(name+"-bucket", "")
-		s3.Allow(old, name+"-bucket", "")
+		fakeS3.CreateBucket(name+"-bucket", "")
+		fakeS3.Allow(old, name+"-bucket", "")
 		for _, key := range []string{"a.png", "b.png"} {
-			s3.Put(name+"-bucket", key, awstest.Object{Body: picture(5000, name+key), ContentType: "image/png"})
+			fakeS3.Put(name+"-bucket", key, s3.Object{Body: pic(5000, name+key), ContentType: "image/png"})
 		}
 		s.create(map[string]any{
-			"name": name, "bucket": name + "-bucket", "endpoint": s3.URL, "path_style": true, "credential": "common",
+			"name": name, "bucket": name + "-bucket", "endpoint": fakeS3.URL, "path_style": true, "credential": "common",
 		})
 	}
 	want := func(path string, body []byte, status string) {
@@ -100,27 +100,27 @@ func TestCredentialShared(t *testing.T) {
 			t.Errorf("%s: %s, %d bytes, %s; want 200, the picture, %s…", path, r.Status, len(r.body), r.Header.Get("Cache-Status"), status)
 		}
 	}
-	want("/one/a.png", picture(5000, "onea.png"), "ixmage; fwd=uri-miss")
-	want("/two/a.png", picture(5000, "twoa.png"), "ixmage; fwd=uri-miss")
+	want("/one/a.png", pic(5000, "onea.png"), "ixmage; fwd=uri-miss")
+	want("/two/a.png", pic(5000, "twoa.png"), "ixmage; fwd=uri-miss")
 
 	// The key is revoked: what is in memory keeps coming, nothing else does.
-	s3.Revoke(old.AccessKeyID)
-	want("/one/a.png", picture(5000, "onea.png"), "ixmage; hit")
+	fakeS3.Revoke(old.AccessKeyID)
+	want("/one/a.png", pic(5000, "onea.png"), "ixmage; hit")
 	if r := s.get("/one/b.png"); r.StatusCode != http.StatusBadGateway || !bytes.Contains(r.body, []byte("problems/origin-credential")) {
 		t.Errorf("a revoked key gives %s: %s", r.Status, r.body)
 	}
 	// A good one is put in: no restart, and the cache is not emptied.
 	for _, name := range []string{"one", "two"} {
-		s3.Allow(fresh, name+"-bucket", "")
+		fakeS3.Allow(fresh, name+"-bucket", "")
 	}
 	if r := s.api(http.MethodPut, "/api/v1/credentials/common", map[string]any{
 		"access_key_id": fresh.AccessKeyID, "secret_access_key": fresh.SecretAccessKey.Reveal(),
 	}); r.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s", r.Status, r.body)
 	}
-	want("/one/b.png", picture(5000, "oneb.png"), "ixmage; fwd=uri-miss")
-	want("/two/b.png", picture(5000, "twob.png"), "ixmage; fwd=uri-miss")
-	want("/two/a.png", picture(5000, "twoa.png"), "ixmage; hit")
+	want("/one/b.png", pic(5000, "oneb.png"), "ixmage; fwd=uri-miss")
+	want("/two/b.png", pic(5000, "twob.png"), "ixmage; fwd=uri-miss")
+	want("/two/a.png", pic(5000, "twoa.png"), "ixmage; hit")
 	if r := s.api(http.MethodDelete, "/api/v1/credentials/common", nil); r.StatusCode != http.StatusConflict ||
 		!bytes.Contains(r.body, []byte("one")) || !bytes.Contains(r.body, []byte("two")) {
 		t.Errorf("deleting a credential in use: %s: %s", r.Status, r.body)
@@ -131,17 +131,17 @@ func TestCredentialShared(t *testing.T) {
 // that was asked for with the old one: the picture arrives whole.
 func TestCredentialReplacedMidStream(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("media", "")
-	body := picture(300_000, "mid-stream")
-	s3.Put("media", "a.png", awstest.Object{Body: body, ContentType: "image/png"})
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("media", "")
+	body := pic(300_000, "mid-stream")
+	fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
-	s3.Next("media", "a.png", awstest.StallAfter(100_000, release))
+	fakeS3.Next("media", "a.png", s3.StallAfter(100_000, release))
 	s := start(t)
-	s.createOn("shop", s3.URL, "media")
+	s.createOn("shop", fakeS3.URL, "media")
 	got := make(chan *response)
 	go func() { got <- s.get("/shop/a.png") }()
-	eventually(t, "the fetch is under way", func() bool { return s3.OpenBodies() == 1 })
+	eventually(t, "the fetch is under way", func() bool { return fakeS3.OpenBodies() == 1 })
 	fresh := pairOf("fresh")
 	if r := s.api(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
 		"access_key_id": fresh.AccessKeyID, "secret_access_key": fresh.SecretAccessKey.Reveal(),
@@ -164,7 +164,7 @@ func TestCredentialsOnRealServer(t *testing.T) {
 	}
 	s := start(t)
 	for _, name := range []string{"red", "blue"} {
-		object := awstest.Object{Body: picture(5000, name), ContentType: "image/png"}
+		object := s3.Object{Body: pic(5000, name), ContentType: "image/png"}
 		if err := gw.PutObject(t.Context(), bucket, name+"/a.png", object); err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +178,7 @@ func TestCredentialsOnRealServer(t *testing.T) {
 		})
 	}
 	for _, name := range []string{"red", "blue"} {
-		if r := s.get("/" + name + "/a.png"); !bytes.Equal(r.body, picture(5000, name)) {
+		if r := s.get("/" + name + "/a.png"); !bytes.Equal(r.body, pic(5000, name)) {
 			t.Errorf("%s: %s, %d bytes", name, r.Status, len(r.body))
 		}
 	}
@@ -195,15 +195,15 @@ func TestCredentialsOnRealServer(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAFROMENVIRONMENT")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-used")
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("public", "")
-	s3.Put("public", "a.png", awstest.Object{Body: picture(100, "public"), ContentType: "image/png"})
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("public", "")
+	fakeS3.Put("public", "a.png", s3.Object{Body: pic(100, "public"), ContentType: "image/png"})
 	s := start(t)
 	s.create(map[string]any{
-		"name": "open", "bucket": "public", "bucket_owner": "123456789012", "endpoint": s3.URL, "path_style": true, "credential": nil,
+		"name": "open", "bucket": "public", "bucket_owner": "123456789012", "endpoint": fakeS3.URL, "path_style": true, "credential": nil,
 	})
 	s.get("/open/a.png")
-	for _, r := range s3.Requests() {
+	for _, r := range fakeS3.Requests() {
 		if r.Header.Get("Authorization") != "" {
 			t.Errorf("a request for a public bucket is signed: %s", r.Header.Get("Authorization"))
 		}
@@ -211,7 +211,7 @@ func TestAnonymous(t *testing.T) {
 			t.Errorf("expected owner is %q", got)
 		}
 	}
-	if s3.Total() == 0 {
+	if fakeS3.Total() == 0 {
 		t.Error("S3 was not asked")
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"ixmage/alias/sqlstore"
 	"ixmage/alias/usage"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestUsageSurvivesRestart: what was stored for an alias is shown by the next
@@ -57,8 +57,8 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(1000)
-	s.put("a.png", awstest.Object{Body: body})
-	s.put("each.png", awstest.Object{Body: body, CacheControl: "no-cache"})
+	s.put("a.png", s3.Object{Body: body})
+	s.put("each.png", s3.Object{Body: body, CacheControl: "no-cache"})
 	for range 3 {
 		wantPicture(t, s.get("/shop/a.png"), body)
 		wantPicture(t, s.get("/shop/each.png"), body)

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // testPair is the key pair that scripted servers accept.
@@ -40,7 +40,7 @@ func (s *server) createOn(name, endpoint, bucket string) {
 
 // picture is a body of n bytes that no other seed has, and that is not its own
 // repetition anywhere.
-func picture(n int, seed string) []byte {
+func pic(n int, seed string) []byte {
 	b := make([]byte, 0, n+sha256.Size)
 	for i := 0; len(b) < n; i++ {
 		sum := sha256.Sum256([]byte(seed + strconv.Itoa(i)))
@@ -55,17 +55,17 @@ func picture(n int, seed string) []byte {
 func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	const crowd = 5000
 	needFiles(t, 2*crowd)
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("crowd", "")
-	body := picture(200<<10, "crowd")
-	s3.Put("crowd", "a.png", awstest.Object{Body: body, ContentType: "image/png"})
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("crowd", "")
+	body := pic(200<<10, "crowd")
+	fakeS3.Put("crowd", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
-	s3.Next("crowd", "a.png", &awstest.Fault{Stall: &awstest.Stall{After: 100, Release: release}})
+	fakeS3.Next("crowd", "a.png", &s3.Fault{Stall: &s3.Stall{After: 100, Release: release}})
 	s := startPlain(t)
-	s.createOn("shop", s3.URL, "crowd")
+	s.createOn("shop", fakeS3.URL, "crowd")
 
 	first := ask(t, s.public, "/shop/a.png")
-	eventually(t, "the first request is at S3", func() bool { return s3.Count("crowd", "a.png") == 1 })
+	eventually(t, "the first request is at S3", func() bool { return fakeS3.Count("crowd", "a.png") == 1 })
 	conns := make([]net.Conn, crowd)
 	for i := range conns {
 		conns[i] = ask(t, s.public, "/shop/a.png")
@@ -96,7 +96,7 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d of %d clients did not get the picture", n, crowd)
 	}
-	if n := s3.Total(); n != 1 {
+	if n := fakeS3.Total(); n != 1 {
 		t.Errorf("S3 was asked %d times, want once", n)
 	}
 	eventually(t, "the first client is seen to have left", func() bool {
@@ -153,7 +153,7 @@ func TestSlowReaders(t *testing.T) { //nolint:paralleltest // it measures, or fi
 		allowed = (256 + 128) << 20
 	)
 	needFiles(t, 2*readers)
-	filler := picture(size, "filler")
+	filler := pic(size, "filler")
 	// An object is its number and then what all of them have.
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		front := fmt.Sprintf("%-64s", r.URL.Path)

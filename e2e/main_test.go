@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
 )
 
 // program is the built binary; TestMain makes it. With -race in force for the
@@ -31,7 +31,7 @@ var program, plain string
 
 // gateway is the real S3 + IAM server, one for all tests; nil where versitygw
 // was not built. Ask for it with realS3.
-var gateway *awstest.Gateway
+var sharedGateway *gateway.Server
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -69,11 +69,11 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
-	gateway, err = awstest.StartGateway(context.Background(), filepath.Join(dir, "gateway"))
+	sharedGateway, err = gateway.Start(context.Background(), filepath.Join(dir, "gateway"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "SKIPPING all tests against the real S3 server:", err)
 	} else {
-		defer gateway.Stop()
+		defer sharedGateway.Stop()
 	}
 	return m.Run()
 }
@@ -89,12 +89,12 @@ func build(out, env string, flags ...string) error {
 }
 
 // realS3 is the shared gateway; the test is skipped where there is none.
-func realS3(t testing.TB) *awstest.Gateway {
+func realS3(t testing.TB) *gateway.Server {
 	t.Helper()
-	if gateway == nil {
+	if sharedGateway == nil {
 		t.Skip("SKIPPED: versitygw is not there; run make tools")
 	}
-	return gateway
+	return sharedGateway
 }
 
 // server is a running ixmage.

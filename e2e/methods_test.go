@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestRefusals is what is decided before the path is looked at. The order is
@@ -15,7 +15,7 @@ import (
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
 	type row struct {
 		name, request string
 		status        int

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestNegative: what S3 says is missing is not asked for again for a while, by GET
@@ -68,7 +68,7 @@ func TestNegativeEnds(t *testing.T) {
 			if r := s.get("/shop/a.png"); r.StatusCode != http.StatusNotFound {
 				t.Fatal(summary(r))
 			}
-			s.put("a.png", awstest.Object{Body: fakePNG(100)})
+			s.put("a.png", s3.Object{Body: fakePNG(100)})
 			if r := s.get("/shop/a.png"); life == "1h" && r.StatusCode != http.StatusNotFound {
 				t.Fatalf("before: %s", summary(r))
 			}
@@ -84,7 +84,7 @@ func TestStrangersEvictNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--cache-memory", "512KiB", "--log-level", "error")
 	s.patch("shop", `{"negative_ttl":"1h"}`)
-	s.put("a.png", awstest.Object{Body: fakePNG(100_000)})
+	s.put("a.png", s3.Object{Body: fakePNG(100_000)})
 	wantPicture(t, s.get("/shop/a.png"), fakePNG(100_000))
 	entries, bytes := s.metric(cacheEntries), s.metric(cacheBytes)
 	for _, says := range []string{"NoSuchKey", "AccessDenied"} {
@@ -92,7 +92,7 @@ func TestStrangersEvictNothing(t *testing.T) {
 		for i := range 2000 {
 			strangers = append(strangers, fmt.Sprintf("/shop/%s-%d.png", says, i))
 		}
-		s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(says) })
+		s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(says) })
 		s.rush(20, strangers, func(_ string, r *response) string {
 			if r.StatusCode != http.StatusNotFound {
 				return summary(r)

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // Not found has one face: nobody learns from it which aliases there are, nor
@@ -13,21 +13,21 @@ import (
 func TestNotFoundIsOneAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
 	s.open("off", "media", "web/", map[string]any{"enabled": false})
 	s.open("gone", "media", "web/", nil)
 	wantPicture(t, s.get("/gone/a.png"), fakePNG(100))
 	if r := s.api(http.MethodDelete, "/api/v1/aliases/gone", nil); r.StatusCode != http.StatusNoContent {
 		t.Fatalf("delete: %s", r.Status)
 	}
-	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		switch r.Key {
 		case "web/denied.png":
-			return awstest.Fail("AccessDenied")
+			return s3.Fail("AccessDenied")
 		case "web/bare403.png":
-			return &awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}
+			return &s3.Fault{Status: http.StatusForbidden, Body: []byte{}}
 		case "web/html404.png":
-			return awstest.HTML404()
+			return s3.HTML404()
 		}
 		return nil
 	})

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestPaths sends spellings of paths byte for byte. S3 has a picture under
@@ -18,8 +18,8 @@ func TestPaths(t *testing.T) {
 	long := strings.Repeat("a", 63)
 	s.open(long, "media", "", nil)
 	s.open("off", "media", "web/", map[string]any{"enabled": false})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-		return awstest.Replace(awstest.Object{Body: fakePNG(100), ContentType: "image/png"})
+	s.s3.Hook(func(*s3.Request) *s3.Fault {
+		return s3.Replace(s3.Object{Body: fakePNG(100), ContentType: "image/png"})
 	})
 	euros := strings.Repeat("%e2%82%ac", 340) // 1,020 bytes: with web/ the longest key there is
 	for _, tc := range []struct {
@@ -185,7 +185,7 @@ func TestQueriesShareAnEntry(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(1000)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
 	for i := range 1000 {
 		r := w.send(fmt.Sprintf("GET /shop/a.png?v=%d&%x HTTP/1.1\r\nHost: x\r\n\r\n", i, i*i)).answer(http.MethodGet)
@@ -208,7 +208,7 @@ func TestKeysOfAliasesStayApart(t *testing.T) {
 	s.open("ab", "bucket-a", "a/", nil)
 	for bucket, keys := range map[string][]string{"bucket-a": {"b/c", "c", "a/b/c", "a/c"}, "bucket-b": {"b/c", "c", "a/b/c"}} {
 		for _, key := range keys {
-			s.s3.Put(bucket, key, awstest.Object{Body: append(fakePNG(20), bucket+key...), ContentType: "image/png"})
+			s.s3.Put(bucket, key, s3.Object{Body: append(fakePNG(20), bucket+key...), ContentType: "image/png"})
 		}
 	}
 	for range 2 { // from S3, and from memory

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/picture"
+	"ixmage/internal/awstest/s3"
 )
 
 // sample is a file that lies in a bucket.
@@ -49,7 +50,7 @@ func realPictures(t *testing.T) []sample {
 // generatedPictures are our own, and a text that is none.
 func generatedPictures(*testing.T) []sample {
 	all := []sample{{"notes.txt", "", []byte("These are notes, and no picture.\n")}}
-	for _, p := range awstest.Pictures() {
+	for _, p := range picture.Samples() {
 		all = append(all, sample{p.Name, p.ContentType, p.Body})
 	}
 	return all
@@ -62,10 +63,10 @@ func TestPictures(t *testing.T) {
 	for set, samples := range map[string]func(*testing.T) []sample{"real": realPictures, "generated": generatedPictures} {
 		t.Run(set+" pictures, scripted S3", func(t *testing.T) {
 			t.Parallel()
-			s3 := awstest.NewS3(t)
-			put := func(key string, obj awstest.Object) { s3.Put("pictures", key, obj) }
+			fakeS3 := s3.New(t)
+			put := func(key string, obj s3.Object) { fakeS3.Put("pictures", key, obj) }
 			s := start(t)
-			s.createOn("p", s3.URL, "pictures")
+			s.createOn("p", fakeS3.URL, "pictures")
 			servePictures(t, s, samples(t), put)
 		})
 		t.Run(set+" pictures, real S3", func(t *testing.T) {
@@ -78,7 +79,7 @@ func TestPictures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			put := func(key string, obj awstest.Object) {
+			put := func(key string, obj s3.Object) {
 				if err := gw.PutObject(t.Context(), bucket, key, obj); err != nil {
 					t.Fatal(err)
 				}
@@ -93,7 +94,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-func servePictures(t *testing.T, s *server, samples []sample, put func(string, awstest.Object)) {
+func servePictures(t *testing.T, s *server, samples []sample, put func(string, s3.Object)) {
 	pictures := 0
 	for _, p := range samples {
 		declared := p.kind
@@ -106,7 +107,7 @@ func servePictures(t *testing.T, s *server, samples []sample, put func(string, a
 			"declared": declared, "oddly": strings.ToUpper(declared) + " ; charset=binary", "generic": "binary/octet-stream", "octets": "application/octet-stream",
 		} {
 			t.Run(p.name+" "+way, func(t *testing.T) {
-				obj := awstest.Object{Body: p.body, ContentType: contentType}
+				obj := s3.Object{Body: p.body, ContentType: contentType}
 				key := way + "/" + p.name
 				for _, folder := range []string{"get/", "range/"} {
 					put(folder+key, obj)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
 )
 
 // gate stands between ixmage and IAM and kills ixmage at one of its calls:
@@ -29,7 +29,7 @@ type gate struct {
 	kill  func()
 }
 
-func newGate(t *testing.T, g *awstest.Gateway) (*gate, string) {
+func newGate(t *testing.T, g *gateway.Server) (*gate, string) {
 	t.Helper()
 	d := &gate{Handler: toIAM(t, g)}
 	server := httptest.NewServer(d)
@@ -38,7 +38,7 @@ func newGate(t *testing.T, g *awstest.Gateway) (*gate, string) {
 }
 
 // toIAM passes requests on to the real IAM.
-func toIAM(t *testing.T, g *awstest.Gateway) *httputil.ReverseProxy {
+func toIAM(t *testing.T, g *gateway.Server) *httputil.ReverseProxy {
 	t.Helper()
 	target, err := url.Parse(g.IAMURL)
 	if err != nil {
@@ -128,7 +128,7 @@ type victim struct {
 	run   func() *server
 }
 
-func newVictim(t *testing.T, g *awstest.Gateway, after bool) *victim {
+func newVictim(t *testing.T, g *gateway.Server, after bool) *victim {
 	t.Helper()
 	door, iamURL := newGate(t, g)
 	data := filepath.Join(t.TempDir(), "data")
@@ -212,7 +212,7 @@ func (s *server) settled() {
 
 // wantOneKeyEach wants every alias open and readable, and as many users as
 // credentials, each with the one key that the registry has.
-func (s *server) wantOneKeyEach(t *testing.T, g *awstest.Gateway) {
+func (s *server) wantOneKeyEach(t *testing.T, g *gateway.Server) {
 	t.Helper()
 	var list struct {
 		Aliases []struct {

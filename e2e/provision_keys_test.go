@@ -8,12 +8,12 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
 )
 
 // awsCLI runs the AWS CLI with the root key of an IAM and without anything of
 // the machine's own. The test is skipped where there is no CLI.
-func awsCLI(t *testing.T, g *awstest.Gateway, args ...string) outcome {
+func awsCLI(t *testing.T, g *gateway.Server, args ...string) outcome {
 	t.Helper()
 	aws, err := exec.LookPath("aws")
 	if err != nil {
@@ -57,7 +57,7 @@ func TestProvisionLongName(t *testing.T) {
 }
 
 // wantUser wants the AWS CLI to show a user with one key, as it was made.
-func wantUser(t *testing.T, g *awstest.Gateway, install, user, key string) {
+func wantUser(t *testing.T, g *gateway.Server, install, user, key string) {
 	t.Helper()
 	t.Run("there, says the AWS CLI", func(t *testing.T) {
 		for _, look := range []struct{ args, want []string }{
@@ -74,7 +74,7 @@ func wantUser(t *testing.T, g *awstest.Gateway, install, user, key string) {
 }
 
 // wantNoUser wants the AWS CLI to find nothing of a user.
-func wantNoUser(t *testing.T, g *awstest.Gateway, install, user string) {
+func wantNoUser(t *testing.T, g *gateway.Server, install, user string) {
 	t.Helper()
 	t.Run("gone, says the AWS CLI", func(t *testing.T) {
 		for _, call := range []string{"get-user", "list-access-keys"} {
@@ -123,7 +123,7 @@ func TestTwoKeys(t *testing.T) {
 
 // stopsFor has a rotation stop because of keys that nobody knows, say so, and
 // leave them.
-func (s *server) stopsFor(g *awstest.Gateway, user string, says ...string) {
+func (s *server) stopsFor(g *gateway.Server, user string, says ...string) {
 	s.t.Helper()
 	before, err := g.Keys(s.t.Context(), user)
 	if err != nil {

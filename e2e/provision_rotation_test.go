@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/netfault"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestRotationUnderLoad rotates a key three times while pictures are asked for
@@ -21,8 +22,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	bucket := media(t, g)
 	const keys, workers = 50, 16
 	for i := range keys {
-		body := append([]byte("\x89PNG\r\n\x1a\n"), picture(4992, fmt.Sprint("load ", i))...)
-		obj := awstest.Object{Body: body, ContentType: "image/png"}
+		body := append([]byte("\x89PNG\r\n\x1a\n"), pic(4992, fmt.Sprint("load ", i))...)
+		obj := s3.Object{Body: body, ContentType: "image/png"}
 		if err := g.PutObject(t.Context(), bucket, fmt.Sprintf("web/%d.png", i), obj); err != nil {
 			t.Fatal(err)
 		}
@@ -92,8 +93,8 @@ func TestServingWithoutIAM(t *testing.T) {
 	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
 	s.stop()
 
-	nobody := awstest.NewFaultProxy(t, strings.TrimPrefix(g.IAMURL, "http://"))
-	if err := nobody.Set(awstest.Refuse()); err != nil {
+	nobody := netfault.New(t, strings.TrimPrefix(g.IAMURL, "http://"))
+	if err := nobody.Set(netfault.Refuse()); err != nil {
 		t.Fatal(err)
 	}
 	s = startProvisioningIn(t, program, s.data, provisionArgs(g, nobody.URL, append(quickWaits, "--provision-visible-timeout", "1s")...)...)

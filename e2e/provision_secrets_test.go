@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
 )
 
 // tap stands between ixmage and IAM and keeps which calls came when, and every
@@ -35,7 +35,7 @@ type iamCall struct {
 	at          time.Time
 }
 
-func newTap(t *testing.T, g *awstest.Gateway) (*tap, string) {
+func newTap(t *testing.T, g *gateway.Server) (*tap, string) {
 	t.Helper()
 	p := &tap{proxy: toIAM(t, g)}
 	p.proxy.ModifyResponse = p.keep
@@ -172,7 +172,7 @@ func (l *leaks) operates(state, method, path string, body any) operation {
 
 // provisions makes an alias, and another with the same key, has both verified
 // and is refused what is wrong. It returns the IAM user.
-func (l *leaks) provisions(g *awstest.Gateway, bucket string) (user string) {
+func (l *leaks) provisions(g *gateway.Server, bucket string) (user string) {
 	const provision = "/api/v1/provision"
 	body := provisionBody(g, "shop", bucket)
 	l.call(200, "POST", provision+"/plan", body)
@@ -196,7 +196,7 @@ func (l *leaks) provisions(g *awstest.Gateway, bucket string) (user string) {
 
 // rotates makes a new key three times: well, in an emergency, and in vain,
 // because somebody else made one.
-func (l *leaks) rotates(g *awstest.Gateway, user string, iam *tap) {
+func (l *leaks) rotates(g *gateway.Server, user string, iam *tap) {
 	const rotate = "/api/v1/credentials/shop/rotate"
 	for i, body := range []any{nil, map[string]any{"emergency": true}} {
 		l.operates("done", "POST", rotate, body)
@@ -217,7 +217,7 @@ func (l *leaks) rotates(g *awstest.Gateway, user string, iam *tap) {
 
 // failsToProvision makes a key that must be deleted again: the picture to prove
 // it with is not there.
-func (l *leaks) failsToProvision(g *awstest.Gateway, bucket string) {
+func (l *leaks) failsToProvision(g *gateway.Server, bucket string) {
 	body := provisionBody(g, "void", bucket)
 	body["probe"] = map[string]any{"inside": "web/void.png"}
 	op := l.operates("failed", "POST", "/api/v1/provision", body)
@@ -246,7 +246,7 @@ func (l *leaks) readsAll(aliases ...string) {
 
 // removes takes the credential away: in vain at first, because of somebody
 // else's key.
-func (l *leaks) removes(g *awstest.Gateway, user string) {
+func (l *leaks) removes(g *gateway.Server, user string) {
 	eventually(l.t, "the key that nobody knows is reported", func() bool {
 		return bytes.Contains(l.sees(l.api("GET", "/api/v1/orphans", nil)).body, []byte(user))
 	})

@@ -14,7 +14,8 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
 )
 
 // operation is one as the API shows it.
@@ -48,12 +49,12 @@ var quickWaits = []string{
 
 // startProvisioning runs `ixmage serve --provision` with the root key of an IAM
 // in the environment.
-func startProvisioning(t testing.TB, g *awstest.Gateway, args ...string) *server {
+func startProvisioning(t testing.TB, g *gateway.Server, args ...string) *server {
 	t.Helper()
 	return startProvisioningIn(t, program, filepath.Join(t.TempDir(), "data"), provisionArgs(g, g.IAMURL, args...)...)
 }
 
-func provisionArgs(g *awstest.Gateway, iamURL string, args ...string) []string {
+func provisionArgs(g *gateway.Server, iamURL string, args ...string) []string {
 	args = append([]string{"--provision", "--iam-endpoint", iamURL, "--provision-buckets", "prov-*"}, args...)
 	return append(args, "--", g.Root.AccessKeyID, g.Root.SecretAccessKey.Reveal())
 }
@@ -77,14 +78,14 @@ var awsAlone = []string{
 
 // media makes a bucket of its own for a test, with pictures inside the prefix
 // and one outside.
-func media(t testing.TB, g *awstest.Gateway) string {
+func media(t testing.TB, g *gateway.Server) string {
 	t.Helper()
 	bucket := unique("prov-" + strings.ToLower(t.Name()))
 	if err := g.CreateBucket(t.Context(), bucket); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"web/a.png", "web/b.png", "blog/a.png", "private/p.png"} {
-		obj := awstest.Object{Body: picture(20_000, key), ContentType: "image/png"}
+		obj := s3.Object{Body: pic(20_000, key), ContentType: "image/png"}
 		if err := g.PutObject(t.Context(), bucket, key, obj); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +93,7 @@ func media(t testing.TB, g *awstest.Gateway) string {
 	return bucket
 }
 
-func provisionBody(g *awstest.Gateway, name, bucket string) map[string]any {
+func provisionBody(g *gateway.Server, name, bucket string) map[string]any {
 	return map[string]any{
 		"alias": name, "bucket": bucket, "prefix": "web/", "region": g.Region, "endpoint": g.S3URL, "path_style": true,
 		"probe": map[string]any{"inside": "web/a.png", "outside": "private/p.png"},
@@ -169,7 +170,7 @@ func TestProvision(t *testing.T) {
 	s := startProvisioning(t, g, quickWaits...)
 	body := provisionBody(g, "shop", bucket)
 	op := s.operateWell(http.MethodPost, "/api/v1/provision", body)
-	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, picture(20_000, "web/a.png")) {
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, pic(20_000, "web/a.png")) {
 		t.Errorf("inside: %s, %d bytes", r.Status, len(r.body))
 	}
 	for _, path := range []string{"/shop/nothing.png", "/shop/p.png"} {
@@ -206,7 +207,7 @@ func TestProvision(t *testing.T) {
 }
 
 // wantScope tries with the new key what it must not do, at the server itself.
-func (s *server) wantScope(t *testing.T, g *awstest.Gateway, bucket string) {
+func (s *server) wantScope(t *testing.T, g *gateway.Server, bucket string) {
 	t.Helper()
 	kp := s.keyPair("shop")
 	for key, want := range map[string]string{"web/b.png": "", "private/p.png": "AccessDenied", "blog/a.png": "AccessDenied"} {
@@ -223,7 +224,7 @@ func (s *server) wantScope(t *testing.T, g *awstest.Gateway, bucket string) {
 
 // removeAll deletes both aliases and the credential, and looks whether IAM has
 // anything left.
-func (s *server) removeAll(t *testing.T, g *awstest.Gateway) {
+func (s *server) removeAll(t *testing.T, g *gateway.Server) {
 	t.Helper()
 	users := s.iamUsers(g)
 	if len(users) != 1 {
@@ -251,7 +252,7 @@ func (s *server) removeAll(t *testing.T, g *awstest.Gateway) {
 }
 
 // iamUsers are the users under the path of the server's installation.
-func (s *server) iamUsers(g *awstest.Gateway) []string {
+func (s *server) iamUsers(g *gateway.Server) []string {
 	s.t.Helper()
 	users, err := g.Users(s.t.Context(), "/ixmage/"+s.installID()+"/")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // purged is the answer to a purge.
@@ -71,10 +71,10 @@ func TestPurge(t *testing.T) {
 				keys := []string{"a/1.png", "a/2.png", "ab.png", "b.png"}
 				old, young := fakePNG(100), fakePNG(200)
 				for _, key := range keys {
-					s.put(key, awstest.Object{Body: old})
+					s.put(key, s3.Object{Body: old})
 					wantPicture(t, s.get("/shop/"+key), old)
 					wantPicture(t, s.get("/other/"+key), old)
-					s.put(key, awstest.Object{Body: young})
+					s.put(key, s3.Object{Body: young})
 				}
 				body := strings.TrimSuffix(`{"alias":"shop",`+tc.body, ",")
 				if hard {
@@ -121,16 +121,16 @@ func TestPurgeUnderWay(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			old, young := fakePNG(100_000), fakePNG(100_001)
-			s.put("a.png", awstest.Object{Body: old})
+			s.put("a.png", s3.Object{Body: old})
 			release := make(chan struct{})
-			s.s3.Next("media", "web/a.png", awstest.StallAfter(50_000, release))
+			s.s3.Next("media", "web/a.png", s3.StallAfter(50_000, release))
 			first := make(chan *response, 1)
 			go func() { first <- s.get("/shop/a.png") }()
 			eventually(t, "the fetch is under way", func() bool { return s.s3.OpenBodies() == 1 })
 			if did := s.purge(body); did.Flights != 1 && name != "all" {
 				t.Errorf("purged %+v, want a flight", did)
 			}
-			s.put("a.png", awstest.Object{Body: young})
+			s.put("a.png", s3.Object{Body: young})
 			wantPicture(t, s.get("/shop/a.png"), young)
 			close(release)
 			wantPicture(t, <-first, old)
@@ -148,9 +148,9 @@ func TestPurgeRefreshesMetadata(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			picture := fakePNG(100)
-			s.put("a.png", awstest.Object{Body: picture, CacheControl: "max-age=31536000"})
+			s.put("a.png", s3.Object{Body: picture, CacheControl: "max-age=31536000"})
 			wantPicture(t, s.get("/shop/a.png"), picture)
-			s.put("a.png", awstest.Object{Body: picture, CacheControl: "max-age=60"})
+			s.put("a.png", s3.Object{Body: picture, CacheControl: "max-age=60"})
 			s.purge(body)
 			eventually(t, "the new header is seen", func() bool {
 				return s.get("/shop/a.png").Header.Get("Cache-Control") == "max-age=60"

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // span is what a request for a range is to give: 206 and these bytes, 200 and all
@@ -51,13 +51,13 @@ func TestRanges(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(5000)
-	s.put("hit.png", awstest.Object{Body: body})
+	s.put("hit.png", s3.Object{Body: body})
 	wantPicture(t, s.get("/shop/hit.png"), body)
 	for i, tc := range rangeRows {
 		t.Run(tc.header, func(t *testing.T) {
 			t.Parallel()
 			cold := fmt.Sprintf("cold%d.png", i)
-			s.put(cold, awstest.Object{Body: body})
+			s.put(cold, s3.Object{Body: body})
 			for _, key := range []string{"hit.png", cold, cold} {
 				r := s.ask("/shop/"+key, "Range: "+tc.header)
 				wantRange(t, r, body, tc.want)
@@ -101,7 +101,7 @@ func TestIfRange(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(5000)
-	s.put("hit.png", awstest.Object{Body: body, ETag: `"v1"`})
+	s.put("hit.png", s3.Object{Body: body, ETag: `"v1"`})
 	first := s.get("/shop/hit.png")
 	modified := first.Header.Get("Last-Modified")
 	for value, status := range map[string]int{
@@ -137,7 +137,7 @@ func TestRangeOfLargeObject(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			key := strconv.Itoa(i) + ".png"
-			s.put(key, awstest.Object{Body: body, ETag: `"v1"`})
+			s.put(key, s3.Object{Body: body, ETag: `"v1"`})
 			lines := []string{"Range: " + tc.header}
 			if tc.ifRange != "" {
 				lines = append(lines, "If-Range: "+tc.ifRange)
@@ -174,7 +174,7 @@ func TestCrowdOfRanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := fakePNG(tc.size)
-			s.put(name, awstest.Object{Body: body})
+			s.put(name, s3.Object{Body: body})
 			s.crowd(t, name, body, "GET ")
 			if n := s.calls(name); n > tc.cold {
 				t.Errorf("S3 was asked %d times, want at most %d: %q", n, tc.cold, s.askedFor(name))
@@ -197,11 +197,11 @@ func TestCrowdOfRanges(t *testing.T) {
 func (s *site) crowd(t *testing.T, name string, body []byte, first string) {
 	t.Helper()
 	look, rest := make(chan struct{}), make(chan struct{})
-	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Method+" "+r.Header.Get("Range") == first {
-			return awstest.StallAfter(awstest.BeforeHeaders, look)
+			return s3.StallAfter(s3.BeforeHeaders, look)
 		}
-		return awstest.StallAfter(awstest.BeforeHeaders, rest)
+		return s3.StallAfter(s3.BeforeHeaders, rest)
 	})
 	defer s.s3.Hook(nil)
 	before := s.calls(name)
@@ -249,11 +249,11 @@ func TestRangeOfLargeObjectThatChanges(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--cache-object-max", "1MiB")
 	body := fakePNG(4 << 20)
-	s.put("a.png", awstest.Object{Body: body, ETag: `"v1"`})
+	s.put("a.png", s3.Object{Body: body, ETag: `"v1"`})
 	wantRange(t, s.get("/shop/a.png", "Range", "bytes=5-9"), body, span{206, 5, 9})
-	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Method == http.MethodGet {
-			return awstest.Replace(awstest.Object{Body: bytes.Repeat([]byte("x"), 4<<20), ETag: `"v2"`, ContentType: "image/png"})
+			return s3.Replace(s3.Object{Body: bytes.Repeat([]byte("x"), 4<<20), ETag: `"v2"`, ContentType: "image/png"})
 		}
 		return nil
 	})

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestRelease: whatever becomes of a request, what it held is given back when it
@@ -18,16 +18,16 @@ func TestRelease(t *testing.T) {
 	s := newSite(t)
 	sizes := map[string]int{"small.png": 100, "middle.png": 100_000, "large.png": 4 << 20}
 	for key, size := range sizes {
-		s.put(key, awstest.Object{Body: fakePNG(size)})
+		s.put(key, s3.Object{Body: fakePNG(size)})
 		wantPicture(t, s.get("/shop/"+key), fakePNG(size))
 	}
-	s.put("private.png", awstest.Object{Body: fakePNG(1 << 20), CacheControl: "no-store"})
-	s.put("page.html", awstest.Object{Body: []byte("<html>"), ContentType: "text/html"})
+	s.put("private.png", s3.Object{Body: fakePNG(1 << 20), CacheControl: "no-store"})
+	s.put("page.html", s3.Object{Body: []byte("<html>"), ContentType: "text/html"})
 	// Of what is never stored, and of what breaks, nothing may stay either.
-	s.put("broken.png", awstest.Object{Body: fakePNG(1 << 20)})
-	s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	s.put("broken.png", s3.Object{Body: fakePNG(1 << 20)})
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Key == "web/broken.png" {
-			return awstest.WrongChecksum()
+			return s3.WrongChecksum()
 		}
 		return nil
 	})
@@ -100,13 +100,13 @@ func TestReleaseOfWaiting(t *testing.T) {
 	const clients = 20
 	for i := range clients {
 		key := fmt.Sprintf("%d.png", i)
-		s.put(key, awstest.Object{Body: fakePNG(2 << 20)})
+		s.put(key, s3.Object{Body: fakePNG(2 << 20)})
 		// What follows a break is asked for alone: its stall must lie within it.
 		after, again := int64(1<<20), int64(64<<10)
 		if i%2 == 0 {
-			after, again = awstest.BeforeHeaders, awstest.BeforeHeaders
+			after, again = s3.BeforeHeaders, s3.BeforeHeaders
 		}
-		s.s3.Next("media", "web/"+key, awstest.StallAfter(after, nil), awstest.StallAfter(again, nil), awstest.StallAfter(again, nil))
+		s.s3.Next("media", "web/"+key, s3.StallAfter(after, nil), s3.StallAfter(again, nil), s3.StallAfter(again, nil))
 		w := s.dial()
 		w.send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\n\r\n")
 		if i%2 == 1 {
@@ -132,7 +132,7 @@ func TestReleaseOfStalledClient(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	const size = 16 << 20 // more than the sockets take
-	s.put("a.png", awstest.Object{Body: fakePNG(size)})
+	s.put("a.png", s3.Object{Body: fakePNG(size)})
 	w := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n")
 	w.SetDeadline(time.Time{})
 	if _, err := w.in.Peek(1); err != nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestUnchangedOtherVersion: a 304 that speaks of another version than the stored one
@@ -26,12 +26,12 @@ func TestUnchangedOtherVersion(t *testing.T) {
 				s := newSite(t)
 				s.patch("shop", `{"stale_if_error":"1h"}`)
 				old, young := fakePNG(100), fakePNG(200)
-				s.put("a.png", awstest.Object{Body: old, ETag: `"v1"`, CacheControl: policy})
+				s.put("a.png", s3.Object{Body: old, ETag: `"v1"`, CacheControl: policy})
 				wantPicture(t, s.get("/shop/a.png"), old)
-				s.put("a.png", awstest.Object{Body: young, ETag: `"v2"`, CacheControl: policy})
-				s.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+				s.put("a.png", s3.Object{Body: young, ETag: `"v2"`, CacheControl: policy})
+				s.s3.Hook(func(r *s3.Request) *s3.Fault {
 					if r.Header.Get("If-None-Match") == `"v1"` {
-						return &awstest.Fault{Status: http.StatusNotModified, Header: header}
+						return &s3.Fault{Status: http.StatusNotModified, Header: header}
 					}
 					return nil
 				})

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // hitTTL is the ttl of a hit, by the Cache-Status of its answer.
@@ -44,8 +44,8 @@ func TestReviseTTL(t *testing.T) {
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1h","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
 	body := fakePNG(100)
-	s.put("a.png", awstest.Object{Body: body})
-	s.put("own.png", awstest.Object{Body: body, CacheControl: "max-age=600"})
+	s.put("a.png", s3.Object{Body: body})
+	s.put("own.png", s3.Object{Body: body, CacheControl: "max-age=600"})
 	for _, target := range []string{"/shop/a.png", "/shop/own.png"} {
 		s.get(target)
 	}
@@ -100,11 +100,11 @@ func TestReviseStaleIfError(t *testing.T) {
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
 	body := fakePNG(100)
-	s.put("a.png", awstest.Object{Body: body})
-	s.put("bound.png", awstest.Object{Body: body, CacheControl: "max-age=1, must-revalidate"})
+	s.put("a.png", s3.Object{Body: body})
+	s.put("bound.png", s3.Object{Body: body, CacheControl: "max-age=1, must-revalidate"})
 	s.get("/shop/a.png")
 	s.get("/shop/bound.png")
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	for _, target := range []string{"/shop/a.png", "/shop/bound.png"} {
 		eventually(t, "S3 is down", func() bool { return s.get(target).StatusCode >= 500 })
 	}
@@ -133,12 +133,12 @@ func TestReviseStaleWhileRevalidate(t *testing.T) {
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
 	old, young := fakePNG(100), fakePNG(200)
-	s.put("a.png", awstest.Object{Body: old})
+	s.put("a.png", s3.Object{Body: old})
 	wantPicture(t, s.get("/shop/a.png"), old)
 	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
 	gate := make(chan struct{})
-	s.put("a.png", awstest.Object{Body: young})
-	s.s3.Next("media", "web/a.png", awstest.StallAfter(awstest.BeforeHeaders, gate))
+	s.put("a.png", s3.Object{Body: young})
+	s.s3.Next("media", "web/a.png", s3.StallAfter(s3.BeforeHeaders, gate))
 	s.patch("shop", `{"stale_while_revalidate":"1h"}`)
 	for range 2 {
 		r := s.get("/shop/a.png")
@@ -157,14 +157,14 @@ func TestReviseStaleWhileRevalidate(t *testing.T) {
 // is stored, whatever is under way meanwhile.
 func TestReviseInFlight(t *testing.T) {
 	t.Parallel()
-	for name, at := range map[string]int64{"asking": awstest.BeforeHeaders, "receiving": 100_000} {
+	for name, at := range map[string]int64{"asking": s3.BeforeHeaders, "receiving": 100_000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.patch("shop", `{"ttl":"1h"}`)
 			body, gate := fakePNG(2_000_000), make(chan struct{})
-			s.put("a.png", awstest.Object{Body: body})
-			s.s3.Next("media", "web/a.png", awstest.StallAfter(at, gate))
+			s.put("a.png", s3.Object{Body: body})
+			s.s3.Next("media", "web/a.png", s3.StallAfter(at, gate))
 			first := make(chan *response, 1)
 			go func() { first <- s.get("/shop/a.png") }()
 			eventually(t, "S3 is asked", func() bool { return s.calls("a.png") == 1 })
@@ -197,7 +197,7 @@ func TestReviseRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(100)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	s.get("/shop/a.png")
 	if r := s.api(http.MethodPatch, "/api/v1/aliases/shop", `{"ttl":"-1s"}`); r.StatusCode == http.StatusOK {
 		t.Fatalf("patch: %s", r.Status)

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // newSecret has the form of AWS's.
@@ -33,7 +33,7 @@ func newSecret() string {
 type leaks struct {
 	*server
 	t       *testing.T
-	s3      *awstest.S3
+	s3      *s3.Server
 	seen    places
 	secrets map[string]string // by what they are
 	foreign string            // the id of a key that somebody else made
@@ -43,7 +43,7 @@ type leaks struct {
 // looks for every secret in all that it has said and stored.
 func TestNoSecretLeaves(t *testing.T) {
 	t.Parallel()
-	l := &leaks{t: t, s3: awstest.NewS3(t), seen: places{}, secrets: map[string]string{}}
+	l := &leaks{t: t, s3: s3.New(t), seen: places{}, secrets: map[string]string{}}
 	data := filepath.Join(t.TempDir(), "data")
 
 	l.begin(startIn(t, program, data))
@@ -185,7 +185,7 @@ func (l *leaks) registers() {
 // serves asks for pictures, good and broken, as clients who send what they
 // should not.
 func (l *leaks) serves() {
-	l.s3.Put("planted-bucket", "a.png", awstest.Object{Body: picture(4096, "secrets"), ContentType: "image/png"})
+	l.s3.Put("planted-bucket", "a.png", s3.Object{Body: pic(4096, "secrets"), ContentType: "image/png"})
 	carry := []string{"Authorization", "Bearer " + l.token, "Cookie", "token=" + l.token}
 	for _, path := range []string{"/shop/a.png", "/shop/a.png", "/shop/a.png?token=" + l.token, "/shop/" + l.token, "/" + l.token[:40] + "/a.png", "/planted-alias/a.png"} {
 		l.sees(l.get(path, carry...))
@@ -194,15 +194,15 @@ func (l *leaks) serves() {
 	if r := l.get("/shop/a.png"); r.StatusCode != http.StatusOK {
 		l.t.Errorf("the picture is %s", r.Status)
 	}
-	faults := map[string]*awstest.Fault{
-		"cut": awstest.ResetAfter(100), "html": awstest.HTML404(), "xml": awstest.XML200(), "sum": awstest.WrongChecksum(),
+	faults := map[string]*s3.Fault{
+		"cut": s3.ResetAfter(100), "html": s3.HTML404(), "xml": s3.XML200(), "sum": s3.WrongChecksum(),
 	}
-	for code := range awstest.Codes() {
-		faults[code] = awstest.Fail(code)
+	for code := range s3.Codes() {
+		faults[code] = s3.Fail(code)
 	}
 	for name, fault := range faults {
 		l.s3.Next("planted-bucket", name+".png", fault, fault, fault)
-		l.s3.Put("planted-bucket", name+".png", awstest.Object{Body: picture(4096, name), ContentType: "image/png"})
+		l.s3.Put("planted-bucket", name+".png", s3.Object{Body: pic(4096, name), ContentType: "image/png"})
 		l.sees(l.get("/shop/"+name+".png", carry...))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestPicture is the product in one test: a picture from a private bucket, with
@@ -21,7 +21,7 @@ func TestPicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	body := bytes.Repeat([]byte("\x89PNG\r\n\x1a\n picture "), 4096)
-	if err := gw.PutObject(ctx, "picture", "web/a.png", awstest.Object{Body: body, ContentType: "image/png"}); err != nil {
+	if err := gw.PutObject(ctx, "picture", "web/a.png", s3.Object{Body: body, ContentType: "image/png"}); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := gw.ReadOnlyUser(ctx, "picture", "picture", "web/")

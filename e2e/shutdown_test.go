@@ -16,25 +16,25 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestTermUnderLoad ends the process while clients hammer it: every request that
 // had been sent by then is answered, whole.
 func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("term", "")
-	body := picture(64<<10, "term")
-	s3.Put("term", "hot.png", awstest.Object{Body: body, ContentType: "image/png"})
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("term", "")
+	body := pic(64<<10, "term")
+	fakeS3.Put("term", "hot.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
 	const slow = 32
 	for i := range slow {
 		key := fmt.Sprintf("slow%d.png", i)
-		s3.Put("term", key, awstest.Object{Body: body, ContentType: "image/png"})
-		s3.Next("term", key, &awstest.Fault{Stall: &awstest.Stall{After: 1000, Release: release}})
+		fakeS3.Put("term", key, s3.Object{Body: body, ContentType: "image/png"})
+		fakeS3.Next("term", key, &s3.Fault{Stall: &s3.Stall{After: 1000, Release: release}})
 	}
 	s := start(t)
-	s.createOn("shop", s3.URL, "term")
+	s.createOn("shop", fakeS3.URL, "term")
 
 	var signalled atomic.Bool
 	var wg sync.WaitGroup
@@ -65,7 +65,7 @@ func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or 
 			}
 		})
 	}
-	eventually(t, "the slow requests are at S3", func() bool { return s3.InFlight() == slow })
+	eventually(t, "the slow requests are at S3", func() bool { return fakeS3.InFlight() == slow })
 	signalled.Store(true)
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	eventually(t, "readiness is off", func() bool {
@@ -149,12 +149,12 @@ func exchangeOn(conn net.Conn, br *bufio.Reader, path string, want []byte) (clos
 // TestOutOfFiles gives the program few file descriptors and many clients. It
 // refuses what it cannot take, and is well again when they have gone.
 func TestOutOfFiles(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("files", "")
-	body := picture(4<<10, "files")
-	s3.Put("files", "a.png", awstest.Object{Body: body, ContentType: "image/png"})
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("files", "")
+	body := pic(4<<10, "files")
+	fakeS3.Put("files", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	s := startLimited(t, 64)
-	s.createOn("shop", s3.URL, "files")
+	s.createOn("shop", fakeS3.URL, "files")
 	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK {
 		t.Fatal(r.Status)
 	}

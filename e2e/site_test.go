@@ -13,14 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // site is a running ixmage in front of a scripted S3 of its own, with the alias
 // shop on the folder web/ of the bucket media.
 type site struct {
 	*server
-	s3 *awstest.S3
+	s3 *s3.Server
 }
 
 func newSite(t testing.TB, args ...string) *site {
@@ -30,7 +30,7 @@ func newSite(t testing.TB, args ...string) *site {
 
 func newSiteOn(t testing.TB, server *server) *site {
 	t.Helper()
-	s := &site{server: server, s3: awstest.NewS3(t)}
+	s := &site{server: server, s3: s3.New(t)}
 	s.s3.CreateBucket("media", "")
 	s.open("shop", "media", "web/", nil)
 	return s
@@ -48,7 +48,7 @@ func (s *site) open(name, bucket, prefix string, more map[string]any) {
 }
 
 // put stores a picture under web/ of media.
-func (s *site) put(key string, obj awstest.Object) {
+func (s *site) put(key string, obj s3.Object) {
 	if obj.ContentType == "" {
 		obj.ContentType = "image/png"
 	}

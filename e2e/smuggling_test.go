@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestSmuggling sends what two servers could divide into requests in two ways.
@@ -20,8 +20,8 @@ import (
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", awstest.Object{Body: fakePNG(100)})
-	s.put("smuggled.png", awstest.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("smuggled.png", s3.Object{Body: fakePNG(100)})
 	const (
 		get      = "GET /shop/a.png HTTP/1.1\r\nHost: x\r\n"
 		smuggled = "GET /shop/smuggled.png HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -144,7 +144,7 @@ func TestHarmlessFraming(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(100)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	for name, lines := range map[string]string{
 		"nothing":                "",
 		"Content-Length 0":       "Content-Length: 0\r\n",

@@ -9,46 +9,47 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/netfault"
+	"ixmage/internal/awstest/s3"
 )
 
 // trouble is what S3 does to a picture that has changed meanwhile, and what
 // becomes of the one that is stored.
 type trouble struct {
 	name   string
-	fault  *awstest.Fault
-	canary *awstest.Fault // what the alias's canary gets; nil: it has none
-	gone   bool           // nobody listens
-	told   *verdict       // to clients, where nothing old may be served
-	old    bool           // where it may be, it is
-	drops  bool           // what is stored goes
-	notes  bool           // it is remembered that nothing is there
+	fault  *s3.Fault
+	canary *s3.Fault // what the alias's canary gets; nil: it has none
+	gone   bool      // nobody listens
+	told   *verdict  // to clients, where nothing old may be served
+	old    bool      // where it may be, it is
+	drops  bool      // what is stored goes
+	notes  bool      // it is remembered that nothing is there
 }
 
 // troubles is the table. A picture that broke in its middle cannot be taken back.
 func troubles() []trouble {
 	fails := func(status int, code string) *verdict { return fails(status, code, 0, "") }
-	code := awstest.Fail
-	silence := func(place int64) *awstest.Fault { return awstest.StallAfter(place, nil) }
-	typed := func(f *awstest.Fault, contentType string) *awstest.Fault {
+	code := s3.Fail
+	silence := func(place int64) *s3.Fault { return s3.StallAfter(place, nil) }
+	typed := func(f *s3.Fault, contentType string) *s3.Fault {
 		f.Header = func(h http.Header) { h.Set("Content-Type", contentType) }
 		return f
 	}
-	readable := &awstest.Fault{}
+	readable := &s3.Fault{}
 	return []trouble{
 		{name: "500", fault: code("InternalError"), told: fails(502, "origin-error"), old: true},
-		{name: "503 without a code", fault: &awstest.Fault{Status: 503, Body: []byte{}}, told: fails(502, "origin-error"), old: true},
+		{name: "503 without a code", fault: &s3.Fault{Status: 503, Body: []byte{}}, told: fails(502, "origin-error"), old: true},
 		{name: "503 without a cause", fault: code("ServiceUnavailable"), told: fails(502, "origin-error"), old: true},
 		{name: "throttled", fault: code("SlowDown"), told: fails(503, "origin-throttled"), old: true},
-		{name: "silent", fault: silence(awstest.BeforeHeaders), told: fails(504, "origin-timeout"), old: true},
+		{name: "silent", fault: silence(s3.BeforeHeaders), told: fails(504, "origin-timeout"), old: true},
 		{name: "silent before the body", fault: silence(0), told: fails(504, "origin-timeout"), old: true},
 		{name: "given up by S3", fault: code("RequestTimeout"), told: fails(504, "origin-timeout"), old: true},
 		{name: "refused", gone: true, told: fails(502, "origin-unreachable"), old: true},
-		{name: "reset", fault: awstest.ResetAfter(awstest.BeforeHeaders), told: fails(502, "origin-unreachable"), old: true},
-		{name: "no HTTP", fault: awstest.NoHTTP(), told: fails(502, "origin-error"), old: true},
-		{name: "truncated at its start", fault: awstest.CloseAfter(0), told: fails(502, "origin-unreachable"), old: true},
-		{name: "truncated", fault: awstest.CloseAfter(50_000), told: cut(0, "")},
-		{name: "corrupt", fault: awstest.WrongChecksum(), told: cut(0, "")},
+		{name: "reset", fault: s3.ResetAfter(s3.BeforeHeaders), told: fails(502, "origin-unreachable"), old: true},
+		{name: "no HTTP", fault: s3.NoHTTP(), told: fails(502, "origin-error"), old: true},
+		{name: "truncated at its start", fault: s3.CloseAfter(0), told: fails(502, "origin-unreachable"), old: true},
+		{name: "truncated", fault: s3.CloseAfter(50_000), told: cut(0, "")},
+		{name: "corrupt", fault: s3.WrongChecksum(), told: cut(0, "")},
 		// All of it is read before the answer begins, so that its type is known.
 		{name: "corrupt and small", fault: corruptAndUntyped(), told: fails(502, "origin-error"), old: true},
 		{name: "key unknown", fault: code("InvalidAccessKeyId"), told: fails(502, "origin-credential"), old: true},
@@ -60,14 +61,14 @@ func troubles() []trouble {
 		{name: "denied, no canary", fault: code("AccessDenied"), told: fails(404, "not-found"), drops: true, notes: true},
 		{name: "missing", fault: code("NoSuchKey"), told: fails(404, "not-found"), drops: true, notes: true},
 		{name: "no bucket", fault: code("NoSuchBucket"), told: fails(502, "origin-error"), old: true},
-		{name: "a page", fault: typed(&awstest.Fault{}, "text/html"), told: fails(415, "not-an-image"), drops: true},
-		{name: "an error that bears a picture's type", fault: typed(awstest.XML200(), "image/png"), told: fails(415, "not-an-image"), old: true},
+		{name: "a page", fault: typed(&s3.Fault{}, "text/html"), told: fails(415, "not-an-image"), drops: true},
+		{name: "an error that bears a picture's type", fault: typed(s3.XML200(), "image/png"), told: fails(415, "not-an-image"), old: true},
 	}
 }
 
-func corruptAndUntyped() *awstest.Fault {
-	f := awstest.WrongChecksum()
-	f.Object = &awstest.Object{Body: png(108, "small")} // S3's own type is the generic one
+func corruptAndUntyped() *s3.Fault {
+	f := s3.WrongChecksum()
+	f.Object = &s3.Object{Body: png(108, "small")} // S3's own type is the generic one
 	return f
 }
 
@@ -89,7 +90,7 @@ func (r *relic) mayBeOld() bool { return r.file == "a.png" && strings.HasPrefix(
 type outbreak struct {
 	*site
 	t          *testing.T
-	line       *awstest.FaultProxy
+	line       *netfault.Proxy
 	old, young []byte
 	relics     []*relic
 	broken     atomic.Bool
@@ -104,7 +105,7 @@ func TestStaleFaults(t *testing.T) {
 		site: newSite(t, append(quickOrigin, "--breaker-failures", "0", "--canary-fresh", "1ms", "--canary-interval", "1h")...),
 		t:    t, old: png(faultSize, "old"), young: png(faultSize-1000, "young"),
 	}
-	o.line = awstest.NewFaultProxy(t, strings.TrimPrefix(o.s3.URL, "http://"))
+	o.line = netfault.New(t, strings.TrimPrefix(o.s3.URL, "http://"))
 	byAlias := map[string]*trouble{}
 	rows := troubles()
 	for i := range rows {
@@ -114,7 +115,7 @@ func TestStaleFaults(t *testing.T) {
 			o.expose(name, &rows[i])
 		}
 	}
-	o.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	o.s3.Hook(func(r *s3.Request) *s3.Fault {
 		name, file, _ := strings.Cut(r.Key, "/")
 		switch tr := byAlias[name]; {
 		case tr == nil || !o.broken.Load():
@@ -155,7 +156,7 @@ func (o *outbreak) expose(name string, tr *trouble) {
 }
 
 func (o *outbreak) place(key string, body []byte) {
-	obj := awstest.Object{Body: body, ContentType: "image/png"}
+	obj := s3.Object{Body: body, ContentType: "image/png"}
 	if strings.HasSuffix(key, "bound.png") {
 		obj.CacheControl = "max-age=1, must-revalidate"
 	}
@@ -200,7 +201,7 @@ func (o *outbreak) age() {
 func (o *outbreak) strike() {
 	o.t.Helper()
 	o.broken.Store(true)
-	if err := o.line.Set(awstest.Refuse()); err != nil {
+	if err := o.line.Set(netfault.Refuse()); err != nil {
 		o.t.Fatal(err)
 	}
 	o.all(func(r *relic) { r.got = r.ask(o.public, r.path()) })
@@ -258,7 +259,7 @@ func (o *outbreak) checkKept(t *testing.T, r *relic) {
 func (o *outbreak) end() {
 	o.t.Helper()
 	o.broken.Store(false)
-	if err := o.line.Set(awstest.Pass()); err != nil {
+	if err := o.line.Set(netfault.Pass()); err != nil {
 		o.t.Fatal(err)
 	}
 	for _, r := range o.relics {

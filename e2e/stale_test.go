@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestStaleWhileRevalidate: what is past its time is served at once, and fetched
@@ -15,9 +15,9 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"1h"}`)
 	old, young := fakePNG(100), fakePNG(200)
-	s.put("a.png", awstest.Object{Body: old})
+	s.put("a.png", s3.Object{Body: old})
 	wantPicture(t, s.get("/shop/a.png"), old)
-	s.put("a.png", awstest.Object{Body: young})
+	s.put("a.png", s3.Object{Body: young})
 	var stale *response
 	eventually(t, "it is stale", func() bool {
 		r := s.get("/shop/a.png")
@@ -42,9 +42,9 @@ func TestHeadOfStale(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
-	s.put("a.png", awstest.Object{Body: fakePNG(100), CacheControl: "max-age=1"})
+	s.put("a.png", s3.Object{Body: fakePNG(100), CacheControl: "max-age=1"})
 	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
-	s.put("a.png", awstest.Object{Body: fakePNG(2_000_000)})
+	s.put("a.png", s3.Object{Body: fakePNG(2_000_000)})
 	var head *response
 	eventually(t, "it is stale", func() bool {
 		head = s.head("/shop/a.png", "Range", "bytes=0-9")

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // open sends a GET and reads the header of the answer; the body is left to be
@@ -46,9 +46,9 @@ func TestStreaming(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	body := fakePNG(1 << 20)
-	s.put("a.png", awstest.Object{Body: body})
+	s.put("a.png", s3.Object{Body: body})
 	release := make(chan struct{})
-	s.s3.Next("media", "web/a.png", awstest.StallAfter(500_000, release))
+	s.s3.Next("media", "web/a.png", s3.StallAfter(500_000, release))
 	first := s.dial().open("/shop/a.png")
 	wantFront(t, first, body, 400_000)
 	second := s.dial().open("/shop/a.png")
@@ -87,17 +87,17 @@ func TestLastByteIsWithheld(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, size := range []int{100, 4096, 1 << 20} {
-		for name, fault := range map[string]func(*awstest.Recorded) *awstest.Fault{
-			"checksum": func(*awstest.Recorded) *awstest.Fault { return awstest.WrongChecksum() },
-			"short": func(r *awstest.Recorded) *awstest.Fault {
+		for name, fault := range map[string]func(*s3.Request) *s3.Fault{
+			"checksum": func(*s3.Request) *s3.Fault { return s3.WrongChecksum() },
+			"short": func(r *s3.Request) *s3.Fault {
 				if r.Header.Get("Range") != "" { // the attempt to go on
-					return awstest.CloseAfter(0)
+					return s3.CloseAfter(0)
 				}
-				return awstest.CloseAfter(int64(size - 1))
+				return s3.CloseAfter(int64(size - 1))
 			},
 		} {
 			key := strconv.Itoa(size) + name
-			s.put(key, awstest.Object{Body: fakePNG(size)})
+			s.put(key, s3.Object{Body: fakePNG(size)})
 			s.s3.Hook(fault)
 			for _, line := range []string{"X: y", "Range: bytes=0-", "Range: bytes=10-49"} {
 				r := s.dial().send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\n" + line + "\r\n\r\n").answer(http.MethodGet)
@@ -119,8 +119,8 @@ func TestUnknownLength(t *testing.T) {
 	for _, size := range []int{1, 100, 4096, 1 << 20} {
 		body := fakePNG(size)
 		key := strconv.Itoa(size) + ".png"
-		s.put(key, awstest.Object{Body: body})
-		s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Chunked() })
+		s.put(key, s3.Object{Body: body})
+		s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Chunked() })
 		for round := 1; round <= 2; round++ {
 			w := s.dial()
 			r := w.send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\nRange: bytes=0-0\r\n\r\n").answer(http.MethodGet)
@@ -143,7 +143,7 @@ func TestUnknownLength(t *testing.T) {
 			t.Errorf("%s: %v entries", key, n)
 		}
 	}
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.ChunkedCut(300_000) })
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.ChunkedCut(300_000) })
 	text := s.dial().send("GET /shop/1048576.png HTTP/1.1\r\nHost: x\r\n\r\n").all()
 	if strings.HasPrefix(text, "HTTP/1.1 200 ") && strings.HasSuffix(text, "0\r\n\r\n") {
 		t.Error("a body that was cut has a last chunk")

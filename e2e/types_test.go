@@ -5,7 +5,8 @@ import (
 	"strconv"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/picture"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestTypes: what is declared a picture is one, what is declared nothing is
@@ -52,14 +53,14 @@ func TestTypes(t *testing.T) {
 		{"binary/octet-stream", "", ""},
 		{"binary/octet-stream", "\x89", ""},
 	}
-	for _, p := range awstest.Pictures() {
+	for _, p := range picture.Samples() {
 		rows = append(rows, row{p.ContentType, string(p.Body), p.ContentType}, row{"binary/octet-stream", string(p.Body), p.ContentType})
 	}
 	for i, tc := range rows {
 		t.Run(tc.declared, func(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png" // the name means nothing
-			s.put(key, awstest.Object{Body: []byte(tc.body), ContentType: tc.declared})
+			s.put(key, s3.Object{Body: []byte(tc.body), ContentType: tc.declared})
 			if tc.want == "" {
 				wantProblem(t, s.get("/shop/"+key), http.StatusUnsupportedMediaType, "not-an-image")
 				wantProblem(t, s.get("/shop/"+key, "Range", "bytes=0-0"), http.StatusUnsupportedMediaType, "not-an-image")
@@ -107,8 +108,8 @@ func TestEncodedObjects(t *testing.T) {
 		t.Run(tc.encoding+" "+tc.declared, func(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png"
-			s.put(key, awstest.Object{Body: fakePNG(5000), ContentType: tc.declared, ContentEncoding: tc.encoding})
-			fault := awstest.RawHeader(tc.more...)
+			s.put(key, s3.Object{Body: fakePNG(5000), ContentType: tc.declared, ContentEncoding: tc.encoding})
+			fault := s3.RawHeader(tc.more...)
 			s.s3.Next("media", "web/"+key, fault, fault, fault, fault)
 			if !tc.ok {
 				if r := s.head("/shop/" + key); r.StatusCode != http.StatusUnsupportedMediaType {
@@ -131,10 +132,10 @@ func TestEncodedObjects(t *testing.T) {
 func TestNoType(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a", awstest.Object{Body: fakePNG(100)})
-	s.put("b", awstest.Object{Body: []byte("<html>")})
-	s.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) { h.Del("Content-Type") }}
+	s.put("a", s3.Object{Body: fakePNG(100)})
+	s.put("b", s3.Object{Body: []byte("<html>")})
+	s.s3.Hook(func(*s3.Request) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Del("Content-Type") }}
 	})
 	for range 2 {
 		r := s.get("/shop/a")

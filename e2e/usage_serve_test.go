@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // certificate makes a self-signed certificate for an address and its key, as
@@ -176,13 +176,13 @@ func TestHealthcheck(t *testing.T) {
 // ending.
 func holdUp(t *testing.T, args ...string) *server {
 	t.Helper()
-	s3 := awstest.NewS3(t)
-	s3.Put("held", "a.png", awstest.Object{Body: picture(64<<10, "held"), ContentType: "image/png"})
-	s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.StallAfter(100, nil) })
+	fakeS3 := s3.New(t)
+	fakeS3.Put("held", "a.png", s3.Object{Body: pic(64<<10, "held"), ContentType: "image/png"})
+	fakeS3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(100, nil) })
 	s := start(t, append(args, "--origin-idle-timeout=10m")...)
-	s.createOn("shop", s3.URL, "held")
+	s.createOn("shop", fakeS3.URL, "held")
 	ask(t, s.public, "/shop/a.png")
-	eventually(t, "the request is at S3", func() bool { return s3.OpenBodies() == 1 })
+	eventually(t, "the request is at S3", func() bool { return fakeS3.OpenBodies() == 1 })
 	return s
 }
 

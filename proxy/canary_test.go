@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // watched is a Canary that a test decides about.
@@ -59,12 +59,12 @@ var shopKeys = alias.KeyPair{
 // A refusal of S3 is a missing object, unless the alias's canary is refused too.
 func TestCanaryDecidesRefusals(t *testing.T) {
 	t.Parallel()
-	png := awstest.Object{Body: []byte("\x89PNG\r\n\x1a\n and more"), ContentType: "image/png"}
-	denied := func(s3 *awstest.S3) { s3.Allow(shopKeys, "acme-media", "public/") }
+	png := s3.Object{Body: []byte("\x89PNG\r\n\x1a\n and more"), ContentType: "image/png"}
+	denied := func(fakeS3 *s3.Server) { fakeS3.Allow(shopKeys, "acme-media", "public/") }
 	of := func(refused bool) *watched { return &watched{refused: refused} }
 	for _, tc := range []struct {
 		name   string
-		s3     func(*awstest.S3)
+		s3     func(*s3.Server)
 		canary *watched // nil: none is wired
 		status int
 		code   string
@@ -73,26 +73,26 @@ func TestCanaryDecidesRefusals(t *testing.T) {
 		{"no canary wired", denied, nil, 404, "not-found", 0},
 		{"alias without one, or nobody can tell", denied, of(false), 404, "not-found", 1},
 		{"canary refused", denied, of(true), 502, "origin-denied", 1},
-		{"canary refused, but the object is readable", func(*awstest.S3) {}, of(true), 200, "", 0},
-		{"canary refused, but the object is not there", func(s3 *awstest.S3) { s3.Delete("acme-media", "a.png") }, of(true), 404, "not-found", 0},
-		{"object hidden, canary refused", func(s3 *awstest.S3) { s3.Delete("acme-media", "a.png"); s3.HideMissing() }, of(true), 502, "origin-denied", 1},
-		{"object hidden, canary green", func(s3 *awstest.S3) { s3.Delete("acme-media", "a.png"); s3.HideMissing() }, of(false), 404, "not-found", 1},
+		{"canary refused, but the object is readable", func(*s3.Server) {}, of(true), 200, "", 0},
+		{"canary refused, but the object is not there", func(fakeS3 *s3.Server) { fakeS3.Delete("acme-media", "a.png") }, of(true), 404, "not-found", 0},
+		{"object hidden, canary refused", func(fakeS3 *s3.Server) { fakeS3.Delete("acme-media", "a.png"); fakeS3.HideMissing() }, of(true), 502, "origin-denied", 1},
+		{"object hidden, canary green", func(fakeS3 *s3.Server) { fakeS3.Delete("acme-media", "a.png"); fakeS3.HideMissing() }, of(false), 404, "not-found", 1},
 		{"key refused", failing("InvalidAccessKeyId"), of(true), 502, "origin-credential", 0},
 		{"throttled", failing("SlowDown"), of(true), 503, "origin-throttled", 0},
 		{"archived", failing("InvalidObjectState"), of(true), 502, "origin-error", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			s3 := awstest.NewS3(t)
-			s3.Put("acme-media", "a.png", png)
-			tc.s3(s3)
+			fakeS3 := s3.New(t)
+			fakeS3.Put("acme-media", "a.png", png)
+			tc.s3(fakeS3)
 			for _, method := range []string{"GET", "HEAD"} {
 				var canary Canary
 				before := 0
 				if tc.canary != nil {
 					canary, before = tc.canary, tc.canary.questions()
 				}
-				p := newProxyBefore(t, s3.URL, canary)
+				p := newProxyBefore(t, fakeS3.URL, canary)
 				got := send(t, p, method, "/shop/a.png")
 				if got.StatusCode != tc.status || method == "GET" && tc.code != "" && !strings.Contains(got.text, "/problems/"+tc.code+`"`) {
 					t.Errorf("%s: %d %s, want %d %s", method, got.StatusCode, got.text, tc.status, tc.code)
@@ -108,18 +108,18 @@ func TestCanaryDecidesRefusals(t *testing.T) {
 	}
 }
 
-func failing(code string) func(*awstest.S3) {
-	return func(s3 *awstest.S3) { s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) }) }
+func failing(code string) func(*s3.Server) {
+	return func(fakeS3 *s3.Server) { fakeS3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) }) }
 }
 
 // A client sees no difference between a refusal with a green canary and any
 // other thing that is not there.
 func TestCanaryKeepsNotFoundUniform(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
-	s3.CreateBucket("acme-media", "")
-	s3.Allow(shopKeys, "acme-media", "public/")
-	with, without := newProxyBefore(t, s3.URL, &watched{}), newProxyBefore(t, s3.URL, nil)
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("acme-media", "")
+	fakeS3.Allow(shopKeys, "acme-media", "public/")
+	with, without := newProxyBefore(t, fakeS3.URL, &watched{}), newProxyBefore(t, fakeS3.URL, nil)
 	for _, method := range []string{"GET", "HEAD"} {
 		want := send(t, without, method, "/nobody/a.png").uniform()
 		if !strings.HasPrefix(want, "HTTP/1.1 404 ") || strings.Count(want, "ID") == 0 {
@@ -139,11 +139,11 @@ func TestCanaryKeepsNotFoundUniform(t *testing.T) {
 // Neither the refusal nor what the canary said is kept for the next request.
 func TestCanaryIsNotCached(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
-	s3.Put("acme-media", "a.png", awstest.Object{Body: []byte("\x89PNG\r\n\x1a\n"), ContentType: "image/png"})
-	s3.Allow(shopKeys, "acme-media", "public/")
+	fakeS3 := s3.New(t)
+	fakeS3.Put("acme-media", "a.png", s3.Object{Body: []byte("\x89PNG\r\n\x1a\n"), ContentType: "image/png"})
+	fakeS3.Allow(shopKeys, "acme-media", "public/")
 	w := &watched{refused: true}
-	p := newProxyBefore(t, s3.URL, w)
+	p := newProxyBefore(t, fakeS3.URL, w)
 	for i, step := range []struct {
 		change func()
 		status int
@@ -152,7 +152,7 @@ func TestCanaryIsNotCached(t *testing.T) {
 		{func() {}, 502},
 		{func() { w.set(false) }, 404},
 		{func() { w.set(true) }, 502},
-		{func() { s3.Allow(shopKeys, "acme-media", "") }, 200},
+		{func() { fakeS3.Allow(shopKeys, "acme-media", "") }, 200},
 	} {
 		step.change()
 		got := send(t, p, "GET", "/shop/a.png")
@@ -171,10 +171,10 @@ func TestCanaryIsNotCached(t *testing.T) {
 // Who waits for one object shares one question.
 func TestCanaryIsAskedOncePerFlight(t *testing.T) {
 	t.Parallel()
-	s3 := awstest.NewS3(t)
-	s3.Allow(shopKeys, "acme-media", "public/")
+	fakeS3 := s3.New(t)
+	fakeS3.Allow(shopKeys, "acme-media", "public/")
 	w := &watched{refused: true, held: make(chan struct{})}
-	p := newProxyBefore(t, s3.URL, w)
+	p := newProxyBefore(t, fakeS3.URL, w)
 	const crowd = 20
 	var wg sync.WaitGroup
 	for range crowd {
@@ -191,8 +191,8 @@ func TestCanaryIsAskedOncePerFlight(t *testing.T) {
 	}
 	close(w.held)
 	wg.Wait()
-	if w.questions() != 1 || s3.Count("acme-media", "crowd.png") != 1 {
-		t.Errorf("%d questions and %d requests, want one each", w.questions(), s3.Count("acme-media", "crowd.png"))
+	if w.questions() != 1 || fakeS3.Count("acme-media", "crowd.png") != 1 {
+		t.Errorf("%d questions and %d requests, want one each", w.questions(), fakeS3.Count("acme-media", "crowd.png"))
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/picture"
 )
 
 func TestDeclaredType(t *testing.T) {
@@ -29,13 +29,13 @@ func TestDeclaredType(t *testing.T) {
 		"text/html;image/png": "refused", "image/png\x00": "refused", "image/png\r\n": "refused", "x/octet-stream": "refused",
 		"image/pn\u0261": "refused", "application/x-directory": "refused", "octet-stream": "refused",
 	} {
-		picture, generic, err := declaredType(header)
-		got := picture
+		pic, generic, err := declaredType(header)
+		got := pic
 		switch {
 		case generic:
-			got = "generic" + picture
+			got = "generic" + pic
 		case err != nil:
-			got = "refused" + picture
+			got = "refused" + pic
 		}
 		if got != want {
 			t.Errorf("%q: got %q, want %q", header, got, want)
@@ -48,7 +48,7 @@ func TestDeclaredType(t *testing.T) {
 
 func TestSniffPictures(t *testing.T) {
 	t.Parallel()
-	for _, p := range awstest.Pictures() {
+	for _, p := range picture.Samples() {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			got, err := sniffType(p.Body[:min(len(p.Body), sniffLen)])
@@ -151,7 +151,7 @@ func TestContradicts(t *testing.T) {
 			t.Errorf("%s that begins with %q: got %v, want %v", tc.picture, tc.front, got, tc.want)
 		}
 	}
-	for _, p := range awstest.Pictures() {
+	for _, p := range picture.Samples() {
 		if contradicts(p.ContentType, p.Body[:min(len(p.Body), sniffLen)]) {
 			t.Errorf("%s is refused", p.Name)
 		}
@@ -160,7 +160,7 @@ func TestContradicts(t *testing.T) {
 
 // Whatever the bytes say, the answer is a type of our list.
 func FuzzSniffType(f *testing.F) {
-	for _, p := range awstest.Pictures() {
+	for _, p := range picture.Samples() {
 		f.Add(p.Body[:min(len(p.Body), 256)])
 	}
 	f.Add([]byte("<html>"))

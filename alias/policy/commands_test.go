@@ -19,7 +19,9 @@ import (
 	"github.com/aws/smithy-go"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/iam"
+	fakes3 "ixmage/internal/awstest/s3"
 )
 
 // cloud is a place where the commands of a plan can be run with the real AWS
@@ -142,14 +144,14 @@ func oddRequest(s3URL string) alias.ProvisionRequest {
 // IAM and S3 server that enforces the policy.
 func TestPlanCommands(t *testing.T) {
 	t.Parallel()
-	g := awstest.NewGateway(t)
+	g := gateway.New(t)
 	c, ctx := newCloud(t, g.IAMURL, g.S3URL, g.Root), t.Context()
 	req := oddRequest(c.s3URL)
 	if err := g.CreateBucket(ctx, req.Bucket); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{req.Inside, req.Outside} {
-		if err := g.PutObject(ctx, req.Bucket, key, awstest.Object{Body: []byte("picture")}); err != nil {
+		if err := g.PutObject(ctx, req.Bucket, key, fakes3.Object{Body: []byte("picture")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -204,13 +206,13 @@ func broader(t *testing.T, c cloud, kp alias.KeyPair, plan *alias.Plan) {
 // calls for against the fake.
 func TestPlanCommandsAttached(t *testing.T) {
 	t.Parallel()
-	f := awstest.NewIAM(t, awstest.IAMConfig{})
+	f := iam.New(t, iam.Config{})
 	c := newCloud(t, f.URL, f.S3URL, f.Root)
 	boundary := f.AddPolicy("/", "ixmage-boundary", `{"Version":"2012-10-17","Statement":[`+
 		`{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`)
 	f.CreateBucket("acme-media")
 	for _, key := range []string{"website-images/a.jpg", "private/b.jpg"} {
-		f.PutObject("acme-media", key, awstest.Object{Body: []byte("picture")})
+		f.PutObject("acme-media", key, fakes3.Object{Body: []byte("picture")})
 	}
 	for _, tt := range []struct {
 		mode    alias.PolicyMode
@@ -253,7 +255,7 @@ func TestPlanCommandsAttached(t *testing.T) {
 // somebody who takes the PUT.
 func TestHandRotation(t *testing.T) {
 	t.Parallel()
-	g := awstest.NewGateway(t)
+	g := gateway.New(t)
 	c := newCloud(t, g.IAMURL, g.S3URL, g.Root)
 	needPrograms(t, "curl")
 	var got *http.Request

@@ -14,7 +14,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // scenario is an operation on a world that setUp has made ready. want are the
@@ -89,22 +89,22 @@ func scenarios() []scenario {
 type fault struct {
 	name  string
 	write bool
-	after bool                            // of a write: it is durable, and nobody learns so
-	call  func(l *life) *awstest.IAMFault // of a call
-	again bool                            // the process dies once more while it recovers
+	after bool                     // of a write: it is durable, and nobody learns so
+	call  func(l *life) *iam.Fault // of a call
+	again bool                     // the process dies once more while it recovers
 }
 
 func faults() []fault {
-	dying := func(before bool) func(l *life) *awstest.IAMFault {
-		return func(l *life) *awstest.IAMFault {
+	dying := func(before bool) func(l *life) *iam.Fault {
+		return func(l *life) *iam.Fault {
 			if before {
-				return &awstest.IAMFault{Before: l.crash, LoseBefore: true}
+				return &iam.Fault{Before: l.crash, LoseBefore: true}
 			}
-			return &awstest.IAMFault{After: l.crash, LoseAfter: true}
+			return &iam.Fault{After: l.crash, LoseAfter: true}
 		}
 	}
-	coded := func(code string) func(*life) *awstest.IAMFault {
-		return func(*life) *awstest.IAMFault { return awstest.IAMError(code) }
+	coded := func(code string) func(*life) *iam.Fault {
+		return func(*life) *iam.Fault { return iam.Fail(code) }
 	}
 	list := []fault{
 		{name: "killed before a write", write: true},
@@ -117,8 +117,8 @@ func faults() []fault {
 		list = append(list, f)
 	}
 	return append(list,
-		fault{name: "answer lost", call: func(*life) *awstest.IAMFault { return awstest.IAMLostAfter() }},
-		fault{name: "question lost", call: func(*life) *awstest.IAMFault { return awstest.IAMLostBefore() }},
+		fault{name: "answer lost", call: func(*life) *iam.Fault { return iam.LostAfter() }},
+		fault{name: "question lost", call: func(*life) *iam.Fault { return iam.LostBefore() }},
 		fault{name: "throttled", call: coded("Throttling")},
 		fault{name: "failed", call: coded("ServiceFailure")},
 		fault{name: "modified by another", call: coded("ConcurrentModification")},
@@ -172,7 +172,7 @@ func crashStride() int {
 // measure counts the writes and the calls of IAM of a run that goes well.
 func (s scenario) measure(t *testing.T) (writes, calls int) {
 	t.Helper()
-	w := newWorld(t, awstest.IAMConfig{Lag: s.lag})
+	w := newWorld(t, iam.Config{Lag: s.lag})
 	p := w.start()
 	s.setUp(p)
 	w.clock.advance(time.Hour)
@@ -194,7 +194,7 @@ func (w *world) iamCalls() int {
 
 // breakAt breaks the nth write or call.
 func (s scenario) breakAt(t *testing.T, f fault, n int) {
-	w := newWorld(t, awstest.IAMConfig{Lag: s.lag})
+	w := newWorld(t, iam.Config{Lag: s.lag})
 	foreign := w.addForeign()
 	first := w.start()
 	s.setUp(first)
@@ -226,7 +226,7 @@ func (s scenario) breakAt(t *testing.T, f fault, n int) {
 // breakCall breaks the nth call of IAM that the provisioner makes.
 func (w *world) breakCall(l *life, f fault, n int) {
 	seen := 0
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Service != "iam" || c.AccessKeyID != w.power.AccessKeyID {
 			return nil
 		}
@@ -242,7 +242,7 @@ func (w *world) breakCall(l *life, f fault, n int) {
 func (w *world) addForeign() string {
 	w.iam.AddUser("/", "alice", "")
 	w.iam.AddUser(policy.UserPath(testInstall), "bob", "")
-	w.iam.ChangeUser("bob", func(u *awstest.IAMUser) {
+	w.iam.ChangeUser("bob", func(u *iam.User) {
 		u.Tags = map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: "elsewhere", policy.TagOperation: "op-1"}
 	})
 	w.clock.advance(time.Hour)

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"ixmage/alias/policy"
-	"ixmage/internal/awstest"
+	fakeiam "ixmage/internal/awstest/iam"
 )
 
 type iamCall = func(context.Context, *iam.Client) error
@@ -241,13 +241,13 @@ func tryDelegated(t *testing.T, doc *delegatedPolicy, call iamCall) error {
 	adapted := append(slices.Clone(doc.Statement), map[string]any{
 		"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*",
 	})
-	w := delegate(t, awstest.IAMConfig{}, &delegatedPolicy{doc.Version, adapted})
+	w := delegate(t, fakeiam.Config{}, &delegatedPolicy{doc.Version, adapted})
 	for name, path := range map[string]string{
 		"ours": policy.UserPath(testInstall), "unbounded": policy.UserPath(testInstall), "theirs": "/ixmage/elsewhere/", "stranger": "/",
 	} {
 		w.iam.AddUser(path, name, "")
 	}
-	w.iam.ChangeUser("ours", func(u *awstest.IAMUser) {
+	w.iam.ChangeUser("ours", func(u *fakeiam.User) {
 		u.Boundary, u.Tags = testBoundary, map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall}
 	})
 	for _, name := range []string{"other", "bucket-specific-by-hand", "bucket-specific-ours"} {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // patientClock passes short waits by, like a fakeClock, and lets long ones last
@@ -68,7 +68,7 @@ func wantHastened(t *testing.T, op *alias.Operation) {
 // rotation runs makes an emergency of that one.
 func TestEmergencyWhileRotating(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	first, err := p.Rotate(t.Context(), actor, "shop", false)
@@ -101,7 +101,7 @@ func TestEmergencyWhileRotating(t *testing.T) {
 // not wait to the end.
 func TestEmergencyEndsSoak(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	hasShop(alias.PolicyInline)(w.start())
 	p, clock := w.running()
 	op, err := p.Rotate(t.Context(), actor, "shop", false)
@@ -138,7 +138,7 @@ func (f *forgetful) Operations(ctx context.Context, o alias.OperationFilter) ([]
 // nevertheless.
 func TestRunReadsAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	op, err := provisionWith("shop")(w.start(), t.Context())
 	if err != nil {
 		t.Fatal(err)

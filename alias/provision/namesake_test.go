@@ -5,7 +5,8 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
+	"ixmage/internal/awstest/s3"
 )
 
 // namesake is a process with an alias made by hand that has the name of one which
@@ -17,7 +18,7 @@ func (w *world) namesake() *process {
 	p.deleteAlias("shop")
 	p.well(p.Remove(w.t.Context(), actor, "shop", 0))
 	w.iam.CreateBucket("other")
-	w.iam.PutObject("other", "x/a.png", awstest.Object{Body: []byte("x"), ContentType: "image/png"})
+	w.iam.PutObject("other", "x/a.png", s3.Object{Body: []byte("x"), ContentType: "image/png"})
 	a := &alias.Alias{
 		Name: "shop", Enabled: true, Canary: "a.png", Location: alias.Location{
 			Bucket: "other", Prefix: "x/", Region: "us-east-1", Endpoint: w.iam.S3URL, PathStyle: true,
@@ -33,7 +34,7 @@ func (w *world) namesake() *process {
 // request for its name was about.
 func TestVerifyNamesake(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	v, err := w.namesake().Verify(t.Context(), actor, "shop")
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +52,7 @@ func TestVerifyNamesake(t *testing.T) {
 // its operation once the name is another alias's.
 func TestProvisionNamesake(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	op, err := w.namesake().Provision(t.Context(), actor, w.request("shop"))
 	if !errors.Is(err, alias.ErrExists) {
 		t.Errorf("got %+v, %v, want %v", op, err, alias.ErrExists)

@@ -11,14 +11,14 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/policy"
 	"ixmage/alias/scope"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // addUnheard makes a user with a key that bears the tags of an operation which no
 // registry has.
 func (w *world) addUnheard(name string) alias.KeyPair {
 	kp := w.iam.AddUser(policy.UserPath(testInstall), name, "")
-	w.iam.ChangeUser(name, func(u *awstest.IAMUser) {
+	w.iam.ChangeUser(name, func(u *iam.User) {
 		u.Tags = map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall, policy.TagOperation: "op-1"}
 	})
 	return kp
@@ -38,7 +38,7 @@ func (p *process) reported(kind, user string) (alias.Orphan, bool) {
 // orphans, and are deleted when they can be.
 func TestReconcileGoesOn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	_, shop := p.provisioned("shop")
@@ -81,7 +81,7 @@ func TestQuarantine(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, awstest.IAMConfig{})
+			w := newWorld(t, iam.Config{})
 			p := w.start()
 			for _, name := range []alias.Name{"a", "b", "c", "d"} { // one in five may be unknown
 				p.well(p.Provision(t.Context(), actor, w.request(name)))
@@ -107,7 +107,7 @@ func TestQuarantine(t *testing.T) {
 // report says that the other is not.
 func TestQuarantinePartly(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	for _, name := range []alias.Name{"a", "b", "c", "d"} {
 		p.well(p.Provision(t.Context(), actor, w.request(name)))
@@ -136,7 +136,7 @@ func TestQuarantinePartly(t *testing.T) {
 // audit has to say.
 func TestDeletionCap(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	w.deny("DeleteUser")
 	missing := func(r *alias.ProvisionRequest) { r.Inside = "web/missing.png" }
@@ -188,7 +188,7 @@ func TestRemoveOrphan(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, awstest.IAMConfig{})
+			w := newWorld(t, iam.Config{})
 			foreign := w.addForeign()
 			p := w.start()
 			hasShop(alias.PolicyInline)(p)
@@ -198,9 +198,9 @@ func TestRemoveOrphan(t *testing.T) {
 				_, prov := p.provisioned("shop")
 				user = prov.User.Name
 			}
-			w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+			w.iam.OnCall(func(c iam.Call) *iam.Fault {
 				if row.code != "" && c.Action == "DeleteUser" {
-					return awstest.IAMError(row.code)
+					return iam.Fail(row.code)
 				}
 				return nil
 			})
@@ -222,14 +222,14 @@ func TestRemoveOrphan(t *testing.T) {
 // the same command again goes on.
 func TestRemoveOrphanInterrupted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	w.addUnheard("carol")
 	ctx, cancel := context.WithCancel(t.Context())
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Action == "DeleteUser" {
 			cancel()
-			return awstest.IAMError("DeleteConflict")
+			return iam.Fail("DeleteConflict")
 		}
 		return nil
 	})

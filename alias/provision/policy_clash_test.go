@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // TestPolicyClash: two aliases of one location with different keys cannot share a
@@ -31,7 +31,7 @@ func TestPolicyClash(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, awstest.IAMConfig{})
+			w := newWorld(t, iam.Config{})
 			p := w.start()
 			if row.byHand != "" {
 				w.iam.AddPolicy("/", "bucket-specific-media-web", row.byHand)
@@ -54,13 +54,13 @@ func TestPolicyClash(t *testing.T) {
 // attaches it.
 func TestManagedPolicySerial(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyManaged)(p)
 	arn := w.iam.Policies()[0].ARN
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		switch c.Action {
 		case "CreatePolicy", "AttachUserPolicy", "DetachUserPolicy", "DeletePolicy":
 			if release, free := p.locks.try(policyLock(arn)); free {
@@ -103,7 +103,7 @@ func TestManagedPolicySerial(t *testing.T) {
 // they go at the same time.
 func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	var ops []*alias.Operation
 	both := []alias.Name{"shop", "blog"}
@@ -119,11 +119,11 @@ func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 		ops = append(ops, op)
 	}
 	var once sync.Once
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Action != "DeleteUser" {
 			return nil
 		}
-		fault := &awstest.IAMFault{} // the second goes while the first is not forgotten yet
+		fault := &iam.Fault{} // the second goes while the first is not forgotten yet
 		once.Do(func() { fault.Before = func() { p.run(t.Context(), ops[1].ID) } })
 		return fault
 	})

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // delegatedPolicy is docs/provisioner-policy.json, which operators copy.
@@ -65,7 +65,7 @@ func (d *delegatedPolicy) without(action string) {
 }
 
 // delegate makes a world whose provisioner holds the document and nothing else.
-func delegate(t *testing.T, cfg awstest.IAMConfig, doc *delegatedPolicy) *world {
+func delegate(t *testing.T, cfg iam.Config, doc *delegatedPolicy) *world {
 	t.Helper()
 	w := newWorld(t, cfg)
 	w.iam.AddPolicy("/", "ixmage-boundary",
@@ -79,7 +79,7 @@ func delegate(t *testing.T, cfg awstest.IAMConfig, doc *delegatedPolicy) *world 
 // TestDelegatedLife: the document is enough for everything that provisioning does.
 func TestDelegatedLife(t *testing.T) {
 	t.Parallel()
-	for _, cfg := range []awstest.IAMConfig{
+	for _, cfg := range []iam.Config{
 		{}, {Lag: 20 * time.Second}, {ResolveMissing: true}, {Lag: 20 * time.Second, ResolveMissing: true},
 	} {
 		for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly} {
@@ -182,7 +182,7 @@ func TestMissingPermission(t *testing.T) {
 		t.Run(row.action, func(t *testing.T) {
 			t.Parallel()
 			doc := readDelegated(t)
-			w := delegate(t, awstest.IAMConfig{}, doc)
+			w := delegate(t, iam.Config{}, doc)
 			p := w.start()
 			if row.after {
 				hasShop(alias.PolicyInline)(p)

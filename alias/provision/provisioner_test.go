@@ -8,7 +8,7 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/policy"
 	"ixmage/alias/scope"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 const actor = "admin@127.0.0.1"
@@ -19,7 +19,7 @@ func TestProvisionOpens(t *testing.T) {
 		for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly} {
 			t.Run(name+" "+string(mode), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, awstest.IAMConfig{Lag: lag})
+				w := newWorld(t, iam.Config{Lag: lag})
 				p := w.start()
 				req := w.request("shop", func(r *alias.ProvisionRequest) { r.Policy = mode })
 				op := p.well(p.Provision(t.Context(), actor, req))
@@ -95,7 +95,7 @@ func (w *world) wantReads(p *process, a *alias.Alias, c *alias.Credential) {
 
 func TestProvisionSameRequest(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	first, err := p.Provision(t.Context(), actor, w.request("shop"))
 	if err != nil {

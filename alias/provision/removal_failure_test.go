@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // wantForgotten wants a credential and its user to be gone.
@@ -24,7 +24,7 @@ func (p *process) wantForgotten(name alias.Name, user string) {
 // the look for orphans must not finish what the operator was told was left.
 func TestRemovalSparesForeignKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	_, prov := p.provisioned("shop")
@@ -44,7 +44,7 @@ func TestRemovalSparesForeignKey(t *testing.T) {
 // somebody else's, can be removed, and that user is not touched.
 func TestRemovalOfNameTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	foreign := w.addForeign()
 	p := w.start()
 	named := func(r *alias.ProvisionRequest) { r.UserName = "alice" }
@@ -61,14 +61,14 @@ func TestRemovalOfNameTaken(t *testing.T) {
 // key alive that STS refuses.
 func TestRemovalWithoutEndpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	_, prov := p.provisioned("shop")
 	p.deleteAlias("shop")
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Service == "s3" {
-			return awstest.IAMLostBefore()
+			return iam.LostBefore()
 		}
 		return nil
 	})

@@ -11,7 +11,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/sqlstore"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // backup is a copy of the database as it stands, opened.
@@ -67,7 +67,7 @@ func (p *process) wantServed(names ...alias.Name) {
 // keys that serve now. It must leave them alone however often it looks.
 func TestRestoredBeforeRotation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	names := []alias.Name{"shop", "web", "blog"}
 	for _, name := range names {
@@ -117,7 +117,7 @@ func TestRestoredWhileProvisioning(t *testing.T) {
 	for n := 5; n < 16; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, awstest.IAMConfig{})
+			w := newWorld(t, iam.Config{})
 			old, live := w.interrupted(n)
 			w.startOn(old).drive()
 			live.wantServed("shop")
@@ -132,7 +132,7 @@ func TestRestoredUndoes(t *testing.T) {
 	for n := 5; n < 16; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, awstest.IAMConfig{})
+			w := newWorld(t, iam.Config{})
 			old, live := w.interrupted(n)
 			w.deny("PutUserPolicy", "GetUserPolicy", "CreateAccessKey")
 			w.startOn(old).drive()
@@ -146,7 +146,7 @@ func TestRestoredUndoes(t *testing.T) {
 // unknown, says so and touches none, however long they have not been used.
 func TestRestoredFromBeforeAll(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	old := w.backup()
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)

@@ -11,14 +11,14 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // TestUserNameOfAnother: a user belongs to one credential. A second request for its
 // name is refused before IAM is asked, and the user stays.
 func TestUserNameOfAnother(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	named := func(r *alias.ProvisionRequest) { r.UserName = "pictures" }
 	p.well(p.Provision(t.Context(), actor, w.request("shop", named)))
@@ -39,7 +39,7 @@ func TestUserNameOfAnother(t *testing.T) {
 // told which it waits for.
 func TestReuseWhileReusing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	first, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop")))
@@ -57,7 +57,7 @@ func TestReuseWhileReusing(t *testing.T) {
 // keeps no later alias from being made.
 func TestReuseManagedSamePlace(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyManaged)(p)
 	_, prov := p.provisioned("shop")
@@ -95,16 +95,16 @@ func TestReuseTakenBackLater(t *testing.T) {
 		for _, look := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, looked at %v", mode, look), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, awstest.IAMConfig{})
+				w := newWorld(t, iam.Config{})
 				p := w.start()
 				hasShop(mode)(p)
 				puts := 0
-				w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+				w.iam.OnCall(func(c iam.Call) *iam.Fault {
 					if c.Action == "PutUserPolicy" {
 						puts++
 					}
 					if puts > 1 || c.Action == "DetachUserPolicy" {
-						return awstest.IAMError("AccessDenied")
+						return iam.Fail("AccessDenied")
 					}
 					return nil
 				})

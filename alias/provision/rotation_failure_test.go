@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // wantKeys wants a user to have these keys and no others, all active.
@@ -44,7 +44,7 @@ func (p *process) addAlias(name alias.Name, prefix, canary string) error {
 // A later rotation works, and one that fails leaves it.
 func TestRotationBringsBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	p.well(p.Rotate(t.Context(), actor, "shop", false))
@@ -52,12 +52,12 @@ func TestRotationBringsBack(t *testing.T) {
 	user, k1 := prov.User.Name, prov.AccessKeyID
 	w.clock.advance(time.Hour)
 	var inactive atomic.Bool
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Action == "UpdateAccessKey" {
 			inactive.Store(true)
 		}
 		if inactive.Load() && c.Service == "s3" && c.AccessKeyID != k1 && c.AccessKeyID != w.power.AccessKeyID {
-			return awstest.IAMError("InvalidAccessKeyId")
+			return iam.Fail("InvalidAccessKeyId")
 		}
 		return nil
 	})
@@ -111,7 +111,7 @@ func TestRotationWithBadAlias(t *testing.T) {
 		for name, emergency := range map[string]bool{"by schedule": false, "in an emergency": true} {
 			t.Run(row.name+" "+name, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, awstest.IAMConfig{})
+				w := newWorld(t, iam.Config{})
 				p := w.start()
 				hasShop(alias.PolicyInline)(p)
 				_, before := p.provisioned("shop")
@@ -133,11 +133,11 @@ func TestRotationWithBadAlias(t *testing.T) {
 // that neither key reads, must not undo a rotation.
 func TestAliasMadeWhileRotating(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	var made atomic.Bool
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Action == "UpdateAccessKey" && made.CompareAndSwap(false, true) {
 			if err := p.addAlias("extra", "blog/", "a.png"); err != nil {
 				t.Error(err)
@@ -159,14 +159,14 @@ func TestDiscardedKey(t *testing.T) {
 	for name, reconciled := range map[string]bool{"next rotation": false, "reconcile": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, awstest.IAMConfig{})
+			w := newWorld(t, iam.Config{})
 			p := w.start()
 			hasShop(alias.PolicyInline)(p)
 			_, prov := p.provisioned("shop")
 			k1 := prov.AccessKeyID
-			w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+			w.iam.OnCall(func(c iam.Call) *iam.Fault {
 				if c.Service == "s3" && c.AccessKeyID != k1 || c.Action == "DeleteAccessKey" {
-					return awstest.IAMError("AccessDenied")
+					return iam.Fail("AccessDenied")
 				}
 				return nil
 			})
@@ -193,7 +193,7 @@ func TestDiscardedKey(t *testing.T) {
 // credential from being rotated.
 func TestRotationAfterFailedReuse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	missing := func(r *alias.ProvisionRequest) { r.Inside = "blog/missing.png" }
@@ -207,7 +207,7 @@ func TestRotationAfterFailedReuse(t *testing.T) {
 // TestRotationIsVerification: a rotation has proven the new key, and says when.
 func TestRotationIsVerification(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	before, _ := p.provisioned("shop")
@@ -230,7 +230,7 @@ func TestRotationIsVerification(t *testing.T) {
 // TestRotateRefusesBusy: a credential that is being widened is not rotated.
 func TestRotateRefusesBusy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	if _, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // TestRandomSequences plays IXMAGE_SEQUENCES of them, or the one that a failure
@@ -65,7 +65,7 @@ func randomSteps(n uint64) []byte {
 }
 
 func playSequence(t *testing.T, steps []byte) {
-	w := newWorld(t, awstest.IAMConfig{})
+	w := newWorld(t, iam.Config{})
 	foreign := w.addForeign()
 	q := &sequence{w: w, p: w.start(), steps: steps, opened: map[alias.Name]bool{}}
 	defer func() {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
 )
 
 // sequence is what an operator, IAM and fate do one after the other. Its bytes
@@ -217,7 +217,7 @@ func (q *sequence) breakCall(who, how byte) string {
 
 func (q *sequence) breakCalls(service string, f fault, first, many int) {
 	seen, life := 0, q.p.life
-	q.w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	q.w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Service != service || service == "iam" && c.AccessKeyID != q.w.power.AccessKeyID {
 			return nil
 		}
@@ -231,7 +231,7 @@ func (q *sequence) breakCalls(service string, f fault, first, many int) {
 func (q *sequence) breakS3(who, how byte) string {
 	q.s3Fails = true
 	code := []string{"InvalidAccessKeyId", "SlowDown", "AccessDenied", "InternalError"}[int(how)%4]
-	refuse := fault{call: func(*life) *awstest.IAMFault { return awstest.IAMError(code) }}
+	refuse := fault{call: func(*life) *iam.Fault { return iam.Fail(code) }}
 	q.breakCalls("s3", refuse, 1+int(who)%16, 1+int(how>>3))
 	return fmt.Sprintf("%s, %d times from the %dth", code, 1+how>>3, 1+who%16)
 }

@@ -19,7 +19,8 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
+	fakes3 "ixmage/internal/awstest/s3"
 )
 
 // fakeClock goes on when somebody sleeps, and not otherwise.
@@ -113,7 +114,7 @@ type world struct {
 	dir   string
 	t     *testing.T
 	clock *fakeClock
-	iam   *awstest.IAM
+	iam   *iam.Server
 	store alias.Store
 	seal  alias.Sealer
 	power alias.KeyPair // what the provisioner signs with
@@ -125,7 +126,7 @@ const (
 	testBucket  = "media"
 )
 
-func newWorld(t *testing.T, cfg awstest.IAMConfig) *world {
+func newWorld(t *testing.T, cfg iam.Config) *world {
 	t.Helper()
 	dir := quickDir(t)
 	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
@@ -139,11 +140,11 @@ func newWorld(t *testing.T, cfg awstest.IAMConfig) *world {
 	}
 	w := &world{dir: dir, t: t, clock: &fakeClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, store: store, seal: keys}
 	cfg.Now = w.clock.Now
-	w.iam = awstest.NewIAM(t, cfg)
+	w.iam = iam.New(t, cfg)
 	w.power = w.iam.Root
 	w.iam.CreateBucket(testBucket)
 	for _, key := range []string{"web/a.png", "web/b.png", "blog/a.png", "private/p.png"} {
-		w.iam.PutObject(testBucket, key, awstest.Object{Body: []byte("picture " + key), ContentType: "image/png"})
+		w.iam.PutObject(testBucket, key, fakes3.Object{Body: []byte("picture " + key), ContentType: "image/png"})
 	}
 	return w
 }
@@ -211,9 +212,9 @@ func wantCode(t *testing.T, why *alias.OperationError, code string) {
 
 // deny refuses actions of IAM, whoever asks.
 func (w *world) deny(actions ...string) {
-	w.iam.OnCall(func(c awstest.IAMCall) *awstest.IAMFault {
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if slices.Contains(actions, c.Action) {
-			return awstest.IAMError("AccessDenied")
+			return iam.Fail("AccessDenied")
 		}
 		return nil
 	})

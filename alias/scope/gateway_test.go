@@ -14,7 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	fakes3 "ixmage/internal/awstest/s3"
 )
 
 // probes is a prober against servers of a test, which has the SDK try once.
@@ -41,7 +42,7 @@ func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
 }
 
 // gatewayUser makes an IAM user with a policy of statements, and a key of his.
-func gatewayUser(t *testing.T, g *awstest.Gateway, name string, statements ...string) alias.KeyPair {
+func gatewayUser(t *testing.T, g *gateway.Server, name string, statements ...string) alias.KeyPair {
 	t.Helper()
 	root := probes(t, g.S3URL, g.IAMURL, g.Root).IAM
 	if _, err := root.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name}); err != nil {
@@ -138,12 +139,12 @@ func blocks(checks []alias.Check) bool {
 // docs/iam.md has the table.
 func TestMatrixGateway(t *testing.T) {
 	t.Parallel()
-	g := awstest.NewGateway(t)
+	g := gateway.New(t)
 	if err := g.CreateBucket(t.Context(), "media"); err != nil {
 		t.Fatal(err)
 	}
 	objects(t, func(key string) error {
-		return g.PutObject(t.Context(), "media", key, awstest.Object{Body: []byte("x")})
+		return g.PutObject(t.Context(), "media", key, fakes3.Object{Body: []byte("x")})
 	})
 	const (
 		refused = "proven AccessDenied"
@@ -246,12 +247,12 @@ func TestMatrixGateway(t *testing.T) {
 // matrix: the bucket is the same afterwards.
 func TestMatrixLeavesNothing(t *testing.T) {
 	t.Parallel()
-	g := awstest.NewGateway(t)
+	g := gateway.New(t)
 	if err := g.CreateBucket(t.Context(), "media"); err != nil {
 		t.Fatal(err)
 	}
 	objects(t, func(key string) error {
-		return g.PutObject(t.Context(), "media", key, awstest.Object{Body: []byte("x")})
+		return g.PutObject(t.Context(), "media", key, fakes3.Object{Body: []byte("x")})
 	})
 	p := probes(t, g.S3URL, g.IAMURL, g.Root)
 	Check(t.Context(), p, shop())

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/iam"
+	"ixmage/internal/awstest/s3"
 )
 
 // probesOf is a prober against the fake.
-func probesOf(f *awstest.IAM, kp alias.KeyPair) Key {
+func probesOf(f *iam.Server, kp alias.KeyPair) Key {
 	return Key{Now: time.Now, S3: f.S3Client(kp), IAM: f.IAMClient(kp), STS: f.STSClient(kp)}
 }
 
@@ -39,8 +40,8 @@ func TestMatrixFake(t *testing.T) {
 	public := `{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::media/*"}`
 	for _, tt := range []struct {
 		name  string
-		cfg   awstest.IAMConfig
-		setUp func(*awstest.IAM) alias.KeyPair
+		cfg   iam.Config
+		setUp func(*iam.Server) alias.KeyPair
 		mode  alias.PolicyMode
 		bare  bool
 		want  map[string]string
@@ -48,12 +49,12 @@ func TestMatrixFake(t *testing.T) {
 	}{
 		{name: "inline", scope: alias.VerdictProven},
 		{name: "inline, no objects given", bare: true, scope: alias.VerdictWeak, want: map[string]string{checkReadInside: "weak AccessDenied"}},
-		{name: "inline, no reasons given", cfg: awstest.IAMConfig{Terse: true}, scope: alias.VerdictWeak, want: map[string]string{
+		{name: "inline, no reasons given", cfg: iam.Config{Terse: true}, scope: alias.VerdictWeak, want: map[string]string{
 			checkReadSibling: "weak AccessDenied", checkWrite: "weak AccessDenied", // it has no uploads in parts
 		}},
 		{
 			name: "managed", scope: alias.VerdictProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", "")
 				f.AttachPolicy("u", f.AddPolicy("/", "bucket-specific-media-shop", document(read)))
 				return kp
@@ -61,7 +62,7 @@ func TestMatrixFake(t *testing.T) {
 		},
 		{
 			name: "read-only access", mode: alias.PolicyReadOnly, scope: alias.VerdictProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", "")
 				f.AttachPolicy("u", f.ReadOnlyARN())
 				return kp
@@ -73,27 +74,27 @@ func TestMatrixFake(t *testing.T) {
 		},
 		{
 			name: "read-only access within a boundary", mode: alias.PolicyReadOnly, scope: alias.VerdictProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", "")
 				f.AttachPolicy("u", f.ReadOnlyARN())
 				boundary := f.AddPolicy("/", "b", document(allow("s3:GetObject", "arn:aws:s3:::media/*")))
-				f.ChangeUser("u", func(u *awstest.IAMUser) { u.Boundary = boundary })
+				f.ChangeUser("u", func(u *iam.User) { u.Boundary = boundary })
 				return kp
 			},
 		},
 		{
 			name: "boundary of another bucket", scope: alias.VerdictNotProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", document(read))
 				boundary := f.AddPolicy("/", "b", document(allow("s3:GetObject", "arn:aws:s3:::other/*")))
-				f.ChangeUser("u", func(u *awstest.IAMUser) { u.Boundary = boundary })
+				f.ChangeUser("u", func(u *iam.User) { u.Boundary = boundary })
 				return kp
 			},
 			want: blindRows(vague),
 		},
 		{
 			name: "bucket that is public", scope: alias.VerdictViolated,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				f.SetBucketPolicy("media", document(public))
 				return f.AddUser("/", "u", document(read))
 			},
@@ -101,7 +102,7 @@ func TestMatrixFake(t *testing.T) {
 		},
 		{
 			name: "KMS without a grant", scope: alias.VerdictNotProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				f.Encrypt("media", kms)
 				return f.AddUser("/", "u", document(read))
 			},
@@ -109,14 +110,14 @@ func TestMatrixFake(t *testing.T) {
 		},
 		{
 			name: "KMS with a grant", scope: alias.VerdictProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				f.Encrypt("media", kms)
 				return f.AddUser("/", "u", document(read, allow("kms:Decrypt", kms)))
 			},
 		},
 		{
 			name: "a person's key", scope: alias.VerdictViolated,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile,iam:ListAccessKeys", "*")))
 				f.AddLoginProfile("u")
 				f.AddKey("u")
@@ -126,14 +127,14 @@ func TestMatrixFake(t *testing.T) {
 		},
 		{
 			name: "a program's key that may look", scope: alias.VerdictProven,
-			setUp: func(f *awstest.IAM) alias.KeyPair {
+			setUp: func(f *iam.Server) alias.KeyPair {
 				return f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile", "*")))
 			},
 			want: map[string]string{checkPassword: "proven NoSuchEntity"},
 		},
 		{
 			name: "administrator", scope: alias.VerdictViolated,
-			setUp: func(f *awstest.IAM) alias.KeyPair { return f.AddUser("/", "u", document(allow("*", "*"))) },
+			setUp: func(f *iam.Server) alias.KeyPair { return f.AddUser("/", "u", document(allow("*", "*"))) },
 			want: map[string]string{
 				checkReadOutside: "violated 200", checkReadSibling: "violated NoSuchKey", checkWrite: "violated NoSuchKey",
 				checkDelete: "violated 200", checkList: "violated 200", checkListInside: "violated 200", checkListBuckets: "violated 200",
@@ -143,8 +144,8 @@ func TestMatrixFake(t *testing.T) {
 			},
 		},
 		{
-			name: "a key that is not known yet", scope: alias.VerdictNotProven, cfg: awstest.IAMConfig{Lag: time.Hour},
-			setUp: func(*awstest.IAM) alias.KeyPair {
+			name: "a key that is not known yet", scope: alias.VerdictNotProven, cfg: iam.Config{Lag: time.Hour},
+			setUp: func(*iam.Server) alias.KeyPair {
 				return alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: alias.NewSecret("s")}
 			},
 			want: maps.Collect(func(yield func(string, string) bool) {
@@ -161,10 +162,10 @@ func TestMatrixFake(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := awstest.NewIAM(t, tt.cfg)
+			f := iam.New(t, tt.cfg)
 			f.CreateBucket("media")
-			f.PutObject("media", "shop/a.txt", awstest.Object{Body: []byte("x")})
-			f.PutObject("media", "private/b.txt", awstest.Object{Body: []byte("x")})
+			f.PutObject("media", "shop/a.txt", s3.Object{Body: []byte("x")})
+			f.PutObject("media", "private/b.txt", s3.Object{Body: []byte("x")})
 			var kp alias.KeyPair
 			if tt.setUp != nil {
 				kp = tt.setUp(f)

@@ -11,7 +11,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/internal/awserr"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // TestMatrixStub is about answers that no real server here gives.
@@ -317,27 +317,27 @@ func TestPositiveFaulty(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
-		fault  *awstest.Fault
+		fault  *s3.Fault
 		want   string
 		settle bool
 	}{
 		{"well", nil, "proven 200", true},
-		{"refused", awstest.Fail("AccessDenied"), "not-proven AccessDenied failed", true},
-		{"unknown key", awstest.Fail("InvalidAccessKeyId"), "not-proven InvalidAccessKeyId", false},
-		{"slow down", awstest.Fail("SlowDown"), "not-proven SlowDown", false},
-		{"internal error", awstest.Fail("InternalError"), "not-proven InternalError", false},
-		{"502 of somebody else", &awstest.Fault{Status: http.StatusBadGateway, Body: []byte("<html>")}, "not-proven 502", false},
-		{"404 of somebody else", awstest.HTML404(), "not-proven 404 failed", true},
-		{"reset", awstest.ResetAfter(awstest.BeforeHeaders), "not-proven network", false},
-		{"no body", awstest.ResetAfter(0), "not-proven network", false},
-		{"stalled", awstest.StallAfter(awstest.BeforeHeaders, nil), "not-proven timeout", false},
-		{"stalled body", awstest.StallAfter(0, nil), "not-proven timeout", false},
-		{"whole object", &awstest.Fault{Status: http.StatusOK}, "proven 200", true},
+		{"refused", s3.Fail("AccessDenied"), "not-proven AccessDenied failed", true},
+		{"unknown key", s3.Fail("InvalidAccessKeyId"), "not-proven InvalidAccessKeyId", false},
+		{"slow down", s3.Fail("SlowDown"), "not-proven SlowDown", false},
+		{"internal error", s3.Fail("InternalError"), "not-proven InternalError", false},
+		{"502 of somebody else", &s3.Fault{Status: http.StatusBadGateway, Body: []byte("<html>")}, "not-proven 502", false},
+		{"404 of somebody else", s3.HTML404(), "not-proven 404 failed", true},
+		{"reset", s3.ResetAfter(s3.BeforeHeaders), "not-proven network", false},
+		{"no body", s3.ResetAfter(0), "not-proven network", false},
+		{"stalled", s3.StallAfter(s3.BeforeHeaders, nil), "not-proven timeout", false},
+		{"stalled body", s3.StallAfter(0, nil), "not-proven timeout", false},
+		{"whole object", &s3.Fault{Status: http.StatusOK}, "proven 200", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := awstest.NewS3(t)
-			s.Put("media", "shop/a.txt", awstest.Object{Body: []byte("some text")})
+			s := s3.New(t)
+			s.Put("media", "shop/a.txt", s3.Object{Body: []byte("some text")})
 			s.Next("media", "shop/a.txt", tt.fault)
 			p := probes(t, s.URL, "", alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s")})
 			if strings.HasPrefix(tt.name, "stalled") {

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"ixmage/e2e/cachetests"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestScope(t *testing.T) {
@@ -53,7 +53,7 @@ func TestScope(t *testing.T) {
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		cache        func(*awstest.S3) http.Handler
+		cache        func(*s3.Server) http.Handler
 		fails, holds []string
 	}{
 		"none": {
@@ -62,18 +62,18 @@ func TestEngine(t *testing.T) {
 			holds: []string{"freshness-max-age-0", "cc-resp-no-store", "status-200-stale", "vary-star", "stale-close-no-cache"},
 		},
 		"all": {
-			cache: func(s3 *awstest.S3) http.Handler { return &keepAll{next: proxyTo(s3)} },
+			cache: func(fakeS3 *s3.Server) http.Handler { return &keepAll{next: proxyTo(fakeS3)} },
 			fails: []string{"freshness-max-age-0", "cc-resp-no-store", "status-200-stale", "vary-star", "stale-close-no-cache", "cc-resp-no-cache-revalidate", "other-age-gen"},
 			holds: []string{"freshness-max-age", "freshness-s-maxage-shared", "age-parse-prefix", "other-set-cookie"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s3 := awstest.NewS3(t)
-			cache := httptest.NewServer(tc.cache(s3))
+			fakeS3 := s3.New(t)
+			cache := httptest.NewServer(tc.cache(fakeS3))
 			t.Cleanup(cache.Close)
 			runner := cachetests.New(cachetests.Config{
-				S3: s3, Bucket: "suite", URL: func(*cachetests.Test) string { return cache.URL + "/suite" },
+				S3: fakeS3, Bucket: "suite", URL: func(*cachetests.Test) string { return cache.URL + "/suite" },
 			})
 			all, err := cachetests.Suite()
 			if err != nil {
@@ -91,8 +91,8 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-func proxyTo(s3 *awstest.S3) http.Handler {
-	target, _ := url.Parse(s3.URL)
+func proxyTo(fakeS3 *s3.Server) http.Handler {
+	target, _ := url.Parse(fakeS3.URL)
 	p := httputil.NewSingleHostReverseProxy(target)
 	p.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	return p

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // A body begins with what makes it a PNG and with the number of the answer and its
@@ -57,7 +57,7 @@ func (r *run) requests() []seenRequest {
 }
 
 // answer is what the origin answers to a request.
-func (r *run) answer(asked *awstest.Recorded) *awstest.Fault {
+func (r *run) answer(asked *s3.Request) *s3.Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -71,13 +71,13 @@ func (r *run) answer(asked *awstest.Recorded) *awstest.Fault {
 	})
 	switch {
 	case q.Disconnect:
-		return awstest.CloseAfter(awstest.BeforeHeaders)
+		return s3.CloseAfter(s3.BeforeHeaders)
 	case status == 0:
-		return awstest.FailStatus(http.StatusBadRequest, "InvalidRequest")
+		return s3.FailStatus(http.StatusBadRequest, "InvalidRequest")
 	case status >= http.StatusInternalServerError:
-		return awstest.FailStatus(status, "ServiceUnavailable")
+		return s3.FailStatus(status, "ServiceUnavailable")
 	}
-	f := awstest.Replace(awstest.Object{
+	f := s3.Replace(s3.Object{
 		Body: r.body(q, now), ContentType: "image/png",
 		ETag: `"never matched"`, // the test says what is unchanged
 	})

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // Outcome is how a test ended.
@@ -35,7 +35,7 @@ type Config struct {
 	URL func(*Test) string
 	// Bucket is what it serves from S3. The runner takes the hook of S3.
 	Bucket string
-	S3     *awstest.S3
+	S3     *s3.Server
 	// Pause is what passes after the requests that want it, 3 s in the suite.
 	Pause time.Duration
 }
@@ -71,7 +71,7 @@ func New(cfg Config) *Runner {
 }
 
 // answer is the origin's.
-func (r *Runner) answer(asked *awstest.Recorded) *awstest.Fault {
+func (r *Runner) answer(asked *s3.Request) *s3.Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if run, ok := r.runs[asked.Key]; ok && asked.Bucket == r.cfg.Bucket {

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
 )
 
 // What one round of the miss part asks for, per size and way.
@@ -50,12 +51,12 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	defer done()
-	gateway, err := awstest.StartGateway(ctx, st.dir)
+	gw, err := gateway.Start(ctx, st.dir)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = gateway.Stop() }()
-	ways, stop, err := c.openWays(ctx, st, gateway)
+	defer func() { _ = gw.Stop() }()
+	ways, stop, err := c.openWays(ctx, st, gw)
 	defer stop()
 	if err != nil {
 		return err
@@ -65,7 +66,7 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 		for _, n := range c.sizes {
 			taken, err := missRound(ways, n, round)
 			if err != nil {
-				return fmt.Errorf("%w\n%s", err, gateway.Output())
+				return fmt.Errorf("%w\n%s", err, gw.Output())
 			}
 			if round > 0 { // round 0 opens connections
 				all = append(all, taken...)
@@ -88,7 +89,7 @@ const (
 )
 
 // openWays fills the bucket and starts the processes; stop ends them.
-func (c config) openWays(ctx context.Context, st *stage, g *awstest.Gateway) (ways []*way, stop func(), err error) {
+func (c config) openWays(ctx context.Context, st *stage, g *gateway.Server) (ways []*way, stop func(), err error) {
 	var stops []func()
 	stop = func() {
 		for _, f := range stops {
@@ -130,13 +131,13 @@ func (c config) openWays(ctx context.Context, st *stage, g *awstest.Gateway) (wa
 	}, stop, nil
 }
 
-func fillBucket(ctx context.Context, g *awstest.Gateway, sizes []int) error {
+func fillBucket(ctx context.Context, g *gateway.Server, sizes []int) error {
 	if err := g.CreateBucket(ctx, bucket); err != nil {
 		return err
 	}
 	for _, n := range sizes {
 		for i := range missObjects {
-			obj := awstest.Object{Body: objectBody(n), ContentType: "image/png"}
+			obj := s3.Object{Body: objectBody(n), ContentType: "image/png"}
 			if err := g.PutObject(ctx, bucket, missKey(n, i), obj); err != nil {
 				return err
 			}

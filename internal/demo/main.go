@@ -17,7 +17,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/picture"
+	"ixmage/internal/awstest/s3"
 )
 
 const (
@@ -62,9 +64,9 @@ func findPrograms() (ixmage string, err error) {
 	if err != nil {
 		return "", err
 	}
-	gateway := filepath.Join(filepath.Dir(self), "versitygw")
-	if _, err := os.Stat(gateway); err == nil && os.Getenv("IXMAGE_VERSITYGW") == "" {
-		if err := os.Setenv("IXMAGE_VERSITYGW", gateway); err != nil {
+	gw := filepath.Join(filepath.Dir(self), "versitygw")
+	if _, err := os.Stat(gw); err == nil && os.Getenv("IXMAGE_VERSITYGW") == "" {
+		if err := os.Setenv("IXMAGE_VERSITYGW", gw); err != nil {
 			return "", err
 		}
 	}
@@ -98,8 +100,8 @@ func run(ctx context.Context, set settings) error {
 type demo struct {
 	settings
 	dir      string
-	pictures []picture
-	gateway  *awstest.Gateway
+	pictures []pic
+	gateway  *gateway.Server
 	server   *server
 	opened   []opened
 }
@@ -113,7 +115,7 @@ type opened struct {
 
 func (d *demo) run(ctx context.Context) (err error) {
 	fmt.Fprintln(d.messages, "Starting an S3 server with", len(d.pictures), "pictures in a private bucket …")
-	if d.gateway, err = awstest.StartGateway(ctx, d.dir); err != nil {
+	if d.gateway, err = gateway.Start(ctx, d.dir); err != nil {
 		return err
 	}
 	if err := d.fill(ctx); err != nil {
@@ -157,13 +159,13 @@ func (d *demo) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		obj := awstest.Object{Body: body, ContentType: p.contentType}
+		obj := s3.Object{Body: body, ContentType: p.contentType}
 		if err := d.gateway.PutObject(ctx, bucket, prefix+p.name, obj); err != nil {
 			return fmt.Errorf("put %s: %w", p.name, err)
 		}
 	}
-	plan := awstest.Pictures()[0]
-	obj := awstest.Object{Body: plan.Body, ContentType: plan.ContentType}
+	plan := picture.Samples()[0]
+	obj := s3.Object{Body: plan.Body, ContentType: plan.ContentType}
 	if err := d.gateway.PutObject(ctx, bucket, secret, obj); err != nil {
 		return fmt.Errorf("put %s: %w", secret, err)
 	}
@@ -221,7 +223,7 @@ func (d *demo) check(ctx context.Context) error {
 			}
 		}
 	}
-	if err := d.server.fetch(ctx, d.server.url("pictures", secret), awstest.Pictures()[0].Body); err != nil {
+	if err := d.server.fetch(ctx, d.server.url("pictures", secret), picture.Samples()[0].Body); err != nil {
 		return err
 	}
 	return d.server.fetch(ctx, d.server.url("shop", secret), nil)
@@ -233,10 +235,10 @@ const shown = 12
 func (d *demo) show() {
 	w, s := d.out, d.server
 	fmt.Fprintf(w, "\nalias pictures: the whole bucket %s\n\n", bucket)
-	d.list(func(p picture) string { return s.url("pictures", prefix+p.name) })
+	d.list(func(p pic) string { return s.url("pictures", prefix+p.name) })
 	fmt.Fprintf(w, "    %s\n", s.url("pictures", secret))
 	fmt.Fprintf(w, "\nalias shop: only %s in it, read by a user who may read nothing else\n\n", prefix)
-	d.list(func(p picture) string { return s.url("shop", p.name) })
+	d.list(func(p pic) string { return s.url("shop", p.name) })
 	fmt.Fprintf(w, "\n%s is outside that prefix: 404\n\n    %s\n", secret, s.url("shop", secret))
 	for _, o := range d.opened {
 		o.show(w)
@@ -259,7 +261,7 @@ func (o opened) show(w io.Writer) {
 	}
 }
 
-func (d *demo) list(url func(picture) string) {
+func (d *demo) list(url func(pic) string) {
 	for i, p := range d.pictures {
 		if i == shown {
 			fmt.Fprintf(d.out, "    … and %d more\n", len(d.pictures)-shown)

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/picture"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,7 +56,7 @@ func TestRun(t *testing.T) {
 		cancel()
 	}
 	err := run(ctx, settings{program: ixmage, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
-	if errors.Is(err, awstest.ErrNoGateway) {
+	if errors.Is(err, gateway.ErrMissing) {
 		t.Skipf("SKIPPED, NOT TESTED: %v", err)
 	}
 	if err != nil {
@@ -89,7 +90,7 @@ func urls(printed string) []string {
 func fetchAll(t *testing.T, printed string) {
 	t.Helper()
 	found := urls(printed)
-	if want := 2*len(awstest.Pictures()) + 3; len(found) != want {
+	if want := 2*len(picture.Samples()) + 3; len(found) != want {
 		t.Errorf("%d URLs, want %d", len(found), want)
 	}
 	client := &http.Client{Transport: &http.Transport{}}
@@ -128,7 +129,7 @@ func TestRunFails(t *testing.T) {
 			t.Setenv("TMPDIR", folder)
 			tt.set.out, tt.set.messages = io.Discard, io.Discard
 			err := run(t.Context(), tt.set)
-			if errors.Is(err, awstest.ErrNoGateway) {
+			if errors.Is(err, gateway.ErrMissing) {
 				t.Skipf("SKIPPED, NOT TESTED: %v", err)
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -145,7 +146,7 @@ func TestRunCancelled(t *testing.T) {
 	t.Setenv("TMPDIR", folder)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := run(ctx, settings{program: "/bin/false", out: io.Discard, messages: io.Discard}); err != nil && !errors.Is(err, awstest.ErrNoGateway) {
+	if err := run(ctx, settings{program: "/bin/false", out: io.Discard, messages: io.Discard}); err != nil && !errors.Is(err, gateway.ErrMissing) {
 		t.Errorf("got %v, want no error", err)
 	}
 	nothingLeft(t, folder)
@@ -153,7 +154,7 @@ func TestRunCancelled(t *testing.T) {
 
 func TestChoosePictures(t *testing.T) {
 	t.Parallel()
-	samples := awstest.Pictures()
+	samples := picture.Samples()
 	dir := t.TempDir()
 	for name, body := range map[string][]byte{
 		"b.png":           samples[0].Body,

@@ -12,18 +12,18 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/picture"
 )
 
 // picture is what goes into the bucket: a sample or a file of the user's.
-type picture struct {
+type pic struct {
 	name        string // with slashes
 	contentType string
 	body        []byte // of a sample
 	file        string // else
 }
 
-func (p picture) read() ([]byte, error) {
+func (p pic) read() ([]byte, error) {
 	if p.file == "" {
 		return p.body, nil
 	}
@@ -32,7 +32,7 @@ func (p picture) read() ([]byte, error) {
 
 // choosePictures takes the samples, or the pictures in the folder that the
 // user names.
-func choosePictures(set settings) ([]picture, error) {
+func choosePictures(set settings) ([]pic, error) {
 	if set.images == "" {
 		return samples(), nil
 	}
@@ -41,7 +41,7 @@ func choosePictures(set settings) ([]picture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open IMAGES: %w", err)
 	}
-	var all []picture
+	var all []pic
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		hidden := strings.HasPrefix(entry.Name(), ".") && path != root
 		switch {
@@ -69,11 +69,11 @@ func choosePictures(set settings) ([]picture, error) {
 	return all, nil
 }
 
-func samples() []picture {
-	made := awstest.Pictures()
-	all := make([]picture, len(made))
+func samples() []pic {
+	made := picture.Samples()
+	all := make([]pic, len(made))
 	for i, p := range made {
-		all[i] = picture{name: p.Name, contentType: p.ContentType, body: p.Body}
+		all[i] = pic{name: p.Name, contentType: p.ContentType, body: p.Body}
 	}
 	return all
 }
@@ -87,25 +87,25 @@ func skipIf(hidden bool) error {
 }
 
 // fromFile names a file as an object and finds its type.
-func fromFile(root, path string) (picture, error) {
+func fromFile(root, path string) (pic, error) {
 	name, err := filepath.Rel(root, path)
 	if err != nil {
-		return picture{}, err
+		return pic{}, err
 	}
 	name = filepath.ToSlash(name)
 	bad := func(r rune) bool { return unicode.IsControl(r) || r == '\\' }
 	if !utf8.ValidString(name) || strings.ContainsFunc(name, bad) {
-		return picture{}, errors.New("its name has characters that no URL of ixmage may have")
+		return pic{}, errors.New("its name has characters that no URL of ixmage may have")
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return picture{}, err
+		return pic{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return picture{}, errors.New("it is no regular file")
+		return pic{}, errors.New("it is no regular file")
 	}
 	contentType, err := typeOf(path)
-	return picture{name: name, contentType: contentType, file: path}, err
+	return pic{name: name, contentType: contentType, file: path}, err
 }
 
 // byExtension are the types that ixmage serves.

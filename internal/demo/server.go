@@ -18,14 +18,14 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/process"
 )
 
 const startTimeout = 20 * time.Second
 
 // server is ixmage, running.
 type server struct {
-	process       *awstest.Process
+	process       *process.Child
 	client        *http.Client
 	public, admin string // host:port
 	tokenFile     string
@@ -54,7 +54,7 @@ func startServer(ctx context.Context, d *demo) (*server, error) {
 	cmd.Env = append(plainEnvironment(), "AWS_REGION="+d.gateway.Region,
 		"AWS_ACCESS_KEY_ID="+d.gateway.Root.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+d.gateway.Root.SecretAccessKey.Reveal())
 	cmd.Stderr = s.log
-	if s.process, err = awstest.StartProcess("ixmage", cmd); err != nil {
+	if s.process, err = process.Start("ixmage", cmd); err != nil {
 		return nil, errors.Join(err, s.log.Close())
 	}
 	if err := s.ready(ctx); err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 const s3Request = "AWSTESTREQUEST01"
@@ -23,14 +23,14 @@ func TestLastAnswer(t *testing.T) {
 		name   string
 		call   func(*kit, Request) error
 		change func(*Request)
-		faults []*awstest.Fault
+		faults []*s3.Fault
 		want   Answer
 	}{
 		{name: "GET", call: get, want: ok},
 		{name: "range", call: get, change: func(r *Request) { r.Range = &Range{0, 9} }, want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 206, RequestID: s3Request}},
 		{name: "HEAD", call: head, want: Answer{Operation: opHead, Outcome: "ok", OK: true, Status: 200, RequestID: s3Request}},
 		{
-			name: "HEAD refused, GET not", call: head, faults: []*awstest.Fault{{Status: http.StatusForbidden, Body: []byte{}}},
+			name: "HEAD refused, GET not", call: head, faults: []*s3.Fault{{Status: http.StatusForbidden, Body: []byte{}}},
 			want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 206, RequestID: s3Request},
 		},
 		{
@@ -40,22 +40,22 @@ func TestLastAnswer(t *testing.T) {
 		},
 		{name: "412", call: get, change: func(r *Request) { r.IfMatch = `"f"` }, want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 412, Code: "PreconditionFailed", RequestID: s3Request}},
 		{name: "404", call: get, change: func(r *Request) { r.Key = "none" }, want: Answer{Operation: opGet, Outcome: "not_found", Status: 404, Code: "NoSuchKey", RequestID: s3Request}},
-		{name: "403", call: get, faults: []*awstest.Fault{awstest.Fail("AccessDenied")}, want: Answer{Operation: opGet, Outcome: "denied", Status: 403, Code: "AccessDenied", RequestID: s3Request}},
+		{name: "403", call: get, faults: []*s3.Fault{s3.Fail("AccessDenied")}, want: Answer{Operation: opGet, Outcome: "denied", Status: 403, Code: "AccessDenied", RequestID: s3Request}},
 		{
-			name: "500 twice", call: get, faults: []*awstest.Fault{awstest.Fail("InternalError"), awstest.Fail("InternalError")},
+			name: "500 twice", call: get, faults: []*s3.Fault{s3.Fail("InternalError"), s3.Fail("InternalError")},
 			want: Answer{Operation: opGet, Outcome: "error", Status: 500, Code: "InternalError", RequestID: s3Request},
 		},
-		{name: "500, then well", call: get, faults: []*awstest.Fault{awstest.Fail("InternalError")}, want: ok},
+		{name: "500, then well", call: get, faults: []*s3.Fault{s3.Fail("InternalError")}, want: ok},
 		{
-			name: "no answer", call: get, faults: []*awstest.Fault{awstest.ResetAfter(awstest.BeforeHeaders), awstest.ResetAfter(awstest.BeforeHeaders)},
+			name: "no answer", call: get, faults: []*s3.Fault{s3.ResetAfter(s3.BeforeHeaders), s3.ResetAfter(s3.BeforeHeaders)},
 			want: Answer{Operation: opGet, Outcome: "network"},
 		},
-		{name: "a body that breaks", call: get, faults: []*awstest.Fault{awstest.ResetAfter(50), awstest.ResetAfter(0)}, want: Answer{Operation: opGet, Outcome: "network"}},
+		{name: "a body that breaks", call: get, faults: []*s3.Fault{s3.ResetAfter(50), s3.ResetAfter(0)}, want: Answer{Operation: opGet, Outcome: "network"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize), ETag: `"e"`})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize), ETag: `"e"`})
 			id := r.Route.Alias.ID
 			if _, known := k.LastAnswer(id); known {
 				t.Fatal("there is an answer before the first call")
@@ -98,15 +98,15 @@ func TestLastAnswer(t *testing.T) {
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	for _, key := range []string{"", "folder/"} {
 		_, err := k.Get(t.Context(), Request{Route: r.Route, Key: key})
 		wantOutcome(t, err, OutcomeNotFound)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+	k.s3.Hook(func(*s3.Request) *s3.Fault {
 		cancel()
-		return awstest.StallAfter(awstest.BeforeHeaders, nil)
+		return s3.StallAfter(s3.BeforeHeaders, nil)
 	})
 	_, err := k.Get(ctx, r)
 	wantOutcome(t, err, OutcomeAborted)
@@ -124,9 +124,9 @@ func TestNoAnswer(t *testing.T) {
 func TestAnswerTellsNothing(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "hidden.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "hidden.png", s3.Object{Body: noise(100)})
 	for _, code := range []string{"NoSuchKey", "SignatureDoesNotMatch", "InternalError"} {
-		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+		k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 		_, _ = k.Get(t.Context(), r)
 		a, _ := k.LastFailure(r.Route.Alias.ID)
 		kp := k.secrets.pair(r.Route.Credential)
@@ -142,8 +142,8 @@ func TestAnswerTellsNothing(t *testing.T) {
 func TestAnswerIsBounded(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-	k.next(r, &awstest.Fault{Header: func(h http.Header) { h.Set("x-amz-request-id", strings.Repeat("long", 1000)) }})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+	k.next(r, &s3.Fault{Header: func(h http.Header) { h.Set("x-amz-request-id", strings.Repeat("long", 1000)) }})
 	if _, err := k.read(t, r); err != nil {
 		t.Fatal(err)
 	}

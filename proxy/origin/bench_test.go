@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"ixmage/internal/awstest"
+	fakes3 "ixmage/internal/awstest/s3"
 )
 
 // BenchmarkGet is an object read whole: by Origin, and by the SDK alone with
@@ -23,9 +23,9 @@ import (
 // allocations and its CPU time count with both.
 func BenchmarkGet(b *testing.B) {
 	for _, size := range []int{4 << 10, 1 << 20} {
-		for _, sum := range []awstest.Checksum{awstest.CRC64NVME, awstest.CRC32, awstest.NoChecksum} {
+		for _, sum := range []fakes3.Checksum{fakes3.CRC64NVME, fakes3.CRC32, fakes3.NoChecksum} {
 			k := newKit(b, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(size), Checksum: sum, ContentType: "image/png"})
+			r := k.put("shop", "a.png", fakes3.Object{Body: noise(size), Checksum: sum, ContentType: "image/png"})
 			r.Route.Alias.Endpoint = benchServer(b, k, r).URL
 			name := fmt.Sprintf("%dKiB/%s/", size>>10, sum)
 			b.Run(name+"origin", func(b *testing.B) { benchOrigin(b, k, r) })

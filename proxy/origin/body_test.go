@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 const bodySize = 200 << 10
@@ -21,13 +21,13 @@ func TestBodyResumes(t *testing.T) {
 	t.Parallel()
 	want := noise(bodySize)
 	for _, at := range []int64{0, 1, 4095, 4096, 64 << 10, bodySize - 1} {
-		for name, fault := range map[string]*awstest.Fault{
-			"reset": awstest.ResetAfter(at), "closed": awstest.CloseAfter(at), "chunks cut": awstest.ChunkedCut(at),
+		for name, fault := range map[string]*s3.Fault{
+			"reset": s3.ResetAfter(at), "closed": s3.CloseAfter(at), "chunks cut": s3.ChunkedCut(at),
 		} {
 			t.Run(fmt.Sprintf("%s at %d", name, at), func(t *testing.T) {
 				t.Parallel()
 				k := newKit(t, nil)
-				r := k.put("shop", "a.png", awstest.Object{Body: want})
+				r := k.put("shop", "a.png", s3.Object{Body: want})
 				k.next(r, fault)
 				got, err := k.read(t, r)
 				if err != nil {
@@ -64,9 +64,9 @@ func TestBodyResumesRange(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(bodySize)
-	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	r := k.put("shop", "a.png", s3.Object{Body: want})
 	r.Range = &Range{First: 1000, Last: 150_000}
-	k.next(r, awstest.CloseAfter(50_000))
+	k.next(r, s3.CloseAfter(50_000))
 	got, err := k.read(t, r)
 	if err != nil || !bytes.Equal(got, want[1000:150_001]) {
 		t.Fatalf("got %d bytes and %v", len(got), err)
@@ -80,34 +80,34 @@ func TestBodyResumesRange(t *testing.T) {
 func TestBodyFails(t *testing.T) {
 	t.Parallel()
 	content := noise(bodySize)
-	other := awstest.Object{Body: noise(bodySize + 1)}
-	header := func(name, value string) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	other := s3.Object{Body: noise(bodySize + 1)}
+	header := func(name, value string) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}
 	for _, tc := range []struct {
 		name   string
-		object awstest.Object
-		faults []*awstest.Fault
+		object s3.Object
+		faults []*s3.Fault
 		want   Outcome
 		is     error
 		sent   int // requests
 	}{
-		{name: "second break", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.CloseAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 2},
-		{name: "second break is a reset", faults: []*awstest.Fault{awstest.ResetAfter(5000), awstest.ResetAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 2},
-		{name: "object replaced", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.Replace(other)}, want: OutcomeError, is: ErrChanged, sent: 2},
-		{name: "object gone", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.Fail("NoSuchKey")}, want: OutcomeError, is: ErrChanged, sent: 2},
-		{name: "key revoked", faults: []*awstest.Fault{awstest.CloseAfter(5000), awstest.Fail("InvalidAccessKeyId")}, want: OutcomeBadCredential, is: ErrTruncated, sent: 2},
-		{name: "another ETag in the rest", faults: []*awstest.Fault{awstest.CloseAfter(5000), header("ETag", `"other"`)}, want: OutcomeError, is: ErrChanged, sent: 2},
-		{name: "whole object as the rest", faults: []*awstest.Fault{awstest.CloseAfter(5000), {Status: 200}}, want: OutcomeError, is: errBadRange, sent: 2},
-		{name: "rest from elsewhere", faults: []*awstest.Fault{awstest.CloseAfter(5000), header("Content-Range", "bytes 5001-204799/204800")}, want: OutcomeError, is: errBadRange, sent: 2},
-		{name: "rest of another size", faults: []*awstest.Fault{awstest.CloseAfter(5000), header("Content-Range", "bytes 5000-204799/204801")}, want: OutcomeError, is: ErrChanged, sent: 2},
-		{name: "no ETag", object: awstest.Object{}, faults: []*awstest.Fault{{Cut: &awstest.Cut{After: 5000}, Header: func(h http.Header) { h.Del("ETag") }}}, want: OutcomeNetwork, is: ErrTruncated, sent: 1},
-		{name: "weak ETag", object: awstest.Object{ETag: `W/"1"`}, faults: []*awstest.Fault{awstest.CloseAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 1},
-		{name: "wrong checksum", faults: []*awstest.Fault{awstest.WrongChecksum()}, want: OutcomeError, is: ErrCorrupt, sent: 1},
-		{name: "wrong checksum in chunks", faults: []*awstest.Fault{{BadSum: true, Chunked: true}}, want: OutcomeError, is: ErrCorrupt, sent: 1},
-		{name: "wrong checksum across the joint", faults: []*awstest.Fault{{BadSum: true, Cut: &awstest.Cut{After: 5000}}}, want: OutcomeError, is: ErrCorrupt, sent: 2},
-		{name: "shorter than declared", faults: []*awstest.Fault{awstest.DeclareMore(10), awstest.DeclareMore(10)}, want: OutcomeError, sent: 2},
-		{name: "longer than declared", faults: []*awstest.Fault{awstest.DeclareLess(10)}, want: OutcomeError, is: ErrCorrupt, sent: 1},
+		{name: "second break", faults: []*s3.Fault{s3.CloseAfter(5000), s3.CloseAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 2},
+		{name: "second break is a reset", faults: []*s3.Fault{s3.ResetAfter(5000), s3.ResetAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 2},
+		{name: "object replaced", faults: []*s3.Fault{s3.CloseAfter(5000), s3.Replace(other)}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "object gone", faults: []*s3.Fault{s3.CloseAfter(5000), s3.Fail("NoSuchKey")}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "key revoked", faults: []*s3.Fault{s3.CloseAfter(5000), s3.Fail("InvalidAccessKeyId")}, want: OutcomeBadCredential, is: ErrTruncated, sent: 2},
+		{name: "another ETag in the rest", faults: []*s3.Fault{s3.CloseAfter(5000), header("ETag", `"other"`)}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "whole object as the rest", faults: []*s3.Fault{s3.CloseAfter(5000), {Status: 200}}, want: OutcomeError, is: errBadRange, sent: 2},
+		{name: "rest from elsewhere", faults: []*s3.Fault{s3.CloseAfter(5000), header("Content-Range", "bytes 5001-204799/204800")}, want: OutcomeError, is: errBadRange, sent: 2},
+		{name: "rest of another size", faults: []*s3.Fault{s3.CloseAfter(5000), header("Content-Range", "bytes 5000-204799/204801")}, want: OutcomeError, is: ErrChanged, sent: 2},
+		{name: "no ETag", object: s3.Object{}, faults: []*s3.Fault{{Cut: &s3.Cut{After: 5000}, Header: func(h http.Header) { h.Del("ETag") }}}, want: OutcomeNetwork, is: ErrTruncated, sent: 1},
+		{name: "weak ETag", object: s3.Object{ETag: `W/"1"`}, faults: []*s3.Fault{s3.CloseAfter(5000)}, want: OutcomeNetwork, is: ErrTruncated, sent: 1},
+		{name: "wrong checksum", faults: []*s3.Fault{s3.WrongChecksum()}, want: OutcomeError, is: ErrCorrupt, sent: 1},
+		{name: "wrong checksum in chunks", faults: []*s3.Fault{{BadSum: true, Chunked: true}}, want: OutcomeError, is: ErrCorrupt, sent: 1},
+		{name: "wrong checksum across the joint", faults: []*s3.Fault{{BadSum: true, Cut: &s3.Cut{After: 5000}}}, want: OutcomeError, is: ErrCorrupt, sent: 2},
+		{name: "shorter than declared", faults: []*s3.Fault{s3.DeclareMore(10), s3.DeclareMore(10)}, want: OutcomeError, sent: 2},
+		{name: "longer than declared", faults: []*s3.Fault{s3.DeclareLess(10)}, want: OutcomeError, is: ErrCorrupt, sent: 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -138,21 +138,21 @@ func TestBodyFails(t *testing.T) {
 // one is not mistaken for the object's.
 func TestBodyChecksum(t *testing.T) {
 	t.Parallel()
-	for _, sum := range append(awstest.Checksums(), awstest.NoChecksum) {
+	for _, sum := range append(s3.Checksums(), s3.NoChecksum) {
 		for _, size := range []int{0, 1, 7, 100_000} {
 			t.Run(fmt.Sprintf("%s of %d bytes", sum, size), func(t *testing.T) {
 				t.Parallel()
 				k := newKit(t, nil)
 				want := noise(size)
-				r := k.put("shop", "a.png", awstest.Object{Body: want, Checksum: sum})
-				k.next(r, nil, awstest.CompositeChecksum(), awstest.Chunked(), awstest.WrongChecksum())
+				r := k.put("shop", "a.png", s3.Object{Body: want, Checksum: sum})
+				k.next(r, nil, s3.CompositeChecksum(), s3.Chunked(), s3.WrongChecksum())
 				for _, right := range []string{"right", "composite", "chunked"} {
 					if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
 						t.Errorf("%s: %d bytes, %v", right, len(got), err)
 					}
 				}
 				_, err := k.read(t, r)
-				if sum == awstest.NoChecksum {
+				if sum == s3.NoChecksum {
 					if err != nil {
 						t.Error(err)
 					}
@@ -171,7 +171,7 @@ func TestBodyChecksum(t *testing.T) {
 func TestBodyReadAtEnd(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -198,8 +198,8 @@ func TestBodyIdleTimeout(t *testing.T) {
 	t.Run("resumed once", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, short)
-		r := k.put("shop", "a.png", awstest.Object{Body: want})
-		k.next(r, awstest.StallAfter(70_000, nil))
+		r := k.put("shop", "a.png", s3.Object{Body: want})
+		k.next(r, s3.StallAfter(70_000, nil))
 		if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("got %d bytes and %v", len(got), err)
 		}
@@ -208,8 +208,8 @@ func TestBodyIdleTimeout(t *testing.T) {
 	t.Run("then final", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, short)
-		r := k.put("shop", "a.png", awstest.Object{Body: want})
-		k.next(r, awstest.StallAfter(70_000, nil), awstest.StallAfter(1, nil))
+		r := k.put("shop", "a.png", s3.Object{Body: want})
+		k.next(r, s3.StallAfter(70_000, nil), s3.StallAfter(1, nil))
 		_, err := k.read(t, r)
 		if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
 			t.Error(e)
@@ -219,7 +219,7 @@ func TestBodyIdleTimeout(t *testing.T) {
 	t.Run("a slow reader is not S3's fault", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, short)
-		r := k.put("shop", "a.png", awstest.Object{Body: want})
+		r := k.put("shop", "a.png", s3.Object{Body: want})
 		obj, err := k.Get(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
@@ -238,8 +238,8 @@ func TestBodyIdleTimeout(t *testing.T) {
 func TestBodyCancel(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
-	k.next(r, awstest.StallAfter(1000, nil))
+	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
+	k.next(r, s3.StallAfter(1000, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	obj, err := k.Get(ctx, r)
 	if err != nil {
@@ -262,8 +262,8 @@ func TestBodyCancel(t *testing.T) {
 func TestBodyDeadline(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
-	k.next(r, awstest.StallAfter(1000, nil))
+	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
+	k.next(r, s3.StallAfter(1000, nil))
 	ctx := &deadline{Context: t.Context(), passed: make(chan struct{})}
 	obj, err := k.Get(ctx, r)
 	if err != nil {
@@ -281,8 +281,8 @@ func TestBodyDeadline(t *testing.T) {
 func TestBodyCloseDuringRead(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
-	k.next(r, awstest.StallAfter(1000, nil))
+	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
+	k.next(r, s3.StallAfter(1000, nil))
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestBodyCloseEarly(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(tc.size)})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(tc.size)})
 			for range 2 {
 				obj, err := k.Get(t.Context(), r)
 				if err != nil {
@@ -363,20 +363,20 @@ func TestBodyUnknownLength(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name   string
-		sum    awstest.Checksum
-		faults []*awstest.Fault
+		sum    s3.Checksum
+		faults []*s3.Fault
 		want   Outcome
 	}{
-		{"chunked", awstest.NoChecksum, []*awstest.Fault{awstest.Chunked()}, OutcomeOK},
-		{"chunked and cut twice", awstest.NoChecksum, []*awstest.Fault{awstest.ChunkedCut(100), awstest.ChunkedCut(100)}, OutcomeNetwork},
-		{"ends with the connection, checksum", awstest.CRC32, []*awstest.Fault{{Header: closeDelimited, Cut: &awstest.Cut{After: bodySize}}}, OutcomeOK},
-		{"ends with the connection, no checksum", awstest.NoChecksum, []*awstest.Fault{{Header: closeDelimited, Cut: &awstest.Cut{After: bodySize}}}, OutcomeError},
-		{"cut before its end, checksum", awstest.CRC32, []*awstest.Fault{{Header: closeDelimited, Cut: &awstest.Cut{After: 5000}}}, OutcomeError},
+		{"chunked", s3.NoChecksum, []*s3.Fault{s3.Chunked()}, OutcomeOK},
+		{"chunked and cut twice", s3.NoChecksum, []*s3.Fault{s3.ChunkedCut(100), s3.ChunkedCut(100)}, OutcomeNetwork},
+		{"ends with the connection, checksum", s3.CRC32, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: bodySize}}}, OutcomeOK},
+		{"ends with the connection, no checksum", s3.NoChecksum, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: bodySize}}}, OutcomeError},
+		{"cut before its end, checksum", s3.CRC32, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: 5000}}}, OutcomeError},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: want, Checksum: tc.sum})
+			r := k.put("shop", "a.png", s3.Object{Body: want, Checksum: tc.sum})
 			k.next(r, tc.faults...)
 			got, err := k.read(t, r)
 			if tc.want != OutcomeOK {

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // torn panics when a secret is asked for, in the middle of a call.
@@ -24,7 +24,7 @@ func TestCallThatPanics(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newBreakerKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.fail(t, r)
 			k.s3.Hook(nil)
 			k.probeNow(r.Route)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // newBreakerKit is a kit with a breaker that opens after breakerLimit failures and
@@ -42,7 +42,7 @@ func another(r Request) Request {
 // fail has calls for several objects fail until the circuit is open.
 func (k *kit) fail(t *testing.T, r Request) {
 	t.Helper()
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	for range breakerLimit {
 		_, err := k.Get(t.Context(), another(r))
 		wantOutcome(t, err, OutcomeError)
@@ -54,14 +54,14 @@ func (k *kit) fail(t *testing.T, r Request) {
 // queue, and nothing counted.
 func TestCircuitOpen(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]*awstest.Fault{
-		"500": awstest.Fail("InternalError"), "SlowDown": awstest.Fail("SlowDown"), "reset": awstest.ResetAfter(awstest.BeforeHeaders),
+	for name, fault := range map[string]*s3.Fault{
+		"500": s3.Fail("InternalError"), "SlowDown": s3.Fail("SlowDown"), "reset": s3.ResetAfter(s3.BeforeHeaders),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newBreakerKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return fault })
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			k.s3.Hook(func(*s3.Request) *s3.Fault { return fault })
 			for range breakerLimit {
 				if _, err := k.Get(t.Context(), another(r)); outcomeOf(err) == OutcomeCircuitOpen {
 					t.Fatal("open too early")
@@ -94,7 +94,7 @@ func TestCircuitOpen(t *testing.T) {
 			}
 			// Another alias's trouble it is not.
 			k.s3.Hook(nil)
-			if _, err := k.read(t, k.put("press", "a.png", awstest.Object{Body: noise(100)})); err != nil {
+			if _, err := k.read(t, k.put("press", "a.png", s3.Object{Body: noise(100)})); err != nil {
 				t.Error(err)
 			}
 		})
@@ -106,11 +106,11 @@ func TestCircuitHalfOpen(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, nil)
 	want := noise(bodySize)
-	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	r := k.put("shop", "a.png", s3.Object{Body: want})
 	k.fail(t, r)
 	before := k.s3.Total()
 	release := make(chan struct{})
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.StallAfter(awstest.BeforeHeaders, release) })
+	k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, release) })
 	k.probeNow(r.Route)
 	var wg sync.WaitGroup
 	ends := make(chan error, 100)
@@ -145,11 +145,11 @@ func TestCircuitHalfOpen(t *testing.T) {
 func TestCircuitAnswers(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ETag: `"e"`})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 	known, gone := r, r
 	known.IfNoneMatch, gone.IfMatch = `"e"`, `"f"`
 	for _, code := range []string{"NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "PermanentRedirect", "InvalidObjectState"} {
-		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+		k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 		for range 2 * breakerLimit {
 			if _, err := k.Get(t.Context(), another(r)); outcomeOf(err) == OutcomeCircuitOpen {
 				t.Fatalf("%s opens the circuit", code)
@@ -179,12 +179,12 @@ func TestCircuitAnswers(t *testing.T) {
 func TestCircuitBodies(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, nil)
-	broken := func() *awstest.Fault { return awstest.ResetAfter(bodySize / 2) }
+	broken := func() *s3.Fault { return s3.ResetAfter(bodySize / 2) }
 	var r Request
 	for i := range breakerLimit {
-		r = k.put("shop", fmt.Sprint(i), awstest.Object{Body: noise(bodySize)})
+		r = k.put("shop", fmt.Sprint(i), s3.Object{Body: noise(bodySize)})
 		k.breaker.want(t, r.Route, CircuitClosed)
-		k.next(r, broken(), awstest.ResetAfter(0))
+		k.next(r, broken(), s3.ResetAfter(0))
 		if _, err := k.read(t, r); err == nil {
 			t.Fatal("the body is whole")
 		}
@@ -192,7 +192,7 @@ func TestCircuitBodies(t *testing.T) {
 	k.breaker.want(t, r.Route, CircuitOpen)
 	// The headers of the probe are enough to close it, and its body to open it again.
 	k.probeNow(r.Route)
-	k.next(r, broken(), awstest.ResetAfter(0))
+	k.next(r, broken(), s3.ResetAfter(0))
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -209,10 +209,10 @@ func TestCircuitBodies(t *testing.T) {
 func TestCircuitOpensOnQueue(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, func(c *Config) { c.BreakerFailures, c.Concurrency, c.AliasConcurrency = 1, 1, 1 })
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	release := make(chan struct{})
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-		return &awstest.Fault{Code: "InternalError", Stall: &awstest.Stall{After: awstest.BeforeHeaders, Release: release}}
+	k.s3.Hook(func(*s3.Request) *s3.Fault {
+		return &s3.Fault{Code: "InternalError", Stall: &s3.Stall{After: s3.BeforeHeaders, Release: release}}
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -248,7 +248,7 @@ func (k *kit) queued() int {
 func TestCircuitForbiddenAddress(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, func(c *Config) { c.AllowPrivateEndpoints = false })
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	tls := r
 	tls.Route.Alias = new(*r.Route.Alias)
 	tls.Route.Alias.Endpoint = "https://127.0.0.1:1"
@@ -265,10 +265,10 @@ func TestCircuitOneObject(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, nil)
 	want := noise(bodySize)
-	bad, good := k.put("shop", "bad.png", awstest.Object{Body: want}), k.put("shop", "good.png", awstest.Object{Body: want})
-	k.s3.Hook(func(r *awstest.Recorded) *awstest.Fault {
+	bad, good := k.put("shop", "bad.png", s3.Object{Body: want}), k.put("shop", "good.png", s3.Object{Body: want})
+	k.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Key == bad.Key {
-			return awstest.Fail("InternalError")
+			return s3.Fail("InternalError")
 		}
 		return nil
 	})
@@ -290,7 +290,7 @@ func TestCircuitOneObject(t *testing.T) {
 func TestCircuitForce(t *testing.T) {
 	t.Parallel()
 	k := newBreakerKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	k.fail(t, r)
 	before := k.Circuit(r.Route)
 	forced := func() {
@@ -317,7 +317,7 @@ func TestCircuitForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	before = k.breaker.want(t, r.Route, CircuitClosed)
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail("InternalError") })
+	k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	for range breakerLimit {
 		forced()
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // Two aliases on one bucket, each with its own credential: whatever is asked,
@@ -23,17 +23,17 @@ func TestClientsNeverMixCredentials(t *testing.T) {
 	want := noise(50_000)
 	keys := map[string]string{}
 	for name, r := range map[string]alias.Route{"a": a, "bb": b} {
-		k.s3.Put(r.Alias.Bucket, name+"/x.png", awstest.Object{Body: want})
+		k.s3.Put(r.Alias.Bucket, name+"/x.png", s3.Object{Body: want})
 		// The server checks signatures: the id alone could be copied.
 		k.s3.Allow(k.secrets.pair(r.Credential), r.Alias.Bucket, name+"/")
 		keys[name+"/x.png"] = k.secrets.pair(r.Credential).AccessKeyID
 	}
-	k.s3.Hook(func(q *awstest.Recorded) *awstest.Fault {
+	k.s3.Hook(func(q *s3.Request) *s3.Fault {
 		switch q.N % 7 {
 		case 1:
-			return awstest.CloseAfter(int64(q.N * 100))
+			return s3.CloseAfter(int64(q.N * 100))
 		case 3:
-			return awstest.Fail("InternalError")
+			return s3.Fail("InternalError")
 		}
 		return nil
 	})
@@ -66,7 +66,7 @@ func TestClientsNeverMixCredentials(t *testing.T) {
 func TestClientsSharedCredential(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	first, second := k.put("shop", "a.png", awstest.Object{Body: noise(10)}), k.put("press", "b.png", awstest.Object{Body: noise(20)})
+	first, second := k.put("shop", "a.png", s3.Object{Body: noise(10)}), k.put("press", "b.png", s3.Object{Body: noise(20)})
 	second.Route.Credential = first.Route.Credential
 	for _, r := range []Request{first, second} {
 		if _, err := k.read(t, r); err != nil {
@@ -90,9 +90,9 @@ func TestClientsVersionChange(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(bodySize)
-	old := k.put("shop", "a.png", awstest.Object{Body: want})
+	old := k.put("shop", "a.png", s3.Object{Body: want})
 	release := make(chan struct{})
-	k.next(old, awstest.StallAfter(100_000, release))
+	k.next(old, s3.StallAfter(100_000, release))
 	obj, err := k.Get(t.Context(), old)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestClientsForget(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(bodySize)
-	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	r := k.put("shop", "a.png", s3.Object{Body: want})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func (c *clients) versions(credentialID int64) (all []int64) {
 func TestClientsAnonymous(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	r.Route.Credential = &alias.Credential{ID: 9, Version: 1, Provider: alias.Anonymous{}}
 	if _, err := k.read(t, r); err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func (role) Kind() alias.Kind { return "role" }
 func TestClientsBrokenCredential(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	for name, cred := range map[string]*alias.Credential{
 		"sealed value does not open": {ID: 77, Version: 1, Provider: alias.Static{}},
 		"unknown kind":               {ID: 78, Version: 1, Provider: role{}},
@@ -291,14 +291,14 @@ func TestClientsIgnoreEnvironment(t *testing.T) { //nolint:paralleltest // it se
 	names := newDNS(t)
 	names.set("s3.example.com", "127.0.0.1")
 	k := newKitResolving(t, names.resolver(), nil)
-	signed := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	signed := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	signed.Route.Alias.Endpoint = strings.Replace(k.s3.URL, "127.0.0.1", "s3.example.com", 1)
 	anonymous := signed
 	anonymous.Route.Credential = &alias.Credential{ID: 9, Version: 1, Provider: alias.Anonymous{}}
 	broken := signed
 	broken.Route.Credential = &alias.Credential{ID: 77, Version: 1, Provider: alias.Static{}}
 	for _, r := range []Request{signed, anonymous} {
-		k.next(r, awstest.Fail("InternalError"))
+		k.next(r, s3.Fail("InternalError"))
 		if _, err := k.read(t, r); err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func TestClientsIgnoreEnvironment(t *testing.T) { //nolint:paralleltest // it se
 func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "p/ü +&=?%2F.png", awstest.Object{Body: noise(100), ETag: `"e"`})
+	r := k.put("shop", "p/ü +&=?%2F.png", s3.Object{Body: noise(100), ETag: `"e"`})
 	r.Route.Alias.BucketOwner = "123456789012"
 	ranged := r
 	ranged.Range, ranged.IfMatch = &Range{5, 9}, `"e"`
@@ -372,7 +372,7 @@ func TestBucketOwner(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(bodySize)
-	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	r := k.put("shop", "a.png", s3.Object{Body: want})
 	k.s3.CreateBucket(r.Route.Alias.Bucket, "111111111111")
 	r.Route.Alias.BucketOwner = "222222222222"
 	_, err := k.Get(t.Context(), r)
@@ -380,7 +380,7 @@ func TestBucketOwner(t *testing.T) {
 	_, err = k.Head(t.Context(), r)
 	wantOutcome(t, err, OutcomeDenied)
 	r.Route.Alias.BucketOwner = "111111111111"
-	k.next(r, awstest.CloseAfter(1000))
+	k.next(r, s3.CloseAfter(1000))
 	if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("right owner, resumed: %d bytes, %v", len(got), err)
 	}
@@ -394,7 +394,7 @@ func TestBucketOwner(t *testing.T) {
 func TestKeysNeverSent(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "folder/", awstest.Object{Body: noise(1)})
+	r := k.put("shop", "folder/", s3.Object{Body: noise(1)})
 	for _, key := range []string{"", "/", "folder/", "a//"} {
 		r.Key = key
 		_, err := k.Get(t.Context(), r)

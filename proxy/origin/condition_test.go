@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestGetNotModified(t *testing.T) {
@@ -49,7 +50,7 @@ func TestGetNotModified(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{
+			r := k.put("shop", "a.png", s3.Object{
 				Body: noise(100), ETag: `"e"`, LastModified: modified, CacheControl: "max-age=60", ContentType: "image/png",
 			})
 			tc.request(&r)
@@ -109,9 +110,9 @@ func TestNotModifiedHeaders(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ETag: `"e"`})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 			r.IfNoneMatch = `"e"`
-			k.next(r, &awstest.Fault{Status: http.StatusNotModified, Header: tc.header})
+			k.next(r, &s3.Fault{Status: http.StatusNotModified, Header: tc.header})
 			obj, err := k.Get(t.Context(), r)
 			if tc.fails {
 				if e := wantOutcome(t, err, OutcomeError); !errors.Is(e, ErrOtherVersion) {
@@ -135,8 +136,8 @@ func TestNotModifiedHeaders(t *testing.T) {
 func TestNotModifiedUnasked(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ETag: `"e"`})
-	k.next(r, &awstest.Fault{Status: http.StatusNotModified})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
+	k.next(r, &s3.Fault{Status: http.StatusNotModified})
 	_, err := k.Get(t.Context(), r)
 	wantOutcome(t, err, OutcomeNotModified)
 }
@@ -147,9 +148,9 @@ func TestResumeWithoutCondition(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(bodySize)
-	r := k.put("shop", "a.png", awstest.Object{Body: want, ETag: `"new"`})
+	r := k.put("shop", "a.png", s3.Object{Body: want, ETag: `"new"`})
 	r.IfNoneMatch = `"old"`
-	k.next(r, awstest.ResetAfter(bodySize/2))
+	k.next(r, s3.ResetAfter(bodySize/2))
 	if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
@@ -180,9 +181,9 @@ func TestExpiresAndDate(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-			lines := awstest.Fault{Header: func(h http.Header) { h["Expires"], h["Date"] = tc.expires, tc.date }}
-			refused := awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			lines := s3.Fault{Header: func(h http.Header) { h["Expires"], h["Date"] = tc.expires, tc.date }}
+			refused := s3.Fault{Status: http.StatusForbidden, Body: []byte{}}
 			k.next(r, &lines, &lines, &refused, &lines)
 			check := func(way string, obj *Object, err error) {
 				t.Helper()
@@ -253,21 +254,21 @@ func TestBorn(t *testing.T) {
 	t.Parallel()
 	const slow = 300 * time.Millisecond
 	for name, tc := range map[string]struct {
-		faults   []*awstest.Fault
+		faults   []*s3.Fault
 		atLeast  time.Duration
 		lessThan time.Duration
 	}{
-		"slow":                  {[]*awstest.Fault{awstest.DelayHeaders(slow)}, slow, time.Hour},
-		"slow, then at once":    {[]*awstest.Fault{{Delay: time.Second, Code: "InternalError"}, nil}, 0, time.Second},
-		"behind a cache":        {[]*awstest.Fault{awstest.RawHeader("Age: 60")}, time.Minute, time.Hour},
-		"behind one and slow":   {[]*awstest.Fault{{Delay: slow, Raw: []string{"Age: 60"}}}, time.Minute + slow, time.Hour},
-		"304 of a cache":        {[]*awstest.Fault{{Status: http.StatusNotModified, Header: func(h http.Header) { h.Set("Age", "60") }}}, time.Minute, time.Hour},
-		"a Date of last summer": {[]*awstest.Fault{{Header: func(h http.Header) { h.Set("Date", "Sat, 02 Aug 2025 12:00:00 GMT") }}}, 0, time.Hour},
+		"slow":                  {[]*s3.Fault{s3.DelayHeaders(slow)}, slow, time.Hour},
+		"slow, then at once":    {[]*s3.Fault{{Delay: time.Second, Code: "InternalError"}, nil}, 0, time.Second},
+		"behind a cache":        {[]*s3.Fault{s3.RawHeader("Age: 60")}, time.Minute, time.Hour},
+		"behind one and slow":   {[]*s3.Fault{{Delay: slow, Raw: []string{"Age: 60"}}}, time.Minute + slow, time.Hour},
+		"304 of a cache":        {[]*s3.Fault{{Status: http.StatusNotModified, Header: func(h http.Header) { h.Set("Age", "60") }}}, time.Minute, time.Hour},
+		"a Date of last summer": {[]*s3.Fault{{Header: func(h http.Header) { h.Set("Date", "Sat, 02 Aug 2025 12:00:00 GMT") }}}, 0, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ETag: `"e"`})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 			r.IfNoneMatch = `"e"`
 			if len(tc.faults) == 0 || tc.faults[0] == nil || tc.faults[0].Status != http.StatusNotModified {
 				r.IfNoneMatch = ""
@@ -291,7 +292,7 @@ func TestBorn(t *testing.T) {
 // are newer by fractions of a second than any date says.
 func TestGatewayNotModified(t *testing.T) {
 	t.Parallel()
-	g := awstest.NewGateway(t)
+	g := gateway.New(t)
 	k := newKit(t, nil)
 	ctx := t.Context()
 	if err := g.CreateBucket(ctx, "media"); err != nil {
@@ -299,7 +300,7 @@ func TestGatewayNotModified(t *testing.T) {
 	}
 	put := func(body []byte) {
 		t.Helper()
-		obj := awstest.Object{Body: body, ContentType: "image/png", CacheControl: "max-age=60"}
+		obj := s3.Object{Body: body, ContentType: "image/png", CacheControl: "max-age=60"}
 		if err := g.PutObject(ctx, "media", "web/a.png", obj); err != nil {
 			t.Fatal(err)
 		}

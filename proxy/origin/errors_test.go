@@ -11,24 +11,24 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestGetErrors(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {
-		fault *awstest.Fault
+		fault *s3.Fault
 		want  Outcome
 	}{
-		"HTML 404":            {awstest.HTML404(), OutcomeNotFound},
-		"Throttling":          {awstest.FailStatus(400, "Throttling"), OutcomeThrottled},
-		"ThrottlingException": {awstest.FailStatus(400, "ThrottlingException"), OutcomeThrottled},
-		"RequestLimit":        {awstest.FailStatus(503, "RequestLimitExceeded"), OutcomeThrottled},
-		"TooManyRequests":     {awstest.FailStatus(429, "TooManyRequestsException"), OutcomeThrottled},
-		"NoSuchVersion":       {awstest.FailStatus(404, "NoSuchVersion"), OutcomeNotFound},
-		"AllAccessDisabled":   {awstest.FailStatus(403, "AllAccessDisabled"), OutcomeError},
-		"TokenRefresh":        {awstest.FailStatus(400, "TokenRefreshRequired"), OutcomeBadCredential},
-		"Unauthorized":        {awstest.FailStatus(401, "Unauthorized"), OutcomeBadCredential},
+		"HTML 404":            {s3.HTML404(), OutcomeNotFound},
+		"Throttling":          {s3.FailStatus(400, "Throttling"), OutcomeThrottled},
+		"ThrottlingException": {s3.FailStatus(400, "ThrottlingException"), OutcomeThrottled},
+		"RequestLimit":        {s3.FailStatus(503, "RequestLimitExceeded"), OutcomeThrottled},
+		"TooManyRequests":     {s3.FailStatus(429, "TooManyRequestsException"), OutcomeThrottled},
+		"NoSuchVersion":       {s3.FailStatus(404, "NoSuchVersion"), OutcomeNotFound},
+		"AllAccessDisabled":   {s3.FailStatus(403, "AllAccessDisabled"), OutcomeError},
+		"TokenRefresh":        {s3.FailStatus(400, "TokenRefreshRequired"), OutcomeBadCredential},
+		"Unauthorized":        {s3.FailStatus(401, "Unauthorized"), OutcomeBadCredential},
 	}
 	for _, status := range []int{301, 307, 308, 400, 405, 409, 500, 501, 502, 503, 504} {
 		rows[fmt.Sprintf("bare %d", status)] = bare(status, OutcomeError)
@@ -46,22 +46,22 @@ func TestGetErrors(t *testing.T) {
 		"SlowDown": OutcomeThrottled, "RequestTimeout": OutcomeTimeout,
 		"InvalidRange": OutcomeRange, "PreconditionFailed": OutcomePrecondition,
 	}
-	for code := range awstest.Codes() {
+	for code := range s3.Codes() {
 		want, ok := codes[code]
 		if !ok {
 			want = OutcomeError
 		}
 		rows[code] = struct {
-			fault *awstest.Fault
+			fault *s3.Fault
 			want  Outcome
-		}{awstest.Fail(code), want}
+		}{s3.Fail(code), want}
 	}
 	for name, tc := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return tc.fault })
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			k.s3.Hook(func(*s3.Request) *s3.Fault { return tc.fault })
 			_, err := k.read(t, r)
 			e := wantOutcome(t, err, tc.want)
 			if e.Code != tc.fault.Code {
@@ -88,44 +88,44 @@ func TestGetErrors(t *testing.T) {
 
 // bare is a reply with a status and no document.
 func bare(status int, want Outcome) struct {
-	fault *awstest.Fault
+	fault *s3.Fault
 	want  Outcome
 } {
 	return struct {
-		fault *awstest.Fault
+		fault *s3.Fault
 		want  Outcome
-	}{&awstest.Fault{Status: status, Body: []byte{}}, want}
+	}{&s3.Fault{Status: status, Body: []byte{}}, want}
 }
 
 func TestGetBrokenReplies(t *testing.T) {
 	t.Parallel()
-	set := func(name, value string) *awstest.Fault {
-		return &awstest.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	set := func(name, value string) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}
 	for _, tc := range []struct {
 		name  string
-		fault *awstest.Fault
+		fault *s3.Fault
 		want  Outcome
 	}{
-		{"error document is no XML", &awstest.Fault{Status: 403, Body: []byte("<Error><Code>Acc")}, OutcomeDenied},
-		{"error document without end", &awstest.Fault{Status: 500, Body: []byte("<Error>"), Excess: 1000, Cut: &awstest.Cut{After: 7}}, OutcomeError},
-		{"204", &awstest.Fault{Status: 204, Header: func(h http.Header) { h.Del("Content-Length") }, Cut: &awstest.Cut{After: 0}}, OutcomeError},
-		{"206 to no range", &awstest.Fault{Status: 206}, OutcomeError},
-		{"huge header", awstest.RawHeader("x-amz-meta-x: " + strings.Repeat("a", 64<<10)), OutcomeError},
-		{"endless headers", awstest.RawHeader(strings.Repeat("x-a: b\r\n", 64<<10)), OutcomeError},
-		{"NUL in a header", awstest.RawHeader("x-a: b\x00c"), OutcomeError},
-		{"header without colon", awstest.RawHeader("nonsense"), OutcomeError},
+		{"error document is no XML", &s3.Fault{Status: 403, Body: []byte("<Error><Code>Acc")}, OutcomeDenied},
+		{"error document without end", &s3.Fault{Status: 500, Body: []byte("<Error>"), Excess: 1000, Cut: &s3.Cut{After: 7}}, OutcomeError},
+		{"204", &s3.Fault{Status: 204, Header: func(h http.Header) { h.Del("Content-Length") }, Cut: &s3.Cut{After: 0}}, OutcomeError},
+		{"206 to no range", &s3.Fault{Status: 206}, OutcomeError},
+		{"huge header", s3.RawHeader("x-amz-meta-x: " + strings.Repeat("a", 64<<10)), OutcomeError},
+		{"endless headers", s3.RawHeader(strings.Repeat("x-a: b\r\n", 64<<10)), OutcomeError},
+		{"NUL in a header", s3.RawHeader("x-a: b\x00c"), OutcomeError},
+		{"header without colon", s3.RawHeader("nonsense"), OutcomeError},
 		{"Last-Modified is no date", set("Last-Modified", "yesterday"), OutcomeError},
 		{"length is no number", set("Content-Length", "many"), OutcomeError},
 		{"length below zero", set("Content-Length", "-5"), OutcomeError},
-		{"closed before headers", awstest.CloseAfter(awstest.BeforeHeaders), OutcomeNetwork},
-		{"reset before headers", awstest.ResetAfter(awstest.BeforeHeaders), OutcomeNetwork},
+		{"closed before headers", s3.CloseAfter(s3.BeforeHeaders), OutcomeNetwork},
+		{"reset before headers", s3.ResetAfter(s3.BeforeHeaders), OutcomeNetwork},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return tc.fault })
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			k.s3.Hook(func(*s3.Request) *s3.Fault { return tc.fault })
 			_, err := k.read(t, r)
 			wantOutcome(t, err, tc.want)
 			k.rec.wantCounts(t, map[string]int{string(tc.want): 1})
@@ -138,8 +138,8 @@ func TestGetHugeErrorDocument(t *testing.T) {
 	t.Parallel()
 	const size = 32 << 20 // more than any buffer between the two ends holds
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return &awstest.Fault{Status: 403, Body: make([]byte, size)} })
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+	k.s3.Hook(func(*s3.Request) *s3.Fault { return &s3.Fault{Status: 403, Body: make([]byte, size)} })
 	_, err := k.read(t, r)
 	wantOutcome(t, err, OutcomeDenied)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -161,9 +161,9 @@ func TestGetRetryAfter(t *testing.T) {
 		"86400": maxRetryAfter, "99999999999999999999": time.Second, "Wed, 21 Oct 2026 07:28:00 GMT": time.Second,
 	} {
 		k := newKit(t, nil)
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-			return &awstest.Fault{Code: "SlowDown", Header: func(h http.Header) { h.Set("Retry-After", value) }}
+		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+		k.s3.Hook(func(*s3.Request) *s3.Fault {
+			return &s3.Fault{Code: "SlowDown", Header: func(h http.Header) { h.Set("Retry-After", value) }}
 		})
 		_, err := k.read(t, r)
 		if e := wantOutcome(t, err, OutcomeThrottled); e.RetryAfter != want {
@@ -176,10 +176,10 @@ func TestGetRetryAfter(t *testing.T) {
 func TestErrorTextIsBounded(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-	k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+	k.s3.Hook(func(*s3.Request) *s3.Fault {
 		long := strings.Repeat("Long", 5000)
-		return &awstest.Fault{
+		return &s3.Fault{
 			Status: 400, Body: []byte("<Error><Code>Line\n" + long + "</Code><RequestId>" + long + "</RequestId></Error>"),
 			Header: func(h http.Header) { h.Del("x-amz-request-id") },
 		}
@@ -194,9 +194,9 @@ func TestErrorTextIsBounded(t *testing.T) {
 func TestErrorLeaksNoSecret(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	for _, code := range []string{"SignatureDoesNotMatch", "AccessDenied", "InternalError"} {
-		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+		k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 		_, err := k.read(t, r)
 		for _, format := range []string{"%v", "%s", "%q", "%+v", "%#v"} {
 			if text := fmt.Sprintf(format, err); strings.Contains(text, k.secrets.pair(r.Route.Credential).SecretAccessKey.Reveal()) {
@@ -211,8 +211,8 @@ func TestGetSilentOrigin(t *testing.T) {
 	t.Run("two attempts", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, func(c *Config) { c.FirstByteTimeout = time.Second })
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-		k.next(r, awstest.StallAfter(awstest.BeforeHeaders, nil), awstest.StallAfter(awstest.BeforeHeaders, nil), nil)
+		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+		k.next(r, s3.StallAfter(s3.BeforeHeaders, nil), s3.StallAfter(s3.BeforeHeaders, nil), nil)
 		_, err := k.read(t, r)
 		wantOutcome(t, err, OutcomeTimeout)
 		// A busy S3 hears of a request after we have given it up.
@@ -226,8 +226,8 @@ func TestGetSilentOrigin(t *testing.T) {
 	t.Run("call timeout", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, func(c *Config) { c.CallTimeout = time.Second })
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-		k.next(r, awstest.StallAfter(awstest.BeforeHeaders, nil))
+		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+		k.next(r, s3.StallAfter(s3.BeforeHeaders, nil))
 		_, err := k.read(t, r)
 		wantOutcome(t, err, OutcomeTimeout)
 		k.rec.wantCounts(t, map[string]int{"timeout": 1})
@@ -235,11 +235,11 @@ func TestGetSilentOrigin(t *testing.T) {
 	t.Run("caller leaves", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, nil)
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 		ctx, cancel := context.WithCancel(t.Context())
-		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
+		k.s3.Hook(func(*s3.Request) *s3.Fault {
 			cancel()
-			return awstest.StallAfter(awstest.BeforeHeaders, nil)
+			return s3.StallAfter(s3.BeforeHeaders, nil)
 		})
 		_, err := k.Get(ctx, r)
 		if e := wantOutcome(t, err, OutcomeAborted); !errors.Is(e, context.Canceled) {
@@ -252,14 +252,14 @@ func TestGetSilentOrigin(t *testing.T) {
 // The second attempt hides one hiccup, and the metrics show it.
 func TestGetRetries(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]*awstest.Fault{
-		"500": awstest.Fail("InternalError"), "SlowDown": awstest.Fail("SlowDown"),
-		"reset": awstest.ResetAfter(awstest.BeforeHeaders),
+	for name, fault := range map[string]*s3.Fault{
+		"500": s3.Fail("InternalError"), "SlowDown": s3.Fail("SlowDown"),
+		"reset": s3.ResetAfter(s3.BeforeHeaders),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.next(r, fault)
 			if _, err := k.read(t, r); err != nil {
 				t.Fatal(err)
@@ -281,11 +281,11 @@ func TestDeadConnections(t *testing.T) {
 		t.Run(strconv.Itoa(dead), func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 			k.idle(t, r, dead)
-			k.s3.Hook(func(q *awstest.Recorded) *awstest.Fault {
+			k.s3.Hook(func(q *s3.Request) *s3.Fault {
 				if q.Conn <= dead {
-					return awstest.CloseAfter(awstest.BeforeHeaders)
+					return s3.CloseAfter(s3.BeforeHeaders)
 				}
 				return nil
 			})
@@ -306,15 +306,15 @@ func TestDeadConnections(t *testing.T) {
 func TestHangUps(t *testing.T) {
 	t.Parallel()
 	const idle = 10
-	for name, fault := range map[string]*awstest.Fault{
-		"closed": awstest.CloseAfter(awstest.BeforeHeaders), "reset": awstest.ResetAfter(awstest.BeforeHeaders),
+	for name, fault := range map[string]*s3.Fault{
+		"closed": s3.CloseAfter(s3.BeforeHeaders), "reset": s3.ResetAfter(s3.BeforeHeaders),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 			k.idle(t, r, idle)
-			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return fault })
+			k.s3.Hook(func(*s3.Request) *s3.Fault { return fault })
 			_, err := k.Get(t.Context(), r)
 			wantOutcome(t, err, OutcomeNetwork)
 			_, err = k.Head(t.Context(), r)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // signed are the key ids of the requests so far, as v1, v2 and so on.
@@ -25,7 +25,7 @@ func (k *kit) signed() string {
 // rotating is a request whose credential has got version 2 and may fall back on
 // version 1. Only the versions named work.
 func (k *kit) rotating(works ...int64) Request {
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	r.Route.Credential = k.provisioned(r.Route.Credential.ID, 2)
 	k.s3.Allow(alias.KeyPair{AccessKeyID: "AKIANOBODY"}, "nowhere", "")
 	for _, version := range works {
@@ -44,7 +44,7 @@ func TestFallback(t *testing.T) {
 	}
 	always := func(code string) func(*kit, *Request) {
 		return func(k *kit, _ *Request) {
-			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+			k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 		}
 	}
 	for _, tc := range []struct {
@@ -188,9 +188,9 @@ func TestFallbackOfResumedBody(t *testing.T) {
 			if tc.first == 1 {
 				r.Route.Credential = k.provisioned(r.Route.Credential.ID, 1)
 			}
-			k.s3.Hook(func(q *awstest.Recorded) *awstest.Fault {
+			k.s3.Hook(func(q *s3.Request) *s3.Fault {
 				if q.Header.Get("Range") == "" {
-					return awstest.CloseAfter(100_000)
+					return s3.CloseAfter(100_000)
 				}
 				return nil
 			})
@@ -217,8 +217,8 @@ func TestFallbackWithinDeadline(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, func(c *Config) { c.CallTimeout = 400 * time.Millisecond })
 	r := k.rotating(1)
-	k.s3.Hook(func(q *awstest.Recorded) *awstest.Fault {
-		f := awstest.DelayHeaders(250 * time.Millisecond)
+	k.s3.Hook(func(q *s3.Request) *s3.Fault {
+		f := s3.DelayHeaders(250 * time.Millisecond)
 		if q.AccessKeyID != k.keyOf(r.Route.Credential, 1).AccessKeyID {
 			f.Code = "InvalidAccessKeyId"
 		}
@@ -249,7 +249,7 @@ func TestFallbackEndsWithRotation(t *testing.T) {
 func TestProvisionedSigns(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	r.Route.Credential = k.provisioned(r.Route.Credential.ID, 1)
 	k.s3.Allow(k.secrets.pair(r.Route.Credential), r.Route.Alias.Bucket, "")
 	for range 2 {

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestGet(t *testing.T) {
@@ -21,7 +22,7 @@ func TestGet(t *testing.T) {
 	modified := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, size := range []int{0, 1, 4096, 16 << 10, 1 << 20} {
 		want := noise(size)
-		r := k.put("shop", "p/a.png", awstest.Object{
+		r := k.put("shop", "p/a.png", s3.Object{
 			Body: want, ContentType: "image/png", CacheControl: "max-age=60", ETag: `"e"`, LastModified: modified,
 		})
 		obj, err := k.Get(t.Context(), r)
@@ -46,7 +47,7 @@ func TestGetRange(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(1000)
-	r := k.put("shop", "a.png", awstest.Object{Body: want})
+	r := k.put("shop", "a.png", s3.Object{Body: want})
 	for _, tc := range []struct{ asked, got Range }{
 		{Range{0, 0}, Range{0, 0}},
 		{Range{0, 999}, Range{0, 999}},
@@ -73,7 +74,7 @@ func TestGetRange(t *testing.T) {
 // A reply that is not the range that was asked for, whatever else it is.
 func TestGetRangeWrong(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]*awstest.Fault{
+	for name, fault := range map[string]*s3.Fault{
 		"whole object":     {Status: 200},
 		"no Content-Range": {Header: func(h http.Header) { h.Del("Content-Range") }},
 		"starts elsewhere": {Header: func(h http.Header) { h.Set("Content-Range", "bytes 11-21/1000") }},
@@ -84,7 +85,7 @@ func TestGetRangeWrong(t *testing.T) {
 		"nonsense":         {Header: func(h http.Header) { h.Set("Content-Range", "bytes ten-twenty/1000") }},
 	} {
 		k := newKit(t, nil)
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(1000)})
+		r := k.put("shop", "a.png", s3.Object{Body: noise(1000)})
 		r.Range = &Range{10, 20}
 		k.next(r, fault)
 		_, err := k.Get(t.Context(), r)
@@ -97,7 +98,7 @@ func TestGetRangeWrong(t *testing.T) {
 func TestGetIfMatch(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10), ETag: `"e"`})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10), ETag: `"e"`})
 	r.IfMatch = `"e"`
 	if _, err := k.read(t, r); err != nil {
 		t.Error(err)
@@ -119,19 +120,19 @@ func TestGetUnderFaults(t *testing.T) {
 	for i := range 8 {
 		key := fmt.Sprintf("%d.png", i)
 		content[key] = noise((i + 1) * 20_000)
-		requests = append(requests, k.put([]string{"shop", "press", "a"}[i%3], key, awstest.Object{Body: content[key]}))
+		requests = append(requests, k.put([]string{"shop", "press", "a"}[i%3], key, s3.Object{Body: content[key]}))
 	}
-	k.s3.Hook(func(q *awstest.Recorded) *awstest.Fault {
+	k.s3.Hook(func(q *s3.Request) *s3.Fault {
 		// Within the body: what comes behind it is no fault of this answer,
 		// and a server that is silent there keeps its connection.
 		at := int64(q.N*7919) % int64(len(content[q.Key]))
 		if q.N%20 == 5 && q.Header.Get("Range") != "" {
 			return nil
 		}
-		return map[int]*awstest.Fault{
-			0: awstest.ResetAfter(at), 1: awstest.CloseAfter(at), 2: awstest.ChunkedCut(at), 3: awstest.WrongChecksum(),
-			4: awstest.Fail("SlowDown"), 5: awstest.StallAfter(at, nil), 6: awstest.DeclareMore(5), 7: awstest.DeclareLess(5),
-			8: awstest.RawHeader("x: \x00"), 9: awstest.Fail("AccessDenied"),
+		return map[int]*s3.Fault{
+			0: s3.ResetAfter(at), 1: s3.CloseAfter(at), 2: s3.ChunkedCut(at), 3: s3.WrongChecksum(),
+			4: s3.Fail("SlowDown"), 5: s3.StallAfter(at, nil), 6: s3.DeclareMore(5), 7: s3.DeclareLess(5),
+			8: s3.RawHeader("x: \x00"), 9: s3.Fail("AccessDenied"),
 		}[q.N%20]
 	})
 	var wg sync.WaitGroup
@@ -164,8 +165,8 @@ func TestGetTrickle(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	want := noise(300)
-	r := k.put("shop", "a.png", awstest.Object{Body: want, Metadata: map[string]string{"note": string(bytes.Repeat([]byte{'x'}, 2048))}})
-	k.next(r, awstest.Trickle(7, time.Millisecond))
+	r := k.put("shop", "a.png", s3.Object{Body: want, Metadata: map[string]string{"note": string(bytes.Repeat([]byte{'x'}, 2048))}})
+	k.next(r, s3.Trickle(7, time.Millisecond))
 	if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
@@ -230,7 +231,7 @@ func FuzzContentRange(f *testing.F) {
 // The real server: scoped keys, ranges, resumption's conditions, HEAD.
 func TestGateway(t *testing.T) {
 	t.Parallel()
-	g := awstest.NewGateway(t)
+	g := gateway.New(t)
 	k := newKit(t, nil)
 	ctx := t.Context()
 	if err := g.CreateBucket(ctx, "media"); err != nil {
@@ -238,7 +239,7 @@ func TestGateway(t *testing.T) {
 	}
 	want := noise(300_000)
 	for _, key := range []string{"web/a b+ü.png", "private/a.png"} {
-		if err := g.PutObject(ctx, "media", key, awstest.Object{Body: want, ContentType: "image/png"}); err != nil {
+		if err := g.PutObject(ctx, "media", key, s3.Object{Body: want, ContentType: "image/png"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,7 +275,7 @@ func TestGateway(t *testing.T) {
 		_, err = k.Head(ctx, r)
 		wantOutcome(t, err, outcome)
 	}
-	if err := g.SetKeyStatus(ctx, "reader", kp.AccessKeyID, awstest.KeyInactive); err != nil {
+	if err := g.SetKeyStatus(ctx, "reader", kp.AccessKeyID, gateway.KeyInactive); err != nil {
 		t.Fatal(err)
 	}
 	_, err = k.Get(ctx, r)

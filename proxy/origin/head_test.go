@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestHead(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
 	modified := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r := k.put("shop", "a.png", awstest.Object{
+	r := k.put("shop", "a.png", s3.Object{
 		Body: noise(1000), ContentType: "image/png", CacheControl: "max-age=60", ETag: `"e"`, LastModified: modified,
 	})
 	r.Range = &Range{5, 6}
@@ -49,9 +49,9 @@ func TestCacheControlLines(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100), ContentType: "image/png"})
-			lines := awstest.Fault{Header: func(h http.Header) { h["Cache-Control"] = tc.lines }}
-			refused := awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ContentType: "image/png"})
+			lines := s3.Fault{Header: func(h http.Header) { h["Cache-Control"] = tc.lines }}
+			refused := s3.Fault{Status: http.StatusForbidden, Body: []byte{}}
 			k.next(r, &lines, &lines, &refused, &lines)
 			got, err := k.Get(t.Context(), r)
 			if err != nil {
@@ -77,15 +77,15 @@ func TestCacheControlLines(t *testing.T) {
 // A HEAD fails as the GET would, although its own reply does not say why.
 func TestHeadErrorsAreThoseOfGet(t *testing.T) {
 	t.Parallel()
-	for code := range awstest.Codes() {
+	for code := range s3.Codes() {
 		if code == "NoSuchBucket" {
 			continue // HEAD says 404, and asking again for each 404 costs too much
 		}
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
-			k.s3.Hook(func(*awstest.Recorded) *awstest.Fault { return awstest.Fail(code) })
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 			_, err := k.Get(t.Context(), r)
 			want := outcomeOf(err)
 			_, err = k.Head(t.Context(), r)
@@ -97,28 +97,28 @@ func TestHeadErrorsAreThoseOfGet(t *testing.T) {
 
 func TestHeadAsksAgain(t *testing.T) {
 	t.Parallel()
-	fail := func(status int) *awstest.Fault { return &awstest.Fault{Status: status, Body: []byte{}} }
+	fail := func(status int) *s3.Fault { return &s3.Fault{Status: status, Body: []byte{}} }
 	for _, tc := range []struct {
 		name   string
-		faults []*awstest.Fault
+		faults []*s3.Fault
 		size   int
 		want   Outcome
 		sent   int
 	}{
-		{"404 is clear", []*awstest.Fault{awstest.Fail("NoSuchKey")}, 100, OutcomeNotFound, 1},
-		{"412 is clear", []*awstest.Fault{awstest.Fail("PreconditionFailed")}, 100, OutcomePrecondition, 1},
-		{"429 is clear", []*awstest.Fault{fail(429)}, 100, OutcomeThrottled, 1},
-		{"403 is not", []*awstest.Fault{fail(403), awstest.Fail("InvalidAccessKeyId")}, 100, OutcomeBadCredential, 2},
-		{"403 twice without a word", []*awstest.Fault{fail(403), fail(403)}, 100, OutcomeDenied, 2},
-		{"GET may what HEAD may not", []*awstest.Fault{fail(403)}, 100, OutcomeOK, 2},
-		{"GET may, and it is empty", []*awstest.Fault{fail(403)}, 0, OutcomeDenied, 2},
-		{"range is not heeded", []*awstest.Fault{fail(403), {Status: 200}}, 100, OutcomeDenied, 2},
-		{"unreachable is clear", []*awstest.Fault{awstest.CloseAfter(awstest.BeforeHeaders), awstest.CloseAfter(awstest.BeforeHeaders)}, 100, OutcomeNetwork, 2},
+		{"404 is clear", []*s3.Fault{s3.Fail("NoSuchKey")}, 100, OutcomeNotFound, 1},
+		{"412 is clear", []*s3.Fault{s3.Fail("PreconditionFailed")}, 100, OutcomePrecondition, 1},
+		{"429 is clear", []*s3.Fault{fail(429)}, 100, OutcomeThrottled, 1},
+		{"403 is not", []*s3.Fault{fail(403), s3.Fail("InvalidAccessKeyId")}, 100, OutcomeBadCredential, 2},
+		{"403 twice without a word", []*s3.Fault{fail(403), fail(403)}, 100, OutcomeDenied, 2},
+		{"GET may what HEAD may not", []*s3.Fault{fail(403)}, 100, OutcomeOK, 2},
+		{"GET may, and it is empty", []*s3.Fault{fail(403)}, 0, OutcomeDenied, 2},
+		{"range is not heeded", []*s3.Fault{fail(403), {Status: 200}}, 100, OutcomeDenied, 2},
+		{"unreachable is clear", []*s3.Fault{s3.CloseAfter(s3.BeforeHeaders), s3.CloseAfter(s3.BeforeHeaders)}, 100, OutcomeNetwork, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(tc.size), ETag: `"e"`, ContentType: "image/png"})
+			r := k.put("shop", "a.png", s3.Object{Body: noise(tc.size), ETag: `"e"`, ContentType: "image/png"})
 			k.next(r, tc.faults...)
 			obj, err := k.Head(t.Context(), r)
 			if tc.want != OutcomeOK {
@@ -137,9 +137,9 @@ func TestHeadAsksAgain(t *testing.T) {
 func TestHeadTimeout(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, func(c *Config) { c.CallTimeout = time.Second })
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	// The limit covers the second request too.
-	k.next(r, &awstest.Fault{Status: http.StatusForbidden, Body: []byte{}}, awstest.StallAfter(awstest.BeforeHeaders, nil))
+	k.next(r, &s3.Fault{Status: http.StatusForbidden, Body: []byte{}}, s3.StallAfter(s3.BeforeHeaders, nil))
 	_, err := k.Head(t.Context(), r)
 	wantOutcome(t, err, OutcomeTimeout)
 }

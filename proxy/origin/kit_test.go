@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // nothing is left: slots, bodies, connections.
 type kit struct {
 	*Origin
-	s3      *awstest.S3
+	s3      *s3.Server
 	rec     *recorder
 	secrets *secrets
 }
@@ -51,7 +51,7 @@ func newKitResolving(t testing.TB, resolver *net.Resolver, change func(*Config))
 	if change != nil {
 		change(&cfg)
 	}
-	k := &kit{s3: awstest.NewS3(t), rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
+	k := &kit{s3: s3.New(t), rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
 	o, err := newOrigin(cfg, k.secrets, k.rec, resolver)
 	if err != nil {
 		t.Fatal(err)
@@ -122,14 +122,14 @@ func (k *kit) keyOf(c *alias.Credential, version int64) alias.KeyPair {
 }
 
 // put stores an object for an alias and returns the request for it.
-func (k *kit) put(name, key string, obj awstest.Object) Request {
+func (k *kit) put(name, key string, obj s3.Object) Request {
 	r := k.route(name)
 	k.s3.Put(r.Alias.Bucket, key, obj)
 	return Request{Route: r, Key: key}
 }
 
 // next queues faults for a request's object.
-func (k *kit) next(r Request, faults ...*awstest.Fault) {
+func (k *kit) next(r Request, faults ...*s3.Fault) {
 	k.s3.Next(r.Route.Alias.Bucket, r.Key, faults...)
 }
 

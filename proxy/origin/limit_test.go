@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 func testLimiter(total, perAlias, places int) *limiter {
@@ -303,7 +303,7 @@ func TestLimiterInvariants(t *testing.T) {
 func TestGetHoldsSlotUntilClose(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, func(c *Config) { c.Concurrency, c.AliasConcurrency, c.Queue = 1, 1, 0 })
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestGetHoldsSlotUntilClose(t *testing.T) {
 func TestGetCancelInQueue(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, func(c *Config) { c.Concurrency, c.AliasConcurrency = 1, 1 })
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(100)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)

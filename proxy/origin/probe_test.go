@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	fakes3 "ixmage/internal/awstest/s3"
 )
 
 // A client for probes signs with the key that it was given, is guarded as the
@@ -33,7 +33,7 @@ func TestClientForProbes(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, nil)
-			r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+			r := k.put("shop", "a.png", fakes3.Object{Body: noise(10)})
 			k.s3.Allow(kp, r.Route.Alias.Bucket, "")
 			out, err := k.Client(r.Route.Alias.Location, tc.keys).GetObject(t.Context(), &s3.GetObjectInput{
 				Bucket: &r.Route.Alias.Bucket, Key: &r.Key, Range: aws.String("bytes=0-0"),
@@ -88,7 +88,7 @@ func TestClientForProbesIsGuarded(t *testing.T) {
 func TestClientOf(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	r := k.put("shop", "a.png", fakes3.Object{Body: noise(10)})
 	if _, err := k.read(t, r); err != nil {
 		t.Fatal(err)
 	}

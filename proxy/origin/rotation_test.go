@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // A request with an outdated version is made again with the present one, if that
@@ -110,19 +110,19 @@ func TestFallbackNeverMixesCredentials(t *testing.T) {
 	keys := map[string]string{} // key id to the object that it may sign for
 	for _, r := range []*alias.Route{&a, &b} {
 		key := string(r.Alias.Name) + "/x.png"
-		k.s3.Put(r.Alias.Bucket, key, awstest.Object{Body: noise(50_000)})
+		k.s3.Put(r.Alias.Bucket, key, s3.Object{Body: noise(50_000)})
 		r.Credential = k.provisioned(r.Credential.ID, 2)
 		routes.Store(string(r.Alias.Name), alias.Route{Alias: r.Alias, Credential: k.provisioned(r.Credential.ID, 3)})
 		for version := range int64(3) {
 			keys[k.keyOf(r.Credential, version+1).AccessKeyID] = key
 		}
 	}
-	k.s3.Hook(func(q *awstest.Recorded) *awstest.Fault {
+	k.s3.Hook(func(q *s3.Request) *s3.Fault {
 		switch q.N % 5 {
 		case 0, 3:
-			return awstest.Fail("InvalidAccessKeyId")
+			return s3.Fail("InvalidAccessKeyId")
 		case 1:
-			return awstest.CloseAfter(int64(q.N * 100))
+			return s3.CloseAfter(int64(q.N * 100))
 		}
 		return nil
 	})
@@ -156,7 +156,7 @@ func TestRotationLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	var now atomic.Pointer[alias.Route]
 	k := newKit(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return *now.Load(), true } })
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(1000)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(1000)})
 	id := r.Route.Credential.ID
 	swap := func(version int64) {
 		now.Store(&alias.Route{Alias: r.Route.Alias, Credential: k.provisioned(id, version)})

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/s3"
 )
 
 // The front of a body comes within CallTimeout or not at all; what follows it has
@@ -17,27 +17,27 @@ func TestFront(t *testing.T) {
 	const callTimeout = 3 * time.Second
 	want := noise(bodySize)
 	for name, tc := range map[string]struct {
-		fault *awstest.Fault
+		fault *s3.Fault
 		least int
 		late  bool
 	}{
 		"at once":                {nil, 3072, false},
 		"all of it":              {nil, bodySize, false},
 		"more than there is":     {nil, bodySize + 1, false},
-		"across a break":         {awstest.CloseAfter(1000), 3072, false},
-		"the first byte is here": {awstest.StallAfter(1, nil), 1, false},
-		"silent":                 {awstest.StallAfter(0, nil), 1, true},
-		"silent in it":           {awstest.StallAfter(3071, nil), 3072, true},
-		"trickling":              {awstest.Trickle(1, 100*time.Millisecond), 3072, true},
-		"broken, then silent":    {awstest.CloseAfter(1000), 3072, true},
+		"across a break":         {s3.CloseAfter(1000), 3072, false},
+		"the first byte is here": {s3.StallAfter(1, nil), 1, false},
+		"silent":                 {s3.StallAfter(0, nil), 1, true},
+		"silent in it":           {s3.StallAfter(3071, nil), 3072, true},
+		"trickling":              {s3.Trickle(1, 100*time.Millisecond), 3072, true},
+		"broken, then silent":    {s3.CloseAfter(1000), 3072, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, func(c *Config) { c.CallTimeout = callTimeout })
-			r := k.put("shop", "a.png", awstest.Object{Body: want})
+			r := k.put("shop", "a.png", s3.Object{Body: want})
 			k.next(r, tc.fault)
 			if tc.late {
-				k.next(r, awstest.StallAfter(0, nil))
+				k.next(r, s3.StallAfter(0, nil))
 			}
 			obj, err := k.Get(t.Context(), r)
 			if err != nil {
@@ -62,9 +62,9 @@ func TestFront(t *testing.T) {
 	t.Run("the rest has time", func(t *testing.T) {
 		t.Parallel()
 		k := newKit(t, func(c *Config) { c.CallTimeout = callTimeout })
-		r := k.put("shop", "a.png", awstest.Object{Body: want})
+		r := k.put("shop", "a.png", s3.Object{Body: want})
 		gate := make(chan struct{})
-		k.next(r, awstest.StallAfter(5000, gate))
+		k.next(r, s3.StallAfter(5000, gate))
 		obj, err := k.Get(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
@@ -88,19 +88,19 @@ func TestBodyRate(t *testing.T) {
 	want := noise(bodySize)
 	for name, tc := range map[string]struct {
 		size  int
-		fault *awstest.Fault
+		fault *s3.Fault
 		late  bool
 	}{
-		"byte by byte":                 {bodySize, awstest.Trickle(1, 50*time.Millisecond), true},
-		"too little":                   {bodySize, awstest.Trickle(100, 100*time.Millisecond), true},
-		"all in all for long":          {bodySize, awstest.Trickle(2<<10, 25*time.Millisecond), false},
-		"less than a piece":            {100, awstest.Trickle(1, time.Millisecond), false},
-		"a piece and a little at last": {piece + 1, awstest.Trickle(piece, 500*time.Millisecond), false},
+		"byte by byte":                 {bodySize, s3.Trickle(1, 50*time.Millisecond), true},
+		"too little":                   {bodySize, s3.Trickle(100, 100*time.Millisecond), true},
+		"all in all for long":          {bodySize, s3.Trickle(2<<10, 25*time.Millisecond), false},
+		"less than a piece":            {100, s3.Trickle(1, time.Millisecond), false},
+		"a piece and a little at last": {piece + 1, s3.Trickle(piece, 500*time.Millisecond), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKit(t, func(c *Config) { c.IdleTimeout = 2 * time.Second })
-			r := k.put("shop", "a.png", awstest.Object{Body: want[:tc.size]})
+			r := k.put("shop", "a.png", s3.Object{Body: want[:tc.size]})
 			k.next(r, tc.fault, tc.fault)
 			got, err := k.read(t, r)
 			if !tc.late {

@@ -22,18 +22,19 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/internal/awstest"
+	"ixmage/internal/awstest/netfault"
+	"ixmage/internal/awstest/s3"
 )
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		k := newKit(t, nil)
-		stranger := awstest.NewS3(t)
-		stranger.Put("bucket-shop", "a.png", awstest.Object{Body: noise(10)})
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
-		k.s3.Hook(func(*awstest.Recorded) *awstest.Fault {
-			return &awstest.Fault{Status: status, Body: []byte{}, Header: func(h http.Header) {
+		stranger := s3.New(t)
+		stranger.Put("bucket-shop", "a.png", s3.Object{Body: noise(10)})
+		r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
+		k.s3.Hook(func(*s3.Request) *s3.Fault {
+			return &s3.Fault{Status: status, Body: []byte{}, Header: func(h http.Header) {
 				h.Set("Location", stranger.URL+"/bucket-shop/a.png")
 			}}
 		})
@@ -90,7 +91,7 @@ func TestPlainHTTPNeedsTheFlag(t *testing.T) {
 	t.Parallel()
 	for _, allowed := range []bool{true, false} {
 		k := newKit(t, func(c *Config) { c.AllowPrivateEndpoints = allowed })
-		r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+		r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 		k.sender.client.Transport.(*http.Transport).DialContext = (&net.Dialer{}).DialContext // as if it were public
 		_, err := k.read(t, r)
 		if allowed {
@@ -129,7 +130,7 @@ func TestForbiddenAddressByName(t *testing.T) {
 	names.set("s3.example.com", "169.254.169.254")
 	names.set("bucket-shop.s3.eu-west-1.amazonaws.com", "169.254.169.254")
 	k := newKitResolving(t, names.resolver(), nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	port := hostPort(t, k.s3.URL)
 	port = port[strings.LastIndexByte(port, ':'):]
 	for name, loc := range map[string]alias.Location{
@@ -161,8 +162,8 @@ func TestForbiddenAddressByName(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{})
-	r.Route.Alias.Endpoint = "http://" + awstest.Refused(t)
+	r := k.put("shop", "a.png", s3.Object{})
+	r.Route.Alias.Endpoint = "http://" + netfault.Refused(t)
 	_, err := k.Get(t.Context(), r)
 	wantOutcome(t, err, OutcomeNetwork)
 	_, err = k.Head(t.Context(), r)
@@ -180,7 +181,7 @@ func TestNoDescriptors(t *testing.T) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 		}
 	}
-	r := k.put("shop", "a.png", awstest.Object{})
+	r := k.put("shop", "a.png", s3.Object{})
 	_, err := k.Get(t.Context(), r)
 	wantOverloaded(t, err)
 	_, err = k.Head(t.Context(), r)
@@ -191,7 +192,7 @@ func TestNoDescriptors(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(10)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	r.Route.Alias.Endpoint = strings.Replace(k.s3.URL, "http:", "https:", 1)
 	_, err := k.Get(t.Context(), r)
 	wantOutcome(t, err, OutcomeNetwork)
@@ -200,7 +201,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := awstest.ServeS3(ln)
+	server := s3.Serve(ln)
 	t.Cleanup(server.Close)
 	r.Route.Alias.Endpoint = "https://" + ln.Addr().String()
 	_, err = k.Get(t.Context(), r)
@@ -230,12 +231,12 @@ func selfSigned(t *testing.T) tls.Certificate {
 func TestConnectionReuse(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	r := k.put("shop", "a.png", awstest.Object{Body: noise(bodySize)})
+	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	ranged := r
 	ranged.Range = &Range{10, 20}
 	missing := r
 	missing.Key = "missing.png"
-	k.next(r, nil, awstest.Chunked(), awstest.Fail("AccessDenied"))
+	k.next(r, nil, s3.Chunked(), s3.Fail("AccessDenied"))
 	for range 3 {
 		for _, r := range []Request{r, ranged, missing} {
 			_, _ = k.read(t, r)

@@ -1,0 +1,259 @@
+// Package gateway runs a real S3 and IAM server (versitygw) in child processes.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"ixmage/alias"
+	"ixmage/internal/awstest/process"
+)
+
+// ErrMissing means that the gateway's program is not on this machine.
+var ErrMissing = errors.New("versitygw is not here: run make tools, or point IXMAGE_VERSITYGW at it")
+
+const (
+	gatewayRegion = "us-east-1"
+	// startTimeout is for a program that hangs. A busy machine gets all the time
+	// that it needs.
+	startTimeout = 5 * time.Minute
+	// portTries bounds the race for a port that was free when we looked.
+	portTries = 10
+)
+
+// Server is a real S3 server with a real IAM server beside it, in two child
+// processes. Identity policies are enforced. It is safe for concurrent use and
+// may be shared by a whole package of tests.
+type Server struct {
+	S3URL  string // path-style endpoint
+	IAMURL string // IAM and STS
+	Region string
+	Root   alias.KeyPair // may do anything
+
+	client  *http.Client
+	iamProc *process.Child
+	s3Proc  *process.Child
+	s3      *s3.Client
+	iam     *iam.Client
+}
+
+// New starts a Server that ends with the test. It skips the test where
+// there is no versitygw, unless IXMAGE_REQUIRE_GATEWAY is set: then it fails.
+// To share one among the tests of a package, call Start in TestMain.
+func New(t testing.TB) *Server {
+	t.Helper()
+	g, err := Start(t.Context(), t.TempDir())
+	if errors.Is(err, ErrMissing) && os.Getenv("IXMAGE_REQUIRE_GATEWAY") == "" {
+		t.Skipf("SKIPPED, NOT TESTED: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// Start starts both servers and returns when they answer. ctx bounds
+// the start only. dir holds all they keep and must exist; it belongs to the
+// caller, who calls Stop before removing it. The error is ErrMissing where
+// the program is missing.
+func Start(ctx context.Context, dir string) (*Server, error) {
+	program, err := findGateway()
+	if err != nil {
+		return nil, err
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		g := newServer()
+		err := g.start(ctx, program, dir)
+		if err == nil {
+			return g, nil
+		}
+		if stopErr := g.Stop(); stopErr != nil || try == portTries || ctx.Err() != nil {
+			return nil, errors.Join(err, stopErr)
+		}
+	}
+}
+
+func newServer() *Server {
+	return &Server{
+		Region: gatewayRegion,
+		Root:   alias.KeyPair{AccessKeyID: "ixmagetestroot", SecretAccessKey: alias.NewSecret(rand.Text())},
+		// An own transport: Stop can then close every connection of ours.
+		client: &http.Client{Transport: &http.Transport{}},
+	}
+}
+
+// start brings up IAM first: an S3 server whose first look at IAM finds nobody
+// waits two seconds for the next.
+func (g *Server) start(ctx context.Context, program, dir string) error {
+	iamAddr, s3Addr, err := freeAddresses()
+	if err != nil {
+		return err
+	}
+	g.S3URL, g.IAMURL = "http://"+s3Addr, "http://"+iamAddr
+	g.s3, g.iam = g.clients()
+	folders := map[string]string{}
+	for _, name := range []string{"iam", "s3", "meta"} {
+		folders[name] = filepath.Join(dir, name)
+		if err := os.MkdirAll(folders[name], 0o700); err != nil {
+			return err
+		}
+	}
+	socket := privateSocket(dir, rand.Text())
+	g.iamProc, err = process.Start("versitygw iam", g.command(program, iamAddr,
+		"iam", "--dir", folders["iam"], "--private-ports", socket, "--disable-oidc-thumbprint-autofetch"))
+	if err != nil {
+		return err
+	}
+	if err := g.iamProc.Ready(ctx, g.iamKnowsUs); err != nil {
+		return err
+	}
+	// Sidecar files instead of extended attributes: not every temp folder
+	// has those.
+	g.s3Proc, err = process.Start("versitygw s3", g.command(program, s3Addr,
+		"--iam-standalone-endpoint", socket, "posix", "--sidecar", folders["meta"], folders["s3"]))
+	if err != nil {
+		return err
+	}
+	return g.s3Proc.Ready(ctx, g.s3KnowsUs)
+}
+
+// iamKnowsUs reports whether our own IAM answers. Another test's gateway may
+// have taken the port between our look at it and our child's: it is as healthy,
+// and refuses our root key.
+func (g *Server) iamKnowsUs(ctx context.Context) bool {
+	if !healthy(ctx, g.client, g.IAMURL+"/healthz") {
+		return false
+	}
+	_, err := g.iam.ListUsers(ctx, &iam.ListUsersInput{})
+	return err == nil
+}
+
+// s3KnowsUs is iamKnowsUs for S3.
+func (g *Server) s3KnowsUs(ctx context.Context) bool {
+	if !healthy(ctx, g.client, g.S3URL+"/healthz") {
+		return false
+	}
+	_, err := g.s3.ListBuckets(ctx, &s3.ListBucketsInput{})
+	return err == nil
+}
+
+func (g *Server) command(program, addr string, args ...string) *exec.Cmd {
+	args = append([]string{"-q", "-p", addr, "--health", "/healthz", "--keep-alive"}, args...)
+	cmd := exec.Command(program, args...)
+	// Nothing of the surrounding environment: VGW_… and AWS_… would be heard.
+	cmd.Env = []string{
+		"ROOT_ACCESS_KEY=" + g.Root.AccessKeyID,
+		"ROOT_SECRET_KEY=" + g.Root.SecretAccessKey.Reveal(),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),
+	}
+	return cmd
+}
+
+// Stop ends both servers and returns when they are gone. It may be called more
+// than once.
+func (g *Server) Stop() error {
+	var errs []error
+	for _, p := range []*process.Child{g.s3Proc, g.iamProc} {
+		if p != nil {
+			errs = append(errs, p.Stop())
+		}
+	}
+	g.client.CloseIdleConnections()
+	return errors.Join(errs...)
+}
+
+// Output is what the servers wrote last, for the log of a failed test.
+func (g *Server) Output() string {
+	return "s3: " + g.s3Proc.Output() + "\niam: " + g.iamProc.Output()
+}
+
+// findGateway looks where IXMAGE_VERSITYGW points, else for bin/versitygw
+// beside the nearest go.mod above the working folder.
+func findGateway() (string, error) {
+	if path := os.Getenv("IXMAGE_VERSITYGW"); path != "" {
+		if err := executable(path); err != nil {
+			return "", fmt.Errorf("%w (IXMAGE_VERSITYGW: %w)", ErrMissing, err)
+		}
+		return filepath.Abs(path)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		path := filepath.Join(dir, "bin", "versitygw")
+		if executable(path) == nil {
+			return path, nil
+		}
+		parent := filepath.Dir(dir)
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || parent == dir {
+			return "", ErrMissing
+		}
+		dir = parent
+	}
+}
+
+// freeAddresses finds two ports that nobody listens on. Both listeners are
+// open at once, so that they differ.
+func freeAddresses() (a, b string, err error) {
+	first, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer first.Close()
+	second, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer second.Close()
+	return first.Addr().String(), second.Addr().String(), nil
+}
+
+// healthy reports whether url answers 200.
+func healthy(ctx context.Context, client *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// executable reports whether a path is a file that can be run.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return errors.New(path + " is not an executable file")
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package iam
+
+import (
+	"encoding/xml"
+	"time"
+)
+
+// iamActions are the calls of IAM.
+func iamActions() map[string]iamAction {
+	return map[string]iamAction{
+		"CreateUser":                     {onNewUser, createUser},
+		"GetUser":                        {onUser, getUser},
+		"ListUsers":                      {onAnything, listUsers},
+		"DeleteUser":                     {onUser, deleteUser},
+		"TagUser":                        {onUser, tagUser},
+		"UntagUser":                      {onUser, untagUser},
+		"ListUserTags":                   {onUser, listUserTags},
+		"PutUserPermissionsBoundary":     {onUser, putUserPermissionsBoundary},
+		"DeleteUserPermissionsBoundary":  {onUser, deleteUserPermissionsBoundary},
+		"PutUserPolicy":                  {onUser, putUserPolicy},
+		"GetUserPolicy":                  {onUser, getUserPolicy},
+		"ListUserPolicies":               {onUser, listUserPolicies},
+		"DeleteUserPolicy":               {onUser, deleteUserPolicy},
+		"AttachUserPolicy":               {onUser, attachUserPolicy},
+		"DetachUserPolicy":               {onUser, detachUserPolicy},
+		"ListAttachedUserPolicies":       {onUser, listAttachedUserPolicies},
+		"CreateLoginProfile":             {onUser, createLoginProfile},
+		"GetLoginProfile":                {onUser, getLoginProfile},
+		"AddUserToGroup":                 {onGroup, addUserToGroup},
+		"ListGroupsForUser":              {onUser, listGroupsForUser},
+		"ListMFADevices":                 {onUser, listMFADevices},
+		"ListSSHPublicKeys":              {onUser, listSSHPublicKeys},
+		"ListSigningCertificates":        {onUser, listSigningCertificates},
+		"ListServiceSpecificCredentials": {onUser, listServiceSpecificCredentials},
+		"CreateAccessKey":                {onUser, createAccessKey},
+		"UpdateAccessKey":                {onUser, updateAccessKey},
+		"DeleteAccessKey":                {onUser, deleteAccessKey},
+		"ListAccessKeys":                 {onUser, listAccessKeys},
+		"GetAccessKeyLastUsed":           {onKeyOwner, getAccessKeyLastUsed},
+		"CreatePolicy":                   {onNewPolicy, createPolicy},
+		"GetPolicy":                      {onPolicy, getPolicy},
+		"GetPolicyVersion":               {onPolicy, getPolicyVersion},
+		"ListPolicies":                   {onAnything, listPolicies},
+		"ListPolicyVersions":             {onPolicy, listPolicyVersions},
+		"CreatePolicyVersion":            {onPolicy, createPolicyVersion},
+		"DeletePolicy":                   {onPolicy, deletePolicy},
+		"TagPolicy":                      {onPolicy, tagPolicy},
+		"ListPolicyTags":                 {onPolicy, listPolicyTags},
+		"ListEntitiesForPolicy":          {onPolicy, listEntitiesForPolicy},
+		"SimulatePrincipalPolicy":        {onSource, simulatePrincipalPolicy},
+		"GetAccountSummary":              {onAnything, getAccountSummary},
+	}
+}
+
+// stsActions are the calls of STS.
+func stsActions() map[string]iamAction {
+	return map[string]iamAction{
+		"GetCallerIdentity":  {onAnything, getCallerIdentity},
+		"AssumeRole":         {onRole, assumeRole},
+		"GetFederationToken": {onFederatedUser, getFederationToken},
+	}
+}
+
+func getCallerIdentity(f *Server, r *iamRequest) (any, error) {
+	id := f.cfg.Account
+	if u := r.caller.user; u != nil {
+		id = u.ID
+	}
+	return struct {
+		Arn     string
+		UserID  string `xml:"UserId"`
+		Account string
+	}{r.caller.arn, id, f.cfg.Account}, nil
+}
+
+func onRole(_ *Server, r *iamRequest) iamTarget { return iamTarget{arn: r.params.Get("RoleArn")} }
+
+// assumeRole knows no role that trusts anybody.
+func assumeRole(_ *Server, r *iamRequest) (any, error) {
+	return nil, refusal("AccessDenied", "%s", denial(r.caller.arn, "sts:AssumeRole", r.params.Get("RoleArn")))
+}
+
+func onFederatedUser(f *Server, r *iamRequest) iamTarget {
+	return iamTarget{arn: "arn:" + f.cfg.Partition + ":sts::" + f.cfg.Account + ":federated-user/" + r.params.Get("Name")}
+}
+
+// getFederationToken gives out keys that nobody accepts.
+func getFederationToken(_ *Server, r *iamRequest) (any, error) {
+	type keys struct {
+		AccessKeyID                               string `xml:"AccessKeyId"`
+		SecretAccessKey, SessionToken, Expiration string
+	}
+	return struct{ Credentials keys }{
+		keys{uniqueID("ASIA", 16), newSecret(), newSecret(), date(r.now.Add(12 * time.Hour))},
+	}, nil
+}
+
+func getAccountSummary(f *Server, r *iamRequest) (any, error) {
+	local := 0
+	for _, p := range f.policies.allAt(r.now) {
+		if !p.ByAWS {
+			local++
+		}
+	}
+	return struct{ SummaryMap summary }{summary{
+		{"Users", len(f.users.allAt(r.now))}, {"UsersQuota", f.cfg.UsersQuota},
+		{"Policies", local}, {"PoliciesQuota", 1500},
+		{"AccessKeysPerUserQuota", keysQuota}, {"AttachedPoliciesPerUserQuota", attachedQuota},
+		{"UserPolicySizeQuota", inlineQuota}, {"PolicySizeQuota", managedQuota},
+	}}, nil
+}
+
+// summary is a map in the XML of the query protocol.
+type summary []struct {
+	Key   string `xml:"key"`
+	Value int    `xml:"value"`
+}
+
+// MarshalXML writes one entry for each.
+func (s summary) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+	if err := e.EncodeToken(start); err != nil {
+		return err
+	}
+	for _, entry := range s {
+		if err := e.EncodeElement(entry, xml.StartElement{Name: xml.Name{Local: "entry"}}); err != nil {
+			return err
+		}
+	}
+	return e.EncodeToken(start.End())
+}
+
+// hangingList is a list with a name of its own.
+type hangingList[T any] struct {
+	name  string
+	items []T
+}
+
+// MarshalXML writes the list under its name.
+func (l hangingList[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+	members := struct {
+		Member []T `xml:"member"`
+	}{l.items}
+	if err := e.EncodeToken(start); err != nil {
+		return err
+	}
+	if err := e.EncodeElement(members, xml.StartElement{Name: xml.Name{Local: l.name}}); err != nil {
+		return err
+	}
+	if err := e.EncodeElement(false, xml.StartElement{Name: xml.Name{Local: "IsTruncated"}}); err != nil {
+		return err
+	}
+	return e.EncodeToken(start.End())
+}
+
+// hanging answers with what hangs on a user.
+func hanging[T any](f *Server, r *iamRequest, name string, of func(*User) []T) (any, error) {
+	u, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	return hangingList[T]{name, of(u)}, nil
+}

@@ -1,0 +1,164 @@
+package iam
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+
+	"ixmage/internal/awstest/sigv4"
+)
+
+// iamCaller is who signed a request: root, a user as it is seen now, or
+// nobody.
+type iamCaller struct {
+	root bool
+	user *User
+	arn  string
+}
+
+// authenticateLocked finds who signed a request for a service.
+func (f *Server) authenticateLocked(r *iamRequest, service, payload string) error {
+	auth := sigv4.Parse(r.http.Header.Get("Authorization"))
+	if auth.KeyID == "" {
+		r.caller = iamCaller{arn: "anonymous"}
+		if service == "s3" {
+			return nil // a bucket policy may allow everyone
+		}
+		return refusal("MissingAuthenticationToken", "Request is missing Authentication Token")
+	}
+	unknown := refusal("InvalidClientTokenId", "The security token included in the request is invalid.")
+	if service == "s3" {
+		unknown = refusal("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
+	}
+	secret := f.Root.SecretAccessKey
+	r.caller = iamCaller{root: true, arn: f.arn("root")}
+	if auth.KeyID != f.Root.AccessKeyID {
+		key, ok := f.keys.at(auth.KeyID, r.now)
+		if !ok || !key.Active {
+			return unknown
+		}
+		user, ok := f.users.at(key.User, r.now)
+		if !ok || user.ID != key.userID {
+			return unknown
+		}
+		secret, r.caller = key.secret, iamCaller{user: user, arn: user.ARN}
+	}
+	if !sigv4.Verify(r.http, secret.Reveal(), service, payload) {
+		return refusal("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you "+
+			"provided. Check your AWS Secret Access Key and signing method.")
+	}
+	f.noteUseLocked(auth, r, service)
+	return nil
+}
+
+// noteUseLocked keeps when a key was used last, which has no lag here.
+func (f *Server) noteUseLocked(auth sigv4.Authorization, r *iamRequest, service string) {
+	h, ok := f.keys[auth.KeyID]
+	if !ok {
+		return // root's
+	}
+	for i, v := range *h {
+		used := *v.value
+		used.LastUsed, used.LastService, used.LastRegion = r.now, service, auth.Region
+		(*h)[i].value = &used
+	}
+}
+
+func hashOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// authorizeLocked decides about a call of IAM or STS.
+func (f *Server) authorizeLocked(r *iamRequest, target iamTarget) error {
+	if r.call.Action == "GetCallerIdentity" {
+		return nil // needs no right
+	}
+	actions := []string{r.call.Service + ":" + r.call.Action}
+	tags, err := r.tags()
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(tags) == 0:
+	case r.call.Action == "CreateUser":
+		actions = append(actions, "iam:TagUser")
+	case r.call.Action == "CreatePolicy":
+		actions = append(actions, "iam:TagPolicy")
+	}
+	for _, action := range actions {
+		q := policyQuery{action: action, resource: target.arn, context: f.context(r, target, tags)}
+		if why := f.whyDeniedLocked(r, q, ""); why != "" {
+			return refusal("AccessDenied", "%s %s", denial(r.caller.arn, action, target.arn), why)
+		}
+	}
+	return nil
+}
+
+// context is what conditions may ask about a call of IAM.
+func (f *Server) context(r *iamRequest, target iamTarget, tags map[string]string) policyContext {
+	c := f.baseContext(r)
+	boundary := target.boundary
+	if r.call.Action == "CreateUser" || r.call.Action == "PutUserPermissionsBoundary" {
+		boundary = r.params.Get("PermissionsBoundary")
+	}
+	if boundary != "" {
+		c.set("iam:PermissionsBoundary", boundary)
+	}
+	if arn := r.params.Get("PolicyArn"); arn != "" {
+		c.set("iam:PolicyARN", arn)
+	}
+	for key, value := range tags {
+		c.set("aws:RequestTag/"+key, value)
+		c.add("aws:TagKeys", key)
+	}
+	for _, key := range r.members("TagKeys") {
+		c.add("aws:TagKeys", key)
+	}
+	for key, value := range target.tags {
+		c.set("aws:ResourceTag/"+key, value)
+		c.set("iam:ResourceTag/"+key, value)
+	}
+	return c
+}
+
+// baseContext is what conditions may ask about every request.
+func (f *Server) baseContext(r *iamRequest) policyContext {
+	secure := "true"
+	if f.cfg.Insecure {
+		secure = "false"
+	}
+	c := policyContext{}
+	c.set("aws:SecureTransport", secure)
+	c.set("aws:SourceIp", "127.0.0.1")
+	c.set("aws:ResourceAccount", f.cfg.Account)
+	c.set("aws:UserAgent", r.http.UserAgent())
+	c.set("aws:RequestedRegion", f.cfg.Region)
+	if u := r.caller.user; u != nil {
+		c.set("aws:PrincipalArn", u.ARN)
+		c.set("aws:PrincipalAccount", f.cfg.Account)
+		c.set("aws:PrincipalType", "User")
+		c.set("aws:username", u.Name)
+		c.set("aws:userid", u.ID)
+		for key, value := range u.Tags {
+			c.set("aws:PrincipalTag/"+key, value)
+		}
+	}
+	return c
+}
+
+// arn is an ARN of the account's IAM.
+func (f *Server) arn(resource string) string {
+	return "arn:" + f.cfg.Partition + ":iam::" + f.cfg.Account + ":" + resource
+}
+
+// uniqueID is a random id of IAM's form.
+func uniqueID(prefix string, n int) string { return prefix + rand.Text()[:n] }
+
+// newSecret is a random secret access key: 40 characters of base64.
+func newSecret() string {
+	b := make([]byte, 30)
+	_, _ = rand.Read(b) // never fails
+	return base64.StdEncoding.EncodeToString(b)
+}

@@ -1,0 +1,125 @@
+package iam
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// policyContext is what conditions may ask about a request: values by the
+// key in lower case.
+type policyContext map[string][]string
+
+func (c policyContext) set(key, value string) { c[strings.ToLower(key)] = []string{value} }
+
+func (c policyContext) add(key, value string) {
+	key = strings.ToLower(key)
+	c[key] = append(c[key], value)
+}
+
+// comparison is one operator without its not, set and if-exists forms.
+type comparison struct {
+	matches func(value, pattern string) bool
+	negated bool
+}
+
+// comparisonOf knows the operators; what it does not know ok is false for.
+func comparisonOf(operator string) (c comparison, ok bool) {
+	switch operator {
+	case "StringEquals", "StringNotEquals":
+		c.matches = func(value, pattern string) bool { return value == pattern }
+	case "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase", "Bool":
+		c.matches = strings.EqualFold
+	case "StringLike", "StringNotLike":
+		c.matches = func(value, pattern string) bool { return wildcard(pattern, value) }
+	case "ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike":
+		c.matches = func(value, pattern string) bool { return arnMatches(pattern, value) }
+	case "IpAddress", "NotIpAddress":
+		c.matches = inNetwork
+	default:
+		return c, false
+	}
+	c.negated = strings.Contains(operator, "Not")
+	return c, true
+}
+
+func inNetwork(value, pattern string) bool {
+	addr, err := netip.ParseAddr(value)
+	if !strings.Contains(pattern, "/") {
+		return value == pattern
+	}
+	network, netErr := netip.ParsePrefix(pattern)
+	return err == nil && netErr == nil && network.Contains(addr)
+}
+
+// holds reports whether a condition is met. known is false for an operator
+// that nobody here knows.
+func (c policyCondition) holds(q policyQuery) (met, known bool) {
+	values, present := q.context[strings.ToLower(c.key)]
+	if c.operator == "Null" {
+		return slices.Contains(c.values, "true") != present, true
+	}
+	set, operator := "", c.operator
+	for _, name := range []string{"ForAllValues", "ForAnyValue"} {
+		if rest, ok := strings.CutPrefix(operator, name+":"); ok {
+			set, operator = name, rest
+		}
+	}
+	operator, ifExists := strings.CutSuffix(operator, "IfExists")
+	compare, known := comparisonOf(operator)
+	if !known {
+		return false, false
+	}
+	if !present {
+		return ifExists || compare.negated || set == "ForAllValues", true
+	}
+	one := func(value string) bool {
+		matched := slices.ContainsFunc(c.values, func(pattern string) bool {
+			return compare.matches(value, q.expand(pattern))
+		})
+		return matched != compare.negated
+	}
+	if set == "ForAllValues" || (set == "" && compare.negated) {
+		return !slices.ContainsFunc(values, func(value string) bool { return !one(value) }), true
+	}
+	return slices.ContainsFunc(values, one), true
+}
+
+// wildcard matches * and ?; nothing else is special.
+func wildcard(pattern, value string) bool {
+	p, v, star, mark := 0, 0, -1, 0
+	for v < len(value) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, v
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == value[v]):
+			p++
+			v++
+		case star >= 0: // the last * takes one more
+			mark++
+			p, v = star+1, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// arnMatches compares ARNs part by part, so that a * ends at a colon, but for
+// the last part. Missing parts of a pattern stand for anything.
+func arnMatches(pattern, arn string) bool {
+	if pattern == "*" {
+		return true
+	}
+	patterns, parts := strings.SplitN(pattern, ":", 6), strings.SplitN(arn, ":", 6)
+	if len(parts) < len(patterns) {
+		return false
+	}
+	for i, p := range patterns {
+		if !wildcard(p, parts[i]) {
+			return false
+		}
+	}
+	return true
+}

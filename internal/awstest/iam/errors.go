@@ -1,0 +1,50 @@
+package iam
+
+import "fmt"
+
+// iamError is an error as AWS words it. A zero status is the code's own.
+type iamError struct {
+	code, message string
+	status        int
+}
+
+func (e *iamError) Error() string { return e.code + ": " + e.message }
+
+func refusal(code, format string, args ...any) error {
+	return &iamError{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+func noSuchUser(name string) error {
+	return refusal("NoSuchEntity", "The user with name %s cannot be found.", name)
+}
+
+func noSuchPolicy(arn string) error {
+	return refusal("NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
+}
+
+func limitExceeded(quota string, limit int) error {
+	return refusal("LimitExceeded", "Cannot exceed quota for %s: %d", quota, limit)
+}
+
+func invalid(name string) error {
+	return refusal("ValidationError", "The specified value for %s is invalid.", name)
+}
+
+// iamStatus is the status that IAM and STS give a code.
+func iamStatus(code string) int {
+	switch code {
+	case "NoSuchEntity":
+		return 404
+	case "EntityAlreadyExists", "DeleteConflict", "LimitExceeded", "ConcurrentModification",
+		"EntityTemporarilyUnmodifiable":
+		return 409
+	case "AccessDenied", "InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken",
+		"ExpiredToken", "OptInRequired":
+		return 403
+	case "ServiceFailure", "InternalFailure":
+		return 500
+	case "ServiceUnavailable":
+		return 503
+	}
+	return 400
+}

@@ -1,0 +1,159 @@
+package iam
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"ixmage/internal/awstest/netfault"
+)
+
+// Call is a call that a Server received.
+type Call struct {
+	N           int    // from 1, in order of arrival, S3 included
+	Service     string // iam, sts or s3
+	Action      string // CreateUser, GetCallerIdentity, GetObject
+	Params      url.Values
+	AccessKeyID string // as claimed; empty when the call was not signed
+	UserAgent   string
+	At          time.Time
+
+	// How it ended, for Calls only.
+	Code   string // of the error; empty is success
+	Status int    // 0 while it runs and where the connection was reset
+	Acted  bool   // it had its effect, whatever the client was told
+}
+
+// Fault is how a call goes wrong. The functions below make the usual ones,
+// which may be changed further. The zero Fault spoils nothing.
+type Fault struct {
+	// Code refuses the call before it has any effect, with Message and Status
+	// where they are set, else with what AWS gives it.
+	Code    string
+	Message string
+	Status  int
+	// LoseBefore resets the connection and does nothing; LoseAfter does so
+	// when the call has had its effect.
+	LoseBefore, LoseAfter bool
+	// DropBoundary makes CreateUser forget the permissions boundary and say
+	// nothing.
+	DropBoundary bool
+	// Before and After run around the effect, on the server's side, and may
+	// call any method but Close. They run also when the call is refused, but
+	// for After where the connection is lost before.
+	Before, After func()
+}
+
+// Fail refuses a call with a code such as Throttling, ServiceFailure,
+// ConcurrentModification, LimitExceeded, AccessDenied or DeleteConflict. A code
+// that IAM does not know is a 400.
+func Fail(code string) *Fault { return &Fault{Code: code} }
+
+// NotImplemented answers as a server that does not know the call.
+func NotImplemented() *Fault { return Fail("InvalidAction") }
+
+// LostBefore resets the connection before the call has any effect.
+func LostBefore() *Fault { return &Fault{LoseBefore: true} }
+
+// LostAfter resets the connection after the effect: the answer is lost.
+func LostAfter() *Fault { return &Fault{LoseAfter: true} }
+
+// DropBoundary has CreateUser forget the boundary, as versitygw does.
+func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
+
+// OnCall has fn decide about each call, before anything else is looked at; nil
+// means that it goes right. fn is called by many goroutines at once and may
+// call any method but Close. A nil fn removes it.
+func (f *Server) OnCall(fn func(Call) *Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = fn
+}
+
+// Calls are all calls so far, in order of arrival.
+func (f *Server) Calls() []Call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
+}
+
+// begin numbers and notes a call and asks what goes wrong with it.
+func (f *Server) begin(call *Call) *Fault {
+	f.mu.Lock()
+	call.N = len(f.calls) + 1
+	f.calls = append(f.calls, *call)
+	hook := f.hook
+	f.mu.Unlock()
+	fault := &Fault{}
+	if hook != nil {
+		if decided := hook(*call); decided != nil {
+			fault = decided
+		}
+	}
+	return fault
+}
+
+func (f *Server) end(call *Call) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[call.N-1] = *call
+}
+
+// iamReply is what goes over the wire.
+type iamReply struct {
+	status int
+	code   string
+	header http.Header
+	body   []byte
+}
+
+// perform runs a call with what goes wrong with it. act has the effect, under
+// the lock; refuse only words a refusal.
+func (f *Server) perform(w http.ResponseWriter, r *iamRequest, act func() iamReply, refuse func(error) iamReply) {
+	r.fault = f.begin(&r.call)
+	run(r.fault.Before)
+	if r.fault.LoseBefore {
+		f.end(&r.call)
+		hangUp(w)
+		return
+	}
+	var reply iamReply
+	f.mu.Lock()
+	if r.fault.Code != "" {
+		reply = refuse(f.faultErrorLocked(r))
+	} else {
+		reply = act()
+		r.call.Acted = reply.code == ""
+	}
+	f.mu.Unlock()
+	run(r.fault.After)
+	r.call.Code = reply.code
+	if !r.fault.LoseAfter {
+		r.call.Status = reply.status
+	}
+	f.end(&r.call)
+	if r.fault.LoseAfter {
+		hangUp(w)
+		return
+	}
+	maps.Copy(w.Header(), reply.header)
+	w.WriteHeader(reply.status)
+	_, _ = w.Write(reply.body) // a client that went away is no matter of ours
+}
+
+func run(fn func()) {
+	if fn != nil {
+		fn()
+	}
+}
+
+// hangUp resets a connection, so that the client sees an error at once.
+func hangUp(w http.ResponseWriter) {
+	nc, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return // it is gone already
+	}
+	netfault.Reset(nc)
+}

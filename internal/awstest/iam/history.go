@@ -1,0 +1,92 @@
+package iam
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// table is the entities of one kind with their past, by name. Values are
+// never changed in place.
+type table[T any] map[string]*history[T]
+
+// history is what one entity was and is, oldest first.
+type history[T any] []version[T]
+
+// version is what an entity is from a moment on.
+type version[T any] struct {
+	from  time.Time // zero: has always been so
+	value T
+	gone  bool
+}
+
+// at is the entity as it is seen at a moment: the last change that is visible
+// by then counts, whenever those before it became so.
+func (t table[T]) at(name string, now time.Time) (T, bool) {
+	if h, ok := t[name]; ok {
+		for _, v := range slices.Backward(*h) {
+			if !v.from.After(now) {
+				return v.value, !v.gone
+			}
+		}
+	}
+	var none T
+	return none, false
+}
+
+// latest is the entity as it is, seen or not.
+func (t table[T]) latest(name string) (T, bool) {
+	if h, ok := t[name]; ok {
+		last := (*h)[len(*h)-1]
+		return last.value, !last.gone
+	}
+	var none T
+	return none, false
+}
+
+// last is the entity as it is, or as it was when it was removed.
+func (t table[T]) last(name string) (T, bool) {
+	value, _ := t.latest(name)
+	_, known := t[name]
+	return value, known
+}
+
+// set gives an entity a new value from a moment on.
+func (t table[T]) set(name string, value T, from time.Time) {
+	t.add(name, version[T]{from: from, value: value})
+}
+
+// remove ends an entity from a moment on. Its last value stays known.
+func (t table[T]) remove(name string, from time.Time) {
+	value, _ := t.latest(name)
+	t.add(name, version[T]{from: from, value: value, gone: true})
+}
+
+func (t table[T]) add(name string, v version[T]) {
+	if _, ok := t[name]; !ok {
+		t[name] = &history[T]{}
+	}
+	*t[name] = append(*t[name], v)
+}
+
+// allAt are the entities seen at a moment, by name.
+func (t table[T]) allAt(now time.Time) []T {
+	var out []T
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		if value, ok := t.at(name, now); ok {
+			out = append(out, value)
+		}
+	}
+	return out
+}
+
+// allLatest are the entities that are, by name.
+func (t table[T]) allLatest() []T {
+	var out []T
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		if value, ok := t.latest(name); ok {
+			out = append(out, value)
+		}
+	}
+	return out
+}

@@ -1,0 +1,213 @@
+// Package iam is an AWS account inside the process of a test: IAM, STS and a
+// small S3 that enforces the same keys and policies, with lag and with faults.
+package iam
+
+import (
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias"
+)
+
+// defaultRegion is the oldest region of AWS.
+const defaultRegion = "us-east-1"
+
+// Config configures a Server; the zero value is a good account
+// without lag.
+type Config struct {
+	// Now is the clock by which lag passes; nil is the real one.
+	Now func() time.Time
+	// Lag is how long a change stays unseen by reads and by authorization.
+	// LagFunc, asked once a call, takes its place.
+	Lag     time.Duration
+	LagFunc func() time.Duration
+
+	Account   string // empty: 123456789012
+	Partition string // empty: aws
+	Region    string // of the buckets; empty: us-east-1
+
+	// PageLimit cuts lists shorter than the client asked for; zero does not.
+	PageLimit int
+	// UsersQuota is how many users the account may have; zero: 5,000.
+	UsersQuota int
+	// Insecure has aws:SecureTransport say false. Otherwise it says true,
+	// though no TLS is spoken.
+	Insecure bool
+	// Terse has S3 say "Access Denied" without saying which right is missing,
+	// as AWS does to strangers.
+	Terse bool
+	// ResolveMissing authorizes a call on a user that is gone, or not yet
+	// seen, by the path it had or will have. Without it only a policy on all
+	// users covers a name that IAM cannot resolve: the answer to others is
+	// AccessDenied and not NoSuchEntity. versitygw does so too.
+	ResolveMissing bool
+}
+
+// Server is an account with users, keys and policies within the test's own
+// process. It speaks the protocols of IAM and STS at URL and a small path-style
+// S3 at S3URL, which enforces the same keys and policies. It is safe for
+// concurrent use.
+//
+// What was changed by a call is seen by reads and by authorization when the
+// lag has passed: until then a new user is NoSuchEntity, a new key
+// InvalidClientTokenId, a deleted key works on. Names and limits count at once.
+// A change of one user brings earlier ones of the same user along, where the
+// lag is not always the same.
+type Server struct {
+	URL   string // IAM and STS
+	S3URL string
+	Root  alias.KeyPair // may do anything
+
+	cfg     Config
+	t       testing.TB // nil outside a test
+	client  *http.Client
+	servers []*http.Server
+	running sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	lag      func() time.Duration
+	hook     func(Call) *Fault
+	calls    []Call
+	problems []string
+	users    table[*User]
+	keys     table[*Key]
+	policies table[*Policy]
+	buckets  map[string]*iamBucket
+	parsed   map[string]*policyDocument // by its text
+}
+
+// New starts a Server that ends with the test. What it cannot do, such as an
+// unknown condition in a policy, fails the test.
+func New(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	f, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.t = t
+	t.Cleanup(f.Close)
+	return f
+}
+
+// Start is New outside a test: see Problems. The caller must Close it.
+func Start(cfg Config) (*Server, error) {
+	f := &Server{
+		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
+		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{},
+		buckets: map[string]*iamBucket{}, parsed: map[string]*policyDocument{},
+	}
+	f.lag = f.cfg.LagFunc
+	f.Root = alias.KeyPair{AccessKeyID: uniqueID("AKIA", 16), SecretAccessKey: alias.NewSecret(newSecret())}
+	f.addManagedByAWS()
+	var err error
+	if f.URL, err = f.listen(f.serveQuery); err != nil {
+		return nil, err
+	}
+	if f.S3URL, err = f.listen(f.serveS3); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.LagFunc == nil {
+		lag := c.Lag
+		c.LagFunc = func() time.Duration { return lag }
+	}
+	for to, value := range map[*string]string{&c.Account: "123456789012", &c.Partition: "aws", &c.Region: defaultRegion} {
+		if *to == "" {
+			*to = value
+		}
+	}
+	if c.UsersQuota == 0 {
+		c.UsersQuota = 5000
+	}
+	return c
+}
+
+func (f *Server) listen(handler http.HandlerFunc) (string, error) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	f.servers = append(f.servers, server)
+	f.running.Go(func() { _ = server.Serve(ln) }) // ends with Close
+	return "http://" + ln.Addr().String(), nil
+}
+
+// Close ends the servers and cuts whatever is under way. It may be called more
+// than once.
+func (f *Server) Close() {
+	f.client.CloseIdleConnections()
+	for _, server := range f.servers {
+		server.Close()
+	}
+	f.running.Wait()
+}
+
+// SetLag changes the lag of the calls to come.
+func (f *Server) SetLag(lag time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lag = func() time.Duration { return lag }
+}
+
+// Problems are what this IAM was asked and cannot do, each time it was.
+func (f *Server) Problems() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.problems)
+}
+
+// problemLocked notes what this IAM cannot do, loudly.
+func (f *Server) problemLocked(text string) {
+	f.problems = append(f.problems, text)
+	if f.t != nil {
+		f.t.Error("IAM fake: " + text)
+	}
+}
+
+// IAMClient is the SDK's client with a key pair. It does not try again.
+func (f *Server) IAMClient(kp alias.KeyPair) *iam.Client {
+	return iam.New(iam.Options{
+		BaseEndpoint: &f.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: f.client, Credentials: signer(kp),
+	})
+}
+
+// STSClient is the SDK's client with a key pair. It does not try again.
+func (f *Server) STSClient(kp alias.KeyPair) *sts.Client {
+	return sts.New(sts.Options{
+		BaseEndpoint: &f.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: f.client, Credentials: signer(kp),
+	})
+}
+
+// S3Client is the SDK's client with a key pair; the zero KeyPair signs nothing.
+// It does not try again.
+func (f *Server) S3Client(kp alias.KeyPair) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: &f.S3URL, Region: f.cfg.Region, RetryMaxAttempts: 1, HTTPClient: f.client, UsePathStyle: true,
+		Credentials: signer(kp),
+	})
+}
+
+func signer(kp alias.KeyPair) aws.CredentialsProvider {
+	if kp.AccessKeyID == "" {
+		return aws.AnonymousCredentials{}
+	}
+	return credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
+}

@@ -1,0 +1,171 @@
+package iam
+
+import (
+	"time"
+
+	"ixmage/alias"
+)
+
+// Key is an access key. Its secret is with who made it.
+type Key struct {
+	ID, User    string
+	Active      bool
+	Created     time.Time
+	LastUsed    time.Time // zero: never
+	LastService string
+	LastRegion  string
+
+	secret alias.Secret
+	userID string
+}
+
+// Pair is the key pair, for what a test did not make itself.
+func (k Key) Pair() alias.KeyPair {
+	return alias.KeyPair{AccessKeyID: k.ID, SecretAccessKey: k.secret}
+}
+
+// keysQuota is how many keys a user may have.
+const keysQuota = 2
+
+func (k Key) status() string {
+	if k.Active {
+		return "Active"
+	}
+	return "Inactive"
+}
+
+// keysOf are the keys that a user has, seen or not.
+func (f *Server) keysOf(u *User) []*Key {
+	var out []*Key
+	for _, k := range f.keys.allLatest() {
+		if k.userID == u.ID {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// newKey gives a user a key from a moment on.
+func (f *Server) newKey(u *User, created, from time.Time) *Key {
+	k := &Key{
+		ID: uniqueID("AKIA", 16), User: u.Name, Active: true, Created: created,
+		secret: alias.NewSecret(newSecret()), userID: u.ID,
+	}
+	f.keys.set(k.ID, k, from)
+	return k
+}
+
+func createAccessKey(f *Server, r *iamRequest) (any, error) {
+	u, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	if latest, ok := f.users.latest(u.Name); !ok || latest.ID != u.ID {
+		return nil, noSuchUser(u.Name)
+	}
+	if len(f.keysOf(u)) >= keysQuota {
+		return nil, limitExceeded("AccessKeysPerUser", keysQuota)
+	}
+	k := f.newKey(u, r.now, r.from)
+	type xmlKey struct {
+		UserName        string
+		AccessKeyID     string `xml:"AccessKeyId"`
+		Status          string
+		SecretAccessKey string
+		CreateDate      string
+	}
+	return struct{ AccessKey xmlKey }{xmlKey{k.User, k.ID, k.status(), k.secret.Reveal(), date(k.Created)}}, nil
+}
+
+// seenKey is the key that a request is about: one that is seen now, is of the
+// user that is named, and still is.
+func (f *Server) seenKey(r *iamRequest) (*Key, error) {
+	u, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	id := r.params.Get("AccessKeyId")
+	seen, ok := f.keys.at(id, r.now)
+	latest, still := f.keys.latest(id)
+	if !ok || !still || seen.userID != u.ID {
+		return nil, refusal("NoSuchEntity", "The Access Key with id %s cannot be found.", id)
+	}
+	return latest, nil
+}
+
+func updateAccessKey(f *Server, r *iamRequest) (any, error) {
+	status := r.params.Get("Status")
+	if status != "Active" && status != "Inactive" {
+		return nil, invalid("status")
+	}
+	k, err := f.seenKey(r)
+	if err != nil {
+		return nil, err
+	}
+	changed := *k
+	changed.Active = status == "Active"
+	f.keys.set(k.ID, &changed, r.from)
+	return nil, nil //nolint:nilnil // an answer without content
+}
+
+func deleteAccessKey(f *Server, r *iamRequest) (any, error) {
+	k, err := f.seenKey(r)
+	if err != nil {
+		return nil, err
+	}
+	f.keys.remove(k.ID, r.from)
+	return nil, nil //nolint:nilnil // an answer without content
+}
+
+func listAccessKeys(f *Server, r *iamRequest) (any, error) {
+	u, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	type xmlKey struct {
+		UserName    string
+		AccessKeyID string `xml:"AccessKeyId"`
+		Status      string
+		CreateDate  string
+	}
+	var keys []xmlKey
+	for _, k := range f.keys.allAt(r.now) {
+		if k.userID == u.ID {
+			keys = append(keys, xmlKey{k.User, k.ID, k.status(), date(k.Created)})
+		}
+	}
+	keys, more, err := page(f, r, keys, func(k xmlKey) string { return k.AccessKeyID })
+	return struct {
+		AccessKeyMetadata []xmlKey `xml:"AccessKeyMetadata>member"`
+		xmlPage
+	}{keys, more}, err
+}
+
+// onKeyOwner is the user whose key a request names.
+func onKeyOwner(f *Server, r *iamRequest) iamTarget {
+	if k, ok := f.keys.at(r.params.Get("AccessKeyId"), r.now); ok {
+		return f.userTarget(r, k.User)
+	}
+	return iamTarget{arn: f.arn("user/")}
+}
+
+func getAccessKeyLastUsed(f *Server, r *iamRequest) (any, error) {
+	id := r.params.Get("AccessKeyId")
+	k, ok := f.keys.at(id, r.now)
+	if !ok {
+		return nil, refusal("NoSuchEntity", "The Access Key with id %s cannot be found.", id)
+	}
+	type lastUsed struct {
+		LastUsedDate string `xml:",omitempty"`
+		ServiceName  string
+		Region       string
+	}
+	used := lastUsed{ServiceName: "N/A", Region: "N/A"}
+	if !k.LastUsed.IsZero() {
+		used = lastUsed{date(k.LastUsed), k.LastService, k.LastRegion}
+	}
+	return struct {
+		UserName          string
+		AccessKeyLastUsed lastUsed
+	}{k.User, used}, nil
+}

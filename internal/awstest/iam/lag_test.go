@@ -1,0 +1,261 @@
+package iam_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias"
+	"ixmage/internal/awstest/gateway"
+	fakeiam "ixmage/internal/awstest/iam"
+	fakes3 "ixmage/internal/awstest/s3"
+)
+
+// hands is a clock that stands until it is moved.
+type hands struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (h *hands) Now() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.now
+}
+
+func (h *hands) pass(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = h.now.Add(d)
+}
+
+func who(ctx context.Context, f *fakeiam.Server, kp alias.KeyPair) error {
+	_, err := f.STSClient(kp).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	return err
+}
+
+func pairOf(k *iam.CreateAccessKeyOutput) alias.KeyPair {
+	return alias.KeyPair{AccessKeyID: *k.AccessKey.AccessKeyId, SecretAccessKey: alias.NewSecret(*k.AccessKey.SecretAccessKey)}
+}
+
+// TestIAMLag makes one change and looks at it at once, just before the lag has
+// passed, and when it has.
+func TestIAMLag(t *testing.T) {
+	t.Parallel()
+	const gone, unknown, refusedHere = "404 NoSuchEntity", "403 InvalidClientTokenId", "403 AccessDenied"
+	user, policyName := aws.String("u"), aws.String("p")
+	doc, other := readPolicy("media", ""), readPolicy("other", "")
+	var boundary, managed string
+	getUser := func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
+		_, err := f.IAMClient(f.Root).GetUser(ctx, &iam.GetUserInput{UserName: user})
+		return refused(err)
+	}
+	identity := func(ctx context.Context, f *fakeiam.Server, kp alias.KeyPair) string { return refused(who(ctx, f, kp)) }
+	read := func(bucket string) func(context.Context, *fakeiam.Server, alias.KeyPair) string {
+		return func(ctx context.Context, f *fakeiam.Server, kp alias.KeyPair) string {
+			_, err := f.S3Client(kp).GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("a")})
+			return refused(err)
+		}
+	}
+	for _, tt := range []struct {
+		name          string
+		change        func(context.Context, *iam.Client, string) error // given the id of the user's key
+		look          func(context.Context, *fakeiam.Server, alias.KeyPair) string
+		before, after string
+	}{
+		{"tag", func(ctx context.Context, c *iam.Client, _ string) error {
+			_, err := c.TagUser(ctx, &iam.TagUserInput{UserName: user, Tags: tagsOf("a=b")})
+			return err
+		}, func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
+			out, err := f.IAMClient(f.Root).ListUserTags(ctx, &iam.ListUserTagsInput{UserName: user})
+			must(t, err)
+			if len(out.Tags) == 0 {
+				return ""
+			}
+			return *out.Tags[0].Key
+		}, "", "a"},
+		{"inline policy is read", func(ctx context.Context, c *iam.Client, _ string) error {
+			_, err := c.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: user, PolicyName: policyName, PolicyDocument: &doc})
+			return err
+		}, func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
+			_, err := f.IAMClient(f.Root).GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: user, PolicyName: policyName})
+			return refused(err)
+		}, gone, ""},
+		{"inline policy grants", func(ctx context.Context, c *iam.Client, _ string) error {
+			_, err := c.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: user, PolicyName: policyName, PolicyDocument: &doc})
+			return err
+		}, read("media"), refusedHere, ""},
+		{"managed policy grants", func(ctx context.Context, c *iam.Client, _ string) error {
+			_, err := c.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: user, PolicyArn: &managed})
+			return err
+		}, read("media"), refusedHere, ""},
+		{"inline policy is deleted", func(ctx context.Context, c *iam.Client, _ string) error {
+			_, err := c.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: user, PolicyName: aws.String("there")})
+			return err
+		}, read("other"), "", refusedHere},
+		{"boundary limits", func(ctx context.Context, c *iam.Client, _ string) error {
+			_, err := c.PutUserPermissionsBoundary(ctx, &iam.PutUserPermissionsBoundaryInput{UserName: user, PermissionsBoundary: &boundary})
+			return err
+		}, read("other"), "", refusedHere},
+		{"key is switched off", func(ctx context.Context, c *iam.Client, id string) error {
+			_, err := c.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: user, AccessKeyId: &id, Status: gateway.KeyInactive})
+			return err
+		}, identity, "", unknown},
+		{"key is deleted", func(ctx context.Context, c *iam.Client, id string) error {
+			_, err := c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &id})
+			return err
+		}, identity, "", unknown},
+		{"deleted key is listed", func(ctx context.Context, c *iam.Client, id string) error {
+			_, err := c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &id})
+			return err
+		}, func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
+			out, err := f.IAMClient(f.Root).ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: user})
+			must(t, err)
+			return []string{"", "one"}[len(out.AccessKeyMetadata)]
+		}, "one", ""},
+		{"user is deleted", func(ctx context.Context, c *iam.Client, id string) error {
+			_, err1 := c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &id})
+			_, err2 := c.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: user, PolicyName: aws.String("there")})
+			_, err3 := c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: user})
+			return errors.Join(err1, err2, err3)
+		}, getUser, "", gone},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clock, ctx := &hands{now: time.Now()}, t.Context()
+			f := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: 10 * time.Second})
+			f.PutObject("media", "a", fakes3.Object{})
+			f.PutObject("other", "a", fakes3.Object{})
+			boundary = f.AddPolicy("/", "boundary", readPolicy("media", ""))
+			managed = f.AddPolicy("/", "managed", doc)
+			kp := f.AddUser("/", "u", "")
+			f.PutPolicy("u", "there", other)
+			must(t, tt.change(ctx, f.IAMClient(f.Root), kp.AccessKeyID))
+			for _, step := range []struct {
+				at   time.Duration
+				want string
+			}{{0, tt.before}, {10*time.Second - 1, tt.before}, {1, tt.after}} {
+				clock.pass(step.at)
+				if got := tt.look(ctx, f, kp); got != step.want {
+					t.Errorf("after another %s: got %q, want %q", step.at, got, step.want)
+				}
+			}
+		})
+	}
+}
+
+// TestIAMLagOfNew: what is new is not there for anybody who asks, and counts
+// at once for names and limits.
+func TestIAMLagOfNew(t *testing.T) {
+	t.Parallel()
+	clock, ctx := &hands{now: time.Now()}, t.Context()
+	f := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: time.Minute})
+	f.PutObject("media", "a", fakes3.Object{})
+	root, user, doc := f.IAMClient(f.Root), aws.String("u"), readPolicy("media", "")
+	create := func() error {
+		_, err := root.CreateUser(ctx, &iam.CreateUserInput{UserName: user})
+		return err
+	}
+	put := func() error {
+		_, err := root.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: user, PolicyName: aws.String("p"), PolicyDocument: &doc})
+		return err
+	}
+	key := func() (*iam.CreateAccessKeyOutput, error) {
+		return root.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: user})
+	}
+	const gone = "404 NoSuchEntity"
+	must(t, create())
+	wantRefused(t, "the name is taken", create(), "409 EntityAlreadyExists")
+	_, err := root.GetUser(ctx, &iam.GetUserInput{UserName: user})
+	wantRefused(t, "GetUser", err, gone)
+	wantRefused(t, "PutUserPolicy", put(), gone)
+	_, err = key()
+	wantRefused(t, "CreateAccessKey", err, gone)
+	list, err := root.ListUsers(ctx, &iam.ListUsersInput{})
+	must(t, err)
+	if len(list.Users) != 0 || len(f.Users()) != 1 {
+		t.Errorf("listed %d users, want 0; there are %d, want 1", len(list.Users), len(f.Users()))
+	}
+
+	clock.pass(time.Minute)
+	must(t, put())
+	first, err := key()
+	must(t, err)
+	_, err = key()
+	must(t, err)
+	_, err = key()
+	wantRefused(t, "third key", err, "409 LimitExceeded")
+	kp := pairOf(first)
+	wantRefused(t, "new key", who(ctx, f, kp), "403 InvalidClientTokenId")
+	if _, code := get(t, f.S3Client(kp), "media", "a"); code != "InvalidAccessKeyId" {
+		t.Errorf("new key at S3: got %q", code)
+	}
+	_, err = root.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &kp.AccessKeyID})
+	wantRefused(t, "delete what is not seen", err, gone)
+
+	clock.pass(time.Minute)
+	must(t, who(ctx, f, kp))
+	if _, code := get(t, f.S3Client(kp), "media", "a"); code != "" {
+		t.Errorf("key at S3: got %q", code)
+	}
+	f.RemoveUser("u")
+	must(t, create()) // the name is free, and the old keys are not of the new user
+	clock.pass(time.Minute)
+	wantRefused(t, "key of the old user", who(ctx, f, kp), "403 InvalidClientTokenId")
+}
+
+// TestIAMLagVaries: a later change that is seen brings the earlier ones along,
+// and who changes the account from outside is not kept waiting.
+func TestIAMLagVaries(t *testing.T) {
+	t.Parallel()
+	clock, ctx := &hands{now: time.Now()}, t.Context()
+	lags := []time.Duration{time.Hour, time.Second}
+	var mu sync.Mutex
+	f := fakeiam.New(t, fakeiam.Config{Now: clock.Now, LagFunc: func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(lags) == 0 {
+			return 0
+		}
+		lag := lags[0]
+		lags = lags[1:]
+		return lag
+	}})
+	f.AddUser("/", "u", "")
+	root, user := f.IAMClient(f.Root), aws.String("u")
+	tag := func(pair string) {
+		_, err := root.TagUser(ctx, &iam.TagUserInput{UserName: user, Tags: tagsOf(pair)})
+		must(t, err)
+	}
+	seen := func() []string {
+		out, err := root.ListUserTags(ctx, &iam.ListUserTagsInput{UserName: user})
+		must(t, err)
+		var keys []string
+		for _, tag := range out.Tags {
+			keys = append(keys, *tag.Key)
+		}
+		return keys
+	}
+	tag("slow=1")
+	tag("quick=1")
+	if got := seen(); len(got) != 0 {
+		t.Errorf("at once: got %v", got)
+	}
+	clock.pass(time.Second)
+	if got, want := seen(), []string{"quick", "slow"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	f.SetLag(time.Hour)
+	tag("later=1")
+	f.ChangeUser("u", func(u *fakeiam.User) { u.Tags = map[string]string{"outside": "1"} })
+	if got, want := seen(), []string{"outside"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,177 @@
+package iam_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"ixmage/alias"
+	fakeiam "ixmage/internal/awstest/iam"
+	fakes3 "ixmage/internal/awstest/s3"
+)
+
+// TestIAMPages reads a list in pages, by what the client and what the server
+// wants, while users come and go.
+func TestIAMPages(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		limit    int
+		maxItems int32
+		pages    int
+	}{{"one page", 0, 0, 1}, {"client", 0, 3, 3}, {"server", 2, 0, 4}, {"both", 2, 3, 4}} {
+		t.Run(tt.name, func(t *testing.T) {
+			f, ctx := fakeiam.New(t, fakeiam.Config{PageLimit: tt.limit}), t.Context()
+			for i := range 7 {
+				f.AddUser("/ixmage/i1/", fmt.Sprintf("u%d", i), "")
+			}
+			f.AddUser("/ixmage/i2/", "u-other", "")
+			f.AddUser("/", "u-stranger", "")
+			f.ChangeUser("u0", func(u *fakeiam.User) { u.Tags["a"], u.Boundary = "b", f.ReadOnlyARN() })
+			in := &iam.ListUsersInput{PathPrefix: aws.String("/ixmage/i1/")}
+			if tt.maxItems > 0 {
+				in.MaxItems = &tt.maxItems
+			}
+			var names []string
+			pages := 0
+			for p := iam.NewListUsersPaginator(f.IAMClient(f.Root), in); p.HasMorePages(); pages++ {
+				out, err := p.NextPage(ctx)
+				must(t, err)
+				for _, u := range out.Users {
+					names = append(names, *u.UserName)
+					if u.Tags != nil || u.PermissionsBoundary != nil {
+						t.Errorf("%s: a list has no tags and no boundary, got %v, %v", *u.UserName, u.Tags, u.PermissionsBoundary)
+					}
+				}
+				f.RemoveUser(names[len(names)-1]) // the marker stands for a place, not for a user
+			}
+			if got := strings.Join(names, " "); got != "u0 u1 u2 u3 u4 u5 u6" || pages != tt.pages {
+				t.Errorf("got %q in %d pages, want %d pages", got, pages, tt.pages)
+			}
+		})
+	}
+}
+
+func TestIAMLimits(t *testing.T) {
+	t.Parallel()
+	f, ctx := fakeiam.New(t, fakeiam.Config{UsersQuota: 2}), t.Context()
+	c := f.IAMClient(f.Root)
+	f.AddUser("/", "u", "")
+	var many []string
+	for i := range 51 {
+		many = append(many, fmt.Sprintf("k%d=v", i))
+	}
+	name := func(s string) *string { return &s }
+	for _, tt := range []struct {
+		name string
+		in   *iam.CreateUserInput
+		want string
+	}{
+		{"name too long", &iam.CreateUserInput{UserName: name(strings.Repeat("n", 65))}, "400 ValidationError"},
+		{"name with a slash", &iam.CreateUserInput{UserName: name("a/b")}, "400 ValidationError"},
+		{"path without a slash", &iam.CreateUserInput{UserName: name("n"), Path: name("/p")}, "400 ValidationError"},
+		{"too many tags", &iam.CreateUserInput{UserName: name("n"), Tags: tagsOf(many...)}, "409 LimitExceeded"},
+		{"tag twice", &iam.CreateUserInput{UserName: name("n"), Tags: tagsOf("a=1", "A=2")}, "400 InvalidInput"},
+		{"name in other case", &iam.CreateUserInput{UserName: name("U")}, "409 EntityAlreadyExists"},
+		{"boundary that is not there", &iam.CreateUserInput{UserName: name("n"), PermissionsBoundary: name("arn:aws:iam::aws:policy/No")}, "404 NoSuchEntity"},
+		{"longest name", &iam.CreateUserInput{UserName: name(strings.Repeat("n", 64))}, ""},
+		{"too many users", &iam.CreateUserInput{UserName: name("n")}, "409 LimitExceeded"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := c.CreateUser(ctx, tt.in)
+			wantRefused(t, tt.name, err, tt.want)
+		})
+	}
+}
+
+// TestIAMSignatures: who did not sign rightly is refused, in the words of each
+// service.
+func TestIAMSignatures(t *testing.T) {
+	t.Parallel()
+	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	f.PutObject("odd", "ü +&=?%2F/a//b.txt", fakes3.Object{Body: []byte("x")})
+	kp, off := f.AddUser("/", "u", statements(`{'Effect':'Allow','Action':'*','Resource':'*'}`)), f.AddUser("/", "off", "")
+	f.SetKey(off.AccessKeyID, false)
+	for _, tt := range []struct {
+		name       string
+		keys       alias.KeyPair
+		query, odd string
+	}{
+		{"right", kp, "", ""},
+		{"root", f.Root, "", ""},
+		{"wrong secret", alias.KeyPair{AccessKeyID: kp.AccessKeyID, SecretAccessKey: off.SecretAccessKey}, "403 SignatureDoesNotMatch", "403 SignatureDoesNotMatch"},
+		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: kp.SecretAccessKey}, "403 InvalidClientTokenId", "403 InvalidAccessKeyId"},
+		{"inactive key", off, "403 InvalidClientTokenId", "403 InvalidAccessKeyId"},
+		{"anonymous", alias.KeyPair{}, "403 MissingAuthenticationToken", "403 AccessDenied"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.keys.AccessKeyID != "" { // the SDK does not call IAM without a key
+				_, err := f.IAMClient(tt.keys).ListUsers(ctx, &iam.ListUsersInput{})
+				wantRefused(t, "IAM", err, tt.query)
+				wantRefused(t, "STS", who(ctx, f, tt.keys), tt.query)
+			}
+			_, err := f.S3Client(tt.keys).GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("odd"), Key: aws.String("ü +&=?%2F/a//b.txt")})
+			wantRefused(t, "S3", err, tt.odd)
+		})
+	}
+	form := "Action=ListUsers&Version=2010-05-08"
+	sum := sha256.Sum256([]byte(form))
+	req, err := http.NewRequestWithContext(ctx, "POST", f.URL, nil) // signed as Python's SDK does: without the length
+	must(t, err)
+	must(t, v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: kp.AccessKeyID, SecretAccessKey: kp.SecretAccessKey.Reveal()}, req, hex.EncodeToString(sum[:]), "iam", "us-east-1", time.Now()))
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form))
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("length not signed: got %d, want 200", resp.StatusCode)
+	}
+	resp, err = http.Post(f.URL, "application/x-www-form-urlencoded", strings.NewReader(form))
+	must(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != 403 {
+		t.Errorf("without a signature: got %d, want 403", resp.StatusCode)
+	}
+	_, err = f.IAMClient(kp).CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("r"), AssumeRolePolicyDocument: aws.String("{}")})
+	wantRefused(t, "unknown action", err, "400 InvalidAction")
+}
+
+func TestIAMKeyLastUsed(t *testing.T) {
+	t.Parallel()
+	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	kp := f.AddUser("/", "u", "")
+	c := f.IAMClient(f.Root)
+	out, err := c.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &kp.AccessKeyID})
+	must(t, err)
+	if out.AccessKeyLastUsed.LastUsedDate != nil || *out.AccessKeyLastUsed.ServiceName != "N/A" || *out.UserName != "u" {
+		t.Errorf("never used: got %+v", out.AccessKeyLastUsed)
+	}
+	f.CreateBucket("b")
+	get(t, f.S3Client(kp), "b", "k")
+	out, err = c.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &kp.AccessKeyID})
+	must(t, err)
+	if out.AccessKeyLastUsed.LastUsedDate == nil || *out.AccessKeyLastUsed.ServiceName != "s3" {
+		t.Errorf("used: got %+v", out.AccessKeyLastUsed)
+	}
+	self, err := f.IAMClient(f.Root).GetUser(ctx, &iam.GetUserInput{})
+	must(t, err)
+	if *self.User.Arn != "arn:aws:iam::123456789012:root" {
+		t.Errorf("root: got %s", *self.User.Arn)
+	}
+	f.PutPolicy("u", "self", statements(`{'Effect':'Allow','Action':'iam:GetUser','Resource':'arn:aws:iam::123456789012:user/u'}`))
+	self, err = f.IAMClient(kp).GetUser(ctx, &iam.GetUserInput{})
+	must(t, err)
+	if *self.User.UserName != "u" {
+		t.Errorf("self: got %s", *self.User.UserName)
+	}
+}

@@ -1,0 +1,243 @@
+package iam
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"ixmage/internal/awstest/sigv4"
+)
+
+const (
+	iamNamespace = "https://iam.amazonaws.com/doc/2010-05-08/"
+	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+	iamVersion   = "2010-05-08"
+	stsVersion   = "2011-06-15"
+	// maxRequest bounds a request's body.
+	maxRequest = 8 << 20
+)
+
+// iamRequest is one call under way.
+type iamRequest struct {
+	http   *http.Request
+	body   []byte
+	params url.Values
+	call   Call
+	fault  *Fault
+	now    time.Time
+	from   time.Time // when what it changes becomes visible
+	caller iamCaller
+}
+
+// iamAction is a call of IAM or STS: what it acts on, for authorization, and
+// what it does. Both run under the lock.
+type iamAction struct {
+	on func(*Server, *iamRequest) iamTarget
+	do func(*Server, *iamRequest) (any, error)
+}
+
+// iamTarget is what a call acts on. The tags and the boundary are those that
+// it has, not those that it will have.
+type iamTarget struct {
+	arn      string
+	tags     map[string]string
+	boundary string
+}
+
+// newRequest reads a request and the clock.
+func (f *Server) newRequest(req *http.Request) (*iamRequest, error) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxRequest))
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	lag := f.lag
+	f.mu.Unlock()
+	now := f.cfg.Now()
+	r := &iamRequest{http: req, body: body, now: now, from: now.Add(lag())}
+	r.call = Call{
+		At: now, UserAgent: req.UserAgent(), AccessKeyID: sigv4.Parse(req.Header.Get("Authorization")).KeyID,
+	}
+	return r, nil
+}
+
+func (f *Server) serveQuery(w http.ResponseWriter, req *http.Request) {
+	r, err := f.newRequest(req)
+	if err != nil {
+		hangUp(w)
+		return
+	}
+	r.params, err = url.ParseQuery(string(r.body))
+	if err != nil {
+		r.params = url.Values{}
+	}
+	r.call.Service, r.call.Action = "iam", r.params.Get("Action")
+	if r.params.Get("Version") == stsVersion {
+		r.call.Service = "sts"
+	}
+	r.call.Params = withoutSecrets(r.params)
+	f.perform(w, r, func() iamReply { return f.queryLocked(r) }, r.refuse)
+}
+
+// withoutSecrets are the parameters as they may be logged.
+func withoutSecrets(params url.Values) url.Values {
+	out := url.Values{}
+	for name, values := range params {
+		if !strings.Contains(name, "Password") && !strings.Contains(name, "Secret") {
+			out[name] = values
+		}
+	}
+	return out
+}
+
+func (f *Server) queryLocked(r *iamRequest) iamReply {
+	action, known := f.actionLocked(r)
+	if err := f.authenticateLocked(r, r.call.Service, hashOf(r.body)); err != nil {
+		return r.refuse(err)
+	}
+	if !known {
+		return r.refuse(refusal("InvalidAction", "Could not find operation %s for version %s",
+			r.call.Action, r.params.Get("Version")))
+	}
+	if err := f.authorizeLocked(r, action.on(f, r)); err != nil {
+		return r.refuse(err)
+	}
+	result, err := action.do(f, r)
+	if err != nil {
+		return r.refuse(err)
+	}
+	return r.answer(result)
+}
+
+func (f *Server) actionLocked(r *iamRequest) (iamAction, bool) {
+	actions := stsActions
+	if r.call.Service == "iam" {
+		actions = iamActions
+		if r.params.Get("Version") != iamVersion {
+			return iamAction{}, false
+		}
+	}
+	action, ok := actions()[r.call.Action]
+	return action, ok
+}
+
+// answer is a result in the XML of the query protocol; a nil result is an
+// empty answer.
+func (r *iamRequest) answer(result any) iamReply {
+	var b bytes.Buffer
+	b.WriteString("<" + r.call.Action + `Response xmlns="` + r.namespace() + `">`)
+	if result != nil {
+		start := xml.StartElement{Name: xml.Name{Local: r.call.Action + "Result"}}
+		if err := xml.NewEncoder(&b).EncodeElement(result, start); err != nil {
+			return r.refuse(refusal("ServiceFailure", "%v", err))
+		}
+	}
+	b.WriteString("<ResponseMetadata><RequestId>" + r.requestID() + "</RequestId></ResponseMetadata></" +
+		r.call.Action + "Response>")
+	return r.reply(200, "", b.Bytes())
+}
+
+// refuse is an error in the XML of the query protocol.
+func (r *iamRequest) refuse(err error) iamReply {
+	var e *iamError
+	if !errors.As(err, &e) {
+		e = &iamError{code: "ServiceFailure", message: err.Error()}
+	}
+	status := e.status
+	if status == 0 {
+		status = iamStatus(e.code)
+	}
+	kind := "Sender"
+	if status >= 500 {
+		kind = "Receiver"
+	}
+	var b bytes.Buffer
+	b.WriteString(`<ErrorResponse xmlns="` + r.namespace() + `"><Error><Type>` + kind + "</Type><Code>" + e.code +
+		"</Code><Message>")
+	_ = xml.EscapeText(&b, []byte(e.message)) // a Buffer takes everything
+	b.WriteString("</Message></Error><RequestId>" + r.requestID() + "</RequestId></ErrorResponse>")
+	return r.reply(status, e.code, b.Bytes())
+}
+
+func (r *iamRequest) reply(status int, code string, body []byte) iamReply {
+	h := http.Header{}
+	h.Set("Content-Type", "text/xml")
+	h.Set("x-amzn-RequestId", r.requestID())
+	return iamReply{status: status, code: code, header: h, body: body}
+}
+
+func (r *iamRequest) namespace() string {
+	if r.call.Service == "sts" {
+		return stsNamespace
+	}
+	return iamNamespace
+}
+
+func (r *iamRequest) requestID() string { return "awstest-request-" + strconv.Itoa(r.call.N) }
+
+// faultErrorLocked words the refusal that a fault asks for.
+func (f *Server) faultErrorLocked(r *iamRequest) error {
+	e := &iamError{code: r.fault.Code, message: r.fault.Message, status: r.fault.Status}
+	switch {
+	case e.message != "":
+	case e.code == "Throttling":
+		e.message = "Rate exceeded"
+	case e.code == "InvalidAction":
+		e.message = "Could not find operation " + r.call.Action + " for version " + r.params.Get("Version")
+	case e.code == "AccessDenied" && f.authenticateLocked(r, r.call.Service, hashOf(r.body)) == nil:
+		e.message = f.deniedLocked(r)
+	default:
+		e.message = "scripted " + e.code
+	}
+	return e
+}
+
+// deniedLocked is how AWS words the denial of a call, whatever policies say.
+func (f *Server) deniedLocked(r *iamRequest) string {
+	resource := "*"
+	if action, ok := f.actionLocked(r); ok && r.call.Service != "s3" {
+		resource = action.on(f, r).arn
+	}
+	return denial(r.caller.arn, r.call.Service+":"+r.call.Action, resource)
+}
+
+func denial(caller, action, resource string) string {
+	return "User: " + caller + " is not authorized to perform: " + action + " on resource: " + resource
+}
+
+// members are the values of a list parameter: Name.member.1 and so on.
+func (r *iamRequest) members(name string) []string {
+	var out []string
+	for i := 1; ; i++ {
+		values, ok := r.params[name+".member."+strconv.Itoa(i)]
+		if !ok {
+			return out
+		}
+		out = append(out, values[0])
+	}
+}
+
+// tags are the tags of a request.
+func (r *iamRequest) tags() (map[string]string, error) {
+	out, seen := map[string]string{}, map[string]bool{}
+	for i := 1; ; i++ {
+		at := "Tags.member." + strconv.Itoa(i)
+		key, value := r.params.Get(at+".Key"), r.params.Get(at+".Value")
+		if _, ok := r.params[at+".Key"]; !ok {
+			return out, nil
+		}
+		if key == "" || len(key) > 128 || len(value) > 256 {
+			return nil, invalid("tags")
+		}
+		if seen[strings.ToLower(key)] {
+			return nil, refusal("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		}
+		out[key], seen[strings.ToLower(key)] = value, true
+	}
+}

@@ -1,0 +1,217 @@
+package iam
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"ixmage/internal/awstest/s3"
+)
+
+// iamBucket is a bucket of the account.
+type iamBucket struct {
+	policy  string // of the bucket, empty for none
+	kmsKey  string // ARN, empty for none
+	objects map[string]*s3.Stored
+}
+
+// iamS3Call is a call of S3: its action, the right that it needs and the
+// answer when it is granted.
+type iamS3Call struct {
+	action, right string
+	do            func(*Server, *iamRequest, s3.Location) iamReply
+}
+
+func (f *Server) serveS3(w http.ResponseWriter, req *http.Request) {
+	r, err := f.newRequest(req)
+	if err != nil {
+		hangUp(w)
+		return
+	}
+	at := s3.ParseTarget(req.RequestURI)
+	call := s3CallOf(req, at)
+	r.params = req.URL.Query()
+	r.call.Service, r.call.Action, r.call.Params = "s3", call.action, s3Params(req, at)
+	f.perform(w, r, func() iamReply { return f.s3Locked(r, call, at) }, func(err error) iamReply {
+		return r.refuseS3(err, at)
+	})
+}
+
+// s3Params are what a call of S3 is about, in the words of the SDK.
+func s3Params(req *http.Request, at s3.Location) url.Values {
+	out := req.URL.Query()
+	out.Set("Bucket", at.Bucket)
+	out.Set("Key", at.Key)
+	for _, name := range []string{"Range", "If-Match", "If-None-Match"} {
+		if value := req.Header.Get(name); value != "" {
+			out.Set(name, value)
+		}
+	}
+	return out
+}
+
+// s3CallOf finds out which call a request is; the zero call is none of ours.
+func s3CallOf(req *http.Request, at s3.Location) iamS3Call {
+	query := req.URL.Query()
+	switch {
+	case at.Bucket == "":
+		return iamS3Call{"ListBuckets", "s3:ListAllMyBuckets", listBuckets}
+	case at.Key == "":
+		return bucketCallOf(req.Method, query)
+	case req.Method == "GET":
+		return readCallOf(query)
+	case req.Method == "HEAD":
+		return iamS3Call{"HeadObject", "s3:GetObject", getObject}
+	case req.Method == "PUT" && (len(query) == 0 || query.Get("x-id") == "PutObject"):
+		return iamS3Call{"PutObject", "s3:PutObject", putObject}
+	case req.Method == "DELETE" && !query.Has("tagging"):
+		return iamS3Call{"DeleteObject", "s3:DeleteObject", deleteObject}
+	}
+	return iamS3Call{}
+}
+
+func readCallOf(query url.Values) iamS3Call {
+	switch {
+	case query.Has("acl"):
+		return iamS3Call{"GetObjectAcl", "s3:GetObjectAcl", objectACL}
+	case query.Has("tagging"):
+		return iamS3Call{"GetObjectTagging", "s3:GetObjectTagging", objectTagging}
+	case query.Has("versionId"):
+		return iamS3Call{"GetObject", "s3:GetObjectVersion", getObject}
+	}
+	return iamS3Call{"GetObject", "s3:GetObject", getObject}
+}
+
+func bucketCallOf(method string, query url.Values) iamS3Call {
+	switch {
+	case method == "HEAD":
+		return iamS3Call{"HeadBucket", "s3:ListBucket", headBucket}
+	case method == "GET" && query.Has("policy"):
+		return iamS3Call{"GetBucketPolicy", "s3:GetBucketPolicy", getBucketPolicy}
+	case method == "GET" && query.Has("location"):
+		return iamS3Call{"GetBucketLocation", "s3:GetBucketLocation", getBucketLocation}
+	case method == "GET" && query.Get("list-type") == "2":
+		return iamS3Call{"ListObjectsV2", "s3:ListBucket", listObjects}
+	}
+	return iamS3Call{}
+}
+
+func (f *Server) s3Locked(r *iamRequest, call iamS3Call, at s3.Location) iamReply {
+	payload := r.http.Header.Get("X-Amz-Content-Sha256")
+	if err := f.authenticateLocked(r, "s3", payload); err != nil {
+		return r.refuseS3(err, at)
+	}
+	switch bucket := f.buckets[at.Bucket]; {
+	case call.do == nil || strings.HasPrefix(payload, "STREAMING-"):
+		return r.refuseS3(refusal("NotImplemented", "This is not implemented."), at)
+	case len(payload) == 64 && payload != hashOf(r.body):
+		return r.refuseS3(refusal("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match "+
+			"what was computed."), at)
+	case at.Bucket != "" && bucket == nil:
+		return r.refuseS3(refusal("NoSuchBucket", "The specified bucket does not exist"), at)
+	case s3.OtherOwner(r.http.Header.Get("x-amz-expected-bucket-owner"), f.cfg.Account):
+		return r.refuseS3(refusal("AccessDenied", "Access Denied"), at)
+	}
+	if err := f.mayLocked(r, call.right, at); err != nil {
+		return r.refuseS3(err, at)
+	}
+	return call.do(f, r, at)
+}
+
+// mayLocked decides about a right to an object or a bucket.
+func (f *Server) mayLocked(r *iamRequest, right string, at s3.Location) error {
+	q := policyQuery{action: right, resource: "arn:" + f.cfg.Partition + ":s3:::" + at.Bucket, context: f.baseContext(r)}
+	switch {
+	case at.Bucket == "":
+		q.resource += "*"
+	case at.Key != "":
+		q.resource += "/" + at.Key
+	}
+	if right == "s3:ListBucket" && at == s3.ParseTarget(r.http.RequestURI) { // not where an object is missing
+		for key, name := range map[string]string{
+			"s3:prefix": "prefix", "s3:delimiter": "delimiter", "s3:max-keys": "max-keys",
+		} {
+			if r.params.Has(name) {
+				q.context.set(key, r.params.Get(name))
+			}
+		}
+	}
+	return f.decideLocked(r, q, at)
+}
+
+func (f *Server) decideLocked(r *iamRequest, q policyQuery, at s3.Location) error {
+	policy := ""
+	if b := f.buckets[at.Bucket]; b != nil && strings.HasPrefix(q.action, "s3:") {
+		policy = b.policy
+	}
+	why := f.whyDeniedLocked(r, q, policy)
+	switch {
+	case why == "":
+		return nil
+	case f.cfg.Terse || r.caller.user == nil:
+		return refusal("AccessDenied", "Access Denied")
+	}
+	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, strconv.Quote(q.resource)), why)
+}
+
+// mayDecryptLocked decides about the key of a bucket that is encrypted with
+// one of KMS. S3 asks KMS in the caller's name.
+func (f *Server) mayDecryptLocked(r *iamRequest, at s3.Location) error {
+	key := f.buckets[at.Bucket].kmsKey
+	if key == "" {
+		return nil
+	}
+	q := policyQuery{action: "kms:Decrypt", resource: key, context: f.baseContext(r)}
+	q.context.set("kms:ViaService", "s3."+f.cfg.Region+".amazonaws.com")
+	return f.decideLocked(r, q, at)
+}
+
+// refuseS3 is an error in the XML of S3.
+func (r *iamRequest) refuseS3(err error, at s3.Location) iamReply {
+	var e *iamError
+	if !errors.As(err, &e) {
+		e = &iamError{code: "InternalError", message: err.Error()}
+	}
+	status := e.status
+	if status == 0 {
+		status = s3Status(e.code)
+	}
+	var b bytes.Buffer
+	b.WriteString(xml.Header + "<Error>")
+	for _, part := range [][2]string{
+		{"Code", e.code}, {"Message", e.message}, {"BucketName", at.Bucket}, {"Key", at.Key}, {"RequestId", r.requestID()},
+	} {
+		b.WriteString("<" + part[0] + ">")
+		_ = xml.EscapeText(&b, []byte(part[1])) // a Buffer takes everything
+		b.WriteString("</" + part[0] + ">")
+	}
+	b.WriteString("</Error>")
+	reply := s3Reply(status, b.Bytes())
+	reply.code = e.code
+	return reply
+}
+
+// s3Status is the status that S3 gives a code.
+func s3Status(code string) int {
+	switch code {
+	case "NoSuchBucketPolicy", "NoSuchVersion":
+		return 404
+	case "NotImplemented":
+		return 501
+	case "XAmzContentSHA256Mismatch", "InvalidArgument", "Throttling":
+		return 400
+	}
+	return s3.StatusOf(code)
+}
+
+func s3Reply(status int, body []byte) iamReply {
+	h := s3.BaseHeader()
+	if body != nil {
+		h.Set("Content-Type", "application/xml")
+	}
+	return iamReply{status: status, header: h, body: body}
+}

@@ -1,0 +1,350 @@
+package iam
+
+import (
+	"cmp"
+	"encoding/base64"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// User is a user. What Users returns may be kept.
+type User struct {
+	Name, Path, ID, ARN string
+	Created             time.Time
+	Tags                map[string]string
+	Boundary            string            // ARN, empty for none
+	Inline              map[string]string // documents by policy name
+	Attached            []string          // ARNs of managed policies
+	Groups              []string
+
+	// What others may have hung on it.
+	LoginProfile       bool
+	MFADevices         []string // serial numbers
+	SSHKeys            []string // ids
+	SigningCerts       []string // ids
+	ServiceCredentials []string // ids
+}
+
+func (u *User) clone() *User {
+	c := *u
+	c.Tags, c.Inline = maps.Clone(u.Tags), maps.Clone(u.Inline)
+	for _, list := range []*[]string{
+		&c.Attached, &c.Groups, &c.MFADevices, &c.SSHKeys, &c.SigningCerts, &c.ServiceCredentials,
+	} {
+		*list = slices.Clone(*list)
+	}
+	return &c
+}
+
+var (
+	nameForm = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	pathForm = regexp.MustCompile(`^(/|/[\x21-\x7e]+/)$`)
+)
+
+// tagsQuota is how many tags anything may have.
+const tagsQuota = 50
+
+type xmlTag struct{ Key, Value string }
+
+// xmlTags are the tags of one thing; nil is left out.
+type xmlTags struct {
+	Member []xmlTag `xml:"member"`
+}
+
+type xmlBoundary struct{ PermissionsBoundaryType, PermissionsBoundaryArn string }
+
+type xmlUser struct {
+	Path, UserName      string
+	UserID              string `xml:"UserId"`
+	Arn, CreateDate     string
+	PermissionsBoundary *xmlBoundary `xml:",omitempty"`
+	Tags                *xmlTags     `xml:",omitempty"`
+}
+
+// xmlPage ends each answer that is a list.
+type xmlPage struct {
+	IsTruncated bool
+	Marker      string `xml:",omitempty"`
+}
+
+func listedUser(u *User) xmlUser {
+	return xmlUser{Path: u.Path, UserName: u.Name, UserID: u.ID, Arn: u.ARN, CreateDate: date(u.Created)}
+}
+
+func fullUser(u *User) xmlUser {
+	out := listedUser(u)
+	out.Tags = ownTags(u.Tags)
+	if u.Boundary != "" {
+		out.PermissionsBoundary = &xmlBoundary{"PermissionsBoundaryPolicy", u.Boundary}
+	}
+	return out
+}
+
+func date(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+func tagList(tags map[string]string) []xmlTag {
+	out := make([]xmlTag, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, xmlTag{key, tags[key]})
+	}
+	return out
+}
+
+func ownTags(tags map[string]string) *xmlTags {
+	if len(tags) == 0 {
+		return nil
+	}
+	return &xmlTags{tagList(tags)}
+}
+
+// page cuts a list to what the request asks for. A marker is a place in the
+// list by name, so that a list that changes between pages loses nothing.
+func page[T any](f *Server, r *iamRequest, items []T, name func(T) string) ([]T, xmlPage, error) {
+	slices.SortFunc(items, func(a, b T) int { return cmp.Compare(name(a), name(b)) })
+	limit := 100
+	if asked := r.params.Get("MaxItems"); asked != "" {
+		n, err := strconv.Atoi(asked)
+		if err != nil || n < 1 || n > 1000 {
+			return nil, xmlPage{}, invalid("maxItems")
+		}
+		limit = n
+	}
+	if f.cfg.PageLimit > 0 {
+		limit = min(limit, f.cfg.PageLimit)
+	}
+	if marker := r.params.Get("Marker"); marker != "" {
+		last, err := base64.URLEncoding.DecodeString(marker)
+		if err != nil {
+			return nil, xmlPage{}, refusal("ValidationError", "Invalid Marker.")
+		}
+		items = slices.DeleteFunc(items, func(item T) bool { return name(item) <= string(last) })
+	}
+	if len(items) <= limit {
+		return items, xmlPage{}, nil
+	}
+	items = items[:limit]
+	return items, xmlPage{true, base64.URLEncoding.EncodeToString([]byte(name(items[limit-1])))}, nil
+}
+
+// userNameOf is the user that a request names, else the caller.
+func (r *iamRequest) userName() string {
+	if name := r.params.Get("UserName"); name != "" || r.caller.user == nil {
+		return name
+	}
+	return r.caller.user.Name
+}
+
+// onUser is the user that a request is about.
+func onUser(f *Server, r *iamRequest) iamTarget { return f.userTarget(r, r.userName()) }
+
+func (f *Server) userTarget(r *iamRequest, name string) iamTarget {
+	u, ok := f.users.at(name, r.now)
+	if !ok && f.cfg.ResolveMissing {
+		u, ok = f.users.last(name)
+	}
+	if !ok {
+		return iamTarget{arn: f.arn("user/" + name)}
+	}
+	return iamTarget{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
+}
+
+// onNewUser is the user that a request makes.
+func onNewUser(f *Server, r *iamRequest) iamTarget {
+	return iamTarget{arn: f.arn("user" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("UserName"))}
+}
+
+// onAnything is for calls that know no resource.
+func onAnything(*Server, *iamRequest) iamTarget { return iamTarget{arn: "*"} }
+
+// seenUser is the user that a request is about, as it is seen now.
+func (f *Server) seenUser(r *iamRequest) (*User, error) {
+	name := r.userName()
+	if !nameForm.MatchString(name) {
+		return nil, invalid("userName")
+	}
+	u, ok := f.users.at(name, r.now)
+	if !ok {
+		return nil, noSuchUser(name)
+	}
+	return u, nil
+}
+
+// changeUser changes the user that a request is about: one that is seen now
+// and still is. change is given what is seen and a copy of what is, to change.
+func (f *Server) changeUser(r *iamRequest, change func(seen, u *User) error) error {
+	seen, err := f.seenUser(r)
+	if err != nil {
+		return err
+	}
+	latest, ok := f.users.latest(seen.Name)
+	if !ok || latest.ID != seen.ID {
+		return noSuchUser(seen.Name)
+	}
+	changed := latest.clone()
+	if err := change(seen, changed); err != nil {
+		return err
+	}
+	f.users.set(seen.Name, changed, r.from)
+	return nil
+}
+
+func createUser(f *Server, r *iamRequest) (any, error) {
+	name, path := r.params.Get("UserName"), cmp.Or(r.params.Get("Path"), "/")
+	tags, err := r.tags()
+	switch {
+	case err != nil:
+		return nil, err
+	case !nameForm.MatchString(name):
+		return nil, invalid("userName")
+	case !pathForm.MatchString(path) || len(path) > 512:
+		return nil, invalid("path")
+	case len(tags) > tagsQuota:
+		return nil, limitExceeded("TagsPerUser", tagsQuota)
+	}
+	users := f.users.allLatest()
+	if slices.ContainsFunc(users, func(u *User) bool { return strings.EqualFold(u.Name, name) }) {
+		return nil, refusal("EntityAlreadyExists", "User with name %s already exists.", name)
+	}
+	if len(users) >= f.cfg.UsersQuota {
+		return nil, limitExceeded("UsersPerAccount", f.cfg.UsersQuota)
+	}
+	u := &User{
+		Name: name, Path: path, ID: uniqueID("AIDA", 17), ARN: f.arn("user" + path + name), Created: r.now,
+		Tags: tags, Inline: map[string]string{},
+	}
+	if boundary := r.params.Get("PermissionsBoundary"); boundary != "" && !r.fault.DropBoundary {
+		if _, ok := f.policies.at(boundary, r.now); !ok {
+			return nil, refusal("NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", boundary)
+		}
+		u.Boundary = boundary
+	}
+	f.users.set(name, u, r.from)
+	return struct{ User xmlUser }{fullUser(u)}, nil
+}
+
+func getUser(f *Server, r *iamRequest) (any, error) {
+	if r.userName() == "" && r.caller.root {
+		return struct{ User xmlUser }{xmlUser{UserID: f.cfg.Account, Arn: f.arn("root"), CreateDate: date(r.now)}}, nil
+	}
+	u, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{ User xmlUser }{fullUser(u)}, nil
+}
+
+func listUsers(f *Server, r *iamRequest) (any, error) {
+	prefix := cmp.Or(r.params.Get("PathPrefix"), "/")
+	if !strings.HasPrefix(prefix, "/") {
+		return nil, invalid("pathPrefix")
+	}
+	users := slices.DeleteFunc(f.users.allAt(r.now), func(u *User) bool { return !strings.HasPrefix(u.Path, prefix) })
+	users, more, err := page(f, r, users, func(u *User) string { return u.Name })
+	var out struct {
+		Users []xmlUser `xml:"Users>member"`
+		xmlPage
+	}
+	out.xmlPage = more
+	for _, u := range users {
+		out.Users = append(out.Users, listedUser(u))
+	}
+	return out, err
+}
+
+func deleteUser(f *Server, r *iamRequest) (any, error) {
+	seen, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := f.users.latest(seen.Name)
+	if !ok || u.ID != seen.ID {
+		return nil, noSuchUser(seen.Name)
+	}
+	for _, hangs := range []struct {
+		on   bool
+		text string
+	}{
+		{len(u.Inline) > 0, "delete policies"},
+		{len(u.Attached) > 0, "detach all policies"},
+		{len(f.keysOf(u)) > 0, "delete access keys"},
+		{len(u.Groups) > 0, "remove users from group"},
+		{u.LoginProfile, "delete login profile"},
+		{len(u.MFADevices) > 0, "delete MFA device"},
+		{len(u.SSHKeys) > 0, "delete SSH public keys"},
+		{len(u.SigningCerts) > 0, "delete signing certificates"},
+		{len(u.ServiceCredentials) > 0, "delete service specific credentials"},
+	} {
+		if hangs.on {
+			return nil, refusal("DeleteConflict", "Cannot delete entity, must %s first.", hangs.text)
+		}
+	}
+	f.users.remove(u.Name, r.from)
+	return nil, nil //nolint:nilnil // an answer without content
+}
+
+func tagUser(f *Server, r *iamRequest) (any, error) {
+	tags, err := r.tags()
+	if err != nil {
+		return nil, err
+	}
+	return nil, f.changeUser(r, func(_, u *User) error {
+		if u.Tags == nil {
+			u.Tags = map[string]string{}
+		}
+		maps.Copy(u.Tags, tags)
+		if len(u.Tags) > tagsQuota {
+			return limitExceeded("TagsPerUser", tagsQuota)
+		}
+		return nil
+	})
+}
+
+func untagUser(f *Server, r *iamRequest) (any, error) {
+	return nil, f.changeUser(r, func(_, u *User) error {
+		for _, key := range r.members("TagKeys") {
+			delete(u.Tags, key)
+		}
+		return nil
+	})
+}
+
+func listUserTags(f *Server, r *iamRequest) (any, error) {
+	u, err := f.seenUser(r)
+	if err != nil {
+		return nil, err
+	}
+	return pageOfTags(f, r, u.Tags)
+}
+
+func pageOfTags(f *Server, r *iamRequest, all map[string]string) (any, error) {
+	tags, more, err := page(f, r, tagList(all), func(t xmlTag) string { return t.Key })
+	return struct {
+		Tags []xmlTag `xml:"Tags>member"`
+		xmlPage
+	}{tags, more}, err
+}
+
+func putUserPermissionsBoundary(f *Server, r *iamRequest) (any, error) {
+	arn := r.params.Get("PermissionsBoundary")
+	if _, ok := f.policies.at(arn, r.now); !ok {
+		return nil, refusal("NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", arn)
+	}
+	return nil, f.changeUser(r, func(_, u *User) error {
+		u.Boundary = arn
+		return nil
+	})
+}
+
+func deleteUserPermissionsBoundary(f *Server, r *iamRequest) (any, error) {
+	return nil, f.changeUser(r, func(seen, u *User) error {
+		if seen.Boundary == "" {
+			return refusal("NoSuchEntity", "The user with name %s does not have a permissions boundary.", u.Name)
+		}
+		u.Boundary = ""
+		return nil
+	})
+}

@@ -1,0 +1,345 @@
+// Package netfault spoils network connections: a Proxy in front of any address
+// refuses, hangs, delays, throttles and cuts.
+package netfault
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const bufferSize = 32 << 10
+
+// Mode is what a Proxy does to connections. The zero Mode passes
+// everything.
+type Mode struct {
+	refuse bool
+	hang   bool
+	delay  time.Duration
+	rate   int // bytes per second; zero: no limit
+	cut    bool
+	after  int64
+	how    CutKind
+}
+
+// Pass lets everything through.
+func Pass() Mode { return Mode{} }
+
+// Refuse resets the open connections and has the kernel refuse new ones, as
+// when the server is not running.
+func Refuse() Mode { return Mode{refuse: true} }
+
+// Hang takes connections and says nothing, as when a network swallows the
+// packets. A connection on which something was swallowed stays silent for good.
+func Hang() Mode { return Mode{hang: true} }
+
+// DelayFirstByte holds back for d whatever is the first answer on a
+// connection from now on.
+func DelayFirstByte(d time.Duration) Mode { return Mode{delay: d} }
+
+// Limit lets no more than so many bytes per second through to each client.
+func Limit(bytesPerSecond int) Mode { return Mode{rate: bytesPerSecond} }
+
+// CutFIN closes each connection in order when n more bytes have gone to its
+// client.
+func CutFIN(n int64) Mode { return Mode{cut: true, after: n, how: FIN} }
+
+// CutRST resets each connection when n more bytes have gone to its client.
+func CutRST(n int64) Mode { return Mode{cut: true, after: n, how: RST} }
+
+// Proxy passes TCP connections on to a target and spoils them. It is safe
+// for concurrent use.
+type Proxy struct {
+	Addr string // host:port to connect to
+	URL  string // Addr behind http://
+
+	target   string
+	port     *port
+	accepted atomic.Int64
+	running  sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	ln    net.Listener
+	mode  *modeInForce
+	links map[*link]struct{}
+	done  bool
+}
+
+// modeInForce is a Mode with its beginning: a link that finds another one than
+// before counts anew.
+type modeInForce struct{ Mode }
+
+// New starts a Proxy that ends with the test.
+func New(t testing.TB, target string) *Proxy {
+	t.Helper()
+	p, err := Start(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// Start starts a Proxy before a host:port, which need not
+// listen yet. The caller must Close it.
+func Start(target string) (*Proxy, error) {
+	port, err := newPort()
+	if err != nil {
+		return nil, err
+	}
+	ln, err := port.listen()
+	if err != nil {
+		port.release()
+		return nil, err
+	}
+	p := &Proxy{
+		Addr: port.addr, URL: "http://" + port.addr, target: target, port: port,
+		ln: ln, mode: &modeInForce{}, links: map[*link]struct{}{},
+	}
+	p.running.Go(func() { p.accept(ln) })
+	return p, nil
+}
+
+// Refused is an address on which nobody listens for as long as the test runs.
+func Refused(t testing.TB) string {
+	t.Helper()
+	p := New(t, "")
+	if err := p.Set(Refuse()); err != nil {
+		t.Fatal(err)
+	}
+	return p.Addr
+}
+
+// Set changes the mode, of the open connections too. It fails only after Close,
+// and where the system does not keep the port during Refuse.
+func (p *Proxy) Set(m Mode) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return net.ErrClosed
+	}
+	switch {
+	case m.refuse && p.ln != nil:
+		p.ln.Close()
+		p.ln = nil
+	case !m.refuse && p.ln == nil:
+		ln, err := p.port.listen()
+		if err != nil {
+			return fmt.Errorf("listen again: %w", err)
+		}
+		p.ln = ln
+		p.running.Go(func() { p.accept(ln) })
+	}
+	p.mode = &modeInForce{m}
+	if m.refuse {
+		p.resetAllLocked()
+	}
+	return nil
+}
+
+// Conns counts the connections that clients have open.
+func (p *Proxy) Conns() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.links)
+}
+
+// Accepted counts all connections that clients ever made.
+func (p *Proxy) Accepted() int { return int(p.accepted.Load()) }
+
+// Close cuts everything and returns when nothing is left running. It may be
+// called more than once.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	if !p.done {
+		p.done = true
+		defer p.port.release()
+	}
+	if p.ln != nil {
+		p.ln.Close()
+		p.ln = nil
+	}
+	p.resetAllLocked()
+	p.mu.Unlock()
+	p.running.Wait()
+}
+
+func (p *Proxy) resetAllLocked() {
+	for l := range p.links {
+		l.end(RST)
+	}
+}
+
+func (p *Proxy) accept(ln net.Listener) {
+	for {
+		client, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		p.accepted.Add(1)
+		l := &link{p: p, client: client, ended: make(chan struct{})}
+		p.mu.Lock()
+		p.links[l] = struct{}{}
+		if p.done || p.mode.refuse { // accepted before the listener closed
+			l.end(RST)
+		}
+		p.mu.Unlock()
+		p.running.Go(l.run)
+	}
+}
+
+func (p *Proxy) current() *modeInForce {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mode
+}
+
+// link is one connection of a client and the one to the target that belongs to
+// it.
+type link struct {
+	p      *Proxy
+	client net.Conn
+	silent atomic.Bool // something was swallowed
+	once   sync.Once
+	ended  chan struct{}
+}
+
+// end cuts the client off; the target's connection follows.
+func (l *link) end(how CutKind) {
+	l.once.Do(func() {
+		close(l.ended)
+		if how == RST {
+			Reset(l.client)
+			return
+		}
+		l.client.Close()
+	})
+}
+
+func (l *link) run() {
+	defer func() {
+		l.end(FIN)
+		l.p.mu.Lock()
+		delete(l.p.links, l)
+		l.p.mu.Unlock()
+	}()
+	if l.p.current().hang {
+		l.silent.Store(true)
+		_, _ = io.Copy(io.Discard, l.client) // until the client leaves
+		return
+	}
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	helpers.Go(func() {
+		<-l.ended
+		cancel()
+	})
+	server, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.p.target)
+	if err != nil {
+		l.end(RST)
+		return
+	}
+	helpers.Go(func() { // whoever ends the link frees both directions
+		<-l.ended
+		server.Close()
+	})
+	helpers.Go(func() {
+		l.upstream(server)
+		l.end(FIN)
+	})
+	l.downstream(server)
+	l.end(FIN)
+}
+
+// upstream passes on what the client says. It is never slowed down, so that it
+// sees at once when the client leaves.
+func (l *link) upstream(server net.Conn) {
+	buf := make([]byte, bufferSize)
+	for {
+		n, err := l.client.Read(buf)
+		if n > 0 && !l.swallow() {
+			if _, err := server.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// swallow reports whether a piece is to be lost.
+func (l *link) swallow() bool {
+	if l.p.current().hang {
+		l.silent.Store(true)
+	}
+	return l.silent.Load()
+}
+
+// downstream passes on what the server says, as the mode has it.
+func (l *link) downstream(server net.Conn) {
+	var mode *modeInForce
+	passed := int64(0) // in this mode
+	buf := make([]byte, bufferSize)
+	for {
+		limit := len(buf)
+		if rate := l.p.current().rate; rate > 0 {
+			limit = max(1, min(limit, rate/20))
+		}
+		n, err := server.Read(buf[:limit])
+		if now := l.p.current(); now != mode {
+			mode, passed = now, 0
+		}
+		piece := buf[:n]
+		if mode.cut && passed+int64(n) >= mode.after {
+			piece = buf[:max(0, mode.after-passed)]
+		}
+		if n > 0 && !l.swallow() && !l.pass(mode, piece, passed) {
+			return
+		}
+		passed += int64(len(piece))
+		if mode.cut && passed >= mode.after {
+			l.end(mode.how)
+			return
+		}
+		if err != nil {
+			l.lastWord()
+			return
+		}
+	}
+}
+
+// pass writes a piece to the client, in its time.
+func (l *link) pass(m *modeInForce, piece []byte, passed int64) bool {
+	wait := time.Duration(0)
+	if passed == 0 {
+		wait = m.delay
+	}
+	if m.rate > 0 {
+		wait += time.Duration(len(piece)) * time.Second / time.Duration(m.rate)
+	}
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-l.ended:
+			return false
+		}
+	}
+	_, err := l.client.Write(piece)
+	return err == nil
+}
+
+// lastWord is the end that the server set: a silent client must not hear of it.
+func (l *link) lastWord() {
+	if l.swallow() {
+		<-l.ended
+	}
+}
