@@ -2,9 +2,9 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -28,20 +28,19 @@ import (
 )
 
 const (
-	defaultListen = ":8080"
+	defaultListen = ":8080" // the healthcheck needs it too
 	envToken      = "IXMAGE_ADMIN_TOKEN"
 )
 
-// serveCmd is the whole configuration. Values that have a form are read by
-// types that keep what is wrong instead of failing, so that problems can name
-// every mistake at once.
+// serveCmd is the whole configuration: flags, variables, defaults and help. The
+// hidden flags are for tests and the demo; docs/operations.md explains them.
 type serveCmd struct {
-	Listen        string `default:":8080" help:"Public listener; port 0 picks one."`
+	Listen        string `default:"${listen}" help:"Public listener; port 0 picks one."`
 	AdminListen   string `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
 	MetricsListen string `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
 	AdminTLSCert  string `name:"admin-tls-cert" help:"Certificate of the admin listener, PEM." placeholder:"FILE"`
 	AdminTLSKey   string `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
-	AdminInsecure toggle `help:"Allow an admin address that is not loopback without TLS."`
+	AdminInsecure bool   `help:"Allow an admin address that is not loopback without TLS."`
 
 	Data           string `default:"./ixmage-data" help:"Folder for the registry, the key set and the admin token; made 0700."`
 	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
@@ -50,70 +49,99 @@ type serveCmd struct {
 	CacheMemory    size `default:"256MiB" help:"Byte budget of the memory tier, everything counted; 0 stores nothing."`
 	CacheObjectMax size `default:"32MiB" help:"A larger object is streamed past the cache."`
 
-	AllowPrivateEndpoints toggle `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
+	AllowPrivateEndpoints bool `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
 
-	OriginConnectTimeout   duration `default:"2s" help:"Longest wait for a connection to S3."`
-	OriginFirstByteTimeout duration `default:"3.5s" help:"Longest wait for the headers of one reply of S3."`
-	OriginCallTimeout      duration `default:"8s" help:"Longest wait for the headers with all retries, and for the first bytes."`
-	OriginIdleTimeout      duration `default:"10s" help:"Longest wait for the next 4 KiB of a body from S3, or its rest."`
-	OriginQueueTimeout     duration `default:"5s" help:"Longest wait for one of the requests to S3 to end when all are taken."`
-	OriginConcurrency      count    `default:"256" help:"Requests to S3 at a time."`
-	OriginAliasConcurrency count    `default:"64" help:"Requests to S3 at a time for one alias."`
-	OriginQueue            count    `default:"1024" help:"Requests that may wait for S3; more are answered 503."`
-	BreakerFailures        number   `default:"10" help:"Failures in a row, each of another object, after which S3 is not asked for a moment; counted per credential and endpoint; 0 for never."`
-	BreakerOpen            duration `default:"5s" help:"How long that is, until one request is sent to see; longer each time that it fails, up to 8 s."`
+	OriginConnectTimeout   time.Duration `default:"2s" help:"Longest wait for a connection to S3."`
+	OriginFirstByteTimeout time.Duration `default:"3.5s" help:"Longest wait for the headers of one reply of S3."`
+	OriginCallTimeout      time.Duration `default:"8s" help:"Longest wait for the headers with all retries, and for the first bytes."`
+	OriginIdleTimeout      time.Duration `default:"10s" help:"Longest wait for the next 4 KiB of a body from S3, or the rest of it."`
+	OriginQueueTimeout     time.Duration `default:"5s" help:"Longest wait for a free request slot when --origin-concurrency is reached."`
+	OriginConcurrency      int           `default:"256" help:"Concurrent requests to S3."`
+	OriginAliasConcurrency int           `default:"64" help:"Concurrent requests to S3 for one alias."`
+	OriginQueue            int           `default:"1024" help:"Requests that may wait for S3; more are answered 503."`
+	BreakerFailures        int           `default:"10" min:"0" help:"Consecutive failures, each for another object, that open the circuit of a credential and endpoint: further requests are answered 503 at once. 0: never."`
+	BreakerOpen            time.Duration `default:"5s" help:"Time until an open circuit lets one request through as a test; doubled after each test that fails, up to 8 s."`
 
-	UsageFlush duration `default:"15s" help:"How often what was counted per alias is stored; a crash loses as much at most."`
+	UsageFlush time.Duration `default:"15s" help:"Interval at which usage counts are stored; a crash loses at most one interval."`
 
-	ShutdownTimeout duration `default:"30s" help:"How long listeners drain after SIGTERM."`
-	MetricsAliasCap count    `default:"1000" help:"Aliases with series of their own; the others count as _other."`
-	LogFormat       string   `default:"text" help:"text or json."`
-	LogLevel        string   `default:"info" help:"debug, info, warn or error."`
+	ShutdownTimeout time.Duration `default:"30s" help:"How long listeners drain after SIGTERM."`
+	MetricsAliasCap int           `default:"1000" help:"Aliases with their own series; the others count as _other."`
+	LogFormat       string        `default:"text" help:"text or json."`
+	LogLevel        string        `default:"info" help:"debug, info, warn or error."`
 
-	provisionFlags
+	Provision        bool     `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
+	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
+	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
+	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary of every user that ixmage makes." placeholder:"ARN"`
+	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
+	AllowWideScope   bool     `help:"Allow the policy read-only-access, which reads every bucket of the account."`
+	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
 
-	cert  *tls.Certificate // loaded by problems
-	token alias.Secret     // read by problems, if one was given
+	CanaryInterval           time.Duration `hidden:"" default:"5m" help:"Interval between two reads of an alias's canary."`
+	CanaryFresh              time.Duration `hidden:"" default:"5s" help:"Greatest age of a canary result that decides what AccessDenied means."`
+	ProvisionVisibleTimeout  time.Duration `hidden:"" default:"90s" help:"Longest wait until a change in IAM is visible."`
+	ProvisionVerifyTimeout   time.Duration `hidden:"" default:"2m" help:"Longest wait until a new key works."`
+	ProvisionVerifyInterval  time.Duration `hidden:"" default:"2.5s" help:"Pause between the five consecutive times that a new key must work."`
+	ProvisionRefusedTimeout  time.Duration `hidden:"" default:"2m" help:"Longest wait until a deleted key is refused."`
+	ProvisionRefusedInterval time.Duration `hidden:"" default:"1s" help:"Pause between the three consecutive times that a deleted key must be refused."`
+	ProvisionConfirmInterval time.Duration `hidden:"" default:"10s" help:"Pause between the two checks that a user is gone."`
+	RotationFallback         time.Duration `hidden:"" default:"15m" help:"How long after a rotation requests may still use the previous key when the new one is refused."`
+	RotationSoak             time.Duration `hidden:"" default:"15m" help:"How long the previous key stays active after a rotation."`
+	RotationQuiet            time.Duration `hidden:"" default:"5m" help:"How long no request may have used the previous key before it is made inactive."`
+	RotationSoakInactive     time.Duration `hidden:"" default:"10m" help:"How long the previous key stays inactive before it is deleted."`
+	RotationInterval         time.Duration `hidden:"" default:"10s" help:"Shortest time between the starts of two scheduled rotations."`
+	ReconcileInterval        time.Duration `hidden:"" default:"1h" help:"Interval between two searches of IAM for orphans."`
+	ReconcileAge             time.Duration `hidden:"" default:"1h" help:"Age at which an unknown user in IAM counts as an orphan."`
+
+	errs  configErrors     // of values that have a form, noted while they are read
+	cert  *tls.Certificate // loaded by validate
+	token alias.Secret     // read by validate, if one was given
 }
 
-// complaints gather what is wrong, each with its flag and what would be right.
-type complaints []string
+// configErrors are the mistakes of a configuration. All of them are reported at
+// once, each with its flag, its variable and the accepted form.
+type configErrors []configError
 
-func (m *complaints) addf(flag, format string, args ...any) {
-	*m = append(*m, fmt.Sprintf("--%s (%s): %s", flag, envName(flag), fmt.Sprintf(format, args...)))
+type configError struct{ flag, text string }
+
+func (e *configErrors) addf(flag, format string, args ...any) {
+	*e = append(*e, configError{flag, fmt.Sprintf(format, args...)})
 }
 
-// problems lists every mistake of the configuration.
-func (s *serveCmd) problems() []string {
-	var m complaints
-	for f, v := range settings(reflect.ValueOf(s).Elem()) {
-		if p, ok := reflect.TypeAssert[interface{ problem() string }](v.Addr()); ok && p.problem() != "" {
-			m.addf(flagName(f), "%s", p.problem())
-		}
-	}
-	s.checkAddrs(&m)
-	s.checkTLS(&m)
-	s.checkSecrets(&m)
-	s.provisionFlags.problems(&m)
+func (e configError) String() string {
+	return fmt.Sprintf("--%s (%s): %s", e.flag, envName(e.flag), e.text)
+}
+
+func envName(flag string) string {
+	return "IXMAGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// validate lists every mistake of the configuration.
+func (s *serveCmd) validate() configErrors {
+	errs := slices.Clone(s.errs)
+	s.checkAddrs(&errs)
+	s.checkTLS(&errs)
+	s.checkSecrets(&errs)
+	s.checkIAM(&errs)
 	if s.Data == "" {
-		m.addf("data", "is empty: name a folder")
+		errs.addf("data", "is empty: name a folder")
 	}
 	if os.Getenv(envName("store")) != "" {
-		m.addf("store", "is not in this version: the registry lies in the data folder; unset it")
+		errs.addf("store", "does not exist in this version: the registry is in the data folder; unset it")
 	}
-	if c := s.OriginConcurrency.n; s.OriginAliasConcurrency.n > c && c > 0 {
-		m.addf("origin-alias-concurrency", "%d is more than --origin-concurrency %d", s.OriginAliasConcurrency.n, c)
+	if c := s.OriginConcurrency; s.OriginAliasConcurrency > c && c > 0 {
+		errs.addf("origin-alias-concurrency", "%d is more than --origin-concurrency %d", s.OriginAliasConcurrency, c)
 	}
 	if !slices.Contains([]string{"text", "json"}, s.LogFormat) {
-		m.addf("log-format", "%q is neither text nor json", s.LogFormat)
+		errs.addf("log-format", "%q is neither text nor json", s.LogFormat)
 	}
 	if _, ok := levels[s.LogLevel]; !ok {
-		m.addf("log-level", "%q is none of debug, info, warn, error", s.LogLevel)
+		errs.addf("log-level", "%q is none of debug, info, warn, error", s.LogLevel)
 	}
-	return m
+	return errs
 }
 
-func (s *serveCmd) checkAddrs(m *complaints) {
+func (s *serveCmd) checkAddrs(errs *configErrors) {
 	for _, l := range []struct{ flag, addr string }{
 		{"listen", s.Listen}, {"admin-listen", s.AdminListen}, {"metrics-listen", s.MetricsListen},
 	} {
@@ -121,12 +149,12 @@ func (s *serveCmd) checkAddrs(m *complaints) {
 			continue
 		}
 		if checkAddr(l.addr) != nil {
-			m.addf(l.flag, "%q is no address: use host:port, or :port for all interfaces", l.addr)
+			errs.addf(l.flag, "%q is not an address: use host:port, or :port for all interfaces", l.addr)
 		}
 	}
 }
 
-func (s *serveCmd) checkSecrets(m *complaints) {
+func (s *serveCmd) checkSecrets(errs *configErrors) {
 	env := os.Getenv(envToken)
 	var err error
 	switch {
@@ -136,36 +164,57 @@ func (s *serveCmd) checkSecrets(m *complaints) {
 		s.token, err = admin.FileToken(s.AdminTokenFile)
 	}
 	if err != nil {
-		m.addf("admin-token-file", "%v", err)
+		errs.addf("admin-token-file", "%v", err)
 	}
 	if env != "" && s.AdminTokenFile != "" {
-		m.addf("admin-token-file", "%s is set too: use one of them", envToken)
+		errs.addf("admin-token-file", "%s is set too: use one of them", envToken)
 	}
 	if err := seal.ValidateMaster(s.MasterKey); err != nil {
-		m.addf("master-key", "%v", err)
+		errs.addf("master-key", "%v", err)
 	}
 }
 
 // checkTLS loads the admin listener's certificate, and refuses to send the
 // token in the clear over a network.
-func (s *serveCmd) checkTLS(m *complaints) {
+func (s *serveCmd) checkTLS(errs *configErrors) {
 	switch {
 	case s.AdminTLSCert != "" && s.AdminTLSKey != "":
 		cert, err := tls.LoadX509KeyPair(s.AdminTLSCert, s.AdminTLSKey)
 		if err != nil {
-			m.addf("admin-tls-cert", "cannot be used with --admin-tls-key: %v", err)
+			errs.addf("admin-tls-cert", "cannot be used with --admin-tls-key: %v", err)
 			return
 		}
 		s.cert = &cert
 	case s.AdminTLSCert != "":
-		m.addf("admin-tls-key", "is missing: --admin-tls-cert needs it")
+		errs.addf("admin-tls-key", "is missing: --admin-tls-cert needs it")
 	case s.AdminTLSKey != "":
-		m.addf("admin-tls-cert", "is missing: --admin-tls-key needs it")
-	case !s.AdminInsecure.on && checkAddr(s.AdminListen) == nil && !isLoopback(s.AdminListen):
-		m.addf("admin-listen", "%s is not a loopback address, and the token would be sent in the clear: "+
+		errs.addf("admin-tls-cert", "is missing: --admin-tls-key needs it")
+	case !s.AdminInsecure && checkAddr(s.AdminListen) == nil && !isLoopback(s.AdminListen):
+		errs.addf("admin-listen", "%s is not a loopback address, and the token would be sent in the clear: "+
 			"set --admin-tls-cert and --admin-tls-key, or --admin-insecure if something in front adds TLS", s.AdminListen)
 	}
 }
+
+func (s *serveCmd) checkIAM(errs *configErrors) {
+	for _, e := range []struct{ flag, value string }{{"iam-endpoint", s.IAMEndpoint}, {"sts-endpoint", s.STSEndpoint}} {
+		if u, err := url.Parse(e.value); e.value != "" && (err != nil || u.Host == "" || u.User != nil ||
+			u.Scheme != "http" && u.Scheme != "https") {
+			errs.addf(e.flag, "%q is not the URL of a server: use a form like https://iam.example.com", e.value)
+		}
+	}
+	if s.IAMBoundary != "" && !boundaryForm.MatchString(s.IAMBoundary) {
+		errs.addf("iam-boundary", "%q is not the ARN of a policy: use a form like arn:aws:iam::123456789012:policy/name",
+			s.IAMBoundary)
+	}
+	if s.InstallID != "" && !installForm.MatchString(s.InstallID) {
+		errs.addf("install-id", "%q is not an install id: use 1 to 32 of a-z, 0-9 and hyphen", s.InstallID)
+	}
+}
+
+var (
+	boundaryForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
+	installForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+)
 
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
@@ -182,14 +231,29 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
 }
 
+// origin is the configuration of the client of S3.
 func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, f *fallbacks) origin.Config {
 	return origin.Config{
 		Lookup: registry.Lookup, Fallback: f.tell,
-		ConnectTimeout: s.OriginConnectTimeout.d, FirstByteTimeout: s.OriginFirstByteTimeout.d,
-		CallTimeout: s.OriginCallTimeout.d, IdleTimeout: s.OriginIdleTimeout.d, QueueTimeout: s.OriginQueueTimeout.d,
-		Concurrency: s.OriginConcurrency.n, AliasConcurrency: s.OriginAliasConcurrency.n, Queue: s.OriginQueue.n,
-		BreakerFailures: s.BreakerFailures.n, BreakerOpen: s.BreakerOpen.d,
-		AllowPrivateEndpoints: s.AllowPrivateEndpoints.on, Log: log,
+		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
+		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
+		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,
+		BreakerFailures: s.BreakerFailures, BreakerOpen: s.BreakerOpen,
+		AllowPrivateEndpoints: s.AllowPrivateEndpoints, Log: log,
+	}
+}
+
+// timing is how long provisioning waits.
+func (s *serveCmd) timing() provision.Timing {
+	return provision.Timing{
+		Visible:      s.ProvisionVisibleTimeout,
+		VerifyBudget: s.ProvisionVerifyTimeout, VerifyEvery: s.ProvisionVerifyInterval,
+		Fallback: s.RotationFallback, Soak: s.RotationSoak, Quiet: s.RotationQuiet,
+		SoakInactive: s.RotationSoakInactive,
+		Refused:      s.ProvisionRefusedTimeout, RefusedEvery: s.ProvisionRefusedInterval,
+		ConfirmGap: s.ProvisionConfirmInterval,
+		Reconcile:  s.ReconcileInterval, OrphanAge: s.ReconcileAge,
+		RotateGap: s.RotationInterval,
 	}
 }
 
@@ -205,11 +269,13 @@ var levels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
-// unknownEnv lists variables that look like settings and are none.
-func (s *serveCmd) unknownEnv() []string {
+// unknownEnv lists variables that look like those of flags and are not.
+func unknownEnv(flags []*kong.Flag) []string {
 	known := map[string]bool{envToken: true}
-	for f := range settings(reflect.ValueOf(s).Elem()) {
-		known[envName(flagName(f))] = true
+	for _, f := range flags {
+		for _, name := range f.Envs {
+			known[name] = true
+		}
 	}
 	var unknown []string
 	for _, kv := range os.Environ() {
@@ -220,8 +286,8 @@ func (s *serveCmd) unknownEnv() []string {
 	return unknown
 }
 
-// dropEmptyEnv makes an empty variable as good as none: that is how a container
-// or a unit file leaves a setting alone, and kong would take it for a value.
+// dropEmptyEnv makes an empty variable count as none: containers and unit files
+// leave a setting alone that way, and kong would take it for a value.
 func dropEmptyEnv() {
 	for _, kv := range os.Environ() {
 		if name, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(name, "IXMAGE_") {
@@ -230,276 +296,127 @@ func dropEmptyEnv() {
 	}
 }
 
-// joinSigned makes "--flag=-5s" of the arguments "--flag" and "-5s". kong takes what
-// begins with a dash for another flag and gives up at once; no flag of ours
-// begins with a digit, and a number below zero is one mistake among others.
-func joinSigned(args []string) []string {
-	var joined []string
-	for _, arg := range args {
-		last := len(joined) - 1
-		if last >= 0 && takesValue(joined[last]) && len(arg) > 1 && arg[0] == '-' && '0' <= arg[1] && arg[1] <= '9' {
-			joined[last] += "=" + arg
-			continue
+// readers make kong read values that have a form, and note mistakes in s.errs:
+// kong would stop at the first one.
+func (s *serveCmd) readers() []kong.Option {
+	return []kong.Option{
+		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
+		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns),
+	}
+}
+
+// reader reads the flags of type T by parse.
+func reader[T any](errs *configErrors, parse func(text string, tag *kong.Tag) (T, error)) kong.Option {
+	return kong.TypeMapper(reflect.TypeFor[T](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+		text, err := flagText(ctx)
+		if err != nil {
+			return err
 		}
-		joined = append(joined, arg)
-	}
-	return joined
-}
-
-func takesValue(arg string) bool {
-	return len(arg) > 2 && strings.HasPrefix(arg, "--") && !strings.Contains(arg, "=")
-}
-
-// settings are the fields that are flags, those of embedded structs too.
-func settings(v reflect.Value) iter.Seq2[reflect.StructField, reflect.Value] {
-	return func(yield func(reflect.StructField, reflect.Value) bool) {
-		for f, v := range v.Fields() {
-			switch {
-			case f.Anonymous:
-				settings(v)(yield)
-			case f.IsExported() && !yield(f, v):
-				return
-			}
+		// kong reads the command line first, into values that it copies to the
+		// fields later, and then variables and defaults into the fields: also of
+		// the flags that the command line has.
+		flag := ctx.Value
+		if flag.Set && target.Addr().Interface() == flag.Target.Addr().Interface() {
+			return nil
 		}
-	}
-}
-
-func flagName(f reflect.StructField) string {
-	if name := f.Tag.Get("name"); name != "" {
-		return name
-	}
-	var b strings.Builder
-	for i, r := range f.Name {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('-')
+		value, err := parse(text, flag.Tag)
+		*errs = slices.DeleteFunc(*errs, func(e configError) bool { return e.flag == flag.Name }) // the last one counts
+		if err != nil {
+			errs.addf(flag.Name, "%v", err)
 		}
-		b.WriteRune(r)
-	}
-	return strings.ToLower(b.String())
+		target.Set(reflect.ValueOf(value))
+		return nil
+	}))
 }
 
-func envName(flag string) string {
-	return "IXMAGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// provisionFlags are the part of the configuration that is about IAM.
-type provisionFlags struct {
-	Provision        toggle   `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
-	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
-	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
-	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary put on every user we make." placeholder:"ARN"`
-	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
-	AllowWideScope   toggle   `help:"Allow the policy read-only-access, which reads every bucket of the account."`
-	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
-
-	CanaryInterval           duration `default:"5m" help:"How often the canary of an alias is read."`
-	CanaryFresh              duration `default:"5s" help:"How old a reading may be to decide what AccessDenied means."`
-	ProvisionVisibleTimeout  duration `default:"90s" help:"Longest wait for what IAM has done to be seen."`
-	ProvisionVerifyTimeout   duration `default:"2m" help:"Longest wait for a new key to work."`
-	ProvisionVerifyInterval  duration `default:"2.5s" help:"Pause between the five times in a row that a new key must work."`
-	ProvisionRefusedTimeout  duration `default:"2m" help:"Longest wait for a dead key to be refused."`
-	ProvisionRefusedInterval duration `default:"1s" help:"Pause between the three times in a row that a dead key must be refused."`
-	ProvisionConfirmInterval duration `default:"10s" help:"Pause between the two looks that make sure that a user is gone."`
-	RotationFallback         duration `default:"15m" help:"How long requests may fall back on the old key after a rotation."`
-	RotationSoak             duration `default:"15m" help:"How long the old key stays active after a rotation."`
-	RotationQuiet            duration `default:"5m" help:"How long nothing may have fallen back on the old key before it is made inactive."`
-	RotationSoakInactive     duration `default:"10m" help:"How long the old key stays inactive before it is deleted."`
-	RotationInterval         duration `default:"10s" help:"Least time between two scheduled rotations."`
-	ReconcileInterval        duration `default:"1h" help:"How often to look for what is left behind in IAM."`
-	ReconcileAge             duration `default:"1h" help:"How old something unknown in IAM must be to be touched."`
-}
-
-// problems are the mistakes that need more than one flag to be seen.
-func (f *provisionFlags) problems(m *complaints) {
-	for _, e := range []struct{ flag, value string }{{"iam-endpoint", f.IAMEndpoint}, {"sts-endpoint", f.STSEndpoint}} {
-		if u, err := url.Parse(e.value); e.value != "" && (err != nil || u.Host == "" || u.User != nil ||
-			u.Scheme != "http" && u.Scheme != "https") {
-			m.addf(e.flag, "%q is no URL of a server: use a form like https://iam.example.com", e.value)
-		}
+// flagText is the text of a flag's value. kong takes an argument that begins with
+// a dash for a flag, and stops; a number below zero is a mistake like others.
+func flagText(ctx *kong.DecodeContext) (string, error) {
+	next := ctx.Scan.Peek()
+	switch text := next.String(); {
+	case next.Type == kong.FlagValueToken || len(text) > 1 && text[0] == '-' && '0' <= text[1] && text[1] <= '9':
+		ctx.Scan.Pop()
+		return text, nil
+	case ctx.Value.IsBool():
+		return "true", nil
 	}
-	if f.IAMBoundary != "" && !boundaryForm.MatchString(f.IAMBoundary) {
-		m.addf("iam-boundary", "%q is no ARN of a policy: use a form like arn:aws:iam::123456789012:policy/name",
-			f.IAMBoundary)
-	}
-	if f.InstallID != "" && !installForm.MatchString(f.InstallID) {
-		m.addf("install-id", "%q is no install id: use 1 to 32 of a-z, 0-9 and hyphen", f.InstallID)
-	}
-}
-
-var (
-	boundaryForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
-	installForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
-)
-
-// patterns are bucket names with wildcards.
-type patterns struct {
-	list []string
-	bad  string
-}
-
-// UnmarshalText reads a list separated by commas.
-func (v *patterns) UnmarshalText(text []byte) error {
-	*v = patterns{}
-	for part := range strings.SplitSeq(string(text), ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		if p := policy.PatternProblem(part); p != "" && v.bad == "" {
-			v.bad = fmt.Sprintf("%q %s", part, p)
-		}
-		v.list = append(v.list, part)
-	}
-	return nil
-}
-
-func (v *patterns) problem() string { return v.bad }
-
-func (f *provisionFlags) timing() provision.Timing {
-	return provision.Timing{
-		Visible:      f.ProvisionVisibleTimeout.d,
-		VerifyBudget: f.ProvisionVerifyTimeout.d, VerifyEvery: f.ProvisionVerifyInterval.d,
-		Fallback: f.RotationFallback.d, Soak: f.RotationSoak.d, Quiet: f.RotationQuiet.d,
-		SoakInactive: f.RotationSoakInactive.d,
-		Refused:      f.ProvisionRefusedTimeout.d, RefusedEvery: f.ProvisionRefusedInterval.d,
-		ConfirmGap: f.ProvisionConfirmInterval.d,
-		Reconcile:  f.ReconcileInterval.d, OrphanAge: f.ReconcileAge.d,
-		RotateGap: f.RotationInterval.d,
-	}
+	value, err := ctx.Scan.PopValue(ctx.Value.Name)
+	return value.String(), err
 }
 
 // size is a number of bytes.
-type size struct {
-	n   int64
-	bad string
-}
+type size int64
 
-// UnmarshalText reads digits, alone or followed by KiB, MiB or GiB.
-func (v *size) UnmarshalText(text []byte) error {
-	digits, unit := string(text), int64(1)
-	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if d, ok := strings.CutSuffix(digits, suffix); ok {
+// maxSize is more than any machine has, and far from overflow.
+const maxSize = 1 << 44
+
+// parseSize reads digits, alone or followed by KiB, MiB or GiB.
+func parseSize(text string, _ *kong.Tag) (size, error) {
+	digits, unit := text, uint64(1)
+	for suffix, n := range map[string]uint64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if d, ok := strings.CutSuffix(text, suffix); ok {
 			digits, unit = d, n
 			break
 		}
 	}
-	n, err := strconv.ParseUint(digits, 10, 63)
-	*v = size{n: int64(n) * unit}
-	if int64(n) > maxSize/unit {
-		*v = size{n: maxSize + 1, bad: string(text)}
-	} else if err != nil {
-		v.bad = string(text)
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if errors.Is(err, strconv.ErrRange) || n > maxSize/unit {
+		return 0, fmt.Errorf("%q is too much: at most %dGiB", text, maxSize>>30)
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a size: use a number of bytes, or one with KiB, MiB or GiB, as in 256MiB", text)
+	}
+	return size(n * unit), nil
 }
 
-// maxSize is more than any machine has, and far from the end of the numbers.
-const maxSize = 1 << 44
-
-func (v *size) problem() string {
-	if v.bad == "" {
-		return ""
-	}
-	if v.n > maxSize {
-		return fmt.Sprintf("%q is too much: at most %dGiB", v.bad, maxSize>>30)
-	}
-	return fmt.Sprintf("%q is no size: use a number of bytes, or one with KiB, MiB or GiB, as in 256MiB", v.bad)
-}
-
-// duration is a time above zero.
-type duration struct {
-	d   time.Duration
-	bad string
-}
-
-// UnmarshalText reads Go's syntax of durations.
-func (v *duration) UnmarshalText(text []byte) error {
-	d, err := time.ParseDuration(string(text))
-	*v = duration{d: d}
+// parseDuration reads Go's syntax of durations.
+func parseDuration(text string, _ *kong.Tag) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
-		v.bad = string(text)
+		return 0, fmt.Errorf("%q is not a duration above zero: use forms like 500ms, 30s or 1m30s", text)
 	}
-	return nil
+	return d, nil
 }
 
-func (v *duration) problem() string {
-	if v.bad == "" {
-		return ""
+// parseCount reads digits. The tag min is the least number, 1 where there is none.
+func parseCount(text string, tag *kong.Tag) (int, error) {
+	least, most := 1, 1<<24
+	if tag.Has("min") {
+		least, _ = strconv.Atoi(tag.Get("min"))
 	}
-	return fmt.Sprintf("%q is no duration above zero: use forms like 500ms, 30s or 1m30s", v.bad)
-}
-
-// count is a number of things, at least one.
-type count struct {
-	n   int
-	bad string
-}
-
-// UnmarshalText reads digits.
-func (v *count) UnmarshalText(text []byte) error {
-	n, err := strconv.Atoi(string(text))
-	*v = count{n: n}
-	if err != nil || n < 1 || n > 1<<24 {
-		v.bad = string(text)
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%q is not a whole number from %d to %d", text, least, most)
 	}
-	return nil
+	return n, nil
 }
 
-func (v *count) problem() string {
-	if v.bad == "" {
-		return ""
-	}
-	return fmt.Sprintf("%q is not a whole number from 1 to %d", v.bad, 1<<24)
-}
-
-// toggle is a switch: --flag, --flag=true, IXMAGE_FLAG=1.
-type toggle struct {
-	on  bool
-	bad string
-}
-
-// IsBool tells kong that the flag needs no value.
-func (*toggle) IsBool() bool { return true }
-
-// Decode reads a value if there is one.
-func (v *toggle) Decode(ctx *kong.DecodeContext) error {
-	*v = toggle{on: true}
-	if ctx.Scan.Peek().Type != kong.FlagValueToken {
-		return nil
-	}
-	text := fmt.Sprint(ctx.Scan.Pop().Value)
+// parseSwitch reads the value of --flag=true and IXMAGE_FLAG=1.
+func parseSwitch(text string, _ *kong.Tag) (bool, error) {
 	switch strings.ToLower(text) {
 	case "1", "true", "yes", "on":
+		return true, nil
 	case "0", "false", "no", "off", "":
-		v.on = false
-	default:
-		v.bad = text
+		return false, nil
 	}
-	return nil
+	return false, fmt.Errorf("%q is neither true nor false", text)
 }
 
-func (v *toggle) problem() string {
-	if v.bad == "" {
-		return ""
-	}
-	return fmt.Sprintf("%q is neither true nor false", v.bad)
-}
+// patterns are bucket names with wildcards.
+type patterns []string
 
-// number is a number of things, which may be none.
-type number struct{ count }
-
-// UnmarshalText reads digits.
-func (v *number) UnmarshalText(text []byte) error {
-	if string(text) == "0" {
-		*v = number{}
-		return nil
+// parsePatterns reads a list separated by commas.
+func parsePatterns(text string, _ *kong.Tag) (patterns, error) {
+	var list patterns
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		if p := policy.PatternProblem(part); p != "" {
+			return nil, fmt.Errorf("%q %s", part, p)
+		}
+		list = append(list, part)
 	}
-	return v.count.UnmarshalText(text)
-}
-
-func (v *number) problem() string {
-	if v.bad == "" {
-		return ""
-	}
-	return fmt.Sprintf("%q is not a whole number from 0 to %d", v.bad, 1<<24)
+	return list, nil
 }

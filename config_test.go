@@ -10,12 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // asProgram is the variable that makes the test binary behave as ixmage. The
@@ -93,8 +94,8 @@ var mistakes = []struct{ flag, value, says string }{
 	{"cache-object-max", "-1", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
 	{"allow-private-endpoints", "2", `"2" is neither true nor false`},
 	{"origin-connect-timeout", "2", "use forms like 500ms, 30s or 1m30s"},
-	{"origin-first-byte-timeout", "0s", "no duration above zero"},
-	{"origin-call-timeout", "-8s", "no duration above zero"},
+	{"origin-first-byte-timeout", "0s", "not a duration above zero"},
+	{"origin-call-timeout", "-8s", "not a duration above zero"},
 	{"origin-idle-timeout", "ten", "use forms like 500ms, 30s or 1m30s"},
 	{"origin-queue-timeout", "1 m", "use forms like 500ms, 30s or 1m30s"},
 	{"origin-concurrency", "many", "not a whole number from 1 to 16777216"},
@@ -107,6 +108,28 @@ var mistakes = []struct{ flag, value, says string }{
 	{"metrics-alias-cap", "16777217", "not a whole number from 1 to 16777216"},
 	{"log-format", "xml", "neither text nor json"},
 	{"log-level", "INFO", "none of debug, info, warn, error"},
+	{"provision", "maybe", `"maybe" is neither true nor false`},
+	{"iam-endpoint", "iam.example.com", "use a form like https://iam.example.com"},
+	{"sts-endpoint", "ftp://sts.example.com", "use a form like https://iam.example.com"},
+	{"iam-boundary", "boundary", "use a form like arn:aws:iam::123456789012:policy/name"},
+	{"provision-buckets", "acme-*,Acme", `"Acme" `},
+	{"allow-wide-scope", "3", `"3" is neither true nor false`},
+	{"install-id", "Main", "use 1 to 32 of a-z, 0-9 and hyphen"},
+	{"canary-interval", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"canary-fresh", "now", "use forms like 500ms, 30s or 1m30s"},
+	{"provision-visible-timeout", "90", "use forms like 500ms, 30s or 1m30s"},
+	{"provision-verify-timeout", "-2m", "use forms like 500ms, 30s or 1m30s"},
+	{"provision-verify-interval", "0s", "use forms like 500ms, 30s or 1m30s"},
+	{"provision-refused-timeout", "2 m", "use forms like 500ms, 30s or 1m30s"},
+	{"provision-refused-interval", "often", "use forms like 500ms, 30s or 1m30s"},
+	{"provision-confirm-interval", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"rotation-fallback", "none", "use forms like 500ms, 30s or 1m30s"},
+	{"rotation-soak", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"rotation-quiet", "5", "use forms like 500ms, 30s or 1m30s"},
+	{"rotation-soak-inactive", "-1", "use forms like 500ms, 30s or 1m30s"},
+	{"rotation-interval", "0", "use forms like 500ms, 30s or 1m30s"},
+	{"reconcile-interval", "never", "use forms like 500ms, 30s or 1m30s"},
+	{"reconcile-age", "1d", "use forms like 500ms, 30s or 1m30s"},
 }
 
 // TestMistakesAtOnce makes every mistake in one run, once by flags and once by
@@ -162,32 +185,43 @@ func lineWith(text, part string) string {
 func TestEveryFlagCanBeWrong(t *testing.T) {
 	t.Parallel()
 	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file"}
-	for _, flag := range serveFlags() {
-		if !slices.Contains(files, flag) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag }) {
-			t.Errorf("--%s has no row in mistakes", flag)
+	for _, flag := range serveFlags(t) {
+		if !slices.Contains(files, flag.Name) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag.Name }) {
+			t.Errorf("--%s has no row in mistakes", flag.Name)
 		}
 	}
 }
 
-// serveFlags are the flags that the configuration has.
-func serveFlags() []string {
-	var flags []string
-	for f := range reflect.TypeFor[serveCmd]().Fields() {
-		if f.IsExported() {
-			flags = append(flags, flagName(f))
-		}
+// serveFlags are the flags of the configuration, as kong sees them.
+func serveFlags(t *testing.T) []*kong.Flag {
+	t.Helper()
+	ctx, err := kong.Trace(newParser(), []string{"serve"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return flags
+	return slices.DeleteFunc(ctx.Flags(), func(f *kong.Flag) bool { return f.Name == "help" })
 }
 
 // TestHelp wants every flag explained, with its variable: those of the
-// configuration and those that users were promised.
+// configuration that are not hidden and those that users were promised.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	promised := []string{
 		"listen", "admin-listen", "metrics-listen", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
+		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "provision-buckets", "allow-wide-scope", "install-id",
+	}
+	var hidden []string
+	for _, flag := range serveFlags(t) {
+		if flag.Hidden {
+			hidden = append(hidden, flag.Name)
+		} else {
+			promised = append(promised, flag.Name)
+		}
+	}
+	if len(hidden) == 0 {
+		t.Error("no flag is hidden")
 	}
 	for _, args := range [][]string{{"--help"}, {"-h"}, {}, {"serve", "--help"}} {
 		got := runProgram(t, nil, args...)
@@ -195,9 +229,14 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%q: exit status %d, stderr %q", args, got.code, got.stderr)
 		}
 		words := strings.Join(strings.Fields(got.stdout), " ") // help is wrapped
-		for _, flag := range append(promised, serveFlags()...) {
+		for _, flag := range promised {
 			if i := strings.Index(words, " --"+flag); i < 0 || !strings.Contains(words[i:], "($"+envName(flag)+")") {
 				t.Errorf("%q does not explain --%s with $%s", args, flag, envName(flag))
+			}
+		}
+		for _, flag := range hidden {
+			if strings.Contains(words, " --"+flag+"=") {
+				t.Errorf("%q shows --%s, which is hidden", args, flag)
 			}
 		}
 		wantAll(t, "help", words, "IXMAGE_ADMIN_TOKEN.", "<data>/admin-token", "<data>/master.keyset", "file:PATH or aws-kms://ARN")
@@ -213,8 +252,8 @@ func TestHelp(t *testing.T) {
 func TestEmptyVariables(t *testing.T) {
 	t.Parallel()
 	var env []string
-	for _, flag := range serveFlags() {
-		env = append(env, envName(flag)+"=")
+	for _, flag := range serveFlags(t) {
+		env = append(env, envName(flag.Name)+"=")
 	}
 	env = append(env, "IXMAGE_ADMIN_TOKEN=", "IXMAGE_STORE=", "IXMAGE_PORT=")
 	got := runProgram(t, env, "serve", "--cache-memory=wrong")

@@ -5,39 +5,44 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 )
 
-// TestFlagTable keeps the table of flags in docs/operations.md true to the
+// TestFlagTable keeps the tables of flags in docs/operations.md true to the
 // program: the same flags in the same order, with their variables, defaults and
-// words.
+// words. The second table has the hidden flags.
 func TestFlagTable(t *testing.T) {
 	t.Parallel()
 	doc := string(readFile(t, filepath.Join("docs", "operations.md")))
-	_, rest, ok := strings.Cut(doc, "| flag | variable | default | |\n|---|---|---|---|\n")
-	if !ok {
-		t.Fatal("there is no table of flags")
+	const head = "| flag | variable | default | |\n|---|---|---|---|\n"
+	tables := strings.Split(doc, head)
+	if len(tables) != 3 {
+		t.Fatalf("there are %d tables of flags, want 2", len(tables)-1)
 	}
-	got, _, _ := strings.Cut(rest, "\n\n")
-	if want := strings.TrimSuffix(flagTable(), "\n"); got != want {
-		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	for i, hidden := range []bool{false, true} {
+		got, _, _ := strings.Cut(tables[i+1], "\n\n")
+		if want := strings.TrimSuffix(flagTable(t, hidden), "\n"); got != want {
+			t.Errorf("the table is\n%s\nwant\n%s", got, want)
+		}
 	}
 }
 
-func flagTable() string {
+func flagTable(t *testing.T, hidden bool) string {
+	t.Helper()
 	var b strings.Builder
-	for f := range settings(reflect.ValueOf(&serveCmd{}).Elem()) {
+	for _, f := range serveFlags(t) {
+		if f.Hidden != hidden {
+			continue
+		}
 		standard := ""
-		if d := f.Tag.Get("default"); d != "" {
-			standard = "`" + d + "`"
-		} else if f.Type == reflect.TypeFor[toggle]() {
+		if f.HasDefault {
+			standard = "`" + f.Default + "`"
+		} else if f.IsBool() {
 			standard = "off"
 		}
-		flag := flagName(f)
-		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", flag, envName(flag), standard, strings.ReplaceAll(f.Tag.Get("help"), "<", `\<`))
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.Name, envName(f.Name), standard, strings.ReplaceAll(f.Help, "<", `\<`))
 	}
 	return b.String()
 }

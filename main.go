@@ -32,33 +32,42 @@ type cli struct {
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
+// command is implemented by each subcommand. It returns the exit status.
+type command interface {
+	run(ctx *kong.Context) int
+}
+
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	dropEmptyEnv()
-	var c cli
-	done := -1
-	parser := kong.Must(&c, kong.Name("ixmage"), kong.DefaultEnvars("IXMAGE"),
-		kong.Description("Gives pictures in private S3 buckets a public URL. "+
-			"Every flag can be set by the environment variable behind it."),
-		kong.Writers(stdout, stderr), kong.Exit(func(code int) { done = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(help))
+	exited := -1
+	parser := newParser(kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	ctx, err := parser.Parse(joinSigned(args))
-	if done >= 0 { // --help was printed
-		return done
+	ctx, err := parser.Parse(args)
+	if exited >= 0 { // --help was printed
+		return exited
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "ixmage: %v\nTry: ixmage --help\n", err)
 		return exitUsage
 	}
-	return ctx.Selected().Target.Addr().Interface().(command).run(stdout, stderr)
+	return ctx.Selected().Target.Addr().Interface().(command).run(ctx)
 }
 
-// help prints a command's help. That of the program itself explains the flags of
-// serve as well: they are what people look for.
+func newParser(options ...kong.Option) *kong.Kong {
+	var c cli
+	options = append(options, kong.Name("ixmage"), kong.DefaultEnvars("IXMAGE"), kong.Vars{"listen": defaultListen},
+		kong.Description("Gives pictures in private S3 buckets a public URL. "+
+			"Every flag can be set by the environment variable behind it."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(help))
+	return kong.Must(&c, append(options, c.Serve.readers()...)...)
+}
+
+// help prints the help of a command. The help of the program itself explains the
+// flags of serve too, because most readers look for them.
 func help(opts kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(opts, ctx); err != nil || ctx.Selected() != nil {
 		return err
@@ -71,44 +80,39 @@ func help(opts kong.HelpOptions, ctx *kong.Context) error {
 	return kong.DefaultHelpPrinter(opts, serve)
 }
 
-// command is what each subcommand is.
-type command interface {
-	run(stdout, stderr io.Writer) int
-}
-
 type versionCmd struct{}
 
-func (*versionCmd) run(stdout, _ io.Writer) int {
-	fmt.Fprintf(stdout, "ixmage %s %s\n", version, runtime.Version())
+func (*versionCmd) run(ctx *kong.Context) int {
+	fmt.Fprintf(ctx.Stdout, "ixmage %s %s\n", version, runtime.Version())
 	return exitOK
 }
 
 type healthcheckCmd struct {
-	URL string `name:"url" env:"-" help:"What to ask; without a path, /-/readyz there. Default: the address of IXMAGE_LISTEN." placeholder:"URL"`
+	URL string `name:"url" env:"-" help:"URL of the server, or of a page of it; without a path, /-/readyz is added. Default: the address of IXMAGE_LISTEN." placeholder:"URL"`
 }
 
-func (h *healthcheckCmd) run(_, stderr io.Writer) int {
+func (h *healthcheckCmd) run(ctx *kong.Context) int {
 	target := h.target()
 	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{}}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, target, http.NoBody)
 	if err != nil {
-		fmt.Fprintf(stderr, "ixmage: --url: %v\n", err)
+		fmt.Fprintf(ctx.Stderr, "ixmage: --url: %v\n", err)
 		return exitUsage
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		fmt.Fprintf(stderr, "ixmage: not ready: %v\n", err)
+		fmt.Fprintf(ctx.Stderr, "ixmage: not ready: %v\n", err)
 		return exitFailed
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		fmt.Fprintf(stderr, "ixmage: not ready: %s answered %s\n", target, resp.Status)
+		fmt.Fprintf(ctx.Stderr, "ixmage: not ready: %s answered %s\n", target, resp.Status)
 		return exitFailed
 	}
 	return exitOK
 }
 
-// target is the URL to ask.
+// target is the URL that is requested.
 func (h *healthcheckCmd) target() string {
 	const ready = "/-/readyz"
 	if h.URL == "" {
@@ -116,7 +120,7 @@ func (h *healthcheckCmd) target() string {
 	}
 	u, err := url.Parse(h.URL)
 	if err != nil || u.Host == "" || u.Path != "" {
-		return h.URL // as it is; what is wrong with it is said when it is asked
+		return h.URL // as it is; the request reports what is wrong with it
 	}
 	u.Path = ready
 	return u.String()

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/sync/errgroup"
 
 	"ixmage/alias"
@@ -34,18 +34,21 @@ import (
 	"ixmage/proxy/origin"
 )
 
-func (s *serveCmd) run(_, stderr io.Writer) int {
-	if problems := s.problems(); len(problems) > 0 {
-		for _, p := range problems {
-			fmt.Fprintf(stderr, "ixmage: %s\n", p)
+func (s *serveCmd) run(k *kong.Context) int {
+	if errs := s.validate(); len(errs) > 0 {
+		for _, e := range errs {
+			fmt.Fprintf(k.Stderr, "ixmage: %s\n", e)
 		}
 		return exitUsage
 	}
-	log := s.logger(stderr)
+	log := s.logger(k.Stderr)
 	// net/http complains of servers that misbehave to the standard logger, and
 	// quotes them: that may be bytes of a picture.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(log)
+	for _, name := range unknownEnv(k.Flags()) {
+		log.Warn("environment variable is no setting of this version and is ignored", "name", name)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := s.serve(ctx, log); err != nil {
@@ -58,9 +61,6 @@ func (s *serveCmd) run(_, stderr io.Writer) int {
 // serve builds everything, bottom up, runs it until ctx ends, and takes it down
 // in the opposite order.
 func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
-	for _, name := range s.unknownEnv() {
-		log.Warn("environment variable is no setting of this version and is ignored", "name", name)
-	}
 	unlock, err := openData(s.Data, log)
 	if err != nil {
 		return err
@@ -81,10 +81,10 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	os.Unsetenv(envToken) // children and crash reports need not have it
 
-	books := usage.New(usage.Config{Store: store, Every: s.UsageFlush.d, Log: log})
+	books := usage.New(usage.Config{Store: store, Every: s.UsageFlush, Log: log})
 	defer keep(ctx, books)() // to when nothing counts any more, and while there is a database
-	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap.n})
-	memory := cache.New(cache.Config{Memory: s.CacheMemory.n, ObjectMax: s.CacheObjectMax.n, Log: log}, m)
+	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
+	memory := cache.New(cache.Config{Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Log: log}, m)
 	defer memory.Close()
 	if memory.HeapBytes() > 0 {
 		log.Warn("no memory file (memfd_create or mmap failed): cached bodies lie on the heap and hits cost more")
@@ -117,7 +117,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	serving.Store(true)
 	return servers.run(ctx, log, runOptions{
-		timeout: s.ShutdownTimeout.d, background: []func(context.Context) error{newGCLimit(memory.HeapBytes()).run, iam.Run},
+		timeout: s.ShutdownTimeout, background: []func(context.Context) error{newGCLimit(memory.HeapBytes()).run, iam.Run},
 		draining: func() { serving.Store(false) },
 	})
 }
@@ -136,7 +136,7 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 		log.Warn("the key set lies beside the database that it protects: whoever copies the folder has both; "+
 			"see --master-key", "keyset", path)
 	}
-	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints.on})
+	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
 }
 
 // adminToken is the token that was given, or else the data folder's.
@@ -200,12 +200,12 @@ const metaInstallID = "install_id"
 // installID is the name of this installation: the one that is configured, else
 // the one that was made at the first start. An id once used stays, because the
 // users in IAM bear it.
-func (f *provisionFlags) installID(ctx context.Context, store alias.Store, log *slog.Logger) (string, error) {
+func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.Logger) (string, error) {
 	kept, err := store.Meta(ctx, metaInstallID)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
 		return "", err
 	}
-	id := f.InstallID
+	id := s.InstallID
 	switch {
 	case id == "" && kept != nil:
 		return string(kept), nil
@@ -234,19 +234,19 @@ func (s *serveCmd) provisioning(
 		return nil, err
 	}
 	canaries := canary.New(canary.Config{
-		Routes: registry.Routes, Read: d.readCanary(log), Every: s.CanaryInterval.d, Fresh: s.CanaryFresh.d,
+		Routes: registry.Routes, Read: d.readCanary(log), Every: s.CanaryInterval, Fresh: s.CanaryFresh,
 		Recorder: d.metrics, Log: log,
 	})
 	cfg := provision.Config{
 		Registry: registry, S3: d.s3.Client, InstallID: id, Boundary: s.IAMBoundary,
-		Buckets: s.ProvisionBuckets.list, AllowWideScope: s.AllowWideScope.on, IAMEndpoint: s.IAMEndpoint,
+		Buckets: s.ProvisionBuckets, AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
 		Timing: s.timing(), Recorder: d.metrics, Log: log,
 	}
 	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint}
 	if cfg.Probes, err = provision.OpenAWS(ctx, endpoints); err != nil {
 		return nil, err
 	}
-	if s.Provision.on {
+	if s.Provision {
 		cfg.AWS = cfg.Probes
 		s.warn(log)
 	}
@@ -271,11 +271,11 @@ func (d provisioningDeps) readCanary(log *slog.Logger) func(context.Context, ali
 	}
 }
 
-func (f *provisionFlags) warn(log *slog.Logger) {
-	if f.IAMBoundary == "" {
+func (s *serveCmd) warn(log *slog.Logger) {
+	if s.IAMBoundary == "" {
 		log.Warn("users are made without a permissions boundary: see --iam-boundary")
 	}
-	if len(f.ProvisionBuckets.list) == 0 {
+	if len(s.ProvisionBuckets) == 0 {
 		log.Warn("no bucket may be provisioned: see --provision-buckets")
 	}
 }
