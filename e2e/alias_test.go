@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -127,4 +129,199 @@ func TestAliasChangesDuringFlight(t *testing.T) {
 	close(release)
 	wantPicture(t, early.answer(http.MethodGet), old)
 	wantPicture(t, s.get("/shop/a.png"), young)
+}
+
+// hitTTL is the ttl of a hit, by the Cache-Status of its answer.
+func hitTTL(t testing.TB, r *response) int {
+	t.Helper()
+	m := regexp.MustCompile(`^ixmage; hit; ttl=(-?\d+)$`).FindStringSubmatch(r.Header.Get("Cache-Status"))
+	if m == nil {
+		t.Fatalf("no hit: %s", r.Header.Get("Cache-Status"))
+	}
+	ttl, err := strconv.Atoi(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ttl
+}
+
+// wantLife checks that an answer is a hit that is fresh for no more than ttl seconds,
+// or the minute less that a test may take, and what clients are told.
+func wantLife(t testing.TB, r *response, body []byte, ttl int, cacheControl string) {
+	t.Helper()
+	wantPicture(t, r, body)
+	if left := hitTTL(t, r); left > ttl || left < ttl-60 {
+		t.Errorf("fresh for %d s more, want up to %d", left, ttl)
+	}
+	if got := r.Header.Get("Cache-Control"); got != cacheControl {
+		t.Errorf("Cache-Control is %q, want %q", got, cacheControl)
+	}
+}
+
+// TestReviseTTL: a change of ttl holds at once for what is stored, up and down, and for
+// what clients and the operator are told of it. What an object says itself stands.
+func TestReviseTTL(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.patch("shop", `{"ttl":"1h","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
+	body := fakePNG(100)
+	s.put("a.png", s3.Object{Body: body})
+	s.put("own.png", s3.Object{Body: body, CacheControl: "max-age=600"})
+	for _, target := range []string{"/shop/a.png", "/shop/own.png"} {
+		s.get(target)
+	}
+	wantLife(t, s.get("/shop/a.png"), body, 3600, "public, max-age=3600")
+	for _, step := range []struct {
+		patch        string
+		ttl          int
+		cacheControl string
+	}{
+		{`{"ttl":"2h"}`, 7200, "public, max-age=7200"},
+		{`{"ttl":"10m"}`, 600, "public, max-age=600"},
+		{`{"ttl":"10m"}`, 600, "public, max-age=600"},
+	} {
+		s.patch("shop", step.patch)
+		if e := s.explain("/shop/a.png", ""); e.Cache.Memory == nil || e.Cache.Memory.TTL > int64(step.ttl) || e.Cache.Memory.TTL < int64(step.ttl)-60 {
+			t.Errorf("after %s: explained as %+v", step.patch, e.Cache.Memory)
+		}
+		wantLife(t, s.get("/shop/a.png"), body, step.ttl, step.cacheControl)
+		wantLife(t, s.get("/shop/own.png"), body, 600, "max-age=600")
+	}
+
+	// Down below its age it is stale, and S3 has not been asked for that.
+	s.patch("shop", `{"ttl":"1s"}`)
+	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
+	if e := s.explain("/shop/own.png", ""); e.Cache.Memory.State != "fresh" {
+		t.Errorf("what says max-age itself is explained as %+v", e.Cache.Memory)
+	}
+	// Up again it is fresh.
+	s.patch("shop", `{"ttl":"1h"}`)
+	wantLife(t, s.get("/shop/a.png"), body, 3600, "public, max-age=3600")
+	wantLife(t, s.get("/shop/own.png"), body, 600, "max-age=600")
+	if a, own := s.calls("a.png"), s.calls("own.png"); a != 1 || own != 1 {
+		t.Errorf("S3 was asked %d and %d times, want once each", a, own)
+	}
+
+	s.patch("shop", `{"ttl":"1s"}`)
+	var last *response
+	eventually(t, "it is asked for", func() bool {
+		last = s.get("/shop/a.png")
+		return !strings.HasPrefix(last.Header.Get("Cache-Status"), "ixmage; hit")
+	})
+	wantPicture(t, last, body)
+	if got := last.Header.Get("Cache-Status"); got != "ixmage; fwd=stale; fwd-status=304" || last.Header.Get("Cache-Control") != "public, max-age=1" {
+		t.Errorf("answered with %q and %q", got, last.Header.Get("Cache-Control"))
+	}
+}
+
+// TestReviseStaleIfError: while S3 is down, it is not too late to serve what is stored,
+// nor to serve it no more.
+func TestReviseStaleIfError(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
+	body := fakePNG(100)
+	s.put("a.png", s3.Object{Body: body})
+	s.put("bound.png", s3.Object{Body: body, CacheControl: "max-age=1, must-revalidate"})
+	s.get("/shop/a.png")
+	s.get("/shop/bound.png")
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
+	for _, target := range []string{"/shop/a.png", "/shop/bound.png"} {
+		eventually(t, "S3 is down", func() bool { return s.get(target).StatusCode >= 500 })
+	}
+	for range 2 {
+		s.patch("shop", `{"stale_if_error":"1h"}`)
+		for range 2 {
+			r := s.get("/shop/a.png")
+			wantPicture(t, r, body)
+			if ttl := hitTTL(t, r); ttl >= 0 {
+				t.Errorf("fresh for %d s", ttl)
+			}
+		}
+		if r := s.get("/shop/bound.png"); r.StatusCode < 500 {
+			t.Errorf("what must be revalidated: %s", summary(r))
+		}
+		s.patch("shop", `{"stale_if_error":"0s"}`)
+		if r := s.get("/shop/a.png"); r.StatusCode < 500 {
+			t.Errorf("served on: %s", summary(r))
+		}
+	}
+}
+
+// TestReviseStaleWhileRevalidate: from the change on nobody waits for S3, or everybody.
+func TestReviseStaleWhileRevalidate(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
+	old, young := fakePNG(100), fakePNG(200)
+	s.put("a.png", s3.Object{Body: old})
+	wantPicture(t, s.get("/shop/a.png"), old)
+	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
+	gate := make(chan struct{})
+	s.put("a.png", s3.Object{Body: young})
+	s.s3.Next("media", "web/a.png", s3.StallAfter(s3.BeforeHeaders, gate))
+	s.patch("shop", `{"stale_while_revalidate":"1h"}`)
+	for range 2 {
+		r := s.get("/shop/a.png")
+		wantPicture(t, r, old)
+		if ttl := hitTTL(t, r); ttl >= 0 {
+			t.Errorf("fresh for %d s", ttl)
+		}
+	}
+	// The flight that is under way knows the old entry, and is not waited for.
+	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
+	wantPicture(t, s.get("/shop/a.png"), young)
+	close(gate)
+}
+
+// TestReviseInFlight: who asks after a change gets what is right since, and so does what
+// is stored, whatever is under way meanwhile.
+func TestReviseInFlight(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]int64{"asking": s3.BeforeHeaders, "receiving": 100_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.patch("shop", `{"ttl":"1h"}`)
+			body, gate := fakePNG(2_000_000), make(chan struct{})
+			s.put("a.png", s3.Object{Body: body})
+			s.s3.Next("media", "web/a.png", s3.StallAfter(at, gate))
+			first := make(chan *response, 1)
+			go func() { first <- s.get("/shop/a.png") }()
+			eventually(t, "S3 is asked", func() bool { return s.calls("a.png") == 1 })
+			if at > 0 {
+				eventually(t, "it is coming", func() bool { return s.metric(`ixmage_cache_bytes{tier="memory"}`) > 2_000_000 })
+			}
+
+			s.patch("shop", `{"ttl":"1h","cors_origins":["*"]}`) // no lifetime changes
+			if !s.explain("/shop/a.png", "").Cache.Fetching {
+				t.Error("a change of something else ends a flight")
+			}
+			s.patch("shop", `{"ttl":"2h"}`)
+			r := s.get("/shop/a.png")
+			wantPicture(t, r, body)
+			if got := r.Header.Get("Cache-Control"); got != "public, max-age=7200" {
+				t.Errorf("after the change Cache-Control is %q", got)
+			}
+			close(gate)
+			wantPicture(t, <-first, body)
+			wantLife(t, s.get("/shop/a.png"), body, 7200, "public, max-age=7200")
+			if n := s.calls("a.png"); n != 2 {
+				t.Errorf("S3 was asked %d times, want twice", n)
+			}
+		})
+	}
+}
+
+// TestReviseRefused: a change that is refused changes nothing of what is stored.
+func TestReviseRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(100)
+	s.put("a.png", s3.Object{Body: body})
+	s.get("/shop/a.png")
+	if r := s.api(http.MethodPatch, "/api/v1/aliases/shop", `{"ttl":"-1s"}`); r.StatusCode == http.StatusOK {
+		t.Fatalf("patch: %s", r.Status)
+	}
+	wantLife(t, s.get("/shop/a.png"), body, 3600, "public, max-age=3600")
 }

@@ -3,12 +3,18 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
+
+	"ixmage/internal/awstest/gateway"
 )
 
 // registryModel is what one writer knows of its alias: what was answered, and
@@ -129,4 +135,227 @@ func (m *registryModel) same(o *registryModel) bool {
 	a, _ := time.ParseDuration(m.ttl)
 	b, _ := time.ParseDuration(o.ttl)
 	return a == b
+}
+
+// gate stands between ixmage and IAM and kills ixmage at one of its calls:
+// before the call gets through, or after it did and before the answer is back.
+// Between any two calls lies at least one durable write, so that the places are
+// those of the writes.
+type gate struct {
+	http.Handler
+	mu    sync.Mutex // guards the fields below
+	seen  int
+	at    int // number of the call; 0: none
+	after bool
+	kill  func()
+}
+
+func newGate(t *testing.T, g *gateway.Server) (*gate, string) {
+	t.Helper()
+	d := &gate{Handler: toIAM(t, g)}
+	server := httptest.NewServer(d)
+	t.Cleanup(server.Close)
+	return d, server.URL
+}
+
+// toIAM passes requests on to the real IAM.
+func toIAM(t *testing.T, g *gateway.Server) *httputil.ReverseProxy {
+	t.Helper()
+	target, err := url.Parse(g.IAMURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // which is signed
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), // it complains of what we abort
+	}
+}
+
+func (d *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	d.seen++
+	now, after, kill := d.seen == d.at, d.after, d.kill
+	d.mu.Unlock()
+	if now && !after {
+		kill()
+		panic(http.ErrAbortHandler)
+	}
+	if now {
+		d.Handler.ServeHTTP(discard{}, r)
+		kill()
+		panic(http.ErrAbortHandler)
+	}
+	d.Handler.ServeHTTP(w, r)
+}
+
+// arm has the nth call from now on kill the server; disarm says how many calls
+// there were.
+func (d *gate) arm(n int, after bool, kill func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen, d.at, d.after, d.kill = 0, n, after, kill
+}
+
+func (d *gate) disarm() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.at = 0
+	return d.seen
+}
+
+// discard is a client that is gone.
+type discard struct{}
+
+func (discard) Header() http.Header { return http.Header{} }
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+func (discard) WriteHeader(int) {}
+
+// TestProvisionKilled kills the program at each of its calls of IAM, while it
+// provisions and while it rotates, and starts it again: it converges by itself,
+// with one user, one key that works, and nothing left behind. Each way has an
+// installation of its own, since most of the time is spent waiting.
+func TestProvisionKilled(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	for _, after := range []bool{false, true} {
+		when := map[bool]string{false: "before", true: "after"}[after]
+		t.Run("provisioning, "+when+" the call", func(t *testing.T) {
+			t.Parallel()
+			v := newVictim(t, g, after)
+			v.everywhere(func(n int) { v.begin("/api/v1/provision", provisionBody(g, fmt.Sprintf("shop-%d", n), bucket)) })
+			v.wantOneKeyEach(t, g)
+		})
+		t.Run("rotating, "+when+" the call", func(t *testing.T) {
+			t.Parallel()
+			v := newVictim(t, g, after)
+			v.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+			v.everywhere(func(int) { v.begin("/api/v1/credentials/shop/rotate", nil) })
+			v.wantOneKeyEach(t, g)
+		})
+	}
+}
+
+// victim is a server that is killed, and started again in the same folder.
+type victim struct {
+	*server
+	door  *gate
+	after bool
+	run   func() *server
+}
+
+func newVictim(t *testing.T, g *gateway.Server, after bool) *victim {
+	t.Helper()
+	door, iamURL := newGate(t, g)
+	data := filepath.Join(t.TempDir(), "data")
+	v := &victim{door: door, after: after, run: func() *server {
+		args := append([]string{"--provision-visible-timeout", "5s"}, quickWaits...)
+		return startProvisioningIn(t, plain, data, provisionArgs(g, iamURL, args...)...)
+	}}
+	v.server = v.run()
+	return v
+}
+
+// everywhere begins an operation once for each of its calls, and has that call
+// kill the server.
+func (v *victim) everywhere(begin func(n int)) {
+	v.t.Helper()
+	killed := 0
+	for n := 1; ; n++ {
+		v.door.arm(n, v.after, v.kill)
+		begin(n)
+		if v.ended() {
+			killed++
+			v.server = v.run()
+		}
+		if v.door.disarm() < n {
+			break
+		}
+		v.settled()
+	}
+	if killed < 15 {
+		v.t.Errorf("it was killed %d times, which are not all places", killed)
+	}
+}
+
+// begin makes a call that the server may not live to answer.
+func (s *server) begin(path string, body any) {
+	resp, err := client(s.t).Do(s.request(http.MethodPost, path, body))
+	if err == nil {
+		resp.Body.Close()
+	}
+}
+
+// ended waits until the process was killed, which is true, or nothing runs in
+// it any more.
+func (s *server) ended() bool {
+	s.t.Helper()
+	for {
+		select {
+		case <-s.exited:
+			return true
+		default:
+		}
+		if n, err := s.running(); err == nil && n == 0 {
+			return false
+		}
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // across a process border there is no event
+	}
+}
+
+// running counts the operations that run.
+func (s *server) running() (int, error) {
+	resp, err := client(s.t).Do(s.request(http.MethodGet, "/api/v1/operations?state=running", nil))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var list struct {
+		Operations []operation `json:"operations"`
+	}
+	err = json.NewDecoder(resp.Body).Decode(&list)
+	return len(list.Operations), err
+}
+
+// settled waits until what was interrupted has ended.
+func (s *server) settled() {
+	s.t.Helper()
+	eventually(s.t, "every operation has ended", func() bool {
+		n, err := s.running()
+		return err == nil && n == 0
+	})
+}
+
+// wantOneKeyEach wants every alias open and readable, and as many users as
+// credentials, each with the one key that the registry has.
+func (s *server) wantOneKeyEach(t *testing.T, g *gateway.Server) {
+	t.Helper()
+	var list struct {
+		Aliases []struct {
+			Name  string `json:"name"`
+			State string `json:"state"`
+		} `json:"aliases"`
+	}
+	if err := json.Unmarshal(s.api(http.MethodGet, "/api/v1/aliases", nil).body, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list.Aliases {
+		if r := s.get("/" + a.Name + "/a.png"); a.State != "active" || r.StatusCode != http.StatusOK {
+			t.Errorf("alias %s is %s and answers %s", a.Name, a.State, r.Status)
+		}
+	}
+	users := s.iamUsers(g)
+	if len(users) != len(list.Aliases) {
+		t.Errorf("%d users for %d aliases: %v", len(users), len(list.Aliases), users)
+	}
+	for _, user := range users {
+		if ids, err := g.Keys(t.Context(), user); err != nil || len(ids) != 1 {
+			t.Errorf("user %s has the keys %v, %v; want one", user, ids, err)
+		}
+	}
 }

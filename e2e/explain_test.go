@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"ixmage/internal/awstest/s3"
@@ -216,4 +217,119 @@ func TestExplainCached(t *testing.T) {
 		s.get("/shop/none.png")
 		return s.explain("/shop/none.png", "").Cache.Missing != nil
 	})
+}
+
+// TestExplainTimeout: S3 that says nothing is told from one that says no. Nothing here
+// has to be in time, so the deadlines are as short as they like.
+func TestExplainTimeout(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--origin-first-byte-timeout", "100ms", "--origin-call-timeout", "300ms")
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, nil) })
+	s.wantExplained(t, "shop", blunder{status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"})
+}
+
+// TestExplainOverload: with every place before S3 taken nobody is let in, the probe no
+// more than a client, and what is stale is served on.
+func TestExplainOverload(t *testing.T) {
+	t.Parallel()
+	s := newSite(
+		t, "--origin-concurrency", "1", "--origin-alias-concurrency", "1", "--origin-queue", "1",
+		"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-queue-timeout", "5m",
+	)
+	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h"}`)
+	s.put("old.png", s3.Object{Body: fakePNG(100)})
+	wantPicture(t, s.get("/shop/old.png"), fakePNG(100))
+	gate := make(chan struct{})
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, gate) })
+	var stuck sync.WaitGroup
+	for _, path := range []string{"/shop/stuck-1.png", "/shop/stuck-2.png"} {
+		stuck.Go(func() { single(s.public, http.MethodGet, path) })
+	}
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(func() { open(); stuck.Wait() })
+	s.rest(2)
+	wantProblem(t, s.get("/shop/a.png"), http.StatusServiceUnavailable, "overloaded")
+	e := s.explain("/shop/a.png", "&probe=true")
+	if e.Status != 503 || e.Code != "overloaded" || !strings.Contains(e.Remedy, "Too many requests wait") {
+		t.Errorf("explained: %d %s, %q", e.Status, e.Code, e.Remedy)
+	}
+	if e.Probe == nil || e.Probe.Outcome != "overloaded" || e.Probe.Status != 0 || e.LastFailure != nil {
+		t.Errorf("the probe says %+v, the last failure %+v: S3 was not asked", e.Probe, e.LastFailure)
+	}
+	eventually(t, "it is stale", func() bool {
+		return strings.HasPrefix(s.get("/shop/old.png").Header.Get("Cache-Status"), "ixmage; hit; ttl=-")
+	})
+	wantPicture(t, s.get("/shop/old.png"), fakePNG(100))
+	open()
+	stuck.Wait()
+	s.put("a.png", s3.Object{Body: fakePNG(200)})
+	eventually(t, "there is a place again", func() bool { return s.get("/shop/a.png").StatusCode == http.StatusOK })
+}
+
+// TestExplainConditions: what a client's own headers bring about is no trouble of the
+// picture, and none is explained.
+func TestExplainConditions(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for key, tc := range map[string]struct {
+		line, code string
+		status     int
+	}{
+		"range.png": {"Range: bytes=100-", "range", http.StatusRequestedRangeNotSatisfiable},
+		"match.png": {`If-Match: "another"`, "precondition-failed", http.StatusPreconditionFailed},
+	} {
+		s.put(key, s3.Object{Body: fakePNG(100)})
+		wantProblem(t, s.ask("/shop/"+key, tc.line), tc.status, tc.code)
+		for _, more := range []string{"&probe=true", ""} {
+			if more == "" {
+				wantPicture(t, s.get("/shop/"+key), fakePNG(100))
+			}
+			e := s.explain("/shop/"+key, more)
+			if e.Status != http.StatusOK || e.Code != "" || !strings.Contains(e.Remedy, "Nothing is wrong") || e.LastFailure != nil {
+				t.Errorf("%s%s: %d %s, %q, last failure %+v", key, more, e.Status, e.Code, e.Remedy, e.LastFailure)
+			}
+		}
+	}
+}
+
+// TestExplainCircuit: while S3 is left alone clients are told so, whatever the probe
+// finds out; the remedy says what that is.
+func TestExplainCircuit(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--breaker-failures", "1", "--breaker-open", "1h")
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
+	wantProblem(t, s.get("/shop/a.png"), http.StatusBadGateway, "origin-error")
+	for _, step := range []struct{ more, remedy string }{
+		{"", "left alone for a moment"}, {"&probe=true", "S3 itself fails"}, {"&probe=true", "by now"},
+	} {
+		if step.remedy == "by now" {
+			s.s3.Hook(nil)
+		}
+		wantProblem(t, s.get("/shop/a.png"), http.StatusServiceUnavailable, "circuit-open")
+		e := s.explain("/shop/a.png", step.more)
+		if e.Status != 503 || e.Code != "circuit-open" || e.Circuit.State != "open" || !strings.Contains(e.Remedy, step.remedy) {
+			t.Errorf("%q: %d %s, circuit %s, %q; want %s", step.more, e.Status, e.Code, e.Circuit.State, e.Remedy, step.remedy)
+		}
+		if f := e.LastFailure; f == nil || f.Outcome != "error" || f.S3Code != "InternalError" || f.S3RequestID == "" {
+			t.Errorf("%q: the last failure is %+v", step.more, f)
+		}
+	}
+}
+
+// TestExplainRemembered: what is remembered to be missing stays so for clients though
+// S3 has it by now, and explain says why.
+func TestExplainRemembered(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.patch("shop", `{"negative_ttl":"1h"}`)
+	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
+	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
+	e := s.explain("/shop/a.png", "&probe=true")
+	if e.Status != 404 || e.Code != "not-found" || e.Cache.Missing == nil || e.Probe == nil || e.Probe.Status != 200 || !strings.Contains(e.Remedy, "purge") {
+		t.Errorf("explained: %d %s, %q, probe %+v", e.Status, e.Code, e.Remedy, e.Probe)
+	}
+	s.purge(`{"alias":"shop","key":"a.png"}`)
+	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -222,4 +223,212 @@ func (f *faulty) settle() {
 		now := f.samples()
 		return now["ixmage_http_requests_in_flight"] == 0 && now["ixmage_origin_open_bodies"] == 0 && f.s3.InFlight() == 0
 	})
+}
+
+// verdict is what a client must see of a fault, and what is counted.
+type verdict struct {
+	kind    verdictKind
+	status  int    // of a problem
+	code    string // of a problem
+	asked   int    // how often S3 is asked
+	further bool   // or more often, as the connections happened to be
+	outcome string // the label of ixmage_origin_requests_total, or several
+	says    string // what the log line says
+}
+
+type verdictKind int
+
+const (
+	isWhole   verdictKind = iota // the right bytes, to the last
+	isCut                        // right bytes, and a connection that breaks off
+	isProblem                    // a problem document
+	isFailed                     // cut or a problem, as the bytes happened to arrive
+)
+
+func whole(asked int) *verdict { return &verdict{asked: asked, outcome: "ok"} }
+
+func cut(asked int, outcome string) *verdict {
+	return &verdict{kind: isCut, asked: asked, outcome: outcome}
+}
+
+func fails(status int, code string, asked int, outcome string) *verdict {
+	return &verdict{kind: isProblem, status: status, code: code, asked: asked, outcome: outcome}
+}
+
+func (v *verdict) logged(text string) *verdict {
+	v.says = text
+	return v
+}
+
+// orMore is for connections that end before an answer: net/http then tries its
+// idle ones, however many there are; or before a deadline that a busy machine misses.
+func (v *verdict) orMore() *verdict {
+	v.further = true
+	return v
+}
+
+// script is what S3 does with the requests of one client, one after the other. A
+// nil fault is a right answer.
+type script struct {
+	faults []*s3.Fault
+	always bool // the last one goes on; else right answers follow
+}
+
+func first(faults ...*s3.Fault) script { return script{faults: faults} }
+
+func always(faults ...*s3.Fault) script { return script{faults: faults, always: true} }
+
+func (s script) at(n int) *s3.Fault {
+	switch {
+	case n <= len(s.faults):
+		return s.faults[n-1]
+	case s.always:
+		return s.faults[len(s.faults)-1]
+	}
+	return nil
+}
+
+// fault is a row of the table: what is wrong at S3, and what the three ways of
+// asking must give. A nil way is not tried.
+type fault struct {
+	name     string
+	object   s3.Object // with a body of its own unless there is one
+	script   script
+	replaced []byte // takes the body's place as the second request comes to S3
+	unstored bool   // not an object for the cache
+
+	get, head, part *verdict
+}
+
+// trial is one row asked for in one way, over an alias of its own.
+type trial struct {
+	*fault
+	given
+	alias string
+	key   string
+
+	well  atomic.Bool  // the fault is over
+	asked atomic.Int64 // of S3, until then
+}
+
+func (tr *trial) path() string { return "/" + tr.alias + "/" + tr.key }
+
+// stores reports whether the object is in the cache although S3 failed.
+func (tr *trial) stores() bool {
+	return tr.want.kind == isWhole && tr.method != "head" && !tr.unstored
+}
+
+// storesLater reports whether it is there when S3 is well. What could not be
+// stored once is not tried for a minute; on a busy machine that may be over.
+func (tr *trial) storesLater() bool {
+	return tr.method == "head" || !tr.unstored || tr.got.Response != nil && strings.HasSuffix(tr.got.Header.Get("Cache-Status"), "; stored")
+}
+
+// calibrate fetches an object of each size that the trials have, and returns
+// what it costs in the cache.
+func (f *faulty) calibrate() map[int]float64 {
+	f.t.Helper()
+	f.hide("calibrate")
+	costs := map[int]float64{}
+	for _, tr := range f.trials {
+		size := len(tr.body)
+		if _, known := costs[size]; known || tr.unstored {
+			continue
+		}
+		key := fmt.Sprintf("of-%06d.png", size) // as long as that of a trial
+		body := png(size, key)
+		f.s3.Put(faultBucket, faultPrefix+key, s3.Object{Body: body, ContentType: "image/png"})
+		before := f.samples()[cacheBytes]
+		if r := f.fetch("/calibrate/" + key); r.err != nil || len(r.body) != size {
+			f.t.Fatalf("got %d bytes, error %v", len(r.body), r.err)
+		}
+		f.settle()
+		costs[size] = f.samples()[cacheBytes] - before
+	}
+	return costs
+}
+
+const (
+	cacheBytes   = `ixmage_cache_bytes{tier="memory"}`
+	cacheEntries = `ixmage_cache_entries{tier="memory"}`
+)
+
+// stored is what the cache must hold of the trials for which in is true.
+func (f *faulty) stored(in func(*trial) bool, costs map[int]float64) gauge {
+	var g gauge
+	for _, tr := range f.trials {
+		if in(tr) {
+			g.entries++
+			g.bytes += costs[len(tr.body)]
+		}
+	}
+	return g
+}
+
+// gauge is how much the server holds of things that may leak.
+type gauge struct {
+	entries, bytes, goroutines float64
+	files, conns               int
+}
+
+func (f *faulty) gauge() gauge {
+	f.t.Helper()
+	f.settle()
+	now := f.samples()
+	return gauge{
+		entries: now[cacheEntries], bytes: now[cacheBytes], goroutines: now["go_goroutines"],
+		files: f.openFiles(), conns: f.s3.Conns(),
+	}
+}
+
+func (f *faulty) checkCache(before, stored gauge) {
+	f.t.Helper()
+	now := f.gauge()
+	if got := now.entries - before.entries; got != stored.entries {
+		f.t.Errorf("the cache has %v entries more than before, want %v", got, stored.entries)
+	}
+	if got := now.bytes - before.bytes; got != stored.bytes {
+		f.t.Errorf("the cache holds %v bytes more than before, its entries make %v", got, stored.bytes)
+	}
+}
+
+// checkLeft checks that what was taken has been given back, idle connections to
+// S3 excepted, each of which has a descriptor and two goroutines.
+func (f *faulty) checkLeft(before gauge) {
+	f.t.Helper()
+	var now gauge
+	eventually(f.t, "goroutines and files are as before", func() bool {
+		now = f.gauge()
+		idle := now.conns - before.conns
+		return now.goroutines <= before.goroutines+float64(2*idle)+8 && now.files <= before.files+idle+2
+	})
+	f.t.Logf("%+v before, %+v after, %d requests", before, now, f.sent.Load())
+	var answered, aborted float64
+	for series, n := range f.samples() {
+		if strings.HasPrefix(series, "ixmage_http_requests_total{") {
+			answered += n
+		}
+		if strings.HasPrefix(series, "ixmage_http_client_aborts_total{") {
+			aborted += n
+		}
+	}
+	if int64(answered) != f.sent.Load() || aborted != 0 {
+		f.t.Errorf("%v answers and %v departed clients are counted, want %d and none", answered, aborted, f.sent.Load())
+	}
+	if n := f.s3.OpenBodies(); n != 0 {
+		f.t.Errorf("S3 is still sending %d bodies", n)
+	}
+	for line := range strings.Lines(f.output()) {
+		if strings.Contains(line, testPair.SecretAccessKey.Reveal()) {
+			f.t.Errorf("the log has the secret key: %s", line)
+		}
+		if !strings.HasPrefix(line, "time=") {
+			f.t.Errorf("somebody else writes to the log: %s", line)
+		}
+	}
+	for _, r := range f.s3.Requests() {
+		if r.Bucket != faultBucket {
+			f.t.Errorf("a redirect was followed to %s", r.Target)
+		}
+	}
 }

@@ -3,51 +3,20 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
-	"ixmage/alias"
 	"ixmage/internal/awstest/s3"
 )
-
-// testPair is the key pair that scripted servers accept.
-var testPair = alias.KeyPair{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: alias.NewSecret("wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY")}
-
-// createOn registers an alias for a bucket of a path-style server, read with
-// testPair, with no prefix.
-func (s *server) createOn(name, endpoint, bucket string) {
-	s.t.Helper()
-	s.create(map[string]any{
-		"name": name, "bucket": bucket, "endpoint": endpoint, "path_style": true,
-		"credential": map[string]string{
-			"access_key_id": testPair.AccessKeyID, "secret_access_key": testPair.SecretAccessKey.Reveal(),
-		},
-	})
-}
-
-// picture is a body of n bytes that no other seed has, and that is not its own
-// repetition anywhere.
-func pic(n int, seed string) []byte {
-	b := make([]byte, 0, n+sha256.Size)
-	for i := 0; len(b) < n; i++ {
-		sum := sha256.Sum256([]byte(seed + strconv.Itoa(i)))
-		b = append(b, sum[:]...)
-	}
-	return b[:n]
-}
 
 // TestColdCrowd has 5,000 clients ask for one cold object while S3 holds back:
 // they all get it, S3 is asked once, and the first client, who began the fetch,
@@ -107,33 +76,6 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	}
 	if got := s.metric(`ixmage_cache_requests_total{alias="shop",cache="collapsed"}`); got != crowd {
 		t.Errorf("%v requests count as collapsed, want %d", got, crowd)
-	}
-}
-
-// ask sends a GET on a connection of its own and does not wait for the answer.
-func ask(t testing.TB, addr, path string) net.Conn {
-	t.Helper()
-	var d net.Dialer
-	c, err := d.DialContext(t.Context(), "tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// needFiles skips a test that the limit on open files leaves no room for.
-func needFiles(t *testing.T, n uint64) {
-	t.Helper()
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		t.Fatal(err)
-	}
-	if l.Cur < n+200 {
-		t.Skipf("SKIPPED: needs %d open files, the limit is %d (ulimit -n)", n+200, l.Cur)
 	}
 }
 
@@ -253,24 +195,4 @@ type pacedReader struct {
 func (p *pacedReader) Read(b []byte) (int, error) {
 	<-p.tick.C
 	return p.r.Read(b[:min(len(b), p.step)])
-}
-
-// peakRSS is the most resident memory the process ever had.
-func peakRSS(t *testing.T, s *server) int64 {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		t.Skip("SKIPPED: no /proc to read resident memory from")
-	}
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			var kib int64
-			if _, err := fmt.Sscan(v, &kib); err != nil {
-				t.Fatal(err)
-			}
-			return kib << 10
-		}
-	}
-	t.Fatal("no VmHWM in /proc status")
-	return 0
 }

@@ -3,11 +3,15 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +19,7 @@ import (
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
 	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/netfault"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -274,4 +279,392 @@ func (s *server) installID() string {
 		s.t.Fatal(err)
 	}
 	return string(id)
+}
+
+// awsCLI runs the AWS CLI with the root key of an IAM and without anything of
+// the machine's own. The test is skipped where there is no CLI.
+func awsCLI(t *testing.T, g *gateway.Server, args ...string) outcome {
+	t.Helper()
+	aws, err := exec.LookPath("aws")
+	if err != nil {
+		t.Skip("SKIPPED, NOT TESTED: aws IS ABSENT (apt-get install awscli)")
+	}
+	env := append([]string{
+		"AWS_ACCESS_KEY_ID=" + g.Root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + g.Root.SecretAccessKey.Reveal(),
+		"AWS_PAGER=", "AWS_MAX_ATTEMPTS=1", "PYTHONUTF8=1", "HOME=",
+	}, awsAlone...)
+	args = append([]string{"iam", "--endpoint-url", g.IAMURL, "--region", g.Region, "--output", "text"}, args...)
+	return runCommand(t, env, exec.Command(aws, args...))
+}
+
+// TestProvisionLongName provisions an alias with a name of 63 letters, the most
+// there may be, and takes it away again. What IAM has before and after is what
+// the AWS CLI says.
+func TestProvisionLongName(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	s := startProvisioning(t, g, quickWaits...)
+	name := strings.Repeat("long-name-", 6) + "end"
+	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, name, bucket))
+	if r := s.get("/" + name + "/a.png"); r.StatusCode != http.StatusOK {
+		t.Errorf("the alias is %s", r.Status)
+	}
+	users := s.iamUsers(g)
+	if len(users) != 1 || len(users[0]) > 64 || !strings.HasPrefix(users[0], "ixmage-s3read-long-name-long-name-") {
+		t.Fatalf("users %q, want one of at most 64 letters", users)
+	}
+	kp := s.keyPair(alias.Name(name))
+	wantUser(t, g, s.installID(), users[0], kp.AccessKeyID)
+	if r := s.api(http.MethodDelete, "/api/v1/aliases/"+name, nil); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("%s: %s", r.Status, r.body)
+	}
+	s.operateWell(http.MethodDelete, "/api/v1/credentials/"+name, nil)
+	if code := g.Probe(t.Context(), kp, bucket, "web/a.png"); code != "InvalidAccessKeyId" {
+		t.Errorf("the key of the user that was removed is answered %q", code)
+	}
+	wantNoUser(t, g, s.installID(), users[0])
+}
+
+// wantUser wants the AWS CLI to show a user with one key, as it was made.
+func wantUser(t *testing.T, g *gateway.Server, install, user, key string) {
+	t.Helper()
+	t.Run("there, says the AWS CLI", func(t *testing.T) {
+		for _, look := range []struct{ args, want []string }{
+			{[]string{"list-users", "--path-prefix", "/ixmage/" + install + "/"}, []string{user}},
+			{[]string{"list-access-keys", "--user-name", user}, []string{key, "Active"}},
+		} {
+			got := awsCLI(t, g, look.args...)
+			wantAll(t, "aws "+look.args[0], got.stdout, look.want...)
+			if got.code != 0 {
+				t.Errorf("aws %s: exit status %d: %s", look.args[0], got.code, got.stderr)
+			}
+		}
+	})
+}
+
+// wantNoUser wants the AWS CLI to find nothing of a user.
+func wantNoUser(t *testing.T, g *gateway.Server, install, user string) {
+	t.Helper()
+	t.Run("gone, says the AWS CLI", func(t *testing.T) {
+		for _, call := range []string{"get-user", "list-access-keys"} {
+			got := awsCLI(t, g, call, "--user-name", user)
+			if got.code == 0 || !strings.Contains(got.stderr, "(NoSuchEntity)") {
+				t.Errorf("aws %s: exit status %d: %s%s", call, got.code, got.stdout, got.stderr)
+			}
+		}
+		got := awsCLI(t, g, "list-users", "--path-prefix", "/ixmage/"+install+"/")
+		if got.code != 0 || strings.TrimSpace(got.stdout) != "" {
+			t.Errorf("aws list-users: exit status %d: %s%s", got.code, got.stdout, got.stderr)
+		}
+	})
+}
+
+// TestTwoKeys has a key on a user that nobody here knows. A rotation would need
+// the third: it stops and names both, and nothing is touched. The second
+// time both are unknown.
+func TestTwoKeys(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	s := startProvisioning(t, g, quickWaits...)
+	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+	user, own := s.iamUsers(g)[0], s.keyPair("shop")
+	other, err := g.AddKey(t.Context(), user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := g.Probe(t.Context(), other, bucket, "web/a.png"); code != "" {
+		t.Fatalf("the other key is answered %q", code)
+	}
+	s.stopsFor(g, user, own.AccessKeyID+" (last used ", other.AccessKeyID+" (last used ")
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK {
+		t.Errorf("the alias is %s after a rotation that stopped", r.Status)
+	}
+	if err := g.DeleteKey(t.Context(), user, own.AccessKeyID); err != nil {
+		t.Fatal(err)
+	}
+	third, err := g.AddKey(t.Context(), user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stopsFor(g, user, other.AccessKeyID+" (last used ", third.AccessKeyID+" (never used)")
+}
+
+// stopsFor has a rotation stop because of keys that nobody knows, say so, and
+// leave them.
+func (s *server) stopsFor(g *gateway.Server, user string, says ...string) {
+	s.t.Helper()
+	before, err := g.Keys(s.t.Context(), user)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	op := s.operate(http.MethodPost, "/api/v1/credentials/shop/rotate", nil)
+	if op.State != "failed" || op.Error == nil || op.Error.Code != "unknown-keys" || op.Error.Step != "check-keys" {
+		s.t.Fatalf("the rotation: %+v", op)
+	}
+	wantAll(s.t, "the error", op.Error.Detail, append(says, user)...)
+	for _, id := range before {
+		wantAll(s.t, "the error", op.Error.Detail, id)
+	}
+	after, err := g.Keys(s.t.Context(), user)
+	if err != nil || !slices.Equal(before, after) {
+		s.t.Errorf("the user has the keys %v, %v; want %v as before", after, err, before)
+	}
+}
+
+// TestBoundaryDropped has a server that takes a permissions boundary and forgets
+// it, as versitygw does: no key is made for a user without one, and the user is
+// taken away.
+func TestBoundaryDropped(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	s := startProvisioning(t, g, append([]string{"--iam-boundary", "arn:aws:iam::000000000000:policy/b"}, quickWaits...)...)
+	op := s.operate(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+	if op.State != "failed" || op.Error == nil || op.Error.Code != "boundary-missing" {
+		t.Errorf("%+v", op)
+	}
+	for _, step := range op.Steps {
+		if step.Name == "create-key" && step.State != "pending" {
+			t.Errorf("a key was made for a user without a boundary: %+v", step)
+		}
+	}
+	if users := s.iamUsers(g); len(users) != 0 {
+		t.Errorf("users left: %v", users)
+	}
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusNotFound {
+		t.Errorf("the alias is %s", r.Status)
+	}
+}
+
+// TestCanary takes the right to read away from a user and gives it back, at the
+// real server. In between an answer of AccessDenied means that the grant is
+// broken, and not that the object is missing.
+func TestCanary(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	s := startProvisioning(t, g, append([]string{"--canary-interval", "100ms", "--canary-fresh", "50ms"}, quickWaits...)...)
+	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+	user, kp := s.iamUsers(g)[0], s.keyPair("shop")
+	document, err := g.UserPolicy(t.Context(), user, "ixmage-read")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	missing := func() *response { // one that is not known yet to be missing
+		asked++
+		return s.get(fmt.Sprintf("/shop/nothing-%d.png", asked))
+	}
+	green := func() bool { return s.metric(`ixmage_canary_success{alias="shop"}`) == 1 }
+	eventually(t, "the canary is green", green)
+	if r := missing(); r.StatusCode != http.StatusNotFound {
+		t.Errorf("a missing object while the canary is green: %s", r.Status)
+	}
+	if r := s.get("/shop/b.png"); r.StatusCode != http.StatusOK {
+		t.Fatalf("b.png: %s", r.Status)
+	}
+
+	if err := g.DeleteUserPolicy(t.Context(), user, "ixmage-read"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the canary is red", func() bool { return !green() })
+	s.wantDenied(t, missing(), bucket, user, kp)
+	s.wantDenied(t, s.get("/shop/a.png"), bucket, user, kp) // there, and not in the cache
+	if r := s.get("/shop/b.png"); r.StatusCode != http.StatusOK || !strings.HasPrefix(r.Header.Get("Cache-Status"), "ixmage; hit") {
+		t.Errorf("what is fresh in the cache: %s, %s", r.Status, r.Header.Get("Cache-Status"))
+	}
+
+	if err := g.PutUserPolicy(t.Context(), user, "ixmage-read", document); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the canary is green again", green)
+	if r := missing(); r.StatusCode != http.StatusNotFound {
+		t.Errorf("a missing object after the repair: %s: %s", r.Status, r.body)
+	}
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK {
+		t.Errorf("what was refused, after the repair: %s: %s", r.Status, r.body)
+	}
+}
+
+// wantDenied wants an answer to say that the alias is broken, and nothing of
+// what is behind it.
+func (s *server) wantDenied(t *testing.T, r *response, bucket, user string, kp alias.KeyPair) {
+	t.Helper()
+	if r.StatusCode != http.StatusBadGateway || !bytes.Contains(r.body, []byte("problems/origin-denied")) ||
+		r.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%s, Cache-Control %q: %s; want 502, no-store, origin-denied", r.Status, r.Header.Get("Cache-Control"), r.body)
+	}
+	for _, hidden := range []string{bucket, user, kp.AccessKeyID, "AccessDenied"} {
+		if bytes.Contains(r.body, []byte(hidden)) {
+			t.Errorf("the answer names %s: %s", hidden, r.body)
+		}
+	}
+}
+
+// TestProvisionTime provisions with every wait as it is by default, and wants
+// the operation to show where the time went. How long it took is for
+// docs/iam.md: a limit here would only say how busy the machine is.
+func TestProvisionTime(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	iam, iamURL := newTap(t, g)
+	s := startProvisioningIn(t, plain, filepath.Join(t.TempDir(), "data"), provisionArgs(g, iamURL)...)
+	op := operation{State: "running"}
+	for op.State == "running" { // asked again it is the same operation: a slow machine may take longer
+		r := s.api(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket), "Prefer", "wait=60")
+		op = parseOperation(t, r.body)
+	}
+	if op.State != "done" || op.FinishedAt == nil {
+		t.Fatalf("%+v", op)
+	}
+	took := wantTimes(t, op)
+	// Five times in a row, and four pauses between them.
+	const pause, pauses = 2500 * time.Millisecond, 4
+	if took["verify"] < pauses*pause {
+		t.Errorf("verify took %s, with %d pauses of %s in it", took["verify"], pauses, pause)
+	}
+	long := 0
+	asked := iam.signedBy("GetCallerIdentity", s.keyPair("shop").AccessKeyID)
+	for i := range asked[1:] {
+		if asked[i+1].Sub(asked[i]) >= pause {
+			long++
+		}
+	}
+	if long < pauses {
+		t.Errorf("the new key was tried %d times, with %d pauses of %s or more, want %d", len(asked), long, pause, pauses)
+	}
+	// No other step waits on purpose for as long as one pause: IAM sees at once
+	// what it did.
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK {
+		t.Errorf("the alias is %s", r.Status)
+	}
+}
+
+// wantTimes wants the steps of an operation to lie one after the other between
+// its beginning and its end, and most of its time within them: what is between
+// them is writes of the registry. It returns how long each took.
+func wantTimes(t *testing.T, op operation) map[string]time.Duration {
+	t.Helper()
+	took, sum, last := map[string]time.Duration{}, time.Duration(0), op.CreatedAt
+	for _, s := range op.Steps {
+		if s.State != "done" || s.StartedAt == nil || s.FinishedAt == nil {
+			t.Fatalf("step %+v", s)
+		}
+		if s.StartedAt.Before(last) || s.FinishedAt.Before(*s.StartedAt) {
+			t.Errorf("%s lasts from %s to %s, and what was before it until %s", s.Name, s.StartedAt, s.FinishedAt, last)
+		}
+		took[s.Name], last = s.FinishedAt.Sub(*s.StartedAt), *s.FinishedAt
+		sum += took[s.Name]
+		t.Logf("%-12s %8.3f s  %s", s.Name, took[s.Name].Seconds(), s.Detail)
+	}
+	if op.FinishedAt.Before(last) {
+		t.Errorf("it ended at %s, and its last step at %s", op.FinishedAt, last)
+	}
+	whole := op.FinishedAt.Sub(op.CreatedAt)
+	t.Logf("%-12s %8.3f s, %.3f s of them between steps", "in all", whole.Seconds(), (whole - sum).Seconds())
+	if sum < whole/2 {
+		t.Errorf("the steps account for %s of %s", sum, whole)
+	}
+	return took
+}
+
+// TestRotationUnderLoad rotates a key three times while pictures are asked for
+// 200 times a second, none of them from memory. No request may fail.
+func TestRotationUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	const keys, workers = 50, 16
+	for i := range keys {
+		body := append([]byte("\x89PNG\r\n\x1a\n"), pic(4992, fmt.Sprint("load ", i))...)
+		obj := s3.Object{Body: body, ContentType: "image/png"}
+		if err := g.PutObject(t.Context(), bucket, fmt.Sprintf("web/%d.png", i), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := startProvisioning(t, g, append([]string{"--cache-memory", "0"}, quickWaits...)...)
+	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+
+	c := client(t)
+	var asked, failed atomic.Int64
+	ask := func(n int64) {
+		resp, err := c.Get(fmt.Sprintf("http://%s/shop/%d.png", s.public, n%keys))
+		if err != nil {
+			failed.Add(1)
+			t.Errorf("request %d: %v", n, err)
+			return
+		}
+		defer resp.Body.Close()
+		var body bytes.Buffer
+		if _, err := body.ReadFrom(resp.Body); err != nil || resp.StatusCode != http.StatusOK || body.Len() != 5000 {
+			failed.Add(1)
+			t.Errorf("request %d: %s, %d bytes, %v: %s", n, resp.Status, body.Len(), err, body.Bytes()[:min(body.Len(), 300)])
+		}
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	// As many as 200 a second, and no more at a time than there are workers: a
+	// slow machine asks less often.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range workers {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+					ask(asked.Add(1))
+				}
+			}
+		})
+	}
+	for round := range 3 {
+		before := asked.Load()
+		s.operateWell(http.MethodPost, "/api/v1/credentials/shop/rotate", nil)
+		if asked.Load() == before {
+			t.Errorf("nothing was asked for in round %d", round)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	t.Logf("%d requests, %d failed, %v fell back", asked.Load(), failed.Load(),
+		s.metric(`ixmage_rotation_fallback_total{credential="shop"}`))
+	for _, user := range s.iamUsers(g) {
+		if ids, err := g.Keys(t.Context(), user); err != nil || len(ids) != 1 {
+			t.Errorf("user %s has the keys %v, %v; want one", user, ids, err)
+		}
+	}
+}
+
+// TestServingWithoutIAM serves what was provisioned while nobody answers at the
+// IAM endpoint.
+func TestServingWithoutIAM(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := media(t, g)
+	s := startProvisioning(t, g, quickWaits...)
+	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+	s.stop()
+
+	nobody := netfault.New(t, strings.TrimPrefix(g.IAMURL, "http://"))
+	if err := nobody.Set(netfault.Refuse()); err != nil {
+		t.Fatal(err)
+	}
+	s = startProvisioningIn(t, program, s.data, provisionArgs(g, nobody.URL, append(quickWaits, "--provision-visible-timeout", "1s")...)...)
+	for _, path := range []string{"/-/readyz", "/shop/a.png"} {
+		if r := s.get(path); r.StatusCode != http.StatusOK {
+			t.Errorf("%s while IAM is away: %s", path, r.Status)
+		}
+	}
+	op := s.operate(http.MethodPost, "/api/v1/credentials/shop/rotate", nil)
+	if op.State != "failed" || op.Error == nil || op.Error.Code != "iam-unreachable" {
+		t.Errorf("a rotation while IAM is away: %+v", op)
+	}
+	if r := s.get("/shop/b.png"); r.StatusCode != http.StatusOK {
+		t.Errorf("after a rotation that failed: %s", r.Status)
+	}
 }

@@ -1,10 +1,15 @@
 package e2e
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"ixmage/internal/awstest/netfault"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -56,5 +61,318 @@ func TestHeadOfStale(t *testing.T) {
 	wantPicture(t, s.get("/shop/a.png"), fakePNG(2_000_000))
 	if n := s.calls("a.png"); n != 2 {
 		t.Errorf("S3 was asked %d times, want twice", n)
+	}
+}
+
+// trouble is what S3 does to a picture that has changed meanwhile, and what
+// becomes of the one that is stored.
+type trouble struct {
+	name   string
+	fault  *s3.Fault
+	canary *s3.Fault // what the alias's canary gets; nil: it has none
+	gone   bool      // nobody listens
+	told   *verdict  // to clients, where nothing old may be served
+	old    bool      // where it may be, it is
+	drops  bool      // what is stored goes
+	notes  bool      // it is remembered that nothing is there
+}
+
+// troubles is the table. A picture that broke in its middle cannot be taken back.
+func troubles() []trouble {
+	fails := func(status int, code string) *verdict { return fails(status, code, 0, "") }
+	code := s3.Fail
+	silence := func(place int64) *s3.Fault { return s3.StallAfter(place, nil) }
+	typed := func(f *s3.Fault, contentType string) *s3.Fault {
+		f.Header = func(h http.Header) { h.Set("Content-Type", contentType) }
+		return f
+	}
+	readable := &s3.Fault{}
+	return []trouble{
+		{name: "500", fault: code("InternalError"), told: fails(502, "origin-error"), old: true},
+		{name: "503 without a code", fault: &s3.Fault{Status: 503, Body: []byte{}}, told: fails(502, "origin-error"), old: true},
+		{name: "503 without a cause", fault: code("ServiceUnavailable"), told: fails(502, "origin-error"), old: true},
+		{name: "throttled", fault: code("SlowDown"), told: fails(503, "origin-throttled"), old: true},
+		{name: "silent", fault: silence(s3.BeforeHeaders), told: fails(504, "origin-timeout"), old: true},
+		{name: "silent before the body", fault: silence(0), told: fails(504, "origin-timeout"), old: true},
+		{name: "given up by S3", fault: code("RequestTimeout"), told: fails(504, "origin-timeout"), old: true},
+		{name: "refused", gone: true, told: fails(502, "origin-unreachable"), old: true},
+		{name: "reset", fault: s3.ResetAfter(s3.BeforeHeaders), told: fails(502, "origin-unreachable"), old: true},
+		{name: "no HTTP", fault: s3.NoHTTP(), told: fails(502, "origin-error"), old: true},
+		{name: "truncated at its start", fault: s3.CloseAfter(0), told: fails(502, "origin-unreachable"), old: true},
+		{name: "truncated", fault: s3.CloseAfter(50_000), told: cut(0, "")},
+		{name: "corrupt", fault: s3.WrongChecksum(), told: cut(0, "")},
+		// All of it is read before the answer begins, so that its type is known.
+		{name: "corrupt and small", fault: corruptAndUntyped(), told: fails(502, "origin-error"), old: true},
+		{name: "key unknown", fault: code("InvalidAccessKeyId"), told: fails(502, "origin-credential"), old: true},
+		{name: "signature", fault: code("SignatureDoesNotMatch"), told: fails(502, "origin-credential"), old: true},
+		{name: "expired", fault: code("ExpiredToken"), told: fails(502, "origin-credential"), old: true},
+		{name: "denied, canary red", fault: code("AccessDenied"), canary: code("AccessDenied"), told: fails(502, "origin-denied"), old: true},
+		{name: "denied, canary in doubt", fault: code("AccessDenied"), canary: code("InternalError"), told: fails(404, "not-found"), old: true},
+		{name: "denied, canary green", fault: code("AccessDenied"), canary: readable, told: fails(404, "not-found"), drops: true, notes: true},
+		{name: "denied, no canary", fault: code("AccessDenied"), told: fails(404, "not-found"), drops: true, notes: true},
+		{name: "missing", fault: code("NoSuchKey"), told: fails(404, "not-found"), drops: true, notes: true},
+		{name: "no bucket", fault: code("NoSuchBucket"), told: fails(502, "origin-error"), old: true},
+		{name: "a page", fault: typed(&s3.Fault{}, "text/html"), told: fails(415, "not-an-image"), drops: true},
+		{name: "an error that bears a picture's type", fault: typed(s3.XML200(), "image/png"), told: fails(415, "not-an-image"), old: true},
+	}
+}
+
+func corruptAndUntyped() *s3.Fault {
+	f := s3.WrongChecksum()
+	f.Object = &s3.Object{Body: png(108, "small")} // S3's own type is the generic one
+	return f
+}
+
+// relic is one object of a trouble, on an alias of the trouble's own.
+type relic struct {
+	*trouble
+	given
+	alias, file string
+}
+
+func (r *relic) path() string { return "/" + r.alias + "/" + r.file }
+
+// cold says that nothing is stored of it, mayBeOld that it may be served stale.
+func (r *relic) cold() bool { return r.file == "cold.png" }
+
+func (r *relic) mayBeOld() bool { return r.file == "a.png" && strings.HasPrefix(r.alias, "on-") }
+
+// outbreak is a server with every trouble at once, so that those which take until
+// a deadline take no longer together.
+type outbreak struct {
+	*site
+	t          *testing.T
+	line       *netfault.Proxy
+	old, young []byte
+	relics     []*relic
+	broken     atomic.Bool
+}
+
+// TestStaleFaults has S3 fail in every way while what is stored is past its time. It
+// is served on where the alias lets it and S3 has not said that it is gone, and as
+// soon as S3 is well the new picture comes.
+func TestStaleFaults(t *testing.T) {
+	t.Parallel()
+	o := &outbreak{
+		site: newSite(t, append(quickOrigin, "--breaker-failures", "0", "--canary-fresh", "1ms", "--canary-interval", "1h")...),
+		t:    t, old: png(faultSize, "old"), young: png(faultSize-1000, "young"),
+	}
+	o.line = netfault.New(t, strings.TrimPrefix(o.s3.URL, "http://"))
+	byAlias := map[string]*trouble{}
+	rows := troubles()
+	for i := range rows {
+		for _, mode := range []string{"on", "off"} {
+			name := fmt.Sprintf("%s-%02d", mode, i)
+			byAlias[name] = &rows[i]
+			o.expose(name, &rows[i])
+		}
+	}
+	o.s3.Hook(func(r *s3.Request) *s3.Fault {
+		name, file, _ := strings.Cut(r.Key, "/")
+		switch tr := byAlias[name]; {
+		case tr == nil || !o.broken.Load():
+			return nil
+		case file == "canary.png":
+			return tr.canary
+		default:
+			return tr.fault
+		}
+	})
+	o.age()
+	o.strike()
+	o.check()
+	o.end()
+}
+
+// expose opens an alias for a trouble, and puts its objects.
+func (o *outbreak) expose(name string, tr *trouble) {
+	o.t.Helper()
+	files := []string{"a.png", "cold.png"}
+	more := map[string]any{"ttl": "1s", "negative_ttl": "1h", "stale_while_revalidate": "0s", "stale_if_error": "0s"}
+	if strings.HasPrefix(name, "on-") {
+		files = append(files, "bound.png") // has to be asked for, whatever the alias says
+		more["stale_if_error"] = "1h"
+	}
+	if tr.canary != nil {
+		more["canary"] = "canary.png"
+	}
+	if tr.gone {
+		more["endpoint"] = o.line.URL
+	}
+	o.open(name, "media", name+"/", more)
+	o.place(name+"/canary.png", o.old)
+	for _, file := range files {
+		o.relics = append(o.relics, &relic{trouble: tr, given: given{method: "get"}, alias: name, file: file})
+		o.place(name+"/"+file, o.old)
+	}
+}
+
+func (o *outbreak) place(key string, body []byte) {
+	obj := s3.Object{Body: body, ContentType: "image/png"}
+	if strings.HasSuffix(key, "bound.png") {
+		obj.CacheControl = "max-age=1, must-revalidate"
+	}
+	o.s3.Put("media", key, obj)
+}
+
+// all does something with every relic, many at a time.
+func (o *outbreak) all(do func(*relic)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 48)
+	for _, r := range o.relics {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			do(r)
+		})
+	}
+	wg.Wait()
+}
+
+// age stores what is to be stored, waits until it is stale, and changes it at S3.
+func (o *outbreak) age() {
+	o.t.Helper()
+	o.all(func(r *relic) {
+		if !r.cold() {
+			r.got = r.ask(o.public, r.path())
+		}
+	})
+	for _, r := range o.relics {
+		if !r.cold() {
+			wantPicture(o.t, r.got, o.old)
+			eventually(o.t, r.path()+" is stale", func() bool {
+				kept := o.explain(r.path(), "").Cache.Memory
+				return kept != nil && kept.State == "stale"
+			})
+		}
+		o.place(r.alias+"/"+r.file, o.young)
+	}
+}
+
+// strike asks for everything once while S3 fails.
+func (o *outbreak) strike() {
+	o.t.Helper()
+	o.broken.Store(true)
+	if err := o.line.Set(netfault.Refuse()); err != nil {
+		o.t.Fatal(err)
+	}
+	o.all(func(r *relic) { r.got = r.ask(o.public, r.path()) })
+	eventually(o.t, "all is counted", func() bool { return o.metric("ixmage_http_requests_in_flight") == 0 })
+}
+
+// check compares what came, what is counted and what is kept with the table.
+func (o *outbreak) check() {
+	o.t.Helper()
+	counts := o.samples()
+	for _, r := range o.relics {
+		o.t.Run(r.name+r.path(), func(t *testing.T) {
+			served := r.old && r.mayBeOld()
+			if served {
+				r.want, r.body = whole(0), o.old
+			} else {
+				r.want, r.body = r.told, o.young
+			}
+			r.check(t)
+			if r.got.Response != nil {
+				status := r.got.Header.Get("Cache-Status")
+				if stale := strings.HasPrefix(status, "ixmage; hit; ttl=-"); stale != served {
+					t.Errorf("Cache-Status is %q, want it stale: %t", status, served)
+				}
+			}
+			stale := counts[fmt.Sprintf(`ixmage_cache_requests_total{alias=%q,cache="stale"}`, r.alias)]
+			if most := map[bool]float64{true: 1}[r.old && strings.HasPrefix(r.alias, "on-")]; stale != most {
+				t.Errorf("%v stale answers are counted, want %v", stale, most)
+			}
+			o.checkKept(t, r)
+		})
+	}
+	// The first row's picture: nobody waits for S3 to fail once more, and HEAD gets
+	// what GET would.
+	if head := o.head("/on-00/a.png"); head.StatusCode != http.StatusOK || head.ContentLength != faultSize {
+		o.t.Errorf("HEAD: %s, length %d", head.Status, head.ContentLength)
+	}
+	wantPicture(o.t, o.get("/on-00/a.png"), o.old)
+}
+
+// checkKept checks what the cache has of a relic after the fault.
+func (o *outbreak) checkKept(t *testing.T, r *relic) {
+	t.Helper()
+	kept := o.explain(r.path(), "").Cache
+	if stays := !r.cold() && !r.drops; (kept.Memory != nil) != stays || stays && kept.Memory.Size != faultSize {
+		t.Errorf("the cache has %+v, want the old picture: %t", kept.Memory, stays)
+	}
+	if (kept.Missing != nil) != r.notes {
+		t.Errorf("it is known to be missing: %t, want %t", kept.Missing != nil, r.notes)
+	}
+}
+
+// end has S3 be well again, and wants the new pictures: at once, or, where an old one
+// is served meanwhile, soon.
+func (o *outbreak) end() {
+	o.t.Helper()
+	o.broken.Store(false)
+	if err := o.line.Set(netfault.Pass()); err != nil {
+		o.t.Fatal(err)
+	}
+	for _, r := range o.relics {
+		o.t.Run(r.name+r.path()+"/and then", func(t *testing.T) {
+			if r.notes {
+				o.purge(fmt.Sprintf(`{"alias":%q,"key":%q}`, r.alias, r.file))
+			}
+			if !r.old || !r.mayBeOld() {
+				wantPicture(t, o.get(r.path()), o.young)
+				return
+			}
+			eventually(t, "the new picture comes", func() bool {
+				got := o.get(r.path())
+				if bytes.Equal(got.body, o.young) {
+					return true
+				}
+				wantPicture(t, got, o.old)
+				return false
+			})
+		})
+	}
+}
+
+// TestUnchangedOtherVersion: a 304 that speaks of another version than the stored one
+// tells nobody what the object is now. What is stored is served where that is allowed,
+// and the object comes without a condition, however often S3 answers like that.
+func TestUnchangedOtherVersion(t *testing.T) {
+	t.Parallel()
+	for name, header := range map[string]func(http.Header){
+		"by its ETag": func(h http.Header) { h.Set("Etag", `"another"`) },
+		"by its date": func(h http.Header) {
+			h.Del("Etag")
+			h.Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		},
+	} {
+		for policy, staleFirst := range map[string]bool{"no-cache": false, "max-age=0": true} {
+			t.Run(name+", "+policy, func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t)
+				s.patch("shop", `{"stale_if_error":"1h"}`)
+				old, young := fakePNG(100), fakePNG(200)
+				s.put("a.png", s3.Object{Body: old, ETag: `"v1"`, CacheControl: policy})
+				wantPicture(t, s.get("/shop/a.png"), old)
+				s.put("a.png", s3.Object{Body: young, ETag: `"v2"`, CacheControl: policy})
+				s.s3.Hook(func(r *s3.Request) *s3.Fault {
+					if r.Header.Get("If-None-Match") == `"v1"` {
+						return &s3.Fault{Status: http.StatusNotModified, Header: header}
+					}
+					return nil
+				})
+				first := s.get("/shop/a.png")
+				if !staleFirst {
+					wantPicture(t, first, young)
+					return
+				}
+				wantPicture(t, first, old)
+				if got := first.Header.Get("Cache-Status"); !strings.HasPrefix(got, "ixmage; hit; ttl=-") {
+					t.Errorf("Cache-Status is %q", got)
+				}
+				eventually(t, "it is new", func() bool { return len(s.get("/shop/a.png").body) == len(young) })
+			})
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"bytes"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,35 +8,6 @@ import (
 
 	"ixmage/internal/awstest/s3"
 )
-
-// open sends a GET and reads the header of the answer; the body is left to be
-// read from resp.Body.
-func (w *wire) open(target string, lines ...string) *http.Response {
-	w.t.Helper()
-	w.send("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(append(lines, "", ""), "\r\n"))
-	resp, err := http.ReadResponse(w.in, nil)
-	if err != nil {
-		w.t.Fatalf("read the header: %v", err)
-	}
-	return resp
-}
-
-// wantFront reads the first n bytes of a body.
-func wantFront(t *testing.T, resp *http.Response, body []byte, n int) {
-	t.Helper()
-	got := make([]byte, n)
-	if k, err := io.ReadFull(resp.Body, got); err != nil || !bytes.Equal(got, body[:n]) {
-		t.Fatalf("got %d bytes of the first %d, error %v", k, n, err)
-	}
-}
-
-func wantRest(t *testing.T, resp *http.Response, body []byte, from int) {
-	t.Helper()
-	got, err := io.ReadAll(resp.Body)
-	if err != nil || !bytes.Equal(got, body[from:]) {
-		t.Fatalf("got %d bytes behind the first %d, error %v; want %d", len(got), from, err, len(body)-from)
-	}
-}
 
 // TestStreaming: bytes reach the client while S3 still holds the rest back, and
 // others who come meanwhile follow from the first byte on.

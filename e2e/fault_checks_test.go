@@ -1,133 +1,15 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
-
-// single sends one request on a connection of its own and reads until the server
-// closes it. The error is that of reading the body; where there is no answer at
-// all, there is no Response.
-func single(addr, method, path string, lines ...string) *response {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return &response{err: err}
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Minute)) // a hanging test says where it hangs
-	lines = append(lines, "Host: "+addr, "Connection: close")
-	if _, err := io.WriteString(conn, method+" "+path+" HTTP/1.1\r\n"+strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
-		return &response{err: err}
-	}
-	return readAnswer(conn, method)
-}
-
-// readAnswer reads one answer and the end of the connection after it.
-func readAnswer(conn io.Reader, method string) *response {
-	in := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(in, &http.Request{Method: method})
-	if err != nil {
-		return &response{err: err}
-	}
-	r := &response{Response: resp}
-	r.body, r.err = io.ReadAll(resp.Body)
-	if r.err != nil {
-		return r
-	}
-	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
-		r.err = fmt.Errorf("%d bytes after the answer, %w", len(rest), err)
-	}
-	return r
-}
-
-// admit calls the admin API, wants an answer with a status, and leaves no
-// connection behind that would count as a leak.
-func (s *server) admit(method, path string, fields map[string]any, status int) {
-	s.t.Helper()
-	req := s.request(method, path, fields)
-	req.Close = true
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != status {
-		s.t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
-	}
-}
-
-// samples reads all of /metrics, by series as Prometheus prints them, and leaves
-// no connection behind.
-func (s *server) samples() map[string]float64 {
-	s.t.Helper()
-	r := single(s.admin, http.MethodGet, "/metrics")
-	if r.Response == nil || r.err != nil || r.StatusCode != http.StatusOK {
-		s.t.Fatalf("no metrics: %v", r.err)
-	}
-	all := map[string]float64{}
-	for line := range strings.Lines(string(r.body)) {
-		at := strings.LastIndexByte(line, ' ') // label values may hold spaces
-		if at < 0 || line[0] == '#' {
-			continue
-		}
-		var v float64
-		if _, err := fmt.Sscan(line[at:], &v); err != nil {
-			s.t.Fatalf("%v in %q", err, line)
-		}
-		all[line[:at]] = v
-	}
-	return all
-}
-
-// openFiles counts the descriptors of the process.
-func (s *server) openFiles() int {
-	s.t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
-	if err != nil {
-		s.t.Skip("SKIPPED: no /proc to count open files in")
-	}
-	return len(list)
-}
-
-// rest waits until so many requests are under way and each of them has come as
-// far as it can: no thread of the process has anything to do.
-func (s *server) rest(inFlight int) {
-	s.t.Helper()
-	eventually(s.t, fmt.Sprintf("%d requests wait", inFlight), func() bool {
-		return s.samples()["ixmage_http_requests_in_flight"] == float64(inFlight) && s.asleep() && s.asleep()
-	})
-}
-
-// asleep reports whether no thread of the process runs at this moment.
-func (s *server) asleep() bool {
-	s.t.Helper()
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
-	if err != nil || len(threads) == 0 {
-		s.t.Skip("SKIPPED: no /proc to see threads in")
-	}
-	for _, path := range threads {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // the thread has ended
-		}
-		// The name before the state may have spaces and parentheses.
-		if _, state, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" ")); !bytes.HasPrefix(state, []byte("S")) {
-			return false
-		}
-	}
-	return true
-}
 
 // given is what a client got, and what it must get.
 type given struct {

@@ -3,9 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -154,39 +151,4 @@ func TestNamesOfForbiddenAddresses(t *testing.T) {
 			}
 		})
 	}
-}
-
-// lineOf is the last line of a log that has a text.
-func lineOf(log, text string) string {
-	found := ""
-	for line := range strings.Lines(log) {
-		if strings.Contains(line, text) {
-			found = line
-		}
-	}
-	return found
-}
-
-// startWithNames is start on a machine of its own as far as /etc/hosts goes,
-// which takes the right to mount.
-func startWithNames(t *testing.T, names map[string][]string, args ...string) *server {
-	t.Helper()
-	dir := t.TempDir()
-	hosts := filepath.Join(dir, "hosts")
-	var text strings.Builder
-	for name, addrs := range names {
-		for _, a := range addrs {
-			fmt.Fprintf(&text, "%s %s.ixmage.test\n", a, name)
-		}
-	}
-	if err := os.WriteFile(hosts, []byte(text.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	const bind = `mount --bind "$0" /etc/hosts`
-	if out, err := exec.Command("unshare", "-m", "sh", "-c", bind, hosts).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: names cannot be given addresses here: %v: %s", err, out)
-	}
-	data := filepath.Join(dir, "data")
-	command := append([]string{"-m", "sh", "-c", bind + ` && exec "$@"`, hosts, program}, serveArgs(data, args...)...)
-	return startCommand(t, data, exec.Command("unshare", command...))
 }

@@ -136,22 +136,6 @@ func TestStartRefused(t *testing.T) {
 	})
 }
 
-func writeFile(t testing.TB, path, text string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func readFile(t testing.TB, path string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 // overwrite puts another file in the place of one: a text, a "folder", or
 // nothing, if it is to be "missing".
 func overwrite(name, text string) func(*testing.T, string) func() {

@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -114,52 +111,6 @@ func (f *faulty) crowd() {
 		f.t.Errorf("S3 was asked %v times in %v calls with %v retries", asked, calls, counts[retriesOf(tr.alias)])
 	}
 	f.heal()
-}
-
-// follower is a client that reads an answer as a test tells it to.
-type follower struct {
-	net.Conn
-	in   *bufio.Reader
-	resp *http.Response
-}
-
-func (f *faulty) follow(t *testing.T, path string) *follower {
-	t.Helper()
-	f.sent.Add(1)
-	conn := ask(t, f.public, path)
-	return &follower{Conn: conn, in: bufio.NewReader(conn)}
-}
-
-// begin reads the header and n bytes.
-func (c *follower) begin(t *testing.T, n int) []byte {
-	t.Helper()
-	c.SetDeadline(time.Now().Add(2 * time.Minute)) // a hanging test says where it hangs
-	resp, err := http.ReadResponse(c.in, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.resp = resp
-	got := make([]byte, n)
-	if _, err := io.ReadFull(resp.Body, got); err != nil {
-		t.Fatal(err)
-	}
-	return got
-}
-
-// finish reads the rest.
-func (c *follower) finish(t *testing.T) []byte {
-	t.Helper()
-	rest, err := io.ReadAll(c.resp.Body)
-	if err != nil {
-		t.Errorf("after %d bytes: %v", len(rest), err)
-	}
-	return rest
-}
-
-// leave goes away with a reset, and so is noticed with the next bytes.
-func (c *follower) leave() {
-	c.Conn.(*net.TCPConn).SetLinger(0)
-	c.Close()
 }
 
 // TestFollowers has clients of one fetch read at different paces and leave at

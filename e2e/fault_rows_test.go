@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"testing"
 	"time"
 
 	"ixmage/internal/awstest/s3"
@@ -248,4 +250,158 @@ func codeRows() []fault {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// headerRows: the headers of an object hold what nobody should send. They are
+// refused or left out, and never passed on.
+func headerRows() []fault {
+	refused := func() *verdict { return fails(502, "origin-error", 2, "error") }
+	var rows []fault
+	for _, name := range []string{"Content-Type", "ETag", "Last-Modified", "Cache-Control", "Content-Disposition", "x-amz-meta-note"} {
+		for _, payload := range []struct {
+			name, value string
+			broken      bool // no header at all (RFC 9110, section 5.5), or too much of one
+		}{
+			{"CR", "a\rSet-Cookie: evil=1", true},
+			{"LF", "a\nSet-Cookie: evil=1", false},
+			{"CR LF", "a\r\nSet-Cookie: evil=1", false},
+			{"a folded line", "a\r\n Set-Cookie: evil=1", false},
+			{"NUL", "a\x00b", true},
+			{"a control byte", "a\x01b", true},
+			{"eight bits", "\xe9\xff", false},
+			{"20 KiB", strings.Repeat("a", 20<<10), false},
+			{"64 KiB", strings.Repeat("a", 64<<10), true},
+		} {
+			row := fault{name: payload.name + " in " + name, script: with(name, payload.value), get: whole(1), head: whole(1)}
+			switch {
+			case payload.broken:
+				row.get, row.head = refused(), refused()
+			case name == "Content-Type":
+				row.script = with(name, "image/png;"+payload.value)
+			case name == "Last-Modified": // the SDK takes it for a broken reply
+				row.get, row.head = fails(502, "origin-error", 1, "error"), fails(502, "origin-error", 2, "error")
+			}
+			rows = append(rows, row)
+		}
+	}
+	return slices.Concat(rows, []fault{
+		{name: "a type that is none", script: with("Content-Type", "image/png\xff"), get: fails(415, "not-an-image", 1, "aborted")},
+		{name: "two types", script: with("Content-Type", "text/html\r\nContent-Type: image/png"), get: fails(415, "not-an-image", 1, "aborted")},
+		{name: "two lengths", script: with("Content-Length", "1\r\nContent-Length: 2"), get: fails(502, "origin-error", 2, "error")},
+		{name: "a length below zero", script: with("Content-Length", "-1"), get: fails(502, "origin-error", 2, "error")},
+		{name: "a length and chunks", script: with("Transfer-Encoding", "chunked"), get: fails(502, "origin-error", 2, "error")},
+		{name: "a line without a colon", script: with("x-amz-meta-note", "a\r\nevil"), get: fails(502, "origin-error", 2, "error")},
+		{name: "no headers but the length", script: bareHeaders(), get: whole(1)},
+	})
+}
+
+// with sends a header line in place of the right one, byte for byte.
+func with(name, value string) script {
+	return always(&s3.Fault{
+		Header: func(h http.Header) { h.Del(name) }, Raw: []string{name + ": " + value},
+	})
+}
+
+func bareHeaders() script {
+	return always(&s3.Fault{Header: func(h http.Header) {
+		length := h.Get("Content-Length")
+		clear(h)
+		h.Set("Content-Length", length)
+	}})
+}
+
+// partRows: parts of an object that is too large for the cache. S3 is asked what
+// the object is, and then for the part.
+func partRows() []fault {
+	large := func(name string, s script, want *verdict) fault {
+		return fault{name: name, object: s3.Object{Body: png(largeSize, name)}, script: s, unstored: true, part: want}
+	}
+	bad := func(name, value string) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
+	}
+	right := s3.DelayHeaders(0)
+	senseless := func() *verdict { return fails(502, "origin-error", 2, "") }
+	replaced := large("replaced after the look", first(right), senseless())
+	replaced.replaced = png(largeSize, "replaced")
+	weak := large("right, with a weak ETag", always(right), whole(2))
+	weak.object.ETag = `W/"1"`
+	return []fault{
+		large("right", always(right), whole(2)),
+		large("closed in the part, once", first(right, s3.CloseAfter(4000)), whole(3)),
+		large("closed in the part", always(right, s3.CloseAfter(4000), s3.CloseAfter(0)), cut(3, "")),
+		large("closed before the last byte", always(right, s3.CloseAfter(4999), s3.CloseAfter(0)), cut(3, "")),
+		large("silent in the part", always(right, s3.StallAfter(4000, nil), s3.StallAfter(0, nil)), cut(3, "")),
+		large("reset in the part, once", first(right, s3.ResetAfter(4000)), whole(3).orMore()),
+		large("shorter than declared", always(right, s3.DeclareMore(10)), senseless()),
+		large("longer than declared", always(right, s3.DeclareLess(10)), senseless()),
+		large("all instead of the part", always(right, &s3.Fault{Status: 200}), senseless()),
+		large("another part", always(right, bad("Content-Range", "bytes 101-5100/1048577")), senseless()),
+		large("a part of another size", always(right, bad("Content-Range", "bytes 100-5098/1048577")), senseless()),
+		large("a part of nothing", always(right, bad("Content-Range", "evil")), senseless()),
+		replaced, weak,
+		// Of a server that does not heed If-Match.
+		large("of another version, by its ETag", always(right, bad("ETag", `"another"`)), senseless()),
+		large("of another version, by its date", always(right, bad("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")), senseless()),
+		large("of another version, by its size", always(right, bad("Content-Range", "bytes 100-5099/1048578")), senseless()),
+		large("without an ETag", always(right, bad("ETag", "")), senseless()),
+		large("of any size", always(right, bad("Content-Range", "bytes 100-5099/*")), whole(2)),
+		large("gone after the look", first(right, s3.Fail("NoSuchKey")), fails(404, "not-found", 2, "")),
+		large("throttled at the look", always(s3.Fail("SlowDown")), fails(503, "origin-throttled", 4, "")),
+		large("refused at the look", always(s3.Fail("InvalidAccessKeyId")), fails(502, "origin-credential", 2, "")),
+		large("no picture at the look", always(bad("Content-Type", "text/html")), fails(415, "not-an-image", 1, "")),
+	}
+}
+
+// parts is the table of parts of large objects.
+func (f *faulty) parts() {
+	f.t.Helper()
+	f.load("p", partRows())
+	before := f.gauge()
+	// That it is too large is learnt with the first request for it.
+	f.all(func(tr *trial) {
+		tr.well.Store(true)
+		(&given{method: "get", want: whole(1), body: tr.body, got: f.fetch(tr.path())}).check(f.t)
+		tr.well.Store(false)
+	})
+	f.all(func(tr *trial) { tr.got = f.ask(tr) })
+	f.settle()
+	log := f.output()
+	for _, tr := range f.trials {
+		f.t.Run("a part/"+tr.name, func(t *testing.T) {
+			tr.check(t)
+			if tr.want.kind == isWhole && tr.got.StatusCode != http.StatusPartialContent {
+				t.Errorf("got %s, want a part", tr.got.Status)
+			}
+			checkAsked(t, tr)
+			checkLogged(t, tr, log)
+		})
+	}
+	f.heal()
+	f.checkCache(before, gauge{})
+}
+
+// TestTrickledFront has S3 send byte by byte what the type is told from. The
+// answer waits for all of it, and so no longer than for headers.
+func TestTrickledFront(t *testing.T) {
+	t.Parallel()
+	trickle := func(contentType string) script {
+		return always(&s3.Fault{
+			Chunk: 1, Pace: 300 * time.Millisecond, Header: func(h http.Header) { h.Set("Content-Type", contentType) },
+		})
+	}
+	late := func() *verdict { return fails(504, "origin-timeout", 1, "timeout").logged("timeout") }
+	f := newFaulty(t, start(t, "--origin-idle-timeout", "5m", "--cache-object-max", "1MiB"))
+	before := f.gauge()
+	f.load("t", []fault{
+		{
+			name: "generic", script: trickle("binary/octet-stream"), get: late(), part: late(),
+			// HeadObject is quick and says nothing of the type.
+			head: fails(504, "origin-timeout", 2, "ok timeout").logged("timeout"),
+		},
+		{name: "SVG", script: trickle("image/svg+xml"), get: late(), part: late()},
+		{name: "small", object: s3.Object{Body: png(60, "small")}, script: trickle("binary/octet-stream"), get: late()},
+	})
+	f.strike()
+	f.heal()
+	f.checkLeft(before)
 }

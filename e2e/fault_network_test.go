@@ -1,18 +1,8 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -143,63 +133,4 @@ func (f *faulty) move(name, endpoint string) {
 	for _, method := range []string{"get", "head", "part"} {
 		f.admit(http.MethodPatch, "/api/v1/aliases/"+name+"-"+method, map[string]any{"endpoint": endpoint}, http.StatusOK)
 	}
-}
-
-// authority signs certificates.
-type authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{key: key, cert: &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}}
-	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert.Raw = der
-	return a
-}
-
-// issue makes a certificate for a name or an address. One that is good for less
-// than no time has expired.
-func (a *authority) issue(t testing.TB, good time.Duration, name string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(good), DNSNames: []string{name},
-	}
-	if ip := net.ParseIP(name); ip != nil {
-		leaf.DNSNames, leaf.IPAddresses = nil, []net.IP{ip}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}
-}
-
-// startTrusting is start with an authority of certificates beside nobody else.
-func startTrusting(t testing.TB, a *authority, args ...string) *server {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ca.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	data := filepath.Join(dir, "data")
-	cmd := exec.Command(program, serveArgs(data, args...)...)
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+file)
-	return startCommand(t, data, cmd)
 }

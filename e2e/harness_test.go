@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
+)
+
+// program is the built binary; TestMain makes it. With -race in force for the
+// tests it is built with -race too, so that the whole program is watched; plain
+// is what ships, for tests that measure.
+var program, plain string
+
+// gateway is the real S3 + IAM server, one for all tests; nil where versitygw
+// was not built. Ask for it with realS3.
+var sharedGateway *gateway.Server
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if !flagGiven("test.parallel") {
+		flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0)))
+	}
+	os.Exit(testMain(m)) //nolint:forbidigo // as main does
+}
+
+// flagGiven reports whether a flag was. Most tests wait, for processes and for
+// deadlines, and must not wait for one another too: unless somebody says
+// otherwise more of them run at once than there are processors.
+func flagGiven(name string) (found bool) {
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "ixmage-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	plain = filepath.Join(dir, "ixmage")
+	program = plain
+	if err := build(plain, "CGO_ENABLED=0"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if raceEnabled {
+		program = filepath.Join(dir, "ixmage-race")
+		if err := build(program, "CGO_ENABLED=1", "-race"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	sharedGateway, err = gateway.Start(context.Background(), filepath.Join(dir, "gateway"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "SKIPPING all tests against the real S3 server:", err)
+	} else {
+		defer sharedGateway.Stop()
+	}
+	return m.Run()
+}
+
+func build(out, env string, flags ...string) error {
+	args := append([]string{"build", "-o", out}, flags...)
+	cmd := exec.Command("go", append(args, "..")...)
+	cmd.Env = append(os.Environ(), env)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program: %w\n%s", err, text)
+	}
+	return nil
+}
+
+// realS3 is the shared gateway; the test is skipped where there is none.
+func realS3(t testing.TB) *gateway.Server {
+	t.Helper()
+	if sharedGateway == nil {
+		t.Skip("SKIPPED: versitygw is not there; run make tools")
+	}
+	return sharedGateway
+}
+
+// eventually polls until ok or the test's patience ends. It is for what crosses
+// a process border, where there is nothing to wait on.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for range 2400 { // a busy machine is slow for long
+		if ok() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // across a process border there is no event
+	}
+	t.Fatalf("never happened: %s", what)
+}
+
+// site is a running ixmage in front of a scripted S3 of its own, with the alias
+// shop on the folder web/ of the bucket media.
+type site struct {
+	*server
+	s3 *s3.Server
+}
+
+func newSite(t testing.TB, args ...string) *site {
+	t.Helper()
+	return newSiteOn(t, start(t, args...))
+}
+
+func newSiteOn(t testing.TB, server *server) *site {
+	t.Helper()
+	s := &site{server: server, s3: s3.New(t)}
+	s.s3.CreateBucket("media", "")
+	s.open("shop", "media", "web/", nil)
+	return s
+}
+
+// open registers an alias on the scripted S3.
+func (s *site) open(name, bucket, prefix string, more map[string]any) {
+	s.t.Helper()
+	fields := map[string]any{
+		"name": name, "bucket": bucket, "prefix": prefix, "endpoint": s.s3.URL, "path_style": true,
+		"credential": map[string]string{"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "not-a-real-secret-key-" + name},
+	}
+	maps.Copy(fields, more)
+	s.create(fields)
+}
+
+// put stores a picture under web/ of media.
+func (s *site) put(key string, obj s3.Object) {
+	if obj.ContentType == "" {
+		obj.ContentType = "image/png"
+	}
+	s.s3.Put("media", "web/"+key, obj)
+}
+
+// patch changes an alias.
+func (s *site) patch(name, body string) {
+	s.t.Helper()
+	if r := s.api(http.MethodPatch, "/api/v1/aliases/"+name, body); r.StatusCode != http.StatusOK {
+		s.t.Fatalf("patch: %s: %s", r.Status, r.body)
+	}
+}
+
+// calls is how often S3 was asked for web/key of media.
+func (s *site) calls(key string) int { return s.s3.Count("media", "web/"+key) }

@@ -1,0 +1,583 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"ixmage/internal/awstest/s3"
+)
+
+// TestTermUnderLoad ends the process while clients hammer it: every request that
+// had been sent by then is answered, whole.
+func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("term", "")
+	body := pic(64<<10, "term")
+	fakeS3.Put("term", "hot.png", s3.Object{Body: body, ContentType: "image/png"})
+	release := make(chan struct{})
+	const slow = 32
+	for i := range slow {
+		key := fmt.Sprintf("slow%d.png", i)
+		fakeS3.Put("term", key, s3.Object{Body: body, ContentType: "image/png"})
+		fakeS3.Next("term", key, &s3.Fault{Stall: &s3.Stall{After: 1000, Release: release}})
+	}
+	s := start(t)
+	s.createOn("shop", fakeS3.URL, "term")
+
+	var signalled atomic.Bool
+	var wg sync.WaitGroup
+	var served atomic.Int64
+	warm := make(chan struct{}, 32)
+	for range cap(warm) {
+		wg.Go(func() {
+			n, err := (&hammer{addr: s.public, path: "/shop/hot.png", body: body, signalled: &signalled, warm: warm}).run()
+			served.Add(int64(n))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range cap(warm) {
+		<-warm
+	}
+	for i := range slow {
+		conn := ask(t, s.public, fmt.Sprintf("/shop/slow%d.png", i))
+		wg.Go(func() {
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Errorf("a request under way got %v", err)
+				return
+			}
+			if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, body) {
+				t.Errorf("a request under way got %d bytes, error %v", len(got), err)
+			}
+		})
+	}
+	eventually(t, "the slow requests are at S3", func() bool { return fakeS3.InFlight() == slow })
+	signalled.Store(true)
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "readiness is off", func() bool {
+		return s.do(http.MethodGet, "http://"+s.admin+"/-/readyz", nil).StatusCode == http.StatusServiceUnavailable
+	})
+	close(release)
+	wg.Wait()
+	<-s.exited
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status is %d", code)
+	}
+	t.Logf("%d requests served, none of those sent before the signal failed", served.Load())
+}
+
+// hammer is a client that never rests.
+type hammer struct {
+	addr, path string
+	body       []byte
+	signalled  *atomic.Bool
+	warm       chan<- struct{}
+
+	conn net.Conn
+	br   *bufio.Reader
+}
+
+// run sends requests until the server is gone, on one connection for as long
+// as it is kept. A request sent before the signal must succeed. It is done by
+// hand because net/http sends a GET again when its connection breaks, which would
+// hide just what is looked for.
+func (h *hammer) run() (int, error) {
+	for n := 0; ; n++ {
+		if !h.connect() {
+			return n, nil // the listener has closed
+		}
+		before := !h.signalled.Load()
+		closes, err := exchangeOn(h.conn, h.br, h.path, h.body)
+		if closes || err != nil {
+			h.conn.Close()
+			h.conn = nil
+		}
+		if err != nil && before {
+			return n, fmt.Errorf("request %d, sent before the signal: %w", n, err)
+		}
+		if err != nil {
+			return n, nil //nolint:nilerr // after the signal a request may fail
+		}
+		if n == 0 {
+			h.warm <- struct{}{}
+		}
+	}
+}
+
+func (h *hammer) connect() bool {
+	if h.conn == nil {
+		var err error
+		if h.conn, err = net.Dial("tcp", h.addr); err != nil {
+			return false
+		}
+		h.br = bufio.NewReader(h.conn)
+	}
+	return true
+}
+
+// exchangeOn sends one request and checks its answer, and reports whether the
+// server closes the connection then.
+func exchangeOn(conn net.Conn, br *bufio.Reader, path string, want []byte) (closes bool, err error) {
+	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return false, err
+	}
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		return false, err
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err == nil && (resp.StatusCode != http.StatusOK || !bytes.Equal(got, want)) {
+		err = fmt.Errorf("%d wrong bytes, status %s", len(got), resp.Status)
+	}
+	return resp.Close, err
+}
+
+// TestOutOfFiles gives the program few file descriptors and many clients. It
+// refuses what it cannot take, and is well again when they have gone.
+func TestOutOfFiles(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
+	fakeS3 := s3.New(t)
+	fakeS3.CreateBucket("files", "")
+	body := pic(4<<10, "files")
+	fakeS3.Put("files", "a.png", s3.Object{Body: body, ContentType: "image/png"})
+	s := startLimited(t, 64)
+	s.createOn("shop", fakeS3.URL, "files")
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK {
+		t.Fatal(r.Status)
+	}
+	var conns []net.Conn
+	for range 300 {
+		c, err := net.DialTimeout("tcp", s.public, 2*time.Second)
+		if err != nil {
+			continue // refused already
+		}
+		conns = append(conns, c)
+	}
+	eventually(t, "the shortage is noticed", func() bool {
+		return strings.Contains(s.output(), "out of file descriptors")
+	})
+	refused := 0
+	for _, c := range conns {
+		c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			refused++
+		}
+		c.Close()
+	}
+	if refused == 0 {
+		t.Error("no connection was refused")
+	}
+	eventually(t, "it serves again", func() bool {
+		conn, err := net.DialTimeout("tcp", s.public, time.Second)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(2 * time.Second))
+		_, err = exchangeOn(conn, bufio.NewReader(conn), "/shop/a.png", body)
+		return err == nil
+	})
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit status is %d", code)
+	}
+}
+
+// TestRelease: whatever becomes of a request, what it held is given back when it
+// has ended: cached bytes, S3's bodies, its place among the requests in flight.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sizes := map[string]int{"small.png": 100, "middle.png": 100_000, "large.png": 4 << 20}
+	for key, size := range sizes {
+		s.put(key, s3.Object{Body: fakePNG(size)})
+		wantPicture(t, s.get("/shop/"+key), fakePNG(size))
+	}
+	s.put("private.png", s3.Object{Body: fakePNG(1 << 20), CacheControl: "no-store"})
+	s.put("page.html", s3.Object{Body: []byte("<html>"), ContentType: "text/html"})
+	// Of what is never stored, and of what breaks, nothing may stay either.
+	s.put("broken.png", s3.Object{Body: fakePNG(1 << 20)})
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
+		if r.Key == "web/broken.png" {
+			return s3.WrongChecksum()
+		}
+		return nil
+	})
+	s.wantQuiet(t)
+	held, entries := s.metric(memoryBytes), s.metric(memoryEntries)
+	if entries != 3 || held < 100+100_000+4<<20 {
+		t.Fatalf("%v entries of %v bytes", entries, held)
+	}
+	targets := []string{"small.png", "middle.png", "large.png", "private.png", "broken.png", "page.html", "none.png", ".."}
+	lines := []string{"", "If-None-Match: *\r\n", "If-Match: \"x\"\r\n", "Range: bytes=0-9\r\n", "Range: bytes=99-\r\n", "Range: bytes=99999999-\r\n"}
+	for name, use := range map[string]func(*wire, string){
+		"read":      func(w *wire, q string) { w.send("GET " + q).answer(http.MethodGet) },
+		"HEAD":      func(w *wire, q string) { w.send("HEAD " + q).answer(http.MethodHead) },
+		"POST":      func(w *wire, q string) { w.send("POST " + q).all() },
+		"pipelined": func(w *wire, q string) { w.send("HEAD " + q + "GET " + q + "GET " + q).answer(http.MethodHead) },
+		"left":      func(w *wire, q string) { w.send("GET " + q) },
+		"left soon": func(w *wire, q string) { w.send("GET " + q).in.Peek(1) },
+		"half sent": func(w *wire, q string) { w.send("GET " + q[:len(q)-3]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all sync.WaitGroup
+			for _, key := range targets {
+				for _, line := range lines {
+					w := s.dial()
+					all.Go(func() {
+						defer w.Close()
+						use(w, "/shop/"+key+" HTTP/1.1\r\nHost: x\r\n"+line+"\r\n")
+					})
+				}
+			}
+			all.Wait()
+			s.wantQuiet(t)
+			if got := s.metric(memoryEntries); got != entries {
+				t.Errorf("%v entries, want %v", got, entries)
+			}
+			if got := s.metric(memoryBytes); got != held {
+				t.Errorf("%v bytes are held, want %v", got, held)
+			}
+		})
+	}
+}
+
+const (
+	memoryBytes   = `ixmage_cache_bytes{tier="memory"}`
+	memoryEntries = `ixmage_cache_entries{tier="memory"}`
+)
+
+// wantQuiet waits until nothing is under way any more, here and at S3.
+func (s *site) wantQuiet(t *testing.T) {
+	t.Helper()
+	for _, series := range []string{"ixmage_http_requests_in_flight", "ixmage_origin_open_bodies"} {
+		eventually(t, series+" is 0", func() bool { return s.metric(series) == 0 })
+	}
+	eventually(t, "S3 has nothing in flight", func() bool { return s.s3.InFlight() == 0 })
+	// An abandoned fetch may give its bytes back a moment after its body is closed.
+	last := -1.0
+	eventually(t, "the bytes held settle", func() bool {
+		now := s.metric(memoryBytes)
+		same := now == last
+		last = now
+		return same
+	})
+}
+
+// TestReleaseOfWaiting: clients that leave while S3 is silent hold nothing once
+// the wait has its end.
+func TestReleaseOfWaiting(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "--origin-idle-timeout", "500ms", "--origin-call-timeout", "1s", "--breaker-failures", "0")
+	const clients = 20
+	for i := range clients {
+		key := fmt.Sprintf("%d.png", i)
+		s.put(key, s3.Object{Body: fakePNG(2 << 20)})
+		// What follows a break is asked for alone: its stall must lie within it.
+		after, again := int64(1<<20), int64(64<<10)
+		if i%2 == 0 {
+			after, again = s3.BeforeHeaders, s3.BeforeHeaders
+		}
+		s.s3.Next("media", "web/"+key, s3.StallAfter(after, nil), s3.StallAfter(again, nil), s3.StallAfter(again, nil))
+		w := s.dial()
+		w.send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		if i%2 == 1 {
+			w.in.Peek(1)
+		}
+		w.Close()
+	}
+	// Not in all: what breaks is asked for again.
+	for i := range clients {
+		eventually(t, "each was seen", func() bool { return s.calls(fmt.Sprintf("%d.png", i)) > 0 })
+	}
+	s.wantQuiet(t)
+	if got := s.metric(memoryBytes); got != 0 {
+		t.Errorf("%v bytes are held", got)
+	}
+	if got := s.metric(memoryEntries); got != 0 {
+		t.Errorf("%v entries", got)
+	}
+}
+
+// A client that stops reading holds its object until it is cut, and no longer.
+func TestReleaseOfStalledClient(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const size = 16 << 20 // more than the sockets take
+	s.put("a.png", s3.Object{Body: fakePNG(size)})
+	w := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.SetDeadline(time.Time{})
+	if _, err := w.in.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	// It is given two stretches of 15 s: the first to compare the second with.
+	tick, patience := time.NewTicker(time.Second), time.After(3*time.Minute)
+	defer tick.Stop()
+	for s.metric(`ixmage_http_client_aborts_total{alias="shop"}`) == 0 {
+		select {
+		case <-tick.C:
+		case <-patience:
+			t.Fatal("the client is not cut")
+		}
+	}
+	s.wantQuiet(t)
+	if !strings.Contains(s.output(), "client_aborted=true") {
+		t.Error("the log does not say so")
+	}
+	wantPicture(t, s.get("/shop/a.png"), fakePNG(size))
+}
+
+// TestRefusalArrives: a client that writes its whole body before it reads gets
+// the answer and an orderly end, not a reset.
+func TestRefusalArrives(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	auth := "Authorization: Bearer " + s.token + "\r\nContent-Type: application/json\r\n"
+	for _, tc := range []struct {
+		name, addr, method, target, lines string
+		chunked                           bool
+		status                            int
+	}{
+		{"body", s.public, "GET", "/shop/a.png", "", false, 413},
+		{"body in chunks", s.public, "GET", "/shop/a.png", "", true, 413},
+		{"another coding", s.public, "GET", "/shop/a.png", "Transfer-Encoding: gzip\r\n", true, 413},
+		{"method", s.public, "POST", "/shop/a.png", "", false, 405},
+		{"does not wait to be told", s.public, "PUT", "/shop/a.png", "Expect: 100-continue\r\n", false, 405},
+		{"framing", s.public, "GET", "/shop/a.png", "X: y\r\n z\r\n", false, 400},
+		{"no HTTP", s.public, "G@T", "/shop/a.png", "", false, 400},
+		{"admin", s.admin, "POST", "/api/v1/aliases", auth, false, 413},
+		{"admin in chunks", s.admin, "POST", "/api/v1/aliases", auth, true, 413},
+		{"admin without a token", s.admin, "POST", "/api/v1/aliases", "", false, 413},
+	} {
+		for _, size := range []int{64<<10 + 1, 1 << 20, 3 << 20} {
+			t.Run(fmt.Sprint(tc.name, " ", size), func(t *testing.T) {
+				t.Parallel()
+				head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n%s", tc.method, tc.target, tc.lines)
+				body := bytes.Repeat([]byte{'x'}, size)
+				if tc.chunked {
+					if !strings.Contains(head, "Transfer-Encoding") {
+						head += "Transfer-Encoding: chunked\r\n"
+					}
+					body = fmt.Appendf(nil, "%x\r\n%s\r\n0\r\n\r\n", size, body)
+				} else {
+					head += fmt.Sprintf("Content-Length: %d\r\n", size)
+				}
+				w := s.dialTo(tc.addr)
+				w.t = t
+				w.send(head + "\r\n").send(string(body)) // fails at a reset
+				r := w.answer(tc.method)
+				if r == nil || r.StatusCode != tc.status || r.err != nil || !r.Close {
+					t.Fatalf("got %s, want %d and the end of the connection", summary(r), tc.status)
+				}
+				if rest, err := io.ReadAll(w.in); err != nil || len(rest) > 0 {
+					t.Errorf("%d bytes and %v behind the answer, want an orderly end", len(rest), err)
+				}
+			})
+		}
+	}
+}
+
+// TestLingerIsBounded: who goes on sending is cut, be it much or little by
+// little.
+func TestLingerIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for name, addr := range map[string]string{"public": s.public, "admin": s.admin} {
+		for _, size := range []int{64 << 10, 1} {
+			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
+				t.Parallel()
+				w := s.dialTo(addr).send("POST /shop/a.png HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+				piece := bytes.Repeat([]byte{'x'}, size)
+				eventually(t, "the connection is reset", func() bool {
+					_, err := w.Write(piece)
+					return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+				})
+			})
+		}
+	}
+	if r := s.get("/-/readyz"); r.StatusCode != http.StatusOK {
+		t.Errorf("the server is %s", r.Status)
+	}
+}
+
+// TestLingerEndsWithTheServer: who has not closed after a refusal does not keep
+// the server from ending, with status 0.
+func TestLingerEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, addr := range []string{s.public, s.admin} {
+		w := s.dialTo(addr).send("POST /shop/a.png HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+		if r := w.answer(http.MethodPost); r == nil {
+			t.Fatal("no answer")
+		}
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit status is %d", code)
+	}
+	if strings.Contains(s.output(), "still under way") {
+		t.Errorf("it waited:\n%s", s.output())
+	}
+}
+
+// TestPipeline sends all requests at once and wants the answers in order, each
+// with its own body, whatever way the body goes out.
+func TestPipeline(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sizes := map[string]int{"small.png": 100, "middle.png": 60_000, "large.png": 1 << 20, "cold1.png": 700_000, "cold2.png": 10}
+	for key, size := range sizes {
+		s.put(key, s3.Object{Body: fakePNG(size)})
+		if !strings.HasPrefix(key, "cold") {
+			wantPicture(t, s.get("/shop/"+key), fakePNG(size))
+		}
+	}
+	requests := []struct {
+		method, key, lines string
+		status             int
+	}{
+		{"GET", "small.png", "", 200},
+		{"GET", "large.png", "", 200},
+		{"GET", "small.png", "", 200},
+		{"HEAD", "large.png", "", 200},
+		{"GET", "middle.png", "", 200},
+		{"GET", "cold1.png", "", 200},
+		{"GET", "none.png", "", 404},
+		{"HEAD", "none.png", "", 404},
+		{"GET", "large.png", "If-None-Match: *\r\n", 304},
+		{"GET", "small.png", "", 200},
+		{"GET", "..", "", 400},
+		{"GET", "cold2.png", "", 200},
+		{"GET", "large.png", "If-Match: \"x\"\r\n", 412},
+		{"GET", "large.png", "", 200},
+		{"GET", "small.png", "Connection: close\r\n", 200},
+		{"GET", "small.png", "", 0}, // behind the end of the connection
+	}
+	for range 3 {
+		var text strings.Builder
+		for _, q := range requests {
+			fmt.Fprintf(&text, "%s /shop/%s HTTP/1.1\r\nHost: x\r\n%s\r\n", q.method, q.key, q.lines)
+		}
+		w := s.dial().send(text.String())
+		for i, q := range requests {
+			r := w.answer(q.method)
+			if q.status == 0 {
+				if r != nil {
+					t.Fatalf("an answer behind Connection: close: %s", summary(r))
+				}
+				continue
+			}
+			if r == nil || r.StatusCode != q.status || r.err != nil {
+				t.Fatalf("request %d, %s %s: got %s, want %d", i, q.method, q.key, summary(r), q.status)
+			}
+			if q.status == http.StatusOK && q.method == http.MethodGet {
+				wantPicture(t, r, fakePNG(sizes[q.key]))
+			}
+		}
+	}
+}
+
+// TestPipelineBreaks has the last of several requests sent at once end before its
+// first byte. The answers before it were whole, and arrive.
+func TestPipelineBreaks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sizes := []int{100, 100, 3000, 60_000, 20}
+	for i, size := range sizes {
+		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: fakePNG(size)})
+		wantPicture(t, s.get(fmt.Sprintf("/shop/%d.png", i)), fakePNG(size))
+	}
+	s.put("broken.png", s3.Object{
+		// A header that looks like another answer must not be taken for one.
+		Body: fakePNG(1), CacheControl: "x=\"HTTP/1.1 200 OK\"",
+	})
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.WrongChecksum() })
+	for n := range len(sizes) + 1 {
+		for _, line := range []string{"", "Range: bytes=0-0\r\n"} {
+			var text strings.Builder
+			for i := range n {
+				fmt.Fprintf(&text, "GET /shop/%d.png HTTP/1.1\r\nHost: x\r\n\r\n", i)
+			}
+			w := s.dial().send(text.String() + "GET /shop/broken.png HTTP/1.1\r\nHost: x\r\n" + line + "\r\n")
+			for i := range n {
+				wantPicture(t, w.answer(http.MethodGet), fakePNG(sizes[i]))
+			}
+			if rest := w.all(); rest != "" {
+				t.Errorf("%d answers are followed by %q", n, rest)
+			}
+		}
+	}
+}
+
+// A request may come in pieces, and a second one after an answer.
+func TestRequestInPieces(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(100)
+	s.put("a.png", s3.Object{Body: body})
+	w := s.dial()
+	for range 3 {
+		for _, c := range "\r\nGET /shop/a.png HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n" {
+			w.send(string(c))
+		}
+		wantPicture(t, w.answer(http.MethodGet), body)
+	}
+	// One that is cut off is none.
+	half := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHo")
+	half.Close()
+	if n := s.calls("a.png"); n != 1 {
+		t.Errorf("S3 was asked %d times", n)
+	}
+}
+
+func TestConnectionReuse(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	body := fakePNG(300_000)
+	s.put("a.png", s3.Object{Body: body})
+	for _, tc := range []struct {
+		name, line, more string
+		open             bool
+	}{
+		{"HTTP/1.1", "HTTP/1.1\r\nHost: x", "", true},
+		{"HTTP/1.1, close", "HTTP/1.1\r\nHost: x", "Connection: close\r\n", false},
+		{"HTTP/1.1, close in a list", "HTTP/1.1\r\nHost: x", "Connection: x, Close\r\n", false},
+		{"HTTP/1.0", "HTTP/1.0", "", false},
+		{"HTTP/1.0, keep-alive", "HTTP/1.0", "Connection: keep-alive\r\n", true},
+		{"HTTP/1.0, Keep-Alive", "HTTP/1.0\r\nHost: x", "Connection: Keep-Alive\r\n", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := s.dial()
+			for round := range 3 {
+				r := w.send("GET /shop/a.png " + tc.line + "\r\n" + tc.more + "\r\n").answer(http.MethodGet)
+				wantPicture(t, r, body)
+				if tc.open {
+					continue
+				}
+				if !r.Close {
+					t.Errorf("round %d: the end of the connection is not announced", round)
+				}
+				if rest := w.all(); rest != "" {
+					t.Errorf("%d bytes behind the answer", len(rest))
+				}
+				break
+			}
+			// HTTP/1.0 gets a length, not chunks.
+			if text := s.dial().send("HEAD /shop/a.png " + tc.line + "\r\nConnection: close\r\n\r\n").all(); !strings.Contains(text, "\r\nContent-Length: 300000\r\n") {
+				t.Errorf("got %q", text)
+			}
+		})
+	}
+}

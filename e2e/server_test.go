@@ -1,0 +1,406 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a running ixmage.
+type server struct {
+	t       testing.TB
+	cmd     *exec.Cmd
+	data    string
+	public  string // host:port
+	admin   string
+	metrics string // host:port of --metrics-listen, if it was given
+	token   string
+	exited  chan struct{}
+
+	mu  sync.Mutex // guards log
+	log bytes.Buffer
+}
+
+// start runs `ixmage serve` in a data folder of its own, on free ports, and waits
+// until it is ready. The test ends it.
+func start(t testing.TB, args ...string) *server {
+	t.Helper()
+	return startIn(t, program, filepath.Join(t.TempDir(), "data"), args...)
+}
+
+// startPlain is start with the binary as it ships, whatever -race says.
+func startPlain(t testing.TB, args ...string) *server {
+	t.Helper()
+	return startIn(t, plain, filepath.Join(t.TempDir(), "data"), args...)
+}
+
+var listening = regexp.MustCompile(`msg=listening listener=(\w+) addr=(\S+)`)
+
+// startIn is start with a binary and a data folder, which may have a past.
+func startIn(t testing.TB, binary, data string, args ...string) *server {
+	t.Helper()
+	return startCommand(t, data, exec.Command(binary, serveArgs(data, args...)...))
+}
+
+// startLimited is startPlain with at most n file descriptors.
+func startLimited(t testing.TB, n int) *server {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	shell := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, n)
+	return startCommand(t, data, exec.Command("sh", append([]string{"-c", shell, plain}, serveArgs(data)...)...))
+}
+
+func serveArgs(data string, more ...string) []string {
+	return append([]string{
+		"serve", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+		"--allow-private-endpoints", "--log-level", "debug",
+	}, more...)
+}
+
+func startCommand(t testing.TB, data string, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{t: t, cmd: cmd, data: data, exited: make(chan struct{})}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	found := make(chan [2]string, 3)
+	go s.follow(stderr, found)
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("log of ixmage:\n%s", tail(s.output(), 8<<10))
+		}
+	})
+	for s.public == "" {
+		select {
+		case l := <-found:
+			switch l[0] {
+			case "public":
+				s.public = l[1]
+			case "admin":
+				s.admin = l[1]
+			case "metrics":
+				s.metrics = l[1]
+			}
+		case <-s.exited:
+			t.Fatalf("ixmage ended before it listened:\n%s", s.output())
+		}
+	}
+	token, err := os.ReadFile(filepath.Join(data, "admin-token"))
+	if err == nil {
+		s.token = strings.TrimSpace(string(token))
+	}
+	return s
+}
+
+// follow keeps the log and finds the addresses in it.
+func (s *server) follow(stderr io.Reader, found chan<- [2]string) {
+	scan := bufio.NewScanner(stderr)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		s.mu.Lock()
+		s.log.Write(scan.Bytes())
+		s.log.WriteByte('\n')
+		s.mu.Unlock()
+		if m := listening.FindStringSubmatch(scan.Text()); m != nil {
+			found <- [2]string{m[1], m[2]}
+		}
+	}
+	s.cmd.Wait()
+	close(s.exited)
+}
+
+// output is the log so far.
+func (s *server) output() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.String()
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// kill ends the process as a power cut would.
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	<-s.exited
+}
+
+// stop ends the process as an operator would, and returns its exit status.
+func (s *server) stop() int {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	<-s.exited
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// outcome is what a run of the program came to.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// runProgram runs the program to its end. It gets nothing of the surrounding
+// settings; env is added.
+func runProgram(t testing.TB, env []string, args ...string) outcome {
+	t.Helper()
+	return runCommand(t, env, exec.Command(program, args...))
+}
+
+func runCommand(t testing.TB, env []string, cmd *exec.Cmd) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &stdout, &stderr, append(plainEnv(), env...)
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // a program that goes on is the failure looked for
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("it did not end:\n%s%s", &stdout, &stderr)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// plainEnv is the environment without what ixmage and the AWS SDK listen to.
+func plainEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "IXMAGE_") || strings.HasPrefix(kv, "AWS_")
+	})
+}
+
+// startTrusting is start with an authority of certificates beside nobody else.
+func startTrusting(t testing.TB, a *authority, args ...string) *server {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	cmd := exec.Command(program, serveArgs(data, args...)...)
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+file)
+	return startCommand(t, data, cmd)
+}
+
+// startWithNames is start on a machine of its own as far as /etc/hosts goes,
+// which takes the right to mount.
+func startWithNames(t *testing.T, names map[string][]string, args ...string) *server {
+	t.Helper()
+	dir := t.TempDir()
+	hosts := filepath.Join(dir, "hosts")
+	var text strings.Builder
+	for name, addrs := range names {
+		for _, a := range addrs {
+			fmt.Fprintf(&text, "%s %s.ixmage.test\n", a, name)
+		}
+	}
+	if err := os.WriteFile(hosts, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const bind = `mount --bind "$0" /etc/hosts`
+	if out, err := exec.Command("unshare", "-m", "sh", "-c", bind, hosts).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: names cannot be given addresses here: %v: %s", err, out)
+	}
+	data := filepath.Join(dir, "data")
+	command := append([]string{"-m", "sh", "-c", bind + ` && exec "$@"`, hosts, program}, serveArgs(data, args...)...)
+	return startCommand(t, data, exec.Command("unshare", command...))
+}
+
+// openFiles counts the descriptors of the process.
+func (s *server) openFiles() int {
+	s.t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	if err != nil {
+		s.t.Skip("SKIPPED: no /proc to count open files in")
+	}
+	return len(list)
+}
+
+// rest waits until so many requests are under way and each of them has come as
+// far as it can: no thread of the process has anything to do.
+func (s *server) rest(inFlight int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprintf("%d requests wait", inFlight), func() bool {
+		return s.samples()["ixmage_http_requests_in_flight"] == float64(inFlight) && s.asleep() && s.asleep()
+	})
+}
+
+// asleep reports whether no thread of the process runs at this moment.
+func (s *server) asleep() bool {
+	s.t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		s.t.Skip("SKIPPED: no /proc to see threads in")
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// The name before the state may have spaces and parentheses.
+		if _, state, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" ")); !bytes.HasPrefix(state, []byte("S")) {
+			return false
+		}
+	}
+	return true
+}
+
+// metric reads one sample from /metrics; series is its name with labels as
+// Prometheus prints them. A series that is not there is 0.
+func (s *server) metric(series string) float64 {
+	s.t.Helper()
+	for line := range strings.Lines(string(s.do(http.MethodGet, "http://"+s.admin+"/metrics", nil).body)) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			var f float64
+			if _, err := fmt.Sscan(value, &f); err != nil {
+				s.t.Fatal(err)
+			}
+			return f
+		}
+	}
+	return 0
+}
+
+// samples reads all of /metrics, by series as Prometheus prints them, and leaves
+// no connection behind.
+func (s *server) samples() map[string]float64 {
+	s.t.Helper()
+	r := single(s.admin, http.MethodGet, "/metrics")
+	if r.Response == nil || r.err != nil || r.StatusCode != http.StatusOK {
+		s.t.Fatalf("no metrics: %v", r.err)
+	}
+	all := map[string]float64{}
+	for line := range strings.Lines(string(r.body)) {
+		at := strings.LastIndexByte(line, ' ') // label values may hold spaces
+		if at < 0 || line[0] == '#' {
+			continue
+		}
+		var v float64
+		if _, err := fmt.Sscan(line[at:], &v); err != nil {
+			s.t.Fatalf("%v in %q", err, line)
+		}
+		all[line[:at]] = v
+	}
+	return all
+}
+
+// freeAddr is an address that nobody listened on a moment ago. Nothing else uses
+// that part of loopback, so nobody does a moment later.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.77.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// wantAll checks that text holds every one of parts.
+func wantAll(t testing.TB, what, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("%s does not say %q:\n%s", what, p, tail(text, 4<<10))
+		}
+	}
+}
+
+func lineWith(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// lineOf is the last line of a log that has a text.
+func lineOf(log, text string) string {
+	found := ""
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, text) {
+			found = line
+		}
+	}
+	return found
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func writeFile(t testing.TB, path, text string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// peakRSS is the most resident memory the process ever had.
+func peakRSS(t *testing.T, s *server) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Skip("SKIPPED: no /proc to read resident memory from")
+	}
+	for line := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			var kib int64
+			if _, err := fmt.Sscan(v, &kib); err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatal("no VmHWM in /proc status")
+	return 0
+}
+
+// needFiles skips a test that the limit on open files leaves no room for.
+func needFiles(t *testing.T, n uint64) {
+	t.Helper()
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		t.Fatal(err)
+	}
+	if l.Cur < n+200 {
+		t.Skipf("SKIPPED: needs %d open files, the limit is %d (ulimit -n)", n+200, l.Cur)
+	}
+}
