@@ -5,18 +5,27 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"ixmage/alias"
+	"ixmage/alias/usage"
+	"ixmage/cache"
 )
 
 // asProgram is the variable that makes the test binary behave as ixmage. The
@@ -301,4 +310,198 @@ func metricsOf(t *testing.T, cmd *exec.Cmd) (output, metrics string) {
 		t.Fatal(err)
 	}
 	return output, string(text)
+}
+
+// TestFlagTable keeps the tables of flags in docs/operations.md true to the
+// program: the same flags in the same order, with their variables, defaults and
+// words. The second table has the hidden flags.
+func TestFlagTable(t *testing.T) {
+	t.Parallel()
+	doc := string(readFile(t, filepath.Join("docs", "operations.md")))
+	const head = "| flag | variable | default | |\n|---|---|---|---|\n"
+	tables := strings.Split(doc, head)
+	if len(tables) != 3 {
+		t.Fatalf("there are %d tables of flags, want 2", len(tables)-1)
+	}
+	for i, hidden := range []bool{false, true} {
+		got, _, _ := strings.Cut(tables[i+1], "\n\n")
+		if want := strings.TrimSuffix(flagTable(t, hidden), "\n"); got != want {
+			t.Errorf("the table is\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+func flagTable(t *testing.T, hidden bool) string {
+	t.Helper()
+	var b strings.Builder
+	for _, f := range serveFlags(t) {
+		if f.Hidden != hidden {
+			continue
+		}
+		standard := ""
+		if f.HasDefault {
+			standard = "`" + f.Default + "`"
+		} else if f.IsBool() {
+			standard = "off"
+		}
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.Name, envName(f.Name), standard, strings.ReplaceAll(f.Help, "<", `\<`))
+	}
+	return b.String()
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// usageStore notes what is added.
+type usageStore struct{ added []alias.UsageBatch }
+
+func (s *usageStore) AddUsage(_ context.Context, b alias.UsageBatch) error {
+	s.added = append(s.added, b)
+	return nil
+}
+
+func (*usageStore) Usage(context.Context, int64) (alias.Usage, error) { return alias.Usage{}, nil }
+
+// TestKeepOutlivesSignal: what is counted while the listeners drain is stored,
+// on time and at the end.
+func TestKeepOutlivesSignal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var logs bytes.Buffer
+		store := &usageStore{}
+		books := usage.New(usage.Config{Store: store, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		ctx, signal := context.WithCancel(t.Context())
+		stop := keep(ctx, books)
+		signal()
+		books.Of(1).Spent(1, 1)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if len(store.added) != 1 {
+			t.Errorf("while draining: got %v", store.added)
+		}
+		books.Of(1).Spent(2, 2)
+		stop()
+		if len(store.added) != 2 || store.added[1].Deltas[0].Spent.Requests != 2 || logs.Len() > 0 {
+			t.Errorf("at the end: got %v; log %s", store.added, logs.String())
+		}
+	})
+}
+
+// TestAccountOfDeletedAlias: an account that is asked for while its alias is
+// deleted does not stay in memory.
+func TestAccountOfDeletedAlias(t *testing.T) {
+	t.Parallel()
+	for _, after := range []struct {
+		name string
+		now  func() (alias.Route, bool)
+	}{
+		{"deleted", func() (alias.Route, bool) { return alias.Route{}, false }},
+		{"made again", func() (alias.Route, bool) { return alias.Route{Alias: &alias.Alias{ID: 2}}, true }},
+	} {
+		t.Run(after.name, func(t *testing.T) {
+			t.Parallel()
+			all := usage.New(usage.Config{Store: &usageStore{}})
+			deleted := false
+			account := accounts{all, func(string) (alias.Route, bool) {
+				if deleted {
+					return after.now()
+				}
+				deleted = true
+				all.Forget(1) // as the registry has it done, before the account is asked for
+				return alias.Route{Alias: &alias.Alias{ID: 1}}, true
+			}}.of("shop")
+			if account == nil || all.Of(1) == account {
+				t.Error("the account of the deleted alias is still there")
+			}
+		})
+	}
+}
+
+// keepLimits restores the limits of the process when t is over.
+func keepLimits(t *testing.T) {
+	t.Helper()
+	limit, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	t.Cleanup(func() {
+		debug.SetMemoryLimit(limit)
+		debug.SetGCPercent(percent)
+	})
+}
+
+// evictions ignores evictions.
+type evictions struct{}
+
+func (evictions) Evicted(_, _ string, _ int) {}
+
+// TestGCLimit: the limit has room for bodies only where they lie on the heap.
+func TestGCLimit(t *testing.T) {
+	keepLimits(t)
+	t.Setenv("GOMEMLIMIT", "")
+	const budget = 64 << 20
+	c := cache.New(cache.Config{Memory: budget, ObjectMax: 8 << 20}, evictions{})
+	defer c.Close()
+	if bodies := c.HeapBytes(); bodies != 0 && bodies != budget {
+		t.Errorf("%d bytes of bodies on the heap, want none or %d", bodies, budget)
+	}
+	for _, bodies := range []int64{0, budget} {
+		newGCLimit(bodies)
+		if got, want := debug.SetMemoryLimit(-1), gcRoom+bodies; got != want {
+			t.Errorf("memory limit %d with %d bytes of bodies on the heap, want %d", got, bodies, want)
+		}
+	}
+}
+
+// TestGCLimitOfOperator: the operator's limit stays, at the start and later.
+func TestGCLimitOfOperator(t *testing.T) {
+	keepLimits(t)
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	const limit = 1 << 30
+	debug.SetMemoryLimit(limit)
+	synctest.Test(t, func(t *testing.T) {
+		runFor(t, newGCLimit(0), 10*gcInterval)
+		if got := debug.SetMemoryLimit(-1); got != limit {
+			t.Errorf("memory limit %d, want the operator's %d", got, limit)
+		}
+	})
+}
+
+// TestGCLimitFollowsHeap: with a limit below the live heap the collector would run all
+// the time.
+func TestGCLimitFollowsHeap(t *testing.T) {
+	keepLimits(t)
+	t.Setenv("GOMEMLIMIT", "")
+	synctest.Test(t, func(t *testing.T) {
+		l := newGCLimit(0)
+		l.floor = 1 << 20 // far below the heap of any Go program
+		runFor(t, l, gcInterval)
+		live := inUse()
+		if got := debug.SetMemoryLimit(-1); got < live/2+gcSlack || got > 2*live+gcSlack {
+			t.Errorf("memory limit %d with a live heap of %d", got, live)
+		}
+		l.floor = math.MaxInt64 / 2
+		runFor(t, l, gcInterval)
+		if got := debug.SetMemoryLimit(-1); got != l.floor {
+			t.Errorf("memory limit %d, want the floor of %d", got, l.floor)
+		}
+	})
+}
+
+// runFor runs l for a while and ends it.
+func runFor(t *testing.T, l *gcLimit, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- l.run(ctx) }()
+	<-time.After(d)
+	synctest.Wait()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
