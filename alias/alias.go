@@ -80,9 +80,6 @@ type Policy struct {
 	AllowPrivateEndpoints bool
 }
 
-// MaxKey is how long an object key may be, prefix included: S3's own limit.
-const MaxKey = 1024
-
 // Bounds of the durations. They are there to catch a slip of the pen, such as
 // seconds given as nanoseconds' worth of hours, and to keep sums of times far
 // from overflow.
@@ -104,23 +101,6 @@ func (n Name) problems() []Problem {
 	}
 	return []Problem{{"name", "must be 1 to 63 of a-z, 0-9 and hyphen, and begin and end with a letter or digit"}}
 }
-
-// isLabel reports whether s is one lower-case label of a host name.
-func isLabel(s string) bool {
-	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; !isLowerAlnum(c) && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
-func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || isDigit(c) }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // Normalize brings an alias that an operator wrote into the one form that is
 // valid: one slash at the end of the prefix, the endpoint in lower case without

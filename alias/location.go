@@ -137,7 +137,7 @@ func prefixProblem(s string) string {
 		return "must not begin with a slash"
 	case !strings.HasSuffix(s, "/"):
 		return "must end with a slash"
-	case hasOddSegment(strings.TrimSuffix(s, "/")):
+	case faultsOf([]byte(strings.TrimSuffix(s, "/")))&faultSegment != 0:
 		return `must not have empty, "." or ".." segments`
 	}
 	return ""

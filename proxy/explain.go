@@ -111,7 +111,7 @@ func (p *Proxy) Explain(ctx context.Context, path string, probe bool) (any, erro
 	a := route.Alias
 	e.locate(route, t.key)
 	switch {
-	case len(e.Key) > maxKey:
+	case len(e.Key) > alias.MaxKey:
 		e.refuse(probBadKey, remedyLong)
 	case !a.Enabled:
 		e.refuse(probNotFound, remedyDisabled)

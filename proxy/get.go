@@ -39,7 +39,7 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 		x.fail(probNotFound, errNoAlias)
 	case !route.Alias.Serves():
 		x.fail(probNotFound, errDisabled)
-	case len(route.Alias.Prefix)+len(t.key) > maxKey:
+	case len(route.Alias.Prefix)+len(t.key) > alias.MaxKey:
 		x.fail(probBadKey, errBadKey)
 	default:
 		p.serveObject(x, route, t.key)

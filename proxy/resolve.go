@@ -3,12 +3,9 @@ package proxy
 import (
 	"bytes"
 	"errors"
-	"unicode/utf8"
-)
 
-// maxKey is the longest key that S3 knows, in bytes of UTF-8, prefix included
-// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
-const maxKey = 1024
+	"ixmage/alias"
+)
 
 var (
 	errBadKey  = errors.New("the path is not a valid key")
@@ -24,9 +21,8 @@ type target struct {
 
 // resolve reads a raw request target, in origin-form or absolute-form (RFC 9112,
 // section 3.2). It is the one place where a path is decoded, and that is done
-// once. What it returns as key cannot lead out of a prefix it is appended to:
-// no empty, "." or ".." segment, no backslash, no control byte, valid UTF-8.
-// The query never matters. With errBadKey the alias is set if the path names one.
+// once. What it returns as key cannot lead out of a prefix it is appended to: it
+// follows alias.IsPath. The query never matters. With errBadKey the alias is set if the path names one.
 func resolve(uri []byte) (target, error) {
 	if bytes.IndexByte(uri, '#') >= 0 || bytes.IndexByte(uri, ' ') >= 0 {
 		return target{}, errBadKey
@@ -42,7 +38,7 @@ func resolve(uri []byte) (target, error) {
 	key, ok := decode(rest)
 	t := cloneTarget(name, key)
 	switch {
-	case !ok || !validKey(key):
+	case !ok || !alias.IsPath(key):
 		t.key = ""
 		return t, errBadKey
 	case t.alias == "":
@@ -54,7 +50,7 @@ func resolve(uri []byte) (target, error) {
 // cloneTarget copies both parts out of the request's buffer, at once. What is no
 // alias name is left out.
 func cloneTarget(name, key []byte) target {
-	if !validName(name) {
+	if !alias.IsName(name) {
 		return target{key: string(key)}
 	}
 	both := string(append(append(make([]byte, 0, 128), name...), key...))
@@ -82,20 +78,6 @@ func pathOf(uri []byte) []byte {
 
 func isHTTP(scheme []byte) bool {
 	return bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))
-}
-
-// validName is the alias grammar of the registry; what does not follow it
-// cannot be registered, and is not looked up.
-func validName(name []byte) bool {
-	if len(name) == 0 || len(name) > 63 || name[0] == '-' || name[len(name)-1] == '-' {
-		return false
-	}
-	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 // decode undoes percent-encoding, once. It returns its argument where there is
@@ -135,38 +117,4 @@ func unhex(c byte) byte {
 		return c - 'A' + 10
 	}
 	return 255
-}
-
-// validKey reports whether a decoded key stays where it is appended.
-func validKey(key []byte) bool {
-	if len(key) > maxKey {
-		return false
-	}
-	start, ascii := 0, true
-	for i, c := range key {
-		switch {
-		case c < 0x20 || c == 0x7f || c == '\\':
-			return false
-		case c == '/':
-			if !validSegment(key[start:i]) {
-				return false
-			}
-			start = i + 1
-		case c >= utf8.RuneSelf:
-			ascii = false
-		}
-	}
-	return validSegment(key[start:]) && (ascii || utf8.Valid(key))
-}
-
-func validSegment(s []byte) bool {
-	switch len(s) {
-	case 0:
-		return false
-	case 1:
-		return s[0] != '.'
-	case 2:
-		return s[0] != '.' || s[1] != '.'
-	}
-	return true
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"ixmage/alias"
 )
 
 func TestResolve(t *testing.T) {
@@ -216,10 +218,10 @@ func wantSafe(t *testing.T, got target) {
 	segments := strings.Split(got.key, "/")
 	bad := slices.ContainsFunc(segments, func(s string) bool { return s == "" || s == "." || s == ".." })
 	control := strings.ContainsFunc(got.key, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' })
-	if bad || control || !utf8.ValidString(got.key) || len(got.key) > maxKey {
+	if bad || control || !utf8.ValidString(got.key) || len(got.key) > alias.MaxKey {
 		t.Fatalf("the key is %q", got.key)
 	}
-	if !validName([]byte(got.alias)) {
+	if !alias.IsName(got.alias) {
 		t.Fatalf("the alias is %q", got.alias)
 	}
 }

@@ -1,0 +1,122 @@
+package alias
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// MaxKey is the longest object key that S3 knows, in bytes of UTF-8, prefix included
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+const MaxKey = 1024
+
+// IsName reports whether s may be the name of an alias or credential. A URL whose first
+// segment is none cannot lead anywhere.
+func IsName[T string | []byte](s T) bool { return isLabel(s) }
+
+// isLabel reports whether s is one lower-case label of a host name.
+func isLabel[T string | []byte](s T) bool {
+	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isLowerAlnum(c) && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || isDigit(c) }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// pathFaults are the rules that a path breaks.
+type pathFaults uint8
+
+const (
+	faultLength pathFaults = 1 << iota
+	faultUTF8
+	faultByte
+	faultSegment
+)
+
+// IsPath reports whether path, percent-decoded, may stand after an alias in a URL: it
+// cannot lead out of the prefix that it is appended to, and no server or proxy on the
+// way takes it for another path. It has no empty, "." or ".." segment, no backslash and
+// no control byte, and is valid UTF-8 of at most MaxKey bytes.
+func IsPath(path []byte) bool { return faultsOf(path) == 0 }
+
+// faultsOf holds the rules of a path, for requests and for the paths that an alias names.
+func faultsOf(path []byte) (faults pathFaults) {
+	if len(path) > MaxKey {
+		faults |= faultLength
+	}
+	start, ascii := 0, true
+	for i, c := range path {
+		switch {
+		case c < 0x20 || c == 0x7f || c == '\\':
+			faults |= faultByte
+		case c == '/':
+			if isOddSegment(path[start:i]) {
+				faults |= faultSegment
+			}
+			start = i + 1
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	if isOddSegment(path[start:]) {
+		faults |= faultSegment
+	}
+	if !ascii && !utf8.Valid(path) {
+		faults |= faultUTF8
+	}
+	return faults
+}
+
+// isOddSegment reports whether some server or client takes a segment of a path for
+// something else than a name.
+func isOddSegment(s []byte) bool {
+	switch len(s) {
+	case 0:
+		return true
+	case 1:
+		return s[0] == '.'
+	case 2:
+		return s[0] == '.' && s[1] == '.'
+	}
+	return false
+}
+
+// PathProblems says what is wrong with a path after the alias by the rules of IsPath, and
+// whether it fits behind the alias's prefix; field is what the problems call it.
+func (a *Alias) PathProblems(field, path string) []Problem {
+	faults := faultsOf([]byte(path))
+	if len(a.Prefix)+len(path) > MaxKey {
+		faults |= faultLength
+	}
+	var problems []Problem
+	for _, rule := range []struct {
+		fault  pathFaults
+		detail string
+	}{
+		{faultLength, fmt.Sprintf("must fit in %d bytes together with the prefix", MaxKey)},
+		{faultUTF8, "must be valid UTF-8"},
+		{faultByte, "must not have a control character or a backslash"},
+		{faultSegment, "must be the path of an object after the prefix, without a slash at either end " +
+			`and without empty, "." or ".." segments`},
+	} {
+		if faults&rule.fault != 0 {
+			problems = append(problems, Problem{field, rule.detail})
+		}
+	}
+	return problems
+}
+
+// optionalPathProblems is PathProblems where "" means that there is no path.
+func (a *Alias) optionalPathProblems(field, path string) []Problem {
+	if path == "" {
+		return nil
+	}
+	return a.PathProblems(field, path)
+}
