@@ -211,6 +211,27 @@ func serveFlags(t *testing.T) []*kong.Flag {
 	return slices.DeleteFunc(ctx.Flags(), func(f *kong.Flag) bool { return f.Name == "help" })
 }
 
+// TestDefaults: the defaults are a valid configuration, and leave room for two
+// attempts at S3 within eight seconds.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	ctx, err := newParser().Parse([]string{"serve"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ctx.Selected().Target.Addr().Interface().(*serveCmd)
+	if errs := s.validate(); len(errs) > 0 {
+		t.Error(errs)
+	}
+	c := s.origin(slog.New(slog.DiscardHandler), nil, nil)
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if c.CallTimeout > 8*time.Second || 2*(c.FirstByteTimeout+150*time.Millisecond) > c.CallTimeout {
+		t.Errorf("no room for two attempts within eight seconds: %+v", c)
+	}
+}
+
 // TestHelp wants every flag explained, with its variable: those of the
 // configuration that are not hidden and those that users were promised.
 func TestHelp(t *testing.T) {

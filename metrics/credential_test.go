@@ -53,7 +53,7 @@ func TestCredential(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			m := New(DefaultConfig())
+			m := New(Config{AliasCap: 1000})
 			for _, info := range tc.info {
 				m.Credential("shop", info)
 			}
@@ -82,7 +82,7 @@ func TestCredential(t *testing.T) {
 
 func TestCredentialNamesThatAreNone(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	before := scrape(t, m)
 	for _, name := range []string{"", "\xff", labelOther, labelUnknown} {
 		m.Credential(name, CredentialInfo{Created: day, Scope: "proven"})

@@ -15,10 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// DefaultAliasCap is how many aliases get series of their own where the
-// operator says nothing.
-const DefaultAliasCap = 1000
-
 // Config is what New needs.
 type Config struct {
 	// Version is shown in build_info.
@@ -27,9 +23,6 @@ type Config struct {
 	// credentials; the others count as _other. With 0 all of them do.
 	AliasCap int
 }
-
-// DefaultConfig returns a Config with DefaultAliasCap and no version.
-func DefaultConfig() Config { return Config{AliasCap: DefaultAliasCap} }
 
 // Metrics holds the counters of one server on a registry of its own. All
 // methods are safe for concurrent use.

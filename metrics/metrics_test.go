@@ -136,7 +136,7 @@ func TestExpositionGolden(t *testing.T) {
 
 func TestExpositionHasRuntimeCollectors(t *testing.T) {
 	t.Parallel()
-	all := scrapeAll(t, New(DefaultConfig()))
+	all := scrapeAll(t, New(Config{AliasCap: 1000}))
 	for _, want := range []string{"\ngo_goroutines ", "\nprocess_start_time_seconds "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no line %q", want)
@@ -173,7 +173,7 @@ func TestPromtoolFindsFaults(t *testing.T) {
 
 func TestLevels(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	for _, family := range []string{"ixmage_cache_bytes", "ixmage_aliases"} {
 		if has(t, m, family+"{") {
 			t.Errorf("%s has a series before anybody reports", family)
@@ -203,7 +203,7 @@ func TestLevels(t *testing.T) {
 // A reader may call back into Metrics, so no lock is held while it runs.
 func TestLevelsReaderMayRegister(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	m.CacheStats("memory", func() (int64, int64, int64) {
 		m.CacheStats("disk", func() (int64, int64, int64) { return 0, 0, 0 })
 		m.Series("shop")

@@ -17,7 +17,7 @@ func TestOperation(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			m := New(DefaultConfig())
+			m := New(Config{AliasCap: 1000})
 			if !has(t, m, `ixmage_provision_operations_total{kind="provision",outcome="failed"} 0`) {
 				t.Error("no line from 0 on")
 			}
@@ -32,7 +32,7 @@ func TestOperation(t *testing.T) {
 func TestStep(t *testing.T) {
 	t.Parallel()
 	const count = "ixmage_provision_step_duration_seconds_count"
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	m.Step("create-user", time.Second)
 	m.Step("\xff", time.Second)
 	m.Step("", time.Second)
@@ -52,7 +52,7 @@ func TestStep(t *testing.T) {
 
 func TestOrphans(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	if has(t, m, "ixmage_provision_orphans") {
 		t.Error("there is a number before anybody has looked")
 	}
@@ -67,7 +67,7 @@ func TestOrphans(t *testing.T) {
 func TestRunning(t *testing.T) {
 	t.Parallel()
 	const running, oldest = "ixmage_provision_operations_running", "ixmage_provision_oldest_operation_timestamp_seconds"
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	if has(t, m, running) {
 		t.Error("there is a number before anybody reports")
 	}

@@ -24,7 +24,7 @@ func TestSaved(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			m := New(DefaultConfig())
+			m := New(Config{AliasCap: 1000})
 			m.Series(row.alias).Saved(row.by, row.requests, row.bytes)
 			var got []string
 			for line := range strings.Lines(scrape(t, m)) {
@@ -79,7 +79,7 @@ func TestSavedForgetRace(t *testing.T) {
 
 //nolint:paralleltest // AllocsPerRun counts what other goroutines allocate too.
 func TestSavedDoesNotAllocate(t *testing.T) {
-	s := New(DefaultConfig()).Series("shop")
+	s := New(Config{AliasCap: 1000}).Series("shop")
 	s.Saved("hit", 1, 4096)
 	if n := testing.AllocsPerRun(100, func() { s.Saved("hit", 1, 4096) }); n != 0 {
 		t.Errorf("got %v allocations", n)
@@ -87,7 +87,7 @@ func TestSavedDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkSaved(b *testing.B) {
-	s := New(DefaultConfig()).Series("shop")
+	s := New(Config{AliasCap: 1000}).Series("shop")
 	b.ReportAllocs()
 	for b.Loop() {
 		s.Saved("hit", 1, 4096)

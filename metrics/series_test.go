@@ -68,7 +68,7 @@ func TestSeriesLabels(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := New(DefaultConfig())
+			m := New(Config{AliasCap: 1000})
 			m.Series(tt.alias).Request(tt.request)
 			for _, want := range tt.want {
 				if !has(t, m, want) {
@@ -146,7 +146,7 @@ func TestSeriesCap(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	s := m.Series("shop")
 	use := func(s *Series) {
 		for _, cache := range cacheLabels {
@@ -194,7 +194,7 @@ func TestForget(t *testing.T) {
 // not make one.
 func TestForgetRaceOnFirstUse(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	before := m.Series("shop").cells.Load()
 	m.Forget("shop")
 	m.requestCell(before, methodSlot("GET"), codeSlot(200)).Inc()
@@ -211,7 +211,7 @@ func TestForgetRaceOnFirstUse(t *testing.T) {
 
 func TestReservedNamesAreNotForgotten(t *testing.T) {
 	t.Parallel()
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	for _, name := range []string{"", labelUnknown, labelOther} {
 		m.Series(name).Request(hit(1))
 		m.Forget(name)
@@ -308,7 +308,7 @@ func TestConcurrentUse(t *testing.T) {
 
 //nolint:paralleltest // AllocsPerRun counts what other goroutines allocate too.
 func TestRequestDoesNotAllocate(t *testing.T) {
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	s := m.Series("shop")
 	run := func() {
 		s.Request(hit(4096))
@@ -322,7 +322,7 @@ func TestRequestDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	s := New(DefaultConfig()).Series("shop")
+	s := New(Config{AliasCap: 1000}).Series("shop")
 	q := hit(4096)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -331,7 +331,7 @@ func BenchmarkRequest(b *testing.B) {
 }
 
 func BenchmarkRequestParallel(b *testing.B) {
-	s := New(DefaultConfig()).Series("shop")
+	s := New(Config{AliasCap: 1000}).Series("shop")
 	q := hit(4096)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -342,7 +342,7 @@ func BenchmarkRequestParallel(b *testing.B) {
 }
 
 func BenchmarkOriginRequest(b *testing.B) {
-	m := New(DefaultConfig())
+	m := New(Config{AliasCap: 1000})
 	m.Series("shop")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -172,9 +172,12 @@ func newProxyBefore(t testing.TB, url string, canary Canary) *Proxy {
 	}})
 	must(t, err)
 	m := metrics.New(metrics.Config{Version: "test", AliasCap: 10})
-	cfg := origin.DefaultConfig()
-	cfg.AllowPrivateEndpoints = true
-	o, err := origin.New(cfg, registry, m)
+	o, err := origin.New(origin.Config{
+		ConnectTimeout: 2 * time.Second, FirstByteTimeout: 3500 * time.Millisecond, CallTimeout: 8 * time.Second,
+		IdleTimeout: 10 * time.Second, QueueTimeout: 5 * time.Second,
+		Concurrency: 256, AliasConcurrency: 64, Queue: 1024, BreakerFailures: 10, BreakerOpen: 5 * time.Second,
+		AllowPrivateEndpoints: true,
+	}, registry, m)
 	must(t, err)
 	t.Cleanup(o.Close)
 	c := cache.New(cache.Config{Memory: 64 << 20, ObjectMax: 32 << 20}, m)

@@ -66,26 +66,6 @@ type Timing struct {
 	RotateGap time.Duration
 }
 
-// DefaultTiming is for AWS: what it takes to be seen everywhere, with some
-// room.
-func DefaultTiming() Timing {
-	return Timing{
-		Visible:      90 * time.Second,
-		VerifyBudget: 2 * time.Minute,
-		VerifyEvery:  2500 * time.Millisecond,
-		Fallback:     15 * time.Minute,
-		Soak:         15 * time.Minute,
-		Quiet:        5 * time.Minute,
-		SoakInactive: 10 * time.Minute,
-		Refused:      2 * time.Minute,
-		RefusedEvery: time.Second,
-		ConfirmGap:   10 * time.Second,
-		Reconcile:    time.Hour,
-		OrphanAge:    time.Hour,
-		RotateGap:    10 * time.Second,
-	}
-}
-
 // Recorder counts. Calls come from many goroutines.
 type Recorder interface {
 	Operation(kind, outcome string)

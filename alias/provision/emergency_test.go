@@ -24,7 +24,7 @@ func (c *patientClock) Sleep(ctx context.Context, d time.Duration) error {
 	if d < time.Minute {
 		return c.fakeClock.Sleep(ctx, d)
 	}
-	if d == DefaultTiming().Quiet {
+	if d == awsTiming().Quiet {
 		select {
 		case c.soaking <- struct{}{}:
 		case <-ctx.Done():
@@ -91,7 +91,7 @@ func TestEmergencyWhileRotating(t *testing.T) {
 	}
 	began := w.clock.Now()
 	wantHastened(t, p.do(first, nil))
-	if took := w.clock.Now().Sub(began); took >= DefaultTiming().SoakInactive {
+	if took := w.clock.Now().Sub(began); took >= awsTiming().SoakInactive {
 		t.Errorf("took %s", took)
 	}
 	w.wantSound(p, "shop")

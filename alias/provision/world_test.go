@@ -238,7 +238,7 @@ func (w *world) start() *process {
 	rec := &recorder{}
 	cfg := Config{
 		Registry: registry, AWS: clients, Probes: clients, InstallID: testInstall, Buckets: []string{testBucket},
-		IAMEndpoint: w.iam.URL, Timing: DefaultTiming(), Clock: w.clock, Recorder: rec, AllowWideScope: true,
+		IAMEndpoint: w.iam.URL, Timing: awsTiming(), Clock: w.clock, Recorder: rec, AllowWideScope: true,
 		S3: func(at alias.Location, kp alias.KeyPair) *s3.Client {
 			return s3.New(s3.Options{
 				Region: at.Region, BaseEndpoint: aws.String(at.Endpoint), UsePathStyle: at.PathStyle, HTTPClient: client,
@@ -329,5 +329,24 @@ func (p *process) quiet() {
 		p.drive()
 		p.w.clock.advance(2 * time.Hour)
 		p.reconcile(p.life.ctx)
+	}
+}
+
+// awsTiming is long enough for AWS, as the defaults of the flags are.
+func awsTiming() Timing {
+	return Timing{
+		Visible:      90 * time.Second,
+		VerifyBudget: 2 * time.Minute,
+		VerifyEvery:  2500 * time.Millisecond,
+		Fallback:     15 * time.Minute,
+		Soak:         15 * time.Minute,
+		Quiet:        5 * time.Minute,
+		SoakInactive: 10 * time.Minute,
+		Refused:      2 * time.Minute,
+		RefusedEvery: time.Second,
+		ConfirmGap:   10 * time.Second,
+		Reconcile:    time.Hour,
+		OrphanAge:    time.Hour,
+		RotateGap:    10 * time.Second,
 	}
 }

@@ -15,10 +15,6 @@ import (
 	"ixmage/alias"
 )
 
-// DefaultEvery is how often Run goes to the store where nothing else is
-// said.
-const DefaultEvery = 15 * time.Second
-
 // Limits of one way to the store.
 const (
 	// maxBatch keeps a transaction short: writers of the registry wait for it.
@@ -35,7 +31,7 @@ type Store interface {
 // Config is what an Accounts works with.
 type Config struct {
 	Store Store
-	Every time.Duration // 0: DefaultEvery
+	Every time.Duration // interval of Run; must be positive for it
 	Log   *slog.Logger
 }
 
@@ -60,9 +56,6 @@ type Accounts struct {
 
 // New makes an empty usage. It counts into the store while Run runs.
 func New(cfg Config) *Accounts {
-	if cfg.Every <= 0 {
-		cfg.Every = DefaultEvery
-	}
 	return &Accounts{cfg: cfg, writer: rand.Text(), turn: make(chan struct{}, 1)}
 }
 

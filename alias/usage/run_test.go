@@ -52,7 +52,7 @@ func TestRunLosesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		var logs bytes.Buffer
-		l := usage.New(usage.Config{Store: stuck{m}, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		l := usage.New(usage.Config{Store: stuck{m}, Every: 15 * time.Second, Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- l.Run(ctx) }()

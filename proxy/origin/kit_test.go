@@ -32,12 +32,14 @@ type kit struct {
 // testConfig is generous where a test does not wait for a timeout, since the
 // machine may be busy.
 func testConfig() Config {
-	c := DefaultConfig()
-	c.CallTimeout, c.FirstByteTimeout, c.ConnectTimeout = time.Minute, 30*time.Second, 30*time.Second
-	c.IdleTimeout, c.QueueTimeout = 30*time.Second, 30*time.Second
-	c.AllowPrivateEndpoints = true
-	c.BreakerFailures = 0 // what many calls in a row come to has tests of its own
-	return c
+	return Config{
+		CallTimeout: time.Minute, FirstByteTimeout: 30 * time.Second, ConnectTimeout: 30 * time.Second,
+		IdleTimeout: 30 * time.Second, QueueTimeout: 30 * time.Second,
+		Concurrency: 256, AliasConcurrency: 64, Queue: 1024,
+		BreakerFailures:       0, // what many calls in a row come to has tests of its own
+		BreakerOpen:           5 * time.Second,
+		AllowPrivateEndpoints: true,
+	}
 }
 
 func newKit(t testing.TB, change func(*Config)) *kit {

@@ -29,8 +29,8 @@ type Config struct {
 	// FirstByteTimeout runs from a request's last byte to its reply's headers.
 	FirstByteTimeout time.Duration
 	// CallTimeout covers a call until its headers are here, retries included,
-	// and until its Front is, where that is asked for. The default leaves room
-	// for two attempts that run into FirstByteTimeout.
+	// and until its Front is, where that is asked for. It should leave room for
+	// two attempts that run into FirstByteTimeout.
 	CallTimeout time.Duration
 	// IdleTimeout is the longest wait for the next piece of a body, 4 KiB or
 	// the rest. Time in which nobody reads the body does not count.
@@ -68,22 +68,6 @@ type Config struct {
 	Fallback func(credentialID int64)
 
 	Log *slog.Logger // nil discards
-}
-
-// DefaultConfig gives an error within eight seconds when S3 is silent.
-func DefaultConfig() Config {
-	return Config{
-		ConnectTimeout:   2 * time.Second,
-		FirstByteTimeout: 3500 * time.Millisecond,
-		CallTimeout:      8 * time.Second,
-		IdleTimeout:      10 * time.Second,
-		QueueTimeout:     5 * time.Second,
-		Concurrency:      256,
-		AliasConcurrency: 64,
-		Queue:            1024,
-		BreakerFailures:  10,
-		BreakerOpen:      5 * time.Second,
-	}
 }
 
 // Validate reports every mistake at once.
