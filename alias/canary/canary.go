@@ -149,7 +149,7 @@ func (c *Canary) look(r alias.Route) (*bird, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, current := c.birdLocked(r)
-	if current && b.flight == nil && (b.tried.IsZero() || time.Now().Sub(b.tried) >= c.cfg.Fresh) {
+	if current && b.flight == nil && (b.tried.IsZero() || time.Since(b.tried) >= c.cfg.Fresh) {
 		c.startLocked(b, r, c.turn)
 	}
 	return b, b.flight

@@ -45,6 +45,7 @@ func newCloud(t *testing.T, iamURL, s3URL string, root alias.KeyPair) cloud {
 			c.env = append(c.env, v)
 		}
 	}
+	c.env = append(c.env, serveAWS(t, c.env)...)
 	return c
 }
 

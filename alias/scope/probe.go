@@ -184,7 +184,7 @@ func readByte(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (ve
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	if err = cmp.Or(err, closeErr); err != nil {
+	if err := cmp.Or(err, closeErr); err != nil {
 		return nil, err
 	}
 	return out.VersionId, nil
