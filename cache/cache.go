@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -107,11 +108,11 @@ type Cache struct {
 	mu       sync.Mutex
 	flights  map[Key]*flight
 	spaces   map[spaceID]*space
-	seq      uint64    // counts purges, and a revision as one
 	doubts   uint64    // counts what ForgetMissing forgot
 	purgedAt time.Time // when the last of either was
 	renewals int       // flights under way that nobody waits for
-	sharing  int64     // bytes of flights that make no entry
+
+	generation atomic.Uint64 // counts purges, and a revision as one; raised under mu
 }
 
 // New makes an empty cache, which tells rec of entries that leave. Close it to
@@ -203,6 +204,10 @@ func (c *Cache) HeapBytes() int64 {
 	}
 	return c.memory.held.limit
 }
+
+// Generation counts what invalidates something: who records it before a fetch, and
+// finds it unchanged after, knows that nothing was purged meanwhile.
+func (c *Cache) Generation() uint64 { return c.generation.Load() }
 
 // Stats are the figures of the memory tier.
 type Stats struct {

@@ -81,7 +81,6 @@ type flight struct {
 	blob   *blob  // of a shared flight
 	alone  bool   // what came is for one reader
 	born   time.Time
-	shares bool // makes no entry: see Share
 
 	dead atomic.Bool // purged: leaves no entry
 
@@ -91,7 +90,6 @@ type flight struct {
 	claimed    bool // what only one reader may have has its reader
 	wanted     bool // by a reader that needs no bytes (Reader.Finish), or unasked
 	unasked    bool // began without a reader, to renew an entry
-	lingers    bool // is over, and joined for as long as it has readers
 	distrusted bool // does not tell what is missing
 	over       *time.Timer
 }
@@ -172,7 +170,7 @@ func (c *Cache) beginLocked(f *flight, load Load) {
 	}
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancelCause(c.base)
-	f.space, f.seq, f.doubts, f.ready = c.spaceLocked(f.key), c.seq, c.doubts, make(chan struct{})
+	f.space, f.seq, f.doubts, f.ready = c.spaceLocked(f.key), c.generation.Load(), c.doubts, make(chan struct{})
 	c.flights[f.key] = f
 	c.wg.Go(func() {
 		defer c.letGo(f)
@@ -184,7 +182,7 @@ func (c *Cache) beginLocked(f *flight, load Load) {
 // joinableLocked reports whether f may have another reader. One that is landing
 // may: it puts its entry, and a successor could put another at the same time.
 func (f *flight) joinableLocked(now time.Time) bool {
-	return f.blob == nil || f.landed || f.shares || now.Before(f.expires())
+	return f.blob == nil || f.landed || now.Before(f.expires())
 }
 
 // exclusiveLocked reports whether f brings an object that only who asked first may
@@ -265,14 +263,13 @@ func (c *Cache) leave(f *flight) {
 
 // vacate gives up a seat and returns the blob that the seat holds, which is the
 // caller's to release. A flight that nobody follows any more is abandoned while
-// most of it is still to come, unless it is wanted, or when it will make no entry.
+// most of it is still to come, unless it is wanted.
 // Else it has overtime to finish in.
 func (c *Cache) vacate(f *flight) *blob {
 	c.mu.Lock()
 	f.seats--
 	alone := f.seats == 0 && !f.landed
-	abandon := alone && (c.flights[f.key] != f || f.shares || !f.wanted && f.farFromDone())
-	over := c.forsakeLocked(f)
+	abandon := alone && (c.flights[f.key] != f || !f.wanted && f.farFromDone())
 	switch {
 	case abandon:
 		c.removeLocked(f)
@@ -281,9 +278,6 @@ func (c *Cache) vacate(f *flight) *blob {
 	}
 	orphan, bl := f.orphanLocked(), f.bytes()
 	c.mu.Unlock()
-	if over {
-		defer bl.release() // the flight's hold; the seat's is the caller's affair
-	}
 	if abandon {
 		f.cancel(ErrAbandoned)
 	}

@@ -54,13 +54,14 @@ func (b *budget) give(n int64) { b.used.Add(-n) }
 // is not told of overwritten values, so its core is used under our own locks
 // with our own accounting, and evicting is our decision.
 type memory struct {
-	rec     Recorder
-	seed    maphash.Seed
-	held    budget // by entries, flights and readers
-	stored  budget // by entries alone; its limit is the tier's capacity
-	entries atomic.Int64
-	arena   *arena.Arena // nil: bodies are on the heap
-	shard   [shards]shard
+	rec      Recorder
+	seed     maphash.Seed
+	held     budget // by entries, flights and readers
+	reserved budget // by the caller: see Reserve
+	stored   budget // by entries alone; its limit is the tier's capacity
+	entries  atomic.Int64
+	arena    *arena.Arena // nil: bodies are on the heap
+	shard    [shards]shard
 	// clock counts uses: it makes one order of all shards' orders.
 	clock atomic.Uint64
 }
@@ -72,6 +73,7 @@ func newMemory(capacity int64, rec Recorder) *memory {
 	}
 	m.stored.limit = capacity
 	m.held.limit = max(capacity, flightFloor)
+	m.reserved.limit = m.held.limit / reservedShare
 	m.arena = arena.New(m.held.limit)
 	for i := range m.shard {
 		m.shard[i].init()
@@ -288,6 +290,31 @@ func (m *memory) room(b *budget, n int64) bool {
 		}
 	}
 	return true
+}
+
+// reservedShare of the budget may be reserved: what is reserved drives out entries.
+const reservedShare = 8
+
+// Reserve takes n bytes of the memory budget, evicting entries as needed, for bytes that
+// the caller holds outside the cache and shares among requests. It reports false where
+// there is no room, or where an eighth of the budget would be exceeded. Each success
+// needs one Unreserve of the same n.
+func (c *Cache) Reserve(n int64) bool {
+	m := c.memory
+	if !m.reserved.take(n) {
+		return false
+	}
+	if !m.room(&m.held, n) {
+		m.reserved.give(n)
+		return false
+	}
+	return true
+}
+
+// Unreserve gives back what Reserve took.
+func (c *Cache) Unreserve(n int64) {
+	c.memory.held.give(n)
+	c.memory.reserved.give(n)
 }
 
 func reasonFor(e *Entry) string {

@@ -149,6 +149,7 @@ func (c *Cache) noteLocked(key Key, g *Gone) {
 func (c *Cache) ForgetMissing(space int64) (n int) {
 	c.mu.Lock()
 	c.doubts++
+	c.generation.Add(1)
 	c.purgedAt = time.Now()
 	for key, f := range c.flights {
 		if key.Space == space {

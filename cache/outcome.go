@@ -72,12 +72,12 @@ func (c *Cache) renewed(f fetching, old *Entry, src *Source) (e *Entry, stores b
 
 // arrived goes on with a flight whose load gave an object.
 func (c *Cache) arrived(f *flight, src *Source) {
-	bl := c.blobOf(f, src)
+	bl := c.blobFor(f.key, src)
 	if bl == nil && f.old != nil { // it has changed, and will not be stored
 		c.memory.remove(f.old, reasonReplaced)
 	}
 	c.missing.remove(f.key) // what Missed noted meanwhile
-	c.settle(f, func() { f.source, f.blob, f.alone = src, bl, bl == nil || !f.shares && !src.lasts() })
+	c.settle(f, func() { f.source, f.blob, f.alone = src, bl, bl == nil || !src.lasts() })
 	if bl == nil {
 		return
 	}
@@ -131,20 +131,14 @@ func (c *Cache) land(f *flight, err error) {
 	f.stopLocked()
 	abandoned := c.flights[f.key] != f
 	c.mu.Unlock()
-	if err == nil && !abandoned && !f.shares {
+	if err == nil && !abandoned {
 		c.memory.put(newEntry(f.fetching, f.source, f.born, f.blob), &f.dead)
 	}
 	c.mu.Lock()
 	if err != nil {
 		f.tireLocked(time.Now())
 	}
-	f.lingers = f.shares && err == nil && f.seats > 0 && c.flights[f.key] == f
-	if f.lingers {
-		f.blob.hold(1) // given back by whoever leaves last, perhaps before finish
-	} else {
-		c.removeLocked(f)
-		c.unshareLocked(f)
-	}
+	c.removeLocked(f)
 	c.mu.Unlock()
 	f.blob.finish(err)
 	f.blob.release()

@@ -66,7 +66,7 @@ func (c *Cache) passage(key Key, whole bool) passage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return passage{
-		fetching: fetching{key: key, space: c.spaceLocked(key), seq: c.seq, doubts: c.doubts},
+		fetching: fetching{key: key, space: c.spaceLocked(key), seq: c.generation.Load(), doubts: c.doubts},
 		whole:    whole, old: old,
 	}
 }
@@ -93,7 +93,7 @@ func (c *Cache) passFailed(p passage, err error) (*Reader, error) {
 func (c *Cache) passGone(p passage, g *Gone) {
 	c.mu.Lock()
 	trusted := p.whole && p.doubts == c.doubts
-	if trusted && p.seq == c.seq {
+	if trusted && p.seq == c.generation.Load() {
 		c.noteLocked(p.key, g)
 	}
 	c.mu.Unlock()

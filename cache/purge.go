@@ -55,7 +55,7 @@ type Purged struct {
 // served while it is fetched anew, as far as its source allows that; a hard one
 // drops it. A fetch that is under way goes on for its readers, and leaves no entry.
 func (c *Cache) Purge(key Key, hard bool) Purged {
-	match := func(k Key) bool { return k == key || under(k, Key{key.Space, key.Epoch, key.Object + PartMark}) }
+	match := func(k Key) bool { return k == key }
 	m, p := c.detach(match, hard)
 	p.Missing = c.missing.remove(key)
 	c.purgeEntry(key, m, &p)
@@ -122,7 +122,7 @@ func (c *Cache) detach(match func(Key) bool, hard bool) (*mark, Purged) {
 // its entry is there by the time that a purge looks for it: see memory.put.
 func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
 	var p Purged
-	c.seq++
+	c.generation.Add(1)
 	c.purgedAt = time.Now()
 	for key, f := range c.flights {
 		if match(key) {
@@ -134,7 +134,7 @@ func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
 			p.Flights++
 		}
 	}
-	return &mark{seq: c.seq, at: c.purgedAt, hard: hard}, p
+	return &mark{seq: c.generation.Load(), at: c.purgedAt, hard: hard}, p
 }
 
 // detachAgain ends a hard purge. A flight that began meanwhile may have found the

@@ -151,7 +151,7 @@ func (c *Cache) sharedReader(s seat) *Reader {
 		r.Status = Miss
 	}
 	r.Stale = s.old != nil
-	r.Stores = !s.shares && s.blob.cost <= c.memory.stored.limit
+	r.Stores = s.blob.cost <= c.memory.stored.limit
 	r.blob = s.blob
 	if r.Stores {
 		r.want = func() { c.want(s.flight) }

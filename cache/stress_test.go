@@ -109,8 +109,11 @@ func (c *client) request() {
 	case 0:
 		c.Purge(key, c.rnd.IntN(2) == 0)
 	case 1, 2, 3, 4:
-		key.Object += PartMark + fmt.Sprint(c.rnd.IntN(10))
-		want, get = content(key, sizeOf(key)), c.Share
+		get = c.Stream
+	case 5, 6:
+		if n := sizeOf(key); c.Reserve(n) {
+			defer c.Unreserve(n)
+		}
 	}
 	r, err := get(ctx, key, c.load(want))
 	if err != nil {

@@ -122,8 +122,8 @@ func (w *world) checkBalance() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.flights) != 0 || w.renewals != 0 || w.sharing != 0 {
-		w.t.Errorf("%d flights left in the table, %d renewals, %d bytes shared", len(w.flights), w.renewals, w.sharing)
+	if len(w.flights) != 0 || w.renewals != 0 || w.memory.reserved.used.Load() != 0 {
+		w.t.Errorf("%d flights left in the table, %d renewals, %d bytes reserved", len(w.flights), w.renewals, w.memory.reserved.used.Load())
 	}
 }
 

@@ -1,83 +1,246 @@
 package proxy
 
 import (
-	"strconv"
+	"errors"
+	"io"
+	"sync"
 
 	"ixmage/cache"
 )
 
 const (
-	// blockSize is what is fetched at a time of a part that others want too. Blocks
-	// begin at its multiples, so that parts which overlap have blocks in common.
+	// blockSize is how many bytes are fetched at a time of a range that overlaps
+	// another one. Blocks begin at its multiples, so that ranges which overlap have
+	// blocks in common.
 	blockSize = 1 << 20
-	// sharedMax is the longest part that is fetched in blocks: what is longer costs
-	// S3 more bytes than requests, however many want it.
+	// sharedMax is the longest range that is fetched in blocks: for a longer one,
+	// the bytes of S3 cost more than its requests.
 	sharedMax = 8 << 20
 )
 
-// shareable reports whether other clients may have bytes of the piece that one has
-// them fetched for: not if each has to ask for itself (RFC 9111, section 4), or if
-// nothing would keep two versions apart.
+// blockGroup lets requests for overlapping ranges of one object, which is too large
+// for the cache, share what S3 sends. The first range is fetched by itself. A range
+// that overlaps one being sent is made of blocks instead, and all who need a block at
+// that time share one fetch of it. So the number of requests to S3 is bounded by the
+// number of blocks and not by that of clients.
+//
+// A block is read completely before anybody gets a byte of it. It lives as long as
+// somebody reads it, and its memory is taken from the cache's budget.
+type blockGroup struct {
+	cache *cache.Cache
+
+	// mu guards the rest. The locks of the cache may be taken under it.
+	mu     sync.Mutex
+	ranges map[version][]byteRange // being sent
+	blocks map[blockKey]*block
+}
+
+// version is one version of an object. With the cache's generation in it, requests
+// that begin after a purge share nothing with earlier ones.
+type version struct {
+	cache.Key
+
+	etag       string
+	generation uint64
+}
+
+type blockKey struct {
+	version
+
+	n int64 // the block begins at n times blockSize
+}
+
+type block struct {
+	key    blockKey
+	refs   int   // guarded by blockGroup.mu
+	cost   int64 // bytes taken from the cache's budget
+	loaded chan struct{}
+	data   []byte // fixed when loaded is closed
+	err    error
+}
+
+func newBlockGroup(c *cache.Cache) *blockGroup {
+	return &blockGroup{cache: c, ranges: make(map[version][]byteRange), blocks: make(map[blockKey]*block)}
+}
+
+// enter notes a range that is being sent until leave is called for the first time. It
+// reports whether the range overlaps another one.
+func (g *blockGroup) enter(v version, r byteRange) (overlaps bool, leave func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, other := range g.ranges[v] {
+		overlaps = overlaps || r.first <= other.last && other.first <= r.last
+	}
+	g.ranges[v] = append(g.ranges[v], r)
+	return overlaps, sync.OnceFunc(func() { g.leave(v, r) })
+}
+
+func (g *blockGroup) leave(v version, r byteRange) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := g.ranges[v]
+	for i, other := range list {
+		if other == r {
+			end := len(list) - 1
+			list[i] = list[end]
+			g.ranges[v] = list[:end]
+			break
+		}
+	}
+	if len(g.ranges[v]) == 0 {
+		delete(g.ranges, v)
+	}
+}
+
+var errBlockExited = errors.New("the fetch of a block ended its goroutine")
+
+// get returns a block of size bytes, which the caller must release. load fetches it
+// unless another request does so. The block is nil where the cache's budget has no
+// room for it.
+func (g *blockGroup) get(key blockKey, size int64, load func() ([]byte, error)) (*block, error) {
+	b, found := g.find(key, size)
+	switch {
+	case b == nil:
+		return nil, nil //nolint:nilnil // no room is no error
+	case !found:
+		g.fill(b, load)
+	}
+	<-b.loaded
+	if b.err != nil {
+		g.release(b)
+		return nil, b.err
+	}
+	return b, nil
+}
+
+// find takes a reference on the block of key, making it if there is room.
+func (g *blockGroup) find(key blockKey, size int64) (b *block, found bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if b := g.blocks[key]; b != nil {
+		b.refs++
+		return b, true
+	}
+	if !g.cache.Reserve(size) {
+		return nil, false
+	}
+	b = &block{key: key, refs: 1, cost: size, loaded: make(chan struct{})}
+	g.blocks[key] = b
+	return b, false
+}
+
+// fill loads b. A block that cannot be loaded leaves the table first, so that a request
+// which comes after the failure tries again.
+func (g *blockGroup) fill(b *block, load func() ([]byte, error)) {
+	returned := false
+	b.err = errBlockExited
+	defer func() {
+		if !returned { // load panicked or ended the goroutine, and get goes no further
+			defer g.release(b)
+		}
+		if b.err != nil {
+			g.mu.Lock()
+			g.removeLocked(b)
+			g.mu.Unlock()
+		}
+		close(b.loaded)
+	}()
+	b.data, b.err = load()
+	returned = true
+}
+
+func (g *blockGroup) release(b *block) {
+	g.mu.Lock()
+	b.refs--
+	last := b.refs == 0
+	if last {
+		g.removeLocked(b)
+	}
+	g.mu.Unlock()
+	if last {
+		g.cache.Unreserve(b.cost)
+	}
+}
+
+func (g *blockGroup) removeLocked(b *block) {
+	if g.blocks[b.key] == b {
+		delete(g.blocks, b.key)
+	}
+}
+
+// shareable reports whether other clients may get bytes that were fetched for this one:
+// not if each request has to ask S3 (RFC 9111, section 4), or if no strong entity tag
+// tells two versions apart.
 func (w piece) shareable() bool {
 	return w.length() <= sharedMax && strongTag(w.obj.etag) != "" && w.obj.lasts()
 }
 
-// blocks reads a piece by way of the blocks that it lies in, one after another. Each
-// is fetched once for all who read it at that time.
+// blocks reads a piece by way of the blocks that it lies in, one after another.
 type blocks struct {
 	piece
 
-	proxy  *Proxy
-	reader *cache.Reader
-	at     int64 // where in the object the reader's bytes begin
-	end    int64 // and behind which they end
+	proxy   *Proxy
+	version version
+	block   *block        // or
+	rest    *cache.Reader // the rest of the piece, where there was no room for a block
+	at      int64         // where in the object the bytes of either begin
+	end     int64         // and behind which they end
 }
 
-// openBlocks returns when the first block is there, or why it is not.
-func (p *Proxy) openBlocks(w piece) (*blocks, error) {
-	b := &blocks{piece: w, proxy: p}
+// openBlocks returns when the first block has been read.
+func (p *Proxy) openBlocks(w piece, v version) (*blocks, error) {
+	b := &blocks{piece: w, proxy: p, version: v}
 	if err := b.open(w.first); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// open goes on to the block of pos, or, where there is no room for one, to the rest
-// of the piece by itself.
+// open goes on to the block of pos or, where there is no room for one, to the rest of
+// the piece by itself.
 func (b *blocks) open(pos int64) error {
-	b.Close()
+	b.close()
 	n := pos / blockSize
-	block, rest := b.piece, b.piece
-	block.byteRange = byteRange{n * blockSize, min((n+1)*blockSize, b.obj.size) - 1}
+	whole, rest := b.piece, b.piece
+	whole.byteRange = byteRange{n * blockSize, min((n+1)*blockSize, b.obj.size) - 1}
 	rest.byteRange = byteRange{pos, b.last}
-	r, ok, err := b.share(block, n)
-	if err == nil && !ok {
-		block = rest
-		r, err = b.proxy.cache.Stream(b.proxy.base, rest.key, b.proxy.part(rest))
-	}
+	var err error
+	b.block, err = b.proxy.blocks.get(blockKey{b.version, n}, whole.length(), func() ([]byte, error) { return b.proxy.read(whole) })
 	if err != nil {
 		return err
 	}
-	b.reader, b.at, b.end = r, block.first, block.last+1
+	part := whole
+	if b.block == nil {
+		part = rest
+		if b.rest, err = b.proxy.cache.Stream(b.proxy.base, rest.key, b.proxy.part(rest)); err != nil {
+			return err
+		}
+	}
+	b.at, b.end = part.first, part.last+1
 	return nil
 }
 
-// share reads the nth block, if there is room for it.
-func (b *blocks) share(block piece, n int64) (r *cache.Reader, ok bool, err error) {
-	key := block.key
-	key.Object += cache.PartMark + block.obj.etag + " " + strconv.FormatInt(n, 10)
-	if !b.proxy.cache.Shares(key, block.length()) { // or S3 would be asked to find out
-		return nil, false, nil
+// read fetches all bytes of a piece.
+func (p *Proxy) read(w piece) ([]byte, error) {
+	r, err := p.cache.Stream(p.base, w.key, p.part(w))
+	if err != nil {
+		return nil, err
 	}
-	r, err = b.proxy.cache.Share(b.proxy.base, key, b.proxy.part(block))
-	if err == nil && r.Alone() {
-		return nil, false, r.Close()
+	defer r.Close()
+	data := make([]byte, 0, w.length())
+	for {
+		chunk, err := r.Next(int64(len(data)))
+		if err == io.EOF { //nolint:errorlint // only io.EOF itself is a good end
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, chunk...)
 	}
-	return r, true, err
 }
 
-// Next returns bytes of the piece from off on. The last one comes when all of its
-// block has.
+// Next returns bytes of the piece from off on.
 func (b *blocks) Next(off int64) ([]byte, error) {
 	pos := b.first + off
 	if pos >= b.end {
@@ -85,27 +248,28 @@ func (b *blocks) Next(off int64) ([]byte, error) {
 			return nil, err
 		}
 	}
-	chunk, err := b.reader.Next(pos - b.at)
-	if err != nil {
-		return nil, err
+	if b.block != nil {
+		return b.block.data[pos-b.at : min(b.end, b.last+1)-b.at], nil
 	}
-	chunk = chunk[:min(int64(len(chunk)), b.last+1-pos)]
-	switch {
-	case pos+int64(len(chunk)) <= b.last, b.end == b.last+1:
-		return chunk, nil
-	case len(chunk) > 1:
-		return chunk[:len(chunk)-1], nil
+	if b.rest == nil {
+		return nil, cache.ErrReaderClosed
 	}
-	if _, err := b.reader.Next(b.end - 1 - b.at); err != nil {
-		return nil, err
-	}
-	return chunk, nil
+	return b.rest.Next(pos - b.at)
 }
 
-// Close lets go of the block that is being read.
+// Close releases the block that is being read. It may be called more than once, but not
+// during Next.
 func (b *blocks) Close() error {
-	if b.reader == nil {
-		return nil
+	b.close()
+	return nil
+}
+
+func (b *blocks) close() {
+	if b.block != nil {
+		b.proxy.blocks.release(b.block)
 	}
-	return b.reader.Close()
+	if b.rest != nil {
+		b.rest.Close()
+	}
+	b.block, b.rest = nil, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
@@ -173,24 +172,23 @@ func mute(gone *cache.Gone) bool {
 }
 
 // stat asks for an object's metadata alone, once for all who do so at the same time.
-// joined says that another asked.
+// joined says that another request asked.
 func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
 	if err := p.cache.Absent(ck, time.Now()); err != nil {
 		return nil, false, err
 	}
-	key := ck
-	key.Object += cache.PartMark
-	r, err := p.cache.Share(ctx, key, func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
-		obj, err := p.statAlone(ctx, route, ck)
-		return &cache.Source{Meta: obj, Body: http.NoBody}, err
+	joined = true
+	// With the generation in it, a request that begins after a purge joins none from before.
+	flight := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(), ck.Space, ck.Epoch, ck.Object)
+	got, err, _ := p.heads.Do(flight, func() (any, error) {
+		joined = false
+		return p.statAlone(ctx, route, ck)
 	})
 	if err != nil {
 		return nil, false, err
 	}
-	obj, joined = r.Meta.(*object), r.Status == cache.Collapsed
-	// Not later, or those who ask alone would keep others from asking anew.
-	r.Close()
-	if joined && !obj.lasts() { // and each has to ask
+	obj = got.(*object)
+	if joined && !obj.lasts() { // each request has to ask
 		obj, err = p.statAlone(ctx, route, ck)
 		return obj, false, err
 	}

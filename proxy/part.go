@@ -75,17 +75,18 @@ func (p *Proxy) sendPart(x *exchange, w piece) error {
 	return nil
 }
 
-// openPart fetches just the bytes of a piece, or, where another client is being sent
-// some of them, the blocks that they lie in, which others join.
+// openPart fetches just the bytes of a piece, or the blocks that they lie in where
+// another client is being sent some of them.
 func (p *Proxy) openPart(w piece) (*partStream, error) {
-	meets, leave := false, func() {}
+	overlaps, leave := false, func() {}
+	v := version{w.key, w.obj.etag, p.cache.Generation()}
 	if w.shareable() {
-		meets, leave = p.crowd.enter(crowdKey{w.key, w.obj.etag}, w.byteRange)
+		overlaps, leave = p.blocks.enter(v, w.byteRange)
 	}
 	var err error
 	s := &partStream{leave: leave}
-	if meets {
-		s.stream, err = p.openBlocks(w)
+	if overlaps {
+		s.stream, err = p.openBlocks(w, v)
 	} else {
 		s.stream, err = p.cache.Stream(p.base, w.key, p.part(w))
 	}
@@ -96,7 +97,7 @@ func (p *Proxy) openPart(w piece) (*partStream, error) {
 	return s, nil
 }
 
-// partStream leaves the crowd when it is closed.
+// partStream leaves the block group when it is closed.
 type partStream struct {
 	stream
 

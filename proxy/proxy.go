@@ -19,6 +19,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/singleflight"
 
 	"ixmage/alias"
 	"ixmage/cache"
@@ -59,7 +60,8 @@ type Proxy struct {
 	unknown  Series
 	ready    func() bool
 	log      *slog.Logger
-	crowd    crowd
+	blocks   *blockGroup
+	heads    singleflight.Group // HeadObject of cold objects
 
 	// base is for work on behalf of a request. fasthttp has no context that
 	// ends with the client: every wait has a deadline of its own instead.
@@ -87,8 +89,8 @@ const (
 func New(cfg Config) *Proxy {
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		unknown: cfg.Recorder.Series(""),
-		ready:   cfg.Ready, log: cfg.Log, base: context.Background(),
+		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
+		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
 	}
 	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {
 		_, ok := p.registry.Lookup(name)

@@ -1,0 +1,84 @@
+package cache
+
+import (
+	"testing"
+)
+
+// TestReserve: what is reserved is counted, evicts entries, and takes no more than an
+// eighth of the budget.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
+	const eighth = 4 << 20
+	if w.Reserve(eighth + 1) {
+		t.Error("more than an eighth is reserved")
+	}
+	if !w.Reserve(eighth-1) || w.Reserve(2) || !w.Reserve(1) {
+		t.Error("not exactly an eighth can be reserved")
+	}
+	if got := w.Stats(); got.Bytes != eighth || got.Entries != 0 {
+		t.Errorf("%+v, want an eighth held and no entry", got)
+	}
+	w.Unreserve(1)
+	w.Unreserve(eighth - 1)
+	w.all(t.Context(), keyA, w.good(keyA, 30<<20))
+	w.wantEntry(keyA, true)
+	if !w.Reserve(eighth) {
+		t.Error("nothing is reserved though an entry can be evicted")
+	}
+	w.wantEntry(keyA, false)
+	w.Unreserve(eighth)
+}
+
+// TestReserveNoRoom: a reservation does not evict what is in use, and a failed one
+// leaves nothing behind.
+func TestReserveNoRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
+	r, err := w.Get(t.Context(), keyA, w.good(keyA, 31<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := w.Stats().Bytes
+	for range 10 { // each could use up the eighth
+		if w.Reserve(2 << 20) {
+			t.Fatal("reserved beside what a reader holds")
+		}
+	}
+	if got := w.Stats().Bytes; got != held {
+		t.Errorf("%d bytes held, want %d", got, held)
+	}
+	if err := readAs(r, content(keyA, 31<<20)); err != nil {
+		t.Error(err)
+	}
+	r.Close()
+	if !w.Reserve(2 << 20) {
+		t.Error("nothing is reserved after the reader has gone")
+	}
+	w.Unreserve(2 << 20)
+}
+
+// TestGeneration: everything that invalidates raises it, and nothing else does.
+func TestGeneration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, roomy)
+	w.all(t.Context(), keyA, w.good(keyA, 10))
+	w.all(t.Context(), keyB, w.failing(gone))
+	before := w.Generation()
+	if w.wantEntry(keyA, true); w.Generation() != before || before != 0 {
+		t.Errorf("generation %d, then %d, without a purge", before, w.Generation())
+	}
+	for name, do := range map[string]func(){
+		"key":    func() { w.Purge(keyA, false) },
+		"hard":   func() { w.Purge(keyA, true) },
+		"prefix": func() { w.PurgePrefix(Key{Space: 1, Epoch: 1}, false) },
+		"space":  func() { w.PurgeSpace(1, 1) },
+		"retire": func() { w.Retire(1, 1) },
+		"forget": func() { w.ForgetMissing(1) },
+	} {
+		before := w.Generation()
+		if do(); w.Generation() <= before {
+			t.Errorf("%s: generation %d before and %d after", name, before, w.Generation())
+		}
+	}
+}
