@@ -108,9 +108,8 @@ func (p *Proxy) failed(x *exchange, err error) {
 		x.cache = cacheNegative
 	}
 	prob := problemOf(err)
-	x.err = err
+	x.prob, x.err = prob, err // which send changes if the placeholder cannot be sent
 	if path := fallbackFor(prob, x.route.Alias); path != "" && p.standIn(x, path, prob) {
-		x.prob = prob
 		return
 	}
 	x.fail(prob, err)

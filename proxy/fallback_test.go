@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"ixmage/alias"
+)
+
+// A placeholder of unknown length cannot be sent to an HTTP/1.0 client: the log says
+// what the client was told.
+func TestPlaceholderWithoutLength(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/gone.png") {
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, "<Error><Code>NoSuchKey</Code></Error>")
+			return
+		}
+		w.Header().Set("Content-Type", "image/png")
+		w.Write(make([]byte, 100))
+		w.(http.Flusher).Flush()
+		w.Write(make([]byte, 100))
+	}))
+	t.Cleanup(server.Close)
+	p := newProxyBefore(t, server.URL, nil)
+	a, _ := p.registry.Lookup("shop")
+	_, err := p.registry.UpdateAlias(context.Background(), "shop", a.Alias.Revision, func(a *alias.Alias, _ *alias.CredentialRef) error {
+		a.Fallback = alias.Fallback{Missing: "gone.png"}
+		return nil
+	})
+	must(t, err)
+	for _, tc := range []struct {
+		version string
+		status  int
+		code    string // of the log line
+	}{
+		{"HTTP/1.1\r\nHost: x", http.StatusNotFound, "not-found"},
+		{"HTTP/1.0", http.StatusBadGateway, "origin-error"},
+	} {
+		var lines bytes.Buffer
+		p.log = slog.New(slog.NewJSONHandler(&lines, nil))
+		conn := &texts{list: []string{"GET /shop/a.png " + tc.version + "\r\n\r\n"}}
+		var sent bytes.Buffer
+		serveConn(t, p, &writes{texts: conn, sent: &sent})
+		answer, err := http.ReadResponse(bufio.NewReader(&sent), nil)
+		must(t, err)
+		body, err := io.ReadAll(answer.Body)
+		must(t, err)
+		answer.Body.Close()
+		var line struct {
+			Status      int
+			Code, Error string
+		}
+		must(t, json.Unmarshal(lines.Bytes(), &line))
+		if answer.StatusCode != tc.status || line.Status != tc.status || line.Code != tc.code {
+			t.Errorf("%s: answered %d with %q, logged %+v; want %d and %s", tc.version, answer.StatusCode, body, line, tc.status, tc.code)
+		}
+	}
+}
+
+// writes keeps what is sent.
+type writes struct {
+	*texts
+	sent *bytes.Buffer
+}
+
+func (w *writes) Write(p []byte) (int, error) { return w.sent.Write(p) }
