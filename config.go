@@ -232,9 +232,9 @@ func isLoopback(addr string) bool {
 }
 
 // origin is the configuration of the client of S3.
-func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, f *fallbacks) origin.Config {
+func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previousKeyNotifier) origin.Config {
 	return origin.Config{
-		Lookup: registry.Lookup, Fallback: f.tell,
+		Lookup: registry.Lookup, Fallback: n.used,
 		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,

@@ -389,24 +389,24 @@ func (s *usageStore) AddUsage(_ context.Context, b alias.UsageBatch) error {
 
 func (*usageStore) Usage(context.Context, int64) (alias.Usage, error) { return alias.Usage{}, nil }
 
-// TestKeepOutlivesSignal: what is counted while the listeners drain is stored,
+// TestAccountsOutliveSignal: what is counted while the listeners drain is stored,
 // on time and at the end.
-func TestKeepOutlivesSignal(t *testing.T) {
+func TestAccountsOutliveSignal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
 		store := &usageStore{}
-		books := usage.New(usage.Config{Store: store, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		all := usage.New(usage.Config{Store: store, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		ctx, signal := context.WithCancel(t.Context())
-		stop := keep(ctx, books)
+		stop := runAccounts(ctx, all)
 		signal()
-		books.Of(1).Spent(1, 1)
+		all.Of(1).Spent(1, 1)
 		<-time.After(time.Minute)
 		synctest.Wait()
 		if len(store.added) != 1 {
 			t.Errorf("while draining: got %v", store.added)
 		}
-		books.Of(1).Spent(2, 2)
+		all.Of(1).Spent(2, 2)
 		stop()
 		if len(store.added) != 2 || store.added[1].Deltas[0].Spent.Requests != 2 || logs.Len() > 0 {
 			t.Errorf("at the end: got %v; log %s", store.added, logs.String())
@@ -429,7 +429,7 @@ func TestAccountOfDeletedAlias(t *testing.T) {
 			t.Parallel()
 			all := usage.New(usage.Config{Store: &usageStore{}})
 			deleted := false
-			account := accounts{all, func(string) (alias.Route, bool) {
+			account := aliasAccounts{all, func(string) (alias.Route, bool) {
 				if deleted {
 					return after.now()
 				}

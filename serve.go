@@ -45,26 +45,26 @@ func (s *serveCmd) run(k *kong.Context) int {
 		return exitUsage
 	}
 	log := s.logger(k.Stderr)
-	// net/http complains of servers that misbehave to the standard logger, and
-	// quotes them: that may be bytes of a picture.
+	// net/http logs replies that it cannot parse to the standard logger and quotes
+	// them, which may be bytes of a picture: they are logged at debug only.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(log)
 	for _, name := range unknownEnv(k.Flags()) {
-		log.Warn("environment variable is no setting of this version and is ignored", "name", name)
+		log.Warn("unknown environment variable is ignored: this version has no such flag", "name", name)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := s.serve(ctx, log); err != nil {
-		log.Error("ixmage ends", "error", err)
+		log.Error("ixmage stopped by an error", "error", err)
 		return exitFailed
 	}
 	return exitOK
 }
 
-// serve builds everything, bottom up, runs it until ctx ends, and takes it down
-// in the opposite order.
+// serve builds everything, bottom up, runs it until ctx ends, and closes it in the
+// opposite order.
 func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
-	unlock, err := openData(s.Data, log)
+	unlock, err := openDataDir(s.Data, log)
 	if err != nil {
 		return err
 	}
@@ -82,18 +82,18 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	os.Unsetenv(envToken) // children and crash reports need not have it
+	os.Unsetenv(envToken) // keep it out of child processes and crash reports
 
-	books := usage.New(usage.Config{Store: store, Every: s.UsageFlush, Log: log})
-	defer keep(ctx, books)() // to when nothing counts any more, and while there is a database
+	accounts := aliasAccounts{usage.New(usage.Config{Store: store, Every: s.UsageFlush, Log: log}), registry.Lookup}
+	defer runAccounts(ctx, accounts.Accounts)() // ends after the last count and before the store is closed
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
 	memory := cache.New(cache.Config{Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Log: log}, m)
 	defer memory.Close()
 	if memory.HeapBytes() > 0 {
 		log.Warn("no memory file (memfd_create or mmap failed): cached bodies lie on the heap and hits cost more")
 	}
-	fallbacks := &fallbacks{}
-	s3, err := origin.New(s.origin(log, registry, fallbacks), registry, spending{m, accounts{books, registry.Lookup}})
+	previousKeys := &previousKeyNotifier{}
+	s3, err := origin.New(s.origin(log, registry, previousKeys), registry, originRecorder{m, accounts})
 	if err != nil {
 		return err
 	}
@@ -102,17 +102,17 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	fallbacks.to.Store(iam.Provisioner)
+	previousKeys.to.Store(iam.Provisioner)
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
-		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts{books, registry.Lookup}},
+		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
 		Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
-	observe(registry, m, memory)
-	iam.observe(registry, m)
-	registry.Observe(followers{registry, public, s3, memory, m, iam.canary, books}.follow)
+	exposeGauges(m, registry, memory)
+	iam.exposeGauges(m, registry)
+	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
 	servers, err := s.listen(ctx, public, admin.Config{
-		Registry: registry, Token: token, Provisioner: iam, Bookkeeper: books, Metrics: m.Handler(), Ready: serving.Load,
+		Registry: registry, Token: token, Provisioner: iam, Bookkeeper: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory}, Explainer: public,
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	})
 }
 
-// openRegistry opens the key set and what it seals.
+// openRegistry opens the key set, and the registry whose secrets it seals.
 func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sqlstore.Store) (*alias.Registry, error) {
 	sealed, err := store.CountSealed(ctx)
 	if err != nil {
@@ -136,13 +136,13 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 		return nil, err
 	}
 	if path, beside := keys.BesideData(); beside {
-		log.Warn("the key set lies beside the database that it protects: whoever copies the folder has both; "+
+		log.Warn("the key set lies beside the database that it protects: a copy of the folder contains both; "+
 			"see --master-key", "keyset", path)
 	}
 	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
 }
 
-// adminToken is the token that was given, or else the data folder's.
+// adminToken is the configured token, or else the one of the data folder.
 func (s *serveCmd) adminToken() (alias.Secret, error) {
 	if s.token.IsZero() {
 		return admin.OwnToken(s.Data)
@@ -150,12 +150,12 @@ func (s *serveCmd) adminToken() (alias.Secret, error) {
 	return s.token, nil
 }
 
-// openData makes the data folder and takes it for this process alone.
-func openData(dir string, log *slog.Logger) (unlock func(), err error) {
+// openDataDir makes the data folder and locks it for this process.
+func openDataDir(dir string, log *slog.Logger) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder (--data): %w", err)
 	}
-	if err := closeData(dir); err != nil {
+	if err := restrictDataDir(dir); err != nil {
 		log.Warn("others may enter the data folder: give it mode 0700", "folder", dir, "error", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -173,9 +173,9 @@ func openData(dir string, log *slog.Logger) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// closeData keeps others out of the data folder. It leaves one that holds other
-// things too: by a slip that may be /tmp, or somebody's home.
-func closeData(dir string) error {
+// restrictDataDir gives the data folder mode 0700. It leaves a folder alone that
+// contains other files too: --data may name /tmp or a home folder by mistake.
+func restrictDataDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
 		return err
@@ -186,23 +186,23 @@ func closeData(dir string) error {
 	}
 	for _, e := range entries {
 		if !dataFiles.MatchString(e.Name()) {
-			return fmt.Errorf("it holds %s, which is not ours, so its mode is left alone", e.Name())
+			return fmt.Errorf("it contains %s, which ixmage did not make, so its mode is not changed", e.Name())
 		}
 	}
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the x
 }
 
-// dataFiles are what a data folder holds. A crash at first start may leave one
-// with tmp; a volume of its own has the last one.
+// dataFiles are the files of a data folder. A crash at the first start may leave a
+// tmp file; a separate volume has lost+found.
 var dataFiles = regexp.MustCompile(
 	`^(lock|registry\.db(-\w+)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
 
 // metaInstallID is where the registry keeps the install id.
 const metaInstallID = "install_id"
 
-// installID is the name of this installation: the one that is configured, else
-// the one that was made at the first start. An id once used stays, because the
-// users in IAM bear it.
+// installID is the name of this installation: the configured one, else the one
+// generated at the first start. It is kept, because the path of every IAM user
+// contains it.
 func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.Logger) (string, error) {
 	kept, err := store.Meta(ctx, metaInstallID)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
@@ -215,20 +215,20 @@ func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.L
 	case id == "":
 		id = strings.ToLower(rand.Text()[:12])
 	case kept != nil && string(kept) != id:
-		log.Warn("the install id is another one than before: users made under the old one are not seen any more",
+		log.Warn("the install id has changed: users made under the previous one are not found any more",
 			"before", string(kept), "now", id)
 	}
 	return id, store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(metaInstallID, []byte(id)) })
 }
 
-// provisioning is what works on IAM, and what reads canaries.
+// provisioning runs operations on IAM and reads canaries.
 type provisioning struct {
 	*provision.Provisioner
 	canary *canary.Canary
 }
 
-// provisioning makes both. Without --provision no call of IAM is ever made; plans,
-// verification and canaries work all the same.
+// provisioning makes both. Without --provision ixmage never calls IAM; plans,
+// verification and canaries work without it.
 func (s *serveCmd) provisioning(
 	ctx context.Context, log *slog.Logger, registry *alias.Registry, d provisioningDeps,
 ) (*provisioning, error) {
@@ -251,12 +251,12 @@ func (s *serveCmd) provisioning(
 	}
 	if s.Provision {
 		cfg.AWS = cfg.Probes
-		s.warn(log)
+		s.warnProvisioning(log)
 	}
 	return &provisioning{provision.New(cfg), canaries}, nil
 }
 
-// provisioningDeps are what provisioning works on.
+// provisioningDeps are the parts that provisioning needs.
 type provisioningDeps struct {
 	s3      *origin.Origin
 	metrics *metrics.Metrics
@@ -274,9 +274,9 @@ func (d provisioningDeps) readCanary(log *slog.Logger) func(context.Context, ali
 	}
 }
 
-func (s *serveCmd) warn(log *slog.Logger) {
+func (s *serveCmd) warnProvisioning(log *slog.Logger) {
 	if s.IAMBoundary == "" {
-		log.Warn("users are made without a permissions boundary: see --iam-boundary")
+		log.Warn("IAM users are made without a permissions boundary: see --iam-boundary")
 	}
 	if len(s.ProvisionBuckets) == 0 {
 		log.Warn("no bucket may be provisioned: see --provision-buckets")
@@ -291,7 +291,7 @@ func (p *provisioning) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// servers are the listeners and what answers on them.
+// servers are the listeners and the servers that answer on them.
 type servers struct {
 	public   *proxy.Proxy
 	publicLn *proxy.Listener
@@ -304,8 +304,8 @@ type control struct {
 	ln     net.Listener
 }
 
-// listen opens every listener before any of them is served, so that a port
-// that is taken is found at once.
+// listen opens every listener before any of them is served, so that a port in use
+// ends the start at once.
 func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Config) (_ *servers, err error) {
 	log := cfg.Log
 	v := &servers{public: public}
@@ -342,16 +342,16 @@ func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Co
 	return v, nil
 }
 
-// announce writes where a listener is, whatever --log-level says: with port 0
-// nothing else tells, and scripts wait for the line.
+// announce logs the address of a listener at every --log-level: with port 0 the log
+// is the only place that has it, and scripts wait for the line.
 func announce(ctx context.Context, log *slog.Logger, attrs ...slog.Attr) {
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
 	r.AddAttrs(attrs...)
-	_ = log.Handler().Handle(ctx, r) // the handlers of slog leave the level to the logger
+	_ = log.Handler().Handle(ctx, r) // the logger filters by level, not the handler
 }
 
-// run serves until ctx ends or a server fails. The public listener drains
-// first; the operator's stay until it has, so that the drain can be watched.
+// run serves until ctx ends or a server fails. Then the public listener drains; the
+// listeners for operators stay open meanwhile, so that the drain can be watched.
 func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.public.Serve(v.publicLn) })
@@ -368,17 +368,17 @@ func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error
 		end, cancel := context.WithTimeout(context.WithoutCancel(gctx), o.timeout)
 		defer cancel()
 		if err := v.public.Stop(end, v.publicLn); err != nil {
-			log.Warn("requests were still under way after --shutdown-timeout and are cut", "error", err)
+			log.Warn("requests still under way after --shutdown-timeout are cut", "error", err)
 		}
 		for _, c := range v.control {
-			_ = c.server.Shutdown(end) // what operators still ask is not worth waiting for
+			_ = c.server.Shutdown(end) // open requests of operators are cut
 		}
 		return nil
 	})
 	return g.Wait()
 }
 
-// runOptions are what servers run with.
+// runOptions are the parameters of servers.run.
 type runOptions struct {
 	timeout    time.Duration // for draining
 	background []func(context.Context) error

@@ -16,14 +16,14 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// keep runs the accounts until stop is called, which waits for the last flush. It
+// runAccounts stores usage until stop is called, which waits for the last flush. It
 // outlives ctx: requests are counted until the listeners have drained.
-func keep(ctx context.Context, books *usage.Accounts) (stop func()) {
+func runAccounts(ctx context.Context, accounts *usage.Accounts) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = books.Run(ctx) // it has none
+		_ = accounts.Run(ctx) // always nil
 	}()
 	return func() {
 		cancel()
@@ -35,14 +35,14 @@ func keep(ctx context.Context, books *usage.Accounts) (stop func()) {
 type recorder struct {
 	*metrics.Metrics
 
-	accounts accounts
+	accounts aliasAccounts
 }
 
 func (r recorder) Series(name string) proxy.Series {
 	return series{Series: r.Metrics.Series(name), account: r.accounts.of(name)}
 }
 
-// accounts finds the usage account of an alias by its name. The sequence that a
+// aliasAccounts finds the usage account of an alias by its name. The sequence that a
 // second lookup is needed for:
 //
 //  1. a request looks up the alias "shop"
@@ -51,13 +51,13 @@ func (r recorder) Series(name string) proxy.Series {
 //     memory for good
 //
 // A deletion after the second lookup forgets the account after step 3.
-type accounts struct {
+type aliasAccounts struct {
 	*usage.Accounts
 
 	lookup func(name string) (alias.Route, bool)
 }
 
-func (a accounts) of(name string) *usage.Account {
+func (a aliasAccounts) of(name string) *usage.Account {
 	route, ok := a.lookup(name)
 	if !ok {
 		return nil
@@ -88,92 +88,92 @@ var savings = [...]usage.By{
 	proxy.SavedByHit: usage.Hit, proxy.SavedByCollapsed: usage.Collapsed, proxy.SavedByNotModified: usage.NotModified,
 }
 
-// spending counts calls of S3 in metrics and in the usage.
-type spending struct {
+// originRecorder counts calls to S3 in metrics and in the usage of the alias.
+type originRecorder struct {
 	*metrics.Metrics
 
-	accounts accounts
+	accounts aliasAccounts
 }
 
-func (s spending) OriginRequest(name, outcome string, d time.Duration) {
-	s.Metrics.OriginRequest(name, outcome, d)
-	s.spent(name, 1, 0)
+func (r originRecorder) OriginRequest(name, outcome string, d time.Duration) {
+	r.Metrics.OriginRequest(name, outcome, d)
+	r.spend(name, 1, 0)
 }
 
-func (s spending) OriginRetries(name string, n int) {
-	s.Metrics.OriginRetries(name, n)
-	s.spent(name, int64(n), 0)
+func (r originRecorder) OriginRetries(name string, n int) {
+	r.Metrics.OriginRetries(name, n)
+	r.spend(name, int64(n), 0)
 }
 
-func (s spending) OriginBytes(name string, n int64) {
-	s.Metrics.OriginBytes(name, n)
-	s.spent(name, 0, n)
+func (r originRecorder) OriginBytes(name string, n int64) {
+	r.Metrics.OriginBytes(name, n)
+	r.spend(name, 0, n)
 }
 
-func (s spending) spent(name string, requests, bytes int64) {
-	if account := s.accounts.of(name); account != nil {
+func (r originRecorder) spend(name string, requests, bytes int64) {
+	if account := r.accounts.of(name); account != nil {
 		account.Spent(requests, bytes)
 	}
 }
 
-// followers keep something of an alias or a credential.
-type followers struct {
+// changeHandler has the parts that keep something of an alias or a credential.
+type changeHandler struct {
 	registry *alias.Registry
 	public   *proxy.Proxy
 	s3       *origin.Origin
 	memory   *cache.Cache
 	m        *metrics.Metrics
 	canary   *canary.Canary
-	books    *usage.Accounts
+	accounts *usage.Accounts
 }
 
-// follow has them drop what they keep of an alias or credential that changed. What
-// was refused to one key may be given to another, so what is missing is unknown then.
-func (f followers) follow(c alias.Change) {
+// onChange makes each part drop what it keeps of an alias or credential that
+// changed. Negative entries go too: another key or location may have the object.
+func (h changeHandler) onChange(c alias.Change) {
 	switch {
 	case c.AliasDeleted != nil:
-		f.m.Forget(string(c.AliasDeleted.Name))
-		f.public.Forget(c.AliasDeleted.Name)
-		f.canary.Forget(c.AliasDeleted.ID)
-		f.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
-		f.books.Forget(c.AliasDeleted.ID)
+		h.m.Forget(string(c.AliasDeleted.Name))
+		h.public.Forget(c.AliasDeleted.Name)
+		h.canary.Forget(c.AliasDeleted.ID)
+		h.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
+		h.accounts.Forget(c.AliasDeleted.ID)
 	case c.AliasPut != nil:
 		if c.AliasPut.Canary == "" {
-			f.m.ForgetCanary(string(c.AliasPut.Name))
+			h.m.ForgetCanary(string(c.AliasPut.Name))
 		}
-		f.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // the last may be purged just now
-		f.memory.ForgetMissing(c.AliasPut.ID)
-		if was := c.AliasWas; was != nil && lives(was) != lives(c.AliasPut) {
-			f.public.Revise(c.AliasPut)
+		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // the last epoch may be being purged
+		h.memory.ForgetMissing(c.AliasPut.ID)
+		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
+			h.public.Revise(c.AliasPut)
 		}
 	case c.CredentialPut != nil:
-		showCredential(f.m, c.CredentialPut)
+		exposeCredential(h.m, c.CredentialPut)
 		if c.CredentialPut.Version > 1 {
-			f.s3.Forget(c.CredentialPut.ID)
-			f.forgetMissing(c.CredentialPut.ID)
+			h.s3.Forget(c.CredentialPut.ID)
+			h.forgetNegative(c.CredentialPut.ID)
 		}
 	case c.CredentialDeleted != nil:
-		f.s3.Forget(c.CredentialDeleted.ID)
-		f.m.ForgetCredential(string(c.CredentialDeleted.Name))
+		h.s3.Forget(c.CredentialDeleted.ID)
+		h.m.ForgetCredential(string(c.CredentialDeleted.Name))
 	}
 }
 
-// lives is how long an alias has objects live that do not say it.
-func lives(a *alias.Alias) [3]time.Duration {
+// lifetimes are those of objects that state none themselves.
+func lifetimes(a *alias.Alias) [3]time.Duration {
 	return [...]time.Duration{a.TTL, a.StaleWhileRevalidate, a.StaleIfError}
 }
 
-// forgetMissing is for all aliases that a credential signs for.
-func (f followers) forgetMissing(credentialID int64) {
-	f.registry.Routes(func(r alias.Route) bool {
+// forgetNegative drops the negative entries of all aliases of a credential.
+func (h changeHandler) forgetNegative(credentialID int64) {
+	h.registry.Routes(func(r alias.Route) bool {
 		if r.Credential.ID == credentialID {
-			f.memory.ForgetMissing(r.Alias.ID)
+			h.memory.ForgetMissing(r.Alias.ID)
 		}
 		return true
 	})
 }
 
-// purger empties the cache for the admin API; neither package knows the other.
+// purger purges the cache for the admin API; neither package imports the other.
 type purger struct {
 	registry *alias.Registry
 	memory   *cache.Cache
@@ -181,43 +181,44 @@ type purger struct {
 
 func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeResult, error) {
 	at := cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch}
-	var did cache.Purged
+	var purged cache.Purged
 	switch {
 	case r.Key != "":
 		at.Object = r.Key
-		did = p.memory.Purge(at, r.Hard)
+		purged = p.memory.Purge(at, r.Hard)
 	case r.Prefix != "":
 		at.Object = r.Prefix
-		did = p.memory.PurgePrefix(at, r.Hard)
+		purged = p.memory.PurgePrefix(at, r.Hard)
 	case r.Hard:
 		missing := p.memory.ForgetMissing(at.Space)
 		raised, err := p.registry.RaiseEpoch(ctx, r.Alias.Name)
 		if err != nil {
 			return admin.PurgeResult{}, err
 		}
-		did = p.memory.Retire(raised.ID, raised.Epoch-1)
-		did.Missing += missing
+		purged = p.memory.Retire(raised.ID, raised.Epoch-1)
+		purged.Missing += missing
 	default:
-		did = p.memory.PurgeSpace(at.Space, at.Epoch)
+		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
 	}
-	return admin.PurgeResult{Entries: did.Entries, Bytes: did.Bytes, Flights: did.Flights, Negative: did.Missing}, nil
+	return admin.PurgeResult{Entries: purged.Entries, Bytes: purged.Bytes, Flights: purged.Flights, Negative: purged.Missing}, nil
 }
 
-// observe lets Prometheus read what runs, and shows the credentials that there are.
-func (p *provisioning) observe(registry *alias.Registry, m *metrics.Metrics) {
+// exposeGauges lets Prometheus read the running operations and which aliases have a
+// canary, and exposes the credentials in memory.
+func (p *provisioning) exposeGauges(m *metrics.Metrics, registry *alias.Registry) {
 	m.Running(p.Running)
 	m.Canaries(func(name string) bool {
 		route, ok := registry.Lookup(name)
 		return ok && route.Alias.Canary != ""
 	})
 	registry.CredentialsInMemory(func(c *alias.Credential) bool {
-		showCredential(m, c)
+		exposeCredential(m, c)
 		return true
 	})
 }
 
-// showCredential tells Prometheus of a credential that a key pair was made for.
-func showCredential(m *metrics.Metrics, c *alias.Credential) {
+// exposeCredential sets the gauges of a credential.
+func exposeCredential(m *metrics.Metrics, c *alias.Credential) {
 	info := metrics.CredentialInfo{Created: c.CreatedAt, Scope: c.Scope}
 	if !c.RotatedAt.IsZero() {
 		info.Created = c.RotatedAt
@@ -231,8 +232,8 @@ func showCredential(m *metrics.Metrics, c *alias.Credential) {
 	m.Credential(string(c.Name), info)
 }
 
-// observe lets Prometheus read what is not counted but known.
-func observe(registry *alias.Registry, m *metrics.Metrics, memory *cache.Cache) {
+// exposeGauges lets Prometheus read the state of the cache and of the registry.
+func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Cache) {
 	m.CacheStats(cache.Tier, func() (bytes, capacity, entries int64) {
 		st := memory.Stats()
 		return st.Bytes, st.Capacity, st.Entries
@@ -250,14 +251,14 @@ func observe(registry *alias.Registry, m *metrics.Metrics, memory *cache.Cache) 
 	})
 }
 
-// fallbacks tells provisioning of requests that fell back on an old key. The
-// origin is made first, so the one who hears of it is put in later.
-type fallbacks struct {
+// previousKeyNotifier tells the provisioner of requests that used the previous key
+// of a credential. The origin is made before the provisioner, which is set later.
+type previousKeyNotifier struct {
 	to atomic.Pointer[provision.Provisioner]
 }
 
-func (f *fallbacks) tell(credentialID int64) {
-	if p := f.to.Load(); p != nil {
+func (n *previousKeyNotifier) used(credentialID int64) {
+	if p := n.to.Load(); p != nil {
 		p.Fallback(credentialID)
 	}
 }
