@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/gob"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -59,6 +64,35 @@ func bareServer(h fasthttp.RequestHandler) *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 	}
+}
+
+// startBare runs this program again as the bare server. It lives until its
+// standard input closes.
+func (e *env) startBare(ctx context.Context, headers map[string][]headerLine) (*server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, bareCommand)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, stdoutEnd := io.Pipe()
+	cmd.Stdout = stdoutEnd
+	s, err := e.launch(cmd, stdoutEnd)
+	if err != nil {
+		return nil, err
+	}
+	s.isHit = func(http.Header) bool { return true } // there is nothing to miss
+	err = gob.NewEncoder(stdin).Encode(bareSpec{Sizes: e.sizes, Headers: headers})
+	line, _ := bufio.NewReader(stdout).ReadString('\n') // it prints nothing else
+	s.addr = strings.TrimPrefix(strings.TrimSpace(line), "addr=")
+	if err != nil || s.addr == "" {
+		s.stop()
+		return nil, fmt.Errorf("the bare server did not come up: %w\n%s", err, s.child.Output())
+	}
+	return s, nil
 }
 
 type bareAnswer struct {

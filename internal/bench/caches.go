@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 )
 
 // csp is the Content-Security-Policy that ixmage sends.
@@ -63,8 +61,8 @@ http {
 }
 `
 
-func (st *stage) startNginx(ctx context.Context, sendfile string) (*server, error) {
-	dir, err := os.MkdirTemp(st.dir, "nginx-")
+func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) {
+	dir, err := os.MkdirTemp(e.dir, "nginx-")
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +71,12 @@ func (st *stage) startNginx(ctx context.Context, sendfile string) (*server, erro
 		return nil, err
 	}
 	file := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(nginxConfig, dir, addr, st.origin.addr, csp, sendfile)
+	text := fmt.Sprintf(nginxConfig, dir, addr, e.origin.addr, csp, sendfile)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	isHit := func(h http.Header) bool { return h.Get("Cache-Status") == "nginx; HIT" }
-	return st.startCache(ctx, exec.CommandContext(ctx, "nginx", "-p", dir, "-c", file), addr, isHit)
+	return e.startCache(ctx, exec.CommandContext(ctx, "nginx", "-p", dir, "-c", file), addr, isHit)
 }
 
 // varnishConfig adds the headers of ixmage and drops those of Varnish that say
@@ -98,8 +96,8 @@ sub vcl_deliver {
 }
 `
 
-func (st *stage) startVarnish(ctx context.Context) (*server, error) {
-	dir, err := os.MkdirTemp(st.dir, "varnish-")
+func (e *env) startVarnish(ctx context.Context) (*server, error) {
+	dir, err := os.MkdirTemp(e.dir, "varnish-")
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +109,7 @@ func (st *stage) startVarnish(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, port, err := net.SplitHostPort(st.origin.addr)
+	host, port, err := net.SplitHostPort(e.origin.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -122,44 +120,19 @@ func (st *stage) startVarnish(ctx context.Context) (*server, error) {
 	isHit := func(h http.Header) bool { return strings.HasPrefix(h.Get("Cache-Status"), "varnish; hit") }
 	cmd := exec.CommandContext(ctx, "varnishd", "-F", "-n", filepath.Join(dir, "work"), "-a", addr,
 		"-f", file, "-s", "malloc,1g", "-T", "none")
-	return st.startCache(ctx, cmd, addr, isHit)
+	return e.startCache(ctx, cmd, addr, isHit)
 }
 
 // startCache runs a server that was told its address and waits for it.
-func (st *stage) startCache(ctx context.Context, cmd *exec.Cmd, addr string, isHit hitTest) (*server, error) {
-	s, err := st.launch(cmd, io.Discard)
+func (e *env) startCache(ctx context.Context, cmd *exec.Cmd, addr string, isHit hitTest) (*server, error) {
+	s, err := e.launch(cmd, nil)
 	if err != nil {
 		return nil, err
 	}
 	s.addr, s.isHit = addr, isHit
 	if err := awaitPort(ctx, addr); err != nil {
 		s.stop()
-		return nil, fmt.Errorf("%w\n%s", err, s.stderr)
+		return nil, fmt.Errorf("%w\n%s", err, s.child.Output())
 	}
 	return s, nil
-}
-
-// tail keeps the last bytes written to it, for the message when a server
-// fails. It is safe for concurrent use.
-type tail struct {
-	mu   sync.Mutex
-	text []byte // guarded by mu
-}
-
-const tailSize = 4096
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	if over := len(t.text) - tailSize; over > 0 {
-		t.text = t.text[over:]
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.text)
 }

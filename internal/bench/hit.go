@@ -6,17 +6,16 @@ import (
 	"io"
 	"os"
 	"slices"
-	"time"
 )
 
 // runHits measures answers from memory.
 func (c config) runHits(ctx context.Context, w io.Writer) error {
-	st, done, err := c.newStage()
+	e, done, err := c.newEnv()
 	if err != nil {
 		return err
 	}
 	defer done()
-	servers, err := c.startAll(ctx, st)
+	servers, err := c.startAll(ctx, e)
 	defer func() {
 		for _, s := range servers {
 			s.stop()
@@ -37,25 +36,27 @@ func (c config) runHits(ctx context.Context, w io.Writer) error {
 	}
 	fmt.Fprintf(w, "%d rounds of %s, %d connections, server on core %d, wrk on core %d.\n\n",
 		c.rounds, c.duration, c.connections, c.serverCPU, c.clientCPU)
-	all.writeHits(w, c.servers, c.sizes)
+	all.writeHits(w, c)
 	return nil
 }
 
-// startAll starts the servers, ours first: the bare handler copies its headers.
-func (c config) startAll(ctx context.Context, st *stage) ([]*server, error) {
+// startAll starts the servers, the first binary first: the bare handler copies
+// its headers.
+func (c config) startAll(ctx context.Context, e *env) ([]*server, error) {
 	order := slices.Clone(c.servers)
-	if i := slices.Index(order, nameOurs); i > 0 {
+	first := c.binaries[0].name
+	if i := slices.Index(order, first); i > 0 {
 		order[0], order[i] = order[i], order[0]
 	}
 	var servers []*server
 	for _, name := range order {
-		s, err := st.start(ctx, name)
+		s, err := e.start(ctx, name)
 		if err != nil {
 			return servers, err
 		}
 		servers = append(servers, s)
-		if name == nameOurs {
-			if st.headers, err = s.headerLines(ctx, c.sizes); err != nil {
+		if name == first {
+			if e.headers, err = s.headerLines(ctx, c.sizes); err != nil {
 				return servers, err
 			}
 		}
@@ -82,28 +83,28 @@ func (c config) hitRound(ctx context.Context, servers []*server, round int) (sam
 	return taken, nil
 }
 
-// measure runs the load generator once and reads the server's processor time
-// on both sides of it.
+// measure runs the load generator once and reads what the server has used
+// before and after.
 func (c config) measure(ctx context.Context, s *server, size int) (sample, error) {
-	before, err := cpuTime(s.pid)
+	before, err := usageOf(s.child.Pid())
 	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.stderr)
+		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.child.Output())
 	}
 	r, err := load{url: s.url(size), connections: c.connections, duration: c.duration, cpu: c.clientCPU}.run(ctx)
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := cpuTime(s.pid)
+	after, err := usageOf(s.child.Pid())
 	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.stderr)
+		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.child.Output())
 	}
 	if r.Errors > 0 {
 		return sample{}, fmt.Errorf("%s: %d of %d requests for %s failed\n%s",
-			s.name, r.Errors, r.Requests, s.url(size), s.stderr)
+			s.name, r.Errors, r.Requests, s.url(size), s.child.Output())
 	}
-	used := after - before
+	used := after.minus(before)
 	return sample{
 		server: s.name, size: size, rate: r.Rate(), p99: r.P99,
-		cpu: used / time.Duration(r.Requests), busy: used.Seconds() / r.Elapsed.Seconds(),
+		cost: used.per(r.Requests), busy: used.cpu.Seconds() / r.Elapsed.Seconds(),
 	}, nil
 }

@@ -1,4 +1,4 @@
-// Command bench measures ixmage beside what else could stand in its place: a
+// Command bench measures one or more ixmage binaries beside the alternatives: a
 // bare handler on the same HTTP library, nginx and Varnish. Every server runs
 // on one core and the load generator on another; servers take turns in
 // rounds, and ratios are taken within a round.
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,7 +62,7 @@ type config struct {
 	rounds      int
 	duration    time.Duration
 	connections int
-	binary      string
+	binaries    []binary
 	out         string
 	serverCPU   int
 	clientCPU   int
@@ -69,26 +70,31 @@ type config struct {
 
 func parseFlags(args []string) (config, error) {
 	c := config{}
-	var servers, sizes string
+	var servers, sizes, binaries string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss or all")
-	f.StringVar(&servers, "servers", strings.Join(allServers, ","), "servers of the hit part")
+	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
+	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
+		"(default all, or the binaries alone where there are several)")
 	f.StringVar(&sizes, "sizes", "4096,65536,1048576", "object sizes in bytes")
 	f.IntVar(&c.rounds, "rounds", 7, "interleaved rounds")
 	f.DurationVar(&c.duration, "duration", 3*time.Second, "length of one run of the hit part, in whole seconds")
 	f.IntVar(&c.connections, "connections", 32, "keep-alive connections of the hit part")
-	f.StringVar(&c.binary, "binary", "bin/ixmage", "the ixmage binary")
 	f.StringVar(&c.out, "o", "", "write the report to this file too")
 	f.IntVar(&c.serverCPU, "server-cpu", 0, "core of the server")
 	f.IntVar(&c.clientCPU, "client-cpu", 1, "core of the load generator")
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
-	c.servers = strings.Split(servers, ",")
+	var err error
+	if c.binaries, err = parseBinaries(binaries); err != nil {
+		return c, err
+	}
+	c.servers = serversOf(servers, c.binaries)
 	for text := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 64 {
-			return c, fmt.Errorf("-sizes: %q is no number of bytes from 64 up", text)
+			return c, fmt.Errorf("-sizes: %q is not a number of bytes of at least 64", text)
 		}
 		c.sizes = append(c.sizes, n)
 	}
@@ -99,6 +105,48 @@ func parseFlags(args []string) (config, error) {
 		return c, fmt.Errorf("-duration is %s, want whole seconds: wrk takes nothing else", c.duration)
 	}
 	return c, nil
+}
+
+// binary is a build of ixmage.
+type binary struct{ name, path string }
+
+// parseBinaries reads "name=path,name=path".
+func parseBinaries(list string) ([]binary, error) {
+	var binaries []binary
+	for text := range strings.SplitSeq(list, ",") {
+		name, path, ok := strings.Cut(text, "=")
+		if !ok || name == "" || path == "" {
+			return nil, fmt.Errorf("-binaries: %q is not name=path", text)
+		}
+		taken := func(b binary) bool { return b.name == name }
+		if slices.ContainsFunc(binaries, taken) || slices.Contains(otherServers, name) || name == waySDK {
+			return nil, fmt.Errorf("-binaries: the name %q is taken", name)
+		}
+		binaries = append(binaries, binary{name, path})
+	}
+	return binaries, nil
+}
+
+// serversOf are the servers that a list names, with the binaries in the place
+// of ixmage.
+func serversOf(list string, binaries []binary) []string {
+	names := strings.Split(list, ",")
+	switch {
+	case list != "":
+	case len(binaries) > 1:
+		names = []string{nameOurs}
+	default:
+		names = append([]string{nameOurs}, otherServers...)
+	}
+	at := slices.Index(names, nameOurs)
+	if at < 0 {
+		return names
+	}
+	ours := make([]string, 0, len(binaries))
+	for _, b := range binaries {
+		ours = append(ours, b.name)
+	}
+	return slices.Replace(names, at, at+1, ours...)
 }
 
 // run measures what was asked for and prints the report.
@@ -135,8 +183,8 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// newStage makes the scratch folder and the origin; done removes them.
-func (c config) newStage() (st *stage, done func(), err error) {
+// newEnv makes the scratch folder and the origin; done removes them.
+func (c config) newEnv() (e *env, done func(), err error) {
 	base := "/dev/shm"
 	if info, err := os.Stat(base); err != nil || !info.IsDir() {
 		base = ""
@@ -154,6 +202,6 @@ func (c config) newStage() (st *stage, done func(), err error) {
 		_ = os.RemoveAll(dir)
 		return nil, nil, err
 	}
-	st = &stage{dir: dir, origin: o, sizes: c.sizes, cpu: c.serverCPU, binary: c.binary, headers: usualHeaders(c.sizes)}
-	return st, func() { o.close(); _ = os.RemoveAll(dir) }, nil
+	e = &env{dir: dir, origin: o, sizes: c.sizes, cpu: c.serverCPU, binaries: c.binaries, headers: usualHeaders(c.sizes)}
+	return e, func() { o.close(); _ = os.RemoveAll(dir) }, nil
 }

@@ -25,12 +25,13 @@ const (
 
 func isMiss(cacheStatus string) bool { return strings.HasPrefix(cacheStatus, "ixmage; fwd=uri-miss") }
 
-// way is one of the two ways to an object that are compared: the SDK alone, or
-// through ixmage with its cache off.
+// way is one of the ways to an object that are compared: the SDK alone, or
+// through an ixmage binary with its cache off.
 type way struct {
 	name   string
 	client *missProcess
-	// pid is the process whose time counts: the SDK's user itself, or ixmage.
+	// pid is the process that is measured: the client with the SDK itself, or
+	// ixmage.
 	pid int
 }
 
@@ -40,23 +41,24 @@ type missSample struct {
 	size, round int
 	first       []float64 // ms
 	rate        float64
-	cpu         float64 // us per request
+	cost        cost
 }
 
-// runMisses measures the way to S3 with nothing cached. The SDK's process is on
-// the core that ixmage is on, and so does what ixmage cannot do without.
+// runMisses measures the way to S3 with nothing cached. The client with the SDK
+// runs on the core of ixmage: it does the part of the work that ixmage cannot
+// avoid.
 func (c config) runMisses(ctx context.Context, w io.Writer) error {
-	st, done, err := c.newStage()
+	e, done, err := c.newEnv()
 	if err != nil {
 		return err
 	}
 	defer done()
-	gw, err := gateway.Start(ctx, st.dir)
+	gw, err := gateway.Start(ctx, e.dir)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = gw.Stop() }()
-	ways, stop, err := c.openWays(ctx, st, gw)
+	ways, stop, err := c.openWays(ctx, e, gw)
 	defer stop()
 	if err != nil {
 		return err
@@ -73,23 +75,21 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 			}
 			for _, s := range taken {
 				fmt.Fprintf(os.Stderr, "round %d/%d  %-7s %8s  first byte %6.3f ms  %6.0f/s  cpu %7.1f us\n",
-					round, c.rounds, s.way, sizeName(n), quantile(s.first, 0.5), s.rate, s.cpu)
+					round, c.rounds, s.way, sizeName(n), quantile(s.first, 0.5), s.rate, s.cost.cpu)
 			}
 		}
 	}
 	fmt.Fprintf(w, "%d rounds of %d requests one after the other (first byte) and %d at concurrency %d (the rest).\n\n",
 		c.rounds, missTurn*missTurns, missLoad, missWorkers)
-	writeMisses(w, all, c.sizes)
+	writeMisses(w, all, c)
 	return nil
 }
 
-const (
-	waySDK  = "SDK"
-	wayOurs = "ixmage"
-)
+// waySDK is the way without ixmage.
+const waySDK = "SDK"
 
 // openWays fills the bucket and starts the processes; stop ends them.
-func (c config) openWays(ctx context.Context, st *stage, g *gateway.Server) (ways []*way, stop func(), err error) {
+func (c config) openWays(ctx context.Context, e *env, g *gateway.Server) (ways []*way, stop func(), err error) {
 	var stops []func()
 	stop = func() {
 		for _, f := range stops {
@@ -103,32 +103,33 @@ func (c config) openWays(ctx context.Context, st *stage, g *gateway.Server) (way
 	if err := fillBucket(ctx, g, c.sizes); err != nil {
 		return nil, stop, err
 	}
-	dir, err := os.MkdirTemp(st.dir, "ixmage-")
-	if err != nil {
-		return nil, stop, err
-	}
-	ours, err := st.startIxmage(ctx, ixmage{
-		dir: dir, endpoint: g.S3URL, bucket: bucket, flags: []string{"--cache-memory", "0"},
-		accessKey: key.AccessKeyID, secretKey: key.SecretAccessKey.Reveal(),
-	})
-	if err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, ours.stop)
 	plain, err := startMissClient(ctx, c.serverCPU, missSpec{g.S3URL, key.AccessKeyID, key.SecretAccessKey.Reveal()})
 	if err != nil {
 		return nil, stop, err
 	}
 	stops = append(stops, plain.stop)
-	through, err := startMissClient(ctx, c.clientCPU, missSpec{Addr: ours.addr})
-	if err != nil {
-		return nil, stop, err
+	ways = append(ways, &way{name: waySDK, client: plain, pid: plain.cmd.Process.Pid})
+	for _, b := range c.binaries {
+		dir, err := os.MkdirTemp(e.dir, "ixmage-")
+		if err != nil {
+			return nil, stop, err
+		}
+		ours, err := e.startIxmage(ctx, ixmage{
+			path: b.path, dir: dir, endpoint: g.S3URL, bucket: bucket, flags: []string{"--cache-memory", "0"},
+			accessKey: key.AccessKeyID, secretKey: key.SecretAccessKey.Reveal(),
+		})
+		if err != nil {
+			return nil, stop, fmt.Errorf("start %s: %w", b.name, err)
+		}
+		stops = append(stops, ours.stop)
+		through, err := startMissClient(ctx, c.clientCPU, missSpec{Addr: ours.addr})
+		if err != nil {
+			return nil, stop, err
+		}
+		stops = append(stops, through.stop)
+		ways = append(ways, &way{name: b.name, client: through, pid: ours.child.Pid()})
 	}
-	stops = append(stops, through.stop)
-	return []*way{
-		{name: waySDK, client: plain, pid: plain.cmd.Process.Pid},
-		{name: wayOurs, client: through, pid: ours.pid},
-	}, stop, nil
+	return ways, stop, nil
 }
 
 func fillBucket(ctx context.Context, g *gateway.Server, sizes []int) error {
@@ -172,9 +173,9 @@ func missRound(ways []*way, size, round int) ([]missSample, error) {
 	return taken, nil
 }
 
-// load measures requests per second and processor time.
+// load measures requests per second and their cost.
 func (w *way) load(s *missSample) error {
-	before, err := cpuTime(w.pid)
+	before, err := usageOf(w.pid)
 	if err != nil {
 		return err
 	}
@@ -182,9 +183,9 @@ func (w *way) load(s *missSample) error {
 	if err != nil {
 		return err
 	}
-	after, err := cpuTime(w.pid)
+	after, err := usageOf(w.pid)
 	s.rate = missLoad / r.Elapsed.Seconds()
-	s.cpu = float64(after-before) / float64(time.Microsecond) / missLoad
+	s.cost = after.minus(before).per(missLoad)
 	return err
 }
 
@@ -238,32 +239,76 @@ func (p *missProcess) stop() {
 	_ = p.cmd.Wait()
 }
 
-// writeMisses prints the table of the miss part.
-func writeMisses(w io.Writer, all []missSample, sizes []int) {
-	fmt.Fprintln(w, "| object | way | first byte, ms | p99 | requests/s | CPU µs/request |\n|---|---|---|---|---|---|")
-	for _, n := range sizes {
-		for _, name := range []string{waySDK, wayOurs} {
-			var first, rates, cpus []float64
+// writeMisses prints the tables of the miss part.
+func writeMisses(w io.Writer, all missSamples, c config) {
+	ways := make([]string, 1, 1+len(c.binaries))
+	ways[0] = waySDK
+	for _, b := range c.binaries {
+		ways = append(ways, b.name)
+	}
+	fmt.Fprintln(w, "| object | way | first byte, ms | p99 | requests/s | "+costColumns+" |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|")
+	for _, n := range c.sizes {
+		for _, name := range ways {
+			var first, rates []float64
+			var costs []cost
 			for _, s := range all {
 				if s.way == name && s.size == n {
 					first = append(first, s.first...)
 					rates = append(rates, s.rate)
-					cpus = append(cpus, s.cpu)
+					costs = append(costs, s.cost)
 				}
 			}
 			fmt.Fprintf(w, "| %s | %s | %s | %.3f | %s | %s |\n", sizeName(n), name, spreadOf(first).format("%.3f"),
-				quantile(first, 0.99), spreadOf(rates).format("%.0f"), spreadOf(cpus).format("%.0f"))
+				quantile(first, 0.99), spreadOf(rates).format("%.0f"), costCells(costs))
 		}
 	}
-	fmt.Fprintf(w, "\n| first byte, ixmage / SDK (median of paired rounds) | value | goal |\n|---|---|---|\n")
-	for _, n := range sizes {
-		medians := map[string]map[int]float64{waySDK: {}, wayOurs: {}}
-		for _, s := range all {
-			if s.size == n {
-				medians[s.way][s.round] = quantile(s.first, 0.5)
-			}
+	fmt.Fprintln(w, "\n| ratio (median of paired rounds) | object | value | goal |\n|---|---|---|---|")
+	for _, r := range missComparisons(c.binaries) {
+		for _, n := range c.sizes {
+			ratios := pairedRatios(all.series(r.over, n, r.figure), all.series(r.under, n, r.figure))
+			fmt.Fprintf(w, "| %s, %s / %s | %s | %s | %s |\n", r.what, r.over, r.under, sizeName(n),
+				spreadOf(ratios).format("%.3f"), r.goal)
 		}
-		ratios := pairedRatios(medians[wayOurs], medians[waySDK])
-		fmt.Fprintf(w, "| %s | %s | ≤ 1.15 |\n", sizeName(n), spreadOf(ratios).format("%.3f"))
 	}
+}
+
+// missComparison is a ratio of the miss part.
+type missComparison struct {
+	what        string
+	figure      func(missSample) float64
+	over, under string
+	goal        string
+}
+
+// missComparisons are the ratios of a report: of each binary to the SDK alone
+// and to the first binary.
+func missComparisons(binaries []binary) []missComparison {
+	first := func(s missSample) float64 { return quantile(s.first, 0.5) }
+	cpu := func(s missSample) float64 { return s.cost.cpu }
+	calls := func(s missSample) float64 { return s.cost.calls }
+	list := make([]missComparison, 0, 4*len(binaries))
+	for _, b := range binaries {
+		list = append(list, missComparison{"first byte", first, b.name, waySDK, "≤ 1.15"})
+	}
+	for _, b := range binaries[1:] {
+		list = append(list,
+			missComparison{"first byte", first, b.name, binaries[0].name, ""},
+			missComparison{"CPU/request", cpu, b.name, binaries[0].name, ""},
+			missComparison{"reads and writes", calls, b.name, binaries[0].name, ""})
+	}
+	return list
+}
+
+type missSamples []missSample
+
+// series is one figure of one way and size by round.
+func (ss missSamples) series(way string, size int, figure func(missSample) float64) map[int]float64 {
+	values := make(map[int]float64)
+	for _, s := range ss {
+		if s.way == way && s.size == size {
+			values[s.round] = figure(s)
+		}
+	}
+	return values
 }

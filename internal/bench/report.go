@@ -59,8 +59,8 @@ type sample struct {
 	size, round int
 	rate        float64 // requests per second
 	p99         time.Duration
-	cpu         time.Duration // per request
-	busy        float64       // share of the core
+	cost        cost
+	busy        float64 // share of the core
 }
 
 type samples []sample
@@ -76,62 +76,107 @@ func (ss samples) series(server string, size int, figure func(sample) float64) m
 	return values
 }
 
-func rateOf(s sample) float64 { return s.rate }
-func cpuOf(s sample) float64  { return float64(s.cpu) / float64(time.Microsecond) }
-func p99Of(s sample) float64  { return float64(s.p99) / float64(time.Millisecond) }
-func busyOf(s sample) float64 { return 100 * s.busy }
+func rateOf(s sample) float64  { return s.rate }
+func cpuOf(s sample) float64   { return s.cost.cpu }
+func callsOf(s sample) float64 { return s.cost.calls }
+func p99Of(s sample) float64   { return float64(s.p99) / float64(time.Millisecond) }
+func busyOf(s sample) float64  { return 100 * s.busy }
 
 // comparison is a ratio that is reported, with its goal by size: "at least"
 // for a rate, "at most" for a cost.
 type comparison struct {
-	title       string
+	what        string
 	figure      func(sample) float64
 	over, under string
 	goal        func(size int) string
 }
 
-var comparisons = []comparison{
-	{"requests/s, ixmage / nginx", rateOf, nameOurs, nameNginx, func(size int) string {
-		if size < 1<<20 {
-			return "≥ 1.15"
-		}
-		return "≥ 1.00"
-	}},
-	{"requests/s, ixmage / nginx-copy", rateOf, nameOurs, nameCopying, noGoal},
-	{"requests/s, ixmage / varnish", rateOf, nameOurs, nameVarnish, func(size int) string {
-		if size < 1<<20 {
-			return "≥ 1.15"
-		}
-		return ""
-	}},
-	{"CPU/request, ixmage / bare", cpuOf, nameOurs, nameBare, func(int) string { return "≤ 1.15" }},
-	{"requests/s, bare / nginx", rateOf, nameBare, nameNginx, noGoal},
-	{"requests/s, bare / nginx-copy", rateOf, nameBare, nameCopying, noGoal},
-	{"requests/s, bare / varnish", rateOf, nameBare, nameVarnish, noGoal},
-	{"CPU/request, bare / nginx", cpuOf, nameBare, nameNginx, noGoal},
+// comparisons are the ratios of a report: between binaries, and of each to the
+// other servers.
+func comparisons(binaries []binary) []comparison {
+	var list []comparison
+	for _, b := range binaries[1:] {
+		list = append(list,
+			comparison{"requests/s", rateOf, b.name, binaries[0].name, noGoal},
+			comparison{"CPU/request", cpuOf, b.name, binaries[0].name, noGoal},
+			comparison{"reads and writes", callsOf, b.name, binaries[0].name, noGoal})
+	}
+	for _, b := range binaries {
+		list = append(list, comparisonsOf(b.name)...)
+	}
+	return append(list,
+		comparison{"requests/s", rateOf, nameBare, nameNginx, noGoal},
+		comparison{"requests/s", rateOf, nameBare, nameCopying, noGoal},
+		comparison{"requests/s", rateOf, nameBare, nameVarnish, noGoal},
+		comparison{"CPU/request", cpuOf, nameBare, nameNginx, noGoal})
+}
+
+func comparisonsOf(ours string) []comparison {
+	return []comparison{
+		{"requests/s", rateOf, ours, nameNginx, func(size int) string {
+			if size < 1<<20 {
+				return "≥ 1.15"
+			}
+			return "≥ 1.00"
+		}},
+		{"requests/s", rateOf, ours, nameCopying, noGoal},
+		{"requests/s", rateOf, ours, nameVarnish, func(size int) string {
+			if size < 1<<20 {
+				return "≥ 1.15"
+			}
+			return ""
+		}},
+		{"CPU/request", cpuOf, ours, nameBare, func(int) string { return "≤ 1.15" }},
+	}
 }
 
 func noGoal(int) string { return "" }
 
 // writeHits prints the tables of the hit part.
-func (ss samples) writeHits(w io.Writer, servers []string, sizes []int) {
-	fmt.Fprintln(w, "| object | server | requests/s | p99 ms | CPU µs/request | core busy % |\n|---|---|---|---|---|---|")
-	for _, n := range sizes {
-		for _, s := range servers {
+func (ss samples) writeHits(w io.Writer, c config) {
+	fmt.Fprintln(w, "| object | server | requests/s | p99 ms | "+costColumns+" | core busy % |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|")
+	for _, n := range c.sizes {
+		for _, s := range c.servers {
 			row := func(figure func(sample) float64) spread { return spreadOf(values(ss.series(s, n, figure))) }
+			var costs []cost
+			for _, one := range ss {
+				if one.server == s && one.size == n {
+					costs = append(costs, one.cost)
+				}
+			}
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %.0f |\n", sizeName(n), s,
-				row(rateOf).format("%.0f"), row(p99Of).format("%.2f"), row(cpuOf).format("%.1f"), row(busyOf).median)
+				row(rateOf).format("%.0f"), row(p99Of).format("%.2f"), costCells(costs), row(busyOf).median)
 		}
 	}
 	fmt.Fprintf(w, "\n| ratio (median of paired rounds) | object | value | goal |\n|---|---|---|---|\n")
-	for _, c := range comparisons {
-		for _, n := range sizes {
-			ratios := pairedRatios(ss.series(c.over, n, c.figure), ss.series(c.under, n, c.figure))
+	for _, cmp := range comparisons(c.binaries) {
+		for _, n := range c.sizes {
+			ratios := pairedRatios(ss.series(cmp.over, n, cmp.figure), ss.series(cmp.under, n, cmp.figure))
 			if len(ratios) > 0 {
-				fmt.Fprintf(w, "| %s | %s | %s | %s |\n", c.title, sizeName(n), spreadOf(ratios).format("%.3f"), c.goal(n))
+				fmt.Fprintf(w, "| %s, %s / %s | %s | %s | %s |\n", cmp.what, cmp.over, cmp.under, sizeName(n),
+					spreadOf(ratios).format("%.3f"), cmp.goal(n))
 			}
 		}
 	}
+}
+
+// costColumns are the titles of the columns that costCells fills.
+const costColumns = "CPU µs/request | reads and writes | page faults | waits"
+
+// costCells are the costs of a request over the rounds.
+func costCells(costs []cost) string {
+	cell := func(figure func(cost) float64) spread {
+		list := make([]float64, 0, len(costs))
+		for _, c := range costs {
+			list = append(list, figure(c))
+		}
+		return spreadOf(list)
+	}
+	return cell(func(c cost) float64 { return c.cpu }).format("%.1f") + " | " +
+		cell(func(c cost) float64 { return c.calls }).format("%.2f") + " | " +
+		cell(func(c cost) float64 { return c.faults }).format("%.3f") + " | " +
+		cell(func(c cost) float64 { return c.switches }).format("%.2f")
 }
 
 func values(m map[int]float64) []float64 {

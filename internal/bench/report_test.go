@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestQuantile(t *testing.T) {
@@ -82,14 +81,17 @@ func TestWriteHits(t *testing.T) {
 	for round := 1; round <= 3; round++ {
 		slow := float64(round) // a machine that slows down for everybody
 		all = append(all,
-			sample{server: nameOurs, size: 4096, round: round, rate: 60000 / slow, cpu: 12 * time.Microsecond, busy: 0.9},
-			sample{server: nameNginx, size: 4096, round: round, rate: 40000 / slow, cpu: 18 * time.Microsecond, busy: 1},
-			sample{server: nameBare, size: 4096, round: round, rate: 70000 / slow, cpu: 10 * time.Microsecond, busy: 0.9})
+			sample{server: nameOurs, size: 4096, round: round, rate: 60000 / slow, cost: cost{cpu: 12, calls: 2}, busy: 0.9},
+			sample{server: nameNginx, size: 4096, round: round, rate: 40000 / slow, cost: cost{cpu: 18}, busy: 1},
+			sample{server: nameBare, size: 4096, round: round, rate: 70000 / slow, cost: cost{cpu: 10}, busy: 0.9})
 	}
 	var out strings.Builder
-	all.writeHits(&out, []string{nameOurs, nameBare, nameNginx}, []int{4096})
+	all.writeHits(&out, config{
+		binaries: []binary{{name: nameOurs}}, servers: []string{nameOurs, nameBare, nameNginx}, sizes: []int{4096},
+	})
 	for _, want := range []string{
 		"| 4 KiB | ixmage | 30000 (25000–45000) |",
+		"| 12.0 (12.0–12.0) | 2.00 (2.00–2.00) |",
 		"| requests/s, ixmage / nginx | 4 KiB | 1.500 (1.500–1.500) | ≥ 1.15 |",
 		"| CPU/request, ixmage / bare | 4 KiB | 1.200 (1.200–1.200) | ≤ 1.15 |",
 	} {
@@ -109,5 +111,40 @@ func TestFirstMatch(t *testing.T) {
 	}
 	if got := firstMatch("sh: nginx: not found\n", `nginx/(\S+)`); got != "unknown" {
 		t.Errorf("got %q, want unknown", got)
+	}
+}
+
+// TestWriteBinaries: each binary is compared with the first, for hits and for
+// misses.
+func TestWriteBinaries(t *testing.T) {
+	t.Parallel()
+	c := config{
+		binaries: []binary{{name: "old"}, {name: "new"}}, servers: []string{"old", "new"}, sizes: []int{4096},
+	}
+	var hits samples
+	var misses []missSample
+	for round := 1; round <= 3; round++ {
+		slow := float64(round)
+		hits = append(hits,
+			sample{server: "old", size: 4096, round: round, rate: 40000 / slow, cost: cost{cpu: 10}},
+			sample{server: "new", size: 4096, round: round, rate: 50000 / slow, cost: cost{cpu: 9}})
+		misses = append(misses,
+			missSample{way: waySDK, size: 4096, round: round, first: []float64{slow}, cost: cost{cpu: 50}},
+			missSample{way: "old", size: 4096, round: round, first: []float64{2 * slow}, cost: cost{cpu: 100}},
+			missSample{way: "new", size: 4096, round: round, first: []float64{3 * slow}, cost: cost{cpu: 80}})
+	}
+	var out strings.Builder
+	hits.writeHits(&out, c)
+	writeMisses(&out, misses, c)
+	for _, want := range []string{
+		"| requests/s, new / old | 4 KiB | 1.250 (1.250–1.250) |  |",
+		"| CPU/request, new / old | 4 KiB | 0.900 (0.900–0.900) |  |",
+		"| first byte, old / SDK | 4 KiB | 2.000 (2.000–2.000) | ≤ 1.15 |",
+		"| first byte, new / old | 4 KiB | 1.500 (1.500–1.500) |  |",
+		"| CPU/request, new / old | 4 KiB | 0.800 (0.800–0.800) |  |",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
 	}
 }

@@ -1,26 +1,20 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/gob"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"ixmage/internal/awstest/process"
 )
 
 // Names of the servers that can be measured.
@@ -33,85 +27,87 @@ const (
 	nameVarnish = "varnish"
 )
 
-var allServers = []string{nameOurs, nameBare, namePlain, nameNginx, nameCopying, nameVarnish}
+// otherServers are those that are not ixmage.
+var otherServers = []string{nameBare, namePlain, nameNginx, nameCopying, nameVarnish}
 
 // hitTest tells from an answer's headers whether it came from the cache.
 type hitTest func(http.Header) bool
 
-// server is one process under test. stop ends it.
+// server is one process under test. Its user must stop it.
 type server struct {
-	name   string
-	addr   string
-	pid    int
-	isHit  hitTest
-	stop   func()
-	stderr *tail
+	name  string
+	addr  string
+	isHit hitTest
+	child *process.Child
 }
+
+func (s *server) stop() { _ = s.child.Stop() }
 
 func (s *server) url(size int) string {
 	return "http://" + s.addr + "/" + bucket + "/" + objectKey(size)
 }
 
-// stage is what starting a server needs to know.
-type stage struct {
-	dir    string // scratch, in memory where the machine has /dev/shm
-	origin *origin
-	sizes  []int
-	cpu    int
-	binary string // bin/ixmage
-	// headers are those of our answers by object key, once known.
+// env is the environment in which servers are started.
+type env struct {
+	dir      string // scratch, in memory where the machine has /dev/shm
+	origin   *origin
+	sizes    []int
+	cpu      int
+	binaries []binary
+	// headers are those of ixmage's answers by object key, once known.
 	headers map[string][]headerLine
 }
 
-// start runs the named server on the stage's core.
-func (st *stage) start(ctx context.Context, name string) (*server, error) {
+// start runs the named server on the environment's core.
+func (e *env) start(ctx context.Context, name string) (*server, error) {
 	starters := map[string]func(context.Context) (*server, error){
-		nameOurs:    st.startOurs,
-		nameBare:    func(ctx context.Context) (*server, error) { return st.startBare(ctx, st.headers) },
-		namePlain:   func(ctx context.Context) (*server, error) { return st.startBare(ctx, nil) },
-		nameNginx:   func(ctx context.Context) (*server, error) { return st.startNginx(ctx, "on") },
-		nameCopying: func(ctx context.Context) (*server, error) { return st.startNginx(ctx, "off") },
-		nameVarnish: st.startVarnish,
+		nameBare:    func(ctx context.Context) (*server, error) { return e.startBare(ctx, e.headers) },
+		namePlain:   func(ctx context.Context) (*server, error) { return e.startBare(ctx, nil) },
+		nameNginx:   func(ctx context.Context) (*server, error) { return e.startNginx(ctx, "on") },
+		nameCopying: func(ctx context.Context) (*server, error) { return e.startNginx(ctx, "off") },
+		nameVarnish: e.startVarnish,
+	}
+	for _, b := range e.binaries {
+		starters[b.name] = func(ctx context.Context) (*server, error) { return e.startOurs(ctx, b.path) }
 	}
 	begin, ok := starters[name]
 	if !ok {
-		return nil, fmt.Errorf("no server is called %q: want one of %s",
-			name, strings.Join(allServers, ", "))
+		return nil, fmt.Errorf("no server is called %q: want one of %s", name,
+			strings.Join(slices.Sorted(maps.Keys(starters)), ", "))
 	}
 	s, err := begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	s.name = name
-	if err := s.verify(ctx, st.sizes); err != nil {
+	if err := s.verify(ctx, e.sizes); err != nil {
 		s.stop()
-		return nil, fmt.Errorf("%s does not do what is to be measured: %w\n%s", name, err, s.stderr)
+		return nil, fmt.Errorf("check %s before it is measured: %w\n%s", name, err, s.child.Output())
 	}
 	return s, nil
 }
 
-// launch starts a pinned process and gathers the end of what it prints on
-// standard error, a copy of which goes to watch.
-func (st *stage) launch(cmd *exec.Cmd, watch io.Writer) (*server, error) {
-	pinned := pin(st.cpu, cmd.Args...)
+// launch starts a pinned process. It closes pipe, to which the process may
+// print, when the process has ended; a nil pipe is none.
+func (e *env) launch(cmd *exec.Cmd, pipe *io.PipeWriter) (*server, error) {
+	pinned := pin(e.cpu, cmd.Args...)
 	path, err := exec.LookPath(pinned[0])
 	if err != nil {
 		return nil, err
 	}
 	cmd.Path, cmd.Args, cmd.Err = path, pinned, nil
-	end := &tail{}
-	cmd.Stderr = io.MultiWriter(end, watch)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Start(); err != nil {
+	child, err := process.Start(cmd.Args[len(pin(0))], cmd)
+	if err != nil {
 		return nil, err
 	}
-	s := &server{pid: cmd.Process.Pid, stderr: end}
-	s.stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
+	if pipe != nil {
+		go func() {
+			<-child.Done()
+			_ = pipe.Close()
+		}()
 	}
-	return s, nil
+	return &server{child: child}, nil
 }
 
 // verify fetches every object twice: the second answer must be a hit, and its
@@ -172,126 +168,6 @@ func (s *server) headerLines(ctx context.Context, sizes []int) (map[string][]hea
 		}
 	}
 	return all, nil
-}
-
-// startOurs runs the built binary and registers an alias on the origin.
-func (st *stage) startOurs(ctx context.Context) (*server, error) {
-	dir, err := os.MkdirTemp(st.dir, "ixmage-")
-	if err != nil {
-		return nil, err
-	}
-	return st.startIxmage(ctx, ixmage{
-		dir: dir, endpoint: "http://" + st.origin.addr, bucket: bucket,
-		accessKey: "BENCHBENCHBENCHBENCH", secretKey: "benchbenchbenchbenchbenchbenchbenchbench",
-	})
-}
-
-// ixmage is how the binary is to be set up.
-type ixmage struct {
-	dir, endpoint, bucket, accessKey, secretKey string
-	flags                                       []string
-}
-
-func (st *stage) startIxmage(ctx context.Context, x ixmage) (*server, error) {
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-		"--data", x.dir, "--allow-private-endpoints"}, x.flags...)
-	lines, watch := io.Pipe()
-	s, err := st.launch(exec.CommandContext(ctx, st.binary, args...), watch)
-	if err != nil {
-		return nil, err
-	}
-	s.isHit = func(h http.Header) bool { return strings.HasPrefix(h.Get("Cache-Status"), "ixmage; hit") }
-	addrs, err := listeners(lines)
-	if err == nil {
-		s.addr = addrs["public"]
-		err = register(ctx, addrs["admin"], x)
-	}
-	if err != nil {
-		s.stop()
-		return nil, fmt.Errorf("%w\n%s", err, s.stderr)
-	}
-	return s, nil
-}
-
-var listening = regexp.MustCompile(`msg=listening.*listener=(\w+).*addr=(\S+)`)
-
-// listeners reads log lines until both listeners have said where they are, and
-// has the rest read, so that the server's writes never block.
-func listeners(log io.Reader) (map[string]string, error) {
-	defer func() { go func() { _, _ = io.Copy(io.Discard, log) }() }()
-	addrs := make(map[string]string)
-	lines := bufio.NewScanner(log)
-	for lines.Scan() {
-		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
-			addrs[m[1]] = m[2]
-		}
-		if addrs["public"] != "" && addrs["admin"] != "" {
-			return addrs, nil
-		}
-	}
-	return nil, errors.New("the log ended before both listeners were up")
-}
-
-// register makes the alias through the admin API.
-func register(ctx context.Context, admin string, x ixmage) error {
-	token, err := os.ReadFile(filepath.Join(x.dir, "admin-token"))
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(map[string]any{
-		"name": bucket, "bucket": x.bucket, "region": "us-east-1", "endpoint": x.endpoint, "path_style": true,
-		"credential": map[string]string{"access_key_id": x.accessKey, "secret_access_key": x.secretKey},
-	})
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+admin+"/api/v1/aliases", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusCreated {
-		text, _ := io.ReadAll(resp.Body)
-		return fmt.Errorf("register the alias: %s: %s", resp.Status, text)
-	}
-	return nil
-}
-
-// startBare runs this program again as the bare server. It lives until its
-// standard input closes.
-func (st *stage) startBare(ctx context.Context, headers map[string][]headerLine) (*server, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, bareCommand)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	s, err := st.launch(cmd, io.Discard)
-	if err != nil {
-		return nil, err
-	}
-	s.isHit = func(http.Header) bool { return true } // there is nothing to miss
-	err = gob.NewEncoder(stdin).Encode(bareSpec{Sizes: st.sizes, Headers: headers})
-	line, _ := bufio.NewReader(stdout).ReadString('\n')
-	s.addr = strings.TrimPrefix(strings.TrimSpace(line), "addr=")
-	if err != nil || s.addr == "" {
-		s.stop()
-		return nil, fmt.Errorf("the bare server did not come up: %w\n%s", err, s.stderr)
-	}
-	return s, nil
 }
 
 // freeAddr finds a loopback port for servers that cannot pick one themselves.

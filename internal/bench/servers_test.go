@@ -85,18 +85,6 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func TestTailKeepsTheEnd(t *testing.T) {
-	t.Parallel()
-	var end tail
-	for range 3 {
-		_, _ = end.Write(bytes.Repeat([]byte("x"), tailSize/2))
-	}
-	_, _ = end.Write([]byte("last"))
-	if got := end.String(); len(got) != tailSize || !strings.HasSuffix(got, "xlast") {
-		t.Errorf("got %d bytes ending in %q, want the last %d", len(got), got[max(0, len(got)-8):], tailSize)
-	}
-}
-
 // TestBareAnswersAlike checks that the yardstick sends the headers that it was
 // given, with values of that length, and the right bytes.
 func TestBareAnswersAlike(t *testing.T) {
@@ -189,12 +177,12 @@ func TestMissesPair(t *testing.T) {
 	for round := 1; round <= 3; round++ {
 		slow := float64(round)
 		all = append(all,
-			missSample{way: waySDK, size: 4096, round: round, first: []float64{slow, slow, slow}, rate: 100, cpu: 300},
-			missSample{way: wayOurs, size: 4096, round: round, first: []float64{1.25 * slow}, rate: 90, cpu: 400})
+			missSample{way: waySDK, size: 4096, round: round, first: []float64{slow, slow, slow}, rate: 100, cost: cost{cpu: 300}},
+			missSample{way: nameOurs, size: 4096, round: round, first: []float64{1.25 * slow}, rate: 90, cost: cost{cpu: 400}})
 	}
 	var out strings.Builder
-	writeMisses(&out, all, []int{4096})
-	if want := "| 4 KiB | 1.250 (1.250–1.250) | ≤ 1.15 |"; !strings.Contains(out.String(), want) {
+	writeMisses(&out, all, config{binaries: []binary{{name: nameOurs}}, sizes: []int{4096}})
+	if want := "| first byte, ixmage / SDK | 4 KiB | 1.250 (1.250–1.250) | ≤ 1.15 |"; !strings.Contains(out.String(), want) {
 		t.Errorf("the report lacks %q:\n%s", want, out.String())
 	}
 }
@@ -208,6 +196,10 @@ func TestParseFlags(t *testing.T) {
 	}{
 		{name: "defaults"},
 		{name: "all given", args: []string{"-rounds", "1", "-duration", "2s", "-sizes", "64,100000", "-servers", "bare"}},
+		{name: "two binaries", args: []string{"-binaries", "old=/a,new=/b"}},
+		{name: "a binary without a name", args: []string{"-binaries", "/a"}, wantErr: "name=path"},
+		{name: "two of a name", args: []string{"-binaries", "a=/a,a=/b"}, wantErr: `"a" is taken`},
+		{name: "the name of another server", args: []string{"-binaries", "nginx=/a"}, wantErr: `"nginx" is taken`},
 		{name: "no size", args: []string{"-sizes", "4k"}, wantErr: `"4k"`},
 		{name: "tiny size", args: []string{"-sizes", "63"}, wantErr: `"63"`},
 		{name: "no round", args: []string{"-rounds", "0"}, wantErr: "-rounds"},
@@ -224,13 +216,37 @@ func TestParseFlags(t *testing.T) {
 	}
 }
 
+func TestServersOf(t *testing.T) {
+	t.Parallel()
+	one, two := []binary{{name: "ixmage"}}, []binary{{name: "old"}, {name: "new"}}
+	tests := []struct {
+		name, list string
+		binaries   []binary
+		want       []string
+	}{
+		{name: "default", binaries: one, want: []string{"ixmage", "bare", "bare-plain", "nginx", "nginx-copy", "varnish"}},
+		{name: "default of two", binaries: two, want: []string{"old", "new"}},
+		{name: "two among others", list: "nginx,ixmage,bare", binaries: two, want: []string{"nginx", "old", "new", "bare"}},
+		{name: "without ixmage", list: "nginx,bare", binaries: two, want: []string{"nginx", "bare"}},
+		{name: "one of two", list: "new,bare", binaries: two, want: []string{"new", "bare"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := serversOf(tt.list, tt.binaries); !cmp.Equal(tt.want, got) {
+				t.Error(cmp.Diff(tt.want, got))
+			}
+		})
+	}
+}
+
 func TestUnknownNames(t *testing.T) {
 	t.Parallel()
 	c := config{part: "both"}
 	if err := c.run(t.Context(), io.Discard); !errorHas(err, "want hit, miss or all") {
 		t.Errorf("got error %v for an unknown part", err)
 	}
-	if _, err := (&stage{}).start(t.Context(), "apache"); !errorHas(err, "one of ixmage") {
+	if _, err := (&env{binaries: []binary{{name: nameOurs}}}).start(t.Context(), "apache"); !errorHas(err, "want one of bare") {
 		t.Errorf("got error %v for an unknown server", err)
 	}
 }
