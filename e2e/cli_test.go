@@ -1,19 +1,21 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"ixmage/internal/awstest/process"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -133,7 +135,7 @@ func TestCommandLine(t *testing.T) {
 func TestUnknownVariable(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	cmd := exec.Command(program, serveArgs(data)...)
+	cmd := exec.Command(programOf(t), serveArgs(data)...)
 	cmd.Env = append(plainEnv(), "IXMAGE_CACHE_MEMROY=1GiB", "IXMAGE_CERT=x", "IXMAGE_METRICS_ALIAS_CAP=7", "IXMAGE_ADMIN_TOKEN="+strings.Repeat("t", 16))
 	s := startCommand(t, data, cmd)
 	for _, name := range []string{"IXMAGE_CACHE_MEMROY", "IXMAGE_CERT"} {
@@ -234,7 +236,7 @@ func TestHealthcheck(t *testing.T) {
 	}
 	defer silent.Close()
 	draining := holdUp(t, "--shutdown-timeout=10m")
-	draining.cmd.Process.Signal(syscall.SIGTERM)
+	draining.process.Signal(syscall.SIGTERM)
 	eventually(t, "it drains", func() bool { return strings.Contains(draining.output(), "msg=draining") })
 	for _, tc := range []struct {
 		name string
@@ -291,22 +293,23 @@ func TestSecondSignal(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			s := holdUp(t, "--shutdown-timeout=10m")
-			s.cmd.Process.Signal(sig)
+			s.process.Signal(sig)
 			eventually(t, "it drains", func() bool { return strings.Contains(s.output(), "msg=draining") })
 			if r := s.do(http.MethodGet, "http://"+s.admin+"/-/healthz", nil); r.StatusCode != http.StatusOK {
 				t.Fatalf("it does not live on while it drains: %s", r.Status)
 			}
 			eventually(t, "it ends", func() bool {
-				s.cmd.Process.Signal(sig) // what follows the first signal takes effect a moment later
+				s.process.Signal(sig) // what follows the first signal takes effect a moment later
 				select {
-				case <-s.exited:
+				case <-s.process.Done():
 					return true
 				default:
 					return false
 				}
 			})
-			if ws := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != sig {
-				t.Errorf("it ended with %v, want death by the signal", s.cmd.ProcessState)
+			state := s.process.State()
+			if ws := state.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != sig {
+				t.Errorf("it ended with %v, want death by the signal", state)
 			}
 		})
 	}
@@ -374,19 +377,15 @@ func logOfRequests(t *testing.T, format, level string) string {
 	t.Helper()
 	public, admin := freeAddr(t), freeAddr(t)
 	data := filepath.Join(t.TempDir(), "data")
-	cmd := exec.Command(program, append(serveArgs(data), "--listen", public, "--admin-listen", admin, "--log-format", format, "--log-level", level)...)
+	cmd := exec.Command(programOf(t), append(serveArgs(data), "--listen", public, "--admin-listen", admin, "--log-format", format, "--log-level", level)...)
 	cmd.Env = plainEnv()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	child, err := process.Start("ixmage", cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	cmd.Stderr = file
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
+	defer child.Kill()
 	c := client(t)
 	eventually(t, "it is ready", func() bool {
 		resp, err := c.Get("http://" + admin + "/-/readyz")
@@ -400,11 +399,11 @@ func logOfRequests(t *testing.T, format, level string) string {
 	if r := s.get("/none/a.png"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("got %s", r.Status)
 	}
-	cmd.Process.Signal(syscall.SIGTERM)
-	if err := cmd.Wait(); err != nil {
+	child.Signal(syscall.SIGTERM)
+	if err := child.Err(); !errors.Is(err, process.ErrExited) {
 		t.Errorf("it ended with %v", err)
 	}
-	return string(readFile(t, file.Name()))
+	return log.String()
 }
 
 func levelIn(t *testing.T, format, line string) string {

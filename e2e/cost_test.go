@@ -70,11 +70,11 @@ func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 				}
 			}
 			run := func(path func(int) string) counts {
-				before := countsOf(t, s.cmd.Process.Pid)
+				before := countsOf(t, s.process.Pid())
 				for i := range requests / 2 {
 					get(path(i))
 				}
-				after := countsOf(t, s.cmd.Process.Pid)
+				after := countsOf(t, s.process.Pid())
 				return counts{(after.calls - before.calls) / (requests / 2), (after.faults - before.faults) / (requests / 2)}
 			}
 			cold := func(from int) func(int) string {

@@ -41,7 +41,7 @@ func TestKillDuringWrites(t *testing.T) {
 		models[i] = &registryModel{name: fmt.Sprintf("writer%d", i)}
 	}
 	for round := range rounds {
-		s := startIn(t, program, data)
+		s := startIn(t, data)
 		for _, m := range models {
 			m.compare(t, s, round)
 		}
@@ -52,10 +52,9 @@ func TestKillDuringWrites(t *testing.T) {
 			wg.Go(func() { m.write(s, own, stop) })
 		}
 		time.Sleep(time.Duration(rng.IntN(150)) * time.Millisecond) //nolint:forbidigo // the moment of the cut is the test's input
-		s.cmd.Process.Kill()
+		s.kill()
 		close(stop)
 		wg.Wait()
-		<-s.exited
 	}
 }
 
@@ -255,7 +254,7 @@ func newVictim(t *testing.T, g *gateway.Server, after bool) *victim {
 	data := filepath.Join(t.TempDir(), "data")
 	v := &victim{door: door, after: after, run: func() *server {
 		args := append([]string{"--provision-visible-timeout", "5s"}, quickWaits...)
-		return startProvisioningIn(t, plain, data, provisionArgs(g, iamURL, args...)...)
+		return startProvisioningIn(t, data, provisionArgs(g, iamURL, args...)...)
 	}}
 	v.server = v.run()
 	return v
@@ -297,7 +296,7 @@ func (s *server) ended() bool {
 	s.t.Helper()
 	for {
 		select {
-		case <-s.exited:
+		case <-s.process.Done():
 			return true
 		default:
 		}

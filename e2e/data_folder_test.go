@@ -11,13 +11,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // seeded is a data folder with an alias and its sealed secret, closed.
 func seeded(t *testing.T) string {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	s := startIn(t, program, data)
+	s := startIn(t, data)
 	s.createOn("shop", "http://127.0.0.1:1", "media")
 	if code := s.stop(); code != 0 {
 		t.Fatalf("exit status is %d", code)
@@ -124,7 +125,7 @@ func TestStartRefused(t *testing.T) {
 				}
 				refuseStart(t, append(serveArgs(data), tc.args...), tc.says...)
 				mend()
-				s := startIn(t, program, data)
+				s := startIn(t, data)
 				if r := s.api(http.MethodGet, "/api/v1/aliases/shop", nil); r.StatusCode != http.StatusOK {
 					t.Errorf("after the repair the alias is %s: %s", r.Status, r.body)
 				}
@@ -244,7 +245,8 @@ func TestDataFolderNotWritable(t *testing.T) {
 			if os.Geteuid() == 0 {
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 			}
-			got := runCommand(t, nil, cmd)
+			cmd.Env = plainEnv()
+			got := runCommand(t, 2*time.Minute, cmd)
 			if got.code != 1 {
 				t.Errorf("exit status %d, want %d", got.code, 1)
 			}
@@ -258,7 +260,7 @@ func TestDataFolderNotWritable(t *testing.T) {
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "deep", "data")
-	s := startIn(t, program, data)
+	s := startIn(t, data)
 	s.createOn("shop", "http://127.0.0.1:1", "media")
 	made := []string{"admin-token", "master.keyset", "registry.db", "registry.db-wal", "registry.db-shm", "lock"}
 	for _, name := range append(made, "") {
@@ -280,7 +282,7 @@ func TestFirstStart(t *testing.T) {
 	}
 	wantAll(t, "log", s.output(), "the key set lies beside the database")
 	s.stop()
-	s = startIn(t, program, data)
+	s = startIn(t, data)
 	if string(readFile(t, filepath.Join(data, "admin-token"))) != string(token) || string(readFile(t, filepath.Join(data, "master.keyset"))) != string(keyset) {
 		t.Error("the second start has made a new token or key set")
 	}
@@ -317,7 +319,7 @@ func TestDataFolderMode(t *testing.T) {
 				}
 				writeFile(t, filepath.Join(data, name), text, 0o600)
 			}
-			s := startIn(t, program, data)
+			s := startIn(t, data)
 			info, err := os.Stat(data)
 			if err != nil {
 				t.Fatal(err)

@@ -91,7 +91,7 @@ func TestFlagTakenBack(t *testing.T) {
 	g := &given{method: "get", want: whole(0), body: png(100, "a.png"), got: single(s.public, http.MethodGet, "/shop/a.png")}
 	g.check(t)
 	s.stop()
-	s = startIn(t, program, s.data, "--allow-private-endpoints=false")
+	s = startIn(t, s.data, "--allow-private-endpoints=false")
 	before := fakeS3.Accepted()
 	for _, method := range []string{"get", "head", "part"} {
 		g := &given{method: method, want: fails(502, "origin-unreachable", 0, "")}

@@ -18,12 +18,11 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// program is the built binary; TestMain makes it. With -race in force for the
-// tests it is built with -race too, so that the whole program is watched; plain
-// is what ships, for tests that measure.
-var program, plain string
+// The program, built once for all tests: plain is what ships, raced has the race
+// detector, and is "" where no C compiler works or nobody asked for it.
+var plain, raced string
 
-// gateway is the real S3 + IAM server, one for all tests; nil where versitygw
+// sharedGateway is the real S3 + IAM server, one for all tests; nil where versitygw
 // was not built. Ask for it with realS3.
 var sharedGateway *gateway.Server
 
@@ -50,18 +49,9 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	plain = filepath.Join(dir, "ixmage")
-	program = plain
-	if err := build(plain, "CGO_ENABLED=0"); err != nil {
+	if err := buildAll(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
-	}
-	if raceEnabled {
-		program = filepath.Join(dir, "ixmage-race")
-		if err := build(program, "CGO_ENABLED=1", "-race"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
 	}
 	sharedGateway, err = gateway.Start(context.Background(), filepath.Join(dir, "gateway"))
 	if err != nil {
@@ -70,6 +60,20 @@ func testMain(m *testing.M) int {
 		defer sharedGateway.Stop()
 	}
 	return m.Run()
+}
+
+// buildAll builds the program in dir.
+func buildAll(dir string) error {
+	plain = filepath.Join(dir, "ixmage")
+	if err := build(plain, "CGO_ENABLED=0"); err != nil {
+		return err
+	}
+	if raceMode == "none" {
+		fmt.Fprintln(os.Stderr, "!!!!! IXMAGE_RACE=none: the program runs WITHOUT the race detector !!!!!")
+		return nil
+	}
+	raced = filepath.Join(dir, "ixmage-race")
+	return build(raced, "CGO_ENABLED=1", "-race")
 }
 
 func build(out, env string, flags ...string) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -445,11 +444,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 func TestEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
 	fakeS3, stranger := s3.New(t), s3.New(t)
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
-	cmd := exec.Command(program, serveArgs(data)...)
-	cmd.Env = append(os.Environ(), temptations(t, dir, stranger.URL)...)
-	s := startCommand(t, data, cmd)
+	s := startWith(t, temptations(t, t.TempDir(), stranger.URL))
 	body := png(faultSize, "own")
 	key := pairOf("own").AccessKeyID
 	fakeS3.Put("own", "a.png", s3.Object{Body: body, ContentType: "image/png"})

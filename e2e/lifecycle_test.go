@@ -67,14 +67,13 @@ func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or 
 	}
 	eventually(t, "the slow requests are at S3", func() bool { return fakeS3.InFlight() == slow })
 	signalled.Store(true)
-	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.process.Signal(syscall.SIGTERM)
 	eventually(t, "readiness is off", func() bool {
 		return s.do(http.MethodGet, "http://"+s.admin+"/-/readyz", nil).StatusCode == http.StatusServiceUnavailable
 	})
 	close(release)
 	wg.Wait()
-	<-s.exited
-	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+	if code := s.process.State().ExitCode(); code != 0 {
 		t.Errorf("exit status is %d", code)
 	}
 	t.Logf("%d requests served, none of those sent before the signal failed", served.Load())

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -373,20 +371,15 @@ func browse(t *testing.T, chromium, url string) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(profile)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--disable-sync", "--disable-extensions", "--no-first-run", "--no-proxy-server",
 		"--user-data-dir="+profile, "--virtual-time-budget=2000", "--dump-dom", url)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("chromium: %v\n%s", err, tail(stderr.String(), 2<<10))
+	got := runCommand(t, 5*time.Minute, cmd)
+	if got.code != 0 {
+		t.Fatalf("chromium: exit status %d\n%s", got.code, tail(got.stderr, 2<<10))
 	}
-	if stdout.Len() == 0 {
-		t.Fatalf("chromium shows nothing of %s:\n%s", url, tail(stderr.String(), 2<<10))
+	if got.stdout == "" {
+		t.Fatalf("chromium shows nothing of %s:\n%s", url, tail(got.stderr, 2<<10))
 	}
-	return stdout.String()
+	return got.stdout
 }

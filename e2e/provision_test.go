@@ -56,7 +56,7 @@ var quickWaits = []string{
 // in the environment.
 func startProvisioning(t testing.TB, g *gateway.Server, args ...string) *server {
 	t.Helper()
-	return startProvisioningIn(t, program, filepath.Join(t.TempDir(), "data"), provisionArgs(g, g.IAMURL, args...)...)
+	return startProvisioningIn(t, filepath.Join(t.TempDir(), "data"), provisionArgs(g, g.IAMURL, args...)...)
 }
 
 func provisionArgs(g *gateway.Server, iamURL string, args ...string) []string {
@@ -64,12 +64,12 @@ func provisionArgs(g *gateway.Server, iamURL string, args ...string) []string {
 	return append(args, "--", g.Root.AccessKeyID, g.Root.SecretAccessKey.Reveal())
 }
 
-// startProvisioningIn starts a binary in a data folder; the two arguments after
+// startProvisioningIn starts the program in a data folder; the two arguments after
 // "--" are the key in its environment.
-func startProvisioningIn(t testing.TB, binary, data string, args ...string) *server {
+func startProvisioningIn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
 	n := len(args) - 3
-	cmd := exec.Command(binary, serveArgs(data, args[:n]...)...)
+	cmd := exec.Command(programOf(t), serveArgs(data, args[:n]...)...)
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+args[n+1], "AWS_SECRET_ACCESS_KEY="+args[n+2])
 	cmd.Env = append(cmd.Env, awsAlone...)
 	return startCommand(t, data, cmd)
@@ -294,7 +294,9 @@ func awsCLI(t *testing.T, g *gateway.Server, args ...string) outcome {
 		"AWS_PAGER=", "AWS_MAX_ATTEMPTS=1", "PYTHONUTF8=1", "HOME=",
 	}, awsAlone...)
 	args = append([]string{"iam", "--endpoint-url", g.IAMURL, "--region", g.Region, "--output", "text"}, args...)
-	return runCommand(t, env, exec.Command(aws, args...))
+	cmd := exec.Command(aws, args...)
+	cmd.Env = append(plainEnv(), env...)
+	return runCommand(t, 2*time.Minute, cmd)
 }
 
 // TestProvisionLongName provisions an alias with a name of 63 letters, the most
@@ -511,7 +513,7 @@ func TestProvisionTime(t *testing.T) {
 	g := realS3(t)
 	bucket := media(t, g)
 	iam, iamURL := newTap(t, g)
-	s := startProvisioningIn(t, plain, filepath.Join(t.TempDir(), "data"), provisionArgs(g, iamURL)...)
+	s := startProvisioningIn(t, filepath.Join(t.TempDir(), "data"), provisionArgs(g, iamURL)...)
 	op := operation{State: "running"}
 	for op.State == "running" { // asked again it is the same operation: a slow machine may take longer
 		r := s.api(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket), "Prefer", "wait=60")
@@ -654,7 +656,7 @@ func TestServingWithoutIAM(t *testing.T) {
 	if err := nobody.Set(netfault.Refuse()); err != nil {
 		t.Fatal(err)
 	}
-	s = startProvisioningIn(t, program, s.data, provisionArgs(g, nobody.URL, append(quickWaits, "--provision-visible-timeout", "1s")...)...)
+	s = startProvisioningIn(t, s.data, provisionArgs(g, nobody.URL, append(quickWaits, "--provision-visible-timeout", "1s")...)...)
 	for _, path := range []string{"/-/readyz", "/shop/a.png"} {
 		if r := s.get(path); r.StatusCode != http.StatusOK {
 			t.Errorf("%s while IAM is away: %s", path, r.Status)

@@ -52,7 +52,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	l := &leaks{t: t, s3: s3.New(t), seen: places{}, secrets: map[string]string{}}
 	data := filepath.Join(t.TempDir(), "data")
 
-	l.begin(startIn(t, program, data))
+	l.begin(startIn(t, data))
 	l.registers()
 	l.serves()
 	l.speaksNonsense()
@@ -60,7 +60,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	l.end()
 
 	l.forges(data)
-	l.begin(startIn(t, program, data, "--metrics-listen", "127.0.0.1:0"))
+	l.begin(startIn(t, data, "--metrics-listen", "127.0.0.1:0"))
 	if r := l.sees(l.get("/forged/a.png")); r.StatusCode < http.StatusInternalServerError {
 		t.Errorf("a forged secret is answered %s", r.Status)
 	}
@@ -103,7 +103,7 @@ func (l *leaks) end() {
 		}
 	}
 	for _, file := range []string{"cmdline", "environ"} {
-		l.seen.add("process "+file, readFile(l.t, fmt.Sprintf("/proc/%d/%s", l.cmd.Process.Pid, file)))
+		l.seen.add("process "+file, readFile(l.t, fmt.Sprintf("/proc/%d/%s", l.process.Pid(), file)))
 	}
 	l.seen.folder(l.t, l.data)
 	if code := l.stop(); code != 0 {
@@ -533,7 +533,7 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 
 	with := provisionArgs(g, iamURL, args...)
 
-	l.begin(startProvisioningIn(t, program, data, with...))
+	l.begin(startProvisioningIn(t, data, with...))
 	user := l.provisions(g, bucket)
 	l.rotates(g, user, iam)
 	l.failsToProvision(g, bucket)
@@ -542,13 +542,13 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 
 	wrong := slices.Clone(with)
 	wrong[len(wrong)-1] = l.secret("the provisioner's wrong key")
-	l.begin(startProvisioningIn(t, program, data, wrong...))
+	l.begin(startProvisioningIn(t, data, wrong...))
 	l.operates("failed", "POST", "/api/v1/provision", provisionBody(g, "late", bucket))
 	l.operates("failed", "POST", "/api/v1/credentials/shop/rotate", nil)
 	l.readsAll("shop")
 	l.end()
 
-	l.begin(startProvisioningIn(t, program, data, with...))
+	l.begin(startProvisioningIn(t, data, with...))
 	l.removes(g, user)
 	l.readsAll()
 	l.end()

@@ -1,13 +1,9 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -21,42 +17,49 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ixmage/internal/awstest/process"
 )
 
 // server is a running ixmage.
 type server struct {
 	t       testing.TB
-	cmd     *exec.Cmd
+	process *process.Child
+	log     *logReader
 	data    string
 	public  string // host:port
 	admin   string
 	metrics string // host:port of --metrics-listen, if it was given
 	token   string
-	exited  chan struct{}
-
-	mu  sync.Mutex // guards log
-	log bytes.Buffer
 }
 
 // start runs `ixmage serve` in a data folder of its own, on free ports, and waits
 // until it is ready. The test ends it.
 func start(t testing.TB, args ...string) *server {
 	t.Helper()
-	return startIn(t, program, filepath.Join(t.TempDir(), "data"), args...)
+	return startIn(t, filepath.Join(t.TempDir(), "data"), args...)
 }
 
-// startPlain is start with the binary as it ships, whatever -race says.
+// startIn is start with a data folder, which may have a past.
+func startIn(t testing.TB, data string, args ...string) *server {
+	t.Helper()
+	return startCommand(t, data, exec.Command(programOf(t), serveArgs(data, args...)...))
+}
+
+// startWith is start with more variables in the environment.
+func startWith(t testing.TB, env []string, args ...string) *server {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	cmd := exec.Command(programOf(t), serveArgs(data, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	return startCommand(t, data, cmd)
+}
+
+// startPlain is start with the binary as it ships, for tests that measure.
 func startPlain(t testing.TB, args ...string) *server {
 	t.Helper()
-	return startIn(t, plain, filepath.Join(t.TempDir(), "data"), args...)
-}
-
-var listening = regexp.MustCompile(`msg=listening listener=(\w+) addr=(\S+)`)
-
-// startIn is start with a binary and a data folder, which may have a past.
-func startIn(t testing.TB, binary, data string, args ...string) *server {
-	t.Helper()
-	return startCommand(t, data, exec.Command(binary, serveArgs(data, args...)...))
+	data := filepath.Join(t.TempDir(), "data")
+	return startCommand(t, data, exec.Command(plain, serveArgs(data, args...)...))
 }
 
 // startLimited is startPlain with at most n file descriptors.
@@ -76,26 +79,21 @@ func serveArgs(data string, more ...string) []string {
 
 func startCommand(t testing.TB, data string, cmd *exec.Cmd) *server {
 	t.Helper()
-	s := &server{t: t, cmd: cmd, data: data, exited: make(chan struct{})}
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := s.cmd.StderrPipe()
-	if err != nil {
+	s := &server{t: t, data: data, log: &logReader{listeners: make(chan [2]string, 3)}}
+	cmd.Stderr = s.log
+	var err error
+	if s.process, err = process.Start("ixmage", cmd); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	found := make(chan [2]string, 3)
-	go s.follow(stderr, found)
 	t.Cleanup(func() {
-		s.kill()
+		s.process.Kill()
 		if t.Failed() {
 			t.Logf("log of ixmage:\n%s", tail(s.output(), 8<<10))
 		}
 	})
 	for s.public == "" {
 		select {
-		case l := <-found:
+		case l := <-s.log.listeners:
 			switch l[0] {
 			case "public":
 				s.public = l[1]
@@ -104,7 +102,7 @@ func startCommand(t testing.TB, data string, cmd *exec.Cmd) *server {
 			case "metrics":
 				s.metrics = l[1]
 			}
-		case <-s.exited:
+		case <-s.process.Done():
 			t.Fatalf("ixmage ended before it listened:\n%s", s.output())
 		}
 	}
@@ -115,80 +113,84 @@ func startCommand(t testing.TB, data string, cmd *exec.Cmd) *server {
 	return s
 }
 
-// follow keeps the log and finds the addresses in it.
-func (s *server) follow(stderr io.Reader, found chan<- [2]string) {
-	scan := bufio.NewScanner(stderr)
-	scan.Buffer(nil, 1<<20)
-	for scan.Scan() {
-		s.mu.Lock()
-		s.log.Write(scan.Bytes())
-		s.log.WriteByte('\n')
-		s.mu.Unlock()
-		if m := listening.FindStringSubmatch(scan.Text()); m != nil {
-			found <- [2]string{m[1], m[2]}
+// logReader keeps the log of a server and finds the addresses in it.
+type logReader struct {
+	listeners chan [2]string // name and address
+
+	mu   sync.Mutex // guards text and line
+	text bytes.Buffer
+	line int // where the last line begins, which may go on
+}
+
+var listening = regexp.MustCompile(`msg=listening listener=(\w+) addr=(\S+)`)
+
+// Write takes a piece of the log, which may end in the middle of a line.
+func (l *logReader) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(b)
+	for {
+		line, _, ended := bytes.Cut(l.text.Bytes()[l.line:], []byte("\n"))
+		if !ended {
+			return len(b), nil
+		}
+		l.line += len(line) + 1
+		if m := listening.FindSubmatch(line); m != nil {
+			l.listeners <- [2]string{string(m[1]), string(m[2])}
 		}
 	}
-	s.cmd.Wait()
-	close(s.exited)
 }
 
 // output is the log so far.
 func (s *server) output() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.log.String()
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	return s.log.text.String()
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // kill ends the process as a power cut would.
-func (s *server) kill() {
-	s.cmd.Process.Kill()
-	<-s.exited
-}
+func (s *server) kill() { s.process.Kill() }
 
 // stop ends the process as an operator would, and returns its exit status.
 func (s *server) stop() int {
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	<-s.exited
-	return s.cmd.ProcessState.ExitCode()
+	s.process.Signal(syscall.SIGTERM)
+	return s.process.State().ExitCode()
 }
 
-// outcome is what a run of the program came to.
+// outcome is what a run of a program came to.
 type outcome struct {
 	code           int
 	stdout, stderr string
 }
 
-// runProgram runs the program to its end. It gets nothing of the surrounding
+// runProgram runs ixmage to its end. It gets nothing of the surrounding
 // settings; env is added.
 func runProgram(t testing.TB, env []string, args ...string) outcome {
 	t.Helper()
-	return runCommand(t, env, exec.Command(program, args...))
+	cmd := exec.Command(programOf(t), args...)
+	cmd.Env = append(plainEnv(), env...)
+	return runCommand(t, 2*time.Minute, cmd) // a program that goes on is the failure looked for
 }
 
-func runCommand(t testing.TB, env []string, cmd *exec.Cmd) outcome {
+// runCommand runs a command to its end, and fails the test if that takes longer
+// than patience.
+func runCommand(t testing.TB, patience time.Duration, cmd *exec.Cmd) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Env = &stdout, &stderr, append(plainEnv(), env...)
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	if err := cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	child, err := process.Start(filepath.Base(cmd.Path), cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // a program that goes on is the failure looked for
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
-	var exit *exec.ExitError
-	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	if ctx.Err() != nil {
+	select {
+	case <-child.Done():
+	case <-time.After(patience):
+		child.Kill()
 		t.Fatalf("it did not end:\n%s%s", &stdout, &stderr)
 	}
-	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return outcome{child.State().ExitCode(), stdout.String(), stderr.String()}
 }
 
 // plainEnv is the environment without what ixmage and the AWS SDK listen to.
@@ -201,16 +203,12 @@ func plainEnv() []string {
 // startTrusting is start with an authority of certificates beside nobody else.
 func startTrusting(t testing.TB, a *authority, args ...string) *server {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ca.pem")
+	file := filepath.Join(t.TempDir(), "ca.pem")
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	data := filepath.Join(dir, "data")
-	cmd := exec.Command(program, serveArgs(data, args...)...)
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+file)
-	return startCommand(t, data, cmd)
+	return startWith(t, []string{"SSL_CERT_FILE=" + file}, args...)
 }
 
 // startWithNames is start on a machine of its own as far as /etc/hosts goes,
@@ -233,14 +231,14 @@ func startWithNames(t *testing.T, names map[string][]string, args ...string) *se
 		t.Skipf("SKIPPED: names cannot be given addresses here: %v: %s", err, out)
 	}
 	data := filepath.Join(dir, "data")
-	command := append([]string{"-m", "sh", "-c", bind + ` && exec "$@"`, hosts, program}, serveArgs(data, args...)...)
+	command := append([]string{"-m", "sh", "-c", bind + ` && exec "$@"`, hosts, programOf(t)}, serveArgs(data, args...)...)
 	return startCommand(t, data, exec.Command("unshare", command...))
 }
 
 // openFiles counts the descriptors of the process.
 func (s *server) openFiles() int {
 	s.t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.process.Pid()))
 	if err != nil {
 		s.t.Skip("SKIPPED: no /proc to count open files in")
 	}
@@ -259,7 +257,7 @@ func (s *server) rest(inFlight int) {
 // asleep reports whether no thread of the process runs at this moment.
 func (s *server) asleep() bool {
 	s.t.Helper()
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.process.Pid()))
 	if err != nil || len(threads) == 0 {
 		s.t.Skip("SKIPPED: no /proc to see threads in")
 	}
@@ -376,7 +374,7 @@ func writeFile(t testing.TB, path, text string, mode fs.FileMode) {
 // peakRSS is the most resident memory the process ever had.
 func peakRSS(t *testing.T, s *server) int64 {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Pid()))
 	if err != nil {
 		t.Skip("SKIPPED: no /proc to read resident memory from")
 	}

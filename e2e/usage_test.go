@@ -39,7 +39,7 @@ func TestUsageSurvivesRestart(t *testing.T) {
 	if err := errors.Join(books.Flush(t.Context()), store.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s = startIn(t, program, s.data)
+	s = startIn(t, s.data)
 	if r := s.api("GET", usagePath, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"spent":{"requests":3,"bytes":4096}`) {
 		t.Errorf("after the restart: got %d %s", r.StatusCode, r.body)
 	}

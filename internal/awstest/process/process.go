@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -76,6 +77,26 @@ func (p *Child) Err() error {
 
 // Pid is the child's process id.
 func (p *Child) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the child. The error says that it is gone.
+func (p *Child) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// Kill ends the child and what it has started, as a power cut would, and
+// returns when the child is gone.
+func (p *Child) Kill() {
+	select {
+	case <-p.done: // its id may be another process's by now
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may end meanwhile
+	}
+	<-p.done
+}
+
+// State waits for the child's end and returns its exit status or signal.
+func (p *Child) State() *os.ProcessState {
+	<-p.done
+	return p.cmd.ProcessState
+}
 
 // Output is the last of what the child printed.
 func (p *Child) Output() string { return p.output.String() }
