@@ -70,23 +70,3 @@ func (s *answers) of(aliasID int64, failed bool) (Answer, bool) {
 	}
 	return a, !a.At.IsZero()
 }
-
-// replied is told when a reply is here that is no error.
-func (t *tally) replied(operation string, m meta) {
-	t.answers.put(t.aliasID, Answer{
-		At: m.received, Operation: operation, Outcome: string(OutcomeOK), OK: true,
-		Status: m.status, RequestID: clip(m.requestID, 128),
-	})
-}
-
-// failed is told of what came instead, where S3 was asked.
-func (t *tally) failed(e *Error) {
-	if e.Operation == "" || e.Outcome == OutcomeAborted || e.Outcome == OutcomeOverloaded {
-		return
-	}
-	label := e.Outcome.Label()
-	t.answers.put(t.aliasID, Answer{
-		At: time.Now(), Operation: e.Operation, Outcome: label, Status: e.Status, Code: e.Code, RequestID: e.S3RequestID,
-		OK: label == string(OutcomeOK) || label == string(OutcomeNotModified),
-	})
-}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,6 +55,46 @@ type body struct {
 	broken  *Error
 	resumed bool
 	end     error // what Read returns from now on
+}
+
+// begin takes the first reply and says what the object is.
+func (b *body) begin(re *reply) (*Object, error) {
+	size, err := b.expect(re)
+	if err != nil {
+		return nil, senseless(re.status, err)
+	}
+	b.reply = re
+	b.size = size
+	out := re.out
+	b.etag = aws.ToString(out.ETag)
+	obj := re.meta.object(out.ETag, out.ContentType, out.LastModified)
+	obj.Size, obj.Body = size, b
+	return obj, nil
+}
+
+// expect checks that the first reply is what was asked for, and sets what the
+// body must deliver. It returns the object's size.
+func (b *body) expect(re *reply) (size int64, err error) {
+	if b.request.Range != nil {
+		got, total, err := rangeOf(re)
+		if err != nil || !b.request.Range.covers(got, total) {
+			return 0, errBadRange
+		}
+		b.length = got.Last - got.First + 1
+		return total, nil
+	}
+	if re.status != http.StatusOK {
+		return 0, errBadRange
+	}
+	b.sum = checksumOf(re.out)
+	if re.out.ContentLength == nil {
+		if !re.chunked && b.sum == nil {
+			return 0, errNoEnd
+		}
+		return -1, nil
+	}
+	b.length = *re.out.ContentLength
+	return b.length, nil
 }
 
 // Read delivers the next bytes. It may return bytes together with the end.

@@ -66,6 +66,10 @@ var (
 	ErrChanged   = errors.New("object changed while its body was read")
 )
 
+// ErrOtherVersion is a 304 that would refresh one version with the headers of
+// another (RFC 9111, section 4.3.4).
+var ErrOtherVersion = errors.New("reply says that another version is unchanged")
+
 var (
 	errNoObject  = errors.New("key is empty or ends in a slash")
 	errSlow      = errors.New("no answer in time")
@@ -249,6 +253,14 @@ func outcomeOfCause(ctx context.Context, err error) Outcome {
 	}
 	if _, op := errors.AsType[*net.OpError](err); op || isTLS(err) || isBroken(err) {
 		return OutcomeNetwork
+	}
+	return OutcomeError
+}
+
+// outcomeOf reads the outcome of an error that this package made.
+func outcomeOf(err error) Outcome {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Outcome
 	}
 	return OutcomeError
 }

@@ -1,0 +1,161 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// reply is one answer of S3 whose body is being read.
+type reply struct {
+	out    *s3.GetObjectOutput
+	status int
+	// chunked says that the body's end is marked, whatever its length.
+	chunked bool
+	// meta has what is not in out, or not as it came.
+	meta meta
+	// ctx is the request's own: its cause tells why a read failed.
+	ctx    context.Context //nolint:containedctx // it lives as long as the reply
+	cancel context.CancelCauseFunc
+	timer  *time.Timer // cancels ctx with errSlow
+	idle   time.Duration
+	// waited is how long S3 has kept us waiting for the piece that is coming,
+	// and got how much of it is here.
+	waited time.Duration
+	got    int
+}
+
+// piece is what S3 must send in each IdleTimeout that we wait for it: a body that
+// trickles would hold its slot and its readers for hours.
+const piece = 4 << 10
+
+// ask sends a GetObject and waits for the headers, until limit at most.
+func (o *Origin) ask(
+	ctx context.Context, client *s3.Client, in *s3.GetObjectInput, limit time.Time,
+) (*reply, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	re := &reply{ctx: ctx, cancel: cancel, idle: o.cfg.IdleTimeout}
+	re.timer = time.AfterFunc(time.Until(limit), func() { cancel(errSlow) })
+	var err error
+	if in.Range == nil {
+		re.out, err = client.GetObject(ctx, in)
+	} else {
+		re.out, err = client.GetObject(ctx, in, withoutChecksum)
+	}
+	re.timer.Stop()
+	if err != nil {
+		failed := callError(ctx, opGet, err)
+		// Ends what the SDK may have left open.
+		cancel(nil)
+		return nil, failed
+	}
+	re.meta = metaOf(re.out.ResultMetadata, tallyOf(ctx).delay())
+	if raw, ok := rawReply(re.out.ResultMetadata); ok {
+		re.status = raw.StatusCode
+		re.chunked = len(raw.TransferEncoding) > 0
+	}
+	return re, nil
+}
+
+func rawReply(meta middleware.Metadata) (*smithyhttp.Response, bool) {
+	raw, ok := awsmiddleware.GetRawResponse(meta).(*smithyhttp.Response)
+	return raw, ok
+}
+
+// withoutChecksum is for ranges: the checksum of an object says nothing about
+// a part of it.
+func withoutChecksum(o *s3.Options) {
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+}
+
+// read is one Read of the body. The timer runs only while we wait for S3, not
+// while our reader takes its time.
+func (re *reply) read(p []byte) (int, error) {
+	begun := time.Now()
+	re.timer.Reset(re.idle - re.waited)
+	n, err := re.out.Body.Read(p)
+	re.timer.Stop()
+	re.waited += time.Since(begun)
+	if re.got += n; re.got >= piece {
+		re.got, re.waited = 0, 0
+	}
+	return n, err
+}
+
+// close hangs up, unless the body was read to its end: then the connection is
+// already back among the idle ones.
+func (re *reply) close() {
+	re.timer.Stop()
+	re.cancel(errClosed)
+	_ = re.out.Body.Close()
+}
+
+// broken says why reading failed.
+func (re *reply) broken(err error) *Error {
+	return &Error{
+		Outcome: outcomeOfCause(re.ctx, err), Operation: opGet,
+		err: errors.Join(ErrTruncated, noEOF(err)),
+	}
+}
+
+// senseless is a reply that S3 would not send.
+func senseless(status int, err error) *Error {
+	return &Error{Outcome: OutcomeError, Operation: opGet, Status: status, err: err}
+}
+
+// covers reports whether got is what S3 answers to the range: it ends where
+// the object does, if that is earlier.
+func (r Range) covers(got Range, total int64) bool {
+	last := r.Last
+	if total >= 0 {
+		last = min(last, total-1)
+	}
+	return got.First == r.First && got.Last == last
+}
+
+// rangeOf reads the range of a 206; total is -1 when the reply does not say it.
+func rangeOf(re *reply) (r Range, total int64, err error) {
+	r, total, ok := parseContentRange(aws.ToString(re.out.ContentRange))
+	if !ok || re.status != http.StatusPartialContent {
+		return r, 0, errBadRange
+	}
+	if n := re.out.ContentLength; n != nil && *n != r.Last-r.First+1 {
+		return r, 0, errBadRange
+	}
+	return r, total, nil
+}
+
+// parseContentRange reads `bytes 0-9/100` and `bytes 0-9/*` (RFC 9110, 14.4).
+func parseContentRange(s string) (r Range, total int64, ok bool) {
+	span, size, ok1 := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
+	first, last, ok2 := strings.Cut(span, "-")
+	if !strings.HasPrefix(s, "bytes ") || !ok1 || !ok2 {
+		return Range{}, 0, false
+	}
+	r.First, r.Last, total = decimal(first), decimal(last), -1
+	if size != "*" {
+		if total = decimal(size); total <= r.Last {
+			return Range{}, 0, false
+		}
+	}
+	return r, total, r.First >= 0 && r.First <= r.Last && r.Last < math.MaxInt64
+}
+
+// decimal is -1 for anything but digits.
+func decimal(s string) int64 {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil || strings.HasPrefix(s, "+") {
+		return -1
+	}
+	return int64(n)
+}
