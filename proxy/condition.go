@@ -4,6 +4,10 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ixmage/proxy/origin"
 )
 
 // conditions are the request headers that decide what of an object is sent:
@@ -25,6 +29,45 @@ type conditions struct {
 type validators struct {
 	etag     string    // with quotes and W/, empty if there is none
 	modified time.Time // whole seconds, zero if not known
+}
+
+// scanConditions copies the headers that decide what is sent out of the
+// request, in one pass. A client that sends none of them costs nothing.
+func scanConditions(h *fasthttp.RequestHeader) conditions {
+	var c conditions
+	for k, v := range h.All() {
+		if len(k) < len("Range") || (k[0] != 'I' && k[0] != 'R') {
+			continue
+		}
+		switch string(k) {
+		case "If-Match":
+			join(&c.ifMatch, v)
+		case "If-None-Match":
+			join(&c.ifNoneMatch, v)
+		case "If-Modified-Since":
+			join(&c.ifModifiedSince, v)
+		case "If-Unmodified-Since":
+			join(&c.ifUnmodifiedSince, v)
+		case "If-Range":
+			join(&c.ifRange, v)
+		case "Range":
+			c.byteRange = string(v)
+			c.ranges++
+		default:
+			continue
+		}
+		c.any = true
+	}
+	return c
+}
+
+// join adds one more line of a header (RFC 9110, section 5.3). Two dates make
+// none: a header that takes one and has two is to be ignored.
+func join(list *string, line []byte) {
+	if *list != "" {
+		*list += ", "
+	}
+	*list += string(line)
 }
 
 // verdict is what preconditions make of a GET or HEAD.
@@ -145,4 +188,22 @@ func parseDate(s string) (time.Time, bool) {
 	}
 	t, err := http.ParseTime(s)
 	return t, err == nil
+}
+
+// sameVersion reports whether a reply is of the version that is known, as far as
+// it is. A range need not tell the size of the whole.
+func sameVersion(known validators, size int64, reply *origin.Object) bool {
+	v := validatorsOf(reply)
+	return (known.etag == "" || v.etag == known.etag) &&
+		(known.modified.IsZero() || v.modified.Equal(known.modified)) &&
+		(size < 0 || reply.Size < 0 || reply.Size == size)
+}
+
+// strongTag is what of an entity tag is good for If-Match: a weak one matches
+// nothing (RFC 9110, section 13.1.1).
+func strongTag(tag string) string {
+	if strings.HasPrefix(tag, "W/") {
+		return ""
+	}
+	return tag
 }

@@ -161,3 +161,6 @@ func (x *exchange) log(took time.Duration) {
 	}
 	x.proxy.log.LogAttrs(ctx, level, msg, attrs...) //nolint:sloglint // one of the three constants above
 }
+
+// sinceStart is the time an exchange has taken so far.
+func sinceStart(x *exchange) time.Duration { return max(time.Since(x.start), time.Nanosecond) }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"ixmage/alias"
 	"ixmage/cache"
@@ -161,22 +160,6 @@ func foundBy(r *cache.Reader, now time.Time) *found {
 	return f
 }
 
-// head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET
-// would have. Nothing is stored.
-func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	obj, joined, err := p.stat(p.base, route, ck)
-	if err != nil {
-		return err
-	}
-	status, stale := p.cache.Foresee(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
-	if joined && status == cache.Miss {
-		status = cache.Collapsed
-	}
-	x.cache = label(status)
-	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(cacheStatus(status, stale, false))}, cond)
-	return nil
-}
-
 const statusBypass = "ixmage; fwd=bypass"
 
 // cacheStatus says how the cache came by an object (RFC 9211).
@@ -216,45 +199,3 @@ func label(s cache.Status) string {
 	}
 	return cacheMiss
 }
-
-// scanConditions copies the headers that decide what is sent out of the
-// request, in one pass. A client that sends none of them costs nothing.
-func scanConditions(h *fasthttp.RequestHeader) conditions {
-	var c conditions
-	for k, v := range h.All() {
-		if len(k) < len("Range") || (k[0] != 'I' && k[0] != 'R') {
-			continue
-		}
-		switch string(k) {
-		case "If-Match":
-			join(&c.ifMatch, v)
-		case "If-None-Match":
-			join(&c.ifNoneMatch, v)
-		case "If-Modified-Since":
-			join(&c.ifModifiedSince, v)
-		case "If-Unmodified-Since":
-			join(&c.ifUnmodifiedSince, v)
-		case "If-Range":
-			join(&c.ifRange, v)
-		case "Range":
-			c.byteRange = string(v)
-			c.ranges++
-		default:
-			continue
-		}
-		c.any = true
-	}
-	return c
-}
-
-// join adds one more line of a header (RFC 9110, section 5.3). Two dates make
-// none: a header that takes one and has two is to be ignored.
-func join(list *string, line []byte) {
-	if *list != "" {
-		*list += ", "
-	}
-	*list += string(line)
-}
-
-// sinceStart is the time an exchange has taken so far.
-func sinceStart(x *exchange) time.Duration { return max(time.Since(x.start), time.Nanosecond) }

@@ -3,9 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"ixmage/alias"
@@ -25,75 +23,6 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 		src, err := p.fetch(ctx, req, old)
 		return src, p.verdict(ctx, route, err)
 	}
-}
-
-// errContradiction is a page or an error that bears a picture's name: more likely
-// something on the way to S3 than the object itself.
-var errContradiction = fmt.Errorf("%w: the bytes are none of its type", errNotImage)
-
-// verdict tells the cache what an error means for what is stored: an object that
-// is gone goes, and everything that is nobody's fault but the origin's, or ours,
-// leaves what there is to be served.
-func (p *Proxy) verdict(ctx context.Context, route alias.Route, err error) error {
-	err = p.judge(ctx, route, err)
-	if err == nil {
-		return nil
-	}
-	switch {
-	case errors.Is(err, errAliasDenied), errors.Is(err, errContradiction):
-		return &cache.Outage{Err: err}
-	case errors.Is(err, errNotImage): // any more
-		return &cache.Gone{Err: err}
-	}
-	oe, ok := errors.AsType[*origin.Error](err)
-	if !ok {
-		return err
-	}
-	negative := p.standing(route).Alias.NegativeTTL
-	switch oe.Outcome {
-	case origin.OutcomeDenied:
-		if p.unsure(route.Alias) {
-			return &cache.Outage{Err: err}
-		}
-		return &cache.Gone{Err: gist(oe), For: negative}
-	case origin.OutcomeNotFound:
-		return &cache.Gone{Err: gist(oe), For: negative}
-	case origin.OutcomeAborted:
-		return err
-	default:
-		return &cache.Outage{Err: err}
-	}
-}
-
-// unsure reports whether nobody can tell now what a refusal means: the alias has a
-// canary, and S3 has no answer about that either.
-func (p *Proxy) unsure(a *alias.Alias) bool {
-	keeper, ok := p.canary.(canaryKeeper)
-	return ok && a.Canary != "" && keeper.Unsure(a.ID)
-}
-
-// gist is what may be kept of an error: what it says, without what it holds.
-func gist(e *origin.Error) error {
-	return &origin.Error{
-		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, S3RequestID: e.S3RequestID,
-	}
-}
-
-// errAliasDenied means that S3 refuses not only the object that was asked for.
-var errAliasDenied = errors.New("the alias's canary is refused too")
-
-// judge finds out what a refusal means. Without the right to list a bucket, S3
-// answers AccessDenied for an object that is not there as well; where the
-// alias's canary is refused too, it is the alias that is broken.
-func (p *Proxy) judge(ctx context.Context, route alias.Route, err error) error {
-	if err == nil || p.canary == nil {
-		return err
-	}
-	oe, ok := errors.AsType[*origin.Error](err)
-	if ok && oe.Outcome == origin.OutcomeDenied && p.canary.Refused(ctx, route) {
-		return fmt.Errorf("%w: %w", errAliasDenied, err)
-	}
-	return err
 }
 
 // fetch opens an object and reads its first bytes: they decide the type where
@@ -162,114 +91,6 @@ func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
 	src := newObject(o, a, picture).source()
 	src.Body = body
 	return src, nil
-}
-
-// mute reports whether a 404 leaves open what is missing: an answer to HEAD has no
-// code, and the bucket may not be there.
-func mute(gone *cache.Gone) bool {
-	oe, ok := errors.AsType[*origin.Error](gone.Err)
-	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"
-}
-
-// stat asks for an object's metadata alone, once for all who do so at the same time.
-// joined says that another request asked.
-func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
-	if err := p.cache.Absent(ck, time.Now()); err != nil {
-		return nil, false, err
-	}
-	joined = true
-	// With the generation in it, a request that begins after a purge joins none from before.
-	flight := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(), ck.Space, ck.Epoch, ck.Object)
-	got, err, _ := p.heads.Do(flight, func() (any, error) {
-		joined = false
-		return p.statAlone(ctx, route, ck)
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	obj = got.(*object)
-	if joined && !obj.lasts() { // each request has to ask
-		obj, err = p.statAlone(ctx, route, ck)
-		return obj, false, err
-	}
-	return obj, joined, nil
-}
-
-// statAlone asks for one request.
-func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
-	asked := time.Now()
-	route = p.standing(route)
-	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
-	err = p.verdict(ctx, route, err)
-	if gone, ok := errors.AsType[*cache.Gone](err); ok {
-		if !mute(gone) {
-			gone.Asked = asked
-			p.cache.Missed(ck, gone)
-		}
-		return nil, gone.Err
-	}
-	return obj, err
-}
-
-func (p *Proxy) look(ctx context.Context, req origin.Request) (*object, error) {
-	o, err := p.origin.Head(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	picture, generic, err := pictureType(o)
-	if err != nil {
-		return nil, err
-	}
-	if generic {
-		if picture, err = p.sniff(ctx, req, o); err != nil {
-			return nil, err
-		}
-	}
-	return newObject(o, req.Route.Alias, picture), nil
-}
-
-// sniff reads the front of an object of generic type.
-func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object) (string, error) {
-	if o.Size == 0 {
-		return "", errNotImage
-	}
-	last := int64(sniffLen - 1)
-	if o.Size > 0 {
-		last = min(last, o.Size-1)
-	}
-	known := validatorsOf(o)
-	req.Range, req.IfMatch = &origin.Range{First: 0, Last: last}, strongTag(known.etag)
-	front, err := p.origin.Get(ctx, req)
-	if err != nil {
-		return "", err
-	}
-	defer front.Body.Close()
-	if !sameVersion(known, o.Size, front) {
-		return "", errVersionGone
-	}
-	body, err := peek(front, true)
-	if err != nil {
-		return "", err
-	}
-	return sniffType(body.front)
-}
-
-// sameVersion reports whether a reply is of the version that is known, as far as
-// it is. A range need not tell the size of the whole.
-func sameVersion(known validators, size int64, reply *origin.Object) bool {
-	v := validatorsOf(reply)
-	return (known.etag == "" || v.etag == known.etag) &&
-		(known.modified.IsZero() || v.modified.Equal(known.modified)) &&
-		(size < 0 || reply.Size < 0 || reply.Size == size)
-}
-
-// strongTag is what of an entity tag is good for If-Match: a weak one matches
-// nothing (RFC 9110, section 13.1.1).
-func strongTag(tag string) string {
-	if strings.HasPrefix(tag, "W/") {
-		return ""
-	}
-	return tag
 }
 
 // frontBody is a body whose first bytes have been read already.

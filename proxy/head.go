@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+)
+
+// head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET
+// would have. Nothing is stored.
+func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+	obj, joined, err := p.stat(p.base, route, ck)
+	if err != nil {
+		return err
+	}
+	status, stale := p.cache.Foresee(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
+	if joined && status == cache.Miss {
+		status = cache.Collapsed
+	}
+	x.cache = label(status)
+	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(cacheStatus(status, stale, false))}, cond)
+	return nil
+}
+
+// stat asks for an object's metadata alone, once for all who do so at the same time.
+// joined says that another request asked.
+func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
+	if err := p.cache.Absent(ck, time.Now()); err != nil {
+		return nil, false, err
+	}
+	joined = true
+	// With the generation in it, a request that begins after a purge joins none from before.
+	flight := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(), ck.Space, ck.Epoch, ck.Object)
+	got, err, _ := p.heads.Do(flight, func() (any, error) {
+		joined = false
+		return p.statAlone(ctx, route, ck)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	obj = got.(*object)
+	if joined && !obj.lasts() { // each request has to ask
+		obj, err = p.statAlone(ctx, route, ck)
+		return obj, false, err
+	}
+	return obj, joined, nil
+}
+
+// statAlone asks for one request.
+func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
+	asked := time.Now()
+	route = p.standing(route)
+	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
+	err = p.verdict(ctx, route, err)
+	if gone, ok := errors.AsType[*cache.Gone](err); ok {
+		if !mute(gone) {
+			gone.Asked = asked
+			p.cache.Missed(ck, gone)
+		}
+		return nil, gone.Err
+	}
+	return obj, err
+}
+
+func (p *Proxy) look(ctx context.Context, req origin.Request) (*object, error) {
+	o, err := p.origin.Head(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	picture, generic, err := pictureType(o)
+	if err != nil {
+		return nil, err
+	}
+	if generic {
+		if picture, err = p.sniff(ctx, req, o); err != nil {
+			return nil, err
+		}
+	}
+	return newObject(o, req.Route.Alias, picture), nil
+}
+
+// sniff reads the front of an object of generic type.
+func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object) (string, error) {
+	if o.Size == 0 {
+		return "", errNotImage
+	}
+	last := int64(sniffLen - 1)
+	if o.Size > 0 {
+		last = min(last, o.Size-1)
+	}
+	known := validatorsOf(o)
+	req.Range, req.IfMatch = &origin.Range{First: 0, Last: last}, strongTag(known.etag)
+	front, err := p.origin.Get(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	defer front.Body.Close()
+	if !sameVersion(known, o.Size, front) {
+		return "", errVersionGone
+	}
+	body, err := peek(front, true)
+	if err != nil {
+		return "", err
+	}
+	return sniffType(body.front)
+}
