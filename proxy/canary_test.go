@@ -18,6 +18,8 @@ import (
 
 // watched is a Canary that a test decides about.
 type watched struct {
+	noCanary
+
 	mu      sync.Mutex
 	refused bool
 	asked   int

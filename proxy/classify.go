@@ -4,11 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/cache"
 	"ixmage/proxy/origin"
 )
+
+// Canary knows whether the object can be read that shows that an alias works. It is
+// called from many goroutines.
+type Canary interface {
+	// Refused reports whether S3 refuses the alias's canary too. It is false where the
+	// alias has no canary, or the answer is not known. It may ask S3 and takes no longer
+	// than such a call may. It is called once for all who wait for one object.
+	Refused(ctx context.Context, r alias.Route) bool
+	// State is the last reading of an alias's canary.
+	State(aliasID int64) (ok bool, at time.Time, known bool)
+	// Unsure reports whether the last reading left open if the canary is refused.
+	Unsure(aliasID int64) bool
+}
+
+// noCanary takes every refusal for a missing object.
+type noCanary struct{}
+
+func (noCanary) Refused(context.Context, alias.Route) bool       { return false }
+func (noCanary) State(int64) (ok bool, at time.Time, known bool) { return false, time.Time{}, false }
+func (noCanary) Unsure(int64) bool                               { return false }
 
 // errContradiction is a page or an error that bears a picture's name: more likely
 // something on the way to S3 than the object itself.
@@ -55,9 +76,6 @@ func (p *Proxy) verdict(ctx context.Context, route alias.Route, err error) error
 // answers AccessDenied for an object that is not there as well; where the
 // alias's canary is refused too, it is the alias that is broken.
 func (p *Proxy) judge(ctx context.Context, route alias.Route, err error) error {
-	if err == nil || p.canary == nil {
-		return err
-	}
 	oe, ok := errors.AsType[*origin.Error](err)
 	if ok && oe.Outcome == origin.OutcomeDenied && p.canary.Refused(ctx, route) {
 		return fmt.Errorf("%w: %w", errAliasDenied, err)
@@ -68,8 +86,7 @@ func (p *Proxy) judge(ctx context.Context, route alias.Route, err error) error {
 // unsure reports whether nobody can tell now what a refusal means: the alias has a
 // canary, and S3 has no answer about that either.
 func (p *Proxy) unsure(a *alias.Alias) bool {
-	keeper, ok := p.canary.(canaryKeeper)
-	return ok && a.Canary != "" && keeper.Unsure(a.ID)
+	return a.Canary != "" && p.canary.Unsure(a.ID)
 }
 
 // gist is what may be kept of an error: what it says, without what it holds.

@@ -85,14 +85,6 @@ type ExplainedCanary struct {
 	Checked time.Time `json:"checked_at,omitzero"`
 }
 
-// canaryKeeper is a Canary that can tell more.
-type canaryKeeper interface {
-	// State tells how the canary of an alias was, last.
-	State(aliasID int64) (ok bool, at time.Time, known bool)
-	// Unsure reports whether the last reading left open if it is refused.
-	Unsure(aliasID int64) bool
-}
-
 // Explain resolves the path of a URL as get does, and tells what is known of it.
 // With probe it asks S3 for the object's metadata. It changes nothing.
 func (p *Proxy) Explain(ctx context.Context, path string, probe bool) (any, error) {
@@ -345,11 +337,7 @@ func (p *Proxy) explainCanary(a *alias.Alias) *ExplainedCanary {
 		return c
 	}
 	c.Key, c.State = a.Prefix+a.Canary, canaryUnknown
-	keeper, ok := p.canary.(canaryKeeper)
-	if !ok {
-		return c
-	}
-	readable, at, known := keeper.State(a.ID)
+	readable, at, known := p.canary.State(a.ID)
 	switch {
 	case !known:
 	case readable:

@@ -40,15 +40,6 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Canary knows whether the object by which an alias is known to work can be read.
-type Canary interface {
-	// Refused reports whether S3 refuses the alias's canary too. It is false
-	// when the alias has none, or nobody can tell. It may ask S3, and takes no
-	// longer than that may; it is called once for all who wait for one object,
-	// from many goroutines.
-	Refused(ctx context.Context, r alias.Route) bool
-}
-
 // Proxy is the public HTTP server.
 type Proxy struct {
 	registry *alias.Registry
@@ -87,6 +78,9 @@ const (
 
 // New makes the server. It listens nowhere yet.
 func New(cfg Config) *Proxy {
+	if cfg.Canary == nil {
+		cfg.Canary = noCanary{}
+	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
