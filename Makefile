@@ -10,11 +10,13 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 # The race detector needs a C compiler that can link.
 CC_WORKS = $(shell echo 'int main(void){return 0;}' | $$(go env CC) -x c - -o /dev/null 2>/dev/null && echo yes)
 
+RACE     = $(if $(CC_WORKS),-race)
+
 .DEFAULT_GOAL := help
-.PHONY: help build tools demo test crashes bench lint fuzz check image clean
+.PHONY: help build tools demo test test-packages test-program test-long bench lint fuzz check image clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 build: ## Build bin/ixmage
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ixmage .
@@ -25,16 +27,25 @@ demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir:
 	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
 	@exec bin/demo
 
-test: bin/versitygw ## Run all tests, with the race detector where a C compiler works
+test: bin/versitygw ## Run all tests; the race detector is used where a C compiler works
 	@.ci/packages --report cc promtool nginx varnishd wrk aws chromium
-	@if [ "$(CC_WORKS)" = yes ]; then \
-		CGO_ENABLED=1 go test -race -shuffle=on -timeout 40m ./...; \
-	else \
-		echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'; \
-		CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./...; \
-	fi
+	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
+	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
-crashes: ## Break provisioning at every write and call, and 10,000 times at random (half an hour)
+# Every package but e2e, tests and all, with the race detector.
+test-packages:
+	@CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -shuffle=on -timeout 40m $$(go list ./... | grep -v '/e2e$$')
+
+# The tests in e2e start the program and look at it from outside. They are built
+# WITHOUT the race detector, which would take five times as long in their clients
+# and servers. The PROGRAM is built both ways: concurrentTests in
+# e2e/race_test.go run the one with the race detector, the others the one that
+# ships. make test-long has all of them run the one with the race detector.
+test-program: bin/versitygw
+	@IXMAGE_RACE=$(if $(RACE),,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
+
+test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 10,000 sequences, e2e with the race detector
+	@IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
 	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=10000 go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences)$$' ./alias/provision
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)

@@ -24,7 +24,7 @@ func TestAliasChanges(t *testing.T) {
 	s := newSite(t)
 	other := s3.New(t)
 	one := func(text string) s3.Object {
-		return s3.Object{Body: append(fakePNG(100), text...), ContentType: "image/png"}
+		return s3.Object{Body: append(png(100, ""), text...), ContentType: "image/png"}
 	}
 	s.s3.Put("media", "web/a.png", one("web"))
 	s.s3.Put("media", "new/a.png", one("new"))
@@ -72,11 +72,11 @@ func TestAliasChanges(t *testing.T) {
 func TestAliasMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
-	s.put("only.png", s3.Object{Body: fakePNG(100)})
-	s.s3.Put("media2", "web/a.png", s3.Object{Body: fakePNG(300), ContentType: "image/png"})
+	s.put("a.png", s3.Object{Body: png(100, "")})
+	s.put("only.png", s3.Object{Body: png(100, "")})
+	s.s3.Put("media2", "web/a.png", s3.Object{Body: png(300, ""), ContentType: "image/png"})
 	for _, key := range []string{"a.png", "only.png", "a.png"} {
-		wantPicture(t, s.get("/shop/"+key), fakePNG(100))
+		wantPicture(t, s.get("/shop/"+key), png(100, ""))
 	}
 	for range 3 {
 		if r := s.api(http.MethodDelete, "/api/v1/aliases/shop", nil); r.StatusCode != http.StatusNoContent {
@@ -84,7 +84,7 @@ func TestAliasMadeAgain(t *testing.T) {
 		}
 		wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
 		s.open("shop", "media2", "web/", nil)
-		wantPicture(t, s.get("/shop/a.png"), fakePNG(300))
+		wantPicture(t, s.get("/shop/a.png"), png(300, ""))
 		wantProblem(t, s.get("/shop/only.png"), http.StatusNotFound, "not-found")
 	}
 }
@@ -93,15 +93,15 @@ func TestAliasMadeAgain(t *testing.T) {
 func TestKeyPairReplaced(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
-	s.put("b.png", s3.Object{Body: fakePNG(100)})
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
+	s.put("a.png", s3.Object{Body: png(100, "")})
+	s.put("b.png", s3.Object{Body: png(100, "")})
+	wantPicture(t, s.get("/shop/a.png"), png(100, ""))
 	pair := map[string]any{"access_key_id": "AKIAREPLACED0EXAMPLE", "secret_access_key": "another-secret-that-is-not-real"}
 	if r := s.api(http.MethodPut, "/api/v1/credentials/shop", pair); r.StatusCode != http.StatusOK {
 		t.Fatalf("replace: %s: %s", r.Status, r.body)
 	}
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
-	wantPicture(t, s.get("/shop/b.png"), fakePNG(100))
+	wantPicture(t, s.get("/shop/a.png"), png(100, ""))
+	wantPicture(t, s.get("/shop/b.png"), png(100, ""))
 	if n := s.calls("a.png"); n != 1 {
 		t.Errorf("what was in memory was fetched again")
 	}
@@ -115,7 +115,7 @@ func TestKeyPairReplaced(t *testing.T) {
 func TestAliasChangesDuringFlight(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	old, young := fakePNG(200_000), fakePNG(300)
+	old, young := png(200_000, ""), png(300, "")
 	s.put("a.png", s3.Object{Body: old})
 	s.s3.Put("media", "new/a.png", s3.Object{Body: young, ContentType: "image/png"})
 	release := make(chan struct{})
@@ -164,7 +164,7 @@ func TestReviseTTL(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1h","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
-	body := fakePNG(100)
+	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.put("own.png", s3.Object{Body: body, CacheControl: "max-age=600"})
 	for _, target := range []string{"/shop/a.png", "/shop/own.png"} {
@@ -220,7 +220,7 @@ func TestReviseStaleIfError(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
-	body := fakePNG(100)
+	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.put("bound.png", s3.Object{Body: body, CacheControl: "max-age=1, must-revalidate"})
 	s.get("/shop/a.png")
@@ -253,7 +253,7 @@ func TestReviseStaleWhileRevalidate(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
-	old, young := fakePNG(100), fakePNG(200)
+	old, young := png(100, ""), png(200, "")
 	s.put("a.png", s3.Object{Body: old})
 	wantPicture(t, s.get("/shop/a.png"), old)
 	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
@@ -283,7 +283,7 @@ func TestReviseInFlight(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.patch("shop", `{"ttl":"1h"}`)
-			body, gate := fakePNG(2_000_000), make(chan struct{})
+			body, gate := png(2_000_000, ""), make(chan struct{})
 			s.put("a.png", s3.Object{Body: body})
 			s.s3.Next("media", "web/a.png", s3.StallAfter(at, gate))
 			first := make(chan *response, 1)
@@ -317,7 +317,7 @@ func TestReviseInFlight(t *testing.T) {
 func TestReviseRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(100)
+	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.get("/shop/a.png")
 	if r := s.api(http.MethodPatch, "/api/v1/aliases/shop", `{"ttl":"-1s"}`); r.StatusCode == http.StatusOK {

@@ -23,7 +23,7 @@ func TestConditions(t *testing.T) {
 		later   = "Wed, 15 Nov 2023 12:00:01 GMT"
 	)
 	obj := s3.Object{
-		Body: fakePNG(5000), ETag: `"v1"`, LastModified: time.Date(2023, time.November, 15, 12, 0, 0, 0, time.UTC),
+		Body: png(5000, ""), ETag: `"v1"`, LastModified: time.Date(2023, time.November, 15, 12, 0, 0, 0, time.UTC),
 		CacheControl: "max-age=77777",
 	}
 	s.put("hit.png", obj)
@@ -131,7 +131,7 @@ func TestConditionsOfLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			body, gate := fakePNG(4<<20), make(chan struct{})
+			body, gate := png(4<<20, ""), make(chan struct{})
 			s.put("a.png", s3.Object{Body: body, ETag: `"v1"`, CacheControl: tc.control})
 			s.s3.Next("media", "web/a.png", s3.StallAfter(1<<20, gate))
 			r := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + tc.line + "\r\n\r\n").answer(http.MethodGet)

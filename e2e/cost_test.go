@@ -60,9 +60,9 @@ func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 		t.Run(fmt.Sprintf("%d KiB", tc.size>>10), func(t *testing.T) {
 			s := newSiteOn(t, startPlain(t, "--log-level", "info", "--cache-memory", "64MiB"))
 			for i := range requests {
-				s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: fakePNG(tc.size)})
+				s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: png(tc.size, "")})
 			}
-			s.put("hit.png", s3.Object{Body: fakePNG(tc.size)})
+			s.put("hit.png", s3.Object{Body: png(tc.size, "")})
 			w := s.dial()
 			get := func(path string) {
 				if r := w.send("GET " + path + " HTTP/1.1\r\nHost: ixmage.test\r\n\r\n").answer(http.MethodGet); r == nil || r.err != nil || r.StatusCode != http.StatusOK {

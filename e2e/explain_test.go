@@ -116,7 +116,7 @@ func TestExplainErrors(t *testing.T) {
 		name = aliasFor(name)
 		byAlias[name] = row
 		s.open(name, "media", name+"/", map[string]any{"negative_ttl": "1h"})
-		s.s3.Put("media", name+"/a.png", s3.Object{Body: fakePNG(100), ContentType: "image/png"})
+		s.s3.Put("media", name+"/a.png", s3.Object{Body: png(100, ""), ContentType: "image/png"})
 		s.s3.Put("media", name+"/text.png", s3.Object{Body: []byte("no picture"), ContentType: "text/plain"})
 	}
 	for name, row := range rows {
@@ -172,7 +172,7 @@ func TestExplainCached(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--breaker-failures", "3")
 	s.patch("shop", `{"ttl":"2s","stale_if_error":"1h","stale_while_revalidate":"0s"}`)
-	s.put("a.png", s3.Object{Body: fakePNG(1000)})
+	s.put("a.png", s3.Object{Body: png(1000, "")})
 	if e := s.explain("/shop/a.png", ""); e.Status != 0 || e.Cache.Memory != nil || e.Bucket != "media" || e.Key != "web/a.png" ||
 		e.Credential.Name != "shop" || e.Credential.KeyID != "AKIAIOSFODNN7EXAMPLE" || e.Circuit.State != "closed" || e.Canary.State != "none" {
 		t.Errorf("cold: %+v", e)
@@ -183,7 +183,7 @@ func TestExplainCached(t *testing.T) {
 	if e := s.explain("/shop/a.png", "&probe=true"); e.Status != 200 || e.Probe == nil || e.Probe.Outcome != "ok" || e.Cache.Memory != nil {
 		t.Errorf("probed: %+v", e)
 	}
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(1000))
+	wantPicture(t, s.get("/shop/a.png"), png(1000, ""))
 	if e := s.explain("/shop/a.png", ""); e.Status != 200 || e.Cache.Memory == nil || e.Cache.Memory.State != "fresh" || e.Cache.Memory.Size != 1000 {
 		t.Errorf("cached: %+v", e)
 	}
@@ -237,8 +237,8 @@ func TestExplainOverload(t *testing.T) {
 		"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-queue-timeout", "5m",
 	)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h"}`)
-	s.put("old.png", s3.Object{Body: fakePNG(100)})
-	wantPicture(t, s.get("/shop/old.png"), fakePNG(100))
+	s.put("old.png", s3.Object{Body: png(100, "")})
+	wantPicture(t, s.get("/shop/old.png"), png(100, ""))
 	gate := make(chan struct{})
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, gate) })
 	var stuck sync.WaitGroup
@@ -259,10 +259,10 @@ func TestExplainOverload(t *testing.T) {
 	eventually(t, "it is stale", func() bool {
 		return strings.HasPrefix(s.get("/shop/old.png").Header.Get("Cache-Status"), "ixmage; hit; ttl=-")
 	})
-	wantPicture(t, s.get("/shop/old.png"), fakePNG(100))
+	wantPicture(t, s.get("/shop/old.png"), png(100, ""))
 	open()
 	stuck.Wait()
-	s.put("a.png", s3.Object{Body: fakePNG(200)})
+	s.put("a.png", s3.Object{Body: png(200, "")})
 	eventually(t, "there is a place again", func() bool { return s.get("/shop/a.png").StatusCode == http.StatusOK })
 }
 
@@ -278,11 +278,11 @@ func TestExplainConditions(t *testing.T) {
 		"range.png": {"Range: bytes=100-", "range", http.StatusRequestedRangeNotSatisfiable},
 		"match.png": {`If-Match: "another"`, "precondition-failed", http.StatusPreconditionFailed},
 	} {
-		s.put(key, s3.Object{Body: fakePNG(100)})
+		s.put(key, s3.Object{Body: png(100, "")})
 		wantProblem(t, s.ask("/shop/"+key, tc.line), tc.status, tc.code)
 		for _, more := range []string{"&probe=true", ""} {
 			if more == "" {
-				wantPicture(t, s.get("/shop/"+key), fakePNG(100))
+				wantPicture(t, s.get("/shop/"+key), png(100, ""))
 			}
 			e := s.explain("/shop/"+key, more)
 			if e.Status != http.StatusOK || e.Code != "" || !strings.Contains(e.Remedy, "Nothing is wrong") || e.LastFailure != nil {
@@ -297,7 +297,7 @@ func TestExplainConditions(t *testing.T) {
 func TestExplainCircuit(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--breaker-failures", "1", "--breaker-open", "1h")
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	wantProblem(t, s.get("/shop/a.png"), http.StatusBadGateway, "origin-error")
 	for _, step := range []struct{ more, remedy string }{
@@ -324,12 +324,12 @@ func TestExplainRemembered(t *testing.T) {
 	s := newSite(t)
 	s.patch("shop", `{"negative_ttl":"1h"}`)
 	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
 	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
 	e := s.explain("/shop/a.png", "&probe=true")
 	if e.Status != 404 || e.Code != "not-found" || e.Cache.Missing == nil || e.Probe == nil || e.Probe.Status != 200 || !strings.Contains(e.Remedy, "purge") {
 		t.Errorf("explained: %d %s, %q, probe %+v", e.Status, e.Code, e.Remedy, e.Probe)
 	}
 	s.purge(`{"alias":"shop","key":"a.png"}`)
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
+	wantPicture(t, s.get("/shop/a.png"), png(100, ""))
 }

@@ -21,11 +21,11 @@ type outage struct {
 
 // network asks for pictures of servers that are not there, or are not the ones
 // that they should be.
-func (f *faulty) network(ca *authority) {
+func (f *faulty) network() {
 	f.t.Helper()
 	f.trials = nil
 	before := f.s3.Total()
-	outages := f.outages(ca)
+	outages := f.outages()
 	for i := range outages {
 		f.expose(&outages[i])
 	}
@@ -55,7 +55,7 @@ func (f *faulty) network(ca *authority) {
 
 // outages lists what is tried. The servers behind TLS have the same objects as
 // f.s3, and bear other names than they should.
-func (f *faulty) outages(ca *authority) []outage {
+func (f *faulty) outages() []outage {
 	gone := verdict{kind: isProblem, status: 502, code: "origin-unreachable", outcome: "network", says: "network"}
 	late := verdict{kind: isProblem, status: 504, code: "origin-timeout", outcome: "timeout", says: "timeout"}
 	move := func(name string) func() { return func() { f.move(name, f.s3.URL) } }
@@ -64,7 +64,7 @@ func (f *faulty) outages(ca *authority) []outage {
 	}
 	refusing := f.proxy(netfault.Refuse())
 	silent := f.proxy(netfault.Hang())
-	handshake := f.proxyTo(f.serveTLS(ca.issue(f.t, time.Hour, "127.0.0.1")), netfault.Hang())
+	handshake := f.proxyTo(f.serveTLS(f.ca.issue(f.t, time.Hour, "127.0.0.1")), netfault.Hang())
 	pass := func(p *netfault.Proxy) func() {
 		return func() {
 			if err := p.Set(netfault.Pass()); err != nil {
@@ -79,8 +79,8 @@ func (f *faulty) outages(ca *authority) []outage {
 		{name: "handshake", endpoint: "https://" + handshake.Addr, want: late, end: pass(handshake)},
 		{name: "plain", endpoint: strings.Replace(f.s3.URL, "http:", "https:", 1), want: gone, end: move("plain")},
 		secure("untrusted", newAuthority(f.t).issue(f.t, time.Hour, "127.0.0.1")),
-		secure("misnamed", ca.issue(f.t, time.Hour, "s3.example.com")),
-		secure("expired", ca.issue(f.t, -time.Hour, "127.0.0.1")),
+		secure("misnamed", f.ca.issue(f.t, time.Hour, "s3.example.com")),
+		secure("expired", f.ca.issue(f.t, -time.Hour, "127.0.0.1")),
 	}
 }
 

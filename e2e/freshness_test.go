@@ -60,7 +60,7 @@ func TestFreshness(t *testing.T) {
 		t.Run(tc.header, func(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png"
-			body := fakePNG(1000)
+			body := png(1000, "")
 			s.put(key, s3.Object{Body: body, CacheControl: tc.header})
 			for round := 1; round <= 3; round++ {
 				r := s.get("/shop/" + key)
@@ -125,16 +125,16 @@ func TestStaleIsFetchedAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.open("brief", "media", "web/", map[string]any{"ttl": "1s", "stale_while_revalidate": "0s"})
-	s.put("own.png", s3.Object{Body: fakePNG(100), CacheControl: "max-age=1"})
-	s.put("ttl.png", s3.Object{Body: fakePNG(100)})
+	s.put("own.png", s3.Object{Body: png(100, ""), CacheControl: "max-age=1"})
+	s.put("ttl.png", s3.Object{Body: png(100, "")})
 	cacheControl := map[string]string{"own.png": "max-age=1"}
 	for _, key := range []string{"own.png", "ttl.png"} {
 		for _, tc := range []struct {
 			body   []byte
 			status string
 		}{
-			{fakePNG(100), "ixmage; fwd=stale; fwd-status=304"},
-			{fakePNG(200), "ixmage; fwd=stale; fwd-status=200; stored"},
+			{png(100, ""), "ixmage; fwd=stale; fwd-status=304"},
+			{png(200, ""), "ixmage; fwd=stale; fwd-status=200; stored"},
 		} {
 			s.get("/brief/" + key)
 			s.put(key, s3.Object{Body: tc.body, CacheControl: cacheControl[key]})
@@ -155,7 +155,7 @@ func TestStaleIsFetchedAgain(t *testing.T) {
 func TestClientCacheControlIsIgnored(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(100)
+	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	for _, h := range []string{"Cache-Control: no-cache", "Cache-Control: no-store", "Cache-Control: max-age=0", "Pragma: no-cache", "Cache-Control: only-if-cached"} {
 		for range 2 {
@@ -181,7 +181,7 @@ func TestNotStored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, tc.args...)
-			body := fakePNG(100_000)
+			body := png(100_000, "")
 			s.put("a.png", s3.Object{Body: body})
 			for round := 1; round <= 3; round++ {
 				r := s.get("/shop/a.png")
@@ -226,7 +226,7 @@ func TestUpstreamAge(t *testing.T) {
 		t.Run(tc.age+" of "+tc.control, func(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png"
-			s.put(key, s3.Object{Body: fakePNG(1000), CacheControl: tc.control})
+			s.put(key, s3.Object{Body: png(1000, ""), CacheControl: tc.control})
 			aged := &s3.Fault{Header: func(h http.Header) { h.Set("Age", tc.age) }}
 			s.s3.Next("media", "web/"+key, aged, aged, aged)
 			wantAge(t, s.head("/shop/"+key), tc.want)
@@ -256,7 +256,7 @@ func wantAge(t *testing.T, r *response, least int) {
 func TestAgeOfJoined(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--origin-idle-timeout", "5m")
-	body, gate := fakePNG(1<<20), make(chan struct{})
+	body, gate := png(1<<20, ""), make(chan struct{})
 	follow := func(key, until string, done func(*http.Response) bool) []*http.Response {
 		s.s3.Next("media", "web/"+key, s3.StallAfter(500_000, gate))
 		all := []*http.Response{s.dial().open("/shop/" + key)}

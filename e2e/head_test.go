@@ -14,7 +14,7 @@ func TestHeadOfHit(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for key, size := range map[string]int{"small.png": 100, "large.png": 1 << 20, "empty.png": 0} {
-		body := fakePNG(size)
+		body := png(size, "")
 		s.put(key, s3.Object{Body: body})
 		wantPicture(t, s.get("/shop/"+key), body)
 		wantPicture(t, s.get("/shop/"+key), body)
@@ -39,7 +39,7 @@ func TestHeadOfHit(t *testing.T) {
 func TestColdHead(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	big := fakePNG(100_000)
+	big := png(100_000, "")
 	generic := []string{"HEAD ", "GET bytes=0-3071"}
 	for _, tc := range []struct {
 		name   string
@@ -99,18 +99,18 @@ func TestColdHeadCacheStatus(t *testing.T) {
 		after     string // what a GET finds before, which is over when the HEAD comes
 		head, get string
 	}{
-		{"largest", s3.Object{Body: fakePNG(64 << 10)}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200; stored"},
-		{"too-large", s3.Object{Body: fakePNG(64<<10 + 1)}, "", "fwd=bypass", "fwd=bypass"},
-		{"not-to-be-stored", s3.Object{Body: fakePNG(100), CacheControl: "no-store"}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200"},
-		{"stale", s3.Object{Body: fakePNG(200)}, "max-age=1", "fwd=stale; fwd-status=200; stored", "hit; ttl=3"},
-		{"stale-and-too-large", s3.Object{Body: fakePNG(64<<10 + 1)}, "max-age=1", "fwd=bypass", "fwd=bypass"},
+		{"largest", s3.Object{Body: png(64<<10, "")}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200; stored"},
+		{"too-large", s3.Object{Body: png(64<<10+1, "")}, "", "fwd=bypass", "fwd=bypass"},
+		{"not-to-be-stored", s3.Object{Body: png(100, ""), CacheControl: "no-store"}, "", "fwd=uri-miss; fwd-status=200", "fwd=uri-miss; fwd-status=200"},
+		{"stale", s3.Object{Body: png(200, "")}, "max-age=1", "fwd=stale; fwd-status=200; stored", "hit; ttl=3"},
+		{"stale-and-too-large", s3.Object{Body: png(64<<10+1, "")}, "max-age=1", "fwd=bypass", "fwd=bypass"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			target := "/shop/" + tc.name
 			if tc.after != "" {
-				s.put(tc.name, s3.Object{Body: fakePNG(100), CacheControl: tc.after})
-				wantPicture(t, s.get(target), fakePNG(100))
+				s.put(tc.name, s3.Object{Body: png(100, ""), CacheControl: tc.after})
+				wantPicture(t, s.get(target), png(100, ""))
 			}
 			s.put(tc.name, tc.obj)
 			var head *response
@@ -160,7 +160,7 @@ func (s *site) askedFor(key string) (list []string) {
 func TestHeadOfUnknownLength(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.s3.Hook(func(*s3.Request) *s3.Fault {
 		return &s3.Fault{Header: func(h http.Header) { h.Del("Content-Length") }}
 	})
@@ -174,7 +174,7 @@ func TestHeadOfUnknownLength(t *testing.T) {
 func TestHeadKeepsConnection(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(1 << 20)
+	body := png(1<<20, "")
 	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
 	for _, target := range []string{"/shop/a.png", "/shop/none.png", "/shop/..", "/", "/-/healthz"} {
@@ -203,7 +203,7 @@ func TestHeadOfOneVersion(t *testing.T) {
 		{"strong", `"1"`, nil, true, 200},
 		{"weak", `W/"1"`, nil, false, 200},
 		{"no-tag", `1`, nil, false, 200},
-		{"replaced", `"1"`, s3.Replace(s3.Object{Body: fakePNG(5000), ETag: `"2"`}), true, 502},
+		{"replaced", `"1"`, s3.Replace(s3.Object{Body: png(5000, ""), ETag: `"2"`}), true, 502},
 		{"ignored", `"1"`, other("ETag", `"2"`), true, 502},
 		{"weak-and-other", `W/"1"`, other("ETag", `W/"2"`), false, 502},
 		{"other-date", `W/"1"`, other("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT"), false, 502},
@@ -211,7 +211,7 @@ func TestHeadOfOneVersion(t *testing.T) {
 		{"no-size", `"1"`, other("Content-Range", "bytes 0-3071/*"), true, 200},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s.put(tc.name, s3.Object{Body: fakePNG(5000), ContentType: "binary/octet-stream", ETag: tc.etag})
+			s.put(tc.name, s3.Object{Body: png(5000, ""), ContentType: "binary/octet-stream", ETag: tc.etag})
 			s.s3.Next("media", "web/"+tc.name, nil, tc.fault)
 			if r := s.head("/shop/" + tc.name); r.StatusCode != tc.status {
 				t.Errorf("got %s, want %d", r.Status, tc.status)

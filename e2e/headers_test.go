@@ -26,7 +26,7 @@ func TestHeaderNames(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	rich := s3.Object{
-		Body: fakePNG(5000), ContentEncoding: "aws-chunked", ContentDisposition: `attachment; filename="x.html"`,
+		Body: png(5000, ""), ContentEncoding: "aws-chunked", ContentDisposition: `attachment; filename="x.html"`,
 		Metadata: map[string]string{"owner": "me", "set-cookie": "x=y"},
 	}
 	for _, key := range []string{"a.png", "b.png", "c.png", "d.png", "e.png", "f.png"} {
@@ -149,7 +149,7 @@ func TestHostileHeaders(t *testing.T) {
 				t.Parallel()
 				for i, shape := range []string{"%s", "image/png; %s", `"%s"`, "public, max-age=60, x=\"%s\""} {
 					key := fmt.Sprintf("%s-%s-%d.png", strings.ReplaceAll(kind, " ", ""), name, i)
-					s.put(key, s3.Object{Body: fakePNG(100)})
+					s.put(key, s3.Object{Body: png(100, "")})
 					fault := s3.RawHeader(name + ": " + fmt.Sprintf(shape, value))
 					fault.Header = func(h http.Header) { h.Del(name) }
 					s.s3.Next("media", "web/"+key, fault, fault, fault, fault)
@@ -181,7 +181,7 @@ func wantOwnHeaders(t *testing.T, text string) {
 func TestUnkeyedHeaders(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(3000)
+	body := png(3000, "")
 	s.put("clean.png", s3.Object{Body: body})
 	clean := stableHeader(s.ask("/shop/clean.png"))
 	asked := s.s3.Requests()[0].Header
@@ -248,8 +248,8 @@ func stableHeader(r *response) string {
 func TestOwnCacheControl(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100), CacheControl: "max-age=600"})
-	s.put("never.png", s3.Object{Body: fakePNG(100), CacheControl: "no-store"})
+	s.put("a.png", s3.Object{Body: png(100, ""), CacheControl: "max-age=600"})
+	s.put("never.png", s3.Object{Body: png(100, ""), CacheControl: "no-store"})
 	for _, step := range []struct{ patch, a, never string }{
 		{`{}`, "max-age=600", "no-store"},
 		{`{"cache_control":"Public, max-age=31536000, immutable"}`, "public, max-age=31536000, immutable", "public, max-age=31536000, immutable"},
@@ -259,7 +259,7 @@ func TestOwnCacheControl(t *testing.T) {
 		for range 2 {
 			for target, want := range map[string]string{"/shop/a.png": step.a, "/shop/never.png": step.never} {
 				r := s.get(target)
-				wantPicture(t, r, fakePNG(100))
+				wantPicture(t, r, png(100, ""))
 				if age := r.Header.Get("Age"); age != "0" && strings.Contains(step.patch, "31536000") {
 					t.Errorf("Age is %s, though the policy begins here", age)
 				}
@@ -279,7 +279,7 @@ func TestOwnCacheControl(t *testing.T) {
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
 	const shop, evil = "https://shop.example.com", "https://evil.example.com"
 	for _, tc := range []struct {
 		patch, origin string
@@ -325,7 +325,7 @@ func TestCORS(t *testing.T) {
 func TestFallback(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	missing, broken := fakePNG(100), fakePNG(9000)
+	missing, broken := png(100, ""), png(9000, "")
 	s.put("missing.png", s3.Object{Body: missing, CacheControl: "max-age=86400"})
 	s.put("broken.png", s3.Object{Body: broken})
 	s.patch("shop", `{"fallback":{"missing":"missing.png","broken":"broken.png"}}`)

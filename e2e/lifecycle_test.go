@@ -201,13 +201,13 @@ func TestRelease(t *testing.T) {
 	s := newSite(t)
 	sizes := map[string]int{"small.png": 100, "middle.png": 100_000, "large.png": 4 << 20}
 	for key, size := range sizes {
-		s.put(key, s3.Object{Body: fakePNG(size)})
-		wantPicture(t, s.get("/shop/"+key), fakePNG(size))
+		s.put(key, s3.Object{Body: png(size, "")})
+		wantPicture(t, s.get("/shop/"+key), png(size, ""))
 	}
-	s.put("private.png", s3.Object{Body: fakePNG(1 << 20), CacheControl: "no-store"})
+	s.put("private.png", s3.Object{Body: png(1<<20, ""), CacheControl: "no-store"})
 	s.put("page.html", s3.Object{Body: []byte("<html>"), ContentType: "text/html"})
 	// Of what is never stored, and of what breaks, nothing may stay either.
-	s.put("broken.png", s3.Object{Body: fakePNG(1 << 20)})
+	s.put("broken.png", s3.Object{Body: png(1<<20, "")})
 	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Key == "web/broken.png" {
 			return s3.WrongChecksum()
@@ -283,7 +283,7 @@ func TestReleaseOfWaiting(t *testing.T) {
 	const clients = 20
 	for i := range clients {
 		key := fmt.Sprintf("%d.png", i)
-		s.put(key, s3.Object{Body: fakePNG(2 << 20)})
+		s.put(key, s3.Object{Body: png(2<<20, "")})
 		// What follows a break is asked for alone: its stall must lie within it.
 		after, again := int64(1<<20), int64(64<<10)
 		if i%2 == 0 {
@@ -315,7 +315,7 @@ func TestReleaseOfStalledClient(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	const size = 16 << 20 // more than the sockets take
-	s.put("a.png", s3.Object{Body: fakePNG(size)})
+	s.put("a.png", s3.Object{Body: png(size, "")})
 	w := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n")
 	w.SetDeadline(time.Time{})
 	if _, err := w.in.Peek(1); err != nil {
@@ -335,7 +335,7 @@ func TestReleaseOfStalledClient(t *testing.T) {
 	if !strings.Contains(s.output(), "client_aborted=true") {
 		t.Error("the log does not say so")
 	}
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(size))
+	wantPicture(t, s.get("/shop/a.png"), png(size, ""))
 }
 
 // TestRefusalArrives: a client that writes its whole body before it reads gets
@@ -437,9 +437,9 @@ func TestPipeline(t *testing.T) {
 	s := newSite(t)
 	sizes := map[string]int{"small.png": 100, "middle.png": 60_000, "large.png": 1 << 20, "cold1.png": 700_000, "cold2.png": 10}
 	for key, size := range sizes {
-		s.put(key, s3.Object{Body: fakePNG(size)})
+		s.put(key, s3.Object{Body: png(size, "")})
 		if !strings.HasPrefix(key, "cold") {
-			wantPicture(t, s.get("/shop/"+key), fakePNG(size))
+			wantPicture(t, s.get("/shop/"+key), png(size, ""))
 		}
 	}
 	requests := []struct {
@@ -481,7 +481,7 @@ func TestPipeline(t *testing.T) {
 				t.Fatalf("request %d, %s %s: got %s, want %d", i, q.method, q.key, summary(r), q.status)
 			}
 			if q.status == http.StatusOK && q.method == http.MethodGet {
-				wantPicture(t, r, fakePNG(sizes[q.key]))
+				wantPicture(t, r, png(sizes[q.key], ""))
 			}
 		}
 	}
@@ -494,12 +494,12 @@ func TestPipelineBreaks(t *testing.T) {
 	s := newSite(t)
 	sizes := []int{100, 100, 3000, 60_000, 20}
 	for i, size := range sizes {
-		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: fakePNG(size)})
-		wantPicture(t, s.get(fmt.Sprintf("/shop/%d.png", i)), fakePNG(size))
+		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: png(size, "")})
+		wantPicture(t, s.get(fmt.Sprintf("/shop/%d.png", i)), png(size, ""))
 	}
 	s.put("broken.png", s3.Object{
 		// A header that looks like another answer must not be taken for one.
-		Body: fakePNG(1), CacheControl: "x=\"HTTP/1.1 200 OK\"",
+		Body: png(1, ""), CacheControl: "x=\"HTTP/1.1 200 OK\"",
 	})
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.WrongChecksum() })
 	for n := range len(sizes) + 1 {
@@ -510,7 +510,7 @@ func TestPipelineBreaks(t *testing.T) {
 			}
 			w := s.dial().send(text.String() + "GET /shop/broken.png HTTP/1.1\r\nHost: x\r\n" + line + "\r\n")
 			for i := range n {
-				wantPicture(t, w.answer(http.MethodGet), fakePNG(sizes[i]))
+				wantPicture(t, w.answer(http.MethodGet), png(sizes[i], ""))
 			}
 			if rest := w.all(); rest != "" {
 				t.Errorf("%d answers are followed by %q", n, rest)
@@ -523,7 +523,7 @@ func TestPipelineBreaks(t *testing.T) {
 func TestRequestInPieces(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(100)
+	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
 	for range 3 {
@@ -543,7 +543,7 @@ func TestRequestInPieces(t *testing.T) {
 func TestConnectionReuse(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(300_000)
+	body := png(300_000, "")
 	s.put("a.png", s3.Object{Body: body})
 	for _, tc := range []struct {
 		name, line, more string

@@ -83,7 +83,8 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 // KiB/s each: eight times what the budget holds. Whoever gets an answer gets the
 // right one, whoever gets none is told when to come back, and memory stays where
 // it was promised.
-func TestSlowReaders(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
+func TestSlowReaders(t *testing.T) {
+	t.Parallel() // it takes a minute and little of the machine
 	if testing.Short() {
 		t.Skip("takes a minute by its nature")
 	}

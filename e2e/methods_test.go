@@ -15,7 +15,7 @@ import (
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
 	type row struct {
 		name, request string
 		status        int

@@ -15,10 +15,10 @@ import (
 func TestNotFoundIsOneAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.open("off", "media", "web/", map[string]any{"enabled": false})
 	s.open("gone", "media", "web/", nil)
-	wantPicture(t, s.get("/gone/a.png"), fakePNG(100))
+	wantPicture(t, s.get("/gone/a.png"), png(100, ""))
 	if r := s.api(http.MethodDelete, "/api/v1/aliases/gone", nil); r.StatusCode != http.StatusNoContent {
 		t.Fatalf("delete: %s", r.Status)
 	}
@@ -125,7 +125,7 @@ func TestNegativeEnds(t *testing.T) {
 			if r := s.get("/shop/a.png"); r.StatusCode != http.StatusNotFound {
 				t.Fatal(summary(r))
 			}
-			s.put("a.png", s3.Object{Body: fakePNG(100)})
+			s.put("a.png", s3.Object{Body: png(100, "")})
 			if r := s.get("/shop/a.png"); life == "1h" && r.StatusCode != http.StatusNotFound {
 				t.Fatalf("before: %s", summary(r))
 			}
@@ -141,8 +141,8 @@ func TestStrangersEvictNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--cache-memory", "512KiB", "--log-level", "error")
 	s.patch("shop", `{"negative_ttl":"1h"}`)
-	s.put("a.png", s3.Object{Body: fakePNG(100_000)})
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(100_000))
+	s.put("a.png", s3.Object{Body: png(100_000, "")})
+	wantPicture(t, s.get("/shop/a.png"), png(100_000, ""))
 	entries, bytes := s.metric(cacheEntries), s.metric(cacheBytes)
 	for _, says := range []string{"NoSuchKey", "AccessDenied"} {
 		var strangers []string
@@ -157,7 +157,7 @@ func TestStrangersEvictNothing(t *testing.T) {
 			return ""
 		})
 		r := s.get("/shop/a.png")
-		wantPicture(t, r, fakePNG(100_000))
+		wantPicture(t, r, png(100_000, ""))
 		if status := r.Header.Get("Cache-Status"); !strings.HasPrefix(status, "ixmage; hit; ttl=3") {
 			t.Errorf("after %s: Cache-Status is %q, want a hit", says, status)
 		}

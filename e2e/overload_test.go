@@ -189,9 +189,9 @@ func TestQueueTimeout(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--breaker-failures", "3", "--breaker-open", "1s")
-	s.put("cached.png", s3.Object{Body: fakePNG(100)})
-	s.put("cold.png", s3.Object{Body: fakePNG(200)})
-	wantPicture(t, s.get("/shop/cached.png"), fakePNG(100))
+	s.put("cached.png", s3.Object{Body: png(100, "")})
+	s.put("cold.png", s3.Object{Body: png(200, "")})
+	wantPicture(t, s.get("/shop/cached.png"), png(100, ""))
 	const circuit = `ixmage_origin_circuit{credential="shop"}`
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	// One object counts once, however often it fails.
@@ -220,7 +220,7 @@ func TestBreaker(t *testing.T) {
 	if n := s.s3.Total() - asked; n > 20 {
 		t.Errorf("%d requests went to an S3 that fails", n)
 	}
-	wantPicture(t, s.get("/shop/cached.png"), fakePNG(100))
+	wantPicture(t, s.get("/shop/cached.png"), png(100, ""))
 	if got := s.metric(circuit); got != 2 {
 		t.Errorf("the gauge shows %v while it is open", got)
 	}
@@ -229,7 +229,7 @@ func TestBreaker(t *testing.T) {
 		r = s.get("/shop/cold.png")
 		return r.StatusCode != http.StatusServiceUnavailable
 	})
-	wantPicture(t, r, fakePNG(200))
+	wantPicture(t, r, png(200, ""))
 	if got := s.metric(circuit); got != 0 {
 		t.Errorf("the gauge shows %v when S3 is well", got)
 	}

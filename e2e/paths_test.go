@@ -19,7 +19,7 @@ func TestPaths(t *testing.T) {
 	s.open(long, "media", "", nil)
 	s.open("off", "media", "web/", map[string]any{"enabled": false})
 	s.s3.Hook(func(*s3.Request) *s3.Fault {
-		return s3.Replace(s3.Object{Body: fakePNG(100), ContentType: "image/png"})
+		return s3.Replace(s3.Object{Body: png(100, ""), ContentType: "image/png"})
 	})
 	euros := strings.Repeat("%e2%82%ac", 340) // 1,020 bytes: with web/ the longest key there is
 	for _, tc := range []struct {
@@ -184,7 +184,7 @@ func TestPaths(t *testing.T) {
 func TestQueriesShareAnEntry(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(1000)
+	body := png(1000, "")
 	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
 	for i := range 1000 {
@@ -208,7 +208,7 @@ func TestKeysOfAliasesStayApart(t *testing.T) {
 	s.open("ab", "bucket-a", "a/", nil)
 	for bucket, keys := range map[string][]string{"bucket-a": {"b/c", "c", "a/b/c", "a/c"}, "bucket-b": {"b/c", "c", "a/b/c"}} {
 		for _, key := range keys {
-			s.s3.Put(bucket, key, s3.Object{Body: append(fakePNG(20), bucket+key...), ContentType: "image/png"})
+			s.s3.Put(bucket, key, s3.Object{Body: append(png(20, ""), bucket+key...), ContentType: "image/png"})
 		}
 	}
 	for range 2 { // from S3, and from memory
@@ -216,7 +216,7 @@ func TestKeysOfAliasesStayApart(t *testing.T) {
 			"/a/b/c": "bucket-ab/c", "/a/c": "bucket-ac", "/b/b/c": "bucket-bb/c", "/b/c": "bucket-bc",
 			"/ab/b/c": "bucket-aa/b/c", "/ab/c": "bucket-aa/c", "/a/a/c": "bucket-aa/c", "/b/a/b/c": "bucket-ba/b/c",
 		} {
-			wantPicture(t, s.get(target), append(fakePNG(20), want...))
+			wantPicture(t, s.get(target), append(png(20, ""), want...))
 		}
 	}
 	if n := s.s3.Total(); n != 8 {

@@ -69,7 +69,7 @@ func TestPurge(t *testing.T) {
 				s := newSite(t)
 				s.open("other", "media", "web/", nil)
 				keys := []string{"a/1.png", "a/2.png", "ab.png", "b.png"}
-				old, young := fakePNG(100), fakePNG(200)
+				old, young := png(100, ""), png(200, "")
 				for _, key := range keys {
 					s.put(key, s3.Object{Body: old})
 					wantPicture(t, s.get("/shop/"+key), old)
@@ -120,7 +120,7 @@ func TestPurgeUnderWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			old, young := fakePNG(100_000), fakePNG(100_001)
+			old, young := png(100_000, ""), png(100_001, "")
 			s.put("a.png", s3.Object{Body: old})
 			release := make(chan struct{})
 			s.s3.Next("media", "web/a.png", s3.StallAfter(50_000, release))
@@ -147,7 +147,7 @@ func TestPurgeRefreshesMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			picture := fakePNG(100)
+			picture := png(100, "")
 			s.put("a.png", s3.Object{Body: picture, CacheControl: "max-age=31536000"})
 			wantPicture(t, s.get("/shop/a.png"), picture)
 			s.put("a.png", s3.Object{Body: picture, CacheControl: "max-age=60"})

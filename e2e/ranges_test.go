@@ -50,7 +50,7 @@ var rangeRows = []struct {
 func TestRanges(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(5000)
+	body := png(5000, "")
 	s.put("hit.png", s3.Object{Body: body})
 	wantPicture(t, s.get("/shop/hit.png"), body)
 	for i, tc := range rangeRows {
@@ -100,7 +100,7 @@ func wantRange(t *testing.T, r *response, body []byte, want span) {
 func TestIfRange(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(5000)
+	body := png(5000, "")
 	s.put("hit.png", s3.Object{Body: body, ETag: `"v1"`})
 	first := s.get("/shop/hit.png")
 	modified := first.Header.Get("Last-Modified")
@@ -122,7 +122,7 @@ func TestRangeOfLargeObject(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--cache-object-max", "1MiB")
 	const size = 32 << 20
-	body := fakePNG(size)
+	body := png(size, "")
 	for i, tc := range []struct {
 		name, header, ifRange string
 		want                  span
@@ -173,7 +173,7 @@ func TestCrowdOfRanges(t *testing.T) {
 		"large.png": {8 << 20, 3, 20}, // 3, if none is late
 	} {
 		t.Run(name, func(t *testing.T) {
-			body := fakePNG(tc.size)
+			body := png(tc.size, "")
 			s.put(name, s3.Object{Body: body})
 			s.crowd(t, name, body, "GET ")
 			if n := s.calls(name); n > tc.cold {
@@ -248,7 +248,7 @@ func (s *site) wantLittleSent(t *testing.T, key string, limit int64) {
 func TestRangeOfLargeObjectThatChanges(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--cache-object-max", "1MiB")
-	body := fakePNG(4 << 20)
+	body := png(4<<20, "")
 	s.put("a.png", s3.Object{Body: body, ETag: `"v1"`})
 	wantRange(t, s.get("/shop/a.png", "Range", "bytes=5-9"), body, span{206, 5, 9})
 	s.s3.Hook(func(r *s3.Request) *s3.Fault {
@@ -317,7 +317,7 @@ func (s *shared) askedSince(n int) (ranges []string) {
 // for it.
 func TestBlocks(t *testing.T) {
 	t.Parallel()
-	body := fakePNG(3*mib + 500_000)
+	body := png(3*mib+500_000, "")
 	end := len(body) - 1
 	s := share(t, s3.Object{Body: body, ETag: `"v1"`})
 	defer s.free()
@@ -361,7 +361,7 @@ func TestBlocks(t *testing.T) {
 // or the client sees that they broke.
 func TestBlocksThatFail(t *testing.T) {
 	t.Parallel()
-	body := fakePNG(2 * mib)
+	body := png(2*mib, "")
 	const asked = "Range: bytes=1000000-1099999" // of both blocks
 	for name, tc := range map[string]struct {
 		obj   s3.Object
@@ -438,7 +438,7 @@ func TestBlocksThatFail(t *testing.T) {
 // TestBlocksLong: who wants many bytes has them come in one answer.
 func TestBlocksLong(t *testing.T) {
 	t.Parallel()
-	body := fakePNG(10 * mib)
+	body := png(10*mib, "")
 	s := share(t, s3.Object{Body: body, ETag: `"v1"`})
 	defer s.free()
 	before := s.calls(s.name)
@@ -457,10 +457,10 @@ func TestCrowdOfHeads(t *testing.T) {
 		status int
 		calls  int
 	}{
-		"a picture":        {&s3.Object{Body: fakePNG(100)}, 200, 1},
-		"no picture":       {&s3.Object{Body: fakePNG(100), ContentType: "text/html"}, 415, 1},
+		"a picture":        {&s3.Object{Body: png(100, "")}, 200, 1},
+		"no picture":       {&s3.Object{Body: png(100, ""), ContentType: "text/html"}, 415, 1},
 		"missing":          {nil, 404, 1},
-		"not to be stored": {&s3.Object{Body: fakePNG(100), CacheControl: "no-store"}, 200, 100},
+		"not to be stored": {&s3.Object{Body: png(100, ""), CacheControl: "no-store"}, 200, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

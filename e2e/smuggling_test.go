@@ -20,8 +20,8 @@ import (
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a.png", s3.Object{Body: fakePNG(100)})
-	s.put("smuggled.png", s3.Object{Body: fakePNG(100)})
+	s.put("a.png", s3.Object{Body: png(100, "")})
+	s.put("smuggled.png", s3.Object{Body: png(100, "")})
 	const (
 		get      = "GET /shop/a.png HTTP/1.1\r\nHost: x\r\n"
 		smuggled = "GET /shop/smuggled.png HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -143,7 +143,7 @@ func TestSmuggling(t *testing.T) {
 func TestHarmlessFraming(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(100)
+	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	for name, lines := range map[string]string{
 		"nothing":                "",

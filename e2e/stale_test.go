@@ -19,7 +19,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"1h"}`)
-	old, young := fakePNG(100), fakePNG(200)
+	old, young := png(100, ""), png(200, "")
 	s.put("a.png", s3.Object{Body: old})
 	wantPicture(t, s.get("/shop/a.png"), old)
 	s.put("a.png", s3.Object{Body: young})
@@ -47,9 +47,9 @@ func TestHeadOfStale(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
-	s.put("a.png", s3.Object{Body: fakePNG(100), CacheControl: "max-age=1"})
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(100))
-	s.put("a.png", s3.Object{Body: fakePNG(2_000_000)})
+	s.put("a.png", s3.Object{Body: png(100, ""), CacheControl: "max-age=1"})
+	wantPicture(t, s.get("/shop/a.png"), png(100, ""))
+	s.put("a.png", s3.Object{Body: png(2_000_000, "")})
 	var head *response
 	eventually(t, "it is stale", func() bool {
 		head = s.head("/shop/a.png", "Range", "bytes=0-9")
@@ -58,7 +58,7 @@ func TestHeadOfStale(t *testing.T) {
 	if head.StatusCode != http.StatusOK || head.ContentLength != 2_000_000 {
 		t.Errorf("got %s, length %d", summary(head), head.ContentLength)
 	}
-	wantPicture(t, s.get("/shop/a.png"), fakePNG(2_000_000))
+	wantPicture(t, s.get("/shop/a.png"), png(2_000_000, ""))
 	if n := s.calls("a.png"); n != 2 {
 		t.Errorf("S3 was asked %d times, want twice", n)
 	}
@@ -352,7 +352,7 @@ func TestUnchangedOtherVersion(t *testing.T) {
 				t.Parallel()
 				s := newSite(t)
 				s.patch("shop", `{"stale_if_error":"1h"}`)
-				old, young := fakePNG(100), fakePNG(200)
+				old, young := png(100, ""), png(200, "")
 				s.put("a.png", s3.Object{Body: old, ETag: `"v1"`, CacheControl: policy})
 				wantPicture(t, s.get("/shop/a.png"), old)
 				s.put("a.png", s3.Object{Body: young, ETag: `"v2"`, CacheControl: policy})

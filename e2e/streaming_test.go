@@ -14,7 +14,7 @@ import (
 func TestStreaming(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(1 << 20)
+	body := png(1<<20, "")
 	s.put("a.png", s3.Object{Body: body})
 	release := make(chan struct{})
 	s.s3.Next("media", "web/a.png", s3.StallAfter(500_000, release))
@@ -66,7 +66,7 @@ func TestLastByteIsWithheld(t *testing.T) {
 			},
 		} {
 			key := strconv.Itoa(size) + name
-			s.put(key, s3.Object{Body: fakePNG(size)})
+			s.put(key, s3.Object{Body: png(size, "")})
 			s.s3.Hook(fault)
 			for _, line := range []string{"X: y", "Range: bytes=0-", "Range: bytes=10-49"} {
 				r := s.dial().send("GET /shop/" + key + " HTTP/1.1\r\nHost: x\r\n" + line + "\r\n\r\n").answer(http.MethodGet)
@@ -86,7 +86,7 @@ func TestUnknownLength(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, size := range []int{1, 100, 4096, 1 << 20} {
-		body := fakePNG(size)
+		body := png(size, "")
 		key := strconv.Itoa(size) + ".png"
 		s.put(key, s3.Object{Body: body})
 		s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Chunked() })

@@ -20,9 +20,9 @@ func TestTypes(t *testing.T) {
 		want           string // empty: 415
 	}
 	rows := []row{
-		{"image/png", string(fakePNG(100)), "image/png"},
-		{"IMAGE/PNG", string(fakePNG(100)), "image/png"},
-		{"image/png; charset=utf-8", string(fakePNG(100)), "image/png"},
+		{"image/png", string(png(100, "")), "image/png"},
+		{"IMAGE/PNG", string(png(100, "")), "image/png"},
+		{"image/png; charset=utf-8", string(png(100, "")), "image/png"},
 		{"image/jpg", "anything", "image/jpg"},
 		{"image/vnd.microsoft.icon", "anything", "image/vnd.microsoft.icon"},
 		{"image/svg+xml", svg, "image/svg+xml"},
@@ -30,20 +30,20 @@ func TestTypes(t *testing.T) {
 		{"image/png", "no picture, but declared one", "image/png"},
 		{"image/png", "", "image/png"},
 		{"binary/octet-stream", svg, "image/svg+xml"},
-		{"application/octet-stream", string(fakePNG(100)), "image/png"},
-		{"Binary/Octet-Stream; x=y", string(fakePNG(10_000)), "image/png"},
+		{"application/octet-stream", string(png(100, "")), "image/png"},
+		{"Binary/Octet-Stream; x=y", string(png(10_000, "")), "image/png"},
 
 		{"text/html", "<html>", ""},
-		{"text/html", string(fakePNG(100)), ""},
-		{"text/plain", string(fakePNG(100)), ""},
+		{"text/html", string(png(100, "")), ""},
+		{"text/plain", string(png(100, "")), ""},
 		{"application/xml", svg, ""},
 		{"text/xml", svg, ""},
 		{"application/pdf", "%PDF-1.7", ""},
 		{"application/json", "{}", ""},
 		{"video/mp4", "x", ""},
-		{"image/x-unknown", string(fakePNG(100)), ""},
-		{"image/*", string(fakePNG(100)), ""},
-		{"image/png, text/html", string(fakePNG(100)), ""},
+		{"image/x-unknown", string(png(100, "")), ""},
+		{"image/*", string(png(100, "")), ""},
+		{"image/png, text/html", string(png(100, "")), ""},
 		{"application/x-directory", "", ""},
 		{"binary/octet-stream", "<html><script>alert(1)</script></html>", ""},
 		{"binary/octet-stream", "<?xml version='1.0'?><a/>", ""},
@@ -108,7 +108,7 @@ func TestEncodedObjects(t *testing.T) {
 		t.Run(tc.encoding+" "+tc.declared, func(t *testing.T) {
 			t.Parallel()
 			key := strconv.Itoa(i) + ".png"
-			s.put(key, s3.Object{Body: fakePNG(5000), ContentType: tc.declared, ContentEncoding: tc.encoding})
+			s.put(key, s3.Object{Body: png(5000, ""), ContentType: tc.declared, ContentEncoding: tc.encoding})
 			fault := s3.RawHeader(tc.more...)
 			s.s3.Next("media", "web/"+key, fault, fault, fault, fault)
 			if !tc.ok {
@@ -132,14 +132,14 @@ func TestEncodedObjects(t *testing.T) {
 func TestNoType(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.put("a", s3.Object{Body: fakePNG(100)})
+	s.put("a", s3.Object{Body: png(100, "")})
 	s.put("b", s3.Object{Body: []byte("<html>")})
 	s.s3.Hook(func(*s3.Request) *s3.Fault {
 		return &s3.Fault{Header: func(h http.Header) { h.Del("Content-Type") }}
 	})
 	for range 2 {
 		r := s.get("/shop/a")
-		wantPicture(t, r, fakePNG(100))
+		wantPicture(t, r, png(100, ""))
 		if got := r.Header.Get("Content-Type"); got != "image/png" {
 			t.Errorf("Content-Type is %q", got)
 		}

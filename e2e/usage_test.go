@@ -56,7 +56,7 @@ func TestUsageSurvivesRestart(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	body := fakePNG(1000)
+	body := png(1000, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.put("each.png", s3.Object{Body: body, CacheControl: "no-cache"})
 	for range 3 {
