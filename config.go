@@ -302,19 +302,20 @@ func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
 		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns),
+		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
 
 // reader reads the flags of type T by parse.
 func reader[T any](errs *configErrors, parse func(text string, tag *kong.Tag) (T, error)) kong.Option {
-	return kong.TypeMapper(reflect.TypeFor[T](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+	decode := func(ctx *kong.DecodeContext, target reflect.Value) error {
 		text, err := flagText(ctx)
 		if err != nil {
 			return err
 		}
 		// kong reads the command line first, into values that it copies to the
-		// fields later, and then variables and defaults into the fields: also of
-		// the flags that the command line has.
+		// fields at the end. In between it reads variables and defaults into the
+		// fields, also for flags that the command line has: these do not count.
 		flag := ctx.Value
 		if flag.Set && target.Addr().Interface() == flag.Target.Addr().Interface() {
 			return nil
@@ -326,7 +327,8 @@ func reader[T any](errs *configErrors, parse func(text string, tag *kong.Tag) (T
 		}
 		target.Set(reflect.ValueOf(value))
 		return nil
-	}))
+	}
+	return kong.TypeMapper(reflect.TypeFor[T](), kong.MapperFunc(decode))
 }
 
 // flagText is the text of a flag's value. kong takes an argument that begins with

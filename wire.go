@@ -200,7 +200,9 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 	default:
 		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
 	}
-	return admin.PurgeResult{Entries: purged.Entries, Bytes: purged.Bytes, Flights: purged.Flights, Negative: purged.Missing}, nil
+	return admin.PurgeResult{
+		Entries: purged.Entries, Bytes: purged.Bytes, Flights: purged.Flights, Negative: purged.Missing,
+	}, nil
 }
 
 // exposeGauges lets Prometheus read the running operations and which aliases have a

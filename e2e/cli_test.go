@@ -61,9 +61,9 @@ func TestMistakesTogether(t *testing.T) {
 		{"token file", nil, token("sixteen-letters-\n"), nil},
 		{"two tokens", []string{"IXMAGE_ADMIN_TOKEN=" + strings.Repeat("a", 32)}, []string{"--admin-token-file=x"}, []string{"--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE): IXMAGE_ADMIN_TOKEN is set too: use one of them"}},
 		{"one alias has more than all", nil, []string{"--origin-concurrency=8"}, []string{"--origin-alias-concurrency (IXMAGE_ORIGIN_ALIAS_CONCURRENCY): 64 is more than --origin-concurrency 8"}},
-		{"below zero, as a word of its own", nil, []string{"--shutdown-timeout", "-5s", "--cache-memory", "-1", "--origin-queue", "-0"}, []string{
+		{"below zero, as a word of its own", nil, []string{"--shutdown-timeout", "-5s", "--cache-memory", "-1", "--origin-queue", "-0", "--listen", "-5"}, []string{
 			`--shutdown-timeout (IXMAGE_SHUTDOWN_TIMEOUT): "-5s" is not a duration`, `--cache-memory (IXMAGE_CACHE_MEMORY): "-1" is not a size`,
-			`--origin-queue (IXMAGE_ORIGIN_QUEUE): "-0" is not a whole number`,
+			`--origin-queue (IXMAGE_ORIGIN_QUEUE): "-0" is not a whole number`, `--listen (IXMAGE_LISTEN): "-5" is not an address`,
 		}},
 		{"below zero, of a switch", nil, []string{"--admin-insecure", "-1"}, []string{`--admin-insecure (IXMAGE_ADMIN_INSECURE): "-1" is neither true nor false`}},
 		{"more memory than there is", nil, []string{"--cache-memory=9999999GiB", "--cache-object-max=99999999999999999999"}, []string{
