@@ -132,15 +132,29 @@ func BenchmarkCreateAlias(b *testing.B) {
 	}
 }
 
+// BenchmarkLookup asks for aliases in turn, which in a large registry is mostly
+// the time of the memory.
 func BenchmarkLookup(b *testing.B) {
-	f := newFixture(b)
-	f.create(b, "shop", pair("AKIA1"))
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, ok := f.Lookup("shop"); !ok {
-				b.Error("not found")
-			}
+	for _, n := range []int{1, 100_000} {
+		f := newFixture(b)
+		seedMany(b, f.store, f.sealer, n)
+		r, err := alias.Open(b.Context(), f.store, f.sealer, alias.Policy{})
+		if err != nil {
+			b.Fatal(err)
 		}
-	})
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprintf("customer-%06d", i+1)
+		}
+		b.Run(fmt.Sprint("aliases=", n), func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if _, ok := r.Lookup(names[i%n]); !ok {
+						b.Error("not found")
+					}
+				}
+			})
+		})
+	}
 }

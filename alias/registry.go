@@ -137,8 +137,11 @@ func (r *Registry) Store() Store { return r.store } //nolint:ireturn // the one 
 // stand at this moment, until fn returns false. It reads memory only.
 func (r *Registry) Routes(fn func(Route) bool) {
 	snap := r.snap.Load()
-	for _, a := range snap.aliases.all() {
-		if route, ok := snap.route(a.Name); ok && !fn(route) {
+	for e := range snap.names.all() {
+		if e.alias == nil {
+			continue
+		}
+		if route, ok := snap.route(e.alias.Name); ok && !fn(route) {
 			return
 		}
 	}
@@ -147,8 +150,8 @@ func (r *Registry) Routes(fn func(Route) bool) {
 // CredentialsInMemory calls fn with every credential, in no order, until it
 // returns false. It reads memory only.
 func (r *Registry) CredentialsInMemory(fn func(*Credential) bool) {
-	for _, c := range r.snap.Load().credentials.all() {
-		if !fn(c) {
+	for e := range r.snap.Load().names.all() {
+		if e.credential != nil && !fn(e.credential) {
 			return
 		}
 	}
@@ -212,9 +215,7 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return
 	}
-	oldCredential, _ := snap.credentials.get(name)
-	oldAlias, _ := snap.aliases.get(name)
-	changes := difference(Route{oldAlias, oldCredential}, Route{a, c})
+	changes := difference(snap.names.get(name), entry{a, c})
 	if a != nil && a.Credential != name {
 		used, err := r.store.Credential(ctx, a.Credential)
 		if err != nil {
@@ -227,20 +228,20 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 
 // difference lists what leads from one state of a name to another, in an order
 // that never shows an alias without its credential.
-func difference(from, to Route) []Change {
+func difference(from, to entry) []Change {
 	var changes []Change
-	if c := to.Credential; c != nil &&
-		(from.Credential == nil || from.Credential.Revision != c.Revision || from.Credential.ID != c.ID) {
-		changes = append(changes, Change{CredentialPut: to.Credential})
+	if c := to.credential; c != nil &&
+		(from.credential == nil || from.credential.Revision != c.Revision || from.credential.ID != c.ID) {
+		changes = append(changes, Change{CredentialPut: to.credential})
 	}
 	switch {
-	case to.Alias == nil && from.Alias != nil:
-		changes = append(changes, Change{AliasDeleted: from.Alias})
-	case to.Alias != nil && (from.Alias == nil || !from.Alias.same(to.Alias)):
-		changes = append(changes, Change{AliasPut: to.Alias})
+	case to.alias == nil && from.alias != nil:
+		changes = append(changes, Change{AliasDeleted: from.alias})
+	case to.alias != nil && (from.alias == nil || !from.alias.same(to.alias)):
+		changes = append(changes, Change{AliasPut: to.alias})
 	}
-	if to.Credential == nil && from.Credential != nil {
-		changes = append(changes, Change{CredentialDeleted: from.Credential})
+	if to.credential == nil && from.credential != nil {
+		changes = append(changes, Change{CredentialDeleted: from.credential})
 	}
 	return changes
 }
@@ -255,7 +256,7 @@ func (r *Registry) publish(changes []Change) {
 	}
 	for i, c := range changes {
 		if c.AliasPut != nil {
-			changes[i].AliasWas, _ = snap.aliases.get(c.AliasPut.Name)
+			changes[i].AliasWas = snap.names.get(c.AliasPut.Name).alias
 		}
 	}
 	r.snap.Store(snap.with(changes))
@@ -272,88 +273,92 @@ func (r *Registry) publish(changes []Change) {
 // snapshot is the registry at one moment. It never changes; a write makes a new
 // one that shares all but a few small pieces with the old.
 type snapshot struct {
-	aliases     table[*Alias]
-	credentials table[*Credential]
-	states      map[State]int
+	names  table
+	states map[State]int // how many aliases are in each
 }
 
 // load reads the whole store.
 func load(ctx context.Context, store Store) (*snapshot, error) {
-	s := &snapshot{aliases: newTable[*Alias](), credentials: newTable[*Credential](), states: map[State]int{}}
+	s := &snapshot{names: newTable(), states: map[State]int{}}
 	err := store.Load(ctx,
 		func(c *Credential) error {
-			s.credentials.put(c.Name, c)
+			s.names.put(c.Name, entry{credential: c})
 			return nil
 		},
 		func(a *Alias) error {
-			if c, ok := s.credentials.get(a.Credential); !ok || c.ID != a.CredentialID {
+			s.names.put(a.Name, entry{alias: a, credential: s.names.get(a.Name).credential})
+			if _, ok := s.route(a.Name); !ok {
 				return fmt.Errorf("alias %s names the credential %s, which is not there", a.Name, a.Credential)
 			}
-			s.aliases.put(a.Name, a)
 			s.states[a.State]++
 			return nil
 		})
 	return s, err
 }
 
-// route joins an alias to its credential.
+// route joins an alias to its credential, which mostly bears its name.
 func (s *snapshot) route(name Name) (Route, bool) {
-	a, ok := s.aliases.get(name)
-	if !ok {
+	e := s.names.get(name)
+	if e.alias == nil {
 		return Route{}, false
 	}
-	c, ok := s.credentials.get(a.Credential)
+	if e.alias.Credential != name {
+		e.credential = s.names.get(e.alias.Credential).credential
+	}
 	// The name alone would do, as a credential in use cannot be deleted. The
 	// identity is compared as well because signing with another's key is the
 	// one mistake that must never happen.
-	if !ok || c.ID != a.CredentialID {
+	if e.credential == nil || e.credential.ID != e.alias.CredentialID {
 		return Route{}, false
 	}
-	return Route{Alias: a, Credential: c}, true
+	return Route{Alias: e.alias, Credential: e.credential}, true
 }
 
 // has reports whether a change puts what is there already.
 func (s *snapshot) has(c Change) bool {
 	switch {
 	case c.AliasPut != nil:
-		a, ok := s.aliases.get(c.AliasPut.Name)
-		return ok && a.ID == c.AliasPut.ID && a.Revision == c.AliasPut.Revision && a.Epoch == c.AliasPut.Epoch
+		a := s.names.get(c.AliasPut.Name).alias
+		return a != nil && a.ID == c.AliasPut.ID && a.Revision == c.AliasPut.Revision && a.Epoch == c.AliasPut.Epoch
 	case c.CredentialPut != nil:
-		have, ok := s.credentials.get(c.CredentialPut.Name)
-		return ok && have.ID == c.CredentialPut.ID && have.Revision == c.CredentialPut.Revision
+		have := s.names.get(c.CredentialPut.Name).credential
+		return have != nil && have.ID == c.CredentialPut.ID && have.Revision == c.CredentialPut.Revision
 	}
 	return false
 }
 
 // with is the snapshot after changes.
 func (s *snapshot) with(changes []Change) *snapshot {
-	next := &snapshot{aliases: s.aliases, credentials: s.credentials, states: maps.Clone(s.states)}
+	next := &snapshot{names: s.names, states: maps.Clone(s.states)}
 	for _, c := range changes {
 		switch {
 		case c.AliasPut != nil:
-			next.forget(c.AliasPut.Name)
-			next.aliases = next.aliases.with(c.AliasPut.Name, c.AliasPut)
-			next.states[c.AliasPut.State]++
+			next.setAlias(c.AliasPut.Name, c.AliasPut)
 		case c.AliasDeleted != nil:
-			next.forget(c.AliasDeleted.Name)
-			next.aliases = next.aliases.without(c.AliasDeleted.Name)
+			next.setAlias(c.AliasDeleted.Name, nil)
 		case c.CredentialPut != nil:
-			next.credentials = next.credentials.with(c.CredentialPut.Name, c.CredentialPut)
+			next.setCredential(c.CredentialPut.Name, c.CredentialPut)
 		case c.CredentialDeleted != nil:
-			next.credentials = next.credentials.without(c.CredentialDeleted.Name)
+			next.setCredential(c.CredentialDeleted.Name, nil)
 		}
 	}
 	return next
 }
 
-// forget takes an alias out of the count of its state. Only a snapshot that is
-// being built may do so.
-func (s *snapshot) forget(name Name) {
-	old, ok := s.aliases.get(name)
-	if !ok {
-		return
+// setAlias and setCredential are for a snapshot that is being built; nil removes.
+func (s *snapshot) setAlias(name Name, a *Alias) {
+	e := s.names.get(name)
+	if e.alias != nil {
+		if s.states[e.alias.State]--; s.states[e.alias.State] == 0 {
+			delete(s.states, e.alias.State)
+		}
 	}
-	if s.states[old.State]--; s.states[old.State] == 0 {
-		delete(s.states, old.State)
+	if a != nil {
+		s.states[a.State]++
 	}
+	s.names = s.names.with(name, entry{alias: a, credential: e.credential})
+}
+
+func (s *snapshot) setCredential(name Name, c *Credential) {
+	s.names = s.names.with(name, entry{alias: s.names.get(name).alias, credential: c})
 }

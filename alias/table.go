@@ -3,131 +3,89 @@ package alias
 import (
 	"hash/maphash"
 	"iter"
+	"maps"
 )
 
-// fan is how many ways each of a table's two levels branches. With 256 by 256
-// buckets a table of 100,000 names has one or two in a bucket, and a change
-// copies two arrays of 256 pointers and slices (8 KiB) whatever the size.
-const fan = 256
+// entry is what one name stands for: an alias, a credential or both.
+type entry struct {
+	alias      *Alias
+	credential *Credential
+}
 
-// table is a persistent hash table: with and without leave the table they are
-// called on as it was, and share with it all but what changed. A built-in map
-// would have to be copied whole at each write, which makes n writes quadratic.
-// A table is safe for concurrent use as long as put is not called.
-type table[V any] struct {
+// fan is how many ways each of the two levels of a table branches. A write
+// copies one array of each level and one map: at 100,000 names that map has
+// about 100 of them, and the copies are 5 KiB in all.
+const fan = 32
+
+// table is a map that a write does not change: with returns another table, which
+// shares all of its maps but one with the first. A single map would have to be
+// copied whole at each write, 3.5 MiB at 100,000 names, which makes n writes
+// quadratic; one behind a lock would make each lookup write to memory that all
+// cores share. A table is safe for concurrent use as long as put is not called.
+type table struct {
 	seed maphash.Seed
-	root *[fan]*branch[V]
-	size int
+	root *[fan]*branch
 }
 
-type branch[V any] [fan][]slot[V]
+type branch [fan]map[Name]entry
 
-type slot[V any] struct {
-	name  Name
-	value V
+func newTable() table {
+	t := table{seed: maphash.MakeSeed(), root: new([fan]*branch)}
+	for i := range t.root {
+		t.root[i] = new(branch)
+	}
+	return t
 }
 
-func newTable[V any]() table[V] {
-	return table[V]{seed: maphash.MakeSeed(), root: new([fan]*branch[V])}
-}
-
-// at says in which branch and bucket a name belongs.
-func (t table[V]) at(name Name) (i, j uint8) {
+// at is where the map is that a name belongs to.
+func (t table) at(name Name) (i, j uint64) {
 	h := maphash.String(t.seed, string(name))
-	return uint8(h), uint8(h >> 8)
+	return h % fan, h / fan % fan
 }
 
-// get allocates nothing.
-func (t table[V]) get(name Name) (V, bool) {
+// get is the zero entry for an unknown name. It allocates nothing.
+func (t table) get(name Name) entry {
 	i, j := t.at(name)
-	if b := t.root[i]; b != nil {
-		for k := range b[j] {
-			if b[j][k].name == name {
-				return b[j][k].value, true
-			}
-		}
-	}
-	var none V
-	return none, false
+	return t.root[i][j][name]
 }
 
-// len is how many names there are.
-func (t table[V]) len() int { return t.size }
-
-// all yields every name once, in no order.
-func (t table[V]) all() iter.Seq2[Name, V] {
-	return func(yield func(Name, V) bool) {
+// all yields every entry once, in no order.
+func (t table) all() iter.Seq[entry] {
+	return func(yield func(entry) bool) {
 		for _, b := range t.root {
-			if b != nil && !b.all(yield) {
-				return
+			for _, m := range b {
+				for _, e := range m {
+					if !yield(e) {
+						return
+					}
+				}
 			}
 		}
 	}
 }
 
-func (b *branch[V]) all(yield func(Name, V) bool) bool {
-	for _, bucket := range b {
-		for _, s := range bucket {
-			if !yield(s.name, s.value) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// put adds a name in place. It is for a table that nobody else has seen yet,
-// and that does not have the name.
-func (t *table[V]) put(name Name, value V) {
+// put sets an entry in place; the zero entry removes the name. It is for a table
+// that no other goroutine has seen.
+func (t table) put(name Name, e entry) {
 	i, j := t.at(name)
-	if t.root[i] == nil {
-		t.root[i] = new(branch[V])
+	m := &t.root[i][j]
+	switch {
+	case e == entry{}:
+		delete(*m, name)
+	case *m == nil:
+		*m = map[Name]entry{name: e}
+	default:
+		(*m)[name] = e
 	}
-	t.root[i][j] = append(t.root[i][j], slot[V]{name, value})
-	t.size++
 }
 
-// with is the table with name bound to value.
-func (t table[V]) with(name Name, value V) table[V] {
-	next, bucket := t.fork(name)
-	for k := range *bucket {
-		if (*bucket)[k].name == name {
-			(*bucket)[k].value = value
-			return next
-		}
-	}
-	*bucket = append(*bucket, slot[V]{name, value})
-	next.size++
-	return next
-}
-
-// without is the table without name.
-func (t table[V]) without(name Name) table[V] {
-	if _, ok := t.get(name); !ok {
-		return t
-	}
-	next, bucket := t.fork(name)
-	kept := (*bucket)[:0] // fork gave us the array, so it may be written
-	for _, s := range *bucket {
-		if s.name != name {
-			kept = append(kept, s)
-		}
-	}
-	clear((*bucket)[len(kept):])
-	*bucket = kept
-	next.size--
-	return next
-}
-
-// fork copies the path to a name's bucket and the bucket itself, with room for
-// one more, and returns the copy for the caller to change.
-func (t table[V]) fork(name Name) (table[V], *[]slot[V]) {
+// with is the table with e under name.
+func (t table) with(name Name, e entry) table {
 	i, j := t.at(name)
-	root, b := *t.root, new(branch[V])
-	if t.root[i] != nil {
-		*b = *t.root[i]
-	}
-	root[i] = b
-	b[j] = append(make([]slot[V], 0, len(b[j])+1), b[j]...)
-	return table[V]{seed: t.seed, root: &root, size: t.size}, &b[j]
+	root, b := *t.root, *t.root[i]
+	b[j] = maps.Clone(b[j])
+	root[i] = &b
+	next := table{seed: t.seed, root: &root}
+	next.put(name, e)
+	return next
 }

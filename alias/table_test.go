@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 )
+
+// value is an entry that differs from every other.
+func value() entry { return entry{alias: new(Alias)} }
 
 // TestTableAgainstMap does the same random changes to a table and to maps, and
 // looks at all of the old versions at the end: a change must not reach them.
@@ -13,20 +17,21 @@ func TestTableAgainstMap(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
 	type version struct {
-		table table[int]
-		want  map[Name]int
+		table table
+		want  map[Name]entry
 	}
-	now := version{newTable[int](), map[Name]int{}}
+	now := version{newTable(), map[Name]entry{}}
 	var versions []version
 	for i := range 5000 {
 		name := Name(fmt.Sprint("n", rng.IntN(400)))
 		now.want = maps.Clone(now.want)
 		if rng.IntN(3) == 0 {
-			now.table = now.table.without(name)
+			now.table = now.table.with(name, entry{})
 			delete(now.want, name)
 		} else {
-			now.table = now.table.with(name, i)
-			now.want[name] = i
+			e := value()
+			now.table = now.table.with(name, e)
+			now.want[name] = e
 		}
 		if i%100 == 0 {
 			versions = append(versions, now)
@@ -37,93 +42,106 @@ func TestTableAgainstMap(t *testing.T) {
 	}
 }
 
-func wantTable(t *testing.T, what string, got table[int], want map[Name]int) {
+func wantTable(t *testing.T, what string, got table, want map[Name]entry) {
 	t.Helper()
-	if all := maps.Collect(got.all()); !maps.Equal(all, want) {
-		t.Fatalf("%s: got %v, want %v", what, all, want)
+	all, n := map[entry]bool{}, 0
+	for e := range got.all() {
+		all[e] = true
+		n++
 	}
-	if got.len() != len(want) {
-		t.Errorf("%s: got length %d, want %d", what, got.len(), len(want))
+	if n != len(want) {
+		t.Errorf("%s: got length %d, want %d", what, n, len(want))
 	}
-	for name, v := range want {
-		if x, ok := got.get(name); !ok || x != v {
-			t.Errorf("%s: get %s: got %d, %v, want %d", what, name, x, ok, v)
+	for name, e := range want {
+		if !all[e] {
+			t.Fatalf("%s: all has no %s", what, name)
+		}
+		if x := got.get(name); x != e {
+			t.Errorf("%s: get %s: got %v, want %v", what, name, x, e)
 		}
 	}
-	if x, ok := got.get("none"); ok || x != 0 {
-		t.Errorf("%s: get none: got %d, %v", what, x, ok)
+	if x := got.get("none"); x != (entry{}) {
+		t.Errorf("%s: get none: got %v", what, x)
 	}
 }
 
-// TestTableFullBuckets has enough names that many share a bucket.
-func TestTableFullBuckets(t *testing.T) {
+// TestTableFullMaps has many names in each map.
+func TestTableFullMaps(t *testing.T) {
 	t.Parallel()
-	built, grown := newTable[int](), newTable[int]()
-	want := map[Name]int{}
-	for i := range 3 * fan * fan {
-		name := Name(fmt.Sprint(i))
-		want[name] = i
-		built.put(name, i)
+	built, grown := newTable(), newTable()
+	want, first := map[Name]entry{}, map[Name]entry{}
+	for i := range 200_000 {
+		name, e := Name(fmt.Sprint(i)), value()
+		want[name] = e
+		built.put(name, e)
 		if i < 2000 {
-			grown = grown.with(name, i)
+			grown = grown.with(name, e)
+			first[name] = e
 		}
 	}
 	wantTable(t, "built", built, want)
+	wantTable(t, "grown", grown, first)
 	less := built
 	for i := range 1000 {
-		less = less.without(Name(fmt.Sprint(i)))
+		less = less.with(Name(fmt.Sprint(i)), entry{})
 	}
 	wantTable(t, "built, after changes to its successor", built, want)
 	for i := range 1000 {
 		delete(want, Name(fmt.Sprint(i)))
 	}
 	wantTable(t, "less", less, want)
-	if grown.len() != 2000 {
-		t.Errorf("grown: got length %d, want 2000", grown.len())
-	}
 }
 
-// TestTableChangeCopiesOneBranch is what keeps n writes from costing n squared:
-// however large the table, all but one of its branches are shared with the next.
-func TestTableChangeCopiesOneBranch(t *testing.T) {
+// TestTableChangeCopiesOneMap is what keeps n writes from costing n squared:
+// however large the table, all but one of its maps are shared with the next.
+func TestTableChangeCopiesOneMap(t *testing.T) {
 	t.Parallel()
-	before := newTable[int]()
-	for i := range 100_000 {
-		before.put(Name(fmt.Sprint(i)), i)
+	const n = 100_000
+	before := newTable()
+	for i := range n {
+		before.put(Name(fmt.Sprint(i)), value())
 	}
-	for what, after := range map[string]table[int]{
-		"new name":     before.with("new", 1),
-		"other value":  before.with("7", 1),
-		"removed name": before.without("7"),
+	for what, after := range map[string]table{
+		"new name":     before.with("new", value()),
+		"other value":  before.with("7", value()),
+		"removed name": before.with("7", entry{}),
 	} {
-		branches, buckets := 0, 0
+		branches, copied := 0, 0
 		for i := range after.root {
 			if after.root[i] == before.root[i] {
 				continue
 			}
 			branches++
-			for j := range after.root[i] {
-				if a, b := after.root[i][j], before.root[i][j]; len(a) != len(b) || len(a) > 0 && &a[0] != &b[0] {
-					buckets++
+			for j, m := range after.root[i] {
+				if reflect.ValueOf(m).Pointer() != reflect.ValueOf(before.root[i][j]).Pointer() {
+					copied++
 				}
 			}
 		}
-		if branches != 1 || buckets != 1 {
-			t.Errorf("%s: %d branches and %d buckets are not shared, want one of each", what, branches, buckets)
+		if branches != 1 || copied != 1 {
+			t.Errorf("%s: %d branches and %d maps are not shared, want one of each", what, branches, copied)
+		}
+	}
+	for _, b := range before.root {
+		for _, m := range b {
+			if len(m) > 2*n/(fan*fan) {
+				t.Errorf("a map has %d of %d names", len(m), n)
+			}
 		}
 	}
 }
 
-func TestTableWithoutUnknown(t *testing.T) {
+func TestTableRemoveUnknown(t *testing.T) {
 	t.Parallel()
-	one := newTable[int]().with("a", 1)
-	wantTable(t, "without a name that is not there", one.without("b"), map[Name]int{"a": 1})
-	wantTable(t, "empty", one.without("a"), map[Name]int{})
+	a := value()
+	one := newTable().with("a", a)
+	wantTable(t, "without a name that is not there", one.with("b", entry{}), map[Name]entry{"a": a})
+	wantTable(t, "empty", one.with("a", entry{}), map[Name]entry{})
 }
 
 func TestTableAllStops(t *testing.T) {
 	t.Parallel()
-	table, seen := newTable[int]().with("a", 1).with("b", 2).with("c", 3), 0
+	table, seen := newTable().with("a", value()).with("b", value()).with("c", value()), 0
 	for range table.all() {
 		if seen++; seen == 2 {
 			break
@@ -139,13 +157,13 @@ func TestTableAllStops(t *testing.T) {
 func BenchmarkTableWith(b *testing.B) {
 	for _, size := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint("names=", size), func(b *testing.B) {
-			table := newTable[int]()
+			table, e := newTable(), value()
 			for i := range size {
-				table.put(Name(fmt.Sprint(i)), i)
+				table.put(Name(fmt.Sprint(i)), e)
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				table = table.with(Name(fmt.Sprint(i%size)), i)
+				table = table.with(Name(fmt.Sprint(i%size)), e)
 			}
 		})
 	}
