@@ -1,10 +1,10 @@
-// Command demo shows ixmage at work on this machine alone: a real S3 and IAM
-// server with pictures in a private bucket, two aliases that ixmage provisions
-// with a read-only user each, what it proved of their keys, and URLs to try.
-// Ctrl-C ends it all and leaves nothing behind.
+// Command demo runs ixmage on this machine alone: a real S3 and IAM server with
+// pictures in a private bucket, and two aliases that ixmage provisions with a
+// read-only user each. It prints what ixmage proved about their keys, and URLs
+// to try. Ctrl-C stops everything and leaves nothing behind.
 //
 // IMAGES names a folder whose pictures are shown instead of the samples.
-// IXMAGE_LISTEN and IXMAGE_ADMIN_LISTEN say where ixmage listens.
+// IXMAGE_LISTEN and IXMAGE_ADMIN_LISTEN are the addresses of ixmage.
 package main
 
 import (
@@ -25,14 +25,15 @@ import (
 const (
 	bucket = "demo-media"
 	prefix = "website-images/"
-	secret = "private/plan.png" // a key outside the prefix
+	// outsideKey is the key of an object outside the prefix.
+	outsideKey = "private/plan.png"
 )
 
-// settings are what the environment says.
-type settings struct {
-	program       string // ixmage
-	images        string // folder, empty for the samples
-	listen, admin string // empty for the usual ones
+// config comes from the environment.
+type config struct {
+	program       string // path of ixmage
+	images        string // folder; empty: the samples
+	listen, admin string // empty: the defaults
 	out, messages io.Writer
 }
 
@@ -44,7 +45,7 @@ func start() int {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	program, err := findPrograms()
 	if err == nil {
-		err = run(ctx, settings{
+		err = run(ctx, config{
 			program: program, images: os.Getenv("IMAGES"),
 			listen: os.Getenv("IXMAGE_LISTEN"), admin: os.Getenv("IXMAGE_ADMIN_LISTEN"),
 			out: os.Stdout, messages: os.Stderr,
@@ -57,8 +58,8 @@ func start() int {
 	return 0
 }
 
-// findPrograms looks for the other programs beside this one, where make puts
-// them.
+// findPrograms finds the other programs in the folder of this one, where make
+// puts them.
 func findPrograms() (ixmage string, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -77,10 +78,10 @@ func findPrograms() (ixmage string, err error) {
 	return ixmage, nil
 }
 
-// run does everything and returns when ctx ends or ixmage does. Whatever was
-// started is ended, last first, however far it came.
-func run(ctx context.Context, set settings) error {
-	pictures, err := choosePictures(set)
+// run returns when ctx or ixmage ends. It stops what it has started, in reverse
+// order, also when a step fails.
+func run(ctx context.Context, cfg config) error {
+	pictures, err := choosePictures(cfg)
 	if err != nil {
 		return err
 	}
@@ -88,26 +89,26 @@ func run(ctx context.Context, set settings) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{settings: set, dir: dir, pictures: pictures}
+	d := &demo{config: cfg, dir: dir, pictures: pictures}
 	err = d.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // Ctrl-C while something was under way
+		err = nil // Ctrl-C during a call
 	}
-	return errors.Join(err, d.end(), os.RemoveAll(dir))
+	return errors.Join(err, d.stop(), os.RemoveAll(dir))
 }
 
-// demo is what runs, as far as it has come.
+// demo is the state of a demonstration. A part that is not started is nil.
 type demo struct {
-	settings
+	config
 	dir      string
-	pictures []pic
+	pictures []object
 	gateway  *gateway.Server
 	server   *server
-	opened   []opened
+	aliases  []provisioned
 }
 
-// opened is an alias and how it came about.
-type opened struct {
+// provisioned is an alias with the steps that made it.
+type provisioned struct {
 	name  string
 	steps []step
 	proof verification
@@ -125,7 +126,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if d.server, err = startServer(ctx, d); err != nil {
 		return err
 	}
-	if err := d.present(ctx); err != nil {
+	if err := d.prepare(ctx); err != nil {
 		return fmt.Errorf("%w; the log of ixmage:\n%s", err, d.server.process.Output())
 	}
 	d.show()
@@ -134,11 +135,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 		fmt.Fprintln(d.messages, "\nStopping …")
 		return nil
 	case <-d.server.process.Done():
-		return fmt.Errorf("ixmage has ended by itself: %s", d.server.process.Output())
+		return fmt.Errorf("ixmage stopped unexpectedly: %s", d.server.process.Output())
 	}
 }
 
-func (d *demo) end() error {
+func (d *demo) stop() error {
 	var errs []error
 	if d.server != nil {
 		errs = append(errs, d.server.stop())
@@ -149,10 +150,10 @@ func (d *demo) end() error {
 	return errors.Join(errs...)
 }
 
-// fill puts the pictures into a bucket, under the prefix, and one outside it.
+// fill puts the pictures into a bucket under the prefix, and one outside it.
 func (d *demo) fill(ctx context.Context) error {
 	if err := d.gateway.CreateBucket(ctx, bucket); err != nil {
-		return fmt.Errorf("make the bucket: %w", err)
+		return fmt.Errorf("create bucket "+bucket+": %w", err)
 	}
 	for _, p := range d.pictures {
 		body, err := p.read()
@@ -166,31 +167,31 @@ func (d *demo) fill(ctx context.Context) error {
 	}
 	plan := picture.Samples()[0]
 	obj := s3.Object{Body: plan.Body, ContentType: plan.ContentType}
-	if err := d.gateway.PutObject(ctx, bucket, secret, obj); err != nil {
-		return fmt.Errorf("put %s: %w", secret, err)
+	if err := d.gateway.PutObject(ctx, bucket, outsideKey, obj); err != nil {
+		return fmt.Errorf("put %s: %w", outsideKey, err)
 	}
 	return nil
 }
 
-// openAliases provisions both, each with a user, policy and key of its own.
-func (d *demo) openAliases(ctx context.Context) error {
-	for _, a := range []struct{ name, prefix, outside string }{{"pictures", "", ""}, {"shop", prefix, secret}} {
-		o := opened{name: a.name}
+// provision makes both aliases, each with a user, policy and key of its own.
+func (d *demo) provision(ctx context.Context) error {
+	for _, a := range []struct{ name, prefix, outside string }{{"pictures", "", ""}, {"shop", prefix, outsideKey}} {
+		p := provisioned{name: a.name}
 		var err error
-		if o.steps, err = d.server.provision(ctx, d.request(a.name, a.prefix, a.outside)); err != nil {
+		if p.steps, err = d.server.provision(ctx, d.request(a.name, a.prefix, a.outside)); err != nil {
 			return err
 		}
-		if o.proof, err = d.server.verify(ctx, a.name); err != nil {
+		if p.proof, err = d.server.verify(ctx, a.name); err != nil {
 			return err
 		}
-		d.opened = append(d.opened, o)
+		d.aliases = append(d.aliases, p)
 	}
 	return nil
 }
 
-// present opens the aliases and tries them.
-func (d *demo) present(ctx context.Context) error {
-	if err := d.openAliases(ctx); err != nil {
+// prepare makes the aliases and tries them.
+func (d *demo) prepare(ctx context.Context) error {
+	if err := d.provision(ctx); err != nil {
 		return err
 	}
 	return d.check(ctx)
@@ -200,7 +201,7 @@ func (d *demo) present(ctx context.Context) error {
 func (d *demo) request(name, prefix, outside string) map[string]any {
 	inside := prefix + d.pictures[0].name
 	if prefix == "" {
-		inside = secret
+		inside = outsideKey
 	}
 	return map[string]any{
 		"alias": name, "bucket": bucket, "prefix": prefix,
@@ -209,10 +210,10 @@ func (d *demo) request(name, prefix, outside string) map[string]any {
 	}
 }
 
-// check fetches what is about to be shown: the pictures by each alias, byte
-// for byte, and one that must not be there.
+// check fetches the URLs that show prints: the pictures by each alias, byte for
+// byte, and one that must not be found.
 func (d *demo) check(ctx context.Context) error {
-	for _, p := range d.pictures[:min(shown, len(d.pictures))] {
+	for _, p := range d.pictures[:min(maxShown, len(d.pictures))] {
 		body, err := p.read()
 		if err != nil {
 			return err
@@ -223,25 +224,25 @@ func (d *demo) check(ctx context.Context) error {
 			}
 		}
 	}
-	if err := d.server.fetch(ctx, d.server.url("pictures", secret), picture.Samples()[0].Body); err != nil {
+	if err := d.server.fetch(ctx, d.server.url("pictures", outsideKey), picture.Samples()[0].Body); err != nil {
 		return err
 	}
-	return d.server.fetch(ctx, d.server.url("shop", secret), nil)
+	return d.server.fetch(ctx, d.server.url("shop", outsideKey), nil)
 }
 
-// shown is how many URLs an alias gets before the rest is only counted.
-const shown = 12
+// maxShown bounds the URLs that are printed for an alias; the rest is counted.
+const maxShown = 12
 
 func (d *demo) show() {
 	w, s := d.out, d.server
 	fmt.Fprintf(w, "\nalias pictures: the whole bucket %s\n\n", bucket)
-	d.list(func(p pic) string { return s.url("pictures", prefix+p.name) })
-	fmt.Fprintf(w, "    %s\n", s.url("pictures", secret))
+	d.list(func(p object) string { return s.url("pictures", prefix+p.name) })
+	fmt.Fprintf(w, "    %s\n", s.url("pictures", outsideKey))
 	fmt.Fprintf(w, "\nalias shop: only %s in it, read by a user who may read nothing else\n\n", prefix)
-	d.list(func(p pic) string { return s.url("shop", p.name) })
-	fmt.Fprintf(w, "\n%s is outside that prefix: 404\n\n    %s\n", secret, s.url("shop", secret))
-	for _, o := range d.opened {
-		o.show(w)
+	d.list(func(p object) string { return s.url("shop", p.name) })
+	fmt.Fprintf(w, "\n%s is outside that prefix: 404\n\n    %s\n", outsideKey, s.url("shop", outsideKey))
+	for _, p := range d.aliases {
+		p.show(w)
 	}
 	fmt.Fprintf(w, "\nmetrics\n\n    http://%s/metrics\n", s.admin)
 	fmt.Fprintf(w, "\nadmin API\n\n    curl -H \"Authorization: Bearer $(cat %s)\" http://%s/api/v1/aliases\n",
@@ -249,22 +250,22 @@ func (d *demo) show() {
 	fmt.Fprintf(w, "\nlog of ixmage\n\n    %s\n\nCtrl-C ends it all.\n", s.log.Name())
 }
 
-// show tells what was done for an alias, and what was proven of its key.
-func (o opened) show(w io.Writer) {
-	fmt.Fprintf(w, "\nhow alias %s came about\n\n", o.name)
-	for _, s := range o.steps {
+// show prints the steps of provisioning an alias and the checks of its key.
+func (p provisioned) show(w io.Writer) {
+	fmt.Fprintf(w, "\nsteps that provisioned alias %s\n\n", p.name)
+	for _, s := range p.steps {
 		fmt.Fprintf(w, "    %-13s %8s  %s\n", s.Name, s.took(), s.Detail)
 	}
-	fmt.Fprintf(w, "\nwhat the key of %s was seen to be: scope %s\n\n", o.name, o.proof.Scope)
-	for _, c := range o.proof.Checks {
+	fmt.Fprintf(w, "\nwhat was proven about the key of %s: scope %s\n\n", p.name, p.proof.Scope)
+	for _, c := range p.proof.Checks {
 		fmt.Fprintf(w, "    %-10s  %-15s %s\n", c.Verdict, c.Name, c.Detail)
 	}
 }
 
-func (d *demo) list(url func(pic) string) {
+func (d *demo) list(url func(object) string) {
 	for i, p := range d.pictures {
-		if i == shown {
-			fmt.Fprintf(d.out, "    … and %d more\n", len(d.pictures)-shown)
+		if i == maxShown {
+			fmt.Fprintf(d.out, "    … and %d more\n", len(d.pictures)-maxShown)
 			return
 		}
 		fmt.Fprintf(d.out, "    %s\n", url(p))

@@ -55,7 +55,7 @@ func TestRun(t *testing.T) {
 		fetchAll(t, out.String())
 		cancel()
 	}
-	err := run(ctx, settings{program: ixmage, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
+	err := run(ctx, config{program: ixmage, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
 	if errors.Is(err, gateway.ErrMissing) {
 		t.Skipf("SKIPPED, NOT TESTED: %v", err)
 	}
@@ -117,18 +117,18 @@ func TestRunFails(t *testing.T) {
 	folder := t.TempDir()
 	for _, tt := range []struct {
 		name string
-		set  settings
+		cfg  config
 		want string
 	}{
-		{"ixmage ends at once", settings{program: "/bin/false"}, "ixmage ended at once"},
-		{"no ixmage", settings{program: "/nonexistent/ixmage"}, "no such file"},
-		{"no pictures", settings{images: t.TempDir()}, "no pictures in"},
-		{"no folder", settings{images: "/nonexistent"}, "open IMAGES"},
+		{"ixmage ends at once", config{program: "/bin/false"}, "ixmage ended at once"},
+		{"no ixmage", config{program: "/nonexistent/ixmage"}, "no such file"},
+		{"no pictures", config{images: t.TempDir()}, "no pictures in"},
+		{"no folder", config{images: "/nonexistent"}, "open IMAGES"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("TMPDIR", folder)
-			tt.set.out, tt.set.messages = io.Discard, io.Discard
-			err := run(t.Context(), tt.set)
+			tt.cfg.out, tt.cfg.messages = io.Discard, io.Discard
+			err := run(t.Context(), tt.cfg)
 			if errors.Is(err, gateway.ErrMissing) {
 				t.Skipf("SKIPPED, NOT TESTED: %v", err)
 			}
@@ -146,7 +146,7 @@ func TestRunCancelled(t *testing.T) {
 	t.Setenv("TMPDIR", folder)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := run(ctx, settings{program: "/bin/false", out: io.Discard, messages: io.Discard}); err != nil && !errors.Is(err, gateway.ErrMissing) {
+	if err := run(ctx, config{program: "/bin/false", out: io.Discard, messages: io.Discard}); err != nil && !errors.Is(err, gateway.ErrMissing) {
 		t.Errorf("got %v, want no error", err)
 	}
 	nothingLeft(t, folder)
@@ -177,7 +177,7 @@ func TestChoosePictures(t *testing.T) {
 		t.Fatal(err)
 	}
 	var messages bytes.Buffer
-	found, err := choosePictures(settings{images: link, messages: &messages})
+	found, err := choosePictures(config{images: link, messages: &messages})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,33 +15,33 @@ import (
 	"ixmage/internal/awstest/picture"
 )
 
-// picture is what goes into the bucket: a sample or a file of the user's.
-type pic struct {
+// object is a picture for the bucket: a sample or a file of the user.
+type object struct {
 	name        string // with slashes
 	contentType string
 	body        []byte // of a sample
-	file        string // else
+	file        string // path of the user's file; empty for a sample
 }
 
-func (p pic) read() ([]byte, error) {
-	if p.file == "" {
-		return p.body, nil
+func (o object) read() ([]byte, error) {
+	if o.file == "" {
+		return o.body, nil
 	}
-	return os.ReadFile(p.file)
+	return os.ReadFile(o.file)
 }
 
-// choosePictures takes the samples, or the pictures in the folder that the
+// choosePictures returns the samples, or the pictures in the folder that the
 // user names.
-func choosePictures(set settings) ([]pic, error) {
-	if set.images == "" {
+func choosePictures(cfg config) ([]object, error) {
+	if cfg.images == "" {
 		return samples(), nil
 	}
 	// WalkDir does not follow a link, not even at the root.
-	root, err := filepath.EvalSymlinks(set.images)
+	root, err := filepath.EvalSymlinks(cfg.images)
 	if err != nil {
 		return nil, fmt.Errorf("open IMAGES: %w", err)
 	}
-	var all []pic
+	var all []object
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		hidden := strings.HasPrefix(entry.Name(), ".") && path != root
 		switch {
@@ -54,7 +54,7 @@ func choosePictures(set settings) ([]pic, error) {
 		}
 		p, err := fromFile(root, path)
 		if err != nil {
-			fmt.Fprintf(set.messages, "Skipped %s: %v\n", path, err)
+			fmt.Fprintf(cfg.messages, "Skipped %s: %v\n", path, err)
 			return nil
 		}
 		all = append(all, p)
@@ -64,16 +64,16 @@ func choosePictures(set settings) ([]pic, error) {
 		return nil, fmt.Errorf("walk through IMAGES: %w", err)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("no pictures in %s (IMAGES)", set.images)
+		return nil, fmt.Errorf("no pictures in %s (IMAGES)", cfg.images)
 	}
 	return all, nil
 }
 
-func samples() []pic {
+func samples() []object {
 	made := picture.Samples()
-	all := make([]pic, len(made))
+	all := make([]object, len(made))
 	for i, p := range made {
-		all[i] = pic{name: p.Name, contentType: p.ContentType, body: p.Body}
+		all[i] = object{name: p.Name, contentType: p.ContentType, body: p.Body}
 	}
 	return all
 }
@@ -87,28 +87,28 @@ func skipIf(hidden bool) error {
 }
 
 // fromFile names a file as an object and finds its type.
-func fromFile(root, path string) (pic, error) {
+func fromFile(root, path string) (object, error) {
 	name, err := filepath.Rel(root, path)
 	if err != nil {
-		return pic{}, err
+		return object{}, err
 	}
 	name = filepath.ToSlash(name)
 	bad := func(r rune) bool { return unicode.IsControl(r) || r == '\\' }
 	if !utf8.ValidString(name) || strings.ContainsFunc(name, bad) {
-		return pic{}, errors.New("its name has characters that no URL of ixmage may have")
+		return object{}, errors.New("its name has characters that ixmage refuses in a URL")
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return pic{}, err
+		return object{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return pic{}, errors.New("it is no regular file")
+		return object{}, errors.New("not a regular file")
 	}
 	contentType, err := typeOf(path)
-	return pic{name: name, contentType: contentType, file: path}, err
+	return object{name: name, contentType: contentType, file: path}, err
 }
 
-// byExtension are the types that ixmage serves.
+// byExtension has the types that ixmage serves.
 var byExtension = map[string]string{
 	".apng": "image/apng", ".avif": "image/avif", ".bmp": "image/bmp", ".gif": "image/gif",
 	".heic": "image/heic", ".heif": "image/heif", ".ico": "image/x-icon", ".jfif": "image/jpeg",
@@ -116,7 +116,7 @@ var byExtension = map[string]string{
 	".svg": "image/svg+xml", ".tif": "image/tiff", ".tiff": "image/tiff", ".webp": "image/webp",
 }
 
-// typeOf goes by the extension and, where that says nothing, by the content.
+// typeOf decides by the extension or, where it is unknown, by the content.
 func typeOf(path string) (string, error) {
 	if t, ok := byExtension[strings.ToLower(filepath.Ext(path))]; ok {
 		return t, nil
@@ -130,5 +130,5 @@ func typeOf(path string) (string, error) {
 			return t, nil
 		}
 	}
-	return "", fmt.Errorf("%s is no picture", found)
+	return "", fmt.Errorf("%s is not a picture", found)
 }

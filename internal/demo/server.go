@@ -23,7 +23,7 @@ import (
 
 const startTimeout = 20 * time.Second
 
-// server is ixmage, running.
+// server is a running ixmage.
 type server struct {
 	process       *process.Child
 	client        *http.Client
@@ -37,7 +37,7 @@ type server struct {
 func startServer(ctx context.Context, d *demo) (*server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	set, dir := d.settings, d.dir
+	cfg, dir := d.config, d.dir
 	data := filepath.Join(dir, "data")
 	s := &server{
 		client:    &http.Client{Transport: &http.Transport{}},
@@ -47,10 +47,10 @@ func startServer(ctx context.Context, d *demo) (*server, error) {
 	if s.log, err = os.Create(filepath.Join(dir, "ixmage.log")); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(set.program, "serve", "--data", data, "--shutdown-timeout", "5s", "--allow-private-endpoints",
+	cmd := exec.Command(cfg.program, "serve", "--data", data, "--shutdown-timeout", "5s", "--allow-private-endpoints",
 		"--provision", "--provision-buckets", bucket, "--provision-verify-interval", "1s",
 		"--iam-endpoint", d.gateway.IAMURL, "--install-id", "demo",
-		"--listen", chooseListen(set.listen, "127.0.0.1:8080"), "--admin-listen", chooseListen(set.admin, "127.0.0.1:8081"))
+		"--listen", chooseListen(cfg.listen, "127.0.0.1:8080"), "--admin-listen", chooseListen(cfg.admin, "127.0.0.1:8081"))
 	cmd.Env = append(plainEnvironment(), "AWS_REGION="+d.gateway.Region,
 		"AWS_ACCESS_KEY_ID="+d.gateway.Root.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+d.gateway.Root.SecretAccessKey.Reveal())
 	cmd.Stderr = s.log
@@ -63,8 +63,8 @@ func startServer(ctx context.Context, d *demo) (*server, error) {
 	return s, nil
 }
 
-// chooseListen takes the wanted address, else the usual one, else, where
-// somebody else has that, any port.
+// chooseListen returns the wanted address or, where none is wanted, the usual
+// one if it is free, else any port.
 func chooseListen(wanted, usual string) string {
 	if wanted != "" {
 		return wanted
@@ -77,26 +77,18 @@ func chooseListen(wanted, usual string) string {
 	return usual
 }
 
-// plainEnvironment is ours without what would change how ixmage behaves.
+// plainEnvironment is the environment without variables that ixmage reads.
 func plainEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "IXMAGE_") || strings.HasPrefix(v, "AWS_")
 	})
 }
 
-// ready waits until ixmage says where it listens and that it is ready, and
-// reads the admin token.
+// ready waits until ixmage has logged its addresses and is ready, and reads the
+// admin token.
 func (s *server) ready(ctx context.Context) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for !s.isReady(ctx) {
-		select {
-		case <-s.process.Done():
-			return fmt.Errorf("ixmage ended at once: %s", s.process.Output())
-		case <-ctx.Done():
-			return fmt.Errorf("wait for ixmage: %w; its output: %s", ctx.Err(), s.process.Output())
-		case <-poll.C:
-		}
+	if err := s.process.Ready(ctx, s.isReady); err != nil {
+		return err
 	}
 	token, err := os.ReadFile(s.tokenFile)
 	s.token = alias.NewSecret(strings.TrimSpace(string(token)))
@@ -112,12 +104,12 @@ func (s *server) isReady(ctx context.Context) bool {
 	return err == nil && status == http.StatusOK
 }
 
-// listeners finds in the log where the two listeners are, as a browser on this
-// machine reaches them.
+// listeners reads the addresses of both listeners from the log, as a browser on
+// this machine reaches them.
 func listeners(log string) (public, admin string) {
 	for line := range strings.Lines(log) {
 		if !strings.HasSuffix(line, "\n") || !strings.Contains(line, " msg=listening ") {
-			continue // or not yet whole
+			continue // another message, or the line is incomplete
 		}
 		fields := map[string]string{}
 		for field := range strings.FieldsSeq(line) {
@@ -151,7 +143,7 @@ func (s *server) url(alias, key string) string {
 	return (&url.URL{Scheme: "http", Host: s.public, Path: "/" + alias + "/" + key}).String()
 }
 
-// step is one of an operation.
+// step is a step of an operation.
 type step struct {
 	Name       string    `json:"name"`
 	StartedAt  time.Time `json:"started_at"`
@@ -161,7 +153,7 @@ type step struct {
 
 func (s step) took() string { return s.FinishedAt.Sub(s.StartedAt).Round(time.Millisecond).String() }
 
-// verification is what was proven of a key.
+// verification is the result of the checks of a key.
 type verification struct {
 	Scope  string `json:"scope"`
 	Checks []struct {
@@ -171,7 +163,7 @@ type verification struct {
 	} `json:"checks"`
 }
 
-// provision opens an alias by the admin API, and waits until it is open.
+// provision makes an alias through the admin API and waits for its end.
 func (s *server) provision(ctx context.Context, request map[string]any) ([]step, error) {
 	var operation struct {
 		State string `json:"state"`
@@ -188,7 +180,7 @@ func (s *server) provision(ctx context.Context, request map[string]any) ([]step,
 	return operation.Steps, nil
 }
 
-// verify has the key of an alias checked.
+// verify checks the key of an alias.
 func (s *server) verify(ctx context.Context, name string) (verification, error) {
 	var v verification
 	if err := s.call(ctx, "/api/v1/aliases/"+name+"/verify", nil, &v); err != nil {
@@ -197,7 +189,7 @@ func (s *server) verify(ctx context.Context, name string) (verification, error) 
 	return v, nil
 }
 
-// call posts to the admin API and waits for the end of what it begins.
+// call posts to the admin API and waits for the end of the operation.
 func (s *server) call(ctx context.Context, path string, fields map[string]any, answer any) error {
 	var body io.Reader = http.NoBody
 	if fields != nil {
@@ -226,8 +218,8 @@ func (s *server) call(ctx context.Context, path string, fields map[string]any, a
 	return json.Unmarshal(text, answer)
 }
 
-// fetch checks that a URL gives this picture; nil means that there must be
-// none.
+// fetch checks that a URL answers with this picture, or with 404 where want is
+// nil.
 func (s *server) fetch(ctx context.Context, url string, want []byte) error {
 	status, body, err := s.get(ctx, url)
 	switch {
@@ -238,7 +230,7 @@ func (s *server) fetch(ctx context.Context, url string, want []byte) error {
 	case want != nil && status != http.StatusOK:
 		return fmt.Errorf("%s: status %d: %s", url, status, body)
 	case want != nil && !bytes.Equal(body, want):
-		return fmt.Errorf("%s: %d bytes, not the %d that lie in the bucket", url, len(body), len(want))
+		return fmt.Errorf("%s: got %d bytes, not the %d bytes of the object", url, len(body), len(want))
 	}
 	return nil
 }
@@ -261,8 +253,8 @@ func (s *server) do(req *http.Request) (status int, body []byte, err error) {
 	return resp.StatusCode, body, err
 }
 
-// stop ends ixmage and returns when it is gone.
+// stop stops ixmage and waits for its end.
 func (s *server) stop() error {
-	s.client.CloseIdleConnections() // or it would wait for them
+	s.client.CloseIdleConnections() // ixmage waits for open connections
 	return errors.Join(s.process.Stop(), s.log.Close())
 }
