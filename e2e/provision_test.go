@@ -19,6 +19,7 @@ import (
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
 	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/iam"
 	"ixmage/internal/awstest/netfault"
 	"ixmage/internal/awstest/s3"
 )
@@ -668,5 +669,49 @@ func TestServingWithoutIAM(t *testing.T) {
 	}
 	if r := s.get("/shop/b.png"); r.StatusCode != http.StatusOK {
 		t.Errorf("after a rotation that failed: %s", r.Status)
+	}
+}
+
+// TestProvisionBrokenIAM: an IAM server that answers 200 with nothing in it fails
+// operations and nothing else. Pictures are served, also after a new start.
+func TestProvisionBrokenIAM(t *testing.T) {
+	t.Parallel()
+	f := iam.New(t, iam.Config{})
+	f.CreateBucket("prov-media")
+	for _, key := range []string{"web/a.png", "web/b.png", "web/c.png", "private/p.png"} {
+		f.PutObject("prov-media", key, s3.Object{Body: pic(20_000, key), ContentType: "image/png"})
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	args := slices.Concat([]string{"--provision", "--iam-endpoint", f.URL, "--provision-buckets", "prov-*"}, quickWaits,
+		[]string{"--", f.Root.AccessKeyID, f.Root.SecretAccessKey.Reveal()})
+	body := func(name string) map[string]any {
+		return map[string]any{
+			"alias": name, "bucket": "prov-media", "prefix": "web/", "region": "us-east-1", "endpoint": f.S3URL, "path_style": true,
+			"probe": map[string]any{"inside": "web/a.png", "outside": "private/p.png"},
+		}
+	}
+	s := startProvisioningIn(t, data, args...)
+	s.operateWell(http.MethodPost, "/api/v1/provision", body("shop"))
+	f.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Service == "iam" && c.AccessKeyID == f.Root.AccessKeyID {
+			return iam.Empty()
+		}
+		return nil
+	})
+	op := s.operate(http.MethodPost, "/api/v1/provision", body("blog"))
+	if op.State != "failed" || op.Error == nil || op.Error.Code != "iam-error" || !strings.Contains(op.Error.Detail, "iam:CreateUser") {
+		t.Errorf("provision: %+v", op)
+	}
+	if op := s.operate(http.MethodPost, "/api/v1/credentials/shop/rotate", nil); op.State != "failed" {
+		t.Errorf("rotate: %+v", op)
+	}
+	for i, path := range []string{"/shop/b.png", "/shop/c.png"} {
+		if i > 0 {
+			s.kill()
+			s = startProvisioningIn(t, data, args...)
+		}
+		if r := s.get(path); r.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, r.Status)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/internal/awserr"
+	"ixmage/internal/panics"
 )
 
 // Recorder is told about every reading of a canary. Calls come from many
@@ -192,9 +193,9 @@ func (c *Canary) startLocked(b *bird, r alias.Route, turn func(context.Context) 
 			c.note(b, r, awserr.Reply{Code: awserr.Silence(ctx.Err())})
 			return
 		}
-		rep := awserr.ReplyOf(c.cfg.Read(ctx, r))
+		err := panics.Catch(c.cfg.Log, "reading of a canary", func() error { return c.cfg.Read(ctx, r) })
 		release()
-		c.note(b, r, rep)
+		c.note(b, r, awserr.ReplyOf(err))
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/panics"
 )
 
 // Run reads the canary of every alias that is served, again and again, until
@@ -15,14 +16,16 @@ import (
 func (c *Canary) Run(ctx context.Context) error {
 	defer c.close()
 	next := map[int64]time.Time{} // by alias id
-	for {
-		if !c.readDue(ctx, c.due(next)) {
+	for ctx.Err() == nil {
+		_ = panics.Catch(c.cfg.Log, "readings of canaries", func() error { // it is logged
+			c.readDue(ctx, c.due(next))
 			return nil
-		}
+		})
 		if !sleep(ctx, c.pause(next)) {
-			return nil
+			break
 		}
 	}
+	return nil
 }
 
 func (c *Canary) close() {
@@ -91,13 +94,13 @@ func (c *Canary) pause(next map[int64]time.Time) time.Duration {
 	return pause
 }
 
-// readDue starts the readings that are due, each when there is a slot for it. It
-// is false when ctx ended.
-func (c *Canary) readDue(ctx context.Context, routes []alias.Route) bool {
+// readDue starts the readings that are due, each when there is a slot for it, until
+// ctx ends.
+func (c *Canary) readDue(ctx context.Context, routes []alias.Route) {
 	for _, r := range routes {
 		release := c.turn(ctx)
 		if release == nil {
-			return false
+			return
 		}
 		c.mu.Lock()
 		if b, current := c.birdLocked(r); current && b.flight == nil {
@@ -108,7 +111,6 @@ func (c *Canary) readDue(ctx context.Context, routes []alias.Route) bool {
 		}
 		c.mu.Unlock()
 	}
-	return ctx.Err() == nil
 }
 
 // sleep reports whether d has passed before ctx ended.

@@ -1,7 +1,10 @@
 package canary
 
 import (
+	"context"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,6 +123,63 @@ func TestCanaryEndsWhileSilent(t *testing.T) {
 		}
 		if len(a.recorded) != 0 {
 			t.Errorf("recorded %v", a.recorded)
+		}
+	})
+}
+
+// TestCanaryPanics: a reading that panics has no answer, and the readings after it go
+// on.
+func TestCanaryPanics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAviary(t, Config{Every: time.Minute, Concurrency: 1})
+		r := a.add(1, nil)
+		var well atomic.Bool
+		read := a.cfg.Read
+		a.cfg.Read = func(ctx context.Context, r alias.Route) error {
+			if !well.Load() {
+				panic("no client")
+			}
+			return read(ctx, r)
+		}
+		stop := a.run()
+		pass(t, 5*time.Minute)
+		if a.Refused(t.Context(), r) {
+			t.Error("refused for want of an answer")
+		}
+		a.mu.Lock()
+		text := a.log.String()
+		a.mu.Unlock()
+		if _, _, known := a.State(1); known || !strings.Contains(text, "no client") {
+			t.Errorf("known %t, log %s", known, text)
+		}
+		well.Store(true)
+		pass(t, 5*time.Minute)
+		if ok, _, known := a.State(1); !ok || !known {
+			t.Errorf("ok %t, known %t after the panics", ok, known)
+		}
+		stop()
+	})
+}
+
+// TestCanaryRoutesPanic: Run goes on when it could not look through the routes.
+func TestCanaryRoutesPanic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAviary(t, Config{Every: time.Minute})
+		a.add(1, nil)
+		routes, times := a.cfg.Routes, 0
+		a.cfg.Routes = func(fn func(alias.Route) bool) {
+			if times++; times < 4 {
+				panic("no routes")
+			}
+			routes(fn)
+		}
+		stop := a.run()
+		pass(t, 5*time.Minute)
+		stop()
+		if ok, _, known := a.State(1); !ok || !known {
+			t.Errorf("ok %t, known %t after the panics", ok, known)
 		}
 	})
 }

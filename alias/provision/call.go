@@ -74,8 +74,9 @@ func call[In, Out any](
 	out, err := fn(ctx, in, marked(a.operation))
 	if err != nil {
 		err = a.explain(ctx, newCallError(a.action, a.resource(), err))
-	}
-	if created, ok := any(out).(*iam.CreateAccessKeyOutput); ok && err == nil {
+	} else if element := missingElement(out); element != "" {
+		err = &callError{action: a.action, resource: a.resource(), code: codeIncomplete, missing: element}
+	} else if created, ok := any(out).(*iam.CreateAccessKeyOutput); ok {
 		a.key = *created.AccessKey.AccessKeyId
 	}
 	if !a.reads {
@@ -85,6 +86,39 @@ func call[In, Out any](
 		return nil, ctx.Err()
 	}
 	return out, err
+}
+
+// missingElement names the element that an answer must have and has not. Callers
+// read these elements without a look: the SDK leaves nil what a server leaves out.
+func missingElement(out any) string {
+	switch out := out.(type) {
+	case *iam.CreateUserOutput:
+		if out.User == nil {
+			return "User"
+		}
+	case *iam.GetUserOutput:
+		if out.User == nil {
+			return "User"
+		}
+	case *iam.CreateAccessKeyOutput:
+		switch key := out.AccessKey; {
+		case key == nil:
+			return "AccessKey"
+		case key.AccessKeyId == nil:
+			return "AccessKeyId"
+		case key.SecretAccessKey == nil:
+			return "SecretAccessKey"
+		}
+	case *iam.GetPolicyOutput:
+		if out.Policy == nil {
+			return "Policy"
+		}
+	case *iam.GetPolicyVersionOutput:
+		if out.PolicyVersion == nil {
+			return "PolicyVersion"
+		}
+	}
+	return ""
 }
 
 // explain tells a user that is not there from one that may not be touched. Who

@@ -36,9 +36,14 @@ func (c *patientClock) Sleep(ctx context.Context, d time.Duration) error {
 
 // running starts a process that performs its operations by itself, with a clock on
 // which no long wait ends.
-func (w *world) running() (*process, *patientClock) {
+func (w *world) running(edit ...func(*Config)) (*process, *patientClock) {
 	clock := &patientClock{fakeClock: w.clock, soaking: make(chan struct{})}
-	w.edit = func(cfg *Config) { cfg.Clock = clock }
+	w.edit = func(cfg *Config) {
+		cfg.Clock = clock
+		for _, fn := range edit {
+			fn(cfg)
+		}
+	}
 	p := w.start()
 	done := make(chan error)
 	go func() { done <- p.Run(p.life.ctx) }()

@@ -53,10 +53,15 @@ func stop(code, format string, args ...any) error {
 type callError struct {
 	action   string // iam:CreateUser
 	resource string // what it was asked of
-	code     string // IAM's; empty without an answer
+	code     string // IAM's, or codeIncomplete; empty without an answer
 	status   int
+	missing  string // the element that a complete answer has
 	err      error
 }
+
+// codeIncomplete stands for IAM's code where a call succeeded, as far as its status
+// says, and its answer lacks what it must have.
+const codeIncomplete = "IncompleteAnswer"
 
 func newCallError(action, resource string, err error) *callError {
 	e := &callError{action: action, resource: resource, err: err}
@@ -94,6 +99,8 @@ func (e *callError) Error() string {
 			e.action, e.resource, e.code)
 	case e.refused():
 		return fmt.Sprintf("IAM does not accept the credentials of this server (%s on %s): %s", e.action, e.resource, e.code)
+	case e.missing != "":
+		return fmt.Sprintf("%s on %s: the IAM server answered 200 with no %s in it", e.action, e.resource, e.missing)
 	case e.code == "":
 		return fmt.Sprintf("%s on %s got no answer: %s", e.action, e.resource, plainCause(e.err))
 	}

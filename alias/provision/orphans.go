@@ -14,6 +14,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/internal/panics"
 )
 
 // Kinds and states of an orphan.
@@ -57,7 +58,7 @@ type scan struct {
 // keeps the report.
 func (p *Provisioner) reconcile(ctx context.Context) {
 	s := &scan{caller: caller{p: p, actor: reconciler}, now: p.clock.Now().UTC()}
-	if err := s.run(ctx); err != nil {
+	if err := panics.Catch(p.log, "scan for orphans", func() error { return s.run(ctx) }); err != nil {
 		if ctx.Err() != nil {
 			return
 		}

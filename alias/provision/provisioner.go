@@ -18,6 +18,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/internal/panics"
 )
 
 // concurrency is how many calls of IAM are made at a time.
@@ -80,10 +81,11 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	defer tasks.Wait()
 	if p.cfg.AWS != nil {
 		tasks.Go(func() { p.every(ctx, p.cfg.Timing.Reconcile, p.reconcile) })
-		tasks.Go(func() { p.schedule(ctx) })
+		tasks.Go(func() { p.every(ctx, scheduleEvery, p.rotateDue) })
 	}
 	for {
-		if err := p.startAll(ctx, &tasks); err != nil && ctx.Err() == nil {
+		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
+		if err != nil && ctx.Err() == nil {
 			p.log.Error("operations cannot be read, which is tried again", "error", err)
 			tasks.Go(func() {
 				if p.clock.Sleep(ctx, time.Second) == nil {
@@ -112,7 +114,10 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 	}
 	for _, o := range list {
 		if p.claim(o) {
-			tasks.Go(func() { p.run(ctx, o.ID) })
+			tasks.Go(func() {
+				// perform has caught what a step panicked with: this is about the rest.
+				_ = panics.Catch(p.log, "operation "+o.ID, func() error { p.run(ctx, o.ID); return nil })
+			})
 		}
 	}
 	return nil
@@ -190,10 +195,11 @@ func (p *Provisioner) poke() {
 	}
 }
 
-// every calls fn now and then after each interval, until ctx ends.
+// every calls fn now and then after each interval, until ctx ends. A panic ends one
+// call of fn.
 func (p *Provisioner) every(ctx context.Context, interval time.Duration, fn func(context.Context)) {
 	for {
-		fn(ctx)
+		_ = panics.Catch(p.log, "background task", func() error { fn(ctx); return nil }) // it is logged
 		if p.clock.Sleep(ctx, interval) != nil {
 			return
 		}

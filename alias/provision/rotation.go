@@ -229,7 +229,7 @@ func (t *task) undoRotation(ctx context.Context) error {
 	if !t.data.SwappedAt.IsZero() || t.data.KeySince.IsZero() {
 		return t.end(ctx, &failure, t.settle)
 	}
-	if err := t.dropNew(ctx); ctx.Err() != nil {
+	if err := t.caught(func() error { return t.dropNew(ctx) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		failure.Detail += fmt.Sprintf("; the new key may be left behind and is deleted later (%v)", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/panics"
 )
 
 // nextRotation is when a credential is to be rotated by itself: derived from
@@ -26,29 +27,28 @@ func nextRotation(c *alias.Credential, p *alias.Provisioned) time.Time {
 // scheduleEvery is how often the schedule is looked at.
 const scheduleEvery = time.Minute
 
-// schedule begins the rotations that are due, one at a time with a gap.
-func (p *Provisioner) schedule(ctx context.Context) {
-	for ctx.Err() == nil {
-		var due []alias.Name
-		p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
-			prov, ok := c.Provisioned()
-			if ok && c.State == alias.CredentialActive && p.due(c, prov) {
-				due = append(due, c.Name)
-			}
-			return true
-		})
-		for _, name := range due {
-			if p.failedLately(ctx, name) {
-				continue
-			}
-			if _, err := p.Rotate(ctx, "schedule", name, false); err != nil && ctx.Err() == nil {
-				p.log.Warn("a rotation that is due did not begin", "credential", string(name), "error", err)
-			}
-			if p.clock.Sleep(ctx, p.cfg.Timing.RotateGap) != nil {
-				return
-			}
+// rotateDue begins the rotations that are due, one at a time with a gap.
+func (p *Provisioner) rotateDue(ctx context.Context) {
+	var due []alias.Name
+	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		prov, ok := c.Provisioned()
+		if ok && c.State == alias.CredentialActive && p.due(c, prov) {
+			due = append(due, c.Name)
 		}
-		if p.clock.Sleep(ctx, scheduleEvery) != nil {
+		return true
+	})
+	for _, name := range due {
+		if p.failedLately(ctx, name) {
+			continue
+		}
+		err := panics.Catch(p.log, "scheduled rotation of "+string(name), func() error {
+			_, err := p.Rotate(ctx, "schedule", name, false)
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("a rotation that is due did not begin", "credential", string(name), "error", err)
+		}
+		if p.clock.Sleep(ctx, p.cfg.Timing.RotateGap) != nil {
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/panics"
 )
 
 // The steps of each kind of operation. Their names are part of the API.
@@ -105,6 +106,28 @@ func (t *task) undo(ctx context.Context) error {
 	return t.undoProvision(ctx)
 }
 
+// abandon ends an operation as failed whose undoing panicked. What it made in IAM is
+// left to the next scan.
+func (t *task) abandon(ctx context.Context) error {
+	const left = "to undo it panicked, and what it made is removed later"
+	switch t.op.Kind {
+	case alias.OperationRotate:
+		failure := *t.data.Undo
+		failure.Detail += "; " + left
+		return t.end(ctx, &failure, t.settle)
+	case alias.OperationRemove, alias.OperationProvision:
+	}
+	if t.data.Request != nil && t.data.Request.Credential != "" {
+		return t.fail(ctx, left, "")
+	}
+	return t.fail(ctx, left, alias.CredentialFailed)
+}
+
+// caught calls fn and makes an error of a panic.
+func (t *task) caught(fn func() error) error {
+	return panics.Catch(t.p.log, "to undo operation "+t.op.ID, fn)
+}
+
 // undoProvision removes the user. Only what bears this operation's mark is
 // touched.
 func (t *task) undoProvision(ctx context.Context) error {
@@ -134,32 +157,41 @@ func (t *task) removeOwn(ctx context.Context) (left string, err error) {
 	if err != nil {
 		return "", t.registryOnly(err)
 	}
-	user, err := t.caller().lookUp(ctx, p.User.Name)
-	if err == nil {
-		if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
-			return "", nil // somebody else's, never touched
-		}
-		// A registry that was restored from a copy may be undoing what another
-		// one has finished since.
-		var used string
-		used, err = t.usedByOthers(ctx, p.User.Name)
-		if err == nil && used != "" {
-			return fmt.Sprintf("the IAM user %s was left as it is, since its key %s is in use", p.User.Name, used), nil
-		}
-		if err == nil {
-			err = t.caller().removeUser(ctx, p.User.Name, t.managedARNs(p))
-		}
-	}
+	err = t.caught(func() error {
+		left, err = t.removeUnused(ctx, p)
+		return err
+	})
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case err == nil:
-		return "", nil
+		return left, nil
 	case isGone(err): // or not seen yet: then it is found as an orphan
 		return "", nil
 	}
 	t.p.log.Warn("what an operation made could not be removed", "operation", t.op.ID, "user", p.User.Name, "error", err)
 	return fmt.Sprintf("the IAM user %s is left behind and will be removed by itself (%v)", p.User.Name, err), nil
+}
+
+// removeUnused removes the user of this operation unless somebody else works with it.
+func (t *task) removeUnused(ctx context.Context, p *alias.Provisioned) (left string, err error) {
+	user, err := t.caller().lookUp(ctx, p.User.Name)
+	if err != nil {
+		return "", err
+	}
+	if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
+		return "", nil // somebody else's, never touched
+	}
+	// A registry that was restored from a copy may be undoing what another
+	// one has finished since.
+	used, err := t.usedByOthers(ctx, p.User.Name)
+	if err != nil {
+		return "", err
+	}
+	if used != "" {
+		return fmt.Sprintf("the IAM user %s was left as it is, since its key %s is in use", p.User.Name, used), nil
+	}
+	return "", t.caller().removeUser(ctx, p.User.Name, t.managedARNs(p))
 }
 
 // usedByOthers names a key of the user that somebody else works with: one that is
@@ -254,7 +286,7 @@ func (t *task) undoReuse(ctx context.Context) error {
 		return slices.Contains(t.data.Before.Grants, g)
 	})
 	p.Grants, p.Policies, p.Widened = t.data.Before.Grants, t.data.Before.Policies, widened
-	if err := t.caller().narrow(ctx, p); ctx.Err() != nil {
+	if err := t.caught(func() error { return t.caller().narrow(ctx, p) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		left = fmt.Sprintf("the policy of %s still covers the new location, which is taken back later (%v)", p.User.Name, err)

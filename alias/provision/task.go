@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/panics"
 )
 
 // task is one operation under way. Only the goroutine that performs the
@@ -71,9 +72,33 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 	}
 }
 
-// perform does the steps of an operation that are not done yet, or undoes it.
-// An error is one of the registry or of ctx, after which it can be called again.
+// perform does what is left of an operation, or undoes it. An error is one of the
+// registry or of ctx, after which it can be called again. A panic fails the
+// operation, which is then undone; if that panics too, the operation ends without.
 func (p *Provisioner) perform(ctx context.Context, id string) error {
+	for {
+		err := panics.Catch(p.log, "operation "+id, func() error { return p.advance(ctx, id) })
+		caught, panicked := errors.AsType[*panics.Error](err)
+		if !panicked {
+			return err
+		}
+		// What the task had in memory may be half changed, or stored already.
+		t, err := p.load(ctx, id)
+		if err != nil || t.op.Finished() {
+			return err
+		}
+		if t.data.Undo != nil {
+			return t.abandon(ctx)
+		}
+		if err := t.failPanicked(ctx, caught); err != nil {
+			return err
+		}
+	}
+}
+
+// advance does the steps that are not done yet, and completes or undoes the
+// operation.
+func (p *Provisioner) advance(ctx context.Context, id string) error {
 	t, err := p.load(ctx, id)
 	if err != nil || t.op.Finished() {
 		return err
@@ -98,6 +123,18 @@ func (p *Provisioner) perform(ctx context.Context, id string) error {
 		return t.undo(ctx)
 	}
 	return t.complete(ctx)
+}
+
+// failPanicked marks the step that panicked as failed, and the operation to be
+// undone.
+func (t *task) failPanicked(ctx context.Context, caught *panics.Error) error {
+	t.data.Undo = &alias.OperationError{Code: codeInternal, Detail: caught.Error() + "; the log has the stack"}
+	for i := range t.op.Steps {
+		if s := &t.op.Steps[i]; s.State == alias.StepRunning {
+			s.State, s.FinishedAt, s.Detail, t.data.Undo.Step = alias.StepFailed, t.now(), t.data.Undo.Detail, s.Name
+		}
+	}
+	return t.save(ctx)
 }
 
 func (p *Provisioner) load(ctx context.Context, id string) (*task, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/panics"
 )
 
 // Limits of one way to the store.
@@ -121,7 +122,7 @@ func (l *Accounts) Run(ctx context.Context) error {
 func (l *Accounts) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	return l.Flush(ctx)
+	return panics.Catch(l.cfg.Log, "storing of usage", func() error { return l.Flush(ctx) })
 }
 
 // Flush stores what was counted. After an error nothing is lost: the same is

@@ -78,3 +78,34 @@ func (stuck) AddUsage(ctx context.Context, _ alias.UsageBatch) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// TestRunAfterPanic: a store that panics loses nothing and ends nothing.
+func TestRunAfterPanic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		var logs bytes.Buffer
+		l := usage.New(usage.Config{Store: m, Every: time.Minute, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- l.Run(ctx) }()
+		count(l.Of(1), 1)
+		m.mu.Lock()
+		m.before = func() error { panic("no disk") }
+		m.mu.Unlock()
+		<-time.After(90 * time.Second)
+		synctest.Wait()
+		if text := logs.String(); !strings.Contains(text, "no disk") {
+			t.Errorf("log: %q", text)
+		}
+		m.set(nil, nil)
+		count(l.Of(1), 10)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		wantStored(t, m, map[int64]alias.Usage{1: counted(11)})
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -40,6 +41,8 @@ type Fault struct {
 	// DropBoundary makes CreateUser forget the permissions boundary and say
 	// nothing.
 	DropBoundary bool
+	// Empty answers 200 after the effect, without any element in the result.
+	Empty bool
 	// Before and After run around the effect, on the server's side, and may
 	// call any method but Close. They run also when the call is refused, but
 	// for After where the connection is lost before.
@@ -59,6 +62,9 @@ func LostBefore() *Fault { return &Fault{LoseBefore: true} }
 
 // LostAfter resets the connection after the effect: the answer is lost.
 func LostAfter() *Fault { return &Fault{LoseAfter: true} }
+
+// Empty answers 200 with an empty result, as no server should.
+func Empty() *Fault { return &Fault{Empty: true} }
 
 // DropBoundary has CreateUser forget the boundary, as versitygw does.
 func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
@@ -126,6 +132,9 @@ func (f *Server) perform(w http.ResponseWriter, r *iamRequest, act func() iamRep
 	} else {
 		reply = act()
 		r.call.Acted = reply.code == ""
+		if r.fault.Empty && r.call.Acted {
+			reply.body = fmt.Appendf(nil, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", r.call.Action)
+		}
 	}
 	f.mu.Unlock()
 	run(r.fault.After)
