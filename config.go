@@ -234,7 +234,7 @@ func isLoopback(addr string) bool {
 // origin is the configuration of the client of S3.
 func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previousKeyNotifier) origin.Config {
 	return origin.Config{
-		Lookup: registry.Lookup, Fallback: n.used,
+		Lookup: registry.Lookup, PreviousKeyUsed: n.used,
 		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,

@@ -23,10 +23,10 @@ type Answer struct {
 // LastAnswer is how the newest call of an alias ended for which S3 was asked, or how
 // it stands where its body is still read. It is kept in memory, for the aliases
 // asked for last; callers who left do not count.
-func (o *Origin) LastAnswer(aliasID int64) (Answer, bool) { return o.answers.of(aliasID, false) }
+func (o *Origin) LastAnswer(aliasID int64) (Answer, bool) { return o.answers.get(aliasID, false) }
 
 // LastFailure is the newest one that was not OK.
-func (o *Origin) LastFailure(aliasID int64) (Answer, bool) { return o.answers.of(aliasID, true) }
+func (o *Origin) LastFailure(aliasID int64) (Answer, bool) { return o.answers.get(aliasID, true) }
 
 // maxAnswers bounds the aliases whose answers are kept, half a KiB each at most.
 const maxAnswers = 4096
@@ -37,7 +37,7 @@ type answers struct {
 	lru *simplelru.LRU[int64, *lastAnswers]
 }
 
-type lastAnswers struct{ any, failed Answer }
+type lastAnswers struct{ last, failed Answer }
 
 func newAnswers() *answers { return &answers{lru: newLRU[int64, *lastAnswers](maxAnswers, nil)} }
 
@@ -51,20 +51,20 @@ func (s *answers) put(aliasID int64, a Answer) {
 		l = &lastAnswers{}
 		s.lru.Add(aliasID, l)
 	}
-	l.any = a
+	l.last = a
 	if !a.OK {
 		l.failed = a
 	}
 }
 
-func (s *answers) of(aliasID int64, failed bool) (Answer, bool) {
+func (s *answers) get(aliasID int64, failed bool) (Answer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, ok := s.lru.Peek(aliasID)
 	if !ok {
 		return Answer{}, false
 	}
-	a := l.any
+	a := l.last
 	if failed {
 		a = l.failed
 	}

@@ -159,7 +159,7 @@ func TestAnswerIsBounded(t *testing.T) {
 		t.Errorf("%d aliases are kept, want at most %d", n, maxAnswers)
 	}
 	for id, want := range map[int64]bool{7: true, 10*maxAnswers - 1: true, 9*maxAnswers + maxAnswers/2 + 1: true, 1: false} {
-		if _, known := s.of(id, false); known != want {
+		if _, known := s.get(id, false); known != want {
 			t.Errorf("alias %d is known: %t, want %t", id, known, want)
 		}
 	}

@@ -29,7 +29,7 @@ const (
 // the same one; the checksum runs on across the joint.
 type body struct {
 	o       *Origin
-	tally   *tally
+	stats   *callStats
 	release func()
 	request Request
 	start   time.Time // when S3 was first asked
@@ -51,17 +51,17 @@ type body struct {
 	length int64     // of the body, -1 unknown
 	done   int64     // bytes delivered
 	sum    *checksum // nil: none, or a range
-	// broken is a failed read that may still be resumed.
-	broken  *Error
+	// readErr is a failed read that may still be resumed.
+	readErr *Error
 	resumed bool
 	end     error // what Read returns from now on
 }
 
 // begin takes the first reply and says what the object is.
 func (b *body) begin(re *reply) (*Object, error) {
-	size, err := b.expect(re)
+	size, err := b.checkFirst(re)
 	if err != nil {
-		return nil, senseless(re.status, err)
+		return nil, badResponse(re.status, err)
 	}
 	b.reply = re
 	b.size = size
@@ -72,9 +72,9 @@ func (b *body) begin(re *reply) (*Object, error) {
 	return obj, nil
 }
 
-// expect checks that the first reply is what was asked for, and sets what the
+// checkFirst checks that the first reply is what was asked for, and sets what the
 // body must deliver. It returns the object's size.
-func (b *body) expect(re *reply) (size int64, err error) {
+func (b *body) checkFirst(re *reply) (size int64, err error) {
 	if b.request.Range != nil {
 		got, total, err := rangeOf(re)
 		if err != nil || !b.request.Range.covers(got, total) {
@@ -102,7 +102,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		if b.end == nil && b.broken != nil {
+		if b.end == nil && b.readErr != nil {
 			b.resume()
 		}
 		if b.end != nil || len(p) == 0 {
@@ -145,40 +145,40 @@ func (b *body) advance(p []byte) int {
 	case b.done == b.length:
 		// Usually the end came with the last bytes, and then the connection
 		// is free already.
-		if err == nil && b.more() {
-			b.end = senseless(b.reply.status, ErrCorrupt)
+		if err == nil && b.hasMore() {
+			b.end = badResponse(b.reply.status, ErrCorrupt)
 			return n
 		}
-		b.end = b.verdict()
+		b.end = b.checkSum()
 	case err == nil:
 	case errors.Is(err, io.EOF) && b.length < 0:
-		b.end = b.verdict()
+		b.end = b.checkSum()
 	default:
-		b.broken = b.reply.broken(err)
+		b.readErr = b.reply.readError(err)
 	}
 	return n
 }
 
-// more reports whether bytes follow the last declared one. Whatever else comes
+// hasMore reports whether bytes follow the last declared one. Whatever else comes
 // does not matter: the body is complete.
-func (b *body) more() bool {
+func (b *body) hasMore() bool {
 	var one [1]byte
 	n, _ := b.reply.read(one[:])
 	return n > 0
 }
 
-// verdict is the end of a body whose bytes have all come.
-func (b *body) verdict() error {
+// checkSum is the end of a body whose bytes have all come.
+func (b *body) checkSum() error {
 	if !b.sum.ok() {
-		return senseless(b.reply.status, ErrCorrupt)
+		return badResponse(b.reply.status, ErrCorrupt)
 	}
 	return io.EOF
 }
 
-// resume asks for the rest. It clears broken or sets end.
+// resume asks for the rest. It clears readErr or sets end.
 func (b *body) resume() {
-	broken := b.broken
-	b.broken = nil
+	broken := b.readErr
+	b.readErr = nil
 	b.reply.close()
 	switch {
 	case b.ctx.Err() != nil:
@@ -192,17 +192,17 @@ func (b *body) resume() {
 		return
 	}
 	b.resumed = true
-	re, err := b.askRest()
+	re, err := b.requestRest()
 	if err != nil {
 		b.end = err
 		return
 	}
 	b.o.log.LogAttrs(b.ctx, slog.LevelInfo, "resumed a broken body",
-		slog.String("alias", b.tally.alias), slog.Int64("offset", b.done), slog.Any("cause", broken))
+		slog.String("alias", b.stats.alias), slog.Int64("offset", b.done), slog.Any("cause", broken))
 	b.reply = re
 }
 
-func (b *body) askRest() (*reply, error) {
+func (b *body) requestRest() (*reply, error) {
 	at := b.first + b.done
 	in := getInput(b.request)
 	in.IfMatch = &b.etag
@@ -210,26 +210,26 @@ func (b *body) askRest() (*reply, error) {
 	if b.length >= 0 {
 		in.Range = aws.String(Range{at, b.first + b.length - 1}.String())
 	}
-	re, err := b.ask(in)
+	re, err := b.getObject(in)
 	if err != nil {
 		return nil, restError(err)
 	}
-	if err := b.join(re, at); err != nil {
+	if err := b.checkRest(re, at); err != nil {
 		re.close()
-		return nil, senseless(re.status, err)
+		return nil, badResponse(re.status, err)
 	}
 	return re, nil
 }
 
-// ask sends a GetObject for the body, and once more with another key when the
+// getObject sends a GetObject for the body, and once more with another key when the
 // key is refused. Both together may take CallTimeout. The body goes on with the
 // key that was tried last.
-func (b *body) ask(in *s3.GetObjectInput) (*reply, error) {
+func (b *body) getObject(in *s3.GetObjectInput) (*reply, error) {
 	limit := time.Now().Add(b.o.cfg.CallTimeout)
-	re, err := b.o.ask(b.ctx, b.signer.client, in, limit)
-	if other, ok := b.o.other(b.ctx, b.request.Route, b.signer, err); ok {
-		b.signer = other
-		return b.o.ask(b.ctx, other.client, in, limit)
+	re, err := b.o.getObject(b.ctx, b.signer.client, in, limit)
+	if next, ok := b.o.retrySigner(b.ctx, b.request.Route, b.signer, err); ok {
+		b.signer = next
+		return b.o.getObject(b.ctx, next.client, in, limit)
 	}
 	return re, err
 }
@@ -249,8 +249,8 @@ func restError(err error) error {
 	return e
 }
 
-// join checks that a reply is the rest of this very body.
-func (b *body) join(re *reply, at int64) error {
+// checkRest checks that a reply is the rest of this very body.
+func (b *body) checkRest(re *reply, at int64) error {
 	got, total, err := rangeOf(re)
 	if err != nil || got.First != at {
 		return errBadRange
@@ -296,9 +296,9 @@ func (b *body) Close() error {
 	}
 	b.reply.close()
 	b.cancel(errClosed)
-	b.tally.rec.OriginOpenBodies(-1)
-	b.tally.rec.OriginBytes(b.tally.alias, b.done)
-	b.tally.end(failed)
+	b.stats.rec.OriginOpenBodies(-1)
+	b.stats.rec.OriginBytes(b.stats.alias, b.done)
+	b.stats.end(failed)
 	b.release() // once the breaker knows
 	return nil
 }
@@ -306,7 +306,7 @@ func (b *body) Close() error {
 // drain reads a small rest, so that the connection can be used again.
 func (b *body) drain() {
 	rest := b.length - b.done
-	if b.broken != nil || b.length < 0 || rest > drainLimit || b.ctx.Err() != nil {
+	if b.readErr != nil || b.length < 0 || rest > drainLimit || b.ctx.Err() != nil {
 		return
 	}
 	b.reply.idle, b.reply.waited = drainTime, 0

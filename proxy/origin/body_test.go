@@ -475,7 +475,7 @@ func TestBodyRate(t *testing.T) {
 		"too little":                   {bodySize, s3.Trickle(100, 100*time.Millisecond), true},
 		"all in all for long":          {bodySize, s3.Trickle(2<<10, 25*time.Millisecond), false},
 		"less than a piece":            {100, s3.Trickle(1, time.Millisecond), false},
-		"a piece and a little at last": {piece + 1, s3.Trickle(piece, 500*time.Millisecond), false},
+		"a piece and a little at last": {minProgress + 1, s3.Trickle(minProgress, 500*time.Millisecond), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

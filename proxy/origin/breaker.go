@@ -76,28 +76,28 @@ type breaker struct {
 	seed  maphash.Seed // of permit.object
 
 	mu       sync.Mutex // guards the circuits; held while rec is told, so that it is told in order
-	circuits *simplelru.LRU[place, *circuit]
+	circuits *simplelru.LRU[circuitKey, *circuit]
 }
 
-// place is where a circuit leads.
-type place struct {
+// circuitKey says where a circuit leads.
+type circuitKey struct {
 	credential int64
 	variant
 }
 
 // circuit is made by the first failure of a credential at an endpoint.
 type circuit struct {
-	place
-	name     string // of the credential
-	state    CircuitState
-	turn     uint64 // counts the changes of state
-	since    time.Time
-	pause    time.Duration
-	retry    time.Time // when the probe may go out
-	failures int       // in a row, one per object or failed connection
-	objects  map[uint64]struct{}
-	last     Outcome
-	used     time.Time // by the last call
+	circuitKey
+	name       string // of the credential
+	state      CircuitState
+	generation uint64 // counts the changes of state
+	since      time.Time
+	pause      time.Duration
+	probeAt    time.Time // when the probe may go out
+	failures   int       // in a row, one per object or failed connection
+	objects    map[uint64]struct{}
+	last       Outcome
+	used       time.Time // by the last call
 }
 
 // permit lets one call pass the breaker. A call enters before it sends anything and
@@ -105,33 +105,35 @@ type circuit struct {
 // count.
 type permit struct {
 	b      *breaker
-	at     place
+	at     circuitKey
 	name   string // of the credential
 	object uint64 // hash of bucket and key
 	// turn is the circuit's when the call entered. An end that comes after a change
 	// of state does not count: it tells how the origin was before. In a half-open
 	// circuit only the probe has the circuit's turn.
-	turn uint64
+	generation uint64
 }
 
 func newBreaker(cfg Config, rec Recorder) *breaker {
 	b := &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerOpen, rec: rec, seed: maphash.MakeSeed()}
-	b.circuits = newLRU(maxCircuits, func(_ place, c *circuit) {
+	b.circuits = newLRU(maxCircuits, func(_ circuitKey, c *circuit) {
 		if c.state != CircuitClosed {
-			b.tellLocked(c)
+			b.recordLocked(c)
 		}
 	})
 	return b
 }
 
-func placeOf(r alias.Route) place { return place{r.Credential.ID, variantOf(r.Alias.Location)} }
+func circuitKeyOf(r alias.Route) circuitKey {
+	return circuitKey{r.Credential.ID, variantOf(r.Alias.Location)}
+}
 
 func (b *breaker) permit(r alias.Route, key string) permit {
 	if b.limit == 0 {
 		return permit{}
 	}
 	return permit{
-		b: b, at: placeOf(r), name: string(r.Credential.Name),
+		b: b, at: circuitKeyOf(r), name: string(r.Credential.Name),
 		object: maphash.Comparable(b.seed, [2]string{r.Alias.Bucket, key}),
 	}
 }
@@ -153,15 +155,15 @@ func (p *permit) enter() error {
 	}
 	c.used = now
 	switch {
-	case c.state == CircuitOpen && !now.Before(c.retry):
-		b.turnLocked(c, CircuitHalfOpen, now)
-	case c.state == CircuitOpen, c.state == CircuitHalfOpen && p.turn != c.turn:
+	case c.state == CircuitOpen && !now.Before(c.probeAt):
+		b.setStateLocked(c, CircuitHalfOpen, now)
+	case c.state == CircuitOpen, c.state == CircuitHalfOpen && p.generation != c.generation:
 		return &Error{
-			Outcome: OutcomeCircuitOpen, RetryAfter: max(c.retry.Sub(now), defaultRetryAfter),
+			Outcome: OutcomeCircuitOpen, RetryAfter: max(c.probeAt.Sub(now), defaultRetryAfter),
 			err: fmt.Errorf("%w: %d in a row, the last one %s", errCircuitOpen, c.failures, c.last),
 		}
 	}
-	p.turn = c.turn
+	p.generation = c.generation
 	return nil
 }
 
@@ -175,9 +177,9 @@ func (p *permit) answered() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c, ok := b.circuits.Peek(p.at); ok && c.state == CircuitHalfOpen && p.turn == c.turn {
-		b.turnLocked(c, CircuitClosed, time.Now())
-		p.turn = c.turn
+	if c, ok := b.circuits.Peek(p.at); ok && c.state == CircuitHalfOpen && p.generation == c.generation {
+		b.setStateLocked(c, CircuitClosed, time.Now())
+		p.generation = c.generation
 	}
 }
 
@@ -192,17 +194,17 @@ func (p *permit) done(err error) {
 	now := time.Now()
 	c, ok := b.circuits.Peek(p.at)
 	if !ok && r == failure {
-		c, ok = &circuit{place: p.at, name: p.name, used: now, objects: map[uint64]struct{}{}}, true
+		c, ok = &circuit{circuitKey: p.at, name: p.name, used: now, objects: map[uint64]struct{}{}}, true
 		b.circuits.Add(p.at, c)
 	}
-	if !ok || p.turn != c.turn {
+	if !ok || p.generation != c.generation {
 		return
 	}
 	switch r {
 	case success:
 		c.failures, c.pause = 0, 0
 		clear(c.objects)
-		b.turnLocked(c, CircuitClosed, now)
+		b.setStateLocked(c, CircuitClosed, now)
 	case failure:
 		c.count(p, err, b.limit)
 		if c.state == CircuitHalfOpen || c.failures >= b.limit {
@@ -210,7 +212,7 @@ func (p *permit) done(err error) {
 		}
 	case unknown:
 		if c.state == CircuitHalfOpen { // the next call is the probe
-			b.turnLocked(c, CircuitOpen, now)
+			b.setStateLocked(c, CircuitOpen, now)
 		}
 	}
 }
@@ -229,20 +231,20 @@ func (c *circuit) count(p *permit, err error, limit int) {
 // probes of circuits apart that one outage has opened together.
 func (b *breaker) openLocked(c *circuit, now time.Time) {
 	c.pause = min(max(2*c.pause, b.pause), max(maxBreakerOpen, b.pause))
-	c.retry = now.Add(c.pause - c.pause/10 + rand.N(c.pause/5+1)) //nolint:gosec // a jitter is no secret
-	b.turnLocked(c, CircuitOpen, now)
+	c.probeAt = now.Add(c.pause - c.pause/10 + rand.N(c.pause/5+1)) //nolint:gosec // a jitter is no secret
+	b.setStateLocked(c, CircuitOpen, now)
 }
 
-func (b *breaker) turnLocked(c *circuit, s CircuitState, now time.Time) {
+func (b *breaker) setStateLocked(c *circuit, s CircuitState, now time.Time) {
 	if c.state != s {
 		c.state, c.since = s, now
-		c.turn++
-		b.tellLocked(c)
+		c.generation++
+		b.recordLocked(c)
 	}
 }
 
-// tellLocked records the worst circuit of c's credential.
-func (b *breaker) tellLocked(c *circuit) {
+// recordLocked records the worst circuit of c's credential.
+func (b *breaker) recordLocked(c *circuit) {
 	worst := CircuitClosed
 	for _, other := range b.circuits.Values() {
 		if other.credential == c.credential {
@@ -257,7 +259,7 @@ func (b *breaker) tellLocked(c *circuit) {
 func (b *breaker) expireLocked(now time.Time) {
 	for {
 		at, c, ok := b.circuits.GetOldest()
-		if !ok || now.Sub(c.used) <= circuitIdle || now.Before(c.retry) {
+		if !ok || now.Sub(c.used) <= circuitIdle || now.Before(c.probeAt) {
 			return
 		}
 		b.circuits.Remove(at)
@@ -278,13 +280,13 @@ func (b *breaker) forget(credentialID int64) {
 func (b *breaker) info(r alias.Route) CircuitInfo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c, ok := b.circuits.Peek(placeOf(r))
+	c, ok := b.circuits.Peek(circuitKeyOf(r))
 	if !ok {
 		return CircuitInfo{}
 	}
 	info := CircuitInfo{State: c.state, Since: c.since, Failures: c.failures, Last: c.last}
 	if c.state == CircuitOpen {
-		info.Probe = c.retry
+		info.Probe = c.probeAt
 	}
 	return info
 }

@@ -133,7 +133,7 @@ func TestResultOf(t *testing.T) {
 		{"queue full", overloaded(errQueueFull), unknown},
 		{"time was up in the queue", &Error{Outcome: OutcomeTimeout}, unknown},
 		{"secret does not open", &Error{Outcome: OutcomeBadCredential}, unknown},
-		{"address forbidden", &Error{Outcome: OutcomeNetwork, Operation: opGet, err: &addressError{errPlain}}, unknown},
+		{"address forbidden", &Error{Outcome: OutcomeNetwork, Operation: opGet, err: &addressError{errPlainHTTP}}, unknown},
 		{"no error of ours", errors.New("x"), unknown},
 	} {
 		if got := resultOf(tc.err); got != tc.want {
@@ -335,7 +335,7 @@ func TestBreakerObjectsBounded(t *testing.T) {
 			b.sleepToProbe(t, r)
 			b.call(t, r, errFails)
 		}
-		c, _ := b.circuits.Peek(placeOf(r))
+		c, _ := b.circuits.Peek(circuitKeyOf(r))
 		if len(c.objects) != breakerLimit || c.failures != breakerLimit {
 			t.Errorf("%d objects and %d failures are kept", len(c.objects), c.failures)
 		}

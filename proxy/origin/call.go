@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// tally is what one call reports when it is over.
-type tally struct {
-	rec      Recorder
-	alias    string
-	start    time.Time
-	requests atomic.Int64 // tried, whether they reached S3 or not
-	asked    atomic.Int64 // when the last one went out, after start
-	lost     atomic.Bool  // the last one got no reply
-	permit   permit
-	aliasID  int64
-	answers  *answers
-	handed   bool // to a body, which ends it
-	over     bool
+// callStats is what one call reports when it is over.
+type callStats struct {
+	rec        Recorder
+	alias      string
+	start      time.Time
+	requests   atomic.Int64 // tried, whether they reached S3 or not
+	asked      atomic.Int64 // when the last one went out, after start
+	noReply    atomic.Bool  // the last one got no reply
+	permit     permit
+	aliasID    int64
+	answers    *answers
+	handedOver bool // to a body, which ends it
+	ended      bool
 }
 
-// begin is what every call goes through before S3 is asked: its circuit and a slot,
+// startCall is what every call goes through before S3 is asked: its circuit and a slot,
 // which release gives back. The tally must be ended.
-func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func(), err error) {
-	if err := refuse(r.Key); err != nil {
+func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, release func(), err error) {
+	if err := checkKey(r.Key); err != nil {
 		return nil, nil, err
 	}
-	t = &tally{
+	t = &callStats{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
 		aliasID: r.Route.Alias.ID, answers: o.answers,
 	}
@@ -52,9 +52,9 @@ func (o *Origin) begin(ctx context.Context, r Request) (t *tally, release func()
 	return t, release, nil
 }
 
-// refuse answers keys that S3 must not see: the SDK refuses an empty one, and
+// checkKey answers keys that S3 must not see: the SDK refuses an empty one, and
 // one that ends in a slash names a folder's marker, not a picture.
-func refuse(key string) error {
+func checkKey(key string) error {
 	if key == "" || strings.HasSuffix(key, "/") {
 		return &Error{Outcome: OutcomeNotFound, err: errNoObject}
 	}
@@ -71,14 +71,14 @@ func queueError(ctx context.Context, err error) error {
 
 // end must be called once, when no more requests can be sent, with what Error says
 // of how the call went.
-func (t *tally) end(err error) {
-	t.over = true
+func (t *callStats) end(err error) {
+	t.ended = true
 	outcome := OutcomeOK
 	if err != nil {
 		outcome = outcomeOf(err)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		t.failed(e)
+		t.recordFailure(e)
 	}
 	t.permit.done(err)
 	t.rec.OriginRequest(t.alias, outcome.Label(), time.Since(t.start))
@@ -87,16 +87,16 @@ func (t *tally) end(err error) {
 	}
 }
 
-// replied is told when a reply is here that is no error.
-func (t *tally) replied(operation string, m meta) {
+// recordReply is told when a reply is here that is no error.
+func (t *callStats) recordReply(operation string, m meta) {
 	t.answers.put(t.aliasID, Answer{
 		At: m.received, Operation: operation, Outcome: string(OutcomeOK), OK: true,
 		Status: m.status, RequestID: clip(m.requestID, 128),
 	})
 }
 
-// failed is told of what came instead, where S3 was asked.
-func (t *tally) failed(e *Error) {
+// recordFailure is told of what came instead, where S3 was asked.
+func (t *callStats) recordFailure(e *Error) {
 	if e.Operation == "" || e.Outcome == OutcomeAborted || e.Outcome == OutcomeOverloaded {
 		return
 	}
@@ -107,24 +107,24 @@ func (t *tally) failed(e *Error) {
 	})
 }
 
-// broken ends what neither came to its end nor became a body: the goroutine panics.
+// endIfPanicked ends what neither came to its end nor became a body: the goroutine panics.
 // Its slot, and its circuit if it is a probe, are others' all the same.
-func (t *tally) broken(release func()) {
-	if !t.over && !t.handed {
+func (t *callStats) endIfPanicked(release func()) {
+	if !t.ended && !t.handedOver {
 		defer release()
 		t.end(&Error{Outcome: OutcomeError, err: errBroken})
 	}
 }
 
-type tallyKey struct{}
+type callStatsKey struct{}
 
-func (t *tally) context(ctx context.Context) context.Context {
-	return context.WithValue(ctx, tallyKey{}, t)
+func (t *callStats) context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callStatsKey{}, t)
 }
 
 // delay is how long the last request has been waiting for its answer:
 // response_delay of RFC 9111, section 4.2.3, without the attempts before it.
-func (t *tally) delay() time.Duration { return time.Since(t.start) - time.Duration(t.asked.Load()) }
+func (t *callStats) delay() time.Duration { return time.Since(t.start) - time.Duration(t.asked.Load()) }
 
-// tallyOf is the tally of the call that a context is of.
-func tallyOf(ctx context.Context) *tally { return ctx.Value(tallyKey{}).(*tally) }
+// callStatsOf is the tally of the call that a context is of.
+func callStatsOf(ctx context.Context) *callStats { return ctx.Value(callStatsKey{}).(*callStats) }

@@ -30,8 +30,8 @@ func newBreakerKit(t testing.TB, change func(*Config)) *kit {
 func (k *kit) probeNow(r alias.Route) {
 	k.breaker.mu.Lock()
 	defer k.breaker.mu.Unlock()
-	c, _ := k.breaker.circuits.Peek(placeOf(r))
-	c.retry = time.Now()
+	c, _ := k.breaker.circuits.Peek(circuitKeyOf(r))
+	c.probeAt = time.Now()
 }
 
 // another is a request like r for an object that no other request is for.

@@ -76,9 +76,9 @@ func newClients(secrets Secrets, s *sender, limit int) *clients {
 	return &clients{secrets: secrets, sender: s, lru: newLRU[clientKey, *s3.Client](limit, nil)}
 }
 
-// of returns the client that signs for a route. Two callers may make it at the
+// current returns the client that signs for a route. Two callers may make it at the
 // same time; one of the two stays.
-func (c *clients) of(r alias.Route) (*s3.Client, error) {
+func (c *clients) current(r alias.Route) (*s3.Client, error) {
 	at := clientKeyOf(r, r.Credential.AccessKeyID())
 	if client, ok := c.find(at); ok {
 		return client, nil
@@ -90,7 +90,7 @@ func (c *clients) of(r alias.Route) (*s3.Client, error) {
 	return c.keep(at, s3.New(c.options(at.variant, provider))), nil
 }
 
-// previous is like of, but signs with the previous key pair of the credential.
+// previous is like current, but signs with the previous key pair of the credential.
 func (c *clients) previous(r alias.Route, k alias.SealedKey) (*s3.Client, error) {
 	at := clientKeyOf(r, k.AccessKeyID)
 	if client, ok := c.find(at); ok {
@@ -205,7 +205,7 @@ func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Option
 		UseARNRegion:                   false,
 		DisableMultiRegionAccessPoints: true,
 		DisableS3ExpressSessionAuth:    aws.Bool(true),
-		APIOptions:                     []func(*middleware.Stack) error{trim},
+		APIOptions:                     []func(*middleware.Stack) error{removeMiddleware},
 	}
 	if v.endpoint != "" {
 		o.BaseEndpoint = aws.String(v.endpoint)
@@ -228,12 +228,12 @@ func newRetryer() aws.Retryer {
 	})
 }
 
-// trim takes out of the SDK what reads the environment (an execution name for
+// removeMiddleware takes out of the SDK what reads the environment (an execution name for
 // the user agent, a trace id), and its own check of checksums: body makes the
 // same check, across a resumed body too, and hashing twice would cost as much
 // as all the rest of a large read. An ID that a later SDK no longer knows is
 // no error, since nothing but time is lost.
-func trim(stack *middleware.Stack) error {
+func removeMiddleware(stack *middleware.Stack) error {
 	_, _ = stack.Build.Remove("RecursionDetection")
 	_, _ = stack.Build.Remove("UserAgent")
 	_, _ = stack.Deserialize.Remove("AWSChecksum:ValidateOutputPayloadChecksum")

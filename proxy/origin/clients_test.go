@@ -158,7 +158,7 @@ func TestClientsBounded(t *testing.T) {
 	k := newKit(t, nil)
 	c := newClients(k.secrets, k.sender, 3)
 	for _, id := range []int64{1, 2, 3, 1, 4, 5} {
-		if _, err := c.of(alias.Route{Alias: &alias.Alias{}, Credential: k.credential(id, 1)}); err != nil {
+		if _, err := c.current(alias.Route{Alias: &alias.Alias{}, Credential: k.credential(id, 1)}); err != nil {
 			t.Fatal(err)
 		}
 		if c.lru.Len() > 3 {
@@ -182,7 +182,7 @@ func TestClientsVariants(t *testing.T) {
 		{Region: "eu-west-1", Endpoint: "https://s3.example.com"},
 		{Region: "eu-west-1", Bucket: "another", Prefix: "p/"}, // as the first
 	} {
-		made, err := k.clients.of(alias.Route{Alias: &alias.Alias{Location: loc}, Credential: cred})
+		made, err := k.clients.current(alias.Route{Alias: &alias.Alias{Location: loc}, Credential: cred})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +201,7 @@ func TestClientsManyAtOnce(t *testing.T) {
 	for i := range 200 {
 		cred := k.credential(int64(i%20), int64(1+i%3))
 		wg.Go(func() {
-			if _, err := c.of(alias.Route{Alias: &alias.Alias{}, Credential: cred}); err != nil {
+			if _, err := c.current(alias.Route{Alias: &alias.Alias{}, Credential: cred}); err != nil {
 				t.Error(err)
 			}
 			if i%17 == 0 {

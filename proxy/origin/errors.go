@@ -251,7 +251,7 @@ func outcomeOfCause(ctx context.Context, err error) Outcome {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return OutcomeTimeout
 	}
-	if _, op := errors.AsType[*net.OpError](err); op || isTLS(err) || isBroken(err) {
+	if _, op := errors.AsType[*net.OpError](err); op || isTLS(err) || isConnBroken(err) {
 		return OutcomeNetwork
 	}
 	return OutcomeError
@@ -286,7 +286,7 @@ func isTLS(err error) bool {
 		errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 
-func isBroken(err error) bool {
+func isConnBroken(err error) bool {
 	var errno syscall.Errno
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &errno)
 }

@@ -20,14 +20,14 @@ const (
 // here. ctx governs the call and the body. An error is an *Error; no body is
 // open then, nor where the object is NotModified.
 func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
-	t, release, err := o.begin(ctx, r)
+	t, release, err := o.startCall(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	defer t.broken(release)
+	defer t.endIfPanicked(release)
 	obj, err := o.open(ctx, r, t, release)
 	if err == nil {
-		t.handed = true
+		t.handedOver = true
 		return obj, nil
 	}
 	defer release() // once the breaker knows: who has the slot next shall not go out in vain
@@ -40,14 +40,14 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 }
 
 // open makes the body that from then on owns the slot and the tally.
-func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) (*Object, error) {
+func (o *Origin) open(ctx context.Context, r Request, t *callStats, release func()) (*Object, error) {
 	s, err := o.signer(r.Route)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(t.context(ctx))
 	b := &body{
-		o: o, tally: t, release: release, signer: s, request: r,
+		o: o, stats: t, release: release, signer: s, request: r,
 		start: time.Now(), ctx: ctx, cancel: cancel, length: -1,
 	}
 	in := getInput(r)
@@ -56,7 +56,7 @@ func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) 
 		b.first = r.Range.First
 		in.Range = aws.String(r.Range.String())
 	}
-	reply, err := b.ask(in)
+	reply, err := b.getObject(in)
 	if err != nil {
 		cancel(nil)
 		return nil, err
@@ -67,7 +67,7 @@ func (o *Origin) open(ctx context.Context, r Request, t *tally, release func()) 
 		cancel(nil)
 		return nil, err
 	}
-	t.replied(opGet, reply.meta)
+	t.recordReply(opGet, reply.meta)
 	t.permit.answered()
 	t.rec.OriginOpenBodies(1)
 	return obj, nil
@@ -102,7 +102,7 @@ func (r Request) condition(in *s3.GetObjectInput) {
 
 // unchanged makes an answer of the error that the SDK makes of a 304. A 304 that
 // was not asked for stays one.
-func unchanged(r Request, t *tally, err error) (*Object, error) {
+func unchanged(r Request, t *callStats, err error) (*Object, error) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Outcome != OutcomeNotModified || !r.conditional() {
 		return nil, err
@@ -110,9 +110,9 @@ func unchanged(r Request, t *tally, err error) (*Object, error) {
 	var resp *awshttp.ResponseError
 	errors.As(e.err, &resp)
 	h := headerOf(resp)
-	etag, modified := h.Get("ETag"), date(h, "Last-Modified")
+	etag, modified := h.Get("ETag"), parseDate(h, "Last-Modified")
 	if r.IfNoneMatch != "" && etag != "" && opaque(etag) != opaque(r.IfNoneMatch) {
-		return nil, senseless(e.Status, ErrOtherVersion)
+		return nil, badResponse(e.Status, ErrOtherVersion)
 	}
 	obj := metaOfHeader(h, t.delay()).object(&etag, nil, &modified)
 	obj.NotModified = true

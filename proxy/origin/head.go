@@ -13,12 +13,12 @@ import (
 // Head asks what an object is; r.Range is not heeded. An error is an *Error
 // with the outcome that a Get would have had.
 func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
-	t, release, err := o.begin(ctx, r)
+	t, release, err := o.startCall(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	defer t.broken(func() {})
+	defer t.endIfPanicked(func() {})
 	obj, err := o.head(t.context(ctx), r)
 	t.end(err)
 	return obj, err
@@ -35,8 +35,8 @@ func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
 	timer := time.AfterFunc(o.cfg.CallTimeout, func() { cancel(errSlow) })
 	defer timer.Stop()
 	obj, err := o.headWith(ctx, s.client, r)
-	if other, ok := o.other(ctx, r.Route, s, err); ok {
-		return o.headWith(ctx, other.client, r)
+	if next, ok := o.retrySigner(ctx, r.Route, s, err); ok {
+		return o.headWith(ctx, next.client, r)
 	}
 	return obj, err
 }
@@ -48,14 +48,14 @@ func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*O
 	})
 	if err != nil {
 		failed := callError(ctx, opHead, err)
-		if failed.mute() {
-			return o.peek(ctx, client, r, failed)
+		if failed.isAmbiguous() {
+			return o.getFirstByte(ctx, client, r, failed)
 		}
 		return nil, failed
 	}
-	t := tallyOf(ctx)
+	t := callStatsOf(ctx)
 	m := metaOf(out.ResultMetadata, t.delay())
-	t.replied(opHead, m)
+	t.recordReply(opHead, m)
 	obj := m.object(out.ETag, out.ContentType, out.LastModified)
 	if out.ContentLength != nil {
 		obj.Size = *out.ContentLength
@@ -63,10 +63,10 @@ func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*O
 	return obj, nil
 }
 
-// mute reports whether a failed HEAD leaves open what went wrong: its reply has
+// isAmbiguous reports whether a failed HEAD leaves open what went wrong: its reply has
 // no body, so S3's code is missing, and the status alone does not tell a denied
 // object from a refused key.
-func (e *Error) mute() bool {
+func (e *Error) isAmbiguous() bool {
 	if e.Status == 0 || e.Code != "" {
 		return false
 	}
@@ -77,12 +77,12 @@ func (e *Error) mute() bool {
 	return true
 }
 
-// peek asks for the first byte, to learn from the error document why HEAD
+// getFirstByte asks for the first byte, to learn from the error document why HEAD
 // failed. If it is there after all, its headers are the answer.
-func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed *Error) (*Object, error) {
+func (o *Origin) getFirstByte(ctx context.Context, client *s3.Client, r Request, failed *Error) (*Object, error) {
 	in := getInput(r)
 	in.Range = aws.String("bytes=0-0")
-	re, err := o.ask(ctx, client, in, time.Now().Add(o.cfg.CallTimeout))
+	re, err := o.getObject(ctx, client, in, time.Now().Add(o.cfg.CallTimeout))
 	if err != nil {
 		// An empty object has no first byte: that says nothing about HEAD.
 		if e, ok := errors.AsType[*Error](err); ok && e.Outcome == OutcomeRange {
@@ -97,7 +97,7 @@ func (o *Origin) peek(ctx context.Context, client *s3.Client, r Request, failed 
 	}
 	// One byte, so that the connection can be used again.
 	_, _ = re.read(make([]byte, 2))
-	tallyOf(ctx).replied(opGet, re.meta)
+	callStatsOf(ctx).recordReply(opGet, re.meta)
 	obj := re.meta.object(re.out.ETag, re.out.ContentType, re.out.LastModified)
 	obj.Size = total
 	return obj, nil

@@ -13,8 +13,8 @@ import (
 // take turns; a lane at its limit is passed over. So an alias whose bucket is
 // slow holds its own slots and its own lane, and nobody else's.
 type limiter struct {
-	total, perAlias, places int
-	timeout                 time.Duration
+	total, perAlias, maxWaiting int
+	timeout                     time.Duration
 
 	// mu guards the fields below. After each method either active == total or
 	// ready is empty: a slot is never free while somebody could have it.
@@ -30,12 +30,12 @@ type lane struct {
 	alias   int64
 	active  int
 	waiters list.List // of chan struct{}, closed when the slot is theirs
-	turn    *list.Element
+	readyAt *list.Element
 }
 
 func newLimiter(cfg Config) *limiter {
 	return &limiter{
-		total: cfg.Concurrency, perAlias: cfg.AliasConcurrency, places: cfg.Queue,
+		total: cfg.Concurrency, perAlias: cfg.AliasConcurrency, maxWaiting: cfg.Queue,
 		timeout: cfg.QueueTimeout, lanes: map[int64]*lane{},
 	}
 }
@@ -46,20 +46,20 @@ func (l *limiter) acquire(ctx context.Context, alias int64) (release func(), err
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	ln, place, err := l.enter(alias)
+	ln, waiter, err := l.tryAcquire(alias)
 	if err != nil {
 		return nil, err
 	}
-	if place != nil {
-		if err := l.wait(ctx, ln, place); err != nil {
+	if waiter != nil {
+		if err := l.wait(ctx, ln, waiter); err != nil {
 			return nil, err
 		}
 	}
 	return func() { l.release(ln) }, nil
 }
 
-// enter takes a slot, or else a place in the lane, which it returns.
-func (l *limiter) enter(alias int64) (*lane, *list.Element, error) {
+// tryAcquire takes a slot, or else a waiter in the lane, which it returns.
+func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ln := l.lanes[alias]
@@ -75,50 +75,50 @@ func (l *limiter) enter(alias int64) (*lane, *list.Element, error) {
 	}
 	// No more places than are left free: one alias alone gets half of them,
 	// and each further one still finds some.
-	if ln.waiters.Len() >= l.places-l.waiting {
+	if ln.waiters.Len() >= l.maxWaiting-l.waiting {
 		return nil, nil, overloaded(errQueueFull)
 	}
 	l.lanes[alias] = ln
 	l.waiting++
-	place := ln.waiters.PushBack(make(chan struct{}))
-	l.lineUpLocked(ln)
-	return ln, place, nil
+	waiter := ln.waiters.PushBack(make(chan struct{}))
+	l.updateReadyLocked(ln)
+	return ln, waiter, nil
 }
 
-// wait blocks until the place is granted, ctx is done or time is up.
-func (l *limiter) wait(ctx context.Context, ln *lane, place *list.Element) error {
+// wait blocks until the waiter is granted, ctx is done or time is up.
+func (l *limiter) wait(ctx context.Context, ln *lane, waiter *list.Element) error {
 	timer := time.NewTimer(l.timeout)
 	defer timer.Stop()
-	granted := place.Value.(chan struct{})
+	granted := waiter.Value.(chan struct{})
 	select {
 	case <-granted:
 		return nil
 	case <-ctx.Done():
-		if !l.leave(ln, place) {
+		if !l.stopWaiting(ln, waiter) {
 			l.release(ln)
 		}
 		return context.Cause(ctx)
 	case <-timer.C:
 		// Granted in the same moment: better used than given back.
-		if !l.leave(ln, place) {
+		if !l.stopWaiting(ln, waiter) {
 			return nil
 		}
 		return overloaded(errQueueTime)
 	}
 }
 
-// leave gives up a place. It is false when the slot had been granted already.
-func (l *limiter) leave(ln *lane, place *list.Element) bool {
+// stopWaiting gives up a waiter. It is false when the slot had been granted already.
+func (l *limiter) stopWaiting(ln *lane, waiter *list.Element) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
-	case <-place.Value.(chan struct{}):
+	case <-waiter.Value.(chan struct{}):
 		return false
 	default:
 	}
-	ln.waiters.Remove(place)
+	ln.waiters.Remove(waiter)
 	l.waiting--
-	l.lineUpLocked(ln)
+	l.updateReadyLocked(ln)
 	return true
 }
 
@@ -127,7 +127,7 @@ func (l *limiter) release(ln *lane) {
 	defer l.mu.Unlock()
 	l.active--
 	ln.active--
-	l.lineUpLocked(ln)
+	l.updateReadyLocked(ln)
 	for l.active < l.total && l.ready.Len() > 0 {
 		l.grantLocked(l.ready.Front().Value.(*lane))
 	}
@@ -140,22 +140,22 @@ func (l *limiter) grantLocked(ln *lane) {
 	l.waiting--
 	l.active++
 	ln.active++
-	l.ready.Remove(ln.turn)
-	ln.turn = nil
-	l.lineUpLocked(ln)
+	l.ready.Remove(ln.readyAt)
+	ln.readyAt = nil
+	l.updateReadyLocked(ln)
 	close(granted)
 }
 
-// lineUpLocked puts a lane among the ready ones, or out of them, as its state
+// updateReadyLocked puts a lane among the ready ones, or out of them, as its state
 // now asks, and forgets a lane with nothing left.
-func (l *limiter) lineUpLocked(ln *lane) {
+func (l *limiter) updateReadyLocked(ln *lane) {
 	ready := ln.waiters.Len() > 0 && ln.active < l.perAlias
 	switch {
-	case ready && ln.turn == nil:
-		ln.turn = l.ready.PushBack(ln)
-	case !ready && ln.turn != nil:
-		l.ready.Remove(ln.turn)
-		ln.turn = nil
+	case ready && ln.readyAt == nil:
+		ln.readyAt = l.ready.PushBack(ln)
+	case !ready && ln.readyAt != nil:
+		l.ready.Remove(ln.readyAt)
+		ln.readyAt = nil
 	}
 	if ln.active == 0 && ln.waiters.Len() == 0 {
 		delete(l.lanes, ln.alias)

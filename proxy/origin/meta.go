@@ -39,11 +39,11 @@ func metaOfHeader(h http.Header, delay time.Duration) meta {
 	now := time.Now()
 	m := meta{
 		requestID:    h.Get("X-Amz-Request-Id"),
-		encoding:     lines(h, "Content-Encoding"),
-		cacheControl: lines(h, "Cache-Control"),
-		expires:      lines(h, "Expires"),
-		vary:         lines(h, "Vary"),
-		date:         date(h, "Date"),
+		encoding:     joinLines(h, "Content-Encoding"),
+		cacheControl: joinLines(h, "Cache-Control"),
+		expires:      joinLines(h, "Expires"),
+		vary:         joinLines(h, "Vary"),
+		date:         parseDate(h, "Date"),
 		received:     now,
 	}
 	if m.expires == "" && h.Values("Expires") != nil {
@@ -73,19 +73,19 @@ func (m meta) object(etag, contentType *string, modified *time.Time) *Object {
 // object for old. The section takes both as estimates and asks for the first to
 // cover caches that send no Age; behind a Via we assume one.
 func initialAge(h http.Header, date, now time.Time, delay time.Duration) time.Duration {
-	corrected := age(h) + delay
+	corrected := parseAge(h) + delay
 	if date.IsZero() || h.Get("Age") == "" && h.Get("Via") == "" {
 		return corrected
 	}
 	return max(corrected, now.Sub(date))
 }
 
-// lines joins the lines of a header (RFC 9110, section 5.3). The SDK's output has
+// joinLines joins the lines of a header (RFC 9110, section 5.3). The SDK's output has
 // the first alone, and what forbids to store may stand in another.
-func lines(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
+func joinLines(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
 
-// date is zero where there is none that can be read.
-func date(h http.Header, name string) time.Time {
+// parseDate is zero where there is none that can be read.
+func parseDate(h http.Header, name string) time.Time {
 	t, err := http.ParseTime(h.Get(name))
 	if err != nil {
 		return time.Time{}
@@ -93,9 +93,9 @@ func date(h http.Header, name string) time.Time {
 	return t
 }
 
-// age reads Age. Of several the first counts, one that is no number not at all,
+// parseAge reads Age. Of several the first counts, one that is no number not at all,
 // and one too large for 31 bits as the largest (RFC 9111, sections 1.2.2 and 5.1).
-func age(h http.Header) time.Duration {
+func parseAge(h http.Header) time.Duration {
 	first, _, _ := strings.Cut(h.Get("Age"), ",")
 	n, err := strconv.ParseUint(strings.Trim(first, " \t"), 10, 31)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {

@@ -59,10 +59,10 @@ type Config struct {
 	// the credential has got another key since the request began. Nil: what a
 	// request brings is the newest.
 	Lookup func(alias string) (alias.Route, bool)
-	// Fallback is told each time that a call falls back on the previous key
+	// PreviousKeyUsed is told each time that a call falls back on the previous key
 	// pair of a credential, by the credential's id. It must be quick and safe
 	// for concurrent use; nil: nobody is told.
-	Fallback func(credentialID int64)
+	PreviousKeyUsed func(credentialID int64)
 
 	Log *slog.Logger // nil discards
 }
@@ -178,7 +178,7 @@ func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 
 // ClientOf is the client that serves a route. Like Client's, its calls take no
 // slot and are not counted, and do not fall back on another key.
-func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.of(r) }
+func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.current(r) }
 
 // Circuit tells whether calls go out to the endpoint of a route.
 func (o *Origin) Circuit(r alias.Route) CircuitInfo { return o.breaker.info(r) }

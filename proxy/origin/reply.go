@@ -35,12 +35,12 @@ type reply struct {
 	got    int
 }
 
-// piece is what S3 must send in each IdleTimeout that we wait for it: a body that
+// minProgress is what S3 must send in each IdleTimeout that we wait for it: a body that
 // trickles would hold its slot and its readers for hours.
-const piece = 4 << 10
+const minProgress = 4 << 10
 
-// ask sends a GetObject and waits for the headers, until limit at most.
-func (o *Origin) ask(
+// getObject sends a GetObject and waits for the headers, until limit at most.
+func (o *Origin) getObject(
 	ctx context.Context, client *s3.Client, in *s3.GetObjectInput, limit time.Time,
 ) (*reply, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -59,7 +59,7 @@ func (o *Origin) ask(
 		cancel(nil)
 		return nil, failed
 	}
-	re.meta = metaOf(re.out.ResultMetadata, tallyOf(ctx).delay())
+	re.meta = metaOf(re.out.ResultMetadata, callStatsOf(ctx).delay())
 	if raw, ok := rawReply(re.out.ResultMetadata); ok {
 		re.status = raw.StatusCode
 		re.chunked = len(raw.TransferEncoding) > 0
@@ -86,7 +86,7 @@ func (re *reply) read(p []byte) (int, error) {
 	n, err := re.out.Body.Read(p)
 	re.timer.Stop()
 	re.waited += time.Since(begun)
-	if re.got += n; re.got >= piece {
+	if re.got += n; re.got >= minProgress {
 		re.got, re.waited = 0, 0
 	}
 	return n, err
@@ -100,16 +100,16 @@ func (re *reply) close() {
 	_ = re.out.Body.Close()
 }
 
-// broken says why reading failed.
-func (re *reply) broken(err error) *Error {
+// readError says why reading failed.
+func (re *reply) readError(err error) *Error {
 	return &Error{
 		Outcome: outcomeOfCause(re.ctx, err), Operation: opGet,
 		err: errors.Join(ErrTruncated, noEOF(err)),
 	}
 }
 
-// senseless is a reply that S3 would not send.
-func senseless(status int, err error) *Error {
+// badResponse is a reply that S3 would not send.
+func badResponse(status int, err error) *Error {
 	return &Error{Outcome: OutcomeError, Operation: opGet, Status: status, err: err}
 }
 

@@ -39,7 +39,7 @@ func (r *resolver) ResolveEndpoint(ctx context.Context, p s3.EndpointParameters)
 	e, ok := r.known[*p.Bucket]
 	r.mu.RUnlock()
 	if ok {
-		return own(e), nil
+		return copyEndpoint(e), nil
 	}
 	e, err := r.rules.ResolveEndpoint(ctx, p)
 	if err != nil {
@@ -48,30 +48,30 @@ func (r *resolver) ResolveEndpoint(ctx context.Context, p s3.EndpointParameters)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.known) < maxResolved {
-		r.known[*p.Bucket] = own(e)
+		r.known[*p.Bucket] = copyEndpoint(e)
 	}
 	return e, nil
 }
 
-// own copies what the SDK writes to: it merges properties of each request into
+// copyEndpoint copies what the SDK writes to: it merges properties of each request into
 // the options for signing.
-func own(e endpoints.Endpoint) endpoints.Endpoint {
+func copyEndpoint(e endpoints.Endpoint) endpoints.Endpoint {
 	shared, ok := auth.GetAuthOptions(&e.Properties)
-	e.Properties = clone(&e.Properties)
+	e.Properties = copyProperties(&e.Properties)
 	if !ok {
 		return e
 	}
 	options := make([]*auth.Option, len(shared))
 	for i, o := range shared {
 		options[i] = &auth.Option{
-			SchemeID: o.SchemeID, IdentityProperties: clone(&o.IdentityProperties), SignerProperties: clone(&o.SignerProperties),
+			SchemeID: o.SchemeID, IdentityProperties: copyProperties(&o.IdentityProperties), SignerProperties: copyProperties(&o.SignerProperties),
 		}
 	}
 	auth.SetAuthOptions(&e.Properties, options)
 	return e
 }
 
-func clone(p *smithy.Properties) (c smithy.Properties) {
+func copyProperties(p *smithy.Properties) (c smithy.Properties) {
 	c.SetAll(p)
 	return c
 }

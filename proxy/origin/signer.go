@@ -19,14 +19,14 @@ type signer struct {
 
 // signer is what a route says: its credential's key pair.
 func (o *Origin) signer(r alias.Route) (signer, error) {
-	client, err := o.clients.of(r)
+	client, err := o.clients.current(r)
 	if err != nil {
 		return signer{}, &Error{Outcome: OutcomeBadCredential, err: err}
 	}
 	return signer{client, r.Credential.AccessKeyID(), r.Credential.Version}, nil
 }
 
-// other is what to sign with after S3 refused a key: another key pair of the
+// retrySigner is what to sign with after S3 refused a key: another key pair of the
 // very same credential. There is one in two cases, and both are of rotation:
 //
 //  1. The credential has a new key pair, which verification has seen work, and
@@ -38,21 +38,21 @@ func (o *Origin) signer(r alias.Route) (signer, error) {
 //
 // Who calls must ask S3 once more at the most: where that is refused as well,
 // the credential is broken.
-func (o *Origin) other(ctx context.Context, r alias.Route, refused signer, err error) (signer, bool) {
+func (o *Origin) retrySigner(ctx context.Context, r alias.Route, refused signer, err error) (signer, bool) {
 	if err == nil || outcomeOf(err) != OutcomeBadCredential {
 		return signer{}, false
 	}
-	r = o.newest(r)
+	r = o.currentRoute(r)
 	if refused.keyID != r.Credential.AccessKeyID() || refused.version != r.Credential.Version {
 		s, err := o.signer(r)
 		return s, err == nil
 	}
-	return o.fallback(ctx, r, err)
+	return o.previousSigner(ctx, r, err)
 }
 
-// newest is the route with its credential as it is now. An alias that is
+// currentRoute is the route with its credential as it is now. An alias that is
 // gone, or that another credential signs for, is left as the request has it.
-func (o *Origin) newest(r alias.Route) alias.Route {
+func (o *Origin) currentRoute(r alias.Route) alias.Route {
 	if o.cfg.Lookup == nil {
 		return r
 	}
@@ -66,8 +66,8 @@ func (o *Origin) newest(r alias.Route) alias.Route {
 	return alias.Route{Alias: r.Alias, Credential: now.Credential}
 }
 
-// fallback is the previous key pair, while a rotation lets it be used.
-func (o *Origin) fallback(ctx context.Context, r alias.Route, cause error) (signer, bool) {
+// previousSigner signs with the previous key pair, while a rotation lets it be used.
+func (o *Origin) previousSigner(ctx context.Context, r alias.Route, cause error) (signer, bool) {
 	c := r.Credential
 	p, ok := c.Provisioned()
 	if !ok || p.Previous == nil || !time.Now().Before(p.Previous.Until) {
@@ -80,8 +80,8 @@ func (o *Origin) fallback(ctx context.Context, r alias.Route, cause error) (sign
 		return signer{}, false
 	}
 	o.rec.RotationFallback(string(c.Name))
-	if o.cfg.Fallback != nil {
-		o.cfg.Fallback(c.ID)
+	if o.cfg.PreviousKeyUsed != nil {
+		o.cfg.PreviousKeyUsed(c.ID)
 	}
 	o.log.LogAttrs(ctx, slog.LevelInfo, "key refused, falling back on the previous one",
 		slog.String("credential", string(c.Name)), slog.Any("cause", cause))

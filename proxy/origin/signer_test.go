@@ -78,7 +78,7 @@ func TestFallback(t *testing.T) {
 				// One slot: falling back takes no second one.
 				k := newKit(t, func(c *Config) {
 					c.Concurrency, c.AliasConcurrency = 1, 1
-					c.Fallback = told.Store
+					c.PreviousKeyUsed = told.Store
 				})
 				r := k.rotating(tc.works...)
 				if tc.change != nil {

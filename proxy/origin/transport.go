@@ -41,20 +41,20 @@ const (
 // request carries its own signature, a connection carries none.
 type sender struct {
 	client *http.Client
-	// fresh makes a connection for each request, and keeps none.
-	fresh *http.Client
-	plain bool // http is allowed
+	// noKeepAlive makes a connection for each request, and keeps none.
+	noKeepAlive *http.Client
+	allowHTTP   bool // http is allowed
 }
 
 func newSender(cfg Config, resolver *net.Resolver) *sender {
 	dialer := &net.Dialer{
 		Timeout:        cfg.ConnectTimeout,
 		Resolver:       resolver,
-		ControlContext: guard(alias.Policy{AllowPrivateEndpoints: cfg.AllowPrivateEndpoints}),
+		ControlContext: dialCheck(alias.Policy{AllowPrivateEndpoints: cfg.AllowPrivateEndpoints}),
 	}
 	transport := &http.Transport{
 		// None from the environment: it would see which objects are read and
-		// would be dialed instead of the address that guard checks.
+		// would be dialed instead of the address that dialCheck checks.
 		Proxy:       nil,
 		DialContext: dialer.DialContext,
 		// Each call may come back as an idle connection to the same host;
@@ -81,7 +81,7 @@ func newSender(cfg Config, resolver *net.Resolver) *sender {
 	transport.Protocols.SetHTTP1(true)
 	once := transport.Clone()
 	once.DisableKeepAlives = true
-	return &sender{client: newClient(transport), fresh: newClient(once), plain: cfg.AllowPrivateEndpoints}
+	return &sender{client: newClient(transport), noKeepAlive: newClient(once), allowHTTP: cfg.AllowPrivateEndpoints}
 }
 
 func newClient(transport *http.Transport) *http.Client {
@@ -93,10 +93,10 @@ func newClient(transport *http.Transport) *http.Client {
 	}
 }
 
-// guard checks the address that a name resolved to, at the moment of dialing:
+// dialCheck checks the address that a name resolved to, at the moment of dialing:
 // a check before that could be outrun by a change of the name. It runs for each
 // address tried, so that a forbidden one among good ones is passed over.
-func guard(policy alias.Policy) func(context.Context, string, string, syscall.RawConn) error {
+func dialCheck(policy alias.Policy) func(context.Context, string, string, syscall.RawConn) error {
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
@@ -115,16 +115,16 @@ type addressError struct{ error }
 
 func (f *addressError) Unwrap() error { return f.error }
 
-// errPlain meets aliases that were registered while plain http was allowed.
-var errPlain = errors.New("plain http needs --allow-private-endpoints")
+// errPlainHTTP meets aliases that were registered while plain http was allowed.
+var errPlainHTTP = errors.New("plain http needs --allow-private-endpoints")
 
 var userAgent = []string{"ixmage"}
 
 // Do sends one request and counts it. It takes error replies whole, so that
 // the SDK neither reads without limit nor forgets to close them.
 func (s *sender) Do(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" && !s.plain {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{errPlain}}
+	if req.URL.Scheme != "https" && !s.allowHTTP {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{errPlainHTTP}}
 	}
 	// Not among the signed headers.
 	req.Header["User-Agent"] = userAgent
@@ -155,44 +155,44 @@ var errDead = fmt.Errorf("idle connections are dead: %w", io.ErrUnexpectedEOF)
 
 // attempt is one request of the SDK: net/http may send it several times.
 type attempt struct {
-	tally  *tally
+	stats  *callStats
 	cancel context.CancelCauseFunc
 	conns  int
 }
 
-// connected counts, before anything is sent on it, each connection.
-func (a *attempt) connected(info httptrace.GotConnInfo) {
+// gotConn counts, before anything is sent on it, each connection.
+func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.conns++
 	switch {
 	case a.conns > 1+maxResends:
 		a.cancel(errDead)
 		_ = info.Conn.Close() // so that the request does not go out before that is seen
 	case a.conns > 1:
-		a.tally.requests.Add(1)
+		a.stats.requests.Add(1)
 	}
 }
 
 // send sends a request for a tally. One that follows on a lost connection gets a
 // new one, so that a retry is not lost on the next dead one.
 func (s *sender) send(req *http.Request) (*http.Response, error) {
-	t, ok := req.Context().Value(tallyKey{}).(*tally)
+	t, ok := req.Context().Value(callStatsKey{}).(*callStats)
 	if !ok {
 		return s.client.Do(req)
 	}
 	t.requests.Add(1)
 	t.asked.Store(int64(time.Since(t.start)))
 	client := s.client
-	if t.lost.Swap(false) {
-		client = s.fresh
+	if t.noReply.Swap(false) {
+		client = s.noKeepAlive
 	}
 	// Ends with the request's own context, where the body must go on until.
 	ctx, cancel := context.WithCancelCause(req.Context())
-	a := &attempt{tally: t, cancel: cancel}
-	resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.connected})))
+	a := &attempt{stats: t, cancel: cancel}
+	resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
 	if err == nil {
 		return resp, nil
 	}
-	t.lost.Store(true)
+	t.noReply.Store(true)
 	if errors.Is(context.Cause(ctx), errDead) {
 		err = errDead
 	}

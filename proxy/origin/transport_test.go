@@ -100,7 +100,7 @@ func TestPlainHTTPNeedsTheFlag(t *testing.T) {
 			}
 			continue
 		}
-		if e := wantOutcome(t, err, OutcomeNetwork); !strings.Contains(e.Error(), errPlain.Error()) {
+		if e := wantOutcome(t, err, OutcomeNetwork); !strings.Contains(e.Error(), errPlainHTTP.Error()) {
 			t.Errorf("error: got %v, want it to name the flag", e)
 		}
 		if n := k.s3.Total(); n != 0 {
@@ -176,7 +176,7 @@ func TestUnreachable(t *testing.T) {
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, nil)
-	for _, c := range []*http.Client{k.sender.client, k.sender.fresh} {
+	for _, c := range []*http.Client{k.sender.client, k.sender.noKeepAlive} {
 		c.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 		}
