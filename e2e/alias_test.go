@@ -11,7 +11,7 @@ import (
 )
 
 // change merges a patch into an alias or fails the test.
-func (s *site) change(name, patch string) {
+func (s *env) change(name, patch string) {
 	s.t.Helper()
 	if r := s.api(http.MethodPatch, "/api/v1/aliases/"+name, patch); r.StatusCode != http.StatusOK {
 		s.t.Fatalf("patch %s: %s: %s", name, r.Status, r.body)
@@ -21,7 +21,7 @@ func (s *site) change(name, patch string) {
 // A change of an alias counts from the next request on.
 func TestAliasChanges(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	other := s3.New(t)
 	one := func(text string) s3.Object {
 		return s3.Object{Body: append(png(100, ""), text...), ContentType: "image/png"}
@@ -71,7 +71,7 @@ func TestAliasChanges(t *testing.T) {
 // A name that is made again is another alias: nothing of the old one is served.
 func TestAliasMadeAgain(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.put("only.png", s3.Object{Body: png(100, "")})
 	s.s3.Put("media2", "web/a.png", s3.Object{Body: png(300, ""), ContentType: "image/png"})
@@ -92,7 +92,7 @@ func TestAliasMadeAgain(t *testing.T) {
 // A new key pair is used from the next fetch on, and what is in memory stays.
 func TestKeyPairReplaced(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.put("b.png", s3.Object{Body: png(100, "")})
 	wantPicture(t, s.get("/shop/a.png"), png(100, ""))
@@ -114,7 +114,7 @@ func TestKeyPairReplaced(t *testing.T) {
 // A flight that began before a change does not answer who comes after it.
 func TestAliasChangesDuringFlight(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	old, young := png(200_000, ""), png(300, "")
 	s.put("a.png", s3.Object{Body: old})
 	s.s3.Put("media", "new/a.png", s3.Object{Body: young, ContentType: "image/png"})
@@ -162,7 +162,7 @@ func wantLife(t testing.TB, r *response, body []byte, ttl int, cacheControl stri
 // what clients and the operator are told of it. What an object says itself stands.
 func TestReviseTTL(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"ttl":"1h","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
 	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
@@ -218,7 +218,7 @@ func TestReviseTTL(t *testing.T) {
 // nor to serve it no more.
 func TestReviseStaleIfError(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
 	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
@@ -251,7 +251,7 @@ func TestReviseStaleIfError(t *testing.T) {
 // TestReviseStaleWhileRevalidate: from the change on nobody waits for S3, or everybody.
 func TestReviseStaleWhileRevalidate(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
 	old, young := png(100, ""), png(200, "")
 	s.put("a.png", s3.Object{Body: old})
@@ -281,7 +281,7 @@ func TestReviseInFlight(t *testing.T) {
 	for name, at := range map[string]int64{"asking": s3.BeforeHeaders, "receiving": 100_000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newEnv(t)
 			s.patch("shop", `{"ttl":"1h"}`)
 			body, gate := png(2_000_000, ""), make(chan struct{})
 			s.put("a.png", s3.Object{Body: body})
@@ -316,7 +316,7 @@ func TestReviseInFlight(t *testing.T) {
 // TestReviseRefused: a change that is refused changes nothing of what is stored.
 func TestReviseRefused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.get("/shop/a.png")

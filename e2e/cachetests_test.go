@@ -37,7 +37,7 @@ func TestCacheSuite(t *testing.T) {
 	for _, kind := range []cachetests.Kind{cachetests.Required, cachetests.Optimal, cachetests.Check} {
 		count[kind] = map[cachetests.Outcome]int{}
 	}
-	for i, r := range suiteRunner(newSite(t), s3.New(t)).Run(t.Context(), tests) {
+	for i, r := range suiteRunner(newEnv(t), s3.New(t)).Run(t.Context(), tests) {
 		x := tests[i]
 		if x.Kind == cachetests.Required && r.Outcome != cachetests.Passed {
 			t.Errorf("%s %s: %s\n\t%s", x.ID, r.Outcome, r.Reason, x.Name)
@@ -95,7 +95,7 @@ func exclusions() []string {
 // fails. Where the suite is about a cache's own estimate of a lifetime, the ttl is
 // that estimate. A test in which the origin fails has an alias and a key pair of its
 // own: what is learnt from that must not reach the others.
-func suiteRunner(s *site, fakeS3 *s3.Server) *cachetests.Runner {
+func suiteRunner(s *env, fakeS3 *s3.Server) *cachetests.Runner {
 	open := func(name, ttl string) string {
 		s.open(name, "suite", "", map[string]any{"endpoint": fakeS3.URL, "ttl": ttl, "stale_while_revalidate": "0s"})
 		return "http://" + s.public + "/" + name

@@ -38,8 +38,8 @@ func newAuthority(t testing.TB) *authority {
 	return a
 }
 
-// issue makes a certificate for a name or an address. One that is good for less
-// than no time has expired.
+// issue makes a certificate for a name or an address. It has expired if
+// good is negative.
 func (a *authority) issue(t testing.TB, good time.Duration, name string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

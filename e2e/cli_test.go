@@ -276,7 +276,7 @@ func TestHealthcheck(t *testing.T) {
 func holdUp(t *testing.T, args ...string) *server {
 	t.Helper()
 	fakeS3 := s3.New(t)
-	fakeS3.Put("held", "a.png", s3.Object{Body: pic(64<<10, "held"), ContentType: "image/png"})
+	fakeS3.Put("held", "a.png", s3.Object{Body: bytesOf(64<<10, "held"), ContentType: "image/png"})
 	fakeS3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(100, nil) })
 	s := start(t, append(args, "--origin-idle-timeout=10m")...)
 	s.createOn("shop", fakeS3.URL, "held")
@@ -321,7 +321,7 @@ func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	s := holdUp(t, "--shutdown-timeout=1s")
 	if code := s.stop(); code != 0 {
-		t.Errorf("exit status is %d, want %d", code, 0)
+		t.Errorf("exit status is %d, want 0", code)
 	}
 }
 

@@ -120,9 +120,9 @@ func (s *server) createOn(name, endpoint, bucket string) {
 	})
 }
 
-// admit calls the admin API, wants an answer with a status, and leaves no
+// adminCall calls the admin API, wants an answer with a status, and leaves no
 // connection behind that would count as a leak.
-func (s *server) admit(method, path string, fields map[string]any, status int) {
+func (s *server) adminCall(method, path string, fields map[string]any, status int) {
 	s.t.Helper()
 	req := s.request(method, path, fields)
 	req.Close = true

@@ -16,7 +16,7 @@ import (
 // beside the code.
 func TestConditions(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	const (
 		earlier = "Wed, 15 Nov 2023 11:59:59 GMT"
 		exactly = "Wed, 15 Nov 2023 12:00:00 GMT"
@@ -130,7 +130,7 @@ func TestConditionsOfLarge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newEnv(t)
 			body, gate := png(4<<20, ""), make(chan struct{})
 			s.put("a.png", s3.Object{Body: body, ETag: `"v1"`, CacheControl: tc.control})
 			s.s3.Next("media", "web/a.png", s3.StallAfter(1<<20, gate))

@@ -58,7 +58,7 @@ func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 		{1 << 20, counts{calls: 8, faults: 1}, counts{calls: 60, faults: 320}},
 	} {
 		t.Run(fmt.Sprintf("%d KiB", tc.size>>10), func(t *testing.T) {
-			s := newSiteOn(t, startPlain(t, "--log-level", "info", "--cache-memory", "64MiB"))
+			s := newEnvOn(t, startPlain(t, "--log-level", "info", "--cache-memory", "64MiB"))
 			for i := range requests {
 				s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: png(tc.size, "")})
 			}

@@ -226,13 +226,13 @@ func TestProvisionKilled(t *testing.T) {
 		when := map[bool]string{false: "before", true: "after"}[after]
 		t.Run("provisioning, "+when+" the call", func(t *testing.T) {
 			t.Parallel()
-			v := newVictim(t, g, after)
+			v := newKillEnv(t, g, after)
 			v.everywhere(func(n int) { v.begin("/api/v1/provision", provisionBody(g, fmt.Sprintf("shop-%d", n), bucket)) })
 			v.wantOneKeyEach(t, g)
 		})
 		t.Run("rotating, "+when+" the call", func(t *testing.T) {
 			t.Parallel()
-			v := newVictim(t, g, after)
+			v := newKillEnv(t, g, after)
 			v.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
 			v.everywhere(func(int) { v.begin("/api/v1/credentials/shop/rotate", nil) })
 			v.wantOneKeyEach(t, g)
@@ -240,19 +240,19 @@ func TestProvisionKilled(t *testing.T) {
 	}
 }
 
-// victim is a server that is killed, and started again in the same folder.
-type victim struct {
+// killEnv is a server that is killed, and started again in the same folder.
+type killEnv struct {
 	*server
 	door  *gate
 	after bool
 	run   func() *server
 }
 
-func newVictim(t *testing.T, g *gateway.Server, after bool) *victim {
+func newKillEnv(t *testing.T, g *gateway.Server, after bool) *killEnv {
 	t.Helper()
 	door, iamURL := newGate(t, g)
 	data := filepath.Join(t.TempDir(), "data")
-	v := &victim{door: door, after: after, run: func() *server {
+	v := &killEnv{door: door, after: after, run: func() *server {
 		args := append([]string{"--provision-visible-timeout", "5s"}, quickWaits...)
 		return startProvisioningIn(t, data, provisionArgs(g, iamURL, args...)...)
 	}}
@@ -262,7 +262,7 @@ func newVictim(t *testing.T, g *gateway.Server, after bool) *victim {
 
 // everywhere begins an operation once for each of its calls, and has that call
 // kill the server.
-func (v *victim) everywhere(begin func(n int)) {
+func (v *killEnv) everywhere(begin func(n int)) {
 	v.t.Helper()
 	killed := 0
 	for n := 1; ; n++ {

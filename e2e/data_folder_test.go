@@ -59,7 +59,7 @@ func refuseStart(t *testing.T, args []string, says ...string) {
 	t.Helper()
 	got := runProgram(t, nil, args...)
 	if got.code != 1 {
-		t.Errorf("exit status %d, want %d", got.code, 1)
+		t.Errorf("exit status %d, want 1", got.code)
 	}
 	// The log quotes a text that has quotes in it.
 	wantAll(t, "stderr", strings.ReplaceAll(got.stderr, `\"`, `"`), says...)
@@ -248,7 +248,7 @@ func TestDataFolderNotWritable(t *testing.T) {
 			cmd.Env = plainEnv()
 			got := runCommand(t, 2*time.Minute, cmd)
 			if got.code != 1 {
-				t.Errorf("exit status %d, want %d", got.code, 1)
+				t.Errorf("exit status %d, want 1", got.code)
 			}
 			wantAll(t, "stderr", got.stderr, "--data", "permission denied", folder)
 		})

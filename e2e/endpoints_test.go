@@ -53,7 +53,7 @@ func TestEndpointsRefused(t *testing.T) {
 			fields := func(name, endpoint string) map[string]any {
 				return map[string]any{"name": name, "bucket": "media", "region": "eu-west-1", "endpoint": endpoint, "credential": nil}
 			}
-			s.admit(http.MethodPost, "/api/v1/aliases", fields("moving", ""), http.StatusCreated)
+			s.adminCall(http.MethodPost, "/api/v1/aliases", fields("moving", ""), http.StatusCreated)
 			for i, endpoint := range tc.refused {
 				for method, path := range map[string]string{http.MethodPost: "/api/v1/aliases", http.MethodPatch: "/api/v1/aliases/moving"} {
 					body := fields(fmt.Sprintf("refused%d", i), endpoint)
@@ -66,7 +66,7 @@ func TestEndpointsRefused(t *testing.T) {
 				}
 			}
 			for i, endpoint := range tc.accepted {
-				s.admit(http.MethodPost, "/api/v1/aliases", fields(fmt.Sprintf("accepted%d", i), endpoint), http.StatusCreated)
+				s.adminCall(http.MethodPost, "/api/v1/aliases", fields(fmt.Sprintf("accepted%d", i), endpoint), http.StatusCreated)
 			}
 		})
 	}
@@ -128,7 +128,7 @@ func TestNamesOfForbiddenAddresses(t *testing.T) {
 			fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 			s := startWithNames(t, names, "--allow-private-endpoints="+tc.flag)
 			for name := range names {
-				s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
+				s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 					"name": name, "bucket": "media", "path_style": true, "credential": nil,
 					"endpoint": tc.scheme + "://" + name + ".ixmage.test" + port,
 				}, http.StatusCreated)

@@ -48,7 +48,7 @@ type explainedAnswer struct {
 }
 
 // explain asks how a path resolves.
-func (s *site) explain(path, more string) (e explanation) {
+func (s *env) explain(path, more string) (e explanation) {
 	s.t.Helper()
 	r := s.api(http.MethodGet, "/api/v1/explain?path="+url.QueryEscape(path)+more, "")
 	if r.StatusCode != http.StatusOK {
@@ -63,8 +63,8 @@ func (s *site) explain(path, more string) (e explanation) {
 	return e
 }
 
-// blunder is a way in which a request can fail, and what explain says of it.
-type blunder struct {
+// explainedFault is a way in which a request can fail, and what explain says of it.
+type explainedFault struct {
 	path    string // a.png of the row's own alias unless it begins with a slash
 	fault   *s3.Fault
 	patch   string // of the alias
@@ -74,9 +74,9 @@ type blunder struct {
 	remedy  string // a part of it
 }
 
-func blunders() map[string]blunder {
+func explainedFaults() map[string]explainedFault {
 	fail, failStatus := s3.Fail, s3.FailStatus
-	return map[string]blunder{
+	return map[string]explainedFault{
 		"unknown alias":  {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
 		"disabled":       {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
 		"bad key":        {path: "a//b.png", status: 400, code: "bad-key", remedy: "no valid key"},
@@ -105,9 +105,9 @@ func blunders() map[string]blunder {
 // status and code that the client got, S3's answer if there was one, and a remedy.
 func TestExplainErrors(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	rows := blunders()
-	byAlias := map[string]blunder{}
+	s := newEnv(t)
+	rows := explainedFaults()
+	byAlias := map[string]explainedFault{}
 	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		name, _, _ := strings.Cut(r.Key, "/")
 		return byAlias[name].fault
@@ -134,7 +134,7 @@ func aliasFor(name string) string { return strings.ReplaceAll(strings.ToLower(na
 
 // wantExplained asks as a client, and then why it was answered so, with and without
 // a probe.
-func (s *site) wantExplained(t *testing.T, alias string, row blunder) {
+func (s *env) wantExplained(t *testing.T, alias string, row explainedFault) {
 	t.Helper()
 	path := cmp.Or(row.path, "a.png")
 	if path[0] != '/' {
@@ -170,7 +170,7 @@ func (s *site) wantExplained(t *testing.T, alias string, row blunder) {
 // stale, and an open circuit from a closed one.
 func TestExplainCached(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--breaker-failures", "3")
+	s := newEnv(t, "--breaker-failures", "3")
 	s.patch("shop", `{"ttl":"2s","stale_if_error":"1h","stale_while_revalidate":"0s"}`)
 	s.put("a.png", s3.Object{Body: png(1000, "")})
 	if e := s.explain("/shop/a.png", ""); e.Status != 0 || e.Cache.Memory != nil || e.Bucket != "media" || e.Key != "web/a.png" ||
@@ -223,16 +223,16 @@ func TestExplainCached(t *testing.T) {
 // has to be in time, so the deadlines are as short as they like.
 func TestExplainTimeout(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--origin-first-byte-timeout", "100ms", "--origin-call-timeout", "300ms")
+	s := newEnv(t, "--origin-first-byte-timeout", "100ms", "--origin-call-timeout", "300ms")
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, nil) })
-	s.wantExplained(t, "shop", blunder{status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"})
+	s.wantExplained(t, "shop", explainedFault{status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"})
 }
 
 // TestExplainOverload: with every place before S3 taken nobody is let in, the probe no
 // more than a client, and what is stale is served on.
 func TestExplainOverload(t *testing.T) {
 	t.Parallel()
-	s := newSite(
+	s := newEnv(
 		t, "--origin-concurrency", "1", "--origin-alias-concurrency", "1", "--origin-queue", "1",
 		"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-queue-timeout", "5m",
 	)
@@ -247,7 +247,7 @@ func TestExplainOverload(t *testing.T) {
 	}
 	open := sync.OnceFunc(func() { close(gate) })
 	t.Cleanup(func() { open(); stuck.Wait() })
-	s.rest(2)
+	s.waitBlocked(2)
 	wantProblem(t, s.get("/shop/a.png"), http.StatusServiceUnavailable, "overloaded")
 	e := s.explain("/shop/a.png", "&probe=true")
 	if e.Status != 503 || e.Code != "overloaded" || !strings.Contains(e.Remedy, "Too many requests wait") {
@@ -270,7 +270,7 @@ func TestExplainOverload(t *testing.T) {
 // picture, and none is explained.
 func TestExplainConditions(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for key, tc := range map[string]struct {
 		line, code string
 		status     int
@@ -296,7 +296,7 @@ func TestExplainConditions(t *testing.T) {
 // finds out; the remedy says what that is.
 func TestExplainCircuit(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--breaker-failures", "1", "--breaker-open", "1h")
+	s := newEnv(t, "--breaker-failures", "1", "--breaker-open", "1h")
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	wantProblem(t, s.get("/shop/a.png"), http.StatusBadGateway, "origin-error")
@@ -321,7 +321,7 @@ func TestExplainCircuit(t *testing.T) {
 // S3 has it by now, and explain says why.
 func TestExplainRemembered(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"negative_ttl":"1h"}`)
 	wantProblem(t, s.get("/shop/a.png"), http.StatusNotFound, "not-found")
 	s.put("a.png", s3.Object{Body: png(100, "")})

@@ -14,7 +14,7 @@ import (
 // given is what a client got, and what it must get.
 type given struct {
 	method string // get, head or part: bytes 100 to 5099
-	want   *verdict
+	want   *expectation
 	body   []byte // of the object
 	got    *response
 }

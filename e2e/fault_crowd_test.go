@@ -60,28 +60,28 @@ func TestFaultyCrowd(t *testing.T) {
 		gates[i] = make(chan struct{})
 		rows[i].script = held(gates[i], rows[i].script)
 	}
-	f := newFaulty(t, start(t, patientOrigin...))
+	f := newFaultEnv(t, start(t, patientOrigin...))
 	before := f.gauge()
 	f.load("c", rows)
 	for i, tr := range f.trials {
 		t.Run(tr.name, func(t *testing.T) { f.gather(t, tr, gates[i]) })
 	}
-	f.heal()
+	f.askRepaired()
 	f.checkLeft(before)
 }
 
 // gather asks for a trial's object many times before S3 answers at all.
-func (f *faulty) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
+func (f *faultEnv) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
 	t.Helper()
 	answers := make([]*response, crowdSize)
 	var wg sync.WaitGroup
 	for i := range answers {
 		wg.Go(func() { answers[i] = f.fetch(tr.path()) })
 	}
-	f.rest(crowdSize)
+	f.waitBlocked(crowdSize)
 	close(gate)
 	wg.Wait()
-	f.settle()
+	f.waitQuiet()
 	for _, tr.got = range answers {
 		tr.check(t)
 	}
@@ -90,7 +90,7 @@ func (f *faulty) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
 
 // crowd has many clients wait for S3 until the deadline. Nobody waits for longer
 // because another came first.
-func (f *faulty) crowd() {
+func (f *faultEnv) crowd() {
 	f.t.Helper()
 	f.load("s", []fault{{
 		name: "a silent crowd", script: always(s3.StallAfter(s3.BeforeHeaders, nil)),
@@ -104,13 +104,13 @@ func (f *faulty) crowd() {
 		})
 	}
 	wg.Wait()
-	f.settle()
+	f.waitQuiet()
 	counts := f.samples()
 	calls := originCalls(counts, tr.alias)["timeout"]
 	if asked := float64(tr.asked.Load()); asked != calls+counts[retriesOf(tr.alias)] || calls > 2 {
 		f.t.Errorf("S3 was asked %v times in %v calls with %v retries", asked, calls, counts[retriesOf(tr.alias)])
 	}
-	f.heal()
+	f.askRepaired()
 }
 
 // TestFollowers has clients of one fetch read at different paces and leave at
@@ -121,7 +121,7 @@ func TestFollowers(t *testing.T) {
 	gate := make(chan struct{})
 	object := s3.Object{Body: png(size, "followers")}
 	stalled := &s3.Fault{Stall: &s3.Stall{After: size / 2, Release: gate}}
-	f := newFaulty(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
+	f := newFaultEnv(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
 	f.load("f", []fault{{name: "stalled", object: object, script: first(stalled), get: whole(1)}})
 	tr := f.trials[0]
 	want := tr.body
@@ -158,7 +158,7 @@ func TestFollowers(t *testing.T) {
 			t.Errorf("%s: Cache-Status is %q, want it to begin %q", c.name, got, c.status)
 		}
 	}
-	f.settle()
+	f.waitQuiet()
 	if n := f.s3.Total(); n != 1 {
 		t.Errorf("S3 was asked %d times, want once", n)
 	}
@@ -192,14 +192,14 @@ func TestLastReaderLeaves(t *testing.T) {
 			// Slow, so that the client is missed before it is over.
 			slow := &s3.Fault{Stall: &s3.Stall{After: tc.stall, Release: gate}, Chunk: 8 << 10, Pace: time.Millisecond}
 			object := s3.Object{Body: png(tc.size, tc.name)}
-			f := newFaulty(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
+			f := newFaultEnv(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
 			f.load("l", []fault{{name: tc.name, object: object, script: first(slow), get: whole(1)}})
 			tr := f.trials[0]
 			reader := f.follow(t, tr.path())
 			reader.begin(t, int(tc.stall)-1)
 			reader.leave()
 			close(gate)
-			f.settle()
+			f.waitQuiet()
 			if n := f.samples()[abortsOf(tr.alias)]; n != 1 {
 				t.Errorf("%v departed clients are counted, want 1", n)
 			}

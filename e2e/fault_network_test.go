@@ -15,13 +15,13 @@ import (
 type outage struct {
 	name     string
 	endpoint string
-	want     verdict
+	want     expectation
 	end      func() // brings S3 back, at the same endpoint or at another
 }
 
 // network asks for pictures of servers that are not there, or are not the ones
 // that they should be.
-func (f *faulty) network() {
+func (f *faultEnv) network() {
 	f.t.Helper()
 	f.trials = nil
 	before := f.s3.Total()
@@ -30,7 +30,7 @@ func (f *faulty) network() {
 		f.expose(&outages[i])
 	}
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
-	f.settle()
+	f.waitQuiet()
 	counts, log := f.samples(), f.output()
 	for _, tr := range f.trials {
 		f.t.Run(tr.name+"/"+tr.method, func(t *testing.T) {
@@ -47,7 +47,7 @@ func (f *faulty) network() {
 	for _, o := range outages {
 		o.end()
 	}
-	f.heal()
+	f.askRepaired()
 	for _, end := range f.closers { // with the idle connections to them
 		end()
 	}
@@ -55,9 +55,9 @@ func (f *faulty) network() {
 
 // outages lists what is tried. The servers behind TLS have the same objects as
 // f.s3, and bear other names than they should.
-func (f *faulty) outages() []outage {
-	gone := verdict{kind: isProblem, status: 502, code: "origin-unreachable", outcome: "network", says: "network"}
-	late := verdict{kind: isProblem, status: 504, code: "origin-timeout", outcome: "timeout", says: "timeout"}
+func (f *faultEnv) outages() []outage {
+	gone := expectation{kind: isProblem, status: 502, code: "origin-unreachable", outcome: "network", says: "network"}
+	late := expectation{kind: isProblem, status: 504, code: "origin-timeout", outcome: "timeout", says: "timeout"}
 	move := func(name string) func() { return func() { f.move(name, f.s3.URL) } }
 	secure := func(name string, cert tls.Certificate) outage {
 		return outage{name: name, endpoint: "https://" + f.serveTLS(cert), want: gone, end: move(name)}
@@ -84,11 +84,11 @@ func (f *faulty) outages() []outage {
 	}
 }
 
-func (f *faulty) proxy(m netfault.Mode) *netfault.Proxy {
+func (f *faultEnv) proxy(m netfault.Mode) *netfault.Proxy {
 	return f.proxyTo(strings.TrimPrefix(f.s3.URL, "http://"), m)
 }
 
-func (f *faulty) proxyTo(target string, m netfault.Mode) *netfault.Proxy {
+func (f *faultEnv) proxyTo(target string, m netfault.Mode) *netfault.Proxy {
 	f.t.Helper()
 	p := netfault.New(f.t, target)
 	if err := p.Set(m); err != nil {
@@ -99,7 +99,7 @@ func (f *faulty) proxyTo(target string, m netfault.Mode) *netfault.Proxy {
 
 // serveTLS starts a server behind TLS that has every object that is put before
 // an outage ends, and returns its address.
-func (f *faulty) serveTLS(cert tls.Certificate) string {
+func (f *faultEnv) serveTLS(cert tls.Certificate) string {
 	f.t.Helper()
 	ln, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
 	if err != nil {
@@ -113,13 +113,13 @@ func (f *faulty) serveTLS(cert tls.Certificate) string {
 }
 
 // expose registers an outage's alias and its trials.
-func (f *faulty) expose(o *outage) {
+func (f *faultEnv) expose(o *outage) {
 	f.t.Helper()
 	body := png(faultSize, "a.png")
 	f.s3.Put(faultBucket, faultPrefix+"a.png", s3.Object{Body: body, ContentType: "image/png"})
 	for _, method := range []string{"get", "head", "part"} {
 		name := o.name + "-" + method
-		f.hideAt(name, o.endpoint)
+		f.addAliasAt(name, o.endpoint)
 		f.trials = append(f.trials, &trial{
 			fault: &fault{name: o.name}, alias: name, key: "a.png",
 			given: given{method: method, want: &o.want, body: body},
@@ -128,9 +128,9 @@ func (f *faulty) expose(o *outage) {
 }
 
 // move gives the aliases of an outage another endpoint.
-func (f *faulty) move(name, endpoint string) {
+func (f *faultEnv) move(name, endpoint string) {
 	f.t.Helper()
 	for _, method := range []string{"get", "head", "part"} {
-		f.admit(http.MethodPatch, "/api/v1/aliases/"+name+"-"+method, map[string]any{"endpoint": endpoint}, http.StatusOK)
+		f.adminCall(http.MethodPatch, "/api/v1/aliases/"+name+"-"+method, map[string]any{"endpoint": endpoint}, http.StatusOK)
 	}
 }

@@ -22,8 +22,8 @@ func bodyRows() []fault {
 // slowRows: S3 takes its time.
 func slowRows() []fault {
 	silent := s3.StallAfter(s3.BeforeHeaders, nil)
-	late := func() *verdict { return fails(504, "origin-timeout", 2, "timeout").logged("timeout") }
-	slow := func() *verdict { return cut(2, "timeout").logged("no answer in time") }
+	late := func() *expectation { return fails(504, "origin-timeout", 2, "timeout").logged("timeout") }
+	slow := func() *expectation { return cut(2, "timeout").logged("no answer in time") }
 	return []fault{
 		{
 			name: "slow, within the deadline", script: first(s3.DelayHeaders(300 * time.Millisecond)),
@@ -61,8 +61,8 @@ func breakRows() []fault {
 	var rows []fault
 	for _, e := range []end{closed, reset} {
 		before := e.after(s3.BeforeHeaders)
-		twice := func() *verdict { return whole(2).orMore() }
-		gone := func() *verdict { return fails(502, "origin-unreachable", 2, "network").logged("network").orMore() }
+		twice := func() *expectation { return whole(2).orMore() }
+		gone := func() *expectation { return fails(502, "origin-unreachable", 2, "network").logged("network").orMore() }
 		rows = append(
 			rows,
 			fault{name: e.name + " before the headers, once", script: first(before), get: twice(), head: twice(), part: twice()},
@@ -71,7 +71,7 @@ func breakRows() []fault {
 		for _, at := range []int64{0, 1, 4095, 4096, 64 << 10, faultSize - 1} {
 			// The headers may be lost with a connection that is reset: then it is
 			// as if it had broken before them.
-			broken := func() *verdict {
+			broken := func() *expectation {
 				v := fails(502, "origin-unreachable", 2, "network")
 				v.kind, v.further = isFailed, e.name == "reset"
 				if e.name == "closed" && at > 0 {
@@ -79,7 +79,7 @@ func breakRows() []fault {
 				}
 				return v
 			}
-			again := func() *verdict {
+			again := func() *expectation {
 				v := whole(2)
 				v.further = e.name == "reset"
 				return v
@@ -118,7 +118,7 @@ func resumeRows() []fault {
 	bad := func(name, value string) *s3.Fault {
 		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}
-	changed := func() *verdict { return cut(2, "error").logged("object changed while its body was read") }
+	changed := func() *expectation { return cut(2, "error").logged("object changed while its body was read") }
 	return []fault{
 		{name: "replaced between break and resume", script: first(broken), replaced: png(faultSize, "replaced"), get: changed(), part: changed()},
 		{name: "gone between break and resume", script: first(broken, s3.Fail("NoSuchKey")), get: changed()},
@@ -134,7 +134,7 @@ func resumeRows() []fault {
 }
 
 func checksumRows() []fault {
-	wrong := func() *verdict { return cut(1, "error").logged("differs") }
+	wrong := func() *expectation { return cut(1, "error").logged("differs") }
 	var rows []fault
 	for _, sum := range s3.Checksums() {
 		obj := s3.Object{Checksum: sum}
@@ -166,9 +166,9 @@ func pageRows() []fault {
 		f.Header = func(h http.Header) { h.Set("Content-Type", contentType) }
 		return always(f)
 	}
-	missing := func() *verdict { return fails(404, "not-found", 1, "not_found") }
+	missing := func() *expectation { return fails(404, "not-found", 1, "not_found") }
 	// What is wrong is known before the body is read, or with all of it.
-	refused := func(outcome string) *verdict { return fails(415, "not-an-image", 1, outcome) }
+	refused := func(outcome string) *expectation { return fails(415, "not-an-image", 1, outcome) }
 	return []fault{
 		{name: "404 in HTML", script: always(s3.HTML404()), get: missing(), head: missing(), part: missing()},
 		{name: "200 with an error in XML", script: always(s3.XML200()), get: refused("aborted"), head: refused("ok")},
@@ -192,7 +192,7 @@ func statusRows() []fault {
 		{name: "429", script: always(bare(429)), get: fails(503, "origin-throttled", 1, "throttled"), head: fails(503, "origin-throttled", 1, "throttled")},
 	}
 	for _, status := range []int{500, 502, 503, 504} {
-		broken := func(asked int) *verdict {
+		broken := func(asked int) *expectation {
 			return fails(502, "origin-error", asked, "error").logged(fmt.Sprintf("status %d", status) + s3ID)
 		}
 		rows = append(
@@ -240,7 +240,7 @@ func codeRows() []fault {
 		{"KMS.DisabledException", 502, "origin-error", "error", 1, 2},
 		{"MethodNotAllowed", 502, "origin-error", "error", 1, 2},
 	} {
-		v := func(asked int) *verdict {
+		v := func(asked int) *expectation {
 			return fails(c.status, c.problem, asked, c.outcome).logged(fmt.Sprintf("%s: status %d", c.code, s3.Codes()[c.code]) + s3ID)
 		}
 		row := fault{name: c.code, script: always(s3.Fail(c.code)), get: v(c.get), part: v(c.get)}
@@ -255,7 +255,7 @@ func codeRows() []fault {
 // headerRows: the headers of an object hold what nobody should send. They are
 // refused or left out, and never passed on.
 func headerRows() []fault {
-	refused := func() *verdict { return fails(502, "origin-error", 2, "error") }
+	refused := func() *expectation { return fails(502, "origin-error", 2, "error") }
 	var rows []fault
 	for _, name := range []string{"Content-Type", "ETag", "Last-Modified", "Cache-Control", "Content-Disposition", "x-amz-meta-note"} {
 		for _, payload := range []struct {
@@ -313,14 +313,14 @@ func bareHeaders() script {
 // partRows: parts of an object that is too large for the cache. S3 is asked what
 // the object is, and then for the part.
 func partRows() []fault {
-	large := func(name string, s script, want *verdict) fault {
+	large := func(name string, s script, want *expectation) fault {
 		return fault{name: name, object: s3.Object{Body: png(largeSize, name)}, script: s, unstored: true, part: want}
 	}
 	bad := func(name, value string) *s3.Fault {
 		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}
 	right := s3.DelayHeaders(0)
-	senseless := func() *verdict { return fails(502, "origin-error", 2, "") }
+	senseless := func() *expectation { return fails(502, "origin-error", 2, "") }
 	replaced := large("replaced after the look", first(right), senseless())
 	replaced.replaced = png(largeSize, "replaced")
 	weak := large("right, with a weak ETag", always(right), whole(2))
@@ -353,7 +353,7 @@ func partRows() []fault {
 }
 
 // parts is the table of parts of large objects.
-func (f *faulty) parts() {
+func (f *faultEnv) parts() {
 	f.t.Helper()
 	f.load("p", partRows())
 	before := f.gauge()
@@ -364,7 +364,7 @@ func (f *faulty) parts() {
 		tr.well.Store(false)
 	})
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
-	f.settle()
+	f.waitQuiet()
 	log := f.output()
 	for _, tr := range f.trials {
 		f.t.Run("a part/"+tr.name, func(t *testing.T) {
@@ -376,7 +376,7 @@ func (f *faulty) parts() {
 			checkLogged(t, tr, log)
 		})
 	}
-	f.heal()
+	f.askRepaired()
 	f.checkCache(before, gauge{})
 }
 
@@ -389,8 +389,8 @@ func TestTrickledFront(t *testing.T) {
 			Chunk: 1, Pace: 300 * time.Millisecond, Header: func(h http.Header) { h.Set("Content-Type", contentType) },
 		})
 	}
-	late := func() *verdict { return fails(504, "origin-timeout", 1, "timeout").logged("timeout") }
-	f := newFaulty(t, start(t, "--origin-idle-timeout", "5m", "--cache-object-max", "1MiB"))
+	late := func() *expectation { return fails(504, "origin-timeout", 1, "timeout").logged("timeout") }
+	f := newFaultEnv(t, start(t, "--origin-idle-timeout", "5m", "--cache-object-max", "1MiB"))
 	before := f.gauge()
 	f.load("t", []fault{
 		{
@@ -401,7 +401,7 @@ func TestTrickledFront(t *testing.T) {
 		{name: "SVG", script: trickle("image/svg+xml"), get: late(), part: late()},
 		{name: "small", object: s3.Object{Body: png(60, "small")}, script: trickle("binary/octet-stream"), get: late()},
 	})
-	f.strike()
-	f.heal()
+	f.askBroken()
+	f.askRepaired()
 	f.checkLeft(before)
 }

@@ -40,14 +40,14 @@ var quickOrigin = []string{
 // its own, because the tables wait for deadlines.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	for name, table := range map[string]func(*faulty){
-		"bodies": (*faulty).bodies, "headers": (*faulty).headers, "parts": (*faulty).parts,
-		"crowd": (*faulty).crowd, "network": (*faulty).network,
+	for name, table := range map[string]func(*faultEnv){
+		"bodies": (*faultEnv).bodies, "headers": (*faultEnv).headers, "parts": (*faultEnv).parts,
+		"crowd": (*faultEnv).crowd, "network": (*faultEnv).network,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ca := newAuthority(t)
-			f := newFaulty(t, startTrusting(t, ca, quickOrigin...))
+			f := newFaultEnv(t, startTrusting(t, ca, quickOrigin...))
 			f.ca = ca
 			before := f.gauge()
 			table(f)
@@ -58,30 +58,30 @@ func TestFaults(t *testing.T) {
 
 // bodies is the table of what S3 may do wrong. The cache is held to account for
 // each byte.
-func (f *faulty) bodies() {
+func (f *faultEnv) bodies() {
 	f.t.Helper()
 	f.load("b", bodyRows())
 	costs := f.calibrate()
 	before := f.gauge()
-	f.strike()
+	f.askBroken()
 	f.checkCache(before, f.stored((*trial).stores, costs))
-	f.heal()
+	f.askRepaired()
 	f.checkCache(before, f.stored((*trial).storesLater, costs))
 }
 
 // headers is the table of headers that are not what they should be.
-func (f *faulty) headers() {
+func (f *faultEnv) headers() {
 	f.t.Helper()
 	f.load("h", headerRows())
-	f.strike()
-	f.heal()
+	f.askBroken()
+	f.askRepaired()
 }
 
-// strike asks while S3 fails, and checks what comes of it.
-func (f *faulty) strike() {
+// askBroken asks while S3 fails, and checks what comes of it.
+func (f *faultEnv) askBroken() {
 	f.t.Helper()
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
-	f.settle()
+	f.waitQuiet()
 	counts, log := f.samples(), f.output()
 	var tries, asked float64
 	for _, tr := range f.trials {
@@ -99,27 +99,27 @@ func (f *faulty) strike() {
 	}
 }
 
-// heal asks again when S3 is well. An object that was not there is remembered as
+// askRepaired asks again when S3 is well. An object that was not there is remembered as
 // missing for some seconds, and a purge ends that at once.
-func (f *faulty) heal() {
+func (f *faultEnv) askRepaired() {
 	f.t.Helper()
 	for _, tr := range f.trials {
 		if tr.want.code == "not-found" {
-			f.admit(http.MethodPost, "/api/v1/purge", map[string]any{"alias": tr.alias, "key": tr.key}, http.StatusOK)
+			f.adminCall(http.MethodPost, "/api/v1/purge", map[string]any{"alias": tr.alias, "key": tr.key}, http.StatusOK)
 		}
 	}
 	f.all(func(tr *trial) {
 		tr.well.Store(true)
 		tr.got = f.fetch(tr.path())
 	})
-	f.settle()
+	f.waitQuiet()
 	for _, tr := range f.trials {
 		f.t.Run(tr.name+"/"+tr.method+"/and then", func(t *testing.T) { checkAgain(t, tr) })
 	}
 }
 
-// faulty is a server in front of a scripted S3, and the trials on it.
-type faulty struct {
+// faultEnv is a server in front of a scripted S3, and the trials on it.
+type faultEnv struct {
 	*server
 	t      *testing.T
 	s3     *s3.Server
@@ -131,22 +131,22 @@ type faulty struct {
 	closers []func() // of servers beside s3
 }
 
-func newFaulty(t *testing.T, s *server) *faulty {
+func newFaultEnv(t *testing.T, s *server) *faultEnv {
 	t.Helper()
-	f := &faulty{server: s, t: t, s3: s3.New(t), byKey: map[string]*trial{}}
+	f := &faultEnv{server: s, t: t, s3: s3.New(t), byKey: map[string]*trial{}}
 	f.s3.Hook(f.hook)
 	return f
 }
 
 // load makes the trials of a table. Names begin with a letter of the table's own.
-func (f *faulty) load(letter string, rows []fault) {
+func (f *faultEnv) load(letter string, rows []fault) {
 	f.t.Helper()
 	f.trials = nil
 	for i := range rows {
 		row := &rows[i]
 		for _, way := range []struct {
 			method string
-			want   *verdict
+			want   *expectation
 		}{{"get", row.get}, {"head", row.head}, {"part", row.part}} {
 			if way.want != nil {
 				f.add(row, way.method, way.want, fmt.Sprintf("%s%03d-%s", letter, i, way.method))
@@ -155,7 +155,7 @@ func (f *faulty) load(letter string, rows []fault) {
 	}
 }
 
-func (f *faulty) add(row *fault, method string, want *verdict, name string) {
+func (f *faultEnv) add(row *fault, method string, want *expectation, name string) {
 	f.t.Helper()
 	obj := row.object
 	if obj.Body == nil {
@@ -169,20 +169,20 @@ func (f *faulty) add(row *fault, method string, want *verdict, name string) {
 		fault: row, alias: name, key: name + ".png",
 	}
 	f.s3.Put(faultBucket, faultPrefix+tr.key, obj)
-	f.hide(name)
+	f.addAlias(name)
 	f.trials = append(f.trials, tr)
 	f.byKey[faultPrefix+tr.key] = tr
 }
 
-// hide registers an alias for the place that must not be told.
-func (f *faulty) hide(name string) {
+// addAlias registers an alias for the place that must not be told.
+func (f *faultEnv) addAlias(name string) {
 	f.t.Helper()
-	f.hideAt(name, f.s3.URL)
+	f.addAliasAt(name, f.s3.URL)
 }
 
-func (f *faulty) hideAt(name, endpoint string) {
+func (f *faultEnv) addAliasAt(name, endpoint string) {
 	f.t.Helper()
-	f.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
+	f.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 		"name": name, "bucket": faultBucket, "prefix": faultPrefix, "endpoint": endpoint, "path_style": true,
 		"credential": map[string]string{
 			"access_key_id": testPair.AccessKeyID, "secret_access_key": testPair.SecretAccessKey.Reveal(),
@@ -190,7 +190,7 @@ func (f *faulty) hideAt(name, endpoint string) {
 	}, http.StatusCreated)
 }
 
-func (f *faulty) hook(r *s3.Request) *s3.Fault {
+func (f *faultEnv) hook(r *s3.Request) *s3.Fault {
 	tr := f.byKey[r.Key]
 	if tr == nil || tr.well.Load() {
 		return nil
@@ -203,19 +203,19 @@ func (f *faulty) hook(r *s3.Request) *s3.Fault {
 }
 
 // ask asks for a trial's object in its way.
-func (f *faulty) ask(tr *trial) *response {
+func (f *faultEnv) ask(tr *trial) *response {
 	f.sent.Add(1)
 	return tr.ask(f.public, tr.path())
 }
 
-func (f *faulty) fetch(path string, lines ...string) *response {
+func (f *faultEnv) fetch(path string, lines ...string) *response {
 	f.sent.Add(1)
 	return single(f.public, http.MethodGet, path, lines...)
 }
 
 // all does something with every trial, many at a time: those that wait for a
 // deadline must not wait for one another.
-func (f *faulty) all(do func(*trial)) {
+func (f *faultEnv) all(do func(*trial)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 48)
 	for _, tr := range f.trials {
@@ -228,9 +228,9 @@ func (f *faulty) all(do func(*trial)) {
 	wg.Wait()
 }
 
-// settle waits until nothing is under way, so that all has been counted and
+// waitQuiet waits until no request is in progress, so that all are counted and
 // logged.
-func (f *faulty) settle() {
+func (f *faultEnv) waitQuiet() {
 	f.t.Helper()
 	eventually(f.t, "nothing is under way", func() bool {
 		now := f.samples()
@@ -238,9 +238,9 @@ func (f *faulty) settle() {
 	})
 }
 
-// verdict is what a client must see of a fault, and what is counted.
-type verdict struct {
-	kind    verdictKind
+// expectation is what a client must see of a fault, and what is counted.
+type expectation struct {
+	kind    expectationKind
 	status  int    // of a problem
 	code    string // of a problem
 	asked   int    // how often S3 is asked
@@ -249,33 +249,33 @@ type verdict struct {
 	says    string // what the log line says
 }
 
-type verdictKind int
+type expectationKind int
 
 const (
-	isWhole   verdictKind = iota // the right bytes, to the last
-	isCut                        // right bytes, and a connection that breaks off
-	isProblem                    // a problem document
-	isFailed                     // cut or a problem, as the bytes happened to arrive
+	isWhole   expectationKind = iota // the right bytes, to the last
+	isCut                            // right bytes, and a connection that breaks off
+	isProblem                        // a problem document
+	isFailed                         // cut or a problem, as the bytes happened to arrive
 )
 
-func whole(asked int) *verdict { return &verdict{asked: asked, outcome: "ok"} }
+func whole(asked int) *expectation { return &expectation{asked: asked, outcome: "ok"} }
 
-func cut(asked int, outcome string) *verdict {
-	return &verdict{kind: isCut, asked: asked, outcome: outcome}
+func cut(asked int, outcome string) *expectation {
+	return &expectation{kind: isCut, asked: asked, outcome: outcome}
 }
 
-func fails(status int, code string, asked int, outcome string) *verdict {
-	return &verdict{kind: isProblem, status: status, code: code, asked: asked, outcome: outcome}
+func fails(status int, code string, asked int, outcome string) *expectation {
+	return &expectation{kind: isProblem, status: status, code: code, asked: asked, outcome: outcome}
 }
 
-func (v *verdict) logged(text string) *verdict {
+func (v *expectation) logged(text string) *expectation {
 	v.says = text
 	return v
 }
 
 // orMore is for connections that end before an answer: net/http then tries its
 // idle ones, however many there are; or before a deadline that a busy machine misses.
-func (v *verdict) orMore() *verdict {
+func (v *expectation) orMore() *expectation {
 	v.further = true
 	return v
 }
@@ -310,7 +310,7 @@ type fault struct {
 	replaced []byte // takes the body's place as the second request comes to S3
 	unstored bool   // not an object for the cache
 
-	get, head, part *verdict
+	get, head, part *expectation
 }
 
 // trial is one row asked for in one way, over an alias of its own.
@@ -339,9 +339,9 @@ func (tr *trial) storesLater() bool {
 
 // calibrate fetches an object of each size that the trials have, and returns
 // what it costs in the cache.
-func (f *faulty) calibrate() map[int]float64 {
+func (f *faultEnv) calibrate() map[int]float64 {
 	f.t.Helper()
-	f.hide("calibrate")
+	f.addAlias("calibrate")
 	costs := map[int]float64{}
 	for _, tr := range f.trials {
 		size := len(tr.body)
@@ -355,7 +355,7 @@ func (f *faulty) calibrate() map[int]float64 {
 		if r := f.fetch("/calibrate/" + key); r.err != nil || len(r.body) != size {
 			f.t.Fatalf("got %d bytes, error %v", len(r.body), r.err)
 		}
-		f.settle()
+		f.waitQuiet()
 		costs[size] = f.samples()[cacheBytes] - before
 	}
 	return costs
@@ -367,7 +367,7 @@ const (
 )
 
 // stored is what the cache must hold of the trials for which in is true.
-func (f *faulty) stored(in func(*trial) bool, costs map[int]float64) gauge {
+func (f *faultEnv) stored(in func(*trial) bool, costs map[int]float64) gauge {
 	var g gauge
 	for _, tr := range f.trials {
 		if in(tr) {
@@ -384,9 +384,9 @@ type gauge struct {
 	files, conns               int
 }
 
-func (f *faulty) gauge() gauge {
+func (f *faultEnv) gauge() gauge {
 	f.t.Helper()
-	f.settle()
+	f.waitQuiet()
 	now := f.samples()
 	return gauge{
 		entries: now[cacheEntries], bytes: now[cacheBytes], goroutines: now["go_goroutines"],
@@ -394,7 +394,7 @@ func (f *faulty) gauge() gauge {
 	}
 }
 
-func (f *faulty) checkCache(before, stored gauge) {
+func (f *faultEnv) checkCache(before, stored gauge) {
 	f.t.Helper()
 	now := f.gauge()
 	if got := now.entries - before.entries; got != stored.entries {
@@ -407,7 +407,7 @@ func (f *faulty) checkCache(before, stored gauge) {
 
 // checkLeft checks that what was taken has been given back, idle connections to
 // S3 excepted, each of which has a descriptor and two goroutines.
-func (f *faulty) checkLeft(before gauge) {
+func (f *faultEnv) checkLeft(before gauge) {
 	f.t.Helper()
 	var now gauge
 	eventually(f.t, "goroutines and files are as before", func() bool {

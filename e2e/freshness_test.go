@@ -21,7 +21,7 @@ import (
 // heeded; where it says nothing the alias's ttl counts.
 func TestFreshness(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"ttl":"30m"}`)
 	const (
 		never    = -1
@@ -123,7 +123,7 @@ func wantCacheStatus(t *testing.T, r *response, round, ttl int) {
 // the bytes stay, with a new version they do not.
 func TestStaleIsFetchedAgain(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.open("brief", "media", "web/", map[string]any{"ttl": "1s", "stale_while_revalidate": "0s"})
 	s.put("own.png", s3.Object{Body: png(100, ""), CacheControl: "max-age=1"})
 	s.put("ttl.png", s3.Object{Body: png(100, "")})
@@ -154,7 +154,7 @@ func TestStaleIsFetchedAgain(t *testing.T) {
 // A stranger cannot have an object fetched again, nor have it kept.
 func TestClientCacheControlIsIgnored(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	for _, h := range []string{"Cache-Control: no-cache", "Cache-Control: no-store", "Cache-Control: max-age=0", "Pragma: no-cache", "Cache-Control: only-if-cached"} {
@@ -180,7 +180,7 @@ func TestNotStored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, tc.args...)
+			s := newEnv(t, tc.args...)
 			body := png(100_000, "")
 			s.put("a.png", s3.Object{Body: body})
 			for round := 1; round <= 3; round++ {
@@ -206,7 +206,7 @@ func TestNotStored(t *testing.T) {
 // fresh for less.
 func TestUpstreamAge(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for i, tc := range []struct {
 		age, control string
 		want, ttl    int // at least, at most; ttl 0: it is not kept
@@ -255,7 +255,7 @@ func wantAge(t *testing.T, r *response, least int) {
 // and nobody joins it when that is fresh no more.
 func TestAgeOfJoined(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--origin-idle-timeout", "5m")
+	s := newEnv(t, "--origin-idle-timeout", "5m")
 	body, gate := png(1<<20, ""), make(chan struct{})
 	follow := func(key, until string, done func(*http.Response) bool) []*http.Response {
 		s.s3.Next("media", "web/"+key, s3.StallAfter(500_000, gate))
@@ -320,10 +320,10 @@ func (s *server) rush(clients int, paths []string, wrong func(path string, r *re
 	}
 }
 
-// gallery is an alias with many small pictures, and an S3 that counts what is under
+// expiryEnv is an alias with many small pictures, and an S3 that counts what is under
 // way there, and holds it back while the door is shut.
-type gallery struct {
-	*site
+type expiryEnv struct {
+	*env
 	paths []string
 	door  atomic.Pointer[chan struct{}] // nil: open
 	now   atomic.Int64
@@ -332,14 +332,14 @@ type gallery struct {
 	most int64
 }
 
-func newGallery(t *testing.T, pictures int, args ...string) *gallery {
+func newExpiryEnv(t *testing.T, pictures int, args ...string) *expiryEnv {
 	t.Helper()
-	g := &gallery{site: newSiteOn(t, startPlain(t, args...))} // there are too many for the race detector
+	g := &expiryEnv{env: newEnvOn(t, startPlain(t, args...))} // there are too many for the race detector
 	g.patch("shop", `{"ttl":"1s","stale_while_revalidate":"0s"}`)
 	for i := range pictures {
 		path := fmt.Sprintf("/shop/%05d.png", i)
 		g.paths = append(g.paths, path)
-		g.hang(path)
+		g.putPicture(path)
 	}
 	g.s3.Hook(func(*s3.Request) *s3.Fault {
 		g.count()
@@ -351,15 +351,15 @@ func newGallery(t *testing.T, pictures int, args ...string) *gallery {
 	return g
 }
 
-// hang puts the picture of a path, which is like no other.
-func (g *gallery) hang(path string) {
+// putPicture puts the picture of a path, which is like no other.
+func (g *expiryEnv) putPicture(path string) {
 	g.put(strings.TrimPrefix(path, "/shop/"), s3.Object{Body: png(100, path)})
 }
 
 // count notes how many requests have not been answered yet. It is never more than
 // there are, since none is answered before its return, and gives others time to be
 // there as well.
-func (g *gallery) count() {
+func (g *expiryEnv) count() {
 	g.now.Add(1)
 	defer g.now.Add(-1)
 	for range 5 {
@@ -371,7 +371,7 @@ func (g *gallery) count() {
 }
 
 // shut closes the door, and returns what opens it.
-func (g *gallery) shut() func() {
+func (g *expiryEnv) shut() func() {
 	door := make(chan struct{})
 	g.door.Store(&door)
 	return sync.OnceFunc(func() {
@@ -382,9 +382,9 @@ func (g *gallery) shut() func() {
 
 // expire waits until everything is stale that has been fetched: what is fetched last
 // has been stored last.
-func (g *gallery) expire(mark string) {
+func (g *expiryEnv) expire(mark string) {
 	g.t.Helper()
-	g.hang(mark)
+	g.putPicture(mark)
 	wantPicture(g.t, g.get(mark), png(100, mark))
 	eventually(g.t, "everything is stale", func() bool {
 		kept := g.explain(mark, "").Cache.Memory
@@ -411,7 +411,7 @@ func unlessFrom(status string) func(path string, r *response) string {
 func TestManyExpire(t *testing.T) {
 	t.Parallel()
 	const pictures, clients, limit = 10_000, 200, 8
-	g := newGallery(
+	g := newExpiryEnv(
 		t, pictures, "--origin-concurrency", "8", "--origin-alias-concurrency", "8", "--origin-queue-timeout", "5m",
 		"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--log-level", "error",
 	)
@@ -422,7 +422,7 @@ func TestManyExpire(t *testing.T) {
 	var crowd sync.WaitGroup
 	t.Cleanup(func() { open(); crowd.Wait() })
 	crowd.Go(func() { g.rush(clients, g.paths, unlessFrom("ixmage; fwd=stale; fwd-status=304")) })
-	g.rest(clients)
+	g.waitBlocked(clients)
 	eventually(t, "S3 has as many requests as it may", func() bool { return g.s3.InFlight() == limit })
 	open()
 	crowd.Wait()
@@ -432,7 +432,7 @@ func TestManyExpire(t *testing.T) {
 	open = g.shut()
 	t.Cleanup(open)
 	g.rush(clients, g.paths, unlessFrom("ixmage; hit; ttl=-"))
-	g.rest(0)
+	g.waitBlocked(0)
 	eventually(t, "as many are renewed as may be", func() bool { return g.s3.InFlight() == limit })
 	open()
 	eventually(t, "the renewals have ended", func() bool { return g.s3.InFlight() == 0 })

@@ -18,12 +18,12 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// The program, built once for all tests: plain is what ships, raced has the race
-// detector, and is "" where no C compiler works or nobody asked for it.
+// plain and raced are the binaries of the program, built once for all tests: plain
+// as it ships, raced with the race detector. raced is "" if IXMAGE_RACE is none.
 var plain, raced string
 
-// sharedGateway is the real S3 + IAM server, one for all tests; nil where versitygw
-// was not built. Ask for it with realS3.
+// sharedGateway is the real S3 + IAM server, one for all tests, or nil if versitygw
+// is not built. Tests get it from realS3.
 var sharedGateway *gateway.Server
 
 func TestMain(m *testing.M) {
@@ -34,9 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(testMain(m)) //nolint:forbidigo // as main does
 }
 
-// flagGiven reports whether a flag was. Most tests wait, for processes and for
-// deadlines, and must not wait for one another too: unless somebody says
-// otherwise more of them run at once than there are processors.
+// flagGiven reports whether a flag is on the command line. Without -parallel more
+// tests run at once than there are processors, because most of them wait for
+// processes and deadlines.
 func flagGiven(name string) (found bool) {
 	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
 	return found
@@ -86,7 +86,7 @@ func build(out, env string, flags ...string) error {
 	return nil
 }
 
-// realS3 is the shared gateway; the test is skipped where there is none.
+// realS3 returns the shared gateway, or skips the test if there is none.
 func realS3(t testing.TB) *gateway.Server {
 	t.Helper()
 	if sharedGateway == nil {
@@ -95,8 +95,8 @@ func realS3(t testing.TB) *gateway.Server {
 	return sharedGateway
 }
 
-// eventually polls until ok or the test's patience ends. It is for what crosses
-// a process border, where there is nothing to wait on.
+// eventually polls until ok returns true, for two minutes at least. It is for
+// changes in another process, which give a test no event to wait for.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for range 2400 { // a busy machine is slow for long
@@ -108,28 +108,28 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Fatalf("never happened: %s", what)
 }
 
-// site is a running ixmage in front of a scripted S3 of its own, with the alias
+// env is a running ixmage in front of a scripted S3 of its own, with the alias
 // shop on the folder web/ of the bucket media.
-type site struct {
+type env struct {
 	*server
 	s3 *s3.Server
 }
 
-func newSite(t testing.TB, args ...string) *site {
+func newEnv(t testing.TB, args ...string) *env {
 	t.Helper()
-	return newSiteOn(t, start(t, args...))
+	return newEnvOn(t, start(t, args...))
 }
 
-func newSiteOn(t testing.TB, server *server) *site {
+func newEnvOn(t testing.TB, server *server) *env {
 	t.Helper()
-	s := &site{server: server, s3: s3.New(t)}
+	s := &env{server: server, s3: s3.New(t)}
 	s.s3.CreateBucket("media", "")
 	s.open("shop", "media", "web/", nil)
 	return s
 }
 
 // open registers an alias on the scripted S3.
-func (s *site) open(name, bucket, prefix string, more map[string]any) {
+func (s *env) open(name, bucket, prefix string, more map[string]any) {
 	s.t.Helper()
 	fields := map[string]any{
 		"name": name, "bucket": bucket, "prefix": prefix, "endpoint": s.s3.URL, "path_style": true,
@@ -140,7 +140,7 @@ func (s *site) open(name, bucket, prefix string, more map[string]any) {
 }
 
 // put stores a picture under web/ of media.
-func (s *site) put(key string, obj s3.Object) {
+func (s *env) put(key string, obj s3.Object) {
 	if obj.ContentType == "" {
 		obj.ContentType = "image/png"
 	}
@@ -148,7 +148,7 @@ func (s *site) put(key string, obj s3.Object) {
 }
 
 // patch changes an alias.
-func (s *site) patch(name, body string) {
+func (s *env) patch(name, body string) {
 	s.t.Helper()
 	if r := s.api(http.MethodPatch, "/api/v1/aliases/"+name, body); r.StatusCode != http.StatusOK {
 		s.t.Fatalf("patch: %s: %s", r.Status, r.body)
@@ -156,4 +156,4 @@ func (s *site) patch(name, body string) {
 }
 
 // calls is how often S3 was asked for web/key of media.
-func (s *site) calls(key string) int { return s.s3.Count("media", "web/"+key) }
+func (s *env) calls(key string) int { return s.s3.Count("media", "web/"+key) }

@@ -12,7 +12,7 @@ import (
 // HEAD of what is in memory is GET without the body, and costs S3 nothing.
 func TestHeadOfHit(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for key, size := range map[string]int{"small.png": 100, "large.png": 1 << 20, "empty.png": 0} {
 		body := png(size, "")
 		s.put(key, s3.Object{Body: body})
@@ -38,7 +38,7 @@ func TestHeadOfHit(t *testing.T) {
 // GET says then.
 func TestColdHead(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	big := png(100_000, "")
 	generic := []string{"HEAD ", "GET bytes=0-3071"}
 	for _, tc := range []struct {
@@ -91,7 +91,7 @@ func TestColdHead(t *testing.T) {
 // last column is the GET that follows.
 func TestColdHeadCacheStatus(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--cache-object-max", "64KiB")
+	s := newEnv(t, "--cache-object-max", "64KiB")
 	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
 	for _, tc := range []struct {
 		name      string
@@ -147,7 +147,7 @@ func headOf(r *response) string {
 }
 
 // askedFor are the method and Range of each request to S3 for a key.
-func (s *site) askedFor(key string) (list []string) {
+func (s *env) askedFor(key string) (list []string) {
 	for _, r := range s.s3.Requests() {
 		if r.Key == "web/"+key {
 			list = append(list, r.Method+" "+r.Header.Get("Range"))
@@ -159,7 +159,7 @@ func (s *site) askedFor(key string) (list []string) {
 // Where S3 does not tell the length, HEAD does not make one up.
 func TestHeadOfUnknownLength(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.s3.Hook(func(*s3.Request) *s3.Fault {
 		return &s3.Fault{Header: func(h http.Header) { h.Del("Content-Length") }}
@@ -173,7 +173,7 @@ func TestHeadOfUnknownLength(t *testing.T) {
 // A HEAD leaves no byte behind on the connection.
 func TestHeadKeepsConnection(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(1<<20, "")
 	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
@@ -190,7 +190,7 @@ func TestHeadKeepsConnection(t *testing.T) {
 // heeds If-Match or not.
 func TestHeadOfOneVersion(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	other := func(name, value string) *s3.Fault {
 		return &s3.Fault{Header: func(h http.Header) { h.Set(name, value) }}
 	}

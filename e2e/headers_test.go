@@ -24,7 +24,7 @@ const (
 // more.
 func TestHeaderNames(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	rich := s3.Object{
 		Body: png(5000, ""), ContentEncoding: "aws-chunked", ContentDisposition: `attachment; filename="x.html"`,
 		Metadata: map[string]string{"owner": "me", "set-cookie": "x=y"},
@@ -128,7 +128,7 @@ func wantFixedHeaders(t *testing.T, text string) {
 // start another header. Whatever the status, only our names are on the wire.
 func TestHostileHeaders(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	values := map[string]string{
 		"CR LF":      "x\r\nX-Evil: 1",
 		"CR LF fold": "x\r\n X-Evil: 1",
@@ -180,7 +180,7 @@ func wantOwnHeaders(t *testing.T, text string) {
 // It must not reach S3, and who comes next must get what he would have got.
 func TestUnkeyedHeaders(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(3000, "")
 	s.put("clean.png", s3.Object{Body: body})
 	clean := stableHeader(s.ask("/shop/clean.png"))
@@ -247,7 +247,7 @@ func stableHeader(r *response) string {
 // cached too, and changes nothing of what we do ourselves.
 func TestOwnCacheControl(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, ""), CacheControl: "max-age=600"})
 	s.put("never.png", s3.Object{Body: png(100, ""), CacheControl: "no-store"})
 	for _, step := range []struct{ patch, a, never string }{
@@ -278,7 +278,7 @@ func TestOwnCacheControl(t *testing.T) {
 // every status that a picture has, and nobody learns more of what is missing.
 func TestCORS(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	const shop, evil = "https://shop.example.com", "https://evil.example.com"
 	for _, tc := range []struct {
@@ -324,7 +324,7 @@ func TestCORS(t *testing.T) {
 // another, with the status of the error and for a short time.
 func TestFallback(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	missing, broken := png(100, ""), png(9000, "")
 	s.put("missing.png", s3.Object{Body: missing, CacheControl: "max-age=86400"})
 	s.put("broken.png", s3.Object{Body: broken})

@@ -40,7 +40,7 @@ func TestCredentialsApart(t *testing.T) {
 	for _, name := range []string{"red", "blue"} {
 		fakeS3.Allow(pairOf(name), "media", name+"/")
 		for i := range keys {
-			body := pic(10_000, fmt.Sprint(name, i))
+			body := bytesOf(10_000, fmt.Sprint(name, i))
 			fakeS3.Put("media", fmt.Sprintf("%s/%d.png", name, i), s3.Object{Body: body, ContentType: "image/png"})
 		}
 		s.create(map[string]any{
@@ -53,7 +53,7 @@ func TestCredentialsApart(t *testing.T) {
 		for _, name := range []string{"red", "blue"} {
 			wg.Go(func() {
 				r := s.get(fmt.Sprintf("/%s/%d.png", name, i%keys))
-				if want := pic(10_000, fmt.Sprint(name, i%keys)); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, want) {
+				if want := bytesOf(10_000, fmt.Sprint(name, i%keys)); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, want) {
 					t.Errorf("%s/%d: %s, %d bytes", name, i%keys, r.Status, len(r.body))
 				}
 			})
@@ -91,7 +91,7 @@ func TestCredentialShared(t *testing.T) {
 		fakeS3.CreateBucket(name+"-bucket", "")
 		fakeS3.Allow(old, name+"-bucket", "")
 		for _, key := range []string{"a.png", "b.png"} {
-			fakeS3.Put(name+"-bucket", key, s3.Object{Body: pic(5000, name+key), ContentType: "image/png"})
+			fakeS3.Put(name+"-bucket", key, s3.Object{Body: bytesOf(5000, name+key), ContentType: "image/png"})
 		}
 		s.create(map[string]any{
 			"name": name, "bucket": name + "-bucket", "endpoint": fakeS3.URL, "path_style": true, "credential": "common",
@@ -104,12 +104,12 @@ func TestCredentialShared(t *testing.T) {
 			t.Errorf("%s: %s, %d bytes, %s; want 200, the picture, %s…", path, r.Status, len(r.body), r.Header.Get("Cache-Status"), status)
 		}
 	}
-	want("/one/a.png", pic(5000, "onea.png"), "ixmage; fwd=uri-miss")
-	want("/two/a.png", pic(5000, "twoa.png"), "ixmage; fwd=uri-miss")
+	want("/one/a.png", bytesOf(5000, "onea.png"), "ixmage; fwd=uri-miss")
+	want("/two/a.png", bytesOf(5000, "twoa.png"), "ixmage; fwd=uri-miss")
 
 	// The key is revoked: what is in memory keeps coming, nothing else does.
 	fakeS3.Revoke(old.AccessKeyID)
-	want("/one/a.png", pic(5000, "onea.png"), "ixmage; hit")
+	want("/one/a.png", bytesOf(5000, "onea.png"), "ixmage; hit")
 	if r := s.get("/one/b.png"); r.StatusCode != http.StatusBadGateway || !bytes.Contains(r.body, []byte("problems/origin-credential")) {
 		t.Errorf("a revoked key gives %s: %s", r.Status, r.body)
 	}
@@ -122,9 +122,9 @@ func TestCredentialShared(t *testing.T) {
 	}); r.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s", r.Status, r.body)
 	}
-	want("/one/b.png", pic(5000, "oneb.png"), "ixmage; fwd=uri-miss")
-	want("/two/b.png", pic(5000, "twob.png"), "ixmage; fwd=uri-miss")
-	want("/two/a.png", pic(5000, "twoa.png"), "ixmage; hit")
+	want("/one/b.png", bytesOf(5000, "oneb.png"), "ixmage; fwd=uri-miss")
+	want("/two/b.png", bytesOf(5000, "twob.png"), "ixmage; fwd=uri-miss")
+	want("/two/a.png", bytesOf(5000, "twoa.png"), "ixmage; hit")
 	if r := s.api(http.MethodDelete, "/api/v1/credentials/common", nil); r.StatusCode != http.StatusConflict ||
 		!bytes.Contains(r.body, []byte("one")) || !bytes.Contains(r.body, []byte("two")) {
 		t.Errorf("deleting a credential in use: %s: %s", r.Status, r.body)
@@ -137,7 +137,7 @@ func TestCredentialReplacedMidStream(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("media", "")
-	body := pic(300_000, "mid-stream")
+	body := bytesOf(300_000, "mid-stream")
 	fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
 	fakeS3.Next("media", "a.png", s3.StallAfter(100_000, release))
@@ -168,7 +168,7 @@ func TestCredentialsOnRealServer(t *testing.T) {
 	}
 	s := start(t)
 	for _, name := range []string{"red", "blue"} {
-		object := s3.Object{Body: pic(5000, name), ContentType: "image/png"}
+		object := s3.Object{Body: bytesOf(5000, name), ContentType: "image/png"}
 		if err := gw.PutObject(t.Context(), bucket, name+"/a.png", object); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestCredentialsOnRealServer(t *testing.T) {
 		})
 	}
 	for _, name := range []string{"red", "blue"} {
-		if r := s.get("/" + name + "/a.png"); !bytes.Equal(r.body, pic(5000, name)) {
+		if r := s.get("/" + name + "/a.png"); !bytes.Equal(r.body, bytesOf(5000, name)) {
 			t.Errorf("%s: %s, %d bytes", name, r.Status, len(r.body))
 		}
 	}
@@ -201,7 +201,7 @@ func TestAnonymous(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-used")
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("public", "")
-	fakeS3.Put("public", "a.png", s3.Object{Body: pic(100, "public"), ContentType: "image/png"})
+	fakeS3.Put("public", "a.png", s3.Object{Body: bytesOf(100, "public"), ContentType: "image/png"})
 	s := start(t)
 	s.create(map[string]any{
 		"name": "open", "bucket": "public", "bucket_owner": "123456789012", "endpoint": fakeS3.URL, "path_style": true, "credential": nil,
@@ -249,7 +249,7 @@ func TestCredentialsInACrowd(t *testing.T) {
 	s := start(t, "--cache-object-max", "32KiB")
 	for _, name := range []string{"red", "blue", "both", "deep"} {
 		kp := pairOf(name)
-		s.admit(http.MethodPost, "/api/v1/credentials", map[string]any{
+		s.adminCall(http.MethodPost, "/api/v1/credentials", map[string]any{
 			"name": name, "access_key_id": kp.AccessKeyID, "secret_access_key": kp.SecretAccessKey.Reveal(),
 		}, http.StatusCreated)
 	}
@@ -291,7 +291,7 @@ func (s *server) open(fakeS3 *s3.Server, p place) {
 		fields["credential"], kp = p.credential, pairOf(p.credential)
 	}
 	fakeS3.Allow(kp, p.bucket, p.prefix)
-	s.admit(http.MethodPost, "/api/v1/aliases", fields, http.StatusCreated)
+	s.adminCall(http.MethodPost, "/api/v1/aliases", fields, http.StatusCreated)
 }
 
 // checkSigned checks with which key each request was signed.
@@ -333,7 +333,7 @@ func TestStreamsOutliveTheirKey(t *testing.T) {
 	for _, key := range []string{"hot.png", "long.png", "new.png"} {
 		fakeS3.Put("media", key, s3.Object{Body: png(300_000, key), ContentType: "image/png"})
 	}
-	s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
+	s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 		"name": "shop", "bucket": "media", "endpoint": fakeS3.URL, "path_style": true, "credential": inJSON(old),
 	}, http.StatusCreated)
 	fetch := func(key, status string) {
@@ -351,7 +351,7 @@ func TestStreamsOutliveTheirKey(t *testing.T) {
 	eventually(t, "a body is under way", func() bool { return fakeS3.OpenBodies() == 1 })
 
 	fakeS3.Allow(fresh, "media", "")
-	s.admit(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
+	s.adminCall(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
 		"access_key_id": fresh.AccessKeyID, "secret_access_key": fresh.SecretAccessKey.Reveal(),
 	}, http.StatusOK)
 	fakeS3.Revoke(old.AccessKeyID)
@@ -398,7 +398,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 	pair, err := gw.ReadOnlyUser(ctx, name, name, "web/")
 	must(err)
 	s := start(t)
-	s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
+	s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 		"name": "shop", "bucket": name, "prefix": "web/", "endpoint": gw.S3URL, "path_style": true, "credential": inJSON(pair),
 	}, http.StatusCreated)
 	fetch := func(i int) *response { return single(s.public, http.MethodGet, fmt.Sprintf("/shop/%d.png", i)) }
@@ -428,7 +428,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 	gone(3)
 	fresh, err := gw.AddKey(ctx, name)
 	must(err)
-	s.admit(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
+	s.adminCall(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
 		"access_key_id": fresh.AccessKeyID, "secret_access_key": fresh.SecretAccessKey.Reveal(),
 	}, http.StatusOK)
 	eventually(t, "S3 knows the new key", func() bool { return fetch(4).StatusCode == http.StatusOK })
@@ -450,7 +450,7 @@ func TestEnvironmentIsNotUsed(t *testing.T) {
 	fakeS3.Put("own", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	fakeS3.Put("own", "b.png", s3.Object{Body: body, ContentType: "binary/octet-stream"})
 	for name, credential := range map[string]any{"signed": inJSON(pairOf("own")), "open": nil} {
-		s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
+		s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 			"name": name, "bucket": "own", "endpoint": fakeS3.URL, "path_style": true, "credential": credential,
 		}, http.StatusCreated)
 	}
@@ -519,7 +519,7 @@ func TestBucketOwner(t *testing.T) {
 		fakeS3.Put("owned", key, s3.Object{Body: body, ContentType: "image/png"})
 	}
 	for name, expected := range map[string]string{"ours": owner, "theirs": "210987654321"} {
-		s.admit(http.MethodPost, "/api/v1/aliases", map[string]any{
+		s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 			"name": name, "bucket": "owned", "bucket_owner": expected, "endpoint": fakeS3.URL, "path_style": true, "credential": inJSON(pairOf("own")),
 		}, http.StatusCreated)
 	}
@@ -531,7 +531,7 @@ func TestBucketOwner(t *testing.T) {
 	})
 	for i, method := range []string{"head", "part", "get"} {
 		path := "/" + []string{"a.png", "a.png", "b.png"}[i]
-		for name, want := range map[string]*verdict{"ours": whole(0), "theirs": fails(404, "not-found", 0, "")} {
+		for name, want := range map[string]*expectation{"ours": whole(0), "theirs": fails(404, "not-found", 0, "")} {
 			g := &given{method: method, want: want, body: body}
 			g.got = g.ask(s.public, "/"+name+path)
 			g.check(t)

@@ -24,7 +24,7 @@ import (
 func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("term", "")
-	body := pic(64<<10, "term")
+	body := bytesOf(64<<10, "term")
 	fakeS3.Put("term", "hot.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
 	const slow = 32
@@ -93,7 +93,7 @@ type hammer struct {
 // run sends requests until the server is gone, on one connection for as long
 // as it is kept. A request sent before the signal must succeed. It is done by
 // hand because net/http sends a GET again when its connection breaks, which would
-// hide just what is looked for.
+// addAlias just what is looked for.
 func (h *hammer) run() (int, error) {
 	for n := 0; ; n++ {
 		if !h.connect() {
@@ -150,7 +150,7 @@ func exchangeOn(conn net.Conn, br *bufio.Reader, path string, want []byte) (clos
 func TestOutOfFiles(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("files", "")
-	body := pic(4<<10, "files")
+	body := bytesOf(4<<10, "files")
 	fakeS3.Put("files", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	s := startLimited(t, 64)
 	s.createOn("shop", fakeS3.URL, "files")
@@ -198,7 +198,7 @@ func TestOutOfFiles(t *testing.T) { //nolint:paralleltest // it measures, or fil
 // has ended: cached bytes, S3's bodies, its place among the requests in flight.
 func TestRelease(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	sizes := map[string]int{"small.png": 100, "middle.png": 100_000, "large.png": 4 << 20}
 	for key, size := range sizes {
 		s.put(key, s3.Object{Body: png(size, "")})
@@ -259,7 +259,7 @@ const (
 )
 
 // wantQuiet waits until nothing is under way any more, here and at S3.
-func (s *site) wantQuiet(t *testing.T) {
+func (s *env) wantQuiet(t *testing.T) {
 	t.Helper()
 	for _, series := range []string{"ixmage_http_requests_in_flight", "ixmage_origin_open_bodies"} {
 		eventually(t, series+" is 0", func() bool { return s.metric(series) == 0 })
@@ -279,7 +279,7 @@ func (s *site) wantQuiet(t *testing.T) {
 // the wait has its end.
 func TestReleaseOfWaiting(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--origin-idle-timeout", "500ms", "--origin-call-timeout", "1s", "--breaker-failures", "0")
+	s := newEnv(t, "--origin-idle-timeout", "500ms", "--origin-call-timeout", "1s", "--breaker-failures", "0")
 	const clients = 20
 	for i := range clients {
 		key := fmt.Sprintf("%d.png", i)
@@ -313,7 +313,7 @@ func TestReleaseOfWaiting(t *testing.T) {
 // A client that stops reading holds its object until it is cut, and no longer.
 func TestReleaseOfStalledClient(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	const size = 16 << 20 // more than the sockets take
 	s.put("a.png", s3.Object{Body: png(size, "")})
 	w := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -342,7 +342,7 @@ func TestReleaseOfStalledClient(t *testing.T) {
 // the answer and an orderly end, not a reset.
 func TestRefusalArrives(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	auth := "Authorization: Bearer " + s.token + "\r\nContent-Type: application/json\r\n"
 	for _, tc := range []struct {
 		name, addr, method, target, lines string
@@ -392,7 +392,7 @@ func TestRefusalArrives(t *testing.T) {
 // little.
 func TestLingerIsBounded(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for name, addr := range map[string]string{"public": s.public, "admin": s.admin} {
 		for _, size := range []int{64 << 10, 1} {
 			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
@@ -415,7 +415,7 @@ func TestLingerIsBounded(t *testing.T) {
 // the server from ending, with status 0.
 func TestLingerEndsWithTheServer(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for _, addr := range []string{s.public, s.admin} {
 		w := s.dialTo(addr).send("POST /shop/a.png HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
 		if r := w.answer(http.MethodPost); r == nil {
@@ -434,7 +434,7 @@ func TestLingerEndsWithTheServer(t *testing.T) {
 // with its own body, whatever way the body goes out.
 func TestPipeline(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	sizes := map[string]int{"small.png": 100, "middle.png": 60_000, "large.png": 1 << 20, "cold1.png": 700_000, "cold2.png": 10}
 	for key, size := range sizes {
 		s.put(key, s3.Object{Body: png(size, "")})
@@ -491,7 +491,7 @@ func TestPipeline(t *testing.T) {
 // first byte. The answers before it were whole, and arrive.
 func TestPipelineBreaks(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	sizes := []int{100, 100, 3000, 60_000, 20}
 	for i, size := range sizes {
 		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: png(size, "")})
@@ -522,7 +522,7 @@ func TestPipelineBreaks(t *testing.T) {
 // A request may come in pieces, and a second one after an answer.
 func TestRequestInPieces(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
@@ -542,7 +542,7 @@ func TestRequestInPieces(t *testing.T) {
 
 func TestConnectionReuse(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(300_000, "")
 	s.put("a.png", s3.Object{Body: body})
 	for _, tc := range []struct {

@@ -26,7 +26,7 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	needFiles(t, 2*crowd)
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("crowd", "")
-	body := pic(200<<10, "crowd")
+	body := bytesOf(200<<10, "crowd")
 	fakeS3.Put("crowd", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
 	fakeS3.Next("crowd", "a.png", &s3.Fault{Stall: &s3.Stall{After: 100, Release: release}})
@@ -96,7 +96,7 @@ func TestSlowReaders(t *testing.T) {
 		allowed = (256 + 128) << 20
 	)
 	needFiles(t, 2*readers)
-	filler := pic(size, "filler")
+	filler := bytesOf(size, "filler")
 	// An object is its number and then what all of them have.
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		front := fmt.Sprintf("%-64s", r.URL.Path)

@@ -14,7 +14,7 @@ import (
 // 405, a GET with both 413. The connection ends with each.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	type row struct {
 		name, request string
@@ -78,7 +78,7 @@ func TestRefusals(t *testing.T) {
 // with the alias that the path names, read as for any other request.
 func TestRefusalsAreCounted(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.open("closed", "media", "web/", map[string]any{"enabled": false})
 	const get, body, expect = "GET", "Content-Length: 1\r\n", "Expect: x\r\n"
 	for _, tc := range []struct {
@@ -123,7 +123,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for _, target := range []string{"/-/healthz", "/-/readyz", "/-/healthz?x=y", "http://any.host/-/readyz"} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			r := s.dial().send(method + " " + target + " HTTP/1.1\r\nHost: x\r\n\r\n").answer(method)

@@ -14,7 +14,7 @@ import (
 // whether an object is missing or refused.
 func TestNotFoundIsOneAnswer(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.open("off", "media", "web/", map[string]any{"enabled": false})
 	s.open("gone", "media", "web/", nil)
@@ -70,7 +70,7 @@ var (
 // or HEAD, and every answer looks alike.
 func TestNegative(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"negative_ttl":"1h"}`)
 	s.open("never", "media", "web/", map[string]any{"negative_ttl": "0s"})
 	for range 3 {
@@ -104,19 +104,19 @@ func TestNegative(t *testing.T) {
 // purge, another location or another key pair.
 func TestNegativeEnds(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(s *site){
-		"purge of the key":    func(s *site) { s.purge(`{"alias":"shop","key":"a.png"}`) },
-		"purge of a prefix":   func(s *site) { s.purge(`{"alias":"shop","prefix":"a"}`) },
-		"purge of the alias":  func(s *site) { s.purge(`{"alias":"shop"}`) },
-		"hard purge of all":   func(s *site) { s.purge(`{"alias":"shop","hard":true}`) },
-		"another region":      func(s *site) { s.patch("shop", `{"region":"eu-west-1"}`) },
-		"another key pair":    func(s *site) { s.replaceKey("shop") },
-		"another credential":  func(s *site) { s.otherCredential("shop") },
-		"its own end, in 1 s": func(*site) {},
+	for name, end := range map[string]func(s *env){
+		"purge of the key":    func(s *env) { s.purge(`{"alias":"shop","key":"a.png"}`) },
+		"purge of a prefix":   func(s *env) { s.purge(`{"alias":"shop","prefix":"a"}`) },
+		"purge of the alias":  func(s *env) { s.purge(`{"alias":"shop"}`) },
+		"hard purge of all":   func(s *env) { s.purge(`{"alias":"shop","hard":true}`) },
+		"another region":      func(s *env) { s.patch("shop", `{"region":"eu-west-1"}`) },
+		"another key pair":    func(s *env) { s.replaceKey("shop") },
+		"another credential":  func(s *env) { s.otherCredential("shop") },
+		"its own end, in 1 s": func(*env) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newEnv(t)
 			life := "1h"
 			if name == "its own end, in 1 s" {
 				life = "1s"
@@ -139,7 +139,7 @@ func TestNegativeEnds(t *testing.T) {
 // pictures where they are, whichever way S3 says it.
 func TestStrangersEvictNothing(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--cache-memory", "512KiB", "--log-level", "error")
+	s := newEnv(t, "--cache-memory", "512KiB", "--log-level", "error")
 	s.patch("shop", `{"negative_ttl":"1h"}`)
 	s.put("a.png", s3.Object{Body: png(100_000, "")})
 	wantPicture(t, s.get("/shop/a.png"), png(100_000, ""))

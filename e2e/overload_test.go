@@ -19,9 +19,9 @@ var narrowOrigin = []string{
 	"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-idle-timeout", "5m", "--origin-queue-timeout", "5m",
 }
 
-// queue is a server with narrowOrigin and S3 objects that wait for a gate.
-type queue struct {
-	*faulty
+// queueEnv is a server with narrowOrigin and S3 objects that wait for a gate.
+type queueEnv struct {
+	*faultEnv
 	gates map[string]chan struct{} // by alias
 	wg    sync.WaitGroup
 	n     int
@@ -30,15 +30,15 @@ type queue struct {
 	answers map[string][]*response
 }
 
-// newQueue registers aliases. Every object that begins with "stuck" waits for
+// newQueueEnv registers aliases. Every object that begins with "stuck" waits for
 // its alias's gate, before the headers or, if it ends so, in the body.
-func newQueue(t *testing.T, args []string, aliases ...string) *queue {
+func newQueueEnv(t *testing.T, args []string, aliases ...string) *queueEnv {
 	t.Helper()
-	q := &queue{gates: map[string]chan struct{}{}, answers: map[string][]*response{}}
-	q.faulty = &faulty{server: start(t, args...), t: t, s3: s3.New(t)}
+	q := &queueEnv{gates: map[string]chan struct{}{}, answers: map[string][]*response{}}
+	q.faultEnv = &faultEnv{server: start(t, args...), t: t, s3: s3.New(t)}
 	for _, name := range aliases {
 		q.gates[name] = make(chan struct{})
-		q.hide(name)
+		q.addAlias(name)
 	}
 	q.s3.Hook(func(r *s3.Request) *s3.Fault {
 		name, stuck, _ := strings.Cut(strings.TrimPrefix(r.Key, faultPrefix), "/")
@@ -55,14 +55,14 @@ func newQueue(t *testing.T, args []string, aliases ...string) *queue {
 }
 
 // put stores an object of an alias's own and returns its path.
-func (q *queue) put(name, key string) string {
+func (q *queueEnv) put(name, key string) string {
 	key = name + "/" + key
 	q.s3.Put(faultBucket, faultPrefix+key, s3.Object{Body: png(10_000, key), ContentType: "image/png"})
 	return "/" + name + "/" + key
 }
 
 // stick sends requests for further objects that are stuck at S3, n of them.
-func (q *queue) stick(name string, n int, suffix string) {
+func (q *queueEnv) stick(name string, n int, suffix string) {
 	for range n {
 		q.n++
 		path := q.put(name, fmt.Sprintf("stuck%d%s.png", q.n, suffix))
@@ -76,7 +76,7 @@ func (q *queue) stick(name string, n int, suffix string) {
 }
 
 // refused checks that one more request is not let in.
-func (q *queue) refused(name, why string) {
+func (q *queueEnv) refused(name, why string) {
 	q.t.Helper()
 	q.n++
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -92,7 +92,7 @@ func (q *queue) refused(name, why string) {
 }
 
 // served checks that a request goes through.
-func (q *queue) served(path, status, why string) {
+func (q *queueEnv) served(path, status, why string) {
 	q.t.Helper()
 	r := single(q.public, http.MethodGet, path)
 	_, key, _ := strings.Cut(path[1:], "/")
@@ -103,14 +103,14 @@ func (q *queue) served(path, status, why string) {
 }
 
 // release opens the gate of an alias.
-func (q *queue) release(name string) { close(q.gates[name]) }
+func (q *queueEnv) release(name string) { close(q.gates[name]) }
 
 // TestOverload fills all places before S3. Who comes then is told at once to
 // come back, what is in the cache is served, and one alias cannot take the
 // places of all others. When S3 is well, so are we.
 func TestOverload(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t, narrowOrigin, "one", "two", "three")
+	q := newQueueEnv(t, narrowOrigin, "one", "two", "three")
 	hot := q.put("one", "hot.png")
 	q.served(hot, "ixmage; fwd=uri-miss", "to have it in the cache")
 	before := q.gauge()
@@ -118,21 +118,21 @@ func TestOverload(t *testing.T) {
 	// Two run, two of four places are taken: an alias takes no more of them than
 	// it leaves free.
 	q.stick("one", 1, "-body")
-	q.rest(1)
+	q.waitBlocked(1)
 	q.stick("one", 3, "")
-	q.rest(4)
+	q.waitBlocked(4)
 	eventually(t, "S3 has two requests", func() bool { return q.s3.InFlight() == 2 })
 	q.refused("one", "a fifth request of one alias")
 	q.served(hot, "ixmage; hit", "a hit while its alias is stuck")
 	q.served(q.put("two", "a.png"), "ixmage; fwd=uri-miss", "a miss of another alias")
 
 	q.stick("two", 3, "")
-	q.rest(7)
+	q.waitBlocked(7)
 	eventually(t, "S3 has four requests", func() bool { return q.s3.InFlight() == 4 })
 	q.refused("two", "a fourth request, with three of four places taken")
 	q.refused("one", "another one")
 	q.stick("three", 1, "")
-	q.rest(8)
+	q.waitBlocked(8)
 	if n := q.s3.InFlight(); n != 4 {
 		t.Errorf("S3 has %d requests, want 4", n)
 	}
@@ -161,7 +161,7 @@ func TestOverload(t *testing.T) {
 			}
 		}
 	}
-	q.settle()
+	q.waitQuiet()
 	q.served(q.put("one", "c.png"), "ixmage; fwd=uri-miss", "a miss afterwards")
 	if got := q.samples()["ixmage_origin_open_bodies"]; got != 0 {
 		t.Errorf("%v bodies are open", got)
@@ -175,9 +175,9 @@ func TestOverload(t *testing.T) {
 // TestQueueTimeout has a request wait for a place longer than it may.
 func TestQueueTimeout(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t, append(narrowOrigin, "--origin-queue-timeout", "1s"), "one")
+	q := newQueueEnv(t, append(narrowOrigin, "--origin-queue-timeout", "1s"), "one")
 	q.stick("one", 2, "")
-	q.rest(2)
+	q.waitBlocked(2)
 	q.refused("one", "a request whose turn does not come")
 	q.release("one")
 	q.wg.Wait()
@@ -188,7 +188,7 @@ func TestQueueTimeout(t *testing.T) {
 // once, and the first request that S3 answers opens the way again.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--breaker-failures", "3", "--breaker-open", "1s")
+	s := newEnv(t, "--breaker-failures", "3", "--breaker-open", "1s")
 	s.put("cached.png", s3.Object{Body: png(100, "")})
 	s.put("cold.png", s3.Object{Body: png(200, "")})
 	wantPicture(t, s.get("/shop/cached.png"), png(100, ""))

@@ -14,7 +14,7 @@ import (
 // seen twice: in the status and in what S3 recorded.
 func TestPaths(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	long := strings.Repeat("a", 63)
 	s.open(long, "media", "", nil)
 	s.open("off", "media", "web/", map[string]any{"enabled": false})
@@ -183,7 +183,7 @@ func TestPaths(t *testing.T) {
 // One object has one entry, whatever the query.
 func TestQueriesShareAnEntry(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(1000, "")
 	s.put("a.png", s3.Object{Body: body})
 	w := s.dial()
@@ -202,7 +202,7 @@ func TestQueriesShareAnEntry(t *testing.T) {
 // What is joined of alias and key in a URL is not joined in the cache's key.
 func TestKeysOfAliasesStayApart(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.open("a", "bucket-a", "", nil)
 	s.open("b", "bucket-b", "", nil)
 	s.open("ab", "bucket-a", "a/", nil)

@@ -9,11 +9,11 @@ import (
 // on the seed, and no stretch of eight among them comes twice, so that a test
 // sees bytes of another object or in another place.
 func png(n int, seed string) []byte {
-	return append([]byte("\x89PNG\r\n\x1a\n"), pic(n, seed)...)[:n]
+	return append([]byte("\x89PNG\r\n\x1a\n"), bytesOf(n, seed)...)[:n]
 }
 
-// pic is n bytes that depend on the seed.
-func pic(n int, seed string) []byte {
+// bytesOf is n bytes that depend on the seed.
+func bytesOf(n int, seed string) []byte {
 	b := make([]byte, 0, n+sha256.Size)
 	for i := 0; len(b) < n; i++ {
 		sum := sha256.Sum256([]byte(seed + strconv.Itoa(i)))

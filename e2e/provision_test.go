@@ -91,7 +91,7 @@ func media(t testing.TB, g *gateway.Server) string {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"web/a.png", "web/b.png", "blog/a.png", "private/p.png"} {
-		obj := s3.Object{Body: pic(20_000, key), ContentType: "image/png"}
+		obj := s3.Object{Body: bytesOf(20_000, key), ContentType: "image/png"}
 		if err := g.PutObject(t.Context(), bucket, key, obj); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestProvision(t *testing.T) {
 	s := startProvisioning(t, g, quickWaits...)
 	body := provisionBody(g, "shop", bucket)
 	op := s.operateWell(http.MethodPost, "/api/v1/provision", body)
-	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, pic(20_000, "web/a.png")) {
+	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, bytesOf(20_000, "web/a.png")) {
 		t.Errorf("inside: %s, %d bytes", r.Status, len(r.body))
 	}
 	for _, path := range []string{"/shop/nothing.png", "/shop/p.png"} {
@@ -582,7 +582,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	bucket := media(t, g)
 	const keys, workers = 50, 16
 	for i := range keys {
-		body := append([]byte("\x89PNG\r\n\x1a\n"), pic(4992, fmt.Sprint("load ", i))...)
+		body := append([]byte("\x89PNG\r\n\x1a\n"), bytesOf(4992, fmt.Sprint("load ", i))...)
 		obj := s3.Object{Body: body, ContentType: "image/png"}
 		if err := g.PutObject(t.Context(), bucket, fmt.Sprintf("web/%d.png", i), obj); err != nil {
 			t.Fatal(err)
@@ -679,7 +679,7 @@ func TestProvisionBrokenIAM(t *testing.T) {
 	f := iam.New(t, iam.Config{})
 	f.CreateBucket("prov-media")
 	for _, key := range []string{"web/a.png", "web/b.png", "web/c.png", "private/p.png"} {
-		f.PutObject("prov-media", key, s3.Object{Body: pic(20_000, key), ContentType: "image/png"})
+		f.PutObject("prov-media", key, s3.Object{Body: bytesOf(20_000, key), ContentType: "image/png"})
 	}
 	data := filepath.Join(t.TempDir(), "data")
 	args := slices.Concat([]string{"--provision", "--iam-endpoint", f.URL, "--provision-buckets", "prov-*"}, quickWaits,

@@ -17,7 +17,7 @@ type purged struct {
 }
 
 // purge drops something of the cache.
-func (s *site) purge(body string) (p purged) {
+func (s *env) purge(body string) (p purged) {
 	s.t.Helper()
 	r := s.api(http.MethodPost, "/api/v1/purge", body)
 	if r.StatusCode != http.StatusOK {
@@ -30,7 +30,7 @@ func (s *site) purge(body string) (p purged) {
 }
 
 // replaceKey gives a credential another key pair.
-func (s *site) replaceKey(name string) {
+func (s *env) replaceKey(name string) {
 	s.t.Helper()
 	r := s.api(http.MethodPut, "/api/v1/credentials/"+name, `{"access_key_id":"AKIAIOSFODNN7OTHER00","secret_access_key":"another-secret-key"}`)
 	if r.StatusCode != http.StatusOK {
@@ -39,7 +39,7 @@ func (s *site) replaceKey(name string) {
 }
 
 // otherCredential has an alias read with another credential.
-func (s *site) otherCredential(name string) {
+func (s *env) otherCredential(name string) {
 	s.t.Helper()
 	r := s.api(http.MethodPost, "/api/v1/credentials", `{"name":"other","access_key_id":"AKIAIOSFODNN7OTHER00","secret_access_key":"another-secret-key"}`)
 	if r.StatusCode != http.StatusCreated {
@@ -66,7 +66,7 @@ func TestPurge(t *testing.T) {
 		for _, hard := range []bool{false, true} {
 			t.Run(name+map[bool]string{false: "/soft", true: "/hard"}[hard], func(t *testing.T) {
 				t.Parallel()
-				s := newSite(t)
+				s := newEnv(t)
 				s.open("other", "media", "web/", nil)
 				keys := []string{"a/1.png", "a/2.png", "ab.png", "b.png"}
 				old, young := png(100, ""), png(200, "")
@@ -119,7 +119,7 @@ func TestPurgeUnderWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newEnv(t)
 			old, young := png(100_000, ""), png(100_001, "")
 			s.put("a.png", s3.Object{Body: old})
 			release := make(chan struct{})
@@ -146,7 +146,7 @@ func TestPurgeRefreshesMetadata(t *testing.T) {
 	for name, body := range map[string]string{"key": `{"alias":"shop","key":"a.png"}`, "alias": `{"alias":"shop"}`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newEnv(t)
 			picture := png(100, "")
 			s.put("a.png", s3.Object{Body: picture, CacheControl: "max-age=31536000"})
 			wantPicture(t, s.get("/shop/a.png"), picture)

@@ -49,7 +49,7 @@ var rangeRows = []struct {
 
 func TestRanges(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(5000, "")
 	s.put("hit.png", s3.Object{Body: body})
 	wantPicture(t, s.get("/shop/hit.png"), body)
@@ -99,7 +99,7 @@ func wantRange(t *testing.T, r *response, body []byte, want span) {
 
 func TestIfRange(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(5000, "")
 	s.put("hit.png", s3.Object{Body: body, ETag: `"v1"`})
 	first := s.get("/shop/hit.png")
@@ -120,7 +120,7 @@ func TestIfRange(t *testing.T) {
 // only what was asked for.
 func TestRangeOfLargeObject(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--cache-object-max", "1MiB")
+	s := newEnv(t, "--cache-object-max", "1MiB")
 	const size = 32 << 20
 	body := png(size, "")
 	for i, tc := range []struct {
@@ -167,7 +167,7 @@ func TestRangeOfLargeObject(t *testing.T) {
 // one has its own bytes fetched, and the others share a block. Nothing of it is kept.
 func TestCrowdOfRanges(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--cache-object-max", "1MiB")
+	s := newEnv(t, "--cache-object-max", "1MiB")
 	for name, tc := range map[string]struct{ size, cold, warm int }{
 		"small.png": {500_000, 1, 0},
 		"large.png": {8 << 20, 3, 20}, // 3, if none is late
@@ -194,7 +194,7 @@ func TestCrowdOfRanges(t *testing.T) {
 
 // crowd asks for a hundred ranges at once, while S3 keeps first waiting, and then
 // whatever comes after it.
-func (s *site) crowd(t *testing.T, name string, body []byte, first string) {
+func (s *env) crowd(t *testing.T, name string, body []byte, first string) {
 	t.Helper()
 	look, rest := make(chan struct{}), make(chan struct{})
 	s.s3.Hook(func(r *s3.Request) *s3.Fault {
@@ -226,7 +226,7 @@ func (s *site) crowd(t *testing.T, name string, body []byte, first string) {
 
 // wantLittleSent checks that S3 sent at most limit bytes of an object, all
 // requests together.
-func (s *site) wantLittleSent(t *testing.T, key string, limit int64) {
+func (s *env) wantLittleSent(t *testing.T, key string, limit int64) {
 	t.Helper()
 	done := func() (sent int64, ok bool) {
 		ok = true
@@ -247,7 +247,7 @@ func (s *site) wantLittleSent(t *testing.T, key string, limit int64) {
 // describes, or none come.
 func TestRangeOfLargeObjectThatChanges(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "--cache-object-max", "1MiB")
+	s := newEnv(t, "--cache-object-max", "1MiB")
 	body := png(4<<20, "")
 	s.put("a.png", s3.Object{Body: body, ETag: `"v1"`})
 	wantRange(t, s.get("/shop/a.png", "Range", "bytes=5-9"), body, span{206, 5, 9})
@@ -267,19 +267,19 @@ func TestRangeOfLargeObjectThatChanges(t *testing.T) {
 
 const mib = 1 << 20
 
-// shared is a large object of which one client is being sent some bytes, slowly, so
+// blocksEnv is a large object of which one client is being sent some bytes, slowly, so
 // that other parts with bytes in common are fetched in blocks.
-type shared struct {
-	*site
+type blocksEnv struct {
+	*env
 	name string
 	body []byte
 	free func() // ends the slow client
 }
 
-// share has the bytes from first to last sent slowly.
-func share(t *testing.T, obj s3.Object, args ...string) *shared {
+// newBlocksEnv has the bytes from first to last sent slowly.
+func newBlocksEnv(t *testing.T, obj s3.Object, args ...string) *blocksEnv {
 	t.Helper()
-	s := &shared{site: newSite(t, append([]string{"--cache-object-max", "64KiB", "--origin-idle-timeout", "1h"}, args...)...), name: "large.png", body: obj.Body}
+	s := &blocksEnv{env: newEnv(t, append([]string{"--cache-object-max", "64KiB", "--origin-idle-timeout", "1h"}, args...)...), name: "large.png", body: obj.Body}
 	s.put(s.name, obj)
 	first, last := 10, len(obj.Body)-11
 	if last-first >= 8*mib {
@@ -304,7 +304,7 @@ func share(t *testing.T, obj s3.Object, args ...string) *shared {
 }
 
 // askedSince are the ranges that S3 was asked for beside HEADs.
-func (s *shared) askedSince(n int) (ranges []string) {
+func (s *blocksEnv) askedSince(n int) (ranges []string) {
 	for _, asked := range s.askedFor(s.name)[n:] {
 		if r, ok := strings.CutPrefix(asked, "GET "); ok {
 			ranges = append(ranges, r)
@@ -319,7 +319,7 @@ func TestBlocks(t *testing.T) {
 	t.Parallel()
 	body := png(3*mib+500_000, "")
 	end := len(body) - 1
-	s := share(t, s3.Object{Body: body, ETag: `"v1"`})
+	s := newBlocksEnv(t, s3.Object{Body: body, ETag: `"v1"`})
 	defer s.free()
 	for _, tc := range []struct {
 		name        string
@@ -416,7 +416,7 @@ func TestBlocksThatFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := share(t, tc.obj, tc.args...)
+			s := newBlocksEnv(t, tc.obj, tc.args...)
 			defer s.free()
 			if tc.fault != nil {
 				s.s3.Hook(tc.fault)
@@ -439,7 +439,7 @@ func TestBlocksThatFail(t *testing.T) {
 func TestBlocksLong(t *testing.T) {
 	t.Parallel()
 	body := png(10*mib, "")
-	s := share(t, s3.Object{Body: body, ETag: `"v1"`})
+	s := newBlocksEnv(t, s3.Object{Body: body, ETag: `"v1"`})
 	defer s.free()
 	before := s.calls(s.name)
 	wantRange(t, s.ask("/shop/"+s.name, "Range: bytes=5-"), body, span{206, 5, len(body) - 1})
@@ -464,7 +464,7 @@ func TestCrowdOfHeads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newEnv(t)
 			if tc.obj != nil {
 				s.put("a.png", *tc.obj)
 			}

@@ -36,7 +36,7 @@ func newSecret() string {
 }
 
 // leaks runs a server and keeps everything that it lets out.
-type leaks struct {
+type leakEnv struct {
 	*server
 	t       *testing.T
 	s3      *s3.Server
@@ -49,7 +49,7 @@ type leaks struct {
 // looks for every secret in all that it has said and stored.
 func TestNoSecretLeaves(t *testing.T) {
 	t.Parallel()
-	l := &leaks{t: t, s3: s3.New(t), seen: places{}, secrets: map[string]string{}}
+	l := &leakEnv{t: t, s3: s3.New(t), seen: places{}, secrets: map[string]string{}}
 	data := filepath.Join(t.TempDir(), "data")
 
 	l.begin(startIn(t, data))
@@ -72,13 +72,13 @@ func TestNoSecretLeaves(t *testing.T) {
 }
 
 // secret makes up a secret.
-func (l *leaks) secret(what string) string {
+func (l *leakEnv) secret(what string) string {
 	s := newSecret()
 	l.secrets[what] = s
 	return s
 }
 
-func (l *leaks) begin(s *server) {
+func (l *leakEnv) begin(s *server) {
 	l.server = s
 	l.secrets["the admin token"] = s.token
 	var set struct {
@@ -96,7 +96,7 @@ func (l *leaks) begin(s *server) {
 
 // end keeps what can only be seen while the server runs, ends it, and keeps the
 // rest.
-func (l *leaks) end() {
+func (l *leakEnv) end() {
 	for _, addr := range []string{l.admin, l.metrics} {
 		if addr != "" {
 			l.sees(l.do(http.MethodGet, "http://"+addr+"/metrics", nil))
@@ -114,7 +114,7 @@ func (l *leaks) end() {
 }
 
 // sees keeps an answer.
-func (l *leaks) sees(r *response) *response {
+func (l *leakEnv) sees(r *response) *response {
 	var b bytes.Buffer
 	r.Header.Write(&b)
 	b.Write(r.body)
@@ -123,7 +123,7 @@ func (l *leaks) sees(r *response) *response {
 }
 
 // call is a call of the admin API, which must have this status.
-func (l *leaks) call(status int, method, path string, body any, headers ...string) {
+func (l *leakEnv) call(status int, method, path string, body any, headers ...string) {
 	l.t.Helper()
 	if r := l.sees(l.api(method, path, body, headers...)); r.StatusCode != status {
 		l.t.Errorf("%s %s: %s, want %d: %s", method, path, r.Status, status, r.body)
@@ -136,7 +136,7 @@ func pair(id, secret string) map[string]any {
 }
 
 // alias is the body of a registration.
-func (l *leaks) alias(name, secret string) map[string]any {
+func (l *leakEnv) alias(name, secret string) map[string]any {
 	return map[string]any{
 		"name": name, "bucket": "planted-bucket", "endpoint": l.s3.URL, "path_style": true,
 		"credential": pair("AKIA"+strings.ToUpper(strings.ReplaceAll(name, "-", "")), secret),
@@ -145,7 +145,7 @@ func (l *leaks) alias(name, secret string) map[string]any {
 
 // registers makes all calls of the admin API that take a secret, with success
 // and with every failure, and some with a secret where none belongs.
-func (l *leaks) registers() {
+func (l *leakEnv) registers() {
 	const aliases, credentials = "/api/v1/aliases", "/api/v1/credentials"
 	shop := l.secret("the key of shop")
 	l.s3.Allow(alias.KeyPair{AccessKeyID: "AKIASHOP", SecretAccessKey: alias.NewSecret(shop)}, "planted-bucket", "")
@@ -190,8 +190,8 @@ func (l *leaks) registers() {
 
 // serves asks for pictures, good and broken, as clients who send what they
 // should not.
-func (l *leaks) serves() {
-	l.s3.Put("planted-bucket", "a.png", s3.Object{Body: pic(4096, "secrets"), ContentType: "image/png"})
+func (l *leakEnv) serves() {
+	l.s3.Put("planted-bucket", "a.png", s3.Object{Body: bytesOf(4096, "secrets"), ContentType: "image/png"})
 	carry := []string{"Authorization", "Bearer " + l.token, "Cookie", "token=" + l.token}
 	for _, path := range []string{"/shop/a.png", "/shop/a.png", "/shop/a.png?token=" + l.token, "/shop/" + l.token, "/" + l.token[:40] + "/a.png", "/planted-alias/a.png"} {
 		l.sees(l.get(path, carry...))
@@ -208,14 +208,14 @@ func (l *leaks) serves() {
 	}
 	for name, fault := range faults {
 		l.s3.Next("planted-bucket", name+".png", fault, fault, fault)
-		l.s3.Put("planted-bucket", name+".png", s3.Object{Body: pic(4096, name), ContentType: "image/png"})
+		l.s3.Put("planted-bucket", name+".png", s3.Object{Body: bytesOf(4096, name), ContentType: "image/png"})
 		l.sees(l.get("/shop/"+name+".png", carry...))
 	}
 }
 
 // speaksNonsense sends what is no request, with the token in it, to both
 // listeners.
-func (l *leaks) speaksNonsense() {
+func (l *leakEnv) speaksNonsense() {
 	bearer := "Authorization: Bearer " + l.token + "\r\n"
 	for _, text := range []string{
 		"GET /api/v1/aliases HTTP/1.1\r\nHost: x\r\n" + bearer + "No colon\r\n\r\n",
@@ -247,7 +247,7 @@ func (l *leaks) speaksNonsense() {
 }
 
 // breaksDown takes the registry's tables away under the running server.
-func (l *leaks) breaksDown() {
+func (l *leakEnv) breaksDown() {
 	l.sql(l.data, `ALTER TABLE aliases RENAME TO hidden`)
 	l.call(500, "GET", "/api/v1/aliases", nil)
 	l.call(500, "POST", "/api/v1/aliases", l.alias("late", l.secret("a key that cannot be stored")))
@@ -257,11 +257,11 @@ func (l *leaks) breaksDown() {
 }
 
 // forges puts the sealed secret of one credential in the place of another's.
-func (l *leaks) forges(data string) {
+func (l *leakEnv) forges(data string) {
 	l.sql(data, `UPDATE credentials SET sealed = (SELECT sealed FROM credentials WHERE name = 'shop') WHERE name = 'forged'`)
 }
 
-func (l *leaks) sql(data, query string) {
+func (l *leakEnv) sql(data, query string) {
 	l.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(data, "registry.db")+"?_pragma=busy_timeout(10000)")
 	if err != nil {
@@ -274,7 +274,7 @@ func (l *leaks) sql(data, query string) {
 }
 
 // refusesToStart has secrets in what is complained of at start.
-func (l *leaks) refusesToStart(data string) {
+func (l *leakEnv) refusesToStart(data string) {
 	token := filepath.Join(l.t.TempDir(), "token")
 	writeFile(l.t, token, l.secret("a token of two words")+" x", 0o600)
 	keyset := filepath.Join(l.t.TempDir(), "keyset")
@@ -294,7 +294,7 @@ func (l *leaks) refusesToStart(data string) {
 }
 
 // search looks for everything everywhere.
-func (l *leaks) search() {
+func (l *leakEnv) search() {
 	l.hunt()
 	// What may be seen is found in every kind of place, so these were searched.
 	l.wantSeen(map[string][]string{
@@ -322,7 +322,7 @@ var homes = map[string]string{
 }
 
 // hunt looks for every secret in every place that is not its home.
-func (l *leaks) hunt() {
+func (l *leakEnv) hunt() {
 	l.t.Helper()
 	l.t.Logf("%d secrets, %d places", len(l.secrets), len(l.seen))
 	for what, secret := range l.secrets {
@@ -335,7 +335,7 @@ func (l *leaks) hunt() {
 }
 
 // wantSeen wants texts to be found in every kind of place that they were put in.
-func (l *leaks) wantSeen(texts map[string][]string) {
+func (l *leakEnv) wantSeen(texts map[string][]string) {
 	l.t.Helper()
 	for planted, kinds := range texts {
 		found := l.seen.find(planted)
@@ -526,7 +526,7 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 	g := realS3(t)
 	bucket := media(t, g)
 	iam, iamURL := newTap(t, g)
-	l := &leaks{t: t, seen: places{}, secrets: map[string]string{}}
+	l := &leakEnv{t: t, seen: places{}, secrets: map[string]string{}}
 	l.secrets["the provisioner's key"] = g.Root.SecretAccessKey.Reveal()
 	data := filepath.Join(t.TempDir(), "data")
 	args := append([]string{"--provision-verify-timeout", "1s", "--reconcile-age", "1ns"}, quickWaits...)
@@ -581,7 +581,7 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 }
 
 // operates makes a call that begins an operation, which must end like this.
-func (l *leaks) operates(state, method, path string, body any) operation {
+func (l *leakEnv) operates(state, method, path string, body any) operation {
 	l.t.Helper()
 	op := parseOperation(l.t, l.sees(l.api(method, path, body, "Prefer", "wait=300")).body)
 	if op.State != state {
@@ -592,7 +592,7 @@ func (l *leaks) operates(state, method, path string, body any) operation {
 
 // provisions makes an alias, and another with the same key, has both verified
 // and is refused what is wrong. It returns the IAM user.
-func (l *leaks) provisions(g *gateway.Server, bucket string) (user string) {
+func (l *leakEnv) provisions(g *gateway.Server, bucket string) (user string) {
 	const provision = "/api/v1/provision"
 	body := provisionBody(g, "shop", bucket)
 	l.call(200, "POST", provision+"/plan", body)
@@ -616,7 +616,7 @@ func (l *leaks) provisions(g *gateway.Server, bucket string) (user string) {
 
 // rotates makes a new key three times: well, in an emergency, and in vain,
 // because somebody else made one.
-func (l *leaks) rotates(g *gateway.Server, user string, iam *tap) {
+func (l *leakEnv) rotates(g *gateway.Server, user string, iam *tap) {
 	const rotate = "/api/v1/credentials/shop/rotate"
 	for i, body := range []any{nil, map[string]any{"emergency": true}} {
 		l.operates("done", "POST", rotate, body)
@@ -637,7 +637,7 @@ func (l *leaks) rotates(g *gateway.Server, user string, iam *tap) {
 
 // failsToProvision makes a key that must be deleted again: the picture to prove
 // it with is not there.
-func (l *leaks) failsToProvision(g *gateway.Server, bucket string) {
+func (l *leakEnv) failsToProvision(g *gateway.Server, bucket string) {
 	body := provisionBody(g, "void", bucket)
 	body["probe"] = map[string]any{"inside": "web/void.png"}
 	op := l.operates("failed", "POST", "/api/v1/provision", body)
@@ -647,7 +647,7 @@ func (l *leaks) failsToProvision(g *gateway.Server, bucket string) {
 }
 
 // readsAll reads everything that the API has to tell.
-func (l *leaks) readsAll(aliases ...string) {
+func (l *leakEnv) readsAll(aliases ...string) {
 	for _, path := range []string{"aliases", "credentials", "operations", "audit?limit=1000", "orphans"} {
 		l.call(200, "GET", "/api/v1/"+path, nil)
 	}
@@ -666,7 +666,7 @@ func (l *leaks) readsAll(aliases ...string) {
 
 // removes takes the credential away: in vain at first, because of somebody
 // else's key.
-func (l *leaks) removes(g *gateway.Server, user string) {
+func (l *leakEnv) removes(g *gateway.Server, user string) {
 	eventually(l.t, "the key that nobody knows is reported", func() bool {
 		return bytes.Contains(l.sees(l.api("GET", "/api/v1/orphans", nil)).body, []byte(user))
 	})

@@ -40,13 +40,13 @@ func start(t testing.TB, args ...string) *server {
 	return startIn(t, filepath.Join(t.TempDir(), "data"), args...)
 }
 
-// startIn is start with a data folder, which may have a past.
+// startIn is start with a data folder, which an earlier server may have used.
 func startIn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
 	return startCommand(t, data, exec.Command(programOf(t), serveArgs(data, args...)...))
 }
 
-// startWith is start with more variables in the environment.
+// startWith is start with further environment variables.
 func startWith(t testing.TB, env []string, args ...string) *server {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
@@ -159,14 +159,14 @@ func (s *server) stop() int {
 	return s.process.State().ExitCode()
 }
 
-// outcome is what a run of a program came to.
+// outcome is the result of a run of a program.
 type outcome struct {
 	code           int
 	stdout, stderr string
 }
 
-// runProgram runs ixmage to its end. It gets nothing of the surrounding
-// settings; env is added.
+// runProgram runs ixmage until it ends, with env and without the settings of the
+// surrounding environment.
 func runProgram(t testing.TB, env []string, args ...string) outcome {
 	t.Helper()
 	cmd := exec.Command(programOf(t), args...)
@@ -174,7 +174,7 @@ func runProgram(t testing.TB, env []string, args ...string) outcome {
 	return runCommand(t, 2*time.Minute, cmd) // a program that goes on is the failure looked for
 }
 
-// runCommand runs a command to its end, and fails the test if that takes longer
+// runCommand runs a command until it ends, and fails the test if it takes longer
 // than patience.
 func runCommand(t testing.TB, patience time.Duration, cmd *exec.Cmd) outcome {
 	t.Helper()
@@ -193,14 +193,15 @@ func runCommand(t testing.TB, patience time.Duration, cmd *exec.Cmd) outcome {
 	return outcome{child.State().ExitCode(), stdout.String(), stderr.String()}
 }
 
-// plainEnv is the environment without what ixmage and the AWS SDK listen to.
+// plainEnv is the environment without the variables that ixmage and the AWS SDK
+// read.
 func plainEnv() []string {
 	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "IXMAGE_") || strings.HasPrefix(kv, "AWS_")
 	})
 }
 
-// startTrusting is start with an authority of certificates beside nobody else.
+// startTrusting is start with one certificate authority that the server trusts.
 func startTrusting(t testing.TB, a *authority, args ...string) *server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
@@ -211,8 +212,8 @@ func startTrusting(t testing.TB, a *authority, args ...string) *server {
 	return startWith(t, []string{"SSL_CERT_FILE=" + file}, args...)
 }
 
-// startWithNames is start on a machine of its own as far as /etc/hosts goes,
-// which takes the right to mount.
+// startWithNames is start with an /etc/hosts that has names. It skips the test
+// if this process may not mount.
 func startWithNames(t *testing.T, names map[string][]string, args ...string) *server {
 	t.Helper()
 	dir := t.TempDir()
@@ -245,17 +246,17 @@ func (s *server) openFiles() int {
 	return len(list)
 }
 
-// rest waits until so many requests are under way and each of them has come as
-// far as it can: no thread of the process has anything to do.
-func (s *server) rest(inFlight int) {
+// waitBlocked waits until inFlight requests are in progress and all of them wait
+// for something: no thread of the process runs.
+func (s *server) waitBlocked(inFlight int) {
 	s.t.Helper()
 	eventually(s.t, fmt.Sprintf("%d requests wait", inFlight), func() bool {
-		return s.samples()["ixmage_http_requests_in_flight"] == float64(inFlight) && s.asleep() && s.asleep()
+		return s.samples()["ixmage_http_requests_in_flight"] == float64(inFlight) && s.threadsSleep() && s.threadsSleep()
 	})
 }
 
-// asleep reports whether no thread of the process runs at this moment.
-func (s *server) asleep() bool {
+// threadsSleep reports whether no thread of the process runs at this moment.
+func (s *server) threadsSleep() bool {
 	s.t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.process.Pid()))
 	if err != nil || len(threads) == 0 {
@@ -313,8 +314,8 @@ func (s *server) samples() map[string]float64 {
 	return all
 }
 
-// freeAddr is an address that nobody listened on a moment ago. Nothing else uses
-// that part of loopback, so nobody does a moment later.
+// freeAddr returns an address with a free port. Nothing else uses that part of the
+// loopback network, so the port stays free until the test listens there.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.77.0.1:0")
@@ -325,7 +326,7 @@ func freeAddr(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// wantAll checks that text holds every one of parts.
+// wantAll checks that text contains each of parts.
 func wantAll(t testing.TB, what, text string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
@@ -344,7 +345,7 @@ func lineWith(text, part string) string {
 	return ""
 }
 
-// lineOf is the last line of a log that has a text.
+// lineOf is the last line of a log that contains text.
 func lineOf(log, text string) string {
 	found := ""
 	for line := range strings.Lines(log) {
@@ -391,7 +392,7 @@ func peakRSS(t *testing.T, s *server) int64 {
 	return 0
 }
 
-// needFiles skips a test that the limit on open files leaves no room for.
+// needFiles skips the test if the limit of open files is below n and some more.
 func needFiles(t *testing.T, n uint64) {
 	t.Helper()
 	var l syscall.Rlimit

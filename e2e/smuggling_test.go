@@ -19,7 +19,7 @@ import (
 // it is read by nobody.
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a.png", s3.Object{Body: png(100, "")})
 	s.put("smuggled.png", s3.Object{Body: png(100, "")})
 	const (
@@ -142,7 +142,7 @@ func TestSmuggling(t *testing.T) {
 // client's own.
 func TestHarmlessFraming(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(100, "")
 	s.put("a.png", s3.Object{Body: body})
 	for name, lines := range map[string]string{

@@ -17,7 +17,7 @@ import (
 // anew behind the client's back.
 func TestStaleWhileRevalidate(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"ttl":"1s","stale_while_revalidate":"1h"}`)
 	old, young := png(100, ""), png(200, "")
 	s.put("a.png", s3.Object{Body: old})
@@ -45,7 +45,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 // changed once, and leaves it for GET.
 func TestHeadOfStale(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
 	s.put("a.png", s3.Object{Body: png(100, ""), CacheControl: "max-age=1"})
 	wantPicture(t, s.get("/shop/a.png"), png(100, ""))
@@ -64,22 +64,22 @@ func TestHeadOfStale(t *testing.T) {
 	}
 }
 
-// trouble is what S3 does to a picture that has changed meanwhile, and what
+// staleFault is what S3 does to a picture that has changed meanwhile, and what
 // becomes of the one that is stored.
-type trouble struct {
+type staleFault struct {
 	name   string
 	fault  *s3.Fault
-	canary *s3.Fault // what the alias's canary gets; nil: it has none
-	gone   bool      // nobody listens
-	told   *verdict  // to clients, where nothing old may be served
-	old    bool      // where it may be, it is
-	drops  bool      // what is stored goes
-	notes  bool      // it is remembered that nothing is there
+	canary *s3.Fault    // what the alias's canary gets; nil: it has none
+	gone   bool         // nobody listens
+	told   *expectation // to clients, where nothing old may be served
+	old    bool         // where it may be, it is
+	drops  bool         // what is stored goes
+	notes  bool         // it is remembered that nothing is there
 }
 
-// troubles is the table. A picture that broke in its middle cannot be taken back.
-func troubles() []trouble {
-	fails := func(status int, code string) *verdict { return fails(status, code, 0, "") }
+// staleFaults is the table. A picture that broke in its middle cannot be taken back.
+func staleFaults() []staleFault {
+	fails := func(status int, code string) *expectation { return fails(status, code, 0, "") }
 	code := s3.Fail
 	silence := func(place int64) *s3.Fault { return s3.StallAfter(place, nil) }
 	typed := func(f *s3.Fault, contentType string) *s3.Fault {
@@ -87,7 +87,7 @@ func troubles() []trouble {
 		return f
 	}
 	readable := &s3.Fault{}
-	return []trouble{
+	return []staleFault{
 		{name: "500", fault: code("InternalError"), told: fails(502, "origin-error"), old: true},
 		{name: "503 without a code", fault: &s3.Fault{Status: 503, Body: []byte{}}, told: fails(502, "origin-error"), old: true},
 		{name: "503 without a cause", fault: code("ServiceUnavailable"), told: fails(502, "origin-error"), old: true},
@@ -123,28 +123,28 @@ func corruptAndUntyped() *s3.Fault {
 	return f
 }
 
-// relic is one object of a trouble, on an alias of the trouble's own.
-type relic struct {
-	*trouble
+// staleObject is one object of a trouble, on an alias of the trouble's own.
+type staleObject struct {
+	*staleFault
 	given
 	alias, file string
 }
 
-func (r *relic) path() string { return "/" + r.alias + "/" + r.file }
+func (r *staleObject) path() string { return "/" + r.alias + "/" + r.file }
 
 // cold says that nothing is stored of it, mayBeOld that it may be served stale.
-func (r *relic) cold() bool { return r.file == "cold.png" }
+func (r *staleObject) cold() bool { return r.file == "cold.png" }
 
-func (r *relic) mayBeOld() bool { return r.file == "a.png" && strings.HasPrefix(r.alias, "on-") }
+func (r *staleObject) mayBeOld() bool { return r.file == "a.png" && strings.HasPrefix(r.alias, "on-") }
 
-// outbreak is a server with every trouble at once, so that those which take until
+// staleEnv is a server with every trouble at once, so that those which take until
 // a deadline take no longer together.
-type outbreak struct {
-	*site
+type staleEnv struct {
+	*env
 	t          *testing.T
 	line       *netfault.Proxy
 	old, young []byte
-	relics     []*relic
+	objects    []*staleObject
 	broken     atomic.Bool
 }
 
@@ -153,13 +153,13 @@ type outbreak struct {
 // soon as S3 is well the new picture comes.
 func TestStaleFaults(t *testing.T) {
 	t.Parallel()
-	o := &outbreak{
-		site: newSite(t, append(quickOrigin, "--breaker-failures", "0", "--canary-fresh", "1ms", "--canary-interval", "1h")...),
-		t:    t, old: png(faultSize, "old"), young: png(faultSize-1000, "young"),
+	o := &staleEnv{
+		env: newEnv(t, append(quickOrigin, "--breaker-failures", "0", "--canary-fresh", "1ms", "--canary-interval", "1h")...),
+		t:   t, old: png(faultSize, "old"), young: png(faultSize-1000, "young"),
 	}
 	o.line = netfault.New(t, strings.TrimPrefix(o.s3.URL, "http://"))
-	byAlias := map[string]*trouble{}
-	rows := troubles()
+	byAlias := map[string]*staleFault{}
+	rows := staleFaults()
 	for i := range rows {
 		for _, mode := range []string{"on", "off"} {
 			name := fmt.Sprintf("%s-%02d", mode, i)
@@ -179,13 +179,13 @@ func TestStaleFaults(t *testing.T) {
 		}
 	})
 	o.age()
-	o.strike()
+	o.askBroken()
 	o.check()
 	o.end()
 }
 
 // expose opens an alias for a trouble, and puts its objects.
-func (o *outbreak) expose(name string, tr *trouble) {
+func (o *staleEnv) expose(name string, tr *staleFault) {
 	o.t.Helper()
 	files := []string{"a.png", "cold.png"}
 	more := map[string]any{"ttl": "1s", "negative_ttl": "1h", "stale_while_revalidate": "0s", "stale_if_error": "0s"}
@@ -202,12 +202,12 @@ func (o *outbreak) expose(name string, tr *trouble) {
 	o.open(name, "media", name+"/", more)
 	o.place(name+"/canary.png", o.old)
 	for _, file := range files {
-		o.relics = append(o.relics, &relic{trouble: tr, given: given{method: "get"}, alias: name, file: file})
+		o.objects = append(o.objects, &staleObject{staleFault: tr, given: given{method: "get"}, alias: name, file: file})
 		o.place(name+"/"+file, o.old)
 	}
 }
 
-func (o *outbreak) place(key string, body []byte) {
+func (o *staleEnv) place(key string, body []byte) {
 	obj := s3.Object{Body: body, ContentType: "image/png"}
 	if strings.HasSuffix(key, "bound.png") {
 		obj.CacheControl = "max-age=1, must-revalidate"
@@ -216,10 +216,10 @@ func (o *outbreak) place(key string, body []byte) {
 }
 
 // all does something with every relic, many at a time.
-func (o *outbreak) all(do func(*relic)) {
+func (o *staleEnv) all(do func(*staleObject)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 48)
-	for _, r := range o.relics {
+	for _, r := range o.objects {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -230,14 +230,14 @@ func (o *outbreak) all(do func(*relic)) {
 }
 
 // age stores what is to be stored, waits until it is stale, and changes it at S3.
-func (o *outbreak) age() {
+func (o *staleEnv) age() {
 	o.t.Helper()
-	o.all(func(r *relic) {
+	o.all(func(r *staleObject) {
 		if !r.cold() {
 			r.got = r.ask(o.public, r.path())
 		}
 	})
-	for _, r := range o.relics {
+	for _, r := range o.objects {
 		if !r.cold() {
 			wantPicture(o.t, r.got, o.old)
 			eventually(o.t, r.path()+" is stale", func() bool {
@@ -249,22 +249,22 @@ func (o *outbreak) age() {
 	}
 }
 
-// strike asks for everything once while S3 fails.
-func (o *outbreak) strike() {
+// askBroken asks for everything once while S3 fails.
+func (o *staleEnv) askBroken() {
 	o.t.Helper()
 	o.broken.Store(true)
 	if err := o.line.Set(netfault.Refuse()); err != nil {
 		o.t.Fatal(err)
 	}
-	o.all(func(r *relic) { r.got = r.ask(o.public, r.path()) })
+	o.all(func(r *staleObject) { r.got = r.ask(o.public, r.path()) })
 	eventually(o.t, "all is counted", func() bool { return o.metric("ixmage_http_requests_in_flight") == 0 })
 }
 
 // check compares what came, what is counted and what is kept with the table.
-func (o *outbreak) check() {
+func (o *staleEnv) check() {
 	o.t.Helper()
 	counts := o.samples()
-	for _, r := range o.relics {
+	for _, r := range o.objects {
 		o.t.Run(r.name+r.path(), func(t *testing.T) {
 			served := r.old && r.mayBeOld()
 			if served {
@@ -295,7 +295,7 @@ func (o *outbreak) check() {
 }
 
 // checkKept checks what the cache has of a relic after the fault.
-func (o *outbreak) checkKept(t *testing.T, r *relic) {
+func (o *staleEnv) checkKept(t *testing.T, r *staleObject) {
 	t.Helper()
 	kept := o.explain(r.path(), "").Cache
 	if stays := !r.cold() && !r.drops; (kept.Memory != nil) != stays || stays && kept.Memory.Size != faultSize {
@@ -308,13 +308,13 @@ func (o *outbreak) checkKept(t *testing.T, r *relic) {
 
 // end has S3 be well again, and wants the new pictures: at once, or, where an old one
 // is served meanwhile, soon.
-func (o *outbreak) end() {
+func (o *staleEnv) end() {
 	o.t.Helper()
 	o.broken.Store(false)
 	if err := o.line.Set(netfault.Pass()); err != nil {
 		o.t.Fatal(err)
 	}
-	for _, r := range o.relics {
+	for _, r := range o.objects {
 		o.t.Run(r.name+r.path()+"/and then", func(t *testing.T) {
 			if r.notes {
 				o.purge(fmt.Sprintf(`{"alias":%q,"key":%q}`, r.alias, r.file))
@@ -350,7 +350,7 @@ func TestUnchangedOtherVersion(t *testing.T) {
 		for policy, staleFirst := range map[string]bool{"no-cache": false, "max-age=0": true} {
 			t.Run(name+", "+policy, func(t *testing.T) {
 				t.Parallel()
-				s := newSite(t)
+				s := newEnv(t)
 				s.patch("shop", `{"stale_if_error":"1h"}`)
 				old, young := png(100, ""), png(200, "")
 				s.put("a.png", s3.Object{Body: old, ETag: `"v1"`, CacheControl: policy})

@@ -13,7 +13,7 @@ import (
 // others who come meanwhile follow from the first byte on.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(1<<20, "")
 	s.put("a.png", s3.Object{Body: body})
 	release := make(chan struct{})
@@ -54,7 +54,7 @@ func TestStreaming(t *testing.T) {
 // of the object, and of a part of it.
 func TestLastByteIsWithheld(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for _, size := range []int{100, 4096, 1 << 20} {
 		for name, fault := range map[string]func(*s3.Request) *s3.Fault{
 			"checksum": func(*s3.Request) *s3.Fault { return s3.WrongChecksum() },
@@ -84,7 +84,7 @@ func TestLastByteIsWithheld(t *testing.T) {
 // TestUnknownLength: what S3 sends in chunks goes out in chunks, and is not kept.
 func TestUnknownLength(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for _, size := range []int{1, 100, 4096, 1 << 20} {
 		body := png(size, "")
 		key := strconv.Itoa(size) + ".png"

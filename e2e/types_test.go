@@ -13,7 +13,7 @@ import (
 // looked at, and anything else is refused, HEAD or GET.
 func TestTypes(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	const svg = `<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>`
 	type row struct {
 		declared, body string
@@ -88,7 +88,7 @@ func TestTypes(t *testing.T) {
 // is refused, since nobody tells him.
 func TestEncodedObjects(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	for i, tc := range []struct {
 		encoding, declared string
 		more               []string // further lines
@@ -131,7 +131,7 @@ func TestEncodedObjects(t *testing.T) {
 // An object without any type is looked at, too.
 func TestNoType(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	s.put("a", s3.Object{Body: png(100, "")})
 	s.put("b", s3.Object{Body: []byte("<html>")})
 	s.s3.Hook(func(*s3.Request) *s3.Fault {

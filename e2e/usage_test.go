@@ -55,7 +55,7 @@ func TestUsageSurvivesRestart(t *testing.T) {
 // TestUsage: what an alias costs and spares is counted as it happens.
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newEnv(t)
 	body := png(1000, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.put("each.png", s3.Object{Body: body, CacheControl: "no-cache"})

@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// wire is a connection on which a test writes and reads what it likes.
+// wire is a connection on which a test writes and reads single bytes.
 type wire struct {
 	net.Conn
 	t  testing.TB
 	in *bufio.Reader
 }
 
-func (s *site) dial() *wire {
+func (s *env) dial() *wire {
 	s.t.Helper()
 	return s.dialTo(s.public)
 }
 
-func (s *site) dialTo(addr string) *wire {
+func (s *env) dialTo(addr string) *wire {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -75,7 +75,7 @@ func (w *wire) all() string {
 }
 
 // ask sends one GET, byte for byte as given, and reads the answer.
-func (s *site) ask(target string, lines ...string) *response {
+func (s *env) ask(target string, lines ...string) *response {
 	s.t.Helper()
 	w := s.dial()
 	defer w.Close()
@@ -119,9 +119,8 @@ func wantRest(t *testing.T, resp *http.Response, body []byte, from int) {
 	}
 }
 
-// single sends one request on a connection of its own and reads until the server
-// closes it. The error is that of reading the body; where there is no answer at
-// all, there is no Response.
+// single sends one request on a new connection and reads until the server closes
+// it. err is the error of reading the body. Response is nil if there is no answer.
 func single(addr, method, path string, lines ...string) *response {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -184,21 +183,21 @@ func askOn(conn io.Writer, in *bufio.Reader, path string) (*response, error) {
 	return r, nil
 }
 
-// follower is a client that reads an answer as a test tells it to.
+// follower is a client that reads one answer in pieces.
 type follower struct {
 	net.Conn
 	in   *bufio.Reader
 	resp *http.Response
 }
 
-func (f *faulty) follow(t *testing.T, path string) *follower {
+func (f *faultEnv) follow(t *testing.T, path string) *follower {
 	t.Helper()
 	f.sent.Add(1)
 	conn := ask(t, f.public, path)
 	return &follower{Conn: conn, in: bufio.NewReader(conn)}
 }
 
-// begin reads the header and n bytes.
+// begin reads the header and the first n bytes of the body.
 func (c *follower) begin(t *testing.T, n int) []byte {
 	t.Helper()
 	c.SetDeadline(time.Now().Add(2 * time.Minute)) // a hanging test says where it hangs
@@ -214,7 +213,7 @@ func (c *follower) begin(t *testing.T, n int) []byte {
 	return got
 }
 
-// finish reads the rest.
+// finish reads the rest of the body.
 func (c *follower) finish(t *testing.T) []byte {
 	t.Helper()
 	rest, err := io.ReadAll(c.resp.Body)
@@ -224,7 +223,7 @@ func (c *follower) finish(t *testing.T) []byte {
 	return rest
 }
 
-// leave goes away with a reset, and so is noticed with the next bytes.
+// leave resets the connection, so that the server sees it with the next write.
 func (c *follower) leave() {
 	c.Conn.(*net.TCPConn).SetLinger(0)
 	c.Close()
