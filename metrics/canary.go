@@ -8,34 +8,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// CanaryResult shows whether an alias's canary could be read. The first aliases
-// up to the cap have series of their own; those of the others are shown together
-// as _other, which is 1 while all of them are.
+// CanaryResult sets whether an alias's canary could be read. The first aliases up to
+// the cap have series of their own; the others share the series _other, which is 1
+// while all of them are.
 func (m *Metrics) CanaryResult(alias string, ok bool) {
-	if ownName(alias) {
+	if validName(alias) {
 		m.canaries.put(alias, ok)
 	}
 }
 
 // ForgetCanary removes the series of an alias's canary and frees its place under
-// the cap. Forget does so too.
+// the cap. Forget calls it.
 func (m *Metrics) ForgetCanary(alias string) { m.canaries.forget(alias) }
 
-// Canaries makes has say which aliases have a canary. It is called at every
-// scrape for those that are shown, and who has none is forgotten: so the result
-// of a check that was under way while its alias went does not stay for good.
+// Canaries sets has, which reports whether an alias has a canary. Every scrape calls
+// it for the aliases that are shown and forgets those without a canary, because a
+// check under way while its alias is deleted reports its result afterwards.
 func (m *Metrics) Canaries(has func(alias string) bool) {
 	m.canaries.mu.Lock()
 	defer m.canaries.mu.Unlock()
 	m.canaries.has = has
 }
 
-// canaries are the last results by alias.
+// canaries holds the last result of each alias.
 type canaries struct {
 	success *prometheus.Desc
 	places  int
 
-	mu        sync.Mutex // guards the fields below; it is not held while has is called
+	mu        sync.Mutex // guards the fields below; not held while has is called
 	has       func(alias string) bool
 	own, rest map[string]bool
 }
@@ -84,8 +84,8 @@ func (c *canaries) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// prune forgets the aliases that have no canary any more. One that gets one
-// again in this moment may be forgotten too, until its next check.
+// prune forgets the aliases that have no canary any more. An alias that gets a canary
+// again at this moment may be forgotten too, until its next check.
 func (c *canaries) prune() {
 	c.mu.Lock()
 	has := c.has
@@ -96,7 +96,7 @@ func (c *canaries) prune() {
 	}
 }
 
-// read is what is shown.
+// read returns the values to show, by label.
 func (c *canaries) read() map[string]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

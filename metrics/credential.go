@@ -10,26 +10,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// CredentialInfo is what is shown of a credential.
+// CredentialInfo has the values of a credential's gauges.
 type CredentialInfo struct {
-	// Created is when the present key pair was made; zero where there is none.
+	// Created is when the current key pair was made; zero without a key pair.
 	Created     time.Time
 	RotateEvery time.Duration // 0: never
-	// Scope is what the checks found: proven, weak, not-proven or violated;
-	// empty before there were any.
+	// Scope is the result of the checks: proven, weak, not-proven or violated;
+	// empty before the first check.
 	Scope string
 }
 
-// scopeLabels are the values of scope.
+// scopeLabels are the values of the label scope.
 var scopeLabels = [...]string{"proven", "weak", "not-proven", "violated"}
 
-// Credential shows a credential, from now on and in place of what was told of it
-// before. The first ones up to the cap have series of their own. The others are
-// shown together as _other: the scopes are counted, the times are those of
-// the one whose rotation is due first, and the circuit is the worst one, so that a
-// cap silences no alert.
+// Credential sets the gauges of a credential. The first credentials up to the cap
+// have series of their own. The others share the series _other: it has the number of
+// each scope, the times of the credential whose rotation is due first, and the worst
+// circuit, so that the cap silences no alert.
 func (m *Metrics) Credential(name string, info CredentialInfo) {
-	if ownName(name) {
+	if validName(name) {
 		m.credentials.put(name, info)
 	}
 }
@@ -38,27 +37,27 @@ func (m *Metrics) Credential(name string, info CredentialInfo) {
 // under the cap.
 func (m *Metrics) ForgetCredential(name string) { m.credentials.forget(name) }
 
-// RotationFallback counts a call to S3 that was made again with the previous
-// key pair of a credential, because the new one was refused. One that Credential
-// was not called for counts as _other.
-func (m *Metrics) RotationFallback(credential string) { m.credentials.fellBack(credential) }
+// RotationFallback counts a call to S3 that was repeated with the previous key pair
+// of a credential because the current one was refused. A credential that was never
+// passed to Credential counts as _other.
+func (m *Metrics) RotationFallback(credential string) { m.credentials.countPreviousKey(credential) }
 
-// credentials are the gauges and the counter of all credentials. They are
-// written when a credential changes and read at the scrape.
+// credentials holds the gauges and the counter of all credentials. They are written
+// when a credential changes and read at the scrape.
 type credentials struct {
-	created, rotate, scope, fallbacks, circuit *prometheus.Desc
-	places                                     int
+	created, rotate, scope, previousKey, circuit *prometheus.Desc
+	places                                       int
 
-	mu            sync.Mutex // guards the fields below
-	own           map[string]*credential
-	rest          map[string]*credential
-	restFallbacks uint64
+	mu              sync.Mutex // guards the fields below
+	own             map[string]*credential
+	rest            map[string]*credential
+	restPreviousKey uint64
 }
 
 type credential struct {
-	info      CredentialInfo
-	fallbacks uint64 // since it has a place
-	circuit   int
+	info        CredentialInfo
+	previousKey uint64 // calls, since it has a place
+	circuit     int
 }
 
 func newCredentials(places int) *credentials {
@@ -66,14 +65,14 @@ func newCredentials(places int) *credentials {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, append(labels, "credential"), nil)
 	}
 	return &credentials{
-		created: desc("credential_created_timestamp_seconds", "When the present key pair was made."),
+		created: desc("credential_created_timestamp_seconds", "When the current key pair was made."),
 		rotate: desc("credential_rotate_every_seconds",
-			"How old the key pair may become before it is rotated, 0 for any age."),
-		scope: desc("credential_scope", "1 for what the checks of the credential found.", "scope"),
-		fallbacks: desc("rotation_fallback_total",
-			"Calls to S3 made again with the previous key pair because the new one was refused."),
+			"Age at which the key pair is rotated, 0 for never."),
+		scope: desc("credential_scope", "1 for the result of the last checks of the credential.", "scope"),
+		previousKey: desc("rotation_fallback_total",
+			"Calls to S3 repeated with the previous key pair because the current one was refused."),
 		circuit: desc("origin_circuit",
-			"Whether calls go out to S3: 0 they do, 1 one does, to see, 2 none does."),
+			"State of the circuit to S3: 0 closed, 1 half-open, 2 open."),
 		places: places,
 		own:    make(map[string]*credential), rest: make(map[string]*credential),
 	}
@@ -127,17 +126,17 @@ func (i CredentialInfo) compareAge(other CredentialInfo) int {
 	return i.Created.Compare(other.Created)
 }
 
-func (c *credentials) fellBack(name string) {
+func (c *credentials) countPreviousKey(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.own[name]; known != nil {
-		known.fallbacks++
+		known.previousKey++
 		return
 	}
-	c.restFallbacks++
+	c.restPreviousKey++
 }
 
-func (c *credentials) turned(name string, state int) {
+func (c *credentials) setCircuit(name string, state int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.findLocked(name); known != nil {
@@ -147,7 +146,7 @@ func (c *credentials) turned(name string, state int) {
 
 // Describe implements prometheus.Collector.
 func (c *credentials) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.created, c.rotate, c.scope, c.fallbacks, c.circuit} {
+	for _, d := range []*prometheus.Desc{c.created, c.rotate, c.scope, c.previousKey, c.circuit} {
 		ch <- d
 	}
 }
@@ -164,8 +163,8 @@ func (c *credentials) read() []prometheus.Metric {
 	defer c.mu.Unlock()
 	var all []prometheus.Metric
 	for name, known := range c.own {
-		all = append(all, c.ages(name, known.info)...)
-		all = append(all, c.fallbacksOf(name, known.fallbacks), c.circuitOf(name, known.circuit))
+		all = append(all, c.timesOf(name, known.info)...)
+		all = append(all, c.previousKeyOf(name, known.previousKey), c.circuitOf(name, known.circuit))
 		if s := known.info.Scope; s != "" {
 			all = append(all, c.scopeOf(name, slotOf(scopeLabels[:], s, "not-proven"), 1))
 		}
@@ -173,7 +172,7 @@ func (c *credentials) read() []prometheus.Metric {
 	return append(all, c.readRestLocked()...)
 }
 
-// readRestLocked shows the credentials without a place.
+// readRestLocked returns the metrics of the credentials without a place.
 func (c *credentials) readRestLocked() []prometheus.Metric {
 	var all []prometheus.Metric
 	var first CredentialInfo
@@ -188,7 +187,7 @@ func (c *credentials) readRestLocked() []prometheus.Metric {
 			scopes[slotOf(scopeLabels[:], s, "not-proven")]++
 		}
 	}
-	all = append(all, c.ages(labelOther, first)...)
+	all = append(all, c.timesOf(labelOther, first)...)
 	for slot, n := range scopes {
 		if n > 0 {
 			all = append(all, c.scopeOf(labelOther, slot, n))
@@ -197,14 +196,14 @@ func (c *credentials) readRestLocked() []prometheus.Metric {
 	if len(c.rest) > 0 {
 		all = append(all, c.circuitOf(labelOther, worst))
 	}
-	if len(c.rest) > 0 || c.restFallbacks > 0 {
-		all = append(all, c.fallbacksOf(labelOther, c.restFallbacks))
+	if len(c.rest) > 0 || c.restPreviousKey > 0 {
+		all = append(all, c.previousKeyOf(labelOther, c.restPreviousKey))
 	}
 	return all
 }
 
-// before reports whether a key pair is due for rotation before another, or is
-// older than it where neither is ever due.
+// before reports whether a key pair is due for rotation before another one. Where
+// neither is rotated by age, the older one is first.
 func (i CredentialInfo) before(other CredentialInfo) bool {
 	switch {
 	case i.Created.IsZero() || other.Created.IsZero():
@@ -215,7 +214,7 @@ func (i CredentialInfo) before(other CredentialInfo) bool {
 	return i.Created.Add(i.RotateEvery).Before(other.Created.Add(other.RotateEvery))
 }
 
-func (c *credentials) ages(name string, info CredentialInfo) []prometheus.Metric {
+func (c *credentials) timesOf(name string, info CredentialInfo) []prometheus.Metric {
 	if info.Created.IsZero() {
 		return nil
 	}
@@ -229,13 +228,13 @@ func (c *credentials) scopeOf(name string, slot, n int) prometheus.Metric {
 	return prometheus.MustNewConstMetric(c.scope, prometheus.GaugeValue, float64(n), scopeLabels[slot], name)
 }
 
-func (c *credentials) fallbacksOf(name string, n uint64) prometheus.Metric {
-	return prometheus.MustNewConstMetric(c.fallbacks, prometheus.CounterValue, float64(n), name)
+func (c *credentials) previousKeyOf(name string, n uint64) prometheus.Metric {
+	return prometheus.MustNewConstMetric(c.previousKey, prometheus.CounterValue, float64(n), name)
 }
 
 func (c *credentials) circuitOf(name string, state int) prometheus.Metric {
 	return prometheus.MustNewConstMetric(c.circuit, prometheus.GaugeValue, float64(state), name)
 }
 
-// seconds is a time as Prometheus writes it.
+// seconds is a time in the unit of Prometheus.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

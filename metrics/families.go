@@ -4,8 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 const namespace = "ixmage"
 
-// families are the vectors whose children series.go and origin.go look up once
-// and keep.
+// families are the vectors whose children cells keep after the first lookup.
 type families struct {
 	requests  *prometheus.CounterVec   // alias, method, code
 	duration  *prometheus.HistogramVec // alias, cache
@@ -50,7 +49,7 @@ func newFamilies() *families {
 		originBytes: counters("origin_bytes_total",
 			"Body bytes received from S3.", "alias"),
 		originRetries: counters("origin_retries_total",
-			"Calls to S3 made again after one that failed.", "alias"),
+			"Calls to S3 repeated after a failure.", "alias"),
 
 		savedRequests: counters("saved_requests_total",
 			"Calls to S3 that were not needed, by what saved them.", "alias", "by"),
@@ -76,9 +75,9 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: name, Help: help,
-		// A hit from memory takes a fraction of a millisecond and a slow
-		// reader of a large object half a minute. Classic buckets, because
-		// they work with every Prometheus without a setting.
+		// A hit from memory takes a fraction of a millisecond; a slow reader of a
+		// large object takes half a minute. Classic buckets work with every
+		// Prometheus without a setting.
 		Buckets: []float64{
 			.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
 			.1, .25, .5, 1, 2.5, 5, 10, 30,

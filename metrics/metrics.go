@@ -1,7 +1,7 @@
-// Package metrics counts what the server does and shows it to Prometheus. It
-// knows aliases, credentials, caches and origins only as words in labels: every
-// label but the alias and the credential has a fixed set of values, and these two
-// are bounded by a cap, so that no stranger can make the number of series grow.
+// Package metrics has the Prometheus metrics of the server. It knows aliases,
+// credentials, caches and origins only as label values. Every label except alias and
+// credential has a fixed set of values, and a cap bounds these two, so that clients
+// cannot make the number of series grow.
 package metrics
 
 import (
@@ -15,21 +15,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Config is what New needs.
+// Config has the parameters of New.
 type Config struct {
-	// Version is shown in build_info.
+	// Version is a label of build_info.
 	Version string
 	// AliasCap is how many aliases get series of their own, and how many
-	// credentials; the others count as _other. With 0 all of them do.
+	// credentials. The others count as _other; with 0 all do.
 	AliasCap int
 }
 
-// Metrics holds the counters of one server on a registry of its own. All
-// methods are safe for concurrent use.
+// Metrics holds the metrics of one server in a registry of its own. All methods are
+// safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	families *families
-	levels   *levels
+	gauges   *gauges
 	aliasCap int
 
 	credentials *credentials
@@ -39,19 +39,19 @@ type Metrics struct {
 	inFlight   atomic.Int64
 	openBodies atomic.Int64
 
-	other, unknown *Series // these two live as long as the Metrics
+	other, unknown *Series // never forgotten
 
-	// mu guards own, and in every cells the making of children and gone.
+	// mu guards own, and in every cells the creation of children and forgotten.
 	mu  sync.RWMutex
 	own map[string]*Series
 }
 
-// New returns Metrics that count from zero.
+// New returns Metrics with all counters at zero.
 func New(cfg Config) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		families: newFamilies(),
-		levels:   newLevels(),
+		gauges:   newGauges(),
 		aliasCap: cfg.AliasCap,
 		own:      make(map[string]*Series),
 
@@ -63,7 +63,7 @@ func New(cfg Config) *Metrics {
 	m.families.register(m.registry)
 	m.provision.register(m.registry)
 	m.registry.MustRegister(
-		m.levels, m.credentials, m.canaries,
+		m.gauges, m.credentials, m.canaries,
 		gaugeOf("http_requests_in_flight", "Requests being answered.", &m.inFlight),
 		gaugeOf("origin_open_bodies", "Bodies from S3 that are open.", &m.openBodies),
 		buildInfo(cfg.Version),
@@ -73,7 +73,7 @@ func New(cfg Config) *Metrics {
 	return m
 }
 
-// Handler serves the exposition.
+// Handler serves the metrics in the text format of Prometheus.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
@@ -81,16 +81,16 @@ func (m *Metrics) Handler() http.Handler {
 // InFlight adds delta to the number of requests being answered.
 func (m *Metrics) InFlight(delta int) { m.inFlight.Add(int64(delta)) }
 
-// Evicted counts n entries that left a tier of the cache. Both words come from
-// a fixed set of the caller's, who shows a series before its first entry with 0.
+// Evicted counts n entries that left a tier of the cache. Both labels are from a fixed
+// set of the caller. A call with n = 0 creates the series.
 func (m *Metrics) Evicted(tier, reason string, n int) {
 	if n >= 0 {
 		m.families.evictions.WithLabelValues(tier, reason).Add(float64(n))
 	}
 }
 
-// gaugeOf shows an integer as a gauge. An atomic integer costs a request less
-// than a gauge, which swaps a float in a loop.
+// gaugeOf makes a gauge of an atomic integer, which costs a request less than a gauge
+// of Prometheus: that one compares and swaps a float in a loop.
 func gaugeOf(name, help string, v *atomic.Int64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
@@ -101,7 +101,7 @@ func gaugeOf(name, help string, v *atomic.Int64) prometheus.Collector {
 func buildInfo(version string) prometheus.Collector {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info",
-		Help:        "Always 1; the labels say what is running.",
+		Help:        "Always 1; the labels have the versions.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	g.Set(1)

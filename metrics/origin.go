@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// originCell holds the children of an alias that need no other label.
+// originCell holds the children of an alias that have no other label.
 type originCell struct {
 	duration       prometheus.Observer
 	bytes, retries prometheus.Counter
@@ -15,9 +15,9 @@ type originCell struct {
 // OriginRequest counts a call to S3 that ended: ok, not_modified, not_found,
 // denied, bad_credential, throttled, timeout, network, error or aborted.
 //
-// This and the other Origin methods take the alias by name and count as _other
-// an alias that Series was not asked for: a call that ends after Forget must
-// not take a place under the cap that nobody frees.
+// The Origin methods take the alias by name. An alias without a Series counts as
+// _other: a call that ends after Forget must not take a place under the cap, because
+// nothing would free it.
 func (m *Metrics) OriginRequest(alias, outcome string, d time.Duration) {
 	c := m.find(alias)
 	m.outcomeCell(c, outcomeSlot(outcome)).Inc()
@@ -31,7 +31,7 @@ func (m *Metrics) OriginBytes(alias string, n int64) {
 	}
 }
 
-// OriginRetries counts n calls to S3 that were made again.
+// OriginRetries counts n repeated calls to S3.
 func (m *Metrics) OriginRetries(alias string, n int) {
 	if n > 0 {
 		m.originCell(m.find(alias)).retries.Add(float64(n))
@@ -41,11 +41,10 @@ func (m *Metrics) OriginRetries(alias string, n int) {
 // OriginOpenBodies adds delta to the number of open bodies.
 func (m *Metrics) OriginOpenBodies(delta int) { m.openBodies.Add(int64(delta)) }
 
-// OriginCircuit shows whether calls of a credential go out to S3: 0 they do, 1 one
-// does, to see, 2 none does. Of a credential that Credential was not called for
-// nothing is shown.
+// OriginCircuit sets the state of a credential's circuit to S3: 0 closed, 1 half-open,
+// 2 open. It does nothing for a credential that was never passed to Credential.
 func (m *Metrics) OriginCircuit(credential string, state int) {
-	m.credentials.turned(credential, state)
+	m.credentials.setCircuit(credential, state)
 }
 
 // find returns the cells of an alias that has a place, else those of _other.
@@ -68,7 +67,7 @@ func (m *Metrics) outcomeCell(c *cells, slot int) *requestCell {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c = m.presentLocked(c)
+	c = m.liveLocked(c)
 	p := &c.outcomes[slot]
 	if p.Load() == nil {
 		p.Store(&requestCell{m.families.originRequests.WithLabelValues(c.alias, outcomeLabels[slot])})
@@ -82,7 +81,7 @@ func (m *Metrics) originCell(c *cells) *originCell {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c = m.presentLocked(c)
+	c = m.liveLocked(c)
 	if c.origin.Load() == nil {
 		c.origin.Store(&originCell{
 			duration: m.families.originDuration.WithLabelValues(c.alias),

@@ -2,12 +2,12 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// savedCell holds the children of one way to save.
+// savedCell holds the children of one value of the label by.
 type savedCell struct{ requests, bytes prometheus.Counter }
 
-// Saved counts requests to S3, and bytes of their bodies, that were not needed:
-// by hit, collapsed or not_modified. Any other word counts nothing. It costs what
-// Request costs: no lock and no allocation after the first time.
+// Saved counts requests to S3, and bytes of their bodies, that were not needed, by
+// hit, collapsed or not_modified. Any other value counts nothing. Like Request it
+// takes no lock and allocates nothing after the first time.
 func (s *Series) Saved(by string, requests, bytes int64) {
 	slot := savedSlot(by)
 	if slot < 0 {
@@ -28,7 +28,7 @@ func (m *Metrics) savedCell(c *cells, slot int) *savedCell {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c = m.presentLocked(c)
+	c = m.liveLocked(c)
 	p := &c.saved[slot]
 	if p.Load() == nil {
 		p.Store(&savedCell{

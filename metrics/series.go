@@ -7,38 +7,38 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Request is what one answered request adds to the counters.
+// Request has the values of one answered request.
 type Request struct {
 	Method string
 	Code   int
-	// Cache is what the cache did: hit, miss, collapsed, stale, revalidated,
-	// negative or bypass; none, or any other word, when it was not asked.
+	// Cache is the result of the cache: hit, miss, collapsed, stale, revalidated,
+	// negative or bypass; none, or any other value, when it was not asked.
 	Cache    string
 	Duration time.Duration
-	// FirstByte is the time until the answer began; zero when it never did.
+	// FirstByte is the time until the answer began; zero when it did not begin.
 	FirstByte time.Duration
-	Bytes     int64 // of the body, as far as it was sent
-	Aborted   bool  // the client went away before the end
+	Bytes     int64 // of the body that were sent
+	Aborted   bool  // the client closed the connection before the end
 }
 
-// Series counts the requests of one alias. Get it once per alias and keep it:
-// a Request through it takes no lock and allocates nothing, except the first
-// time a combination of labels is seen. It is safe for concurrent use.
+// Series counts the requests of one alias. Get it once per alias and keep it: Request
+// takes no lock and allocates nothing, except the first time that a combination of
+// labels occurs. It is safe for concurrent use.
 //
-// After Forget a Series counts as _other, so that an answer under way when its
-// alias goes is neither lost nor brings the alias's series back.
+// After Forget a Series counts as _other, so that an answer under way at the deletion
+// of its alias is counted and does not create the alias's series again.
 type Series struct {
 	metrics *Metrics
 	cells   atomic.Pointer[cells]
 }
 
-// Series returns the handle of an alias, "" being all names that are none.
-// Past the cap it is the handle of _other.
+// Series returns the handle of an alias, or of _unknown for "" and for invalid names.
+// For aliases past the cap it is the handle of _other.
 func (m *Metrics) Series(alias string) *Series {
 	switch {
 	case alias == labelOther:
 		return m.other
-	case !ownName(alias):
+	case !validName(alias):
 		return m.unknown
 	}
 	m.mu.Lock()
@@ -60,8 +60,8 @@ func (m *Metrics) newSeries(alias string) *Series {
 	return s
 }
 
-// Forget removes every series of an alias and frees its place under the cap.
-// Handles of the alias count as _other from now on; Series gives a new one.
+// Forget removes every series of an alias, its canary included, and frees its place
+// under the cap. Its handles count as _other afterwards; Series returns a new one.
 func (m *Metrics) Forget(alias string) {
 	m.ForgetCanary(alias)
 	m.mu.Lock()
@@ -72,11 +72,11 @@ func (m *Metrics) Forget(alias string) {
 	}
 	delete(m.own, alias)
 	old := s.cells.Swap(m.other.cells.Load())
-	old.gone = true
+	old.forgotten = true
 	old.unregister(m.families)
 }
 
-// Shared reports whether this counts as _other: other aliases do so too.
+// Shared reports whether s counts as _other, together with other aliases.
 func (s *Series) Shared() bool { return s.cells.Load() == s.metrics.other.cells.Load() }
 
 // Request counts one answered request.
@@ -101,23 +101,22 @@ func (s *Series) Request(q Request) {
 	}
 }
 
-// cells are the children of one alias, each made when it is first needed. A
-// cell, once made, stays; so readers need only the atomic load.
+// cells are the children of one alias, each created at its first use. A cell is never
+// replaced, so readers need only the atomic load.
 //
-// Making one races with Forget:
+// The creation of a cell races with Forget:
 //
 //  1. a request loads the cells of "shop"
-//  2. Forget("shop") swaps them for those of _other and unregisters what stands
-//     in them
-//  3. the request finds its cell missing and would make it: the series of
-//     "shop" would be back, and nobody left to remove them
+//  2. Forget("shop") swaps them for those of _other and unregisters their children
+//  3. the request does not find its cell and would create it: the series of "shop"
+//     would exist again, and nothing would remove them
 //
-// So a cell is made under Metrics.mu, which Forget holds too, and not in cells
-// that are gone: step 3 makes and uses the cell of _other. A request that had
-// found its cell before step 2 counts into a child that is no longer shown.
+// Therefore a cell is created under Metrics.mu, which Forget holds too, and never in
+// forgotten cells: step 3 creates and uses the cell of _other. A request that found
+// its cell before step 2 counts into a child that is no longer shown.
 type cells struct {
-	alias string
-	gone  bool // guarded by Metrics.mu
+	alias     string
+	forgotten bool // guarded by Metrics.mu
 
 	requests [methodSlots][codeSlots]atomic.Pointer[requestCell]
 	cache    [cacheSlots]atomic.Pointer[cacheCell]
@@ -126,7 +125,7 @@ type cells struct {
 	saved    [savedSlots]atomic.Pointer[savedCell]
 }
 
-// requestCell wraps the interface, because an atomic pointer wants a type.
+// requestCell wraps the interface, because an atomic pointer needs a concrete type.
 type requestCell struct{ prometheus.Counter }
 
 type cacheCell struct {
@@ -140,7 +139,7 @@ func (m *Metrics) requestCell(c *cells, method, code int) *requestCell {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c = m.presentLocked(c)
+	c = m.liveLocked(c)
 	p := &c.requests[method][code]
 	if p.Load() == nil {
 		p.Store(&requestCell{m.families.requests.WithLabelValues(c.alias, methodLabels[method], codeLabel(code))})
@@ -154,7 +153,7 @@ func (m *Metrics) cacheCell(c *cells, slot int) *cacheCell {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c = m.presentLocked(c)
+	c = m.liveLocked(c)
 	p := &c.cache[slot]
 	if p.Load() == nil {
 		p.Store(m.families.cacheCell(c.alias, slot))
@@ -162,9 +161,9 @@ func (m *Metrics) cacheCell(c *cells, slot int) *cacheCell {
 	return p.Load()
 }
 
-// presentLocked returns c, or the cells of _other when c was forgotten.
-func (m *Metrics) presentLocked(c *cells) *cells {
-	if c.gone {
+// liveLocked returns c, or the cells of _other if c was forgotten.
+func (m *Metrics) liveLocked(c *cells) *cells {
+	if c.forgotten {
 		return m.other.cells.Load()
 	}
 	return c
@@ -184,9 +183,8 @@ func (f *families) cacheCell(alias string, slot int) *cacheCell {
 	return cell
 }
 
-// unregister removes from the exposition what was made for c. It goes by the
-// cells rather than by a search for the alias: a search would read every
-// series of every alias.
+// unregister removes the children of c from their vectors. It deletes them one by one:
+// a deletion by the alias alone would read every series of every alias.
 func (c *cells) unregister(f *families) {
 	for method := range c.requests {
 		for code := range c.requests[method] {

@@ -8,33 +8,33 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// CacheStats shows what read returns as the gauges of a tier. It is called at
-// every scrape; a later call for the same tier replaces it.
+// CacheStats sets the function that returns the gauges of a tier of the cache. Every
+// scrape calls it. A second call for the same tier replaces the function.
 func (m *Metrics) CacheStats(tier string, read func() (bytes, capacity, entries int64)) {
-	m.levels.mu.Lock()
-	defer m.levels.mu.Unlock()
-	m.levels.tiers[tier] = read
+	m.gauges.mu.Lock()
+	defer m.gauges.mu.Unlock()
+	m.gauges.tiers[tier] = read
 }
 
-// Aliases shows what read returns, a count by state, as the gauge aliases. It
-// is called at every scrape; a later call replaces it.
+// Aliases sets the function that returns the number of aliases by state. Every scrape
+// calls it. A second call replaces the function.
 func (m *Metrics) Aliases(read func() map[string]int) {
-	m.levels.mu.Lock()
-	defer m.levels.mu.Unlock()
-	m.levels.aliases = read
+	m.gauges.mu.Lock()
+	defer m.gauges.mu.Unlock()
+	m.gauges.aliases = read
 }
 
-// Running shows what read returns: how many operations run, and since when the
-// oldest of them has. It is called at every scrape; a later call replaces it.
+// Running sets the function that returns how many operations run, and when the oldest
+// of them began. Every scrape calls it. A second call replaces the function.
 func (m *Metrics) Running(read func() (n int, oldest time.Time)) {
-	m.levels.mu.Lock()
-	defer m.levels.mu.Unlock()
-	m.levels.operations = read
+	m.gauges.mu.Lock()
+	defer m.gauges.mu.Unlock()
+	m.gauges.operations = read
 }
 
-// levels are the gauges whose values lie elsewhere and are asked for at the
-// scrape, so that nobody has to keep two numbers in step.
-type levels struct {
+// gauges are read at the scrape from the part that has the value, so that no second
+// copy of it must be kept in step.
+type gauges struct {
 	bytes, capacity, entries, states *prometheus.Desc
 	running, oldest                  *prometheus.Desc
 
@@ -45,54 +45,54 @@ type levels struct {
 	operations func() (n int, oldest time.Time)
 }
 
-func newLevels() *levels {
+func newGauges() *gauges {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 	}
-	return &levels{
+	return &gauges{
 		bytes:    desc("cache_bytes", "Bytes that the cache holds, overhead included.", "tier"),
 		capacity: desc("cache_capacity_bytes", "Bytes that the cache may hold.", "tier"),
 		entries:  desc("cache_entries", "Entries that the cache holds.", "tier"),
 		states:   desc("aliases", "Aliases in the registry.", "state"),
-		running:  desc("provision_operations_running", "Operations that have begun and not ended."),
+		running:  desc("provision_operations_running", "Operations that are running."),
 		oldest: desc("provision_oldest_operation_timestamp_seconds",
-			"When the oldest running operation began; not there while none runs."),
+			"When the oldest running operation began; absent while none runs."),
 		tiers: make(map[string]func() (bytes, capacity, entries int64)),
 	}
 }
 
 // Describe implements prometheus.Collector.
-func (l *levels) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{l.bytes, l.capacity, l.entries, l.states, l.running, l.oldest} {
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.bytes, g.capacity, g.entries, g.states, g.running, g.oldest} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (l *levels) Collect(ch chan<- prometheus.Metric) {
-	l.mu.Lock()
-	tiers, aliases, operations := maps.Clone(l.tiers), l.aliases, l.operations
-	l.mu.Unlock()
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	g.mu.Lock()
+	tiers, aliases, operations := maps.Clone(g.tiers), g.aliases, g.operations
+	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for tier, read := range tiers {
 		bytes, capacity, entries := read()
-		gauge(l.bytes, float64(bytes), tier)
-		gauge(l.capacity, float64(capacity), tier)
-		gauge(l.entries, float64(entries), tier)
+		gauge(g.bytes, float64(bytes), tier)
+		gauge(g.capacity, float64(capacity), tier)
+		gauge(g.entries, float64(entries), tier)
 	}
 	if aliases != nil {
 		for state, n := range aliases() {
-			gauge(l.states, float64(n), state)
+			gauge(g.states, float64(n), state)
 		}
 	}
 	if operations != nil {
 		n, oldest := operations()
-		gauge(l.running, float64(n))
+		gauge(g.running, float64(n))
 		if n > 0 {
-			gauge(l.oldest, seconds(oldest))
+			gauge(g.oldest, seconds(oldest))
 		}
 	}
 }
