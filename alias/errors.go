@@ -34,7 +34,7 @@ var (
 	// ErrNoKeyPair means that the credential signs nothing.
 	ErrNoKeyPair = errors.New("no key pair")
 	// ErrUnavailable means that the database cannot do what it was asked now: it
-	// is locked by another process, full, or cannot be read or written. The
+	// is locked by another process, full, or cannot be opened, read or written. The
 	// same call may succeed later.
 	ErrUnavailable = errors.New("the database is unavailable")
 	// ErrWrongKey means that the stored secrets were sealed with another key

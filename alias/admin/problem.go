@@ -78,7 +78,7 @@ var kinds = []kind{
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
-		"its database is locked by another process, its disk is full, or its files cannot be read or written: " +
+		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
 			"the server's log tells which under this request_id; mend that and try again. Pictures are served meanwhile"},
 	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
 		"the server's log tells more under this request_id"},

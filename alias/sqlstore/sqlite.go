@@ -134,8 +134,13 @@ func classifySQLite(err error) error {
 		return fmt.Errorf("%w: no space is left for it: %w", alias.ErrUnavailable, err)
 	case sqlite3.SQLITE_IOERR:
 		return fmt.Errorf("%w: its files cannot be read or written: %w", alias.ErrUnavailable, err)
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
-		return fmt.Errorf("the database, or the folder that it is in, cannot be written: %w", err)
+	case sqlite3.SQLITE_READONLY:
+		return fmt.Errorf("%w: it cannot be written; mount its file system, and set its mode, so that ixmage may write: %w",
+			alias.ErrUnavailable, err)
+	case sqlite3.SQLITE_CANTOPEN:
+		// Each new connection opens files.
+		return fmt.Errorf("%w: its files cannot be opened: the folder is gone or cannot be written, "+
+			"or too many files are open: %w", alias.ErrUnavailable, err)
 	}
 	return err
 }

@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,6 +20,7 @@ func TestUnavailable(t *testing.T) {
 	}{
 		{"locked by another process", lockedByAnother, "another process holds the lock"},
 		{"full", full, "no space is left"},
+		{"read-only", readOnly, "cannot be written"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -75,6 +78,48 @@ func full(t *testing.T, s *Store, _ string) (mend func()) {
 	t.Helper()
 	pragma(t, s, "max_page_count(1)") // it becomes what there is
 	return func() { pragma(t, s, "max_page_count(1000000)") }
+}
+
+// readOnly makes writes fail as they do in a file system that was mounted
+// read-only: root may write to any file whatever its mode.
+func readOnly(t *testing.T, s *Store, _ string) (mend func()) {
+	t.Helper()
+	pragma(t, s, "query_only(1)")
+	return func() { pragma(t, s, "query_only(0)") }
+}
+
+// TestUnavailableToRead: a connection that cannot be opened now may be opened
+// later.
+func TestUnavailableToRead(t *testing.T) {
+	t.Parallel()
+	path := makeDatabase(t, 1)
+	s := openTest(t, path)
+	dir := filepath.Dir(path)
+	wantUnavailableToRead(t, s, func() (mend func()) {
+		move(t, dir, dir+"-away")
+		return func() { move(t, dir+"-away", dir) }
+	})
+}
+
+// wantUnavailableToRead spoils the opening of connections. The store must have no
+// open connection for reads.
+func wantUnavailableToRead(t *testing.T, s *Store, spoil func() (mend func())) {
+	t.Helper()
+	mend := spoil()
+	if _, err := s.Credentials(t.Context(), "", 10); !errors.Is(err, alias.ErrUnavailable) {
+		t.Errorf("reading: got %v, want %v", err, alias.ErrUnavailable)
+	}
+	mend()
+	if list, err := s.Credentials(t.Context(), "", 10); err != nil || len(list) != 1 {
+		t.Errorf("reading afterwards: got %d credentials, %v", len(list), err)
+	}
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestErrorOfUseIsNotUnavailable(t *testing.T) {
