@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -124,6 +125,38 @@ func TestEmergencyEndsSoak(t *testing.T) {
 	}
 	wantHastened(t, ended)
 	w.wantSound(p, "shop")
+}
+
+// TestEmergencyBeforeInterrupt: a rotation that writes after the emergency was stored,
+// and before it is interrupted, goes on from what is stored. That is no failure.
+func TestEmergencyBeforeInterrupt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, iam.Config{})
+	hasShop(alias.PolicyInline)(w.start())
+	p, log := w.trapped()
+	op, err := p.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action == "CreateAccessKey" {
+			once.Do(func() { // another goroutine would interrupt the task after this
+				p.mu.Lock()
+				delete(p.active, op.ID)
+				p.mu.Unlock()
+				if _, err := p.Rotate(t.Context(), actor, "shop", true); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return nil
+	})
+	wantHastened(t, p.well(op, nil))
+	w.wantSound(p, "shop")
+	if log.has("level=ERROR") {
+		t.Errorf("log: %s", &log.lines)
+	}
 }
 
 // forgetful is a store whose first list of operations cannot be read.

@@ -237,9 +237,13 @@ func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	if running, err := tx.RunningOperation("", c.Name); err == nil {
+	running, err := tx.RunningOperation("", c.Name)
+	switch {
+	case err == nil:
 		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s; wait for its end", c.Name, alias.ErrBusy,
 			running.ID, running.Kind)
+	case !errors.Is(err, alias.ErrNotFound):
+		return nil, err
 	}
 	p, ok := c.Provisioned()
 	switch {

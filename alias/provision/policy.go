@@ -193,7 +193,7 @@ func (c caller) readManaged(ctx context.Context, arn string) (*foundPolicy, erro
 	if err != nil {
 		return nil, err
 	}
-	text, err := url.QueryUnescape(aws.ToString(version.PolicyVersion.Document))
+	text, err := decodeDocument(version.PolicyVersion.Document)
 	if err != nil {
 		return nil, stop(codeIAM, "the document of %s cannot be decoded", arn)
 	}
@@ -243,6 +243,9 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 		return c.inlineDrift(ctx, p, partition)
 	}
 	attached, err := c.attached(ctx, p.User.Name)
+	if isGone(err) {
+		return "the user " + p.User.Name + " is not there", nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -271,6 +274,9 @@ func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.
 		return "", err
 	}
 	found, err := c.readManaged(ctx, arn)
+	if isGone(err) {
+		return "the policy " + arn + " is not there", nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -294,13 +300,16 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 	if err != nil {
 		return "", err
 	}
-	// The document comes percent-encoded (RFC 3986), as the API reference says.
-	text, err := url.QueryUnescape(aws.ToString(out.PolicyDocument))
+	text, err := decodeDocument(out.PolicyDocument)
 	if err == nil && policy.Same([]byte(text), want) {
 		return "", nil
 	}
 	return "the document of the inline policy " + policy.InlineName + " is another one", nil
 }
+
+// decodeDocument decodes a document that IAM gives out. It is percent-encoded by RFC
+// 3986, as the API reference says: a plus, which a prefix may have, is a plus.
+func decodeDocument(encoded *string) (string, error) { return url.PathUnescape(aws.ToString(encoded)) }
 
 // attached lists the ARNs of the managed policies on a user.
 func (c caller) attached(ctx context.Context, user string) ([]string, error) {

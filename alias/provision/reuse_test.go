@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -135,5 +136,32 @@ func TestReuseTakenBackLater(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// unreadable is a store whose transactions cannot read running operations.
+type unreadable struct{ alias.Store }
+
+func (s unreadable) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	return s.Store.Update(ctx, func(tx alias.Tx) error { return fn(unreadableTx{tx}) })
+}
+
+type unreadableTx struct{ alias.Tx }
+
+var errDisk = errors.New("disk I/O error")
+
+func (unreadableTx) RunningOperation(alias.Name, alias.Name) (*alias.Operation, error) {
+	return nil, errDisk
+}
+
+// TestReuseUnreadable: a registry that cannot tell whether an operation runs is no
+// registry in which none runs.
+func TestReuseUnreadable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, iam.Config{})
+	hasShop(alias.PolicyInline)(w.start())
+	p := w.startOn(unreadable{w.store})
+	if op, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))); !errors.Is(err, errDisk) {
+		t.Errorf("got %+v, %v, want %v", op, err, errDisk)
 	}
 }

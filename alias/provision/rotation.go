@@ -313,6 +313,9 @@ func (t *task) verifyPlace(ctx context.Context, details []string, kp alias.KeyPa
 	if err != nil {
 		return "", err
 	}
+	if len(p.Grants) == 0 {
+		return "", stop(codeNotVerified, "the credential %s has no location to prove the new key on", c.Name)
+	}
 	place := &alias.Alias{Name: c.Name, Location: p.Grants[0].Location()}
 	detail, err := t.verifyOn(ctx, place, p, kp)
 	return strings.Join(append(details, detail), "; "), err
@@ -352,7 +355,7 @@ func (t *task) worksOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned
 }
 
 // aliases are those that the credential is proven on: what is served, and lies
-// within its grants. Where there is none, its first location stands in.
+// within its grants.
 func (t *task) aliases(ctx context.Context, c *alias.Credential) ([]*alias.Alias, error) {
 	store := t.p.cfg.Registry.Store()
 	names, err := store.AliasesOf(ctx, c.ID)
@@ -372,9 +375,6 @@ func (t *task) aliases(ctx context.Context, c *alias.Credential) ([]*alias.Alias
 		if a.Serves() && granted(p, a) && len(list) < proveAliases {
 			list = append(list, a)
 		}
-	}
-	if len(list) == 0 && len(p.Grants) > 0 {
-		list = append(list, &alias.Alias{Name: c.Name, Location: p.Grants[0].Location()})
 	}
 	return list, nil
 }

@@ -129,6 +129,55 @@ func TestRotationWithBadAlias(t *testing.T) {
 	}
 }
 
+// TestRotationWithoutAlias: a key that no alias uses is proven once on its first
+// location, and not for another whole budget when that fails.
+func TestRotationWithoutAlias(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	p.deleteAlias("shop")
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Service == "s3" && c.Action == "GetObject" {
+			return iam.Fail("SlowDown")
+		}
+		return nil
+	})
+	began := w.clock.Now()
+	wantCode(t, p.ill(p.Rotate(t.Context(), actor, "shop", false)), codeNotVerified)
+	if took, budget := w.clock.Now().Sub(began), awsTiming().VerifyBudget; took < budget || took > budget*3/2 {
+		t.Errorf("took %s, want one budget of %s", took, budget)
+	}
+}
+
+// TestRotationWithoutLocation: a credential with no location to prove a key on is not
+// rotated.
+func TestRotationWithoutLocation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	p.deleteAlias("shop")
+	err := p.registry.Apply(t.Context(), []alias.Name{"shop"}, func(tx alias.Tx) ([]alias.Change, error) {
+		c, err := tx.Credential("shop")
+		if err != nil {
+			return nil, err
+		}
+		prov, _ := c.Provisioned()
+		prov = prov.Clone()
+		prov.Grants = nil
+		c.Provider, c.Revision = prov, c.Revision+1
+		return []alias.Change{{CredentialPut: c}}, tx.UpdateCredential(c)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	why := p.ill(p.Rotate(t.Context(), actor, "shop", false))
+	wantCode(t, why, codeNotVerified)
+	_, prov := p.provisioned("shop")
+	w.wantKeys(prov.User.Name, prov.AccessKeyID)
+}
+
 // TestAliasMadeWhileRotating: an alias that comes after the new key was proven, and
 // that neither key reads, must not undo a rotation.
 func TestAliasMadeWhileRotating(t *testing.T) {

@@ -54,6 +54,7 @@ type step struct {
 // written last.
 func (p *Provisioner) run(ctx context.Context, id string) {
 	defer p.release(id)
+	overtaken := false
 	for i := 0; ; i++ {
 		attempt, cancel := p.interruptible(ctx, id)
 		err := p.perform(attempt, id)
@@ -65,6 +66,13 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 		if interrupted {
 			continue // and go on from what is stored
 		}
+		// An emergency is stored before it interrupts: a write that comes in
+		// between is stale, and is done again on what is stored.
+		if errors.Is(err, alias.ErrStale) && !overtaken {
+			overtaken = true
+			continue
+		}
+		overtaken = false
 		p.log.Error("an operation is interrupted and will go on", "operation", id, "error", err)
 		if p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]) != nil {
 			return

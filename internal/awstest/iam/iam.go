@@ -46,6 +46,9 @@ type Config struct {
 	// Terse has S3 say "Access Denied" without saying which right is missing,
 	// as AWS does to strangers.
 	Terse bool
+	// PlainPlus leaves a plus in the documents of policies that are read as it is.
+	// AWS encodes it; servers that decode by RFC 3986 need not.
+	PlainPlus bool
 	// ResolveMissing authorizes a call on a user that is gone, or not yet
 	// seen, by the path it had or will have. Without it only a policy on all
 	// users covers a name that IAM cannot resolve: the answer to others is

@@ -187,7 +187,7 @@ func getPolicyVersion(f *Server, r *iamRequest) (any, error) {
 	for i, v := range p.Versions {
 		if v.ID == r.params.Get("VersionId") {
 			return struct{ PolicyVersion xmlVersion }{
-				xmlVersion{encoded(v.Document), v.ID, i == len(p.Versions)-1, date(v.Created)},
+				xmlVersion{f.encoded(v.Document), v.ID, i == len(p.Versions)-1, date(v.Created)},
 			}, nil
 		}
 	}

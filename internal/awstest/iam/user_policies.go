@@ -68,11 +68,17 @@ func getUserPolicy(f *Server, r *iamRequest) (any, error) {
 	if !ok {
 		return nil, noInline(name)
 	}
-	return struct{ UserName, PolicyName, PolicyDocument string }{u.Name, name, encoded(text)}, nil
+	return struct{ UserName, PolicyName, PolicyDocument string }{u.Name, name, f.encoded(text)}, nil
 }
 
 // encoded is a document as IAM gives it out: encoded as in RFC 3986.
-func encoded(text string) string { return strings.ReplaceAll(url.QueryEscape(text), "+", "%20") }
+func (f *Server) encoded(text string) string {
+	text = strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
+	if f.cfg.PlainPlus {
+		text = strings.ReplaceAll(text, "%2B", "+")
+	}
+	return text
+}
 
 func listUserPolicies(f *Server, r *iamRequest) (any, error) {
 	u, err := f.seenUser(r)

@@ -1,0 +1,79 @@
+package provision
+
+import (
+	"testing"
+
+	"ixmage/alias"
+	"ixmage/internal/awstest/iam"
+)
+
+// TestPolicyNotSeenYet: what check-policy reads may not be seen yet, whatever the
+// policy's mode. It is read again.
+func TestPolicyNotSeenYet(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		mode   alias.PolicyMode
+		action string
+	}{
+		{alias.PolicyInline, "GetUserPolicy"},
+		{alias.PolicyManaged, "ListAttachedUserPolicies"},
+		{alias.PolicyManaged, "GetPolicy"},
+		{alias.PolicyManaged, "GetPolicyVersion"},
+		{alias.PolicyReadOnly, "ListAttachedUserPolicies"},
+	} {
+		t.Run(string(row.mode)+" "+row.action, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, iam.Config{})
+			p := w.start()
+			attached, unseen := row.mode == alias.PolicyInline, 0
+			w.iam.OnCall(func(c iam.Call) *iam.Fault {
+				attached = attached || c.Action == "AttachUserPolicy"
+				if c.Action == row.action && attached && unseen < 3 {
+					unseen++
+					return iam.Fail("NoSuchEntity")
+				}
+				return nil
+			})
+			p.well(p.Provision(t.Context(), actor, w.request("shop", withPolicy(row.mode))))
+			if unseen != 3 {
+				t.Errorf("read %d times, want 3 before it was seen", unseen)
+			}
+			w.wantOwned(p, []alias.Name{"shop"})
+		})
+	}
+}
+
+// TestPolicyGone: a scan reports a policy that somebody deleted.
+func TestPolicyGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyManaged)(p)
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action == "GetPolicy" {
+			return iam.Fail("NoSuchEntity")
+		}
+		return nil
+	})
+	p.reconcile(t.Context())
+	_, prov := p.provisioned("shop")
+	if o, ok := p.reported(orphanPolicy, prov.User.Name); !ok || o.State != stateReported {
+		t.Errorf("report: %+v", p.orphans)
+	}
+}
+
+// TestPolicyWithPlus: a document is decoded as RFC 3986 has it, where a plus is a plus.
+func TestPolicyWithPlus(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged} {
+		for _, plain := range []bool{false, true} {
+			t.Run(string(mode), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, iam.Config{PlainPlus: plain})
+				p := w.start()
+				plus := func(r *alias.ProvisionRequest) { r.Policy, r.Prefix, r.Inside = mode, "a+b/", "" }
+				p.well(p.Provision(t.Context(), actor, w.request("shop", plus)))
+			})
+		}
+	}
+}
