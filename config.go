@@ -35,12 +35,13 @@ const (
 // serveCmd is the whole configuration: flags, variables, defaults and help. The
 // hidden flags are for tests and the demo; docs/operations.md explains them.
 type serveCmd struct {
-	Listen        string `default:"${listen}" help:"Public listener; port 0 picks one."`
-	AdminListen   string `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
-	MetricsListen string `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
-	AdminTLSCert  string `name:"admin-tls-cert" help:"Certificate of the admin listener, PEM." placeholder:"FILE"`
-	AdminTLSKey   string `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
-	AdminInsecure bool   `help:"Allow an admin address that is not loopback without TLS."`
+	Listen        string    `default:"${listen}" help:"Public listener; port 0 picks one."`
+	AdminListen   string    `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
+	MetricsListen string    `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
+	AdminHost     hostNames `help:"Names, separated by commas, that an admin or metrics listener on loopback answers for beside localhost and loopback addresses; any other Host is 421. A listener on another address answers for any."`
+	AdminTLSCert  string    `name:"admin-tls-cert" help:"Certificate of the admin listener, PEM." placeholder:"FILE"`
+	AdminTLSKey   string    `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
+	AdminInsecure bool      `help:"Allow an admin address that is not loopback without TLS."`
 
 	Data           string `default:"./ixmage-data" help:"Folder for the registry, the key set and the admin token; made 0700."`
 	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
@@ -301,7 +302,7 @@ func dropEmptyEnv() {
 func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
 		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
-		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns),
+		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
@@ -407,15 +408,26 @@ func parseSwitch(text string, _ *kong.Tag) (bool, error) {
 // patterns are bucket names with wildcards.
 type patterns []string
 
-// parsePatterns reads a list separated by commas.
 func parsePatterns(text string, _ *kong.Tag) (patterns, error) {
-	var list patterns
+	return parseList(text, policy.PatternProblem)
+}
+
+// hostNames are names that a listener answers for.
+type hostNames []string
+
+func parseHostNames(text string, _ *kong.Tag) (hostNames, error) {
+	return parseList(text, admin.HostProblem)
+}
+
+// parseList reads a list separated by commas.
+func parseList(text string, problem func(entry string) string) ([]string, error) {
+	var list []string
 	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue
 		}
-		if p := policy.PatternProblem(part); p != "" {
+		if p := problem(part); p != "" {
 			return nil, fmt.Errorf("%q %s", part, p)
 		}
 		list = append(list, part)

@@ -96,6 +96,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"listen", "8080", "use host:port, or :port for all interfaces"},
 	{"admin-listen", "127.0.0.1", "use host:port, or :port for all interfaces"},
 	{"metrics-listen", "localhost:http", "use host:port, or :port for all interfaces"},
+	{"admin-host", "ixmage.example,https://b", `"https://b" must be a host name or an IP address, without a scheme and a port`},
 	{"admin-insecure", "perhaps", `"perhaps" is neither true nor false`},
 	{"data", "", "is empty: name a folder"},
 	{"master-key", "vault:key", "must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID"},
@@ -237,7 +238,7 @@ func TestDefaults(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	promised := []string{
-		"listen", "admin-listen", "metrics-listen", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
+		"listen", "admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
 		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "provision-buckets", "allow-wide-scope", "install-id",

@@ -113,7 +113,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
 	servers, err := s.listen(ctx, public, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, Bookkeeper: accounts, Metrics: m.Handler(), Ready: serving.Load,
-		Log: log, Purger: purger{registry, memory}, Explainer: public,
+		Log: log, Purger: purger{registry, memory}, Explainer: public, Hosts: s.AdminHost,
 	})
 	if err != nil {
 		return err
@@ -318,7 +318,7 @@ func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Co
 		return nil, fmt.Errorf("open the public listener (--listen): %w", err)
 	}
 	if s.MetricsListen != "" {
-		ops := admin.NewOps(admin.OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready, Log: cfg.Log})
+		ops := admin.NewOps(admin.OpsConfig{Hosts: s.AdminHost, Metrics: cfg.Metrics, Ready: cfg.Ready, Log: cfg.Log})
 		cfg.Metrics = nil
 		ln, err := net.Listen("tcp", s.MetricsListen)
 		if err != nil {

@@ -107,6 +107,66 @@ func TestAdminBadUse(t *testing.T) {
 	}
 }
 
+// TestRebinding: a web page whose name resolves to a loopback address sends its
+// own name as Host, and no Origin. It gets nothing from the listeners there.
+func TestRebinding(t *testing.T) {
+	t.Parallel()
+	local := start(t, "--metrics-listen", "127.0.0.1:0", "--admin-host", "admin.example, ixmage")
+	open := start(t, "--admin-listen", "0.0.0.0:0", "--admin-insecure", "--metrics-listen", "127.0.0.1:0")
+	_, port, _ := net.SplitHostPort(open.admin)
+	all := "127.0.0.1:" + port
+	for _, tc := range []struct {
+		name, addr, host string
+		answered         bool
+	}{
+		{"admin listener", local.admin, "evil.example", false},
+		{"admin listener, its port", local.admin, "evil.example:8081", false},
+		{"admin listener, below localhost", local.admin, "localhost.evil.example", false},
+		{"admin listener, its address", local.admin, local.admin, true},
+		{"admin listener, localhost", local.admin, "localhost", true},
+		{"admin listener, IPv6", local.admin, "[::1]:8081", true},
+		{"admin listener, other loopback address", local.admin, "127.1.2.3", true},
+		{"admin listener, name that was given", local.admin, "ixmage:1", true},
+		{"metrics listener", local.metrics, "evil.example", false},
+		{"metrics listener, name that was given", local.metrics, "admin.example", true},
+		{"on all addresses", all, "evil.example", true},
+		{"metrics listener beside one on all addresses", open.metrics, "evil.example", false},
+		{"metrics listener beside one on all addresses, localhost", open.metrics, "localhost", true},
+	} {
+		s := local
+		if tc.addr == all {
+			s = open
+		}
+		paths := []string{"/-/healthz", "/-/readyz"}
+		if tc.addr != local.admin && tc.addr != all {
+			paths = append(paths, "/metrics")
+		} else {
+			paths = append(paths, "/api/v1/aliases")
+		}
+		for _, path := range paths {
+			conn, err := net.Dial("tcp", tc.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, tc.host, s.token)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &response{Response: resp}
+			r.body, r.err = io.ReadAll(resp.Body)
+			conn.Close()
+			switch {
+			case tc.answered && r.StatusCode != http.StatusOK, !tc.answered && r.StatusCode != http.StatusMisdirectedRequest:
+				t.Errorf("%s, %s: got %s", tc.name, path, r.Status)
+			case !tc.answered:
+				wantHelp(t, r, "host")
+				wantAll(t, tc.name, string(r.body), "--admin-host")
+			}
+		}
+	}
+}
+
 // wantHelp checks the form of an answer that refuses.
 func wantHelp(t *testing.T, r *response, code string) {
 	t.Helper()

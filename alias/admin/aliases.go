@@ -3,8 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
-
-	"github.com/gofiber/fiber/v2"
+	"net/http"
 
 	"ixmage/alias"
 )
@@ -14,17 +13,17 @@ const aliasesPath = "/api/v1/aliases"
 // aliases are the calls that keep aliases.
 type aliases struct{ registry *alias.Registry }
 
-func (h aliases) mount(app *fiber.App) {
-	const single = aliasesPath + "/:name"
+func (h aliases) mount(t *routes) {
+	const single = aliasesPath + "/{name}"
 	const thing = "alias"
-	mount(app, endpoint[none, aliasesJSON]{method: fiber.MethodGet, path: aliasesPath,
+	mount(t, endpoint[none, aliasesJSON]{method: http.MethodGet, path: aliasesPath,
 		query: pageQuery, do: h.list})
-	mount(app, endpoint[aliasInput, aliasJSON]{method: fiber.MethodPost, path: aliasesPath, thing: thing,
+	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPost, path: aliasesPath, thing: thing,
 		fields: createFields, check: h.checkNew, do: h.create})
-	mount(app, endpoint[none, aliasJSON]{method: fiber.MethodGet, path: single, thing: thing, do: h.read})
-	mount(app, endpoint[aliasInput, aliasJSON]{method: fiber.MethodPatch, path: single, thing: thing,
+	mount(t, endpoint[none, aliasJSON]{method: http.MethodGet, path: single, thing: thing, do: h.read})
+	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPatch, path: single, thing: thing,
 		fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
-	mount(app, endpoint[none, none]{method: fiber.MethodDelete, path: single, thing: thing, do: h.remove})
+	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, thing: thing, do: h.remove})
 }
 
 type aliasesJSON struct {
@@ -59,7 +58,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 		return reply[aliasJSON]{}, err
 	}
 	r := answerAlias(made)
-	r.status, r.location = fiber.StatusCreated, aliasesPath+"/"+string(made.Name)
+	r.status, r.location = http.StatusCreated, aliasesPath+"/"+string(made.Name)
 	return r, nil
 }
 
@@ -130,7 +129,7 @@ func (h aliases) remove(ctx context.Context, c *call[none]) (reply[none], error)
 	if err != nil {
 		return reply[none]{}, err
 	}
-	return reply[none]{status: fiber.StatusNoContent}, h.registry.DeleteAlias(ctx, c.name, revision)
+	return reply[none]{status: http.StatusNoContent}, h.registry.DeleteAlias(ctx, c.name, revision)
 }
 
 // current makes the question for the revision that an alias has now.

@@ -2,9 +2,8 @@ package admin
 
 import (
 	"context"
+	"net/http"
 	"strconv"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -12,8 +11,8 @@ import (
 // audit is the call that shows who did what.
 type audit struct{ registry *alias.Registry }
 
-func (h audit) mount(app *fiber.App) {
-	mount(app, endpoint[none, auditJSON]{method: fiber.MethodGet, path: "/api/v1/audit",
+func (h audit) mount(t *routes) {
+	mount(t, endpoint[none, auditJSON]{method: http.MethodGet, path: "/api/v1/audit",
 		query: []string{"before", "limit"}, do: h.list})
 }
 

@@ -2,9 +2,8 @@ package admin
 
 import (
 	"context"
+	"net/http"
 	"strings"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -14,18 +13,18 @@ const credentialsPath = "/api/v1/credentials"
 // credentials are the calls that keep credentials.
 type credentials struct{ operations }
 
-func (h credentials) mount(app *fiber.App) {
-	const single = credentialsPath + "/:name"
+func (h credentials) mount(t *routes) {
+	const single = credentialsPath + "/{name}"
 	const thing = "credential"
-	mount(app, endpoint[none, credentialsJSON]{method: fiber.MethodGet, path: credentialsPath,
+	mount(t, endpoint[none, credentialsJSON]{method: http.MethodGet, path: credentialsPath,
 		query: pageQuery, do: h.list})
-	mount(app, endpoint[credentialInput, credentialJSON]{method: fiber.MethodPost, path: credentialsPath, thing: thing,
+	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, thing: thing,
 		fields: registerFields, check: checkCredential, do: h.create})
-	mount(app, endpoint[none, credentialJSON]{method: fiber.MethodGet, path: single, thing: thing, do: h.read})
-	mount(app, endpoint[credentialInput, credentialJSON]{method: fiber.MethodPut, path: single, thing: thing,
+	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, thing: thing, do: h.read})
+	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, thing: thing,
 		fields: replaceFields, check: checkReplacement, do: h.replace})
-	mount(app, endpoint[none, operationJSON]{method: fiber.MethodDelete, path: single, thing: thing, do: h.remove})
-	mount(app, endpoint[rotation, operationJSON]{method: fiber.MethodPost, path: single + "/rotate", thing: thing,
+	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, thing: thing, do: h.remove})
+	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", thing: thing,
 		fields: rotationFields, bare: true, do: h.rotate})
 }
 
@@ -63,7 +62,7 @@ func (h credentials) create(ctx context.Context, c *call[credentialInput]) (repl
 	}
 	// Nothing can use it yet, so there is nothing to ask the store.
 	return reply[credentialJSON]{
-		status: fiber.StatusCreated, location: credentialsPath + "/" + string(made.Name),
+		status: http.StatusCreated, location: credentialsPath + "/" + string(made.Name),
 		revision: made.Revision, body: showCredential(made, nil),
 	}, nil
 }
@@ -108,7 +107,7 @@ func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operation
 		return reply[operationJSON]{}, err
 	}
 	if _, ok := found.Provisioned(); !ok {
-		return reply[operationJSON]{status: fiber.StatusNoContent}, h.registry.DeleteCredential(ctx, c.name, revision)
+		return reply[operationJSON]{status: http.StatusNoContent}, h.registry.DeleteCredential(ctx, c.name, revision)
 	}
 	if h.provisioner == nil {
 		return reply[operationJSON]{}, off()
@@ -117,7 +116,7 @@ func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operation
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}
-	return h.started(ctx, o, c.wait, c.rec), nil
+	return h.started(o, c.client), nil
 }
 
 // rotation is the body of a call to rotate.
@@ -148,7 +147,7 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}
-	return h.started(ctx, o, c.wait, c.rec), nil
+	return h.started(o, c.client), nil
 }
 
 // byHand is the answer to a rotation of a key that is not ours to rotate.

@@ -1,25 +1,24 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"mime"
+	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gofiber/fiber/v2"
-
 	"ixmage/alias"
 )
 
-// callTimeout bounds what one call may spend in the registry. Its context does
-// not come from the connection: fasthttp tells nobody when a client leaves, and
-// a write that has begun is better finished.
+// callTimeout bounds what one call may spend in the registry.
 const callTimeout = 30 * time.Second
 
 // none is the In of an endpoint without a body and the Out of one without an
@@ -31,7 +30,7 @@ type none struct{}
 type endpoint[In, Out any] struct {
 	method string
 	path   string
-	// thing is what the path's :name, :id or :user stands for; it is what errors
+	// thing is what the path's {name}, {id} or {user} stands for; it is what errors
 	// and the log call it.
 	thing string
 	// query lists the parameters that are known.
@@ -48,17 +47,22 @@ type endpoint[In, Out any] struct {
 	do    func(context.Context, *call[In]) (reply[Out], error)
 }
 
-// call is a request as an endpoint sees it: checked, decoded, and copied out of
-// the buffers that fasthttp uses again.
+// call is a request as an endpoint sees it: checked and decoded.
 type call[In any] struct {
+	client
 	name  alias.Name // from the path; empty where it has none
 	id    string     // likewise, of what has no alias.Name
 	query url.Values
 	match ifMatch
-	wait  wait
 	actor string // for the audit
 	in    In
-	rec   *record
+}
+
+// client is who waits for the answer to a call.
+type client struct {
+	ctx  context.Context //nolint:containedctx // ends when the client leaves; that of the call may not
+	wait wait
+	rec  *record
 }
 
 // target is what the path names.
@@ -74,20 +78,18 @@ type reply[Out any] struct {
 }
 
 // mount adds e to the routes.
-func mount[In, Out any](app *fiber.App, e endpoint[In, Out]) {
-	if e.method == fiber.MethodGet {
-		app.Get(e.path, e.serve) // and HEAD
-		return
-	}
-	app.Add(e.method, e.path, e.serve)
-}
+func mount[In, Out any](t *routes, e endpoint[In, Out]) { t.add(e.method, e.path, e.serve) }
 
-func (e endpoint[In, Out]) serve(c *fiber.Ctx) error {
-	rec := recordOf(c.Context())
-	rec.route = e.path
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+// serve calls do with a context that ends when the client leaves, or, where
+// something may change, does not: a write that has begun is better finished.
+func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
+	ctx := r.Context()
+	if e.method != http.MethodGet {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	in, err := e.accept(ctx, c, rec)
+	in, err := e.accept(ctx, x, r)
 	if err != nil {
 		return err
 	}
@@ -95,45 +97,48 @@ func (e endpoint[In, Out]) serve(c *fiber.Ctx) error {
 	if err != nil {
 		return e.named(in.target(), err)
 	}
-	return send(c, out)
+	return send(x, out)
 }
 
 // accept makes the call, or says why the request is none.
-func (e endpoint[In, Out]) accept(ctx context.Context, c *fiber.Ctx, rec *record) (*call[In], error) {
+func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Request) (*call[In], error) {
+	peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 	in := &call[In]{
-		rec: rec, actor: "admin@" + c.Context().RemoteIP().String(),
-		wait: parsePrefer(c.Request().Header.PeekAll("Prefer")),
+		client: client{ctx: r.Context(), wait: parsePrefer(r.Header["Prefer"]), rec: x.rec},
+		actor:  "admin@" + peer,
 	}
 	var err error
-	if in.name, err = e.nameIn(c.Params("name")); err != nil {
+	if in.name, err = e.nameIn(r); err != nil {
 		return nil, err
 	}
-	if in.id, err = e.idIn(c); err != nil {
+	if in.id, err = e.idIn(r); err != nil {
 		return nil, err
 	}
-	rec.about(e.thing, alias.Name(in.target()))
-	if in.query, err = parseQuery(string(c.Context().URI().QueryString()), e.query); err != nil {
+	x.rec.about(e.thing, alias.Name(in.target()))
+	if in.query, err = parseQuery(r.URL.RawQuery, e.query); err != nil {
 		return nil, err
 	}
-	if in.match, err = parseIfMatch(c.Request().Header.PeekAll(fiber.HeaderIfMatch)); err != nil {
+	if in.match, err = parseIfMatch(r.Header["If-Match"]); err != nil {
 		return nil, err
 	}
-	if e.fields == nil {
-		return in, refuseBody(c)
+	switch {
+	case e.fields != nil:
+		return in, e.decode(ctx, in, x.body, r.Header)
+	case len(x.body) > 0: // it would be a mistake that goes unnoticed
+		return nil, fail(errBadRequest, "this call takes no request body")
 	}
-	return in, e.decode(ctx, c, in)
+	return in, nil
 }
 
 // decode reads the body.
-func (e endpoint[In, Out]) decode(ctx context.Context, c *fiber.Ctx, in *call[In]) error {
-	if e.bare && len(c.Request().Body()) == 0 {
+func (e endpoint[In, Out]) decode(ctx context.Context, in *call[In], body []byte, h http.Header) error {
+	if e.bare && len(body) == 0 {
 		return nil
 	}
-	if err := e.acceptMedia(c); err != nil {
+	if err := e.acceptMedia(body, h); err != nil {
 		return err
 	}
-	// Not c.Body(), which unpacks a Content-Encoding without a limit.
-	problems, err := decodeBody(c.Request().Body(), e.fields(&in.in))
+	problems, err := decodeBody(body, e.fields(&in.in))
 	if err != nil {
 		return err
 	}
@@ -162,11 +167,12 @@ func merge(problems, more []alias.Problem) []alias.Problem {
 
 // nameIn reads the name in the path. What cannot be a name names nothing, so
 // it is 404 like every other unknown one.
-func (e endpoint[In, Out]) nameIn(raw string) (alias.Name, error) {
-	if !strings.Contains(e.path, "/:name") {
+func (e endpoint[In, Out]) nameIn(r *http.Request) (alias.Name, error) {
+	raw := r.PathValue("name")
+	if raw == "" {
 		return "", nil
 	}
-	name, err := alias.ParseName(strings.Clone(raw))
+	name, err := alias.ParseName(raw)
 	if err != nil {
 		return "", e.missing(raw)
 	}
@@ -174,19 +180,16 @@ func (e endpoint[In, Out]) nameIn(raw string) (alias.Name, error) {
 }
 
 // idIn reads the id of an operation or the name of an IAM user in the path.
-func (e endpoint[In, Out]) idIn(c *fiber.Ctx) (string, error) {
-	for _, param := range []string{"id", "user"} {
-		if !strings.Contains(e.path, "/:"+param) {
-			continue
-		}
-		raw := strings.Clone(c.Params(param))
-		id, err := url.PathUnescape(raw)
-		if err != nil || !isID(id) {
-			return "", e.missing(raw)
-		}
-		return id, nil
+func (e endpoint[In, Out]) idIn(r *http.Request) (string, error) {
+	raw := r.PathValue("id") + r.PathValue("user") // no path has both
+	if raw == "" {
+		return "", nil
 	}
-	return "", nil
+	id, err := url.PathUnescape(raw)
+	if err != nil || !isID(id) {
+		return "", e.missing(raw)
+	}
+	return id, nil
 }
 
 // isID reports whether s is made of what IAM takes in the name of a user, which
@@ -250,43 +253,33 @@ func inUse(e *alias.InUseError) error {
 		"give them another one or delete them first", e.Credential, list)
 }
 
-// refuseBody turns away a body where none is expected: it would be a mistake
-// that goes unnoticed.
-func refuseBody(c *fiber.Ctx) error {
-	if len(c.Request().Body()) == 0 {
-		return nil
-	}
-	return fail(errBadRequest, "this call takes no request body")
-}
-
 const mediaJSON = "application/json"
 
 // acceptMedia refuses a body that does not say it is JSON. It also keeps a web
 // page of another origin from sending one without a CORS preflight.
-func (e endpoint[In, Out]) acceptMedia(c *fiber.Ctx) error {
+func (e endpoint[In, Out]) acceptMedia(body []byte, h http.Header) error {
 	types := append([]string{mediaJSON}, e.types...)
 	list := strings.Join(types, ", ")
-	header := map[string]string{fiber.HeaderAccept: list}
+	header := map[string]string{"Accept": list}
 	switch e.method {
-	case fiber.MethodPost:
+	case http.MethodPost:
 		header = map[string]string{"Accept-Post": list}
-	case fiber.MethodPatch:
+	case http.MethodPatch:
 		header = map[string]string{"Accept-Patch": list}
 	}
-	coding := c.Request().Header.Peek(fiber.HeaderContentEncoding)
-	if len(coding) > 0 && !strings.EqualFold(string(coding), "identity") {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		f := fail(errMediaType, "the body must not have a Content-Encoding")
 		f.header = maps.Clone(header)
-		f.header[fiber.HeaderAcceptEncoding] = "identity"
+		f.header["Accept-Encoding"] = "identity"
 		return f
 	}
-	sent := c.Request().Header.ContentType()
-	media, params, err := mime.ParseMediaType(string(sent))
+	sent := strings.Join(h["Content-Type"], ", ") // several are no media type
+	media, params, err := mime.ParseMediaType(sent)
 	charset, ok := params["charset"]
 	if err == nil && slices.Contains(types, media) && (!ok || strings.EqualFold(charset, "utf-8")) {
 		return nil
 	}
-	if len(sent) == 0 && len(c.Request().Body()) == 0 {
+	if sent == "" && len(body) == 0 {
 		return fail(errBadRequest, "this call needs a JSON object in the request body")
 	}
 	f := fail(errMediaType, "send the body as Content-Type: %s, in UTF-8", strings.Join(types, " or "))
@@ -294,29 +287,26 @@ func (e endpoint[In, Out]) acceptMedia(c *fiber.Ctx) error {
 	return f
 }
 
-func send[Out any](c *fiber.Ctx, r reply[Out]) error {
-	h := &c.Response().Header
-	if r.location != "" {
-		h.Set(fiber.HeaderLocation, r.location)
-	}
-	if r.revision != 0 {
-		h.Set(fiber.HeaderETag, etag(r.revision))
-	}
-	if r.applied != "" {
-		h.Set("Preference-Applied", r.applied)
-	}
-	if r.status == 0 {
-		r.status = fiber.StatusOK
-	}
-	c.Status(r.status)
-	if r.status == fiber.StatusNoContent {
-		return nil
-	}
+func send[Out any](x *exchange, r reply[Out]) error {
 	body, err := encode(r.body)
 	if err != nil {
 		return err
 	}
-	h.SetContentType(mediaJSON)
-	c.Response().SetBodyRaw(body)
+	h := x.Header()
+	if r.location != "" {
+		h.Set("Location", r.location)
+	}
+	if r.revision != 0 {
+		h.Set("ETag", etag(r.revision))
+	}
+	if r.applied != "" {
+		h.Set("Preference-Applied", r.applied)
+	}
+	if r.status == http.StatusNoContent {
+		x.send(r.status, nil)
+		return nil
+	}
+	h.Set("Content-Type", mediaJSON)
+	x.send(cmp.Or(r.status, http.StatusOK), body)
 	return nil
 }

@@ -2,9 +2,8 @@ package admin
 
 import (
 	"context"
+	"net/http"
 	"strings"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -20,8 +19,8 @@ type Explainer interface {
 // explanations is the call that explains a URL.
 type explanations struct{ explainer Explainer }
 
-func (h explanations) mount(app *fiber.App) {
-	mount(app, endpoint[none, any]{method: fiber.MethodGet, path: "/api/v1/explain",
+func (h explanations) mount(t *routes) {
+	mount(t, endpoint[none, any]{method: http.MethodGet, path: "/api/v1/explain",
 		query: []string{"path", "probe"}, do: h.explain})
 }
 

@@ -85,7 +85,7 @@ func FuzzIfMatch(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		m, err := parseIfMatch([][]byte{[]byte(header)})
+		m, err := parseIfMatch([]string{header})
 		if err != nil {
 			if !errors.Is(err, errBadRequest) {
 				t.Fatalf("got %v", err)
@@ -123,23 +123,23 @@ func FuzzPrefer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		got := parsePrefer([][]byte{[]byte(header)})
+		got := parsePrefer([]string{header})
 		if got.most < 0 || got.most > maxWait || got.most%time.Second != 0 || !got.sent && got.most != 0 {
 			t.Fatalf("%q: got %+v", header, got)
 		}
 		if got.sent && (!strings.Contains(strings.ToLower(header), "wait") || !strings.ContainsAny(header, "0123456789")) {
 			t.Fatalf("%q is taken for a wish to wait", header)
 		}
-		if got.sent && parsePrefer([][]byte{[]byte(got.applied())}) != got {
+		if got.sent && parsePrefer([]string{got.applied()}) != got {
 			t.Fatalf("%q: what is said to be applied, %q, is something else", header, got.applied())
 		}
 		// Whatever stands before it is another preference.
 		for _, other := range []string{"foo, ", `foo="a\",;wait=1";wait=2, `, ",,\t,"} {
-			if again := parsePrefer([][]byte{[]byte(other + header)}); again != got {
+			if again := parsePrefer([]string{other + header}); again != got {
 				t.Fatalf("%q: got %+v, and %+v after %q", header, got, again, other)
 			}
 		}
-		if again := parsePrefer([][]byte{[]byte("foo"), []byte(header), []byte("wait=7")}); got.sent && again != got {
+		if again := parsePrefer([]string{"foo", header, "wait=7"}); got.sent && again != got {
 			t.Fatalf("%q: got %+v, and %+v between other headers", header, got, again)
 		}
 	})

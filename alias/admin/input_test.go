@@ -189,7 +189,7 @@ func TestBodyLimit(t *testing.T) {
 		{"declared", fmt.Sprintf("POST /api/v1/aliases HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, bodyLimit+1)},
 		{"declared, unknown path", fmt.Sprintf("POST /nowhere HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, 1<<20)},
 		{"declared, without the token", fmt.Sprintf("POST /api/v1/aliases HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", 1<<30)},
-		{"chunked", fmt.Sprintf("POST /api/v1/aliases HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n", auth, bodyLimit+1)},
+		{"chunked", fmt.Sprintf("POST /api/v1/aliases HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", auth, bodyLimit+1, strings.Repeat(" ", bodyLimit+1))},
 	} {
 		r := a.raw(c.request).want(http.StatusRequestEntityTooLarge, "body")
 		if !r.close {

@@ -39,7 +39,7 @@ func TestRefusalArrives(t *testing.T) {
 			t.Parallel()
 			logs := &logBuffer{}
 			s := NewOps(OpsConfig{Log: slog.New(slog.NewJSONHandler(logs, nil))})
-			s.lingerers.patience = time.Hour
+			s.lingerTime = time.Hour
 			plain, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

@@ -3,11 +3,9 @@ package admin
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
-	"sync"
 	"time"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -19,17 +17,17 @@ const operationsPath = "/api/v1/operations"
 type operations struct {
 	registry    *alias.Registry
 	provisioner Provisioner     // nil: switched off
-	closed      <-chan struct{} // closed when the server is shut down
+	closing     context.Context //nolint:containedctx // ends when the server is shut down
 	held        chan struct{}   // has one for each answer that is held back
 }
 
 // maxHeld is how many answers are held back at a time. Each holds a connection.
 const maxHeld = 64
 
-func (h operations) mount(app *fiber.App) {
-	mount(app, endpoint[none, operationsJSON]{method: fiber.MethodGet, path: operationsPath,
+func (h operations) mount(t *routes) {
+	mount(t, endpoint[none, operationsJSON]{method: http.MethodGet, path: operationsPath,
 		query: []string{"alias", "credential", "state", "before", "limit"}, do: h.list})
-	mount(app, endpoint[none, operationJSON]{method: fiber.MethodGet, path: operationsPath + "/:id", thing: "operation",
+	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}", thing: "operation",
 		do: h.read})
 }
 
@@ -101,18 +99,19 @@ func (h operations) read(ctx context.Context, c *call[none]) (reply[operationJSO
 }
 
 // started answers a call that has started o, or found it started: at once, or
-// when it has ended if the client prefers to wait for that. Without the
+// when it has ended if the client prefers to wait for that, and no later than when
+// it leaves. Without the
 // preference the answer is 202 even for one that has ended, so that it does not
 // depend on who was quicker. Where too many wait already the preference is not
 // honoured, as RFC 7240 allows.
-func (h operations) started(ctx context.Context, o *alias.Operation, w wait, rec *record) reply[operationJSON] {
-	r := reply[operationJSON]{status: fiber.StatusAccepted, location: operationsPath + "/" + o.ID}
-	if w.sent && h.enter() {
+func (h operations) started(o *alias.Operation, c client) reply[operationJSON] {
+	r := reply[operationJSON]{status: http.StatusAccepted, location: operationsPath + "/" + o.ID}
+	if c.wait.sent && h.enter() {
 		defer h.leave()
-		o = h.await(ctx, o, w.most, rec)
-		r.applied = w.applied()
+		o = h.await(o, c)
+		r.applied = c.wait.applied()
 		if o.Finished() {
-			r.status = fiber.StatusOK
+			r.status = http.StatusOK
 		}
 	}
 	r.body = showOperation(o)
@@ -134,14 +133,14 @@ func (h operations) leave() { <-h.held }
 // await waits for the end of o, and returns it as it then stands. When the
 // waiting fails the operation goes on all the same: the client is told of it as
 // it stood at first, and can ask again.
-func (h operations) await(ctx context.Context, o *alias.Operation, most time.Duration, rec *record) *alias.Operation {
-	if o.Finished() || most == 0 {
+func (h operations) await(o *alias.Operation, c client) *alias.Operation {
+	if o.Finished() || c.wait.most == 0 {
 		return o
 	}
-	h.hold(ctx, most, func(ctx context.Context) {
+	h.hold(c.ctx, c.wait.most, func(ctx context.Context) {
 		last, err := h.provisioner.Wait(ctx, o.ID)
 		if err != nil {
-			rec.err = err
+			c.rec.err = err
 			return
 		}
 		o = last
@@ -149,20 +148,12 @@ func (h operations) await(ctx context.Context, o *alias.Operation, most time.Dur
 	return o
 }
 
-// hold calls fn with a context that ends after most or when the server is shut
-// down, and not with the call's own, which is for calls that are quick.
+// hold calls fn with a context that ends with ctx, after most, or when the server
+// is shut down.
 func (h operations) hold(ctx context.Context, most time.Duration, fn func(context.Context)) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
-	var watch sync.WaitGroup
-	defer watch.Wait()
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	watch.Go(func() {
-		select {
-		case <-h.closed:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
+	defer context.AfterFunc(h.closing, cancel)() //nolint:contextcheck // a second context that ends it
 	fn(ctx)
 }
 

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,13 +31,14 @@ func TestOperationRead(t *testing.T) {
 	if got := a.do("GET", "/api/v1/operations/op-1", "").want(200, "").body; got != want {
 		t.Errorf("failed:\n got %s\nwant %s", got, want)
 	}
-	for _, id := range []string{"op-2", "OP-1", "op-1%00", "%2e%2e%2f", "op-1%zz", strings.Repeat("x", 65), "op;1", "s%C3%BC%C3%9F"} {
+	for _, id := range []string{"op-2", "OP-1", "op-1%00", "%2e%2e%2f", strings.Repeat("x", 65), "op;1", "s%C3%BC%C3%9F"} {
 		d := a.raw("GET /api/v1/operations/"+id+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").
 			want(404, "not-found").problem().Detail
 		if !strings.Contains(d, "operation") || !strings.Contains(d, id[:min(len(id), 64)]) {
 			t.Errorf("detail does not name it: %q", d)
 		}
 	}
+	a.raw("GET /api/v1/operations/op-1%zz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(400, "bad-request")
 }
 
 // addOperations stores five, the oldest first.
@@ -132,10 +136,34 @@ func TestHistoryPages(t *testing.T) {
 	}
 }
 
-// newWaiter is the part of a server that waits.
-func newWaiter(f *fake) (operations, chan struct{}) {
-	closed := make(chan struct{})
-	return operations{provisioner: f, closed: closed, held: make(chan struct{}, maxHeld)}, closed
+// newWaiter is the part of a server that waits, and what a shutdown calls.
+func newWaiter(f *fake) (operations, context.CancelFunc) {
+	closing, startClose := context.WithCancel(context.Background())
+	return operations{provisioner: f, closing: closing, held: make(chan struct{}, maxHeld)}, startClose
+}
+
+// ask makes a call that starts an operation, and returns the status.
+func (h operations) ask(ctx context.Context, prefer string) int {
+	e := endpoint[none, operationJSON]{
+		method: http.MethodPost, path: "/x", do: func(_ context.Context, c *call[none]) (reply[operationJSON], error) {
+			return h.started(running("op-1"), c.client), nil
+		},
+	}
+	return e.ask(ctx, "Prefer", prefer)
+}
+
+// ask serves a request of the client whose context is ctx, and returns the status.
+func (e endpoint[In, Out]) ask(ctx context.Context, header ...string) int {
+	r := httptest.NewRequestWithContext(ctx, e.method, e.path, http.NoBody)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	x := &exchange{ResponseWriter: w, server: newServer(slog.New(slog.DiscardHandler), nil), rec: newRecord(e.method)}
+	if err := e.serve(x, r); err != nil {
+		x.fail(err)
+	}
+	return w.Code
 }
 
 // TestWaitTime checks in a bubble of fake time how long an answer is held back.
@@ -171,12 +199,10 @@ func TestWaitTime(t *testing.T) {
 						return running("op-1"), nil
 					}
 				}})
-				ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
-				defer cancel()
 				begin := time.Now()
-				r := h.started(ctx, running("op-1"), parsePrefer([][]byte{[]byte(c.prefer)}), &record{})
-				if held := time.Since(begin); held != c.held || r.status != c.status {
-					t.Errorf("got %d after %s, want %d after %s", r.status, held, c.status, c.held)
+				status := h.ask(t.Context(), c.prefer)
+				if held := time.Since(begin); held != c.held || status != c.status {
+					t.Errorf("got %d after %s, want %d after %s", status, held, c.status, c.held)
 				}
 			})
 		})
@@ -186,15 +212,34 @@ func TestWaitTime(t *testing.T) {
 func TestWaitEndsAtShutdown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, closed := newWaiter(&fake{wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
+		h, startClose := newWaiter(&fake{wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
 			<-ctx.Done()
 			return running("op-1"), nil
 		}})
-		time.AfterFunc(7*time.Second, func() { close(closed) })
+		time.AfterFunc(7*time.Second, startClose)
 		begin := time.Now()
-		r := h.started(t.Context(), running("op-1"), wait{sent: true, most: maxWait}, &record{})
+		r := h.started(running("op-1"), client{t.Context(), wait{sent: true, most: maxWait}, &record{}})
 		if held := time.Since(begin); r.status != 202 || held != 7*time.Second {
 			t.Errorf("got %d after %s, want 202 at the shutdown", r.status, held)
+		}
+	})
+}
+
+func TestWaitEndsWithTheClient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newWaiter(&fake{wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
+			<-ctx.Done()
+			return running("op-1"), nil
+		}})
+		client, leave := context.WithCancel(t.Context())
+		time.AfterFunc(7*time.Second, leave)
+		begin := time.Now()
+		if status, held := h.ask(client, "wait=300"), time.Since(begin); status != 202 || held != 7*time.Second {
+			t.Errorf("got %d after %s, want 202 when the client leaves", status, held)
+		}
+		if len(h.held) != 0 {
+			t.Error("the place of the answer is not free")
 		}
 	})
 }
@@ -203,7 +248,7 @@ func TestWaitOfWhatHasEnded(t *testing.T) {
 	t.Parallel()
 	h, _ := newWaiter(&fake{}) // Wait would panic
 	for prefer, want := range map[wait]int{{}: 202, {sent: true}: 200, {sent: true, most: maxWait}: 200} {
-		if r := h.started(t.Context(), ended("op-1", nil), prefer, &record{}); r.status != want || r.body.State != alias.OperationDone {
+		if r := h.started(ended("op-1", nil), client{t.Context(), prefer, &record{}}); r.status != want || r.body.State != alias.OperationDone {
 			t.Errorf("%+v: got %d, want %d", prefer, r.status, want)
 		}
 	}
@@ -296,7 +341,7 @@ func TestWaitIsNotCut(t *testing.T) {
 		},
 	}
 	server, _, logs := newTestServer(t, with(f))
-	server.app.Server().ReadTimeout, server.app.Server().WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	server.http.ReadTimeout, server.http.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
 	a := serve(t, server, logs)
 	done := make(chan answer)
 	conn, reader := dial(t, a.addr)
@@ -312,20 +357,19 @@ func TestWaitIsNotCut(t *testing.T) {
 	wantOK(t, reader)
 }
 
-// TestWaitClientGone: a client that leaves ends neither the waiting nor the
-// operation.
+// TestWaitClientGone: a client that leaves ends the waiting.
 func TestWaitClientGone(t *testing.T) {
 	t.Parallel()
-	entered, leave, left := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	entered, left := make(chan struct{}), make(chan struct{})
 	f := &fake{
 		provision: func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) {
 			return running("op-1"), nil
 		},
 		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
 			close(entered)
-			<-leave
-			left <- ctx.Err()
-			return ended("op-1", nil), nil
+			<-ctx.Done()
+			close(left)
+			return running("op-1"), nil
 		},
 	}
 	a := newAPI(t, with(f))
@@ -334,10 +378,27 @@ func TestWaitClientGone(t *testing.T) {
 		"Prefer: wait=300\r\nContent-Length: %d\r\n\r\n%s", testToken, len(provisionBody), provisionBody)
 	<-entered
 	conn.Close()
+	<-left
 	a.do("GET", "/-/healthz", "").want(200, "")
-	close(leave)
-	if err := <-left; err != nil {
-		t.Errorf("the context of the waiting: %v", err)
+}
+
+// TestClientGone: a client that leaves ends a call that reads, and no call that
+// may have begun to write. Every call has a deadline.
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	client, leave := context.WithCancel(t.Context())
+	leave()
+	for method, ends := range map[string]bool{"GET": true, "POST": false, "PUT": false, "PATCH": false, "DELETE": false} {
+		e := endpoint[none, none]{method: method, path: "/x", do: func(ctx context.Context, _ *call[none]) (reply[none], error) {
+			if got := ctx.Err() != nil; got != ends {
+				t.Errorf("%s: ended: %v, want %v", method, got, ends)
+			}
+			if _, ok := ctx.Deadline(); !ok {
+				t.Errorf("%s has no deadline", method)
+			}
+			return reply[none]{}, nil
+		}}
+		e.ask(client)
 	}
 }
 

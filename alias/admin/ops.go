@@ -1,17 +1,19 @@
 package admin
 
 import (
+	"bytes"
+	"cmp"
 	"log/slog"
 	"net/http"
-
-	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/adaptor"
 )
 
 const metricsPath = "/metrics"
 
 // OpsConfig is what the metrics listener works with.
 type OpsConfig struct {
+	// Hosts are names that a listener on loopback answers for beside the loopback
+	// names.
+	Hosts   []string
 	Metrics http.Handler // nil: /metrics is not there
 	Ready   func() bool  // nil: always ready
 	Log     *slog.Logger
@@ -19,33 +21,46 @@ type OpsConfig struct {
 
 // NewOps makes the server of a listener that has metrics and health only.
 func NewOps(cfg OpsConfig) *Server {
-	s := newServer(cfg.Log)
-	s.app.Use(sameOrigin)
-	mountOps(s.app, cfg)
-	s.routes = s.app.Handler()
+	s := newServer(cfg.Log, cfg.Hosts)
+	mountOps(s.routes, cfg)
 	return s
 }
 
 // mountOps adds the calls that need no token.
-func mountOps(app *fiber.App, cfg OpsConfig) {
-	app.Get("/-/healthz", routed("/-/healthz", healthy))
-	app.Get("/-/readyz", routed("/-/readyz", func(c *fiber.Ctx) error {
+func mountOps(t *routes, cfg OpsConfig) {
+	t.add(http.MethodGet, "/-/healthz", healthy)
+	t.add(http.MethodGet, "/-/readyz", func(x *exchange, r *http.Request) error {
 		if cfg.Ready != nil && !cfg.Ready() {
 			return errNotReady
 		}
-		return healthy(c)
-	}))
+		return healthy(x, r)
+	})
 	if cfg.Metrics != nil {
-		app.Get(metricsPath, routed(metricsPath, adaptor.HTTPHandler(cfg.Metrics)))
+		t.add(http.MethodGet, metricsPath, func(x *exchange, r *http.Request) error {
+			w := &whole{header: x.Header()}
+			cfg.Metrics.ServeHTTP(w, r)
+			x.send(cmp.Or(w.status, http.StatusOK), w.body.Bytes())
+			return nil
+		})
 	}
 }
 
-// routed notes the route for the log.
-func routed(path string, h fiber.Handler) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		recordOf(c.Context()).route = path
-		return h(c)
-	}
+func healthy(x *exchange, _ *http.Request) error {
+	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	x.send(http.StatusOK, []byte("ok\n"))
+	return nil
 }
 
-func healthy(c *fiber.Ctx) error { return c.SendString("ok\n") }
+// whole is a ResponseWriter that keeps an answer until it is complete: a handler
+// that panics half-way is answered with a problem.
+type whole struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *whole) Header() http.Header { return w.header }
+
+func (w *whole) WriteHeader(status int) { w.status = status }
+
+func (w *whole) Write(p []byte) (int, error) { return w.body.Write(p) }

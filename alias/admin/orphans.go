@@ -2,9 +2,8 @@ package admin
 
 import (
 	"context"
+	"net/http"
 	"time"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -18,9 +17,9 @@ const removeTimeout = 5 * time.Minute
 // orphans are the calls about what stands in IAM and belongs to no credential.
 type orphans struct{ operations }
 
-func (h orphans) mount(app *fiber.App) {
-	mount(app, endpoint[none, orphansJSON]{method: fiber.MethodGet, path: orphansPath, do: h.list})
-	mount(app, endpoint[none, none]{method: fiber.MethodDelete, path: orphansPath + "/:user", thing: "orphan",
+func (h orphans) mount(t *routes) {
+	mount(t, endpoint[none, orphansJSON]{method: http.MethodGet, path: orphansPath, do: h.list})
+	mount(t, endpoint[none, none]{method: http.MethodDelete, path: orphansPath + "/{user}", thing: "orphan",
 		do: h.remove})
 }
 
@@ -66,6 +65,8 @@ func (h orphans) remove(ctx context.Context, c *call[none]) (reply[none], error)
 		return reply[none]{}, off()
 	}
 	var err error
-	h.hold(ctx, removeTimeout, func(ctx context.Context) { err = h.provisioner.RemoveOrphan(ctx, c.actor, c.id) })
-	return reply[none]{status: fiber.StatusNoContent}, err
+	h.hold(context.WithoutCancel(ctx), removeTimeout, func(ctx context.Context) {
+		err = h.provisioner.RemoveOrphan(ctx, c.actor, c.id)
+	})
+	return reply[none]{status: http.StatusNoContent}, err
 }

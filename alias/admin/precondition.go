@@ -18,10 +18,10 @@ type ifMatch struct {
 	revisions []int64
 }
 
-func parseIfMatch(lines [][]byte) (ifMatch, error) {
+func parseIfMatch(lines []string) (ifMatch, error) {
 	m := ifMatch{sent: len(lines) > 0}
 	for _, line := range lines {
-		rest := strings.TrimSpace(string(line))
+		rest := strings.TrimSpace(line)
 		if rest == "*" && len(lines) == 1 {
 			m.any = true
 			return m, nil

@@ -23,9 +23,9 @@ func (w wait) applied() string { return "wait=" + strconv.Itoa(int(w.most/time.S
 // parsePrefer finds the preference wait in the Prefer headers of a request.
 // Whatever it does not understand it ignores, as RFC 7240 wants it; of several
 // of one name the first counts (section 2).
-func parsePrefer(lines [][]byte) wait {
+func parsePrefer(lines []string) wait {
 	for _, line := range lines {
-		for rest := string(line); rest != ""; {
+		for rest := line; rest != ""; {
 			var preference string
 			preference, rest = cutUnquoted(rest, ',')
 			preference, _ = cutUnquoted(preference, ';') // its parameters mean nothing here

@@ -66,15 +66,11 @@ func TestParsePrefer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var lines [][]byte
-			for _, l := range c.lines {
-				lines = append(lines, []byte(l))
-			}
 			want := wait{sent: true, most: c.want}
 			if c.want == no {
 				want = wait{}
 			}
-			if got := parsePrefer(lines); got != want {
+			if got := parsePrefer(c.lines); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
@@ -100,7 +96,7 @@ func TestWaitBounded(t *testing.T) {
 			return running("op-1"), nil
 		}})
 		start := func() reply[operationJSON] {
-			return h.started(t.Context(), running("op-1"), wait{sent: true, most: time.Minute}, &record{})
+			return h.started(running("op-1"), client{t.Context(), wait{sent: true, most: time.Minute}, &record{}})
 		}
 		var all sync.WaitGroup
 		for range maxHeld {

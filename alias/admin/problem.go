@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"ixmage/alias"
 )
 
@@ -26,6 +24,8 @@ var (
 	errTooLarge     = errors.New("body too large")
 	errMediaType    = errors.New("unsupported media type")
 	errHeaders      = errors.New("header fields too large")
+	errExpect       = errors.New("expectation failed")
+	errHost         = errors.New("unknown host")
 	errNotReady     = errors.New("not ready")
 	errInternal     = errors.New("internal")
 	errAbsent       = errors.New("not implemented")
@@ -70,6 +70,10 @@ var kinds = []kind{
 	{errTooLarge, http.StatusRequestEntityTooLarge, "body", "The request body is too large",
 		fmt.Sprintf("a request body may have %d bytes", bodyLimit)},
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "The media type is not supported", ""},
+	{errExpect, http.StatusExpectationFailed, "expect", "The expectation cannot be met",
+		"send no Expect, or 100-continue"},
+	{errHost, http.StatusMisdirectedRequest, "host", "This listener does not answer for that host",
+		"a listener on loopback answers for localhost, loopback addresses and the names in --admin-host"},
 	{errHeaders, http.StatusRequestHeaderFieldsTooLarge, "headers", "The request's headers are too large",
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
 	{errAbsent, http.StatusNotImplemented, "not-implemented", "This server cannot do that",
@@ -172,39 +176,36 @@ const retryAfter = "5"
 
 const problemType = "https://ixmage.dev/problems/"
 
-// writeProblem makes the answer to err and notes in rec what the log line
-// needs.
-func writeProblem(ctx *fasthttp.RequestCtx, rec *record, err error) {
+// problem is the answer to err: its status and body. It sets the headers that go
+// with it, and notes in rec what the log line needs.
+func problem(h http.Header, rec *record, err error) (status int, body []byte) {
 	k, f := explain(err)
 	rec.code = k.code
 	if k.status >= http.StatusInternalServerError {
 		rec.err = err
 	}
-	body := problemJSON{
+	p := problemJSON{
 		Type: problemType + k.code, Title: k.title, Status: k.status,
 		Detail: f.detail, RequestID: rec.id, Commands: f.commands,
 	}
-	for _, p := range f.problems[:min(len(f.problems), maxProblems)] {
-		body.Errors = append(body.Errors, fieldJSON{p.Field, p.Detail})
+	for _, one := range f.problems[:min(len(f.problems), maxProblems)] {
+		p.Errors = append(p.Errors, fieldJSON{one.Field, one.Detail})
 	}
-	h := &ctx.Response.Header
+	h.Set("Content-Type", "application/problem+json")
 	if k.status == http.StatusUnauthorized {
-		h.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		h.Set("WWW-Authenticate", "Bearer")
 	}
 	if k.status == http.StatusServiceUnavailable {
-		h.Set(fasthttp.HeaderRetryAfter, retryAfter)
+		h.Set("Retry-After", retryAfter)
 	}
 	for name, value := range f.header {
 		h.Set(name, value)
 	}
-	ctx.Response.ResetBody()
-	h.SetContentType("application/problem+json")
-	ctx.SetStatusCode(k.status)
-	text, err := encode(body)
+	body, err = encode(p)
 	if err != nil {
 		rec.err = errors.Join(rec.err, err)
 	}
-	ctx.Response.SetBodyRaw(text)
+	return k.status, body
 }
 
 // encode turns one of our own answers into JSON.

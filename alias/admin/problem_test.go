@@ -51,6 +51,8 @@ var answers = map[string]struct {
 	"errTooLarge":     {errTooLarge, 413, "body"},
 	"errMediaType":    {errMediaType, 415, "media-type"},
 	"errHeaders":      {errHeaders, 431, "headers"},
+	"errExpect":       {errExpect, 417, "expect"},
+	"errHost":         {errHost, 421, "host"},
 	"errNotReady":     {errNotReady, 503, "not-ready"},
 	"errAbsent":       {errAbsent, 501, "not-implemented"},
 	"errInternal":     {errInternal, 500, "internal"},

@@ -3,8 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
-
-	"github.com/gofiber/fiber/v2"
+	"net/http"
 
 	"ixmage/alias"
 )
@@ -14,11 +13,11 @@ const provisionPath = "/api/v1/provision"
 // provisions are the calls that make an alias together with its IAM user.
 type provisions struct{ operations }
 
-func (h provisions) mount(app *fiber.App) {
+func (h provisions) mount(t *routes) {
 	const thing = "alias"
-	mount(app, endpoint[alias.ProvisionRequest, operationJSON]{method: fiber.MethodPost, path: provisionPath, thing: thing,
+	mount(t, endpoint[alias.ProvisionRequest, operationJSON]{method: http.MethodPost, path: provisionPath, thing: thing,
 		fields: provisionFields, check: h.check, do: h.create})
-	mount(app, endpoint[alias.ProvisionRequest, planJSON]{method: fiber.MethodPost, path: provisionPath + "/plan",
+	mount(t, endpoint[alias.ProvisionRequest, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
 		thing: thing, fields: provisionFields, check: h.check, do: h.plan})
 }
 
@@ -30,7 +29,7 @@ func (h provisions) create(ctx context.Context, c *call[alias.ProvisionRequest])
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}
-	return h.started(ctx, o, c.wait, c.rec), nil
+	return h.started(o, c.client), nil
 }
 
 func (h provisions) plan(ctx context.Context, c *call[alias.ProvisionRequest]) (reply[planJSON], error) {

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -45,8 +44,8 @@ type purges struct {
 	log      *slog.Logger
 }
 
-func (h purges) mount(app *fiber.App) {
-	mount(app, endpoint[purgeInput, purgeJSON]{method: fiber.MethodPost, path: "/api/v1/purge",
+func (h purges) mount(t *routes) {
+	mount(t, endpoint[purgeInput, purgeJSON]{method: http.MethodPost, path: "/api/v1/purge",
 		fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
 		do: h.purge})
 }

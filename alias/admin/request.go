@@ -1,17 +1,19 @@
 package admin
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"time"
-
-	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"ixmage/alias"
 )
@@ -19,7 +21,7 @@ import (
 // record is what is known of a request for its log line and its answer.
 type record struct {
 	id     string
-	method string
+	method string // empty if the request could not be parsed
 	route  string // the pattern, not the path: what a client sent is not logged
 	thing  string // "alias", "credential", …, if it is about one
 	name   alias.Name
@@ -35,61 +37,124 @@ func (r *record) about(thing string, name alias.Name) {
 	}
 }
 
-type recordKey struct{}
-
-func newRecord(ctx *fasthttp.RequestCtx) *record {
-	rec := &record{id: rand.Text(), start: time.Now(), method: methodOf(ctx)}
-	ctx.SetUserValue(recordKey{}, rec)
-	return rec
+// methods are those of HTTP, in the order in which Allow lists them.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodConnect,
+	http.MethodOptions, http.MethodTrace, http.MethodPatch,
 }
 
-func recordOf(ctx *fasthttp.RequestCtx) *record {
-	rec, ok := ctx.UserValue(recordKey{}).(*record)
-	if !ok {
-		return newRecord(ctx)
+// newRecord names the method only if HTTP has it: what a client made up does not
+// get into the log.
+func newRecord(method string) *record {
+	if method != "" && !slices.Contains(methods, method) {
+		method = "other"
 	}
-	return rec
+	return &record{id: rand.Text(), start: time.Now(), method: method}
 }
 
-// methodOf names the method if HTTP has such a one: what a client made up does
-// not get into the log.
-func methodOf(ctx *fasthttp.RequestCtx) string {
-	method := string(ctx.Method())
-	for _, known := range fiber.DefaultMethods {
-		if method == known {
-			return known
-		}
+// exchange is a request whose body has been read, and its answer.
+type exchange struct {
+	http.ResponseWriter
+	server *Server
+	rec    *record
+	body   []byte
+}
+
+// send answers with what the header says and a whole body. The log line is
+// written before the first byte is sent. The deadline counts from here, not from
+// the request as the http.Server's does: an answer may be held back for minutes.
+func (x *exchange) send(status int, body []byte) {
+	if status != http.StatusNoContent {
+		x.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	return "other"
+	x.server.finish(x.Header(), x.rec, status)
+	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
+	x.WriteHeader(status)
+	_, _ = x.Write(body) // it fails when the client has left
 }
 
-// handle is the outermost part of every request.
-func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	rec := newRecord(ctx)
-	defer s.finish(ctx, rec)
+// fail answers with the problem that err is.
+func (x *exchange) fail(err error) {
+	h := x.Header()
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return name != "Connection" })
+	status, text := problem(h, x.rec, err)
+	x.send(status, text)
+}
+
+// hangUp answers a request that was not read whole, and ends the connection.
+func (x *exchange) hangUp(r *http.Request, err error) {
+	x.Header().Set("Connection", "close")
+	x.fail(err)
+	_ = http.NewResponseController(x.ResponseWriter).Flush()
+	connOf(r).linger()
+}
+
+// ServeHTTP is the outermost part of every request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	connOf(r).state.Store(connServing)
+	x := &exchange{ResponseWriter: w, server: s, rec: newRecord(r.Method)}
 	defer func() {
 		if p := recover(); p != nil {
-			ctx.Response.Reset()
-			writeProblem(ctx, rec, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			x.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	if rec.method == "other" {
-		// Fiber answers a method that it does not know with plain text, before
-		// any of our handlers. No route has TRACE, so with it the request meets
-		// the token, 404 and 405 like all others.
-		ctx.Request.Header.SetMethod(fiber.MethodTrace)
+	if err := x.readBody(r); err != nil {
+		x.hangUp(r, err)
+		return
 	}
-	s.routes(ctx)
+	// ServeMux compares unescaped paths, in which %61pi is api. The raw path takes
+	// the place of the unescaped one, so that it compares the bytes that were sent.
+	r.URL = &url.URL{Path: rawPath(r.URL), RawQuery: r.URL.RawQuery}
+	if err := s.admit(r); err != nil {
+		x.fail(err)
+		return
+	}
+	s.routes.serve(x, r)
+}
+
+// readBody reads the whole body of any request before anything else is decided.
+// The next request on the connection begins behind it, and net/http notices that
+// a client has left only when it has read all that the client sent. It refuses
+// what net/http should not have let through.
+func (x *exchange) readBody(r *http.Request) error {
+	if r.ProtoMajor != 1 || r.Host == "" && r.ProtoAtLeast(1, 1) && r.Method != http.MethodConnect {
+		return errBadRequest
+	}
+	// net/http hides a Content-Length that stands beside chunks, and a
+	// Transfer-Encoding in HTTP/1.0. A proxy in front may have seen the end of such a
+	// request elsewhere, so nothing behind it is taken for another request.
+	if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+		x.Header().Set("Connection", "close")
+	}
+	if r.ContentLength > bodyLimit {
+		return errTooLarge
+	}
+	var err error
+	x.body, err = io.ReadAll(io.LimitReader(r.Body, bodyLimit+1))
+	switch {
+	case len(x.body) > bodyLimit:
+		return errTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTimeout
+	case err != nil: // its text repeats what the client sent
+		return errBadRequest
+	}
+	return nil
+}
+
+// rawPath is the path as the client sent it.
+func rawPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
 }
 
 // finish sets what every answer has and writes the log line.
-func (s *Server) finish(ctx *fasthttp.RequestCtx, rec *record) {
-	h := &ctx.Response.Header
-	h.Set(fiber.HeaderXRequestID, rec.id)
-	h.Set(fiber.HeaderCacheControl, "no-store")
-	h.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	status := ctx.Response.StatusCode()
-	level := levelOf(rec, status)
+func (s *Server) finish(h http.Header, rec *record, status int) {
+	h.Set("X-Request-Id", rec.id)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 	attrs := []slog.Attr{
 		slog.String("method", rec.method), slog.String("route", rec.route), slog.Int("status", status),
 		slog.String("request_id", rec.id), slog.Duration("duration", time.Since(rec.start)),
@@ -103,58 +168,15 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, rec *record) {
 	if rec.err != nil {
 		attrs = append(attrs, slog.String("error", rec.err.Error()))
 	}
-	// The request is over: it has no context that a handler of logs could use.
-	s.log.LogAttrs(context.Background(), level, "admin request", attrs...)
+	s.log.LogAttrs(s.closing, levelOf(rec, status), "admin request", attrs...)
 }
 
 func levelOf(rec *record, status int) slog.Level {
 	switch {
-	case rec.code == "unauthorized", status >= fiber.StatusInternalServerError && rec.code != "not-ready":
+	case rec.code == "unauthorized", status >= http.StatusInternalServerError && rec.code != "not-ready":
 		return slog.LevelWarn
-	case rec.method == fiber.MethodGet, rec.method == fiber.MethodHead:
+	case rec.method == http.MethodGet, rec.method == http.MethodHead, rec.method == "":
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
-}
-
-// refuse answers what a handler, or Fiber's router, returned as an error.
-func (s *Server) refuse(c *fiber.Ctx, err error) error {
-	ctx := c.Context()
-	writeProblem(ctx, recordOf(ctx), ofRouter(err))
-	return nil
-}
-
-// ofRouter turns Fiber's own errors, whose text repeats the path, into ours.
-func ofRouter(err error) error {
-	var e *fiber.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code {
-	case fiber.StatusNotFound:
-		return errNoRoute
-	case fiber.StatusMethodNotAllowed:
-		return errMethod
-	}
-	return err
-}
-
-// refuseMalformed answers what fasthttp could not read as a request. Its errors
-// repeat what the client sent, which may be the token: they go nowhere.
-func (s *Server) refuseMalformed(ctx *fasthttp.RequestCtx, err error) {
-	rec := newRecord(ctx)
-	defer s.finish(ctx, rec)
-	var timeout net.Error
-	switch {
-	case errors.As(err, new(*fasthttp.ErrSmallBuffer)):
-		err = errHeaders
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		err = errTooLarge
-	case errors.As(err, &timeout) && timeout.Timeout():
-		err = errTimeout
-	default:
-		err = errBadRequest
-	}
-	linger(ctx)
-	writeProblem(ctx, rec, err)
 }

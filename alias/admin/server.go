@@ -5,14 +5,11 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
-
-	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"ixmage/alias"
 )
@@ -20,7 +17,8 @@ import (
 // Limits of a request and a connection.
 const (
 	bodyLimit    = 64 << 10
-	headerLimit  = 16 << 10
+	headerLimit  = 16 << 10         // request line and headers
+	headerSlop   = 4 << 10          // which net/http adds to the limit that it is given
 	readTimeout  = 10 * time.Second // the whole request
 	writeTimeout = time.Minute      // the whole answer
 	idleTimeout  = 65 * time.Second // above the 60 s that proxies keep connections
@@ -44,81 +42,86 @@ type Config struct {
 	Bookkeeper Bookkeeper
 	Metrics    http.Handler // nil: /metrics is not there
 	Ready      func() bool  // nil: always ready
-	Log        *slog.Logger
+	// Hosts are names that a listener on loopback answers for beside the loopback
+	// names.
+	Hosts []string
+	Log   *slog.Logger
 }
 
 // Server is an HTTP server for one listener. Its methods are safe for
-// concurrent use.
+// concurrent use, but for Serve, which is called once.
 type Server struct {
-	app    *fiber.App
-	routes fasthttp.RequestHandler
-	bearer bearer
+	http   http.Server
+	routes *routes
+	hosts  hosts
+	bearer *bearer // nil: there is no API here
 	log    *slog.Logger
 
-	once      sync.Once // closes closed
-	closed    chan struct{}
-	lingerers lingerers
+	closing    context.Context //nolint:containedctx // ends when Shutdown is called
+	startClose context.CancelFunc
+	lingerTime time.Duration
 }
 
 // New makes the server of the admin listener.
 func New(cfg Config) *Server {
-	s := newServer(cfg.Log)
+	s := newServer(cfg.Log, cfg.Hosts)
 	s.bearer = newBearer(cfg.Token)
-	s.app.Use(s.authorize, sameOrigin)
 	ops := operations{
-		registry: cfg.Registry, provisioner: cfg.Provisioner, closed: s.closed, held: make(chan struct{}, maxHeld),
+		registry: cfg.Registry, provisioner: cfg.Provisioner, closing: s.closing, held: make(chan struct{}, maxHeld),
 	}
-	aliases{cfg.Registry}.mount(s.app)
-	credentials{ops}.mount(s.app)
-	provisions{ops}.mount(s.app)
-	ops.mount(s.app)
-	verifications{ops}.mount(s.app)
-	orphans{ops}.mount(s.app)
-	audit{cfg.Registry}.mount(s.app)
-	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.app)
-	explanations{cfg.Explainer}.mount(s.app)
-	usage{cfg.Registry, cfg.Bookkeeper}.mount(s.app)
-	mountOps(s.app, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
-	s.routes = s.app.Handler()
+	aliases{cfg.Registry}.mount(s.routes)
+	credentials{ops}.mount(s.routes)
+	provisions{ops}.mount(s.routes)
+	ops.mount(s.routes)
+	verifications{ops}.mount(s.routes)
+	orphans{ops}.mount(s.routes)
+	audit{cfg.Registry}.mount(s.routes)
+	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.routes)
+	explanations{cfg.Explainer}.mount(s.routes)
+	usage{cfg.Registry, cfg.Bookkeeper}.mount(s.routes)
+	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	return s
 }
 
-// newServer makes a server without routes; who calls it sets routes.
-func newServer(log *slog.Logger) *Server {
-	s := &Server{log: log, closed: make(chan struct{}), lingerers: lingerers{patience: lingerTime}}
-	s.app = fiber.New(fiber.Config{
-		StrictRouting:                true,
-		CaseSensitive:                true,
-		BodyLimit:                    bodyLimit,
-		ReadBufferSize:               headerLimit,
+// newServer makes a server without routes.
+func newServer(log *slog.Logger, names []string) *Server {
+	s := &Server{routes: newRoutes(), hosts: hosts{names: names}, log: log, lingerTime: lingerTime}
+	s.closing, s.startClose = context.WithCancel(context.Background())
+	s.http = http.Server{
+		Handler:                      s,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is 404 like every other unknown path
 		ReadTimeout:                  readTimeout,
-		WriteTimeout:                 writeTimeout,
+		WriteTimeout:                 writeTimeout, // an answer gets as long again from its first byte on
 		IdleTimeout:                  idleTimeout,
-		DisablePreParseMultipartForm: true,
-		DisableStartupMessage:        true,
-		EnableTrustedProxyCheck:      true, // and no proxy is trusted
-		ErrorHandler:                 s.refuse,
-	})
-	server := s.app.Server()
-	server.Handler = s.handle
-	server.ErrorHandler = s.refuseMalformed
-	server.SecureErrorLogMessage = true
-	server.CloseOnShutdown = true
+		MaxHeaderBytes:               headerLimit - headerSlop,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.(*conn).state.Store(connWaiting)
+			}
+		},
+	}
 	return s
 }
 
 // Serve answers requests on ln until Shutdown, and closes ln. It returns nil
 // after Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	defer ln.Close() // twice, as a rule; the second time does nothing
-	return s.app.Server().Serve(&listener{Listener: ln, closed: s.closed, lingerers: &s.lingerers})
+	s.hosts.loopback = isLoopback(ln.Addr())
+	if err := s.http.Serve(listener{ln, s}); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
-// Shutdown stops listening, lets the requests under way end and closes the idle
-// connections and those that only linger. It returns ctx's error if they took too long. A server does not
-// serve again.
+// Shutdown stops listening, lets the requests under way end and closes the
+// connections without one. Answers that are held back are given at once. It
+// returns ctx's error if the requests took too long. A server does not serve
+// again.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.once.Do(func() { close(s.closed) })
-	s.lingerers.end()
-	return s.app.Server().ShutdownWithContext(ctx)
+	s.startClose()
+	return s.http.Shutdown(ctx)
 }

@@ -108,11 +108,76 @@ func TestMalformedRequest(t *testing.T) {
 	}
 }
 
+// TestFraming sends requests whose end another server might see elsewhere: they are
+// refused, or nothing behind them on the connection is taken for a request.
+func TestFraming(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const auth = "Host: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer " + testToken + "\r\n"
+	const chunks = "2\r\n{}\r\n0\r\n\r\n"
+	for _, c := range []struct {
+		name, version, lines, body string
+		status                     int
+		code                       string
+		closes                     bool
+	}{
+		{"length", "1.1", "Content-Length: 2\r\n", "{}", 400, "invalid", false},
+		{"length twice", "1.1", "Content-Length: 2\r\nContent-Length: 2\r\n", "{}", 400, "invalid", false}, // RFC 9110, 8.6
+		{"two lengths", "1.1", "Content-Length: 2\r\nContent-Length: 3\r\n", "{}", 400, "bad-request", true},
+		{"list of lengths", "1.1", "Content-Length: 2, 2\r\n", "{}", 400, "bad-request", true},
+		{"sign", "1.1", "Content-Length: +2\r\n", "{}", 400, "bad-request", true},
+		{"chunks", "1.1", "Transfer-Encoding: chunked\r\n", chunks, 400, "invalid", true},
+		{"length and chunks", "1.1", "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", chunks, 400, "invalid", true},
+		{"chunks and length", "1.1", "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", chunks, 400, "invalid", true},
+		{"chunked twice", "1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunks, 400, "bad-request", true},
+		{"two codings", "1.1", "Transfer-Encoding: gzip, chunked\r\n", chunks, 400, "bad-request", true},
+		{"unknown coding", "1.1", "Transfer-Encoding: xchunked\r\n", chunks, 400, "bad-request", true},
+		{"chunks in HTTP/1.0", "1.0", "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n", chunks, 400, "bad-request", true},
+		{"length in HTTP/1.0", "1.0", "Connection: keep-alive\r\nContent-Length: 2\r\n", "{}", 400, "invalid", true},
+		{"HTTP/2", "2.0", "Content-Length: 2\r\n", "{}", 400, "bad-request", true},
+		{"line feed in a chunk extension", "1.1", "Transfer-Encoding: chunked\r\n", "2;a\nb\r\n{}\r\n0\r\n\r\n", 400, "bad-request", true},
+		{"continue", "1.1", "Expect: x\r\nContent-Length: 2\r\n", "{}", 417, "expect", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := a.raw("POST /api/v1/aliases HTTP/"+c.version+"\r\n"+auth+c.lines+"\r\n"+c.body).want(c.status, c.code)
+			if r.close != c.closes {
+				t.Errorf("the connection is closed: %v, want %v", r.close, c.closes)
+			}
+		})
+	}
+}
+
+// TestPaths asks for paths that net/http would redirect, or take for another one.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, withMetrics)
+	a.register("shop")
+	for _, method := range []string{"GET", "HEAD", "POST", "CONNECT"} {
+		for _, path := range []string{
+			"/", "//", "//metrics", "/metrics/", "/metrics//", "/./metrics", "/x/../metrics", "/metrics/.", "/metrics/..", "/%6detrics", "/metrics%2f",
+			"/metrics;x.png", "/metrics%00.png", "/Metrics", "/api", "/api/", "/api/v1", "/api/v1/aliases/", "/api/v1//aliases", "/api/v1/aliases//",
+			"/api/v1/aliases/shop/", "/api/v1/aliases/shop//verify", "/api/v1/aliases/./shop", "/api/v1/aliases/x/../shop", "/api/v1/aliases/..",
+			"/api/v1/aliases%2fshop", "/api/v1/aliases/shop/verify/", "/api/v1/operations/", "http://localhost", "http://localhost//metrics",
+		} {
+			if method == "CONNECT" && path[0] != '/' {
+				continue // it takes a host
+			}
+			r := a.raw(method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + testToken + "\r\nContent-Length: 0\r\n\r\n")
+			if r.status != 404 || r.header.Get("Location") != "" || r.header.Get("Allow") != "" {
+				t.Errorf("%s %s: got %d, %v", method, path, r.status, r.header)
+			}
+		}
+	}
+	a.raw("GET http://localhost/api/v1/aliases/shop HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(200, "")
+	a.raw("GET /metrics? HTTP/1.1\r\nHost: localhost\r\n\r\n").want(200, "")
+	a.raw("GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n").want(400, "bad-request")
+}
+
 func TestSlowRequest(t *testing.T) {
 	t.Parallel()
 	logs := &logBuffer{}
 	s := NewOps(OpsConfig{Log: slog.New(slog.NewJSONHandler(logs, nil))})
-	s.app.Server().ReadTimeout = 200 * time.Millisecond
+	s.http.ReadTimeout = 200 * time.Millisecond
 	a := serve(t, s, logs)
 	a.raw("POST /-/healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab").want(408, "timeout")
 	a.raw("GET /-/healthz HTTP/1.1\r\nHost: loc").want(408, "timeout")
@@ -196,18 +261,18 @@ func TestLog(t *testing.T) {
 	}{
 		{"POST /api/v1/aliases", strings.Replace(good, "null", keyPair, 1), testToken, "INFO", "/api/v1/aliases", 201, "alias=x", ""},
 		{"GET /api/v1/aliases", "", testToken, "DEBUG", "/api/v1/aliases", 200, "", ""},
-		{"GET /api/v1/aliases/x", "", testToken, "DEBUG", "/api/v1/aliases/:name", 200, "alias=x", ""},
-		{"HEAD /api/v1/aliases/x", "", testToken, "DEBUG", "/api/v1/aliases/:name", 200, "alias=x", ""},
-		{"PATCH /api/v1/aliases/x", `{"enabled":false}`, testToken, "INFO", "/api/v1/aliases/:name", 200, "alias=x", ""},
-		{"PATCH /api/v1/aliases/x", `{"` + testSecret + `":1,"bucket":"` + testSecret + `"}`, testToken, "INFO", "/api/v1/aliases/:name", 400, "alias=x", "invalid"},
-		{"PUT /api/v1/credentials/x", keyPair, testToken, "INFO", "/api/v1/credentials/:name", 200, "credential=x", ""},
+		{"GET /api/v1/aliases/x", "", testToken, "DEBUG", "/api/v1/aliases/{name}", 200, "alias=x", ""},
+		{"HEAD /api/v1/aliases/x", "", testToken, "DEBUG", "/api/v1/aliases/{name}", 200, "alias=x", ""},
+		{"PATCH /api/v1/aliases/x", `{"enabled":false}`, testToken, "INFO", "/api/v1/aliases/{name}", 200, "alias=x", ""},
+		{"PATCH /api/v1/aliases/x", `{"` + testSecret + `":1,"bucket":"` + testSecret + `"}`, testToken, "INFO", "/api/v1/aliases/{name}", 400, "alias=x", "invalid"},
+		{"PUT /api/v1/credentials/x", keyPair, testToken, "INFO", "/api/v1/credentials/{name}", 200, "credential=x", ""},
 		{"POST /api/v1/credentials", `{"name":"c","kind":"anonymous"}`, testToken, "INFO", "/api/v1/credentials", 201, "credential=c", ""},
-		{"DELETE /api/v1/credentials/c", "", testToken, "INFO", "/api/v1/credentials/:name", 204, "credential=c", ""},
-		{"DELETE /api/v1/aliases/nope", "", testToken, "INFO", "/api/v1/aliases/:name", 404, "alias=nope", "not-found"},
-		{"GET /api/v1/operations/op-1", "", testToken, "DEBUG", "/api/v1/operations/:id", 404, "operation=op-1", "not-found"},
-		{"GET /api/v1/operations/%00", "", testToken, "DEBUG", "/api/v1/operations/:id", 404, "", "not-found"},
-		{"DELETE /api/v1/orphans/u", "", testToken, "INFO", "/api/v1/orphans/:user", 403, "orphan=u", "not-allowed"},
-		{"POST /api/v1/credentials/c/rotate", "", testToken, "INFO", "/api/v1/credentials/:name/rotate", 404, "credential=c", "not-found"},
+		{"DELETE /api/v1/credentials/c", "", testToken, "INFO", "/api/v1/credentials/{name}", 204, "credential=c", ""},
+		{"DELETE /api/v1/aliases/nope", "", testToken, "INFO", "/api/v1/aliases/{name}", 404, "alias=nope", "not-found"},
+		{"GET /api/v1/operations/op-1", "", testToken, "DEBUG", "/api/v1/operations/{id}", 404, "operation=op-1", "not-found"},
+		{"GET /api/v1/operations/%00", "", testToken, "DEBUG", "/api/v1/operations/{id}", 404, "", "not-found"},
+		{"DELETE /api/v1/orphans/u", "", testToken, "INFO", "/api/v1/orphans/{user}", 403, "orphan=u", "not-allowed"},
+		{"POST /api/v1/credentials/c/rotate", "", testToken, "INFO", "/api/v1/credentials/{name}/rotate", 404, "credential=c", "not-found"},
 		{"GET /api/v1/aliases/" + testSecret, "", testToken, "DEBUG", "", 404, "", "not-found"},
 		{"GET /api/v1/aliases", "", "wrong", "WARN", "", 401, "", "unauthorized"},
 		{"GET /nowhere?token=" + testToken, "", testToken, "DEBUG", "", 404, "", "not-found"},
@@ -313,6 +378,37 @@ func TestShutdownDrains(t *testing.T) {
 		t.Errorf("second Shutdown: %v", err)
 	}
 	wantClosed(t, ln)
+}
+
+// TestShutdownClosesIdle: a connection on which nothing was sent, or nothing since
+// the last answer, ends with the server.
+func TestShutdownClosesIdle(t *testing.T) {
+	t.Parallel()
+	s := NewOps(OpsConfig{Log: slog.New(slog.DiscardHandler)})
+	s.http.ReadTimeout, s.http.IdleTimeout = time.Hour, time.Hour
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	_, silent := dial(t, ln.Addr().String())
+	conn, idle := dial(t, ln.Addr().String())
+	fmt.Fprint(conn, "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	wantOK(t, idle)
+	s.startClose() // net/http would wait for the silent one
+	if _, err := silent.ReadByte(); err == nil {
+		t.Error("the silent connection stays open")
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := idle.ReadByte(); err == nil {
+		t.Error("the idle connection stays open")
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestServeAfterShutdown(t *testing.T) {

@@ -2,8 +2,7 @@ package admin
 
 import (
 	"context"
-
-	"github.com/gofiber/fiber/v2"
+	"net/http"
 
 	"ixmage/alias"
 )
@@ -20,8 +19,8 @@ type usage struct {
 	bookkeeper Bookkeeper
 }
 
-func (h usage) mount(app *fiber.App) {
-	mount(app, endpoint[none, usageJSON]{method: fiber.MethodGet, path: aliasesPath + "/:name/usage", thing: "alias",
+func (h usage) mount(t *routes) {
+	mount(t, endpoint[none, usageJSON]{method: http.MethodGet, path: aliasesPath + "/{name}/usage", thing: "alias",
 		do: h.read})
 }
 

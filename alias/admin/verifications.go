@@ -2,9 +2,8 @@ package admin
 
 import (
 	"context"
+	"net/http"
 	"time"
-
-	"github.com/gofiber/fiber/v2"
 
 	"ixmage/alias"
 )
@@ -16,8 +15,8 @@ const verifyTimeout = 2 * time.Minute
 // verifications are the calls that find out what a key can do.
 type verifications struct{ operations }
 
-func (h verifications) mount(app *fiber.App) {
-	mount(app, endpoint[none, verificationJSON]{method: fiber.MethodPost, path: aliasesPath + "/:name/verify",
+func (h verifications) mount(t *routes) {
+	mount(t, endpoint[none, verificationJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/verify",
 		thing: "alias", fields: func(*none) []field { return nil }, bare: true, do: h.verify})
 }
 
@@ -27,14 +26,12 @@ func (h verifications) verify(ctx context.Context, c *call[none]) (reply[verific
 	}
 	var v *alias.Verification
 	var err error
-	h.hold(ctx, verifyTimeout, func(ctx context.Context) {
+	h.hold(context.WithoutCancel(ctx), verifyTimeout, func(ctx context.Context) {
 		v, err = h.provisioner.Verify(ctx, c.actor, c.name)
 	})
 	if err != nil {
-		select {
-		case <-h.closed:
+		if h.closing.Err() != nil {
 			err = errNotReady // it was broken off
-		default:
 		}
 		return reply[verificationJSON]{}, err
 	}

@@ -1,0 +1,165 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// What a client whose request was not read whole may still send, and for how
+// long.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 4 << 20
+)
+
+// listener accepts connections that answer in the form of the API even where
+// net/http answers by itself.
+type listener struct {
+	net.Listener
+	server *Server
+}
+
+// Accept marks a lack of kernel memory, and a client that has left already, as
+// temporary: net/http then waits and tries again. A lack of file descriptors is
+// marked by the syscall package.
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	switch {
+	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ECONNABORTED):
+		return nil, passing{err}
+	case err != nil:
+		return nil, err
+	}
+	return newConn(l.server, c), nil
+}
+
+// passing is a net.Error that is temporary.
+type passing struct{ error }
+
+func (passing) Timeout() bool   { return false }
+func (passing) Temporary() bool { return true }
+
+// The states of a conn, in the order in which a request passes through them.
+const (
+	connWaiting int32 = iota // for the first byte of a request
+	connReading              // the head of a request
+	connLate                 // the head did not arrive in time
+	connServing              // a handler has the request
+	connEnding               // answered for the last time; what still arrives is discarded
+)
+
+// conn is a connection. net/http refuses a request that it cannot parse with
+// plain text, written straight to the connection, and closes without a word when
+// the head of a request comes too slowly. conn turns both into problem+json.
+//
+// Its state changes in the goroutine that serves the connection, but for a read
+// that net/http runs in the background while a handler is busy; that one finds
+// connServing and changes nothing.
+type conn struct {
+	net.Conn
+	server *Server
+	state  atomic.Int32
+	stop   func() bool // unregisters from the server's closing
+}
+
+// newConn makes a connection that is closed at shutdown if no request is under
+// way on it. net/http itself would wait 5 s for one that has sent nothing.
+func newConn(s *Server, c net.Conn) *conn {
+	wrapped := &conn{Conn: c, server: s}
+	wrapped.stop = context.AfterFunc(s.closing, func() {
+		switch wrapped.state.Load() {
+		case connWaiting, connEnding:
+			c.Close()
+		}
+	})
+	return wrapped
+}
+
+type connKey struct{}
+
+func connOf(r *http.Request) *conn {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	return c
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.state.CompareAndSwap(connWaiting, connReading)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.state.CompareAndSwap(connReading, connLate)
+	}
+	return n, err
+}
+
+// Write passes on what a handler answers. Anything that is written before a
+// handler has the request is a refusal by net/http, and is replaced.
+func (c *conn) Write(p []byte) (int, error) {
+	switch c.state.Load() {
+	case connServing, connEnding:
+		return c.Conn.Write(p)
+	}
+	switch {
+	case bytes.HasPrefix(p, []byte("HTTP/1.1 431 ")):
+		c.refuse(errHeaders)
+	case bytes.HasPrefix(p, []byte("HTTP/1.1 417 ")):
+		c.refuse(errExpect)
+	default:
+		c.refuse(errBadRequest)
+	}
+	return len(p), nil
+}
+
+// Close answers a request whose head did not arrive in time before it closes.
+func (c *conn) Close() error {
+	c.stop()
+	if c.state.Load() == connLate {
+		c.refuse(errTimeout)
+	}
+	return c.Conn.Close()
+}
+
+// refuse answers a request that no handler has seen, and ends the connection.
+func (c *conn) refuse(err error) {
+	rec := newRecord("")
+	h := http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}
+	status, text := problem(h, rec, err)
+	c.server.finish(h, rec, status)
+	resp := http.Response{
+		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: h, Close: true,
+		ContentLength: int64(len(text)), Body: io.NopCloser(bytes.NewReader(text)),
+	}
+	var b bytes.Buffer
+	_ = resp.Write(&b) // to memory
+	_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_, _ = c.Conn.Write(b.Bytes())
+	c.linger()
+}
+
+// linger ends a connection whose client may still be sending. If it were closed
+// at once, the kernel would answer the rest with a reset, and the client might
+// not see why it was refused (RFC 9112, section 9.6). So the end is announced,
+// and what arrives until the client closes is discarded.
+//
+// The state is set before closing is looked at: a shutdown that comes in between
+// finds connEnding and closes the connection.
+func (c *conn) linger() {
+	c.state.Store(connEnding)
+	defer c.Conn.Close()
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || c.server.closing.Err() != nil || half.CloseWrite() != nil {
+		return
+	}
+	if c.SetReadDeadline(time.Now().Add(c.server.lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	}
+}
