@@ -12,7 +12,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// explanation is what the test looks at in an answer of explain.
+// explanation holds the fields of an answer of explain that the tests check.
 type explanation struct {
 	Status     int
 	Code       string
@@ -47,7 +47,7 @@ type explainedAnswer struct {
 	S3RequestID string `json:"s3_request_id"`
 }
 
-// explain asks how a path resolves.
+// explain returns how a path resolves.
 func (s *env) explain(path, more string) (e explanation) {
 	s.t.Helper()
 	r := s.api(http.MethodGet, "/api/v1/explain?path="+url.QueryEscape(path)+more, "")
@@ -63,7 +63,7 @@ func (s *env) explain(path, more string) (e explanation) {
 	return e
 }
 
-// explainedFault is a way in which a request can fail, and what explain says of it.
+// explainedFault is a way in which a request can fail, and the explanation of it.
 type explainedFault struct {
 	path    string // a.png of the row's own alias unless it begins with a slash
 	fault   *s3.Fault
@@ -129,11 +129,11 @@ func TestExplainErrors(t *testing.T) {
 	}
 }
 
-// aliasFor is a row's name in the letters of an alias.
+// aliasFor makes the name of an alias from the name of a row.
 func aliasFor(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "-") }
 
-// wantExplained asks as a client, and then why it was answered so, with and without
-// a probe.
+// wantExplained sends a client's request, and then asks for an explanation of it,
+// with and without a probe.
 func (s *env) wantExplained(t *testing.T, alias string, row explainedFault) {
 	t.Helper()
 	path := cmp.Or(row.path, "a.png")
@@ -166,8 +166,8 @@ func (s *env) wantExplained(t *testing.T, alias string, row explainedFault) {
 	}
 }
 
-// TestExplainCached: a picture in memory is told from one that is not, fresh from
-// stale, and an open circuit from a closed one.
+// TestExplainCached: explain tells whether a picture is in memory, whether it is
+// fresh or stale, and whether the circuit is open.
 func TestExplainCached(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--breaker-failures", "3")
@@ -219,8 +219,8 @@ func TestExplainCached(t *testing.T) {
 	})
 }
 
-// TestExplainTimeout: S3 that says nothing is told from one that says no. Nothing here
-// has to be in time, so the deadlines are as short as they like.
+// TestExplainTimeout: explain tells a timeout of S3 from a refusal. The deadlines are
+// short, because no answer has to arrive in time.
 func TestExplainTimeout(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--origin-first-byte-timeout", "100ms", "--origin-call-timeout", "300ms")
@@ -228,8 +228,8 @@ func TestExplainTimeout(t *testing.T) {
 	s.wantExplained(t, "shop", explainedFault{status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"})
 }
 
-// TestExplainOverload: with every place before S3 taken nobody is let in, the probe no
-// more than a client, and what is stale is served on.
+// TestExplainOverload: while all places before S3 are taken, neither a client's
+// request nor the probe gets one, and stale objects are served.
 func TestExplainOverload(t *testing.T) {
 	t.Parallel()
 	s := newEnv(
@@ -266,8 +266,8 @@ func TestExplainOverload(t *testing.T) {
 	eventually(t, "there is a place again", func() bool { return s.get("/shop/a.png").StatusCode == http.StatusOK })
 }
 
-// TestExplainConditions: what a client's own headers bring about is no trouble of the
-// picture, and none is explained.
+// TestExplainConditions: explain does not apply the conditions and ranges of a
+// client's request, since they are no fault of the picture.
 func TestExplainConditions(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -292,8 +292,8 @@ func TestExplainConditions(t *testing.T) {
 	}
 }
 
-// TestExplainCircuit: while S3 is left alone clients are told so, whatever the probe
-// finds out; the remedy says what that is.
+// TestExplainCircuit: while the circuit is open, clients get 503 whatever the probe
+// finds. The remedy says what the probe found.
 func TestExplainCircuit(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--breaker-failures", "1", "--breaker-open", "1h")
@@ -317,8 +317,8 @@ func TestExplainCircuit(t *testing.T) {
 	}
 }
 
-// TestExplainRemembered: what is remembered to be missing stays so for clients though
-// S3 has it by now, and explain says why.
+// TestExplainRemembered: a negative entry answers clients although S3 has the object
+// by now, and explain says so.
 func TestExplainRemembered(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

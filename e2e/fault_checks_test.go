@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// given is what a client got, and what it must get.
+// given is the answer to a request, and the expectation for it.
 type given struct {
 	method string // get, head or part: bytes 100 to 5099
 	want   *expectation
@@ -19,7 +19,7 @@ type given struct {
 	got    *response
 }
 
-// ask asks for the object in the way that is to be checked.
+// ask requests the object by the method of g.
 func (g *given) ask(addr, path string) *response {
 	switch g.method {
 	case "head":
@@ -58,7 +58,7 @@ func (g *given) check(t testing.TB) {
 	}
 }
 
-// expected is what the body of a right answer has.
+// expected is the body of a right answer.
 func (g *given) expected() []byte {
 	switch {
 	case g.method == "head":
@@ -83,8 +83,8 @@ func (g *given) checkWhole(t testing.TB) {
 	}
 }
 
-// checkCut checks that the client notices, and that what it got is right as far
-// as it goes.
+// checkCut checks that the client sees the early end, and that all bytes before it
+// are right.
 func (g *given) checkCut(t testing.TB) {
 	t.Helper()
 	if g.got.StatusCode >= http.StatusMultipleChoices || !errors.Is(g.got.err, io.ErrUnexpectedEOF) {
@@ -95,7 +95,7 @@ func (g *given) checkCut(t testing.TB) {
 	}
 }
 
-// checkProblem checks a problem document and what goes with it.
+// checkProblem checks a problem document and the headers that belong to it.
 func (g *given) checkProblem(t testing.TB) {
 	t.Helper()
 	r, status, code := g.got, g.want.status, g.want.code
@@ -127,7 +127,7 @@ func (g *given) checkProblem(t testing.TB) {
 	}
 }
 
-// checkSilence checks that an answer tells nothing of S3.
+// checkSilence checks that an answer contains nothing about S3.
 func checkSilence(t testing.TB, r *response) {
 	t.Helper()
 	var told bytes.Buffer
@@ -146,7 +146,7 @@ func checkSilence(t testing.TB, r *response) {
 	}
 }
 
-// checkAsked checks how often S3 was asked.
+// checkAsked checks the number of requests to S3.
 func checkAsked(t *testing.T, tr *trial) {
 	t.Helper()
 	if asked := int(tr.asked.Load()); asked != tr.want.asked && (!tr.want.further || asked < tr.want.asked) {
@@ -171,7 +171,7 @@ func checkCounted(t *testing.T, tr *trial, counts map[string]float64) {
 
 func retriesOf(alias string) string { return `ixmage_origin_retries_total{alias="` + alias + `"}` }
 
-// originCalls are the calls to S3 for an alias, by outcome.
+// originCalls returns the calls to S3 for an alias, by outcome.
 func originCalls(counts map[string]float64, alias string) map[string]float64 {
 	calls := map[string]float64{}
 	for series, n := range counts {
@@ -183,8 +183,8 @@ func originCalls(counts map[string]float64, alias string) map[string]float64 {
 	return calls
 }
 
-// checkLogged checks that there is one line about a request that failed, and
-// none about one that did not, debug lines aside.
+// checkLogged checks that a failed request has one log line, and a successful one
+// none, apart from debug lines.
 func checkLogged(t *testing.T, tr *trial, log string) {
 	t.Helper()
 	var lines []string
@@ -214,8 +214,8 @@ func checkLogged(t *testing.T, tr *trial, log string) {
 	}
 }
 
-// checkAgain checks what a trial's object is after the fault: whole, and from the
-// cache only if it was whole before.
+// checkAgain checks the answer after the fault: the whole object, from the cache
+// only if it was stored before.
 func checkAgain(t *testing.T, tr *trial) {
 	t.Helper()
 	body := tr.body

@@ -12,7 +12,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// patientOrigin has deadlines that nothing runs into but a silent body.
+// patientOrigin has deadlines that only a silent body exceeds.
 var patientOrigin = []string{
 	"--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m", "--origin-idle-timeout", "2s",
 	"--origin-queue-timeout", "2m", "--cache-object-max", "32MiB",
@@ -20,7 +20,7 @@ var patientOrigin = []string{
 
 const crowdSize = 50
 
-// held holds the first request for an object back until gate is closed.
+// held delays the first request for an object until gate is closed.
 func held(gate <-chan struct{}, s script) script {
 	f := s3.Fault{}
 	if s.faults[0] != nil {
@@ -32,7 +32,8 @@ func held(gate <-chan struct{}, s script) script {
 }
 
 // TestFaultyCrowd has many clients wait for one object that S3 fails to deliver.
-// They all get what one client would, and S3 is asked for one client.
+// Each gets the answer that a single client would get, and S3 gets the requests of a
+// single client.
 func TestFaultyCrowd(t *testing.T) {
 	t.Parallel()
 	broken := s3.CloseAfter(50_000)
@@ -70,7 +71,7 @@ func TestFaultyCrowd(t *testing.T) {
 	f.checkLeft(before)
 }
 
-// gather asks for a trial's object many times before S3 answers at all.
+// gather requests the object of a trial many times before S3 answers.
 func (f *faultEnv) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
 	t.Helper()
 	answers := make([]*response, crowdSize)
@@ -88,8 +89,8 @@ func (f *faultEnv) gather(t *testing.T, tr *trial, gate chan<- struct{}) {
 	checkCounted(t, tr, f.samples())
 }
 
-// crowd has many clients wait for S3 until the deadline. Nobody waits for longer
-// because another came first.
+// crowd has many clients wait for S3 until the deadline. No client waits longer
+// because another one came first.
 func (f *faultEnv) crowd() {
 	f.t.Helper()
 	f.load("s", []fault{{
@@ -113,8 +114,8 @@ func (f *faultEnv) crowd() {
 	f.askRepaired()
 }
 
-// TestFollowers has clients of one fetch read at different paces and leave at
-// different times: each gets all that it stays for.
+// TestFollowers has the clients of one fetch read at different speeds and leave at
+// different times. Each client that stays gets everything.
 func TestFollowers(t *testing.T) {
 	t.Parallel()
 	const size = 8 << 20
@@ -171,9 +172,9 @@ func abortsOf(alias string) string {
 	return fmt.Sprintf("ixmage_http_client_aborts_total{alias=%q}", alias)
 }
 
-// TestLastReaderLeaves has the only client of a fetch leave early. What is still
-// far from done is given up, and S3 sees the connection end; a small rest is
-// fetched, since somebody may ask again.
+// TestLastReaderLeaves has the only client of a fetch leave early. If much of the
+// object is missing, the fetch is abandoned and S3 sees the connection end. A small
+// rest is fetched, since another client may request it.
 func TestLastReaderLeaves(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -189,7 +190,7 @@ func TestLastReaderLeaves(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			gate := make(chan struct{})
-			// Slow, so that the client is missed before it is over.
+			// S3 is slow, so that the server notices the departure before the body ends.
 			slow := &s3.Fault{Stall: &s3.Stall{After: tc.stall, Release: gate}, Chunk: 8 << 10, Pace: time.Millisecond}
 			object := s3.Object{Body: png(tc.size, tc.name)}
 			f := newFaultEnv(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))

@@ -19,8 +19,8 @@ type outage struct {
 	end      func() // brings S3 back, at the same endpoint or at another
 }
 
-// network asks for pictures of servers that are not there, or are not the ones
-// that they should be.
+// network requests pictures from servers that are unreachable, or that present the
+// wrong certificate.
 func (f *faultEnv) network() {
 	f.t.Helper()
 	f.trials = nil
@@ -53,8 +53,8 @@ func (f *faultEnv) network() {
 	}
 }
 
-// outages lists what is tried. The servers behind TLS have the same objects as
-// f.s3, and bear other names than they should.
+// outages lists the cases. The servers behind TLS have the same objects as f.s3 and
+// certificates for the wrong names.
 func (f *faultEnv) outages() []outage {
 	gone := expectation{kind: isProblem, status: 502, code: "origin-unreachable", outcome: "network", says: "network"}
 	late := expectation{kind: isProblem, status: 504, code: "origin-timeout", outcome: "timeout", says: "timeout"}
@@ -97,8 +97,8 @@ func (f *faultEnv) proxyTo(target string, m netfault.Mode) *netfault.Proxy {
 	return p
 }
 
-// serveTLS starts a server behind TLS that has every object that is put before
-// an outage ends, and returns its address.
+// serveTLS starts a server behind TLS with every object that is stored before an
+// outage ends, and returns its address.
 func (f *faultEnv) serveTLS(cert tls.Certificate) string {
 	f.t.Helper()
 	ln, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})

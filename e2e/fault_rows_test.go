@@ -11,15 +11,15 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// s3ID is how the log names a request that S3 answered.
+// s3ID is the part of a log line that names the request id of S3.
 const s3ID = ", S3 request id AWSTESTREQUEST01"
 
-// bodyRows is what S3 may do wrong, headers aside.
+// bodyRows has all faults except those of headers.
 func bodyRows() []fault {
 	return slices.Concat(slowRows(), breakRows(), lengthRows(), resumeRows(), checksumRows(), pageRows(), statusRows(), codeRows())
 }
 
-// slowRows: S3 takes its time.
+// slowRows: S3 answers late.
 func slowRows() []fault {
 	silent := s3.StallAfter(s3.BeforeHeaders, nil)
 	late := func() *expectation { return fails(504, "origin-timeout", 2, "timeout").logged("timeout") }
@@ -40,7 +40,7 @@ func slowRows() []fault {
 			get: slow(), part: slow(),
 		},
 		{name: "trickling in the body", script: always(s3.Trickle(100, 100*time.Millisecond)), get: slow(), part: slow()},
-		{ // on a busy machine its hundred pauses may outlast a deadline before the first bytes are there
+		{ // on a busy machine its hundred pauses may exceed a deadline before the first bytes arrive
 			name: "trickle", object: s3.Object{Body: png(100, "trickle")}, script: always(s3.Trickle(1, time.Millisecond)),
 			get: whole(1).orMore(),
 		},
@@ -51,7 +51,7 @@ func slowRows() []fault {
 	}
 }
 
-// breakRows: the connection ends, in order or not.
+// breakRows: the connection ends, by FIN or RST.
 func breakRows() []fault {
 	type end struct {
 		name  string
@@ -69,8 +69,7 @@ func breakRows() []fault {
 			fault{name: e.name + " before the headers", script: always(before), get: gone(), head: gone(), part: gone()},
 		)
 		for _, at := range []int64{0, 1, 4095, 4096, 64 << 10, faultSize - 1} {
-			// The headers may be lost with a connection that is reset: then it is
-			// as if it had broken before them.
+			// A reset may discard the headers; then it counts as a break before them.
 			broken := func() *expectation {
 				v := fails(502, "origin-unreachable", 2, "network")
 				v.kind, v.further = isFailed, e.name == "reset"
@@ -94,7 +93,7 @@ func breakRows() []fault {
 	return rows
 }
 
-// lengthRows: the body is not as long as S3 says, or S3 does not say.
+// lengthRows: the body is longer or shorter than declared, or has no length.
 func lengthRows() []fault {
 	large := s3.Object{Body: png(largeSize, "large")}
 	return []fault{
@@ -112,7 +111,7 @@ func lengthRows() []fault {
 	}
 }
 
-// resumeRows: the body breaks, and S3 has no rest of it.
+// resumeRows: the body breaks, and S3 cannot send the rest.
 func resumeRows() []fault {
 	broken := s3.CloseAfter(50_000)
 	bad := func(name, value string) *s3.Fault {
@@ -153,13 +152,13 @@ func checksumRows() []fault {
 		fault{name: "wrong checksum across the joint", script: first(&s3.Fault{BadSum: true, Cut: &s3.Cut{After: 50_000}}), get: cut(2, "error").logged("differs")},
 		fault{name: "wrong checksum in chunks", script: always(&s3.Fault{BadSum: true, Chunked: true}), unstored: true, get: wrong(), part: wrong()},
 		fault{name: "wrong checksum of a small object", object: small, script: always(s3.WrongChecksum()), get: wrong()},
-		// All of it is read before the answer begins, so that its type is known.
+		// A small object is read completely before the answer begins.
 		fault{name: "wrong checksum of an untyped object", object: untyped, script: always(s3.WrongChecksum()), get: fails(502, "origin-error", 1, "error").logged("differs")},
 	)
 }
 
-// pageRows: S3, or what stands before it, answers with a document that is
-// neither a picture nor an error that says what is wrong.
+// pageRows: S3, or a proxy before it, sends a document that is neither a picture nor
+// an error document.
 func pageRows() []fault {
 	xml200 := func(contentType string) script {
 		f := s3.XML200()
@@ -167,7 +166,7 @@ func pageRows() []fault {
 		return always(f)
 	}
 	missing := func() *expectation { return fails(404, "not-found", 1, "not_found") }
-	// What is wrong is known before the body is read, or with all of it.
+	// The fault is found before the body is read, or with all of it.
 	refused := func(outcome string) *expectation { return fails(415, "not-an-image", 1, outcome) }
 	return []fault{
 		{name: "404 in HTML", script: always(s3.HTML404()), get: missing(), head: missing(), part: missing()},
@@ -181,7 +180,7 @@ func pageRows() []fault {
 	}
 }
 
-// statusRows: a status and nothing else.
+// statusRows: a status without a document.
 func statusRows() []fault {
 	bare := func(status int) *s3.Fault { return &s3.Fault{Status: status, Body: []byte{}} }
 	away := bare(302)
@@ -204,8 +203,8 @@ func statusRows() []fault {
 	return rows
 }
 
-// codeRows: S3 says what is wrong. An error to HEAD has no document, so that S3
-// is asked again with GET.
+// codeRows: S3 sends an error code. An error to HEAD has no document, so the server
+// sends a GET after it.
 func codeRows() []fault {
 	rows := []fault{
 		{name: "SlowDown, once", script: first(s3.Fail("SlowDown")), get: whole(2), head: whole(2), part: whole(2)},
@@ -252,15 +251,15 @@ func codeRows() []fault {
 	return rows
 }
 
-// headerRows: the headers of an object hold what nobody should send. They are
-// refused or left out, and never passed on.
+// headerRows: headers of an object with bytes that no server should send. They are
+// refused or left out, never passed on.
 func headerRows() []fault {
 	refused := func() *expectation { return fails(502, "origin-error", 2, "error") }
 	var rows []fault
 	for _, name := range []string{"Content-Type", "ETag", "Last-Modified", "Cache-Control", "Content-Disposition", "x-amz-meta-note"} {
 		for _, payload := range []struct {
 			name, value string
-			broken      bool // no header at all (RFC 9110, section 5.5), or too much of one
+			broken      bool // an invalid header (RFC 9110, section 5.5), or one that is too long
 		}{
 			{"CR", "a\rSet-Cookie: evil=1", true},
 			{"LF", "a\nSet-Cookie: evil=1", false},
@@ -278,7 +277,7 @@ func headerRows() []fault {
 				row.get, row.head = refused(), refused()
 			case name == "Content-Type":
 				row.script = with(name, "image/png;"+payload.value)
-			case name == "Last-Modified": // the SDK takes it for a broken reply
+			case name == "Last-Modified": // the SDK treats it as a broken reply
 				row.get, row.head = fails(502, "origin-error", 1, "error"), fails(502, "origin-error", 2, "error")
 			}
 			rows = append(rows, row)
@@ -310,8 +309,8 @@ func bareHeaders() script {
 	}})
 }
 
-// partRows: parts of an object that is too large for the cache. S3 is asked what
-// the object is, and then for the part.
+// partRows: ranges of an object that is too large for the cache. S3 gets a HEAD, and
+// then a GET of the range.
 func partRows() []fault {
 	large := func(name string, s script, want *expectation) fault {
 		return fault{name: name, object: s3.Object{Body: png(largeSize, name)}, script: s, unstored: true, part: want}
@@ -339,7 +338,7 @@ func partRows() []fault {
 		large("a part of another size", always(right, bad("Content-Range", "bytes 100-5098/1048577")), senseless()),
 		large("a part of nothing", always(right, bad("Content-Range", "evil")), senseless()),
 		replaced, weak,
-		// Of a server that does not heed If-Match.
+		// These come from a server that ignores If-Match.
 		large("of another version, by its ETag", always(right, bad("ETag", `"another"`)), senseless()),
 		large("of another version, by its date", always(right, bad("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")), senseless()),
 		large("of another version, by its size", always(right, bad("Content-Range", "bytes 100-5099/1048578")), senseless()),
@@ -352,12 +351,12 @@ func partRows() []fault {
 	}
 }
 
-// parts is the table of parts of large objects.
+// parts is the table of ranges of large objects.
 func (f *faultEnv) parts() {
 	f.t.Helper()
 	f.load("p", partRows())
 	before := f.gauge()
-	// That it is too large is learnt with the first request for it.
+	// The first request shows that the object is too large.
 	f.all(func(tr *trial) {
 		tr.well.Store(true)
 		(&given{method: "get", want: whole(1), body: tr.body, got: f.fetch(tr.path())}).check(f.t)
@@ -380,8 +379,8 @@ func (f *faultEnv) parts() {
 	f.checkCache(before, gauge{})
 }
 
-// TestTrickledFront has S3 send byte by byte what the type is told from. The
-// answer waits for all of it, and so no longer than for headers.
+// TestTrickledFront has S3 send the first bytes, which decide the type, one at a
+// time. The answer waits for them no longer than for headers.
 func TestTrickledFront(t *testing.T) {
 	t.Parallel()
 	trickle := func(contentType string) script {
@@ -395,7 +394,7 @@ func TestTrickledFront(t *testing.T) {
 	f.load("t", []fault{
 		{
 			name: "generic", script: trickle("binary/octet-stream"), get: late(), part: late(),
-			// HeadObject is quick and says nothing of the type.
+			// HeadObject answers at once, and does not decide the type.
 			head: fails(504, "origin-timeout", 2, "ok timeout").logged("timeout"),
 		},
 		{name: "SVG", script: trickle("image/svg+xml"), get: late(), part: late()},

@@ -11,33 +11,33 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// What no answer may tell: where the pictures lie. What they are read with is
-// testPair.
+// No answer may contain the place of the pictures, or testPair, the key pair that
+// reads them.
 const (
 	faultBucket = "hidden-bucket"
 	faultPrefix = "hidden-prefix/"
 )
 
-// faultSize is above every place where a fault of the table strikes, and
-// largeSize above what the cache takes.
+// faultSize is larger than the position of every fault of the table. largeSize is
+// more than the cache stores of one object.
 const (
 	faultSize = 200 << 10
 	largeSize = 1<<20 + 1
 )
 
-// quickOrigin makes deadlines short, but not so short that a right answer would
-// miss them on a busy machine.
+// quickOrigin has short deadlines. They are long enough for a right answer on a busy
+// machine.
 var quickOrigin = []string{
 	"--origin-connect-timeout", "2s", "--origin-first-byte-timeout", "4s",
 	"--origin-call-timeout", "15s", "--origin-idle-timeout", "4s", "--origin-queue-timeout", "1m",
 	"--cache-object-max", "1MiB",
 }
 
-// TestFaults asks for pictures that S3 fails to deliver, in every way that it
-// can fail. Nobody gets a wrong picture for a right one, nobody learns where it
-// lies, and nothing of it stays: not in the cache, and not as a goroutine, a body
-// or a connection. When S3 is well again, so are we. Each table has a server of
-// its own, because the tables wait for deadlines.
+// TestFaults requests pictures that S3 fails to deliver, in every way in which it
+// can fail. No client gets a wrong picture or learns where it is stored, and nothing
+// is left: no cache entry, goroutine, body or connection. When S3 works again, so
+// does the server. Each table has its own server, because the tables wait for
+// deadlines.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, table := range map[string]func(*faultEnv){
@@ -56,8 +56,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// bodies is the table of what S3 may do wrong. The cache is held to account for
-// each byte.
+// bodies is the table of faults of bodies and statuses. The bytes that the cache
+// accounts for are compared with its entries.
 func (f *faultEnv) bodies() {
 	f.t.Helper()
 	f.load("b", bodyRows())
@@ -69,7 +69,7 @@ func (f *faultEnv) bodies() {
 	f.checkCache(before, f.stored((*trial).storesLater, costs))
 }
 
-// headers is the table of headers that are not what they should be.
+// headers is the table of wrong headers.
 func (f *faultEnv) headers() {
 	f.t.Helper()
 	f.load("h", headerRows())
@@ -77,7 +77,8 @@ func (f *faultEnv) headers() {
 	f.askRepaired()
 }
 
-// askBroken asks while S3 fails, and checks what comes of it.
+// askBroken sends the requests while S3 fails, and checks the answers, the metrics
+// and the log.
 func (f *faultEnv) askBroken() {
 	f.t.Helper()
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
@@ -93,14 +94,14 @@ func (f *faultEnv) askBroken() {
 		tries += 1 + counts[retriesOf(tr.alias)]
 		asked += float64(tr.asked.Load())
 	}
-	// Some tries are lost on connections that are dead already.
+	// Some tries fail on idle connections that are closed already.
 	if tries > 1.1*asked {
 		f.t.Errorf("%v tries are counted, S3 was asked %v times", tries, asked)
 	}
 }
 
-// askRepaired asks again when S3 is well. An object that was not there is remembered as
-// missing for some seconds, and a purge ends that at once.
+// askRepaired sends the requests again when S3 works. It purges negative entries
+// first, since they stay for some seconds.
 func (f *faultEnv) askRepaired() {
 	f.t.Helper()
 	for _, tr := range f.trials {
@@ -118,7 +119,7 @@ func (f *faultEnv) askRepaired() {
 	}
 }
 
-// faultEnv is a server in front of a scripted S3, and the trials on it.
+// faultEnv is a server in front of a scripted S3, and the trials of its tables.
 type faultEnv struct {
 	*server
 	t      *testing.T
@@ -138,7 +139,7 @@ func newFaultEnv(t *testing.T, s *server) *faultEnv {
 	return f
 }
 
-// load makes the trials of a table. Names begin with a letter of the table's own.
+// load creates the trials of a table. letter begins their names.
 func (f *faultEnv) load(letter string, rows []fault) {
 	f.t.Helper()
 	f.trials = nil
@@ -174,7 +175,7 @@ func (f *faultEnv) add(row *fault, method string, want *expectation, name string
 	f.byKey[faultPrefix+tr.key] = tr
 }
 
-// addAlias registers an alias for the place that must not be told.
+// addAlias registers an alias for the place that answers must not contain.
 func (f *faultEnv) addAlias(name string) {
 	f.t.Helper()
 	f.addAliasAt(name, f.s3.URL)
@@ -202,7 +203,7 @@ func (f *faultEnv) hook(r *s3.Request) *s3.Fault {
 	return tr.script.at(n)
 }
 
-// ask asks for a trial's object in its way.
+// ask sends the request of a trial.
 func (f *faultEnv) ask(tr *trial) *response {
 	f.sent.Add(1)
 	return tr.ask(f.public, tr.path())
@@ -213,8 +214,8 @@ func (f *faultEnv) fetch(path string, lines ...string) *response {
 	return single(f.public, http.MethodGet, path, lines...)
 }
 
-// all does something with every trial, many at a time: those that wait for a
-// deadline must not wait for one another.
+// all calls do for every trial, many at a time, so that their deadlines pass
+// together.
 func (f *faultEnv) all(do func(*trial)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 48)
@@ -238,7 +239,8 @@ func (f *faultEnv) waitQuiet() {
 	})
 }
 
-// expectation is what a client must see of a fault, and what is counted.
+// expectation is the right answer to a request that meets a fault, and what must be
+// counted and logged.
 type expectation struct {
 	kind    expectationKind
 	status  int    // of a problem
@@ -252,10 +254,10 @@ type expectation struct {
 type expectationKind int
 
 const (
-	isWhole   expectationKind = iota // the right bytes, to the last
-	isCut                            // right bytes, and a connection that breaks off
+	isWhole   expectationKind = iota // all bytes, and right
+	isCut                            // right bytes, and a connection that ends early
 	isProblem                        // a problem document
-	isFailed                         // cut or a problem, as the bytes happened to arrive
+	isFailed                         // cut or a problem, depending on when the bytes arrive
 )
 
 func whole(asked int) *expectation { return &expectation{asked: asked, outcome: "ok"} }
@@ -273,18 +275,19 @@ func (v *expectation) logged(text string) *expectation {
 	return v
 }
 
-// orMore is for connections that end before an answer: net/http then tries its
-// idle ones, however many there are; or before a deadline that a busy machine misses.
+// orMore allows more requests to S3: net/http repeats a request on each idle
+// connection that is closed before the answer, and a busy machine may miss a
+// deadline.
 func (v *expectation) orMore() *expectation {
 	v.further = true
 	return v
 }
 
-// script is what S3 does with the requests of one client, one after the other. A
-// nil fault is a right answer.
+// script lists what S3 does with the requests for one object, in order. A nil fault
+// is a right answer.
 type script struct {
 	faults []*s3.Fault
-	always bool // the last one goes on; else right answers follow
+	always bool // the last fault repeats; else right answers follow
 }
 
 func first(faults ...*s3.Fault) script { return script{faults: faults} }
@@ -301,19 +304,19 @@ func (s script) at(n int) *s3.Fault {
 	return nil
 }
 
-// fault is a row of the table: what is wrong at S3, and what the three ways of
-// asking must give. A nil way is not tried.
+// fault is a row of a table: what S3 does wrong, and the expectation for each way
+// to request the object. A nil expectation means that this way is not tried.
 type fault struct {
 	name     string
-	object   s3.Object // with a body of its own unless there is one
+	object   s3.Object // without a body it gets a unique one
 	script   script
-	replaced []byte // takes the body's place as the second request comes to S3
-	unstored bool   // not an object for the cache
+	replaced []byte // replaces the body before the second request to S3
+	unstored bool   // the cache does not store it
 
 	get, head, part *expectation
 }
 
-// trial is one row asked for in one way, over an alias of its own.
+// trial is one row requested in one way, through its own alias.
 type trial struct {
 	*fault
 	given
@@ -331,14 +334,15 @@ func (tr *trial) stores() bool {
 	return tr.want.kind == isWhole && tr.method != "head" && !tr.unstored
 }
 
-// storesLater reports whether it is there when S3 is well. What could not be
-// stored once is not tried for a minute; on a busy machine that may be over.
+// storesLater reports whether the object is in the cache when S3 works again. An
+// object that could not be stored is not tried for a minute, which may have passed
+// on a busy machine.
 func (tr *trial) storesLater() bool {
 	return tr.method == "head" || !tr.unstored || tr.got.Response != nil && strings.HasSuffix(tr.got.Header.Get("Cache-Status"), "; stored")
 }
 
-// calibrate fetches an object of each size that the trials have, and returns
-// what it costs in the cache.
+// calibrate fetches an object of each size of the trials, and returns the bytes that
+// the cache accounts for each.
 func (f *faultEnv) calibrate() map[int]float64 {
 	f.t.Helper()
 	f.addAlias("calibrate")
@@ -366,7 +370,7 @@ const (
 	cacheEntries = `ixmage_cache_entries{tier="memory"}`
 )
 
-// stored is what the cache must hold of the trials for which in is true.
+// stored is the sum of the cache entries of those trials for which in returns true.
 func (f *faultEnv) stored(in func(*trial) bool, costs map[int]float64) gauge {
 	var g gauge
 	for _, tr := range f.trials {
@@ -378,7 +382,7 @@ func (f *faultEnv) stored(in func(*trial) bool, costs map[int]float64) gauge {
 	return g
 }
 
-// gauge is how much the server holds of things that may leak.
+// gauge holds the amounts of everything in the server that may leak.
 type gauge struct {
 	entries, bytes, goroutines float64
 	files, conns               int
@@ -405,8 +409,8 @@ func (f *faultEnv) checkCache(before, stored gauge) {
 	}
 }
 
-// checkLeft checks that what was taken has been given back, idle connections to
-// S3 excepted, each of which has a descriptor and two goroutines.
+// checkLeft checks that all resources are released. Each idle connection to S3 may
+// keep one descriptor and two goroutines.
 func (f *faultEnv) checkLeft(before gauge) {
 	f.t.Helper()
 	var now gauge

@@ -17,8 +17,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestFreshness: what an object says of its own freshness is told to clients and
-// heeded; where it says nothing the alias's ttl counts.
+// TestFreshness: clients get the freshness that the object states, and the cache
+// obeys it. The alias's ttl is for objects that state none.
 func TestFreshness(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -119,8 +119,8 @@ func wantCacheStatus(t *testing.T, r *response, round, ttl int) {
 	}
 }
 
-// What is past its time, and may not be served so, is asked for again: with a 304
-// the bytes stay, with a new version they do not.
+// TestStaleIsFetchedAgain: a stale object that may not be served is requested again.
+// After a 304 the stored bytes are served, after a 200 the new ones.
 func TestStaleIsFetchedAgain(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -151,7 +151,8 @@ func TestStaleIsFetchedAgain(t *testing.T) {
 	}
 }
 
-// A stranger cannot have an object fetched again, nor have it kept.
+// TestClientCacheControlIsIgnored: a client can neither force a fetch nor prevent
+// that an object is stored.
 func TestClientCacheControlIsIgnored(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -167,7 +168,7 @@ func TestClientCacheControlIsIgnored(t *testing.T) {
 	}
 }
 
-// TestNotStored: an object whose store is off or too small is served all the same.
+// TestNotStored: an object is served also if the cache is off or too small for it.
 func TestNotStored(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -202,8 +203,8 @@ func TestNotStored(t *testing.T) {
 	}
 }
 
-// TestUpstreamAge: what has aged on its way from S3 is older for the client and
-// fresh for less.
+// TestUpstreamAge: the time that an answer has spent on its way from S3 adds to its
+// Age and shortens its freshness.
 func TestUpstreamAge(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -251,8 +252,8 @@ func wantAge(t *testing.T, r *response, least int) {
 	}
 }
 
-// TestAgeOfJoined: who joins a fetch that is slow gets the age of what has come,
-// and nobody joins it when that is fresh no more.
+// TestAgeOfJoined: a request that joins a slow fetch gets the age of that answer. It
+// does not join a fetch whose answer is stale already.
 func TestAgeOfJoined(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--origin-idle-timeout", "5m")
@@ -285,8 +286,8 @@ func TestAgeOfJoined(t *testing.T) {
 	}
 }
 
-// rush has so many clients ask for paths, each on a connection that it keeps. wrong
-// says what is wrong with an answer; the test fails if anything is.
+// rush has clients request paths at the same time, each on one connection. wrong
+// describes what is wrong with an answer; the test fails if anything is.
 func (s *server) rush(clients int, paths []string, wrong func(path string, r *response) string) {
 	s.t.Helper()
 	var next, bad atomic.Int64
@@ -320,8 +321,8 @@ func (s *server) rush(clients int, paths []string, wrong func(path string, r *re
 	}
 }
 
-// expiryEnv is an alias with many small pictures, and an S3 that counts what is under
-// way there, and holds it back while the door is shut.
+// expiryEnv is an alias with many small pictures on an S3 that counts the requests
+// in progress, and holds them back while the door is shut.
 type expiryEnv struct {
 	*env
 	paths []string
@@ -351,14 +352,14 @@ func newExpiryEnv(t *testing.T, pictures int, args ...string) *expiryEnv {
 	return g
 }
 
-// putPicture puts the picture of a path, which is like no other.
+// putPicture stores the picture of a path. No other path has the same.
 func (g *expiryEnv) putPicture(path string) {
 	g.put(strings.TrimPrefix(path, "/shop/"), s3.Object{Body: png(100, path)})
 }
 
-// count notes how many requests have not been answered yet. It is never more than
-// there are, since none is answered before its return, and gives others time to be
-// there as well.
+// count notes how many requests are in progress. It never counts too many, since no
+// request is answered before count returns. It yields, so that others arrive
+// meanwhile.
 func (g *expiryEnv) count() {
 	g.now.Add(1)
 	defer g.now.Add(-1)
@@ -370,7 +371,7 @@ func (g *expiryEnv) count() {
 	g.most = max(g.most, g.now.Load())
 }
 
-// shut closes the door, and returns what opens it.
+// shut closes the door and returns a function that opens it.
 func (g *expiryEnv) shut() func() {
 	door := make(chan struct{})
 	g.door.Store(&door)
@@ -380,8 +381,8 @@ func (g *expiryEnv) shut() func() {
 	})
 }
 
-// expire waits until everything is stale that has been fetched: what is fetched last
-// has been stored last.
+// expire waits until every stored object is stale: the object that is stored last is
+// the last to become stale.
 func (g *expiryEnv) expire(mark string) {
 	g.t.Helper()
 	g.putPicture(mark)
@@ -392,7 +393,7 @@ func (g *expiryEnv) expire(mark string) {
 	})
 }
 
-// unlessFrom wants the whole picture, from where the cache says.
+// unlessFrom accepts the whole picture with a Cache-Status that begins with status.
 func unlessFrom(status string) func(path string, r *response) string {
 	return func(path string, r *response) string {
 		if r.StatusCode != http.StatusOK || r.err != nil || !bytes.Equal(r.body, png(100, path)) {
@@ -405,9 +406,10 @@ func unlessFrom(status string) func(path string, r *response) string {
 	}
 }
 
-// TestManyExpire has everything that is stored expire together and be asked for at
-// once. S3 never gets more requests at a time than it may, be they for clients who
-// wait or for what is renewed behind their backs, and everybody gets the picture.
+// TestManyExpire: all stored objects become stale together and are requested at
+// once. The number of concurrent requests to S3 stays within its limit, both for
+// clients that wait and for refreshes in the background, and each client gets the
+// picture.
 func TestManyExpire(t *testing.T) {
 	t.Parallel()
 	const pictures, clients, limit = 10_000, 200, 8

@@ -19,8 +19,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestTermUnderLoad ends the process while clients hammer it: every request that
-// had been sent by then is answered, whole.
+// TestTermUnderLoad ends the process while clients send requests. Every request that
+// was sent before the signal gets its whole answer.
 func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("term", "")
@@ -79,7 +79,7 @@ func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or 
 	t.Logf("%d requests served, none of those sent before the signal failed", served.Load())
 }
 
-// hammer is a client that never rests.
+// hammer is a client that sends one request after the other.
 type hammer struct {
 	addr, path string
 	body       []byte
@@ -90,10 +90,10 @@ type hammer struct {
 	br   *bufio.Reader
 }
 
-// run sends requests until the server is gone, on one connection for as long
-// as it is kept. A request sent before the signal must succeed. It is done by
-// hand because net/http sends a GET again when its connection breaks, which would
-// addAlias just what is looked for.
+// run sends requests until the server is gone, on one connection for as long as the
+// server keeps it. A request sent before the signal must succeed. It does not use
+// net/http, which repeats a GET when its connection breaks: that would hide the
+// failures that the test looks for.
 func (h *hammer) run() (int, error) {
 	for n := 0; ; n++ {
 		if !h.connect() {
@@ -128,8 +128,8 @@ func (h *hammer) connect() bool {
 	return true
 }
 
-// exchangeOn sends one request and checks its answer, and reports whether the
-// server closes the connection then.
+// exchangeOn sends one request, checks its answer, and reports whether the server
+// closes the connection after it.
 func exchangeOn(conn net.Conn, br *bufio.Reader, path string, want []byte) (closes bool, err error) {
 	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		return false, err
@@ -145,8 +145,8 @@ func exchangeOn(conn net.Conn, br *bufio.Reader, path string, want []byte) (clos
 	return resp.Close, err
 }
 
-// TestOutOfFiles gives the program few file descriptors and many clients. It
-// refuses what it cannot take, and is well again when they have gone.
+// TestOutOfFiles gives the program few file descriptors and many clients. It refuses
+// the clients that are too many, and serves again when they have gone.
 func TestOutOfFiles(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("files", "")
@@ -194,8 +194,8 @@ func TestOutOfFiles(t *testing.T) { //nolint:paralleltest // it measures, or fil
 	}
 }
 
-// TestRelease: whatever becomes of a request, what it held is given back when it
-// has ended: cached bytes, S3's bodies, its place among the requests in flight.
+// TestRelease: a request that ends, in whatever way, releases what it held: bytes of
+// the cache, bodies of S3, and its place among the requests in flight.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -206,7 +206,7 @@ func TestRelease(t *testing.T) {
 	}
 	s.put("private.png", s3.Object{Body: png(1<<20, ""), CacheControl: "no-store"})
 	s.put("page.html", s3.Object{Body: []byte("<html>"), ContentType: "text/html"})
-	// Of what is never stored, and of what breaks, nothing may stay either.
+	// Objects that are never stored, and broken ones, must leave nothing either.
 	s.put("broken.png", s3.Object{Body: png(1<<20, "")})
 	s.s3.Hook(func(r *s3.Request) *s3.Fault {
 		if r.Key == "web/broken.png" {
@@ -258,7 +258,7 @@ const (
 	memoryEntries = `ixmage_cache_entries{tier="memory"}`
 )
 
-// wantQuiet waits until nothing is under way any more, here and at S3.
+// wantQuiet waits until no request is in progress, here and at S3.
 func (s *env) wantQuiet(t *testing.T) {
 	t.Helper()
 	for _, series := range []string{"ixmage_http_requests_in_flight", "ixmage_origin_open_bodies"} {
@@ -275,8 +275,8 @@ func (s *env) wantQuiet(t *testing.T) {
 	})
 }
 
-// TestReleaseOfWaiting: clients that leave while S3 is silent hold nothing once
-// the wait has its end.
+// TestReleaseOfWaiting: clients that leave while S3 is silent hold nothing when the
+// wait ends.
 func TestReleaseOfWaiting(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--origin-idle-timeout", "500ms", "--origin-call-timeout", "1s", "--breaker-failures", "0")
@@ -284,7 +284,7 @@ func TestReleaseOfWaiting(t *testing.T) {
 	for i := range clients {
 		key := fmt.Sprintf("%d.png", i)
 		s.put(key, s3.Object{Body: png(2<<20, "")})
-		// What follows a break is asked for alone: its stall must lie within it.
+		// After a break only the rest is requested: the stall must be within it.
 		after, again := int64(1<<20), int64(64<<10)
 		if i%2 == 0 {
 			after, again = s3.BeforeHeaders, s3.BeforeHeaders
@@ -297,7 +297,7 @@ func TestReleaseOfWaiting(t *testing.T) {
 		}
 		w.Close()
 	}
-	// Not in all: what breaks is asked for again.
+	// The count is not exact, because a broken body is requested again.
 	for i := range clients {
 		eventually(t, "each was seen", func() bool { return s.calls(fmt.Sprintf("%d.png", i)) > 0 })
 	}
@@ -310,7 +310,8 @@ func TestReleaseOfWaiting(t *testing.T) {
 	}
 }
 
-// A client that stops reading holds its object until it is cut, and no longer.
+// TestReleaseOfStalledClient: a client that stops reading holds its object until the
+// server closes the connection, and no longer.
 func TestReleaseOfStalledClient(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -321,7 +322,7 @@ func TestReleaseOfStalledClient(t *testing.T) {
 	if _, err := w.in.Peek(1); err != nil {
 		t.Fatal(err)
 	}
-	// It is given two stretches of 15 s: the first to compare the second with.
+	// The client has two periods of 15 s, because the second is compared with the first.
 	tick, patience := time.NewTicker(time.Second), time.After(3*time.Minute)
 	defer tick.Stop()
 	for s.metric(`ixmage_http_client_aborts_total{alias="shop"}`) == 0 {
@@ -338,8 +339,8 @@ func TestReleaseOfStalledClient(t *testing.T) {
 	wantPicture(t, s.get("/shop/a.png"), png(size, ""))
 }
 
-// TestRefusalArrives: a client that writes its whole body before it reads gets
-// the answer and an orderly end, not a reset.
+// TestRefusalArrives: a client that writes its whole body before it reads gets the
+// answer and an orderly end, not a reset.
 func TestRefusalArrives(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -388,8 +389,8 @@ func TestRefusalArrives(t *testing.T) {
 	}
 }
 
-// TestLingerIsBounded: who goes on sending is cut, be it much or little by
-// little.
+// TestLingerIsBounded: a client that goes on sending is cut off, whether it sends
+// much or little at a time.
 func TestLingerIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -411,8 +412,8 @@ func TestLingerIsBounded(t *testing.T) {
 	}
 }
 
-// TestLingerEndsWithTheServer: who has not closed after a refusal does not keep
-// the server from ending, with status 0.
+// TestLingerEndsWithTheServer: a client that keeps its connection open after a
+// refusal does not delay the end of the server, which exits with status 0.
 func TestLingerEndsWithTheServer(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -430,8 +431,8 @@ func TestLingerEndsWithTheServer(t *testing.T) {
 	}
 }
 
-// TestPipeline sends all requests at once and wants the answers in order, each
-// with its own body, whatever way the body goes out.
+// TestPipeline sends all requests at once. The answers come in order, each with its
+// own body, for every way in which a body is sent.
 func TestPipeline(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -487,8 +488,8 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-// TestPipelineBreaks has the last of several requests sent at once end before its
-// first byte. The answers before it were whole, and arrive.
+// TestPipelineBreaks has the last of several pipelined requests fail before its first
+// byte. The answers before it are whole.
 func TestPipelineBreaks(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -498,7 +499,7 @@ func TestPipelineBreaks(t *testing.T) {
 		wantPicture(t, s.get(fmt.Sprintf("/shop/%d.png", i)), png(size, ""))
 	}
 	s.put("broken.png", s3.Object{
-		// A header that looks like another answer must not be taken for one.
+		// The client must not take a header for another answer.
 		Body: png(1, ""), CacheControl: "x=\"HTTP/1.1 200 OK\"",
 	})
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.WrongChecksum() })
@@ -519,7 +520,8 @@ func TestPipelineBreaks(t *testing.T) {
 	}
 }
 
-// A request may come in pieces, and a second one after an answer.
+// TestRequestInPieces: a request may arrive in pieces, and another one after its
+// answer.
 func TestRequestInPieces(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -532,7 +534,7 @@ func TestRequestInPieces(t *testing.T) {
 		}
 		wantPicture(t, w.answer(http.MethodGet), body)
 	}
-	// One that is cut off is none.
+	// An incomplete request gets no answer.
 	half := s.dial().send("GET /shop/a.png HTTP/1.1\r\nHo")
 	half.Close()
 	if n := s.calls("a.png"); n != 1 {

@@ -10,8 +10,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// Not found has one face: nobody learns from it which aliases there are, nor
-// whether an object is missing or refused.
+// TestNotFoundIsOneAnswer: all answers of 404 are alike, so that they tell neither
+// which aliases exist nor whether an object is missing or refused.
 func TestNotFoundIsOneAnswer(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -66,8 +66,8 @@ var (
 	changing   = regexp.MustCompile(`Date: [^\r]+`)
 )
 
-// TestNegative: what S3 says is missing is not asked for again for a while, by GET
-// or HEAD, and every answer looks alike.
+// TestNegative: S3 gets no second request for a missing object for a while, neither
+// GET nor HEAD, and all answers are alike.
 func TestNegative(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -100,8 +100,8 @@ func TestNegative(t *testing.T) {
 	}
 }
 
-// TestNegativeEnds: a new object is seen when the time is over, and at once after a
-// purge, another location or another key pair.
+// TestNegativeEnds: a new object is seen when the negative ttl has passed, and at
+// once after a purge, a change of location or another key pair.
 func TestNegativeEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(s *env){
@@ -135,8 +135,8 @@ func TestNegativeEnds(t *testing.T) {
 	}
 }
 
-// TestStrangersEvictNothing: any number of keys that lead nowhere leaves the
-// pictures where they are, whichever way S3 says it.
+// TestStrangersEvictNothing: requests for any number of missing keys evict no
+// picture, whichever error S3 sends for them.
 func TestStrangersEvictNothing(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--cache-memory", "512KiB", "--log-level", "error")

@@ -12,14 +12,14 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// narrowOrigin lets few requests through to S3, and has no deadline that a test
-// would run into.
+// narrowOrigin allows few concurrent requests to S3, and has deadlines that no test
+// reaches.
 var narrowOrigin = []string{
 	"--origin-concurrency", "4", "--origin-alias-concurrency", "2", "--origin-queue", "4",
 	"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-idle-timeout", "5m", "--origin-queue-timeout", "5m",
 }
 
-// queueEnv is a server with narrowOrigin and S3 objects that wait for a gate.
+// queueEnv is a server with narrowOrigin, and S3 objects that wait for a gate.
 type queueEnv struct {
 	*faultEnv
 	gates map[string]chan struct{} // by alias
@@ -30,8 +30,9 @@ type queueEnv struct {
 	answers map[string][]*response
 }
 
-// newQueueEnv registers aliases. Every object that begins with "stuck" waits for
-// its alias's gate, before the headers or, if it ends so, in the body.
+// newQueueEnv registers aliases. An object whose name begins with "stuck" waits for
+// the gate of its alias: in the body if the name ends with "-body.png", else before
+// the headers.
 func newQueueEnv(t *testing.T, args []string, aliases ...string) *queueEnv {
 	t.Helper()
 	q := &queueEnv{gates: map[string]chan struct{}{}, answers: map[string][]*response{}}
@@ -54,14 +55,14 @@ func newQueueEnv(t *testing.T, args []string, aliases ...string) *queueEnv {
 	return q
 }
 
-// put stores an object of an alias's own and returns its path.
+// put stores an object for one alias and returns its path.
 func (q *queueEnv) put(name, key string) string {
 	key = name + "/" + key
 	q.s3.Put(faultBucket, faultPrefix+key, s3.Object{Body: png(10_000, key), ContentType: "image/png"})
 	return "/" + name + "/" + key
 }
 
-// stick sends requests for further objects that are stuck at S3, n of them.
+// stick sends n requests for new objects that wait at S3.
 func (q *queueEnv) stick(name string, n int, suffix string) {
 	for range n {
 		q.n++
@@ -75,7 +76,7 @@ func (q *queueEnv) stick(name string, n int, suffix string) {
 	}
 }
 
-// refused checks that one more request is not let in.
+// refused checks that a further request gets 503.
 func (q *queueEnv) refused(name, why string) {
 	q.t.Helper()
 	q.n++
@@ -91,7 +92,7 @@ func (q *queueEnv) refused(name, why string) {
 	}
 }
 
-// served checks that a request goes through.
+// served checks that a request gets its object.
 func (q *queueEnv) served(path, status, why string) {
 	q.t.Helper()
 	r := single(q.public, http.MethodGet, path)
@@ -105,9 +106,9 @@ func (q *queueEnv) served(path, status, why string) {
 // release opens the gate of an alias.
 func (q *queueEnv) release(name string) { close(q.gates[name]) }
 
-// TestOverload fills all places before S3. Who comes then is told at once to
-// come back, what is in the cache is served, and one alias cannot take the
-// places of all others. When S3 is well, so are we.
+// TestOverload takes all places before S3. A further request gets 503 at once,
+// cached objects are served, and one alias cannot take the places of all others.
+// When S3 answers again, all requests succeed.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	q := newQueueEnv(t, narrowOrigin, "one", "two", "three")
@@ -115,8 +116,8 @@ func TestOverload(t *testing.T) {
 	q.served(hot, "ixmage; fwd=uri-miss", "to have it in the cache")
 	before := q.gauge()
 
-	// Two run, two of four places are taken: an alias takes no more of them than
-	// it leaves free.
+	// Two requests run and two of four places are taken: an alias takes no more places
+	// than it leaves free.
 	q.stick("one", 1, "-body")
 	q.waitBlocked(1)
 	q.stick("one", 3, "")
@@ -140,7 +141,7 @@ func TestOverload(t *testing.T) {
 	q.served(hot, "ixmage; hit", "a hit while all is stuck")
 	eventually(t, "one body is open", func() bool { return q.samples()["ixmage_origin_open_bodies"] == 1 })
 
-	// Two's requests go on, then three's, with one's still stuck.
+	// The requests of two proceed, then those of three, while those of one wait.
 	q.release("two")
 	q.release("three")
 	eventually(t, "the others are served", func() bool {
@@ -172,7 +173,7 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// TestQueueTimeout has a request wait for a place longer than it may.
+// TestQueueTimeout has a request wait for a place until the timeout.
 func TestQueueTimeout(t *testing.T) {
 	t.Parallel()
 	q := newQueueEnv(t, append(narrowOrigin, "--origin-queue-timeout", "1s"), "one")
@@ -184,8 +185,8 @@ func TestQueueTimeout(t *testing.T) {
 	q.served(q.put("one", "a.png"), "ixmage; fwd=uri-miss", "a miss afterwards")
 }
 
-// An S3 that fails is left alone: what is cached is served, what is not gets 503 at
-// once, and the first request that S3 answers opens the way again.
+// TestBreaker: while the circuit is open, cached objects are served and other
+// requests get 503 at once. The first success at S3 closes it.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--breaker-failures", "3", "--breaker-open", "1s")
@@ -194,7 +195,7 @@ func TestBreaker(t *testing.T) {
 	wantPicture(t, s.get("/shop/cached.png"), png(100, ""))
 	const circuit = `ixmage_origin_circuit{credential="shop"}`
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
-	// One object counts once, however often it fails.
+	// An object counts once, however often it fails.
 	for range 10 {
 		wantProblem(t, s.get("/shop/broken.png"), http.StatusBadGateway, "origin-error")
 	}
@@ -204,7 +205,7 @@ func TestBreaker(t *testing.T) {
 	for _, path := range []string{"/shop/second.png", "/shop/third.png"} {
 		wantProblem(t, s.get(path), http.StatusBadGateway, "origin-error")
 	}
-	// The probe fails as well, whenever it comes.
+	// The trial request fails as well.
 	asked := s.s3.Total()
 	r := s.get("/shop/cold.png")
 	for r.StatusCode == http.StatusBadGateway {

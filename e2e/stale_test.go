@@ -13,8 +13,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestStaleWhileRevalidate: what is past its time is served at once, and fetched
-// anew behind the client's back.
+// TestStaleWhileRevalidate: a stale object is served at once and refreshed in the
+// background.
 func TestStaleWhileRevalidate(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -41,8 +41,8 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	}
 }
 
-// TestHeadOfStale: HEAD of what is stored and stale knows no ranges, fetches what has
-// changed once, and leaves it for GET.
+// TestHeadOfStale: HEAD of a stale object ignores Range, fetches a changed object
+// once, and stores it for GET.
 func TestHeadOfStale(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -64,20 +64,21 @@ func TestHeadOfStale(t *testing.T) {
 	}
 }
 
-// staleFault is what S3 does to a picture that has changed meanwhile, and what
-// becomes of the one that is stored.
+// staleFault is a fault of S3 during the refresh of a changed picture, and what
+// must happen to the stored one.
 type staleFault struct {
 	name   string
 	fault  *s3.Fault
-	canary *s3.Fault    // what the alias's canary gets; nil: it has none
-	gone   bool         // nobody listens
-	told   *expectation // to clients, where nothing old may be served
-	old    bool         // where it may be, it is
-	drops  bool         // what is stored goes
-	notes  bool         // it is remembered that nothing is there
+	canary *s3.Fault    // for the alias's canary; nil: there is no canary
+	gone   bool         // the server refuses connections
+	told   *expectation // the answer where no stale object may be served
+	old    bool         // the stale object is served where it may be
+	drops  bool         // the stored object is removed
+	notes  bool         // a negative entry is stored
 }
 
-// staleFaults is the table. A picture that broke in its middle cannot be taken back.
+// staleFaults is the table. An answer that breaks in the middle cannot be replaced
+// by the stored one.
 func staleFaults() []staleFault {
 	fails := func(status int, code string) *expectation { return fails(status, code, 0, "") }
 	code := s3.Fail
@@ -101,7 +102,7 @@ func staleFaults() []staleFault {
 		{name: "truncated at its start", fault: s3.CloseAfter(0), told: fails(502, "origin-unreachable"), old: true},
 		{name: "truncated", fault: s3.CloseAfter(50_000), told: cut(0, "")},
 		{name: "corrupt", fault: s3.WrongChecksum(), told: cut(0, "")},
-		// All of it is read before the answer begins, so that its type is known.
+		// A small object is read completely before the answer begins.
 		{name: "corrupt and small", fault: corruptAndUntyped(), told: fails(502, "origin-error"), old: true},
 		{name: "key unknown", fault: code("InvalidAccessKeyId"), told: fails(502, "origin-credential"), old: true},
 		{name: "signature", fault: code("SignatureDoesNotMatch"), told: fails(502, "origin-credential"), old: true},
@@ -123,7 +124,7 @@ func corruptAndUntyped() *s3.Fault {
 	return f
 }
 
-// staleObject is one object of a trouble, on an alias of the trouble's own.
+// staleObject is an object of a staleFault, on its own alias.
 type staleObject struct {
 	*staleFault
 	given
@@ -132,13 +133,13 @@ type staleObject struct {
 
 func (r *staleObject) path() string { return "/" + r.alias + "/" + r.file }
 
-// cold says that nothing is stored of it, mayBeOld that it may be served stale.
+// cold: it is not stored. mayBeOld: it may be served stale.
 func (r *staleObject) cold() bool { return r.file == "cold.png" }
 
 func (r *staleObject) mayBeOld() bool { return r.file == "a.png" && strings.HasPrefix(r.alias, "on-") }
 
-// staleEnv is a server with every trouble at once, so that those which take until
-// a deadline take no longer together.
+// staleEnv is a server with all faults at once, so that those that end with a
+// deadline wait together.
 type staleEnv struct {
 	*env
 	t          *testing.T
@@ -148,9 +149,9 @@ type staleEnv struct {
 	broken     atomic.Bool
 }
 
-// TestStaleFaults has S3 fail in every way while what is stored is past its time. It
-// is served on where the alias lets it and S3 has not said that it is gone, and as
-// soon as S3 is well the new picture comes.
+// TestStaleFaults has S3 fail in every way while the stored object is stale. The old
+// object is served where the alias allows it and S3 has not said that the object is
+// gone. As soon as S3 works again, clients get the new picture.
 func TestStaleFaults(t *testing.T) {
 	t.Parallel()
 	o := &staleEnv{
@@ -184,13 +185,13 @@ func TestStaleFaults(t *testing.T) {
 	o.end()
 }
 
-// expose opens an alias for a trouble, and puts its objects.
+// expose creates an alias for a fault and stores its objects.
 func (o *staleEnv) expose(name string, tr *staleFault) {
 	o.t.Helper()
 	files := []string{"a.png", "cold.png"}
 	more := map[string]any{"ttl": "1s", "negative_ttl": "1h", "stale_while_revalidate": "0s", "stale_if_error": "0s"}
 	if strings.HasPrefix(name, "on-") {
-		files = append(files, "bound.png") // has to be asked for, whatever the alias says
+		files = append(files, "bound.png") // must be revalidated, whatever the alias allows
 		more["stale_if_error"] = "1h"
 	}
 	if tr.canary != nil {
@@ -215,7 +216,7 @@ func (o *staleEnv) place(key string, body []byte) {
 	o.s3.Put("media", key, obj)
 }
 
-// all does something with every relic, many at a time.
+// all calls do for every object, many at a time.
 func (o *staleEnv) all(do func(*staleObject)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 48)
@@ -229,7 +230,7 @@ func (o *staleEnv) all(do func(*staleObject)) {
 	wg.Wait()
 }
 
-// age stores what is to be stored, waits until it is stale, and changes it at S3.
+// age stores the old objects, waits until they are stale, and changes them at S3.
 func (o *staleEnv) age() {
 	o.t.Helper()
 	o.all(func(r *staleObject) {
@@ -260,7 +261,7 @@ func (o *staleEnv) askBroken() {
 	eventually(o.t, "all is counted", func() bool { return o.metric("ixmage_http_requests_in_flight") == 0 })
 }
 
-// check compares what came, what is counted and what is kept with the table.
+// check compares answers, metrics and stored objects with the table.
 func (o *staleEnv) check() {
 	o.t.Helper()
 	counts := o.samples()
@@ -286,15 +287,15 @@ func (o *staleEnv) check() {
 			o.checkKept(t, r)
 		})
 	}
-	// The first row's picture: nobody waits for S3 to fail once more, and HEAD gets
-	// what GET would.
+	// The picture of the first row: no request waits for a second failure of S3, and
+	// HEAD gets the same headers as GET.
 	if head := o.head("/on-00/a.png"); head.StatusCode != http.StatusOK || head.ContentLength != faultSize {
 		o.t.Errorf("HEAD: %s, length %d", head.Status, head.ContentLength)
 	}
 	wantPicture(o.t, o.get("/on-00/a.png"), o.old)
 }
 
-// checkKept checks what the cache has of a relic after the fault.
+// checkKept checks what the cache holds of an object after the fault.
 func (o *staleEnv) checkKept(t *testing.T, r *staleObject) {
 	t.Helper()
 	kept := o.explain(r.path(), "").Cache
@@ -306,8 +307,8 @@ func (o *staleEnv) checkKept(t *testing.T, r *staleObject) {
 	}
 }
 
-// end has S3 be well again, and wants the new pictures: at once, or, where an old one
-// is served meanwhile, soon.
+// end lets S3 work again, and wants the new pictures: at once, or soon where an old
+// one may be served meanwhile.
 func (o *staleEnv) end() {
 	o.t.Helper()
 	o.broken.Store(false)
@@ -335,9 +336,9 @@ func (o *staleEnv) end() {
 	}
 }
 
-// TestUnchangedOtherVersion: a 304 that speaks of another version than the stored one
-// tells nobody what the object is now. What is stored is served where that is allowed,
-// and the object comes without a condition, however often S3 answers like that.
+// TestUnchangedOtherVersion: a 304 for another version than the stored one says
+// nothing about the object. The stored object is served where that is allowed, and
+// the object is requested without a condition, however often S3 answers so.
 func TestUnchangedOtherVersion(t *testing.T) {
 	t.Parallel()
 	for name, header := range map[string]func(http.Header){
