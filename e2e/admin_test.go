@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestAdminBadUse is one row for each way to be refused by the admin API of a
-// running program; the rules in detail are tested where they are kept.
+// TestAdminBadUse has one row for each way in which the admin API of a running
+// program refuses a call. The rules in detail are tested in their packages.
 func TestAdminBadUse(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -167,7 +167,7 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// wantHelp checks the form of an answer that refuses.
+// wantHelp checks the form of a refusal.
 func wantHelp(t *testing.T, r *response, code string) {
 	t.Helper()
 	var p struct {

@@ -18,7 +18,7 @@ func (s *env) change(name, patch string) {
 	}
 }
 
-// A change of an alias counts from the next request on.
+// TestAliasChanges: a change of an alias holds from the next request.
 func TestAliasChanges(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -61,14 +61,15 @@ func TestAliasChanges(t *testing.T) {
 			}
 		}
 	}
-	// What was fetched before the ttl was changed keeps its time, what comes later has the new one.
+	// An object fetched before the change of ttl keeps its lifetime, a later one has the new
+	// one.
 	s.s3.Put("media2", "b.png", one("b"))
 	if got := s.get("/shop/b.png").Header.Get("Cache-Control"); got != "public, max-age=600" {
 		t.Errorf("Cache-Control is %q", got)
 	}
 }
 
-// A name that is made again is another alias: nothing of the old one is served.
+// TestAliasMadeAgain: an alias created again under a name serves nothing of the old one.
 func TestAliasMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -89,7 +90,7 @@ func TestAliasMadeAgain(t *testing.T) {
 	}
 }
 
-// A new key pair is used from the next fetch on, and what is in memory stays.
+// TestKeyPairReplaced: the next fetch uses the new key pair, and stored objects stay.
 func TestKeyPairReplaced(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -111,7 +112,8 @@ func TestKeyPairReplaced(t *testing.T) {
 	}
 }
 
-// A flight that began before a change does not answer who comes after it.
+// TestAliasChangesDuringFlight: a fetch that began before a change does not answer
+// requests after it.
 func TestAliasChangesDuringFlight(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -145,8 +147,8 @@ func hitTTL(t testing.TB, r *response) int {
 	return ttl
 }
 
-// wantLife checks that an answer is a hit that is fresh for no more than ttl seconds,
-// or the minute less that a test may take, and what clients are told.
+// wantLife checks that an answer is a fresh hit whose remaining lifetime is at most
+// ttl seconds and at least a minute less, with this Cache-Control.
 func wantLife(t testing.TB, r *response, body []byte, ttl int, cacheControl string) {
 	t.Helper()
 	wantPicture(t, r, body)

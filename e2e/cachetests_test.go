@@ -14,9 +14,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestCacheSuite runs the public suite for HTTP caches, and what it has no test for,
-// through the program. docs/cachetests.md tells what came of it, and must tell the
-// truth.
+// TestCacheSuite runs the public suite for HTTP caches, and our additions to it,
+// through the program. docs/cachetests.md must state the results.
 func TestCacheSuite(t *testing.T) {
 	t.Parallel()
 	suite, err := cachetests.Suite()
@@ -56,14 +55,14 @@ func TestCacheSuite(t *testing.T) {
 	}
 }
 
-// behaviour is how the documentation tells the outcome of what is not required.
+// behaviour is the word of the documentation for the outcome of an optional test.
 func behaviour(x *cachetests.Test, o cachetests.Outcome) string {
 	name := strings.TrimRight(strings.ReplaceAll(x.Name, "|", `\|`), " ?")
 	word := map[cachetests.Outcome]string{cachetests.Passed: "yes", cachetests.Failed: "no", cachetests.Unclear: "unclear"}[o]
 	return "| `" + x.ID + "` | " + name + " | " + word + " |"
 }
 
-// suiteNumbers are the lines of the table of numbers.
+// suiteNumbers returns the lines of the table of numbers.
 func suiteNumbers(suite []*cachetests.Test, count map[cachetests.Kind]map[cachetests.Outcome]int) []string {
 	all := map[cachetests.Kind]int{}
 	for _, x := range suite {
@@ -81,7 +80,7 @@ func suiteNumbers(suite []*cachetests.Test, count map[cachetests.Kind]map[cachet
 	return lines
 }
 
-// exclusions are the lines of the table of what does not apply.
+// exclusions returns the lines of the table of tests that do not apply.
 func exclusions() []string {
 	var lines []string
 	for _, e := range cachetests.Excluded() {
@@ -90,11 +89,11 @@ func exclusions() []string {
 	return lines
 }
 
-// suiteRunner opens aliases for the suite. The origin's word alone is to count on
-// them: no ttl, and nothing served stale by the alias's leave but where the origin
-// fails. Where the suite is about a cache's own estimate of a lifetime, the ttl is
-// that estimate. A test in which the origin fails has an alias and a key pair of its
-// own: what is learnt from that must not reach the others.
+// suiteRunner opens aliases for the suite. Only the origin's headers count on them:
+// ttl is 0, and stale objects are served only when the origin fails. For tests of a
+// cache's own estimate of a lifetime, the ttl is that estimate. A test in which the
+// origin fails has its own alias and key pair, so that the failure does not affect
+// the others.
 func suiteRunner(s *env, fakeS3 *s3.Server) *cachetests.Runner {
 	open := func(name, ttl string) string {
 		s.open(name, "suite", "", map[string]any{"endpoint": fakeS3.URL, "ttl": ttl, "stale_while_revalidate": "0s"})

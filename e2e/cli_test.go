@@ -19,8 +19,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestMistakesTogether has what is wrong only beside something else, and rows
-// that are right, which must not be complained of.
+// TestMistakesTogether has values that are wrong only in combination, and rows that
+// are right and must give no message.
 func TestMistakesTogether(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t, "127.0.0.1")
@@ -90,7 +90,7 @@ func TestMistakesTogether(t *testing.T) {
 	}
 }
 
-// TestCommandLine has what is no configuration at all.
+// TestCommandLine has command lines without a configuration.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -131,7 +131,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestUnknownVariable warns of variables that look like settings, and goes on.
+// TestUnknownVariable: variables that look like settings give a warning, and the
+// server starts.
 func TestUnknownVariable(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
@@ -150,8 +151,8 @@ func TestUnknownVariable(t *testing.T) {
 	}
 }
 
-// TestAdminTLS talks to the admin listener as a client that trusts its
-// certificate, as one that does not, and in the clear.
+// TestAdminTLS connects to the admin listener as a client that trusts its
+// certificate, as one that does not, and without TLS.
 func TestAdminTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t, "127.0.0.1")
@@ -193,8 +194,8 @@ func TestAdminTLS(t *testing.T) {
 	}
 }
 
-// TestMetricsListen moves metrics to a listener of their own, which has health
-// and nothing else.
+// TestMetricsListen moves metrics to their own listener, which serves health and
+// nothing else.
 func TestMetricsListen(t *testing.T) {
 	t.Parallel()
 	s := start(t, "--metrics-listen", "127.0.0.1:0")
@@ -225,7 +226,7 @@ func TestMetricsListen(t *testing.T) {
 	}
 }
 
-// TestHealthcheck runs the command beside servers in every state.
+// TestHealthcheck runs the command against servers in every state.
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	ready := start(t)
@@ -271,8 +272,8 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// holdUp starts a server with a request that does not end, and so keeps it from
-// ending.
+// holdUp starts a server with a request that does not end, so that it drains
+// forever.
 func holdUp(t *testing.T, args ...string) *server {
 	t.Helper()
 	fakeS3 := s3.New(t)
@@ -285,7 +286,7 @@ func holdUp(t *testing.T, args ...string) *server {
 	return s
 }
 
-// TestSecondSignal: the first SIGTERM waits for what is under way, the second
+// TestSecondSignal: the first SIGTERM waits for requests in progress, the second
 // does not.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
@@ -315,8 +316,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestDrainTimeout: what is under way when --shutdown-timeout ends is cut, and
-// the exit status is that of an orderly end.
+// TestDrainTimeout: requests in progress are cut at --shutdown-timeout, and the exit
+// status is 0.
 func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	s := holdUp(t, "--shutdown-timeout=1s")
@@ -325,7 +326,7 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
-// TestLogs has formats and levels.
+// TestLogs has the formats and levels.
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -370,9 +371,8 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// logOfRequests runs a server whose log says nothing but where it listens, has
-// it answer a health check of the operator's (debug) and a request
-// for what is not there (info), and ends it. It warns of its key set at start.
+// logOfRequests runs a server that answers a health check (level debug) and a request
+// for a missing object (level info), and returns its log.
 func logOfRequests(t *testing.T, format, level string) string {
 	t.Helper()
 	public, admin := freeAddr(t), freeAddr(t)

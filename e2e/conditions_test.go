@@ -11,9 +11,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestConditions is each step of RFC 9110, section 13.2.2, for an object in
-// memory and a cold one, GET and HEAD. The tables of single headers are tested
-// beside the code.
+// TestConditions has each step of RFC 9110, section 13.2.2, for a stored and a cold
+// object, by GET and HEAD. The tables of single headers are in proxy.
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -77,7 +76,7 @@ func TestConditions(t *testing.T) {
 						wantNotModified(t, r)
 					}
 				}
-				// None of it is S3's to judge.
+				// S3 gets no condition.
 				for _, q := range s.s3.Requests() {
 					for name := range q.Header {
 						if strings.HasPrefix(name, "If-") {
@@ -86,7 +85,7 @@ func TestConditions(t *testing.T) {
 					}
 				}
 			}
-			// What a condition kept from the client is in memory all the same.
+			// An object that a condition kept from the client is stored all the same.
 			if got := s.askedFor(fmt.Sprintf("GET%d.png", i)); !slices.Equal(got, []string{"GET "}) {
 				t.Errorf("S3 was asked %q", got)
 			}
@@ -114,8 +113,8 @@ func wantNotModified(t *testing.T, r *response) {
 	}
 }
 
-// What a condition keeps from the client is fetched to its end, however large,
-// where it can be kept.
+// TestConditionsOfLarge: an object that a condition keeps from the client is fetched
+// completely if the cache can store it.
 func TestConditionsOfLarge(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -11,8 +11,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// counts are what the kernel has counted of a process. Unlike times they need no
-// quiet machine.
+// counts are counters of the kernel for a process. Unlike times they do not depend on
+// a quiet machine.
 type counts struct {
 	calls  float64 // system calls that read or write
 	faults float64 // page faults without I/O

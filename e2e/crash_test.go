@@ -17,8 +17,8 @@ import (
 	"ixmage/internal/awstest/gateway"
 )
 
-// registryModel is what one writer knows of its alias: what was answered, and
-// what was asked last without an answer.
+// registryModel is the state of an alias as its writer knows it: the last answered
+// change, and the last one without an answer.
 type registryModel struct {
 	name    string
 	present bool   // as answered
@@ -26,9 +26,9 @@ type registryModel struct {
 	pending *registryModel
 }
 
-// TestKillDuringWrites cuts the power, as it were, while aliases are written, a
-// dozen times over one data folder. After each restart every alias is as the
-// last answered write left it, or as the one under way would have.
+// TestKillDuringWrites kills the program while aliases are written, a dozen times
+// with one data folder. After each restart every alias is in the state of the last
+// answered write, or of the one in progress.
 func TestKillDuringWrites(t *testing.T) {
 	t.Parallel()
 	const rounds, writers = 12, 4
@@ -90,8 +90,8 @@ func (m *registryModel) write(s *server, rng *rand.Rand, stop <-chan struct{}) {
 	}
 }
 
-// tryAPI reports whether a call was answered with success. A refusal is a
-// failure of the test: the model knows what is there.
+// tryAPI reports whether a call succeeded. A refusal fails the test, because the model
+// knows the state.
 func (s *server) tryAPI(c *http.Client, method, path string, body any) bool {
 	req := s.request(method, path, body)
 	resp, err := c.Do(req)
@@ -106,7 +106,7 @@ func (s *server) tryAPI(c *http.Client, method, path string, body any) bool {
 	return true
 }
 
-// compare checks what a restarted server knows, and takes it as the truth.
+// compare checks the state of a restarted server, and adopts it.
 func (m *registryModel) compare(t *testing.T, s *server, round int) {
 	t.Helper()
 	r := s.api(http.MethodGet, "/api/v1/aliases/"+m.name, nil)
@@ -136,10 +136,9 @@ func (m *registryModel) same(o *registryModel) bool {
 	return a == b
 }
 
-// gate stands between ixmage and IAM and kills ixmage at one of its calls:
-// before the call gets through, or after it did and before the answer is back.
-// Between any two calls lies at least one durable write, so that the places are
-// those of the writes.
+// gate is a proxy between ixmage and IAM. It kills ixmage at one of its calls:
+// before the call reaches IAM, or after it and before the answer. There is at least
+// one durable write between two calls, so the kills cover the writes too.
 type gate struct {
 	http.Handler
 	mu    sync.Mutex // guards the fields below
@@ -190,8 +189,7 @@ func (d *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.Handler.ServeHTTP(w, r)
 }
 
-// arm has the nth call from now on kill the server; disarm says how many calls
-// there were.
+// arm has the nth call from now kill the server. disarm returns the number of calls.
 func (d *gate) arm(n int, after bool, kill func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -205,7 +203,7 @@ func (d *gate) disarm() int {
 	return d.seen
 }
 
-// discard is a client that is gone.
+// discard is the response writer of a client that is gone.
 type discard struct{}
 
 func (discard) Header() http.Header { return http.Header{} }
@@ -214,10 +212,10 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 func (discard) WriteHeader(int) {}
 
-// TestProvisionKilled kills the program at each of its calls of IAM, while it
-// provisions and while it rotates, and starts it again: it converges by itself,
-// with one user, one key that works, and nothing left behind. Each way has an
-// installation of its own, since most of the time is spent waiting.
+// TestProvisionKilled kills the program at each of its calls of IAM, during a
+// provision and a rotation, and starts it again. It converges by itself to one user
+// with one working key, and nothing else. Each case has its own installation, because
+// most of the time is spent waiting.
 func TestProvisionKilled(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -260,8 +258,8 @@ func newKillEnv(t *testing.T, g *gateway.Server, after bool) *killEnv {
 	return v
 }
 
-// everywhere begins an operation once for each of its calls, and has that call
-// kill the server.
+// everywhere begins an operation once for each of its calls, and that call kills the
+// server.
 func (v *killEnv) everywhere(begin func(n int)) {
 	v.t.Helper()
 	killed := 0
@@ -282,7 +280,7 @@ func (v *killEnv) everywhere(begin func(n int)) {
 	}
 }
 
-// begin makes a call that the server may not live to answer.
+// begin makes a call during which the server may be killed.
 func (s *server) begin(path string, body any) {
 	resp, err := client(s.t).Do(s.request(http.MethodPost, path, body))
 	if err == nil {
@@ -290,8 +288,8 @@ func (s *server) begin(path string, body any) {
 	}
 }
 
-// ended waits until the process was killed, which is true, or nothing runs in
-// it any more.
+// ended waits until the process is killed, and returns true, or until no operation
+// runs.
 func (s *server) ended() bool {
 	s.t.Helper()
 	for {
@@ -307,7 +305,7 @@ func (s *server) ended() bool {
 	}
 }
 
-// running counts the operations that run.
+// running returns the number of running operations.
 func (s *server) running() (int, error) {
 	resp, err := client(s.t).Do(s.request(http.MethodGet, "/api/v1/operations?state=running", nil))
 	if err != nil {
@@ -321,7 +319,7 @@ func (s *server) running() (int, error) {
 	return len(list.Operations), err
 }
 
-// settled waits until what was interrupted has ended.
+// settled waits until interrupted operations have ended.
 func (s *server) settled() {
 	s.t.Helper()
 	eventually(s.t, "every operation has ended", func() bool {
@@ -330,8 +328,8 @@ func (s *server) settled() {
 	})
 }
 
-// wantOneKeyEach wants every alias open and readable, and as many users as
-// credentials, each with the one key that the registry has.
+// wantOneKeyEach checks that every alias is open and readable, and that there is one
+// user for each credential, with the key in the registry and no other.
 func (s *server) wantOneKeyEach(t *testing.T, g *gateway.Server) {
 	t.Helper()
 	var list struct {

@@ -54,7 +54,7 @@ func copyFolder(t *testing.T, from string) string {
 	return to
 }
 
-// refuseStart starts the program where it must end with status 1 and say why.
+// refuseStart starts the program, which must end with status 1 and these messages.
 func refuseStart(t *testing.T, args []string, says ...string) {
 	t.Helper()
 	got := runProgram(t, nil, args...)
@@ -65,9 +65,9 @@ func refuseStart(t *testing.T, args []string, says ...string) {
 	wantAll(t, "stderr", strings.ReplaceAll(got.stderr, `\"`, `"`), says...)
 }
 
-// TestStartRefused has everything that fails after the configuration was found
-// right. Where a folder is spoilt, mend undoes it, and then the server must
-// start and know its alias: nothing was lost by the refusal.
+// TestStartRefused has all failures after a right configuration. spoil damages the
+// folder and mend repairs it; then the server must start and know its alias, since
+// the refusal may lose nothing.
 func TestStartRefused(t *testing.T) {
 	t.Parallel()
 	whole := seeded(t)
@@ -137,8 +137,7 @@ func TestStartRefused(t *testing.T) {
 	})
 }
 
-// overwrite puts another file in the place of one: a text, a "folder", or
-// nothing, if it is to be "missing".
+// overwrite replaces a file by a text, by a "folder", or by nothing ("missing").
 func overwrite(name, text string) func(*testing.T, string) func() {
 	return func(t *testing.T, data string) func() {
 		path := filepath.Join(data, name)
@@ -171,8 +170,7 @@ func loosen(name string, mode fs.FileMode) func(*testing.T, string) func() {
 	}
 }
 
-// cutShort takes away all but the first page of the database, as a copy that
-// was not completed would.
+// cutShort leaves only the first page of the database, like an interrupted copy.
 func cutShort(t *testing.T, data string) func() {
 	path := filepath.Join(data, "registry.db")
 	text := readFile(t, path)
@@ -199,7 +197,7 @@ func newer(t *testing.T, data string) func() {
 	return func() { exec(`DELETE FROM goose_db_version WHERE version_id = 1000`) }
 }
 
-// TestDataFolder has folders that cannot be used.
+// TestDataFolder has folders that the program cannot use.
 func TestDataFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -224,8 +222,8 @@ func TestDataFolder(t *testing.T) {
 	}
 }
 
-// TestDataFolderNotWritable runs the program as somebody else where it would be
-// root, who may write everywhere.
+// TestDataFolderNotWritable runs the program as another user if this one is root, who
+// may write everywhere.
 func TestDataFolderNotWritable(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "ixmage-readonly-") //nolint:usetesting // t.TempDir cannot be entered by others
@@ -255,8 +253,8 @@ func TestDataFolderNotWritable(t *testing.T) {
 	}
 }
 
-// TestFirstStart looks at what the first start makes, and at a second one, which
-// uses it again.
+// TestFirstStart checks the files that the first start creates, and that the second
+// start uses them.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "deep", "data")
@@ -291,8 +289,8 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// TestDataFolderMode: a folder that is there already is closed to others, unless
-// other things lie in it.
+// TestDataFolderMode: an existing folder is closed to other users, unless it holds
+// other files.
 func TestDataFolderMode(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -10,7 +10,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// Addresses where no S3 server may be, whatever the flags, in all spellings.
+// forbiddenHosts are addresses that no endpoint may have, in all spellings.
 var forbiddenHosts = []string{
 	"169.254.169.254", "169.254.169.254:80", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "169.254.170.2", "169.254.0.1",
 	"100.100.100.200", "[::ffff:100.100.100.200]", "[fd00:ec2::254]", "[fd00:ec2::23]", "0.0.0.0", "0.0.0.0:9000", "[::]", "[::ffff:0.0.0.0]",
@@ -19,15 +19,15 @@ var forbiddenHosts = []string{
 	"2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "127.1", "2130706433", "0x7f.1", "0", "169.254.169.254.", "localhost.",
 }
 
-// Addresses that need --allow-private-endpoints.
+// privateHosts are addresses that need --allow-private-endpoints.
 var privateHosts = []string{
 	"127.0.0.1", "127.0.0.1:9000", "127.8.8.8", "[::1]", "[::1]:9000", "[::ffff:127.0.0.1]", "localhost", "localhost:9000", "LOCALHOST",
 	"s3.localhost", "10.0.0.1", "172.16.0.1", "192.168.1.1", "[::ffff:10.0.0.1]", "[fc00::1]", "[fd12:3456::1]", "100.64.0.1", "198.18.0.1",
 	"[2002:7f00:1::1]", "[64:ff9b::a00:1]",
 }
 
-// TestEndpointsRefused registers aliases at addresses that may not be. None is
-// accepted, new or as a change.
+// TestEndpointsRefused registers aliases with forbidden addresses. All are refused,
+// for new aliases and for changes.
 func TestEndpointsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -80,8 +80,8 @@ func urls(scheme string, hosts []string) []string {
 	return list
 }
 
-// TestFlagTakenBack registers an alias at a private address and starts again
-// without the flag: the server comes up, and the address is not dialed.
+// TestFlagTakenBack registers an alias at a private address and starts again without
+// the flag: the server starts, and does not dial the address.
 func TestFlagTakenBack(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
@@ -103,8 +103,8 @@ func TestFlagTakenBack(t *testing.T) {
 	}
 }
 
-// TestNamesOfForbiddenAddresses has names of S3 servers resolve to addresses
-// that may not be. They are refused as they are dialed.
+// TestNamesOfForbiddenAddresses has names of S3 servers resolve to forbidden
+// addresses. They are refused when they are dialed.
 func TestNamesOfForbiddenAddresses(t *testing.T) {
 	t.Parallel()
 	names := map[string][]string{

@@ -9,7 +9,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// HEAD of what is in memory is GET without the body, and costs S3 nothing.
+// TestHeadOfHit: HEAD of a stored object is GET without the body, without a request to
+// S3.
 func TestHeadOfHit(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -34,8 +35,8 @@ func TestHeadOfHit(t *testing.T) {
 	}
 }
 
-// A cold HEAD asks S3 for no more than it needs, stores nothing, and says what
-// GET says then.
+// TestColdHead: a cold HEAD sends S3 only the requests that it needs, stores nothing,
+// and answers like the GET that follows.
 func TestColdHead(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -86,9 +87,9 @@ func TestColdHead(t *testing.T) {
 	}
 }
 
-// TestColdHeadCacheStatus: a cold HEAD says how a GET would come by the object,
-// but for "stored". One of what is stored and stale is a GET without the body. The
-// last column is the GET that follows.
+// TestColdHeadCacheStatus: a cold HEAD has the Cache-Status of a GET, without
+// "stored". HEAD of a stale object behaves like GET. The last column is the GET that
+// follows.
 func TestColdHeadCacheStatus(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--cache-object-max", "64KiB")
@@ -135,7 +136,7 @@ func TestColdHeadCacheStatus(t *testing.T) {
 	})
 }
 
-// headOf is status and header without what differs from answer to answer.
+// headOf returns status and header, without the fields that differ in each answer.
 func headOf(r *response) string {
 	h := r.Header.Clone()
 	for _, name := range []string{"Date", "X-Request-Id", "Age", "Cache-Status"} {
@@ -146,7 +147,7 @@ func headOf(r *response) string {
 	return r.Status + "\n" + b.String()
 }
 
-// askedFor are the method and Range of each request to S3 for a key.
+// askedFor returns the method and Range of each request to S3 for a key.
 func (s *env) askedFor(key string) (list []string) {
 	for _, r := range s.s3.Requests() {
 		if r.Key == "web/"+key {
@@ -156,7 +157,7 @@ func (s *env) askedFor(key string) (list []string) {
 	return list
 }
 
-// Where S3 does not tell the length, HEAD does not make one up.
+// TestHeadOfUnknownLength: HEAD has no Content-Length if S3 sends none.
 func TestHeadOfUnknownLength(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -170,7 +171,7 @@ func TestHeadOfUnknownLength(t *testing.T) {
 	}
 }
 
-// A HEAD leaves no byte behind on the connection.
+// TestHeadKeepsConnection: HEAD leaves no byte on the connection.
 func TestHeadKeepsConnection(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -186,8 +187,8 @@ func TestHeadKeepsConnection(t *testing.T) {
 	}
 }
 
-// The front that tells the type is of the version that HEAD tells of, whether S3
-// heeds If-Match or not.
+// TestHeadOfOneVersion: the first bytes, which decide the type, are of the same
+// version as the headers, whether S3 obeys If-Match or not.
 func TestHeadOfOneVersion(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

@@ -11,8 +11,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// Header names of answers, each set sorted. Date and Connection are the
-// server's own.
+// These are the sorted header names of answers. The server itself adds Date and
+// Connection.
 const (
 	onAll     = "Connection Content-Security-Policy Date X-Content-Type-Options X-Request-Id"
 	onObject  = onAll + " Age Cache-Control Cache-Status ETag Last-Modified"
@@ -20,7 +20,7 @@ const (
 	onProblem = onAll + " Cache-Control Content-Length Content-Type"
 )
 
-// TestHeaderNames holds the names on the wire to a list. S3's answers carry much
+// TestHeaderNames compares the names on the wire with a list. S3's answers have many
 // more.
 func TestHeaderNames(t *testing.T) {
 	t.Parallel()
@@ -92,8 +92,7 @@ func TestHeaderNames(t *testing.T) {
 	}
 }
 
-// headerNames are the names in the header of a raw answer, sorted, each as often
-// as it is there.
+// headerNames returns the header names of a raw answer, sorted, with repetitions.
 func headerNames(text string) []string {
 	header, _, _ := strings.Cut(text, "\r\n\r\n")
 	var names []string
@@ -124,8 +123,8 @@ func wantFixedHeaders(t *testing.T, text string) {
 	}
 }
 
-// TestHostileHeaders has S3 say in each header what could divide an answer or
-// start another header. Whatever the status, only our names are on the wire.
+// TestHostileHeaders has S3 send headers that could split an answer or add a header.
+// With every status, only our names are on the wire.
 func TestHostileHeaders(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -161,7 +160,7 @@ func TestHostileHeaders(t *testing.T) {
 	}
 }
 
-// wantOwnHeaders checks that nothing but our headers is there, each in its line.
+// wantOwnHeaders checks that the answer has only our headers, each on its line.
 func wantOwnHeaders(t *testing.T, text string) {
 	t.Helper()
 	for _, got := range headerNames(text) {
@@ -169,15 +168,15 @@ func wantOwnHeaders(t *testing.T, text string) {
 			t.Errorf("%q is on the wire: %.700q", got, text)
 		}
 	}
-	// What S3 says behind its header is the body, whatever it looks like.
+	// The text after S3's header is the body, whatever it contains.
 	header, _, _ := strings.Cut(text, "\r\n\r\n")
 	if strings.ContainsAny(strings.ReplaceAll(header, "\r\n", ""), "\r\n\x00") {
 		t.Errorf("a line is no line: %.700q", header)
 	}
 }
 
-// TestUnkeyedHeaders sends what other caches have been poisoned with, on a miss.
-// It must not reach S3, and who comes next must get what he would have got.
+// TestUnkeyedHeaders sends headers that have poisoned other caches, on a miss. They do
+// not reach S3, and the next client gets the usual answer.
 func TestUnkeyedHeaders(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -219,7 +218,7 @@ func TestUnkeyedHeaders(t *testing.T) {
 			}
 		})
 	}
-	// The Host is no part of the key either.
+	// Host is no part of the key either.
 	for _, host := range []string{"evil.example", "[::1]:99", "x:0"} {
 		r := s.dial().send("GET /shop/clean.png HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n").answer(http.MethodGet)
 		wantPicture(t, r, body)
@@ -229,7 +228,7 @@ func TestUnkeyedHeaders(t *testing.T) {
 	}
 }
 
-// stableHeader is a header without what differs from one answer to the next.
+// stableHeader is a header without the fields that differ in each answer.
 func stableHeader(r *response) string {
 	h := r.Header.Clone()
 	for _, name := range []string{"Date", "X-Request-Id", "Age", "Cache-Status", "Last-Modified"} {
@@ -243,8 +242,8 @@ func stableHeader(r *response) string {
 	return b.String()
 }
 
-// TestOwnCacheControl: what an alias tells clients holds at once, for what is
-// cached too, and changes nothing of what we do ourselves.
+// TestOwnCacheControl: a change of an alias's Cache-Control for clients holds at once,
+// also for stored objects, and does not change how long they are fresh here.
 func TestOwnCacheControl(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -274,8 +273,8 @@ func TestOwnCacheControl(t *testing.T) {
 	}
 }
 
-// TestCORS: pages of the origins that an alias names may read its pictures, with
-// every status that a picture has, and nobody learns more of what is missing.
+// TestCORS: pages of the origins that an alias names may read its pictures, with every
+// status of a picture. A missing object tells them nothing more.
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -320,8 +319,8 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// TestFallback: in the place of a picture that is missing or cannot be had comes
-// another, with the status of the error and for a short time.
+// TestFallback: a placeholder is sent instead of a missing or unavailable picture, with
+// the status of the error and a short lifetime.
 func TestFallback(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -357,7 +356,7 @@ func TestFallback(t *testing.T) {
 		return s.metric(`ixmage_http_requests_total{alias="shop",code="502",method="GET"}`) == 1
 	})
 
-	// Without the fallback itself it is a problem again.
+	// If the placeholder itself is missing, the answer is a problem.
 	s.patch("shop", `{"fallback":"nowhere.png"}`)
 	wantProblem(t, s.get("/shop/other-2.png"), http.StatusBadGateway, "origin-credential")
 	s.s3.Hook(nil)

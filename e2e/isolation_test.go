@@ -16,7 +16,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// pairOf is a key pair of its own for each name.
+// pairOf returns a key pair that depends on the name.
 func pairOf(name string) alias.KeyPair {
 	return alias.KeyPair{
 		AccessKeyID:     "AKIA" + strings.ToUpper(name) + "EXAMPLE",
@@ -28,9 +28,9 @@ func inJSON(kp alias.KeyPair) map[string]string {
 	return map[string]string{"access_key_id": kp.AccessKeyID, "secret_access_key": kp.SecretAccessKey.Reveal()}
 }
 
-// TestCredentialsApart has two aliases on one bucket, each with its own key pair
-// that covers its own prefix, ask for the same paths at once. S3 checks each
-// signature; it must see no path signed by the other's key.
+// TestCredentialsApart has two aliases on one bucket, each with a key pair for its own
+// prefix, requested at the same paths at the same time. S3 checks each signature and
+// sees no path signed with the other key.
 func TestCredentialsApart(t *testing.T) {
 	t.Parallel()
 	const keys, rounds = 20, 3
@@ -66,7 +66,7 @@ func TestCredentialsApart(t *testing.T) {
 			t.Errorf("%s was signed with %s, want %s", r.Key, r.AccessKeyID, want)
 		}
 	}
-	// The wall behind the wall: a key that does not cover a prefix gets nothing.
+	// S3 itself refuses a key outside its prefix.
 	if r := s.api(http.MethodPatch, "/api/v1/aliases/red", map[string]any{"prefix": "blue/"}); r.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s", r.Status, r.body)
 	}
@@ -75,8 +75,8 @@ func TestCredentialsApart(t *testing.T) {
 	}
 }
 
-// TestCredentialShared has two aliases on different buckets read with one key
-// pair, which is then replaced and deleted as far as the API lets it.
+// TestCredentialShared has two aliases on different buckets with one key pair, which is
+// then replaced, and deleted as far as the API allows.
 func TestCredentialShared(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
@@ -107,13 +107,13 @@ func TestCredentialShared(t *testing.T) {
 	want("/one/a.png", bytesOf(5000, "onea.png"), "ixmage; fwd=uri-miss")
 	want("/two/a.png", bytesOf(5000, "twoa.png"), "ixmage; fwd=uri-miss")
 
-	// The key is revoked: what is in memory keeps coming, nothing else does.
+	// The key is revoked: stored objects are served, all others fail.
 	fakeS3.Revoke(old.AccessKeyID)
 	want("/one/a.png", bytesOf(5000, "onea.png"), "ixmage; hit")
 	if r := s.get("/one/b.png"); r.StatusCode != http.StatusBadGateway || !bytes.Contains(r.body, []byte("problems/origin-credential")) {
 		t.Errorf("a revoked key gives %s: %s", r.Status, r.body)
 	}
-	// A good one is put in: no restart, and the cache is not emptied.
+	// With a valid key they work again, without a restart, and the cache stays.
 	for _, name := range []string{"one", "two"} {
 		fakeS3.Allow(fresh, name+"-bucket", "")
 	}
@@ -131,8 +131,8 @@ func TestCredentialShared(t *testing.T) {
 	}
 }
 
-// TestCredentialReplacedMidStream replaces a key pair while a picture arrives
-// that was asked for with the old one: the picture arrives whole.
+// TestCredentialReplacedMidStream replaces a key pair while a picture arrives that was
+// requested with the old one: it arrives whole.
 func TestCredentialReplacedMidStream(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
@@ -158,7 +158,7 @@ func TestCredentialReplacedMidStream(t *testing.T) {
 	}
 }
 
-// TestCredentialsOnRealServer is TestCredentialsApart where S3 and IAM decide.
+// TestCredentialsOnRealServer is TestCredentialsApart on the real S3 and IAM.
 func TestCredentialsOnRealServer(t *testing.T) {
 	t.Parallel()
 	gw := realS3(t)
@@ -194,8 +194,8 @@ func TestCredentialsOnRealServer(t *testing.T) {
 	}
 }
 
-// TestAnonymous reads a public bucket without a signature, though the
-// environment has keys to sign with.
+// TestAnonymous reads a public bucket without a signature, although the environment has
+// keys.
 func TestAnonymous(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAFROMENVIRONMENT")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-used")
@@ -220,22 +220,22 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
-// place is an alias, where it reads and with what.
+// place is an alias, its location and its credential.
 type place struct{ alias, bucket, prefix, credential string }
 
-// path is where the object of a key is asked for.
+// path is the path of object number key.
 func (p place) path(key int) string { return fmt.Sprintf("/%s/%d.png", p.alias, key) }
 
-// body is what the object of a key has. Every other one is too large for the
-// cache of TestCredentialsInACrowd.
+// body is the body of object number key. Every other one is too large for the cache of
+// TestCredentialsInACrowd.
 func (p place) body(key int) []byte {
 	return png(20_000+30_000*(key%2), fmt.Sprint(p.alias, key))
 }
 
-// TestCredentialsInACrowd has six aliases on three buckets, with four
-// credentials among them, asked for the same keys at once in every way, while S3
-// breaks off and has to be asked again. Each request bears the key of its alias,
-// a resumed one too.
+// TestCredentialsInACrowd has six aliases on three buckets, with four credentials,
+// requested at the same keys at the same time in every way, while S3 breaks bodies off
+// and gets further requests. Each request is signed with the key of its alias, also
+// one that resumes a body.
 func TestCredentialsInACrowd(t *testing.T) {
 	t.Parallel()
 	const keys = 8
@@ -321,9 +321,9 @@ func checkSigned(t *testing.T, fakeS3 *s3.Server, places []place) {
 	}
 }
 
-// TestStreamsOutliveTheirKey replaces a key pair, and revokes the old one, while
-// a body arrives: that body comes whole, who asks then is served with the new
-// key, and what was in the cache stays there.
+// TestStreamsOutliveTheirKey replaces a key pair and revokes the old one while a body
+// arrives. That body arrives whole, later requests use the new key, and stored objects
+// stay.
 func TestStreamsOutliveTheirKey(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
@@ -371,13 +371,13 @@ func TestStreamsOutliveTheirKey(t *testing.T) {
 	}
 }
 
-// unique makes a name that no other test, nor a second run of this one, has on
-// the real server, which they share.
+// unique returns a name that no other test has on the real server, not even in another
+// run.
 func unique(name string) string { return name + "-" + strings.ToLower(rand.Text()[:8]) }
 
-// TestKeyGoneAtIAM switches a key off at the real IAM server, deletes it, and
-// puts another one in. Pictures in the cache keep coming; the others fail with
-// our credential named as the cause, and come again without a restart.
+// TestKeyGoneAtIAM makes a key inactive at the real IAM server, deletes it, and puts
+// another one in its place. Stored pictures are served; the others fail with the
+// credential as the cause, and work again without a restart.
 func TestKeyGoneAtIAM(t *testing.T) {
 	t.Parallel()
 	gw := realS3(t)
@@ -437,10 +437,9 @@ func TestKeyGoneAtIAM(t *testing.T) {
 	served(0, "ixmage; hit")
 }
 
-// TestEnvironmentIsNotUsed starts the program on a machine that offers
-// credentials, endpoints and proxies of its own in every way that AWS's tools
-// know. Requests bear the key of their alias or none, and go where the alias
-// says.
+// TestEnvironmentIsNotUsed starts the program on a machine that offers credentials,
+// endpoints and proxies in every way that the AWS tools know. Requests are signed with
+// the key of their alias or not at all, and go to the alias's endpoint.
 func TestEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
 	fakeS3, stranger := s3.New(t), s3.New(t)
@@ -454,7 +453,7 @@ func TestEnvironmentIsNotUsed(t *testing.T) {
 			"name": name, "bucket": "own", "endpoint": fakeS3.URL, "path_style": true, "credential": credential,
 		}, http.StatusCreated)
 	}
-	// Refused, it might look for another key.
+	// After a refusal the program might look for another key.
 	fakeS3.Next("own", "a.png", s3.Fail("ExpiredToken"))
 	(&given{method: "get", want: fails(502, "origin-credential", 1, ""), got: single(s.public, http.MethodGet, "/open/a.png")}).check(t)
 	for _, name := range []string{"signed", "open"} {
@@ -481,7 +480,7 @@ func TestEnvironmentIsNotUsed(t *testing.T) {
 	}
 }
 
-// temptations are settings of AWS's tools, and of net/http, that lead to another
+// temptations are settings of the AWS tools, and of net/http, that lead to another
 // server and other keys.
 func temptations(t *testing.T, dir, url string) []string {
 	t.Helper()
@@ -506,8 +505,8 @@ func temptations(t *testing.T, dir, url string) []string {
 	}
 }
 
-// TestBucketOwner has S3 told, with each request, whose bucket it must be: one
-// of that name in another's account is not read.
+// TestBucketOwner: each request names the account that must own the bucket, so that a
+// bucket of that name in another account is not read.
 func TestBucketOwner(t *testing.T) {
 	t.Parallel()
 	const owner = "123456789012"

@@ -18,9 +18,9 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestColdCrowd has 5,000 clients ask for one cold object while S3 holds back:
-// they all get it, S3 is asked once, and the first client, who began the fetch,
-// has left by then.
+// TestColdCrowd has 5,000 clients request one cold object while S3 is silent. All get
+// it, S3 gets one request, and the first client, which began the fetch, has left by
+// then.
 func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	const crowd = 5000
 	needFiles(t, 2*crowd)
@@ -40,7 +40,7 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 		conns[i] = ask(t, s.public, "/shop/a.png")
 	}
 	eventually(t, "everybody waits", func() bool { return s.metric("ixmage_http_requests_in_flight") == crowd+1 })
-	// Bytes that it has not read make this a reset, which the next write meets.
+	// Unread bytes make this a reset, which the server sees with its next write.
 	first.(*net.TCPConn).SetLinger(0)
 	first.Close()
 	close(release)
@@ -79,10 +79,9 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	}
 }
 
-// TestSlowReaders has 2,000 clients read 1 MiB objects, all different, at 20
-// KiB/s each: eight times what the budget holds. Whoever gets an answer gets the
-// right one, whoever gets none is told when to come back, and memory stays where
-// it was promised.
+// TestSlowReaders has 2,000 clients read 1 MiB objects, all different, at 20 KiB/s
+// each: eight times the memory budget. Each client gets the right object or a 503 with
+// Retry-After, and resident memory stays within its limit.
 func TestSlowReaders(t *testing.T) {
 	t.Parallel() // it takes a minute and little of the machine
 	if testing.Short() {
@@ -97,7 +96,7 @@ func TestSlowReaders(t *testing.T) {
 	)
 	needFiles(t, 2*readers)
 	filler := bytesOf(size, "filler")
-	// An object is its number and then what all of them have.
+	// An object begins with its number; the rest is the same in all.
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		front := fmt.Sprintf("%-64s", r.URL.Path)
 		w.Header().Set("Content-Type", "image/png")
@@ -106,7 +105,7 @@ func TestSlowReaders(t *testing.T) {
 		w.Write(filler[len(front):])
 	}))
 	defer origin.Close()
-	// The origin shares the machine with 2,000 clients, and may be slow itself.
+	// The origin shares the machine with 2,000 clients, and may be slow.
 	s := startPlain(
 		t, "--cache-memory", "256MiB",
 		"--origin-first-byte-timeout", "1h", "--origin-call-timeout", "1h", "--origin-idle-timeout", "1h",

@@ -9,9 +9,9 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestRefusals is what is decided before the path is looked at. The order is
-// method, framing, body, expectation: a POST with a body and an expectation is
-// 405, a GET with both 413. The connection ends with each.
+// TestRefusals has the refusals that are decided before the path, in this order:
+// method, framing, body, expectation. A POST with a body and an expectation is 405, a
+// GET with both 413. The connection ends after each.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -74,8 +74,8 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestRefusalsAreCounted: what is refused before the path is looked at counts
-// with the alias that the path names, read as for any other request.
+// TestRefusalsAreCounted: a request that is refused before its path is resolved counts
+// for the alias in the path.
 func TestRefusalsAreCounted(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

@@ -9,9 +9,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestPaths sends spellings of paths byte for byte. S3 has a picture under
-// whatever key it is asked for, so that a key that should not be asked for is
-// seen twice: in the status and in what S3 recorded.
+// TestPaths sends spellings of paths byte for byte. S3 has a picture under every key,
+// so that a wrong key shows in the status and in the requests to S3.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -180,7 +179,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// One object has one entry, whatever the query.
+// TestQueriesShareAnEntry: an object has one entry, whatever the query.
 func TestQueriesShareAnEntry(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -199,7 +198,8 @@ func TestQueriesShareAnEntry(t *testing.T) {
 	}
 }
 
-// What is joined of alias and key in a URL is not joined in the cache's key.
+// TestKeysOfAliasesStayApart: alias and key are not joined in the key of the cache as
+// they are in a URL.
 func TestKeysOfAliasesStayApart(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

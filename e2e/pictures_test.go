@@ -19,8 +19,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestPicture is the product in one test: a picture from a private bucket, with
-// the key of its alias, from S3 and then from memory.
+// TestPicture is the product in one test: a picture from a private bucket, read with the
+// key of its alias, from S3 and then from memory.
 func TestPicture(t *testing.T) {
 	t.Parallel()
 	gw := realS3(t)
@@ -61,8 +61,8 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// A rate over a counter misses the first step of a series that was not there
-// before it: those that have no alias are there before anything happens.
+// TestMetricsBeforeTheFirstRequest: series without an alias exist from the start,
+// because rate() misses the first increment of a series that appears with it.
 func TestMetricsBeforeTheFirstRequest(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -77,7 +77,7 @@ func TestMetricsBeforeTheFirstRequest(t *testing.T) {
 	}
 }
 
-// sample is a file that lies in a bucket.
+// sample is a file in a bucket.
 type sample struct {
 	name string
 	kind string // its type by its extension; empty if it is no picture
@@ -90,8 +90,8 @@ var kinds = map[string]string{
 	".svg": "image/svg+xml", ".tif": "image/tiff", ".tiff": "image/tiff", ".webp": "image/webp",
 }
 
-// realPictures are the files of a folder beside the repository, or of the one
-// that IXMAGE_IMAGES names.
+// realPictures are the files of a folder beside the repository, or of the folder in
+// IXMAGE_IMAGES.
 func realPictures(t *testing.T) []sample {
 	t.Helper()
 	dir := os.Getenv("IXMAGE_IMAGES")
@@ -109,7 +109,7 @@ func realPictures(t *testing.T) []sample {
 	return all
 }
 
-// generatedPictures are our own, and a text that is none.
+// generatedPictures are our own pictures, and a text.
 func generatedPictures(*testing.T) []sample {
 	all := []sample{{"notes.txt", "", []byte("These are notes, and no picture.\n")}}
 	for _, p := range picture.Samples() {
@@ -118,8 +118,8 @@ func generatedPictures(*testing.T) []sample {
 	return all
 }
 
-// TestPictures serves pictures of every format from a scripted S3 and from a
-// real one: byte for byte and with their type, by every way an answer can take.
+// TestPictures serves pictures of every format from a scripted S3 and from a real one:
+// byte for byte, with their type, in every way in which an answer is made.
 func TestPictures(t *testing.T) {
 	t.Parallel()
 	for set, samples := range map[string]func(*testing.T) []sample{"real": realPictures, "generated": generatedPictures} {
@@ -189,7 +189,7 @@ func servePictures(t *testing.T, s *server, samples []sample, put func(string, s
 	}
 }
 
-// refusePicture wants 415 for what is no picture, each time.
+// refusePicture wants 415 each time.
 func refusePicture(t *testing.T, s *server, path string) {
 	t.Helper()
 	for _, r := range []*response{s.get(path), s.get(path, "Range", "bytes=0-9"), s.head(path), s.get(path)} {
@@ -199,14 +199,14 @@ func refusePicture(t *testing.T, s *server, path string) {
 	}
 }
 
-// viewer asks for a picture and knows how it must look.
+// viewer requests a picture and knows the right answers.
 type viewer struct {
 	t *testing.T
 	*server
 	sample
 }
 
-// gets is the way of most pictures: HEAD, a miss, hits, ranges of a hit.
+// gets requests it by HEAD, as a miss, as hits, and by ranges of a hit.
 func (v viewer) gets(path string) {
 	v.t.Helper()
 	v.whole("cold HEAD", v.head(path), "ixmage; fwd=uri-miss; fwd-status=200")
@@ -232,7 +232,7 @@ func (v viewer) gets(path string) {
 	}
 }
 
-// beginsWithRange asks for a part of a picture that is not in the cache yet.
+// beginsWithRange requests a range of a picture that is not stored yet.
 func (v viewer) beginsWithRange(path string) {
 	v.t.Helper()
 	n := len(v.body)
@@ -241,7 +241,7 @@ func (v viewer) beginsWithRange(path string) {
 	v.part("hot range", v.get(path, "Range", "bytes=-20"), n-20, n-1)
 }
 
-// whole checks an answer that has, or stands for, the whole picture.
+// whole checks an answer for the whole picture.
 func (v viewer) whole(what string, r *response, cacheStatus string) {
 	v.t.Helper()
 	v.check(what, r, http.StatusOK, v.body)
@@ -251,7 +251,7 @@ func (v viewer) whole(what string, r *response, cacheStatus string) {
 	}
 }
 
-// part checks an answer that has the bytes from first to last.
+// part checks an answer with the bytes from first to last.
 func (v viewer) part(what string, r *response, first, last int) {
 	v.t.Helper()
 	v.check(what, r, http.StatusPartialContent, v.body[first:last+1])
@@ -320,9 +320,9 @@ new Image().src = 'URL/image-of-script';
 `, "URL", url))
 }
 
-// TestSVGInBrowser opens a hostile SVG in Chromium, as a user who follows a link
-// does: from ixmage, where nothing of it may come to life, and without its
-// headers, where it must, or this test could see nothing.
+// TestSVGInBrowser opens a hostile SVG in Chromium, as a user who follows a link does.
+// From ixmage no part of it may run. Without our headers it must run, or the test would
+// prove nothing.
 func TestSVGInBrowser(t *testing.T) {
 	t.Parallel()
 	chromium, err := exec.LookPath("chromium")
