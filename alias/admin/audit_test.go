@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/provision"
 )
 
 func TestAudit(t *testing.T) {
@@ -47,15 +48,15 @@ func TestAudit(t *testing.T) {
 
 func TestOrphans(t *testing.T) {
 	t.Parallel()
-	var report alias.OrphanReport
-	a := newAPI(t, with(&fake{orphans: func(context.Context) (alias.OrphanReport, error) { return report, nil }}))
+	var report provision.OrphanReport
+	a := newAPI(t, with(&fake{orphans: func(context.Context) (provision.OrphanReport, error) { return report, nil }}))
 	want := `{"scanned_at":null,"orphans":[],"skipped":""}` + "\n"
 	if got := a.do("GET", "/api/v1/orphans", "").want(200, "").body; got != want {
 		t.Errorf("before the first look:\n got %s\nwant %s", got, want)
 	}
-	report = alias.OrphanReport{
+	report = provision.OrphanReport{
 		ScannedAt: moment.Add(time.Hour), Skipped: "the database is older than its users",
-		Orphans: []alias.Orphan{
+		Orphans: []provision.Orphan{
 			{Kind: "key", User: "u", AccessKeyID: testKeyID, Credential: "media", FoundAt: moment, State: "quarantined", Detail: "unknown"},
 			{Kind: "user"},
 		},

@@ -7,35 +7,37 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
+	"ixmage/alias/provision"
 )
 
 // fake is a Provisioner made of functions. A call that a test has not set, but
 // for Problems, panics and so is answered with 500.
 type fake struct {
-	problems     func(alias.ProvisionRequest) []alias.Problem
-	provision    func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error)
-	plan         func(context.Context, alias.ProvisionRequest) (*alias.Plan, error)
+	problems     func(policy.Request) []alias.Problem
+	provision    func(context.Context, string, policy.Request) (*alias.Operation, error)
+	plan         func(context.Context, policy.Request) (*policy.Plan, error)
 	rotate       func(context.Context, string, alias.Name, bool) (*alias.Operation, error)
 	remove       func(context.Context, string, alias.Name, int64) (*alias.Operation, error)
 	verify       func(context.Context, string, alias.Name) (*alias.Verification, error)
 	wait         func(context.Context, string) (*alias.Operation, error)
-	orphans      func(context.Context) (alias.OrphanReport, error)
+	orphans      func(context.Context) (provision.OrphanReport, error)
 	removeOrphan func(context.Context, string, string) error
 	handRotation func(*alias.Credential) []string
 }
 
-func (f *fake) Problems(req alias.ProvisionRequest) []alias.Problem {
+func (f *fake) Problems(req policy.Request) []alias.Problem {
 	if f.problems == nil {
 		return nil
 	}
 	return f.problems(req)
 }
 
-func (f *fake) Provision(ctx context.Context, actor string, req alias.ProvisionRequest) (*alias.Operation, error) {
+func (f *fake) Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error) {
 	return f.provision(ctx, actor, req)
 }
 
-func (f *fake) Plan(ctx context.Context, req alias.ProvisionRequest) (*alias.Plan, error) {
+func (f *fake) Plan(ctx context.Context, req policy.Request) (*policy.Plan, error) {
 	return f.plan(ctx, req)
 }
 
@@ -53,7 +55,7 @@ func (f *fake) Verify(ctx context.Context, actor string, name alias.Name) (*alia
 
 func (f *fake) Wait(ctx context.Context, id string) (*alias.Operation, error) { return f.wait(ctx, id) }
 
-func (f *fake) Orphans(ctx context.Context) (alias.OrphanReport, error) { return f.orphans(ctx) }
+func (f *fake) Orphans(ctx context.Context) (provision.OrphanReport, error) { return f.orphans(ctx) }
 
 func (f *fake) RemoveOrphan(ctx context.Context, actor, user string) error {
 	return f.removeOrphan(ctx, actor, user)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 func TestOperationRead(t *testing.T) {
@@ -259,7 +260,7 @@ func TestWaitOfWhatHasEnded(t *testing.T) {
 func TestWaitFails(t *testing.T) {
 	t.Parallel()
 	f := &fake{
-		provision: func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) {
+		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
 			return running("op-1"), nil
 		},
 		wait: func(context.Context, string) (*alias.Operation, error) { return nil, errors.New("the disk is gone") },
@@ -276,7 +277,7 @@ func TestWaitOverHTTP(t *testing.T) {
 	deadline := make(chan time.Time, 1)
 	result := ended("op-1", nil)
 	f := &fake{
-		provision: func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) {
+		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
 			return running("op-1"), nil
 		},
 		wait: func(ctx context.Context, id string) (*alias.Operation, error) {
@@ -331,7 +332,7 @@ func TestWaitIsNotCut(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{})
 	f := &fake{
-		provision: func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) {
+		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
 			return running("op-1"), nil
 		},
 		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
@@ -362,7 +363,7 @@ func TestWaitClientGone(t *testing.T) {
 	t.Parallel()
 	entered, left := make(chan struct{}), make(chan struct{})
 	f := &fake{
-		provision: func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) {
+		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
 			return running("op-1"), nil
 		},
 		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
@@ -407,7 +408,7 @@ func TestWaitShutdown(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{})
 	f := &fake{
-		provision: func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) {
+		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
 			return running("op-1"), nil
 		},
 		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
+	"ixmage/alias/provision"
 )
 
 // Provisioner does what the calls on IAM need. Its errors under a sentinel of
@@ -14,14 +16,14 @@ import (
 type Provisioner interface {
 	// Problems is what is wrong with a request beyond the rules of an alias; it
 	// may repeat these. It calls nothing.
-	Problems(req alias.ProvisionRequest) []alias.Problem
+	Problems(req policy.Request) []alias.Problem
 	// Provision starts an operation, or gives back the one that the same
 	// request started: alias.ErrExists where another request has the alias. An
 	// empty Policy is inline, or that of the credential to be reused.
-	Provision(ctx context.Context, actor string, req alias.ProvisionRequest) (*alias.Operation, error)
+	Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error)
 	// Plan says what Provision would do. It calls nothing, and works while
 	// provisioning is off.
-	Plan(ctx context.Context, req alias.ProvisionRequest) (*alias.Plan, error)
+	Plan(ctx context.Context, req policy.Request) (*policy.Plan, error)
 	// Rotate gives a credential a new key. emergency is for one that has
 	// leaked: the old key is not kept for as long.
 	Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error)
@@ -36,7 +38,7 @@ type Provisioner interface {
 	// stands.
 	Wait(ctx context.Context, id string) (*alias.Operation, error)
 	// Orphans is what the last look at IAM found.
-	Orphans(ctx context.Context) (alias.OrphanReport, error)
+	Orphans(ctx context.Context) (provision.OrphanReport, error)
 	// RemoveOrphan deletes a user that is ours and belongs to no credential:
 	// alias.ErrNotFound for any other. When ctx ends before it has, the error
 	// says so, and the same call again goes on.

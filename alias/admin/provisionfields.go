@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // provisionFields is the body of a provision request.
-func provisionFields(in *alias.ProvisionRequest) []field {
+func provisionFields(in *policy.Request) []field {
 	return []field{
 		{name: "alias", read: into(&in.Alias, asName)},
 		{name: "bucket", read: into(&in.Bucket, asString)},
@@ -66,14 +67,14 @@ func tagsInto(dst *map[string]string) reader {
 
 // normalRequest is a request with its location in the form that an alias has:
 // two that mean the same are then equal.
-func normalRequest(in alias.ProvisionRequest) alias.ProvisionRequest {
+func normalRequest(in policy.Request) policy.Request {
 	a := requestedAlias(in)
 	in.Location = a.Location
 	return in
 }
 
 // requestedAlias is the alias that a request asks for.
-func requestedAlias(in alias.ProvisionRequest) *alias.Alias {
+func requestedAlias(in policy.Request) *alias.Alias {
 	a := alias.New()
 	a.Name, a.Location = in.Alias, in.Location
 	a.Normalize()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 const provisionPath = "/api/v1/provision"
@@ -15,13 +16,13 @@ type provisions struct{ operations }
 
 func (h provisions) mount(t *routes) {
 	const thing = "alias"
-	mount(t, endpoint[alias.ProvisionRequest, operationJSON]{method: http.MethodPost, path: provisionPath, thing: thing,
+	mount(t, endpoint[policy.Request, operationJSON]{method: http.MethodPost, path: provisionPath, thing: thing,
 		fields: provisionFields, check: h.check, do: h.create})
-	mount(t, endpoint[alias.ProvisionRequest, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
+	mount(t, endpoint[policy.Request, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
 		thing: thing, fields: provisionFields, check: h.check, do: h.plan})
 }
 
-func (h provisions) create(ctx context.Context, c *call[alias.ProvisionRequest]) (reply[operationJSON], error) {
+func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[operationJSON], error) {
 	if err := h.ready(ctx, c); err != nil {
 		return reply[operationJSON]{}, err
 	}
@@ -32,7 +33,7 @@ func (h provisions) create(ctx context.Context, c *call[alias.ProvisionRequest])
 	return h.started(o, c.client), nil
 }
 
-func (h provisions) plan(ctx context.Context, c *call[alias.ProvisionRequest]) (reply[planJSON], error) {
+func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[planJSON], error) {
 	if err := h.ready(ctx, c); err != nil {
 		return reply[planJSON]{}, err
 	}
@@ -45,7 +46,7 @@ func (h provisions) plan(ctx context.Context, c *call[alias.ProvisionRequest]) (
 }
 
 // ready says why a request cannot be handed to the Provisioner.
-func (h provisions) ready(ctx context.Context, c *call[alias.ProvisionRequest]) error {
+func (h provisions) ready(ctx context.Context, c *call[policy.Request]) error {
 	if h.provisioner == nil {
 		return off()
 	}
@@ -58,7 +59,7 @@ func (h provisions) ready(ctx context.Context, c *call[alias.ProvisionRequest]) 
 
 // check is everything that can be said of a request without the store and
 // without IAM.
-func (h provisions) check(_ context.Context, c *call[alias.ProvisionRequest]) []alias.Problem {
+func (h provisions) check(_ context.Context, c *call[policy.Request]) []alias.Problem {
 	req := normalRequest(c.in)
 	a := requestedAlias(req)
 	problems := problemsOf(a.Validate(h.registry.Policy()))
@@ -103,7 +104,7 @@ type planStepJSON struct {
 	Detail string `json:"detail"`
 }
 
-func showPlan(name alias.Name, p *alias.Plan) planJSON {
+func showPlan(name alias.Name, p *policy.Plan) planJSON {
 	out := planJSON{
 		Alias: name, Policy: p.Policy, PolicyName: p.PolicyName, Document: p.Document,
 		User: planUserJSON{Name: p.User.Name, Path: p.User.Path, Boundary: p.User.Boundary},

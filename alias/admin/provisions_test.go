@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
+	"ixmage/alias/provision"
 )
 
 // provisionBody is a request that is accepted; the rows below spoil it.
@@ -21,7 +23,7 @@ const allOfIt = `{"alias":"shop","bucket":"acme-media","bucket_owner":"012345678
 	`"tags":{"team":"web","":"x"},"kms_key_arn":"arn:aws:kms:eu-west-1:1:key/k",` +
 	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h"}`
 
-var allOfItRead = alias.ProvisionRequest{
+var allOfItRead = policy.Request{
 	Alias: "shop", Location: alias.Location{
 		Bucket: "acme-media", BucketOwner: "012345678901", Prefix: "website-images/", Region: "eu-west-1",
 		Endpoint: "https://s3.example.com", PathStyle: true,
@@ -34,23 +36,23 @@ func TestProvision(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, body string
-		want       alias.ProvisionRequest
+		want       policy.Request
 	}{
 		{"everything", allOfIt, allOfItRead},
-		{"as little as there may be", provisionBody, alias.ProvisionRequest{
+		{"as little as there may be", provisionBody, policy.Request{
 			Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "eu-west-1"},
 		}},
 		{"empty values", `{"alias":"shop","bucket":"acme-media","region":"","endpoint":"https://h.example","policy":"","tags":{},"probe":{},"rotate_every":"0s"}`,
-			alias.ProvisionRequest{
+			policy.Request{
 				Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "us-east-1", Endpoint: "https://h.example"},
 				Tags: map[string]string{},
 			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var got alias.ProvisionRequest
+			var got policy.Request
 			var actor string
-			f := &fake{provision: func(_ context.Context, who string, req alias.ProvisionRequest) (*alias.Operation, error) {
+			f := &fake{provision: func(_ context.Context, who string, req policy.Request) (*alias.Operation, error) {
 				got, actor = req, who
 				return running("op-1"), nil
 			}}
@@ -73,14 +75,14 @@ func TestProvision(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	t.Parallel()
-	plan := &alias.Plan{
+	plan := &policy.Plan{
 		Policy: alias.PolicyInline, PolicyName: "ixmage-read",
 		User: alias.IAMUser{Name: "ixmage-s3read-shop-ab12", Path: "/ixmage/i/", Boundary: "arn:aws:iam::1:policy/b"},
 		Tags: map[string]string{"managed-by": "ixmage"}, Document: []byte(`{"Version": "2012-10-17", "Statement": [{"Resource":"a&b"}]}`),
-		Steps: []alias.PlanStep{{Name: "create-user", Detail: "x"}}, Commands: []string{"aws iam create-user", "aws <x>"},
+		Steps: []policy.PlanStep{{Name: "create-user", Detail: "x"}}, Commands: []string{"aws iam create-user", "aws <x>"},
 	}
-	var got alias.ProvisionRequest
-	a := newAPI(t, with(&fake{plan: func(_ context.Context, req alias.ProvisionRequest) (*alias.Plan, error) {
+	var got policy.Request
+	a := newAPI(t, with(&fake{plan: func(_ context.Context, req policy.Request) (*policy.Plan, error) {
 		got = req
 		return plan, nil
 	}}))
@@ -95,7 +97,7 @@ func TestPlan(t *testing.T) {
 	if diff := cmp.Diff(allOfItRead, got); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
-	plan = &alias.Plan{Policy: alias.PolicyReadOnly, PolicyName: "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"}
+	plan = &policy.Plan{Policy: alias.PolicyReadOnly, PolicyName: "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"}
 	want = `{"alias":"shop","policy":"read-only-access","policy_name":"arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess","policy_document":null,` +
 		`"user":{"name":"","path":"","boundary":""},"tags":{},"steps":[],"commands":[]}` + "\n"
 	if got := a.do("POST", "/api/v1/provision/plan", provisionBody).want(200, "").body; got != want {
@@ -105,7 +107,7 @@ func TestPlan(t *testing.T) {
 
 func TestProvisionRefused(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, with(&fake{problems: func(req alias.ProvisionRequest) []alias.Problem {
+	a := newAPI(t, with(&fake{problems: func(req policy.Request) []alias.Problem {
 		var problems []alias.Problem
 		if req.Policy == "bad" {
 			problems = append(problems, alias.Problem{Field: "policy", Detail: "must be another"})
@@ -177,12 +179,12 @@ func TestProvisionerErrors(t *testing.T) {
 	t.Parallel()
 	var err error
 	f := &fake{
-		provision:    func(context.Context, string, alias.ProvisionRequest) (*alias.Operation, error) { return nil, err },
-		plan:         func(context.Context, alias.ProvisionRequest) (*alias.Plan, error) { return nil, err },
+		provision:    func(context.Context, string, policy.Request) (*alias.Operation, error) { return nil, err },
+		plan:         func(context.Context, policy.Request) (*policy.Plan, error) { return nil, err },
 		rotate:       func(context.Context, string, alias.Name, bool) (*alias.Operation, error) { return nil, err },
 		remove:       func(context.Context, string, alias.Name, int64) (*alias.Operation, error) { return nil, err },
 		verify:       func(context.Context, string, alias.Name) (*alias.Verification, error) { return nil, err },
-		orphans:      func(context.Context) (alias.OrphanReport, error) { return alias.OrphanReport{}, err },
+		orphans:      func(context.Context) (provision.OrphanReport, error) { return provision.OrphanReport{}, err },
 		removeOrphan: func(context.Context, string, string) error { return err },
 	}
 	a := newAPI(t, with(f))

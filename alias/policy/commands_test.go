@@ -130,8 +130,8 @@ func (c cloud) remove(t *testing.T, kp alias.KeyPair, user string) {
 
 // oddRequest has everything in its names that a shell could take for more than
 // a name.
-func oddRequest(s3URL string) alias.ProvisionRequest {
-	return alias.ProvisionRequest{
+func oddRequest(s3URL string) Request {
+	return Request{
 		Alias: "shop",
 		Location: alias.Location{
 			Bucket: "acme-media", Prefix: "it's-(mine)!/", Region: "us-east-1", Endpoint: s3URL, PathStyle: true,
@@ -176,7 +176,7 @@ func TestPlanCommands(t *testing.T) {
 
 // broader makes sure that no check of a plan passes with a key that may do
 // everything, and that none of them writes anything then.
-func broader(t *testing.T, c cloud, kp alias.KeyPair, plan *alias.Plan) {
+func broader(t *testing.T, c cloud, kp alias.KeyPair, plan *Plan) {
 	t.Helper()
 	const everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
 	to := " --user-name " + plan.User.Name + c.at()

@@ -63,7 +63,7 @@ func NewSuffix() string {
 
 // UserTags are the request's own tags and those that prove a user to be ours,
 // which win. An empty operationID, in a plan, leaves its tag out.
-func UserTags(installID, operationID string, req alias.ProvisionRequest) map[string]string {
+func UserTags(installID, operationID string, req Request) map[string]string {
 	tags := map[string]string{}
 	maps.Copy(tags, req.Tags)
 	tags[TagManagedBy], tags[TagInstall], tags[TagAlias] = ManagedBy, installID, string(req.Alias)

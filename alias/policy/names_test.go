@@ -59,7 +59,7 @@ func TestUserPath(t *testing.T) {
 
 func TestUserTags(t *testing.T) {
 	t.Parallel()
-	req := alias.ProvisionRequest{Alias: "shop", Tags: map[string]string{
+	req := Request{Alias: "shop", Tags: map[string]string{
 		"team": "web", "managed-by": "me", "ixmage-operation": "mine", "ixmage-alias": "mine", "ixmage-install": "mine",
 	}}
 	ours := map[string]string{

@@ -10,6 +10,26 @@ import (
 	"ixmage/alias"
 )
 
+// Plan is what a provision request would do.
+type Plan struct {
+	Policy   alias.PolicyMode
+	User     alias.IAMUser // ARN and ID are empty: they are IAM's to give
+	Tags     map[string]string
+	Document []byte // the policy document, JSON; nil for read-only-access
+	// PolicyName is the inline or managed policy's name, or the ARN of the AWS
+	// managed one.
+	PolicyName string
+	Steps      []PlanStep
+	// Commands do the same by hand, one line for a shell each.
+	Commands []string
+}
+
+// PlanStep is a step as an operation would show it.
+type PlanStep struct {
+	Name   string
+	Detail string
+}
+
 // Env is what a plan depends on besides the request. Its zero fields are
 // filled in: a plan can be made where provisioning is off.
 type Env struct {
@@ -33,7 +53,7 @@ type Env struct {
 // normalized, has problems or its policy no room; alias.ErrForbidden when the
 // installation does not allow read-only-access. The alias and the location are
 // the caller's to validate.
-func MakePlan(req alias.ProvisionRequest, env Env) (*alias.Plan, error) {
+func MakePlan(req Request, env Env) (*Plan, error) {
 	Normalize(&req)
 	if problems := Problems(&req); len(problems) > 0 {
 		return nil, &alias.ValidationError{Problems: problems}
@@ -46,7 +66,7 @@ func MakePlan(req alias.ProvisionRequest, env Env) (*alias.Plan, error) {
 	if mode == alias.PolicyReadOnly && !env.AllowWideScope {
 		return nil, ErrWideScope
 	}
-	plan := &alias.Plan{Policy: mode, User: planUser(req, env)}
+	plan := &Plan{Policy: mode, User: planUser(req, env)}
 	if req.Credential == "" {
 		plan.Tags = UserTags(env.InstallID, "", req)
 	}
@@ -58,7 +78,7 @@ func MakePlan(req alias.ProvisionRequest, env Env) (*alias.Plan, error) {
 	return plan, nil
 }
 
-func planUser(req alias.ProvisionRequest, env Env) alias.IAMUser {
+func planUser(req Request, env Env) alias.IAMUser {
 	if req.Credential != "" {
 		return env.User
 	}
@@ -70,7 +90,7 @@ func planUser(req alias.ProvisionRequest, env Env) alias.IAMUser {
 
 // partitionOf guesses where a plan cannot ask: an ARN knows, else the names of
 // regions tell.
-func partitionOf(req alias.ProvisionRequest, env Env) string {
+func partitionOf(req Request, env Env) string {
 	for _, arn := range []string{env.User.ARN, env.Boundary, req.KMSKeyARN} {
 		if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 && isPartition(parts[1]) {
 			return parts[1]
@@ -87,7 +107,7 @@ func partitionOf(req alias.ProvisionRequest, env Env) string {
 }
 
 // planPolicy fills in the document and the name of the policy.
-func planPolicy(plan *alias.Plan, req alias.ProvisionRequest, env Env) error {
+func planPolicy(plan *Plan, req Request, env Env) error {
 	wanted := GrantOf(&req)
 	var err error
 	switch plan.Policy {
@@ -105,28 +125,28 @@ func planPolicy(plan *alias.Plan, req alias.ProvisionRequest, env Env) error {
 
 // planner writes the steps and commands of one plan.
 type planner struct {
-	req  alias.ProvisionRequest
+	req  Request
 	env  Env
-	plan *alias.Plan
+	plan *Plan
 }
 
-func (b *planner) steps() []alias.PlanStep {
-	steps := []alias.PlanStep{
+func (b *planner) steps() []PlanStep {
+	steps := []PlanStep{
 		{Name: "put-policy", Detail: b.policyDetail()},
 		{Name: "check-policy", Detail: "read it back and compare"},
 	}
 	if b.req.Credential == "" {
-		steps = append([]alias.PlanStep{
+		steps = append([]PlanStep{
 			{Name: "create-user", Detail: b.userDetail()},
 			{Name: "wait-user", Detail: "wait until IAM shows the user, with its tags and its boundary"},
 		}, steps...)
-		steps = append(steps, alias.PlanStep{
+		steps = append(steps, PlanStep{
 			Name: "create-key", Detail: "one access key; its secret is sealed and stored before it is used",
 		})
 	}
 	return append(steps,
-		alias.PlanStep{Name: "verify", Detail: b.verifyDetail()},
-		alias.PlanStep{Name: "open", Detail: b.openDetail()})
+		PlanStep{Name: "verify", Detail: b.verifyDetail()},
+		PlanStep{Name: "open", Detail: b.openDetail()})
 }
 
 func (b *planner) userDetail() string {

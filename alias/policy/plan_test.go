@@ -11,7 +11,7 @@ import (
 )
 
 // render is a plan as a reader sees it.
-func render(p *alias.Plan) string {
+func render(p *Plan) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "policy   %s\nname     %s\nuser     %+v\ntags     %v\ndocument %s\n\n", p.Policy, p.PolicyName, p.User, p.Tags, p.Document)
 	for _, s := range p.Steps {
@@ -25,34 +25,34 @@ func TestPlanGolden(t *testing.T) {
 	env := Env{InstallID: "home", Suffix: "x7k2", AllowWideScope: true}
 	for _, tt := range []struct {
 		name   string
-		change func(*alias.ProvisionRequest, *Env)
+		change func(*Request, *Env)
 	}{
-		{"inline", func(*alias.ProvisionRequest, *Env) {}},
-		{"managed", func(r *alias.ProvisionRequest, _ *Env) { r.Policy = alias.PolicyManaged }},
-		{"read-only-access", func(r *alias.ProvisionRequest, _ *Env) { r.Policy = alias.PolicyReadOnly }},
-		{"bare", func(r *alias.ProvisionRequest, _ *Env) {
-			*r = alias.ProvisionRequest{Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "eu-west-1"}}
+		{"inline", func(*Request, *Env) {}},
+		{"managed", func(r *Request, _ *Env) { r.Policy = alias.PolicyManaged }},
+		{"read-only-access", func(r *Request, _ *Env) { r.Policy = alias.PolicyReadOnly }},
+		{"bare", func(r *Request, _ *Env) {
+			*r = Request{Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "eu-west-1"}}
 		}},
-		{"china-kms-bounded", func(r *alias.ProvisionRequest, e *Env) {
+		{"china-kms-bounded", func(r *Request, e *Env) {
 			r.Region, r.BucketOwner, r.KMSKeyARN, r.UserName = "cn-north-1", "123456789012", cnKey, "-me"
 			e.Boundary = "arn:aws-cn:iam::123456789012:policy/ixmage/ixmage-boundary"
 		}},
-		{"endpoints", func(r *alias.ProvisionRequest, e *Env) {
+		{"endpoints", func(r *Request, e *Env) {
 			r.Endpoint, r.Region, e.IAMEndpoint = "https://s3.example.com", "", "https://iam.example.com"
 		}},
-		{"quotes", func(r *alias.ProvisionRequest, _ *Env) {
+		{"quotes", func(r *Request, _ *Env) {
 			r.Prefix, r.Inside, r.Outside = "it's/(new)!/", "it's/(new)!/$(id) `id` \"a\".jpg", "-o'; id; '.jpg"
 			r.Tags = map[string]string{"it": "a b", "Équipe": "été=1"}
 		}},
-		{"reuse-inline", func(r *alias.ProvisionRequest, e *Env) {
+		{"reuse-inline", func(r *Request, e *Env) {
 			r.Credential, r.Policy, r.Tags = "media", "", nil
 			e.User, e.Mode = alias.IAMUser{Name: "ixmage-s3read-media-ab12", Path: "/ixmage/home/"}, alias.PolicyInline
 			e.Existing = []alias.Grant{{Bucket: "zoo", Prefix: "cats/"}}
 		}},
-		{"reuse-managed-unknown-user", func(r *alias.ProvisionRequest, _ *Env) {
+		{"reuse-managed-unknown-user", func(r *Request, _ *Env) {
 			r.Credential, r.Policy, r.Tags = "media", alias.PolicyManaged, nil
 		}},
-		{"reuse-read-only-access", func(r *alias.ProvisionRequest, e *Env) {
+		{"reuse-read-only-access", func(r *Request, e *Env) {
 			r.Credential, r.Policy, r.Tags = "media", "", nil
 			e.Mode = alias.PolicyReadOnly
 		}},
@@ -79,12 +79,12 @@ func TestPlanSteps(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
-		req  alias.ProvisionRequest
+		req  Request
 		want string
 	}{
 		{"new", request(), "create-user wait-user put-policy check-policy create-key verify open"},
 		{
-			"reuse", alias.ProvisionRequest{Alias: "shop", Location: request().Location, Credential: "media"},
+			"reuse", Request{Alias: "shop", Location: request().Location, Credential: "media"},
 			"put-policy check-policy verify open",
 		},
 	} {
@@ -129,7 +129,7 @@ func TestPlanPartition(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tt.loc.Bucket = "acme-media"
-			plan, err := MakePlan(alias.ProvisionRequest{Alias: "shop", Location: tt.loc, KMSKeyARN: tt.key}, tt.env)
+			plan, err := MakePlan(Request{Alias: "shop", Location: tt.loc, KMSKeyARN: tt.key}, tt.env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestPlanRefuses(t *testing.T) {
 	if _, err := MakePlan(wide, Env{}); !errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), "--allow-wide-scope") {
 		t.Errorf("read-only-access without --allow-wide-scope: %v", err)
 	}
-	reuse := alias.ProvisionRequest{Alias: "shop", Location: request().Location, Credential: "media"}
+	reuse := Request{Alias: "shop", Location: request().Location, Credential: "media"}
 	if _, err := MakePlan(reuse, Env{Mode: alias.PolicyReadOnly}); !errors.Is(err, alias.ErrForbidden) {
 		t.Errorf("a credential with read-only-access without --allow-wide-scope: %v", err)
 	}
@@ -157,17 +157,17 @@ func TestPlanRefuses(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		change func(*alias.ProvisionRequest)
+		change func(*Request)
 		env    Env
 		field  string
 	}{
-		{"a problem", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Second }, Env{}, "rotate_every"},
-		{"a location that is none", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside = "a*/", "" }, Env{}, "prefix"},
-		{"no room", func(r *alias.ProvisionRequest) { r.Credential, r.Tags = "media", nil }, Env{Existing: full}, "policy"},
-		{"another policy than the credential's", func(r *alias.ProvisionRequest) {
+		{"a problem", func(r *Request) { r.RotateEvery = time.Second }, Env{}, "rotate_every"},
+		{"a location that is none", func(r *Request) { r.Prefix, r.Inside = "a*/", "" }, Env{}, "prefix"},
+		{"no room", func(r *Request) { r.Credential, r.Tags = "media", nil }, Env{Existing: full}, "policy"},
+		{"another policy than the credential's", func(r *Request) {
 			r.Credential, r.Tags, r.Policy = "media", nil, alias.PolicyManaged
 		}, Env{Mode: alias.PolicyInline}, "policy"},
-		{"a key of another partition", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }, Env{Partition: "aws-cn"}, "kms_key_arn"},
+		{"a key of another partition", func(r *Request) { r.KMSKeyARN = euKey }, Env{Partition: "aws-cn"}, "kms_key_arn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,25 @@ import (
 	"ixmage/alias"
 )
 
+// Request asks for an alias together with the IAM user, policy and key
+// that it is read with.
+type Request struct {
+	Alias alias.Name `json:"alias"`
+	alias.Location
+	Policy alias.PolicyMode `json:"policy"`
+	// Credential names an existing provisioned credential to be reused; empty
+	// for one of the alias's own.
+	Credential alias.Name        `json:"credential"`
+	UserName   string            `json:"user_name"` // empty: chosen
+	Tags       map[string]string `json:"tags"`
+	KMSKeyARN  string            `json:"kms_key_arn"`
+	// Inside and Outside are whole object keys in the bucket, to prove what the
+	// new key can and cannot read; empty where the operator gives none.
+	Inside      string        `json:"inside"`
+	Outside     string        `json:"outside"`
+	RotateEvery time.Duration `json:"rotate_every"` // 0: never by itself
+}
+
 // Limits of a request. IAM allows 50 tags on a user, four of which are ours.
 const (
 	maxTags        = 46
@@ -26,7 +45,7 @@ const (
 // kept. The policy is inline where none is given, unless a credential is reused:
 // then it is left empty and means the credential's own. It is idempotent, and
 // mends nothing else.
-func Normalize(req *alias.ProvisionRequest) {
+func Normalize(req *Request) {
 	a := alias.Alias{Location: req.Location}
 	a.Normalize()
 	req.Location = a.Location
@@ -41,7 +60,7 @@ func Normalize(req *alias.ProvisionRequest) {
 // NewAlias is the alias that a request asks for, not yet open. Its canary is
 // the object inside, unless that is not valid: Problems says so, under the name
 // that it has in the request.
-func NewAlias(req *alias.ProvisionRequest) *alias.Alias {
+func NewAlias(req *Request) *alias.Alias {
 	a := alias.New()
 	a.Name, a.Location, a.State = req.Alias, req.Location, alias.StateProvisioning
 	if req.Inside != "" && insideProblem(req.Inside, req.Prefix) == "" {
@@ -52,7 +71,7 @@ func NewAlias(req *alias.ProvisionRequest) *alias.Alias {
 
 // Problems lists what is wrong with a request, apart from the alias and the
 // location in it, which have their own rules. Call Normalize first.
-func Problems(req *alias.ProvisionRequest) []alias.Problem {
+func Problems(req *Request) []alias.Problem {
 	var problems []alias.Problem
 	add := func(field, detail string) {
 		if detail != "" {
@@ -71,7 +90,7 @@ func Problems(req *alias.ProvisionRequest) []alias.Problem {
 	return append(problems, reuseProblems(req)...)
 }
 
-func modeProblem(req *alias.ProvisionRequest) string {
+func modeProblem(req *Request) string {
 	switch req.Policy {
 	case alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly:
 		return ""
@@ -134,7 +153,7 @@ func isTagText(s string) bool {
 	})
 }
 
-func keyProblem(req *alias.ProvisionRequest) string {
+func keyProblem(req *Request) string {
 	if req.KMSKeyARN == "" {
 		return ""
 	}
@@ -202,7 +221,7 @@ func rotateProblem(d time.Duration) string {
 
 // reuseProblems are about a credential that is to be reused: what belongs to
 // its user is settled.
-func reuseProblems(req *alias.ProvisionRequest) []alias.Problem {
+func reuseProblems(req *Request) []alias.Problem {
 	if req.Credential == "" {
 		return nil
 	}
@@ -263,7 +282,7 @@ func PatternProblem(pattern string) string {
 }
 
 // GrantOf is the location of a request as a policy has it.
-func GrantOf(r *alias.ProvisionRequest) alias.Grant {
+func GrantOf(r *Request) alias.Grant {
 	return alias.Grant{
 		Bucket: r.Bucket, Prefix: r.Prefix, KMSKeyARN: r.KMSKeyARN,
 		Region: r.Region, Endpoint: r.Endpoint, PathStyle: r.PathStyle,

@@ -14,8 +14,8 @@ import (
 )
 
 // request is one without a problem.
-func request() alias.ProvisionRequest {
-	return alias.ProvisionRequest{
+func request() Request {
+	return Request{
 		Alias:    "shop",
 		Location: alias.Location{Bucket: "acme-media", Prefix: "website-images/", Region: "eu-west-1"},
 		Policy:   alias.PolicyInline, Tags: map[string]string{"team": "web"},
@@ -27,22 +27,22 @@ func TestNormalize(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
-		change func(*alias.ProvisionRequest)
-		want   func(*alias.ProvisionRequest)
+		change func(*Request)
+		want   func(*Request)
 	}{
-		{"nothing", func(*alias.ProvisionRequest) {}, func(*alias.ProvisionRequest) {}},
-		{"policy", func(r *alias.ProvisionRequest) { r.Policy = "" }, func(*alias.ProvisionRequest) {}},
-		{"a policy that is given", func(r *alias.ProvisionRequest) { r.Policy = "managed" }, func(r *alias.ProvisionRequest) { r.Policy = "managed" }},
+		{"nothing", func(*Request) {}, func(*Request) {}},
+		{"policy", func(r *Request) { r.Policy = "" }, func(*Request) {}},
+		{"a policy that is given", func(r *Request) { r.Policy = "managed" }, func(r *Request) { r.Policy = "managed" }},
 		{
-			"no policy of a credential", func(r *alias.ProvisionRequest) { r.Policy, r.Credential = "", "media" },
-			func(r *alias.ProvisionRequest) { r.Policy, r.Credential = "", "media" },
+			"no policy of a credential", func(r *Request) { r.Policy, r.Credential = "", "media" },
+			func(r *Request) { r.Policy, r.Credential = "", "media" },
 		},
-		{"prefix", func(r *alias.ProvisionRequest) { r.Prefix = "website-images" }, func(*alias.ProvisionRequest) {}},
+		{"prefix", func(r *Request) { r.Prefix = "website-images" }, func(*Request) {}},
 		{
-			"endpoint", func(r *alias.ProvisionRequest) { r.Endpoint, r.Region = "HTTPS://S3.example.com/", "" },
-			func(r *alias.ProvisionRequest) { r.Endpoint, r.Region = "https://s3.example.com", "us-east-1" },
+			"endpoint", func(r *Request) { r.Endpoint, r.Region = "HTTPS://S3.example.com/", "" },
+			func(r *Request) { r.Endpoint, r.Region = "https://s3.example.com", "us-east-1" },
 		},
-		{"no tags", func(r *alias.ProvisionRequest) { r.Tags = map[string]string{} }, func(r *alias.ProvisionRequest) { r.Tags = nil }},
+		{"no tags", func(r *Request) { r.Tags = map[string]string{} }, func(r *Request) { r.Tags = nil }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -83,48 +83,48 @@ func TestNewAlias(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	t.Parallel()
-	tags := func(tags ...string) func(*alias.ProvisionRequest) {
-		return func(r *alias.ProvisionRequest) {
+	tags := func(tags ...string) func(*Request) {
+		return func(r *Request) {
 			r.Tags = map[string]string{}
 			for i := 0; i < len(tags); i += 2 {
 				r.Tags[tags[i]] = tags[i+1]
 			}
 		}
 	}
-	many := func(n int) func(*alias.ProvisionRequest) {
-		return func(r *alias.ProvisionRequest) {
+	many := func(n int) func(*Request) {
+		return func(r *Request) {
 			r.Tags = map[string]string{}
 			for i := range n {
 				r.Tags[fmt.Sprint("tag", i)] = ""
 			}
 		}
 	}
-	reuse := func(change func(*alias.ProvisionRequest)) func(*alias.ProvisionRequest) {
-		return func(r *alias.ProvisionRequest) {
+	reuse := func(change func(*Request)) func(*Request) {
+		return func(r *Request) {
 			r.Credential, r.Tags = "media", nil
 			change(r)
 		}
 	}
 	for _, tt := range []struct {
 		name   string
-		change func(*alias.ProvisionRequest)
+		change func(*Request)
 		want   string // fields
 	}{
-		{"nothing", func(*alias.ProvisionRequest) {}, ""},
+		{"nothing", func(*Request) {}, ""},
 
-		{"policy managed", func(r *alias.ProvisionRequest) { r.Policy = "managed" }, ""},
-		{"policy read-only-access", func(r *alias.ProvisionRequest) { r.Policy = "read-only-access" }, ""},
-		{"policy unknown", func(r *alias.ProvisionRequest) { r.Policy = "admin" }, "policy"},
-		{"policy in capitals", func(r *alias.ProvisionRequest) { r.Policy = "Inline" }, "policy"},
-		{"policy left out, not normalized", func(r *alias.ProvisionRequest) { r.Policy = "" }, "policy"},
+		{"policy managed", func(r *Request) { r.Policy = "managed" }, ""},
+		{"policy read-only-access", func(r *Request) { r.Policy = "read-only-access" }, ""},
+		{"policy unknown", func(r *Request) { r.Policy = "admin" }, "policy"},
+		{"policy in capitals", func(r *Request) { r.Policy = "Inline" }, "policy"},
+		{"policy left out, not normalized", func(r *Request) { r.Policy = "" }, "policy"},
 
-		{"user name", func(r *alias.ProvisionRequest) { r.UserName = "ixmage-s3read+=,.@_-A1" }, ""},
-		{"user name of 64", func(r *alias.ProvisionRequest) { r.UserName = strings.Repeat("u", 64) }, ""},
-		{"user name of 65", func(r *alias.ProvisionRequest) { r.UserName = strings.Repeat("u", 65) }, "user_name"},
-		{"user name with a slash", func(r *alias.ProvisionRequest) { r.UserName = "a/b" }, "user_name"},
-		{"user name with a space", func(r *alias.ProvisionRequest) { r.UserName = "a b" }, "user_name"},
-		{"user name with a letter beyond ASCII", func(r *alias.ProvisionRequest) { r.UserName = "é" }, "user_name"},
-		{"user name with a line", func(r *alias.ProvisionRequest) { r.UserName = "a\n" }, "user_name"},
+		{"user name", func(r *Request) { r.UserName = "ixmage-s3read+=,.@_-A1" }, ""},
+		{"user name of 64", func(r *Request) { r.UserName = strings.Repeat("u", 64) }, ""},
+		{"user name of 65", func(r *Request) { r.UserName = strings.Repeat("u", 65) }, "user_name"},
+		{"user name with a slash", func(r *Request) { r.UserName = "a/b" }, "user_name"},
+		{"user name with a space", func(r *Request) { r.UserName = "a b" }, "user_name"},
+		{"user name with a letter beyond ASCII", func(r *Request) { r.UserName = "é" }, "user_name"},
+		{"user name with a line", func(r *Request) { r.UserName = "a\n" }, "user_name"},
 
 		{"no tags", tags(), ""},
 		{"46 tags", many(46), ""},
@@ -151,56 +151,56 @@ func TestProblems(t *testing.T) {
 		{"tags that differ by case", tags("team", "a", "Team", "b"), "tags"},
 		{"two bad tags", tags("a,b", "", "aws:x", ""), "tags, tags"},
 
-		{"key", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }, ""},
-		{"key for many regions", func(r *alias.ProvisionRequest) { r.KMSKeyARN, r.Region = usKey, "us-east-1" }, ""},
-		{"key of China", func(r *alias.ProvisionRequest) { r.KMSKeyARN, r.Region = cnKey, "cn-north-1" }, ""},
-		{"key of another region", func(r *alias.ProvisionRequest) { r.KMSKeyARN = usKey }, "kms_key_arn"},
-		{"key by id", func(r *alias.ProvisionRequest) { r.KMSKeyARN = "1234abcd-12ab-34cd-56ef-1234567890ab" }, "kms_key_arn"},
-		{"key by alias", func(r *alias.ProvisionRequest) { r.KMSKeyARN = strings.Replace(euKey, ":key/", ":alias/", 1) }, "kms_key_arn"},
-		{"key of 11 digits", func(r *alias.ProvisionRequest) { r.KMSKeyARN = strings.Replace(euKey, ":1234", ":123", 1) }, "kms_key_arn"},
-		{"every key", func(r *alias.ProvisionRequest) { r.KMSKeyARN = "arn:aws:kms:eu-west-1:123456789012:key/*" }, "kms_key_arn"},
-		{"key of another service", func(r *alias.ProvisionRequest) { r.KMSKeyARN = strings.Replace(euKey, ":kms:", ":s3:", 1) }, "kms_key_arn"},
-		{"key and a line", func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey + "\n" }, "kms_key_arn"},
-		{"key and read-only-access", func(r *alias.ProvisionRequest) { r.KMSKeyARN, r.Policy = euKey, "read-only-access" }, "kms_key_arn"},
+		{"key", func(r *Request) { r.KMSKeyARN = euKey }, ""},
+		{"key for many regions", func(r *Request) { r.KMSKeyARN, r.Region = usKey, "us-east-1" }, ""},
+		{"key of China", func(r *Request) { r.KMSKeyARN, r.Region = cnKey, "cn-north-1" }, ""},
+		{"key of another region", func(r *Request) { r.KMSKeyARN = usKey }, "kms_key_arn"},
+		{"key by id", func(r *Request) { r.KMSKeyARN = "1234abcd-12ab-34cd-56ef-1234567890ab" }, "kms_key_arn"},
+		{"key by alias", func(r *Request) { r.KMSKeyARN = strings.Replace(euKey, ":key/", ":alias/", 1) }, "kms_key_arn"},
+		{"key of 11 digits", func(r *Request) { r.KMSKeyARN = strings.Replace(euKey, ":1234", ":123", 1) }, "kms_key_arn"},
+		{"every key", func(r *Request) { r.KMSKeyARN = "arn:aws:kms:eu-west-1:123456789012:key/*" }, "kms_key_arn"},
+		{"key of another service", func(r *Request) { r.KMSKeyARN = strings.Replace(euKey, ":kms:", ":s3:", 1) }, "kms_key_arn"},
+		{"key and a line", func(r *Request) { r.KMSKeyARN = euKey + "\n" }, "kms_key_arn"},
+		{"key and read-only-access", func(r *Request) { r.KMSKeyARN, r.Policy = euKey, "read-only-access" }, "kms_key_arn"},
 
-		{"no probes", func(r *alias.ProvisionRequest) { r.Inside, r.Outside = "", "" }, ""},
-		{"inside deep", func(r *alias.ProvisionRequest) { r.Inside = "website-images/a b/é'.jpg" }, ""},
-		{"inside of a whole bucket", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside, r.Outside = "", "a.jpg", "" }, ""},
-		{"inside is outside", func(r *alias.ProvisionRequest) { r.Inside = "private/b.jpg" }, "probe.inside"},
-		{"inside is the folder", func(r *alias.ProvisionRequest) { r.Inside = "website-images/" }, "probe.inside"},
-		{"inside is a sibling", func(r *alias.ProvisionRequest) { r.Inside = "website-images-2/a.jpg" }, "probe.inside"},
-		{"inside with dots", func(r *alias.ProvisionRequest) { r.Inside = "website-images/../b.jpg" }, "probe.inside"},
-		{"inside with two slashes", func(r *alias.ProvisionRequest) { r.Inside = "website-images//b.jpg" }, "probe.inside"},
-		{"inside ends with a slash", func(r *alias.ProvisionRequest) { r.Inside = "website-images/b/" }, "probe.inside"},
-		{"inside with a backslash", func(r *alias.ProvisionRequest) { r.Inside = `website-images/a\b` }, "probe.inside"},
-		{"inside with a line", func(r *alias.ProvisionRequest) { r.Inside = "website-images/a\nb" }, "probe.inside"},
-		{"inside not UTF-8", func(r *alias.ProvisionRequest) { r.Inside = "website-images/\xff" }, "probe.inside"},
-		{"inside of 1024", func(r *alias.ProvisionRequest) { r.Inside = r.Prefix + strings.Repeat("k", 1024-len(r.Prefix)) }, ""},
-		{"inside of 1025", func(r *alias.ProvisionRequest) { r.Inside = r.Prefix + strings.Repeat("k", 1025-len(r.Prefix)) }, "probe.inside"},
-		{"outside is a sibling", func(r *alias.ProvisionRequest) { r.Outside = "website-images-2/b.jpg" }, ""},
-		{"outside is inside", func(r *alias.ProvisionRequest) { r.Outside = "website-images/b.jpg" }, "probe.outside"},
-		{"outside of a whole bucket", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside, r.Outside = "", "a.jpg", "b.jpg" }, "probe.outside"},
-		{"outside with dots", func(r *alias.ProvisionRequest) { r.Outside = "./b.jpg" }, "probe.outside"},
-		{"outside begins with a slash", func(r *alias.ProvisionRequest) { r.Outside = "/b.jpg" }, "probe.outside"},
-		{"outside of 1025", func(r *alias.ProvisionRequest) { r.Outside = strings.Repeat("k", 1025) }, "probe.outside"},
+		{"no probes", func(r *Request) { r.Inside, r.Outside = "", "" }, ""},
+		{"inside deep", func(r *Request) { r.Inside = "website-images/a b/é'.jpg" }, ""},
+		{"inside of a whole bucket", func(r *Request) { r.Prefix, r.Inside, r.Outside = "", "a.jpg", "" }, ""},
+		{"inside is outside", func(r *Request) { r.Inside = "private/b.jpg" }, "probe.inside"},
+		{"inside is the folder", func(r *Request) { r.Inside = "website-images/" }, "probe.inside"},
+		{"inside is a sibling", func(r *Request) { r.Inside = "website-images-2/a.jpg" }, "probe.inside"},
+		{"inside with dots", func(r *Request) { r.Inside = "website-images/../b.jpg" }, "probe.inside"},
+		{"inside with two slashes", func(r *Request) { r.Inside = "website-images//b.jpg" }, "probe.inside"},
+		{"inside ends with a slash", func(r *Request) { r.Inside = "website-images/b/" }, "probe.inside"},
+		{"inside with a backslash", func(r *Request) { r.Inside = `website-images/a\b` }, "probe.inside"},
+		{"inside with a line", func(r *Request) { r.Inside = "website-images/a\nb" }, "probe.inside"},
+		{"inside not UTF-8", func(r *Request) { r.Inside = "website-images/\xff" }, "probe.inside"},
+		{"inside of 1024", func(r *Request) { r.Inside = r.Prefix + strings.Repeat("k", 1024-len(r.Prefix)) }, ""},
+		{"inside of 1025", func(r *Request) { r.Inside = r.Prefix + strings.Repeat("k", 1025-len(r.Prefix)) }, "probe.inside"},
+		{"outside is a sibling", func(r *Request) { r.Outside = "website-images-2/b.jpg" }, ""},
+		{"outside is inside", func(r *Request) { r.Outside = "website-images/b.jpg" }, "probe.outside"},
+		{"outside of a whole bucket", func(r *Request) { r.Prefix, r.Inside, r.Outside = "", "a.jpg", "b.jpg" }, "probe.outside"},
+		{"outside with dots", func(r *Request) { r.Outside = "./b.jpg" }, "probe.outside"},
+		{"outside begins with a slash", func(r *Request) { r.Outside = "/b.jpg" }, "probe.outside"},
+		{"outside of 1025", func(r *Request) { r.Outside = strings.Repeat("k", 1025) }, "probe.outside"},
 
-		{"rotation of an hour", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour }, ""},
-		{"rotation of ten years", func(r *alias.ProvisionRequest) { r.RotateEvery = 10 * 365 * 24 * time.Hour }, ""},
-		{"rotation below an hour", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour - 1 }, "rotate_every"},
-		{"rotation above ten years", func(r *alias.ProvisionRequest) { r.RotateEvery = 10*365*24*time.Hour + 1 }, "rotate_every"},
-		{"rotation below zero", func(r *alias.ProvisionRequest) { r.RotateEvery = -1 }, "rotate_every"},
+		{"rotation of an hour", func(r *Request) { r.RotateEvery = time.Hour }, ""},
+		{"rotation of ten years", func(r *Request) { r.RotateEvery = 10 * 365 * 24 * time.Hour }, ""},
+		{"rotation below an hour", func(r *Request) { r.RotateEvery = time.Hour - 1 }, "rotate_every"},
+		{"rotation above ten years", func(r *Request) { r.RotateEvery = 10*365*24*time.Hour + 1 }, "rotate_every"},
+		{"rotation below zero", func(r *Request) { r.RotateEvery = -1 }, "rotate_every"},
 
-		{"reuse", reuse(func(*alias.ProvisionRequest) {}), ""},
-		{"reuse without a policy", reuse(func(r *alias.ProvisionRequest) { r.Policy = "" }), ""},
-		{"reuse with an unknown policy", reuse(func(r *alias.ProvisionRequest) { r.Policy = "admin" }), "policy"},
-		{"reuse of no name", reuse(func(r *alias.ProvisionRequest) { r.Credential = "Media!" }), "credential"},
-		{"reuse and user name", reuse(func(r *alias.ProvisionRequest) { r.UserName = "u" }), "user_name"},
+		{"reuse", reuse(func(*Request) {}), ""},
+		{"reuse without a policy", reuse(func(r *Request) { r.Policy = "" }), ""},
+		{"reuse with an unknown policy", reuse(func(r *Request) { r.Policy = "admin" }), "policy"},
+		{"reuse of no name", reuse(func(r *Request) { r.Credential = "Media!" }), "credential"},
+		{"reuse and user name", reuse(func(r *Request) { r.UserName = "u" }), "user_name"},
 		{"reuse and tags", reuse(tags("team", "web")), "tags"},
-		{"reuse and rotation", reuse(func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour }), "rotate_every"},
-		{"reuse and key", reuse(func(r *alias.ProvisionRequest) { r.KMSKeyARN = euKey }), ""},
+		{"reuse and rotation", reuse(func(r *Request) { r.RotateEvery = time.Hour }), "rotate_every"},
+		{"reuse and key", reuse(func(r *Request) { r.KMSKeyARN = euKey }), ""},
 
-		{"everything", func(r *alias.ProvisionRequest) {
-			*r = alias.ProvisionRequest{
+		{"everything", func(r *Request) {
+			*r = Request{
 				Location: r.Location, Policy: "x", Credential: "X", UserName: "/", Tags: map[string]string{"aws:": ""},
 				KMSKeyARN: "x", Inside: "x", Outside: r.Prefix + "x", RotateEvery: 1,
 			}

@@ -28,18 +28,18 @@ type scenario struct {
 	may   []alias.Name
 }
 
-func provisionWith(name alias.Name, edit ...func(*alias.ProvisionRequest)) func(*process, context.Context) (*alias.Operation, error) {
+func provisionWith(name alias.Name, edit ...func(*policy.Request)) func(*process, context.Context) (*alias.Operation, error) {
 	return func(p *process, ctx context.Context) (*alias.Operation, error) {
 		return p.Provision(ctx, actor, p.w.request(name, edit...))
 	}
 }
 
-func withPolicy(mode alias.PolicyMode) func(*alias.ProvisionRequest) {
-	return func(r *alias.ProvisionRequest) { r.Policy = mode }
+func withPolicy(mode alias.PolicyMode) func(*policy.Request) {
+	return func(r *policy.Request) { r.Policy = mode }
 }
 
-func reusing(name alias.Name) func(*alias.ProvisionRequest) {
-	return func(r *alias.ProvisionRequest) { r.Credential, r.Prefix, r.Inside = name, "blog/", "blog/a.png" }
+func reusing(name alias.Name) func(*policy.Request) {
+	return func(r *policy.Request) { r.Credential, r.Prefix, r.Inside = name, "blog/", "blog/a.png" }
 }
 
 func hasShop(mode alias.PolicyMode) func(*process) {

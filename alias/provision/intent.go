@@ -30,7 +30,7 @@ func (p *Provisioner) newOperation(kind alias.OperationKind, actor string) *alia
 // bucket or policy that the configuration does not allow, alias.ErrBusy and
 // alias.ErrExists for a name that has another operation or is taken.
 func (p *Provisioner) Provision(
-	ctx context.Context, actor string, req alias.ProvisionRequest,
+	ctx context.Context, actor string, req policy.Request,
 ) (*alias.Operation, error) {
 	policy.Normalize(&req)
 	if err := p.enabled(); err != nil {
@@ -66,7 +66,7 @@ func (p *Provisioner) Provision(
 
 // Problems lists everything that is wrong with a request, as far as that can be
 // said without the registry.
-func (p *Provisioner) Problems(req alias.ProvisionRequest) []alias.Problem {
+func (p *Provisioner) Problems(req policy.Request) []alias.Problem {
 	policy.Normalize(&req)
 	a := policy.NewAlias(&req)
 	a.Normalize()
@@ -85,7 +85,7 @@ func (p *Provisioner) Problems(req alias.ProvisionRequest) []alias.Problem {
 }
 
 // allowed is alias.ErrForbidden for what the configuration does not allow.
-func (p *Provisioner) allowed(req alias.ProvisionRequest) error {
+func (p *Provisioner) allowed(req policy.Request) error {
 	if !policy.BucketAllowed(p.cfg.Buckets, req.Bucket) {
 		return fmt.Errorf("%w: the bucket %s is not among --provision-buckets", alias.ErrForbidden, req.Bucket)
 	}
@@ -100,7 +100,7 @@ func (p *Provisioner) allowed(req alias.ProvisionRequest) error {
 type beginning struct {
 	p    *Provisioner
 	op   *alias.Operation
-	req  alias.ProvisionRequest
+	req  policy.Request
 	same *alias.Operation // the operation that this request has already
 }
 
@@ -262,7 +262,7 @@ func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
 
 // Plan says what Provision would do. It calls nothing, and works while
 // provisioning is off.
-func (p *Provisioner) Plan(ctx context.Context, req alias.ProvisionRequest) (*alias.Plan, error) {
+func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Plan, error) {
 	policy.Normalize(&req)
 	if problems := p.Problems(req); len(problems) > 0 {
 		return nil, &alias.ValidationError{Problems: problems}

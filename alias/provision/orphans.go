@@ -17,6 +17,29 @@ import (
 	"ixmage/internal/panics"
 )
 
+// Orphan is something in IAM under our path that belongs to no credential, or
+// that is not as we left it.
+type Orphan struct {
+	Kind        string // user, key, policy, boundary, missing-user
+	User        string
+	AccessKeyID string
+	Credential  alias.Name // where it is about a credential of ours
+	FoundAt     time.Time
+	// State is reported, quarantined, partly-quarantined (a key is still
+	// active) or deleted.
+	State  string
+	Detail string // what it is and what to do
+}
+
+// OrphanReport is what the last look at IAM found.
+type OrphanReport struct {
+	ScannedAt time.Time // zero before the first look
+	Orphans   []Orphan
+	// Skipped says why nothing, or less than there is, was looked at; empty
+	// when all was.
+	Skipped string
+}
+
 // Kinds and states of an orphan.
 const (
 	orphanUser     = "user"
@@ -50,7 +73,7 @@ type scan struct {
 	users   []*foundUser
 	byUser  map[string]*alias.Credential // those that are active, by user name
 	owned   map[string]bool              // operations that made a user which a credential has
-	orphans []alias.Orphan
+	orphans []Orphan
 	skipped string
 }
 
@@ -66,14 +89,14 @@ func (p *Provisioner) reconcile(ctx context.Context) {
 		p.log.Warn("the look for orphans did not end", "error", err)
 	}
 	p.mu.Lock()
-	p.orphans = alias.OrphanReport{ScannedAt: s.now, Orphans: s.orphans, Skipped: s.skipped}
+	p.orphans = OrphanReport{ScannedAt: s.now, Orphans: s.orphans, Skipped: s.skipped}
 	p.mu.Unlock()
 	p.cfg.Recorder.Orphans(len(s.open()))
 }
 
 // open are the orphans that still stand.
-func (s *scan) open() []alias.Orphan {
-	return slices.DeleteFunc(slices.Clone(s.orphans), func(o alias.Orphan) bool { return o.State == stateDeleted })
+func (s *scan) open() []Orphan {
+	return slices.DeleteFunc(slices.Clone(s.orphans), func(o Orphan) bool { return o.State == stateDeleted })
 }
 
 func (s *scan) run(ctx context.Context) error {
@@ -173,7 +196,7 @@ func (s *scan) checkOne(ctx context.Context, u *foundUser) (heard bool, err erro
 // One whose removal failed does: only another removal may touch its user.
 func owns(c *alias.Credential) bool { return c.State != alias.CredentialFailed || c.Sealed != nil }
 
-func (s *scan) add(o alias.Orphan) {
+func (s *scan) add(o Orphan) {
 	o.FoundAt = s.now
 	s.orphans = append(s.orphans, o)
 	s.p.log.Warn("orphan", "kind", o.Kind, "user", o.User, "access_key_id", o.AccessKeyID,
@@ -183,7 +206,7 @@ func (s *scan) add(o alias.Orphan) {
 // deleteRemains deletes the user of an operation that failed or of a credential
 // that was removed, within the cap.
 func (s *scan) deleteRemains(ctx context.Context, u *foundUser, op *alias.Operation) error {
-	o := alias.Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
+	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "left behind by " + op.ID + ", which " + string(op.State)}
 	recent, err := s.recentDeletions(ctx)
 	if err != nil {
@@ -220,7 +243,7 @@ func (s *scan) deleteRemains(ctx context.Context, u *foundUser, op *alias.Operat
 
 // gaveUp reports an orphan that could not be dealt with, and goes on with the
 // others: one that cannot be touched must not hide the rest.
-func (s *scan) gaveUp(ctx context.Context, o alias.Orphan, err error) error {
+func (s *scan) gaveUp(ctx context.Context, o Orphan, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -280,7 +303,7 @@ const unusedFor = 7 * 24 * time.Hour
 // makes its keys inactive where nobody has used them for long. It deletes
 // nothing.
 func (s *scan) quarantine(ctx context.Context, u *foundUser) error {
-	o := alias.Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
+	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "bears our tags, but this registry knows nothing of the operation that made it; " +
 			"delete it with DELETE /api/v1/orphans/" + u.Name}
 	if s.now.Sub(u.created) < s.p.cfg.Timing.OrphanAge || s.skipped != "" {
@@ -296,7 +319,7 @@ func (s *scan) quarantine(ctx context.Context, u *foundUser) error {
 
 // deactivateIdle makes the idle keys of a user inactive, and says of each what it
 // is.
-func (s *scan) deactivateIdle(ctx context.Context, u *foundUser, o *alias.Orphan) error {
+func (s *scan) deactivateIdle(ctx context.Context, u *foundUser, o *Orphan) error {
 	keys, err := s.keys(ctx, u.Name)
 	if err != nil {
 		return err
@@ -354,13 +377,13 @@ func (s *scan) checkKnown(ctx context.Context) error {
 		u, ok := seen[name]
 		if !ok {
 			if s.now.Sub(c.CreatedAt) > s.p.cfg.Timing.OrphanAge {
-				s.add(alias.Orphan{Kind: orphanMissing, User: name, Credential: c.Name, State: stateReported,
+				s.add(Orphan{Kind: orphanMissing, User: name, Credential: c.Name, State: stateReported,
 					Detail: "the IAM user of this credential is gone: provision its aliases anew"})
 			}
 			continue
 		}
 		if err := s.checkUser(ctx, c, prov, u); err != nil {
-			o := alias.Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not looked at"}
+			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not looked at"}
 			if err := s.gaveUp(ctx, o, err); err != nil {
 				return err
 			}
@@ -371,12 +394,12 @@ func (s *scan) checkKnown(ctx context.Context) error {
 
 func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, u *foundUser) error {
 	if operation, ours := u.operation(s.p.cfg.InstallID); !ours || operation != prov.Operation {
-		s.add(alias.Orphan{Kind: orphanUser, User: u.Name, Credential: c.Name, State: stateReported,
+		s.add(Orphan{Kind: orphanUser, User: u.Name, Credential: c.Name, State: stateReported,
 			Detail: "the user of this credential does not bear our tags any more; it is not touched"})
 		return nil
 	}
 	if prov.User.Boundary != "" && u.Boundary != prov.User.Boundary {
-		s.add(alias.Orphan{Kind: orphanBoundary, User: u.Name, Credential: c.Name, State: stateReported,
+		s.add(Orphan{Kind: orphanBoundary, User: u.Name, Credential: c.Name, State: stateReported,
 			Detail: "its permissions boundary is " + orNone(u.Boundary) + ", not " + prov.User.Boundary})
 	}
 	if len(prov.Widened) > 0 {
@@ -389,7 +412,7 @@ func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.P
 		return err
 	}
 	if drift != "" {
-		s.add(alias.Orphan{Kind: orphanPolicy, User: u.Name, Credential: c.Name, State: stateReported, Detail: drift})
+		s.add(Orphan{Kind: orphanPolicy, User: u.Name, Credential: c.Name, State: stateReported, Detail: drift})
 	}
 	return s.checkKeys(ctx, c, prov)
 }
@@ -456,7 +479,7 @@ func (s *scan) checkKeys(ctx context.Context, c *alias.Credential, prov *alias.P
 }
 
 func (s *scan) unknownKey(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, k accessKey) error {
-	o := alias.Orphan{Kind: orphanKey, User: prov.User.Name, AccessKeyID: k.id, Credential: c.Name,
+	o := Orphan{Kind: orphanKey, User: prov.User.Name, AccessKeyID: k.id, Credential: c.Name,
 		State: stateReported, Detail: "this registry does not have it (" + s.lastUse(ctx, k.id) +
 			"): delete it, or move it to a user of its own"}
 	idle, err := s.idle(ctx, k)
@@ -476,9 +499,9 @@ func (s *scan) unknownKey(ctx context.Context, c *alias.Credential, prov *alias.
 }
 
 // Orphans is what the last look found. Without one yet it is empty.
-func (p *Provisioner) Orphans(context.Context) (alias.OrphanReport, error) {
+func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
 	if err := p.enabled(); err != nil {
-		return alias.OrphanReport{}, err
+		return OrphanReport{}, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

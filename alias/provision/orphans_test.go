@@ -25,13 +25,13 @@ func (w *world) addUnheard(name string) alias.KeyPair {
 }
 
 // reported finds what the last look said of a user.
-func (p *process) reported(kind, user string) (alias.Orphan, bool) {
+func (p *process) reported(kind, user string) (Orphan, bool) {
 	for _, o := range p.orphans.Orphans {
 		if o.Kind == kind && o.User == user {
 			return o, true
 		}
 	}
-	return alias.Orphan{}, false
+	return Orphan{}, false
 }
 
 // TestReconcileGoesOn: remains that cannot be deleted now must not hide the other
@@ -43,7 +43,7 @@ func TestReconcileGoesOn(t *testing.T) {
 	hasShop(alias.PolicyInline)(p)
 	_, shop := p.provisioned("shop")
 	w.deny("DeleteUser")
-	missing := func(r *alias.ProvisionRequest) { r.Inside = "web/missing.png" }
+	missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
 	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("bad", missing))), codeScope)
 	_, bad := p.provisioned("bad")
 	foreign := w.iam.AddKey(shop.User.Name)
@@ -139,7 +139,7 @@ func TestDeletionCap(t *testing.T) {
 	w := newWorld(t, iam.Config{})
 	p := w.start()
 	w.deny("DeleteUser")
-	missing := func(r *alias.ProvisionRequest) { r.Inside = "web/missing.png" }
+	missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
 	for i := range maxDeletions + 2 {
 		p.ill(p.Provision(t.Context(), actor, w.request(alias.Name(fmt.Sprintf("bad-%d", i)), missing)))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -205,7 +206,7 @@ func TestPanicInBackground(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, iam.Config{})
 	first := w.start()
-	first.well(first.Provision(t.Context(), actor, w.request("shop", func(r *alias.ProvisionRequest) { r.RotateEvery = time.Hour })))
+	first.well(first.Provision(t.Context(), actor, w.request("shop", func(r *policy.Request) { r.RotateEvery = time.Hour })))
 	w.clock.advance(2 * time.Hour)
 	log := &trap{at: "actor=schedule action=rotate", sprung: make(chan struct{}, 1)}
 	p, clock := w.running(func(cfg *Config) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -71,7 +72,7 @@ func TestPolicyWithPlus(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, iam.Config{PlainPlus: plain})
 				p := w.start()
-				plus := func(r *alias.ProvisionRequest) { r.Policy, r.Prefix, r.Inside = mode, "a+b/", "" }
+				plus := func(r *policy.Request) { r.Policy, r.Prefix, r.Inside = mode, "a+b/", "" }
 				p.well(p.Provision(t.Context(), actor, w.request("shop", plus)))
 			})
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -14,8 +15,8 @@ import (
 func TestPolicyClash(t *testing.T) {
 	t.Parallel()
 	const key, other = "arn:aws:kms:us-east-1:123456789012:key/abc", "arn:aws:kms:us-east-1:123456789012:key/def"
-	withKey := func(arn string) func(*alias.ProvisionRequest) {
-		return func(r *alias.ProvisionRequest) { r.KMSKeyARN = arn }
+	withKey := func(arn string) func(*policy.Request) {
+		return func(r *policy.Request) { r.KMSKeyARN = arn }
 	}
 	for _, row := range []struct {
 		name          string

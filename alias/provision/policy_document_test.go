@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -97,7 +98,7 @@ func TestDelegatedLife(t *testing.T) {
 				if v, err := p.Verify(t.Context(), actor, "blog"); err != nil || v.Blocks() {
 					t.Errorf("verify: %+v, %v", v, err)
 				}
-				missing := func(r *alias.ProvisionRequest) { r.Inside = "web/missing.png" }
+				missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
 				wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("bad", missing, withPolicy(mode)))), codeScope)
 				w.wantOrphans(p)
 				w.wantDenials()

@@ -40,7 +40,7 @@ type Provisioner struct {
 	mu      sync.Mutex           // guards the fields below
 	active  map[string]*activity // the operations that run here, by id
 	changed chan struct{}        // closed and made anew when an operation ends
-	orphans alias.OrphanReport
+	orphans OrphanReport
 
 	locks     locks
 	fallbacks sync.Map // credential id -> time of the last fallback

@@ -21,7 +21,7 @@ func TestProvisionOpens(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, iam.Config{Lag: lag})
 				p := w.start()
-				req := w.request("shop", func(r *alias.ProvisionRequest) { r.Policy = mode })
+				req := w.request("shop", func(r *policy.Request) { r.Policy = mode })
 				op := p.well(p.Provision(t.Context(), actor, req))
 				for _, s := range op.Steps {
 					t.Logf("%-12s %-5s %s", s.Name, s.State, s.Detail)
@@ -101,7 +101,7 @@ func TestProvisionSameRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := w.request("shop", func(r *alias.ProvisionRequest) { r.Prefix, r.Inside = "blog/", "blog/a.png" })
+	other := w.request("shop", func(r *policy.Request) { r.Prefix, r.Inside = "blog/", "blog/a.png" })
 	again, err := p.Provision(t.Context(), actor, w.request("shop"))
 	if err != nil || again.ID != first.ID {
 		t.Errorf("while it runs: %v, %v; want %s", again, err, first.ID)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -47,7 +48,7 @@ func TestRemovalOfNameTaken(t *testing.T) {
 	w := newWorld(t, iam.Config{})
 	foreign := w.addForeign()
 	p := w.start()
-	named := func(r *alias.ProvisionRequest) { r.UserName = "alice" }
+	named := func(r *policy.Request) { r.UserName = "alice" }
 	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("shop", named))), codeNameTaken)
 	p.deleteAlias("shop")
 	p.well(p.Remove(t.Context(), actor, "shop", 0))

@@ -21,7 +21,7 @@ func TestUserNameOfAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, iam.Config{})
 	p := w.start()
-	named := func(r *alias.ProvisionRequest) { r.UserName = "pictures" }
+	named := func(r *policy.Request) { r.UserName = "pictures" }
 	p.well(p.Provision(t.Context(), actor, w.request("shop", named)))
 	before := w.iamCalls()
 	op, err := p.Provision(t.Context(), actor, w.request("blog", named))
@@ -63,7 +63,7 @@ func TestReuseManagedSamePlace(t *testing.T) {
 	hasShop(alias.PolicyManaged)(p)
 	_, prov := p.provisioned("shop")
 	_, account := policy.ARNParts(prov.User.ARN)
-	encrypted := func(r *alias.ProvisionRequest) {
+	encrypted := func(r *policy.Request) {
 		r.Credential, r.KMSKeyARN = "shop", "arn:aws:kms:us-east-1:"+account+":key/abc"
 	}
 	before := w.iam.Policies()
@@ -109,7 +109,7 @@ func TestReuseTakenBackLater(t *testing.T) {
 					}
 					return nil
 				})
-				missing := func(r *alias.ProvisionRequest) { r.Inside = "blog/missing.png" }
+				missing := func(r *policy.Request) { r.Inside = "blog/missing.png" }
 				why := p.ill(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing)))
 				wantCode(t, why, codeScope)
 				_, prov := p.provisioned("shop")

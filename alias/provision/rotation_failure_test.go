@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -245,7 +246,7 @@ func TestRotationAfterFailedReuse(t *testing.T) {
 	w := newWorld(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
-	missing := func(r *alias.ProvisionRequest) { r.Inside = "blog/missing.png" }
+	missing := func(r *policy.Request) { r.Inside = "blog/missing.png" }
 	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing))), codeScope)
 	for _, emergency := range []bool{false, true} {
 		p.well(p.Rotate(t.Context(), actor, "shop", emergency))

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -185,7 +186,7 @@ func (q *sequence) wantRepeatable() {
 			continue
 		}
 		seen[a.Name] = true
-		var req alias.ProvisionRequest
+		var req policy.Request
 		if err := json.Unmarshal(op.Request, &req); err != nil {
 			q.w.t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -105,8 +106,8 @@ func (q *sequence) known(b byte) alias.Name {
 	return list[int(b)%len(list)].Name
 }
 
-func (q *sequence) request(name alias.Name, how byte) alias.ProvisionRequest {
-	return q.w.request(name, func(r *alias.ProvisionRequest) {
+func (q *sequence) request(name alias.Name, how byte) policy.Request {
+	return q.w.request(name, func(r *policy.Request) {
 		if how&1 != 0 {
 			r.Prefix, r.Inside = "blog/", "blog/a.png"
 		}

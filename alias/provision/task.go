@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/panics"
 )
 
@@ -21,8 +22,8 @@ type task struct {
 
 // progress is what an operation remembers in its Data.
 type progress struct {
-	Request   *alias.ProvisionRequest `json:"request,omitempty"`
-	Emergency bool                    `json:"emergency,omitempty"`
+	Request   *policy.Request `json:"request,omitempty"`
+	Emergency bool            `json:"emergency,omitempty"`
 	// KeySince is when the first CreateAccessKey was about to be called. A key
 	// made from then on that nobody knows is ours, and its secret is lost.
 	KeySince  time.Time        `json:"key_since,omitzero"`

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/alias/scope"
 )
 
@@ -193,7 +194,7 @@ func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
 
 // target is what a key is checked on: the location of an alias, with the keys
 // that the operator gave, or the alias's canary.
-func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *alias.ProvisionRequest) scope.Target {
+func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *policy.Request) scope.Target {
 	t := scope.Target{Location: a.Location, Grants: []alias.Grant{{Bucket: a.Bucket, Prefix: a.Prefix}}}
 	if a.Canary != "" {
 		t.Inside = a.Prefix + a.Canary
@@ -243,8 +244,8 @@ func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name)
 
 // requestOf is the request by which an alias was provisioned, for the keys that
 // the operator gave to prove with; empty when there is none.
-func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*alias.ProvisionRequest, error) {
-	var req alias.ProvisionRequest
+func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.Request, error) {
+	var req policy.Request
 	list, err := p.cfg.Registry.Store().Operations(ctx, alias.OperationFilter{Alias: name, Limit: 1})
 	if err != nil || len(list) == 0 {
 		return &req, err

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
 	"ixmage/internal/awstest/iam"
@@ -272,8 +273,8 @@ func (*recorder) Propagation(time.Duration) {}
 func (*recorder) Orphans(int) {}
 
 // request is the usual one.
-func (w *world) request(name alias.Name, edit ...func(*alias.ProvisionRequest)) alias.ProvisionRequest {
-	req := alias.ProvisionRequest{
+func (w *world) request(name alias.Name, edit ...func(*policy.Request)) policy.Request {
+	req := policy.Request{
 		Alias: name, Inside: "web/a.png", Outside: "private/p.png",
 		Location: alias.Location{
 			Bucket: testBucket, Prefix: "web/", Region: "us-east-1", Endpoint: w.iam.S3URL, PathStyle: true,
