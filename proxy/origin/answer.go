@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Answer is how a call of an alias ended, for an operator who wants to know what S3
-// says: nothing in it names a key, a bucket or an object.
+// Answer says how a call for an alias ended, for an operator who wants to know what S3
+// answers. It names no key, bucket or object.
 type Answer struct {
 	At        time.Time
 	Operation string // GetObject or HeadObject
@@ -20,12 +20,12 @@ type Answer struct {
 	RequestID string // S3's name for the request; empty without one
 }
 
-// LastAnswer is how the newest call of an alias ended for which S3 was asked, or how
-// it stands where its body is still read. It is kept in memory, for the aliases
-// asked for last; callers who left do not count.
+// LastAnswer is the answer to the newest call for an alias that reached S3; while its
+// body is read, the answer so far. It is kept in memory, for the aliases that were read
+// last. A call that its caller aborted does not count.
 func (o *Origin) LastAnswer(aliasID int64) (Answer, bool) { return o.answers.get(aliasID, false) }
 
-// LastFailure is the newest one that was not OK.
+// LastFailure is the newest answer that was not OK.
 func (o *Origin) LastFailure(aliasID int64) (Answer, bool) { return o.answers.get(aliasID, true) }
 
 // maxAnswers bounds the aliases whose answers are kept, half a KiB each at most.
@@ -42,7 +42,7 @@ type lastAnswers struct{ last, failed Answer }
 func newAnswers() *answers { return &answers{lru: newLRU[int64, *lastAnswers](maxAnswers, nil)} }
 
 func (s *answers) put(aliasID int64, a Answer) {
-	// The texts lie in a reply's header, which would be kept with them.
+	// The texts are parts of a reply's header: a copy lets the header be freed.
 	a.Code, a.RequestID = strings.Clone(a.Code), strings.Clone(a.RequestID)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// drainLimit is how much of an unread rest is worth reading to keep the
-	// connection: about what lies in its buffer already.
+	// drainLimit is the longest unread rest that Close reads to keep the
+	// connection: about what the connection's buffer holds already.
 	drainLimit = readBuffer
-	// drainTime bounds what Close may wait for that rest.
+	// drainTime is how long Close waits for that rest.
 	drainTime = 20 * time.Millisecond
 )
 
-// body is the object's bytes, counted and checked. A read that breaks is
-// resumed once where it stopped, under the condition that the object is still
-// the same one; the checksum runs on across the joint.
+// body reads an object's bytes, counts and checks them. A read that breaks is resumed
+// once where it stopped, with If-Match so that the rest is of the same object; the
+// checksum goes on across the joint.
 type body struct {
 	o       *Origin
 	stats   *callStats
@@ -34,7 +34,7 @@ type body struct {
 	request Request
 	start   time.Time // when S3 was first asked
 	// ctx is the caller's, kept because a resumed body needs a new request;
-	// cancel ends whatever is under way.
+	// cancel ends the request under way.
 	ctx    context.Context //nolint:containedctx // the body is the call that goes on
 	cancel context.CancelCauseFunc
 
@@ -72,8 +72,8 @@ func (b *body) begin(re *reply) (*Object, error) {
 	return obj, nil
 }
 
-// checkFirst checks that the first reply is what was asked for, and sets what the
-// body must deliver. It returns the object's size.
+// checkFirst checks that the first reply answers the request, and sets the length and
+// checksum of the body. It returns the object's size, -1 if it is unknown.
 func (b *body) checkFirst(re *reply) (size int64, err error) {
 	if b.request.Range != nil {
 		got, total, err := rangeOf(re)
@@ -114,8 +114,8 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 }
 
-// front is io.ReadAtLeast within what is left of CallTimeout, but for the error,
-// which is the last Read's own.
+// front is io.ReadAtLeast within the rest of CallTimeout. It returns the last Read's
+// error as it is.
 func (b *body) front(p []byte, least int) (n int, err error) {
 	timer := time.AfterFunc(time.Until(b.start.Add(b.o.cfg.CallTimeout)), func() { b.cancel(errSlow) })
 	defer timer.Stop()
@@ -143,8 +143,8 @@ func (b *body) advance(p []byte) int {
 	}
 	switch {
 	case b.done == b.length:
-		// Usually the end came with the last bytes, and then the connection
-		// is free already.
+		// Usually the end comes with the last bytes, and the connection is free
+		// already.
 		if err == nil && b.hasMore() {
 			b.end = badResponse(b.reply.status, ErrCorrupt)
 			return n
@@ -159,15 +159,15 @@ func (b *body) advance(p []byte) int {
 	return n
 }
 
-// hasMore reports whether bytes follow the last declared one. Whatever else comes
-// does not matter: the body is complete.
+// hasMore reports whether bytes follow the last declared one. An error in place of the
+// end does not matter: the body is complete.
 func (b *body) hasMore() bool {
 	var one [1]byte
 	n, _ := b.reply.read(one[:])
 	return n > 0
 }
 
-// checkSum is the end of a body whose bytes have all come.
+// checkSum returns the end of a body whose bytes have all arrived.
 func (b *body) checkSum() error {
 	if !b.sum.ok() {
 		return badResponse(b.reply.status, ErrCorrupt)
@@ -221,8 +221,8 @@ func (b *body) requestRest() (*reply, error) {
 	return re, nil
 }
 
-// getObject sends a GetObject for the body, and once more with another key when the
-// key is refused. Both together may take CallTimeout. The body goes on with the
+// getObject sends a GetObject for the body, and once more with another key if S3
+// refuses the key. Both together may take CallTimeout. A resumed body begins with the
 // key that was tried last.
 func (b *body) getObject(in *s3.GetObjectInput) (*reply, error) {
 	limit := time.Now().Add(b.o.cfg.CallTimeout)
@@ -234,8 +234,8 @@ func (b *body) getObject(in *s3.GetObjectInput) (*reply, error) {
 	return re, err
 }
 
-// restError is a failed request for the rest, seen from the body: whatever S3
-// said, the body is truncated.
+// restError makes the body's error of a failed request for its rest: the body is
+// truncated, or its object has changed.
 func restError(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -249,7 +249,7 @@ func restError(err error) error {
 	return e
 }
 
-// checkRest checks that a reply is the rest of this very body.
+// checkRest checks that a reply is the rest of this body.
 func (b *body) checkRest(re *reply, at int64) error {
 	got, total, err := rangeOf(re)
 	if err != nil || got.First != at {
@@ -262,7 +262,7 @@ func (b *body) checkRest(re *reply, at int64) error {
 		return ErrChanged
 	}
 	if b.length < 0 {
-		// The first reply did not say how much there is; this one must.
+		// The first reply did not declare a length; this one must.
 		if total < 0 {
 			return errBadRange
 		}
@@ -280,7 +280,7 @@ func (b *body) Close() error {
 		return nil
 	}
 	if !b.mu.TryLock() {
-		// A Read is under way: it must not keep us waiting.
+		// A Read is under way and may be waiting for S3.
 		b.cancel(errClosed)
 		b.mu.Lock()
 	}
@@ -299,7 +299,7 @@ func (b *body) Close() error {
 	b.stats.rec.OriginOpenBodies(-1)
 	b.stats.rec.OriginBytes(b.stats.alias, b.done)
 	b.stats.end(failed)
-	b.release() // once the breaker knows
+	b.release() // after the breaker knows, so that the next call does not go out in vain
 	return nil
 }
 

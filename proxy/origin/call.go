@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// callStats is what one call reports when it is over.
+// callStats counts one call and reports it when it ends.
 type callStats struct {
 	rec        Recorder
 	alias      string
 	start      time.Time
-	requests   atomic.Int64 // tried, whether they reached S3 or not
-	asked      atomic.Int64 // when the last one went out, after start
-	noReply    atomic.Bool  // the last one got no reply
+	requests   atomic.Int64 // attempts, whether they reached S3 or not
+	asked      atomic.Int64 // when the last request went out, after start
+	noReply    atomic.Bool  // the last request got no reply
 	permit     permit
 	aliasID    int64
 	answers    *answers
@@ -23,8 +23,8 @@ type callStats struct {
 	ended      bool
 }
 
-// startCall is what every call goes through before S3 is asked: its circuit and a slot,
-// which release gives back. The tally must be ended.
+// startCall lets a call pass its circuit and waits for a slot. The caller must give the
+// slot back by release and end the callStats.
 func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, release func(), err error) {
 	if err := checkKey(r.Key); err != nil {
 		return nil, nil, err
@@ -52,8 +52,8 @@ func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, releas
 	return t, release, nil
 }
 
-// checkKey answers keys that S3 must not see: the SDK refuses an empty one, and
-// one that ends in a slash names a folder's marker, not a picture.
+// checkKey refuses keys that S3 must not see: the SDK refuses an empty key, and a key
+// that ends in a slash names a folder's marker and not a picture.
 func checkKey(key string) error {
 	if key == "" || strings.HasSuffix(key, "/") {
 		return &Error{Outcome: OutcomeNotFound, err: errNoObject}
@@ -61,7 +61,7 @@ func checkKey(key string) error {
 	return nil
 }
 
-// queueError is for calls that got no slot.
+// queueError is the error of a call that got no slot.
 func queueError(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
@@ -69,8 +69,7 @@ func queueError(ctx context.Context, err error) error {
 	return &Error{Outcome: outcomeOfCause(ctx, err), err: err}
 }
 
-// end must be called once, when no more requests can be sent, with what Error says
-// of how the call went.
+// end reports the call. It must be called once, when the call can send no more requests.
 func (t *callStats) end(err error) {
 	t.ended = true
 	outcome := OutcomeOK
@@ -87,7 +86,7 @@ func (t *callStats) end(err error) {
 	}
 }
 
-// recordReply is told when a reply is here that is no error.
+// recordReply keeps a reply that is no error as the alias's last answer.
 func (t *callStats) recordReply(operation string, m meta) {
 	t.answers.put(t.aliasID, Answer{
 		At: m.received, Operation: operation, Outcome: string(OutcomeOK), OK: true,
@@ -95,7 +94,7 @@ func (t *callStats) recordReply(operation string, m meta) {
 	})
 }
 
-// recordFailure is told of what came instead, where S3 was asked.
+// recordFailure keeps an error as the alias's last answer, if S3 was asked.
 func (t *callStats) recordFailure(e *Error) {
 	if e.Operation == "" || e.Outcome == OutcomeAborted || e.Outcome == OutcomeOverloaded {
 		return
@@ -107,8 +106,8 @@ func (t *callStats) recordFailure(e *Error) {
 	})
 }
 
-// endIfPanicked ends what neither came to its end nor became a body: the goroutine panics.
-// Its slot, and its circuit if it is a probe, are others' all the same.
+// endIfPanicked ends a call that has neither ended nor become a body because its
+// goroutine panics: other calls need its slot and, if it is the probe, its circuit.
 func (t *callStats) endIfPanicked(release func()) {
 	if !t.ended && !t.handedOver {
 		defer release()
@@ -122,9 +121,9 @@ func (t *callStats) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, callStatsKey{}, t)
 }
 
-// delay is how long the last request has been waiting for its answer:
+// delay is how long the last request has waited for its answer:
 // response_delay of RFC 9111, section 4.2.3, without the attempts before it.
 func (t *callStats) delay() time.Duration { return time.Since(t.start) - time.Duration(t.asked.Load()) }
 
-// callStatsOf is the tally of the call that a context is of.
+// callStatsOf returns the callStats of the call that a context belongs to.
 func callStatsOf(ctx context.Context) *callStats { return ctx.Value(callStatsKey{}).(*callStats) }

@@ -46,7 +46,7 @@ func checksumOf(out *s3.GetObjectOutput) *checksum {
 	return nil
 }
 
-// ok reports whether the bytes written are the object.
+// ok reports whether the bytes written are those of the object.
 func (c *checksum) ok() bool {
 	return c == nil || base64.StdEncoding.EncodeToString(c.Sum(nil)) == c.want
 }

@@ -19,17 +19,17 @@ import (
 
 const (
 	// maxClients bounds the clients kept, a few KiB each. The one used least
-	// recently goes and is made again when it is needed.
+	// recently is dropped, and made again when it is needed.
 	maxClients = 4096
-	// attempts before the first byte: the second hides a lost connection or a
-	// hiccup of S3; more would only make a brown-out longer.
+	// attempts before the first byte: the second hides a lost connection or a short
+	// fault of S3; more would only add load to an S3 that is overloaded.
 	attempts = 2
 	// customRegion signs for custom endpoints that name none.
 	customRegion = "us-east-1"
 )
 
-// variant is what of a location shapes a client. The bucket is not among it:
-// it comes with each call, and a client belongs to a credential alone.
+// variant holds the fields of a location that a client depends on. The bucket is none
+// of them: it comes with each call.
 type variant struct {
 	endpoint  string
 	region    string
@@ -77,7 +77,7 @@ func newClients(secrets Secrets, s *sender, limit int) *clients {
 }
 
 // current returns the client that signs for a route. Two callers may make it at the
-// same time; one of the two stays.
+// same time; one of the two clients is kept.
 func (c *clients) current(r alias.Route) (*s3.Client, error) {
 	at := clientKeyOf(r, r.Credential.AccessKeyID())
 	if client, ok := c.find(at); ok {
@@ -147,9 +147,8 @@ func (c *clients) clear() {
 	c.lru.Purge()
 }
 
-// provider turns a credential into what the SDK signs with: that key pair or
-// nothing. There is no chain to fall back on, so that a broken credential can
-// not end up signing as the machine itself.
+// provider gives the SDK the key pair of a credential, or no key at all. There is no
+// default chain behind it, so a broken credential never signs as the machine itself.
 func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, error) {
 	if cred.Provider == nil {
 		return nil, fmt.Errorf("credential %s has no provider", cred.Name)
@@ -168,8 +167,8 @@ func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, err
 	}
 }
 
-// providerOf signs nothing for the zero KeyPair. Half a pair is an error when it
-// is to sign, and never a request without a signature.
+// providerOf does not sign for the zero KeyPair. Half a pair is an error at signing and
+// never a request without a signature.
 func providerOf(kp alias.KeyPair) aws.CredentialsProvider {
 	if kp == (alias.KeyPair{}) {
 		return aws.AnonymousCredentials{}
@@ -181,8 +180,8 @@ func static(kp alias.KeyPair) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
 }
 
-// options are spelled out: s3.New reads no shared configuration, and what it
-// leaves at zero is not always what we want.
+// options sets every option that matters: s3.New reads no shared configuration, and its
+// zero values are not always safe.
 func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Options {
 	o := s3.Options{
 		Region:       v.region,
@@ -192,11 +191,11 @@ func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Option
 		Retryer:      newRetryer(),
 
 		EndpointResolverV2: newResolver(),
-		// Requests would print their signatures.
+		// A log of requests would hold their signatures.
 		Logger:        logging.Nop{},
 		ClientLogMode: 0,
-		// Without this the SDK asks for no checksums, and GetObject brings
-		// none that body could check.
+		// Without this the SDK does not ask for checksums, and body would have
+		// none to check.
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenSupported,
 		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
 		DisableLogOutputChecksumValidationSkipped: true,
@@ -216,9 +215,8 @@ func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Option
 	return o
 }
 
-// newRetryer is the SDK's standard mode, with a budget for each client: when
-// many calls fail, the second attempts stop. Every option that the environment
-// could change is set.
+// newRetryer is the SDK's standard mode with a budget for each client: when many calls
+// fail, the second attempts stop. Every option that the environment could change is set.
 func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
@@ -228,11 +226,11 @@ func newRetryer() aws.Retryer {
 	})
 }
 
-// removeMiddleware takes out of the SDK what reads the environment (an execution name for
-// the user agent, a trace id), and its own check of checksums: body makes the
-// same check, across a resumed body too, and hashing twice would cost as much
-// as all the rest of a large read. An ID that a later SDK no longer knows is
-// no error, since nothing but time is lost.
+// removeMiddleware removes from the SDK the steps that read the environment (an
+// execution name for the user agent, a trace id), and its check of checksums: body makes
+// the same check, across a resumed body too, and hashing twice would cost as much as all
+// the rest of a large read. A step that a later SDK does not know is no error: only time
+// is lost.
 func removeMiddleware(stack *middleware.Stack) error {
 	_, _ = stack.Build.Remove("RecursionDetection")
 	_, _ = stack.Build.Remove("UserAgent")

@@ -24,37 +24,36 @@ import (
 // Outcome says how a call to S3 ended.
 type Outcome string
 
-// Outcomes of calls. The last four are no label of a metric: see Label.
+// Outcomes of calls. The last four are not labels of a metric: see Label.
 const (
 	OutcomeOK            Outcome = "ok"
 	OutcomeNotModified   Outcome = "not_modified"
 	OutcomeNotFound      Outcome = "not_found"      // no such object
-	OutcomeDenied        Outcome = "denied"         // AccessDenied: also S3's word for a missing object
+	OutcomeDenied        Outcome = "denied"         // AccessDenied: also S3's answer for a missing object
 	OutcomeBadCredential Outcome = "bad_credential" // the key pair is refused, whatever the object
 	OutcomeThrottled     Outcome = "throttled"
 	OutcomeTimeout       Outcome = "timeout" // slower than a deadline
 	OutcomeNetwork       Outcome = "network" // unreachable, or the connection broke
-	OutcomeError         Outcome = "error"   // S3 failed, or its reply makes no sense
+	OutcomeError         Outcome = "error"   // S3 failed, or its reply is not valid
 	OutcomeAborted       Outcome = "aborted" // the caller went away
 
 	OutcomeOverloaded   Outcome = "overloaded"   // no free slot or file descriptor: S3 was not asked
 	OutcomeRange        Outcome = "range"        // 416: the object has no such bytes
 	OutcomePrecondition Outcome = "precondition" // 412: If-Match does not hold
-	OutcomeCircuitOpen  Outcome = "circuit_open" // the origin fails and is left alone: S3 was not asked
+	OutcomeCircuitOpen  Outcome = "circuit_open" // the circuit is open: S3 was not asked
 )
 
 // Changed reports whether the object is no longer the one that was asked for.
 func (o Outcome) Changed() bool { return o == OutcomeRange || o == OutcomePrecondition }
 
-// Label is the outcome as metrics know it. With 412 and 416 S3 did as it was
-// asked, and nothing is wrong on the way to it. Calls that an open circuit keeps
-// back are not counted: nothing went out.
+// Label is the outcome in metrics. A 412 or 416 is ok: S3 answered the request. Calls
+// that an open circuit refuses are not counted, because no request went out.
 func (o Outcome) Label() string {
 	switch {
 	case o.Changed():
 		return string(OutcomeOK)
 	case o == OutcomeOverloaded:
-		return string(OutcomeNetwork) // a call out of the queue that got no connection
+		return string(OutcomeNetwork) // a call that had a slot and got no file descriptor
 	}
 	return string(o)
 }
@@ -74,12 +73,12 @@ var (
 	errNoObject  = errors.New("key is empty or ends in a slash")
 	errSlow      = errors.New("no answer in time")
 	errClosed    = errors.New("body is closed")
-	errNoEnd     = errors.New("reply says neither its length nor where it ends")
+	errNoEnd     = errors.New("reply has neither a length nor chunks nor a checksum")
 	errBadRange  = errors.New("reply is not the range that was asked for")
 	errQueueFull = errors.New("too many calls wait for S3")
-	errQueueTime = errors.New("no call to S3 ended in time")
+	errQueueTime = errors.New("no slot became free before the deadline")
 
-	errCircuitOpen = errors.New("calls fail")
+	errCircuitOpen = errors.New("too many calls failed")
 	errBroken      = errors.New("the call panicked")
 )
 
@@ -121,9 +120,8 @@ func (e *Error) Error() string {
 // complete body.
 func (e *Error) Unwrap() error { return e.err }
 
-// reason is the cause without the SDK's layers and without the URL. Where S3 told
-// one, it is at most what that means for a body: S3's message is its own text
-// and may quote what we sent.
+// reason is the cause without the SDK's layers and without the URL. S3's own message
+// is left out, because it may quote the request; what it means for a body is kept.
 func reason(err error) string {
 	var u *url.Error
 	var api smithy.APIError
@@ -143,7 +141,7 @@ func reason(err error) string {
 	return clip(err.Error(), 300)
 }
 
-// clip keeps what a server sent from filling a log line or breaking it.
+// clip bounds a text that a server sent to n bytes on one line.
 func clip(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -178,7 +176,7 @@ func callError(ctx context.Context, operation string, err error) *Error {
 	case e.Outcome == OutcomeThrottled:
 		e.RetryAfter = retryAfter(resp)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		// No connection for want of descriptors: that is our load, not S3's.
+		// No connection because no file descriptor is free: our load, not S3's.
 		e.Outcome, e.RetryAfter = OutcomeOverloaded, defaultRetryAfter
 	}
 	e.err = noEOF(e.err)
@@ -220,7 +218,7 @@ func outcomeOfStatus(status int, code string) Outcome {
 		return OutcomeBadCredential
 	case http.StatusForbidden:
 		// Every other code of 403 (an archived object, a skewed clock, a
-		// closed account) is our trouble and no answer about the object.
+		// closed account) is an error and says nothing about the object.
 		if code == "" {
 			return OutcomeDenied
 		}
@@ -236,7 +234,7 @@ func outcomeOfStatus(status int, code string) Outcome {
 	return OutcomeError
 }
 
-// outcomeOfCause is for calls without a reply.
+// outcomeOfCause is the outcome of a call without a reply.
 func outcomeOfCause(ctx context.Context, err error) Outcome {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errSlow), errors.Is(cause, context.DeadlineExceeded):
@@ -245,7 +243,7 @@ func outcomeOfCause(ctx context.Context, err error) Outcome {
 		return OutcomeAborted
 	}
 	if isDial(err) {
-		// Nobody is there, however long it took to find out.
+		// The server cannot be reached, even if that took until a timeout.
 		return OutcomeNetwork
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
@@ -299,7 +297,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// headerOf is nil where there was no reply.
+// headerOf returns nil if there was no reply.
 func headerOf(resp *awshttp.ResponseError) http.Header {
 	if resp == nil || resp.HTTPResponse() == nil || resp.HTTPResponse().Response == nil {
 		return nil
@@ -312,7 +310,7 @@ const (
 	maxRetryAfter     = time.Minute
 )
 
-// retryAfter is what a throttling reply asks for, within reason.
+// retryAfter is the Retry-After of a throttling reply, at most maxRetryAfter.
 func retryAfter(resp *awshttp.ResponseError) time.Duration {
 	seconds, err := strconv.Atoi(headerOf(resp).Get("Retry-After"))
 	if err != nil || seconds < 1 {

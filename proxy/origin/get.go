@@ -18,7 +18,7 @@ const (
 
 // Get asks for an object, or a range of it, and returns when its headers are
 // here. ctx governs the call and the body. An error is an *Error; no body is
-// open then, nor where the object is NotModified.
+// open then, nor if the object is NotModified.
 func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 	t, release, err := o.startCall(ctx, r)
 	if err != nil {
@@ -30,7 +30,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 		t.handedOver = true
 		return obj, nil
 	}
-	defer release() // once the breaker knows: who has the slot next shall not go out in vain
+	defer release() // after the breaker knows, so that the next call does not go out in vain
 	obj, failed := unchanged(r, t, err)
 	if failed != nil {
 		err = failed
@@ -39,7 +39,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 	return obj, failed
 }
 
-// open makes the body that from then on owns the slot and the tally.
+// open returns an object whose body owns the slot and the callStats.
 func (o *Origin) open(ctx context.Context, r Request, t *callStats, release func()) (*Object, error) {
 	s, err := o.signer(r.Route)
 	if err != nil {
@@ -73,8 +73,8 @@ func (o *Origin) open(ctx context.Context, r Request, t *callStats, release func
 	return obj, nil
 }
 
-// getInput holds nothing but what the request says, its conditions for a 304
-// left out: the rest of a body is asked for without them.
+// getInput holds the request's fields and nothing else. It leaves out the conditions for
+// a 304, because the rest of a body is requested without them.
 func getInput(r Request) *s3.GetObjectInput {
 	in := &s3.GetObjectInput{Bucket: &r.Route.Alias.Bucket, Key: &r.Key}
 	if r.IfMatch != "" {
@@ -89,8 +89,8 @@ func getInput(r Request) *s3.GetObjectInput {
 // conditional reports whether S3 may answer 304.
 func (r Request) conditional() bool { return r.IfNoneMatch != "" || !r.IfModifiedSince.IsZero() }
 
-// condition sends the one condition that counts: with an ETag, a date would be
-// ignored (RFC 9110, section 13.1.3).
+// condition sends the date only without an ETag: with one, S3 ignores the date (RFC
+// 9110, section 13.1.3).
 func (r Request) condition(in *s3.GetObjectInput) {
 	switch {
 	case r.IfNoneMatch != "":
@@ -100,8 +100,8 @@ func (r Request) condition(in *s3.GetObjectInput) {
 	}
 }
 
-// unchanged makes an answer of the error that the SDK makes of a 304. A 304 that
-// was not asked for stays one.
+// unchanged turns the error that the SDK makes of a 304 into an answer. A 304 to a
+// request without a condition stays an error.
 func unchanged(r Request, t *callStats, err error) (*Object, error) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Outcome != OutcomeNotModified || !r.conditional() {
@@ -119,6 +119,6 @@ func unchanged(r Request, t *callStats, err error) (*Object, error) {
 	return obj, nil
 }
 
-// opaque is what of an entity tag the weak comparison sees (RFC 9110, section
-// 8.8.3.2), without the quotes that some servers forget.
+// opaque is the part of an entity tag that the weak comparison reads (RFC 9110, section
+// 8.8.3.2), without the quotes, which some servers leave out.
 func opaque(etag string) string { return strings.Trim(strings.TrimPrefix(etag, "W/"), `"`) }

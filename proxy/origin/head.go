@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Head asks what an object is; r.Range is not heeded. An error is an *Error
-// with the outcome that a Get would have had.
+// Head reads the metadata of an object; it ignores r.Range. An error is an *Error with
+// the outcome that a Get would have.
 func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
 	t, release, err := o.startCall(ctx, r)
 	if err != nil {
@@ -29,7 +29,7 @@ func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One limit for all requests.
+	// One limit for all requests of the call.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(o.cfg.CallTimeout, func() { cancel(errSlow) })
@@ -63,9 +63,9 @@ func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*O
 	return obj, nil
 }
 
-// isAmbiguous reports whether a failed HEAD leaves open what went wrong: its reply has
-// no body, so S3's code is missing, and the status alone does not tell a denied
-// object from a refused key.
+// isAmbiguous reports whether a failed HEAD does not say what went wrong: its reply has
+// no body and so no code of S3, and the status alone does not tell a denied object from
+// a refused key.
 func (e *Error) isAmbiguous() bool {
 	if e.Status == 0 || e.Code != "" {
 		return false
@@ -77,8 +77,8 @@ func (e *Error) isAmbiguous() bool {
 	return true
 }
 
-// getFirstByte asks for the first byte, to learn from the error document why HEAD
-// failed. If it is there after all, its headers are the answer.
+// getFirstByte requests the first byte, to learn from the error document why HEAD
+// failed. If S3 sends the byte after all, the headers that come with it are the answer.
 func (o *Origin) getFirstByte(ctx context.Context, client *s3.Client, r Request, failed *Error) (*Object, error) {
 	in := getInput(r)
 	in.Range = aws.String("bytes=0-0")
@@ -95,7 +95,7 @@ func (o *Origin) getFirstByte(ctx context.Context, client *s3.Client, r Request,
 	if err != nil || got.First != 0 {
 		return nil, failed
 	}
-	// One byte, so that the connection can be used again.
+	// Reading to the end lets the connection be used again.
 	_, _ = re.read(make([]byte, 2))
 	callStatsOf(ctx).recordReply(opGet, re.meta)
 	obj := re.meta.object(re.out.ETag, re.out.ContentType, re.out.LastModified)

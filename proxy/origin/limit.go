@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// limiter hands out slots: so many in all, so many of them to one alias. Who
-// gets none waits in its alias's lane, first come first served, and the lanes
-// take turns; a lane at its limit is passed over. So an alias whose bucket is
-// slow holds its own slots and its own lane, and nobody else's.
+// limiter bounds the calls at a time, in all and for one alias. A call without a slot
+// waits in its alias's lane, first come, first served. The lanes take turns, except those
+// at their limit. So an alias with a slow bucket takes no slots from the others beyond
+// its limit and does not delay them.
 type limiter struct {
 	total, perAlias, maxWaiting int
 	timeout                     time.Duration
 
 	// mu guards the fields below. After each method either active == total or
-	// ready is empty: a slot is never free while somebody could have it.
+	// ready is empty: no slot is free while a call that may have it waits.
 	mu      sync.Mutex
 	active  int
 	waiting int
@@ -25,11 +25,11 @@ type limiter struct {
 	ready   list.List // of *lane: those with a waiter and below their limit
 }
 
-// lane is one alias's share. It exists while it holds slots or waiters.
+// lane is the queue of one alias. It exists while the alias holds slots or waits.
 type lane struct {
 	alias   int64
 	active  int
-	waiters list.List // of chan struct{}, closed when the slot is theirs
+	waiters list.List // of chan struct{}, closed when the waiter gets a slot
 	readyAt *list.Element
 }
 
@@ -58,7 +58,7 @@ func (l *limiter) acquire(ctx context.Context, alias int64) (release func(), err
 	return func() { l.release(ln) }, nil
 }
 
-// tryAcquire takes a slot, or else a waiter in the lane, which it returns.
+// tryAcquire takes a slot, or else adds a waiter to the lane and returns it.
 func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,15 +66,15 @@ func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 	if ln == nil {
 		ln = &lane{alias: alias}
 	}
-	// A free slot means that nobody who may have it waits: no one is passed.
+	// While a slot is free no call that may have it waits, so this one jumps no queue.
 	if l.active < l.total && ln.active < l.perAlias {
 		l.lanes[alias] = ln
 		l.active++
 		ln.active++
 		return ln, nil, nil
 	}
-	// No more places than are left free: one alias alone gets half of them,
-	// and each further one still finds some.
+	// A lane takes no more places than it leaves free: one alias alone gets half of
+	// them, and each further alias still finds some.
 	if ln.waiters.Len() >= l.maxWaiting-l.waiting {
 		return nil, nil, overloaded(errQueueFull)
 	}
@@ -85,7 +85,7 @@ func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 	return ln, waiter, nil
 }
 
-// wait blocks until the waiter is granted, ctx is done or time is up.
+// wait blocks until the waiter has a slot, ctx is done or QueueTimeout is over.
 func (l *limiter) wait(ctx context.Context, ln *lane, waiter *list.Element) error {
 	timer := time.NewTimer(l.timeout)
 	defer timer.Stop()
@@ -99,7 +99,7 @@ func (l *limiter) wait(ctx context.Context, ln *lane, waiter *list.Element) erro
 		}
 		return context.Cause(ctx)
 	case <-timer.C:
-		// Granted in the same moment: better used than given back.
+		// Granted in the same moment: the call uses the slot.
 		if !l.stopWaiting(ln, waiter) {
 			return nil
 		}
@@ -107,7 +107,7 @@ func (l *limiter) wait(ctx context.Context, ln *lane, waiter *list.Element) erro
 	}
 }
 
-// stopWaiting gives up a waiter. It is false when the slot had been granted already.
+// stopWaiting removes a waiter. It returns false if the waiter already has a slot.
 func (l *limiter) stopWaiting(ln *lane, waiter *list.Element) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,8 +133,8 @@ func (l *limiter) release(ln *lane) {
 	}
 }
 
-// grantLocked gives a slot to the first in a lane and sends the lane to the
-// end of the line.
+// grantLocked gives a slot to the first waiter of a lane and puts the lane last among
+// the ready ones.
 func (l *limiter) grantLocked(ln *lane) {
 	granted := ln.waiters.Remove(ln.waiters.Front()).(chan struct{})
 	l.waiting--
@@ -146,8 +146,8 @@ func (l *limiter) grantLocked(ln *lane) {
 	close(granted)
 }
 
-// updateReadyLocked puts a lane among the ready ones, or out of them, as its state
-// now asks, and forgets a lane with nothing left.
+// updateReadyLocked adds a lane to the ready ones or removes it from them after a change
+// of its state, and drops an empty lane.
 func (l *limiter) updateReadyLocked(ln *lane) {
 	ready := ln.waiters.Len() > 0 && ln.active < l.perAlias
 	switch {
@@ -162,9 +162,9 @@ func (l *limiter) updateReadyLocked(ln *lane) {
 	}
 }
 
-// overloaded spreads what it asks for over two seconds, so that those refused
-// together do not come back together.
+// overloaded spreads RetryAfter over two seconds, so that clients refused together do not
+// come back together.
 func overloaded(cause error) *Error {
-	wait := time.Second + rand.N(2*time.Second) //nolint:gosec // nobody gains by guessing it
+	wait := time.Second + rand.N(2*time.Second) //nolint:gosec // a jitter is no secret
 	return &Error{Outcome: OutcomeOverloaded, RetryAfter: wait, err: cause}
 }

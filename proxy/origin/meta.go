@@ -11,7 +11,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// meta is what the SDK's output lacks of a reply's headers, or has not as it came.
+// meta holds the headers of a reply that the SDK's output lacks or changes.
 type meta struct {
 	status       int
 	requestID    string
@@ -24,7 +24,7 @@ type meta struct {
 	born         time.Time
 }
 
-// metaOf reads a reply that has just come, after delay.
+// metaOf reads a reply that has just arrived, delay after its request.
 func metaOf(m middleware.Metadata, delay time.Duration) meta {
 	raw, ok := rawReply(m)
 	if !ok {
@@ -67,11 +67,10 @@ func (m meta) object(etag, contentType *string, modified *time.Time) *Object {
 //	corrected_age_value   = age_value + response_delay
 //	corrected_initial_age = max(apparent_age, corrected_age_value)
 //
-// Where neither Age nor Via tells of a cache on the way, the second alone counts.
-// S3 itself wrote Date then, while it answered, so that apparent_age is nothing but
-// the difference of two clocks, and a host whose clock is ahead would take every
-// object for old. The section takes both as estimates and asks for the first to
-// cover caches that send no Age; behind a Via we assume one.
+// Without Age and Via there is no cache on the way, and only the second counts: S3 wrote
+// Date while it answered, so apparent_age is the difference of two clocks, and on a host
+// whose clock is ahead every object would be old. The section has apparent_age for caches
+// that send no Age, and behind a Via there may be one.
 func initialAge(h http.Header, date, now time.Time, delay time.Duration) time.Duration {
 	corrected := parseAge(h) + delay
 	if date.IsZero() || h.Get("Age") == "" && h.Get("Via") == "" {
@@ -81,10 +80,10 @@ func initialAge(h http.Header, date, now time.Time, delay time.Duration) time.Du
 }
 
 // joinLines joins the lines of a header (RFC 9110, section 5.3). The SDK's output has
-// the first alone, and what forbids to store may stand in another.
+// only the first line, and another one may forbid to store.
 func joinLines(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
 
-// parseDate is zero where there is none that can be read.
+// parseDate returns the zero time if there is no valid date.
 func parseDate(h http.Header, name string) time.Time {
 	t, err := http.ParseTime(h.Get(name))
 	if err != nil {
@@ -93,8 +92,8 @@ func parseDate(h http.Header, name string) time.Time {
 	return t
 }
 
-// parseAge reads Age. Of several the first counts, one that is no number not at all,
-// and one too large for 31 bits as the largest (RFC 9111, sections 1.2.2 and 5.1).
+// parseAge reads the first value of Age. An invalid one is ignored, and one that exceeds
+// 31 bits counts as the largest (RFC 9111, sections 1.2.2 and 5.1).
 func parseAge(h http.Header) time.Duration {
 	first, _, _ := strings.Cut(h.Get("Age"), ",")
 	n, err := strconv.ParseUint(strings.Trim(first, " \t"), 10, 31)

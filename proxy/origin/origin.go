@@ -1,8 +1,8 @@
 // Package origin reads objects from S3 for the proxy: GetObject and HeadObject,
 // signed with the one credential that the alias names, over one tuned transport,
-// with a bounded number of calls at a time. What it hands out is checked: a body
-// ends with io.EOF only when every declared byte came and the object's checksum
-// was right.
+// with a bounded number of calls at a time. It checks what it reads: a body
+// ends with io.EOF only if every declared byte has arrived and the object's checksum
+// is right.
 package origin
 
 import (
@@ -25,12 +25,12 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// FirstByteTimeout runs from a request's last byte to its reply's headers.
 	FirstByteTimeout time.Duration
-	// CallTimeout covers a call until its headers are here, retries included,
-	// and until its Front is, where that is asked for. It should leave room for
+	// CallTimeout covers a call until its headers are here, retries included, and
+	// the read of its Front. It should leave room for
 	// two attempts that run into FirstByteTimeout.
 	CallTimeout time.Duration
-	// IdleTimeout is the longest wait for the next piece of a body, 4 KiB or
-	// the rest. Time in which nobody reads the body does not count.
+	// IdleTimeout is the longest wait for the next 4 KiB of a body, or its rest.
+	// Time in which the body is not being read does not count.
 	IdleTimeout time.Duration
 	// QueueTimeout is the longest wait for a free slot.
 	QueueTimeout time.Duration
@@ -54,14 +54,13 @@ type Config struct {
 	// and metadata addresses are refused always.
 	AllowPrivateEndpoints bool
 
-	// Lookup finds an alias and its credential as they stand now, by the
-	// alias's name. It is asked when a key is refused, which may be because
-	// the credential has got another key since the request began. Nil: what a
-	// request brings is the newest.
+	// Lookup finds the current alias and credential by the alias's name. It is
+	// called when S3 refuses a key, because the credential may have a new key since
+	// the request began. Nil: the request's route is used again.
 	Lookup func(alias string) (alias.Route, bool)
-	// PreviousKeyUsed is told each time that a call falls back on the previous key
-	// pair of a credential, by the credential's id. It must be quick and safe
-	// for concurrent use; nil: nobody is told.
+	// PreviousKeyUsed, if set, is called with a credential's id each time that a
+	// call is signed with the credential's previous key pair. It must be quick and
+	// safe for concurrent use.
 	PreviousKeyUsed func(credentialID int64)
 
 	Log *slog.Logger // nil discards
@@ -101,20 +100,19 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Secrets opens the sealed secrets of a credential: of the key pair that it
-// signs with, and of another one of its own. It is called when a client is
-// made, not for each request, and must be safe for concurrent use.
+// Secrets opens the sealed secrets of a credential: of its current key pair, and of
+// another one, such as the previous. It is called when a client is made, not for each
+// request, and must be safe for concurrent use.
 type Secrets interface {
 	Reveal(c *alias.Credential) (alias.KeyPair, error)
 	RevealSealed(c *alias.Credential, k alias.SealedKey) (alias.KeyPair, error)
 }
 
-// Recorder counts. Outcomes are those of Outcome.Label; calls come from many
-// goroutines.
+// Recorder counts what happens at S3. It must be safe for concurrent use. An outcome is
+// an Outcome.Label.
 type Recorder interface {
-	// OriginRequest counts one Get or Head when it is over: a failed one when
-	// it fails, a Get with a body when the body is closed. Calls that never
-	// left the queue are not counted.
+	// OriginRequest counts one Get or Head when it ends: with its error, or when its
+	// body is closed. Calls that never left the queue are not counted.
 	OriginRequest(alias, outcome string, d time.Duration)
 	OriginBytes(alias string, n int64)
 	// OriginRetries counts the requests of a call beyond its first.
@@ -125,8 +123,8 @@ type Recorder interface {
 	// under the breaker's lock, so it must be quick and must not call the Origin. A
 	// credential that is forgotten may be recorded once more.
 	OriginCircuit(credential string, state int)
-	// RotationFallback counts a call made once more with the previous key pair
-	// of a credential, because S3 refused the new one.
+	// RotationFallback counts a call that is repeated with the previous key pair of
+	// a credential, because S3 refused the new one.
 	RotationFallback(credential string)
 }
 
@@ -147,7 +145,7 @@ func New(cfg Config, secrets Secrets, rec Recorder) (*Origin, error) {
 	return newOrigin(cfg, secrets, rec, nil)
 }
 
-// newOrigin lets tests say how names resolve.
+// newOrigin is New with a resolver of names for tests.
 func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver) (*Origin, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -166,38 +164,37 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 	}, nil
 }
 
-// Client makes a client that signs with a key pair and is otherwise as those
-// that serve a location: the same transport, timeouts of connections, retries
-// and guard of addresses. The zero KeyPair signs nothing. The client is not
-// kept, takes no slot and is counted nowhere; it is for probes with a key that
-// is not in use yet. Bodies of replies without an error, and the time that a
-// call may take, are the caller's to bound.
+// Client makes a client for a location that signs with a key pair, for probes with a key
+// that is not in use yet. It has the same transport, timeouts of connections, retries and
+// check of addresses as the clients that serve. The zero KeyPair does not sign. The client
+// is not kept, and its calls take no slot and are not counted. The caller must bound the
+// time of a call and the body of a reply without an error.
 func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 	return s3.New(o.clients.options(variantOf(loc), providerOf(kp)))
 }
 
-// ClientOf is the client that serves a route. Like Client's, its calls take no
-// slot and are not counted, and do not fall back on another key.
+// ClientOf returns the client that serves a route. Its calls take no slot, are not
+// counted, and are not repeated with another key.
 func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.current(r) }
 
 // Circuit tells whether calls go out to the endpoint of a route.
 func (o *Origin) Circuit(r alias.Route) CircuitInfo { return o.breaker.info(r) }
 
-// Forget drops the clients made for any version of a credential, and its circuits.
-// Streams in flight go on.
+// Forget drops the clients of a credential and its circuits. Bodies that are being read
+// go on.
 func (o *Origin) Forget(credentialID int64) {
 	o.clients.forget(credentialID)
 	o.breaker.forget(credentialID)
 }
 
-// Close drops all clients and closes idle connections. Close the bodies first:
-// it does not end them.
+// Close drops all clients and closes idle connections. It does not end bodies: close them
+// first.
 func (o *Origin) Close() {
 	o.clients.clear()
 	o.sender.client.CloseIdleConnections()
 }
 
-// Request names an object and the part of it that is wanted.
+// Request names an object, or a range of it.
 type Request struct {
 	Route alias.Route
 	Key   string // in the bucket, the alias's prefix included
@@ -205,13 +202,12 @@ type Request struct {
 	// Force sends the call out even where the circuit is open, and does not count
 	// how it ends.
 	Force bool
-	// IfMatch, if set, is an ETag that the object must have; else the outcome
-	// is OutcomePrecondition.
+	// IfMatch, if set, is the ETag that the object must have. For another object the
+	// outcome is OutcomePrecondition.
 	IfMatch string
-	// IfNoneMatch, if set, is the ETag of the version that is known, as S3 sent
-	// it, and IfModifiedSince its Last-Modified, for where there is no ETag. A
-	// Get of that very version brings an Object that is NotModified. A Head
-	// does not heed them.
+	// IfNoneMatch is the ETag of a known version, as S3 sent it; IfModifiedSince its
+	// Last-Modified, used if there is no ETag. If the version is still current, Get
+	// returns an Object that is NotModified. Head ignores both.
 	IfNoneMatch     string
 	IfModifiedSince time.Time
 }
@@ -221,35 +217,35 @@ type Range struct{ First, Last int64 }
 
 func (r Range) String() string { return fmt.Sprintf("bytes=%d-%d", r.First, r.Last) }
 
-// Object is what S3 says of an object, and its body after a Get. Strings are as
-// S3 sent them, empty for what it did not send: check them before passing them on.
+// Object is the metadata of an object and, after a Get, its body. Strings are as S3 sent
+// them, or empty: check them before passing them on.
 type Object struct {
-	// NotModified says that the version is the one that the request knows
-	// already. The other fields are what this answer says of it, which may be
-	// less than the first one did, and nothing of size, type and encoding.
+	// NotModified says that the version is the one that the request named. The other
+	// fields hold the headers of the 304, which may be fewer than those of the first
+	// answer and have no size, type or encoding.
 	NotModified  bool
 	Size         int64 // of the whole object, -1 when S3 did not say
 	ETag         string
 	ContentType  string
 	Encoding     string    // all codings of Content-Encoding
 	CacheControl string    // all its lines
-	Expires      string    // all its lines; one that is there and empty is "0", as good a date
+	Expires      string    // all its lines; "0", which is no date either, if it is present and empty
 	Vary         string    // all its lines
 	LastModified time.Time // zero when S3 did not say
 	Date         time.Time // zero when S3 did not say
 	Received     time.Time // when its headers came
-	// Born is where its Age counts from: Received, less what passed since the
-	// request for it, or the age that caches on the way to S3 gave it.
+	// Born is when the object's Age was zero: Received minus the age that RFC 9111,
+	// section 4.2.3, gives the reply.
 	Born time.Time
-	// Body is nil after a Head and when NotModified. It must be closed; Close may be called more
-	// than once and while a Read is under way, and releases the slot and the
-	// connection. Read returns io.EOF only when every declared byte came and
-	// the checksum, if there is one, was right; any other end is an *Error.
+	// Body is nil after a Head and when NotModified. The caller must close it, which
+	// releases the slot and the connection; Close may be called more than once and
+	// during a Read. Read returns io.EOF only if every declared byte has arrived and
+	// the checksum, if there is one, is right; any other end is an *Error.
 	Body io.ReadCloser
 }
 
-// Front reads the beginning of the body into p: least bytes or more, fewer only
-// where it ends or breaks before. Whoever cannot answer before they are here
-// waits for them as for the headers, so both together may take CallTimeout. The
-// error is that of the last Read, and comes with the bytes before it.
+// Front reads the beginning of the body into p: at least least bytes, fewer only if the
+// body ends or breaks before. A caller that needs them for its answer waits for them as
+// for the headers, so both together may take CallTimeout. The error is that of the last
+// Read and comes with the bytes before it.
 func (o *Object) Front(p []byte, least int) (n int, err error) { return o.Body.(*body).front(p, least) }

@@ -20,23 +20,23 @@ import (
 type reply struct {
 	out    *s3.GetObjectOutput
 	status int
-	// chunked says that the body's end is marked, whatever its length.
+	// chunked says that the last chunk marks the body's end.
 	chunked bool
-	// meta has what is not in out, or not as it came.
+	// meta holds the headers that out lacks or changes.
 	meta meta
 	// ctx is the request's own: its cause tells why a read failed.
 	ctx    context.Context //nolint:containedctx // it lives as long as the reply
 	cancel context.CancelCauseFunc
 	timer  *time.Timer // cancels ctx with errSlow
 	idle   time.Duration
-	// waited is how long S3 has kept us waiting for the piece that is coming,
-	// and got how much of it is here.
+	// waited is how long reads have waited for S3 since the last minProgress bytes
+	// were complete, and got how many bytes have arrived since.
 	waited time.Duration
 	got    int
 }
 
-// minProgress is what S3 must send in each IdleTimeout that we wait for it: a body that
-// trickles would hold its slot and its readers for hours.
+// minProgress is how many bytes S3 must send in each IdleTimeout of waiting: otherwise a
+// body that trickles would hold its slot and its readers for hours.
 const minProgress = 4 << 10
 
 // getObject sends a GetObject and waits for the headers, until limit at most.
@@ -55,7 +55,7 @@ func (o *Origin) getObject(
 	re.timer.Stop()
 	if err != nil {
 		failed := callError(ctx, opGet, err)
-		// Ends what the SDK may have left open.
+		// Closes a connection that the SDK may have left open.
 		cancel(nil)
 		return nil, failed
 	}
@@ -72,14 +72,13 @@ func rawReply(meta middleware.Metadata) (*smithyhttp.Response, bool) {
 	return raw, ok
 }
 
-// withoutChecksum is for ranges: the checksum of an object says nothing about
-// a part of it.
+// withoutChecksum is for ranges: the checksum of an object does not check a part of it.
 func withoutChecksum(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
-// read is one Read of the body. The timer runs only while we wait for S3, not
-// while our reader takes its time.
+// read is one Read of the body. The timer runs only during the Read, not while a slow
+// client takes the bytes.
 func (re *reply) read(p []byte) (int, error) {
 	begun := time.Now()
 	re.timer.Reset(re.idle - re.waited)
@@ -92,15 +91,15 @@ func (re *reply) read(p []byte) (int, error) {
 	return n, err
 }
 
-// close hangs up, unless the body was read to its end: then the connection is
-// already back among the idle ones.
+// close closes the connection, unless the body was read to its end: then the connection
+// is already among the idle ones.
 func (re *reply) close() {
 	re.timer.Stop()
 	re.cancel(errClosed)
 	_ = re.out.Body.Close()
 }
 
-// readError says why reading failed.
+// readError is the *Error of a failed read.
 func (re *reply) readError(err error) *Error {
 	return &Error{
 		Outcome: outcomeOfCause(re.ctx, err), Operation: opGet,
@@ -108,13 +107,13 @@ func (re *reply) readError(err error) *Error {
 	}
 }
 
-// badResponse is a reply that S3 would not send.
+// badResponse is the error of a reply that no working S3 sends.
 func badResponse(status int, err error) *Error {
 	return &Error{Outcome: OutcomeError, Operation: opGet, Status: status, err: err}
 }
 
-// covers reports whether got is what S3 answers to the range: it ends where
-// the object does, if that is earlier.
+// covers reports whether got is the right answer to the range, which ends with the
+// object if the object is shorter.
 func (r Range) covers(got Range, total int64) bool {
 	last := r.Last
 	if total >= 0 {
@@ -123,7 +122,7 @@ func (r Range) covers(got Range, total int64) bool {
 	return got.First == r.First && got.Last == last
 }
 
-// rangeOf reads the range of a 206; total is -1 when the reply does not say it.
+// rangeOf reads the range of a 206; total is -1 if the reply does not tell it.
 func rangeOf(re *reply) (r Range, total int64, err error) {
 	r, total, ok := parseContentRange(aws.ToString(re.out.ContentRange))
 	if !ok || re.status != http.StatusPartialContent {
@@ -151,7 +150,7 @@ func parseContentRange(s string) (r Range, total int64, ok bool) {
 	return r, total, r.First >= 0 && r.First <= r.Last && r.Last < math.MaxInt64
 }
 
-// decimal is -1 for anything but digits.
+// decimal returns -1 for a text that is not only digits.
 func decimal(s string) int64 {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil || strings.HasPrefix(s, "+") {

@@ -10,14 +10,14 @@ import (
 	endpoints "github.com/aws/smithy-go/endpoints"
 )
 
-// maxResolved bounds the buckets whose endpoint one client remembers. Clients are
-// made for a credential and a place, so as a rule there is one.
+// maxResolved bounds the buckets whose endpoint one client remembers. Most clients have
+// one bucket, since each belongs to a credential and an endpoint.
 const maxResolved = 64
 
-// resolver remembers what the SDK resolves for a bucket. The SDK asks twice for
-// each call, and runs some hundred rules each time: a quarter of what a small
-// get costs. All else that goes into the rules is the client's and does not
-// change; the object's key is among the parameters and in none of the rules.
+// resolver remembers the endpoint of each bucket. The SDK resolves it twice for each call,
+// and each time runs some hundred rules: a quarter of the CPU time of a small get. All
+// other parameters of the rules are fixed for a client, except the object's key, which no
+// rule reads.
 type resolver struct {
 	rules s3.EndpointResolverV2
 
@@ -29,7 +29,7 @@ func newResolver() *resolver {
 	return &resolver{rules: s3.NewDefaultEndpointResolverV2(), known: map[string]endpoints.Endpoint{}}
 }
 
-// ResolveEndpoint returns a value that is the caller's own, its headers excepted,
+// ResolveEndpoint returns a value that the caller may change, except for its headers,
 // which the SDK only reads.
 func (r *resolver) ResolveEndpoint(ctx context.Context, p s3.EndpointParameters) (endpoints.Endpoint, error) {
 	if p.Bucket == nil {
@@ -53,8 +53,8 @@ func (r *resolver) ResolveEndpoint(ctx context.Context, p s3.EndpointParameters)
 	return e, nil
 }
 
-// copyEndpoint copies what the SDK writes to: it merges properties of each request into
-// the options for signing.
+// copyEndpoint copies the parts that the SDK writes to: it merges properties of each
+// request into the options for signing.
 func copyEndpoint(e endpoints.Endpoint) endpoints.Endpoint {
 	shared, ok := auth.GetAuthOptions(&e.Properties)
 	e.Properties = copyProperties(&e.Properties)

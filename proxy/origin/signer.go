@@ -17,7 +17,7 @@ type signer struct {
 	version int64 // of the credential that it was made for
 }
 
-// signer is what a route says: its credential's key pair.
+// signer returns the client of a route's credential.
 func (o *Origin) signer(r alias.Route) (signer, error) {
 	client, err := o.clients.current(r)
 	if err != nil {
@@ -26,18 +26,18 @@ func (o *Origin) signer(r alias.Route) (signer, error) {
 	return signer{client, r.Credential.AccessKeyID(), r.Credential.Version}, nil
 }
 
-// retrySigner is what to sign with after S3 refused a key: another key pair of the
-// very same credential. There is one in two cases, and both are of rotation:
+// retrySigner returns another key pair of the same credential after S3 has refused one.
+// There is one in two cases, both during a rotation:
 //
-//  1. The credential has a new key pair, which verification has seen work, and
-//     some server of S3 does not know it yet. The previous one works until the
-//     operation takes it back, so it signs once more.
-//  2. A request came with the old version of the credential and waited (for a
-//     slot, or with a body that broke) until the old key was deactivated. The
-//     present version's key pair signs.
+//  1. The credential has a new key pair, which verification has seen work, but some
+//     server of S3 does not know it yet. The previous key works until the rotation
+//     retires it, so it signs the retry.
+//  2. A request came with the old version of the credential and waited (for a slot, or
+//     with a body that broke) until the old key was deactivated. The current version's
+//     key pair signs the retry.
 //
-// Who calls must ask S3 once more at the most: where that is refused as well,
-// the credential is broken.
+// The caller must retry at most once: if S3 refuses the second key too, the credential
+// is broken.
 func (o *Origin) retrySigner(ctx context.Context, r alias.Route, refused signer, err error) (signer, bool) {
 	if err == nil || outcomeOf(err) != OutcomeBadCredential {
 		return signer{}, false
@@ -50,15 +50,15 @@ func (o *Origin) retrySigner(ctx context.Context, r alias.Route, refused signer,
 	return o.previousSigner(ctx, r, err)
 }
 
-// currentRoute is the route with its credential as it is now. An alias that is
-// gone, or that another credential signs for, is left as the request has it.
+// currentRoute returns the route with the current version of its credential. If the alias
+// is gone, or another credential signs for it, the request's route is returned.
 func (o *Origin) currentRoute(r alias.Route) alias.Route {
 	if o.cfg.Lookup == nil {
 		return r
 	}
 	now, ok := o.cfg.Lookup(string(r.Alias.Name))
-	// The identity alone says whose keys these are: a name made again is
-	// another alias, and another credential.
+	// Compared by id, not by name: a name that was deleted and made again is another
+	// alias, and another credential.
 	if !ok || now.Alias.ID != r.Alias.ID || now.Credential.ID != r.Credential.ID ||
 		now.Credential.Version < r.Credential.Version {
 		return r
@@ -66,7 +66,7 @@ func (o *Origin) currentRoute(r alias.Route) alias.Route {
 	return alias.Route{Alias: r.Alias, Credential: now.Credential}
 }
 
-// previousSigner signs with the previous key pair, while a rotation lets it be used.
+// previousSigner returns the previous key pair while the rotation still allows it.
 func (o *Origin) previousSigner(ctx context.Context, r alias.Route, cause error) (signer, bool) {
 	c := r.Credential
 	p, ok := c.Provisioned()

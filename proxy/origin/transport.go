@@ -19,31 +19,29 @@ import (
 
 const (
 	tlsHandshakeTimeout = 5 * time.Second
-	// idleConnTimeout is below the minute after which S3 and most load
-	// balancers hang up, so that we rarely write to a dead connection.
+	// idleConnTimeout is below the minute after which S3 and most load balancers
+	// close an idle connection, so that requests rarely meet a dead one.
 	idleConnTimeout = 50 * time.Second
-	// readBuffer takes the headers and the first 15 KiB of a reply in one
-	// system call; larger reads of a body pass by the buffer. It is also what
-	// each idle connection costs.
+	// readBuffer takes the headers and the first 15 KiB of a reply in one system
+	// call; larger reads of a body bypass it. Each idle connection holds one.
 	readBuffer = 16 << 10
 	// writeBuffer takes the largest request: a key of 1,024 bytes, escaped to
 	// three times that, and its signature.
 	writeBuffer = 8 << 10
-	// maxHeader is far above what S3 sends: 2 KiB of metadata and a few
-	// headers of its own.
+	// maxHeader is far above the headers of S3: 2 KiB of metadata and a few more.
 	maxHeader = 32 << 10
-	// maxErrorBody is far above S3's error documents. The SDK would read any
-	// length into memory.
+	// maxErrorBody is far above S3's error documents. Without it the SDK would read
+	// any length into memory.
 	maxErrorBody = 64 << 10
 )
 
-// sender is the HTTP client below every S3 client. All share its connections: a
-// request carries its own signature, a connection carries none.
+// sender is the HTTP client below every S3 client. All share its connections: requests
+// are signed, connections are not.
 type sender struct {
 	client *http.Client
-	// noKeepAlive makes a connection for each request, and keeps none.
+	// noKeepAlive makes a new connection for each request.
 	noKeepAlive *http.Client
-	allowHTTP   bool // http is allowed
+	allowHTTP   bool // plain, without TLS
 }
 
 func newSender(cfg Config, resolver *net.Resolver) *sender {
@@ -53,12 +51,12 @@ func newSender(cfg Config, resolver *net.Resolver) *sender {
 		ControlContext: dialCheck(alias.Policy{AllowPrivateEndpoints: cfg.AllowPrivateEndpoints}),
 	}
 	transport := &http.Transport{
-		// None from the environment: it would see which objects are read and
-		// would be dialed instead of the address that dialCheck checks.
+		// No proxy from the environment: it would see which objects are read, and
+		// dialCheck would check its address instead of the endpoint's.
 		Proxy:       nil,
 		DialContext: dialer.DialContext,
-		// Each call may come back as an idle connection to the same host;
-		// fewer would close connections at every ebb.
+		// Each call may leave an idle connection to the same host; a lower limit
+		// would close connections whenever load falls.
 		MaxIdleConnsPerHost: cfg.Concurrency,
 		MaxIdleConns:        2 * cfg.Concurrency,
 		IdleConnTimeout:     idleConnTimeout,
@@ -70,14 +68,14 @@ func newSender(cfg Config, resolver *net.Resolver) *sender {
 		MaxResponseHeaderBytes: maxHeader,
 		ReadBufferSize:         readBuffer,
 		WriteBufferSize:        writeBuffer,
-		// Objects are stored as they are served; a reply that we unpacked
-		// would not match its length or its checksum.
+		// A reply that the transport unpacked would match neither its length nor
+		// its checksum.
 		DisableCompression: true,
 		Protocols:          new(http.Protocols),
 	}
-	// HTTP/1.1 only. S3 speaks nothing else, and elsewhere HTTP/2 would put
-	// all bodies of a host on one connection: one lost packet stalls them all,
-	// and a body dropped halfway still counts against its window.
+	// HTTP/1.1 only. S3 speaks nothing else, and with other servers HTTP/2 would put
+	// all bodies of a host on one connection: one lost packet stalls them all, and a
+	// body dropped halfway still counts against its window.
 	transport.Protocols.SetHTTP1(true)
 	once := transport.Clone()
 	once.DisableKeepAlives = true
@@ -87,15 +85,15 @@ func newSender(cfg Config, resolver *net.Resolver) *sender {
 func newClient(transport *http.Transport) *http.Client {
 	return &http.Client{
 		Transport: transport,
-		// A redirect comes from a wrong region or from a stranger; following
-		// it would take the signature elsewhere.
+		// A redirect comes from a wrong region or from an attacker. Following it
+		// would send the signature to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// dialCheck checks the address that a name resolved to, at the moment of dialing:
-// a check before that could be outrun by a change of the name. It runs for each
-// address tried, so that a forbidden one among good ones is passed over.
+// dialCheck checks the resolved address at the moment of dialing: between an earlier check
+// and the dial, the name could change to another address. It runs for each address of the
+// name, so a forbidden one is skipped and a good one is used.
 func dialCheck(policy alias.Policy) func(context.Context, string, string, syscall.RawConn) error {
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
@@ -109,19 +107,19 @@ func dialCheck(policy alias.Policy) func(context.Context, string, string, syscal
 	}
 }
 
-// addressError is a connection that we ourselves refuse to make: it says nothing about
-// the origin.
+// addressError is a connection that dialCheck or Do refused: it says nothing about the
+// origin.
 type addressError struct{ error }
 
 func (f *addressError) Unwrap() error { return f.error }
 
-// errPlainHTTP meets aliases that were registered while plain http was allowed.
+// errPlainHTTP is for aliases that were registered while plain http was allowed.
 var errPlainHTTP = errors.New("plain http needs --allow-private-endpoints")
 
 var userAgent = []string{"ixmage"}
 
-// Do sends one request and counts it. It takes error replies whole, so that
-// the SDK neither reads without limit nor forgets to close them.
+// Do sends one request and counts it. It reads error replies up to maxErrorBody and
+// closes them, which the SDK does not always do.
 func (s *sender) Do(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !s.allowHTTP {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{errPlainHTTP}}
@@ -137,7 +135,7 @@ func (s *sender) Do(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		err = closeErr
 	}
-	// The status stands even when the document about it did not come whole.
+	// The status counts even if the error document is cut.
 	if err != nil && req.Context().Err() != nil {
 		return nil, err
 	}
@@ -145,35 +143,34 @@ func (s *sender) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// maxResends is how many idle connections, beyond the first, a request may find
-// dead. net/http would try as many as there are; where S3 hangs up whenever it
-// is asked for some object, each request for that would go through everybody's
-// connections, over and over as others bring new ones.
+// maxResends is how many idle connections, beyond the first, a request may find dead.
+// net/http would try all of them: if S3 closes the connection whenever it is asked for
+// some object, each request for that object would use up the connections of all others.
 const maxResends = 3
 
 var errDead = fmt.Errorf("idle connections are dead: %w", io.ErrUnexpectedEOF)
 
-// attempt is one request of the SDK: net/http may send it several times.
+// attempt is one request of the SDK, which net/http may send several times.
 type attempt struct {
 	stats  *callStats
 	cancel context.CancelCauseFunc
 	conns  int
 }
 
-// gotConn counts, before anything is sent on it, each connection.
+// gotConn counts each connection before the request is sent on it.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.conns++
 	switch {
 	case a.conns > 1+maxResends:
 		a.cancel(errDead)
-		_ = info.Conn.Close() // so that the request does not go out before that is seen
+		_ = info.Conn.Close() // so that the request does not go out before net/http sees the cancellation
 	case a.conns > 1:
 		a.stats.requests.Add(1)
 	}
 }
 
-// send sends a request for a tally. One that follows on a lost connection gets a
-// new one, so that a retry is not lost on the next dead one.
+// send sends a request and counts it if it belongs to a call. After a lost connection the
+// next request gets a new one, so that a retry does not meet the next dead one.
 func (s *sender) send(req *http.Request) (*http.Response, error) {
 	t, ok := req.Context().Value(callStatsKey{}).(*callStats)
 	if !ok {
@@ -185,7 +182,7 @@ func (s *sender) send(req *http.Request) (*http.Response, error) {
 	if t.noReply.Swap(false) {
 		client = s.noKeepAlive
 	}
-	// Ends with the request's own context, where the body must go on until.
+	// Not canceled here on success: the body needs it until the request's context ends.
 	ctx, cancel := context.WithCancelCause(req.Context())
 	a := &attempt{stats: t, cancel: cancel}
 	resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
