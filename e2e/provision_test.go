@@ -24,7 +24,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// operation is one as the API shows it.
+// operation is an operation as the API shows it.
 type operation struct {
 	ID         string `json:"id"`
 	Kind       string `json:"kind"`
@@ -47,13 +47,13 @@ type operation struct {
 	} `json:"steps"`
 }
 
-// quickWaits make provisioning and rotation take a second.
+// quickWaits shorten the waits of provisioning and rotation to a second.
 var quickWaits = []string{
 	"--provision-verify-interval", "20ms", "--provision-refused-interval", "20ms", "--provision-confirm-interval", "20ms",
 	"--rotation-soak", "300ms", "--rotation-quiet", "100ms", "--rotation-soak-inactive", "300ms",
 }
 
-// startProvisioning runs `ixmage serve --provision` with the root key of an IAM
+// startProvisioning runs `ixmage serve --provision` with the root key of an IAM server
 // in the environment.
 func startProvisioning(t testing.TB, g *gateway.Server, args ...string) *server {
 	t.Helper()
@@ -65,7 +65,7 @@ func provisionArgs(g *gateway.Server, iamURL string, args ...string) []string {
 	return append(args, "--", g.Root.AccessKeyID, g.Root.SecretAccessKey.Reveal())
 }
 
-// startProvisioningIn starts the program in a data folder; the two arguments after
+// startProvisioningIn starts the program in a data folder. The two arguments after
 // "--" are the key in its environment.
 func startProvisioningIn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
@@ -76,14 +76,14 @@ func startProvisioningIn(t testing.TB, data string, args ...string) *server {
 	return startCommand(t, data, cmd)
 }
 
-// awsAlone keeps the machine's own AWS configuration out.
+// awsAlone hides the AWS configuration of the machine.
 var awsAlone = []string{
 	"AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
 	"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 }
 
-// media makes a bucket of its own for a test, with pictures inside the prefix
-// and one outside.
+// media creates a bucket for one test, with pictures inside the prefix and one
+// outside.
 func media(t testing.TB, g *gateway.Server) string {
 	t.Helper()
 	bucket := unique("prov-" + strings.ToLower(t.Name()))
@@ -106,7 +106,7 @@ func provisionBody(g *gateway.Server, name, bucket string) map[string]any {
 	}
 }
 
-// operate makes a call that begins an operation, and waits for its end.
+// operate begins an operation and waits until it ends.
 func (s *server) operate(method, path string, body any) operation {
 	s.t.Helper()
 	r := s.api(method, path, body, "Prefer", "wait=300")
@@ -139,8 +139,8 @@ func (s *server) operateWell(method, path string, body any) operation {
 	return op
 }
 
-// keyPair is the key that a credential has, taken out of the server's own data
-// folder: the API never shows it.
+// keyPair reads the key pair of a credential from the server's data folder, since the
+// API never shows it.
 func (s *server) keyPair(name alias.Name) alias.KeyPair {
 	s.t.Helper()
 	store, err := sqlstore.OpenSQLite(s.t.Context(), filepath.Join(s.data, "registry.db"))
@@ -167,8 +167,7 @@ func (s *server) keyPair(name alias.Name) alias.KeyPair {
 	return kp
 }
 
-// TestProvision makes an alias out of nothing against the real server, reads
-// with it, and takes it away again.
+// TestProvision provisions an alias at the real server, reads with it, and removes it.
 func TestProvision(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -193,7 +192,7 @@ func TestProvision(t *testing.T) {
 	if r := s.api(http.MethodPost, "/api/v1/provision", body); r.StatusCode != http.StatusConflict {
 		t.Errorf("another body for the same alias: %s: %s", r.Status, r.body)
 	}
-	// Another location with the same key.
+	// A second location with the same key.
 	body["alias"], body["credential"] = "blog", "shop"
 	s.operateWell(http.MethodPost, "/api/v1/provision", body)
 	for _, path := range []string{"/blog/a.png", "/shop/b.png"} {
@@ -212,7 +211,7 @@ func TestProvision(t *testing.T) {
 	s.removeAll(t, g)
 }
 
-// wantScope tries with the new key what it must not do, at the server itself.
+// wantScope tries forbidden calls with the new key at the server itself.
 func (s *server) wantScope(t *testing.T, g *gateway.Server, bucket string) {
 	t.Helper()
 	kp := s.keyPair("shop")
@@ -228,8 +227,8 @@ func (s *server) wantScope(t *testing.T, g *gateway.Server, bucket string) {
 	}
 }
 
-// removeAll deletes both aliases and the credential, and looks whether IAM has
-// anything left.
+// removeAll deletes both aliases and the credential, and checks that nothing is left in
+// IAM.
 func (s *server) removeAll(t *testing.T, g *gateway.Server) {
 	t.Helper()
 	users := s.iamUsers(g)
@@ -257,7 +256,7 @@ func (s *server) removeAll(t *testing.T, g *gateway.Server) {
 	}
 }
 
-// iamUsers are the users under the path of the server's installation.
+// iamUsers returns the users under the path of the server's installation.
 func (s *server) iamUsers(g *gateway.Server) []string {
 	s.t.Helper()
 	users, err := g.Users(s.t.Context(), "/ixmage/"+s.installID()+"/")
@@ -267,7 +266,7 @@ func (s *server) iamUsers(g *gateway.Server) []string {
 	return users
 }
 
-// installID is the one that the server keeps.
+// installID is the id of the server's installation.
 func (s *server) installID() string {
 	s.t.Helper()
 	store, err := sqlstore.OpenSQLite(s.t.Context(), filepath.Join(s.data, "registry.db"))
@@ -282,8 +281,8 @@ func (s *server) installID() string {
 	return string(id)
 }
 
-// awsCLI runs the AWS CLI with the root key of an IAM and without anything of
-// the machine's own. The test is skipped where there is no CLI.
+// awsCLI runs the AWS CLI with the root key of an IAM server and without the machine's
+// own settings. It skips the test if there is no CLI.
 func awsCLI(t *testing.T, g *gateway.Server, args ...string) outcome {
 	t.Helper()
 	aws, err := exec.LookPath("aws")
@@ -300,9 +299,8 @@ func awsCLI(t *testing.T, g *gateway.Server, args ...string) outcome {
 	return runCommand(t, 2*time.Minute, cmd)
 }
 
-// TestProvisionLongName provisions an alias with a name of 63 letters, the most
-// there may be, and takes it away again. What IAM has before and after is what
-// the AWS CLI says.
+// TestProvisionLongName provisions an alias with a name of 63 letters, which is the
+// maximum, and removes it. The AWS CLI shows the state of IAM before and after.
 func TestProvisionLongName(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -329,7 +327,7 @@ func TestProvisionLongName(t *testing.T) {
 	wantNoUser(t, g, s.installID(), users[0])
 }
 
-// wantUser wants the AWS CLI to show a user with one key, as it was made.
+// wantUser checks with the AWS CLI that a user exists as provisioned, with one key.
 func wantUser(t *testing.T, g *gateway.Server, install, user, key string) {
 	t.Helper()
 	t.Run("there, says the AWS CLI", func(t *testing.T) {
@@ -346,7 +344,7 @@ func wantUser(t *testing.T, g *gateway.Server, install, user, key string) {
 	})
 }
 
-// wantNoUser wants the AWS CLI to find nothing of a user.
+// wantNoUser checks with the AWS CLI that nothing of a user exists.
 func wantNoUser(t *testing.T, g *gateway.Server, install, user string) {
 	t.Helper()
 	t.Run("gone, says the AWS CLI", func(t *testing.T) {
@@ -363,9 +361,9 @@ func wantNoUser(t *testing.T, g *gateway.Server, install, user string) {
 	})
 }
 
-// TestTwoKeys has a key on a user that nobody here knows. A rotation would need
-// the third: it stops and names both, and nothing is touched. The second
-// time both are unknown.
+// TestTwoKeys has a second key on a user, which the registry does not know. A rotation
+// would need a third key: it stops, names both, and changes nothing. The second time
+// both are unknown.
 func TestTwoKeys(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -394,8 +392,8 @@ func TestTwoKeys(t *testing.T) {
 	s.stopsFor(g, user, other.AccessKeyID+" (last used ", third.AccessKeyID+" (never used)")
 }
 
-// stopsFor has a rotation stop because of keys that nobody knows, say so, and
-// leave them.
+// stopsFor checks that a rotation stops because of unknown keys, says so, and leaves
+// them.
 func (s *server) stopsFor(g *gateway.Server, user string, says ...string) {
 	s.t.Helper()
 	before, err := g.Keys(s.t.Context(), user)
@@ -416,9 +414,8 @@ func (s *server) stopsFor(g *gateway.Server, user string, says ...string) {
 	}
 }
 
-// TestBoundaryDropped has a server that takes a permissions boundary and forgets
-// it, as versitygw does: no key is made for a user without one, and the user is
-// taken away.
+// TestBoundaryDropped has a server that accepts a permissions boundary and drops it, as
+// versitygw does: a user without its boundary gets no key and is removed.
 func TestBoundaryDropped(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -441,9 +438,9 @@ func TestBoundaryDropped(t *testing.T) {
 	}
 }
 
-// TestCanary takes the right to read away from a user and gives it back, at the
-// real server. In between an answer of AccessDenied means that the grant is
-// broken, and not that the object is missing.
+// TestCanary revokes the right to read from a user and restores it, at the real server.
+// In between, AccessDenied means that the grant is broken, not that the object is
+// missing.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -491,8 +488,8 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// wantDenied wants an answer to say that the alias is broken, and nothing of
-// what is behind it.
+// wantDenied checks that an answer says that the alias is broken, and contains nothing
+// about its location.
 func (s *server) wantDenied(t *testing.T, r *response, bucket, user string, kp alias.KeyPair) {
 	t.Helper()
 	if r.StatusCode != http.StatusBadGateway || !bytes.Contains(r.body, []byte("problems/origin-denied")) ||
@@ -506,9 +503,9 @@ func (s *server) wantDenied(t *testing.T, r *response, bucket, user string, kp a
 	}
 }
 
-// TestProvisionTime provisions with every wait as it is by default, and wants
-// the operation to show where the time went. How long it took is for
-// docs/iam.md: a limit here would only say how busy the machine is.
+// TestProvisionTime provisions with the default waits, and checks that the operation
+// shows how long each step took. There is no limit, because it would measure the
+// machine; docs/iam.md has the times.
 func TestProvisionTime(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -524,7 +521,7 @@ func TestProvisionTime(t *testing.T) {
 		t.Fatalf("%+v", op)
 	}
 	took := wantTimes(t, op)
-	// Five times in a row, and four pauses between them.
+	// The key must work five times in a row, with four pauses.
 	const pause, pauses = 2500 * time.Millisecond, 4
 	if took["verify"] < pauses*pause {
 		t.Errorf("verify took %s, with %d pauses of %s in it", took["verify"], pauses, pause)
@@ -539,16 +536,15 @@ func TestProvisionTime(t *testing.T) {
 	if long < pauses {
 		t.Errorf("the new key was tried %d times, with %d pauses of %s or more, want %d", len(asked), long, pause, pauses)
 	}
-	// No other step waits on purpose for as long as one pause: IAM sees at once
-	// what it did.
+	// No other step waits for a whole pause, because this IAM server is consistent.
 	if r := s.get("/shop/a.png"); r.StatusCode != http.StatusOK {
 		t.Errorf("the alias is %s", r.Status)
 	}
 }
 
-// wantTimes wants the steps of an operation to lie one after the other between
-// its beginning and its end, and most of its time within them: what is between
-// them is writes of the registry. It returns how long each took.
+// wantTimes checks that the steps of an operation follow one another between its
+// beginning and its end, and take most of its time; the rest is writes of the
+// registry. It returns the time of each step.
 func wantTimes(t *testing.T, op operation) map[string]time.Duration {
 	t.Helper()
 	took, sum, last := map[string]time.Duration{}, time.Duration(0), op.CreatedAt
@@ -574,8 +570,8 @@ func wantTimes(t *testing.T, op operation) map[string]time.Duration {
 	return took
 }
 
-// TestRotationUnderLoad rotates a key three times while pictures are asked for
-// 200 times a second, none of them from memory. No request may fail.
+// TestRotationUnderLoad rotates a key three times during 200 requests a second that all
+// need S3. No request may fail.
 func TestRotationUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -609,8 +605,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	// As many as 200 a second, and no more at a time than there are workers: a
-	// slow machine asks less often.
+	// At most 200 requests a second, and at most one for each worker at a time: a slow
+	// machine sends fewer.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for range workers {
@@ -643,8 +639,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 }
 
-// TestServingWithoutIAM serves what was provisioned while nobody answers at the
-// IAM endpoint.
+// TestServingWithoutIAM serves a provisioned alias while the IAM endpoint refuses
+// connections.
 func TestServingWithoutIAM(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)

@@ -16,7 +16,7 @@ type purged struct {
 	Bytes                      int64
 }
 
-// purge drops something of the cache.
+// purge purges the cache.
 func (s *env) purge(body string) (p purged) {
 	s.t.Helper()
 	r := s.api(http.MethodPost, "/api/v1/purge", body)
@@ -38,7 +38,7 @@ func (s *env) replaceKey(name string) {
 	}
 }
 
-// otherCredential has an alias read with another credential.
+// otherCredential changes the credential of an alias.
 func (s *env) otherCredential(name string) {
 	s.t.Helper()
 	r := s.api(http.MethodPost, "/api/v1/credentials", `{"name":"other","access_key_id":"AKIAIOSFODNN7OTHER00","secret_access_key":"another-secret-key"}`)
@@ -48,8 +48,8 @@ func (s *env) otherCredential(name string) {
 	s.patch(name, `{"credential":"other"}`)
 }
 
-// TestPurge: what is purged is asked for again, and nothing else is. What is purged
-// softly may be served once more meanwhile.
+// TestPurge: purged objects are requested from S3 again, and no others. After a soft
+// purge the old object may be served once more meanwhile.
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -109,8 +109,8 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// TestPurgeUnderWay: a fetch that began before a purge goes on for its client and
-// leaves nothing behind.
+// TestPurgeUnderWay: a fetch that began before a purge completes for its client, and
+// stores nothing.
 func TestPurgeUnderWay(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -139,8 +139,8 @@ func TestPurgeUnderWay(t *testing.T) {
 	}
 }
 
-// TestPurgeRefreshesMetadata: after a soft purge what S3 says of an object counts,
-// though its bytes, and so its entity tag, are the same.
+// TestPurgeRefreshesMetadata: after a soft purge the new metadata of an object replace
+// the old ones, although its bytes and ETag are the same.
 func TestPurgeRefreshesMetadata(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"key": `{"alias":"shop","key":"a.png"}`, "alias": `{"alias":"shop"}`} {

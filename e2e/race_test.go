@@ -55,6 +55,7 @@ var concurrentTests = []string{
 	"TestPipeline",
 	"TestPipelineBreaks",
 	"TestProvision",
+	"TestProvisionBrokenIAM",
 	"TestProvisionLongName",
 	"TestPurge",
 	"TestPurgeUnderWay",

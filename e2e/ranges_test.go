@@ -13,11 +13,11 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// span is what a request for a range is to give: 206 and these bytes, 200 and all
-// of them, or 416.
+// span is the right answer to a request with a range: 206 and these bytes, 200 and all
+// bytes, or 416.
 type span struct{ status, first, last int }
 
-// rangeRows are asked of an object of 5,000 bytes.
+// rangeRows are requests for an object of 5,000 bytes.
 var rangeRows = []struct {
 	header string
 	want   span
@@ -62,7 +62,7 @@ func TestRanges(t *testing.T) {
 				r := s.ask("/shop/"+key, "Range: "+tc.header)
 				wantRange(t, r, body, tc.want)
 			}
-			// A cold range is fetched whole, and the next comes from memory.
+			// A cold range is fetched with the whole object, and the next comes from memory.
 			if got := s.askedFor(cold); !slices.Equal(got, []string{"GET "}) {
 				t.Errorf("S3 was asked %q, want the whole object once", got)
 			}
@@ -112,12 +112,12 @@ func TestIfRange(t *testing.T) {
 		r := s.get("/shop/hit.png", "Range", "bytes=10-19", "If-Range", value)
 		wantRange(t, r, body, span{status, 10, 19})
 	}
-	// Without a range it means nothing.
+	// If-Range without Range has no meaning.
 	wantPicture(t, s.get("/shop/hit.png", "If-Range", `"v1"`), body)
 }
 
-// TestRangeOfLargeObject: what the cache does not take passes through, and of it
-// only what was asked for.
+// TestRangeOfLargeObject: a range of an object that the cache does not store passes
+// through, and S3 is asked for that range only.
 func TestRangeOfLargeObject(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--cache-object-max", "1MiB")
@@ -153,7 +153,7 @@ func TestRangeOfLargeObject(t *testing.T) {
 			if got := asked[len(asked)-1]; tc.asked != "" && got != "GET "+tc.asked {
 				t.Errorf("S3 was asked last for %q, want %q", got, tc.asked)
 			}
-			// Only the first client finds out that the object is large.
+			// Only the first request finds out that the object is large.
 			if got := strings.Count(strings.Join(asked, ",")+",", "GET ,"); got > 1 {
 				t.Errorf("S3 was asked %d times for the whole object: %q", got, asked)
 			}
@@ -162,9 +162,10 @@ func TestRangeOfLargeObject(t *testing.T) {
 	}
 }
 
-// TestCrowdOfRanges: a hundred ranges of one cold object that overlap, all at once,
-// cost S3 one request where the object is small. Where it is large one finds that out,
-// one has its own bytes fetched, and the others share a block. Nothing of it is kept.
+// TestCrowdOfRanges: a hundred overlapping ranges of one cold object at the same time.
+// A small object costs one request to S3. For a large one, the first request finds out
+// that it is large, one fetches its own bytes, and the others share a block. Nothing is
+// stored.
 func TestCrowdOfRanges(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--cache-object-max", "1MiB")
@@ -192,8 +193,7 @@ func TestCrowdOfRanges(t *testing.T) {
 	}
 }
 
-// crowd asks for a hundred ranges at once, while S3 keeps first waiting, and then
-// whatever comes after it.
+// crowd sends a hundred ranges while S3 delays first, and then the requests after it.
 func (s *env) crowd(t *testing.T, name string, body []byte, first string) {
 	t.Helper()
 	look, rest := make(chan struct{}), make(chan struct{})
@@ -224,8 +224,7 @@ func (s *env) crowd(t *testing.T, name string, body []byte, first string) {
 	wg.Wait()
 }
 
-// wantLittleSent checks that S3 sent at most limit bytes of an object, all
-// requests together.
+// wantLittleSent checks that S3 sent at most limit bytes of an object in total.
 func (s *env) wantLittleSent(t *testing.T, key string, limit int64) {
 	t.Helper()
 	done := func() (sent int64, ok bool) {
@@ -243,8 +242,8 @@ func (s *env) wantLittleSent(t *testing.T, key string, limit int64) {
 	}
 }
 
-// The bytes of a range that passes through are of the version that its header
-// describes, or none come.
+// TestRangeOfLargeObjectThatChanges: the bytes of a range that passes through are of
+// the version in its header, or the answer breaks off.
 func TestRangeOfLargeObjectThatChanges(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "--cache-object-max", "1MiB")
@@ -267,8 +266,8 @@ func TestRangeOfLargeObjectThatChanges(t *testing.T) {
 
 const mib = 1 << 20
 
-// blocksEnv is a large object of which one client is being sent some bytes, slowly, so
-// that other parts with bytes in common are fetched in blocks.
+// blocksEnv is a large object that is being sent to one slow client, so that other
+// ranges that overlap it are fetched in blocks.
 type blocksEnv struct {
 	*env
 	name string
@@ -276,7 +275,7 @@ type blocksEnv struct {
 	free func() // ends the slow client
 }
 
-// newBlocksEnv has the bytes from first to last sent slowly.
+// newBlocksEnv begins to send most of the object slowly.
 func newBlocksEnv(t *testing.T, obj s3.Object, args ...string) *blocksEnv {
 	t.Helper()
 	s := &blocksEnv{env: newEnv(t, append([]string{"--cache-object-max", "64KiB", "--origin-idle-timeout", "1h"}, args...)...), name: "large.png", body: obj.Body}
@@ -303,7 +302,7 @@ func newBlocksEnv(t *testing.T, obj s3.Object, args ...string) *blocksEnv {
 	return s
 }
 
-// askedSince are the ranges that S3 was asked for beside HEADs.
+// askedSince returns the ranges of the GETs to S3 after the first n requests.
 func (s *blocksEnv) askedSince(n int) (ranges []string) {
 	for _, asked := range s.askedFor(s.name)[n:] {
 		if r, ok := strings.CutPrefix(asked, "GET "); ok {
@@ -313,8 +312,8 @@ func (s *blocksEnv) askedSince(n int) (ranges []string) {
 	return ranges
 }
 
-// TestBlocks: a part that others want too is made of blocks, and is none the worse
-// for it.
+// TestBlocks: a range that overlaps another one in progress is put together from
+// blocks, and has the right bytes.
 func TestBlocks(t *testing.T) {
 	t.Parallel()
 	body := png(3*mib+500_000, "")
@@ -357,8 +356,8 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// Blocks have to be of one version, whole, and for everybody; else they are not used,
-// or the client sees that they broke.
+// TestBlocksThatFail: blocks must be whole, of one version, and for all clients. Else
+// they are not used, or the client sees the answer break off.
 func TestBlocksThatFail(t *testing.T) {
 	t.Parallel()
 	body := png(2*mib, "")
@@ -435,7 +434,7 @@ func TestBlocksThatFail(t *testing.T) {
 	}
 }
 
-// TestBlocksLong: who wants many bytes has them come in one answer.
+// TestBlocksLong: a long range comes in one answer of S3.
 func TestBlocksLong(t *testing.T) {
 	t.Parallel()
 	body := png(10*mib, "")
@@ -448,8 +447,8 @@ func TestBlocksLong(t *testing.T) {
 	}
 }
 
-// TestCrowdOfHeads: a hundred HEADs of one cold object cost S3 one, unless each has to
-// ask for itself. What S3 says of a missing one is for all of them too.
+// TestCrowdOfHeads: a hundred HEADs of one cold object cost one request to S3, unless
+// the object must be requested each time. A missing object costs one, too.
 func TestCrowdOfHeads(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

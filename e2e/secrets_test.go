@@ -28,14 +28,14 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// newSecret has the form of AWS's.
+// newSecret returns a secret in the form of AWS's.
 func newSecret() string {
 	raw := make([]byte, 30)
 	rand.Read(raw)
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
-// leaks runs a server and keeps everything that it lets out.
+// leakEnv runs a server and records all its output.
 type leakEnv struct {
 	*server
 	t       *testing.T
@@ -45,8 +45,8 @@ type leakEnv struct {
 	foreign string            // the id of a key that somebody else made
 }
 
-// TestNoSecretLeaves takes a server through a life of good and bad use, and then
-// looks for every secret in all that it has said and stored.
+// TestNoSecretLeaves takes a server through good and bad use, and then searches all its
+// output and files for every secret.
 func TestNoSecretLeaves(t *testing.T) {
 	t.Parallel()
 	l := &leakEnv{t: t, s3: s3.New(t), seen: places{}, secrets: map[string]string{}}
@@ -71,7 +71,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	l.search()
 }
 
-// secret makes up a secret.
+// secret creates a secret.
 func (l *leakEnv) secret(what string) string {
 	s := newSecret()
 	l.secrets[what] = s
@@ -94,8 +94,7 @@ func (l *leakEnv) begin(s *server) {
 	l.secrets["the master key"] = string(raw[len(raw)-32:]) // the key itself ends the message that it is in
 }
 
-// end keeps what can only be seen while the server runs, ends it, and keeps the
-// rest.
+// end records what exists only while the server runs, stops it, and records the rest.
 func (l *leakEnv) end() {
 	for _, addr := range []string{l.admin, l.metrics} {
 		if addr != "" {
@@ -113,7 +112,7 @@ func (l *leakEnv) end() {
 	l.seen.add("log", []byte(l.output()))
 }
 
-// sees keeps an answer.
+// sees records an answer.
 func (l *leakEnv) sees(r *response) *response {
 	var b bytes.Buffer
 	r.Header.Write(&b)
@@ -122,7 +121,7 @@ func (l *leakEnv) sees(r *response) *response {
 	return r
 }
 
-// call is a call of the admin API, which must have this status.
+// call makes a call of the admin API and checks its status.
 func (l *leakEnv) call(status int, method, path string, body any, headers ...string) {
 	l.t.Helper()
 	if r := l.sees(l.api(method, path, body, headers...)); r.StatusCode != status {
@@ -130,12 +129,12 @@ func (l *leakEnv) call(status int, method, path string, body any, headers ...str
 	}
 }
 
-// pair is a key pair as JSON.
+// pair is a key pair in JSON.
 func pair(id, secret string) map[string]any {
 	return map[string]any{"access_key_id": id, "secret_access_key": secret}
 }
 
-// alias is the body of a registration.
+// alias is the body of a request that creates an alias.
 func (l *leakEnv) alias(name, secret string) map[string]any {
 	return map[string]any{
 		"name": name, "bucket": "planted-bucket", "endpoint": l.s3.URL, "path_style": true,
@@ -143,8 +142,8 @@ func (l *leakEnv) alias(name, secret string) map[string]any {
 	}
 }
 
-// registers makes all calls of the admin API that take a secret, with success
-// and with every failure, and some with a secret where none belongs.
+// registers makes all calls of the admin API that take a secret, successfully and with
+// every failure, and some with a secret in the wrong place.
 func (l *leakEnv) registers() {
 	const aliases, credentials = "/api/v1/aliases", "/api/v1/credentials"
 	shop := l.secret("the key of shop")
@@ -188,8 +187,7 @@ func (l *leakEnv) registers() {
 	l.call(201, "POST", aliases, l.alias("planted-alias", l.secret("the new key of planted-alias")))
 }
 
-// serves asks for pictures, good and broken, as clients who send what they
-// should not.
+// serves requests pictures, good and broken ones, with secrets in the requests.
 func (l *leakEnv) serves() {
 	l.s3.Put("planted-bucket", "a.png", s3.Object{Body: bytesOf(4096, "secrets"), ContentType: "image/png"})
 	carry := []string{"Authorization", "Bearer " + l.token, "Cookie", "token=" + l.token}
@@ -213,8 +211,7 @@ func (l *leakEnv) serves() {
 	}
 }
 
-// speaksNonsense sends what is no request, with the token in it, to both
-// listeners.
+// speaksNonsense sends invalid requests with the token in them to both listeners.
 func (l *leakEnv) speaksNonsense() {
 	bearer := "Authorization: Bearer " + l.token + "\r\n"
 	for _, text := range []string{
@@ -246,7 +243,7 @@ func (l *leakEnv) speaksNonsense() {
 	}
 }
 
-// breaksDown takes the registry's tables away under the running server.
+// breaksDown drops the tables of the registry under the running server.
 func (l *leakEnv) breaksDown() {
 	l.sql(l.data, `ALTER TABLE aliases RENAME TO hidden`)
 	l.call(500, "GET", "/api/v1/aliases", nil)
@@ -256,7 +253,7 @@ func (l *leakEnv) breaksDown() {
 	l.call(200, "GET", "/api/v1/aliases", nil)
 }
 
-// forges puts the sealed secret of one credential in the place of another's.
+// forges replaces the sealed secret of one credential by that of another.
 func (l *leakEnv) forges(data string) {
 	l.sql(data, `UPDATE credentials SET sealed = (SELECT sealed FROM credentials WHERE name = 'shop') WHERE name = 'forged'`)
 }
@@ -273,7 +270,7 @@ func (l *leakEnv) sql(data, query string) {
 	}
 }
 
-// refusesToStart has secrets in what is complained of at start.
+// refusesToStart has secrets in values that the program refuses at start.
 func (l *leakEnv) refusesToStart(data string) {
 	token := filepath.Join(l.t.TempDir(), "token")
 	writeFile(l.t, token, l.secret("a token of two words")+" x", 0o600)
@@ -293,10 +290,10 @@ func (l *leakEnv) refusesToStart(data string) {
 	}
 }
 
-// search looks for everything everywhere.
+// search searches every place for every secret.
 func (l *leakEnv) search() {
 	l.hunt()
-	// What may be seen is found in every kind of place, so these were searched.
+	// Planted texts are found in every kind of place, so all places were searched.
 	l.wantSeen(map[string][]string{
 		"planted-alias":                  {"log", "file registry.db ", "answer to GET", "answer to POST"},
 		"planted-bucket":                 {"file registry.db-wal ", "answer to GET"},
@@ -321,7 +318,7 @@ var homes = map[string]string{
 	"the provisioner's key": "process environ ", "the provisioner's wrong key": "process environ ",
 }
 
-// hunt looks for every secret in every place that is not its home.
+// hunt searches every place that may not have a secret.
 func (l *leakEnv) hunt() {
 	l.t.Helper()
 	l.t.Logf("%d secrets, %d places", len(l.secrets), len(l.seen))
@@ -334,7 +331,7 @@ func (l *leakEnv) hunt() {
 	}
 }
 
-// wantSeen wants texts to be found in every kind of place that they were put in.
+// wantSeen checks that planted texts are found in every kind of place.
 func (l *leakEnv) wantSeen(texts map[string][]string) {
 	l.t.Helper()
 	for planted, kinds := range texts {
@@ -347,13 +344,12 @@ func (l *leakEnv) wantSeen(texts map[string][]string) {
 	}
 }
 
-// places are where something may be found that must not be seen: the name of a
-// place, and what lies there.
+// places are texts in which no secret may be found, by name.
 type places map[string][]byte
 
 func (p places) add(name string, text []byte) { p[fmt.Sprintf("%s (%d)", name, len(p))] = text }
 
-// folder adds the files of a data folder as they are now.
+// folder adds the present files of a data folder.
 func (p places) folder(t *testing.T, dir string) {
 	t.Helper()
 	for _, path := range filesIn(t, dir) {
@@ -374,7 +370,7 @@ func filesIn(t *testing.T, dir string) []string {
 	return files
 }
 
-// find names the places that hold a text, in any form.
+// find returns the places that contain a text, in any form.
 func (p places) find(text string) []string {
 	var found []string
 	for name, content := range p {
@@ -388,7 +384,7 @@ func (p places) find(text string) []string {
 	return found
 }
 
-// formsOf are the ways in which programs write a text.
+// formsOf returns the encodings in which programs write a text.
 func formsOf(text string) map[string]string {
 	quoted, err := json.Marshal(text)
 	if err != nil {
@@ -399,8 +395,8 @@ func formsOf(text string) map[string]string {
 		"in a query": url.QueryEscape(text), "in a path": url.PathEscape(text),
 		"in hexadecimal": hex.EncodeToString([]byte(text)), "in HEXADECIMAL": strings.ToUpper(hex.EncodeToString([]byte(text))),
 	}
-	// Three bytes become four letters, so what a text becomes depends on where
-	// it begins. Letters that its neighbours have a share in are left out.
+	// In base64 three bytes become four letters, so the letters depend on the position of
+	// the text. Letters that depend on its neighbours are left out.
 	for shift := range 3 {
 		code := base64.StdEncoding.EncodeToString(append(make([]byte, shift), text...))
 		code = code[(shift*8+5)/6 : (shift+len(text))*8/6]
@@ -410,7 +406,7 @@ func formsOf(text string) map[string]string {
 	return forms
 }
 
-// TestSearch: the search finds what it is to find.
+// TestSearch: the search finds secrets in all forms.
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	const secret = `wJa"r/XUtn+EMI\K7`
@@ -441,8 +437,8 @@ func jsonOf(s string) string {
 	return string(text)
 }
 
-// tap stands between ixmage and IAM and keeps which calls came when, and every
-// key pair that IAM gave out.
+// tap is a proxy between ixmage and IAM that records the calls and every key pair that
+// IAM creates.
 type tap struct {
 	proxy *httputil.ReverseProxy
 	mu    sync.Mutex // guards the fields below
@@ -479,7 +475,7 @@ func (p *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.proxy.ServeHTTP(w, r)
 }
 
-// keep reads the key pair out of an answer, if there is one in it.
+// keep records the key pair of an answer, if there is one.
 func (p *tap) keep(resp *http.Response) error {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -498,14 +494,14 @@ func (p *tap) keep(resp *http.Response) error {
 	return nil
 }
 
-// gave are the key pairs that IAM gave out, the newest last.
+// gave returns the key pairs that IAM has created, the newest last.
 func (p *tap) gave() []alias.KeyPair {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.pairs)
 }
 
-// signedBy are the times of the calls of an action that a key signed.
+// signedBy returns the times of the calls of an action signed with a key.
 func (p *tap) signedBy(action, key string) []time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -518,9 +514,9 @@ func (p *tap) signedBy(action, key string) []time.Time {
 	return at
 }
 
-// TestNoSecretLeavesProvisioning takes a server through the life of its users,
-// good and bad, against the real IAM, and then looks for every secret that ever
-// lived in all that it has said and stored.
+// TestNoSecretLeavesProvisioning takes a server through the operations on its users,
+// good and bad, at the real IAM, and then searches all its output and files for every
+// secret that ever existed.
 func TestNoSecretLeavesProvisioning(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -580,7 +576,7 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 	})
 }
 
-// operates makes a call that begins an operation, which must end like this.
+// operates begins an operation, which must end in this state.
 func (l *leakEnv) operates(state, method, path string, body any) operation {
 	l.t.Helper()
 	op := parseOperation(l.t, l.sees(l.api(method, path, body, "Prefer", "wait=300")).body)
@@ -590,8 +586,8 @@ func (l *leakEnv) operates(state, method, path string, body any) operation {
 	return op
 }
 
-// provisions makes an alias, and another with the same key, has both verified
-// and is refused what is wrong. It returns the IAM user.
+// provisions provisions an alias, and another with the same key, verifies both, and
+// sends invalid requests. It returns the IAM user.
 func (l *leakEnv) provisions(g *gateway.Server, bucket string) (user string) {
 	const provision = "/api/v1/provision"
 	body := provisionBody(g, "shop", bucket)
@@ -614,8 +610,8 @@ func (l *leakEnv) provisions(g *gateway.Server, bucket string) (user string) {
 	return l.iamUsers(g)[0]
 }
 
-// rotates makes a new key three times: well, in an emergency, and in vain,
-// because somebody else made one.
+// rotates rotates the key three times: successfully, in an emergency, and in vain
+// because of an unknown key.
 func (l *leakEnv) rotates(g *gateway.Server, user string, iam *tap) {
 	const rotate = "/api/v1/credentials/shop/rotate"
 	for i, body := range []any{nil, map[string]any{"emergency": true}} {
@@ -635,8 +631,8 @@ func (l *leakEnv) rotates(g *gateway.Server, user string, iam *tap) {
 	l.operates("failed", "POST", rotate, nil)
 }
 
-// failsToProvision makes a key that must be deleted again: the picture to prove
-// it with is not there.
+// failsToProvision creates a key that must be deleted again, because the picture that
+// proves it is missing.
 func (l *leakEnv) failsToProvision(g *gateway.Server, bucket string) {
 	body := provisionBody(g, "void", bucket)
 	body["probe"] = map[string]any{"inside": "web/void.png"}
@@ -646,7 +642,7 @@ func (l *leakEnv) failsToProvision(g *gateway.Server, bucket string) {
 	}
 }
 
-// readsAll reads everything that the API has to tell.
+// readsAll reads everything that the API shows.
 func (l *leakEnv) readsAll(aliases ...string) {
 	for _, path := range []string{"aliases", "credentials", "operations", "audit?limit=1000", "orphans"} {
 		l.call(200, "GET", "/api/v1/"+path, nil)
@@ -664,8 +660,7 @@ func (l *leakEnv) readsAll(aliases ...string) {
 	l.sees(l.api("GET", "/api/v1/credentials/shop", nil))
 }
 
-// removes takes the credential away: in vain at first, because of somebody
-// else's key.
+// removes removes the credential: first in vain, because of an unknown key.
 func (l *leakEnv) removes(g *gateway.Server, user string) {
 	eventually(l.t, "the key that nobody knows is reported", func() bool {
 		return bytes.Contains(l.sees(l.api("GET", "/api/v1/orphans", nil)).body, []byte(user))

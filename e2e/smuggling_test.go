@@ -13,10 +13,10 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestSmuggling sends what two servers could divide into requests in two ways.
-// Each row ends in a second request, which nobody but us may take for one. It
-// must be refused, or answered and the connection closed: then what comes after
-// it is read by nobody.
+// TestSmuggling sends bytes that two servers could split into requests in different
+// ways. Each row ends with a second request, which must not be treated as one: the row
+// is refused, or answered and the connection closed, so that no server reads the bytes
+// after it.
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -138,8 +138,8 @@ func TestSmuggling(t *testing.T) {
 	})
 }
 
-// What is not refused leaves the connection in order: the next request is the
-// client's own.
+// TestHarmlessFraming: an accepted request leaves the connection in order, and the next
+// request is the client's own.
 func TestHarmlessFraming(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -168,9 +168,8 @@ func TestHarmlessFraming(t *testing.T) {
 	}
 }
 
-// The refusals above need a fasthttp that is newer than the one that Fiber asks
-// for; go.mod's require line is guarded beside the proxy, and this is what was
-// linked in the end.
+// TestFasthttpIsLinked: the refusals above need a newer fasthttp than Fiber requires.
+// A test in proxy checks the line in go.mod; this one checks the linked binary.
 func TestFasthttpIsLinked(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/valyala/fasthttp"

@@ -9,8 +9,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestStreaming: bytes reach the client while S3 still holds the rest back, and
-// others who come meanwhile follow from the first byte on.
+// TestStreaming: bytes reach the client while S3 delays the rest, and clients that join
+// meanwhile get them from the first byte.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -50,8 +50,8 @@ func TestStreaming(t *testing.T) {
 	wantPicture(t, s.get("/shop/a.png"), body)
 }
 
-// The last byte comes only when the object is complete and its checksum right:
-// of the object, and of a part of it.
+// TestLastByteIsWithheld: the last byte, of an object or of a range, is sent only when
+// the object is complete and its checksum right.
 func TestLastByteIsWithheld(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -81,7 +81,7 @@ func TestLastByteIsWithheld(t *testing.T) {
 	}
 }
 
-// TestUnknownLength: what S3 sends in chunks goes out in chunks, and is not kept.
+// TestUnknownLength: a chunked answer of S3 is sent in chunks, and not stored.
 func TestUnknownLength(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -100,12 +100,12 @@ func TestUnknownLength(t *testing.T) {
 			if got := r.Header.Get("Cache-Status"); got != "ixmage; fwd=bypass" {
 				t.Errorf("%s: Cache-Status is %q", key, got)
 			}
-			// The connection goes on behind the last chunk.
+			// The connection stays usable after the last chunk.
 			if r := w.send("GET /-/healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer(http.MethodGet); r == nil || r.StatusCode != http.StatusOK {
 				t.Errorf("%s: then %s", key, summary(r))
 			}
 		}
-		// HTTP/1.0 has no chunks: nobody could tell the end from a cut.
+		// HTTP/1.0 has no chunks: the client could not tell the end from a cut.
 		old := s.dial().send("GET /shop/" + key + " HTTP/1.0\r\n\r\n").answer(http.MethodGet)
 		wantProblem(t, old, http.StatusBadGateway, "origin-error")
 		if n := s.metric(`ixmage_cache_entries{tier="memory"}`); n != 0 {

@@ -9,8 +9,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestTypes: what is declared a picture is one, what is declared nothing is
-// looked at, and anything else is refused, HEAD or GET.
+// TestTypes: an object declared as a picture is one, an object of a generic type is
+// sniffed, and all others are refused, by HEAD and GET.
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -84,8 +84,8 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestEncodedObjects: what is stored in a coding that a client would have to undo
-// is refused, since nobody tells him.
+// TestEncodedObjects: an object stored with a content coding is refused, because the
+// client would have to decode it without knowing.
 func TestEncodedObjects(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -128,7 +128,7 @@ func TestEncodedObjects(t *testing.T) {
 	}
 }
 
-// An object without any type is looked at, too.
+// TestNoType: an object without a type is sniffed, too.
 func TestNoType(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

@@ -12,8 +12,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// TestUsageSurvivesRestart: what was stored for an alias is shown by the next
-// process, and goes with the alias.
+// TestUsageSurvivesRestart: the next process shows the stored usage of an alias, and
+// deletes it with the alias.
 func TestUsageSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -52,7 +52,7 @@ func TestUsageSurvivesRestart(t *testing.T) {
 	}
 }
 
-// TestUsage: what an alias costs and spares is counted as it happens.
+// TestUsage: the requests and bytes that an alias costs and saves are counted.
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
