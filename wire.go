@@ -144,7 +144,7 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // the last epoch may be being purged
 		h.memory.ForgetMissing(c.AliasPut.ID)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
-			h.public.Revise(c.AliasPut)
+			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
 		}
 	case c.CredentialPut != nil:
 		exposeCredential(h.m, c.CredentialPut)

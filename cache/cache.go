@@ -45,6 +45,9 @@ type Source struct {
 	// StaleWhile is how long after that it may be served while it is fetched
 	// anew, StaleError while that fails (RFC 5861).
 	StaleWhile, StaleError time.Duration
+	// WhileByDefault says that StaleWhile is the default of the object's space, which
+	// Revalidate may replace.
+	WhileByDefault bool
 	// Age is how much of Fresh has passed by the time that Load returns.
 	Age time.Duration
 	// Same says that the entry which Load was told of is the object still. Meta
@@ -112,7 +115,7 @@ type Cache struct {
 	purgedAt time.Time // when the last of either was
 	renewals int       // flights under way that nobody waits for
 
-	generation atomic.Uint64 // counts purges, and a revision as one; raised under mu
+	generation atomic.Uint64 // counts what makes fetches or entries outdated; raised under mu
 }
 
 // New makes an empty cache, which tells rec of entries that leave. Close it to
@@ -149,13 +152,9 @@ func (c *Cache) Close() {
 }
 
 // Hit returns the fresh entry of key, if there is one, and marks it as used. It
-// does not wait, start anything or, unless the entry is to be revised, allocate. The
-// caller must Release the entry.
+// does not wait, start anything or allocate. The caller must Release the entry.
 func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
-	e, outdated := c.memory.hit(key, now)
-	if outdated {
-		e = c.revisedHit(key, now)
-	}
+	e := c.memory.hit(key, now)
 	return e, e != nil
 }
 
@@ -184,7 +183,7 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader
 	if c.passes.marked(key) {
 		return c.pass(ctx, key, load, true)
 	}
-	seat, err := c.place(key, load) //nolint:contextcheck // a flight outlives who began it
+	seat, err := c.join(key, load) //nolint:contextcheck // a flight outlives who began it
 	switch {
 	case err != nil:
 		return nil, err

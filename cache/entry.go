@@ -16,7 +16,6 @@ type Entry struct {
 	blob   *blob
 	space  *space
 	seq    uint64               // when its fetch began, among purges
-	since  uint64               // or when it was revised
 	used   uint64               // when it was last asked for, by memory.clock; guarded by the shard's lock
 	purged atomic.Pointer[mark] // by a purge of its key
 	// early is how long before Expires a hit has the object fetched anew. It
@@ -25,17 +24,28 @@ type Entry struct {
 	early   time.Duration
 	renewal atomic.Bool // a hit has begun to have it fetched anew
 	at      int32       // its place in shard.all; guarded by the shard's lock
-	// rest is until when it is not fetched anew because that failed, and trouble
-	// until when it may be served for that reason.
-	rest, trouble until
+	rest    until       // until when it is not fetched anew because that failed
+	failure atomic.Pointer[failure]
 
 	// graceWhile and graceError are how long after Expires the entry may be
 	// served while it is fetched anew, and while that fails.
 	graceWhile, graceError time.Duration
+	byDefault              bool // graceWhile is
 
 	key       Key
 	metaBytes int64
-	next      atomic.Pointer[Entry] // what was put in its place by a revision; set under the shard's lock
+}
+
+// Lifetimes are what decides until when an entry may be served if fetching it anew
+// fails: it is fresh for Fresh from Entry.Stored on, and may be served for StaleError
+// after that.
+type Lifetimes struct{ Fresh, StaleError time.Duration }
+
+// failure is that an outage kept an entry from being fetched anew.
+type failure struct {
+	seq   uint64 // purges before the fetch began
+	until time.Time
+	now   *Lifetimes // instead of the entry's own; nil leaves those
 }
 
 // until is a time in nanoseconds of this process; zero is none.
@@ -60,8 +70,8 @@ type fetching struct {
 func newEntry(f fetching, src *Source, born time.Time, b *blob) *Entry {
 	return &Entry{
 		Meta: src.Meta, Stored: born, Expires: born.Add(src.Fresh), early: early(src.Fresh - src.Age),
-		graceWhile: src.StaleWhile, graceError: src.StaleError,
-		key: f.key, metaBytes: src.MetaBytes, blob: b, space: f.space, seq: f.seq, since: f.seq,
+		graceWhile: src.StaleWhile, graceError: src.StaleError, byDefault: src.WhileByDefault,
+		key: f.key, metaBytes: src.MetaBytes, blob: b, space: f.space, seq: f.seq,
 	}
 }
 
@@ -108,10 +118,15 @@ func (e *Entry) Purged() bool {
 	return e.purged.Load() != nil || m != nil && e.seq < m.seq
 }
 
-// expires is the end of e's freshness: a soft purge may have brought it forward.
+// expires is the end of e's freshness: a purge or a Revalidate may have brought it
+// forward.
 func (e *Entry) expires() time.Time {
-	end := e.Expires
-	for _, m := range [...]*mark{e.purged.Load(), e.space.purged.Load()} {
+	return e.endsBy(e.Expires, e.purged.Load(), e.space.purged.Load(), e.space.outdated.Load())
+}
+
+// endsBy is end, or the earliest of marks that e is older than.
+func (e *Entry) endsBy(end time.Time, marks ...*mark) time.Time {
+	for _, m := range marks {
 		if m != nil && e.seq < m.seq && m.at.Before(end) {
 			end = m.at
 		}
@@ -122,31 +137,54 @@ func (e *Entry) expires() time.Time {
 // fresh does not compare now with the time of a purge: who asks may have looked at
 // the clock before that.
 func (e *Entry) fresh(now time.Time) bool {
-	if !now.Before(e.Expires) || e.purged.Load() != nil {
-		return false
+	return now.Before(e.Expires) && e.purged.Load() == nil && e.seq >= e.space.since.Load()
+}
+
+// outdated reports whether e's lifetimes may have changed since it was fetched.
+func (e *Entry) outdated() bool {
+	m := e.space.outdated.Load()
+	return m != nil && e.seq < m.seq
+}
+
+// staleWhile is how long after its end e may be served while it is fetched anew.
+func (e *Entry) staleWhile() time.Duration {
+	if m := e.space.outdated.Load(); e.byDefault && m != nil && e.seq < m.seq {
+		return m.staleWhile
 	}
-	m := e.space.purged.Load()
-	return m == nil || e.seq >= m.seq
+	return e.graceWhile
 }
 
 // usable reports whether e may be served at now although it is not fresh, without
 // waiting for anything: while it is fetched anew, or because that failed lately.
 func (e *Entry) usable(now time.Time) bool {
-	grace := e.graceWhile
-	if e.trouble.after(now) {
-		grace = max(grace, e.graceError)
+	if now.Before(e.expires().Add(e.staleWhile())) {
+		return true
 	}
-	return now.Before(e.expires().Add(grace))
+	f := e.lastFailure()
+	return f != nil && now.Before(f.until) && e.Bridges(now, f.now)
 }
 
-// Bridges reports whether e may be served at now if fetching it anew fails.
-func (e *Entry) Bridges(now time.Time) bool { return e.bridges(now) }
+// lastFailure is nil where there was none, or where the lifetimes have changed since.
+func (e *Entry) lastFailure() *failure {
+	f, m := e.failure.Load(), e.space.outdated.Load()
+	if f != nil && m != nil && f.seq < m.seq {
+		return nil
+	}
+	return f
+}
 
-// bridges reports whether e may be served at now because fetching it anew failed.
-// It is asked by flights, which may hold e yet when a hard purge has dropped it.
-func (e *Entry) bridges(now time.Time) bool {
-	m := e.latest().purged.Load()
-	return (m == nil || !m.hard) && now.Before(e.expires().Add(e.graceError))
+// Bridges reports whether e may be served at now if fetching it anew fails, by its own
+// lifetimes, or by those that it would get now. It is asked by flights, which may hold e
+// yet when a hard purge has dropped it.
+func (e *Entry) Bridges(now time.Time, l *Lifetimes) bool {
+	if m := e.purged.Load(); m != nil && m.hard {
+		return false
+	}
+	end, grace := e.expires(), e.graceError
+	if l != nil {
+		end, grace = e.endsBy(e.Stored.Add(l.Fresh), e.purged.Load(), e.space.purged.Load()), l.StaleError
+	}
+	return now.Before(end.Add(grace))
 }
 
 const (
@@ -158,8 +196,8 @@ const (
 )
 
 // failed notes that an outage kept e from being fetched anew, for who comes next.
-func (e *Entry) failed(now time.Time) {
-	e.trouble.set(now.Add(lately))
+func (e *Entry) failed(now time.Time, seq uint64, l *Lifetimes) {
+	e.failure.Store(&failure{seq: seq, until: now.Add(lately), now: l})
 	e.tired(now)
 }
 

@@ -24,7 +24,12 @@ var errShort = fmt.Errorf("object is shorter than declared: %w", io.ErrUnexpecte
 
 // Outage is what a Load returns when it could not find out what has become of the
 // object, so that something stale is better than nothing.
-type Outage struct{ Err error } //nolint:errname // it is what the error says, read cache.Outage
+type Outage struct { //nolint:errname // it is what the error says, read cache.Outage
+	Err error
+	// Now, unless it is nil, is what the stored entry's lifetimes would be if it came
+	// now. It decides whether the entry is served.
+	Now *Lifetimes
+}
 
 func (o *Outage) Error() string { return o.Err.Error() }
 func (o *Outage) Unwrap() error { return o.Err }

@@ -123,11 +123,9 @@ func (c *Cache) join(key Key, load Load) (seat, error) {
 	if err := c.missing.get(key, now); err != nil {
 		return seat{}, err
 	}
-	e := c.memory.find(key)
+	e := c.memory.look(key)
 	switch {
 	case e == nil:
-	case e.outdated() != nil: // see place
-		return seat{entry: e}, nil
 	case e.fresh(now):
 		return seat{entry: e}, nil
 	case e.usable(now):

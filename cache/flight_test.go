@@ -60,7 +60,7 @@ func TestLandOrder(t *testing.T) {
 		w.mu.Lock() // from here on F can put its entry, but not go
 		close(gate)
 		for e := (*Entry)(nil); e == nil; {
-			if e, _ = w.memory.hit(keyA, time.Now()); e != nil {
+			if e = w.memory.hit(keyA, time.Now()); e != nil {
 				e.Release()
 			}
 		}

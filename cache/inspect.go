@@ -8,12 +8,13 @@ import (
 // View is what is known of one key, for somebody who asks about it.
 type View struct {
 	// Tier is memory or missing, empty where nothing is known.
-	Tier    string
-	Meta    any
-	Size    int64
-	Stored  time.Time
-	Expires time.Time
-	Fresh   bool
+	Tier     string
+	Meta     any
+	Size     int64
+	Stored   time.Time
+	Expires  time.Time
+	Fresh    bool
+	Outdated bool // its lifetimes may have changed: see Revalidate
 	// StaleWhile and StaleError are until when it may be served while it is
 	// fetched anew, and while that fails.
 	StaleWhile, StaleError time.Time
@@ -45,12 +46,10 @@ func (m *memory) view(key Key, now time.Time, v *View) bool {
 		return false
 	}
 	defer e.Release()
-	if e = e.current(); e == nil {
-		return false
-	}
 	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.blob.data)), e.Stored
-	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.trouble.Load() != 0
-	v.StaleWhile, v.StaleError = v.Expires.Add(e.graceWhile), v.Expires.Add(e.graceError)
+	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.lastFailure() != nil
+	v.Outdated = e.outdated()
+	v.StaleWhile, v.StaleError = v.Expires.Add(e.staleWhile()), v.Expires.Add(e.graceError)
 	return true
 }
 

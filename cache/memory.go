@@ -86,41 +86,26 @@ func (m *memory) of(key Key) *shard {
 	return &m.shard[h%shards]
 }
 
-// hit returns a fresh entry, held for the caller, or tells that there is an outdated
-// one, which look revises.
-func (m *memory) hit(key Key, now time.Time) (e *Entry, outdated bool) {
+// hit returns a fresh entry, held for the caller.
+func (m *memory) hit(key Key, now time.Time) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.lru.Get(key)
 	if !ok {
-		return nil, false
+		return nil
 	}
 	e.used = m.clock.Add(1)
-	switch {
-	case e.outdated() != nil:
-		return nil, true
-	case !e.fresh(now):
-		return nil, false
+	if !e.fresh(now) {
+		return nil
 	}
 	e.blob.hold(1)
-	return e, false
-}
-
-// look returns an entry, fresh or not, held for the caller. An expired one stays
-// until what replaces it lands, or until it is evicted. Cache.mu must not be held.
-func (m *memory) look(key Key) *Entry {
-	e := m.find(key)
-	for e != nil && e.outdated() != nil {
-		m.revise(e)
-		e.Release()
-		e = m.find(key)
-	}
 	return e
 }
 
-// find is look, but the entry may be outdated.
-func (m *memory) find(key Key) *Entry {
+// look returns an entry, fresh or not, held for the caller. An expired one stays
+// until what replaces it lands, or until it is evicted.
+func (m *memory) look(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +126,7 @@ func (m *memory) has(key Key) bool {
 	return s.lru.Contains(key)
 }
 
-// peek is find, and does not count as use either.
+// peek is look, and does not count as use either.
 func (m *memory) peek(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -161,8 +146,7 @@ func (m *memory) expired(key Key, now time.Time) bool {
 		return false
 	}
 	defer e.Release()
-	e = e.current()
-	return e != nil && !e.fresh(now)
+	return !e.fresh(now)
 }
 
 // put makes e an entry, with a hold of its own on the blob, if there is room. A
@@ -206,7 +190,6 @@ func (m *memory) renew(old, e *Entry) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old = old.latest()
 	if p := old.purged.Load(); !s.hasLocked(old) || p != nil && p.seq > e.seq {
 		return false
 	}
@@ -217,19 +200,18 @@ func (m *memory) renew(old, e *Entry) bool {
 	return true
 }
 
-// stores reports whether e is still the entry of its key, and not outdated.
+// stores reports whether e is still the entry of its key.
 func (m *memory) stores(e *Entry) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.hasLocked(e) && e.outdated() == nil
+	return s.hasLocked(e)
 }
 
 // remove takes out e, if it is still the entry of its key.
 func (m *memory) remove(e *Entry, reason string) {
 	s := m.of(e.key)
 	s.mu.Lock()
-	e = e.latest()
 	ok := s.hasLocked(e)
 	if ok {
 		s.removeLocked(e)
@@ -318,7 +300,7 @@ func (c *Cache) Unreserve(n int64) {
 }
 
 func reasonFor(e *Entry) string {
-	if now := e.current(); now != nil && now.fresh(time.Now()) {
+	if e.fresh(time.Now()) {
 		return reasonCapacity
 	}
 	return reasonExpired

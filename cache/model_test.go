@@ -22,14 +22,15 @@ type model struct {
 }
 
 type modelSpace struct {
-	purged   modelMark
-	revision modelRevision
+	purged, outdated modelMark
 }
 
 // modelMark is a purge; zero is none.
 type modelMark struct {
 	no int
 	at time.Time
+	// while is the default from then on, of a space that is outdated.
+	while time.Duration
 }
 
 type modelBlob struct {
@@ -38,18 +39,26 @@ type modelBlob struct {
 }
 
 type modelEntry struct {
-	key           Key
-	blob          *modelBlob
-	meta          int64
-	stored        time.Time
-	expires       time.Time
-	while, fault  time.Duration
-	used          int
-	purges        int // before its fetch began
-	since         int // or before it was revised
-	space         *modelSpace
-	purged        modelMark
-	rest, trouble time.Time
+	key          Key
+	blob         *modelBlob
+	meta         int64
+	stored       time.Time
+	expires      time.Time
+	while, fault time.Duration
+	byDefault    bool // while is
+	used         int
+	purges       int // before its fetch began
+	space        *modelSpace
+	purged       modelMark
+	rest         time.Time
+	failure      modelFailure
+}
+
+// modelFailure lets an entry be served until then; zero is none.
+type modelFailure struct {
+	purges int // before the fetch began that failed
+	until  time.Time
+	now    *Lifetimes
 }
 
 type modelFlight struct {
@@ -77,6 +86,8 @@ type script struct {
 	fresh              time.Duration
 	while, fault, gone time.Duration
 	validate           bool
+	byDefault          bool
+	now                *Lifetimes // of what is stored, if it fails
 }
 
 type kind int
@@ -115,8 +126,11 @@ func newModel(capacity, limit, objectMax int64) *model {
 
 // end is until when e is fresh, if it is not purged or was then.
 func (e *modelEntry) end() time.Time {
-	end := e.expires
-	for _, m := range []modelMark{e.purged, e.space.purged} {
+	return e.endBy(e.expires, e.purged, e.space.purged, e.space.outdated)
+}
+
+func (e *modelEntry) endBy(end time.Time, marks ...modelMark) time.Time {
+	for _, m := range marks {
 		if e.purges < m.no && m.at.Before(end) {
 			end = m.at
 		}
@@ -127,10 +141,25 @@ func (e *modelEntry) end() time.Time {
 func (e *modelEntry) isFresh(now time.Time) bool { return now.Before(e.end()) }
 
 func (e *modelEntry) usable(now time.Time) bool {
-	return now.Before(e.end().Add(e.while)) || now.Before(e.trouble) && e.bridges(now)
+	while := e.while
+	if e.byDefault && e.purges < e.space.outdated.no {
+		while = e.space.outdated.while
+	}
+	if now.Before(e.end().Add(while)) {
+		return true
+	}
+	f := e.failure
+	return f.purges >= e.space.outdated.no && now.Before(f.until) && e.bridges(now, f.now)
 }
 
-func (e *modelEntry) bridges(now time.Time) bool { return now.Before(e.end().Add(e.fault)) }
+// bridges is by the lifetimes that e has, or by those that it would get now.
+func (e *modelEntry) bridges(now time.Time, l *Lifetimes) bool {
+	if l != nil {
+		end := e.endBy(e.stored.Add(l.Fresh), e.purged, e.space.purged)
+		return now.Before(end.Add(l.StaleError))
+	}
+	return now.Before(e.end().Add(e.fault))
+}
 
 // outcome is what a request comes by: a flight, what is stored, an error, or none
 // of them, which is a stream of its own.
@@ -222,7 +251,7 @@ func (m *model) fly(f *modelFlight, now time.Time) outcome {
 	if f.script.kind == comes {
 		return m.arrive(f, now)
 	}
-	o := m.conclude(f.key, f.old, f.script, now, f.unasked)
+	o := m.conclude(f.key, f.old, f.script, now, f)
 	if f.seats > 0 && o.blob != nil {
 		o.blob.refs++
 	}
@@ -258,10 +287,10 @@ func (m *model) statusOf(key Key, s script) Status {
 	return Miss
 }
 
-// conclude is what follows from an answer without an object.
-func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, unasked bool) outcome {
+// conclude is what follows from an answer without an object. f is nil past the cache.
+func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFlight) outcome {
 	o := outcome{loads: true}
-	if unasked && s.kind != same {
+	if f != nil && f.unasked && s.kind != same {
 		old.rest = now.Add(respite)
 	}
 	switch {
@@ -269,8 +298,8 @@ func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, unas
 		delete(m.missing, key)
 		o.status, o.blob = Revalidated, old.blob
 		m.renewed(old, s, now)
-	case s.kind == outage && old != nil && old.bridges(now):
-		old.rest, old.trouble = now.Add(respite), now.Add(lately)
+	case s.kind == outage && old != nil && old.bridges(now, s.now):
+		old.rest, old.failure = now.Add(respite), modelFailure{m.purges, now.Add(lately), s.now}
 		o.status, o.blob = Stale, old.blob
 	case s.kind == goes:
 		if old != nil {
@@ -291,8 +320,8 @@ func (m *model) renewed(old *modelEntry, s script, now time.Time) {
 		return
 	}
 	e := &modelEntry{
-		key: old.key, blob: old.blob, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault,
-		purges: m.purges, since: m.purges, space: m.space(old.key),
+		key: old.key, blob: old.blob, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault, byDefault: s.byDefault,
+		purges: m.purges, space: m.space(old.key),
 	}
 	m.use(e)
 	m.entries[e.key] = e
@@ -309,7 +338,7 @@ func (m *model) pass(key Key, s script, now time.Time) outcome {
 		defer m.release(old.blob)
 	}
 	if s.kind != comes {
-		o := m.conclude(key, old, s, now, false)
+		o := m.conclude(key, old, s, now, nil)
 		if o.blob != nil {
 			o.blob.refs++
 		}

@@ -46,7 +46,7 @@ func (m *model) purge(match func(Key) bool, hard bool, now time.Time) (Purged, [
 		if hard {
 			m.remove(e, reasonPurged)
 		} else {
-			e.purged = modelMark{m.purges, now}
+			e.purged = modelMark{no: m.purges, at: now}
 		}
 	}
 	return p, gone
@@ -59,7 +59,7 @@ func (m *model) purgeSpace(no int64, retire bool, now time.Time) (Purged, []*mod
 	if s == nil {
 		return p, gone
 	}
-	s.purged = modelMark{m.purges, now}
+	s.purged = modelMark{no: m.purges, at: now}
 	for _, e := range m.entries {
 		if e.space == s {
 			p.Entries++

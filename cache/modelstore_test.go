@@ -15,7 +15,7 @@ func (m *model) outlive(f *modelFlight, now time.Time) {
 
 // look is an entry, whatever its age: being asked for is use.
 func (m *model) look(key Key) *modelEntry {
-	e := m.revised(key)
+	e := m.entries[key]
 	if e != nil {
 		m.use(e)
 	}
@@ -63,7 +63,7 @@ func (m *model) put(f *modelFlight, now time.Time) {
 	}
 	e := &modelEntry{
 		key: f.key, blob: f.blob, meta: f.script.meta, stored: f.at, expires: f.at.Add(f.script.fresh),
-		while: f.script.while, fault: f.script.fault, purges: f.purges, since: f.purges, space: f.space,
+		while: f.script.while, fault: f.script.fault, byDefault: f.script.byDefault, purges: f.purges, space: f.space,
 	}
 	e.blob.refs++
 	m.use(e)
@@ -142,7 +142,7 @@ func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
 			if spared++; spared > spareMax {
 				return false
 			}
-		case old.current() != nil && old.current().isFresh(now):
+		case old.isFresh(now):
 			m.remove(old, reasonCapacity)
 		default:
 			m.remove(old, reasonExpired)

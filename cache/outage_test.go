@@ -22,7 +22,7 @@ func TestStaleError(t *testing.T) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
 		w.wantLoads(1)
-		out := w.failing(&Outage{errBoom})
+		out := w.failing(&Outage{Err: errBoom})
 		first, second := w.start(t.Context(), keyA, gated(gate, out)), w.start(t.Context(), keyA, gated(gate, out))
 		synctest.Wait()
 		select {
@@ -71,7 +71,7 @@ func TestOldOutage(t *testing.T) {
 			w := newWorld(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 			elapse(time.Minute)
-			w.all(t.Context(), keyA, w.failing(&Outage{errBoom})).wantMeta(t, 1, Stale)
+			w.all(t.Context(), keyA, w.failing(&Outage{Err: errBoom})).wantMeta(t, 1, Stale)
 			elapse(row.after)
 			got := w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2)))
 			got.want(t, keyA, 10, row.status)
@@ -89,12 +89,12 @@ func TestOutageEnds(t *testing.T) {
 		err    error
 		served bool
 	}{
-		"in time":        {strict, time.Hour + time.Minute - 1, &Outage{errBoom}, true},
-		"too late":       {strict, time.Hour + time.Minute, &Outage{errBoom}, false},
-		"not allowed":    {Source{Meta: 1, Fresh: time.Minute}, time.Minute, &Outage{errBoom}, false},
+		"in time":        {strict, time.Hour + time.Minute - 1, &Outage{Err: errBoom}, true},
+		"too late":       {strict, time.Hour + time.Minute, &Outage{Err: errBoom}, false},
+		"not allowed":    {Source{Meta: 1, Fresh: time.Minute}, time.Minute, &Outage{Err: errBoom}, false},
 		"no outage":      {strict, time.Minute, errBoom, false},
-		"while, not if":  {Source{Meta: 1, Fresh: time.Minute, StaleWhile: time.Minute}, 2 * time.Minute, &Outage{errBoom}, false},
-		"nothing stored": {Source{Meta: 1}, 0, &Outage{errBoom}, false},
+		"while, not if":  {Source{Meta: 1, Fresh: time.Minute, StaleWhile: time.Minute}, 2 * time.Minute, &Outage{Err: errBoom}, false},
+		"nothing stored": {Source{Meta: 1}, 0, &Outage{Err: errBoom}, false},
 	} {
 		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestCancelledIsNoOutage(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			a := w.start(ctx, keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
 				<-ctx.Done()
-				return nil, &Outage{context.Cause(ctx)}
+				return nil, &Outage{Err: context.Cause(ctx)}
 			})
 			synctest.Wait()
 			cancel()

@@ -21,8 +21,8 @@ func (c *Cache) failed(f *flight, err error) {
 			if c.flights[f.key] == f && !f.distrusted {
 				c.noteLocked(f.key, gone)
 			}
-		case isOutage && f.old != nil && f.old.bridges(now):
-			f.old.latest().failed(now)
+		case isOutage && f.old != nil && f.old.Bridges(now, outage.Now):
+			f.old.failed(now, f.seq, outage.Now)
 			f.entry, f.status, f.stores = f.old, Stale, true
 		case isOutage:
 			f.err = outage.Err

@@ -80,10 +80,10 @@ func (c *Cache) passFailed(p passage, err error) (*Reader, error) {
 	switch now := time.Now(); {
 	case !ok:
 		return nil, err
-	case p.old == nil || !p.old.bridges(now):
+	case p.old == nil || !p.old.Bridges(now, outage.Now):
 		return nil, outage.Err
 	default:
-		p.old.latest().failed(now)
+		p.old.failed(now, p.seq, outage.Now)
 		p.old.blob.hold(1)
 		return entryReader(p.old, Stale), nil
 	}

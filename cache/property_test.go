@@ -97,7 +97,7 @@ func operate(t *testing.T, pick func(n int) (int, bool)) {
 	things := []func(){
 		o.get, o.get, o.get, o.get, o.get, o.get, o.get, o.get, o.hit, o.renew, o.feed, o.feed, o.finish, o.finish,
 		o.finish, o.finish, o.read, o.close, o.close, o.close, o.wait, o.wait, o.purge, o.sweep, o.miss, o.absent,
-		o.revise,
+		o.revalidate,
 	}
 	for more && !t.Failed() {
 		var thing int
@@ -140,7 +140,8 @@ func (o *operator) script() script {
 		while:    []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
 		fault:    []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
 		gone:     []time.Duration{0, time.Minute}[o.oneOf(2)],
-		validate: o.oneOf(2) == 0,
+		validate: o.oneOf(2) == 0, byDefault: o.oneOf(2) == 0,
+		now: []*Lifetimes{nil, nil, {time.Minute, 0}, {0, time.Minute}, {time.Hour, time.Hour}}[o.oneOf(5)],
 	}
 }
 
@@ -156,7 +157,7 @@ func (o *operator) load(s script, f *feed, behind bool) Load {
 		case s.kind == fails:
 			return nil, errBoom
 		case s.kind == outage:
-			return nil, &Outage{errBoom}
+			return nil, &Outage{Err: errBoom, Now: s.now}
 		case s.kind == goes:
 			return nil, &Gone{Err: errBoom, For: s.gone}
 		case s.kind == same && old != nil:

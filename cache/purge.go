@@ -9,10 +9,13 @@ import (
 
 // space is one epoch of a Key.Space: what all of its entries have in common.
 type space struct {
-	purged   atomic.Pointer[mark]     // by a soft purge of all; set under Cache.mu
-	revision atomic.Pointer[revision] // the last one; set under Cache.mu
-	entries  atomic.Int64
-	bytes    atomic.Int64
+	// The last soft purge of all, and the last Revalidate. Set under Cache.mu.
+	purged, outdated atomic.Pointer[mark]
+	// since is the generation of the later of the two: what was fetched before it is
+	// stale.
+	since   atomic.Uint64
+	entries atomic.Int64
+	bytes   atomic.Int64
 
 	renewals int // flights under way that nobody waits for; guarded by Cache.mu
 }
@@ -22,12 +25,19 @@ func (s *space) count(entries, bytes int64) {
 	s.bytes.Add(bytes)
 }
 
+// mark sets one of the two marks.
+func (s *space) mark(which *atomic.Pointer[mark], m *mark) {
+	which.Store(m)
+	s.since.Store(m.seq)
+}
+
 // mark says that what a fetch brought which began before seq is fresh no longer
 // than until at, and not to be served at all if hard.
 type mark struct {
-	seq  uint64
-	at   time.Time
-	hard bool
+	seq        uint64
+	at         time.Time
+	hard       bool
+	staleWhile time.Duration // of Revalidate: the default from then on
 }
 
 type spaceID struct{ space, epoch int64 }
@@ -100,7 +110,7 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	m, p := c.detachLocked(match, false)
 	// Where there is none, neither a flight nor an entry of it is there.
 	if s := c.spaces[id]; s != nil {
-		s.purged.Store(m)
+		s.mark(&s.purged, m)
 		p.Entries, p.Bytes = int(s.entries.Load()), s.bytes.Load()
 	}
 	if retire {
@@ -109,6 +119,33 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	c.mu.Unlock()
 	p.Missing = c.missing.drop(match)
 	return p
+}
+
+// Revalidate is for an epoch whose objects may have got other lifetimes. What is stored
+// of it is stale from then on, but trusted: Entry.Purged is false, so that a load may
+// ask whether the object is still the same. While it does, it may be served stale for
+// staleWhile, unless its source said for how long. A fetch that is under way goes on for
+// its readers, and leaves no entry.
+//
+// It takes a time that does not depend on how many entries there are. A load that begins
+// after it was called must go by the new lifetimes. What counts is when a fetch began,
+// since nobody can tell when its load looked up the lifetimes:
+//
+//  1. A stream past the cache asks whether K is still the same. It is in no table.
+//  2. It is told yes, and looks up how long K lives.
+//  3. The lifetimes change, and Revalidate is called.
+//  4. The stream puts the renewed entry of K, with lifetimes from before 3. It is as
+//     old as the beginning of 1, and so it is stale.
+func (c *Cache) Revalidate(spaceNo, epoch int64, staleWhile time.Duration) {
+	at := Key{Space: spaceNo, Epoch: epoch}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Where there is none, neither a flight nor an entry of it is there.
+	if s := c.spaces[spaceID{spaceNo, epoch}]; s != nil {
+		m, _ := c.detachLocked(func(k Key) bool { return under(k, at) }, false)
+		m.staleWhile = staleWhile
+		s.mark(&s.outdated, m)
+	}
 }
 
 func (c *Cache) detach(match func(Key) bool, hard bool) (*mark, Purged) {

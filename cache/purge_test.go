@@ -83,7 +83,7 @@ func TestPurgeNoGrace(t *testing.T) {
 		elapse(time.Minute)
 		purge()
 		elapse(time.Hour - 1)
-		got := w.all(t.Context(), keyA, w.failing(&Outage{errBoom}))
+		got := w.all(t.Context(), keyA, w.failing(&Outage{Err: errBoom}))
 		switch {
 		case hard && !errors.Is(got.err, errBoom):
 			t.Errorf("got %v, want the outage", got.err)
@@ -91,7 +91,7 @@ func TestPurgeNoGrace(t *testing.T) {
 			got.wantMeta(t, 1, Stale)
 		}
 		elapse(1)
-		if got := w.all(t.Context(), keyA, w.failing(&Outage{errBoom})); !errors.Is(got.err, errBoom) {
+		if got := w.all(t.Context(), keyA, w.failing(&Outage{Err: errBoom})); !errors.Is(got.err, errBoom) {
 			t.Errorf("got %v, want the outage", got.err)
 		}
 		w.all(t.Context(), keyA, w.like(keyA, 10, src.as(2))).wantMeta(t, 2, Miss)
@@ -187,7 +187,7 @@ func TestPurgeCancelsRenewal(t *testing.T) {
 		w.all(t.Context(), keyA, func(c context.Context, _ *Entry) (*Source, error) {
 			cause = func() error { return context.Cause(c) }
 			<-c.Done()
-			return nil, &Outage{context.Cause(c)}
+			return nil, &Outage{Err: context.Cause(c)}
 		}).wantMeta(t, 1, Stale)
 		synctest.Wait()
 		if got := purge().Flights; got != 1 {
@@ -214,7 +214,7 @@ func TestPurgeOutage(t *testing.T) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
 		gate := make(chan struct{})
-		a := w.start(t.Context(), keyA, gated(gate, w.failing(&Outage{errBoom})))
+		a := w.start(t.Context(), keyA, gated(gate, w.failing(&Outage{Err: errBoom})))
 		synctest.Wait()
 		purge()
 		close(gate)

@@ -11,20 +11,21 @@ import (
 	"time"
 )
 
-// racer lets many purge, revise, get, hit and renew the same few keys of a cache that is
+// racer lets many purge, revalidate, get, hit and renew the same few keys of a cache that is
 // too small. Every load tells its number. What was loaded before a purge that has
 // returned must not be given to a request that begins after it: as fresh, or, where
-// the purge was hard, at all. Nor must what a revision that has returned is not in.
+// the purge was hard, at all. Nor must what began before a change of lifetimes that has
+// returned, unless the source does not answer.
 type racer struct {
 	*world
 	number        atomic.Int64
 	floor, ground [len(raceKeys)]atomic.Int64 // the newest load that was purged, or purged hard
 
-	mu               sync.Mutex      // one revision at a time
-	current, reached [3]atomic.Int64 // revisions of each space: that loads heed, that have returned
+	mu               sync.Mutex      // one change at a time
+	current, reached [3]atomic.Int64 // changes of each space: that loads heed, that have returned
 }
 
-// raced is what a load, or a revision, tells.
+// raced is what a load tells.
 type raced struct{ number, revision int64 }
 
 var raceKeys = [...]Key{{1, 1, "a"}, {1, 1, "ab"}, {1, 1, "b"}, {2, 1, "a"}}
@@ -58,7 +59,7 @@ func (r *racer) do(rnd *rand.Rand) {
 	case 1:
 		r.ForgetMissing(raceKeys[i].Space)
 	case 2:
-		r.revise(rnd.Uint64(), raceKeys[i])
+		r.revalidate(raceKeys[i])
 	case 3, 4, 5:
 		r.hit(rnd, i)
 	default:
@@ -102,25 +103,18 @@ func (r *racer) purge(rnd *rand.Rand, i int) {
 	}
 }
 
-// revise has loads heed a revision, and then the cache, as a change of an alias does.
-func (r *racer) revise(seed uint64, key Key) {
+// revalidate has loads heed other lifetimes, and then the cache, as a change of an alias
+// does.
+func (r *racer) revalidate(key Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.current[key.Space].Add(1)
-	r.Revise(key.Space, key.Epoch, func(meta any) *Source {
-		rnd := rand.New(rand.NewPCG(seed, uint64(meta.(raced).number)))
-		for range rnd.IntN(3) {
-			runtime.Gosched()
-		}
-		src := raceSource(rnd)
-		src.Meta = raced{meta.(raced).number, n}
-		return &src
-	})
+	r.Revalidate(key.Space, key.Epoch, time.Minute)
 	r.reached[key.Space].Store(n)
 }
 
 // bounds are what a request that begins now must not get: what is up to floor fresh,
-// what is up to ground, what has not come as far as revision.
+// what is up to ground, what is from before revision unless it is stale.
 type bounds struct{ floor, ground, revision int64 }
 
 func (r *racer) bounds(i int) bounds {
@@ -129,7 +123,7 @@ func (r *racer) bounds(i int) bounds {
 
 func (r *racer) judge(i int, status Status, meta any, b bounds) {
 	m := meta.(raced)
-	if m.number <= b.ground || m.number <= b.floor && status != Stale || m.revision < b.revision {
+	if m.number <= b.ground || m.number <= b.floor && status != Stale || m.revision < b.revision && status != Stale {
 		r.t.Errorf("%+v of %v with status %d; the bounds are %+v", m, raceKeys[i], status, b)
 	}
 }
@@ -175,6 +169,7 @@ func raceSource(rnd *rand.Rand) Source {
 	src := Source{
 		Fresh: time.Duration(rnd.IntN(4)) * 300 * time.Microsecond, Validate: rnd.IntN(4) == 0,
 		StaleWhile: time.Duration(rnd.IntN(2)) * time.Minute, StaleError: time.Duration(rnd.IntN(2)) * time.Minute,
+		WhileByDefault: rnd.IntN(2) == 0,
 	}
 	if rnd.IntN(2) == 0 {
 		src.Fresh = time.Minute
@@ -198,7 +193,7 @@ func (r *racer) load(seed uint64, i int) Load {
 		case what < 2:
 			return nil, &Gone{Err: errBoom, For: time.Millisecond}
 		case what < 4:
-			return nil, &Outage{errBoom}
+			return nil, &Outage{Err: errBoom}
 		case what < 6:
 			return nil, errBoom
 		case what < 13 && old != nil:

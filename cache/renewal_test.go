@@ -62,7 +62,7 @@ func TestRenew(t *testing.T) {
 // again, but not at once.
 func TestRenewFails(t *testing.T) {
 	t.Parallel()
-	for name, err := range map[string]error{"outage": &Outage{errBoom}, "error": errBoom} {
+	for name, err := range map[string]error{"outage": &Outage{Err: errBoom}, "error": errBoom} {
 		bubble(t, name, func(t *testing.T) {
 			w := newWorld(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, daily))

@@ -152,7 +152,7 @@ func TestStaleWhileEnds(t *testing.T) {
 func TestStaleWhileFails(t *testing.T) {
 	t.Parallel()
 	rows := map[string]func(w *world) Load{
-		"outage": func(w *world) Load { return w.failing(&Outage{errBoom}) },
+		"outage": func(w *world) Load { return w.failing(&Outage{Err: errBoom}) },
 		"error":  func(w *world) Load { return w.failing(errBoom) },
 		"panic": func(w *world) Load {
 			return func(context.Context, *Entry) (*Source, error) { w.loads.Add(1); panic("load panics") }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -160,8 +161,25 @@ func wantLife(t testing.TB, r *response, body []byte, ttl int, cacheControl stri
 	}
 }
 
+// conditional checks that S3 was asked n times for an object since the last call, each
+// time if what is stored is still the same, and counts from here on.
+func (s *env) conditional(t testing.TB, key string, from *int, n int) {
+	t.Helper()
+	var asked []string
+	for _, r := range s.s3.Requests() {
+		if r.Key == "web/"+key {
+			asked = append(asked, r.Header.Get("If-None-Match"))
+		}
+	}
+	since := asked[*from:]
+	if *from = len(asked); len(since) != n || slices.Contains(since, "") {
+		t.Errorf("%s: S3 was asked with If-None-Match %q, want %d times with one", key, since, n)
+	}
+}
+
 // TestReviseTTL: a change of ttl holds at once for what is stored, up and down, and for
-// what clients and the operator are told of it. What an object says itself stands.
+// what clients and the operator are told of it, at the cost of one conditional request.
+// What an object says itself stands.
 func TestReviseTTL(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -173,46 +191,73 @@ func TestReviseTTL(t *testing.T) {
 		s.get(target)
 	}
 	wantLife(t, s.get("/shop/a.png"), body, 3600, "public, max-age=3600")
+	a, own := 1, 1
 	for _, step := range []struct {
 		patch        string
 		ttl          int
 		cacheControl string
+		asks         int
 	}{
-		{`{"ttl":"2h"}`, 7200, "public, max-age=7200"},
-		{`{"ttl":"10m"}`, 600, "public, max-age=600"},
-		{`{"ttl":"10m"}`, 600, "public, max-age=600"},
+		{`{"ttl":"2h"}`, 7200, "public, max-age=7200", 1},
+		{`{"ttl":"10m"}`, 600, "public, max-age=600", 1},
+		{`{"ttl":"10m"}`, 600, "public, max-age=600", 0},
+		{`{"ttl":"1h"}`, 3600, "public, max-age=3600", 1},
 	} {
 		s.patch("shop", step.patch)
+		if e := s.explain("/shop/a.png", ""); e.Cache.Memory == nil || (e.Cache.Memory.State == "stale") != (step.asks > 0) {
+			t.Errorf("after %s: explained as %+v", step.patch, e.Cache.Memory)
+		}
+		if step.asks > 0 {
+			for target, cacheControl := range map[string]string{"/shop/a.png": step.cacheControl, "/shop/own.png": "max-age=600"} {
+				r := s.get(target)
+				wantPicture(t, r, body)
+				if got := r.Header.Get("Cache-Status"); got != "ixmage; fwd=stale; fwd-status=304" || r.Header.Get("Cache-Control") != cacheControl {
+					t.Errorf("after %s: %s is answered with %q and %q", step.patch, target, got, r.Header.Get("Cache-Control"))
+				}
+			}
+		}
+		for range 2 {
+			wantLife(t, s.get("/shop/a.png"), body, step.ttl, step.cacheControl)
+			wantLife(t, s.get("/shop/own.png"), body, 600, "max-age=600")
+		}
+		s.conditional(t, "a.png", &a, step.asks)
+		s.conditional(t, "own.png", &own, step.asks)
 		if e := s.explain("/shop/a.png", ""); e.Cache.Memory == nil || e.Cache.Memory.TTL > int64(step.ttl) || e.Cache.Memory.TTL < int64(step.ttl)-60 {
 			t.Errorf("after %s: explained as %+v", step.patch, e.Cache.Memory)
 		}
-		wantLife(t, s.get("/shop/a.png"), body, step.ttl, step.cacheControl)
-		wantLife(t, s.get("/shop/own.png"), body, 600, "max-age=600")
 	}
 
-	// Down below its age it is stale, and S3 has not been asked for that.
-	s.patch("shop", `{"ttl":"1s"}`)
-	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
-	if e := s.explain("/shop/own.png", ""); e.Cache.Memory.State != "fresh" {
-		t.Errorf("what says max-age itself is explained as %+v", e.Cache.Memory)
+	// What nobody asks for costs nothing, however often the alias changes.
+	for _, ttl := range []string{"1s", "2s", "1h"} {
+		s.patch("shop", `{"ttl":"`+ttl+`"}`)
 	}
-	// Up again it is fresh.
-	s.patch("shop", `{"ttl":"1h"}`)
-	wantLife(t, s.get("/shop/a.png"), body, 3600, "public, max-age=3600")
-	wantLife(t, s.get("/shop/own.png"), body, 600, "max-age=600")
-	if a, own := s.calls("a.png"), s.calls("own.png"); a != 1 || own != 1 {
-		t.Errorf("S3 was asked %d and %d times, want once each", a, own)
-	}
-
+	s.conditional(t, "a.png", &a, 0)
 	s.patch("shop", `{"ttl":"1s"}`)
-	var last *response
-	eventually(t, "it is asked for", func() bool {
-		last = s.get("/shop/a.png")
-		return !strings.HasPrefix(last.Header.Get("Cache-Status"), "ixmage; hit")
-	})
+	last := s.get("/shop/a.png")
 	wantPicture(t, last, body)
 	if got := last.Header.Get("Cache-Status"); got != "ixmage; fwd=stale; fwd-status=304" || last.Header.Get("Cache-Control") != "public, max-age=1" {
 		t.Errorf("answered with %q and %q", got, last.Header.Get("Cache-Control"))
+	}
+	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
+}
+
+// TestReviseDuringOutage: what is fresh by the new ttl is served while S3 is down, though
+// it cannot be asked.
+func TestReviseDuringOutage(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	s.patch("shop", `{"ttl":"1h","stale_while_revalidate":"0s","stale_if_error":"0s"}`)
+	body := png(100, "")
+	s.put("a.png", s3.Object{Body: body})
+	s.get("/shop/a.png")
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
+	s.patch("shop", `{"ttl":"2h"}`)
+	for range 3 {
+		wantPicture(t, s.get("/shop/a.png"), body)
+	}
+	s.patch("shop", `{"ttl":"0s"}`)
+	if r := s.get("/shop/a.png"); r.StatusCode < 500 {
+		t.Errorf("served on: %s", summary(r))
 	}
 }
 

@@ -131,6 +131,10 @@ func (e *Explanation) locate(r alias.Route, key string) {
 func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, probe bool) {
 	now := time.Now()
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
+	if obj, ok := v.Meta.(*object); ok && v.Outdated {
+		l := lifetimesOf(obj.said, r.Alias)
+		v.StaleError = v.Stored.Add(l.fresh + l.staleError)
+	}
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
 	circuit := p.origin.Circuit(r)

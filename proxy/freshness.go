@@ -59,6 +59,7 @@ type lifetimes struct {
 	fresh      time.Duration // how long it may be served without asking, from an Age of 0
 	staleWhile time.Duration // how long past fresh it may be served while it is fetched anew
 	staleError time.Duration // how long past fresh it may be served while the origin fails
+	byDefault  bool          // staleWhile is the alias's
 }
 
 // lifetimesOf reads headers as RFC 9111 asks of a shared cache:
@@ -93,10 +94,10 @@ func lifetimesOf(h freshHeaders, a *alias.Alias) lifetimes {
 	}
 	l.staleError = a.StaleIfError
 	if l.fresh > 0 {
-		l.staleWhile = a.StaleWhileRevalidate
+		l.staleWhile, l.byDefault = a.StaleWhileRevalidate, true
 	}
 	if d, ok := shortest(list, "stale-while-revalidate"); ok {
-		l.staleWhile = d
+		l.staleWhile, l.byDefault = d, false
 	}
 	if d, ok := shortest(list, "stale-if-error"); ok {
 		l.staleError = d

@@ -21,8 +21,41 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 			req.IfNoneMatch, req.IfModifiedSince = old.Meta.(*object).conditions()
 		}
 		src, err := p.fetch(ctx, req, old)
-		return src, p.verdict(ctx, route, err)
+		err = p.verdict(ctx, route, err)
+		if outage, ok := errors.AsType[*cache.Outage](err); ok && old != nil {
+			outage.Now = p.lifetimesNow(route, old)
+		}
+		return src, err
 	}
+}
+
+// standing is a route with the lifetimes and the credential that it has now. Those of a
+// request may have changed since it looked the alias up:
+//
+//  1. A request looks up the alias, does not find the object, and is suspended.
+//  2. The alias is changed: Lookup gives the new one, and only then is the cache told
+//     (alias.Registry, which calls observers after it has shown a change).
+//  3. The request has the object fetched. The cache takes it for new: its fetch began
+//     after 2.
+//  4. With the lifetimes from before 2, the object would keep them for good.
+//
+// So a load looks the alias up again when S3 has answered. If it began before 2, it may
+// still find the old one, and the cache knows. For the same reason it begins by looking
+// up whose key it signs with: what is refused to the old one is not to be noted as what
+// the new one found.
+func (p *Proxy) standing(r alias.Route) alias.Route {
+	now, ok := p.registry.Lookup(string(r.Alias.Name))
+	if ok && now.Alias.ID == r.Alias.ID && now.Alias.Epoch == r.Alias.Epoch {
+		return now
+	}
+	return r
+}
+
+// lifetimesNow is how long an entry would live if it came now: its alias may say
+// otherwise than when it came.
+func (p *Proxy) lifetimesNow(r alias.Route, e *cache.Entry) *cache.Lifetimes {
+	l := lifetimesOf(e.Meta.(*object).said, p.standing(r).Alias)
+	return &cache.Lifetimes{Fresh: l.fresh, StaleError: l.staleError}
 }
 
 // fetch opens an object and reads its first bytes: they decide the type where
@@ -41,7 +74,7 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 		// Nobody learns from that what the object is now: it is asked for without a
 		// condition, by the next flight if what is stored does until then.
 		old.Meta.(*object).doubted.Store(true)
-		if old.Bridges(time.Now()) {
+		if old.Bridges(time.Now(), p.lifetimesNow(req.Route, old)) {
 			return nil, &cache.Outage{Err: err}
 		}
 		req.IfNoneMatch, req.IfModifiedSince = "", time.Time{}

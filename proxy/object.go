@@ -76,7 +76,8 @@ func (o *object) source() *cache.Source {
 	return &cache.Source{
 		Meta: o, MetaBytes: o.bytes(), Size: o.size,
 		Fresh: l.fresh, Age: time.Since(o.born), StaleWhile: l.staleWhile, StaleError: l.staleError,
-		Validate: l.store && (o.etag != "" || !o.modified.IsZero()),
+		WhileByDefault: l.byDefault,
+		Validate:       l.store && (o.etag != "" || !o.modified.IsZero()),
 	}
 }
 
@@ -105,28 +106,15 @@ func (o *object) confirmedBy(reply *origin.Object) bool {
 // freshened is the object with what a 304 says of it (RFC 9111, section 3.2): the
 // headers that it has replace those of before.
 func (o *object) freshened(reply *origin.Object, a *alias.Alias) *object {
-	obj := o.version()
+	obj := &object{
+		validators: o.validators, size: o.size, contentType: o.contentType,
+		etagLine: o.etagLine, modifiedLine: o.modifiedLine,
+	}
 	if v := validatorsOf(reply); !v.modified.IsZero() && !v.modified.Equal(o.modified) {
 		obj.modified, obj.modifiedLine = v.modified, appendDate(nil, v.modified)
 	}
 	obj.live(o.said.updated(reply), reply.Born, a)
 	return obj
-}
-
-// under is the object as a has it live, where it does not say so itself.
-func (o *object) under(a *alias.Alias) *object {
-	obj := o.version()
-	obj.doubted.Store(o.doubted.Load())
-	obj.live(o.said, o.born, a)
-	return obj
-}
-
-// version is the object without what is said of its life.
-func (o *object) version() *object {
-	return &object{
-		validators: o.validators, size: o.size, contentType: o.contentType,
-		etagLine: o.etagLine, modifiedLine: o.modifiedLine,
-	}
 }
 
 // validatorsOf reads what identifies the version in S3's answer. An entity tag

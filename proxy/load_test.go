@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,55 +14,15 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// TestObjectUnder: what an object says itself stands, and all else is as the alias
-// says now.
-func TestObjectUnder(t *testing.T) {
-	t.Parallel()
-	was := &alias.Alias{TTL: time.Hour, StaleWhileRevalidate: time.Minute, StaleIfError: time.Minute}
-	is := &alias.Alias{TTL: time.Second, StaleWhileRevalidate: time.Hour, StaleIfError: 24 * time.Hour}
-	for name, tc := range map[string]struct {
-		said, expires string
-		want          lifetimes
-		line          string
-	}{
-		"silent":          {"", "", lifetimes{true, time.Second, time.Hour, 24 * time.Hour}, "public, max-age=1"},
-		"max-age":         {"max-age=60", "", lifetimes{true, time.Minute, time.Hour, 24 * time.Hour}, "max-age=60"},
-		"all of it":       {"max-age=60, stale-while-revalidate=1, stale-if-error=2", "", lifetimes{true, time.Minute, time.Second, 2 * time.Second}, "max-age=60, stale-while-revalidate=1, stale-if-error=2"},
-		"no-cache":        {"no-cache", "", lifetimes{store: true}, "no-cache"},
-		"must-revalidate": {"must-revalidate", "", lifetimes{true, time.Second, 0, 0}, "must-revalidate"},
-		"Expires":         {"", atNoon.Add(90 * time.Second).Format(http.TimeFormat), lifetimes{true, 90 * time.Second, time.Hour, 24 * time.Hour}, "public, max-age=90"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			o := newObject(&origin.Object{
-				ETag: `"a"`, LastModified: atNoon, Size: 7, CacheControl: tc.said, Expires: tc.expires,
-				Date: atNoon, Received: atNoon, Born: atNoon,
-			}, was, "image/png")
-			o.lines(atNoon, atNoon.Add(time.Hour), atNoon)
-			o.doubted.Store(true)
-			got := o.under(is)
-			if got.lifetimes != tc.want || string(got.cacheControl) != tc.line {
-				t.Errorf("got %+v and %q, want %+v and %q", got.lifetimes, got.cacheControl, tc.want, tc.line)
-			}
-			if got.validators != o.validators || got.said != o.said || !got.born.Equal(atNoon) || got.size != 7 ||
-				string(got.contentType) != "image/png" || string(got.etagLine) != `"a"` || string(got.modifiedLine) != noon {
-				t.Errorf("it is another object: %+v", got)
-			}
-			if !got.doubted.Load() || got.hit.Load() != nil || got.bytes() != o.bytes() {
-				t.Errorf("doubted: %t, lines: %v, %d bytes", got.doubted.Load(), got.hit.Load(), got.bytes())
-			}
-			if back := got.under(was); back.lifetimes != o.lifetimes || string(back.cacheControl) != string(o.cacheControl) {
-				t.Errorf("and back: %+v and %q", back.lifetimes, back.cacheControl)
-			}
-		})
-	}
-}
-
 // shortened has a proxy whose alias shop, as it is returned, lives shorter by now, and
 // which knows no change but by the registry.
 func shortened(t *testing.T) (p *Proxy, before alias.Route, after *alias.Alias) {
 	t.Helper()
 	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/down.png") {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("ETag", `"0123456789abcdef0123456789abcdef"`)
 		if r.Header.Get("If-None-Match") != "" {
 			w.WriteHeader(http.StatusNotModified)
@@ -167,31 +128,33 @@ func (c *closes) Close() error {
 	return nil
 }
 
-// TestRevise: what is stored lives as the alias says, and tells clients so.
-func TestRevise(t *testing.T) {
+// TestOutageTellsLifetimes: what is stored is judged by what the alias says now, where it
+// does not say so itself.
+func TestOutageTellsLifetimes(t *testing.T) {
 	t.Parallel()
-	p, before, after := shortened(t)
-	key := keyOf(before.Alias, "a.png")
-	look := func(want time.Duration, line string) {
-		t.Helper()
-		v := p.cache.Inspect(key, time.Now())
-		obj, ok := v.Meta.(*object)
-		if !ok || v.Expires.Sub(v.Stored) != want || string(obj.cacheControl) != line || v.StaleError.Sub(v.Expires) != obj.lifetimes.staleError {
-			t.Errorf("got %+v", v)
+	p, before, _ := shortened(t)
+	e, ok := p.cache.Keep(keyOf(before.Alias, "a.png"))
+	if !ok {
+		t.Fatal("nothing is stored")
+	}
+	defer e.Release()
+	obj := e.Meta.(*object)
+	for said, want := range map[string]cache.Lifetimes{
+		"":                            {Fresh: time.Minute, StaleError: time.Hour},
+		"max-age=60":                  {Fresh: time.Minute, StaleError: time.Hour},
+		"max-age=5, stale-if-error=2": {Fresh: 5 * time.Second, StaleError: 2 * time.Second},
+		"no-cache":                    {},
+		"must-revalidate":             {Fresh: time.Minute},
+	} {
+		obj.said.cacheControl = said
+		if got := p.lifetimesNow(before, e); *got != want {
+			t.Errorf("%q: got %+v, want %+v", said, *got, want)
 		}
 	}
-	look(time.Hour, "public, max-age=3600")
-	other := *after
-	other.ID++
-	p.Revise(&other)
-	look(time.Hour, "public, max-age=3600")
-	p.Revise(after)
-	look(time.Minute, "public, max-age=60")
-	e, ok := p.cache.Hit(key, time.Now())
-	if !ok || string(e.Bytes()) != "picture" {
-		t.Fatal("no hit")
+	obj.said.cacheControl = ""
+	_, err := p.load(before, "down.png")(t.Context(), e)
+	outage, ok := errors.AsType[*cache.Outage](err)
+	if !ok || outage.Now == nil || *outage.Now != (cache.Lifetimes{Fresh: time.Minute, StaleError: time.Hour}) {
+		t.Errorf("got %v, want an outage with the lifetimes of now", err)
 	}
-	e.Release()
-	p.Revise(before.Alias)
-	look(time.Hour, "public, max-age=3600")
 }

@@ -1,0 +1,34 @@
+package cache
+
+import (
+	"time"
+)
+
+// revalidate makes a space outdated. Where none is, nothing is there to be outdated.
+func (m *model) revalidate(no int64, while time.Duration, now time.Time) []*modelFlight {
+	space := m.spaces[no]
+	if space == nil {
+		return nil
+	}
+	_, gone := m.end(func(k Key) bool { return k.Space == no }, now)
+	space.outdated = modelMark{m.purges, now, while}
+	return gone
+}
+
+// revalidate has a space's lifetimes change. Nothing of it is given from before, but for
+// want of an answer.
+func (o *operator) revalidate() {
+	no, while := int64(o.oneOf(3)), []time.Duration{0, time.Minute, time.Hour}[o.oneOf(3)]
+	for _, f := range o.m.revalidate(no, while, time.Now()) {
+		delete(o.feeds, f)
+	}
+	o.Revalidate(no, 0, while)
+	o.bar(prefixed(Key{Space: no}), false)
+}
+
+func (s script) source(meta any) *Source {
+	return &Source{
+		Meta: meta, MetaBytes: s.meta, Size: s.size, Fresh: s.fresh, Validate: s.validate,
+		StaleWhile: s.while, StaleError: s.fault, WhileByDefault: s.byDefault,
+	}
+}
