@@ -98,7 +98,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s3.Close()
-	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{s3, m})
+	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{store, s3, m})
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ type provisioning struct {
 func (s *serveCmd) provisioning(
 	ctx context.Context, log *slog.Logger, registry *alias.Registry, d provisioningDeps,
 ) (*provisioning, error) {
-	id, err := s.installID(ctx, registry.Store(), log)
+	id, err := s.installID(ctx, d.store, log)
 	if err != nil {
 		return nil, err
 	}
@@ -258,6 +258,7 @@ func (s *serveCmd) provisioning(
 
 // provisioningDeps are the parts that provisioning needs.
 type provisioningDeps struct {
+	store   alias.Store
 	s3      *origin.Origin
 	metrics *metrics.Metrics
 }

@@ -47,7 +47,7 @@ func TestApply(t *testing.T) {
 		t.Errorf("Lookup: got %+v, %v", route, ok)
 	}
 	wantSeen(t, seen, "credential media v1", "alias shop r1")
-	if o, err := f.Store().Operation(t.Context(), "op-1"); err != nil || o.Alias != "shop" {
+	if o, err := f.History().Operation(t.Context(), "op-1"); err != nil || o.Alias != "shop" {
 		t.Errorf("operation: got %+v, %v", o, err)
 	}
 	if got := f.Count()[alias.StateActive]; got != 1 {
@@ -90,7 +90,7 @@ func TestApplyRefused(t *testing.T) {
 		if _, ok := f.Lookup("shop"); ok {
 			t.Errorf("%s: the alias is there", name)
 		}
-		if _, err := f.Store().Operation(t.Context(), "op-1"); !errors.Is(err, alias.ErrNotFound) {
+		if _, err := f.History().Operation(t.Context(), "op-1"); !errors.Is(err, alias.ErrNotFound) {
 			t.Errorf("%s: the operation: got %v", name, err)
 		}
 		wantSeen(t, seen)

@@ -129,9 +129,14 @@ func (r *Registry) Apply(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 	return r.write(ctx, names, fn)
 }
 
-// Store is where the registry keeps everything; operations and audit are read
-// there. Aliases and credentials are written through the registry only.
-func (r *Registry) Store() Store { return r.store } //nolint:ireturn // the one contract with several implementations
+// History reads operations, the audit and verifications from the store. It is
+// read-only: a write around the registry would not reach its memory.
+func (r *Registry) History() History { return r.store } //nolint:ireturn // the one contract with several implementations
+
+// AddAudit adds an entry to the audit, in a transaction of its own.
+func (r *Registry) AddAudit(ctx context.Context, e *AuditEntry) error {
+	return r.store.Update(ctx, func(tx Tx) error { return tx.AddAudit(e) })
+}
 
 // Routes calls fn with every alias and its credential, in no order, as they
 // stand at this moment, until fn returns false. It reads memory only.

@@ -8,6 +8,8 @@ import "context"
 //
 //nolint:interfacebloat // what the registry keeps, in one transaction, is one contract
 type Store interface {
+	History
+
 	// Load reads everything in one consistent view, every credential before
 	// the first alias, in no particular order. An error returned by a
 	// callback ends it.
@@ -28,19 +30,6 @@ type Store interface {
 	// CountSealed says how many credentials hold a sealed value.
 	CountSealed(ctx context.Context) (int, error)
 
-	// Operation reads one by id: ErrNotFound when there is none.
-	Operation(ctx context.Context, id string) (*Operation, error)
-	// Operations lists the operations that f picks, the newest first.
-	Operations(ctx context.Context, f OperationFilter) ([]*Operation, error)
-	// Audit lists at most limit entries with ids below before, the newest
-	// first; 0 begins with the last one.
-	Audit(ctx context.Context, before int64, limit int) ([]*AuditEntry, error)
-	// CountAudit says how many entries f picks.
-	CountAudit(ctx context.Context, f AuditFilter) (int, error)
-	// Verification reads the last one of an alias: ErrNotFound when there is
-	// none.
-	Verification(ctx context.Context, aliasID int64) (*Verification, error)
-
 	// AddUsage adds the deltas of a batch, all or none. One of the same writer
 	// with the same number, or a lower one, is not added again. Deltas of aliases
 	// that are not there are dropped.
@@ -60,6 +49,23 @@ type Store interface {
 	Meta(ctx context.Context, key string) ([]byte, error)
 
 	Close() error
+}
+
+// History reads what has happened to aliases and credentials. Methods are safe
+// for concurrent use, do I/O and honour ctx.
+type History interface {
+	// Operation reads one by id: ErrNotFound when there is none.
+	Operation(ctx context.Context, id string) (*Operation, error)
+	// Operations lists the operations that f picks, the newest first.
+	Operations(ctx context.Context, f OperationFilter) ([]*Operation, error)
+	// Audit lists at most limit entries with ids below before, the newest
+	// first; 0 begins with the last one.
+	Audit(ctx context.Context, before int64, limit int) ([]*AuditEntry, error)
+	// CountAudit says how many entries f picks.
+	CountAudit(ctx context.Context, f AuditFilter) (int, error)
+	// Verification reads the last one of an alias: ErrNotFound when there is
+	// none.
+	Verification(ctx context.Context, aliasID int64) (*Verification, error)
 }
 
 // Tx is what may be done inside Store.Update. A write that fails ends it: no

@@ -50,7 +50,7 @@ func (h audit) list(ctx context.Context, c *call[none]) (reply[auditJSON], error
 	if len(problems) > 0 {
 		return reply[auditJSON]{}, invalid(problems)
 	}
-	list, err := h.registry.Store().Audit(ctx, before, limit)
+	list, err := h.registry.History().Audit(ctx, before, limit)
 	if err != nil {
 		return reply[auditJSON]{}, err
 	}

@@ -38,7 +38,7 @@ type operationsJSON struct {
 func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJSON], error) {
 	f, problems := parseFilter(c.query)
 	if f.Before != "" {
-		_, err := h.registry.Store().Operation(ctx, f.Before)
+		_, err := h.registry.History().Operation(ctx, f.Before)
 		switch {
 		case errors.Is(err, alias.ErrNotFound):
 			problems = append(problems, one("before", "must be the id of an operation, the last one of the page before")...)
@@ -49,7 +49,7 @@ func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJS
 	if len(problems) > 0 {
 		return reply[operationsJSON]{}, invalid(problems)
 	}
-	list, err := h.registry.Store().Operations(ctx, f)
+	list, err := h.registry.History().Operations(ctx, f)
 	if err != nil {
 		return reply[operationsJSON]{}, err
 	}
@@ -91,7 +91,7 @@ func parseFilter(q url.Values) (alias.OperationFilter, []alias.Problem) {
 }
 
 func (h operations) read(ctx context.Context, c *call[none]) (reply[operationJSON], error) {
-	o, err := h.registry.Store().Operation(ctx, c.id)
+	o, err := h.registry.History().Operation(ctx, c.id)
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}

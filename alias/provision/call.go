@@ -170,7 +170,7 @@ func (p *Provisioner) audit(ctx context.Context, e *alias.AuditEntry) {
 	p.log.Info("audit", "actor", e.Actor, "action", e.Action, "user", e.User, "policy", e.Policy,
 		"access_key_id", e.AccessKeyID, "alias", string(e.Alias), "credential", string(e.Credential),
 		"outcome", e.Outcome, "operation", e.Operation, "detail", e.Detail)
-	err := p.cfg.Registry.Store().Update(context.WithoutCancel(ctx), func(tx alias.Tx) error { return tx.AddAudit(e) })
+	err := p.cfg.Registry.AddAudit(context.WithoutCancel(ctx), e)
 	if err != nil {
 		p.log.Error("the audit cannot be written", "action", e.Action, "error", err)
 	}

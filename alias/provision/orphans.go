@@ -181,7 +181,7 @@ func (s *scan) checkOne(ctx context.Context, u *foundUser) (heard bool, err erro
 	if !ours || s.owned[operation] {
 		return true, nil
 	}
-	op, err := s.p.cfg.Registry.Store().Operation(ctx, operation)
+	op, err := s.p.cfg.Registry.History().Operation(ctx, operation)
 	switch {
 	case errors.Is(err, alias.ErrNotFound):
 		return false, nil
@@ -291,7 +291,7 @@ func (s *scan) attachedOurs(op *alias.Operation) []alias.PolicyRef {
 // recentDeletions counts, in the audit, the users that scans deleted within the
 // hour: a restart does not begin to count anew.
 func (s *scan) recentDeletions(ctx context.Context) (int, error) {
-	return s.p.cfg.Registry.Store().CountAudit(ctx, alias.AuditFilter{
+	return s.p.cfg.Registry.History().CountAudit(ctx, alias.AuditFilter{
 		Actor: reconciler, Action: "iam:DeleteUser", Outcome: "ok", Since: s.now.Add(-time.Hour),
 	})
 }
@@ -425,7 +425,7 @@ func (s *scan) takeBack(ctx context.Context, name alias.Name) error {
 		return nil
 	}
 	defer release()
-	c, err := s.p.cfg.Registry.Store().Credential(ctx, name)
+	c, err := s.p.cfg.Registry.Credential(ctx, name)
 	if err != nil {
 		return ignoreMissing(err)
 	}

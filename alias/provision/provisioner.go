@@ -106,7 +106,7 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 	if p.cfg.AWS == nil {
 		return nil
 	}
-	list, err := p.cfg.Registry.Store().Operations(ctx, alias.OperationFilter{
+	list, err := p.cfg.Registry.History().Operations(ctx, alias.OperationFilter{
 		State: alias.OperationRunning, Limit: maxRunning,
 	})
 	if err != nil {
@@ -213,7 +213,7 @@ func (p *Provisioner) Wait(ctx context.Context, id string) (*alias.Operation, er
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		o, err := p.cfg.Registry.Store().Operation(context.WithoutCancel(ctx), id)
+		o, err := p.cfg.Registry.History().Operation(context.WithoutCancel(ctx), id)
 		if err != nil || o.Finished() {
 			return o, err
 		}

@@ -357,15 +357,15 @@ func (t *task) worksOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned
 // aliases are those that the credential is proven on: what is served, and lies
 // within its grants.
 func (t *task) aliases(ctx context.Context, c *alias.Credential) ([]*alias.Alias, error) {
-	store := t.p.cfg.Registry.Store()
-	names, err := store.AliasesOf(ctx, c.ID)
+	registry := t.p.cfg.Registry
+	names, err := registry.AliasesOf(ctx, c.ID)
 	if err != nil {
 		return nil, &registryError{err}
 	}
 	p, _ := c.Provisioned()
 	var list []*alias.Alias
 	for _, name := range names {
-		a, err := store.Alias(ctx, name)
+		a, err := registry.Alias(ctx, name)
 		if errors.Is(err, alias.ErrNotFound) {
 			continue
 		}

@@ -65,7 +65,7 @@ func (p *Provisioner) due(c *alias.Credential, prov *alias.Provisioned) bool {
 const rotateAgain = time.Hour
 
 func (p *Provisioner) failedLately(ctx context.Context, name alias.Name) bool {
-	list, err := p.cfg.Registry.Store().Operations(ctx, alias.OperationFilter{Credential: name, Limit: 1})
+	list, err := p.cfg.Registry.History().Operations(ctx, alias.OperationFilter{Credential: name, Limit: 1})
 	if err != nil {
 		return true
 	}

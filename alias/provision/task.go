@@ -147,7 +147,7 @@ func (t *task) failPanicked(ctx context.Context, caught *panics.Error) error {
 }
 
 func (p *Provisioner) load(ctx context.Context, id string) (*task, error) {
-	op, err := p.cfg.Registry.Store().Operation(ctx, id)
+	op, err := p.cfg.Registry.History().Operation(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -282,7 +282,7 @@ func (t *task) end(
 
 // credential is the one that the operation is about, as stored.
 func (t *task) credential(ctx context.Context) (*alias.Credential, *alias.Provisioned, error) {
-	c, err := t.p.cfg.Registry.Store().Credential(ctx, t.op.Credential)
+	c, err := t.p.cfg.Registry.Credential(ctx, t.op.Credential)
 	switch {
 	case errors.Is(err, alias.ErrNotFound):
 		return nil, nil, stop(codeInternal, "the credential %s is not in the registry any more", t.op.Credential)

@@ -33,7 +33,7 @@ func (t *task) verify(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a, err := t.p.cfg.Registry.Store().Alias(ctx, t.op.Alias)
+	a, err := t.p.cfg.Registry.Alias(ctx, t.op.Alias)
 	if err != nil {
 		return "", &registryError{err}
 	}
@@ -246,7 +246,7 @@ func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name)
 // the operator gave to prove with; empty when there is none.
 func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.Request, error) {
 	var req policy.Request
-	list, err := p.cfg.Registry.Store().Operations(ctx, alias.OperationFilter{Alias: name, Limit: 1})
+	list, err := p.cfg.Registry.History().Operations(ctx, alias.OperationFilter{Alias: name, Limit: 1})
 	if err != nil || len(list) == 0 {
 		return &req, err
 	}
