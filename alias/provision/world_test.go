@@ -130,6 +130,13 @@ const (
 func newWorld(t *testing.T, cfg iam.Config) *world {
 	t.Helper()
 	dir := quickDir(t)
+	migrated, err := emptyRegistry()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "registry.db"), migrated, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +156,24 @@ func newWorld(t *testing.T, cfg iam.Config) *world {
 	}
 	return w
 }
+
+// emptyRegistry is a database whose migrations have run: there are a thousand worlds.
+var emptyRegistry = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "ixmage-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "registry.db")
+	store, err := sqlstore.OpenSQLite(context.Background(), path)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 // quickDir is a folder in memory where there is one. These tests write much, and
 // what they kill is not the machine.
