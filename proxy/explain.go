@@ -87,18 +87,18 @@ type ExplainedCanary struct {
 
 // Explain resolves the path of a URL as get does, and tells what is known of it.
 // With probe it asks S3 for the object's metadata. It changes nothing.
-func (p *Proxy) Explain(ctx context.Context, path string, probe bool) (any, error) {
+func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	e := &Explanation{Path: path}
 	t, err := resolve([]byte(path))
 	e.Alias = t.alias
 	if err != nil {
 		e.refuse(problemOf(err), remedyKey)
-		return e, nil
+		return e
 	}
 	route, ok := p.registry.Lookup(t.alias)
 	if !ok {
 		e.refuse(probNotFound, remedyAlias)
-		return e, nil
+		return e
 	}
 	a := route.Alias
 	e.locate(route, t.key)
@@ -112,7 +112,7 @@ func (p *Proxy) Explain(ctx context.Context, path string, probe bool) (any, erro
 	default:
 		p.investigate(ctx, e, route, probe)
 	}
-	return e, nil
+	return e
 }
 
 func (e *Explanation) refuse(prob problem, remedy string) {

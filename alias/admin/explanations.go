@@ -13,7 +13,7 @@ import (
 // alias, is explained and no error. With probe it asks S3. The explanation is
 // written out as JSON and must hold no secret.
 type Explainer interface {
-	Explain(ctx context.Context, path string, probe bool) (any, error)
+	Explain(ctx context.Context, path string, probe bool) any
 }
 
 // explanations is the call that explains a URL.
@@ -39,6 +39,5 @@ func (h explanations) explain(ctx context.Context, c *call[none]) (reply[any], e
 	if h.explainer == nil {
 		return reply[any]{}, errAbsent
 	}
-	out, err := h.explainer.Explain(ctx, path, probe == "true")
-	return reply[any]{body: out}, err
+	return reply[any]{body: h.explainer.Explain(ctx, path, probe == "true")}, nil
 }
