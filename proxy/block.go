@@ -171,25 +171,25 @@ func (g *blockGroup) removeLocked(b *block) {
 // shareable reports whether other clients may get bytes that were fetched for this one:
 // not if each request has to ask S3 (RFC 9111, section 4), or if no strong entity tag
 // tells two versions apart.
-func (w piece) shareable() bool {
-	return w.length() <= sharedMax && strongTag(w.obj.etag) != "" && w.obj.lasts()
+func (w rangeRequest) shareable() bool {
+	return w.length() <= sharedMax && strongTag(w.obj.etag) != "" && w.obj.isShareable()
 }
 
-// blocks reads a piece by way of the blocks that it lies in, one after another.
+// blocks reads a rangeRequest by way of the blocks that it lies in, one after another.
 type blocks struct {
-	piece
+	rangeRequest
 
 	proxy   *Proxy
 	version version
 	block   *block        // or
-	rest    *cache.Reader // the rest of the piece, where there was no room for a block
+	rest    *cache.Reader // the rest of the rangeRequest, where there was no room for a block
 	at      int64         // where in the object the bytes of either begin
 	end     int64         // and behind which they end
 }
 
 // openBlocks returns when the first block has been read.
-func (p *Proxy) openBlocks(w piece, v version) (*blocks, error) {
-	b := &blocks{piece: w, proxy: p, version: v}
+func (p *Proxy) openBlocks(w rangeRequest, v version) (*blocks, error) {
+	b := &blocks{rangeRequest: w, proxy: p, version: v}
 	if err := b.open(w.first); err != nil {
 		return nil, err
 	}
@@ -197,11 +197,11 @@ func (p *Proxy) openBlocks(w piece, v version) (*blocks, error) {
 }
 
 // open goes on to the block of pos or, where there is no room for one, to the rest of
-// the piece by itself.
+// the rangeRequest by itself.
 func (b *blocks) open(pos int64) error {
 	b.close()
 	n := pos / blockSize
-	whole, rest := b.piece, b.piece
+	whole, rest := b.rangeRequest, b.rangeRequest
 	whole.byteRange = byteRange{n * blockSize, min((n+1)*blockSize, b.obj.size) - 1}
 	rest.byteRange = byteRange{pos, b.last}
 	var err error
@@ -212,7 +212,7 @@ func (b *blocks) open(pos int64) error {
 	part := whole
 	if b.block == nil {
 		part = rest
-		if b.rest, err = b.proxy.cache.Stream(b.proxy.base, rest.key, b.proxy.part(rest)); err != nil {
+		if b.rest, err = b.proxy.cache.Stream(b.proxy.base, rest.key, b.proxy.loadRange(rest)); err != nil {
 			return err
 		}
 	}
@@ -220,9 +220,9 @@ func (b *blocks) open(pos int64) error {
 	return nil
 }
 
-// read fetches all bytes of a piece.
-func (p *Proxy) read(w piece) ([]byte, error) {
-	r, err := p.cache.Stream(p.base, w.key, p.part(w))
+// read fetches all bytes of a rangeRequest.
+func (p *Proxy) read(w rangeRequest) ([]byte, error) {
+	r, err := p.cache.Stream(p.base, w.key, p.loadRange(w))
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +240,7 @@ func (p *Proxy) read(w piece) ([]byte, error) {
 	}
 }
 
-// Next returns bytes of the piece from off on.
+// Next returns bytes of the rangeRequest from off on.
 func (b *blocks) Next(off int64) ([]byte, error) {
 	pos := b.first + off
 	if pos >= b.end {

@@ -44,12 +44,12 @@ type body struct {
 	header *conn  // holds the header until there is a first chunk to go with it
 }
 
-func newBody(x *exchange, f *found, part byteRange) *body {
+func newBody(x *exchange, f *representation, part byteRange) *body {
 	b := &body{x: x, conn: x.fc.Conn(), whole: f.whole, reader: f.reader, off: part.first, end: part.last + 1}
 	if f.obj.size < 0 {
 		b.end = -1
 	}
-	if f.slice {
+	if f.onlyRange {
 		// The reader has just this part; its first byte is the part's.
 		b.base = part.first
 	} else if b.end < f.obj.size {

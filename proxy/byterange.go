@@ -12,7 +12,7 @@ type rangeKind uint8
 
 const (
 	rangeNone          rangeKind = iota // absent, malformed, several, another unit: the whole object
-	rangePart                           // one part that the object has
+	rangeSatisfiable                    // one part that the object has
 	rangeUnsatisfiable                  // one part that lies behind its end
 )
 
@@ -46,7 +46,7 @@ func parseRange(header string, size int64) (byteRange, rangeKind) {
 	if from >= size {
 		return byteRange{}, rangeUnsatisfiable
 	}
-	return byteRange{from, to}, rangePart
+	return byteRange{from, to}, rangeSatisfiable
 }
 
 // suffixRange is the last n bytes.
@@ -58,7 +58,7 @@ func suffixRange(digits string, size int64) (byteRange, rangeKind) {
 	case n == 0 || size == 0:
 		return byteRange{}, rangeUnsatisfiable
 	}
-	return byteRange{max(0, size-n), size - 1}, rangePart
+	return byteRange{max(0, size-n), size - 1}, rangeSatisfiable
 }
 
 // parsePos reads 1*DIGIT. A number too large for any object stays too large.

@@ -70,18 +70,18 @@ func join(list *string, line []byte) {
 	*list += string(line)
 }
 
-// verdict is what preconditions make of a GET or HEAD.
-type verdict uint8
+// preconditionResult is what preconditions make of a GET or HEAD.
+type preconditionResult uint8
 
 const (
-	proceed verdict = iota
+	proceed preconditionResult = iota
 	notModified
 	preconditionFailed
 )
 
 // evaluate applies preconditions in the order of RFC 9110, section 13.2.2. A
 // header that cannot be parsed is ignored where the RFC says so.
-func (c *conditions) evaluate(v validators) verdict {
+func (c *conditions) evaluate(v validators) preconditionResult {
 	if c.ifMatch != "" {
 		if !matchList(c.ifMatch, v.etag, strongMatch) {
 			return preconditionFailed
@@ -103,9 +103,9 @@ func (c *conditions) evaluate(v validators) verdict {
 	return proceed
 }
 
-// part decides which part of an object of size bytes to send (RFC 9110, section
+// selectRange decides which part of an object of size bytes to send (RFC 9110, section
 // 13.1.5 and 14.2). It is to be asked only when evaluate said proceed.
-func (c *conditions) part(v validators, size int64) (byteRange, rangeKind) {
+func (c *conditions) selectRange(v validators, size int64) (byteRange, rangeKind) {
 	if c.ranges != 1 || !c.rangeApplies(v) {
 		return byteRange{}, rangeNone
 	}

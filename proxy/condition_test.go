@@ -28,7 +28,7 @@ func TestEvaluate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		c    conditions
 		v    validators
-		want verdict
+		want preconditionResult
 	}{
 		"nothing": {conditions{}, strong, proceed},
 
@@ -111,10 +111,10 @@ func TestPart(t *testing.T) {
 		ranges  int
 		want    rangeKind
 	}{
-		"no If-Range":              {strong, "", 1, rangePart},
+		"no If-Range":              {strong, "", 1, rangeSatisfiable},
 		"no Range":                 {strong, "", 0, rangeNone},
 		"two Range lines":          {strong, "", 2, rangeNone},
-		"same tag":                 {strong, `"a"`, 1, rangePart},
+		"same tag":                 {strong, `"a"`, 1, rangeSatisfiable},
 		"other tag":                {strong, `"b"`, 1, rangeNone},
 		"weak tag":                 {strong, `W/"a"`, 1, rangeNone},
 		"weak tag of a weak one":   {weak, `W/"a"`, 1, rangeNone},
@@ -124,8 +124,8 @@ func TestPart(t *testing.T) {
 		"bare word":                {strong, `a`, 1, rangeNone},
 		"no tag to compare":        {validators{modified: atNoon}, `"a"`, 1, rangeNone},
 		"an empty tag":             {validators{modified: atNoon}, `""`, 1, rangeNone},
-		"same date":                {strong, noon, 1, rangePart},
-		"same date, RFC 850":       {strong, "Wednesday, 15-Nov-23 12:00:00 GMT", 1, rangePart},
+		"same date":                {strong, noon, 1, rangeSatisfiable},
+		"same date, RFC 850":       {strong, "Wednesday, 15-Nov-23 12:00:00 GMT", 1, rangeSatisfiable},
 		"later date":               {strong, after, 1, rangeNone},
 		"earlier date":             {strong, before, 1, rangeNone},
 		"no date to compare":       {validators{etag: `"a"`}, noon, 1, rangeNone},
@@ -137,8 +137,8 @@ func TestPart(t *testing.T) {
 			if tc.ranges == 0 {
 				c.byteRange = ""
 			}
-			r, got := c.part(tc.v, 10)
-			if got != tc.want || (got == rangePart && r != byteRange{1, 2}) {
+			r, got := c.selectRange(tc.v, 10)
+			if got != tc.want || (got == rangeSatisfiable && r != byteRange{1, 2}) {
 				t.Errorf("got %v, %d; want %d", r, got, tc.want)
 			}
 		})

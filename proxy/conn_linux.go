@@ -112,9 +112,9 @@ func (c *conn) sendMemory(m *memoryBody) (int64, error) {
 	}
 	c.holding = false
 	c.file, c.off, c.left = m.file, m.offset, len(m.data)
-	err := c.patiently(func() (int64, error) { return c.attempt(c.sendHeld) })
+	err := c.untilStalled(func() (int64, error) { return c.attempt(c.sendHeld) })
 	if err == nil {
-		err = c.patiently(func() (int64, error) { return c.attempt(c.sendFile) })
+		err = c.untilStalled(func() (int64, error) { return c.attempt(c.sendFile) })
 	}
 	return int64(len(m.data) - c.left), err
 }
@@ -125,7 +125,7 @@ func (c *conn) vector(data []byte) (int64, error) {
 	bufs := net.Buffers{c.held, data}
 	sent := -int64(len(c.held))
 	c.holding, c.held = false, c.held[:0]
-	err := c.patiently(func() (int64, error) {
+	err := c.untilStalled(func() (int64, error) {
 		n, err := bufs.WriteTo(c.TCPConn) // takes what it wrote out of bufs
 		sent += n
 		return n, err
@@ -144,12 +144,12 @@ func (c *conn) attempt(try func(fd uintptr) bool) (int64, error) {
 	return int64(before - c.left - len(c.held)), err
 }
 
-// patiently calls write until all is sent, for as long as the client takes at
+// untilStalled calls write until all is sent, for as long as the client takes at
 // least stallBytes in each stretch of time. What counts is what the client has
 // acknowledged, not what could be written: the kernel lets a writer go on only
 // when a third of its buffer is free again, and at 20 KiB/s that is a long time.
 // The first stretch is for free, because there is nothing to compare it with.
-func (c *conn) patiently(write func() (int64, error)) error {
+func (c *conn) untilStalled(write func() (int64, error)) error {
 	for waiting := int64(-1); ; {
 		if err := c.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 			return err
@@ -180,7 +180,7 @@ func (c *conn) unacknowledged() int64 {
 // send writes p whole, as long as the client keeps reading.
 func (c *conn) send(p []byte) (int, error) {
 	sent := 0
-	err := c.patiently(func() (int64, error) {
+	err := c.untilStalled(func() (int64, error) {
 		n, err := c.TCPConn.Write(p[sent:])
 		sent += n
 		return int64(n), err

@@ -26,17 +26,17 @@ type exchange struct {
 	id    [16]byte
 	start time.Time
 
-	alias  string      // empty unless it is in the registry
-	route  alias.Route // whose object is sent, or tried to; zero before that is known
-	series Series
-	cache  string
-	asked  bool // S3, in vain: what is served is stale
-	code   int
-	bytes  int64
-	first  time.Duration // to the first byte of the answer
-	entry  *cache.Entry
-	reader stream
-	memory memoryBody // if the body is sent by conn
+	alias   string      // empty unless it is in the registry
+	route   alias.Route // whose object is sent, or tried to; zero before that is known
+	series  Series
+	cache   string
+	triedS3 bool // S3, in vain: what is served is stale
+	code    int
+	bytes   int64
+	first   time.Duration // to the first byte of the answer
+	entry   *cache.Entry
+	reader  stream
+	memory  memoryBody // if the body is sent by conn
 
 	prob    problem // what the client was told, if not a picture
 	err     error   // what went wrong, for the log
@@ -92,7 +92,7 @@ func (x *exchange) Close() error {
 			Method: x.method(), Code: x.code, Cache: x.cache, Duration: took,
 			FirstByte: x.first, Bytes: x.bytes, Aborted: x.aborted,
 		})
-		x.save()
+		x.countSaved()
 		x.log(took)
 	}
 	*x = exchange{}
@@ -100,13 +100,13 @@ func (x *exchange) Close() error {
 	return nil
 }
 
-// save counts what the cache has spared S3. What a 304 spares is counted where it
+// countSaved counts what the cache has spared S3. What a 304 spares is counted where it
 // comes, since nobody may wait for it.
-func (x *exchange) save() {
+func (x *exchange) countSaved() {
 	switch x.cache {
 	case cacheHit, cacheStale, cacheNegative:
 		requests, sent := int64(1), x.bytes
-		if x.asked {
+		if x.triedS3 {
 			requests = 0
 		}
 		if x.code >= http.StatusBadRequest { // what we say of it is no byte of S3's

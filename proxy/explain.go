@@ -110,7 +110,7 @@ func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	case !a.Serves():
 		e.refuse(probNotFound, remedyState(a.State))
 	default:
-		p.investigate(ctx, e, route, probe)
+		p.gather(ctx, e, route, probe)
 	}
 	return e
 }
@@ -127,8 +127,8 @@ func (e *Explanation) locate(r alias.Route, key string) {
 	}
 }
 
-// investigate gathers what there is, and what it means.
-func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, probe bool) {
+// gather collects what there is, and what it means.
+func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe bool) {
 	now := time.Now()
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	if obj, ok := v.Meta.(*object); ok && v.Outdated {
@@ -142,10 +142,10 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // first: it is an answer, too
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
 	e.served(v, now)
-	known := e.known(v, now.Before(circuit.Probe))
+	known := e.knownError(v, now.Before(circuit.Probe))
 	err := known
 	if probe {
-		err = p.verdict(ctx, r, p.probe(ctx, e, r))
+		err = p.classify(ctx, r, p.probe(ctx, e, r))
 	}
 	// Clients are told what is known, whatever a probe finds out past it.
 	told := cmp.Or(known, err)
@@ -154,10 +154,10 @@ func (p *Proxy) investigate(ctx context.Context, e *Explanation, r alias.Route, 
 		e.Status, e.Remedy = http.StatusOK, remedyStale
 	}
 	if told != nil {
-		e.blame(told, err)
+		e.explainFailure(told, err)
 	}
 	if e.Remedy == "" {
-		e.outlook()
+		e.defaultRemedy()
 	}
 }
 
@@ -168,16 +168,16 @@ func (e *Explanation) served(v cache.View, now time.Time) {
 	case v.Fresh || now.Before(v.StaleWhile):
 		e.Status, e.Remedy = http.StatusOK, remedyCached
 	case v.Failing && now.Before(v.StaleError):
-		e.Status, e.Remedy = http.StatusOK, remedyStale+e.trouble()
+		e.Status, e.Remedy = http.StatusOK, remedyStale+e.originRemedy()
 	}
 }
 
-// trouble is what can be done about what keeps S3 from being asked, or from answering,
+// originRemedy is what can be done about what keeps S3 from being asked, or from answering,
 // as far as the alias's other requests tell: not what is for the sake of one object.
-func (e *Explanation) trouble() string {
+func (e *Explanation) originRemedy() string {
 	last := e.LastFailure
 	switch {
-	case !e.fails(), last.Outcome == string(origin.OutcomeNotFound):
+	case !e.lastFailed(), last.Outcome == string(origin.OutcomeNotFound):
 		return ""
 	case last.Outcome != string(origin.OutcomeDenied):
 		return " " + last.remedy()
@@ -187,13 +187,13 @@ func (e *Explanation) trouble() string {
 	return ""
 }
 
-// fails reports whether the last answer for the alias was a failure.
-func (e *Explanation) fails() bool {
+// lastFailed reports whether the last answer for the alias was a failure.
+func (e *Explanation) lastFailed() bool {
 	return e.LastFailure != nil && e.LastAnswer.At.Equal(e.LastFailure.At)
 }
 
-// known is what the next request would be told without S3, unless it is served.
-func (e *Explanation) known(v cache.View, pausing bool) error {
+// knownError is what the next request would be told without S3, unless it is served.
+func (e *Explanation) knownError(v cache.View, pausing bool) error {
 	switch {
 	case e.Status == http.StatusOK:
 		return nil
@@ -205,9 +205,9 @@ func (e *Explanation) known(v cache.View, pausing bool) error {
 	return nil
 }
 
-// blame explains what clients are told by its cause, which is gone if it is nil. What is
+// explainFailure explains what clients are told by its cause, which is gone if it is nil. What is
 // served from the cache meanwhile keeps its status.
-func (e *Explanation) blame(told, cause error) {
+func (e *Explanation) explainFailure(told, cause error) {
 	if prob := problemOf(told); e.Status == 0 {
 		e.Status, e.Code = prob.status, prob.code
 	}
@@ -217,7 +217,7 @@ func (e *Explanation) blame(told, cause error) {
 		prob := problemOf(cause)
 		remedy = remedyFor(prob, oe)
 		if prob == probCircuit {
-			remedy += e.trouble()
+			remedy += e.originRemedy()
 		}
 	}
 	if e.Remedy != "" {
@@ -230,7 +230,7 @@ func (e *Explanation) blame(told, cause error) {
 // tell a missing object from a missing bucket, so the first byte is asked for then.
 func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error {
 	req := origin.Request{Route: r, Key: e.Key, Force: true}
-	_, err := p.look(ctx, req)
+	_, err := p.statObject(ctx, req)
 	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome == origin.OutcomeNotFound {
 		req.Range = &origin.Range{}
 		if o, again := p.origin.Get(ctx, req); again == nil {
@@ -250,12 +250,12 @@ func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error 
 	return err
 }
 
-// outlook is what is said where nothing is known to be wrong.
-func (e *Explanation) outlook() {
+// defaultRemedy is what is said where nothing is known to be wrong.
+func (e *Explanation) defaultRemedy() {
 	switch {
 	case e.Probe != nil:
 		e.Status, e.Remedy = http.StatusOK, remedyProbed
-	case e.fails() && e.LastFailure.Outcome != string(origin.OutcomeNotFound):
+	case e.lastFailed() && e.LastFailure.Outcome != string(origin.OutcomeNotFound):
 		e.Remedy = remedyLast + e.LastFailure.remedy()
 	case e.Cache.Memory != nil:
 		e.Remedy = remedyStored

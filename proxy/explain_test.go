@@ -31,7 +31,7 @@ func TestTrouble(t *testing.T) {
 		if tc.newer {
 			e.LastAnswer = &ExplainedAnswer{At: at.Add(1), Outcome: string(origin.OutcomeOK)}
 		}
-		if got := e.trouble(); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+		if got := e.originRemedy(); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
 			t.Errorf("%s: %q, want it to say %q", name, got, tc.want)
 		}
 	}
@@ -50,7 +50,7 @@ func TestOutlook(t *testing.T) {
 		"stored":             {Explanation{Cache: &ExplainedCache{Memory: &ExplainedEntry{}}}, remedyStored},
 		"another is missing": {Explanation{Cache: &ExplainedCache{}, LastAnswer: missing, LastFailure: missing}, remedyUnknown},
 	} {
-		if tc.e.outlook(); tc.e.Remedy != tc.want {
+		if tc.e.defaultRemedy(); tc.e.Remedy != tc.want {
 			t.Errorf("%s: %q, want %q", name, tc.e.Remedy, tc.want)
 		}
 	}

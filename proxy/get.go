@@ -15,14 +15,14 @@ import (
 // and the fetch of its bytes.
 var errVersionGone = errors.New("the object changes faster than it can be read")
 
-// found is an object that can be sent: all of it in memory, or a reader.
-type found struct {
-	obj    *object
-	age    []byte
-	status []byte // Cache-Status (RFC 9211)
-	whole  []byte
-	reader stream
-	slice  bool // the reader has only the part that was asked for
+// representation is an object that can be sent: all of it in memory, or a reader.
+type representation struct {
+	obj       *object
+	age       []byte
+	status    []byte // Cache-Status (RFC 9211)
+	whole     []byte
+	reader    stream
+	onlyRange bool // the reader has only the part that was asked for
 }
 
 // get answers GET and HEAD of /{alias}/{key}.
@@ -50,7 +50,7 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 func (p *Proxy) attribute(x *exchange, name string) (alias.Route, bool) {
 	route, ok := p.registry.Lookup(name)
 	if ok {
-		x.alias, x.series = name, p.series.of(name)
+		x.alias, x.series = name, p.series.get(name)
 	}
 	return route, ok
 }
@@ -76,7 +76,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 		}
 		obj := e.Meta.(*object)
 		l := obj.lines(e.Stored, e.Expires, x.start)
-		x.answer(&found{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}, &cond)
+		x.answer(&representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}, &cond)
 		return
 	}
 	x.cache = cacheMiss
@@ -85,7 +85,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	case x.fc.IsHead() && !p.cache.Has(ck):
 		err = p.head(x, route, ck, &cond)
 	case cond.byteRange != "" && p.cache.Bypasses(ck):
-		err = p.partOf(x, route, ck, &cond)
+		err = p.getRange(x, route, ck, &cond)
 	default:
 		err = p.fetched(x, route, ck, &cond)
 	}
@@ -93,7 +93,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 		p.failed(x, err)
 		return
 	}
-	p.prepare(route)
+	p.warmPlaceholder(route)
 }
 
 // keyOf names an object of an alias in the cache.
@@ -108,7 +108,7 @@ func (p *Proxy) failed(x *exchange, err error) {
 	}
 	prob := problemOf(err)
 	x.prob, x.err = prob, err // which send changes if the placeholder cannot be sent
-	if path := fallbackFor(prob, x.route.Alias); path != "" && p.standIn(x, path, prob) {
+	if path := placeholderFor(prob, x.route.Alias); path != "" && p.servePlaceholder(x, path, prob) {
 		return
 	}
 	x.fail(prob, err)
@@ -125,10 +125,10 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	if err != nil {
 		return err
 	}
-	if part, ok := cond.wanted(r); ok {
+	if part, ok := cond.separateRange(r); ok {
 		// The stream is of the whole object, and only this part is wanted.
 		r.Close()
-		return p.sendPart(x, piece{route, ck, r.Meta.(*object), part})
+		return p.sendRange(x, rangeRequest{route, ck, r.Meta.(*object), part})
 	}
 	if r.Bare {
 		r.Close()
@@ -136,18 +136,18 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 			return err
 		}
 	}
-	x.reader, x.cache, x.asked = r, label(r.Status), r.Asked
-	x.answer(foundBy(r, time.Now()), cond)
+	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.Asked
+	x.answer(representationOf(r, time.Now()), cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // 304, 412 and 416 have nothing of the body
 		r.Finish()
 	}
 	return nil
 }
 
-// foundBy is what a reader brings.
-func foundBy(r *cache.Reader, now time.Time) *found {
+// representationOf is what a reader brings.
+func representationOf(r *cache.Reader, now time.Time) *representation {
 	obj := r.Meta.(*object)
-	f := &found{obj: obj, reader: r, age: obj.age(now)}
+	f := &representation{obj: obj, reader: r, age: obj.age(now)}
 	if whole, ok := r.Complete(); ok {
 		f.whole = whole
 	}

@@ -23,7 +23,7 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 		status = cache.Collapsed
 	}
 	x.cache = label(status)
-	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(cacheStatus(status, stale, false))}, cond)
+	x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(cacheStatus(status, stale, false))}, cond)
 	return nil
 }
 
@@ -44,7 +44,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 		return nil, false, err
 	}
 	obj = got.(*object)
-	if joined && !obj.lasts() { // each request has to ask
+	if joined && !obj.isShareable() { // each request has to ask
 		obj, err = p.statAlone(ctx, route, ck)
 		return obj, false, err
 	}
@@ -54,11 +54,11 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 // statAlone asks for one request.
 func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
 	asked := time.Now()
-	route = p.standing(route)
-	obj, err := p.look(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
-	err = p.verdict(ctx, route, err)
+	route = p.currentRoute(route)
+	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
+	err = p.classify(ctx, route, err)
 	if gone, ok := errors.AsType[*cache.Gone](err); ok {
-		if !mute(gone) {
+		if !isAmbiguous404(gone) {
 			gone.Asked = asked
 			p.cache.Missed(ck, gone)
 		}
@@ -67,7 +67,7 @@ func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) 
 	return obj, err
 }
 
-func (p *Proxy) look(ctx context.Context, req origin.Request) (*object, error) {
+func (p *Proxy) statObject(ctx context.Context, req origin.Request) (*object, error) {
 	o, err := p.origin.Head(ctx, req)
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object)
 	if !sameVersion(known, o.Size, front) {
 		return "", errVersionGone
 	}
-	body, err := peek(front, true)
+	body, err := readFront(front, true)
 	if err != nil {
 		return "", err
 	}

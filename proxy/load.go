@@ -15,13 +15,13 @@ import (
 // still the same.
 func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
-		route := p.standing(route)
+		route := p.currentRoute(route)
 		req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
-		if old != nil && !old.Purged() && !old.Meta.(*object).doubted.Load() {
+		if old != nil && !old.Purged() && !old.Meta.(*object).wrong304.Load() {
 			req.IfNoneMatch, req.IfModifiedSince = old.Meta.(*object).conditions()
 		}
 		src, err := p.fetch(ctx, req, old)
-		err = p.verdict(ctx, route, err)
+		err = p.classify(ctx, route, err)
 		if outage, ok := errors.AsType[*cache.Outage](err); ok && old != nil {
 			outage.Now = p.lifetimesNow(route, old)
 		}
@@ -29,7 +29,7 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	}
 }
 
-// standing is a route with the lifetimes and the credential that it has now. Those of a
+// currentRoute is a route with the lifetimes and the credential that it has now. Those of a
 // request may have changed since it looked the alias up:
 //
 //  1. A request looks up the alias, does not find the object, and is suspended.
@@ -43,7 +43,7 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 // still find the old one, and the cache knows. For the same reason it begins by looking
 // up whose key it signs with: what is refused to the old one is not to be noted as what
 // the new one found.
-func (p *Proxy) standing(r alias.Route) alias.Route {
+func (p *Proxy) currentRoute(r alias.Route) alias.Route {
 	now, ok := p.registry.Lookup(string(r.Alias.Name))
 	if ok && now.Alias.ID == r.Alias.ID && now.Alias.Epoch == r.Alias.Epoch {
 		return now
@@ -54,7 +54,7 @@ func (p *Proxy) standing(r alias.Route) alias.Route {
 // lifetimesNow is how long an entry would live if it came now: its alias may say
 // otherwise than when it came.
 func (p *Proxy) lifetimesNow(r alias.Route, e *cache.Entry) *cache.Lifetimes {
-	l := lifetimesOf(e.Meta.(*object).said, p.standing(r).Alias)
+	l := lifetimesOf(e.Meta.(*object).said, p.currentRoute(r).Alias)
 	return &cache.Lifetimes{Fresh: l.fresh, StaleError: l.staleError}
 }
 
@@ -64,16 +64,16 @@ func (p *Proxy) lifetimesNow(r alias.Route, e *cache.Entry) *cache.Lifetimes {
 func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry) (*cache.Source, error) {
 	o, err := p.origin.Get(ctx, req)
 	if err == nil && o.NotModified {
-		if obj := old.Meta.(*object); obj.confirmedBy(o) {
-			p.series.of(string(req.Route.Alias.Name)).Saved(SavedByNotModified, 0, obj.size)
-			return confirmed(obj.freshened(o, p.standing(req.Route).Alias)), nil
+		if obj := old.Meta.(*object); obj.isConfirmedBy(o) {
+			p.series.get(string(req.Route.Alias.Name)).Saved(SavedByNotModified, 0, obj.size)
+			return unchangedSource(obj.updatedBy(o, p.currentRoute(req.Route).Alias)), nil
 		}
 		err = origin.ErrOtherVersion
 	}
 	if errors.Is(err, origin.ErrOtherVersion) {
 		// Nobody learns from that what the object is now: it is asked for without a
 		// condition, by the next flight if what is stored does until then.
-		old.Meta.(*object).doubted.Store(true)
+		old.Meta.(*object).wrong304.Store(true)
 		if old.Bridges(time.Now(), p.lifetimesNow(req.Route, old)) {
 			return nil, &cache.Outage{Err: err}
 		}
@@ -83,19 +83,19 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 	if err != nil {
 		return nil, err
 	}
-	return opened(o, func() (*cache.Source, error) { return source(o, p.standing(req.Route).Alias) })
+	return closeUnlessUsed(o, func() (*cache.Source, error) { return source(o, p.currentRoute(req.Route).Alias) })
 }
 
-// confirmed is what the cache is told of an object that has not changed.
-func confirmed(obj *object) *cache.Source {
+// unchangedSource is what the cache is told of an object that has not changed.
+func unchangedSource(obj *object) *cache.Source {
 	src := obj.source()
 	src.Same = true
 	return src
 }
 
-// opened is what read makes of o. It closes o's body, and so gives its slot back, if
+// closeUnlessUsed is what read makes of o. It closes o's body, and so gives its slot back, if
 // that is nothing, or if read panics.
-func opened(o *origin.Object, read func() (*cache.Source, error)) (src *cache.Source, err error) {
+func closeUnlessUsed(o *origin.Object, read func() (*cache.Source, error)) (src *cache.Source, err error) {
 	defer func() {
 		if src == nil {
 			o.Body.Close()
@@ -109,7 +109,7 @@ func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := peek(o, generic || picture == typeSVG)
+	body, err := readFront(o, generic || picture == typeSVG)
 	if err != nil {
 		return nil, err
 	}
@@ -133,10 +133,10 @@ type frontBody struct {
 	rest  io.ReadCloser
 }
 
-// peek reads until there is something to say: the first bytes, all that a type
+// readFront reads until there is something to say: the first bytes, all that a type
 // can be told from if full, or the end of an empty body. An origin that trickles
 // holds nobody longer than one that is silent.
-func peek(o *origin.Object, full bool) (*frontBody, error) {
+func readFront(o *origin.Object, full bool) (*frontBody, error) {
 	buf, least := make([]byte, sniffLen), 1
 	if full {
 		least = sniffLen

@@ -79,7 +79,7 @@ func TestLoadAfterChange(t *testing.T) {
 func TestStanding(t *testing.T) {
 	t.Parallel()
 	p, before, after := shortened(t)
-	if got := p.standing(before); got.Alias != after {
+	if got := p.currentRoute(before); got.Alias != after {
 		t.Errorf("got %+v, want what it is now", got)
 	}
 	other, moved, gone := *before.Alias, *before.Alias, *before.Alias
@@ -89,7 +89,7 @@ func TestStanding(t *testing.T) {
 	for _, a := range []*alias.Alias{&other, &moved, &gone} {
 		r := before
 		r.Alias = a
-		if got := p.standing(r); got != r {
+		if got := p.currentRoute(r); got != r {
 			t.Errorf("of %+v stands %+v", a, got)
 		}
 	}
@@ -107,7 +107,7 @@ func TestOpened(t *testing.T) {
 		body := &closes{}
 		func() {
 			defer func() { _ = recover() }()
-			if _, err := opened(&origin.Object{Body: body}, read); err != nil && !errors.Is(err, want) {
+			if _, err := closeUnlessUsed(&origin.Object{Body: body}, read); err != nil && !errors.Is(err, want) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}()

@@ -30,7 +30,7 @@ type object struct {
 	lifetimes    lifetimes
 	born         time.Time // its Age counts from here
 
-	doubted atomic.Bool // S3 has called another version unchanged
+	wrong304 atomic.Bool // S3 has called another version unchanged
 
 	hit atomic.Pointer[hitLines]
 }
@@ -58,12 +58,12 @@ func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 	if !obj.modified.IsZero() {
 		obj.modifiedLine = appendDate(nil, obj.modified)
 	}
-	obj.live(freshHeadersOf(o), o.Born, a)
+	obj.setLifetimes(freshHeadersOf(o), o.Born, a)
 	return obj
 }
 
-// live sets how long the object lives, and what clients are told of it.
-func (o *object) live(said freshHeaders, born time.Time, a *alias.Alias) {
+// setLifetimes sets how long the object lives, and what clients are told of it.
+func (o *object) setLifetimes(said freshHeaders, born time.Time, a *alias.Alias) {
 	said.cacheControl, said.expires = strings.Clone(said.cacheControl), strings.Clone(said.expires)
 	o.said, o.born = said, born
 	o.lifetimes = lifetimesOf(said, a)
@@ -81,8 +81,8 @@ func (o *object) source() *cache.Source {
 	}
 }
 
-// lasts reports whether the answer may be given to others than it was asked for.
-func (o *object) lasts() bool { return o.lifetimes.fresh > max(0, time.Since(o.born)) }
+// isShareable reports whether the answer may be given to others than it was asked for.
+func (o *object) isShareable() bool { return o.lifetimes.fresh > max(0, time.Since(o.born)) }
 
 // conditions are what S3 is asked with whether the object is still the same (RFC
 // 9110, section 13.1: a date counts for nothing beside an entity tag).
@@ -93,9 +93,9 @@ func (o *object) conditions() (ifNoneMatch string, ifModifiedSince time.Time) {
 	return "", o.modified
 }
 
-// confirmedBy reports whether a 304 speaks of this version (RFC 9111, section 4.3.4):
+// isConfirmedBy reports whether a 304 speaks of this version (RFC 9111, section 4.3.4):
 // by its entity tag where both have one, else by its date.
-func (o *object) confirmedBy(reply *origin.Object) bool {
+func (o *object) isConfirmedBy(reply *origin.Object) bool {
 	v := validatorsOf(reply)
 	if v.etag != "" && o.etag != "" {
 		return weakMatch(v.etag, o.etag)
@@ -103,9 +103,9 @@ func (o *object) confirmedBy(reply *origin.Object) bool {
 	return v.modified.IsZero() || o.modified.IsZero() || v.modified.Equal(o.modified)
 }
 
-// freshened is the object with what a 304 says of it (RFC 9111, section 3.2): the
+// updatedBy is the object with what a 304 says of it (RFC 9111, section 3.2): the
 // headers that it has replace those of before.
-func (o *object) freshened(reply *origin.Object, a *alias.Alias) *object {
+func (o *object) updatedBy(reply *origin.Object, a *alias.Alias) *object {
 	obj := &object{
 		validators: o.validators, size: o.size, contentType: o.contentType,
 		etagLine: o.etagLine, modifiedLine: o.modifiedLine,
@@ -113,7 +113,7 @@ func (o *object) freshened(reply *origin.Object, a *alias.Alias) *object {
 	if v := validatorsOf(reply); !v.modified.IsZero() && !v.modified.Equal(o.modified) {
 		obj.modified, obj.modifiedLine = v.modified, appendDate(nil, v.modified)
 	}
-	obj.live(o.said.updated(reply), reply.Born, a)
+	obj.setLifetimes(o.said.updated(reply), reply.Born, a)
 	return obj
 }
 

@@ -124,10 +124,10 @@ func TestObjectBytesAfterNotModified(t *testing.T) {
 	a := &alias.Alias{TTL: time.Hour}
 	o := newObject(&origin.Object{ETag: `"a"`, CacheControl: "max-age=1"}, a, "image/png")
 	long := "public, max-age=3600, s-maxage=86400, stale-if-error=86400"
-	if got, want := o.freshened(&origin.Object{CacheControl: long}, a).bytes(), o.bytes(); got != want {
+	if got, want := o.updatedBy(&origin.Object{CacheControl: long}, a).bytes(), o.bytes(); got != want {
 		t.Errorf("%d bytes, before it were %d", got, want)
 	}
-	if got := o.freshened(&origin.Object{CacheControl: long + strings.Repeat(", x", 300)}, a).bytes(); got < o.bytes()+900 {
+	if got := o.updatedBy(&origin.Object{CacheControl: long + strings.Repeat(", x", 300)}, a).bytes(); got < o.bytes()+900 {
 		t.Errorf("%d bytes do not hold what is said", got)
 	}
 }

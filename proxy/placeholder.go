@@ -8,13 +8,13 @@ import (
 	"ixmage/alias"
 )
 
-// brokenLife is how long clients may keep what stands in for a picture that could
+// brokenMaxAge is how long clients may keep what stands in for a picture that could
 // not be had.
-const brokenLife = 5 * time.Second
+const brokenMaxAge = 5 * time.Second
 
-// fallbackFor is the path of the object that stands in for a problem, if the alias
+// placeholderFor is the path of the object that stands in for a problem, if the alias
 // has one: for a picture that is not there, or an origin that cannot be asked.
-func fallbackFor(prob problem, a *alias.Alias) string {
+func placeholderFor(prob problem, a *alias.Alias) string {
 	switch prob.status {
 	case http.StatusNotFound:
 		return a.Fallback.Missing
@@ -24,28 +24,28 @@ func fallbackFor(prob problem, a *alias.Alias) string {
 	return ""
 }
 
-// stillFor is how long clients may keep the answer to a problem.
-func stillFor(prob problem, a *alias.Alias) time.Duration {
+// placeholderMaxAge is how long clients may keep the answer to a problem.
+func placeholderMaxAge(prob problem, a *alias.Alias) time.Duration {
 	if prob.status == http.StatusNotFound {
 		return a.NegativeTTL
 	}
-	return brokenLife
+	return brokenMaxAge
 }
 
-// prepare has the object at hand that stands in for pictures which cannot be had:
+// warmPlaceholder has the object at hand that stands in for pictures which cannot be had:
 // when S3 fails it is too late to fetch it.
-func (p *Proxy) prepare(r alias.Route) {
+func (p *Proxy) warmPlaceholder(r alias.Route) {
 	if path := r.Alias.Fallback.Broken; path != "" {
 		p.cache.Warm(keyOf(r.Alias, path), p.load(r, path))
 	}
 }
 
-// standIn sends the object of path with the status of prob, or reports that it
+// servePlaceholder sends the object of path with the status of prob, or reports that it
 // cannot be had either. It bears no validator: it is not what was asked for.
-func (p *Proxy) standIn(x *exchange, path string, prob problem) bool {
+func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	a := x.route.Alias
 	ck := keyOf(a, path)
-	var f *found
+	var f *representation
 	e, ok := p.cache.Keep(ck)
 	if ok && prob.status < http.StatusInternalServerError && !e.Fresh(x.start) {
 		e.Release()
@@ -53,7 +53,7 @@ func (p *Proxy) standIn(x *exchange, path string, prob problem) bool {
 	}
 	switch {
 	case ok:
-		x.entry, f = e, &found{obj: e.Meta.(*object), whole: e.Bytes()}
+		x.entry, f = e, &representation{obj: e.Meta.(*object), whole: e.Bytes()}
 	case prob.status >= http.StatusInternalServerError:
 		return false // the origin has kept the client waiting once
 	default:
@@ -61,13 +61,13 @@ func (p *Proxy) standIn(x *exchange, path string, prob problem) bool {
 		if err != nil {
 			return false
 		}
-		x.reader, f = r, foundBy(r, time.Now())
+		x.reader, f = r, representationOf(r, time.Now())
 	}
 	x.code = prob.status
 	h := &x.fc.Response.Header
 	x.common(h)
 	x.allowOrigin(h)
-	h.SetCanonical(nameCacheControl, shortLife(stillFor(prob, a)))
+	h.SetCanonical(nameCacheControl, shortLife(placeholderMaxAge(prob, a)))
 	if prob.status == http.StatusServiceUnavailable {
 		h.SetCanonical(nameRetryAfter, []byte(retryAfter(x.err)))
 	}

@@ -96,7 +96,7 @@ func New(cfg Config) *Proxy {
 		ReadTimeout: readTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		ReadBufferSize: ReadBufferSize, WriteBufferSize: WriteBufferSize,
 		// With a streamed body the handler runs, and refuses, before any of
-		// the body is read; see leaveBody.
+		// the body is read; see skipBody.
 		StreamRequestBody: true, BodyLimit: 1, DisablePreParseMultipartForm: true,
 		ErrorHandler: p.unrouted,
 	})
@@ -105,7 +105,7 @@ func New(cfg Config) *Proxy {
 	p.app.Get("/*", p.get)
 	p.routes = p.app.Handler()
 	s := p.app.Server()
-	s.HeaderReceived = leaveBody
+	s.HeaderReceived = skipBody
 	s.Handler = p.handle
 	s.ErrorHandler = p.unreadable
 	s.ExpectHandler = p.expectation
@@ -148,9 +148,9 @@ func (p *Proxy) route(x *exchange, fc *fasthttp.RequestCtx) {
 
 var errPanic = errors.New("panic while answering")
 
-// leaveBody keeps fasthttp from waiting for the first byte of a body, as it does
+// skipBody keeps fasthttp from waiting for the first byte of a body, as it does
 // even for a streamed one where the length is known. It is refused either way.
-func leaveBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+func skipBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if h.ContentLength() > 0 {
 		h.SetContentLength(-1)
 	}
@@ -163,7 +163,7 @@ func refuse(h *fasthttp.RequestHeader) (problem, bool) {
 	if !h.IsGet() && !h.IsHead() {
 		return probMethod, true
 	}
-	if prob, ok := refuseLines(h.RawHeaders()); ok {
+	if prob, ok := refuseHeader(h.RawHeaders()); ok {
 		return prob, true
 	}
 	// -2 is neither Content-Length nor Transfer-Encoding, -1 is chunked.
@@ -176,12 +176,12 @@ func refuse(h *fasthttp.RequestHeader) (problem, bool) {
 	return problem{}, false
 }
 
-// refuseLines finds in a raw header what fasthttp lets through although another
+// refuseHeader finds in a raw header what fasthttp lets through although another
 // server on the way may read it differently, and so find other requests in the
 // same bytes: a line that continues the one before it (RFC 9112, section 5.2),
 // a line that ends without CR, and a Transfer-Encoding, which fasthttp drops
 // without a trace where it is "identity".
-func refuseLines(raw []byte) (problem, bool) {
+func refuseHeader(raw []byte) (problem, bool) {
 	const encoding = "transfer-encoding:"
 	for len(raw) > 0 {
 		end := bytes.IndexByte(raw, '\n')
@@ -204,11 +204,11 @@ func (p *Proxy) reject(x *exchange, fc *fasthttp.RequestCtx, prob problem) {
 		p.attribute(x, t.alias)
 	}
 	x.fail(prob, nil)
-	hangUp(fc)
+	closeAfter(fc)
 }
 
-// hangUp ends a connection whose client may still be sending what is not read.
-func hangUp(fc *fasthttp.RequestCtx) {
+// closeAfter ends a connection whose client may still be sending what is not read.
+func closeAfter(fc *fasthttp.RequestCtx) {
 	fc.SetConnectionClose()
 	if c, ours := fc.Conn().(*conn); ours {
 		c.linger()
@@ -232,7 +232,7 @@ func (p *Proxy) unreadable(fc *fasthttp.RequestCtx, err error) {
 	// health that way.
 	x.quiet = errors.Is(err, syscall.ECONNRESET)
 	x.fail(requestProblem(err), nil)
-	hangUp(fc)
+	closeAfter(fc)
 }
 
 // unrouted answers what Fiber found no route for.
@@ -270,9 +270,9 @@ func (p *Proxy) health(fc *fasthttp.RequestCtx, status int, text string) {
 	fc.Response.SetBodyString(text)
 }
 
-// goodbye is how long clients that keep sending requests are told with each
+// drainGrace is how long clients that keep sending requests are told with each
 // answer that the connection ends, before idle connections are closed.
-const goodbye = 500 * time.Millisecond
+const drainGrace = 500 * time.Millisecond
 
 // Stop takes the server down: what the kernel has accepted is still answered,
 // connections end with their next answer, idle ones are closed, and requests
@@ -280,9 +280,9 @@ const goodbye = 500 * time.Millisecond
 func (p *Proxy) Stop(ctx context.Context, ln *Listener) error {
 	p.draining.Store(true)
 	ln.Drain()
-	tick := time.NewTicker(goodbye / 20)
+	tick := time.NewTicker(drainGrace / 20)
 	defer tick.Stop()
-	end := time.After(goodbye)
+	end := time.After(drainGrace)
 	for p.app.Server().GetOpenConnectionsCount() > 0 {
 		select {
 		case <-tick.C:

@@ -79,7 +79,7 @@ func newSeriesTable(rec Recorder, exists func(alias string) bool) *seriesTable {
 	return t
 }
 
-// of returns the handle of an alias that was in the registry a moment ago. The
+// get returns the handle of an alias that was in the registry a moment ago. The
 // sequence that a second look is needed for:
 //
 //  1. a request looks up the alias "shop"
@@ -88,7 +88,7 @@ func newSeriesTable(rec Recorder, exists func(alias string) bool) *seriesTable {
 //     are back, and a place is taken, with nobody left to give them up
 //
 // A deletion after the second look is told to us after step 3, and undoes it.
-func (t *seriesTable) of(alias string) Series {
+func (t *seriesTable) get(alias string) Series {
 	if s, ok := (*t.view.Load())[alias]; ok {
 		return s
 	}

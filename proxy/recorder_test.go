@@ -46,11 +46,11 @@ func TestSeriesOfDeletedAlias(t *testing.T) {
 	r := &roll{room: 10}
 	aliases := map[string]bool{"shop": true, "blog": true}
 	table := newSeriesTable(r, func(name string) bool { return aliases[name] })
-	table.of("blog")
+	table.get("blog")
 	delete(aliases, "shop")
 	r.Forget("shop")
 	table.forget("shop")
-	if s := table.of("shop"); s == nil || !s.Shared() {
+	if s := table.get("shop"); s == nil || !s.Shared() {
 		t.Error("the handle is not one of many")
 	}
 	if !slices.Equal(r.own, []string{"blog"}) {
@@ -61,7 +61,7 @@ func TestSeriesOfDeletedAlias(t *testing.T) {
 	}
 	// Made again, it is as any other.
 	aliases["shop"] = true
-	if s := table.of("shop"); s.Shared() || len(r.own) != 2 {
+	if s := table.get("shop"); s.Shared() || len(r.own) != 2 {
 		t.Errorf("made again, it has no place: %q", r.own)
 	}
 }
@@ -73,7 +73,7 @@ func TestSeriesPastTheCap(t *testing.T) {
 	r := &roll{room: 1}
 	table := newSeriesTable(r, func(string) bool { return true })
 	for range 3 {
-		if table.of("first").Shared() || !table.of("second").Shared() || !table.of("third").Shared() {
+		if table.get("first").Shared() || !table.get("second").Shared() || !table.get("third").Shared() {
 			t.Fatalf("the place has %q", r.own)
 		}
 	}
@@ -82,12 +82,12 @@ func TestSeriesPastTheCap(t *testing.T) {
 	}
 	r.Forget("third") // has no place
 	table.forget("third")
-	if !table.of("second").Shared() || table.of("first").Shared() {
+	if !table.get("second").Shared() || table.get("first").Shared() {
 		t.Errorf("the place has %q", r.own)
 	}
 	r.Forget("first")
 	table.forget("first")
-	if table.of("second").Shared() || !table.of("third").Shared() {
+	if table.get("second").Shared() || !table.get("third").Shared() {
 		t.Errorf("the freed place has %q", r.own)
 	}
 }

@@ -28,7 +28,7 @@ var (
 	nameCacheControl = []byte("Cache-Control")
 	noStore          = []byte("no-store")
 	nameAge          = []byte("Age")
-	newborn          = []byte("0")
+	ageZero          = []byte("0")
 	nameCacheStatus  = []byte("Cache-Status")
 	nameContentRange = []byte("Content-Range")
 	nameRetryAfter   = []byte("Retry-After")
@@ -56,7 +56,7 @@ func (x *exchange) common(h *fasthttp.ResponseHeader) {
 }
 
 // describe sets what 200, 206 and 304 carry of an object.
-func (x *exchange) describe(h *fasthttp.ResponseHeader, f *found) {
+func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 	x.common(h)
 	if f.obj.etagLine != nil {
 		h.SetCanonical(nameETag, f.obj.etagLine)
@@ -68,7 +68,7 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *found) {
 		// This policy begins with our answer: counted from S3's, a lifetime
 		// shorter than ours would be over before clients see it.
 		h.SetCanonical(nameCacheControl, []byte(own))
-		h.SetCanonical(nameAge, newborn)
+		h.SetCanonical(nameAge, ageZero)
 	} else {
 		h.SetCanonical(nameCacheControl, f.obj.cacheControl)
 		h.SetCanonical(nameAge, f.age)
@@ -78,7 +78,7 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *found) {
 }
 
 // answer sends an object, or what preconditions and ranges make of it.
-func (x *exchange) answer(f *found, c *conditions) {
+func (x *exchange) answer(f *representation, c *conditions) {
 	if c.any {
 		switch c.evaluate(f.obj.validators) {
 		case notModified:
@@ -98,13 +98,13 @@ func (x *exchange) answer(f *found, c *conditions) {
 	x.code = http.StatusOK
 	part := byteRange{0, f.obj.size - 1}
 	if c.byteRange != "" && f.obj.size >= 0 && x.fc.IsGet() {
-		r, kind := c.part(f.obj.validators, f.obj.size)
+		r, kind := c.selectRange(f.obj.validators, f.obj.size)
 		switch kind {
 		case rangeUnsatisfiable:
 			x.unsatisfiable(f.obj.size)
 			return
-		case rangePart:
-			x.partial(r, f.obj.size)
+		case rangeSatisfiable:
+			x.setContentRange(r, f.obj.size)
 			part = r
 		case rangeNone:
 		}
@@ -113,8 +113,8 @@ func (x *exchange) answer(f *found, c *conditions) {
 	x.send(f, part)
 }
 
-// partial marks the answer as a part of an object of size bytes.
-func (x *exchange) partial(r byteRange, size int64) {
+// setContentRange marks the answer as a part of an object of size bytes.
+func (x *exchange) setContentRange(r byteRange, size int64) {
 	x.code = http.StatusPartialContent
 	b := append(make([]byte, 0, 48), "bytes "...)
 	b = strconv.AppendInt(b, r.first, 10)
@@ -131,7 +131,7 @@ func (x *exchange) unsatisfiable(size int64) {
 }
 
 // send hands the body to fasthttp: what is in memory as a whole, else a stream.
-func (x *exchange) send(f *found, part byteRange) {
+func (x *exchange) send(f *representation, part byteRange) {
 	// HTTP/1.0 knows no chunks: its client could not tell the end of a body of
 	// unknown length from a cut.
 	if f.obj.size < 0 && x.fc.IsGet() && !x.fc.Request.Header.IsHTTP11() {
@@ -159,7 +159,7 @@ func (x *exchange) send(f *found, part byteRange) {
 }
 
 // sendWhole hands over a body that is in memory, unless body does it better.
-func (x *exchange) sendWhole(f *found, part byteRange) bool {
+func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 	resp, data := &x.fc.Response, f.whole[part.first:part.last+1]
 	c, ours := x.fc.Conn().(*conn)
 	switch {
@@ -184,7 +184,7 @@ func (x *exchange) sendWhole(f *found, part byteRange) bool {
 }
 
 // bodySize is what fasthttp is told: -1 makes it send chunks.
-func bodySize(f *found, length int64) int {
+func bodySize(f *representation, length int64) int {
 	if f.obj.size < 0 {
 		return -1
 	}

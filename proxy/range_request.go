@@ -10,9 +10,9 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// wanted is the part that is to be fetched by itself: what is asked for of an
+// separateRange is the part that is to be fetched by itself: what is asked for of an
 // object that does not come to be shared.
-func (c *conditions) wanted(r *cache.Reader) (byteRange, bool) {
+func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
 	if c.byteRange == "" || !r.Alone() && !r.Bare {
 		return byteRange{}, false
 	}
@@ -20,13 +20,13 @@ func (c *conditions) wanted(r *cache.Reader) (byteRange, bool) {
 	if obj.size < 0 || c.evaluate(obj.validators) != proceed {
 		return byteRange{}, false
 	}
-	part, kind := c.part(obj.validators, obj.size)
-	return part, kind == rangePart
+	part, kind := c.selectRange(obj.validators, obj.size)
+	return part, kind == rangeSatisfiable
 }
 
-// partOf answers a range of an object that is streamed past the cache: a look
+// getRange answers a range of an object that is streamed past the cache: a look
 // at its metadata decides which bytes are meant, and only those are fetched.
-func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+func (p *Proxy) getRange(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	x.cache = cacheBypass
 	obj, _, err := p.stat(p.base, route, ck)
 	if err != nil {
@@ -35,32 +35,32 @@ func (p *Proxy) partOf(x *exchange, route alias.Route, ck cache.Key, cond *condi
 	if cond.evaluate(obj.validators) == proceed {
 		r, kind := byteRange{}, rangeNone
 		if obj.size >= 0 {
-			r, kind = cond.part(obj.validators, obj.size)
+			r, kind = cond.selectRange(obj.validators, obj.size)
 		}
 		switch kind {
-		case rangePart:
-			return p.sendPart(x, piece{route, ck, obj, r})
+		case rangeSatisfiable:
+			return p.sendRange(x, rangeRequest{route, ck, obj, r})
 		case rangeNone:
 			return p.fetched(x, route, ck, cond)
 		case rangeUnsatisfiable:
 		}
 	}
-	x.answer(&found{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
+	x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
 	return nil
 }
 
-// piece is a part of one version of an object, to be fetched by itself.
-type piece struct {
+// rangeRequest is a part of one version of an object, to be fetched by itself.
+type rangeRequest struct {
 	route alias.Route
 	key   cache.Key
 	obj   *object
 	byteRange
 }
 
-// sendPart fetches and sends a piece.
-func (p *Proxy) sendPart(x *exchange, w piece) error {
+// sendRange fetches and sends a rangeRequest.
+func (p *Proxy) sendRange(x *exchange, w rangeRequest) error {
 	x.cache = cacheBypass
-	reader, err := p.openPart(w)
+	reader, err := p.openRange(w)
 	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome.Changed() {
 		return errVersionGone
 	}
@@ -68,27 +68,27 @@ func (p *Proxy) sendPart(x *exchange, w piece) error {
 		return err
 	}
 	x.reader = reader
-	x.partial(w.byteRange, w.obj.size)
-	f := &found{obj: w.obj, reader: reader, slice: true, age: w.obj.age(time.Now()), status: []byte(statusBypass)}
+	x.setContentRange(w.byteRange, w.obj.size)
+	f := &representation{obj: w.obj, reader: reader, onlyRange: true, age: w.obj.age(time.Now()), status: []byte(statusBypass)}
 	x.describe(&x.fc.Response.Header, f)
 	x.send(f, w.byteRange)
 	return nil
 }
 
-// openPart fetches just the bytes of a piece, or the blocks that they lie in where
+// openRange fetches just the bytes of a rangeRequest, or the blocks that they lie in where
 // another client is being sent some of them.
-func (p *Proxy) openPart(w piece) (*partStream, error) {
+func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 	overlaps, leave := false, func() {}
 	v := version{w.key, w.obj.etag, p.cache.Generation()}
 	if w.shareable() {
 		overlaps, leave = p.blocks.enter(v, w.byteRange)
 	}
 	var err error
-	s := &partStream{leave: leave}
+	s := &rangeStream{leave: leave}
 	if overlaps {
 		s.stream, err = p.openBlocks(w, v)
 	} else {
-		s.stream, err = p.cache.Stream(p.base, w.key, p.part(w))
+		s.stream, err = p.cache.Stream(p.base, w.key, p.loadRange(w))
 	}
 	if err != nil {
 		leave()
@@ -97,30 +97,30 @@ func (p *Proxy) openPart(w piece) (*partStream, error) {
 	return s, nil
 }
 
-// partStream leaves the block group when it is closed.
-type partStream struct {
+// rangeStream leaves the block group when it is closed.
+type rangeStream struct {
 	stream
 
 	leave func()
 }
 
-func (s *partStream) Close() error {
+func (s *rangeStream) Close() error {
 	s.leave()
 	return s.stream.Close()
 }
 
-// part fetches the bytes of a piece. The object must still be of the version
-// that the piece is of: S3 is told so, and what it answers is looked at, since
+// loadRange fetches the bytes of a rangeRequest. The object must still be of the version
+// that the rangeRequest is of: S3 is told so, and what it answers is looked at, since
 // not every server heeds the condition.
-func (p *Proxy) part(w piece) cache.Load {
+func (p *Proxy) loadRange(w rangeRequest) cache.Load {
 	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
-		w.route = p.standing(w.route)
-		src, err := p.fetchPart(ctx, w)
-		return src, p.judge(ctx, w.route, err)
+		w.route = p.currentRoute(w.route)
+		src, err := p.fetchRange(ctx, w)
+		return src, p.checkCanary(ctx, w.route, err)
 	}
 }
 
-func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
+func (p *Proxy) fetchRange(ctx context.Context, w rangeRequest) (*cache.Source, error) {
 	o, err := p.origin.Get(ctx, origin.Request{
 		Route: w.route, Key: w.route.Alias.Prefix + w.key.Object,
 		Range: &origin.Range{First: w.first, Last: w.last}, IfMatch: strongTag(w.obj.etag),
@@ -128,11 +128,11 @@ func (p *Proxy) fetchPart(ctx context.Context, w piece) (*cache.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return opened(o, func() (*cache.Source, error) {
+	return closeUnlessUsed(o, func() (*cache.Source, error) {
 		if !sameVersion(w.obj.validators, w.obj.size, o) {
 			return nil, errVersionGone
 		}
-		body, err := peek(o, false)
+		body, err := readFront(o, false)
 		if err != nil {
 			return nil, err
 		}
