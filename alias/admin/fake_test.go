@@ -11,10 +11,9 @@ import (
 	"ixmage/alias/provision"
 )
 
-// fake is a Provisioner made of functions. A call that a test has not set, but
-// for Problems, panics and so is answered with 500.
+// fake is a Provisioner made of functions. A call that a test has not set panics
+// and so is answered with 500.
 type fake struct {
-	problems     func(policy.Request) []alias.Problem
 	provision    func(context.Context, string, policy.Request) (*alias.Operation, error)
 	plan         func(context.Context, policy.Request) (*policy.Plan, error)
 	rotate       func(context.Context, string, alias.Name, bool) (*alias.Operation, error)
@@ -24,13 +23,6 @@ type fake struct {
 	orphans      func(context.Context) (provision.OrphanReport, error)
 	removeOrphan func(context.Context, string, string) error
 	handRotation func(*alias.Credential) []string
-}
-
-func (f *fake) Problems(req policy.Request) []alias.Problem {
-	if f.problems == nil {
-		return nil
-	}
-	return f.problems(req)
 }
 
 func (f *fake) Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error) {

@@ -14,12 +14,10 @@ import (
 // request body does. An operation that it returns goes on by itself, whatever
 // becomes of the context it was asked for with.
 type Provisioner interface {
-	// Problems is what is wrong with a request beyond the rules of an alias; it
-	// may repeat these. It calls nothing.
-	Problems(req policy.Request) []alias.Problem
 	// Provision starts an operation, or gives back the one that the same
 	// request started: alias.ErrExists where another request has the alias. An
-	// empty Policy is inline, or that of the credential to be reused.
+	// empty Policy is inline, or that of the credential to be reused. A request
+	// that is not valid is a *alias.ValidationError.
 	Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error)
 	// Plan says what Provision would do. It calls nothing, and works while
 	// provisioning is off.

@@ -64,19 +64,3 @@ func tagsInto(dst *map[string]string) reader {
 		return problems
 	}
 }
-
-// normalRequest is a request with its location in the form that an alias has:
-// two that mean the same are then equal.
-func normalRequest(in policy.Request) policy.Request {
-	a := requestedAlias(in)
-	in.Location = a.Location
-	return in
-}
-
-// requestedAlias is the alias that a request asks for.
-func requestedAlias(in policy.Request) *alias.Alias {
-	a := alias.New()
-	a.Name, a.Location = in.Alias, in.Location
-	a.Normalize()
-	return a
-}

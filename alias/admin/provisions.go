@@ -23,10 +23,11 @@ func (h provisions) mount(t *routes) {
 }
 
 func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[operationJSON], error) {
-	if err := h.ready(ctx, c); err != nil {
-		return reply[operationJSON]{}, err
+	if h.provisioner == nil {
+		return reply[operationJSON]{}, off()
 	}
-	o, err := h.provisioner.Provision(ctx, c.actor, normalRequest(c.in))
+	aboutRequest(c)
+	o, err := h.provisioner.Provision(ctx, c.actor, c.in)
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}
@@ -34,51 +35,29 @@ func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[
 }
 
 func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[planJSON], error) {
-	if err := h.ready(ctx, c); err != nil {
-		return reply[planJSON]{}, err
+	if h.provisioner == nil {
+		return reply[planJSON]{}, off()
 	}
-	req := normalRequest(c.in)
-	p, err := h.provisioner.Plan(ctx, req)
+	aboutRequest(c)
+	p, err := h.provisioner.Plan(ctx, c.in)
 	if err != nil {
 		return reply[planJSON]{}, err
 	}
-	return reply[planJSON]{body: showPlan(req.Alias, p)}, nil
+	return reply[planJSON]{body: showPlan(c.in.Alias, p)}, nil
 }
 
-// ready says why a request cannot be handed to the Provisioner.
-func (h provisions) ready(ctx context.Context, c *call[policy.Request]) error {
-	if h.provisioner == nil {
-		return off()
+// aboutRequest notes the alias of a request for the log, if it can be one: what a
+// client made up is not logged.
+func aboutRequest(c *call[policy.Request]) {
+	if _, err := alias.ParseName(string(c.in.Alias)); err == nil {
+		c.rec.about("alias", c.in.Alias)
 	}
-	if problems := h.check(ctx, c); len(problems) > 0 {
-		return invalid(problems)
-	}
-	c.rec.about("alias", c.in.Alias)
-	return nil
 }
 
-// check is everything that can be said of a request without the store and
-// without IAM.
+// check is for a request of which a part could not be read: the others are
+// validated by the Provisioner.
 func (h provisions) check(_ context.Context, c *call[policy.Request]) []alias.Problem {
-	req := normalRequest(c.in)
-	a := requestedAlias(req)
-	problems := problemsOf(a.Validate(h.registry.Policy()))
-	for i := range problems {
-		if problems[i].Field == "name" {
-			problems[i].Field = "alias"
-		}
-	}
-	if req.Credential != "" {
-		if _, err := alias.ParseName(string(req.Credential)); err != nil {
-			problems = append(problems, alias.Problem{
-				Field: "credential", Detail: "must be the name of a provisioned credential, or empty to have one made",
-			})
-		}
-	}
-	if h.provisioner == nil {
-		return problems
-	}
-	return merge(problems, h.provisioner.Problems(req))
+	return problemsOf(policy.Prepare(&c.in, h.registry.Policy()))
 }
 
 // planJSON is a plan as the API shows it.

@@ -25,8 +25,8 @@ const allOfIt = `{"alias":"shop","bucket":"acme-media","bucket_owner":"012345678
 
 var allOfItRead = policy.Request{
 	Alias: "shop", Location: alias.Location{
-		Bucket: "acme-media", BucketOwner: "012345678901", Prefix: "website-images/", Region: "eu-west-1",
-		Endpoint: "https://s3.example.com", PathStyle: true,
+		Bucket: "acme-media", BucketOwner: "012345678901", Prefix: "website-images", Region: "eu-west-1",
+		Endpoint: "https://S3.example.com/", PathStyle: true,
 	},
 	Policy: alias.PolicyManaged, Credential: "media", UserName: "u", Tags: map[string]string{"team": "web", "": "x"},
 	KMSKeyARN: "arn:aws:kms:eu-west-1:1:key/k", Inside: "website-images/a.jpg", Outside: "private/b.jpg", RotateEvery: 720 * time.Hour,
@@ -44,7 +44,7 @@ func TestProvision(t *testing.T) {
 		}},
 		{"empty values", `{"alias":"shop","bucket":"acme-media","region":"","endpoint":"https://h.example","policy":"","tags":{},"probe":{},"rotate_every":"0s"}`,
 			policy.Request{
-				Alias: "shop", Location: alias.Location{Bucket: "acme-media", Region: "us-east-1", Endpoint: "https://h.example"},
+				Alias: "shop", Location: alias.Location{Bucket: "acme-media", Endpoint: "https://h.example"},
 				Tags: map[string]string{},
 			}},
 	} {
@@ -107,16 +107,14 @@ func TestPlan(t *testing.T) {
 
 func TestProvisionRefused(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, with(&fake{problems: func(req policy.Request) []alias.Problem {
-		var problems []alias.Problem
-		if req.Policy == "bad" {
-			problems = append(problems, alias.Problem{Field: "policy", Detail: "must be another"})
-		}
-		if req.Bucket == "" || req.Outside == "bad" { // it may repeat what is known
-			problems = append(problems, alias.Problem{Field: "bucket", Detail: "is needed"}, alias.Problem{Field: "probe.outside", Detail: "must be another"})
-		}
-		return problems
-	}}))
+	a := newAPI(t, with(&fake{
+		provision: func(_ context.Context, _ string, req policy.Request) (*alias.Operation, error) {
+			return running("op-1"), policy.Prepare(&req, alias.Policy{})
+		},
+		plan: func(_ context.Context, req policy.Request) (*policy.Plan, error) {
+			return &policy.Plan{}, policy.Prepare(&req, alias.Policy{})
+		},
+	}))
 	edit := func(member, value string) string { return `{"` + member + `":` + value + `,` + provisionBody[1:] }
 	without := func(member string) string { return strings.Replace(provisionBody, member, `"path_style":false`, 1) }
 	for _, c := range []struct {
@@ -149,13 +147,13 @@ func TestProvisionRefused(t *testing.T) {
 		{"probe: type", edit("probe", `{"inside":["a"],"outside":null}`), "invalid", "probe.inside probe.outside", "must be a string"},
 		{"no alias", without(`"alias":"shop"`), "invalid", "alias", "1 to 63"},
 		{"bad alias", strings.Replace(provisionBody, "shop", "Shop", 1), "invalid", "alias", "1 to 63"},
-		{"no bucket", without(`"bucket":"acme-media"`), "invalid", "bucket probe.outside", "required"},
+		{"no bucket", without(`"bucket":"acme-media"`), "invalid", "bucket", "required"},
 		{"no region", without(`"region":"eu-west-1"`), "invalid", "region", "required"},
 		{"bad prefix", edit("prefix", `"a*"`), "invalid", "prefix", "must be of"},
 		{"private endpoint", edit("endpoint", `"https://127.0.0.1"`), "invalid", "endpoint", "--allow-private-endpoints"},
-		{"of the Provisioner", edit("policy", `"bad"`), "invalid", "policy", "must be another"},
+		{"of the Provisioner", edit("policy", `"bad"`), "invalid", "policy", "must be inline"},
 		{"everything at once", `{"alias":"S","bucket":5,"x":1,"policy":"bad","tags":{"a":1},"probe":{"outside":"bad"},"credential":"A"}`,
-			"invalid", "bucket x tags.a alias region credential policy probe.outside", "unknown"},
+			"invalid", "bucket x tags.a alias region policy probe.outside credential", "unknown"},
 	} {
 		for _, path := range []string{"/api/v1/provision", "/api/v1/provision/plan"} {
 			t.Run(c.name+path, func(t *testing.T) {

@@ -49,15 +49,11 @@ type Env struct {
 }
 
 // MakePlan says what a request would do, step by step, and the commands that do
-// the same by hand. It calls nothing. A *alias.ValidationError when the request,
-// normalized, has problems or its policy no room; alias.ErrForbidden when the
-// installation does not allow read-only-access. The alias and the location are
-// the caller's to validate.
+// the same by hand. It calls nothing. The request has been prepared. A
+// *alias.ValidationError when its policy has no room, or is not that of the
+// credential; alias.ErrForbidden when the installation does not allow
+// read-only-access.
 func MakePlan(req Request, env Env) (*Plan, error) {
-	Normalize(&req)
-	if problems := Problems(&req); len(problems) > 0 {
-		return nil, &alias.ValidationError{Problems: problems}
-	}
 	env.Partition = cmp.Or(env.Partition, partitionOf(req, env))
 	mode := cmp.Or(req.Policy, env.Mode, alias.PolicyInline)
 	if env.Mode != "" && mode != env.Mode {

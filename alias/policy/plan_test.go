@@ -61,6 +61,9 @@ func TestPlanGolden(t *testing.T) {
 			t.Parallel()
 			req, env := request(), env
 			tt.change(&req, &env)
+			if err := Prepare(&req, alias.Policy{}); err != nil {
+				t.Fatal(err)
+			}
 			plan, err := MakePlan(req, env)
 			if err != nil {
 				t.Fatal(err)
@@ -173,9 +176,12 @@ func TestPlanRefuses(t *testing.T) {
 			t.Parallel()
 			req := request()
 			tt.change(&req)
-			plan, err := MakePlan(req, tt.env)
-			if plan != nil {
-				t.Error("there is a plan")
+			err := Prepare(&req, alias.Policy{})
+			if err == nil {
+				var plan *Plan
+				if plan, err = MakePlan(req, tt.env); plan != nil {
+					t.Error("there is a plan")
+				}
 			}
 			wantProblem(t, nil, err, tt.field)
 		})

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -58,7 +59,7 @@ func Normalize(req *Request) {
 }
 
 // NewAlias is the alias that a request asks for, not yet open. Its canary is
-// the object inside, unless that is not valid: Problems says so, under the name
+// the object inside, unless that is not valid: Prepare reports it, under the name
 // that it has in the request.
 func NewAlias(req *Request) *alias.Alias {
 	a := alias.New()
@@ -66,12 +67,37 @@ func NewAlias(req *Request) *alias.Alias {
 	if req.Inside != "" && insideProblem(req.Inside, req.Prefix) == "" {
 		a.Canary = strings.TrimPrefix(req.Inside, req.Prefix)
 	}
+	a.Normalize()
 	return a
 }
 
-// Problems lists what is wrong with a request, apart from the alias and the
-// location in it, which have their own rules. Call Normalize first.
-func Problems(req *Request) []alias.Problem {
+// Prepare normalizes a request and validates it, the alias in it included, as far
+// as that can be said without the registry and without IAM. installation is what
+// the configuration allows. The error is a *alias.ValidationError with everything
+// that is wrong, under the names that the fields have in the request.
+func Prepare(req *Request, installation alias.Policy) error {
+	Normalize(req)
+	var problems []alias.Problem
+	if v, ok := errors.AsType[*alias.ValidationError](NewAlias(req).Validate(installation)); ok {
+		for _, problem := range v.Problems {
+			switch problem.Field {
+			case "canary": // reported as probe.inside
+				continue
+			case "name":
+				problem.Field = "alias"
+			}
+			problems = append(problems, problem)
+		}
+	}
+	if problems = append(problems, requestProblems(req)...); len(problems) > 0 {
+		return &alias.ValidationError{Problems: problems}
+	}
+	return nil
+}
+
+// requestProblems lists what is wrong with a normalized request beyond the rules of
+// an alias.
+func requestProblems(req *Request) []alias.Problem {
 	var problems []alias.Problem
 	add := func(field, detail string) {
 		if detail != "" {
@@ -228,7 +254,7 @@ func reuseProblems(req *Request) []alias.Problem {
 	var problems []alias.Problem
 	if _, err := alias.ParseName(string(req.Credential)); err != nil {
 		problems = append(problems, alias.Problem{
-			Field: "credential", Detail: "must be empty, or the name of a provisioned credential to be reused",
+			Field: "credential", Detail: "must be the name of a provisioned credential, or empty to have one made",
 		})
 	}
 	const detail = "must be left out with credential: it belongs to the user that exists"

@@ -213,14 +213,14 @@ func TestProblems(t *testing.T) {
 			before := req
 			before.Tags = maps.Clone(req.Tags)
 			var fields []string
-			for _, p := range Problems(&req) {
+			for _, p := range requestProblems(&req) {
 				fields = append(fields, p.Field)
 				if p.Detail == "" || strings.Contains(p.Detail, "\n") || !utf8.ValidString(p.Detail) {
 					t.Errorf("%s: %q", p.Field, p.Detail)
 				}
 			}
 			if got := strings.Join(fields, ", "); got != tt.want {
-				t.Errorf("got problems with %q, want %q: %v", got, tt.want, Problems(&req))
+				t.Errorf("got problems with %q, want %q: %v", got, tt.want, requestProblems(&req))
 			}
 			if diff := cmp.Diff(before, req); diff != "" {
 				t.Errorf("the request was changed:\n%s", diff)

@@ -32,12 +32,11 @@ func (p *Provisioner) newOperation(kind alias.OperationKind, actor string) *alia
 func (p *Provisioner) Provision(
 	ctx context.Context, actor string, req policy.Request,
 ) (*alias.Operation, error) {
-	policy.Normalize(&req)
-	if err := p.enabled(); err != nil {
+	if err := policy.Prepare(&req, p.cfg.Registry.Policy()); err != nil {
 		return nil, err
 	}
-	if problems := p.Problems(req); len(problems) > 0 {
-		return nil, &alias.ValidationError{Problems: problems}
+	if err := p.enabled(); err != nil {
+		return nil, err
 	}
 	if err := p.allowed(req); err != nil {
 		return nil, err
@@ -62,26 +61,6 @@ func (p *Provisioner) Provision(
 	})
 	p.poke()
 	return op, nil
-}
-
-// Problems lists everything that is wrong with a request, as far as that can be
-// said without the registry.
-func (p *Provisioner) Problems(req policy.Request) []alias.Problem {
-	policy.Normalize(&req)
-	a := policy.NewAlias(&req)
-	a.Normalize()
-	var problems []alias.Problem
-	if v, ok := errors.AsType[*alias.ValidationError](a.Validate(p.cfg.Registry.Policy())); ok {
-		for _, problem := range v.Problems {
-			if problem.Field == "name" {
-				problem.Field = "alias"
-			}
-			if problem.Field != "canary" { // said of probe.inside
-				problems = append(problems, problem)
-			}
-		}
-	}
-	return append(problems, policy.Problems(&req)...)
 }
 
 // allowed is alias.ErrForbidden for what the configuration does not allow.
@@ -120,7 +99,6 @@ func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
 		return nil, err
 	}
 	a := policy.NewAlias(&b.req)
-	a.Normalize()
 	a.ID, a.Epoch, a.Revision, a.State = alias.NewID(), 1, 1, alias.StateProvisioning
 	a.CredentialID, a.Credential = c.ID, c.Name
 	a.CreatedAt, a.UpdatedAt = b.op.CreatedAt, b.op.CreatedAt
@@ -263,9 +241,8 @@ func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
 // Plan says what Provision would do. It calls nothing, and works while
 // provisioning is off.
 func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Plan, error) {
-	policy.Normalize(&req)
-	if problems := p.Problems(req); len(problems) > 0 {
-		return nil, &alias.ValidationError{Problems: problems}
+	if err := policy.Prepare(&req, p.cfg.Registry.Policy()); err != nil {
+		return nil, err
 	}
 	env := policy.Env{
 		InstallID: p.cfg.InstallID, Boundary: p.cfg.Boundary, IAMEndpoint: p.cfg.IAMEndpoint,
