@@ -296,11 +296,11 @@ func (p *provisioning) Run(ctx context.Context) error {
 type servers struct {
 	public   *proxy.Proxy
 	publicLn *proxy.Listener
-	control  []control
+	operator []operatorServer
 }
 
-// control is a listener for operators.
-type control struct {
+// operatorServer is the admin server or the metrics server.
+type operatorServer struct {
 	server *admin.Server
 	ln     net.Listener
 }
@@ -325,7 +325,7 @@ func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Co
 		if err != nil {
 			return nil, fmt.Errorf("open the metrics listener (--metrics-listen): %w", err)
 		}
-		v.control = append(v.control, control{ops, ln})
+		v.operator = append(v.operator, operatorServer{ops, ln})
 		announce(ctx, log, slog.String("listener", "metrics"), slog.String("addr", ln.Addr().String()))
 	}
 	ln, err := net.Listen("tcp", s.AdminListen)
@@ -336,7 +336,7 @@ func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Co
 	if s.cert != nil {
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12})
 	}
-	v.control = append(v.control, control{admin.New(cfg), ln})
+	v.operator = append(v.operator, operatorServer{admin.New(cfg), ln})
 	announce(ctx, log, slog.String("listener", "admin"), slog.String("addr", addr), slog.Bool("tls", s.cert != nil))
 	addr = v.publicLn.Addr().String()
 	announce(ctx, log, slog.String("listener", "public"), slog.String("addr", addr), slog.String("version", version))
@@ -352,11 +352,11 @@ func announce(ctx context.Context, log *slog.Logger, attrs ...slog.Attr) {
 }
 
 // run serves until ctx ends or a server fails. Then the public listener drains; the
-// listeners for operators stay open meanwhile, so that the drain can be watched.
+// operators' listeners stay open meanwhile, so that the drain can be watched.
 func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.public.Serve(v.publicLn) })
-	for _, c := range v.control {
+	for _, c := range v.operator {
 		g.Go(func() error { return c.server.Serve(c.ln) })
 	}
 	for _, fn := range o.background {
@@ -371,7 +371,7 @@ func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error
 		if err := v.public.Stop(end, v.publicLn); err != nil {
 			log.Warn("requests still under way after --shutdown-timeout are cut", "error", err)
 		}
-		for _, c := range v.control {
+		for _, c := range v.operator {
 			_ = c.server.Shutdown(end) // open requests of operators are cut
 		}
 		return nil
@@ -390,7 +390,7 @@ func (v *servers) close() {
 	if v.publicLn != nil {
 		v.publicLn.Close()
 	}
-	for _, c := range v.control {
+	for _, c := range v.operator {
 		c.ln.Close()
 	}
 }
