@@ -158,7 +158,7 @@ func TestCrashMatrix(t *testing.T) {
 }
 
 // crashStride is every how many places something breaks. All of them take
-// minutes: make crashes does that.
+// minutes: make test-long does that.
 func crashStride() int {
 	switch {
 	case os.Getenv("IXMAGE_CRASHES") == "all":
