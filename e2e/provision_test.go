@@ -205,7 +205,7 @@ func TestProvision(t *testing.T) {
 	if fresh := s.keyPair("shop"); fresh.AccessKeyID == old.AccessKeyID {
 		t.Error("the rotation left the key as it was")
 	}
-	if code := g.Probe(t.Context(), old, bucket, "web/a.png"); code != "InvalidAccessKeyId" {
+	if code := g.ReadCode(t.Context(), old, bucket, "web/a.png"); code != "InvalidAccessKeyId" {
 		t.Errorf("the old key is answered %q", code)
 	}
 	s.removeAll(t, g)
@@ -216,11 +216,11 @@ func (s *server) wantScope(t *testing.T, g *gateway.Server, bucket string) {
 	t.Helper()
 	kp := s.keyPair("shop")
 	for key, want := range map[string]string{"web/b.png": "", "private/p.png": "AccessDenied", "blog/a.png": "AccessDenied"} {
-		if code := g.Probe(t.Context(), kp, bucket, key); code != want {
+		if code := g.ReadCode(t.Context(), kp, bucket, key); code != want {
 			t.Errorf("GetObject %s: %q, want %q", key, code, want)
 		}
 	}
-	for what, code := range g.Trespass(t.Context(), kp, bucket) {
+	for what, code := range g.TryForbidden(t.Context(), kp, bucket) {
 		if code != "403 AccessDenied" {
 			t.Errorf("%s: %q, want 403 AccessDenied", what, code)
 		}
@@ -321,7 +321,7 @@ func TestProvisionLongName(t *testing.T) {
 		t.Fatalf("%s: %s", r.Status, r.body)
 	}
 	s.operateWell(http.MethodDelete, "/api/v1/credentials/"+name, nil)
-	if code := g.Probe(t.Context(), kp, bucket, "web/a.png"); code != "InvalidAccessKeyId" {
+	if code := g.ReadCode(t.Context(), kp, bucket, "web/a.png"); code != "InvalidAccessKeyId" {
 		t.Errorf("the key of the user that was removed is answered %q", code)
 	}
 	wantNoUser(t, g, s.installID(), users[0])
@@ -375,7 +375,7 @@ func TestTwoKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code := g.Probe(t.Context(), other, bucket, "web/a.png"); code != "" {
+	if code := g.ReadCode(t.Context(), other, bucket, "web/a.png"); code != "" {
 		t.Fatalf("the other key is answered %q", code)
 	}
 	s.stopsFor(g, user, own.AccessKeyID+" (last used ", other.AccessKeyID+" (last used ")

@@ -87,7 +87,7 @@ func plainEnvironment() []string {
 // ready waits until ixmage has logged its addresses and is ready, and reads the
 // admin token.
 func (s *server) ready(ctx context.Context) error {
-	if err := s.process.Ready(ctx, s.isReady); err != nil {
+	if err := s.process.WaitReady(ctx, s.isReady); err != nil {
 		return err
 	}
 	token, err := os.ReadFile(s.tokenFile)

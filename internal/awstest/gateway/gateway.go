@@ -127,7 +127,7 @@ func (g *Server) start(ctx context.Context, program, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := g.iamProc.Ready(ctx, g.iamKnowsUs); err != nil {
+	if err := g.iamProc.WaitReady(ctx, g.iamReady); err != nil {
 		return err
 	}
 	// Sidecar files instead of extended attributes: not every temp folder
@@ -137,13 +137,13 @@ func (g *Server) start(ctx context.Context, program, dir string) error {
 	if err != nil {
 		return err
 	}
-	return g.s3Proc.Ready(ctx, g.s3KnowsUs)
+	return g.s3Proc.WaitReady(ctx, g.s3Ready)
 }
 
 // iamKnowsUs reports whether our own IAM answers. Another test's gateway may
 // have taken the port between our look at it and our child's: it is as healthy,
 // and refuses our root key.
-func (g *Server) iamKnowsUs(ctx context.Context) bool {
+func (g *Server) iamReady(ctx context.Context) bool {
 	if !healthy(ctx, g.client, g.IAMURL+"/healthz") {
 		return false
 	}
@@ -152,7 +152,7 @@ func (g *Server) iamKnowsUs(ctx context.Context) bool {
 }
 
 // s3KnowsUs is iamKnowsUs for S3.
-func (g *Server) s3KnowsUs(ctx context.Context) bool {
+func (g *Server) s3Ready(ctx context.Context) bool {
 	if !healthy(ctx, g.client, g.S3URL+"/healthz") {
 		return false
 	}

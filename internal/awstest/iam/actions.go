@@ -6,11 +6,11 @@ import (
 )
 
 // iamActions are the calls of IAM.
-func iamActions() map[string]iamAction {
-	return map[string]iamAction{
+func iamActions() map[string]action {
+	return map[string]action{
 		"CreateUser":                     {onNewUser, createUser},
 		"GetUser":                        {onUser, getUser},
-		"ListUsers":                      {onAnything, listUsers},
+		"ListUsers":                      {onAnyResource, listUsers},
 		"DeleteUser":                     {onUser, deleteUser},
 		"TagUser":                        {onUser, tagUser},
 		"UntagUser":                      {onUser, untagUser},
@@ -40,7 +40,7 @@ func iamActions() map[string]iamAction {
 		"CreatePolicy":                   {onNewPolicy, createPolicy},
 		"GetPolicy":                      {onPolicy, getPolicy},
 		"GetPolicyVersion":               {onPolicy, getPolicyVersion},
-		"ListPolicies":                   {onAnything, listPolicies},
+		"ListPolicies":                   {onAnyResource, listPolicies},
 		"ListPolicyVersions":             {onPolicy, listPolicyVersions},
 		"CreatePolicyVersion":            {onPolicy, createPolicyVersion},
 		"DeletePolicy":                   {onPolicy, deletePolicy},
@@ -48,21 +48,21 @@ func iamActions() map[string]iamAction {
 		"ListPolicyTags":                 {onPolicy, listPolicyTags},
 		"ListEntitiesForPolicy":          {onPolicy, listEntitiesForPolicy},
 		"SimulatePrincipalPolicy":        {onSource, simulatePrincipalPolicy},
-		"GetAccountSummary":              {onAnything, getAccountSummary},
+		"GetAccountSummary":              {onAnyResource, getAccountSummary},
 	}
 }
 
 // stsActions are the calls of STS.
-func stsActions() map[string]iamAction {
-	return map[string]iamAction{
-		"GetCallerIdentity":  {onAnything, getCallerIdentity},
+func stsActions() map[string]action {
+	return map[string]action{
+		"GetCallerIdentity":  {onAnyResource, getCallerIdentity},
 		"AssumeRole":         {onRole, assumeRole},
 		"GetFederationToken": {onFederatedUser, getFederationToken},
 	}
 }
 
-func getCallerIdentity(f *Server, r *iamRequest) (any, error) {
-	id := f.cfg.Account
+func getCallerIdentity(s *Server, r *request) (any, error) {
+	id := s.cfg.Account
 	if u := r.caller.user; u != nil {
 		id = u.ID
 	}
@@ -70,22 +70,22 @@ func getCallerIdentity(f *Server, r *iamRequest) (any, error) {
 		Arn     string
 		UserID  string `xml:"UserId"`
 		Account string
-	}{r.caller.arn, id, f.cfg.Account}, nil
+	}{r.caller.arn, id, s.cfg.Account}, nil
 }
 
-func onRole(_ *Server, r *iamRequest) iamTarget { return iamTarget{arn: r.params.Get("RoleArn")} }
+func onRole(_ *Server, r *request) target { return target{arn: r.params.Get("RoleArn")} }
 
 // assumeRole knows no role that trusts anybody.
-func assumeRole(_ *Server, r *iamRequest) (any, error) {
+func assumeRole(_ *Server, r *request) (any, error) {
 	return nil, refusal("AccessDenied", "%s", denial(r.caller.arn, "sts:AssumeRole", r.params.Get("RoleArn")))
 }
 
-func onFederatedUser(f *Server, r *iamRequest) iamTarget {
-	return iamTarget{arn: "arn:" + f.cfg.Partition + ":sts::" + f.cfg.Account + ":federated-user/" + r.params.Get("Name")}
+func onFederatedUser(s *Server, r *request) target {
+	return target{arn: "arn:" + s.cfg.Partition + ":sts::" + s.cfg.Account + ":federated-user/" + r.params.Get("Name")}
 }
 
 // getFederationToken gives out keys that nobody accepts.
-func getFederationToken(_ *Server, r *iamRequest) (any, error) {
+func getFederationToken(_ *Server, r *request) (any, error) {
 	type keys struct {
 		AccessKeyID                               string `xml:"AccessKeyId"`
 		SecretAccessKey, SessionToken, Expiration string
@@ -95,15 +95,15 @@ func getFederationToken(_ *Server, r *iamRequest) (any, error) {
 	}, nil
 }
 
-func getAccountSummary(f *Server, r *iamRequest) (any, error) {
+func getAccountSummary(s *Server, r *request) (any, error) {
 	local := 0
-	for _, p := range f.policies.allAt(r.now) {
+	for _, p := range s.policies.allVisibleAt(r.now) {
 		if !p.ByAWS {
 			local++
 		}
 	}
 	return struct{ SummaryMap summary }{summary{
-		{"Users", len(f.users.allAt(r.now))}, {"UsersQuota", f.cfg.UsersQuota},
+		{"Users", len(s.users.allVisibleAt(r.now))}, {"UsersQuota", s.cfg.UsersQuota},
 		{"Policies", local}, {"PoliciesQuota", 1500},
 		{"AccessKeysPerUserQuota", keysQuota}, {"AttachedPoliciesPerUserQuota", attachedQuota},
 		{"UserPolicySizeQuota", inlineQuota}, {"PolicySizeQuota", managedQuota},
@@ -130,13 +130,13 @@ func (s summary) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 }
 
 // hangingList is a list with a name of its own.
-type hangingList[T any] struct {
+type namedList[T any] struct {
 	name  string
 	items []T
 }
 
 // MarshalXML writes the list under its name.
-func (l hangingList[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+func (l namedList[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	members := struct {
 		Member []T `xml:"member"`
 	}{l.items}
@@ -153,10 +153,10 @@ func (l hangingList[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error
 }
 
 // hanging answers with what hangs on a user.
-func hanging[T any](f *Server, r *iamRequest, name string, of func(*User) []T) (any, error) {
-	u, err := f.seenUser(r)
+func listOfUser[T any](s *Server, r *request, name string, of func(*User) []T) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
-	return hangingList[T]{name, of(u)}, nil
+	return namedList[T]{name, of(u)}, nil
 }

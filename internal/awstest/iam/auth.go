@@ -11,17 +11,17 @@ import (
 
 // iamCaller is who signed a request: root, a user as it is seen now, or
 // nobody.
-type iamCaller struct {
+type caller struct {
 	root bool
 	user *User
 	arn  string
 }
 
 // authenticateLocked finds who signed a request for a service.
-func (f *Server) authenticateLocked(r *iamRequest, service, payload string) error {
+func (s *Server) authenticateLocked(r *request, service, payload string) error {
 	auth := sigv4.Parse(r.http.Header.Get("Authorization"))
 	if auth.KeyID == "" {
-		r.caller = iamCaller{arn: "anonymous"}
+		r.caller = caller{arn: "anonymous"}
 		if service == "s3" {
 			return nil // a bucket policy may allow everyone
 		}
@@ -31,30 +31,30 @@ func (f *Server) authenticateLocked(r *iamRequest, service, payload string) erro
 	if service == "s3" {
 		unknown = refusal("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
 	}
-	secret := f.Root.SecretAccessKey
-	r.caller = iamCaller{root: true, arn: f.arn("root")}
-	if auth.KeyID != f.Root.AccessKeyID {
-		key, ok := f.keys.at(auth.KeyID, r.now)
+	secret := s.Root.SecretAccessKey
+	r.caller = caller{root: true, arn: s.arn("root")}
+	if auth.KeyID != s.Root.AccessKeyID {
+		key, ok := s.keys.visibleAt(auth.KeyID, r.now)
 		if !ok || !key.Active {
 			return unknown
 		}
-		user, ok := f.users.at(key.User, r.now)
+		user, ok := s.users.visibleAt(key.User, r.now)
 		if !ok || user.ID != key.userID {
 			return unknown
 		}
-		secret, r.caller = key.secret, iamCaller{user: user, arn: user.ARN}
+		secret, r.caller = key.secret, caller{user: user, arn: user.ARN}
 	}
 	if !sigv4.Verify(r.http, secret.Reveal(), service, payload) {
 		return refusal("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you "+
 			"provided. Check your AWS Secret Access Key and signing method.")
 	}
-	f.noteUseLocked(auth, r, service)
+	s.recordUseLocked(auth, r, service)
 	return nil
 }
 
 // noteUseLocked keeps when a key was used last, which has no lag here.
-func (f *Server) noteUseLocked(auth sigv4.Authorization, r *iamRequest, service string) {
-	h, ok := f.keys[auth.KeyID]
+func (s *Server) recordUseLocked(auth sigv4.Authorization, r *request, service string) {
+	h, ok := s.keys[auth.KeyID]
 	if !ok {
 		return // root's
 	}
@@ -71,7 +71,7 @@ func hashOf(body []byte) string {
 }
 
 // authorizeLocked decides about a call of IAM or STS.
-func (f *Server) authorizeLocked(r *iamRequest, target iamTarget) error {
+func (s *Server) authorizeLocked(r *request, target target) error {
 	if r.call.Action == "GetCallerIdentity" {
 		return nil // needs no right
 	}
@@ -88,8 +88,8 @@ func (f *Server) authorizeLocked(r *iamRequest, target iamTarget) error {
 		actions = append(actions, "iam:TagPolicy")
 	}
 	for _, action := range actions {
-		q := policyQuery{action: action, resource: target.arn, context: f.context(r, target, tags)}
-		if why := f.whyDeniedLocked(r, q, ""); why != "" {
+		q := query{action: action, resource: target.arn, context: s.context(r, target, tags)}
+		if why := s.denialReasonLocked(r, q, ""); why != "" {
 			return refusal("AccessDenied", "%s %s", denial(r.caller.arn, action, target.arn), why)
 		}
 	}
@@ -97,8 +97,8 @@ func (f *Server) authorizeLocked(r *iamRequest, target iamTarget) error {
 }
 
 // context is what conditions may ask about a call of IAM.
-func (f *Server) context(r *iamRequest, target iamTarget, tags map[string]string) policyContext {
-	c := f.baseContext(r)
+func (s *Server) context(r *request, target target, tags map[string]string) conditionKeys {
+	c := s.baseContext(r)
 	boundary := target.boundary
 	if r.call.Action == "CreateUser" || r.call.Action == "PutUserPermissionsBoundary" {
 		boundary = r.params.Get("PermissionsBoundary")
@@ -124,20 +124,20 @@ func (f *Server) context(r *iamRequest, target iamTarget, tags map[string]string
 }
 
 // baseContext is what conditions may ask about every request.
-func (f *Server) baseContext(r *iamRequest) policyContext {
+func (s *Server) baseContext(r *request) conditionKeys {
 	secure := "true"
-	if f.cfg.Insecure {
+	if s.cfg.Insecure {
 		secure = "false"
 	}
-	c := policyContext{}
+	c := conditionKeys{}
 	c.set("aws:SecureTransport", secure)
 	c.set("aws:SourceIp", "127.0.0.1")
-	c.set("aws:ResourceAccount", f.cfg.Account)
+	c.set("aws:ResourceAccount", s.cfg.Account)
 	c.set("aws:UserAgent", r.http.UserAgent())
-	c.set("aws:RequestedRegion", f.cfg.Region)
+	c.set("aws:RequestedRegion", s.cfg.Region)
 	if u := r.caller.user; u != nil {
 		c.set("aws:PrincipalArn", u.ARN)
-		c.set("aws:PrincipalAccount", f.cfg.Account)
+		c.set("aws:PrincipalAccount", s.cfg.Account)
 		c.set("aws:PrincipalType", "User")
 		c.set("aws:username", u.Name)
 		c.set("aws:userid", u.ID)
@@ -149,8 +149,8 @@ func (f *Server) baseContext(r *iamRequest) policyContext {
 }
 
 // arn is an ARN of the account's IAM.
-func (f *Server) arn(resource string) string {
-	return "arn:" + f.cfg.Partition + ":iam::" + f.cfg.Account + ":" + resource
+func (s *Server) arn(resource string) string {
+	return "arn:" + s.cfg.Partition + ":iam::" + s.cfg.Account + ":" + resource
 }
 
 // uniqueID is a random id of IAM's form.

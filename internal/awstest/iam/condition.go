@@ -8,11 +8,11 @@ import (
 
 // policyContext is what conditions may ask about a request: values by the
 // key in lower case.
-type policyContext map[string][]string
+type conditionKeys map[string][]string
 
-func (c policyContext) set(key, value string) { c[strings.ToLower(key)] = []string{value} }
+func (c conditionKeys) set(key, value string) { c[strings.ToLower(key)] = []string{value} }
 
-func (c policyContext) add(key, value string) {
+func (c conditionKeys) add(key, value string) {
 	key = strings.ToLower(key)
 	c[key] = append(c[key], value)
 }
@@ -54,7 +54,7 @@ func inNetwork(value, pattern string) bool {
 
 // holds reports whether a condition is met. known is false for an operator
 // that nobody here knows.
-func (c policyCondition) holds(q policyQuery) (met, known bool) {
+func (c condition) holds(q query) (met, known bool) {
 	values, present := q.context[strings.ToLower(c.key)]
 	if c.operator == "Null" {
 		return slices.Contains(c.values, "true") != present, true

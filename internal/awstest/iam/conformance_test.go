@@ -301,17 +301,17 @@ func (a *account) play(t *testing.T, steps []step) map[string]string {
 // compares, but for the steps that say why not.
 func TestIAMConforms(t *testing.T) {
 	t.Parallel()
-	g, f, ctx := gateway.New(t), fakeiam.New(t, fakeiam.Config{}), t.Context()
+	g, s, ctx := gateway.New(t), fakeiam.New(t, fakeiam.Config{}), t.Context()
 	for _, bucket := range []string{"media", "other"} {
 		must(t, g.CreateBucket(ctx, bucket))
 		for _, key := range []string{"shop/a.jpg", "shop-x/c.jpg", "secret/b.jpg"} {
 			obj := fakes3.Object{Body: []byte(bucket + " " + key)}
 			must(t, g.PutObject(ctx, bucket, key, obj))
-			f.PutObject(bucket, key, obj)
+			s.PutObject(bucket, key, obj)
 		}
 	}
 	steps := conformanceScript()
-	fake := (&account{iamURL: f.URL, s3URL: f.S3URL, keys: map[string]alias.KeyPair{"root": f.Root}}).play(t, steps)
+	fake := (&account{iamURL: s.URL, s3URL: s.S3URL, keys: map[string]alias.KeyPair{"root": s.Root}}).play(t, steps)
 	gw := (&account{iamURL: g.IAMURL, s3URL: g.S3URL, keys: map[string]alias.KeyPair{"root": g.Root}}).play(t, steps)
 	same := 0
 	for _, s := range steps {

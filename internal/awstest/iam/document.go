@@ -13,22 +13,22 @@ import (
 )
 
 // policyDocument is a policy as it is evaluated.
-type policyDocument struct {
-	statements []policyStatement
+type document struct {
+	statements []statement
 	variables  bool // version 2012-10-17: ${…} is replaced
 }
 
 // policyStatement allows or denies. Of each pair with a not one is empty.
-type policyStatement struct {
+type statement struct {
 	allow                   bool
 	actions, notActions     []string
 	resources, notResources []string
 	principals              []string // of a bucket policy; * is everyone
-	conditions              []policyCondition
+	conditions              []condition
 }
 
 // policyCondition compares a key of the request with values.
-type policyCondition struct {
+type condition struct {
 	operator, key string
 	values        []string
 }
@@ -45,7 +45,7 @@ var sidForm = regexp.MustCompile(`^[A-Za-z0-9]*$`)
 
 // parsePolicy reads a policy document as strictly as IAM does: what it does
 // not know is an error.
-func parsePolicy(text string, kind policyKind) (*policyDocument, error) {
+func parsePolicy(text string, kind policyKind) (*document, error) {
 	var raw struct {
 		Version   string
 		ID        string
@@ -66,7 +66,7 @@ func parsePolicy(text string, kind policyKind) (*policyDocument, error) {
 	if len(list) == 0 {
 		return nil, errors.New("syntax errors in policy: no statement")
 	}
-	doc := &policyDocument{variables: raw.Version == "2012-10-17"}
+	doc := &document{variables: raw.Version == "2012-10-17"}
 	sids := map[string]bool{}
 	for _, one := range list {
 		sid, st, err := parseStatement(one, kind)
@@ -108,12 +108,12 @@ func strictJSON(text []byte, v any) error {
 type rawStatement struct {
 	Sid                                      string
 	Effect                                   string
-	Action, NotAction, Resource, NotResource *oneOrMore
+	Action, NotAction, Resource, NotResource *stringList
 	Principal                                *rawPrincipal
-	Condition                                map[string]map[string]oneOrMore
+	Condition                                map[string]map[string]stringList
 }
 
-func parseStatement(text json.RawMessage, kind policyKind) (sid string, st policyStatement, err error) {
+func parseStatement(text json.RawMessage, kind policyKind) (sid string, st statement, err error) {
 	var raw rawStatement
 	if err := strictJSON(text, &raw); err != nil {
 		return "", st, fmt.Errorf("syntax errors in policy: %w", err)
@@ -133,7 +133,7 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st polic
 	if (raw.Resource == nil) == (raw.NotResource == nil) {
 		return "", st, errors.New("policy statement must contain resources")
 	}
-	st = policyStatement{
+	st = statement{
 		allow: raw.Effect == "Allow", actions: raw.Action.list(), notActions: raw.NotAction.list(),
 		resources: raw.Resource.list(), notResources: raw.NotResource.list(),
 	}
@@ -142,7 +142,7 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st polic
 	}
 	for operator, keys := range raw.Condition {
 		for key, values := range keys {
-			st.conditions = append(st.conditions, policyCondition{operator, key, values})
+			st.conditions = append(st.conditions, condition{operator, key, values})
 		}
 	}
 	err = st.check()
@@ -150,7 +150,7 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st polic
 }
 
 // check looks at the forms of actions and resources.
-func (st *policyStatement) check() error {
+func (st *statement) check() error {
 	for _, action := range append(slices.Clip(st.actions), st.notActions...) {
 		if vendor, name, ok := strings.Cut(action, ":"); action != "*" && (!ok || vendor == "" || name == "") {
 			return errors.New("actions/conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc")
@@ -165,10 +165,10 @@ func (st *policyStatement) check() error {
 }
 
 // oneOrMore is a value or a list of them; true and numbers are as good as text.
-type oneOrMore []string
+type stringList []string
 
 // UnmarshalJSON reads either form.
-func (o *oneOrMore) UnmarshalJSON(text []byte) error {
+func (o *stringList) UnmarshalJSON(text []byte) error {
 	var many []any
 	if json.Unmarshal(text, &many) != nil {
 		many = make([]any, 1)
@@ -176,7 +176,7 @@ func (o *oneOrMore) UnmarshalJSON(text []byte) error {
 			return err
 		}
 	}
-	*o = oneOrMore{}
+	*o = stringList{}
 	for _, one := range many {
 		switch v := one.(type) {
 		case string:
@@ -192,7 +192,7 @@ func (o *oneOrMore) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-func (o *oneOrMore) list() []string {
+func (o *stringList) list() []string {
 	if o == nil {
 		return nil
 	}
@@ -200,12 +200,12 @@ func (o *oneOrMore) list() []string {
 }
 
 // rawPrincipal is "*" or {"AWS": …}.
-type rawPrincipal struct{ AWS oneOrMore }
+type rawPrincipal struct{ AWS stringList }
 
 // UnmarshalJSON reads either form.
 func (p *rawPrincipal) UnmarshalJSON(text []byte) error {
 	if string(text) == `"*"` {
-		p.AWS = oneOrMore{"*"}
+		p.AWS = stringList{"*"}
 		return nil
 	}
 	type plain rawPrincipal

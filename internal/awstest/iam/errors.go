@@ -3,15 +3,15 @@ package iam
 import "fmt"
 
 // iamError is an error as AWS words it. A zero status is the code's own.
-type iamError struct {
+type apiError struct {
 	code, message string
 	status        int
 }
 
-func (e *iamError) Error() string { return e.code + ": " + e.message }
+func (e *apiError) Error() string { return e.code + ": " + e.message }
 
 func refusal(code, format string, args ...any) error {
-	return &iamError{code: code, message: fmt.Sprintf(format, args...)}
+	return &apiError{code: code, message: fmt.Sprintf(format, args...)}
 }
 
 func noSuchUser(name string) error {
@@ -31,7 +31,7 @@ func invalid(name string) error {
 }
 
 // iamStatus is the status that IAM and STS give a code.
-func iamStatus(code string) int {
+func statusOf(code string) int {
 	switch code {
 	case "NoSuchEntity":
 		return 404

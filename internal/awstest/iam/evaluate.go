@@ -6,9 +6,9 @@ import (
 )
 
 // policyQuery is what a policy is asked.
-type policyQuery struct {
+type query struct {
 	action, resource string
-	context          policyContext
+	context          conditionKeys
 	variables        bool // of the policy that is asked
 	unknown          func(string)
 }
@@ -24,7 +24,7 @@ const (
 
 // decide is what the statements that cover the query say, those aside that
 // applies refuses.
-func (d *policyDocument) decide(q policyQuery, applies func(*policyStatement) bool) decision {
+func (d *document) decide(q query, applies func(*statement) bool) decision {
 	out := implicitDeny
 	q.variables = d.variables
 	for i := range d.statements {
@@ -45,7 +45,7 @@ func (d *policyDocument) decide(q policyQuery, applies func(*policyStatement) bo
 	return out
 }
 
-func (st *policyStatement) covers(q policyQuery) bool {
+func (st *statement) covers(q query) bool {
 	action := func(pattern string) bool { return wildcard(strings.ToLower(pattern), strings.ToLower(q.action)) }
 	actionCovered := slices.ContainsFunc(st.actions, action)
 	if st.notActions != nil {
@@ -58,11 +58,11 @@ func (st *policyStatement) covers(q policyQuery) bool {
 	return actionCovered && resourceCovered
 }
 
-func (q policyQuery) resourceMatches(pattern string) bool {
+func (q query) resourceMatches(pattern string) bool {
 	return q.resource != "" && arnMatches(q.expand(pattern), q.resource) || pattern == "*"
 }
 
-func (st *policyStatement) conditionsHold(q policyQuery) (met, known bool) {
+func (st *statement) conditionsHold(q query) (met, known bool) {
 	met = true
 	for _, c := range st.conditions {
 		one, ok := c.holds(q)
@@ -76,7 +76,7 @@ func (st *policyStatement) conditionsHold(q policyQuery) (met, known bool) {
 }
 
 // expand puts in the policy variables that this server knows.
-func (q policyQuery) expand(pattern string) string {
+func (q query) expand(pattern string) string {
 	if !q.variables || !strings.Contains(pattern, "${") {
 		return pattern
 	}
@@ -95,17 +95,17 @@ func (q policyQuery) expand(pattern string) string {
 // whyDeniedLocked is empty where the caller may, else the reason as AWS words
 // it: identity policies within the boundary, or what a bucket's policy grants
 // directly; an explicit deny wins.
-func (f *Server) whyDeniedLocked(r *iamRequest, q policyQuery, bucket string) string {
+func (s *Server) denialReasonLocked(r *request, q query, bucket string) string {
 	if r.caller.root {
 		return ""
 	}
-	q.unknown = f.problemLocked
+	q.unknown = s.problemLocked
 	identity, boundary := implicitDeny, allowed
 	if u := r.caller.user; u != nil {
-		identity = f.identityDecision(u, q, r)
-		boundary = f.boundaryDecision(u, q, r)
+		identity = s.identityDecision(u, q, r)
+		boundary = s.boundaryDecision(u, q, r)
 	}
-	direct := f.bucketDecision(bucket, q, r.caller)
+	direct := s.bucketDecision(bucket, q, r.caller)
 	switch {
 	case identity == explicitDeny:
 		return "with an explicit deny in an identity-based policy"
@@ -123,18 +123,18 @@ func (f *Server) whyDeniedLocked(r *iamRequest, q policyQuery, bucket string) st
 	return ""
 }
 
-func everyStatement(*policyStatement) bool { return true }
+func everyStatement(*statement) bool { return true }
 
 // identityDecision is what the policies on and attached to a user say, as they
 // are seen at the request's time.
-func (f *Server) identityDecision(u *User, q policyQuery, r *iamRequest) decision {
+func (s *Server) identityDecision(u *User, q query, r *request) decision {
 	out := implicitDeny
 	for _, text := range u.Inline {
-		out = max(out, f.parsedLocked(text, identityPolicy).decide(q, everyStatement))
+		out = max(out, s.parsedLocked(text, identityPolicy).decide(q, everyStatement))
 	}
 	for _, arn := range u.Attached {
-		if p, ok := f.policies.at(arn, r.now); ok {
-			out = max(out, f.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement))
+		if p, ok := s.policies.visibleAt(arn, r.now); ok {
+			out = max(out, s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement))
 		}
 	}
 	return out
@@ -142,41 +142,41 @@ func (f *Server) identityDecision(u *User, q policyQuery, r *iamRequest) decisio
 
 // boundaryDecision allows everything where there is no boundary, and nothing
 // where its policy is gone.
-func (f *Server) boundaryDecision(u *User, q policyQuery, r *iamRequest) decision {
+func (s *Server) boundaryDecision(u *User, q query, r *request) decision {
 	if u.Boundary == "" {
 		return allowed
 	}
-	p, ok := f.policies.at(u.Boundary, r.now)
+	p, ok := s.policies.visibleAt(u.Boundary, r.now)
 	if !ok {
 		return implicitDeny
 	}
-	return f.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement)
+	return s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement)
 }
 
 // bucketDecision is what a bucket's policy says about a caller. A grant to the
 // account is none to its users.
-func (f *Server) bucketDecision(text string, q policyQuery, caller iamCaller) decision {
+func (s *Server) bucketDecision(text string, q query, caller caller) decision {
 	if text == "" {
 		return implicitDeny
 	}
-	return f.parsedLocked(text, bucketPolicy).decide(q, func(st *policyStatement) bool {
+	return s.parsedLocked(text, bucketPolicy).decide(q, func(st *statement) bool {
 		return slices.ContainsFunc(st.principals, func(p string) bool {
-			account := p == f.cfg.Account || p == f.arn("root")
+			account := p == s.cfg.Account || p == s.arn("root")
 			return p == "*" || p == caller.arn || (account && !st.allow && caller.user != nil)
 		})
 	})
 }
 
 // parsedLocked is a document that was accepted once.
-func (f *Server) parsedLocked(text string, kind policyKind) *policyDocument {
-	if doc, ok := f.parsed[text]; ok {
+func (s *Server) parsedLocked(text string, kind policyKind) *document {
+	if doc, ok := s.parsed[text]; ok {
 		return doc
 	}
 	doc, err := parsePolicy(text, kind)
 	if err != nil {
-		f.problemLocked("a policy that cannot be read: " + err.Error())
-		doc = &policyDocument{}
+		s.problemLocked("a policy that cannot be read: " + err.Error())
+		doc = &document{}
 	}
-	f.parsed[text] = doc
+	s.parsed[text] = doc
 	return doc
 }

@@ -72,26 +72,26 @@ func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
 // OnCall has fn decide about each call, before anything else is looked at; nil
 // means that it goes right. fn is called by many goroutines at once and may
 // call any method but Close. A nil fn removes it.
-func (f *Server) OnCall(fn func(Call) *Fault) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.hook = fn
+func (s *Server) OnCall(fn func(Call) *Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hook = fn
 }
 
 // Calls are all calls so far, in order of arrival.
-func (f *Server) Calls() []Call {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.calls)
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
 }
 
 // begin numbers and notes a call and asks what goes wrong with it.
-func (f *Server) begin(call *Call) *Fault {
-	f.mu.Lock()
-	call.N = len(f.calls) + 1
-	f.calls = append(f.calls, *call)
-	hook := f.hook
-	f.mu.Unlock()
+func (s *Server) begin(call *Call) *Fault {
+	s.mu.Lock()
+	call.N = len(s.calls) + 1
+	s.calls = append(s.calls, *call)
+	hook := s.hook
+	s.mu.Unlock()
 	fault := &Fault{}
 	if hook != nil {
 		if decided := hook(*call); decided != nil {
@@ -101,14 +101,14 @@ func (f *Server) begin(call *Call) *Fault {
 	return fault
 }
 
-func (f *Server) end(call *Call) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls[call.N-1] = *call
+func (s *Server) end(call *Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[call.N-1] = *call
 }
 
 // iamReply is what goes over the wire.
-type iamReply struct {
+type reply struct {
 	status int
 	code   string
 	header http.Header
@@ -117,18 +117,18 @@ type iamReply struct {
 
 // perform runs a call with what goes wrong with it. act has the effect, under
 // the lock; refuse only words a refusal.
-func (f *Server) perform(w http.ResponseWriter, r *iamRequest, act func() iamReply, refuse func(error) iamReply) {
-	r.fault = f.begin(&r.call)
+func (s *Server) perform(w http.ResponseWriter, r *request, act func() reply, refuse func(error) reply) {
+	r.fault = s.begin(&r.call)
 	run(r.fault.Before)
 	if r.fault.LoseBefore {
-		f.end(&r.call)
+		s.end(&r.call)
 		hangUp(w)
 		return
 	}
-	var reply iamReply
-	f.mu.Lock()
+	var reply reply
+	s.mu.Lock()
 	if r.fault.Code != "" {
-		reply = refuse(f.faultErrorLocked(r))
+		reply = refuse(s.faultErrorLocked(r))
 	} else {
 		reply = act()
 		r.call.Acted = reply.code == ""
@@ -136,13 +136,13 @@ func (f *Server) perform(w http.ResponseWriter, r *iamRequest, act func() iamRep
 			reply.body = fmt.Appendf(nil, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", r.call.Action)
 		}
 	}
-	f.mu.Unlock()
+	s.mu.Unlock()
 	run(r.fault.After)
 	r.call.Code = reply.code
 	if !r.fault.LoseAfter {
 		r.call.Status = reply.status
 	}
-	f.end(&r.call)
+	s.end(&r.call)
 	if r.fault.LoseAfter {
 		hangUp(w)
 		return

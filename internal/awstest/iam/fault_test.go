@@ -37,19 +37,19 @@ func TestIAMFaults(t *testing.T) {
 		{"lost after", fakeiam.LostAfter(), "lost", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-			f.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
-				if c.Action != "CreateUser" || c.Service != "iam" || c.Params.Get("UserName") != "u" || c.AccessKeyID != f.Root.AccessKeyID {
+			s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+			s.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
+				if c.Action != "CreateUser" || c.Service != "iam" || c.Params.Get("UserName") != "u" || c.AccessKeyID != s.Root.AccessKeyID {
 					t.Errorf("call: %+v", c)
 				}
 				return tt.fault
 			})
-			_, err := f.IAMClient(f.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")})
+			_, err := s.IAMClient(s.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")})
 			wantRefused(t, "CreateUser", err, tt.want)
-			if _, made := f.User("u"); made != tt.acted {
+			if _, made := s.User("u"); made != tt.acted {
 				t.Errorf("made: %v, want %v", made, tt.acted)
 			}
-			if calls := f.Calls(); len(calls) != 1 || calls[0].N != 1 || calls[0].Acted != tt.acted {
+			if calls := s.Calls(); len(calls) != 1 || calls[0].N != 1 || calls[0].Acted != tt.acted {
 				t.Errorf("calls: %+v", calls)
 			}
 			if tt.name == "denied" && !strings.Contains(err.Error(), "is not authorized to perform: iam:CreateUser on resource: arn:aws:iam::123456789012:user/u") {
@@ -62,29 +62,29 @@ func TestIAMFaults(t *testing.T) {
 // TestIAMFaultRetried: the SDK's own retries see the fault go away.
 func TestIAMFaultRetried(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
 		if c.N == 1 {
 			return fakeiam.Fail("Throttling")
 		}
 		return nil
 	})
 	again := func(o *iam.Options) { o.RetryMaxAttempts = 3 }
-	_, err := f.IAMClient(f.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")}, again)
+	_, err := s.IAMClient(s.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")}, again)
 	must(t, err)
-	if got := len(f.Calls()); got != 2 {
+	if got := len(s.Calls()); got != 2 {
 		t.Errorf("got %d calls, want 2", got)
 	}
 }
 
 func TestIAMFaultDropsBoundary(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	boundary := f.AddPolicy("/", "boundary", readPolicy("media", ""))
-	f.OnCall(func(fakeiam.Call) *fakeiam.Fault { return fakeiam.DropBoundary() })
-	out, err := f.IAMClient(f.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u"), PermissionsBoundary: &boundary})
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	boundary := s.AddPolicy("/", "boundary", readPolicy("media", ""))
+	s.OnCall(func(fakeiam.Call) *fakeiam.Fault { return fakeiam.DropBoundary() })
+	out, err := s.IAMClient(s.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u"), PermissionsBoundary: &boundary})
 	must(t, err)
-	if u, _ := f.User("u"); out.User.PermissionsBoundary != nil || u.Boundary != "" {
+	if u, _ := s.User("u"); out.User.PermissionsBoundary != nil || u.Boundary != "" {
 		t.Errorf("got boundary %v, %q", out.User.PermissionsBoundary, u.Boundary)
 	}
 }
@@ -99,27 +99,27 @@ func TestIAMFaultCallbacks(t *testing.T) {
 		before int // users when the client ends
 	}{{"before", false, 0}, {"after", true, 1}} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := fakeiam.New(t, fakeiam.Config{})
+			s := fakeiam.New(t, fakeiam.Config{})
 			ctx, kill := context.WithCancel(t.Context())
 			var users int
 			die := func() {
-				users = len(f.Users())
+				users = len(s.Users())
 				kill()
 			}
 			done := make(chan struct{})
-			f.OnCall(func(fakeiam.Call) *fakeiam.Fault {
+			s.OnCall(func(fakeiam.Call) *fakeiam.Fault {
 				if tt.after {
 					return &fakeiam.Fault{After: func() { defer close(done); die() }}
 				}
 				return &fakeiam.Fault{LoseBefore: true, Before: func() { defer close(done); die() }}
 			})
-			_, err := f.IAMClient(f.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")})
+			_, err := s.IAMClient(s.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")})
 			if err == nil {
 				t.Error("the client that ended got an answer")
 			}
 			<-done
-			if users != tt.before || len(f.Users()) != tt.before {
-				t.Errorf("users: %d then, %d now, want %d", users, len(f.Users()), tt.before)
+			if users != tt.before || len(s.Users()) != tt.before {
+				t.Errorf("users: %d then, %d now, want %d", users, len(s.Users()), tt.before)
 			}
 		})
 	}
@@ -128,9 +128,9 @@ func TestIAMFaultCallbacks(t *testing.T) {
 // TestIAMFaultAtS3: the same hook stands before S3.
 func TestIAMFaultAtS3(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.PutObject("b", "k", fakes3.Object{Body: []byte("x")})
-	f.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.PutObject("b", "k", fakes3.Object{Body: []byte("x")})
+	s.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
 		switch {
 		case c.Service != "s3" || c.Params.Get("Bucket") != "b" || c.Params.Get("Key") != "k":
 			t.Errorf("call: %+v", c)
@@ -141,12 +141,12 @@ func TestIAMFaultAtS3(t *testing.T) {
 		}
 		return nil
 	})
-	c := f.S3Client(f.Root)
+	c := s.S3Client(s.Root)
 	_, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("b"), Key: aws.String("k")})
 	wantRefused(t, "GetObject", err, "503 SlowDown")
 	_, err = c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("b"), Key: aws.String("k"), Body: strings.NewReader("y")})
 	wantRefused(t, "PutObject", err, "lost")
-	f.OnCall(nil)
+	s.OnCall(nil)
 	if body, _ := get(t, c, "b", "k"); body != "y" {
 		t.Errorf("got %q, want the lost write", body)
 	}
@@ -155,10 +155,10 @@ func TestIAMFaultAtS3(t *testing.T) {
 // TestIAMCallsHoldNoSecret: what is logged and what can be printed.
 func TestIAMCallsHoldNoSecret(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	_, err := f.IAMClient(f.Root).CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: aws.String("u"), Password: aws.String("hunter2")})
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	_, err := s.IAMClient(s.Root).CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: aws.String("u"), Password: aws.String("hunter2")})
 	wantRefused(t, "CreateLoginProfile", err, "404 NoSuchEntity")
-	if got := f.Calls()[0].Params; got.Has("Password") || got.Get("UserName") != "u" {
+	if got := s.Calls()[0].Params; got.Has("Password") || got.Get("UserName") != "u" {
 		t.Errorf("params: %v", got)
 	}
 }
@@ -166,17 +166,17 @@ func TestIAMCallsHoldNoSecret(t *testing.T) {
 // TestIAMConcurrent: limits and names hold when all come at once.
 func TestIAMConcurrent(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.AddUser("/", "u", "")
-	f.OnCall(func(fakeiam.Call) *fakeiam.Fault {
-		f.Users()
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.AddUser("/", "u", "")
+	s.OnCall(func(fakeiam.Call) *fakeiam.Fault {
+		s.Users()
 		return nil
 	})
 	var wg sync.WaitGroup
 	outcomes := make([]string, 16)
 	for i := range outcomes {
 		wg.Go(func() {
-			c := f.IAMClient(f.Root)
+			c := s.IAMClient(s.Root)
 			if i%2 == 0 {
 				_, err := c.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("same")})
 				outcomes[i] = refused(err)
@@ -188,10 +188,10 @@ func TestIAMConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	slices.Sort(outcomes)
-	if outcomes[0] != "" || outcomes[1] != "" || outcomes[2] != "409 EntityAlreadyExists" || len(f.Keys("u")) != 2 {
+	if outcomes[0] != "" || outcomes[1] != "" || outcomes[2] != "409 EntityAlreadyExists" || len(s.Keys("u")) != 2 {
 		t.Errorf("got %q", outcomes)
 	}
-	if calls := f.Calls(); len(calls) != 16 || calls[15].N != 16 {
+	if calls := s.Calls(); len(calls) != 16 || calls[15].N != 16 {
 		t.Errorf("got %d calls", len(calls))
 	}
 }
@@ -199,18 +199,18 @@ func TestIAMConcurrent(t *testing.T) {
 // TestIAMOutside is what somebody else does to a user, as a client sees it.
 func TestIAMOutside(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.AddUser("/", "u", "")
-	c, user := f.IAMClient(f.Root), aws.String("u")
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.AddUser("/", "u", "")
+	c, user := s.IAMClient(s.Root), aws.String("u")
 	_, err := c.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: user})
 	wantRefused(t, "no login profile", err, "404 NoSuchEntity")
-	f.AddLoginProfile("u")
-	f.AddToGroup("u", "staff")
-	f.ChangeUser("u", func(u *fakeiam.User) {
+	s.AddLoginProfile("u")
+	s.AddToGroup("u", "staff")
+	s.ChangeUser("u", func(u *fakeiam.User) {
 		u.MFADevices, u.SSHKeys = []string{"mfa"}, []string{"APKA1"}
 		u.SigningCerts, u.ServiceCredentials = []string{"cert"}, []string{"ACCA1"}
 	})
-	f.AttachPolicy("u", f.ReadOnlyARN())
+	s.AttachPolicy("u", s.ReadOnlyARN())
 	profile, err := c.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: user})
 	must(t, err)
 	groups, err := c.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: user})
@@ -233,10 +233,10 @@ func TestIAMOutside(t *testing.T) {
 	if want := []string{"u", "staff", "mfa", "APKA1", "cert", "ACCA1", "AmazonS3ReadOnlyAccess"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	for _, id := range f.Keys("u") {
-		f.SetKey(id.ID, false)
-		wantRefused(t, "key switched off", who(ctx, f, id.Pair()), "403 InvalidClientTokenId")
-		f.RemoveKey(id.ID)
+	for _, id := range s.Keys("u") {
+		s.SetKey(id.ID, false)
+		wantRefused(t, "key switched off", who(ctx, s, id.Pair()), "403 InvalidClientTokenId")
+		s.RemoveKey(id.ID)
 	}
 	for _, loosen := range []func(*fakeiam.User){
 		func(u *fakeiam.User) { u.Attached = nil }, func(u *fakeiam.User) { u.Groups = nil },
@@ -246,7 +246,7 @@ func TestIAMOutside(t *testing.T) {
 	} {
 		_, err = c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: user})
 		wantRefused(t, "DeleteUser", err, "409 DeleteConflict")
-		f.ChangeUser("u", loosen)
+		s.ChangeUser("u", loosen)
 	}
 	_, err = c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: user})
 	must(t, err)
@@ -255,10 +255,10 @@ func TestIAMOutside(t *testing.T) {
 // TestIAMManagedPolicies is the life of a customer managed policy.
 func TestIAMManagedPolicies(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
-	kp := f.AddUser("/", "u", "")
-	c, user, doc := f.IAMClient(f.Root), aws.String("u"), readPolicy("media", "")
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
+	kp := s.AddUser("/", "u", "")
+	c, user, doc := s.IAMClient(s.Root), aws.String("u"), readPolicy("media", "")
 	made, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{
 		PolicyName: aws.String("bucket-specific-media"), PolicyDocument: &doc, Description: aws.String("reads media"), Tags: tagsOf("managed-by=ixmage"),
 	})
@@ -273,7 +273,7 @@ func TestIAMManagedPolicies(t *testing.T) {
 		_, err = c.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: user, PolicyArn: arn})
 		must(t, err)
 	}
-	if body, code := get(t, f.S3Client(kp), "media", "a"); body != "x" {
+	if body, code := get(t, s.S3Client(kp), "media", "a"); body != "x" {
 		t.Errorf("attached: got code %q", code)
 	}
 	got, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: arn})
@@ -304,7 +304,7 @@ func TestIAMManagedPolicies(t *testing.T) {
 	must(t, err)
 	_, err = c.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: user, PolicyArn: arn})
 	wantRefused(t, "detach again", err, "404 NoSuchEntity")
-	f.AddPolicy("/", "bucket-specific-media", readPolicy("other", "")) // somebody makes a new version
+	s.AddPolicy("/", "bucket-specific-media", readPolicy("other", "")) // somebody makes a new version
 	versions, err := c.ListPolicyVersions(ctx, &iam.ListPolicyVersionsInput{PolicyArn: arn})
 	must(t, err)
 	if len(versions.Versions) != 2 || versions.Versions[0].IsDefaultVersion || !versions.Versions[1].IsDefaultVersion {
@@ -312,7 +312,7 @@ func TestIAMManagedPolicies(t *testing.T) {
 	}
 	_, err = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: arn})
 	wantRefused(t, "delete with versions", err, "409 DeleteConflict")
-	f.RemovePolicy(*arn)
+	s.RemovePolicy(*arn)
 	_, err = c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: arn})
 	wantRefused(t, "removed", err, "404 NoSuchEntity")
 	_, err = c.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: user, PolicyArn: arn})
@@ -322,10 +322,10 @@ func TestIAMManagedPolicies(t *testing.T) {
 // TestIAMBoundaryLife puts a boundary on a user and takes it away.
 func TestIAMBoundaryLife(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	arn := f.AddPolicy("/", "boundary", readPolicy("media", ""))
-	f.AddUser("/", "u", "")
-	c, user := f.IAMClient(f.Root), aws.String("u")
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	arn := s.AddPolicy("/", "boundary", readPolicy("media", ""))
+	s.AddUser("/", "u", "")
+	c, user := s.IAMClient(s.Root), aws.String("u")
 	_, err := c.PutUserPermissionsBoundary(ctx, &iam.PutUserPermissionsBoundaryInput{UserName: user, PermissionsBoundary: aws.String(arn + "x")})
 	wantRefused(t, "no such policy", err, "404 NoSuchEntity")
 	_, err = c.PutUserPermissionsBoundary(ctx, &iam.PutUserPermissionsBoundaryInput{UserName: user, PermissionsBoundary: &arn})
@@ -338,7 +338,7 @@ func TestIAMBoundaryLife(t *testing.T) {
 	wantRefused(t, "again", err, "404 NoSuchEntity")
 	_, err = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &arn})
 	must(t, err)
-	if left := f.Policies(); len(left) != 0 {
+	if left := s.Policies(); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 }

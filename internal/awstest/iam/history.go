@@ -22,7 +22,7 @@ type version[T any] struct {
 
 // at is the entity as it is seen at a moment: the last change that is visible
 // by then counts, whenever those before it became so.
-func (t table[T]) at(name string, now time.Time) (T, bool) {
+func (t table[T]) visibleAt(name string, now time.Time) (T, bool) {
 	if h, ok := t[name]; ok {
 		for _, v := range slices.Backward(*h) {
 			if !v.from.After(now) {
@@ -45,7 +45,7 @@ func (t table[T]) latest(name string) (T, bool) {
 }
 
 // last is the entity as it is, or as it was when it was removed.
-func (t table[T]) last(name string) (T, bool) {
+func (t table[T]) lastKnown(name string) (T, bool) {
 	value, _ := t.latest(name)
 	_, known := t[name]
 	return value, known
@@ -70,10 +70,10 @@ func (t table[T]) add(name string, v version[T]) {
 }
 
 // allAt are the entities seen at a moment, by name.
-func (t table[T]) allAt(now time.Time) []T {
+func (t table[T]) allVisibleAt(now time.Time) []T {
 	var out []T
 	for _, name := range slices.Sorted(maps.Keys(t)) {
-		if value, ok := t.at(name, now); ok {
+		if value, ok := t.visibleAt(name, now); ok {
 			out = append(out, value)
 		}
 	}

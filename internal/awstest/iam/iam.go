@@ -85,42 +85,42 @@ type Server struct {
 	users    table[*User]
 	keys     table[*Key]
 	policies table[*Policy]
-	buckets  map[string]*iamBucket
-	parsed   map[string]*policyDocument // by its text
+	buckets  map[string]*bucket
+	parsed   map[string]*document // by its text
 }
 
 // New starts a Server that ends with the test. What it cannot do, such as an
 // unknown condition in a policy, fails the test.
 func New(t testing.TB, cfg Config) *Server {
 	t.Helper()
-	f, err := Start(cfg)
+	s, err := Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.t = t
-	t.Cleanup(f.Close)
-	return f
+	s.t = t
+	t.Cleanup(s.Close)
+	return s
 }
 
 // Start is New outside a test: see Problems. The caller must Close it.
 func Start(cfg Config) (*Server, error) {
-	f := &Server{
+	s := &Server{
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
 		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{},
-		buckets: map[string]*iamBucket{}, parsed: map[string]*policyDocument{},
+		buckets: map[string]*bucket{}, parsed: map[string]*document{},
 	}
-	f.lag = f.cfg.LagFunc
-	f.Root = alias.KeyPair{AccessKeyID: uniqueID("AKIA", 16), SecretAccessKey: alias.NewSecret(newSecret())}
-	f.addManagedByAWS()
+	s.lag = s.cfg.LagFunc
+	s.Root = alias.KeyPair{AccessKeyID: uniqueID("AKIA", 16), SecretAccessKey: alias.NewSecret(newSecret())}
+	s.addAWSPolicies()
 	var err error
-	if f.URL, err = f.listen(f.serveQuery); err != nil {
+	if s.URL, err = s.listen(s.serveQuery); err != nil {
 		return nil, err
 	}
-	if f.S3URL, err = f.listen(f.serveS3); err != nil {
-		f.Close()
+	if s.S3URL, err = s.listen(s.serveS3); err != nil {
+		s.Close()
 		return nil, err
 	}
-	return f, nil
+	return s, nil
 }
 
 func (c Config) withDefaults() Config {
@@ -142,68 +142,68 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (f *Server) listen(handler http.HandlerFunc) (string, error) {
+func (s *Server) listen(handler http.HandlerFunc) (string, error) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	f.servers = append(f.servers, server)
-	f.running.Go(func() { _ = server.Serve(ln) }) // ends with Close
+	s.servers = append(s.servers, server)
+	s.running.Go(func() { _ = server.Serve(ln) }) // ends with Close
 	return "http://" + ln.Addr().String(), nil
 }
 
 // Close ends the servers and cuts whatever is under way. It may be called more
 // than once.
-func (f *Server) Close() {
-	f.client.CloseIdleConnections()
-	for _, server := range f.servers {
+func (s *Server) Close() {
+	s.client.CloseIdleConnections()
+	for _, server := range s.servers {
 		server.Close()
 	}
-	f.running.Wait()
+	s.running.Wait()
 }
 
 // SetLag changes the lag of the calls to come.
-func (f *Server) SetLag(lag time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lag = func() time.Duration { return lag }
+func (s *Server) SetLag(lag time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag = func() time.Duration { return lag }
 }
 
 // Problems are what this IAM was asked and cannot do, each time it was.
-func (f *Server) Problems() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.problems)
+func (s *Server) Problems() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.problems)
 }
 
 // problemLocked notes what this IAM cannot do, loudly.
-func (f *Server) problemLocked(text string) {
-	f.problems = append(f.problems, text)
-	if f.t != nil {
-		f.t.Error("IAM fake: " + text)
+func (s *Server) problemLocked(text string) {
+	s.problems = append(s.problems, text)
+	if s.t != nil {
+		s.t.Error("IAM fake: " + text)
 	}
 }
 
 // IAMClient is the SDK's client with a key pair. It does not try again.
-func (f *Server) IAMClient(kp alias.KeyPair) *iam.Client {
+func (s *Server) IAMClient(kp alias.KeyPair) *iam.Client {
 	return iam.New(iam.Options{
-		BaseEndpoint: &f.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: f.client, Credentials: signer(kp),
+		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: signer(kp),
 	})
 }
 
 // STSClient is the SDK's client with a key pair. It does not try again.
-func (f *Server) STSClient(kp alias.KeyPair) *sts.Client {
+func (s *Server) STSClient(kp alias.KeyPair) *sts.Client {
 	return sts.New(sts.Options{
-		BaseEndpoint: &f.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: f.client, Credentials: signer(kp),
+		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: signer(kp),
 	})
 }
 
 // S3Client is the SDK's client with a key pair; the zero KeyPair signs nothing.
 // It does not try again.
-func (f *Server) S3Client(kp alias.KeyPair) *s3.Client {
+func (s *Server) S3Client(kp alias.KeyPair) *s3.Client {
 	return s3.New(s3.Options{
-		BaseEndpoint: &f.S3URL, Region: f.cfg.Region, RetryMaxAttempts: 1, HTTPClient: f.client, UsePathStyle: true,
+		BaseEndpoint: &s.S3URL, Region: s.cfg.Region, RetryMaxAttempts: 1, HTTPClient: s.client, UsePathStyle: true,
 		Credentials: signer(kp),
 	})
 }

@@ -50,11 +50,11 @@ func readPolicy(bucket, prefix string) string {
 // TestIAMLife is a user's life from nothing to nothing, as provisioning has it.
 func TestIAMLife(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.PutObject("media", "shop/a.jpg", fakes3.Object{Body: []byte("picture")})
-	f.PutObject("media", "secret/b.jpg", fakes3.Object{Body: []byte("secret")})
-	boundary := f.AddPolicy("/ixmage/", "ixmage-boundary", readPolicy("media", ""))
-	root := f.IAMClient(f.Root)
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.PutObject("media", "shop/a.jpg", fakes3.Object{Body: []byte("picture")})
+	s.PutObject("media", "secret/b.jpg", fakes3.Object{Body: []byte("secret")})
+	boundary := s.AddPolicy("/ixmage/", "ixmage-boundary", readPolicy("media", ""))
+	root := s.IAMClient(s.Root)
 
 	made, err := root.CreateUser(ctx, &iam.CreateUserInput{
 		UserName: aws.String("ixmage-s3read-shop-ab12"), Path: aws.String("/ixmage/i1/"), PermissionsBoundary: &boundary,
@@ -85,12 +85,12 @@ func TestIAMLife(t *testing.T) {
 		t.Errorf("key id %s", kp.AccessKeyID)
 	}
 
-	who, err := f.STSClient(kp).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	who, err := s.STSClient(kp).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	must(t, err)
 	if *who.Arn != *made.User.Arn || *who.Account != "123456789012" || *who.UserId != *made.User.UserId {
 		t.Errorf("identity: got %s %s %s", *who.Arn, *who.Account, *who.UserId)
 	}
-	c := f.S3Client(kp)
+	c := s.S3Client(kp)
 	out, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("media"), Key: aws.String("shop/a.jpg"), Range: aws.String("bytes=0-0")})
 	must(t, err)
 	if body, _ := io.ReadAll(out.Body); string(body) != "p" {
@@ -109,7 +109,7 @@ func TestIAMLife(t *testing.T) {
 	must(t, err)
 	_, err = root.GetUser(ctx, &iam.GetUserInput{UserName: name})
 	wantRefused(t, "GetUser afterwards", err, "404 NoSuchEntity")
-	if left := f.Users(); len(left) != 0 {
+	if left := s.Users(); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 }

@@ -35,9 +35,9 @@ func (k Key) status() string {
 }
 
 // keysOf are the keys that a user has, seen or not.
-func (f *Server) keysOf(u *User) []*Key {
+func (s *Server) keysOf(u *User) []*Key {
 	var out []*Key
-	for _, k := range f.keys.allLatest() {
+	for _, k := range s.keys.allLatest() {
 		if k.userID == u.ID {
 			out = append(out, k)
 		}
@@ -46,27 +46,27 @@ func (f *Server) keysOf(u *User) []*Key {
 }
 
 // newKey gives a user a key from a moment on.
-func (f *Server) newKey(u *User, created, from time.Time) *Key {
+func (s *Server) newKey(u *User, created, from time.Time) *Key {
 	k := &Key{
 		ID: uniqueID("AKIA", 16), User: u.Name, Active: true, Created: created,
 		secret: alias.NewSecret(newSecret()), userID: u.ID,
 	}
-	f.keys.set(k.ID, k, from)
+	s.keys.set(k.ID, k, from)
 	return k
 }
 
-func createAccessKey(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func createAccessKey(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
-	if latest, ok := f.users.latest(u.Name); !ok || latest.ID != u.ID {
+	if latest, ok := s.users.latest(u.Name); !ok || latest.ID != u.ID {
 		return nil, noSuchUser(u.Name)
 	}
-	if len(f.keysOf(u)) >= keysQuota {
+	if len(s.keysOf(u)) >= keysQuota {
 		return nil, limitExceeded("AccessKeysPerUser", keysQuota)
 	}
-	k := f.newKey(u, r.now, r.from)
+	k := s.newKey(u, r.now, r.from)
 	type xmlKey struct {
 		UserName        string
 		AccessKeyID     string `xml:"AccessKeyId"`
@@ -79,46 +79,46 @@ func createAccessKey(f *Server, r *iamRequest) (any, error) {
 
 // seenKey is the key that a request is about: one that is seen now, is of the
 // user that is named, and still is.
-func (f *Server) seenKey(r *iamRequest) (*Key, error) {
-	u, err := f.seenUser(r)
+func (s *Server) visibleKey(r *request) (*Key, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
 	id := r.params.Get("AccessKeyId")
-	seen, ok := f.keys.at(id, r.now)
-	latest, still := f.keys.latest(id)
+	seen, ok := s.keys.visibleAt(id, r.now)
+	latest, still := s.keys.latest(id)
 	if !ok || !still || seen.userID != u.ID {
 		return nil, refusal("NoSuchEntity", "The Access Key with id %s cannot be found.", id)
 	}
 	return latest, nil
 }
 
-func updateAccessKey(f *Server, r *iamRequest) (any, error) {
+func updateAccessKey(s *Server, r *request) (any, error) {
 	status := r.params.Get("Status")
 	if status != "Active" && status != "Inactive" {
 		return nil, invalid("status")
 	}
-	k, err := f.seenKey(r)
+	k, err := s.visibleKey(r)
 	if err != nil {
 		return nil, err
 	}
 	changed := *k
 	changed.Active = status == "Active"
-	f.keys.set(k.ID, &changed, r.from)
+	s.keys.set(k.ID, &changed, r.from)
 	return nil, nil //nolint:nilnil // an answer without content
 }
 
-func deleteAccessKey(f *Server, r *iamRequest) (any, error) {
-	k, err := f.seenKey(r)
+func deleteAccessKey(s *Server, r *request) (any, error) {
+	k, err := s.visibleKey(r)
 	if err != nil {
 		return nil, err
 	}
-	f.keys.remove(k.ID, r.from)
+	s.keys.remove(k.ID, r.from)
 	return nil, nil //nolint:nilnil // an answer without content
 }
 
-func listAccessKeys(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func listAccessKeys(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +129,12 @@ func listAccessKeys(f *Server, r *iamRequest) (any, error) {
 		CreateDate  string
 	}
 	var keys []xmlKey
-	for _, k := range f.keys.allAt(r.now) {
+	for _, k := range s.keys.allVisibleAt(r.now) {
 		if k.userID == u.ID {
 			keys = append(keys, xmlKey{k.User, k.ID, k.status(), date(k.Created)})
 		}
 	}
-	keys, more, err := page(f, r, keys, func(k xmlKey) string { return k.AccessKeyID })
+	keys, more, err := page(s, r, keys, func(k xmlKey) string { return k.AccessKeyID })
 	return struct {
 		AccessKeyMetadata []xmlKey `xml:"AccessKeyMetadata>member"`
 		xmlPage
@@ -142,16 +142,16 @@ func listAccessKeys(f *Server, r *iamRequest) (any, error) {
 }
 
 // onKeyOwner is the user whose key a request names.
-func onKeyOwner(f *Server, r *iamRequest) iamTarget {
-	if k, ok := f.keys.at(r.params.Get("AccessKeyId"), r.now); ok {
-		return f.userTarget(r, k.User)
+func onKeyOwner(s *Server, r *request) target {
+	if k, ok := s.keys.visibleAt(r.params.Get("AccessKeyId"), r.now); ok {
+		return s.userTarget(r, k.User)
 	}
-	return iamTarget{arn: f.arn("user/")}
+	return target{arn: s.arn("user/")}
 }
 
-func getAccessKeyLastUsed(f *Server, r *iamRequest) (any, error) {
+func getAccessKeyLastUsed(s *Server, r *request) (any, error) {
 	id := r.params.Get("AccessKeyId")
-	k, ok := f.keys.at(id, r.now)
+	k, ok := s.keys.visibleAt(id, r.now)
 	if !ok {
 		return nil, refusal("NoSuchEntity", "The Access Key with id %s cannot be found.", id)
 	}

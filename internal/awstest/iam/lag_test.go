@@ -37,8 +37,8 @@ func (h *hands) pass(d time.Duration) {
 	h.now = h.now.Add(d)
 }
 
-func who(ctx context.Context, f *fakeiam.Server, kp alias.KeyPair) error {
-	_, err := f.STSClient(kp).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+func who(ctx context.Context, s *fakeiam.Server, kp alias.KeyPair) error {
+	_, err := s.STSClient(kp).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	return err
 }
 
@@ -54,14 +54,14 @@ func TestIAMLag(t *testing.T) {
 	user, policyName := aws.String("u"), aws.String("p")
 	doc, other := readPolicy("media", ""), readPolicy("other", "")
 	var boundary, managed string
-	getUser := func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
-		_, err := f.IAMClient(f.Root).GetUser(ctx, &iam.GetUserInput{UserName: user})
+	getUser := func(ctx context.Context, s *fakeiam.Server, _ alias.KeyPair) string {
+		_, err := s.IAMClient(s.Root).GetUser(ctx, &iam.GetUserInput{UserName: user})
 		return refused(err)
 	}
-	identity := func(ctx context.Context, f *fakeiam.Server, kp alias.KeyPair) string { return refused(who(ctx, f, kp)) }
+	identity := func(ctx context.Context, s *fakeiam.Server, kp alias.KeyPair) string { return refused(who(ctx, s, kp)) }
 	read := func(bucket string) func(context.Context, *fakeiam.Server, alias.KeyPair) string {
-		return func(ctx context.Context, f *fakeiam.Server, kp alias.KeyPair) string {
-			_, err := f.S3Client(kp).GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("a")})
+		return func(ctx context.Context, s *fakeiam.Server, kp alias.KeyPair) string {
+			_, err := s.S3Client(kp).GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("a")})
 			return refused(err)
 		}
 	}
@@ -74,8 +74,8 @@ func TestIAMLag(t *testing.T) {
 		{"tag", func(ctx context.Context, c *iam.Client, _ string) error {
 			_, err := c.TagUser(ctx, &iam.TagUserInput{UserName: user, Tags: tagsOf("a=b")})
 			return err
-		}, func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
-			out, err := f.IAMClient(f.Root).ListUserTags(ctx, &iam.ListUserTagsInput{UserName: user})
+		}, func(ctx context.Context, s *fakeiam.Server, _ alias.KeyPair) string {
+			out, err := s.IAMClient(s.Root).ListUserTags(ctx, &iam.ListUserTagsInput{UserName: user})
 			must(t, err)
 			if len(out.Tags) == 0 {
 				return ""
@@ -85,8 +85,8 @@ func TestIAMLag(t *testing.T) {
 		{"inline policy is read", func(ctx context.Context, c *iam.Client, _ string) error {
 			_, err := c.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: user, PolicyName: policyName, PolicyDocument: &doc})
 			return err
-		}, func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
-			_, err := f.IAMClient(f.Root).GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: user, PolicyName: policyName})
+		}, func(ctx context.Context, s *fakeiam.Server, _ alias.KeyPair) string {
+			_, err := s.IAMClient(s.Root).GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: user, PolicyName: policyName})
 			return refused(err)
 		}, gone, ""},
 		{"inline policy grants", func(ctx context.Context, c *iam.Client, _ string) error {
@@ -116,8 +116,8 @@ func TestIAMLag(t *testing.T) {
 		{"deleted key is listed", func(ctx context.Context, c *iam.Client, id string) error {
 			_, err := c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &id})
 			return err
-		}, func(ctx context.Context, f *fakeiam.Server, _ alias.KeyPair) string {
-			out, err := f.IAMClient(f.Root).ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: user})
+		}, func(ctx context.Context, s *fakeiam.Server, _ alias.KeyPair) string {
+			out, err := s.IAMClient(s.Root).ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: user})
 			must(t, err)
 			return []string{"", "one"}[len(out.AccessKeyMetadata)]
 		}, "one", ""},
@@ -130,20 +130,20 @@ func TestIAMLag(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clock, ctx := &hands{now: time.Now()}, t.Context()
-			f := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: 10 * time.Second})
-			f.PutObject("media", "a", fakes3.Object{})
-			f.PutObject("other", "a", fakes3.Object{})
-			boundary = f.AddPolicy("/", "boundary", readPolicy("media", ""))
-			managed = f.AddPolicy("/", "managed", doc)
-			kp := f.AddUser("/", "u", "")
-			f.PutPolicy("u", "there", other)
-			must(t, tt.change(ctx, f.IAMClient(f.Root), kp.AccessKeyID))
+			s := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: 10 * time.Second})
+			s.PutObject("media", "a", fakes3.Object{})
+			s.PutObject("other", "a", fakes3.Object{})
+			boundary = s.AddPolicy("/", "boundary", readPolicy("media", ""))
+			managed = s.AddPolicy("/", "managed", doc)
+			kp := s.AddUser("/", "u", "")
+			s.PutPolicy("u", "there", other)
+			must(t, tt.change(ctx, s.IAMClient(s.Root), kp.AccessKeyID))
 			for _, step := range []struct {
 				at   time.Duration
 				want string
 			}{{0, tt.before}, {10*time.Second - 1, tt.before}, {1, tt.after}} {
 				clock.pass(step.at)
-				if got := tt.look(ctx, f, kp); got != step.want {
+				if got := tt.look(ctx, s, kp); got != step.want {
 					t.Errorf("after another %s: got %q, want %q", step.at, got, step.want)
 				}
 			}
@@ -156,9 +156,9 @@ func TestIAMLag(t *testing.T) {
 func TestIAMLagOfNew(t *testing.T) {
 	t.Parallel()
 	clock, ctx := &hands{now: time.Now()}, t.Context()
-	f := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: time.Minute})
-	f.PutObject("media", "a", fakes3.Object{})
-	root, user, doc := f.IAMClient(f.Root), aws.String("u"), readPolicy("media", "")
+	s := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: time.Minute})
+	s.PutObject("media", "a", fakes3.Object{})
+	root, user, doc := s.IAMClient(s.Root), aws.String("u"), readPolicy("media", "")
 	create := func() error {
 		_, err := root.CreateUser(ctx, &iam.CreateUserInput{UserName: user})
 		return err
@@ -180,8 +180,8 @@ func TestIAMLagOfNew(t *testing.T) {
 	wantRefused(t, "CreateAccessKey", err, gone)
 	list, err := root.ListUsers(ctx, &iam.ListUsersInput{})
 	must(t, err)
-	if len(list.Users) != 0 || len(f.Users()) != 1 {
-		t.Errorf("listed %d users, want 0; there are %d, want 1", len(list.Users), len(f.Users()))
+	if len(list.Users) != 0 || len(s.Users()) != 1 {
+		t.Errorf("listed %d users, want 0; there are %d, want 1", len(list.Users), len(s.Users()))
 	}
 
 	clock.pass(time.Minute)
@@ -193,22 +193,22 @@ func TestIAMLagOfNew(t *testing.T) {
 	_, err = key()
 	wantRefused(t, "third key", err, "409 LimitExceeded")
 	kp := pairOf(first)
-	wantRefused(t, "new key", who(ctx, f, kp), "403 InvalidClientTokenId")
-	if _, code := get(t, f.S3Client(kp), "media", "a"); code != "InvalidAccessKeyId" {
+	wantRefused(t, "new key", who(ctx, s, kp), "403 InvalidClientTokenId")
+	if _, code := get(t, s.S3Client(kp), "media", "a"); code != "InvalidAccessKeyId" {
 		t.Errorf("new key at S3: got %q", code)
 	}
 	_, err = root.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &kp.AccessKeyID})
 	wantRefused(t, "delete what is not seen", err, gone)
 
 	clock.pass(time.Minute)
-	must(t, who(ctx, f, kp))
-	if _, code := get(t, f.S3Client(kp), "media", "a"); code != "" {
+	must(t, who(ctx, s, kp))
+	if _, code := get(t, s.S3Client(kp), "media", "a"); code != "" {
 		t.Errorf("key at S3: got %q", code)
 	}
-	f.RemoveUser("u")
+	s.RemoveUser("u")
 	must(t, create()) // the name is free, and the old keys are not of the new user
 	clock.pass(time.Minute)
-	wantRefused(t, "key of the old user", who(ctx, f, kp), "403 InvalidClientTokenId")
+	wantRefused(t, "key of the old user", who(ctx, s, kp), "403 InvalidClientTokenId")
 }
 
 // TestIAMLagVaries: a later change that is seen brings the earlier ones along,
@@ -218,7 +218,7 @@ func TestIAMLagVaries(t *testing.T) {
 	clock, ctx := &hands{now: time.Now()}, t.Context()
 	lags := []time.Duration{time.Hour, time.Second}
 	var mu sync.Mutex
-	f := fakeiam.New(t, fakeiam.Config{Now: clock.Now, LagFunc: func() time.Duration {
+	s := fakeiam.New(t, fakeiam.Config{Now: clock.Now, LagFunc: func() time.Duration {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(lags) == 0 {
@@ -228,8 +228,8 @@ func TestIAMLagVaries(t *testing.T) {
 		lags = lags[1:]
 		return lag
 	}})
-	f.AddUser("/", "u", "")
-	root, user := f.IAMClient(f.Root), aws.String("u")
+	s.AddUser("/", "u", "")
+	root, user := s.IAMClient(s.Root), aws.String("u")
 	tag := func(pair string) {
 		_, err := root.TagUser(ctx, &iam.TagUserInput{UserName: user, Tags: tagsOf(pair)})
 		must(t, err)
@@ -252,9 +252,9 @@ func TestIAMLagVaries(t *testing.T) {
 	if got, want := seen(), []string{"quick", "slow"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	f.SetLag(time.Hour)
+	s.SetLag(time.Hour)
 	tag("later=1")
-	f.ChangeUser("u", func(u *fakeiam.User) { u.Tags = map[string]string{"outside": "1"} })
+	s.ChangeUser("u", func(u *fakeiam.User) { u.Tags = map[string]string{"outside": "1"} })
 	if got, want := seen(), []string{"outside"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -31,20 +31,20 @@ func TestIAMPages(t *testing.T) {
 		pages    int
 	}{{"one page", 0, 0, 1}, {"client", 0, 3, 3}, {"server", 2, 0, 4}, {"both", 2, 3, 4}} {
 		t.Run(tt.name, func(t *testing.T) {
-			f, ctx := fakeiam.New(t, fakeiam.Config{PageLimit: tt.limit}), t.Context()
+			s, ctx := fakeiam.New(t, fakeiam.Config{PageLimit: tt.limit}), t.Context()
 			for i := range 7 {
-				f.AddUser("/ixmage/i1/", fmt.Sprintf("u%d", i), "")
+				s.AddUser("/ixmage/i1/", fmt.Sprintf("u%d", i), "")
 			}
-			f.AddUser("/ixmage/i2/", "u-other", "")
-			f.AddUser("/", "u-stranger", "")
-			f.ChangeUser("u0", func(u *fakeiam.User) { u.Tags["a"], u.Boundary = "b", f.ReadOnlyARN() })
+			s.AddUser("/ixmage/i2/", "u-other", "")
+			s.AddUser("/", "u-stranger", "")
+			s.ChangeUser("u0", func(u *fakeiam.User) { u.Tags["a"], u.Boundary = "b", s.ReadOnlyARN() })
 			in := &iam.ListUsersInput{PathPrefix: aws.String("/ixmage/i1/")}
 			if tt.maxItems > 0 {
 				in.MaxItems = &tt.maxItems
 			}
 			var names []string
 			pages := 0
-			for p := iam.NewListUsersPaginator(f.IAMClient(f.Root), in); p.HasMorePages(); pages++ {
+			for p := iam.NewListUsersPaginator(s.IAMClient(s.Root), in); p.HasMorePages(); pages++ {
 				out, err := p.NextPage(ctx)
 				must(t, err)
 				for _, u := range out.Users {
@@ -53,7 +53,7 @@ func TestIAMPages(t *testing.T) {
 						t.Errorf("%s: a list has no tags and no boundary, got %v, %v", *u.UserName, u.Tags, u.PermissionsBoundary)
 					}
 				}
-				f.RemoveUser(names[len(names)-1]) // the marker stands for a place, not for a user
+				s.RemoveUser(names[len(names)-1]) // the marker stands for a place, not for a user
 			}
 			if got := strings.Join(names, " "); got != "u0 u1 u2 u3 u4 u5 u6" || pages != tt.pages {
 				t.Errorf("got %q in %d pages, want %d pages", got, pages, tt.pages)
@@ -64,9 +64,9 @@ func TestIAMPages(t *testing.T) {
 
 func TestIAMLimits(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{UsersQuota: 2}), t.Context()
-	c := f.IAMClient(f.Root)
-	f.AddUser("/", "u", "")
+	s, ctx := fakeiam.New(t, fakeiam.Config{UsersQuota: 2}), t.Context()
+	c := s.IAMClient(s.Root)
+	s.AddUser("/", "u", "")
 	var many []string
 	for i := range 51 {
 		many = append(many, fmt.Sprintf("k%d=v", i))
@@ -98,17 +98,17 @@ func TestIAMLimits(t *testing.T) {
 // service.
 func TestIAMSignatures(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.PutObject("odd", "ü +&=?%2F/a//b.txt", fakes3.Object{Body: []byte("x")})
-	kp, off := f.AddUser("/", "u", statements(`{'Effect':'Allow','Action':'*','Resource':'*'}`)), f.AddUser("/", "off", "")
-	f.SetKey(off.AccessKeyID, false)
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.PutObject("odd", "ü +&=?%2F/a//b.txt", fakes3.Object{Body: []byte("x")})
+	kp, off := s.AddUser("/", "u", statements(`{'Effect':'Allow','Action':'*','Resource':'*'}`)), s.AddUser("/", "off", "")
+	s.SetKey(off.AccessKeyID, false)
 	for _, tt := range []struct {
 		name       string
 		keys       alias.KeyPair
 		query, odd string
 	}{
 		{"right", kp, "", ""},
-		{"root", f.Root, "", ""},
+		{"root", s.Root, "", ""},
 		{"wrong secret", alias.KeyPair{AccessKeyID: kp.AccessKeyID, SecretAccessKey: off.SecretAccessKey}, "403 SignatureDoesNotMatch", "403 SignatureDoesNotMatch"},
 		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: kp.SecretAccessKey}, "403 InvalidClientTokenId", "403 InvalidAccessKeyId"},
 		{"inactive key", off, "403 InvalidClientTokenId", "403 InvalidAccessKeyId"},
@@ -116,17 +116,17 @@ func TestIAMSignatures(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.keys.AccessKeyID != "" { // the SDK does not call IAM without a key
-				_, err := f.IAMClient(tt.keys).ListUsers(ctx, &iam.ListUsersInput{})
+				_, err := s.IAMClient(tt.keys).ListUsers(ctx, &iam.ListUsersInput{})
 				wantRefused(t, "IAM", err, tt.query)
-				wantRefused(t, "STS", who(ctx, f, tt.keys), tt.query)
+				wantRefused(t, "STS", who(ctx, s, tt.keys), tt.query)
 			}
-			_, err := f.S3Client(tt.keys).GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("odd"), Key: aws.String("ü +&=?%2F/a//b.txt")})
+			_, err := s.S3Client(tt.keys).GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("odd"), Key: aws.String("ü +&=?%2F/a//b.txt")})
 			wantRefused(t, "S3", err, tt.odd)
 		})
 	}
 	form := "Action=ListUsers&Version=2010-05-08"
 	sum := sha256.Sum256([]byte(form))
-	req, err := http.NewRequestWithContext(ctx, "POST", f.URL, nil) // signed as Python's SDK does: without the length
+	req, err := http.NewRequestWithContext(ctx, "POST", s.URL, nil) // signed as Python's SDK does: without the length
 	must(t, err)
 	must(t, v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: kp.AccessKeyID, SecretAccessKey: kp.SecretAccessKey.Reveal()}, req, hex.EncodeToString(sum[:]), "iam", "us-east-1", time.Now()))
 	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form))
@@ -136,40 +136,40 @@ func TestIAMSignatures(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Errorf("length not signed: got %d, want 200", resp.StatusCode)
 	}
-	resp, err = http.Post(f.URL, "application/x-www-form-urlencoded", strings.NewReader(form))
+	resp, err = http.Post(s.URL, "application/x-www-form-urlencoded", strings.NewReader(form))
 	must(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != 403 {
 		t.Errorf("without a signature: got %d, want 403", resp.StatusCode)
 	}
-	_, err = f.IAMClient(kp).CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("r"), AssumeRolePolicyDocument: aws.String("{}")})
+	_, err = s.IAMClient(kp).CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("r"), AssumeRolePolicyDocument: aws.String("{}")})
 	wantRefused(t, "unknown action", err, "400 InvalidAction")
 }
 
 func TestIAMKeyLastUsed(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	kp := f.AddUser("/", "u", "")
-	c := f.IAMClient(f.Root)
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	kp := s.AddUser("/", "u", "")
+	c := s.IAMClient(s.Root)
 	out, err := c.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &kp.AccessKeyID})
 	must(t, err)
 	if out.AccessKeyLastUsed.LastUsedDate != nil || *out.AccessKeyLastUsed.ServiceName != "N/A" || *out.UserName != "u" {
 		t.Errorf("never used: got %+v", out.AccessKeyLastUsed)
 	}
-	f.CreateBucket("b")
-	get(t, f.S3Client(kp), "b", "k")
+	s.CreateBucket("b")
+	get(t, s.S3Client(kp), "b", "k")
 	out, err = c.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &kp.AccessKeyID})
 	must(t, err)
 	if out.AccessKeyLastUsed.LastUsedDate == nil || *out.AccessKeyLastUsed.ServiceName != "s3" {
 		t.Errorf("used: got %+v", out.AccessKeyLastUsed)
 	}
-	self, err := f.IAMClient(f.Root).GetUser(ctx, &iam.GetUserInput{})
+	self, err := s.IAMClient(s.Root).GetUser(ctx, &iam.GetUserInput{})
 	must(t, err)
 	if *self.User.Arn != "arn:aws:iam::123456789012:root" {
 		t.Errorf("root: got %s", *self.User.Arn)
 	}
-	f.PutPolicy("u", "self", statements(`{'Effect':'Allow','Action':'iam:GetUser','Resource':'arn:aws:iam::123456789012:user/u'}`))
-	self, err = f.IAMClient(kp).GetUser(ctx, &iam.GetUserInput{})
+	s.PutPolicy("u", "self", statements(`{'Effect':'Allow','Action':'iam:GetUser','Resource':'arn:aws:iam::123456789012:user/u'}`))
+	self, err = s.IAMClient(kp).GetUser(ctx, &iam.GetUserInput{})
 	must(t, err)
 	if *self.User.UserName != "u" {
 		t.Errorf("self: got %s", *self.User.UserName)

@@ -41,19 +41,19 @@ const AmazonS3ReadOnlyAccess = `{"Version":"2012-10-17","Statement":[{"Effect":"
 const administratorAccess = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
 
 // ReadOnlyARN is the ARN of AmazonS3ReadOnlyAccess in this partition.
-func (f *Server) ReadOnlyARN() string { return f.byAWS("AmazonS3ReadOnlyAccess") }
+func (s *Server) ReadOnlyARN() string { return s.awsARN("AmazonS3ReadOnlyAccess") }
 
-func (f *Server) byAWS(name string) string {
-	return "arn:" + f.cfg.Partition + ":iam::aws:policy/" + name
+func (s *Server) awsARN(name string) string {
+	return "arn:" + s.cfg.Partition + ":iam::aws:policy/" + name
 }
 
-func (f *Server) addManagedByAWS() {
+func (s *Server) addAWSPolicies() {
 	made := time.Date(2015, 2, 6, 18, 40, 59, 0, time.UTC)
 	for name, text := range map[string]string{
 		"AmazonS3ReadOnlyAccess": AmazonS3ReadOnlyAccess, "AdministratorAccess": administratorAccess,
 	} {
-		arn := f.byAWS(name)
-		f.policies.set(arn, &Policy{
+		arn := s.awsARN(name)
+		s.policies.set(arn, &Policy{
 			Name: name, Path: "/", ID: uniqueID("ANPA", 17), ARN: arn, Created: made, ByAWS: true,
 			Versions: []PolicyVersion{{"v1", text, made}},
 		}, time.Time{})
@@ -61,28 +61,28 @@ func (f *Server) addManagedByAWS() {
 }
 
 // onPolicy is the policy that a request names.
-func onPolicy(f *Server, r *iamRequest) iamTarget {
-	t := iamTarget{arn: r.params.Get("PolicyArn")}
-	if p, ok := f.policies.at(t.arn, r.now); ok {
+func onPolicy(s *Server, r *request) target {
+	t := target{arn: r.params.Get("PolicyArn")}
+	if p, ok := s.policies.visibleAt(t.arn, r.now); ok {
 		t.tags = p.Tags
 	}
 	return t
 }
 
 // onNewPolicy is the policy that a request makes.
-func onNewPolicy(f *Server, r *iamRequest) iamTarget {
-	return iamTarget{arn: f.arn("policy" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("PolicyName"))}
+func onNewPolicy(s *Server, r *request) target {
+	return target{arn: s.arn("policy" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("PolicyName"))}
 }
 
 // seenPolicy is the policy that a request names: one that is seen now and
 // still is.
-func (f *Server) seenPolicy(r *iamRequest) (*Policy, error) {
+func (s *Server) visiblePolicy(r *request) (*Policy, error) {
 	arn := r.params.Get("PolicyArn")
 	if !strings.HasPrefix(arn, "arn:") {
 		return nil, refusal("InvalidInput", "ARN %s is not valid.", arn)
 	}
-	p, ok := f.policies.at(arn, r.now)
-	if _, still := f.policies.latest(arn); !ok || !still {
+	p, ok := s.policies.visibleAt(arn, r.now)
+	if _, still := s.policies.latest(arn); !ok || !still {
 		return nil, noSuchPolicy(arn)
 	}
 	return p, nil
@@ -102,13 +102,13 @@ type xmlPolicy struct {
 }
 
 // listedPolicy is a policy without description and tags, as lists have it.
-func (f *Server) listedPolicy(p *Policy, now time.Time) xmlPolicy {
+func (s *Server) listedPolicy(p *Policy, now time.Time) xmlPolicy {
 	in := p.Versions[len(p.Versions)-1]
 	out := xmlPolicy{
 		PolicyName: p.Name, PolicyID: p.ID, Arn: p.ARN, Path: p.Path, DefaultVersionID: in.ID, IsAttachable: true,
 		CreateDate: date(p.Created), UpdateDate: date(in.Created),
 	}
-	for _, u := range f.users.allAt(now) {
+	for _, u := range s.users.allVisibleAt(now) {
 		if slices.Contains(u.Attached, p.ARN) {
 			out.AttachmentCount++
 		}
@@ -119,13 +119,13 @@ func (f *Server) listedPolicy(p *Policy, now time.Time) xmlPolicy {
 	return out
 }
 
-func (f *Server) fullPolicy(p *Policy, now time.Time) xmlPolicy {
-	out := f.listedPolicy(p, now)
+func (s *Server) fullPolicy(p *Policy, now time.Time) xmlPolicy {
+	out := s.listedPolicy(p, now)
 	out.Description, out.Tags = p.Description, ownTags(p.Tags)
 	return out
 }
 
-func createPolicy(f *Server, r *iamRequest) (any, error) {
+func createPolicy(s *Server, r *request) (any, error) {
 	name, path, text := r.params.Get("PolicyName"), cmp.Or(r.params.Get("Path"), "/"), r.params.Get("PolicyDocument")
 	tags, err := r.tags()
 	switch {
@@ -145,31 +145,31 @@ func createPolicy(f *Server, r *iamRequest) (any, error) {
 	if _, err := parsePolicy(text, identityPolicy); err != nil {
 		return nil, malformed(err)
 	}
-	for _, p := range f.policies.allLatest() {
+	for _, p := range s.policies.allLatest() {
 		if !p.ByAWS && strings.EqualFold(p.Name, name) {
 			return nil, refusal("EntityAlreadyExists",
 				"A policy called %s already exists. Duplicate names are not allowed.", name)
 		}
 	}
-	p := f.newPolicy(path, name, text, r.now)
+	p := s.newPolicy(path, name, text, r.now)
 	p.Description, p.Tags = r.params.Get("Description"), tags
-	f.policies.set(p.ARN, p, r.from)
-	return struct{ Policy xmlPolicy }{f.fullPolicy(p, r.now)}, nil
+	s.policies.set(p.ARN, p, r.from)
+	return struct{ Policy xmlPolicy }{s.fullPolicy(p, r.now)}, nil
 }
 
-func (f *Server) newPolicy(path, name, text string, now time.Time) *Policy {
+func (s *Server) newPolicy(path, name, text string, now time.Time) *Policy {
 	return &Policy{
-		Name: name, Path: path, ID: uniqueID("ANPA", 17), ARN: f.arn("policy" + path + name), Created: now,
+		Name: name, Path: path, ID: uniqueID("ANPA", 17), ARN: s.arn("policy" + path + name), Created: now,
 		Versions: []PolicyVersion{{"v1", text, now}},
 	}
 }
 
-func getPolicy(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func getPolicy(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	if err != nil {
 		return nil, err
 	}
-	return struct{ Policy xmlPolicy }{f.fullPolicy(p, r.now)}, nil
+	return struct{ Policy xmlPolicy }{s.fullPolicy(p, r.now)}, nil
 }
 
 type xmlVersion struct {
@@ -179,8 +179,8 @@ type xmlVersion struct {
 	CreateDate       string
 }
 
-func getPolicyVersion(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func getPolicyVersion(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	if err != nil {
 		return nil, err
 	}
@@ -196,8 +196,8 @@ func getPolicyVersion(f *Server, r *iamRequest) (any, error) {
 }
 
 // createPolicyVersion puts each version in force.
-func createPolicyVersion(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func createPolicyVersion(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	if err != nil {
 		return nil, err
 	}
@@ -205,16 +205,16 @@ func createPolicyVersion(f *Server, r *iamRequest) (any, error) {
 	if _, err := parsePolicy(text, identityPolicy); err != nil {
 		return nil, malformed(err)
 	}
-	latest, _ := f.policies.latest(p.ARN)
+	latest, _ := s.policies.latest(p.ARN)
 	changed := latest.clone()
 	v := PolicyVersion{nextVersion(changed), text, r.now}
 	changed.Versions = append(changed.Versions, v)
-	f.policies.set(p.ARN, changed, r.from)
+	s.policies.set(p.ARN, changed, r.from)
 	return struct{ PolicyVersion xmlVersion }{xmlVersion{"", v.ID, true, date(r.now)}}, nil
 }
 
-func listPolicyVersions(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func listPolicyVersions(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	if err != nil {
 		return nil, err
 	}
@@ -222,61 +222,61 @@ func listPolicyVersions(f *Server, r *iamRequest) (any, error) {
 	for i, v := range p.Versions {
 		all = append(all, xmlVersion{VersionID: v.ID, IsDefaultVersion: i == len(p.Versions)-1, CreateDate: date(v.Created)})
 	}
-	some, more, err := page(f, r, all, func(v xmlVersion) string { return v.VersionID })
+	some, more, err := page(s, r, all, func(v xmlVersion) string { return v.VersionID })
 	return struct {
 		Versions []xmlVersion `xml:"Versions>member"`
 		xmlPage
 	}{some, more}, err
 }
 
-func listPolicies(f *Server, r *iamRequest) (any, error) {
+func listPolicies(s *Server, r *request) (any, error) {
 	scope, prefix := r.params.Get("Scope"), r.params.Get("PathPrefix")
 	onlyAttached, _ := strconv.ParseBool(r.params.Get("OnlyAttached"))
 	var all []xmlPolicy
-	for _, p := range f.policies.allAt(r.now) {
-		listed := f.listedPolicy(p, r.now)
+	for _, p := range s.policies.allVisibleAt(r.now) {
+		listed := s.listedPolicy(p, r.now)
 		wrongScope := (scope == "Local" && p.ByAWS) || (scope == "AWS" && !p.ByAWS)
 		if !wrongScope && strings.HasPrefix(p.Path, prefix) && (!onlyAttached || listed.AttachmentCount > 0) {
 			all = append(all, listed)
 		}
 	}
-	some, more, err := page(f, r, all, func(p xmlPolicy) string { return p.Arn })
+	some, more, err := page(s, r, all, func(p xmlPolicy) string { return p.Arn })
 	return struct {
 		Policies []xmlPolicy `xml:"Policies>member"`
 		xmlPage
 	}{some, more}, err
 }
 
-func deletePolicy(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func deletePolicy(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	switch {
 	case err != nil:
 		return nil, err
 	case p.ByAWS:
 		return nil, refusal("AccessDenied", "Cannot delete policy %s: it is managed by AWS.", p.ARN)
 	}
-	for _, u := range f.users.allLatest() {
+	for _, u := range s.users.allLatest() {
 		if slices.Contains(u.Attached, p.ARN) || u.Boundary == p.ARN {
 			return nil, refusal("DeleteConflict", "Cannot delete a policy attached to entities.")
 		}
 	}
-	if latest, _ := f.policies.latest(p.ARN); len(latest.Versions) > 1 {
+	if latest, _ := s.policies.latest(p.ARN); len(latest.Versions) > 1 {
 		return nil, refusal("DeleteConflict", "This policy has more than one version. Before you delete a policy, you "+
 			"must delete the policy's versions. The default version is deleted with the policy.")
 	}
-	f.policies.remove(p.ARN, r.from)
+	s.policies.remove(p.ARN, r.from)
 	return nil, nil //nolint:nilnil // an answer without content
 }
 
-func tagPolicy(f *Server, r *iamRequest) (any, error) {
+func tagPolicy(s *Server, r *request) (any, error) {
 	tags, err := r.tags()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.seenPolicy(r); err != nil {
+	if _, err := s.visiblePolicy(r); err != nil {
 		return nil, err
 	}
-	latest, _ := f.policies.latest(r.params.Get("PolicyArn"))
+	latest, _ := s.policies.latest(r.params.Get("PolicyArn"))
 	changed := latest.clone()
 	if changed.Tags == nil {
 		changed.Tags = map[string]string{}
@@ -285,20 +285,20 @@ func tagPolicy(f *Server, r *iamRequest) (any, error) {
 	if len(changed.Tags) > tagsQuota {
 		return nil, limitExceeded("TagsPerPolicy", tagsQuota)
 	}
-	f.policies.set(changed.ARN, changed, r.from)
+	s.policies.set(changed.ARN, changed, r.from)
 	return nil, nil //nolint:nilnil // an answer without content
 }
 
-func listPolicyTags(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func listPolicyTags(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	if err != nil {
 		return nil, err
 	}
-	return pageOfTags(f, r, p.Tags)
+	return pageOfTags(s, r, p.Tags)
 }
 
-func listEntitiesForPolicy(f *Server, r *iamRequest) (any, error) {
-	p, err := f.seenPolicy(r)
+func listEntitiesForPolicy(s *Server, r *request) (any, error) {
+	p, err := s.visiblePolicy(r)
 	if err != nil {
 		return nil, err
 	}
@@ -308,12 +308,12 @@ func listEntitiesForPolicy(f *Server, r *iamRequest) (any, error) {
 	}
 	var all []entity
 	asBoundary := r.params.Get("PolicyUsageFilter") == "PermissionsBoundary"
-	for _, u := range f.users.allAt(r.now) {
+	for _, u := range s.users.allVisibleAt(r.now) {
 		if (asBoundary && u.Boundary == p.ARN) || (!asBoundary && slices.Contains(u.Attached, p.ARN)) {
 			all = append(all, entity{u.Name, u.ID})
 		}
 	}
-	some, more, err := page(f, r, all, func(e entity) string { return e.UserName })
+	some, more, err := page(s, r, all, func(e entity) string { return e.UserName })
 	return struct {
 		PolicyUsers []entity `xml:"PolicyUsers>member"`
 		xmlPage

@@ -110,11 +110,11 @@ func TestIAMEvaluates(t *testing.T) {
 // simulated asks the fake what a user with a policy and a boundary may.
 func simulated(t *testing.T, policy, boundary, action, resource string, conditions ...string) string {
 	t.Helper()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.AddUser("/team/", "u", policy)
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.AddUser("/team/", "u", policy)
 	if boundary != "" {
-		arn := f.AddPolicy("/", "boundary", boundary)
-		f.ChangeUser("u", func(u *fakeiam.User) { u.Boundary = arn })
+		arn := s.AddPolicy("/", "boundary", boundary)
+		s.ChangeUser("u", func(u *fakeiam.User) { u.Boundary = arn })
 	}
 	in := &iam.SimulatePrincipalPolicyInput{
 		PolicySourceArn: aws.String("arn:aws:iam::123456789012:user/team/u"), ActionNames: []string{action}, ResourceArns: []string{resource},
@@ -125,16 +125,16 @@ func simulated(t *testing.T, policy, boundary, action, resource string, conditio
 			ContextKeyName: &key, ContextKeyType: iamtypes.ContextKeyTypeEnumString, ContextKeyValues: strings.Split(value, "|"),
 		})
 	}
-	out, err := f.IAMClient(f.Root).SimulatePrincipalPolicy(ctx, in)
+	out, err := s.IAMClient(s.Root).SimulatePrincipalPolicy(ctx, in)
 	must(t, err)
 	return string(out.EvaluationResults[0].EvalDecision)
 }
 
 func TestIAMRefusesDocuments(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
-	f.AddUser("/", "u", "")
-	root := f.IAMClient(f.Root)
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.AddUser("/", "u", "")
+	root := s.IAMClient(s.Root)
 	const malformed, limit = "400 MalformedPolicyDocument", "409 LimitExceeded"
 	for _, tt := range []struct{ name, document, want string }{
 		{"good", statements(`{'Sid':'specBucketPolicy0','Effect':'Allow','Action':['s3:GetObject'],'Resource':['arn:aws:s3:::b/*']}`), ""},
@@ -173,17 +173,17 @@ func TestIAMRefusesDocuments(t *testing.T) {
 // TestIAMUnknownOperator: what nobody here can check is refused, and said.
 func TestIAMUnknownOperator(t *testing.T) {
 	t.Parallel()
-	f, err := fakeiam.Start(fakeiam.Config{})
+	s, err := fakeiam.Start(fakeiam.Config{})
 	must(t, err)
-	defer f.Close()
-	f.PutObject("b", "a", s3.Object{})
+	defer s.Close()
+	s.PutObject("b", "a", s3.Object{})
 	for i, condition := range []string{
 		`'DateLessThan':{'aws:CurrentTime':'2030-01-01T00:00:00Z'}`, `'StringEquals':{'aws:SourceIp':'${aws:FederatedProvider}'}`,
 	} {
-		kp := f.AddUser("/", "u"+string(rune('0'+i)), statements(`{'Effect':'Allow','Action':'s3:*','Resource':'*','Condition':{`+condition+`}}`))
-		_, code := get(t, f.S3Client(kp), "b", "a")
-		if code != "AccessDenied" || len(f.Problems()) != i+1 {
-			t.Errorf("%s: got code %q, problems %q", condition, code, f.Problems())
+		kp := s.AddUser("/", "u"+string(rune('0'+i)), statements(`{'Effect':'Allow','Action':'s3:*','Resource':'*','Condition':{`+condition+`}}`))
+		_, code := get(t, s.S3Client(kp), "b", "a")
+		if code != "AccessDenied" || len(s.Problems()) != i+1 {
+			t.Errorf("%s: got code %q, problems %q", condition, code, s.Problems())
 		}
 	}
 }

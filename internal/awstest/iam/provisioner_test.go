@@ -168,18 +168,18 @@ func TestIAMProvisionerPolicy(t *testing.T) {
 		}, denied},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := fakeiam.New(t, fakeiam.Config{})
-			f.AddPolicy("/ixmage/", "ixmage-boundary", readPolicy("media", ""))
-			kp := f.AddUser("/", "provisioner", provisionerPolicy())
-			f.AddUser("/ixmage/i1/", "ours", "")
-			f.ChangeUser("ours", func(u *fakeiam.User) { u.Boundary = testBoundary })
-			f.AddUser("/ixmage/i1/", "unbounded", "")
-			f.AddUser("/", "stranger", "")
-			before := f.Users()
-			err := tt.call(t.Context(), f.IAMClient(kp))
+			s := fakeiam.New(t, fakeiam.Config{})
+			s.AddPolicy("/ixmage/", "ixmage-boundary", readPolicy("media", ""))
+			kp := s.AddUser("/", "provisioner", provisionerPolicy())
+			s.AddUser("/ixmage/i1/", "ours", "")
+			s.ChangeUser("ours", func(u *fakeiam.User) { u.Boundary = testBoundary })
+			s.AddUser("/ixmage/i1/", "unbounded", "")
+			s.AddUser("/", "stranger", "")
+			before := s.Users()
+			err := tt.call(t.Context(), s.IAMClient(kp))
 			wantRefused(t, tt.name, err, tt.want)
 			if tt.want == denied {
-				if len(f.Users()) != len(before) || len(f.Keys("")) != 4 || len(f.Policies()) != 1 {
+				if len(s.Users()) != len(before) || len(s.Keys("")) != 4 || len(s.Policies()) != 1 {
 					t.Error("it was denied and acted all the same")
 				}
 				if !strings.Contains(err.Error(), "User: arn:aws:iam::123456789012:user/provisioner is not authorized to perform: iam:") {
@@ -201,13 +201,13 @@ func TestIAMResolveMissing(t *testing.T) {
 		{"by the last path", true, "404 NoSuchEntity"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f, ctx := fakeiam.New(t, fakeiam.Config{ResolveMissing: tt.resolve}), t.Context()
-			kp := f.AddUser("/", "provisioner", provisionerPolicy())
-			f.AddUser("/ixmage/i1/", "gone", "")
-			f.RemoveUser("gone")
-			_, err := f.IAMClient(kp).GetUser(ctx, &iam.GetUserInput{UserName: aws.String("gone")})
+			s, ctx := fakeiam.New(t, fakeiam.Config{ResolveMissing: tt.resolve}), t.Context()
+			kp := s.AddUser("/", "provisioner", provisionerPolicy())
+			s.AddUser("/ixmage/i1/", "gone", "")
+			s.RemoveUser("gone")
+			_, err := s.IAMClient(kp).GetUser(ctx, &iam.GetUserInput{UserName: aws.String("gone")})
 			wantRefused(t, "provisioner", err, tt.want)
-			_, err = f.IAMClient(f.Root).GetUser(ctx, &iam.GetUserInput{UserName: aws.String("gone")})
+			_, err = s.IAMClient(s.Root).GetUser(ctx, &iam.GetUserInput{UserName: aws.String("gone")})
 			wantRefused(t, "root", err, "404 NoSuchEntity")
 		})
 	}
@@ -215,29 +215,29 @@ func TestIAMResolveMissing(t *testing.T) {
 
 func TestIAMSTS(t *testing.T) {
 	t.Parallel()
-	f, ctx := fakeiam.New(t, fakeiam.Config{Account: "210987654321", Partition: "aws-cn"}), t.Context()
-	none := f.AddUser("/p/", "none", "")
-	may := f.AddUser("/", "may", statements(`{'Effect':'Allow','Action':'sts:*','Resource':'*'}`))
-	who, err := f.STSClient(none).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	s, ctx := fakeiam.New(t, fakeiam.Config{Account: "210987654321", Partition: "aws-cn"}), t.Context()
+	none := s.AddUser("/p/", "none", "")
+	may := s.AddUser("/", "may", statements(`{'Effect':'Allow','Action':'sts:*','Resource':'*'}`))
+	who, err := s.STSClient(none).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	must(t, err)
 	if *who.Arn != "arn:aws-cn:iam::210987654321:user/p/none" || *who.Account != "210987654321" {
 		t.Errorf("got %s of %s", *who.Arn, *who.Account)
 	}
-	who, err = f.STSClient(f.Root).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	who, err = s.STSClient(s.Root).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	must(t, err)
 	if *who.Arn != "arn:aws-cn:iam::210987654321:root" {
 		t.Errorf("root: got %s", *who.Arn)
 	}
 	assume := &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws-cn:iam::210987654321:role/r"), RoleSessionName: aws.String("sess")}
-	_, err = f.STSClient(may).AssumeRole(ctx, assume)
+	_, err = s.STSClient(may).AssumeRole(ctx, assume)
 	wantRefused(t, "AssumeRole", err, "403 AccessDenied")
-	_, err = f.STSClient(none).GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("x1")})
+	_, err = s.STSClient(none).GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("x1")})
 	wantRefused(t, "GetFederationToken", err, "403 AccessDenied")
-	out, err := f.STSClient(may).GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("x1")})
+	out, err := s.STSClient(may).GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("x1")})
 	must(t, err)
 	if !strings.HasPrefix(*out.Credentials.AccessKeyId, "ASIA") {
 		t.Errorf("got key %s", *out.Credentials.AccessKeyId)
 	}
-	_, err = f.STSClient(may).GetSessionToken(ctx, &sts.GetSessionTokenInput{})
+	_, err = s.STSClient(may).GetSessionToken(ctx, &sts.GetSessionTokenInput{})
 	wantRefused(t, "GetSessionToken", err, "400 InvalidAction")
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // iamRequest is one call under way.
-type iamRequest struct {
+type request struct {
 	http   *http.Request
 	body   []byte
 	params url.Values
@@ -32,43 +32,43 @@ type iamRequest struct {
 	fault  *Fault
 	now    time.Time
 	from   time.Time // when what it changes becomes visible
-	caller iamCaller
+	caller caller
 }
 
 // iamAction is a call of IAM or STS: what it acts on, for authorization, and
 // what it does. Both run under the lock.
-type iamAction struct {
-	on func(*Server, *iamRequest) iamTarget
-	do func(*Server, *iamRequest) (any, error)
+type action struct {
+	on func(*Server, *request) target
+	do func(*Server, *request) (any, error)
 }
 
 // iamTarget is what a call acts on. The tags and the boundary are those that
 // it has, not those that it will have.
-type iamTarget struct {
+type target struct {
 	arn      string
 	tags     map[string]string
 	boundary string
 }
 
 // newRequest reads a request and the clock.
-func (f *Server) newRequest(req *http.Request) (*iamRequest, error) {
+func (s *Server) newRequest(req *http.Request) (*request, error) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, maxRequest))
 	if err != nil {
 		return nil, err
 	}
-	f.mu.Lock()
-	lag := f.lag
-	f.mu.Unlock()
-	now := f.cfg.Now()
-	r := &iamRequest{http: req, body: body, now: now, from: now.Add(lag())}
+	s.mu.Lock()
+	lag := s.lag
+	s.mu.Unlock()
+	now := s.cfg.Now()
+	r := &request{http: req, body: body, now: now, from: now.Add(lag())}
 	r.call = Call{
 		At: now, UserAgent: req.UserAgent(), AccessKeyID: sigv4.Parse(req.Header.Get("Authorization")).KeyID,
 	}
 	return r, nil
 }
 
-func (f *Server) serveQuery(w http.ResponseWriter, req *http.Request) {
-	r, err := f.newRequest(req)
+func (s *Server) serveQuery(w http.ResponseWriter, req *http.Request) {
+	r, err := s.newRequest(req)
 	if err != nil {
 		hangUp(w)
 		return
@@ -82,7 +82,7 @@ func (f *Server) serveQuery(w http.ResponseWriter, req *http.Request) {
 		r.call.Service = "sts"
 	}
 	r.call.Params = withoutSecrets(r.params)
-	f.perform(w, r, func() iamReply { return f.queryLocked(r) }, r.refuse)
+	s.perform(w, r, func() reply { return s.queryLocked(r) }, r.refuse)
 }
 
 // withoutSecrets are the parameters as they may be logged.
@@ -96,31 +96,31 @@ func withoutSecrets(params url.Values) url.Values {
 	return out
 }
 
-func (f *Server) queryLocked(r *iamRequest) iamReply {
-	action, known := f.actionLocked(r)
-	if err := f.authenticateLocked(r, r.call.Service, hashOf(r.body)); err != nil {
+func (s *Server) queryLocked(r *request) reply {
+	action, known := s.actionLocked(r)
+	if err := s.authenticateLocked(r, r.call.Service, hashOf(r.body)); err != nil {
 		return r.refuse(err)
 	}
 	if !known {
 		return r.refuse(refusal("InvalidAction", "Could not find operation %s for version %s",
 			r.call.Action, r.params.Get("Version")))
 	}
-	if err := f.authorizeLocked(r, action.on(f, r)); err != nil {
+	if err := s.authorizeLocked(r, action.on(s, r)); err != nil {
 		return r.refuse(err)
 	}
-	result, err := action.do(f, r)
+	result, err := action.do(s, r)
 	if err != nil {
 		return r.refuse(err)
 	}
 	return r.answer(result)
 }
 
-func (f *Server) actionLocked(r *iamRequest) (iamAction, bool) {
+func (s *Server) actionLocked(r *request) (action, bool) {
 	actions := stsActions
 	if r.call.Service == "iam" {
 		actions = iamActions
 		if r.params.Get("Version") != iamVersion {
-			return iamAction{}, false
+			return action{}, false
 		}
 	}
 	action, ok := actions()[r.call.Action]
@@ -129,7 +129,7 @@ func (f *Server) actionLocked(r *iamRequest) (iamAction, bool) {
 
 // answer is a result in the XML of the query protocol; a nil result is an
 // empty answer.
-func (r *iamRequest) answer(result any) iamReply {
+func (r *request) answer(result any) reply {
 	var b bytes.Buffer
 	b.WriteString("<" + r.call.Action + `Response xmlns="` + r.namespace() + `">`)
 	if result != nil {
@@ -144,14 +144,14 @@ func (r *iamRequest) answer(result any) iamReply {
 }
 
 // refuse is an error in the XML of the query protocol.
-func (r *iamRequest) refuse(err error) iamReply {
-	var e *iamError
+func (r *request) refuse(err error) reply {
+	var e *apiError
 	if !errors.As(err, &e) {
-		e = &iamError{code: "ServiceFailure", message: err.Error()}
+		e = &apiError{code: "ServiceFailure", message: err.Error()}
 	}
 	status := e.status
 	if status == 0 {
-		status = iamStatus(e.code)
+		status = statusOf(e.code)
 	}
 	kind := "Sender"
 	if status >= 500 {
@@ -165,33 +165,33 @@ func (r *iamRequest) refuse(err error) iamReply {
 	return r.reply(status, e.code, b.Bytes())
 }
 
-func (r *iamRequest) reply(status int, code string, body []byte) iamReply {
+func (r *request) reply(status int, code string, body []byte) reply {
 	h := http.Header{}
 	h.Set("Content-Type", "text/xml")
 	h.Set("x-amzn-RequestId", r.requestID())
-	return iamReply{status: status, code: code, header: h, body: body}
+	return reply{status: status, code: code, header: h, body: body}
 }
 
-func (r *iamRequest) namespace() string {
+func (r *request) namespace() string {
 	if r.call.Service == "sts" {
 		return stsNamespace
 	}
 	return iamNamespace
 }
 
-func (r *iamRequest) requestID() string { return "awstest-request-" + strconv.Itoa(r.call.N) }
+func (r *request) requestID() string { return "awstest-request-" + strconv.Itoa(r.call.N) }
 
 // faultErrorLocked words the refusal that a fault asks for.
-func (f *Server) faultErrorLocked(r *iamRequest) error {
-	e := &iamError{code: r.fault.Code, message: r.fault.Message, status: r.fault.Status}
+func (s *Server) faultErrorLocked(r *request) error {
+	e := &apiError{code: r.fault.Code, message: r.fault.Message, status: r.fault.Status}
 	switch {
 	case e.message != "":
 	case e.code == "Throttling":
 		e.message = "Rate exceeded"
 	case e.code == "InvalidAction":
 		e.message = "Could not find operation " + r.call.Action + " for version " + r.params.Get("Version")
-	case e.code == "AccessDenied" && f.authenticateLocked(r, r.call.Service, hashOf(r.body)) == nil:
-		e.message = f.deniedLocked(r)
+	case e.code == "AccessDenied" && s.authenticateLocked(r, r.call.Service, hashOf(r.body)) == nil:
+		e.message = s.deniedLocked(r)
 	default:
 		e.message = "scripted " + e.code
 	}
@@ -199,10 +199,10 @@ func (f *Server) faultErrorLocked(r *iamRequest) error {
 }
 
 // deniedLocked is how AWS words the denial of a call, whatever policies say.
-func (f *Server) deniedLocked(r *iamRequest) string {
+func (s *Server) deniedLocked(r *request) string {
 	resource := "*"
-	if action, ok := f.actionLocked(r); ok && r.call.Service != "s3" {
-		resource = action.on(f, r).arn
+	if action, ok := s.actionLocked(r); ok && r.call.Service != "s3" {
+		resource = action.on(s, r).arn
 	}
 	return denial(r.caller.arn, r.call.Service+":"+r.call.Action, resource)
 }
@@ -212,7 +212,7 @@ func denial(caller, action, resource string) string {
 }
 
 // members are the values of a list parameter: Name.member.1 and so on.
-func (r *iamRequest) members(name string) []string {
+func (r *request) members(name string) []string {
 	var out []string
 	for i := 1; ; i++ {
 		values, ok := r.params[name+".member."+strconv.Itoa(i)]
@@ -224,7 +224,7 @@ func (r *iamRequest) members(name string) []string {
 }
 
 // tags are the tags of a request.
-func (r *iamRequest) tags() (map[string]string, error) {
+func (r *request) tags() (map[string]string, error) {
 	out, seen := map[string]string{}, map[string]bool{}
 	for i := 1; ; i++ {
 		at := "Tags.member." + strconv.Itoa(i)

@@ -13,7 +13,7 @@ import (
 )
 
 // iamBucket is a bucket of the account.
-type iamBucket struct {
+type bucket struct {
 	policy  string // of the bucket, empty for none
 	kmsKey  string // ARN, empty for none
 	objects map[string]*s3.Stored
@@ -21,13 +21,13 @@ type iamBucket struct {
 
 // iamS3Call is a call of S3: its action, the right that it needs and the
 // answer when it is granted.
-type iamS3Call struct {
+type s3Call struct {
 	action, right string
-	do            func(*Server, *iamRequest, s3.Location) iamReply
+	do            func(*Server, *request, s3.Location) reply
 }
 
-func (f *Server) serveS3(w http.ResponseWriter, req *http.Request) {
-	r, err := f.newRequest(req)
+func (s *Server) serveS3(w http.ResponseWriter, req *http.Request) {
+	r, err := s.newRequest(req)
 	if err != nil {
 		hangUp(w)
 		return
@@ -36,7 +36,7 @@ func (f *Server) serveS3(w http.ResponseWriter, req *http.Request) {
 	call := s3CallOf(req, at)
 	r.params = req.URL.Query()
 	r.call.Service, r.call.Action, r.call.Params = "s3", call.action, s3Params(req, at)
-	f.perform(w, r, func() iamReply { return f.s3Locked(r, call, at) }, func(err error) iamReply {
+	s.perform(w, r, func() reply { return s.s3Locked(r, call, at) }, func(err error) reply {
 		return r.refuseS3(err, at)
 	})
 }
@@ -55,57 +55,57 @@ func s3Params(req *http.Request, at s3.Location) url.Values {
 }
 
 // s3CallOf finds out which call a request is; the zero call is none of ours.
-func s3CallOf(req *http.Request, at s3.Location) iamS3Call {
+func s3CallOf(req *http.Request, at s3.Location) s3Call {
 	query := req.URL.Query()
 	switch {
 	case at.Bucket == "":
-		return iamS3Call{"ListBuckets", "s3:ListAllMyBuckets", listBuckets}
+		return s3Call{"ListBuckets", "s3:ListAllMyBuckets", listBuckets}
 	case at.Key == "":
 		return bucketCallOf(req.Method, query)
 	case req.Method == "GET":
 		return readCallOf(query)
 	case req.Method == "HEAD":
-		return iamS3Call{"HeadObject", "s3:GetObject", getObject}
+		return s3Call{"HeadObject", "s3:GetObject", getObject}
 	case req.Method == "PUT" && (len(query) == 0 || query.Get("x-id") == "PutObject"):
-		return iamS3Call{"PutObject", "s3:PutObject", putObject}
+		return s3Call{"PutObject", "s3:PutObject", putObject}
 	case req.Method == "DELETE" && !query.Has("tagging"):
-		return iamS3Call{"DeleteObject", "s3:DeleteObject", deleteObject}
+		return s3Call{"DeleteObject", "s3:DeleteObject", deleteObject}
 	}
-	return iamS3Call{}
+	return s3Call{}
 }
 
-func readCallOf(query url.Values) iamS3Call {
+func readCallOf(query url.Values) s3Call {
 	switch {
 	case query.Has("acl"):
-		return iamS3Call{"GetObjectAcl", "s3:GetObjectAcl", objectACL}
+		return s3Call{"GetObjectAcl", "s3:GetObjectAcl", objectACL}
 	case query.Has("tagging"):
-		return iamS3Call{"GetObjectTagging", "s3:GetObjectTagging", objectTagging}
+		return s3Call{"GetObjectTagging", "s3:GetObjectTagging", objectTagging}
 	case query.Has("versionId"):
-		return iamS3Call{"GetObject", "s3:GetObjectVersion", getObject}
+		return s3Call{"GetObject", "s3:GetObjectVersion", getObject}
 	}
-	return iamS3Call{"GetObject", "s3:GetObject", getObject}
+	return s3Call{"GetObject", "s3:GetObject", getObject}
 }
 
-func bucketCallOf(method string, query url.Values) iamS3Call {
+func bucketCallOf(method string, query url.Values) s3Call {
 	switch {
 	case method == "HEAD":
-		return iamS3Call{"HeadBucket", "s3:ListBucket", headBucket}
+		return s3Call{"HeadBucket", "s3:ListBucket", headBucket}
 	case method == "GET" && query.Has("policy"):
-		return iamS3Call{"GetBucketPolicy", "s3:GetBucketPolicy", getBucketPolicy}
+		return s3Call{"GetBucketPolicy", "s3:GetBucketPolicy", getBucketPolicy}
 	case method == "GET" && query.Has("location"):
-		return iamS3Call{"GetBucketLocation", "s3:GetBucketLocation", getBucketLocation}
+		return s3Call{"GetBucketLocation", "s3:GetBucketLocation", getBucketLocation}
 	case method == "GET" && query.Get("list-type") == "2":
-		return iamS3Call{"ListObjectsV2", "s3:ListBucket", listObjects}
+		return s3Call{"ListObjectsV2", "s3:ListBucket", listObjects}
 	}
-	return iamS3Call{}
+	return s3Call{}
 }
 
-func (f *Server) s3Locked(r *iamRequest, call iamS3Call, at s3.Location) iamReply {
+func (s *Server) s3Locked(r *request, call s3Call, at s3.Location) reply {
 	payload := r.http.Header.Get("X-Amz-Content-Sha256")
-	if err := f.authenticateLocked(r, "s3", payload); err != nil {
+	if err := s.authenticateLocked(r, "s3", payload); err != nil {
 		return r.refuseS3(err, at)
 	}
-	switch bucket := f.buckets[at.Bucket]; {
+	switch bucket := s.buckets[at.Bucket]; {
 	case call.do == nil || strings.HasPrefix(payload, "STREAMING-"):
 		return r.refuseS3(refusal("NotImplemented", "This is not implemented."), at)
 	case len(payload) == 64 && payload != hashOf(r.body):
@@ -113,18 +113,18 @@ func (f *Server) s3Locked(r *iamRequest, call iamS3Call, at s3.Location) iamRepl
 			"what was computed."), at)
 	case at.Bucket != "" && bucket == nil:
 		return r.refuseS3(refusal("NoSuchBucket", "The specified bucket does not exist"), at)
-	case s3.OtherOwner(r.http.Header.Get("x-amz-expected-bucket-owner"), f.cfg.Account):
+	case s3.OtherOwner(r.http.Header.Get("x-amz-expected-bucket-owner"), s.cfg.Account):
 		return r.refuseS3(refusal("AccessDenied", "Access Denied"), at)
 	}
-	if err := f.mayLocked(r, call.right, at); err != nil {
+	if err := s.authorizeS3Locked(r, call.right, at); err != nil {
 		return r.refuseS3(err, at)
 	}
-	return call.do(f, r, at)
+	return call.do(s, r, at)
 }
 
 // mayLocked decides about a right to an object or a bucket.
-func (f *Server) mayLocked(r *iamRequest, right string, at s3.Location) error {
-	q := policyQuery{action: right, resource: "arn:" + f.cfg.Partition + ":s3:::" + at.Bucket, context: f.baseContext(r)}
+func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) error {
+	q := query{action: right, resource: "arn:" + s.cfg.Partition + ":s3:::" + at.Bucket, context: s.baseContext(r)}
 	switch {
 	case at.Bucket == "":
 		q.resource += "*"
@@ -140,19 +140,19 @@ func (f *Server) mayLocked(r *iamRequest, right string, at s3.Location) error {
 			}
 		}
 	}
-	return f.decideLocked(r, q, at)
+	return s.authorizeQueryLocked(r, q, at)
 }
 
-func (f *Server) decideLocked(r *iamRequest, q policyQuery, at s3.Location) error {
+func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error {
 	policy := ""
-	if b := f.buckets[at.Bucket]; b != nil && strings.HasPrefix(q.action, "s3:") {
+	if b := s.buckets[at.Bucket]; b != nil && strings.HasPrefix(q.action, "s3:") {
 		policy = b.policy
 	}
-	why := f.whyDeniedLocked(r, q, policy)
+	why := s.denialReasonLocked(r, q, policy)
 	switch {
 	case why == "":
 		return nil
-	case f.cfg.Terse || r.caller.user == nil:
+	case s.cfg.Terse || r.caller.user == nil:
 		return refusal("AccessDenied", "Access Denied")
 	}
 	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, strconv.Quote(q.resource)), why)
@@ -160,21 +160,21 @@ func (f *Server) decideLocked(r *iamRequest, q policyQuery, at s3.Location) erro
 
 // mayDecryptLocked decides about the key of a bucket that is encrypted with
 // one of KMS. S3 asks KMS in the caller's name.
-func (f *Server) mayDecryptLocked(r *iamRequest, at s3.Location) error {
-	key := f.buckets[at.Bucket].kmsKey
+func (s *Server) authorizeDecryptLocked(r *request, at s3.Location) error {
+	key := s.buckets[at.Bucket].kmsKey
 	if key == "" {
 		return nil
 	}
-	q := policyQuery{action: "kms:Decrypt", resource: key, context: f.baseContext(r)}
-	q.context.set("kms:ViaService", "s3."+f.cfg.Region+".amazonaws.com")
-	return f.decideLocked(r, q, at)
+	q := query{action: "kms:Decrypt", resource: key, context: s.baseContext(r)}
+	q.context.set("kms:ViaService", "s3."+s.cfg.Region+".amazonaws.com")
+	return s.authorizeQueryLocked(r, q, at)
 }
 
 // refuseS3 is an error in the XML of S3.
-func (r *iamRequest) refuseS3(err error, at s3.Location) iamReply {
-	var e *iamError
+func (r *request) refuseS3(err error, at s3.Location) reply {
+	var e *apiError
 	if !errors.As(err, &e) {
-		e = &iamError{code: "InternalError", message: err.Error()}
+		e = &apiError{code: "InternalError", message: err.Error()}
 	}
 	status := e.status
 	if status == 0 {
@@ -208,10 +208,10 @@ func s3Status(code string) int {
 	return s3.StatusOf(code)
 }
 
-func s3Reply(status int, body []byte) iamReply {
+func s3Reply(status int, body []byte) reply {
 	h := s3.BaseHeader()
 	if body != nil {
 		h.Set("Content-Type", "application/xml")
 	}
-	return iamReply{status: status, header: h, body: body}
+	return reply{status: status, header: h, body: body}
 }

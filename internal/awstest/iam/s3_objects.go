@@ -12,26 +12,26 @@ import (
 
 // missing is the answer about an object that is not there: to who may not list
 // the bucket it is as forbidden as one that is.
-func (f *Server) missing(r *iamRequest, at s3.Location) iamReply {
-	if err := f.mayLocked(r, "s3:ListBucket", s3.Location{Bucket: at.Bucket}); err != nil {
+func (s *Server) notFound(r *request, at s3.Location) reply {
+	if err := s.authorizeS3Locked(r, "s3:ListBucket", s3.Location{Bucket: at.Bucket}); err != nil {
 		return r.refuseS3(err, at)
 	}
 	return r.refuseS3(refusal("NoSuchKey", "The specified key does not exist."), at)
 }
 
-func getObject(f *Server, r *iamRequest, at s3.Location) iamReply {
-	st := f.buckets[at.Bucket].objects[at.Key]
+func getObject(s *Server, r *request, at s3.Location) reply {
+	st := s.buckets[at.Bucket].objects[at.Key]
 	if version := r.params.Get("versionId"); version != "" && version != "null" {
 		return r.refuseS3(refusal("NoSuchVersion", "The specified version does not exist."), at)
 	}
 	if st == nil {
-		return f.missing(r, at)
+		return s.notFound(r, at)
 	}
-	if err := f.mayDecryptLocked(r, at); err != nil {
+	if err := s.authorizeDecryptLocked(r, at); err != nil {
 		return r.refuseS3(err, at)
 	}
 	a := st.Answer(r.http.Header, at)
-	reply := iamReply{status: a.Status, header: a.Header, body: a.Body}
+	reply := reply{status: a.Status, header: a.Header, body: a.Body}
 	switch a.Status {
 	case 412:
 		return r.refuseS3(refusal("PreconditionFailed", "At least one of the pre-conditions you specified did not hold"), at)
@@ -45,8 +45,8 @@ func getObject(f *Server, r *iamRequest, at s3.Location) iamReply {
 }
 
 // putObject looks at its conditions after the right to write, as S3 does.
-func putObject(f *Server, r *iamRequest, at s3.Location) iamReply {
-	objects := f.buckets[at.Bucket].objects
+func putObject(s *Server, r *request, at s3.Location) reply {
+	objects := s.buckets[at.Bucket].objects
 	have := objects[at.Key]
 	match, none := r.http.Header.Get("If-Match"), r.http.Header.Get("If-None-Match")
 	switch {
@@ -65,30 +65,30 @@ func putObject(f *Server, r *iamRequest, at s3.Location) iamReply {
 	return reply
 }
 
-func deleteObject(f *Server, _ *iamRequest, at s3.Location) iamReply {
-	delete(f.buckets[at.Bucket].objects, at.Key)
+func deleteObject(s *Server, _ *request, at s3.Location) reply {
+	delete(s.buckets[at.Bucket].objects, at.Key)
 	return s3Reply(204, nil)
 }
 
-func headBucket(*Server, *iamRequest, s3.Location) iamReply { return s3Reply(200, nil) }
+func headBucket(*Server, *request, s3.Location) reply { return s3Reply(200, nil) }
 
-func objectACL(f *Server, r *iamRequest, at s3.Location) iamReply {
-	if f.buckets[at.Bucket].objects[at.Key] == nil {
-		return f.missing(r, at)
+func objectACL(s *Server, r *request, at s3.Location) reply {
+	if s.buckets[at.Bucket].objects[at.Key] == nil {
+		return s.notFound(r, at)
 	}
-	return s3Reply(200, []byte("<AccessControlPolicy><Owner><ID>"+f.cfg.Account+
+	return s3Reply(200, []byte("<AccessControlPolicy><Owner><ID>"+s.cfg.Account+
 		"</ID></Owner><AccessControlList></AccessControlList></AccessControlPolicy>"))
 }
 
-func objectTagging(f *Server, r *iamRequest, at s3.Location) iamReply {
-	if f.buckets[at.Bucket].objects[at.Key] == nil {
-		return f.missing(r, at)
+func objectTagging(s *Server, r *request, at s3.Location) reply {
+	if s.buckets[at.Bucket].objects[at.Key] == nil {
+		return s.notFound(r, at)
 	}
 	return s3Reply(200, []byte("<Tagging><TagSet></TagSet></Tagging>"))
 }
 
-func getBucketPolicy(f *Server, r *iamRequest, at s3.Location) iamReply {
-	policy := f.buckets[at.Bucket].policy
+func getBucketPolicy(s *Server, r *request, at s3.Location) reply {
+	policy := s.buckets[at.Bucket].policy
 	if policy == "" {
 		return r.refuseS3(refusal("NoSuchBucketPolicy", "The bucket policy does not exist"), at)
 	}
@@ -97,27 +97,27 @@ func getBucketPolicy(f *Server, r *iamRequest, at s3.Location) iamReply {
 	return reply
 }
 
-func getBucketLocation(f *Server, _ *iamRequest, _ s3.Location) iamReply {
-	region := f.cfg.Region
+func getBucketLocation(s *Server, _ *request, _ s3.Location) reply {
+	region := s.cfg.Region
 	if region == defaultRegion {
 		region = "" // the oldest region has no name
 	}
 	return s3Reply(200, []byte("<LocationConstraint>"+region+"</LocationConstraint>"))
 }
 
-func listBuckets(f *Server, r *iamRequest, at s3.Location) iamReply {
+func listBuckets(s *Server, r *request, at s3.Location) reply {
 	type bucket struct{ Name string }
 	var out struct {
 		XMLName xml.Name `xml:"ListAllMyBucketsResult"`
 		Buckets []bucket `xml:"Buckets>Bucket"`
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.buckets)) {
+	for _, name := range slices.Sorted(maps.Keys(s.buckets)) {
 		out.Buckets = append(out.Buckets, bucket{name})
 	}
 	return r.s3XML(out, at)
 }
 
-func listObjects(f *Server, r *iamRequest, at s3.Location) iamReply {
+func listObjects(s *Server, r *request, at s3.Location) reply {
 	type content struct {
 		Key, LastModified, ETag string
 		Size                    int
@@ -136,7 +136,7 @@ func listObjects(f *Server, r *iamRequest, at s3.Location) iamReply {
 		limit = min(n, limit)
 	}
 	after := max(r.params.Get("continuation-token"), r.params.Get("start-after"))
-	objects := f.buckets[at.Bucket].objects
+	objects := s.buckets[at.Bucket].objects
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
 		if !strings.HasPrefix(key, out.Prefix) || key <= after {
 			continue
@@ -156,7 +156,7 @@ func listObjects(f *Server, r *iamRequest, at s3.Location) iamReply {
 	return r.s3XML(out, at)
 }
 
-func (r *iamRequest) s3XML(v any, at s3.Location) iamReply {
+func (r *request) s3XML(v any, at s3.Location) reply {
 	body, err := xml.Marshal(v)
 	if err != nil {
 		return r.refuseS3(err, at)
@@ -166,60 +166,60 @@ func (r *iamRequest) s3XML(v any, at s3.Location) iamReply {
 
 // CreateBucket makes an empty bucket, if it is not there; PutObject does so
 // too.
-func (f *Server) CreateBucket(bucket string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.bucketLocked(bucket)
+func (s *Server) CreateBucket(bucket string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bucketLocked(bucket)
 }
 
-func (f *Server) bucketLocked(bucket string) *iamBucket {
-	b, ok := f.buckets[bucket]
+func (s *Server) bucketLocked(name string) *bucket {
+	b, ok := s.buckets[name]
 	if !ok {
-		b = &iamBucket{objects: map[string]*s3.Stored{}}
-		f.buckets[bucket] = b
+		b = &bucket{objects: map[string]*s3.Stored{}}
+		s.buckets[name] = b
 	}
 	return b
 }
 
 // PutObject stores an object over whatever was there.
-func (f *Server) PutObject(bucket, key string, obj s3.Object) {
+func (s *Server) PutObject(bucket, key string, obj s3.Object) {
 	st := s3.NewStored(obj)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.bucketLocked(bucket).objects[key] = st
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bucketLocked(bucket).objects[key] = st
 }
 
 // DeleteObject removes an object; that there is none is no error.
-func (f *Server) DeleteObject(bucket, key string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.bucketLocked(bucket).objects, key)
+func (s *Server) DeleteObject(bucket, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.bucketLocked(bucket).objects, key)
 }
 
 // Objects are the keys of a bucket, to see what was written.
-func (f *Server) Objects(bucket string) []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Sorted(maps.Keys(f.bucketLocked(bucket).objects))
+func (s *Server) Objects(bucket string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.bucketLocked(bucket).objects))
 }
 
 // SetBucketPolicy puts a policy on a bucket, such as one that grants everyone
 // more than a user's own policy does. An empty document removes it.
-func (f *Server) SetBucketPolicy(bucket, document string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (s *Server) SetBucketPolicy(bucket, document string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if document != "" {
 		if _, err := parsePolicy(document, bucketPolicy); err != nil {
-			f.problemLocked("malformed bucket policy: " + err.Error())
+			s.problemLocked("malformed bucket policy: " + err.Error())
 		}
 	}
-	f.bucketLocked(bucket).policy = document
+	s.bucketLocked(bucket).policy = document
 }
 
 // Encrypt has every object of a bucket be encrypted with a key of KMS: reading
 // takes kms:Decrypt on it too.
-func (f *Server) Encrypt(bucket, keyARN string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.bucketLocked(bucket).kmsKey = keyARN
+func (s *Server) Encrypt(bucket, keyARN string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bucketLocked(bucket).kmsKey = keyARN
 }

@@ -127,47 +127,47 @@ func TestIAMS3Rights(t *testing.T) {
 		{"lists too", iam.Config{}, statements(read, `{'Effect':'Allow','Action':'s3:ListBucket','Resource':'arn:aws:s3:::media'}`), nil, []map[string]string{scoped, {"list": "", "list prefix": "", "get missing": "404 NoSuchKey"}}},
 		{"lists a prefix", iam.Config{}, statements(read, `{'Effect':'Allow','Action':'s3:ListBucket','Resource':'arn:aws:s3:::media','Condition':{'StringLike':{'s3:prefix':'shop/*'}}}`), nil, []map[string]string{scoped, {"list prefix": ""}}},
 		{"AmazonS3ReadOnlyAccess", iam.Config{}, iam.AmazonS3ReadOnlyAccess, nil, []map[string]string{readAll}},
-		{"within a boundary", iam.Config{}, iam.AmazonS3ReadOnlyAccess, func(f *iam.Server) {
-			arn := f.AddPolicy("/", "boundary", statements(`{'Effect':'Allow','Action':'s3:GetObject','Resource':'arn:aws:s3:::media/shop/*'}`))
-			f.ChangeUser("u", func(u *iam.User) { u.Boundary = arn })
+		{"within a boundary", iam.Config{}, iam.AmazonS3ReadOnlyAccess, func(s *iam.Server) {
+			arn := s.AddPolicy("/", "boundary", statements(`{'Effect':'Allow','Action':'s3:GetObject','Resource':'arn:aws:s3:::media/shop/*'}`))
+			s.ChangeUser("u", func(u *iam.User) { u.Boundary = arn })
 		}, []map[string]string{scoped}},
-		{"boundary is gone", iam.Config{}, iam.AmazonS3ReadOnlyAccess, func(f *iam.Server) {
-			f.ChangeUser("u", func(u *iam.User) { u.Boundary = "arn:aws:iam::123456789012:policy/gone" })
+		{"boundary is gone", iam.Config{}, iam.AmazonS3ReadOnlyAccess, func(s *iam.Server) {
+			s.ChangeUser("u", func(u *iam.User) { u.Boundary = "arn:aws:iam::123456789012:policy/gone" })
 		}, nil},
-		{"bucket open to everyone", iam.Config{}, statements(read), func(f *iam.Server) {
-			f.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':'*','Action':['s3:GetObject','s3:PutObject'],'Resource':'arn:aws:s3:::media/*'}`))
+		{"bucket open to everyone", iam.Config{}, statements(read), func(s *iam.Server) {
+			s.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':'*','Action':['s3:GetObject','s3:PutObject'],'Resource':'arn:aws:s3:::media/*'}`))
 		}, []map[string]string{scoped, written, {"get outside": "", "delete missing": "403 AccessDenied"}}},
-		{"bucket open to the user", iam.Config{}, "", func(f *iam.Server) {
-			f.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':{'AWS':'arn:aws:iam::123456789012:user/u'},'Action':'s3:GetObject','Resource':'arn:aws:s3:::media/shop/*'}`))
+		{"bucket open to the user", iam.Config{}, "", func(s *iam.Server) {
+			s.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':{'AWS':'arn:aws:iam::123456789012:user/u'},'Action':'s3:GetObject','Resource':'arn:aws:s3:::media/shop/*'}`))
 		}, []map[string]string{scoped}},
-		{"bucket open to another", iam.Config{}, "", func(f *iam.Server) {
-			f.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':{'AWS':'arn:aws:iam::123456789012:user/v'},'Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
+		{"bucket open to another", iam.Config{}, "", func(s *iam.Server) {
+			s.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':{'AWS':'arn:aws:iam::123456789012:user/v'},'Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
 		}, nil},
-		{"bucket open to the account", iam.Config{}, "", func(f *iam.Server) {
-			f.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':{'AWS':'123456789012'},'Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
+		{"bucket open to the account", iam.Config{}, "", func(s *iam.Server) {
+			s.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':{'AWS':'123456789012'},'Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
 		}, nil},
-		{"bucket denies", iam.Config{}, iam.AmazonS3ReadOnlyAccess, func(f *iam.Server) {
-			f.SetBucketPolicy("media", statements(`{'Effect':'Deny','Principal':'*','Action':'s3:*','Resource':['arn:aws:s3:::media','arn:aws:s3:::media/*']}`))
+		{"bucket denies", iam.Config{}, iam.AmazonS3ReadOnlyAccess, func(s *iam.Server) {
+			s.SetBucketPolicy("media", statements(`{'Effect':'Deny','Principal':'*','Action':'s3:*','Resource':['arn:aws:s3:::media','arn:aws:s3:::media/*']}`))
 		}, []map[string]string{{"get elsewhere": "", "buckets": ""}}},
-		{"encrypted, without decrypt", iam.Config{}, statements(read), func(f *iam.Server) {
-			f.Encrypt("media", "arn:aws:kms:us-east-1:123456789012:key/k")
+		{"encrypted, without decrypt", iam.Config{}, statements(read), func(s *iam.Server) {
+			s.Encrypt("media", "arn:aws:kms:us-east-1:123456789012:key/k")
 		}, nil},
-		{"encrypted", iam.Config{}, statements(read, `{'Effect':'Allow','Action':'kms:Decrypt','Resource':'arn:aws:kms:us-east-1:123456789012:key/k','Condition':{'StringEquals':{'kms:ViaService':'s3.us-east-1.amazonaws.com'}}}`), func(f *iam.Server) {
-			f.Encrypt("media", "arn:aws:kms:us-east-1:123456789012:key/k")
+		{"encrypted", iam.Config{}, statements(read, `{'Effect':'Allow','Action':'kms:Decrypt','Resource':'arn:aws:kms:us-east-1:123456789012:key/k','Condition':{'StringEquals':{'kms:ViaService':'s3.us-east-1.amazonaws.com'}}}`), func(s *iam.Server) {
+			s.Encrypt("media", "arn:aws:kms:us-east-1:123456789012:key/k")
 		}, []map[string]string{scoped}},
-		{"encrypted, other service", iam.Config{}, statements(read, `{'Effect':'Allow','Action':'kms:Decrypt','Resource':'*','Condition':{'StringEquals':{'kms:ViaService':'s3.eu-west-1.amazonaws.com'}}}`), func(f *iam.Server) {
-			f.Encrypt("media", "arn:aws:kms:us-east-1:123456789012:key/k")
+		{"encrypted, other service", iam.Config{}, statements(read, `{'Effect':'Allow','Action':'kms:Decrypt','Resource':'*','Condition':{'StringEquals':{'kms:ViaService':'s3.eu-west-1.amazonaws.com'}}}`), func(s *iam.Server) {
+			s.Encrypt("media", "arn:aws:kms:us-east-1:123456789012:key/k")
 		}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := iam.New(t, tt.cfg)
+			s := iam.New(t, tt.cfg)
 			for _, key := range []string{"shop/a.jpg", "secret/b.jpg"} {
-				f.PutObject("media", key, fakes3.Object{Body: []byte("x")})
-				f.PutObject("other", key, fakes3.Object{Body: []byte("x")})
+				s.PutObject("media", key, fakes3.Object{Body: []byte("x")})
+				s.PutObject("other", key, fakes3.Object{Body: []byte("x")})
 			}
-			kp := f.AddUser("/", "u", tt.policy)
+			kp := s.AddUser("/", "u", tt.policy)
 			if tt.set != nil {
-				tt.set(f)
+				tt.set(s)
 			}
 			want := map[string]string{}
 			for _, some := range append(tt.want, always) {
@@ -181,9 +181,9 @@ func TestIAMS3Rights(t *testing.T) {
 				if name == "head" && expected == "403 AccessDenied" {
 					expected = "403 Forbidden" // an error without a body
 				}
-				wantRefused(t, name, call(t.Context(), f.S3Client(kp)), expected)
+				wantRefused(t, name, call(t.Context(), s.S3Client(kp)), expected)
 			}
-			if got := strings.Join(f.Objects("media"), " "); got != "secret/b.jpg shop/a.jpg" {
+			if got := strings.Join(s.Objects("media"), " "); got != "secret/b.jpg shop/a.jpg" {
 				t.Errorf("probes have written: %s", got)
 			}
 		})
@@ -202,10 +202,10 @@ func TestIAMS3Denials(t *testing.T) {
 		{"terse", "get missing", "AccessDenied: Access Denied", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := iam.New(t, iam.Config{Terse: tt.terse})
-			f.PutObject("media", "secret/b.jpg", fakes3.Object{})
-			kp := f.AddUser("/", "u", readPolicy("media", "shop/"))
-			err := s3Calls()[tt.call](t.Context(), f.S3Client(kp))
+			s := iam.New(t, iam.Config{Terse: tt.terse})
+			s.PutObject("media", "secret/b.jpg", fakes3.Object{})
+			kp := s.AddUser("/", "u", readPolicy("media", "shop/"))
+			err := s3Calls()[tt.call](t.Context(), s.S3Client(kp))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
@@ -215,26 +215,26 @@ func TestIAMS3Denials(t *testing.T) {
 
 func TestIAMS3Anonymous(t *testing.T) {
 	t.Parallel()
-	f := iam.New(t, iam.Config{})
-	f.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
-	if _, code := get(t, f.S3Client(alias.KeyPair{}), "media", "a"); code != "AccessDenied" {
+	s := iam.New(t, iam.Config{})
+	s.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
+	if _, code := get(t, s.S3Client(alias.KeyPair{}), "media", "a"); code != "AccessDenied" {
 		t.Errorf("private: got %q", code)
 	}
-	f.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':'*','Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
-	if body, code := get(t, f.S3Client(alias.KeyPair{}), "media", "a"); body != "x" {
+	s.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':'*','Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
+	if body, code := get(t, s.S3Client(alias.KeyPair{}), "media", "a"); body != "x" {
 		t.Errorf("public: got %q", code)
 	}
 }
 
 func TestIAMS3List(t *testing.T) {
 	t.Parallel()
-	f, ctx := iam.New(t, iam.Config{}), t.Context()
+	s, ctx := iam.New(t, iam.Config{}), t.Context()
 	for _, key := range []string{"a/1", "a/2", "a/3", "b/1"} {
-		f.PutObject("media", key, fakes3.Object{Body: []byte(key)})
+		s.PutObject("media", key, fakes3.Object{Body: []byte(key)})
 	}
 	var keys []string
 	in := &s3.ListObjectsV2Input{Bucket: aws.String("media"), Prefix: aws.String("a/"), MaxKeys: aws.Int32(2)}
-	for p := s3.NewListObjectsV2Paginator(f.S3Client(f.Root), in); p.HasMorePages(); {
+	for p := s3.NewListObjectsV2Paginator(s.S3Client(s.Root), in); p.HasMorePages(); {
 		out, err := p.NextPage(ctx)
 		must(t, err)
 		for _, o := range out.Contents {
@@ -244,14 +244,14 @@ func TestIAMS3List(t *testing.T) {
 	if got := strings.Join(keys, " "); got != "a/1 a/2 a/3" {
 		t.Errorf("got %q", got)
 	}
-	buckets, err := f.S3Client(f.Root).ListBuckets(ctx, &s3.ListBucketsInput{})
+	buckets, err := s.S3Client(s.Root).ListBuckets(ctx, &s3.ListBucketsInput{})
 	must(t, err)
 	if len(buckets.Buckets) != 1 || *buckets.Buckets[0].Name != "media" {
 		t.Errorf("got %v", buckets.Buckets)
 	}
-	_, err = f.S3Client(f.Root).DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("media"), Key: aws.String("a/1")})
+	_, err = s.S3Client(s.Root).DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("media"), Key: aws.String("a/1")})
 	must(t, err)
-	if got := strings.Join(f.Objects("media"), " "); got != "a/2 a/3 b/1" {
+	if got := strings.Join(s.Objects("media"), " "); got != "a/2 a/3 b/1" {
 		t.Errorf("got %q", got)
 	}
 }

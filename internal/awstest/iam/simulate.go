@@ -3,15 +3,15 @@ package iam
 import "strconv"
 
 // onSource is the user whose policies a simulation asks.
-func onSource(f *Server, r *iamRequest) iamTarget {
-	if u := f.userByARN(r.params.Get("PolicySourceArn"), r); u != nil {
-		return iamTarget{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
+func onSource(s *Server, r *request) target {
+	if u := s.userByARN(r.params.Get("PolicySourceArn"), r); u != nil {
+		return target{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
 	}
-	return iamTarget{arn: r.params.Get("PolicySourceArn")}
+	return target{arn: r.params.Get("PolicySourceArn")}
 }
 
-func (f *Server) userByARN(arn string, r *iamRequest) *User {
-	for _, u := range f.users.allAt(r.now) {
+func (s *Server) userByARN(arn string, r *request) *User {
+	for _, u := range s.users.allVisibleAt(r.now) {
 		if u.ARN == arn {
 			return u
 		}
@@ -21,8 +21,8 @@ func (f *Server) userByARN(arn string, r *iamRequest) *User {
 
 // simulatePrincipalPolicy asks a user's policies and boundary. It knows of the
 // request only what the context entries say.
-func simulatePrincipalPolicy(f *Server, r *iamRequest) (any, error) {
-	u := f.userByARN(r.params.Get("PolicySourceArn"), r)
+func simulatePrincipalPolicy(s *Server, r *request) (any, error) {
+	u := s.userByARN(r.params.Get("PolicySourceArn"), r)
 	if u == nil {
 		return nil, refusal("NoSuchEntity", "The user with name %s cannot be found.", r.params.Get("PolicySourceArn"))
 	}
@@ -34,8 +34,8 @@ func simulatePrincipalPolicy(f *Server, r *iamRequest) (any, error) {
 	var results []result
 	for _, action := range r.members("ActionNames") {
 		for _, resource := range resources {
-			q := policyQuery{action: action, resource: resource, context: r.contextEntries(), unknown: f.problemLocked}
-			identity, boundary := f.identityDecision(u, q, r), f.boundaryDecision(u, q, r)
+			q := query{action: action, resource: resource, context: r.contextEntries(), unknown: s.problemLocked}
+			identity, boundary := s.identityDecision(u, q, r), s.boundaryDecision(u, q, r)
 			decided := min(identity, boundary)
 			if identity == explicitDeny || boundary == explicitDeny {
 				decided = explicitDeny
@@ -43,11 +43,11 @@ func simulatePrincipalPolicy(f *Server, r *iamRequest) (any, error) {
 			results = append(results, result{action, resource, [...]string{"implicitDeny", "allowed", "explicitDeny"}[decided]})
 		}
 	}
-	return hangingList[result]{"EvaluationResults", results}, nil
+	return namedList[result]{"EvaluationResults", results}, nil
 }
 
-func (r *iamRequest) contextEntries() policyContext {
-	c := policyContext{}
+func (r *request) contextEntries() conditionKeys {
+	c := conditionKeys{}
 	for i := 1; ; i++ {
 		at := "ContextEntries.member." + strconv.Itoa(i) + "."
 		key := r.params.Get(at + "ContextKeyName")

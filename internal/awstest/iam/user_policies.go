@@ -27,18 +27,18 @@ func sizeOf(text string) int {
 
 func malformed(err error) error { return refusal("MalformedPolicyDocument", "%v", err) }
 
-func putUserPolicy(f *Server, r *iamRequest) (any, error) {
+func putUserPolicy(s *Server, r *request) (any, error) {
 	name, text := r.params.Get("PolicyName"), r.params.Get("PolicyDocument")
 	if len(name) > 128 || !nameForm.MatchString(name[:min(len(name), 64)]) {
 		return nil, invalid("policyName")
 	}
-	if _, err := f.seenUser(r); err != nil {
+	if _, err := s.visibleUser(r); err != nil {
 		return nil, err
 	}
 	if _, err := parsePolicy(text, identityPolicy); err != nil {
 		return nil, malformed(err)
 	}
-	return nil, f.changeUser(r, func(_, u *User) error {
+	return nil, s.changeUser(r, func(_, u *User) error {
 		if u.Inline == nil {
 			u.Inline = map[string]string{}
 		}
@@ -58,8 +58,8 @@ func noInline(name string) error {
 	return refusal("NoSuchEntity", "The user policy with name %s cannot be found.", name)
 }
 
-func getUserPolicy(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func getUserPolicy(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
@@ -80,25 +80,25 @@ func (f *Server) encoded(text string) string {
 	return text
 }
 
-func listUserPolicies(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func listUserPolicies(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
-	return pageOfNames(f, r, slices.Collect(maps.Keys(u.Inline)))
+	return pageOfNames(s, r, slices.Collect(maps.Keys(u.Inline)))
 }
 
-func pageOfNames(f *Server, r *iamRequest, all []string) (any, error) {
-	names, more, err := page(f, r, all, func(name string) string { return name })
+func pageOfNames(s *Server, r *request, all []string) (any, error) {
+	names, more, err := page(s, r, all, func(name string) string { return name })
 	return struct {
 		PolicyNames []string `xml:"PolicyNames>member"`
 		xmlPage
 	}{names, more}, err
 }
 
-func deleteUserPolicy(f *Server, r *iamRequest) (any, error) {
+func deleteUserPolicy(s *Server, r *request) (any, error) {
 	name := r.params.Get("PolicyName")
-	return nil, f.changeUser(r, func(seen, u *User) error {
+	return nil, s.changeUser(r, func(seen, u *User) error {
 		_, wasSeen := seen.Inline[name]
 		if _, still := u.Inline[name]; !wasSeen || !still {
 			return noInline(name)
@@ -108,12 +108,12 @@ func deleteUserPolicy(f *Server, r *iamRequest) (any, error) {
 	})
 }
 
-func attachUserPolicy(f *Server, r *iamRequest) (any, error) {
+func attachUserPolicy(s *Server, r *request) (any, error) {
 	arn := r.params.Get("PolicyArn")
-	if _, err := f.seenPolicy(r); err != nil {
+	if _, err := s.visiblePolicy(r); err != nil {
 		return nil, err
 	}
-	return nil, f.changeUser(r, func(_, u *User) error {
+	return nil, s.changeUser(r, func(_, u *User) error {
 		if slices.Contains(u.Attached, arn) {
 			return nil
 		}
@@ -125,9 +125,9 @@ func attachUserPolicy(f *Server, r *iamRequest) (any, error) {
 	})
 }
 
-func detachUserPolicy(f *Server, r *iamRequest) (any, error) {
+func detachUserPolicy(s *Server, r *request) (any, error) {
 	arn := r.params.Get("PolicyArn")
-	return nil, f.changeUser(r, func(seen, u *User) error {
+	return nil, s.changeUser(r, func(seen, u *User) error {
 		if !slices.Contains(seen.Attached, arn) || !slices.Contains(u.Attached, arn) {
 			return refusal("NoSuchEntity", "Policy %s was not found.", arn)
 		}
@@ -136,8 +136,8 @@ func detachUserPolicy(f *Server, r *iamRequest) (any, error) {
 	})
 }
 
-func listAttachedUserPolicies(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func listAttachedUserPolicies(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func listAttachedUserPolicies(f *Server, r *iamRequest) (any, error) {
 	for _, arn := range u.Attached {
 		all = append(all, attached{arn[strings.LastIndex(arn, "/")+1:], arn})
 	}
-	some, more, err := page(f, r, all, func(a attached) string { return a.PolicyName })
+	some, more, err := page(s, r, all, func(a attached) string { return a.PolicyName })
 	return struct {
 		AttachedPolicies []attached `xml:"AttachedPolicies>member"`
 		xmlPage
@@ -155,8 +155,8 @@ func listAttachedUserPolicies(f *Server, r *iamRequest) (any, error) {
 
 // What others may have hung on a user.
 
-func getLoginProfile(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func getLoginProfile(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
@@ -167,9 +167,9 @@ func getLoginProfile(f *Server, r *iamRequest) (any, error) {
 	return struct{ LoginProfile profile }{profile{u.Name, date(u.Created)}}, nil
 }
 
-func createLoginProfile(f *Server, r *iamRequest) (any, error) {
+func createLoginProfile(s *Server, r *request) (any, error) {
 	type profile struct{ UserName, CreateDate string }
-	err := f.changeUser(r, func(_, u *User) error {
+	err := s.changeUser(r, func(_, u *User) error {
 		if u.LoginProfile {
 			return refusal("EntityAlreadyExists", "Login Profile for user %s already exists.", u.Name)
 		}
@@ -180,74 +180,74 @@ func createLoginProfile(f *Server, r *iamRequest) (any, error) {
 }
 
 // onGroup is the group that a request names.
-func onGroup(f *Server, r *iamRequest) iamTarget {
-	return iamTarget{arn: f.arn("group/" + r.params.Get("GroupName"))}
+func onGroup(s *Server, r *request) target {
+	return target{arn: s.arn("group/" + r.params.Get("GroupName"))}
 }
 
 // addUserToGroup takes every group to be there.
-func addUserToGroup(f *Server, r *iamRequest) (any, error) {
-	return nil, f.changeUser(r, func(_, u *User) error {
+func addUserToGroup(s *Server, r *request) (any, error) {
+	return nil, s.changeUser(r, func(_, u *User) error {
 		u.Groups = append(without(u.Groups, r.params.Get("GroupName")), r.params.Get("GroupName"))
 		return nil
 	})
 }
 
-func listGroupsForUser(f *Server, r *iamRequest) (any, error) {
+func listGroupsForUser(s *Server, r *request) (any, error) {
 	type group struct {
 		Path, GroupName string
 		GroupID         string `xml:"GroupId"`
 		Arn, CreateDate string
 	}
-	return hanging(f, r, "Groups", func(u *User) []group {
+	return listOfUser(s, r, "Groups", func(u *User) []group {
 		return mapped(u.Groups, func(name string) group {
-			return group{"/", name, "AGPA" + "EXAMPLEGROUP00000", f.arn("group/" + name), date(u.Created)}
+			return group{"/", name, "AGPA" + "EXAMPLEGROUP00000", s.arn("group/" + name), date(u.Created)}
 		})
 	})
 }
 
-func listMFADevices(f *Server, r *iamRequest) (any, error) {
+func listMFADevices(s *Server, r *request) (any, error) {
 	type device struct{ UserName, SerialNumber, EnableDate string }
-	return hanging(f, r, "MFADevices", func(u *User) []device {
+	return listOfUser(s, r, "MFADevices", func(u *User) []device {
 		return mapped(u.MFADevices, func(serial string) device {
 			return device{u.Name, serial, date(u.Created)}
 		})
 	})
 }
 
-func listSSHPublicKeys(f *Server, r *iamRequest) (any, error) {
+func listSSHPublicKeys(s *Server, r *request) (any, error) {
 	type key struct {
 		UserName           string
 		SSHPublicKeyID     string `xml:"SSHPublicKeyId"`
 		Status, UploadDate string
 	}
-	return hanging(f, r, "SSHPublicKeys", func(u *User) []key {
+	return listOfUser(s, r, "SSHPublicKeys", func(u *User) []key {
 		return mapped(u.SSHKeys, func(id string) key {
 			return key{u.Name, id, "Active", date(u.Created)}
 		})
 	})
 }
 
-func listSigningCertificates(f *Server, r *iamRequest) (any, error) {
+func listSigningCertificates(s *Server, r *request) (any, error) {
 	type cert struct {
 		UserName                            string
 		CertificateID                       string `xml:"CertificateId"`
 		CertificateBody, Status, UploadDate string
 	}
-	return hanging(f, r, "Certificates", func(u *User) []cert {
+	return listOfUser(s, r, "Certificates", func(u *User) []cert {
 		return mapped(u.SigningCerts, func(id string) cert {
 			return cert{u.Name, id, "-----BEGIN CERTIFICATE-----", "Active", date(u.Created)}
 		})
 	})
 }
 
-func listServiceSpecificCredentials(f *Server, r *iamRequest) (any, error) {
+func listServiceSpecificCredentials(s *Server, r *request) (any, error) {
 	type credential struct {
 		UserName                                 string
 		ServiceSpecificCredentialID              string `xml:"ServiceSpecificCredentialId"`
 		ServiceName, ServiceUserName, CreateDate string
 		Status                                   string
 	}
-	return hanging(f, r, "ServiceSpecificCredentials", func(u *User) []credential {
+	return listOfUser(s, r, "ServiceSpecificCredentials", func(u *User) []credential {
 		return mapped(u.ServiceCredentials, func(id string) credential {
 			return credential{u.Name, id, "codecommit.amazonaws.com", u.Name + "-at", date(u.Created), "Active"}
 		})

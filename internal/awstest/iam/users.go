@@ -103,7 +103,7 @@ func ownTags(tags map[string]string) *xmlTags {
 
 // page cuts a list to what the request asks for. A marker is a place in the
 // list by name, so that a list that changes between pages loses nothing.
-func page[T any](f *Server, r *iamRequest, items []T, name func(T) string) ([]T, xmlPage, error) {
+func page[T any](s *Server, r *request, items []T, name func(T) string) ([]T, xmlPage, error) {
 	slices.SortFunc(items, func(a, b T) int { return cmp.Compare(name(a), name(b)) })
 	limit := 100
 	if asked := r.params.Get("MaxItems"); asked != "" {
@@ -113,8 +113,8 @@ func page[T any](f *Server, r *iamRequest, items []T, name func(T) string) ([]T,
 		}
 		limit = n
 	}
-	if f.cfg.PageLimit > 0 {
-		limit = min(limit, f.cfg.PageLimit)
+	if s.cfg.PageLimit > 0 {
+		limit = min(limit, s.cfg.PageLimit)
 	}
 	if marker := r.params.Get("Marker"); marker != "" {
 		last, err := base64.URLEncoding.DecodeString(marker)
@@ -131,7 +131,7 @@ func page[T any](f *Server, r *iamRequest, items []T, name func(T) string) ([]T,
 }
 
 // userNameOf is the user that a request names, else the caller.
-func (r *iamRequest) userName() string {
+func (r *request) userName() string {
 	if name := r.params.Get("UserName"); name != "" || r.caller.user == nil {
 		return name
 	}
@@ -139,34 +139,34 @@ func (r *iamRequest) userName() string {
 }
 
 // onUser is the user that a request is about.
-func onUser(f *Server, r *iamRequest) iamTarget { return f.userTarget(r, r.userName()) }
+func onUser(s *Server, r *request) target { return s.userTarget(r, r.userName()) }
 
-func (f *Server) userTarget(r *iamRequest, name string) iamTarget {
-	u, ok := f.users.at(name, r.now)
-	if !ok && f.cfg.ResolveMissing {
-		u, ok = f.users.last(name)
+func (s *Server) userTarget(r *request, name string) target {
+	u, ok := s.users.visibleAt(name, r.now)
+	if !ok && s.cfg.ResolveMissing {
+		u, ok = s.users.lastKnown(name)
 	}
 	if !ok {
-		return iamTarget{arn: f.arn("user/" + name)}
+		return target{arn: s.arn("user/" + name)}
 	}
-	return iamTarget{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
+	return target{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
 }
 
 // onNewUser is the user that a request makes.
-func onNewUser(f *Server, r *iamRequest) iamTarget {
-	return iamTarget{arn: f.arn("user" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("UserName"))}
+func onNewUser(s *Server, r *request) target {
+	return target{arn: s.arn("user" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("UserName"))}
 }
 
 // onAnything is for calls that know no resource.
-func onAnything(*Server, *iamRequest) iamTarget { return iamTarget{arn: "*"} }
+func onAnyResource(*Server, *request) target { return target{arn: "*"} }
 
 // seenUser is the user that a request is about, as it is seen now.
-func (f *Server) seenUser(r *iamRequest) (*User, error) {
+func (s *Server) visibleUser(r *request) (*User, error) {
 	name := r.userName()
 	if !nameForm.MatchString(name) {
 		return nil, invalid("userName")
 	}
-	u, ok := f.users.at(name, r.now)
+	u, ok := s.users.visibleAt(name, r.now)
 	if !ok {
 		return nil, noSuchUser(name)
 	}
@@ -175,12 +175,12 @@ func (f *Server) seenUser(r *iamRequest) (*User, error) {
 
 // changeUser changes the user that a request is about: one that is seen now
 // and still is. change is given what is seen and a copy of what is, to change.
-func (f *Server) changeUser(r *iamRequest, change func(seen, u *User) error) error {
-	seen, err := f.seenUser(r)
+func (s *Server) changeUser(r *request, change func(seen, u *User) error) error {
+	seen, err := s.visibleUser(r)
 	if err != nil {
 		return err
 	}
-	latest, ok := f.users.latest(seen.Name)
+	latest, ok := s.users.latest(seen.Name)
 	if !ok || latest.ID != seen.ID {
 		return noSuchUser(seen.Name)
 	}
@@ -188,11 +188,11 @@ func (f *Server) changeUser(r *iamRequest, change func(seen, u *User) error) err
 	if err := change(seen, changed); err != nil {
 		return err
 	}
-	f.users.set(seen.Name, changed, r.from)
+	s.users.set(seen.Name, changed, r.from)
 	return nil
 }
 
-func createUser(f *Server, r *iamRequest) (any, error) {
+func createUser(s *Server, r *request) (any, error) {
 	name, path := r.params.Get("UserName"), cmp.Or(r.params.Get("Path"), "/")
 	tags, err := r.tags()
 	switch {
@@ -205,45 +205,45 @@ func createUser(f *Server, r *iamRequest) (any, error) {
 	case len(tags) > tagsQuota:
 		return nil, limitExceeded("TagsPerUser", tagsQuota)
 	}
-	users := f.users.allLatest()
+	users := s.users.allLatest()
 	if slices.ContainsFunc(users, func(u *User) bool { return strings.EqualFold(u.Name, name) }) {
 		return nil, refusal("EntityAlreadyExists", "User with name %s already exists.", name)
 	}
-	if len(users) >= f.cfg.UsersQuota {
-		return nil, limitExceeded("UsersPerAccount", f.cfg.UsersQuota)
+	if len(users) >= s.cfg.UsersQuota {
+		return nil, limitExceeded("UsersPerAccount", s.cfg.UsersQuota)
 	}
 	u := &User{
-		Name: name, Path: path, ID: uniqueID("AIDA", 17), ARN: f.arn("user" + path + name), Created: r.now,
+		Name: name, Path: path, ID: uniqueID("AIDA", 17), ARN: s.arn("user" + path + name), Created: r.now,
 		Tags: tags, Inline: map[string]string{},
 	}
 	if boundary := r.params.Get("PermissionsBoundary"); boundary != "" && !r.fault.DropBoundary {
-		if _, ok := f.policies.at(boundary, r.now); !ok {
+		if _, ok := s.policies.visibleAt(boundary, r.now); !ok {
 			return nil, refusal("NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", boundary)
 		}
 		u.Boundary = boundary
 	}
-	f.users.set(name, u, r.from)
+	s.users.set(name, u, r.from)
 	return struct{ User xmlUser }{fullUser(u)}, nil
 }
 
-func getUser(f *Server, r *iamRequest) (any, error) {
+func getUser(s *Server, r *request) (any, error) {
 	if r.userName() == "" && r.caller.root {
-		return struct{ User xmlUser }{xmlUser{UserID: f.cfg.Account, Arn: f.arn("root"), CreateDate: date(r.now)}}, nil
+		return struct{ User xmlUser }{xmlUser{UserID: s.cfg.Account, Arn: s.arn("root"), CreateDate: date(r.now)}}, nil
 	}
-	u, err := f.seenUser(r)
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
 	return struct{ User xmlUser }{fullUser(u)}, nil
 }
 
-func listUsers(f *Server, r *iamRequest) (any, error) {
+func listUsers(s *Server, r *request) (any, error) {
 	prefix := cmp.Or(r.params.Get("PathPrefix"), "/")
 	if !strings.HasPrefix(prefix, "/") {
 		return nil, invalid("pathPrefix")
 	}
-	users := slices.DeleteFunc(f.users.allAt(r.now), func(u *User) bool { return !strings.HasPrefix(u.Path, prefix) })
-	users, more, err := page(f, r, users, func(u *User) string { return u.Name })
+	users := slices.DeleteFunc(s.users.allVisibleAt(r.now), func(u *User) bool { return !strings.HasPrefix(u.Path, prefix) })
+	users, more, err := page(s, r, users, func(u *User) string { return u.Name })
 	var out struct {
 		Users []xmlUser `xml:"Users>member"`
 		xmlPage
@@ -255,12 +255,12 @@ func listUsers(f *Server, r *iamRequest) (any, error) {
 	return out, err
 }
 
-func deleteUser(f *Server, r *iamRequest) (any, error) {
-	seen, err := f.seenUser(r)
+func deleteUser(s *Server, r *request) (any, error) {
+	seen, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
-	u, ok := f.users.latest(seen.Name)
+	u, ok := s.users.latest(seen.Name)
 	if !ok || u.ID != seen.ID {
 		return nil, noSuchUser(seen.Name)
 	}
@@ -270,7 +270,7 @@ func deleteUser(f *Server, r *iamRequest) (any, error) {
 	}{
 		{len(u.Inline) > 0, "delete policies"},
 		{len(u.Attached) > 0, "detach all policies"},
-		{len(f.keysOf(u)) > 0, "delete access keys"},
+		{len(s.keysOf(u)) > 0, "delete access keys"},
 		{len(u.Groups) > 0, "remove users from group"},
 		{u.LoginProfile, "delete login profile"},
 		{len(u.MFADevices) > 0, "delete MFA device"},
@@ -282,16 +282,16 @@ func deleteUser(f *Server, r *iamRequest) (any, error) {
 			return nil, refusal("DeleteConflict", "Cannot delete entity, must %s first.", hangs.text)
 		}
 	}
-	f.users.remove(u.Name, r.from)
+	s.users.remove(u.Name, r.from)
 	return nil, nil //nolint:nilnil // an answer without content
 }
 
-func tagUser(f *Server, r *iamRequest) (any, error) {
+func tagUser(s *Server, r *request) (any, error) {
 	tags, err := r.tags()
 	if err != nil {
 		return nil, err
 	}
-	return nil, f.changeUser(r, func(_, u *User) error {
+	return nil, s.changeUser(r, func(_, u *User) error {
 		if u.Tags == nil {
 			u.Tags = map[string]string{}
 		}
@@ -303,8 +303,8 @@ func tagUser(f *Server, r *iamRequest) (any, error) {
 	})
 }
 
-func untagUser(f *Server, r *iamRequest) (any, error) {
-	return nil, f.changeUser(r, func(_, u *User) error {
+func untagUser(s *Server, r *request) (any, error) {
+	return nil, s.changeUser(r, func(_, u *User) error {
 		for _, key := range r.members("TagKeys") {
 			delete(u.Tags, key)
 		}
@@ -312,35 +312,35 @@ func untagUser(f *Server, r *iamRequest) (any, error) {
 	})
 }
 
-func listUserTags(f *Server, r *iamRequest) (any, error) {
-	u, err := f.seenUser(r)
+func listUserTags(s *Server, r *request) (any, error) {
+	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
-	return pageOfTags(f, r, u.Tags)
+	return pageOfTags(s, r, u.Tags)
 }
 
-func pageOfTags(f *Server, r *iamRequest, all map[string]string) (any, error) {
-	tags, more, err := page(f, r, tagList(all), func(t xmlTag) string { return t.Key })
+func pageOfTags(s *Server, r *request, all map[string]string) (any, error) {
+	tags, more, err := page(s, r, tagList(all), func(t xmlTag) string { return t.Key })
 	return struct {
 		Tags []xmlTag `xml:"Tags>member"`
 		xmlPage
 	}{tags, more}, err
 }
 
-func putUserPermissionsBoundary(f *Server, r *iamRequest) (any, error) {
+func putUserPermissionsBoundary(s *Server, r *request) (any, error) {
 	arn := r.params.Get("PermissionsBoundary")
-	if _, ok := f.policies.at(arn, r.now); !ok {
+	if _, ok := s.policies.visibleAt(arn, r.now); !ok {
 		return nil, refusal("NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", arn)
 	}
-	return nil, f.changeUser(r, func(_, u *User) error {
+	return nil, s.changeUser(r, func(_, u *User) error {
 		u.Boundary = arn
 		return nil
 	})
 }
 
-func deleteUserPermissionsBoundary(f *Server, r *iamRequest) (any, error) {
-	return nil, f.changeUser(r, func(seen, u *User) error {
+func deleteUserPermissionsBoundary(s *Server, r *request) (any, error) {
+	return nil, s.changeUser(r, func(seen, u *User) error {
 		if seen.Boundary == "" {
 			return refusal("NoSuchEntity", "The user with name %s does not have a permissions boundary.", u.Name)
 		}

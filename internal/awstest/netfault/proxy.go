@@ -65,14 +65,14 @@ type Proxy struct {
 
 	mu    sync.Mutex // guards what follows
 	ln    net.Listener
-	mode  *modeInForce
+	mode  *activeMode
 	links map[*link]struct{}
 	done  bool
 }
 
 // modeInForce is a Mode with its beginning: a link that finds another one than
 // before counts anew.
-type modeInForce struct{ Mode }
+type activeMode struct{ Mode }
 
 // New starts a Proxy that ends with the test.
 func New(t testing.TB, target string) *Proxy {
@@ -99,7 +99,7 @@ func Start(target string) (*Proxy, error) {
 	}
 	p := &Proxy{
 		Addr: port.addr, URL: "http://" + port.addr, target: target, port: port,
-		ln: ln, mode: &modeInForce{}, links: map[*link]struct{}{},
+		ln: ln, mode: &activeMode{}, links: map[*link]struct{}{},
 	}
 	p.running.Go(func() { p.accept(ln) })
 	return p, nil
@@ -135,7 +135,7 @@ func (p *Proxy) Set(m Mode) error {
 		p.ln = ln
 		p.running.Go(func() { p.accept(ln) })
 	}
-	p.mode = &modeInForce{m}
+	p.mode = &activeMode{m}
 	if m.refuse {
 		p.resetAllLocked()
 	}
@@ -193,7 +193,7 @@ func (p *Proxy) accept(ln net.Listener) {
 	}
 }
 
-func (p *Proxy) current() *modeInForce {
+func (p *Proxy) current() *activeMode {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mode
@@ -263,7 +263,7 @@ func (l *link) upstream(server net.Conn) {
 	buf := make([]byte, bufferSize)
 	for {
 		n, err := l.client.Read(buf)
-		if n > 0 && !l.swallow() {
+		if n > 0 && !l.discard() {
 			if _, err := server.Write(buf[:n]); err != nil {
 				return
 			}
@@ -275,7 +275,7 @@ func (l *link) upstream(server net.Conn) {
 }
 
 // swallow reports whether a piece is to be lost.
-func (l *link) swallow() bool {
+func (l *link) discard() bool {
 	if l.p.current().hang {
 		l.silent.Store(true)
 	}
@@ -284,7 +284,7 @@ func (l *link) swallow() bool {
 
 // downstream passes on what the server says, as the mode has it.
 func (l *link) downstream(server net.Conn) {
-	var mode *modeInForce
+	var mode *activeMode
 	passed := int64(0) // in this mode
 	buf := make([]byte, bufferSize)
 	for {
@@ -300,7 +300,7 @@ func (l *link) downstream(server net.Conn) {
 		if mode.cut && passed+int64(n) >= mode.after {
 			piece = buf[:max(0, mode.after-passed)]
 		}
-		if n > 0 && !l.swallow() && !l.pass(mode, piece, passed) {
+		if n > 0 && !l.discard() && !l.pass(mode, piece, passed) {
 			return
 		}
 		passed += int64(len(piece))
@@ -309,14 +309,14 @@ func (l *link) downstream(server net.Conn) {
 			return
 		}
 		if err != nil {
-			l.lastWord()
+			l.finish()
 			return
 		}
 	}
 }
 
 // pass writes a piece to the client, in its time.
-func (l *link) pass(m *modeInForce, piece []byte, passed int64) bool {
+func (l *link) pass(m *activeMode, piece []byte, passed int64) bool {
 	wait := time.Duration(0)
 	if passed == 0 {
 		wait = m.delay
@@ -338,8 +338,8 @@ func (l *link) pass(m *modeInForce, piece []byte, passed int64) bool {
 }
 
 // lastWord is the end that the server set: a silent client must not hear of it.
-func (l *link) lastWord() {
-	if l.swallow() {
+func (l *link) finish() {
+	if l.discard() {
 		<-l.ended
 	}
 }

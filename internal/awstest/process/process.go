@@ -35,90 +35,90 @@ type Child struct {
 // in errors what it is. What it prints goes where cmd says, which must take it
 // until the child is gone, and to Output. The caller must Stop it.
 func Start(name string, cmd *exec.Cmd) (*Child, error) {
-	p := &Child{name: name, cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.output.and(cmd.Stdout), p.output.and(cmd.Stderr)
+	c := &Child{name: name, cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = c.output.tee(cmd.Stdout), c.output.tee(cmd.Stderr)
 	cmd.WaitDelay = time.Second
 	dieWithParent(cmd)
 	started := make(chan error)
-	go p.run(started)
+	go c.run(started)
 	if err := <-started; err != nil {
-		<-p.done
+		<-c.done
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	return p, nil
+	return c, nil
 }
 
 // run holds one OS thread for the child's life: the kernel sends the parent
 // death signal when the thread that forked ends, not when the process does,
 // and the Go runtime is free to end threads that no goroutine is locked to.
-func (p *Child) run(started chan<- error) {
-	defer close(p.done)
+func (c *Child) run(started chan<- error) {
+	defer close(c.done)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
+	err := c.cmd.Start()
 	started <- err
 	if err == nil {
-		p.err = p.cmd.Wait()
+		c.err = c.cmd.Wait()
 	}
 }
 
 // Done is closed when the child is gone.
-func (p *Child) Done() <-chan struct{} { return p.done }
+func (c *Child) Done() <-chan struct{} { return c.done }
 
 // Err waits for the child's end and says how it was: ErrExited where the child
 // saw no fault in it.
-func (p *Child) Err() error {
-	<-p.done
-	if p.err == nil {
+func (c *Child) Err() error {
+	<-c.done
+	if c.err == nil {
 		return ErrExited
 	}
-	return p.err
+	return c.err
 }
 
 // Pid is the child's process id.
-func (p *Child) Pid() int { return p.cmd.Process.Pid }
+func (c *Child) Pid() int { return c.cmd.Process.Pid }
 
 // Signal sends a signal to the child. The error says that it is gone.
-func (p *Child) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
+func (c *Child) Signal(sig os.Signal) error { return c.cmd.Process.Signal(sig) }
 
 // Kill ends the child and what it has started, as a power cut would, and
 // returns when the child is gone.
-func (p *Child) Kill() {
+func (c *Child) Kill() {
 	select {
-	case <-p.done: // its id may be another process's by now
+	case <-c.done: // its id may be another process's by now
 	default:
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may end meanwhile
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) // it may end meanwhile
 	}
-	<-p.done
+	<-c.done
 }
 
 // State waits for the child's end and returns its exit status or signal.
-func (p *Child) State() *os.ProcessState {
-	<-p.done
-	return p.cmd.ProcessState
+func (c *Child) State() *os.ProcessState {
+	<-c.done
+	return c.cmd.ProcessState
 }
 
 // Output is the last of what the child printed.
-func (p *Child) Output() string { return p.output.String() }
+func (c *Child) Output() string { return c.output.String() }
 
 // Stop asks the child to end (SIGTERM), insists after some seconds and returns
 // when it is gone. A second call does nothing.
-func (p *Child) Stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already; then done is closed
+func (c *Child) Stop() error {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already; then done is closed
 	insist := time.NewTimer(killAfter)
 	defer insist.Stop()
 	select {
-	case <-p.done:
+	case <-c.done:
 		return nil
 	case <-insist.C:
 	}
-	_ = p.cmd.Process.Kill() // likewise
-	<-p.done
-	return fmt.Errorf("%s had to be killed", p.name)
+	_ = c.cmd.Process.Kill() // likewise
+	<-c.done
+	return fmt.Errorf("%s had to be killed", c.name)
 }
 
 // Ready waits until is says so, the child ends or ctx does.
-func (p *Child) Ready(ctx context.Context, is func(context.Context) bool) error {
+func (c *Child) WaitReady(ctx context.Context, is func(context.Context) bool) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	for {
@@ -126,10 +126,10 @@ func (p *Child) Ready(ctx context.Context, is func(context.Context) bool) error 
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("%s ended at once (%w): %s", p.name, p.Err(), p.output.String())
+		case <-c.done:
+			return fmt.Errorf("%s ended at once (%w): %s", c.name, c.Err(), c.output.String())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w; its output: %s", p.name, ctx.Err(), p.output.String())
+			return fmt.Errorf("wait for %s: %w; its output: %s", c.name, ctx.Err(), c.output.String())
 		case <-poll.C:
 		}
 	}
@@ -144,7 +144,7 @@ type tail struct {
 const tailSize = 64 << 10
 
 // and is w with a copy to t.
-func (t *tail) and(w io.Writer) io.Writer {
+func (t *tail) tee(w io.Writer) io.Writer {
 	if w == nil {
 		return t
 	}

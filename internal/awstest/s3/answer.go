@@ -22,7 +22,7 @@ type Answer struct {
 // answer finds the right answer to a request and spoils it as the fault says.
 // A fault of content does not open what the key may not read.
 func (s *Server) answer(req *http.Request, at Location, f *Fault) *Answer {
-	a := s.rightAnswer(req, at, f.Object)
+	a := s.correctAnswer(req, at, f.Object)
 	if !a.refused || f.Code != "" {
 		f.apply(a, at)
 	}
@@ -39,9 +39,9 @@ func (s *Server) answer(req *http.Request, at Location, f *Fault) *Answer {
 	return a
 }
 
-func (s *Server) rightAnswer(req *http.Request, at Location, instead *Object) *Answer {
+func (s *Server) correctAnswer(req *http.Request, at Location, instead *Object) *Answer {
 	s.mu.Lock()
-	grants, checking, hidden := s.grants, s.checking, s.hidden
+	grants, checking, hidden := s.grants, s.checking, s.hideMissing
 	owner, bucketKnown := s.buckets[at.Bucket]
 	st := s.objects[at]
 	s.mu.Unlock()

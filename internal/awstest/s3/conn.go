@@ -70,7 +70,7 @@ func (c *conn) exchange(req *http.Request) error {
 	if err := c.pause(fault.Delay); err != nil {
 		return err
 	}
-	if err := c.stop(fault, BeforeHeaders, 0); err != nil {
+	if err := c.applyAt(fault, BeforeHeaders, 0); err != nil {
 		return err
 	}
 	if fault.Instead != "" {
@@ -100,7 +100,7 @@ func (c *conn) send(a *Answer, f *Fault) (int64, error) {
 	size, sent := int64(len(a.Body)), int64(0)
 	for {
 		// Each place is passed once, for sent only grows.
-		if err := c.stop(f, sent, size); err != nil {
+		if err := c.applyAt(f, sent, size); err != nil {
 			return sent, err
 		}
 		if sent == size {
@@ -169,7 +169,7 @@ func (f *Fault) next(sent, size int64) int64 {
 
 // stop does what the fault wants done at a place in the body. A place behind
 // the body's end is taken for the end: no fault goes by unnoticed.
-func (c *conn) stop(f *Fault, place, size int64) error {
+func (c *conn) applyAt(f *Fault, place, size int64) error {
 	if f.Stall != nil && min(f.Stall.After, size) == place {
 		if err := c.wait(f.Stall.Release); err != nil {
 			return err
@@ -217,7 +217,7 @@ func (c *conn) wait(release <-chan struct{}) error {
 		if peekErr != nil {
 			return errEnded
 		}
-		return c.waitBlind(release)
+		return c.waitPipelined(release)
 	case <-release:
 	case <-c.s.closed: // a moment before nc is: nothing more may go out in between
 		ended = errEnded
@@ -228,7 +228,7 @@ func (c *conn) wait(release <-chan struct{}) error {
 }
 
 // waitBlind is wait for a client who has sent the next request already.
-func (c *conn) waitBlind(release <-chan struct{}) error {
+func (c *conn) waitPipelined(release <-chan struct{}) error {
 	select {
 	case <-release:
 		return nil

@@ -19,7 +19,7 @@ import (
 
 // recordsKept bounds the memory that the records of a load test take; Count
 // goes on counting.
-const recordsKept = 10_000
+const maxRecords = 10_000
 
 // Server is a scripted S3 server (path style, GetObject and HeadObject) inside the
 // test's process. It is safe for concurrent use.
@@ -40,11 +40,11 @@ type Server struct {
 	bodies   int
 	changed  chan struct{} // closed and made anew when a count or record changes
 
-	objects  map[Location]*Stored
-	buckets  map[string]string // owner's account id by bucket
-	grants   []grant           // never changed in place: answers read it without the lock
-	checking bool              // whether Allow was called
-	hidden   bool              // see HideMissing
+	objects     map[Location]*Stored
+	buckets     map[string]string // owner's account id by bucket
+	grants      []grant           // never changed in place: answers read it without the lock
+	checking    bool              // whether Allow was called
+	hideMissing bool              // see HideMissing
 
 	hook    func(*Request) *Fault
 	queued  map[Location][]*Fault
@@ -196,7 +196,7 @@ func (s *Server) Delete(bucket, key string) {
 func (s *Server) HideMissing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hidden = true
+	s.hideMissing = true
 }
 
 // Allow lets a key pair read the keys of bucket that begin with prefix. The
@@ -318,8 +318,8 @@ func (s *Server) record(r *Request) *Fault {
 		r.N = s.total
 		at := Location{r.Bucket, r.Key}
 		s.counts[at]++
-		if s.records = append(s.records, r); len(s.records) > recordsKept {
-			s.records = slices.Clone(s.records[recordsKept/10:])
+		if s.records = append(s.records, r); len(s.records) > maxRecords {
+			s.records = slices.Clone(s.records[maxRecords/10:])
 		}
 		if queue := s.queued[at]; len(queue) > 0 {
 			fault, s.queued[at] = queue[0], queue[1:]

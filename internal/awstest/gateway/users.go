@@ -18,7 +18,7 @@ import (
 )
 
 // Probe reads an object with a key and gives S3's error code, empty for none.
-func (g *Server) Probe(ctx context.Context, kp alias.KeyPair, bucket, key string) string {
+func (g *Server) ReadCode(ctx context.Context, kp alias.KeyPair, bucket, key string) string {
 	objects, _ := g.clientsOf(kp)
 	out, err := objects.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err == nil {
@@ -29,7 +29,7 @@ func (g *Server) Probe(ctx context.Context, kp alias.KeyPair, bucket, key string
 
 // Trespass tries with a key what a read-only key must not do, and gives the
 // answers: status and error code, empty for none.
-func (g *Server) Trespass(ctx context.Context, kp alias.KeyPair, bucket string) map[string]string {
+func (g *Server) TryForbidden(ctx context.Context, kp alias.KeyPair, bucket string) map[string]string {
 	objects, users := g.clientsOf(kp)
 	key := aws.String("web/a.png")
 	codes := map[string]string{}
