@@ -75,7 +75,7 @@ func getCallerIdentity(s *Server, r *request) (any, error) {
 
 func onRole(_ *Server, r *request) target { return target{arn: r.params.Get("RoleArn")} }
 
-// assumeRole knows no role that trusts anybody.
+// assumeRole refuses: there is no role that trusts anyone.
 func assumeRole(_ *Server, r *request) (any, error) {
 	return nil, refusal("AccessDenied", "%s", denial(r.caller.arn, "sts:AssumeRole", r.params.Get("RoleArn")))
 }
@@ -84,7 +84,7 @@ func onFederatedUser(s *Server, r *request) target {
 	return target{arn: "arn:" + s.cfg.Partition + ":sts::" + s.cfg.Account + ":federated-user/" + r.params.Get("Name")}
 }
 
-// getFederationToken gives out keys that nobody accepts.
+// getFederationToken returns keys that no server accepts.
 func getFederationToken(_ *Server, r *request) (any, error) {
 	type keys struct {
 		AccessKeyID                               string `xml:"AccessKeyId"`
@@ -129,7 +129,7 @@ func (s summary) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	return e.EncodeToken(start.End())
 }
 
-// hangingList is a list with a name of its own.
+// namedList is a list in an element with its own name.
 type namedList[T any] struct {
 	name  string
 	items []T
@@ -152,7 +152,7 @@ func (l namedList[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	return e.EncodeToken(start.End())
 }
 
-// hanging answers with what hangs on a user.
+// listOfUser answers with a list of what a user has.
 func listOfUser[T any](s *Server, r *request, name string, of func(*User) []T) (any, error) {
 	u, err := s.visibleUser(r)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"ixmage/internal/awstest/sigv4"
 )
 
-// iamCaller is who signed a request: root, a user as it is seen now, or
-// nobody.
+// caller is the signer of a request: root, a user as it is visible now, or
+// neither.
 type caller struct {
 	root bool
 	user *User
@@ -52,11 +52,11 @@ func (s *Server) authenticateLocked(r *request, service, payload string) error {
 	return nil
 }
 
-// noteUseLocked keeps when a key was used last, which has no lag here.
+// recordUseLocked records the last use of a key, which has no lag here.
 func (s *Server) recordUseLocked(auth sigv4.Authorization, r *request, service string) {
 	h, ok := s.keys[auth.KeyID]
 	if !ok {
-		return // root's
+		return // the key of root
 	}
 	for i, v := range *h {
 		used := *v.value
@@ -96,7 +96,7 @@ func (s *Server) authorizeLocked(r *request, target target) error {
 	return nil
 }
 
-// context is what conditions may ask about a call of IAM.
+// context has the condition keys of a call of IAM.
 func (s *Server) context(r *request, target target, tags map[string]string) conditionKeys {
 	c := s.baseContext(r)
 	boundary := target.boundary
@@ -123,7 +123,7 @@ func (s *Server) context(r *request, target target, tags map[string]string) cond
 	return c
 }
 
-// baseContext is what conditions may ask about every request.
+// baseContext has the condition keys of every request.
 func (s *Server) baseContext(r *request) conditionKeys {
 	secure := "true"
 	if s.cfg.Insecure {
@@ -153,7 +153,7 @@ func (s *Server) arn(resource string) string {
 	return "arn:" + s.cfg.Partition + ":iam::" + s.cfg.Account + ":" + resource
 }
 
-// uniqueID is a random id of IAM's form.
+// uniqueID is a random id in the form that IAM uses.
 func uniqueID(prefix string, n int) string { return prefix + rand.Text()[:n] }
 
 // newSecret is a random secret access key: 40 characters of base64.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// policyContext is what conditions may ask about a request: values by the
-// key in lower case.
+// conditionKeys are the values of a request that conditions compare, by the key
+// in lower case.
 type conditionKeys map[string][]string
 
 func (c conditionKeys) set(key, value string) { c[strings.ToLower(key)] = []string{value} }
@@ -23,7 +23,7 @@ type comparison struct {
 	negated bool
 }
 
-// comparisonOf knows the operators; what it does not know ok is false for.
+// comparisonOf finds an operator; ok is false if it is not implemented here.
 func comparisonOf(operator string) (c comparison, ok bool) {
 	switch operator {
 	case "StringEquals", "StringNotEquals":
@@ -53,7 +53,7 @@ func inNetwork(value, pattern string) bool {
 }
 
 // holds reports whether a condition is met. known is false for an operator
-// that nobody here knows.
+// that is not implemented here.
 func (c condition) holds(q query) (met, known bool) {
 	values, present := q.context[strings.ToLower(c.key)]
 	if c.operator == "Null" {

@@ -8,18 +8,18 @@ import (
 	"ixmage/alias"
 )
 
-// The methods here look and act as somebody beside the client under test:
-// without calls, without lag, without rights. What names a user, key or policy
-// that is not there fails the test.
+// The methods of this file read and change the account directly: without calls,
+// lag and authorization. One that names a missing user, key or policy fails the
+// test.
 
-// Users are the users that are, seen or not, by name.
+// Users are the current users, visible or not, by name.
 func (s *Server) Users() []User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return mapped(s.users.allLatest(), func(u *User) User { return *u.clone() })
 }
 
-// User is one of them; ok is false where there is none.
+// User is the named user; ok is false if there is none.
 func (s *Server) User(name string) (u User, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,7 +30,7 @@ func (s *Server) User(name string) (u User, ok bool) {
 	return *found.clone(), true
 }
 
-// Keys are the keys of a user that are, seen or not; without a name those of
+// Keys are the current keys of a user, visible or not; without a name those of
 // all users.
 func (s *Server) Keys(user string) []Key {
 	s.mu.Lock()
@@ -44,7 +44,7 @@ func (s *Server) Keys(user string) []Key {
 	return out
 }
 
-// Policies are the customer managed policies that are, seen or not.
+// Policies are the current customer managed policies, visible or not.
 func (s *Server) Policies() []Policy {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *Server) checkPolicyLocked(document string) {
 	}
 }
 
-// AddKey gives a user one more key pair, whatever the quota.
+// AddKey gives a user one more key pair, even above the quota.
 func (s *Server) AddKey(user string) alias.KeyPair {
 	now := s.cfg.Now()
 	s.mu.Lock()
@@ -115,7 +115,7 @@ func (s *Server) RemoveKey(id string) {
 	s.keys.remove(id, time.Time{})
 }
 
-// RemoveUser deletes a user and all that hangs on it.
+// RemoveUser deletes a user with its keys and policies.
 func (s *Server) RemoveUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,8 +130,8 @@ func (s *Server) RemoveUser(name string) {
 	s.users.remove(name, time.Time{})
 }
 
-// ChangeUser has change alter a user: its tags, boundary, policies and what
-// hangs on it, but not its name. A change that is not seen yet becomes so.
+// ChangeUser calls change, which may alter anything of a user but its name.
+// Earlier changes that are not visible yet become visible.
 func (s *Server) ChangeUser(name string, change func(*User)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,7 +172,7 @@ func (s *Server) PutPolicy(user, name, document string) {
 }
 
 // AddPolicy makes a customer managed policy, such as a boundary, and returns
-// its ARN. Of one that is there it makes a new version.
+// its ARN. If the policy exists, it makes a new version.
 func (s *Server) AddPolicy(path, name, document string) string {
 	now := s.cfg.Now()
 	s.mu.Lock()

@@ -12,13 +12,14 @@ import (
 	"strings"
 )
 
-// policyDocument is a policy as it is evaluated.
+// document is a parsed policy.
 type document struct {
 	statements []statement
 	variables  bool // version 2012-10-17: ${…} is replaced
 }
 
-// policyStatement allows or denies. Of each pair with a not one is empty.
+// statement allows or denies. Of actions and notActions one is nil, and so for
+// resources.
 type statement struct {
 	allow                   bool
 	actions, notActions     []string
@@ -27,13 +28,13 @@ type statement struct {
 	conditions              []condition
 }
 
-// policyCondition compares a key of the request with values.
+// condition compares a key of the request with values.
 type condition struct {
 	operator, key string
 	values        []string
 }
 
-// policyKind says what a policy hangs on.
+// policyKind says to what a policy is attached.
 type policyKind int
 
 const (
@@ -43,8 +44,8 @@ const (
 
 var sidForm = regexp.MustCompile(`^[A-Za-z0-9]*$`)
 
-// parsePolicy reads a policy document as strictly as IAM does: what it does
-// not know is an error.
+// parsePolicy reads a policy document as strictly as IAM does: an unknown
+// element is an error.
 func parsePolicy(text string, kind policyKind) (*document, error) {
 	var raw struct {
 		Version   string
@@ -82,8 +83,8 @@ func parsePolicy(text string, kind policyKind) (*document, error) {
 	return doc, nil
 }
 
-// strictJSON is one JSON object without fields that are not in v. Unlike
-// encoding/json IAM tells capital letters from small ones.
+// strictJSON decodes one JSON object and refuses fields that are not in v.
+// Unlike encoding/json, IAM distinguishes upper and lower case.
 func strictJSON(text []byte, v any) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {
@@ -149,7 +150,7 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st state
 	return raw.Sid, st, err
 }
 
-// check looks at the forms of actions and resources.
+// check validates the forms of actions and resources.
 func (st *statement) check() error {
 	for _, action := range append(slices.Clip(st.actions), st.notActions...) {
 		if vendor, name, ok := strings.Cut(action, ":"); action != "*" && (!ok || vendor == "" || name == "") {
@@ -164,7 +165,7 @@ func (st *statement) check() error {
 	return nil
 }
 
-// oneOrMore is a value or a list of them; true and numbers are as good as text.
+// stringList is a value or a list of values; booleans and numbers count as text.
 type stringList []string
 
 // UnmarshalJSON reads either form.

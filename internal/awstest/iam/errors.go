@@ -2,7 +2,7 @@ package iam
 
 import "fmt"
 
-// iamError is an error as AWS words it. A zero status is the code's own.
+// apiError is an error of AWS. A zero status stands for the status of the code.
 type apiError struct {
 	code, message string
 	status        int
@@ -30,7 +30,7 @@ func invalid(name string) error {
 	return refusal("ValidationError", "The specified value for %s is invalid.", name)
 }
 
-// iamStatus is the status that IAM and STS give a code.
+// statusOf is the status that IAM and STS give a code.
 func statusOf(code string) int {
 	switch code {
 	case "NoSuchEntity":

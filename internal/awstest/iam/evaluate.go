@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// policyQuery is what a policy is asked.
+// query is a request to a policy.
 type query struct {
 	action, resource string
 	context          conditionKeys
-	variables        bool // of the policy that is asked
+	variables        bool // whether the policy replaces ${…}
 	unknown          func(string)
 }
 
-// decision is what a policy says; a higher one wins.
+// decision is the result of a policy; a higher one wins.
 type decision int
 
 const (
@@ -22,8 +22,8 @@ const (
 	explicitDeny
 )
 
-// decide is what the statements that cover the query say, those aside that
-// applies refuses.
+// decide combines the statements that cover the query and for which applies is
+// true.
 func (d *document) decide(q query, applies func(*statement) bool) decision {
 	out := implicitDeny
 	q.variables = d.variables
@@ -34,7 +34,7 @@ func (d *document) decide(q query, applies func(*statement) bool) decision {
 		}
 		met, known := st.conditionsHold(q)
 		switch {
-		case !known: // deny: a test must not pass by what nobody checked
+		case !known: // deny: a test must not pass by an unchecked condition
 			return explicitDeny
 		case met && !st.allow:
 			return explicitDeny
@@ -75,7 +75,7 @@ func (st *statement) conditionsHold(q query) (met, known bool) {
 	return met, true
 }
 
-// expand puts in the policy variables that this server knows.
+// expand replaces the policy variables that are implemented here.
 func (q query) expand(pattern string) string {
 	if !q.variables || !strings.Contains(pattern, "${") {
 		return pattern
@@ -92,9 +92,9 @@ func (q query) expand(pattern string) string {
 	return out
 }
 
-// whyDeniedLocked is empty where the caller may, else the reason as AWS words
-// it: identity policies within the boundary, or what a bucket's policy grants
-// directly; an explicit deny wins.
+// denialReasonLocked is empty if the caller is allowed, else the reason in the
+// words of AWS. Identity policies count within the boundary, grants of a
+// bucket policy directly; an explicit deny wins.
 func (s *Server) denialReasonLocked(r *request, q query, bucket string) string {
 	if r.caller.root {
 		return ""
@@ -125,8 +125,8 @@ func (s *Server) denialReasonLocked(r *request, q query, bucket string) string {
 
 func everyStatement(*statement) bool { return true }
 
-// identityDecision is what the policies on and attached to a user say, as they
-// are seen at the request's time.
+// identityDecision combines the inline and attached policies of a user that are
+// visible at the time of the request.
 func (s *Server) identityDecision(u *User, q query, r *request) decision {
 	out := implicitDeny
 	for _, text := range u.Inline {
@@ -140,8 +140,8 @@ func (s *Server) identityDecision(u *User, q query, r *request) decision {
 	return out
 }
 
-// boundaryDecision allows everything where there is no boundary, and nothing
-// where its policy is gone.
+// boundaryDecision allows everything if there is no boundary, and nothing if
+// its policy was deleted.
 func (s *Server) boundaryDecision(u *User, q query, r *request) decision {
 	if u.Boundary == "" {
 		return allowed
@@ -153,8 +153,8 @@ func (s *Server) boundaryDecision(u *User, q query, r *request) decision {
 	return s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement)
 }
 
-// bucketDecision is what a bucket's policy says about a caller. A grant to the
-// account is none to its users.
+// bucketDecision is the decision of a bucket policy about a caller. A grant to
+// the account does not extend to its users.
 func (s *Server) bucketDecision(text string, q query, caller caller) decision {
 	if text == "" {
 		return implicitDeny
@@ -167,7 +167,7 @@ func (s *Server) bucketDecision(text string, q query, caller caller) decision {
 	})
 }
 
-// parsedLocked is a document that was accepted once.
+// parsedLocked parses a document that was accepted before.
 func (s *Server) parsedLocked(text string, kind policyKind) *document {
 	if doc, ok := s.parsed[text]; ok {
 		return doc

@@ -17,47 +17,46 @@ type Call struct {
 	Service     string // iam, sts or s3
 	Action      string // CreateUser, GetCallerIdentity, GetObject
 	Params      url.Values
-	AccessKeyID string // as claimed; empty when the call was not signed
+	AccessKeyID string // as claimed, not verified; empty if the call was not signed
 	UserAgent   string
 	At          time.Time
 
-	// How it ended, for Calls only.
+	// The outcome, for Calls only.
 	Code   string // of the error; empty is success
-	Status int    // 0 while it runs and where the connection was reset
-	Acted  bool   // it had its effect, whatever the client was told
+	Status int    // 0 while it runs and if the connection was reset
+	Acted  bool   // it took effect, whatever the client was told
 }
 
-// Fault is how a call goes wrong. The functions below make the usual ones,
-// which may be changed further. The zero Fault spoils nothing.
+// Fault makes a call fail. The functions below make the usual faults, which may
+// be changed further. The zero Fault changes nothing.
 type Fault struct {
 	// Code refuses the call before it has any effect, with Message and Status
-	// where they are set, else with what AWS gives it.
+	// if they are set, else with the usual ones of the code.
 	Code    string
 	Message string
 	Status  int
-	// LoseBefore resets the connection and does nothing; LoseAfter does so
-	// when the call has had its effect.
+	// LoseBefore resets the connection before the call takes effect,
+	// LoseAfter after.
 	LoseBefore, LoseAfter bool
-	// DropBoundary makes CreateUser forget the permissions boundary and say
-	// nothing.
+	// DropBoundary makes CreateUser ignore the permissions boundary silently.
 	DropBoundary bool
 	// Empty answers 200 after the effect, without any element in the result.
 	Empty bool
-	// Before and After run around the effect, on the server's side, and may
-	// call any method but Close. They run also when the call is refused, but
-	// for After where the connection is lost before.
+	// Before and After run in the server around the effect. They may call any
+	// method but Close. They also run if the call is refused; After does not
+	// run with LoseBefore.
 	Before, After func()
 }
 
 // Fail refuses a call with a code such as Throttling, ServiceFailure,
-// ConcurrentModification, LimitExceeded, AccessDenied or DeleteConflict. A code
-// that IAM does not know is a 400.
+// ConcurrentModification, LimitExceeded, AccessDenied or DeleteConflict. An
+// unknown code is a 400.
 func Fail(code string) *Fault { return &Fault{Code: code} }
 
-// NotImplemented answers as a server that does not know the call.
+// NotImplemented answers as a server that does not implement the call.
 func NotImplemented() *Fault { return Fail("InvalidAction") }
 
-// LostBefore resets the connection before the call has any effect.
+// LostBefore resets the connection before the call takes effect.
 func LostBefore() *Fault { return &Fault{LoseBefore: true} }
 
 // LostAfter resets the connection after the effect: the answer is lost.
@@ -66,12 +65,12 @@ func LostAfter() *Fault { return &Fault{LoseAfter: true} }
 // Empty answers 200 with an empty result, as no server should.
 func Empty() *Fault { return &Fault{Empty: true} }
 
-// DropBoundary has CreateUser forget the boundary, as versitygw does.
+// DropBoundary makes CreateUser ignore the boundary, as versitygw does.
 func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
 
-// OnCall has fn decide about each call, before anything else is looked at; nil
-// means that it goes right. fn is called by many goroutines at once and may
-// call any method but Close. A nil fn removes it.
+// OnCall makes fn choose the fault of each call before the call is examined; nil
+// is no fault. fn is called by many goroutines at once and may call any method
+// but Close. A nil fn removes it.
 func (s *Server) OnCall(fn func(Call) *Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +84,7 @@ func (s *Server) Calls() []Call {
 	return slices.Clone(s.calls)
 }
 
-// begin numbers and notes a call and asks what goes wrong with it.
+// begin numbers and records a call and returns its fault.
 func (s *Server) begin(call *Call) *Fault {
 	s.mu.Lock()
 	call.N = len(s.calls) + 1
@@ -107,7 +106,7 @@ func (s *Server) end(call *Call) {
 	s.calls[call.N-1] = *call
 }
 
-// iamReply is what goes over the wire.
+// reply is an HTTP response.
 type reply struct {
 	status int
 	code   string
@@ -115,8 +114,8 @@ type reply struct {
 	body   []byte
 }
 
-// perform runs a call with what goes wrong with it. act has the effect, under
-// the lock; refuse only words a refusal.
+// perform runs a call with its fault. act takes effect, under the lock; refuse
+// only formats a refusal.
 func (s *Server) perform(w http.ResponseWriter, r *request, act func() reply, refuse func(error) reply) {
 	r.fault = s.begin(&r.call)
 	run(r.fault.Before)
@@ -149,7 +148,7 @@ func (s *Server) perform(w http.ResponseWriter, r *request, act func() reply, re
 	}
 	maps.Copy(w.Header(), reply.header)
 	w.WriteHeader(reply.status)
-	_, _ = w.Write(reply.body) // a client that went away is no matter of ours
+	_, _ = w.Write(reply.body) // the client may have left
 }
 
 func run(fn func()) {
@@ -158,7 +157,7 @@ func run(fn func()) {
 	}
 }
 
-// hangUp resets a connection, so that the client sees an error at once.
+// hangUp resets a connection, so that the client gets an error at once.
 func hangUp(w http.ResponseWriter) {
 	nc, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {

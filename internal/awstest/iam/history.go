@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// table is the entities of one kind with their past, by name. Values are
-// never changed in place.
+// table has the histories of the entities of one kind by name. Values are never
+// changed in place.
 type table[T any] map[string]*history[T]
 
-// history is what one entity was and is, oldest first.
+// history has the versions of one entity, oldest first.
 type history[T any] []version[T]
 
-// version is what an entity is from a moment on.
+// version is the value of an entity from a moment on.
 type version[T any] struct {
-	from  time.Time // zero: has always been so
+	from  time.Time // zero: always
 	value T
 	gone  bool
 }
 
-// at is the entity as it is seen at a moment: the last change that is visible
-// by then counts, whenever those before it became so.
+// visibleAt is the entity as it is visible at a moment: the last change that is
+// visible counts, even if an earlier change is not visible yet.
 func (t table[T]) visibleAt(name string, now time.Time) (T, bool) {
 	if h, ok := t[name]; ok {
 		for _, v := range slices.Backward(*h) {
@@ -34,7 +34,7 @@ func (t table[T]) visibleAt(name string, now time.Time) (T, bool) {
 	return none, false
 }
 
-// latest is the entity as it is, seen or not.
+// latest is the current entity, visible or not.
 func (t table[T]) latest(name string) (T, bool) {
 	if h, ok := t[name]; ok {
 		last := (*h)[len(*h)-1]
@@ -44,7 +44,7 @@ func (t table[T]) latest(name string) (T, bool) {
 	return none, false
 }
 
-// last is the entity as it is, or as it was when it was removed.
+// lastKnown is the current entity, or its last value if it was removed.
 func (t table[T]) lastKnown(name string) (T, bool) {
 	value, _ := t.latest(name)
 	_, known := t[name]
@@ -56,7 +56,7 @@ func (t table[T]) set(name string, value T, from time.Time) {
 	t.add(name, version[T]{from: from, value: value})
 }
 
-// remove ends an entity from a moment on. Its last value stays known.
+// remove removes an entity from a moment on and keeps its last value.
 func (t table[T]) remove(name string, from time.Time) {
 	value, _ := t.latest(name)
 	t.add(name, version[T]{from: from, value: value, gone: true})
@@ -69,7 +69,7 @@ func (t table[T]) add(name string, v version[T]) {
 	*t[name] = append(*t[name], v)
 }
 
-// allAt are the entities seen at a moment, by name.
+// allVisibleAt are the entities that are visible at a moment, by name.
 func (t table[T]) allVisibleAt(now time.Time) []T {
 	var out []T
 	for _, name := range slices.Sorted(maps.Keys(t)) {
@@ -80,7 +80,7 @@ func (t table[T]) allVisibleAt(now time.Time) []T {
 	return out
 }
 
-// allLatest are the entities that are, by name.
+// allLatest are the current entities, visible or not, by name.
 func (t table[T]) allLatest() []T {
 	var out []T
 	for _, name := range slices.Sorted(maps.Keys(t)) {

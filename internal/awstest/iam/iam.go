@@ -22,13 +22,13 @@ import (
 // defaultRegion is the oldest region of AWS.
 const defaultRegion = "us-east-1"
 
-// Config configures a Server; the zero value is a good account
-// without lag.
+// Config configures a Server; the zero value is an account
+// without lag and without faults.
 type Config struct {
-	// Now is the clock by which lag passes; nil is the real one.
+	// Now is the clock that measures lag; nil is the real one.
 	Now func() time.Time
-	// Lag is how long a change stays unseen by reads and by authorization.
-	// LagFunc, asked once a call, takes its place.
+	// Lag is the time until a change is visible to reads and to authorization.
+	// LagFunc overrides it and is called once per call.
 	Lag     time.Duration
 	LagFunc func() time.Duration
 
@@ -36,23 +36,24 @@ type Config struct {
 	Partition string // empty: aws
 	Region    string // of the buckets; empty: us-east-1
 
-	// PageLimit cuts lists shorter than the client asked for; zero does not.
+	// PageLimit bounds a page of a list further than the client does; zero
+	// does not.
 	PageLimit int
 	// UsersQuota is how many users the account may have; zero: 5,000.
 	UsersQuota int
-	// Insecure has aws:SecureTransport say false. Otherwise it says true,
-	// though no TLS is spoken.
+	// Insecure sets aws:SecureTransport to false. Otherwise it is true, though
+	// there is no TLS.
 	Insecure bool
-	// Terse has S3 say "Access Denied" without saying which right is missing,
-	// as AWS does to strangers.
+	// Terse makes S3 answer "Access Denied" without the missing right, as AWS
+	// does to callers of another account.
 	Terse bool
 	// PlainPlus leaves a plus in the documents of policies that are read as it is.
 	// AWS encodes it; servers that decode by RFC 3986 need not.
 	PlainPlus bool
-	// ResolveMissing authorizes a call on a user that is gone, or not yet
-	// seen, by the path it had or will have. Without it only a policy on all
-	// users covers a name that IAM cannot resolve: the answer to others is
-	// AccessDenied and not NoSuchEntity. versitygw does so too.
+	// ResolveMissing authorizes a call on a user that was deleted, or is not
+	// visible yet, by the path that it had or will have. Without it only a
+	// policy on all users covers a name that IAM cannot resolve, and other
+	// callers get AccessDenied instead of NoSuchEntity, as with versitygw.
 	ResolveMissing bool
 }
 
@@ -61,11 +62,10 @@ type Config struct {
 // S3 at S3URL, which enforces the same keys and policies. It is safe for
 // concurrent use.
 //
-// What was changed by a call is seen by reads and by authorization when the
-// lag has passed: until then a new user is NoSuchEntity, a new key
-// InvalidClientTokenId, a deleted key works on. Names and limits count at once.
-// A change of one user brings earlier ones of the same user along, where the
-// lag is not always the same.
+// A change is visible to reads and to authorization when the lag has passed:
+// until then a new user is NoSuchEntity, a new key is InvalidClientTokenId, and a
+// deleted key works. Names and limits count at once. If the lag varies, a
+// visible change of a user makes earlier changes of the same user visible.
 type Server struct {
 	URL   string // IAM and STS
 	S3URL string
@@ -89,8 +89,8 @@ type Server struct {
 	parsed   map[string]*document // by its text
 }
 
-// New starts a Server that ends with the test. What it cannot do, such as an
-// unknown condition in a policy, fails the test.
+// New starts a Server that ends with the test. A request for something that is
+// not implemented, such as an unknown condition in a policy, fails the test.
 func New(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	s, err := Start(cfg)
@@ -153,7 +153,7 @@ func (s *Server) listen(handler http.HandlerFunc) (string, error) {
 	return "http://" + ln.Addr().String(), nil
 }
 
-// Close ends the servers and cuts whatever is under way. It may be called more
+// Close stops the servers and cuts the requests under way. It may be called more
 // than once.
 func (s *Server) Close() {
 	s.client.CloseIdleConnections()
@@ -170,14 +170,14 @@ func (s *Server) SetLag(lag time.Duration) {
 	s.lag = func() time.Duration { return lag }
 }
 
-// Problems are what this IAM was asked and cannot do, each time it was.
+// Problems lists the requests for something that is not implemented.
 func (s *Server) Problems() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.problems)
 }
 
-// problemLocked notes what this IAM cannot do, loudly.
+// problemLocked records a problem and fails the test.
 func (s *Server) problemLocked(text string) {
 	s.problems = append(s.problems, text)
 	if s.t != nil {
@@ -185,14 +185,14 @@ func (s *Server) problemLocked(text string) {
 	}
 }
 
-// IAMClient is the SDK's client with a key pair. It does not try again.
+// IAMClient is the SDK's client with a key pair. It does not retry.
 func (s *Server) IAMClient(kp alias.KeyPair) *iam.Client {
 	return iam.New(iam.Options{
 		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: signer(kp),
 	})
 }
 
-// STSClient is the SDK's client with a key pair. It does not try again.
+// STSClient is the SDK's client with a key pair. It does not retry.
 func (s *Server) STSClient(kp alias.KeyPair) *sts.Client {
 	return sts.New(sts.Options{
 		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: signer(kp),
@@ -200,7 +200,7 @@ func (s *Server) STSClient(kp alias.KeyPair) *sts.Client {
 }
 
 // S3Client is the SDK's client with a key pair; the zero KeyPair signs nothing.
-// It does not try again.
+// It does not retry.
 func (s *Server) S3Client(kp alias.KeyPair) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: &s.S3URL, Region: s.cfg.Region, RetryMaxAttempts: 1, HTTPClient: s.client, UsePathStyle: true,

@@ -6,7 +6,7 @@ import (
 	"ixmage/alias"
 )
 
-// Key is an access key. Its secret is with who made it.
+// Key is an access key without its secret.
 type Key struct {
 	ID, User    string
 	Active      bool
@@ -19,7 +19,7 @@ type Key struct {
 	userID string
 }
 
-// Pair is the key pair, for what a test did not make itself.
+// Pair is the key pair, for a key that the test has not made itself.
 func (k Key) Pair() alias.KeyPair {
 	return alias.KeyPair{AccessKeyID: k.ID, SecretAccessKey: k.secret}
 }
@@ -34,7 +34,7 @@ func (k Key) status() string {
 	return "Inactive"
 }
 
-// keysOf are the keys that a user has, seen or not.
+// keysOf are the keys that a user has, visible or not.
 func (s *Server) keysOf(u *User) []*Key {
 	var out []*Key
 	for _, k := range s.keys.allLatest() {
@@ -77,8 +77,8 @@ func createAccessKey(s *Server, r *request) (any, error) {
 	return struct{ AccessKey xmlKey }{xmlKey{k.User, k.ID, k.status(), k.secret.Reveal(), date(k.Created)}}, nil
 }
 
-// seenKey is the key that a request is about: one that is seen now, is of the
-// user that is named, and still is.
+// visibleKey is the key that a request names: it is visible, it belongs to the
+// named user, and it was not deleted meanwhile.
 func (s *Server) visibleKey(r *request) (*Key, error) {
 	u, err := s.visibleUser(r)
 	if err != nil {

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// Policy is a managed policy. What Policies returns may be kept.
+// Policy is a managed policy. A result of Policies is a copy.
 type Policy struct {
 	Name, Path, ID, ARN, Description string
 	Created                          time.Time
 	Tags                             map[string]string
-	Versions                         []PolicyVersion // oldest first; the last is the one in force
+	Versions                         []PolicyVersion // oldest first; the last is the default
 	ByAWS                            bool            // managed by AWS, may not be changed
 }
 
-// PolicyVersion is a document that a policy has or had.
+// PolicyVersion is a version of the document of a policy.
 type PolicyVersion struct {
 	ID, Document string
 	Created      time.Time
 }
 
-// Document is the one in force.
+// Document is that of the default version.
 func (p *Policy) Document() string { return p.Versions[len(p.Versions)-1].Document }
 
 func (p *Policy) clone() *Policy {
@@ -69,13 +69,13 @@ func onPolicy(s *Server, r *request) target {
 	return t
 }
 
-// onNewPolicy is the policy that a request makes.
+// onNewPolicy is the policy that a request creates.
 func onNewPolicy(s *Server, r *request) target {
 	return target{arn: s.arn("policy" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("PolicyName"))}
 }
 
-// seenPolicy is the policy that a request names: one that is seen now and
-// still is.
+// visiblePolicy is the policy that a request names: it is visible and was not
+// deleted meanwhile.
 func (s *Server) visiblePolicy(r *request) (*Policy, error) {
 	arn := r.params.Get("PolicyArn")
 	if !strings.HasPrefix(arn, "arn:") {
@@ -101,7 +101,7 @@ type xmlPolicy struct {
 	Tags                          *xmlTags `xml:",omitempty"`
 }
 
-// listedPolicy is a policy without description and tags, as lists have it.
+// listedPolicy is a policy without description and tags, as in lists.
 func (s *Server) listedPolicy(p *Policy, now time.Time) xmlPolicy {
 	in := p.Versions[len(p.Versions)-1]
 	out := xmlPolicy{
@@ -187,7 +187,7 @@ func getPolicyVersion(s *Server, r *request) (any, error) {
 	for i, v := range p.Versions {
 		if v.ID == r.params.Get("VersionId") {
 			return struct{ PolicyVersion xmlVersion }{
-				xmlVersion{f.encoded(v.Document), v.ID, i == len(p.Versions)-1, date(v.Created)},
+				xmlVersion{s.encoded(v.Document), v.ID, i == len(p.Versions)-1, date(v.Created)},
 			}, nil
 		}
 	}
@@ -195,7 +195,7 @@ func getPolicyVersion(s *Server, r *request) (any, error) {
 		r.params.Get("VersionId"))
 }
 
-// createPolicyVersion puts each version in force.
+// createPolicyVersion makes every new version the default.
 func createPolicyVersion(s *Server, r *request) (any, error) {
 	p, err := s.visiblePolicy(r)
 	if err != nil {

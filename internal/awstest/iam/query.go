@@ -23,7 +23,7 @@ const (
 	maxRequest = 8 << 20
 )
 
-// iamRequest is one call under way.
+// request is one call under way.
 type request struct {
 	http   *http.Request
 	body   []byte
@@ -31,19 +31,18 @@ type request struct {
 	call   Call
 	fault  *Fault
 	now    time.Time
-	from   time.Time // when what it changes becomes visible
+	from   time.Time // when its changes become visible
 	caller caller
 }
 
-// iamAction is a call of IAM or STS: what it acts on, for authorization, and
-// what it does. Both run under the lock.
+// action is a call of IAM or STS: its target, for authorization, and its
+// effect. Both run under the lock.
 type action struct {
 	on func(*Server, *request) target
 	do func(*Server, *request) (any, error)
 }
 
-// iamTarget is what a call acts on. The tags and the boundary are those that
-// it has, not those that it will have.
+// target is the resource of a call, with its tags and boundary before the call.
 type target struct {
 	arn      string
 	tags     map[string]string
@@ -85,7 +84,7 @@ func (s *Server) serveQuery(w http.ResponseWriter, req *http.Request) {
 	s.perform(w, r, func() reply { return s.queryLocked(r) }, r.refuse)
 }
 
-// withoutSecrets are the parameters as they may be logged.
+// withoutSecrets are the parameters without passwords and secrets.
 func withoutSecrets(params url.Values) url.Values {
 	out := url.Values{}
 	for name, values := range params {
@@ -127,7 +126,7 @@ func (s *Server) actionLocked(r *request) (action, bool) {
 	return action, ok
 }
 
-// answer is a result in the XML of the query protocol; a nil result is an
+// answer formats a result in the XML of the query protocol; a nil result is an
 // empty answer.
 func (r *request) answer(result any) reply {
 	var b bytes.Buffer
@@ -143,7 +142,7 @@ func (r *request) answer(result any) reply {
 	return r.reply(200, "", b.Bytes())
 }
 
-// refuse is an error in the XML of the query protocol.
+// refuse formats an error in the XML of the query protocol.
 func (r *request) refuse(err error) reply {
 	var e *apiError
 	if !errors.As(err, &e) {
@@ -181,7 +180,7 @@ func (r *request) namespace() string {
 
 func (r *request) requestID() string { return "awstest-request-" + strconv.Itoa(r.call.N) }
 
-// faultErrorLocked words the refusal that a fault asks for.
+// faultErrorLocked is the error that a fault asks for.
 func (s *Server) faultErrorLocked(r *request) error {
 	e := &apiError{code: r.fault.Code, message: r.fault.Message, status: r.fault.Status}
 	switch {
@@ -198,7 +197,7 @@ func (s *Server) faultErrorLocked(r *request) error {
 	return e
 }
 
-// deniedLocked is how AWS words the denial of a call, whatever policies say.
+// deniedLocked is the text with which AWS denies a call, whatever policies say.
 func (s *Server) deniedLocked(r *request) string {
 	resource := "*"
 	if action, ok := s.actionLocked(r); ok && r.call.Service != "s3" {

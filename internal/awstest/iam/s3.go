@@ -12,15 +12,15 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// iamBucket is a bucket of the account.
+// bucket is a bucket of the account.
 type bucket struct {
 	policy  string // of the bucket, empty for none
 	kmsKey  string // ARN, empty for none
 	objects map[string]*s3.Stored
 }
 
-// iamS3Call is a call of S3: its action, the right that it needs and the
-// answer when it is granted.
+// s3Call is a call of S3: its action, the right that it needs and its effect
+// when that is granted.
 type s3Call struct {
 	action, right string
 	do            func(*Server, *request, s3.Location) reply
@@ -41,7 +41,7 @@ func (s *Server) serveS3(w http.ResponseWriter, req *http.Request) {
 	})
 }
 
-// s3Params are what a call of S3 is about, in the words of the SDK.
+// s3Params are the parameters of a call of S3 under their names in the SDK.
 func s3Params(req *http.Request, at s3.Location) url.Values {
 	out := req.URL.Query()
 	out.Set("Bucket", at.Bucket)
@@ -54,7 +54,7 @@ func s3Params(req *http.Request, at s3.Location) url.Values {
 	return out
 }
 
-// s3CallOf finds out which call a request is; the zero call is none of ours.
+// s3CallOf tells which call a request is; the zero call is not implemented.
 func s3CallOf(req *http.Request, at s3.Location) s3Call {
 	query := req.URL.Query()
 	switch {
@@ -122,7 +122,7 @@ func (s *Server) s3Locked(r *request, call s3Call, at s3.Location) reply {
 	return call.do(s, r, at)
 }
 
-// mayLocked decides about a right to an object or a bucket.
+// authorizeS3Locked decides about a right to an object or a bucket.
 func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) error {
 	q := query{action: right, resource: "arn:" + s.cfg.Partition + ":s3:::" + at.Bucket, context: s.baseContext(r)}
 	switch {
@@ -131,7 +131,7 @@ func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) err
 	case at.Key != "":
 		q.resource += "/" + at.Key
 	}
-	if right == "s3:ListBucket" && at == s3.ParseTarget(r.http.RequestURI) { // not where an object is missing
+	if right == "s3:ListBucket" && at == s3.ParseTarget(r.http.RequestURI) { // not when it only decides about a missing object
 		for key, name := range map[string]string{
 			"s3:prefix": "prefix", "s3:delimiter": "delimiter", "s3:max-keys": "max-keys",
 		} {
@@ -158,8 +158,8 @@ func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error
 	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, strconv.Quote(q.resource)), why)
 }
 
-// mayDecryptLocked decides about the key of a bucket that is encrypted with
-// one of KMS. S3 asks KMS in the caller's name.
+// authorizeDecryptLocked decides about the KMS key of an encrypted bucket. S3
+// calls KMS in the name of the caller.
 func (s *Server) authorizeDecryptLocked(r *request, at s3.Location) error {
 	key := s.buckets[at.Bucket].kmsKey
 	if key == "" {
@@ -170,7 +170,7 @@ func (s *Server) authorizeDecryptLocked(r *request, at s3.Location) error {
 	return s.authorizeQueryLocked(r, q, at)
 }
 
-// refuseS3 is an error in the XML of S3.
+// refuseS3 formats an error in the XML of S3.
 func (r *request) refuseS3(err error, at s3.Location) reply {
 	var e *apiError
 	if !errors.As(err, &e) {

@@ -10,8 +10,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// missing is the answer about an object that is not there: to who may not list
-// the bucket it is as forbidden as one that is.
+// notFound is the answer for a missing object: AccessDenied to callers without
+// the right to list the bucket.
 func (s *Server) notFound(r *request, at s3.Location) reply {
 	if err := s.authorizeS3Locked(r, "s3:ListBucket", s3.Location{Bucket: at.Bucket}); err != nil {
 		return r.refuseS3(err, at)
@@ -44,7 +44,7 @@ func getObject(s *Server, r *request, at s3.Location) reply {
 	return reply
 }
 
-// putObject looks at its conditions after the right to write, as S3 does.
+// putObject checks its conditions after the right to write, as S3 does.
 func putObject(s *Server, r *request, at s3.Location) reply {
 	objects := s.buckets[at.Bucket].objects
 	have := objects[at.Key]
@@ -164,8 +164,7 @@ func (r *request) s3XML(v any, at s3.Location) reply {
 	return s3Reply(200, append([]byte(xml.Header), body...))
 }
 
-// CreateBucket makes an empty bucket, if it is not there; PutObject does so
-// too.
+// CreateBucket makes an empty bucket if it is missing; so does PutObject.
 func (s *Server) CreateBucket(bucket string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +180,7 @@ func (s *Server) bucketLocked(name string) *bucket {
 	return b
 }
 
-// PutObject stores an object over whatever was there.
+// PutObject stores an object and replaces an earlier one.
 func (s *Server) PutObject(bucket, key string, obj s3.Object) {
 	st := s3.NewStored(obj)
 	s.mu.Lock()
@@ -189,14 +188,14 @@ func (s *Server) PutObject(bucket, key string, obj s3.Object) {
 	s.bucketLocked(bucket).objects[key] = st
 }
 
-// DeleteObject removes an object; that there is none is no error.
+// DeleteObject removes an object, if it exists.
 func (s *Server) DeleteObject(bucket, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.bucketLocked(bucket).objects, key)
 }
 
-// Objects are the keys of a bucket, to see what was written.
+// Objects are the keys of a bucket.
 func (s *Server) Objects(bucket string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,8 +215,8 @@ func (s *Server) SetBucketPolicy(bucket, document string) {
 	s.bucketLocked(bucket).policy = document
 }
 
-// Encrypt has every object of a bucket be encrypted with a key of KMS: reading
-// takes kms:Decrypt on it too.
+// Encrypt encrypts every object of a bucket with a key of KMS: reading needs
+// kms:Decrypt on it too.
 func (s *Server) Encrypt(bucket, keyARN string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,7 +2,7 @@ package iam
 
 import "strconv"
 
-// onSource is the user whose policies a simulation asks.
+// onSource is the user whose policies a simulation evaluates.
 func onSource(s *Server, r *request) target {
 	if u := s.userByARN(r.params.Get("PolicySourceArn"), r); u != nil {
 		return target{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
@@ -19,8 +19,8 @@ func (s *Server) userByARN(arn string, r *request) *User {
 	return nil
 }
 
-// simulatePrincipalPolicy asks a user's policies and boundary. It knows of the
-// request only what the context entries say.
+// simulatePrincipalPolicy evaluates the policies and boundary of a user. The
+// context entries are its only condition keys.
 func simulatePrincipalPolicy(s *Server, r *request) (any, error) {
 	u := s.userByARN(r.params.Get("PolicySourceArn"), r)
 	if u == nil {

@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	inlineQuota   = 2048 // characters of all inline policies of a user, white space aside
+	inlineQuota   = 2048 // characters of all inline policies of a user, without white space
 	managedQuota  = 6144 // characters of a managed policy, likewise
 	attachedQuota = 10
 )
 
-// sizeOf counts the characters of a document that count.
+// sizeOf counts the characters of a document without white space.
 func sizeOf(text string) int {
 	n := 0
 	for _, c := range text {
@@ -68,10 +68,10 @@ func getUserPolicy(s *Server, r *request) (any, error) {
 	if !ok {
 		return nil, noInline(name)
 	}
-	return struct{ UserName, PolicyName, PolicyDocument string }{u.Name, name, f.encoded(text)}, nil
+	return struct{ UserName, PolicyName, PolicyDocument string }{u.Name, name, s.encoded(text)}, nil
 }
 
-// encoded is a document as IAM gives it out: encoded as in RFC 3986.
+// encoded is a document in the encoding of IAM's answers, that of RFC 3986.
 func (f *Server) encoded(text string) string {
 	text = strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 	if f.cfg.PlainPlus {
@@ -153,7 +153,7 @@ func listAttachedUserPolicies(s *Server, r *request) (any, error) {
 	}{some, more}, err
 }
 
-// What others may have hung on a user.
+// What other tools may have attached to a user.
 
 func getLoginProfile(s *Server, r *request) (any, error) {
 	u, err := s.visibleUser(r)
@@ -184,7 +184,7 @@ func onGroup(s *Server, r *request) target {
 	return target{arn: s.arn("group/" + r.params.Get("GroupName"))}
 }
 
-// addUserToGroup takes every group to be there.
+// addUserToGroup accepts every group.
 func addUserToGroup(s *Server, r *request) (any, error) {
 	return nil, s.changeUser(r, func(_, u *User) error {
 		u.Groups = append(without(u.Groups, r.params.Get("GroupName")), r.params.Get("GroupName"))
@@ -254,7 +254,7 @@ func listServiceSpecificCredentials(s *Server, r *request) (any, error) {
 	})
 }
 
-// mapped is a list of what a list's items stand for.
+// mapped applies a function to each item of a list.
 func mapped[S, T any](items []S, to func(S) T) []T {
 	out := make([]T, 0, len(items))
 	for _, item := range items {

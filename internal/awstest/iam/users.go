@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// User is a user. What Users returns may be kept.
+// User is a user. A result of Users is a copy.
 type User struct {
 	Name, Path, ID, ARN string
 	Created             time.Time
@@ -21,7 +21,7 @@ type User struct {
 	Attached            []string          // ARNs of managed policies
 	Groups              []string
 
-	// What others may have hung on it.
+	// What other tools may have attached to it.
 	LoginProfile       bool
 	MFADevices         []string // serial numbers
 	SSHKeys            []string // ids
@@ -45,12 +45,12 @@ var (
 	pathForm = regexp.MustCompile(`^(/|/[\x21-\x7e]+/)$`)
 )
 
-// tagsQuota is how many tags anything may have.
+// tagsQuota bounds the tags of a user or policy.
 const tagsQuota = 50
 
 type xmlTag struct{ Key, Value string }
 
-// xmlTags are the tags of one thing; nil is left out.
+// xmlTags are the tags of a user or policy; nil is omitted.
 type xmlTags struct {
 	Member []xmlTag `xml:"member"`
 }
@@ -101,8 +101,8 @@ func ownTags(tags map[string]string) *xmlTags {
 	return &xmlTags{tagList(tags)}
 }
 
-// page cuts a list to what the request asks for. A marker is a place in the
-// list by name, so that a list that changes between pages loses nothing.
+// page is the part of a list that the request asks for. A marker is a place in
+// the list by name, so that a list that changes between pages loses no entry.
 func page[T any](s *Server, r *request, items []T, name func(T) string) ([]T, xmlPage, error) {
 	slices.SortFunc(items, func(a, b T) int { return cmp.Compare(name(a), name(b)) })
 	limit := 100
@@ -130,7 +130,7 @@ func page[T any](s *Server, r *request, items []T, name func(T) string) ([]T, xm
 	return items, xmlPage{true, base64.URLEncoding.EncodeToString([]byte(name(items[limit-1])))}, nil
 }
 
-// userNameOf is the user that a request names, else the caller.
+// userName is the user that a request names, else the caller.
 func (r *request) userName() string {
 	if name := r.params.Get("UserName"); name != "" || r.caller.user == nil {
 		return name
@@ -152,15 +152,15 @@ func (s *Server) userTarget(r *request, name string) target {
 	return target{arn: u.ARN, tags: u.Tags, boundary: u.Boundary}
 }
 
-// onNewUser is the user that a request makes.
+// onNewUser is the user that a request creates.
 func onNewUser(s *Server, r *request) target {
 	return target{arn: s.arn("user" + cmp.Or(r.params.Get("Path"), "/") + r.params.Get("UserName"))}
 }
 
-// onAnything is for calls that know no resource.
+// onAnyResource is for calls without a resource.
 func onAnyResource(*Server, *request) target { return target{arn: "*"} }
 
-// seenUser is the user that a request is about, as it is seen now.
+// visibleUser is the user that a request is about, as it is visible now.
 func (s *Server) visibleUser(r *request) (*User, error) {
 	name := r.userName()
 	if !nameForm.MatchString(name) {
@@ -173,8 +173,9 @@ func (s *Server) visibleUser(r *request) (*User, error) {
 	return u, nil
 }
 
-// changeUser changes the user that a request is about: one that is seen now
-// and still is. change is given what is seen and a copy of what is, to change.
+// changeUser changes the user that a request is about, which must be visible and
+// not deleted meanwhile. change gets the visible user and a copy of the current
+// one, which it changes.
 func (s *Server) changeUser(r *request, change func(seen, u *User) error) error {
 	seen, err := s.visibleUser(r)
 	if err != nil {
