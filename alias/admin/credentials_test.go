@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -142,5 +143,149 @@ func TestCredentialList(t *testing.T) {
 	a.do("GET", "/api/v1/credentials?after=aaa&limit=1", "").want(200, "").decode(&got)
 	if len(got.Credentials) != 1 || got.Credentials[0].Name != "bbb" {
 		t.Errorf("second page: got %+v", got)
+	}
+}
+
+func TestCredentialProvisioned(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.addProvisioned("media")
+	want := `{"name":"media","kind":"provisioned","access_key_id":"` + testKeyID + `","aliases":["user-of-it"],"version":2,"state":"rotating",` +
+		`"user":{"name":"ixmage-s3read-shop-ab12","arn":"arn:aws:iam::1:user/x","policy":"inline"},` +
+		`"created_at":"` + momentText + `","rotated_at":"2024-03-01T00:00:00.12Z","verified_at":"` + momentText + `","scope":"weak","revision":3}` + "\n"
+	r := a.do("GET", "/api/v1/credentials/media", "").want(200, "")
+	if r.body != want || r.header.Get("ETag") != `"3"` {
+		t.Errorf("credential, ETag %s:\n got %s\nwant %s", r.header.Get("ETag"), r.body, want)
+	}
+	d := a.do("PUT", "/api/v1/credentials/media", keyPair).want(409, "not-static").problem().Detail
+	if !strings.Contains(d, "media is of kind provisioned") {
+		t.Errorf("replacement: detail %q", d)
+	}
+	var got aliasJSON
+	a.do("GET", "/api/v1/aliases/user-of-it", "").want(200, "").decode(&got)
+	if got.State != alias.StateFailed || got.Credential != "media" {
+		t.Errorf("alias: got %+v", got)
+	}
+	d = a.do("POST", "/api/v1/credentials", `{"name":"n","kind":"provisioned"}`).want(400, "invalid").problem().Detail
+	if !strings.Contains(d, "POST /api/v1/provision") {
+		t.Errorf("registration of a provisioned one: detail %q", d)
+	}
+}
+
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	type request struct {
+		name      alias.Name
+		emergency bool
+	}
+	var got []request
+	f := &fake{
+		rotate: func(_ context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error) {
+			checkActor(t, actor)
+			got = append(got, request{name, emergency})
+			return running("op-1"), nil
+		},
+		wait: func(context.Context, string) (*alias.Operation, error) { return ended("op-1", nil), nil },
+	}
+	a := newAPI(t, with(f))
+	a.addProvisioned("media")
+	const path = "/api/v1/credentials/media/rotate"
+	checkStarted(t, a.do("POST", path, "").want(202, ""), "")
+	checkStarted(t, a.do("POST", path, `{"emergency":true}`, "Prefer", "wait=5").want(200, ""), "wait=5")
+	a.do("POST", path, `{"emergency":false}`, "If-Match", `"3"`).want(202, "")
+	a.do("POST", path, `{}`, "If-Match", `"9", "3"`).want(202, "")
+	if want := []request{{"media", false}, {"media", true}, {"media", false}, {"media", false}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for _, c := range []struct {
+		name, path, body, match string
+		status                  int
+		code                    string
+	}{
+		{"unknown", "/api/v1/credentials/none/rotate", "", "", 404, "not-found"},
+		{"no name", "/api/v1/credentials/NONE/rotate", "", "", 404, "not-found"},
+		{"stale", path, "", `"2"`, 412, "precondition-failed"},
+		{"stale, of several", path, "", `"1", "2"`, 412, "precondition-failed"},
+		{"bad If-Match", path, "", `3`, 400, "bad-request"},
+		{"unknown field", path, `{"now":true}`, "", 400, "invalid"},
+		{"type", path, `{"emergency":"yes"}`, "", 400, "invalid"},
+		{"null", path, `{"emergency":null}`, "", 400, "invalid"},
+		{"not JSON", path, `emergency`, "", 400, "bad-request"},
+		{"query", path + "?emergency=true", "", "", 400, "invalid"},
+	} {
+		if r := a.do("POST", c.path, c.body, "If-Match", c.match); r.status != c.status {
+			t.Errorf("%s: got %d, want %d", c.name, r.status, c.status)
+		} else {
+			r.want(c.status, c.code)
+		}
+	}
+	a.do("POST", path, `{}`, "Content-Type", "text/plain").want(415, "media-type")
+	if len(got) != 4 {
+		t.Errorf("a refused call reached the Provisioner: %v", got)
+	}
+}
+
+func TestRotateByHand(t *testing.T) {
+	t.Parallel()
+	commands := []string{"aws iam create-access-key --user-name 'u'", "curl -X PUT <x>"}
+	a := newAPI(t, with(&fake{handRotation: func(c *alias.Credential) []string {
+		if c.AccessKeyID() != testKeyID {
+			t.Errorf("HandRotation of %+v", c)
+		}
+		return commands
+	}}))
+	a.register("shop")
+	p := a.do("POST", "/api/v1/credentials/shop/rotate", "", "Prefer", "wait=1").want(409, "not-provisioned").problem()
+	if !slices.Equal(p.Commands, commands) {
+		t.Errorf("commands: got %q", p.Commands)
+	}
+	for _, c := range append(commands, "shop") {
+		if !strings.Contains(p.Detail, c) {
+			t.Errorf("detail without %q: %q", c, p.Detail)
+		}
+	}
+	a.do("POST", "/api/v1/credentials", `{"name":"pub","kind":"anonymous"}`).want(201, "")
+	a.do("POST", "/api/v1/credentials/pub/rotate", "").want(409, "no-key-pair")
+}
+
+func TestCredentialRemove(t *testing.T) {
+	t.Parallel()
+	var revisions []int64
+	f := &fake{
+		remove: func(_ context.Context, actor string, name alias.Name, revision int64) (*alias.Operation, error) {
+			checkActor(t, actor)
+			if name != "media" {
+				t.Errorf("Remove of %s", name)
+			}
+			revisions = append(revisions, revision)
+			return running("op-1"), nil
+		},
+		wait: func(context.Context, string) (*alias.Operation, error) { return ended("op-1", nil), nil },
+	}
+	a := newAPI(t, with(f))
+	a.addProvisioned("media")
+	const path = "/api/v1/credentials/media"
+	r := a.do("DELETE", path, "").want(202, "")
+	checkStarted(t, r, "")
+	if r.body != runningText {
+		t.Errorf("operation:\n got %s\nwant %s", r.body, runningText)
+	}
+	checkStarted(t, a.do("DELETE", path, "", "Prefer", "wait=5", "If-Match", `"3"`).want(200, ""), "wait=5")
+	a.do("DELETE", path, "", "If-Match", "*").want(202, "")
+	a.do("DELETE", path, "", "If-Match", `"7"`).want(202, "") // the Provisioner's to refuse
+	if want := []int64{0, 3, 0, 7}; !slices.Equal(revisions, want) {
+		t.Errorf("revisions: got %v, want %v", revisions, want)
+	}
+	a.do("DELETE", path, "", "If-Match", `"1", "2"`).want(412, "precondition-failed")
+	a.do("DELETE", path, `{}`).want(400, "bad-request")
+	a.do("DELETE", "/api/v1/credentials/none", "").want(404, "not-found")
+	if len(revisions) != 4 {
+		t.Errorf("a refused call reached the Provisioner: %v", revisions)
+	}
+	// One that an operator gave is forgotten at once, as ever.
+	a.do("POST", "/api/v1/credentials", `{"name":"pasted",`+keyPair[1:]).want(201, "")
+	r = a.do("DELETE", "/api/v1/credentials/pasted", "", "Prefer", "wait=5").want(204, "")
+	if r.body != "" || r.header.Get("Preference-Applied") != "" || r.header.Get("Location") != "" {
+		t.Errorf("static: body %q, header %v", r.body, r.header)
 	}
 }

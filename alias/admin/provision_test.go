@@ -254,3 +254,110 @@ func TestSwitchedOff(t *testing.T) {
 	a.do("GET", "/api/v1/credentials/media", "").want(200, "")
 	a.do("DELETE", "/api/v1/aliases/shop", "").want(204, "")
 }
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	v := &alias.Verification{Alias: "shop", CheckedAt: moment, Checks: []alias.Check{
+		{Name: "get-inside", Expected: "200", Got: "200", Verdict: alias.VerdictProven, Positive: true, At: moment},
+		{Name: "list-bucket", Expected: "403", Got: "200", Verdict: alias.VerdictViolated, Failed: true, Detail: "it can list", At: moment},
+	}}
+	var calls []string
+	a := newAPI(t, with(&fake{verify: func(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error) {
+		checkActor(t, actor)
+		calls = append(calls, string(name))
+		if at, ok := ctx.Deadline(); !ok || time.Until(at) < callTimeout {
+			t.Errorf("a verification has %s", time.Until(at))
+		}
+		return v, nil
+	}}))
+	want := `{"alias":"shop","checked_at":"` + momentText + `","scope":"violated","checks":[` +
+		`{"name":"get-inside","expected":"200","got":"200","verdict":"proven","detail":""},` +
+		`{"name":"list-bucket","expected":"403","got":"200","verdict":"violated","detail":"it can list"}]}` + "\n"
+	for _, body := range []string{"", "{}"} {
+		if got := a.do("POST", "/api/v1/aliases/shop/verify", body).want(200, "").body; got != want {
+			t.Errorf("verification:\n got %s\nwant %s", got, want)
+		}
+	}
+	v = &alias.Verification{Alias: "shop", CheckedAt: moment}
+	want = `{"alias":"shop","checked_at":"` + momentText + `","scope":"not-proven","checks":[]}` + "\n"
+	if got := a.do("POST", "/api/v1/aliases/shop/verify", "").want(200, "").body; got != want {
+		t.Errorf("without checks:\n got %s\nwant %s", got, want)
+	}
+	a.do("POST", "/api/v1/aliases/shop/verify", `{"full":true}`).want(400, "invalid")
+	a.do("POST", "/api/v1/aliases/shop/verify", `x`).want(400, "bad-request")
+	a.do("POST", "/api/v1/aliases/shop/verify?full=1", "").want(400, "invalid")
+	a.do("POST", "/api/v1/aliases/SHOP/verify", "").want(404, "not-found")
+	if len(calls) != 3 {
+		t.Errorf("a refused call reached the Provisioner: %v", calls)
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	t.Parallel()
+	var report provision.OrphanReport
+	a := newAPI(t, with(&fake{orphans: func(context.Context) (provision.OrphanReport, error) { return report, nil }}))
+	want := `{"scanned_at":null,"orphans":[],"skipped":""}` + "\n"
+	if got := a.do("GET", "/api/v1/orphans", "").want(200, "").body; got != want {
+		t.Errorf("before the first look:\n got %s\nwant %s", got, want)
+	}
+	report = provision.OrphanReport{
+		ScannedAt: moment.Add(time.Hour), Skipped: "the database is older than its users",
+		Orphans: []provision.Orphan{
+			{Kind: "key", User: "u", AccessKeyID: testKeyID, Credential: "media", FoundAt: moment, State: "quarantined", Detail: "unknown"},
+			{Kind: "user"},
+		},
+	}
+	want = `{"scanned_at":"2024-03-01T00:59:59.12Z","orphans":[` +
+		`{"kind":"key","user":"u","access_key_id":"` + testKeyID + `","credential":"media","found_at":"` + momentText + `","state":"quarantined","detail":"unknown"},` +
+		`{"kind":"user","user":"","access_key_id":"","credential":"","found_at":null,"state":"","detail":""}],` +
+		`"skipped":"the database is older than its users"}` + "\n"
+	if got := a.do("GET", "/api/v1/orphans", "").want(200, "").body; got != want {
+		t.Errorf("orphans:\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestOrphanDelete(t *testing.T) {
+	t.Parallel()
+	var users []string
+	a := newAPI(t, with(&fake{removeOrphan: func(ctx context.Context, actor, user string) error {
+		checkActor(t, actor)
+		if at, ok := ctx.Deadline(); !ok || time.Until(at) < 4*time.Minute {
+			t.Errorf("a deletion has %s", time.Until(at))
+		}
+		users = append(users, user)
+		return nil
+	}}))
+	for _, path := range []string{"ixmage-s3read-shop-ab12", "A+=,.@_-z", "a%2B%3d%40b", strings.Repeat("x", 64)} {
+		if r := a.do("DELETE", "/api/v1/orphans/"+path, "").want(204, ""); r.body != "" {
+			t.Errorf("%s: body %q", path, r.body)
+		}
+	}
+	if got, want := strings.Join(users, " "), "ixmage-s3read-shop-ab12 A+=,.@_-z a+=@b "+strings.Repeat("x", 64); got != want {
+		t.Errorf("users:\n got %s\nwant %s", got, want)
+	}
+	for _, path := range []string{"a%2fb", "a%00", "a%20b", strings.Repeat("x", 65), "s%C3%BC%C3%9F", "a*"} {
+		a.raw("DELETE /api/v1/orphans/"+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(404, "not-found")
+	}
+	a.raw("DELETE /api/v1/orphans/%zz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(400, "bad-request")
+	a.do("DELETE", "/api/v1/orphans/u", `{}`).want(400, "bad-request")
+	if len(users) != 4 {
+		t.Errorf("a refused call reached the Provisioner: %v", users)
+	}
+}
+
+func TestVerifyEndsAtShutdown(t *testing.T) {
+	t.Parallel()
+	entered := make(chan struct{})
+	a := newAPI(t, with(&fake{verify: func(ctx context.Context, _ string, _ alias.Name) (*alias.Verification, error) {
+		close(entered)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}))
+	done := make(chan answer)
+	go func() { done <- a.do("POST", "/api/v1/aliases/shop/verify", "") }()
+	<-entered
+	if err := a.server.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	(<-done).want(503, "not-ready")
+}

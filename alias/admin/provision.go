@@ -1,0 +1,324 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/policy"
+	"ixmage/alias/provision"
+)
+
+// Provisioner does what the calls on IAM need. Its errors under a sentinel of
+// the alias package are shown to the operator as they stand, so they must hold
+// no secret and no text from AWS; a *alias.ValidationError names fields as the
+// request body does. An operation that it returns goes on by itself, whatever
+// becomes of the context it was asked for with.
+type Provisioner interface {
+	// Provision starts an operation, or gives back the one that the same
+	// request started: alias.ErrExists where another request has the alias. An
+	// empty Policy is inline, or that of the credential to be reused. A request
+	// that is not valid is a *alias.ValidationError.
+	Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error)
+	// Plan says what Provision would do. It calls nothing, and works while
+	// provisioning is off.
+	Plan(ctx context.Context, req policy.Request) (*policy.Plan, error)
+	// Rotate gives a credential a new key. emergency is for one that has
+	// leaked: the old key is not kept for as long.
+	Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error)
+	// Remove takes a credential, its user, policy and keys out of IAM:
+	// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision
+	// is the current one or 0.
+	Remove(ctx context.Context, actor string, name alias.Name, ifRevision int64) (*alias.Operation, error)
+	// Verify runs the scope checks of an alias now, whatever the kind of its
+	// credential.
+	Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error)
+	// Wait returns an operation when it has ended or ctx has, as it then
+	// stands.
+	Wait(ctx context.Context, id string) (*alias.Operation, error)
+	// Orphans is what the last look at IAM found.
+	Orphans(ctx context.Context) (provision.OrphanReport, error)
+	// RemoveOrphan deletes a user that is ours and belongs to no credential:
+	// alias.ErrNotFound for any other. When ctx ends before it has, the error
+	// says so, and the same call again goes on.
+	RemoveOrphan(ctx context.Context, actor, user string) error
+	// HandRotation is the shell commands that rotate a static key.
+	HandRotation(c *alias.Credential) []string
+}
+
+// off is the answer where there is no Provisioner.
+func off() error {
+	return fail(alias.ErrForbidden, "provisioning is switched off on this server: start it with --provision")
+}
+
+const provisionPath = "/api/v1/provision"
+
+// provisions are the calls that make an alias together with its IAM user.
+type provisions struct{ operations }
+
+func (h provisions) mount(t *routes) {
+	const thing = "alias"
+	mount(t, endpoint[policy.Request, operationJSON]{method: http.MethodPost, path: provisionPath, thing: thing,
+		fields: provisionFields, check: h.check, do: h.create})
+	mount(t, endpoint[policy.Request, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
+		thing: thing, fields: provisionFields, check: h.check, do: h.plan})
+}
+
+func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[operationJSON], error) {
+	if h.provisioner == nil {
+		return reply[operationJSON]{}, off()
+	}
+	aboutRequest(c)
+	o, err := h.provisioner.Provision(ctx, c.actor, c.in)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	return h.started(o, c.client), nil
+}
+
+func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[planJSON], error) {
+	if h.provisioner == nil {
+		return reply[planJSON]{}, off()
+	}
+	aboutRequest(c)
+	p, err := h.provisioner.Plan(ctx, c.in)
+	if err != nil {
+		return reply[planJSON]{}, err
+	}
+	return reply[planJSON]{body: showPlan(c.in.Alias, p)}, nil
+}
+
+// aboutRequest notes the alias of a request for the log, if it can be one: what a
+// client made up is not logged.
+func aboutRequest(c *call[policy.Request]) {
+	if _, err := alias.ParseName(string(c.in.Alias)); err == nil {
+		c.rec.about("alias", c.in.Alias)
+	}
+}
+
+// check is for a request of which a part could not be read: the others are
+// validated by the Provisioner.
+func (h provisions) check(_ context.Context, c *call[policy.Request]) []alias.Problem {
+	return problemsOf(policy.Prepare(&c.in, h.registry.Policy()))
+}
+
+// planJSON is a plan as the API shows it.
+type planJSON struct {
+	Alias      alias.Name        `json:"alias"`
+	Policy     alias.PolicyMode  `json:"policy"`
+	PolicyName string            `json:"policy_name"`
+	Document   json.RawMessage   `json:"policy_document"` // an object, or null
+	User       planUserJSON      `json:"user"`
+	Tags       map[string]string `json:"tags"`
+	Steps      []planStepJSON    `json:"steps"`
+	Commands   []string          `json:"commands"`
+}
+
+type planUserJSON struct {
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	Boundary string `json:"boundary"`
+}
+
+type planStepJSON struct {
+	Name   string `json:"name"`
+	Detail string `json:"detail"`
+}
+
+func showPlan(name alias.Name, p *policy.Plan) planJSON {
+	out := planJSON{
+		Alias: name, Policy: p.Policy, PolicyName: p.PolicyName, Document: p.Document,
+		User: planUserJSON{Name: p.User.Name, Path: p.User.Path, Boundary: p.User.Boundary},
+		Tags: p.Tags, Steps: make([]planStepJSON, len(p.Steps)), Commands: p.Commands,
+	}
+	for i, s := range p.Steps {
+		out.Steps[i] = planStepJSON(s)
+	}
+	// {} and [] in JSON, not null.
+	if out.Tags == nil {
+		out.Tags = map[string]string{}
+	}
+	if out.Commands == nil {
+		out.Commands = []string{}
+	}
+	return out
+}
+
+// provisionFields is the body of a provision request.
+func provisionFields(in *policy.Request) []field {
+	return []field{
+		{name: "alias", read: into(&in.Alias, asName)},
+		{name: "bucket", read: into(&in.Bucket, asString)},
+		{name: "bucket_owner", read: into(&in.BucketOwner, asString)},
+		{name: "prefix", read: into(&in.Prefix, asString)},
+		{name: "region", read: into(&in.Region, asString)},
+		{name: "endpoint", read: into(&in.Endpoint, asString)},
+		{name: "path_style", read: into(&in.PathStyle, asBool)},
+		{name: "policy", read: into(&in.Policy, asPolicy)},
+		{name: "credential", read: into(&in.Credential, asName)},
+		{name: "user_name", read: into(&in.UserName, asString)},
+		{name: "tags", read: tagsInto(&in.Tags)},
+		{name: "kms_key_arn", read: into(&in.KMSKeyARN, asString)},
+		{name: "probe", read: members([]field{
+			{name: "inside", read: into(&in.Inside, asString)},
+			{name: "outside", read: into(&in.Outside, asString)},
+		})},
+		{name: "rotate_every", read: into(&in.RotateEvery, asDuration)},
+	}
+}
+
+func asPolicy(raw json.RawMessage) (alias.PolicyMode, string) {
+	text, wrong := as[string](raw, "a string")
+	return alias.PolicyMode(text), wrong
+}
+
+// members makes a reader of an object that has the given fields.
+func members(fields []field) reader {
+	return func(path string, raw json.RawMessage) []alias.Problem {
+		if is := typeOf(raw); is != "an object" {
+			return one(path, "must be an object, not "+is)
+		}
+		return decodeObject(path, raw, fields)
+	}
+}
+
+// tagsInto makes a reader of an object of strings, whatever their names.
+func tagsInto(dst *map[string]string) reader {
+	return func(path string, raw json.RawMessage) []alias.Problem {
+		if is := typeOf(raw); is != "an object" {
+			return one(path, `must be an object of strings, like {"team":"web"}, not `+is)
+		}
+		tags := map[string]string{}
+		problems := eachMember(path, raw, func(name, at string, value json.RawMessage) []alias.Problem {
+			text, wrong := asString(value)
+			if wrong != "" {
+				return one(at, wrong)
+			}
+			tags[name] = text
+			return nil
+		})
+		*dst = tags
+		return problems
+	}
+}
+
+// verifyTimeout bounds a verification: a dozen requests, each of which may run
+// into the deadline that requests to S3 have.
+const verifyTimeout = 2 * time.Minute
+
+// verifications are the calls that find out what a key can do.
+type verifications struct{ operations }
+
+func (h verifications) mount(t *routes) {
+	mount(t, endpoint[none, verificationJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/verify",
+		thing: "alias", fields: func(*none) []field { return nil }, bare: true, do: h.verify})
+}
+
+func (h verifications) verify(ctx context.Context, c *call[none]) (reply[verificationJSON], error) {
+	if h.provisioner == nil {
+		return reply[verificationJSON]{}, off()
+	}
+	var v *alias.Verification
+	var err error
+	h.hold(context.WithoutCancel(ctx), verifyTimeout, func(ctx context.Context) {
+		v, err = h.provisioner.Verify(ctx, c.actor, c.name)
+	})
+	if err != nil {
+		if h.closing.Err() != nil {
+			err = errNotReady // it was broken off
+		}
+		return reply[verificationJSON]{}, err
+	}
+	return reply[verificationJSON]{body: showVerification(v)}, nil
+}
+
+// verificationJSON is a verification as the API shows it.
+type verificationJSON struct {
+	Alias     alias.Name    `json:"alias"`
+	CheckedAt string        `json:"checked_at"`
+	Scope     alias.Verdict `json:"scope"`
+	Checks    []checkJSON   `json:"checks"`
+}
+
+type checkJSON struct {
+	Name     string        `json:"name"`
+	Expected string        `json:"expected"`
+	Got      string        `json:"got"`
+	Verdict  alias.Verdict `json:"verdict"`
+	Detail   string        `json:"detail"`
+}
+
+func showVerification(v *alias.Verification) verificationJSON {
+	out := verificationJSON{
+		Alias: v.Alias, CheckedAt: stamp(v.CheckedAt), Scope: v.Scope(), Checks: make([]checkJSON, len(v.Checks)),
+	}
+	for i, c := range v.Checks {
+		out.Checks[i] = checkJSON{Name: c.Name, Expected: c.Expected, Got: c.Got, Verdict: c.Verdict, Detail: c.Detail}
+	}
+	return out
+}
+
+const orphansPath = "/api/v1/orphans"
+
+// removeTimeout bounds the deletion of an orphan, which waits for what IAM is slow
+// to show. The same call again goes on where it ended.
+const removeTimeout = 5 * time.Minute
+
+// orphans are the calls about what stands in IAM and belongs to no credential.
+type orphans struct{ operations }
+
+func (h orphans) mount(t *routes) {
+	mount(t, endpoint[none, orphansJSON]{method: http.MethodGet, path: orphansPath, do: h.list})
+	mount(t, endpoint[none, none]{method: http.MethodDelete, path: orphansPath + "/{user}", thing: "orphan",
+		do: h.remove})
+}
+
+// orphansJSON is the report on orphans as the API shows it.
+type orphansJSON struct {
+	ScannedAt *string      `json:"scanned_at"`
+	Orphans   []orphanJSON `json:"orphans"`
+	Skipped   string       `json:"skipped"`
+}
+
+type orphanJSON struct {
+	Kind        string     `json:"kind"`
+	User        string     `json:"user"`
+	AccessKeyID string     `json:"access_key_id"`
+	Credential  alias.Name `json:"credential"`
+	FoundAt     *string    `json:"found_at"`
+	State       string     `json:"state"`
+	Detail      string     `json:"detail"`
+}
+
+func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], error) {
+	if h.provisioner == nil {
+		return reply[orphansJSON]{}, off()
+	}
+	report, err := h.provisioner.Orphans(ctx)
+	if err != nil {
+		return reply[orphansJSON]{}, err
+	}
+	out := orphansJSON{
+		ScannedAt: stampOrNull(report.ScannedAt), Orphans: make([]orphanJSON, len(report.Orphans)), Skipped: report.Skipped,
+	}
+	for i, o := range report.Orphans {
+		out.Orphans[i] = orphanJSON{
+			Kind: o.Kind, User: o.User, AccessKeyID: o.AccessKeyID, Credential: o.Credential,
+			FoundAt: stampOrNull(o.FoundAt), State: o.State, Detail: o.Detail,
+		}
+	}
+	return reply[orphansJSON]{body: out}, nil
+}
+
+func (h orphans) remove(ctx context.Context, c *call[none]) (reply[none], error) {
+	if h.provisioner == nil {
+		return reply[none]{}, off()
+	}
+	var err error
+	h.hold(context.WithoutCancel(ctx), removeTimeout, func(ctx context.Context) {
+		err = h.provisioner.RemoveOrphan(ctx, c.actor, c.id)
+	})
+	return reply[none]{status: http.StatusNoContent}, err
+}
