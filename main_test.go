@@ -181,6 +181,18 @@ func TestMistakesAtOnce(t *testing.T) {
 	}
 }
 
+// TestLastValueCounts: a flag that is given twice has its second value, also where a
+// variable has a third one; an empty value is a value.
+func TestLastValueCounts(t *testing.T) {
+	t.Parallel()
+	got := runProgram(t, []string{"IXMAGE_CACHE_MEMORY=wrong", "IXMAGE_ORIGIN_QUEUE=8"}, "serve",
+		"--cache-memory=wrong", "--cache-memory=1GiB", "--origin-queue=1", "--origin-queue=0", "--usage-flush=")
+	wantAll(t, "stderr", got.stderr, `--origin-queue (IXMAGE_ORIGIN_QUEUE): "0" is not`, `--usage-flush (IXMAGE_USAGE_FLUSH): "" is not`)
+	if n := strings.Count(got.stderr, "\n"); got.code != exitUsage || n != 2 {
+		t.Errorf("exit status %d and %d lines, want %d and 2:\n%s", got.code, n, exitUsage, got.stderr)
+	}
+}
+
 func lineWith(text, part string) string {
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, part) {
