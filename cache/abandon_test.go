@@ -125,14 +125,14 @@ func TestWorthFinishing(t *testing.T) {
 }
 
 // TestFinish: a reader that wants no bytes has the object fetched all the same,
-// where it becomes an entry, and for no longer than overtime.
+// where it becomes an entry, and for no longer than idleTimeout.
 func TestFinish(t *testing.T) {
 	t.Parallel()
 	const size = 2 << 20
 	for name, row := range map[string]struct {
 		cfg    Config
 		fresh  time.Duration
-		late   bool // the bytes come when overtime has passed
+		late   bool // the bytes come when idleTimeout has passed
 		goesOn bool
 	}{
 		"an entry":                   {cfg: roomy, fresh: time.Hour, goesOn: true},
@@ -155,7 +155,7 @@ func TestFinish(t *testing.T) {
 				return
 			}
 			if row.late {
-				elapse(overtime)
+				elapse(idleTimeout)
 			}
 			f.give(body, io.EOF)
 			synctest.Wait()
@@ -179,11 +179,11 @@ func TestOvertime(t *testing.T) {
 			return r
 		}
 		get().Close()
-		elapse(overtime - 1)
+		elapse(idleTimeout - 1)
 		r := get()
-		elapse(2 * overtime)
+		elapse(2 * idleTimeout)
 		r.Close()
-		elapse(overtime - 1)
+		elapse(idleTimeout - 1)
 		f.give(body[:100], nil)
 		if synctest.Wait(); f.ctx.Err() != nil || w.loads.Load() != 1 {
 			t.Fatalf("given up early, or begun anew: %v, %d loads", f.ctx.Err(), w.loads.Load())
@@ -200,11 +200,11 @@ func TestOvertime(t *testing.T) {
 		// One that finishes has nothing to be given up.
 		f = newFeed()
 		get().Close()
-		elapse(overtime / 2)
+		elapse(idleTimeout / 2)
 		f.give(body, io.EOF)
 		synctest.Wait()
 		w.wantEntry(keyA, true)
-		elapse(overtime)
+		elapse(idleTimeout)
 		w.wantEntry(keyA, true)
 	})
 }
@@ -228,7 +228,7 @@ func TestJoinBeforeLastLeaves(t *testing.T) {
 		if f.ctx.Err() != nil {
 			t.Fatal("cancelled, though B has a seat")
 		}
-		w.leave(b.flight)
+		b.giveUp()
 		if !errors.Is(context.Cause(f.ctx), ErrAbandoned) {
 			t.Error("not abandoned by the last")
 		}
@@ -249,7 +249,7 @@ func TestSoloClaim(t *testing.T) {
 			}))
 		}
 		synctest.Wait()
-		if n := len(w.flights); n != 1 {
+		if n := len(w.fetches); n != 1 {
 			t.Errorf("%d flights, want 1", n)
 		}
 		close(gate)
@@ -267,25 +267,25 @@ func TestSoloClaim(t *testing.T) {
 // come, and the last to go has it closed.
 func TestSoloUnclaimed(t *testing.T) {
 	t.Parallel()
-	rows := map[string]func(w *world, a, b seat, gate chan struct{}) (got *Source){
-		"one before, one after": func(w *world, a, b seat, gate chan struct{}) *Source {
-			w.leave(a.flight)
+	rows := map[string]func(w *world, a, b waiter, gate chan struct{}) (got *Source){
+		"one before, one after": func(w *world, a, b waiter, gate chan struct{}) *Source {
+			a.giveUp()
 			close(gate)
 			<-b.ready
-			w.leave(b.flight)
+			b.giveUp()
 			return b.source
 		},
-		"both after": func(w *world, a, b seat, gate chan struct{}) *Source {
+		"both after": func(w *world, a, b waiter, gate chan struct{}) *Source {
 			close(gate)
 			<-b.ready
-			w.leave(b.flight)
-			w.leave(a.flight)
+			b.giveUp()
+			a.giveUp()
 			return b.source
 		},
-		"one claims, then one leaves": func(w *world, a, b seat, gate chan struct{}) *Source {
+		"one claims, then one leaves": func(w *world, a, b waiter, gate chan struct{}) *Source {
 			close(gate)
-			r, err := w.board(w.t.Context(), b, nil, false)
-			w.leave(a.flight)
+			r, err := b.wait(w.t.Context(), nil, false)
+			a.giveUp()
 			if _, err := readAll(r, 0); err != nil {
 				w.t.Error(err)
 			}
@@ -334,7 +334,7 @@ func TestOrphanAtSettle(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		w.leave(s.flight)
+		s.giveUp()
 		close(gate)
 		synctest.Wait()
 		if n := w.closed.Load(); n != 3 {

@@ -10,24 +10,24 @@ import (
 	"ixmage/cache/arena"
 )
 
-// blob is the body of one object: filled once, from the front, by a flight, and
+// body is the content of one object: filled once, from the front, by a fetch, and
 // read by any number of readers meanwhile and after. Bytes that have been
 // published never change, so they are handed out without copying.
 //
-// A blob is counted against the budget from the moment it is made until its
-// last holder lets go: the memory tier, the flight, every reader. An evicted
+// A body is counted against the budget from the moment it is made until its
+// last holder lets go: the memory tier, the fetch, every reader. An evicted
 // entry that a slow client still drains is therefore still counted.
-type blob struct {
+type body struct {
 	budget *budget
 	cost   int64
 	refs   atomic.Int64
 
-	data []byte // length is the declared size; written only by the flight
+	data []byte // length is the declared size; written only by the fetch
 	// Where data lies: in an extent of the arena, or on the heap without one.
 	arena  *arena.Arena
 	extent *arena.Extent
 	// sealed is set after the last byte was published; it spares readers of a
-	// complete blob the lock.
+	// complete body the lock.
 	sealed atomic.Bool
 
 	mu   sync.Mutex // guards n and err
@@ -36,11 +36,11 @@ type blob struct {
 	err  error // io.EOF for a good end
 }
 
-// newBlob makes a blob with one holder, the caller. cost must have been taken
+// newBody makes a body with one holder, the caller. cost must have been taken
 // from the budget before. Without an arena, or where that is full, the body is
 // on the heap.
-func newBlob(b *budget, a *arena.Arena, size int, cost int64) *blob {
-	bl := &blob{budget: b, cost: cost}
+func newBody(b *budget, a *arena.Arena, size int, cost int64) *body {
+	bl := &body{budget: b, cost: cost}
 	if a != nil && size >= arenaMin {
 		bl.arena, bl.extent = a, a.Alloc(int64(size))
 	}
@@ -59,7 +59,7 @@ func newBlob(b *budget, a *arena.Arena, size int, cost int64) *blob {
 const arenaMin = arena.PageSize
 
 // file says where data lies in the arena's file.
-func (b *blob) file() (fd int, off int64, ok bool) {
+func (b *body) file() (fd int, off int64, ok bool) {
 	if b.extent == nil {
 		return -1, 0, false
 	}
@@ -67,9 +67,9 @@ func (b *blob) file() (fd int, off int64, ok bool) {
 	return fd, off, true
 }
 
-func (b *blob) hold(n int) { b.refs.Add(int64(n)) }
+func (b *body) hold(n int) { b.refs.Add(int64(n)) }
 
-func (b *blob) release() {
+func (b *body) release() {
 	switch n := b.refs.Add(-1); {
 	case n == 0:
 		b.data = nil // whoever still looks shall fall, not read what others wrote
@@ -79,24 +79,24 @@ func (b *blob) release() {
 		b.budget.give(b.cost)
 	case n < 0:
 		//nolint:forbidigo // from here on somebody would get another object's bytes
-		panic("cache: blob released more often than held")
+		panic("cache: body released more often than held")
 	}
 }
 
 // shared reports whether there is more than one holder.
-func (b *blob) shared() bool { return b.refs.Load() > 1 }
+func (b *body) shared() bool { return b.refs.Load() > 1 }
 
 // publish lets readers see the first n bytes.
-func (b *blob) publish(n int) {
+func (b *body) publish(n int) {
 	b.mu.Lock()
 	b.n = n
 	b.mu.Unlock()
 	b.more.Broadcast()
 }
 
-// finish ends the blob: with nil when it is complete, which shows the last
+// finish ends the body: with nil when it is complete, which shows the last
 // byte, else with what went wrong. It is called once.
-func (b *blob) finish(err error) {
+func (b *body) finish(err error) {
 	b.mu.Lock()
 	b.err = err
 	if err == nil {
@@ -110,7 +110,7 @@ func (b *blob) finish(err error) {
 // next returns the published bytes from off on, waiting for at least one. At
 // the end it returns io.EOF; before it, what ended the fetch. Bytes that came
 // before a failure are handed out first.
-func (b *blob) next(off int) ([]byte, error) {
+func (b *body) next(off int) ([]byte, error) {
 	if b.sealed.Load() {
 		if off >= len(b.data) {
 			return nil, io.EOF
@@ -129,21 +129,21 @@ func (b *blob) next(off int) ([]byte, error) {
 }
 
 // published is how many bytes readers may see now.
-func (b *blob) published() int {
+func (b *body) published() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.n
 }
 
-// fill reads body into b. It succeeds only when the body is exactly as long as
+// fill reads from into b. It succeeds only when the body is exactly as long as
 // declared and ends in io.EOF; until then it keeps the last byte back.
-func (b *blob) fill(body io.Reader) error {
+func (b *body) fill(from io.Reader) error {
 	size := len(b.data)
 	for n, ready, idle := 0, 0, 0; n < size; {
 		if n == ready {
 			ready = b.prepare(n)
 		}
-		k, err := body.Read(b.data[n:ready])
+		k, err := from.Read(b.data[n:ready])
 		if k > 0 {
 			first := n == 0
 			n, idle = n+k, 0
@@ -167,13 +167,13 @@ func (b *blob) fill(body io.Reader) error {
 			return io.ErrNoProgress
 		}
 	}
-	return expectEOF(body)
+	return expectEOF(from)
 }
 
 // prepare makes memory for what comes after the first n bytes, and returns up to
 // where. It goes piece by piece so that the first bytes need not wait for room
 // for the last ones.
-func (b *blob) prepare(n int) int {
+func (b *body) prepare(n int) int {
 	const first, piece = 64 << 10, 1 << 20
 	step := piece
 	if n == 0 {
@@ -195,10 +195,10 @@ func isEnd(err error) bool { return err == io.EOF } //nolint:errorlint // as sai
 const emptyReads = 100
 
 // expectEOF reads the end of a body that has given all it declared.
-func expectEOF(body io.Reader) error {
+func expectEOF(from io.Reader) error {
 	var extra [1]byte
 	for range emptyReads {
-		switch n, err := body.Read(extra[:]); {
+		switch n, err := from.Read(extra[:]); {
 		case n > 0:
 			return ErrTooLong
 		case isEnd(err):
@@ -210,7 +210,7 @@ func expectEOF(body io.Reader) error {
 	return io.ErrNoProgress
 }
 
-// bodyCost is what a body of n bytes takes where newBlob puts it.
+// bodyCost is what a body of n bytes takes where newBody puts it.
 func bodyCost(n int64) int64 {
 	if n >= arenaMin {
 		return arena.WholePages(n) + extentOverhead

@@ -6,7 +6,7 @@
 // Three laws hold everywhere in the package. An object becomes an entry only
 // when it is complete and its source said so. No reader sees the last byte
 // before that. Every byte that is held is counted, whoever holds it: entries,
-// flights, and entries already evicted that a slow reader still sends.
+// fetches, and entries already evicted that a slow reader still sends.
 package cache
 
 import (
@@ -87,12 +87,16 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// flightFloor is what fetches under way may hold together when Memory is
+// fetchFloor is what fetches under way may hold together when Memory is
 // smaller: without it, a small or absent cache could not share a fetch at all.
-const flightFloor = 32 << 20
+const fetchFloor = 32 << 20
 
-// Cache is a memory tier and the flights that fill it. All methods are safe for
+// Cache is a memory tier and the fetches that fill it. All methods are safe for
 // concurrent use.
+//
+// Lock order: Cache.mu before the locks of shards, bodies, missing and passes, and none
+// of those before another of them. Neither a Load, a Source nor a Recorder is called with
+// any lock held. A hit takes one shard's lock alone.
 type Cache struct {
 	objectMax int64
 	memory    *memory
@@ -101,21 +105,21 @@ type Cache struct {
 	rec       Recorder
 	log       *slog.Logger
 
-	base context.Context //nolint:containedctx // the life of all flights, which outlive their callers
+	base context.Context //nolint:containedctx // the life of all fetches, which outlive their callers
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 
-	// mu guards flights, parts of every flight, what follows here, and that no
-	// flight starts after Close. The locks of shards, blobs, missing and passes
-	// may be taken under it, and nothing else may.
-	mu       sync.Mutex
-	flights  map[Key]*flight
-	spaces   map[spaceID]*space
-	doubts   uint64    // counts what ForgetMissing forgot
-	purgedAt time.Time // when the last of either was
-	renewals int       // flights under way that nobody waits for
+	// generation counts what makes fetches or entries outdated: purges, Revalidate and
+	// ForgetMissing. A fetch records it at its start, and what it is compared with when
+	// the fetch ends tells whether its outcome still counts. Raised under mu.
+	generation atomic.Uint64
 
-	generation atomic.Uint64 // counts what makes fetches or entries outdated; raised under mu
+	// mu guards what follows, the state of every fetch, and that no fetch starts after
+	// Close.
+	mu        sync.Mutex
+	fetches   map[Key]*fetch // that requests join
+	spaces    map[spaceID]*space
+	refreshes int // fetches in the background that are under way
 }
 
 // New makes an empty cache, which tells rec of entries that leave. Close it to
@@ -127,7 +131,7 @@ func New(cfg Config, rec Recorder) *Cache {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Cache{
-		objectMax: min(cfg.ObjectMax, max(cfg.Memory, flightFloor)),
+		objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor)),
 		memory:    newMemory(cfg.Memory, rec),
 		missing:   newMissing(min(cfg.Memory, missingMax)),
 		passes:    newPasses(),
@@ -135,12 +139,12 @@ func New(cfg Config, rec Recorder) *Cache {
 		log:       log,
 		base:      base,
 		stop:      stop,
-		flights:   make(map[Key]*flight),
+		fetches:   make(map[Key]*fetch),
 		spaces:    make(map[spaceID]*space),
 	}
 }
 
-// Close cancels every fetch, waits until the last flight has ended and drops
+// Close cancels every fetch, waits until the last fetch has ended and drops
 // what is stored. Readers of a cancelled fetch get an error; what a reader or a
 // held entry has stays valid. Get fails with ErrClosed from then on.
 func (c *Cache) Close() {
@@ -161,14 +165,14 @@ func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 // Has reports whether something is stored of key, fresh or not.
 func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
 
-// Get returns the object of key: from memory, by joining a flight, or by
+// Get returns the object of key: from memory, by joining a fetch, or by
 // starting one with load. It returns once the object's metadata is known; the
 // bytes follow through the Reader, which the caller must Close. An error of
 // load reaches everybody who waits for it. ctx ends only this caller's wait.
 //
 // What is stored and not fresh is returned at once while its source allows that
-// (StaleWhile), and fetched anew by a flight that nobody waits for. After that it
-// waits for the flight, and is returned if that fails (StaleError).
+// (StaleWhile), and fetched anew by a fetch that nobody waits for. After that it
+// waits for the fetch, and is returned if that fails (StaleError).
 func (c *Cache) Get(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, false)
 }
@@ -181,18 +185,18 @@ func (c *Cache) GetPart(ctx context.Context, key Key, load Load) (*Reader, error
 
 func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader, error) {
 	if c.passes.marked(key) {
-		return c.pass(ctx, key, load, true)
+		return c.private(ctx, key, load, true)
 	}
-	seat, err := c.join(key, load) //nolint:contextcheck // a flight outlives who began it
+	w, err := c.join(key, load) //nolint:contextcheck // a fetch outlives who began it
 	switch {
 	case err != nil:
 		return nil, err
-	case seat.entry != nil:
-		return entryReader(seat.entry, seat.status), nil
-	case seat.flight == nil:
-		return c.pass(ctx, key, load, true)
+	case w.entry != nil:
+		return entryReader(w.entry, w.status), nil
+	case w.fetch == nil:
+		return c.private(ctx, key, load, true)
 	}
-	return c.board(ctx, seat, load, part)
+	return w.wait(ctx, load, part)
 }
 
 // HeapBytes is how many bytes of bodies may lie on Go's heap, from where they are sent
@@ -210,7 +214,7 @@ func (c *Cache) Generation() uint64 { return c.generation.Load() }
 
 // Stats are the figures of the memory tier.
 type Stats struct {
-	Bytes    int64 // held now: entries, flights, and evicted bodies still being sent
+	Bytes    int64 // held now: entries, fetches, and evicted bodies still being sent
 	Capacity int64
 	Entries  int64
 }

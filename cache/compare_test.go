@@ -24,10 +24,10 @@ func (o *operator) compare() {
 		o.t.Errorf("%d entries, want %d", found, len(m.entries))
 	}
 	o.mu.Lock() // giveUp comes from a timer
-	flights, renewals := len(o.flights), o.renewals
+	flights, renewals := len(o.fetches), o.refreshes
 	o.mu.Unlock()
-	if flights != len(m.flights) || renewals != m.renewals {
-		o.t.Errorf("%d flights, %d renewals; want %d, %d", flights, renewals, len(m.flights), m.renewals)
+	if flights != len(m.flights) || renewals != m.refreshes {
+		o.t.Errorf("%d flights, %d renewals; want %d, %d", flights, renewals, len(m.flights), m.refreshes)
 	}
 	o.compareMissing()
 	if n := o.misused.Load(); n > 0 {
@@ -41,8 +41,8 @@ func (o *operator) compareEntries() (found int) {
 		for _, e := range o.memory.shard[i].all {
 			want := o.m.entries[e.key]
 			found++
-			if want == nil || e.blob.refs.Load() != int64(want.blob.refs) {
-				o.t.Errorf("entry %v with %d holders, want %+v", e.key, e.blob.refs.Load(), want)
+			if want == nil || e.body.refs.Load() != int64(want.blob.refs) {
+				o.t.Errorf("entry %v with %d holders, want %+v", e.key, e.body.refs.Load(), want)
 				continue
 			}
 			if e.fresh(now) != want.isFresh(now) || e.usable(now) != want.usable(now) {

@@ -13,19 +13,19 @@ type Entry struct {
 	Expires time.Time // until when it may be served without asking again
 
 	// What a hit looks at lies together.
-	blob   *blob
-	space  *space
-	seq    uint64               // when its fetch began, among purges
-	used   uint64               // when it was last asked for, by memory.clock; guarded by the shard's lock
-	purged atomic.Pointer[mark] // by a purge of its key
+	body       *body
+	space      *space
+	generation uint64               // of the cache when its fetch began
+	used       uint64               // when it was last asked for, by memory.clock; guarded by the shard's lock
+	purged     atomic.Pointer[mark] // by a purge of its key
 	// early is how long before Expires a hit has the object fetched anew. It
 	// differs from entry to entry, so that what came together does not go
 	// together, and what is in demand is never seen to expire.
 	early   time.Duration
-	renewal atomic.Bool // a hit has begun to have it fetched anew
-	at      int32       // its place in shard.all; guarded by the shard's lock
-	rest    until       // until when it is not fetched anew because that failed
-	failure atomic.Pointer[failure]
+	renewal atomic.Bool             // a hit has begun to have it fetched anew
+	at      int32                   // its place in shard.all; guarded by the shard's lock
+	failure atomic.Pointer[failure] // to fetch it anew, by an outage
+	rest    atomic.Pointer[rest]    // after any failure
 
 	// graceWhile and graceError are how long after Expires the entry may be
 	// served while it is fetched anew, and while that fails.
@@ -41,37 +41,26 @@ type Entry struct {
 // after that.
 type Lifetimes struct{ Fresh, StaleError time.Duration }
 
-// failure is that an outage kept an entry from being fetched anew.
+// failure lets an entry be served until then, since an outage kept it from being fetched
+// anew.
 type failure struct {
-	seq   uint64 // purges before the fetch began
-	until time.Time
-	now   *Lifetimes // instead of the entry's own; nil leaves those
+	generation uint64 // when the fetch began
+	until      time.Time
+	now        *Lifetimes // instead of the entry's own; nil leaves those
 }
 
-// until is a time in nanoseconds of this process; zero is none.
-type until struct{ atomic.Int64 }
-
-// began is what entries count nanoseconds from: the clock of the process, which
-// no administrator can set.
-var began = time.Now()
-
-func (u *until) set(t time.Time)          { u.Store(int64(t.Sub(began))) }
-func (u *until) after(now time.Time) bool { t := u.Load(); return t != 0 && int64(now.Sub(began)) < t }
-
-// fetching is what a fetch of a key is known by from its beginning on.
-type fetching struct {
-	key    Key
-	space  *space
-	seq    uint64 // purges before it began
-	doubts uint64 // and ForgetMissing
+// rest keeps an entry from being fetched anew until then, since that has just failed.
+type rest struct {
+	generation uint64 // when the fetch began
+	until      time.Time
 }
 
 // newEntry makes the entry of a source whose metadata came at born, less its age.
-func newEntry(f fetching, src *Source, born time.Time, b *blob) *Entry {
+func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	return &Entry{
 		Meta: src.Meta, Stored: born, Expires: born.Add(src.Fresh), early: early(src.Fresh - src.Age),
 		graceWhile: src.StaleWhile, graceError: src.StaleError, byDefault: src.WhileByDefault,
-		key: f.key, metaBytes: src.MetaBytes, blob: b, space: f.space, seq: f.seq,
+		key: f.key, metaBytes: src.MetaBytes, body: b, space: f.space, generation: f.generation,
 	}
 }
 
@@ -92,14 +81,14 @@ func early(life time.Duration) time.Duration {
 
 // Bytes is the whole body. It is shared: do not change it, and do not use it
 // after Release.
-func (e *Entry) Bytes() []byte { return e.blob.data }
+func (e *Entry) Bytes() []byte { return e.body.data }
 
 // File says where Bytes lies in a file that can be sent from, if it does.
 // Sending must have been handed to the kernel before Release.
-func (e *Entry) File() (fd int, off int64, ok bool) { return e.blob.file() }
+func (e *Entry) File() (fd int, off int64, ok bool) { return e.body.file() }
 
 // Release gives the entry back. It must be called once for each Hit.
-func (e *Entry) Release() { e.blob.release() }
+func (e *Entry) Release() { e.body.release() }
 
 // Fresh reports whether e may be served at now without asking again.
 func (e *Entry) Fresh(now time.Time) bool { return e.fresh(now) }
@@ -107,7 +96,7 @@ func (e *Entry) Fresh(now time.Time) bool { return e.fresh(now) }
 // Due reports, to one caller, that it is time to have a fresh entry fetched anew:
 // that one should call Renew.
 func (e *Entry) Due(now time.Time) bool {
-	return e.early > 0 && e.Expires.Sub(now) <= e.early && !e.rest.after(now) &&
+	return e.early > 0 && e.Expires.Sub(now) <= e.early && !e.resting(now) &&
 		e.renewal.CompareAndSwap(false, true)
 }
 
@@ -115,7 +104,7 @@ func (e *Entry) Due(now time.Time) bool {
 // trusted either, which a source does not compare when it says that e is the same.
 func (e *Entry) Purged() bool {
 	m := e.space.purged.Load()
-	return e.purged.Load() != nil || m != nil && e.seq < m.seq
+	return e.purged.Load() != nil || m != nil && e.generation < m.generation
 }
 
 // expires is the end of e's freshness: a purge or a Revalidate may have brought it
@@ -127,7 +116,7 @@ func (e *Entry) expires() time.Time {
 // endsBy is end, or the earliest of marks that e is older than.
 func (e *Entry) endsBy(end time.Time, marks ...*mark) time.Time {
 	for _, m := range marks {
-		if m != nil && e.seq < m.seq && m.at.Before(end) {
+		if m != nil && e.generation < m.generation && m.at.Before(end) {
 			end = m.at
 		}
 	}
@@ -137,18 +126,18 @@ func (e *Entry) endsBy(end time.Time, marks ...*mark) time.Time {
 // fresh does not compare now with the time of a purge: who asks may have looked at
 // the clock before that.
 func (e *Entry) fresh(now time.Time) bool {
-	return now.Before(e.Expires) && e.purged.Load() == nil && e.seq >= e.space.since.Load()
+	return now.Before(e.Expires) && e.purged.Load() == nil && e.generation >= e.space.since.Load()
 }
 
 // outdated reports whether e's lifetimes may have changed since it was fetched.
 func (e *Entry) outdated() bool {
 	m := e.space.outdated.Load()
-	return m != nil && e.seq < m.seq
+	return m != nil && e.generation < m.generation
 }
 
 // staleWhile is how long after its end e may be served while it is fetched anew.
 func (e *Entry) staleWhile() time.Duration {
-	if m := e.space.outdated.Load(); e.byDefault && m != nil && e.seq < m.seq {
+	if m := e.space.outdated.Load(); e.byDefault && m != nil && e.generation < m.generation {
 		return m.staleWhile
 	}
 	return e.graceWhile
@@ -167,7 +156,7 @@ func (e *Entry) usable(now time.Time) bool {
 // lastFailure is nil where there was none, or where the lifetimes have changed since.
 func (e *Entry) lastFailure() *failure {
 	f, m := e.failure.Load(), e.space.outdated.Load()
-	if f != nil && m != nil && f.seq < m.seq {
+	if f != nil && m != nil && f.generation < m.generation {
 		return nil
 	}
 	return f
@@ -196,14 +185,51 @@ const (
 )
 
 // failed notes that an outage kept e from being fetched anew, for who comes next.
-func (e *Entry) failed(now time.Time, seq uint64, l *Lifetimes) {
-	e.failure.Store(&failure{seq: seq, until: now.Add(lately), now: l})
-	e.tired(now)
+func (e *Entry) failed(now time.Time, generation uint64, l *Lifetimes) {
+	e.failure.Store(&failure{generation: generation, until: now.Add(lately), now: l})
+	e.tired(now, generation)
 }
 
 // tired notes that e was not fetched anew, whatever the reason: it is not asked for
 // at once again.
-func (e *Entry) tired(now time.Time) {
-	e.rest.set(now.Add(respite))
+func (e *Entry) tired(now time.Time, generation uint64) {
+	e.rest.Store(&rest{generation: generation, until: now.Add(respite)})
 	e.renewal.Store(false)
+}
+
+// resting reports whether e was not fetched anew just now. A fetch from before a purge
+// has no say in it: it may be the purge that ended it.
+func (e *Entry) resting(now time.Time) bool {
+	r := e.rest.Load()
+	return r != nil && now.Before(r.until) && r.generation >= e.invalidated()
+}
+
+// invalidated is the generation of the last purge, or Revalidate, of e.
+func (e *Entry) invalidated() uint64 {
+	since := e.space.since.Load()
+	if m := e.purged.Load(); m != nil {
+		since = max(since, m.generation)
+	}
+	return since
+}
+
+// cost is what an object holds once it is in memory.
+func cost(key Key, src *Source) int64 {
+	return bodyCost(src.Size) + allocated(int64(len(key.Object))) + src.MetaBytes + entryOverhead
+}
+
+// storable reports whether src may become an entry.
+func (c *Cache) storable(key Key, src *Source) bool {
+	return src.keeps() && !c.tooLarge(key, src)
+}
+
+// keeps reports whether src wants to be stored.
+func (src *Source) keeps() bool { return src.lasts() || src.Validate }
+
+// lasts reports whether src may answer other requests than the one that it was
+// fetched for.
+func (src *Source) lasts() bool { return src.Fresh > max(0, src.Age) }
+
+func (c *Cache) tooLarge(key Key, src *Source) bool {
+	return src.Size < 0 || src.Size > c.objectMax || cost(key, src) > c.memory.held.limit
 }

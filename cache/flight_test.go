@@ -57,20 +57,19 @@ func TestLandOrder(t *testing.T) {
 		cancel() // leaving a landing flight changes nothing
 		synctest.Wait()
 
-		w.mu.Lock() // from here on F can put its entry, but not go
+		w.mu.Lock() // from here on F can neither put its entry nor go
 		close(gate)
-		for e := (*Entry)(nil); e == nil; {
-			if e = w.memory.hit(keyA, time.Now()); e != nil {
-				e.Release()
-			}
-		}
-		if w.flights[keyA] == nil {
-			t.Error("the flight went before its entry was visible")
-		}
 		for range 1000 {
 			runtime.Gosched()
+			if e := w.memory.hit(keyA, time.Now()); e != nil {
+				e.Release()
+				t.Fatal("the entry is visible while the flight is there")
+			}
+			if w.fetches[keyA] == nil {
+				t.Fatal("the flight went before its entry was visible")
+			}
 		}
-		if w.flights[keyA].blob.sealed.Load() {
+		if w.fetches[keyA].body.sealed.Load() {
 			t.Error("the last byte came before the flight had gone")
 		}
 		w.mu.Unlock()
@@ -92,7 +91,7 @@ func TestLandOrder(t *testing.T) {
 			}
 			// Whoever has the last byte finds no flight, but an entry.
 			w.mu.Lock()
-			if w.flights[key] != nil {
+			if w.fetches[key] != nil {
 				t.Error("the last byte came before the flight had gone")
 			}
 			w.mu.Unlock()
@@ -107,15 +106,15 @@ func TestLandOrder(t *testing.T) {
 func TestSeatHolds(t *testing.T) {
 	t.Parallel()
 	const size = 1000
-	whenTaken := map[string]func(w *world, f *feed) (seat, error){
-		"before settle": func(w *world, f *feed) (seat, error) {
+	whenTaken := map[string]func(w *world, f *feed) (waiter, error){
+		"before settle": func(w *world, f *feed) (waiter, error) {
 			return w.join(keyA, f.load(w, size, time.Hour))
 		},
-		"after settle": func(w *world, f *feed) (seat, error) {
+		"after settle": func(w *world, f *feed) (waiter, error) {
 			first, _ := w.join(keyA, f.load(w, size, time.Hour))
 			synctest.Wait()
 			s, err := w.join(keyA, w.forbidden)
-			w.leave(first.flight)
+			first.giveUp()
 			return s, err
 		},
 	}
@@ -130,13 +129,13 @@ func TestSeatHolds(t *testing.T) {
 			synctest.Wait() // landed
 			held := w.Stats().Bytes
 			if _, spared := w.memory.oldest(); !spared {
-				t.Fatal("the entry could be evicted, though a seat holds it")
+				t.Fatal("the entry could be evicted, though a waiter holds it")
 			}
 			w.dropEntry(keyA)
 			if got := w.Stats().Bytes; got != held || held < size {
 				t.Errorf("%d bytes held, want %d still", got, held)
 			}
-			r, err := w.board(t.Context(), s, nil, false)
+			r, err := s.wait(t.Context(), nil, false)
 			if err != nil {
 				t.Fatal(err)
 			}

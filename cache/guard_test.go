@@ -12,10 +12,10 @@ import (
 )
 
 // badCloser is a body whose Close panics.
-type badCloser struct{ *body }
+type badCloser struct{ *testBody }
 
 func (b badCloser) Close() error {
-	_ = b.body.Close()
+	_ = b.testBody.Close()
 	panic("close panics")
 }
 
@@ -48,7 +48,7 @@ func TestPanicIsLogged(t *testing.T) {
 		"close": {func(w *world) Load {
 			return func(ctx context.Context, old *Entry) (*Source, error) {
 				src, err := w.good(keyA, 10)(ctx, old)
-				src.Body = badCloser{src.Body.(*body)}
+				src.Body = badCloser{src.Body.(*testBody)}
 				return src, err
 			}
 		}, "close panics"},

@@ -28,7 +28,7 @@ type View struct {
 func (c *Cache) Inspect(key Key, now time.Time) View {
 	v := View{Bypass: c.passes.marked(key)}
 	c.mu.Lock()
-	v.Flight = c.flights[key] != nil
+	v.Flight = c.fetches[key] != nil
 	c.mu.Unlock()
 	if c.memory.view(key, now, &v) {
 		v.Tier = Tier
@@ -46,7 +46,7 @@ func (m *memory) view(key Key, now time.Time, v *View) bool {
 		return false
 	}
 	defer e.Release()
-	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.blob.data)), e.Stored
+	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.body.data)), e.Stored
 	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.lastFailure() != nil
 	v.Outdated = e.outdated()
 	v.StaleWhile, v.StaleError = v.Expires.Add(e.staleWhile()), v.Expires.Add(e.graceError)
@@ -79,3 +79,14 @@ func (c *Cache) Forget(space, before int64) {
 
 // AllEpochs is past every epoch, for Forget.
 const AllEpochs = math.MaxInt64
+
+// Foresee says what Get would make of an object of which no more than the
+// metadata is known: Miss or Bypass, and whether it would find an expired entry.
+// src needs no Body.
+func (c *Cache) Foresee(key Key, src *Source) (status Status, stale bool) {
+	stale = !c.passes.marked(key) && c.memory.expired(key, time.Now())
+	if c.tooLarge(key, src) {
+		return Bypass, stale
+	}
+	return Miss, stale
+}

@@ -2,8 +2,12 @@ package cache
 
 import (
 	"hash/maphash"
+	"math"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"ixmage/cache/arena"
 )
@@ -72,7 +76,7 @@ func newMemory(capacity int64, rec Recorder) *memory {
 		rec.Evicted(Tier, reason, 0)
 	}
 	m.stored.limit = capacity
-	m.held.limit = max(capacity, flightFloor)
+	m.held.limit = max(capacity, fetchFloor)
 	m.reserved.limit = m.held.limit / reservedShare
 	m.arena = arena.New(m.held.limit)
 	for i := range m.shard {
@@ -99,7 +103,7 @@ func (m *memory) hit(key Key, now time.Time) *Entry {
 	if !e.fresh(now) {
 		return nil
 	}
-	e.blob.hold(1)
+	e.body.hold(1)
 	return e
 }
 
@@ -114,7 +118,7 @@ func (m *memory) look(key Key) *Entry {
 		return nil
 	}
 	e.used = m.clock.Add(1)
-	e.blob.hold(1)
+	e.body.hold(1)
 	return e
 }
 
@@ -135,7 +139,7 @@ func (m *memory) peek(key Key) *Entry {
 	if !ok {
 		return nil
 	}
-	e.blob.hold(1)
+	e.body.hold(1)
 	return e
 }
 
@@ -149,39 +153,31 @@ func (m *memory) expired(key Key, now time.Time) bool {
 	return !e.fresh(now)
 }
 
-// put makes e an entry, with a hold of its own on the blob, if there is room. A
-// key must not be put by two at once: flights see to that. dead is looked at under
-// the lock that a purge takes after setting it.
-func (m *memory) put(e *Entry, dead *atomic.Bool) {
+// take takes the entry of key out, for the caller to settle its account, nil if there is
+// none.
+func (m *memory) take(key Key) *Entry {
+	s := m.of(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.lru.Peek(key)
+	if !ok {
+		return nil
+	}
+	s.removeLocked(e)
+	return e
+}
+
+// put makes e an entry, with a hold of its own on the body. Its key must not be there,
+// and its cost must have been taken.
+func (m *memory) put(e *Entry) {
 	s := m.of(e.key)
 	s.mu.Lock()
-	if dead.Load() { // what is there may be of use yet, or a successor's
-		s.mu.Unlock()
-		return
-	}
-	old, ok := s.lru.Peek(e.key)
-	if ok {
-		s.removeLocked(old)
-	}
-	s.mu.Unlock()
-	if ok {
-		m.left(old, reasonReplaced)
-	}
-	if !m.room(&m.stored, e.blob.cost) {
-		return
-	}
-	s.mu.Lock()
-	if dead.Load() {
-		s.mu.Unlock()
-		m.stored.give(e.blob.cost)
-		return
-	}
-	e.blob.hold(1)
+	defer s.mu.Unlock()
+	e.body.hold(1)
 	m.entries.Add(1)
-	e.space.count(1, e.blob.cost)
+	e.space.count(1, e.body.cost)
 	e.used = m.clock.Add(1)
 	s.addLocked(e)
-	s.mu.Unlock()
 }
 
 // renew puts e, which has the same body, in old's place, and reports whether it
@@ -190,11 +186,11 @@ func (m *memory) renew(old, e *Entry) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := old.purged.Load(); !s.hasLocked(old) || p != nil && p.seq > e.seq {
+	if p := old.purged.Load(); !s.hasLocked(old) || p != nil && p.generation > e.generation {
 		return false
 	}
-	old.space.count(-1, -e.blob.cost)
-	e.space.count(1, e.blob.cost)
+	old.space.count(-1, -e.body.cost)
+	e.space.count(1, e.body.cost)
 	e.used = m.clock.Add(1)
 	s.replaceLocked(old, e)
 	return true
@@ -229,10 +225,10 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.lru.Peek(key)
-	if !ok || e.seq >= by.seq {
+	if !ok || e.generation >= by.generation {
 		return nil
 	}
-	if p := e.purged.Load(); by.hard || p == nil || p.seq < by.seq {
+	if p := e.purged.Load(); by.hard || p == nil || p.generation < by.generation {
 		e.purged.Store(by) // of two that come at once, the later one
 	}
 	if by.hard {
@@ -244,9 +240,9 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 // left settles the account of an entry that was taken out of its shard.
 func (m *memory) left(e *Entry, reason string) {
 	m.entries.Add(-1)
-	e.space.count(-1, -e.blob.cost)
-	m.stored.give(e.blob.cost)
-	e.blob.release()
+	e.space.count(-1, -e.body.cost)
+	m.stored.give(e.body.cost)
+	e.body.release()
 	m.rec.Evicted(Tier, reason, 1)
 }
 
@@ -319,7 +315,7 @@ func (m *memory) oldest() (e *Entry, spared bool) {
 	switch {
 	case !ok: // taken since; there may be others
 		return nil, true
-	case e.blob.shared():
+	case e.body.shared():
 		e.used = m.clock.Add(1)
 		s.lru.Get(e.key) // to the front
 		return nil, true
@@ -355,8 +351,8 @@ func (m *memory) clear() {
 		s.mu.Unlock()
 		for _, e := range old {
 			m.entries.Add(-1)
-			m.stored.give(e.blob.cost)
-			e.blob.release()
+			m.stored.give(e.body.cost)
+			e.body.release()
 		}
 	}
 	if m.arena != nil {
@@ -366,4 +362,65 @@ func (m *memory) clear() {
 
 func (m *memory) stats() Stats {
 	return Stats{Bytes: m.held.used.Load(), Capacity: m.stored.limit, Entries: m.entries.Load()}
+}
+
+// shard is a part of the memory tier, under one lock.
+type shard struct {
+	mu  sync.Mutex
+	lru *simplelru.LRU[Key, *Entry] // in the order of Entry.used
+	// all has every entry, at Entry.at: a purge walks it in steps, which a list
+	// whose elements move with every hit does not allow.
+	all []*Entry
+}
+
+func (s *shard) init() {
+	// The size is required above zero and bounds entries; bytes bound us.
+	s.lru, _ = simplelru.NewLRU[Key, *Entry](math.MaxInt, nil)
+	s.all = nil
+}
+
+func (s *shard) hasLocked(e *Entry) bool {
+	found, ok := s.lru.Peek(e.key)
+	return ok && found == e
+}
+
+// addLocked puts in e, whose key must not be there: simplelru overwrites without
+// telling anybody.
+func (s *shard) addLocked(e *Entry) {
+	e.at = int32(len(s.all)) // there is not memory for more
+	s.all = append(s.all, e)
+	s.lru.Add(e.key, e)
+}
+
+// replaceLocked puts e in the place of old, which has the same key.
+func (s *shard) replaceLocked(old, e *Entry) {
+	e.at = old.at
+	s.all[e.at] = e
+	s.lru.Add(e.key, e)
+}
+
+// removeLocked takes e out. The last entry of all takes its place.
+func (s *shard) removeLocked(e *Entry) {
+	s.lru.Remove(e.key)
+	end := len(s.all) - 1
+	last := s.all[end]
+	last.at = e.at
+	s.all[last.at] = last
+	s.all[end] = nil
+	s.all = s.all[:end]
+}
+
+// stepSize is how many entries are looked at while a shard is locked.
+const stepSize = 256
+
+// step copies entries from just before the place end, and returns them and the end
+// for the next step; nothing is left at 0. Whoever begins with math.MaxInt and goes
+// on gets every entry that is there all the time, and perhaps others: what has not
+// been visited is before end, and a removal moves an entry only to a lower place.
+func (s *shard) step(buf []*Entry, end int) ([]*Entry, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end = min(end, len(s.all))
+	from := max(0, end-stepSize)
+	return append(buf[:0], s.all[from:end]...), from
 }

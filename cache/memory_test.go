@@ -228,7 +228,7 @@ func TestReleaseTooOften(t *testing.T) {
 			t.Error("no panic")
 		}
 	}()
-	bl := newBlob(&budget{limit: 1}, nil, 1, 1)
+	bl := newBody(&budget{limit: 1}, nil, 1, 1)
 	bl.release()
 	bl.release()
 }

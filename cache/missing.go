@@ -25,9 +25,6 @@ const absenceOverhead = 512
 type Gone struct { //nolint:errname // read cache.Gone
 	Err error // small, since it is kept
 	For time.Duration
-	// Asked is when the source was asked, for Missed: what it said before a purge
-	// is not noted after that. Zero takes it for new.
-	Asked time.Time
 }
 
 func (g *Gone) Error() string { return g.Err.Error() }
@@ -122,14 +119,16 @@ func (m *missing) stats() Stats {
 // Absent tells whether key is known not to be there, and why: nil if not.
 func (c *Cache) Absent(key Key, now time.Time) error { return c.missing.get(key, now) }
 
-// Missed notes, for who asked past the cache, that key is not there.
-func (c *Cache) Missed(key Key, g *Gone) {
+// Missed notes, for who asked past the cache, that key is not there. generation is
+// Cache.Generation from before the source was asked: what it said before a purge is not
+// noted after that.
+func (c *Cache) Missed(key Key, g *Gone, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flights[key] != nil || c.memory.has(key) {
+	if c.fetches[key] != nil || c.memory.has(key) {
 		return // what is stored, or comes, knows better than one who asked for less
 	}
-	if g.Asked.IsZero() || g.Asked.After(c.purgedAt) {
+	if generation == c.generation.Load() {
 		c.noteLocked(key, g)
 	}
 }
@@ -148,12 +147,10 @@ func (c *Cache) noteLocked(key Key, g *Gone) {
 // been another credential's.
 func (c *Cache) ForgetMissing(space int64) (n int) {
 	c.mu.Lock()
-	c.doubts++
-	c.generation.Add(1)
-	c.purgedAt = time.Now()
-	for key, f := range c.flights {
-		if key.Space == space {
-			f.distrusted = true
+	generation := c.generation.Add(1)
+	for id, s := range c.spaces {
+		if id.space == space {
+			s.forgotten = generation
 		}
 	}
 	c.mu.Unlock()

@@ -18,7 +18,7 @@ type model struct {
 	marks                      map[Key]time.Time // passed by until then
 	missing                    map[Key]time.Time // not there until then
 	evicted                    map[string]int
-	uses, purges, renewals     int
+	uses, purges, refreshes    int
 }
 
 type modelSpace struct {
@@ -50,7 +50,7 @@ type modelEntry struct {
 	purges       int // before its fetch began
 	space        *modelSpace
 	purged       modelMark
-	rest         time.Time
+	rest         modelFailure
 	failure      modelFailure
 }
 
@@ -73,15 +73,15 @@ type modelFlight struct {
 	seats     int
 	end       error // nil while it goes on, io.EOF when it is complete
 	abandoned bool  // or outlived, or purged
-	dead      bool  // purged
-	wanted    bool
-	unasked   bool
-	left      time.Time // when the last seat was given up
+
+	wanted  bool
+	unasked bool
+	left    time.Time // when the last seat was given up
 }
 
 // script is what a load is to do.
 type script struct {
-	kind               kind
+	kind               modelKind
 	size, meta         int64
 	fresh              time.Duration
 	while, fault, gone time.Duration
@@ -90,11 +90,11 @@ type script struct {
 	now                *Lifetimes // of what is stored, if it fails
 }
 
-type kind int
+type modelKind int
 
 const (
-	comes kind = iota
-	same       // if there is something that it can be the same as
+	comes modelKind = iota
+	same            // if there is something that it can be the same as
 	goes
 	outage
 	fails
@@ -161,9 +161,9 @@ func (e *modelEntry) bridges(now time.Time, l *Lifetimes) bool {
 	return now.Before(e.end().Add(e.fault))
 }
 
-// outcome is what a request comes by: a flight, what is stored, an error, or none
+// modelOutcome is what a request comes by: a flight, what is stored, an error, or none
 // of them, which is a stream of its own.
-type outcome struct {
+type modelOutcome struct {
 	status Status
 	flight *modelFlight
 	blob   *modelBlob
@@ -173,7 +173,7 @@ type outcome struct {
 }
 
 // get is a request, whose load does what s says.
-func (m *model) get(key Key, s script, now time.Time) outcome {
+func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 	if until, ok := m.marks[key]; ok && now.Before(until) {
 		return m.pass(key, s, now)
 	}
@@ -185,11 +185,11 @@ func (m *model) get(key Key, s script, now time.Time) outcome {
 		}
 		old.seats++
 		old.blob.refs++
-		return outcome{status: Collapsed, flight: old}
+		return modelOutcome{status: Collapsed, flight: old}
 	case old != nil && !old.script.lasts():
 		return m.pass(key, s, now)
 	case m.absent(key, now):
-		return outcome{err: true}
+		return modelOutcome{err: true}
 	}
 	e := m.look(key)
 	switch {
@@ -210,12 +210,12 @@ func (m *model) get(key Key, s script, now time.Time) outcome {
 }
 
 // stored is an answer by e, held.
-func stored(e *modelEntry, now time.Time) outcome {
+func stored(e *modelEntry, now time.Time) modelOutcome {
 	e.blob.refs++
 	if e.isFresh(now) {
-		return outcome{status: Hit, blob: e.blob}
+		return modelOutcome{status: Hit, blob: e.blob}
 	}
-	return outcome{status: Stale, blob: e.blob}
+	return modelOutcome{status: Stale, blob: e.blob}
 }
 
 func (m *model) space(key Key) *modelSpace {
@@ -234,20 +234,26 @@ func (m *model) begin(key Key, old *modelEntry, s script, now time.Time) *modelF
 	return &modelFlight{key: key, old: old, script: s, at: now, space: m.space(key), purges: m.purges}
 }
 
+// resting is that it was not fetched anew just now, by a fetch that no purge has ended.
+func (e *modelEntry) resting(now time.Time) bool {
+	since := max(e.purged.no, e.space.purged.no, e.space.outdated.no)
+	return now.Before(e.rest.until) && e.rest.purges >= since
+}
+
 // renew begins a flight that nobody waits for, and reports whether it did.
 func (m *model) renew(e *modelEntry, s script, now time.Time) bool {
-	if m.flights[e.key] != nil || now.Before(e.rest) {
+	if m.flights[e.key] != nil || e.resting(now) {
 		return false
 	}
 	f := m.begin(e.key, e, s, now)
 	f.unasked, f.wanted, f.left = true, true, now
-	m.renewals++
+	m.refreshes++
 	m.fly(f, now)
 	return true
 }
 
 // fly is a flight up to where its load has returned.
-func (m *model) fly(f *modelFlight, now time.Time) outcome {
+func (m *model) fly(f *modelFlight, now time.Time) modelOutcome {
 	if f.script.kind == comes {
 		return m.arrive(f, now)
 	}
@@ -259,8 +265,8 @@ func (m *model) fly(f *modelFlight, now time.Time) outcome {
 	return o
 }
 
-func (m *model) arrive(f *modelFlight, now time.Time) outcome {
-	o := outcome{status: m.statusOf(f.key, f.script), loads: true}
+func (m *model) arrive(f *modelFlight, now time.Time) modelOutcome {
+	o := modelOutcome{status: m.statusOf(f.key, f.script), loads: true}
 	delete(m.missing, f.key)
 	keeps := f.script.keeps() && o.status != Bypass
 	if !keeps {
@@ -288,10 +294,10 @@ func (m *model) statusOf(key Key, s script) Status {
 }
 
 // conclude is what follows from an answer without an object. f is nil past the cache.
-func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFlight) outcome {
-	o := outcome{loads: true}
+func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFlight) modelOutcome {
+	o := modelOutcome{loads: true}
 	if f != nil && f.unasked && s.kind != same {
-		old.rest = now.Add(respite)
+		old.rest = modelFailure{purges: f.purges, until: now.Add(respite)}
 	}
 	switch {
 	case s.kind == same:
@@ -299,7 +305,8 @@ func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *m
 		o.status, o.blob = Revalidated, old.blob
 		m.renewed(old, s, now)
 	case s.kind == outage && old != nil && old.bridges(now, s.now):
-		old.rest, old.failure = now.Add(respite), modelFailure{m.purges, now.Add(lately), s.now}
+		old.rest = modelFailure{purges: m.purges, until: now.Add(respite)}
+		old.failure = modelFailure{m.purges, now.Add(lately), s.now}
 		o.status, o.blob = Stale, old.blob
 	case s.kind == goes:
 		if old != nil {
@@ -328,7 +335,7 @@ func (m *model) renewed(old *modelEntry, s script, now time.Time) {
 }
 
 // pass is a fetch by one request for itself.
-func (m *model) pass(key Key, s script, now time.Time) outcome {
+func (m *model) pass(key Key, s script, now time.Time) modelOutcome {
 	old := m.look(key)
 	if old == nil && s.kind == same {
 		s.kind = comes
@@ -344,7 +351,7 @@ func (m *model) pass(key Key, s script, now time.Time) outcome {
 		}
 		return o
 	}
-	o := outcome{status: m.statusOf(key, s), loads: true}
+	o := modelOutcome{status: m.statusOf(key, s), loads: true}
 	delete(m.missing, key)
 	switch {
 	case s.keeps() && o.status != Bypass:

@@ -22,7 +22,7 @@ func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*mode
 	m.purges++
 	for key, f := range m.flights {
 		if match(key) {
-			f.abandoned, f.dead = true, true
+			f.abandoned = true
 			delete(m.flights, key)
 			p.Flights++
 			if f.seats == 0 {

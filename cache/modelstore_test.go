@@ -36,8 +36,8 @@ func (m *model) hit(key Key, now time.Time) *modelEntry {
 func (m *model) land(f *modelFlight, end error, now time.Time) {
 	f.end = end
 	switch {
-	case !isEnd(end) && f.unasked && !f.dead:
-		f.old.rest = now.Add(respite)
+	case !isEnd(end) && f.unasked:
+		f.old.rest = modelFailure{purges: f.purges, until: now.Add(respite)}
 	case isEnd(end) && !f.abandoned:
 		m.put(f, now)
 	}
@@ -76,7 +76,7 @@ func (m *model) over(f *modelFlight) {
 		m.release(f.old.blob)
 	}
 	if f.unasked {
-		m.renewals--
+		m.refreshes--
 	}
 }
 
@@ -96,9 +96,9 @@ func (m *model) leave(f *modelFlight, now time.Time) {
 // elapse gives up what nobody has followed for long, and returns it.
 func (m *model) elapse(now time.Time) (gone []*modelFlight) {
 	for _, f := range m.flights {
-		if f.seats == 0 && !now.Before(f.left.Add(overtime)) {
+		if f.seats == 0 && !now.Before(f.left.Add(idleTimeout)) {
 			f.abandoned = true
-			m.land(f, ErrAbandoned, f.left.Add(overtime))
+			m.land(f, ErrAbandoned, f.left.Add(idleTimeout))
 			gone = append(gone, f)
 		}
 	}

@@ -1,29 +1,50 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"time"
 )
 
-// failed ends a flight whose load gave nothing.
-func (c *Cache) failed(f *flight, err error) {
+// loaded goes on with a fetch whose load has returned.
+func (f *fetch) loaded(ctx context.Context, src *Source, err error) {
+	if ctx.Err() != nil { // abandoned, or the cache is closed: the source has said nothing
+		if err == nil {
+			f.drop(src)
+		}
+		err = context.Cause(ctx)
+	}
+	switch {
+	case err != nil:
+		f.cancel(nil)
+		f.failed(err)
+	case src.Same:
+		f.cancel(nil)
+		f.confirmed(src)
+	default:
+		f.arrived(src)
+	}
+}
+
+// failed ends a fetch whose load gave nothing.
+func (f *fetch) failed(err error) {
 	gone, isGone := errors.AsType[*Gone](err)
 	outage, isOutage := errors.AsType[*Outage](err)
 	now := time.Now()
 	if isGone {
-		c.dropGone(f)
+		f.dropGone()
 	}
-	c.settle(f, func() {
-		f.tireLocked(now)
+	f.tire(now)
+	f.resolve(failed, func() {
 		switch {
 		case isGone:
 			f.err = gone.Err
-			if c.flights[f.key] == f && !f.distrusted {
-				c.noteLocked(f.key, gone)
+			if f.currentLocked() {
+				f.cache.noteLocked(f.key, gone)
 			}
 		case isOutage && f.old != nil && f.old.Bridges(now, outage.Now):
-			f.old.failed(now, f.seq, outage.Now)
-			f.entry, f.status, f.stores = f.old, Stale, true
+			f.old.failed(now, f.generation, outage.Now)
+			f.outcome.entry, f.status, f.stored = f.old, Stale, true
 		case isOutage:
 			f.err = outage.Err
 		default:
@@ -32,122 +53,184 @@ func (c *Cache) failed(f *flight, err error) {
 	})
 }
 
-// dropGone drops what is stored of an object that is gone, before anybody can begin
-// anew and find it.
-func (c *Cache) dropGone(f *flight) {
+// currentLocked reports whether nothing has been purged or forgotten since f began that
+// has to do with its key. Of what is in no table, nobody knows whether a purge meant it:
+// for that, any counts.
+func (f *fetch) currentLocked() bool {
+	c := f.cache
+	return f.generation >= f.space.forgotten && (c.fetches[f.key] == f || f.generation == c.generation.Load())
+}
+
+// dropGone drops the stored entry of an object that is gone, before anybody can begin
+// anew and find it. The answer to a key pair that has been replaced drops nothing.
+func (f *fetch) dropGone() {
+	c := f.cache
 	c.mu.Lock()
-	distrusted := f.distrusted || c.flights[f.key] != f && f.doubts != c.doubts // ForgetMissing found it no more
+	forgotten := f.generation < f.space.forgotten
 	c.mu.Unlock()
-	if f.old != nil && !distrusted {
+	if f.old != nil && !forgotten {
 		c.memory.remove(f.old, reasonGone)
 	}
 }
 
-// confirmed ends a flight which found that what is stored is still the same. The
-// entry is renewed first, so that whoever finds no flight finds that.
-func (c *Cache) confirmed(f *flight, src *Source) {
+// tire has what was to be refreshed in the background, in vain, rest for a moment.
+func (f *fetch) tire(now time.Time) {
+	if f.kind == background && f.old != nil {
+		f.old.tired(now, f.generation)
+	}
+}
+
+// confirmed ends a fetch which found that the stored object is still the same. The entry
+// is renewed first, so that whoever finds no fetch finds that.
+func (f *fetch) confirmed(src *Source) {
 	if f.old == nil {
-		c.settle(f, func() { f.err = errNoStored })
+		f.resolve(failed, func() { f.err = errNoStored })
 		return
 	}
-	e, stores := c.renewed(f.fetching, f.old, src)
-	c.missing.remove(f.key) // what Missed noted meanwhile
-	c.settle(f, func() {
-		f.source, f.entry, f.status, f.stores, f.alone = src, e, Revalidated, stores, !src.lasts()
+	e, stored := f.renewed(src)
+	f.cache.missing.remove(f.key) // what Missed noted meanwhile
+	f.resolve(committed, func() {
+		f.source, f.outcome.entry, f.status, f.stored = src, e, Revalidated, stored
 	})
 }
 
 // renewed puts an entry with the same body and newer metadata in old's place, and
 // reports whether it did. What would need more memory than is counted is not stored
 // again, nor what is not to be stored any more.
-func (c *Cache) renewed(f fetching, old *Entry, src *Source) (e *Entry, stores bool) {
-	e = newEntry(f, src, time.Now().Add(-src.Age), old.blob)
-	if e.metaBytes > old.metaBytes || !src.keeps() {
-		c.memory.remove(old, reasonReplaced)
+func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
+	m := f.cache.memory
+	e = newEntry(f, src, time.Now().Add(-src.Age), f.old.body)
+	if e.metaBytes > f.old.metaBytes || !src.keeps() {
+		m.remove(f.old, reasonReplaced)
 		return e, false
 	}
-	e.metaBytes = old.metaBytes
-	return e, c.memory.renew(old, e)
+	e.metaBytes = f.old.metaBytes
+	return e, m.renew(f.old, e)
 }
 
-// arrived goes on with a flight whose load gave an object.
-func (c *Cache) arrived(f *flight, src *Source) {
-	bl := c.blobFor(f.key, src)
-	if bl == nil && f.old != nil { // it has changed, and will not be stored
-		c.memory.remove(f.old, reasonReplaced)
+// arrived goes on with a fetch whose load gave an object.
+func (f *fetch) arrived(src *Source) {
+	c := f.cache
+	b := f.newBody(src)
+	if b == nil && f.old != nil && (f.kind != private || !c.storable(f.key, src)) {
+		c.memory.remove(f.old, reasonReplaced) // it has changed, and will not be stored
 	}
 	c.missing.remove(f.key) // what Missed noted meanwhile
-	c.settle(f, func() { f.source, f.blob, f.alone = src, bl, bl == nil || !src.lasts() })
-	if bl == nil {
+	if b == nil {
+		f.resolve(committed, func() { f.source = src })
 		return
 	}
+	f.resolve(filling, func() { f.source, f.body = src, b })
 	c.guard(func() error {
 		defer src.Body.Close()
-		return bl.fill(src.Body)
+		return b.fill(src.Body)
 	}, func(err error) {
 		f.cancel(nil)
-		c.land(f, err)
+		f.commit(err)
 	})
 }
 
-// settle fixes the outcome of a flight and wakes its seats. Only a shared
-// flight stays in the table, to be joined while it fills.
-func (c *Cache) settle(f *flight, outcome func()) {
+// newBody makes room for a source that may be shared; nil where it may not, or where
+// there is no room. What may not be shared is remembered for a while, so that requests
+// for it need not queue up behind one another's headers.
+func (f *fetch) newBody(src *Source) *body {
+	c := f.cache
+	switch storable := c.storable(f.key, src); {
+	case f.kind == private && storable:
+		c.passes.unmark(f.key)
+		return nil
+	case f.kind == private:
+		return nil
+	case !storable:
+		c.passes.mark(f.key)
+		return nil
+	}
+	n := cost(f.key, src)
+	if !c.memory.room(&c.memory.held, n) {
+		return nil
+	}
+	return newBody(&c.memory.held, c.memory.arena, int(src.Size), n)
+}
+
+// resolve fixes the outcome of a fetch and wakes its waiters. Only one that is filling
+// stays in the table, to be joined meanwhile.
+func (f *fetch) resolve(to state, outcome func()) {
+	c := f.cache
 	c.mu.Lock()
 	outcome()
 	if f.source != nil {
 		f.born = time.Now().Add(-f.source.Age)
 	}
 	if b := f.bytes(); b != nil {
-		b.hold(f.seats)
+		b.hold(f.waiters)
 	}
-	if f.blob == nil {
-		f.landed = true
-		f.stopLocked()
-		c.removeLocked(f)
+	if f.state != abandoned {
+		f.state = to
+	}
+	if f.body == nil {
+		f.stopIdleLocked()
+		f.removeLocked()
 	}
 	orphan := f.orphanLocked()
 	c.mu.Unlock()
 	close(f.ready)
 	if orphan {
-		c.drop(f.source, f.cancel)
+		f.drop(f.source)
 	}
 }
 
-// bytes are what every seat of a settled flight holds, nil for a solo one.
-func (f *flight) bytes() *blob {
-	if f.entry != nil {
-		return f.entry.blob
-	}
-	return f.blob
-}
-
-// land ends a shared flight. The order matters: the entry first, then the
-// flight's going (see flight), then the last byte, so that whoever has a whole
-// body finds it in memory when asking again.
-func (c *Cache) land(f *flight, err error) {
-	c.mu.Lock()
-	f.landed = true
-	f.stopLocked()
-	abandoned := c.flights[f.key] != f
-	c.mu.Unlock()
-	if err == nil && !abandoned {
-		c.memory.put(newEntry(f.fetching, f.source, f.born, f.blob), &f.dead)
-	}
-	c.mu.Lock()
+// commit ends a fetch whose body has been filled, or could not be. The entry comes before
+// the last byte, so that whoever has a whole body finds it in memory when asking again.
+func (f *fetch) commit(err error) {
+	c := f.cache
 	if err != nil {
-		f.tireLocked(time.Now())
+		f.tire(time.Now())
 	}
-	c.removeLocked(f)
+	c.mu.Lock()
+	switch {
+	case f.state == abandoned:
+	case err == nil:
+		f.state = committed
+	default:
+		f.state = failed
+		f.removeLocked()
+	}
+	f.stopIdleLocked()
 	c.mu.Unlock()
-	f.blob.finish(err)
-	f.blob.release()
+	if err == nil {
+		f.store(newEntry(f, f.source, f.born, f.body))
+	}
+	f.body.finish(err)
+	f.body.release()
 }
 
-// removeLocked takes f out of the table, unless it was abandoned and another
-// flight of its key is there by now.
-func (c *Cache) removeLocked(f *flight) {
-	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
+// store puts e, unless f is in the table no more, and takes f out of the table. e takes
+// the place of the entry that is there before it takes room of its own. What leaves is
+// settled without Cache.mu, since a Recorder is told of it.
+func (f *fetch) store(e *Entry) {
+	c, m := f.cache, f.cache.memory
+	c.mu.Lock()
+	var old *Entry
+	inTable := c.fetches[f.key] == f
+	if inTable {
+		old = m.take(f.key)
+	}
+	c.mu.Unlock()
+	if !inTable {
+		return
+	}
+	if old != nil {
+		m.left(old, reasonReplaced)
+	}
+	room := m.room(&m.stored, e.body.cost)
+	c.mu.Lock()
+	put := room && c.fetches[f.key] == f // it may have been purged meanwhile
+	if put {
+		m.put(e)
+	}
+	f.removeLocked()
+	c.mu.Unlock()
+	if room && !put {
+		m.stored.give(e.body.cost)
 	}
 }

@@ -348,7 +348,7 @@ func TestRevalidateRenewal(t *testing.T) {
 				w.Renew(keyA, e, gated(nil, nil))
 			}
 			w.outdate()
-			if under && len(w.flights) != 0 {
+			if under && len(w.fetches) != 0 {
 				t.Error("a flight is under way that goes by the old lifetimes")
 			}
 			if !under {

@@ -56,3 +56,7 @@ func (p *passes) unmark(key Key) {
 	defer p.mu.Unlock()
 	p.lru.Remove(h)
 }
+
+// Bypasses reports whether Get is known to stream key past the cache: lately it
+// was too large, of unknown length, or not to be stored.
+func (c *Cache) Bypasses(key Key) bool { return c.passes.marked(key) }

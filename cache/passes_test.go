@@ -82,7 +82,7 @@ func TestPassFails(t *testing.T) {
 		deaf := func(c context.Context, old *Entry) (*Source, error) {
 			ended = c.Err
 			cancel(errBoom)
-			synctest.Wait()
+			<-c.Done()
 			return w.good(keyA, 10)(c, old)
 		}
 		if got := w.all(ctx, keyA, deaf); !errors.Is(got.err, errBoom) {

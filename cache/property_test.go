@@ -75,7 +75,7 @@ type operator struct {
 
 // opened is a reader that is held open.
 type opened struct {
-	outcome
+	modelOutcome
 	r    *Reader
 	want []byte
 	off  int
@@ -87,7 +87,7 @@ func operate(t *testing.T, pick func(n int) (int, bool)) {
 	capacities := []int64{1 << 20, 300 << 10, 20_000, 0}
 	c, more := pick(len(capacities))
 	w := newWorld(t, Config{Memory: capacities[c]})
-	w.memory.held.limit = max(capacities[c], 400<<10) // instead of flightFloor
+	w.memory.held.limit = max(capacities[c], 400<<10) // instead of fetchFloor
 	w.objectMax = 390 << 10
 	o := &operator{
 		world: w, pick: pick, feeds: make(map[*modelFlight]*feed),
@@ -133,7 +133,7 @@ func (o *operator) key() Key { return keyNo(o.oneOf(manyKeys)) }
 func (o *operator) script() script {
 	sizes := []int64{0, 1, 100, 1000, 1000, 5000, 5000, 10_000, 40_000, 100_000, 300_000, 380_000, 400_000, -1}
 	return script{
-		kind:     []kind{comes, comes, comes, same, same, same, goes, outage, fails}[o.oneOf(9)],
+		kind:     []modelKind{comes, comes, comes, same, same, same, goes, outage, fails}[o.oneOf(9)],
 		size:     sizes[o.oneOf(len(sizes))],
 		meta:     []int64{0, 0, 0, 50}[o.oneOf(4)],
 		fresh:    []time.Duration{time.Hour, time.Minute, 0}[min(o.oneOf(7)/2, 2)],
@@ -166,7 +166,7 @@ func (o *operator) load(s script, f *feed, behind bool) Load {
 		}
 		f.ctx = ctx
 		o.opened.Add(1)
-		src.Body = &body{Reader: f, w: o.world}
+		src.Body = &testBody{Reader: f, w: o.world}
 		return src, nil
 	}
 }
@@ -175,7 +175,7 @@ func (o *operator) load(s script, f *feed, behind bool) Load {
 // is to have it.
 func (o *operator) get() {
 	key, s := o.key(), o.script()
-	loads, f, before := o.loads.Load(), newFeed(), o.flights[key]
+	loads, f, before := o.loads.Load(), newFeed(), o.fetches[key]
 	guess := o.m.get(key, s, time.Now())
 	ask := o.Get
 	if o.oneOf(2) == 0 { // where only one waits, it is the same
@@ -188,7 +188,7 @@ func (o *operator) get() {
 	if ran != guess.loads || (err != nil) != guess.err || err == nil && r.Status != guess.status {
 		o.t.Fatalf("%v: %+v, %v, load ran: %t; want %+v; %+v", key, r, err, ran, guess, s)
 	}
-	if ran && o.m.flights[key] != nil && o.flights[key] != before {
+	if ran && o.m.flights[key] != nil && o.fetches[key] != before {
 		o.feeds[o.m.flights[key]] = f
 	}
 	if err != nil {
@@ -201,7 +201,7 @@ func (o *operator) get() {
 	} else {
 		want = content(key, r.Size)
 	}
-	o.open = append(o.open, &opened{outcome: guess, r: r, want: want})
+	o.open = append(o.open, &opened{modelOutcome: guess, r: r, want: want})
 }
 
 // judge checks that nothing is given from before a purge.
@@ -361,7 +361,7 @@ func (o *operator) wait() {
 func (o *operator) miss() {
 	key := o.key()
 	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {
-		o.Missed(key, &Gone{Err: errBoom, For: life})
+		o.Missed(key, &Gone{Err: errBoom, For: life}, o.Generation())
 		if o.m.entries[key] == nil && o.m.flights[key] == nil {
 			o.m.missed(key, life, time.Now())
 		}

@@ -17,7 +17,9 @@ type space struct {
 	entries atomic.Int64
 	bytes   atomic.Int64
 
-	renewals int // flights under way that nobody waits for; guarded by Cache.mu
+	// Guarded by Cache.mu.
+	refreshes int    // fetches in the background that are under way
+	forgotten uint64 // the generation of the last ForgetMissing
 }
 
 func (s *space) count(entries, bytes int64) {
@@ -28,13 +30,13 @@ func (s *space) count(entries, bytes int64) {
 // mark sets one of the two marks.
 func (s *space) mark(which *atomic.Pointer[mark], m *mark) {
 	which.Store(m)
-	s.since.Store(m.seq)
+	s.since.Store(m.generation)
 }
 
-// mark says that what a fetch brought which began before seq is fresh no longer
+// mark says that what a fetch brought which began before generation is fresh no longer
 // than until at, and not to be served at all if hard.
 type mark struct {
-	seq        uint64
+	generation uint64
 	at         time.Time
 	hard       bool
 	staleWhile time.Duration // of Revalidate: the default from then on
@@ -154,24 +156,22 @@ func (c *Cache) detach(match func(Key) bool, hard bool) (*mark, Purged) {
 	return c.detachLocked(match, hard)
 }
 
-// detachLocked takes flights out of the table, so that nobody joins them any more
-// and they leave no entry. One that is landing is told before its entry is put, or
-// its entry is there by the time that a purge looks for it: see memory.put.
+// detachLocked takes fetches out of the table, so that nobody joins them any more and
+// they leave no entry. The entry of one that has committed is there by the time that a
+// purge looks for it.
 func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
 	var p Purged
-	c.generation.Add(1)
-	c.purgedAt = time.Now()
-	for key, f := range c.flights {
+	generation := c.generation.Add(1)
+	for key, f := range c.fetches {
 		if match(key) {
-			f.dead.Store(true)
-			delete(c.flights, key)
-			if f.seats == 0 && !f.landed {
-				f.cancel(ErrAbandoned)
+			delete(c.fetches, key)
+			if f.waiters == 0 {
+				f.abandonLocked()
 			}
 			p.Flights++
 		}
 	}
-	return &mark{seq: c.generation.Load(), at: c.purgedAt, hard: hard}, p
+	return &mark{generation: generation, at: time.Now(), hard: hard}, p
 }
 
 // detachAgain ends a hard purge. A flight that began meanwhile may have found the
@@ -188,7 +188,7 @@ func (c *Cache) purgeEntry(key Key, m *mark, p *Purged) {
 		return
 	}
 	p.Entries++
-	p.Bytes += e.blob.cost
+	p.Bytes += e.body.cost
 	if m.hard {
 		c.memory.left(e, reasonPurged)
 	}

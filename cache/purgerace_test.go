@@ -202,7 +202,7 @@ func (r *racer) load(seed uint64, i int) Load {
 		}
 		src.Size = int64(rnd.IntN(5000))
 		r.opened.Add(1)
-		src.Body = &body{Reader: bytes.NewReader(content(raceKeys[i], src.Size)), w: r.world}
+		src.Body = &testBody{Reader: bytes.NewReader(content(raceKeys[i], src.Size)), w: r.world}
 		return &src, nil
 	}
 }

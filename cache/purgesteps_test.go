@@ -54,7 +54,7 @@ func TestPurgeBetween(t *testing.T) {
 				once = true
 				e := w.memory.look(keyB)
 				w.mu.Lock()
-				w.renewLocked(keyA, e, time.Now(), gated(nil, nil))
+				w.refreshLocked(keyA, e, time.Now(), gated(nil, nil))
 				w.mu.Unlock()
 				e.Release()
 			}
@@ -64,7 +64,7 @@ func TestPurgeBetween(t *testing.T) {
 			} else {
 				w.Purge(keyA, true)
 			}
-			if len(w.flights) != 0 {
+			if len(w.fetches) != 0 {
 				t.Error("what began meanwhile can be joined")
 			}
 		})
@@ -92,14 +92,14 @@ func TestPurgesOverlap(t *testing.T) {
 		gate := make(chan struct{})
 		w.all(t.Context(), keyA, gated(gate, w.like(keyA, 10, lenient.asSame(2)))).wantMeta(t, 1, Stale)
 		w.mu.Lock()
-		f := w.flights[keyA]
-		f.seats++ // somebody waits, so that it goes on
+		f := w.fetches[keyA]
+		f.waiters++ // somebody waits, so that it goes on
 		w.mu.Unlock()
 		w.Purge(keyA, false)
 		w.purgeEntry(keyA, first, &p)
 		close(gate)
 		synctest.Wait()
-		w.leave(f)
+		waiter{fetch: f}.giveUp()
 		w.wantEntry(keyA, false)
 		// A hard one leaves alone what came after it, too.
 		first, _ = w.detach(match, true)

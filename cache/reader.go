@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 )
@@ -39,12 +38,10 @@ type Reader struct {
 	Stored  time.Time // when the object's metadata came, less its age by then
 	Expires time.Time
 
-	state   atomic.Int32
-	blob    *blob  // or
-	solo    *solo  //
-	want    func() // nil where there is no flight that makes an entry
-	quit    func() // gives up the fetch, which may wake a Next
-	release func() // gives back the bytes, which nobody may look at any more
+	use    atomic.Int32
+	body   *body   // or
+	stream *stream // or neither
+	fetch  *fetch  // nil where there is nothing to give up
 }
 
 // States of a Reader.
@@ -61,20 +58,20 @@ const (
 // next call and Close. Where the object is not shared, off must be what the
 // calls before added up to.
 func (r *Reader) Next(off int64) (p []byte, err error) {
-	if !r.state.CompareAndSwap(idle, busy) {
+	if !r.use.CompareAndSwap(idle, busy) {
 		return nil, ErrReaderClosed
 	}
 	defer func() {
-		if !r.state.CompareAndSwap(busy, idle) {
+		if !r.use.CompareAndSwap(busy, idle) {
 			r.release() // Close came meanwhile and left it to us
 			p, err = nil, ErrReaderClosed
 		}
 	}()
 	switch {
-	case r.solo != nil:
-		return r.solo.next()
-	case r.blob != nil:
-		return r.blob.next(int(off))
+	case r.stream != nil:
+		return r.stream.next()
+	case r.body != nil:
+		return r.body.next(int(off))
 	}
 	return nil, errBare
 }
@@ -82,17 +79,17 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 // Complete returns the whole body if all of it is there already. The bytes must
 // not be changed, nor kept beyond Close.
 func (r *Reader) Complete() ([]byte, bool) {
-	if r.blob == nil || r.state.Load() == closed || !r.blob.sealed.Load() {
+	if r.body == nil || r.use.Load() == closed || !r.body.sealed.Load() {
 		return nil, false
 	}
-	return r.blob.data, true
+	return r.body.data, true
 }
 
 // Close gives the object back. A fetch that nobody reads any more may be
 // cancelled. Where a Next is under way, it gets ErrReaderClosed as soon as it
 // stops waiting: at once where the fetch is cancelled, else with its next bytes.
 func (r *Reader) Close() error {
-	switch r.state.Swap(closed) {
+	switch r.use.Swap(closed) {
 	case idle:
 		r.release()
 		r.quit()
@@ -102,80 +99,100 @@ func (r *Reader) Close() error {
 	return nil
 }
 
+// release gives back the bytes, which nobody may look at any more.
+func (r *Reader) release() {
+	switch {
+	case r.stream != nil:
+		r.stream.close()
+	case r.body != nil:
+		r.body.release()
+	}
+}
+
+// quit gives up the fetch, which may wake a Next. It comes after release where nothing is
+// to be interrupted: a source may want to read a small rest in its Close, to keep its
+// connection, and its context must not have ended by then.
+func (r *Reader) quit() {
+	switch {
+	case r.fetch == nil:
+	case r.stream != nil:
+		r.fetch.cancel(ErrAbandoned)
+	default:
+		r.fetch.leave()
+	}
+}
+
 // Finish is for who needs none of the bytes: where the fetch makes an entry, it
 // goes on after Close, for a while, as if most of it had come. Otherwise clients
 // that only ask whether the object has changed would have it begun again and
 // again, and never stored.
 func (r *Reader) Finish() {
-	if r.want != nil {
-		r.want()
+	if r.fetch != nil && r.Stores {
+		r.fetch.keepGoing()
 	}
 }
+
+// Alone reports whether the bytes come for this reader only: in order, once.
+func (r *Reader) Alone() bool { return r.stream != nil }
 
 // entryReader takes over the hold on e.
 func entryReader(e *Entry, status Status) *Reader {
 	return &Reader{
-		Status: status, Meta: e.Meta, Size: int64(len(e.blob.data)), Stores: true,
-		Stored: e.Stored, Expires: e.expires(), blob: e.blob,
-		release: e.Release, quit: func() {},
+		Status: status, Meta: e.Meta, Size: int64(len(e.body.data)), Stores: true,
+		Stored: e.Stored, Expires: e.expires(), body: e.body,
 	}
 }
 
-// answeredReader is for a seat on a flight that was answered by what is stored.
-func answeredReader(s seat) *Reader {
-	r := entryReader(s.flight.entry, s.flight.status)
-	r.Stale, r.Stores = true, s.stores
-	r.Asked = r.Status == Stale && s.first
-	if r.Status == Revalidated && !s.first {
+// answeredReader is for a waiter whose fetch was answered by the stored object.
+func answeredReader(w waiter) *Reader {
+	f := w.fetch
+	r := entryReader(f.outcome.entry, f.outcome.status)
+	r.Stale, r.Stores = true, f.stored
+	r.Asked = r.Status == Stale && w.first
+	if r.Status == Revalidated && !w.first {
 		r.Status = Collapsed
 	}
 	return r
 }
 
-// bareReader is for a seat on a flight whose bytes are for another reader. The seat
-// must not be given up yet.
-func bareReader(s seat) *Reader {
-	r := newReader(s.source, s.born)
-	if s.flight.entry != nil {
-		r.Size = int64(len(s.flight.entry.blob.data)) // a source that is the same has none
+// bareReader is for a waiter whose fetch has bytes for another reader. The waiter must
+// not have left yet.
+func bareReader(f *fetch) *Reader {
+	r := metaReader(f)
+	if f.outcome.entry != nil {
+		r.Size = int64(len(f.outcome.entry.body.data)) // a source that is the same has none
 	}
-	r.Status, r.Bare, r.Stale = Collapsed, true, s.old != nil
-	r.release, r.quit = func() {}, func() {}
+	r.Status, r.Bare = Collapsed, true
 	return r
 }
 
-func (c *Cache) sharedReader(s seat) *Reader {
-	r := newReader(s.source, s.born)
+// followingReader follows the body that a fetch fills.
+func followingReader(w waiter) *Reader {
+	f := w.fetch
+	r := metaReader(f)
 	r.Status = Collapsed
-	if s.first {
+	if w.first {
 		r.Status = Miss
 	}
-	r.Stale = s.old != nil
-	r.Stores = s.blob.cost <= c.memory.stored.limit
-	r.blob = s.blob
-	if r.Stores {
-		r.want = func() { c.want(s.flight) }
-	}
-	r.release = s.blob.release
-	r.quit = func() { c.vacate(s.flight) }
+	r.Stores = f.body.cost <= f.cache.memory.stored.limit
+	r.body, r.fetch = f.body, f
 	return r
 }
 
-func newReader(src *Source, born time.Time) *Reader {
-	return &Reader{Meta: src.Meta, Size: src.Size, Stored: born, Expires: born.Add(src.Fresh)}
-}
-
-func (c *Cache) soloReader(key Key, src *Source, cancel context.CancelCauseFunc, stale bool) *Reader {
-	r := newReader(src, time.Now().Add(-src.Age))
-	r.Stale = stale
+// streamReader streams the source of a fetch, which it has taken.
+func streamReader(f *fetch) *Reader {
+	r := metaReader(f)
 	r.Status = Miss
-	if c.tooLarge(key, src) {
+	if f.cache.tooLarge(f.key, f.source) {
 		r.Status = Bypass
 	}
-	r.solo = &solo{cache: c, body: src.Body, size: src.Size}
-	// A source may want to read a small rest in its Close, to keep its
-	// connection: where nothing is to be interrupted, its context ends after it.
-	r.release = r.solo.close
-	r.quit = func() { cancel(ErrAbandoned) }
+	r.stream = &stream{cache: f.cache, body: f.source.Body, size: f.source.Size}
+	r.fetch = f
 	return r
+}
+
+func metaReader(f *fetch) *Reader {
+	return &Reader{
+		Meta: f.source.Meta, Size: f.source.Size, Stored: f.born, Expires: f.expires(), Stale: f.old != nil,
+	}
 }

@@ -76,18 +76,18 @@ func TestReaderCloseDuringNext(t *testing.T) {
 			ended <- err
 		}()
 		synctest.Wait()
-		refs := w.flights[keyA].blob.refs.Load()
+		refs := w.fetches[keyA].body.refs.Load()
 		r.Close()
 		r.Close()
 		synctest.Wait()
-		if got := w.flights[keyA].blob.refs.Load(); got != refs {
+		if got := w.fetches[keyA].body.refs.Load(); got != refs {
 			t.Errorf("%d holders while Next is waiting, want %d still", got, refs)
 		}
 		f.give(content(keyA, size)[:10], nil)
 		if err := <-ended; !errors.Is(err, ErrReaderClosed) {
 			t.Errorf("Next got %v, want ErrReaderClosed", err)
 		}
-		if got := w.flights[keyA].blob.refs.Load(); got != refs-1 {
+		if got := w.fetches[keyA].body.refs.Load(); got != refs-1 {
 			t.Errorf("%d holders in the end, want %d", got, refs-1)
 		}
 		f.give(content(keyA, size)[10:], io.EOF)

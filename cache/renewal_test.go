@@ -95,7 +95,7 @@ func TestRenewRefused(t *testing.T) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, daily))
 		e := w.dueAfter(keyA)
 		defer e.Release()
-		for i := range maxRenewals {
+		for i := range maxRefreshes {
 			key := Key{Space: int64(2 + i%8), Object: fmt.Sprint(i)}
 			w.all(t.Context(), key, w.like(key, 0, daily))
 			other, _ := w.Hit(key, time.Now())
@@ -154,8 +154,8 @@ func TestRenewPurged(t *testing.T) {
 			w.Purge(keyA, hard)
 			w.Renew(keyA, e, gated(nil, nil))
 			synctest.Wait()
-			if (len(w.flights) == 0) != hard {
-				t.Errorf("%d flights under way", len(w.flights))
+			if (len(w.fetches) == 0) != hard {
+				t.Errorf("%d flights under way", len(w.fetches))
 			}
 			if e.Release(); !hard {
 				return

@@ -182,8 +182,8 @@ func TestValidateWhileFilling(t *testing.T) {
 				r.Close()
 			}
 			w.all(t.Context(), keyA, w.like(keyA, 10, always.as(2))).wantMeta(t, 2, Miss)
-			if len(w.flights) != 1 || w.Has(keyA) {
-				t.Errorf("%d flights, stored: %t; want the first one, filling", len(w.flights), w.Has(keyA))
+			if len(w.fetches) != 1 || w.Has(keyA) {
+				t.Errorf("%d flights, stored: %t; want the first one, filling", len(w.fetches), w.Has(keyA))
 			}
 			f.give(content(keyA, 10), io.EOF)
 			if !leaves {
@@ -225,7 +225,7 @@ func TestBare(t *testing.T) {
 			if got := <-a; got.err != nil {
 				t.Error(got.err)
 			}
-			b, err := w.board(t.Context(), s, w.forbidden, true)
+			b, err := s.wait(t.Context(), w.forbidden, true)
 			if err != nil || !b.Bare || b.Meta != 2 || b.Size != 1000 || b.Status != Collapsed || b.Alone() {
 				t.Fatalf("got %+v, %v; want 2 without bytes", b, err)
 			}

@@ -24,7 +24,7 @@ func (w *world) like(key Key, size int64, src Source) Load {
 			return &got, nil
 		}
 		w.opened.Add(1)
-		got.Size, got.Body = size, &body{Reader: bytes.NewReader(content(key, size)), w: w}
+		got.Size, got.Body = size, &testBody{Reader: bytes.NewReader(content(key, size)), w: w}
 		return &got, nil
 	}
 }
@@ -104,8 +104,8 @@ func TestStaleWhile(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if n := w.renewals; n != 1 || len(w.flights) != 1 {
-			t.Errorf("%d renewals, %d flights; want one", n, len(w.flights))
+		if n := w.refreshes; n != 1 || len(w.fetches) != 1 {
+			t.Errorf("%d renewals, %d flights; want one", n, len(w.fetches))
 		}
 		close(gate)
 		synctest.Wait()
@@ -137,7 +137,7 @@ func TestStaleWhileEnds(t *testing.T) {
 			b := w.start(t.Context(), keyA, w.forbidden)
 			synctest.Wait()
 			if underWay { // it has readers now, and no end
-				elapse(2 * overtime)
+				elapse(2 * idleTimeout)
 			}
 			close(gate)
 			(<-a).wantMeta(t, 2, status)
@@ -167,7 +167,7 @@ func TestStaleWhileFails(t *testing.T) {
 		"not in time": func(w *world) Load {
 			return func(ctx context.Context, _ *Entry) (*Source, error) {
 				w.loads.Add(1)
-				elapse(overtime)
+				elapse(idleTimeout)
 				return nil, context.Cause(ctx)
 			}
 		},
@@ -184,7 +184,7 @@ func TestStaleWhileFails(t *testing.T) {
 				w.all(t.Context(), keyA, load(w)).wantMeta(t, 1, Stale)
 				synctest.Wait()
 				if name == "not in time" {
-					elapse(overtime)
+					elapse(idleTimeout)
 				}
 				elapse(respite - 1)
 				w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Stale)
@@ -216,22 +216,22 @@ func TestManyExpireAtOnce(t *testing.T) {
 			w.all(t.Context(), key, gated(gate, w.like(key, 0, lenient.as(2)))).wantMeta(t, 1, Stale)
 		}
 		synctest.Wait()
-		if w.renewals != maxRenewals || len(w.flights) != maxRenewals {
-			t.Errorf("%d renewals, %d flights; want %d", w.renewals, len(w.flights), maxRenewals)
+		if w.refreshes != maxRefreshes || len(w.fetches) != maxRefreshes {
+			t.Errorf("%d renewals, %d flights; want %d", w.refreshes, len(w.fetches), maxRefreshes)
 		}
 		// Who has to wait is not held up by them.
 		w.all(t.Context(), keyA, w.like(keyA, 0, lenient)).wantMeta(t, 1, Miss)
 		close(gate)
 		synctest.Wait()
-		w.wantLoads(maxRenewals + 1)
+		w.wantLoads(maxRefreshes + 1)
 		for i, key := range keys {
 			w.all(t.Context(), key, w.like(key, 0, lenient.as(2)))
-			if i%maxRenewals == 0 {
+			if i%maxRefreshes == 0 {
 				synctest.Wait()
 			}
 		}
 		synctest.Wait()
-		w.wantLoads(count - maxRenewals)
+		w.wantLoads(count - maxRefreshes)
 		for _, key := range keys {
 			w.wantEntry(key, true)
 		}
@@ -244,7 +244,7 @@ func TestRenewalsOfOneSpace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, gate := newWorld(t, roomy), make(chan struct{})
-		slow := make([]Key, 2*maxRenewals)
+		slow := make([]Key, 2*maxRefreshes)
 		for i := range slow {
 			slow[i] = Key{Space: 1, Object: fmt.Sprint(i)}
 			w.all(t.Context(), slow[i], w.like(slow[i], 0, lenient))

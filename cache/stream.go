@@ -2,30 +2,88 @@ package cache
 
 import (
 	"context"
-	"time"
+	"io"
 )
 
 // Stream fetches an object for one reader alone, past everything else: it joins
-// no flight and leaves no entry. Its bytes are held no longer than it takes to
+// no fetch and leaves no entry. Its bytes are held no longer than it takes to
 // read them.
 func (c *Cache) Stream(ctx context.Context, key Key, load Load) (*Reader, error) {
-	return c.pass(ctx, key, load, false)
+	return c.private(ctx, key, load, false)
 }
 
-// Bypasses reports whether Get is known to stream key past the cache: lately it
-// was too large, of unknown length, or not to be stored.
-func (c *Cache) Bypasses(key Key) bool { return c.passes.marked(key) }
+// streamBuffer is what a stream past the cache holds at most: large enough to
+// spare system calls, small enough to be had by every stream that the origin
+// allows. It is not pooled: a reader that is closed while its bytes are being
+// sent must not send those of another stream.
+const streamBuffer = 32 << 10
 
-// Foresee says what Get would make of an object of which no more than the
-// metadata is known: Miss or Bypass, and whether it would find an expired entry.
-// src needs no Body.
-func (c *Cache) Foresee(key Key, src *Source) (status Status, stale bool) {
-	stale = !c.passes.marked(key) && c.memory.expired(key, time.Now())
-	if c.tooLarge(key, src) {
-		return Bypass, stale
+// stream streams a source to its one reader, no faster than it reads, and keeps
+// the last byte back until the source has said that it is complete.
+type stream struct {
+	cache *Cache
+	body  io.ReadCloser
+	size  int64 // negative where it is not known
+	buf   []byte
+	n     int64 // bytes read from body
+	kept  bool  // last was read and not handed out yet
+	last  byte
+	end   error
+}
+
+func (s *stream) next() ([]byte, error) {
+	if s.buf == nil {
+		s.buf = make([]byte, streamBufferFor(s.size))
 	}
-	return Miss, stale
+	for range emptyReads {
+		if s.end != nil {
+			return nil, s.end
+		}
+		if out := s.read(); len(out) > 0 {
+			return out, nil
+		}
+	}
+	return nil, io.ErrNoProgress
 }
 
-// Alone reports whether the bytes come for this reader only: in order, once.
-func (r *Reader) Alone() bool { return r.solo != nil }
+// streamBufferFor leaves room for a byte too many, which is how it is noticed.
+func streamBufferFor(size int64) int64 {
+	if size < 0 || size >= streamBuffer {
+		return streamBuffer
+	}
+	return size + 1
+}
+
+// read reads once and returns what may be handed out: all there is at a
+// good end, everything but the last byte before it.
+func (s *stream) read() []byte {
+	have := 0
+	if s.kept {
+		s.buf[0], have = s.last, 1
+	}
+	k, err := s.cache.readGuarded(s.body, s.buf[have:])
+	s.n += int64(k)
+	have += k
+	switch {
+	case s.size >= 0 && s.n > s.size:
+		s.end = ErrTooLong
+		return nil
+	case isEnd(err) && s.n < s.size:
+		s.end = errShort
+	default:
+		s.end = err
+	}
+	if isEnd(s.end) {
+		return s.buf[:have]
+	}
+	if s.kept = have > 0; !s.kept {
+		return nil
+	}
+	s.last = s.buf[have-1]
+	return s.buf[:have-1]
+}
+
+func (s *stream) close() {
+	s.buf = nil
+	s.cache.guard(s.body.Close, func(error) {})
+}

@@ -149,7 +149,7 @@ func (c *client) follow(r *Reader, want []byte) {
 				runtime.Gosched()
 			}
 			// A stream of one's own goes on where Next says, not the reader.
-			if r.solo != nil {
+			if r.stream != nil {
 				return
 			}
 		}

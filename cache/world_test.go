@@ -98,12 +98,12 @@ func (w *world) checkBalance() {
 			w.t.Errorf("%d entries to be purged, %d to be hit", len(s.all), s.lru.Len())
 		}
 		for _, e := range s.lru.Values() {
-			sum += e.blob.cost
+			sum += e.body.cost
 			count++
 			if s.all[e.at] != e {
 				w.t.Error("an entry is not where a purge looks for it")
 			}
-			if refs := e.blob.refs.Load(); refs != 1 {
+			if refs := e.body.refs.Load(); refs != 1 {
 				w.t.Errorf("an entry has %d holders at rest, want 1", refs)
 			}
 		}
@@ -122,20 +122,20 @@ func (w *world) checkBalance() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.flights) != 0 || w.renewals != 0 || w.memory.reserved.used.Load() != 0 {
-		w.t.Errorf("%d flights left in the table, %d renewals, %d bytes reserved", len(w.flights), w.renewals, w.memory.reserved.used.Load())
+	if len(w.fetches) != 0 || w.refreshes != 0 || w.memory.reserved.used.Load() != 0 {
+		w.t.Errorf("%d flights left in the table, %d renewals, %d bytes reserved", len(w.fetches), w.refreshes, w.memory.reserved.used.Load())
 	}
 }
 
-// body counts itself in its world and notices a second Close, a Close during a
+// testBody counts itself in its world and notices a second Close, a Close during a
 // Read and a Read after Close.
-type body struct {
+type testBody struct {
 	io.Reader
 	w            *world
 	busy, closed atomic.Bool
 }
 
-func (b *body) Read(p []byte) (int, error) {
+func (b *testBody) Read(p []byte) (int, error) {
 	if !b.busy.CompareAndSwap(false, true) || b.closed.Load() {
 		b.w.misused.Add(1)
 	}
@@ -143,7 +143,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-func (b *body) Close() error {
+func (b *testBody) Close() error {
 	if b.busy.Load() || !b.closed.CompareAndSwap(false, true) {
 		b.w.misused.Add(1)
 	}
@@ -154,7 +154,7 @@ func (b *body) Close() error {
 // source is an object of w whose bytes come from r.
 func (w *world) source(r io.Reader, size int64, fresh time.Duration) *Source {
 	w.opened.Add(1)
-	return &Source{Meta: "meta", Size: size, Fresh: fresh, Body: &body{Reader: r, w: w}}
+	return &Source{Meta: "meta", Size: size, Fresh: fresh, Body: &testBody{Reader: r, w: w}}
 }
 
 // good loads the content of key.

@@ -203,7 +203,7 @@ func boarded(test string) int {
 	buf := make([]byte, 1<<20)
 	n := 0
 	for stack := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
-		if bytes.Contains(stack, []byte("(*Cache).board(")) && bytes.Contains(stack, []byte(test)) {
+		if bytes.Contains(stack, []byte("cache.waiter.wait(")) && bytes.Contains(stack, []byte(test)) {
 			n++
 		}
 	}

@@ -53,14 +53,13 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 
 // statAlone asks for one request.
 func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
-	asked := time.Now()
+	generation := p.cache.Generation()
 	route = p.currentRoute(route)
 	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.classify(ctx, route, err)
 	if gone, ok := errors.AsType[*cache.Gone](err); ok {
 		if !isAmbiguous404(gone) {
-			gone.Asked = asked
-			p.cache.Missed(ck, gone)
+			p.cache.Missed(ck, gone, generation)
 		}
 		return nil, gone.Err
 	}
