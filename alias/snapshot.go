@@ -1,10 +1,105 @@
 package alias
 
 import (
+	"context"
+	"fmt"
 	"hash/maphash"
 	"iter"
 	"maps"
 )
+
+// snapshot is the registry at one moment. It never changes; a write makes a new
+// one that shares all but a few small pieces with the old.
+type snapshot struct {
+	names  table
+	states map[State]int // how many aliases are in each
+}
+
+// load reads the whole store.
+func load(ctx context.Context, store Store) (*snapshot, error) {
+	s := &snapshot{names: newTable(), states: map[State]int{}}
+	err := store.Load(ctx,
+		func(c *Credential) error {
+			s.names.put(c.Name, entry{credential: c})
+			return nil
+		},
+		func(a *Alias) error {
+			s.names.put(a.Name, entry{alias: a, credential: s.names.get(a.Name).credential})
+			if _, ok := s.route(a.Name); !ok {
+				return fmt.Errorf("alias %s names the credential %s, which is not there", a.Name, a.Credential)
+			}
+			s.states[a.State]++
+			return nil
+		})
+	return s, err
+}
+
+// route joins an alias to its credential, which mostly bears its name.
+func (s *snapshot) route(name Name) (Route, bool) {
+	e := s.names.get(name)
+	if e.alias == nil {
+		return Route{}, false
+	}
+	if e.alias.Credential != name {
+		e.credential = s.names.get(e.alias.Credential).credential
+	}
+	// The name alone would do, as a credential in use cannot be deleted. The
+	// identity is compared as well because signing with another's key is the
+	// one mistake that must never happen.
+	if e.credential == nil || e.credential.ID != e.alias.CredentialID {
+		return Route{}, false
+	}
+	return Route{Alias: e.alias, Credential: e.credential}, true
+}
+
+// has reports whether a change puts what is there already.
+func (s *snapshot) has(c Change) bool {
+	switch {
+	case c.AliasPut != nil:
+		a := s.names.get(c.AliasPut.Name).alias
+		return a != nil && a.ID == c.AliasPut.ID && a.Revision == c.AliasPut.Revision && a.Epoch == c.AliasPut.Epoch
+	case c.CredentialPut != nil:
+		have := s.names.get(c.CredentialPut.Name).credential
+		return have != nil && have.ID == c.CredentialPut.ID && have.Revision == c.CredentialPut.Revision
+	}
+	return false
+}
+
+// with is the snapshot after changes.
+func (s *snapshot) with(changes []Change) *snapshot {
+	next := &snapshot{names: s.names, states: maps.Clone(s.states)}
+	for _, c := range changes {
+		switch {
+		case c.AliasPut != nil:
+			next.setAlias(c.AliasPut.Name, c.AliasPut)
+		case c.AliasDeleted != nil:
+			next.setAlias(c.AliasDeleted.Name, nil)
+		case c.CredentialPut != nil:
+			next.setCredential(c.CredentialPut.Name, c.CredentialPut)
+		case c.CredentialDeleted != nil:
+			next.setCredential(c.CredentialDeleted.Name, nil)
+		}
+	}
+	return next
+}
+
+// setAlias and setCredential are for a snapshot that is being built; nil removes.
+func (s *snapshot) setAlias(name Name, a *Alias) {
+	e := s.names.get(name)
+	if e.alias != nil {
+		if s.states[e.alias.State]--; s.states[e.alias.State] == 0 {
+			delete(s.states, e.alias.State)
+		}
+	}
+	if a != nil {
+		s.states[a.State]++
+	}
+	s.names = s.names.with(name, entry{alias: a, credential: e.credential})
+}
+
+func (s *snapshot) setCredential(name Name, c *Credential) {
+	s.names = s.names.with(name, entry{alias: s.names.get(name).alias, credential: c})
+}
 
 // entry is what one name stands for: an alias, a credential or both.
 type entry struct {
