@@ -91,34 +91,24 @@ func call[In, Out any](
 // missingElement names the element that an answer must have and has not. Callers
 // read these elements without a look: the SDK leaves nil what a server leaves out.
 func missingElement(out any) string {
+	name, there := "", true
 	switch out := out.(type) {
 	case *iam.CreateUserOutput:
-		if out.User == nil {
-			return "User"
-		}
+		name, there = "User", out.User != nil
 	case *iam.GetUserOutput:
-		if out.User == nil {
-			return "User"
-		}
+		name, there = "User", out.User != nil
 	case *iam.CreateAccessKeyOutput:
-		switch key := out.AccessKey; {
-		case key == nil:
-			return "AccessKey"
-		case key.AccessKeyId == nil:
-			return "AccessKeyId"
-		case key.SecretAccessKey == nil:
-			return "SecretAccessKey"
-		}
+		key := out.AccessKey
+		name, there = "AccessKey", key != nil && key.AccessKeyId != nil && key.SecretAccessKey != nil
 	case *iam.GetPolicyOutput:
-		if out.Policy == nil {
-			return "Policy"
-		}
+		name, there = "Policy", out.Policy != nil
 	case *iam.GetPolicyVersionOutput:
-		if out.PolicyVersion == nil {
-			return "PolicyVersion"
-		}
+		name, there = "PolicyVersion", out.PolicyVersion != nil
 	}
-	return ""
+	if there {
+		return ""
+	}
+	return name
 }
 
 // explain tells a user that is not there from one that may not be touched. Who

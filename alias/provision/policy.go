@@ -156,7 +156,8 @@ func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alia
 		return false, err
 	}
 	if !policy.Same(found.document, document) {
-		return false, stop(codeNameTaken, "there is a policy %s already: %s", arn, policy.Difference(found.document, document, found.ours))
+		return false, stop(codeNameTaken, "there is a policy %s already: %s", arn,
+			policy.Difference(found.document, document, found.ours))
 	}
 	return found.ours, nil
 }

@@ -24,7 +24,8 @@ type foundUser struct {
 // operation is the id of the operation that made the user, if it was made by
 // this installation.
 func (u *foundUser) operation(installID string) (string, bool) {
-	ours := u.tags[policy.TagManagedBy] == policy.ManagedBy && u.tags[policy.TagInstall] == installID && u.Path == policy.UserPath(installID)
+	ours := u.tags[policy.TagManagedBy] == policy.ManagedBy && u.tags[policy.TagInstall] == installID &&
+		u.Path == policy.UserPath(installID)
 	return u.tags[policy.TagOperation], ours && u.tags[policy.TagOperation] != ""
 }
 
