@@ -249,7 +249,7 @@ func (s *serveCmd) timing() provision.Timing {
 	return provision.Timing{
 		Visible:      s.ProvisionVisibleTimeout,
 		VerifyBudget: s.ProvisionVerifyTimeout, VerifyEvery: s.ProvisionVerifyInterval,
-		Fallback: s.RotationFallback, Soak: s.RotationSoak, Quiet: s.RotationQuiet,
+		PreviousKey: s.RotationFallback, Soak: s.RotationSoak, Quiet: s.RotationQuiet,
 		SoakInactive: s.RotationSoakInactive,
 		Refused:      s.ProvisionRefusedTimeout, RefusedEvery: s.ProvisionRefusedInterval,
 		ConfirmGap: s.ProvisionConfirmInterval,

@@ -261,6 +261,6 @@ type previousKeyNotifier struct {
 
 func (n *previousKeyNotifier) used(credentialID int64) {
 	if p := n.to.Load(); p != nil {
-		p.Fallback(credentialID)
+		p.PreviousKeyUsed(credentialID)
 	}
 }

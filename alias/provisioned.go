@@ -85,9 +85,9 @@ type Provisioned struct {
 	// Discarded are keys of ours that could not be deleted when they should
 	// have been. They are deleted when they are found.
 	Discarded []string `json:"discarded,omitempty"`
-	// Widened are locations that a reuse which failed gave the user and could
+	// ExtraGrants are locations that a reuse which failed gave the user and could
 	// not take back. They are taken back when the user is looked at.
-	Widened []Grant `json:"widened,omitempty"`
+	ExtraGrants []Grant `json:"widened,omitempty"`
 }
 
 // Kind is KindProvisioned.
@@ -97,7 +97,7 @@ func (*Provisioned) Kind() Kind { return KindProvisioned }
 func (p *Provisioned) Clone() *Provisioned {
 	c := *p
 	c.Grants, c.Policies, c.Tags = slices.Clone(p.Grants), slices.Clone(p.Policies), maps.Clone(p.Tags)
-	c.Discarded, c.Widened = slices.Clone(p.Discarded), slices.Clone(p.Widened)
+	c.Discarded, c.ExtraGrants = slices.Clone(p.Discarded), slices.Clone(p.ExtraGrants)
 	if p.Previous != nil {
 		previous := *p.Previous
 		previous.Sealed = slices.Clone(p.Previous.Sealed)

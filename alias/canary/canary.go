@@ -72,9 +72,9 @@ type Canary struct {
 	// wait for all of them.
 	readings sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	ended bool
-	birds map[int64]*bird // by alias id
+	mu     sync.Mutex // guards what follows
+	ended  bool
+	states map[int64]*state // by alias id
 }
 
 // New makes a Canary that reads nothing by itself until it Runs, and does
@@ -83,7 +83,7 @@ func New(cfg Config) *Canary {
 	cfg.fill()
 	life, end := context.WithCancel(context.Background())
 	return &Canary{
-		cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), life: life, end: end, birds: map[int64]*bird{},
+		cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), life: life, end: end, states: map[int64]*state{},
 	}
 }
 
@@ -107,8 +107,8 @@ func subjectOf(r alias.Route) subject {
 	return s
 }
 
-// bird is what is known about one subject.
-type bird struct {
+// state is what is known about one subject.
+type state struct {
 	subject
 	revision int64 // of the alias, the newest seen
 
@@ -118,9 +118,9 @@ type bird struct {
 	answered time.Time
 	ok       bool
 	// refused is the last definite answer to the question of Refused.
-	refused bool
-	unsure  bool          // the last reading had none
-	flight  chan struct{} // closed at the end of the reading under way; nil: none
+	refused      bool
+	inconclusive bool          // the last reading had none
+	inFlight     chan struct{} // closed at the end of the reading under way; nil: none
 }
 
 // Refused reports whether the alias's canary is refused, so that a refusal of
@@ -132,10 +132,10 @@ func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
 	if r.Alias.Canary == "" {
 		return false
 	}
-	b, flight := c.look(r) //nolint:contextcheck // what it starts is for all who ask, and outlives this one
-	if flight != nil {
+	b, inFlight := c.join(r) //nolint:contextcheck // what it starts is for all who ask, and outlives this one
+	if inFlight != nil {
 		select {
-		case <-flight:
+		case <-inFlight:
 		case <-ctx.Done():
 		}
 	}
@@ -144,25 +144,25 @@ func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
 	return b.refused
 }
 
-// look finds what is known about a route, and the reading to wait for, if there
+// join finds what is known about a route, and the reading to wait for, if there
 // is need of one.
-func (c *Canary) look(r alias.Route) (*bird, <-chan struct{}) {
+func (c *Canary) join(r alias.Route) (*state, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, current := c.birdLocked(r)
-	if current && b.flight == nil && (b.tried.IsZero() || time.Since(b.tried) >= c.cfg.Fresh) {
-		c.startLocked(b, r, c.turn)
+	b, current := c.stateLocked(r)
+	if current && b.inFlight == nil && (b.tried.IsZero() || time.Since(b.tried) >= c.cfg.Fresh) {
+		c.startLocked(b, r, c.acquire)
 	}
-	return b, b.flight
+	return b, b.inFlight
 }
 
-// birdLocked is the bird of a route. What was known about another subject of the
+// stateLocked is the state of a route. What was known about another subject of the
 // same alias is dropped; a reading of that goes on for those who wait for it. A
 // request that began before the latest change gets what is known since, and
 // current is false: it must not read for others, with an old key.
-func (c *Canary) birdLocked(r alias.Route) (b *bird, current bool) {
+func (c *Canary) stateLocked(r alias.Route) (b *state, current bool) {
 	s := subjectOf(r)
-	b = c.birds[s.alias]
+	b = c.states[s.alias]
 	switch {
 	case b == nil:
 	case b.subject == s:
@@ -171,36 +171,36 @@ func (c *Canary) birdLocked(r alias.Route) (b *bird, current bool) {
 	case r.Alias.Revision < b.revision, s.credential == b.credential && s.version < b.version:
 		return b, false
 	}
-	b = &bird{subject: s, revision: r.Alias.Revision}
-	c.birds[s.alias] = b
+	b = &state{subject: s, revision: r.Alias.Revision}
+	c.states[s.alias] = b
 	return b, true
 }
 
 // startLocked begins a reading, unless Run has ended. turn waits for a slot,
 // and gives it back; it runs within the reading's time.
-func (c *Canary) startLocked(b *bird, r alias.Route, turn func(context.Context) (release func())) {
+func (c *Canary) startLocked(b *state, r alias.Route, acquire func(context.Context) (release func())) {
 	if c.ended {
 		return
 	}
-	flight := make(chan struct{})
-	b.flight = flight
+	inFlight := make(chan struct{})
+	b.inFlight = inFlight
 	c.readings.Go(func() {
-		defer close(flight)
+		defer close(inFlight)
 		ctx, cancel := context.WithTimeout(c.life, c.cfg.Timeout)
 		defer cancel()
-		release := turn(ctx)
+		release := acquire(ctx)
 		if release == nil {
-			c.note(b, r, awserr.Reply{Code: awserr.Silence(ctx.Err())})
+			c.record(b, r, awserr.Reply{Code: awserr.Silence(ctx.Err())})
 			return
 		}
 		err := panics.Catch(c.cfg.Log, "reading of a canary", func() error { return c.cfg.Read(ctx, r) })
 		release()
-		c.note(b, r, awserr.ReplyOf(err))
+		c.record(b, r, awserr.ReplyOf(err))
 	})
 }
 
-// turn waits for a slot; nil when ctx ends first.
-func (c *Canary) turn(ctx context.Context) (release func()) {
+// acquire waits for a slot; nil when ctx ends first.
+func (c *Canary) acquire(ctx context.Context) (release func()) {
 	select {
 	case c.slots <- struct{}{}:
 		return c.release
@@ -211,10 +211,10 @@ func (c *Canary) turn(ctx context.Context) (release func()) {
 
 func (c *Canary) release() { <-c.slots }
 
-// note keeps a result and tells about it.
-func (c *Canary) note(b *bird, r alias.Route, rep awserr.Reply) {
-	seen := judgeCanary(rep)
-	first, before, current := c.keep(b, rep, seen)
+// record keeps a result and tells about it.
+func (c *Canary) record(b *state, r alias.Route, rep awserr.Reply) {
+	seen := resultOf(rep)
+	first, before, current := c.store(b, rep, seen)
 	if !current || rep.Code == awserr.Canceled {
 		return // the alias has changed or gone meanwhile; or Run has ended, which says nothing
 	}
@@ -232,19 +232,19 @@ func (c *Canary) note(b *bird, r alias.Route, rep awserr.Reply) {
 	}
 }
 
-// keep ends a reading and says what was known before: whether this is the first
+// store ends a reading and says what was known before: whether this is the first
 // answer, and whether the canary could be read. current is false when nobody
-// will ask about this bird again.
-func (c *Canary) keep(b *bird, rep awserr.Reply, seen sighting) (first, before, current bool) {
+// will ask about this state again.
+func (c *Canary) store(b *state, rep awserr.Reply, seen result) (first, before, current bool) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first, before, current = b.answered.IsZero(), b.ok, c.birds[b.alias] == b
-	b.flight = nil
+	first, before, current = b.answered.IsZero(), b.ok, c.states[b.alias] == b
+	b.inFlight = nil
 	if rep.Code != awserr.Canceled {
 		b.tried = now
 	}
-	b.unsure = !seen.definite
+	b.inconclusive = !seen.definite
 	if seen.definite {
 		b.refused = seen.refused
 	}
@@ -254,20 +254,20 @@ func (c *Canary) keep(b *bird, rep awserr.Reply, seen sighting) (first, before, 
 	return first, before, current
 }
 
-// sighting is what one reading says.
-type sighting struct {
+// result is what one reading says.
+type result struct {
 	ok       bool // the canary can be read
 	answered bool // S3 had an answer about the key or the object
 	refused  bool // it is refused
 	definite bool // refused stands, either way
 }
 
-// judgeCanary reads an answer. A missing object is red and not refused: the
+// resultOf reads an answer. A missing object is red and not refused: the
 // bucket, the key and the grant are as they should be. A key that is not known
 // is red; whether it is refused is left as it was, since requests for other
 // objects are told the same and do not need to ask.
-func judgeCanary(rep awserr.Reply) sighting {
-	s := sighting{answered: !rep.Passing() || rep.Status == http.StatusForbidden}
+func resultOf(rep awserr.Reply) result {
+	s := result{answered: !rep.Passing() || rep.Status == http.StatusForbidden}
 	switch {
 	case rep.OK(), rep.Code == "InvalidRange": // an empty object has no first byte
 		s.ok, s.definite = true, true
@@ -296,7 +296,7 @@ func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.birds[aliasID]
+	b := c.states[aliasID]
 	if b == nil || b.subject != now || b.answered.IsZero() {
 		return false, time.Time{}, false
 	}
@@ -308,13 +308,13 @@ func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 func (c *Canary) Unsure(aliasID int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.birds[aliasID]
-	return b != nil && b.unsure
+	b := c.states[aliasID]
+	return b != nil && b.inconclusive
 }
 
 // Forget drops what is known about an alias.
 func (c *Canary) Forget(aliasID int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.birds, aliasID)
+	delete(c.states, aliasID)
 }

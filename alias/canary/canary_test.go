@@ -40,7 +40,7 @@ func TestCanaryRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := newAviary(t, Config{Timeout: time.Second})
+				a := newEnv(t, Config{Timeout: time.Second})
 				r := a.add(1, nil)
 				if tt.first != "" {
 					a.says(tt.first)
@@ -73,7 +73,7 @@ func TestCanaryRefused(t *testing.T) {
 func TestCanaryAsks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{})
+		a := newEnv(t, Config{})
 		r := a.add(1, func(al *alias.Alias, _ *alias.Credential) { al.BucketOwner = "123456789012" })
 		a.Refused(t.Context(), r)
 		req := a.asked[0]
@@ -96,7 +96,7 @@ func TestCanaryAsks(t *testing.T) {
 func TestCanaryFresh(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Fresh: 5 * time.Second})
+		a := newEnv(t, Config{Fresh: 5 * time.Second})
 		r := a.add(1, nil)
 		for _, tt := range []struct {
 			after  time.Duration
@@ -124,7 +124,7 @@ func TestCanaryFresh(t *testing.T) {
 func TestCanaryHerd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Timeout: 3 * time.Second})
+		a := newEnv(t, Config{Timeout: 3 * time.Second})
 		a.answer, a.takes = "403 AccessDenied", time.Second
 		r := a.add(1, nil)
 		var asking sync.WaitGroup
@@ -161,7 +161,7 @@ func TestCanarySubject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := newAviary(t, Config{})
+				a := newEnv(t, Config{})
 				old := a.add(1, nil)
 				a.says("403 AccessDenied")
 				if !a.Refused(t.Context(), old) {
@@ -195,7 +195,7 @@ func TestCanarySubject(t *testing.T) {
 func TestCanaryLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{})
+		a := newEnv(t, Config{})
 		a.answer, a.takes = "403 AccessDenied", time.Second
 		old := a.add(1, nil)
 		var asking sync.WaitGroup
@@ -231,7 +231,7 @@ func TestCanaryLate(t *testing.T) {
 func TestCanaryLogsChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Fresh: time.Second})
+		a := newEnv(t, Config{Fresh: time.Second})
 		r := a.add(1, nil)
 		for _, answer := range []string{"200", "200", "403 AccessDenied", "403 AccessDenied", "500 InternalError", "403 AccessDenied", "200"} {
 			a.says(answer)

@@ -21,9 +21,9 @@ import (
 	"ixmage/alias/scope"
 )
 
-// aviary is a Canary with aliases and an S3 without a network. Its tests run
+// env is a Canary with aliases and an S3 without a network. Its tests run
 // in a bubble of synctest.
-type aviary struct {
+type env struct {
 	*Canary
 	t *testing.T
 
@@ -40,8 +40,8 @@ type aviary struct {
 	log      bytes.Buffer
 }
 
-func newAviary(t *testing.T, cfg Config) *aviary {
-	a := &aviary{t: t, routes: map[int64]alias.Route{}, answer: "200", reads: map[string]int{}, recorded: map[string][]bool{}}
+func newEnv(t *testing.T, cfg Config) *env {
+	a := &env{t: t, routes: map[int64]alias.Route{}, answer: "200", reads: map[string]int{}, recorded: map[string][]bool{}}
 	cfg.Routes, cfg.Read, cfg.Recorder = a.each, a.read, a
 	cfg.Log = slog.New(slog.NewTextHandler(lockedWriter{&a.mu, &a.log}, nil))
 	a.Canary = New(cfg)
@@ -59,7 +59,7 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func (a *aviary) each(fn func(alias.Route) bool) {
+func (a *env) each(fn func(alias.Route) bool) {
 	a.mu.Lock()
 	routes := slices.Collect(maps.Values(a.routes))
 	a.mu.Unlock()
@@ -71,7 +71,7 @@ func (a *aviary) each(fn func(alias.Route) bool) {
 }
 
 // add makes an alias that is served, changed as the test has it.
-func (a *aviary) add(id int64, change func(*alias.Alias, *alias.Credential)) alias.Route {
+func (a *env) add(id int64, change func(*alias.Alias, *alias.Credential)) alias.Route {
 	r := alias.Route{
 		Alias: &alias.Alias{
 			ID: id, Name: alias.Name("a" + string(rune('0'+id%10))), Enabled: true, State: alias.StateActive, Revision: 1,
@@ -88,19 +88,19 @@ func (a *aviary) add(id int64, change func(*alias.Alias, *alias.Credential)) ali
 	return r
 }
 
-func (a *aviary) drop(id int64) {
+func (a *env) drop(id int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.routes, id)
 }
 
-func (a *aviary) says(answer string) {
+func (a *env) says(answer string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answer = answer
 }
 
-func (a *aviary) read(ctx context.Context, r alias.Route) error {
+func (a *env) read(ctx context.Context, r alias.Route) error {
 	a.mu.Lock()
 	broken := a.broken
 	a.mu.Unlock()
@@ -115,7 +115,7 @@ func (a *aviary) read(ctx context.Context, r alias.Route) error {
 }
 
 // Do is S3.
-func (a *aviary) Do(req *http.Request) (*http.Response, error) {
+func (a *env) Do(req *http.Request) (*http.Response, error) {
 	a.mu.Lock()
 	a.reads[req.URL.Path]++
 	a.asked = append(a.asked, req)
@@ -153,20 +153,20 @@ func (a *aviary) Do(req *http.Request) (*http.Response, error) {
 }
 
 // CanaryResult is the Recorder.
-func (a *aviary) CanaryResult(name string, ok bool) {
+func (a *env) CanaryResult(name string, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.recorded[name] = append(a.recorded[name], ok)
 }
 
-func (a *aviary) total() int {
+func (a *env) total() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.asked)
 }
 
 // run has the Canary run; what is returned ends it and waits.
-func (a *aviary) run() (stop func()) {
+func (a *env) run() (stop func()) {
 	ctx, cancel := context.WithCancel(a.t.Context())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()

@@ -59,7 +59,7 @@ func (c *Canary) due(next map[int64]time.Time) []alias.Route {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(next, func(id int64, _ time.Time) bool { return !live[id] })
-	maps.DeleteFunc(c.birds, func(id int64, b *bird) bool { return !live[id] && b.flight == nil })
+	maps.DeleteFunc(c.states, func(id int64, b *state) bool { return !live[id] && b.inFlight == nil })
 	return routes
 }
 
@@ -98,12 +98,12 @@ func (c *Canary) pause(next map[int64]time.Time) time.Duration {
 // ctx ends.
 func (c *Canary) readDue(ctx context.Context, routes []alias.Route) {
 	for _, r := range routes {
-		release := c.turn(ctx)
+		release := c.acquire(ctx)
 		if release == nil {
 			return
 		}
 		c.mu.Lock()
-		if b, current := c.birdLocked(r); current && b.flight == nil {
+		if b, current := c.stateLocked(r); current && b.inFlight == nil {
 			//nolint:contextcheck // a reading has the time of its own that it is given
 			c.startLocked(b, r, func(context.Context) func() { return release })
 		} else { // somebody asked just now, or the alias has changed

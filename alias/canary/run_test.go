@@ -15,7 +15,7 @@ import (
 func TestCanaryRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Every: 5 * time.Minute, Concurrency: 3})
+		a := newEnv(t, Config{Every: 5 * time.Minute, Concurrency: 3})
 		a.takes = 100 * time.Millisecond
 		for id := range int64(200) {
 			a.add(id, func(al *alias.Alias, _ *alias.Credential) { al.Bucket = "b" + al.CreatedAt.String()[:1] })
@@ -79,7 +79,7 @@ func TestCanarySpread(t *testing.T) {
 func TestCanaryAliasesComeAndGo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Every: time.Minute})
+		a := newEnv(t, Config{Every: time.Minute})
 		stop := a.run()
 		pass(t, time.Hour)
 		a.add(1, nil)
@@ -94,8 +94,8 @@ func TestCanaryAliasesComeAndGo(t *testing.T) {
 		if a.total() != before {
 			t.Error("an alias that has gone is read")
 		}
-		if len(a.birds) != 0 {
-			t.Errorf("%d birds are kept", len(a.birds))
+		if len(a.states) != 0 {
+			t.Errorf("%d states are kept", len(a.states))
 		}
 		stop()
 	})
@@ -106,7 +106,7 @@ func TestCanaryAliasesComeAndGo(t *testing.T) {
 func TestCanaryEndsWhileSilent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Timeout: time.Hour, Concurrency: 1})
+		a := newEnv(t, Config{Timeout: time.Hour, Concurrency: 1})
 		a.answer = ""
 		stop := a.run()
 		var asking sync.WaitGroup
@@ -132,7 +132,7 @@ func TestCanaryEndsWhileSilent(t *testing.T) {
 func TestCanaryPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Every: time.Minute, Concurrency: 1})
+		a := newEnv(t, Config{Every: time.Minute, Concurrency: 1})
 		r := a.add(1, nil)
 		var well atomic.Bool
 		read := a.cfg.Read
@@ -166,7 +166,7 @@ func TestCanaryPanics(t *testing.T) {
 func TestCanaryRoutesPanic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAviary(t, Config{Every: time.Minute})
+		a := newEnv(t, Config{Every: time.Minute})
 		a.add(1, nil)
 		routes, times := a.cfg.Routes, 0
 		a.cfg.Routes = func(fn func(alias.Route) bool) {

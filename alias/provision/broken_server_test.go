@@ -29,7 +29,7 @@ func TestEmptyAnswer(t *testing.T) {
 	} {
 		t.Run(row.action, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			p := w.start()
 			if row.again {
 				hasShop(alias.PolicyInline)(p)
@@ -40,7 +40,7 @@ func TestEmptyAnswer(t *testing.T) {
 				}
 				return nil
 			})
-			why := p.ill(row.begin(p, t.Context()))
+			why := p.mustFail(row.begin(p, t.Context()))
 			if want := "iam:" + row.action; !strings.Contains(why.Detail, want) || !strings.Contains(why.Detail, "no "+row.element) {
 				t.Errorf("got %+v, want it to name %s and %s", why, want, row.element)
 			}
@@ -52,7 +52,7 @@ func TestEmptyAnswer(t *testing.T) {
 				p.wantServed("shop")
 				return
 			}
-			p.well(row.begin(p, t.Context()))
+			p.mustSucceed(row.begin(p, t.Context()))
 			w.wantOwned(p, []alias.Name{"shop"})
 		})
 	}

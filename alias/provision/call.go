@@ -24,9 +24,9 @@ func (t *task) caller() caller {
 	return caller{p: t.p, actor: t.op.Actor, operation: t.op.ID, alias: t.op.Alias, credential: t.op.Credential}
 }
 
-// ask is one call of IAM: what is done and to whom. The zero fields do not
+// apiCall is one call of IAM: what is done and to whom. The zero fields do not
 // apply.
-type ask struct {
+type apiCall struct {
 	caller
 	action string // iam:CreateUser
 	user   string
@@ -35,19 +35,19 @@ type ask struct {
 	reads  bool // changes nothing, so it is not audited
 }
 
-func (c caller) ask(action, user string) ask {
-	return ask{caller: c, action: action, user: user}
+func (c caller) write(action, user string) apiCall {
+	return apiCall{caller: c, action: action, user: user}
 }
 
-func (c caller) look(action, user string) ask {
-	return ask{caller: c, action: action, user: user, reads: true}
+func (c caller) read(action, user string) apiCall {
+	return apiCall{caller: c, action: action, user: user, reads: true}
 }
 
-func (a ask) onPolicy(policy string) ask { a.policy = policy; return a }
+func (a apiCall) onPolicy(policy string) apiCall { a.policy = policy; return a }
 
-func (a ask) onKey(id string) ask { a.key = id; return a }
+func (a apiCall) onKey(id string) apiCall { a.key = id; return a }
 
-func (a ask) resource() string {
+func (a apiCall) resource() string {
 	switch {
 	case a.user != "":
 		return "user " + a.user
@@ -63,7 +63,7 @@ func (a ask) resource() string {
 // something is written to the audit, whatever came of it; key, if it is not
 // nil, reads from the answer the access key id that was made.
 func call[In, Out any](
-	ctx context.Context, a ask, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
+	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
 ) (*Out, error) {
 	select {
 	case a.p.calls <- struct{}{}:
@@ -114,7 +114,7 @@ func missingElement(out any) string {
 // explain tells a user that is not there from one that may not be touched. Who
 // may work on one path only is refused for a name that IAM cannot resolve, for
 // it has no path: the list says which it is.
-func (a ask) explain(ctx context.Context, e *callError) error {
+func (a apiCall) explain(ctx context.Context, e *callError) error {
 	if !e.denied() || a.user == "" || a.action == "iam:CreateUser" {
 		return e
 	}
@@ -140,7 +140,7 @@ func (a ask) explain(ctx context.Context, e *callError) error {
 
 // audit writes down that a call was made. That it cannot be written does not
 // stop what is under way: the log has it too.
-func (a ask) audit(ctx context.Context, err error) {
+func (a apiCall) audit(ctx context.Context, err error) {
 	outcome := "ok"
 	if call, ok := errors.AsType[*callError](err); ok {
 		outcome = call.code

@@ -42,12 +42,12 @@ type Timing struct {
 	// between the five times in a row that it must.
 	VerifyBudget time.Duration
 	VerifyEvery  time.Duration
-	// Fallback is how long requests may fall back on the old key after a
+	// PreviousKey is how long requests may use the previous key after a
 	// rotation has swapped it. Soak is how long it stays active, Quiet how long
 	// before its end nothing may have fallen back.
-	Fallback time.Duration
-	Soak     time.Duration
-	Quiet    time.Duration
+	PreviousKey time.Duration
+	Soak        time.Duration
+	Quiet       time.Duration
 	// SoakInactive is how long an inactive key can still be brought back.
 	SoakInactive time.Duration
 	// Refused bounds the wait until a dead key is refused, RefusedEvery lies

@@ -43,7 +43,7 @@ func reusing(name alias.Name) func(*policy.Request) {
 }
 
 func hasShop(mode alias.PolicyMode) func(*process) {
-	return func(p *process) { p.well(provisionWith("shop", withPolicy(mode))(p, p.w.t.Context())) }
+	return func(p *process) { p.mustSucceed(provisionWith("shop", withPolicy(mode))(p, p.w.t.Context())) }
 }
 
 func rotateShop(emergency bool) func(*process, context.Context) (*alias.Operation, error) {
@@ -89,22 +89,22 @@ func scenarios() []scenario {
 type fault struct {
 	name  string
 	write bool
-	after bool                     // of a write: it is durable, and nobody learns so
-	call  func(l *life) *iam.Fault // of a call
-	again bool                     // the process dies once more while it recovers
+	after bool                         // of a write: it is durable, and nobody learns so
+	call  func(l *lifetime) *iam.Fault // of a call
+	again bool                         // the process dies once more while it recovers
 }
 
 func faults() []fault {
-	dying := func(before bool) func(l *life) *iam.Fault {
-		return func(l *life) *iam.Fault {
+	dying := func(before bool) func(l *lifetime) *iam.Fault {
+		return func(l *lifetime) *iam.Fault {
 			if before {
 				return &iam.Fault{Before: l.crash, LoseBefore: true}
 			}
 			return &iam.Fault{After: l.crash, LoseAfter: true}
 		}
 	}
-	coded := func(code string) func(*life) *iam.Fault {
-		return func(*life) *iam.Fault { return iam.Fail(code) }
+	coded := func(code string) func(*lifetime) *iam.Fault {
+		return func(*lifetime) *iam.Fault { return iam.Fail(code) }
 	}
 	list := []fault{
 		{name: "killed before a write", write: true},
@@ -117,8 +117,8 @@ func faults() []fault {
 		list = append(list, f)
 	}
 	return append(list,
-		fault{name: "answer lost", call: func(*life) *iam.Fault { return iam.LostAfter() }},
-		fault{name: "question lost", call: func(*life) *iam.Fault { return iam.LostBefore() }},
+		fault{name: "answer lost", call: func(*lifetime) *iam.Fault { return iam.LostAfter() }},
+		fault{name: "question lost", call: func(*lifetime) *iam.Fault { return iam.LostBefore() }},
 		fault{name: "throttled", call: coded("Throttling")},
 		fault{name: "failed", call: coded("ServiceFailure")},
 		fault{name: "modified by another", call: coded("ConcurrentModification")},
@@ -172,17 +172,17 @@ func crashStride() int {
 // measure counts the writes and the calls of IAM of a run that goes well.
 func (s scenario) measure(t *testing.T) (writes, calls int) {
 	t.Helper()
-	w := newWorld(t, iam.Config{Lag: s.lag})
+	w := newEnv(t, iam.Config{Lag: s.lag})
 	p := w.start()
 	s.setUp(p)
 	w.clock.advance(time.Hour)
 	p.store.writes = 0
 	before := w.iamCalls()
-	p.well(s.begin(p, t.Context()))
+	p.mustSucceed(s.begin(p, t.Context()))
 	return p.store.writes, w.iamCalls() - before
 }
 
-func (w *world) iamCalls() int {
+func (w *env) iamCalls() int {
 	n := 0
 	for _, c := range w.iam.Calls() {
 		if c.Service == "iam" && c.AccessKeyID == w.power.AccessKeyID {
@@ -194,7 +194,7 @@ func (w *world) iamCalls() int {
 
 // breakAt breaks the nth write or call.
 func (s scenario) breakAt(t *testing.T, f fault, n int) {
-	w := newWorld(t, iam.Config{Lag: s.lag})
+	w := newEnv(t, iam.Config{Lag: s.lag})
 	foreign := w.addForeign()
 	first := w.start()
 	s.setUp(first)
@@ -224,7 +224,7 @@ func (s scenario) breakAt(t *testing.T, f fault, n int) {
 }
 
 // breakCall breaks the nth call of IAM that the provisioner makes.
-func (w *world) breakCall(l *life, f fault, n int) {
+func (w *env) breakCall(l *lifetime, f fault, n int) {
 	seen := 0
 	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Service != "iam" || c.AccessKeyID != w.power.AccessKeyID {
@@ -239,7 +239,7 @@ func (w *world) breakCall(l *life, f fault, n int) {
 
 // addForeign makes users that are not ours: beside our path, and on it with the
 // tags of another installation.
-func (w *world) addForeign() string {
+func (w *env) addForeign() string {
 	w.iam.AddUser("/", "alice", "")
 	w.iam.AddUser(policy.UserPath(testInstall), "bob", "")
 	w.iam.ChangeUser("bob", func(u *iam.User) {
@@ -249,7 +249,7 @@ func (w *world) addForeign() string {
 	return w.foreignState()
 }
 
-func (w *world) foreignState() string {
+func (w *env) foreignState() string {
 	var state []any
 	for _, name := range []string{"alice", "bob"} {
 		user, ok := w.iam.User(name)
@@ -263,7 +263,7 @@ func (w *world) foreignState() string {
 }
 
 // wantConverged checks the six invariants.
-func (w *world) wantConverged(p *process, s scenario) {
+func (w *env) wantConverged(p *process, s scenario) {
 	w.t.Helper()
 	running, err := w.store.Operations(w.t.Context(), alias.OperationFilter{State: alias.OperationRunning, Limit: 10})
 	if err != nil || len(running) > 0 {
@@ -271,7 +271,7 @@ func (w *world) wantConverged(p *process, s scenario) {
 	}
 	if last, err := w.store.Operations(w.t.Context(), alias.OperationFilter{Credential: "shop", Limit: 1}); err == nil &&
 		len(last) == 1 && last[0].Kind == alias.OperationRemove && last[0].State == alias.OperationFailed {
-		p.well(s.begin(p, w.t.Context())) // a removal that failed is for the operator to repeat
+		p.mustSucceed(s.begin(p, w.t.Context())) // a removal that failed is for the operator to repeat
 	}
 	served := slices.Clone(s.want)
 	for _, name := range s.may {
@@ -289,7 +289,7 @@ func (w *world) wantConverged(p *process, s scenario) {
 
 // wantOwned checks that users and keys in IAM are those of the aliases that are
 // served, and that every key works.
-func (w *world) wantOwned(p *process, served []alias.Name) {
+func (w *env) wantOwned(p *process, served []alias.Name) {
 	w.t.Helper()
 	left := map[string]bool{}
 	for _, u := range w.iam.Users() {
@@ -339,7 +339,7 @@ func (w *world) wantOwned(p *process, served []alias.Name) {
 
 // wantOneKey wants the one key that the registry has, active. A second one may
 // stand only if it is inactive and was reported.
-func (w *world) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
+func (w *env) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 	w.t.Helper()
 	active := 0
 	for _, k := range w.iam.Keys(prov.User.Name) {
@@ -357,7 +357,7 @@ func (w *world) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 
 // wantRepeatable makes the request again: what is done is not done again, and
 // what failed goes well.
-func (w *world) wantRepeatable(p *process, s scenario) {
+func (w *env) wantRepeatable(p *process, s scenario) {
 	w.t.Helper()
 	for _, name := range s.may {
 		last, err := w.store.Operations(w.t.Context(), alias.OperationFilter{Alias: name, Limit: 1})
@@ -376,6 +376,6 @@ func (w *world) wantRepeatable(p *process, s scenario) {
 			}
 			continue
 		}
-		p.well(op, nil)
+		p.mustSucceed(op, nil)
 	}
 }

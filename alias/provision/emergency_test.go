@@ -37,7 +37,7 @@ func (c *patientClock) Sleep(ctx context.Context, d time.Duration) error {
 
 // running starts a process that performs its operations by itself, with a clock on
 // which no long wait ends.
-func (w *world) running(edit ...func(*Config)) (*process, *patientClock) {
+func (w *env) running(edit ...func(*Config)) (*process, *patientClock) {
 	clock := &patientClock{fakeClock: w.clock, soaking: make(chan struct{})}
 	w.edit = func(cfg *Config) {
 		cfg.Clock = clock
@@ -57,8 +57,8 @@ func (w *world) running(edit ...func(*Config)) (*process, *patientClock) {
 	return p, clock
 }
 
-// wantHastened wants a rotation to have left out both soaks.
-func wantHastened(t *testing.T, op *alias.Operation) {
+// wantEscalated wants a rotation to have left out both soaks.
+func wantEscalated(t *testing.T, op *alias.Operation) {
 	t.Helper()
 	if op.State != alias.OperationDone {
 		t.Fatalf("%s: %+v", op.State, op.Error)
@@ -74,7 +74,7 @@ func wantHastened(t *testing.T, op *alias.Operation) {
 // rotation runs makes an emergency of that one.
 func TestEmergencyWhileRotating(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	first, err := p.Rotate(t.Context(), actor, "shop", false)
@@ -96,7 +96,7 @@ func TestEmergencyWhileRotating(t *testing.T) {
 		t.Errorf("stored: %s, %v, want an emergency", stored.Data, err)
 	}
 	began := w.clock.Now()
-	wantHastened(t, p.do(first, nil))
+	wantEscalated(t, p.do(first, nil))
 	if took := w.clock.Now().Sub(began); took >= awsTiming().SoakInactive {
 		t.Errorf("took %s", took)
 	}
@@ -107,7 +107,7 @@ func TestEmergencyWhileRotating(t *testing.T) {
 // not wait to the end.
 func TestEmergencyEndsSoak(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	hasShop(alias.PolicyInline)(w.start())
 	p, clock := w.running()
 	op, err := p.Rotate(t.Context(), actor, "shop", false)
@@ -123,7 +123,7 @@ func TestEmergencyEndsSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantHastened(t, ended)
+	wantEscalated(t, ended)
 	w.wantSound(p, "shop")
 }
 
@@ -131,7 +131,7 @@ func TestEmergencyEndsSoak(t *testing.T) {
 // and before it is interrupted, goes on from what is stored. That is no failure.
 func TestEmergencyBeforeInterrupt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	hasShop(alias.PolicyInline)(w.start())
 	p, log := w.trapped()
 	op, err := p.Rotate(t.Context(), actor, "shop", false)
@@ -152,20 +152,20 @@ func TestEmergencyBeforeInterrupt(t *testing.T) {
 		}
 		return nil
 	})
-	wantHastened(t, p.well(op, nil))
+	wantEscalated(t, p.mustSucceed(op, nil))
 	w.wantSound(p, "shop")
 	if log.has("level=ERROR") {
 		t.Errorf("log: %s", &log.lines)
 	}
 }
 
-// forgetful is a store whose first list of operations cannot be read.
-type forgetful struct {
+// flakyStore is a store whose first list of operations cannot be read.
+type flakyStore struct {
 	alias.Store
 	failed atomic.Bool
 }
 
-func (f *forgetful) Operations(ctx context.Context, o alias.OperationFilter) ([]*alias.Operation, error) {
+func (f *flakyStore) Operations(ctx context.Context, o alias.OperationFilter) ([]*alias.Operation, error) {
 	if f.failed.CompareAndSwap(false, true) {
 		return nil, errors.New("disk I/O error")
 	}
@@ -176,12 +176,12 @@ func (f *forgetful) Operations(ctx context.Context, o alias.OperationFilter) ([]
 // nevertheless.
 func TestRunReadsAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	op, err := provisionWith("shop")(w.start(), t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := &forgetful{Store: w.store}
+	store := &flakyStore{Store: w.store}
 	w.store = store
 	p, _ := w.running()
 	ended, err := p.Wait(t.Context(), op.ID)

@@ -43,7 +43,7 @@ func (e *stepError) Error() string { return e.detail }
 
 func (e *stepError) Unwrap() error { return e.err }
 
-func stop(code, format string, args ...any) error {
+func failf(code, format string, args ...any) error {
 	return &stepError{code: code, detail: fmt.Sprintf(format, args...)}
 }
 

@@ -47,7 +47,7 @@ func (p *Provisioner) Provision(
 	}
 	op := p.newOperation(alias.OperationProvision, actor)
 	op.Alias, op.Request = req.Alias, request
-	b := beginning{p: p, op: op, req: req}
+	b := intent{p: p, op: op, req: req}
 	credential := req.Credential
 	if credential == "" {
 		credential = req.Alias
@@ -59,7 +59,7 @@ func (p *Provisioner) Provision(
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: actor, Action: "provision", Alias: op.Alias, Credential: op.Credential, Outcome: "begun", Operation: op.ID,
 	})
-	p.poke()
+	p.notify()
 	return op, nil
 }
 
@@ -74,16 +74,16 @@ func (p *Provisioner) allowed(req policy.Request) error {
 	return nil
 }
 
-// beginning writes the intent: the operation, the alias and the credential, in
+// intent writes the intent: the operation, the alias and the credential, in
 // one transaction, before anything is done.
-type beginning struct {
+type intent struct {
 	p    *Provisioner
 	op   *alias.Operation
 	req  policy.Request
 	same *alias.Operation // the operation that this request has already
 }
 
-func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
+func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
 	changes, err := b.clear(tx)
 	if err != nil || b.same != nil {
 		return changes, err
@@ -116,7 +116,7 @@ func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
 
 // clear finds out whether the request has an operation already, or the name is
 // taken. What a failed one left in the registry makes room.
-func (b *beginning) clear(tx alias.Tx) ([]alias.Change, error) {
+func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	a, err := tx.Alias(b.req.Alias)
 	if errors.Is(err, alias.ErrNotFound) {
 		return b.clearCredential(tx)
@@ -151,7 +151,7 @@ func (b *beginning) clear(tx alias.Tx) ([]alias.Change, error) {
 
 // clearCredential takes a credential of the alias's name away if an operation
 // that failed left it.
-func (b *beginning) clearCredential(tx alias.Tx) ([]alias.Change, error) {
+func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 	if b.req.Credential != "" {
 		return nil, nil
 	}
@@ -174,7 +174,7 @@ func (b *beginning) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 }
 
 // insertCredential writes which user is going to be made.
-func (b *beginning) insertCredential(tx alias.Tx) (*alias.Credential, error) {
+func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 	name := b.req.UserName
 	if name == "" {
 		name = policy.UserName(b.req.Alias, policy.NewSuffix())
@@ -207,7 +207,7 @@ func (p *Provisioner) userHeld(user string, but alias.Name) bool {
 }
 
 // reused is the credential that the request names.
-func (b *beginning) reused(tx alias.Tx) (*alias.Credential, error) {
+func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
 	c, err := tx.Credential(b.req.Credential)
 	if errors.Is(err, alias.ErrNotFound) {
 		return nil, policy.Invalid("credential", fmt.Sprintf("there is no credential named %q", b.req.Credential))
@@ -322,7 +322,7 @@ func (p *Provisioner) beginOn(
 		switch {
 		case err == nil && running.Kind == op.Kind:
 			same = running
-			return nil, hasten(tx, running, data)
+			return nil, escalate(tx, running, data)
 		case err == nil:
 			return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
 		case !errors.Is(err, alias.ErrNotFound):
@@ -342,7 +342,7 @@ func (p *Provisioner) beginOn(
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: op.Actor, Action: string(op.Kind), Credential: op.Credential, Outcome: "begun", Operation: op.ID,
 	})
-	p.poke()
+	p.notify()
 	return op, nil
 }
 
@@ -358,10 +358,10 @@ func provisionedIn(tx alias.Tx, name alias.Name) (*alias.Credential, error) {
 	return c, nil
 }
 
-// hasten makes an emergency of a rotation that runs, if that is what is asked for
+// escalate makes an emergency of a rotation that runs, if that is what is asked for
 // now. The task that performs it finds that out with its next write, or when it
 // is interrupted.
-func hasten(tx alias.Tx, running *alias.Operation, asked progress) error {
+func escalate(tx alias.Tx, running *alias.Operation, asked progress) error {
 	var data progress
 	if err := json.Unmarshal(running.Data, &data); err != nil || !asked.Emergency || data.Emergency {
 		return err

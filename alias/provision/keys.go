@@ -75,10 +75,10 @@ func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provis
 	client := t.p.cfg.AWS.iam()
 	var kp alias.KeyPair
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
-		if err := t.dropLost(ctx, c, p); err != nil {
+		if err := t.deleteLost(ctx, c, p); err != nil {
 			return false, err
 		}
-		out, err := call(ctx, t.caller().ask("iam:CreateAccessKey", p.User.Name), client.CreateAccessKey,
+		out, err := call(ctx, t.caller().write("iam:CreateAccessKey", p.User.Name), client.CreateAccessKey,
 			&iam.CreateAccessKeyInput{UserName: aws.String(p.User.Name)})
 		switch {
 		case err == nil:
@@ -93,16 +93,16 @@ func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provis
 		return false, err
 	})
 	if errors.Is(err, errNotSeen) {
-		err = stop(codeQuota, "no access key could be made for %s: a user holds two at most; "+
+		err = failf(codeQuota, "no access key could be made for %s: a user holds two at most; "+
 			"see which there are with: aws iam list-access-keys --user-name %s", p.User.Name, p.User.Name)
 	}
 	return kp, err
 }
 
-// dropLost deletes the keys that this step made and whose secrets were lost.
+// deleteLost deletes the keys that this step made and whose secrets were lost.
 // Any other key that we do not know is somebody else's: then the operation
 // stops and names it.
-func (t *task) dropLost(ctx context.Context, c *alias.Credential, p *alias.Provisioned) error {
+func (t *task) deleteLost(ctx context.Context, c *alias.Credential, p *alias.Provisioned) error {
 	keys, err := t.caller().keys(ctx, p.User.Name)
 	if isGone(err) {
 		return nil // not seen yet, so there are none
@@ -134,7 +134,7 @@ func (t *task) dropLost(ctx context.Context, c *alias.Credential, p *alias.Provi
 }
 
 // unknownKeys names the keys that nobody knows, those that we do know beside
-// them, and when each was used last: by that it is told which may go.
+// them, and when each was used last: that tells which may go.
 func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []string) error {
 	named := func(ids []string) string {
 		list := make([]string, len(ids))
@@ -147,7 +147,7 @@ func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []stri
 	if len(own) > 0 {
 		beside = ", beside its own " + named(own)
 	}
-	return stop(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
+	return failf(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
 		"nothing was touched: delete them, or find out who uses them", user, named(foreign), beside)
 }
 
@@ -160,8 +160,8 @@ func (t *task) knows(c *alias.Credential, p *alias.Provisioned, id string) bool 
 	if t.data.Pending != nil {
 		known = append(known, t.data.Pending.AccessKeyID)
 	}
-	if t.data.Old != nil {
-		known = append(known, t.data.Old.AccessKeyID)
+	if t.data.Retiring != nil {
+		known = append(known, t.data.Retiring.AccessKeyID)
 	}
 	return slices.Contains(known, id)
 }
@@ -198,7 +198,7 @@ func (t *task) pair(ctx context.Context) (alias.KeyPair, error) {
 
 func (t *task) reveal(kp alias.KeyPair, err error) (alias.KeyPair, error) {
 	if err != nil {
-		return kp, stop(codeInternal, "the secret of the new key cannot be opened: %v", err)
+		return kp, failf(codeInternal, "the secret of the new key cannot be opened: %v", err)
 	}
 	return kp, nil
 }
@@ -225,7 +225,7 @@ func (t *task) proveRefused(ctx context.Context, kp alias.KeyPair, grants []alia
 			return nil
 		}
 		if !t.p.clock.Now().Before(deadline) {
-			return stop(codeOldKeyWorks, "the key %s is inactive but was not refused %d times in a row within %s: %s; "+
+			return failf(codeOldKeyWorks, "the key %s is inactive but was not refused %d times in a row within %s: %s; "+
 				"it was not deleted", kp.AccessKeyID, refusedInARow, timing.Refused, orNone(works))
 		}
 		if err := t.p.clock.Sleep(ctx, timing.RefusedEvery); err != nil {
@@ -273,7 +273,7 @@ func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
 	in := &iam.ListAccessKeysInput{UserName: aws.String(user)}
 	var keys []accessKey
 	for {
-		out, err := call(ctx, c.look("iam:ListAccessKeys", user), client.ListAccessKeys, in)
+		out, err := call(ctx, c.read("iam:ListAccessKeys", user), client.ListAccessKeys, in)
 		if err != nil {
 			return nil, err
 		}
@@ -294,7 +294,7 @@ func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
 func (c caller) setKey(ctx context.Context, user, id string, status types.StatusType) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.ask("iam:UpdateAccessKey", user).onKey(id), client.UpdateAccessKey, &iam.UpdateAccessKeyInput{
+		_, err := call(ctx, c.write("iam:UpdateAccessKey", user).onKey(id), client.UpdateAccessKey, &iam.UpdateAccessKeyInput{
 			UserName: aws.String(user), AccessKeyId: aws.String(id), Status: status,
 		})
 		return done(err)
@@ -305,7 +305,7 @@ func (c caller) setKey(ctx context.Context, user, id string, status types.Status
 func (c caller) deleteKey(ctx context.Context, user, id string) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.ask("iam:DeleteAccessKey", user).onKey(id), client.DeleteAccessKey, &iam.DeleteAccessKeyInput{
+		_, err := call(ctx, c.write("iam:DeleteAccessKey", user).onKey(id), client.DeleteAccessKey, &iam.DeleteAccessKeyInput{
 			UserName: aws.String(user), AccessKeyId: aws.String(id),
 		})
 		return done(err)
@@ -324,7 +324,7 @@ func done(err error) (bool, error) {
 // hint that lags by hours, and decides nothing.
 func (c caller) lastUse(ctx context.Context, id string) string {
 	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.look("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
+	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
 		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
 	switch {
 	case err != nil:
@@ -357,7 +357,7 @@ func (c caller) usedSince(ctx context.Context, user string, since time.Time) (st
 // lastUsed is when a key was used last, as far as IAM knows yet; zero for never.
 func (c caller) lastUsed(ctx context.Context, id string) (time.Time, error) {
 	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.look("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
+	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
 		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
 	if err != nil || out.AccessKeyLastUsed == nil {
 		return time.Time{}, err

@@ -11,12 +11,12 @@ import (
 
 // namesake is a process with an alias made by hand that has the name of one which
 // was provisioned and removed, and lies elsewhere.
-func (w *world) namesake() *process {
+func (w *env) namesake() *process {
 	w.t.Helper()
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	p.deleteAlias("shop")
-	p.well(p.Remove(w.t.Context(), actor, "shop", 0))
+	p.mustSucceed(p.Remove(w.t.Context(), actor, "shop", 0))
 	w.iam.CreateBucket("other")
 	w.iam.PutObject("other", "x/a.png", s3.Object{Body: []byte("x"), ContentType: "image/png"})
 	a := &alias.Alias{
@@ -34,7 +34,7 @@ func (w *world) namesake() *process {
 // request for its name was about.
 func TestVerifyNamesake(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	v, err := w.namesake().Verify(t.Context(), actor, "shop")
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestVerifyNamesake(t *testing.T) {
 // its operation once the name is another alias's.
 func TestProvisionNamesake(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	op, err := w.namesake().Provision(t.Context(), actor, w.request("shop"))
 	if !errors.Is(err, alias.ErrExists) {
 		t.Errorf("got %+v, %v, want %v", op, err, alias.ErrExists)

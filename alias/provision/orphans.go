@@ -70,7 +70,7 @@ const reconciler = "reconcile"
 type scan struct {
 	caller
 	now     time.Time
-	users   []*foundUser
+	users   []*iamUser
 	byUser  map[string]*alias.Credential // those that are active, by user name
 	owned   map[string]bool              // operations that made a user which a credential has
 	orphans []Orphan
@@ -124,12 +124,12 @@ func (s *scan) list(ctx context.Context) error {
 	client := s.p.cfg.AWS.iam()
 	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(s.p.cfg.InstallID))}
 	for {
-		out, err := call(ctx, s.look("iam:ListUsers", ""), client.ListUsers, in)
+		out, err := call(ctx, s.read("iam:ListUsers", ""), client.ListUsers, in)
 		if err != nil {
 			return err
 		}
 		for _, u := range out.Users {
-			user, err := s.lookUp(ctx, aws.ToString(u.UserName))
+			user, err := s.getUser(ctx, aws.ToString(u.UserName))
 			if isGone(err) {
 				continue
 			}
@@ -151,7 +151,7 @@ func (s *scan) list(ctx context.Context) error {
 // database: its keys are made inactive once they have not been used for long,
 // and it is reported; deleting it takes a command.
 func (s *scan) checkUnknown(ctx context.Context) error {
-	var unheard []*foundUser
+	var unheard []*iamUser
 	for _, u := range s.users {
 		heard, err := s.checkOne(ctx, u)
 		if err != nil {
@@ -176,7 +176,7 @@ func (s *scan) checkUnknown(ctx context.Context) error {
 
 // checkOne deletes the remains of an operation that has ended. It reports whether
 // this registry ever heard of the one that made the user.
-func (s *scan) checkOne(ctx context.Context, u *foundUser) (heard bool, err error) {
+func (s *scan) checkOne(ctx context.Context, u *iamUser) (heard bool, err error) {
 	operation, ours := u.operation(s.p.cfg.InstallID)
 	if !ours || s.owned[operation] {
 		return true, nil
@@ -205,7 +205,7 @@ func (s *scan) add(o Orphan) {
 
 // deleteRemains deletes the user of an operation that failed or of a credential
 // that was removed, within the cap.
-func (s *scan) deleteRemains(ctx context.Context, u *foundUser, op *alias.Operation) error {
+func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operation) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "left behind by " + op.ID + ", which " + string(op.State)}
 	recent, err := s.recentDeletions(ctx)
@@ -263,7 +263,7 @@ func (s *scan) on(op *alias.Operation) caller {
 }
 
 // managedOf are the managed policies that an operation may have attached.
-func (s *scan) managedOf(op *alias.Operation, u *foundUser) []string {
+func (s *scan) managedOf(op *alias.Operation, u *iamUser) []string {
 	t := task{p: s.p, op: op}
 	if op.Kind != alias.OperationProvision || t.decode() != nil || t.data.Request == nil {
 		return nil
@@ -302,7 +302,7 @@ const unusedFor = 7 * 24 * time.Hour
 // quarantine reports a user of an operation that nobody here heard of, and
 // makes its keys inactive where nobody has used them for long. It deletes
 // nothing.
-func (s *scan) quarantine(ctx context.Context, u *foundUser) error {
+func (s *scan) quarantine(ctx context.Context, u *iamUser) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "bears our tags, but this registry knows nothing of the operation that made it; " +
 			"delete it with DELETE /api/v1/orphans/" + u.Name}
@@ -319,7 +319,7 @@ func (s *scan) quarantine(ctx context.Context, u *foundUser) error {
 
 // deactivateIdle makes the idle keys of a user inactive, and says of each what it
 // is.
-func (s *scan) deactivateIdle(ctx context.Context, u *foundUser, o *Orphan) error {
+func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error {
 	keys, err := s.keys(ctx, u.Name)
 	if err != nil {
 		return err
@@ -368,7 +368,7 @@ func (s *scan) idle(ctx context.Context, k accessKey) (bool, error) {
 // checkKnown looks at the users that credentials have: keys that nobody knows,
 // rights that drifted, a boundary that is gone, a user that is gone.
 func (s *scan) checkKnown(ctx context.Context) error {
-	seen := map[string]*foundUser{}
+	seen := map[string]*iamUser{}
 	for _, u := range s.users {
 		seen[u.Name] = u
 	}
@@ -392,7 +392,7 @@ func (s *scan) checkKnown(ctx context.Context) error {
 	return nil
 }
 
-func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, u *foundUser) error {
+func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, u *iamUser) error {
 	if operation, ours := u.operation(s.p.cfg.InstallID); !ours || operation != prov.Operation {
 		s.add(Orphan{Kind: orphanUser, User: u.Name, Credential: c.Name, State: stateReported,
 			Detail: "the user of this credential does not bear our tags any more; it is not touched"})
@@ -402,8 +402,8 @@ func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.P
 		s.add(Orphan{Kind: orphanBoundary, User: u.Name, Credential: c.Name, State: stateReported,
 			Detail: "its permissions boundary is " + orNone(u.Boundary) + ", not " + prov.User.Boundary})
 	}
-	if len(prov.Widened) > 0 {
-		if err := s.takeBack(ctx, c.Name); err != nil {
+	if len(prov.ExtraGrants) > 0 {
+		if err := s.revokeExtra(ctx, c.Name); err != nil {
 			return err
 		}
 	}
@@ -417,9 +417,9 @@ func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.P
 	return s.checkKeys(ctx, c, prov)
 }
 
-// takeBack takes from a user what a reuse that failed has left it, unless an
+// revokeExtra takes from a user what a reuse that failed has left it, unless an
 // operation on its credential runs.
-func (s *scan) takeBack(ctx context.Context, name alias.Name) error {
+func (s *scan) revokeExtra(ctx context.Context, name alias.Name) error {
 	release, free := s.p.locks.try(credentialLock(name))
 	if !free {
 		return nil
@@ -430,12 +430,12 @@ func (s *scan) takeBack(ctx context.Context, name alias.Name) error {
 		return ignoreMissing(err)
 	}
 	p, ok := c.Provisioned()
-	if !ok || c.State != alias.CredentialActive || len(p.Widened) == 0 {
+	if !ok || c.State != alias.CredentialActive || len(p.ExtraGrants) == 0 {
 		return nil
 	}
 	on := s.caller
 	on.credential = name
-	if err := on.narrow(ctx, p); err != nil {
+	if err := on.limitGrants(ctx, p); err != nil {
 		return err
 	}
 	return s.p.cfg.Registry.Apply(ctx, []alias.Name{name}, func(tx alias.Tx) ([]alias.Change, error) {
@@ -445,7 +445,7 @@ func (s *scan) takeBack(ctx context.Context, name alias.Name) error {
 		}
 		prov, _ := next.Provisioned()
 		prov = prov.Clone()
-		prov.Widened = nil
+		prov.ExtraGrants = nil
 		next.Provider, next.Revision, next.UpdatedAt = prov, next.Revision+1, s.now
 		return []alias.Change{{CredentialPut: next}}, tx.UpdateCredential(next)
 	})
@@ -518,12 +518,12 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 		return err
 	}
 	c := caller{p: p, actor: actor}
-	u, err := c.lookUp(ctx, user)
+	u, err := c.getUser(ctx, user)
 	if isGone(err) {
 		return fmt.Errorf("IAM user %s: %w", user, alias.ErrNotFound)
 	}
 	if err != nil {
-		return told(err)
+		return publicError(err)
 	}
 	if _, ours := u.operation(p.cfg.InstallID); !ours {
 		return fmt.Errorf("%w: the IAM user %s does not bear the tags of this installation", alias.ErrForbidden, user)
@@ -544,11 +544,11 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 		return fmt.Errorf("%w: the deletion of the user %s was interrupted: a part of what it had may be gone; "+
 			"ask again, and it goes on", alias.ErrIAM, user)
 	}
-	return told(err)
+	return publicError(err)
 }
 
-// told puts an error of IAM under a sentinel whose words an operator may see.
-func told(err error) error {
+// publicError puts an error of IAM under a sentinel whose words an operator may see.
+func publicError(err error) error {
 	call, ok := errors.AsType[*callError](err)
 	switch {
 	case !ok:
@@ -559,7 +559,7 @@ func told(err error) error {
 	return fmt.Errorf("%w: %w", alias.ErrIAM, err)
 }
 
-func (c caller) removeUnknown(ctx context.Context, u *foundUser) error {
+func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
 	found, _, err := c.foreign(ctx, &alias.Provisioned{User: u.IAMUser})
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 
 // addUnheard makes a user with a key that bears the tags of an operation which no
 // registry has.
-func (w *world) addUnheard(name string) alias.KeyPair {
+func (w *env) addUnheard(name string) alias.KeyPair {
 	kp := w.iam.AddUser(policy.UserPath(testInstall), name, "")
 	w.iam.ChangeUser(name, func(u *iam.User) {
 		u.Tags = map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall, policy.TagOperation: "op-1"}
@@ -38,13 +38,13 @@ func (p *process) reported(kind, user string) (Orphan, bool) {
 // orphans, and are deleted when they can be.
 func TestReconcileGoesOn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	_, shop := p.provisioned("shop")
 	w.deny("DeleteUser")
 	missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
-	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("bad", missing))), codeScope)
+	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("bad", missing))), codeScope)
 	_, bad := p.provisioned("bad")
 	foreign := w.iam.AddKey(shop.User.Name)
 	w.clock.advance(2 * time.Hour)
@@ -81,10 +81,10 @@ func TestQuarantine(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			p := w.start()
 			for _, name := range []alias.Name{"a", "b", "c", "d"} { // one in five may be unknown
-				p.well(p.Provision(t.Context(), actor, w.request(name)))
+				p.mustSucceed(p.Provision(t.Context(), actor, w.request(name)))
 			}
 			kp := w.addUnheard("bob")
 			at := w.request("bob").Location
@@ -107,10 +107,10 @@ func TestQuarantine(t *testing.T) {
 // report says that the other is not.
 func TestQuarantinePartly(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	for _, name := range []alias.Name{"a", "b", "c", "d"} {
-		p.well(p.Provision(t.Context(), actor, w.request(name)))
+		p.mustSucceed(p.Provision(t.Context(), actor, w.request(name)))
 	}
 	idle := w.addUnheard("bob")
 	used := w.iam.AddKey("bob")
@@ -136,12 +136,12 @@ func TestQuarantinePartly(t *testing.T) {
 // audit has to say.
 func TestDeletionCap(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	w.deny("DeleteUser")
 	missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
 	for i := range maxDeletions + 2 {
-		p.ill(p.Provision(t.Context(), actor, w.request(alias.Name(fmt.Sprintf("bad-%d", i)), missing)))
+		p.mustFail(p.Provision(t.Context(), actor, w.request(alias.Name(fmt.Sprintf("bad-%d", i)), missing)))
 	}
 	w.iam.OnCall(nil)
 	w.clock.advance(2 * time.Hour)
@@ -169,7 +169,7 @@ func TestDeletionCap(t *testing.T) {
 	}
 }
 
-// TestRemoveOrphan: what cannot be removed is told by a sentinel and left as it
+// TestRemoveOrphan: what cannot be removed is reported by a sentinel and left as it
 // is.
 func TestRemoveOrphan(t *testing.T) {
 	t.Parallel()
@@ -188,7 +188,7 @@ func TestRemoveOrphan(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			foreign := w.addForeign()
 			p := w.start()
 			hasShop(alias.PolicyInline)(p)
@@ -222,7 +222,7 @@ func TestRemoveOrphan(t *testing.T) {
 // the same command again goes on.
 func TestRemoveOrphanInterrupted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	w.addUnheard("carol")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -53,7 +53,7 @@ func (l *trap) has(text string) bool {
 }
 
 // trapped makes a process with a log that panics where the test wants it.
-func (w *world) trapped(edit ...func(*Config)) (*process, *trap) {
+func (w *env) trapped(edit ...func(*Config)) (*process, *trap) {
 	l := &trap{}
 	w.edit = func(cfg *Config) {
 		cfg.Log = slog.New(slog.NewTextHandler(l, nil))
@@ -92,10 +92,10 @@ func TestPanicInStep(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			row.setUp(w.start())
 			p, log := w.trapped(noS3)
-			why := p.ill(row.begin(p, t.Context()))
+			why := p.mustFail(row.begin(p, t.Context()))
 			wantCode(t, why, codeInternal)
 			if why.Step != row.step || !log.has("panic in the background") || !log.has("noS3") {
 				t.Errorf("got %+v, want step %s and the stack in the log", why, row.step)
@@ -105,7 +105,7 @@ func TestPanicInStep(t *testing.T) {
 			p.quiet()
 			p.wantServed(row.served...)
 			if row.name == "remove" {
-				p.well(row.begin(p, t.Context()))
+				p.mustSucceed(row.begin(p, t.Context()))
 			}
 			w.wantOwned(p, row.served)
 		})
@@ -129,11 +129,11 @@ func TestPanicInUndo(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			row.setUp(w.start())
 			p, log := w.trapped(noS3)
 			log.set("action=" + row.at)
-			wantCode(t, p.ill(row.begin(p, t.Context())), codeInternal)
+			wantCode(t, p.mustFail(row.begin(p, t.Context())), codeInternal)
 			if !log.has("trapped") {
 				t.Error("nothing panicked while the operation was undone")
 			}
@@ -157,9 +157,9 @@ func (*panicking) Orphans(int) { panic("no metrics") }
 // that, and nothing of it is undone.
 func TestPanicAtEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p, log := w.trapped(func(cfg *Config) { cfg.Recorder = &panicking{} })
-	p.well(p.Provision(t.Context(), actor, w.request("shop")))
+	p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop")))
 	p.wantServed("shop")
 	if !log.has("no metrics") {
 		t.Error("nothing panicked")
@@ -169,7 +169,7 @@ func TestPanicAtEnd(t *testing.T) {
 // TestPanicInCompletion: what panics before the end of an operation is stored fails it.
 func TestPanicInCompletion(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p, _ := w.trapped()
 	var once sync.Once
 	clock := &hookedClock{Clock: w.clock}
@@ -183,7 +183,7 @@ func TestPanicInCompletion(t *testing.T) {
 		}
 	}
 	p.clock = clock
-	why := p.ill(p.Provision(t.Context(), actor, w.request("shop")))
+	why := p.mustFail(p.Provision(t.Context(), actor, w.request("shop")))
 	wantCode(t, why, codeInternal)
 	p.quiet()
 	w.wantOwned(p, nil)
@@ -204,9 +204,9 @@ func (c *hookedClock) Now() time.Time {
 // them everything else.
 func TestPanicInBackground(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	first := w.start()
-	first.well(first.Provision(t.Context(), actor, w.request("shop", func(r *policy.Request) { r.RotateEvery = time.Hour })))
+	first.mustSucceed(first.Provision(t.Context(), actor, w.request("shop", func(r *policy.Request) { r.RotateEvery = time.Hour })))
 	w.clock.advance(2 * time.Hour)
 	log := &trap{at: "actor=schedule action=rotate", sprung: make(chan struct{}, 1)}
 	p, clock := w.running(func(cfg *Config) {

@@ -42,17 +42,17 @@ func (t *task) putPolicy(ctx context.Context) (string, error) {
 	}
 	p.Grants = t.grants(p)
 	// An inline document has nothing else; of the managed ones the others stay.
-	p.Widened = slices.DeleteFunc(p.Widened, func(g alias.Grant) bool {
+	p.ExtraGrants = slices.DeleteFunc(p.ExtraGrants, func(g alias.Grant) bool {
 		return p.Mode != alias.PolicyManaged || slices.Contains(p.Grants, g)
 	})
-	if err := t.give(ctx, p); err != nil {
+	if err := t.grant(ctx, p); err != nil {
 		return "", err
 	}
 	return describePolicy(p), t.save(ctx, t.changed(c, p))
 }
 
-// give has a user its grants.
-func (t *task) give(ctx context.Context, p *alias.Provisioned) (err error) {
+// grant gives a user its grants.
+func (t *task) grant(ctx context.Context, p *alias.Provisioned) (err error) {
 	partition, _ := policy.ARNParts(p.User.ARN)
 	switch p.Mode {
 	case alias.PolicyManaged:
@@ -66,7 +66,7 @@ func (t *task) give(ctx context.Context, p *alias.Provisioned) (err error) {
 	}
 	document, err := policy.Inline(partition, p.Grants)
 	if err != nil {
-		return stop(codeQuota, "%v", err)
+		return failf(codeQuota, "%v", err)
 	}
 	return t.caller().putInline(ctx, p.User.Name, document)
 }
@@ -87,7 +87,7 @@ func describePolicy(p *alias.Provisioned) string {
 func (c caller) putInline(ctx context.Context, user string, document []byte) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.ask("iam:PutUserPolicy", user).onPolicy(policy.InlineName), client.PutUserPolicy,
+		_, err := call(ctx, c.write("iam:PutUserPolicy", user).onPolicy(policy.InlineName), client.PutUserPolicy,
 			&iam.PutUserPolicyInput{
 				UserName: aws.String(user), PolicyName: aws.String(policy.InlineName), PolicyDocument: aws.String(string(document)),
 			})
@@ -137,11 +137,11 @@ func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Gran
 func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alias.Grant) (ours bool, err error) {
 	document, err := policy.Managed(partition, g)
 	if err != nil {
-		return false, stop(codeQuota, "%v", err)
+		return false, failf(codeQuota, "%v", err)
 	}
 	client, name := c.p.cfg.AWS.iam(), policy.ManagedName(g.Bucket, g.Prefix)
 	err = c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.ask("iam:CreatePolicy", "").onPolicy(name), client.CreatePolicy, &iam.CreatePolicyInput{
+		_, err := call(ctx, c.write("iam:CreatePolicy", "").onPolicy(name), client.CreatePolicy, &iam.CreatePolicyInput{
 			PolicyName: aws.String(name), PolicyDocument: aws.String(string(document)),
 			Description: aws.String(policy.ManagedDescription(g)),
 			Tags:        iamTags(map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: c.p.cfg.InstallID}),
@@ -156,21 +156,21 @@ func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alia
 		return false, err
 	}
 	if !policy.Same(found.document, document) {
-		return false, stop(codeNameTaken, "there is a policy %s already: %s", arn,
+		return false, failf(codeNameTaken, "there is a policy %s already: %s", arn,
 			policy.Difference(found.document, document, found.ours))
 	}
 	return found.ours, nil
 }
 
-// foundPolicy is a managed policy as IAM shows it.
-type foundPolicy struct {
+// managedPolicy is a managed policy as IAM shows it.
+type managedPolicy struct {
 	document []byte
 	ours     bool
 }
 
 // managed reads a managed policy, waiting until it is seen.
-func (c caller) managed(ctx context.Context, arn string) (*foundPolicy, error) {
-	var found *foundPolicy
+func (c caller) managed(ctx context.Context, arn string) (*managedPolicy, error) {
+	var found *managedPolicy
 	err := c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
 		found, err = c.readManaged(ctx, arn)
@@ -182,27 +182,27 @@ func (c caller) managed(ctx context.Context, arn string) (*foundPolicy, error) {
 	return found, err
 }
 
-func (c caller) readManaged(ctx context.Context, arn string) (*foundPolicy, error) {
+func (c caller) readManaged(ctx context.Context, arn string) (*managedPolicy, error) {
 	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.look("iam:GetPolicy", "").onPolicy(arn), client.GetPolicy,
+	out, err := call(ctx, c.read("iam:GetPolicy", "").onPolicy(arn), client.GetPolicy,
 		&iam.GetPolicyInput{PolicyArn: aws.String(arn)})
 	if err != nil {
 		return nil, err
 	}
-	version, err := call(ctx, c.look("iam:GetPolicyVersion", "").onPolicy(arn), client.GetPolicyVersion,
+	version, err := call(ctx, c.read("iam:GetPolicyVersion", "").onPolicy(arn), client.GetPolicyVersion,
 		&iam.GetPolicyVersionInput{PolicyArn: aws.String(arn), VersionId: out.Policy.DefaultVersionId})
 	if err != nil {
 		return nil, err
 	}
 	text, err := decodeDocument(version.PolicyVersion.Document)
 	if err != nil {
-		return nil, stop(codeIAM, "the document of %s cannot be decoded", arn)
+		return nil, failf(codeIAM, "the document of %s cannot be decoded", arn)
 	}
 	tags := map[string]string{}
 	for _, tag := range out.Policy.Tags {
 		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
 	}
-	return &foundPolicy{
+	return &managedPolicy{
 		document: []byte(text),
 		ours:     tags[policy.TagManagedBy] == policy.ManagedBy && tags[policy.TagInstall] == c.p.cfg.InstallID,
 	}, nil
@@ -211,7 +211,7 @@ func (c caller) readManaged(ctx context.Context, arn string) (*foundPolicy, erro
 func (t *task) attach(ctx context.Context, user, arn string) error {
 	client := t.p.cfg.AWS.iam()
 	return t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, t.caller().ask("iam:AttachUserPolicy", user).onPolicy(arn), client.AttachUserPolicy,
+		_, err := call(ctx, t.caller().write("iam:AttachUserPolicy", user).onPolicy(arn), client.AttachUserPolicy,
 			&iam.AttachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
 		if isGone(err) {
 			return false, nil // the user or the policy is not seen yet
@@ -293,7 +293,7 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 		return "", err
 	}
 	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.look("iam:GetUserPolicy", p.User.Name).onPolicy(policy.InlineName), client.GetUserPolicy,
+	out, err := call(ctx, c.read("iam:GetUserPolicy", p.User.Name).onPolicy(policy.InlineName), client.GetUserPolicy,
 		&iam.GetUserPolicyInput{UserName: aws.String(p.User.Name), PolicyName: aws.String(policy.InlineName)})
 	if isGone(err) {
 		return "the inline policy " + policy.InlineName + " is not there", nil
@@ -318,7 +318,7 @@ func (c caller) attached(ctx context.Context, user string) ([]string, error) {
 	in := &iam.ListAttachedUserPoliciesInput{UserName: aws.String(user)}
 	var arns []string
 	for {
-		out, err := call(ctx, c.look("iam:ListAttachedUserPolicies", user), client.ListAttachedUserPolicies, in)
+		out, err := call(ctx, c.read("iam:ListAttachedUserPolicies", user), client.ListAttachedUserPolicies, in)
 		if err != nil {
 			return nil, err
 		}
@@ -338,7 +338,7 @@ func (c caller) inline(ctx context.Context, user string) ([]string, error) {
 	in := &iam.ListUserPoliciesInput{UserName: aws.String(user)}
 	var names []string
 	for {
-		out, err := call(ctx, c.look("iam:ListUserPolicies", user), client.ListUserPolicies, in)
+		out, err := call(ctx, c.read("iam:ListUserPolicies", user), client.ListUserPolicies, in)
 		if err != nil {
 			return nil, err
 		}
@@ -350,8 +350,8 @@ func (c caller) inline(ctx context.Context, user string) ([]string, error) {
 	}
 }
 
-// narrow gives a user its grants and no others.
-func (c caller) narrow(ctx context.Context, p *alias.Provisioned) error {
+// limitGrants gives a user its grants and no others.
+func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 	if p.Mode == alias.PolicyInline {
 		partition, _ := policy.ARNParts(p.User.ARN)
 		document, err := policy.Inline(partition, p.Grants)
@@ -360,22 +360,22 @@ func (c caller) narrow(ctx context.Context, p *alias.Provisioned) error {
 		}
 		return c.putInline(ctx, p.User.Name, document)
 	}
-	for _, arn := range widenedARNs(p) {
-		if err := c.dropManaged(ctx, p.User.Name, arn); err != nil {
+	for _, arn := range extraARNs(p) {
+		if err := c.removeManaged(ctx, p.User.Name, arn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// widenedARNs are the managed policies that a user has and should not have.
-func widenedARNs(p *alias.Provisioned) []string {
+// extraARNs are the managed policies that a user has and should not have.
+func extraARNs(p *alias.Provisioned) []string {
 	if p.Mode != alias.PolicyManaged {
 		return nil
 	}
 	var arns []string
 	partition, account := policy.ARNParts(p.User.ARN)
-	for _, g := range p.Widened {
+	for _, g := range p.ExtraGrants {
 		arn := policy.ManagedARN(partition, account, g)
 		if !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
 			arns = append(arns, arn)
@@ -396,7 +396,7 @@ func (t *task) managedARNs(p *alias.Provisioned) []string {
 		for _, g := range t.grants(p) {
 			arns = append(arns, policy.ManagedARN(partition, account, g))
 		}
-		arns = append(arns, widenedARNs(p)...)
+		arns = append(arns, extraARNs(p)...)
 	}
 	slices.Sort(arns)
 	return slices.Compact(arns)

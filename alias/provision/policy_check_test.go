@@ -24,7 +24,7 @@ func TestPolicyNotSeenYet(t *testing.T) {
 	} {
 		t.Run(string(row.mode)+" "+row.action, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			p := w.start()
 			attached, unseen := row.mode == alias.PolicyInline, 0
 			w.iam.OnCall(func(c iam.Call) *iam.Fault {
@@ -35,7 +35,7 @@ func TestPolicyNotSeenYet(t *testing.T) {
 				}
 				return nil
 			})
-			p.well(p.Provision(t.Context(), actor, w.request("shop", withPolicy(row.mode))))
+			p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", withPolicy(row.mode))))
 			if unseen != 3 {
 				t.Errorf("read %d times, want 3 before it was seen", unseen)
 			}
@@ -47,7 +47,7 @@ func TestPolicyNotSeenYet(t *testing.T) {
 // TestPolicyGone: a scan reports a policy that somebody deleted.
 func TestPolicyGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyManaged)(p)
 	w.iam.OnCall(func(c iam.Call) *iam.Fault {
@@ -70,10 +70,10 @@ func TestPolicyWithPlus(t *testing.T) {
 		for _, plain := range []bool{false, true} {
 			t.Run(string(mode), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, iam.Config{PlainPlus: plain})
+				w := newEnv(t, iam.Config{PlainPlus: plain})
 				p := w.start()
 				plus := func(r *policy.Request) { r.Policy, r.Prefix, r.Inside = mode, "a+b/", "" }
-				p.well(p.Provision(t.Context(), actor, w.request("shop", plus)))
+				p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", plus)))
 			})
 		}
 	}

@@ -32,14 +32,14 @@ func TestPolicyClash(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			p := w.start()
 			if row.byHand != "" {
 				w.iam.AddPolicy("/", "bucket-specific-media-web", row.byHand)
 			} else {
-				p.well(p.Provision(t.Context(), actor, w.request("shop", withPolicy(alias.PolicyManaged), withKey(row.first))))
+				p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", withPolicy(alias.PolicyManaged), withKey(row.first))))
 			}
-			why := p.ill(p.Provision(t.Context(), actor, w.request("blog", withPolicy(alias.PolicyManaged), withKey(row.second))))
+			why := p.mustFail(p.Provision(t.Context(), actor, w.request("blog", withPolicy(alias.PolicyManaged), withKey(row.second))))
 			wantCode(t, why, codeNameTaken)
 			for _, want := range row.want {
 				if !strings.Contains(why.Detail, want) {
@@ -55,7 +55,7 @@ func TestPolicyClash(t *testing.T) {
 // attaches it.
 func TestManagedPolicySerial(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyManaged)(p)
 	arn := w.iam.Policies()[0].ARN
@@ -88,11 +88,11 @@ func TestManagedPolicySerial(t *testing.T) {
 		both.Go(func() { p.run(t.Context(), remove.ID) })
 		both.Go(func() { p.run(t.Context(), provision.ID) })
 		both.Wait()
-		p.well(remove, nil)
-		p.well(provision, nil)
+		p.mustSucceed(remove, nil)
+		p.mustSucceed(provision, nil)
 		w.wantSound(p, "blog")
 		p.deleteAlias("blog")
-		p.well(p.Remove(t.Context(), actor, "blog", 0))
+		p.mustSucceed(p.Remove(t.Context(), actor, "blog", 0))
 		hasShop(alias.PolicyManaged)(p)
 	}
 	if len(seen) != 4 {
@@ -104,12 +104,12 @@ func TestManagedPolicySerial(t *testing.T) {
 // they go at the same time.
 func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	var ops []*alias.Operation
 	both := []alias.Name{"shop", "blog"}
 	for _, name := range both {
-		p.well(p.Provision(t.Context(), actor, w.request(name, withPolicy(alias.PolicyManaged))))
+		p.mustSucceed(p.Provision(t.Context(), actor, w.request(name, withPolicy(alias.PolicyManaged))))
 		p.deleteAlias(name)
 	}
 	for _, name := range both {
@@ -130,7 +130,7 @@ func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 	})
 	p.run(t.Context(), ops[0].ID)
 	for _, op := range ops {
-		p.well(op, nil)
+		p.mustSucceed(op, nil)
 	}
 	if len(w.iam.Users()) > 0 || len(w.iam.Policies()) > 0 {
 		t.Errorf("left: %+v %+v", w.iam.Users(), w.iam.Policies())

@@ -66,9 +66,9 @@ func (d *delegatedPolicy) without(action string) {
 }
 
 // delegate makes a world whose provisioner holds the document and nothing else.
-func delegate(t *testing.T, cfg iam.Config, doc *delegatedPolicy) *world {
+func delegate(t *testing.T, cfg iam.Config, doc *delegatedPolicy) *env {
 	t.Helper()
-	w := newWorld(t, cfg)
+	w := newEnv(t, cfg)
 	w.iam.AddPolicy("/", "ixmage-boundary",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::`+testBucket+`/*"}]}`)
 	w.power = w.iam.AddUser("/", "provisioner", doc.text(t))
@@ -92,19 +92,19 @@ func TestDelegatedLife(t *testing.T) {
 				if _, prov := p.provisioned("shop"); prov.User.Boundary != testBoundary {
 					t.Errorf("boundary: %q", prov.User.Boundary)
 				}
-				p.well(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
-				p.well(p.Rotate(t.Context(), actor, "shop", false))
-				p.well(p.Rotate(t.Context(), actor, "shop", true))
+				p.mustSucceed(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
+				p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
+				p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true))
 				if v, err := p.Verify(t.Context(), actor, "blog"); err != nil || v.Blocks() {
 					t.Errorf("verify: %+v, %v", v, err)
 				}
 				missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
-				wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("bad", missing, withPolicy(mode)))), codeScope)
+				wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("bad", missing, withPolicy(mode)))), codeScope)
 				w.wantOrphans(p)
 				w.wantDenials()
 				p.deleteAlias("shop")
 				p.deleteAlias("blog")
-				p.well(p.Remove(t.Context(), actor, "shop", 0))
+				p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 				if users := w.iam.Users(); len(users) != 1 || len(w.iam.Policies()) != 1 {
 					t.Errorf("left: %+v, %+v", users, w.iam.Policies())
 				}
@@ -114,7 +114,7 @@ func TestDelegatedLife(t *testing.T) {
 }
 
 // wantOrphans has the provisioner find an orphan and delete it on command.
-func (w *world) wantOrphans(p *process) {
+func (w *env) wantOrphans(p *process) {
 	w.t.Helper()
 	w.addUnheard("carol")
 	w.iam.AttachPolicy("carol", w.iam.ReadOnlyARN())
@@ -129,7 +129,7 @@ func (w *world) wantOrphans(p *process) {
 }
 
 // wantDenials wants none but of users that IAM cannot resolve, which have no path.
-func (w *world) wantDenials() {
+func (w *env) wantDenials() {
 	w.t.Helper()
 	for _, c := range w.iam.Calls() {
 		if c.AccessKeyID != w.power.AccessKeyID || c.Code != "AccessDenied" {
@@ -190,7 +190,7 @@ func TestMissingPermission(t *testing.T) {
 			}
 			doc.without(row.action)
 			w.iam.PutPolicy("provisioner", "test", doc.text(t))
-			why := p.ill(row.begin(p))
+			why := p.mustFail(row.begin(p))
 			if want := "may not " + row.action + " on " + row.on; why.Code != codePermission || !strings.Contains(why.Detail, want) {
 				t.Errorf("got %+v, want it to say: %s", why, want)
 			}

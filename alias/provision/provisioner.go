@@ -42,9 +42,9 @@ type Provisioner struct {
 	changed chan struct{}        // closed and made anew when an operation ends
 	orphans OrphanReport
 
-	locks     locks
-	fallbacks sync.Map // credential id -> time of the last fallback
-	calls     chan struct{}
+	locks        locks
+	previousUses sync.Map // credential id -> time of the last fallback
+	calls        chan struct{}
 }
 
 // New makes a Provisioner. It does no I/O and starts nothing.
@@ -89,7 +89,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 			p.log.Error("operations cannot be read, which is tried again", "error", err)
 			tasks.Go(func() {
 				if p.clock.Sleep(ctx, time.Second) == nil {
-					p.poke()
+					p.notify()
 				}
 			})
 		}
@@ -187,8 +187,8 @@ func (p *Provisioner) release(id string) {
 	p.changed = make(chan struct{})
 }
 
-// poke has Run look for operations.
-func (p *Provisioner) poke() {
+// notify has Run look for operations.
+func (p *Provisioner) notify() {
 	select {
 	case p.wake <- struct{}{}:
 	default:

@@ -19,20 +19,20 @@ func TestProvisionOpens(t *testing.T) {
 		for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly} {
 			t.Run(name+" "+string(mode), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, iam.Config{Lag: lag})
+				w := newEnv(t, iam.Config{Lag: lag})
 				p := w.start()
 				req := w.request("shop", func(r *policy.Request) { r.Policy = mode })
-				op := p.well(p.Provision(t.Context(), actor, req))
+				op := p.mustSucceed(p.Provision(t.Context(), actor, req))
 				for _, s := range op.Steps {
 					t.Logf("%-12s %-5s %s", s.Name, s.State, s.Detail)
 				}
 				w.wantSound(p, "shop")
-				p.well(p.Rotate(t.Context(), actor, "shop", false))
+				p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 				w.wantSound(p, "shop")
 				if err := p.registry.DeleteAlias(t.Context(), "shop", 0); err != nil {
 					t.Fatal(err)
 				}
-				p.well(p.Remove(t.Context(), actor, "shop", 0))
+				p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 				if users := w.iam.Users(); len(users) != 0 {
 					t.Errorf("left: %+v", users)
 				}
@@ -46,7 +46,7 @@ func TestProvisionOpens(t *testing.T) {
 
 // wantSound checks what must hold when nothing runs: users, keys and the
 // registry agree, and every key works.
-func (w *world) wantSound(p *process, names ...alias.Name) {
+func (w *env) wantSound(p *process, names ...alias.Name) {
 	w.t.Helper()
 	w.clock.advance(time.Minute) // the longest lag
 	users := map[string]int{}
@@ -81,7 +81,7 @@ func (w *world) wantSound(p *process, names ...alias.Name) {
 }
 
 // wantReads reads with the key that the registry has.
-func (w *world) wantReads(p *process, a *alias.Alias, c *alias.Credential) {
+func (w *env) wantReads(p *process, a *alias.Alias, c *alias.Credential) {
 	w.t.Helper()
 	kp, err := p.registry.Reveal(c)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *world) wantReads(p *process, a *alias.Alias, c *alias.Credential) {
 
 func TestProvisionSameRequest(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	first, err := p.Provision(t.Context(), actor, w.request("shop"))
 	if err != nil {
@@ -109,7 +109,7 @@ func TestProvisionSameRequest(t *testing.T) {
 	if _, err := p.Provision(t.Context(), actor, other); !errors.Is(err, alias.ErrBusy) {
 		t.Errorf("another body while it runs: %v", err)
 	}
-	p.well(first, nil)
+	p.mustSucceed(first, nil)
 	before := len(w.iam.Calls())
 	again, err = p.Provision(t.Context(), actor, w.request("shop"))
 	if err != nil || again.ID != first.ID || len(w.iam.Calls()) != before {

@@ -46,11 +46,11 @@ func onUser(
 
 // ownUser reads the user of the credential and makes sure that it is ours. A
 // user that is gone is nil: there is nothing left to do about it.
-func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*foundUser, error) {
-	var user *foundUser
+func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*iamUser, error) {
+	var user *iamUser
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
-		user, err = t.caller().lookUp(ctx, p.User.Name)
+		user, err = t.caller().getUser(ctx, p.User.Name)
 		return done(err)
 	})
 	if err != nil || user == nil {
@@ -60,7 +60,7 @@ func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*foundUser, e
 		if p.User.ID == "" {
 			return nil, nil //nolint:nilnil // somebody else's of the same name: we never made one
 		}
-		return nil, stop(codeChanged, "the IAM user %s does not bear the tags that this server gave it; "+
+		return nil, failf(codeChanged, "the IAM user %s does not bear the tags that this server gave it; "+
 			"it was left as it is", p.User.Name)
 	}
 	return user, nil
@@ -69,7 +69,7 @@ func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*foundUser, e
 // deactivateKeys makes the keys that we know inactive: reversible, and enough
 // to end what they can do. Keys of others on the same user stop the removal.
 func (t *task) deactivateKeys(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (string, error) {
-	if err := t.dropLost(ctx, c, p); err != nil {
+	if err := t.deleteLost(ctx, c, p); err != nil {
 		return "", err
 	}
 	keys, err := t.caller().keys(ctx, p.User.Name)
@@ -121,7 +121,7 @@ func (t *task) inspectUser(ctx context.Context, _ *alias.Credential, p *alias.Pr
 	case err != nil:
 		return "", err
 	case len(found) > 0:
-		return "", stop(codeChanged, "somebody else changed the user %s: it has %s; its keys are inactive, "+
+		return "", failf(codeChanged, "somebody else changed the user %s: it has %s; its keys are inactive, "+
 			"and nothing was deleted: take that away, or delete the user by hand", p.User.Name, strings.Join(found, ", "))
 	case len(unknown) > 0:
 		return "nothing foreign; not proven, because the server does not say: " + strings.Join(unknown, ", "), nil
@@ -132,7 +132,7 @@ func (t *task) inspectUser(ctx context.Context, _ *alias.Credential, p *alias.Pr
 // attachedByUs are the managed policies that we gave a user, whether it should
 // have them or not.
 func attachedByUs(p *alias.Provisioned) []string {
-	arns := widenedARNs(p)
+	arns := extraARNs(p)
 	for _, ref := range p.Policies {
 		arns = append(arns, ref.ARN)
 	}
@@ -149,7 +149,7 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 		any  func() (bool, error)
 	}{
 		{"a login profile", func() (bool, error) {
-			_, err := call(ctx, c.look("iam:GetLoginProfile", p.User.Name), client.GetLoginProfile,
+			_, err := call(ctx, c.read("iam:GetLoginProfile", p.User.Name), client.GetLoginProfile,
 				&iam.GetLoginProfileInput{UserName: user})
 			if isGone(err) { // the user was seen a moment ago: it has none
 				return false, nil
@@ -157,22 +157,22 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 			return err == nil, err
 		}},
 		{"a group", func() (bool, error) {
-			out, err := call(ctx, c.look("iam:ListGroupsForUser", p.User.Name), client.ListGroupsForUser,
+			out, err := call(ctx, c.read("iam:ListGroupsForUser", p.User.Name), client.ListGroupsForUser,
 				&iam.ListGroupsForUserInput{UserName: user})
 			return err == nil && len(out.Groups) > 0, err
 		}},
 		{"an MFA device", func() (bool, error) {
-			out, err := call(ctx, c.look("iam:ListMFADevices", p.User.Name), client.ListMFADevices,
+			out, err := call(ctx, c.read("iam:ListMFADevices", p.User.Name), client.ListMFADevices,
 				&iam.ListMFADevicesInput{UserName: user})
 			return err == nil && len(out.MFADevices) > 0, err
 		}},
 		{"an SSH key", func() (bool, error) {
-			out, err := call(ctx, c.look("iam:ListSSHPublicKeys", p.User.Name), client.ListSSHPublicKeys,
+			out, err := call(ctx, c.read("iam:ListSSHPublicKeys", p.User.Name), client.ListSSHPublicKeys,
 				&iam.ListSSHPublicKeysInput{UserName: user})
 			return err == nil && len(out.SSHPublicKeys) > 0, err
 		}},
 		{"a signing certificate", func() (bool, error) {
-			out, err := call(ctx, c.look("iam:ListSigningCertificates", p.User.Name), client.ListSigningCertificates,
+			out, err := call(ctx, c.read("iam:ListSigningCertificates", p.User.Name), client.ListSigningCertificates,
 				&iam.ListSigningCertificatesInput{UserName: user})
 			return err == nil && len(out.Certificates) > 0, err
 		}},
@@ -205,7 +205,7 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 
 // deleteUser deletes keys, policies and the user, in that order.
 func (t *task) deleteUser(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (string, error) {
-	if err := t.dropLost(ctx, c, p); err != nil {
+	if err := t.deleteLost(ctx, c, p); err != nil {
 		return "", err // a key that somebody made since we looked
 	}
 	return "deleted with its keys and policies", ignoreGone(t.caller().removeUser(ctx, p.User.Name, t.managedARNs(p)))
@@ -219,7 +219,7 @@ func (c caller) removeUser(ctx context.Context, user string, managed []string) e
 		if err := c.strip(ctx, user, managed); err != nil {
 			return false, ignoreGone(err)
 		}
-		_, err := call(ctx, c.ask("iam:DeleteUser", user), client.DeleteUser,
+		_, err := call(ctx, c.write("iam:DeleteUser", user), client.DeleteUser,
 			&iam.DeleteUserInput{UserName: aws.String(user)})
 		if hasCode(err, "DeleteConflict") {
 			return false, nil // something was not seen yet
@@ -239,34 +239,34 @@ func (c caller) strip(ctx context.Context, user string, managed []string) error 
 			return err
 		}
 	}
-	if err := c.dropInline(ctx, user); err != nil {
+	if err := c.deleteInline(ctx, user); err != nil {
 		return err
 	}
 	for _, arn := range managed {
-		if err := c.dropManaged(ctx, user, arn); err != nil {
+		if err := c.removeManaged(ctx, user, arn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c caller) dropInline(ctx context.Context, user string) error {
+func (c caller) deleteInline(ctx context.Context, user string) error {
 	client := c.p.cfg.AWS.iam()
-	_, err := call(ctx, c.ask("iam:DeleteUserPolicy", user).onPolicy(policy.InlineName), client.DeleteUserPolicy,
+	_, err := call(ctx, c.write("iam:DeleteUserPolicy", user).onPolicy(policy.InlineName), client.DeleteUserPolicy,
 		&iam.DeleteUserPolicyInput{UserName: aws.String(user), PolicyName: aws.String(policy.InlineName)})
 	return ignoreGone(err)
 }
 
-// dropManaged detaches a managed policy, and deletes it if it is ours and no
+// removeManaged detaches a managed policy, and deletes it if it is ours and no
 // user has it any more.
-func (c caller) dropManaged(ctx context.Context, user, arn string) error {
+func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 	release, err := c.p.locks.lock(ctx, policyLock(arn)) // see attachOne
 	if err != nil {
 		return err
 	}
 	defer release()
 	client := c.p.cfg.AWS.iam()
-	_, err = call(ctx, c.ask("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
+	_, err = call(ctx, c.write("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
 		&iam.DetachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
 	if err := ignoreGone(err); err != nil {
 		return err
@@ -279,7 +279,7 @@ func (c caller) dropManaged(ctx context.Context, user, arn string) error {
 		return ignoreGone(err)
 	}
 	err = c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.ask("iam:DeletePolicy", "").onPolicy(arn), client.DeletePolicy,
+		_, err := call(ctx, c.write("iam:DeletePolicy", "").onPolicy(arn), client.DeletePolicy,
 			&iam.DeletePolicyInput{PolicyArn: aws.String(arn)})
 		if hasCode(err, "DeleteConflict") {
 			return false, nil // that it was detached is not seen yet

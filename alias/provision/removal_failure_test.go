@@ -22,22 +22,22 @@ func (p *process) wantForgotten(name alias.Name, user string) {
 }
 
 // TestRemovalSparesForeignKey: a key that somebody else made stops the removal, and
-// the look for orphans must not finish what the operator was told was left.
+// a scan must not finish what the operator was told was left.
 func TestRemovalSparesForeignKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	_, prov := p.provisioned("shop")
 	foreign := w.iam.AddKey(prov.User.Name)
 	w.clock.advance(time.Hour)
 	p.deleteAlias("shop")
-	wantCode(t, p.ill(p.Remove(t.Context(), actor, "shop", 0)), codeUnknownKeys)
+	wantCode(t, p.mustFail(p.Remove(t.Context(), actor, "shop", 0)), codeUnknownKeys)
 	w.clock.advance(2 * time.Hour)
 	p.reconcile(t.Context())
 	w.wantKeys(prov.User.Name, prov.AccessKeyID, foreign.AccessKeyID)
 	w.iam.RemoveKey(foreign.AccessKeyID)
-	p.well(p.Remove(t.Context(), actor, "shop", 0))
+	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 	p.wantForgotten("shop", prov.User.Name)
 }
 
@@ -45,13 +45,13 @@ func TestRemovalSparesForeignKey(t *testing.T) {
 // somebody else's, can be removed, and that user is not touched.
 func TestRemovalOfNameTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	foreign := w.addForeign()
 	p := w.start()
 	named := func(r *policy.Request) { r.UserName = "alice" }
-	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("shop", named))), codeNameTaken)
+	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("shop", named))), codeNameTaken)
 	p.deleteAlias("shop")
-	p.well(p.Remove(t.Context(), actor, "shop", 0))
+	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 	p.wantForgotten("shop", "shop")
 	if w.foreignState() != foreign {
 		t.Error("somebody else's user was touched")
@@ -62,7 +62,7 @@ func TestRemovalOfNameTaken(t *testing.T) {
 // key alive that STS refuses.
 func TestRemovalWithoutEndpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	_, prov := p.provisioned("shop")
@@ -73,6 +73,6 @@ func TestRemovalWithoutEndpoint(t *testing.T) {
 		}
 		return nil
 	})
-	p.well(p.Remove(t.Context(), actor, "shop", 0))
+	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 	p.wantForgotten("shop", prov.User.Name)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // backup is a copy of the database as it stands, opened.
-func (w *world) backup() alias.Store { //nolint:ireturn // as the store of a world is
+func (w *env) backup() alias.Store { //nolint:ireturn // as the store of a world is
 	w.t.Helper()
 	dir := quickDir(w.t)
 	for _, name := range []string{"registry.db", "registry.db-wal"} {
@@ -39,7 +39,7 @@ func (w *world) backup() alias.Store { //nolint:ireturn // as the store of a wor
 }
 
 // startOn is a process with another database.
-func (w *world) startOn(store alias.Store) *process {
+func (w *env) startOn(store alias.Store) *process {
 	live := w.store
 	defer func() { w.store = live }()
 	w.store = store
@@ -67,15 +67,15 @@ func (p *process) wantServed(names ...alias.Name) {
 // keys that serve now. It must leave them alone however often it looks.
 func TestRestoredBeforeRotation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	names := []alias.Name{"shop", "web", "blog"}
 	for _, name := range names {
-		p.well(p.Provision(t.Context(), actor, w.request(name)))
+		p.mustSucceed(p.Provision(t.Context(), actor, w.request(name)))
 	}
 	old := w.backup()
 	for _, name := range names {
-		p.well(p.Rotate(t.Context(), actor, name, false))
+		p.mustSucceed(p.Rotate(t.Context(), actor, name, false))
 	}
 	w.clock.advance(2 * time.Hour)
 	q := w.startOn(old)
@@ -94,7 +94,7 @@ func TestRestoredBeforeRotation(t *testing.T) {
 
 // interrupted is a database in which the provisioning of shop has died at its nth
 // write, and a process that has finished it since.
-func (w *world) interrupted(n int) (old alias.Store, live *process) { //nolint:ireturn // likewise
+func (w *env) interrupted(n int) (old alias.Store, live *process) { //nolint:ireturn // likewise
 	w.t.Helper()
 	p := w.start()
 	p.store.at = n
@@ -117,7 +117,7 @@ func TestRestoredWhileProvisioning(t *testing.T) {
 	for n := 5; n < 16; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			old, live := w.interrupted(n)
 			w.startOn(old).drive()
 			live.wantServed("shop")
@@ -132,7 +132,7 @@ func TestRestoredUndoes(t *testing.T) {
 	for n := 5; n < 16; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			old, live := w.interrupted(n)
 			w.deny("PutUserPolicy", "GetUserPolicy", "CreateAccessKey")
 			w.startOn(old).drive()
@@ -146,7 +146,7 @@ func TestRestoredUndoes(t *testing.T) {
 // unknown, says so and touches none, however long they have not been used.
 func TestRestoredFromBeforeAll(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	old := w.backup()
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)

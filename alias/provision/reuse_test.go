@@ -19,10 +19,10 @@ import (
 // name is refused before IAM is asked, and the user stays.
 func TestUserNameOfAnother(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	named := func(r *policy.Request) { r.UserName = "pictures" }
-	p.well(p.Provision(t.Context(), actor, w.request("shop", named)))
+	p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", named)))
 	before := w.iamCalls()
 	op, err := p.Provision(t.Context(), actor, w.request("blog", named))
 	if !errors.Is(err, alias.ErrExists) || w.iamCalls() != before {
@@ -40,7 +40,7 @@ func TestUserNameOfAnother(t *testing.T) {
 // told which it waits for.
 func TestReuseWhileReusing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	first, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop")))
@@ -58,7 +58,7 @@ func TestReuseWhileReusing(t *testing.T) {
 // keeps no later alias from being made.
 func TestReuseManagedSamePlace(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyManaged)(p)
 	_, prov := p.provisioned("shop")
@@ -67,11 +67,11 @@ func TestReuseManagedSamePlace(t *testing.T) {
 		r.Credential, r.KMSKeyARN = "shop", "arn:aws:kms:us-east-1:"+account+":key/abc"
 	}
 	before := w.iam.Policies()
-	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("two", encrypted))), codeNameTaken)
+	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("two", encrypted))), codeNameTaken)
 	if diff := cmp.Diff(before, w.iam.Policies()); diff != "" {
 		t.Errorf("policies changed: %s", diff)
 	}
-	p.well(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
+	p.mustSucceed(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
 	p.reconcile(t.Context())
 	if len(p.orphans.Orphans) > 0 {
 		t.Errorf("report: %+v", p.orphans)
@@ -96,7 +96,7 @@ func TestReuseTakenBackLater(t *testing.T) {
 		for _, look := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, looked at %v", mode, look), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, iam.Config{})
+				w := newEnv(t, iam.Config{})
 				p := w.start()
 				hasShop(mode)(p)
 				puts := 0
@@ -110,18 +110,18 @@ func TestReuseTakenBackLater(t *testing.T) {
 					return nil
 				})
 				missing := func(r *policy.Request) { r.Inside = "blog/missing.png" }
-				why := p.ill(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing)))
+				why := p.mustFail(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing)))
 				wantCode(t, why, codeScope)
 				_, prov := p.provisioned("shop")
-				if !strings.Contains(why.Detail, "still covers the new location") || len(prov.Widened) != 1 {
-					t.Errorf("got %q and %+v, want it to say what is left", why.Detail, prov.Widened)
+				if !strings.Contains(why.Detail, "still covers the new location") || len(prov.ExtraGrants) != 1 {
+					t.Errorf("got %q and %+v, want it to say what is left", why.Detail, prov.ExtraGrants)
 				}
 				w.iam.OnCall(nil)
 				if look {
 					p.reconcile(t.Context())
 					_, prov = p.provisioned("shop")
-					if drift, err := (caller{p: p.Provisioner}).drift(t.Context(), prov); drift != "" || err != nil || prov.Widened != nil {
-						t.Errorf("after the look: %s, %v, %+v", drift, err, prov.Widened)
+					if drift, err := (caller{p: p.Provisioner}).drift(t.Context(), prov); drift != "" || err != nil || prov.ExtraGrants != nil {
+						t.Errorf("after the look: %s, %v, %+v", drift, err, prov.ExtraGrants)
 					}
 					if user, _ := w.iam.User(prov.User.Name); mode == alias.PolicyManaged && len(user.Attached) != 1 {
 						t.Errorf("attached: %v", user.Attached)
@@ -130,7 +130,7 @@ func TestReuseTakenBackLater(t *testing.T) {
 				}
 				p.deleteAlias("blog")
 				p.deleteAlias("shop")
-				p.well(p.Remove(t.Context(), actor, "shop", 0))
+				p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 				if left := w.iam.Policies(); len(left) > 0 {
 					t.Errorf("left: %+v", left)
 				}
@@ -158,7 +158,7 @@ func (unreadableTx) RunningOperation(alias.Name, alias.Name) (*alias.Operation, 
 // registry in which none runs.
 func TestReuseUnreadable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	hasShop(alias.PolicyInline)(w.start())
 	p := w.startOn(unreadable{w.store})
 	if op, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))); !errors.Is(err, errDisk) {

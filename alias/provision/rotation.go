@@ -51,12 +51,12 @@ func (t *task) checkKeys(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if user == nil {
-		return "", stop(codeUserMissing, "there is no IAM user %s any more: provision the alias anew", p.User.Name)
+		return "", failf(codeUserMissing, "there is no IAM user %s any more: provision the alias anew", p.User.Name)
 	}
-	if err := t.dropLost(ctx, c, p); err != nil {
+	if err := t.deleteLost(ctx, c, p); err != nil {
 		return "", err
 	}
-	if p.Discarded != nil { // dropLost has deleted what was there of them
+	if p.Discarded != nil { // deleteLost has deleted what was there of them
 		p.Discarded = nil
 		if err := t.save(ctx, t.changed(c, p)); err != nil {
 			return "", err
@@ -88,7 +88,7 @@ func (t *task) swap(ctx context.Context) (string, error) {
 	}
 	now := t.now()
 	old := alias.SealedKey{AccessKeyID: p.AccessKeyID, Sealed: c.Sealed, Version: c.Version}
-	p.Previous = &alias.PreviousKey{SealedKey: old, Until: now.Add(t.p.cfg.Timing.Fallback)}
+	p.Previous = &alias.PreviousKey{SealedKey: old, Until: now.Add(t.p.cfg.Timing.PreviousKey)}
 	if t.data.Emergency {
 		p.Previous.Until = now
 	}
@@ -97,7 +97,7 @@ func (t *task) swap(ctx context.Context) (string, error) {
 	next.Version, next.Sealed, next.RotatedAt = t.data.Pending.Version, t.data.Pending.Sealed, now
 	next.Scope, next.VerifiedAt = string(t.data.Scope), now
 	detail := p.AccessKeyID + " signs, " + old.AccessKeyID + " is the fallback"
-	t.data.Old, t.data.SwappedAt, t.data.Pending = &old, now, nil
+	t.data.Retiring, t.data.SwappedAt, t.data.Pending = &old, now, nil
 	t.data.RotatedBefore = c.RotatedAt
 	return detail, t.save(ctx, t.changed(&next, p))
 }
@@ -113,14 +113,14 @@ func (t *task) soak(ctx context.Context) (string, error) {
 		if t.data.Emergency {
 			return "left out: the old key has leaked", nil
 		}
-		if quiet := t.p.lastFallback(t.op.CredentialID).Add(timing.Quiet); quiet.After(end) {
+		if quiet := t.p.previousUsed(t.op.CredentialID).Add(timing.Quiet); quiet.After(end) {
 			end = quiet
 		}
 		if !now.Before(end) {
 			return "nobody needs the old key", nil
 		}
 		if !now.Before(last) {
-			return "", t.bringBack(ctx, "requests still fall back on the old one")
+			return "", t.revertSwap(ctx, "requests still fall back on the old one")
 		}
 		if err := t.p.clock.Sleep(ctx, min(end.Sub(now), timing.Quiet)); err != nil {
 			return "", err
@@ -128,14 +128,14 @@ func (t *task) soak(ctx context.Context) (string, error) {
 	}
 }
 
-// Fallback is told by who serves: a request was signed with the old key of a
+// PreviousKeyUsed is called by the origin: a request was signed with the old key of a
 // credential, since the new one was refused.
-func (p *Provisioner) Fallback(credentialID int64) {
-	p.fallbacks.Store(credentialID, p.clock.Now())
+func (p *Provisioner) PreviousKeyUsed(credentialID int64) {
+	p.previousUses.Store(credentialID, p.clock.Now())
 }
 
-func (p *Provisioner) lastFallback(credentialID int64) time.Time {
-	if at, ok := p.fallbacks.Load(credentialID); ok {
+func (p *Provisioner) previousUsed(credentialID int64) time.Time {
+	if at, ok := p.previousUses.Load(credentialID); ok {
 		return at.(time.Time)
 	}
 	return time.Time{}
@@ -148,7 +148,7 @@ func (t *task) deactivateOld(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := t.retiring(p); err != nil {
+	if err := t.checkRetiring(p); err != nil {
 		return "", err
 	}
 	if p.Previous != nil && p.Previous.Until.After(t.now()) {
@@ -160,8 +160,8 @@ func (t *task) deactivateOld(ctx context.Context) (string, error) {
 	if t.data.DeactivatedAt.IsZero() {
 		t.data.DeactivatedAt = t.now()
 	}
-	return t.data.Old.AccessKeyID + " made inactive",
-		t.caller().setKey(ctx, p.User.Name, t.data.Old.AccessKeyID, types.StatusTypeInactive)
+	return t.data.Retiring.AccessKeyID + " made inactive",
+		t.caller().setKey(ctx, p.User.Name, t.data.Retiring.AccessKeyID, types.StatusTypeInactive)
 }
 
 func (t *task) probeOldRefused(ctx context.Context) (string, error) {
@@ -169,7 +169,7 @@ func (t *task) probeOldRefused(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(c, *t.data.Old))
+	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(c, *t.data.Retiring))
 	if err != nil {
 		return "", err
 	}
@@ -181,14 +181,14 @@ func (t *task) deleteOld(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := t.retiring(p); err != nil {
+	if err := t.checkRetiring(p); err != nil {
 		return "", err
 	}
-	if err := t.caller().deleteKey(ctx, p.User.Name, t.data.Old.AccessKeyID); err != nil {
+	if err := t.caller().deleteKey(ctx, p.User.Name, t.data.Retiring.AccessKeyID); err != nil {
 		return "", err
 	}
 	p.Previous = nil
-	return "deleted " + t.data.Old.AccessKeyID, t.save(ctx, t.changed(c, p))
+	return "deleted " + t.data.Retiring.AccessKeyID, t.save(ctx, t.changed(c, p))
 }
 
 // confirmKeys waits until the new key is seen as the only one.
@@ -199,7 +199,7 @@ func (t *task) confirmKeys(ctx context.Context) (string, error) {
 	}
 	budget := t.p.cfg.Timing.Visible + clockSkew
 	return "has the key " + p.AccessKeyID + " alone", t.p.until(ctx, budget, func() (bool, error) {
-		if err := t.dropLost(ctx, c, p); err != nil {
+		if err := t.deleteLost(ctx, c, p); err != nil {
 			return false, err
 		}
 		keys, err := t.caller().keys(ctx, p.User.Name)
@@ -229,7 +229,7 @@ func (t *task) undoRotation(ctx context.Context) error {
 	if !t.data.SwappedAt.IsZero() || t.data.KeySince.IsZero() {
 		return t.end(ctx, &failure, t.settle)
 	}
-	if err := t.caught(func() error { return t.dropNew(ctx) }); ctx.Err() != nil {
+	if err := t.caught(func() error { return t.deletePending(ctx) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		failure.Detail += fmt.Sprintf("; the new key may be left behind and is deleted later (%v)", err)
@@ -251,7 +251,7 @@ func (t *task) discard(ctx context.Context) error {
 	return t.save(ctx, t.changed(c, p))
 }
 
-func (t *task) dropNew(ctx context.Context) error {
+func (t *task) deletePending(ctx context.Context) error {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return err
@@ -262,7 +262,7 @@ func (t *task) dropNew(ctx context.Context) error {
 		}
 		t.data.Pending = nil
 	}
-	return t.dropLost(ctx, c, p)
+	return t.deleteLost(ctx, c, p)
 }
 
 // proveAliases bounds how many aliases of a credential a new key is proven on.
@@ -300,12 +300,12 @@ func (t *task) verifyRotation(ctx context.Context) (string, error) {
 		}
 		details = append(details, string(a.Name)+": "+detail)
 	}
-	return t.verifyPlace(ctx, details, kp)
+	return t.verifyLocation(ctx, details, kp)
 }
 
-// verifyPlace proves the new key on the first location alone, without an object,
+// verifyLocation proves the new key on the first location alone, without an object,
 // where no alias could prove it.
-func (t *task) verifyPlace(ctx context.Context, details []string, kp alias.KeyPair) (string, error) {
+func (t *task) verifyLocation(ctx context.Context, details []string, kp alias.KeyPair) (string, error) {
 	if t.data.Scope != "" {
 		return strings.Join(details, "; "), nil
 	}
@@ -314,7 +314,7 @@ func (t *task) verifyPlace(ctx context.Context, details []string, kp alias.KeyPa
 		return "", err
 	}
 	if len(p.Grants) == 0 {
-		return "", stop(codeNotVerified, "the credential %s has no location to prove the new key on", c.Name)
+		return "", failf(codeNotVerified, "the credential %s has no location to prove the new key on", c.Name)
 	}
 	place := &alias.Alias{Name: c.Name, Location: p.Grants[0].Location()}
 	detail, err := t.verifyOn(ctx, place, p, kp)
@@ -414,7 +414,7 @@ func (t *task) soakInactive(ctx context.Context) (string, error) {
 		return "", ctx.Err()
 	}
 	if err != nil {
-		return "", t.bringBack(ctx, "S3 answers "+refused)
+		return "", t.revertSwap(ctx, "S3 answers "+refused)
 	}
 	return "the new key works without the old one", nil
 }
@@ -431,15 +431,15 @@ func (p *Provisioner) keyRefused(ctx context.Context, kp alias.KeyPair, grants [
 	return ""
 }
 
-// bringBack makes the old key the one that signs, and deletes the new one: that
+// revertSwap makes the old key the one that signs, and deletes the new one: that
 // one was refused, and the old one is known to work. It is sealed anew, because
 // the credential's version only ever grows.
-func (t *task) bringBack(ctx context.Context, why string) error {
+func (t *task) revertSwap(ctx context.Context, why string) error {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return err
 	}
-	bad, old := p.AccessKeyID, *t.data.Old
+	bad, old := p.AccessKeyID, *t.data.Retiring
 	if err := t.caller().setKey(ctx, p.User.Name, old.AccessKeyID, types.StatusTypeActive); err != nil {
 		return err
 	}
@@ -454,7 +454,7 @@ func (t *task) bringBack(ctx context.Context, why string) error {
 	p.AccessKeyID, p.Previous, p.Discarded = sealed.AccessKeyID, nil, append(p.Discarded, bad)
 	next := *c
 	next.Version, next.Sealed, next.RotatedAt = sealed.Version, sealed.Sealed, t.data.RotatedBefore
-	stopped := stop(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)
+	stopped := failf(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)
 	// With the same write the operation is over: done again after a crash, it
 	// would take the key that signs now for the one to be retired.
 	t.data.Undo = operationError("bring-back", stopped)
@@ -467,10 +467,10 @@ func (t *task) bringBack(ctx context.Context, why string) error {
 	return stopped
 }
 
-// retiring makes sure that the old key is not the one that signs.
-func (t *task) retiring(p *alias.Provisioned) error {
-	if t.data.Old == nil || t.data.Old.AccessKeyID == p.AccessKeyID {
-		return stop(codeInternal, "the key that signs must not be retired")
+// checkRetiring makes sure that the old key is not the one that signs.
+func (t *task) checkRetiring(p *alias.Provisioned) error {
+	if t.data.Retiring == nil || t.data.Retiring.AccessKeyID == p.AccessKeyID {
+		return failf(codeInternal, "the key that signs must not be retired")
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // wantKeys wants a user to have these keys and no others, all active.
-func (w *world) wantKeys(user string, want ...string) {
+func (w *env) wantKeys(user string, want ...string) {
 	w.t.Helper()
 	var got []string
 	for _, k := range w.iam.Keys(user) {
@@ -45,10 +45,10 @@ func (p *process) addAlias(name alias.Name, prefix, canary string) error {
 // A later rotation works, and one that fails leaves it.
 func TestRotationBringsBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
-	p.well(p.Rotate(t.Context(), actor, "shop", false))
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 	before, prov := p.provisioned("shop")
 	user, k1 := prov.User.Name, prov.AccessKeyID
 	w.clock.advance(time.Hour)
@@ -62,7 +62,7 @@ func TestRotationBringsBack(t *testing.T) {
 		}
 		return nil
 	})
-	why := p.ill(p.Rotate(t.Context(), actor, "shop", false))
+	why := p.mustFail(p.Rotate(t.Context(), actor, "shop", false))
 	wantCode(t, why, codeNotVerified)
 	if why.Step != "bring-back" {
 		t.Errorf("failed at %s: %s", why.Step, why.Detail)
@@ -78,12 +78,12 @@ func TestRotationBringsBack(t *testing.T) {
 	w.wantSound(p, "shop")
 
 	w.deny("CreateAccessKey")
-	wantCode(t, p.ill(p.Rotate(t.Context(), actor, "shop", false)), codePermission)
+	wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codePermission)
 	w.wantKeys(user, k1)
 	w.wantSound(p, "shop")
 
 	w.iam.OnCall(nil)
-	p.well(p.Rotate(t.Context(), actor, "shop", false))
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 	w.wantSound(p, "shop")
 	if _, prov = p.provisioned("shop"); prov.AccessKeyID == k1 {
 		t.Error("the old key still signs")
@@ -112,14 +112,14 @@ func TestRotationWithBadAlias(t *testing.T) {
 		for name, emergency := range map[string]bool{"by schedule": false, "in an emergency": true} {
 			t.Run(row.name+" "+name, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, iam.Config{})
+				w := newEnv(t, iam.Config{})
 				p := w.start()
 				hasShop(alias.PolicyInline)(p)
 				_, before := p.provisioned("shop")
 				if err := row.spoil(p); err != nil {
 					t.Fatal(err)
 				}
-				p.well(p.Rotate(t.Context(), actor, "shop", emergency))
+				p.mustSucceed(p.Rotate(t.Context(), actor, "shop", emergency))
 				c, after := p.provisioned("shop")
 				if after.AccessKeyID == before.AccessKeyID || c.State != alias.CredentialActive {
 					t.Errorf("%s signs as before, or the credential is %s", after.AccessKeyID, c.State)
@@ -134,7 +134,7 @@ func TestRotationWithBadAlias(t *testing.T) {
 // location, and not for another whole budget when that fails.
 func TestRotationWithoutAlias(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	p.deleteAlias("shop")
@@ -145,7 +145,7 @@ func TestRotationWithoutAlias(t *testing.T) {
 		return nil
 	})
 	began := w.clock.Now()
-	wantCode(t, p.ill(p.Rotate(t.Context(), actor, "shop", false)), codeNotVerified)
+	wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codeNotVerified)
 	if took, budget := w.clock.Now().Sub(began), awsTiming().VerifyBudget; took < budget || took > budget*3/2 {
 		t.Errorf("took %s, want one budget of %s", took, budget)
 	}
@@ -155,7 +155,7 @@ func TestRotationWithoutAlias(t *testing.T) {
 // rotated.
 func TestRotationWithoutLocation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	p.deleteAlias("shop")
@@ -173,7 +173,7 @@ func TestRotationWithoutLocation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	why := p.ill(p.Rotate(t.Context(), actor, "shop", false))
+	why := p.mustFail(p.Rotate(t.Context(), actor, "shop", false))
 	wantCode(t, why, codeNotVerified)
 	_, prov := p.provisioned("shop")
 	w.wantKeys(prov.User.Name, prov.AccessKeyID)
@@ -183,7 +183,7 @@ func TestRotationWithoutLocation(t *testing.T) {
 // that neither key reads, must not undo a rotation.
 func TestAliasMadeWhileRotating(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	var made atomic.Bool
@@ -195,7 +195,7 @@ func TestAliasMadeWhileRotating(t *testing.T) {
 		}
 		return nil
 	})
-	p.well(p.Rotate(t.Context(), actor, "shop", false))
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 	if !made.Load() {
 		t.Error("no alias was made meanwhile")
 	}
@@ -209,7 +209,7 @@ func TestDiscardedKey(t *testing.T) {
 	for name, reconciled := range map[string]bool{"next rotation": false, "reconcile": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, iam.Config{})
+			w := newEnv(t, iam.Config{})
 			p := w.start()
 			hasShop(alias.PolicyInline)(p)
 			_, prov := p.provisioned("shop")
@@ -220,7 +220,7 @@ func TestDiscardedKey(t *testing.T) {
 				}
 				return nil
 			})
-			p.ill(p.Rotate(t.Context(), actor, "shop", false))
+			p.mustFail(p.Rotate(t.Context(), actor, "shop", false))
 			if keys := w.iam.Keys(prov.User.Name); len(keys) != 2 {
 				t.Fatalf("keys: %+v, want the new one left behind", keys)
 			}
@@ -230,7 +230,7 @@ func TestDiscardedKey(t *testing.T) {
 				p.reconcile(t.Context())
 				w.wantKeys(prov.User.Name, k1)
 			}
-			p.well(p.Rotate(t.Context(), actor, "shop", false))
+			p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 			w.wantSound(p, "shop")
 			if _, prov = p.provisioned("shop"); prov.Discarded != nil {
 				t.Errorf("still to be deleted: %v", prov.Discarded)
@@ -243,13 +243,13 @@ func TestDiscardedKey(t *testing.T) {
 // credential from being rotated.
 func TestRotationAfterFailedReuse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	missing := func(r *policy.Request) { r.Inside = "blog/missing.png" }
-	wantCode(t, p.ill(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing))), codeScope)
+	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing))), codeScope)
 	for _, emergency := range []bool{false, true} {
-		p.well(p.Rotate(t.Context(), actor, "shop", emergency))
+		p.mustSucceed(p.Rotate(t.Context(), actor, "shop", emergency))
 		w.wantSound(p, "shop")
 	}
 }
@@ -257,12 +257,12 @@ func TestRotationAfterFailedReuse(t *testing.T) {
 // TestRotationIsVerification: a rotation has proven the new key, and says when.
 func TestRotationIsVerification(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	before, _ := p.provisioned("shop")
 	w.clock.advance(time.Hour)
-	p.well(p.Rotate(t.Context(), actor, "shop", false))
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 	after, _ := p.provisioned("shop")
 	if after.VerifiedAt.Sub(before.VerifiedAt) < time.Hour {
 		t.Errorf("verified at %s, before the rotation at %s", after.VerifiedAt, after.RotatedAt)
@@ -280,7 +280,7 @@ func TestRotationIsVerification(t *testing.T) {
 // TestRotateRefusesBusy: a credential that is being widened is not rotated.
 func TestRotateRefusesBusy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	if _, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))); err != nil {

@@ -66,7 +66,7 @@ func randomSteps(n uint64) []byte {
 }
 
 func playSequence(t *testing.T, steps []byte) {
-	w := newWorld(t, iam.Config{})
+	w := newEnv(t, iam.Config{})
 	foreign := w.addForeign()
 	q := &sequence{w: w, p: w.start(), steps: steps, opened: map[alias.Name]bool{}}
 	defer func() {
@@ -129,9 +129,9 @@ func (q *sequence) repeat() {
 		prov, _ := c.Provisioned()
 		switch {
 		case c.State == alias.CredentialFailed && c.Sealed != nil:
-			q.p.well(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
+			q.p.mustSucceed(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
 		case c.State == alias.CredentialActive && (prov.Previous != nil || prov.Discarded != nil):
-			q.p.well(q.p.Rotate(q.w.t.Context(), actor, c.Name, false))
+			q.p.mustSucceed(q.p.Rotate(q.w.t.Context(), actor, c.Name, false))
 		case c.State != alias.CredentialActive && c.State != alias.CredentialFailed:
 			q.w.t.Errorf("credential %s is %s, and nothing runs", c.Name, c.State)
 		}
@@ -159,8 +159,8 @@ func (q *sequence) wantOneKeyEach() {
 			continue
 		}
 		want++
-		if drift, err := (caller{p: q.p.Provisioner}).drift(q.w.t.Context(), prov); err != nil || drift != "" || prov.Widened != nil {
-			q.w.t.Errorf("the rights of %s: %s, %v, %+v", c.Name, drift, err, prov.Widened)
+		if drift, err := (caller{p: q.p.Provisioner}).drift(q.w.t.Context(), prov); err != nil || drift != "" || prov.ExtraGrants != nil {
+			q.w.t.Errorf("the rights of %s: %s, %v, %+v", c.Name, drift, err, prov.ExtraGrants)
 		}
 		if keys := q.w.iam.Keys(prov.User.Name); len(keys) != 1 || !keys[0].Active || keys[0].ID != prov.AccessKeyID {
 			q.w.t.Errorf("credential %s has the key %s, IAM has %+v", c.Name, prov.AccessKeyID, keys)
@@ -209,7 +209,7 @@ func (q *sequence) wantRemovable() {
 		q.p.deleteAlias(a.Name)
 	}
 	for _, c := range q.credentials() {
-		q.p.well(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
+		q.p.mustSucceed(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
 	}
 	for _, u := range q.w.iam.Users() {
 		if u.Name != "alice" && u.Name != "bob" {

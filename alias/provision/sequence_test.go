@@ -16,12 +16,12 @@ import (
 // say what: three for each step, so that any bytes are a sequence and a shorter
 // one can be cut out of it.
 type sequence struct {
-	w       *world
-	p       *process
-	steps   []byte
-	opened  map[alias.Name]bool // aliases that were served and not deleted since
-	s3Fails bool                // S3 refused keys that are good
-	told    []string
+	w           *env
+	p           *process
+	steps       []byte
+	opened      map[alias.Name]bool // aliases that were served and not deleted since
+	s3Fails     bool                // S3 refused keys that are good
+	publicError []string
 }
 
 // maxSteps bounds a sequence: what takes longer to go wrong is not found by
@@ -61,9 +61,9 @@ func (q *sequence) play() {
 	for i := 0; i+2 < len(q.steps) && i < 3*maxSteps && !q.w.t.Failed(); i += 3 {
 		a := list[int(q.steps[i])%len(list)]
 		done := a.do(q, q.steps[i+1], q.steps[i+2])
-		q.told = append(q.told, a.name+" "+done)
+		q.publicError = append(q.publicError, a.name+" "+done)
 		if q.p.life.dead.Load() {
-			q.told = append(q.told, "  and crashed")
+			q.publicError = append(q.publicError, "  and crashed")
 			q.p = q.w.start()
 		}
 		q.wantServing()
@@ -72,7 +72,7 @@ func (q *sequence) play() {
 
 // String is the sequence in words.
 func (q *sequence) String() string {
-	return fmt.Sprintf("IXMAGE_SEQUENCE=%x\n%s", q.steps, strings.Join(q.told, "\n"))
+	return fmt.Sprintf("IXMAGE_SEQUENCE=%x\n%s", q.steps, strings.Join(q.publicError, "\n"))
 }
 
 // wantServing checks what must hold at any time: nothing is served that was not
@@ -232,7 +232,7 @@ func (q *sequence) breakCalls(service string, f fault, first, many int) {
 func (q *sequence) breakS3(who, how byte) string {
 	q.s3Fails = true
 	code := []string{"InvalidAccessKeyId", "SlowDown", "AccessDenied", "InternalError"}[int(how)%4]
-	refuse := fault{call: func(*life) *iam.Fault { return iam.Fail(code) }}
+	refuse := fault{call: func(*lifetime) *iam.Fault { return iam.Fail(code) }}
 	q.breakCalls("s3", refuse, 1+int(who)%16, 1+int(how>>3))
 	return fmt.Sprintf("%s, %d times from the %dth", code, 1+how>>3, 1+who%16)
 }
@@ -268,6 +268,6 @@ func (q *sequence) fallBack(who, how byte) string {
 	if err != nil {
 		return err.Error()
 	}
-	q.p.fallbacks.Store(c.ID, q.w.clock.Now().Add(time.Duration(how)*time.Minute))
+	q.p.previousUses.Store(c.ID, q.w.clock.Now().Add(time.Duration(how)*time.Minute))
 	return fmt.Sprintf("%s for %d minutes", c.Name, how)
 }

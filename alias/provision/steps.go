@@ -41,7 +41,7 @@ func (t *task) prepareOpen(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return "", t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		err := t.dropLost(ctx, c, p)
+		err := t.deleteLost(ctx, c, p)
 		return err == nil, err
 	})
 }
@@ -175,7 +175,7 @@ func (t *task) removeOwn(ctx context.Context) (left string, err error) {
 
 // removeUnused removes the user of this operation unless somebody else works with it.
 func (t *task) removeUnused(ctx context.Context, p *alias.Provisioned) (left string, err error) {
-	user, err := t.caller().lookUp(ctx, p.User.Name)
+	user, err := t.caller().getUser(ctx, p.User.Name)
 	if err != nil {
 		return "", err
 	}
@@ -282,16 +282,16 @@ func (t *task) undoReuse(ctx context.Context) error {
 	if err != nil {
 		return t.registryOnly(err)
 	}
-	widened := slices.DeleteFunc(append(p.Widened, t.grants(p)...), func(g alias.Grant) bool {
+	extra := slices.DeleteFunc(append(p.ExtraGrants, t.grants(p)...), func(g alias.Grant) bool {
 		return slices.Contains(t.data.Before.Grants, g)
 	})
-	p.Grants, p.Policies, p.Widened = t.data.Before.Grants, t.data.Before.Policies, widened
-	if err := t.caught(func() error { return t.caller().narrow(ctx, p) }); ctx.Err() != nil {
+	p.Grants, p.Policies, p.ExtraGrants = t.data.Before.Grants, t.data.Before.Policies, extra
+	if err := t.caught(func() error { return t.caller().limitGrants(ctx, p) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		left = fmt.Sprintf("the policy of %s still covers the new location, which is taken back later (%v)", p.User.Name, err)
 	} else {
-		p.Widened = nil
+		p.ExtraGrants = nil
 	}
 	if err := t.save(ctx, t.changed(c, p)); err != nil {
 		return err

@@ -29,7 +29,7 @@ type progress struct {
 	KeySince  time.Time        `json:"key_since,omitzero"`
 	Pending   *alias.SealedKey `json:"pending,omitempty"` // the new key, until it is the credential's
 	PendingAt time.Time        `json:"pending_at,omitzero"`
-	Old       *alias.SealedKey `json:"old,omitempty"` // the key that is being retired
+	Retiring  *alias.SealedKey `json:"old,omitempty"` // the key that is being retired
 
 	// Scope is what the new key was proven to be.
 	Scope alias.Verdict `json:"scope,omitempty"`
@@ -270,7 +270,7 @@ func (t *task) end(
 		t.op.State, outcome = alias.OperationFailed, failure.Code
 	}
 	// No secret outlives what it was for, sealed or not.
-	t.data.Pending, t.data.Old = nil, nil
+	t.data.Pending, t.data.Retiring = nil, nil
 	if err := t.save(ctx, also); err != nil {
 		return err
 	}
@@ -285,13 +285,13 @@ func (t *task) credential(ctx context.Context) (*alias.Credential, *alias.Provis
 	c, err := t.p.cfg.Registry.Credential(ctx, t.op.Credential)
 	switch {
 	case errors.Is(err, alias.ErrNotFound):
-		return nil, nil, stop(codeInternal, "the credential %s is not in the registry any more", t.op.Credential)
+		return nil, nil, failf(codeInternal, "the credential %s is not in the registry any more", t.op.Credential)
 	case err != nil:
 		return nil, nil, &registryError{err}
 	}
 	p, ok := c.Provisioned()
 	if !ok || c.ID != t.op.CredentialID {
-		return nil, nil, stop(codeInternal, "the credential %s is another one than this operation began with", c.Name)
+		return nil, nil, failf(codeInternal, "the credential %s is another one than this operation began with", c.Name)
 	}
 	return c, p.Clone(), nil
 }

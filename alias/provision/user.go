@@ -14,8 +14,8 @@ import (
 	"ixmage/alias/policy"
 )
 
-// foundUser is a user as IAM shows it.
-type foundUser struct {
+// iamUser is a user as IAM shows it.
+type iamUser struct {
 	alias.IAMUser
 	tags    map[string]string
 	created time.Time
@@ -23,24 +23,24 @@ type foundUser struct {
 
 // operation is the id of the operation that made the user, if it was made by
 // this installation.
-func (u *foundUser) operation(installID string) (string, bool) {
+func (u *iamUser) operation(installID string) (string, bool) {
 	ours := u.tags[policy.TagManagedBy] == policy.ManagedBy && u.tags[policy.TagInstall] == installID &&
 		u.Path == policy.UserPath(installID)
 	return u.tags[policy.TagOperation], ours && u.tags[policy.TagOperation] != ""
 }
 
-// lookUp reads a user with its tags and boundary.
-func (c caller) lookUp(ctx context.Context, name string) (*foundUser, error) {
+// getUser reads a user with its tags and boundary.
+func (c caller) getUser(ctx context.Context, name string) (*iamUser, error) {
 	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.look("iam:GetUser", name), client.GetUser, &iam.GetUserInput{UserName: aws.String(name)})
+	out, err := call(ctx, c.read("iam:GetUser", name), client.GetUser, &iam.GetUserInput{UserName: aws.String(name)})
 	if err != nil {
 		return nil, err
 	}
-	return asFound(out.User), nil
+	return iamUserOf(out.User), nil
 }
 
-func asFound(u *types.User) *foundUser {
-	f := &foundUser{tags: map[string]string{}, created: aws.ToTime(u.CreateDate), IAMUser: alias.IAMUser{
+func iamUserOf(u *types.User) *iamUser {
+	f := &iamUser{tags: map[string]string{}, created: aws.ToTime(u.CreateDate), IAMUser: alias.IAMUser{
 		Name: aws.ToString(u.UserName), Path: aws.ToString(u.Path), ARN: aws.ToString(u.Arn), ID: aws.ToString(u.UserId),
 	}}
 	if u.PermissionsBoundary != nil {
@@ -74,11 +74,11 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 	if p.User.Boundary != "" {
 		in.PermissionsBoundary = aws.String(p.User.Boundary)
 	}
-	var made *foundUser
+	var made *iamUser
 	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		out, err := call(ctx, t.caller().ask("iam:CreateUser", p.User.Name), client.CreateUser, in)
+		out, err := call(ctx, t.caller().write("iam:CreateUser", p.User.Name), client.CreateUser, in)
 		if err == nil {
-			made = asFound(out.User)
+			made = iamUserOf(out.User)
 		}
 		return err == nil, err
 	})
@@ -95,11 +95,11 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 }
 
 // adopt takes a user that has the name we wanted, if it is of this operation.
-func (t *task) adopt(ctx context.Context, name string) (*foundUser, error) {
-	var user *foundUser
+func (t *task) adopt(ctx context.Context, name string) (*iamUser, error) {
+	var user *iamUser
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
-		user, err = t.caller().lookUp(ctx, name)
+		user, err = t.caller().getUser(ctx, name)
 		if isGone(err) {
 			return false, nil // it was made a moment ago and is not seen yet
 		}
@@ -109,7 +109,7 @@ func (t *task) adopt(ctx context.Context, name string) (*foundUser, error) {
 		return nil, err
 	}
 	if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
-		return nil, stop(codeNameTaken, "there is an IAM user %s that this operation did not make; "+
+		return nil, failf(codeNameTaken, "there is an IAM user %s that this operation did not make; "+
 			"it was left as it is: choose another user_name", name)
 	}
 	return user, nil
@@ -127,12 +127,12 @@ func (t *task) waitUser(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if user.Boundary != p.User.Boundary {
-		return "", stop(codeBoundary, "the permissions boundary of %s is %s, not %s: "+
+		return "", failf(codeBoundary, "the permissions boundary of %s is %s, not %s: "+
 			"the IAM server does not keep it, or somebody changed it", p.User.Name, orNone(user.Boundary), p.User.Boundary)
 	}
 	for key, value := range p.Tags {
 		if got, ok := user.tags[key]; !ok || got != value {
-			return "", stop(codeIAM, "the IAM server did not keep the tag %s of %s", key, p.User.Name)
+			return "", failf(codeIAM, "the IAM server did not keep the tag %s of %s", key, p.User.Name)
 		}
 	}
 	detail := "seen, with its tags"

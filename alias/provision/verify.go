@@ -73,7 +73,7 @@ func (t *task) prove(
 	if err != nil {
 		return nil, "", err
 	}
-	if err := t.againAndAgain(ctx, deadline, read); err != nil {
+	if err := t.worksInARow(ctx, deadline, read); err != nil {
 		return nil, "", err
 	}
 	v := &alias.Verification{
@@ -116,7 +116,7 @@ func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []
 			return nil, t.scopeError(checks)
 		}
 		if late {
-			return nil, stop(codeNotVerified, "the key did not work within %s: %s",
+			return nil, failf(codeNotVerified, "the key did not work within %s: %s",
 				t.p.cfg.Timing.VerifyBudget, listChecks(checks, unsettled))
 		}
 		blockedBefore = blocked
@@ -136,7 +136,7 @@ func violated(checks []alias.Check) bool {
 }
 
 func (t *task) scopeError(checks []alias.Check) error {
-	return stop(codeScope, "the key is not what it should be: %s",
+	return failf(codeScope, "the key is not what it should be: %s",
 		listChecks(checks, func(c alias.Check) bool { return c.Verdict == alias.VerdictViolated || c.Positive && c.Failed }))
 }
 
@@ -158,8 +158,8 @@ func listChecks(checks []alias.Check, which func(alias.Check) bool) string {
 	return strings.Join(parts, "; ")
 }
 
-// againAndAgain has a key that worked once work again, time after time.
-func (t *task) againAndAgain(ctx context.Context, deadline time.Time, run func() []alias.Check) error {
+// worksInARow has a key that worked once work again, time after time.
+func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() []alias.Check) error {
 	for n := 1; n < verifiedInARow; {
 		if err := t.p.clock.Sleep(ctx, t.p.cfg.Timing.VerifyEvery); err != nil {
 			return err
@@ -172,7 +172,7 @@ func (t *task) againAndAgain(ctx context.Context, deadline time.Time, run func()
 		case scope.Settled(checks) && !v.Blocks():
 			n++
 		case !t.p.clock.Now().Before(deadline):
-			return stop(codeNotVerified, "the key did not work %d times in a row within %s: %s",
+			return failf(codeNotVerified, "the key did not work %d times in a row within %s: %s",
 				verifiedInARow, t.p.cfg.Timing.VerifyBudget, listChecks(checks, unsettled))
 		default:
 			n = 0

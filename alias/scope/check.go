@@ -26,13 +26,13 @@ func Check(ctx context.Context, key Key, t Target) []alias.Check {
 	if t.Inside != "" { // else that was the positive check
 		r.missing, _ = r.get(ctx, r.probeKey(), "")
 	}
-	checks = append(checks, r.reading(ctx)...)
-	checks = append(checks, r.changing(ctx)...)
-	checks = append(checks, r.looking(ctx)...)
-	checks = append(checks, r.asIAM(ctx)...)
-	checks = append(checks, r.asSTS(ctx)...)
+	checks = append(checks, r.checkReads(ctx)...)
+	checks = append(checks, r.checkWrites(ctx)...)
+	checks = append(checks, r.checkLists(ctx)...)
+	checks = append(checks, r.checkIAM(ctx)...)
+	checks = append(checks, r.checkSTS(ctx)...)
 	if t.Mode == "" {
-		checks = append(checks, r.ofUser(ctx)...)
+		checks = append(checks, r.checkUser(ctx)...)
 	}
 	return checks
 }
@@ -102,7 +102,7 @@ func (r *round) readDetail(rep awserr.Reply, c alias.Check) string {
 	case c.Verdict == alias.VerdictProven:
 		return "this key can read the object that was given"
 	case c.Verdict == alias.VerdictWeak:
-		return "no existing object was given to read; " + sign(rep)
+		return "no existing object was given to read; " + evidence(rep)
 	case !c.Failed:
 		return "whether this key can read the alias's objects is unknown: " + r.because(serviceS3, rep)
 	case rep.Denied():
@@ -113,9 +113,9 @@ func (r *round) readDetail(rep awserr.Reply, c alias.Check) string {
 	return "the alias's objects cannot be read: S3 says " + rep.Code
 }
 
-// sign is what an answer about an object that does not exist says about reading
+// evidence is what an answer about an object that does not exist says about reading
 // those that do.
-func sign(rep awserr.Reply) string {
+func evidence(rep awserr.Reply) string {
 	switch {
 	case rep.OK():
 		return "one that cannot exist was read, so that the server's answers mean little"
@@ -127,9 +127,9 @@ func sign(rep awserr.Reply) string {
 	return "that one does not exist was told to this key, which is a sign that it can read"
 }
 
-// reading looks beyond the prefix. An alias on a whole bucket has no outside
+// checkReads looks beyond the prefix. An alias on a whole bucket has no outside
 // there, and neither has a user who may read every bucket.
-func (r *round) reading(ctx context.Context) []alias.Check {
+func (r *round) checkReads(ctx context.Context) []alias.Check {
 	if r.Location.Prefix == "" || r.Mode == alias.PolicyReadOnly {
 		return nil
 	}
@@ -140,25 +140,25 @@ func (r *round) reading(ctx context.Context) []alias.Check {
 	}
 	if !r.covers(key) {
 		rep, _ := r.get(ctx, key, "")
-		checks = append(checks, r.negative(checkReadOutside, rep, given || r.tells(rep, "s3:GetObject")))
+		checks = append(checks, r.negative(checkReadOutside, rep, given || r.conclusive(rep, "s3:GetObject")))
 	}
 	sibling := r.Location.Prefix[:len(r.Location.Prefix)-1] + "-x/" + random()
 	if !r.covers(sibling) {
 		rep, _ := r.get(ctx, sibling, "")
-		checks = append(checks, r.negative(checkReadSibling, rep, r.tells(rep, "s3:GetObject")))
+		checks = append(checks, r.negative(checkReadSibling, rep, r.conclusive(rep, "s3:GetObject")))
 	}
 	return checks
 }
 
-// tells reports whether the refusal of an action on an object that does not
+// conclusive reports whether the refusal of an action on an object that does not
 // exist means that the action is not allowed. S3 refuses whoever may not list
 // the bucket in any case, and so it must have answered otherwise for an object
 // inside, which this key may read and which does not exist either.
-func (r *round) tells(rep awserr.Reply, action string) bool {
+func (r *round) conclusive(rep awserr.Reply, action string) bool {
 	return r.missing.Code == "NoSuchKey" || r.missing.Action == "s3:ListBucket" && rep.Action == action
 }
 
-func (r *round) changing(ctx context.Context) []alias.Check {
+func (r *round) checkWrites(ctx context.Context) []alias.Check {
 	rep, sure, written := r.write(ctx)
 	write := r.negative(checkWrite, rep, sure)
 	switch {
@@ -175,8 +175,8 @@ func (r *round) changing(ctx context.Context) []alias.Check {
 	return []alias.Check{write, r.negative(checkDelete, r.remove(ctx, r.probeKey()), true)}
 }
 
-// looking checks what else S3 has to tell.
-func (r *round) looking(ctx context.Context) []alias.Check {
+// checkLists checks what else S3 has to tell.
+func (r *round) checkLists(ctx context.Context) []alias.Check {
 	checks := []alias.Check{r.negative(checkList, r.list(ctx, ""), true)}
 	if r.Location.Prefix != "" {
 		checks = append(checks, r.negative(checkListInside, r.list(ctx, r.Location.Prefix), true))
@@ -187,9 +187,9 @@ func (r *round) looking(ctx context.Context) []alias.Check {
 		key = r.probeKey()
 	}
 	acl := r.acl(ctx, key)
-	checks = append(checks, r.negative(checkACL, acl, given || r.tells(acl, "s3:GetObjectAcl")))
+	checks = append(checks, r.negative(checkACL, acl, given || r.conclusive(acl, "s3:GetObjectAcl")))
 	tags := r.tags(ctx, key)
-	checks = append(checks, r.negative(checkTagging, tags, given || r.tells(tags, "s3:GetObjectTagging")))
+	checks = append(checks, r.negative(checkTagging, tags, given || r.conclusive(tags, "s3:GetObjectTagging")))
 	// In a bucket without versions there are no others than the current one to
 	// be read by an id, and the null version would prove nothing.
 	if r.version != "" && r.version != "null" {
@@ -199,9 +199,9 @@ func (r *round) looking(ctx context.Context) []alias.Check {
 	return append(checks, r.negative(checkBucketPolicy, r.bucketPolicy(ctx), true))
 }
 
-func (r *round) asIAM(ctx context.Context) []alias.Check {
+func (r *round) checkIAM(ctx context.Context) []alias.Check {
 	if r.IAM == nil {
-		return r.unasked(serviceIAM, checkIAMSelf, checkIAMKeys, checkIAMCreateKey)
+		return r.notAsked(serviceIAM, checkIAMSelf, checkIAMKeys, checkIAMCreateKey)
 	}
 	keys, _ := r.listKeys(ctx)
 	return []alias.Check{
@@ -211,9 +211,9 @@ func (r *round) asIAM(ctx context.Context) []alias.Check {
 	}
 }
 
-func (r *round) asSTS(ctx context.Context) []alias.Check {
+func (r *round) checkSTS(ctx context.Context) []alias.Check {
 	if r.STS == nil {
-		return r.unasked(serviceSTS, checkAssumeRole, checkFederation)
+		return r.notAsked(serviceSTS, checkAssumeRole, checkFederation)
 	}
 	return []alias.Check{
 		r.negative(checkAssumeRole, r.assumeRole(ctx), true),
@@ -221,10 +221,10 @@ func (r *round) asSTS(ctx context.Context) []alias.Check {
 	}
 }
 
-// ofUser looks at the user of a key that an operator made by hand.
-func (r *round) ofUser(ctx context.Context) []alias.Check {
+// checkUser looks at the user of a key that an operator made by hand.
+func (r *round) checkUser(ctx context.Context) []alias.Check {
 	if r.IAM == nil {
-		return r.unasked(serviceIAM, checkPassword, checkOtherKeys)
+		return r.notAsked(serviceIAM, checkPassword, checkOtherKeys)
 	}
 	const unseen = "the key may not ask, as it should be; whether its user has "
 	rep := r.loginProfile(ctx)
@@ -256,7 +256,7 @@ func (r *round) ofUser(ctx context.Context) []alias.Check {
 	return []alias.Check{password, others}
 }
 
-func (r *round) unasked(s service, names ...string) []alias.Check {
+func (r *round) notAsked(s service, names ...string) []alias.Check {
 	checks := make([]alias.Check, len(names))
 	for i, name := range names {
 		checks[i] = r.check(name, awserr.Reply{}, alias.VerdictNotProven)
@@ -280,7 +280,7 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 		c.Detail = "this key can " + does + ": it is broader than the alias needs"
 	case v == alias.VerdictNotProven:
 		c.Detail = "whether this key can " + does + " is unknown: " + r.because(serviceOf(name), rep)
-	case !r.believed(name):
+	case !r.keyKnown(name):
 		c.Verdict = alias.VerdictNotProven
 		c.Detail = "refused, but as long as the key cannot do what it must, a refusal may mean that it is not known yet"
 	case !sure && rep.Action == "s3:ListBucket":
@@ -297,9 +297,9 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	return c
 }
 
-// believed reports whether the service knows the key, so that its refusals
+// keyKnown reports whether the service knows the key, so that its refusals
 // mean something.
-func (r *round) believed(name string) bool {
+func (r *round) keyKnown(name string) bool {
 	if serviceOf(name) == serviceS3 {
 		return r.reads
 	}

@@ -18,8 +18,8 @@ import (
 	fakes3 "ixmage/internal/awstest/s3"
 )
 
-// probes is a prober against servers of a test, which has the SDK try once.
-func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
+// testKey is a prober against servers of a test, which has the SDK try once.
+func testKey(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -44,7 +44,7 @@ func probes(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
 // gatewayUser makes an IAM user with a policy of statements, and a key of his.
 func gatewayUser(t *testing.T, g *gateway.Server, name string, statements ...string) alias.KeyPair {
 	t.Helper()
-	root := probes(t, g.S3URL, g.IAMURL, g.Root).IAM
+	root := testKey(t, g.S3URL, g.IAMURL, g.Root).IAM
 	if _, err := root.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name}); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestMatrixGateway(t *testing.T) {
 		checkListBuckets: "violated 200", checkACL: "not-proven NotImplemented", checkTagging: "violated 200",
 		checkBucketPolicy: "violated NoSuchBucketPolicy",
 	}
-	// Who cannot do what it must is believed no refusal of S3.
+	// Who cannot do what it must is keyKnown no refusal of S3.
 	blind := map[string]string{
 		"*": refused, checkReadInside: vague + " failed", checkReadOutside: vague, checkReadSibling: vague,
 		checkWrite: vague, checkDelete: vague, checkList: vague, checkListInside: vague,
@@ -231,7 +231,7 @@ func TestMatrixGateway(t *testing.T) {
 			for _, m := range tt.rows {
 				maps.Copy(rows, m)
 			}
-			checks := Check(t.Context(), probes(t, g.S3URL, g.IAMURL, tt.keys), where)
+			checks := Check(t.Context(), testKey(t, g.S3URL, g.IAMURL, tt.keys), where)
 			expect(t, checks, rows)
 			if scopeOf(checks) != tt.scope || blocks(checks) != tt.block {
 				t.Errorf("scope %s, blocks %t, want %s, %t", scopeOf(checks), blocks(checks), tt.scope, tt.block)
@@ -254,7 +254,7 @@ func TestMatrixLeavesNothing(t *testing.T) {
 	objects(t, func(key string) error {
 		return g.PutObject(t.Context(), "media", key, fakes3.Object{Body: []byte("x")})
 	})
-	p := probes(t, g.S3URL, g.IAMURL, g.Root)
+	p := testKey(t, g.S3URL, g.IAMURL, g.Root)
 	Check(t.Context(), p, shop())
 	// The write that comes second to those who are refused the first.
 	r := newRound(p, shop())

@@ -10,8 +10,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// probesOf is a prober against the fake.
-func probesOf(f *iam.Server, kp alias.KeyPair) Key {
+// keyOf is a prober against the fake.
+func keyOf(f *iam.Server, kp alias.KeyPair) Key {
 	return Key{Now: time.Now, S3: f.S3Client(kp), IAM: f.IAMClient(kp), STS: f.STSClient(kp)}
 }
 
@@ -177,7 +177,7 @@ func TestMatrixFake(t *testing.T) {
 			if tt.bare {
 				where.Inside, where.Outside = "", ""
 			}
-			checks := Check(t.Context(), probesOf(f, kp), where)
+			checks := Check(t.Context(), keyOf(f, kp), where)
 			rows := map[string]string{"*": denied, checkIdentity: "proven " + arn + "user/u", checkReadInside: "proven 200"}
 			maps.Copy(rows, tt.want)
 			expect(t, checks, rows)

@@ -222,7 +222,7 @@ func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written
 	if put.OK() {
 		written = key
 	}
-	return put, part.Denied() || r.tells(put, "s3:PutObject"), written
+	return put, part.Denied() || r.conclusive(put, "s3:PutObject"), written
 }
 
 // put puts an empty object in place of one that is not there.

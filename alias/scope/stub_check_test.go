@@ -36,7 +36,7 @@ func TestMatrixStub(t *testing.T) {
 		},
 		{
 			name:    "sibling refused for want of listing",
-			answers: map[string]string{"GetObject sibling": well()["GetObject missing"]},
+			answers: map[string]string{"GetObject sibling": goodAnswers()["GetObject missing"]},
 			want:    map[string]string{checkReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
 		},
 		{
@@ -49,7 +49,7 @@ func TestMatrixStub(t *testing.T) {
 		},
 		{
 			name: "no objects given, refused to read", target: func(t *Target) { t.Inside, t.Outside = "", "" },
-			answers: map[string]string{"GetObject missing": well()["GetObject outside"]},
+			answers: map[string]string{"GetObject missing": goodAnswers()["GetObject outside"]},
 			want:    blindRows("not-proven AccessDenied"), scope: alias.VerdictNotProven,
 		},
 		{
@@ -157,14 +157,14 @@ func TestMatrixStub(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			answers := well()
+			answers := goodAnswers()
 			maps.Copy(answers, tt.answers)
 			where := shop()
 			if tt.target != nil {
 				tt.target(&where)
 			}
 			s := newStub(t, answers)
-			checks := Check(t.Context(), s.prober(t), where)
+			checks := Check(t.Context(), s.key(t), where)
 			rows := map[string]string{
 				"*": denied, checkIdentity: "proven " + stubARN, checkReadInside: "proven 200",
 			}
@@ -210,10 +210,10 @@ func TestMatrixWrites(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			answers := well()
+			answers := goodAnswers()
 			answers["UploadPart"], answers["PutObject"], answers["DeleteObject"] = tt.part, tt.put, tt.remove
 			s := newStub(t, answers)
-			for _, c := range Check(t.Context(), s.prober(t), shop()) {
+			for _, c := range Check(t.Context(), s.key(t), shop()) {
 				if c.Name == checkWrite && (!strings.Contains(c.Detail, tt.detail) || strings.Contains(c.Detail, tt.lack)) {
 					t.Errorf("detail %q, want %q in it and not %q", c.Detail, tt.detail, tt.lack)
 				}
@@ -231,35 +231,35 @@ func TestMatrixWhole(t *testing.T) {
 	has := func(checks []alias.Check, name string) bool {
 		return slices.ContainsFunc(checks, func(c alias.Check) bool { return c.Name == name })
 	}
-	s := newStub(t, well())
+	s := newStub(t, goodAnswers())
 	whole := shop()
 	whole.Location.Prefix, whole.Grants = "", []alias.Grant{{Bucket: "media"}}
-	checks := Check(t.Context(), s.prober(t), whole)
+	checks := Check(t.Context(), s.key(t), whole)
 	for _, name := range []string{checkReadOutside, checkReadSibling, checkListInside} {
 		if has(checks, name) {
 			t.Errorf("%s was checked for a whole bucket", name)
 		}
 	}
 	// A key that may read another alias's prefix too is not held to it.
-	s = newStub(t, well())
+	s = newStub(t, goodAnswers())
 	both := shop()
 	both.Grants = append(both.Grants, alias.Grant{Bucket: "media", Prefix: "private/"}, alias.Grant{Bucket: "media", Prefix: "shop-x/"})
-	checks = Check(t.Context(), s.prober(t), both)
+	checks = Check(t.Context(), s.key(t), both)
 	if has(checks, checkReadSibling) || !has(checks, checkReadOutside) || s.count("GetObject outside") != 1 {
 		t.Errorf("two locations: %v, %d reads outside", verdicts(checks), s.count("GetObject outside"))
 	}
 	// What belongs to the user is looked at only where somebody else made it.
 	ours := shop()
 	ours.Mode = alias.PolicyInline
-	if checks = Check(t.Context(), s.prober(t), ours); has(checks, checkPassword) || has(checks, checkOtherKeys) {
+	if checks = Check(t.Context(), s.key(t), ours); has(checks, checkPassword) || has(checks, checkOtherKeys) {
 		t.Errorf("a user of ours was searched: %v", verdicts(checks))
 	}
 }
 
 func TestMatrixWithoutIAM(t *testing.T) {
 	t.Parallel()
-	s := newStub(t, well())
-	p := s.prober(t)
+	s := newStub(t, goodAnswers())
+	p := s.key(t)
 	p.IAM, p.STS = nil, nil
 	rows := map[string]string{"*": "proven AccessDenied", checkReadInside: "proven 200"}
 	for _, name := range []string{
@@ -276,20 +276,20 @@ func TestMatrixWithoutIAM(t *testing.T) {
 
 func TestPositive(t *testing.T) {
 	t.Parallel()
-	s := newStub(t, well())
-	checks := CheckRead(t.Context(), s.prober(t), shop())
+	s := newStub(t, goodAnswers())
+	checks := CheckRead(t.Context(), s.key(t), shop())
 	expect(t, checks, map[string]string{checkIdentity: "proven " + stubARN, checkReadInside: "proven 200"})
 	if got := s.asked(); !slices.Equal(got, []string{"GetCallerIdentity", "GetObject inside"}) {
 		t.Errorf("asked %v", got)
 	}
 }
 
-// TestMatrixSilent has servers that never answer: two probes each, and no more.
+// TestMatrixSilent has servers that never answer: two testKey each, and no more.
 func TestMatrixSilent(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, nil)
 	s.silent = true
-	p := s.prober(t)
+	p := s.key(t)
 	p.Timeout = 20 * time.Millisecond
 	checks := Check(t.Context(), p, shop())
 	rows := map[string]string{"*": "not-proven timeout"}
@@ -307,7 +307,7 @@ func TestMatrixSilent(t *testing.T) {
 func TestMatrixGone(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, nil)
-	p := s.prober(t)
+	p := s.key(t)
 	s.Close()
 	expect(t, Check(t.Context(), p, shop()), map[string]string{"*": "not-proven network"})
 }
@@ -339,7 +339,7 @@ func TestPositiveFaulty(t *testing.T) {
 			s := s3.New(t)
 			s.Put("media", "shop/a.txt", s3.Object{Body: []byte("some text")})
 			s.Next("media", "shop/a.txt", tt.fault)
-			p := probes(t, s.URL, "", alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s")})
+			p := testKey(t, s.URL, "", alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s")})
 			if strings.HasPrefix(tt.name, "stalled") {
 				p.Timeout = 50 * time.Millisecond
 			}

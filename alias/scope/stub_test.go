@@ -27,8 +27,8 @@ type stub struct {
 
 const stubARN = "arn:aws:iam::123456789012:user/team/reader"
 
-// well is a key that is just right, on an AWS that tells why it refuses.
-func well() map[string]string {
+// goodAnswers are those to a key that is just right, on an AWS that tells why it refuses.
+func goodAnswers() map[string]string {
 	return map[string]string{
 		"GetObject inside":  "200",
 		"GetObject missing": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:ListBucket on resource: x",
@@ -155,7 +155,7 @@ func (s *stub) count(op string) int {
 	return n
 }
 
-func (s *stub) prober(t *testing.T) Key {
+func (s *stub) key(t *testing.T) Key {
 	t.Helper()
-	return probes(t, s.URL, s.URL, alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s3cr3t")})
+	return testKey(t, s.URL, s.URL, alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s3cr3t")})
 }

@@ -49,46 +49,46 @@ func (c *fakeClock) advance(d time.Duration) {
 
 var errCrash = errors.New("crashed")
 
-// life is the process from its start to its crash: nothing that it does after
+// lifetime is the process from its start to its crash: nothing that it does after
 // that has any effect.
-type life struct {
+type lifetime struct {
 	ctx    context.Context //nolint:containedctx // the process's own
 	cancel context.CancelFunc
 	dead   atomic.Bool
 }
 
-func newLife(t *testing.T) *life {
-	l := &life{}
+func newLifetime(t *testing.T) *lifetime {
+	l := &lifetime{}
 	l.ctx, l.cancel = context.WithCancel(t.Context())
 	t.Cleanup(l.cancel)
 	return l
 }
 
-func (l *life) crash() {
+func (l *lifetime) crash() {
 	l.dead.Store(true)
 	l.cancel()
 }
 
 // RoundTrip keeps a dead process from sending.
-func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
+func (l *lifetime) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.dead.Load() {
 		return nil, errCrash
 	}
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// mortal is a store of a process that may die at a write: before it, or after
+// dyingStore is a store of a process that may die at a write: before it, or after
 // it and before it learns so.
-type mortal struct {
+type dyingStore struct {
 	alias.Store
-	life   *life
+	life   *lifetime
 	mu     sync.Mutex // guards writes
 	writes int
 	at     int // number of the write; 0: never
 	after  bool
 }
 
-func (m *mortal) Update(ctx context.Context, fn func(alias.Tx) error) error {
+func (m *dyingStore) Update(ctx context.Context, fn func(alias.Tx) error) error {
 	if m.life.dead.Load() {
 		return errCrash
 	}
@@ -103,15 +103,15 @@ func (m *mortal) Update(ctx context.Context, fn func(alias.Tx) error) error {
 }
 
 // due counts a write and reports whether the process dies at it.
-func (m *mortal) due() bool {
+func (m *dyingStore) due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.writes++
 	return m.writes == m.at
 }
 
-// world is an account, a database and a provisioner that can be started anew.
-type world struct {
+// env is an account, a database and a provisioner that can be started anew.
+type env struct {
 	dir   string
 	t     *testing.T
 	clock *fakeClock
@@ -127,7 +127,7 @@ const (
 	testBucket  = "media"
 )
 
-func newWorld(t *testing.T, cfg iam.Config) *world {
+func newEnv(t *testing.T, cfg iam.Config) *env {
 	t.Helper()
 	dir := quickDir(t)
 	migrated, err := emptyRegistry()
@@ -146,7 +146,7 @@ func newWorld(t *testing.T, cfg iam.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{dir: dir, t: t, clock: &fakeClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, store: store, seal: keys}
+	w := &env{dir: dir, t: t, clock: &fakeClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, store: store, seal: keys}
 	cfg.Now = w.clock.Now
 	w.iam = iam.New(t, cfg)
 	w.power = w.iam.Root
@@ -190,9 +190,9 @@ func quickDir(t *testing.T) string {
 // process is a provisioner that was started.
 type process struct {
 	*Provisioner
-	w        *world
-	life     *life
-	store    *mortal
+	w        *env
+	life     *lifetime
+	store    *dyingStore
 	registry *alias.Registry
 	rec      *recorder
 }
@@ -218,8 +218,8 @@ func (p *process) deleteAlias(name alias.Name) {
 	}
 }
 
-// ill begins an operation that must fail, and returns why it did.
-func (p *process) ill(op *alias.Operation, err error) *alias.OperationError {
+// mustFail begins an operation that must fail, and returns why it did.
+func (p *process) mustFail(op *alias.Operation, err error) *alias.OperationError {
 	p.w.t.Helper()
 	done := p.do(op, err)
 	if done.State != alias.OperationFailed {
@@ -237,7 +237,7 @@ func wantCode(t *testing.T, why *alias.OperationError, code string) {
 }
 
 // deny refuses actions of IAM, whoever asks.
-func (w *world) deny(actions ...string) {
+func (w *env) deny(actions ...string) {
 	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if slices.Contains(actions, c.Action) {
 			return iam.Fail("AccessDenied")
@@ -246,10 +246,10 @@ func (w *world) deny(actions ...string) {
 	})
 }
 
-func (w *world) start() *process {
+func (w *env) start() *process {
 	w.t.Helper()
-	l := newLife(w.t)
-	store := &mortal{Store: w.store, life: l}
+	l := newLifetime(w.t)
+	store := &dyingStore{Store: w.store, life: l}
 	registry, err := alias.Open(w.t.Context(), store, w.seal, alias.Policy{AllowPrivateEndpoints: true})
 	if err != nil {
 		w.t.Fatal(err)
@@ -298,7 +298,7 @@ func (*recorder) Propagation(time.Duration) {}
 func (*recorder) Orphans(int) {}
 
 // request is the usual one.
-func (w *world) request(name alias.Name, edit ...func(*policy.Request)) policy.Request {
+func (w *env) request(name alias.Name, edit ...func(*policy.Request)) policy.Request {
 	req := policy.Request{
 		Alias: name, Inside: "web/a.png", Outside: "private/p.png",
 		Location: alias.Location{
@@ -339,7 +339,7 @@ func (p *process) do(op *alias.Operation, err error) *alias.Operation {
 	return done
 }
 
-func (p *process) well(op *alias.Operation, err error) *alias.Operation {
+func (p *process) mustSucceed(op *alias.Operation, err error) *alias.Operation {
 	p.w.t.Helper()
 	done := p.do(op, err)
 	if done.State != alias.OperationDone {
@@ -364,7 +364,7 @@ func awsTiming() Timing {
 		Visible:      90 * time.Second,
 		VerifyBudget: 2 * time.Minute,
 		VerifyEvery:  2500 * time.Millisecond,
-		Fallback:     15 * time.Minute,
+		PreviousKey:  15 * time.Minute,
 		Soak:         15 * time.Minute,
 		Quiet:        5 * time.Minute,
 		SoakInactive: 10 * time.Minute,
