@@ -21,15 +21,16 @@ import (
 	"ixmage/internal/awstest/process"
 )
 
-// ErrMissing means that the gateway's program is not on this machine.
+// ErrMissing means that versitygw is not installed on this machine.
 var ErrMissing = errors.New("versitygw is not here: run make tools, or point IXMAGE_VERSITYGW at it")
 
 const (
 	gatewayRegion = "us-east-1"
-	// startTimeout is for a program that hangs. A busy machine gets all the time
-	// that it needs.
+	// startTimeout ends the wait for a program that hangs. It is long, for a
+	// busy machine.
 	startTimeout = 5 * time.Minute
-	// portTries bounds the race for a port that was free when we looked.
+	// portTries bounds the attempts to start on a port that was free a moment
+	// before.
 	portTries = 10
 )
 
@@ -49,8 +50,8 @@ type Server struct {
 	iam     *iam.Client
 }
 
-// New starts a Server that ends with the test. It skips the test where
-// there is no versitygw, unless IXMAGE_REQUIRE_GATEWAY is set: then it fails.
+// New starts a Server that ends with the test. Without versitygw it skips the
+// test or, if IXMAGE_REQUIRE_GATEWAY is set, fails it.
 // To share one among the tests of a package, call Start in TestMain.
 func New(t testing.TB) *Server {
 	t.Helper()
@@ -69,10 +70,9 @@ func New(t testing.TB) *Server {
 	return g
 }
 
-// Start starts both servers and returns when they answer. ctx bounds
-// the start only. dir holds all they keep and must exist; it belongs to the
-// caller, who calls Stop before removing it. The error is ErrMissing where
-// the program is missing.
+// Start starts both servers and returns when they answer. ctx bounds the start
+// only. dir must exist and holds their data; the caller owns it and calls Stop
+// before removing it. The error is ErrMissing if versitygw is missing.
 func Start(ctx context.Context, dir string) (*Server, error) {
 	program, err := findGateway()
 	if err != nil {
@@ -100,13 +100,13 @@ func newServer() *Server {
 	return &Server{
 		Region: gatewayRegion,
 		Root:   alias.KeyPair{AccessKeyID: "ixmagetestroot", SecretAccessKey: alias.NewSecret(rand.Text())},
-		// An own transport: Stop can then close every connection of ours.
+		// A transport of its own, whose connections Stop can close.
 		client: &http.Client{Transport: &http.Transport{}},
 	}
 }
 
-// start brings up IAM first: an S3 server whose first look at IAM finds nobody
-// waits two seconds for the next.
+// start starts IAM first: an S3 server that cannot reach IAM at first retries
+// after two seconds.
 func (g *Server) start(ctx context.Context, program, dir string) error {
 	iamAddr, s3Addr, err := freeAddresses()
 	if err != nil {
@@ -130,8 +130,8 @@ func (g *Server) start(ctx context.Context, program, dir string) error {
 	if err := g.iamProc.WaitReady(ctx, g.iamReady); err != nil {
 		return err
 	}
-	// Sidecar files instead of extended attributes: not every temp folder
-	// has those.
+	// Sidecar files instead of extended attributes, which some file systems
+	// lack.
 	g.s3Proc, err = process.Start("versitygw s3", g.command(program, s3Addr,
 		"--iam-standalone-endpoint", socket, "posix", "--sidecar", folders["meta"], folders["s3"]))
 	if err != nil {
@@ -140,9 +140,9 @@ func (g *Server) start(ctx context.Context, program, dir string) error {
 	return g.s3Proc.WaitReady(ctx, g.s3Ready)
 }
 
-// iamKnowsUs reports whether our own IAM answers. Another test's gateway may
-// have taken the port between our look at it and our child's: it is as healthy,
-// and refuses our root key.
+// iamReady reports whether our own IAM answers. The gateway of another test may
+// have taken the port between freeAddresses and the start of our child: it is
+// healthy too, but refuses our root key.
 func (g *Server) iamReady(ctx context.Context) bool {
 	if !healthy(ctx, g.client, g.IAMURL+"/healthz") {
 		return false
@@ -151,7 +151,7 @@ func (g *Server) iamReady(ctx context.Context) bool {
 	return err == nil
 }
 
-// s3KnowsUs is iamKnowsUs for S3.
+// s3Ready is iamReady for S3.
 func (g *Server) s3Ready(ctx context.Context) bool {
 	if !healthy(ctx, g.client, g.S3URL+"/healthz") {
 		return false
@@ -163,7 +163,7 @@ func (g *Server) s3Ready(ctx context.Context) bool {
 func (g *Server) command(program, addr string, args ...string) *exec.Cmd {
 	args = append([]string{"-q", "-p", addr, "--health", "/healthz", "--keep-alive"}, args...)
 	cmd := exec.Command(program, args...)
-	// Nothing of the surrounding environment: VGW_… and AWS_… would be heard.
+	// Not our environment: versitygw reads VGW_… and AWS_….
 	cmd.Env = []string{
 		"ROOT_ACCESS_KEY=" + g.Root.AccessKeyID,
 		"ROOT_SECRET_KEY=" + g.Root.SecretAccessKey.Reveal(),
@@ -172,8 +172,8 @@ func (g *Server) command(program, addr string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Stop ends both servers and returns when they are gone. It may be called more
-// than once.
+// Stop stops both servers and waits for their end. It may be called more than
+// once.
 func (g *Server) Stop() error {
 	var errs []error
 	for _, p := range []*process.Child{g.s3Proc, g.iamProc} {
@@ -185,13 +185,13 @@ func (g *Server) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Output is what the servers wrote last, for the log of a failed test.
+// Output is the end of the output of both servers, for the log of a failed test.
 func (g *Server) Output() string {
 	return "s3: " + g.s3Proc.Output() + "\niam: " + g.iamProc.Output()
 }
 
-// findGateway looks where IXMAGE_VERSITYGW points, else for bin/versitygw
-// beside the nearest go.mod above the working folder.
+// findGateway returns IXMAGE_VERSITYGW or, if it is unset, bin/versitygw beside
+// the nearest go.mod above the working folder.
 func findGateway() (string, error) {
 	if path := os.Getenv("IXMAGE_VERSITYGW"); path != "" {
 		if err := executable(path); err != nil {
@@ -216,8 +216,8 @@ func findGateway() (string, error) {
 	}
 }
 
-// freeAddresses finds two ports that nobody listens on. Both listeners are
-// open at once, so that they differ.
+// freeAddresses finds two free ports. Both listeners are open at once, so that
+// the ports differ.
 func freeAddresses() (a, b string, err error) {
 	first, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

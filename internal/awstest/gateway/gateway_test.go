@@ -64,7 +64,7 @@ func errorCode(t *testing.T, err error) string {
 	return api.ErrorCode()
 }
 
-func TestGatewayEnforces(t *testing.T) {
+func TestEnforces(t *testing.T) {
 	t.Parallel()
 	g, ctx := gateway.New(t), t.Context()
 	for _, bucket := range []string{"media", "other"} {
@@ -109,7 +109,7 @@ func TestGatewayEnforces(t *testing.T) {
 	}
 }
 
-func TestGatewayKeyLife(t *testing.T) {
+func TestKeyLifecycle(t *testing.T) {
 	t.Parallel()
 	g, ctx := gateway.New(t), t.Context()
 	must(t, g.CreateBucket(ctx, "media"))
@@ -136,7 +136,7 @@ func TestGatewayKeyLife(t *testing.T) {
 	expect("object deleted", second, "NoSuchKey")
 }
 
-func TestGatewayKeepsHeaders(t *testing.T) {
+func TestKeepsHeaders(t *testing.T) {
 	t.Parallel()
 	g, ctx := gateway.New(t), t.Context()
 	must(t, g.CreateBucket(ctx, "media"))
@@ -152,7 +152,7 @@ func TestGatewayKeepsHeaders(t *testing.T) {
 	}
 }
 
-func TestGatewayStopEndsProcesses(t *testing.T) {
+func TestStopEndsProcesses(t *testing.T) {
 	t.Parallel()
 	g := gateway.New(t)
 	must(t, g.Stop())
@@ -162,9 +162,9 @@ func TestGatewayStopEndsProcesses(t *testing.T) {
 	}
 }
 
-// TestGatewayDiesWithTest kills a process that runs a gateway, as the test
+// TestServersEndWithTest kills a process that runs a gateway, as the test
 // command does at a time-out, and waits for the servers to be gone.
-func TestGatewayDiesWithTest(t *testing.T) {
+func TestServersEndWithTest(t *testing.T) {
 	if os.Getenv("AWSTEST_RUN_GATEWAY") != "" {
 		g := gateway.New(t)
 		os.Stdout.WriteString("gateway " + g.S3URL + " " + g.IAMURL + " " + g.Root.SecretAccessKey.Reveal() + "\n")
@@ -176,7 +176,7 @@ func TestGatewayDiesWithTest(t *testing.T) {
 		t.Skip("only Linux tells a child of its parent's death")
 	}
 	root := gateway.New(t).Root // skips where there is none
-	cmd := exec.Command(os.Args[0], "-test.run=^TestGatewayDiesWithTest$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestServersEndWithTest$")
 	cmd.Env = append(os.Environ(), "AWSTEST_RUN_GATEWAY=1", "TMPDIR="+t.TempDir()) // it cannot clean up
 	stdin, err := cmd.StdinPipe()
 	must(t, err)
@@ -195,8 +195,8 @@ func TestGatewayDiesWithTest(t *testing.T) {
 	}
 }
 
-// answersS3 reports whether the server with this root key is there: another's
-// may have its port by now.
+// answersS3 reports whether the server with this root key answers: the server of
+// another test may have its port by now.
 func answersS3(t *testing.T, url string, root alias.KeyPair) bool {
 	t.Helper()
 	_, err := reader(t, url, root).ListBuckets(t.Context(), &s3.ListBucketsInput{})
@@ -214,9 +214,9 @@ func answersIAM(t *testing.T, url string, root alias.KeyPair) bool {
 	return err == nil
 }
 
-// TestGatewayForeignServer: a healthy server that is not ours is told from ours
-// by its root key.
-func TestGatewayForeignServer(t *testing.T) {
+// TestForeignServer: the root key distinguishes our server from another
+// healthy one.
+func TestForeignServer(t *testing.T) {
 	t.Parallel()
 	g, other := gateway.New(t), gateway.New(t)
 	if answersS3(t, g.S3URL, other.Root) || answersIAM(t, g.IAMURL, other.Root) {
@@ -227,7 +227,7 @@ func TestGatewayForeignServer(t *testing.T) {
 	}
 }
 
-func TestGatewayMissing(t *testing.T) {
+func TestMissing(t *testing.T) {
 	t.Setenv("IXMAGE_VERSITYGW", "/nonexistent/versitygw")
 	if _, err := gateway.Start(t.Context(), t.TempDir()); !errors.Is(err, gateway.ErrMissing) {
 		t.Errorf("no program: got %v, want ErrNoGateway", err)

@@ -35,7 +35,7 @@ func (g *Server) CreateBucket(ctx context.Context, bucket string) error {
 	return err
 }
 
-// PutObject stores an object over whatever was there.
+// PutObject stores an object and replaces an earlier one.
 func (g *Server) PutObject(ctx context.Context, bucket, key string, obj fakes3.Object) error {
 	_, err := g.s3.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &bucket, Key: &key, Body: bytes.NewReader(obj.Body), Metadata: obj.Metadata,
@@ -45,15 +45,15 @@ func (g *Server) PutObject(ctx context.Context, bucket, key string, obj fakes3.O
 	return err
 }
 
-// DeleteObject removes an object; that there is none is no error.
+// DeleteObject removes an object, if it exists.
 func (g *Server) DeleteObject(ctx context.Context, bucket, key string) error {
 	_, err := g.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
 	return err
 }
 
-// ReadOnlyUser makes an IAM user who may do nothing but s3:GetObject on the
-// keys of bucket that begin with prefix, and a key pair of his. An empty
-// prefix means the whole bucket.
+// ReadOnlyUser makes an IAM user with a key pair that allows only s3:GetObject on
+// the keys of bucket that begin with prefix. An empty prefix means the whole
+// bucket.
 func (g *Server) ReadOnlyUser(ctx context.Context, name, bucket, prefix string) (alias.KeyPair, error) {
 	policy, err := readOnlyPolicy(bucket, prefix)
 	if err != nil {
@@ -79,7 +79,7 @@ func readOnlyPolicy(bucket, prefix string) (string, error) {
 	return string(doc), err
 }
 
-// AddKey makes one more key pair for a user; IAM allows two.
+// AddKey makes another key pair for a user; IAM allows two.
 func (g *Server) AddKey(ctx context.Context, user string) (alias.KeyPair, error) {
 	out, err := g.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user})
 	if err != nil {
@@ -91,7 +91,7 @@ func (g *Server) AddKey(ctx context.Context, user string) (alias.KeyPair, error)
 	}, nil
 }
 
-// KeyStatus says whether a key signs.
+// KeyStatus is Active or Inactive.
 type KeyStatus = iamtypes.StatusType
 
 // The two states of a key.
@@ -109,7 +109,7 @@ func (g *Server) SetKeyStatus(ctx context.Context, user, accessKeyID string, sta
 	return err
 }
 
-// DeleteKey removes a user's key for good.
+// DeleteKey deletes a key of a user.
 func (g *Server) DeleteKey(ctx context.Context, user, accessKeyID string) error {
 	_, err := g.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &user, AccessKeyId: &accessKeyID})
 	return err

@@ -4,5 +4,5 @@ package gateway
 
 import "path/filepath"
 
-// privateSocket names the socket over which the two servers talk.
+// privateSocket names the socket between the two servers.
 func privateSocket(dir, _ string) string { return filepath.Join(dir, "iam.sock") }

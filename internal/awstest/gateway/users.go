@@ -17,7 +17,8 @@ import (
 	"ixmage/alias"
 )
 
-// Probe reads an object with a key and gives S3's error code, empty for none.
+// ReadCode reads an object with a key and returns the error code of S3, empty for
+// success.
 func (g *Server) ReadCode(ctx context.Context, kp alias.KeyPair, bucket, key string) string {
 	objects, _ := g.clientsOf(kp)
 	out, err := objects.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
@@ -27,8 +28,8 @@ func (g *Server) ReadCode(ctx context.Context, kp alias.KeyPair, bucket, key str
 	return errorCode(err)
 }
 
-// Trespass tries with a key what a read-only key must not do, and gives the
-// answers: status and error code, empty for none.
+// TryForbidden makes the calls that a read-only key must not make, and returns
+// status and error code of each, empty for success.
 func (g *Server) TryForbidden(ctx context.Context, kp alias.KeyPair, bucket string) map[string]string {
 	objects, users := g.clientsOf(kp)
 	key := aws.String("web/a.png")
@@ -51,7 +52,7 @@ func (g *Server) TryForbidden(ctx context.Context, kp alias.KeyPair, bucket stri
 	return codes
 }
 
-// Users lists the names of the users under a path.
+// Users returns the names of the users under a path.
 func (g *Server) Users(ctx context.Context, path string) ([]string, error) {
 	var names []string
 	for pages := iam.NewListUsersPaginator(g.iam, &iam.ListUsersInput{PathPrefix: &path}); pages.HasMorePages(); {
@@ -66,7 +67,7 @@ func (g *Server) Users(ctx context.Context, path string) ([]string, error) {
 	return names, nil
 }
 
-// Keys lists the ids of a user's access keys.
+// Keys returns the ids of the access keys of a user.
 func (g *Server) Keys(ctx context.Context, user string) ([]string, error) {
 	out, err := g.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &user})
 	if err != nil {
@@ -79,7 +80,7 @@ func (g *Server) Keys(ctx context.Context, user string) ([]string, error) {
 	return ids, nil
 }
 
-// UserPolicy is the document of a user's inline policy.
+// UserPolicy returns the document of an inline policy of a user.
 func (g *Server) UserPolicy(ctx context.Context, user, policy string) (string, error) {
 	out, err := g.iam.GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: &user, PolicyName: &policy})
 	if err != nil {
@@ -88,7 +89,7 @@ func (g *Server) UserPolicy(ctx context.Context, user, policy string) (string, e
 	return url.QueryUnescape(aws.ToString(out.PolicyDocument))
 }
 
-// PutUserPolicy writes a user's inline policy.
+// PutUserPolicy writes an inline policy of a user.
 func (g *Server) PutUserPolicy(ctx context.Context, user, policy, document string) error {
 	_, err := g.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
 		UserName: &user, PolicyName: &policy, PolicyDocument: &document,
@@ -96,13 +97,13 @@ func (g *Server) PutUserPolicy(ctx context.Context, user, policy, document strin
 	return err
 }
 
-// DeleteUserPolicy takes a user's inline policy away.
+// DeleteUserPolicy deletes an inline policy of a user.
 func (g *Server) DeleteUserPolicy(ctx context.Context, user, policy string) error {
 	_, err := g.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &user, PolicyName: &policy})
 	return err
 }
 
-// clientsOf sign with a key and try once.
+// clientsOf returns clients that sign with a key and do not retry.
 func (g *Server) clientsOf(kp alias.KeyPair) (*s3.Client, *iam.Client) {
 	creds := credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
 	return s3.New(s3.Options{

@@ -297,9 +297,9 @@ func (a *account) play(t *testing.T, steps []step) map[string]string {
 	return out
 }
 
-// TestIAMConforms plays one script on the fake and on a real server and
+// TestConformance plays one script on the fake and on a real server and
 // compares, but for the steps that say why not.
-func TestIAMConforms(t *testing.T) {
+func TestConformance(t *testing.T) {
 	t.Parallel()
 	g, s, ctx := gateway.New(t), fakeiam.New(t, fakeiam.Config{}), t.Context()
 	for _, bucket := range []string{"media", "other"} {

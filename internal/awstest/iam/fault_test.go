@@ -16,7 +16,7 @@ import (
 	fakes3 "ixmage/internal/awstest/s3"
 )
 
-func TestIAMFaults(t *testing.T) {
+func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
@@ -59,8 +59,8 @@ func TestIAMFaults(t *testing.T) {
 	}
 }
 
-// TestIAMFaultRetried: the SDK's own retries see the fault go away.
-func TestIAMFaultRetried(t *testing.T) {
+// TestFaultRetried: the SDK's own retries see the fault go away.
+func TestFaultRetried(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.OnCall(func(c fakeiam.Call) *fakeiam.Fault {
@@ -77,7 +77,7 @@ func TestIAMFaultRetried(t *testing.T) {
 	}
 }
 
-func TestIAMFaultDropsBoundary(t *testing.T) {
+func TestFaultDropsBoundary(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	boundary := s.AddPolicy("/", "boundary", readPolicy("media", ""))
@@ -89,9 +89,9 @@ func TestIAMFaultDropsBoundary(t *testing.T) {
 	}
 }
 
-// TestIAMFaultCallbacks ends the client right before and right after the
+// TestFaultCallbacks ends the client right before and right after the
 // effect, as a crash would.
-func TestIAMFaultCallbacks(t *testing.T) {
+func TestFaultCallbacks(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -125,8 +125,8 @@ func TestIAMFaultCallbacks(t *testing.T) {
 	}
 }
 
-// TestIAMFaultAtS3: the same hook stands before S3.
-func TestIAMFaultAtS3(t *testing.T) {
+// TestFaultsOfS3: the same hook stands before S3.
+func TestFaultsOfS3(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.PutObject("b", "k", fakes3.Object{Body: []byte("x")})
@@ -152,8 +152,8 @@ func TestIAMFaultAtS3(t *testing.T) {
 	}
 }
 
-// TestIAMCallsHoldNoSecret: what is logged and what can be printed.
-func TestIAMCallsHoldNoSecret(t *testing.T) {
+// TestCallsHoldNoSecret: what is logged and what can be printed.
+func TestCallsHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	_, err := s.IAMClient(s.Root).CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: aws.String("u"), Password: aws.String("hunter2")})
@@ -163,8 +163,8 @@ func TestIAMCallsHoldNoSecret(t *testing.T) {
 	}
 }
 
-// TestIAMConcurrent: limits and names hold when all come at once.
-func TestIAMConcurrent(t *testing.T) {
+// TestConcurrent: limits and unique names hold for concurrent calls.
+func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.AddUser("/", "u", "")
@@ -196,8 +196,8 @@ func TestIAMConcurrent(t *testing.T) {
 	}
 }
 
-// TestIAMOutside is what somebody else does to a user, as a client sees it.
-func TestIAMOutside(t *testing.T) {
+// TestDirectChanges makes direct changes of a user and reads them as a client.
+func TestDirectChanges(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.AddUser("/", "u", "")
@@ -252,8 +252,8 @@ func TestIAMOutside(t *testing.T) {
 	must(t, err)
 }
 
-// TestIAMManagedPolicies is the life of a customer managed policy.
-func TestIAMManagedPolicies(t *testing.T) {
+// TestManagedPolicies makes, uses, changes and deletes a customer managed policy.
+func TestManagedPolicies(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
@@ -319,8 +319,8 @@ func TestIAMManagedPolicies(t *testing.T) {
 	wantRefused(t, "attach what is gone", err, "404 NoSuchEntity")
 }
 
-// TestIAMBoundaryLife puts a boundary on a user and takes it away.
-func TestIAMBoundaryLife(t *testing.T) {
+// TestBoundaryLifecycle puts a boundary on a user and takes it away.
+func TestBoundaryLifecycle(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	arn := s.AddPolicy("/", "boundary", readPolicy("media", ""))

@@ -47,8 +47,8 @@ func readPolicy(bucket, prefix string) string {
 		`"Resource":["arn:aws:s3:::` + bucket + `/` + prefix + `*"]}]}`
 }
 
-// TestIAMLife is a user's life from nothing to nothing, as provisioning has it.
-func TestIAMLife(t *testing.T) {
+// TestUserLifecycle makes, changes and deletes a user in the order of provisioning.
+func TestUserLifecycle(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.PutObject("media", "shop/a.jpg", fakes3.Object{Body: []byte("picture")})

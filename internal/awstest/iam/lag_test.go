@@ -19,19 +19,19 @@ import (
 	fakes3 "ixmage/internal/awstest/s3"
 )
 
-// hands is a clock that stands until it is moved.
-type hands struct {
+// manualClock is a clock that stands until advance moves it.
+type manualClock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-func (h *hands) Now() time.Time {
+func (h *manualClock) Now() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.now
 }
 
-func (h *hands) pass(d time.Duration) {
+func (h *manualClock) advance(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.now = h.now.Add(d)
@@ -46,9 +46,9 @@ func pairOf(k *iam.CreateAccessKeyOutput) alias.KeyPair {
 	return alias.KeyPair{AccessKeyID: *k.AccessKey.AccessKeyId, SecretAccessKey: alias.NewSecret(*k.AccessKey.SecretAccessKey)}
 }
 
-// TestIAMLag makes one change and looks at it at once, just before the lag has
-// passed, and when it has.
-func TestIAMLag(t *testing.T) {
+// TestLag makes one change and reads it at once, just before the lag has passed,
+// and just after.
+func TestLag(t *testing.T) {
 	t.Parallel()
 	const gone, unknown, refusedHere = "404 NoSuchEntity", "403 InvalidClientTokenId", "403 AccessDenied"
 	user, policyName := aws.String("u"), aws.String("p")
@@ -129,7 +129,7 @@ func TestIAMLag(t *testing.T) {
 		}, getUser, "", gone},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			clock, ctx := &hands{now: time.Now()}, t.Context()
+			clock, ctx := &manualClock{now: time.Now()}, t.Context()
 			s := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: 10 * time.Second})
 			s.PutObject("media", "a", fakes3.Object{})
 			s.PutObject("other", "a", fakes3.Object{})
@@ -142,7 +142,7 @@ func TestIAMLag(t *testing.T) {
 				at   time.Duration
 				want string
 			}{{0, tt.before}, {10*time.Second - 1, tt.before}, {1, tt.after}} {
-				clock.pass(step.at)
+				clock.advance(step.at)
 				if got := tt.look(ctx, s, kp); got != step.want {
 					t.Errorf("after another %s: got %q, want %q", step.at, got, step.want)
 				}
@@ -151,11 +151,11 @@ func TestIAMLag(t *testing.T) {
 	}
 }
 
-// TestIAMLagOfNew: what is new is not there for anybody who asks, and counts
+// TestLagOfNewUser: a new user is invisible until the lag has passed, and counts
 // at once for names and limits.
-func TestIAMLagOfNew(t *testing.T) {
+func TestLagOfNewUser(t *testing.T) {
 	t.Parallel()
-	clock, ctx := &hands{now: time.Now()}, t.Context()
+	clock, ctx := &manualClock{now: time.Now()}, t.Context()
 	s := fakeiam.New(t, fakeiam.Config{Now: clock.Now, Lag: time.Minute})
 	s.PutObject("media", "a", fakes3.Object{})
 	root, user, doc := s.IAMClient(s.Root), aws.String("u"), readPolicy("media", "")
@@ -184,7 +184,7 @@ func TestIAMLagOfNew(t *testing.T) {
 		t.Errorf("listed %d users, want 0; there are %d, want 1", len(list.Users), len(s.Users()))
 	}
 
-	clock.pass(time.Minute)
+	clock.advance(time.Minute)
 	must(t, put())
 	first, err := key()
 	must(t, err)
@@ -200,22 +200,22 @@ func TestIAMLagOfNew(t *testing.T) {
 	_, err = root.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &kp.AccessKeyID})
 	wantRefused(t, "delete what is not seen", err, gone)
 
-	clock.pass(time.Minute)
+	clock.advance(time.Minute)
 	must(t, who(ctx, s, kp))
 	if _, code := get(t, s.S3Client(kp), "media", "a"); code != "" {
 		t.Errorf("key at S3: got %q", code)
 	}
 	s.RemoveUser("u")
 	must(t, create()) // the name is free, and the old keys are not of the new user
-	clock.pass(time.Minute)
+	clock.advance(time.Minute)
 	wantRefused(t, "key of the old user", who(ctx, s, kp), "403 InvalidClientTokenId")
 }
 
-// TestIAMLagVaries: a later change that is seen brings the earlier ones along,
-// and who changes the account from outside is not kept waiting.
-func TestIAMLagVaries(t *testing.T) {
+// TestLagVaries: a later visible change makes earlier ones visible, and direct
+// changes are visible at once.
+func TestLagVaries(t *testing.T) {
 	t.Parallel()
-	clock, ctx := &hands{now: time.Now()}, t.Context()
+	clock, ctx := &manualClock{now: time.Now()}, t.Context()
 	lags := []time.Duration{time.Hour, time.Second}
 	var mu sync.Mutex
 	s := fakeiam.New(t, fakeiam.Config{Now: clock.Now, LagFunc: func() time.Duration {
@@ -248,7 +248,7 @@ func TestIAMLagVaries(t *testing.T) {
 	if got := seen(); len(got) != 0 {
 		t.Errorf("at once: got %v", got)
 	}
-	clock.pass(time.Second)
+	clock.advance(time.Second)
 	if got, want := seen(), []string{"quick", "slow"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

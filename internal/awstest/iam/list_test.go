@@ -20,9 +20,9 @@ import (
 	fakes3 "ixmage/internal/awstest/s3"
 )
 
-// TestIAMPages reads a list in pages, by what the client and what the server
+// TestPages reads a list in pages, by what the client and what the server
 // wants, while users come and go.
-func TestIAMPages(t *testing.T) {
+func TestPages(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name     string
@@ -62,7 +62,7 @@ func TestIAMPages(t *testing.T) {
 	}
 }
 
-func TestIAMLimits(t *testing.T) {
+func TestLimits(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{UsersQuota: 2}), t.Context()
 	c := s.IAMClient(s.Root)
@@ -94,9 +94,9 @@ func TestIAMLimits(t *testing.T) {
 	}
 }
 
-// TestIAMSignatures: who did not sign rightly is refused, in the words of each
+// TestSignatures: a wrong or missing signature is refused with the error of each
 // service.
-func TestIAMSignatures(t *testing.T) {
+func TestSignatures(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.PutObject("odd", "ü +&=?%2F/a//b.txt", fakes3.Object{Body: []byte("x")})
@@ -146,7 +146,7 @@ func TestIAMSignatures(t *testing.T) {
 	wantRefused(t, "unknown action", err, "400 InvalidAction")
 }
 
-func TestIAMKeyLastUsed(t *testing.T) {
+func TestKeyLastUsed(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	kp := s.AddUser("/", "u", "")

@@ -17,7 +17,7 @@ func statements(list ...string) string {
 	return `{"Version":"2012-10-17","Statement":[` + strings.ReplaceAll(strings.Join(list, ","), "'", `"`) + `]}`
 }
 
-func TestIAMEvaluates(t *testing.T) {
+func TestEvaluates(t *testing.T) {
 	t.Parallel()
 	const (
 		yes, no, denied = "allowed", "implicitDeny", "explicitDeny"
@@ -107,7 +107,7 @@ func TestIAMEvaluates(t *testing.T) {
 	}
 }
 
-// simulated asks the fake what a user with a policy and a boundary may.
+// simulated is the result of a simulation for a user with a policy and a boundary.
 func simulated(t *testing.T, policy, boundary, action, resource string, conditions ...string) string {
 	t.Helper()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
@@ -130,7 +130,7 @@ func simulated(t *testing.T, policy, boundary, action, resource string, conditio
 	return string(out.EvaluationResults[0].EvalDecision)
 }
 
-func TestIAMRefusesDocuments(t *testing.T) {
+func TestRefusesDocuments(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
 	s.AddUser("/", "u", "")
@@ -170,8 +170,8 @@ func TestIAMRefusesDocuments(t *testing.T) {
 	}
 }
 
-// TestIAMUnknownOperator: what nobody here can check is refused, and said.
-func TestIAMUnknownOperator(t *testing.T) {
+// TestUnknownOperator: an unknown condition operator is refused and reported.
+func TestUnknownOperator(t *testing.T) {
 	t.Parallel()
 	s, err := fakeiam.Start(fakeiam.Config{})
 	must(t, err)

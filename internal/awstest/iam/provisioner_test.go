@@ -46,9 +46,9 @@ func tagsOf(pairs ...string) []iamtypes.Tag {
 	return out
 }
 
-// TestIAMProvisionerPolicy holds the calls of a provisioner against its policy:
-// what it needs it may, everything else not.
-func TestIAMProvisionerPolicy(t *testing.T) {
+// TestProvisionerPolicy holds the calls of a provisioner against its policy:
+// it may make those that it needs, and no other.
+func TestProvisionerPolicy(t *testing.T) {
 	t.Parallel()
 	good := tagsOf("managed-by=ixmage", "ixmage-install=i1")
 	create := func(name, path, boundary string, tags []iamtypes.Tag) func(context.Context, *iam.Client) error {
@@ -190,7 +190,7 @@ func TestIAMProvisionerPolicy(t *testing.T) {
 	}
 }
 
-func TestIAMResolveMissing(t *testing.T) {
+func TestResolveMissing(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
@@ -213,7 +213,7 @@ func TestIAMResolveMissing(t *testing.T) {
 	}
 }
 
-func TestIAMSTS(t *testing.T) {
+func TestSTS(t *testing.T) {
 	t.Parallel()
 	s, ctx := fakeiam.New(t, fakeiam.Config{Account: "210987654321", Partition: "aws-cn"}), t.Context()
 	none := s.AddUser("/p/", "none", "")

@@ -96,9 +96,9 @@ func s3Calls() map[string]func(context.Context, *s3.Client) error {
 	}
 }
 
-// TestIAMS3Rights makes every call with keys of different rights. What a row
+// TestS3Rights makes every call with keys of different rights. What a row
 // does not name is denied.
-func TestIAMS3Rights(t *testing.T) {
+func TestS3Rights(t *testing.T) {
 	t.Parallel()
 	always := map[string]string{"no bucket": "404 NoSuchBucket"}
 	scoped := map[string]string{"get": "", "head": "", "get if other": "412 PreconditionFailed"}
@@ -190,8 +190,8 @@ func TestIAMS3Rights(t *testing.T) {
 	}
 }
 
-// TestIAMS3Denials: the message names the right that was missing, or does not.
-func TestIAMS3Denials(t *testing.T) {
+// TestS3Denials: the message names the right that was missing, or does not.
+func TestS3Denials(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, call, want string
@@ -213,7 +213,7 @@ func TestIAMS3Denials(t *testing.T) {
 	}
 }
 
-func TestIAMS3Anonymous(t *testing.T) {
+func TestS3Anonymous(t *testing.T) {
 	t.Parallel()
 	s := iam.New(t, iam.Config{})
 	s.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
@@ -226,7 +226,7 @@ func TestIAMS3Anonymous(t *testing.T) {
 	}
 }
 
-func TestIAMS3List(t *testing.T) {
+func TestS3List(t *testing.T) {
 	t.Parallel()
 	s, ctx := iam.New(t, iam.Config{}), t.Context()
 	for _, key := range []string{"a/1", "a/2", "a/3", "b/1"} {

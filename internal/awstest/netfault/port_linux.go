@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is a port of loopback that stays ours whether we listen on it or not. A
-// socket that is bound and never listens holds it: the kernel refuses who
-// connects and gives the port to nobody who asks for a free one. Closing a
-// listener and listening again would let any test beside us take it between.
+// port is a loopback port that stays reserved while nothing listens on it. A
+// bound socket that never listens holds it: the kernel refuses connections and
+// does not give the port out as a free one. Without it another test could take
+// the port between closing a listener and listening again.
 type port struct {
 	addr string
 	fd   int
@@ -49,12 +49,12 @@ func (p *port) bind() error {
 	return nil
 }
 
-// sharePort lets the listener have the port of the socket that holds it.
+// sharePort allows the listener to use the port of the socket that holds it.
 func sharePort(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 }
 
-// listen listens on the port. Until the listener is closed no other may be made.
+// listen listens on the port. At most one listener may be open at a time.
 func (p *port) listen() (net.Listener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -66,5 +66,5 @@ func (p *port) listen() (net.Listener, error) {
 	return config.Listen(context.Background(), "tcp4", p.addr)
 }
 
-// release gives the port back.
+// release frees the port.
 func (p *port) release() { _ = unix.Close(p.fd) }

@@ -4,11 +4,11 @@ package netfault
 
 import "net"
 
-// port is a port of loopback. Between two listeners on it another process may
-// take it: not every system lets a socket that does not listen hold it.
+// port is a loopback port. Between two listeners another process may take it: not
+// on every system can a socket that does not listen hold a port.
 type port struct {
 	addr  string
-	first net.Listener // until listen hands it out
+	first net.Listener // until listen returns it
 }
 
 // newPort takes a free port. The caller must release it.
@@ -20,7 +20,7 @@ func newPort() (*port, error) {
 	return &port{addr: ln.Addr().String(), first: ln}, nil
 }
 
-// listen listens on the port. Until the listener is closed no other may be made.
+// listen listens on the port. At most one listener may be open at a time.
 func (p *port) listen() (net.Listener, error) {
 	if ln := p.first; ln != nil {
 		p.first = nil
@@ -29,7 +29,7 @@ func (p *port) listen() (net.Listener, error) {
 	return net.Listen("tcp4", p.addr)
 }
 
-// release gives the port back.
+// release frees the port.
 func (p *port) release() {
 	if p.first != nil {
 		_ = p.first.Close()

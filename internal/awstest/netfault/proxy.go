@@ -1,5 +1,5 @@
-// Package netfault spoils network connections: a Proxy in front of any address
-// refuses, hangs, delays, throttles and cuts.
+// Package netfault breaks network connections: a Proxy in front of any address
+// refuses, hangs, delays, throttles and cuts them.
 package netfault
 
 import (
@@ -15,7 +15,7 @@ import (
 
 const bufferSize = 32 << 10
 
-// Mode is what a Proxy does to connections. The zero Mode passes
+// Mode is the treatment of connections by a Proxy. The zero Mode passes
 // everything.
 type Mode struct {
 	refuse bool
@@ -27,33 +27,32 @@ type Mode struct {
 	how    CutKind
 }
 
-// Pass lets everything through.
+// Pass passes everything.
 func Pass() Mode { return Mode{} }
 
-// Refuse resets the open connections and has the kernel refuse new ones, as
-// when the server is not running.
+// Refuse resets the open connections and makes the kernel refuse new ones, as if
+// the server were not running.
 func Refuse() Mode { return Mode{refuse: true} }
 
-// Hang takes connections and says nothing, as when a network swallows the
-// packets. A connection on which something was swallowed stays silent for good.
+// Hang accepts connections and discards everything, as a network that loses all
+// packets. A connection that has lost bytes stays silent.
 func Hang() Mode { return Mode{hang: true} }
 
-// DelayFirstByte holds back for d whatever is the first answer on a
-// connection from now on.
+// DelayFirstByte delays the next answer on each connection by d.
 func DelayFirstByte(d time.Duration) Mode { return Mode{delay: d} }
 
-// Limit lets no more than so many bytes per second through to each client.
+// Limit passes at most so many bytes per second to each client.
 func Limit(bytesPerSecond int) Mode { return Mode{rate: bytesPerSecond} }
 
-// CutFIN closes each connection in order when n more bytes have gone to its
+// CutFIN closes each connection normally when n more bytes have gone to its
 // client.
 func CutFIN(n int64) Mode { return Mode{cut: true, after: n, how: FIN} }
 
 // CutRST resets each connection when n more bytes have gone to its client.
 func CutRST(n int64) Mode { return Mode{cut: true, after: n, how: RST} }
 
-// Proxy passes TCP connections on to a target and spoils them. It is safe
-// for concurrent use.
+// Proxy passes TCP connections on to a target and breaks them as its Mode says. It
+// is safe for concurrent use.
 type Proxy struct {
 	Addr string // host:port to connect to
 	URL  string // Addr behind http://
@@ -70,8 +69,8 @@ type Proxy struct {
 	done  bool
 }
 
-// modeInForce is a Mode with its beginning: a link that finds another one than
-// before counts anew.
+// activeMode gives each Set an address of its own: a link that sees another
+// address restarts its count of bytes.
 type activeMode struct{ Mode }
 
 // New starts a Proxy that ends with the test.
@@ -85,8 +84,8 @@ func New(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Start starts a Proxy before a host:port, which need not
-// listen yet. The caller must Close it.
+// Start starts a Proxy in front of a host:port, which need not listen yet. The
+// caller must Close it.
 func Start(target string) (*Proxy, error) {
 	port, err := newPort()
 	if err != nil {
@@ -105,7 +104,7 @@ func Start(target string) (*Proxy, error) {
 	return p, nil
 }
 
-// Refused is an address on which nobody listens for as long as the test runs.
+// Refused is an address that refuses connections until the test ends.
 func Refused(t testing.TB) string {
 	t.Helper()
 	p := New(t, "")
@@ -115,8 +114,8 @@ func Refused(t testing.TB) string {
 	return p.Addr
 }
 
-// Set changes the mode, of the open connections too. It fails only after Close,
-// and where the system does not keep the port during Refuse.
+// Set changes the mode, also of open connections. It fails only after Close and,
+// on systems that do not hold the port during Refuse, if the port was taken.
 func (p *Proxy) Set(m Mode) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,18 +141,18 @@ func (p *Proxy) Set(m Mode) error {
 	return nil
 }
 
-// Conns counts the connections that clients have open.
+// Conns counts the open connections of clients.
 func (p *Proxy) Conns() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.links)
 }
 
-// Accepted counts all connections that clients ever made.
+// Accepted counts all connections of clients so far.
 func (p *Proxy) Accepted() int { return int(p.accepted.Load()) }
 
-// Close cuts everything and returns when nothing is left running. It may be
-// called more than once.
+// Close cuts all connections and waits for its goroutines. It may be called more
+// than once.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	if !p.done {
@@ -199,17 +198,16 @@ func (p *Proxy) current() *activeMode {
 	return p.mode
 }
 
-// link is one connection of a client and the one to the target that belongs to
-// it.
+// link is a connection of a client with its connection to the target.
 type link struct {
 	p      *Proxy
 	client net.Conn
-	silent atomic.Bool // something was swallowed
+	silent atomic.Bool // bytes were discarded
 	once   sync.Once
 	ended  chan struct{}
 }
 
-// end cuts the client off; the target's connection follows.
+// end closes the connection of the client; that to the target follows.
 func (l *link) end(how CutKind) {
 	l.once.Do(func() {
 		close(l.ended)
@@ -245,7 +243,7 @@ func (l *link) run() {
 		l.end(RST)
 		return
 	}
-	helpers.Go(func() { // whoever ends the link frees both directions
+	helpers.Go(func() { // the end of the link unblocks both directions
 		<-l.ended
 		server.Close()
 	})
@@ -257,8 +255,8 @@ func (l *link) run() {
 	l.end(FIN)
 }
 
-// upstream passes on what the client says. It is never slowed down, so that it
-// sees at once when the client leaves.
+// upstream passes on the bytes of the client. It is never slowed down, so that it
+// notices at once when the client leaves.
 func (l *link) upstream(server net.Conn) {
 	buf := make([]byte, bufferSize)
 	for {
@@ -274,7 +272,7 @@ func (l *link) upstream(server net.Conn) {
 	}
 }
 
-// swallow reports whether a piece is to be lost.
+// discard reports whether bytes must be discarded.
 func (l *link) discard() bool {
 	if l.p.current().hang {
 		l.silent.Store(true)
@@ -282,7 +280,7 @@ func (l *link) discard() bool {
 	return l.silent.Load()
 }
 
-// downstream passes on what the server says, as the mode has it.
+// downstream passes on the bytes of the server as the mode says.
 func (l *link) downstream(server net.Conn) {
 	var mode *activeMode
 	passed := int64(0) // in this mode
@@ -315,7 +313,7 @@ func (l *link) downstream(server net.Conn) {
 	}
 }
 
-// pass writes a piece to the client, in its time.
+// pass writes bytes to the client after the delay of the mode.
 func (l *link) pass(m *activeMode, piece []byte, passed int64) bool {
 	wait := time.Duration(0)
 	if passed == 0 {
@@ -337,7 +335,8 @@ func (l *link) pass(m *activeMode, piece []byte, passed int64) bool {
 	return err == nil
 }
 
-// lastWord is the end that the server set: a silent client must not hear of it.
+// finish handles the end of the server's bytes: the client of a silent link must
+// not notice it.
 func (l *link) finish() {
 	if l.discard() {
 		<-l.ended

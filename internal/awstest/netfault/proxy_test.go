@@ -43,7 +43,7 @@ func read(ctx context.Context, client *http.Client, p *netfault.Proxy) (int, err
 	return int(n), err
 }
 
-func TestFaultProxyModes(t *testing.T) {
+func TestModes(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
@@ -77,7 +77,7 @@ func TestFaultProxyModes(t *testing.T) {
 	}
 }
 
-func TestFaultProxyHang(t *testing.T) {
+func TestHang(t *testing.T) {
 	t.Parallel()
 	p, s, client := behind(t)
 	if _, err := read(t.Context(), client, p); err != nil {
@@ -114,9 +114,9 @@ func TestFaultProxyHang(t *testing.T) {
 	}
 }
 
-// TestFaultProxyRefuseMidBody takes the server away while a body is under way,
+// TestRefuseMidBody takes the server away while a body is under way,
 // held back by the proxy.
-func TestFaultProxyRefuseMidBody(t *testing.T) {
+func TestRefuseMidBody(t *testing.T) {
 	t.Parallel()
 	p, _, client := behind(t)
 	must(t, p.Set(netfault.Limit(10_000)))
@@ -130,9 +130,9 @@ func TestFaultProxyRefuseMidBody(t *testing.T) {
 	eventually(t, func() bool { return p.Conns() == 0 })
 }
 
-// TestFaultProxyKeepsPort: while connections are refused nobody else can take
-// the port, and so it is there for the way back.
-func TestFaultProxyKeepsPort(t *testing.T) {
+// TestKeepsPort: while connections are refused no other process can take
+// the port.
+func TestKeepsPort(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has a way to hold a port without listening")
@@ -156,7 +156,7 @@ func TestFaultProxyKeepsPort(t *testing.T) {
 	}
 }
 
-func TestFaultProxyNoTarget(t *testing.T) {
+func TestNoTarget(t *testing.T) {
 	t.Parallel()
 	p := netfault.New(t, netfault.Refused(t))
 	if resp, err := http.Get(p.URL); err == nil {
@@ -170,8 +170,8 @@ func TestFaultProxyNoTarget(t *testing.T) {
 	}
 }
 
-// eventually polls what has no event to wait for; the test's own time limit
-// ends it.
+// eventually polls a condition without an event. The time limit of the test
+// command ends it.
 func eventually(t *testing.T, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

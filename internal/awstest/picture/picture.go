@@ -18,16 +18,16 @@ import (
 	"golang.org/x/image/tiff"
 )
 
-// Sample is a sample image as it would lie in a bucket.
+// Sample is a sample image with its object name and type.
 type Sample struct {
 	Name        string
 	ContentType string
 	Body        []byte
 }
 
-// Samples draws a landscape at different hours in each format that we can
-// write: a few tens of KiB each and one of more than a MiB. The same bytes come
-// each time. A failure to draw is a mistake here and panics.
+// Samples draws a landscape at different hours in each format with an encoder: a
+// few tens of KiB each and one of more than 1 MiB. Every call returns the same
+// bytes. A failure to encode is a bug in this package and panics.
 func Samples() []Sample {
 	return []Sample{
 		{"morning.png", "image/png", encode(scene(320, 200, 0.15, 3), png.Encode)},
@@ -42,7 +42,7 @@ func Samples() []Sample {
 	}
 }
 
-// encode runs an encoder of the standard library's shape.
+// encode runs an encoder with the signature of png.Encode.
 func encode(img image.Image, to func(io.Writer, image.Image) error) []byte {
 	var b bytes.Buffer
 	if err := to(&b, img); err != nil {
@@ -55,7 +55,8 @@ func encodeJPEG(w io.Writer, img image.Image) error {
 	return jpeg.Encode(w, img, &jpeg.Options{Quality: 92})
 }
 
-// storedPNG is quick, and large whatever the picture.
+// storedPNG encodes without compression: fast, and the size does not depend on
+// the picture.
 func storedPNG(w io.Writer, img image.Image) error {
 	return (&png.Encoder{CompressionLevel: png.NoCompression}).Encode(w, img)
 }
@@ -65,8 +66,8 @@ func encodeTIFF(w io.Writer, img image.Image) error {
 }
 
 // scene paints a sky, a sun and three rows of hills. hour runs from 0 (dawn) to
-// 1 (night), grain is the strength of a noise that keeps the file from becoming
-// tiny.
+// 1 (night), grain is the strength of a noise that keeps the file from
+// becoming tiny.
 func scene(width, height int, hour float64, grain int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
 	noise := rand.New(rand.NewPCG(1, uint64(width))) //nolint:gosec // the same picture each time
@@ -97,7 +98,7 @@ func (c rgb) lighter(by float64) rgb {
 	return rgb{min(255, max(0, c[0]+by)), min(255, max(0, c[1]+by)), min(255, max(0, c[2]+by))}
 }
 
-// landscape holds the colours of an hour and where the sun stands.
+// landscape has the colours of an hour and the position of the sun.
 type landscape struct {
 	top, low, sun rgb
 	hills         [3]rgb
@@ -147,7 +148,7 @@ func smooth(low, high, x float64) float64 {
 	return t * t * (3 - 2*t)
 }
 
-// animation runs through a day.
+// animation is an animated GIF of a day.
 func animation() []byte {
 	const frames = 12
 	g := &gif.GIF{}
@@ -163,7 +164,7 @@ func animation() []byte {
 }
 
 // dithered brings an image to the 6 x 6 x 6 colours of the web-safe palette
-// with an ordered dither, a hundred times as fast as package draw's.
+// with an ordered dither, a hundred times faster than package draw.
 func dithered(img *image.NRGBA) *image.Paletted {
 	matrix := [4][4]int{{0, 8, 2, 10}, {12, 4, 14, 6}, {3, 11, 1, 9}, {15, 7, 13, 5}}
 	out := image.NewPaletted(img.Bounds(), palette.WebSafe)

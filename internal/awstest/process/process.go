@@ -15,25 +15,25 @@ import (
 	"time"
 )
 
-// killAfter is when a child that was sent SIGTERM counts as one that hangs.
+// killAfter is the time from SIGTERM to SIGKILL.
 const killAfter = time.Minute
 
 // ErrExited means that a child process has ended with status 0.
 var ErrExited = errors.New("exit status 0")
 
-// Child is a child process that does not outlive us, where the system can
-// see to that (Linux). Its methods are safe for concurrent use.
+// Child is a child process. On Linux it does not outlive its parent. Its methods
+// are safe for concurrent use.
 type Child struct {
 	name   string
 	cmd    *exec.Cmd
 	output tail
-	done   chan struct{} // closed when the child is gone and reaped
+	done   chan struct{} // closed when the child has ended and was waited for
 	err    error         // valid after done
 }
 
-// Start runs a program and returns once it has been started; name says
-// in errors what it is. What it prints goes where cmd says, which must take it
-// until the child is gone, and to Output. The caller must Stop it.
+// Start starts a program; name stands for it in errors. Its output goes to Output
+// and to cmd.Stdout and cmd.Stderr, which must accept it until the child has
+// ended. The caller must Stop it.
 func Start(name string, cmd *exec.Cmd) (*Child, error) {
 	c := &Child{name: name, cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = c.output.tee(cmd.Stdout), c.output.tee(cmd.Stderr)
@@ -48,9 +48,9 @@ func Start(name string, cmd *exec.Cmd) (*Child, error) {
 	return c, nil
 }
 
-// run holds one OS thread for the child's life: the kernel sends the parent
-// death signal when the thread that forked ends, not when the process does,
-// and the Go runtime is free to end threads that no goroutine is locked to.
+// run keeps its OS thread until the child ends: the kernel sends the parent death
+// signal when the thread that forked ends, not when the process does, and the Go
+// runtime may end a thread to which no goroutine is locked.
 func (c *Child) run(started chan<- error) {
 	defer close(c.done)
 	runtime.LockOSThread()
@@ -62,11 +62,11 @@ func (c *Child) run(started chan<- error) {
 	}
 }
 
-// Done is closed when the child is gone.
+// Done is closed when the child has ended.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
-// Err waits for the child's end and says how it was: ErrExited where the child
-// saw no fault in it.
+// Err waits for the end of the child and returns its error, ErrExited for status
+// 0.
 func (c *Child) Err() error {
 	<-c.done
 	if c.err == nil {
@@ -75,7 +75,7 @@ func (c *Child) Err() error {
 	return c.err
 }
 
-// Pid is the child's process id.
+// Pid is the process id of the child.
 func (c *Child) Pid() int { return c.cmd.Process.Pid }
 
 // Signal sends a signal to the child. The error says that it is gone.
@@ -98,13 +98,13 @@ func (c *Child) State() *os.ProcessState {
 	return c.cmd.ProcessState
 }
 
-// Output is the last of what the child printed.
+// Output is the end of the output of the child.
 func (c *Child) Output() string { return c.output.String() }
 
-// Stop asks the child to end (SIGTERM), insists after some seconds and returns
-// when it is gone. A second call does nothing.
+// Stop sends SIGTERM, after a minute SIGKILL, and waits for the end of the child.
+// A second call does nothing.
 func (c *Child) Stop() error {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already; then done is closed
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended; then done is closed
 	insist := time.NewTimer(killAfter)
 	defer insist.Stop()
 	select {
@@ -117,7 +117,7 @@ func (c *Child) Stop() error {
 	return fmt.Errorf("%s had to be killed", c.name)
 }
 
-// Ready waits until is says so, the child ends or ctx does.
+// WaitReady polls is until it returns true, the child ends or ctx ends.
 func (c *Child) WaitReady(ctx context.Context, is func(context.Context) bool) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
@@ -135,7 +135,7 @@ func (c *Child) WaitReady(ctx context.Context, is func(context.Context) bool) er
 	}
 }
 
-// tail keeps the last bytes that were written to it.
+// tail keeps the last tailSize bytes written to it.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte
@@ -143,7 +143,7 @@ type tail struct {
 
 const tailSize = 64 << 10
 
-// and is w with a copy to t.
+// tee returns a writer to both w and t.
 func (t *tail) tee(w io.Writer) io.Writer {
 	if w == nil {
 		return t

@@ -5,9 +5,10 @@ import (
 	"syscall"
 )
 
-// dieWithParent has the kernel kill the child when we end, however we end: a
-// test that times out or is killed runs no cleanup. A process group of its own
-// keeps a Ctrl-C in the terminal for us, who then end the children in order.
+// dieWithParent makes the kernel kill the child when this process ends, in
+// whatever way: a test that times out or is killed runs no cleanup. Because the
+// child has its own process group, Ctrl-C in the terminal signals only this
+// process, which then stops its children in order.
 func dieWithParent(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

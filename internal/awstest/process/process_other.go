@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// dieWithParent keeps a Ctrl-C in the terminal for us. Nothing but Linux has a
-// signal for the parent's death: a killed test may leave its servers behind.
+// dieWithParent makes Ctrl-C in the terminal signal only this process. Only Linux
+// has a signal for the death of the parent: elsewhere a killed test may leave its
+// servers behind.
 func dieWithParent(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// Answer is what goes over the wire for one request.
+// Answer is the HTTP response to one request.
 type Answer struct {
 	Status  int
 	Header  http.Header
 	raw     []string
 	Body    []byte
-	refused bool // for want of a right to it
+	refused bool // the request is not authorized
 }
 
-// answer finds the right answer to a request and spoils it as the fault says.
-// A fault of content does not open what the key may not read.
+// answer applies the fault to the correct answer. A fault of content does not
+// apply to a refusal: it must not grant a key more than it may read.
 func (s *Server) answer(req *http.Request, at Location, f *Fault) *Answer {
 	a := s.correctAnswer(req, at, f.Object)
 	if !a.refused || f.Code != "" {
@@ -66,13 +66,12 @@ func (s *Server) correctAnswer(req *http.Request, at Location, instead *Object) 
 	return st.Answer(req.Header, at)
 }
 
-// OtherOwner reports whether a request expects an owner that the bucket has
-// not got.
+// OtherOwner reports whether a request expects another owner than the bucket has.
 func OtherOwner(expected, owner string) bool {
 	return expected != "" && owner != "" && expected != owner
 }
 
-// Answer is 200, 206, 304, 412 or 416.
+// Answer answers a read with 200, 206, 304, 412 or 416.
 func (st *Stored) Answer(asked http.Header, at Location) *Answer {
 	// A weak tag matches nothing (RFC 9110, 13.1.1).
 	weak := strings.HasPrefix(asked.Get("If-Match"), "W/") // compares unequal to everything
@@ -92,7 +91,7 @@ func (st *Stored) Answer(asked http.Header, at Location) *Answer {
 		a.Header.Set("Content-Range", "bytes "+strconv.FormatInt(first, 10)+"-"+
 			strconv.FormatInt(last, 10)+"/"+strconv.Itoa(len(st.Body)))
 	} else if strings.EqualFold(asked.Get("x-amz-checksum-mode"), "ENABLED") && st.sum != "" {
-		// S3 tells the whole object's checksum with the whole object only.
+		// S3 sends the checksum of an object only with the whole object.
 		a.Header.Set(st.Checksum.header(), st.sum)
 		a.Header.Set("x-amz-checksum-type", "FULL_OBJECT")
 	}
@@ -138,11 +137,11 @@ func BaseHeader() http.Header {
 	return h
 }
 
-// otherRegion is where S3 says the bucket lies when it refuses a region.
+// otherRegion is the region that S3 names when it refuses one.
 const otherRegion = "eu-west-1"
 
-// errorAnswer is an error as S3 says it. A redirect leads back to this server,
-// so that one who follows it is seen in Requests, in the bucket "redirected".
+// errorAnswer is an error of S3. A redirect leads back to this server, so that a
+// client that follows it appears in Requests, in the bucket "redirected".
 func errorAnswer(code string, at Location) *Answer {
 	a := &Answer{Status: StatusOf(code), Header: BaseHeader(), Body: errorXML(code, otherRegion, at)}
 	a.Header.Set("Content-Type", "application/xml")
@@ -172,8 +171,8 @@ func errorXML(code, region string, at Location) []byte {
 	return b.Bytes()
 }
 
-// ParseTarget splits /bucket/key?query and decodes once. What cannot be
-// decoded is taken as it stands.
+// ParseTarget splits /bucket/key?query and decodes the key once. A key that
+// cannot be decoded is kept as it is.
 func ParseTarget(target string) Location {
 	if u, err := url.ParseRequestURI(target); err == nil && u.IsAbs() {
 		target = u.EscapedPath()
@@ -186,8 +185,8 @@ func ParseTarget(target string) Location {
 	return Location{bucket, key}
 }
 
-// parseRange understands one range of bytes. ok is false where the header is
-// to be ignored; first > last means that it cannot be satisfied.
+// parseRange parses one byte range. ok is false if the header must be ignored;
+// first > last means that the range cannot be satisfied.
 func parseRange(header string, size int64) (first, last int64, ok bool) {
 	spec, isBytes := strings.CutPrefix(header, "bytes=")
 	from, to, found := strings.Cut(spec, "-")

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// Checksum names an algorithm with which S3 can protect an object.
+// Checksum is a checksum algorithm of S3.
 type Checksum string
 
-// The algorithms of S3; NoChecksum is for an object stored without one.
+// The algorithms of S3. NoChecksum stores an object without a checksum.
 const (
 	CRC32      Checksum = "CRC32"
 	CRC32C     Checksum = "CRC32C"
@@ -23,10 +23,10 @@ const (
 	NoChecksum Checksum = "NONE"
 )
 
-// Checksums are all algorithms, for tables.
+// Checksums are all algorithms but NoChecksum.
 func Checksums() []Checksum { return []Checksum{CRC32, CRC32C, CRC64NVME, SHA1, SHA256} }
 
-// nvmePolynomial is CRC-64/NVME's, bit-reversed as hash/crc64 wants it.
+// nvmePolynomial is that of CRC-64/NVME, bit-reversed for hash/crc64.
 const nvmePolynomial = 0x9a6c9329ac4bc9b5
 
 // header is the response header that carries the checksum.

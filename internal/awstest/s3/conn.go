@@ -19,8 +19,8 @@ const chunkSize = 32 << 10
 // errEnded means that a fault, the client or Close ended the connection.
 var errEnded = errors.New("connection ended")
 
-// conn answers the requests of one connection, one after the other. It writes
-// the answers itself: net/http's server would not let a wrong byte out.
+// conn answers the requests of one connection in order. It writes HTTP itself,
+// because the server of net/http refuses to send malformed answers.
 type conn struct {
 	s  *Server
 	nc net.Conn
@@ -94,12 +94,12 @@ func (c *conn) exchange(req *http.Request) error {
 	return nil
 }
 
-// send writes an answer and tells how much of its body went out.
+// send writes an answer and returns how many bytes of its body it sent.
 func (c *conn) send(a *Answer, f *Fault) (int64, error) {
 	c.writeHead(a)
 	size, sent := int64(len(a.Body)), int64(0)
 	for {
-		// Each place is passed once, for sent only grows.
+		// Each place is passed once, because sent only grows.
 		if err := c.applyAt(f, sent, size); err != nil {
 			return sent, err
 		}
@@ -125,14 +125,14 @@ func (c *conn) send(a *Answer, f *Fault) (int64, error) {
 
 func (c *conn) writeHead(a *Answer) {
 	c.write(fmt.Sprintf("HTTP/1.1 %d %s\r\n", a.Status, http.StatusText(a.Status)))
-	_ = a.Header.Write(c.bw) // an error stays until Flush
+	_ = a.Header.Write(c.bw) // Flush returns the error
 	for _, line := range a.raw {
 		c.write(line + "\r\n")
 	}
 	c.write("\r\n")
 }
 
-// write adds to what the next Flush sends; an error stays until then.
+// write buffers text for the next Flush, which returns any error.
 func (c *conn) write(text string) { _, _ = c.bw.WriteString(text) }
 
 func (c *conn) writeChunk(a *Answer, chunk []byte) error {
@@ -146,8 +146,8 @@ func (c *conn) writeChunk(a *Answer, chunk []byte) error {
 	return err
 }
 
-// next is where the chunk that begins at sent ends: at the chunk size, or at
-// the place of a stall or cut before that.
+// next is the end of the chunk that begins at sent: the chunk size, or the place
+// of an earlier stall or cut.
 func (f *Fault) next(sent, size int64) int64 {
 	chunk := int64(f.Chunk)
 	switch {
@@ -167,8 +167,8 @@ func (f *Fault) next(sent, size int64) int64 {
 	return end
 }
 
-// stop does what the fault wants done at a place in the body. A place behind
-// the body's end is taken for the end: no fault goes by unnoticed.
+// applyAt stalls or cuts at a place in the body, if the fault says so. A place
+// beyond the end of the body counts as the end, so that no fault is ignored.
 func (c *conn) applyAt(f *Fault, place, size int64) error {
 	if f.Stall != nil && min(f.Stall.After, size) == place {
 		if err := c.wait(f.Stall.Release); err != nil {
@@ -185,7 +185,7 @@ func (c *conn) applyAt(f *Fault, place, size int64) error {
 	return errEnded
 }
 
-// pause waits for d.
+// pause waits for d or for the end of the connection.
 func (c *conn) pause(d time.Duration) error {
 	if d <= 0 {
 		return nil
@@ -196,15 +196,14 @@ func (c *conn) pause(d time.Duration) error {
 	return c.wait(over)
 }
 
-// wait sends what has been written so far and returns when release is closed,
-// or with an error when the client leaves or the server is closed first.
+// wait flushes and returns when release is closed, or with an error if the client
+// leaves or the server is closed first.
 func (c *conn) wait(release <-chan struct{}) error {
 	if err := c.bw.Flush(); err != nil {
 		return err
 	}
-	// Only a read tells that the client has left. It ends, at the latest, by
-	// the deadline that is set behind it, and leaves an early next request
-	// in the buffer.
+	// Only a read notices that the client has left. The deadline below ends it
+	// at the latest; an early next request stays in the buffer.
 	var peekErr error
 	peeked := make(chan struct{})
 	go func() {
@@ -219,15 +218,15 @@ func (c *conn) wait(release <-chan struct{}) error {
 		}
 		return c.waitPipelined(release)
 	case <-release:
-	case <-c.s.closed: // a moment before nc is: nothing more may go out in between
+	case <-c.s.closed: // nc is closed a moment later: nothing may be sent in between
 		ended = errEnded
 	}
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	<-peeked
-	return errors.Join(ended, c.nc.SetReadDeadline(time.Time{})) // fails when Close was first
+	return errors.Join(ended, c.nc.SetReadDeadline(time.Time{})) // fails if Close came first
 }
 
-// waitBlind is wait for a client who has sent the next request already.
+// waitPipelined is wait for a client that has already sent the next request.
 func (c *conn) waitPipelined(release <-chan struct{}) error {
 	select {
 	case <-release:

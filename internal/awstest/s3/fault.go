@@ -8,12 +8,12 @@ import (
 	"ixmage/internal/awstest/netfault"
 )
 
-// BeforeHeaders is the place of a Stop before the first byte of an answer.
+// BeforeHeaders is the place of a Stall or Cut before the first byte of an answer.
 const BeforeHeaders int64 = -1
 
-// Fault is how an answer differs from the right one. The zero Fault differs in
-// nothing. The functions below make the usual ones; what they return may be
-// changed further before it is used.
+// Fault is the difference of an answer to the correct one. The zero Fault is no
+// difference. The functions below make the usual faults, which may be changed
+// further before their use.
 type Fault struct {
 	// Delay passes before the first byte.
 	Delay time.Duration
@@ -25,8 +25,8 @@ type Fault struct {
 	Stall *Stall
 	// Cut ends the connection at its place.
 	Cut *Cut
-	// Instead goes out in the place of an answer, byte for byte, and the
-	// connection ends.
+	// Instead is sent instead of an answer, byte for byte, and the connection
+	// is closed.
 	Instead string
 
 	// Object is answered instead of the stored one.
@@ -37,18 +37,18 @@ type Fault struct {
 	Status int
 	// Body replaces the body, unless it is nil, and takes its checksum away.
 	Body []byte
-	// Header changes the headers that go out.
+	// Header changes the headers of the answer.
 	Header func(http.Header)
-	// Raw lines go out after the headers, byte for byte, each followed by
-	// CR LF. Nothing in them is checked.
+	// Raw lines are sent after the headers, byte for byte and unchecked, each
+	// followed by CR LF.
 	Raw []string
 
 	// Excess is added to the declared length, not to the body: the body is
-	// short of it (above zero) or longer (below).
+	// shorter (above zero) or longer (below zero) than declared.
 	Excess int64
 	// Chunked sends the body in chunks, without a declared length.
 	Chunked bool
-	// BadSum spoils the value of the checksum header.
+	// BadSum makes the checksum header wrong.
 	BadSum bool
 	// Composite gives the checksum the form of a multipart upload's, which is
 	// one over the parts' checksums and says nothing about the whole.

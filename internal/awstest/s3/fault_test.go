@@ -13,7 +13,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-func TestS3Faults(t *testing.T) {
+func TestFaults(t *testing.T) {
 	t.Parallel()
 	body := picture()
 	released := make(chan struct{})
@@ -88,7 +88,7 @@ func settled(t *testing.T, s *s3.Server) {
 	must(t, s.Wait(t.Context(), func() bool { return s.InFlight() == 0 && s.OpenBodies() == 0 }))
 }
 
-func TestS3Reset(t *testing.T) {
+func TestReset(t *testing.T) {
 	t.Parallel()
 	body := picture()
 	for _, n := range []int64{s3.BeforeHeaders, 0, 1, 4095, 4096, 64 << 10, pictureSize - 1, pictureSize} {
@@ -107,7 +107,7 @@ func TestS3Reset(t *testing.T) {
 	}
 }
 
-func TestS3Codes(t *testing.T) {
+func TestCodes(t *testing.T) {
 	t.Parallel()
 	s := s3.New(t)
 	s.Put("media", "a", s3.Object{Body: []byte("A")})
@@ -125,7 +125,7 @@ func TestS3Codes(t *testing.T) {
 	}
 }
 
-func TestS3XML200(t *testing.T) {
+func TestXML200(t *testing.T) {
 	t.Parallel()
 	s := s3.New(t)
 	s.Put("media", "a", s3.Object{Body: []byte("A"), ContentType: "image/png"})
@@ -140,9 +140,9 @@ func TestS3XML200(t *testing.T) {
 	}
 }
 
-// TestS3StallEndsWithClient lets the client give up in each kind of silence:
+// TestStallEndsWithClient lets the client give up in each kind of silence:
 // nothing may stay behind.
-func TestS3StallEndsWithClient(t *testing.T) {
+func TestStallEndsWithClient(t *testing.T) {
 	t.Parallel()
 	body := picture()
 	for _, at := range []int64{s3.BeforeHeaders, 0, 50_000} {
@@ -172,7 +172,7 @@ func TestS3StallEndsWithClient(t *testing.T) {
 	}
 }
 
-func TestS3CloseEndsStalls(t *testing.T) {
+func TestCloseEndsStalls(t *testing.T) {
 	t.Parallel()
 	s := s3.New(t)
 	s.Put("media", "a", s3.Object{Body: picture()})

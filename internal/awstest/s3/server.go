@@ -38,7 +38,7 @@ type Server struct {
 	accepted int
 	inFlight int
 	bodies   int
-	changed  chan struct{} // closed and made anew when a count or record changes
+	changed  chan struct{} // closed and replaced when a count or record changes
 
 	objects     map[Location]*Stored
 	buckets     map[string]string // owner's account id by bucket
@@ -62,10 +62,10 @@ type Stored struct {
 	sum string // the value of its checksum header
 }
 
-// Request is a request that a Server received.
+// Request is a request that a Server has received.
 type Request struct {
 	N           int // from 1, in order of arrival
-	Conn        int // which connection it came by, from 1
+	Conn        int // number of its connection, from 1
 	Method      string
 	Target      string // request target, byte for byte as it came
 	Host        string
@@ -73,8 +73,8 @@ type Request struct {
 	Header      http.Header
 	AccessKeyID string // empty when the request was not signed
 
-	// What was answered. Requests has these once the answer has ended.
-	Status int   // 0 while it runs and where not even a status line was sent
+	// The answer. Requests has these fields when the answer has ended.
+	Status int   // 0 while it runs and if no status line was sent
 	Sent   int64 // bytes of the body
 	Done   bool
 }
@@ -99,8 +99,8 @@ func Start() (*Server, error) {
 	return Serve(ln), nil
 }
 
-// Serve is Start on a listener of the caller's, such as one with TLS. URL
-// says http all the same. Close closes the listener.
+// Serve starts a Server on a listener of the caller, such as one with TLS. URL
+// begins with http in any case. Close closes the listener.
 func Serve(ln net.Listener) *Server {
 	s := &Server{
 		URL: "http://" + ln.Addr().String(), ln: ln,
@@ -116,7 +116,7 @@ func (s *Server) accept() {
 	for n := 1; ; n++ {
 		nc, err := s.ln.Accept()
 		if err != nil {
-			return // closed; a test has no other business to go on with
+			return // closed, or there are no descriptors left for the test either
 		}
 		c := newConn(s, nc, n)
 		s.mu.Lock()
@@ -132,8 +132,8 @@ func (s *Server) accept() {
 	}
 }
 
-// Close ends the server and cuts whatever is under way. It returns when
-// nothing is left running, and may be called more than once.
+// Close cuts all connections and waits for its goroutines. It may be called more
+// than once.
 func (s *Server) Close() {
 	s.mu.Lock()
 	select {
@@ -149,16 +149,16 @@ func (s *Server) Close() {
 	s.conns.Wait()
 }
 
-// CreateBucket makes a bucket; Put does so too. A request that expects another
-// owner than this account id is denied; empty means any owner will do.
+// CreateBucket makes a bucket; so does Put. A request that expects another owner
+// than this account id is denied; an empty owner matches any.
 func (s *Server) CreateBucket(bucket, owner string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buckets[bucket] = owner
 }
 
-// Put stores an object over whatever was there. Answers under way go on with
-// the old one.
+// Put stores an object and replaces an earlier one. Answers under way continue
+// with the old one.
 func (s *Server) Put(bucket, key string, obj Object) {
 	st := NewStored(obj)
 	s.mu.Lock()
@@ -169,7 +169,7 @@ func (s *Server) Put(bucket, key string, obj Object) {
 	s.objects[Location{bucket, key}] = st
 }
 
-// NewStored fills in what obj leaves out.
+// NewStored fills in the fields that obj leaves out.
 func NewStored(obj Object) *Stored {
 	if obj.ETag == "" {
 		sum := md5.Sum(obj.Body) //nolint:gosec // as above
@@ -184,24 +184,24 @@ func NewStored(obj Object) *Stored {
 	return &Stored{Object: obj, sum: obj.Checksum.of(obj.Body)}
 }
 
-// Delete removes an object; that there is none is no error.
+// Delete removes an object, if it exists.
 func (s *Server) Delete(bucket, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, Location{bucket, key})
 }
 
-// HideMissing makes S3 say AccessDenied for a missing object, as AWS does to
-// who may not list the bucket.
+// HideMissing makes S3 answer AccessDenied for a missing object, as AWS does to
+// callers without the right to list the bucket.
 func (s *Server) HideMissing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hideMissing = true
 }
 
-// Allow lets a key pair read the keys of bucket that begin with prefix. The
-// zero KeyPair stands for requests without a signature; one without a secret
-// is known by its id alone, its signatures are not checked.
+// Allow allows a key pair to read the keys of bucket that begin with prefix. The
+// zero KeyPair stands for unsigned requests. Signatures of a key pair without a
+// secret are not verified.
 func (s *Server) Allow(kp alias.KeyPair, bucket, prefix string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,15 +209,15 @@ func (s *Server) Allow(kp alias.KeyPair, bucket, prefix string) {
 	s.checking = true
 }
 
-// Revoke makes an access key unknown. Answers under way go on.
+// Revoke makes an access key unknown. Answers under way continue.
 func (s *Server) Revoke(accessKeyID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grants = slices.DeleteFunc(slices.Clone(s.grants), func(g grant) bool { return g.keys.AccessKeyID == accessKeyID })
 }
 
-// Hook has fn decide about each request for which Next holds nothing: nil
-// means a right answer. fn is called before the object is looked up, by many
+// Hook makes fn choose the fault of each request for which Next has queued none;
+// nil is no fault. fn is called before the object is looked up, by many
 // goroutines at once, and may call any method but Close. A nil fn removes it.
 func (s *Server) Hook(fn func(*Request) *Fault) {
 	s.mu.Lock()
@@ -225,8 +225,8 @@ func (s *Server) Hook(fn func(*Request) *Fault) {
 	s.hook = fn
 }
 
-// Next queues what happens to the coming requests for one object, one fault
-// each, before the hook is asked; a nil fault means a right answer.
+// Next queues faults for the next requests for one object, one each, in
+// preference to the hook; nil is no fault.
 func (s *Server) Next(bucket, key string, faults ...*Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,21 +255,21 @@ func (s *Server) Count(bucket, key string) int {
 	return s.counts[Location{bucket, key}]
 }
 
-// InFlight counts the requests that came and whose answers have not ended.
+// InFlight counts the requests whose answers have not ended.
 func (s *Server) InFlight() int { return s.read(&s.inFlight) }
 
-// OpenBodies counts the answers whose headers are out and whose bodies have
-// not ended.
+// OpenBodies counts the answers whose headers were sent and whose bodies have not
+// ended.
 func (s *Server) OpenBodies() int { return s.read(&s.bodies) }
 
-// Conns counts the connections that are open, Accepted all that ever were.
+// Conns counts the open connections.
 func (s *Server) Conns() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.open)
 }
 
-// Accepted counts all connections that were ever made.
+// Accepted counts all connections so far.
 func (s *Server) Accepted() int { return s.read(&s.accepted) }
 
 func (s *Server) read(n *int) int {
@@ -278,9 +278,9 @@ func (s *Server) read(n *int) int {
 	return *n
 }
 
-// Wait returns when cond is true, which is asked again whenever a request
-// comes, an answer begins or ends, or a connection closes. It fails when ctx
-// or the server ends first.
+// Wait returns when cond is true. It calls cond again when a request comes, an
+// answer begins or ends, or a connection closes. It fails if ctx or the server
+// ends first.
 func (s *Server) Wait(ctx context.Context, cond func() bool) error {
 	for {
 		s.mu.Lock()
@@ -299,7 +299,7 @@ func (s *Server) Wait(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// update changes counts or records and tells who waits.
+// update changes counts or records and wakes the waiters.
 func (s *Server) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,7 +308,7 @@ func (s *Server) update(change func()) {
 	s.changed = make(chan struct{})
 }
 
-// record notes a request that has come and picks its fault.
+// record records a request and returns its fault.
 func (s *Server) record(r *Request) *Fault {
 	var fault *Fault
 	var hook func(*Request) *Fault
@@ -330,6 +330,6 @@ func (s *Server) record(r *Request) *Fault {
 	if hook == nil {
 		return fault
 	}
-	seen := *r // the hook may keep it; r itself changes under the lock
+	seen := *r // the hook may keep it; r changes under the lock
 	return hook(&seen)
 }

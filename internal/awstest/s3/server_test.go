@@ -67,7 +67,7 @@ func object(bucket, key string) *s3.GetObjectInput {
 	return &s3.GetObjectInput{Bucket: &bucket, Key: &key, ChecksumMode: "ENABLED"}
 }
 
-func TestS3Objects(t *testing.T) {
+func TestObjects(t *testing.T) {
 	t.Parallel()
 	body, when := picture(), time.Date(2026, 5, 4, 3, 2, 1, 9, time.UTC)
 	s := fakes3.New(t)
@@ -119,7 +119,7 @@ func TestS3Objects(t *testing.T) {
 	}
 }
 
-func TestS3Checksums(t *testing.T) {
+func TestChecksums(t *testing.T) {
 	t.Parallel()
 	body := picture()
 	s := fakes3.New(t)
@@ -138,7 +138,7 @@ func TestS3Checksums(t *testing.T) {
 	sameOutcome(t, got, outcome{read: pictureSize}, "")
 }
 
-func TestS3Authorizes(t *testing.T) {
+func TestAuthorizes(t *testing.T) {
 	t.Parallel()
 	whole, unsigned := testKeys, alias.KeyPair{}
 	shop := alias.KeyPair{AccessKeyID: "AKIASHOP", SecretAccessKey: alias.NewSecret("shop-secret-access-key")}
@@ -208,7 +208,7 @@ func TestS3Authorizes(t *testing.T) {
 	}
 }
 
-func TestS3HideMissing(t *testing.T) {
+func TestHideMissing(t *testing.T) {
 	t.Parallel()
 	s := fakes3.New(t)
 	s.Put("media", "a", fakes3.Object{Body: []byte("A")})
@@ -220,8 +220,8 @@ func TestS3HideMissing(t *testing.T) {
 	sameOutcome(t, got, outcome{read: 1}, "")
 }
 
-// TestS3ReplacedBetweenRanges shows what a resumed read must notice.
-func TestS3ReplacedBetweenRanges(t *testing.T) {
+// TestReplacedBetweenRanges shows what a resumed read must notice.
+func TestReplacedBetweenRanges(t *testing.T) {
 	t.Parallel()
 	s := fakes3.New(t)
 	s.Put("media", "a", fakes3.Object{Body: []byte("old body"), ETag: `"old"`})
@@ -243,9 +243,9 @@ func TestS3ReplacedBetweenRanges(t *testing.T) {
 	sameOutcome(t, got, outcome{read: 5}, "")
 }
 
-// TestS3Raw speaks HTTP by hand: targets are recorded as they came, and raw
+// TestRaw speaks HTTP by hand: targets are recorded as they came, and raw
 // header lines go out as they are.
-func TestS3Raw(t *testing.T) {
+func TestRaw(t *testing.T) {
 	t.Parallel()
 	s := fakes3.New(t)
 	long := "X-Long: " + strings.Repeat("x", 64<<10)

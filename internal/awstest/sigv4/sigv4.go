@@ -11,14 +11,14 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// Authorization is what an Authorization header says.
+// Authorization is the content of an Authorization header.
 type Authorization struct {
 	KeyID, Region string
 	signed        []string // names of the signed headers
 }
 
-// Parse reads the header of a signature version 4; the zero
-// value stands for none, or none that we understand.
+// Parse reads an Authorization header of signature version 4. The result is zero
+// for any other header.
 func Parse(header string) Authorization {
 	var out Authorization
 	fields, ok := strings.CutPrefix(header, "AWS4-HMAC-SHA256 ")
@@ -51,7 +51,7 @@ func Verify(req *http.Request, secret, service, payload string) bool {
 	}
 	again := &http.Request{Method: req.Method, URL: req.URL, Host: req.Host, Header: http.Header{}}
 	for _, name := range auth.signed {
-		if name == "content-length" { // signed by Go's SDK and not by Python's
+		if name == "content-length" { // the SDK of Go signs it, that of Python does not
 			again.ContentLength = req.ContentLength
 		}
 		if values := req.Header.Values(name); len(values) > 0 {
