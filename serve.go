@@ -112,7 +112,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	iam.exposeGauges(m, registry)
 	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
 	servers, err := s.listen(ctx, public, admin.Config{
-		Registry: registry, Token: token, Provisioner: iam, Bookkeeper: accounts, Metrics: m.Handler(), Ready: serving.Load,
+		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory}, Explainer: public, Hosts: s.AdminHost,
 	})
 	if err != nil {

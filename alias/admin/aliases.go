@@ -17,15 +17,15 @@ type aliases struct{ registry *alias.Registry }
 
 func (h aliases) mount(t *routes) {
 	const single = aliasesPath + "/{name}"
-	const thing = "alias"
+	const resource = "alias"
 	mount(t, endpoint[none, aliasesJSON]{method: http.MethodGet, path: aliasesPath,
 		query: pageQuery, do: h.list})
-	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPost, path: aliasesPath, thing: thing,
+	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPost, path: aliasesPath, resource: resource,
 		fields: createFields, check: h.checkNew, do: h.create})
-	mount(t, endpoint[none, aliasJSON]{method: http.MethodGet, path: single, thing: thing, do: h.read})
-	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPatch, path: single, thing: thing,
+	mount(t, endpoint[none, aliasJSON]{method: http.MethodGet, path: single, resource: resource, do: h.read})
+	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPatch, path: single, resource: resource,
 		fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
-	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, thing: thing, do: h.remove})
+	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, resource: resource, do: h.remove})
 }
 
 type aliasesJSON struct {
@@ -59,7 +59,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	if err != nil {
 		return reply[aliasJSON]{}, err
 	}
-	r := answerAlias(made)
+	r := aliasReply(made)
 	r.status, r.location = http.StatusCreated, aliasesPath+"/"+string(made.Name)
 	return r, nil
 }
@@ -94,7 +94,7 @@ func (h aliases) read(ctx context.Context, c *call[none]) (reply[aliasJSON], err
 	if err != nil {
 		return reply[aliasJSON]{}, err
 	}
-	return answerAlias(a), nil
+	return aliasReply(a), nil
 }
 
 func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSON], error) {
@@ -110,7 +110,7 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 	if err != nil {
 		return reply[aliasJSON]{}, err
 	}
-	return answerAlias(a), nil
+	return aliasReply(a), nil
 }
 
 // checkPatch is what the patch would be blamed for. An alias that cannot be read
@@ -145,7 +145,7 @@ func (h aliases) current(ctx context.Context, name alias.Name) func() (int64, er
 	}
 }
 
-func answerAlias(a *alias.Alias) reply[aliasJSON] {
+func aliasReply(a *alias.Alias) reply[aliasJSON] {
 	return reply[aliasJSON]{revision: a.Revision, body: showAlias(a)}
 }
 
@@ -183,7 +183,7 @@ func showAlias(a *alias.Alias) aliasJSON {
 		StaleWhileRevalidate: a.StaleWhileRevalidate.String(), StaleIfError: a.StaleIfError.String(),
 		CacheControl: a.CacheControl, CORSOrigins: append([]string{}, a.CORSOrigins...), Fallback: fallbackJSON(a.Fallback),
 		State: a.State, Revision: a.Revision,
-		CreatedAt: stamp(a.CreatedAt), UpdatedAt: stamp(a.UpdatedAt),
+		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt),
 	}
 }
 
@@ -269,7 +269,7 @@ func (m member[T]) of(in *aliasInput, null onNull) field {
 		}
 		v, wrong := m.parse(raw)
 		if wrong != "" {
-			return one(path, wrong)
+			return problemAt(path, wrong)
 		}
 		in.edits = append(in.edits, func(a *alias.Alias) { *m.at(a) = v })
 		return nil
@@ -284,7 +284,7 @@ const credentialForms = `one of: the name of a registered credential, like "shop
 // newCredential reads the credential of a registration.
 func (in *aliasInput) newCredential(path string, raw json.RawMessage) []alias.Problem {
 	if typeOf(raw) != "an object" {
-		return in.named(path, raw, "must be "+credentialForms)
+		return in.credentialByName(path, raw, "must be "+credentialForms)
 	}
 	kp := keyPairInput{}
 	problems := decodeObject(path, raw, kp.members())
@@ -297,24 +297,24 @@ func (in *aliasInput) newCredential(path string, raw json.RawMessage) []alias.Pr
 // to change.
 func (in *aliasInput) otherCredential(path string, raw json.RawMessage) []alias.Problem {
 	if typeOf(raw) == "an object" {
-		return one(path, "a key pair cannot be given here: PUT /api/v1/credentials/{name} replaces "+
+		return problemAt(path, "a key pair cannot be given here: PUT /api/v1/credentials/{name} replaces "+
 			"the one of a credential, POST /api/v1/credentials registers another")
 	}
-	return in.named(path, raw, "must be the name of a registered credential, or null for a public bucket")
+	return in.credentialByName(path, raw, "must be the name of a registered credential, or null for a public bucket")
 }
 
-func (in *aliasInput) named(path string, raw json.RawMessage, form string) []alias.Problem {
+func (in *aliasInput) credentialByName(path string, raw json.RawMessage, form string) []alias.Problem {
 	if typeOf(raw) == "null" {
 		in.ref.Anonymous = true
 		return nil
 	}
 	text, wrong := asString(raw)
 	if wrong != "" {
-		return one(path, form)
+		return problemAt(path, form)
 	}
 	name, err := alias.ParseName(text)
 	if err != nil {
-		return one(path, form)
+		return problemAt(path, form)
 	}
 	in.ref.Name = name
 	return nil
@@ -349,7 +349,7 @@ func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem
 	case "a string":
 		var wrong string
 		if both, wrong = asString(raw); wrong != "" {
-			return one(path, wrong)
+			return problemAt(path, wrong)
 		}
 		edit = fallbackEdit{&both, &both}
 	case "an object":
@@ -360,7 +360,7 @@ func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem
 			return problems
 		}
 	default:
-		return one(path, `must be the path of an object, like "none.png", an object with one for each class of error, `+
+		return problemAt(path, `must be the path of an object, like "none.png", an object with one for each class of error, `+
 			`like {"missing":"none.png","broken":"down.png"}, or null, not `+is)
 	}
 	in.edits = append(in.edits, edit.apply)

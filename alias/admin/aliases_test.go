@@ -187,14 +187,14 @@ func TestListQueryRefused(t *testing.T) {
 func TestListCap(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	for i := range maxPage + 1 {
+	for i := range maxPageSize + 1 {
 		a.do("POST", "/api/v1/credentials", fmt.Sprintf(`{"name":"c%04d","kind":"anonymous"}`, i)).want(201, "")
 	}
 	for _, query := range []string{"", "?limit=1001", "?limit=5000"} {
 		var got credentialsJSON
 		a.do("GET", "/api/v1/credentials"+query, "").want(200, "").decode(&got)
-		if n := len(got.Credentials); n != maxPage || got.Credentials[n-1].Name != "c0999" {
-			t.Errorf("%q: got %d credentials, want the first %d", query, n, maxPage)
+		if n := len(got.Credentials); n != maxPageSize || got.Credentials[n-1].Name != "c0999" {
+			t.Errorf("%q: got %d credentials, want the first %d", query, n, maxPageSize)
 		}
 	}
 }
@@ -307,10 +307,10 @@ func TestUnknownNameIs404(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.register("shop")
-	for _, thing := range []string{"alias", "credential"} {
-		path := map[string]string{"alias": "/api/v1/aliases/", "credential": "/api/v1/credentials/"}[thing]
-		change := map[string]string{"alias": "PATCH", "credential": "PUT"}[thing]
-		body := map[string]string{"alias": `{"enabled":true}`, "credential": keyPair}[thing]
+	for _, resource := range []string{"alias", "credential"} {
+		path := map[string]string{"alias": "/api/v1/aliases/", "credential": "/api/v1/credentials/"}[resource]
+		change := map[string]string{"alias": "PATCH", "credential": "PUT"}[resource]
+		body := map[string]string{"alias": `{"enabled":true}`, "credential": keyPair}[resource]
 		// What a cache in front could take for a picture must not be the alias.
 		for _, name := range []string{
 			"nope", "SHOP", "Shop", "shop.png", "shop;x.png", "shop%2fx.png", "shop%00.png", "sh%6fp", "-", "a_b",
@@ -320,8 +320,8 @@ func TestUnknownNameIs404(t *testing.T) {
 				r := a.raw(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 					call[0], path+strings.ReplaceAll(name, " ", "%20"), testToken, len(call[1]), call[1])).want(404, "not-found")
 				shown := name[:min(len(name), 64)]
-				if d := r.problem().Detail; !strings.Contains(d, thing) || !strings.Contains(d, strings.ReplaceAll(shown, " ", "%20")) || len(d) > 300 {
-					t.Errorf("%s %q: detail does not name it: %q", thing, name, d)
+				if d := r.problem().Detail; !strings.Contains(d, resource) || !strings.Contains(d, strings.ReplaceAll(shown, " ", "%20")) || len(d) > 300 {
+					t.Errorf("%s %q: detail does not name it: %q", resource, name, d)
 				}
 			}
 		}

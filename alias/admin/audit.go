@@ -37,7 +37,7 @@ type auditEntryJSON struct {
 }
 
 func (h audit) list(ctx context.Context, c *call[none]) (reply[auditJSON], error) {
-	limit, problems := parseLimit(c.query, shortPage)
+	limit, problems := parseLimit(c.query, historyPageSize)
 	var before int64
 	if c.query.Has("before") {
 		var err error
@@ -57,7 +57,7 @@ func (h audit) list(ctx context.Context, c *call[none]) (reply[auditJSON], error
 	out := auditJSON{Audit: make([]auditEntryJSON, len(list))}
 	for i, e := range list {
 		out.Audit[i] = auditEntryJSON{
-			ID: e.ID, At: stamp(e.At), Actor: e.Actor, Action: e.Action, User: e.User, Policy: e.Policy,
+			ID: e.ID, At: timestamp(e.At), Actor: e.Actor, Action: e.Action, User: e.User, Policy: e.Policy,
 			AccessKeyID: e.AccessKeyID, Alias: e.Alias, Credential: e.Credential, Outcome: e.Outcome,
 			Operation: e.Operation, Detail: e.Detail,
 		}

@@ -109,7 +109,7 @@ func checkOrigin(r *http.Request) error {
 	}
 	origin, err := url.Parse(origins[0])
 	if len(origins) > 1 || err != nil || origin.Host == "" || !strings.EqualFold(origin.Host, r.Host) {
-		return fail(errForbidden, "a page of another origin may not use the admin listener")
+		return failf(errForbidden, "a page of another origin may not use the admin listener")
 	}
 	return nil
 }

@@ -34,18 +34,18 @@ func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	switch {
 	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ECONNABORTED):
-		return nil, passing{err}
+		return nil, temporary{err}
 	case err != nil:
 		return nil, err
 	}
 	return newConn(l.server, c), nil
 }
 
-// passing is a net.Error that is temporary.
-type passing struct{ error }
+// temporary is a net.Error that is temporary.
+type temporary struct{ error }
 
-func (passing) Timeout() bool   { return false }
-func (passing) Temporary() bool { return true }
+func (temporary) Timeout() bool   { return false }
+func (temporary) Temporary() bool { return true }
 
 // The states of a conn, in the order in which a request passes through them.
 const (

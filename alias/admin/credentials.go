@@ -15,17 +15,17 @@ type credentials struct{ operations }
 
 func (h credentials) mount(t *routes) {
 	const single = credentialsPath + "/{name}"
-	const thing = "credential"
+	const resource = "credential"
 	mount(t, endpoint[none, credentialsJSON]{method: http.MethodGet, path: credentialsPath,
 		query: pageQuery, do: h.list})
-	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, thing: thing,
+	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, resource: resource,
 		fields: registerFields, check: checkCredential, do: h.create})
-	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, thing: thing, do: h.read})
-	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, thing: thing,
+	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource, do: h.read})
+	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, resource: resource,
 		fields: replaceFields, check: checkReplacement, do: h.replace})
-	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, thing: thing, do: h.remove})
-	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", thing: thing,
-		fields: rotationFields, bare: true, do: h.rotate})
+	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource, do: h.remove})
+	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", resource: resource,
+		fields: rotationFields, bodyOptional: true, do: h.rotate})
 }
 
 type credentialsJSON struct {
@@ -76,7 +76,7 @@ func (h credentials) read(ctx context.Context, c *call[none]) (reply[credentialJ
 	if err != nil {
 		return reply[credentialJSON]{}, err
 	}
-	return h.answer(ctx, found)
+	return h.reply(ctx, found)
 }
 
 func (h credentials) replace(ctx context.Context, c *call[credentialInput]) (reply[credentialJSON], error) {
@@ -88,7 +88,7 @@ func (h credentials) replace(ctx context.Context, c *call[credentialInput]) (rep
 	if err != nil {
 		return reply[credentialJSON]{}, err
 	}
-	return h.answer(ctx, made)
+	return h.reply(ctx, made)
 }
 
 func checkReplacement(_ context.Context, c *call[credentialInput]) []alias.Problem {
@@ -110,7 +110,7 @@ func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operation
 		return reply[operationJSON]{status: http.StatusNoContent}, h.registry.DeleteCredential(ctx, c.name, revision)
 	}
 	if h.provisioner == nil {
-		return reply[operationJSON]{}, off()
+		return reply[operationJSON]{}, switchedOff()
 	}
 	o, err := h.provisioner.Remove(ctx, c.actor, c.name, revision)
 	if err != nil {
@@ -138,10 +138,10 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 	case revision != 0 && revision != found.Revision:
 		return reply[operationJSON]{}, alias.ErrStale
 	case h.provisioner == nil:
-		return reply[operationJSON]{}, off()
+		return reply[operationJSON]{}, switchedOff()
 	}
 	if _, ok := found.Provisioned(); !ok {
-		return reply[operationJSON]{}, h.byHand(found)
+		return reply[operationJSON]{}, h.rotateByHand(found)
 	}
 	o, err := h.provisioner.Rotate(ctx, c.actor, c.name, c.in.emergency)
 	if err != nil {
@@ -150,13 +150,13 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 	return h.started(o, c.client), nil
 }
 
-// byHand is the answer to a rotation of a key that is not ours to rotate.
-func (h credentials) byHand(c *alias.Credential) error {
+// rotateByHand is the answer to a rotation of a key that is not ours to rotate.
+func (h credentials) rotateByHand(c *alias.Credential) error {
 	if c.Provider.Kind() == alias.KindAnonymous {
-		return fail(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
+		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
 	}
 	commands := h.provisioner.HandRotation(c)
-	f := fail(alias.ErrNotProvisioned, "the key pair of the credential %s was given by an operator, "+
+	f := failf(alias.ErrNotProvisioned, "the key pair of the credential %s was given by an operator, "+
 		"who must rotate it:\n%s", c.Name, strings.Join(commands, "\n"))
 	f.commands = commands
 	return f
@@ -173,7 +173,7 @@ func (h credentials) current(ctx context.Context, name alias.Name) func() (int64
 	}
 }
 
-func (h credentials) answer(ctx context.Context, c *alias.Credential) (reply[credentialJSON], error) {
+func (h credentials) reply(ctx context.Context, c *alias.Credential) (reply[credentialJSON], error) {
 	body, err := h.show(ctx, c)
 	return reply[credentialJSON]{revision: c.Revision, body: body}, err
 }
@@ -212,8 +212,8 @@ type userJSON struct {
 func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 	out := credentialJSON{
 		Name: c.Name, Kind: c.Provider.Kind(), AccessKeyID: c.AccessKeyID(), Aliases: users,
-		Version: c.Version, State: c.State, CreatedAt: stamp(c.CreatedAt),
-		RotatedAt: stampOrNull(c.RotatedAt), VerifiedAt: stampOrNull(c.VerifiedAt),
+		Version: c.Version, State: c.State, CreatedAt: timestamp(c.CreatedAt),
+		RotatedAt: timestampOrNull(c.RotatedAt), VerifiedAt: timestampOrNull(c.VerifiedAt),
 		Scope: c.Scope, Revision: c.Revision,
 	}
 	if p, ok := c.Provisioned(); ok {

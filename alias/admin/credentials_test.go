@@ -120,8 +120,8 @@ func TestCredentialInUseByMany(t *testing.T) {
 	for i := range names {
 		names[i] = "name"
 	}
-	err := endpoint[none, none]{thing: "credential"}.named("x", &alias.InUseError{Credential: "x", Aliases: names})
-	if _, f := explain(err); len(f.detail) > 2000 || !strings.Contains(f.detail, "4900 more") {
+	err := endpoint[none, none]{resource: "credential"}.describe("x", &alias.InUseError{Credential: "x", Aliases: names})
+	if _, f := classify(err); len(f.detail) > 2000 || !strings.Contains(f.detail, "4900 more") {
 		t.Errorf("detail has %d bytes and ends %q", len(f.detail), f.detail[max(0, len(f.detail)-100):])
 	}
 }

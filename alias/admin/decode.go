@@ -34,20 +34,20 @@ type reader func(path string, raw json.RawMessage) []alias.Problem
 // stops at the first unknown field.
 func decodeBody(data []byte, fields []field) ([]alias.Problem, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, fail(errBadRequest, "this call needs a JSON object in the request body")
+		return nil, failf(errBadRequest, "this call needs a JSON object in the request body")
 	}
 	if !utf8.Valid(data) {
-		return nil, fail(errBadRequest, "the body is not valid UTF-8 (byte %d)", invalidUTF8(data))
+		return nil, failf(errBadRequest, "the body is not valid UTF-8 (byte %d)", invalidUTF8(data))
 	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
-		return nil, fail(errBadRequest, "the body is not valid JSON: %s", syntax(err))
+		return nil, failf(errBadRequest, "the body is not valid JSON: %s", syntax(err))
 	}
 	if at := loneSurrogate(raw); at >= 0 {
-		return nil, fail(errBadRequest, "the body holds half of a surrogate pair (\\u escape at byte %d)", at)
+		return nil, failf(errBadRequest, "the body holds half of a surrogate pair (\\u escape at byte %d)", at)
 	}
 	if is := typeOf(raw); is != "an object" {
-		return nil, fail(errBadRequest, "the body must be a JSON object, not %s", is)
+		return nil, failf(errBadRequest, "the body must be a JSON object, not %s", is)
 	}
 	return decodeObject("", raw, fields), nil
 }
@@ -83,7 +83,7 @@ func eachMember(
 		if name, value, err = nextMember(dec); err != nil {
 			break
 		}
-		at := join(path, name)
+		at := fieldPath(path, name)
 		if seen[name] {
 			problems = append(problems, alias.Problem{Field: at, Detail: "appears more than once"})
 			continue
@@ -113,15 +113,15 @@ func decodeMember(at, name string, value json.RawMessage, fields []field) []alia
 		switch {
 		case f.name != name:
 		case f.read == nil:
-			return one(at, f.readOnly)
+			return problemAt(at, f.readOnly)
 		default:
 			return f.read(at, value)
 		}
 	}
 	if near := nearest(name, fields); near != "" {
-		return one(at, "unknown field; did you mean "+strconv.Quote(near)+"?")
+		return problemAt(at, "unknown field; did you mean "+strconv.Quote(near)+"?")
 	}
-	return one(at, "unknown field")
+	return problemAt(at, "unknown field")
 }
 
 // nearest finds the field that name spells with other capitals or hyphens.
@@ -135,12 +135,12 @@ func nearest(name string, fields []field) string {
 	return ""
 }
 
-func one(field, detail string) []alias.Problem {
+func problemAt(field, detail string) []alias.Problem {
 	return []alias.Problem{{Field: field, Detail: detail}}
 }
 
-// join names a member; a name that is too long to be one of ours is cut.
-func join(path, name string) string {
+// fieldPath names a member; a name that is too long to be one of ours is cut.
+func fieldPath(path, name string) string {
 	const most = 64
 	if len(name) > most {
 		cut := most
@@ -283,22 +283,22 @@ func into[T any](dst *T, parse func(json.RawMessage) (T, string)) reader {
 	return func(path string, raw json.RawMessage) []alias.Problem {
 		v, wrong := parse(raw)
 		if wrong != "" {
-			return one(path, wrong)
+			return problemAt(path, wrong)
 		}
 		*dst = v
 		return nil
 	}
 }
 
-// stamp prints a time as the API does: RFC 3339 in UTC, with what there is
+// timestamp prints a time as the API does: RFC 3339 in UTC, with what there is
 // below a second.
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// stampOrNull is stamp, and nil for what never happened.
-func stampOrNull(t time.Time) *string {
+// timestampOrNull is timestamp, and nil for what never happened.
+func timestampOrNull(t time.Time) *string {
 	if t.IsZero() {
 		return nil
 	}
-	s := stamp(t)
+	s := timestamp(t)
 	return &s
 }

@@ -30,15 +30,15 @@ type none struct{}
 type endpoint[In, Out any] struct {
 	method string
 	path   string
-	// thing is what the path's {name}, {id} or {user} stands for; it is what errors
+	// resource is what the path's {name}, {id} or {user} stands for; it is what errors
 	// and the log call it.
-	thing string
+	resource string
 	// query lists the parameters that are known.
 	query []string
 	// fields says what the body may hold; nil means that there is none.
 	fields func(*In) []field
-	// bare allows a request without a body, which then leaves In as it is.
-	bare bool
+	// bodyOptional allows a request without a body, which then leaves In as it is.
+	bodyOptional bool
 	// types are the media types of a body besides application/json.
 	types []string
 	// check finds what else is wrong with a request whose body could be read
@@ -95,7 +95,7 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	}
 	out, err := e.do(ctx, in)
 	if err != nil {
-		return e.named(in.target(), err)
+		return e.describe(in.target(), err)
 	}
 	return send(x, out)
 }
@@ -114,7 +114,7 @@ func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Requ
 	if in.id, err = e.idIn(r); err != nil {
 		return nil, err
 	}
-	x.rec.about(e.thing, alias.Name(in.target()))
+	x.rec.about(e.resource, alias.Name(in.target()))
 	if in.query, err = parseQuery(r.URL.RawQuery, e.query); err != nil {
 		return nil, err
 	}
@@ -125,14 +125,14 @@ func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Requ
 	case e.fields != nil:
 		return in, e.decode(ctx, in, x.body, r.Header)
 	case len(x.body) > 0: // it would be a mistake that goes unnoticed
-		return nil, fail(errBadRequest, "this call takes no request body")
+		return nil, failf(errBadRequest, "this call takes no request body")
 	}
 	return in, nil
 }
 
 // decode reads the body.
 func (e endpoint[In, Out]) decode(ctx context.Context, in *call[In], body []byte, h http.Header) error {
-	if e.bare && len(body) == 0 {
+	if e.bodyOptional && len(body) == 0 {
 		return nil
 	}
 	if err := e.acceptMedia(body, h); err != nil {
@@ -174,7 +174,7 @@ func (e endpoint[In, Out]) nameIn(r *http.Request) (alias.Name, error) {
 	}
 	name, err := alias.ParseName(raw)
 	if err != nil {
-		return "", e.missing(raw)
+		return "", e.notFound(raw)
 	}
 	return name, nil
 }
@@ -187,7 +187,7 @@ func (e endpoint[In, Out]) idIn(r *http.Request) (string, error) {
 	}
 	id, err := url.PathUnescape(raw)
 	if err != nil || !isID(id) {
-		return "", e.missing(raw)
+		return "", e.notFound(raw)
 	}
 	return id, nil
 }
@@ -201,13 +201,13 @@ func isID(s string) bool {
 	})
 }
 
-func (e endpoint[In, Out]) missing(name string) error {
+func (e endpoint[In, Out]) notFound(name string) error {
 	const most = 80
-	return fail(alias.ErrNotFound, "there is no %s named %s", e.thing, strconv.QuoteToASCII(name[:min(len(name), most)]))
+	return failf(alias.ErrNotFound, "there is no %s named %s", e.resource, strconv.QuoteToASCII(name[:min(len(name), most)]))
 }
 
-// named gives the words for what the registry says about the thing in the path.
-func (e endpoint[In, Out]) named(name string, err error) error {
+// describe puts what the registry says about the resource in the path into words.
+func (e endpoint[In, Out]) describe(name string, err error) error {
 	if _, ok := errors.AsType[*failure](err); ok {
 		return err
 	}
@@ -216,24 +216,24 @@ func (e endpoint[In, Out]) named(name string, err error) error {
 	}
 	switch {
 	case errors.Is(err, alias.ErrNotFound) && name != "":
-		return e.missing(name)
+		return e.notFound(name)
 	case errors.Is(err, alias.ErrStale):
-		return fail(alias.ErrStale, "the %s %s has another revision than If-Match says: read it again and use its ETag",
-			e.thing, name)
+		return failf(alias.ErrStale, "the %s %s has another revision than If-Match says: read it again and use its ETag",
+			e.resource, name)
 	case errors.Is(err, alias.ErrNotStatic):
-		return fail(alias.ErrNotStatic, "%s: only a static key pair can be replaced", err.Error())
+		return failf(alias.ErrNotStatic, "%s: only a static key pair can be replaced", err.Error())
 	}
-	for _, sentinel := range outspoken {
+	for _, sentinel := range shownErrors {
 		if errors.Is(err, sentinel) {
-			return fail(sentinel, "%s", err.Error())
+			return failf(sentinel, "%s", err.Error())
 		}
 	}
 	return err
 }
 
-// outspoken are the errors whose words help, and are the registry's own or the
+// shownErrors are the errors whose words help, and are the registry's own or the
 // Provisioner's: no store or library speaks under these sentinels.
-var outspoken = []error{
+var shownErrors = []error{
 	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
 	alias.ErrNoKeyPair, alias.ErrIAM, alias.ErrNotFound,
 }
@@ -249,7 +249,7 @@ func inUse(e *alias.InUseError) error {
 	if more := len(e.Aliases) - len(names); more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return fail(alias.ErrInUse, "the credential %s is used by these aliases: %s; "+
+	return failf(alias.ErrInUse, "the credential %s is used by these aliases: %s; "+
 		"give them another one or delete them first", e.Credential, list)
 }
 
@@ -268,7 +268,7 @@ func (e endpoint[In, Out]) acceptMedia(body []byte, h http.Header) error {
 		header = map[string]string{"Accept-Patch": list}
 	}
 	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		f := fail(errMediaType, "the body must not have a Content-Encoding")
+		f := failf(errMediaType, "the body must not have a Content-Encoding")
 		f.header = maps.Clone(header)
 		f.header["Accept-Encoding"] = "identity"
 		return f
@@ -280,9 +280,9 @@ func (e endpoint[In, Out]) acceptMedia(body []byte, h http.Header) error {
 		return nil
 	}
 	if sent == "" && len(body) == 0 {
-		return fail(errBadRequest, "this call needs a JSON object in the request body")
+		return failf(errBadRequest, "this call needs a JSON object in the request body")
 	}
-	f := fail(errMediaType, "send the body as Content-Type: %s, in UTF-8", strings.Join(types, " or "))
+	f := failf(errMediaType, "send the body as Content-Type: %s, in UTF-8", strings.Join(types, " or "))
 	f.header = header
 	return f
 }

@@ -28,7 +28,7 @@ func (h explanations) explain(ctx context.Context, c *call[none]) (reply[any], e
 	path, probe := c.query.Get("path"), c.query.Get("probe")
 	var problems []alias.Problem
 	if !strings.HasPrefix(path, "/") {
-		problems = one("path", "must be the path of a URL, from its first slash on, as in ?path=/shop/a.jpg")
+		problems = problemAt("path", "must be the path of a URL, from its first slash on, as in ?path=/shop/a.jpg")
 	}
 	if c.query.Has("probe") && probe != "true" && probe != "false" {
 		problems = append(problems, alias.Problem{Field: "probe", Detail: "must be true, to ask S3, or false"})
@@ -37,7 +37,7 @@ func (h explanations) explain(ctx context.Context, c *call[none]) (reply[any], e
 		return reply[any]{}, invalid(problems)
 	}
 	if h.explainer == nil {
-		return reply[any]{}, errAbsent
+		return reply[any]{}, errNotImplemented
 	}
 	return reply[any]{body: h.explainer.Explain(ctx, path, probe == "true")}, nil
 }

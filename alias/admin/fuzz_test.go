@@ -124,7 +124,7 @@ func FuzzPrefer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		got := parsePrefer([]string{header})
-		if got.most < 0 || got.most > maxWait || got.most%time.Second != 0 || !got.sent && got.most != 0 {
+		if got.limit < 0 || got.limit > maxWait || got.limit%time.Second != 0 || !got.sent && got.limit != 0 {
 			t.Fatalf("%q: got %+v", header, got)
 		}
 		if got.sent && (!strings.Contains(strings.ToLower(header), "wait") || !strings.ContainsAny(header, "0123456789")) {

@@ -31,7 +31,7 @@ func parseIfMatch(lines []string) (ifMatch, error) {
 		for {
 			tag, after, ok := cutTag(rest)
 			if !ok {
-				return m, fail(errBadRequest, `If-Match must be an ETag in double quotes, like "3", several of them, or *`)
+				return m, failf(errBadRequest, `If-Match must be an ETag in double quotes, like "3", several of them, or *`)
 			}
 			if n, ok := revisionOf(tag); ok {
 				m.revisions = append(m.revisions, n)
@@ -100,12 +100,12 @@ const maxWait = 300 * time.Second
 // wait is the preference of that name (RFC 7240, 4.3): how long the answer may
 // be held back until an operation has ended. The zero value is: none was sent.
 type wait struct {
-	sent bool
-	most time.Duration
+	sent  bool
+	limit time.Duration
 }
 
 // applied is the value of Preference-Applied.
-func (w wait) applied() string { return "wait=" + strconv.Itoa(int(w.most/time.Second)) }
+func (w wait) applied() string { return "wait=" + strconv.Itoa(int(w.limit/time.Second)) }
 
 // parsePrefer finds the preference wait in the Prefer headers of a request.
 // Whatever it does not understand it ignores, as RFC 7240 wants it; of several
@@ -131,7 +131,7 @@ func waitOf(seconds string) wait {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return wait{}
 	}
-	return wait{sent: true, most: time.Duration(min(n, uint64(maxWait/time.Second))) * time.Second}
+	return wait{sent: true, limit: time.Duration(min(n, uint64(maxWait/time.Second))) * time.Second}
 }
 
 // cutUnquoted cuts s at the first sep that is not in a quoted string.

@@ -128,7 +128,7 @@ func TestParsePrefer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			want := wait{sent: true, most: c.want}
+			want := wait{sent: true, limit: c.want}
 			if c.want == no {
 				want = wait{}
 			}
@@ -142,7 +142,7 @@ func TestParsePrefer(t *testing.T) {
 func TestWaitApplied(t *testing.T) {
 	t.Parallel()
 	for most, want := range map[time.Duration]string{0: "wait=0", time.Second: "wait=1", maxWait: "wait=300"} {
-		if got := (wait{sent: true, most: most}).applied(); got != want {
+		if got := (wait{sent: true, limit: most}).applied(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -158,7 +158,7 @@ func TestWaitBounded(t *testing.T) {
 			return running("op-1"), nil
 		}})
 		start := func() reply[operationJSON] {
-			return h.started(running("op-1"), client{t.Context(), wait{sent: true, most: time.Minute}, &record{}})
+			return h.started(running("op-1"), client{t.Context(), wait{sent: true, limit: time.Minute}, &record{}})
 		}
 		var all sync.WaitGroup
 		for range maxHeld {

@@ -27,7 +27,7 @@ const maxHeld = 64
 func (h operations) mount(t *routes) {
 	mount(t, endpoint[none, operationsJSON]{method: http.MethodGet, path: operationsPath,
 		query: []string{"alias", "credential", "state", "before", "limit"}, do: h.list})
-	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}", thing: "operation",
+	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}", resource: "operation",
 		do: h.read})
 }
 
@@ -41,7 +41,7 @@ func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJS
 		_, err := h.registry.History().Operation(ctx, f.Before)
 		switch {
 		case errors.Is(err, alias.ErrNotFound):
-			problems = append(problems, one("before", "must be the id of an operation, the last one of the page before")...)
+			problems = append(problems, problemAt("before", "must be the id of an operation, the last one of the page before")...)
 		case err != nil:
 			return reply[operationsJSON]{}, err
 		}
@@ -60,14 +60,14 @@ func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJS
 	return reply[operationsJSON]{body: out}, nil
 }
 
-// shortPage is how many entries of a history are given to who asks for no
+// historyPageSize is how many entries of a history are given to who asks for no
 // number.
-const shortPage = 100
+const historyPageSize = 100
 
 func parseFilter(q url.Values) (alias.OperationFilter, []alias.Problem) {
 	f := alias.OperationFilter{State: alias.OperationState(q.Get("state")), Before: q.Get("before")}
 	var problems []alias.Problem
-	f.Limit, problems = parseLimit(q, shortPage)
+	f.Limit, problems = parseLimit(q, historyPageSize)
 	for _, p := range []struct {
 		field string
 		at    *alias.Name
@@ -134,10 +134,10 @@ func (h operations) leave() { <-h.held }
 // waiting fails the operation goes on all the same: the client is told of it as
 // it stood at first, and can ask again.
 func (h operations) await(o *alias.Operation, c client) *alias.Operation {
-	if o.Finished() || c.wait.most == 0 {
+	if o.Finished() || c.wait.limit == 0 {
 		return o
 	}
-	h.hold(c.ctx, c.wait.most, func(ctx context.Context) {
+	h.hold(c.ctx, c.wait.limit, func(ctx context.Context) {
 		last, err := h.provisioner.Wait(ctx, o.ID)
 		if err != nil {
 			c.rec.err = err
@@ -182,11 +182,11 @@ type stepJSON struct {
 func showOperation(o *alias.Operation) operationJSON {
 	out := operationJSON{
 		ID: o.ID, Kind: o.Kind, Alias: o.Alias, Credential: o.Credential, State: o.State, Error: o.Error,
-		CreatedAt: stamp(o.CreatedAt), FinishedAt: stampOrNull(o.FinishedAt), Steps: make([]stepJSON, len(o.Steps)),
+		CreatedAt: timestamp(o.CreatedAt), FinishedAt: timestampOrNull(o.FinishedAt), Steps: make([]stepJSON, len(o.Steps)),
 	}
 	for i, s := range o.Steps {
 		out.Steps[i] = stepJSON{
-			Name: s.Name, State: s.State, StartedAt: stampOrNull(s.StartedAt), FinishedAt: stampOrNull(s.FinishedAt),
+			Name: s.Name, State: s.State, StartedAt: timestampOrNull(s.StartedAt), FinishedAt: timestampOrNull(s.FinishedAt),
 			Detail: s.Detail,
 		}
 	}

@@ -120,7 +120,7 @@ func TestHistoryPages(t *testing.T) {
 	a := newAPI(t)
 	a.put(func(tx alias.Tx) error {
 		var errs []error
-		for i := range maxPage + 1 {
+		for i := range maxPageSize + 1 {
 			o := alias.Operation{ID: fmt.Sprint("op-", i), Credential: "c", State: alias.OperationDone, Revision: 1}
 			errs = append(errs, tx.InsertOperation(&o), tx.AddAudit(&alias.AuditEntry{Actor: o.ID}))
 		}
@@ -219,7 +219,7 @@ func TestWaitEndsAtShutdown(t *testing.T) {
 		}})
 		time.AfterFunc(7*time.Second, startClose)
 		begin := time.Now()
-		r := h.started(running("op-1"), client{t.Context(), wait{sent: true, most: maxWait}, &record{}})
+		r := h.started(running("op-1"), client{t.Context(), wait{sent: true, limit: maxWait}, &record{}})
 		if held := time.Since(begin); r.status != 202 || held != 7*time.Second {
 			t.Errorf("got %d after %s, want 202 at the shutdown", r.status, held)
 		}
@@ -248,7 +248,7 @@ func TestWaitEndsWithTheClient(t *testing.T) {
 func TestWaitOfWhatHasEnded(t *testing.T) {
 	t.Parallel()
 	h, _ := newWaiter(&fake{}) // Wait would panic
-	for prefer, want := range map[wait]int{{}: 202, {sent: true}: 200, {sent: true, most: maxWait}: 200} {
+	for prefer, want := range map[wait]int{{}: 202, {sent: true}: 200, {sent: true, limit: maxWait}: 200} {
 		if r := h.started(ended("op-1", nil), client{t.Context(), prefer, &record{}}); r.status != want || r.body.State != alias.OperationDone {
 			t.Errorf("%+v: got %d, want %d", prefer, r.status, want)
 		}

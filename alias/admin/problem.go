@@ -14,21 +14,21 @@ import (
 // What can be wrong with a request before the registry sees it. Each is a row
 // of the table below; failure gives it words.
 var (
-	errBadRequest   = errors.New("bad request")
-	errInvalid      = errors.New("invalid")
-	errUnauthorized = errors.New("unauthorized")
-	errForbidden    = errors.New("forbidden")
-	errNoRoute      = errors.New("no such path")
-	errMethod       = errors.New("method not allowed")
-	errTimeout      = errors.New("request timeout")
-	errTooLarge     = errors.New("body too large")
-	errMediaType    = errors.New("unsupported media type")
-	errHeaders      = errors.New("header fields too large")
-	errExpect       = errors.New("expectation failed")
-	errHost         = errors.New("unknown host")
-	errNotReady     = errors.New("not ready")
-	errInternal     = errors.New("internal")
-	errAbsent       = errors.New("not implemented")
+	errBadRequest     = errors.New("bad request")
+	errInvalid        = errors.New("invalid")
+	errUnauthorized   = errors.New("unauthorized")
+	errForbidden      = errors.New("forbidden")
+	errNoRoute        = errors.New("no such path")
+	errMethod         = errors.New("method not allowed")
+	errTimeout        = errors.New("request timeout")
+	errTooLarge       = errors.New("body too large")
+	errMediaType      = errors.New("unsupported media type")
+	errHeaders        = errors.New("header fields too large")
+	errExpect         = errors.New("expectation failed")
+	errHost           = errors.New("unknown host")
+	errNotReady       = errors.New("not ready")
+	errInternal       = errors.New("internal")
+	errNotImplemented = errors.New("not implemented")
 )
 
 // kind is one row of the table from error to answer.
@@ -76,7 +76,7 @@ var kinds = []kind{
 		"a listener on loopback answers for localhost, loopback addresses and the names in --admin-host"},
 	{errHeaders, http.StatusRequestHeaderFieldsTooLarge, "headers", "The request's headers are too large",
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
-	{errAbsent, http.StatusNotImplemented, "not-implemented", "This server cannot do that",
+	{errNotImplemented, http.StatusNotImplemented, "not-implemented", "This server cannot do that",
 		"what this call works on is not part of this server"},
 	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM did not do as it was asked", ""},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
@@ -102,8 +102,8 @@ type failure struct {
 func (f *failure) Error() string { return f.kind.Error() + ": " + f.detail }
 func (f *failure) Unwrap() error { return f.kind }
 
-// fail makes a failure without fields.
-func fail(kind error, format string, args ...any) *failure {
+// failf makes a failure without fields.
+func failf(kind error, format string, args ...any) *failure {
 	return &failure{kind: kind, detail: fmt.Sprintf(format, args...)}
 }
 
@@ -132,8 +132,8 @@ func summary(problems []alias.Problem) string {
 	return strings.Join(parts, "; ")
 }
 
-// explain finds err's row and words. An unknown error gets the internal ones.
-func explain(err error) (kind, *failure) {
+// classify finds err's row and words. An unknown error gets the internal ones.
+func classify(err error) (kind, *failure) {
 	if v, ok := errors.AsType[*alias.ValidationError](err); ok {
 		err = invalid(v.Problems)
 	}
@@ -150,7 +150,7 @@ func explain(err error) (kind, *failure) {
 		}
 		return k, f
 	}
-	return explain(errInternal)
+	return classify(errInternal)
 }
 
 // problemJSON is an answer in the sense of RFC 9457, with the members that
@@ -179,7 +179,7 @@ const problemType = "https://ixmage.dev/problems/"
 // problem is the answer to err: its status and body. It sets the headers that go
 // with it, and notes in rec what the log line needs.
 func problem(h http.Header, rec *record, err error) (status int, body []byte) {
-	k, f := explain(err)
+	k, f := classify(err)
 	rec.code = k.code
 	if k.status >= http.StatusInternalServerError {
 		rec.err = err

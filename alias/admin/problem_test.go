@@ -42,21 +42,21 @@ var answers = map[string]struct {
 	"alias.InUseError":      {&alias.InUseError{Credential: "c", Aliases: []alias.Name{"a"}}, 409, "in-use"},
 	"alias.ValidationError": {&alias.ValidationError{Problems: []alias.Problem{{Field: "f", Detail: "d"}}}, 400, "invalid"},
 
-	"errBadRequest":   {errBadRequest, 400, "bad-request"},
-	"errInvalid":      {errInvalid, 400, "invalid"},
-	"errUnauthorized": {errUnauthorized, 401, "unauthorized"},
-	"errForbidden":    {errForbidden, 403, "forbidden"},
-	"errNoRoute":      {errNoRoute, 404, "not-found"},
-	"errMethod":       {errMethod, 405, "method"},
-	"errTimeout":      {errTimeout, 408, "timeout"},
-	"errTooLarge":     {errTooLarge, 413, "body"},
-	"errMediaType":    {errMediaType, 415, "media-type"},
-	"errHeaders":      {errHeaders, 431, "headers"},
-	"errExpect":       {errExpect, 417, "expect"},
-	"errHost":         {errHost, 421, "host"},
-	"errNotReady":     {errNotReady, 503, "not-ready"},
-	"errAbsent":       {errAbsent, 501, "not-implemented"},
-	"errInternal":     {errInternal, 500, "internal"},
+	"errBadRequest":     {errBadRequest, 400, "bad-request"},
+	"errInvalid":        {errInvalid, 400, "invalid"},
+	"errUnauthorized":   {errUnauthorized, 401, "unauthorized"},
+	"errForbidden":      {errForbidden, 403, "forbidden"},
+	"errNoRoute":        {errNoRoute, 404, "not-found"},
+	"errMethod":         {errMethod, 405, "method"},
+	"errTimeout":        {errTimeout, 408, "timeout"},
+	"errTooLarge":       {errTooLarge, 413, "body"},
+	"errMediaType":      {errMediaType, 415, "media-type"},
+	"errHeaders":        {errHeaders, 431, "headers"},
+	"errExpect":         {errExpect, 417, "expect"},
+	"errHost":           {errHost, 421, "host"},
+	"errNotReady":       {errNotReady, 503, "not-ready"},
+	"errNotImplemented": {errNotImplemented, 501, "not-implemented"},
+	"errInternal":       {errInternal, 500, "internal"},
 }
 
 func TestErrorAnswers(t *testing.T) {
@@ -65,7 +65,7 @@ func TestErrorAnswers(t *testing.T) {
 		for how, err := range map[string]error{
 			"bare": c.err, "wrapped": fmt.Errorf("put it: %w", c.err), "joined": errors.Join(errors.New("x"), c.err),
 		} {
-			k, f := explain(err)
+			k, f := classify(err)
 			if k.status != c.status || k.code != c.code || k.title == "" {
 				t.Errorf("%s, %s: got %d %s %q, want %d %s", name, how, k.status, k.code, k.title, c.status, c.code)
 			}
@@ -74,7 +74,7 @@ func TestErrorAnswers(t *testing.T) {
 			}
 		}
 	}
-	k, f := explain(errors.New(testSecret))
+	k, f := classify(errors.New(testSecret))
 	if k.status != http.StatusInternalServerError || strings.Contains(f.detail, testSecret) {
 		t.Errorf("an unknown error gives %d %q", k.status, f.detail)
 	}
@@ -147,7 +147,7 @@ func errorsIn(t *testing.T, file string) []string {
 func TestKindsAreReachable(t *testing.T) {
 	t.Parallel()
 	for _, want := range kinds {
-		if got, f := explain(want.is); got.code != want.code || got.status != want.status || f.detail != want.detail {
+		if got, f := classify(want.is); got.code != want.code || got.status != want.status || f.detail != want.detail {
 			t.Errorf("%s: got %d %s", want.code, got.status, got.code)
 		}
 	}

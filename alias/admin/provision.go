@@ -48,9 +48,9 @@ type Provisioner interface {
 	HandRotation(c *alias.Credential) []string
 }
 
-// off is the answer where there is no Provisioner.
-func off() error {
-	return fail(alias.ErrForbidden, "provisioning is switched off on this server: start it with --provision")
+// switchedOff is the answer where there is no Provisioner.
+func switchedOff() error {
+	return failf(alias.ErrForbidden, "provisioning is switched off on this server: start it with --provision")
 }
 
 const provisionPath = "/api/v1/provision"
@@ -59,16 +59,16 @@ const provisionPath = "/api/v1/provision"
 type provisions struct{ operations }
 
 func (h provisions) mount(t *routes) {
-	const thing = "alias"
-	mount(t, endpoint[policy.Request, operationJSON]{method: http.MethodPost, path: provisionPath, thing: thing,
+	const resource = "alias"
+	mount(t, endpoint[policy.Request, operationJSON]{method: http.MethodPost, path: provisionPath, resource: resource,
 		fields: provisionFields, check: h.check, do: h.create})
 	mount(t, endpoint[policy.Request, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
-		thing: thing, fields: provisionFields, check: h.check, do: h.plan})
+		resource: resource, fields: provisionFields, check: h.check, do: h.plan})
 }
 
 func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[operationJSON], error) {
 	if h.provisioner == nil {
-		return reply[operationJSON]{}, off()
+		return reply[operationJSON]{}, switchedOff()
 	}
 	aboutRequest(c)
 	o, err := h.provisioner.Provision(ctx, c.actor, c.in)
@@ -80,7 +80,7 @@ func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[
 
 func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[planJSON], error) {
 	if h.provisioner == nil {
-		return reply[planJSON]{}, off()
+		return reply[planJSON]{}, switchedOff()
 	}
 	aboutRequest(c)
 	p, err := h.provisioner.Plan(ctx, c.in)
@@ -178,7 +178,7 @@ func asPolicy(raw json.RawMessage) (alias.PolicyMode, string) {
 func members(fields []field) reader {
 	return func(path string, raw json.RawMessage) []alias.Problem {
 		if is := typeOf(raw); is != "an object" {
-			return one(path, "must be an object, not "+is)
+			return problemAt(path, "must be an object, not "+is)
 		}
 		return decodeObject(path, raw, fields)
 	}
@@ -188,13 +188,13 @@ func members(fields []field) reader {
 func tagsInto(dst *map[string]string) reader {
 	return func(path string, raw json.RawMessage) []alias.Problem {
 		if is := typeOf(raw); is != "an object" {
-			return one(path, `must be an object of strings, like {"team":"web"}, not `+is)
+			return problemAt(path, `must be an object of strings, like {"team":"web"}, not `+is)
 		}
 		tags := map[string]string{}
 		problems := eachMember(path, raw, func(name, at string, value json.RawMessage) []alias.Problem {
 			text, wrong := asString(value)
 			if wrong != "" {
-				return one(at, wrong)
+				return problemAt(at, wrong)
 			}
 			tags[name] = text
 			return nil
@@ -213,12 +213,12 @@ type verifications struct{ operations }
 
 func (h verifications) mount(t *routes) {
 	mount(t, endpoint[none, verificationJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/verify",
-		thing: "alias", fields: func(*none) []field { return nil }, bare: true, do: h.verify})
+		resource: "alias", fields: func(*none) []field { return nil }, bodyOptional: true, do: h.verify})
 }
 
 func (h verifications) verify(ctx context.Context, c *call[none]) (reply[verificationJSON], error) {
 	if h.provisioner == nil {
-		return reply[verificationJSON]{}, off()
+		return reply[verificationJSON]{}, switchedOff()
 	}
 	var v *alias.Verification
 	var err error
@@ -252,7 +252,7 @@ type checkJSON struct {
 
 func showVerification(v *alias.Verification) verificationJSON {
 	out := verificationJSON{
-		Alias: v.Alias, CheckedAt: stamp(v.CheckedAt), Scope: v.Scope(), Checks: make([]checkJSON, len(v.Checks)),
+		Alias: v.Alias, CheckedAt: timestamp(v.CheckedAt), Scope: v.Scope(), Checks: make([]checkJSON, len(v.Checks)),
 	}
 	for i, c := range v.Checks {
 		out.Checks[i] = checkJSON{Name: c.Name, Expected: c.Expected, Got: c.Got, Verdict: c.Verdict, Detail: c.Detail}
@@ -271,7 +271,7 @@ type orphans struct{ operations }
 
 func (h orphans) mount(t *routes) {
 	mount(t, endpoint[none, orphansJSON]{method: http.MethodGet, path: orphansPath, do: h.list})
-	mount(t, endpoint[none, none]{method: http.MethodDelete, path: orphansPath + "/{user}", thing: "orphan",
+	mount(t, endpoint[none, none]{method: http.MethodDelete, path: orphansPath + "/{user}", resource: "orphan",
 		do: h.remove})
 }
 
@@ -294,19 +294,19 @@ type orphanJSON struct {
 
 func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], error) {
 	if h.provisioner == nil {
-		return reply[orphansJSON]{}, off()
+		return reply[orphansJSON]{}, switchedOff()
 	}
 	report, err := h.provisioner.Orphans(ctx)
 	if err != nil {
 		return reply[orphansJSON]{}, err
 	}
 	out := orphansJSON{
-		ScannedAt: stampOrNull(report.ScannedAt), Orphans: make([]orphanJSON, len(report.Orphans)), Skipped: report.Skipped,
+		ScannedAt: timestampOrNull(report.ScannedAt), Orphans: make([]orphanJSON, len(report.Orphans)), Skipped: report.Skipped,
 	}
 	for i, o := range report.Orphans {
 		out.Orphans[i] = orphanJSON{
 			Kind: o.Kind, User: o.User, AccessKeyID: o.AccessKeyID, Credential: o.Credential,
-			FoundAt: stampOrNull(o.FoundAt), State: o.State, Detail: o.Detail,
+			FoundAt: timestampOrNull(o.FoundAt), State: o.State, Detail: o.Detail,
 		}
 	}
 	return reply[orphansJSON]{body: out}, nil
@@ -314,7 +314,7 @@ func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], e
 
 func (h orphans) remove(ctx context.Context, c *call[none]) (reply[none], error) {
 	if h.provisioner == nil {
-		return reply[none]{}, off()
+		return reply[none]{}, switchedOff()
 	}
 	var err error
 	h.hold(context.WithoutCancel(ctx), removeTimeout, func(ctx context.Context) {

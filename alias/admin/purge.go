@@ -78,7 +78,7 @@ func purgeFields(in *purgeInput) []field {
 func (in *purgeInput) problems() []alias.Problem {
 	var problems []alias.Problem
 	if in.alias == "" {
-		problems = one("alias", "is required: the name of the alias to purge")
+		problems = problemAt("alias", "is required: the name of the alias to purge")
 	}
 	if in.key != nil && in.prefix != nil {
 		return append(problems, alias.Problem{
@@ -89,11 +89,11 @@ func (in *purgeInput) problems() []alias.Problem {
 	switch p := in.prefix; {
 	case p == nil:
 	case *p == "":
-		problems = append(problems, one("prefix", "must not be empty: leave it out to purge the whole alias")...)
+		problems = append(problems, problemAt("prefix", "must not be empty: leave it out to purge the whole alias")...)
 	case len(*p) > alias.MaxKey:
-		problems = append(problems, one("prefix", fmt.Sprintf("must have at most %d bytes", alias.MaxKey))...)
+		problems = append(problems, problemAt("prefix", fmt.Sprintf("must have at most %d bytes", alias.MaxKey))...)
 	case strings.ContainsFunc(*p, func(r rune) bool { return r < 0x20 || r == 0x7f }):
-		problems = append(problems, one("prefix", "must not have a control character")...)
+		problems = append(problems, problemAt("prefix", "must not have a control character")...)
 	}
 	return problems
 }
@@ -119,13 +119,13 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 		return reply[purgeJSON]{}, err
 	}
 	if h.purger == nil {
-		return reply[purgeJSON]{}, errAbsent
+		return reply[purgeJSON]{}, errNotImplemented
 	}
 	got, err := h.purger.Purge(ctx, req)
 	if err != nil {
 		return reply[purgeJSON]{}, err
 	}
-	h.note(ctx, c, got)
+	h.record(ctx, c, got)
 	return reply[purgeJSON]{body: purgeJSON{
 		Alias: req.Alias.Name, Key: c.in.key, Prefix: c.in.prefix, Hard: req.Hard,
 		Entries: got.Entries, Bytes: got.Bytes, Flights: got.Flights, Negative: got.Negative,
@@ -137,7 +137,7 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	route, ok := h.registry.Lookup(string(c.in.alias))
 	if !ok {
-		return PurgeRequest{}, endpoint[none, none]{thing: "alias"}.missing(string(c.in.alias))
+		return PurgeRequest{}, endpoint[none, none]{resource: "alias"}.notFound(string(c.in.alias))
 	}
 	c.rec.about("alias", route.Alias.Name)
 	req := PurgeRequest{Alias: route.Alias, Hard: c.in.hard}
@@ -153,8 +153,8 @@ func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	return req, nil
 }
 
-// note writes down who purged what. Paths are for those who debug.
-func (h purges) note(ctx context.Context, c *call[purgeInput], got PurgeResult) {
+// record writes down who purged what. Paths are for those who debug.
+func (h purges) record(ctx context.Context, c *call[purgeInput], got PurgeResult) {
 	scope, what := "alias", ""
 	switch in := c.in; {
 	case in.key != nil:

@@ -15,11 +15,11 @@ import (
 func parseQuery(raw string, known []string) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, fail(errBadRequest, "the query string is not valid: it has a bad escape or a semicolon")
+		return nil, failf(errBadRequest, "the query string is not valid: it has a bad escape or a semicolon")
 	}
 	var problems []alias.Problem
 	for _, name := range slices.Sorted(maps.Keys(q)) {
-		at := join("", strings.ToValidUTF8(name, "?"))
+		at := fieldPath("", strings.ToValidUTF8(name, "?"))
 		switch {
 		case !slices.Contains(known, name):
 			problems = append(problems, alias.Problem{Field: at, Detail: "unknown query parameter"})
@@ -39,16 +39,16 @@ type page struct {
 	limit int
 }
 
-// maxPage is how many things one answer holds; it is also what is given to who
+// maxPageSize is how many things one answer holds; it is also what is given to who
 // asks for no number.
-const maxPage = 1000
+const maxPageSize = 1000
 
 var pageQuery = []string{"after", "limit"}
 
 func parsePage(q url.Values) (page, error) {
 	var p page
 	var problems []alias.Problem
-	p.limit, problems = parseLimit(q, maxPage)
+	p.limit, problems = parseLimit(q, maxPageSize)
 	if after := q.Get("after"); after != "" {
 		var err error
 		if p.after, err = alias.ParseName(after); err != nil {
@@ -61,18 +61,18 @@ func parsePage(q url.Values) (page, error) {
 	return p, nil
 }
 
-// parseLimit reads the parameter limit; fallback is its value where there is
+// parseLimit reads the parameter limit; byDefault is its value where there is
 // none.
-func parseLimit(q url.Values, fallback int) (int, []alias.Problem) {
+func parseLimit(q url.Values, byDefault int) (int, []alias.Problem) {
 	if !q.Has("limit") {
-		return fallback, nil
+		return byDefault, nil
 	}
 	n, err := strconv.Atoi(q.Get("limit"))
 	if errors.Is(err, strconv.ErrRange) && n > 0 {
 		err = nil // more than any page has, like every other large number
 	}
 	if err != nil || n < 1 {
-		return 0, one("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPage))
+		return 0, problemAt("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPageSize))
 	}
-	return min(n, maxPage), nil
+	return min(n, maxPageSize), nil
 }

@@ -20,20 +20,20 @@ import (
 
 // record is what is known of a request for its log line and its answer.
 type record struct {
-	id     string
-	method string // empty if the request could not be parsed
-	route  string // the pattern, not the path: what a client sent is not logged
-	thing  string // "alias", "credential", …, if it is about one
-	name   alias.Name
-	code   string // of the problem, if there is one
-	err    error  // what went wrong inside
-	start  time.Time
+	id       string
+	method   string // empty if the request could not be parsed
+	route    string // the pattern, not the path: what a client sent is not logged
+	resource string // "alias", "credential", …, if it is about one
+	name     alias.Name
+	code     string // of the problem, if there is one
+	err      error  // what went wrong inside
+	start    time.Time
 }
 
 // about notes what the request is about.
-func (r *record) about(thing string, name alias.Name) {
+func (r *record) about(resource string, name alias.Name) {
 	if name != "" {
-		r.thing, r.name = thing, name
+		r.resource, r.name = resource, name
 	}
 }
 
@@ -160,7 +160,7 @@ func (s *Server) finish(h http.Header, rec *record, status int) {
 		slog.String("request_id", rec.id), slog.Duration("duration", time.Since(rec.start)),
 	}
 	if rec.name != "" {
-		attrs = append(attrs, slog.String(rec.thing, string(rec.name)))
+		attrs = append(attrs, slog.String(rec.resource, string(rec.name)))
 	}
 	if rec.code != "" {
 		attrs = append(attrs, slog.String("problem", rec.code))

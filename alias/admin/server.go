@@ -39,11 +39,11 @@ type Config struct {
 	// implemented.
 	Purger    Purger
 	Explainer Explainer
-	// Bookkeeper knows what aliases have cost. With nil its call is not
+	// UsageReader knows what aliases have cost. With nil its call is not
 	// implemented.
-	Bookkeeper Bookkeeper
-	Metrics    http.Handler // nil: /metrics is not there
-	Ready      func() bool  // nil: always ready
+	UsageReader UsageReader
+	Metrics     http.Handler // nil: /metrics is not there
+	Ready       func() bool  // nil: always ready
 	// Hosts are names that a listener on loopback answers for beside the loopback
 	// names.
 	Hosts []string
@@ -80,7 +80,7 @@ func New(cfg Config) *Server {
 	audit{cfg.Registry}.mount(s.routes)
 	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.routes)
 	explanations{cfg.Explainer}.mount(s.routes)
-	usage{cfg.Registry, cfg.Bookkeeper}.mount(s.routes)
+	usage{cfg.Registry, cfg.UsageReader}.mount(s.routes)
 	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	return s
 }
@@ -158,7 +158,7 @@ func mountOps(t *routes, cfg OpsConfig) {
 	})
 	if cfg.Metrics != nil {
 		t.add(http.MethodGet, metricsPath, func(x *exchange, r *http.Request) error {
-			w := &whole{header: x.Header()}
+			w := &buffered{header: x.Header()}
 			cfg.Metrics.ServeHTTP(w, r)
 			x.send(cmp.Or(w.status, http.StatusOK), w.body.Bytes())
 			return nil
@@ -172,16 +172,16 @@ func healthy(x *exchange, _ *http.Request) error {
 	return nil
 }
 
-// whole is a ResponseWriter that keeps an answer until it is complete: a handler
+// buffered is a ResponseWriter that keeps an answer until it is complete: a handler
 // that panics half-way is answered with a problem.
-type whole struct {
+type buffered struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-func (w *whole) Header() http.Header { return w.header }
+func (w *buffered) Header() http.Header { return w.header }
 
-func (w *whole) WriteHeader(status int) { w.status = status }
+func (w *buffered) WriteHeader(status int) { w.status = status }
 
-func (w *whole) Write(p []byte) (int, error) { return w.body.Write(p) }
+func (w *buffered) Write(p []byte) (int, error) { return w.body.Write(p) }

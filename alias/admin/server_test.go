@@ -225,9 +225,9 @@ func TestLog(t *testing.T) {
 			wantMethod = "other"
 		}
 		about := ""
-		for _, thing := range []string{"alias", "credential", "operation", "orphan"} {
-			if n, ok := l[thing]; ok {
-				about = fmt.Sprintf("%s=%s", thing, n)
+		for _, resource := range []string{"alias", "credential", "operation", "orphan"} {
+			if n, ok := l[resource]; ok {
+				about = fmt.Sprintf("%s=%s", resource, n)
 			}
 		}
 		problem, _ := l["problem"].(string)

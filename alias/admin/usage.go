@@ -7,20 +7,20 @@ import (
 	"ixmage/alias"
 )
 
-// Bookkeeper knows what aliases have cost.
-type Bookkeeper interface {
+// UsageReader knows what aliases have cost.
+type UsageReader interface {
 	// Usage is all that was counted for an alias; zero when nothing was.
 	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
 }
 
 // usage is the call that shows what an alias has cost.
 type usage struct {
-	registry   *alias.Registry
-	bookkeeper Bookkeeper
+	registry *alias.Registry
+	reader   UsageReader
 }
 
 func (h usage) mount(t *routes) {
-	mount(t, endpoint[none, usageJSON]{method: http.MethodGet, path: aliasesPath + "/{name}/usage", thing: "alias",
+	mount(t, endpoint[none, usageJSON]{method: http.MethodGet, path: aliasesPath + "/{name}/usage", resource: "alias",
 		do: h.read})
 }
 
@@ -28,17 +28,17 @@ func (h usage) mount(t *routes) {
 type usageJSON struct {
 	Alias alias.Name `json:"alias"`
 	Since *string    `json:"since"`
-	Spent tallyJSON  `json:"spent"`
+	Spent countJSON  `json:"spent"`
 	Saved savedJSON  `json:"saved"`
 }
 
 type savedJSON struct {
-	Hit         tallyJSON `json:"hit"`
-	Collapsed   tallyJSON `json:"collapsed"`
-	NotModified tallyJSON `json:"not_modified"`
+	Hit         countJSON `json:"hit"`
+	Collapsed   countJSON `json:"collapsed"`
+	NotModified countJSON `json:"not_modified"`
 }
 
-type tallyJSON struct {
+type countJSON struct {
 	Requests int64 `json:"requests"`
 	Bytes    int64 `json:"bytes"`
 }
@@ -48,15 +48,15 @@ func (h usage) read(ctx context.Context, c *call[none]) (reply[usageJSON], error
 	if err != nil {
 		return reply[usageJSON]{}, err
 	}
-	if h.bookkeeper == nil {
-		return reply[usageJSON]{}, errAbsent
+	if h.reader == nil {
+		return reply[usageJSON]{}, errNotImplemented
 	}
-	u, err := h.bookkeeper.Usage(ctx, a.ID)
+	u, err := h.reader.Usage(ctx, a.ID)
 	if err != nil {
 		return reply[usageJSON]{}, err
 	}
 	return reply[usageJSON]{body: usageJSON{
-		Alias: a.Name, Since: stampOrNull(u.Since), Spent: tallyJSON(u.Spent),
-		Saved: savedJSON{tallyJSON(u.Hit), tallyJSON(u.Collapsed), tallyJSON(u.NotModified)},
+		Alias: a.Name, Since: timestampOrNull(u.Since), Spent: countJSON(u.Spent),
+		Saved: savedJSON{countJSON(u.Hit), countJSON(u.Collapsed), countJSON(u.NotModified)},
 	}}, nil
 }

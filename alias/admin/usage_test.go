@@ -9,20 +9,20 @@ import (
 	"ixmage/alias"
 )
 
-// bookkeeperFunc is a Bookkeeper made of a function.
-type bookkeeperFunc func(ctx context.Context, aliasID int64) (alias.Usage, error)
+// usageFunc is a UsageReader made of a function.
+type usageFunc func(ctx context.Context, aliasID int64) (alias.Usage, error)
 
-func (f bookkeeperFunc) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
+func (f usageFunc) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
 	return f(ctx, aliasID)
 }
 
-func withBookkeeper(f bookkeeperFunc) func(*Config) { return func(c *Config) { c.Bookkeeper = f } }
+func withUsage(f usageFunc) func(*Config) { return func(c *Config) { c.UsageReader = f } }
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	var id int64
 	var answer alias.Usage
-	a := newAPI(t, withBookkeeper(func(_ context.Context, aliasID int64) (alias.Usage, error) {
+	a := newAPI(t, withUsage(func(_ context.Context, aliasID int64) (alias.Usage, error) {
 		id = aliasID
 		return answer, nil
 	}))
@@ -51,7 +51,7 @@ func TestUsage(t *testing.T) {
 func TestUsageRefused(t *testing.T) {
 	t.Parallel()
 	failure := alias.ErrUnavailable
-	a := newAPI(t, withBookkeeper(func(context.Context, int64) (alias.Usage, error) { return alias.Usage{}, failure }))
+	a := newAPI(t, withUsage(func(context.Context, int64) (alias.Usage, error) { return alias.Usage{}, failure }))
 	a.register("shop")
 	a.do("GET", "/api/v1/aliases/none/usage", "").want(404, "not-found")
 	a.do("GET", "/api/v1/aliases/SHOP/usage", "").want(404, "not-found")
