@@ -281,7 +281,7 @@ func holdUp(t *testing.T, args ...string) *server {
 	fakeS3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(100, nil) })
 	s := start(t, append(args, "--origin-idle-timeout=10m")...)
 	s.createOn("shop", fakeS3.URL, "held")
-	ask(t, s.public, "/shop/a.png")
+	sendGet(t, s.public, "/shop/a.png")
 	eventually(t, "the request is at S3", func() bool { return fakeS3.OpenBodies() == 1 })
 	return s
 }

@@ -347,7 +347,7 @@ func TestStreamsOutliveTheirKey(t *testing.T) {
 	fetch("hot.png", "ixmage; fwd=uri-miss")
 	release := make(chan struct{})
 	fakeS3.Next("media", "long.png", s3.StallAfter(100_000, release))
-	long := ask(t, s.public, "/shop/long.png")
+	long := sendGet(t, s.public, "/shop/long.png")
 	eventually(t, "a body is under way", func() bool { return fakeS3.OpenBodies() == 1 })
 
 	fakeS3.Allow(fresh, "media", "")

@@ -53,7 +53,7 @@ func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or 
 		<-warm
 	}
 	for i := range slow {
-		conn := ask(t, s.public, fmt.Sprintf("/shop/slow%d.png", i))
+		conn := sendGet(t, s.public, fmt.Sprintf("/shop/slow%d.png", i))
 		wg.Go(func() {
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {

@@ -33,11 +33,11 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	s := startPlain(t)
 	s.createOn("shop", fakeS3.URL, "crowd")
 
-	first := ask(t, s.public, "/shop/a.png")
+	first := sendGet(t, s.public, "/shop/a.png")
 	eventually(t, "the first request is at S3", func() bool { return fakeS3.Count("crowd", "a.png") == 1 })
 	conns := make([]net.Conn, crowd)
 	for i := range conns {
-		conns[i] = ask(t, s.public, "/shop/a.png")
+		conns[i] = sendGet(t, s.public, "/shop/a.png")
 	}
 	eventually(t, "everybody waits", func() bool { return s.metric("ixmage_http_requests_in_flight") == crowd+1 })
 	// Unread bytes make this a reset, which the server sees with its next write.
@@ -115,7 +115,7 @@ func TestSlowReaders(t *testing.T) {
 	var ok, refused, wrong atomic.Int64
 	var wg sync.WaitGroup
 	for i := range readers {
-		conn := ask(t, s.public, fmt.Sprintf("/shop/%04d.png", i))
+		conn := sendGet(t, s.public, fmt.Sprintf("/shop/%04d.png", i))
 		conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 		wg.Go(func() {
 			defer conn.Close()

@@ -21,6 +21,7 @@ type wire struct {
 	in *bufio.Reader
 }
 
+// dial connects to the public listener.
 func (s *env) dial() *wire {
 	s.t.Helper()
 	return s.dialTo(s.public)
@@ -55,13 +56,22 @@ func (w *wire) answer(method string) *response {
 		}
 		return nil
 	}
-	resp, err := http.ReadResponse(w.in, &http.Request{Method: method})
+	r, err := readResponse(w.in, method)
 	if err != nil {
 		w.t.Fatalf("read the answer: %v", err)
 	}
+	return r
+}
+
+// readResponse reads one answer with its body.
+func readResponse(in *bufio.Reader, method string) (*response, error) {
+	resp, err := http.ReadResponse(in, &http.Request{Method: method})
+	if err != nil {
+		return nil, err
+	}
 	r := &response{Response: resp}
 	r.body, r.err = io.ReadAll(resp.Body)
-	return r
+	return r, nil
 }
 
 // all reads until the server closes the connection, and fails if it does not.
@@ -138,12 +148,10 @@ func single(addr, method, path string, lines ...string) *response {
 // readAnswer reads one answer and the end of the connection after it.
 func readAnswer(conn io.Reader, method string) *response {
 	in := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(in, &http.Request{Method: method})
+	r, err := readResponse(in, method)
 	if err != nil {
 		return &response{err: err}
 	}
-	r := &response{Response: resp}
-	r.body, r.err = io.ReadAll(resp.Body)
 	if r.err != nil {
 		return r
 	}
@@ -153,8 +161,8 @@ func readAnswer(conn io.Reader, method string) *response {
 	return r
 }
 
-// ask sends a GET on a connection of its own and does not wait for the answer.
-func ask(t testing.TB, addr, path string) net.Conn {
+// sendGet sends a GET on a new connection and does not wait for the answer.
+func sendGet(t testing.TB, addr, path string) net.Conn {
 	t.Helper()
 	var d net.Dialer
 	c, err := d.DialContext(t.Context(), "tcp", addr)
@@ -168,19 +176,13 @@ func ask(t testing.TB, addr, path string) net.Conn {
 	return c
 }
 
-// askOn is a GET on a connection that stays open. net/http's client would cost more
-// than the server under test.
+// askOn sends a GET on a connection that stays open, and reads the answer. The client
+// of net/http would cost more than the server under test.
 func askOn(conn io.Writer, in *bufio.Reader, path string) (*response, error) {
 	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: ixmage.test\r\n\r\n"); err != nil {
 		return nil, err
 	}
-	resp, err := http.ReadResponse(in, nil)
-	if err != nil {
-		return nil, err
-	}
-	r := &response{Response: resp}
-	r.body, r.err = io.ReadAll(resp.Body)
-	return r, nil
+	return readResponse(in, http.MethodGet)
 }
 
 // follower is a client that reads one answer in pieces.
@@ -193,7 +195,7 @@ type follower struct {
 func (f *faultEnv) follow(t *testing.T, path string) *follower {
 	t.Helper()
 	f.sent.Add(1)
-	conn := ask(t, f.public, path)
+	conn := sendGet(t, f.public, path)
 	return &follower{Conn: conn, in: bufio.NewReader(conn)}
 }
 
