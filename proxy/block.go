@@ -13,19 +13,19 @@ const (
 	// another one. Blocks begin at its multiples, so that ranges which overlap have
 	// blocks in common.
 	blockSize = 1 << 20
-	// sharedMax is the longest range that is fetched in blocks: for a longer one,
-	// the bytes of S3 cost more than its requests.
+	// sharedMax is the longest range that is fetched in blocks: of a longer one, the
+	// bytes from S3 cost more than the requests.
 	sharedMax = 8 << 20
 )
 
 // blockGroup lets requests for overlapping ranges of one object, which is too large
-// for the cache, share what S3 sends. The first range is fetched by itself. A range
-// that overlaps one being sent is made of blocks instead, and all who need a block at
-// that time share one fetch of it. So the number of requests to S3 is bounded by the
-// number of blocks and not by that of clients.
+// for the cache, share the bytes from S3. The first range is fetched by itself. A range
+// that overlaps one being sent is fetched in blocks instead, and all requests that need a
+// block at that time share one fetch of it. So the number of requests to S3 is bounded by
+// the number of blocks and not by that of clients.
 //
-// A block is read completely before anybody gets a byte of it. It lives as long as
-// somebody reads it, and its memory is taken from the cache's budget.
+// A block is read completely before any request gets a byte of it. It lives as long as a
+// request reads it, and its memory is taken from the cache's budget.
 type blockGroup struct {
 	cache *cache.Cache
 

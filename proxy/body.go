@@ -10,8 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// stall is a stretch of time, and stallBytes what a client must take in each to
-// count as reading at all.
+// A client that takes less than stallBytes in a time of stall is cut off.
 const (
 	stall      = 15 * time.Second
 	stallBytes = 4 << 10
@@ -19,18 +18,17 @@ const (
 
 var errClientGone = errors.New("client went away")
 
-// stream is where the bytes of an answer come from that are not in memory yet: a
-// cache.Reader, or what has several. Close may be called more than once.
+// stream delivers the bytes of an answer that are not in memory yet. Close may be called
+// more than once.
 type stream interface {
 	Next(off int64) ([]byte, error)
 	Close() error
 }
 
-// body streams an object, or a part of it, to one client. fasthttp drives it
-// after the handler has returned: it asks for everything through WriteTo, or
-// for some bytes through Read where the length is not known, and then closes
-// it. An error from either makes it cut the connection, so that no client takes
-// a short body for a whole one.
+// body streams an object, or a range of it, to one client. fasthttp calls it after the
+// handler has returned: WriteTo, or Read if the length is not known, and then Close. After
+// an error it cuts the connection, so that no client takes a short body for a complete
+// one.
 type body struct {
 	x      *exchange
 	conn   net.Conn
@@ -38,10 +36,10 @@ type body struct {
 	reader stream // else where the bytes come from
 	base   int64  // where in the reader's bytes the object begins
 	off    int64  // next byte to send
-	end    int64  // behind the last byte to send, negative for EOF
-	hold   int64  // length of the object if its end must be seen first
-	left   []byte // what Read has of the reader and not handed out yet
-	header *conn  // holds the header until there is a first chunk to go with it
+	end    int64  // behind the last byte to send, negative until EOF
+	hold   int64  // length of the object if its end must arrive before the range's
+	left   []byte // bytes of the reader that Read has not handed out yet
+	header *conn  // holds the header until the first chunk can go out with it
 }
 
 func newBody(x *exchange, f *representation, part byteRange) *body {
@@ -50,7 +48,7 @@ func newBody(x *exchange, f *representation, part byteRange) *body {
 		b.end = -1
 	}
 	if f.onlyRange {
-		// The reader has just this part; its first byte is the part's.
+		// The reader's first byte is the first byte of the range.
 		b.base = part.first
 	} else if b.end < f.obj.size {
 		b.hold = f.obj.size
@@ -62,10 +60,9 @@ func newBody(x *exchange, f *representation, part byteRange) *body {
 	return b
 }
 
-// WriteTo sends everything straight to the connection: fasthttp has flushed the
-// header (ImmediateHeaderFlush) and its buffer would only keep early bytes
-// from the client. A header that the connection holds goes out with the first of
-// them.
+// WriteTo writes to the connection and not to fasthttp's buffer, which would delay the
+// first bytes; the header is flushed already (ImmediateHeaderFlush), or held by the
+// connection until the first chunk.
 func (b *body) WriteTo(io.Writer) (int64, error) {
 	from := b.off
 	for b.off < b.end {
@@ -107,7 +104,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next returns bytes to send, at most up to the end of the part.
+// next returns bytes to send, at most up to the end of the range.
 func (b *body) next() ([]byte, error) {
 	if b.whole != nil {
 		return b.whole[b.off:b.end], nil
@@ -120,8 +117,8 @@ func (b *body) next() ([]byte, error) {
 	if b.hold == 0 || b.off+int64(len(chunk)) < b.end {
 		return chunk, nil
 	}
-	// The part would be complete, but the object it is cut from is not: wait
-	// for its last byte, which comes only when all of it has been checked.
+	// The range would be complete, but its object is not: wait for the object's last
+	// byte, which comes only when the whole object has been checked.
 	if len(chunk) > 1 {
 		return chunk[:len(chunk)-1], nil
 	}
@@ -131,7 +128,8 @@ func (b *body) next() ([]byte, error) {
 	return chunk, nil
 }
 
-// cut notes why a body ends early. io.EOF would make it look complete.
+// cut records why a body ends early. It returns no io.EOF, which would make the body look
+// complete.
 func (b *body) cut(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
@@ -140,7 +138,7 @@ func (b *body) cut(err error) error {
 	return err
 }
 
-// write sends p whole, as long as the client keeps reading.
+// write sends all of p, as long as the client keeps reading.
 func (b *body) write(p []byte) (int, error) {
 	b.x.stamp()
 	if c := b.header; c != nil {
@@ -164,8 +162,8 @@ func (b *body) write(p []byte) (int, error) {
 	}
 }
 
-// Close lets go of the object. fasthttp calls it at the end of a body, whatever
-// the end, and for one that is not sent at all.
+// Close releases the reader. fasthttp calls it for every body, also one that failed or
+// was not sent.
 func (b *body) Close() error {
 	if b.header != nil {
 		b.header.drop(b.x.id[:])
@@ -177,7 +175,7 @@ func (b *body) Close() error {
 	return nil
 }
 
-// CloseWithError is Close with what fasthttp met when writing.
+// CloseWithError is Close with the error that fasthttp got when it wrote.
 func (b *body) CloseWithError(err error) error {
 	var panicked *fasthttp.ErrBodyStreamWritePanic
 	switch {
@@ -189,8 +187,8 @@ func (b *body) CloseWithError(err error) error {
 	return b.Close()
 }
 
-// memoryBody sends a body that is in memory through a conn. It poses as a stream
-// because that is how fasthttp lets a body have a say in how it is written.
+// memoryBody sends a body in memory through a conn. It is a stream for fasthttp, because
+// only a stream can decide how it is written.
 type memoryBody struct {
 	x      *exchange
 	conn   *conn
@@ -220,5 +218,5 @@ func (m *memoryBody) WriteTo(io.Writer) (int64, error) {
 	return n, nil
 }
 
-// Close does nothing: the exchange lets go of the bytes.
+// Close does nothing: the exchange releases the bytes.
 func (*memoryBody) Close() error { return nil }

@@ -2,7 +2,7 @@ package proxy
 
 import "strings"
 
-// byteRange is a part of an object, first and last byte inclusive.
+// byteRange is a range of an object's bytes, both ends inclusive.
 type byteRange struct{ first, last int64 }
 
 func (r byteRange) length() int64 { return r.last - r.first + 1 }
@@ -11,14 +11,14 @@ func (r byteRange) length() int64 { return r.last - r.first + 1 }
 type rangeKind uint8
 
 const (
-	rangeNone          rangeKind = iota // absent, malformed, several, another unit: the whole object
-	rangeSatisfiable                    // one part that the object has
-	rangeUnsatisfiable                  // one part that lies behind its end
+	rangeNone          rangeKind = iota // absent, malformed, several ranges or another unit: send the whole object
+	rangeSatisfiable                    // one range that the object has
+	rangeUnsatisfiable                  // one range behind the object's end
 )
 
 // parseRange reads a Range header against an object of size bytes (RFC 9110,
-// section 14.2). A header that is malformed or asks for several parts is
-// ignored, as the RFC allows: no list is ever built from it.
+// section 14.2). A header that is malformed or has several ranges is ignored, as the RFC
+// allows: a list of ranges would let a short request cost much work.
 func parseRange(header string, size int64) (byteRange, rangeKind) {
 	unit, set, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(unit, "bytes") {
@@ -61,7 +61,8 @@ func suffixRange(digits string, size int64) (byteRange, rangeKind) {
 	return byteRange{max(0, size-n), size - 1}, rangeSatisfiable
 }
 
-// parsePos reads 1*DIGIT. A number too large for any object stays too large.
+// parsePos reads 1*DIGIT. A number above 1<<62 becomes 1<<62, which is still larger than
+// any object.
 func parsePos(digits string) (int64, bool) {
 	const limit = 1 << 62
 	if digits == "" {

@@ -15,8 +15,8 @@ type directive struct {
 }
 
 // parseCacheControl reads the members that follow the grammar of RFC 9111,
-// section 5.2, and leaves out what does not: a header from a bucket is written
-// by whoever may write to it.
+// section 5.2, and skips the others: anybody who may write to the bucket can set the
+// header.
 func parseCacheControl(header string) []directive {
 	var list []directive
 	for header != "" {
@@ -30,14 +30,14 @@ func parseCacheControl(header string) []directive {
 	return list
 }
 
-// restrictive are the directives that count even where what follows them is
-// malformed: in doubt an object is not stored, or not served stale.
+// restrictive are the directives that count even if their argument is malformed: in doubt
+// an object is not stored, or not served stale.
 var restrictive = map[string]bool{
 	"no-store": true, "private": true, "no-cache": true, "must-revalidate": true, "proxy-revalidate": true,
 }
 
-// timed are the directives that count as zero where they are malformed (RFC 9111,
-// section 4.2.1).
+// timed are the directives that count as zero if they are malformed (RFC 9111, section
+// 4.2.1).
 var timed = map[string]bool{
 	"max-age": true, "s-maxage": true, "stale-while-revalidate": true, "stale-if-error": true,
 }
@@ -63,8 +63,8 @@ func scanDirective(s string) (d directive, rest string, ok bool) {
 	return d, rest, ok
 }
 
-// scanValue reads a token or a quoted-string and returns what follows it. Of a
-// quoted-string that is none everything follows, as if it were not quoted.
+// scanValue reads a token or a quoted-string and returns the rest. An invalid
+// quoted-string is left in the rest.
 func (d *directive) scanValue(s string) (rest string, ok bool) {
 	d.has = true
 	if strings.HasPrefix(s, `"`) {
@@ -80,8 +80,8 @@ func (d *directive) scanValue(s string) (rest string, ok bool) {
 	return s[i:], i > 0
 }
 
-// scanQuoted reads a quoted-string that holds nothing that would need escaping
-// when it is written again.
+// scanQuoted reads a quoted-string whose characters need no escape when it is written
+// again.
 func scanQuoted(s string) (value, rest string, ok bool) {
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
@@ -105,8 +105,8 @@ func tokenEnd(s string) int {
 	return len(s)
 }
 
-// formatCacheControl writes what an object's Cache-Control says, or the alias's
-// ttl where it says nothing.
+// formatCacheControl writes the directives of an object's Cache-Control, or the alias's
+// ttl if it has none.
 func formatCacheControl(list []directive, ttl time.Duration) string {
 	if len(list) == 0 {
 		return "public, max-age=" + strconv.FormatInt(int64(ttl/time.Second), 10)

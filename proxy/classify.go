@@ -11,36 +11,36 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Canary knows whether the object can be read that shows that an alias works. It is
-// called from many goroutines.
+// Canary reads the object that shows whether an alias works. It must be safe for
+// concurrent use.
 type Canary interface {
-	// Refused reports whether S3 refuses the alias's canary too. It is false where the
-	// alias has no canary, or the answer is not known. It may ask S3 and takes no longer
-	// than such a call may. It is called once for all who wait for one object.
+	// Refused reports whether S3 refuses the alias's canary too. It is false if the
+	// alias has no canary, or the answer is not known. It may ask S3 and takes no
+	// longer than such a call may. It is called once for all requests that wait for an
+	// object.
 	Refused(ctx context.Context, r alias.Route) bool
 	// State is the last reading of an alias's canary.
 	State(aliasID int64) (ok bool, at time.Time, known bool)
-	// Unsure reports whether the last reading left open if the canary is refused.
+	// Unsure reports whether the last reading did not tell if the canary is refused.
 	Unsure(aliasID int64) bool
 }
 
-// noCanary takes every refusal for a missing object.
+// noCanary makes every refusal count as a missing object.
 type noCanary struct{}
 
 func (noCanary) Refused(context.Context, alias.Route) bool       { return false }
 func (noCanary) State(int64) (ok bool, at time.Time, known bool) { return false, time.Time{}, false }
 func (noCanary) Unsure(int64) bool                               { return false }
 
-// errContradiction is a page or an error that bears a picture's name: more likely
-// something on the way to S3 than the object itself.
-var errContradiction = fmt.Errorf("%w: the bytes are none of its type", errNotImage)
+// errContradiction is a page or an error document in place of a picture: probably a proxy
+// on the way to S3 sent it, and the object is still there.
+var errContradiction = fmt.Errorf("%w: the bytes are not of its type", errNotImage)
 
-// errAliasDenied means that S3 refuses not only the object that was asked for.
+// errAliasDenied means that S3 refuses the alias's canary as well as the object.
 var errAliasDenied = errors.New("the alias's canary is refused too")
 
-// classify tells the cache what an error means for what is stored: an object that
-// is gone goes, and everything that is nobody's fault but the origin's, or ours,
-// leaves what there is to be served.
+// classify tells the cache what an error means for a stored object: cache.Gone drops it,
+// cache.Outage keeps it, so that it can be served stale.
 func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) error {
 	err = p.checkCanary(ctx, route, err)
 	if err == nil {
@@ -49,7 +49,7 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 	switch {
 	case errors.Is(err, errAliasDenied), errors.Is(err, errContradiction):
 		return &cache.Outage{Err: err}
-	case errors.Is(err, errNotImage): // any more
+	case errors.Is(err, errNotImage): // the stored object was a picture; the new one is not
 		return &cache.Gone{Err: err}
 	}
 	oe, ok := errors.AsType[*origin.Error](err)
@@ -72,9 +72,9 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 	}
 }
 
-// checkCanary finds out what a refusal means. Without the right to list a bucket, S3
-// answers AccessDenied for an object that is not there as well; where the
-// alias's canary is refused too, it is the alias that is broken.
+// checkCanary tells a missing object from a broken alias after a refusal. Without the
+// right to list a bucket, S3 answers AccessDenied for both; if it refuses the alias's
+// canary too, the alias is broken.
 func (p *Proxy) checkCanary(ctx context.Context, route alias.Route, err error) error {
 	oe, ok := errors.AsType[*origin.Error](err)
 	if ok && oe.Outcome == origin.OutcomeDenied && p.canary.Refused(ctx, route) {
@@ -83,21 +83,22 @@ func (p *Proxy) checkCanary(ctx context.Context, route alias.Route, err error) e
 	return err
 }
 
-// canaryUnknown reports whether nobody can tell now what a refusal means: the alias has a
-// canary, and S3 has no answer about that either.
+// canaryUnknown reports whether a refusal cannot be explained now: the alias has a canary,
+// and the last reading of it had no clear answer.
 func (p *Proxy) canaryUnknown(a *alias.Alias) bool {
 	return a.Canary != "" && p.canary.Unsure(a.ID)
 }
 
-// withoutCause is what may be kept of an error: what it says, without what it holds.
+// withoutCause copies an error without its cause, which would keep a whole reply in
+// memory.
 func withoutCause(e *origin.Error) error {
 	return &origin.Error{
 		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, S3RequestID: e.S3RequestID,
 	}
 }
 
-// isAmbiguous404 reports whether a 404 leaves open what is missing: an answer to HEAD has no
-// code, and the bucket may not be there.
+// isAmbiguous404 reports whether a 404 does not tell what is missing, the object or the
+// bucket: an answer to HEAD has no code.
 func isAmbiguous404(gone *cache.Gone) bool {
 	oe, ok := errors.AsType[*origin.Error](gone.Err)
 	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"

@@ -10,9 +10,9 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// conditions are the request headers that decide what of an object is sent:
-// copied out of the request, several lines of one header joined as a list. An
-// absent header is empty.
+// conditions are the request headers that decide whether an object, a range of it or a
+// status is sent. They are copied out of the request; the lines of one header are joined
+// to a list. An absent header is empty.
 type conditions struct {
 	any               bool // there is a precondition
 	ifMatch           string
@@ -31,8 +31,8 @@ type validators struct {
 	modified time.Time // whole seconds, zero if not known
 }
 
-// scanConditions copies the headers that decide what is sent out of the
-// request, in one pass. A client that sends none of them costs nothing.
+// scanConditions copies the conditions out of a request in one pass. A request without
+// them costs no allocation.
 func scanConditions(h *fasthttp.RequestHeader) conditions {
 	var c conditions
 	for k, v := range h.All() {
@@ -61,8 +61,8 @@ func scanConditions(h *fasthttp.RequestHeader) conditions {
 	return c
 }
 
-// join adds one more line of a header (RFC 9110, section 5.3). Two dates make
-// none: a header that takes one and has two is to be ignored.
+// join adds a line of a header (RFC 9110, section 5.3). Two dates joined are no date, so
+// a header that may have only one is ignored then.
 func join(list *string, line []byte) {
 	if *list != "" {
 		*list += ", "
@@ -70,7 +70,7 @@ func join(list *string, line []byte) {
 	*list += string(line)
 }
 
-// preconditionResult is what preconditions make of a GET or HEAD.
+// preconditionResult says how the preconditions decide a GET or HEAD.
 type preconditionResult uint8
 
 const (
@@ -103,8 +103,8 @@ func (c *conditions) evaluate(v validators) preconditionResult {
 	return proceed
 }
 
-// selectRange decides which part of an object of size bytes to send (RFC 9110, section
-// 13.1.5 and 14.2). It is to be asked only when evaluate said proceed.
+// selectRange decides which range of an object of size bytes to send (RFC 9110, sections
+// 13.1.5 and 14.2). Call it only if evaluate returned proceed.
 func (c *conditions) selectRange(v validators, size int64) (byteRange, rangeKind) {
 	if c.ranges != 1 || !c.rangeApplies(v) {
 		return byteRange{}, rangeNone
@@ -133,9 +133,8 @@ func weakMatch(a, b string) bool {
 	return b != "" && strings.TrimPrefix(a, "W/") == strings.TrimPrefix(b, "W/")
 }
 
-// matchList reports whether a list of entity tags, or "*", matches tag. "*"
-// matches any object that exists, and this one does. Reading stops at the first
-// thing that is not an entity tag.
+// matchList reports whether a list of entity tags, or "*", matches tag. "*" matches every
+// object that exists. Reading stops at the first invalid entity tag.
 func matchList(list, tag string, match func(a, b string) bool) bool {
 	list = strings.Trim(list, " \t")
 	if list == "*" {
@@ -190,8 +189,8 @@ func parseDate(s string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// sameVersion reports whether a reply is of the version that is known, as far as
-// it is. A range need not tell the size of the whole.
+// sameVersion reports whether a reply can be of a known version: no known validator
+// contradicts it, nor does the size, which a reply to a range need not tell.
 func sameVersion(known validators, size int64, reply *origin.Object) bool {
 	v := validatorsOf(reply)
 	return (known.etag == "" || v.etag == known.etag) &&
@@ -199,7 +198,7 @@ func sameVersion(known validators, size int64, reply *origin.Object) bool {
 		(size < 0 || reply.Size < 0 || reply.Size == size)
 }
 
-// strongTag is what of an entity tag is good for If-Match: a weak one matches
+// strongTag returns an entity tag for If-Match, and "" for a weak one, which would match
 // nothing (RFC 9110, section 13.1.1).
 func strongTag(tag string) string {
 	if strings.HasPrefix(tag, "W/") {

@@ -14,23 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conn is an accepted connection that sends a header and a body from memory
-// with as little work as the kernel allows: fasthttp writes its header into a
-// buffer of ours, and then both go out together, the body by writev or, where
-// it lies in a memory file, by sendfile, which copies nothing. It is used by one
-// goroutine at a time, as fasthttp does.
+// conn is an accepted connection that sends a header and a body from memory with as few
+// system calls and copies as possible: it holds the header that fasthttp writes, and then
+// sends both together, the body by writev or, if it lies in a memory file, by sendfile,
+// which copies nothing. Only one goroutine may use it at a time, as fasthttp does.
 type conn struct {
 	*net.TCPConn
 	raw       syscall.RawConn
 	lingerers *lingerers
-	lingers   atomic.Bool // its client may still be sending
+	lingers   atomic.Bool // the client may still be sending
 
 	holding bool
-	held    []byte // what was written while holding
+	held    []byte // written while holding
 	reads   uint
 
-	// The arguments and results of the two functions that raw calls, which
-	// are made once so that a hit allocates nothing.
+	// The two functions that raw calls are made once, and the fields below are their
+	// arguments and results, so that a hit allocates nothing.
 	sendHeld, sendFile func(fd uintptr) bool
 	file               int
 	off                int64
@@ -48,12 +47,11 @@ func newConn(tc *net.TCPConn, l *lingerers) net.Conn {
 	return c
 }
 
-// Read lets other connections have their turn first, two times of three. A
-// server that has just answered would find nothing yet: the read would fail,
-// the goroutine be parked, and the poller asked. While there is other work, the
-// client's next request arrives meanwhile. The third time is needed: if nobody
-// ever parked, the run queue would never be empty and the poller never be asked
-// for connections that are not in it.
+// Read yields to other connections first, two times of three. Directly after an answer
+// there is no request to read yet: the read would fail, the goroutine would be parked, and
+// the poller would be asked. While other connections have work, the client's next request
+// arrives. The third time does not yield: if no goroutine ever parked, the run queue would
+// never be empty, and the poller would never be asked for the connections outside it.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.reads++; c.reads%3 != 0 {
 		runtime.Gosched()
@@ -61,8 +59,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.TCPConn.Read(p)
 }
 
-// Close waits for the client's last bytes where a request was refused before all
-// of it was read.
+// Close waits for the client's last bytes if a request was refused before all of it was
+// read.
 func (c *conn) Close() error {
 	if c.lingers.Swap(false) {
 		c.lingerers.linger(c.TCPConn)
@@ -73,22 +71,22 @@ func (c *conn) Close() error {
 // linger makes Close linger. The answer must announce the end of the connection.
 func (c *conn) linger() { c.lingers.Store(true) }
 
-// hold keeps what is written from now on, until sendMemory or vector sends it.
+// hold makes Write keep its bytes until sendMemory or vector sends them.
 func (c *conn) hold() { c.holding = true }
 
-// drop ends holding and forgets what is held of the answer with this request id.
-// What is held before that are whole answers to earlier requests of a pipeline:
-// fasthttp had them in its buffer when the header was written behind them. They
-// go out.
+// drop ends holding and drops the held bytes of the answer with this request id. Bytes
+// held before them are complete answers to earlier requests of a pipeline, which fasthttp
+// had in its buffer when it wrote the header. They are sent.
 func (c *conn) drop(id []byte) {
 	if c.holding {
 		c.holding = false
-		// Nothing that S3 said stands in a header before its request id.
+		// The request id comes before every header with a value from S3, so no
+		// object can forge it.
 		if at := bytes.LastIndex(c.held, id); at >= 0 {
 			c.held = c.held[:max(0, bytes.LastIndex(c.held[:at], statusLine))]
 		}
 		if len(c.held) > 0 {
-			_, _ = c.send(c.held) // an error is the end of the connection, which comes anyway
+			_, _ = c.send(c.held) // after an error the connection ends, as it does anyway
 		}
 	}
 	c.held = c.held[:0]
@@ -104,8 +102,8 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.TCPConn.Write(p)
 }
 
-// sendMemory sends what is held and then the body, as long as the client keeps
-// reading, and returns how much of the body went out.
+// sendMemory sends the held bytes and then the body, as long as the client keeps reading.
+// It returns how many bytes of the body it sent.
 func (c *conn) sendMemory(m *memoryBody) (int64, error) {
 	if m.file < 0 {
 		return c.vector(m.data)
@@ -119,22 +117,22 @@ func (c *conn) sendMemory(m *memoryBody) (int64, error) {
 	return int64(len(m.data) - c.left), err
 }
 
-// vector ends holding and sends what is held and data, with one system call if
-// they fit. It returns how much of data went out.
+// vector ends holding and sends the held bytes and data, with one system call if the
+// socket has room. It returns how many bytes of data it sent.
 func (c *conn) vector(data []byte) (int64, error) {
 	bufs := net.Buffers{c.held, data}
 	sent := -int64(len(c.held))
 	c.holding, c.held = false, c.held[:0]
 	err := c.untilStalled(func() (int64, error) {
-		n, err := bufs.WriteTo(c.TCPConn) // takes what it wrote out of bufs
+		n, err := bufs.WriteTo(c.TCPConn) // removes the written bytes from bufs
 		sent += n
 		return n, err
 	})
 	return max(0, sent), err
 }
 
-// attempt calls try until it is done or the deadline has passed, and returns how
-// much went out.
+// attempt calls try until it is done or the deadline has passed, and returns how many
+// bytes it sent.
 func (c *conn) attempt(try func(fd uintptr) bool) (int64, error) {
 	before := c.left + len(c.held)
 	err := c.raw.Write(try)
@@ -144,11 +142,11 @@ func (c *conn) attempt(try func(fd uintptr) bool) (int64, error) {
 	return int64(before - c.left - len(c.held)), err
 }
 
-// untilStalled calls write until all is sent, for as long as the client takes at
-// least stallBytes in each stretch of time. What counts is what the client has
-// acknowledged, not what could be written: the kernel lets a writer go on only
-// when a third of its buffer is free again, and at 20 KiB/s that is a long time.
-// The first stretch is for free, because there is nothing to compare it with.
+// untilStalled calls write until all is sent, or the client takes less than stallBytes in
+// a time of stall. It counts the bytes that the client has acknowledged and not those
+// written: the kernel lets a writer go on only when a third of its buffer is free again,
+// and at 20 KiB/s that takes long. The first time passes unchecked, because there is no
+// earlier count.
 func (c *conn) untilStalled(write func() (int64, error)) error {
 	for waiting := int64(-1); ; {
 		if err := c.SetWriteDeadline(time.Now().Add(stall)); err != nil {
@@ -166,7 +164,7 @@ func (c *conn) untilStalled(write func() (int64, error)) error {
 	}
 }
 
-// unacknowledged is how much the kernel holds that the client has not confirmed.
+// unacknowledged is how many bytes the kernel holds until the client acknowledges them.
 func (c *conn) unacknowledged() int64 {
 	held := 0
 	if err := c.raw.Control(func(fd uintptr) {
@@ -177,7 +175,7 @@ func (c *conn) unacknowledged() int64 {
 	return int64(held)
 }
 
-// send writes p whole, as long as the client keeps reading.
+// send writes all of p, as long as the client keeps reading.
 func (c *conn) send(p []byte) (int, error) {
 	sent := 0
 	err := c.untilStalled(func() (int64, error) {
@@ -188,8 +186,8 @@ func (c *conn) send(p []byte) (int, error) {
 	return sent, err
 }
 
-// trySendHeld sends what is held, and tells the kernel that more follows at
-// once, so that it does not send a packet for the header alone.
+// trySendHeld sends the held bytes. It tells the kernel that more follows at once, so that
+// the header does not get a packet of its own.
 func (c *conn) trySendHeld(fd uintptr) bool {
 	for len(c.held) > 0 {
 		n, err := unix.SendmsgN(int(fd), c.held, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)

@@ -13,15 +13,15 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// problem is an answer that is not a picture: a status and a code that clients
-// may rely on. What went wrong in detail is for the log.
+// problem is an answer that is not a picture: a status and a code that clients may rely
+// on. The details of a failure go to the log only.
 type problem struct {
 	status int
 	code   string
 	title  string
 }
 
-// The problems that clients can see. Statuses of failures are decided here and
+// The problems that clients can see. Statuses of failures are decided in this file and
 // nowhere else.
 var (
 	probNotFound     = problem{http.StatusNotFound, "not-found", "Not found"}
@@ -32,7 +32,7 @@ var (
 	probRange        = problem{http.StatusRequestedRangeNotSatisfiable, "range", "The range lies outside the object"}
 	probMethod       = problem{http.StatusMethodNotAllowed, "method", "Only GET and HEAD are allowed"}
 	probBody         = problem{http.StatusRequestEntityTooLarge, "body", "A request must not have a body"}
-	probExpect       = problem{http.StatusExpectationFailed, "expect", "Expectations are not met here"}
+	probExpect       = problem{http.StatusExpectationFailed, "expect", "The Expect header is not supported"}
 	probHeaders      = problem{http.StatusRequestHeaderFieldsTooLarge, "headers", "The request header is too large"}
 	probSlow         = problem{http.StatusRequestTimeout, "request-timeout", "The request did not arrive in time"}
 	probCredential   = problem{http.StatusBadGateway, "origin-credential", "The origin refused our credential"}
@@ -47,8 +47,8 @@ var (
 	probInternal   = problem{http.StatusInternalServerError, "internal", "Internal error"}
 )
 
-// problemOf is the one table from error to status. A wrapped error gets the
-// status of what it wraps; an error that nobody foresaw is internal.
+// problemOf is the one table from error to status. A wrapped error gets the status of the
+// error that it wraps; an unknown error is internal.
 func problemOf(err error) problem {
 	switch {
 	case errors.Is(err, errNoRoute):
@@ -72,9 +72,9 @@ func problemOf(err error) problem {
 	return probInternal
 }
 
-// originProblem maps what became of a request to S3. A missing object, a missing
-// alias and a refusal look the same to clients: without s3:ListBucket, S3
-// itself answers AccessDenied for a missing object.
+// originProblem maps the outcome of a request to S3. A missing object, a missing alias
+// and a refusal look the same to clients: without s3:ListBucket, S3 itself answers
+// AccessDenied for a missing object.
 func originProblem(o origin.Outcome) problem {
 	switch o {
 	case origin.OutcomeNotFound, origin.OutcomeDenied:
@@ -99,7 +99,7 @@ func originProblem(o origin.Outcome) problem {
 	return probInternal
 }
 
-// requestProblem maps what the HTTP server could not read.
+// requestProblem maps the error of a request that the HTTP server could not read.
 func requestProblem(err error) problem {
 	var small *fasthttp.ErrSmallBuffer
 	var netErr net.Error
@@ -114,7 +114,7 @@ func requestProblem(err error) problem {
 	return probBadRequest
 }
 
-// retryAfter is what a client is told to wait after a 503, in seconds.
+// retryAfter is the Retry-After of a 503, in seconds.
 func retryAfter(err error) string {
 	wait := time.Second
 	var oe *origin.Error

@@ -14,12 +14,11 @@ import (
 	"ixmage/cache"
 )
 
-// exchange is one request and its answer, from the request's header until the
-// last byte of the answer is with the kernel. Everything that must happen then
-// and only then hangs on its Close: letting go of cached bytes, metrics, the log
-// line. fasthttp calls it, because it closes user values when it is done with a
-// request, after the response was written or could not be; a body given to it
-// as a slice has no other sign of that.
+// exchange is one request and its answer, from the request's header until the kernel has
+// the last byte of the answer. Its Close does everything that must not happen before:
+// it releases cached bytes, counts, and writes the log line. fasthttp calls Close, because
+// it closes user values when it has written the response or failed to; for a body given to
+// it as a slice there is no other sign of that.
 type exchange struct {
 	proxy *Proxy
 	fc    *fasthttp.RequestCtx
@@ -27,10 +26,10 @@ type exchange struct {
 	start time.Time
 
 	alias   string      // empty unless it is in the registry
-	route   alias.Route // whose object is sent, or tried to; zero before that is known
+	route   alias.Route // the object's; zero before it is known
 	series  Series
 	cache   string
-	triedS3 bool // S3, in vain: what is served is stale
+	triedS3 bool // without success: the answer is stale
 	code    int
 	bytes   int64
 	first   time.Duration // to the first byte of the answer
@@ -38,7 +37,7 @@ type exchange struct {
 	reader  stream
 	memory  memoryBody // if the body is sent by conn
 
-	prob    problem // what the client was told, if not a picture
+	prob    problem // what the client is told instead of a picture
 	err     error   // what went wrong, for the log
 	broken  bool    // the body was cut because the origin broke
 	aborted bool    // the client went away
@@ -51,8 +50,8 @@ type exchangeKey struct{}
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// begin opens the exchange of a request. Until the server hands one over, fc.Time
-// is that of the request before it on the same connection.
+// begin opens the exchange of a request. Its start is a parameter because fc.Time may
+// still be that of the previous request on the same connection.
 func (p *Proxy) begin(fc *fasthttp.RequestCtx, start time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	*x = exchange{proxy: p, fc: fc, start: start, series: p.unknown, cache: cacheNone}
@@ -62,8 +61,8 @@ func (p *Proxy) begin(fc *fasthttp.RequestCtx, start time.Time) *exchange {
 	return x
 }
 
-// putID writes a request id: 64 random bits in hexadecimal. It is a name to find
-// a log line by, not a secret.
+// putID writes a request id: 64 random bits in hexadecimal. It serves to find a log line
+// and is no secret.
 func putID(id *[16]byte) {
 	var raw [8]byte
 	n := rand.Uint64() //nolint:gosec // see above
@@ -100,8 +99,8 @@ func (x *exchange) Close() error {
 	return nil
 }
 
-// countSaved counts what the cache has spared S3. What a 304 spares is counted where it
-// comes, since nobody may wait for it.
+// countSaved counts the requests and bytes that S3 did not have to serve. Those that a 304
+// saves are counted when it arrives, because no exchange may be waiting for it.
 func (x *exchange) countSaved() {
 	switch x.cache {
 	case cacheHit, cacheStale, cacheNegative:
@@ -109,7 +108,7 @@ func (x *exchange) countSaved() {
 		if x.triedS3 {
 			requests = 0
 		}
-		if x.code >= http.StatusBadRequest { // what we say of it is no byte of S3's
+		if x.code >= http.StatusBadRequest { // the bytes of a problem are not S3's
 			sent = 0
 		}
 		x.series.Saved(SavedByHit, requests, sent)
@@ -130,8 +129,7 @@ func (x *exchange) method() string {
 	return "other"
 }
 
-// log writes one line for a request that failed, and one at debug level for any
-// other.
+// log writes one line, at debug level for a request that did not fail.
 func (x *exchange) log(took time.Duration) {
 	level, msg := slog.LevelDebug, "request"
 	switch {

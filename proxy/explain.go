@@ -13,12 +13,12 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Explanation says how a URL resolves, and why it is answered as it is. It is for
-// the operator: it names bucket, key and access key id, and never a secret.
+// Explanation says how a URL resolves and why it gets its answer. It is for the operator:
+// it names bucket, key and access key id, and never a secret.
 type Explanation struct {
 	Path string `json:"path"`
-	// Status and Code are what a GET is answered with now, as far as that is
-	// known; 0 where S3 has to be asked first.
+	// Status and Code are the answer that a GET would get now; 0 if S3 must be asked
+	// first.
 	Status     int                  `json:"status"`
 	Code       string               `json:"code"`
 	Alias      string               `json:"alias"`
@@ -30,14 +30,14 @@ type Explanation struct {
 	Cache      *ExplainedCache      `json:"cache"`
 	Circuit    *ExplainedCircuit    `json:"circuit"`
 	Canary     *ExplainedCanary     `json:"canary"`
-	// LastAnswer and LastFailure are S3's, to any request for the alias.
+	// LastAnswer and LastFailure are S3's answers to any request for the alias.
 	LastAnswer  *ExplainedAnswer `json:"last_answer"`
 	LastFailure *ExplainedAnswer `json:"last_failure"`
 	Probe       *ExplainedAnswer `json:"probe,omitempty"`
 	Remedy      string           `json:"remedy"`
 }
 
-// ExplainedCredential is what signs.
+// ExplainedCredential is the credential that signs.
 type ExplainedCredential struct {
 	Name        string `json:"name"`
 	Kind        string `json:"kind"`
@@ -45,12 +45,12 @@ type ExplainedCredential struct {
 	State       string `json:"state"`
 }
 
-// ExplainedCache is what each tier knows of an object.
+// ExplainedCache is the cache's knowledge of an object.
 type ExplainedCache struct {
 	Memory  *ExplainedEntry   `json:"memory"`
 	Missing *ExplainedAbsence `json:"missing"`
-	// Fetching says that a fetch is under way, Bypass that lately the object
-	// could not be stored.
+	// Fetching says that a fetch is under way, Bypass that the object could recently
+	// not be stored.
 	Fetching bool `json:"fetching"`
 	Bypass   bool `json:"bypass"`
 }
@@ -65,28 +65,28 @@ type ExplainedEntry struct {
 	ContentType  string `json:"content_type"`
 	ETag         string `json:"etag"`
 	CacheControl string `json:"cache_control"`
-	// StaleWhile and StaleError are for how long it may still be served while it
-	// is fetched anew, and while that fails.
+	// StaleWhile and StaleError are how long it may still be served while it is
+	// revalidated, and while that fails.
 	StaleWhile int64 `json:"stale_while_revalidate_left"`
 	StaleError int64 `json:"stale_if_error_left"`
 	Failing    bool  `json:"failing"`
 }
 
-// ExplainedAbsence is an object that is known to be missing.
+// ExplainedAbsence is a negative entry of the cache.
 type ExplainedAbsence struct {
 	TTL    int64  `json:"ttl"`
 	Reason string `json:"reason"`
 }
 
-// ExplainedCanary is how the alias's canary was, last.
+// ExplainedCanary is the last reading of the alias's canary.
 type ExplainedCanary struct {
 	Key     string    `json:"key"`
 	State   string    `json:"state"` // none, unknown, readable or failing
 	Checked time.Time `json:"checked_at,omitzero"`
 }
 
-// Explain resolves the path of a URL as get does, and tells what is known of it.
-// With probe it asks S3 for the object's metadata. It changes nothing.
+// Explain resolves the path of a URL as get does and returns an *Explanation of its
+// answer. With probe it asks S3 for the object's metadata. It changes nothing.
 func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	e := &Explanation{Path: path}
 	t, err := resolve([]byte(path))
@@ -127,7 +127,7 @@ func (e *Explanation) locate(r alias.Route, key string) {
 	}
 }
 
-// gather collects what there is, and what it means.
+// gather fills e from the cache, the circuit, the canary and the last answers of S3.
 func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe bool) {
 	now := time.Now()
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
@@ -139,7 +139,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	e.Canary = p.explainCanary(r.Alias)
 	circuit := p.origin.Circuit(r)
 	e.Circuit = explainCircuit(circuit, now)
-	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // first: it is an answer, too
+	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // before LastAnswer, which a newer failure changes too
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
 	e.served(v, now)
 	known := e.knownError(v, now.Before(circuit.Probe))
@@ -147,7 +147,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	if probe {
 		err = p.classify(ctx, r, p.probe(ctx, e, r))
 	}
-	// Clients are told what is known, whatever a probe finds out past it.
+	// Clients get the remembered answer, whatever the probe finds.
 	told := cmp.Or(known, err)
 	_, outage := errors.AsType[*cache.Outage](told)
 	if outage && v.Tier == cache.Tier && now.Before(v.StaleError) && e.Status == 0 {
@@ -161,7 +161,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	}
 }
 
-// served notes that the cache answers, whatever S3 would say.
+// served sets the status of an object that the cache serves without S3.
 func (e *Explanation) served(v cache.View, now time.Time) {
 	switch {
 	case v.Tier != cache.Tier:
@@ -172,8 +172,8 @@ func (e *Explanation) served(v cache.View, now time.Time) {
 	}
 }
 
-// originRemedy is what can be done about what keeps S3 from being asked, or from answering,
-// as far as the alias's other requests tell: not what is for the sake of one object.
+// originRemedy says what can be done about a failing S3, as the alias's last failure shows
+// it. It is empty if that failure is of one object only.
 func (e *Explanation) originRemedy() string {
 	last := e.LastFailure
 	switch {
@@ -192,7 +192,8 @@ func (e *Explanation) lastFailed() bool {
 	return e.LastFailure != nil && e.LastAnswer.At.Equal(e.LastFailure.At)
 }
 
-// knownError is what the next request would be told without S3, unless it is served.
+// knownError is the error that the next request would get without a request to S3, nil if
+// there is none.
 func (e *Explanation) knownError(v cache.View, pausing bool) error {
 	switch {
 	case e.Status == http.StatusOK:
@@ -205,8 +206,8 @@ func (e *Explanation) knownError(v cache.View, pausing bool) error {
 	return nil
 }
 
-// explainFailure explains what clients are told by its cause, which is gone if it is nil. What is
-// served from the cache meanwhile keeps its status.
+// explainFailure sets the answer that clients get and a remedy for its cause, which is nil
+// if it is over. An object that the cache serves keeps its status.
 func (e *Explanation) explainFailure(told, cause error) {
 	if prob := problemOf(told); e.Status == 0 {
 		e.Status, e.Code = prob.status, prob.code
@@ -227,7 +228,7 @@ func (e *Explanation) explainFailure(told, cause error) {
 }
 
 // probe asks S3 for the object's metadata, as a cold HEAD does. A 404 to HEAD does not
-// tell a missing object from a missing bucket, so the first byte is asked for then.
+// tell a missing object from a missing bucket, so probe requests the first byte then.
 func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error {
 	req := origin.Request{Route: r, Key: e.Key, Force: true}
 	_, err := p.statObject(ctx, req)
@@ -250,7 +251,7 @@ func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error 
 	return err
 }
 
-// defaultRemedy is what is said where nothing is known to be wrong.
+// defaultRemedy sets the remedy if no failure is known.
 func (e *Explanation) defaultRemedy() {
 	switch {
 	case e.Probe != nil:
@@ -283,14 +284,14 @@ func explainView(v cache.View, now time.Time) *ExplainedCache {
 	return c
 }
 
-// left is in whole seconds, and never negative.
+// left returns whole seconds, never negative.
 func left(until, now time.Time) int64 { return max(0, int64(until.Sub(now)/time.Second)) }
 
 // ExplainedCircuit tells whether calls go out to S3.
 type ExplainedCircuit struct {
 	State    string `json:"state"`
 	Failures int    `json:"failures"` // in a row
-	Retry    int64  `json:"retry_in"` // seconds until the next call goes out, of an open one
+	Retry    int64  `json:"retry_in"` // seconds until the next call goes out, if it is open
 }
 
 func explainCircuit(c origin.CircuitInfo, now time.Time) *ExplainedCircuit {
@@ -321,7 +322,7 @@ func explainAnswer(a origin.Answer, known bool) *ExplainedAnswer {
 	}
 }
 
-// remedy is what can be done about a failure of another request.
+// remedy says what can be done about a failure of another request.
 func (a *ExplainedAnswer) remedy() string {
 	e := &origin.Error{Outcome: origin.Outcome(a.Outcome), Status: a.Status, Code: a.S3Code}
 	return remedyFor(originProblem(e.Outcome), e)

@@ -11,14 +11,14 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// freshHeaders are the headers of an object that tell how long it may be served,
-// as S3 sent them.
+// freshHeaders are the headers of an object that decide how long it may be served, as S3
+// sent them.
 type freshHeaders struct {
 	cacheControl string
 	expires      string    // empty: there is none
 	date         time.Time // zero: there is none
 	received     time.Time
-	varies       bool // with what no request tells: Vary has an asterisk
+	varies       bool // Vary has an asterisk
 }
 
 func freshHeadersOf(o *origin.Object) freshHeaders {
@@ -27,9 +27,9 @@ func freshHeadersOf(o *origin.Object) freshHeaders {
 	}
 }
 
-// updated are the headers after a 304: those that it sends replace the stored ones,
-// and the others stand (RFC 9111, section 3.2). The Date is always the 304's, for
-// one that is not sent is the time of reception (RFC 9110, section 6.6.1).
+// updated returns the headers after a 304: its headers replace the stored ones, and the
+// others stay (RFC 9111, section 3.2). The Date is always the 304's: without one, the time
+// of reception counts (RFC 9110, section 6.6.1).
 func (h freshHeaders) updated(by *origin.Object) freshHeaders {
 	u := freshHeaders{
 		cacheControl: cmp.Or(by.CacheControl, h.cacheControl), expires: cmp.Or(by.Expires, h.expires),
@@ -41,8 +41,8 @@ func (h freshHeaders) updated(by *origin.Object) freshHeaders {
 	return u
 }
 
-// hasAsterisk looks for the member of Vary that no request matches (RFC 9111, section
-// 4.1). All others match: nothing of a client's request reaches S3.
+// hasAsterisk reports whether Vary has the member that no request matches (RFC 9111,
+// section 4.1). All other members match, because no header of a client reaches S3.
 func hasAsterisk(vary string) bool {
 	for member := range strings.SplitSeq(vary, ",") {
 		if strings.Trim(member, " \t") == "*" {
@@ -52,33 +52,33 @@ func hasAsterisk(vary string) bool {
 	return false
 }
 
-// lifetimes is what an object's headers, and its alias where they say nothing, let
-// a shared cache do with it.
+// lifetimes say how long a shared cache may serve an object, by its headers or else by its
+// alias.
 type lifetimes struct {
-	store      bool          // may be kept at all
-	fresh      time.Duration // how long it may be served without asking, from an Age of 0
-	staleWhile time.Duration // how long past fresh it may be served while it is fetched anew
-	staleError time.Duration // how long past fresh it may be served while the origin fails
+	store      bool          // may be stored at all
+	fresh      time.Duration // may be served without a request to S3, from an Age of 0
+	staleWhile time.Duration // after fresh: may be served while it is revalidated
+	staleError time.Duration // after fresh: may be served while S3 fails
 	byDefault  bool          // staleWhile is the alias's
 }
 
 // lifetimesOf reads headers as RFC 9111 asks of a shared cache:
 //
-//   - private and no-store: not kept. With must-understand, no-store is for caches
-//     that do not know the status code, and is to be ignored by those that do
-//     (5.2.2.3): we keep 200 alone, and know it.
-//   - no-cache: kept, and asked for each time (5.2.2.4). Vary: * says the same (4.1).
-//   - s-maxage over max-age over Expires less Date over the alias's ttl (4.2.1).
-//   - must-revalidate, proxy-revalidate and s-maxage, as no-cache, forbid to serve
-//     it stale (4.2.4, 5.2.2.10), whatever else is there.
-//   - stale-while-revalidate and stale-if-error (RFC 5861) over the alias's.
+//   - private and no-store: not stored. With must-understand, a cache that knows the
+//     status code ignores no-store (5.2.2.3); only 200 is stored, and it is known.
+//   - no-cache: stored, and revalidated for each request (5.2.2.4). Vary: * means the
+//     same (4.1).
+//   - s-maxage before max-age before Expires minus Date before the alias's ttl (4.2.1).
+//   - must-revalidate, proxy-revalidate, s-maxage and no-cache forbid to serve it stale
+//     (4.2.4, 5.2.2.10), whatever the other directives say.
+//   - stale-while-revalidate and stale-if-error (RFC 5861) before the alias's.
 //
-// The forms of private and no-cache with names of fields count as those without,
-// which 5.2.2.4 and 5.2.2.7 allow: of an object's fields we serve but few.
+// private and no-cache with field names count as without them, which 5.2.2.4 and 5.2.2.7
+// allow.
 //
-// An alias's stale_while_revalidate prolongs a lifetime and makes none: what is
-// never fresh, by max-age=0, Expires in the past or a ttl of 0, was meant to be
-// asked for each time. If the origin fails then, stale_if_error counts all the same.
+// An alias's stale_while_revalidate extends a lifetime and does not create one: an object
+// that is never fresh, by max-age=0, an Expires in the past or a ttl of 0, is meant to be
+// revalidated for each request. stale_if_error applies to it all the same.
 func lifetimesOf(h freshHeaders, a *alias.Alias) lifetimes {
 	list := parseCacheControl(h.cacheControl)
 	if has(list, "private") || has(list, "no-store") && !has(list, "must-understand") {
@@ -105,8 +105,8 @@ func lifetimesOf(h freshHeaders, a *alias.Alias) lifetimes {
 	return l
 }
 
-// freshFor is freshness_lifetime of RFC 9111, section 4.2.1. The alias's ttl stands
-// where a heuristic could (4.2.2).
+// freshFor is freshness_lifetime of RFC 9111, section 4.2.1, with the alias's ttl in place
+// of a heuristic (4.2.2).
 func (h freshHeaders) freshFor(list []directive, ttl time.Duration) time.Duration {
 	for _, name := range []string{"s-maxage", "max-age"} {
 		if d, ok := shortest(list, name); ok {
@@ -119,8 +119,8 @@ func (h freshHeaders) freshFor(list []directive, ttl time.Duration) time.Duratio
 	return ttl
 }
 
-// expiresAfter is Expires less Date, if there is an Expires. One that is no date,
-// as "0" or two of them, lies in the past (RFC 9111, section 5.3).
+// expiresAfter is Expires minus Date, if there is an Expires. An invalid one, such as "0"
+// or two dates, lies in the past (RFC 9111, section 5.3).
 func (h freshHeaders) expiresAfter() (time.Duration, bool) {
 	if h.expires == "" {
 		return 0, false
@@ -136,16 +136,16 @@ func (h freshHeaders) expiresAfter() (time.Duration, bool) {
 	return min(max(0, at.Sub(from)), maxDelta), true
 }
 
-// parseExpires takes the zones that a date of HTTP may have: Go reads the name of
-// any, as if it were GMT.
+// parseExpires refuses zones that an HTTP date may not have: Go accepts the name of any
+// zone and reads the time as GMT.
 func parseExpires(s string) (time.Time, bool) {
 	t, err := http.ParseTime(s)
 	zone, _ := t.Zone()
 	return t, err == nil && (zone == "UTC" || zone == "GMT")
 }
 
-// cacheControlFor is the Cache-Control that clients get: what the alias overrides it
-// with, or what the object says, its Expires said as max-age, or the alias's ttl.
+// cacheControlFor is the Cache-Control that clients get: the alias's override, or the
+// object's own with its Expires as max-age, or the alias's ttl.
 func cacheControlFor(h freshHeaders, ttl time.Duration, override string) string {
 	if override != "" {
 		return override
@@ -171,8 +171,8 @@ func has(list []directive, name string) bool {
 	return false
 }
 
-// shortest is the shortest time that the directives of this name give: with two,
-// the section lets a cache take the first or count it as stale (RFC 9111, 4.2.1).
+// shortest is the shortest time of the directives of a name. Of two, RFC 9111, section
+// 4.2.1, lets a cache use the first or treat the response as stale.
 func shortest(list []directive, name string) (least time.Duration, ok bool) {
 	for _, d := range list {
 		if d.name == name {
@@ -185,11 +185,10 @@ func shortest(list []directive, name string) (least time.Duration, ok bool) {
 	return least, ok
 }
 
-// maxDelta is as good as any longer time (RFC 9111, section 1.2.2).
+// maxDelta stands for every longer time (RFC 9111, section 1.2.2).
 const maxDelta = (1 << 31) * time.Second
 
-// deltaSeconds reads 1*DIGIT seconds (RFC 9111, section 1.2.2). What cannot be read
-// is zero.
+// deltaSeconds reads 1*DIGIT seconds (RFC 9111, section 1.2.2). An invalid text is zero.
 func deltaSeconds(s string) time.Duration {
 	n, ok := parsePos(s)
 	if !ok {

@@ -11,18 +11,18 @@ import (
 	"ixmage/cache"
 )
 
-// errVersionGone means that an object changed between the look at its metadata
-// and the fetch of its bytes.
+// errVersionGone means that an object changed between the request for its metadata and the
+// request for its bytes.
 var errVersionGone = errors.New("the object changes faster than it can be read")
 
-// representation is an object that can be sent: all of it in memory, or a reader.
+// representation is an object that can be sent, from memory or from a reader.
 type representation struct {
 	obj       *object
 	age       []byte
 	status    []byte // Cache-Status (RFC 9211)
 	whole     []byte
 	reader    stream
-	onlyRange bool // the reader has only the part that was asked for
+	onlyRange bool // the reader has only the requested range
 }
 
 // get answers GET and HEAD of /{alias}/{key}.
@@ -46,7 +46,7 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 	return nil
 }
 
-// attribute looks an alias up and, if it is there, counts x with it.
+// attribute looks up an alias and, if it exists, counts x under it.
 func (p *Proxy) attribute(x *exchange, name string) (alias.Route, bool) {
 	route, ok := p.registry.Lookup(name)
 	if ok {
@@ -60,8 +60,8 @@ var (
 	errDisabled = errors.New("the alias is not served")
 )
 
-// serveObject answers from memory if it can, without waiting or starting
-// anything; else it goes to the cache's slower ways.
+// serveObject answers a hit from memory, which neither waits nor starts a goroutine, and
+// everything else by a fetch, a HEAD or a range.
 func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	x.route = route
 	cond := scanConditions(&x.fc.Request.Header)
@@ -101,21 +101,21 @@ func keyOf(a *alias.Alias, object string) cache.Key {
 	return cache.Key{Space: a.ID, Epoch: a.Epoch, Object: object}
 }
 
-// failed answers with what an error of the origin means to the client.
+// failed answers with the problem of an error, or with the alias's placeholder.
 func (p *Proxy) failed(x *exchange, err error) {
 	if _, known := errors.AsType[*cache.Absence](err); known {
 		x.cache = cacheNegative
 	}
 	prob := problemOf(err)
-	x.prob, x.err = prob, err // which send changes if the placeholder cannot be sent
+	x.prob, x.err = prob, err // send changes both if the placeholder cannot be sent
 	if path := placeholderFor(prob, x.route.Alias); path != "" && p.servePlaceholder(x, path, prob) {
 		return
 	}
 	x.fail(prob, err)
 }
 
-// fetched answers through the cache: with what is stored though not fresh, or by a
-// fetch of the whole object, this request's own or one that others follow too.
+// fetched answers through the cache: with a stale object, or by a fetch of the whole
+// object, which other requests may share.
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	get := p.cache.Get
 	if cond.byteRange != "" {
@@ -126,7 +126,7 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		return err
 	}
 	if part, ok := cond.separateRange(r); ok {
-		// The stream is of the whole object, and only this part is wanted.
+		// The stream is of the whole object, and the request is for a range.
 		r.Close()
 		return p.sendRange(x, rangeRequest{route, ck, r.Meta.(*object), part})
 	}
@@ -138,13 +138,13 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	}
 	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.Asked
 	x.answer(representationOf(r, time.Now()), cond)
-	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // 304, 412 and 416 have nothing of the body
+	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // these answers have no body from the reader
 		r.Finish()
 	}
 	return nil
 }
 
-// representationOf is what a reader brings.
+// representationOf returns the object of a reader.
 func representationOf(r *cache.Reader, now time.Time) *representation {
 	obj := r.Meta.(*object)
 	f := &representation{obj: obj, reader: r, age: obj.age(now)}
@@ -162,7 +162,7 @@ func representationOf(r *cache.Reader, now time.Time) *representation {
 
 const statusBypass = "ixmage; fwd=bypass"
 
-// cacheStatus says how the cache came by an object (RFC 9211).
+// cacheStatus is the Cache-Status of an object that was fetched (RFC 9211).
 func cacheStatus(status cache.Status, stale, stores bool) string {
 	fwd := "uri-miss"
 	if stale {

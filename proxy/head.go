@@ -11,8 +11,8 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET
-// would have. Nothing is stored.
+// head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET would
+// have. It stores nothing.
 func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	obj, joined, err := p.stat(p.base, route, ck)
 	if err != nil {
@@ -27,8 +27,8 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 	return nil
 }
 
-// stat asks for an object's metadata alone, once for all who do so at the same time.
-// joined says that another request asked.
+// stat asks S3 for an object's metadata, once for all requests at the same time. joined
+// says that another request asked.
 func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
 	if err := p.cache.Absent(ck, time.Now()); err != nil {
 		return nil, false, err
@@ -51,7 +51,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 	return obj, joined, nil
 }
 
-// statAlone asks for one request.
+// statAlone is stat for one request.
 func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
 	generation := p.cache.Generation()
 	route = p.currentRoute(route)
@@ -83,7 +83,7 @@ func (p *Proxy) statObject(ctx context.Context, req origin.Request) (*object, er
 	return newObject(o, req.Route.Alias, picture), nil
 }
 
-// sniff reads the front of an object of generic type.
+// sniff finds the type of an object from its first bytes.
 func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object) (string, error) {
 	if o.Size == 0 {
 		return "", errNotImage

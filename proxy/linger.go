@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// What a client whose request was refused may still send, and for how long.
+// How long, and how much, a client may still send after its request was refused.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 4 << 20
 )
 
-// lingerers are the connections that linger. A refused request is answered while
-// its client still sends the body. The sequence that closing has to wait for:
+// lingerers are the connections that linger before they close. A refused request is
+// answered while its client still sends the body. Without lingering:
 //
-//  1. the answer is sent, and the connection is closed with bytes of the body
-//     unread, or some arrive after that
-//  2. the kernel answers these with a reset (RFC 9112, section 9.6)
-//  3. the client, still writing, sees the reset and never reads the answer
+//  1. The answer is sent, and the connection is closed while bytes of the body are
+//     unread or still arrive.
+//  2. The kernel answers these bytes with a reset (RFC 9112, section 9.6).
+//  3. The client, still writing, sees the reset and never reads the answer.
 //
-// So the sending half is closed first, and the body is read and thrown away, in
-// bounds, for the client to get to its end and to the answer.
+// So the sending half is closed first, and the body is read and discarded, within bounds,
+// until the client has sent it and reads the answer.
 type lingerers struct {
 	patience time.Duration
 
-	mu     sync.Mutex // guards the two below, and that none enters after end
+	mu     sync.Mutex // guards conns and ended; no connection enters after end
 	conns  map[*net.TCPConn]struct{}
 	ended  bool
 	inside sync.WaitGroup
 }
 
-// linger returns when the client has closed, or its time or bytes are used up.
+// linger returns when the client has closed, or has used up its time or bytes.
 func (l *lingerers) linger(c *net.TCPConn) {
 	if !l.enter(c) {
 		return
@@ -64,7 +64,7 @@ func (l *lingerers) leave(c *net.TCPConn) {
 	l.inside.Done()
 }
 
-// end lets nobody linger any more, and waits until nobody does.
+// end stops all lingering and waits until every linger has returned.
 func (l *lingerers) end() {
 	l.mu.Lock()
 	l.ended = true

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// Listener accepts TCP connections and outlives a lack of file descriptors.
-// fasthttp's Serve ends on the first error of Accept; this one never gives it
-// one. Where descriptors run out, the waiting connection is refused with the
-// help of one that is kept in reserve, so that clients learn it at once, and
-// accepting goes on. On Linux, connections are handed out as *conn.
+// Listener accepts TCP connections and survives a lack of file descriptors. fasthttp's
+// Serve ends on the first error of Accept, so this Accept returns none until the listener
+// is closed or drained. When descriptors run out, it closes one that it keeps in reserve
+// to accept and refuse the waiting connection, so that the client learns of it at once.
+// On Linux, Accept returns a *conn.
 type Listener struct {
 	*net.TCPListener
 	log       *slog.Logger
@@ -38,18 +38,17 @@ func Listen(addr string, log *slog.Logger) (*Listener, error) {
 	return l, nil
 }
 
-// drainTime is how long connections that the kernel has accepted already are
-// still taken over after Drain: closing at once would reset them.
+// drainTime is how long Accept still returns connections after Drain that the kernel has
+// already accepted: closing at once would reset them.
 const drainTime = 100 * time.Millisecond
 
-// Drain makes Accept hand out what is waiting, and then end.
+// Drain makes Accept return the waiting connections and then io.EOF.
 func (l *Listener) Drain() {
 	l.draining.Store(true)
 	_ = l.SetDeadline(time.Now().Add(drainTime))
 }
 
-// Accept waits for a connection. It fails only when the listener is closed or
-// drained.
+// Accept waits for a connection. It fails only after Close or Drain.
 func (l *Listener) Accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := l.AcceptTCP()
@@ -66,12 +65,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 		default:
 			l.log.Warn("accept failed, going on", "error", err)
 		}
-		time.Sleep(wait) //nolint:forbidigo // there is no event to wait for: descriptors come back unannounced
+		time.Sleep(wait) //nolint:forbidigo // there is no event to wait for when a descriptor becomes free
 	}
 }
 
-// Close ends accepting. Connections that were accepted stay, but for those whose
-// last answer is sent and whose client has not closed yet.
+// Close ends accepting and lingering. Accepted connections stay open otherwise.
 func (l *Listener) Close() error {
 	defer l.lingerers.end()
 	l.mu.Lock()
@@ -105,7 +103,7 @@ func (l *Listener) refuse() {
 	l.refill()
 }
 
-// refill takes a descriptor into reserve, if there is one to be had.
+// refill opens the reserved descriptor, if one is free.
 func (l *Listener) refill() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

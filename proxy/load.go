@@ -11,8 +11,8 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// load fetches a whole object for the cache, or finds that what is stored of it is
-// still the same.
+// load fetches a whole object for the cache, or confirms that the stored one is still
+// current.
 func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
 		route := p.currentRoute(route)
@@ -29,20 +29,19 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 	}
 }
 
-// currentRoute is a route with the lifetimes and the credential that it has now. Those of a
-// request may have changed since it looked the alias up:
+// currentRoute returns a route with the current lifetimes and credential of its alias. They
+// may have changed since the request looked up the alias:
 //
 //  1. A request looks up the alias, does not find the object, and is suspended.
 //  2. The alias is changed: Lookup gives the new one, and only then is the cache told
 //     (alias.Registry, which calls observers after it has shown a change).
-//  3. The request has the object fetched. The cache takes it for new: its fetch began
-//     after 2.
+//  3. The request starts a fetch. For the cache it is a fetch after the change.
 //  4. With the lifetimes from before 2, the object would keep them for good.
 //
-// So a load looks the alias up again when S3 has answered. If it began before 2, it may
-// still find the old one, and the cache knows. For the same reason it begins by looking
-// up whose key it signs with: what is refused to the old one is not to be noted as what
-// the new one found.
+// So a load looks up the alias again when S3 has answered. A load that began before 2 may
+// still find the old alias, and the cache knows that. For the same reason a load begins by
+// looking up the credential: a refusal of the old key must not be stored as an answer to
+// the new one.
 func (p *Proxy) currentRoute(r alias.Route) alias.Route {
 	now, ok := p.registry.Lookup(string(r.Alias.Name))
 	if ok && now.Alias.ID == r.Alias.ID && now.Alias.Epoch == r.Alias.Epoch {
@@ -51,16 +50,14 @@ func (p *Proxy) currentRoute(r alias.Route) alias.Route {
 	return r
 }
 
-// lifetimesNow is how long an entry would live if it came now: its alias may say
-// otherwise than when it came.
+// lifetimesNow returns the lifetimes of an entry under its alias as it is now.
 func (p *Proxy) lifetimesNow(r alias.Route, e *cache.Entry) *cache.Lifetimes {
 	l := lifetimesOf(e.Meta.(*object).said, p.currentRoute(r).Alias)
 	return &cache.Lifetimes{Fresh: l.fresh, StaleError: l.staleError}
 }
 
-// fetch opens an object and reads its first bytes: they decide the type where
-// the declared one is generic, and an origin that breaks before it has sent
-// anything is then an error that the client can still be told.
+// fetch opens an object and reads its first bytes. They decide the type if the declared one
+// is generic, and if S3 breaks before them, the client can still get an error.
 func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry) (*cache.Source, error) {
 	o, err := p.origin.Get(ctx, req)
 	if err == nil && o.NotModified {
@@ -71,8 +68,8 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 		err = origin.ErrOtherVersion
 	}
 	if errors.Is(err, origin.ErrOtherVersion) {
-		// Nobody learns from that what the object is now: it is asked for without a
-		// condition, by the next flight if what is stored does until then.
+		// The 304 does not tell which version the object has. It is requested without a
+		// condition: by the next fetch if the stored object may be served until then.
 		old.Meta.(*object).wrong304.Store(true)
 		if old.Bridges(time.Now(), p.lifetimesNow(req.Route, old)) {
 			return nil, &cache.Outage{Err: err}
@@ -86,15 +83,15 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 	return closeUnlessUsed(o, func() (*cache.Source, error) { return source(o, p.currentRoute(req.Route).Alias) })
 }
 
-// unchangedSource is what the cache is told of an object that has not changed.
+// unchangedSource tells the cache that an object has not changed.
 func unchangedSource(obj *object) *cache.Source {
 	src := obj.source()
 	src.Same = true
 	return src
 }
 
-// closeUnlessUsed is what read makes of o. It closes o's body, and so gives its slot back, if
-// that is nothing, or if read panics.
+// closeUnlessUsed returns the source that read makes of o. If there is none, or read
+// panics, it closes o's body, which gives its slot back.
 func closeUnlessUsed(o *origin.Object, read func() (*cache.Source, error)) (src *cache.Source, err error) {
 	defer func() {
 		if src == nil {
@@ -128,14 +125,13 @@ func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
 
 // frontBody is a body whose first bytes have been read already.
 type frontBody struct {
-	front []byte // read and not handed out yet
-	err   error  // what followed front, if it is known
+	front []byte // read already, and not handed out yet
+	err   error  // that came after front, if it is known
 	rest  io.ReadCloser
 }
 
-// readFront reads until there is something to say: the first bytes, all that a type
-// can be told from if full, or the end of an empty body. An origin that trickles
-// holds nobody longer than one that is silent.
+// readFront reads the first bytes of a body or, if full, as many as sniffType needs. It
+// waits no longer for an S3 that trickles than for one that is silent.
 func readFront(o *origin.Object, full bool) (*frontBody, error) {
 	buf, least := make([]byte, sniffLen), 1
 	if full {

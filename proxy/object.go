@@ -12,40 +12,40 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// errNoLength means that a client has to know the length of an object beforehand
-// and S3 did not say it.
+// errNoLength means that a client needs the length of an object in advance and S3 did not
+// tell it.
 var errNoLength = errors.New("the object's length is not known")
 
-// object is what is known of one version of an object, with every header that
-// a response needs of it ready to be written. It is made once, when the object
-// is fetched, and shared by all who get it.
+// object is the metadata of one version of an object, with every header of a response
+// ready to be written. It is made once, when the object is fetched, and shared by all
+// requests for it.
 type object struct {
 	validators
-	size         int64 // negative where S3 did not say
+	size         int64 // negative if S3 did not tell it
 	contentType  []byte
 	etagLine     []byte
 	modifiedLine []byte
 	cacheControl []byte
 	said         freshHeaders
 	lifetimes    lifetimes
-	born         time.Time // its Age counts from here
+	born         time.Time // when its Age was zero
 
 	wrong304 atomic.Bool // S3 has called another version unchanged
 
 	hit atomic.Pointer[hitLines]
 }
 
-// hitLines are the headers of a memory hit that change with time: made anew at
-// most once a second.
+// hitLines are the headers of a memory hit that change with time. They are made at most
+// once a second.
 type hitLines struct {
 	second int64
 	age    []byte
 	status []byte
 }
 
-// newObject keeps of S3's answer what may be told to clients. Nothing is copied
-// as it stands: the type comes from our list, the entity tag is checked, the
-// date and the Cache-Control are written anew.
+// newObject makes the headers for clients from S3's answer. It copies none unchecked: the
+// type comes from a fixed list, the entity tag is validated, the date and the
+// Cache-Control are parsed and written again.
 func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 	obj := &object{
 		validators:  validatorsOf(o),
@@ -62,7 +62,7 @@ func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 	return obj
 }
 
-// setLifetimes sets how long the object lives, and what clients are told of it.
+// setLifetimes sets how long the object may be served, and its Cache-Control.
 func (o *object) setLifetimes(said freshHeaders, born time.Time, a *alias.Alias) {
 	said.cacheControl, said.expires = strings.Clone(said.cacheControl), strings.Clone(said.expires)
 	o.said, o.born = said, born
@@ -70,7 +70,7 @@ func (o *object) setLifetimes(said freshHeaders, born time.Time, a *alias.Alias)
 	o.cacheControl = []byte(cacheControlFor(said, a.TTL, ""))
 }
 
-// source is what the cache is to know of the object.
+// source describes the object to the cache.
 func (o *object) source() *cache.Source {
 	l := o.lifetimes
 	return &cache.Source{
@@ -81,11 +81,11 @@ func (o *object) source() *cache.Source {
 	}
 }
 
-// isShareable reports whether the answer may be given to others than it was asked for.
+// isShareable reports whether the answer may be given to other requests than its own.
 func (o *object) isShareable() bool { return o.lifetimes.fresh > max(0, time.Since(o.born)) }
 
-// conditions are what S3 is asked with whether the object is still the same (RFC
-// 9110, section 13.1: a date counts for nothing beside an entity tag).
+// conditions are the fields of a request that asks S3 whether the object is still the same.
+// Beside an entity tag, the date is ignored (RFC 9110, section 13.1.3).
 func (o *object) conditions() (ifNoneMatch string, ifModifiedSince time.Time) {
 	if o.etag != "" {
 		return o.etag, time.Time{}
@@ -93,8 +93,8 @@ func (o *object) conditions() (ifNoneMatch string, ifModifiedSince time.Time) {
 	return "", o.modified
 }
 
-// isConfirmedBy reports whether a 304 speaks of this version (RFC 9111, section 4.3.4):
-// by its entity tag where both have one, else by its date.
+// isConfirmedBy reports whether a 304 is about this version (RFC 9111, section 4.3.4): by
+// the entity tag if both have one, else by the date.
 func (o *object) isConfirmedBy(reply *origin.Object) bool {
 	v := validatorsOf(reply)
 	if v.etag != "" && o.etag != "" {
@@ -103,8 +103,8 @@ func (o *object) isConfirmedBy(reply *origin.Object) bool {
 	return v.modified.IsZero() || o.modified.IsZero() || v.modified.Equal(o.modified)
 }
 
-// updatedBy is the object with what a 304 says of it (RFC 9111, section 3.2): the
-// headers that it has replace those of before.
+// updatedBy returns the object with the headers of a 304 in place of its own (RFC 9111,
+// section 3.2).
 func (o *object) updatedBy(reply *origin.Object, a *alias.Alias) *object {
 	obj := &object{
 		validators: o.validators, size: o.size, contentType: o.contentType,
@@ -117,8 +117,8 @@ func (o *object) updatedBy(reply *origin.Object, a *alias.Alias) *object {
 	return obj
 }
 
-// validatorsOf reads what identifies the version in S3's answer. An entity tag
-// that is none counts as missing.
+// validatorsOf reads the validators of S3's answer. An invalid entity tag counts as
+// missing.
 func validatorsOf(o *origin.Object) (v validators) {
 	if tag, rest, ok := scanETag(o.ETag); ok && rest == "" && isPrintable(tag) {
 		v.etag = strings.Clone(tag)
@@ -138,18 +138,18 @@ func isPrintable(s string) bool {
 	return true
 }
 
-// bytes is what the object's metadata holds in memory. What is said of freshness has
-// room to grow: the cache lets an object go when a 304 makes its metadata larger.
+// bytes is the memory that the object's metadata takes, with room for longer headers of
+// freshness: the cache drops an object when a 304 makes its metadata larger.
 func (o *object) bytes() int64 {
 	const (
 		fixed = 512 // the struct, its slices' headers and the lines of a hit
-		room  = 256 // for as much as objects usually say
+		room  = 256 // enough for the headers of most objects
 	)
 	freshness := len(o.cacheControl) + len(o.said.cacheControl) + len(o.said.expires)
 	return fixed + int64(len(o.contentType)+2*len(o.etagLine)+len(o.modifiedLine)+max(room, freshness))
 }
 
-// age is the Age of the object at now, where it does not come from memory.
+// age is the Age at now of an object that is not a hit.
 func (o *object) age(now time.Time) []byte {
 	return strconv.AppendInt(nil, int64(max(0, now.Sub(o.born))/time.Second), 10)
 }
@@ -169,8 +169,8 @@ func (o *object) lines(stored, expires, now time.Time) *hitLines {
 	return l
 }
 
-// hitStatus is the Cache-Status of what comes from memory; its ttl is negative when
-// it is stale (RFC 9211, section 2.3).
+// hitStatus is the Cache-Status of a hit. The ttl of a stale object is negative (RFC 9211,
+// section 2.3).
 func hitStatus(expires, now time.Time) []byte {
 	ttl := int64(expires.Sub(now) / time.Second)
 	if now.After(expires) {

@@ -14,8 +14,8 @@ var errNotImage = errors.New("the object is not a picture")
 
 const typeSVG = "image/svg+xml"
 
-// sniffLen is how much of an object's front decides its type where the declared
-// one is generic: what the detector looks at.
+// sniffLen is how many of an object's first bytes the detector reads, to find its type if
+// the declared one is generic.
 const sniffLen = 3072
 
 // pictures are the types that are served.
@@ -32,8 +32,8 @@ var detected = map[string]string{
 	"image/heif-sequence": "image/heif",
 }
 
-// declaredType reads a Content-Type: the picture type it names, or generic when
-// it says nothing. Parameters and case do not matter.
+// declaredType reads a Content-Type: the picture type that it names, or generic for one
+// that names no type. It ignores parameters and case.
 func declaredType(header string) (picture string, generic bool, err error) {
 	media, _, _ := strings.Cut(header, ";")
 	media = strings.ToLower(strings.Trim(media, " \t"))
@@ -46,10 +46,10 @@ func declaredType(header string) (picture string, generic bool, err error) {
 	return "", false, errNotImage
 }
 
-// isEncoded reports whether an object's bytes are not the picture itself: stored
-// with gzip, say. Its Content-Encoding is not passed on, and a client that does
-// not take the coding could not be given anything else. S3 writes aws-chunked
-// there for uploads that were signed piece by piece, which it has undone.
+// isEncoded reports whether an object's bytes are not the picture itself, but for example
+// its gzip. Such an object is refused: Content-Encoding is not passed on, and a client that
+// does not accept the coding could get no other. S3 writes aws-chunked for uploads that
+// were signed chunk by chunk, and has removed that coding.
 func isEncoded(contentEncoding string) bool {
 	for coding := range strings.SplitSeq(contentEncoding, ",") {
 		switch strings.ToLower(strings.Trim(coding, " \t")) {
@@ -61,7 +61,7 @@ func isEncoded(contentEncoding string) bool {
 	return false
 }
 
-// pictureType is declaredType of an object whose bytes can be sent as they are.
+// pictureType is declaredType of an object, and an error for an encoded one.
 func pictureType(o *origin.Object) (picture string, generic bool, err error) {
 	if isEncoded(o.Encoding) {
 		return "", false, errNotImage
@@ -81,10 +81,9 @@ func sniffType(front []byte) (string, error) {
 	return media, nil
 }
 
-// contradicts reports whether an object's first bytes show that it is not the
-// picture that it is said to be: pages and documents begin with a tag, no
-// bitmap does, and an SVG file is no error of S3. Some servers and what stands
-// before them answer 200 with such a page.
+// contradicts reports whether an object's first bytes show that it is not a picture of its
+// type. Some servers, and proxies before them, answer 200 with a page or an error document:
+// these begin with a tag, which no bitmap does; an SVG must not be an error of S3.
 func contradicts(picture string, front []byte) bool {
 	front = bytes.TrimLeft(bytes.TrimPrefix(front, []byte("\xef\xbb\xbf")), " \t\r\n")
 	if picture != typeSVG {

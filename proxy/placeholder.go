@@ -8,12 +8,12 @@ import (
 	"ixmage/alias"
 )
 
-// brokenMaxAge is how long clients may keep what stands in for a picture that could
-// not be had.
+// brokenMaxAge is how long clients may keep the placeholder of a picture that S3 could not
+// deliver.
 const brokenMaxAge = 5 * time.Second
 
-// placeholderFor is the path of the object that stands in for a problem, if the alias
-// has one: for a picture that is not there, or an origin that cannot be asked.
+// placeholderFor returns the path of the alias's placeholder for a problem: one for a
+// missing picture, one for a failing S3, or "".
 func placeholderFor(prob problem, a *alias.Alias) string {
 	switch prob.status {
 	case http.StatusNotFound:
@@ -24,7 +24,7 @@ func placeholderFor(prob problem, a *alias.Alias) string {
 	return ""
 }
 
-// placeholderMaxAge is how long clients may keep the answer to a problem.
+// placeholderMaxAge is how long clients may keep the placeholder for a problem.
 func placeholderMaxAge(prob problem, a *alias.Alias) time.Duration {
 	if prob.status == http.StatusNotFound {
 		return a.NegativeTTL
@@ -32,16 +32,16 @@ func placeholderMaxAge(prob problem, a *alias.Alias) time.Duration {
 	return brokenMaxAge
 }
 
-// warmPlaceholder has the object at hand that stands in for pictures which cannot be had:
-// when S3 fails it is too late to fetch it.
+// warmPlaceholder caches the placeholder for a failing S3, because it cannot be fetched
+// when S3 fails.
 func (p *Proxy) warmPlaceholder(r alias.Route) {
 	if path := r.Alias.Fallback.Broken; path != "" {
 		p.cache.Warm(keyOf(r.Alias, path), p.load(r, path))
 	}
 }
 
-// servePlaceholder sends the object of path with the status of prob, or reports that it
-// cannot be had either. It bears no validator: it is not what was asked for.
+// servePlaceholder sends the object of path with the status of prob, and reports whether it
+// could. The answer has no validator, because it is not the requested object.
 func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	a := x.route.Alias
 	ck := keyOf(a, path)
@@ -55,7 +55,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	case ok:
 		x.entry, f = e, &representation{obj: e.Meta.(*object), whole: e.Bytes()}
 	case prob.status >= http.StatusInternalServerError:
-		return false // the origin has kept the client waiting once
+		return false // the client has already waited for S3 once
 	default:
 		r, err := p.cache.Get(p.base, ck, p.load(x.route, path))
 		if err != nil {

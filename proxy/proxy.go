@@ -1,7 +1,7 @@
-// Package proxy answers GET and HEAD of /{alias}/{key} with pictures from S3,
-// through the cache. It is the hot path: a memory hit does no I/O but the
-// socket's, takes no lock but a shard's, starts no goroutine, and asks neither
-// the database nor IAM for anything.
+// Package proxy answers GET and HEAD of /{alias}/{key} with pictures from S3, through the
+// cache. It is the hot path: a memory hit does no I/O but on its socket, takes no lock but
+// that of a shard of the cache, starts no goroutine, and needs neither the database nor
+// IAM.
 package proxy
 
 import (
@@ -32,10 +32,10 @@ type Config struct {
 	Cache    *cache.Cache
 	Origin   *origin.Origin
 	Recorder Recorder
-	// Canary tells a URL that leads nowhere from an alias that is broken; nil
-	// takes every refusal for the former.
+	// Canary tells a missing object from a broken alias when S3 refuses; with nil,
+	// every refusal counts as a missing object.
 	Canary Canary
-	// Ready says whether /-/readyz is to answer 200.
+	// Ready reports whether /-/readyz answers 200.
 	Ready func() bool
 	Log   *slog.Logger
 }
@@ -54,16 +54,15 @@ type Proxy struct {
 	blocks   *blockGroup
 	heads    singleflight.Group // HeadObject of cold objects
 
-	// base is for work on behalf of a request. fasthttp has no context that
-	// ends with the client: every wait has a deadline of its own instead.
+	// base is the context of the work for requests. fasthttp has no context that ends
+	// with the client, so every wait has a deadline of its own.
 	base     context.Context //nolint:containedctx // see above
 	app      *fiber.App
 	routes   fasthttp.RequestHandler
 	draining atomic.Bool
 }
 
-// What the server allows. Slow clients are cut by these, quick ones never see
-// them.
+// Limits of the server. They cut slow clients and do not affect quick ones.
 const (
 	readTimeout  = 10 * time.Second // a request's header must be here by then
 	idleTimeout  = 65 * time.Second // above the usual 60 s of load balancers
@@ -95,7 +94,7 @@ func New(cfg Config) *Proxy {
 		CaseSensitive: true, StrictRouting: true,
 		ReadTimeout: readTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		ReadBufferSize: ReadBufferSize, WriteBufferSize: WriteBufferSize,
-		// With a streamed body the handler runs, and refuses, before any of
+		// With a streamed body the handler runs, and refuses the request, before
 		// the body is read; see skipBody.
 		StreamRequestBody: true, BodyLimit: 1, DisablePreParseMultipartForm: true,
 		ErrorHandler: p.unrouted,
@@ -117,11 +116,11 @@ func New(cfg Config) *Proxy {
 // Serve answers requests on ln until Shutdown, and then returns nil.
 func (p *Proxy) Serve(ln net.Listener) error { return p.app.Server().Serve(ln) }
 
-// Forget drops what is kept for an alias that is gone. Tell the Recorder first.
+// Forget drops the series of a deleted alias. The Recorder must forget the alias first.
 func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
 
-// handle sees every request that could be read, before Fiber does: Fiber answers
-// a method that it does not know by itself, and looks at no body.
+// handle gets every request that could be read before Fiber does, because Fiber answers
+// an unknown method by itself and ignores bodies.
 func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
 	x := p.begin(fc, fc.Time())
 	if prob, ok := refuse(&fc.Request.Header); ok {
@@ -134,7 +133,7 @@ func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
 	}
 }
 
-// route runs Fiber. A panic becomes an answer: nobody else would recover it.
+// route runs Fiber. It answers a panic with a problem: fasthttp does not recover it.
 func (p *Proxy) route(x *exchange, fc *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -148,8 +147,8 @@ func (p *Proxy) route(x *exchange, fc *fasthttp.RequestCtx) {
 
 var errPanic = errors.New("panic while answering")
 
-// skipBody keeps fasthttp from waiting for the first byte of a body, as it does
-// even for a streamed one where the length is known. It is refused either way.
+// skipBody keeps fasthttp from waiting for the first byte of a body, as it does for one of
+// known length even if bodies are streamed. The request is refused in any case.
 func skipBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if h.ContentLength() > 0 {
 		h.SetContentLength(-1)
@@ -157,8 +156,8 @@ func skipBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return fasthttp.RequestConfig{}
 }
 
-// refuse says which requests are answered without looking at the path: method
-// first, then framing, then body, then expectation.
+// refuse returns the problem of a request that is refused whatever its path. It checks the
+// method first, then framing, then body, then expectation.
 func refuse(h *fasthttp.RequestHeader) (problem, bool) {
 	if !h.IsGet() && !h.IsHead() {
 		return probMethod, true
@@ -176,11 +175,10 @@ func refuse(h *fasthttp.RequestHeader) (problem, bool) {
 	return problem{}, false
 }
 
-// refuseHeader finds in a raw header what fasthttp lets through although another
-// server on the way may read it differently, and so find other requests in the
-// same bytes: a line that continues the one before it (RFC 9112, section 5.2),
-// a line that ends without CR, and a Transfer-Encoding, which fasthttp drops
-// without a trace where it is "identity".
+// refuseHeader refuses raw headers that fasthttp accepts and another server on the way may
+// read differently, and so find other requests in the same bytes (request smuggling): a
+// line that continues the one before it (RFC 9112, section 5.2), a line that ends without
+// CR, and a Transfer-Encoding, which fasthttp removes if it is "identity".
 func refuseHeader(raw []byte) (problem, bool) {
 	const encoding = "transfer-encoding:"
 	for len(raw) > 0 {
@@ -196,8 +194,8 @@ func refuseHeader(raw []byte) (problem, bool) {
 	return problem{}, false
 }
 
-// reject answers what refuse refused. The path has no say in it; the alias that
-// it names is only counted with, unless the request can be read in two ways.
+// reject answers a request that refuse refused. It counts the request under the alias in
+// its path, unless the request can be read in two ways.
 func (p *Proxy) reject(x *exchange, fc *fasthttp.RequestCtx, prob problem) {
 	if prob != probBadRequest {
 		t, _ := resolve(fc.Request.Header.RequestURI())
@@ -207,7 +205,8 @@ func (p *Proxy) reject(x *exchange, fc *fasthttp.RequestCtx, prob problem) {
 	closeAfter(fc)
 }
 
-// closeAfter ends a connection whose client may still be sending what is not read.
+// closeAfter closes the connection after the answer, and lingers: the client may still be
+// sending a body that is not read.
 func closeAfter(fc *fasthttp.RequestCtx) {
 	fc.SetConnectionClose()
 	if c, ours := fc.Conn().(*conn); ours {
@@ -215,7 +214,7 @@ func closeAfter(fc *fasthttp.RequestCtx) {
 	}
 }
 
-// expectation answers requests that wait for 100 Continue. None gets it.
+// expectation refuses requests that wait for 100 Continue.
 func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
 	x := p.begin(fc, time.Now())
 	prob, _ := refuse(&fc.Request.Header)
@@ -223,19 +222,18 @@ func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
 	return x.code
 }
 
-// unreadable answers what was no request. The error may quote the client and is
-// not shown to anybody.
+// unreadable answers bytes that are no request. The error may quote the client's bytes, so
+// it is neither logged nor sent.
 func (p *Proxy) unreadable(fc *fasthttp.RequestCtx, err error) {
 	x := p.begin(fc, time.Now())
 	x.unread = true
-	// A connection that its client resets carries no request: balancers check
-	// health that way.
+	// Load balancers check health with a connection that they reset without a request.
 	x.quiet = errors.Is(err, syscall.ECONNRESET)
 	x.fail(requestProblem(err), nil)
 	closeAfter(fc)
 }
 
-// unrouted answers what Fiber found no route for.
+// unrouted answers a request for which Fiber has no route.
 func (p *Proxy) unrouted(c *fiber.Ctx, _ error) error {
 	x := c.Context().UserValue(exchangeKey{}).(*exchange)
 	x.fail(probNotFound, errNoRoute)
@@ -258,7 +256,7 @@ func (p *Proxy) readiness(c *fiber.Ctx) error {
 
 func (p *Proxy) health(fc *fasthttp.RequestCtx, status int, text string) {
 	x := fc.UserValue(exchangeKey{}).(*exchange)
-	if bytes.IndexByte(fc.Request.Header.RequestURI(), '#') >= 0 { // Fiber takes it for an end of the path
+	if bytes.IndexByte(fc.Request.Header.RequestURI(), '#') >= 0 { // Fiber ends the path there
 		x.fail(probBadKey, errBadKey)
 		return
 	}
@@ -270,13 +268,13 @@ func (p *Proxy) health(fc *fasthttp.RequestCtx, status int, text string) {
 	fc.Response.SetBodyString(text)
 }
 
-// drainGrace is how long clients that keep sending requests are told with each
-// answer that the connection ends, before idle connections are closed.
+// drainGrace is how long Stop waits before it closes idle connections. Until then each
+// answer tells its client that the connection ends.
 const drainGrace = 500 * time.Millisecond
 
-// Stop takes the server down: what the kernel has accepted is still answered,
-// connections end with their next answer, idle ones are closed, and requests
-// under way are waited for until ctx ends. What is left then is cut.
+// Stop shuts the server down. Connections that the kernel has accepted are still answered,
+// each connection ends with its next answer, idle ones are closed, and requests under way
+// may end until ctx does. Then Stop cuts the rest.
 func (p *Proxy) Stop(ctx context.Context, ln *Listener) error {
 	p.draining.Store(true)
 	ln.Drain()

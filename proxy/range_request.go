@@ -10,8 +10,8 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// separateRange is the part that is to be fetched by itself: what is asked for of an
-// object that does not come to be shared.
+// separateRange returns the range that must be fetched by itself, because the object's
+// fetch is not shared.
 func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
 	if c.byteRange == "" || !r.Alone() && !r.Bare {
 		return byteRange{}, false
@@ -24,8 +24,8 @@ func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
 	return part, kind == rangeSatisfiable
 }
 
-// getRange answers a range of an object that is streamed past the cache: a look
-// at its metadata decides which bytes are meant, and only those are fetched.
+// getRange answers a range of an object that the cache cannot store. A HEAD decides which
+// bytes the range means, and only those are fetched.
 func (p *Proxy) getRange(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	x.cache = cacheBypass
 	obj, _, err := p.stat(p.base, route, ck)
@@ -49,7 +49,7 @@ func (p *Proxy) getRange(x *exchange, route alias.Route, ck cache.Key, cond *con
 	return nil
 }
 
-// rangeRequest is a part of one version of an object, to be fetched by itself.
+// rangeRequest is a range of one version of an object, to be fetched by itself.
 type rangeRequest struct {
 	route alias.Route
 	key   cache.Key
@@ -75,8 +75,8 @@ func (p *Proxy) sendRange(x *exchange, w rangeRequest) error {
 	return nil
 }
 
-// openRange fetches just the bytes of a rangeRequest, or the blocks that they lie in where
-// another client is being sent some of them.
+// openRange fetches the bytes of a rangeRequest, or the blocks that hold them if another
+// client is being sent some of these bytes.
 func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 	overlaps, leave := false, func() {}
 	v := version{w.key, w.obj.etag, p.cache.Generation()}
@@ -109,9 +109,8 @@ func (s *rangeStream) Close() error {
 	return s.stream.Close()
 }
 
-// loadRange fetches the bytes of a rangeRequest. The object must still be of the version
-// that the rangeRequest is of: S3 is told so, and what it answers is looked at, since
-// not every server heeds the condition.
+// loadRange fetches the bytes of a rangeRequest, with its version as a condition. It checks
+// the version of the reply too, because not every server applies the condition.
 func (p *Proxy) loadRange(w rangeRequest) cache.Load {
 	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
 		w.route = p.currentRoute(w.route)

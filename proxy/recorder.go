@@ -9,10 +9,10 @@ import (
 
 // Recorder counts requests. It must be safe for concurrent use.
 type Recorder interface {
-	// Series returns the handle of an alias; "" stands for all names that are
-	// not in the registry. The proxy keeps it until Proxy.Forget.
+	// Series returns the handle of an alias; "" stands for all names that are not in
+	// the registry. The proxy keeps the handle until Proxy.Forget.
 	Series(alias string) Series
-	// Forget is told of an alias that was asked for and turns out to be gone.
+	// Forget drops the series of an alias that was deleted during its first request.
 	Forget(alias string)
 	InFlight(delta int)
 }
@@ -20,19 +20,18 @@ type Recorder interface {
 // Series counts the requests of one alias. Request and Saved are on the hot path.
 type Series interface {
 	Request(o Outcome)
-	// Saved counts what S3 need not be asked for, and the bytes that it need not
-	// send.
+	// Saved counts requests that were not sent to S3, and bytes that S3 did not send.
 	Saved(by Saving, requests, bytes int64)
-	// Shared reports whether other aliases count here too, for want of room.
+	// Shared reports whether other aliases, beyond the cap, count here too.
 	Shared() bool
 }
 
-// Saving is why S3 was spared something.
+// Saving is why a request or its bytes were saved.
 type Saving uint8
 
 // Values of Saving.
 const (
-	SavedByHit         Saving = iota // fresh, stale, or known to be missing
+	SavedByHit         Saving = iota // fresh, stale, or a negative entry
 	SavedByCollapsed                 // another request fetched it
 	SavedByNotModified               // S3 was asked, and sent no body
 )
@@ -60,10 +59,9 @@ const (
 	cacheNegative    = "negative"
 )
 
-// seriesTable keeps the handle of each alias, so that a request finds it with
-// one load and one map read. It is copied when an alias is first asked for; past
-// a bound, which a recorder with a cap on aliases does not need to pass either,
-// handles are asked for each time.
+// seriesTable keeps the handle of each alias, so that a request finds it with one atomic
+// load and one map read. It is copied when an alias is first requested. Beyond seriesMax
+// aliases the recorder is asked each time.
 type seriesTable struct {
 	rec    Recorder
 	exists func(alias string) bool
@@ -79,15 +77,15 @@ func newSeriesTable(rec Recorder, exists func(alias string) bool) *seriesTable {
 	return t
 }
 
-// get returns the handle of an alias that was in the registry a moment ago. The
-// sequence that a second look is needed for:
+// get returns the handle of an alias that was in the registry a moment ago. It looks in
+// the registry again because of this sequence:
 //
-//  1. a request looks up the alias "shop"
-//  2. "shop" is deleted, and both the recorder and this table forget it
-//  3. the request asks for its handle, and the recorder makes one: the series
-//     are back, and a place is taken, with nobody left to give them up
+//  1. A request looks up the alias "shop".
+//  2. "shop" is deleted, and both the recorder and this table forget it.
+//  3. The request asks for its handle, and the recorder makes one: the series are back
+//     and take a place, and no later event removes them.
 //
-// A deletion after the second look is told to us after step 3, and undoes it.
+// A deletion after the second lookup calls Forget after step 3, which removes them.
 func (t *seriesTable) get(alias string) Series {
 	if s, ok := (*t.view.Load())[alias]; ok {
 		return s
@@ -119,8 +117,8 @@ func (t *seriesTable) insert(alias string) Series {
 	return s
 }
 
-// forget drops the handle of an alias, and those that are shared: there may be
-// room now for one of their own.
+// forget drops the handle of an alias, and the shared handles: their aliases may now get
+// series of their own.
 func (t *seriesTable) forget(alias string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Remedies in plain words, for Explanation.Remedy.
+// Texts of Explanation.Remedy.
 const (
 	remedyKey = "The path is no valid key: it must be /{alias}/{key}, percent-encoded once, without " +
 		"empty, \".\" or \"..\" " +
@@ -36,8 +36,8 @@ func remedyState(s alias.State) string {
 		"repeat the request to begin anew."
 }
 
-// remedyFor says what an operator can do about a problem. e is S3's answer, nil
-// where there was none.
+// remedyFor says what an operator can do about a problem. e is S3's answer, nil if there
+// was none.
 func remedyFor(prob problem, e *origin.Error) string {
 	switch prob {
 	case probNotFound:

@@ -12,17 +12,17 @@ var (
 	errNoRoute = errors.New("the path is not /{alias}/{key}")
 )
 
-// target is what a request names. Both strings are the caller's own: nothing
-// of a request's buffers is left in them.
+// target is the alias and the key in a request's path. Both strings are copies: fasthttp
+// reuses the buffers of a request.
 type target struct {
 	alias string
 	key   string // decoded, without the alias's prefix
 }
 
-// resolve reads a raw request target, in origin-form or absolute-form (RFC 9112,
-// section 3.2). It is the one place where a path is decoded, and that is done
-// once. What it returns as key cannot lead out of a prefix it is appended to: it
-// follows alias.IsPath. The query never matters. With errBadKey the alias is set if the path names one.
+// resolve reads a raw request target, in origin-form or absolute-form (RFC 9112, section
+// 3.2). It is the only place where a path is decoded, and it decodes once. The key follows
+// alias.IsPath, so it cannot lead out of the prefix that it is appended to. The query is
+// ignored. With errBadKey the alias is set if the path names one.
 func resolve(uri []byte) (target, error) {
 	if bytes.IndexByte(uri, '#') >= 0 || bytes.IndexByte(uri, ' ') >= 0 {
 		return target{}, errBadKey
@@ -32,7 +32,7 @@ func resolve(uri []byte) (target, error) {
 		return target{}, errNoRoute
 	}
 	name, rest, ok := bytes.Cut(path[1:], []byte{'/'})
-	if !ok || string(name) == "-" { // of our own pages, and no alias whatever follows
+	if !ok || string(name) == "-" { // /-/healthz and its like, never an alias
 		return target{}, errNoRoute
 	}
 	key, ok := decode(rest)
@@ -47,8 +47,8 @@ func resolve(uri []byte) (target, error) {
 	return t, nil
 }
 
-// cloneTarget copies both parts out of the request's buffer, at once. What is no
-// alias name is left out.
+// cloneTarget copies alias and key out of the request's buffer, with one allocation. It
+// leaves out an alias that is no valid name.
 func cloneTarget(name, key []byte) target {
 	if !alias.IsName(name) {
 		return target{key: string(key)}
@@ -57,7 +57,7 @@ func cloneTarget(name, key []byte) target {
 	return target{alias: both[:len(name)], key: both[len(name):]}
 }
 
-// pathOf strips what may stand before and after the path of a target.
+// pathOf returns the path of a target, without scheme, authority and query.
 func pathOf(uri []byte) []byte {
 	if i := bytes.IndexByte(uri, '?'); i >= 0 {
 		uri = uri[:i]
@@ -80,8 +80,7 @@ func isHTTP(scheme []byte) bool {
 	return bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))
 }
 
-// decode undoes percent-encoding, once. It returns its argument where there is
-// nothing to undo.
+// decode decodes percent-encoding, once. It returns its argument if nothing is encoded.
 func decode(raw []byte) ([]byte, bool) {
 	i := bytes.IndexByte(raw, '%')
 	if i < 0 {

@@ -10,10 +10,10 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Headers that every answer carries. The policy lets an SVG style itself and
-// embed data, and nothing else: no script, no request, no form, its own origin.
-// style-src and img-src are needed for ordinary SVG files; sandbox alone would
-// still let one load from elsewhere.
+// Headers of every answer. The policy lets an SVG use inline styles and embedded data and
+// nothing else: no script, no request, no form, and an origin of its own. Ordinary SVG
+// files need style-src and img-src; sandbox alone would still let one load from another
+// host.
 var (
 	nameRequestID = []byte("X-Request-Id")
 	nameNosniff   = []byte("X-Content-Type-Options")
@@ -39,23 +39,23 @@ var (
 	typeText    = []byte("text/plain; charset=utf-8")
 )
 
-// Sizes of bodies in memory. Up to bufferedMax a body fits into fasthttp's write
-// buffer behind its header, and both go out with one system call. Larger ones
-// are sent by our own conn; on one that is not ours, fasthttp writes up to rawMax
-// under one deadline, and body the rest, under one that moves with progress.
+// Sizes of bodies in memory. Up to bufferedMax a body fits into fasthttp's write buffer
+// behind its header, and both go out with one system call. Larger ones are sent by conn.
+// Where there is no conn, fasthttp writes up to rawMax under one deadline, and larger ones
+// are sent by body, under a deadline that moves with progress.
 const (
 	bufferedMax = WriteBufferSize - 2<<10
 	rawMax      = 256 << 10
 )
 
-// common sets what every answer carries.
+// common sets the headers of every answer.
 func (x *exchange) common(h *fasthttp.ResponseHeader) {
 	h.SetCanonical(nameRequestID, x.id[:])
 	h.SetCanonical(nameNosniff, nosniff)
 	h.SetCanonical(nameCSP, csp)
 }
 
-// describe sets what 200, 206 and 304 carry of an object.
+// describe sets the headers of an object in a 200, 206 or 304.
 func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 	x.common(h)
 	if f.obj.etagLine != nil {
@@ -65,8 +65,8 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 		h.SetCanonical(nameModified, f.obj.modifiedLine)
 	}
 	if own := x.route.Alias.CacheControl; own != "" {
-		// This policy begins with our answer: counted from S3's, a lifetime
-		// shorter than ours would be over before clients see it.
+		// The alias's lifetime begins with this answer. Counted from S3's answer, it
+		// could be over before clients get it.
 		h.SetCanonical(nameCacheControl, []byte(own))
 		h.SetCanonical(nameAge, ageZero)
 	} else {
@@ -77,7 +77,8 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 	x.allowOrigin(h)
 }
 
-// answer sends an object, or what preconditions and ranges make of it.
+// answer sends an object, or a 206, 304, 412 or 416 by the request's preconditions and
+// range.
 func (x *exchange) answer(f *representation, c *conditions) {
 	if c.any {
 		switch c.evaluate(f.obj.validators) {
@@ -113,7 +114,7 @@ func (x *exchange) answer(f *representation, c *conditions) {
 	x.send(f, part)
 }
 
-// setContentRange marks the answer as a part of an object of size bytes.
+// setContentRange makes the answer a 206 of an object of size bytes.
 func (x *exchange) setContentRange(r byteRange, size int64) {
 	x.code = http.StatusPartialContent
 	b := append(make([]byte, 0, 48), "bytes "...)
@@ -130,10 +131,10 @@ func (x *exchange) unsatisfiable(size int64) {
 	x.fc.Response.Header.SetCanonical(nameContentRange, b)
 }
 
-// send hands the body to fasthttp: what is in memory as a whole, else a stream.
+// send hands the body to fasthttp, as a slice or as a stream.
 func (x *exchange) send(f *representation, part byteRange) {
-	// HTTP/1.0 knows no chunks: its client could not tell the end of a body of
-	// unknown length from a cut.
+	// HTTP/1.0 has no chunks: its client cannot tell the end of a body of unknown
+	// length from a cut connection.
 	if f.obj.size < 0 && x.fc.IsGet() && !x.fc.Request.Header.IsHTTP11() {
 		x.fail(problemOf(errNoLength), errNoLength)
 		return
@@ -158,7 +159,7 @@ func (x *exchange) send(f *representation, part byteRange) {
 	x.stamp()
 }
 
-// sendWhole hands over a body that is in memory, unless body does it better.
+// sendWhole hands over a body in memory, unless it must be sent by body.
 func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 	resp, data := &x.fc.Response, f.whole[part.first:part.last+1]
 	c, ours := x.fc.Conn().(*conn)
@@ -183,7 +184,7 @@ func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 	return false
 }
 
-// bodySize is what fasthttp is told: -1 makes it send chunks.
+// bodySize is the size for fasthttp: -1 makes it send chunks.
 func bodySize(f *representation, length int64) int {
 	if f.obj.size < 0 {
 		return -1
@@ -191,15 +192,15 @@ func bodySize(f *representation, length int64) int {
 	return int(length)
 }
 
-// stamp notes the time to first byte.
+// stamp records the time to the first byte.
 func (x *exchange) stamp() {
 	if x.first == 0 {
 		x.first = sinceStart(x)
 	}
 }
 
-// fail answers with a problem (RFC 9457). err is for the log alone. All answers
-// with one problem are alike but for the request id.
+// fail answers with a problem (RFC 9457). err is only for the log: all answers with one
+// problem differ in the request id alone.
 func (x *exchange) fail(p problem, err error) {
 	x.code, x.prob, x.err = p.status, p, err
 	if x.memory.conn != nil {
@@ -239,14 +240,14 @@ var (
 	nameVary          = []byte("Vary")
 	varyOrigin        = []byte("Origin")
 	anyOrigin         = []byte(alias.AnyOrigin)
-	// exposed are the headers of a picture that a page may not read otherwise.
+	// exposed are the headers of a picture that a page cannot read without this list.
 	exposed = []byte("Accept-Ranges, Age, Cache-Status, Content-Range, ETag, X-Request-Id")
 )
 
-// allowOrigin lets pages of the alias's origins read the answer (the Fetch standard,
-// CORS protocol). Where the answer depends on who asks, a cache on the way is told
-// so, with every answer. Errors bear no such header: one would tell an alias that
-// exists from one that does not.
+// allowOrigin lets pages of the alias's origins read the answer (the Fetch standard, CORS
+// protocol). If the answer depends on the Origin, every answer says so in Vary, for caches
+// on the way. Errors have none of these headers, because they would show that an alias
+// exists.
 func (x *exchange) allowOrigin(h *fasthttp.ResponseHeader) {
 	origins := x.route.Alias.CORSOrigins
 	switch {
