@@ -48,8 +48,8 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// What does not cache and what caches all for ever each fail where they should:
-// the engine sees both.
+// A server without a cache and a cache that keeps everything for ever must each
+// fail the right tests.
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -98,7 +98,7 @@ func proxyTo(fakeS3 *s3.Server) http.Handler {
 	return p
 }
 
-// keepAll answers every request after the first from what that got.
+// keepAll answers every request after the first with the answer to the first.
 type keepAll struct {
 	next http.Handler
 	kept sync.Map

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// failure is a check that failed. One of the setup says that the test could not be
-// made, and nothing of its subject.
+// failure is a failed check. A failed check of the setup means that the test could
+// not run; it says nothing about its subject.
 type failure struct {
 	setup bool
 	text  string
@@ -17,7 +17,7 @@ type failure struct {
 
 func (f *failure) Error() string { return f.text }
 
-// check is nil if ok.
+// check returns a failure unless ok.
 func check(setup, ok bool, format string, args ...any) error {
 	if ok {
 		return nil
@@ -25,7 +25,7 @@ func check(setup, ok bool, format string, args ...any) error {
 	return &failure{setup: setup, text: fmt.Sprintf(format, args...)}
 }
 
-// first is the first error there is.
+// first is the first error that is not nil.
 func first(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -53,7 +53,7 @@ func checkReply(r *run, n int, got *reply) error {
 	)
 }
 
-// checkAskedOnce is that the origin was not asked twice for one answer.
+// checkAskedOnce checks that the origin got at most one request for one answer.
 func checkAskedOnce(r *run, got *reply) error {
 	if got.body == "" || got.number == 0 {
 		return nil
@@ -146,7 +146,7 @@ func checkBody(r *run, q *Request, n int, got *reply) error {
 	return check(setup, got.body == want, "answer %d has the body %q, not %q", n, got.body, want)
 }
 
-// checkOrigin compares what reached the origin with what should have.
+// checkOrigin compares the requests that reached the origin with the expected ones.
 func checkOrigin(r *run, replies []*reply) error {
 	seen, at := r.requests(), 0
 	for i, q := range r.test.Requests {
@@ -195,8 +195,8 @@ func checkSent(q *Request, n int, s *seenRequest) error {
 	return nil
 }
 
-// checkTold is that the client got the origin's headers. The names of directives are
-// written anew, in lower case.
+// checkTold checks that the client got the headers of the origin. ixmage writes the
+// names of directives in lower case.
 func checkTold(n int, s *seenRequest, got *reply) error {
 	if s == nil {
 		return nil

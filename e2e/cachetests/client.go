@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// reply is what the client got, as the test sees it.
+// reply is the answer that the client got.
 type reply struct {
 	status int
 	header http.Header
 	body   string
-	number int       // of the origin's answer that it comes from; 0: none
-	stored bool      // the origin was not asked meanwhile; known of what has no front
-	now    time.Time // the origin's at that answer
+	number int       // number of the answer of the origin; 0: unknown
+	stored bool      // the origin got no request meanwhile; only for answers without a front
+	now    time.Time // time of the answer of the origin
 }
 
 // ask sends request number n, from 1.
@@ -33,7 +33,7 @@ func (c *client) ask(ctx context.Context, r *run, n int, before *reply) (*reply,
 		}
 		req.Header.Add(q.Headers[i].Name, shifted(q.Headers[i]))
 	}
-	if q.Headers == nil { // as the suite's own engine has it
+	if q.Headers == nil { // as the engine of the suite does
 		req.Header.Set("Pragma", "foo")
 		req.Header.Set("Cache-Control", "nothing-to-see-here")
 	}
@@ -52,7 +52,7 @@ func (c *client) ask(ctx context.Context, r *run, n int, before *reply) (*reply,
 	return c.reply(r, resp, string(body), asked)
 }
 
-// client asks one alias.
+// client sends requests to one alias.
 type client struct {
 	http *http.Client
 	url  string // of the alias, without a slash at the end
@@ -65,7 +65,7 @@ func (c *client) target(r *run, q *Request) string {
 	return c.url + "/" + r.key
 }
 
-// shifted is a header of a request; a range counts from behind the front.
+// shifted is the value of a request header; a range is moved behind the front.
 func shifted(f Field) string {
 	spec, ok := strings.CutPrefix(f.Value, "bytes=")
 	from, to, _ := strings.Cut(spec, "-")
@@ -82,9 +82,9 @@ func shifted(f Field) string {
 	return "bytes=" + behind(from) + "-" + behind(to)
 }
 
-// reply takes the front away, and with it what the origin says of itself. What has
-// none comes from the origin's last answer, and from a cache if the origin was not
-// asked meanwhile.
+// reply removes the front and reads the number and time in it. An answer without a
+// front belongs to the last answer of the origin, and comes from the cache if the
+// origin got no request meanwhile.
 func (c *client) reply(r *run, resp *http.Response, body string, asked int) (*reply, error) {
 	out := &reply{status: resp.StatusCode, header: resp.Header, body: body}
 	switch resp.StatusCode {

@@ -2,8 +2,8 @@ package cachetests
 
 import "strings"
 
-// excluded are the tests of the suite that do not apply, each by the first reason that
-// is true of it. A test of ours holds the reasons to be true.
+// excluded are the tests of the suite that do not apply, each with the first reason
+// that holds for it. TestScope checks the reasons.
 var excluded = []Exclusion{
 	{
 		Name:  "private cache",

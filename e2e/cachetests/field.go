@@ -9,12 +9,12 @@ import (
 )
 
 // Field is a header of a request or an answer: ["Age", "30"], or ["Date", -5] for
-// a date five seconds ago. A third member of false says that clients need not get
-// it as it is.
+// a date five seconds ago. A third member false means that clients may get
+// another value.
 type Field struct {
 	Name    string
-	Value   string // as on the wire: one byte a character
-	Seconds *int   // not nil: a date that is not known yet
+	Value   string // as on the wire: one byte per character
+	Seconds *int   // not nil: a date that is computed when the test runs
 	Checked bool
 }
 
@@ -46,7 +46,7 @@ func (f *Field) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// fix makes a date of a number of seconds.
+// fix turns a number of seconds into a date.
 func (f *Field) fix(now time.Time, rfc850 []string) {
 	if f.Seconds == nil {
 		return
@@ -70,8 +70,8 @@ func valueOf(list []Field, name string) string {
 	return value
 }
 
-// Expect is what is expected of a header: its name alone, that it is there; a name
-// and a value; or ["Age", ">", 2].
+// Expect is an expectation about a header: its name alone, if it must be present; a
+// name and a value; or ["Age", ">", 2].
 type Expect struct {
 	Field
 
@@ -124,7 +124,7 @@ func (s *Status) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// latin1 writes a string as the suite's own engine does.
+// latin1 encodes a string as the engine of the suite does.
 func latin1(s string) string {
 	b := make([]byte, 0, len(s))
 	for _, r := range s {

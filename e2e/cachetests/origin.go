@@ -12,8 +12,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// A body begins with what makes it a PNG and with the number of the answer and its
-// time, in which the suite's own origin sends headers that ixmage does not pass on.
+// A body begins with the signature of a PNG, the number of the answer and its time.
+// The origin of the suite sends number and time in headers, which ixmage would drop.
 const (
 	magic   = "\x89PNG\r\n\x1a\n"
 	tagForm = "%06d%015d"
@@ -28,7 +28,7 @@ type run struct {
 	key    string
 
 	mu      sync.Mutex // guards what follows
-	current int        // the number of the client's request that is under way, from 1
+	current int        // number of the request of the client that is under way, from 1
 	seen    []seenRequest
 }
 
@@ -40,8 +40,8 @@ type seenRequest struct {
 	confuse bool    // it should have been conditional, and was not
 }
 
-// begin says that the client sends its request number n, and returns how many have
-// reached the origin before.
+// begin records that the client sends request number n, and returns how many
+// requests have reached the origin before.
 func (r *run) begin(n int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,14 +49,14 @@ func (r *run) begin(n int) int {
 	return len(r.seen)
 }
 
-// requests are those that reached the origin so far.
+// requests are those that have reached the origin so far.
 func (r *run) requests() []seenRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clip(r.seen)
 }
 
-// answer is what the origin answers to a request.
+// answer is the answer of the origin to a request.
 func (r *run) answer(asked *s3.Request) *s3.Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,18 +79,18 @@ func (r *run) answer(asked *s3.Request) *s3.Fault {
 	}
 	f := s3.Replace(s3.Object{
 		Body: r.body(q, now), ContentType: "image/png",
-		ETag: `"never matched"`, // the test says what is unchanged
+		ETag: `"never matched"`, // the test decides what is unchanged
 	})
 	f.Status, f.Header = status, func(h http.Header) { setHeaders(h, q.Response) }
 	if length := valueOf(q.Response, "Content-Length"); status == http.StatusNotModified && length != "" {
-		n, _ := strconv.Atoi(length) // tests of the suite say a number
+		n, _ := strconv.Atoi(length) // always a number in the suite
 		f.Raw = []string{"Content-Length: " + strconv.Itoa(front+n)}
 	}
 	return f
 }
 
-// status is that of the answer. It is 0 where the test wants a validation and the
-// request is none of what was there before.
+// status is the status of the answer. It is 0 if the test expects a validation and
+// the request does not validate the answer before.
 func (r *run) status(q *Request, asked http.Header) int {
 	if !strings.HasSuffix(q.ExpectedType, "validated") {
 		if q.ResponseStatus != nil {
@@ -107,7 +107,7 @@ func (r *run) status(q *Request, asked http.Header) int {
 	return 0
 }
 
-// body is the test's own, or its key, behind what makes it a picture.
+// body is the body of the test, or its key, behind the front.
 func (r *run) body(q *Request, now time.Time) []byte {
 	text := r.key
 	if q.ResponseBody != nil {
@@ -119,7 +119,7 @@ func (r *run) body(q *Request, now time.Time) []byte {
 	return []byte(magic + fmt.Sprintf(tagForm, len(r.seen), now.UnixMilli()) + text)
 }
 
-// setHeaders puts the test's headers in the place of those of an object.
+// setHeaders replaces the headers of an object by those of the test.
 func setHeaders(h http.Header, list []Field) {
 	h.Del("ETag")
 	h.Del("Last-Modified")
@@ -127,7 +127,7 @@ func setHeaders(h http.Header, list []Field) {
 	for _, f := range list {
 		name := http.CanonicalHeaderKey(f.Name)
 		switch {
-		case name == "Content-Length": // the body's own
+		case name == "Content-Length": // that of the body
 		case fresh[name]:
 			h.Add(name, f.Value)
 		default:
@@ -137,7 +137,7 @@ func setHeaders(h http.Header, list []Field) {
 	}
 }
 
-// told are the headers of an answer that must reach the client as they are, of
+// told are the headers of an answer that must reach the client unchanged, out of
 // those that ixmage passes on.
 func told(list []Field) []Field {
 	var out []Field

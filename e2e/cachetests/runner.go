@@ -14,8 +14,7 @@ import (
 // Outcome is how a test ended.
 type Outcome string
 
-// Unclear is a test that could not be made: something that it only stands on went
-// otherwise than it needs.
+// Unclear is a test that could not run, because a check of its setup failed.
 const (
 	Passed  Outcome = "passed"
 	Failed  Outcome = "failed"
@@ -28,24 +27,24 @@ type Result struct {
 	Reason  string // empty when passed
 }
 
-// Config says what is tested.
+// Config configures a Runner.
 type Config struct {
-	// URL is where the cache serves the bucket, for a test; without a slash at its
-	// end. It is called once a test, one after the other.
+	// URL returns the URL at which the cache serves the bucket to a test, without a
+	// slash at its end. It is called once per test, sequentially.
 	URL func(*Test) string
-	// Bucket is what it serves from S3. The runner takes the hook of S3.
+	// Bucket is the served bucket of S3. The runner occupies the hook of S3.
 	Bucket string
 	S3     *s3.Server
-	// Pause is what passes after the requests that want it, 3 s in the suite.
+	// Pause is the pause after the requests that ask for one, 3 s in the suite.
 	Pause time.Duration
 }
 
 const (
-	// atOnce bounds the requests under way, so that a small machine answers each
-	// within the seconds that the tests count in.
+	// atOnce bounds the requests under way, so that a small machine answers each request
+	// within the few seconds that the tests allow.
 	atOnce = 16
-	// attempts at a test whose setup fails: on a busy machine what lives two seconds
-	// may be stale before it is asked for.
+	// attempts bounds the runs of a test whose setup fails: on a busy machine an
+	// answer with a lifetime of two seconds may be stale before the next request.
 	attempts = 4
 )
 
@@ -59,7 +58,7 @@ type Runner struct {
 	runs map[string]*run
 }
 
-// New takes the hook of the config's S3.
+// New makes a Runner and sets the hook of cfg.S3.
 func New(cfg Config) *Runner {
 	r := &Runner{
 		cfg: cfg, slot: make(chan struct{}, atOnce), runs: map[string]*run{},
@@ -70,7 +69,7 @@ func New(cfg Config) *Runner {
 	return r
 }
 
-// answer is the origin's.
+// answer is the answer of the origin.
 func (r *Runner) answer(asked *s3.Request) *s3.Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,8 +79,8 @@ func (r *Runner) answer(asked *s3.Request) *s3.Fault {
 	return nil
 }
 
-// Run runs tests side by side, for most of their time is waiting, and returns their
-// results in their order.
+// Run runs tests in parallel, because they mostly wait, and returns their results
+// in order.
 func (r *Runner) Run(ctx context.Context, tests []*Test) []Result {
 	defer r.http.CloseIdleConnections()
 	results := make([]Result, len(tests))
@@ -94,7 +93,7 @@ func (r *Runner) Run(ctx context.Context, tests []*Test) []Result {
 	return results
 }
 
-// settle runs a test until it is clear.
+// settle runs a test until its outcome is clear, or attempts are used up.
 func (r *Runner) settle(ctx context.Context, c *client, t *Test) Result {
 	var result Result
 	for n := range attempts {
@@ -153,7 +152,7 @@ func (r *Runner) pause(ctx context.Context, q *Request) error {
 	}
 }
 
-// clone is a test whose dates are not known yet.
+// clone is a copy of a test, whose dates are not computed yet.
 func (t *Test) clone() *Test {
 	out := *t
 	out.Requests = nil

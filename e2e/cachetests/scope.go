@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// passedOn are the headers of an object that clients get as they are.
+// passedOn are the headers of an object that clients get unchanged.
 var passedOn = map[string]bool{
 	"Cache-Control": true, "Etag": true, "Last-Modified": true, "Age": true, "Content-Length": true,
 }
 
-// Exclusion is a reason for which tests of the suite do not apply to GET of stored
-// objects as ixmage's interface has it.
+// Exclusion is a reason why tests of the suite do not apply to the interface of
+// ixmage, GET of stored objects.
 type Exclusion struct {
 	Name string
 	Why  string
 	IDs  []string
-	// holds reports whether the reason is one for a test.
+	// holds reports whether the reason is true of a test.
 	holds func(*Test) bool
 }
 
@@ -30,12 +30,12 @@ func Excluded() []Exclusion { return slices.Clone(excluded) }
 // corrected are tests whose expectation is replaced, by the type of the last
 // answer: the suite of this version is older than RFC 9111.
 //
-// Of several members of Age the first counts, and an Age that is no number does
-// not (RFC 9111, section 5.1); the suite has all of them stale.
+// Of several members of Age the first counts, and an Age that is not a number is
+// ignored (RFC 9111, section 5.1); the suite expects all of them to be stale.
 //
-// Where the origin closes the connection, the suite's own engine cannot pass: it
-// wants an answer of the origin that was never made. What it is about is that the
-// stored one is not served.
+// If the origin closes the connection, the engine of the suite cannot pass: it
+// expects an answer that the origin has not sent. The subject of such a test is that
+// the stored answer is not served.
 var corrected = map[string]string{
 	"age-parse-nonnumeric":        "cached",
 	"age-parse-negative":          "cached",
@@ -53,7 +53,7 @@ var corrected = map[string]string{
 	"stale-close-s-maxage=2":       "unserved",
 }
 
-// Corrected reports whether a test's expectation is not the suite's.
+// Corrected reports whether the expectation of a test differs from the suite.
 func (t *Test) Corrected() bool { return corrected[t.ID] != "" }
 
 // any reports whether ok is true of a request of the test.
@@ -77,7 +77,7 @@ func isPart(q *Request) bool {
 	return q.ResponseStatus != nil && *q.ResponseStatus == http.StatusPartialContent
 }
 
-// isVarying: by a header of the client's; an asterisk is another matter.
+// isVarying reports whether an answer varies by a header of the client, not by "*".
 func isVarying(q *Request) bool {
 	vary := valueOf(q.Response, "Vary")
 	return vary != "" && !strings.Contains(vary, "*")

@@ -1,14 +1,14 @@
 // Package cachetests runs a public test suite for HTTP caches against ixmage: the
 // definitions of http-cache-tests 0.4.5 (Mark Nottingham, https://cache-tests.fyi;
-// suite.json is an export of them, under LICENSE.suite), with an engine in Go in
-// place of the one that needs node.
+// suite.json is an export of them, under LICENSE.suite), with an engine in Go
+// instead of one that needs node.
 //
-// The suite's engine is a client, and an origin that answers as each test says.
-// Here the origin speaks S3: it is a scripted S3 whose objects are pictures, the
-// suite's bodies behind the first bytes of a PNG. What a picture cannot be, or S3
-// not answer, is in scope.go.
+// The engine of the suite is a client, and an origin that answers as each test
+// says. Here the origin is a scripted S3 server whose objects are pictures: the
+// bodies of the suite behind the first bytes of a PNG. scope.go lists the tests that
+// a picture or S3 cannot satisfy.
 //
-// It is a tool for tests and no part of the product.
+// It is a tool for tests and not part of the product.
 package cachetests
 
 import (
@@ -23,11 +23,11 @@ var suiteJSON []byte
 //go:embed more.json
 var moreJSON []byte
 
-// Kind says what it means that a test fails.
+// Kind is the meaning of a failed test.
 type Kind string
 
-// Required is what the RFCs ask of every cache, Optimal what makes a good one,
-// Check a question without a right answer.
+// Required tests are requirements of the RFCs, Optimal tests distinguish a good
+// cache, and Check tests have no correct result.
 const (
 	Required Kind = "required"
 	Optimal  Kind = "optimal"
@@ -36,7 +36,7 @@ const (
 
 // Test is a test of the suite.
 type Test struct {
-	Suite       string     `json:"suite"` // the part that it belongs to
+	Suite       string     `json:"suite"` // part of the suite
 	ID          string     `json:"id"`
 	Name        string     `json:"name"`
 	Kind        Kind       `json:"kind"`
@@ -45,13 +45,13 @@ type Test struct {
 	Requests    []*Request `json:"requests"`
 }
 
-// Request is one request of a test: how the client asks, what the origin answers
-// if it is asked, and what is to come of it.
+// Request is one request of a test, with the answer of the origin, if it gets the
+// request, and the expected result.
 type Request struct {
 	Method     string   `json:"request_method"`
 	Headers    []Field  `json:"request_headers"`
 	QueryArg   string   `json:"query_arg"`
-	MagicIMS   bool     `json:"magic_ims"` // a date in Headers counts from the answer before
+	MagicIMS   bool     `json:"magic_ims"` // dates in Headers are relative to the answer before
 	RFC850     []string `json:"rfc850date"`
 	PauseAfter bool     `json:"pause_after"`
 
@@ -68,17 +68,17 @@ type Request struct {
 	ExpectedText    *string  `json:"expected_response_text"`
 	CheckBody       *bool    `json:"check_body"`
 
-	// What fails in a setup says nothing of what the test is about.
+	// A failure in a setup says nothing about the subject of the test.
 	Setup      bool     `json:"setup"`
 	SetupTests []string `json:"setup_tests"`
 }
 
-// Suite is the whole of the suite, as it was published. Each call makes it anew:
+// Suite is the whole suite as published. Each call returns a new copy, because
 // running a test changes it.
 func Suite() ([]*Test, error) { return parse(suiteJSON) }
 
-// More are tests of ours, for rules of RFC 9111 and RFC 5861 that the suite has
-// none for.
+// More are additional tests, for rules of RFC 9111 and RFC 5861 that the suite does
+// not test.
 func More() ([]*Test, error) { return parse(moreJSON) }
 
 func parse(text []byte) ([]*Test, error) {

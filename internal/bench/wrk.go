@@ -31,7 +31,7 @@ type load struct {
 
 // run drives url with wrk, pinned to one core, over keep-alive connections.
 func (l load) run(ctx context.Context) (wrkResult, error) {
-	args := pin(l.cpu, "wrk", "-t1", "-c"+strconv.Itoa(l.connections), "--latency",
+	args := pin(l.cpu, "wrk", "-t1", "-c"+strconv.Itoa(l.connections), "--latency", "--timeout", "30s",
 		"-d"+strconv.Itoa(int(l.duration.Seconds()))+"s", l.url)
 	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 	if err != nil {

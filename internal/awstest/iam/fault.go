@@ -148,7 +148,7 @@ func (s *Server) perform(w http.ResponseWriter, r *request, act func() reply, re
 	}
 	maps.Copy(w.Header(), reply.header)
 	w.WriteHeader(reply.status)
-	_, _ = w.Write(reply.body) // the client may have left
+	_, _ = w.Write(reply.body) //nolint:gosec // not a browser; the client may have left
 }
 
 func run(fn func()) {

@@ -131,7 +131,7 @@ func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) err
 	case at.Key != "":
 		q.resource += "/" + at.Key
 	}
-	if right == "s3:ListBucket" && at == s3.ParseTarget(r.http.RequestURI) { // not when it only decides about a missing object
+	if right == "s3:ListBucket" && at == s3.ParseTarget(r.http.RequestURI) { // not for a missing object
 		for key, name := range map[string]string{
 			"s3:prefix": "prefix", "s3:delimiter": "delimiter", "s3:max-keys": "max-keys",
 		} {

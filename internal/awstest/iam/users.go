@@ -243,7 +243,8 @@ func listUsers(s *Server, r *request) (any, error) {
 	if !strings.HasPrefix(prefix, "/") {
 		return nil, invalid("pathPrefix")
 	}
-	users := slices.DeleteFunc(s.users.allVisibleAt(r.now), func(u *User) bool { return !strings.HasPrefix(u.Path, prefix) })
+	outside := func(u *User) bool { return !strings.HasPrefix(u.Path, prefix) }
+	users := slices.DeleteFunc(s.users.allVisibleAt(r.now), outside)
 	users, more, err := page(s, r, users, func(u *User) string { return u.Name })
 	var out struct {
 		Users []xmlUser `xml:"Users>member"`
