@@ -43,8 +43,8 @@ type Alias struct {
 	StaleWhileRevalidate time.Duration
 	StaleIfError         time.Duration
 
-	// CacheControl is what clients are told instead of what the object says;
-	// "" leaves it to the object. It does not change how long we keep anything.
+	// CacheControl replaces the object's own Cache-Control in answers to clients;
+	// "" keeps the object's. It does not change how long we keep anything.
 	CacheControl string
 	// CORSOrigins are the web pages whose scripts may read the pictures, or
 	// AnyOrigin alone. The list is shared and must not be changed.
@@ -87,16 +87,15 @@ type Policy struct {
 	AllowPrivateEndpoints bool
 }
 
-// Bounds of the durations. They are there to catch a slip of the pen, such as
-// seconds given as nanoseconds' worth of hours, and to keep sums of times far
-// from overflow.
+// Bounds of the durations. They catch mistakes of units, such as hours for
+// seconds, and keep sums of times far from overflow.
 const (
 	maxTTL         = 10 * 365 * 24 * time.Hour
 	maxNegativeTTL = time.Hour
 )
 
-// ParseName accepts the name of an alias or credential: *ValidationError when
-// it is none.
+// ParseName accepts the name of an alias or credential: *ValidationError for any
+// other text.
 func ParseName(s string) (Name, error) {
 	n := Name(s)
 	return n, invalid(n.problems())
@@ -126,10 +125,10 @@ func (a *Alias) Normalize() {
 // *ValidationError. It changes nothing: call Normalize first.
 func (a *Alias) Validate(p Policy) error { return invalid(a.problems(p)) }
 
-// ValidateChange is Validate for a that is to take the place of old: what was
-// wrong with a field already, and is left as it was, is not held against it. The
-// policy may be stricter today than when old was registered, and an alias that it
-// would refuse must still be disabled, or mended field by field.
+// ValidateChange is Validate for a change of old into a: a problem that a field had
+// before, and that the change leaves alone, is not reported. The policy may be
+// stricter today than when old was registered; such an alias can still be disabled,
+// or corrected field by field.
 func (a *Alias) ValidateChange(old *Alias, p Policy) error { return invalid(a.newProblems(old, p)) }
 
 func (a *Alias) newProblems(old *Alias, p Policy) []Problem {

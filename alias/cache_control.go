@@ -92,8 +92,8 @@ func directive(name, value string, valued bool) (text, problem string) {
 	return name + "=" + strconv.FormatUint(n, 10), ""
 }
 
-// shown is the name of a directive that is none, if it could be one: something
-// else may be a secret that ended up in the wrong place, and is not repeated.
+// shown quotes an unknown directive if it has the form of one. Other text may be a
+// secret pasted into the wrong field, and is not repeated.
 func shown(name string) string {
 	const most = 30 // below a secret access key
 	switch {

@@ -16,7 +16,7 @@ const AnyOrigin = "*"
 const maxOrigins = 32
 
 // normalOrigins makes a list of its own, in which origins are as browsers write
-// them; what is none is left for Validate to refuse.
+// them; other text is left for Validate to refuse.
 func normalOrigins(list []string) []string {
 	if len(list) == 0 {
 		return nil

@@ -178,7 +178,7 @@ func hostProblem(host string, p Policy) string {
 	return ""
 }
 
-// isHostName refuses, besides what is no name, the numbers that some resolvers
+// isHostName also refuses the numbers that some resolvers
 // read as IPv4 addresses: 127.1, 0x7f.1, 2130706433.
 func isHostName(s string) bool {
 	labels := strings.Split(s, ".")

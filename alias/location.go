@@ -105,8 +105,7 @@ func reservedProblem(s string) string {
 	return ""
 }
 
-// looksLikeIPv4 also finds what is no address because a number is too large,
-// as S3 does.
+// looksLikeIPv4 also finds addresses with a number that is too large, as S3 does.
 func looksLikeIPv4(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true

@@ -47,10 +47,10 @@ type Registry struct {
 
 	snap atomic.Pointer[snapshot]
 
-	// turn holds one token; who has it may write. It is a channel and not a
-	// mutex because a writer waits for the disk of the writer before it, and
-	// must be able to give up with its context.
-	turn chan struct{}
+	// writing holds a token while a write runs. It is a channel and not a mutex:
+	// a write waits for the disk of the write before it, and must be able to give
+	// up when its context ends.
+	writing chan struct{}
 
 	mu        sync.Mutex // guards observers
 	observers []func(Change)
@@ -67,7 +67,7 @@ func Open(ctx context.Context, store Store, sealer Sealer, policy Policy) (*Regi
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	r := &Registry{store: store, sealer: sealer, policy: policy, turn: make(chan struct{}, 1)}
+	r := &Registry{store: store, sealer: sealer, policy: policy, writing: make(chan struct{}, 1)}
 	r.snap.Store(snap)
 	return r, nil
 }
@@ -121,17 +121,18 @@ func (r *Registry) RevealSealed(c *Credential, k SealedKey) (KeyPair, error) {
 	return KeyPair{AccessKeyID: k.AccessKeyID, SecretAccessKey: secret}, nil
 }
 
-// Apply runs fn in one transaction and then shows the changes that it returns,
-// which must be just what it did to aliases and credentials. names are all that
-// it may touch, credentials before the aliases that use them. It is for
-// operations, which write what they are about together with their own progress; an error of fn is returned as it is.
+// Apply runs fn in one transaction and then publishes the changes that it returns:
+// all changes that it made to aliases and credentials, and no others. fn may touch
+// only names, which lists credentials before the aliases that use them. Operations
+// use it to write an alias or credential together with their own progress. An
+// error of fn is returned as it is.
 func (r *Registry) Apply(ctx context.Context, names []Name, fn func(Tx) ([]Change, error)) error {
 	return r.write(ctx, names, fn)
 }
 
 // History reads operations, the audit and verifications from the store. It is
 // read-only: a write around the registry would not reach its memory.
-func (r *Registry) History() History { return r.store } //nolint:ireturn // the one contract with several implementations
+func (r *Registry) History() History { return r.store } //nolint:ireturn // it has several implementations
 
 // AddAudit adds an entry to the audit, in a transaction of its own.
 func (r *Registry) AddAudit(ctx context.Context, e *AuditEntry) error {
@@ -171,29 +172,28 @@ func (r *Registry) Observe(fn func(Change)) {
 	r.observers = append(r.observers, fn)
 }
 
-// write runs fn in a transaction and then shows its changes, first to Lookup,
-// then to the observers. names are what fn may touch: the aliases and the
-// credentials of these names; and fn may make the credential that such an alias
-// is read with.
+// write runs fn in a transaction and then publishes its changes, first to Lookup,
+// then to the observers. fn may touch the aliases and credentials called names, and
+// may make a credential for such an alias.
 func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Change, error)) error {
 	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
+	case r.writing <- struct{}{}:
+		defer func() { <-r.writing }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	var changes []Change
-	decided := false // fn itself refused, so nothing was committed
+	refused := false // by fn, so nothing was committed
 	err := r.store.Update(ctx, func(tx Tx) error {
 		var err error
 		changes, err = fn(tx)
-		decided = err != nil
+		refused = err != nil
 		return err
 	})
 	switch {
 	case err == nil:
 		r.publish(changes)
-	case !decided:
+	case !refused:
 		for _, name := range names {
 			r.resync(ctx, name)
 		}
@@ -204,10 +204,10 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 // resyncTimeout bounds the reads that follow a failed commit.
 const resyncTimeout = 5 * time.Second
 
-// resync reads a name again after a commit that failed. A database on the
-// other side of a network can commit and lose the answer; memory must then
-// show what is stored, not what was answered. When this read fails too, memory
-// keeps the state before the write until the next write of the name or restart.
+// resync reads a name again after a commit that failed. A database on a network
+// can commit and the answer be lost; memory must then show the stored state. If
+// this read fails too, memory keeps the state before the write until the next
+// write of the name or a restart.
 func (r *Registry) resync(ctx context.Context, name Name) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
 	defer cancel()
@@ -231,7 +231,7 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 	r.publish(changes)
 }
 
-// difference lists what leads from one state of a name to another, in an order
+// difference lists the changes from one state of a name to another, in an order
 // that never shows an alias without its credential.
 func difference(from, to entry) []Change {
 	var changes []Change
@@ -251,8 +251,8 @@ func difference(from, to entry) []Change {
 	return changes
 }
 
-// publish makes changes visible and tells the observers, but for what memory
-// has already. The caller has the turn, so no other write comes between.
+// publish makes changes visible and tells the observers, except for changes that
+// memory has already. The caller holds writing, so that no other write runs.
 func (r *Registry) publish(changes []Change) {
 	snap := r.snap.Load()
 	changes = slices.DeleteFunc(changes, snap.has)

@@ -74,7 +74,13 @@ type History interface {
 //
 //nolint:interfacebloat // as above
 type Tx interface {
-	TxReader
+	// These read as Store does, and see what was written before in the same
+	// transaction.
+	Alias(name Name) (*Alias, error)
+	Credential(name Name) (*Credential, error)
+	AliasesOf(credentialID int64) ([]Name, error)
+	CountSealed() (int, error)
+	Meta(key string) ([]byte, error)
 
 	// Insert methods fail with ErrExists when the name is taken. An alias whose
 	// credential is not there is refused with ErrNotFound by the database
@@ -83,8 +89,8 @@ type Tx interface {
 	InsertCredential(c *Credential) error
 
 	// Update methods write the whole value over the one with the same ID and
-	// the revision before the value's: ErrStale when there is none. So it is
-	// when the epoch of an alias would go down: what was purged would be back.
+	// the revision before the value's: ErrStale when there is none, and
+	// when the epoch of an alias would go down, which would bring purged objects back.
 	UpdateAlias(a *Alias) error
 	UpdateCredential(c *Credential) error
 
@@ -119,14 +125,4 @@ type Tx interface {
 	PutVerification(v *Verification) error
 
 	SetMeta(key string, value []byte) error
-}
-
-// TxReader reads as Store does, and sees what was written before in the same
-// transaction.
-type TxReader interface {
-	Alias(name Name) (*Alias, error)
-	Credential(name Name) (*Credential, error)
-	AliasesOf(credentialID int64) ([]Name, error)
-	CountSealed() (int, error)
-	Meta(key string) ([]byte, error)
 }

@@ -126,7 +126,7 @@ func (r *Registry) UpdateAlias(
 	return result, nil
 }
 
-// edit runs change on a copy of cur and settles what the registry decides.
+// edit runs change on a copy of cur and sets the fields that the registry keeps.
 func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) error) (*Alias, []Change, error) {
 	next, use := *cur, CredentialRef{}
 	if err := change(&next, &use); err != nil {
@@ -164,7 +164,7 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 // may have made it, or a write of ours whose answer was lost, and an alias
 // whose credential is not in memory is not found.
 func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) {
-	name, c, err := wanted(tx, a.Name, use)
+	name, c, err := findCredential(tx, a.Name, use)
 	switch {
 	case err == nil && use.KeyPair != nil:
 		return nil, credentialError(name, ErrExists)
@@ -194,9 +194,9 @@ func signs(c *Credential) error {
 	return fmt.Errorf("credential %s is %s: %w", c.Name, c.State, ErrBusy)
 }
 
-// wanted looks for the credential that use asks for. The name of one that is to
-// be made comes with ErrNotFound.
-func wanted(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
+// findCredential looks for the credential that use asks for. ErrNotFound comes with
+// the name under which the credential is to be made.
+func findCredential(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
 	name := cmp.Or(use.Name, own)
 	c, err := tx.Credential(name)
 	if err == nil && use.Anonymous && c.Provider.Kind() != KindAnonymous {
@@ -206,12 +206,12 @@ func wanted(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
 	return name, c, err
 }
 
-// RaiseEpoch makes everything unreachable at once that is cached for an alias,
-// and returns the alias as it then stands. It is no change of the configuration:
-// the revision stays, so that nobody's If-Match fails because of a purge, and so
-// does the time of the last change; and it waits for no operation. ErrNotFound
-// when there is no such alias. After any other error nothing was dropped, unless
-// the epoch was stored and only the answer was lost; then memory has it too.
+// RaiseEpoch makes all cached objects of an alias unreachable at once, and returns
+// the alias with its new epoch. The configuration does not change: the revision
+// stays, so that a purge fails no If-Match, and so does UpdatedAt; running
+// operations do not block it. ErrNotFound when there is no such alias. After any
+// other error the epoch is as before, unless it was stored and only the answer was
+// lost; then memory has it too.
 func (r *Registry) RaiseEpoch(ctx context.Context, name Name) (*Alias, error) {
 	var raised *Alias
 	err := r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
@@ -314,8 +314,7 @@ func aliasError(name Name, err error) error {
 	return fmt.Errorf("alias %s: %w", name, err)
 }
 
-// orExists turns the success of a lookup into the error that it means to who
-// wants the name.
+// orExists returns ErrExists when a lookup succeeded: the name is taken.
 func orExists(err error) error {
 	if err == nil {
 		return ErrExists

@@ -15,7 +15,7 @@ const maxFile = 1 << 20
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// readFile reads a file that nobody but its owner may touch.
+// readFile reads a file that only its owner may read and write.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -44,7 +44,7 @@ const (
 )
 
 // purpose is part of the associated data of every sealed value. It keeps values
-// of this key set apart from what else may one day be sealed with it.
+// of this key set apart from other values that may be sealed with it later.
 const purpose = "ixmage credential secret"
 
 // Keyset seals and opens. It implements alias.Sealer and is safe for concurrent
@@ -167,7 +167,7 @@ func associated(credentialID, version int64) []byte {
 }
 
 // BesideData reports whether the key set lies in the clear inside the data
-// folder, where whoever copies the database copies the key with it, and where.
+// folder, where a copy of the database includes the key, and at which path.
 func (k *Keyset) BesideData() (path string, beside bool) {
 	if k.clearPath == "" {
 		return "", false

@@ -26,8 +26,8 @@ var sqliteMigrations embed.FS
 const sqliteReaders = 4
 
 // OpenSQLite opens the database file at path, makes it (mode 0600) if there is
-// none, and brings its schema up to date. A database of a newer version, and a
-// file that is none or is damaged, are refused and left as they are.
+// none, and brings its schema up to date. A database of a newer version, a
+// damaged one and any other file are refused and left as they are.
 func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 	s, err := openSQLite(ctx, path)
 	if err != nil {
@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	s := &Store{dialect: dialect{
 		goose:      goose.DialectSQLite3,
 		migrations: migrations,
-		snapshot:   sql.LevelDefault, // there is but one, and the driver refuses to be asked for another
+		snapshot:   sql.LevelDefault, // there is only one, and the driver refuses any other
 		bind:       func(query string) string { return query },
 		classify:   classifySQLite,
 	}}

@@ -7,7 +7,7 @@ import (
 	"ixmage/alias"
 )
 
-// By is what saved a request to S3 or its bytes.
+// By is the way in which a request to S3, or its bytes, was saved.
 type By int
 
 // Ways to save. With NotModified the request was made all the same, and counts as
@@ -68,8 +68,8 @@ func (a *Account) Spent(requests, bytes int64) {
 	a.spent.add(requests, bytes)
 }
 
-// Saved counts requests and bytes that S3 was spared. What is saved by no known
-// way is not counted.
+// Saved counts requests and bytes that did not go to S3. An unknown way
+// is not counted.
 func (a *Account) Saved(by By, requests, bytes int64) {
 	if by < 0 || int(by) >= len(a.saved) {
 		return
@@ -92,7 +92,7 @@ func (a *Account) started() time.Time {
 	return time.Time{}
 }
 
-// load is what was counted and not taken yet.
+// load is the usage that was counted and not taken yet.
 func (a *Account) load() alias.Usage {
 	return alias.Usage{
 		Since: a.started(), Spent: a.spent.load(),
@@ -104,6 +104,6 @@ func (a *Account) take() alias.Usage {
 	return alias.Usage{
 		Spent: a.spent.take(),
 		Hit:   a.saved[Hit].take(), Collapsed: a.saved[Collapsed].take(), NotModified: a.saved[NotModified].take(),
-		Since: a.started(), // after the rest: who counted has set it
+		Since: a.started(), // after the rest: a count sets it first
 	}
 }

@@ -1,6 +1,7 @@
-// Package usage counts per alias what S3 was asked for and what it was spared.
-// It counts in memory and adds to the store now and then, so that a request costs
-// some atomic additions and a crash one interval at most.
+// Package usage counts, for each alias, the requests and bytes that it has cost at
+// S3 and those that the cache saved. It counts in memory and adds to the store at
+// an interval, so that a request costs a few atomic additions and a crash loses one
+// interval at most.
 package usage
 
 import (
@@ -16,7 +17,7 @@ import (
 	"ixmage/internal/panics"
 )
 
-// Limits of one way to the store.
+// Limits of one batch.
 const (
 	// maxBatch keeps a transaction short: writers of the registry wait for it.
 	maxBatch     = 500
@@ -29,7 +30,7 @@ type Store interface {
 	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
 }
 
-// Config is what an Accounts works with.
+// Config holds the dependencies of Accounts.
 type Config struct {
 	Store Store
 	Every time.Duration // interval of Run; must be positive for it
@@ -39,111 +40,111 @@ type Config struct {
 // Accounts has the accounts of all aliases. Its methods are safe for concurrent
 // use; only Usage, Flush and Run do I/O.
 //
-// Counts are in one of three places: in accounts, in pending, or stored. A batch
-// that failed stays as it is until it has been added, because nobody knows
-// whether it was: the store may have committed it and the answer was lost. The
-// store tells by writer and number, and adds it once.
+// A count is in one of three places: in an account, in pending, or stored. A batch
+// that failed stays pending until the store confirms it: the store may have
+// committed it, with only the answer lost. The store knows batches by writer and
+// number, and adds each once.
 type Accounts struct {
 	cfg      Config
 	writer   string
 	accounts sync.Map // of int64 to *Account
 
-	// turn holds one token, as in alias.Registry. Who has it may go to the store,
-	// and use the fields below.
-	turn    chan struct{}
+	// storing holds a token while the store is used, as alias.Registry does, and
+	// guards the fields below.
+	storing chan struct{}
 	number  int64
 	pending *alias.UsageBatch
 }
 
 // New makes an empty usage. It counts into the store while Run runs.
 func New(cfg Config) *Accounts {
-	return &Accounts{cfg: cfg, writer: rand.Text(), turn: make(chan struct{}, 1)}
+	return &Accounts{cfg: cfg, writer: rand.Text(), storing: make(chan struct{}, 1)}
 }
 
 // Of is the account of an alias, made if need be.
-func (l *Accounts) Of(aliasID int64) *Account {
-	if a, ok := l.accounts.Load(aliasID); ok {
+func (s *Accounts) Of(aliasID int64) *Account {
+	if a, ok := s.accounts.Load(aliasID); ok {
 		return a.(*Account)
 	}
-	a, _ := l.accounts.LoadOrStore(aliasID, &Account{id: aliasID})
+	a, _ := s.accounts.LoadOrStore(aliasID, &Account{id: aliasID})
 	return a.(*Account)
 }
 
-// Forget drops the account of an alias that is gone; what is stored goes with the
-// alias itself. Who still holds the account counts for nobody.
-func (l *Accounts) Forget(aliasID int64) { l.accounts.Delete(aliasID) }
+// Forget drops the account of a deleted alias; its stored usage is deleted with the
+// alias itself. Counts on an account that is still held are lost.
+func (s *Accounts) Forget(aliasID int64) { s.accounts.Delete(aliasID) }
 
 // Usage is all that was counted for an alias, stored or not.
-func (l *Accounts) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
-	end, err := l.begin(ctx)
+func (s *Accounts) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return alias.Usage{}, err
 	}
-	defer end()
-	// What is pending may be stored already. Only when it surely is or is not, it
-	// is known whether to add it.
-	_ = l.settle(ctx) // a store that cannot take it still may be read
-	total, err := l.cfg.Store.Usage(ctx, aliasID)
+	defer unlock()
+	// The pending batch may be stored already. Storing it again tells whether to
+	// add it to the sum.
+	_ = s.storePending(ctx) // a store that cannot be written may still be read
+	total, err := s.cfg.Store.Usage(ctx, aliasID)
 	if err != nil {
 		return alias.Usage{}, err
 	}
-	if l.pending != nil {
-		for _, d := range l.pending.Deltas {
+	if s.pending != nil {
+		for _, d := range s.pending.Deltas {
 			if d.AliasID == aliasID {
 				total = total.Plus(d.Usage)
 			}
 		}
 	}
-	if a, ok := l.accounts.Load(aliasID); ok {
+	if a, ok := s.accounts.Load(aliasID); ok {
 		total = total.Plus(a.(*Account).load())
 	}
 	return total, nil
 }
 
 // Run flushes every so often until ctx ends, and once more then. It returns nil.
-func (l *Accounts) Run(ctx context.Context) error {
-	tick := time.NewTicker(l.cfg.Every)
+func (s *Accounts) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.Every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := l.flush(ctx); err != nil {
-				l.cfg.Log.WarnContext(ctx, "the usage could not be stored; it is kept in memory and tried again", "error", err)
+			if err := s.flush(ctx); err != nil {
+				s.cfg.Log.WarnContext(ctx, "the usage could not be stored; it is kept in memory and tried again", "error", err)
 			}
 		case <-ctx.Done():
-			if err := l.flush(context.WithoutCancel(ctx)); err != nil {
-				l.cfg.Log.WarnContext(ctx, "the usage since the last time could not be stored and is lost", "error", err)
+			if err := s.flush(context.WithoutCancel(ctx)); err != nil {
+				s.cfg.Log.WarnContext(ctx, "the usage since the last time could not be stored and is lost", "error", err)
 			}
 			return nil
 		}
 	}
 }
 
-func (l *Accounts) flush(ctx context.Context) error {
+func (s *Accounts) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	return panics.Catch(l.cfg.Log, "storing of usage", func() error { return l.Flush(ctx) })
+	return panics.Catch(s.cfg.Log, "storing of usage", func() error { return s.Flush(ctx) })
 }
 
-// Flush stores what was counted. After an error nothing is lost: the same is
-// tried by the next call.
-func (l *Accounts) Flush(ctx context.Context) error {
-	end, err := l.begin(ctx)
+// Flush stores all counts. After an error nothing is lost: the next call tries the
+// same again.
+func (s *Accounts) Flush(ctx context.Context) error {
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
-	defer end()
-	if err := l.settle(ctx); err != nil {
+	defer unlock()
+	if err := s.storePending(ctx); err != nil {
 		return err
 	}
 	var accounts []*Account
-	l.accounts.Range(func(_, a any) bool {
+	s.accounts.Range(func(_, a any) bool {
 		accounts = append(accounts, a.(*Account))
 		return true
 	})
 	for some := range slices.Chunk(accounts, maxBatch) {
-		l.collect(some)
-		if err := l.settle(ctx); err != nil {
+		s.collect(some)
+		if err := s.storePending(ctx); err != nil {
 			return err
 		}
 	}
@@ -152,7 +153,7 @@ func (l *Accounts) Flush(ctx context.Context) error {
 
 // collect takes counts out of accounts and makes them the pending batch. There
 // must be none.
-func (l *Accounts) collect(accounts []*Account) {
+func (s *Accounts) collect(accounts []*Account) {
 	var deltas []alias.UsageDelta
 	for _, a := range accounts {
 		if u := a.take(); u != (alias.Usage{Since: u.Since}) {
@@ -162,26 +163,26 @@ func (l *Accounts) collect(accounts []*Account) {
 	if len(deltas) == 0 {
 		return
 	}
-	l.number++
-	l.pending = &alias.UsageBatch{Writer: l.writer, Number: l.number, At: time.Now(), Deltas: deltas}
+	s.number++
+	s.pending = &alias.UsageBatch{Writer: s.writer, Number: s.number, At: time.Now(), Deltas: deltas}
 }
 
-// settle adds the pending batch to the store, if there is one.
-func (l *Accounts) settle(ctx context.Context) error {
-	if l.pending == nil {
+// storePending adds the pending batch to the store, if there is one.
+func (s *Accounts) storePending(ctx context.Context) error {
+	if s.pending == nil {
 		return nil
 	}
-	if err := l.cfg.Store.AddUsage(ctx, *l.pending); err != nil {
-		return fmt.Errorf("store the usage of %d aliases: %w", len(l.pending.Deltas), err)
+	if err := s.cfg.Store.AddUsage(ctx, *s.pending); err != nil {
+		return fmt.Errorf("store the usage of %d aliases: %w", len(s.pending.Deltas), err)
 	}
-	l.pending = nil
+	s.pending = nil
 	return nil
 }
 
-func (l *Accounts) begin(ctx context.Context) (end func(), err error) {
+func (s *Accounts) lock(ctx context.Context) (unlock func(), err error) {
 	select {
-	case l.turn <- struct{}{}:
-		return func() { <-l.turn }, nil
+	case s.storing <- struct{}{}:
+		return func() { <-s.storing }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
