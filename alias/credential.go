@@ -12,9 +12,9 @@ import (
 // format, in logs and in JSON. Reveal is the one way to the text. Secrets are
 // comparable: equal when their texts are.
 type Secret struct {
-	// A handle and not the text itself, because fmt calls no method of a field
-	// that is not exported: inside such a one it prints what is here, and of a
-	// handle that is an address. The zero handle stands for no text.
+	// A handle and not the text: fmt calls no methods of values in unexported
+	// fields and prints their content, which for a handle is an address. The zero
+	// handle stands for no text.
 	text unique.Handle[string]
 }
 

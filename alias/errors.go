@@ -15,8 +15,8 @@ var (
 	// ErrInUse means that aliases still use the credential; it comes inside an
 	// InUseError that names them.
 	ErrInUse = errors.New("in use")
-	// ErrNotStatic means that the key pair is not one that an operator gave, so
-	// that an operator cannot replace it.
+	// ErrNotStatic means that no operator gave the key pair, so that none can
+	// replace it.
 	ErrNotStatic = errors.New("not a static credential")
 	// ErrBusy means that an operation runs for the alias or credential, or that
 	// the credential is not in a state in which it may be used so.
@@ -27,7 +27,7 @@ var (
 	// ErrNotProvisioned means that the credential's key is not ours to rotate or
 	// its user ours to remove.
 	ErrNotProvisioned = errors.New("not a provisioned credential")
-	// ErrIAM means that IAM did not do as it was asked, or was not there.
+	// ErrIAM means that IAM refused, failed or could not be reached.
 	ErrIAM = errors.New("IAM")
 	// ErrForbidden means that the configuration does not allow it.
 	ErrForbidden = errors.New("not allowed")

@@ -35,9 +35,9 @@ func fits(sealer Sealer, check []byte) bool {
 	return err == nil && text.Reveal() == keyCheckText
 }
 
-// adoptKey makes the key check for the key set at hand, if the secrets that are
-// stored can be read with it, or there are none to be lost. It looks and writes
-// in one transaction: between the two another node could store a secret.
+// adoptKey makes the key check for the key set at hand, if it opens the stored
+// secrets or there are none. It reads and writes in one transaction: between two,
+// another node could store a secret.
 func adoptKey(ctx context.Context, store Store, sealer Sealer) error {
 	fresh, err := sealer.Seal(NewSecret(keyCheckText), 0, 0)
 	if err != nil {

@@ -60,11 +60,11 @@ type PolicyRef struct {
 	Ours bool   `json:"ours"` // we made it, so we may delete it
 }
 
-// PreviousKey is the key pair that a rotation has replaced and that still
-// works. Requests fall back on it when the new one is refused.
+// PreviousKey is the key pair before a rotation, which still works. Requests that
+// S3 refuses with the current key are sent again with it.
 type PreviousKey struct {
 	SealedKey
-	Until time.Time `json:"until"` // no fallback from then on
+	Until time.Time `json:"until"` // not used from then on
 }
 
 // Provisioned is a key pair whose IAM user we made. Its secret access key is
@@ -82,8 +82,8 @@ type Provisioned struct {
 	Operation   string        `json:"operation"`
 	RotateEvery time.Duration `json:"rotate_every,omitempty"`
 	Previous    *PreviousKey  `json:"previous,omitempty"`
-	// Discarded are keys of ours that could not be deleted when they should
-	// have been. They are deleted when they are found.
+	// Discarded are ids of our keys that an operation failed to delete. The next
+	// reconciliation deletes them.
 	Discarded []string `json:"discarded,omitempty"`
 	// ExtraGrants are locations that a reuse which failed gave the user and could
 	// not take back. They are taken back when the user is looked at.

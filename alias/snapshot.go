@@ -52,7 +52,7 @@ func (s *snapshot) route(name Name) (Route, bool) {
 	return Route{Alias: e.alias, Credential: e.credential}, true
 }
 
-// has reports whether a change puts what is there already.
+// has reports whether a change puts an alias or credential that is there already.
 func (s *snapshot) has(c Change) bool {
 	switch {
 	case c.AliasPut != nil:

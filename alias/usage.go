@@ -11,7 +11,8 @@ type Tally struct {
 // Plus is the sum of two tallies.
 func (t Tally) Plus(o Tally) Tally { return Tally{t.Requests + o.Requests, t.Bytes + o.Bytes} }
 
-// Usage is what an alias has cost, and what it would have cost besides.
+// Usage counts the requests and bytes that an alias has cost at S3, and those that
+// the cache saved.
 type Usage struct {
 	// Since is when the first of it was counted; zero when nothing was.
 	Since time.Time
@@ -41,8 +42,8 @@ type UsageDelta struct {
 // UsageBatch is a number of deltas that are added together, and once only: a
 // writer whose answer was lost gives the same batch again.
 type UsageBatch struct {
-	// Writer names who counted, and is never used again by another; Number counts
-	// its batches, from 1.
+	// Writer is the random id of one run of one process; Number counts its
+	// batches, from 1.
 	Writer string
 	Number int64
 	At     time.Time

@@ -31,8 +31,7 @@ type Check struct {
 	At     time.Time `json:"at"`
 }
 
-// Verification is what was found out about a credential on the location of an
-// alias.
+// Verification holds the scope checks of a credential on the location of an alias.
 type Verification struct {
 	AliasID           int64
 	Alias             Name

@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 )
 
-// tempSuffix marks what a crash may leave behind; the star becomes digits. It
-// may be removed when no ixmage runs.
+// tempSuffix ends the names of files that a crash may leave behind; the star
+// becomes digits. They may be removed while no ixmage runs.
 const tempSuffix = ".tmp-*"
 
-// Create makes a file of mode 0600 and returns when it will be there after a
-// power cut. One that is there already is left as it is: fs.ErrExist.
+// Create makes a file of mode 0600 and returns once it is durable, so that a power
+// cut does not lose it. It never changes a file that exists: fs.ErrExist.
 func Create(path string, text []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, filepath.Base(path)+tempSuffix) // of mode 0600
@@ -37,15 +37,15 @@ func Create(path string, text []byte) error {
 	return syncDir(dir)
 }
 
-// place gives a finished file its name. A link never replaces what bears the
-// name, as moving the file would.
+// place gives a finished file its name. A link never replaces an existing file, as
+// a rename would.
 func place(temp, path string) error {
 	err := os.Link(temp, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	// Some file systems, of network shares above all, have no links. Who comes
-	// between the look and the move is no ixmage: those lock the data folder.
+	// Some file systems, mostly network shares, have no links. No other ixmage can
+	// write between the check and the rename: each locks its data folder.
 	if _, seen := os.Lstat(path); !errors.Is(seen, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", path, fs.ErrExist)
 	}
