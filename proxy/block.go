@@ -205,7 +205,9 @@ func (b *blocks) open(pos int64) error {
 	whole.byteRange = byteRange{n * blockSize, min((n+1)*blockSize, b.obj.size) - 1}
 	rest.byteRange = byteRange{pos, b.last}
 	var err error
-	b.block, err = b.proxy.blocks.get(blockKey{b.version, n}, whole.length(), func() ([]byte, error) { return b.proxy.read(whole) })
+	b.block, err = b.proxy.blocks.get(blockKey{b.version, n}, whole.length(), func() ([]byte, error) {
+		return b.proxy.read(whole)
+	})
 	if err != nil {
 		return err
 	}

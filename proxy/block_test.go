@@ -64,11 +64,11 @@ func TestOverlap(t *testing.T) {
 				{Key: cache.Key{Object: "a"}, etag: `"1"`, generation: 1},
 			} {
 				_, leave := g.enter(other, tc.asked)
-				defer leave()
+				t.Cleanup(leave)
 			}
 			for _, r := range tc.there {
 				_, leave := g.enter(firstOne, r)
-				defer leave()
+				t.Cleanup(leave)
 			}
 			overlaps, leave := g.enter(firstOne, tc.asked)
 			defer leave()
@@ -170,7 +170,7 @@ func TestBlockShared(t *testing.T) {
 			if err != nil || loads.Load() != before+1 {
 				t.Errorf("%v: %v, %d loads; want one of its own", other, err, loads.Load()-before)
 			}
-			defer g.release(b)
+			t.Cleanup(func() { g.release(b) })
 		}
 	})
 }

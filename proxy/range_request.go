@@ -69,7 +69,9 @@ func (p *Proxy) sendRange(x *exchange, w rangeRequest) error {
 	}
 	x.reader = reader
 	x.setContentRange(w.byteRange, w.obj.size)
-	f := &representation{obj: w.obj, reader: reader, onlyRange: true, age: w.obj.age(time.Now()), status: []byte(statusBypass)}
+	f := &representation{
+		obj: w.obj, reader: reader, onlyRange: true, age: w.obj.age(time.Now()), status: []byte(statusBypass),
+	}
 	x.describe(&x.fc.Response.Header, f)
 	x.send(f, w.byteRange)
 	return nil

@@ -244,7 +244,7 @@ type Object struct {
 	Body io.ReadCloser
 }
 
-// Front reads the beginning of the body into p: at least least bytes, fewer only if the
+// Front reads the beginning of the body into p: least bytes or more, fewer only if the
 // body ends or breaks before. A caller that needs them for its answer waits for them as
 // for the headers, so both together may take CallTimeout. The error is that of the last
 // Read and comes with the bytes before it.

@@ -64,7 +64,9 @@ func copyEndpoint(e endpoints.Endpoint) endpoints.Endpoint {
 	options := make([]*auth.Option, len(shared))
 	for i, o := range shared {
 		options[i] = &auth.Option{
-			SchemeID: o.SchemeID, IdentityProperties: copyProperties(&o.IdentityProperties), SignerProperties: copyProperties(&o.SignerProperties),
+			SchemeID:           o.SchemeID,
+			IdentityProperties: copyProperties(&o.IdentityProperties),
+			SignerProperties:   copyProperties(&o.SignerProperties),
 		}
 	}
 	auth.SetAuthOptions(&e.Properties, options)
