@@ -12,7 +12,7 @@ import (
 
 const aliasesPath = "/api/v1/aliases"
 
-// aliases are the calls that keep aliases.
+// aliases are the calls that register, read, change and delete aliases.
 type aliases struct{ registry *alias.Registry }
 
 func (h aliases) mount(t *routes) {
@@ -64,7 +64,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	return r, nil
 }
 
-// checkNew is everything that can be said of a registration without the store.
+// checkNew validates a registration as far as that needs no store.
 func (h aliases) checkNew(_ context.Context, c *call[aliasInput]) []alias.Problem {
 	a := alias.New()
 	c.in.apply(a)
@@ -81,7 +81,7 @@ func (h aliases) checkNew(_ context.Context, c *call[aliasInput]) []alias.Proble
 	return problems
 }
 
-// problemsOf opens the error of a validation.
+// problemsOf returns the problems in the error of a validation.
 func problemsOf(err error) []alias.Problem {
 	if v, ok := errors.AsType[*alias.ValidationError](err); ok {
 		return v.Problems
@@ -113,8 +113,8 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 	return aliasReply(a), nil
 }
 
-// checkPatch is what the patch would be blamed for. An alias that cannot be read
-// is left to the next attempt.
+// checkPatch validates the alias as the patch would make it. If the alias cannot be
+// read, it finds nothing.
 func (h aliases) checkPatch(ctx context.Context, c *call[aliasInput]) []alias.Problem {
 	cur, err := h.registry.Alias(ctx, c.name)
 	if err != nil {
@@ -134,7 +134,7 @@ func (h aliases) remove(ctx context.Context, c *call[none]) (reply[none], error)
 	return reply[none]{status: http.StatusNoContent}, h.registry.DeleteAlias(ctx, c.name, revision)
 }
 
-// current makes the question for the revision that an alias has now.
+// current returns a function that reads the current revision of an alias.
 func (h aliases) current(ctx context.Context, name alias.Name) func() (int64, error) {
 	return func() (int64, error) {
 		a, err := h.registry.Alias(ctx, name)
@@ -187,8 +187,8 @@ func showAlias(a *alias.Alias) aliasJSON {
 	}
 }
 
-// aliasInput is what a body says about an alias: edits, in its order, and the
-// credential, if it names one.
+// aliasInput is a decoded body: edits of an alias, in the order of the body, and
+// the credential, if the body has one.
 type aliasInput struct {
 	edits []func(*alias.Alias)
 	ref   alias.CredentialRef
@@ -202,21 +202,21 @@ func (in *aliasInput) apply(a *alias.Alias) {
 
 const keptByServer = "is read-only: the server keeps it"
 
-// createFields is the body of a registration.
+// createFields are the members of a registration.
 func createFields(in *aliasInput) []field {
 	return append(in.members(nullIsWrong),
 		member[alias.Name]{"name", asName, func(a *alias.Alias) *alias.Name { return &a.Name }}.of(in, nullIsWrong),
 		field{name: "credential", read: in.newCredential})
 }
 
-// patchFields is the body of a merge patch.
+// patchFields are the members of a merge patch.
 func patchFields(in *aliasInput) []field {
 	return append(in.members(nullIsDefault),
 		field{name: "name", readOnly: "is read-only: register an alias of the new name and delete this one"},
 		field{name: "credential", read: in.otherCredential})
 }
 
-// onNull says what null does to a member.
+// onNull is the meaning of null as the value of a member.
 type onNull int
 
 const (
@@ -250,7 +250,7 @@ func (in *aliasInput) members(null onNull) []field {
 	}
 }
 
-// member is a field of an alias: how its value reads and where it goes.
+// member is a field of an alias: its name in JSON, its parser and its place.
 type member[T any] struct {
 	name  string
 	parse func(json.RawMessage) (T, string)
@@ -259,7 +259,7 @@ type member[T any] struct {
 
 type duration = member[time.Duration]
 
-// of makes the field that notes its value in in.
+// of makes the field whose value becomes an edit of in.
 func (m member[T]) of(in *aliasInput, null onNull) field {
 	return field{name: m.name, read: func(path string, raw json.RawMessage) []alias.Problem {
 		if null == nullIsDefault && typeOf(raw) == "null" {
@@ -276,7 +276,7 @@ func (m member[T]) of(in *aliasInput, null onNull) field {
 	}}
 }
 
-// credentialForms ends what is said about a credential that is missing or wrong.
+// credentialForms ends the message about a missing or invalid credential.
 const credentialForms = `one of: the name of a registered credential, like "shop"; ` +
 	`a key pair {"access_key_id":"…","secret_access_key":"…"}, which is registered under the alias's name; ` +
 	`null for a public bucket`
@@ -292,9 +292,9 @@ func (in *aliasInput) newCredential(path string, raw json.RawMessage) []alias.Pr
 	return problems
 }
 
-// otherCredential reads the credential of a patch. A key pair is refused there:
-// it would be ambiguous whether the one at hand, which other aliases may use, is
-// to change.
+// otherCredential reads the credential of a patch. It refuses a key pair: other
+// aliases may use the current credential, and it would be unclear whether their key
+// pair changes too.
 func (in *aliasInput) otherCredential(path string, raw json.RawMessage) []alias.Problem {
 	if typeOf(raw) == "an object" {
 		return problemAt(path, "a key pair cannot be given here: PUT /api/v1/credentials/{name} replaces "+
@@ -320,11 +320,11 @@ func (in *aliasInput) credentialByName(path string, raw json.RawMessage, form st
 	return nil
 }
 
-// fallbackJSON is a fallback as the API shows it: one path where it is the same
-// for both classes of error, else an object.
+// fallbackJSON is a fallback in JSON: one path if it is the same for both classes of
+// error, else an object.
 type fallbackJSON alias.Fallback
 
-// fallbackPair is the form of it with a path for each.
+// fallbackPair is the object form of a fallback.
 type fallbackPair struct {
 	Missing string `json:"missing"`
 	Broken  string `json:"broken"`
@@ -338,8 +338,8 @@ func (f fallbackJSON) MarshalJSON() ([]byte, error) {
 	return encode(fallbackPair(f))
 }
 
-// fallback reads either form. In an object what is left out stays as it is, as in
-// every merge patch, and null is none.
+// fallback reads either form. A member that an object leaves out keeps its value, as
+// in every merge patch; null removes the fallback.
 func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem {
 	var both string
 	var edit fallbackEdit
@@ -367,7 +367,7 @@ func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem
 	return nil
 }
 
-// fallbackEdit holds what was said of each class of error.
+// fallbackEdit holds the new path of each class of error; nil keeps the old one.
 type fallbackEdit struct{ missing, broken *string }
 
 func (e fallbackEdit) apply(a *alias.Alias) {

@@ -8,7 +8,7 @@ import (
 	"ixmage/alias"
 )
 
-// audit is the call that shows who did what.
+// audit is the call that lists the audit.
 type audit struct{ registry *alias.Registry }
 
 func (h audit) mount(t *routes) {

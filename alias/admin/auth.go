@@ -14,9 +14,8 @@ import (
 	"ixmage/alias"
 )
 
-// admit decides whether a request may be answered at all, before its method and
-// the rest of its path are looked at: without the token nobody learns which paths
-// exist.
+// admit decides whether a request may be answered at all. It runs before routing:
+// a client without the token does not learn which paths exist.
 func (s *Server) admit(r *http.Request) error {
 	api := isAPI(r.URL.Path)
 	switch {
@@ -34,18 +33,19 @@ func isAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, 
 
 // hosts are the hosts that a listener answers for.
 //
-// A web page can have its own name resolve to a loopback address (DNS rebinding).
-// To the browser of somebody who runs the server, what listens there then belongs
-// to the page, which may read every answer; no Origin tells, but the Host is the
-// page's. A listener on another address can be reached by its network anyway, and
-// by names that only the network knows, so it answers for any.
+// A web page can make its own name resolve to a loopback address (DNS rebinding).
+// A browser on the server's machine then takes the listener for the origin of the
+// page, and lets the page read every answer. A GET of its own origin has no Origin
+// header, but its Host is the name of the page, so such a listener answers for
+// known hosts only. A listener on another address is reached from its network by
+// names that only the network knows, and answers for any host.
 type hosts struct {
-	loopback bool     // the listener's address is one
-	names    []string // answered for beside the loopback names
+	loopback bool     // the address of the listener is a loopback address
+	names    []string // also known, beside the loopback names
 }
 
-// allow reports whether host, with or without a port, is answered for. No host is
-// one of HTTP/1.0, which no browser speaks.
+// allow reports whether the listener answers for host, which may have a port. An
+// empty host is a request of HTTP/1.0 without one, which no browser sends.
 func (h hosts) allow(host string) bool {
 	if !h.loopback || host == "" {
 		return true
@@ -61,7 +61,8 @@ func (h hosts) allow(host string) bool {
 
 var hostForm = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$`)
 
-// HostProblem says why a name cannot be the host of a request, or is empty.
+// HostProblem says why name cannot be the host of a request. It is empty if name
+// can.
 func HostProblem(name string) string {
 	if _, err := netip.ParseAddr(name); err == nil || hostForm.MatchString(name) {
 		return ""
@@ -69,13 +70,13 @@ func HostProblem(name string) string {
 	return "must be a host name or an IP address, without a scheme and a port"
 }
 
-// isLoopback reports whether a listener is reached from its own machine only.
+// isLoopback reports whether addr is reached from its own machine only.
 func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
 
-// bearer knows the admin token by its digest only.
+// bearer holds the digest of the admin token, not the token.
 type bearer struct {
 	digest [sha256.Size]byte
 	set    bool
@@ -101,7 +102,7 @@ func (b *bearer) allows(lines []string) bool {
 }
 
 // checkOrigin refuses a request by a web page of another origin. Such a page has
-// no token; but /metrics needs none.
+// no token, but /metrics needs none.
 func checkOrigin(r *http.Request) error {
 	origins := r.Header["Origin"]
 	if len(origins) == 0 {

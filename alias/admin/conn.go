@@ -13,15 +13,13 @@ import (
 	"time"
 )
 
-// What a client whose request was not read whole may still send, and for how
-// long.
+// The time and the bytes that linger waits for.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 4 << 20
 )
 
-// listener accepts connections that answer in the form of the API even where
-// net/http answers by itself.
+// listener wraps the connections that it accepts in conn.
 type listener struct {
 	net.Listener
 	server *Server
@@ -60,9 +58,9 @@ const (
 // plain text, written straight to the connection, and closes without a word when
 // the head of a request comes too slowly. conn turns both into problem+json.
 //
-// Its state changes in the goroutine that serves the connection, but for a read
-// that net/http runs in the background while a handler is busy; that one finds
-// connServing and changes nothing.
+// The goroutine that serves the connection changes the state. net/http also reads in
+// the background while a handler runs, to notice that the client leaves; that read
+// finds connServing and changes nothing.
 type conn struct {
 	net.Conn
 	server *Server
@@ -70,8 +68,8 @@ type conn struct {
 	stop   func() bool // unregisters from the server's closing
 }
 
-// newConn makes a connection that is closed at shutdown if no request is under
-// way on it. net/http itself would wait 5 s for one that has sent nothing.
+// newConn wraps c. At shutdown the connection is closed if it has no request:
+// net/http would wait 5 s for a client that has sent nothing.
 func newConn(s *Server, c net.Conn) *conn {
 	wrapped := &conn{Conn: c, server: s}
 	wrapped.stop = context.AfterFunc(s.closing, func() {
@@ -145,13 +143,13 @@ func (c *conn) refuse(err error) {
 	c.linger()
 }
 
-// linger ends a connection whose client may still be sending. If it were closed
-// at once, the kernel would answer the rest with a reset, and the client might
-// not see why it was refused (RFC 9112, section 9.6). So the end is announced,
-// and what arrives until the client closes is discarded.
+// linger ends a connection whose client may still be sending. If it closed at once,
+// the kernel would answer further data with a reset, and the client might not see
+// the refusal (RFC 9112, section 9.6). So linger closes the sending side, and
+// discards what arrives until the client closes.
 //
-// The state is set before closing is looked at: a shutdown that comes in between
-// finds connEnding and closes the connection.
+// It sets the state before it reads closing: a shutdown in between finds connEnding
+// and closes the connection.
 func (c *conn) linger() {
 	c.state.Store(connEnding)
 	defer c.Conn.Close()

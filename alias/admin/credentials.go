@@ -10,7 +10,8 @@ import (
 
 const credentialsPath = "/api/v1/credentials"
 
-// credentials are the calls that keep credentials.
+// credentials are the calls that register, read, replace, rotate and delete
+// credentials.
 type credentials struct{ operations }
 
 func (h credentials) mount(t *routes) {
@@ -60,7 +61,7 @@ func (h credentials) create(ctx context.Context, c *call[credentialInput]) (repl
 	if err != nil {
 		return reply[credentialJSON]{}, err
 	}
-	// Nothing can use it yet, so there is nothing to ask the store.
+	// No alias can use it yet.
 	return reply[credentialJSON]{
 		status: http.StatusCreated, location: credentialsPath + "/" + string(made.Name),
 		revision: made.Revision, body: showCredential(made, nil),
@@ -95,8 +96,8 @@ func checkReplacement(_ context.Context, c *call[credentialInput]) []alias.Probl
 	return problemsOf(alias.ValidateKeyPair(*c.in.pair()))
 }
 
-// remove forgets a credential; one that is provisioned leaves IAM first, which
-// is an operation.
+// remove deletes a credential. The IAM user of a provisioned one is removed first,
+// by an operation.
 func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operationJSON], error) {
 	revision, err := c.match.revision(h.current(ctx, c.name))
 	if err != nil {
@@ -150,7 +151,8 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 	return h.started(o, c.client), nil
 }
 
-// rotateByHand is the answer to a rotation of a key that is not ours to rotate.
+// rotateByHand is the answer to a rotation of a key pair that an operator gave: the
+// commands that rotate it.
 func (h credentials) rotateByHand(c *alias.Credential) error {
 	if c.Provider.Kind() == alias.KindAnonymous {
 		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
@@ -162,7 +164,7 @@ func (h credentials) rotateByHand(c *alias.Credential) error {
 	return f
 }
 
-// current makes the question for the revision that a credential has now.
+// current returns a function that reads the current revision of a credential.
 func (h credentials) current(ctx context.Context, name alias.Name) func() (int64, error) {
 	return func() (int64, error) {
 		c, err := h.registry.Credential(ctx, name)
@@ -271,7 +273,7 @@ func credentialFields(in *credentialInput) []field {
 	return fields
 }
 
-// problems is everything that can be said of a registration without the store.
+// problems validates a registration as far as that needs no store.
 func (in *credentialInput) problems() []alias.Problem {
 	_, err := alias.ParseName(in.name)
 	problems := problemsOf(err)
@@ -294,7 +296,7 @@ func (in *credentialInput) problems() []alias.Problem {
 	return append(problems, alias.Problem{Field: "kind", Detail: "must be static, which is the default, or anonymous"})
 }
 
-// ref is what the registry is asked to make.
+// ref is the argument of Registry.CreateCredential.
 func (in *credentialInput) ref() alias.CredentialRef {
 	if alias.Kind(in.kind) == alias.KindAnonymous {
 		return alias.CredentialRef{Anonymous: true}

@@ -21,16 +21,15 @@ type field struct {
 	readOnly string
 }
 
-// reader takes the value of the member at path and says what is wrong with it.
-// Values are never repeated in what it says: one may be a secret that ended up
-// in the wrong place.
+// reader takes the value of the member at path and returns its problems. A problem
+// never repeats the value, which may be a secret in the wrong place.
 type reader func(path string, raw json.RawMessage) []alias.Problem
 
-// decodeBody reads a whole request body as one object. A *failure means that
-// nothing could be read at all; problems are about single fields, all of them.
+// decodeBody reads a whole request body as one object. A *failure means that the
+// body is no object; else it returns the problems of all fields.
 //
 // encoding/json alone is too lenient for this: it takes "BUCKET" for bucket,
-// lets the last of two equal members win, mends invalid text silently, and
+// lets the last of two equal members win, replaces invalid UTF-8 silently, and
 // stops at the first unknown field.
 func decodeBody(data []byte, fields []field) ([]alias.Problem, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
@@ -52,7 +51,7 @@ func decodeBody(data []byte, fields []field) ([]alias.Problem, error) {
 	return decodeObject("", raw, fields), nil
 }
 
-// syntax says where JSON ends to be valid.
+// syntax says where JSON stops being valid.
 func syntax(err error) string {
 	if s, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("%s (byte %d)", s.Error(), s.Offset)
@@ -60,16 +59,15 @@ func syntax(err error) string {
 	return err.Error()
 }
 
-// decodeObject reads raw, which is a valid object, by its fields. path is
-// where it stands in the body.
+// decodeObject reads raw, a valid object at path in the body, by its fields.
 func decodeObject(path string, raw json.RawMessage, fields []field) []alias.Problem {
 	return eachMember(path, raw, func(name, at string, value json.RawMessage) []alias.Problem {
 		return decodeMember(at, name, value, fields)
 	})
 }
 
-// eachMember calls read with the name, the place and the value of every member
-// of raw, which is a valid object.
+// eachMember calls read with the name, the path and the value of every member of
+// raw, which is a valid object.
 func eachMember(
 	path string, raw json.RawMessage, read func(name, at string, value json.RawMessage) []alias.Problem,
 ) []alias.Problem {
@@ -91,7 +89,7 @@ func eachMember(
 		seen[name] = true
 		problems = append(problems, read(name, at, value)...)
 	}
-	if err != nil { // cannot be: decodeBody has found it valid
+	if err != nil { // unreachable: decodeBody has validated it
 		problems = append(problems, alias.Problem{Field: path, Detail: "is not valid JSON"})
 	}
 	return problems
@@ -124,7 +122,7 @@ func decodeMember(at, name string, value json.RawMessage, fields []field) []alia
 	return problemAt(at, "unknown field")
 }
 
-// nearest finds the field that name spells with other capitals or hyphens.
+// nearest finds the field whose name differs in case, hyphens or underscores only.
 func nearest(name string, fields []field) string {
 	fold := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
 	for _, f := range fields {
@@ -139,7 +137,7 @@ func problemAt(field, detail string) []alias.Problem {
 	return []alias.Problem{{Field: field, Detail: detail}}
 }
 
-// fieldPath names a member; a name that is too long to be one of ours is cut.
+// fieldPath is the path of a member. It cuts a name that is longer than any field.
 func fieldPath(path, name string) string {
 	const most = 64
 	if len(name) > most {
@@ -184,8 +182,8 @@ func invalidUTF8(data []byte) int {
 	return -1
 }
 
-// loneSurrogate finds a \u escape in valid JSON that is half of a pair, which
-// encoding/json would turn into U+FFFD without a word. -1 means none.
+// loneSurrogate finds a \u escape in valid JSON that is half of a surrogate pair:
+// encoding/json would silently turn it into U+FFFD. It returns -1 if there is none.
 func loneSurrogate(raw []byte) int {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
@@ -221,8 +219,8 @@ func escape(b []byte) int64 {
 	return r
 }
 
-// asString, asBool, asStrings and asDuration read one JSON value; the string is what is
-// wrong with it, or empty.
+// asString, asBool, asStrings and asDuration read one JSON value. The second result
+// describes the problem, and is empty if there is none.
 
 func asString(raw json.RawMessage) (string, string) {
 	return as[string](raw, "a string")
@@ -271,7 +269,7 @@ func asSecret(raw json.RawMessage) (alias.Secret, string) {
 
 func as[T any](raw json.RawMessage, form string) (T, string) {
 	var v T
-	// json takes null for every type and leaves the value as it was.
+	// encoding/json accepts null for every type, and changes nothing then.
 	if typeOf(raw) == "null" || json.Unmarshal(raw, &v) != nil {
 		return v, fmt.Sprintf("must be %s, not %s", form, typeOf(raw))
 	}
@@ -290,11 +288,10 @@ func into[T any](dst *T, parse func(json.RawMessage) (T, string)) reader {
 	}
 }
 
-// timestamp prints a time as the API does: RFC 3339 in UTC, with what there is
-// below a second.
+// timestamp formats a time for the API: RFC 3339 in UTC, with fractions of a second.
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// timestampOrNull is timestamp, and nil for what never happened.
+// timestampOrNull is timestamp, and nil for the zero time.
 func timestampOrNull(t time.Time) *string {
 	if t.IsZero() {
 		return nil

@@ -18,31 +18,31 @@ import (
 	"ixmage/alias"
 )
 
-// callTimeout bounds what one call may spend in the registry.
+// callTimeout is the longest that a call may take, unless it waits for an operation.
 const callTimeout = 30 * time.Second
 
 // none is the In of an endpoint without a body and the Out of one without an
 // answer.
 type none struct{}
 
-// endpoint is one call of the API. Everything that all calls have in common
-// happens in serve, so that no call can forget it.
+// endpoint is one call of the API. Whatever all calls have in common happens in
+// serve, so that no call can leave it out.
 type endpoint[In, Out any] struct {
 	method string
 	path   string
-	// resource is what the path's {name}, {id} or {user} stands for; it is what errors
-	// and the log call it.
+	// resource is the kind of resource that {name}, {id} or {user} in the path names,
+	// for errors and the log.
 	resource string
-	// query lists the parameters that are known.
+	// query lists the known parameters of the query string.
 	query []string
-	// fields says what the body may hold; nil means that there is none.
+	// fields are the members of the body; nil means that the call takes no body.
 	fields func(*In) []field
 	// bodyOptional allows a request without a body, which then leaves In as it is.
 	bodyOptional bool
 	// types are the media types of a body besides application/json.
 	types []string
-	// check finds what else is wrong with a request whose body could be read
-	// in part only, so that the client hears of everything at once. Optional.
+	// check validates the rest of a request of which some fields could not be read,
+	// so that one answer reports all problems. Optional.
 	check func(context.Context, *call[In]) []alias.Problem
 	do    func(context.Context, *call[In]) (reply[Out], error)
 }
@@ -51,24 +51,24 @@ type endpoint[In, Out any] struct {
 type call[In any] struct {
 	client
 	name  alias.Name // from the path; empty where it has none
-	id    string     // likewise, of what has no alias.Name
+	id    string     // likewise, of a resource without an alias.Name
 	query url.Values
 	match ifMatch
 	actor string // for the audit
 	in    In
 }
 
-// client is who waits for the answer to a call.
+// client is the client that waits for the answer to a call.
 type client struct {
 	ctx  context.Context //nolint:containedctx // ends when the client leaves; that of the call may not
 	wait wait
 	rec  *record
 }
 
-// target is what the path names.
+// target is the name or id in the path.
 func (c *call[In]) target() string { return string(c.name) + c.id }
 
-// reply is what an endpoint answers. The zero Status is 200.
+// reply is the answer of an endpoint. The zero status is 200.
 type reply[Out any] struct {
 	status   int
 	location string
@@ -80,8 +80,9 @@ type reply[Out any] struct {
 // mount adds e to the routes.
 func mount[In, Out any](t *routes, e endpoint[In, Out]) { t.add(e.method, e.path, e.serve) }
 
-// serve calls do with a context that ends when the client leaves, or, where
-// something may change, does not: a write that has begun is better finished.
+// serve answers a request. The context of a call that reads ends when the client
+// leaves. That of a call that may write does not: the client could not know whether
+// the write happened.
 func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	ctx := r.Context()
 	if e.method != http.MethodGet {
@@ -100,7 +101,7 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	return send(x, out)
 }
 
-// accept makes the call, or says why the request is none.
+// accept decodes and validates a request.
 func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Request) (*call[In], error) {
 	peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 	in := &call[In]{
@@ -124,7 +125,7 @@ func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Requ
 	switch {
 	case e.fields != nil:
 		return in, e.decode(ctx, in, x.body, r.Header)
-	case len(x.body) > 0: // it would be a mistake that goes unnoticed
+	case len(x.body) > 0: // ignoring it would hide a mistake of the client
 		return nil, failf(errBadRequest, "this call takes no request body")
 	}
 	return in, nil
@@ -151,7 +152,7 @@ func (e endpoint[In, Out]) decode(ctx context.Context, in *call[In], body []byte
 	return nil
 }
 
-// merge adds the problems of more that are not about a field with one already.
+// merge adds those problems of more whose field has none yet.
 func merge(problems, more []alias.Problem) []alias.Problem {
 	known := make(map[string]bool, len(problems))
 	for _, p := range problems {
@@ -165,8 +166,7 @@ func merge(problems, more []alias.Problem) []alias.Problem {
 	return problems
 }
 
-// nameIn reads the name in the path. What cannot be a name names nothing, so
-// it is 404 like every other unknown one.
+// nameIn reads the name in the path. An invalid name is 404 like an unknown one.
 func (e endpoint[In, Out]) nameIn(r *http.Request) (alias.Name, error) {
 	raw := r.PathValue("name")
 	if raw == "" {
@@ -192,8 +192,8 @@ func (e endpoint[In, Out]) idIn(r *http.Request) (string, error) {
 	return id, nil
 }
 
-// isID reports whether s is made of what IAM takes in the name of a user, which
-// the ids of operations are made of too.
+// isID reports whether s consists of the characters that IAM allows in the name of a
+// user. Ids of operations use a subset.
 func isID(s string) bool {
 	return len(s) >= 1 && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
@@ -203,10 +203,12 @@ func isID(s string) bool {
 
 func (e endpoint[In, Out]) notFound(name string) error {
 	const most = 80
-	return failf(alias.ErrNotFound, "there is no %s named %s", e.resource, strconv.QuoteToASCII(name[:min(len(name), most)]))
+	short := name[:min(len(name), most)]
+	return failf(alias.ErrNotFound, "there is no %s named %s", e.resource, strconv.QuoteToASCII(short))
 }
 
-// describe puts what the registry says about the resource in the path into words.
+// describe turns an error of the registry about the resource in the path into a
+// failure.
 func (e endpoint[In, Out]) describe(name string, err error) error {
 	if _, ok := errors.AsType[*failure](err); ok {
 		return err
@@ -231,14 +233,14 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 	return err
 }
 
-// shownErrors are the errors whose words help, and are the registry's own or the
-// Provisioner's: no store or library speaks under these sentinels.
+// shownErrors are the errors whose text the client gets. The registry and the
+// Provisioner write it: no store and no library wraps these sentinels.
 var shownErrors = []error{
 	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
 	alias.ErrNoKeyPair, alias.ErrIAM, alias.ErrNotFound,
 }
 
-// inUse names the aliases that stand in the way, as many as are worth reading.
+// inUse names the aliases that use the credential, up to a limit.
 func inUse(e *alias.InUseError) error {
 	const most = 100
 	names := make([]string, 0, most)
@@ -255,8 +257,8 @@ func inUse(e *alias.InUseError) error {
 
 const mediaJSON = "application/json"
 
-// acceptMedia refuses a body that does not say it is JSON. It also keeps a web
-// page of another origin from sending one without a CORS preflight.
+// acceptMedia refuses a body whose Content-Type is not JSON. A web page of another
+// origin cannot send JSON without a CORS preflight.
 func (e endpoint[In, Out]) acceptMedia(body []byte, h http.Header) error {
 	types := append([]string{mediaJSON}, e.types...)
 	list := strings.Join(types, ", ")
@@ -273,7 +275,7 @@ func (e endpoint[In, Out]) acceptMedia(body []byte, h http.Header) error {
 		f.header["Accept-Encoding"] = "identity"
 		return f
 	}
-	sent := strings.Join(h["Content-Type"], ", ") // several are no media type
+	sent := strings.Join(h["Content-Type"], ", ") // more than one is invalid
 	media, params, err := mime.ParseMediaType(sent)
 	charset, ok := params["charset"]
 	if err == nil && slices.Contains(types, media) && (!ok || strings.EqualFold(charset, "utf-8")) {

@@ -8,10 +8,10 @@ import (
 	"ixmage/alias"
 )
 
-// Explainer says how the path of a URL on the public listener resolves. path is
-// as a client would send it, still percent-encoded; a bad one, or an unknown
-// alias, is explained and no error. With probe it asks S3. The explanation is
-// written out as JSON and must hold no secret.
+// Explainer explains how the path of a URL on the public listener resolves. path is
+// percent-encoded, as a client would send it. An invalid path or an unknown alias is
+// explained, and is no error. With probe it sends a request to S3. The explanation is
+// encoded as JSON and must hold no secret.
 type Explainer interface {
 	Explain(ctx context.Context, path string, probe bool) any
 }

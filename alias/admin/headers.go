@@ -10,13 +10,13 @@ import (
 	"ixmage/alias"
 )
 
-// ifMatch is the If-Match of a request. The zero value is: none was sent.
+// ifMatch is the If-Match of a request. The zero value means that none was sent.
 type ifMatch struct {
 	sent bool
 	any  bool // "*"
-	// revisions of the entity-tags that can be ours. A weak tag, or one that
-	// is no revision, never matches (RFC 9110, 13.1.1: strong comparison) and
-	// is left out.
+	// revisions are those of the entity-tags that etag could have made. A weak tag, or
+	// any other one, never matches (RFC 9110, 13.1.1: strong comparison) and is left
+	// out.
 	revisions []int64
 }
 
@@ -45,7 +45,7 @@ func parseIfMatch(lines []string) (ifMatch, error) {
 	return m, nil
 }
 
-// cutTag takes the first entity-tag off a list; after is what follows its comma.
+// cutTag splits a list at the comma after its first entity-tag.
 func cutTag(list string) (tag, after string, ok bool) {
 	open := strings.TrimPrefix(list, "W/")
 	if !strings.HasPrefix(open, `"`) {
@@ -75,8 +75,8 @@ func revisionOf(tag string) (int64, bool) {
 
 func etag(revision int64) string { return `"` + strconv.FormatInt(revision, 10) + `"` }
 
-// revision is what the registry must find: 0 for whatever there is. current
-// is asked only when the header alone does not tell.
+// revision is the revision that the registry must find; 0 means any. It calls
+// current only if the header has several revisions.
 func (m ifMatch) revision(current func() (int64, error)) (int64, error) {
 	if !m.sent || m.any {
 		return 0, nil
@@ -94,11 +94,11 @@ func (m ifMatch) revision(current func() (int64, error)) (int64, error) {
 	return now, nil
 }
 
-// maxWait is the longest that an answer is held back.
+// maxWait is the longest that an answer is held.
 const maxWait = 300 * time.Second
 
-// wait is the preference of that name (RFC 7240, 4.3): how long the answer may
-// be held back until an operation has ended. The zero value is: none was sent.
+// wait is the preference of that name (RFC 7240, 4.3): how long the answer may be
+// held until an operation has ended. The zero value means that none was sent.
 type wait struct {
 	sent  bool
 	limit time.Duration
@@ -108,14 +108,14 @@ type wait struct {
 func (w wait) applied() string { return "wait=" + strconv.Itoa(int(w.limit/time.Second)) }
 
 // parsePrefer finds the preference wait in the Prefer headers of a request.
-// Whatever it does not understand it ignores, as RFC 7240 wants it; of several
-// of one name the first counts (section 2).
+// It ignores what it does not understand, as RFC 7240 requires; of several of one
+// name the first counts (section 2).
 func parsePrefer(lines []string) wait {
 	for _, line := range lines {
 		for rest := line; rest != ""; {
 			var preference string
 			preference, rest = cutUnquoted(rest, ',')
-			preference, _ = cutUnquoted(preference, ';') // its parameters mean nothing here
+			preference, _ = cutUnquoted(preference, ';') // its parameters have no meaning here
 			name, value, _ := strings.Cut(preference, "=")
 			if strings.EqualFold(trimOWS(name), "wait") {
 				return waitOf(unquote(trimOWS(value)))
@@ -150,7 +150,7 @@ func cutUnquoted(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// unquote takes a quoted string apart; anything else it leaves as it is.
+// unquote returns the text of a quoted string, and any other string unchanged.
 func unquote(s string) string {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return s

@@ -18,10 +18,10 @@ type operations struct {
 	registry    *alias.Registry
 	provisioner Provisioner     // nil: switched off
 	closing     context.Context //nolint:containedctx // ends when the server is shut down
-	held        chan struct{}   // has one for each answer that is held back
+	held        chan struct{}   // has an element for each answer that is held
 }
 
-// maxHeld is how many answers are held back at a time. Each holds a connection.
+// maxHeld is how many answers are held at a time. Each holds a connection.
 const maxHeld = 64
 
 func (h operations) mount(t *routes) {
@@ -60,8 +60,8 @@ func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJS
 	return reply[operationsJSON]{body: out}, nil
 }
 
-// historyPageSize is how many entries of a history are given to who asks for no
-// number.
+// historyPageSize is the number of entries of a history without a limit in the
+// query.
 const historyPageSize = 100
 
 func parseFilter(q url.Values) (alias.OperationFilter, []alias.Problem) {
@@ -98,12 +98,11 @@ func (h operations) read(ctx context.Context, c *call[none]) (reply[operationJSO
 	return reply[operationJSON]{body: showOperation(o)}, nil
 }
 
-// started answers a call that has started o, or found it started: at once, or
-// when it has ended if the client prefers to wait for that, and no later than when
-// it leaves. Without the
-// preference the answer is 202 even for one that has ended, so that it does not
-// depend on who was quicker. Where too many wait already the preference is not
-// honoured, as RFC 7240 allows.
+// started answers a call that started o, or found it running. If the client prefers
+// to wait, it holds the answer until the operation has ended, the time is up or the
+// client has left. Without the preference the answer is 202 even if the operation
+// has ended, so that it does not depend on timing. When too many answers are held,
+// the preference is not honoured, as RFC 7240 allows.
 func (h operations) started(o *alias.Operation, c client) reply[operationJSON] {
 	r := reply[operationJSON]{status: http.StatusAccepted, location: operationsPath + "/" + o.ID}
 	if c.wait.sent && h.enter() {
@@ -118,7 +117,7 @@ func (h operations) started(o *alias.Operation, c client) reply[operationJSON] {
 	return r
 }
 
-// enter reports whether one more answer may be held back; then leave must follow.
+// enter reports whether one more answer may be held. If so, the caller calls leave.
 func (h operations) enter() bool {
 	select {
 	case h.held <- struct{}{}:
@@ -130,9 +129,8 @@ func (h operations) enter() bool {
 
 func (h operations) leave() { <-h.held }
 
-// await waits for the end of o, and returns it as it then stands. When the
-// waiting fails the operation goes on all the same: the client is told of it as
-// it stood at first, and can ask again.
+// await waits for the end of o, and returns its latest state. If the waiting fails,
+// it returns o: the operation goes on, and the client can ask for it again.
 func (h operations) await(o *alias.Operation, c client) *alias.Operation {
 	if o.Finished() || c.wait.limit == 0 {
 		return o
@@ -148,8 +146,8 @@ func (h operations) await(o *alias.Operation, c client) *alias.Operation {
 	return o
 }
 
-// hold calls fn with a context that ends with ctx, after most, or when the server
-// is shut down.
+// hold calls fn with a context that ends with ctx, after at most the given time, or
+// when the server is shut down.
 func (h operations) hold(ctx context.Context, most time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -164,7 +162,7 @@ type operationJSON struct {
 	Alias      alias.Name           `json:"alias"`
 	Credential alias.Name           `json:"credential"`
 	State      alias.OperationState `json:"state"`
-	// OperationError has in JSON just the members that the API shows.
+	// OperationError encodes just the members that the API shows.
 	Error      *alias.OperationError `json:"error"`
 	CreatedAt  string                `json:"created_at"`
 	FinishedAt *string               `json:"finished_at"`

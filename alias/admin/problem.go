@@ -11,8 +11,8 @@ import (
 	"ixmage/alias"
 )
 
-// What can be wrong with a request before the registry sees it. Each is a row
-// of the table below; failure gives it words.
+// The errors of a request that the registry does not see. Each has a row in the
+// table below; a failure adds a text.
 var (
 	errBadRequest     = errors.New("bad request")
 	errInvalid        = errors.New("invalid")
@@ -31,17 +31,17 @@ var (
 	errNotImplemented = errors.New("not implemented")
 )
 
-// kind is one row of the table from error to answer.
+// kind is a row of the table from errors to answers.
 type kind struct {
 	is     error
 	status int
 	code   string
 	title  string
-	detail string // used when the error brings no words of its own
+	detail string // for an error without a text of its own
 }
 
-// kinds is the one place that decides on a status. What matches no row is
-// internal: an error nobody thought of must not be shown to a client.
+// kinds is the one place that decides on a status. An error without a row is
+// internal, and its text is not shown to the client.
 var kinds = []kind{
 	{errBadRequest, http.StatusBadRequest, "bad-request", "The request cannot be understood",
 		"the request is not valid HTTP for this server"},
@@ -55,7 +55,7 @@ var kinds = []kind{
 		"there is no such path on this listener"},
 	{alias.ErrNotFound, http.StatusNotFound, "not-found", "There is no such thing", ""},
 	{errMethod, http.StatusMethodNotAllowed, "method", "The method is not allowed here",
-		"see the header Allow for the methods of this path"},
+		"the header Allow lists the methods of this path"},
 	{errTimeout, http.StatusRequestTimeout, "timeout", "The request took too long to arrive",
 		"the whole request must arrive in " + readTimeout.String()},
 	{alias.ErrExists, http.StatusConflict, "exists", "The name is taken", ""},
@@ -77,20 +77,19 @@ var kinds = []kind{
 	{errHeaders, http.StatusRequestHeaderFieldsTooLarge, "headers", "The request's headers are too large",
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
 	{errNotImplemented, http.StatusNotImplemented, "not-implemented", "This server cannot do that",
-		"what this call works on is not part of this server"},
-	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM did not do as it was asked", ""},
+		"this server does not have the part that this call needs"},
+	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM refused or failed", ""},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
 		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
 			"the server's log tells which under this request_id; mend that and try again. Pictures are served meanwhile"},
 	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
-		"the server's log tells more under this request_id"},
+		"the log of the server has the cause under this request_id"},
 }
 
-// failure is an error of the table with words for the client, the fields they
-// are about, the shell commands that would help and the headers that go with
-// the answer.
+// failure is an error of the table with a text for the client, the problems of
+// single fields, shell commands that help, and headers of the answer.
 type failure struct {
 	kind     error
 	detail   string
@@ -112,8 +111,7 @@ func invalid(problems []alias.Problem) *failure {
 	return &failure{kind: errInvalid, detail: summary(problems), problems: problems}
 }
 
-// maxProblems bounds an answer: 64 KiB of nonsense must not become a megabyte
-// of complaints.
+// maxProblems bounds an answer: a body of 64 KiB can have thousands of problems.
 const maxProblems = 50
 
 func summary(problems []alias.Problem) string {
@@ -132,7 +130,7 @@ func summary(problems []alias.Problem) string {
 	return strings.Join(parts, "; ")
 }
 
-// classify finds err's row and words. An unknown error gets the internal ones.
+// classify finds the row and the text of err. Those of an unknown error are internal.
 func classify(err error) (kind, *failure) {
 	if v, ok := errors.AsType[*alias.ValidationError](err); ok {
 		err = invalid(v.Problems)
@@ -153,8 +151,7 @@ func classify(err error) (kind, *failure) {
 	return classify(errInternal)
 }
 
-// problemJSON is an answer in the sense of RFC 9457, with the members that
-// help here.
+// problemJSON is a problem of RFC 9457 with extension members.
 type problemJSON struct {
 	Type      string      `json:"type"`
 	Title     string      `json:"title"`
@@ -170,14 +167,14 @@ type fieldJSON struct {
 	Detail string `json:"detail"`
 }
 
-// retryAfter is for a client without an opinion: what makes a 503 takes seconds
-// to pass, or an operator.
+// retryAfter is in seconds. The cause of a 503 passes in seconds, or needs an
+// operator.
 const retryAfter = "5"
 
 const problemType = "https://ixmage.dev/problems/"
 
-// problem is the answer to err: its status and body. It sets the headers that go
-// with it, and notes in rec what the log line needs.
+// problem makes the answer to err: its status and body. It sets the headers of the
+// answer, and in rec what the log line needs.
 func problem(h http.Header, rec *record, err error) (status int, body []byte) {
 	k, f := classify(err)
 	rec.code = k.code
@@ -208,7 +205,7 @@ func problem(h http.Header, rec *record, err error) (status int, body []byte) {
 	return k.status, body
 }
 
-// encode turns one of our own answers into JSON.
+// encode encodes an answer as JSON.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -11,44 +11,42 @@ import (
 	"ixmage/alias/provision"
 )
 
-// Provisioner does what the calls on IAM need. Its errors under a sentinel of
-// the alias package are shown to the operator as they stand, so they must hold
-// no secret and no text from AWS; a *alias.ValidationError names fields as the
-// request body does. An operation that it returns goes on by itself, whatever
-// becomes of the context it was asked for with.
+// Provisioner does the work of the calls on IAM. An error that wraps a sentinel of
+// the alias package is shown to the operator, so its text must hold no secret and no
+// text from AWS; a *alias.ValidationError names fields as the request body does. An
+// operation that it returns goes on when the context of the call has ended.
 type Provisioner interface {
-	// Provision starts an operation, or gives back the one that the same
-	// request started: alias.ErrExists where another request has the alias. An
-	// empty Policy is inline, or that of the credential to be reused. A request
-	// that is not valid is a *alias.ValidationError.
+	// Provision starts an operation, or returns the one that an equal request
+	// started: alias.ErrExists if another request has the alias. An empty Policy is
+	// inline, or that of the credential to be reused. The error of an invalid request
+	// is a *alias.ValidationError.
 	Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error)
 	// Plan says what Provision would do. It calls nothing, and works while
 	// provisioning is off.
 	Plan(ctx context.Context, req policy.Request) (*policy.Plan, error)
-	// Rotate gives a credential a new key. emergency is for one that has
-	// leaked: the old key is not kept for as long.
+	// Rotate gives a credential a new key. emergency is for a key that has leaked: the
+	// old one is kept for a shorter time.
 	Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error)
-	// Remove takes a credential, its user, policy and keys out of IAM:
-	// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision
-	// is the current one or 0.
+	// Remove removes a credential, and its user, policy and keys from IAM:
+	// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is the
+	// current revision or 0.
 	Remove(ctx context.Context, actor string, name alias.Name, ifRevision int64) (*alias.Operation, error)
 	// Verify runs the scope checks of an alias now, whatever the kind of its
 	// credential.
 	Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error)
-	// Wait returns an operation when it has ended or ctx has, as it then
-	// stands.
+	// Wait returns the latest state of an operation when it or ctx has ended.
 	Wait(ctx context.Context, id string) (*alias.Operation, error)
 	// Orphans is what the last look at IAM found.
 	Orphans(ctx context.Context) (provision.OrphanReport, error)
-	// RemoveOrphan deletes a user that is ours and belongs to no credential:
-	// alias.ErrNotFound for any other. When ctx ends before it has, the error
-	// says so, and the same call again goes on.
+	// RemoveOrphan deletes a user that ixmage made and that belongs to no credential:
+	// alias.ErrNotFound for any other. If ctx ends first it returns an error, and a
+	// further call continues.
 	RemoveOrphan(ctx context.Context, actor, user string) error
-	// HandRotation is the shell commands that rotate a static key.
+	// HandRotation returns the shell commands that rotate a static key.
 	HandRotation(c *alias.Credential) []string
 }
 
-// switchedOff is the answer where there is no Provisioner.
+// switchedOff is the error of a call that needs a Provisioner, without one.
 func switchedOff() error {
 	return failf(alias.ErrForbidden, "provisioning is switched off on this server: start it with --provision")
 }
@@ -90,16 +88,16 @@ func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[pl
 	return reply[planJSON]{body: showPlan(c.in.Alias, p)}, nil
 }
 
-// aboutRequest notes the alias of a request for the log, if it can be one: what a
-// client made up is not logged.
+// aboutRequest notes the alias of a request for the log, if the name is valid:
+// arbitrary text of a client is not logged.
 func aboutRequest(c *call[policy.Request]) {
 	if _, err := alias.ParseName(string(c.in.Alias)); err == nil {
 		c.rec.about("alias", c.in.Alias)
 	}
 }
 
-// check is for a request of which a part could not be read: the others are
-// validated by the Provisioner.
+// check validates a request of which some fields could not be read. Provision and
+// Plan validate any other.
 func (h provisions) check(_ context.Context, c *call[policy.Request]) []alias.Problem {
 	return problemsOf(policy.Prepare(&c.in, h.registry.Policy()))
 }
@@ -146,7 +144,7 @@ func showPlan(name alias.Name, p *policy.Plan) planJSON {
 	return out
 }
 
-// provisionFields is the body of a provision request.
+// provisionFields are the members of a provision request.
 func provisionFields(in *policy.Request) []field {
 	return []field{
 		{name: "alias", read: into(&in.Alias, asName)},
@@ -204,11 +202,11 @@ func tagsInto(dst *map[string]string) reader {
 	}
 }
 
-// verifyTimeout bounds a verification: a dozen requests, each of which may run
-// into the deadline that requests to S3 have.
+// verifyTimeout bounds a verification: a dozen requests, each with the deadline of a
+// request to S3.
 const verifyTimeout = 2 * time.Minute
 
-// verifications are the calls that find out what a key can do.
+// verifications is the call that runs the scope checks of a key.
 type verifications struct{ operations }
 
 func (h verifications) mount(t *routes) {
@@ -227,7 +225,7 @@ func (h verifications) verify(ctx context.Context, c *call[none]) (reply[verific
 	})
 	if err != nil {
 		if h.closing.Err() != nil {
-			err = errNotReady // it was broken off
+			err = errNotReady // the shutdown cancelled it
 		}
 		return reply[verificationJSON]{}, err
 	}
@@ -262,11 +260,11 @@ func showVerification(v *alias.Verification) verificationJSON {
 
 const orphansPath = "/api/v1/orphans"
 
-// removeTimeout bounds the deletion of an orphan, which waits for what IAM is slow
-// to show. The same call again goes on where it ended.
+// removeTimeout bounds the deletion of an orphan, which waits until IAM shows each
+// change. A further call continues an interrupted one.
 const removeTimeout = 5 * time.Minute
 
-// orphans are the calls about what stands in IAM and belongs to no credential.
+// orphans are the calls about users and keys in IAM that belong to no credential.
 type orphans struct{ operations }
 
 func (h orphans) mount(t *routes) {
@@ -301,7 +299,8 @@ func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], e
 		return reply[orphansJSON]{}, err
 	}
 	out := orphansJSON{
-		ScannedAt: timestampOrNull(report.ScannedAt), Orphans: make([]orphanJSON, len(report.Orphans)), Skipped: report.Skipped,
+		ScannedAt: timestampOrNull(report.ScannedAt), Skipped: report.Skipped,
+		Orphans: make([]orphanJSON, len(report.Orphans)),
 	}
 	for i, o := range report.Orphans {
 		out.Orphans[i] = orphanJSON{

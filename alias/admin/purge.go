@@ -11,28 +11,28 @@ import (
 	"ixmage/alias"
 )
 
-// PurgeRequest says what to drop from the cache: one object, all whose paths
-// begin with Prefix, or, with neither, all of the alias.
+// PurgeRequest names what to purge: one object, all objects whose paths begin with
+// Prefix, or, with neither, all objects of the alias.
 type PurgeRequest struct {
 	Alias *alias.Alias
 	// Key and Prefix are decoded paths after the alias, without its own prefix.
 	Key, Prefix string
-	// Hard drops at once. Else what is there is stale from now on, and may be
-	// served while it is fetched anew.
+	// Hard drops entries at once. Without it they become stale, and may be served
+	// while they are revalidated.
 	Hard bool
 }
 
-// PurgeResult is what was dropped, or marked as stale.
+// PurgeResult counts what was dropped, or marked as stale.
 type PurgeResult struct {
 	Entries int
 	Bytes   int64
-	// Flights are the fetches under way that will not become entries.
+	// Flights is the number of running fetches that will not become entries.
 	Flights int
-	// Negative are the objects that were known to be missing.
+	// Negative is the number of negative entries that were dropped.
 	Negative int
 }
 
-// Purger drops what is cached. An error means that something may be left.
+// Purger purges the cache. After an error some entries may be left.
 type Purger interface {
 	Purge(ctx context.Context, r PurgeRequest) (PurgeResult, error)
 }
@@ -50,9 +50,9 @@ func (h purges) mount(t *routes) {
 		do: h.purge})
 }
 
-// purgeInput is the body of a purge. A pointer is nil where nothing was said: a
-// null, which may be a variable that a script has not set, must not become the
-// purge of a whole alias.
+// purgeInput is the body of a purge. A pointer is nil if the body does not have the
+// member. null is refused: it may be the unset variable of a script, and must not
+// purge a whole alias.
 type purgeInput struct {
 	alias       alias.Name
 	key, prefix *string
@@ -74,7 +74,7 @@ func purgeFields(in *purgeInput) []field {
 	}
 }
 
-// problems is what is wrong whatever the alias is.
+// problems validates the body without the alias.
 func (in *purgeInput) problems() []alias.Problem {
 	var problems []alias.Problem
 	if in.alias == "" {
@@ -132,8 +132,7 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 	}}, nil
 }
 
-// request finds the alias, in memory: a purge must work while the database does
-// not.
+// request looks up the alias in memory: a purge works while the database is down.
 func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	route, ok := h.registry.Lookup(string(c.in.alias))
 	if !ok {
@@ -153,7 +152,7 @@ func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	return req, nil
 }
 
-// record writes down who purged what. Paths are for those who debug.
+// record logs a purge, at debug level with the path.
 func (h purges) record(ctx context.Context, c *call[purgeInput], got PurgeResult) {
 	scope, what := "alias", ""
 	switch in := c.in; {

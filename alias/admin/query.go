@@ -11,7 +11,7 @@ import (
 	"ixmage/alias"
 )
 
-// parseQuery reads a query string and refuses what is not known.
+// parseQuery reads a query string and refuses unknown parameters.
 func parseQuery(raw string, known []string) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
@@ -39,8 +39,7 @@ type page struct {
 	limit int
 }
 
-// maxPageSize is how many things one answer holds; it is also what is given to who
-// asks for no number.
+// maxPageSize is the largest limit of a list, and its default.
 const maxPageSize = 1000
 
 var pageQuery = []string{"after", "limit"}
@@ -61,15 +60,14 @@ func parsePage(q url.Values) (page, error) {
 	return p, nil
 }
 
-// parseLimit reads the parameter limit; byDefault is its value where there is
-// none.
+// parseLimit reads the parameter limit; byDefault is its value if it is missing.
 func parseLimit(q url.Values, byDefault int) (int, []alias.Problem) {
 	if !q.Has("limit") {
 		return byDefault, nil
 	}
 	n, err := strconv.Atoi(q.Get("limit"))
 	if errors.Is(err, strconv.ErrRange) && n > 0 {
-		err = nil // more than any page has, like every other large number
+		err = nil // a large number is treated alike, however large
 	}
 	if err != nil || n < 1 {
 		return 0, problemAt("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPageSize))

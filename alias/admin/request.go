@@ -18,19 +18,19 @@ import (
 	"ixmage/alias"
 )
 
-// record is what is known of a request for its log line and its answer.
+// record collects what the log line and the answer of a request need.
 type record struct {
 	id       string
 	method   string // empty if the request could not be parsed
-	route    string // the pattern, not the path: what a client sent is not logged
-	resource string // "alias", "credential", …, if it is about one
+	route    string // the pattern, not the path: text of a client is not logged
+	resource string // "alias", "credential", …
 	name     alias.Name
 	code     string // of the problem, if there is one
-	err      error  // what went wrong inside
+	err      error  // the cause of an answer of 500 or above
 	start    time.Time
 }
 
-// about notes what the request is about.
+// about notes the resource of the request.
 func (r *record) about(resource string, name alias.Name) {
 	if name != "" {
 		r.resource, r.name = resource, name
@@ -43,8 +43,7 @@ var methods = []string{
 	http.MethodOptions, http.MethodTrace, http.MethodPatch,
 }
 
-// newRecord names the method only if HTTP has it: what a client made up does not
-// get into the log.
+// newRecord keeps the method only if HTTP defines it: text of a client is not logged.
 func newRecord(method string) *record {
 	if method != "" && !slices.Contains(methods, method) {
 		method = "other"
@@ -60,9 +59,9 @@ type exchange struct {
 	body   []byte
 }
 
-// send answers with what the header says and a whole body. The log line is
-// written before the first byte is sent. The deadline counts from here, not from
-// the request as the http.Server's does: an answer may be held back for minutes.
+// send sends the headers and a whole body. It writes the log line before the first
+// byte. The write deadline starts here, and not with the request like that of
+// http.Server: an answer may be held for minutes.
 func (x *exchange) send(status int, body []byte) {
 	if status != http.StatusNoContent {
 		x.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -89,7 +88,7 @@ func (x *exchange) hangUp(r *http.Request, err error) {
 	connOf(r).linger()
 }
 
-// ServeHTTP is the outermost part of every request.
+// ServeHTTP answers every request of the listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	connOf(r).state.Store(connServing)
 	x := &exchange{ResponseWriter: w, server: s, rec: newRecord(r.Method)}
@@ -102,8 +101,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.hangUp(r, err)
 		return
 	}
-	// ServeMux compares unescaped paths, in which %61pi is api. The raw path takes
-	// the place of the unescaped one, so that it compares the bytes that were sent.
+	// ServeMux compares unescaped paths, in which %61pi is api. With the raw path in
+	// their place it compares the bytes that the client sent.
 	r.URL = &url.URL{Path: rawPath(r.URL), RawQuery: r.URL.RawQuery}
 	if err := s.admit(r); err != nil {
 		x.fail(err)
@@ -112,17 +111,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.serve(x, r)
 }
 
-// readBody reads the whole body of any request before anything else is decided.
-// The next request on the connection begins behind it, and net/http notices that
-// a client has left only when it has read all that the client sent. It refuses
-// what net/http should not have let through.
+// readBody reads the whole body of every request before anything else happens: the
+// next request on the connection begins behind it, and net/http notices that the
+// client has left only after it has read everything that the client sent. It also
+// refuses some requests that net/http accepts.
 func (x *exchange) readBody(r *http.Request) error {
 	if r.ProtoMajor != 1 || r.Host == "" && r.ProtoAtLeast(1, 1) && r.Method != http.MethodConnect {
 		return errBadRequest
 	}
-	// net/http hides a Content-Length that stands beside chunks, and a
-	// Transfer-Encoding in HTTP/1.0. A proxy in front may have seen the end of such a
-	// request elsewhere, so nothing behind it is taken for another request.
+	// net/http hides a Content-Length beside chunks, and a Transfer-Encoding in
+	// HTTP/1.0. A proxy in front may see the end of such a request elsewhere (request
+	// smuggling), so no further request is read from the connection.
 	if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
 		x.Header().Set("Connection", "close")
 	}
@@ -150,7 +149,7 @@ func rawPath(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// finish sets what every answer has and writes the log line.
+// finish sets the headers of every answer and writes the log line.
 func (s *Server) finish(h http.Header, rec *record, status int) {
 	h.Set("X-Request-Id", rec.id)
 	h.Set("Cache-Control", "no-store")

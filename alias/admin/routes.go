@@ -10,8 +10,8 @@ import (
 // handler answers a request, or returns why not.
 type handler func(x *exchange, r *http.Request) error
 
-// routes are the calls of a listener. ServeMux finds them. What it would answer by
-// itself, redirects and plain text for 404 and 405, is decided here instead.
+// routes are the calls of a listener. ServeMux finds them. Where it would redirect,
+// or answer 404 or 405 in plain text, routes answer with a problem.
 type routes struct {
 	mux     *http.ServeMux
 	methods map[string][]string // by path
@@ -53,8 +53,8 @@ func (t *routes) allowed(path string) []string {
 	return list
 }
 
-// serve answers a request whose URL has the raw path. ServeMux would redirect a
-// path with an empty segment or a dot segment to another one; here it is unknown.
+// serve answers a request whose URL has the raw path. ServeMux would redirect a path
+// with an empty segment or a dot segment; such a path is unknown here.
 func (t *routes) serve(x *exchange, r *http.Request) {
 	p := r.URL.Path
 	if clean := path.Clean(p); !strings.HasPrefix(p, "/") || p != clean && (clean == "/" || p != clean+"/") {

@@ -1,6 +1,10 @@
-// Package admin is the HTTP API of the operator: aliases, credentials and what
-// is done to them in IAM, and beside it metrics and health. It belongs on a listener of its own, which the
-// public never reaches.
+// Package admin is the HTTP API of the operator, for aliases, credentials and their
+// IAM users, with metrics and health beside it. It has a listener of its own, which
+// the public must not reach.
+//
+// A request passes through ServeHTTP (request.go), which reads its body, admit
+// (auth.go), which checks host, token and origin, routes (routes.go) and the serve
+// of an endpoint (endpoint.go).
 package admin
 
 import (
@@ -26,26 +30,22 @@ const (
 	idleTimeout  = 65 * time.Second // above the 60 s that proxies keep connections
 )
 
-// Config is what the admin API works with.
+// Config is the configuration of the admin API.
 type Config struct {
 	Registry *alias.Registry
-	// Token must be sent with every call under /api/. With the zero value no
-	// call is allowed.
+	// Token is required by every call under /api/. The zero value allows no call.
 	Token alias.Secret
-	// Provisioner does what the calls on IAM need. With nil they answer that
-	// provisioning is switched off.
+	// Provisioner does the work of the calls on IAM. With nil they are 403.
 	Provisioner Provisioner
-	// Purger and Explainer work on the cache. With nil their calls are not
-	// implemented.
+	// Purger and Explainer work on the cache. With nil their calls are 501.
 	Purger    Purger
 	Explainer Explainer
-	// UsageReader knows what aliases have cost. With nil its call is not
-	// implemented.
+	// UsageReader reads what aliases have cost. With nil its call is 501.
 	UsageReader UsageReader
-	Metrics     http.Handler // nil: /metrics is not there
+	Metrics     http.Handler // nil: /metrics is 404
 	Ready       func() bool  // nil: always ready
-	// Hosts are names that a listener on loopback answers for beside the loopback
-	// names.
+	// Hosts are names that a listener on a loopback address answers for, beside the
+	// loopback names.
 	Hosts []string
 	Log   *slog.Logger
 }
@@ -119,10 +119,9 @@ func (s *Server) Serve(ln net.Listener) error {
 	return nil
 }
 
-// Shutdown stops listening, lets the requests under way end and closes the
-// connections without one. Answers that are held back are given at once. It
-// returns ctx's error if the requests took too long. A server does not serve
-// again.
+// Shutdown stops listening, closes connections without a request, ends the waiting
+// of held answers, and waits for running requests. It returns the error of ctx if ctx
+// ends first. A server cannot serve again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.startClose()
 	return s.http.Shutdown(ctx)
@@ -130,12 +129,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 const metricsPath = "/metrics"
 
-// OpsConfig is what the metrics listener works with.
+// OpsConfig is the configuration of the metrics listener.
 type OpsConfig struct {
-	// Hosts are names that a listener on loopback answers for beside the loopback
-	// names.
+	// Hosts are names that a listener on a loopback address answers for, beside the
+	// loopback names.
 	Hosts   []string
-	Metrics http.Handler // nil: /metrics is not there
+	Metrics http.Handler // nil: /metrics is 404
 	Ready   func() bool  // nil: always ready
 	Log     *slog.Logger
 }
@@ -172,8 +171,8 @@ func healthy(x *exchange, _ *http.Request) error {
 	return nil
 }
 
-// buffered is a ResponseWriter that keeps an answer until it is complete: a handler
-// that panics half-way is answered with a problem.
+// buffered is a ResponseWriter that keeps the answer until it is complete, so that a
+// handler that panics half-way is answered with a problem.
 type buffered struct {
 	header http.Header
 	status int

@@ -22,9 +22,9 @@ const (
 	maxToken  = 4096 // a header must hold it
 )
 
-// OwnToken is the admin token in the data folder dir, where one is generated at
-// first start. It is for who gives none of his own. No error of this or the
-// others holds the token.
+// OwnToken reads the admin token from the data folder dir, and generates one at the
+// first start. It is used if the operator gives none. No error of this package holds
+// the token.
 func OwnToken(dir string) (alias.Secret, error) {
 	path := filepath.Join(dir, tokenFile)
 	token, err := readToken(path, ownerOnly)
@@ -37,17 +37,17 @@ func OwnToken(dir string) (alias.Secret, error) {
 	return token, err
 }
 
-// FileToken reads the admin token from the file that an operator names. Mounted
-// secrets often have group or world bits that the operator cannot change, so
-// only our own file is held to its mode.
+// FileToken reads the admin token from a file that the operator names. Its mode is
+// not checked: mounted secrets often have group or world bits that the operator
+// cannot change.
 func FileToken(path string) (alias.Secret, error) {
 	return readToken(path, func(*os.File) error { return nil })
 }
 
-// EnvToken is the admin token in the value of IXMAGE_ADMIN_TOKEN.
+// EnvToken reads the admin token from the value of IXMAGE_ADMIN_TOKEN.
 func EnvToken(value string) (alias.Secret, error) { return parseToken(envName, value) }
 
-// tokenError says why a text is no admin token.
+// tokenError says why a text is not an admin token.
 type tokenError struct{ wrong string }
 
 func (e *tokenError) Error() string { return e.wrong }
@@ -61,19 +61,19 @@ func readToken(path string, check func(*os.File) error) (alias.Secret, error) {
 	if err := check(f); err != nil {
 		return alias.Secret{}, err
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxToken+3)) // a line end more, and one to notice
+	text, err := io.ReadAll(io.LimitReader(f, maxToken+3)) // a line end, and one byte more to notice
 	if err != nil {
 		return alias.Secret{}, fmt.Errorf("read the admin token: %w", err)
 	}
 	return parseToken("the file "+path, string(text))
 }
 
-// ownerOnly is asked of the open file, so that it cannot be swapped between the
-// check and the reading.
+// ownerOnly checks the open file, which cannot be replaced between the check and the
+// reading.
 func ownerOnly(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("look at the admin token: %w", err)
+		return fmt.Errorf("stat the admin token: %w", err)
 	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("the admin token %s is not a regular file", f.Name())
@@ -85,8 +85,8 @@ func ownerOnly(f *os.File) error {
 	return nil
 }
 
-// parseToken takes the line end off text and refuses what cannot be sent in a
-// header or could be guessed.
+// parseToken removes the line end of text and refuses a token that cannot be sent in
+// a header or is short enough to guess.
 func parseToken(from, text string) (alias.Secret, error) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	var wrong string
@@ -105,8 +105,8 @@ func parseToken(from, text string) (alias.Secret, error) {
 	return alias.Secret{}, &tokenError{wrong}
 }
 
-// generateToken makes the file with a token of 256 random bits. It is durable
-// before anyone is told of it.
+// generateToken makes the file with a token of 256 random bits. The file is durable
+// before the token is returned.
 func generateToken(path string) (alias.Secret, error) {
 	raw := make([]byte, 32)
 	rand.Read(raw) // never fails: it ends the program first

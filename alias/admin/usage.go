@@ -7,9 +7,9 @@ import (
 	"ixmage/alias"
 )
 
-// UsageReader knows what aliases have cost.
+// UsageReader reads what aliases have cost.
 type UsageReader interface {
-	// Usage is all that was counted for an alias; zero when nothing was.
+	// Usage is the total of an alias, zero if nothing was counted.
 	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
 }
 
