@@ -62,8 +62,7 @@ func TestAliasChanges(t *testing.T) {
 			}
 		}
 	}
-	// An object fetched before the change of ttl keeps its lifetime, a later one has the new
-	// one.
+	// An object fetched after the change of ttl has the new lifetime.
 	s.s3.Put("media2", "b.png", one("b"))
 	if got := s.get("/shop/b.png").Header.Get("Cache-Control"); got != "public, max-age=600" {
 		t.Errorf("Cache-Control is %q", got)
@@ -113,9 +112,9 @@ func TestKeyPairReplaced(t *testing.T) {
 	}
 }
 
-// TestAliasChangesDuringFlight: a fetch that began before a change does not answer
+// TestAliasChangesDuringFetch: a fetch that began before a change does not answer
 // requests after it.
-func TestAliasChangesDuringFlight(t *testing.T) {
+func TestAliasChangesDuringFetch(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
 	old, young := png(200_000, ""), png(300, "")
@@ -177,9 +176,9 @@ func (s *env) conditional(t testing.TB, key string, from *int, n int) {
 	}
 }
 
-// TestReviseTTL: a change of ttl holds at once for what is stored, up and down, and for
-// what clients and the operator are told of it, at the cost of one conditional request.
-// What an object says itself stands.
+// TestReviseTTL: a change of ttl, up or down, holds at once for stored objects, and for
+// what clients and the operator are told of them. A lifetime that the object states
+// itself stays.
 func TestReviseTTL(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -227,7 +226,7 @@ func TestReviseTTL(t *testing.T) {
 		}
 	}
 
-	// What nobody asks for costs nothing, however often the alias changes.
+	// An object without requests costs nothing, however often the alias changes.
 	for _, ttl := range []string{"1s", "2s", "1h"} {
 		s.patch("shop", `{"ttl":"`+ttl+`"}`)
 	}
@@ -241,8 +240,8 @@ func TestReviseTTL(t *testing.T) {
 	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
 }
 
-// TestReviseDuringOutage: what is fresh by the new ttl is served while S3 is down, though
-// it cannot be asked.
+// TestReviseDuringOutage: an object that is fresh by the new ttl is served while S3 is
+// down, although it cannot be revalidated.
 func TestReviseDuringOutage(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -261,8 +260,8 @@ func TestReviseDuringOutage(t *testing.T) {
 	}
 }
 
-// TestReviseStaleIfError: while S3 is down, it is not too late to serve what is stored,
-// nor to serve it no more.
+// TestReviseStaleIfError: a change of stale_if_error while S3 is down decides at once
+// whether stored objects are served.
 func TestReviseStaleIfError(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -295,7 +294,8 @@ func TestReviseStaleIfError(t *testing.T) {
 	}
 }
 
-// TestReviseStaleWhileRevalidate: from the change on nobody waits for S3, or everybody.
+// TestReviseStaleWhileRevalidate: a change of stale_while_revalidate decides at once
+// whether requests wait for S3.
 func TestReviseStaleWhileRevalidate(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -315,15 +315,15 @@ func TestReviseStaleWhileRevalidate(t *testing.T) {
 			t.Errorf("fresh for %d s", ttl)
 		}
 	}
-	// The flight that is under way knows the old entry, and is not waited for.
+	// The fetch in progress began with the old entry, and no request waits for it.
 	s.patch("shop", `{"stale_while_revalidate":"0s"}`)
 	wantPicture(t, s.get("/shop/a.png"), young)
 	close(gate)
 }
 
-// TestReviseInFlight: who asks after a change gets what is right since, and so does what
-// is stored, whatever is under way meanwhile.
-func TestReviseInFlight(t *testing.T) {
+// TestReviseDuringFetch: after a change of lifetimes during a fetch, the answers and the
+// stored object follow the new ones.
+func TestReviseDuringFetch(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]int64{"asking": s3.BeforeHeaders, "receiving": 100_000} {
 		t.Run(name, func(t *testing.T) {
@@ -360,7 +360,7 @@ func TestReviseInFlight(t *testing.T) {
 	}
 }
 
-// TestReviseRefused: a change that is refused changes nothing of what is stored.
+// TestReviseRefused: a refused change does not affect stored objects.
 func TestReviseRefused(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

@@ -22,7 +22,7 @@ var raceMode = os.Getenv("IXMAGE_RACE")
 var concurrentTests = []string{
 	"TestAgeOfJoined",
 	"TestAliasChanges",
-	"TestAliasChangesDuringFlight",
+	"TestAliasChangesDuringFetch",
 	"TestAliasMadeAgain",
 	"TestBlocks",
 	"TestBlocksLong",
@@ -65,7 +65,8 @@ var concurrentTests = []string{
 	"TestRelease",
 	"TestReleaseOfStalledClient",
 	"TestReleaseOfWaiting",
-	"TestReviseInFlight",
+	"TestReviseDuringFetch",
+	"TestReviseDuringOutage",
 	"TestReviseStaleIfError",
 	"TestReviseStaleWhileRevalidate",
 	"TestReviseTTL",
