@@ -4,12 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"ixmage/internal/awstest/picture"
 )
 
 // bucket is the one bucket of the static origin; keys are "<size>.png".
@@ -63,12 +64,5 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func objectKey(size int) string { return strconv.Itoa(size) + ".png" }
 
-// objectBody begins like a PNG and goes on with bytes that do not compress,
-// the same in every run.
-func objectBody(size int) []byte {
-	seed := [32]byte{byte(size), byte(size >> 8), byte(size >> 16)}
-	body := make([]byte, size)
-	_, _ = rand.NewChaCha8(seed).Read(body)
-	copy(body, "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
-	return body
-}
+// objectBody is a fake picture that does not compress, the same in every run.
+func objectBody(size int) []byte { return picture.Fake(size, strconv.Itoa(size)) }

@@ -77,6 +77,20 @@ func decodes(t *testing.T, p picture.Sample) {
 	}
 }
 
+func TestFake(t *testing.T) {
+	t.Parallel()
+	body := picture.Fake(5000, "a")
+	if found := mimetype.Detect(body); !found.Is("image/png") || len(body) != 5000 {
+		t.Errorf("%d bytes that look like %s, want 5000 of a PNG", len(body), found)
+	}
+	if bytes.Contains(picture.Fake(5000, "b"), body[8:16]) {
+		t.Error("two seeds share bytes")
+	}
+	if got := picture.Fake(3, "a"); string(got) != "\x89PN" {
+		t.Errorf("3 bytes are %q", got)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
