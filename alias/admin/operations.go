@@ -41,7 +41,9 @@ func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJS
 		_, err := h.registry.History().Operation(ctx, f.Before)
 		switch {
 		case errors.Is(err, alias.ErrNotFound):
-			problems = append(problems, problemAt("before", "must be the id of an operation, the last one of the page before")...)
+			problems = append(problems, alias.Problem{
+				Field: "before", Detail: "must be the id of an operation, the last one of the page before",
+			})
 		case err != nil:
 			return reply[operationsJSON]{}, err
 		}
