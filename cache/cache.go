@@ -98,12 +98,10 @@ const fetchFloor = 32 << 20
 // of those before another of them. Neither a Load, a Source nor a Recorder is called with
 // any lock held. A hit takes one shard's lock alone.
 type Cache struct {
-	objectMax int64
-	memory    *memory
-	missing   *missing
-	passes    *passes
-	rec       Recorder
-	log       *slog.Logger
+	memory  *memory
+	missing *missing
+	passes  *passes
+	guard   guard
 
 	base context.Context //nolint:containedctx // the life of all fetches, which outlive their callers
 	stop context.CancelCauseFunc
@@ -131,16 +129,14 @@ func New(cfg Config, rec Recorder) *Cache {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Cache{
-		objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor)),
-		memory:    newMemory(cfg.Memory, rec),
-		missing:   newMissing(min(cfg.Memory, missingMax)),
-		passes:    newPasses(),
-		rec:       rec,
-		log:       log,
-		base:      base,
-		stop:      stop,
-		fetches:   make(map[Key]*fetch),
-		spaces:    make(map[spaceID]*space),
+		memory:  newMemory(cfg, rec),
+		missing: newMissing(min(cfg.Memory, missingMax)),
+		passes:  newPasses(),
+		guard:   guard{log},
+		base:    base,
+		stop:    stop,
+		fetches: make(map[Key]*fetch),
+		spaces:  make(map[spaceID]*space),
 	}
 }
 

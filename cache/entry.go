@@ -219,8 +219,8 @@ func cost(key Key, src *Source) int64 {
 }
 
 // storable reports whether src may become an entry.
-func (c *Cache) storable(key Key, src *Source) bool {
-	return src.keeps() && !c.tooLarge(key, src)
+func (m *memory) storable(key Key, src *Source) bool {
+	return src.keeps() && !m.tooLarge(key, src)
 }
 
 // keeps reports whether src wants to be stored.
@@ -230,6 +230,6 @@ func (src *Source) keeps() bool { return src.lasts() || src.Validate }
 // fetched for.
 func (src *Source) lasts() bool { return src.Fresh > max(0, src.Age) }
 
-func (c *Cache) tooLarge(key Key, src *Source) bool {
-	return src.Size < 0 || src.Size > c.objectMax || cost(key, src) > c.memory.held.limit
+func (m *memory) tooLarge(key Key, src *Source) bool {
+	return src.Size < 0 || src.Size > m.objectMax || cost(key, src) > m.held.limit
 }

@@ -232,7 +232,7 @@ func (c *Cache) startLocked(key Key, k kind, old *Entry, load Load) *fetch {
 	c.wg.Go(func() {
 		defer f.cleanup()
 		growStack()
-		c.load(ctx, old, load, func(src *Source, err error) { f.loaded(ctx, src, err) })
+		c.guard.load(ctx, old, load, func(src *Source, err error) { f.loaded(ctx, src, err) })
 	})
 	return f
 }
@@ -404,5 +404,5 @@ func (f *fetch) drop(src *Source) {
 		f.cancel(nil)
 		return
 	}
-	f.cache.guard(src.Body.Close, func(error) { f.cancel(ErrAbandoned) })
+	f.cache.guard.run(src.Body.Close, func(error) { f.cancel(ErrAbandoned) })
 }

@@ -3,18 +3,22 @@ package cache
 import (
 	"context"
 	"io"
+	"log/slog"
 	"runtime/debug"
 )
 
-// guard calls fn, and then done with how fn ended, whichever way it did: with
+// guard runs code that is not ours and may panic.
+type guard struct{ log *slog.Logger }
+
+// run calls fn, and then done with how fn ended, whichever way it did: with
 // an error, in a panic, or by ending its goroutine (runtime.Goexit, which only
 // a deferred call notices). Whoever waits for fn is released in every case. A
 // panic is logged here: it may have many waiters, or none, and one stack.
-func (c *Cache) guard(fn func() error, done func(error)) {
+func (g guard) run(fn func() error, done func(error)) {
 	err := errExited
 	defer func() {
 		if v := recover(); v != nil {
-			c.log.Error("panic while fetching", "panic", v, "stack", string(debug.Stack()))
+			g.log.Error("panic while fetching", "panic", v, "stack", string(debug.Stack()))
 			err = &PanicError{Value: v}
 		}
 		done(err)
@@ -22,11 +26,11 @@ func (c *Cache) guard(fn func() error, done func(error)) {
 	err = fn()
 }
 
-// load calls a Load under guard. done gets a source with a body, or one that is the
+// load calls a Load. done gets a source with a body, or one that is the
 // same as old, or an error.
-func (c *Cache) load(ctx context.Context, old *Entry, load Load, done func(*Source, error)) {
+func (g guard) load(ctx context.Context, old *Entry, load Load, done func(*Source, error)) {
 	var src *Source
-	c.guard(func() (err error) {
+	g.run(func() (err error) {
 		src, err = load(ctx, old)
 		switch {
 		case err != nil:
@@ -40,9 +44,9 @@ func (c *Cache) load(ctx context.Context, old *Entry, load Load, done func(*Sour
 	}, func(err error) { done(src, err) })
 }
 
-// readGuarded is one Read under guard.
-func (c *Cache) readGuarded(r io.Reader, p []byte) (n int, err error) {
-	c.guard(func() (err error) {
+// read is one Read.
+func (g guard) read(r io.Reader, p []byte) (n int, err error) {
+	g.run(func() (err error) {
 		n, err = r.Read(p)
 		return err
 	}, func(end error) { err = end })

@@ -85,7 +85,7 @@ const AllEpochs = math.MaxInt64
 // src needs no Body.
 func (c *Cache) Foresee(key Key, src *Source) (status Status, stale bool) {
 	stale = !c.passes.marked(key) && c.memory.expired(key, time.Now())
-	if c.tooLarge(key, src) {
+	if c.memory.tooLarge(key, src) {
 		return Bypass, stale
 	}
 	return Miss, stale

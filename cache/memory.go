@@ -58,25 +58,26 @@ func (b *budget) give(n int64) { b.used.Add(-n) }
 // is not told of overwritten values, so its core is used under our own locks
 // with our own accounting, and evicting is our decision.
 type memory struct {
-	rec      Recorder
-	seed     maphash.Seed
-	held     budget // by entries, flights and readers
-	reserved budget // by the caller: see Reserve
-	stored   budget // by entries alone; its limit is the tier's capacity
-	entries  atomic.Int64
-	arena    *arena.Arena // nil: bodies are on the heap
-	shard    [shards]shard
+	rec       Recorder
+	objectMax int64 // what is larger is streamed
+	seed      maphash.Seed
+	held      budget // by entries, flights and readers
+	reserved  budget // by the caller: see Reserve
+	stored    budget // by entries alone; its limit is the tier's capacity
+	entries   atomic.Int64
+	arena     *arena.Arena // nil: bodies are on the heap
+	shard     [shards]shard
 	// clock counts uses: it makes one order of all shards' orders.
 	clock atomic.Uint64
 }
 
-func newMemory(capacity int64, rec Recorder) *memory {
-	m := &memory{rec: rec, seed: maphash.MakeSeed()}
+func newMemory(cfg Config, rec Recorder) *memory {
+	m := &memory{rec: rec, seed: maphash.MakeSeed(), objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor))}
 	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced, reasonPurged, reasonGone} {
 		rec.Evicted(Tier, reason, 0)
 	}
-	m.stored.limit = capacity
-	m.held.limit = max(capacity, fetchFloor)
+	m.stored.limit = cfg.Memory
+	m.held.limit = max(cfg.Memory, fetchFloor)
 	m.reserved.limit = m.held.limit / reservedShare
 	m.arena = arena.New(m.held.limit)
 	for i := range m.shard {

@@ -112,7 +112,7 @@ func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
 func (f *fetch) arrived(src *Source) {
 	c := f.cache
 	b := f.newBody(src)
-	if b == nil && f.old != nil && (f.kind != private || !c.storable(f.key, src)) {
+	if b == nil && f.old != nil && (f.kind != private || !c.memory.storable(f.key, src)) {
 		c.memory.remove(f.old, reasonReplaced) // it has changed, and will not be stored
 	}
 	c.missing.remove(f.key) // what Missed noted meanwhile
@@ -121,7 +121,7 @@ func (f *fetch) arrived(src *Source) {
 		return
 	}
 	f.resolve(filling, func() { f.source, f.body = src, b })
-	c.guard(func() error {
+	c.guard.run(func() error {
 		defer src.Body.Close()
 		return b.fill(src.Body)
 	}, func(err error) {
@@ -135,7 +135,7 @@ func (f *fetch) arrived(src *Source) {
 // for it need not queue up behind one another's headers.
 func (f *fetch) newBody(src *Source) *body {
 	c := f.cache
-	switch storable := c.storable(f.key, src); {
+	switch storable := c.memory.storable(f.key, src); {
 	case f.kind == private && storable:
 		c.passes.unmark(f.key)
 		return nil

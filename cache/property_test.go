@@ -88,10 +88,10 @@ func operate(t *testing.T, pick func(n int) (int, bool)) {
 	c, more := pick(len(capacities))
 	w := newWorld(t, Config{Memory: capacities[c]})
 	w.memory.held.limit = max(capacities[c], 400<<10) // instead of fetchFloor
-	w.objectMax = 390 << 10
+	w.memory.objectMax = 390 << 10
 	o := &operator{
 		world: w, pick: pick, feeds: make(map[*modelFlight]*feed),
-		m:     newModel(capacities[c], w.memory.held.limit, w.objectMax),
+		m:     newModel(capacities[c], w.memory.held.limit, w.memory.objectMax),
 		floor: make(map[Key]int), ground: make(map[Key]int),
 	}
 	things := []func(){

@@ -71,7 +71,11 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	m, p := c.detach(match, hard)
 	p.Missing = c.missing.remove(key)
 	c.purgeEntry(key, m, &p)
-	c.detachAgain(match, m)
+	if hard {
+		// A fetch that began meanwhile may have found the entry before it was dropped:
+		// nobody is to come by it there.
+		c.detach(match, true)
+	}
 	return p
 }
 
@@ -93,7 +97,11 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 			}
 		}
 	}
-	c.detachAgain(match, m)
+	if hard {
+		// A fetch that began meanwhile may have found the entry before it was dropped:
+		// nobody is to come by it there.
+		c.detach(match, true)
+	}
 	return p
 }
 
@@ -172,14 +180,6 @@ func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
 		}
 	}
 	return &mark{generation: generation, at: time.Now(), hard: hard}, p
-}
-
-// detachAgain ends a hard purge. A flight that began meanwhile may have found the
-// entry before it was dropped: nobody is to come by it there.
-func (c *Cache) detachAgain(match func(Key) bool, m *mark) {
-	if m.hard {
-		c.detach(match, true)
-	}
 }
 
 func (c *Cache) purgeEntry(key Key, m *mark, p *Purged) {

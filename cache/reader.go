@@ -183,10 +183,10 @@ func followingReader(w waiter) *Reader {
 func streamReader(f *fetch) *Reader {
 	r := metaReader(f)
 	r.Status = Miss
-	if f.cache.tooLarge(f.key, f.source) {
+	if f.cache.memory.tooLarge(f.key, f.source) {
 		r.Status = Bypass
 	}
-	r.stream = &stream{cache: f.cache, body: f.source.Body, size: f.source.Size}
+	r.stream = &stream{guard: f.cache.guard, body: f.source.Body, size: f.source.Size}
 	r.fetch = f
 	return r
 }

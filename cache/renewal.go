@@ -31,7 +31,7 @@ func (c *Cache) refreshLocked(key Key, e *Entry, now time.Time, load Load) bool 
 	if c.fetches[key] != nil {
 		return true
 	}
-	if e.resting(now) || !c.mayRefreshLocked(e.space) {
+	if e.resting(now) || !e.space.mayRefresh(c) {
 		return false
 	}
 	e.body.hold(1)
@@ -39,7 +39,8 @@ func (c *Cache) refreshLocked(key Key, e *Entry, now time.Time, load Load) bool 
 	return true
 }
 
-func (c *Cache) mayRefreshLocked(s *space) bool {
+// mayRefresh is called with Cache.mu held.
+func (s *space) mayRefresh(c *Cache) bool {
 	return context.Cause(c.base) == nil && c.refreshes < maxRefreshes && s.refreshes < maxSpaceRefreshes
 }
 
@@ -51,7 +52,7 @@ func (c *Cache) Warm(key Key, load Load) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.fetches[key] != nil || c.missing.get(key, time.Now()) != nil
-	if !known && c.mayRefreshLocked(c.spaceLocked(key)) {
+	if !known && c.spaceLocked(key).mayRefresh(c) {
 		c.startLocked(key, background, nil, load)
 	}
 }

@@ -21,7 +21,7 @@ const streamBuffer = 32 << 10
 // stream streams a source to its one reader, no faster than it reads, and keeps
 // the last byte back until the source has said that it is complete.
 type stream struct {
-	cache *Cache
+	guard guard
 	body  io.ReadCloser
 	size  int64 // negative where it is not known
 	buf   []byte
@@ -61,7 +61,7 @@ func (s *stream) read() []byte {
 	if s.kept {
 		s.buf[0], have = s.last, 1
 	}
-	k, err := s.cache.readGuarded(s.body, s.buf[have:])
+	k, err := s.guard.read(s.body, s.buf[have:])
 	s.n += int64(k)
 	have += k
 	switch {
@@ -85,5 +85,5 @@ func (s *stream) read() []byte {
 
 func (s *stream) close() {
 	s.buf = nil
-	s.cache.guard(s.body.Close, func(error) {})
+	s.guard.run(s.body.Close, func(error) {})
 }
