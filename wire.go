@@ -142,7 +142,7 @@ func (h changeHandler) onChange(c alias.Change) {
 			h.m.ForgetCanary(string(c.AliasPut.Name))
 		}
 		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // the last epoch may be being purged
-		h.memory.ForgetMissing(c.AliasPut.ID)
+		h.memory.ForgetNegative(c.AliasPut.ID)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
 			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
 		}
@@ -167,7 +167,7 @@ func lifetimes(a *alias.Alias) [3]time.Duration {
 func (h changeHandler) forgetNegative(credentialID int64) {
 	h.registry.Routes(func(r alias.Route) bool {
 		if r.Credential.ID == credentialID {
-			h.memory.ForgetMissing(r.Alias.ID)
+			h.memory.ForgetNegative(r.Alias.ID)
 		}
 		return true
 	})
@@ -190,18 +190,18 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 		at.Object = r.Prefix
 		purged = p.memory.PurgePrefix(at, r.Hard)
 	case r.Hard:
-		missing := p.memory.ForgetMissing(at.Space)
+		missing := p.memory.ForgetNegative(at.Space)
 		raised, err := p.registry.RaiseEpoch(ctx, r.Alias.Name)
 		if err != nil {
 			return admin.PurgeResult{}, err
 		}
 		purged = p.memory.Retire(raised.ID, raised.Epoch-1)
-		purged.Missing += missing
+		purged.Negative += missing
 	default:
 		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
 	}
 	return admin.PurgeResult{
-		Entries: purged.Entries, Bytes: purged.Bytes, Flights: purged.Flights, Negative: purged.Missing,
+		Entries: purged.Entries, Bytes: purged.Bytes, Flights: purged.Fetches, Negative: purged.Negative,
 	}, nil
 }
 
@@ -240,8 +240,8 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 		st := memory.Stats()
 		return st.Bytes, st.Capacity, st.Entries
 	})
-	m.CacheStats(cache.TierMissing, func() (bytes, capacity, entries int64) {
-		st := memory.MissingStats()
+	m.CacheStats(cache.TierNegative, func() (bytes, capacity, entries int64) {
+		st := memory.NegativeStats()
 		return st.Bytes, st.Capacity, st.Entries
 	})
 	m.Aliases(func() map[string]int {

@@ -12,7 +12,7 @@ import (
 
 // loadDeaf is a load that does not notice the end of its context; it tells the
 // cause of it in the end.
-func (w *world) loadDeaf(gate <-chan struct{}, src func() *Source, cause *error) Load {
+func (w *env) loadDeaf(gate <-chan struct{}, src func() *Source, cause *error) Load {
 	return func(ctx context.Context, _ *Entry) (*Source, error) {
 		w.loads.Add(1)
 		<-gate
@@ -28,7 +28,7 @@ func TestAbandonWhileLoading(t *testing.T) {
 	t.Parallel()
 	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
 		bubble(t, name, func(t *testing.T) {
-			w, gate := newWorld(t, roomy), make(chan struct{})
+			w, gate := newEnv(t, roomy), make(chan struct{})
 			ctx, cancel := context.WithCancel(t.Context())
 			var cause error
 			old := func() *Source { return w.source(bytes.NewReader(content(keyB, 10)), 10, fresh) }
@@ -57,7 +57,7 @@ func TestAbandonWhileFilling(t *testing.T) {
 	for name, deaf := range map[string]bool{"cancelled": false, "too far on to notice": true} {
 		bubble(t, name, func(t *testing.T) {
 			const size = 1 << 20
-			w, f := newWorld(t, roomy), newFeed()
+			w, f := newEnv(t, roomy), newFeed()
 			f.deaf = deaf
 			r, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
 			if err != nil {
@@ -100,7 +100,7 @@ func TestWorthFinishing(t *testing.T) {
 	}
 	for name, row := range rows {
 		bubble(t, name, func(t *testing.T) {
-			w, f, body := newWorld(t, roomy), newFeed(), content(keyA, int64(row.size))
+			w, f, body := newEnv(t, roomy), newFeed(), content(keyA, int64(row.size))
 			r, err := w.Get(t.Context(), keyA, f.load(w, int64(row.size), time.Hour))
 			if err != nil {
 				t.Fatal(err)
@@ -141,7 +141,7 @@ func TestFinish(t *testing.T) {
 		"never stored":               {cfg: roomy},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w, f, body := newWorld(t, row.cfg), newFeed(), content(keyA, size)
+			w, f, body := newEnv(t, row.cfg), newFeed(), content(keyA, size)
 			r, err := w.Get(t.Context(), keyA, f.load(w, size, row.fresh))
 			if err != nil {
 				t.Fatal(err)
@@ -169,7 +169,7 @@ func TestFinish(t *testing.T) {
 func TestOvertime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, f, body := newWorld(t, roomy), newFeed(), content(keyA, 1000)
+		w, f, body := newEnv(t, roomy), newFeed(), content(keyA, 1000)
 		get := func() *Reader {
 			t.Helper()
 			r, err := w.Get(t.Context(), keyA, f.load(w, 1000, time.Hour))
@@ -214,7 +214,7 @@ func TestJoinBeforeLastLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1 << 20
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		a, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -240,7 +240,7 @@ func TestJoinBeforeLastLeaves(t *testing.T) {
 func TestSoloClaim(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		var waiting []<-chan result
 		for range 5 {
 			waiting = append(waiting, w.start(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
@@ -267,22 +267,22 @@ func TestSoloClaim(t *testing.T) {
 // come, and the last to go has it closed.
 func TestSoloUnclaimed(t *testing.T) {
 	t.Parallel()
-	rows := map[string]func(w *world, a, b waiter, gate chan struct{}) (got *Source){
-		"one before, one after": func(w *world, a, b waiter, gate chan struct{}) *Source {
+	rows := map[string]func(w *env, a, b waiter, gate chan struct{}) (got *Source){
+		"one before, one after": func(w *env, a, b waiter, gate chan struct{}) *Source {
 			a.giveUp()
 			close(gate)
 			<-b.ready
 			b.giveUp()
 			return b.source
 		},
-		"both after": func(w *world, a, b waiter, gate chan struct{}) *Source {
+		"both after": func(w *env, a, b waiter, gate chan struct{}) *Source {
 			close(gate)
 			<-b.ready
 			b.giveUp()
 			a.giveUp()
 			return b.source
 		},
-		"one claims, then one leaves": func(w *world, a, b waiter, gate chan struct{}) *Source {
+		"one claims, then one leaves": func(w *env, a, b waiter, gate chan struct{}) *Source {
 			close(gate)
 			r, err := b.wait(w.t.Context(), nil, false)
 			a.giveUp()
@@ -298,7 +298,7 @@ func TestSoloUnclaimed(t *testing.T) {
 	}
 	for name, do := range rows {
 		bubble(t, name, func(t *testing.T) {
-			w, gate := newWorld(t, roomy), make(chan struct{})
+			w, gate := newEnv(t, roomy), make(chan struct{})
 			var ended func() error
 			load := func(c context.Context, old *Entry) (*Source, error) {
 				<-gate
@@ -320,7 +320,7 @@ func TestSoloUnclaimed(t *testing.T) {
 func TestOrphanAtSettle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20}), make(chan struct{})
+		w, gate := newEnv(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20}), make(chan struct{})
 		w.memory.held.limit = 100 << 10
 		w.all(t.Context(), keyA, w.good(keyA, 1000))
 		w.all(t.Context(), keyB, w.good(keyB, 50_000))

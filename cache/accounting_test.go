@@ -22,7 +22,7 @@ func TestAccountingMatchesHeap(t *testing.T) { //nolint:paralleltest // others w
 	}
 	for _, row := range rows {
 		t.Run(fmt.Sprint(row.size), func(t *testing.T) {
-			w := newWorld(t, Config{Memory: 1 << 30, ObjectMax: 1 << 30})
+			w := newEnv(t, Config{Memory: 1 << 30, ObjectMax: 1 << 30})
 			before := heap() + inFile(t, w.Cache)
 			for i := range row.count {
 				key := Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}

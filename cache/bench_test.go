@@ -161,7 +161,7 @@ func BenchmarkNoRoom(b *testing.B) {
 
 // TestHitDoesNotAllocate is what the hot path counts on.
 func TestHitDoesNotAllocate(t *testing.T) { //nolint:paralleltest // others would be counted
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.good(keyA, 5000))
 	now := time.Now()
 	n := testing.AllocsPerRun(1000, func() {

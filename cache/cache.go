@@ -42,12 +42,12 @@ type Source struct {
 	// Validate lets an object be stored that may not be served without asking
 	// each time whether it is still the same.
 	Validate bool
-	// StaleWhile is how long after that it may be served while it is fetched
-	// anew, StaleError while that fails (RFC 5861).
-	StaleWhile, StaleError time.Duration
-	// WhileByDefault says that StaleWhile is the default of the object's space, which
+	// StaleWhileRevalidate is how long after that it may be served while it is fetched
+	// anew, StaleIfError while that fails (RFC 5861).
+	StaleWhileRevalidate, StaleIfError time.Duration
+	// DefaultStaleWhileRevalidate says that StaleWhileRevalidate is the default of the object's space, which
 	// Revalidate may replace.
-	WhileByDefault bool
+	DefaultStaleWhileRevalidate bool
 	// Age is how much of Fresh has passed by the time that Load returns.
 	Age time.Duration
 	// Same says that the entry which Load was told of is the object still. Meta
@@ -63,7 +63,7 @@ type Source struct {
 // its cause is ErrAbandoned or ErrClosed when the cache ended it. old is what is
 // stored and not fresh any more, nil if nothing is; it may be used until Load
 // returns. Loads of one key must be interchangeable, since one of them answers for
-// all. An error that is a *Gone or an *Outage says what becomes of old.
+// all. An error that is a *NotFound or an *Unavailable says what becomes of old.
 type Load func(ctx context.Context, old *Entry) (*Source, error)
 
 // Recorder is told what happens inside. Methods must be quick and safe for
@@ -98,17 +98,17 @@ const fetchFloor = 32 << 20
 // of those before another of them. Neither a Load, a Source nor a Recorder is called with
 // any lock held. A hit takes one shard's lock alone.
 type Cache struct {
-	memory  *memory
-	missing *missing
-	passes  *passes
-	guard   guard
+	memory     *memory
+	negative   *negative
+	hitForPass *hitForPass
+	guard      guard
 
 	base context.Context //nolint:containedctx // the life of all fetches, which outlive their callers
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 
 	// generation counts what makes fetches or entries outdated: purges, Revalidate and
-	// ForgetMissing. A fetch records it at its start, and what it is compared with when
+	// ForgetNegative. A fetch records it at its start, and what it is compared with when
 	// the fetch ends tells whether its outcome still counts. Raised under mu.
 	generation atomic.Uint64
 
@@ -129,14 +129,14 @@ func New(cfg Config, rec Recorder) *Cache {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Cache{
-		memory:  newMemory(cfg, rec),
-		missing: newMissing(min(cfg.Memory, missingMax)),
-		passes:  newPasses(),
-		guard:   guard{log},
-		base:    base,
-		stop:    stop,
-		fetches: make(map[Key]*fetch),
-		spaces:  make(map[spaceID]*space),
+		memory:     newMemory(cfg, rec),
+		negative:   newNegative(min(cfg.Memory, negativeMax)),
+		hitForPass: newHitForPass(),
+		guard:      guard{log},
+		base:       base,
+		stop:       stop,
+		fetches:    make(map[Key]*fetch),
+		spaces:     make(map[spaceID]*space),
 	}
 }
 
@@ -167,20 +167,20 @@ func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
 // load reaches everybody who waits for it. ctx ends only this caller's wait.
 //
 // What is stored and not fresh is returned at once while its source allows that
-// (StaleWhile), and fetched anew by a fetch that nobody waits for. After that it
-// waits for the fetch, and is returned if that fails (StaleError).
+// (StaleWhileRevalidate), and fetched anew by a fetch that nobody waits for. After that it
+// waits for the fetch, and is returned if that fails (StaleIfError).
 func (c *Cache) Get(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, false)
 }
 
 // GetPart is Get for who may need no more than the metadata. Where the bytes come
-// for one reader alone and that is another, the Reader has none: it is Bare.
+// for one reader alone and that is another, the Reader has none: it is NoBody.
 func (c *Cache) GetPart(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, true)
 }
 
 func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader, error) {
-	if c.passes.marked(key) {
+	if c.hitForPass.marked(key) {
 		return c.private(ctx, key, load, true)
 	}
 	w, err := c.join(key, load) //nolint:contextcheck // a fetch outlives who began it

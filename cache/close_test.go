@@ -13,8 +13,8 @@ import (
 // TestClose ends whatever is under way, and nothing begins after it.
 func TestClose(t *testing.T) {
 	t.Parallel()
-	feeding := func(fresh time.Duration, data []byte) func(*world) Load {
-		return func(w *world) Load {
+	feeding := func(fresh time.Duration, data []byte) func(*env) Load {
+		return func(w *env) Load {
 			return func(ctx context.Context, old *Entry) (*Source, error) {
 				f := newFeed()
 				f.give(data, nil)
@@ -22,14 +22,14 @@ func TestClose(t *testing.T) {
 			}
 		}
 	}
-	rows := map[string]func(w *world) Load{
-		"in load": func(*world) Load {
+	rows := map[string]func(w *env) Load{
+		"in load": func(*env) Load {
 			return func(ctx context.Context, _ *Entry) (*Source, error) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)
 			}
 		},
-		"in a load that does not notice": func(w *world) Load {
+		"in a load that does not notice": func(w *env) Load {
 			return func(ctx context.Context, old *Entry) (*Source, error) {
 				<-ctx.Done()
 				return w.good(keyA, 10)(ctx, old)
@@ -41,7 +41,7 @@ func TestClose(t *testing.T) {
 	}
 	for name, load := range rows {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			var waiting []<-chan result
 			for range 3 {
 				waiting = append(waiting, w.start(t.Context(), keyA, load(w)))
@@ -66,7 +66,7 @@ func TestClose(t *testing.T) {
 // closed and its start of a flight: Close must wait for that flight, too.
 func TestCloseWaitsForJoin(t *testing.T) {
 	t.Parallel()
-	w, running, gate := newWorld(t, roomy), make(chan struct{}), make(chan struct{})
+	w, running, gate := newEnv(t, roomy), make(chan struct{}), make(chan struct{})
 	shard := w.memory.of(keyA)
 	shard.mu.Lock() // join looks into the shard meanwhile
 	got := w.start(t.Context(), keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
@@ -107,7 +107,7 @@ func TestCloseWaitsForJoin(t *testing.T) {
 // key that is passed by is refused like any other.
 func TestCloseKeepsReaders(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.good(keyA, 10))
 	w.all(t.Context(), keyB, w.goodFor(keyB, 10, 0))
 	r, err := w.Get(t.Context(), keyA, w.forbidden)
@@ -129,7 +129,7 @@ func TestReaderCloseMeanwhile(t *testing.T) {
 	const size = 1 << 20
 	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
 		bubble(t, name, func(t *testing.T) {
-			w, f := newWorld(t, roomy), newFeed()
+			w, f := newEnv(t, roomy), newFeed()
 			r, err := w.Get(t.Context(), keyA, f.load(w, size, fresh))
 			if err != nil {
 				t.Fatal(err)
@@ -157,7 +157,7 @@ func TestReaderCloseOneOfTwo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1 << 20
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		a, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
 		if err != nil {
 			t.Fatal(err)

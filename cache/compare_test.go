@@ -45,8 +45,8 @@ func (o *operator) compareEntries() (found int) {
 				o.t.Errorf("entry %v with %d holders, want %+v", e.key, e.body.refs.Load(), want)
 				continue
 			}
-			if e.fresh(now) != want.isFresh(now) || e.usable(now) != want.usable(now) {
-				o.t.Errorf("entry %v is fresh: %t, usable: %t; want %+v", e.key, e.fresh(now), e.usable(now), want)
+			if e.fresh(now) != want.isFresh(now) || e.servableStale(now) != want.servableStale(now) {
+				o.t.Errorf("entry %v is fresh: %t, servableStale: %t; want %+v", e.key, e.fresh(now), e.servableStale(now), want)
 			}
 		}
 	}
@@ -56,9 +56,9 @@ func (o *operator) compareEntries() (found int) {
 func (o *operator) compareMissing() {
 	var bytes int64
 	for key := range o.m.missing {
-		bytes += absenceCost(key)
+		bytes += negativeCost(key)
 	}
-	if st := o.MissingStats(); st.Entries != int64(len(o.m.missing)) || st.Bytes != bytes || st.Bytes > st.Capacity {
+	if st := o.NegativeStats(); st.Entries != int64(len(o.m.missing)) || st.Bytes != bytes || st.Bytes > st.Capacity {
 		o.t.Errorf("%+v missing, want %d with %d bytes", st, len(o.m.missing), bytes)
 	}
 }

@@ -74,7 +74,7 @@ func TestEnding(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w, f := newWorld(t, roomy), newFeed()
+				w, f := newEnv(t, roomy), newFeed()
 				first := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
 				synctest.Wait()
 				second := w.start(t.Context(), keyA, w.forbidden)
@@ -112,7 +112,7 @@ func TestEndingSolo(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w, f := newWorld(t, roomy), newFeed()
+				w, f := newEnv(t, roomy), newFeed()
 				got := w.start(t.Context(), keyA, f.load(w, 10, 0))
 				synctest.Wait()
 				row.feed(f)
@@ -154,7 +154,7 @@ func TestEndingUnknownSize(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w, f := newWorld(t, roomy), newFeed()
+				w, f := newEnv(t, roomy), newFeed()
 				got := w.start(t.Context(), keyA, f.load(w, -1, time.Hour))
 				f.give(ten, nil)
 				f.give(nil, end)
@@ -180,7 +180,7 @@ func TestLastByteWithheld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w, f := newWorld(t, roomy), newFeed()
+				w, f := newEnv(t, roomy), newFeed()
 				r, err := w.Get(t.Context(), keyA, f.load(w, 10, fresh))
 				if err != nil {
 					t.Fatal(err)
@@ -229,7 +229,7 @@ func TestTinyBodies(t *testing.T) {
 		for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, roomy)
+				w := newEnv(t, roomy)
 				w.all(t.Context(), keyA, w.goodFor(keyA, size, fresh)).want(t, keyA, size, Miss)
 				w.wantEntry(keyA, fresh > 0)
 				tooLong := func(context.Context, *Entry) (*Source, error) {
@@ -262,7 +262,7 @@ func TestLoadFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w, gate := newWorld(t, roomy), make(chan struct{})
+				w, gate := newEnv(t, roomy), make(chan struct{})
 				var ended func() error
 				var waiting []<-chan result
 				for range 3 {

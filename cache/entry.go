@@ -21,25 +21,25 @@ type Entry struct {
 	// early is how long before Expires a hit has the object fetched anew. It
 	// differs from entry to entry, so that what came together does not go
 	// together, and what is in demand is never seen to expire.
-	early   time.Duration
-	renewal atomic.Bool             // a hit has begun to have it fetched anew
-	at      int32                   // its place in shard.all; guarded by the shard's lock
-	failure atomic.Pointer[failure] // to fetch it anew, by an outage
-	rest    atomic.Pointer[rest]    // after any failure
+	early      time.Duration
+	refreshing atomic.Bool             // a hit has begun to have it fetched anew
+	at         int32                   // its place in shard.all; guarded by the shard's lock
+	failure    atomic.Pointer[failure] // to fetch it anew, by an outage
+	retry      atomic.Pointer[retry]   // after any failure
 
-	// graceWhile and graceError are how long after Expires the entry may be
+	// staleWhileRevalidate and staleIfError are how long after Expires the entry may be
 	// served while it is fetched anew, and while that fails.
-	graceWhile, graceError time.Duration
-	byDefault              bool // graceWhile is
+	staleWhileRevalidate, staleIfError time.Duration
+	byDefault                          bool // staleWhileRevalidate is
 
 	key       Key
 	metaBytes int64
 }
 
 // Lifetimes are what decides until when an entry may be served if fetching it anew
-// fails: it is fresh for Fresh from Entry.Stored on, and may be served for StaleError
+// fails: it is fresh for Fresh from Entry.Stored on, and may be served for StaleIfError
 // after that.
-type Lifetimes struct{ Fresh, StaleError time.Duration }
+type Lifetimes struct{ Fresh, StaleIfError time.Duration }
 
 // failure lets an entry be served until then, since an outage kept it from being fetched
 // anew.
@@ -49,8 +49,8 @@ type failure struct {
 	now        *Lifetimes // instead of the entry's own; nil leaves those
 }
 
-// rest keeps an entry from being fetched anew until then, since that has just failed.
-type rest struct {
+// retry keeps an entry from being fetched anew until then, since that has just failed.
+type retry struct {
 	generation uint64 // when the fetch began
 	until      time.Time
 }
@@ -59,7 +59,7 @@ type rest struct {
 func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	return &Entry{
 		Meta: src.Meta, Stored: born, Expires: born.Add(src.Fresh), early: early(src.Fresh - src.Age),
-		graceWhile: src.StaleWhile, graceError: src.StaleError, byDefault: src.WhileByDefault,
+		staleWhileRevalidate: src.StaleWhileRevalidate, staleIfError: src.StaleIfError, byDefault: src.DefaultStaleWhileRevalidate,
 		key: f.key, metaBytes: src.MetaBytes, body: b, space: f.space, generation: f.generation,
 	}
 }
@@ -94,10 +94,10 @@ func (e *Entry) Release() { e.body.release() }
 func (e *Entry) Fresh(now time.Time) bool { return e.fresh(now) }
 
 // Due reports, to one caller, that it is time to have a fresh entry fetched anew:
-// that one should call Renew.
+// that one should call Refresh.
 func (e *Entry) Due(now time.Time) bool {
-	return e.early > 0 && e.Expires.Sub(now) <= e.early && !e.resting(now) &&
-		e.renewal.CompareAndSwap(false, true)
+	return e.early > 0 && e.Expires.Sub(now) <= e.early && !e.retryDelayed(now) &&
+		e.refreshing.CompareAndSwap(false, true)
 }
 
 // Purged reports whether a purge has made e stale. Then its metadata is not to be
@@ -140,17 +140,17 @@ func (e *Entry) staleWhile() time.Duration {
 	if m := e.space.outdated.Load(); e.byDefault && m != nil && e.generation < m.generation {
 		return m.staleWhile
 	}
-	return e.graceWhile
+	return e.staleWhileRevalidate
 }
 
-// usable reports whether e may be served at now although it is not fresh, without
+// servableStale reports whether e may be served at now although it is not fresh, without
 // waiting for anything: while it is fetched anew, or because that failed lately.
-func (e *Entry) usable(now time.Time) bool {
+func (e *Entry) servableStale(now time.Time) bool {
 	if now.Before(e.expires().Add(e.staleWhile())) {
 		return true
 	}
 	f := e.lastFailure()
-	return f != nil && now.Before(f.until) && e.Bridges(now, f.now)
+	return f != nil && now.Before(f.until) && e.StaleIfErrorOK(now, f.now)
 }
 
 // lastFailure is nil where there was none, or where the lifetimes have changed since.
@@ -162,45 +162,45 @@ func (e *Entry) lastFailure() *failure {
 	return f
 }
 
-// Bridges reports whether e may be served at now if fetching it anew fails, by its own
+// StaleIfErrorOK reports whether e may be served at now if fetching it anew fails, by its own
 // lifetimes, or by those that it would get now. It is asked by flights, which may hold e
 // yet when a hard purge has dropped it.
-func (e *Entry) Bridges(now time.Time, l *Lifetimes) bool {
+func (e *Entry) StaleIfErrorOK(now time.Time, l *Lifetimes) bool {
 	if m := e.purged.Load(); m != nil && m.hard {
 		return false
 	}
-	end, grace := e.expires(), e.graceError
+	end, grace := e.expires(), e.staleIfError
 	if l != nil {
-		end, grace = e.endsBy(e.Stored.Add(l.Fresh), e.purged.Load(), e.space.purged.Load()), l.StaleError
+		end, grace = e.endsBy(e.Stored.Add(l.Fresh), e.purged.Load(), e.space.purged.Load()), l.StaleIfError
 	}
 	return now.Before(end.Add(grace))
 }
 
 const (
-	// respite is how long nobody fetches an entry anew after that failed.
-	respite = 2 * time.Second
-	// lately is how long a failure lets others be served at once. After that, the
+	// retryDelay is how long nobody fetches an entry anew after that failed.
+	retryDelay = 2 * time.Second
+	// failureMemory is how long a failure lets others be served at once. After that, the
 	// next one waits and sees: it may have been over for long.
-	lately = time.Minute
+	failureMemory = time.Minute
 )
 
 // failed notes that an outage kept e from being fetched anew, for who comes next.
 func (e *Entry) failed(now time.Time, generation uint64, l *Lifetimes) {
-	e.failure.Store(&failure{generation: generation, until: now.Add(lately), now: l})
-	e.tired(now, generation)
+	e.failure.Store(&failure{generation: generation, until: now.Add(failureMemory), now: l})
+	e.delayRetry(now, generation)
 }
 
-// tired notes that e was not fetched anew, whatever the reason: it is not asked for
+// delayRetry notes that e was not fetched anew, whatever the reason: it is not asked for
 // at once again.
-func (e *Entry) tired(now time.Time, generation uint64) {
-	e.rest.Store(&rest{generation: generation, until: now.Add(respite)})
-	e.renewal.Store(false)
+func (e *Entry) delayRetry(now time.Time, generation uint64) {
+	e.retry.Store(&retry{generation: generation, until: now.Add(retryDelay)})
+	e.refreshing.Store(false)
 }
 
-// resting reports whether e was not fetched anew just now. A fetch from before a purge
+// retryDelayed reports whether e was not fetched anew just now. A fetch from before a purge
 // has no say in it: it may be the purge that ended it.
-func (e *Entry) resting(now time.Time) bool {
-	r := e.rest.Load()
+func (e *Entry) retryDelayed(now time.Time) bool {
+	r := e.retry.Load()
 	return r != nil && now.Before(r.until) && r.generation >= e.invalidated()
 }
 

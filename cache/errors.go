@@ -22,17 +22,17 @@ var (
 // claimed to be complete.
 var errShort = fmt.Errorf("object is shorter than declared: %w", io.ErrUnexpectedEOF)
 
-// Outage is what a Load returns when it could not find out what has become of the
+// Unavailable is what a Load returns when it could not find out what has become of the
 // object, so that something stale is better than nothing.
-type Outage struct { //nolint:errname // it is what the error says, read cache.Outage
+type Unavailable struct { //nolint:errname // it is what the error says, read cache.Unavailable
 	Err error
 	// Now, unless it is nil, is what the stored entry's lifetimes would be if it came
 	// now. It decides whether the entry is served.
 	Now *Lifetimes
 }
 
-func (o *Outage) Error() string { return o.Err.Error() }
-func (o *Outage) Unwrap() error { return o.Err }
+func (o *Unavailable) Error() string { return o.Err.Error() }
+func (o *Unavailable) Unwrap() error { return o.Err }
 
 var (
 	errNoStored = errors.New("load says that nothing has changed, but nothing is stored")

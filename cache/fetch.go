@@ -132,7 +132,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 			return waiter{}, nil
 		}
 	}
-	if err := c.missing.get(key, now); err != nil {
+	if err := c.negative.get(key, now); err != nil {
 		return waiter{}, err
 	}
 	e := c.memory.look(key)
@@ -140,7 +140,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 	case e == nil:
 	case e.fresh(now):
 		return waiter{entry: e}, nil
-	case e.usable(now):
+	case e.servableStale(now):
 		c.refreshLocked(key, e, now, load)
 		return waiter{entry: e, status: Stale}, nil
 	}
@@ -149,7 +149,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 
 // joinLocked adds a waiter, unless the stored entry will do for it.
 func (f *fetch) joinLocked(now time.Time) waiter {
-	if f.old != nil && f.old.usable(now) {
+	if f.old != nil && f.old.servableStale(now) {
 		f.old.body.hold(1)
 		if f.old.fresh(now) { // it is refreshed ahead of time
 			return waiter{entry: f.old}

@@ -24,18 +24,18 @@ func (b badCloser) Close() error {
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {
-		load func(w *world) Load
+		load func(w *env) Load
 		want string // what the line says; empty: there is none
 	}{
-		"load": {func(*world) Load {
+		"load": {func(*env) Load {
 			return func(context.Context, *Entry) (*Source, error) { panic("load panics") }
 		}, "load panics"},
-		"read": {func(w *world) Load {
+		"read": {func(w *env) Load {
 			f := newFeed()
 			f.panics()
 			return f.load(w, 10, time.Hour)
 		}, "read panics"},
-		"read of a stream": {func(w *world) Load {
+		"read of a stream": {func(w *env) Load {
 			return func(ctx context.Context, old *Entry) (*Source, error) {
 				if w.loads.Load() > 0 {
 					return nil, errBoom
@@ -45,24 +45,24 @@ func TestPanicIsLogged(t *testing.T) {
 				return f.load(w, 10, 0)(ctx, old)
 			}
 		}, "read panics"},
-		"close": {func(w *world) Load {
+		"close": {func(w *env) Load {
 			return func(ctx context.Context, old *Entry) (*Source, error) {
 				src, err := w.good(keyA, 10)(ctx, old)
 				src.Body = badCloser{src.Body.(*testBody)}
 				return src, err
 			}
 		}, "close panics"},
-		"an error": {func(*world) Load {
+		"an error": {func(*env) Load {
 			return func(context.Context, *Entry) (*Source, error) { return nil, errBoom }
 		}, ""},
-		"nothing": {func(w *world) Load { return w.good(keyA, 10) }, ""},
+		"nothing": {func(w *env) Load { return w.good(keyA, 10) }, ""},
 	}
 	for name, row := range rows {
 		bubble(t, name, func(t *testing.T) {
 			var log bytes.Buffer
 			cfg := roomy
 			cfg.Log = slog.New(slog.NewJSONHandler(&log, nil))
-			w, gate := newWorld(t, cfg), make(chan struct{})
+			w, gate := newEnv(t, cfg), make(chan struct{})
 			load := row.load(w)
 			var waiting []<-chan result
 			for range 3 {

@@ -15,27 +15,27 @@ type View struct {
 	Expires  time.Time
 	Fresh    bool
 	Outdated bool // its lifetimes may have changed: see Revalidate
-	// StaleWhile and StaleError are until when it may be served while it is
+	// StaleWhileRevalidate and StaleIfError are until when it may be served while it is
 	// fetched anew, and while that fails.
-	StaleWhile, StaleError time.Time
-	Failing                bool  // fetching it anew failed last time
-	Err                    error // why it is missing
-	Flight                 bool  // a fetch is under way
-	Bypass                 bool  // lately it could not be stored
+	StaleWhileRevalidate, StaleIfError time.Time
+	Failing                            bool  // fetching it anew failed last time
+	Err                                error // why it is missing
+	Fetching                           bool  // a fetch is under way
+	Bypass                             bool  // lately it could not be stored
 }
 
 // Inspect tells what is known of key. It changes nothing, and does not count as use.
 func (c *Cache) Inspect(key Key, now time.Time) View {
-	v := View{Bypass: c.passes.marked(key)}
+	v := View{Bypass: c.hitForPass.marked(key)}
 	c.mu.Lock()
-	v.Flight = c.fetches[key] != nil
+	v.Fetching = c.fetches[key] != nil
 	c.mu.Unlock()
 	if c.memory.view(key, now, &v) {
 		v.Tier = Tier
 		return v
 	}
-	if c.missing.view(key, now, &v) {
-		v.Tier = TierMissing
+	if c.negative.view(key, now, &v) {
+		v.Tier = TierNegative
 	}
 	return v
 }
@@ -49,11 +49,11 @@ func (m *memory) view(key Key, now time.Time, v *View) bool {
 	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.body.data)), e.Stored
 	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.lastFailure() != nil
 	v.Outdated = e.outdated()
-	v.StaleWhile, v.StaleError = v.Expires.Add(e.staleWhile()), v.Expires.Add(e.graceError)
+	v.StaleWhileRevalidate, v.StaleIfError = v.Expires.Add(e.staleWhile()), v.Expires.Add(e.staleIfError)
 	return true
 }
 
-func (m *missing) view(key Key, now time.Time, v *View) bool {
+func (m *negative) view(key Key, now time.Time, v *View) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a, ok := m.lru.Peek(key)
@@ -74,17 +74,17 @@ func (c *Cache) Forget(space, before int64) {
 		}
 	}
 	c.mu.Unlock()
-	c.missing.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
+	c.negative.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
 }
 
 // AllEpochs is past every epoch, for Forget.
 const AllEpochs = math.MaxInt64
 
-// Foresee says what Get would make of an object of which no more than the
+// Predict says what Get would make of an object of which no more than the
 // metadata is known: Miss or Bypass, and whether it would find an expired entry.
 // src needs no Body.
-func (c *Cache) Foresee(key Key, src *Source) (status Status, stale bool) {
-	stale = !c.passes.marked(key) && c.memory.expired(key, time.Now())
+func (c *Cache) Predict(key Key, src *Source) (status Status, stale bool) {
+	stale = !c.hitForPass.marked(key) && c.memory.expired(key, time.Now())
 	if c.memory.tooLarge(key, src) {
 		return Bypass, stale
 	}

@@ -50,7 +50,7 @@ type modelEntry struct {
 	purges       int // before its fetch began
 	space        *modelSpace
 	purged       modelMark
-	rest         modelFailure
+	retry        modelFailure
 	failure      modelFailure
 }
 
@@ -140,7 +140,7 @@ func (e *modelEntry) endBy(end time.Time, marks ...modelMark) time.Time {
 
 func (e *modelEntry) isFresh(now time.Time) bool { return now.Before(e.end()) }
 
-func (e *modelEntry) usable(now time.Time) bool {
+func (e *modelEntry) servableStale(now time.Time) bool {
 	while := e.while
 	if e.byDefault && e.purges < e.space.outdated.no {
 		while = e.space.outdated.while
@@ -156,7 +156,7 @@ func (e *modelEntry) usable(now time.Time) bool {
 func (e *modelEntry) bridges(now time.Time, l *Lifetimes) bool {
 	if l != nil {
 		end := e.endBy(e.stored.Add(l.Fresh), e.purged, e.space.purged)
-		return now.Before(end.Add(l.StaleError))
+		return now.Before(end.Add(l.StaleIfError))
 	}
 	return now.Before(e.end().Add(e.fault))
 }
@@ -180,7 +180,7 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 	old := m.flights[key]
 	switch {
 	case old != nil && now.Before(old.at.Add(old.script.fresh)):
-		if e := old.old; e != nil && e.usable(now) {
+		if e := old.old; e != nil && e.servableStale(now) {
 			return stored(e, now)
 		}
 		old.seats++
@@ -195,7 +195,7 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 	switch {
 	case e != nil && e.isFresh(now):
 		return stored(e, now)
-	case e != nil && e.usable(now):
+	case e != nil && e.servableStale(now):
 		o := stored(e, now)
 		o.loads = m.renew(e, s, now)
 		o.behind = o.loads
@@ -234,15 +234,15 @@ func (m *model) begin(key Key, old *modelEntry, s script, now time.Time) *modelF
 	return &modelFlight{key: key, old: old, script: s, at: now, space: m.space(key), purges: m.purges}
 }
 
-// resting is that it was not fetched anew just now, by a fetch that no purge has ended.
-func (e *modelEntry) resting(now time.Time) bool {
+// retryDelayed is that it was not fetched anew just now, by a fetch that no purge has ended.
+func (e *modelEntry) retryDelayed(now time.Time) bool {
 	since := max(e.purged.no, e.space.purged.no, e.space.outdated.no)
-	return now.Before(e.rest.until) && e.rest.purges >= since
+	return now.Before(e.retry.until) && e.retry.purges >= since
 }
 
 // renew begins a flight that nobody waits for, and reports whether it did.
 func (m *model) renew(e *modelEntry, s script, now time.Time) bool {
-	if m.flights[e.key] != nil || e.resting(now) {
+	if m.flights[e.key] != nil || e.retryDelayed(now) {
 		return false
 	}
 	f := m.begin(e.key, e, s, now)
@@ -270,7 +270,7 @@ func (m *model) arrive(f *modelFlight, now time.Time) modelOutcome {
 	delete(m.missing, f.key)
 	keeps := f.script.keeps() && o.status != Bypass
 	if !keeps {
-		m.marks[f.key] = now.Add(passLife)
+		m.marks[f.key] = now.Add(hitForPassTTL)
 	}
 	cost := f.script.cost(f.key)
 	if !keeps || !m.room(&m.held, m.limit, cost, now) {
@@ -297,7 +297,7 @@ func (m *model) statusOf(key Key, s script) Status {
 func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFlight) modelOutcome {
 	o := modelOutcome{loads: true}
 	if f != nil && f.unasked && s.kind != same {
-		old.rest = modelFailure{purges: f.purges, until: now.Add(respite)}
+		old.retry = modelFailure{purges: f.purges, until: now.Add(retryDelay)}
 	}
 	switch {
 	case s.kind == same:
@@ -305,8 +305,8 @@ func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *m
 		o.status, o.blob = Revalidated, old.blob
 		m.renewed(old, s, now)
 	case s.kind == outage && old != nil && old.bridges(now, s.now):
-		old.rest = modelFailure{purges: m.purges, until: now.Add(respite)}
-		old.failure = modelFailure{m.purges, now.Add(lately), s.now}
+		old.retry = modelFailure{purges: m.purges, until: now.Add(retryDelay)}
+		old.failure = modelFailure{m.purges, now.Add(failureMemory), s.now}
 		o.status, o.blob = Stale, old.blob
 	case s.kind == goes:
 		if old != nil {
@@ -377,7 +377,7 @@ func (m *model) missed(key Key, life time.Duration, now time.Time) {
 		return
 	}
 	delete(m.marks, key)
-	if absenceCost(key) <= min(m.capacity, missingMax) {
+	if negativeCost(key) <= min(m.capacity, negativeMax) {
 		m.missing[key] = now.Add(life)
 	}
 }

@@ -28,21 +28,21 @@ func (f *fetch) loaded(ctx context.Context, src *Source, err error) {
 
 // failed ends a fetch whose load gave nothing.
 func (f *fetch) failed(err error) {
-	gone, isGone := errors.AsType[*Gone](err)
-	outage, isOutage := errors.AsType[*Outage](err)
+	gone, isGone := errors.AsType[*NotFound](err)
+	outage, isOutage := errors.AsType[*Unavailable](err)
 	now := time.Now()
 	if isGone {
-		f.dropGone()
+		f.dropNotFound()
 	}
-	f.tire(now)
+	f.delayRetry(now)
 	f.resolve(failed, func() {
 		switch {
 		case isGone:
 			f.err = gone.Err
-			if f.currentLocked() {
-				f.cache.noteLocked(f.key, gone)
+			if f.isCurrentLocked() {
+				f.cache.addNegativeLocked(f.key, gone)
 			}
-		case isOutage && f.old != nil && f.old.Bridges(now, outage.Now):
+		case isOutage && f.old != nil && f.old.StaleIfErrorOK(now, outage.Now):
 			f.old.failed(now, f.generation, outage.Now)
 			f.outcome.entry, f.status, f.stored = f.old, Stale, true
 		case isOutage:
@@ -53,17 +53,17 @@ func (f *fetch) failed(err error) {
 	})
 }
 
-// currentLocked reports whether nothing has been purged or forgotten since f began that
+// isCurrentLocked reports whether nothing has been purged or forgotten since f began that
 // has to do with its key. Of what is in no table, nobody knows whether a purge meant it:
 // for that, any counts.
-func (f *fetch) currentLocked() bool {
+func (f *fetch) isCurrentLocked() bool {
 	c := f.cache
 	return f.generation >= f.space.forgotten && (c.fetches[f.key] == f || f.generation == c.generation.Load())
 }
 
-// dropGone drops the stored entry of an object that is gone, before anybody can begin
+// dropNotFound drops the stored entry of an object that is gone, before anybody can begin
 // anew and find it. The answer to a key pair that has been replaced drops nothing.
-func (f *fetch) dropGone() {
+func (f *fetch) dropNotFound() {
 	c := f.cache
 	c.mu.Lock()
 	forgotten := f.generation < f.space.forgotten
@@ -73,10 +73,10 @@ func (f *fetch) dropGone() {
 	}
 }
 
-// tire has what was to be refreshed in the background, in vain, rest for a moment.
-func (f *fetch) tire(now time.Time) {
+// delayRetry has what was to be refreshed in the background, in vain, rest for a moment.
+func (f *fetch) delayRetry(now time.Time) {
 	if f.kind == background && f.old != nil {
-		f.old.tired(now, f.generation)
+		f.old.delayRetry(now, f.generation)
 	}
 }
 
@@ -88,7 +88,7 @@ func (f *fetch) confirmed(src *Source) {
 		return
 	}
 	e, stored := f.renewed(src)
-	f.cache.missing.remove(f.key) // what Missed noted meanwhile
+	f.cache.negative.remove(f.key) // what Missed noted meanwhile
 	f.resolve(committed, func() {
 		f.source, f.outcome.entry, f.status, f.stored = src, e, Revalidated, stored
 	})
@@ -115,7 +115,7 @@ func (f *fetch) arrived(src *Source) {
 	if b == nil && f.old != nil && (f.kind != private || !c.memory.storable(f.key, src)) {
 		c.memory.remove(f.old, reasonReplaced) // it has changed, and will not be stored
 	}
-	c.missing.remove(f.key) // what Missed noted meanwhile
+	c.negative.remove(f.key) // what Missed noted meanwhile
 	if b == nil {
 		f.resolve(committed, func() { f.source = src })
 		return
@@ -137,12 +137,12 @@ func (f *fetch) newBody(src *Source) *body {
 	c := f.cache
 	switch storable := c.memory.storable(f.key, src); {
 	case f.kind == private && storable:
-		c.passes.unmark(f.key)
+		c.hitForPass.unmark(f.key)
 		return nil
 	case f.kind == private:
 		return nil
 	case !storable:
-		c.passes.mark(f.key)
+		c.hitForPass.mark(f.key)
 		return nil
 	}
 	n := cost(f.key, src)
@@ -184,7 +184,7 @@ func (f *fetch) resolve(to state, outcome func()) {
 func (f *fetch) commit(err error) {
 	c := f.cache
 	if err != nil {
-		f.tire(time.Now())
+		f.delayRetry(time.Now())
 	}
 	c.mu.Lock()
 	switch {

@@ -11,11 +11,11 @@ import (
 
 // outdate has the lifetimes of keyA's epoch change, and nothing of it be served stale by
 // default.
-func (w *world) outdate() { w.Revalidate(keyA.Space, keyA.Epoch, 0) }
+func (w *env) outdate() { w.Revalidate(keyA.Space, keyA.Epoch, 0) }
 
 // down is an outage of a load that knows what lifetimes an entry would get now.
 func down(fresh, staleError time.Duration) error {
-	return &Outage{Err: errBoom, Now: &Lifetimes{fresh, staleError}}
+	return &Unavailable{Err: errBoom, Now: &Lifetimes{fresh, staleError}}
 }
 
 // TestRevalidate: what is stored is asked for once, with what is stored to compare, and
@@ -26,11 +26,11 @@ func TestRevalidate(t *testing.T) {
 		"shorter":         {Source{Meta: 1, Fresh: time.Hour}, Source{Meta: 2, Fresh: time.Minute}},
 		"longer":          {Source{Meta: 1, Fresh: time.Hour}, Source{Meta: 2, Fresh: 24 * time.Hour}},
 		"stale already":   {Source{Meta: 1, Fresh: 1}, Source{Meta: 2, Fresh: time.Hour}},
-		"no longer stale": {Source{Meta: 1, Fresh: 1, StaleWhile: time.Hour, WhileByDefault: true}, Source{Meta: 2, Fresh: time.Hour}},
-		"stale meanwhile": {Source{Meta: 1, Fresh: time.Hour}, Source{Meta: 2, Fresh: time.Hour, StaleWhile: time.Hour}},
+		"no longer stale": {Source{Meta: 1, Fresh: 1, StaleWhileRevalidate: time.Hour, DefaultStaleWhileRevalidate: true}, Source{Meta: 2, Fresh: time.Hour}},
+		"stale meanwhile": {Source{Meta: 1, Fresh: time.Hour}, Source{Meta: 2, Fresh: time.Hour, StaleWhileRevalidate: time.Hour}},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, tc.was))
 			held := w.Stats()
 			elapse(10 * time.Minute)
@@ -67,7 +67,7 @@ func TestRevalidate(t *testing.T) {
 func TestRevalidateReach(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.outdate() // nothing is there
 		if n := len(w.spaces); n != 0 {
 			t.Errorf("%d spaces, want none", n)
@@ -109,14 +109,14 @@ func TestRevalidateOutage(t *testing.T) {
 		"no longer":                   {strict, down(time.Minute, 0), false, false},
 		"fresh by the new ones":       {hourly, down(age+1, 0), false, true},
 		"not fresh by the new ones":   {hourly, down(age, 0), false, false},
-		"as it came":                  {strict, &Outage{Err: errBoom}, false, true},
-		"as it came, without a grace": {hourly, &Outage{Err: errBoom}, false, false},
+		"as it came":                  {strict, &Unavailable{Err: errBoom}, false, true},
+		"as it came, without a grace": {hourly, &Unavailable{Err: errBoom}, false, false},
 		"purged beside that":          {hourly, down(time.Hour, 0), true, false},
 		"purged, with a grace":        {hourly, down(time.Hour, time.Minute), true, true},
 	} {
 		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
-				w := newWorld(t, roomy)
+				w := newEnv(t, roomy)
 				w.all(t.Context(), keyA, w.like(keyA, 10, tc.was))
 				elapse(age)
 				if tc.purge {
@@ -124,7 +124,7 @@ func TestRevalidateOutage(t *testing.T) {
 				}
 				w.outdate()
 				if passed {
-					w.passes.mark(keyA)
+					w.hitForPass.mark(keyA)
 				}
 				w.wantLoads(1)
 				got := w.all(t.Context(), keyA, w.failing(tc.err))
@@ -136,7 +136,7 @@ func TestRevalidateOutage(t *testing.T) {
 				}
 				got.wantMeta(t, 1, Stale)
 				w.wantLoads(1)
-				w.passes.unmark(keyA)
+				w.hitForPass.unmark(keyA)
 				elapse(1)
 				if still := w.all(t.Context(), keyA, w.failing(tc.err)); name == "fresh by the new ones" {
 					_ = still // its time is over by now
@@ -154,7 +154,7 @@ func TestRevalidateOutage(t *testing.T) {
 func TestRevalidateAfterOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(strict.Fresh)
 		for range 3 {
@@ -179,7 +179,7 @@ func TestRevalidateAfterOutage(t *testing.T) {
 func TestRevalidateStaleWhile(t *testing.T) {
 	t.Parallel()
 	byDefault := func(while time.Duration) Source {
-		return Source{Meta: 1, Fresh: time.Minute, StaleWhile: while, WhileByDefault: true}
+		return Source{Meta: 1, Fresh: time.Minute, StaleWhileRevalidate: while, DefaultStaleWhileRevalidate: true}
 	}
 	for name, tc := range map[string]struct {
 		was   Source
@@ -195,13 +195,13 @@ func TestRevalidateStaleWhile(t *testing.T) {
 		"the source has said not": {strict, time.Hour, 0, true},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w, gate := newWorld(t, roomy), make(chan struct{})
+			w, gate := newEnv(t, roomy), make(chan struct{})
 			w.all(t.Context(), keyA, w.like(keyA, 10, tc.was))
 			w.wantLoads(1)
 			elapse(time.Second)
 			w.Revalidate(keyA.Space, keyA.Epoch, tc.while)
 			elapse(tc.after)
-			if v := w.Inspect(keyA, time.Now()); time.Now().Before(v.StaleWhile) == tc.waits {
+			if v := w.Inspect(keyA, time.Now()); time.Now().Before(v.StaleWhileRevalidate) == tc.waits {
 				t.Errorf("seen as %+v", v)
 			}
 			load := gated(gate, w.like(keyA, 10, lenient.asSame(2)))
@@ -239,7 +239,7 @@ func TestRevalidateAndPurge(t *testing.T) {
 	for name, first := range map[string]bool{"revalidated before": true, "revalidated after": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachPurge(t, func(t *testing.T, w *world, hard bool, purge func() Purged) {
+			eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
 				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 				elapse(time.Second)
 				if first {
@@ -275,7 +275,7 @@ func TestRevalidateAndPurge(t *testing.T) {
 func TestRevalidateInFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		a := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
 		synctest.Wait()
 		w.outdate()
@@ -291,7 +291,7 @@ func TestRevalidateInFlight(t *testing.T) {
 func TestRevalidateWhileLanding(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, Source{Meta: 1, Fresh: time.Minute}))
 		elapse(time.Minute)
 		w.rec.hook = func(reason string) {
@@ -312,10 +312,10 @@ func TestRevalidateWhileLanding(t *testing.T) {
 func TestRevalidateBesidePass(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(strict.Fresh)
-		w.passes.mark(keyA)
+		w.hitForPass.mark(keyA)
 		a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, strict.asSame(2))))
 		synctest.Wait()
 		w.outdate()
@@ -325,7 +325,7 @@ func TestRevalidateBesidePass(t *testing.T) {
 		if !got.r.Stores {
 			t.Error("the answer is lost")
 		}
-		w.passes.unmark(keyA)
+		w.hitForPass.unmark(keyA)
 		w.wantEntry(keyA, false)
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient.asSame(3))).wantMeta(t, 3, Revalidated)
 		w.wantEntry(keyA, true)
@@ -338,21 +338,21 @@ func TestRevalidateRenewal(t *testing.T) {
 	t.Parallel()
 	for name, under := range map[string]bool{"to begin": false, "under way": true} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, daily))
 			e := w.dueAfter(keyA)
 			if !e.Due(time.Now()) {
 				t.Fatal("not due")
 			}
 			if under {
-				w.Renew(keyA, e, gated(nil, nil))
+				w.Refresh(keyA, e, gated(nil, nil))
 			}
 			w.outdate()
 			if under && len(w.fetches) != 0 {
 				t.Error("a flight is under way that goes by the old lifetimes")
 			}
 			if !under {
-				w.Renew(keyA, e, w.like(keyA, 10, daily.asSame(2)))
+				w.Refresh(keyA, e, w.like(keyA, 10, daily.asSame(2)))
 			}
 			e.Release()
 			status := Revalidated

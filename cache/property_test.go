@@ -60,7 +60,7 @@ func FuzzOperations(f *testing.F) {
 
 // operator does things to a cache and its model.
 type operator struct {
-	*world
+	*env
 	m     *model
 	pick  func(n int) (int, bool) // below n; false when it is enough
 	open  []*opened
@@ -86,11 +86,11 @@ type opened struct {
 func operate(t *testing.T, pick func(n int) (int, bool)) {
 	capacities := []int64{1 << 20, 300 << 10, 20_000, 0}
 	c, more := pick(len(capacities))
-	w := newWorld(t, Config{Memory: capacities[c]})
+	w := newEnv(t, Config{Memory: capacities[c]})
 	w.memory.held.limit = max(capacities[c], 400<<10) // instead of fetchFloor
 	w.memory.objectMax = 390 << 10
 	o := &operator{
-		world: w, pick: pick, feeds: make(map[*modelFlight]*feed),
+		env: w, pick: pick, feeds: make(map[*modelFlight]*feed),
 		m:     newModel(capacities[c], w.memory.held.limit, w.memory.objectMax),
 		floor: make(map[Key]int), ground: make(map[Key]int),
 	}
@@ -157,16 +157,16 @@ func (o *operator) load(s script, f *feed, behind bool) Load {
 		case s.kind == fails:
 			return nil, errBoom
 		case s.kind == outage:
-			return nil, &Outage{Err: errBoom, Now: s.now}
+			return nil, &Unavailable{Err: errBoom, Now: s.now}
 		case s.kind == goes:
-			return nil, &Gone{Err: errBoom, For: s.gone}
+			return nil, &NotFound{Err: errBoom, For: s.gone}
 		case s.kind == same && old != nil:
 			src.Same = true
 			return src, nil
 		}
 		f.ctx = ctx
 		o.opened.Add(1)
-		src.Body = &testBody{Reader: f, w: o.world}
+		src.Body = &testBody{Reader: f, w: o.env}
 		return src, nil
 	}
 }
@@ -246,11 +246,11 @@ func (o *operator) renew() {
 	}
 	entry, loads, f := o.m.entries[key], o.loads.Load(), newFeed()
 	o.number++
-	o.Renew(key, e, o.load(s, f, true))
+	o.Refresh(key, e, o.load(s, f, true))
 	guess := o.m.renew(entry, s, time.Now())
 	synctest.Wait()
 	if ran := o.loads.Load() > loads; ran != guess {
-		o.t.Errorf("Renew(%v) loads: %t, want %t", key, ran, guess)
+		o.t.Errorf("Refresh(%v) loads: %t, want %t", key, ran, guess)
 	}
 	if fl := o.m.flights[key]; guess && fl != nil {
 		o.feeds[fl] = f
@@ -361,20 +361,20 @@ func (o *operator) wait() {
 func (o *operator) miss() {
 	key := o.key()
 	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {
-		o.Missed(key, &Gone{Err: errBoom, For: life}, o.Generation())
+		o.AddNegative(key, &NotFound{Err: errBoom, For: life}, o.Generation())
 		if o.m.entries[key] == nil && o.m.flights[key] == nil {
 			o.m.missed(key, life, time.Now())
 		}
 		return
 	}
-	o.ForgetMissing(key.Space)
+	o.ForgetNegative(key.Space)
 	maps.DeleteFunc(o.m.missing, func(k Key, _ time.Time) bool { return k.Space == key.Space })
 }
 
 func (o *operator) absent() {
 	key := o.key()
-	if got, want := o.Absent(key, time.Now()) != nil, o.m.absent(key, time.Now()); got != want {
-		o.t.Errorf("Absent(%v): %t, want %t", key, got, want)
+	if got, want := o.Negative(key, time.Now()) != nil, o.m.absent(key, time.Now()); got != want {
+		o.t.Errorf("Negative(%v): %t, want %t", key, got, want)
 	}
 	if got, want := o.Has(key), o.m.entries[key] != nil; got != want {
 		o.t.Errorf("Has(%v) = %t, want %t", key, got, want)

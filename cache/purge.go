@@ -19,7 +19,7 @@ type space struct {
 
 	// Guarded by Cache.mu.
 	refreshes int    // fetches in the background that are under way
-	forgotten uint64 // the generation of the last ForgetMissing
+	forgotten uint64 // the generation of the last ForgetNegative
 }
 
 func (s *space) count(entries, bytes int64) {
@@ -57,10 +57,10 @@ func (c *Cache) spaceLocked(key Key) *space {
 
 // Purged is what a purge found.
 type Purged struct {
-	Entries int   // that were dropped, or have been stale from then on
-	Bytes   int64 // of those
-	Flights int   // fetches under way that leave no entry now
-	Missing int   // keys that are no longer taken for missing
+	Entries  int   // that were dropped, or have been stale from then on
+	Bytes    int64 // of those
+	Fetches  int   // fetches under way that leave no entry now
+	Negative int   // keys that are no longer taken for missing
 }
 
 // Purge ends the life of one entry. A soft purge makes it stale, so that it may be
@@ -69,7 +69,7 @@ type Purged struct {
 func (c *Cache) Purge(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
 	m, p := c.detach(match, hard)
-	p.Missing = c.missing.remove(key)
+	p.Negative = c.negative.remove(key)
 	c.purgeEntry(key, m, &p)
 	if hard {
 		// A fetch that began meanwhile may have found the entry before it was dropped:
@@ -85,7 +85,7 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	m, p := c.detach(match, hard)
-	p.Missing = c.missing.drop(match)
+	p.Negative = c.negative.drop(match)
 	buf := make([]*Entry, 0, stepSize)
 	for i := range c.memory.shard {
 		for end := math.MaxInt; end > 0; runtime.Gosched() {
@@ -127,7 +127,7 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 		delete(c.spaces, id)
 	}
 	c.mu.Unlock()
-	p.Missing = c.missing.drop(match)
+	p.Negative = c.negative.drop(match)
 	return p
 }
 
@@ -176,7 +176,7 @@ func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
 			if f.waiters == 0 {
 				f.abandonLocked()
 			}
-			p.Flights++
+			p.Fetches++
 		}
 	}
 	return &mark{generation: generation, at: time.Now(), hard: hard}, p

@@ -12,22 +12,22 @@ import (
 // ways of purging keyA.
 var purges = map[string]struct {
 	hard bool
-	do   func(w *world) Purged
+	do   func(w *env) Purged
 }{
-	"key, soft":    {false, func(w *world) Purged { return w.Purge(keyA, false) }},
-	"key, hard":    {true, func(w *world) Purged { return w.Purge(keyA, true) }},
-	"prefix, soft": {false, func(w *world) Purged { return w.PurgePrefix(Key{1, 1, "a"}, false) }},
-	"prefix, hard": {true, func(w *world) Purged { return w.PurgePrefix(Key{1, 1, "a"}, true) }},
-	"space":        {false, func(w *world) Purged { return w.PurgeSpace(1, 1) }},
-	"retire":       {false, func(w *world) Purged { return w.Retire(1, 1) }},
+	"key, soft":    {false, func(w *env) Purged { return w.Purge(keyA, false) }},
+	"key, hard":    {true, func(w *env) Purged { return w.Purge(keyA, true) }},
+	"prefix, soft": {false, func(w *env) Purged { return w.PurgePrefix(Key{1, 1, "a"}, false) }},
+	"prefix, hard": {true, func(w *env) Purged { return w.PurgePrefix(Key{1, 1, "a"}, true) }},
+	"space":        {false, func(w *env) Purged { return w.PurgeSpace(1, 1) }},
+	"retire":       {false, func(w *env) Purged { return w.Retire(1, 1) }},
 }
 
 // eachPurge runs a test for every way.
-func eachPurge(t *testing.T, test func(t *testing.T, w *world, hard bool, purge func() Purged)) {
+func eachPurge(t *testing.T, test func(t *testing.T, w *env, hard bool, purge func() Purged)) {
 	t.Helper()
 	for name, p := range purges {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			test(t, w, p.hard, func() Purged { return p.do(w) })
 		})
 	}
@@ -40,7 +40,7 @@ func TestPurge(t *testing.T) {
 	for name, age := range map[string]time.Duration{"fresh": time.Second, "stale": time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachPurge(t, func(t *testing.T, w *world, hard bool, purge func() Purged) {
+			eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
 				w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 				elapse(age)
 				before := time.Now()
@@ -76,14 +76,14 @@ func TestPurge(t *testing.T) {
 // everybody wait, and from the purge on counts what it does let.
 func TestPurgeNoGrace(t *testing.T) {
 	t.Parallel()
-	eachPurge(t, func(t *testing.T, w *world, hard bool, purge func() Purged) {
+	eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
 		src := strict
 		src.Fresh = 24 * time.Hour
 		w.all(t.Context(), keyA, w.like(keyA, 10, src))
 		elapse(time.Minute)
 		purge()
 		elapse(time.Hour - 1)
-		got := w.all(t.Context(), keyA, w.failing(&Outage{Err: errBoom}))
+		got := w.all(t.Context(), keyA, w.failing(&Unavailable{Err: errBoom}))
 		switch {
 		case hard && !errors.Is(got.err, errBoom):
 			t.Errorf("got %v, want the outage", got.err)
@@ -91,7 +91,7 @@ func TestPurgeNoGrace(t *testing.T) {
 			got.wantMeta(t, 1, Stale)
 		}
 		elapse(1)
-		if got := w.all(t.Context(), keyA, w.failing(&Outage{Err: errBoom})); !errors.Is(got.err, errBoom) {
+		if got := w.all(t.Context(), keyA, w.failing(&Unavailable{Err: errBoom})); !errors.Is(got.err, errBoom) {
 			t.Errorf("got %v, want the outage", got.err)
 		}
 		w.all(t.Context(), keyA, w.like(keyA, 10, src.as(2))).wantMeta(t, 2, Miss)
@@ -105,14 +105,14 @@ func TestPurgeInFlight(t *testing.T) {
 	for name, loaded := range map[string]bool{"loading": false, "filling": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachPurge(t, func(t *testing.T, w *world, _ bool, purge func() Purged) {
+			eachPurge(t, func(t *testing.T, w *env, _ bool, purge func() Purged) {
 				f, gate := newFeed(), make(chan struct{})
 				a := w.start(t.Context(), keyA, gated(gate, f.load(w, 10, time.Hour)))
 				if loaded {
 					close(gate)
 				}
 				synctest.Wait()
-				if got, want := purge(), (Purged{Flights: 1}); got != want {
+				if got, want := purge(), (Purged{Fetches: 1}); got != want {
 					t.Errorf("purged %+v, want %+v", got, want)
 				}
 				w.all(t.Context(), keyA, w.like(keyA, 10, lenient.as(2))).wantMeta(t, 2, Miss)
@@ -145,11 +145,11 @@ func TestPurgeRevalidation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachPurge(t, func(t *testing.T, w *world, hard bool, purge func() Purged) {
+			eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
 				w.all(t.Context(), keyA, w.like(keyA, 10, way.src))
 				elapse(time.Minute)
 				if way.passed {
-					w.passes.mark(keyA)
+					w.hitForPass.mark(keyA)
 				}
 				gate := make(chan struct{})
 				a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, way.src.asSame(2))))
@@ -164,7 +164,7 @@ func TestPurgeRevalidation(t *testing.T) {
 				if w.Has(keyA) == hard {
 					t.Errorf("stored: %t", w.Has(keyA))
 				}
-				w.passes.unmark(keyA)
+				w.hitForPass.unmark(keyA)
 				src := way.src.as(3)
 				src.Same = !hard // asked after the purge, it counts
 				got := w.all(t.Context(), keyA, w.like(keyA, 10, src))
@@ -180,17 +180,17 @@ func TestPurgeRevalidation(t *testing.T) {
 // next request from asking.
 func TestPurgeCancelsRenewal(t *testing.T) {
 	t.Parallel()
-	eachPurge(t, func(t *testing.T, w *world, hard bool, purge func() Purged) {
+	eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 		elapse(time.Minute)
 		var cause func() error
 		w.all(t.Context(), keyA, func(c context.Context, _ *Entry) (*Source, error) {
 			cause = func() error { return context.Cause(c) }
 			<-c.Done()
-			return nil, &Outage{Err: context.Cause(c)}
+			return nil, &Unavailable{Err: context.Cause(c)}
 		}).wantMeta(t, 1, Stale)
 		synctest.Wait()
-		if got := purge().Flights; got != 1 {
+		if got := purge().Fetches; got != 1 {
 			t.Errorf("%d flights, want 1", got)
 		}
 		synctest.Wait()
@@ -210,11 +210,11 @@ func TestPurgeCancelsRenewal(t *testing.T) {
 // dropped, to whoever waits.
 func TestPurgeOutage(t *testing.T) {
 	t.Parallel()
-	eachPurge(t, func(t *testing.T, w *world, hard bool, purge func() Purged) {
+	eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
 		gate := make(chan struct{})
-		a := w.start(t.Context(), keyA, gated(gate, w.failing(&Outage{Err: errBoom})))
+		a := w.start(t.Context(), keyA, gated(gate, w.failing(&Unavailable{Err: errBoom})))
 		synctest.Wait()
 		purge()
 		close(gate)
@@ -234,7 +234,7 @@ func TestPurgeOutage(t *testing.T) {
 func TestRetiredSpace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		w.Retire(1, 1)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict.asSame(2))).wantMeta(t, 2, Revalidated)
@@ -262,18 +262,18 @@ func TestPurgeReach(t *testing.T) {
 		{1, 1, ""}, {1, 1, "a"}, {1, 1, "a/"}, {1, 1, "a/b"}, {1, 1, "a/bc"}, {1, 1, "ab"}, {1, 1, "b"}, {1, 2, "a/b"}, {2, 1, "a/b"},
 	}
 	for name, row := range map[string]struct {
-		do   func(w *world) Purged
+		do   func(w *env) Purged
 		want string // which go
 	}{
-		"a key":          {func(w *world) Purged { return w.Purge(keys[3], true) }, "000100000"},
-		"a prefix":       {func(w *world) Purged { return w.PurgePrefix(Key{1, 1, "a/"}, true) }, "001110000"},
-		"all of a space": {func(w *world) Purged { return w.PurgePrefix(Key{1, 1, ""}, false) }, "111111100"},
-		"a space":        {func(w *world) Purged { return w.PurgeSpace(1, 1) }, "111111100"},
-		"an epoch":       {func(w *world) Purged { return w.Retire(1, 2) }, "000000010"},
-		"nothing":        {func(w *world) Purged { return w.PurgePrefix(Key{1, 1, "c"}, true) }, "000000000"},
+		"a key":          {func(w *env) Purged { return w.Purge(keys[3], true) }, "000100000"},
+		"a prefix":       {func(w *env) Purged { return w.PurgePrefix(Key{1, 1, "a/"}, true) }, "001110000"},
+		"all of a space": {func(w *env) Purged { return w.PurgePrefix(Key{1, 1, ""}, false) }, "111111100"},
+		"a space":        {func(w *env) Purged { return w.PurgeSpace(1, 1) }, "111111100"},
+		"an epoch":       {func(w *env) Purged { return w.Retire(1, 2) }, "000000010"},
+		"nothing":        {func(w *env) Purged { return w.PurgePrefix(Key{1, 1, "c"}, true) }, "000000000"},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			for _, key := range keys {
 				w.all(t.Context(), key, w.good(key, 10))
 			}

@@ -28,10 +28,10 @@ type Reader struct {
 	Size   int64 // negative where it is not known
 	// Stale tells that an expired entry was there when it was fetched.
 	Stale bool
-	// Asked tells of a Stale one that the source was asked for this reader, in vain.
-	Asked bool
-	// Bare tells that there are no bytes to read: see GetPart.
-	Bare bool
+	// Tried tells of a Stale one that the source was asked for this reader, in vain.
+	Tried bool
+	// NoBody tells that there are no bytes to read: see GetPart.
+	NoBody bool
 	// Stores tells that the object is an entry, or will be one when it completes
 	// and what is in use leaves room.
 	Stores  bool
@@ -148,7 +148,7 @@ func answeredReader(w waiter) *Reader {
 	f := w.fetch
 	r := entryReader(f.outcome.entry, f.outcome.status)
 	r.Stale, r.Stores = true, f.stored
-	r.Asked = r.Status == Stale && w.first
+	r.Tried = r.Status == Stale && w.first
 	if r.Status == Revalidated && !w.first {
 		r.Status = Collapsed
 	}
@@ -162,7 +162,7 @@ func bareReader(f *fetch) *Reader {
 	if f.outcome.entry != nil {
 		r.Size = int64(len(f.outcome.entry.body.data)) // a source that is the same has none
 	}
-	r.Status, r.Bare = Collapsed, true
+	r.Status, r.NoBody = Collapsed, true
 	return r
 }
 

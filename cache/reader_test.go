@@ -17,18 +17,18 @@ func TestReaderAfterClose(t *testing.T) {
 	t.Parallel()
 	const size = 10_000
 	rows := map[string]struct {
-		prepare func(w *world)
+		prepare func(w *env)
 		fresh   time.Duration
 	}{
-		"hit":    {func(w *world) { w.all(w.t.Context(), keyA, w.good(keyA, size)) }, time.Hour},
-		"shared": {func(*world) {}, time.Hour},
-		"solo":   {func(*world) {}, 0},
-		"passed": {func(w *world) { w.all(w.t.Context(), keyA, w.goodFor(keyA, size, 0)) }, 0},
+		"hit":    {func(w *env) { w.all(w.t.Context(), keyA, w.good(keyA, size)) }, time.Hour},
+		"shared": {func(*env) {}, time.Hour},
+		"solo":   {func(*env) {}, 0},
+		"passed": {func(w *env) { w.all(w.t.Context(), keyA, w.goodFor(keyA, size, 0)) }, 0},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			row.prepare(w)
 			r, err := w.Get(t.Context(), keyA, w.goodFor(keyA, size, row.fresh))
 			if err != nil {
@@ -64,7 +64,7 @@ func TestReaderCloseDuringNext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1 << 20
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		r, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +100,7 @@ func TestReaderCloseDuringNext(t *testing.T) {
 func TestReaderExit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		r, err := w.Get(t.Context(), keyA, f.load(w, 10, 0))
 		if err != nil {
 			t.Fatal(err)
@@ -116,7 +116,7 @@ func TestReaderExit(t *testing.T) {
 func TestStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		flight := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
 		synctest.Wait()
 		alone := func() {
@@ -151,7 +151,7 @@ func TestStream(t *testing.T) {
 func TestBypasses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		if w.Bypasses(keyA) {
 			t.Error("an unknown key is passed by")
 		}
@@ -159,7 +159,7 @@ func TestBypasses(t *testing.T) {
 		if !w.Bypasses(keyA) || w.Bypasses(keyB) {
 			t.Error("not exactly the key that was not to be stored is passed by")
 		}
-		elapse(passLife)
+		elapse(hitForPassTTL)
 		if w.Bypasses(keyA) {
 			t.Error("still passed by after a minute")
 		}
@@ -170,7 +170,7 @@ func TestBypasses(t *testing.T) {
 // held and the cache is closed already.
 func TestEntryFile(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	if w.memory.arena == nil {
 		t.Skip("SKIPPED: this system has no memory files; bodies lie on the heap")
 	}

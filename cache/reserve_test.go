@@ -8,7 +8,7 @@ import (
 // eighth of the budget.
 func TestReserve(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
+	w := newEnv(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
 	const eighth = 4 << 20
 	if w.Reserve(eighth + 1) {
 		t.Error("more than an eighth is reserved")
@@ -34,7 +34,7 @@ func TestReserve(t *testing.T) {
 // leaves nothing behind.
 func TestReserveNoRoom(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
+	w := newEnv(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
 	r, err := w.Get(t.Context(), keyA, w.good(keyA, 31<<20))
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestReserveNoRoom(t *testing.T) {
 // TestGeneration: everything that invalidates raises it, and nothing else does.
 func TestGeneration(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.good(keyA, 10))
 	w.all(t.Context(), keyB, w.failing(gone))
 	before := w.Generation()
@@ -74,7 +74,7 @@ func TestGeneration(t *testing.T) {
 		"prefix": func() { w.PurgePrefix(Key{Space: 1, Epoch: 1}, false) },
 		"space":  func() { w.PurgeSpace(1, 1) },
 		"retire": func() { w.Retire(1, 1) },
-		"forget": func() { w.ForgetMissing(1) },
+		"forget": func() { w.ForgetNegative(1) },
 	} {
 		before := w.Generation()
 		if do(); w.Generation() <= before {

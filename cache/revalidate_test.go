@@ -14,7 +14,7 @@ import (
 func TestRevalidated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		before := w.Stats()
 		elapse(time.Minute)
@@ -55,10 +55,10 @@ func TestRevalidated(t *testing.T) {
 func TestRevalidatedPast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
-		w.passes.mark(keyA)
+		w.hitForPass.mark(keyA)
 		got := w.all(t.Context(), keyA, w.like(keyA, 10, strict.asSame(2)))
 		got.want(t, keyA, 10, Revalidated)
 		got.wantMeta(t, 2, Revalidated)
@@ -71,7 +71,7 @@ func TestRevalidatedPast(t *testing.T) {
 func TestSameAsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		nothing := func(context.Context, *Entry) (*Source, error) {
 			src := w.source(nil, 0, time.Hour)
 			src.Same = true
@@ -80,7 +80,7 @@ func TestSameAsNothing(t *testing.T) {
 		if got := w.all(t.Context(), keyA, nothing); !errors.Is(got.err, errNoStored) {
 			t.Errorf("got %v, want errNoStored", got.err)
 		}
-		w.passes.mark(keyA)
+		w.hitForPass.mark(keyA)
 		if got := w.all(t.Context(), keyA, nothing); !errors.Is(got.err, errNoStored) {
 			t.Errorf("got %v past the cache, want errNoStored", got.err)
 		}
@@ -95,7 +95,7 @@ func TestSameAsNothing(t *testing.T) {
 func TestRevalidatedWhileEvicted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
 		a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, strict.asSame(2))))
@@ -124,7 +124,7 @@ var always = Source{Meta: 1, Validate: true}
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		got := w.all(t.Context(), keyA, w.like(keyA, 10, always))
 		got.want(t, keyA, 10, Miss)
 		if !got.r.Stores || w.Bypasses(keyA) {
@@ -168,7 +168,7 @@ func TestValidateWhileFilling(t *testing.T) {
 	t.Parallel()
 	for name, leaves := range map[string]bool{"followed": false, "left": true} {
 		bubble(t, name, func(t *testing.T) {
-			w, f := newWorld(t, roomy), newFeed()
+			w, f := newEnv(t, roomy), newFeed()
 			load := func(ctx context.Context, old *Entry) (*Source, error) {
 				src, err := f.load(w, 10, 0)(ctx, old)
 				src.Meta, src.Validate = 1, true
@@ -211,7 +211,7 @@ func TestBare(t *testing.T) {
 		"confirmed":  {true, always.asSame(2)},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w, gate := newWorld(t, roomy), make(chan struct{})
+			w, gate := newEnv(t, roomy), make(chan struct{})
 			if row.stored {
 				w.all(t.Context(), keyA, w.like(keyA, 1000, always))
 			}
@@ -226,7 +226,7 @@ func TestBare(t *testing.T) {
 				t.Error(got.err)
 			}
 			b, err := s.wait(t.Context(), w.forbidden, true)
-			if err != nil || !b.Bare || b.Meta != 2 || b.Size != 1000 || b.Status != Collapsed || b.Alone() {
+			if err != nil || !b.NoBody || b.Meta != 2 || b.Size != 1000 || b.Status != Collapsed || b.Alone() {
 				t.Fatalf("got %+v, %v; want 2 without bytes", b, err)
 			}
 			if _, whole := b.Complete(); whole {

@@ -13,7 +13,7 @@ import (
 
 // like loads the content of key with the metadata and times of src. If that is the
 // same as what is stored, there must be something stored.
-func (w *world) like(key Key, size int64, src Source) Load {
+func (w *env) like(key Key, size int64, src Source) Load {
 	return func(_ context.Context, old *Entry) (*Source, error) {
 		w.loads.Add(1)
 		got := src
@@ -30,7 +30,7 @@ func (w *world) like(key Key, size int64, src Source) Load {
 }
 
 // failing is a load that fails.
-func (w *world) failing(err error) Load {
+func (w *env) failing(err error) Load {
 	return func(context.Context, *Entry) (*Source, error) {
 		w.loads.Add(1)
 		return nil, err
@@ -61,7 +61,7 @@ func (got result) wantMeta(t testing.TB, meta any, status Status) {
 }
 
 // wantLoads checks how many loads there were since the last look.
-func (w *world) wantLoads(want int64) {
+func (w *env) wantLoads(want int64) {
 	w.t.Helper()
 	if n := w.loads.Swap(0); n != want {
 		w.t.Errorf("%d loads, want %d", n, want)
@@ -70,7 +70,7 @@ func (w *world) wantLoads(want int64) {
 
 // lenient is an object that may be served for a minute after its minute, and for
 // an hour while it cannot be fetched.
-var lenient = Source{Meta: 1, Fresh: time.Minute, StaleWhile: time.Minute, StaleError: time.Hour}
+var lenient = Source{Meta: 1, Fresh: time.Minute, StaleWhileRevalidate: time.Minute, StaleIfError: time.Hour}
 
 // as is another version of src, asSame what says that there is none.
 func (src *Source) as(meta any) Source {
@@ -89,7 +89,7 @@ func (src *Source) asSame(meta any) Source {
 func TestStaleWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 		elapse(time.Minute)
 		w.wantEntry(keyA, false)
@@ -123,7 +123,7 @@ func TestStaleWhileEnds(t *testing.T) {
 	t.Parallel()
 	for name, underWay := range map[string]bool{"nothing under way": false, "a renewal is": true} {
 		bubble(t, name, func(t *testing.T) {
-			w, gate := newWorld(t, roomy), make(chan struct{})
+			w, gate := newEnv(t, roomy), make(chan struct{})
 			w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 			elapse(2*time.Minute - 1)
 			load, status := gated(gate, w.like(keyA, 10, lenient.as(2))), Miss
@@ -151,20 +151,20 @@ func TestStaleWhileEnds(t *testing.T) {
 // every request, whichever way it failed, but it is asked for again.
 func TestStaleWhileFails(t *testing.T) {
 	t.Parallel()
-	rows := map[string]func(w *world) Load{
-		"outage": func(w *world) Load { return w.failing(&Outage{Err: errBoom}) },
-		"error":  func(w *world) Load { return w.failing(errBoom) },
-		"panic": func(w *world) Load {
+	rows := map[string]func(w *env) Load{
+		"outage": func(w *env) Load { return w.failing(&Unavailable{Err: errBoom}) },
+		"error":  func(w *env) Load { return w.failing(errBoom) },
+		"panic": func(w *env) Load {
 			return func(context.Context, *Entry) (*Source, error) { w.loads.Add(1); panic("load panics") }
 		},
-		"broken body": func(w *world) Load {
+		"broken body": func(w *env) Load {
 			return func(ctx context.Context, old *Entry) (*Source, error) {
 				f := newFeed()
 				f.give(ten[:5], errBoom)
 				return f.load(w, 10, time.Hour)(ctx, old)
 			}
 		},
-		"not in time": func(w *world) Load {
+		"not in time": func(w *env) Load {
 			return func(ctx context.Context, _ *Entry) (*Source, error) {
 				w.loads.Add(1)
 				elapse(idleTimeout)
@@ -174,9 +174,9 @@ func TestStaleWhileFails(t *testing.T) {
 	}
 	for name, load := range rows {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			src := lenient
-			src.StaleWhile = time.Hour
+			src.StaleWhileRevalidate = time.Hour
 			w.all(t.Context(), keyA, w.like(keyA, 10, src))
 			elapse(time.Minute)
 			w.wantLoads(1)
@@ -186,7 +186,7 @@ func TestStaleWhileFails(t *testing.T) {
 				if name == "not in time" {
 					elapse(idleTimeout)
 				}
-				elapse(respite - 1)
+				elapse(retryDelay - 1)
 				w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Stale)
 				elapse(1)
 				w.wantLoads(1)
@@ -204,7 +204,7 @@ func TestManyExpireAtOnce(t *testing.T) {
 	t.Parallel()
 	const count = 10_000
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		keys := make([]Key, count)
 		for i := range keys {
 			keys[i] = Key{Space: int64(i % 8), Object: fmt.Sprint(i)}
@@ -243,7 +243,7 @@ func TestManyExpireAtOnce(t *testing.T) {
 func TestRenewalsOfOneSpace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		slow := make([]Key, 2*maxRefreshes)
 		for i := range slow {
 			slow[i] = Key{Space: 1, Object: fmt.Sprint(i)}
@@ -266,7 +266,7 @@ func TestRenewalsOfOneSpace(t *testing.T) {
 func TestRenewalsEndWithCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 		elapse(time.Minute)
 		e := w.memory.look(keyA)
@@ -275,7 +275,7 @@ func TestRenewalsEndWithCache(t *testing.T) {
 		if string(e.Bytes()) != string(content(keyA, 10)) {
 			t.Error("the entry did not stay with who holds it")
 		}
-		w.Renew(keyA, e, w.forbidden)
+		w.Refresh(keyA, e, w.forbidden)
 		e.Release()
 		if got := w.all(t.Context(), keyA, w.forbidden); !errors.Is(got.err, ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", got.err)
@@ -294,7 +294,7 @@ func TestRenewalNotStored(t *testing.T) {
 		"same, but more": {Meta: 2, Same: true, Fresh: time.Hour, MetaBytes: 1},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 			elapse(time.Minute)
 			w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
@@ -318,7 +318,7 @@ func TestRenewalNotStored(t *testing.T) {
 func TestStaleThenBroken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, f := newWorld(t, roomy), newFeed()
+		w, f := newEnv(t, roomy), newFeed()
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 		elapse(time.Minute)
 		w.all(t.Context(), keyA, f.load(w, 10, time.Hour)).wantMeta(t, 1, Stale)

@@ -30,11 +30,11 @@ func TestStress(t *testing.T) {
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, Config{Memory: row.memory, ObjectMax: 100 << 10})
+			w := newEnv(t, Config{Memory: row.memory, ObjectMax: 100 << 10})
 			w.memory.held.limit = row.limit
 			var wg sync.WaitGroup
 			for i := range 16 {
-				c := &client{world: w, rnd: rand.New(rand.NewPCG(uint64(i), 1)), helpers: &wg}
+				c := &client{env: w, rnd: rand.New(rand.NewPCG(uint64(i), 1)), helpers: &wg}
 				wg.Go(func() {
 					for n := range 250 {
 						c.request()
@@ -55,7 +55,7 @@ func TestStress(t *testing.T) {
 }
 
 // watch looks at the budgets as often as it can.
-func (w *world) watch(done <-chan struct{}) {
+func (w *env) watch(done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
@@ -74,7 +74,7 @@ func (w *world) watch(done <-chan struct{}) {
 
 // client does one thing after another.
 type client struct {
-	*world
+	*env
 	rnd     *rand.Rand
 	helpers *sync.WaitGroup // what goes on beside the client
 }

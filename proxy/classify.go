@@ -39,8 +39,8 @@ var errContradiction = fmt.Errorf("%w: the bytes are not of its type", errNotIma
 // errAliasDenied means that S3 refuses the alias's canary as well as the object.
 var errAliasDenied = errors.New("the alias's canary is refused too")
 
-// classify tells the cache what an error means for a stored object: cache.Gone drops it,
-// cache.Outage keeps it, so that it can be served stale.
+// classify tells the cache what an error means for a stored object: cache.NotFound drops it,
+// cache.Unavailable keeps it, so that it can be served stale.
 func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) error {
 	err = p.checkCanary(ctx, route, err)
 	if err == nil {
@@ -48,9 +48,9 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 	}
 	switch {
 	case errors.Is(err, errAliasDenied), errors.Is(err, errContradiction):
-		return &cache.Outage{Err: err}
+		return &cache.Unavailable{Err: err}
 	case errors.Is(err, errNotImage): // the stored object was a picture; the new one is not
-		return &cache.Gone{Err: err}
+		return &cache.NotFound{Err: err}
 	}
 	oe, ok := errors.AsType[*origin.Error](err)
 	if !ok {
@@ -60,15 +60,15 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 	switch oe.Outcome {
 	case origin.OutcomeDenied:
 		if p.canaryUnknown(route.Alias) {
-			return &cache.Outage{Err: err}
+			return &cache.Unavailable{Err: err}
 		}
-		return &cache.Gone{Err: withoutCause(oe), For: negative}
+		return &cache.NotFound{Err: withoutCause(oe), For: negative}
 	case origin.OutcomeNotFound:
-		return &cache.Gone{Err: withoutCause(oe), For: negative}
+		return &cache.NotFound{Err: withoutCause(oe), For: negative}
 	case origin.OutcomeAborted:
 		return err
 	default:
-		return &cache.Outage{Err: err}
+		return &cache.Unavailable{Err: err}
 	}
 }
 
@@ -99,7 +99,7 @@ func withoutCause(e *origin.Error) error {
 
 // isAmbiguous404 reports whether a 404 does not tell what is missing, the object or the
 // bucket: an answer to HEAD has no code.
-func isAmbiguous404(gone *cache.Gone) bool {
+func isAmbiguous404(gone *cache.NotFound) bool {
 	oe, ok := errors.AsType[*origin.Error](gone.Err)
 	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"
 }

@@ -133,7 +133,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	if obj, ok := v.Meta.(*object); ok && v.Outdated {
 		l := lifetimesOf(obj.said, r.Alias)
-		v.StaleError = v.Stored.Add(l.fresh + l.staleError)
+		v.StaleIfError = v.Stored.Add(l.fresh + l.staleError)
 	}
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
@@ -149,8 +149,8 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	}
 	// Clients get the remembered answer, whatever the probe finds.
 	told := cmp.Or(known, err)
-	_, outage := errors.AsType[*cache.Outage](told)
-	if outage && v.Tier == cache.Tier && now.Before(v.StaleError) && e.Status == 0 {
+	_, outage := errors.AsType[*cache.Unavailable](told)
+	if outage && v.Tier == cache.Tier && now.Before(v.StaleIfError) && e.Status == 0 {
 		e.Status, e.Remedy = http.StatusOK, remedyStale
 	}
 	if told != nil {
@@ -165,9 +165,9 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 func (e *Explanation) served(v cache.View, now time.Time) {
 	switch {
 	case v.Tier != cache.Tier:
-	case v.Fresh || now.Before(v.StaleWhile):
+	case v.Fresh || now.Before(v.StaleWhileRevalidate):
 		e.Status, e.Remedy = http.StatusOK, remedyCached
-	case v.Failing && now.Before(v.StaleError):
+	case v.Failing && now.Before(v.StaleIfError):
 		e.Status, e.Remedy = http.StatusOK, remedyStale+e.originRemedy()
 	}
 }
@@ -198,10 +198,10 @@ func (e *Explanation) knownError(v cache.View, pausing bool) error {
 	switch {
 	case e.Status == http.StatusOK:
 		return nil
-	case v.Tier == cache.TierMissing:
+	case v.Tier == cache.TierNegative:
 		return v.Err
 	case pausing:
-		return &cache.Outage{Err: &origin.Error{Outcome: origin.OutcomeCircuitOpen}}
+		return &cache.Unavailable{Err: &origin.Error{Outcome: origin.OutcomeCircuitOpen}}
 	}
 	return nil
 }
@@ -266,16 +266,16 @@ func (e *Explanation) defaultRemedy() {
 }
 
 func explainView(v cache.View, now time.Time) *ExplainedCache {
-	c := &ExplainedCache{Fetching: v.Flight, Bypass: v.Bypass}
+	c := &ExplainedCache{Fetching: v.Fetching, Bypass: v.Bypass}
 	switch v.Tier {
-	case cache.TierMissing:
+	case cache.TierNegative:
 		c.Missing = &ExplainedAbsence{TTL: left(v.Expires, now), Reason: v.Err.Error()}
 	case cache.Tier:
 		obj := v.Meta.(*object)
 		c.Memory = &ExplainedEntry{
 			State: "stale", Age: int64(now.Sub(v.Stored) / time.Second), TTL: int64(v.Expires.Sub(now) / time.Second),
 			Size: v.Size, ContentType: string(obj.contentType), ETag: obj.etag, CacheControl: obj.said.cacheControl,
-			StaleWhile: left(v.StaleWhile, now), StaleError: left(v.StaleError, now), Failing: v.Failing,
+			StaleWhile: left(v.StaleWhileRevalidate, now), StaleError: left(v.StaleIfError, now), Failing: v.Failing,
 		}
 		if v.Fresh {
 			c.Memory.State = "fresh"

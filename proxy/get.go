@@ -72,7 +72,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	if e, ok := p.cache.Hit(ck, x.start); ok {
 		x.entry, x.cache = e, cacheHit
 		if e.Due(x.start) {
-			p.cache.Renew(ck, e, p.load(route, key))
+			p.cache.Refresh(ck, e, p.load(route, key))
 		}
 		obj := e.Meta.(*object)
 		l := obj.lines(e.Stored, e.Expires, x.start)
@@ -103,7 +103,7 @@ func keyOf(a *alias.Alias, object string) cache.Key {
 
 // failed answers with the problem of an error, or with the alias's placeholder.
 func (p *Proxy) failed(x *exchange, err error) {
-	if _, known := errors.AsType[*cache.Absence](err); known {
+	if _, known := errors.AsType[*cache.NegativeHit](err); known {
 		x.cache = cacheNegative
 	}
 	prob := problemOf(err)
@@ -130,13 +130,13 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		r.Close()
 		return p.sendRange(x, rangeRequest{route, ck, r.Meta.(*object), part})
 	}
-	if r.Bare {
+	if r.NoBody {
 		r.Close()
 		if r, err = p.cache.Get(p.base, ck, p.load(route, ck.Object)); err != nil {
 			return err
 		}
 	}
-	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.Asked
+	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.Tried
 	x.answer(representationOf(r, time.Now()), cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // these answers have no body from the reader
 		r.Finish()

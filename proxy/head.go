@@ -18,7 +18,7 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 	if err != nil {
 		return err
 	}
-	status, stale := p.cache.Foresee(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
+	status, stale := p.cache.Predict(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
 	if joined && status == cache.Miss {
 		status = cache.Collapsed
 	}
@@ -30,7 +30,7 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 // stat asks S3 for an object's metadata, once for all requests at the same time. joined
 // says that another request asked.
 func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
-	if err := p.cache.Absent(ck, time.Now()); err != nil {
+	if err := p.cache.Negative(ck, time.Now()); err != nil {
 		return nil, false, err
 	}
 	joined = true
@@ -57,9 +57,9 @@ func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) 
 	route = p.currentRoute(route)
 	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.classify(ctx, route, err)
-	if gone, ok := errors.AsType[*cache.Gone](err); ok {
+	if gone, ok := errors.AsType[*cache.NotFound](err); ok {
 		if !isAmbiguous404(gone) {
-			p.cache.Missed(ck, gone, generation)
+			p.cache.AddNegative(ck, gone, generation)
 		}
 		return nil, gone.Err
 	}

@@ -22,7 +22,7 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 		}
 		src, err := p.fetch(ctx, req, old)
 		err = p.classify(ctx, route, err)
-		if outage, ok := errors.AsType[*cache.Outage](err); ok && old != nil {
+		if outage, ok := errors.AsType[*cache.Unavailable](err); ok && old != nil {
 			outage.Now = p.lifetimesNow(route, old)
 		}
 		return src, err
@@ -53,7 +53,7 @@ func (p *Proxy) currentRoute(r alias.Route) alias.Route {
 // lifetimesNow returns the lifetimes of an entry under its alias as it is now.
 func (p *Proxy) lifetimesNow(r alias.Route, e *cache.Entry) *cache.Lifetimes {
 	l := lifetimesOf(e.Meta.(*object).said, p.currentRoute(r).Alias)
-	return &cache.Lifetimes{Fresh: l.fresh, StaleError: l.staleError}
+	return &cache.Lifetimes{Fresh: l.fresh, StaleIfError: l.staleError}
 }
 
 // fetch opens an object and reads its first bytes. They decide the type if the declared one
@@ -71,8 +71,8 @@ func (p *Proxy) fetch(ctx context.Context, req origin.Request, old *cache.Entry)
 		// The 304 does not tell which version the object has. It is requested without a
 		// condition: by the next fetch if the stored object may be served until then.
 		old.Meta.(*object).wrong304.Store(true)
-		if old.Bridges(time.Now(), p.lifetimesNow(req.Route, old)) {
-			return nil, &cache.Outage{Err: err}
+		if old.StaleIfErrorOK(time.Now(), p.lifetimesNow(req.Route, old)) {
+			return nil, &cache.Unavailable{Err: err}
 		}
 		req.IfNoneMatch, req.IfModifiedSince = "", time.Time{}
 		o, err = p.origin.Get(ctx, req)

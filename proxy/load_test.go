@@ -56,7 +56,7 @@ func shortened(t *testing.T) (p *Proxy, before alias.Route, after *alias.Alias) 
 func TestLoadAfterChange(t *testing.T) {
 	t.Parallel()
 	p, before, _ := shortened(t)
-	e, ok := p.cache.Keep(keyOf(before.Alias, "a.png"))
+	e, ok := p.cache.GetStale(keyOf(before.Alias, "a.png"))
 	if !ok {
 		t.Fatal("nothing is stored")
 	}
@@ -68,7 +68,7 @@ func TestLoadAfterChange(t *testing.T) {
 			src.Body.Close()
 		}
 		obj := src.Meta.(*object)
-		if src.Same != (old != nil) || src.Fresh != time.Minute || src.StaleError != time.Hour || string(obj.cacheControl) != "public, max-age=60" {
+		if src.Same != (old != nil) || src.Fresh != time.Minute || src.StaleIfError != time.Hour || string(obj.cacheControl) != "public, max-age=60" {
 			t.Errorf("%s: %+v, %q", name, src, obj.cacheControl)
 		}
 	}
@@ -133,16 +133,16 @@ func (c *closes) Close() error {
 func TestOutageTellsLifetimes(t *testing.T) {
 	t.Parallel()
 	p, before, _ := shortened(t)
-	e, ok := p.cache.Keep(keyOf(before.Alias, "a.png"))
+	e, ok := p.cache.GetStale(keyOf(before.Alias, "a.png"))
 	if !ok {
 		t.Fatal("nothing is stored")
 	}
 	defer e.Release()
 	obj := e.Meta.(*object)
 	for said, want := range map[string]cache.Lifetimes{
-		"":                            {Fresh: time.Minute, StaleError: time.Hour},
-		"max-age=60":                  {Fresh: time.Minute, StaleError: time.Hour},
-		"max-age=5, stale-if-error=2": {Fresh: 5 * time.Second, StaleError: 2 * time.Second},
+		"":                            {Fresh: time.Minute, StaleIfError: time.Hour},
+		"max-age=60":                  {Fresh: time.Minute, StaleIfError: time.Hour},
+		"max-age=5, stale-if-error=2": {Fresh: 5 * time.Second, StaleIfError: 2 * time.Second},
 		"no-cache":                    {},
 		"must-revalidate":             {Fresh: time.Minute},
 	} {
@@ -153,8 +153,8 @@ func TestOutageTellsLifetimes(t *testing.T) {
 	}
 	obj.said.cacheControl = ""
 	_, err := p.load(before, "down.png")(t.Context(), e)
-	outage, ok := errors.AsType[*cache.Outage](err)
-	if !ok || outage.Now == nil || *outage.Now != (cache.Lifetimes{Fresh: time.Minute, StaleError: time.Hour}) {
+	outage, ok := errors.AsType[*cache.Unavailable](err)
+	if !ok || outage.Now == nil || *outage.Now != (cache.Lifetimes{Fresh: time.Minute, StaleIfError: time.Hour}) {
 		t.Errorf("got %v, want an outage with the lifetimes of now", err)
 	}
 }

@@ -75,9 +75,9 @@ func (o *object) source() *cache.Source {
 	l := o.lifetimes
 	return &cache.Source{
 		Meta: o, MetaBytes: o.bytes(), Size: o.size,
-		Fresh: l.fresh, Age: time.Since(o.born), StaleWhile: l.staleWhile, StaleError: l.staleError,
-		WhileByDefault: l.byDefault,
-		Validate:       l.store && (o.etag != "" || !o.modified.IsZero()),
+		Fresh: l.fresh, Age: time.Since(o.born), StaleWhileRevalidate: l.staleWhile, StaleIfError: l.staleError,
+		DefaultStaleWhileRevalidate: l.byDefault,
+		Validate:                    l.store && (o.etag != "" || !o.modified.IsZero()),
 	}
 }
 

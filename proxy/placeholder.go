@@ -36,7 +36,7 @@ func placeholderMaxAge(prob problem, a *alias.Alias) time.Duration {
 // when S3 fails.
 func (p *Proxy) warmPlaceholder(r alias.Route) {
 	if path := r.Alias.Fallback.Broken; path != "" {
-		p.cache.Warm(keyOf(r.Alias, path), p.load(r, path))
+		p.cache.Prefetch(keyOf(r.Alias, path), p.load(r, path))
 	}
 }
 
@@ -46,7 +46,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	a := x.route.Alias
 	ck := keyOf(a, path)
 	var f *representation
-	e, ok := p.cache.Keep(ck)
+	e, ok := p.cache.GetStale(ck)
 	if ok && prob.status < http.StatusInternalServerError && !e.Fresh(x.start) {
 		e.Release()
 		ok = false

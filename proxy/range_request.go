@@ -13,7 +13,7 @@ import (
 // separateRange returns the range that must be fetched by itself, because the object's
 // fetch is not shared.
 func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
-	if c.byteRange == "" || !r.Alone() && !r.Bare {
+	if c.byteRange == "" || !r.Alone() && !r.NoBody {
 		return byteRange{}, false
 	}
 	obj := r.Meta.(*object)

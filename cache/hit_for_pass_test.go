@@ -15,7 +15,7 @@ import (
 func TestPass(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
 		gate := make(chan struct{})
 		load := func(ctx context.Context, old *Entry) (*Source, error) {
@@ -37,7 +37,7 @@ func TestPass(t *testing.T) {
 		if n := two(); n != 2 {
 			t.Errorf("%d loads at once, want 2", n)
 		}
-		elapse(passLife - 1)
+		elapse(hitForPassTTL - 1)
 		if n := two(); n != 2 {
 			t.Errorf("%d loads at once before the minute is over, want 2", n)
 		}
@@ -55,7 +55,7 @@ func TestPass(t *testing.T) {
 // the second request on.
 func TestPassEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
 	got := w.all(t.Context(), keyA, w.good(keyA, 10))
 	got.want(t, keyA, 10, Miss)
@@ -71,7 +71,7 @@ func TestPassEnds(t *testing.T) {
 func TestPassFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
 		panics := func(context.Context, *Entry) (*Source, error) { panic("load panics") }
 		if got := w.all(t.Context(), keyA, panics); !isError(got.err, &PanicError{}) {
@@ -113,10 +113,10 @@ func TestPassFails(t *testing.T) {
 func TestPassExits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
-		w.passes.mark(keyA)
+		w.hitForPass.mark(keyA)
 		var ended func() error
 		w.start(t.Context(), keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
 			ended = ctx.Err
@@ -131,14 +131,14 @@ func TestPassExits(t *testing.T) {
 
 func TestPassesAreBounded(t *testing.T) {
 	t.Parallel()
-	p := newPasses()
-	for i := range passMax + 100 {
+	p := newHitForPass()
+	for i := range hitForPassMax + 100 {
 		p.mark(Key{Object: fmt.Sprint(i)})
 	}
-	if n := p.lru.Len(); n != passMax {
-		t.Errorf("%d marks, want %d", n, passMax)
+	if n := p.lru.Len(); n != hitForPassMax {
+		t.Errorf("%d marks, want %d", n, hitForPassMax)
 	}
-	if p.marked(Key{Object: "0"}) || !p.marked(Key{Object: fmt.Sprint(passMax)}) {
+	if p.marked(Key{Object: "0"}) || !p.marked(Key{Object: fmt.Sprint(hitForPassMax)}) {
 		t.Error("not the oldest mark was dropped")
 	}
 }

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	passLife = time.Minute
-	passMax  = 8192
+	hitForPassTTL = time.Minute
+	hitForPassMax = 8192
 )
 
 // passes remembers for a while which keys are not worth a flight, because what
@@ -19,25 +19,25 @@ const (
 //
 // It keeps hashes, not keys, which would be megabytes that no budget knows of.
 // A key whose hash collides with a marked one misses a shared fetch, no more.
-type passes struct {
+type hitForPass struct {
 	seed maphash.Seed
 	mu   sync.Mutex                        // guards lru
 	lru  *simplelru.LRU[uint64, time.Time] // until when
 }
 
-func newPasses() *passes {
-	lru, _ := simplelru.NewLRU[uint64, time.Time](passMax, nil)
-	return &passes{seed: maphash.MakeSeed(), lru: lru}
+func newHitForPass() *hitForPass {
+	lru, _ := simplelru.NewLRU[uint64, time.Time](hitForPassMax, nil)
+	return &hitForPass{seed: maphash.MakeSeed(), lru: lru}
 }
 
-func (p *passes) mark(key Key) {
+func (p *hitForPass) mark(key Key) {
 	h := maphash.Comparable(p.seed, key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lru.Add(h, time.Now().Add(passLife))
+	p.lru.Add(h, time.Now().Add(hitForPassTTL))
 }
 
-func (p *passes) marked(key Key) bool {
+func (p *hitForPass) marked(key Key) bool {
 	h := maphash.Comparable(p.seed, key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +50,7 @@ func (p *passes) marked(key Key) bool {
 }
 
 // unmark forgets a key that turned out to be worth a flight after all.
-func (p *passes) unmark(key Key) {
+func (p *hitForPass) unmark(key Key) {
 	h := maphash.Comparable(p.seed, key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,4 +59,4 @@ func (p *passes) unmark(key Key) {
 
 // Bypasses reports whether Get is known to stream key past the cache: lately it
 // was too large, of unknown length, or not to be stored.
-func (c *Cache) Bypasses(key Key) bool { return c.passes.marked(key) }
+func (c *Cache) Bypasses(key Key) bool { return c.hitForPass.marked(key) }

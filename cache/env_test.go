@@ -52,8 +52,8 @@ func (r *recorder) count(reason string) int {
 	return r.n[reason]
 }
 
-// world is a cache under test, with everything that must balance in the end.
-type world struct {
+// env is a cache under test, with everything that must balance in the end.
+type env struct {
 	*Cache
 	t                       testing.TB
 	rec                     *recorder
@@ -61,9 +61,9 @@ type world struct {
 	opened, closed, misused atomic.Int64
 }
 
-func newWorld(t testing.TB, cfg Config) *world {
+func newEnv(t testing.TB, cfg Config) *env {
 	t.Helper()
-	w := &world{t: t, rec: &recorder{n: make(map[string]int)}}
+	w := &env{t: t, rec: &recorder{n: make(map[string]int)}}
 	w.Cache = New(cfg, w.rec)
 	t.Cleanup(w.end)
 	return w
@@ -71,7 +71,7 @@ func newWorld(t testing.TB, cfg Config) *world {
 
 // end closes w in two steps: when nothing is under way any more, exactly the
 // entries are held; when they are dropped, nothing is.
-func (w *world) end() {
+func (w *env) end() {
 	w.mu.Lock()
 	w.stop(ErrClosed)
 	w.mu.Unlock()
@@ -88,7 +88,7 @@ func (w *world) end() {
 }
 
 // checkBalance checks what must hold when nothing is under way or held.
-func (w *world) checkBalance() {
+func (w *env) checkBalance() {
 	w.t.Helper()
 	var sum, count int64
 	for i := range w.memory.shard {
@@ -131,7 +131,7 @@ func (w *world) checkBalance() {
 // Read and a Read after Close.
 type testBody struct {
 	io.Reader
-	w            *world
+	w            *env
 	busy, closed atomic.Bool
 }
 
@@ -152,15 +152,15 @@ func (b *testBody) Close() error {
 }
 
 // source is an object of w whose bytes come from r.
-func (w *world) source(r io.Reader, size int64, fresh time.Duration) *Source {
+func (w *env) source(r io.Reader, size int64, fresh time.Duration) *Source {
 	w.opened.Add(1)
 	return &Source{Meta: "meta", Size: size, Fresh: fresh, Body: &testBody{Reader: r, w: w}}
 }
 
 // good loads the content of key.
-func (w *world) good(key Key, size int64) Load { return w.goodFor(key, size, time.Hour) }
+func (w *env) good(key Key, size int64) Load { return w.goodFor(key, size, time.Hour) }
 
-func (w *world) goodFor(key Key, size int64, fresh time.Duration) Load {
+func (w *env) goodFor(key Key, size int64, fresh time.Duration) Load {
 	return func(context.Context, *Entry) (*Source, error) {
 		w.loads.Add(1)
 		return w.source(bytes.NewReader(content(key, size)), size, fresh), nil
@@ -168,7 +168,7 @@ func (w *world) goodFor(key Key, size int64, fresh time.Duration) Load {
 }
 
 // forbidden is a load that must not run.
-func (w *world) forbidden(context.Context, *Entry) (*Source, error) {
+func (w *env) forbidden(context.Context, *Entry) (*Source, error) {
 	w.t.Error("load ran, though the object is there")
 	return nil, errBoom
 }
@@ -196,7 +196,7 @@ type result struct {
 }
 
 // all gets key and reads it to its end.
-func (w *world) all(ctx context.Context, key Key, load Load) result {
+func (w *env) all(ctx context.Context, key Key, load Load) result {
 	r, err := w.Get(ctx, key, load)
 	if err != nil {
 		return result{err: err}
@@ -207,7 +207,7 @@ func (w *world) all(ctx context.Context, key Key, load Load) result {
 }
 
 // start runs all in a goroutine.
-func (w *world) start(ctx context.Context, key Key, load Load) <-chan result {
+func (w *env) start(ctx context.Context, key Key, load Load) <-chan result {
 	c := make(chan result, 1)
 	go func() { c <- w.all(ctx, key, load) }()
 	return c
@@ -264,7 +264,7 @@ func (got result) want(t testing.TB, key Key, size int64, status Status) {
 }
 
 // wantEntry checks whether key is in memory.
-func (w *world) wantEntry(key Key, want bool) {
+func (w *env) wantEntry(key Key, want bool) {
 	w.t.Helper()
 	e, ok := w.Hit(key, time.Now())
 	if ok {
@@ -326,7 +326,7 @@ func (f *feed) exits() {
 }
 
 // load opens f as an object of w.
-func (f *feed) load(w *world, size int64, fresh time.Duration) Load {
+func (f *feed) load(w *env, size int64, fresh time.Duration) Load {
 	return func(ctx context.Context, _ *Entry) (*Source, error) {
 		w.loads.Add(1)
 		f.ctx = ctx

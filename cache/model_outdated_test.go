@@ -29,6 +29,6 @@ func (o *operator) revalidate() {
 func (s script) source(meta any) *Source {
 	return &Source{
 		Meta: meta, MetaBytes: s.meta, Size: s.size, Fresh: s.fresh, Validate: s.validate,
-		StaleWhile: s.while, StaleError: s.fault, WhileByDefault: s.byDefault,
+		StaleWhileRevalidate: s.while, StaleIfError: s.fault, DefaultStaleWhileRevalidate: s.byDefault,
 	}
 }

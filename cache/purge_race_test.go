@@ -17,7 +17,7 @@ import (
 // the purge was hard, at all. Nor must what began before a change of lifetimes that has
 // returned, unless the source does not answer.
 type racer struct {
-	*world
+	*env
 	number        atomic.Int64
 	floor, ground [len(raceKeys)]atomic.Int64 // the newest load that was purged, or purged hard
 
@@ -36,7 +36,7 @@ func TestPurgeRace(t *testing.T) {
 	for name, memory := range map[string]int64{"enough": 1 << 20, "too little": 9000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := &racer{world: newWorld(t, Config{Memory: memory, ObjectMax: 1 << 20})}
+			r := &racer{env: newEnv(t, Config{Memory: memory, ObjectMax: 1 << 20})}
 			var wg sync.WaitGroup
 			for i := range 8 {
 				rnd := rand.New(rand.NewPCG(uint64(i), 7))
@@ -57,7 +57,7 @@ func (r *racer) do(rnd *rand.Rand) {
 	case 0:
 		r.purge(rnd, i)
 	case 1:
-		r.ForgetMissing(raceKeys[i].Space)
+		r.ForgetNegative(raceKeys[i].Space)
 	case 2:
 		r.revalidate(raceKeys[i])
 	case 3, 4, 5:
@@ -137,7 +137,7 @@ func (r *racer) hit(rnd *rand.Rand, i int) {
 	defer e.Release()
 	r.judge(i, Hit, e.Meta, b)
 	if rnd.IntN(4) == 0 {
-		r.Renew(raceKeys[i], e, r.load(rnd.Uint64(), i))
+		r.Refresh(raceKeys[i], e, r.load(rnd.Uint64(), i))
 	}
 	if !bytes.Equal(e.Bytes(), content(raceKeys[i], int64(len(e.Bytes())))) {
 		r.t.Error("wrong bytes")
@@ -156,7 +156,7 @@ func (r *racer) get(rnd *rand.Rand, i int) {
 	}
 	defer got.Close()
 	r.judge(i, got.Status, got.Meta, b)
-	if got.Bare || rnd.IntN(4) == 0 {
+	if got.NoBody || rnd.IntN(4) == 0 {
 		return
 	}
 	if data, err := readAll(got, 0); err == nil && !bytes.Equal(data, content(raceKeys[i], int64(len(data)))) {
@@ -168,8 +168,8 @@ func (r *racer) get(rnd *rand.Rand, i int) {
 func raceSource(rnd *rand.Rand) Source {
 	src := Source{
 		Fresh: time.Duration(rnd.IntN(4)) * 300 * time.Microsecond, Validate: rnd.IntN(4) == 0,
-		StaleWhile: time.Duration(rnd.IntN(2)) * time.Minute, StaleError: time.Duration(rnd.IntN(2)) * time.Minute,
-		WhileByDefault: rnd.IntN(2) == 0,
+		StaleWhileRevalidate: time.Duration(rnd.IntN(2)) * time.Minute, StaleIfError: time.Duration(rnd.IntN(2)) * time.Minute,
+		DefaultStaleWhileRevalidate: rnd.IntN(2) == 0,
 	}
 	if rnd.IntN(2) == 0 {
 		src.Fresh = time.Minute
@@ -191,9 +191,9 @@ func (r *racer) load(seed uint64, i int) Load {
 		}
 		switch what := rnd.IntN(20); {
 		case what < 2:
-			return nil, &Gone{Err: errBoom, For: time.Millisecond}
+			return nil, &NotFound{Err: errBoom, For: time.Millisecond}
 		case what < 4:
-			return nil, &Outage{Err: errBoom}
+			return nil, &Unavailable{Err: errBoom}
 		case what < 6:
 			return nil, errBoom
 		case what < 13 && old != nil:
@@ -202,7 +202,7 @@ func (r *racer) load(seed uint64, i int) Load {
 		}
 		src.Size = int64(rnd.IntN(5000))
 		r.opened.Add(1)
-		src.Body = &testBody{Reader: bytes.NewReader(content(raceKeys[i], src.Size)), w: r.world}
+		src.Body = &testBody{Reader: bytes.NewReader(content(raceKeys[i], src.Size)), w: r.env}
 		return &src, nil
 	}
 }

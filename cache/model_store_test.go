@@ -37,7 +37,7 @@ func (m *model) land(f *modelFlight, end error, now time.Time) {
 	f.end = end
 	switch {
 	case !isEnd(end) && f.unasked:
-		f.old.rest = modelFailure{purges: f.purges, until: now.Add(respite)}
+		f.old.retry = modelFailure{purges: f.purges, until: now.Add(retryDelay)}
 	case isEnd(end) && !f.abandoned:
 		m.put(f, now)
 	}

@@ -12,27 +12,27 @@ import (
 )
 
 // gone is an answer that holds for a minute.
-var gone = &Gone{Err: errBoom, For: time.Minute}
+var gone = &NotFound{Err: errBoom, For: time.Minute}
 
 // wantAbsent checks whether key is answered without asking.
-func (w *world) wantAbsent(key Key, want bool) {
+func (w *env) wantAbsent(key Key, want bool) {
 	w.t.Helper()
-	err := w.Absent(key, time.Now())
+	err := w.Negative(key, time.Now())
 	if (err != nil) != want || err != nil && !errors.Is(err, errBoom) {
-		w.t.Errorf("Absent(%s) = %v, want %t", key.Object, err, want)
+		w.t.Errorf("Negative(%s) = %v, want %t", key.Object, err, want)
 	}
 	if !want {
 		return
 	}
 	got := w.all(w.t.Context(), key, w.forbidden)
-	if _, ok := errors.AsType[*Absence](got.err); !ok || !errors.Is(got.err, errBoom) {
-		w.t.Errorf("Get(%s): %v, want its Absence", key.Object, got.err)
+	if _, ok := errors.AsType[*NegativeHit](got.err); !ok || !errors.Is(got.err, errBoom) {
+		w.t.Errorf("Get(%s): %v, want its NegativeHit", key.Object, got.err)
 	}
 }
 
-// TestGone: everybody who waits gets the error, what was stored is dropped, and
+// TestNotFound: everybody who waits gets the error, what was stored is dropped, and
 // nobody asks again for a while.
-func TestGone(t *testing.T) {
+func TestNotFound(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ stored, passed bool }{
 		"nothing stored": {},
@@ -41,13 +41,13 @@ func TestGone(t *testing.T) {
 		"both":           {true, true},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w, gate := newWorld(t, roomy), make(chan struct{})
+			w, gate := newEnv(t, roomy), make(chan struct{})
 			if row.stored {
 				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 				elapse(time.Minute)
 			}
 			if row.passed {
-				w.passes.mark(keyA)
+				w.hitForPass.mark(keyA)
 			}
 			a := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
 			synctest.Wait()
@@ -56,8 +56,8 @@ func TestGone(t *testing.T) {
 			close(gate)
 			for _, c := range []<-chan result{a, b} {
 				got := <-c
-				_, wrapped := errors.AsType[*Gone](got.err)
-				_, known := errors.AsType[*Absence](got.err)
+				_, wrapped := errors.AsType[*NotFound](got.err)
+				_, known := errors.AsType[*NegativeHit](got.err)
 				if !errors.Is(got.err, errBoom) || wrapped || known {
 					t.Errorf("got %v, want the error itself", got.err)
 				}
@@ -75,12 +75,12 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// TestGoneInBackground: what is served stale is dropped when a renewal finds that it
+// TestNotFoundInBackground: what is served stale is dropped when a renewal finds that it
 // is gone.
-func TestGoneInBackground(t *testing.T) {
+func TestNotFoundInBackground(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 		elapse(time.Minute)
 		w.all(t.Context(), keyA, w.failing(gone)).wantMeta(t, 1, Stale)
@@ -89,44 +89,44 @@ func TestGoneInBackground(t *testing.T) {
 	})
 }
 
-// TestGoneForNothing: an answer that does not hold is asked for each time.
-func TestGoneForNothing(t *testing.T) {
+// TestNotFoundForNothing: an answer that does not hold is asked for each time.
+func TestNotFoundForNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	for range 3 {
-		w.all(t.Context(), keyA, w.failing(&Gone{Err: errBoom}))
+		w.all(t.Context(), keyA, w.failing(&NotFound{Err: errBoom}))
 	}
-	w.Missed(keyA, &Gone{Err: errBoom}, w.Generation())
+	w.AddNegative(keyA, &NotFound{Err: errBoom}, w.Generation())
 	w.wantAbsent(keyA, false)
 	w.wantLoads(3)
 }
 
-// TestGoneWhilePurged: an answer from before a purge, or from a credential that is
+// TestNotFoundWhilePurged: an answer from before a purge, or from a credential that is
 // doubted, is its readers' and is not noted. A doubted one drops nothing either.
-func TestGoneWhilePurged(t *testing.T) {
+func TestNotFoundWhilePurged(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		do    func(w *world)
+		do    func(w *env)
 		noted bool
 		drops bool
 	}{
-		"purged":               {func(w *world) { w.Purge(keyA, false) }, false, true},
-		"prefix purged":        {func(w *world) { w.PurgePrefix(Key{Space: 1, Epoch: 1}, false) }, false, true},
-		"space purged":         {func(w *world) { w.PurgeSpace(1, 1) }, false, true},
-		"retired":              {func(w *world) { w.Retire(1, 1) }, false, true},
-		"another is purged":    {func(w *world) { w.Purge(keyB, true) }, true, true},
-		"another epoch":        {func(w *world) { w.PurgeSpace(1, 2) }, true, true},
-		"forgotten":            {func(w *world) { w.ForgetMissing(1) }, false, false},
-		"another is forgotten": {func(w *world) { w.ForgetMissing(2) }, true, true},
-		"purged and forgotten": {func(w *world) { w.Purge(keyA, false); w.ForgetMissing(1) }, false, false},
+		"purged":               {func(w *env) { w.Purge(keyA, false) }, false, true},
+		"prefix purged":        {func(w *env) { w.PurgePrefix(Key{Space: 1, Epoch: 1}, false) }, false, true},
+		"space purged":         {func(w *env) { w.PurgeSpace(1, 1) }, false, true},
+		"retired":              {func(w *env) { w.Retire(1, 1) }, false, true},
+		"another is purged":    {func(w *env) { w.Purge(keyB, true) }, true, true},
+		"another epoch":        {func(w *env) { w.PurgeSpace(1, 2) }, true, true},
+		"forgotten":            {func(w *env) { w.ForgetNegative(1) }, false, false},
+		"another is forgotten": {func(w *env) { w.ForgetNegative(2) }, true, true},
+		"purged and forgotten": {func(w *env) { w.Purge(keyA, false); w.ForgetNegative(1) }, false, false},
 	} {
 		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
-				w, gate := newWorld(t, roomy), make(chan struct{})
+				w, gate := newEnv(t, roomy), make(chan struct{})
 				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 				elapse(time.Minute)
 				if passed {
-					w.passes.mark(keyA)
+					w.hitForPass.mark(keyA)
 				}
 				a := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
 				synctest.Wait()
@@ -150,24 +150,24 @@ func TestGoneWhilePurged(t *testing.T) {
 // TestMissed: what was asked past the cache before a purge is not noted after it.
 func TestMissed(t *testing.T) {
 	t.Parallel()
-	for name, do := range map[string]func(w *world){
-		"nothing": func(*world) {},
-		"purge":   func(w *world) { w.Purge(keyA, false) },
-		"prefix":  func(w *world) { w.PurgePrefix(Key{Space: 1, Epoch: 1}, true) },
-		"space":   func(w *world) { w.PurgeSpace(1, 1) },
-		"forget":  func(w *world) { w.ForgetMissing(1) },
+	for name, do := range map[string]func(w *env){
+		"nothing": func(*env) {},
+		"purge":   func(w *env) { w.Purge(keyA, false) },
+		"prefix":  func(w *env) { w.PurgePrefix(Key{Space: 1, Epoch: 1}, true) },
+		"space":   func(w *env) { w.PurgeSpace(1, 1) },
+		"forget":  func(w *env) { w.ForgetNegative(1) },
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
-			w.passes.mark(keyA)
+			w := newEnv(t, roomy)
+			w.hitForPass.mark(keyA)
 			before := w.Generation()
-			w.Missed(keyA, gone, before)
+			w.AddNegative(keyA, gone, before)
 			w.wantAbsent(keyA, true)
 			do(w)
 			w.wantAbsent(keyA, name == "nothing")
-			w.Missed(keyA, gone, before)
+			w.AddNegative(keyA, gone, before)
 			w.wantAbsent(keyA, name == "nothing")
-			w.Missed(keyA, gone, w.Generation())
+			w.AddNegative(keyA, gone, w.Generation())
 			w.wantAbsent(keyA, true)
 		})
 	}
@@ -178,12 +178,12 @@ func TestMissed(t *testing.T) {
 func TestMissedMeanwhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		for _, src := range []Source{{Meta: 1, Fresh: time.Second}, {Meta: 2, Fresh: time.Second, Same: true}, {Meta: 3}} {
 			gate := make(chan struct{})
 			a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, src)))
 			synctest.Wait()
-			w.Missed(keyA, gone, w.Generation())
+			w.AddNegative(keyA, gone, w.Generation())
 			close(gate)
 			if got := <-a; got.err != nil {
 				t.Error(got.err)
@@ -200,7 +200,7 @@ var strangers = flag.Int("cache.strangers", 50_000, "random keys that TestMissin
 // one picture goes for it, and what is noted of them stays within its own budget.
 func TestMissingIsBounded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{Memory: 8 << 20, ObjectMax: 1 << 20})
+	w := newEnv(t, Config{Memory: 8 << 20, ObjectMax: 1 << 20})
 	keys := w.fill(1000, time.Hour)
 	before := w.Stats()
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -209,13 +209,13 @@ func TestMissingIsBounded(t *testing.T) {
 		if i%1000 == 0 {
 			w.all(t.Context(), key, w.failing(gone))
 		} else {
-			w.Missed(key, gone, w.Generation())
+			w.AddNegative(key, gone, w.Generation())
 		}
-		if st := w.MissingStats(); st.Bytes > st.Capacity || st.Bytes < 0 {
+		if st := w.NegativeStats(); st.Bytes > st.Capacity || st.Bytes < 0 {
 			t.Fatalf("%+v", st)
 		}
 	}
-	if st := w.MissingStats(); st.Capacity != missingMax || st.Bytes < missingMax/2 || st.Entries < 1000 {
+	if st := w.NegativeStats(); st.Capacity != negativeMax || st.Bytes < negativeMax/2 || st.Entries < 1000 {
 		t.Errorf("%+v, want it full", st)
 	}
 	if st := w.Stats(); st != before {
@@ -232,13 +232,13 @@ func TestMissingIsBounded(t *testing.T) {
 // TestMissingIsCounted compares what is counted for a missing key with the heap.
 func TestMissingIsCounted(t *testing.T) { //nolint:paralleltest // others would be measured
 	const count = 5000
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	before := heap()
 	for i := range count {
 		err := fmt.Errorf("object %d is not there: %w", i, errBoom)
-		w.Missed(Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}, &Gone{Err: err, For: time.Hour}, w.Generation())
+		w.AddNegative(Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}, &NotFound{Err: err, For: time.Hour}, w.Generation())
 	}
-	st := w.MissingStats()
+	st := w.NegativeStats()
 	if grown := heap() - before; st.Entries != count || grown > st.Bytes {
 		t.Errorf("%d entries, the heap grew by %d; counted %d", st.Entries, grown, st.Bytes)
 	}
@@ -247,7 +247,7 @@ func TestMissingIsCounted(t *testing.T) { //nolint:paralleltest // others would 
 // TestNoMemoryForMissing: a cache without memory notes nothing.
 func TestNoMemoryForMissing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
-	w.Missed(keyA, gone, w.Generation())
+	w := newEnv(t, Config{})
+	w.AddNegative(keyA, gone, w.Generation())
 	w.wantAbsent(keyA, false)
 }

@@ -13,7 +13,7 @@ import (
 func TestFreshness(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		begun := time.Now()
 		slow := func(ctx context.Context, old *Entry) (*Source, error) {
 			elapse(time.Second) // freshness counts from the metadata's coming
@@ -67,7 +67,7 @@ func TestAge(t *testing.T) {
 		"more":             {time.Hour, 0},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w, now := newWorld(t, roomy), time.Now()
+			w, now := newEnv(t, roomy), time.Now()
 			got := w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 				src, err := w.goodFor(keyA, 10, time.Minute)(ctx, old)
 				src.Age = row.age
@@ -95,7 +95,7 @@ func TestJoinStale(t *testing.T) {
 	const size = 200 << 10 // worth finishing
 	for name, followed := range map[string]bool{"followed": true, "left": false} {
 		bubble(t, name, func(t *testing.T) {
-			w, f, body := newWorld(t, roomy), newFeed(), content(keyA, size)
+			w, f, body := newEnv(t, roomy), newFeed(), content(keyA, size)
 			a, err := w.Get(t.Context(), keyA, f.load(w, size, time.Second))
 			if err != nil {
 				t.Fatal(err)
@@ -135,7 +135,7 @@ func TestJoinStale(t *testing.T) {
 func TestReplaceWhileRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		w.all(t.Context(), keyA, w.goodFor(keyA, 1000, time.Second))
 		old, ok := w.Hit(keyA, time.Now())
 		if !ok {
@@ -185,7 +185,7 @@ func TestNeverShared(t *testing.T) {
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, size := newWorld(t, row.cfg), max(row.size, 0)
+			w, size := newEnv(t, row.cfg), max(row.size, 0)
 			load := func(ctx context.Context, old *Entry) (*Source, error) {
 				src, err := w.goodFor(keyA, size, row.fresh)(ctx, old)
 				src.Size = row.size
@@ -218,18 +218,18 @@ func TestForesee(t *testing.T) {
 		"expired":                  {before: time.Minute, wait: time.Minute, size: 10, fresh: time.Hour, status: Miss, stale: true},
 		"expired, not to be kept":  {before: time.Minute, wait: time.Hour, size: 10, status: Miss, stale: true},
 		"expired, and too large":   {before: time.Minute, wait: time.Hour, size: 1001, fresh: time.Hour, status: Bypass, stale: true},
-		"passed by, and too large": {before: -1, wait: passLife - 1, size: 1001, fresh: time.Hour, status: Bypass},
-		"passed by":                {before: -1, wait: passLife - 1, size: 10, fresh: time.Hour, status: Miss},
+		"passed by, and too large": {before: -1, wait: hitForPassTTL - 1, size: 1001, fresh: time.Hour, status: Bypass},
+		"passed by":                {before: -1, wait: hitForPassTTL - 1, size: 10, fresh: time.Hour, status: Miss},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, Config{Memory: 64 << 20, ObjectMax: 1000})
+				w := newEnv(t, Config{Memory: 64 << 20, ObjectMax: 1000})
 				if row.before != 0 {
 					w.all(t.Context(), keyA, w.goodFor(keyA, 10, row.before))
 					elapse(row.wait)
 				}
-				status, stale := w.Foresee(keyA, &Source{Size: row.size})
+				status, stale := w.Predict(keyA, &Source{Size: row.size})
 				if status != row.status || stale != row.stale {
 					t.Errorf("foresees %v, stale %t; want %v, %t", status, stale, row.status, row.stale)
 				}
@@ -251,7 +251,7 @@ func TestForesee(t *testing.T) {
 func TestNoMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, f := newWorld(t, Config{Memory: 0, ObjectMax: 1 << 20}), newFeed()
+		w, f := newEnv(t, Config{Memory: 0, ObjectMax: 1 << 20}), newFeed()
 		a := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
 		synctest.Wait()
 		b := w.start(t.Context(), keyA, w.forbidden)

@@ -10,7 +10,7 @@ import (
 // table and its entry's being put, and purges meanwhile.
 func TestPurgeWhileLanding(t *testing.T) {
 	t.Parallel()
-	eachPurge(t, func(t *testing.T, w *world, _ bool, purge func() Purged) {
+	eachPurge(t, func(t *testing.T, w *env, _ bool, purge func() Purged) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, Source{Meta: 1, Fresh: time.Minute}))
 		elapse(time.Minute)
 		// When the old entry is taken out, the new one is about to be put.
@@ -23,7 +23,7 @@ func TestPurgeWhileLanding(t *testing.T) {
 		}
 		a := w.start(t.Context(), keyA, w.like(keyA, 10, lenient.as(2)))
 		<-landing
-		if got := purge(); got.Flights != 1 {
+		if got := purge(); got.Fetches != 1 {
 			t.Errorf("purged %+v, want the flight", got)
 		}
 		close(purged)
@@ -43,7 +43,7 @@ func TestPurgeBetween(t *testing.T) {
 	t.Parallel()
 	for name, prefix := range map[string]bool{"key": false, "prefix": true} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 			elapse(time.Minute)
 			var once bool
@@ -76,7 +76,7 @@ func TestPurgeBetween(t *testing.T) {
 func TestPurgesOverlap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		match := func(k Key) bool { return k == keyA }
 		first, _ := w.detach(match, false)
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))

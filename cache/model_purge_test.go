@@ -11,7 +11,7 @@ func (m *model) detach(match func(Key) bool, now time.Time) (p Purged, gone []*m
 	for key := range m.missing {
 		if match(key) {
 			delete(m.missing, key)
-			p.Missing++
+			p.Negative++
 		}
 	}
 	return p, gone
@@ -24,7 +24,7 @@ func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*mode
 		if match(key) {
 			f.abandoned = true
 			delete(m.flights, key)
-			p.Flights++
+			p.Fetches++
 			if f.seats == 0 {
 				m.land(f, ErrAbandoned, now)
 				gone = append(gone, f)

@@ -10,19 +10,19 @@ import (
 
 // strict is an object that may only be served after its minute while it cannot be
 // fetched.
-var strict = Source{Meta: 1, Fresh: time.Minute, StaleError: time.Hour}
+var strict = Source{Meta: 1, Fresh: time.Minute, StaleIfError: time.Hour}
 
 // TestStaleError walks through an outage: the first one waits for its failure,
-// later ones do not, nobody asks more often than respite lets him, and the first
+// later ones do not, nobody asks more often than retryDelay lets him, and the first
 // success ends it.
 func TestStaleError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 		elapse(time.Minute)
 		w.wantLoads(1)
-		out := w.failing(&Outage{Err: errBoom})
+		out := w.failing(&Unavailable{Err: errBoom})
 		first, second := w.start(t.Context(), keyA, gated(gate, out)), w.start(t.Context(), keyA, gated(gate, out))
 		synctest.Wait()
 		select {
@@ -40,14 +40,14 @@ func TestStaleError(t *testing.T) {
 		}
 		w.wantLoads(1)
 		for range 5 { // it goes on for long, and somebody asks again each time
-			elapse(respite - 1)
+			elapse(retryDelay - 1)
 			w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Stale)
 			elapse(1)
 			w.all(t.Context(), keyA, out).wantMeta(t, 1, Stale)
 			synctest.Wait()
 			w.wantLoads(1)
 		}
-		elapse(respite)
+		elapse(retryDelay)
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2))).wantMeta(t, 1, Stale)
 		synctest.Wait()
 		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 2, Hit)
@@ -64,14 +64,14 @@ func TestOldOutage(t *testing.T) {
 		after  time.Duration
 		status Status
 	}{
-		"a moment ago": {lately - 1, Stale},
-		"long ago":     {lately, Miss},
+		"a moment ago": {failureMemory - 1, Stale},
+		"long ago":     {failureMemory, Miss},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 			elapse(time.Minute)
-			w.all(t.Context(), keyA, w.failing(&Outage{Err: errBoom})).wantMeta(t, 1, Stale)
+			w.all(t.Context(), keyA, w.failing(&Unavailable{Err: errBoom})).wantMeta(t, 1, Stale)
 			elapse(row.after)
 			got := w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2)))
 			got.want(t, keyA, 10, row.status)
@@ -89,27 +89,27 @@ func TestOutageEnds(t *testing.T) {
 		err    error
 		served bool
 	}{
-		"in time":        {strict, time.Hour + time.Minute - 1, &Outage{Err: errBoom}, true},
-		"too late":       {strict, time.Hour + time.Minute, &Outage{Err: errBoom}, false},
-		"not allowed":    {Source{Meta: 1, Fresh: time.Minute}, time.Minute, &Outage{Err: errBoom}, false},
+		"in time":        {strict, time.Hour + time.Minute - 1, &Unavailable{Err: errBoom}, true},
+		"too late":       {strict, time.Hour + time.Minute, &Unavailable{Err: errBoom}, false},
+		"not allowed":    {Source{Meta: 1, Fresh: time.Minute}, time.Minute, &Unavailable{Err: errBoom}, false},
 		"no outage":      {strict, time.Minute, errBoom, false},
-		"while, not if":  {Source{Meta: 1, Fresh: time.Minute, StaleWhile: time.Minute}, 2 * time.Minute, &Outage{Err: errBoom}, false},
-		"nothing stored": {Source{Meta: 1}, 0, &Outage{Err: errBoom}, false},
+		"while, not if":  {Source{Meta: 1, Fresh: time.Minute, StaleWhileRevalidate: time.Minute}, 2 * time.Minute, &Unavailable{Err: errBoom}, false},
+		"nothing stored": {Source{Meta: 1}, 0, &Unavailable{Err: errBoom}, false},
 	} {
 		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
-				w := newWorld(t, roomy)
+				w := newEnv(t, roomy)
 				w.all(t.Context(), keyA, w.like(keyA, 10, row.src))
 				elapse(row.wait)
 				if passed {
-					w.passes.mark(keyA)
+					w.hitForPass.mark(keyA)
 				}
 				got := w.all(t.Context(), keyA, w.failing(row.err))
 				if row.served {
 					got.wantMeta(t, 1, Stale)
 					return
 				}
-				if _, wrapped := errors.AsType[*Outage](got.err); !errors.Is(got.err, errBoom) || wrapped {
+				if _, wrapped := errors.AsType[*Unavailable](got.err); !errors.Is(got.err, errBoom) || wrapped {
 					t.Errorf("got %v, want the error that the outage is of", got.err)
 				}
 			})
@@ -123,16 +123,16 @@ func TestCancelledIsNoOutage(t *testing.T) {
 	t.Parallel()
 	for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
 		bubble(t, way, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
 			elapse(time.Minute)
 			if passed {
-				w.passes.mark(keyA)
+				w.hitForPass.mark(keyA)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			a := w.start(ctx, keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
 				<-ctx.Done()
-				return nil, &Outage{Err: context.Cause(ctx)}
+				return nil, &Unavailable{Err: context.Cause(ctx)}
 			})
 			synctest.Wait()
 			cancel()

@@ -25,7 +25,7 @@ func bubble(t *testing.T, name string, test func(t *testing.T)) {
 // flight lands and goes, and only then B takes the lock.
 func TestSecondLook(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	if _, ok := w.Hit(keyA, time.Now()); ok { // B, suspended from here on
 		t.Fatal("hit in an empty cache")
 	}
@@ -41,7 +41,7 @@ func TestSecondLook(t *testing.T) {
 func TestLandOrder(t *testing.T) {
 	t.Parallel()
 	bubble(t, "between", func(t *testing.T) {
-		w, f, gate := newWorld(t, roomy), newFeed(), make(chan struct{})
+		w, f, gate := newEnv(t, roomy), newFeed(), make(chan struct{})
 		w.all(t.Context(), keyA, w.goodFor(keyA, 10, time.Second))
 		elapse(time.Second)
 		// The expired entry is taken out just before the new one goes in.
@@ -79,7 +79,7 @@ func TestLandOrder(t *testing.T) {
 		w.all(t.Context(), keyA, w.forbidden).want(t, keyA, 10, Hit)
 	})
 	bubble(t, "last byte", func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		for range 100 {
 			key := Key{Space: w.loads.Load(), Object: "x"}
 			r, err := w.Get(t.Context(), key, w.good(key, 10))
@@ -106,11 +106,11 @@ func TestLandOrder(t *testing.T) {
 func TestSeatHolds(t *testing.T) {
 	t.Parallel()
 	const size = 1000
-	whenTaken := map[string]func(w *world, f *feed) (waiter, error){
-		"before settle": func(w *world, f *feed) (waiter, error) {
+	whenTaken := map[string]func(w *env, f *feed) (waiter, error){
+		"before settle": func(w *env, f *feed) (waiter, error) {
 			return w.join(keyA, f.load(w, size, time.Hour))
 		},
-		"after settle": func(w *world, f *feed) (waiter, error) {
+		"after settle": func(w *env, f *feed) (waiter, error) {
 			first, _ := w.join(keyA, f.load(w, size, time.Hour))
 			synctest.Wait()
 			s, err := w.join(keyA, w.forbidden)
@@ -120,7 +120,7 @@ func TestSeatHolds(t *testing.T) {
 	}
 	for name, take := range whenTaken {
 		bubble(t, name, func(t *testing.T) {
-			w, f := newWorld(t, roomy), newFeed()
+			w, f := newEnv(t, roomy), newFeed()
 			s, err := take(w, f)
 			if err != nil {
 				t.Fatal(err)
@@ -151,7 +151,7 @@ func TestSeatHolds(t *testing.T) {
 }
 
 // dropEntry takes the entry of key out, as eviction does, but in use or not.
-func (w *world) dropEntry(key Key) {
+func (w *env) dropEntry(key Key) {
 	s := w.memory.of(key)
 	s.mu.Lock()
 	e, _ := s.lru.Peek(key)
@@ -166,7 +166,7 @@ func TestLeaderLeaves(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
 	bubble(t, "before settle", func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		leader := w.start(ctx, keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 			select {
@@ -188,7 +188,7 @@ func TestLeaderLeaves(t *testing.T) {
 		w.wantEntry(keyA, true)
 	})
 	bubble(t, "while it fills", func(t *testing.T) {
-		w, f, body := newWorld(t, roomy), newFeed(), content(keyA, size)
+		w, f, body := newEnv(t, roomy), newFeed(), content(keyA, size)
 		leader, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1 << 20
-		w, f, body := newWorld(t, roomy), newFeed(), content(keyA, size)
+		w, f, body := newEnv(t, roomy), newFeed(), content(keyA, size)
 		slow, err := w.Get(t.Context(), keyA, f.load(w, size, time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -233,7 +233,7 @@ func TestSlowReader(t *testing.T) {
 func TestThousandsOnOneColdKey(t *testing.T) {
 	t.Parallel()
 	const readers, size = 5000, 200 << 10
-	w, gate, want := newWorld(t, roomy), make(chan struct{}), content(keyA, size)
+	w, gate, want := newEnv(t, roomy), make(chan struct{}), content(keyA, size)
 	load := func(context.Context, *Entry) (*Source, error) {
 		w.loads.Add(1)
 		<-gate

@@ -11,7 +11,7 @@ import (
 )
 
 // fill stores n objects of 1000 bytes in w.
-func (w *world) fill(n int, fresh time.Duration) []Key {
+func (w *env) fill(n int, fresh time.Duration) []Key {
 	keys := make([]Key, n)
 	for i := range keys {
 		keys[i] = Key{Space: int64(i), Object: fmt.Sprint("object ", i)}
@@ -27,7 +27,7 @@ func costOfFilled(key Key) int64 { return cost(key, &Source{Size: 1000}) }
 func TestEvictionOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		keys := w.fill(300, time.Minute)
 		var used, unused []Key
 		for i, key := range keys {
@@ -57,7 +57,7 @@ func TestEvictionOrder(t *testing.T) {
 func TestEvictionReasons(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		keys := w.fill(2, time.Minute)
 		elapse(time.Minute)
 		fresh := Key{Object: "fresh one"}
@@ -77,7 +77,7 @@ func TestEvictionReasons(t *testing.T) {
 func TestRoomSparesWhatIsInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		keys := w.fill(10, time.Hour)
 		var held []*Entry
 		for _, key := range keys {
@@ -110,7 +110,7 @@ func TestRoomSparesWhatIsInUse(t *testing.T) {
 func TestRoomGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, roomy)
+		w := newEnv(t, roomy)
 		keys := w.fill(spareMax+11, time.Hour)
 		var held []*Entry
 		for _, key := range keys[:spareMax+10] { // all but the last, which is the newest
@@ -137,7 +137,7 @@ func TestRoomGivesUp(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	const size = 300 << 10
-	w := newWorld(t, Config{Memory: 1 << 20, ObjectMax: 1 << 20})
+	w := newEnv(t, Config{Memory: 1 << 20, ObjectMax: 1 << 20})
 	w.memory.held.limit = 1 << 20
 	var slow []*Reader
 	for i := range 3 {
@@ -168,7 +168,7 @@ func TestNoRoom(t *testing.T) {
 func TestOverwriteAccounting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20})
+		w := newEnv(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20})
 		for _, row := range []struct{ size, entries int64 }{{1000, 1}, {50_000, 1}, {10, 1}, {0, 1}, {200_000, 0}, {90_000, 1}} {
 			w.all(t.Context(), keyA, w.goodFor(keyA, row.size, time.Second))
 			synctest.Wait() // the flight lets go of what it replaced
@@ -187,7 +187,7 @@ func TestOverwriteAccounting(t *testing.T) {
 // TestMetaIsCounted: what describes an object counts like the object.
 func TestMetaIsCounted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, roomy)
+	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 		src, err := w.good(keyA, 0)(ctx, old)
 		src.MetaBytes = 1 << 20
@@ -238,7 +238,7 @@ func TestReleaseTooOften(t *testing.T) {
 func TestReasonsAreAnnounced(t *testing.T) {
 	t.Parallel()
 	want := map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0, reasonPurged: 0, reasonGone: 0}
-	if got := newWorld(t, roomy).rec.n; !maps.Equal(got, want) {
+	if got := newEnv(t, roomy).rec.n; !maps.Equal(got, want) {
 		t.Errorf("told %v, want %v", got, want)
 	}
 }

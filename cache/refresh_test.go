@@ -11,7 +11,7 @@ import (
 var daily = Source{Meta: 1, Fresh: 24 * time.Hour}
 
 // dueAfter lets time pass until the entry of key is due, and returns it, held.
-func (w *world) dueAfter(key Key) *Entry {
+func (w *env) dueAfter(key Key) *Entry {
 	w.t.Helper()
 	e, ok := w.Hit(key, time.Now())
 	if !ok {
@@ -33,7 +33,7 @@ func (w *world) dueAfter(key Key) *Entry {
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, daily))
 		w.wantLoads(1)
 		e := w.dueAfter(keyA)
@@ -41,7 +41,7 @@ func TestRenew(t *testing.T) {
 		for range 10 {
 			if e.Due(time.Now()) {
 				due++
-				w.Renew(keyA, e, gated(gate, w.like(keyA, 10, daily.as(2))))
+				w.Refresh(keyA, e, gated(gate, w.like(keyA, 10, daily.as(2))))
 			}
 		}
 		e.Release()
@@ -62,9 +62,9 @@ func TestRenew(t *testing.T) {
 // again, but not at once.
 func TestRenewFails(t *testing.T) {
 	t.Parallel()
-	for name, err := range map[string]error{"outage": &Outage{Err: errBoom}, "error": errBoom} {
+	for name, err := range map[string]error{"outage": &Unavailable{Err: errBoom}, "error": errBoom} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, daily))
 			w.wantLoads(1)
 			e := w.dueAfter(keyA)
@@ -74,11 +74,11 @@ func TestRenewFails(t *testing.T) {
 				if !e.Due(time.Now()) {
 					t.Fatal("not due")
 				}
-				w.Renew(keyA, e, w.failing(err))
+				w.Refresh(keyA, e, w.failing(err))
 				synctest.Wait()
 				w.wantLoads(1)
 				w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Hit)
-				if elapse(respite - 1); e.Due(time.Now()) {
+				if elapse(retryDelay - 1); e.Due(time.Now()) {
 					t.Error("due again at once")
 				}
 				elapse(1)
@@ -91,7 +91,7 @@ func TestRenewFails(t *testing.T) {
 func TestRenewRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w, gate := newWorld(t, roomy), make(chan struct{})
+		w, gate := newEnv(t, roomy), make(chan struct{})
 		w.all(t.Context(), keyA, w.like(keyA, 10, daily))
 		e := w.dueAfter(keyA)
 		defer e.Release()
@@ -99,19 +99,19 @@ func TestRenewRefused(t *testing.T) {
 			key := Key{Space: int64(2 + i%8), Object: fmt.Sprint(i)}
 			w.all(t.Context(), key, w.like(key, 0, daily))
 			other, _ := w.Hit(key, time.Now())
-			w.Renew(key, other, gated(gate, w.like(key, 0, daily)))
+			w.Refresh(key, other, gated(gate, w.like(key, 0, daily)))
 			other.Release()
 		}
 		if !e.Due(time.Now()) {
 			t.Error("not due")
 		}
-		w.Renew(keyA, e, w.forbidden)
+		w.Refresh(keyA, e, w.forbidden)
 		close(gate)
 		synctest.Wait()
 		if !e.Due(time.Now()) {
 			t.Error("not due any more, though it was refused")
 		}
-		w.Renew(keyA, e, w.like(keyA, 10, daily.as(2)))
+		w.Refresh(keyA, e, w.like(keyA, 10, daily.as(2)))
 		synctest.Wait()
 		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 2, Hit)
 	})
@@ -148,11 +148,11 @@ func TestRenewPurged(t *testing.T) {
 	t.Parallel()
 	for name, hard := range map[string]bool{"soft": false, "hard": true} {
 		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, roomy)
+			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, daily))
 			e := w.dueAfter(keyA)
 			w.Purge(keyA, hard)
-			w.Renew(keyA, e, gated(nil, nil))
+			w.Refresh(keyA, e, gated(nil, nil))
 			synctest.Wait()
 			if (len(w.fetches) == 0) != hard {
 				t.Errorf("%d flights under way", len(w.fetches))

@@ -14,14 +14,14 @@ const (
 	maxSpaceRefreshes = maxRefreshes / 4
 )
 
-// Renew has a fresh entry fetched anew, ahead of its end, by a flight that nobody
+// Refresh has a fresh entry fetched anew, ahead of its end, by a flight that nobody
 // waits for. e must be a hit that was Due and is not released yet.
-func (c *Cache) Renew(key Key, e *Entry, load Load) {
+func (c *Cache) Refresh(key Key, e *Entry, load Load) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// What has been dropped since it was hit must not come back as a flight's.
 	if c.memory.stores(e) && !c.refreshLocked(key, e, time.Now(), load) {
-		e.renewal.Store(false)
+		e.refreshing.Store(false)
 	}
 }
 
@@ -31,7 +31,7 @@ func (c *Cache) refreshLocked(key Key, e *Entry, now time.Time, load Load) bool 
 	if c.fetches[key] != nil {
 		return true
 	}
-	if e.resting(now) || !e.space.mayRefresh(c) {
+	if e.retryDelayed(now) || !e.space.mayRefresh(c) {
 		return false
 	}
 	e.body.hold(1)
@@ -44,22 +44,22 @@ func (s *space) mayRefresh(c *Cache) bool {
 	return context.Cause(c.base) == nil && c.refreshes < maxRefreshes && s.refreshes < maxSpaceRefreshes
 }
 
-// Warm has key fetched by a flight that nobody waits for, unless it is stored.
-func (c *Cache) Warm(key Key, load Load) {
-	if c.memory.has(key) || c.passes.marked(key) {
+// Prefetch has key fetched by a flight that nobody waits for, unless it is stored.
+func (c *Cache) Prefetch(key Key, load Load) {
+	if c.memory.has(key) || c.hitForPass.marked(key) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := c.fetches[key] != nil || c.missing.get(key, time.Now()) != nil
+	known := c.fetches[key] != nil || c.negative.get(key, time.Now()) != nil
 	if !known && c.spaceLocked(key).mayRefresh(c) {
 		c.startLocked(key, background, nil, load)
 	}
 }
 
-// Keep returns what is stored of key, however stale, and marks it as used. The
+// GetStale returns what is stored of key, however stale, and marks it as used. The
 // caller must Release it.
-func (c *Cache) Keep(key Key) (*Entry, bool) {
+func (c *Cache) GetStale(key Key) (*Entry, bool) {
 	e := c.memory.look(key)
 	return e, e != nil
 }
