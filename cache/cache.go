@@ -1,11 +1,10 @@
 // Package cache keeps objects in memory under one byte budget and lets many
-// readers share one fetch while its bytes arrive. It knows bytes and keys; what
-// an object is, where it comes from and what a client may do with it is the
-// caller's affair.
+// readers share one fetch while its bytes arrive. It knows bytes and keys. The
+// caller knows what an object is, where it comes from and what a client may do with it.
 //
 // Three laws hold everywhere in the package. An object becomes an entry only
 // when it is complete and its source said so. No reader sees the last byte
-// before that. Every byte that is held is counted, whoever holds it: entries,
+// before that. Every byte in memory is counted, whoever holds it: entries,
 // fetches, and entries already evicted that a slow reader still sends.
 package cache
 
@@ -18,60 +17,59 @@ import (
 	"time"
 )
 
-// Key names one object. Space is the immutable identity of whatever the object
-// belongs to, Epoch its generation: raising it makes all older entries
-// unreachable at once. Keys are compared whole, never joined to a string.
+// Key names one object. Space is the immutable identity of the owner of the object.
+// Raising Epoch makes all older entries of a space unreachable at once. Keys are compared whole, never joined to a string.
 type Key struct {
 	Space  int64
 	Epoch  int64
 	Object string
 }
 
-// Source is an object on its way: what is known of it, and its bytes.
+// Source is an object that a Load has opened: its metadata and its bytes.
 type Source struct {
-	// Meta is handed to every reader. It must not change any more.
+	// Meta is given to every reader. It must not change any more.
 	Meta any
-	// MetaBytes is what Meta holds, for the byte budget.
+	// MetaBytes is the memory that Meta takes, for the byte budget.
 	MetaBytes int64
-	// Size is the exact length of Body, negative where it is not known.
+	// Size is the exact length of Body, negative if it is not known.
 	Size int64
-	// Fresh is how long the object may be served without asking again. Zero or
-	// less, or no more than Age, means that it is never stored and never shared,
-	// but for Validate.
+	// Fresh is how long the object may be served without asking the source again,
+	// from an Age of 0 on. An object that is not fresh when it comes is neither
+	// stored nor shared, unless Validate is set.
 	Fresh time.Duration
-	// Validate lets an object be stored that may not be served without asking
-	// each time whether it is still the same.
+	// Validate lets an object be stored that may only be served after the source has
+	// confirmed, for each request, that it is still the same.
 	Validate bool
-	// StaleWhileRevalidate is how long after that it may be served while it is fetched
-	// anew, StaleIfError while that fails (RFC 5861).
+	// StaleWhileRevalidate is how long the object may be served after that while it is
+	// refreshed, StaleIfError while the source fails (RFC 5861).
 	StaleWhileRevalidate, StaleIfError time.Duration
 	// DefaultStaleWhileRevalidate says that StaleWhileRevalidate is the default of the object's space, which
 	// Revalidate may replace.
 	DefaultStaleWhileRevalidate bool
-	// Age is how much of Fresh has passed by the time that Load returns.
+	// Age is how much of Fresh has passed when Load returns.
 	Age time.Duration
-	// Same says that the entry which Load was told of is the object still. Meta
-	// and times are new; Size and the bytes of Body count for nothing.
+	// Same says that the stored entry is still the current object. Meta and the times
+	// replace those of the entry; Size and Body are ignored.
 	Same bool
-	// Body returns io.EOF only when the object is complete and checked; any
-	// other end is an error. A Read must end when the context of its Load does.
-	// The cache closes the body once, and never while it is being read.
+	// Body returns io.EOF only if the object is complete and its checksum is right;
+	// any other end is an error. A Read must return when the context of its Load ends.
+	// The cache closes Body once, and never during a Read.
 	Body io.ReadCloser
 }
 
-// Load fetches an object. ctx lives as long as the fetch, whoever asked first:
-// its cause is ErrAbandoned or ErrClosed when the cache ended it. old is what is
-// stored and not fresh any more, nil if nothing is; it may be used until Load
-// returns. Loads of one key must be interchangeable, since one of them answers for
-// all. An error that is a *NotFound or an *Unavailable says what becomes of old.
+// Load fetches an object. ctx lives as long as the fetch, and not as long as the request
+// that began it; its cause is ErrAbandoned or ErrClosed if the cache ended it. old is the
+// stored entry if it is not fresh any more, else nil; it may be used until Load returns.
+// Loads of one key must be interchangeable, since one of them answers all requests. An
+// error that is a *NotFound or an *Unavailable decides what happens to old.
 type Load func(ctx context.Context, old *Entry) (*Source, error)
 
-// Recorder is told what happens inside. Methods must be quick and safe for
-// concurrent use.
+// Recorder counts what happens inside. Its methods must be quick and safe for concurrent
+// use.
 type Recorder interface {
-	// Evicted counts entries that left the tier: reason is capacity, expired,
-	// replaced, purged or gone. New calls it with 0 for each, so that none has
-	// to be missing until its first entry.
+	// Evicted counts entries that left the tier. reason is capacity, expired,
+	// replaced, purged or gone. New calls it with 0 for each reason, so that the
+	// counters exist before the first entry leaves.
 	Evicted(tier, reason string, n int)
 }
 
@@ -83,12 +81,12 @@ type Config struct {
 	Memory int64
 	// ObjectMax is the size above which an object is streamed past the cache.
 	ObjectMax int64
-	// Log is told of loads and bodies that panic; nil discards.
+	// Log gets a line for each load or body that panics; nil discards them.
 	Log *slog.Logger
 }
 
-// fetchFloor is what fetches under way may hold together when Memory is
-// smaller: without it, a small or absent cache could not share a fetch at all.
+// fetchFloor is how many bytes all fetches may hold if Memory is smaller. Without it, a
+// small or disabled cache could not share a fetch.
 const fetchFloor = 32 << 20
 
 // Cache is a memory tier and the fetches that fill it. All methods are safe for
@@ -120,8 +118,7 @@ type Cache struct {
 	refreshes int // fetches in the background that are under way
 }
 
-// New makes an empty cache, which tells rec of entries that leave. Close it to
-// end what it has under way.
+// New makes an empty cache. The caller must Close it, which ends its fetches.
 func New(cfg Config, rec Recorder) *Cache {
 	base, stop := context.WithCancelCause(context.Background())
 	log := cfg.Log
@@ -141,8 +138,8 @@ func New(cfg Config, rec Recorder) *Cache {
 }
 
 // Close cancels every fetch, waits until the last fetch has ended and drops
-// what is stored. Readers of a cancelled fetch get an error; what a reader or a
-// held entry has stays valid. Get fails with ErrClosed from then on.
+// all entries. Readers of a cancelled fetch get an error. Bytes that a reader or a caller
+// of Hit holds stay valid. From then on, Get fails with ErrClosed.
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.stop(ErrClosed)
@@ -158,7 +155,7 @@ func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	return e, e != nil
 }
 
-// Has reports whether something is stored of key, fresh or not.
+// Has reports whether there is an entry of key, fresh or not.
 func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
 
 // Get returns the object of key: from memory, by joining a fetch, or by
@@ -166,15 +163,15 @@ func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
 // bytes follow through the Reader, which the caller must Close. An error of
 // load reaches everybody who waits for it. ctx ends only this caller's wait.
 //
-// What is stored and not fresh is returned at once while its source allows that
-// (StaleWhileRevalidate), and fetched anew by a fetch that nobody waits for. After that it
-// waits for the fetch, and is returned if that fails (StaleIfError).
+// A stale entry is returned at once while its source allows that (StaleWhileRevalidate),
+// and refreshed in the background. After that, Get waits for the fetch, and returns the
+// stale entry if that fails (StaleIfError).
 func (c *Cache) Get(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, false)
 }
 
-// GetPart is Get for who may need no more than the metadata. Where the bytes come
-// for one reader alone and that is another, the Reader has none: it is NoBody.
+// GetPart is Get for a caller that may need only the metadata. If another reader alone
+// may have the bytes, the Reader has none: NoBody is set.
 func (c *Cache) GetPart(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, true)
 }
@@ -204,8 +201,8 @@ func (c *Cache) HeapBytes() int64 {
 	return c.memory.held.limit
 }
 
-// Generation counts what invalidates something: who records it before a fetch, and
-// finds it unchanged after, knows that nothing was purged meanwhile.
+// Generation counts purges and other invalidations. If it is the same before and after a
+// request to the source, nothing was invalidated meanwhile.
 func (c *Cache) Generation() uint64 { return c.generation.Load() }
 
 // Stats are the figures of the memory tier.

@@ -18,17 +18,17 @@ type Entry struct {
 	generation uint64               // of the cache when its fetch began
 	used       uint64               // when it was last asked for, by memory.clock; guarded by the shard's lock
 	purged     atomic.Pointer[mark] // by a purge of its key
-	// early is how long before Expires a hit has the object fetched anew. It
-	// differs from entry to entry, so that what came together does not go
-	// together, and what is in demand is never seen to expire.
+	// early is how long before Expires a hit starts a refresh. It differs from entry to
+	// entry, so that entries stored together do not expire together, and an entry in
+	// demand never expires.
 	early      time.Duration
-	refreshing atomic.Bool             // a hit has begun to have it fetched anew
+	refreshing atomic.Bool             // a hit has started a refresh
 	at         int32                   // its place in shard.all; guarded by the shard's lock
 	failure    atomic.Pointer[failure] // to fetch it anew, by an outage
 	retry      atomic.Pointer[retry]   // after any failure
 
-	// staleWhileRevalidate and staleIfError are how long after Expires the entry may be
-	// served while it is fetched anew, and while that fails.
+	// How long after Expires the entry may be served while it is refreshed, and while
+	// that fails (RFC 5861).
 	staleWhileRevalidate, staleIfError time.Duration
 	byDefault                          bool // staleWhileRevalidate is
 
@@ -36,20 +36,19 @@ type Entry struct {
 	metaBytes int64
 }
 
-// Lifetimes are what decides until when an entry may be served if fetching it anew
-// fails: it is fresh for Fresh from Entry.Stored on, and may be served for StaleIfError
-// after that.
+// Lifetimes decide until when an entry may be served if refreshing it fails: it is fresh
+// for Fresh from Entry.Stored on, and may be served for StaleIfError after that.
 type Lifetimes struct{ Fresh, StaleIfError time.Duration }
 
-// failure lets an entry be served until then, since an outage kept it from being fetched
-// anew.
+// failure records that the source was unavailable when the entry was to be refreshed:
+// until then, requests may be served stale without waiting.
 type failure struct {
 	generation uint64 // when the fetch began
 	until      time.Time
 	now        *Lifetimes // instead of the entry's own; nil leaves those
 }
 
-// retry keeps an entry from being fetched anew until then, since that has just failed.
+// retry delays the next refresh of an entry until then, since one has just failed.
 type retry struct {
 	generation uint64 // when the fetch began
 	until      time.Time
@@ -64,8 +63,8 @@ func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	}
 }
 
-// Fetches ahead of time are spread over the last tenth of an object's life. One
-// that is short has none: its end would be asked for before it has begun.
+// Refreshes ahead of time are spread over the last tenth of an object's life. A short
+// life has none: its refresh would begin at once.
 const (
 	earlyShare = 10
 	shortLife  = 10 * time.Second
@@ -93,15 +92,16 @@ func (e *Entry) Release() { e.body.release() }
 // Fresh reports whether e may be served at now without asking again.
 func (e *Entry) Fresh(now time.Time) bool { return e.fresh(now) }
 
-// Due reports, to one caller, that it is time to have a fresh entry fetched anew:
-// that one should call Refresh.
+// Due reports to one caller that it is time to refresh a fresh entry. That caller should
+// call Refresh.
 func (e *Entry) Due(now time.Time) bool {
 	return e.early > 0 && e.Expires.Sub(now) <= e.early && !e.retryDelayed(now) &&
 		e.refreshing.CompareAndSwap(false, true)
 }
 
-// Purged reports whether a purge has made e stale. Then its metadata is not to be
-// trusted either, which a source does not compare when it says that e is the same.
+// Purged reports whether a purge has made e stale. Then a Load must not ask the source
+// whether e is still the same: the answer would leave metadata in place that the purge
+// was meant to replace.
 func (e *Entry) Purged() bool {
 	m := e.space.purged.Load()
 	return e.purged.Load() != nil || m != nil && e.generation < m.generation
@@ -123,8 +123,8 @@ func (e *Entry) endsBy(end time.Time, marks ...*mark) time.Time {
 	return end
 }
 
-// fresh does not compare now with the time of a purge: who asks may have looked at
-// the clock before that.
+// fresh does not compare now with the time of a purge: the caller may have read the
+// clock before the purge.
 func (e *Entry) fresh(now time.Time) bool {
 	return now.Before(e.Expires) && e.purged.Load() == nil && e.generation >= e.space.since.Load()
 }
@@ -144,7 +144,7 @@ func (e *Entry) staleWhile() time.Duration {
 }
 
 // servableStale reports whether e may be served at now although it is not fresh, without
-// waiting for anything: while it is fetched anew, or because that failed lately.
+// waiting: while it is refreshed, or because a refresh failed shortly before.
 func (e *Entry) servableStale(now time.Time) bool {
 	if now.Before(e.expires().Add(e.staleWhile())) {
 		return true
@@ -162,9 +162,9 @@ func (e *Entry) lastFailure() *failure {
 	return f
 }
 
-// StaleIfErrorOK reports whether e may be served at now if fetching it anew fails, by its own
-// lifetimes, or by those that it would get now. It is asked by flights, which may hold e
-// yet when a hard purge has dropped it.
+// StaleIfErrorOK reports whether e may be served at now if refreshing it fails, by its own
+// lifetimes or, if l is set, by l. A fetch may still hold e when a hard purge has dropped
+// it: then it may not.
 func (e *Entry) StaleIfErrorOK(now time.Time, l *Lifetimes) bool {
 	if m := e.purged.Load(); m != nil && m.hard {
 		return false
@@ -177,28 +177,28 @@ func (e *Entry) StaleIfErrorOK(now time.Time, l *Lifetimes) bool {
 }
 
 const (
-	// retryDelay is how long nobody fetches an entry anew after that failed.
+	// retryDelay is how long no refresh of an entry begins after one has failed.
 	retryDelay = 2 * time.Second
-	// failureMemory is how long a failure lets others be served at once. After that, the
-	// next one waits and sees: it may have been over for long.
+	// failureMemory is how long requests are served stale without waiting after a
+	// failure. After that, the next request waits: the source may be back for long.
 	failureMemory = time.Minute
 )
 
-// failed notes that an outage kept e from being fetched anew, for who comes next.
+// failed records a failed refresh: for failureMemory, requests may be served stale
+// without waiting.
 func (e *Entry) failed(now time.Time, generation uint64, l *Lifetimes) {
 	e.failure.Store(&failure{generation: generation, until: now.Add(failureMemory), now: l})
 	e.delayRetry(now, generation)
 }
 
-// delayRetry notes that e was not fetched anew, whatever the reason: it is not asked for
-// at once again.
+// delayRetry records that a refresh failed for any reason.
 func (e *Entry) delayRetry(now time.Time, generation uint64) {
 	e.retry.Store(&retry{generation: generation, until: now.Add(retryDelay)})
 	e.refreshing.Store(false)
 }
 
-// retryDelayed reports whether e was not fetched anew just now. A fetch from before a purge
-// has no say in it: it may be the purge that ended it.
+// retryDelayed reports whether a refresh has just failed. A failure of a fetch that began
+// before a purge does not count: the purge may have cancelled it.
 func (e *Entry) retryDelayed(now time.Time) bool {
 	r := e.retry.Load()
 	return r != nil && now.Before(r.until) && r.generation >= e.invalidated()
@@ -213,7 +213,7 @@ func (e *Entry) invalidated() uint64 {
 	return since
 }
 
-// cost is what an object holds once it is in memory.
+// cost is how many bytes an object takes in memory.
 func cost(key Key, src *Source) int64 {
 	return bodyCost(src.Size) + allocated(int64(len(key.Object))) + src.MetaBytes + entryOverhead
 }
@@ -226,8 +226,7 @@ func (m *memory) storable(key Key, src *Source) bool {
 // keeps reports whether src wants to be stored.
 func (src *Source) keeps() bool { return src.lasts() || src.Validate }
 
-// lasts reports whether src may answer other requests than the one that it was
-// fetched for.
+// lasts reports whether src may answer other requests than the one that fetched it.
 func (src *Source) lasts() bool { return src.Fresh > max(0, src.Age) }
 
 func (m *memory) tooLarge(key Key, src *Source) bool {

@@ -9,7 +9,7 @@ import (
 // Errors of Get and of readers.
 var (
 	ErrClosed = errors.New("cache is closed")
-	// ErrAbandoned is why the context of a fetch ends that nobody follows.
+	// ErrAbandoned is the cause of a cancelled fetch that nobody waits for.
 	ErrAbandoned = errors.New("fetch abandoned: no reader left")
 	// ErrReaderClosed is what Next returns after Close, or when Close came while
 	// it was waiting.
@@ -22,12 +22,12 @@ var (
 // claimed to be complete.
 var errShort = fmt.Errorf("object is shorter than declared: %w", io.ErrUnexpectedEOF)
 
-// Unavailable is what a Load returns when it could not find out what has become of the
-// object, so that something stale is better than nothing.
-type Unavailable struct { //nolint:errname // it is what the error says, read cache.Unavailable
+// Unavailable is the error of a Load that could not reach the object. A stale entry may be
+// served instead, as stale-if-error allows (RFC 5861).
+type Unavailable struct { //nolint:errname // read cache.Unavailable
 	Err error
-	// Now, unless it is nil, is what the stored entry's lifetimes would be if it came
-	// now. It decides whether the entry is served.
+	// Now, if set, is what the lifetimes of the stored entry would be if it came now.
+	// They decide whether it is served, instead of those that it was stored with.
 	Now *Lifetimes
 }
 
@@ -41,8 +41,8 @@ var (
 	errBare     = errors.New("a bare reader has no bytes")
 )
 
-// PanicError is what everybody who waits for an object gets when its load or
-// its body panics. The stack is in the log.
+// PanicError is the error of all waiters and readers of an object whose load or body
+// panics. The stack is in the log.
 type PanicError struct {
 	Value any
 }

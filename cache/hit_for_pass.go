@@ -13,12 +13,12 @@ const (
 	hitForPassMax = 8192
 )
 
-// passes remembers for a while which keys are not worth a flight, because what
-// came last time could not be shared. Requests for such a key would otherwise
-// wait for one another's headers, only to fetch for themselves then.
+// hitForPass remembers for a while which objects could not be shared, as Varnish does.
+// Requests for such an object go past the cache. Otherwise they would wait for the headers
+// of a shared fetch, one after another, and then fetch for themselves.
 //
-// It keeps hashes, not keys, which would be megabytes that no budget knows of.
-// A key whose hash collides with a marked one misses a shared fetch, no more.
+// It keeps hashes and not keys, which could be megabytes outside any budget. A key whose
+// hash collides with a marked one only misses a shared fetch.
 type hitForPass struct {
 	seed maphash.Seed
 	mu   sync.Mutex                        // guards lru
@@ -49,7 +49,7 @@ func (p *hitForPass) marked(key Key) bool {
 	return ok
 }
 
-// unmark forgets a key that turned out to be worth a flight after all.
+// unmark forgets a key whose object can be shared after all.
 func (p *hitForPass) unmark(key Key) {
 	h := maphash.Comparable(p.seed, key)
 	p.mu.Lock()
@@ -57,6 +57,6 @@ func (p *hitForPass) unmark(key Key) {
 	p.lru.Remove(h)
 }
 
-// Bypasses reports whether Get is known to stream key past the cache: lately it
-// was too large, of unknown length, or not to be stored.
+// Bypasses reports whether Get would stream key past the cache, because its object was
+// too large, of unknown length, or not to be stored when it came last.
 func (c *Cache) Bypasses(key Key) bool { return c.hitForPass.marked(key) }

@@ -55,8 +55,8 @@ func (b *budget) take(n int64) bool {
 func (b *budget) give(n int64) { b.used.Add(-n) }
 
 // memory is the memory tier: a byte-bounded LRU. golang-lru bounds entries and
-// is not told of overwritten values, so its core is used under our own locks
-// with our own accounting, and evicting is our decision.
+// has no callback for overwritten values. So only its core is used, under our own locks
+// and with our own accounting.
 type memory struct {
 	rec       Recorder
 	objectMax int64 // what is larger is streamed
@@ -108,8 +108,8 @@ func (m *memory) hit(key Key, now time.Time) *Entry {
 	return e
 }
 
-// look returns an entry, fresh or not, held for the caller. An expired one stays
-// until what replaces it lands, or until it is evicted.
+// look returns an entry, fresh or not, held for the caller. An expired entry stays until
+// another one replaces it, or until it is evicted.
 func (m *memory) look(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -238,7 +238,7 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 	return e
 }
 
-// left settles the account of an entry that was taken out of its shard.
+// left updates the accounts after an entry was taken out of its shard.
 func (m *memory) left(e *Entry, reason string) {
 	m.entries.Add(-1)
 	e.space.count(-1, -e.body.cost)
@@ -250,9 +250,9 @@ func (m *memory) left(e *Entry, reason string) {
 // spareMax bounds how many entries in use room steps over before it gives up.
 const spareMax = 64
 
-// room takes n bytes from b, one of the two budgets, evicting until they are
-// there. It fails when what could be evicted is in use: that would free nothing
-// and only empty the cache.
+// room takes n bytes from b, one of the two budgets, evicting entries until there is
+// room. It fails if the oldest entries are in use: evicting those would free nothing and
+// only empty the cache.
 func (m *memory) room(b *budget, n int64) bool {
 	if n > b.limit {
 		return false
@@ -414,9 +414,9 @@ func (s *shard) removeLocked(e *Entry) {
 // stepSize is how many entries are looked at while a shard is locked.
 const stepSize = 256
 
-// step copies entries from just before the place end, and returns them and the end
-// for the next step; nothing is left at 0. Whoever begins with math.MaxInt and goes
-// on gets every entry that is there all the time, and perhaps others: what has not
+// step copies entries from just before the place end, and returns them and the end for
+// the next step, which is 0 after the last one. A caller that begins with math.MaxInt gets
+// every entry that is there during all steps, and perhaps others: an entry that has not
 // been visited is before end, and a removal moves an entry only to a lower place.
 func (s *shard) step(buf []*Entry, end int) ([]*Entry, int) {
 	s.mu.Lock()

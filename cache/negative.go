@@ -8,20 +8,20 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// TierNegative is the name in metrics of what is known not to be there.
+// TierNegative is the name of the negative entries in metrics.
 const TierNegative = "missing"
 
-// negativeMax is what may be held of objects that are not there. They have a
-// budget of their own: strangers can ask for any number of them, and must not
-// drive out a single picture by it.
+// negativeMax is the budget of negative entries, in bytes. It is separate from that of
+// objects: strangers can ask for any number of missing objects, which must not evict a
+// single picture.
 const negativeMax = 4 << 20
 
-// negativeOverhead is what an absence costs beside its key: the list element, the
+// negativeOverhead is what a negative entry costs beside its key: the list element, the
 // map slot and an error.
 const negativeOverhead = 512
 
-// NotFound is what a Load returns when it is certain that there is no object. What is
-// stored of it is dropped, and Err answers for the key for a while.
+// NotFound is the error of a Load that is certain that there is no object. The stored
+// entry is dropped, and Err answers requests for the key during For.
 type NotFound struct { //nolint:errname // read cache.NotFound
 	Err error // small, since it is kept
 	For time.Duration
@@ -30,13 +30,13 @@ type NotFound struct { //nolint:errname // read cache.NotFound
 func (g *NotFound) Error() string { return g.Err.Error() }
 func (g *NotFound) Unwrap() error { return g.Err }
 
-// NegativeHit is the error of a key that is known not to be there, without asking.
+// NegativeHit is the error of a key that has a negative entry.
 type NegativeHit struct{ Err error } //nolint:errname // read cache.NegativeHit
 
 func (a *NegativeHit) Error() string { return a.Err.Error() }
 func (a *NegativeHit) Unwrap() error { return a.Err }
 
-// missing remembers for a while which keys led nowhere.
+// negative remembers for a while which keys have no object.
 type negative struct {
 	limit int64
 	mu    sync.Mutex // guards the rest
@@ -57,7 +57,7 @@ func newNegative(limit int64) *negative {
 
 func negativeCost(key Key) int64 { return allocated(int64(len(key.Object))) + negativeOverhead }
 
-// get is nil where nothing is known.
+// get is nil if nothing is known.
 func (m *negative) get(key Key, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,7 +87,7 @@ func (m *negative) put(key Key, err error, until time.Time) {
 	m.lru.Add(key, negativeEntry{err: err, until: until})
 }
 
-// drop forgets what match says, and how many that were.
+// drop forgets all keys that match, and returns their number.
 func (m *negative) drop(match func(Key) bool) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,25 +116,24 @@ func (m *negative) stats() Stats {
 	return Stats{Bytes: m.bytes, Capacity: m.limit, Entries: int64(m.lru.Len())}
 }
 
-// Absent tells whether key is known not to be there, and why: nil if not.
+// Negative returns the error of the negative entry of key, nil if there is none.
 func (c *Cache) Negative(key Key, now time.Time) error { return c.negative.get(key, now) }
 
-// Missed notes, for who asked past the cache, that key is not there. generation is
-// Cache.Generation from before the source was asked: what it said before a purge is not
-// noted after that.
+// AddNegative adds a negative entry for a caller that asked the source itself. generation
+// is Cache.Generation from before that: an answer from before a purge is not added after
+// it.
 func (c *Cache) AddNegative(key Key, g *NotFound, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fetches[key] != nil || c.memory.has(key) {
-		return // what is stored, or comes, knows better than one who asked for less
+		return // an entry, or a fetch, knows better than a caller that asked for less
 	}
 	if generation == c.generation.Load() {
 		c.addNegativeLocked(key, g)
 	}
 }
 
-// addNegativeLocked notes that key is not there, so that nobody need ask, not even for a
-// stream past the cache.
+// addNegativeLocked adds a negative entry, which private fetches respect too.
 func (c *Cache) addNegativeLocked(key Key, g *NotFound) {
 	if g.For > 0 {
 		c.negative.put(key, g.Err, time.Now().Add(g.For))
@@ -142,9 +141,8 @@ func (c *Cache) addNegativeLocked(key Key, g *NotFound) {
 	}
 }
 
-// ForgetNegative forgets which keys of a space led nowhere, and keeps fetches that
-// are under way from noting it or dropping an entry for it: the answers may have
-// been another credential's.
+// ForgetNegative drops the negative entries of a space. Fetches under way neither add one
+// nor drop an entry: their answers may be those to another credential.
 func (c *Cache) ForgetNegative(space int64) (n int) {
 	c.mu.Lock()
 	generation := c.generation.Add(1)
@@ -157,7 +155,7 @@ func (c *Cache) ForgetNegative(space int64) (n int) {
 	return c.negative.drop(func(key Key) bool { return key.Space == space })
 }
 
-// NegativeStats are the figures of what is known not to be there.
+// NegativeStats reads the figures of the negative entries.
 func (c *Cache) NegativeStats() Stats { return c.negative.stats() }
 
 // under reports whether key is of the space and epoch of at, and begins with it.

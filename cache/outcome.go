@@ -88,7 +88,7 @@ func (f *fetch) confirmed(src *Source) {
 		return
 	}
 	e, stored := f.renewed(src)
-	f.cache.negative.remove(f.key) // what Missed noted meanwhile
+	f.cache.negative.remove(f.key) // which AddNegative may have added meanwhile
 	f.resolve(committed, func() {
 		f.source, f.outcome.entry, f.status, f.stored = src, e, Revalidated, stored
 	})
@@ -115,7 +115,7 @@ func (f *fetch) arrived(src *Source) {
 	if b == nil && f.old != nil && (f.kind != private || !c.memory.storable(f.key, src)) {
 		c.memory.remove(f.old, reasonReplaced) // it has changed, and will not be stored
 	}
-	c.negative.remove(f.key) // what Missed noted meanwhile
+	c.negative.remove(f.key) // which AddNegative may have added meanwhile
 	if b == nil {
 		f.resolve(committed, func() { f.source = src })
 		return

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// space is one epoch of a Key.Space: what all of its entries have in common.
+// space is the state that all entries of one epoch of a Key.Space share.
 type space struct {
-	// The last soft purge of all, and the last Revalidate. Set under Cache.mu.
+	// The last PurgeSpace and the last Revalidate. Set under Cache.mu.
 	purged, outdated atomic.Pointer[mark]
-	// since is the generation of the later of the two: what was fetched before it is
+	// since is the generation of the later one: an entry whose fetch began before it is
 	// stale.
 	since   atomic.Uint64
 	entries atomic.Int64
@@ -33,8 +33,8 @@ func (s *space) mark(which *atomic.Pointer[mark], m *mark) {
 	s.since.Store(m.generation)
 }
 
-// mark says that what a fetch brought which began before generation is fresh no longer
-// than until at, and not to be served at all if hard.
+// mark limits entries whose fetch began before generation: they are fresh until at, and
+// are never served if hard.
 type mark struct {
 	generation uint64
 	at         time.Time
@@ -57,15 +57,15 @@ func (c *Cache) spaceLocked(key Key) *space {
 
 // Purged is what a purge found.
 type Purged struct {
-	Entries  int   // that were dropped, or have been stale from then on
+	Entries  int   // that were dropped, or are stale from then on
 	Bytes    int64 // of those
-	Fetches  int   // fetches under way that leave no entry now
-	Negative int   // keys that are no longer taken for missing
+	Fetches  int   // under way, which will leave no entry
+	Negative int   // negative entries that were dropped
 }
 
-// Purge ends the life of one entry. A soft purge makes it stale, so that it may be
-// served while it is fetched anew, as far as its source allows that; a hard one
-// drops it. A fetch that is under way goes on for its readers, and leaves no entry.
+// Purge invalidates one entry. A soft purge makes it stale: it may still be served while
+// it is refreshed, as far as its source allows that. A hard purge drops it. A fetch under
+// way goes on for its readers and leaves no entry.
 func (c *Cache) Purge(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
 	m, p := c.detach(match, hard)
@@ -79,9 +79,8 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	return p
 }
 
-// PurgePrefix is Purge for all keys of at's space and epoch that begin with
-// at.Object. What is served meanwhile waits for no more than a step through a
-// shard.
+// PurgePrefix is Purge for all keys of at's space and epoch that begin with at.Object.
+// Requests meanwhile wait no longer than for one step through a shard.
 func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	m, p := c.detach(match, hard)
@@ -109,8 +108,8 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 // how many entries there are.
 func (c *Cache) PurgeSpace(spaceNo, epoch int64) Purged { return c.purgeSpace(spaceNo, epoch, false) }
 
-// Retire is for an epoch that nobody will ask for any more: its entries stay until
-// they are evicted, which they are first.
+// Retire is for an epoch that will get no more requests. Its entries are stale and stay
+// until they are evicted.
 func (c *Cache) Retire(spaceNo, epoch int64) Purged { return c.purgeSpace(spaceNo, epoch, true) }
 
 func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
@@ -118,7 +117,7 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	c.mu.Lock()
 	m, p := c.detachLocked(match, false)
-	// Where there is none, neither a flight nor an entry of it is there.
+	// An epoch without a space has neither fetches nor entries.
 	if s := c.spaces[id]; s != nil {
 		s.mark(&s.purged, m)
 		p.Entries, p.Bytes = int(s.entries.Load()), s.bytes.Load()
@@ -131,26 +130,26 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	return p
 }
 
-// Revalidate is for an epoch whose objects may have got other lifetimes. What is stored
-// of it is stale from then on, but trusted: Entry.Purged is false, so that a load may
-// ask whether the object is still the same. While it does, it may be served stale for
-// staleWhile, unless its source said for how long. A fetch that is under way goes on for
-// its readers, and leaves no entry.
+// Revalidate is for an epoch whose default lifetimes have changed. Its entries are stale
+// from then on but trusted: Entry.Purged is false, so that a Load can ask the source
+// whether the object is still the same, at the cost of one conditional request. Meanwhile
+// an entry may be served stale for staleWhile, unless its source stated a time itself. A
+// fetch under way goes on for its readers and leaves no entry.
 //
-// It takes a time that does not depend on how many entries there are. A load that begins
-// after it was called must go by the new lifetimes. What counts is when a fetch began,
-// since nobody can tell when its load looked up the lifetimes:
+// The time that it takes does not depend on the number of entries. A Load that begins
+// after the call must use the new lifetimes. The start of a fetch counts, because the
+// cache cannot know when its Load looked up the lifetimes:
 //
-//  1. A stream past the cache asks whether K is still the same. It is in no table.
-//  2. It is told yes, and looks up how long K lives.
+//  1. A private fetch, which is in no table, asks whether K is still the same.
+//  2. The source confirms it, and the Load looks up the lifetimes of K.
 //  3. The lifetimes change, and Revalidate is called.
-//  4. The stream puts the renewed entry of K, with lifetimes from before 3. It is as
-//     old as the beginning of 1, and so it is stale.
+//  4. The fetch renews the entry of K with lifetimes from before 3. The entry has the
+//     generation of 1, and so it is stale.
 func (c *Cache) Revalidate(spaceNo, epoch int64, staleWhile time.Duration) {
 	at := Key{Space: spaceNo, Epoch: epoch}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// Where there is none, neither a flight nor an entry of it is there.
+	// An epoch without a space has neither fetches nor entries.
 	if s := c.spaces[spaceID{spaceNo, epoch}]; s != nil {
 		m, _ := c.detachLocked(func(k Key) bool { return under(k, at) }, false)
 		m.staleWhile = staleWhile
