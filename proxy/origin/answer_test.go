@@ -16,12 +16,12 @@ const s3Request = "AWSTESTREQUEST01"
 // Each end of a call is told as S3 said it, and the last failure beside it.
 func TestLastAnswer(t *testing.T) {
 	t.Parallel()
-	get := func(k *kit, r Request) error { _, err := k.read(t, r); return err }
-	head := func(k *kit, r Request) error { _, err := k.Head(t.Context(), r); return err }
+	get := func(k *env, r Request) error { _, err := k.read(t, r); return err }
+	head := func(k *env, r Request) error { _, err := k.Head(t.Context(), r); return err }
 	ok := Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 200, RequestID: s3Request}
 	for _, tc := range []struct {
 		name   string
-		call   func(*kit, Request) error
+		call   func(*env, Request) error
 		change func(*Request)
 		faults []*s3.Fault
 		want   Answer
@@ -34,7 +34,7 @@ func TestLastAnswer(t *testing.T) {
 			want: Answer{Operation: opGet, Outcome: "ok", OK: true, Status: 206, RequestID: s3Request},
 		},
 		{
-			name: "304", call: func(k *kit, r Request) error { _, err := k.Get(t.Context(), r); return err },
+			name: "304", call: func(k *env, r Request) error { _, err := k.Get(t.Context(), r); return err },
 			change: func(r *Request) { r.IfNoneMatch = `"e"` },
 			want:   Answer{Operation: opGet, Outcome: "not_modified", OK: true, Status: 304, RequestID: s3Request},
 		},
@@ -54,7 +54,7 @@ func TestLastAnswer(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize), ETag: `"e"`})
 			id := r.Route.Alias.ID
 			if _, known := k.LastAnswer(id); known {
@@ -97,7 +97,7 @@ func TestLastAnswer(t *testing.T) {
 // What S3 was not asked, or nobody waited for, is no answer.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	for _, key := range []string{"", "folder/"} {
 		_, err := k.Get(t.Context(), Request{Route: r.Route, Key: key})
@@ -123,7 +123,7 @@ func TestNoAnswer(t *testing.T) {
 // Nothing in an answer tells what was read, where or with what.
 func TestAnswerTellsNothing(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "hidden.png", s3.Object{Body: noise(100)})
 	for _, code := range []string{"NoSuchKey", "SignatureDoesNotMatch", "InternalError"} {
 		k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
@@ -141,7 +141,7 @@ func TestAnswerTellsNothing(t *testing.T) {
 // A server's texts neither break nor fill what is kept of them.
 func TestAnswerIsBounded(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	k.next(r, &s3.Fault{Header: func(h http.Header) { h.Set("x-amz-request-id", strings.Repeat("long", 1000)) }})
 	if _, err := k.read(t, r); err != nil {

@@ -24,7 +24,7 @@ import (
 func BenchmarkGet(b *testing.B) {
 	for _, size := range []int{4 << 10, 1 << 20} {
 		for _, sum := range []fakes3.Checksum{fakes3.CRC64NVME, fakes3.CRC32, fakes3.NoChecksum} {
-			k := newKit(b, nil)
+			k := newEnv(b, nil)
 			r := k.put("shop", "a.png", fakes3.Object{Body: noise(size), Checksum: sum, ContentType: "image/png"})
 			r.Route.Alias.Endpoint = benchServer(b, k, r).URL
 			name := fmt.Sprintf("%dKiB/%s/", size>>10, sum)
@@ -36,7 +36,7 @@ func BenchmarkGet(b *testing.B) {
 
 // benchServer answers each GET as the scripted S3 would, checksum and all, but
 // without recording it.
-func benchServer(b *testing.B, k *kit, r Request) *httptest.Server {
+func benchServer(b *testing.B, k *env, r Request) *httptest.Server {
 	b.Helper()
 	obj, err := k.Get(b.Context(), r)
 	if err != nil {
@@ -55,7 +55,7 @@ func benchServer(b *testing.B, k *kit, r Request) *httptest.Server {
 	return server
 }
 
-func benchOrigin(b *testing.B, k *kit, r Request) {
+func benchOrigin(b *testing.B, k *env, r Request) {
 	b.Helper()
 	buf := make([]byte, 64<<10)
 	bench(b, func() error {
@@ -67,7 +67,7 @@ func benchOrigin(b *testing.B, k *kit, r Request) {
 	})
 }
 
-func benchSDK(b *testing.B, k *kit, r Request) {
+func benchSDK(b *testing.B, k *env, r Request) {
 	b.Helper()
 	kp := k.secrets.pair(r.Route.Credential)
 	client := s3.New(s3.Options{

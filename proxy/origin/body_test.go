@@ -26,7 +26,7 @@ func TestBodyResumes(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s at %d", name, at), func(t *testing.T) {
 				t.Parallel()
-				k := newKit(t, nil)
+				k := newEnv(t, nil)
 				r := k.put("shop", "a.png", s3.Object{Body: want})
 				k.next(r, fault)
 				got, err := k.read(t, r)
@@ -45,7 +45,7 @@ func TestBodyResumes(t *testing.T) {
 
 // wantResume checks the one further request of a resumed body. Where it starts
 // depends on how much of what was sent got through a reset.
-func wantResume(t *testing.T, k *kit, r Request) {
+func wantResume(t *testing.T, k *env, r Request) {
 	t.Helper()
 	requests := k.s3.Requests()
 	if len(requests) != 2 || k.rec.retried() != 1 {
@@ -62,7 +62,7 @@ func wantResume(t *testing.T, k *kit, r Request) {
 
 func TestBodyResumesRange(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(bodySize)
 	r := k.put("shop", "a.png", s3.Object{Body: want})
 	r.Range = &Range{First: 1000, Last: 150_000}
@@ -111,7 +111,7 @@ func TestBodyFails(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			tc.object.Body = content
 			r := k.put("shop", "a.png", tc.object)
 			k.next(r, tc.faults...)
@@ -142,7 +142,7 @@ func TestBodyChecksum(t *testing.T) {
 		for _, size := range []int{0, 1, 7, 100_000} {
 			t.Run(fmt.Sprintf("%s of %d bytes", sum, size), func(t *testing.T) {
 				t.Parallel()
-				k := newKit(t, nil)
+				k := newEnv(t, nil)
 				want := noise(size)
 				r := k.put("shop", "a.png", s3.Object{Body: want, Checksum: sum})
 				k.next(r, nil, s3.CompositeChecksum(), s3.Chunked(), s3.WrongChecksum())
@@ -170,7 +170,7 @@ func TestBodyChecksum(t *testing.T) {
 // again for who asks again.
 func TestBodyReadAtEnd(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
@@ -197,7 +197,7 @@ func TestBodyIdleTimeout(t *testing.T) {
 	want := noise(bodySize)
 	t.Run("resumed once", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, short)
+		k := newEnv(t, short)
 		r := k.put("shop", "a.png", s3.Object{Body: want})
 		k.next(r, s3.StallAfter(70_000, nil))
 		if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
@@ -207,7 +207,7 @@ func TestBodyIdleTimeout(t *testing.T) {
 	})
 	t.Run("then final", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, short)
+		k := newEnv(t, short)
 		r := k.put("shop", "a.png", s3.Object{Body: want})
 		k.next(r, s3.StallAfter(70_000, nil), s3.StallAfter(1, nil))
 		_, err := k.read(t, r)
@@ -218,7 +218,7 @@ func TestBodyIdleTimeout(t *testing.T) {
 	})
 	t.Run("a slow reader is not S3's fault", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, short)
+		k := newEnv(t, short)
 		r := k.put("shop", "a.png", s3.Object{Body: want})
 		obj, err := k.Get(t.Context(), r)
 		if err != nil {
@@ -237,7 +237,7 @@ func TestBodyIdleTimeout(t *testing.T) {
 
 func TestBodyCancel(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	k.next(r, s3.StallAfter(1000, nil))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -261,7 +261,7 @@ func TestBodyCancel(t *testing.T) {
 
 func TestBodyDeadline(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	k.next(r, s3.StallAfter(1000, nil))
 	ctx := &deadline{Context: t.Context(), passed: make(chan struct{})}
@@ -280,7 +280,7 @@ func TestBodyDeadline(t *testing.T) {
 // Close while a Read waits: the Read returns, and the call counts once.
 func TestBodyCloseDuringRead(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	k.next(r, s3.StallAfter(1000, nil))
 	obj, err := k.Get(t.Context(), r)
@@ -326,7 +326,7 @@ func TestBodyCloseEarly(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(tc.size)})
 			for range 2 {
 				obj, err := k.Get(t.Context(), r)
@@ -375,7 +375,7 @@ func TestBodyUnknownLength(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: want, Checksum: tc.sum})
 			k.next(r, tc.faults...)
 			got, err := k.read(t, r)
@@ -413,7 +413,7 @@ func TestFront(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, func(c *Config) { c.CallTimeout = callTimeout })
+			k := newEnv(t, func(c *Config) { c.CallTimeout = callTimeout })
 			r := k.put("shop", "a.png", s3.Object{Body: want})
 			k.next(r, tc.fault)
 			if tc.late {
@@ -441,7 +441,7 @@ func TestFront(t *testing.T) {
 	}
 	t.Run("the rest has time", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, func(c *Config) { c.CallTimeout = callTimeout })
+		k := newEnv(t, func(c *Config) { c.CallTimeout = callTimeout })
 		r := k.put("shop", "a.png", s3.Object{Body: want})
 		gate := make(chan struct{})
 		k.next(r, s3.StallAfter(5000, gate))
@@ -479,7 +479,7 @@ func TestBodyRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, func(c *Config) { c.IdleTimeout = 2 * time.Second })
+			k := newEnv(t, func(c *Config) { c.IdleTimeout = 2 * time.Second })
 			r := k.put("shop", "a.png", s3.Object{Body: want[:tc.size]})
 			k.next(r, tc.fault, tc.fault)
 			got, err := k.read(t, r)

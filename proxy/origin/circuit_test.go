@@ -14,11 +14,11 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// newBreakerKit is a kit with a breaker that opens after breakerLimit failures and
+// newBreakerEnv is an env with a breaker that opens after breakerLimit failures and
 // for longer than any test.
-func newBreakerKit(t testing.TB, change func(*Config)) *kit {
+func newBreakerEnv(t testing.TB, change func(*Config)) *env {
 	t.Helper()
-	return newKit(t, func(c *Config) {
+	return newEnv(t, func(c *Config) {
 		c.BreakerFailures, c.BreakerOpen = breakerLimit, time.Hour
 		if change != nil {
 			change(c)
@@ -27,7 +27,7 @@ func newBreakerKit(t testing.TB, change func(*Config)) *kit {
 }
 
 // probeNow lets the time of the probe come.
-func (k *kit) probeNow(r alias.Route) {
+func (k *env) probeNow(r alias.Route) {
 	k.breaker.mu.Lock()
 	defer k.breaker.mu.Unlock()
 	c, _ := k.breaker.circuits.Peek(circuitKeyOf(r))
@@ -41,7 +41,7 @@ func another(r Request) Request {
 }
 
 // fail has calls for several objects fail until the circuit is open.
-func (k *kit) fail(t *testing.T, r Request) {
+func (k *env) fail(t *testing.T, r Request) {
 	t.Helper()
 	k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	for range breakerLimit {
@@ -60,7 +60,7 @@ func TestCircuitOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newBreakerKit(t, nil)
+			k := newBreakerEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.s3.Hook(func(*s3.Request) *s3.Fault { return fault })
 			for range breakerLimit {
@@ -105,7 +105,7 @@ func TestCircuitOpen(t *testing.T) {
 // Of a hundred callers at once one goes out to see, and when S3 is well again all do.
 func TestCircuitHalfOpen(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, nil)
+	k := newBreakerEnv(t, nil)
 	want := noise(bodySize)
 	r := k.put("shop", "a.png", s3.Object{Body: want})
 	k.fail(t, r)
@@ -145,7 +145,7 @@ func TestCircuitHalfOpen(t *testing.T) {
 // What S3 refuses is an answer: it closes the circuit, and does not open it.
 func TestCircuitAnswers(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, nil)
+	k := newBreakerEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 	known, gone := r, r
 	known.IfNoneMatch, gone.IfMatch = `"e"`, `"f"`
@@ -179,7 +179,7 @@ func TestCircuitAnswers(t *testing.T) {
 // Bodies that break open a circuit, although their headers come.
 func TestCircuitBodies(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, nil)
+	k := newBreakerEnv(t, nil)
 	broken := func() *s3.Fault { return s3.ResetAfter(bodySize / 2) }
 	var r Request
 	for i := range breakerLimit {
@@ -209,7 +209,7 @@ func TestCircuitBodies(t *testing.T) {
 // they have it.
 func TestCircuitOpensOnQueue(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, func(c *Config) { c.BreakerFailures, c.Concurrency, c.AliasConcurrency = 1, 1, 1 })
+	k := newBreakerEnv(t, func(c *Config) { c.BreakerFailures, c.Concurrency, c.AliasConcurrency = 1, 1, 1 })
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	release := make(chan struct{})
 	k.s3.Hook(func(*s3.Request) *s3.Fault {
@@ -239,7 +239,7 @@ func TestCircuitOpensOnQueue(t *testing.T) {
 	}
 }
 
-func (k *kit) queued() int {
+func (k *env) queued() int {
 	k.limit.mu.Lock()
 	defer k.limit.mu.Unlock()
 	return k.limit.waiting
@@ -248,7 +248,7 @@ func (k *kit) queued() int {
 // That we do not let ourselves connect says nothing about the origin.
 func TestCircuitForbiddenAddress(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, func(c *Config) { c.AllowPrivateEndpoints = false })
+	k := newBreakerEnv(t, func(c *Config) { c.AllowPrivateEndpoints = false })
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	tls := r
 	tls.Route.Alias = new(*r.Route.Alias)
@@ -264,7 +264,7 @@ func TestCircuitForbiddenAddress(t *testing.T) {
 // An object that S3 cannot read is asked for each time, and the others of its alias come.
 func TestCircuitOneObject(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, nil)
+	k := newBreakerEnv(t, nil)
 	want := noise(bodySize)
 	bad, good := k.put("shop", "bad.png", s3.Object{Body: want}), k.put("shop", "good.png", s3.Object{Body: want})
 	k.s3.Hook(func(r *s3.Request) *s3.Fault {
@@ -290,7 +290,7 @@ func TestCircuitOneObject(t *testing.T) {
 // A forced call goes out whatever the circuit, and leaves it as it is.
 func TestCircuitForce(t *testing.T) {
 	t.Parallel()
-	k := newBreakerKit(t, nil)
+	k := newBreakerEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	k.fail(t, r)
 	before := k.Circuit(r.Route)
@@ -339,7 +339,7 @@ func TestCallThatPanics(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newBreakerKit(t, nil)
+			k := newBreakerEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.fail(t, r)
 			k.s3.Hook(nil)

@@ -21,7 +21,7 @@ import (
 // signed with the key of the other. That holds for retries and resumed bodies.
 func TestClientsNeverMixCredentials(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	a, b := k.route("a"), k.route("bb")
 	b.Alias.Location = a.Alias.Location
 	want := noise(50_000)
@@ -69,7 +69,7 @@ func TestClientsNeverMixCredentials(t *testing.T) {
 
 func TestClientsSharedCredential(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	first, second := k.put("shop", "a.png", s3.Object{Body: noise(10)}), k.put("press", "b.png", s3.Object{Body: noise(20)})
 	second.Route.Credential = first.Route.Credential
 	for _, r := range []Request{first, second} {
@@ -92,7 +92,7 @@ func TestClientsSharedCredential(t *testing.T) {
 // client back.
 func TestClientsVersionChange(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(bodySize)
 	old := k.put("shop", "a.png", s3.Object{Body: want})
 	release := make(chan struct{})
@@ -130,7 +130,7 @@ func TestClientsVersionChange(t *testing.T) {
 
 func TestClientsForget(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(bodySize)
 	r := k.put("shop", "a.png", s3.Object{Body: want})
 	obj, err := k.Get(t.Context(), r)
@@ -155,7 +155,7 @@ func TestClientsForget(t *testing.T) {
 
 func TestClientsBounded(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	c := newClients(k.secrets, k.sender, 3)
 	for _, id := range []int64{1, 2, 3, 1, 4, 5} {
 		if _, err := c.current(alias.Route{Alias: &alias.Alias{}, Credential: k.credential(id, 1)}); err != nil {
@@ -174,7 +174,7 @@ func TestClientsBounded(t *testing.T) {
 
 func TestClientsVariants(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	cred := k.credential(1, 1)
 	seen := map[any]bool{}
 	for _, loc := range []alias.Location{
@@ -195,7 +195,7 @@ func TestClientsVariants(t *testing.T) {
 
 func TestClientsManyAtOnce(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	c := newClients(k.secrets, k.sender, 10)
 	var wg sync.WaitGroup
 	for i := range 200 {
@@ -232,7 +232,7 @@ func (c *clients) versions(credentialID int64) (all []int64) {
 
 func TestClientsAnonymous(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	r.Route.Credential = &alias.Credential{ID: 9, Version: 1, Provider: alias.Anonymous{}}
 	if _, err := k.read(t, r); err != nil {
@@ -258,7 +258,7 @@ func (role) Kind() alias.Kind { return "role" }
 // A credential that cannot sign is an error, never a request by someone else.
 func TestClientsBrokenCredential(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	for name, cred := range map[string]*alias.Credential{
 		"sealed value does not open": {ID: 77, Version: 1, Provider: alias.Static{}},
@@ -294,7 +294,7 @@ func TestClientsIgnoreEnvironment(t *testing.T) { //nolint:paralleltest // it se
 	// By name: net/http never takes a proxy to a loopback address.
 	names := newDNS(t)
 	names.set("s3.example.com", "127.0.0.1")
-	k := newKitResolving(t, names.resolver(), nil)
+	k := newEnvResolving(t, names.resolver(), nil)
 	signed := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	signed.Route.Alias.Endpoint = strings.Replace(k.s3.URL, "127.0.0.1", "s3.example.com", 1)
 	anonymous := signed
@@ -326,7 +326,7 @@ func TestClientsIgnoreEnvironment(t *testing.T) { //nolint:paralleltest // it se
 // Only what the alias and the request say goes out.
 func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "p/ü +&=?%2F.png", s3.Object{Body: noise(100), ETag: `"e"`})
 	r.Route.Alias.BucketOwner = "123456789012"
 	ranged := r
@@ -374,7 +374,7 @@ func TestRequestHeaders(t *testing.T) {
 // With an owner given, a bucket that somebody else now has is refused.
 func TestBucketOwner(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(bodySize)
 	r := k.put("shop", "a.png", s3.Object{Body: want})
 	k.s3.CreateBucket(r.Route.Alias.Bucket, "111111111111")
@@ -397,7 +397,7 @@ func TestBucketOwner(t *testing.T) {
 
 func TestKeysNeverSent(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "folder/", s3.Object{Body: noise(1)})
 	for _, key := range []string{"", "/", "folder/", "a//"} {
 		r.Key = key
@@ -432,7 +432,7 @@ func TestClientForProbes(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 			k.s3.Allow(kp, r.Route.Alias.Bucket, "")
 			out, err := k.Client(r.Route.Alias.Location, tc.keys).GetObject(t.Context(), &awss3.GetObjectInput{
@@ -474,7 +474,7 @@ func TestClientForProbesIsGuarded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, func(c *Config) { c.AllowPrivateEndpoints = tc.private })
+			k := newEnv(t, func(c *Config) { c.AllowPrivateEndpoints = tc.private })
 			loc := alias.Location{Endpoint: tc.endpoint, Region: "us-east-1", PathStyle: true}
 			_, err := k.Client(loc, alias.KeyPair{}).HeadBucket(t.Context(), &awss3.HeadBucketInput{Bucket: aws.String("bucket")})
 			if err == nil || !strings.Contains(err.Error(), "allow-private-endpoints") && !strings.Contains(err.Error(), "169.254") {
@@ -487,7 +487,7 @@ func TestClientForProbesIsGuarded(t *testing.T) {
 // The client of a route is the one that serves it.
 func TestClientOf(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	if _, err := k.read(t, r); err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func TestGetNotModified(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{
 				Body: noise(100), ETag: `"e"`, LastModified: modified, CacheControl: "max-age=60", ContentType: "image/png",
 			})
@@ -109,7 +109,7 @@ func TestNotModifiedHeaders(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 			r.IfNoneMatch = `"e"`
 			k.next(r, &s3.Fault{Status: http.StatusNotModified, Header: tc.header})
@@ -135,7 +135,7 @@ func TestNotModifiedHeaders(t *testing.T) {
 // Nobody asked whether it has changed.
 func TestNotModifiedUnasked(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 	k.next(r, &s3.Fault{Status: http.StatusNotModified})
 	_, err := k.Get(t.Context(), r)
@@ -146,7 +146,7 @@ func TestNotModifiedUnasked(t *testing.T) {
 // first request, S3 would answer 304 for ever.
 func TestResumeWithoutCondition(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(bodySize)
 	r := k.put("shop", "a.png", s3.Object{Body: want, ETag: `"new"`})
 	r.IfNoneMatch = `"old"`
@@ -180,7 +180,7 @@ func TestExpiresAndDate(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			lines := s3.Fault{Header: func(h http.Header) { h["Expires"], h["Date"] = tc.expires, tc.date }}
 			refused := s3.Fault{Status: http.StatusForbidden, Body: []byte{}}
@@ -267,7 +267,7 @@ func TestBorn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
 			r.IfNoneMatch = `"e"`
 			if len(tc.faults) == 0 || tc.faults[0] == nil || tc.faults[0].Status != http.StatusNotModified {
@@ -293,7 +293,7 @@ func TestBorn(t *testing.T) {
 func TestGatewayNotModified(t *testing.T) {
 	t.Parallel()
 	g := gateway.New(t)
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	ctx := t.Context()
 	if err := g.CreateBucket(ctx, "media"); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ func TestGetErrors(t *testing.T) {
 	for name, tc := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.s3.Hook(func(*s3.Request) *s3.Fault { return tc.fault })
 			_, err := k.read(t, r)
@@ -123,7 +123,7 @@ func TestGetBrokenReplies(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.s3.Hook(func(*s3.Request) *s3.Fault { return tc.fault })
 			_, err := k.read(t, r)
@@ -137,7 +137,7 @@ func TestGetBrokenReplies(t *testing.T) {
 func TestGetHugeErrorDocument(t *testing.T) {
 	t.Parallel()
 	const size = 32 << 20 // more than any buffer between the two ends holds
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	k.s3.Hook(func(*s3.Request) *s3.Fault { return &s3.Fault{Status: 403, Body: make([]byte, size)} })
 	_, err := k.read(t, r)
@@ -160,7 +160,7 @@ func TestGetRetryAfter(t *testing.T) {
 		"": time.Second, "7": 7 * time.Second, "0": time.Second, "-3": time.Second,
 		"86400": maxRetryAfter, "99999999999999999999": time.Second, "Wed, 21 Oct 2026 07:28:00 GMT": time.Second,
 	} {
-		k := newKit(t, nil)
+		k := newEnv(t, nil)
 		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 		k.s3.Hook(func(*s3.Request) *s3.Fault {
 			return &s3.Fault{Code: "SlowDown", Header: func(h http.Header) { h.Set("Retry-After", value) }}
@@ -175,7 +175,7 @@ func TestGetRetryAfter(t *testing.T) {
 // What a server puts into code and request id cannot break or fill the log.
 func TestErrorTextIsBounded(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	k.s3.Hook(func(*s3.Request) *s3.Fault {
 		long := strings.Repeat("Long", 5000)
@@ -193,7 +193,7 @@ func TestErrorTextIsBounded(t *testing.T) {
 
 func TestErrorLeaksNoSecret(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	for _, code := range []string{"SignatureDoesNotMatch", "AccessDenied", "InternalError"} {
 		k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
@@ -210,7 +210,7 @@ func TestGetSilentOrigin(t *testing.T) {
 	t.Parallel()
 	t.Run("two attempts", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, func(c *Config) { c.FirstByteTimeout = time.Second })
+		k := newEnv(t, func(c *Config) { c.FirstByteTimeout = time.Second })
 		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 		k.next(r, s3.StallAfter(s3.BeforeHeaders, nil), s3.StallAfter(s3.BeforeHeaders, nil), nil)
 		_, err := k.read(t, r)
@@ -225,7 +225,7 @@ func TestGetSilentOrigin(t *testing.T) {
 	})
 	t.Run("call timeout", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, func(c *Config) { c.CallTimeout = time.Second })
+		k := newEnv(t, func(c *Config) { c.CallTimeout = time.Second })
 		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 		k.next(r, s3.StallAfter(s3.BeforeHeaders, nil))
 		_, err := k.read(t, r)
@@ -234,7 +234,7 @@ func TestGetSilentOrigin(t *testing.T) {
 	})
 	t.Run("caller leaves", func(t *testing.T) {
 		t.Parallel()
-		k := newKit(t, nil)
+		k := newEnv(t, nil)
 		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 		ctx, cancel := context.WithCancel(t.Context())
 		k.s3.Hook(func(*s3.Request) *s3.Fault {
@@ -258,7 +258,7 @@ func TestGetRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.next(r, fault)
 			if _, err := k.read(t, r); err != nil {
@@ -280,7 +280,7 @@ func TestDeadConnections(t *testing.T) {
 	for _, dead := range []int{1, maxResends, maxResends + 1, maxResends + 2, idle} {
 		t.Run(strconv.Itoa(dead), func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 			k.idle(t, r, dead)
 			k.s3.Hook(func(q *s3.Request) *s3.Fault {
@@ -311,7 +311,7 @@ func TestHangUps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 			k.idle(t, r, idle)
 			k.s3.Hook(func(*s3.Request) *s3.Fault { return fault })
@@ -328,7 +328,7 @@ func TestHangUps(t *testing.T) {
 }
 
 // idle leaves so many idle connections.
-func (k *kit) idle(t *testing.T, r Request, n int) {
+func (k *env) idle(t *testing.T, r Request, n int) {
 	t.Helper()
 	open := make([]*Object, n)
 	for i := range open {

@@ -18,7 +18,7 @@ import (
 
 func TestGet(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	modified := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, size := range []int{0, 1, 4096, 16 << 10, 1 << 20} {
 		want := noise(size)
@@ -45,7 +45,7 @@ func TestGet(t *testing.T) {
 
 func TestGetRange(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(1000)
 	r := k.put("shop", "a.png", s3.Object{Body: want})
 	for _, tc := range []struct{ asked, got Range }{
@@ -84,7 +84,7 @@ func TestGetRangeWrong(t *testing.T) {
 		"other length":     {Header: func(h http.Header) { h.Set("Content-Length", "12") }},
 		"nonsense":         {Header: func(h http.Header) { h.Set("Content-Range", "bytes ten-twenty/1000") }},
 	} {
-		k := newKit(t, nil)
+		k := newEnv(t, nil)
 		r := k.put("shop", "a.png", s3.Object{Body: noise(1000)})
 		r.Range = &Range{10, 20}
 		k.next(r, fault)
@@ -97,7 +97,7 @@ func TestGetRangeWrong(t *testing.T) {
 
 func TestGetIfMatch(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10), ETag: `"e"`})
 	r.IfMatch = `"e"`
 	if _, err := k.read(t, r); err != nil {
@@ -111,10 +111,10 @@ func TestGetIfMatch(t *testing.T) {
 }
 
 // Faults of every kind at random, many callers at once: a body either arrives
-// whole or is an error, and kit finds nothing left.
+// whole or is an error, and env finds nothing left.
 func TestGetUnderFaults(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, func(c *Config) { c.Concurrency, c.AliasConcurrency, c.IdleTimeout = 8, 4, 200*time.Millisecond })
+	k := newEnv(t, func(c *Config) { c.Concurrency, c.AliasConcurrency, c.IdleTimeout = 8, 4, 200*time.Millisecond })
 	content := map[string][]byte{}
 	var requests []Request
 	for i := range 8 {
@@ -163,7 +163,7 @@ func TestGetUnderFaults(t *testing.T) {
 // An object of S3's maximum of headers and a slow trickle are fine.
 func TestGetTrickle(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	want := noise(300)
 	r := k.put("shop", "a.png", s3.Object{Body: want, Metadata: map[string]string{"note": string(bytes.Repeat([]byte{'x'}, 2048))}})
 	k.next(r, s3.Trickle(7, time.Millisecond))
@@ -232,7 +232,7 @@ func FuzzContentRange(f *testing.F) {
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	g := gateway.New(t)
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	ctx := t.Context()
 	if err := g.CreateBucket(ctx, "media"); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 
 func TestHead(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	modified := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := k.put("shop", "a.png", s3.Object{
 		Body: noise(1000), ContentType: "image/png", CacheControl: "max-age=60", ETag: `"e"`, LastModified: modified,
@@ -48,7 +48,7 @@ func TestCacheControlLines(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ContentType: "image/png"})
 			lines := s3.Fault{Header: func(h http.Header) { h["Cache-Control"] = tc.lines }}
 			refused := s3.Fault{Status: http.StatusForbidden, Body: []byte{}}
@@ -83,7 +83,7 @@ func TestHeadErrorsAreThoseOfGet(t *testing.T) {
 		}
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 			k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 			_, err := k.Get(t.Context(), r)
@@ -117,7 +117,7 @@ func TestHeadAsksAgain(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, nil)
+			k := newEnv(t, nil)
 			r := k.put("shop", "a.png", s3.Object{Body: noise(tc.size), ETag: `"e"`, ContentType: "image/png"})
 			k.next(r, tc.faults...)
 			obj, err := k.Head(t.Context(), r)
@@ -136,7 +136,7 @@ func TestHeadAsksAgain(t *testing.T) {
 
 func TestHeadTimeout(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, func(c *Config) { c.CallTimeout = time.Second })
+	k := newEnv(t, func(c *Config) { c.CallTimeout = time.Second })
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	// The limit covers the second request too.
 	k.next(r, &s3.Fault{Status: http.StatusForbidden, Body: []byte{}}, s3.StallAfter(s3.BeforeHeaders, nil))

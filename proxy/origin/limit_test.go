@@ -302,7 +302,7 @@ func TestLimiterInvariants(t *testing.T) {
 // A slot is held until the body is closed, not until it is read.
 func TestGetHoldsSlotUntilClose(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, func(c *Config) { c.Concurrency, c.AliasConcurrency, c.Queue = 1, 1, 0 })
+	k := newEnv(t, func(c *Config) { c.Concurrency, c.AliasConcurrency, c.Queue = 1, 1, 0 })
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
@@ -326,7 +326,7 @@ func TestGetHoldsSlotUntilClose(t *testing.T) {
 
 func TestGetCancelInQueue(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, func(c *Config) { c.Concurrency, c.AliasConcurrency = 1, 1 })
+	k := newEnv(t, func(c *Config) { c.Concurrency, c.AliasConcurrency = 1, 1 })
 	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {

@@ -18,41 +18,41 @@ func TestOutdatedVersion(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		static bool
-		change func(k *kit, now *alias.Route) bool // false: nobody is found
+		change func(k *env, now *alias.Route) bool // false: nobody is found
 		want   Outcome
 		get    string
 	}{
 		{name: "newer version", want: OutcomeOK, get: "v1,v2"},
 		{name: "newer version of a static one", static: true, want: OutcomeOK, get: "v1,v2"},
-		{name: "same version", want: OutcomeBadCredential, get: "v1", change: func(k *kit, now *alias.Route) bool {
+		{name: "same version", want: OutcomeBadCredential, get: "v1", change: func(k *env, now *alias.Route) bool {
 			now.Credential = k.provisioned(now.Credential.ID, 1)
 			return true
 		}},
-		{name: "older version", want: OutcomeBadCredential, get: "v1", change: func(k *kit, now *alias.Route) bool {
+		{name: "older version", want: OutcomeBadCredential, get: "v1", change: func(k *env, now *alias.Route) bool {
 			now.Credential = k.credential(now.Credential.ID, 0)
 			k.s3.Allow(k.keyOf(now.Credential, 0), now.Alias.Bucket, "")
 			return true
 		}},
-		{name: "newer secret of the same key id", static: true, want: OutcomeOK, get: "v1,v1", change: func(k *kit, now *alias.Route) bool {
+		{name: "newer secret of the same key id", static: true, want: OutcomeOK, get: "v1,v1", change: func(k *env, now *alias.Route) bool {
 			kp := alias.KeyPair{AccessKeyID: k.keyOf(now.Credential, 1).AccessKeyID, SecretAccessKey: alias.NewSecret("pasted right")}
 			k.secrets.put(now.Credential.ID, 2, kp)
 			now.Credential.Provider = alias.Static{AccessKeyID: kp.AccessKeyID}
 			k.s3.Allow(kp, now.Alias.Bucket, "")
 			return true
 		}},
-		{name: "alias is gone", want: OutcomeBadCredential, get: "v1", change: func(*kit, *alias.Route) bool { return false }},
-		{name: "alias of the same name", want: OutcomeBadCredential, get: "v1", change: func(_ *kit, now *alias.Route) bool {
+		{name: "alias is gone", want: OutcomeBadCredential, get: "v1", change: func(*env, *alias.Route) bool { return false }},
+		{name: "alias of the same name", want: OutcomeBadCredential, get: "v1", change: func(_ *env, now *alias.Route) bool {
 			a := *now.Alias
 			a.ID++
 			now.Alias = &a
 			return true
 		}},
-		{name: "alias has another credential", want: OutcomeBadCredential, get: "v1", change: func(k *kit, now *alias.Route) bool {
+		{name: "alias has another credential", want: OutcomeBadCredential, get: "v1", change: func(k *env, now *alias.Route) bool {
 			now.Credential = k.provisioned(4711, 2)
 			k.s3.Allow(k.keyOf(now.Credential, 2), now.Alias.Bucket, "")
 			return true
 		}},
-		{name: "present key does not open", want: OutcomeBadCredential, get: "v1", change: func(_ *kit, now *alias.Route) bool {
+		{name: "present key does not open", want: OutcomeBadCredential, get: "v1", change: func(_ *env, now *alias.Route) bool {
 			c := *now.Credential
 			c.Version = 9
 			now.Credential = &c
@@ -63,7 +63,7 @@ func TestOutdatedVersion(t *testing.T) {
 			t.Parallel()
 			var now alias.Route
 			found := true
-			k := newKit(t, func(c *Config) {
+			k := newEnv(t, func(c *Config) {
 				c.Lookup = func(name string) (alias.Route, bool) { return now, found && name == "shop" }
 			})
 			r := k.rotating(2)
@@ -99,7 +99,7 @@ func TestOutdatedVersion(t *testing.T) {
 func TestFallbackNeverMixesCredentials(t *testing.T) {
 	t.Parallel()
 	var routes sync.Map
-	k := newKit(t, func(c *Config) {
+	k := newEnv(t, func(c *Config) {
 		c.Lookup = func(name string) (alias.Route, bool) {
 			r, ok := routes.Load(name)
 			return r.(alias.Route), ok
@@ -155,7 +155,7 @@ func TestFallbackNeverMixesCredentials(t *testing.T) {
 func TestRotationLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	var now atomic.Pointer[alias.Route]
-	k := newKit(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return *now.Load(), true } })
+	k := newEnv(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return *now.Load(), true } })
 	r := k.put("shop", "a.png", s3.Object{Body: noise(1000)})
 	id := r.Route.Credential.ID
 	swap := func(version int64) {

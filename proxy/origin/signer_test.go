@@ -13,7 +13,7 @@ import (
 )
 
 // signed are the key ids of the requests so far, as v1, v2 and so on.
-func (k *kit) signed() string {
+func (k *env) signed() string {
 	var all []string
 	for _, q := range k.s3.Requests() {
 		_, rest, _ := strings.Cut(q.AccessKeyID, "V")
@@ -24,7 +24,7 @@ func (k *kit) signed() string {
 
 // rotating is a request whose credential has got version 2 and may fall back on
 // version 1. Only the versions named work.
-func (k *kit) rotating(works ...int64) Request {
+func (k *env) rotating(works ...int64) Request {
 	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	r.Route.Credential = k.provisioned(r.Route.Credential.ID, 2)
 	k.s3.Allow(alias.KeyPair{AccessKeyID: "AKIANOBODY"}, "nowhere", "")
@@ -36,28 +36,28 @@ func (k *kit) rotating(works ...int64) Request {
 
 func TestFallback(t *testing.T) {
 	t.Parallel()
-	change := func(fn func(*alias.Credential, *alias.Provisioned)) func(*kit, *Request) {
-		return func(_ *kit, r *Request) {
+	change := func(fn func(*alias.Credential, *alias.Provisioned)) func(*env, *Request) {
+		return func(_ *env, r *Request) {
 			p, _ := r.Route.Credential.Provisioned()
 			fn(r.Route.Credential, p)
 		}
 	}
-	always := func(code string) func(*kit, *Request) {
-		return func(k *kit, _ *Request) {
+	always := func(code string) func(*env, *Request) {
+		return func(k *env, _ *Request) {
 			k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(code) })
 		}
 	}
 	for _, tc := range []struct {
 		name      string
 		works     []int64
-		change    func(*kit, *Request)
+		change    func(*env, *Request)
 		want      Outcome
 		get, head string // the keys that signed
 		fallbacks int
 	}{
 		{name: "new key works", works: []int64{1, 2}, want: OutcomeOK, get: "v2", head: "v2"},
 		{name: "new key is unknown yet", works: []int64{1}, want: OutcomeOK, get: "v2,v1", head: "v2,v2,v1", fallbacks: 1},
-		{name: "new key's secret is unknown yet", works: []int64{1}, want: OutcomeOK, get: "v2,v1", head: "v2,v2,v1", fallbacks: 1, change: func(k *kit, r *Request) {
+		{name: "new key's secret is unknown yet", works: []int64{1}, want: OutcomeOK, get: "v2,v1", head: "v2,v2,v1", fallbacks: 1, change: func(k *env, r *Request) {
 			k.s3.Allow(alias.KeyPair{AccessKeyID: k.keyOf(r.Route.Credential, 2).AccessKeyID, SecretAccessKey: alias.NewSecret("other")}, "nowhere", "")
 		}},
 		{name: "both are refused, asked once more only", want: OutcomeBadCredential, get: "v2,v1", head: "v2,v2,v1,v1", fallbacks: 1},
@@ -76,7 +76,7 @@ func TestFallback(t *testing.T) {
 				t.Parallel()
 				var told atomic.Int64
 				// One slot: falling back takes no second one.
-				k := newKit(t, func(c *Config) {
+				k := newEnv(t, func(c *Config) {
 					c.Concurrency, c.AliasConcurrency = 1, 1
 					c.PreviousKeyUsed = told.Store
 				})
@@ -121,7 +121,7 @@ func TestFallback(t *testing.T) {
 // drop the previous one's; both go with the version.
 func TestFallbackKeepsClients(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.rotating(1)
 	id := r.Route.Credential.ID
 	for range 5 {
@@ -164,25 +164,25 @@ func TestFallbackOfResumedBody(t *testing.T) {
 		name  string
 		works []int64
 		first int64 // version that the request comes with
-		then  func(*kit, *alias.Credential)
+		then  func(*env, *alias.Credential)
 		want  string
 	}{
 		{"opened with the previous key", []int64{1}, 2, nil, "v2,v1,v1"},
-		{"opened with the previous key, which is refused then", []int64{1}, 2, func(k *kit, c *alias.Credential) {
+		{"opened with the previous key, which is refused then", []int64{1}, 2, func(k *env, c *alias.Credential) {
 			k.s3.Allow(k.keyOf(c, 2), "bucket-shop", "")
 			k.s3.Revoke(k.keyOf(c, 1).AccessKeyID)
 		}, "v2,v1,v1,v2"},
-		{"new key is refused then", []int64{1, 2}, 2, func(k *kit, c *alias.Credential) {
+		{"new key is refused then", []int64{1, 2}, 2, func(k *env, c *alias.Credential) {
 			k.s3.Revoke(k.keyOf(c, 2).AccessKeyID)
 		}, "v2,v2,v1"},
-		{"opened with the old version, whose key is refused then", []int64{1, 2}, 1, func(k *kit, c *alias.Credential) {
+		{"opened with the old version, whose key is refused then", []int64{1, 2}, 1, func(k *env, c *alias.Credential) {
 			k.s3.Revoke(k.keyOf(c, 1).AccessKeyID)
 		}, "v1,v1,v2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			var now atomic.Pointer[alias.Route]
-			k := newKit(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return *now.Load(), true } })
+			k := newEnv(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return *now.Load(), true } })
 			r := k.rotating(tc.works...)
 			now.Store(&alias.Route{Alias: r.Route.Alias, Credential: r.Route.Credential})
 			if tc.first == 1 {
@@ -215,7 +215,7 @@ func TestFallbackOfResumedBody(t *testing.T) {
 // Both attempts together may take what one call may.
 func TestFallbackWithinDeadline(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, func(c *Config) { c.CallTimeout = 400 * time.Millisecond })
+	k := newEnv(t, func(c *Config) { c.CallTimeout = 400 * time.Millisecond })
 	r := k.rotating(1)
 	k.s3.Hook(func(q *s3.Request) *s3.Fault {
 		f := s3.DelayHeaders(250 * time.Millisecond)
@@ -234,7 +234,7 @@ func TestFallbackWithinDeadline(t *testing.T) {
 func TestFallbackEndsWithRotation(t *testing.T) {
 	t.Parallel()
 	var now alias.Route
-	k := newKit(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return now, true } })
+	k := newEnv(t, func(c *Config) { c.Lookup = func(string) (alias.Route, bool) { return now, true } })
 	r := k.rotating(1)
 	ended := *r.Route.Credential
 	ended.Provider = &alias.Provisioned{AccessKeyID: ended.AccessKeyID()}
@@ -248,7 +248,7 @@ func TestFallbackEndsWithRotation(t *testing.T) {
 
 func TestProvisionedSigns(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	r.Route.Credential = k.provisioned(r.Route.Credential.ID, 1)
 	k.s3.Allow(k.secrets.pair(r.Route.Credential), r.Route.Alias.Bucket, "")

@@ -29,7 +29,7 @@ import (
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		k := newKit(t, nil)
+		k := newEnv(t, nil)
 		stranger := s3.New(t)
 		stranger.Put("bucket-shop", "a.png", s3.Object{Body: noise(10)})
 		r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
@@ -58,7 +58,7 @@ func TestForbiddenAddresses(t *testing.T) {
 	}
 	private := []string{"http://127.0.0.1:1", "http://[::1]:1", "http://10.0.0.1", "http://192.168.0.1", "http://172.16.0.1"}
 	for _, allowed := range []bool{true, false} {
-		k := newKit(t, func(c *Config) { c.AllowPrivateEndpoints = allowed })
+		k := newEnv(t, func(c *Config) { c.AllowPrivateEndpoints = allowed })
 		endpoints := never
 		if !allowed {
 			endpoints = slices.Concat(private, never)
@@ -90,7 +90,7 @@ func TestForbiddenAddresses(t *testing.T) {
 func TestPlainHTTPNeedsTheFlag(t *testing.T) {
 	t.Parallel()
 	for _, allowed := range []bool{true, false} {
-		k := newKit(t, func(c *Config) { c.AllowPrivateEndpoints = allowed })
+		k := newEnv(t, func(c *Config) { c.AllowPrivateEndpoints = allowed })
 		r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 		k.sender.client.Transport.(*http.Transport).DialContext = (&net.Dialer{}).DialContext // as if it were public
 		_, err := k.read(t, r)
@@ -129,7 +129,7 @@ func TestForbiddenAddressByName(t *testing.T) {
 	names := newDNS(t)
 	names.set("s3.example.com", "169.254.169.254")
 	names.set("bucket-shop.s3.eu-west-1.amazonaws.com", "169.254.169.254")
-	k := newKitResolving(t, names.resolver(), nil)
+	k := newEnvResolving(t, names.resolver(), nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	port := hostPort(t, k.s3.URL)
 	port = port[strings.LastIndexByte(port, ':'):]
@@ -161,7 +161,7 @@ func TestForbiddenAddressByName(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{})
 	r.Route.Alias.Endpoint = "http://" + netfault.Refused(t)
 	_, err := k.Get(t.Context(), r)
@@ -175,7 +175,7 @@ func TestUnreachable(t *testing.T) {
 // Clients may hold all descriptors. That is no news of S3.
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	for _, c := range []*http.Client{k.sender.client, k.sender.noKeepAlive} {
 		c.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
@@ -191,7 +191,7 @@ func TestNoDescriptors(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	r.Route.Alias.Endpoint = strings.Replace(k.s3.URL, "http:", "https:", 1)
 	_, err := k.Get(t.Context(), r)
@@ -230,7 +230,7 @@ func selfSigned(t *testing.T) tls.Certificate {
 // Connections are used again after every kind of answer that was read whole.
 func TestConnectionReuse(t *testing.T) {
 	t.Parallel()
-	k := newKit(t, nil)
+	k := newEnv(t, nil)
 	r := k.put("shop", "a.png", s3.Object{Body: noise(bodySize)})
 	ranged := r
 	ranged.Range = &Range{10, 20}

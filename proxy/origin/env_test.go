@@ -20,9 +20,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// kit is an Origin before a scripted S3. When the test ends it checks that
+// env is an Origin before a scripted S3. When the test ends it checks that
 // nothing is left: slots, bodies, connections.
-type kit struct {
+type env struct {
 	*Origin
 	s3      *s3.Server
 	rec     *recorder
@@ -42,18 +42,18 @@ func testConfig() Config {
 	}
 }
 
-func newKit(t testing.TB, change func(*Config)) *kit {
+func newEnv(t testing.TB, change func(*Config)) *env {
 	t.Helper()
-	return newKitResolving(t, nil, change)
+	return newEnvResolving(t, nil, change)
 }
 
-func newKitResolving(t testing.TB, resolver *net.Resolver, change func(*Config)) *kit {
+func newEnvResolving(t testing.TB, resolver *net.Resolver, change func(*Config)) *env {
 	t.Helper()
 	cfg := testConfig()
 	if change != nil {
 		change(&cfg)
 	}
-	k := &kit{s3: s3.New(t), rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
+	k := &env{s3: s3.New(t), rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
 	o, err := newOrigin(cfg, k.secrets, k.rec, resolver)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func newKitResolving(t testing.TB, resolver *net.Resolver, change func(*Config))
 	return k
 }
 
-func (k *kit) checkNothingLeft(t testing.TB) {
+func (k *env) checkNothingLeft(t testing.TB) {
 	t.Helper()
 	k.limit.mu.Lock()
 	if k.limit.active != 0 || k.limit.waiting != 0 || len(k.limit.lanes) != 0 || k.limit.ready.Len() != 0 {
@@ -82,7 +82,7 @@ func (k *kit) checkNothingLeft(t testing.TB) {
 }
 
 // route is an alias on a bucket of the scripted S3, with a credential of its own.
-func (k *kit) route(name string) alias.Route {
+func (k *env) route(name string) alias.Route {
 	id := int64(len(name))*1000 + int64(name[len(name)-1])
 	return alias.Route{
 		Alias: &alias.Alias{
@@ -93,7 +93,7 @@ func (k *kit) route(name string) alias.Route {
 	}
 }
 
-func (k *kit) credential(id, version int64) *alias.Credential {
+func (k *env) credential(id, version int64) *alias.Credential {
 	kp := alias.KeyPair{
 		AccessKeyID:     fmt.Sprintf("AKIA%04dV%dEXAMPLE", id, version),
 		SecretAccessKey: alias.NewSecret(fmt.Sprintf("secret-%d-%d", id, version)),
@@ -106,7 +106,7 @@ func (k *kit) credential(id, version int64) *alias.Credential {
 
 // provisioned is a credential whose user we made. From version 2 on, requests
 // may fall back on the key of the version before for an hour.
-func (k *kit) provisioned(id, version int64) *alias.Credential {
+func (k *env) provisioned(id, version int64) *alias.Credential {
 	c := k.credential(id, version)
 	p := &alias.Provisioned{AccessKeyID: c.AccessKeyID()}
 	if version > 1 {
@@ -119,24 +119,24 @@ func (k *kit) provisioned(id, version int64) *alias.Credential {
 }
 
 // keyOf is the key pair that a credential had in a version.
-func (k *kit) keyOf(c *alias.Credential, version int64) alias.KeyPair {
+func (k *env) keyOf(c *alias.Credential, version int64) alias.KeyPair {
 	return k.secrets.pair(&alias.Credential{ID: c.ID, Version: version})
 }
 
 // put stores an object for an alias and returns the request for it.
-func (k *kit) put(name, key string, obj s3.Object) Request {
+func (k *env) put(name, key string, obj s3.Object) Request {
 	r := k.route(name)
 	k.s3.Put(r.Alias.Bucket, key, obj)
 	return Request{Route: r, Key: key}
 }
 
 // next queues faults for a request's object.
-func (k *kit) next(r Request, faults ...*s3.Fault) {
+func (k *env) next(r Request, faults ...*s3.Fault) {
 	k.s3.Next(r.Route.Alias.Bucket, r.Key, faults...)
 }
 
 // read gets an object whole.
-func (k *kit) read(t testing.TB, r Request) ([]byte, error) {
+func (k *env) read(t testing.TB, r Request) ([]byte, error) {
 	t.Helper()
 	obj, err := k.Get(t.Context(), r)
 	if err != nil {
