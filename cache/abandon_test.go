@@ -268,14 +268,14 @@ func TestSoloClaim(t *testing.T) {
 func TestSoloUnclaimed(t *testing.T) {
 	t.Parallel()
 	rows := map[string]func(w *env, a, b waiter, gate chan struct{}) (got *Source){
-		"one before, one after": func(w *env, a, b waiter, gate chan struct{}) *Source {
+		"one before, one after": func(_ *env, a, b waiter, gate chan struct{}) *Source {
 			a.giveUp()
 			close(gate)
 			<-b.ready
 			b.giveUp()
 			return b.source
 		},
-		"both after": func(w *env, a, b waiter, gate chan struct{}) *Source {
+		"both after": func(_ *env, a, b waiter, gate chan struct{}) *Source {
 			close(gate)
 			<-b.ready
 			b.giveUp()

@@ -18,7 +18,8 @@ import (
 )
 
 // Key names one object. Space is the immutable identity of the owner of the object.
-// Raising Epoch makes all older entries of a space unreachable at once. Keys are compared whole, never joined to a string.
+// Raising Epoch makes all older entries of a space unreachable at once. Keys are compared
+// whole, never joined to a string.
 type Key struct {
 	Space  int64
 	Epoch  int64

@@ -58,8 +58,9 @@ type retry struct {
 func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	return &Entry{
 		Meta: src.Meta, Stored: born, Expires: born.Add(src.Fresh), early: early(src.Fresh - src.Age),
-		staleWhileRevalidate: src.StaleWhileRevalidate, staleIfError: src.StaleIfError, byDefault: src.DefaultStaleWhileRevalidate,
-		key: f.key, metaBytes: src.MetaBytes, body: b, space: f.space, generation: f.generation,
+		staleWhileRevalidate: src.StaleWhileRevalidate, staleIfError: src.StaleIfError,
+		byDefault: src.DefaultStaleWhileRevalidate,
+		key:       f.key, metaBytes: src.MetaBytes, body: b, space: f.space, generation: f.generation,
 	}
 }
 

@@ -268,7 +268,7 @@ func (w waiter) wait(ctx context.Context, load Load, part bool) (*Reader, error)
 		return w.beside(ctx, load, part)
 	}
 	switch {
-	case f.outcome.entry != nil:
+	case f.entry != nil:
 		return answeredReader(w), nil
 	case f.body != nil:
 		return followingReader(w), nil
@@ -380,8 +380,8 @@ func (f *fetch) orphanLocked() bool {
 
 // bytes are what every waiter of a resolved fetch holds, nil where one of them streams.
 func (f *fetch) bytes() *body {
-	if f.outcome.entry != nil {
-		return f.outcome.entry.body
+	if f.entry != nil {
+		return f.entry.body
 	}
 	return f.body
 }

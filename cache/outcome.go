@@ -44,7 +44,7 @@ func (f *fetch) failed(err error) {
 			}
 		case isOutage && f.old != nil && f.old.StaleIfErrorOK(now, outage.Now):
 			f.old.failed(now, f.generation, outage.Now)
-			f.outcome.entry, f.status, f.stored = f.old, Stale, true
+			f.entry, f.status, f.stored = f.old, Stale, true
 		case isOutage:
 			f.err = outage.Err
 		default:
@@ -90,7 +90,7 @@ func (f *fetch) confirmed(src *Source) {
 	e, stored := f.renewed(src)
 	f.cache.negative.remove(f.key) // which AddNegative may have added meanwhile
 	f.resolve(committed, func() {
-		f.source, f.outcome.entry, f.status, f.stored = src, e, Revalidated, stored
+		f.source, f.entry, f.status, f.stored = src, e, Revalidated, stored
 	})
 }
 

@@ -146,7 +146,7 @@ func entryReader(e *Entry, status Status) *Reader {
 // answeredReader is for a waiter whose fetch was answered by the stored object.
 func answeredReader(w waiter) *Reader {
 	f := w.fetch
-	r := entryReader(f.outcome.entry, f.outcome.status)
+	r := entryReader(f.entry, f.status)
 	r.Stale, r.Stores = true, f.stored
 	r.Tried = r.Status == Stale && w.first
 	if r.Status == Revalidated && !w.first {
@@ -159,8 +159,8 @@ func answeredReader(w waiter) *Reader {
 // not have left yet.
 func bareReader(f *fetch) *Reader {
 	r := metaReader(f)
-	if f.outcome.entry != nil {
-		r.Size = int64(len(f.outcome.entry.body.data)) // a source that is the same has none
+	if f.entry != nil {
+		r.Size = int64(len(f.entry.body.data)) // a source that is the same has none
 	}
 	r.Status, r.NoBody = Collapsed, true
 	return r
