@@ -586,7 +586,7 @@ func (l *leakEnv) operates(state, method, path string, body any) operation {
 	return op
 }
 
-// provisions provisions an alias, and another with the same key, verifies both, and
+// provisions creates an alias, and another with the same key, verifies both, and
 // sends invalid requests. It returns the IAM user.
 func (l *leakEnv) provisions(g *gateway.Server, bucket string) (user string) {
 	const provision = "/api/v1/provision"
@@ -610,7 +610,7 @@ func (l *leakEnv) provisions(g *gateway.Server, bucket string) (user string) {
 	return l.iamUsers(g)[0]
 }
 
-// rotates rotates the key three times: successfully, in an emergency, and in vain
+// rotates replaces the key three times: successfully, in an emergency, and in vain
 // because of an unknown key.
 func (l *leakEnv) rotates(g *gateway.Server, user string, iam *tap) {
 	const rotate = "/api/v1/credentials/shop/rotate"
@@ -660,7 +660,7 @@ func (l *leakEnv) readsAll(aliases ...string) {
 	l.sees(l.api("GET", "/api/v1/credentials/shop", nil))
 }
 
-// removes removes the credential: first in vain, because of an unknown key.
+// removes deletes the credential: first in vain, because of an unknown key.
 func (l *leakEnv) removes(g *gateway.Server, user string) {
 	eventually(l.t, "the key that nobody knows is reported", func() bool {
 		return bytes.Contains(l.sees(l.api("GET", "/api/v1/orphans", nil)).body, []byte(user))
