@@ -72,7 +72,7 @@ func (b *body) hold(n int) { b.refs.Add(int64(n)) }
 func (b *body) release() {
 	switch n := b.refs.Add(-1); {
 	case n == 0:
-		b.data = nil // whoever still looks shall fall, not read what others wrote
+		b.data = nil // a late access must fail, and not read the bytes of another object
 		if b.extent != nil {
 			b.arena.Free(b.extent)
 		}

@@ -12,7 +12,7 @@ type guard struct{ log *slog.Logger }
 
 // run calls fn, and then done with how fn ended, whichever way it did: with
 // an error, in a panic, or by ending its goroutine (runtime.Goexit, which only
-// a deferred call notices). Whoever waits for fn is released in every case. A
+// a deferred call notices). done is called in every case, so that no waiter hangs. A
 // panic is logged here: it may have many waiters, or none, and one stack.
 func (g guard) run(fn func() error, done func(error)) {
 	err := errExited

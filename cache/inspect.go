@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// View is what is known of one key, for somebody who asks about it.
+// View is the state of one key, for an operator.
 type View struct {
 	// Tier is memory or missing, empty where nothing is known.
 	Tier     string
@@ -21,7 +21,7 @@ type View struct {
 	Failing                            bool  // fetching it anew failed last time
 	Err                                error // why it is missing
 	Fetching                           bool  // a fetch is under way
-	Bypass                             bool  // lately it could not be stored
+	Bypass                             bool  // its object could not be stored when it came last
 }
 
 // Inspect tells what is known of key. It changes nothing, and does not count as use.
@@ -64,8 +64,8 @@ func (m *negative) view(key Key, now time.Time, v *View) bool {
 	return true
 }
 
-// Forget drops what is kept of the epochs of a space before one, beside entries,
-// which nobody asks for any more and which are evicted in time.
+// Forget drops the state and the negative entries of all epochs of a space before one.
+// Their entries get no more requests and are evicted in time.
 func (c *Cache) Forget(space, before int64) {
 	c.mu.Lock()
 	for id := range c.spaces {
@@ -80,8 +80,8 @@ func (c *Cache) Forget(space, before int64) {
 // AllEpochs is past every epoch, for Forget.
 const AllEpochs = math.MaxInt64
 
-// Predict says what Get would make of an object of which no more than the
-// metadata is known: Miss or Bypass, and whether it would find an expired entry.
+// Predict tells the status that Get would have for an object of which only the metadata is
+// known, Miss or Bypass, and whether Get would find an expired entry.
 // src needs no Body.
 func (c *Cache) Predict(key Key, src *Source) (status Status, stale bool) {
 	stale = !c.hitForPass.marked(key) && c.memory.expired(key, time.Now())

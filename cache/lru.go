@@ -61,7 +61,7 @@ type memory struct {
 	rec       Recorder
 	objectMax int64 // what is larger is streamed
 	seed      maphash.Seed
-	held      budget // by entries, flights and readers
+	held      budget // by entries, fetches, readers and reservations
 	reserved  budget // by the caller: see Reserve
 	stored    budget // by entries alone; its limit is the tier's capacity
 	entries   atomic.Int64

@@ -53,9 +53,9 @@ func (f *fetch) failed(err error) {
 	})
 }
 
-// isCurrentLocked reports whether nothing has been purged or forgotten since f began that
-// has to do with its key. Of what is in no table, nobody knows whether a purge meant it:
-// for that, any counts.
+// isCurrentLocked reports whether no purge or ForgetNegative of its key has come since f
+// began. A purge takes the fetches that it means out of the table; a private fetch is in no
+// table, so that for it any purge counts.
 func (f *fetch) isCurrentLocked() bool {
 	c := f.cache
 	return f.generation >= f.space.forgotten && (c.fetches[f.key] == f || f.generation == c.generation.Load())
@@ -81,7 +81,7 @@ func (f *fetch) delayRetry(now time.Time) {
 }
 
 // confirmed ends a fetch which found that the stored object is still the same. The entry
-// is renewed first, so that whoever finds no fetch finds that.
+// is renewed first, so that a request that finds no fetch finds the renewed entry.
 func (f *fetch) confirmed(src *Source) {
 	if f.old == nil {
 		f.resolve(failed, func() { f.err = errNoStored })
@@ -180,7 +180,7 @@ func (f *fetch) resolve(to state, outcome func()) {
 }
 
 // commit ends a fetch whose body has been filled, or could not be. The entry comes before
-// the last byte, so that whoever has a whole body finds it in memory when asking again.
+// the last byte, so that a client with a whole body finds the entry when it asks again.
 func (f *fetch) commit(err error) {
 	c := f.cache
 	if err != nil {

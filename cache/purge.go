@@ -73,7 +73,7 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	c.purgeEntry(key, m, &p)
 	if hard {
 		// A fetch that began meanwhile may have found the entry before it was dropped:
-		// nobody is to come by it there.
+		// no request may join it.
 		c.detach(match, true)
 	}
 	return p
@@ -98,7 +98,7 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	}
 	if hard {
 		// A fetch that began meanwhile may have found the entry before it was dropped:
-		// nobody is to come by it there.
+		// no request may join it.
 		c.detach(match, true)
 	}
 	return p

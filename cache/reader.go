@@ -99,7 +99,7 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// release gives back the bytes, which nobody may look at any more.
+// release gives back the bytes. They must not be used after that.
 func (r *Reader) release() {
 	switch {
 	case r.stream != nil:
