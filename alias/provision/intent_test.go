@@ -1,11 +1,13 @@
 package provision
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/alias/scope"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -84,5 +86,86 @@ func TestReuseIntentIsUndone(t *testing.T) {
 				w.wantOwned(p, []alias.Name{"shop"})
 			})
 		}
+	}
+}
+
+// TestSigningKeyIsNotRetired: no step of a rotation touches the key that signs, whatever
+// the operation says is to be retired.
+func TestSigningKeyIsNotRetired(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, prov := p.provisioned("shop")
+	op, err := p.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotation, err := p.load(t.Context(), op.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotation.data.Retiring = &alias.SealedKey{AccessKeyID: prov.AccessKeyID}
+	for name, step := range map[string]func(context.Context) (string, error){
+		"deactivate-old": rotation.deactivateOld, "delete-old": rotation.deleteOld,
+	} {
+		if detail, err := step(t.Context()); err == nil {
+			t.Errorf("%s: %s", name, detail)
+		}
+	}
+	w.wantKeys(prov.User.Name, prov.AccessKeyID)
+}
+
+// TestRemainsInUse: what a failed operation left is not deleted once somebody has used a
+// key of it.
+func TestRemainsInUse(t *testing.T) {
+	t.Parallel()
+	for name, used := range map[string]bool{"used": true, "not used": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			p := w.start()
+			w.deny("DeleteAccessKey", "DeleteUserPolicy", "DeleteUser")
+			missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
+			wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("shop", missing))), codeScope)
+			w.iam.OnCall(nil)
+			_, prov := p.provisioned("shop")
+			w.clock.advance(time.Hour)
+			kp := w.iam.AddKey(prov.User.Name)
+			if used {
+				at := w.request("shop").Location
+				if err := scope.ReadByte(t.Context(), p.cfg.S3(at, kp), at, "web/a.png"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.clock.advance(time.Hour)
+			p.reconcile(t.Context())
+			o, reported := p.reported(orphanUser, prov.User.Name)
+			_, left := w.iam.User(prov.User.Name)
+			if left != used || !reported || used != (o.State == stateReported) {
+				t.Errorf("left %v, report %+v", left, p.orphans)
+			}
+		})
+	}
+}
+
+// TestDeadKeyIsProbedThrice: a key is deleted only after three refusals in a row: the
+// first server to know that it is inactive is not all of them.
+func TestDeadKeyIsProbedThrice(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, prov := p.provisioned("shop")
+	p.deleteAlias("shop")
+	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
+	refused := 0
+	for _, c := range w.iam.Calls() {
+		if c.Action == "GetCallerIdentity" && c.AccessKeyID == prov.AccessKeyID && c.Code != "" {
+			refused++
+		}
+	}
+	if refused != 3 {
+		t.Errorf("refused %d times before it was deleted, want 3", refused)
 	}
 }
