@@ -223,7 +223,7 @@ func (c *Canary) record(b *state, r alias.Route, rep awserr.Reply) {
 	}
 	switch {
 	case !seen.answered:
-		c.cfg.Log.Debug("S3 has no answer about a canary", "alias", string(r.Alias.Name), "code", rep.Code)
+		c.cfg.Log.Debug("no answer of S3 about a canary", "alias", string(r.Alias.Name), "code", rep.Code)
 	case !seen.ok && (first || before):
 		c.cfg.Log.Warn("canary cannot be read",
 			"alias", string(r.Alias.Name), "code", rep.Code, "refused", seen.refused)

@@ -162,6 +162,6 @@ func (p *Provisioner) audit(ctx context.Context, e *alias.AuditEntry) {
 		"outcome", e.Outcome, "operation", e.Operation, "detail", e.Detail)
 	err := p.cfg.Registry.AddAudit(context.WithoutCancel(ctx), e)
 	if err != nil {
-		p.log.Error("the audit cannot be written", "action", e.Action, "error", err)
+		p.log.Error("cannot write the audit", "action", e.Action, "error", err)
 	}
 }

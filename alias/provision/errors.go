@@ -113,11 +113,11 @@ func plainCause(err error) string {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "not in time"
+		return "timed out"
 	case errors.As(err, &dns):
 		return "its name does not resolve"
 	case errors.As(err, &dial) && dial.Op == "dial":
-		return "nobody answers at the IAM endpoint"
+		return "no server answers at the IAM endpoint"
 	}
 	if op, ok := errors.AsType[*smithy.OperationError](err); ok && strings.Contains(op.Error(), "credentials") {
 		return "this server has no AWS credentials: give it some by environment, shared file or role"

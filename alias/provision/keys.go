@@ -328,7 +328,7 @@ func (c caller) lastUse(ctx context.Context, id string) string {
 		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
 	switch {
 	case err != nil:
-		return "when it was used last is not known"
+		return "last use unknown"
 	case out.AccessKeyLastUsed == nil || out.AccessKeyLastUsed.LastUsedDate == nil:
 		return "never used"
 	}

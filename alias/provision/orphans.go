@@ -66,7 +66,7 @@ const (
 // reconciler is who acts when nobody asked.
 const reconciler = "reconcile"
 
-// scan is one look at everything that stands in IAM under our path.
+// scan is one pass over all users in IAM under our path.
 type scan struct {
 	caller
 	now     time.Time
@@ -86,7 +86,7 @@ func (p *Provisioner) reconcile(ctx context.Context) {
 			return
 		}
 		s.skipped = err.Error()
-		p.log.Warn("the look for orphans did not end", "error", err)
+		p.log.Warn("scan for orphans failed", "error", err)
 	}
 	p.mu.Lock()
 	p.orphans = OrphanReport{ScannedAt: s.now, Orphans: s.orphans, Skipped: s.skipped}
@@ -163,7 +163,7 @@ func (s *scan) checkUnknown(ctx context.Context) error {
 	}
 	if share := len(unheard) * 100; share > maxShare*len(s.users) {
 		s.skipped = fmt.Sprintf("%d of %d users under %s are of operations that this registry never heard of: "+
-			"is it an old or a new one? They were reported and not touched", len(unheard), len(s.users),
+			"the registry may be an old copy or a new one. They were reported and not touched", len(unheard), len(s.users),
 			policy.UserPath(s.p.cfg.InstallID))
 	}
 	for _, u := range unheard {
@@ -213,7 +213,7 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 		return err
 	}
 	if recent >= maxDeletions {
-		o.Detail += fmt.Sprintf("; %d were deleted within the hour, which is the most: it is looked at again", recent)
+		o.Detail += fmt.Sprintf("; %d users were deleted within the hour, which is the limit: a later scan deletes this one", recent)
 		s.add(o)
 		return nil
 	}
@@ -250,7 +250,7 @@ func (s *scan) gaveUp(ctx context.Context, o Orphan, err error) error {
 	if isGone(err) {
 		return nil
 	}
-	o.Detail += "; it could not be dealt with: " + err.Error()
+	o.Detail += "; the scan could not act on it: " + err.Error()
 	s.add(o)
 	return nil
 }
@@ -383,7 +383,7 @@ func (s *scan) checkKnown(ctx context.Context) error {
 			continue
 		}
 		if err := s.checkUser(ctx, c, prov, u); err != nil {
-			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not looked at"}
+			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "the scan could not read it"}
 			if err := s.gaveUp(ctx, o, err); err != nil {
 				return err
 			}

@@ -282,7 +282,7 @@ func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.
 		return "", err
 	}
 	if !policy.Same(found.document, want) {
-		return "the document of " + arn + " is another one", nil
+		return "the document of " + arn + " differs from the expected one", nil
 	}
 	return "", nil
 }
@@ -305,7 +305,7 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 	if err == nil && policy.Same([]byte(text), want) {
 		return "", nil
 	}
-	return "the document of the inline policy " + policy.InlineName + " is another one", nil
+	return "the document of the inline policy " + policy.InlineName + " differs from the expected one", nil
 }
 
 // decodeDocument decodes a document that IAM gives out. It is percent-encoded by RFC

@@ -86,7 +86,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	for {
 		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
 		if err != nil && ctx.Err() == nil {
-			p.log.Error("operations cannot be read, which is tried again", "error", err)
+			p.log.Error("cannot read operations; retrying", "error", err)
 			tasks.Go(func() {
 				if p.clock.Sleep(ctx, time.Second) == nil {
 					p.notify()
@@ -187,7 +187,7 @@ func (p *Provisioner) release(id string) {
 	p.changed = make(chan struct{})
 }
 
-// notify has Run look for operations.
+// notify makes Run read the running operations again.
 func (p *Provisioner) notify() {
 	select {
 	case p.wake <- struct{}{}:

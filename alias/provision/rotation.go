@@ -96,7 +96,7 @@ func (t *task) swap(ctx context.Context) (string, error) {
 	next := *c
 	next.Version, next.Sealed, next.RotatedAt = t.data.Pending.Version, t.data.Pending.Sealed, now
 	next.Scope, next.VerifiedAt = string(t.data.Scope), now
-	detail := p.AccessKeyID + " signs, " + old.AccessKeyID + " is the fallback"
+	detail := p.AccessKeyID + " signs, " + old.AccessKeyID + " is the previous key"
 	t.data.Retiring, t.data.SwappedAt, t.data.Pending = &old, now, nil
 	t.data.RotatedBefore = c.RotatedAt
 	return detail, t.save(ctx, t.changed(&next, p))
@@ -117,10 +117,10 @@ func (t *task) soak(ctx context.Context) (string, error) {
 			end = quiet
 		}
 		if !now.Before(end) {
-			return "nobody needs the old key", nil
+			return "no request used the old key lately", nil
 		}
 		if !now.Before(last) {
-			return "", t.revertSwap(ctx, "requests still fall back on the old one")
+			return "", t.revertSwap(ctx, "requests still use the previous key")
 		}
 		if err := t.p.clock.Sleep(ctx, min(end.Sub(now), timing.Quiet)); err != nil {
 			return "", err
@@ -462,7 +462,7 @@ func (t *task) revertSwap(ctx context.Context, why string) error {
 		return err
 	}
 	if err := t.caller().deleteKey(ctx, p.User.Name, bad); err != nil {
-		t.p.log.Warn("a key that is refused is not deleted yet", "access_key_id", bad, "error", err)
+		t.p.log.Warn("cannot delete the refused key yet", "access_key_id", bad, "error", err)
 	}
 	return stopped
 }

@@ -203,7 +203,7 @@ func TestAliasMadeWhileRotating(t *testing.T) {
 }
 
 // TestDiscardedKey: a new key that failed and could not be deleted is remembered as
-// ours, so that the next rotation or the next look for orphans deletes it.
+// ours, so that the next rotation or the next scan deletes it.
 func TestDiscardedKey(t *testing.T) {
 	t.Parallel()
 	for name, reconciled := range map[string]bool{"next rotation": false, "reconcile": true} {

@@ -46,7 +46,7 @@ func (p *Provisioner) rotateDue(ctx context.Context) {
 			return err
 		})
 		if err != nil && ctx.Err() == nil {
-			p.log.Warn("a rotation that is due did not begin", "credential", string(name), "error", err)
+			p.log.Warn("cannot begin a scheduled rotation", "credential", string(name), "error", err)
 		}
 		if p.clock.Sleep(ctx, p.cfg.Timing.RotateGap) != nil {
 			return

@@ -91,7 +91,7 @@ func (t *task) open(ctx context.Context) error {
 
 // undo takes back what the operation did, as far as that is safe, and ends it
 // as failed. What cannot be taken back now is named, and found again by the
-// next look for orphans.
+// next scan.
 func (t *task) undo(ctx context.Context) error {
 	switch t.op.Kind {
 	case alias.OperationRotate:
@@ -109,7 +109,7 @@ func (t *task) undo(ctx context.Context) error {
 // abandon ends an operation as failed whose undoing panicked. What it made in IAM is
 // left to the next scan.
 func (t *task) abandon(ctx context.Context) error {
-	const left = "to undo it panicked, and what it made is removed later"
+	const left = "undoing it panicked; a later scan removes what it made"
 	switch t.op.Kind {
 	case alias.OperationRotate:
 		failure := *t.data.Undo
@@ -125,7 +125,7 @@ func (t *task) abandon(ctx context.Context) error {
 
 // caught calls fn and makes an error of a panic.
 func (t *task) caught(fn func() error) error {
-	return panics.Catch(t.p.log, "to undo operation "+t.op.ID, fn)
+	return panics.Catch(t.p.log, "undoing operation "+t.op.ID, fn)
 }
 
 // undoProvision removes the user. Only what bears this operation's mark is
@@ -169,8 +169,8 @@ func (t *task) removeOwn(ctx context.Context) (left string, err error) {
 	case isGone(err): // or not seen yet: then it is found as an orphan
 		return "", nil
 	}
-	t.p.log.Warn("what an operation made could not be removed", "operation", t.op.ID, "user", p.User.Name, "error", err)
-	return fmt.Sprintf("the IAM user %s is left behind and will be removed by itself (%v)", p.User.Name, err), nil
+	t.p.log.Warn("cannot remove the user of a failed operation", "operation", t.op.ID, "user", p.User.Name, "error", err)
+	return fmt.Sprintf("the IAM user %s is left behind; a later scan removes it (%v)", p.User.Name, err), nil
 }
 
 // removeUnused removes the user of this operation unless somebody else works with it.
@@ -272,7 +272,7 @@ func ignoreMissing(err error) error {
 }
 
 // undoReuse puts the policy back to what it was. What cannot be put back now is
-// written down, and taken back by the next look for orphans.
+// written down, and taken back by the next scan.
 func (t *task) undoReuse(ctx context.Context) error {
 	if t.data.Before == nil {
 		return t.fail(ctx, "", "")

@@ -74,7 +74,7 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 			continue
 		}
 		overtaken = false
-		p.log.Error("an operation is interrupted and will go on", "operation", id, "error", err)
+		p.log.Error("operation interrupted; retrying", "operation", id, "error", err)
 		if p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]) != nil {
 			return
 		}
@@ -316,7 +316,7 @@ func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func()
 		}
 		wait := min(waits[min(i, len(waits)-1)], deadline.Sub(p.clock.Now()))
 		if wait <= 0 && err == nil {
-			detail := fmt.Sprintf("what IAM was asked for was not to be seen within %s", budget)
+			detail := fmt.Sprintf("IAM did not show the change within %s", budget)
 			return &stepError{code: codeNotSeen, detail: detail, err: errNotSeen}
 		}
 		if wait <= 0 {
@@ -329,4 +329,4 @@ func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func()
 }
 
 // errNotSeen is a wait for IAM that was in vain.
-var errNotSeen = errors.New("it was not to be seen in time")
+var errNotSeen = errors.New("IAM did not show the change in time")
