@@ -188,13 +188,17 @@ const (
 // failed records a failed refresh: for failureMemory, requests may be served stale
 // without waiting.
 func (e *Entry) failed(now time.Time, generation uint64, l *Lifetimes) {
-	e.failure.Store(&failure{generation: generation, until: now.Add(failureMemory), now: l})
+	if f := e.failure.Load(); f == nil || f.generation <= generation { // a newer one knows better
+		e.failure.Store(&failure{generation: generation, until: now.Add(failureMemory), now: l})
+	}
 	e.delayRetry(now, generation)
 }
 
 // delayRetry records that a refresh failed for any reason.
 func (e *Entry) delayRetry(now time.Time, generation uint64) {
-	e.retry.Store(&retry{generation: generation, until: now.Add(retryDelay)})
+	if r := e.retry.Load(); r == nil || r.generation <= generation {
+		e.retry.Store(&retry{generation: generation, until: now.Add(retryDelay)})
+	}
 	e.refreshing.Store(false)
 }
 

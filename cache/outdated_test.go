@@ -364,3 +364,21 @@ func TestRevalidateRenewal(t *testing.T) {
 		})
 	}
 }
+
+// TestFailureOfOlderFetch: a fetch from before the lifetimes changed fails last. What a
+// newer one has found out counts all the same: the next request does not wait again.
+func TestFailureOfOlderFetch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newEnv(t, roomy), make(chan struct{})
+		w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+		elapse(strict.Fresh)
+		older := w.start(t.Context(), keyA, gated(gate, w.failing(down(time.Hour, time.Hour))))
+		synctest.Wait()
+		w.outdate()
+		w.all(t.Context(), keyA, w.failing(down(time.Hour, time.Hour))).wantMeta(t, 1, Stale)
+		close(gate)
+		(<-older).wantMeta(t, 1, Stale)
+		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 1, Stale)
+	})
+}
