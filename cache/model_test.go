@@ -312,7 +312,9 @@ func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *m
 		if old != nil {
 			m.remove(old, reasonGone)
 		}
-		m.missed(key, s.gone, now)
+		if f != nil || m.flights[key] == nil { // what is under way knows better
+			m.missed(key, s.gone, now)
+		}
 		o.err = true
 	default:
 		o.err = true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -250,4 +251,35 @@ func TestNoMemoryForMissing(t *testing.T) {
 	w := newEnv(t, Config{})
 	w.AddNegative(keyA, gone, w.Generation())
 	w.wantAbsent(keyA, false)
+}
+
+// TestNotFoundLate: a private fetch that was told that there is no object says nothing of
+// one that was stored, or is being fetched, since it began.
+func TestNotFoundLate(t *testing.T) {
+	t.Parallel()
+	for name, complete := range map[string]bool{"stored": true, "under way": false} {
+		bubble(t, name, func(t *testing.T) {
+			w, f, gate := newEnv(t, roomy), newFeed(), make(chan struct{})
+			w.hitForPass.mark(keyA)
+			late := w.start(t.Context(), keyA, gated(gate, w.failing(gone)))
+			synctest.Wait()
+			w.hitForPass.unmark(keyA)
+			a := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
+			synctest.Wait()
+			if complete {
+				f.give(content(keyA, 10), io.EOF)
+				(<-a).want(t, keyA, 10, Miss)
+			}
+			close(gate)
+			if got := <-late; !errors.Is(got.err, errBoom) {
+				t.Errorf("got %v, want its own answer", got.err)
+			}
+			w.wantAbsent(keyA, false)
+			if !complete {
+				f.give(content(keyA, 10), io.EOF)
+				(<-a).want(t, keyA, 10, Miss)
+			}
+			w.all(t.Context(), keyA, w.forbidden).want(t, keyA, 10, Hit)
+		})
+	}
 }

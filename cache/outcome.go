@@ -53,12 +53,19 @@ func (f *fetch) failed(err error) {
 	})
 }
 
-// isCurrentLocked reports whether no purge or ForgetNegative of its key has come since f
-// began. A purge takes the fetches that it means out of the table; a private fetch is in no
-// table, so that for it any purge counts.
+// isCurrentLocked reports whether f, which found no object, knows best: no purge or
+// ForgetNegative of its key has come since f began, nor an entry or another fetch. A purge
+// takes the fetches that it means out of the table; a private fetch is in no table, so that
+// for it any purge counts.
 func (f *fetch) isCurrentLocked() bool {
 	c := f.cache
-	return f.generation >= f.space.forgotten && (c.fetches[f.key] == f || f.generation == c.generation.Load())
+	switch in := c.fetches[f.key]; {
+	case f.generation < f.space.forgotten:
+		return false
+	case in != nil:
+		return in == f
+	}
+	return f.generation == c.generation.Load() && !c.memory.has(f.key)
 }
 
 // dropNotFound drops the stored entry of an object that is gone, before anybody can begin
