@@ -73,6 +73,13 @@ const (
 //  1. F is complete and begins to commit.
 //  2. Its key is purged: F leaves the table, and there is no entry to purge.
 //  3. F's entry is older than the purge and must not be put.
+//
+// The mark of old is compared because its generation does not tell enough (renewed):
+//
+//  1. A soft purge of K takes its generation, and finds no fetch.
+//  2. Fetch F begins, with the same generation. It asks whether the entry is the same.
+//  3. The purge marks the entry, because its metadata may be wrong.
+//  4. F is told that the bytes are the same, and must not make the entry fresh.
 type fetch struct {
 	outcome
 
@@ -82,6 +89,7 @@ type fetch struct {
 	generation uint64 // of the cache when the fetch began
 	space      *space
 	old        *Entry // stored and to be refreshed, held until the end; nil if there is none
+	purged     *mark  // of old when the fetch began
 	cancel     context.CancelCauseFunc
 	ready      chan struct{} // closed by resolve, which fixes outcome
 
@@ -212,6 +220,9 @@ func (c *Cache) startLocked(key Key, k kind, old *Entry, load Load) *fetch {
 	f := &fetch{
 		cache: c, key: key, kind: k, generation: c.generation.Load(), space: c.spaceLocked(key), old: old,
 		ready: make(chan struct{}),
+	}
+	if old != nil {
+		f.purged = old.purged.Load()
 	}
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancelCause(c.base)

@@ -182,12 +182,13 @@ func (m *memory) put(e *Entry) {
 }
 
 // renew puts e, which has the same body, in old's place, and reports whether it
-// did: not if old is not there any more, or was purged after e's fetch had begun.
-func (m *memory) renew(old, e *Entry) bool {
+// did: not if old is not there any more, or was purged again. purged is old's mark
+// when e's fetch began.
+func (m *memory) renew(old, e *Entry, purged *mark) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := old.purged.Load(); !s.hasLocked(old) || p != nil && p.generation > e.generation {
+	if !s.hasLocked(old) || old.purged.Load() != purged {
 		return false
 	}
 	old.space.count(-1, -e.body.cost)

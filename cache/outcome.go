@@ -112,7 +112,7 @@ func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
 		return e, false
 	}
 	e.metaBytes = f.old.metaBytes
-	return e, m.renew(f.old, e)
+	return e, m.renew(f.old, e, f.purged)
 }
 
 // arrived goes on with a fetch whose load gave an object.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,4 +109,40 @@ func TestPurgesOverlap(t *testing.T) {
 		w.purgeEntry(keyA, first, &p)
 		w.wantEntry(keyA, true)
 	})
+}
+
+// TestSoftPurgeBetween: a fetch that begins between the steps of a soft purge has asked
+// whether the entry is still the same, which the purge does not trust. The answer does not
+// make the entry fresh.
+func TestSoftPurgeBetween(t *testing.T) {
+	t.Parallel()
+	for name, passed := range map[string]bool{"shared": false, "private": true} {
+		bubble(t, name, func(t *testing.T) {
+			w, gate := newEnv(t, roomy), make(chan struct{})
+			w.all(t.Context(), keyA, w.like(keyA, 10, strict))
+			elapse(strict.Fresh)
+			if passed {
+				w.hitForPass.mark(keyA)
+			}
+			m, p := w.detach(func(k Key) bool { return k == keyA }, false)
+			a := w.start(t.Context(), keyA, gated(gate, func(ctx context.Context, old *Entry) (*Source, error) {
+				return w.like(keyA, 10, lenient.asSame(2))(ctx, old)
+			}))
+			synctest.Wait()
+			w.purgeEntry(keyA, m, &p)
+			close(gate)
+			(<-a).wantMeta(t, 2, Revalidated)
+			w.wantEntry(keyA, false)
+			w.hitForPass.unmark(keyA)
+			w.wantLoads(2)
+			got := w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
+				if old != nil && !old.Purged() {
+					t.Error("what was purged is trusted")
+				}
+				return w.like(keyA, 10, lenient.as(3))(ctx, old)
+			})
+			got.wantMeta(t, 3, Miss)
+			w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 3, Hit)
+		})
+	}
 }
