@@ -213,7 +213,8 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 		return err
 	}
 	if recent >= maxDeletions {
-		o.Detail += fmt.Sprintf("; %d users were deleted within the hour, which is the limit: a later scan deletes this one", recent)
+		o.Detail += fmt.Sprintf("; %d users were deleted within the hour, which is the limit: "+
+			"a later scan deletes this one", recent)
 		s.add(o)
 		return nil
 	}
@@ -383,7 +384,7 @@ func (s *scan) checkKnown(ctx context.Context) error {
 			continue
 		}
 		if err := s.checkUser(ctx, c, prov, u); err != nil {
-			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "the scan could not read it"}
+			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not scanned"}
 			if err := s.gaveUp(ctx, o, err); err != nil {
 				return err
 			}
