@@ -240,6 +240,29 @@ func TestReviseTTL(t *testing.T) {
 	eventually(t, "it is stale", func() bool { return s.explain("/shop/a.png", "").Cache.Memory.State == "stale" })
 }
 
+// TestReviseTTLServedStale: the first answer after a change of ttl tells clients the new
+// one, although it is served while the object is revalidated.
+func TestReviseTTLServedStale(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	body := png(100, "")
+	s.put("a.png", s3.Object{Body: body})
+	s.put("own.png", s3.Object{Body: body, CacheControl: "max-age=600"})
+	for _, target := range []string{"/shop/a.png", "/shop/own.png"} {
+		s.get(target)
+	}
+	for ttl, cacheControl := range map[string]string{"10m": "public, max-age=600", "2h": "public, max-age=7200"} {
+		s.patch("shop", `{"ttl":"`+ttl+`","stale_while_revalidate":"1m"}`)
+		for target, want := range map[string]string{"/shop/a.png": cacheControl, "/shop/own.png": "max-age=600"} {
+			r := s.get(target)
+			wantPicture(t, r, body)
+			if got := r.Header.Get("Cache-Control"); got != want {
+				t.Errorf("after a change of ttl to %s: Cache-Control of %s is %q, want %q", ttl, target, got, want)
+			}
+		}
+	}
+}
+
 // TestReviseDuringOutage: an object that is fresh by the new ttl is served while S3 is
 // down, although it cannot be revalidated.
 func TestReviseDuringOutage(t *testing.T) {

@@ -26,6 +26,7 @@ type object struct {
 	etagLine     []byte
 	modifiedLine []byte
 	cacheControl []byte
+	ttl          time.Duration // of the alias, for which cacheControl was made
 	said         freshHeaders
 	lifetimes    lifetimes
 	born         time.Time // when its Age was zero
@@ -67,7 +68,17 @@ func (o *object) setLifetimes(said freshHeaders, born time.Time, a *alias.Alias)
 	said.cacheControl, said.expires = strings.Clone(said.cacheControl), strings.Clone(said.expires)
 	o.said, o.born = said, born
 	o.lifetimes = lifetimesOf(said, a)
+	o.ttl = a.TTL
 	o.cacheControl = []byte(cacheControlFor(said, a.TTL, ""))
+}
+
+// cacheControlFor returns the Cache-Control of an answer. An object that is served stale
+// after its alias got another ttl has not been revalidated under that ttl yet.
+func (o *object) cacheControlFor(a *alias.Alias) []byte {
+	if o.ttl == a.TTL {
+		return o.cacheControl
+	}
+	return []byte(cacheControlFor(o.said, a.TTL, ""))
 }
 
 // source describes the object to the cache.

@@ -70,7 +70,7 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 		h.SetCanonical(nameCacheControl, []byte(own))
 		h.SetCanonical(nameAge, ageZero)
 	} else {
-		h.SetCanonical(nameCacheControl, f.obj.cacheControl)
+		h.SetCanonical(nameCacheControl, f.obj.cacheControlFor(x.route.Alias))
 		h.SetCanonical(nameAge, f.age)
 	}
 	h.SetCanonical(nameCacheStatus, f.status)
