@@ -102,11 +102,12 @@ func (c *conn) Read(p []byte) (int, error) {
 // Write passes on what a handler answers. Anything that is written before a
 // handler has the request is a refusal by net/http, and is replaced.
 func (c *conn) Write(p []byte) (int, error) {
-	switch c.state.Load() {
-	case connServing, connEnding:
-		return c.Conn.Write(p)
-	}
+	state := c.state.Load()
 	switch {
+	case state == connServing, state == connEnding:
+		return c.Conn.Write(p)
+	case state == connLate: // net/http takes half a request line for a malformed one
+		c.refuse(errTimeout)
 	case bytes.HasPrefix(p, []byte("HTTP/1.1 431 ")):
 		c.refuse(errHeaders)
 	case bytes.HasPrefix(p, []byte("HTTP/1.1 417 ")):

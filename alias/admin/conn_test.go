@@ -155,6 +155,7 @@ func TestSlowRequest(t *testing.T) {
 	a := serve(t, s, logs)
 	a.raw("POST /-/healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab").want(408, "timeout")
 	a.raw("GET /-/healthz HTTP/1.1\r\nHost: loc").want(408, "timeout")
+	a.raw("GET /-/hea").want(408, "timeout")
 }
 
 // TestShutdownClosesIdle: a connection on which nothing was sent, or nothing since
