@@ -202,9 +202,14 @@ func (c *Cache) HeapBytes() int64 {
 	return c.memory.held.limit
 }
 
-// Generation counts purges and other invalidations. If it is the same before and after a
-// request to the source, nothing was invalidated meanwhile.
-func (c *Cache) Generation() uint64 { return c.generation.Load() }
+// Generation is that of the last purge or other invalidation in key's space and epoch. If
+// it is the same before and after a request to the source, nothing of them was invalidated
+// meanwhile.
+func (c *Cache) Generation(key Key) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spaceLocked(key).changed
+}
 
 // Stats are the figures of the memory tier.
 type Stats struct {

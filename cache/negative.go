@@ -128,7 +128,7 @@ func (c *Cache) AddNegative(key Key, g *NotFound, generation uint64) {
 	if c.fetches[key] != nil || c.memory.has(key) {
 		return // an entry, or a fetch, knows better than a caller that asked for less
 	}
-	if generation == c.generation.Load() {
+	if generation == c.spaceLocked(key).changed {
 		c.addNegativeLocked(key, g)
 	}
 }
@@ -148,7 +148,7 @@ func (c *Cache) ForgetNegative(space int64) (n int) {
 	generation := c.generation.Add(1)
 	for id, s := range c.spaces {
 		if id.space == space {
-			s.forgotten = generation
+			s.forgotten, s.changed = generation, generation
 		}
 	}
 	c.mu.Unlock()

@@ -97,7 +97,7 @@ func TestNotFoundForNothing(t *testing.T) {
 	for range 3 {
 		w.all(t.Context(), keyA, w.failing(&NotFound{Err: errBoom}))
 	}
-	w.AddNegative(keyA, &NotFound{Err: errBoom}, w.Generation())
+	w.AddNegative(keyA, &NotFound{Err: errBoom}, w.Generation(keyA))
 	w.wantAbsent(keyA, false)
 	w.wantLoads(3)
 }
@@ -161,14 +161,14 @@ func TestMissed(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			w := newEnv(t, roomy)
 			w.hitForPass.mark(keyA)
-			before := w.Generation()
+			before := w.Generation(keyA)
 			w.AddNegative(keyA, gone, before)
 			w.wantAbsent(keyA, true)
 			do(w)
 			w.wantAbsent(keyA, name == "nothing")
 			w.AddNegative(keyA, gone, before)
 			w.wantAbsent(keyA, name == "nothing")
-			w.AddNegative(keyA, gone, w.Generation())
+			w.AddNegative(keyA, gone, w.Generation(keyA))
 			w.wantAbsent(keyA, true)
 		})
 	}
@@ -184,7 +184,7 @@ func TestMissedMeanwhile(t *testing.T) {
 			gate := make(chan struct{})
 			a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, src)))
 			synctest.Wait()
-			w.AddNegative(keyA, gone, w.Generation())
+			w.AddNegative(keyA, gone, w.Generation(keyA))
 			close(gate)
 			if got := <-a; got.err != nil {
 				t.Error(got.err)
@@ -210,7 +210,7 @@ func TestMissingIsBounded(t *testing.T) {
 		if i%1000 == 0 {
 			w.all(t.Context(), key, w.failing(gone))
 		} else {
-			w.AddNegative(key, gone, w.Generation())
+			w.AddNegative(key, gone, w.Generation(key))
 		}
 		if st := w.NegativeStats(); st.Bytes > st.Capacity || st.Bytes < 0 {
 			t.Fatalf("%+v", st)
@@ -237,7 +237,7 @@ func TestMissingIsCounted(t *testing.T) { //nolint:paralleltest // others would 
 	before := heap()
 	for i := range count {
 		err := fmt.Errorf("object %d is not there: %w", i, errBoom)
-		w.AddNegative(Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}, &NotFound{Err: err, For: time.Hour}, w.Generation())
+		w.AddNegative(Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}, &NotFound{Err: err, For: time.Hour}, w.Generation(Key{Space: 1}))
 	}
 	st := w.NegativeStats()
 	if grown := heap() - before; st.Entries != count || grown > st.Bytes {
@@ -249,7 +249,7 @@ func TestMissingIsCounted(t *testing.T) { //nolint:paralleltest // others would 
 func TestNoMemoryForMissing(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, Config{})
-	w.AddNegative(keyA, gone, w.Generation())
+	w.AddNegative(keyA, gone, w.Generation(keyA))
 	w.wantAbsent(keyA, false)
 }
 

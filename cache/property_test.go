@@ -361,7 +361,7 @@ func (o *operator) wait() {
 func (o *operator) miss() {
 	key := o.key()
 	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {
-		o.AddNegative(key, &NotFound{Err: errBoom, For: life}, o.Generation())
+		o.AddNegative(key, &NotFound{Err: errBoom, For: life}, o.Generation(key))
 		if o.m.entries[key] == nil && o.m.flights[key] == nil {
 			o.m.missed(key, life, time.Now())
 		}

@@ -20,6 +20,7 @@ type space struct {
 	// Guarded by Cache.mu.
 	refreshes int    // fetches in the background that are under way
 	forgotten uint64 // the generation of the last ForgetNegative
+	changed   uint64 // the generation of that, or of the last purge or Revalidate
 }
 
 func (s *space) count(entries, bytes int64) {
@@ -49,7 +50,7 @@ func (c *Cache) spaceLocked(key Key) *space {
 	id := spaceID{key.Space, key.Epoch}
 	s := c.spaces[id]
 	if s == nil {
-		s = new(space)
+		s = &space{changed: c.generation.Load()} // there may have been one before
 		c.spaces[id] = s
 	}
 	return s
@@ -68,13 +69,13 @@ type Purged struct {
 // way goes on for its readers and leaves no entry.
 func (c *Cache) Purge(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
-	m, p := c.detach(match, hard)
+	m, p := c.detach(key, match, hard)
 	p.Negative = c.negative.remove(key)
 	c.purgeEntry(key, m, &p)
 	if hard {
 		// A fetch that began meanwhile may have found the entry before it was dropped:
 		// no request may join it.
-		c.detach(match, true)
+		c.detach(key, match, true)
 	}
 	return p
 }
@@ -83,7 +84,7 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 // Requests meanwhile wait no longer than for one step through a shard.
 func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
-	m, p := c.detach(match, hard)
+	m, p := c.detach(at, match, hard)
 	p.Negative = c.negative.drop(match)
 	buf := make([]*Entry, 0, stepSize)
 	for i := range c.memory.shard {
@@ -99,7 +100,7 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	if hard {
 		// A fetch that began meanwhile may have found the entry before it was dropped:
 		// no request may join it.
-		c.detach(match, true)
+		c.detach(at, match, true)
 	}
 	return p
 }
@@ -116,7 +117,7 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	at, id := Key{Space: spaceNo, Epoch: epoch}, spaceID{spaceNo, epoch}
 	match := func(k Key) bool { return under(k, at) }
 	c.mu.Lock()
-	m, p := c.detachLocked(match, false)
+	m, p := c.detachLocked(at, match, false)
 	// An epoch without a space has neither fetches nor entries.
 	if s := c.spaces[id]; s != nil {
 		s.mark(&s.purged, m)
@@ -151,24 +152,27 @@ func (c *Cache) Revalidate(spaceNo, epoch int64, staleWhile time.Duration) {
 	defer c.mu.Unlock()
 	// An epoch without a space has neither fetches nor entries.
 	if s := c.spaces[spaceID{spaceNo, epoch}]; s != nil {
-		m, _ := c.detachLocked(func(k Key) bool { return under(k, at) }, false)
+		m, _ := c.detachLocked(at, func(k Key) bool { return under(k, at) }, false)
 		m.staleWhile = staleWhile
 		s.mark(&s.outdated, m)
 	}
 }
 
-func (c *Cache) detach(match func(Key) bool, hard bool) (*mark, Purged) {
+func (c *Cache) detach(at Key, match func(Key) bool, hard bool) (*mark, Purged) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.detachLocked(match, hard)
+	return c.detachLocked(at, match, hard)
 }
 
 // detachLocked takes fetches out of the table, so that nobody joins them any more and
 // they leave no entry. The entry of one that has committed is there by the time that a
-// purge looks for it.
-func (c *Cache) detachLocked(match func(Key) bool, hard bool) (*mark, Purged) {
+// purge looks for it. All keys that match are of at's space and epoch.
+func (c *Cache) detachLocked(at Key, match func(Key) bool, hard bool) (*mark, Purged) {
 	var p Purged
 	generation := c.generation.Add(1)
+	if s := c.spaces[spaceID{at.Space, at.Epoch}]; s != nil {
+		s.changed = generation
+	}
 	for key, f := range c.fetches {
 		if match(key) {
 			delete(c.fetches, key)

@@ -79,7 +79,7 @@ func TestPurgesOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
 		match := func(k Key) bool { return k == keyA }
-		first, _ := w.detach(match, false)
+		first, _ := w.detach(keyA, match, false)
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
 		w.Purge(keyA, false)
 		w.wantEntry(keyA, false)
@@ -89,7 +89,7 @@ func TestPurgesOverlap(t *testing.T) {
 			t.Errorf("purged %+v, though it came after that purge", p)
 		}
 		// Nor does a flight from between them make it fresh, which finds it unchanged.
-		first, _ = w.detach(match, false)
+		first, _ = w.detach(keyA, match, false)
 		gate := make(chan struct{})
 		w.all(t.Context(), keyA, gated(gate, w.like(keyA, 10, lenient.asSame(2)))).wantMeta(t, 1, Stale)
 		w.mu.Lock()
@@ -103,7 +103,7 @@ func TestPurgesOverlap(t *testing.T) {
 		waiter{fetch: f}.giveUp()
 		w.wantEntry(keyA, false)
 		// A hard one leaves alone what came after it, too.
-		first, _ = w.detach(match, true)
+		first, _ = w.detach(keyA, match, true)
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient.as(3))).wantMeta(t, 1, Stale)
 		synctest.Wait()
 		w.purgeEntry(keyA, first, &p)
@@ -124,7 +124,7 @@ func TestSoftPurgeBetween(t *testing.T) {
 			if passed {
 				w.hitForPass.mark(keyA)
 			}
-			m, p := w.detach(func(k Key) bool { return k == keyA }, false)
+			m, p := w.detach(keyA, func(k Key) bool { return k == keyA }, false)
 			a := w.start(t.Context(), keyA, gated(gate, func(ctx context.Context, old *Entry) (*Source, error) {
 				return w.like(keyA, 10, lenient.asSame(2))(ctx, old)
 			}))

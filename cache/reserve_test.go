@@ -64,9 +64,9 @@ func TestGeneration(t *testing.T) {
 	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.good(keyA, 10))
 	w.all(t.Context(), keyB, w.failing(gone))
-	before := w.Generation()
-	if w.wantEntry(keyA, true); w.Generation() != before || before != 0 {
-		t.Errorf("generation %d, then %d, without a purge", before, w.Generation())
+	before := w.Generation(keyA)
+	if w.wantEntry(keyA, true); w.Generation(keyA) != before || before != 0 {
+		t.Errorf("generation %d, then %d, without a purge", before, w.Generation(keyA))
 	}
 	for name, do := range map[string]func(){
 		"key":    func() { w.Purge(keyA, false) },
@@ -76,9 +76,49 @@ func TestGeneration(t *testing.T) {
 		"retire": func() { w.Retire(1, 1) },
 		"forget": func() { w.ForgetNegative(1) },
 	} {
-		before := w.Generation()
-		if do(); w.Generation() <= before {
-			t.Errorf("%s: generation %d before and %d after", name, before, w.Generation())
+		before := w.Generation(keyA)
+		if do(); w.Generation(keyA) <= before {
+			t.Errorf("%s: generation %d before and %d after", name, before, w.Generation(keyA))
 		}
 	}
+}
+
+// TestGenerationOfSpace: what is invalidated in another space or epoch leaves the
+// generation alone, and keeps nobody from adding a negative entry.
+func TestGenerationOfSpace(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(w *env){
+		"key":        func(w *env) { w.Purge(Key{Space: 2, Epoch: 1, Object: keyA.Object}, true) },
+		"prefix":     func(w *env) { w.PurgePrefix(Key{Space: 2, Epoch: 1}, false) },
+		"space":      func(w *env) { w.PurgeSpace(2, 1) },
+		"epoch":      func(w *env) { w.Retire(1, 2) },
+		"revalidate": func(w *env) { w.Revalidate(2, 1, 0) },
+		"forget":     func(w *env) { w.ForgetNegative(2) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w := newEnv(t, roomy)
+			for _, key := range []Key{{Space: 2, Epoch: 1, Object: "c.jpg"}, {Space: 1, Epoch: 2, Object: "c.jpg"}} {
+				w.all(t.Context(), key, w.good(key, 10))
+			}
+			before := w.Generation(keyA)
+			do(w)
+			if after := w.Generation(keyA); after != before {
+				t.Errorf("generation %d before and %d after", before, after)
+			}
+			w.AddNegative(keyA, gone, before)
+			w.wantAbsent(keyA, true)
+		})
+	}
+	t.Run("made again", func(t *testing.T) { // nothing from before counts
+		t.Parallel()
+		w := newEnv(t, roomy)
+		before := w.Generation(keyA)
+		w.Retire(keyA.Space, keyA.Epoch)
+		retired := w.Generation(keyA)
+		w.Forget(keyA.Space, AllEpochs)
+		w.ForgetNegative(keyA.Space)
+		if after := w.Generation(keyA); before >= retired || retired >= after {
+			t.Errorf("generations %d, %d and %d, want each above the one before", before, retired, after)
+		}
+	})
 }

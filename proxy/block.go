@@ -35,8 +35,8 @@ type blockGroup struct {
 	blocks map[blockKey]*block
 }
 
-// version is one version of an object. With the cache's generation in it, requests
-// that begin after a purge share nothing with earlier ones.
+// version is one version of an object. With the generation of its alias in it (see
+// Cache.Generation), requests that begin after a purge share nothing with earlier ones.
 type version struct {
 	cache.Key
 

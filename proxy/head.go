@@ -35,7 +35,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 	}
 	joined = true
 	// With the generation in it, a request that begins after a purge joins none from before.
-	flight := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(), ck.Space, ck.Epoch, ck.Object)
+	flight := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(ck), ck.Space, ck.Epoch, ck.Object)
 	got, err, _ := p.heads.Do(flight, func() (any, error) {
 		joined = false
 		return p.statAlone(ctx, route, ck)
@@ -53,7 +53,7 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 
 // statAlone is stat for one request.
 func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
-	generation := p.cache.Generation()
+	generation := p.cache.Generation(ck)
 	route = p.currentRoute(route)
 	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.classify(ctx, route, err)

@@ -81,7 +81,7 @@ func (p *Proxy) sendRange(x *exchange, w rangeRequest) error {
 // client is being sent some of these bytes.
 func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 	overlaps, leave := false, func() {}
-	v := version{w.key, w.obj.etag, p.cache.Generation()}
+	v := version{w.key, w.obj.etag, p.cache.Generation(w.key)}
 	if w.shareable() {
 		overlaps, leave = p.blocks.enter(v, w.byteRange)
 	}
