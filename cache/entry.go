@@ -170,11 +170,15 @@ func (e *Entry) StaleIfErrorOK(now time.Time, l *Lifetimes) bool {
 	if m := e.purged.Load(); m != nil && m.hard {
 		return false
 	}
-	end, grace := e.expires(), e.staleIfError
-	if l != nil {
-		end, grace = e.endsBy(e.Stored.Add(l.Fresh), e.purged.Load(), e.space.purged.Load()), l.StaleIfError
+	return now.Before(e.staleIfErrorEnd(l))
+}
+
+// staleIfErrorEnd is until when e may be served if refreshing it fails.
+func (e *Entry) staleIfErrorEnd(l *Lifetimes) time.Time {
+	if l == nil {
+		return e.expires().Add(e.staleIfError)
 	}
-	return now.Before(end.Add(grace))
+	return e.endsBy(e.Stored.Add(l.Fresh), e.purged.Load(), e.space.purged.Load()).Add(l.StaleIfError)
 }
 
 const (

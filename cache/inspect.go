@@ -22,7 +22,12 @@ type View struct {
 	Err                                error // why it is missing
 	Fetching                           bool  // a fetch is under way
 	Bypass                             bool  // its object could not be stored when it came last
+
+	entry *Entry // may have been released
 }
+
+// StaleIfErrorBy is StaleIfError by other lifetimes than the entry's own.
+func (v *View) StaleIfErrorBy(l Lifetimes) time.Time { return v.entry.staleIfErrorEnd(&l) }
 
 // Inspect tells what is known of key. It changes nothing, and does not count as use.
 func (c *Cache) Inspect(key Key, now time.Time) View {
@@ -48,8 +53,8 @@ func (m *memory) view(key Key, now time.Time, v *View) bool {
 	defer e.Release()
 	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.body.data)), e.Stored
 	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.lastFailure() != nil
-	v.Outdated = e.outdated()
-	v.StaleWhileRevalidate, v.StaleIfError = v.Expires.Add(e.staleWhile()), v.Expires.Add(e.staleIfError)
+	v.Outdated, v.entry = e.outdated(), e
+	v.StaleWhileRevalidate, v.StaleIfError = v.Expires.Add(e.staleWhile()), e.staleIfErrorEnd(nil)
 	return true
 }
 

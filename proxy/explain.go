@@ -133,7 +133,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	v := p.cache.Inspect(keyOf(r.Alias, strings.TrimPrefix(e.Key, r.Alias.Prefix)), now)
 	if obj, ok := v.Meta.(*object); ok && v.Outdated {
 		l := lifetimesOf(obj.said, r.Alias)
-		v.StaleIfError = v.Stored.Add(l.fresh + l.staleError)
+		v.StaleIfError = v.StaleIfErrorBy(cache.Lifetimes{Fresh: l.fresh, StaleIfError: l.staleError})
 	}
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)

@@ -158,3 +158,21 @@ func TestOutageTellsLifetimes(t *testing.T) {
 		t.Errorf("got %v, want an outage with the lifetimes of now", err)
 	}
 }
+
+// TestExplainOutdated: what is stored and may have other lifetimes by now may be served
+// while S3 fails for as long as they say, from its purge on if there was one.
+func TestExplainOutdated(t *testing.T) {
+	t.Parallel()
+	p, _, after := shortened(t)
+	p.cache.Revalidate(after.ID, after.Epoch, 0)
+	left := func() int64 {
+		return p.Explain(t.Context(), "/shop/a.png", false).(*Explanation).Cache.Memory.StaleError
+	}
+	if got := left(); got <= 3600 || got > 3660 {
+		t.Errorf("%d s left, want an hour after the minute", got)
+	}
+	p.cache.Purge(keyOf(after, "a.png"), false)
+	if got := left(); got > 3600 {
+		t.Errorf("%d s left, want no more than an hour from the purge on", got)
+	}
+}
