@@ -120,7 +120,7 @@ func (t *task) soak(ctx context.Context) (string, error) {
 			return "no request used the old key lately", nil
 		}
 		if !now.Before(last) {
-			return "", t.revertSwap(ctx, "requests still use the previous key")
+			return "", t.revertSwap(ctx, "soak", "requests still use the previous key")
 		}
 		if err := t.p.clock.Sleep(ctx, min(end.Sub(now), timing.Quiet)); err != nil {
 			return "", err
@@ -414,7 +414,7 @@ func (t *task) soakInactive(ctx context.Context) (string, error) {
 		return "", ctx.Err()
 	}
 	if err != nil {
-		return "", t.revertSwap(ctx, "S3 answers "+refused)
+		return "", t.revertSwap(ctx, "soak-inactive", "S3 answers "+refused)
 	}
 	return "the new key works without the old one", nil
 }
@@ -431,10 +431,10 @@ func (p *Provisioner) keyRefused(ctx context.Context, kp alias.KeyPair, grants [
 	return ""
 }
 
-// revertSwap makes the old key the one that signs, and deletes the new one: that
-// one was refused, and the old one is known to work. It is sealed anew, because
-// the credential's version only ever grows.
-func (t *task) revertSwap(ctx context.Context, why string) error {
+// revertSwap makes the retiring key the current one again and deletes the new key,
+// which S3 refused. step is the step that found this out. The retiring key is
+// sealed again, because the credential's version only grows.
+func (t *task) revertSwap(ctx context.Context, step, why string) error {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return err
@@ -455,9 +455,9 @@ func (t *task) revertSwap(ctx context.Context, why string) error {
 	next := *c
 	next.Version, next.Sealed, next.RotatedAt = sealed.Version, sealed.Sealed, t.data.RotatedBefore
 	stopped := failf(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)
-	// With the same write the operation is over: done again after a crash, it
-	// would take the key that signs now for the one to be retired.
-	t.data.Undo = operationError("bring-back", stopped)
+	// The same transaction marks the operation to be undone: repeated after a
+	// crash, the step would take the current key for the retiring one.
+	t.data.Undo = operationError(step, stopped)
 	if err := t.save(ctx, t.changed(&next, p)); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func TestRotationBringsBack(t *testing.T) {
 	})
 	why := p.mustFail(p.Rotate(t.Context(), actor, "shop", false))
 	wantCode(t, why, codeNotVerified)
-	if why.Step != "bring-back" {
+	if why.Step != "soak-inactive" {
 		t.Errorf("failed at %s: %s", why.Step, why.Detail)
 	}
 	after, prov := p.provisioned("shop")
