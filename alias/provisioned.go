@@ -82,9 +82,9 @@ type Provisioned struct {
 	Operation   string        `json:"operation"`
 	RotateEvery time.Duration `json:"rotate_every,omitempty"`
 	Previous    *PreviousKey  `json:"previous,omitempty"`
-	// Discarded are ids of our keys that an operation failed to delete. The next
+	// PendingDeletion are ids of our keys that an operation failed to delete. The next
 	// reconciliation deletes them.
-	Discarded []string `json:"discarded,omitempty"`
+	PendingDeletion []string `json:"discarded,omitempty"`
 	// ExtraGrants are locations that a reuse which failed gave the user and could
 	// not take back. They are taken back when the user is looked at.
 	ExtraGrants []Grant `json:"widened,omitempty"`
@@ -97,7 +97,7 @@ func (*Provisioned) Kind() Kind { return KindProvisioned }
 func (p *Provisioned) Clone() *Provisioned {
 	c := *p
 	c.Grants, c.Policies, c.Tags = slices.Clone(p.Grants), slices.Clone(p.Policies), maps.Clone(p.Tags)
-	c.Discarded, c.ExtraGrants = slices.Clone(p.Discarded), slices.Clone(p.ExtraGrants)
+	c.PendingDeletion, c.ExtraGrants = slices.Clone(p.PendingDeletion), slices.Clone(p.ExtraGrants)
 	if p.Previous != nil {
 		previous := *p.Previous
 		previous.Sealed = slices.Clone(p.Previous.Sealed)

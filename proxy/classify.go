@@ -21,8 +21,8 @@ type Canary interface {
 	Refused(ctx context.Context, r alias.Route) bool
 	// State is the last reading of an alias's canary.
 	State(aliasID int64) (ok bool, at time.Time, known bool)
-	// Unsure reports whether the last reading did not tell if the canary is refused.
-	Unsure(aliasID int64) bool
+	// Inconclusive reports whether the last reading did not tell if the canary is refused.
+	Inconclusive(aliasID int64) bool
 }
 
 // noCanary makes every refusal count as a missing object.
@@ -30,7 +30,7 @@ type noCanary struct{}
 
 func (noCanary) Refused(context.Context, alias.Route) bool       { return false }
 func (noCanary) State(int64) (ok bool, at time.Time, known bool) { return false, time.Time{}, false }
-func (noCanary) Unsure(int64) bool                               { return false }
+func (noCanary) Inconclusive(int64) bool                         { return false }
 
 // errContradiction is a page or an error document in place of a picture: probably a proxy
 // on the way to S3 sent it, and the object is still there.
@@ -86,7 +86,7 @@ func (p *Proxy) checkCanary(ctx context.Context, route alias.Route, err error) e
 // canaryUnknown reports whether a refusal cannot be explained now: the alias has a canary,
 // and the last reading of it had no clear answer.
 func (p *Proxy) canaryUnknown(a *alias.Alias) bool {
-	return a.Canary != "" && p.canary.Unsure(a.ID)
+	return a.Canary != "" && p.canary.Inconclusive(a.ID)
 }
 
 // withoutCause copies an error without its cause, which would keep a whole reply in

@@ -64,8 +64,8 @@ type Canary struct {
 	cfg Config
 	// slots bounds the readings under way.
 	slots chan struct{}
-	// life ends with Run, and every reading with it.
-	life context.Context //nolint:containedctx // a reading is shared by callers and outlives each of them
+	// base ends with Run, and every reading with it.
+	base context.Context //nolint:containedctx // a reading is shared by callers and outlives each of them
 	end  context.CancelFunc
 
 	// readings are under way. None begins after ended is set, so that Run can
@@ -81,9 +81,9 @@ type Canary struct {
 // answer Refused.
 func New(cfg Config) *Canary {
 	cfg.fill()
-	life, end := context.WithCancel(context.Background())
+	base, end := context.WithCancel(context.Background())
 	return &Canary{
-		cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), life: life, end: end, states: map[int64]*state{},
+		cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), base: base, end: end, states: map[int64]*state{},
 	}
 }
 
@@ -186,7 +186,7 @@ func (c *Canary) startLocked(b *state, r alias.Route, acquire func(context.Conte
 	b.inFlight = inFlight
 	c.readings.Go(func() {
 		defer close(inFlight)
-		ctx, cancel := context.WithTimeout(c.life, c.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(c.base, c.cfg.Timeout)
 		defer cancel()
 		release := acquire(ctx)
 		if release == nil {
@@ -303,9 +303,9 @@ func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 	return b.ok, b.answered, true
 }
 
-// Unsure reports whether the last reading of an alias's canary left open if it is
+// Inconclusive reports whether the last reading of an alias's canary left open if it is
 // refused, so that what Refused says is older.
-func (c *Canary) Unsure(aliasID int64) bool {
+func (c *Canary) Inconclusive(aliasID int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.states[aliasID]

@@ -17,7 +17,7 @@ import (
 	"ixmage/internal/awstest/iam"
 )
 
-// scenario is an operation on a world that setUp has made ready. want are the
+// scenario is an operation on an env that setUp has made ready. want are the
 // aliases that must be served whatever happened, and may those that may be.
 type scenario struct {
 	name  string
@@ -89,22 +89,22 @@ func scenarios() []scenario {
 type fault struct {
 	name  string
 	write bool
-	after bool                         // of a write: it is durable, and nobody learns so
-	call  func(l *lifetime) *iam.Fault // of a call
-	again bool                         // the process dies once more while it recovers
+	after bool                          // of a write: it is durable, and nobody learns so
+	call  func(l *procState) *iam.Fault // of a call
+	again bool                          // the process dies once more while it recovers
 }
 
 func faults() []fault {
-	dying := func(before bool) func(l *lifetime) *iam.Fault {
-		return func(l *lifetime) *iam.Fault {
+	dying := func(before bool) func(l *procState) *iam.Fault {
+		return func(l *procState) *iam.Fault {
 			if before {
-				return &iam.Fault{Before: l.crash, LoseBefore: true}
+				return &iam.Fault{Before: l.kill, LoseBefore: true}
 			}
-			return &iam.Fault{After: l.crash, LoseAfter: true}
+			return &iam.Fault{After: l.kill, LoseAfter: true}
 		}
 	}
-	coded := func(code string) func(*lifetime) *iam.Fault {
-		return func(*lifetime) *iam.Fault { return iam.Fail(code) }
+	coded := func(code string) func(*procState) *iam.Fault {
+		return func(*procState) *iam.Fault { return iam.Fail(code) }
 	}
 	list := []fault{
 		{name: "killed before a write", write: true},
@@ -117,8 +117,8 @@ func faults() []fault {
 		list = append(list, f)
 	}
 	return append(list,
-		fault{name: "answer lost", call: func(*lifetime) *iam.Fault { return iam.LostAfter() }},
-		fault{name: "question lost", call: func(*lifetime) *iam.Fault { return iam.LostBefore() }},
+		fault{name: "answer lost", call: func(*procState) *iam.Fault { return iam.LostAfter() }},
+		fault{name: "question lost", call: func(*procState) *iam.Fault { return iam.LostBefore() }},
 		fault{name: "throttled", call: coded("Throttling")},
 		fault{name: "failed", call: coded("ServiceFailure")},
 		fault{name: "modified by another", call: coded("ConcurrentModification")},
@@ -204,9 +204,9 @@ func (s scenario) breakAt(t *testing.T, f fault, n int) {
 	if f.write {
 		p.store.at, p.store.after = n, f.after
 	} else {
-		w.breakCall(p.life, f, n)
+		w.breakCall(p.proc, f, n)
 	}
-	if _, err := s.begin(p, p.life.ctx); err == nil {
+	if _, err := s.begin(p, p.proc.ctx); err == nil {
 		p.drive()
 	}
 	w.iam.OnCall(nil)
@@ -224,7 +224,7 @@ func (s scenario) breakAt(t *testing.T, f fault, n int) {
 }
 
 // breakCall breaks the nth call of IAM that the provisioner makes.
-func (w *env) breakCall(l *lifetime, f fault, n int) {
+func (w *env) breakCall(l *procState, f fault, n int) {
 	seen := 0
 	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Service != "iam" || c.AccessKeyID != w.power.AccessKeyID {

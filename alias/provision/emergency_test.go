@@ -47,9 +47,9 @@ func (w *env) running(edit ...func(*Config)) (*process, *patientClock) {
 	}
 	p := w.start()
 	done := make(chan error)
-	go func() { done <- p.Run(p.life.ctx) }()
+	go func() { done <- p.Run(p.proc.ctx) }()
 	w.t.Cleanup(func() {
-		p.life.cancel()
+		p.proc.cancel()
 		if err := <-done; err != nil {
 			w.t.Error(err)
 		}

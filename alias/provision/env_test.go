@@ -49,47 +49,47 @@ func (c *fakeClock) advance(d time.Duration) {
 
 var errCrash = errors.New("crashed")
 
-// lifetime is the process from its start to its crash: nothing that it does after
+// procState is the process from its start to its crash: nothing that it does after
 // that has any effect.
-type lifetime struct {
+type procState struct {
 	ctx    context.Context //nolint:containedctx // the process's own
 	cancel context.CancelFunc
-	dead   atomic.Bool
+	killed atomic.Bool
 }
 
-func newLifetime(t *testing.T) *lifetime {
-	l := &lifetime{}
+func newProcState(t *testing.T) *procState {
+	l := &procState{}
 	l.ctx, l.cancel = context.WithCancel(t.Context())
 	t.Cleanup(l.cancel)
 	return l
 }
 
-func (l *lifetime) crash() {
-	l.dead.Store(true)
+func (l *procState) kill() {
+	l.killed.Store(true)
 	l.cancel()
 }
 
 // RoundTrip keeps a dead process from sending.
-func (l *lifetime) RoundTrip(r *http.Request) (*http.Response, error) {
-	if l.dead.Load() {
+func (l *procState) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l.killed.Load() {
 		return nil, errCrash
 	}
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// dyingStore is a store of a process that may die at a write: before it, or after
+// killableStore is a store of a process that may die at a write: before it, or after
 // it and before it learns so.
-type dyingStore struct {
+type killableStore struct {
 	alias.Store
-	life   *lifetime
+	proc   *procState
 	mu     sync.Mutex // guards writes
 	writes int
 	at     int // number of the write; 0: never
 	after  bool
 }
 
-func (m *dyingStore) Update(ctx context.Context, fn func(alias.Tx) error) error {
-	if m.life.dead.Load() {
+func (m *killableStore) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	if m.proc.killed.Load() {
 		return errCrash
 	}
 	if !m.due() {
@@ -98,12 +98,12 @@ func (m *dyingStore) Update(ctx context.Context, fn func(alias.Tx) error) error 
 	if m.after {
 		_ = m.Store.Update(context.WithoutCancel(ctx), fn)
 	}
-	m.life.crash()
+	m.proc.kill()
 	return errCrash
 }
 
 // due counts a write and reports whether the process dies at it.
-func (m *dyingStore) due() bool {
+func (m *killableStore) due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.writes++
@@ -157,7 +157,7 @@ func newEnv(t *testing.T, cfg iam.Config) *env {
 	return w
 }
 
-// emptyRegistry is a database whose migrations have run: there are a thousand worlds.
+// emptyRegistry is a database whose migrations have run: a test run makes a thousand of them.
 var emptyRegistry = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "ixmage-test-")
 	if err != nil {
@@ -191,8 +191,8 @@ func quickDir(t *testing.T) string {
 type process struct {
 	*Provisioner
 	w        *env
-	life     *lifetime
-	store    *dyingStore
+	proc     *procState
+	store    *killableStore
 	registry *alias.Registry
 	rec      *recorder
 }
@@ -248,8 +248,8 @@ func (w *env) deny(actions ...string) {
 
 func (w *env) start() *process {
 	w.t.Helper()
-	l := newLifetime(w.t)
-	store := &dyingStore{Store: w.store, life: l}
+	l := newProcState(w.t)
+	store := &killableStore{Store: w.store, proc: l}
 	registry, err := alias.Open(w.t.Context(), store, w.seal, alias.Policy{AllowPrivateEndpoints: true})
 	if err != nil {
 		w.t.Fatal(err)
@@ -276,7 +276,7 @@ func (w *env) start() *process {
 	if w.edit != nil {
 		w.edit(&cfg)
 	}
-	return &process{Provisioner: New(cfg), w: w, life: l, store: store, registry: registry, rec: rec}
+	return &process{Provisioner: New(cfg), w: w, proc: l, store: store, registry: registry, rec: rec}
 }
 
 // recorder remembers what was counted.
@@ -314,13 +314,13 @@ func (w *env) request(name alias.Name, edit ...func(*policy.Request)) policy.Req
 // drive performs everything that runs, until nothing does or the process dies.
 func (p *process) drive() {
 	p.w.t.Helper()
-	for p.life.ctx.Err() == nil {
-		list, err := p.store.Operations(p.life.ctx, alias.OperationFilter{State: alias.OperationRunning, Limit: 100})
+	for p.proc.ctx.Err() == nil {
+		list, err := p.store.Operations(p.proc.ctx, alias.OperationFilter{State: alias.OperationRunning, Limit: 100})
 		if err != nil || len(list) == 0 {
 			return
 		}
 		for _, o := range list {
-			p.run(p.life.ctx, o.ID)
+			p.run(p.proc.ctx, o.ID)
 		}
 	}
 }
@@ -354,7 +354,7 @@ func (p *process) quiet() {
 	for range 3 {
 		p.drive()
 		p.w.clock.advance(2 * time.Hour)
-		p.reconcile(p.life.ctx)
+		p.reconcile(p.proc.ctx)
 	}
 }
 

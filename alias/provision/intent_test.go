@@ -19,7 +19,7 @@ func (p *process) dieAfter(action string) {
 			return nil
 		}
 		done = true
-		return &iam.Fault{After: p.life.crash, LoseAfter: true}
+		return &iam.Fault{After: p.proc.kill, LoseAfter: true}
 	})
 }
 
@@ -31,7 +31,7 @@ func TestKeyIntentOutlivesOutage(t *testing.T) {
 	w := newEnv(t, iam.Config{})
 	p := w.start()
 	p.dieAfter("CreateAccessKey")
-	op, err := p.Provision(p.life.ctx, actor, w.request("shop"))
+	op, err := p.Provision(p.proc.ctx, actor, w.request("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestReuseIntentIsUndone(t *testing.T) {
 			"crash": func(w *env, req policy.Request) {
 				p := w.start()
 				p.dieAfter(widens)
-				op, err := p.Provision(p.life.ctx, actor, req)
+				op, err := p.Provision(p.proc.ctx, actor, req)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +107,7 @@ func TestSigningKeyIsNotRetired(t *testing.T) {
 	}
 	rotation.data.Retiring = &alias.SealedKey{AccessKeyID: prov.AccessKeyID}
 	for name, step := range map[string]func(context.Context) (string, error){
-		"deactivate-old": rotation.deactivateOld, "delete-old": rotation.deleteOld,
+		"deactivate-old": rotation.deactivateRetiring, "delete-old": rotation.deleteRetiring,
 	} {
 		if detail, err := step(t.Context()); err == nil {
 			t.Errorf("%s: %s", name, detail)

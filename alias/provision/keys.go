@@ -171,7 +171,7 @@ func (t *task) knows(c *alias.Credential, p *alias.Provisioned, id string) bool 
 // used it. A key that works for somebody is somebody's, even if this registry
 // is a copy of one that knows it.
 func (t *task) lost(ctx context.Context, p *alias.Provisioned, k accessKey) (bool, error) {
-	if slices.Contains(p.Discarded, k.id) {
+	if slices.Contains(p.PendingDeletion, k.id) {
 		return true, nil
 	}
 	if t.data.KeySince.IsZero() || k.created < t.data.KeySince.Add(-clockSkew).Unix() {
@@ -206,9 +206,9 @@ func (t *task) reveal(kp alias.KeyPair, err error) (alias.KeyPair, error) {
 // refusedInARow is how often a dead key must be refused to be believed dead.
 const refusedInARow = 3
 
-// proveRefused probes with a key until it is refused time after time, by STS and
+// waitUntilRefused probes with a key until it is refused time after time, by STS and
 // by the S3 server that it was for.
-func (t *task) proveRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) error {
+func (t *task) waitUntilRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) error {
 	timing := t.p.cfg.Timing
 	deadline, inARow := t.p.clock.Now().Add(timing.Refused), 0
 	for {

@@ -65,7 +65,7 @@ func (d *delegatedPolicy) without(action string) {
 	}
 }
 
-// delegate makes a world whose provisioner holds the document and nothing else.
+// delegate makes an env whose provisioner holds the document and nothing else.
 func delegate(t *testing.T, cfg iam.Config, doc *delegatedPolicy) *env {
 	t.Helper()
 	w := newEnv(t, cfg)

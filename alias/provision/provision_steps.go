@@ -114,7 +114,7 @@ func (t *task) abandon(ctx context.Context) error {
 	case alias.OperationRotate:
 		failure := *t.data.Undo
 		failure.Detail += "; " + left
-		return t.end(ctx, &failure, t.settle)
+		return t.end(ctx, &failure, t.reactivate)
 	case alias.OperationRemove, alias.OperationProvision:
 	}
 	if t.data.Request != nil && t.data.Request.Credential != "" {

@@ -113,7 +113,7 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 		return err
 	}
 	for _, o := range list {
-		if p.claim(o) {
+		if p.markRunning(o) {
 			tasks.Go(func() {
 				// perform has caught what a step panicked with: this is about the rest.
 				_ = panics.Catch(p.log, "operation "+o.ID, func() error { p.run(ctx, o.ID); return nil })
@@ -126,8 +126,8 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 // maxRunning bounds what is read at a time.
 const maxRunning = 10_000
 
-// claim reports whether an operation did not run here; now it does.
-func (p *Provisioner) claim(o *alias.Operation) bool {
+// markRunning reports whether an operation did not run here; now it does.
+func (p *Provisioner) markRunning(o *alias.Operation) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.active[o.ID]; ok {

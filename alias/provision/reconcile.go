@@ -466,7 +466,7 @@ func (s *scan) checkKeys(ctx context.Context, c *alias.Credential, prov *alias.P
 			continue
 		case s.now.Unix()-k.created < int64(s.p.cfg.Timing.OrphanAge.Seconds()):
 			continue // an operation that has just ended may not be seen in memory
-		case slices.Contains(prov.Discarded, k.id):
+		case slices.Contains(prov.PendingDeletion, k.id):
 			if err := s.deleteKey(ctx, prov.User.Name, k.id); err != nil {
 				return err
 			}

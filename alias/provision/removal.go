@@ -108,7 +108,7 @@ func (t *task) probeRefused(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "refused", t.proveRefused(ctx, kp, p.Grants)
+	return "refused", t.waitUntilRefused(ctx, kp, p.Grants)
 }
 
 // inspectUser looks for what we never give a user. Where somebody else did, the

@@ -15,7 +15,7 @@ import (
 )
 
 // backup is a copy of the database as it stands, opened.
-func (w *env) backup() alias.Store { //nolint:ireturn // as the store of a world is
+func (w *env) backup() alias.Store { //nolint:ireturn // as env.store is
 	w.t.Helper()
 	dir := quickDir(w.t)
 	for _, name := range []string{"registry.db", "registry.db-wal"} {
@@ -98,7 +98,7 @@ func (w *env) interrupted(n int) (old alias.Store, live *process) { //nolint:ire
 	w.t.Helper()
 	p := w.start()
 	p.store.at = n
-	if _, err := p.Provision(p.life.ctx, actor, w.request("shop")); err != nil {
+	if _, err := p.Provision(p.proc.ctx, actor, w.request("shop")); err != nil {
 		w.t.Fatal(err)
 	}
 	p.drive()

@@ -32,10 +32,10 @@ var rotateSteps = []step{
 	{"verify", (*task).verifyRotation},
 	{"swap", (*task).swap},
 	{"soak", (*task).soak},
-	{"deactivate-old", (*task).deactivateOld},
+	{"deactivate-old", (*task).deactivateRetiring},
 	{"soak-inactive", (*task).soakInactive},
-	{"probe-refused", (*task).probeOldRefused},
-	{"delete-old", (*task).deleteOld},
+	{"probe-refused", (*task).probeRetiringRefused},
+	{"delete-old", (*task).deleteRetiring},
 	{"confirm", (*task).confirmKeys},
 }
 
@@ -56,8 +56,8 @@ func (t *task) checkKeys(ctx context.Context) (string, error) {
 	if err := t.deleteLost(ctx, c, p); err != nil {
 		return "", err
 	}
-	if p.Discarded != nil { // deleteLost has deleted what was there of them
-		p.Discarded = nil
+	if p.PendingDeletion != nil { // deleteLost has deleted what was there of them
+		p.PendingDeletion = nil
 		if err := t.save(ctx, t.changed(c, p)); err != nil {
 			return "", err
 		}
@@ -141,9 +141,9 @@ func (p *Provisioner) previousUsed(credentialID int64) time.Time {
 	return time.Time{}
 }
 
-// deactivateOld makes the old key inactive. Requests stop falling back on it
+// deactivateRetiring makes the old key inactive. Requests stop falling back on it
 // first.
-func (t *task) deactivateOld(ctx context.Context) (string, error) {
+func (t *task) deactivateRetiring(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return "", err
@@ -164,7 +164,7 @@ func (t *task) deactivateOld(ctx context.Context) (string, error) {
 		t.caller().setKey(ctx, p.User.Name, t.data.Retiring.AccessKeyID, types.StatusTypeInactive)
 }
 
-func (t *task) probeOldRefused(ctx context.Context) (string, error) {
+func (t *task) probeRetiringRefused(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return "", err
@@ -173,10 +173,10 @@ func (t *task) probeOldRefused(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return kp.AccessKeyID + " is refused", t.proveRefused(ctx, kp, p.Grants)
+	return kp.AccessKeyID + " is refused", t.waitUntilRefused(ctx, kp, p.Grants)
 }
 
-func (t *task) deleteOld(ctx context.Context) (string, error) {
+func (t *task) deleteRetiring(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return "", err
@@ -209,11 +209,11 @@ func (t *task) confirmKeys(ctx context.Context) (string, error) {
 
 // endRotation ends a rotation that went well.
 func (t *task) endRotation(ctx context.Context) error {
-	return t.end(ctx, nil, t.settle)
+	return t.end(ctx, nil, t.reactivate)
 }
 
-// settle makes the credential active again.
-func (t *task) settle(tx alias.Tx) ([]alias.Change, error) {
+// reactivate makes the credential active again.
+func (t *task) reactivate(tx alias.Tx) ([]alias.Change, error) {
 	c, err := tx.Credential(t.op.Credential)
 	if err != nil || c.ID != t.op.CredentialID {
 		return nil, ignoreMissing(err)
@@ -227,26 +227,26 @@ func (t *task) settle(tx alias.Tx) ([]alias.Change, error) {
 func (t *task) undoRotation(ctx context.Context) error {
 	failure := *t.data.Undo
 	if !t.data.SwappedAt.IsZero() || t.data.KeySince.IsZero() {
-		return t.end(ctx, &failure, t.settle)
+		return t.end(ctx, &failure, t.reactivate)
 	}
 	if err := t.caught(func() error { return t.deletePending(ctx) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		failure.Detail += fmt.Sprintf("; the new key may be left behind and is deleted later (%v)", err)
-		if err := t.discard(ctx); err != nil {
+		if err := t.recordUndeleted(ctx); err != nil {
 			return err
 		}
 	}
-	return t.end(ctx, &failure, t.settle)
+	return t.end(ctx, &failure, t.reactivate)
 }
 
-// discard remembers a key that could not be deleted.
-func (t *task) discard(ctx context.Context) error {
+// recordUndeleted remembers a key that could not be deleted.
+func (t *task) recordUndeleted(ctx context.Context) error {
 	c, p, err := t.credential(ctx)
 	if err != nil || t.data.Pending == nil {
 		return t.registryOnly(err)
 	}
-	p.Discarded = append(p.Discarded, t.data.Pending.AccessKeyID)
+	p.PendingDeletion = append(p.PendingDeletion, t.data.Pending.AccessKeyID)
 	t.data.Pending = nil
 	return t.save(ctx, t.changed(c, p))
 }
@@ -351,7 +351,7 @@ func worse(a, b alias.Verdict) alias.Verdict {
 func (t *task) worksOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair) bool {
 	checks := scope.CheckRead(ctx, t.p.keyOf(a.Location, kp), t.p.target(a, p, nil))
 	v := alias.Verification{Checks: checks}
-	return scope.Settled(checks) && !v.Blocks()
+	return scope.Conclusive(checks) && !v.Blocks()
 }
 
 // aliases are those that the credential is proven on: what is served, and lies
@@ -451,7 +451,7 @@ func (t *task) revertSwap(ctx context.Context, step, why string) error {
 	if err != nil {
 		return err
 	}
-	p.AccessKeyID, p.Previous, p.Discarded = sealed.AccessKeyID, nil, append(p.Discarded, bad)
+	p.AccessKeyID, p.Previous, p.PendingDeletion = sealed.AccessKeyID, nil, append(p.PendingDeletion, bad)
 	next := *c
 	next.Version, next.Sealed, next.RotatedAt = sealed.Version, sealed.Sealed, t.data.RotatedBefore
 	stopped := failf(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)

@@ -232,8 +232,8 @@ func TestDiscardedKey(t *testing.T) {
 			}
 			p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 			w.wantSound(p, "shop")
-			if _, prov = p.provisioned("shop"); prov.Discarded != nil {
-				t.Errorf("still to be deleted: %v", prov.Discarded)
+			if _, prov = p.provisioned("shop"); prov.PendingDeletion != nil {
+				t.Errorf("still to be deleted: %v", prov.PendingDeletion)
 			}
 		})
 	}

@@ -78,7 +78,7 @@ func playSequence(t *testing.T, steps []byte) {
 	w.iam.OnCall(nil)
 	w.iam.SetLag(0)
 	w.clock.advance(time.Minute)
-	q.p.life.crash()
+	q.p.proc.kill()
 	q.p = w.start()
 	q.p.quiet()
 	q.wantQuiet()
@@ -130,7 +130,7 @@ func (q *sequence) repeat() {
 		switch {
 		case c.State == alias.CredentialFailed && c.Sealed != nil:
 			q.p.mustSucceed(q.p.Remove(q.w.t.Context(), actor, c.Name, 0))
-		case c.State == alias.CredentialActive && (prov.Previous != nil || prov.Discarded != nil):
+		case c.State == alias.CredentialActive && (prov.Previous != nil || prov.PendingDeletion != nil):
 			q.p.mustSucceed(q.p.Rotate(q.w.t.Context(), actor, c.Name, false))
 		case c.State != alias.CredentialActive && c.State != alias.CredentialFailed:
 			q.w.t.Errorf("credential %s is %s, and nothing runs", c.Name, c.State)

@@ -62,7 +62,7 @@ func (q *sequence) play() {
 		a := list[int(q.steps[i])%len(list)]
 		done := a.do(q, q.steps[i+1], q.steps[i+2])
 		q.publicError = append(q.publicError, a.name+" "+done)
-		if q.p.life.dead.Load() {
+		if q.p.proc.killed.Load() {
 			q.publicError = append(q.publicError, "  and crashed")
 			q.p = q.w.start()
 		}
@@ -120,20 +120,20 @@ func (q *sequence) request(name alias.Name, how byte) policy.Request {
 func (q *sequence) provision(who, how byte) string {
 	req := q.request(nameOf(who), how)
 	req.Policy = []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly}[int(how>>1)%3]
-	op, err := q.p.Provision(q.p.life.ctx, actor, req)
+	op, err := q.p.Provision(q.p.proc.ctx, actor, req)
 	return q.goOn(op, err, how, fmt.Sprintf("%s %s on %s", req.Alias, req.Policy, req.Inside))
 }
 
 func (q *sequence) reuse(who, how byte) string {
 	req := q.request(nameOf(who), how)
 	req.Credential = q.known(who >> 4)
-	op, err := q.p.Provision(q.p.life.ctx, actor, req)
+	op, err := q.p.Provision(q.p.proc.ctx, actor, req)
 	return q.goOn(op, err, how, fmt.Sprintf("%s for %s on %s", req.Credential, req.Alias, req.Inside))
 }
 
 func (q *sequence) rotate(who, how byte, emergency bool) string {
 	name := q.known(who)
-	op, err := q.p.Rotate(q.p.life.ctx, actor, name, emergency)
+	op, err := q.p.Rotate(q.p.proc.ctx, actor, name, emergency)
 	return q.goOn(op, err, how, string(name))
 }
 
@@ -150,14 +150,14 @@ func (q *sequence) remove(who, how byte) string {
 	for _, user := range users {
 		q.drop(user)
 	}
-	op, err := q.p.Remove(q.p.life.ctx, actor, name, 0)
+	op, err := q.p.Remove(q.p.proc.ctx, actor, name, 0)
 	return q.goOn(op, err, how, string(name))
 }
 
 func (q *sequence) deleteAlias(who, _ byte) string { return q.drop(nameOf(who)) }
 
 func (q *sequence) drop(name alias.Name) string {
-	err := q.p.registry.DeleteAlias(q.p.life.ctx, name, 0)
+	err := q.p.registry.DeleteAlias(q.p.proc.ctx, name, 0)
 	q.mayFail(err)
 	if err == nil || errors.Is(err, errCrash) {
 		delete(q.opened, name)
@@ -217,7 +217,7 @@ func (q *sequence) breakCall(who, how byte) string {
 }
 
 func (q *sequence) breakCalls(service string, f fault, first, many int) {
-	seen, life := 0, q.p.life
+	seen, proc := 0, q.p.proc
 	q.w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Service != service || service == "iam" && c.AccessKeyID != q.w.power.AccessKeyID {
 			return nil
@@ -225,25 +225,25 @@ func (q *sequence) breakCalls(service string, f fault, first, many int) {
 		if seen++; seen < first || seen >= first+many {
 			return nil
 		}
-		return f.call(life)
+		return f.call(proc)
 	})
 }
 
 func (q *sequence) breakS3(who, how byte) string {
 	q.s3Fails = true
 	code := []string{"InvalidAccessKeyId", "SlowDown", "AccessDenied", "InternalError"}[int(how)%4]
-	refuse := fault{call: func(*lifetime) *iam.Fault { return iam.Fail(code) }}
+	refuse := fault{call: func(*procState) *iam.Fault { return iam.Fail(code) }}
 	q.breakCalls("s3", refuse, 1+int(who)%16, 1+int(how>>3))
 	return fmt.Sprintf("%s, %d times from the %dth", code, 1+how>>3, 1+who%16)
 }
 
 func (q *sequence) restart(_, how byte) string {
-	q.p.life.crash()
+	q.p.proc.kill()
 	q.p = q.w.start()
 	if how&1 != 0 {
 		q.p.drive()
 	}
-	q.p.reconcile(q.p.life.ctx)
+	q.p.reconcile(q.p.proc.ctx)
 	return fmt.Sprintf("resumed: %v", how&1 != 0)
 }
 
@@ -251,7 +251,7 @@ func (q *sequence) wait(who, how byte) string {
 	d := []time.Duration{time.Second, time.Minute, time.Hour, 30 * time.Hour}[int(who)%4]
 	q.w.clock.advance(d)
 	if how&1 != 0 {
-		q.p.reconcile(q.p.life.ctx)
+		q.p.reconcile(q.p.proc.ctx)
 	}
 	return d.String()
 }

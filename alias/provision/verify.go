@@ -108,16 +108,16 @@ func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []
 		}
 		v := alias.Verification{Checks: checks}
 		blocked := v.Blocks()
-		if scope.Settled(checks) && !blocked {
+		if scope.Conclusive(checks) && !blocked {
 			return checks, nil
 		}
 		late := !t.p.clock.Now().Before(deadline)
-		if blocked && scope.Settled(checks) && (late || blockedBefore && violated(checks)) {
+		if blocked && scope.Conclusive(checks) && (late || blockedBefore && violated(checks)) {
 			return nil, t.scopeError(checks)
 		}
 		if late {
 			return nil, failf(codeNotVerified, "the key did not work within %s: %s",
-				t.p.cfg.Timing.VerifyBudget, listChecks(checks, unsettled))
+				t.p.cfg.Timing.VerifyBudget, listChecks(checks, inconclusive))
 		}
 		blockedBefore = blocked
 		if err := t.p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]); err != nil {
@@ -140,7 +140,7 @@ func (t *task) scopeError(checks []alias.Check) error {
 		listChecks(checks, func(c alias.Check) bool { return c.Verdict == alias.VerdictViolated || c.Positive && c.Failed }))
 }
 
-func unsettled(c alias.Check) bool { return c.Verdict == alias.VerdictNotProven || c.Failed }
+func inconclusive(c alias.Check) bool { return c.Verdict == alias.VerdictNotProven || c.Failed }
 
 // listChecks names checks and what they got.
 func listChecks(checks []alias.Check, which func(alias.Check) bool) string {
@@ -169,11 +169,11 @@ func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() [
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case scope.Settled(checks) && !v.Blocks():
+		case scope.Conclusive(checks) && !v.Blocks():
 			n++
 		case !t.p.clock.Now().Before(deadline):
 			return failf(codeNotVerified, "the key did not work %d times in a row within %s: %s",
-				verifiedInARow, t.p.cfg.Timing.VerifyBudget, listChecks(checks, unsettled))
+				verifiedInARow, t.p.cfg.Timing.VerifyBudget, listChecks(checks, inconclusive))
 		default:
 			n = 0
 		}
@@ -239,7 +239,7 @@ func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name)
 		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,
 		Outcome: string(v.Scope()),
 	})
-	return v, p.keep(context.WithoutCancel(ctx), c.Name, v)
+	return v, p.saveVerification(context.WithoutCancel(ctx), c.Name, v)
 }
 
 // requestOf is the request by which an alias was provisioned, for the keys that
@@ -256,9 +256,9 @@ func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.R
 	return &req, err
 }
 
-// keep writes what a verification found down, with the alias and with its
+// saveVerification writes what a verification found down, with the alias and with its
 // credential.
-func (p *Provisioner) keep(ctx context.Context, credential alias.Name, v *alias.Verification) error {
+func (p *Provisioner) saveVerification(ctx context.Context, credential alias.Name, v *alias.Verification) error {
 	return p.cfg.Registry.Apply(ctx, []alias.Name{credential}, func(tx alias.Tx) ([]alias.Change, error) {
 		c, err := tx.Credential(credential)
 		if err != nil {

@@ -50,7 +50,7 @@ func (r *round) identity(ctx context.Context) alias.Check {
 	if r.STS != nil {
 		rep = r.whoami(ctx)
 	}
-	v, failed := judgeIdentity(rep, r.User.ARN, r.arn)
+	v, failed := identityVerdict(rep, r.User.ARN, r.arn)
 	r.known = rep.OK() || r.STS == nil
 	c := r.check(checkIdentity, rep, v)
 	c.Expected, c.Positive, c.Failed = r.User.ARN, true, failed
@@ -84,7 +84,7 @@ func (r *round) readInside(ctx context.Context) alias.Check {
 	if version != nil {
 		r.version = *version
 	}
-	v, failed := judgeRead(given, rep)
+	v, failed := readVerdict(given, rep)
 	r.reads = v == alias.VerdictProven || v == alias.VerdictWeak
 	c := r.check(checkReadInside, rep, v)
 	c.Positive, c.Failed, c.Expected = true, failed, awserr.OK
@@ -228,7 +228,7 @@ func (r *round) checkUser(ctx context.Context) []alias.Check {
 	}
 	const unseen = "the key may not ask, as it should be; whether its user has "
 	rep := r.loginProfile(ctx)
-	password := r.check(checkPassword, rep, judgePassword(rep.Code, rep.Status))
+	password := r.check(checkPassword, rep, passwordVerdict(rep.Code, rep.Status))
 	password.Expected = "NoSuchEntity or AccessDenied"
 	switch {
 	case rep.OK():
@@ -241,7 +241,7 @@ func (r *round) checkUser(ctx context.Context) []alias.Check {
 		password.Detail = "whether its user has a console password is unknown: " + r.because(serviceIAM, rep)
 	}
 	rep, n := r.listKeys(ctx)
-	others := r.check(checkOtherKeys, rep, judgeOtherKeys(rep.Code, rep.Status, n))
+	others := r.check(checkOtherKeys, rep, otherKeysVerdict(rep.Code, rep.Status, n))
 	others.Expected = "no other key, or AccessDenied"
 	switch {
 	case rep.OK() && n > 0:
@@ -269,11 +269,11 @@ func (r *round) notAsked(s service, names ...string) []alias.Check {
 // says that a refusal cannot mean anything else.
 func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	does := rules[name].does
-	v := judge(name, rep.Code, rep.Status)
+	v := denyVerdict(name, rep.Code, rep.Status)
 	c := r.check(name, rep, v)
 	switch {
 	case v == alias.VerdictViolated && r.Mode == alias.PolicyReadOnly && rules[name].wide:
-		c.Verdict = judgeWide(name, rep.Code, rep.Status)
+		c.Verdict = wideVerdict(name, rep.Code, rep.Status)
 		c.Expected = "whatever AmazonS3ReadOnlyAccess allows"
 		c.Detail = "this key can " + does + ", which its policy grants"
 	case v == alias.VerdictViolated:

@@ -173,7 +173,7 @@ func TestMatrixGateway(t *testing.T) {
 		unknown[name] = "not-proven InvalidClientTokenId"
 	}
 	read := allow("s3:GetObject", "arn:aws:s3:::media/shop/*")
-	narrow := gatewayUser(t, g, "narrow", read)
+	readOnly := gatewayUser(t, g, "read-only", read)
 	for _, tt := range []struct {
 		name  string
 		keys  alias.KeyPair
@@ -182,11 +182,11 @@ func TestMatrixGateway(t *testing.T) {
 		scope alias.Verdict
 		block bool
 	}{
-		{"narrow", narrow, false, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/narrow", checkReadInside: "proven 200",
+		{"read-only", readOnly, false, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/read-only", checkReadInside: "proven 200",
 		}}, alias.VerdictNotProven, false},
-		{"narrow without objects", narrow, true, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/narrow", checkReadInside: "weak NoSuchKey",
+		{"read-only without objects", readOnly, true, []map[string]string{without, {
+			"*": refused, checkIdentity: "proven " + arn + "user/read-only", checkReadInside: "weak NoSuchKey",
 		}}, alias.VerdictNotProven, false},
 		{"no policy", gatewayUser(t, g, "nothing"), false, []map[string]string{without, blind, {
 			checkIdentity: "proven " + arn + "user/nothing",
@@ -216,9 +216,9 @@ func TestMatrixGateway(t *testing.T) {
 			checkIdentity: "proven " + arn + "root", checkIAMSelf: "violated 200", checkIAMKeys: "not-proven ValidationError",
 			checkIAMCreateKey: "violated NoSuchEntity", checkPassword: "not-proven InvalidAction", checkOtherKeys: "not-proven ValidationError",
 		}}, alias.VerdictViolated, true},
-		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: narrow.SecretAccessKey}, false,
+		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: readOnly.SecretAccessKey}, false,
 			[]map[string]string{without, unknown}, alias.VerdictNotProven, false},
-		{"wrong secret", alias.KeyPair{AccessKeyID: narrow.AccessKeyID, SecretAccessKey: g.Root.SecretAccessKey}, false,
+		{"wrong secret", alias.KeyPair{AccessKeyID: readOnly.AccessKeyID, SecretAccessKey: g.Root.SecretAccessKey}, false,
 			[]map[string]string{{"*": "not-proven SignatureDoesNotMatch"}}, alias.VerdictNotProven, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -236,8 +236,8 @@ func TestMatrixGateway(t *testing.T) {
 			if scopeOf(checks) != tt.scope || blocks(checks) != tt.block {
 				t.Errorf("scope %s, blocks %t, want %s, %t", scopeOf(checks), blocks(checks), tt.scope, tt.block)
 			}
-			if want := tt.name != "unknown key" && tt.name != "wrong secret"; Settled(checks) != want {
-				t.Errorf("settled %t, want %t", Settled(checks), want)
+			if want := tt.name != "unknown key" && tt.name != "wrong secret"; Conclusive(checks) != want {
+				t.Errorf("conclusive %t, want %t", Conclusive(checks), want)
 			}
 		})
 	}
@@ -259,7 +259,7 @@ func TestMatrixLeavesNothing(t *testing.T) {
 	// The write that comes second to those who are refused the first.
 	r := newRound(p, shop())
 	put := r.put(t.Context(), r.probeKey())
-	if judge(checkWrite, put.Code, put.Status) != alias.VerdictViolated {
+	if denyVerdict(checkWrite, put.Code, put.Status) != alias.VerdictViolated {
 		t.Errorf("put under If-Match: got %+v, want an error that shows the right", put)
 	}
 	out, err := p.S3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("media")})

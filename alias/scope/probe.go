@@ -215,7 +215,7 @@ func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written
 		})
 		return err
 	})
-	if judge(checkWrite, part.Code, part.Status) == alias.VerdictViolated {
+	if denyVerdict(checkWrite, part.Code, part.Status) == alias.VerdictViolated {
 		return part, true, ""
 	}
 	put := r.put(ctx, key)

@@ -269,8 +269,8 @@ func TestMatrixWithoutIAM(t *testing.T) {
 	}
 	checks := Check(t.Context(), p, shop())
 	expect(t, checks, rows)
-	if !Settled(checks) || blocks(checks) {
-		t.Error("without IAM a key cannot settle")
+	if !Conclusive(checks) || blocks(checks) {
+		t.Error("without IAM a key cannot be conclusive")
 	}
 }
 
@@ -294,8 +294,8 @@ func TestMatrixSilent(t *testing.T) {
 	checks := Check(t.Context(), p, shop())
 	rows := map[string]string{"*": "not-proven timeout"}
 	expect(t, checks, rows)
-	if Settled(checks) || blocks(checks) {
-		t.Errorf("settled %t, blocks %t", Settled(checks), blocks(checks))
+	if Conclusive(checks) || blocks(checks) {
+		t.Errorf("conclusive %t, blocks %t", Conclusive(checks), blocks(checks))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,10 +316,10 @@ func TestMatrixGone(t *testing.T) {
 func TestPositiveFaulty(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		fault  *s3.Fault
-		want   string
-		settle bool
+		name       string
+		fault      *s3.Fault
+		want       string
+		conclusive bool
 	}{
 		{"well", nil, "proven 200", true},
 		{"refused", s3.Fail("AccessDenied"), "not-proven AccessDenied failed", true},
@@ -345,8 +345,8 @@ func TestPositiveFaulty(t *testing.T) {
 			}
 			checks := CheckRead(t.Context(), p, shop())
 			expect(t, checks, map[string]string{checkIdentity: "not-proven ", checkReadInside: tt.want})
-			if Settled(checks) != tt.settle {
-				t.Errorf("settled %t, want %t", Settled(checks), tt.settle)
+			if Conclusive(checks) != tt.conclusive {
+				t.Errorf("conclusive %t, want %t", Conclusive(checks), tt.conclusive)
 			}
 			if err := s.Wait(t.Context(), func() bool { return s.OpenBodies() == 0 }); err != nil {
 				t.Error(err)

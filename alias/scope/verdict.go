@@ -73,10 +73,10 @@ var rules = map[string]rule{
 	checkFederation:   {does: "hand out temporary credentials", reveals: []string{"PackedPolicyTooLarge"}},
 }
 
-// judge is the verdict on something that a key must not be able to do: proven
+// denyVerdict is the verdict on something that a key must not be able to do: proven
 // only by a refusal, violated by success and by an error that comes after the
 // right was found to be there. All else proves nothing.
-func judge(check, code string, status int) alias.Verdict {
+func denyVerdict(check, code string, status int) alias.Verdict {
 	switch {
 	case (awserr.Reply{Code: code, Status: status}).Denied():
 		return alias.VerdictProven
@@ -86,21 +86,21 @@ func judge(check, code string, status int) alias.Verdict {
 	return alias.VerdictNotProven
 }
 
-// judgeWide is judge for a user that AmazonS3ReadOnlyAccess is attached to. What
+// wideVerdict is denyVerdict for a user that AmazonS3ReadOnlyAccess is attached to. What
 // that policy grants may be refused all the same, by a boundary.
-func judgeWide(check, code string, status int) alias.Verdict {
-	v := judge(check, code, status)
+func wideVerdict(check, code string, status int) alias.Verdict {
+	v := denyVerdict(check, code, status)
 	if v == alias.VerdictViolated && rules[check].wide {
 		return alias.VerdictProven
 	}
 	return v
 }
 
-// judgeRead is the verdict on reading inside the location, and whether that
+// readVerdict is the verdict on reading inside the location, and whether that
 // failed: an answer that will not become another one by waiting for a server
 // to recover. given says that the object is one that the operator gave, so that
 // it should exist; else it is one that does not.
-func judgeRead(given bool, r awserr.Reply) (v alias.Verdict, failed bool) {
+func readVerdict(given bool, r awserr.Reply) (v alias.Verdict, failed bool) {
 	switch {
 	case r.Passing():
 		return alias.VerdictNotProven, false
@@ -119,9 +119,9 @@ func judgeRead(given bool, r awserr.Reply) (v alias.Verdict, failed bool) {
 	return alias.VerdictNotProven, true
 }
 
-// judgeIdentity is the verdict on who STS says that the key belongs to. Only
+// identityVerdict is the verdict on who STS says that the key belongs to. Only
 // another user fails: one key is good for reading without STS.
-func judgeIdentity(r awserr.Reply, want, got string) (v alias.Verdict, failed bool) {
+func identityVerdict(r awserr.Reply, want, got string) (v alias.Verdict, failed bool) {
 	switch {
 	case !r.OK():
 		return alias.VerdictNotProven, false
@@ -131,10 +131,10 @@ func judgeIdentity(r awserr.Reply, want, got string) (v alias.Verdict, failed bo
 	return alias.VerdictProven, false
 }
 
-// judgePassword is the verdict on a console password of the key's user. A key
+// passwordVerdict is the verdict on a console password of the key's user. A key
 // that may not ask is as it should be; that nothing is known about the user
 // then does not count against it, and the detail says so.
-func judgePassword(code string, status int) alias.Verdict {
+func passwordVerdict(code string, status int) alias.Verdict {
 	switch {
 	case code == awserr.OK:
 		return alias.VerdictViolated
@@ -144,9 +144,9 @@ func judgePassword(code string, status int) alias.Verdict {
 	return alias.VerdictNotProven
 }
 
-// judgeOtherKeys is the verdict on further keys of the key's user. They do not
+// otherKeysVerdict is the verdict on further keys of the key's user. They do not
 // widen what this key may do, but this key is then not all there is to guard.
-func judgeOtherKeys(code string, status, others int) alias.Verdict {
+func otherKeysVerdict(code string, status, others int) alias.Verdict {
 	switch {
 	case code == awserr.OK && others > 0:
 		return alias.VerdictWeak
@@ -156,10 +156,10 @@ func judgeOtherKeys(code string, status, others int) alias.Verdict {
 	return alias.VerdictNotProven
 }
 
-// Settled reports whether every check was answered by something that will
+// Conclusive reports whether every check was answered by something that will
 // stand: none by a key that is not known everywhere yet, or by a server that
 // is slow, busy or failing.
-func Settled(checks []alias.Check) bool {
+func Conclusive(checks []alias.Check) bool {
 	return !slices.ContainsFunc(checks, func(c alias.Check) bool {
 		// Some servers say this for a call of STS that they do not have. Of
 		// the key itself it would be true in the positive checks too.

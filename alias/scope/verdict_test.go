@@ -10,10 +10,10 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// TestJudge has every check meet every answer. The rows name the codes that
+// TestDenyVerdict has every check meet every answer. The rows name the codes that
 // betray a right; refusals are proof for all, and whatever is left proves
 // nothing.
-func TestJudge(t *testing.T) {
+func TestDenyVerdict(t *testing.T) {
 	t.Parallel()
 	betrayed := map[string]string{
 		checkReadOutside:  "200 NoSuchKey InvalidRange InvalidObjectState",
@@ -53,24 +53,24 @@ func TestJudge(t *testing.T) {
 			case slices.Contains(strings.Fields(row), code):
 				want = alias.VerdictViolated
 			}
-			if got := judge(check, code, 403); got != want {
+			if got := denyVerdict(check, code, 403); got != want {
 				t.Errorf("%s, %s: got %s, want %s", check, code, got, want)
 			}
 			wide := !slices.Contains(strings.Fields("write delete iam-self iam-keys iam-create-key sts-assume-role sts-federation"), check)
 			if want == alias.VerdictViolated && wide {
 				want = alias.VerdictProven
 			}
-			if got := judgeWide(check, code, 403); got != want {
+			if got := wideVerdict(check, code, 403); got != want {
 				t.Errorf("%s, %s with AmazonS3ReadOnlyAccess: got %s, want %s", check, code, got, want)
 			}
 		}
 	}
-	if got := judge(checkList, "403", 200); got != alias.VerdictNotProven {
+	if got := denyVerdict(checkList, "403", 200); got != alias.VerdictNotProven {
 		t.Errorf("a code 403 that is no status: got %s", got)
 	}
 }
 
-func TestJudgeRead(t *testing.T) {
+func TestReadVerdict(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
@@ -104,14 +104,14 @@ func TestJudgeRead(t *testing.T) {
 		{"random: no such bucket", false, awserr.Reply{Code: "NoSuchBucket", Status: 404}, alias.VerdictNotProven, true},
 		{"random: unknown key", false, awserr.Reply{Code: "InvalidAccessKeyId", Status: 403}, alias.VerdictNotProven, false},
 	} {
-		got, fails := judgeRead(tt.given, tt.reply)
+		got, fails := readVerdict(tt.given, tt.reply)
 		if got != tt.want || fails != tt.fails {
 			t.Errorf("%s: got %s, failed %t, want %s, failed %t", tt.name, got, fails, tt.want, tt.fails)
 		}
 	}
 }
 
-func TestJudgeUser(t *testing.T) {
+func TestUserVerdicts(t *testing.T) {
 	t.Parallel()
 	const ours, other = "arn:aws:iam::1:user/ours", "arn:aws:iam::1:user/other"
 	type outcome struct {
@@ -119,7 +119,7 @@ func TestJudgeUser(t *testing.T) {
 		failed  bool
 	}
 	identity := func(code, want, got string) outcome {
-		v, failed := judgeIdentity(awserr.Reply{Code: code}, want, got)
+		v, failed := identityVerdict(awserr.Reply{Code: code}, want, got)
 		return outcome{v, failed}
 	}
 	for _, tt := range []struct {
@@ -132,15 +132,15 @@ func TestJudgeUser(t *testing.T) {
 		{"STS refuses", identity("AccessDenied", ours, ""), outcome{alias.VerdictNotProven, false}},
 		{"STS is not there", identity("", ours, ""), outcome{alias.VerdictNotProven, false}},
 		{"STS is slow", identity("timeout", ours, ""), outcome{alias.VerdictNotProven, false}},
-		{"password", outcome{verdict: judgePassword("200", 200)}, outcome{verdict: alias.VerdictViolated}},
-		{"no password", outcome{verdict: judgePassword("NoSuchEntity", 404)}, outcome{verdict: alias.VerdictProven}},
-		{"password not to be seen", outcome{verdict: judgePassword("AccessDenied", 403)}, outcome{verdict: alias.VerdictProven}},
-		{"password not implemented", outcome{verdict: judgePassword("InvalidAction", 400)}, outcome{verdict: alias.VerdictNotProven}},
-		{"password while throttled", outcome{verdict: judgePassword("Throttling", 400)}, outcome{verdict: alias.VerdictNotProven}},
-		{"only key", outcome{verdict: judgeOtherKeys("200", 200, 0)}, outcome{verdict: alias.VerdictProven}},
-		{"second key", outcome{verdict: judgeOtherKeys("200", 200, 1)}, outcome{verdict: alias.VerdictWeak}},
-		{"keys not to be seen", outcome{verdict: judgeOtherKeys("AccessDenied", 403, 0)}, outcome{verdict: alias.VerdictProven}},
-		{"keys not implemented", outcome{verdict: judgeOtherKeys("InvalidAction", 400, 0)}, outcome{verdict: alias.VerdictNotProven}},
+		{"password", outcome{verdict: passwordVerdict("200", 200)}, outcome{verdict: alias.VerdictViolated}},
+		{"no password", outcome{verdict: passwordVerdict("NoSuchEntity", 404)}, outcome{verdict: alias.VerdictProven}},
+		{"password not to be seen", outcome{verdict: passwordVerdict("AccessDenied", 403)}, outcome{verdict: alias.VerdictProven}},
+		{"password not implemented", outcome{verdict: passwordVerdict("InvalidAction", 400)}, outcome{verdict: alias.VerdictNotProven}},
+		{"password while throttled", outcome{verdict: passwordVerdict("Throttling", 400)}, outcome{verdict: alias.VerdictNotProven}},
+		{"only key", outcome{verdict: otherKeysVerdict("200", 200, 0)}, outcome{verdict: alias.VerdictProven}},
+		{"second key", outcome{verdict: otherKeysVerdict("200", 200, 1)}, outcome{verdict: alias.VerdictWeak}},
+		{"keys not to be seen", outcome{verdict: otherKeysVerdict("AccessDenied", 403, 0)}, outcome{verdict: alias.VerdictProven}},
+		{"keys not implemented", outcome{verdict: otherKeysVerdict("InvalidAction", 400, 0)}, outcome{verdict: alias.VerdictNotProven}},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, tt.got, tt.want)
@@ -148,7 +148,7 @@ func TestJudgeUser(t *testing.T) {
 	}
 }
 
-func TestSettled(t *testing.T) {
+func TestConclusive(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{
 		"200": true, "AccessDenied": true, "403": true, "NoSuchKey": true, "NotImplemented": true, "501": true, "InvalidAction": true,
@@ -160,14 +160,14 @@ func TestSettled(t *testing.T) {
 		"500": false, "503": false, "InternalError": false, "ServiceFailure": false,
 	} {
 		checks := []alias.Check{{Got: "200"}, {Got: code, Positive: true}, {Got: "AccessDenied"}}
-		if got := Settled(checks); got != want {
+		if got := Conclusive(checks); got != want {
 			t.Errorf("%s: got %t, want %t", code, got, want)
 		}
 	}
-	if !Settled([]alias.Check{{Name: checkAssumeRole, Got: "SignatureDoesNotMatch"}}) {
+	if !Conclusive([]alias.Check{{Name: checkAssumeRole, Got: "SignatureDoesNotMatch"}}) {
 		t.Error("a call that a server does not have keeps a key from settling")
 	}
-	if !Settled(nil) {
-		t.Error("nothing is not settled")
+	if !Conclusive(nil) {
+		t.Error("no checks are not conclusive")
 	}
 }

@@ -138,7 +138,7 @@ func wantOlderCredentials(t *testing.T, r *alias.Registry) {
 		}},
 		Policies: []alias.PolicyRef{{ARN: "arn:aws:iam::123456789012:policy/ixmage/p", Ours: true}},
 		Tags:     map[string]string{"team": "web"}, Operation: "op-1", RotateEvery: 720 * time.Hour,
-		Discarded: []string{"AKIAGONE000000000000"}, ExtraGrants: []alias.Grant{{Bucket: "acme-media", Prefix: "left/"}},
+		PendingDeletion: []string{"AKIAGONE000000000000"}, ExtraGrants: []alias.Grant{{Bucket: "acme-media", Prefix: "left/"}},
 		Previous: &alias.PreviousKey{SealedKey: got.Previous.SealedKey, Until: time.Date(2026, 11, 1, 14, 0, 0, 0, time.UTC)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
