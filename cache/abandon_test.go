@@ -146,7 +146,7 @@ func TestFinish(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Finish()
+			r.KeepFetching()
 			r.Close()
 			if synctest.Wait(); (f.ctx.Err() == nil) != row.goesOn {
 				t.Fatalf("the fetch goes on: %t", !row.goesOn)

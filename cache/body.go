@@ -67,7 +67,7 @@ func (b *body) file() (fd int, off int64, ok bool) {
 	return fd, off, true
 }
 
-func (b *body) hold(n int) { b.refs.Add(int64(n)) }
+func (b *body) retain(n int) { b.refs.Add(int64(n)) }
 
 func (b *body) release() {
 	switch n := b.refs.Add(-1); {
@@ -76,7 +76,7 @@ func (b *body) release() {
 		if b.extent != nil {
 			b.arena.Free(b.extent)
 		}
-		b.budget.give(b.cost)
+		b.budget.release(b.cost)
 	case n < 0:
 		//nolint:forbidigo // from here on somebody would get another object's bytes
 		panic("cache: body released more often than held")

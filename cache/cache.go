@@ -171,13 +171,13 @@ func (c *Cache) Get(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, false)
 }
 
-// GetPart is Get for a caller that may need only the metadata. If another reader alone
+// GetMeta is Get for a caller that may need only the metadata. If another reader alone
 // may have the bytes, the Reader has none: NoBody is set.
-func (c *Cache) GetPart(ctx context.Context, key Key, load Load) (*Reader, error) {
+func (c *Cache) GetMeta(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, true)
 }
 
-func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader, error) {
+func (c *Cache) get(ctx context.Context, key Key, load Load, metaOnly bool) (*Reader, error) {
 	if c.hitForPass.marked(key) {
 		return c.private(ctx, key, load, true)
 	}
@@ -190,7 +190,7 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, part bool) (*Reader
 	case w.fetch == nil:
 		return c.private(ctx, key, load, true)
 	}
-	return w.wait(ctx, load, part)
+	return w.wait(ctx, load, metaOnly)
 }
 
 // HeapBytes is how many bytes of bodies may lie on Go's heap, from where they are sent

@@ -64,19 +64,19 @@ func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	}
 }
 
-// Refreshes ahead of time are spread over the last tenth of an object's life. A short
-// life has none: its refresh would begin at once.
+// Refreshes ahead of time are spread over the last tenth of an object's lifetime. A short
+// lifetime has none: its refresh would begin at once.
 const (
-	earlyShare = 10
-	shortLife  = 10 * time.Second
-	earlyMax   = time.Hour
+	earlyShare    = 10
+	shortLifetime = 10 * time.Second
+	earlyMax      = time.Hour
 )
 
-func early(life time.Duration) time.Duration {
-	if life < shortLife {
+func early(lifetime time.Duration) time.Duration {
+	if lifetime < shortLifetime {
 		return 0
 	}
-	return rand.N(min(life/earlyShare, earlyMax)) //nolint:gosec // nobody gains by guessing it
+	return rand.N(min(lifetime/earlyShare, earlyMax)) //nolint:gosec // nobody gains by guessing it
 }
 
 // Bytes is the whole body. It is shared: do not change it, and do not use it

@@ -101,17 +101,6 @@ type fetch struct {
 	idle    *time.Timer // ends it if it has no waiters
 }
 
-// outcome is what a fetch was resolved with.
-type outcome struct {
-	err    error
-	source *Source
-	born   time.Time // when the source's metadata came, less its age
-	entry  *Entry    // that answers: the stored one, or what renews it
-	status Status    // of entry
-	stored bool      // entry is in memory
-	body   *body     // that is being filled
-}
-
 // waiter is one request's place: at a fetch, or at an entry after all. With neither, it
 // has to fetch for itself.
 type waiter struct {
@@ -158,7 +147,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 // joinLocked adds a waiter, unless the stored entry will do for it.
 func (f *fetch) joinLocked(now time.Time) waiter {
 	if f.old != nil && f.old.servableStale(now) {
-		f.old.body.hold(1)
+		f.old.body.retain(1)
 		if f.old.fresh(now) { // it is refreshed ahead of time
 			return waiter{entry: f.old}
 		}
@@ -167,7 +156,7 @@ func (f *fetch) joinLocked(now time.Time) waiter {
 	f.waiters++
 	f.stopIdleLocked()
 	if f.body != nil {
-		f.body.hold(1)
+		f.body.retain(1)
 	}
 	return waiter{fetch: f}
 }
@@ -189,12 +178,12 @@ func (f *fetch) exclusive() bool {
 
 // private fetches the object of key for one request alone. Without whole, what is stored
 // has no say in it.
-func (c *Cache) private(ctx context.Context, key Key, load Load, whole bool) (*Reader, error) {
+func (c *Cache) private(ctx context.Context, key Key, load Load, useStored bool) (*Reader, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	var old *Entry
-	if whole {
+	if useStored {
 		old = c.memory.look(key)
 	}
 	c.mu.Lock()
@@ -264,7 +253,7 @@ func (f *fetch) cleanup() {
 }
 
 // wait waits until the fetch is resolved and makes a reader of the waiter.
-func (w waiter) wait(ctx context.Context, load Load, part bool) (*Reader, error) {
+func (w waiter) wait(ctx context.Context, load Load, metaOnly bool) (*Reader, error) {
 	f := w.fetch
 	select {
 	case <-f.ready:
@@ -276,7 +265,7 @@ func (w waiter) wait(ctx context.Context, load Load, part bool) (*Reader, error)
 		return nil, f.err
 	}
 	if f.exclusive() && !f.take() {
-		return w.beside(ctx, load, part)
+		return w.beside(ctx, load, metaOnly)
 	}
 	switch {
 	case f.entry != nil:
@@ -288,10 +277,10 @@ func (w waiter) wait(ctx context.Context, load Load, part bool) (*Reader, error)
 }
 
 // beside serves a waiter whose fetch brought something for another one.
-func (w waiter) beside(ctx context.Context, load Load, part bool) (*Reader, error) {
+func (w waiter) beside(ctx context.Context, load Load, metaOnly bool) (*Reader, error) {
 	r := bareReader(w.fetch)
 	w.giveUp()
-	if part {
+	if metaOnly {
 		return r, nil
 	}
 	return w.cache.private(ctx, w.key, load, true)

@@ -128,7 +128,7 @@ func TestSeatHolds(t *testing.T) {
 			f.give(content(keyA, size), io.EOF)
 			synctest.Wait() // landed
 			held := w.Stats().Bytes
-			if _, spared := w.memory.oldest(); !spared {
+			if _, skipped := w.memory.oldest(); !skipped {
 				t.Fatal("the entry could be evicted, though a waiter holds it")
 			}
 			w.dropEntry(keyA)
@@ -157,7 +157,7 @@ func (w *env) dropEntry(key Key) {
 	e, _ := s.lru.Peek(key)
 	s.removeLocked(e)
 	s.mu.Unlock()
-	w.memory.left(e, reasonCapacity)
+	w.memory.evicted(e, reasonCapacity)
 }
 
 // TestLeaderLeaves: the first client's leaving is nobody else's trouble,

@@ -39,8 +39,8 @@ type budget struct {
 	used  atomic.Int64
 }
 
-// take adds n unless that would pass the limit.
-func (b *budget) take(n int64) bool {
+// reserve adds n unless that would pass the limit.
+func (b *budget) reserve(n int64) bool {
 	for {
 		used := b.used.Load()
 		if used+n > b.limit {
@@ -52,7 +52,7 @@ func (b *budget) take(n int64) bool {
 	}
 }
 
-func (b *budget) give(n int64) { b.used.Add(-n) }
+func (b *budget) release(n int64) { b.used.Add(-n) }
 
 // memory is the memory tier: a byte-bounded LRU. golang-lru bounds entries and
 // has no callback for overwritten values. So only its core is used, under our own locks
@@ -104,7 +104,7 @@ func (m *memory) hit(key Key, now time.Time) *Entry {
 	if !e.fresh(now) {
 		return nil
 	}
-	e.body.hold(1)
+	e.body.retain(1)
 	return e
 }
 
@@ -119,7 +119,7 @@ func (m *memory) look(key Key) *Entry {
 		return nil
 	}
 	e.used = m.clock.Add(1)
-	e.body.hold(1)
+	e.body.retain(1)
 	return e
 }
 
@@ -140,7 +140,7 @@ func (m *memory) peek(key Key) *Entry {
 	if !ok {
 		return nil
 	}
-	e.body.hold(1)
+	e.body.retain(1)
 	return e
 }
 
@@ -154,9 +154,9 @@ func (m *memory) expired(key Key, now time.Time) bool {
 	return !e.fresh(now)
 }
 
-// take takes the entry of key out, for the caller to settle its account, nil if there is
+// removeKey takes the entry of key out, for the caller to settle its account, nil if there is
 // none.
-func (m *memory) take(key Key) *Entry {
+func (m *memory) removeKey(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +174,7 @@ func (m *memory) put(e *Entry) {
 	s := m.of(e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.body.hold(1)
+	e.body.retain(1)
 	m.entries.Add(1)
 	e.space.count(1, e.body.cost)
 	e.used = m.clock.Add(1)
@@ -216,7 +216,7 @@ func (m *memory) remove(e *Entry, reason string) {
 	}
 	s.mu.Unlock()
 	if ok {
-		m.left(e, reason)
+		m.evicted(e, reason)
 	}
 }
 
@@ -239,17 +239,17 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 	return e
 }
 
-// left updates the accounts after an entry was taken out of its shard.
-func (m *memory) left(e *Entry, reason string) {
+// evicted updates the accounts after an entry was taken out of its shard.
+func (m *memory) evicted(e *Entry, reason string) {
 	m.entries.Add(-1)
 	e.space.count(-1, -e.body.cost)
-	m.stored.give(e.body.cost)
+	m.stored.release(e.body.cost)
 	e.body.release()
 	m.rec.Evicted(Tier, reason, 1)
 }
 
-// spareMax bounds how many entries in use room steps over before it gives up.
-const spareMax = 64
+// inUseMax bounds how many entries in use room steps over before it gives up.
+const inUseMax = 64
 
 // room takes n bytes from b, one of the two budgets, evicting entries until there is
 // room. It fails if the oldest entries are in use: evicting those would free nothing and
@@ -258,15 +258,15 @@ func (m *memory) room(b *budget, n int64) bool {
 	if n > b.limit {
 		return false
 	}
-	for spared := 0; !b.take(n); {
+	for skipped := 0; !b.reserve(n); {
 		e, inUse := m.oldest()
 		switch {
 		case e != nil:
-			m.left(e, reasonFor(e))
-		case !inUse || spared == spareMax:
+			m.evicted(e, reasonFor(e))
+		case !inUse || skipped == inUseMax:
 			return false
 		default:
-			spared++
+			skipped++
 		}
 	}
 	return true
@@ -281,11 +281,11 @@ const reservedShare = 8
 // needs one Unreserve of the same n.
 func (c *Cache) Reserve(n int64) bool {
 	m := c.memory
-	if !m.reserved.take(n) {
+	if !m.reserved.reserve(n) {
 		return false
 	}
 	if !m.room(&m.held, n) {
-		m.reserved.give(n)
+		m.reserved.release(n)
 		return false
 	}
 	return true
@@ -293,8 +293,8 @@ func (c *Cache) Reserve(n int64) bool {
 
 // Unreserve gives back what Reserve took.
 func (c *Cache) Unreserve(n int64) {
-	c.memory.held.give(n)
-	c.memory.reserved.give(n)
+	c.memory.held.release(n)
+	c.memory.reserved.release(n)
 }
 
 func reasonFor(e *Entry) string {
@@ -304,9 +304,9 @@ func reasonFor(e *Entry) string {
 	return reasonExpired
 }
 
-// oldest takes the least recently used entry out. One that is in use is spared
+// oldest takes the least recently used entry out. One that is in use is skipped
 // and counts as used just now.
-func (m *memory) oldest() (e *Entry, spared bool) {
+func (m *memory) oldest() (e *Entry, skipped bool) {
 	s := m.oldestShard()
 	if s == nil {
 		return nil, false
@@ -353,7 +353,7 @@ func (m *memory) clear() {
 		s.mu.Unlock()
 		for _, e := range old {
 			m.entries.Add(-1)
-			m.stored.give(e.body.cost)
+			m.stored.release(e.body.cost)
 			e.body.release()
 		}
 	}

@@ -48,7 +48,7 @@ func TestEvictionOrder(t *testing.T) {
 			if e == nil || string(e.Bytes()) != string(content(key, 1000)) {
 				t.Fatalf("the entry evicted as number %d was not %v", i, key)
 			}
-			w.memory.left(e, reasonCapacity)
+			w.memory.evicted(e, reasonCapacity)
 		}
 	})
 }
@@ -66,7 +66,7 @@ func TestEvictionReasons(t *testing.T) {
 		if !w.memory.room(&w.memory.held, need) {
 			t.Fatal("no room, though nothing is in use")
 		}
-		w.memory.held.give(need)
+		w.memory.held.release(need)
 		if e, c := w.rec.count(reasonExpired), w.rec.count(reasonCapacity); e != 2 || c != 1 {
 			t.Errorf("%d expired and %d for capacity, want 2 and 1", e, c)
 		}
@@ -96,7 +96,7 @@ func TestRoomSparesWhatIsInUse(t *testing.T) {
 			t.Error("no room, though one entry was idle")
 		}
 		w.wantEntry(keys[3], false)
-		w.memory.held.give(all - 9*costOfFilled(keys[0]))
+		w.memory.held.release(all - 9*costOfFilled(keys[0]))
 		for i, e := range held {
 			if i != 3 {
 				e.Release()
@@ -111,13 +111,13 @@ func TestRoomGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
-		keys := w.fill(spareMax+11, time.Hour)
+		keys := w.fill(inUseMax+11, time.Hour)
 		var held []*Entry
-		for _, key := range keys[:spareMax+10] { // all but the last, which is the newest
+		for _, key := range keys[:inUseMax+10] { // all but the last, which is the newest
 			e, _ := w.Hit(key, time.Now())
 			held = append(held, e)
 		}
-		w.wantEntry(keys[spareMax+10], true)
+		w.wantEntry(keys[inUseMax+10], true)
 		free := w.memory.held.limit - w.Stats().Bytes + 1
 		if w.memory.room(&w.memory.held, free) {
 			t.Error("stepped over more entries than allowed")
@@ -125,7 +125,7 @@ func TestRoomGivesUp(t *testing.T) {
 		if !w.memory.room(&w.memory.held, free) {
 			t.Error("the second try did not reach the idle entry")
 		}
-		w.memory.held.give(free)
+		w.memory.held.release(free)
 		for _, e := range held {
 			e.Release()
 		}
@@ -206,17 +206,17 @@ func TestBudget(t *testing.T) {
 	for n := range int64(8) {
 		wg.Go(func() {
 			for range 2000 {
-				if b.take(100 + n) {
+				if b.reserve(100 + n) {
 					if used := b.used.Load(); used > b.limit {
 						t.Errorf("%d used of %d", used, b.limit)
 					}
-					b.give(100 + n)
+					b.release(100 + n)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if !b.take(1000) || b.take(1) {
+	if !b.reserve(1000) || b.reserve(1) {
 		t.Error("not exactly the limit can be taken")
 	}
 }

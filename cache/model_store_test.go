@@ -132,14 +132,14 @@ func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
 	if n > limit {
 		return false
 	}
-	for spared := 0; *used+n > limit; {
+	for skipped := 0; *used+n > limit; {
 		old := m.oldest()
 		switch {
 		case old == nil:
 			return false
 		case old.blob.refs > 1:
 			m.use(old)
-			if spared++; spared > spareMax {
+			if skipped++; skipped > inUseMax {
 				return false
 			}
 		case old.isFresh(now):

@@ -6,6 +6,17 @@ import (
 	"time"
 )
 
+// outcome is what a fetch was resolved with.
+type outcome struct {
+	err    error
+	source *Source
+	born   time.Time // when the source's metadata came, less its age
+	entry  *Entry    // that answers: the stored one, or what renews it
+	status Status    // of entry
+	stored bool      // entry is in memory
+	body   *body     // that is being filled
+}
+
 // loaded goes on with a fetch whose load has returned.
 func (f *fetch) loaded(ctx context.Context, src *Source, err error) {
 	if ctx.Err() != nil { // abandoned, or the cache is closed: the source has said nothing
@@ -28,24 +39,24 @@ func (f *fetch) loaded(ctx context.Context, src *Source, err error) {
 
 // failed ends a fetch whose load gave nothing.
 func (f *fetch) failed(err error) {
-	gone, isGone := errors.AsType[*NotFound](err)
-	outage, isOutage := errors.AsType[*Unavailable](err)
+	nf, notFound := errors.AsType[*NotFound](err)
+	outage, unavailable := errors.AsType[*Unavailable](err)
 	now := time.Now()
-	if isGone {
+	if notFound {
 		f.dropNotFound()
 	}
 	f.delayRetry(now)
 	f.resolve(failed, func() {
 		switch {
-		case isGone:
-			f.err = gone.Err
+		case notFound:
+			f.err = nf.Err
 			if f.isCurrentLocked() {
-				f.cache.addNegativeLocked(f.key, gone)
+				f.cache.addNegativeLocked(f.key, nf)
 			}
-		case isOutage && f.old != nil && f.old.StaleIfErrorOK(now, outage.Now):
+		case unavailable && f.old != nil && f.old.StaleIfErrorOK(now, outage.Now):
 			f.old.failed(now, f.generation, outage.Now)
 			f.entry, f.status, f.stored = f.old, Stale, true
-		case isOutage:
+		case unavailable:
 			f.err = outage.Err
 		default:
 			f.err = err
@@ -169,7 +180,7 @@ func (f *fetch) resolve(to state, outcome func()) {
 		f.born = time.Now().Add(-f.source.Age)
 	}
 	if b := f.bytes(); b != nil {
-		b.hold(f.waiters)
+		b.retain(f.waiters)
 	}
 	if f.state != abandoned {
 		f.state = to
@@ -220,14 +231,14 @@ func (f *fetch) store(e *Entry) {
 	var old *Entry
 	inTable := c.fetches[f.key] == f
 	if inTable {
-		old = m.take(f.key)
+		old = m.removeKey(f.key)
 	}
 	c.mu.Unlock()
 	if !inTable {
 		return
 	}
 	if old != nil {
-		m.left(old, reasonReplaced)
+		m.evicted(old, reasonReplaced)
 	}
 	room := m.room(&m.stored, e.body.cost)
 	c.mu.Lock()
@@ -238,6 +249,6 @@ func (f *fetch) store(e *Entry) {
 	f.removeLocked()
 	c.mu.Unlock()
 	if room && !put {
-		m.stored.give(e.body.cost)
+		m.stored.release(e.body.cost)
 	}
 }

@@ -179,7 +179,7 @@ func (o *operator) get() {
 	guess := o.m.get(key, s, time.Now())
 	ask := o.Get
 	if o.oneOf(2) == 0 { // where only one waits, it is the same
-		ask = o.GetPart
+		ask = o.GetMeta
 	}
 	o.number++
 	r, err := ask(o.t.Context(), key, o.load(s, f, guess.behind))
@@ -333,7 +333,7 @@ func (o *operator) close() {
 		return
 	}
 	if o.oneOf(4) == 0 {
-		r.r.Finish()
+		r.r.KeepFetching()
 		if r.flight != nil && r.flight.blob.cost <= o.m.capacity {
 			r.flight.wanted = true
 		}

@@ -193,6 +193,6 @@ func (c *Cache) purgeEntry(key Key, m *mark, p *Purged) {
 	p.Entries++
 	p.Bytes += e.body.cost
 	if m.hard {
-		c.memory.left(e, reasonPurged)
+		c.memory.evicted(e, reasonPurged)
 	}
 }

@@ -22,8 +22,8 @@ func BenchmarkPurgePrefix(b *testing.B) {
 	for i := range keys { // as if they had been fetched, which would take minutes
 		keys[i] = Key{Space: 7, Object: fmt.Sprintf("%03d/some-picture-%06d.jpg", i%1000, i)}
 		e := &Entry{key: keys[i], Expires: never, space: s, body: newBody(&c.memory.held, nil, 0, entryOverhead)}
-		c.memory.held.take(entryOverhead)
-		c.memory.stored.take(entryOverhead)
+		c.memory.held.reserve(entryOverhead)
+		c.memory.stored.reserve(entryOverhead)
 		c.memory.entries.Add(1)
 		s.count(1, entryOverhead)
 		c.memory.of(keys[i]).addLocked(e)

@@ -147,7 +147,7 @@ func (r *racer) hit(rnd *rand.Rand, i int) {
 func (r *racer) get(rnd *rand.Rand, i int) {
 	ask := r.Get
 	if rnd.IntN(3) == 0 {
-		ask = r.GetPart
+		ask = r.GetMeta
 	}
 	b := r.bounds(i)
 	got, err := ask(r.t.Context(), raceKeys[i], r.load(rnd.Uint64(), i))

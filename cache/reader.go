@@ -29,8 +29,8 @@ type Reader struct {
 	// Stale tells that an expired entry was there when it was fetched.
 	Stale bool
 	// Tried tells of a Stale one that the source was asked for this reader, in vain.
-	Tried bool
-	// NoBody tells that there are no bytes to read: see GetPart.
+	RefreshFailed bool
+	// NoBody tells that there are no bytes to read: see GetMeta.
 	NoBody bool
 	// Stores tells that the object is an entry, or will be one when it completes
 	// and what is in use leaves room.
@@ -122,18 +122,18 @@ func (r *Reader) quit() {
 	}
 }
 
-// Finish is for who needs none of the bytes: where the fetch makes an entry, it
+// KeepFetching is for who needs none of the bytes: where the fetch makes an entry, it
 // goes on after Close, for a while, as if most of it had come. Otherwise clients
 // that only ask whether the object has changed would have it begun again and
 // again, and never stored.
-func (r *Reader) Finish() {
+func (r *Reader) KeepFetching() {
 	if r.fetch != nil && r.Stores {
 		r.fetch.keepGoing()
 	}
 }
 
-// Alone reports whether the bytes come for this reader only: in order, once.
-func (r *Reader) Alone() bool { return r.stream != nil }
+// Exclusive reports whether the bytes come for this reader only: in order, once.
+func (r *Reader) Exclusive() bool { return r.stream != nil }
 
 // entryReader takes over the hold on e.
 func entryReader(e *Entry, status Status) *Reader {
@@ -148,7 +148,7 @@ func answeredReader(w waiter) *Reader {
 	f := w.fetch
 	r := entryReader(f.entry, f.status)
 	r.Stale, r.Stores = true, f.stored
-	r.Tried = r.Status == Stale && w.first
+	r.RefreshFailed = r.Status == Stale && w.first
 	if r.Status == Revalidated && !w.first {
 		r.Status = Collapsed
 	}

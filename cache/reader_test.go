@@ -40,8 +40,8 @@ func TestReaderAfterClose(t *testing.T) {
 			if whole, ok := r.Complete(); ok != (row.fresh > 0) || ok && !bytes.Equal(whole, content(keyA, size)) {
 				t.Errorf("Complete = %d bytes, %t", len(whole), ok)
 			}
-			if r.Alone() != (row.fresh == 0) {
-				t.Errorf("Alone = %t", r.Alone())
+			if r.Exclusive() != (row.fresh == 0) {
+				t.Errorf("Exclusive = %t", r.Exclusive())
 			}
 			for range 2 {
 				if err := r.Close(); err != nil {
@@ -130,7 +130,7 @@ func TestStream(t *testing.T) {
 			if err := readAs(r, content(keyA, 10)); err != nil {
 				t.Error(err)
 			}
-			if !r.Alone() || r.Stores || w.loads.Load() != before+1 {
+			if !r.Exclusive() || r.Stores || w.loads.Load() != before+1 {
 				t.Errorf("%+v after %d loads, want a stream of its own", r, w.loads.Load()-before)
 			}
 		}

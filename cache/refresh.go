@@ -33,7 +33,7 @@ func (c *Cache) refreshLocked(key Key, e *Entry, now time.Time, load Load) bool 
 	if e.retryDelayed(now) || !e.space.mayRefresh(c) {
 		return false
 	}
-	e.body.hold(1)
+	e.body.retain(1)
 	c.startLocked(key, background, e, load)
 	return true
 }

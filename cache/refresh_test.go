@@ -122,7 +122,7 @@ func TestRenewRefused(t *testing.T) {
 func TestEarly(t *testing.T) {
 	t.Parallel()
 	for life, most := range map[time.Duration]time.Duration{
-		shortLife - 1: 0, shortLife: time.Second, time.Hour: 6 * time.Minute, 1000 * time.Hour: earlyMax,
+		shortLifetime - 1: 0, shortLifetime: time.Second, time.Hour: 6 * time.Minute, 1000 * time.Hour: earlyMax,
 	} {
 		tenths := make([]int, 10)
 		for range 10_000 {

@@ -175,7 +175,7 @@ func TestValidateWhileFilling(t *testing.T) {
 				return src, err
 			}
 			r, err := w.Get(t.Context(), keyA, load)
-			if err != nil || r.Alone() {
+			if err != nil || r.Exclusive() {
 				t.Fatalf("got %+v, %v; want what is to be stored", r, err)
 			}
 			if leaves {
@@ -226,7 +226,7 @@ func TestBare(t *testing.T) {
 				t.Error(got.err)
 			}
 			b, err := s.wait(t.Context(), w.forbidden, true)
-			if err != nil || !b.NoBody || b.Meta != 2 || b.Size != 1000 || b.Status != Collapsed || b.Alone() {
+			if err != nil || !b.NoBody || b.Meta != 2 || b.Size != 1000 || b.Status != Collapsed || b.Exclusive() {
 				t.Fatalf("got %+v, %v; want 2 without bytes", b, err)
 			}
 			if _, whole := b.Complete(); whole {
@@ -235,7 +235,7 @@ func TestBare(t *testing.T) {
 			if _, err := b.Next(0); !errors.Is(err, errBare) {
 				t.Errorf("Next got %v, want errBare", err)
 			}
-			b.Finish()
+			b.KeepFetching()
 			b.Close()
 		})
 	}

@@ -18,9 +18,9 @@ const (
 
 var errClientGone = errors.New("client went away")
 
-// stream delivers the bytes of an answer that are not in memory yet. Close may be called
+// chunkReader delivers the bytes of an answer that are not in memory yet. Close may be called
 // more than once.
-type stream interface {
+type chunkReader interface {
 	Next(off int64) ([]byte, error)
 	Close() error
 }
@@ -30,16 +30,16 @@ type stream interface {
 // an error it cuts the connection, so that no client takes a short body for a complete
 // one.
 type body struct {
-	x      *exchange
-	conn   net.Conn
-	whole  []byte // all of the object, if it is in memory
-	reader stream // else where the bytes come from
-	base   int64  // where in the reader's bytes the object begins
-	off    int64  // next byte to send
-	end    int64  // behind the last byte to send, negative until EOF
-	hold   int64  // length of the object if its end must arrive before the range's
-	left   []byte // bytes of the reader that Read has not handed out yet
-	header *conn  // holds the header until the first chunk can go out with it
+	x            *exchange
+	conn         net.Conn
+	whole        []byte      // all of the object, if it is in memory
+	reader       chunkReader // else where the bytes come from
+	base         int64       // where in the reader's bytes the object begins
+	off          int64       // next byte to send
+	end          int64       // behind the last byte to send, negative until EOF
+	completeSize int64       // size of the object if all of it must have arrived before the range ends
+	left         []byte      // bytes of the reader that Read has not handed out yet
+	header       *conn       // holds the header until the first chunk can go out with it
 }
 
 func newBody(x *exchange, f *representation, part byteRange) *body {
@@ -51,11 +51,11 @@ func newBody(x *exchange, f *representation, part byteRange) *body {
 		// The reader's first byte is the first byte of the range.
 		b.base = part.first
 	} else if b.end < f.obj.size {
-		b.hold = f.obj.size
+		b.completeSize = f.obj.size
 	}
 	if c, ours := b.conn.(*conn); ours && b.off < b.end {
 		b.header = c
-		c.hold()
+		c.bufferHeader()
 	}
 	return b
 }
@@ -114,7 +114,7 @@ func (b *body) next() ([]byte, error) {
 		return nil, b.cut(err)
 	}
 	chunk = chunk[:min(int64(len(chunk)), b.end-b.off)]
-	if b.hold == 0 || b.off+int64(len(chunk)) < b.end {
+	if b.completeSize == 0 || b.off+int64(len(chunk)) < b.end {
 		return chunk, nil
 	}
 	// The range would be complete, but its object is not: wait for the object's last
@@ -122,7 +122,7 @@ func (b *body) next() ([]byte, error) {
 	if len(chunk) > 1 {
 		return chunk[:len(chunk)-1], nil
 	}
-	if _, err := b.reader.Next(b.hold - 1); err != nil {
+	if _, err := b.reader.Next(b.completeSize - 1); err != nil {
 		return nil, b.cut(err)
 	}
 	return chunk, nil

@@ -99,7 +99,7 @@ func withoutCause(e *origin.Error) error {
 
 // isAmbiguous404 reports whether a 404 does not tell what is missing, the object or the
 // bucket: an answer to HEAD has no code.
-func isAmbiguous404(gone *cache.NotFound) bool {
-	oe, ok := errors.AsType[*origin.Error](gone.Err)
+func isAmbiguous404(nf *cache.NotFound) bool {
+	oe, ok := errors.AsType[*origin.Error](nf.Err)
 	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"
 }

@@ -71,8 +71,8 @@ func (c *conn) Close() error {
 // linger makes Close linger. The answer must announce the end of the connection.
 func (c *conn) linger() { c.lingers.Store(true) }
 
-// hold makes Write keep its bytes until sendMemory or vector sends them.
-func (c *conn) hold() { c.holding = true }
+// bufferHeader makes Write keep its bytes until sendMemory or vector sends them.
+func (c *conn) bufferHeader() { c.holding = true }
 
 // drop ends holding and drops the held bytes of the answer with this request id. Bytes
 // held before them are complete answers to earlier requests of a pipeline, which fasthttp

@@ -9,9 +9,9 @@ type conn struct{ *net.TCPConn }
 
 func newConn(tc *net.TCPConn, _ *lingerers) net.Conn { return tc }
 
-func (*conn) hold()       {}
-func (*conn) drop([]byte) {}
-func (*conn) linger()     {}
+func (*conn) bufferHeader() {}
+func (*conn) drop([]byte)   {}
+func (*conn) linger()       {}
 
 func (*conn) send([]byte) (int, error)              { panic("proxy: not on this system") }
 func (*conn) vector([]byte) (int64, error)          { panic("proxy: not on this system") }

@@ -34,7 +34,7 @@ type exchange struct {
 	bytes   int64
 	first   time.Duration // to the first byte of the answer
 	entry   *cache.Entry
-	reader  stream
+	reader  chunkReader
 	memory  memoryBody // if the body is sent by conn
 
 	prob    problem // what the client is told instead of a picture

@@ -148,13 +148,13 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 		err = p.classify(ctx, r, p.probe(ctx, e, r))
 	}
 	// Clients get the remembered answer, whatever the probe finds.
-	told := cmp.Or(known, err)
-	_, outage := errors.AsType[*cache.Unavailable](told)
+	reported := cmp.Or(known, err)
+	_, outage := errors.AsType[*cache.Unavailable](reported)
 	if outage && v.Tier == cache.Tier && now.Before(v.StaleIfError) && e.Status == 0 {
 		e.Status, e.Remedy = http.StatusOK, remedyStale
 	}
-	if told != nil {
-		e.explainFailure(told, err)
+	if reported != nil {
+		e.explainFailure(reported, err)
 	}
 	if e.Remedy == "" {
 		e.defaultRemedy()
@@ -208,8 +208,8 @@ func (e *Explanation) knownError(v cache.View, pausing bool) error {
 
 // explainFailure sets the answer that clients get and a remedy for its cause, which is nil
 // if it is over. An object that the cache serves keeps its status.
-func (e *Explanation) explainFailure(told, cause error) {
-	if prob := problemOf(told); e.Status == 0 {
+func (e *Explanation) explainFailure(reported, cause error) {
+	if prob := problemOf(reported); e.Status == 0 {
 		e.Status, e.Code = prob.status, prob.code
 	}
 	remedy := remedyAgain

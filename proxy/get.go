@@ -21,7 +21,7 @@ type representation struct {
 	age       []byte
 	status    []byte // Cache-Status (RFC 9211)
 	whole     []byte
-	reader    stream
+	reader    chunkReader
 	onlyRange bool // the reader has only the requested range
 }
 
@@ -119,7 +119,7 @@ func (p *Proxy) failed(x *exchange, err error) {
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	get := p.cache.Get
 	if cond.byteRange != "" {
-		get = p.cache.GetPart
+		get = p.cache.GetMeta
 	}
 	r, err := get(p.base, ck, p.load(route, ck.Object))
 	if err != nil {
@@ -136,10 +136,10 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 			return err
 		}
 	}
-	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.Tried
+	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.RefreshFailed
 	x.answer(representationOf(r, time.Now()), cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // these answers have no body from the reader
-		r.Finish()
+		r.KeepFetching()
 	}
 	return nil
 }

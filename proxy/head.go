@@ -35,8 +35,8 @@ func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj 
 	}
 	joined = true
 	// With the generation in it, a request that begins after a purge joins none from before.
-	flight := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(ck), ck.Space, ck.Epoch, ck.Object)
-	got, err, _ := p.heads.Do(flight, func() (any, error) {
+	groupKey := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(ck), ck.Space, ck.Epoch, ck.Object)
+	got, err, _ := p.heads.Do(groupKey, func() (any, error) {
 		joined = false
 		return p.statAlone(ctx, route, ck)
 	})
@@ -57,11 +57,11 @@ func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) 
 	route = p.currentRoute(route)
 	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
 	err = p.classify(ctx, route, err)
-	if gone, ok := errors.AsType[*cache.NotFound](err); ok {
-		if !isAmbiguous404(gone) {
-			p.cache.AddNegative(ck, gone, generation)
+	if nf, ok := errors.AsType[*cache.NotFound](err); ok {
+		if !isAmbiguous404(nf) {
+			p.cache.AddNegative(ck, nf, generation)
 		}
-		return nil, gone.Err
+		return nil, nf.Err
 	}
 	return obj, err
 }

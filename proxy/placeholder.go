@@ -67,7 +67,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	h := &x.fc.Response.Header
 	x.common(h)
 	x.allowOrigin(h)
-	h.SetCanonical(nameCacheControl, shortLife(placeholderMaxAge(prob, a)))
+	h.SetCanonical(nameCacheControl, maxAgeHeader(placeholderMaxAge(prob, a)))
 	if prob.status == http.StatusServiceUnavailable {
 		h.SetCanonical(nameRetryAfter, []byte(retryAfter(x.err)))
 	}
@@ -76,7 +76,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	return true
 }
 
-func shortLife(d time.Duration) []byte {
+func maxAgeHeader(d time.Duration) []byte {
 	if d < time.Second {
 		return noStore
 	}

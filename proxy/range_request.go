@@ -13,7 +13,7 @@ import (
 // separateRange returns the range that must be fetched by itself, because the object's
 // fetch is not shared.
 func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
-	if c.byteRange == "" || !r.Alone() && !r.NoBody {
+	if c.byteRange == "" || !r.Exclusive() && !r.NoBody {
 		return byteRange{}, false
 	}
 	obj := r.Meta.(*object)
@@ -88,9 +88,9 @@ func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 	var err error
 	s := &rangeStream{leave: leave}
 	if overlaps {
-		s.stream, err = p.openBlocks(w, v)
+		s.chunkReader, err = p.openBlocks(w, v)
 	} else {
-		s.stream, err = p.cache.Stream(p.base, w.key, p.loadRange(w))
+		s.chunkReader, err = p.cache.Stream(p.base, w.key, p.loadRange(w))
 	}
 	if err != nil {
 		leave()
@@ -101,14 +101,14 @@ func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 
 // rangeStream leaves the block group when it is closed.
 type rangeStream struct {
-	stream
+	chunkReader
 
 	leave func()
 }
 
 func (s *rangeStream) Close() error {
 	s.leave()
-	return s.stream.Close()
+	return s.chunkReader.Close()
 }
 
 // loadRange fetches the bytes of a rangeRequest, with its version as a condition. It checks

@@ -171,7 +171,7 @@ func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 				x.memory.file, x.memory.offset = fd, off+part.first
 			}
 		}
-		c.hold()
+		c.bufferHeader()
 		resp.ImmediateHeaderFlush = true
 		resp.SetBodyStream(&x.memory, len(data))
 		return true // stamped when the body begins

@@ -31,7 +31,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 		return obj, nil
 	}
 	defer release() // after the breaker knows, so that the next call does not go out in vain
-	obj, failed := unchanged(r, t, err)
+	obj, failed := notModified(r, t, err)
 	if failed != nil {
 		err = failed
 	}
@@ -100,9 +100,9 @@ func (r Request) condition(in *s3.GetObjectInput) {
 	}
 }
 
-// unchanged turns the error that the SDK makes of a 304 into an answer. A 304 to a
+// notModified turns the error that the SDK makes of a 304 into an answer. A 304 to a
 // request without a condition stays an error.
-func unchanged(r Request, t *callStats, err error) (*Object, error) {
+func notModified(r Request, t *callStats, err error) (*Object, error) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Outcome != OutcomeNotModified || !r.conditional() {
 		return nil, err
