@@ -1,7 +1,7 @@
 // Command demo runs ixmage on this machine alone: a real S3 and IAM server with
 // pictures in a private bucket, and two aliases that ixmage provisions with a
-// read-only user each. It prints what ixmage proved about their keys, and URLs
-// to try. Ctrl-C stops everything and leaves nothing behind.
+// read-only user each. It prints the checks of their keys, and URLs to try.
+// Ctrl-C stops everything and leaves nothing behind.
 //
 // IMAGES names a folder whose pictures are shown instead of the samples.
 // IXMAGE_LISTEN and IXMAGE_ADMIN_LISTEN are the addresses of ixmage.
@@ -115,14 +115,14 @@ type provisioned struct {
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	fmt.Fprintln(d.messages, "Starting an S3 server with", len(d.pictures), "pictures in a private bucket …")
+	fmt.Fprintf(d.messages, "Starting an S3 server with %s in a private bucket …\n", counted(len(d.pictures)))
 	if d.gateway, err = gateway.Start(ctx, d.dir); err != nil {
 		return err
 	}
 	if err := d.fill(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintln(d.messages, "Making two read-only users and proving their keys, five times in a row …")
+	fmt.Fprintln(d.messages, "Creating two read-only users and checking each key five times …")
 	if d.server, err = startServer(ctx, d); err != nil {
 		return err
 	}
@@ -137,6 +137,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 	case <-d.server.process.Done():
 		return fmt.Errorf("ixmage stopped unexpectedly: %s", d.server.process.Output())
 	}
+}
+
+// counted writes a number of pictures.
+func counted(n int) string {
+	if n == 1 {
+		return "1 picture"
+	}
+	return fmt.Sprintf("%d pictures", n)
 }
 
 func (d *demo) stop() error {
@@ -240,7 +248,8 @@ func (d *demo) show() {
 	fmt.Fprintf(w, "    %s\n", s.url("pictures", outsideKey))
 	fmt.Fprintf(w, "\nalias shop: only %s in it, read by a user who may read nothing else\n\n", prefix)
 	d.list(func(p object) string { return s.url("shop", p.name) })
-	fmt.Fprintf(w, "\n%s is outside that prefix: 404\n\n    %s\n", outsideKey, s.url("shop", outsideKey))
+	fmt.Fprintf(w, "\nshop/%s is the key %s%s, which does not exist: an alias cannot leave its prefix\n\n    %s\n",
+		outsideKey, prefix, outsideKey, s.url("shop", outsideKey))
 	for _, p := range d.aliases {
 		p.show(w)
 	}
@@ -256,7 +265,7 @@ func (p provisioned) show(w io.Writer) {
 	for _, s := range p.steps {
 		fmt.Fprintf(w, "    %-13s %8s  %s\n", s.Name, s.took(), s.Detail)
 	}
-	fmt.Fprintf(w, "\nwhat was proven about the key of %s: scope %s\n\n", p.name, p.proof.Scope)
+	fmt.Fprintf(w, "\nchecks of the key of %s: %s\n\n", p.name, p.proof.summary())
 	for _, c := range p.proof.Checks {
 		fmt.Fprintf(w, "    %-10s  %-15s %s\n", c.Verdict, c.Name, c.Detail)
 	}

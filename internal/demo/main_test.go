@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"ixmage/alias"
 	"ixmage/internal/awstest/gateway"
 	"ixmage/internal/awstest/picture"
 )
@@ -196,6 +197,36 @@ func TestChoosePictures(t *testing.T) {
 	}
 	if n := strings.Count(messages.String(), "Skipped "); n != 3 {
 		t.Errorf("%d messages, want 3:\n%s", n, &messages)
+	}
+}
+
+func TestCounted(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{1: "1 picture", 2: "2 pictures"} {
+		if got := counted(n); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	proven := checkResult{Name: "write", Verdict: alias.VerdictProven}
+	sts := checkResult{Name: "sts-federation", Verdict: alias.VerdictNotProven}
+	for _, tt := range []struct {
+		scope  alias.Verdict
+		checks []checkResult
+		want   string
+	}{
+		{alias.VerdictProven, []checkResult{proven, proven}, "scope proven: 2 of 2 checks proven"},
+		{alias.VerdictNotProven, []checkResult{proven, sts},
+			"scope not-proven: 1 of 2 checks proven, 1 could not be asked because this test server has no such STS calls"},
+		{alias.VerdictViolated, []checkResult{proven, {Name: "list", Verdict: alias.VerdictViolated}},
+			"scope violated: 1 of 2 checks proven"},
+	} {
+		if got := (verification{Scope: tt.scope, Checks: tt.checks}).summary(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
 	}
 }
 
