@@ -19,7 +19,7 @@ type routes struct {
 
 func newRoutes() *routes {
 	t := &routes{mux: http.NewServeMux(), methods: make(map[string][]string)}
-	t.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.(*exchange).fail(errNoRoute) })
+	t.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { w.(*exchange).fail(t.noRoute(r.URL.Path)) })
 	return t
 }
 
@@ -53,12 +53,27 @@ func (t *routes) allowed(path string) []string {
 	return list
 }
 
+// noRoute is the error for an unknown path. Outside the API it names the paths of this
+// listener with which an operator begins.
+func (t *routes) noRoute(path string) error {
+	var known []string
+	for _, p := range []string{aliasesPath, metricsPath} {
+		if _, ok := t.methods[p]; ok {
+			known = append(known, p)
+		}
+	}
+	if isAPI(path) || len(known) == 0 {
+		return errNoRoute
+	}
+	return failf(errNoRoute, "there is no such path on this listener; try %s", strings.Join(known, " or "))
+}
+
 // serve answers a request whose URL has the raw path. ServeMux would redirect a path
 // with an empty segment or a dot segment; such a path is unknown here.
 func (t *routes) serve(x *exchange, r *http.Request) {
 	p := r.URL.Path
 	if clean := path.Clean(p); !strings.HasPrefix(p, "/") || p != clean && (clean == "/" || p != clean+"/") {
-		x.fail(errNoRoute)
+		x.fail(t.noRoute(p))
 		return
 	}
 	t.mux.ServeHTTP(x, r)

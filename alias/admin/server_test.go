@@ -131,6 +131,31 @@ func TestOps(t *testing.T) {
 	bare.do("GET", "/metrics", "").want(404, "not-found")
 }
 
+// TestUnknownPath: the problem names the paths that this listener has.
+func TestUnknownPath(t *testing.T) {
+	t.Parallel()
+	logs := &logBuffer{}
+	ops := serve(t, NewOps(OpsConfig{Metrics: testMetrics, Log: slog.New(slog.NewJSONHandler(logs, nil))}), logs)
+	both, bare := newAPI(t, withMetrics), newAPI(t)
+	const unknown = "there is no such path on this listener"
+	for _, c := range []struct {
+		name   string
+		on     *api
+		path   string
+		detail string
+	}{
+		{"API and metrics", both, "/", unknown + "; try /api/v1/aliases or /metrics"},
+		{"API and metrics, a path that is not clean", both, "//shop/", unknown + "; try /api/v1/aliases or /metrics"},
+		{"API and metrics, under /api/", both, "/api/v1/none", unknown},
+		{"API alone", bare, "/metrics", unknown + "; try /api/v1/aliases"},
+		{"metrics alone", ops, "/shop/a.jpg", unknown + "; try /metrics"},
+	} {
+		if r := c.on.do("GET", c.path, "").want(404, "not-found"); !strings.Contains(r.body, `"detail":"`+c.detail+`"`) {
+			t.Errorf("%s: got %s, want the detail %q", c.name, r.body, c.detail)
+		}
+	}
+}
+
 func TestInternalErrorIsNotEchoed(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
