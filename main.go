@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -101,7 +103,11 @@ func (h *healthcheckCmd) run(ctx *kong.Context) int {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		fmt.Fprintf(ctx.Stderr, "ixmage: not ready: %v\n", err)
+		var hint string
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			hint = "; use --url or IXMAGE_LISTEN if the server listens elsewhere"
+		}
+		fmt.Fprintf(ctx.Stderr, "ixmage: not ready: %v%s\n", err, hint)
 		return exitFailed
 	}
 	resp.Body.Close()

@@ -257,6 +257,8 @@ func TestHealthcheck(t *testing.T) {
 		{"no proxy", []string{"IXMAGE_LISTEN=" + ready.public, "http_proxy=http://127.0.0.1:1", "HTTP_PROXY=http://127.0.0.1:1"}, nil, 0, ""},
 		{"not found", nil, []string{"--url=http://" + ready.public + "/none"}, 1, "404"},
 		{"nothing listens", []string{"IXMAGE_LISTEN=127.0.0.1:1"}, nil, 1, "127.0.0.1:1"},
+		{"nothing listens there", []string{"IXMAGE_LISTEN=127.0.0.1:1"}, nil, 1,
+			"connection refused; use --url or IXMAGE_LISTEN if the server listens elsewhere\n"},
 		{"silent", []string{"IXMAGE_LISTEN=" + silent.Addr().String()}, nil, 1, "not ready"},
 		{"draining", nil, []string{"--url=http://" + draining.admin + "/-/readyz"}, 1, "503"},
 		{"draining, listener closed", []string{"IXMAGE_LISTEN=" + draining.public}, nil, 1, "not ready"},
