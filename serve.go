@@ -90,7 +90,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 	memory := cache.New(cache.Config{Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Log: log}, m)
 	defer memory.Close()
 	if memory.HeapBytes() > 0 {
-		log.Warn("no memory file (memfd_create or mmap failed): cached bodies lie on the heap and hits cost more")
+		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
 	}
 	previousKeys := &previousKeyNotifier{}
 	s3, err := origin.New(s.origin(log, registry, previousKeys), registry, originRecorder{m, accounts})
@@ -136,13 +136,13 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 		return nil, err
 	}
 	if path, beside := keys.BesideData(); beside {
-		log.Warn("the key set lies beside the database that it protects: a copy of the folder contains both; "+
+		log.Warn("the key set is in the same folder as the database that it protects, so a copy of the folder contains both; "+
 			"see --master-key", "keyset", path)
 	}
 	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
 }
 
-// adminToken is the configured token, or else the one of the data folder.
+// adminToken returns the configured token, or else the one in the data folder.
 func (s *serveCmd) adminToken() (alias.Secret, error) {
 	if s.token.IsZero() {
 		return admin.OwnToken(s.Data)
@@ -156,7 +156,7 @@ func openDataDir(dir string, log *slog.Logger) (unlock func(), err error) {
 		return nil, fmt.Errorf("make the data folder (--data): %w", err)
 	}
 	if err := restrictDataDir(dir); err != nil {
-		log.Warn("others may enter the data folder: give it mode 0700", "folder", dir, "error", err)
+		log.Warn("other users can enter the data folder; set mode 0700", "folder", dir, "error", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -173,8 +173,8 @@ func openDataDir(dir string, log *slog.Logger) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// restrictDataDir gives the data folder mode 0700. It leaves a folder alone that
-// contains other files too: --data may name /tmp or a home folder by mistake.
+// restrictDataDir sets mode 0700 on the data folder, unless the folder contains other
+// files: --data may name /tmp or a home folder by mistake.
 func restrictDataDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
@@ -186,10 +186,10 @@ func restrictDataDir(dir string) error {
 	}
 	for _, e := range entries {
 		if !dataFiles.MatchString(e.Name()) {
-			return fmt.Errorf("it contains %s, which ixmage did not make, so its mode is not changed", e.Name())
+			return fmt.Errorf("it contains %s, which is not a file of ixmage, so ixmage did not change the mode of the folder", e.Name())
 		}
 	}
-	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the x
+	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the execute bit
 }
 
 // dataFiles are the files of a data folder. A crash at the first start may leave a
@@ -200,9 +200,9 @@ var dataFiles = regexp.MustCompile(
 // metaInstallID is where the registry keeps the install id.
 const metaInstallID = "install_id"
 
-// installID is the name of this installation: the configured one, else the one
-// generated at the first start. It is kept, because the path of every IAM user
-// contains it.
+// installID returns the name of this installation: the configured one, else the one
+// generated at the first start. The registry stores it, because the path of every IAM
+// user contains it.
 func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.Logger) (string, error) {
 	kept, err := store.Meta(ctx, metaInstallID)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
@@ -215,7 +215,7 @@ func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.L
 	case id == "":
 		id = strings.ToLower(rand.Text()[:12])
 	case kept != nil && string(kept) != id:
-		log.Warn("the install id has changed: users made under the previous one are not found any more",
+		log.Warn("the install id has changed: ixmage no longer finds users made under the previous one",
 			"before", string(kept), "now", id)
 	}
 	return id, store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(metaInstallID, []byte(id)) })
@@ -227,7 +227,7 @@ type provisioning struct {
 	canary *canary.Canary
 }
 
-// provisioning makes both. Without --provision ixmage never calls IAM; plans,
+// provisioning makes the provisioner and the canaries. Without --provision ixmage never calls IAM; plans,
 // verification and canaries work without it.
 func (s *serveCmd) provisioning(
 	ctx context.Context, log *slog.Logger, registry *alias.Registry, d provisioningDeps,
@@ -263,7 +263,8 @@ type provisioningDeps struct {
 	metrics *metrics.Metrics
 }
 
-// readCanary reads the first byte of a route's canary on the client that serves it.
+// readCanary returns a function that reads the first byte of a route's canary with the
+// S3 client that serves the route.
 func (d provisioningDeps) readCanary(log *slog.Logger) func(context.Context, alias.Route) error {
 	return func(ctx context.Context, r alias.Route) error {
 		client, err := d.s3.ClientOf(r)
@@ -305,7 +306,7 @@ type operatorServer struct {
 	ln     net.Listener
 }
 
-// listen opens every listener before any of them is served, so that a port in use
+// listen opens every listener before the first one is served, so that a port in use
 // ends the start at once.
 func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Config) (_ *servers, err error) {
 	log := cfg.Log
@@ -343,16 +344,16 @@ func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Co
 	return v, nil
 }
 
-// announce logs the address of a listener at every --log-level: with port 0 the log
-// is the only place that has it, and scripts wait for the line.
+// announce logs the address of a listener at every --log-level: with port 0 only the
+// log has the address, and scripts wait for the line.
 func announce(ctx context.Context, log *slog.Logger, attrs ...slog.Attr) {
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
 	r.AddAttrs(attrs...)
 	_ = log.Handler().Handle(ctx, r) // the logger filters by level, not the handler
 }
 
-// run serves until ctx ends or a server fails. Then the public listener drains; the
-// operators' listeners stay open meanwhile, so that the drain can be watched.
+// run serves until ctx ends or a server fails. Then the public listener drains. The
+// operators' listeners stay open during the drain, so that operators can watch it.
 func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.public.Serve(v.publicLn) })
@@ -369,7 +370,7 @@ func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error
 		end, cancel := context.WithTimeout(context.WithoutCancel(gctx), o.timeout)
 		defer cancel()
 		if err := v.public.Stop(end, v.publicLn); err != nil {
-			log.Warn("requests still under way after --shutdown-timeout are cut", "error", err)
+			log.Warn("--shutdown-timeout has passed; remaining requests are cut", "error", err)
 		}
 		for _, c := range v.operator {
 			_ = c.server.Shutdown(end) // open requests of operators are cut
@@ -396,7 +397,7 @@ func (v *servers) close() {
 }
 
 // gcLimit keeps the process near the cache's budget. By default, Go's collector lets
-// the heap double before it runs. Cached bodies lie outside the heap (cache/arena),
+// the heap double before it runs. Cached bodies are outside the heap (cache/arena),
 // but connections, metadata and bodies smaller than a page do not, so a soft memory
 // limit makes the collector run while there is little garbage.
 //
@@ -409,20 +410,19 @@ type gcLimit struct {
 }
 
 const (
-	// gcRoom is for everything except cached bodies, garbage included.
+	// gcRoom is the memory for everything except cached bodies, garbage included.
 	gcRoom = 80 << 20
-	// gcSlack is the least garbage that may gather between two collections.
+	// gcSlack is the least garbage that may accumulate between two collections.
 	gcSlack = 24 << 20
-	// gcPercent lets garbage gather up to the limit while the live heap is small: at
+	// gcPercent lets garbage accumulate up to the limit while the live heap is small: at
 	// Go's default of 100, a small heap is collected every few dozen cache misses.
 	gcPercent = 400
-	// gcInterval is how often the limit follows the live heap.
+	// gcInterval is the time between two adjustments of the limit to the live heap.
 	gcInterval = time.Second
 )
 
 // newGCLimit sets the memory limit of the process. bodies is how many bytes of cached
-// bodies may lie on Go's heap. A GOMEMLIMIT in the environment wins: then nothing is
-// set.
+// bodies may be on Go's heap. If the environment sets GOMEMLIMIT, nothing is set.
 func newGCLimit(bodies int64) *gcLimit {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return &gcLimit{floor: math.MaxInt64}
@@ -451,7 +451,7 @@ func (l *gcLimit) run(ctx context.Context) error {
 	}
 }
 
-// inUse is the memory that no collection would free: the heap that survived the last
+// inUse returns the memory that no collection would free: the heap that survived the last
 // one, stacks, and the runtime's own memory.
 func inUse() int64 {
 	sample := []runtimemetrics.Sample{

@@ -201,7 +201,7 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
 	}
 	return admin.PurgeResult{
-		Entries: purged.Entries, Bytes: purged.Bytes, Flights: purged.Fetches, Negative: purged.Negative,
+		Entries: purged.Entries, Bytes: purged.Bytes, Fetches: purged.Fetches, Negative: purged.Negative,
 	}, nil
 }
 

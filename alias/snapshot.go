@@ -8,11 +8,11 @@ import (
 	"maps"
 )
 
-// snapshot is the registry at one moment. It never changes; a write makes a new
-// one that shares all but a few small pieces with the old.
+// snapshot is an immutable state of the registry. A write makes a new snapshot, which
+// shares all but a few small maps and arrays with the previous one.
 type snapshot struct {
 	names  table
-	states map[State]int // how many aliases are in each
+	states map[State]int // number of aliases by state
 }
 
 // load reads the whole store.
@@ -26,7 +26,7 @@ func load(ctx context.Context, store Store) (*snapshot, error) {
 		func(a *Alias) error {
 			s.names.put(a.Name, entry{alias: a, credential: s.names.get(a.Name).credential})
 			if _, ok := s.route(a.Name); !ok {
-				return fmt.Errorf("alias %s names the credential %s, which is not there", a.Name, a.Credential)
+				return fmt.Errorf("alias %s uses credential %s, which is not in the registry", a.Name, a.Credential)
 			}
 			s.states[a.State]++
 			return nil
@@ -34,7 +34,7 @@ func load(ctx context.Context, store Store) (*snapshot, error) {
 	return s, err
 }
 
-// route joins an alias to its credential, which mostly bears its name.
+// route joins an alias to its credential, which mostly has the same name.
 func (s *snapshot) route(name Name) (Route, bool) {
 	e := s.names.get(name)
 	if e.alias == nil {
@@ -43,16 +43,17 @@ func (s *snapshot) route(name Name) (Route, bool) {
 	if e.alias.Credential != name {
 		e.credential = s.names.get(e.alias.Credential).credential
 	}
-	// The name alone would do, as a credential in use cannot be deleted. The
-	// identity is compared as well because signing with another's key is the
-	// one mistake that must never happen.
+	// A credential in use cannot be deleted, so its name identifies it. The ID is
+	// compared too, because a request must never be signed with the key of another
+	// credential.
 	if e.credential == nil || e.credential.ID != e.alias.CredentialID {
 		return Route{}, false
 	}
 	return Route{Alias: e.alias, Credential: e.credential}, true
 }
 
-// has reports whether a change puts an alias or credential that is there already.
+// has reports whether the snapshot already has the alias or credential that a change
+// puts.
 func (s *snapshot) has(c Change) bool {
 	switch {
 	case c.AliasPut != nil:
@@ -65,7 +66,7 @@ func (s *snapshot) has(c Change) bool {
 	return false
 }
 
-// with is the snapshot after changes.
+// with returns the snapshot after changes.
 func (s *snapshot) with(changes []Change) *snapshot {
 	next := &snapshot{names: s.names, states: maps.Clone(s.states)}
 	for _, c := range changes {
@@ -83,7 +84,8 @@ func (s *snapshot) with(changes []Change) *snapshot {
 	return next
 }
 
-// setAlias and setCredential are for a snapshot that is being built; nil removes.
+// setAlias and setCredential change a snapshot that no other goroutine has seen yet;
+// nil removes.
 func (s *snapshot) setAlias(name Name, a *Alias) {
 	e := s.names.get(name)
 	if e.alias != nil {
@@ -101,13 +103,13 @@ func (s *snapshot) setCredential(name Name, c *Credential) {
 	s.names = s.names.with(name, entry{alias: s.names.get(name).alias, credential: c})
 }
 
-// entry is what one name stands for: an alias, a credential or both.
+// entry holds the alias and the credential of one name; either may be nil.
 type entry struct {
 	alias      *Alias
 	credential *Credential
 }
 
-// fan is how many ways each of the two levels of a table branches. A write
+// fan is the number of branches at each of the two levels of a table. A write
 // copies one array of each level and one map: at 100,000 names that map has
 // about 100 of them, and the copies are 5 KiB in all.
 const fan = 32
@@ -115,7 +117,7 @@ const fan = 32
 // table is a map that a write does not change: with returns another table, which
 // shares all of its maps but one with the first. A single map would have to be
 // copied whole at each write, 3.5 MiB at 100,000 names, which makes n writes
-// quadratic; one behind a lock would make each lookup write to memory that all
+// quadratic; a map behind a lock would make each lookup write to memory that all
 // cores share. A table is safe for concurrent use as long as put is not called.
 type table struct {
 	seed maphash.Seed
@@ -132,19 +134,19 @@ func newTable() table {
 	return t
 }
 
-// at is where the map is that a name belongs to.
+// at returns the position of the map for a name.
 func (t table) at(name Name) (i, j uint64) {
 	h := maphash.String(t.seed, string(name))
 	return h % fan, h / fan % fan
 }
 
-// get is the zero entry for an unknown name. It allocates nothing.
+// get returns the zero entry for an unknown name. It allocates nothing.
 func (t table) get(name Name) entry {
 	i, j := t.at(name)
 	return t.root[i][j][name]
 }
 
-// all yields every entry once, in no order.
+// all yields every entry once, in no particular order.
 func (t table) all() iter.Seq[entry] {
 	return func(yield func(entry) bool) {
 		for _, b := range t.root {
@@ -159,8 +161,8 @@ func (t table) all() iter.Seq[entry] {
 	}
 }
 
-// put sets an entry in place; the zero entry removes the name. It is for a table
-// that no other goroutine has seen.
+// put sets an entry in place; the zero entry removes the name. The caller must own the
+// table: no other goroutine has seen it.
 func (t table) put(name Name, e entry) {
 	i, j := t.at(name)
 	m := &t.root[i][j]
@@ -174,7 +176,7 @@ func (t table) put(name Name, e entry) {
 	}
 }
 
-// with is the table with e under name.
+// with returns a table that has e under name.
 func (t table) with(name Name, e entry) table {
 	i, j := t.at(name)
 	root, b := *t.root, *t.root[i]

@@ -35,7 +35,7 @@ func TestRouteNeedsIdentity(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want found %v", name, route, ok, row.found)
 		}
 		_, err := load(t.Context(), fixedStore{credential: row.credential, alias: a})
-		if (err == nil) != row.found || err != nil && !strings.Contains(err.Error(), "alias shop names the credential "+string(row.uses)) {
+		if (err == nil) != row.found || err != nil && !strings.Contains(err.Error(), "alias shop uses credential "+string(row.uses)) {
 			t.Errorf("%s: load: got %v, want it to work: %v", name, err, row.found)
 		}
 	}

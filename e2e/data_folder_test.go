@@ -282,7 +282,7 @@ func TestFirstStart(t *testing.T) {
 	if len(s.token) != 64 {
 		t.Errorf("the token has %d characters, want 64 hexadecimal digits", len(s.token))
 	}
-	wantAll(t, "log", s.output(), "the key set lies beside the database")
+	wantAll(t, "log", s.output(), "the key set is in the same folder as the database")
 	s.stop()
 	s = startIn(t, data)
 	if string(readFile(t, filepath.Join(data, "admin-token"))) != string(token) || string(readFile(t, filepath.Join(data, "master.keyset"))) != string(keyset) {
@@ -329,7 +329,7 @@ func TestDataFolderMode(t *testing.T) {
 			if got := info.Mode().Perm(); got != tc.mode {
 				t.Errorf("mode is %04o, want %04o", got, tc.mode)
 			}
-			if warned := strings.Contains(s.output(), "others may enter the data folder"); warned != (tc.mode != 0o700) {
+			if warned := strings.Contains(s.output(), "other users can enter the data folder"); warned != (tc.mode != 0o700) {
 				t.Errorf("warned: %v", warned)
 			}
 		})

@@ -12,14 +12,14 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// narrowOrigin allows few concurrent requests to S3, and has deadlines that no test
+// limitedOrigin allows few concurrent requests to S3, and has deadlines that no test
 // reaches.
-var narrowOrigin = []string{
+var limitedOrigin = []string{
 	"--origin-concurrency", "4", "--origin-alias-concurrency", "2", "--origin-queue", "4",
 	"--origin-first-byte-timeout", "5m", "--origin-call-timeout", "5m", "--origin-idle-timeout", "5m", "--origin-queue-timeout", "5m",
 }
 
-// queueEnv is a server with narrowOrigin, and S3 objects that wait for a gate.
+// queueEnv is a server with limitedOrigin, and S3 objects that wait for a gate.
 type queueEnv struct {
 	*faultEnv
 	gates map[string]chan struct{} // by alias
@@ -111,7 +111,7 @@ func (q *queueEnv) release(name string) { close(q.gates[name]) }
 // When S3 answers again, all requests succeed.
 func TestOverload(t *testing.T) {
 	t.Parallel()
-	q := newQueueEnv(t, narrowOrigin, "one", "two", "three")
+	q := newQueueEnv(t, limitedOrigin, "one", "two", "three")
 	hot := q.put("one", "hot.png")
 	q.served(hot, "ixmage; fwd=uri-miss", "to have it in the cache")
 	before := q.gauge()
@@ -176,7 +176,7 @@ func TestOverload(t *testing.T) {
 // TestQueueTimeout has a request wait for a place until the timeout.
 func TestQueueTimeout(t *testing.T) {
 	t.Parallel()
-	q := newQueueEnv(t, append(narrowOrigin, "--origin-queue-timeout", "1s"), "one")
+	q := newQueueEnv(t, append(limitedOrigin, "--origin-queue-timeout", "1s"), "one")
 	q.stick("one", 2, "")
 	q.waitBlocked(2)
 	q.refused("one", "a request whose turn does not come")

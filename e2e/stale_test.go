@@ -67,14 +67,14 @@ func TestHeadOfStale(t *testing.T) {
 // staleFault is a fault of S3 during the refresh of a changed picture, and what
 // must happen to the stored one.
 type staleFault struct {
-	name   string
-	fault  *s3.Fault
-	canary *s3.Fault    // for the alias's canary; nil: there is no canary
-	gone   bool         // the server refuses connections
-	told   *expectation // the answer where no stale object may be served
-	old    bool         // the stale object is served where it may be
-	drops  bool         // the stored object is removed
-	notes  bool         // a negative entry is stored
+	name    string
+	fault   *s3.Fault
+	canary  *s3.Fault    // for the alias's canary; nil: there is no canary
+	gone    bool         // the server refuses connections
+	failure *expectation // the answer where no stale object may be served
+	old     bool         // the stale object is served where it may be
+	drops   bool         // the stored object is removed
+	notes   bool         // a negative entry is stored
 }
 
 // staleFaults is the table. An answer that breaks in the middle cannot be replaced
@@ -89,32 +89,32 @@ func staleFaults() []staleFault {
 	}
 	readable := &s3.Fault{}
 	return []staleFault{
-		{name: "500", fault: code("InternalError"), told: fails(502, "origin-error"), old: true},
-		{name: "503 without a code", fault: &s3.Fault{Status: 503, Body: []byte{}}, told: fails(502, "origin-error"), old: true},
-		{name: "503 without a cause", fault: code("ServiceUnavailable"), told: fails(502, "origin-error"), old: true},
-		{name: "throttled", fault: code("SlowDown"), told: fails(503, "origin-throttled"), old: true},
-		{name: "silent", fault: silence(s3.BeforeHeaders), told: fails(504, "origin-timeout"), old: true},
-		{name: "silent before the body", fault: silence(0), told: fails(504, "origin-timeout"), old: true},
-		{name: "given up by S3", fault: code("RequestTimeout"), told: fails(504, "origin-timeout"), old: true},
-		{name: "refused", gone: true, told: fails(502, "origin-unreachable"), old: true},
-		{name: "reset", fault: s3.ResetAfter(s3.BeforeHeaders), told: fails(502, "origin-unreachable"), old: true},
-		{name: "no HTTP", fault: s3.NoHTTP(), told: fails(502, "origin-error"), old: true},
-		{name: "truncated at its start", fault: s3.CloseAfter(0), told: fails(502, "origin-unreachable"), old: true},
-		{name: "truncated", fault: s3.CloseAfter(50_000), told: cut(0, "")},
-		{name: "corrupt", fault: s3.WrongChecksum(), told: cut(0, "")},
+		{name: "500", fault: code("InternalError"), failure: fails(502, "origin-error"), old: true},
+		{name: "503 without a code", fault: &s3.Fault{Status: 503, Body: []byte{}}, failure: fails(502, "origin-error"), old: true},
+		{name: "503 without a cause", fault: code("ServiceUnavailable"), failure: fails(502, "origin-error"), old: true},
+		{name: "throttled", fault: code("SlowDown"), failure: fails(503, "origin-throttled"), old: true},
+		{name: "silent", fault: silence(s3.BeforeHeaders), failure: fails(504, "origin-timeout"), old: true},
+		{name: "silent before the body", fault: silence(0), failure: fails(504, "origin-timeout"), old: true},
+		{name: "given up by S3", fault: code("RequestTimeout"), failure: fails(504, "origin-timeout"), old: true},
+		{name: "refused", gone: true, failure: fails(502, "origin-unreachable"), old: true},
+		{name: "reset", fault: s3.ResetAfter(s3.BeforeHeaders), failure: fails(502, "origin-unreachable"), old: true},
+		{name: "no HTTP", fault: s3.NoHTTP(), failure: fails(502, "origin-error"), old: true},
+		{name: "truncated at its start", fault: s3.CloseAfter(0), failure: fails(502, "origin-unreachable"), old: true},
+		{name: "truncated", fault: s3.CloseAfter(50_000), failure: cut(0, "")},
+		{name: "corrupt", fault: s3.WrongChecksum(), failure: cut(0, "")},
 		// A small object is read completely before the answer begins.
-		{name: "corrupt and small", fault: corruptAndUntyped(), told: fails(502, "origin-error"), old: true},
-		{name: "key unknown", fault: code("InvalidAccessKeyId"), told: fails(502, "origin-credential"), old: true},
-		{name: "signature", fault: code("SignatureDoesNotMatch"), told: fails(502, "origin-credential"), old: true},
-		{name: "expired", fault: code("ExpiredToken"), told: fails(502, "origin-credential"), old: true},
-		{name: "denied, canary red", fault: code("AccessDenied"), canary: code("AccessDenied"), told: fails(502, "origin-denied"), old: true},
-		{name: "denied, canary in doubt", fault: code("AccessDenied"), canary: code("InternalError"), told: fails(404, "not-found"), old: true},
-		{name: "denied, canary green", fault: code("AccessDenied"), canary: readable, told: fails(404, "not-found"), drops: true, notes: true},
-		{name: "denied, no canary", fault: code("AccessDenied"), told: fails(404, "not-found"), drops: true, notes: true},
-		{name: "missing", fault: code("NoSuchKey"), told: fails(404, "not-found"), drops: true, notes: true},
-		{name: "no bucket", fault: code("NoSuchBucket"), told: fails(502, "origin-error"), old: true},
-		{name: "a page", fault: typed(&s3.Fault{}, "text/html"), told: fails(415, "not-an-image"), drops: true},
-		{name: "an error that bears a picture's type", fault: typed(s3.XML200(), "image/png"), told: fails(415, "not-an-image"), old: true},
+		{name: "corrupt and small", fault: corruptAndUntyped(), failure: fails(502, "origin-error"), old: true},
+		{name: "key unknown", fault: code("InvalidAccessKeyId"), failure: fails(502, "origin-credential"), old: true},
+		{name: "signature", fault: code("SignatureDoesNotMatch"), failure: fails(502, "origin-credential"), old: true},
+		{name: "expired", fault: code("ExpiredToken"), failure: fails(502, "origin-credential"), old: true},
+		{name: "denied, canary red", fault: code("AccessDenied"), canary: code("AccessDenied"), failure: fails(502, "origin-denied"), old: true},
+		{name: "denied, canary in doubt", fault: code("AccessDenied"), canary: code("InternalError"), failure: fails(404, "not-found"), old: true},
+		{name: "denied, canary green", fault: code("AccessDenied"), canary: readable, failure: fails(404, "not-found"), drops: true, notes: true},
+		{name: "denied, no canary", fault: code("AccessDenied"), failure: fails(404, "not-found"), drops: true, notes: true},
+		{name: "missing", fault: code("NoSuchKey"), failure: fails(404, "not-found"), drops: true, notes: true},
+		{name: "no bucket", fault: code("NoSuchBucket"), failure: fails(502, "origin-error"), old: true},
+		{name: "a page", fault: typed(&s3.Fault{}, "text/html"), failure: fails(415, "not-an-image"), drops: true},
+		{name: "an error that bears a picture's type", fault: typed(s3.XML200(), "image/png"), failure: fails(415, "not-an-image"), old: true},
 	}
 }
 
@@ -271,7 +271,7 @@ func (o *staleEnv) check() {
 			if served {
 				r.want, r.body = whole(0), o.old
 			} else {
-				r.want, r.body = r.told, o.young
+				r.want, r.body = r.failure, o.young
 			}
 			r.check(t)
 			if r.got.Response != nil {

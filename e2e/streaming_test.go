@@ -100,7 +100,7 @@ func TestUnknownLength(t *testing.T) {
 			if got := r.Header.Get("Cache-Status"); got != "ixmage; fwd=bypass" {
 				t.Errorf("%s: Cache-Status is %q", key, got)
 			}
-			// The connection stays usable after the last chunk.
+			// The connection serves another request after the last chunk.
 			if r := w.send("GET /-/healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer(http.MethodGet); r == nil || r.StatusCode != http.StatusOK {
 				t.Errorf("%s: then %s", key, summary(r))
 			}

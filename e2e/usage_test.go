@@ -34,9 +34,9 @@ func TestUsageSurvivesRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	books := usage.New(usage.Config{Store: store, Log: slog.New(slog.DiscardHandler)})
-	books.Of(a.ID).Spent(3, 4096)
-	if err := errors.Join(books.Flush(t.Context()), store.Close()); err != nil {
+	accounts := usage.New(usage.Config{Store: store, Log: slog.New(slog.DiscardHandler)})
+	accounts.Of(a.ID).Spent(3, 4096)
+	if err := errors.Join(accounts.Flush(t.Context()), store.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s = startIn(t, s.data)
@@ -70,7 +70,7 @@ func TestUsage(t *testing.T) {
 	want := `"spent":{"requests":5,"bytes":2000},"saved":{"hit":{"requests":4,"bytes":2000},` +
 		`"collapsed":{"requests":0,"bytes":0},"not_modified":{"requests":0,"bytes":2000}}`
 	var got string
-	eventually(t, "the books are right", func() bool {
+	eventually(t, "the usage is right", func() bool {
 		got = string(s.api("GET", "/api/v1/aliases/shop/usage", nil).body)
 		return strings.Contains(got, want)
 	})

@@ -26,8 +26,8 @@ type PurgeRequest struct {
 type PurgeResult struct {
 	Entries int
 	Bytes   int64
-	// Flights is the number of running fetches that will not become entries.
-	Flights int
+	// Fetches is the number of running fetches that will not become entries.
+	Fetches int
 	// Negative is the number of negative entries that were dropped.
 	Negative int
 }
@@ -106,7 +106,7 @@ type purgeJSON struct {
 	Hard     bool       `json:"hard"`
 	Entries  int        `json:"entries"`
 	Bytes    int64      `json:"bytes"`
-	Flights  int        `json:"flights"`
+	Fetches  int        `json:"flights"`
 	Negative int        `json:"negative"`
 }
 
@@ -128,7 +128,7 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 	h.record(ctx, c, got)
 	return reply[purgeJSON]{body: purgeJSON{
 		Alias: req.Alias.Name, Key: c.in.key, Prefix: c.in.prefix, Hard: req.Hard,
-		Entries: got.Entries, Bytes: got.Bytes, Flights: got.Flights, Negative: got.Negative,
+		Entries: got.Entries, Bytes: got.Bytes, Fetches: got.Fetches, Negative: got.Negative,
 	}}, nil
 }
 
@@ -164,7 +164,7 @@ func (h purges) record(ctx context.Context, c *call[purgeInput], got PurgeResult
 	attrs := []slog.Attr{
 		slog.String("alias", string(c.in.alias)), slog.String("scope", scope), slog.Bool("hard", c.in.hard),
 		slog.Int("entries", got.Entries), slog.Int64("bytes", got.Bytes),
-		slog.Int("flights", got.Flights), slog.Int("negative", got.Negative),
+		slog.Int("flights", got.Fetches), slog.Int("negative", got.Negative),
 		slog.String("actor", c.actor), slog.String("request_id", c.rec.id),
 	}
 	if what != "" && h.log.Enabled(ctx, slog.LevelDebug) {

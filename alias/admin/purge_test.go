@@ -45,7 +45,7 @@ func TestPurge(t *testing.T) {
 					t.Error("the purge may take forever")
 				}
 				got = r
-				return PurgeResult{Entries: 3, Bytes: 1 << 40, Flights: 2, Negative: 1}, nil
+				return PurgeResult{Entries: 3, Bytes: 1 << 40, Fetches: 2, Negative: 1}, nil
 			}))
 			a.register("shop")
 			r := a.do("POST", purgePath, `{"alias":"shop"`+c.in+`}`).want(200, "")

@@ -183,7 +183,7 @@ func (t *tx) PutVerification(v *alias.Verification) error {
 	_, err = t.exec(query, v.AliasID, string(v.Alias), v.CredentialID, v.CredentialVersion, micros(v.CheckedAt),
 		string(checks))
 	if errors.Is(err, errForeign) {
-		return fmt.Errorf("the alias that it is of: %w", alias.ErrNotFound)
+		return fmt.Errorf("its alias: %w", alias.ErrNotFound)
 	}
 	return err
 }

@@ -84,7 +84,7 @@ func (t *tx) DeleteAlias(id, revision int64) error {
 
 func noCredential(err error) error {
 	if errors.Is(err, errForeign) {
-		return fmt.Errorf("the credential that it names: %w", alias.ErrNotFound)
+		return fmt.Errorf("its credential: %w", alias.ErrNotFound)
 	}
 	return err
 }

@@ -109,11 +109,11 @@ func (s *Accounts) Run(ctx context.Context) error {
 		select {
 		case <-tick.C:
 			if err := s.flush(ctx); err != nil {
-				s.cfg.Log.WarnContext(ctx, "the usage could not be stored; it is kept in memory and tried again", "error", err)
+				s.cfg.Log.WarnContext(ctx, "store usage failed; the counts stay in memory, and the next flush retries", "error", err)
 			}
 		case <-ctx.Done():
 			if err := s.flush(context.WithoutCancel(ctx)); err != nil {
-				s.cfg.Log.WarnContext(ctx, "the usage since the last time could not be stored and is lost", "error", err)
+				s.cfg.Log.WarnContext(ctx, "store usage failed at shutdown; counts since the last flush are lost", "error", err)
 			}
 			return nil
 		}
@@ -123,7 +123,7 @@ func (s *Accounts) Run(ctx context.Context) error {
 func (s *Accounts) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	return panics.Catch(s.cfg.Log, "storing of usage", func() error { return s.Flush(ctx) })
+	return panics.Catch(s.cfg.Log, "store usage", func() error { return s.Flush(ctx) })
 }
 
 // Flush stores all counts. After an error nothing is lost: the next call tries the

@@ -158,7 +158,7 @@ func checkOrigin(r *run, replies []*reply) error {
 			s = &seen[at]
 		}
 		at++
-		if err := first(checkSeen(q, i+1, s), checkSent(q, i+1, s), checkTold(i+1, s, replies[i])); err != nil {
+		if err := first(checkSeen(q, i+1, s), checkSent(q, i+1, s), checkRelayed(i+1, s, replies[i])); err != nil {
 			return err
 		}
 	}
@@ -195,13 +195,13 @@ func checkSent(q *Request, n int, s *seenRequest) error {
 	return nil
 }
 
-// checkTold checks that the client got the headers of the origin. ixmage writes the
+// checkRelayed checks that the client got the headers of the origin. ixmage writes the
 // names of directives in lower case.
-func checkTold(n int, s *seenRequest, got *reply) error {
+func checkRelayed(n int, s *seenRequest, got *reply) error {
 	if s == nil {
 		return nil
 	}
-	for _, f := range s.told {
+	for _, f := range s.relayed {
 		value := strings.Join(got.header.Values(f.Name), ", ")
 		ok := value == f.Value || f.Name == "Cache-Control" && strings.EqualFold(value, f.Value)
 		if err := check(true, ok, "answer %d has %s %q, not %q", n, f.Name, value, f.Value); err != nil {

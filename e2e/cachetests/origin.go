@@ -36,7 +36,7 @@ type run struct {
 type seenRequest struct {
 	num     int // of the client's request
 	header  http.Header
-	told    []Field // the headers of the answer that the client must get
+	relayed []Field // the headers of the answer that the client must get
 	confuse bool    // it should have been conditional, and was not
 }
 
@@ -67,7 +67,7 @@ func (r *run) answer(asked *s3.Request) *s3.Fault {
 		q.Response[i].fix(now, q.RFC850)
 	}
 	r.seen = append(r.seen, seenRequest{
-		num: r.current, header: asked.Header, told: told(q.Response), confuse: status == 0,
+		num: r.current, header: asked.Header, relayed: relayed(q.Response), confuse: status == 0,
 	})
 	switch {
 	case q.Disconnect:
@@ -137,9 +137,9 @@ func setHeaders(h http.Header, list []Field) {
 	}
 }
 
-// told are the headers of an answer that must reach the client unchanged, out of
+// relayed are the headers of an answer that must reach the client unchanged, out of
 // those that ixmage passes on.
-func told(list []Field) []Field {
+func relayed(list []Field) []Field {
 	var out []Field
 	for _, f := range list {
 		if !passedOn[http.CanonicalHeaderKey(f.Name)] || !f.Checked {

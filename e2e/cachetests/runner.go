@@ -87,14 +87,14 @@ func (r *Runner) Run(ctx context.Context, tests []*Test) []Result {
 	var all sync.WaitGroup
 	for i, t := range tests {
 		c := &client{http: r.http, url: r.cfg.URL(t)}
-		all.Go(func() { results[i] = r.settle(ctx, c, t) })
+		all.Go(func() { results[i] = r.runUntilStable(ctx, c, t) })
 	}
 	all.Wait()
 	return results
 }
 
-// settle runs a test until its outcome is clear, or attempts are used up.
-func (r *Runner) settle(ctx context.Context, c *client, t *Test) Result {
+// runUntilStable runs a test until its outcome is clear, or attempts are used up.
+func (r *Runner) runUntilStable(ctx context.Context, c *client, t *Test) Result {
 	var result Result
 	for n := range attempts {
 		err := r.once(ctx, &run{client: c, test: t.clone(), key: fmt.Sprintf("test/%s-%d", t.ID, n)})

@@ -87,7 +87,7 @@ func asks(name string) func(*Request) bool {
 	return func(q *Request) bool { return valueOf(q.Headers, name) != "" }
 }
 
-func isUntold(q *Request) bool {
+func isNotRelayed(q *Request) bool {
 	return slices.ContainsFunc(q.Expected, func(e Expect) bool { return !passedOn[http.CanonicalHeaderKey(e.Name)] })
 }
 
