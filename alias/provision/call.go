@@ -11,7 +11,7 @@ import (
 	"ixmage/alias/policy"
 )
 
-// caller is on whose behalf calls are made.
+// caller identifies the actor and the operation for which a call is made.
 type caller struct {
 	p          *Provisioner
 	actor      string
@@ -24,8 +24,7 @@ func (t *task) caller() caller {
 	return caller{p: t.p, actor: t.op.Actor, operation: t.op.ID, alias: t.op.Alias, credential: t.op.Credential}
 }
 
-// apiCall is one call of IAM: what is done and to whom. The zero fields do not
-// apply.
+// apiCall is one call of IAM: its action and its resource. Zero fields do not apply.
 type apiCall struct {
 	caller
 	action string // iam:CreateUser
@@ -59,9 +58,8 @@ func (a apiCall) resource() string {
 	return "this account"
 }
 
-// call makes a call of IAM. An error is a *callError, or ctx's. What changes
-// something is written to the audit, whatever came of it; key, if it is not
-// nil, reads from the answer the access key id that was made.
+// call makes a call of IAM. An error is a *callError, or ctx's. Every call that is
+// not marked as a read gets an audit entry, with its outcome.
 func call[In, Out any](
 	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
 ) (*Out, error) {
@@ -88,8 +86,8 @@ func call[In, Out any](
 	return out, err
 }
 
-// missingElement names the element that an answer must have and has not. Callers
-// read these elements without a look: the SDK leaves nil what a server leaves out.
+// missingElement names a required element that an answer lacks. Callers dereference
+// these fields without a nil check, and the SDK leaves missing elements nil.
 func missingElement(out any) string {
 	name, there := "", true
 	switch out := out.(type) {
@@ -111,9 +109,9 @@ func missingElement(out any) string {
 	return name
 }
 
-// explain tells a user that is not there from one that may not be touched. Who
-// may work on one path only is refused for a name that IAM cannot resolve, for
-// it has no path: the list says which it is.
+// explain distinguishes a missing user from a denied action. If the policy of this
+// server allows one path only, IAM denies actions on a missing user, because the user
+// has no path. The list of users shows which of the two it is.
 func (a apiCall) explain(ctx context.Context, e *callError) error {
 	if !e.denied() || a.user == "" || a.action == "iam:CreateUser" {
 		return e
@@ -138,8 +136,8 @@ func (a apiCall) explain(ctx context.Context, e *callError) error {
 	}
 }
 
-// audit writes down that a call was made. That it cannot be written does not
-// stop what is under way: the log has it too.
+// audit records a call. A failure to record it does not stop the operation, because
+// the log has the call too.
 func (a apiCall) audit(ctx context.Context, err error) {
 	outcome := "ok"
 	if call, ok := errors.AsType[*callError](err); ok {
@@ -154,7 +152,7 @@ func (a apiCall) audit(ctx context.Context, err error) {
 	})
 }
 
-// audit adds a line to the audit and to the log.
+// audit adds an entry to the audit and a line to the log.
 func (p *Provisioner) audit(ctx context.Context, e *alias.AuditEntry) {
 	e.At = p.clock.Now().UTC()
 	p.log.Info("audit", "actor", e.Actor, "action", e.Action, "user", e.User, "policy", e.Policy,
@@ -162,6 +160,6 @@ func (p *Provisioner) audit(ctx context.Context, e *alias.AuditEntry) {
 		"outcome", e.Outcome, "operation", e.Operation, "detail", e.Detail)
 	err := p.cfg.Registry.AddAudit(context.WithoutCancel(ctx), e)
 	if err != nil {
-		p.log.Error("cannot write the audit", "action", e.Action, "error", err)
+		p.log.Error("write audit entry failed", "action", e.Action, "error", err)
 	}
 }

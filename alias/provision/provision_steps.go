@@ -30,8 +30,8 @@ var (
 	}
 )
 
-// prepareOpen has a last look at the keys: one whose secret was lost when IAM
-// did not show it yet is seen by now, for the newer one works everywhere.
+// prepareOpen deletes lost keys once more. IAM may not have listed such a key when
+// the pending key was made, and lists it now that the pending key works everywhere.
 func (t *task) prepareOpen(ctx context.Context) (string, error) {
 	if t.data.Request.Credential != "" {
 		return "", nil
@@ -60,8 +60,8 @@ func (t *task) complete(ctx context.Context) error {
 	return t.open(ctx)
 }
 
-// open makes the key the credential's and the alias active: one transaction
-// with the end of the operation.
+// open makes the pending key the credential's key and activates the alias, in the
+// transaction that ends the operation.
 func (t *task) open(ctx context.Context) error {
 	pending := t.data.Pending
 	return t.end(ctx, nil, func(tx alias.Tx) ([]alias.Change, error) {
@@ -75,7 +75,7 @@ func (t *task) open(ctx context.Context) error {
 		}
 		p, ok := c.Provisioned()
 		if !ok || c.ID != t.op.CredentialID || a.CredentialID != c.ID {
-			return nil, fmt.Errorf("alias %s is not read with credential %s any more", a.Name, c.Name)
+			return nil, fmt.Errorf("alias %s does not use credential %s any more", a.Name, c.Name)
 		}
 		p = p.Clone()
 		if pending != nil {
@@ -89,9 +89,9 @@ func (t *task) open(ctx context.Context) error {
 	})
 }
 
-// undo takes back what the operation did, as far as that is safe, and ends it
-// as failed. What cannot be taken back now is named, and found again by the
-// next scan.
+// undo reverts the operation as far as that is safe, and ends it as failed. If a part
+// cannot be reverted now, the operation's error names it, and a later reconcile
+// reverts it.
 func (t *task) undo(ctx context.Context) error {
 	switch t.op.Kind {
 	case alias.OperationRotate:
@@ -106,10 +106,10 @@ func (t *task) undo(ctx context.Context) error {
 	return t.undoProvision(ctx)
 }
 
-// abandon ends an operation as failed whose undoing panicked. What it made in IAM is
-// left to the next scan.
+// abandon ends an operation as failed if its undo panicked. A later reconcile removes
+// what the operation left in IAM.
 func (t *task) abandon(ctx context.Context) error {
-	const left = "undoing it panicked; a later scan removes what it made"
+	const left = "the undo panicked; reconcile removes the rest later"
 	switch t.op.Kind {
 	case alias.OperationRotate:
 		failure := *t.data.Undo
@@ -123,13 +123,12 @@ func (t *task) abandon(ctx context.Context) error {
 	return t.fail(ctx, left, alias.CredentialFailed)
 }
 
-// caught calls fn and makes an error of a panic.
+// caught calls fn and returns a panic as an error.
 func (t *task) caught(fn func() error) error {
-	return panics.Catch(t.p.log, "undoing operation "+t.op.ID, fn)
+	return panics.Catch(t.p.log, "undo of operation "+t.op.ID, fn)
 }
 
-// undoProvision removes the user. Only what bears this operation's mark is
-// touched.
+// undoProvision removes the user, if it bears the tag of this operation.
 func (t *task) undoProvision(ctx context.Context) error {
 	left := ""
 	if t.begun("create-user") {
@@ -151,7 +150,7 @@ func (t *task) begun(name string) bool {
 	return false
 }
 
-// removeOwn removes the user of this operation, or says what is left.
+// removeOwn removes the user of this operation. left describes a user that remains.
 func (t *task) removeOwn(ctx context.Context) (left string, err error) {
 	_, p, err := t.credential(ctx)
 	if err != nil {
@@ -166,37 +165,37 @@ func (t *task) removeOwn(ctx context.Context) (left string, err error) {
 		return "", ctx.Err()
 	case err == nil:
 		return left, nil
-	case isGone(err): // or not seen yet: then it is found as an orphan
+	case isGone(err): // if IAM only does not show it yet, reconcile finds it
 		return "", nil
 	}
-	t.p.log.Warn("cannot remove the user of a failed operation", "operation", t.op.ID, "user", p.User.Name, "error", err)
-	return fmt.Sprintf("the IAM user %s is left behind; a later scan removes it (%v)", p.User.Name, err), nil
+	t.p.log.Warn("undo failed; reconcile removes the user later", "operation", t.op.ID, "user", p.User.Name, "error", err)
+	return fmt.Sprintf("removing the IAM user %s failed; reconcile removes it later (%v)", p.User.Name, err), nil
 }
 
-// removeUnused removes the user of this operation unless somebody else works with it.
+// removeUnused removes the user of this operation unless another client uses its keys.
 func (t *task) removeUnused(ctx context.Context, p *alias.Provisioned) (left string, err error) {
 	user, err := t.caller().getUser(ctx, p.User.Name)
 	if err != nil {
 		return "", err
 	}
 	if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
-		return "", nil // somebody else's, never touched
+		return "", nil // of another operation, never touched
 	}
-	// A registry that was restored from a copy may be undoing what another
-	// one has finished since.
+	// A registry that was restored from a backup may undo an operation that the
+	// live registry has finished since.
 	used, err := t.usedByOthers(ctx, p.User.Name)
 	if err != nil {
 		return "", err
 	}
 	if used != "" {
-		return fmt.Sprintf("the IAM user %s was left as it is, since its key %s is in use", p.User.Name, used), nil
+		return fmt.Sprintf("the IAM user %s was not removed, because its key %s is in use", p.User.Name, used), nil
 	}
 	return "", t.caller().removeUser(ctx, p.User.Name, t.managedARNs(p))
 }
 
-// usedByOthers names a key of the user that somebody else works with: one that is
-// not of this operation and was ever used, or one that is and was used after its
-// probes.
+// usedByOthers returns the id of a key that another client uses: a key that this
+// operation did not make and that was used at any time, or the key of this operation
+// if it was used after the operation's probes.
 func (t *task) usedByOthers(ctx context.Context, user string) (string, error) {
 	keys, err := t.caller().keys(ctx, user)
 	if err != nil {
@@ -215,8 +214,8 @@ func (t *task) usedByOthers(ctx context.Context, user string) (string, error) {
 	return "", nil
 }
 
-// provedBy is when the operation's own probes with the new key had ended, had it
-// not been interrupted.
+// provedBy is the latest time at which the operation itself can have used the pending
+// key, if it was not interrupted.
 func (t *task) provedBy() time.Time {
 	began := t.op.CreatedAt
 	for _, s := range t.op.Steps {
@@ -227,7 +226,7 @@ func (t *task) provedBy() time.Time {
 	return began.Add(t.p.cfg.Timing.VerifyBudget + clockSkew)
 }
 
-// registryOnly keeps the errors after which the step is done again.
+// registryOnly returns err if the step is repeated after it, and else nil.
 func (t *task) registryOnly(err error) error {
 	if fatal, ok := errors.AsType[*registryError](err); ok {
 		return fatal
@@ -235,8 +234,8 @@ func (t *task) registryOnly(err error) error {
 	return nil
 }
 
-// fail ends the operation as failed. state is what becomes of its credential;
-// empty leaves it.
+// fail ends the operation as failed and puts its credential into state, unless that
+// is empty. left describes what remains in IAM.
 func (t *task) fail(ctx context.Context, left string, state alias.CredentialState) error {
 	failure := *t.data.Undo
 	if left != "" {
@@ -271,8 +270,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// undoReuse puts the policy back to what it was. What cannot be put back now is
-// written down, and taken back by the next scan.
+// undoReuse restores the policy that the user had. Grants that it cannot revoke now
+// are stored as ExtraGrants, which the next reconcile revokes.
 func (t *task) undoReuse(ctx context.Context) error {
 	if t.data.Before == nil {
 		return t.fail(ctx, "", "")
@@ -289,7 +288,7 @@ func (t *task) undoReuse(ctx context.Context) error {
 	if err := t.caught(func() error { return t.caller().limitGrants(ctx, p) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
-		left = fmt.Sprintf("the policy of %s still covers the new location, which is taken back later (%v)", p.User.Name, err)
+		left = fmt.Sprintf("the policy of %s still covers the new location, and reconcile revokes that later (%v)", p.User.Name, err)
 	} else {
 		p.ExtraGrants = nil
 	}

@@ -15,17 +15,19 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// A rotation has at most two keys at any time, and one that works for every
-// request:
+// A rotation has at most two keys at any time, and at least one key that works for
+// every request:
 //
-//	k1 ── create k2 ── k2 proven ── swap: k2 signs, k1 is the fallback
-//	   ── soak ── k1 inactive ── soak: can still be brought back
-//	   ── k1 refused ── k1 deleted ── k2
+//	current ── create pending ── verify pending ── swap: pending becomes current,
+//	   the replaced key becomes previous and retiring
+//	   ── soak ── retiring inactive ── soak: the swap can still be reverted
+//	   ── retiring refused ── retiring deleted
 //
-// Before the swap a failure deletes k2. If k2 turns out to be bad before k1 is
-// dead, k1 signs again. Any other failure after the swap stops: both keys are ours
-// and known, and the next rotation begins with deleting k1. In an emergency, when
-// a key has leaked, there is no fallback and no soak.
+// A failure before the swap deletes the pending key. If S3 refuses the new key
+// before the retiring key is deleted, the swap is reverted. After any other failure
+// after the swap the registry knows both keys, and the next rotation begins by
+// deleting the previous key. An emergency, after a key has leaked, has no previous
+// key and no soak.
 var rotateSteps = []step{
 	{"check-keys", (*task).checkKeys},
 	{"create-key", (*task).createKey},
@@ -39,8 +41,8 @@ var rotateSteps = []step{
 	{"confirm", (*task).confirmKeys},
 }
 
-// checkKeys makes sure that the user has the one key that we know. A key that a
-// rotation before left behind is ours by id, and goes first.
+// checkKeys makes sure that the user has no key except the current one. It deletes
+// the keys that an earlier rotation recorded and left behind.
 func (t *task) checkKeys(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -51,12 +53,12 @@ func (t *task) checkKeys(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if user == nil {
-		return "", failf(codeUserMissing, "there is no IAM user %s any more: provision the alias anew", p.User.Name)
+		return "", failf(codeUserMissing, "the IAM user %s does not exist any more: provision the alias again", p.User.Name)
 	}
 	if err := t.deleteLost(ctx, c, p); err != nil {
 		return "", err
 	}
-	if p.PendingDeletion != nil { // deleteLost has deleted what was there of them
+	if p.PendingDeletion != nil { // deleteLost has deleted those that still existed
 		p.PendingDeletion = nil
 		if err := t.save(ctx, t.changed(c, p)); err != nil {
 			return "", err
@@ -73,11 +75,11 @@ func (t *task) checkKeys(ctx context.Context) (string, error) {
 		return "", err
 	}
 	p.Previous = nil
-	return "deleted " + left + ", left behind by the rotation before", t.save(ctx, t.changed(c, p))
+	return "deleted " + left + ", left behind by an earlier rotation", t.save(ctx, t.changed(c, p))
 }
 
-// swap makes the new key the one that signs, in one transaction: requests that
-// begin after it use it, and fall back on the old one if it is refused.
+// swap makes the pending key the current one in one transaction. Later requests
+// sign with it, and use the previous key if S3 refuses it.
 func (t *task) swap(ctx context.Context) (string, error) {
 	if t.data.Pending == nil {
 		return "done before", nil
@@ -87,8 +89,8 @@ func (t *task) swap(ctx context.Context) (string, error) {
 		return "", err
 	}
 	now := t.now()
-	old := alias.SealedKey{AccessKeyID: p.AccessKeyID, Sealed: c.Sealed, Version: c.Version}
-	p.Previous = &alias.PreviousKey{SealedKey: old, Until: now.Add(t.p.cfg.Timing.PreviousKey)}
+	retiring := alias.SealedKey{AccessKeyID: p.AccessKeyID, Sealed: c.Sealed, Version: c.Version}
+	p.Previous = &alias.PreviousKey{SealedKey: retiring, Until: now.Add(t.p.cfg.Timing.PreviousKey)}
 	if t.data.Emergency {
 		p.Previous.Until = now
 	}
@@ -96,14 +98,14 @@ func (t *task) swap(ctx context.Context) (string, error) {
 	next := *c
 	next.Version, next.Sealed, next.RotatedAt = t.data.Pending.Version, t.data.Pending.Sealed, now
 	next.Scope, next.VerifiedAt = string(t.data.Scope), now
-	detail := p.AccessKeyID + " signs, " + old.AccessKeyID + " is the previous key"
-	t.data.Retiring, t.data.SwappedAt, t.data.Pending = &old, now, nil
+	detail := p.AccessKeyID + " signs, " + retiring.AccessKeyID + " is the previous key"
+	t.data.Retiring, t.data.SwappedAt, t.data.Pending = &retiring, now, nil
 	t.data.RotatedBefore = c.RotatedAt
 	return detail, t.save(ctx, t.changed(&next, p))
 }
 
-// soak keeps the old key active for those who still use it, and longer while
-// requests fall back on it.
+// soak keeps the retiring key active for a time, and longer while requests use the
+// previous key.
 func (t *task) soak(ctx context.Context) (string, error) {
 	timing := t.p.cfg.Timing
 	end := t.data.SwappedAt.Add(timing.Soak)
@@ -111,13 +113,13 @@ func (t *task) soak(ctx context.Context) (string, error) {
 	for {
 		now := t.p.clock.Now()
 		if t.data.Emergency {
-			return "left out: the old key has leaked", nil
+			return "skipped: the old key has leaked", nil
 		}
 		if quiet := t.p.previousUsed(t.op.CredentialID).Add(timing.Quiet); quiet.After(end) {
 			end = quiet
 		}
 		if !now.Before(end) {
-			return "no request used the old key lately", nil
+			return "no recent request used the old key", nil
 		}
 		if !now.Before(last) {
 			return "", t.revertSwap(ctx, "soak", "requests still use the previous key")
@@ -128,8 +130,8 @@ func (t *task) soak(ctx context.Context) (string, error) {
 	}
 }
 
-// PreviousKeyUsed is called by the origin: a request was signed with the old key of a
-// credential, since the new one was refused.
+// PreviousKeyUsed records that a request was signed with the previous key of a
+// credential, because S3 refused the current key. The origin calls it.
 func (p *Provisioner) PreviousKeyUsed(credentialID int64) {
 	p.previousUses.Store(credentialID, p.clock.Now())
 }
@@ -141,8 +143,8 @@ func (p *Provisioner) previousUsed(credentialID int64) time.Time {
 	return time.Time{}
 }
 
-// deactivateRetiring makes the old key inactive. Requests stop falling back on it
-// first.
+// deactivateRetiring makes the retiring key inactive. Before that it ends the use of
+// the previous key by requests.
 func (t *task) deactivateRetiring(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -191,14 +193,14 @@ func (t *task) deleteRetiring(ctx context.Context) (string, error) {
 	return "deleted " + t.data.Retiring.AccessKeyID, t.save(ctx, t.changed(c, p))
 }
 
-// confirmKeys waits until the new key is seen as the only one.
+// confirmKeys waits until IAM lists the new key as the only one.
 func (t *task) confirmKeys(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
 		return "", err
 	}
 	budget := t.p.cfg.Timing.Visible + clockSkew
-	return "has the key " + p.AccessKeyID + " alone", t.p.until(ctx, budget, func() (bool, error) {
+	return "has only the key " + p.AccessKeyID, t.p.until(ctx, budget, func() (bool, error) {
 		if err := t.deleteLost(ctx, c, p); err != nil {
 			return false, err
 		}
@@ -207,7 +209,7 @@ func (t *task) confirmKeys(ctx context.Context) (string, error) {
 	})
 }
 
-// endRotation ends a rotation that went well.
+// endRotation ends a successful rotation.
 func (t *task) endRotation(ctx context.Context) error {
 	return t.end(ctx, nil, t.reactivate)
 }
@@ -222,8 +224,8 @@ func (t *task) reactivate(tx alias.Tx) ([]alias.Change, error) {
 	return []alias.Change{{CredentialPut: c}}, tx.UpdateCredential(c)
 }
 
-// undoRotation deletes the new key if nobody signs with it yet. After the swap
-// it leaves both keys, which the registry knows.
+// undoRotation deletes the pending key. After the swap it leaves both keys, which
+// the registry knows.
 func (t *task) undoRotation(ctx context.Context) error {
 	failure := *t.data.Undo
 	if !t.data.SwappedAt.IsZero() || t.data.KeySince.IsZero() {
@@ -232,7 +234,7 @@ func (t *task) undoRotation(ctx context.Context) error {
 	if err := t.caught(func() error { return t.deletePending(ctx) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
-		failure.Detail += fmt.Sprintf("; the new key may be left behind and is deleted later (%v)", err)
+		failure.Detail += fmt.Sprintf("; deleting the new key failed, and a later operation deletes it (%v)", err)
 		if err := t.recordUndeleted(ctx); err != nil {
 			return err
 		}
@@ -240,7 +242,7 @@ func (t *task) undoRotation(ctx context.Context) error {
 	return t.end(ctx, &failure, t.reactivate)
 }
 
-// recordUndeleted remembers a key that could not be deleted.
+// recordUndeleted records a key whose deletion failed, so that it is deleted later.
 func (t *task) recordUndeleted(ctx context.Context) error {
 	c, p, err := t.credential(ctx)
 	if err != nil || t.data.Pending == nil {
@@ -265,12 +267,12 @@ func (t *task) deletePending(ctx context.Context) error {
 	return t.deleteLost(ctx, c, p)
 }
 
-// proveAliases bounds how many aliases of a credential a new key is proven on.
+// proveAliases bounds for how many aliases of a credential a new key is verified.
 const proveAliases = 5
 
-// verifyRotation proves the new key on the locations of the credential's
-// aliases. An alias that the old key cannot read either says nothing about the
-// new one, and must not keep a leaked key alive.
+// verifyRotation verifies the pending key on the locations of the credential's
+// aliases. It skips an alias that the current key cannot read either: such an alias
+// must not stop the replacement of a leaked key.
 func (t *task) verifyRotation(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -280,7 +282,7 @@ func (t *task) verifyRotation(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	old, err := t.reveal(t.p.cfg.Registry.Reveal(c))
+	current, err := t.reveal(t.p.cfg.Registry.Reveal(c))
 	if err != nil {
 		return "", err
 	}
@@ -292,8 +294,8 @@ func (t *task) verifyRotation(ctx context.Context) (string, error) {
 	t.data.Scope = ""
 	for _, a := range aliases {
 		detail, err := t.verifyOn(ctx, a, p, kp)
-		if err != nil && t.registryOnly(err) == nil && ctx.Err() == nil && !t.worksOn(ctx, a, p, old) {
-			detail, err = "the old key does not read it either: left out", nil
+		if err != nil && t.registryOnly(err) == nil && ctx.Err() == nil && !t.worksOn(ctx, a, p, current) {
+			detail, err = "skipped: the old key cannot read it either", nil
 		}
 		if err != nil {
 			return "", err
@@ -303,8 +305,8 @@ func (t *task) verifyRotation(ctx context.Context) (string, error) {
 	return t.verifyLocation(ctx, details, kp)
 }
 
-// verifyLocation proves the new key on the first location alone, without an object,
-// where no alias could prove it.
+// verifyLocation verifies the pending key on the first location, without an existing
+// object, if it was verified for no alias.
 func (t *task) verifyLocation(ctx context.Context, details []string, kp alias.KeyPair) (string, error) {
 	if t.data.Scope != "" {
 		return strings.Join(details, "; "), nil
@@ -314,14 +316,14 @@ func (t *task) verifyLocation(ctx context.Context, details []string, kp alias.Ke
 		return "", err
 	}
 	if len(p.Grants) == 0 {
-		return "", failf(codeNotVerified, "the credential %s has no location to prove the new key on", c.Name)
+		return "", failf(codeNotVerified, "the credential %s has no location on which the new key can be verified", c.Name)
 	}
 	place := &alias.Alias{Name: c.Name, Location: p.Grants[0].Location()}
 	detail, err := t.verifyOn(ctx, place, p, kp)
 	return strings.Join(append(details, detail), "; "), err
 }
 
-// verifyOn proves the new key for one alias and keeps what was found.
+// verifyOn verifies the pending key for one alias and stores the verification.
 func (t *task) verifyOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair) (string, error) {
 	v, detail, err := t.prove(ctx, a, p, kp)
 	if err != nil {
@@ -338,7 +340,7 @@ func (t *task) verifyOn(ctx context.Context, a *alias.Alias, p *alias.Provisione
 	})
 }
 
-// worse is the worse of two verdicts; empty is none yet.
+// worse is the worse of two verdicts. An empty a stands for no verdict yet.
 func worse(a, b alias.Verdict) alias.Verdict {
 	if a == "" {
 		return b
@@ -354,8 +356,8 @@ func (t *task) worksOn(ctx context.Context, a *alias.Alias, p *alias.Provisioned
 	return scope.Conclusive(checks) && !v.Blocks()
 }
 
-// aliases are those that the credential is proven on: what is served, and lies
-// within its grants.
+// aliases are those on which a key of the credential is verified: they are served
+// and lie within its grants. At most proveAliases are returned.
 func (t *task) aliases(ctx context.Context, c *alias.Credential) ([]*alias.Alias, error) {
 	registry := t.p.cfg.Registry
 	names, err := registry.AliasesOf(ctx, c.ID)
@@ -379,18 +381,18 @@ func (t *task) aliases(ctx context.Context, c *alias.Credential) ([]*alias.Alias
 	return list, nil
 }
 
-// granted reports whether a user's rights are meant to cover an alias.
+// granted reports whether a user's policy covers an alias.
 func granted(p *alias.Provisioned, a *alias.Alias) bool {
 	return p.Mode == alias.PolicyReadOnly || slices.ContainsFunc(p.Grants, func(g alias.Grant) bool {
 		return g.Bucket == a.Bucket && strings.HasPrefix(a.Prefix, g.Prefix)
 	})
 }
 
-// soakInactive is the last time that the old key can be brought back: if the
-// new one is refused at its end, it is.
+// soakInactive waits while the retiring key is inactive, and reverts the swap if S3
+// refuses the new key at the end of that time.
 func (t *task) soakInactive(ctx context.Context) (string, error) {
 	if t.data.Emergency {
-		return "left out: the old key has leaked", nil
+		return "skipped: the old key has leaked", nil
 	}
 	if wait := t.data.DeactivatedAt.Add(t.p.cfg.Timing.SoakInactive).Sub(t.p.clock.Now()); wait > 0 {
 		if err := t.p.clock.Sleep(ctx, wait); err != nil {
@@ -419,8 +421,8 @@ func (t *task) soakInactive(ctx context.Context) (string, error) {
 	return "the new key works without the old one", nil
 }
 
-// keyRefused is how S3 refuses a key as such, empty when it takes it: a missing
-// object or right is no refusal of the key, and no answer is none either.
+// keyRefused is the code with which S3 refuses a key, and empty if it does not. A
+// missing object, a missing right and a missing answer are no refusals of the key.
 func (p *Provisioner) keyRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) string {
 	for _, g := range grants {
 		at := g.Location()
@@ -439,11 +441,11 @@ func (t *task) revertSwap(ctx context.Context, step, why string) error {
 	if err != nil {
 		return err
 	}
-	bad, old := p.AccessKeyID, *t.data.Retiring
-	if err := t.caller().setKey(ctx, p.User.Name, old.AccessKeyID, types.StatusTypeActive); err != nil {
+	refused, retiring := p.AccessKeyID, *t.data.Retiring
+	if err := t.caller().setKey(ctx, p.User.Name, retiring.AccessKeyID, types.StatusTypeActive); err != nil {
 		return err
 	}
-	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(c, old))
+	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(c, retiring))
 	if err != nil {
 		return err
 	}
@@ -451,26 +453,26 @@ func (t *task) revertSwap(ctx context.Context, step, why string) error {
 	if err != nil {
 		return err
 	}
-	p.AccessKeyID, p.Previous, p.PendingDeletion = sealed.AccessKeyID, nil, append(p.PendingDeletion, bad)
+	p.AccessKeyID, p.Previous, p.PendingDeletion = sealed.AccessKeyID, nil, append(p.PendingDeletion, refused)
 	next := *c
 	next.Version, next.Sealed, next.RotatedAt = sealed.Version, sealed.Sealed, t.data.RotatedBefore
-	stopped := failf(codeNotVerified, "the new key %s is refused: %s; %s signs again", bad, why, old.AccessKeyID)
+	stopped := failf(codeNotVerified, "the new key %s is refused: %s; %s signs again", refused, why, retiring.AccessKeyID)
 	// The same transaction marks the operation to be undone: repeated after a
 	// crash, the step would take the current key for the retiring one.
 	t.data.Undo = operationError(step, stopped)
 	if err := t.save(ctx, t.changed(&next, p)); err != nil {
 		return err
 	}
-	if err := t.caller().deleteKey(ctx, p.User.Name, bad); err != nil {
-		t.p.log.Warn("cannot delete the refused key yet", "access_key_id", bad, "error", err)
+	if err := t.caller().deleteKey(ctx, p.User.Name, refused); err != nil {
+		t.p.log.Warn("delete refused key failed; the next reconcile deletes it", "access_key_id", refused, "error", err)
 	}
 	return stopped
 }
 
-// checkRetiring makes sure that the old key is not the one that signs.
+// checkRetiring makes sure that the retiring key is not the current one.
 func (t *task) checkRetiring(p *alias.Provisioned) error {
 	if t.data.Retiring == nil || t.data.Retiring.AccessKeyID == p.AccessKeyID {
-		return failf(codeInternal, "the key that signs must not be retired")
+		return failf(codeInternal, "the current key must not be retired")
 	}
 	return nil
 }

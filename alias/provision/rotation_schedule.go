@@ -10,9 +10,9 @@ import (
 	"ixmage/internal/panics"
 )
 
-// nextRotation is when a credential is to be rotated by itself: derived from
-// the registry, so that no restart forgets it. A part of the interval, the same
-// for one key each time it is asked, keeps keys made together apart.
+// nextRotation is the time of the next scheduled rotation of a credential. It depends
+// on the registry only, so that a restart does not change it. A jitter derived from
+// the id and version spreads the rotations of keys that were made together.
 func nextRotation(c *alias.Credential, p *alias.Provisioned) time.Time {
 	since := c.CreatedAt
 	if !c.RotatedAt.IsZero() {
@@ -24,10 +24,10 @@ func nextRotation(c *alias.Credential, p *alias.Provisioned) time.Time {
 	return since.Add(p.RotateEvery - jitter)
 }
 
-// scheduleEvery is how often the schedule is looked at.
+// scheduleEvery is the interval between two checks of the schedule.
 const scheduleEvery = time.Minute
 
-// rotateDue begins the rotations that are due, one at a time with a gap.
+// rotateDue begins the rotations that are due, with RotateGap between two of them.
 func (p *Provisioner) rotateDue(ctx context.Context) {
 	var due []alias.Name
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
@@ -46,7 +46,7 @@ func (p *Provisioner) rotateDue(ctx context.Context) {
 			return err
 		})
 		if err != nil && ctx.Err() == nil {
-			p.log.Warn("cannot begin a scheduled rotation", "credential", string(name), "error", err)
+			p.log.Warn("scheduled rotation not started", "credential", string(name), "error", err)
 		}
 		if p.clock.Sleep(ctx, p.cfg.Timing.RotateGap) != nil {
 			return
@@ -54,14 +54,14 @@ func (p *Provisioner) rotateDue(ctx context.Context) {
 	}
 }
 
-// due reports whether a credential is to be rotated now. One that a failed
-// rotation left with two keys is, whatever its age.
+// due reports whether a credential is to be rotated now. A credential that a failed
+// rotation left with two keys is always due.
 func (p *Provisioner) due(c *alias.Credential, prov *alias.Provisioned) bool {
 	return prov.Previous != nil || prov.RotateEvery > 0 && !nextRotation(c, prov).After(p.clock.Now())
 }
 
-// rotateAgain is how long the schedule leaves a credential alone whose rotation
-// has failed.
+// rotateAgain is the time between a failed rotation of a credential and the next
+// scheduled one.
 const rotateAgain = time.Hour
 
 func (p *Provisioner) failedLately(ctx context.Context, name alias.Name) bool {

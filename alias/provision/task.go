@@ -12,47 +12,47 @@ import (
 	"ixmage/internal/panics"
 )
 
-// task is one operation under way. Only the goroutine that performs the
-// operation uses it.
+// task is a running operation. Only the goroutine that performs the operation uses
+// it.
 type task struct {
 	p    *Provisioner
 	op   *alias.Operation
 	data progress
 }
 
-// progress is what an operation remembers in its Data.
+// progress is the state of an operation, stored in its Data.
 type progress struct {
 	Request   *policy.Request `json:"request,omitempty"`
 	Emergency bool            `json:"emergency,omitempty"`
-	// KeySince is when the first CreateAccessKey was about to be called. A key
-	// made from then on that nobody knows is ours, and its secret is lost.
+	// KeySince is the time just before the first CreateAccessKey. A later key that
+	// the registry does not know is ours, and its secret is lost.
 	KeySince  time.Time        `json:"key_since,omitzero"`
 	Pending   *alias.SealedKey `json:"pending,omitempty"` // the new key, until it is the credential's
 	PendingAt time.Time        `json:"pending_at,omitzero"`
 	Retiring  *alias.SealedKey `json:"old,omitempty"` // the key that is being retired
 
-	// Scope is what the new key was proven to be.
+	// Scope is the verdict of the verification of the new key.
 	Scope alias.Verdict `json:"scope,omitempty"`
 
 	SwappedAt     time.Time `json:"swapped_at,omitzero"`
 	RotatedBefore time.Time `json:"rotated_before,omitzero"` // the credential's RotatedAt before the swap
 	DeactivatedAt time.Time `json:"deactivated_at,omitzero"`
-	// Before is the credential that a reuse widens, as it was.
+	// Before is the reused credential before this operation added a grant.
 	Before *alias.Provisioned `json:"before,omitempty"`
-	// Undo is why the operation is being undone.
+	// Undo is the reason for the undo; nil while the operation has not failed.
 	Undo *alias.OperationError `json:"undo,omitempty"`
 }
 
-// step is one durable step. do says what it found, or why the operation cannot
-// go on; it is done again after a crash, so it looks before it acts.
+// step is one durable step. do returns a detail for the operator, or the reason for
+// which the operation cannot continue. It is repeated after a crash, so it must check
+// the state of IAM before it changes it.
 type step struct {
 	name string
 	do   func(*task, context.Context) (string, error)
 }
 
-// run performs an operation until it has ended or ctx has. A registry that
-// cannot be written stops nothing for good: the operation goes on from what was
-// written last.
+// run performs an operation until it or ctx has ended. After a failed write to the
+// registry it continues from the stored state.
 func (p *Provisioner) run(ctx context.Context, id string) {
 	defer p.release(id)
 	overtaken := false
@@ -65,10 +65,10 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 			return
 		}
 		if interrupted {
-			continue // and go on from what is stored
+			continue // from the stored state
 		}
-		// An emergency is stored before it interrupts: a write that comes in
-		// between is stale, and is done again on what is stored.
+		// An emergency is stored before it interrupts the task. A write of the task
+		// between the two is stale, and is repeated on the stored state.
 		if errors.Is(err, alias.ErrStale) && !overtaken {
 			overtaken = true
 			continue
@@ -81,9 +81,9 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 	}
 }
 
-// perform does what is left of an operation, or undoes it. An error is one of the
-// registry or of ctx, after which it can be called again. A panic fails the
-// operation, which is then undone; if that panics too, the operation ends without.
+// perform completes an operation, or undoes it. After an error, which comes from the
+// registry or from ctx, it can be called again. A panic fails the operation, which is
+// then undone; if the undo panics too, the operation ends without it.
 func (p *Provisioner) perform(ctx context.Context, id string) error {
 	for {
 		err := panics.Catch(p.log, "operation "+id, func() error { return p.advance(ctx, id) })
@@ -91,7 +91,7 @@ func (p *Provisioner) perform(ctx context.Context, id string) error {
 		if !panicked {
 			return err
 		}
-		// What the task had in memory may be half changed, or stored already.
+		// The task in memory may be half changed, or stored already.
 		t, err := p.load(ctx, id)
 		if err != nil || t.op.Finished() {
 			return err
@@ -105,8 +105,7 @@ func (p *Provisioner) perform(ctx context.Context, id string) error {
 	}
 }
 
-// advance does the steps that are not done yet, and completes or undoes the
-// operation.
+// advance performs the remaining steps, and completes or undoes the operation.
 func (p *Provisioner) advance(ctx context.Context, id string) error {
 	t, err := p.load(ctx, id)
 	if err != nil || t.op.Finished() {
@@ -134,7 +133,7 @@ func (p *Provisioner) advance(ctx context.Context, id string) error {
 	return t.complete(ctx)
 }
 
-// failPanicked marks the step that panicked as failed, and the operation to be
+// failPanicked marks the step that panicked as failed and the operation as one to be
 // undone.
 func (t *task) failPanicked(ctx context.Context, caught *panics.Error) error {
 	t.data.Undo = &alias.OperationError{Code: codeInternal, Detail: caught.Error() + "; the log has the stack"}
@@ -156,7 +155,7 @@ func (p *Provisioner) load(ctx context.Context, id string) (*task, error) {
 	return t, err
 }
 
-// decode reads what the operation remembers.
+// decode reads the stored state of the operation.
 func (t *task) decode() error {
 	if err := json.Unmarshal(t.op.Data, &t.data); err != nil {
 		return fmt.Errorf("operation %s: %w", t.op.ID, err)
@@ -164,7 +163,7 @@ func (t *task) decode() error {
 	return nil
 }
 
-// steps are those of the operation's kind, in the order of op.Steps.
+// steps are the steps of the operation's kind, in the order of op.Steps.
 func (t *task) steps() []step {
 	switch {
 	case t.op.Kind == alias.OperationRotate:
@@ -177,7 +176,7 @@ func (t *task) steps() []step {
 	return provisionSteps
 }
 
-// names are the steps as a new operation has them.
+// names makes the steps of a new operation.
 func names(steps []step) []alias.Step {
 	out := make([]alias.Step, len(steps))
 	for i, s := range steps {
@@ -186,7 +185,7 @@ func names(steps []step) []alias.Step {
 	return out
 }
 
-// perform does one step. When it fails the operation is marked to be undone.
+// perform performs one step. If it fails, the operation is marked to be undone.
 func (t *task) perform(ctx context.Context, i int, s step) error {
 	state := &t.op.Steps[i]
 	began := t.now()
@@ -215,22 +214,22 @@ func (t *task) perform(ctx context.Context, i int, s step) error {
 			"code", t.data.Undo.Code, "detail", t.data.Undo.Detail)
 		return t.save(ctx)
 	}
-	// Written together with the beginning of the next step, or with the end.
+	// The last step is stored together with the end of the operation.
 	if i < len(t.op.Steps)-1 {
 		return t.save(ctx)
 	}
 	return nil
 }
 
-// now is the time to the precision that the store keeps.
+// now is the time, in the precision of the store.
 func (t *task) now() time.Time { return t.p.clock.Now().UTC().Truncate(time.Microsecond) }
 
-// registryError is a write that failed: the step is done again later.
+// registryError is a failed access to the registry, after which the step is repeated.
 type registryError struct{ error }
 
 func (e *registryError) Unwrap() error { return e.error }
 
-// save writes the operation, and in the same transaction what also does.
+// save stores the operation and calls also in the same transaction.
 func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change, error)) error {
 	data, err := json.Marshal(t.data)
 	if err != nil {
@@ -260,7 +259,7 @@ func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change,
 	return nil
 }
 
-// end finishes the operation, together with what also does.
+// end finishes the operation and calls also in the same transaction.
 func (t *task) end(
 	ctx context.Context, failure *alias.OperationError, also func(alias.Tx) ([]alias.Change, error),
 ) error {
@@ -269,7 +268,7 @@ func (t *task) end(
 	if failure != nil {
 		t.op.State, outcome = alias.OperationFailed, failure.Code
 	}
-	// No secret outlives what it was for, sealed or not.
+	// Secrets, even sealed ones, are deleted when they are not needed any more.
 	t.data.Pending, t.data.Retiring = nil, nil
 	if err := t.save(ctx, also); err != nil {
 		return err
@@ -280,7 +279,7 @@ func (t *task) end(
 	return nil
 }
 
-// credential is the one that the operation is about, as stored.
+// credential reads the credential of the operation from the registry.
 func (t *task) credential(ctx context.Context) (*alias.Credential, *alias.Provisioned, error) {
 	c, err := t.p.cfg.Registry.Credential(ctx, t.op.Credential)
 	switch {
@@ -291,12 +290,12 @@ func (t *task) credential(ctx context.Context) (*alias.Credential, *alias.Provis
 	}
 	p, ok := c.Provisioned()
 	if !ok || c.ID != t.op.CredentialID {
-		return nil, nil, failf(codeInternal, "the credential %s is another one than this operation began with", c.Name)
+		return nil, nil, failf(codeInternal, "the credential %s was replaced since this operation began", c.Name)
 	}
 	return c, p.Clone(), nil
 }
 
-// changed is what to write for a credential whose provider is now p.
+// changed returns the write that makes p the provider of a credential.
 func (t *task) changed(c *alias.Credential, p *alias.Provisioned) func(alias.Tx) ([]alias.Change, error) {
 	next := *c
 	next.Provider, next.Revision, next.UpdatedAt = p, c.Revision+1, t.now()
@@ -305,8 +304,8 @@ func (t *task) changed(c *alias.Credential, p *alias.Provisioned) func(alias.Tx)
 	}
 }
 
-// until calls fn until it says that it is done, within a budget of time. What
-// is not seen yet, and passing trouble of IAM, is looked at again.
+// until calls fn until it reports that it is done, within a budget of time. It
+// repeats fn after a temporary error of IAM, and while IAM does not show a change yet.
 func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func() (bool, error)) error {
 	deadline := p.clock.Now().Add(budget)
 	for i := 0; ; i++ {
@@ -316,7 +315,7 @@ func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func()
 		}
 		wait := min(waits[min(i, len(waits)-1)], deadline.Sub(p.clock.Now()))
 		if wait <= 0 && err == nil {
-			detail := fmt.Sprintf("IAM did not show the change within %s", budget)
+			detail := fmt.Sprintf("IAM did not show the change within %s; repeat the request later", budget)
 			return &stepError{code: codeNotSeen, detail: detail, err: errNotSeen}
 		}
 		if wait <= 0 {
@@ -328,5 +327,5 @@ func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func()
 	}
 }
 
-// errNotSeen is a wait for IAM that was in vain.
+// errNotSeen means that IAM did not show a change within the budget.
 var errNotSeen = errors.New("IAM did not show the change in time")
