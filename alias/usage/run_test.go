@@ -33,7 +33,7 @@ func TestRun(t *testing.T) {
 		<-time.After(time.Minute)
 		synctest.Wait()
 		m.set(nil, nil)
-		if text := logs.String(); strings.Count(text, "kept in memory") != 1 || !strings.Contains(text, errDown.Error()) {
+		if text := logs.String(); strings.Count(text, "the counts stay in memory") != 1 || !strings.Contains(text, errDown.Error()) {
 			t.Errorf("log: %q", text)
 		}
 		count(l.Of(1), 100)
@@ -65,7 +65,7 @@ func TestRunLosesTheRest(t *testing.T) {
 		if d := time.Since(began); d > 10*time.Second {
 			t.Errorf("it took %v", d)
 		}
-		if text := logs.String(); !strings.Contains(text, "is lost") {
+		if text := logs.String(); !strings.Contains(text, "are lost") {
 			t.Errorf("log: %q", text)
 		}
 	})
