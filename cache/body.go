@@ -10,24 +10,24 @@ import (
 	"ixmage/cache/arena"
 )
 
-// body is the content of one object: filled once, from the front, by a fetch, and
-// read by any number of readers meanwhile and after. Bytes that have been
-// published never change, so they are handed out without copying.
+// body is the content of one object. A fetch fills it once, from the front; any number
+// of readers read it during and after that. Published bytes never change, so readers get
+// them without copying.
 //
-// A body is counted against the budget from the moment it is made until its
-// last holder lets go: the memory tier, the fetch, every reader. An evicted
-// entry that a slow client still drains is therefore still counted.
+// A body counts against the budget until its last reference is released: those of the
+// memory tier, of the fetch and of every reader. So an evicted entry counts while a slow
+// client still reads it.
 type body struct {
 	budget *budget
 	cost   int64
 	refs   atomic.Int64
 
 	data []byte // length is the declared size; written only by the fetch
-	// Where data lies: in an extent of the arena, or on the heap without one.
+	// data lies in an extent of the arena, or on the heap if there is none.
 	arena  *arena.Arena
 	extent *arena.Extent
-	// sealed is set after the last byte was published; it spares readers of a
-	// complete body the lock.
+	// sealed is set after the last byte was published, so that readers of a complete
+	// body need no lock.
 	sealed atomic.Bool
 
 	mu   sync.Mutex // guards n and err
@@ -36,9 +36,9 @@ type body struct {
 	err  error // io.EOF for a good end
 }
 
-// newBody makes a body with one holder, the caller. cost must have been taken
-// from the budget before. Without an arena, or where that is full, the body is
-// on the heap.
+// newBody returns a body with one reference, the caller's. cost must have been reserved
+// from the budget before. If there is no arena, or the arena is full, the body is on the
+// heap.
 func newBody(b *budget, a *arena.Arena, size int, cost int64) *body {
 	bl := &body{budget: b, cost: cost}
 	if a != nil && size >= arenaMin {
@@ -54,11 +54,11 @@ func newBody(b *budget, a *arena.Arena, size int, cost int64) *body {
 	return bl
 }
 
-// arenaMin is the size from which bodies lie in the arena: what is smaller than
-// a page would waste the rest of one.
+// arenaMin is the size from which bodies lie in the arena. A smaller body would waste the
+// rest of a page.
 const arenaMin = arena.PageSize
 
-// file says where data lies in the arena's file.
+// file returns the place of data in the arena's file.
 func (b *body) file() (fd int, off int64, ok bool) {
 	if b.extent == nil {
 		return -1, 0, false
@@ -72,18 +72,18 @@ func (b *body) retain(n int) { b.refs.Add(int64(n)) }
 func (b *body) release() {
 	switch n := b.refs.Add(-1); {
 	case n == 0:
-		b.data = nil // a late access must fail, and not read the bytes of another object
+		b.data = nil // a late reader must panic here instead of reading another object's bytes
 		if b.extent != nil {
 			b.arena.Free(b.extent)
 		}
 		b.budget.release(b.cost)
 	case n < 0:
-		//nolint:forbidigo // from here on somebody would get another object's bytes
-		panic("cache: body released more often than held")
+		//nolint:forbidigo // a reader would get another object's bytes
+		panic("cache: body released more often than retained")
 	}
 }
 
-// shared reports whether there is more than one holder.
+// shared reports whether there is more than one reference.
 func (b *body) shared() bool { return b.refs.Load() > 1 }
 
 // publish lets readers see the first n bytes.
@@ -94,8 +94,8 @@ func (b *body) publish(n int) {
 	b.more.Broadcast()
 }
 
-// finish ends the body: with nil when it is complete, which shows the last
-// byte, else with what went wrong. It is called once.
+// finish ends the body. nil means that it is complete, and publishes the last byte; any
+// other err goes to the readers. It is called once.
 func (b *body) finish(err error) {
 	b.mu.Lock()
 	b.err = err
@@ -107,9 +107,9 @@ func (b *body) finish(err error) {
 	b.more.Broadcast()
 }
 
-// next returns the published bytes from off on, waiting for at least one. At
-// the end it returns io.EOF; before it, what ended the fetch. Bytes that came
-// before a failure are handed out first.
+// next returns the published bytes from off on, and waits for at least one. It returns
+// io.EOF at the end of a complete body, or the error of the fetch after the bytes that
+// came before it.
 func (b *body) next(off int) ([]byte, error) {
 	if b.sealed.Load() {
 		if off >= len(b.data) {
@@ -128,15 +128,15 @@ func (b *body) next(off int) ([]byte, error) {
 	return nil, b.err
 }
 
-// published is how many bytes readers may see now.
+// published is the number of bytes that readers may see now.
 func (b *body) published() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.n
 }
 
-// fill reads from into b. It succeeds only when the body is exactly as long as
-// declared and ends in io.EOF; until then it keeps the last byte back.
+// fill reads from into b. It succeeds only if the body has exactly the declared length and
+// ends with io.EOF; until then it withholds the last byte.
 func (b *body) fill(from io.Reader) error {
 	size := len(b.data)
 	for n, ready, idle := 0, 0, 0; n < size; {
@@ -149,9 +149,9 @@ func (b *body) fill(from io.Reader) error {
 			n, idle = n+k, 0
 			b.publish(min(n, size-1))
 			if first {
-				// The reader that waits for this sends it while the rest
-				// arrives. Without the yield, a fetch whose bytes are there
-				// already would run to its end first where cores are few.
+				// A waiting reader can send these bytes while the rest
+				// arrives. Without the yield, a fetch whose bytes have all
+				// arrived would run to its end first on a host with few cores.
 				runtime.Gosched()
 			}
 		}
@@ -170,9 +170,9 @@ func (b *body) fill(from io.Reader) error {
 	return expectEOF(from)
 }
 
-// prepare makes memory for what comes after the first n bytes, and returns up to
-// where. It goes piece by piece so that the first bytes need not wait for room
-// for the last ones.
+// prepare makes memory for the bytes after the first n, and returns the end of that
+// memory. It works in pieces, so that the first bytes do not wait for memory for the last
+// ones.
 func (b *body) prepare(n int) int {
 	const first, piece = 64 << 10, 1 << 20
 	step := piece
@@ -186,15 +186,14 @@ func (b *body) prepare(n int) int {
 	return to
 }
 
-// isEnd reports whether err is the good end of a body. An error that wraps
-// io.EOF is none.
-func isEnd(err error) bool { return err == io.EOF } //nolint:errorlint // as said
+// isEnd reports whether err is the end of a complete body. An error that wraps io.EOF is
+// not.
+func isEnd(err error) bool { return err == io.EOF } //nolint:errorlint // see above
 
-// emptyReads is how many reads in a row may give nothing before a body counts
-// as broken.
+// emptyReads is the number of consecutive empty reads after which a body counts as broken.
 const emptyReads = 100
 
-// expectEOF reads the end of a body that has given all it declared.
+// expectEOF reads the end of a body after its declared bytes.
 func expectEOF(from io.Reader) error {
 	var extra [1]byte
 	for range emptyReads {
@@ -210,7 +209,7 @@ func expectEOF(from io.Reader) error {
 	return io.ErrNoProgress
 }
 
-// bodyCost is what a body of n bytes takes where newBody puts it.
+// bodyCost is the memory that a body of n bytes takes, in the arena or on the heap.
 func bodyCost(n int64) int64 {
 	if n >= arenaMin {
 		return arena.WholePages(n) + extentOverhead
@@ -218,11 +217,11 @@ func bodyCost(n int64) int64 {
 	return allocated(n)
 }
 
-// extentOverhead is what an extent costs on the heap.
+// extentOverhead is the memory of an extent on the heap, in bytes.
 const extentOverhead = 32
 
-// allocated is what the allocator sets aside for n bytes: the next size class,
-// or whole pages above the largest class.
+// allocated is the memory that the allocator uses for n bytes: the next size class, or
+// whole pages above the largest class.
 func allocated(n int64) int64 {
 	const page = 8 << 10
 	if n > largestClass {
@@ -234,8 +233,8 @@ func allocated(n int64) int64 {
 
 const largestClass = 32 << 10
 
-// sizeClasses are the allocator's size classes for bytes. They are asked for
-// and not written down, because they are the runtime's private affair.
+// sizeClasses are the allocator's size classes for bytes. They are measured and not
+// written down, because the runtime may change them.
 var sizeClasses = func() []int64 {
 	classes := []int64{0}
 	for last := 0; last < largestClass; {

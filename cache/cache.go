@@ -1,11 +1,11 @@
 // Package cache keeps objects in memory under one byte budget and lets many
-// readers share one fetch while its bytes arrive. It knows bytes and keys. The
-// caller knows what an object is, where it comes from and what a client may do with it.
+// readers share one fetch while its bytes arrive. It handles bytes and keys only: the
+// caller defines the objects, their source and the rules for clients.
 //
-// Three laws hold everywhere in the package. An object becomes an entry only
+// Three invariants hold in the whole package. An object becomes an entry only
 // when it is complete and its source said so. No reader sees the last byte
-// before that. Every byte in memory is counted, whoever holds it: entries,
-// fetches, and entries already evicted that a slow reader still sends.
+// before that. Every byte in memory is counted: in entries, in fetches, and in
+// evicted entries that a slow reader still sends.
 package cache
 
 import (
@@ -28,21 +28,21 @@ type Key struct {
 
 // Source is an object that a Load has opened: its metadata and its bytes.
 type Source struct {
-	// Meta is given to every reader. It must not change any more.
+	// Meta is given to every reader. It must not be modified after Load has returned.
 	Meta any
 	// MetaBytes is the memory that Meta takes, for the byte budget.
 	MetaBytes int64
 	// Size is the exact length of Body, negative if it is not known.
 	Size int64
-	// Fresh is how long the object may be served without asking the source again,
-	// from an Age of 0 on. An object that is not fresh when it comes is neither
+	// Fresh is how long the object may be served without a request to the source,
+	// from an Age of 0 on. An object that is not fresh when Load returns is neither
 	// stored nor shared, unless Validate is set.
 	Fresh time.Duration
 	// Validate lets an object be stored that may only be served after the source has
 	// confirmed, for each request, that it is still the same.
 	Validate bool
-	// StaleWhileRevalidate is how long the object may be served after that while it is
-	// refreshed, StaleIfError while the source fails (RFC 5861).
+	// StaleWhileRevalidate is how long the object may be served after Fresh while it is
+	// refreshed, StaleIfError how long after Fresh while the source fails (RFC 5861).
 	StaleWhileRevalidate, StaleIfError time.Duration
 	// DefaultStaleWhileRevalidate says that StaleWhileRevalidate is the default of the object's space, which
 	// Revalidate may replace.
@@ -58,14 +58,14 @@ type Source struct {
 	Body io.ReadCloser
 }
 
-// Load fetches an object. ctx lives as long as the fetch, and not as long as the request
-// that began it; its cause is ErrAbandoned or ErrClosed if the cache ended it. old is the
-// stored entry if it is not fresh any more, else nil; it may be used until Load returns.
+// Load fetches an object. ctx ends with the fetch, and not with the request that started
+// the fetch; its cause is ErrAbandoned or ErrClosed if the cache cancelled it. old is the
+// stored entry if it is stale, else nil; it may be used until Load returns.
 // Loads of one key must be interchangeable, since one of them answers all requests. An
 // error that is a *NotFound or an *Unavailable decides what happens to old.
 type Load func(ctx context.Context, old *Entry) (*Source, error)
 
-// Recorder counts what happens inside. Its methods must be quick and safe for concurrent
+// Recorder counts events in the cache. Its methods must be quick and safe for concurrent
 // use.
 type Recorder interface {
 	// Evicted counts entries that left the tier. reason is capacity, expired,
@@ -77,8 +77,8 @@ type Recorder interface {
 // Config sizes a Cache, in bytes.
 type Config struct {
 	// Memory is the budget of the memory tier: bodies, keys and overhead of
-	// entries and of fetches under way. Zero stores nothing; fetches are
-	// shared all the same, within the floor below.
+	// entries and of running fetches. With zero nothing is stored; requests still
+	// share fetches, within fetchFloor.
 	Memory int64
 	// ObjectMax is the size above which an object is streamed past the cache.
 	ObjectMax int64
@@ -93,30 +93,30 @@ const fetchFloor = 32 << 20
 // Cache is a memory tier and the fetches that fill it. All methods are safe for
 // concurrent use.
 //
-// Lock order: Cache.mu before the locks of shards, bodies, missing and passes, and none
-// of those before another of them. Neither a Load, a Source nor a Recorder is called with
-// any lock held. A hit takes one shard's lock alone.
+// Lock order: Cache.mu before the locks of shards, bodies, negative and hitForPass. No
+// goroutine holds two of the latter. No Load, Source or Recorder is called with a lock
+// held. A hit takes the lock of one shard only.
 type Cache struct {
 	memory     *memory
 	negative   *negative
 	hitForPass *hitForPass
 	guard      guard
 
-	base context.Context //nolint:containedctx // the life of all fetches, which outlive their callers
+	base context.Context //nolint:containedctx // fetches end with the cache, not with their callers
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 
-	// generation counts what makes fetches or entries outdated: purges, Revalidate and
-	// ForgetNegative. A fetch records it at its start, and what it is compared with when
-	// the fetch ends tells whether its outcome still counts. Raised under mu.
+	// generation counts the events that make fetches or entries outdated: purges,
+	// Revalidate and ForgetNegative. A fetch records it at its start, so that a later
+	// event can invalidate its outcome. Incremented under mu.
 	generation atomic.Uint64
 
-	// mu guards what follows, the state of every fetch, and that no fetch starts after
-	// Close.
+	// mu guards the fields below and the state of every fetch. Close cancels base under mu,
+	// so that no fetch starts afterwards.
 	mu        sync.Mutex
-	fetches   map[Key]*fetch // that requests join
+	fetches   map[Key]*fetch // requests join these
 	spaces    map[spaceID]*space
-	refreshes int // fetches in the background that are under way
+	refreshes int // running background fetches
 }
 
 // New makes an empty cache. The caller must Close it, which ends its fetches.
@@ -149,30 +149,30 @@ func (c *Cache) Close() {
 	c.memory.clear()
 }
 
-// Hit returns the fresh entry of key, if there is one, and marks it as used. It
+// Hit returns the fresh entry of key, if it exists, and marks it as used. It
 // does not wait, start anything or allocate. The caller must Release the entry.
 func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	e := c.memory.hit(key, now)
 	return e, e != nil
 }
 
-// Has reports whether there is an entry of key, fresh or not.
+// Has reports whether key has an entry, fresh or stale.
 func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
 
 // Get returns the object of key: from memory, by joining a fetch, or by
 // starting one with load. It returns once the object's metadata is known; the
 // bytes follow through the Reader, which the caller must Close. An error of
-// load reaches everybody who waits for it. ctx ends only this caller's wait.
+// load is returned to every request that waits for it. ctx ends only this caller's wait.
 //
-// A stale entry is returned at once while its source allows that (StaleWhileRevalidate),
-// and refreshed in the background. After that, Get waits for the fetch, and returns the
-// stale entry if that fails (StaleIfError).
+// During StaleWhileRevalidate, a stale entry is returned at once and refreshed in the
+// background. After that, Get waits for the fetch; if the fetch fails, Get returns the
+// stale entry during StaleIfError.
 func (c *Cache) Get(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, false)
 }
 
-// GetMeta is Get for a caller that may need only the metadata. If another reader alone
-// may have the bytes, the Reader has none: NoBody is set.
+// GetMeta is Get for a caller that may need only the metadata. If the bytes belong to
+// another reader exclusively, the Reader has none and NoBody is set.
 func (c *Cache) GetMeta(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.get(ctx, key, load, true)
 }
@@ -181,7 +181,7 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, metaOnly bool) (*Re
 	if c.hitForPass.marked(key) {
 		return c.private(ctx, key, load, true)
 	}
-	w, err := c.join(key, load) //nolint:contextcheck // a fetch outlives who began it
+	w, err := c.join(key, load) //nolint:contextcheck // a fetch does not end with the request that started it
 	switch {
 	case err != nil:
 		return nil, err
@@ -193,8 +193,8 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, metaOnly bool) (*Re
 	return w.wait(ctx, load, metaOnly)
 }
 
-// HeapBytes is how many bytes of bodies may lie on Go's heap, from where they are sent
-// by copying. It is 0 where the system has memory files.
+// HeapBytes is the largest number of bytes that bodies may take on Go's heap; sending
+// them copies them. It is 0 if the system has memory files.
 func (c *Cache) HeapBytes() int64 {
 	if c.memory.arena != nil {
 		return 0
@@ -202,9 +202,9 @@ func (c *Cache) HeapBytes() int64 {
 	return c.memory.held.limit
 }
 
-// Generation is that of the last purge or other invalidation in key's space and epoch. If
-// it is the same before and after a request to the source, nothing of them was invalidated
-// meanwhile.
+// Generation returns the generation of the last purge or other invalidation in key's space
+// and epoch. If it is equal before and after a request to the source, nothing in the epoch
+// was invalidated in between.
 func (c *Cache) Generation(key Key) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,7 +213,7 @@ func (c *Cache) Generation(key Key) uint64 {
 
 // Stats are the figures of the memory tier.
 type Stats struct {
-	Bytes    int64 // held now: entries, fetches, and evicted bodies still being sent
+	Bytes    int64 // entries, fetches, and evicted bodies that are still being sent
 	Capacity int64
 	Entries  int64
 }

@@ -9,28 +9,28 @@ import (
 // Entry is a complete object in memory. Its fields must not be changed.
 type Entry struct {
 	Meta    any
-	Stored  time.Time // when its metadata came, less its age by then
-	Expires time.Time // until when it may be served without asking again
+	Stored  time.Time // when its metadata came, minus its age at that time
+	Expires time.Time // until then it may be served without a request to the source
 
-	// What a hit looks at lies together.
+	// The fields that a hit reads lie together.
 	body       *body
 	space      *space
-	generation uint64               // of the cache when its fetch began
-	used       uint64               // when it was last asked for, by memory.clock; guarded by the shard's lock
+	generation uint64               // of the cache when its fetch started
+	used       uint64               // time of the last request, by memory.clock; guarded by the shard's lock
 	purged     atomic.Pointer[mark] // by a purge of its key
 	// early is how long before Expires a hit starts a refresh. It differs from entry to
-	// entry, so that entries stored together do not expire together, and an entry in
-	// demand never expires.
+	// entry, so that entries stored together are not refreshed together. An entry that
+	// is requested often never expires.
 	early      time.Duration
 	refreshing atomic.Bool             // a hit has started a refresh
 	at         int32                   // its place in shard.all; guarded by the shard's lock
-	failure    atomic.Pointer[failure] // to fetch it anew, by an outage
-	retry      atomic.Pointer[retry]   // after any failure
+	failure    atomic.Pointer[failure] // the last refresh failed because the source was unavailable
+	retry      atomic.Pointer[retry]   // after any failed refresh
 
 	// How long after Expires the entry may be served while it is refreshed, and while
-	// that fails (RFC 5861).
+	// the refresh fails (RFC 5861).
 	staleWhileRevalidate, staleIfError time.Duration
-	byDefault                          bool // staleWhileRevalidate is
+	byDefault                          bool // staleWhileRevalidate is the space's default
 
 	key       Key
 	metaBytes int64
@@ -40,21 +40,21 @@ type Entry struct {
 // for Fresh from Entry.Stored on, and may be served for StaleIfError after that.
 type Lifetimes struct{ Fresh, StaleIfError time.Duration }
 
-// failure records that the source was unavailable when the entry was to be refreshed:
-// until then, requests may be served stale without waiting.
+// failure records that the source was unavailable for a refresh of the entry. Before until,
+// requests may be served stale without waiting.
 type failure struct {
-	generation uint64 // when the fetch began
+	generation uint64 // when the fetch started
 	until      time.Time
-	now        *Lifetimes // instead of the entry's own; nil leaves those
+	now        *Lifetimes // replaces the entry's own lifetimes; nil keeps those
 }
 
-// retry delays the next refresh of an entry until then, since one has just failed.
+// retry delays the next refresh of an entry, because one has just failed.
 type retry struct {
-	generation uint64 // when the fetch began
+	generation uint64 // when the fetch started
 	until      time.Time
 }
 
-// newEntry makes the entry of a source whose metadata came at born, less its age.
+// newEntry makes the entry of a source. born is when its metadata came, minus its age.
 func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	return &Entry{
 		Meta: src.Meta, Stored: born, Expires: born.Add(src.Fresh), early: early(src.Fresh - src.Age),
@@ -64,8 +64,8 @@ func newEntry(f *fetch, src *Source, born time.Time, b *body) *Entry {
 	}
 }
 
-// Refreshes ahead of time are spread over the last tenth of an object's lifetime. A short
-// lifetime has none: its refresh would begin at once.
+// Refreshes before the expiry are spread over the last tenth of an object's lifetime. With
+// a short lifetime there are none, because they would start at once.
 const (
 	earlyShare    = 10
 	shortLifetime = 10 * time.Second
@@ -76,45 +76,44 @@ func early(lifetime time.Duration) time.Duration {
 	if lifetime < shortLifetime {
 		return 0
 	}
-	return rand.N(min(lifetime/earlyShare, earlyMax)) //nolint:gosec // nobody gains by guessing it
+	return rand.N(min(lifetime/earlyShare, earlyMax)) //nolint:gosec // a guess is worth nothing
 }
 
 // Bytes is the whole body. It is shared: do not change it, and do not use it
 // after Release.
 func (e *Entry) Bytes() []byte { return e.body.data }
 
-// File says where Bytes lies in a file that can be sent from, if it does.
-// Sending must have been handed to the kernel before Release.
+// File returns the place of Bytes in a file for sendfile; ok is false if Bytes lies in no
+// file. The kernel must have taken the bytes before Release.
 func (e *Entry) File() (fd int, off int64, ok bool) { return e.body.file() }
 
-// Release gives the entry back. It must be called once for each Hit.
+// Release releases the caller's reference. It must be called once for each Hit.
 func (e *Entry) Release() { e.body.release() }
 
-// Fresh reports whether e may be served at now without asking again.
+// Fresh reports whether e may be served at now without a request to the source.
 func (e *Entry) Fresh(now time.Time) bool { return e.fresh(now) }
 
-// Due reports to one caller that it is time to refresh a fresh entry. That caller should
-// call Refresh.
+// Due reports whether a fresh entry should be refreshed. It returns true to one caller,
+// which should call Refresh.
 func (e *Entry) Due(now time.Time) bool {
 	return e.early > 0 && e.Expires.Sub(now) <= e.early && !e.retryDelayed(now) &&
 		e.refreshing.CompareAndSwap(false, true)
 }
 
-// Purged reports whether a purge has made e stale. Then a Load must not ask the source
-// whether e is still the same: the answer would leave metadata in place that the purge
-// was meant to replace.
+// Purged reports whether a purge has made e stale. Then a Load must not revalidate e: a
+// 304 would keep metadata that the purge was meant to replace.
 func (e *Entry) Purged() bool {
 	m := e.space.purged.Load()
 	return e.purged.Load() != nil || m != nil && e.generation < m.generation
 }
 
-// expires is the end of e's freshness: a purge or a Revalidate may have brought it
-// forward.
+// expires is the end of e's freshness, which may be earlier than Expires because of a purge
+// or a Revalidate.
 func (e *Entry) expires() time.Time {
 	return e.endsBy(e.Expires, e.purged.Load(), e.space.purged.Load(), e.space.outdated.Load())
 }
 
-// endsBy is end, or the earliest of marks that e is older than.
+// endsBy returns end, or the time of the earliest mark that covers e, if that is earlier.
 func (e *Entry) endsBy(end time.Time, marks ...*mark) time.Time {
 	for _, m := range marks {
 		if m != nil && e.generation < m.generation && m.at.Before(end) {
@@ -136,7 +135,7 @@ func (e *Entry) outdated() bool {
 	return m != nil && e.generation < m.generation
 }
 
-// staleWhile is how long after its end e may be served while it is fetched anew.
+// staleWhile is how long after its expiry e may be served while it is refreshed.
 func (e *Entry) staleWhile() time.Duration {
 	if m := e.space.outdated.Load(); e.byDefault && m != nil && e.generation < m.generation {
 		return m.staleWhile
@@ -144,8 +143,8 @@ func (e *Entry) staleWhile() time.Duration {
 	return e.staleWhileRevalidate
 }
 
-// servableStale reports whether e may be served at now although it is not fresh, without
-// waiting: while it is refreshed, or because a refresh failed shortly before.
+// servableStale reports whether e may be served at now, fresh or not, without waiting:
+// while it is refreshed, or because a refresh failed shortly before.
 func (e *Entry) servableStale(now time.Time) bool {
 	if now.Before(e.expires().Add(e.staleWhile())) {
 		return true
@@ -154,7 +153,7 @@ func (e *Entry) servableStale(now time.Time) bool {
 	return f != nil && now.Before(f.until) && e.StaleIfErrorOK(now, f.now)
 }
 
-// lastFailure is nil where there was none, or where the lifetimes have changed since.
+// lastFailure is nil if there was none, or if the lifetimes have changed since.
 func (e *Entry) lastFailure() *failure {
 	f, m := e.failure.Load(), e.space.outdated.Load()
 	if f != nil && m != nil && f.generation < m.generation {
@@ -164,8 +163,8 @@ func (e *Entry) lastFailure() *failure {
 }
 
 // StaleIfErrorOK reports whether e may be served at now if refreshing it fails, by its own
-// lifetimes or, if l is set, by l. A fetch may still hold e when a hard purge has dropped
-// it: then it may not.
+// lifetimes or, if l is set, by l. An entry that a hard purge has dropped may not be served,
+// although a fetch may still retain it.
 func (e *Entry) StaleIfErrorOK(now time.Time, l *Lifetimes) bool {
 	if m := e.purged.Load(); m != nil && m.hard {
 		return false
@@ -182,17 +181,17 @@ func (e *Entry) staleIfErrorEnd(l *Lifetimes) time.Time {
 }
 
 const (
-	// retryDelay is how long no refresh of an entry begins after one has failed.
+	// retryDelay is the pause between a failed refresh of an entry and the next one.
 	retryDelay = 2 * time.Second
 	// failureMemory is how long requests are served stale without waiting after a
-	// failure. After that, the next request waits: the source may be back for long.
+	// failure. After that, the next request waits, because the source may work again.
 	failureMemory = time.Minute
 )
 
 // failed records a failed refresh: for failureMemory, requests may be served stale
 // without waiting.
 func (e *Entry) failed(now time.Time, generation uint64, l *Lifetimes) {
-	if f := e.failure.Load(); f == nil || f.generation <= generation { // a newer one knows better
+	if f := e.failure.Load(); f == nil || f.generation <= generation { // keep the failure of a newer fetch
 		e.failure.Store(&failure{generation: generation, until: now.Add(failureMemory), now: l})
 	}
 	e.delayRetry(now, generation)
@@ -206,8 +205,8 @@ func (e *Entry) delayRetry(now time.Time, generation uint64) {
 	e.refreshing.Store(false)
 }
 
-// retryDelayed reports whether a refresh has just failed. A failure of a fetch that began
-// before a purge does not count: the purge may have cancelled it.
+// retryDelayed reports whether a refresh has just failed. A fetch that started before a
+// purge does not count: the purge may have cancelled it.
 func (e *Entry) retryDelayed(now time.Time) bool {
 	r := e.retry.Load()
 	return r != nil && now.Before(r.until) && r.generation >= e.invalidated()
@@ -222,7 +221,7 @@ func (e *Entry) invalidated() uint64 {
 	return since
 }
 
-// cost is how many bytes an object takes in memory.
+// cost is the memory that an object takes, in bytes.
 func cost(key Key, src *Source) int64 {
 	return bodyCost(src.Size) + allocated(int64(len(key.Object))) + src.MetaBytes + entryOverhead
 }
@@ -232,10 +231,10 @@ func (m *memory) storable(key Key, src *Source) bool {
 	return src.keeps() && !m.tooLarge(key, src)
 }
 
-// keeps reports whether src wants to be stored.
+// keeps reports whether src may be stored, to be served or to be revalidated.
 func (src *Source) keeps() bool { return src.lasts() || src.Validate }
 
-// lasts reports whether src may answer other requests than the one that fetched it.
+// lasts reports whether src may answer more requests than the one that fetched it.
 func (src *Source) lasts() bool { return src.Fresh > max(0, src.Age) }
 
 func (m *memory) tooLarge(key Key, src *Source) bool {

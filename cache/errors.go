@@ -9,25 +9,24 @@ import (
 // Errors of Get and of readers.
 var (
 	ErrClosed = errors.New("cache is closed")
-	// ErrAbandoned is the cause of a cancelled fetch that nobody waits for.
+	// ErrAbandoned is the cause of a fetch that was cancelled because it had no waiter.
 	ErrAbandoned = errors.New("fetch abandoned: no reader left")
-	// ErrReaderClosed is what Next returns after Close, or when Close came while
-	// it was waiting.
+	// ErrReaderClosed is the error of Next after Close, and of a Next during which
+	// Close was called.
 	ErrReaderClosed = errors.New("reader is closed")
-	// ErrTooLong means that a source gave more bytes than it declared.
+	// ErrTooLong means that a source returned more bytes than it declared.
 	ErrTooLong = errors.New("object is longer than declared")
 )
 
-// errShort means that a source ended before its declared length, although it
-// claimed to be complete.
+// errShort means that a source returned io.EOF before its declared length.
 var errShort = fmt.Errorf("object is shorter than declared: %w", io.ErrUnexpectedEOF)
 
 // Unavailable is the error of a Load that could not reach the object. A stale entry may be
 // served instead, as stale-if-error allows (RFC 5861).
 type Unavailable struct { //nolint:errname // read cache.Unavailable
 	Err error
-	// Now, if set, is what the lifetimes of the stored entry would be if it came now.
-	// They decide whether it is served, instead of those that it was stored with.
+	// Now, if set, holds the lifetimes that the stored entry would get if it were stored
+	// now. They decide whether it is served, in place of its own.
 	Now *Lifetimes
 }
 
@@ -35,10 +34,10 @@ func (o *Unavailable) Error() string { return o.Err.Error() }
 func (o *Unavailable) Unwrap() error { return o.Err }
 
 var (
-	errNoStored = errors.New("load says that nothing has changed, but nothing is stored")
-	errNoSource = errors.New("load gave neither an object nor an error")
+	errNoStored = errors.New("load returned Same, but no entry is stored")
+	errNoSource = errors.New("load returned neither an object nor an error")
 	errExited   = errors.New("load ended its goroutine")
-	errBare     = errors.New("a bare reader has no bytes")
+	errBare     = errors.New("this reader has metadata only")
 )
 
 // PanicError is the error of all waiters and readers of an object whose load or body

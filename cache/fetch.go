@@ -5,63 +5,63 @@ import (
 	"time"
 )
 
-// kind says for whom a fetch runs.
+// kind says which requests a fetch serves.
 type kind uint8
 
 const (
 	shared     kind = iota // in the table, where requests for its key join it
-	background             // the same, but begun for no request
-	private                // for one request, and in no table: nobody joins it
+	background             // also in the table, but started without a waiting request
+	private                // for one request, in no table, so that no request joins it
 )
 
-// state is how far a fetch has come. It only grows.
+// state is the progress of a fetch. It only increases.
 type state uint8
 
 const (
 	loading   state = iota // its load has not returned
 	filling                // its body is being filled, while waiters follow it
-	committed              // it has what it came for
+	committed              // it has succeeded; a stream may still be read
 	failed
-	abandoned // it was cancelled, since nobody waits for it
+	abandoned // it was cancelled because it has no waiter
 )
 
 // fetch is one call of a Load. Requests for its key wait for it instead of fetching
-// again. It runs in a goroutine of its own, under the cache's context and not under
-// that of the request that began it, so that the others get their object even if the
+// again. It runs in its own goroutine, under the cache's context and not under that of
+// the request that started it, so that the other requests get their object even if the
 // first client leaves.
 //
 // A fetch is resolved once, when its load has returned, in one of four ways:
 //
 //   - err goes to every waiter;
-//   - entry answers: the stored object is still the same, or refreshing it failed and
-//     it may be served nevertheless;
+//   - entry is the answer: the stored object is still the same, or refreshing it failed
+//     and it may be served stale;
 //   - body is filled while the waiters follow it, each at its own pace;
-//   - the object may not or cannot be held. One waiter takes the source and streams it
-//     with back-pressure; the others fetch for themselves.
+//   - the object must not be shared, or there is no memory for it. One waiter takes the
+//     source and streams it with back-pressure; the others start private fetches.
 //
 // A fetch whose last waiter leaves before it is committed is abandoned: cancelled, and
-// taken out of the table, at once or, where finishing it is cheaper than a new request,
+// removed from the table, at once or, if finishing it is cheaper than a new request,
 // after idleTimeout.
 //
-// Commit makes the entry visible and takes the fetch out of the table in one critical
-// section of Cache.mu. That is needed for this sequence (join):
+// commit makes the entry visible and removes the fetch from the table in one critical
+// section of Cache.mu. This sequence needs that (join):
 //
 //  1. Request A finds no entry and no fetch for K, and starts fetch F.
 //  2. Request B finds no entry for K and is suspended.
 //  3. F is complete: the entry of K becomes visible, and F leaves the table.
-//  4. B takes Cache.mu and finds no fetch for K. It looks into memory again, and must
-//     find the entry.
+//  4. B takes Cache.mu and finds no fetch for K. It looks for the entry again, and must
+//     find it.
 //
-// A waiter's hold on the body is needed for this sequence (resolve, join):
+// A waiter retains the body because of this sequence (resolve, join):
 //
 //  1. A waits for F to be resolved.
 //  2. F is resolved, fills its body, commits, and its entry is evicted at once.
-//  3. Without a hold, the body would count as free while A goes on to read it.
+//  3. If A did not retain the body, its memory would be freed before A reads it.
 //
-// So the hold is taken under Cache.mu by whoever comes second: by resolve for waiters
-// who are there already, by join for later ones.
+// So the body is retained under Cache.mu: by resolve for the waiters of that time, and by
+// join for later ones.
 //
-// Only a fetch in the table puts its entry (store). That is needed for two sequences:
+// Only a fetch in the table stores its entry (store). Two sequences need that:
 //
 //  1. A, the only reader of F, leaves, and F is abandoned. Fetch G for the same key
 //     starts and completes: the entry is G's.
@@ -72,48 +72,48 @@ const (
 //
 //  1. F is complete and begins to commit.
 //  2. Its key is purged: F leaves the table, and there is no entry to purge.
-//  3. F's entry is older than the purge and must not be put.
+//  3. F's object is older than the purge and must not be stored.
 //
-// The mark of old is compared because its generation does not tell enough (renewed):
+// renewed compares the mark of old, because its generation is not sufficient:
 //
-//  1. A soft purge of K takes its generation, and finds no fetch.
-//  2. Fetch F begins, with the same generation. It asks whether the entry is the same.
+//  1. A soft purge of K increments the generation, and finds no fetch.
+//  2. Fetch F starts, with the same generation. It asks whether the entry is the same.
 //  3. The purge marks the entry, because its metadata may be wrong.
-//  4. F is told that the bytes are the same, and must not make the entry fresh.
+//  4. The source confirms the entry to F. F must not make it fresh.
 type fetch struct {
 	outcome
 
 	cache      *Cache
 	key        Key
 	kind       kind
-	generation uint64 // of the cache when the fetch began
+	generation uint64 // of the cache when the fetch started
 	space      *space
-	old        *Entry // stored and to be refreshed, held until the end; nil if there is none
-	purged     *mark  // of old when the fetch began
+	old        *Entry // the stored entry, retained until cleanup; nil if there is none
+	purged     *mark  // of old when the fetch started
 	cancel     context.CancelCauseFunc
 	ready      chan struct{} // closed by resolve, which fixes outcome
 
 	// Guarded by Cache.mu.
 	state   state
 	waiters int
-	taken   bool        // a waiter has what only one may have
-	finish  bool        // it goes on without waiters
+	taken   bool        // one waiter has taken the exclusive result
+	finish  bool        // it continues without waiters, for idleTimeout
 	idle    *time.Timer // ends it if it has no waiters
 }
 
-// waiter is one request's place: at a fetch, or at an entry after all. With neither, it
-// has to fetch for itself.
+// waiter is one request that join has given a fetch, or an entry. If it has neither, the
+// request needs a private fetch.
 type waiter struct {
 	*fetch
 
 	entry  *Entry
 	status Status // of entry
-	first  bool   // it began the fetch
+	first  bool   // it started the fetch
 }
 
-// join waits for the fetch of key, starting one if there is none, or only one whose
-// object is not fresh any more because the body comes slowly. That one goes on for its
-// readers and makes no entry.
+// join adds a waiter to the fetch of key. It starts a fetch if there is none, or if the
+// object of the present one has become stale because its body arrives slowly: that fetch
+// continues for its readers and makes no entry.
 func (c *Cache) join(key Key, load Load) (waiter, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,7 +125,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 		switch {
 		case f.joinableLocked(now):
 			return f.joinLocked(now), nil
-		case f.exclusive(): // it leaves an entry, so it has no successor
+		case f.exclusive(): // it will store an entry, so no other fetch replaces it
 			return waiter{}, nil
 		}
 	}
@@ -144,11 +144,11 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 	return waiter{fetch: c.startLocked(key, shared, e, load), first: true}, nil
 }
 
-// joinLocked adds a waiter, unless the stored entry will do for it.
+// joinLocked adds a waiter, or returns the stored entry if that may be served.
 func (f *fetch) joinLocked(now time.Time) waiter {
 	if f.old != nil && f.old.servableStale(now) {
 		f.old.body.retain(1)
-		if f.old.fresh(now) { // it is refreshed ahead of time
+		if f.old.fresh(now) { // it is refreshed before it expires
 			return waiter{entry: f.old}
 		}
 		return waiter{entry: f.old, status: Stale}
@@ -161,13 +161,14 @@ func (f *fetch) joinLocked(now time.Time) waiter {
 	return waiter{fetch: f}
 }
 
-// joinableLocked reports whether f may have another waiter. A committed one may, since
-// its entry is about to be visible, and a successor could put another at that time.
+// joinableLocked reports whether f may have another waiter. A committed fetch may: its
+// entry is about to be visible, and a second fetch could store another entry at the same
+// time.
 func (f *fetch) joinableLocked(now time.Time) bool {
 	return f.body == nil || f.state != filling || now.Before(f.expires())
 }
 
-// expires is until when the object of f is fresh.
+// expires is the time at which the object of f becomes stale.
 func (f *fetch) expires() time.Time { return f.born.Add(f.source.Fresh) }
 
 // exclusive reports whether the outcome is for one waiter alone: its bytes are not held,
@@ -176,8 +177,8 @@ func (f *fetch) exclusive() bool {
 	return f.source != nil && (f.bytes() == nil || !f.source.lasts())
 }
 
-// private fetches the object of key for one request alone. Without whole, what is stored
-// has no say in it.
+// private fetches the object of key for one request only. If useStored is false, the
+// stored entry is ignored.
 func (c *Cache) private(ctx context.Context, key Key, load Load, useStored bool) (*Reader, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -202,9 +203,9 @@ func (c *Cache) private(ctx context.Context, key Key, load Load, useStored bool)
 	return waiter{fetch: f, first: true}.wait(ctx, load, false)
 }
 
-// startLocked begins a fetch with one waiter, or none in the background. It takes over
-// the hold on old. A fetch of the same key that may not be joined any more loses its
-// place in the table.
+// startLocked starts a fetch with one waiter, or with none if it is a background fetch. It
+// takes over the caller's reference on old. It replaces a fetch of the same key in the
+// table, which must not be joinable.
 func (c *Cache) startLocked(key Key, k kind, old *Entry, load Load) *fetch {
 	f := &fetch{
 		cache: c, key: key, kind: k, generation: c.generation.Load(), space: c.spaceLocked(key), old: old,
@@ -237,8 +238,8 @@ func (c *Cache) startLocked(key Key, k kind, old *Entry, load Load) *fetch {
 	return f
 }
 
-// cleanup gives back what a fetch had beside its outcome. It is out of the table by now,
-// where others could find the stored entry.
+// cleanup releases the old entry and the refresh slot. The fetch has left the table, so no
+// request can get old from it any more.
 func (f *fetch) cleanup() {
 	if f.old != nil {
 		f.old.Release()
@@ -276,7 +277,7 @@ func (w waiter) wait(ctx context.Context, load Load, metaOnly bool) (*Reader, er
 	return streamReader(f), nil
 }
 
-// beside serves a waiter whose fetch brought something for another one.
+// beside serves a waiter whose fetch has an exclusive result that another waiter took.
 func (w waiter) beside(ctx context.Context, load Load, metaOnly bool) (*Reader, error) {
 	r := bareReader(w.fetch)
 	w.giveUp()
@@ -286,7 +287,7 @@ func (w waiter) beside(ctx context.Context, load Load, metaOnly bool) (*Reader, 
 	return w.cache.private(ctx, w.key, load, true)
 }
 
-// take reports whether it is called for the first time.
+// take takes an exclusive result. It reports true to the first caller only.
 func (f *fetch) take() bool {
 	f.cache.mu.Lock()
 	defer f.cache.mu.Unlock()
@@ -295,17 +296,16 @@ func (f *fetch) take() bool {
 	return first
 }
 
-// giveUp is for a waiter that has not become a reader.
+// giveUp removes a waiter that has not become a reader.
 func (w waiter) giveUp() {
 	if b := w.leave(); b != nil {
 		b.release()
 	}
 }
 
-// leave takes one waiter away and returns the body that it holds, which the caller must
-// release. A fetch that nobody waits for any more is abandoned while most of it is still
-// to come, unless it is to finish, and always when it is not in the table. Otherwise it
-// has idleTimeout to finish.
+// leave removes one waiter and returns the body that it retains, which the caller must
+// release. A fetch without waiters is abandoned if it is not in the table, or if most of
+// its body is missing and finish is not set. Otherwise it has idleTimeout to finish.
 func (f *fetch) leave() *body {
 	c := f.cache
 	c.mu.Lock()
@@ -325,10 +325,10 @@ func (f *fetch) leave() *body {
 	return b
 }
 
-// underWayLocked reports whether there is something to be cancelled.
+// underWayLocked reports whether f can still be cancelled.
 func (f *fetch) underWayLocked() bool { return f.state <= filling }
 
-// abandonLocked cancels f and takes it out of the table.
+// abandonLocked cancels f and removes it from the table.
 func (f *fetch) abandonLocked() {
 	if f.underWayLocked() {
 		f.state = abandoned
@@ -337,23 +337,23 @@ func (f *fetch) abandonLocked() {
 	}
 }
 
-// removeLocked takes f out of the table, unless it is there no more.
+// removeLocked removes f from the table, if f is still in it.
 func (f *fetch) removeLocked() {
 	if f.cache.fetches[f.key] == f {
 		delete(f.cache.fetches, f.key)
 	}
 }
 
-// keepGoing has f go on for a while when its last waiter has left.
+// keepGoing lets f continue for idleTimeout after its last waiter has left.
 func (f *fetch) keepGoing() {
 	f.cache.mu.Lock()
 	defer f.cache.mu.Unlock()
 	f.finish = true
 }
 
-// idleTimeout is how long a fetch may go on that nobody waits for. It holds memory and
-// one of the connections to S3, and a slow origin would have all of them held for
-// readers who are long gone.
+// idleTimeout is how long a fetch without waiters may continue. Such a fetch holds memory
+// and a connection to S3; without the limit, a slow origin could use up all connections
+// for clients that have left.
 const idleTimeout = 30 * time.Second
 
 // expireIdle abandons a fetch whose idleTimeout has passed.
@@ -365,20 +365,21 @@ func (f *fetch) expireIdle() {
 	}
 }
 
-// stopIdleLocked stops the timer: f has a waiter again, or there is nothing to cancel.
-// Where the timer has just fired, expireIdle sees the same.
+// stopIdleLocked stops the timer, because f has a waiter again or has ended. If the timer
+// has just fired, expireIdle finds this out under the lock.
 func (f *fetch) stopIdleLocked() {
 	if f.idle != nil {
 		f.idle.Stop()
 	}
 }
 
-// orphanLocked reports whether f has a source that nobody is left to take.
+// orphanLocked reports whether f has a source for one reader and no waiter to take it.
 func (f *fetch) orphanLocked() bool {
 	return f.source != nil && f.bytes() == nil && f.waiters == 0 && !f.taken
 }
 
-// bytes are what every waiter of a resolved fetch holds, nil where one of them streams.
+// bytes is the body that every waiter of a resolved fetch retains, nil if one waiter
+// streams the source.
 func (f *fetch) bytes() *body {
 	if f.entry != nil {
 		return f.entry.body
@@ -386,8 +387,8 @@ func (f *fetch) bytes() *body {
 	return f.body
 }
 
-// worthFinishing is how many bytes a fetch without waiters may still have to read to be
-// completed nevertheless: a new request would cost more.
+// worthFinishing is the number of missing bytes up to which a fetch without waiters is
+// completed: a new request would cost more.
 const worthFinishing = 256 << 10
 
 func (f *fetch) farFromDone() bool {

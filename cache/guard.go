@@ -7,13 +7,12 @@ import (
 	"runtime/debug"
 )
 
-// guard runs code that is not ours and may panic.
+// guard runs code of the caller, which may panic.
 type guard struct{ log *slog.Logger }
 
-// run calls fn, and then done with how fn ended, whichever way it did: with
-// an error, in a panic, or by ending its goroutine (runtime.Goexit, which only
-// a deferred call notices). done is called in every case, so that no waiter hangs. A
-// panic is logged here: it may have many waiters, or none, and one stack.
+// run calls fn, and then done with the error of fn. It calls done also if fn panics or
+// ends its goroutine (runtime.Goexit, which only a deferred call detects), so that no waiter
+// hangs. A panic is logged here, once, because its fetch may have many waiters or none.
 func (g guard) run(fn func() error, done func(error)) {
 	err := errExited
 	defer func() {
@@ -26,8 +25,7 @@ func (g guard) run(fn func() error, done func(error)) {
 	err = fn()
 }
 
-// load calls a Load. done gets a source with a body, or one that is the
-// same as old, or an error.
+// load calls a Load. done gets a source with a body, or a source with Same, or an error.
 func (g guard) load(ctx context.Context, old *Entry, load Load, done func(*Source, error)) {
 	var src *Source
 	g.run(func() (err error) {
@@ -37,14 +35,14 @@ func (g guard) load(ctx context.Context, old *Entry, load Load, done func(*Sourc
 			return err
 		case src == nil || src.Body == nil && !src.Same:
 			return errNoSource
-		case src.Body != nil && src.Same: // nobody will read it
+		case src.Body != nil && src.Same: // it will not be read
 			src.Body.Close()
 		}
 		return nil
 	}, func(err error) { done(src, err) })
 }
 
-// read is one Read.
+// read calls Read once.
 func (g guard) read(r io.Reader, p []byte) (n int, err error) {
 	g.run(func() (err error) {
 		n, err = r.Read(p)
@@ -53,9 +51,9 @@ func (g guard) read(r io.Reader, p []byte) (n int, err error) {
 	return n, err
 }
 
-// growStack makes room on a new goroutine's stack in one step. A load goes deep
-// (the S3 SDK's middleware), and growing on the way means copying the stack, with
-// all frames on it, four times over: an eighth of what a miss costs.
+// growStack grows a new goroutine's stack in one step. A load needs a deep stack (the S3
+// SDK's middleware), and growing it step by step copies it with all frames four times: an
+// eighth of the cost of a miss.
 //
 //go:noinline
 func growStack() {
@@ -63,7 +61,7 @@ func growStack() {
 	touch(&room)
 }
 
-// touch keeps the compiler from seeing that nobody uses the room.
+// touch keeps the compiler from removing the unused array.
 //
 //go:noinline
 func touch(room *[40 << 10]byte) { room[0] = 1 }

@@ -13,16 +13,16 @@ const (
 	hitForPassMax = 8192
 )
 
-// hitForPass remembers for a while which objects could not be shared, as Varnish does.
-// Requests for such an object go past the cache. Otherwise they would wait for the headers
-// of a shared fetch, one after another, and then fetch for themselves.
+// hitForPass marks objects that could not be shared, for hitForPassTTL (see hit-for-pass
+// in Varnish). Requests for such an object bypass the cache. Otherwise they would wait for
+// the headers of a shared fetch, one after another, and then start private fetches.
 //
-// It keeps hashes and not keys, which could be megabytes outside any budget. A key whose
-// hash collides with a marked one only misses a shared fetch.
+// It keeps hashes and not keys, which could take megabytes outside any budget. If the hash
+// of a key collides with that of a marked one, its requests only lose a shared fetch.
 type hitForPass struct {
 	seed maphash.Seed
 	mu   sync.Mutex                        // guards lru
-	lru  *simplelru.LRU[uint64, time.Time] // until when
+	lru  *simplelru.LRU[uint64, time.Time] // end of the mark
 }
 
 func newHitForPass() *hitForPass {
@@ -49,7 +49,7 @@ func (p *hitForPass) marked(key Key) bool {
 	return ok
 }
 
-// unmark forgets a key whose object can be shared after all.
+// unmark removes the mark of a key whose object can be shared now.
 func (p *hitForPass) unmark(key Key) {
 	h := maphash.Comparable(p.seed, key)
 	p.mu.Lock()
@@ -57,6 +57,6 @@ func (p *hitForPass) unmark(key Key) {
 	p.lru.Remove(h)
 }
 
-// Bypasses reports whether Get would stream key past the cache, because its object was
-// too large, of unknown length, or not to be stored when it came last.
+// Bypasses reports whether Get would stream key past the cache, because the last object
+// fetched was too large, of unknown length, or not allowed to be stored.
 func (c *Cache) Bypasses(key Key) bool { return c.hitForPass.marked(key) }

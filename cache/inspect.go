@@ -7,7 +7,7 @@ import (
 
 // View is the state of one key, for an operator.
 type View struct {
-	// Tier is memory or missing, empty where nothing is known.
+	// Tier is memory or missing; empty if the key has no entry.
 	Tier     string
 	Meta     any
 	Size     int64
@@ -15,13 +15,13 @@ type View struct {
 	Expires  time.Time
 	Fresh    bool
 	Outdated bool // its lifetimes may have changed: see Revalidate
-	// StaleWhileRevalidate and StaleIfError are until when it may be served while it is
-	// fetched anew, and while that fails.
+	// StaleWhileRevalidate is the time until which it may be served while it is
+	// refreshed, StaleIfError until which while the refresh fails.
 	StaleWhileRevalidate, StaleIfError time.Time
-	Failing                            bool  // fetching it anew failed last time
-	Err                                error // why it is missing
-	Fetching                           bool  // a fetch is under way
-	Bypass                             bool  // its object could not be stored when it came last
+	Failing                            bool  // the last refresh failed
+	Err                                error // of a negative entry
+	Fetching                           bool  // a fetch is running
+	Bypass                             bool  // the last object fetched could not be stored
 
 	entry *Entry // may have been released
 }
@@ -29,7 +29,7 @@ type View struct {
 // StaleIfErrorBy is StaleIfError by other lifetimes than the entry's own.
 func (v *View) StaleIfErrorBy(l Lifetimes) time.Time { return v.entry.staleIfErrorEnd(&l) }
 
-// Inspect tells what is known of key. It changes nothing, and does not count as use.
+// Inspect returns the state of key. It changes nothing and does not count as a use.
 func (c *Cache) Inspect(key Key, now time.Time) View {
 	v := View{Bypass: c.hitForPass.marked(key)}
 	c.mu.Lock()
@@ -69,8 +69,8 @@ func (m *negative) view(key Key, now time.Time, v *View) bool {
 	return true
 }
 
-// Forget drops the state and the negative entries of all epochs of a space before one.
-// Their entries get no more requests and are evicted in time.
+// Forget drops the state and the negative entries of all epochs of a space below before.
+// The entries of these epochs get no more requests, so they will be evicted.
 func (c *Cache) Forget(space, before int64) {
 	c.mu.Lock()
 	for id := range c.spaces {
@@ -82,12 +82,11 @@ func (c *Cache) Forget(space, before int64) {
 	c.negative.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
 }
 
-// AllEpochs is past every epoch, for Forget.
+// AllEpochs is larger than every epoch, for Forget.
 const AllEpochs = math.MaxInt64
 
-// Predict tells the status that Get would have for an object of which only the metadata is
-// known, Miss or Bypass, and whether Get would find an expired entry.
-// src needs no Body.
+// Predict returns the status that Get would have for an object whose metadata is known,
+// Miss or Bypass, and whether Get would find an expired entry. src needs no Body.
 func (c *Cache) Predict(key Key, src *Source) (status Status, stale bool) {
 	stale = !c.hitForPass.marked(key) && c.memory.expired(key, time.Now())
 	if c.memory.tooLarge(key, src) {

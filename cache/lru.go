@@ -24,13 +24,13 @@ const (
 	reasonGone     = "gone"
 )
 
-// shards split the lock only. The budget is one for all of them, so that a
-// shard's share never decides how large an object may be.
+// shards divide the lock only. They have one common budget, so that the size of an object
+// is not limited to a shard's share.
 const shards = 64
 
-// entryOverhead is what an entry costs beside its body, key and metadata: the
-// Entry, the blob, the list element, the map slot and the place in shard.all.
-// TestAccountingMatchesHeap measured 540 to 555, as the maps happen to be filled.
+// entryOverhead is the memory of an entry besides its body bytes, key and metadata: the
+// Entry, the body struct, the list element, the map slot and the place in shard.all.
+// TestAccountingMatchesHeap measured 540 to 555 bytes, depending on the load of the maps.
 const entryOverhead = 548
 
 // budget counts bytes against a limit.
@@ -39,7 +39,7 @@ type budget struct {
 	used  atomic.Int64
 }
 
-// reserve adds n unless that would pass the limit.
+// reserve adds n, unless the sum would exceed the limit.
 func (b *budget) reserve(n int64) bool {
 	for {
 		used := b.used.Load()
@@ -54,12 +54,12 @@ func (b *budget) reserve(n int64) bool {
 
 func (b *budget) release(n int64) { b.used.Add(-n) }
 
-// memory is the memory tier: a byte-bounded LRU. golang-lru bounds entries and
-// has no callback for overwritten values. So only its core is used, under our own locks
-// and with our own accounting.
+// memory is the memory tier: an LRU bounded in bytes. golang-lru bounds the number of
+// entries and has no callback for overwritten values, so only its core is used, with locks
+// and accounting of this package.
 type memory struct {
 	rec       Recorder
-	objectMax int64 // what is larger is streamed
+	objectMax int64 // a larger object is streamed
 	seed      maphash.Seed
 	held      budget // by entries, fetches, readers and reservations
 	reserved  budget // by the caller: see Reserve
@@ -67,7 +67,7 @@ type memory struct {
 	entries   atomic.Int64
 	arena     *arena.Arena // nil: bodies are on the heap
 	shard     [shards]shard
-	// clock counts uses: it makes one order of all shards' orders.
+	// clock counts uses: it gives the entries of all shards one order.
 	clock atomic.Uint64
 }
 
@@ -91,7 +91,7 @@ func (m *memory) of(key Key) *shard {
 	return &m.shard[h%shards]
 }
 
-// hit returns a fresh entry, held for the caller.
+// hit returns a fresh entry, retained for the caller.
 func (m *memory) hit(key Key, now time.Time) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -108,8 +108,8 @@ func (m *memory) hit(key Key, now time.Time) *Entry {
 	return e
 }
 
-// look returns an entry, fresh or not, held for the caller. An expired entry stays until
-// another one replaces it, or until it is evicted.
+// look returns an entry, fresh or stale, retained for the caller. An expired entry stays
+// until it is replaced or evicted.
 func (m *memory) look(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -123,7 +123,7 @@ func (m *memory) look(key Key) *Entry {
 	return e
 }
 
-// has reports whether there is an entry, and does not count as use.
+// has reports whether key has an entry. It does not count as a use.
 func (m *memory) has(key Key) bool {
 	s := m.of(key)
 	s.mu.Lock()
@@ -131,7 +131,7 @@ func (m *memory) has(key Key) bool {
 	return s.lru.Contains(key)
 }
 
-// peek is look, and does not count as use either.
+// peek is look without counting as a use.
 func (m *memory) peek(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -144,7 +144,7 @@ func (m *memory) peek(key Key) *Entry {
 	return e
 }
 
-// expired reports whether there is one that is not fresh.
+// expired reports whether key has a stale entry.
 func (m *memory) expired(key Key, now time.Time) bool {
 	e := m.peek(key)
 	if e == nil {
@@ -154,8 +154,8 @@ func (m *memory) expired(key Key, now time.Time) bool {
 	return !e.fresh(now)
 }
 
-// removeKey takes the entry of key out, for the caller to settle its account, nil if there is
-// none.
+// removeKey removes and returns the entry of key, nil if there is none. The caller must
+// then call evicted.
 func (m *memory) removeKey(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -168,8 +168,8 @@ func (m *memory) removeKey(key Key) *Entry {
 	return e
 }
 
-// put makes e an entry, with a hold of its own on the body. Its key must not be there,
-// and its cost must have been taken.
+// put stores e and retains its body. The key must have no entry, and the cost must have
+// been reserved.
 func (m *memory) put(e *Entry) {
 	s := m.of(e.key)
 	s.mu.Lock()
@@ -181,9 +181,8 @@ func (m *memory) put(e *Entry) {
 	s.addLocked(e)
 }
 
-// renew puts e, which has the same body, in old's place, and reports whether it
-// did: not if old is not there any more, or was purged again. purged is old's mark
-// when e's fetch began.
+// renew replaces old by e, which has the same body, and reports whether it did: not if old
+// is no longer stored, or was purged again. purged is old's mark when e's fetch started.
 func (m *memory) renew(old, e *Entry, purged *mark) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
@@ -206,7 +205,7 @@ func (m *memory) stores(e *Entry) bool {
 	return s.hasLocked(e)
 }
 
-// remove takes out e, if it is still the entry of its key.
+// remove removes e, if it is still the entry of its key.
 func (m *memory) remove(e *Entry, reason string) {
 	s := m.of(e.key)
 	s.mu.Lock()
@@ -220,8 +219,8 @@ func (m *memory) remove(e *Entry, reason string) {
 	}
 }
 
-// purge marks the entry of key, and takes it out if by is hard, for the caller to
-// settle its account. It returns nil if there is nothing from before the purge.
+// purge marks the entry of key, and removes it if by is hard; the caller must then call
+// evicted. It returns nil if there is no entry from before the purge.
 func (m *memory) purge(key Key, by *mark) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
@@ -231,7 +230,7 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 		return nil
 	}
 	if p := e.purged.Load(); by.hard || p == nil || p.generation < by.generation {
-		e.purged.Store(by) // of two that come at once, the later one
+		e.purged.Store(by) // of two concurrent purges, the later one counts
 	}
 	if by.hard {
 		s.removeLocked(e)
@@ -239,7 +238,7 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 	return e
 }
 
-// evicted updates the accounts after an entry was taken out of its shard.
+// evicted updates the accounts after an entry was removed from its shard.
 func (m *memory) evicted(e *Entry, reason string) {
 	m.entries.Add(-1)
 	e.space.count(-1, -e.body.cost)
@@ -248,11 +247,11 @@ func (m *memory) evicted(e *Entry, reason string) {
 	m.rec.Evicted(Tier, reason, 1)
 }
 
-// inUseMax bounds how many entries in use room steps over before it gives up.
+// inUseMax is the number of entries in use that room skips before it gives up.
 const inUseMax = 64
 
-// room takes n bytes from b, one of the two budgets, evicting entries until there is
-// room. It fails if the oldest entries are in use: evicting those would free nothing and
+// room reserves n bytes of b, which is held or stored, and evicts entries until there is
+// room. It fails if the oldest entries are in use: their eviction would free no memory and
 // only empty the cache.
 func (m *memory) room(b *budget, n int64) bool {
 	if n > b.limit {
@@ -272,13 +271,14 @@ func (m *memory) room(b *budget, n int64) bool {
 	return true
 }
 
-// reservedShare of the budget may be reserved: what is reserved drives out entries.
+// reservedShare is the part of the budget, one in so many bytes, that may be reserved.
+// Reservations evict entries.
 const reservedShare = 8
 
-// Reserve takes n bytes of the memory budget, evicting entries as needed, for bytes that
-// the caller holds outside the cache and shares among requests. It reports false where
-// there is no room, or where an eighth of the budget would be exceeded. Each success
-// needs one Unreserve of the same n.
+// Reserve reserves n bytes of the memory budget, and evicts entries if needed, for bytes
+// that the caller keeps outside the cache and shares among requests. It reports false if
+// there is no room, or if all reservations together would exceed an eighth of the budget.
+// Each success needs one Unreserve of the same n.
 func (c *Cache) Reserve(n int64) bool {
 	m := c.memory
 	if !m.reserved.reserve(n) {
@@ -291,7 +291,7 @@ func (c *Cache) Reserve(n int64) bool {
 	return true
 }
 
-// Unreserve gives back what Reserve took.
+// Unreserve releases n bytes that Reserve has reserved.
 func (c *Cache) Unreserve(n int64) {
 	c.memory.held.release(n)
 	c.memory.reserved.release(n)
@@ -304,8 +304,8 @@ func reasonFor(e *Entry) string {
 	return reasonExpired
 }
 
-// oldest takes the least recently used entry out. One that is in use is skipped
-// and counts as used just now.
+// oldest removes the least recently used entry. An entry in use is skipped instead and
+// counts as used now.
 func (m *memory) oldest() (e *Entry, skipped bool) {
 	s := m.oldestShard()
 	if s == nil {
@@ -315,7 +315,7 @@ func (m *memory) oldest() (e *Entry, skipped bool) {
 	defer s.mu.Unlock()
 	_, e, ok := s.lru.GetOldest()
 	switch {
-	case !ok: // taken since; there may be others
+	case !ok: // removed since; there may be others
 		return nil, true
 	case e.body.shared():
 		e.used = m.clock.Add(1)
@@ -326,9 +326,9 @@ func (m *memory) oldest() (e *Entry, skipped bool) {
 	return e, false
 }
 
-// oldestShard finds the shard whose last entry was used longest ago, nil when
-// all are empty. The answer may be outdated at once; the order of eviction is
-// then off by one entry, the accounting never.
+// oldestShard finds the shard with the least recently used entry, nil if all are empty.
+// The answer may be outdated at once: then another entry is evicted first, and the
+// accounting stays exact.
 func (m *memory) oldestShard() *shard {
 	var found *shard
 	var since uint64
@@ -343,7 +343,7 @@ func (m *memory) oldestShard() *shard {
 	return found
 }
 
-// clear drops every entry, and with the last holder of a body the arena.
+// clear drops every entry and closes the arena, which ends with the last body.
 func (m *memory) clear() {
 	for i := range m.shard {
 		s := &m.shard[i]
@@ -370,13 +370,13 @@ func (m *memory) stats() Stats {
 type shard struct {
 	mu  sync.Mutex
 	lru *simplelru.LRU[Key, *Entry] // in the order of Entry.used
-	// all has every entry, at Entry.at: a purge walks it in steps, which a list
-	// whose elements move with every hit does not allow.
+	// all has every entry, at Entry.at. A purge walks it in steps; it cannot walk the
+	// list, whose elements move with every hit.
 	all []*Entry
 }
 
 func (s *shard) init() {
-	// The size is required above zero and bounds entries; bytes bound us.
+	// simplelru requires a size, in entries. This cache is bounded in bytes.
 	s.lru, _ = simplelru.NewLRU[Key, *Entry](math.MaxInt, nil)
 	s.all = nil
 }
@@ -386,22 +386,21 @@ func (s *shard) hasLocked(e *Entry) bool {
 	return ok && found == e
 }
 
-// addLocked puts in e, whose key must not be there: simplelru overwrites without
-// telling anybody.
+// addLocked adds e. Its key must have no entry: simplelru overwrites without a callback.
 func (s *shard) addLocked(e *Entry) {
-	e.at = int32(len(s.all)) // there is not memory for more
+	e.at = int32(len(s.all)) // memory limits the number of entries far below an int32
 	s.all = append(s.all, e)
 	s.lru.Add(e.key, e)
 }
 
-// replaceLocked puts e in the place of old, which has the same key.
+// replaceLocked replaces old by e, which has the same key.
 func (s *shard) replaceLocked(old, e *Entry) {
 	e.at = old.at
 	s.all[e.at] = e
 	s.lru.Add(e.key, e)
 }
 
-// removeLocked takes e out. The last entry of all takes its place.
+// removeLocked removes e. The last entry of all takes its place.
 func (s *shard) removeLocked(e *Entry) {
 	s.lru.Remove(e.key)
 	end := len(s.all) - 1
@@ -412,13 +411,14 @@ func (s *shard) removeLocked(e *Entry) {
 	s.all = s.all[:end]
 }
 
-// stepSize is how many entries are looked at while a shard is locked.
+// stepSize is the number of entries that a purge visits while it holds a shard's lock.
 const stepSize = 256
 
-// step copies entries from just before the place end, and returns them and the end for
-// the next step, which is 0 after the last one. A caller that begins with math.MaxInt gets
-// every entry that is there during all steps, and perhaps others: an entry that has not
-// been visited is before end, and a removal moves an entry only to a lower place.
+// step copies the entries before the place end, stepSize at most, and returns them and the
+// end for the next step, which is 0 after the last one. A caller that starts with
+// math.MaxInt gets every entry that is stored during all steps, and perhaps others: an
+// entry that has not been visited is before end, and a removal moves an entry only to a
+// lower place.
 func (s *shard) step(buf []*Entry, end int) ([]*Entry, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

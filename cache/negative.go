@@ -12,18 +12,18 @@ import (
 const TierNegative = "missing"
 
 // negativeMax is the budget of negative entries, in bytes. It is separate from that of
-// objects: strangers can ask for any number of missing objects, which must not evict a
-// single picture.
+// objects: clients can request any number of missing objects, and that must not evict
+// pictures.
 const negativeMax = 4 << 20
 
-// negativeOverhead is what a negative entry costs beside its key: the list element, the
-// map slot and an error.
+// negativeOverhead is the memory of a negative entry besides its key, in bytes: the list
+// element, the map slot and an error.
 const negativeOverhead = 512
 
-// NotFound is the error of a Load that is certain that there is no object. The stored
-// entry is dropped, and Err answers requests for the key during For.
+// NotFound is the error of a Load that is certain that the object does not exist. The
+// stored entry is dropped, and requests for the key get Err during For.
 type NotFound struct { //nolint:errname // read cache.NotFound
-	Err error // small, since it is kept
+	Err error // keep it small: it stays in memory
 	For time.Duration
 }
 
@@ -36,7 +36,7 @@ type NegativeHit struct{ Err error } //nolint:errname // read cache.NegativeHit
 func (a *NegativeHit) Error() string { return a.Err.Error() }
 func (a *NegativeHit) Unwrap() error { return a.Err }
 
-// negative remembers for a while which keys have no object.
+// negative holds the negative entries.
 type negative struct {
 	limit int64
 	mu    sync.Mutex // guards the rest
@@ -57,7 +57,7 @@ func newNegative(limit int64) *negative {
 
 func negativeCost(key Key) int64 { return allocated(int64(len(key.Object))) + negativeOverhead }
 
-// get is nil if nothing is known.
+// get returns nil if key has no negative entry.
 func (m *negative) get(key Key, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,7 +79,7 @@ func (m *negative) put(key Key, err error, until time.Time) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.lru.Remove(key) // Add would overwrite it without telling
+	m.lru.Remove(key) // Add would overwrite it without a callback
 	for m.bytes+n > m.limit {
 		m.lru.RemoveOldest()
 	}
@@ -87,7 +87,7 @@ func (m *negative) put(key Key, err error, until time.Time) {
 	m.lru.Add(key, negativeEntry{err: err, until: until})
 }
 
-// drop forgets all keys that match, and returns their number.
+// drop removes the entries of all keys that match, and returns their number.
 func (m *negative) drop(match func(Key) bool) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,7 +100,7 @@ func (m *negative) drop(match func(Key) bool) (n int) {
 	return n
 }
 
-// remove forgets one key.
+// remove removes the entry of one key, and returns 1 if there was one.
 func (m *negative) remove(key Key) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -120,20 +120,21 @@ func (m *negative) stats() Stats {
 func (c *Cache) Negative(key Key, now time.Time) error { return c.negative.get(key, now) }
 
 // AddNegative adds a negative entry for a caller that asked the source itself. generation
-// is Cache.Generation from before that: an answer from before a purge is not added after
-// it.
+// is Cache.Generation from before that request: after a purge, an answer from before it is
+// not added.
 func (c *Cache) AddNegative(key Key, g *NotFound, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fetches[key] != nil || c.memory.has(key) {
-		return // an entry, or a fetch, knows better than a caller that asked for less
+		return // an entry or a fetch of the object counts more than a request for its metadata
 	}
 	if generation == c.spaceLocked(key).changed {
 		c.addNegativeLocked(key, g)
 	}
 }
 
-// addNegativeLocked adds a negative entry, which private fetches respect too.
+// addNegativeLocked adds a negative entry. It removes the hit-for-pass mark, so that every
+// request finds the entry.
 func (c *Cache) addNegativeLocked(key Key, g *NotFound) {
 	if g.For > 0 {
 		c.negative.put(key, g.Err, time.Now().Add(g.For))
@@ -141,8 +142,8 @@ func (c *Cache) addNegativeLocked(key Key, g *NotFound) {
 	}
 }
 
-// ForgetNegative drops the negative entries of a space. Fetches under way neither add one
-// nor drop an entry: their answers may be those to another credential.
+// ForgetNegative drops the negative entries of a space. Running fetches neither add a
+// negative entry nor drop an entry: their answers may be those to another credential.
 func (c *Cache) ForgetNegative(space int64) (n int) {
 	c.mu.Lock()
 	generation := c.generation.Add(1)
@@ -158,7 +159,7 @@ func (c *Cache) ForgetNegative(space int64) (n int) {
 // NegativeStats reads the figures of the negative entries.
 func (c *Cache) NegativeStats() Stats { return c.negative.stats() }
 
-// under reports whether key is of the space and epoch of at, and begins with it.
+// under reports whether key has the space and epoch of at, and at.Object as a prefix.
 func under(key, at Key) bool {
 	return key.Space == at.Space && key.Epoch == at.Epoch && strings.HasPrefix(key.Object, at.Object)
 }

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// outcome is what a fetch was resolved with.
+// outcome is the result with which a fetch was resolved.
 type outcome struct {
 	err    error
 	source *Source
 	born   time.Time // when the source's metadata came, less its age
-	entry  *Entry    // that answers: the stored one, or what renews it
+	entry  *Entry    // the answer: the stored entry, or its renewal
 	status Status    // of entry
 	stored bool      // entry is in memory
-	body   *body     // that is being filled
+	body   *body     // being filled
 }
 
-// loaded goes on with a fetch whose load has returned.
+// loaded continues a fetch whose load has returned.
 func (f *fetch) loaded(ctx context.Context, src *Source, err error) {
-	if ctx.Err() != nil { // abandoned, or the cache is closed: the source has said nothing
+	if ctx.Err() != nil { // abandoned, or the cache is closed: the result of load does not count
 		if err == nil {
 			f.drop(src)
 		}
@@ -37,7 +37,7 @@ func (f *fetch) loaded(ctx context.Context, src *Source, err error) {
 	}
 }
 
-// failed ends a fetch whose load gave nothing.
+// failed ends a fetch whose load returned an error.
 func (f *fetch) failed(err error) {
 	nf, notFound := errors.AsType[*NotFound](err)
 	outage, unavailable := errors.AsType[*Unavailable](err)
@@ -64,10 +64,10 @@ func (f *fetch) failed(err error) {
 	})
 }
 
-// isCurrentLocked reports whether f, which found no object, knows best: no purge or
-// ForgetNegative of its key has come since f began, nor an entry or another fetch. A purge
-// takes the fetches that it means out of the table; a private fetch is in no table, so that
-// for it any purge counts.
+// isCurrentLocked reports whether f, which found no object, may add a negative entry: since
+// f started, its key has had no purge, ForgetNegative, entry or other fetch. A purge removes
+// the fetches of its keys from the table. A private fetch is in no table, so the cache cannot
+// tell whether a purge covered it; any purge since its start counts.
 func (f *fetch) isCurrentLocked() bool {
 	c := f.cache
 	switch in := c.fetches[f.key]; {
@@ -79,8 +79,9 @@ func (f *fetch) isCurrentLocked() bool {
 	return f.generation == c.generation.Load() && !c.memory.has(f.key)
 }
 
-// dropNotFound drops the stored entry of an object that is gone, before anybody can begin
-// anew and find it. The answer to a key pair that has been replaced drops nothing.
+// dropNotFound drops the stored entry of an object that no longer exists. It runs while
+// the fetch is in the table, so that no new fetch finds the entry. After a ForgetNegative
+// it drops nothing: the answer may be that to a key pair which has been replaced.
 func (f *fetch) dropNotFound() {
 	c := f.cache
 	c.mu.Lock()
@@ -91,15 +92,16 @@ func (f *fetch) dropNotFound() {
 	}
 }
 
-// delayRetry has what was to be refreshed in the background, in vain, rest for a moment.
+// delayRetry postpones the next background refresh after a failed one.
 func (f *fetch) delayRetry(now time.Time) {
 	if f.kind == background && f.old != nil {
 		f.old.delayRetry(now, f.generation)
 	}
 }
 
-// confirmed ends a fetch which found that the stored object is still the same. The entry
-// is renewed first, so that a request that finds no fetch finds the renewed entry.
+// confirmed ends a fetch whose source confirmed the stored object. The entry is renewed
+// before the fetch leaves the table, so that a request that finds no fetch finds the renewed
+// entry.
 func (f *fetch) confirmed(src *Source) {
 	if f.old == nil {
 		f.resolve(failed, func() { f.err = errNoStored })
@@ -112,9 +114,9 @@ func (f *fetch) confirmed(src *Source) {
 	})
 }
 
-// renewed puts an entry with the same body and newer metadata in old's place, and
-// reports whether it did. What would need more memory than is counted is not stored
-// again, nor what is not to be stored any more.
+// renewed replaces old by an entry with the same body and newer metadata, and reports
+// whether it did. It does not store an entry whose metadata grew (that memory is not
+// accounted) or whose source forbids storing.
 func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
 	m := f.cache.memory
 	e = newEntry(f, src, time.Now().Add(-src.Age), f.old.body)
@@ -126,14 +128,14 @@ func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
 	return e, m.renew(f.old, e, f.purged)
 }
 
-// arrived goes on with a fetch whose load gave an object.
+// arrived continues a fetch whose load returned an object.
 func (f *fetch) arrived(src *Source) {
 	c := f.cache
 	b := f.newBody(src)
 	if b == nil && f.old != nil && (f.kind != private || !c.memory.storable(f.key, src)) {
-		c.memory.remove(f.old, reasonReplaced) // it has changed, and will not be stored
+		c.memory.remove(f.old, reasonReplaced) // the object has changed, and will not be stored
 	}
-	c.negative.remove(f.key) // which AddNegative may have added meanwhile
+	c.negative.remove(f.key) // AddNegative may have added one during the fetch
 	if b == nil {
 		f.resolve(committed, func() { f.source = src })
 		return
@@ -148,9 +150,9 @@ func (f *fetch) arrived(src *Source) {
 	})
 }
 
-// newBody makes room for a source that may be shared; nil where it may not, or where
-// there is no room. What may not be shared is remembered for a while, so that requests
-// for it need not queue up behind one another's headers.
+// newBody returns a body for a source that may be shared; nil if it must not be shared, or
+// if there is no room. The key of a source that must not be shared is marked hit-for-pass,
+// so that requests do not wait for each other's headers.
 func (f *fetch) newBody(src *Source) *body {
 	c := f.cache
 	switch storable := c.memory.storable(f.key, src); {
@@ -170,8 +172,8 @@ func (f *fetch) newBody(src *Source) *body {
 	return newBody(&c.memory.held, c.memory.arena, int(src.Size), n)
 }
 
-// resolve fixes the outcome of a fetch and wakes its waiters. Only one that is filling
-// stays in the table, to be joined meanwhile.
+// resolve fixes the outcome of a fetch and wakes its waiters. Only a fetch that fills a
+// body stays in the table, where requests can join it.
 func (f *fetch) resolve(to state, outcome func()) {
 	c := f.cache
 	c.mu.Lock()
@@ -197,8 +199,9 @@ func (f *fetch) resolve(to state, outcome func()) {
 	}
 }
 
-// commit ends a fetch whose body has been filled, or could not be. The entry comes before
-// the last byte, so that a client with a whole body finds the entry when it asks again.
+// commit ends a fetch whose body is complete, or failed with err. The entry is stored
+// before the last byte is published, so that a client with a complete body finds the entry
+// with its next request.
 func (f *fetch) commit(err error) {
 	c := f.cache
 	if err != nil {
@@ -222,9 +225,9 @@ func (f *fetch) commit(err error) {
 	f.body.release()
 }
 
-// store puts e, unless f is in the table no more, and takes f out of the table. e takes
-// the place of the entry that is there before it takes room of its own. What leaves is
-// settled without Cache.mu, since a Recorder is told of it.
+// store stores e if f is still in the table, and removes f from it. The present entry of
+// the key is removed before room is reserved for e. The removed entry is accounted outside
+// Cache.mu, because that calls the Recorder.
 func (f *fetch) store(e *Entry) {
 	c, m := f.cache, f.cache.memory
 	c.mu.Lock()
@@ -242,7 +245,7 @@ func (f *fetch) store(e *Entry) {
 	}
 	room := m.room(&m.stored, e.body.cost)
 	c.mu.Lock()
-	put := room && c.fetches[f.key] == f // it may have been purged meanwhile
+	put := room && c.fetches[f.key] == f // a purge may have removed f
 	if put {
 		m.put(e)
 	}

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// space is the state that all entries of one epoch of a Key.Space share.
+// space is the common state of all entries of one epoch of a Key.Space.
 type space struct {
 	// The last PurgeSpace and the last Revalidate. Set under Cache.mu.
 	purged, outdated atomic.Pointer[mark]
-	// since is the generation of the later one: an entry whose fetch began before it is
-	// stale.
+	// since is the generation of the later of the two: an entry whose fetch started before
+	// it is stale.
 	since   atomic.Uint64
 	entries atomic.Int64
 	bytes   atomic.Int64
 
 	// Guarded by Cache.mu.
-	refreshes int    // fetches in the background that are under way
+	refreshes int    // running background fetches
 	forgotten uint64 // the generation of the last ForgetNegative
-	changed   uint64 // the generation of that, or of the last purge or Revalidate
+	changed   uint64 // the generation of the last ForgetNegative, purge or Revalidate
 }
 
 func (s *space) count(entries, bytes int64) {
@@ -28,19 +28,19 @@ func (s *space) count(entries, bytes int64) {
 	s.bytes.Add(bytes)
 }
 
-// mark sets one of the two marks.
+// mark sets purged or outdated.
 func (s *space) mark(which *atomic.Pointer[mark], m *mark) {
 	which.Store(m)
 	s.since.Store(m.generation)
 }
 
-// mark limits entries whose fetch began before generation: they are fresh until at, and
-// are never served if hard.
+// mark limits entries whose fetch started before generation: they are stale from at on,
+// and are never served if hard is set.
 type mark struct {
 	generation uint64
 	at         time.Time
 	hard       bool
-	staleWhile time.Duration // of Revalidate: the default from then on
+	staleWhile time.Duration // set by Revalidate: the new default of the space
 }
 
 type spaceID struct{ space, epoch int64 }
@@ -50,38 +50,38 @@ func (c *Cache) spaceLocked(key Key) *space {
 	id := spaceID{key.Space, key.Epoch}
 	s := c.spaces[id]
 	if s == nil {
-		s = &space{changed: c.generation.Load()} // there may have been one before
+		s = &space{changed: c.generation.Load()} // an earlier space of this id may have been deleted
 		c.spaces[id] = s
 	}
 	return s
 }
 
-// Purged is what a purge found.
+// Purged counts what a purge has dropped.
 type Purged struct {
-	Entries  int   // that were dropped, or are stale from then on
-	Bytes    int64 // of those
-	Fetches  int   // under way, which will leave no entry
+	Entries  int   // entries that were dropped or became stale
+	Bytes    int64 // of these entries
+	Fetches  int   // running fetches that will not become entries
 	Negative int   // negative entries that were dropped
 }
 
-// Purge invalidates one entry. A soft purge makes it stale: it may still be served while
-// it is refreshed, as far as its source allows that. A hard purge drops it. A fetch under
-// way goes on for its readers and leaves no entry.
+// Purge invalidates one entry. A soft purge makes it stale: it may still be served during
+// its StaleWhileRevalidate and StaleIfError. A hard purge drops it. A running fetch
+// continues for its readers and does not become an entry.
 func (c *Cache) Purge(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
 	m, p := c.detach(key, match, hard)
 	p.Negative = c.negative.remove(key)
 	c.purgeEntry(key, m, &p)
 	if hard {
-		// A fetch that began meanwhile may have found the entry before it was dropped:
-		// no request may join it.
+		// A fetch that started during the purge may have found the old entry: detach it,
+		// so that no request joins it.
 		c.detach(key, match, true)
 	}
 	return p
 }
 
-// PurgePrefix is Purge for all keys of at's space and epoch that begin with at.Object.
-// Requests meanwhile wait no longer than for one step through a shard.
+// PurgePrefix is Purge for all keys of at's space and epoch that have the prefix
+// at.Object. It delays a concurrent request by at most one step through a shard.
 func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	m, p := c.detach(at, match, hard)
@@ -98,19 +98,19 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 		}
 	}
 	if hard {
-		// A fetch that began meanwhile may have found the entry before it was dropped:
-		// no request may join it.
+		// A fetch that started during the purge may have found the old entry: detach it,
+		// so that no request joins it.
 		c.detach(at, match, true)
 	}
 	return p
 }
 
-// PurgeSpace is a soft purge of all of an epoch, in a time that does not depend on
-// how many entries there are.
+// PurgeSpace is a soft purge of a whole epoch. Its time does not depend on the number of
+// entries.
 func (c *Cache) PurgeSpace(spaceNo, epoch int64) Purged { return c.purgeSpace(spaceNo, epoch, false) }
 
-// Retire is for an epoch that will get no more requests. Its entries are stale and stay
-// until they are evicted.
+// Retire is PurgeSpace for an epoch that will get no more requests. Its entries stay until
+// they are evicted.
 func (c *Cache) Retire(spaceNo, epoch int64) Purged { return c.purgeSpace(spaceNo, epoch, true) }
 
 func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
@@ -131,21 +131,21 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	return p
 }
 
-// Revalidate is for an epoch whose default lifetimes have changed. Its entries are stale
-// from then on but trusted: Entry.Purged is false, so that a Load can ask the source
-// whether the object is still the same, at the cost of one conditional request. Meanwhile
-// an entry may be served stale for staleWhile, unless its source stated a time itself. A
-// fetch under way goes on for its readers and leaves no entry.
+// Revalidate is for an epoch whose default lifetimes have changed. It makes the entries
+// stale but leaves Entry.Purged false, so that a Load can revalidate them with one
+// conditional request. Until then an entry may be served stale for staleWhile, unless its
+// source stated a time of its own. A running fetch continues for its readers and does not
+// become an entry.
 //
-// The time that it takes does not depend on the number of entries. A Load that begins
-// after the call must use the new lifetimes. The start of a fetch counts, because the
+// Its time does not depend on the number of entries. A Load that starts after the call
+// must use the new lifetimes. The start of a fetch counts, because the
 // cache cannot know when its Load looked up the lifetimes:
 //
-//  1. A private fetch, which is in no table, asks whether K is still the same.
+//  1. A private fetch, which is in no table, asks the source whether K is still the same.
 //  2. The source confirms it, and the Load looks up the lifetimes of K.
 //  3. The lifetimes change, and Revalidate is called.
-//  4. The fetch renews the entry of K with lifetimes from before 3. The entry has the
-//     generation of 1, and so it is stale.
+//  4. The fetch renews the entry of K with the lifetimes from before 3. The entry has the
+//     generation of 1 and is therefore stale.
 func (c *Cache) Revalidate(spaceNo, epoch int64, staleWhile time.Duration) {
 	at := Key{Space: spaceNo, Epoch: epoch}
 	c.mu.Lock()
@@ -164,9 +164,9 @@ func (c *Cache) detach(at Key, match func(Key) bool, hard bool) (*mark, Purged) 
 	return c.detachLocked(at, match, hard)
 }
 
-// detachLocked takes fetches out of the table, so that nobody joins them any more and
-// they leave no entry. The entry of one that has committed is there by the time that a
-// purge looks for it. All keys that match are of at's space and epoch.
+// detachLocked removes fetches from the table, so that no request joins them and they do
+// not become entries. If a fetch has already stored its entry, the purge finds that
+// afterwards. All keys that match must be of at's space and epoch.
 func (c *Cache) detachLocked(at Key, match func(Key) bool, hard bool) (*mark, Purged) {
 	var p Purged
 	generation := c.generation.Add(1)

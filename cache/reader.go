@@ -5,43 +5,43 @@ import (
 	"time"
 )
 
-// Status says how the cache came by an object.
+// Status says where an object came from.
 type Status uint8
 
 // Values of Status.
 const (
 	Hit       Status = iota // from memory
 	Miss                    // fetched for this request
-	Collapsed               // joined a fetch that another request began
-	Bypass                  // larger than the cache takes, or of unknown length
-	// Stale is from memory and not fresh: it is fetched anew meanwhile, or could
-	// not be.
+	Collapsed               // joined a fetch that another request started
+	Bypass                  // too large for the cache, or of unknown length
+	// Stale is from memory and not fresh: a refresh runs, or has failed.
 	Stale
-	Revalidated // from memory, after the source said that it is still the same
+	Revalidated // from memory, after the source confirmed it
 )
 
-// Reader is one request's hold on an object. It is not safe for concurrent use,
+// Reader reads an object for one request. It is not safe for concurrent use,
 // but Close may be called at any time, more than once.
 type Reader struct {
 	Status Status
 	Meta   any
-	Size   int64 // negative where it is not known
-	// Stale tells that an expired entry was there when it was fetched.
+	Size   int64 // negative if it is not known
+	// Stale says that an expired entry existed when the object was fetched.
 	Stale bool
-	// Tried tells of a Stale one that the source was asked for this reader, in vain.
+	// RefreshFailed says that the source was asked for this reader and did not answer,
+	// so that the reader got a stale entry.
 	RefreshFailed bool
-	// NoBody tells that there are no bytes to read: see GetMeta.
+	// NoBody says that there are no bytes to read: see GetMeta.
 	NoBody bool
-	// Stores tells that the object is an entry, or will be one when it completes
-	// and what is in use leaves room.
+	// Stores says that the object is an entry, or will become one when it is
+	// complete, if the bytes in use leave room.
 	Stores  bool
-	Stored  time.Time // when the object's metadata came, less its age by then
+	Stored  time.Time // when the object's metadata came, minus its age at that time
 	Expires time.Time
 
 	use    atomic.Int32
 	body   *body   // or
 	stream *stream // or neither
-	fetch  *fetch  // nil where there is nothing to give up
+	fetch  *fetch  // nil if the reader has left it, or needs none
 }
 
 // States of a Reader.
@@ -51,19 +51,19 @@ const (
 	closed
 )
 
-// Next returns the bytes from off on, at least one, waiting for them if need
-// be. It returns io.EOF at the end of a complete object, and before that
-// whatever broke the fetch: then the body must not be ended as if complete. The
-// bytes are shared or reused: they must not be changed, nor kept beyond the
-// next call and Close. Where the object is not shared, off must be what the
-// calls before added up to.
+// Next returns the bytes from off on, at least one, and waits until they arrive.
+// It returns io.EOF at the end of a complete object. Any other error means that the
+// fetch failed, and the caller must not end the body as if it were complete. The
+// bytes are shared or reused: do not change them, and do not use them after the next
+// call or Close. For an Exclusive reader, off must be the number of bytes that the
+// earlier calls have returned.
 func (r *Reader) Next(off int64) (p []byte, err error) {
 	if !r.use.CompareAndSwap(idle, busy) {
 		return nil, ErrReaderClosed
 	}
 	defer func() {
 		if !r.use.CompareAndSwap(busy, idle) {
-			r.release() // Close came meanwhile and left it to us
+			r.release() // Close was called during Next and left this to it
 			p, err = nil, ErrReaderClosed
 		}
 	}()
@@ -76,8 +76,8 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 	return nil, errBare
 }
 
-// Complete returns the whole body if all of it is there already. The bytes must
-// not be changed, nor kept beyond Close.
+// Complete returns the whole body if all of it is in memory already. Do not change
+// the bytes, and do not use them after Close.
 func (r *Reader) Complete() ([]byte, bool) {
 	if r.body == nil || r.use.Load() == closed || !r.body.sealed.Load() {
 		return nil, false
@@ -85,9 +85,9 @@ func (r *Reader) Complete() ([]byte, bool) {
 	return r.body.data, true
 }
 
-// Close gives the object back. A fetch that nobody reads any more may be
-// cancelled. Where a Next is under way, it gets ErrReaderClosed as soon as it
-// stops waiting: at once where the fetch is cancelled, else with its next bytes.
+// Close releases the object. A fetch without readers may be cancelled. A concurrent
+// Next returns ErrReaderClosed when it stops waiting: at once if the fetch is cancelled,
+// else with its next bytes.
 func (r *Reader) Close() error {
 	switch r.use.Swap(closed) {
 	case idle:
@@ -99,7 +99,7 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// release gives back the bytes. They must not be used after that.
+// release releases the bytes. They must not be used after that.
 func (r *Reader) release() {
 	switch {
 	case r.stream != nil:
@@ -109,9 +109,9 @@ func (r *Reader) release() {
 	}
 }
 
-// quit gives up the fetch, which may wake a Next. It comes after release where nothing is
-// to be interrupted: a source may want to read a small rest in its Close, to keep its
-// connection, and its context must not have ended by then.
+// quit leaves the fetch, which may wake a Next. If no Next is running, release comes first:
+// the source may read a small rest in its Close, to keep its connection, and needs its
+// context for that.
 func (r *Reader) quit() {
 	switch {
 	case r.fetch == nil:
@@ -122,20 +122,19 @@ func (r *Reader) quit() {
 	}
 }
 
-// KeepFetching is for who needs none of the bytes: where the fetch makes an entry, it
-// goes on after Close, for a while, as if most of it had come. Otherwise clients
-// that only ask whether the object has changed would have it begun again and
-// again, and never stored.
+// KeepFetching tells the cache that this reader needs no bytes. A fetch that will be
+// stored continues after Close, for idleTimeout. Without this, clients that only
+// revalidate would restart it again and again, and it would never be stored.
 func (r *Reader) KeepFetching() {
 	if r.fetch != nil && r.Stores {
 		r.fetch.keepGoing()
 	}
 }
 
-// Exclusive reports whether the bytes come for this reader only: in order, once.
+// Exclusive reports whether this reader alone gets the bytes, in order and once.
 func (r *Reader) Exclusive() bool { return r.stream != nil }
 
-// entryReader takes over the hold on e.
+// entryReader takes over the caller's reference on e.
 func entryReader(e *Entry, status Status) *Reader {
 	return &Reader{
 		Status: status, Meta: e.Meta, Size: int64(len(e.body.data)), Stores: true,
@@ -155,12 +154,12 @@ func answeredReader(w waiter) *Reader {
 	return r
 }
 
-// bareReader is for a waiter whose fetch has bytes for another reader. The waiter must
+// bareReader is for a waiter whose fetch has its bytes for another reader. The waiter must
 // not have left yet.
 func bareReader(f *fetch) *Reader {
 	r := metaReader(f)
 	if f.entry != nil {
-		r.Size = int64(len(f.entry.body.data)) // a source that is the same has none
+		r.Size = int64(len(f.entry.body.data)) // a source with Same has no Size
 	}
 	r.Status, r.NoBody = Collapsed, true
 	return r

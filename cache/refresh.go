@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// maxRefreshes bounds how many background fetches run at a time. An entry beyond that is
-// served stale once more, and the next request tries again. One space may have a quarter
-// of them, so that a slow source does not block the refreshes of other spaces.
+// maxRefreshes bounds the background fetches that run at a time. Above the limit, a stale
+// entry is served without a refresh, and the next request tries again. One space may have
+// a quarter of them, so that a slow source does not block the refreshes of other spaces.
 const (
 	maxRefreshes      = 64
 	maxSpaceRefreshes = maxRefreshes / 4
 )
 
 // Refresh starts a background fetch of a fresh entry before it expires. e must be a hit
-// that was Due and is not released yet.
+// that was Due and has not been released.
 func (c *Cache) Refresh(key Key, e *Entry, load Load) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// An entry that was dropped since the hit must not come back through a fetch.
+	// A fetch must not restore an entry that was dropped since the hit.
 	if c.memory.stores(e) && !c.refreshLocked(key, e, time.Now(), load) {
 		e.refreshing.Store(false)
 	}
 }
 
-// refreshLocked starts a background fetch of e, unless one is under way, or has just
-// failed, or too many others are under way.
+// refreshLocked starts a background fetch of e, unless a fetch of key runs, the last one
+// has just failed, or too many others run. It reports whether a fetch of key runs now.
 func (c *Cache) refreshLocked(key Key, e *Entry, now time.Time, load Load) bool {
 	if c.fetches[key] != nil {
 		return true
@@ -43,7 +43,8 @@ func (s *space) mayRefresh(c *Cache) bool {
 	return context.Cause(c.base) == nil && c.refreshes < maxRefreshes && s.refreshes < maxSpaceRefreshes
 }
 
-// Prefetch starts a background fetch of key, unless it is stored.
+// Prefetch starts a background fetch of key, unless the key has an entry, a negative entry
+// or a running fetch, or would bypass the cache.
 func (c *Cache) Prefetch(key Key, load Load) {
 	if c.memory.has(key) || c.hitForPass.marked(key) {
 		return

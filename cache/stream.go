@@ -5,28 +5,27 @@ import (
 	"io"
 )
 
-// Stream fetches an object for one reader alone, past everything else: it joins
-// no fetch and leaves no entry. Its bytes are held no longer than it takes to
-// read them.
+// Stream fetches an object for one reader only, past the cache: it joins no fetch and
+// makes no entry. It keeps bytes only until they are read.
 func (c *Cache) Stream(ctx context.Context, key Key, load Load) (*Reader, error) {
 	return c.private(ctx, key, load, false)
 }
 
-// streamBuffer is what a stream past the cache holds at most: large enough to
-// spare system calls, small enough to be had by every stream that the origin
-// allows. It is not pooled: a reader that is closed while its bytes are being
-// sent must not send those of another stream.
+// streamBuffer is the largest buffer of a private stream, in bytes: large enough to save
+// system calls, small enough for every allowed stream to have one. It is not pooled: a
+// reader that is closed while its bytes are being sent must not send the bytes of another
+// stream.
 const streamBuffer = 32 << 10
 
-// stream streams a source to its one reader, no faster than it reads, and keeps
-// the last byte back until the source has said that it is complete.
+// stream streams a source to one reader, with back-pressure. It withholds the last byte
+// until the source has reported that the object is complete.
 type stream struct {
 	guard guard
 	body  io.ReadCloser
-	size  int64 // negative where it is not known
+	size  int64 // negative if it is not known
 	buf   []byte
 	n     int64 // bytes read from body
-	kept  bool  // last was read and not handed out yet
+	kept  bool  // last has been read and not returned yet
 	last  byte
 	end   error
 }
@@ -46,7 +45,7 @@ func (s *stream) next() ([]byte, error) {
 	return nil, io.ErrNoProgress
 }
 
-// streamBufferFor leaves room for a byte too many, which is how it is noticed.
+// streamBufferFor adds one byte to size, so that a body that is too long is detected.
 func streamBufferFor(size int64) int64 {
 	if size < 0 || size >= streamBuffer {
 		return streamBuffer
@@ -54,8 +53,8 @@ func streamBufferFor(size int64) int64 {
 	return size + 1
 }
 
-// read reads once and returns what may be handed out: all there is at a
-// good end, everything but the last byte before it.
+// read reads once and returns the bytes that the reader may get: all of them at the end of
+// a complete object, else all but the last one.
 func (s *stream) read() []byte {
 	have := 0
 	if s.kept {
