@@ -17,12 +17,12 @@ import (
 	"ixmage/alias"
 )
 
-// controlRegion signs calls of IAM and STS where nothing else is configured.
-// IAM has one control plane in a partition, and this is the usual one's.
+// controlRegion is the region for signing calls of IAM and STS if none is configured.
+// IAM has one control plane in each partition; this is that of the partition aws.
 const controlRegion = "us-east-1"
 
-// Endpoints say where IAM and STS are; empty means AWS, and an empty STS
-// follows a custom IAM.
+// Endpoints are the URLs of IAM and STS. An empty IAM means AWS, and an empty STS means
+// the endpoint of IAM.
 type Endpoints struct{ IAM, STS string }
 
 func (e Endpoints) sts() string {
@@ -32,18 +32,17 @@ func (e Endpoints) sts() string {
 	return e.STS
 }
 
-// AWS makes clients of IAM and STS. Its own calls are signed with what the AWS
-// default chain finds (environment, shared files, the machine's role); calls
-// with a key pair use just that and never fall back. It is safe for concurrent
-// use.
+// AWS makes clients of IAM and STS. They sign with the credentials of the AWS default
+// chain (environment, shared files, the machine's role), or with a given key pair and
+// nothing else. It is safe for concurrent use.
 type AWS struct {
 	endpoints Endpoints
 	base      aws.Config
 	backoff   time.Duration
 }
 
-// OpenAWS reads the default chain's configuration. It makes no call: a role or
-// key that does not work shows at the first operation, not at start.
+// OpenAWS reads the default chain's configuration. It makes no call, so a role or key
+// that does not work fails the first operation and not the start.
 func OpenAWS(ctx context.Context, endpoints Endpoints) (*AWS, error) {
 	base, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
@@ -52,8 +51,8 @@ func OpenAWS(ctx context.Context, endpoints Endpoints) (*AWS, error) {
 	return newAWS(base, endpoints, retry.DefaultMaxBackoff), nil
 }
 
-// newAWS lets tests choose the keys and the longest wait between the SDK's
-// retries.
+// newAWS is OpenAWS for a given configuration. backoff is the longest wait between two
+// retries of the SDK.
 func newAWS(base aws.Config, endpoints Endpoints, backoff time.Duration) *AWS {
 	if base.Region == "" {
 		base.Region = controlRegion
@@ -69,22 +68,22 @@ const callTimeout = 20 * time.Second
 
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// attempts is how often the SDK tries a call that was throttled, failed or got
-// no answer, before the step decides.
+// attempts is how often the SDK tries a call that was throttled, failed or got no
+// answer, before the call returns an error.
 const attempts = 4
 
 func (a *AWS) retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.MaxBackoff = a.backoff
-		// IAM says so while another change of the same user is under way.
+		// IAM returns these codes while another change of the same user is in progress.
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
 			"ConcurrentModification": {}, "ConcurrentModificationException": {}, "ServiceFailure": {},
 		}})
 	})
 }
 
-// iam is a client that signs with the chain's credentials.
+// iam makes a client that signs with the chain's credentials.
 func (a *AWS) iam() *iam.Client { return iam.NewFromConfig(a.base, a.iamOptions) }
 
 func (a *AWS) iamOptions(o *iam.Options) {
@@ -101,8 +100,8 @@ func (a *AWS) stsOptions(o *sts.Options) {
 	}
 }
 
-// withKey are clients that sign with a key pair and nothing else. A probe is
-// tried once: what it proves is the answer of one call.
+// withKey makes clients that sign with a key pair and nothing else. They do not retry:
+// a probe evaluates the answer of one call.
 func (a *AWS) withKey(kp alias.KeyPair) (*iam.Client, *sts.Client) {
 	base := a.base.Copy()
 	base.Credentials = credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
@@ -111,8 +110,8 @@ func (a *AWS) withKey(kp alias.KeyPair) (*iam.Client, *sts.Client) {
 		sts.NewFromConfig(base, a.stsOptions, func(o *sts.Options) { o.Retryer = once })
 }
 
-// marked puts the id of an operation into the user agent of a call, by which
-// CloudTrail's lines can be matched with ours.
+// marked adds the id of an operation to the user agent of a call, which CloudTrail
+// records.
 func marked(operation string) func(*iam.Options) {
 	return func(o *iam.Options) {
 		o.APIOptions = append(o.APIOptions, middleware.AddUserAgentKeyValue("ixmage-operation", operation))

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Clock is the time as provisioning sees it. Everything that waits, waits on
-// it, so that tests of a day take no time.
+// Clock is the source of time for provisioning. Every wait uses it, so that tests can
+// simulate days.
 type Clock interface {
 	Now() time.Time
 	// Sleep waits for d, or until ctx ends, whose error it returns.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// SystemClock is the machine's.
+// SystemClock is the clock of the machine.
 type SystemClock struct{}
 
 // Now is the time of day.

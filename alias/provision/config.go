@@ -9,64 +9,63 @@ import (
 	"ixmage/alias"
 )
 
-// Config is what a Provisioner works with.
+// Config configures a Provisioner.
 type Config struct {
 	Registry *alias.Registry
 	// AWS makes the clients of IAM and STS that act for the operator; nil while
 	// provisioning is off.
 	AWS *AWS
-	// Probes makes those that probe with a key of an alias, provisioned or
-	// pasted in.
+	// Probes makes the clients of IAM and STS that sign with the key of an alias,
+	// provisioned or entered by an operator.
 	Probes *AWS
-	// S3 makes the client that serves a location with a key pair.
+	// S3 makes the client that reads a location with a key pair.
 	S3 func(alias.Location, alias.KeyPair) *s3.Client
 
 	InstallID string
-	Boundary  string // ARN put on every user; empty for none
+	Boundary  string // ARN of the permissions boundary of every user; empty for none
 	// Buckets are the patterns of bucket names that may be provisioned.
 	Buckets        []string
 	AllowWideScope bool
 	IAMEndpoint    string // for plans
 
 	Timing   Timing
-	Clock    Clock // nil: the machine's
+	Clock    Clock // nil: SystemClock
 	Recorder Recorder
 	Log      *slog.Logger // nil discards
 }
 
 // Timing are the waits and intervals. All must be positive.
 type Timing struct {
-	// Visible bounds the wait for what IAM has done to be seen.
+	// Visible bounds the wait until IAM shows a change.
 	Visible time.Duration
-	// VerifyBudget bounds the wait for a new key to work, VerifyEvery lies
-	// between the five times in a row that it must.
+	// VerifyBudget bounds the wait until a new key works. VerifyEvery is the pause
+	// between two of the five times in a row that it must work.
 	VerifyBudget time.Duration
 	VerifyEvery  time.Duration
-	// PreviousKey is how long requests may use the previous key after a
-	// rotation has swapped it. Soak is how long it stays active, Quiet how long
-	// before its end nothing may have fallen back.
+	// PreviousKey is how long after the swap requests may use the previous key. Soak
+	// is how long that key stays active. Quiet is the time without a request that
+	// used it, which must precede the end of the soak.
 	PreviousKey time.Duration
 	Soak        time.Duration
 	Quiet       time.Duration
-	// SoakInactive is how long an inactive key can still be brought back.
+	// SoakInactive is how long the retiring key stays inactive before it is deleted.
 	SoakInactive time.Duration
-	// Refused bounds the wait until a dead key is refused, RefusedEvery lies
-	// between the three times in a row that it must be.
+	// Refused bounds the wait until an inactive key is refused. RefusedEvery is the
+	// pause between two of the three times in a row that it must be refused.
 	Refused      time.Duration
 	RefusedEvery time.Duration
-	// ConfirmGap lies between the two looks that make sure a user is gone.
+	// ConfirmGap is the pause between the two checks that a user does not exist.
 	ConfirmGap time.Duration
-	// Reconcile is the interval of looking for what a crash or somebody else
-	// left behind. OrphanAge is how long a user may be unknown before it is
-	// taken for an orphan.
+	// Reconcile is the interval between two reconciles of IAM with the registry.
+	// OrphanAge is the age from which an unknown user or key is handled as an orphan.
 	Reconcile time.Duration
 	OrphanAge time.Duration
-	// RotateGap is the least time between the beginnings of two scheduled
-	// rotations: IAM is a control plane with low quotas.
+	// RotateGap is the least time between the starts of two scheduled rotations,
+	// because IAM throttles frequent calls.
 	RotateGap time.Duration
 }
 
-// Recorder counts. Calls come from many goroutines.
+// Recorder counts events for the metrics. Its methods must be safe for concurrent use.
 type Recorder interface {
 	Operation(kind, outcome string)
 	Step(name string, d time.Duration)

@@ -17,18 +17,18 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// clockSkew is how far our clock and IAM's may lie apart when we ask whether a
-// key is older than an operation.
+// clockSkew is the greatest assumed difference between our clock and IAM's, for
+// example when a key's creation is compared with the start of an operation.
 const clockSkew = 5 * time.Minute
 
 // createKey makes the key of a new user, or the second one in a rotation, and
-// seals its secret into the operation. A key whose secret was lost on the way
-// is deleted first: nobody can ever use it.
+// seals its secret into the operation. It first deletes a key of an earlier attempt
+// whose secret was lost, since no client can use that key.
 //
 //	list keys ── unknown, made since this step began ──> delete it
 //	    │                                                   │
 //	    ▼                                                   ▼
-//	CreateAccessKey ── answer lost, or a crash here ──> the step is done again
+//	CreateAccessKey ── answer lost, or a crash here ──> the step is repeated
 //	    │
 //	    ▼
 //	sealed, durable ── this write fails ──> DeleteAccessKey at once
@@ -88,24 +88,24 @@ func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provis
 			}
 			return true, nil
 		case isGone(err), hasCode(err, "LimitExceeded"):
-			return false, nil // the user, or the key that takes the place, is not seen yet
+			return false, nil // IAM does not show the user or a deletion yet
 		}
 		return false, err
 	})
 	if errors.Is(err, errNotSeen) {
-		err = failf(codeQuota, "no access key could be made for %s: a user holds two at most; "+
-			"see which there are with: aws iam list-access-keys --user-name %s", p.User.Name, p.User.Name)
+		err = failf(codeQuota, "no access key could be made for %s: a user has at most two; "+
+			"list them with: aws iam list-access-keys --user-name %s", p.User.Name, p.User.Name)
 	}
 	return kp, err
 }
 
-// deleteLost deletes the keys that this step made and whose secrets were lost.
-// Any other key that we do not know is somebody else's: then the operation
-// stops and names it.
+// deleteLost deletes the keys that this operation made and whose secrets were lost,
+// and the keys in PendingDeletion. Any other key that the registry does not know
+// belongs to another client: the operation then fails and names it.
 func (t *task) deleteLost(ctx context.Context, c *alias.Credential, p *alias.Provisioned) error {
 	keys, err := t.caller().keys(ctx, p.User.Name)
 	if isGone(err) {
-		return nil // not seen yet, so there are none
+		return nil // a user that IAM does not show has no keys
 	}
 	if err != nil {
 		return err
@@ -133,8 +133,8 @@ func (t *task) deleteLost(ctx context.Context, c *alias.Credential, p *alias.Pro
 	return nil
 }
 
-// unknownKeys names the keys that nobody knows, those that we do know beside
-// them, and when each was used last: that tells which may go.
+// unknownKeys is the error that names the user's unknown and known keys and the last
+// use of each, so that an operator can decide which to delete.
 func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []string) error {
 	named := func(ids []string) string {
 		list := make([]string, len(ids))
@@ -148,10 +148,10 @@ func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []stri
 		beside = ", beside its own " + named(own)
 	}
 	return failf(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
-		"nothing was touched: delete them, or find out who uses them", user, named(foreign), beside)
+		"ixmage changed nothing; find out who uses them, then delete them", user, named(foreign), beside)
 }
 
-// knows reports whether a key is one that the registry holds.
+// knows reports whether the registry holds a key.
 func (t *task) knows(c *alias.Credential, p *alias.Provisioned, id string) bool {
 	known := []string{c.AccessKeyID()}
 	if p.Previous != nil {
@@ -166,10 +166,10 @@ func (t *task) knows(c *alias.Credential, p *alias.Provisioned, id string) bool 
 	return slices.Contains(known, id)
 }
 
-// lost reports whether a key that nobody knows is one whose secret was lost on
-// the way to us: it is not older than the step that makes keys, and nobody ever
-// used it. A key that works for somebody is somebody's, even if this registry
-// is a copy of one that knows it.
+// lost reports whether a key unknown to the registry was created by this operation
+// and its secret was lost: it is not older than the step, and it was never used. A
+// key that was used belongs to a client, perhaps of the registry that this one is a
+// copy of.
 func (t *task) lost(ctx context.Context, p *alias.Provisioned, k accessKey) (bool, error) {
 	if slices.Contains(p.PendingDeletion, k.id) {
 		return true, nil
@@ -184,13 +184,13 @@ func (t *task) lost(ctx context.Context, p *alias.Provisioned, k accessKey) (boo
 	return last.IsZero(), err
 }
 
-// pair is the new key in the clear.
+// pair returns the new key with its secret.
 func (t *task) pair(ctx context.Context) (alias.KeyPair, error) {
 	c, _, err := t.credential(ctx)
 	if err != nil {
 		return alias.KeyPair{}, err
 	}
-	if t.data.Pending == nil { // a reuse, or a rotation that has swapped
+	if t.data.Pending == nil { // a reuse, or a rotation after its swap
 		return t.reveal(t.p.cfg.Registry.Reveal(c))
 	}
 	return t.reveal(t.p.cfg.Registry.RevealSealed(c, *t.data.Pending))
@@ -198,16 +198,16 @@ func (t *task) pair(ctx context.Context) (alias.KeyPair, error) {
 
 func (t *task) reveal(kp alias.KeyPair, err error) (alias.KeyPair, error) {
 	if err != nil {
-		return kp, failf(codeInternal, "the secret of the new key cannot be opened: %v", err)
+		return kp, failf(codeInternal, "decrypt the secret of the key: %v", err)
 	}
 	return kp, nil
 }
 
-// refusedInARow is how often a dead key must be refused to be believed dead.
+// refusedInARow is how often in a row an inactive key must be refused.
 const refusedInARow = 3
 
-// waitUntilRefused probes with a key until it is refused time after time, by STS and
-// by the S3 server that it was for.
+// waitUntilRefused probes with a key until STS and its S3 server refuse it
+// refusedInARow times in a row.
 func (t *task) waitUntilRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) error {
 	timing := t.p.cfg.Timing
 	deadline, inARow := t.p.clock.Now().Add(timing.Refused), 0
@@ -234,16 +234,16 @@ func (t *task) waitUntilRefused(ctx context.Context, kp alias.KeyPair, grants []
 	}
 }
 
-// stillWorks says who still takes a key, or could not be asked; empty when
-// everybody refuses it.
+// stillWorks names a service that still accepts a key, or that did not answer. It is
+// empty if every service refuses the key.
 func (p *Provisioner) stillWorks(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) string {
 	_, client := p.cfg.Probes.withKey(kp)
-	// An S3 server that is gone for good must not keep a key from being
-	// deleted that STS refuses.
+	// If STS refuses the key, an S3 server that no longer exists must not prevent
+	// the deletion of the key.
 	unanswered := "S3 does not answer"
 	switch err := whoAmI(ctx, client); {
 	case err == nil:
-		return "STS takes it"
+		return "STS accepts it"
 	case !err.refused() && !err.unimplemented():
 		return err.Error()
 	case err.refused():
@@ -290,7 +290,7 @@ func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
 	}
 }
 
-// setKey makes a key active or inactive. That it is gone is no error.
+// setKey makes a key active or inactive. A key that no longer exists is not an error.
 func (c caller) setKey(ctx context.Context, user, id string, status types.StatusType) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
@@ -301,7 +301,7 @@ func (c caller) setKey(ctx context.Context, user, id string, status types.Status
 	})
 }
 
-// deleteKey deletes a key. That it is gone is no error.
+// deleteKey deletes a key. A key that no longer exists is not an error.
 func (c caller) deleteKey(ctx context.Context, user, id string) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
@@ -312,7 +312,7 @@ func (c caller) deleteKey(ctx context.Context, user, id string) error {
 	})
 }
 
-// done is what a deletion means for until: that there is nothing is as good.
+// done adapts the result of a deletion for until: NoSuchEntity counts as success.
 func done(err error) (bool, error) {
 	if isGone(err) {
 		return true, nil
@@ -320,8 +320,8 @@ func done(err error) (bool, error) {
 	return err == nil, err
 }
 
-// lastUse says in words when a key was used last, for the operator. It is a
-// hint that lags by hours, and decides nothing.
+// lastUse describes the last use of a key for the operator. IAM shows it hours late,
+// so no decision depends on it.
 func (c caller) lastUse(ctx context.Context, id string) string {
 	client := c.p.cfg.AWS.iam()
 	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
@@ -336,7 +336,8 @@ func (c caller) lastUse(ctx context.Context, id string) string {
 		aws.ToString(out.AccessKeyLastUsed.ServiceName))
 }
 
-// usedSince names a key of a user that was used after a moment.
+// usedSince returns the id of a user's key that was used after since, and empty if
+// there is none.
 func (c caller) usedSince(ctx context.Context, user string, since time.Time) (string, error) {
 	keys, err := c.keys(ctx, user)
 	if err != nil {
@@ -354,7 +355,8 @@ func (c caller) usedSince(ctx context.Context, user string, since time.Time) (st
 	return "", nil
 }
 
-// lastUsed is when a key was used last, as far as IAM knows yet; zero for never.
+// lastUsed is the last use of a key that IAM shows, which can be hours late; zero for
+// never.
 func (c caller) lastUsed(ctx context.Context, id string) (time.Time, error) {
 	client := c.p.cfg.AWS.iam()
 	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,

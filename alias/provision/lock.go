@@ -7,7 +7,7 @@ import (
 	"ixmage/alias"
 )
 
-// locks are by name: what must not be done to one thing twice at a time.
+// locks are mutexes by name, whose lock call ends with its context.
 type locks struct {
 	mu   sync.Mutex // guards held
 	held map[string]chan struct{}
@@ -17,7 +17,7 @@ func credentialLock(name alias.Name) string { return "credential " + string(name
 
 func policyLock(arn string) string { return "policy " + arn }
 
-// try takes a lock that is free.
+// try takes a lock if it is free.
 func (l *locks) try(name string) (release func(), free bool) {
 	release, busy := l.tryOrWait(name)
 	return release, busy == nil
@@ -38,7 +38,7 @@ func (l *locks) lock(ctx context.Context, name string) (release func(), err erro
 	}
 }
 
-// tryOrWait takes a lock, or returns what is closed when it may be free.
+// tryOrWait takes a lock, or returns a channel that is closed when the lock is released.
 func (l *locks) tryOrWait(name string) (release func(), busy <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

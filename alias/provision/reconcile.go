@@ -17,26 +17,26 @@ import (
 	"ixmage/internal/panics"
 )
 
-// Orphan is something in IAM under our path that belongs to no credential, or
-// that is not as we left it.
+// Orphan is a user or key in IAM under our path that belongs to no credential, or a
+// difference between a credential and its user in IAM.
 type Orphan struct {
 	Kind        string // user, key, policy, boundary, missing-user
 	User        string
 	AccessKeyID string
-	Credential  alias.Name // where it is about a credential of ours
+	Credential  alias.Name // empty if it belongs to none
 	FoundAt     time.Time
 	// State is reported, quarantined, partly-quarantined (a key is still
 	// active) or deleted.
 	State  string
-	Detail string // what it is and what to do
+	Detail string // a description, with what to do
 }
 
-// OrphanReport is what the last look at IAM found.
+// OrphanReport is the result of the last reconcile.
 type OrphanReport struct {
-	ScannedAt time.Time // zero before the first look
+	ScannedAt time.Time // zero before the first reconcile
 	Orphans   []Orphan
-	// Skipped says why nothing, or less than there is, was looked at; empty
-	// when all was.
+	// Skipped is the reason why reconcile did not look at everything, or did not
+	// act; empty if it did.
 	Skipped string
 }
 
@@ -54,16 +54,15 @@ const (
 	stateDeleted     = "deleted"
 )
 
-// maxDeletions is how many users a scan deletes by itself in an hour, and
-// maxShare the part of all users, in percent, that may be unknown before a scan
-// touches none: a database that was lost or restored must not take the users of
-// the one that is right with it.
+// maxDeletions is how many users reconcile deletes in an hour. If more than maxShare
+// percent of all users are unknown, reconcile changes no unknown user: with a lost or
+// restored database it must not disable the users of the live database.
 const (
 	maxDeletions = 5
 	maxShare     = 20
 )
 
-// reconciler is who acts when nobody asked.
+// reconciler is the actor of calls made by the periodic reconcile.
 const reconciler = "reconcile"
 
 // scan is one pass over all users in IAM under our path.
@@ -71,22 +70,22 @@ type scan struct {
 	caller
 	now     time.Time
 	users   []*iamUser
-	byUser  map[string]*alias.Credential // those that are active, by user name
-	owned   map[string]bool              // operations that made a user which a credential has
+	byUser  map[string]*alias.Credential // active credentials, by user name
+	owned   map[string]bool              // operations whose user belongs to a credential
 	orphans []Orphan
 	skipped string
 }
 
-// reconcile looks for orphans, deals with those that are certainly ours, and
-// keeps the report.
+// reconcile scans IAM for orphans, removes or quarantines those that are certainly
+// ours, and stores the report.
 func (p *Provisioner) reconcile(ctx context.Context) {
 	s := &scan{caller: caller{p: p, actor: reconciler}, now: p.clock.Now().UTC()}
-	if err := panics.Catch(p.log, "scan for orphans", func() error { return s.run(ctx) }); err != nil {
+	if err := panics.Catch(p.log, "reconcile", func() error { return s.run(ctx) }); err != nil {
 		if ctx.Err() != nil {
 			return
 		}
 		s.skipped = err.Error()
-		p.log.Warn("scan for orphans failed", "error", err)
+		p.log.Warn("reconcile failed", "error", err)
 	}
 	p.mu.Lock()
 	p.orphans = OrphanReport{ScannedAt: s.now, Orphans: s.orphans, Skipped: s.skipped}
@@ -94,7 +93,7 @@ func (p *Provisioner) reconcile(ctx context.Context) {
 	p.cfg.Recorder.Orphans(len(s.open()))
 }
 
-// open are the orphans that still stand.
+// open are the orphans that were not deleted.
 func (s *scan) open() []Orphan {
 	return slices.DeleteFunc(slices.Clone(s.orphans), func(o Orphan) bool { return o.State == stateDeleted })
 }
@@ -119,7 +118,8 @@ func (s *scan) run(ctx context.Context) error {
 	return s.checkKnown(ctx)
 }
 
-// list reads every user under our path, with tags: the list itself has none.
+// list reads every user under our path. It calls GetUser for each, because ListUsers
+// returns no tags.
 func (s *scan) list(ctx context.Context) error {
 	client := s.p.cfg.AWS.iam()
 	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(s.p.cfg.InstallID))}
@@ -145,28 +145,27 @@ func (s *scan) list(ctx context.Context) error {
 	}
 }
 
-// checkUnknown deals with users that no credential has. One that an operation
-// of ours made, which has ended, is the remains of that and is deleted. One of
-// an operation that this database never heard of may be alive in another
-// database: its keys are made inactive once they have not been used for long,
-// and it is reported; deleting it takes a command.
+// checkUnknown handles users that belong to no credential. A user whose operation has
+// ended is deleted. A user whose operation is not in this database may belong to
+// another database: it is reported, and its keys are made inactive after a long time
+// without use. Only a command deletes it.
 func (s *scan) checkUnknown(ctx context.Context) error {
-	var unheard []*iamUser
+	var unknown []*iamUser
 	for _, u := range s.users {
-		heard, err := s.checkOne(ctx, u)
+		known, err := s.checkOne(ctx, u)
 		if err != nil {
 			return err
 		}
-		if !heard {
-			unheard = append(unheard, u)
+		if !known {
+			unknown = append(unknown, u)
 		}
 	}
-	if share := len(unheard) * 100; share > maxShare*len(s.users) {
-		s.skipped = fmt.Sprintf("%d of %d users under %s are of operations that this registry never heard of: "+
-			"the registry may be an old copy or a new one. They were reported and not touched", len(unheard), len(s.users),
+	if share := len(unknown) * 100; share > maxShare*len(s.users) {
+		s.skipped = fmt.Sprintf("%d of %d users under %s were made by operations that are not in this registry: "+
+			"the registry may be an old copy or a new one. They were reported and not changed", len(unknown), len(s.users),
 			policy.UserPath(s.p.cfg.InstallID))
 	}
-	for _, u := range unheard {
+	for _, u := range unknown {
 		if err := s.quarantine(ctx, u); err != nil {
 			return err
 		}
@@ -174,9 +173,9 @@ func (s *scan) checkUnknown(ctx context.Context) error {
 	return nil
 }
 
-// checkOne deletes the remains of an operation that has ended. It reports whether
-// this registry ever heard of the one that made the user.
-func (s *scan) checkOne(ctx context.Context, u *iamUser) (heard bool, err error) {
+// checkOne deletes a user whose operation has ended and that belongs to no credential.
+// known is false if the operation is not in this registry.
+func (s *scan) checkOne(ctx context.Context, u *iamUser) (known bool, err error) {
 	operation, ours := u.operation(s.p.cfg.InstallID)
 	if !ours || s.owned[operation] {
 		return true, nil
@@ -191,20 +190,20 @@ func (s *scan) checkOne(ctx context.Context, u *iamUser) (heard bool, err error)
 	return true, s.deleteRemains(ctx, u, op)
 }
 
-// owns reports whether a credential has the user that its operation made. One
-// that failed before it ever had a key does not: what is left of it is removed.
-// One whose removal failed does: only another removal may touch its user.
+// owns reports whether the user of a credential belongs to it. A credential that
+// failed before it had a key owns no user, so reconcile removes the user. A credential
+// whose removal failed owns its user, and only another removal may change that.
 func owns(c *alias.Credential) bool { return c.State != alias.CredentialFailed || c.Sealed != nil }
 
 func (s *scan) add(o Orphan) {
 	o.FoundAt = s.now
 	s.orphans = append(s.orphans, o)
-	s.p.log.Warn("orphan", "kind", o.Kind, "user", o.User, "access_key_id", o.AccessKeyID,
+	s.p.log.Warn("orphan found", "kind", o.Kind, "user", o.User, "access_key_id", o.AccessKeyID,
 		"credential", string(o.Credential), "state", o.State, "detail", o.Detail)
 }
 
-// deleteRemains deletes the user of an operation that failed or of a credential
-// that was removed, within the cap.
+// deleteRemains deletes the user of a failed operation or of a removed credential,
+// at most maxDeletions in an hour.
 func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operation) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "left behind by " + op.ID + ", which " + string(op.State)}
@@ -214,7 +213,7 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 	}
 	if recent >= maxDeletions {
 		o.Detail += fmt.Sprintf("; %d users were deleted within the hour, which is the limit: "+
-			"a later scan deletes this one", recent)
+			"a later reconcile deletes this one", recent)
 		s.add(o)
 		return nil
 	}
@@ -227,10 +226,10 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 		return s.gaveUp(ctx, o, err)
 	}
 	if used != "" {
-		found = append(found, "work: its key "+used+" was used after that")
+		found = append(found, "a use: its key "+used+" was used after the operation")
 	}
 	if len(found) > 0 {
-		o.Detail += "; somebody else gave it " + strings.Join(found, ", ") + ": not touched"
+		o.Detail += "; not deleted, because another client gave it " + strings.Join(found, ", ")
 		s.add(o)
 		return nil
 	}
@@ -242,8 +241,8 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 	return nil
 }
 
-// gaveUp reports an orphan that could not be dealt with, and goes on with the
-// others: one that cannot be touched must not hide the rest.
+// gaveUp reports an orphan on which an action failed. It returns an error only if ctx
+// has ended, so that one orphan does not stop the reconcile of the others.
 func (s *scan) gaveUp(ctx context.Context, o Orphan, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -251,12 +250,12 @@ func (s *scan) gaveUp(ctx context.Context, o Orphan, err error) error {
 	if isGone(err) {
 		return nil
 	}
-	o.Detail += "; the scan could not act on it: " + err.Error()
+	o.Detail += "; an action on it failed: " + err.Error()
 	s.add(o)
 	return nil
 }
 
-// on is the scan acting for what an operation left.
+// on is the caller for actions on what an operation left behind.
 func (s *scan) on(op *alias.Operation) caller {
 	c := s.caller
 	c.operation, c.alias, c.credential = op.ID, op.Alias, op.Credential
@@ -289,23 +288,22 @@ func (s *scan) attachedOurs(op *alias.Operation) []alias.PolicyRef {
 	return refs
 }
 
-// recentDeletions counts, in the audit, the users that scans deleted within the
-// hour: a restart does not begin to count anew.
+// recentDeletions counts the users that reconcile deleted within the hour. It reads
+// the audit, so that a restart does not reset the count.
 func (s *scan) recentDeletions(ctx context.Context) (int, error) {
 	return s.p.cfg.Registry.History().CountAudit(ctx, alias.AuditFilter{
 		Actor: reconciler, Action: "iam:DeleteUser", Outcome: "ok", Since: s.now.Add(-time.Hour),
 	})
 }
 
-// unusedFor is how long a key must have been idle to be taken for forgotten.
+// unusedFor is the time without use after which a key counts as idle.
 const unusedFor = 7 * 24 * time.Hour
 
-// quarantine reports a user of an operation that nobody here heard of, and
-// makes its keys inactive where nobody has used them for long. It deletes
-// nothing.
+// quarantine reports a user whose operation is not in this registry, and makes its
+// idle keys inactive. It deletes nothing.
 func (s *scan) quarantine(ctx context.Context, u *iamUser) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
-		Detail: "bears our tags, but this registry knows nothing of the operation that made it; " +
+		Detail: "has our tags, but the operation that made it is not in this registry; " +
 			"delete it with DELETE /api/v1/orphans/" + u.Name}
 	if s.now.Sub(u.created) < s.p.cfg.Timing.OrphanAge || s.skipped != "" {
 		s.add(o)
@@ -318,8 +316,8 @@ func (s *scan) quarantine(ctx context.Context, u *iamUser) error {
 	return nil
 }
 
-// deactivateIdle makes the idle keys of a user inactive, and says of each what it
-// is.
+// deactivateIdle makes the idle keys of a user inactive, and adds the state of each
+// key to the orphan's detail.
 func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error {
 	keys, err := s.keys(ctx, u.Name)
 	if err != nil {
@@ -328,7 +326,7 @@ func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error 
 	inactive := 0
 	for _, k := range keys {
 		if idle, err := s.idle(ctx, k); k.active && (err != nil || !idle) {
-			o.Detail += "; its key " + k.id + " was used within the week, or that is not known: left active"
+			o.Detail += "; its key " + k.id + " was used within the week, or its last use is unknown: left active"
 			continue
 		}
 		if k.active {
@@ -349,12 +347,12 @@ func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error 
 	return nil
 }
 
-// neverUsedFor is how old a key must be that was never used to be taken for
-// forgotten: IAM tells of a use hours later.
+// neverUsedFor is the age after which a key that was never used counts as idle. IAM
+// shows a use hours later.
 const neverUsedFor = 24 * time.Hour
 
-// idle reports whether a key was not used for long, or never. A key that works
-// for somebody is not idle, whatever this registry knows of it.
+// idle reports whether a key was not used for unusedFor, or never. A key in use is
+// not idle, even if this registry does not know it.
 func (s *scan) idle(ctx context.Context, k accessKey) (bool, error) {
 	last, err := s.lastUsed(ctx, k.id)
 	if err != nil {
@@ -366,8 +364,8 @@ func (s *scan) idle(ctx context.Context, k accessKey) (bool, error) {
 	return s.now.Sub(last) > unusedFor, nil
 }
 
-// checkKnown looks at the users that credentials have: keys that nobody knows,
-// rights that drifted, a boundary that is gone, a user that is gone.
+// checkKnown checks the users of credentials for unknown keys, drift of the policy, a
+// changed boundary and missing users.
 func (s *scan) checkKnown(ctx context.Context) error {
 	seen := map[string]*iamUser{}
 	for _, u := range s.users {
@@ -379,12 +377,12 @@ func (s *scan) checkKnown(ctx context.Context) error {
 		if !ok {
 			if s.now.Sub(c.CreatedAt) > s.p.cfg.Timing.OrphanAge {
 				s.add(Orphan{Kind: orphanMissing, User: name, Credential: c.Name, State: stateReported,
-					Detail: "the IAM user of this credential is gone: provision its aliases anew"})
+					Detail: "the IAM user of this credential does not exist: provision its aliases again"})
 			}
 			continue
 		}
 		if err := s.checkUser(ctx, c, prov, u); err != nil {
-			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not scanned"}
+			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not checked"}
 			if err := s.gaveUp(ctx, o, err); err != nil {
 				return err
 			}
@@ -396,7 +394,7 @@ func (s *scan) checkKnown(ctx context.Context) error {
 func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, u *iamUser) error {
 	if operation, ours := u.operation(s.p.cfg.InstallID); !ours || operation != prov.Operation {
 		s.add(Orphan{Kind: orphanUser, User: u.Name, Credential: c.Name, State: stateReported,
-			Detail: "the user of this credential does not bear our tags any more; it is not touched"})
+			Detail: "the user of this credential does not have our tags any more; it is not changed"})
 		return nil
 	}
 	if prov.User.Boundary != "" && u.Boundary != prov.User.Boundary {
@@ -418,8 +416,8 @@ func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.P
 	return s.checkKeys(ctx, c, prov)
 }
 
-// revokeExtra takes from a user what a reuse that failed has left it, unless an
-// operation on its credential runs.
+// revokeExtra revokes the grants that a failed reuse left on a user, unless an
+// operation on its credential is running.
 func (s *scan) revokeExtra(ctx context.Context, name alias.Name) error {
 	release, free := s.p.locks.try(credentialLock(name))
 	if !free {
@@ -452,9 +450,9 @@ func (s *scan) revokeExtra(ctx context.Context, name alias.Name) error {
 	})
 }
 
-// checkKeys looks for keys that this registry does not have. One that a rotation
-// could not get rid of is deleted. Any other may be alive in another database:
-// it is reported, and made inactive once it is idle.
+// checkKeys looks for keys that are not in this registry. A key in PendingDeletion is
+// deleted. Any other key may be in use from another database: it is reported, and made
+// inactive when it is idle.
 func (s *scan) checkKeys(ctx context.Context, c *alias.Credential, prov *alias.Provisioned) error {
 	keys, err := s.keys(ctx, prov.User.Name)
 	if err != nil {
@@ -465,7 +463,7 @@ func (s *scan) checkKeys(ctx context.Context, c *alias.Credential, prov *alias.P
 		case k.id == prov.AccessKeyID || prov.Previous != nil && k.id == prov.Previous.AccessKeyID:
 			continue
 		case s.now.Unix()-k.created < int64(s.p.cfg.Timing.OrphanAge.Seconds()):
-			continue // an operation that has just ended may not be seen in memory
+			continue // the credential in memory may be older than an operation that just ended
 		case slices.Contains(prov.PendingDeletion, k.id):
 			if err := s.deleteKey(ctx, prov.User.Name, k.id); err != nil {
 				return err
@@ -481,8 +479,8 @@ func (s *scan) checkKeys(ctx context.Context, c *alias.Credential, prov *alias.P
 
 func (s *scan) unknownKey(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, k accessKey) error {
 	o := Orphan{Kind: orphanKey, User: prov.User.Name, AccessKeyID: k.id, Credential: c.Name,
-		State: stateReported, Detail: "this registry does not have it (" + s.lastUse(ctx, k.id) +
-			"): delete it, or move it to a user of its own"}
+		State: stateReported, Detail: "it is not in this registry (" + s.lastUse(ctx, k.id) +
+			"): delete it, or use a key of another user instead"}
 	idle, err := s.idle(ctx, k)
 	if err != nil && !isUnimplemented(err) {
 		return err
@@ -499,7 +497,7 @@ func (s *scan) unknownKey(ctx context.Context, c *alias.Credential, prov *alias.
 	return nil
 }
 
-// Orphans is what the last look found. Without one yet it is empty.
+// Orphans is the report of the last reconcile. It is empty before the first one.
 func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
 	if err := p.enabled(); err != nil {
 		return OrphanReport{}, err
@@ -511,9 +509,9 @@ func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
 	return report, nil
 }
 
-// RemoveOrphan deletes a user under our path that belongs to no credential, on
-// command: alias.ErrNotFound when there is no such user, alias.ErrInUse when a
-// credential has it, alias.ErrForbidden when it does not bear our tags.
+// RemoveOrphan deletes a user under our path that belongs to no credential. Errors:
+// alias.ErrNotFound if the user does not exist, alias.ErrInUse if it belongs to a
+// credential, alias.ErrForbidden if it does not have our tags.
 func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) error {
 	if err := p.enabled(); err != nil {
 		return err
@@ -527,7 +525,7 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 		return publicError(err)
 	}
 	if _, ours := u.operation(p.cfg.InstallID); !ours {
-		return fmt.Errorf("%w: the IAM user %s does not bear the tags of this installation", alias.ErrForbidden, user)
+		return fmt.Errorf("%w: the IAM user %s does not have the tags of this installation", alias.ErrForbidden, user)
 	}
 	used := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
@@ -537,18 +535,19 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 		return !used
 	})
 	if used {
-		return fmt.Errorf("IAM user %s: a credential has it: %w: delete the credential instead", user, alias.ErrInUse)
+		return fmt.Errorf("IAM user %s belongs to a credential: %w: delete the credential instead", user, alias.ErrInUse)
 	}
 	err = c.removeUnknown(ctx, u)
 	if ctx.Err() != nil && err != nil {
 		p.audit(ctx, &alias.AuditEntry{Actor: actor, Action: "remove-orphan", User: user, Outcome: "interrupted"})
-		return fmt.Errorf("%w: the deletion of the user %s was interrupted: a part of what it had may be gone; "+
-			"ask again, and it goes on", alias.ErrIAM, user)
+		return fmt.Errorf("%w: the deletion of the user %s was interrupted, and some of its keys and policies may be deleted; "+
+			"repeat the request to continue", alias.ErrIAM, user)
 	}
 	return publicError(err)
 }
 
-// publicError puts an error of IAM under a sentinel whose words an operator may see.
+// publicError wraps an error of IAM in a sentinel of package alias, whose text the
+// admin API shows.
 func publicError(err error) error {
 	call, ok := errors.AsType[*callError](err)
 	switch {
@@ -565,10 +564,10 @@ func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
 	if err != nil {
 		return err
 	}
-	// Managed policies are what every mode but inline attaches.
+	// Managed policies are allowed: every mode except inline attaches them.
 	found = slices.DeleteFunc(found, func(what string) bool { return what == "a foreign managed policy" })
 	if len(found) > 0 {
-		return fmt.Errorf("%w: somebody else gave the IAM user %s %s: delete it by hand", alias.ErrForbidden, u.Name,
+		return fmt.Errorf("%w: another client gave the IAM user %s %s: delete the user by hand", alias.ErrForbidden, u.Name,
 			strings.Join(found, ", "))
 	}
 	arns, err := c.attached(ctx, u.Name)

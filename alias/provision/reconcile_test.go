@@ -121,7 +121,7 @@ func TestQuarantinePartly(t *testing.T) {
 		p.reconcile(t.Context())
 		o, ok := p.reported(orphanUser, "bob")
 		if !ok || o.State != statePartly || !strings.Contains(o.Detail, idle.AccessKeyID+" is inactive") ||
-			!strings.Contains(o.Detail, used.AccessKeyID+" was used within the week, or that is not known: left active") {
+			!strings.Contains(o.Detail, used.AccessKeyID+" was used within the week, or its last use is unknown: left active") {
 			t.Errorf("report: %+v", o)
 		}
 	}
@@ -234,7 +234,7 @@ func TestRemoveOrphanInterrupted(t *testing.T) {
 		return nil
 	})
 	err := p.RemoveOrphan(ctx, actor, "carol")
-	if !errors.Is(err, alias.ErrIAM) || !strings.Contains(err.Error(), "ask again") {
+	if !errors.Is(err, alias.ErrIAM) || !strings.Contains(err.Error(), "repeat the request") {
 		t.Errorf("got %v, want it to say that it is not done", err)
 	}
 	lines, err := w.store.Audit(t.Context(), 0, 1)

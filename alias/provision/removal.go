@@ -23,8 +23,8 @@ var removeSteps = []step{
 	{"confirm-gone", (*task).confirmGone},
 }
 
-// onUser is a step on the user of the credential. Where there is none any more
-// there is nothing to do.
+// onUser makes a step from do, which is skipped if the user of the credential does not
+// exist any more.
 func onUser(
 	do func(*task, context.Context, *alias.Credential, *alias.Provisioned) (string, error),
 ) func(*task, context.Context) (string, error) {
@@ -38,14 +38,14 @@ func onUser(
 			return "", err
 		}
 		if user == nil {
-			return "there is no user " + p.User.Name, nil
+			return "the user " + p.User.Name + " does not exist", nil
 		}
 		return do(t, ctx, c, p)
 	}
 }
 
-// ownUser reads the user of the credential and makes sure that it is ours. A
-// user that is gone is nil: there is nothing left to do about it.
+// ownUser reads the user of the credential and checks that it is ours. It returns nil
+// for a user that does not exist.
 func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*iamUser, error) {
 	var user *iamUser
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
@@ -58,16 +58,16 @@ func (t *task) ownUser(ctx context.Context, p *alias.Provisioned) (*iamUser, err
 	}
 	if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != p.Operation {
 		if p.User.ID == "" {
-			return nil, nil //nolint:nilnil // somebody else's of the same name: we never made one
+			return nil, nil //nolint:nilnil // another user of the same name: the operation made none
 		}
-		return nil, failf(codeChanged, "the IAM user %s does not bear the tags that this server gave it; "+
-			"it was left as it is", p.User.Name)
+		return nil, failf(codeChanged, "the IAM user %s does not have the tags that this server gave it; "+
+			"it was not changed", p.User.Name)
 	}
 	return user, nil
 }
 
-// deactivateKeys makes the keys that we know inactive: reversible, and enough
-// to end what they can do. Keys of others on the same user stop the removal.
+// deactivateKeys makes the keys of the user inactive, which ends their use and can be
+// reverted. A key that the registry does not know stops the removal before that.
 func (t *task) deactivateKeys(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (string, error) {
 	if err := t.deleteLost(ctx, c, p); err != nil {
 		return "", err
@@ -91,7 +91,7 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// probeRefused waits until the key is refused: only then is it revoked.
+// probeRefused waits until the key is refused, because IAM revokes it with a delay.
 func (t *task) probeRefused(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func (t *task) probeRefused(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if c.Sealed == nil || user == nil {
-		return "there is no key", nil
+		return "the credential has no key", nil
 	}
 	kp, err := t.reveal(t.p.cfg.Registry.Reveal(c))
 	if err != nil {
@@ -111,26 +111,26 @@ func (t *task) probeRefused(ctx context.Context) (string, error) {
 	return "refused", t.waitUntilRefused(ctx, kp, p.Grants)
 }
 
-// inspectUser looks for what we never give a user. Where somebody else did, the
-// user is not ours alone any more, and the removal stops.
+// inspectUser stops the removal if the user has something that this server never gives
+// a user, because another client then uses the user too.
 func (t *task) inspectUser(ctx context.Context, _ *alias.Credential, p *alias.Provisioned) (string, error) {
 	found, unknown, err := t.caller().foreign(ctx, p)
 	switch {
 	case isGone(err):
-		return "there is no user " + p.User.Name, nil
+		return "the user " + p.User.Name + " does not exist", nil
 	case err != nil:
 		return "", err
 	case len(found) > 0:
-		return "", failf(codeChanged, "somebody else changed the user %s: it has %s; its keys are inactive, "+
-			"and nothing was deleted: take that away, or delete the user by hand", p.User.Name, strings.Join(found, ", "))
+		return "", failf(codeChanged, "another client changed the user %s: it has %s; its keys are inactive, "+
+			"and nothing was deleted: remove the change, or delete the user by hand", p.User.Name, strings.Join(found, ", "))
 	case len(unknown) > 0:
-		return "nothing foreign; not proven, because the server does not say: " + strings.Join(unknown, ", "), nil
+		return "nothing foreign found; the server does not support the check for: " + strings.Join(unknown, ", "), nil
 	}
-	return "nothing foreign", nil
+	return "nothing foreign found", nil
 }
 
-// attachedByUs are the managed policies that we gave a user, whether it should
-// have them or not.
+// attachedByUs are the managed policies that this server attached to a user, including
+// those that it is to detach.
 func attachedByUs(p *alias.Provisioned) []string {
 	arns := extraARNs(p)
 	for _, ref := range p.Policies {
@@ -139,19 +139,19 @@ func attachedByUs(p *alias.Provisioned) []string {
 	return arns
 }
 
-// foreign lists what hangs on a user and is not of ours, and what the server
-// does not tell.
+// foreign lists what a user has that this server did not give it. unknown lists the
+// checks that the IAM server does not support.
 func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unknown []string, err error) {
 	user := aws.String(p.User.Name)
 	client := c.p.cfg.AWS.iam()
-	for _, look := range []struct {
+	for _, check := range []struct {
 		what string
 		any  func() (bool, error)
 	}{
 		{"a login profile", func() (bool, error) {
 			_, err := call(ctx, c.read("iam:GetLoginProfile", p.User.Name), client.GetLoginProfile,
 				&iam.GetLoginProfileInput{UserName: user})
-			if isGone(err) { // the user was seen a moment ago: it has none
+			if isGone(err) { // the user exists, so it has no login profile
 				return false, nil
 			}
 			return err == nil, err
@@ -188,16 +188,16 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 		has := false
 		err := c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 			var err error
-			has, err = look.any()
+			has, err = check.any()
 			return err == nil, err
 		})
 		switch {
 		case isUnimplemented(err):
-			unknown = append(unknown, look.what)
+			unknown = append(unknown, check.what)
 		case err != nil:
 			return nil, nil, err
 		case has:
-			found = append(found, look.what)
+			found = append(found, check.what)
 		}
 	}
 	return found, unknown, nil
@@ -206,13 +206,13 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 // deleteUser deletes keys, policies and the user, in that order.
 func (t *task) deleteUser(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (string, error) {
 	if err := t.deleteLost(ctx, c, p); err != nil {
-		return "", err // a key that somebody made since we looked
+		return "", err // a key that another client made since inspect-user
 	}
 	return "deleted with its keys and policies", ignoreGone(t.caller().removeUser(ctx, p.User.Name, t.managedARNs(p)))
 }
 
-// removeUser deletes what hangs on a user of ours and then the user. It looks
-// again while IAM says that something is still there.
+// removeUser deletes the keys and policies of a user of ours and then the user. It
+// repeats this while IAM answers DeleteConflict.
 func (c caller) removeUser(ctx context.Context, user string, managed []string) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
@@ -222,13 +222,13 @@ func (c caller) removeUser(ctx context.Context, user string, managed []string) e
 		_, err := call(ctx, c.write("iam:DeleteUser", user), client.DeleteUser,
 			&iam.DeleteUserInput{UserName: aws.String(user)})
 		if hasCode(err, "DeleteConflict") {
-			return false, nil // something was not seen yet
+			return false, nil // IAM did not show a key or policy yet
 		}
 		return done(err)
 	})
 }
 
-// strip takes keys and policies from a user.
+// strip deletes the keys and the inline policy of a user and detaches the managed ones.
 func (c caller) strip(ctx context.Context, user string, managed []string) error {
 	keys, err := c.keys(ctx, user)
 	if err != nil {
@@ -257,8 +257,8 @@ func (c caller) deleteInline(ctx context.Context, user string) error {
 	return ignoreGone(err)
 }
 
-// removeManaged detaches a managed policy, and deletes it if it is ours and no
-// user has it any more.
+// removeManaged detaches a managed policy, and deletes it if it is ours and attached to
+// no other user.
 func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 	release, err := c.p.locks.lock(ctx, policyLock(arn)) // see attachOne
 	if err != nil {
@@ -272,7 +272,7 @@ func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 		return err
 	}
 	if strings.Contains(arn, ":iam::aws:") {
-		return nil // AWS's own
+		return nil // an AWS managed policy
 	}
 	found, err := c.readManaged(ctx, arn)
 	if err != nil || !found.ours || c.p.attachedElsewhere(arn, user) {
@@ -282,20 +282,20 @@ func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 		_, err := call(ctx, c.write("iam:DeletePolicy", "").onPolicy(arn), client.DeletePolicy,
 			&iam.DeletePolicyInput{PolicyArn: aws.String(arn)})
 		if hasCode(err, "DeleteConflict") {
-			return false, nil // that it was detached is not seen yet
+			return false, nil // the detachment is not visible yet
 		}
 		return done(err)
 	})
 	if errors.Is(err, errNotSeen) {
-		return nil // somebody else attached it: it is theirs now
+		return nil // another client attached it, so it stays
 	}
 	return err
 }
 
-// attachedElsewhere reports whether the registry has another user with this
-// managed policy, or one that is about to get it: then it goes with the last of
-// them. One that is being removed does not count: of two that go at a time each
-// would leave it to the other.
+// attachedElsewhere reports whether another user in the registry has this managed
+// policy or will get it: the removal of the last user deletes the policy. A user that
+// is being removed does not count, or two concurrent removals would both leave the
+// policy to the other.
 func (p *Provisioner) attachedElsewhere(arn, user string) bool {
 	found := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
@@ -307,14 +307,15 @@ func (p *Provisioner) attachedElsewhere(arn, user string) bool {
 	return found
 }
 
-// confirmGone looks twice, with a pause: one look may be of the past.
+// confirmGone checks twice with a pause that the user does not exist, because IAM is
+// eventually consistent.
 func (t *task) confirmGone(ctx context.Context) (string, error) {
 	_, p, err := t.credential(ctx)
 	if err != nil {
 		return "", err
 	}
-	for look := range 2 {
-		if look > 0 {
+	for i := range 2 {
+		if i > 0 {
 			if err := t.p.clock.Sleep(ctx, t.p.cfg.Timing.ConfirmGap); err != nil {
 				return "", err
 			}
@@ -327,10 +328,10 @@ func (t *task) confirmGone(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return "not there, twice", nil
+	return "the user was not found, twice", nil
 }
 
-// forget takes the credential out of the registry, with the end of the
+// forget deletes the credential from the registry, in the transaction that ends the
 // operation.
 func (t *task) forget(ctx context.Context) error {
 	return t.end(ctx, nil, func(tx alias.Tx) ([]alias.Change, error) {

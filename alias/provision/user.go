@@ -14,15 +14,15 @@ import (
 	"ixmage/alias/policy"
 )
 
-// iamUser is a user as IAM shows it.
+// iamUser is a user with its tags, as IAM returns it.
 type iamUser struct {
 	alias.IAMUser
 	tags    map[string]string
 	created time.Time
 }
 
-// operation is the id of the operation that made the user, if it was made by
-// this installation.
+// operation is the id of the operation that made the user, from its tag. The second
+// result reports whether this installation made the user.
 func (u *iamUser) operation(installID string) (string, bool) {
 	ours := u.tags[policy.TagManagedBy] == policy.ManagedBy && u.tags[policy.TagInstall] == installID &&
 		u.Path == policy.UserPath(installID)
@@ -60,9 +60,9 @@ func iamTags(tags map[string]string) []types.Tag {
 	return out
 }
 
-// createUser makes the user with everything that marks and bounds it in one
-// call: no crash comes in between. A user that is there already is taken only
-// if this very operation made it, in an attempt whose answer was lost.
+// createUser makes the user with its tags and its boundary in one call, so that no
+// crash can leave a user without them. An existing user is accepted only if this
+// operation made it, in an attempt whose answer was lost.
 func (t *task) createUser(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 	})
 	detail := "made " + p.User.Name
 	if isTaken(err) {
-		detail = p.User.Name + " was there, made by this operation"
+		detail = p.User.Name + " exists, made by this operation"
 		made, err = t.adopt(ctx, p.User.Name)
 	}
 	if err != nil {
@@ -94,14 +94,14 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 	return detail, t.save(ctx, t.changed(c, p))
 }
 
-// adopt takes a user that has the name we wanted, if it is of this operation.
+// adopt returns the existing user of this name, if this operation made it.
 func (t *task) adopt(ctx context.Context, name string) (*iamUser, error) {
 	var user *iamUser
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
 		user, err = t.caller().getUser(ctx, name)
 		if isGone(err) {
-			return false, nil // it was made a moment ago and is not seen yet
+			return false, nil // it was just made and is not visible yet
 		}
 		return err == nil, err
 	})
@@ -109,14 +109,14 @@ func (t *task) adopt(ctx context.Context, name string) (*iamUser, error) {
 		return nil, err
 	}
 	if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
-		return nil, failf(codeNameTaken, "there is an IAM user %s that this operation did not make; "+
-			"it was left as it is: choose another user_name", name)
+		return nil, failf(codeNameTaken, "the IAM user %s exists, and this operation did not make it; "+
+			"it was not changed: choose another user_name", name)
 	}
 	return user, nil
 }
 
-// waitUser waits until the user is seen, and reads back what was asked for. A
-// server that drops the boundary in silence would make an unbounded user.
+// waitUser waits until IAM shows the user, and checks its boundary and tags. A server
+// that ignores the boundary would make a user without one.
 func (t *task) waitUser(ctx context.Context) (string, error) {
 	_, p, err := t.credential(ctx)
 	if err != nil {
@@ -128,14 +128,14 @@ func (t *task) waitUser(ctx context.Context) (string, error) {
 	}
 	if user.Boundary != p.User.Boundary {
 		return "", failf(codeBoundary, "the permissions boundary of %s is %s, not %s: "+
-			"the IAM server does not keep it, or somebody changed it", p.User.Name, orNone(user.Boundary), p.User.Boundary)
+			"the IAM server ignored it, or another client changed it", p.User.Name, orNone(user.Boundary), p.User.Boundary)
 	}
 	for key, value := range p.Tags {
 		if got, ok := user.tags[key]; !ok || got != value {
-			return "", failf(codeIAM, "the IAM server did not keep the tag %s of %s", key, p.User.Name)
+			return "", failf(codeIAM, "the IAM server did not store the tag %s of %s", key, p.User.Name)
 		}
 	}
-	detail := "seen, with its tags"
+	detail := "visible, with its tags"
 	if p.User.Boundary != "" {
 		detail += " and the boundary " + p.User.Boundary
 	}

@@ -16,16 +16,16 @@ import (
 	"ixmage/alias/scope"
 )
 
-// verifiedInARow is how often in a row a new key must work to be believed in:
-// IAM spreads a key over many machines, and the first to know it are not all.
+// verifiedInARow is how often in a row a new key must work: IAM distributes a key to
+// many servers, and at first only some of them know it.
 const verifiedInARow = 5
 
-// verify proves the new key on the location of the alias that is being opened.
+// verify verifies the key on the location of the new alias.
 //
 //	works for the first time ── scope checks ── violated twice ──> stop
-//	         │                        │
-//	         ▼                        ▼
-//	works again, five times in a row, each a pause apart ──> proven
+//	                                  │
+//	                                  ▼
+//	works five times in a row, with a pause between two of them ──> verified
 //	         │
 //	         └── refused in between ──> count from the beginning
 func (t *task) verify(ctx context.Context) (string, error) {
@@ -52,8 +52,8 @@ func (t *task) verify(ctx context.Context) (string, error) {
 	})
 }
 
-// prove runs the checks for one alias until the key is proven or the budget is
-// spent.
+// prove runs the checks for one alias until the key is verified or VerifyBudget has
+// passed.
 func (t *task) prove(
 	ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair,
 ) (*alias.Verification, string, error) {
@@ -97,8 +97,8 @@ func describeScope(v *alias.Verification, worked time.Duration) string {
 	return text
 }
 
-// untilWorks repeats checks until none was answered by a passing trouble. What
-// still is violated a pause later, is violated.
+// untilWorks repeats the checks until all answers are conclusive. A check that is
+// violated twice in a row, one pause apart, fails.
 func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []alias.Check) ([]alias.Check, error) {
 	blockedBefore := false
 	for i := 0; ; i++ {
@@ -136,13 +136,13 @@ func violated(checks []alias.Check) bool {
 }
 
 func (t *task) scopeError(checks []alias.Check) error {
-	return failf(codeScope, "the key is not what it should be: %s",
+	return failf(codeScope, "the key has other rights than the alias needs: %s",
 		listChecks(checks, func(c alias.Check) bool { return c.Verdict == alias.VerdictViolated || c.Positive && c.Failed }))
 }
 
 func inconclusive(c alias.Check) bool { return c.Verdict == alias.VerdictNotProven || c.Failed }
 
-// listChecks names checks and what they got.
+// listChecks describes the checks for which which is true.
 func listChecks(checks []alias.Check, which func(alias.Check) bool) string {
 	var parts []string
 	for _, c := range checks {
@@ -158,7 +158,8 @@ func listChecks(checks []alias.Check, which func(alias.Check) bool) string {
 	return strings.Join(parts, "; ")
 }
 
-// worksInARow has a key that worked once work again, time after time.
+// worksInARow waits until a key that worked once has worked verifiedInARow times in a
+// row.
 func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() []alias.Check) error {
 	for n := 1; n < verifiedInARow; {
 		if err := t.p.clock.Sleep(ctx, t.p.cfg.Timing.VerifyEvery); err != nil {
@@ -181,10 +182,10 @@ func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() [
 	return nil
 }
 
-// keyOf is a key pair as the checks take it.
+// keyOf makes the key that the checks use from a key pair.
 func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
 	key := scope.Key{S3: p.cfg.S3(at, kp), Now: p.clock.Now}
-	// A key of another maker's S3 server is nothing that AWS should hear of.
+	// Keys of an S3 server that is not AWS must not be sent to AWS.
 	foreign := at.Endpoint != "" && p.cfg.IAMEndpoint == ""
 	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !foreign {
 		key.IAM, key.STS = p.cfg.Probes.withKey(kp)
@@ -192,8 +193,8 @@ func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
 	return key
 }
 
-// target is what a key is checked on: the location of an alias, with the keys
-// that the operator gave, or the alias's canary.
+// target is the target of the checks: the location of an alias, with the object keys
+// from the request or the alias's canary.
 func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *policy.Request) scope.Target {
 	t := scope.Target{Location: a.Location, Grants: []alias.Grant{{Bucket: a.Bucket, Prefix: a.Prefix}}}
 	if a.Canary != "" {
@@ -209,8 +210,8 @@ func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *policy.
 	return t
 }
 
-// Verify runs the scope checks of an alias's credential on its location, now,
-// and keeps what was found. Nothing is blocked by it.
+// Verify runs the scope checks of an alias's credential on its location and stores
+// the verification. The alias is served whatever the result.
 func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error) {
 	r := p.cfg.Registry
 	a, err := r.Alias(ctx, name)
@@ -242,8 +243,8 @@ func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name)
 	return v, p.saveVerification(context.WithoutCancel(ctx), c.Name, v)
 }
 
-// requestOf is the request by which an alias was provisioned, for the keys that
-// the operator gave to prove with; empty when there is none.
+// requestOf is the request that provisioned an alias, which holds the object keys for
+// the checks. It is empty if the alias's last operation is no provision.
 func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.Request, error) {
 	var req policy.Request
 	list, err := p.cfg.Registry.History().Operations(ctx, alias.OperationFilter{Alias: name, Limit: 1})
@@ -256,8 +257,7 @@ func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.R
 	return &req, err
 }
 
-// saveVerification writes what a verification found down, with the alias and with its
-// credential.
+// saveVerification stores a verification, and its verdict in the credential.
 func (p *Provisioner) saveVerification(ctx context.Context, credential alias.Name, v *alias.Verification) error {
 	return p.cfg.Registry.Apply(ctx, []alias.Name{credential}, func(tx alias.Tx) ([]alias.Change, error) {
 		c, err := tx.Credential(credential)
@@ -268,7 +268,7 @@ func (p *Provisioner) saveVerification(ctx context.Context, credential alias.Nam
 			return nil, err
 		}
 		if c.ID != v.CredentialID || c.Version != v.CredentialVersion {
-			return nil, nil // replaced meanwhile
+			return nil, nil // the credential was replaced meanwhile
 		}
 		c.Scope, c.VerifiedAt, c.Revision = string(v.Scope()), v.CheckedAt, c.Revision+1
 		c.UpdatedAt = v.CheckedAt
@@ -276,8 +276,8 @@ func (p *Provisioner) saveVerification(ctx context.Context, credential alias.Nam
 	})
 }
 
-// whoAmI asks who a key belongs to, which takes no permission: a key that is
-// dead is told so.
+// whoAmI asks STS for the owner of a key. The call needs no permission, so only a key
+// that does not work is refused.
 func whoAmI(ctx context.Context, client *sts.Client) *callError {
 	_, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err == nil {
