@@ -1,5 +1,5 @@
-// Package alias is the registry: public names for places in buckets, and the
-// credentials that these are read with. It imports the standard library only.
+// Package alias is the registry: public names for locations in buckets, and the
+// credentials with which ixmage reads them. It imports the standard library only.
 package alias
 
 import (
@@ -23,16 +23,16 @@ const (
 	StateFailed       State = "failed"
 )
 
-// Alias is a public name for a Location and the credential it is read with. A
-// value handed out by the Registry is shared and must not be changed.
+// Alias is a public name for a Location, with the credential that reads it. A value
+// returned by the Registry is shared and must not be changed.
 type Alias struct {
-	// ID is chosen at random when the alias is made and never used again: a
-	// name made anew is a new ID, so that nothing cached under the old one can
-	// be served.
+	// ID is random and never used again. An alias that is deleted and created again
+	// under the same name gets a new ID, so that no object cached for the old alias
+	// is served.
 	ID   int64
 	Name Name
 	Location
-	// CredentialID names the credential by identity, Credential by name.
+	// CredentialID and Credential identify the credential, by ID and by name.
 	CredentialID int64
 	Credential   Name
 	Canary       string
@@ -44,7 +44,7 @@ type Alias struct {
 	StaleIfError         time.Duration
 
 	// CacheControl replaces the object's own Cache-Control in answers to clients;
-	// "" keeps the object's. It does not change how long we keep anything.
+	// "" keeps the object's. It does not change how long the cache keeps an object.
 	CacheControl string
 	// CORSOrigins are the web pages whose scripts may read the pictures, or
 	// AnyOrigin alone. The list is shared and must not be changed.
@@ -52,8 +52,8 @@ type Alias struct {
 	Fallback    Fallback
 
 	State State
-	// Epoch is part of every cache key; a change of location raises it, and so
-	// does RaiseEpoch. It never goes down.
+	// Epoch is part of every cache key. A change of location and RaiseEpoch raise it;
+	// it never decreases.
 	Epoch int64
 	// Revision counts changes of everything but the epoch, from 1.
 	Revision  int64
@@ -65,7 +65,7 @@ type Alias struct {
 // as paths after the prefix; "" means none.
 type Fallback struct {
 	Missing string // for 404: there is no such picture
-	Broken  string // for 502, 503 and 504: S3 cannot be asked
+	Broken  string // for 502, 503 and 504: S3 failed or cannot be reached
 }
 
 // New returns an enabled alias with the default times. All other fields are zero.
@@ -80,10 +80,10 @@ func New() *Alias {
 // Serves reports whether requests to the alias may be answered.
 func (a *Alias) Serves() bool { return a.Enabled && a.State == StateActive }
 
-// Policy is what an installation allows beyond the rules that always hold.
+// Policy has the permissions that an installation adds to the fixed rules.
 type Policy struct {
-	// AllowPrivateEndpoints lets custom endpoints be on plain http, on
-	// loopback and on private addresses.
+	// AllowPrivateEndpoints allows custom endpoints with plain http, and with
+	// loopback and private addresses.
 	AllowPrivateEndpoints bool
 }
 
@@ -94,8 +94,8 @@ const (
 	maxNegativeTTL = time.Hour
 )
 
-// ParseName accepts the name of an alias or credential: *ValidationError for any
-// other text.
+// ParseName checks the form of the name of an alias or credential. The error for any
+// other text is a *ValidationError.
 func ParseName(s string) (Name, error) {
 	n := Name(s)
 	return n, invalid(n.problems())
@@ -108,10 +108,10 @@ func (n Name) problems() []Problem {
 	return []Problem{{"name", "must be 1 to 63 of a-z, 0-9 and hyphen, and begin and end with a letter or digit"}}
 }
 
-// Normalize brings an alias that an operator wrote into the one form that is
-// valid: one slash at the end of the prefix, the endpoint in lower case without
-// a path, a region, a state, Cache-Control and origins as HTTP writes them. It is
-// idempotent, mends nothing else, and leaves the alias with a list of its own.
+// Normalize brings an alias that an operator wrote into its canonical form: one slash
+// at the end of the prefix, the endpoint in lower case without a path, a region, a
+// state, Cache-Control and origins as HTTP writes them. It is idempotent and corrects
+// nothing else. Afterwards the alias shares no list with its source.
 func (a *Alias) Normalize() {
 	a.Location = a.normal()
 	a.CacheControl = normalCacheControl(a.CacheControl)
@@ -121,14 +121,14 @@ func (a *Alias) Normalize() {
 	}
 }
 
-// Validate checks every rule and reports all that is wrong at once, in a
-// *ValidationError. It changes nothing: call Normalize first.
+// Validate checks every rule and reports all problems at once, in a *ValidationError.
+// It does not change the alias: call Normalize first.
 func (a *Alias) Validate(p Policy) error { return invalid(a.problems(p)) }
 
-// ValidateChange is Validate for a change of old into a: a problem that a field had
-// before, and that the change leaves alone, is not reported. The policy may be
-// stricter today than when old was registered; such an alias can still be disabled,
-// or corrected field by field.
+// ValidateChange is Validate for a change of old into a. It does not report a problem
+// of a field that the change leaves as it was: the policy may be stricter today than
+// when old was registered, and such an alias can still be disabled, or corrected field
+// by field.
 func (a *Alias) ValidateChange(old *Alias, p Policy) error { return invalid(a.newProblems(old, p)) }
 
 func (a *Alias) newProblems(old *Alias, p Policy) []Problem {
@@ -138,7 +138,7 @@ func (a *Alias) newProblems(old *Alias, p Policy) []Problem {
 	})
 }
 
-// fields are the values that problems speak of, each of a type that == compares.
+// fields returns the values by the field names of problems; each value is comparable.
 func (a *Alias) fields() map[string]any {
 	return map[string]any{
 		"name": a.Name, "bucket": a.Bucket, "bucket_owner": a.BucketOwner, "prefix": a.Prefix,
@@ -149,12 +149,12 @@ func (a *Alias) fields() map[string]any {
 	}
 }
 
-// same reports whether two aliases differ in nothing.
+// same reports whether two aliases are equal in every field.
 func (a *Alias) same(b *Alias) bool { return reflect.DeepEqual(a, b) }
 
 func (a *Alias) problems(p Policy) []Problem {
 	problems := append(a.Name.problems(), a.Location.problems(p)...)
-	problems = append(problems, a.optionalPathProblems("canary", a.Canary)...) // it is fetched as a request would be
+	problems = append(problems, a.optionalPathProblems("canary", a.Canary)...) // it is fetched like the path of a request
 	problems = append(problems, a.durationProblems()...)
 	if detail := cacheControlProblem(a.CacheControl); detail != "" {
 		problems = append(problems, Problem{"cache_control", detail})
@@ -188,7 +188,8 @@ func (a *Alias) durationProblems() []Problem {
 	return problems
 }
 
-// fallbackProblems name the field as it may be written: one path for both.
+// fallbackProblems names the field fallback if both paths are equal, because an
+// operator may then have given one path for both.
 func (a *Alias) fallbackProblems() []Problem {
 	f := a.Fallback
 	if f.Missing == f.Broken {

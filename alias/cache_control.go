@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// maxCacheControl is how long the Cache-Control of an alias may be.
+// maxCacheControl is the most bytes of the Cache-Control of an alias.
 const maxCacheControl = 256
 
 // maxSeconds is the longest delta-seconds that every cache understands
 // (RFC 9111, 1.2.2).
 const maxSeconds = 1<<31 - 1
 
-// plainDirectives and timedDirectives are what a Cache-Control may say; the
-// latter take a number of seconds.
+// plainDirectives and timedDirectives are the allowed directives; the latter take a
+// number of seconds.
 var (
 	plainDirectives = []string{
 		"public", "private", "no-cache", "no-store", "no-transform", "must-revalidate", "proxy-revalidate", "immutable",
@@ -23,9 +23,8 @@ var (
 	timedDirectives = []string{"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"}
 )
 
-// normalCacheControl is a Cache-Control in lower case, with one space after each
-// comma and none elsewhere, when s is one, and s itself when it is not, for
-// Validate to refuse.
+// normalCacheControl returns a Cache-Control in lower case, with one space after each
+// comma and no other space. It returns an invalid s unchanged; Validate refuses it.
 func normalCacheControl(s string) string {
 	list, problem := parseCacheControl(s)
 	if problem != "" {
@@ -45,9 +44,9 @@ func cacheControlProblem(s string) string {
 	return problem
 }
 
-// parseCacheControl reads the list of directives; the second result says what
-// is wrong with the first bad one, or is empty. It is stricter than the RFC on
-// purpose: what it refuses, such as a quoted number, caches read differently.
+// parseCacheControl reads the list of directives; the second result describes
+// the first problem, or is empty. It is stricter than the RFC on purpose: caches
+// disagree about the meaning of the refused forms, such as a quoted number.
 func parseCacheControl(s string) (list []string, problem string) {
 	switch {
 	case s == "":

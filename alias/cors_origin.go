@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// AnyOrigin in Alias.CORSOrigins, where it stands alone, is every web page.
+// AnyOrigin as the only entry of Alias.CORSOrigins means every web page.
 const AnyOrigin = "*"
 
-// maxOrigins is how many origins an alias may have: each request of a browser
-// is compared with them.
+// maxOrigins is the most origins of an alias: each request of a browser is compared
+// with all of them.
 const maxOrigins = 32
 
-// normalOrigins makes a list of its own, in which origins are as browsers write
-// them; other text is left for Validate to refuse.
+// normalOrigins returns a new list, in which origins are as browsers write them. It
+// keeps other text unchanged; Validate refuses it.
 func normalOrigins(list []string) []string {
 	if len(list) == 0 {
 		return nil
@@ -28,12 +28,12 @@ func normalOrigins(list []string) []string {
 	return own
 }
 
-// normalOrigin is the serialisation of RFC 6454, 6.2, which leaves out the port
-// that is the scheme's own.
+// normalOrigin returns the serialisation of RFC 6454, 6.2, which omits the default port
+// of the scheme.
 func normalOrigin(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || hasExtra(s, u) || strings.HasSuffix(s, "/") || strings.ContainsFunc(s, notASCII) {
-		return s // among others a letter that becomes an ASCII one in lower case
+		return s // such as a letter whose lower case is ASCII
 	}
 	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	if port := defaultPorts[scheme]; port != "" {
@@ -67,7 +67,7 @@ func (a *Alias) originProblems() []Problem {
 const originForm = "must be an origin as browsers send it, scheme://host or scheme://host:port, " +
 	"such as https://shop.example.com"
 
-// originProblem is what is wrong with one entry of a list of n.
+// originProblem describes the problem of one entry of a list of n, or is empty.
 func originProblem(s string, n int) string {
 	switch {
 	case s == AnyOrigin && n > 1:
@@ -75,7 +75,7 @@ func originProblem(s string, n int) string {
 	case s == AnyOrigin:
 		return ""
 	case s == "null":
-		return "must not be null, which every sandboxed page and local file sends; use * if you mean everyone"
+		return "must not be null, which every sandboxed page and local file sends; use * for every origin"
 	}
 	return formProblem(s)
 }
@@ -95,8 +95,8 @@ func formProblem(s string) string {
 	return ""
 }
 
-// isOriginHost takes names in ASCII, as browsers write all of them, and
-// addresses in their one canonical form.
+// isOriginHost accepts names in ASCII, as browsers write every name, and addresses in
+// canonical form.
 func isOriginHost(u *url.URL) bool {
 	host := u.Hostname()
 	addr, err := netip.ParseAddr(host)

@@ -8,13 +8,13 @@ import (
 	"unique"
 )
 
-// Secret is a value that must not be seen: it prints as a placeholder in every
-// format, in logs and in JSON. Reveal is the one way to the text. Secrets are
-// comparable: equal when their texts are.
+// Secret is a text that must not be printed: in every format, in logs and in JSON it
+// is a placeholder. Only Reveal returns the text. Secrets are comparable: two are equal
+// if their texts are.
 type Secret struct {
-	// A handle and not the text: fmt calls no methods of values in unexported
+	// The field is a handle, because fmt calls no methods of values in unexported
 	// fields and prints their content, which for a handle is an address. The zero
-	// handle stands for no text.
+	// handle means that there is no text.
 	text unique.Handle[string]
 }
 
@@ -39,8 +39,8 @@ func (s Secret) Reveal() string {
 // IsZero reports whether there is no text.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// String, GoString, Format, LogValue, MarshalText and MarshalJSON all give the
-// placeholder, so that no printing path can be forgotten.
+// String returns the placeholder, like GoString, Format, LogValue, MarshalText and
+// MarshalJSON: together they cover every way to print a value.
 func (Secret) String() string { return redacted }
 
 // GoString is String for %#v.
@@ -58,17 +58,17 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // MarshalJSON is String for encoding/json.
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// Kind says how a credential signs.
+// Kind is the kind of a credential: it determines how requests are signed.
 type Kind string
 
 // Kinds of credential.
 const (
-	KindStatic    Kind = "static"    // a key pair that an operator pasted in
+	KindStatic    Kind = "static"    // a key pair that an operator gave
 	KindAnonymous Kind = "anonymous" // no signature: public buckets
 )
 
-// Provider is what a credential signs with: Static or Anonymous. It holds what
-// may be seen; the secret part lies sealed in the Credential.
+// Provider is the public part of a credential: Static, Anonymous or Provisioned. The
+// secret part is sealed in the Credential.
 type Provider interface{ Kind() Kind }
 
 // Static is a key pair. Its secret access key is the credential's sealed value.
@@ -85,16 +85,16 @@ type Anonymous struct{}
 // Kind is KindAnonymous.
 func (Anonymous) Kind() Kind { return KindAnonymous }
 
-// Credential is a named way to sign. A value handed out by the Registry is
+// Credential is a named way to sign requests. A value returned by the Registry is
 // shared and must not be changed.
 type Credential struct {
 	ID       int64 // random, never used again
 	Name     Name
 	Provider Provider
-	// Sealed is the secret part, bound to ID and Version; nil where the kind
-	// has none.
+	// Sealed is the secret part, bound to ID and Version; nil for a kind without a
+	// secret.
 	Sealed []byte
-	// Version is raised when the key pair changes, from 1.
+	// Version counts changes of the key pair, from 1.
 	Version int64
 	// State, Scope and VerifiedAt are written by provisioning.
 	State      CredentialState
@@ -107,25 +107,25 @@ type Credential struct {
 	UpdatedAt time.Time
 }
 
-// CredentialState says where a credential is in its life.
+// CredentialState is the state of a credential in its lifecycle.
 type CredentialState string
 
 // CredentialActive is the state of a credential that signs. Provisioning adds
 // further states.
 const CredentialActive CredentialState = "active"
 
-// KeyPair is an access key in the clear.
+// KeyPair is an access key that is not sealed.
 type KeyPair struct {
 	AccessKeyID     string
 	SecretAccessKey Secret
 }
 
-// ValidateKeyPair checks the form of a key pair, not whether it works:
-// *ValidationError with every problem.
+// ValidateKeyPair checks the form of a key pair, not whether S3 accepts it. The error
+// is a *ValidationError with every problem.
 func ValidateKeyPair(kp KeyPair) error { return invalid(kp.problems()) }
 
-// problems never repeats a value: what was pasted into the wrong field may be
-// the secret.
+// problems never repeats a value: an operator may have pasted the secret into the
+// wrong field.
 func (kp KeyPair) problems() []Problem {
 	var problems []Problem
 	id, secret := kp.AccessKeyID, kp.SecretAccessKey.Reveal()

@@ -15,9 +15,9 @@ var (
 	errPrivateAddr   = errors.New("loopback and private addresses need --allow-private-endpoints")
 )
 
-// CheckAddr says whether an S3 server may be at addr; the error is nil or says
-// why not. It holds for addresses written into an endpoint and again, after
-// DNS, for the one that is dialled: a name may be given another address later.
+// CheckAddr returns an error if no S3 server may be at addr. It is called for an
+// address in an endpoint, and again, after DNS, for the address that is dialled: a name
+// may resolve to another address later.
 func CheckAddr(addr netip.Addr, p Policy) error {
 	if !addr.IsValid() {
 		return errForbiddenAddr
@@ -37,8 +37,8 @@ func CheckAddr(addr netip.Addr, p Policy) error {
 	return nil
 }
 
-// forbidden are the networks, beyond those that netip knows by a method, where
-// no S3 server can be and where clouds answer with credentials of the machine.
+// forbidden are the networks, beyond those that netip knows by a method, at
+// which no S3 server can be, or at which clouds return credentials of the machine.
 var forbidden = prefixes(
 	"0.0.0.0/8",          // this host, on Linux
 	"100.100.100.200/32", // metadata of Alibaba Cloud
@@ -65,8 +65,8 @@ func isPrivate(addr netip.Addr) bool {
 	return addr.IsLoopback() || addr.IsPrivate() || within(addr, private)
 }
 
-// carriers are the IPv6 networks whose addresses hold an IPv4 address that the
-// packet goes on to, and at which bytes.
+// carriers are the IPv6 networks whose addresses contain the IPv4 address to which the
+// packet is forwarded, and the bytes that hold it.
 var carriers = []struct {
 	net   netip.Prefix
 	at    [4]int
@@ -84,8 +84,9 @@ var carriers = []struct {
 	{netip.MustParsePrefix("2001::/32"), [4]int{12, 13, 14, 15}, 0xff, "Teredo, RFC 4380"},
 }
 
-// embedded lists the IPv4 addresses that an IPv6 address may lead to. NAT64
-// under a prefix of an operator's own cannot be told from plain IPv6.
+// embedded lists the IPv4 addresses to which packets for an IPv6 address may be
+// forwarded. NAT64 with a prefix of the operator cannot be distinguished from plain
+// IPv6.
 func embedded(addr netip.Addr) []netip.Addr {
 	if !addr.Is6() || addr.IsLoopback() {
 		return nil
@@ -122,8 +123,8 @@ func within(addr netip.Addr, list []netip.Prefix) bool {
 	return false
 }
 
-// normalEndpoint is scheme and host in lower case when s is a plain URL of a
-// server, and s itself when it is anything else, for Validate to refuse.
+// normalEndpoint returns scheme and host in lower case if s is a plain URL of a server.
+// It returns any other s unchanged; Validate refuses it.
 func normalEndpoint(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || s == "" || hasExtra(s, u) {
@@ -178,8 +179,8 @@ func hostProblem(host string, p Policy) string {
 	return ""
 }
 
-// isHostName also refuses the numbers that some resolvers
-// read as IPv4 addresses: 127.1, 0x7f.1, 2130706433.
+// isHostName also refuses the numbers that some resolvers read as IPv4 addresses:
+// 127.1, 0x7f.1, 2130706433.
 func isHostName(s string) bool {
 	labels := strings.Split(s, ".")
 	for _, l := range labels {

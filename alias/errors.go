@@ -5,44 +5,44 @@ import (
 	"strings"
 )
 
-// Errors of the registry and of every Store. They come wrapped with what was
-// attempted; test with errors.Is.
+// Errors of the registry and of every Store. They are wrapped with the operation that
+// failed; test with errors.Is.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("already exists")
-	// ErrStale means that the revision the caller holds is not the current one.
+	// ErrStale means that the caller's revision is not the current one.
 	ErrStale = errors.New("revision is not the current one")
-	// ErrInUse means that aliases still use the credential; it comes inside an
-	// InUseError that names them.
+	// ErrInUse means that aliases still use the credential; an InUseError that wraps it
+	// names them.
 	ErrInUse = errors.New("in use")
-	// ErrNotStatic means that no operator gave the key pair, so that none can
-	// replace it.
+	// ErrNotStatic means that the credential is not a key pair given by an operator, so
+	// an operator cannot replace it.
 	ErrNotStatic = errors.New("not a static credential")
 	// ErrBusy means that an operation runs for the alias or credential, or that
-	// the credential is not in a state in which it may be used so.
+	// the state of the credential does not allow this use.
 	ErrBusy = errors.New("an operation runs")
-	// ErrProvisioned means that the credential's IAM user is ours, so that the
-	// credential is removed and its key replaced by operations only.
+	// ErrProvisioned means that ixmage made the credential's IAM user, so only operations
+	// remove the credential and replace its key.
 	ErrProvisioned = errors.New("a provisioned credential")
-	// ErrNotProvisioned means that the credential's key is not ours to rotate or
-	// its user ours to remove.
+	// ErrNotProvisioned means that ixmage did not make the credential's IAM user, so it
+	// may not rotate the key or remove the user.
 	ErrNotProvisioned = errors.New("not a provisioned credential")
 	// ErrIAM means that IAM refused, failed or could not be reached.
 	ErrIAM = errors.New("IAM")
-	// ErrForbidden means that the configuration does not allow it.
+	// ErrForbidden means that the configuration does not allow the call.
 	ErrForbidden = errors.New("not allowed")
-	// ErrNoKeyPair means that the credential signs nothing.
+	// ErrNoKeyPair means that the credential is anonymous.
 	ErrNoKeyPair = errors.New("no key pair")
-	// ErrUnavailable means that the database cannot do what it was asked now: it
-	// is locked by another process, full, or cannot be opened, read or written. The
-	// same call may succeed later.
+	// ErrUnavailable means that the database cannot serve the call now: it is locked by
+	// another process, full, or cannot be opened, read or written. The same call may
+	// succeed later.
 	ErrUnavailable = errors.New("the database is unavailable")
-	// ErrWrongKey means that the stored secrets were sealed with another key
-	// set than the one at hand.
+	// ErrWrongKey means that the stored secrets were sealed with another key set than the
+	// configured one.
 	ErrWrongKey = errors.New("the key set is not the one that the secrets in the registry were sealed with")
 )
 
-// InUseError names the aliases that keep a credential from being deleted.
+// InUseError names the aliases that use a credential and so prevent its deletion.
 type InUseError struct {
 	Credential Name
 	Aliases    []Name
@@ -59,8 +59,8 @@ func (e *InUseError) Error() string {
 // Unwrap makes errors.Is(err, ErrInUse) true.
 func (*InUseError) Unwrap() error { return ErrInUse }
 
-// Problem is one thing wrong with one field, said so that the reader knows
-// what would be right.
+// Problem is an invalid value of a field. Detail states the rule, so that the reader
+// can correct the value.
 type Problem struct {
 	Field  string
 	Detail string
@@ -77,7 +77,7 @@ func (e *ValidationError) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-// invalid is nil when there are no problems.
+// invalid returns nil if there are no problems.
 func invalid(problems []Problem) error {
 	if len(problems) == 0 {
 		return nil

@@ -6,16 +6,15 @@ import (
 	"fmt"
 )
 
-// The key check is a known text, sealed like a secret and kept in the store. It
-// tells at start, and not at the first request of some alias, that the key set
-// is not the one that the registry was written with.
+// The key check is a known text, sealed like a secret and kept in the store. With it a
+// wrong key set is detected at start and not at the first request for an alias.
 const (
 	metaKeyCheck = "key_check"
 	keyCheckText = "ixmage key check"
 )
 
-// checkKey compares the key set with the key check, and makes the check where
-// there is none. ErrWrongKey when secrets would be lost.
+// checkKey compares the key set with the key check, and makes a missing check. It
+// returns ErrWrongKey if secrets would be lost.
 func checkKey(ctx context.Context, store Store, sealer Sealer) error {
 	check, err := store.Meta(ctx, metaKeyCheck)
 	switch {
@@ -35,8 +34,8 @@ func fits(sealer Sealer, check []byte) bool {
 	return err == nil && text.Reveal() == keyCheckText
 }
 
-// adoptKey makes the key check for the key set at hand, if it opens the stored
-// secrets or there are none. It reads and writes in one transaction: between two,
+// adoptKey makes the key check for the configured key set, if that opens the stored
+// secrets or there are no secrets. It reads and writes in one transaction: between two,
 // another node could store a secret.
 func adoptKey(ctx context.Context, store Store, sealer Sealer) error {
 	fresh, err := sealer.Seal(NewSecret(keyCheckText), 0, 0)
@@ -67,11 +66,11 @@ func adoptKey(ctx context.Context, store Store, sealer Sealer) error {
 	})
 }
 
-// opensFirst tries the key set on the first secret there is. It stands in for
-// the key check in a database that was filled by another way than a Registry.
+// opensFirst tries the key set on the first stored secret. It replaces the key check
+// for a database that was not written by a Registry.
 func opensFirst(ctx context.Context, store Store, sealer Sealer) bool {
 	opens, enough := false, errors.New("enough")
-	_ = store.Load(ctx, // its error is ours, or comes again when everything is loaded
+	_ = store.Load(ctx, // enough, or an error that the load of the registry reports
 		func(c *Credential) error {
 			if c.Sealed == nil {
 				return nil

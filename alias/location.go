@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Location says where an alias's objects are. The zero value of an optional
+// Location is the place of an alias's objects. The zero value of an optional
 // field means: AWS (Endpoint), virtual-host addressing (PathStyle), no owner
 // check (BucketOwner), the whole bucket (Prefix).
 type Location struct {
@@ -18,20 +18,19 @@ type Location struct {
 	PathStyle   bool   `json:"path_style"`
 }
 
-// maxPrefix leaves half of a key to the path after the alias.
+// maxPrefix leaves half of a key for the path after the alias.
 const maxPrefix = MaxKey / 2
 
-// prefixMarks are what a prefix may hold besides letters, digits and slashes.
-// Everything else either is a wildcard or a variable in an IAM policy, where
-// the prefix becomes part of a resource (* ? $ { }), or needs quoting somewhere
-// on the way.
+// prefixMarks are the characters allowed in a prefix besides letters, digits and
+// slashes. Every other character is a wildcard or a variable in an IAM policy (* ? $
+// { }), in which the prefix is part of a resource, or needs quoting in a URL or shell.
 const prefixMarks = "!_.'()@=+,-"
 
-// defaultRegion signs requests to a custom endpoint that was given none; most
-// S3-compatible servers take it.
+// defaultRegion is the region for signatures if an alias with a custom endpoint has
+// none; most S3-compatible servers accept it.
 const defaultRegion = "us-east-1"
 
-// normal is the location in the form that Alias.Normalize promises.
+// normal returns the location in the canonical form of Alias.Normalize.
 func (l Location) normal() Location {
 	if l.Prefix != "" && !strings.HasSuffix(l.Prefix, "/") {
 		l.Prefix += "/"
@@ -43,7 +42,7 @@ func (l Location) normal() Location {
 	return l
 }
 
-// moved reports whether the same path may be another object than it was at old.
+// moved reports whether a path may name another object at l than at old.
 func (l Location) moved(old Location) bool {
 	return l.Bucket != old.Bucket || l.Prefix != old.Prefix || l.Region != old.Region || l.Endpoint != old.Endpoint
 }
@@ -63,9 +62,9 @@ func (l Location) problems(p Policy) []Problem {
 	return problems
 }
 
-// The names that the S3 SDK, or S3 itself, takes for something else than a
-// bucket: access points, directory buckets, tables, which live on other hosts
-// and are signed in other ways.
+// The names that the S3 SDK, or S3 itself, does not take for a general purpose bucket:
+// access points, directory buckets and tables, which have other hosts and other
+// signatures.
 var (
 	reservedBucketPrefixes = []string{"xn--", "sthree-", "amzn-s3-demo-"}
 	reservedBucketSuffixes = []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"}
@@ -147,7 +146,7 @@ func isPrefixRune(r rune) bool {
 		strings.ContainsRune("/"+prefixMarks, r)
 }
 
-// regionProblem: the region becomes part of a host name.
+// regionProblem checks the region, which becomes part of a host name.
 func regionProblem(s string) string {
 	switch {
 	case s == "":

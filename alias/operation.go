@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// OperationKind says what an operation does.
+// OperationKind is the kind of an operation.
 type OperationKind string
 
 // Kinds of operation.
@@ -15,7 +15,7 @@ const (
 	OperationRemove    OperationKind = "remove"
 )
 
-// OperationState says how far an operation is. Done and failed are final.
+// OperationState is the state of an operation. Done and failed are final.
 type OperationState string
 
 // States of an operation.
@@ -25,7 +25,7 @@ const (
 	OperationFailed  OperationState = "failed"
 )
 
-// StepState says how far a step is.
+// StepState is the state of a step.
 type StepState string
 
 // States of a step.
@@ -43,36 +43,36 @@ type Step struct {
 	State      StepState `json:"state"`
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
-	// Detail says in plain words what was found or went wrong. It never holds
-	// a secret.
+	// Detail describes the result or the failure in a sentence. It never holds a
+	// secret.
 	Detail string `json:"detail,omitempty"`
 }
 
-// OperationError is why an operation failed.
+// OperationError is the reason for the failure of an operation.
 type OperationError struct {
 	// Code is one of a small set that programs may rely on.
 	Code string `json:"code"`
 	Step string `json:"step"`
-	// Detail names what was refused and on what, and what was left behind.
+	// Detail names the refused call, its resource, and the resources that remain in IAM.
 	Detail string `json:"detail"`
 }
 
-// Operation is a provisioning, a rotation or a removal: durable steps that a
-// crash cannot lose. Values read from the registry are the caller's own.
+// Operation is a provisioning, a rotation or a removal. Its steps are durable: it
+// continues after a crash. The caller owns a value that the registry returns.
 type Operation struct {
 	ID           string
 	Kind         OperationKind
-	Alias        Name // empty where the operation is about a credential alone
+	Alias        Name // empty if the operation is about a credential alone
 	Credential   Name
 	CredentialID int64
 	State        OperationState
 	Error        *OperationError // set when failed
 	Steps        []Step
-	// Request is the request in its canonical form: the same request again is
-	// the same operation.
+	// Request is the request in canonical form: an equal request finds this operation
+	// instead of starting another.
 	Request []byte
-	// Data is what provisioning must remember to go on after a crash. Secrets
-	// in it are sealed.
+	// Data is the state with which provisioning continues after a crash. Secrets in it
+	// are sealed.
 	Data       json.RawMessage
 	Actor      string
 	Revision   int64 // counts writes, from 1
@@ -81,37 +81,37 @@ type Operation struct {
 	FinishedAt time.Time // zero while running
 }
 
-// Finished reports whether the operation has ended, well or not.
+// Finished reports whether the operation has ended, done or failed.
 func (o *Operation) Finished() bool { return o.State != OperationRunning }
 
-// OperationFilter picks operations; zero fields pick all.
+// OperationFilter selects operations; a zero field matches all.
 type OperationFilter struct {
 	Alias      Name
 	Credential Name
 	State      OperationState
-	// Before picks those that are older than the operation with this id.
+	// Before selects operations older than the operation with this id.
 	Before string
 	Limit  int // 0: no operation
 }
 
-// AuditEntry is one line of the audit: who did what to which user, policy and
-// key. Lines are added and never changed.
+// AuditEntry is one entry of the audit: an actor, an action, and the user, policy and
+// key that it concerns. Entries are added and never changed.
 type AuditEntry struct {
-	ID          int64 // set by the store, rising
+	ID          int64 // set by the store, increasing
 	At          time.Time
-	Actor       string // who asked: an operator's address, "schedule" or "reconcile"
+	Actor       string // an operator's address, "schedule" or "reconcile"
 	Action      string // such as iam:CreateUser
 	User        string
 	Policy      string
 	AccessKeyID string
 	Alias       Name
 	Credential  Name
-	Outcome     string // ok, or the code of what went wrong
+	Outcome     string // ok, or an error code
 	Operation   string // id
 	Detail      string
 }
 
-// AuditFilter picks the entries of one actor, action and outcome that are not
+// AuditFilter selects the entries of one actor, action and outcome that are not
 // older than Since.
 type AuditFilter struct {
 	Actor   string

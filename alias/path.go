@@ -9,8 +9,8 @@ import (
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 const MaxKey = 1024
 
-// IsName reports whether s may be the name of an alias or credential. A URL whose first
-// segment is none cannot lead anywhere.
+// IsName reports whether s may be the name of an alias or credential. A URL with
+// any other first segment names no alias.
 func IsName[T string | []byte](s T) bool { return isLabel(s) }
 
 // isLabel reports whether s is one lower-case label of a host name.
@@ -40,13 +40,13 @@ const (
 	faultSegment
 )
 
-// IsPath reports whether path, percent-decoded, may stand after an alias in a URL: it
-// cannot lead out of the prefix that it is appended to, and no server or proxy on the
-// way takes it for another path. It has no empty, "." or ".." segment, no backslash and
+// IsPath reports whether path, percent-decoded, may follow an alias in a URL: it
+// cannot leave the prefix to which it is appended, and no server or proxy in between
+// changes it into another path. It has no empty, "." or ".." segment, no backslash and
 // no control byte, and is valid UTF-8 of at most MaxKey bytes.
 func IsPath(path []byte) bool { return faultsOf(path) == 0 }
 
-// faultsOf holds the rules of a path, for requests and for the paths that an alias names.
+// faultsOf checks the rules of a path, for requests and for the paths that an alias names.
 func faultsOf(path []byte) (faults pathFaults) {
 	if len(path) > MaxKey {
 		faults |= faultLength
@@ -74,8 +74,8 @@ func faultsOf(path []byte) (faults pathFaults) {
 	return faults
 }
 
-// isOddSegment reports whether some server or client takes a segment of a path for
-// something else than a name.
+// isOddSegment reports whether some servers or clients remove or resolve a segment of a
+// path.
 func isOddSegment(s []byte) bool {
 	switch len(s) {
 	case 0:
@@ -88,8 +88,8 @@ func isOddSegment(s []byte) bool {
 	return false
 }
 
-// PathProblems says what is wrong with a path after the alias by the rules of IsPath, and
-// whether it fits behind the alias's prefix; field is what the problems call it.
+// PathProblems checks a path after the alias by the rules of IsPath, and the length of
+// the key that it forms with the alias's prefix. field is the field of the problems.
 func (a *Alias) PathProblems(field, path string) []Problem {
 	faults := faultsOf([]byte(path))
 	if len(a.Prefix)+len(path) > MaxKey {
@@ -113,7 +113,7 @@ func (a *Alias) PathProblems(field, path string) []Problem {
 	return problems
 }
 
-// optionalPathProblems is PathProblems where "" means that there is no path.
+// optionalPathProblems is PathProblems for a field in which "" means no path.
 func (a *Alias) optionalPathProblems(field, path string) []Problem {
 	if path == "" {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// KindProvisioned is a key pair whose IAM user we made.
+// KindProvisioned is a key pair of an IAM user that ixmage made.
 const KindProvisioned Kind = "provisioned"
 
 // Further states of a credential, written by provisioning. Only an active and a
@@ -18,12 +18,12 @@ const (
 	CredentialFailed       CredentialState = "failed"
 )
 
-// PolicyMode says how a provisioned user is given its rights.
+// PolicyMode is the way in which a provisioned user gets its rights.
 type PolicyMode string
 
 // Policy modes.
 const (
-	PolicyInline   PolicyMode = "inline"           // a document put on the user itself
+	PolicyInline   PolicyMode = "inline"           // an inline policy of the user
 	PolicyManaged  PolicyMode = "managed"          // a customer managed policy per location, attached
 	PolicyReadOnly PolicyMode = "read-only-access" // AmazonS3ReadOnlyAccess, attached
 )
@@ -47,7 +47,7 @@ type Grant struct {
 	PathStyle bool   `json:"path_style,omitempty"`
 }
 
-// Location is where the granted objects are.
+// Location returns the location of the granted objects.
 func (g Grant) Location() Location {
 	return Location{
 		Bucket: g.Bucket, Prefix: g.Prefix, Region: g.Region, Endpoint: g.Endpoint, PathStyle: g.PathStyle,
@@ -57,43 +57,43 @@ func (g Grant) Location() Location {
 // PolicyRef is a managed policy attached to a provisioned user.
 type PolicyRef struct {
 	ARN  string `json:"arn"`
-	Ours bool   `json:"ours"` // we made it, so we may delete it
+	Ours bool   `json:"ours"` // ixmage made it, so ixmage may delete it
 }
 
-// PreviousKey is the key pair before a rotation, which still works. Requests that
-// S3 refuses with the current key are sent again with it.
+// PreviousKey is the key pair before a rotation, which still works. A request that S3
+// refuses with the current key is repeated with it.
 type PreviousKey struct {
 	SealedKey
-	Until time.Time `json:"until"` // not used from then on
+	Until time.Time `json:"until"` // end of its use
 }
 
-// Provisioned is a key pair whose IAM user we made. Its secret access key is
-// the credential's sealed value. Like all that the Registry hands out it must
-// not be changed: Clone it first.
+// Provisioned is a key pair of an IAM user that ixmage made. Its secret access key is
+// the credential's sealed value. A value returned by the Registry must not be changed:
+// Clone it first.
 type Provisioned struct {
-	AccessKeyID string            `json:"access_key_id"` // empty until there is one
+	AccessKeyID string            `json:"access_key_id"` // empty before the key is created
 	User        IAMUser           `json:"user"`
 	Mode        PolicyMode        `json:"mode"`
 	Grants      []Grant           `json:"grants"`
 	Policies    []PolicyRef       `json:"policies,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`
-	// Operation is the id of the operation that made the user. It is a tag of
-	// the user, and the proof that the user is ours.
+	// Operation is the id of the operation that made the user. It is also a tag of the
+	// user, which proves that ixmage made the user.
 	Operation   string        `json:"operation"`
 	RotateEvery time.Duration `json:"rotate_every,omitempty"`
 	Previous    *PreviousKey  `json:"previous,omitempty"`
 	// PendingDeletion are ids of our keys that an operation failed to delete. The next
 	// reconciliation deletes them.
 	PendingDeletion []string `json:"discarded,omitempty"`
-	// ExtraGrants are locations that a reuse which failed gave the user and could
-	// not take back. They are taken back when the user is looked at.
+	// ExtraGrants are locations that a failed reuse granted to the user and could not
+	// revoke. The next reconciliation of the user revokes them.
 	ExtraGrants []Grant `json:"widened,omitempty"`
 }
 
 // Kind is KindProvisioned.
 func (*Provisioned) Kind() Kind { return KindProvisioned }
 
-// Clone is a copy that shares nothing.
+// Clone returns a copy that shares no memory with p.
 func (p *Provisioned) Clone() *Provisioned {
 	c := *p
 	c.Grants, c.Policies, c.Tags = slices.Clone(p.Grants), slices.Clone(p.Policies), maps.Clone(p.Tags)
@@ -106,15 +106,15 @@ func (p *Provisioned) Clone() *Provisioned {
 	return &c
 }
 
-// Provisioned is the provider of a provisioned credential; ok is false for
-// every other kind.
+// Provisioned returns the provider of a provisioned credential; ok is false for every
+// other kind.
 func (c *Credential) Provisioned() (p *Provisioned, ok bool) {
 	p, ok = c.Provider.(*Provisioned)
 	return p, ok
 }
 
-// AccessKeyID is the id that requests are signed with, empty for a kind that
-// has none and before there is one.
+// AccessKeyID returns the id of the key that signs requests. It is empty for a kind
+// without a key, and before the key is created.
 func (c *Credential) AccessKeyID() string {
 	switch p := c.Provider.(type) {
 	case Static:

@@ -13,25 +13,25 @@ import (
 
 // Sealer protects secrets at rest. It is implemented by seal.
 type Sealer interface {
-	// Seal and Open bind the value to a credential id and version: a sealed
-	// value moved to another row, or kept over a replacement, does not open.
+	// Seal and Open bind the value to a credential id and version: Open fails for a
+	// sealed value that was moved to another row, or is older than a replacement.
 	Seal(secret Secret, credentialID, version int64) ([]byte, error)
 	Open(sealed []byte, credentialID, version int64) (Secret, error)
 }
 
-// Route is an alias and the credential it is read with, as they stood at one
-// moment. Both are shared and must not be changed.
+// Route is an alias and its credential, from one snapshot of the registry. Both are
+// shared and must not be changed.
 type Route struct {
 	Alias      *Alias
 	Credential *Credential
 }
 
-// Change is told to observers after a write is durable and visible to Lookup.
-// Exactly one of the fields is set, but for AliasWas.
+// Change is passed to observers after a write is durable and visible to Lookup.
+// Exactly one field besides AliasWas is set.
 type Change struct {
 	AliasPut *Alias
-	// AliasWas is what Lookup gave in AliasPut's place before the write, nil if
-	// nothing. The registry fills it in.
+	// AliasWas is the alias that Lookup returned before the write that put AliasPut, or
+	// nil. The registry sets it.
 	AliasWas          *Alias
 	AliasDeleted      *Alias
 	CredentialPut     *Credential
@@ -39,7 +39,7 @@ type Change struct {
 }
 
 // Registry answers lookups from memory and writes through a Store. All methods
-// are safe for concurrent use. Only Lookup, Reveal and Count are free of I/O.
+// are safe for concurrent use. Methods with a context do I/O; the others do not.
 type Registry struct {
 	store  Store
 	sealer Sealer
@@ -47,18 +47,17 @@ type Registry struct {
 
 	snap atomic.Pointer[snapshot]
 
-	// writing holds a token while a write runs. It is a channel and not a mutex:
-	// a write waits for the disk of the write before it, and must be able to give
-	// up when its context ends.
+	// writing holds a token while a write runs. It is a channel and not a mutex: a write
+	// waits for the disk while another write runs, and must return when its context
+	// ends.
 	writing chan struct{}
 
 	mu        sync.Mutex // guards observers
 	observers []func(Change)
 }
 
-// Open loads everything in store into memory, after it has made sure that
-// sealer holds the key that the stored secrets were sealed with: ErrWrongKey
-// when it does not. The store stays the caller's to close.
+// Open checks that sealer opens the stored secrets, or returns ErrWrongKey, and loads
+// the whole store into memory. The caller closes the store.
 func Open(ctx context.Context, store Store, sealer Sealer, policy Policy) (*Registry, error) {
 	if err := checkKey(ctx, store, sealer); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
@@ -78,14 +77,14 @@ func (r *Registry) Lookup(name string) (Route, bool) {
 	return r.snap.Load().route(Name(name))
 }
 
-// Policy is what the registry validates with.
+// Policy returns the policy by which the registry validates.
 func (r *Registry) Policy() Policy { return r.policy }
 
-// Count says how many aliases are in each state.
+// Count returns the number of aliases by state.
 func (r *Registry) Count() map[State]int { return maps.Clone(r.snap.Load().states) }
 
-// Reveal opens the secret of a credential. Call it where a client is made; the
-// result must not be kept elsewhere. ErrNoKeyPair when the kind has none.
+// Reveal opens the secret of a credential. Call it only to make a client, and
+// do not keep the result elsewhere. It returns ErrNoKeyPair for a kind without a key.
 func (r *Registry) Reveal(c *Credential) (KeyPair, error) {
 	id := c.AccessKeyID()
 	if id == "" || c.Sealed == nil {
@@ -94,8 +93,8 @@ func (r *Registry) Reveal(c *Credential) (KeyPair, error) {
 	return r.RevealSealed(c, SealedKey{AccessKeyID: id, Sealed: c.Sealed, Version: c.Version})
 }
 
-// SealedKey is a key pair of a credential that is not, or no longer, the one
-// that it signs with.
+// SealedKey is a sealed key pair of a credential: the current, a pending or a previous
+// one.
 type SealedKey struct {
 	AccessKeyID string `json:"access_key_id"`
 	Sealed      []byte `json:"sealed"` // bound to the credential's id and Version
@@ -124,14 +123,14 @@ func (r *Registry) RevealSealed(c *Credential, k SealedKey) (KeyPair, error) {
 // Apply runs fn in one transaction and then publishes the changes that it returns:
 // all changes that it made to aliases and credentials, and no others. fn may touch
 // only names, which lists credentials before the aliases that use them. Operations
-// use it to write an alias or credential together with their own progress. An
-// error of fn is returned as it is.
+// use it to write an alias or credential together with their own progress. It
+// returns an error of fn unchanged.
 func (r *Registry) Apply(ctx context.Context, names []Name, fn func(Tx) ([]Change, error)) error {
 	return r.write(ctx, names, fn)
 }
 
 // History reads operations, the audit and verifications from the store. It is
-// read-only: a write around the registry would not reach its memory.
+// read-only: a write that bypasses the registry would not change its memory.
 func (r *Registry) History() History { return r.store } //nolint:ireturn // it has several implementations
 
 // AddAudit adds an entry to the audit, in a transaction of its own.
@@ -139,8 +138,8 @@ func (r *Registry) AddAudit(ctx context.Context, e *AuditEntry) error {
 	return r.store.Update(ctx, func(tx Tx) error { return tx.AddAudit(e) })
 }
 
-// Routes calls fn with every alias and its credential, in no order, as they
-// stand at this moment, until fn returns false. It reads memory only.
+// Routes calls fn with every alias and its credential, of one snapshot and in no
+// particular order, until fn returns false. It reads memory only.
 func (r *Registry) Routes(fn func(Route) bool) {
 	snap := r.snap.Load()
 	for e := range snap.names.all() {
@@ -153,8 +152,8 @@ func (r *Registry) Routes(fn func(Route) bool) {
 	}
 }
 
-// CredentialsInMemory calls fn with every credential, in no order, until it
-// returns false. It reads memory only.
+// CredentialsInMemory calls fn with every credential, in no particular order,
+// until fn returns false. It reads memory only.
 func (r *Registry) CredentialsInMemory(fn func(*Credential) bool) {
 	for e := range r.snap.Load().names.all() {
 		if e.credential != nil && !fn(e.credential) {
@@ -163,9 +162,9 @@ func (r *Registry) CredentialsInMemory(fn func(*Credential) bool) {
 	}
 }
 
-// Observe has fn called after each write, in the order of the writes and with
-// no two calls at once. The write waits for fn, so fn must be quick, and must
-// not write to the registry: it would wait for itself.
+// Observe registers fn, which is called with each change after each write, in the order
+// of the writes and one call at a time. The write waits for fn, so fn must be quick. fn
+// must not write to the registry: it would deadlock.
 func (r *Registry) Observe(fn func(Change)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -173,8 +172,8 @@ func (r *Registry) Observe(fn func(Change)) {
 }
 
 // write runs fn in a transaction and then publishes its changes, first to Lookup,
-// then to the observers. fn may touch the aliases and credentials called names, and
-// may make a credential for such an alias.
+// then to the observers. fn may change only the aliases and credentials called
+// names, and may make a credential for such an alias.
 func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Change, error)) error {
 	select {
 	case r.writing <- struct{}{}:
@@ -183,7 +182,7 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 		return ctx.Err()
 	}
 	var changes []Change
-	refused := false // by fn, so nothing was committed
+	refused := false // fn returned an error, so nothing was committed
 	err := r.store.Update(ctx, func(tx Tx) error {
 		var err error
 		changes, err = fn(tx)
@@ -205,8 +204,8 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 const resyncTimeout = 5 * time.Second
 
 // resync reads a name again after a commit that failed. A database on a network
-// can commit and the answer be lost; memory must then show the stored state. If
-// this read fails too, memory keeps the state before the write until the next
+// may have committed although its answer was lost; memory must then show the stored
+// state. If this read fails too, memory keeps the state before the write until the next
 // write of the name or a restart.
 func (r *Registry) resync(ctx context.Context, name Name) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
@@ -231,8 +230,8 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 	r.publish(changes)
 }
 
-// difference lists the changes from one state of a name to another, in an order
-// that never shows an alias without its credential.
+// difference lists the changes from one state of a name to another, in an order in
+// which an alias is never visible without its credential.
 func difference(from, to entry) []Change {
 	var changes []Change
 	if c := to.credential; c != nil &&
@@ -251,8 +250,8 @@ func difference(from, to entry) []Change {
 	return changes
 }
 
-// publish makes changes visible and tells the observers, except for changes that
-// memory has already. The caller holds writing, so that no other write runs.
+// publish makes changes visible and tells the observers, except of changes that
+// memory already has. The caller holds writing, so that no other write runs.
 func (r *Registry) publish(changes []Change) {
 	snap := r.snap.Load()
 	changes = slices.DeleteFunc(changes, snap.has)

@@ -8,22 +8,22 @@ type Tally struct {
 	Bytes    int64
 }
 
-// Plus is the sum of two tallies.
+// Plus returns the sum of two tallies.
 func (t Tally) Plus(o Tally) Tally { return Tally{t.Requests + o.Requests, t.Bytes + o.Bytes} }
 
 // Usage counts the requests and bytes that an alias has cost at S3, and those that
 // the cache saved.
 type Usage struct {
-	// Since is when the first of it was counted; zero when nothing was.
+	// Since is the time of the first count; zero if nothing was counted.
 	Since time.Time
-	// Spent went to S3.
+	// Spent counts the requests to S3.
 	Spent Tally
-	// Saved by answers from the cache, by requests that joined a fetch under way,
-	// and by a 304 from S3, whose request is spent and only its bytes are saved.
+	// These counts were saved by answers from the cache, by requests that joined a
+	// running fetch, and by a 304 from S3, which saves the bytes but not the request.
 	Hit, Collapsed, NotModified Tally
 }
 
-// Plus is the sum of two usages, since the earlier of both.
+// Plus returns the sum of two usages, with the earlier Since.
 func (u Usage) Plus(o Usage) Usage {
 	if u.Since.IsZero() || !o.Since.IsZero() && o.Since.Before(u.Since) {
 		u.Since = o.Since
@@ -33,14 +33,14 @@ func (u Usage) Plus(o Usage) Usage {
 	return u
 }
 
-// UsageDelta is what is to be added for one alias.
+// UsageDelta is an addition to the usage of one alias.
 type UsageDelta struct {
 	AliasID int64
 	Usage
 }
 
-// UsageBatch is a number of deltas that are added together, and once only: a
-// writer whose answer was lost gives the same batch again.
+// UsageBatch is a set of deltas that a Store adds all or none, and only once: a writer
+// that lost the answer sends the same batch again.
 type UsageBatch struct {
 	// Writer is the random id of one run of one process; Number counts its
 	// batches, from 1.
@@ -50,6 +50,6 @@ type UsageBatch struct {
 	Deltas []UsageDelta
 }
 
-// UsageMemory is how long a Store remembers at least which batches a writer has
-// added. One that is given again later than that is counted twice.
+// UsageMemory is the least time for which a Store remembers the batches of a writer. A
+// batch that is sent again later is counted twice.
 const UsageMemory = 30 * 24 * time.Hour

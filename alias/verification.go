@@ -22,12 +22,12 @@ type Check struct {
 	Expected string  `json:"expected"`
 	Got      string  `json:"got"`
 	Verdict  Verdict `json:"verdict"`
-	// Positive marks a check of what the key must be able to do; one that
-	// failed keeps an alias closed.
+	// Positive marks a check of a right that the key must have. If such a check failed,
+	// the alias is not opened.
 	Positive bool `json:"positive"`
-	// Failed marks a positive check that was answered with a refusal.
+	// Failed marks a positive check that S3 refused.
 	Failed bool      `json:"failed,omitempty"`
-	Detail string    `json:"detail,omitempty"` // in plain words
+	Detail string    `json:"detail,omitempty"` // a sentence
 	At     time.Time `json:"at"`
 }
 
@@ -41,7 +41,7 @@ type Verification struct {
 	Checks            []Check
 }
 
-// Scope is the worst verdict of all checks; without checks it is not proven.
+// Scope returns the worst verdict of all checks; without checks it is not proven.
 func (v *Verification) Scope() Verdict {
 	if len(v.Checks) == 0 {
 		return VerdictNotProven
@@ -59,8 +59,8 @@ func (v *Verification) Scope() Verdict {
 	return worst
 }
 
-// Blocks reports whether a new key must not be served with: something it must
-// not do was possible, or something it must do was refused.
+// Blocks reports whether a new key must not be used: it has a right that it must not
+// have, or lacks a right that it must have.
 func (v *Verification) Blocks() bool {
 	for _, c := range v.Checks {
 		if c.Verdict == VerdictViolated || c.Positive && c.Failed {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// SharedAnonymous names the credential of public buckets whose alias's own name
-// another credential bears.
+// SharedAnonymous is the name of the anonymous credential for aliases of public buckets
+// whose name is taken by a credential of another kind.
 const SharedAnonymous Name = "anonymous"
 
-// CredentialRef is how an alias says what it is read with. Exactly one field is
-// set; the zero value, where it is allowed, leaves things as they are.
+// CredentialRef refers to the credential of an alias. Exactly one field is set; the
+// zero value, where it is allowed, keeps the current credential.
 type CredentialRef struct {
 	Name      Name     // a credential that exists
 	KeyPair   *KeyPair // a static credential to be made
@@ -25,8 +25,8 @@ type CredentialRef struct {
 // IsZero reports whether nothing is set.
 func (c CredentialRef) IsZero() bool { return c == CredentialRef{} }
 
-// problems lists what is wrong with the credential of an alias; whether a named
-// one exists is for the transaction to say.
+// problems validates the reference; the transaction checks whether a named credential
+// exists.
 func (c CredentialRef) problems() []Problem {
 	set := 0
 	for _, is := range []bool{c.Name != "", c.KeyPair != nil, c.Anonymous} {
@@ -47,14 +47,13 @@ func (c CredentialRef) problems() []Problem {
 	return problems
 }
 
-// CreateAlias registers an alias and returns it as stored. Of a, the fields that
-// the registry keeps itself are ignored: ID, CredentialID, Credential, Epoch,
-// Revision and the times; an empty State means active. A key pair becomes the
-// static credential named like the alias, in the same transaction; an anonymous
-// one of that name is made unless it is there, or of the name SharedAnonymous if
-// a credential of another kind has it. ErrExists says whether the alias or the
-// credential is taken; a credential named that does not exist is a
-// *ValidationError.
+// CreateAlias registers an alias and returns it as stored. It ignores the
+// fields of a that the registry sets: ID, CredentialID, Credential, Epoch, Revision and
+// the times; an empty State means active. A key pair becomes a static credential with
+// the name of the alias, in the same transaction. Anonymous uses or makes the anonymous
+// credential of that name, or SharedAnonymous if a credential of another kind has the
+// name. The text of ErrExists tells whether the alias or the credential exists; the
+// name of an unknown credential is a *ValidationError.
 func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef) (*Alias, error) {
 	next := *a
 	next.Normalize()
@@ -83,13 +82,13 @@ func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef)
 	return &next, nil
 }
 
-// UpdateAlias changes an alias. change is given a copy to edit, and a reference
-// to set if the alias is to be read with another credential: by Name or
-// Anonymous, as in CreateAlias. It may be called more than once. What it does to the name, the ID, the revision
-// and the times is ignored. A change of bucket, prefix, region or endpoint raises
-// the epoch; change may raise it too, to drop what is cached. When nothing
-// differs at the end, no new revision is made. ErrStale unless ifRevision is the
-// current one or 0; an error of change is returned as it is.
+// UpdateAlias changes an alias. change edits a copy of it, and sets the reference to
+// give the alias another credential, by Name or Anonymous, as in CreateAlias. It may be
+// called more than once. Its changes of the name, the ID, the revision and the times
+// are ignored. A change of bucket, prefix, region or endpoint raises the epoch; change
+// may raise it too, to drop the cached objects. If nothing differs at the end, the
+// revision stays. UpdateAlias returns ErrStale unless ifRevision is the current one or
+// 0, and an error of change unchanged.
 func (r *Registry) UpdateAlias(
 	ctx context.Context, name Name, ifRevision int64, change func(*Alias, *CredentialRef) error,
 ) (*Alias, error) {
@@ -111,7 +110,7 @@ func (r *Registry) UpdateAlias(
 		}
 		if next.same(cur) {
 			result = cur
-			return append(changes, Change{AliasPut: cur}), nil // for a memory that lacks it
+			return append(changes, Change{AliasPut: cur}), nil // memory may lack it
 		}
 		next.Revision, next.UpdatedAt = cur.Revision+1, now()
 		if err := tx.UpdateAlias(next); err != nil {
@@ -135,7 +134,7 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 	next.Normalize()
 	next.ID, next.Name, next.CredentialID, next.Credential = cur.ID, cur.Name, cur.CredentialID, cur.Credential
 	next.Revision, next.CreatedAt, next.UpdatedAt = cur.Revision, cur.CreatedAt, cur.UpdatedAt
-	// An epoch that went down could bring back what was purged.
+	// With a lower epoch, purged objects could be served again.
 	next.Epoch = max(next.Epoch, cur.Epoch)
 	if next.Epoch == cur.Epoch && next.moved(cur.Location) {
 		next.Epoch++
@@ -153,16 +152,16 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 		return nil, nil, err
 	}
 	if use.IsZero() {
-		use.Name = cur.Credential // as it is, and its change for a memory that lacks it
+		use.Name = cur.Credential // unchanged; attach adds it for a memory that lacks it
 	}
 	changes, err := r.attach(tx, &next, use)
 	return &next, changes, err
 }
 
-// attach gives an alias the credential that use asks for, and makes it if need
-// be. One that is in the store already is among the changes too: another node
-// may have made it, or a write of ours whose answer was lost, and an alias
-// whose credential is not in memory is not found.
+// attach sets the credential of an alias, and makes the credential if necessary. A
+// credential that is in the store already is among the changes too, because memory may
+// lack it: another node may have made it, or a write of this node whose answer was
+// lost. Lookup does not find an alias whose credential is not in memory.
 func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) {
 	name, c, err := findCredential(tx, a.Name, use)
 	switch {
@@ -186,7 +185,7 @@ func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) 
 	return []Change{{CredentialPut: c}}, nil
 }
 
-// signs is ErrBusy for a credential that no new alias may be read with.
+// signs returns ErrBusy for a credential that a new alias may not use.
 func signs(c *Credential) error {
 	if c.State == CredentialActive || c.State == CredentialRotating {
 		return nil
@@ -194,8 +193,8 @@ func signs(c *Credential) error {
 	return fmt.Errorf("credential %s is %s: %w", c.Name, c.State, ErrBusy)
 }
 
-// findCredential looks for the credential that use asks for. ErrNotFound comes with
-// the name under which the credential is to be made.
+// findCredential looks for the credential that use asks for. With ErrNotFound it
+// returns the name for a new credential.
 func findCredential(tx Tx, own Name, use CredentialRef) (Name, *Credential, error) {
 	name := cmp.Or(use.Name, own)
 	c, err := tx.Credential(name)
@@ -208,10 +207,10 @@ func findCredential(tx Tx, own Name, use CredentialRef) (Name, *Credential, erro
 
 // RaiseEpoch makes all cached objects of an alias unreachable at once, and returns
 // the alias with its new epoch. The configuration does not change: the revision
-// stays, so that a purge fails no If-Match, and so does UpdatedAt; running
-// operations do not block it. ErrNotFound when there is no such alias. After any
-// other error the epoch is as before, unless it was stored and only the answer was
-// lost; then memory has it too.
+// stays, so that a purge breaks no If-Match, and UpdatedAt stays too. Running operations
+// do not block it. It returns ErrNotFound if there is no such alias. After any other
+// error the epoch is unchanged, unless it was stored and only the answer was lost; then
+// memory has the new epoch too.
 func (r *Registry) RaiseEpoch(ctx context.Context, name Name) (*Alias, error) {
 	var raised *Alias
 	err := r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
@@ -229,7 +228,7 @@ func (r *Registry) RaiseEpoch(ctx context.Context, name Name) (*Alias, error) {
 		if err != nil {
 			return nil, credentialError(raised.Credential, err)
 		}
-		return []Change{{CredentialPut: c}, {AliasPut: raised}}, nil // for a memory that lacks it
+		return []Change{{CredentialPut: c}, {AliasPut: raised}}, nil // memory may lack it
 	})
 	if err != nil {
 		return nil, err
@@ -237,9 +236,8 @@ func (r *Registry) RaiseEpoch(ctx context.Context, name Name) (*Alias, error) {
 	return raised, nil
 }
 
-// DeleteAlias removes an alias, and with it a static credential that bears its
-// name and that no other alias uses. ErrStale unless ifRevision
-// is the current one or 0.
+// DeleteAlias removes an alias, and a static credential with its name that no other
+// alias uses. It returns ErrStale unless ifRevision is the current one or 0.
 func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64) error {
 	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		a, err := tx.Alias(name)
@@ -260,7 +258,7 @@ func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64)
 	})
 }
 
-// dropOwn deletes the credential that was the alias's own.
+// dropOwn deletes the static credential that only the deleted alias used.
 func dropOwn(tx Tx, a *Alias) ([]Change, error) {
 	if a.Credential != a.Name {
 		return nil, nil
@@ -282,19 +280,19 @@ func dropOwn(tx Tx, a *Alias) ([]Change, error) {
 	return []Change{{CredentialDeleted: c}}, nil
 }
 
-// Alias reads one alias from the store: ErrNotFound when there is none.
+// Alias reads one alias from the store: ErrNotFound if there is none.
 func (r *Registry) Alias(ctx context.Context, name Name) (*Alias, error) {
 	a, err := r.store.Alias(ctx, name)
 	return a, aliasError(name, err)
 }
 
-// Aliases reads at most limit aliases whose names come after after, by name.
+// Aliases reads at most limit aliases with names above after, sorted by name.
 func (r *Registry) Aliases(ctx context.Context, after Name, limit int) ([]*Alias, error) {
 	return r.store.Aliases(ctx, after, limit)
 }
 
-// idle is ErrBusy, with the id of the operation, while one runs for the alias or
-// the credential; an empty name asks about the other alone.
+// idle returns ErrBusy, with the id of the operation, while one runs for the alias or
+// the credential; an empty name is not checked.
 func idle(tx Tx, aliasName, credential Name) error {
 	o, err := tx.RunningOperation(aliasName, credential)
 	switch {
@@ -306,7 +304,7 @@ func idle(tx Tx, aliasName, credential Name) error {
 	return fmt.Errorf("%w: %s, of kind %s; wait for its end", ErrBusy, o.ID, o.Kind)
 }
 
-// aliasError says which alias an error is about; nil stays nil.
+// aliasError adds the name of the alias to an error; nil stays nil.
 func aliasError(name Name, err error) error {
 	if err == nil {
 		return nil
@@ -322,10 +320,10 @@ func orExists(err error) error {
 	return err
 }
 
-// now is the time to the precision that every store keeps.
+// now returns the time with the precision that every store keeps.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// NewID draws an id: positive, and with 63 random bits never used before.
+// NewID returns a random positive id; its 63 bits make it unique.
 func NewID() int64 {
 	var b [8]byte
 	for {

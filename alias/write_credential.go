@@ -7,7 +7,7 @@ import (
 )
 
 // CreateCredential registers a key pair, or an anonymous credential, under a
-// name: ErrExists when it is taken.
+// name: ErrExists if the name is taken.
 func (r *Registry) CreateCredential(ctx context.Context, name Name, use CredentialRef) (*Credential, error) {
 	problems := name.problems()
 	switch {
@@ -54,7 +54,7 @@ func (r *Registry) insert(tx Tx, name Name, use CredentialRef) (*Credential, err
 	return c, nil
 }
 
-// seal puts a key pair into a credential that has its ID and Version already.
+// seal seals a key pair for a credential, whose ID and Version must be set.
 func (r *Registry) seal(c *Credential, kp KeyPair) error {
 	sealed, err := r.sealer.Seal(kp.SecretAccessKey, c.ID, c.Version)
 	if err != nil {
@@ -64,8 +64,8 @@ func (r *Registry) seal(c *Credential, kp KeyPair) error {
 	return nil
 }
 
-// ReplaceKeyPair gives a static credential another key pair: ErrNotStatic for
-// every other kind. ErrStale unless ifRevision is the current one or 0.
+// ReplaceKeyPair replaces the key pair of a static credential. It returns ErrNotStatic
+// for any other kind, and ErrStale unless ifRevision is the current one or 0.
 func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int64, kp KeyPair) (*Credential, error) {
 	if err := ValidateKeyPair(kp); err != nil {
 		return nil, err
@@ -95,9 +95,9 @@ func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int
 	return c, nil
 }
 
-// DeleteCredential forgets a credential: *InUseError while aliases use it, and
-// ErrProvisioned for one whose user must be removed first.
-// ErrStale unless ifRevision is the current one or 0.
+// DeleteCredential deletes a credential. It returns *InUseError while aliases use it,
+// ErrProvisioned if its IAM user must be removed first, and ErrStale unless ifRevision
+// is the current one or 0.
 func (r *Registry) DeleteCredential(ctx context.Context, name Name, ifRevision int64) error {
 	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		c, err := currentCredential(tx, name, ifRevision)
@@ -132,15 +132,13 @@ func currentCredential(tx Tx, name Name, ifRevision int64) (*Credential, error) 
 	return c, nil
 }
 
-// Credential reads one credential from the store: ErrNotFound when there is
-// none.
+// Credential reads one credential from the store: ErrNotFound if there is none.
 func (r *Registry) Credential(ctx context.Context, name Name) (*Credential, error) {
 	c, err := r.store.Credential(ctx, name)
 	return c, credentialError(name, err)
 }
 
-// Credentials reads at most limit credentials whose names come after after, by
-// name.
+// Credentials reads at most limit credentials with names above after, sorted by name.
 func (r *Registry) Credentials(ctx context.Context, after Name, limit int) ([]*Credential, error) {
 	return r.store.Credentials(ctx, after, limit)
 }
@@ -150,7 +148,7 @@ func (r *Registry) AliasesOf(ctx context.Context, credentialID int64) ([]Name, e
 	return r.store.AliasesOf(ctx, credentialID)
 }
 
-// credentialError says which credential an error is about; nil stays nil.
+// credentialError adds the name of the credential to an error; nil stays nil.
 func credentialError(name Name, err error) error {
 	if err == nil {
 		return nil
