@@ -79,7 +79,7 @@ func explainedFaults() map[string]explainedFault {
 	return map[string]explainedFault{
 		"unknown alias":  {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
 		"disabled":       {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
-		"bad key":        {path: "a//b.png", status: 400, code: "bad-key", remedy: "no valid key"},
+		"bad key":        {path: "a//b.png", status: 400, code: "bad-key", remedy: "not a valid key"},
 		"too long":       {path: strings.Repeat("a", 1024), status: 400, code: "bad-key", remedy: "longer than"},
 		"missing":        {path: "none.png", status: 404, code: "not-found", outcome: "not_found", remedy: "no object of this key"},
 		"denied":         {fault: fail("AccessDenied"), status: 404, code: "not-found", outcome: "denied", remedy: "AccessDenied"},
@@ -197,7 +197,7 @@ func TestExplainCached(t *testing.T) {
 	s.get("/shop/another.png")
 	s.get("/shop/third.png")
 	if e := s.explain("/shop/cold.png", ""); e.Status != 503 || e.Code != "circuit-open" || e.Circuit.State == "closed" ||
-		!strings.Contains(e.Remedy, "left alone") || !strings.Contains(e.Remedy, "S3 itself fails") {
+		!strings.Contains(e.Remedy, "sends it no requests") || !strings.Contains(e.Remedy, "S3 itself fails") {
 		t.Errorf("circuit open: %+v", e)
 	}
 	eventually(t, "it is served stale", func() bool {
@@ -301,9 +301,9 @@ func TestExplainCircuit(t *testing.T) {
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail("InternalError") })
 	wantProblem(t, s.get("/shop/a.png"), http.StatusBadGateway, "origin-error")
 	for _, step := range []struct{ more, remedy string }{
-		{"", "left alone for a moment"}, {"&probe=true", "S3 itself fails"}, {"&probe=true", "by now"},
+		{"", "sends it no requests for some seconds"}, {"&probe=true", "S3 itself fails"}, {"&probe=true", "S3 now serves"},
 	} {
-		if step.remedy == "by now" {
+		if step.remedy == "S3 now serves" {
 			s.s3.Hook(nil)
 		}
 		wantProblem(t, s.get("/shop/a.png"), http.StatusServiceUnavailable, "circuit-open")

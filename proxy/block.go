@@ -95,7 +95,7 @@ func (g *blockGroup) leave(v version, r byteRange) {
 var errBlockExited = errors.New("the fetch of a block ended its goroutine")
 
 // get returns a block of size bytes, which the caller must release. load fetches it
-// unless another request does so. The block is nil where the cache's budget has no
+// unless another request does so. The block is nil if the cache's budget has no
 // room for it.
 func (g *blockGroup) get(key blockKey, size int64, load func() ([]byte, error)) (*block, error) {
 	b, found := g.find(key, size)
@@ -182,9 +182,9 @@ type blocks struct {
 	proxy   *Proxy
 	version version
 	block   *block        // or
-	rest    *cache.Reader // the rest of the rangeRequest, where there was no room for a block
+	rest    *cache.Reader // the rest of the rangeRequest, if there was no room for a block
 	at      int64         // where in the object the bytes of either begin
-	end     int64         // and behind which they end
+	end     int64         // and after which they end
 }
 
 // openBlocks returns when the first block has been read.
@@ -196,7 +196,7 @@ func (p *Proxy) openBlocks(w rangeRequest, v version) (*blocks, error) {
 	return b, nil
 }
 
-// open goes on to the block of pos or, where there is no room for one, to the rest of
+// open goes on to the block of pos or, if there is no room for one, to the rest of
 // the rangeRequest by itself.
 func (b *blocks) open(pos int64) error {
 	b.close()

@@ -33,12 +33,12 @@ type body struct {
 	x            *exchange
 	conn         net.Conn
 	whole        []byte      // all of the object, if it is in memory
-	reader       chunkReader // else where the bytes come from
+	reader       chunkReader // the source of the bytes otherwise
 	base         int64       // where in the reader's bytes the object begins
 	off          int64       // next byte to send
-	end          int64       // behind the last byte to send, negative until EOF
+	end          int64       // after the last byte to send, negative until EOF
 	completeSize int64       // size of the object if all of it must have arrived before the range ends
-	left         []byte      // bytes of the reader that Read has not handed out yet
+	left         []byte      // bytes of the reader that Read has not returned yet
 	header       *conn       // holds the header until the first chunk can go out with it
 }
 

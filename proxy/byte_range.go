@@ -13,7 +13,7 @@ type rangeKind uint8
 const (
 	rangeNone          rangeKind = iota // absent, malformed, several ranges or another unit: send the whole object
 	rangeSatisfiable                    // one range that the object has
-	rangeUnsatisfiable                  // one range behind the object's end
+	rangeUnsatisfiable                  // one range after the object's end
 )
 
 // parseRange reads a Range header against an object of size bytes (RFC 9110,

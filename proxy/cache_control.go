@@ -15,7 +15,7 @@ type directive struct {
 }
 
 // parseCacheControl reads the members that follow the grammar of RFC 9111,
-// section 5.2, and skips the others: anybody who may write to the bucket can set the
+// section 5.2, and skips the others: everyone with write access to the bucket can set the
 // header.
 func parseCacheControl(header string) []directive {
 	var list []directive

@@ -32,8 +32,8 @@ func (noCanary) Refused(context.Context, alias.Route) bool       { return false 
 func (noCanary) State(int64) (ok bool, at time.Time, known bool) { return false, time.Time{}, false }
 func (noCanary) Inconclusive(int64) bool                         { return false }
 
-// errContradiction is a page or an error document in place of a picture: probably a proxy
-// on the way to S3 sent it, and the object is still there.
+// errContradiction means that a page or an error document came in place of a picture:
+// probably a proxy on the way to S3 sent it, and the object still exists.
 var errContradiction = fmt.Errorf("%w: the bytes are not of its type", errNotImage)
 
 // errAliasDenied means that S3 refuses the alias's canary as well as the object.
@@ -72,7 +72,7 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 	}
 }
 
-// checkCanary tells a missing object from a broken alias after a refusal. Without the
+// checkCanary distinguishes a missing object from a broken alias after a refusal. Without the
 // right to list a bucket, S3 answers AccessDenied for both; if it refuses the alias's
 // canary too, the alias is broken.
 func (p *Proxy) checkCanary(ctx context.Context, route alias.Route, err error) error {

@@ -37,15 +37,15 @@ type exchange struct {
 	reader  chunkReader
 	memory  memoryBody // if the body is sent by conn
 
-	prob    problem // what the client is told instead of a picture
-	err     error   // what went wrong, for the log
-	broken  bool    // the body was cut because the origin broke
+	prob    problem // the answer to the client instead of a picture
+	err     error   // the cause, for the log
+	broken  bool    // the body was cut because the origin failed
 	aborted bool    // the client went away
 	quiet   bool    // health checks are neither counted nor logged
 	unread  bool    // the request could not be read, so its method is not known
 }
 
-// exchangeKey is the user value that an exchange lies under.
+// exchangeKey is the key of an exchange among the user values.
 type exchangeKey struct{}
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -134,7 +134,7 @@ func (x *exchange) log(took time.Duration) {
 	level, msg := slog.LevelDebug, "request"
 	switch {
 	case x.broken:
-		level, msg = slog.LevelWarn, "body cut: the origin broke"
+		level, msg = slog.LevelWarn, "response cut: the origin failed"
 	case x.code >= http.StatusInternalServerError:
 		level, msg = slog.LevelWarn, "request failed"
 	case x.code >= http.StatusBadRequest:

@@ -13,8 +13,8 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Explanation says how a URL resolves and why it gets its answer. It is for the operator:
-// it names bucket, key and access key id, and never a secret.
+// Explanation says how a URL resolves and why it gets its answer. It is for operators:
+// it contains bucket, key and access key id, and never a secret.
 type Explanation struct {
 	Path string `json:"path"`
 	// Status and Code are the answer that a GET would get now; 0 if S3 must be asked
@@ -45,12 +45,12 @@ type ExplainedCredential struct {
 	State       string `json:"state"`
 }
 
-// ExplainedCache is the cache's knowledge of an object.
+// ExplainedCache is the state of an object in the cache.
 type ExplainedCache struct {
 	Memory  *ExplainedEntry   `json:"memory"`
 	Missing *ExplainedAbsence `json:"missing"`
-	// Fetching says that a fetch is under way, Bypass that the object could recently
-	// not be stored.
+	// Fetching says that a fetch is running, Bypass that the object could not be stored
+	// recently.
 	Fetching bool `json:"fetching"`
 	Bypass   bool `json:"bypass"`
 }
@@ -65,8 +65,8 @@ type ExplainedEntry struct {
 	ContentType  string `json:"content_type"`
 	ETag         string `json:"etag"`
 	CacheControl string `json:"cache_control"`
-	// StaleWhile and StaleError are how long it may still be served while it is
-	// revalidated, and while that fails.
+	// StaleWhile is how long it may still be served while it is revalidated,
+	// StaleError how long while the revalidation fails.
 	StaleWhile int64 `json:"stale_while_revalidate_left"`
 	StaleError int64 `json:"stale_if_error_left"`
 	Failing    bool  `json:"failing"`
@@ -172,8 +172,8 @@ func (e *Explanation) served(v cache.View, now time.Time) {
 	}
 }
 
-// originRemedy says what can be done about a failing S3, as the alias's last failure shows
-// it. It is empty if that failure is of one object only.
+// originRemedy returns the remedy for a failing S3, derived from the alias's last failure.
+// It is empty if that failure concerns one object only.
 func (e *Explanation) originRemedy() string {
 	last := e.LastFailure
 	switch {
@@ -206,8 +206,8 @@ func (e *Explanation) knownError(v cache.View, pausing bool) error {
 	return nil
 }
 
-// explainFailure sets the answer that clients get and a remedy for its cause, which is nil
-// if it is over. An object that the cache serves keeps its status.
+// explainFailure sets the answer that clients get, and a remedy for cause, which is nil if
+// S3 works again. An object that the cache serves keeps its status.
 func (e *Explanation) explainFailure(reported, cause error) {
 	if prob := problemOf(reported); e.Status == 0 {
 		e.Status, e.Code = prob.status, prob.code
@@ -322,7 +322,7 @@ func explainAnswer(a origin.Answer, known bool) *ExplainedAnswer {
 	}
 }
 
-// remedy says what can be done about a failure of another request.
+// remedy returns the remedy for a failure of another request.
 func (a *ExplainedAnswer) remedy() string {
 	e := &origin.Error{Outcome: origin.Outcome(a.Outcome), Status: a.Status, Code: a.S3Code}
 	return remedyFor(originProblem(e.Outcome), e)

@@ -61,7 +61,7 @@ var (
 )
 
 // serveObject answers a hit from memory, which neither waits nor starts a goroutine, and
-// everything else by a fetch, a HEAD or a range.
+// all other requests with a fetch, a HEAD or a range.
 func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	x.route = route
 	cond := scanConditions(&x.fc.Request.Header)

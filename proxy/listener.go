@@ -63,7 +63,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			l.refuse()
 			l.log.Warn("out of file descriptors: connection refused", "limit", "raise ulimit -n", "error", err)
 		default:
-			l.log.Warn("accept failed, going on", "error", err)
+			l.log.Warn("accept failed; retrying", "error", err)
 		}
 		time.Sleep(wait) //nolint:forbidigo // there is no event to wait for when a descriptor becomes free
 	}

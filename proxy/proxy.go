@@ -1,7 +1,6 @@
 // Package proxy answers GET and HEAD of /{alias}/{key} with pictures from S3, through the
-// cache. It is the hot path: a memory hit does no I/O but on its socket, takes no lock but
-// that of a shard of the cache, starts no goroutine, and needs neither the database nor
-// IAM.
+// cache. It is the hot path: a memory hit does I/O on its socket only, takes only the lock
+// of one shard of the cache, starts no goroutine, and needs neither the database nor IAM.
 package proxy
 
 import (
@@ -32,8 +31,8 @@ type Config struct {
 	Cache    *cache.Cache
 	Origin   *origin.Origin
 	Recorder Recorder
-	// Canary tells a missing object from a broken alias when S3 refuses; with nil,
-	// every refusal counts as a missing object.
+	// Canary distinguishes a missing object from a broken alias when S3 refuses; with
+	// nil, every refusal counts as a missing object.
 	Canary Canary
 	// Ready reports whether /-/readyz answers 200.
 	Ready func() bool
@@ -64,7 +63,7 @@ type Proxy struct {
 
 // Limits of the server. They cut slow clients and do not affect quick ones.
 const (
-	readTimeout  = 10 * time.Second // a request's header must be here by then
+	readTimeout  = 10 * time.Second // for a request's header
 	idleTimeout  = 65 * time.Second // above the usual 60 s of load balancers
 	writeTimeout = 60 * time.Second // for an answer that is sent as one slice
 

@@ -40,7 +40,7 @@ const (
 type Outcome struct {
 	Method    string // GET, HEAD or other
 	Code      int
-	Cache     string // what the cache did, or none
+	Cache     string // a value of the list below
 	Duration  time.Duration
 	FirstByte time.Duration // zero when the answer never began
 	Bytes     int64         // of the body, as far as it was sent
@@ -82,7 +82,7 @@ func newSeriesTable(rec Recorder, exists func(alias string) bool) *seriesTable {
 //
 //  1. A request looks up the alias "shop".
 //  2. "shop" is deleted, and both the recorder and this table forget it.
-//  3. The request asks for its handle, and the recorder makes one: the series are back
+//  3. The request asks for its handle, and the recorder makes one: the series exist again
 //     and take a place, and no later event removes them.
 //
 // A deletion after the second lookup calls Forget after step 3, which removes them.

@@ -10,18 +10,18 @@ import (
 
 // Texts of Explanation.Remedy.
 const (
-	remedyKey = "The path is no valid key: it must be /{alias}/{key}, percent-encoded once, without " +
+	remedyKey = "The path is not a valid key: it must be /{alias}/{key}, percent-encoded once, without " +
 		"empty, \".\" or \"..\" " +
 		"segments, control characters and backslashes."
 	remedyLong     = "The key is longer than 1,024 bytes together with the alias's prefix; S3 has no such object."
 	remedyAlias    = "There is no alias of this name: register it with POST /api/v1/aliases, or correct the URL."
 	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
 	remedyCached   = "Nothing is wrong: it is served from the cache."
-	remedyStale    = "It is served stale from the cache, because it could not be fetched anew."
+	remedyStale    = "It is served stale from the cache, because it could not be refreshed."
 	remedyProbed   = "Nothing is wrong: S3 has the picture and gives it to this credential."
-	remedyAgain    = "S3 has the picture and gives it to this credential by now. That it did not is remembered " +
-		"for a moment: wait, or, if it was missing, purge the key."
-	remedyStored = "Nothing is known to be wrong: what is stored is stale, and the next request asks S3 whether it is " +
+	remedyAgain    = "S3 now serves the picture to this credential, but ixmage remembers the earlier failure for " +
+		"some seconds: wait, or purge the key if it was not found."
+	remedyStored = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it is " +
 		"still the same. Add probe=true to ask now."
 	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
 	remedyUnknown = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
@@ -30,20 +30,19 @@ const (
 
 func remedyState(s alias.State) string {
 	if s == alias.StateProvisioning {
-		return "The alias is being provisioned and not open yet: see GET /api/v1/operations."
+		return "The alias is being provisioned and does not serve yet: see GET /api/v1/operations."
 	}
 	return "The alias's provisioning failed, so it is closed: GET /api/v1/operations says why; " +
 		"repeat the request to begin anew."
 }
 
-// remedyFor says what an operator can do about a problem. e is S3's answer, nil if there
-// was none.
+// remedyFor returns the remedy for a problem. e is S3's answer, nil if there was none.
 func remedyFor(prob problem, e *origin.Error) string {
 	switch prob {
 	case probNotFound:
 		return remedyMissing(e)
 	case probNotImage:
-		return "The object is no picture that ixmage knows: store it with an image/… Content-Type that " +
+		return "The object is not a picture that ixmage knows: store it with an image/… Content-Type that " +
 			"fits its bytes."
 	case probCredential:
 		return remedyCredential(e)
@@ -58,7 +57,7 @@ func remedyFor(prob problem, e *origin.Error) string {
 	case probThrottled:
 		return "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service."
 	case probCircuit:
-		return "S3 failed many times in a row and is left alone for a moment; it is tried again by itself."
+		return "S3 failed many times in a row, so ixmage sends it no requests for some seconds; it retries by itself."
 	case probOverloaded:
 		return "Too many requests wait for S3 already: the bucket answers too slowly for the load, or " +
 			"the origin limits are too low."
@@ -67,14 +66,13 @@ func remedyFor(prob problem, e *origin.Error) string {
 	case probBadKey:
 		return remedyKey
 	}
-	return "This is a mistake of ixmage's own: see the log, and report it."
+	return "This is an error in ixmage: see the log, and report it."
 }
 
 func remedyMissing(e *origin.Error) string {
 	if e != nil && e.Outcome == origin.OutcomeDenied {
-		return "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 says " +
-			"that of an object that is " +
-			"missing too: check the key's spelling and the alias's prefix first, then the policy. A " +
+		return "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 " +
+			"answers that for a missing object too: check the key's spelling and the alias's prefix first, then the policy. A " +
 			"canary on the alias tells the two apart."
 	}
 	return "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
@@ -111,7 +109,7 @@ func remedyOrigin(e *origin.Error) string {
 	case e.Code == "RequestTimeTooSkewed":
 		return "The clock of this host is wrong: S3 refuses its signatures. Synchronise it."
 	case e.Status >= 500:
-		return "S3 itself fails: it is tried again by itself; see the state of the service."
+		return "S3 itself fails: ixmage retries by itself; see the state of the service."
 	}
 	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + ": see the log for its request id."
 }

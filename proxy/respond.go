@@ -40,8 +40,8 @@ var (
 )
 
 // Sizes of bodies in memory. Up to bufferedMax a body fits into fasthttp's write buffer
-// behind its header, and both go out with one system call. Larger ones are sent by conn.
-// Where there is no conn, fasthttp writes up to rawMax under one deadline, and larger ones
+// after its header, and both go out with one system call. Larger ones are sent by conn.
+// If there is no conn, fasthttp writes up to rawMax under one deadline, and larger ones
 // are sent by body, under a deadline that moves with progress.
 const (
 	bufferedMax = WriteBufferSize - 2<<10

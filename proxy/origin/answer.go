@@ -8,16 +8,16 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Answer says how a call for an alias ended, for an operator who wants to know what S3
-// answers. It names no key, bucket or object.
+// Answer is S3's answer to a call for an alias, for operators. It contains no key, bucket
+// or object.
 type Answer struct {
 	At        time.Time
 	Operation string // GetObject or HeadObject
 	Outcome   string // as the metrics know it
-	OK        bool   // S3 did as it was asked
+	OK        bool   // S3 answered the request with a 2xx or 304, 412 or 416
 	Status    int    // 0: there was no reply
 	Code      string // S3's error code, as S3 sent it; empty without one
-	RequestID string // S3's name for the request; empty without one
+	RequestID string // S3's request id; empty without one
 }
 
 // LastAnswer is the answer to the newest call for an alias that reached S3; while its

@@ -26,7 +26,7 @@ const (
 
 // body reads an object's bytes, counts and checks them. A read that breaks is resumed
 // once where it stopped, with If-Match so that the rest is of the same object; the
-// checksum goes on across the joint.
+// checksum continues across both replies.
 type body struct {
 	o       *Origin
 	stats   *callStats
@@ -35,13 +35,13 @@ type body struct {
 	start   time.Time // when S3 was first asked
 	// ctx is the caller's, kept because a resumed body needs a new request;
 	// cancel ends the request under way.
-	ctx    context.Context //nolint:containedctx // the body is the call that goes on
+	ctx    context.Context //nolint:containedctx // the call lasts until the body ends
 	cancel context.CancelCauseFunc
 
 	closed atomic.Bool
 
 	// mu guards the fields below. Read holds it while it waits for S3: Close
-	// cancels ctx to get at it.
+	// cancels ctx to get the lock.
 	mu     sync.Mutex
 	signer signer // whose request was answered last
 	reply  *reply
@@ -54,10 +54,10 @@ type body struct {
 	// readErr is a failed read that may still be resumed.
 	readErr *Error
 	resumed bool
-	end     error // what Read returns from now on
+	end     error // the result of every later Read
 }
 
-// begin takes the first reply and says what the object is.
+// begin takes the first reply and returns its object.
 func (b *body) begin(re *reply) (*Object, error) {
 	size, err := b.checkFirst(re)
 	if err != nil {
@@ -127,7 +127,7 @@ func (b *body) front(p []byte, least int) (n int, err error) {
 	return n, err
 }
 
-// advance reads once and decides whether that was the end.
+// advance reads once and decides whether the body has ended.
 func (b *body) advance(p []byte) int {
 	var n int
 	var err error
@@ -299,7 +299,7 @@ func (b *body) Close() error {
 	b.stats.rec.OriginOpenBodies(-1)
 	b.stats.rec.OriginBytes(b.stats.alias, b.done)
 	b.stats.end(failed)
-	b.release() // after the breaker knows, so that the next call does not go out in vain
+	b.release() // after the breaker has the result, so that it applies to the next call
 	return nil
 }
 

@@ -57,8 +57,8 @@ type CircuitInfo struct {
 	Last     Outcome   // of the last failure
 }
 
-// breaker keeps calls away from an origin that fails, where they would hold slots,
-// and keep clients waiting, until the timeouts. Each credential has one circuit per
+// breaker refuses calls to an origin that fails. Otherwise they would hold slots, and
+// their clients would wait, until the timeouts. Each credential has one circuit per
 // endpoint:
 //
 //	closed     Calls go out. When limit distinct objects have failed without a
@@ -67,19 +67,19 @@ type CircuitInfo struct {
 //	half-open  All others are refused. The probe's success closes the circuit, its
 //	           failure opens it again with twice the pause, up to maxBreakerOpen.
 //
-// Failures are counted by object because one object that S3 cannot read must not keep
-// the others away. Where no connection can be made, every call counts.
+// Failures are counted by object, because one object that S3 cannot read must not block
+// the others. If no connection can be made, every call counts.
 type breaker struct {
 	limit int // 0: circuits never open
 	pause time.Duration
 	rec   Recorder
 	seed  maphash.Seed // of permit.object
 
-	mu       sync.Mutex // guards the circuits; held while rec is told, so that it is told in order
+	mu       sync.Mutex // guards the circuits; held during calls of rec, so that they come in order
 	circuits *simplelru.LRU[circuitKey, *circuit]
 }
 
-// circuitKey says where a circuit leads.
+// circuitKey identifies a circuit: a credential at an endpoint.
 type circuitKey struct {
 	credential int64
 	variant
@@ -108,9 +108,9 @@ type permit struct {
 	at     circuitKey
 	name   string // of the credential
 	object uint64 // hash of bucket and key
-	// turn is the circuit's when the call entered. An end that comes after a change
-	// of state does not count: it tells how the origin was before. In a half-open
-	// circuit only the probe has the circuit's turn.
+	// generation is the circuit's when the call entered. The result of a call that ends
+	// after a change of state does not count, because it describes the origin before
+	// the change. In a half-open circuit only the probe has the circuit's generation.
 	generation uint64
 }
 
@@ -167,8 +167,8 @@ func (p *permit) enter() error {
 	return nil
 }
 
-// answered reports that S3's headers are here and a body follows. It closes the circuit
-// of a probe, whose body may take hours. The failures still count, so that the next
+// answered reports that S3's headers have arrived and a body follows. It closes the
+// circuit of a probe, because the body may take hours. The failures still count, so that the next
 // failure opens the circuit again unless a success comes first.
 func (p *permit) answered() {
 	b := p.b
@@ -183,7 +183,7 @@ func (p *permit) answered() {
 	}
 }
 
-// done reports how the call ended.
+// done reports the result of the call.
 func (p *permit) done(err error) {
 	b, r := p.b, resultOf(err)
 	if b == nil {
@@ -217,8 +217,8 @@ func (p *permit) done(err error) {
 	}
 }
 
-// count counts a failure, but an object's only once. What comes after the limit is not
-// counted, so that a long outage does not fill the memory with objects.
+// count counts a failure, once per object. Failures after the limit are not counted, so
+// that a long outage does not fill the memory with objects.
 func (c *circuit) count(p *permit, err error, limit int) {
 	c.last = outcomeOf(err)
 	if _, again := c.objects[p.object]; c.failures < limit && (!again || connectionFailed(err)) {
@@ -227,8 +227,8 @@ func (c *circuit) count(p *permit, err error, limit int) {
 	}
 }
 
-// openLocked doubles the pause after each probe that failed. The jitter keeps the
-// probes of circuits apart that one outage has opened together.
+// openLocked doubles the pause after each failed probe. The jitter spreads the probes of
+// circuits that one outage has opened together.
 func (b *breaker) openLocked(c *circuit, now time.Time) {
 	c.pause = min(max(2*c.pause, b.pause), max(maxBreakerOpen, b.pause))
 	c.probeAt = now.Add(c.pause - c.pause/10 + rand.N(c.pause/5+1)) //nolint:gosec // a jitter is no secret
@@ -254,8 +254,8 @@ func (b *breaker) recordLocked(c *circuit) {
 	b.rec.OriginCircuit(c.name, int(worst))
 }
 
-// expireLocked drops unused circuits, so that the gauge does not show an endpoint that
-// no alias is read from any more.
+// expireLocked drops unused circuits, so that the gauge does not show an endpoint that no
+// alias uses any more.
 func (b *breaker) expireLocked(now time.Time) {
 	for {
 		at, c, ok := b.circuits.GetOldest()
@@ -291,17 +291,17 @@ func (b *breaker) info(r alias.Route) CircuitInfo {
 	return info
 }
 
-// result is what the end of a call says of the origin.
+// result says whether a call shows that the origin works.
 type result int
 
 const (
 	unknown result = iota // S3 was not asked, or the caller did not wait for the answer
-	success               // S3 works, whether or not it gave the object
+	success               // S3 works, whether or not it returned the object
 	failure
 )
 
-// resultOf judges the origin, not the object: a refusal, or a complete reply with wrong
-// bytes, comes from a server that works.
+// resultOf returns the result for the origin, not for the object: a refusal, or a complete
+// reply with wrong bytes, comes from a server that works.
 func resultOf(err error) result {
 	if err == nil {
 		return success

@@ -19,7 +19,7 @@ type callStats struct {
 	permit     permit
 	aliasID    int64
 	answers    *answers
-	handedOver bool // to a body, which ends it
+	handedOver bool // to a body, which ends the call
 	ended      bool
 }
 
@@ -106,8 +106,8 @@ func (t *callStats) recordFailure(e *Error) {
 	})
 }
 
-// endIfPanicked ends a call that has neither ended nor become a body because its
-// goroutine panics: other calls need its slot and, if it is the probe, its circuit.
+// endIfPanicked ends a call whose goroutine panics before the call has ended or become a
+// body: other calls need its slot and, if it is the probe, its circuit.
 func (t *callStats) endIfPanicked(release func()) {
 	if !t.ended && !t.handedOver {
 		defer release()

@@ -19,7 +19,7 @@ import (
 
 const (
 	// maxClients bounds the clients kept, a few KiB each. The one used least
-	// recently is dropped, and made again when it is needed.
+	// recently is dropped, and made again when needed.
 	maxClients = 4096
 	// attempts before the first byte: the second hides a lost connection or a short
 	// fault of S3; more would only add load to an S3 that is overloaded.

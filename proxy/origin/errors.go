@@ -153,7 +153,7 @@ func clip(s string, n int) string {
 }
 
 // callError makes an *Error from what the SDK returned. ctx is the call's own:
-// its cause tells our timers from the caller's leaving.
+// its cause shows whether a timer of this package or the caller ended the call.
 func callError(ctx context.Context, operation string, err error) *Error {
 	e := &Error{Operation: operation, err: err}
 	var resp *awshttp.ResponseError
@@ -191,7 +191,7 @@ func outcomeOfCode(code string) (Outcome, bool) {
 		return OutcomeRange, true
 	case "PreconditionFailed":
 		return OutcomePrecondition, true
-	// A bucket that is not there is a broken alias, not a broken URL.
+	// A missing bucket means a broken alias, not a broken URL.
 	case "NoSuchBucket":
 		return OutcomeError, true
 	}
@@ -263,14 +263,14 @@ func outcomeOf(err error) Outcome {
 	return OutcomeError
 }
 
-// isDial reports whether no connection came about.
+// isDial reports whether name resolution or the TCP connection failed.
 func isDial(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
 	return errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial"
 }
 
-// connectionFailed reports whether no connection was made, which no object can cause.
+// connectionFailed reports whether no connection was made. No object can be the cause.
 func connectionFailed(err error) bool { return isDial(err) || isTLS(err) }
 
 func isTLS(err error) bool {

@@ -16,9 +16,9 @@ const (
 	opHead = "HeadObject"
 )
 
-// Get asks for an object, or a range of it, and returns when its headers are
-// here. ctx governs the call and the body. An error is an *Error; no body is
-// open then, nor if the object is NotModified.
+// Get requests an object, or a range of it, and returns when its headers have arrived.
+// ctx applies to the call and the body. An error is an *Error. With an error, or if the
+// object is NotModified, there is no body to close.
 func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 	t, release, err := o.startCall(ctx, r)
 	if err != nil {
@@ -30,7 +30,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 		t.handedOver = true
 		return obj, nil
 	}
-	defer release() // after the breaker knows, so that the next call does not go out in vain
+	defer release() // after the breaker has the result, so that it applies to the next call
 	obj, failed := notModified(r, t, err)
 	if failed != nil {
 		err = failed

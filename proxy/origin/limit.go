@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// limiter bounds the calls at a time, in all and for one alias. A call without a slot
+// limiter bounds the concurrent calls, of all aliases and of each. A call without a slot
 // waits in its alias's lane, first come, first served. The lanes take turns, except those
 // at their limit. So an alias with a slow bucket takes no slots from the others beyond
 // its limit and does not delay them.
@@ -66,7 +66,7 @@ func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 	if ln == nil {
 		ln = &lane{alias: alias}
 	}
-	// While a slot is free no call that may have it waits, so this one jumps no queue.
+	// While a slot is free, no call that may have it waits, so this call overtakes none.
 	if l.active < l.total && ln.active < l.perAlias {
 		l.lanes[alias] = ln
 		l.active++

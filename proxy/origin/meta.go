@@ -67,10 +67,10 @@ func (m meta) object(etag, contentType *string, modified *time.Time) *Object {
 //	corrected_age_value   = age_value + response_delay
 //	corrected_initial_age = max(apparent_age, corrected_age_value)
 //
-// Without Age and Via there is no cache on the way, and only the second counts: S3 wrote
-// Date while it answered, so apparent_age is the difference of two clocks, and on a host
-// whose clock is ahead every object would be old. The section has apparent_age for caches
-// that send no Age, and behind a Via there may be one.
+// Without Age and Via there is no cache on the way, and only corrected_age_value counts: S3
+// writes Date while it answers, so apparent_age is the difference of two clocks, and on a
+// host whose clock is ahead every object would be old. apparent_age is meant for caches that
+// send no Age, and a Via may be that of such a cache.
 func initialAge(h http.Header, date, now time.Time, delay time.Duration) time.Duration {
 	corrected := parseAge(h) + delay
 	if date.IsZero() || h.Get("Age") == "" && h.Get("Via") == "" {

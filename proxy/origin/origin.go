@@ -25,9 +25,9 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// FirstByteTimeout runs from a request's last byte to its reply's headers.
 	FirstByteTimeout time.Duration
-	// CallTimeout covers a call until its headers are here, retries included, and
-	// the read of its Front. It should leave room for
-	// two attempts that run into FirstByteTimeout.
+	// CallTimeout covers a call until its headers have arrived, retries included, and
+	// the read of its Front. It should allow two attempts that reach
+	// FirstByteTimeout.
 	CallTimeout time.Duration
 	// IdleTimeout is the longest wait for the next 4 KiB of a body, or its rest.
 	// Time in which the body is not being read does not count.
@@ -43,8 +43,8 @@ type Config struct {
 	// places than it leaves free, so alone at most half of them.
 	Queue int
 
-	// BreakerFailures is for how many distinct objects calls must fail in a row,
-	// with one credential at one endpoint, before further calls get
+	// BreakerFailures is the number of distinct objects whose calls must fail in a
+	// row, with one credential at one endpoint, before further calls get
 	// OutcomeCircuitOpen without a request to S3; 0: never. After BreakerOpen one
 	// call goes out as a probe, and after twice that when the probe fails too.
 	BreakerFailures int
@@ -108,7 +108,7 @@ type Secrets interface {
 	RevealSealed(c *alias.Credential, k alias.SealedKey) (alias.KeyPair, error)
 }
 
-// Recorder counts what happens at S3. It must be safe for concurrent use. An outcome is
+// Recorder counts calls to S3. It must be safe for concurrent use. An outcome is
 // an Outcome.Label.
 type Recorder interface {
 	// OriginRequest counts one Get or Head when it ends: with its error, or when its
@@ -177,7 +177,7 @@ func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 // counted, and are not repeated with another key.
 func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.current(r) }
 
-// Circuit tells whether calls go out to the endpoint of a route.
+// Circuit returns the state of the circuit of a route.
 func (o *Origin) Circuit(r alias.Route) CircuitInfo { return o.breaker.info(r) }
 
 // Forget drops the clients of a credential and its circuits. Bodies that are being read
@@ -199,8 +199,8 @@ type Request struct {
 	Route alias.Route
 	Key   string // in the bucket, the alias's prefix included
 	Range *Range // nil: all of it
-	// Force sends the call out even where the circuit is open, and does not count
-	// how it ends.
+	// Force sends the call out even if the circuit is open, and does not count its
+	// result.
 	Force bool
 	// IfMatch, if set, is the ETag that the object must have. For another object the
 	// outcome is OutcomePrecondition.
@@ -245,7 +245,7 @@ type Object struct {
 }
 
 // Front reads the beginning of the body into p: least bytes or more, fewer only if the
-// body ends or breaks before. A caller that needs them for its answer waits for them as
-// for the headers, so both together may take CallTimeout. The error is that of the last
-// Read and comes with the bytes before it.
+// body ends or fails before. The headers and these bytes together may take CallTimeout,
+// because the caller's answer waits for both. The error is that of the last Read and comes
+// with the bytes before it.
 func (o *Object) Front(p []byte, least int) (n int, err error) { return o.Body.(*body).front(p, least) }

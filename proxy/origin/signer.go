@@ -29,8 +29,8 @@ func (o *Origin) signer(r alias.Route) (signer, error) {
 // retrySigner returns another key pair of the same credential after S3 has refused one.
 // There is one in two cases, both during a rotation:
 //
-//  1. The credential has a new key pair, which verification has seen work, but some
-//     server of S3 does not know it yet. The previous key works until the rotation
+//  1. The credential has a new key pair, which has passed verification, but some server of
+//     S3 does not know it yet. The previous key works until the rotation
 //     retires it, so it signs the retry.
 //  2. A request came with the old version of the credential and waited (for a slot, or
 //     with a body that broke) until the old key was deactivated. The current version's

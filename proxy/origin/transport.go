@@ -20,7 +20,7 @@ import (
 const (
 	tlsHandshakeTimeout = 5 * time.Second
 	// idleConnTimeout is below the minute after which S3 and most load balancers
-	// close an idle connection, so that requests rarely meet a dead one.
+	// close an idle connection, so that requests rarely get a closed one.
 	idleConnTimeout = 50 * time.Second
 	// readBuffer takes the headers and the first 15 KiB of a reply in one system
 	// call; larger reads of a body bypass it. Each idle connection holds one.
@@ -170,7 +170,7 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 }
 
 // send sends a request and counts it if it belongs to a call. After a lost connection the
-// next request gets a new one, so that a retry does not meet the next dead one.
+// next request gets a new one, so that a retry does not get another dead one.
 func (s *sender) send(req *http.Request) (*http.Response, error) {
 	t, ok := req.Context().Value(callStatsKey{}).(*callStats)
 	if !ok {
