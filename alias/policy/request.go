@@ -219,23 +219,14 @@ func outsideProblem(key, prefix string) string {
 	return objectProblem(key)
 }
 
-// objectProblem is stricter than S3: keys that some client, server or proxy on
-// the way takes for another one prove nothing.
+// objectProblem applies the rules of a path to a whole key, more strictly than S3: a
+// key that a client, server or proxy on the way takes for another one proves nothing.
 func objectProblem(key string) string {
-	switch {
-	case len(key) > alias.MaxKey:
-		return fmt.Sprintf("must have at most %d bytes", alias.MaxKey)
-	case !utf8.ValidString(key):
-		return "must be valid UTF-8"
-	case strings.ContainsFunc(key, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' }):
-		return "must not have a control character or a backslash"
+	if alias.IsPath([]byte(key)) {
+		return ""
 	}
-	for s := range strings.SplitSeq(key, "/") {
-		if s == "" || s == "." || s == ".." {
-			return `must be a whole object key, without a slash at either end and without empty, "." or ".." segments`
-		}
-	}
-	return ""
+	return fmt.Sprintf("must be a whole object key of at most %d bytes, valid UTF-8 without control characters and "+
+		`backslashes, without a slash at either end and without empty, "." or ".." segments`, alias.MaxKey)
 }
 
 func rotateProblem(d time.Duration) string {
