@@ -10,7 +10,8 @@ import (
 	"ixmage/internal/durable"
 )
 
-// maxFile is far above any key set, and keeps a wrong path from filling memory.
+// maxFile is far above the size of any key set; it bounds the memory that a wrong path
+// costs.
 const maxFile = 1 << 20
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -22,7 +23,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read the key set: %w", err)
 	}
 	defer f.Close()
-	// The opened file is asked, not the path, which could change in between.
+	// This checks the open file: the path could be replaced in between.
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("read the key set: %w", err)
@@ -40,8 +41,8 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// writeFile makes a file that must not be there yet, and returns when it will
-// be there after a power cut: a secret sealed with a lost key set is lost.
+// writeFile makes a new file and returns when it is durable: after a power cut, a secret
+// sealed with a lost key set would be lost.
 func writeFile(path string, text []byte) error {
 	if err := durable.Create(path, text); err != nil {
 		return fmt.Errorf("write the key set %s: %w", path, err)

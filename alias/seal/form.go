@@ -12,7 +12,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// form is how a key set is written down.
+// form encodes a key set for its file.
 type form interface {
 	encode(ctx context.Context, h *keyset.Handle) ([]byte, error)
 	decode(ctx context.Context, text []byte) (*keyset.Handle, error)
@@ -27,12 +27,12 @@ func decode(ctx context.Context, path string, text []byte, f form) (*keyset.Hand
 	return handle, nil
 }
 
-// errNoKeyset stands for every error of Tink's own reader, which quotes the text
-// that it stumbled over: that text may be the key.
+// errNoKeyset replaces every error of Tink's reader, which quotes the text that it could
+// not parse: that text may be the key.
 var errNoKeyset = errors.New("the file is damaged or holds no key set; restore it from backup, " +
 	"or delete it if no credential was ever registered")
 
-// clearForm is Tink's JSON as it is.
+// clearForm is Tink's JSON, unencrypted.
 type clearForm struct{}
 
 func (clearForm) encode(_ context.Context, h *keyset.Handle) ([]byte, error) {
@@ -53,8 +53,8 @@ func (clearForm) decode(_ context.Context, text []byte) (*keyset.Handle, error) 
 // before the key set is open.
 const kmsTimeout = 30 * time.Second
 
-// kmsPurpose is in the encryption context of the calls, where KMS checks it and
-// CloudTrail shows it.
+// kmsPurpose is in the encryption context of the calls: KMS checks it, and CloudTrail
+// shows it.
 const kmsPurpose = "ixmage master keyset"
 
 // wrappedForm is Tink's JSON with the keys encrypted by a KMS key.
@@ -76,7 +76,7 @@ func (w wrappedForm) encode(ctx context.Context, h *keyset.Handle) ([]byte, erro
 func (w wrappedForm) decode(ctx context.Context, text []byte) (*keyset.Handle, error) {
 	ctx, cancel := context.WithTimeout(ctx, kmsTimeout)
 	defer cancel()
-	// Here the text is wrapped, and the errors that matter are those of KMS.
+	// The text is encrypted here, so the errors of KMS may be shown.
 	h, err := keyset.ReadWithContext(ctx, keyset.NewJSONReader(bytes.NewReader(text)), w.wrapper, []byte(kmsPurpose))
 	if err != nil {
 		return nil, fmt.Errorf("unwrap it with the KMS key %s: %w", w.arn, err)

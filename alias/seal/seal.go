@@ -1,5 +1,5 @@
-// Package seal protects the secrets of credentials at rest: with a Tink key set
-// that lies in a file of its own, or is wrapped by AWS KMS.
+// Package seal encrypts the secrets of credentials at rest with a Tink key set, which is
+// in a file of its own, or is wrapped by AWS KMS.
 package seal
 
 import (
@@ -24,11 +24,11 @@ type Spec struct {
 	Master string
 	// Dir is the data folder.
 	Dir string
-	// Fresh says that the registry holds no sealed secret, so that a missing
-	// key set loses nothing and may be made.
+	// Fresh means that the registry holds no sealed secret, so that Open may make a
+	// missing key set.
 	Fresh bool
-	// Sealed is how many credentials of a registry that is not fresh have a
-	// sealed secret. It is there for the message when the key set is missing.
+	// Sealed is the number of credentials with a sealed secret, for the error about a
+	// missing key set.
 	Sealed int
 }
 
@@ -43,8 +43,9 @@ const (
 	kmsPrefix  = "aws-kms://"
 )
 
-// purpose is part of the associated data of every sealed value. It keeps values
-// of this key set apart from other values that may be sealed with it later.
+// purpose is part of the associated data of every sealed value. It
+// distinguishes these values from other values that may be sealed with the same key set
+// later.
 const purpose = "ixmage credential secret"
 
 // Keyset seals and opens. It implements alias.Sealer and is safe for concurrent
@@ -57,11 +58,11 @@ type Keyset struct {
 
 var _ alias.Sealer = (*Keyset)(nil)
 
-// Open reads the key set, or makes it where Spec.Fresh allows. It does file I/O,
-// and two calls to KMS at most where the Spec says so.
+// Open reads the key set, or makes it if Spec.Fresh allows. It does file I/O, and with
+// a KMS key at most two calls to KMS.
 func Open(ctx context.Context, spec Spec) (*Keyset, error) { return open(ctx, spec) }
 
-// open is Open with a KMS client of the test's own.
+// open is Open with a given KMS client, for tests.
 func open(ctx context.Context, spec Spec, opts ...awskms.ClientOption) (*Keyset, error) {
 	if err := ValidateMaster(spec.Master); err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func open(ctx context.Context, spec Spec, opts ...awskms.ClientOption) (*Keyset,
 	return k, nil
 }
 
-// ValidateMaster checks the form of a master key, not whether it is there.
+// ValidateMaster checks the form of a master key, not whether the key exists.
 func ValidateMaster(master string) error {
 	if path, ok := strings.CutPrefix(master, filePrefix); ok && path != "" || master == "" {
 		return nil
@@ -110,7 +111,7 @@ func isKeyARN(s string) bool {
 		(strings.HasPrefix(p[5], "key/") || strings.HasPrefix(p[5], "alias/"))
 }
 
-// readOrMake gives the handle of the key set at path.
+// readOrMake returns the handle of the key set at path.
 func readOrMake(ctx context.Context, path string, spec Spec, form form) (*keyset.Handle, error) {
 	text, err := readFile(path)
 	switch {
@@ -131,7 +132,7 @@ func readOrMake(ctx context.Context, path string, spec Spec, form form) (*keyset
 	return handle, writeFile(path, text)
 }
 
-// missing says what is lost and what to do.
+// missing is the error about a missing key set: the loss and the remedy.
 func missing(path string, sealed int) error {
 	whose := "credentials"
 	switch {
@@ -158,7 +159,7 @@ func (k *Keyset) Open(sealed []byte, credentialID, version int64) (alias.Secret,
 	return alias.NewSecret(string(text)), nil
 }
 
-// associated is what a sealed value is bound to.
+// associated returns the associated data to which a sealed value is bound.
 func associated(credentialID, version int64) []byte {
 	b := append(make([]byte, 0, len(purpose)+17), purpose...)
 	b = append(b, 0)
@@ -166,8 +167,8 @@ func associated(credentialID, version int64) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(version))
 }
 
-// BesideData reports whether the key set lies in the clear inside the data
-// folder, where a copy of the database includes the key, and at which path.
+// BesideData reports whether the key set is unencrypted in the data folder, so that a
+// copy of the folder contains both the key and the database, and its path.
 func (k *Keyset) BesideData() (path string, beside bool) {
 	if k.clearPath == "" {
 		return "", false
@@ -179,7 +180,8 @@ func (k *Keyset) BesideData() (path string, beside bool) {
 	return k.clearPath, true
 }
 
-// resolved is path without symbolic links, as far as that can be told.
+// resolved returns the absolute path without symbolic links; a step that fails is
+// skipped.
 func resolved(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs

@@ -48,8 +48,8 @@ func operationValues(o *alias.Operation) ([]any, error) {
 	}, nil
 }
 
-// InsertOperation adds an operation. The database itself refuses, as
-// alias.ErrExists, a second one that runs for the same alias or credential.
+// InsertOperation adds an operation. The database itself refuses a second running
+// operation for the same alias or credential, with alias.ErrExists.
 func (t *tx) InsertOperation(o *alias.Operation) error {
 	values, err := operationValues(o)
 	if err != nil {
@@ -71,14 +71,14 @@ func (t *tx) UpdateOperation(o *alias.Operation) error {
 // Operation reads one operation.
 func (t *tx) Operation(id string) (*alias.Operation, error) { return t.operation(id) }
 
-// RunningOperation reads what runs for an alias or a credential.
+// RunningOperation reads the operation that runs for an alias or a credential.
 func (t *tx) RunningOperation(aliasName, credential alias.Name) (*alias.Operation, error) {
 	const query = selectOperations + ` WHERE state = 'running' AND
 		((alias = ? AND alias <> '') OR (credential = ? AND credential <> '')) ORDER BY number LIMIT 1`
 	return one(t.querier, scanOperation, query, string(aliasName), string(credential))
 }
 
-// LastOperation reads the newest of a kind for an alias.
+// LastOperation reads the newest operation of a kind for an alias.
 func (t *tx) LastOperation(kind alias.OperationKind, aliasName alias.Name) (*alias.Operation, error) {
 	const query = selectOperations + ` WHERE alias = ? AND kind = ? ORDER BY number DESC LIMIT 1`
 	return one(t.querier, scanOperation, query, string(aliasName), string(kind))
@@ -88,7 +88,7 @@ func (q querier) operation(id string) (*alias.Operation, error) {
 	return one(q, scanOperation, selectOperations+` WHERE id = ?`, id)
 }
 
-// Operation reads one operation: alias.ErrNotFound when there is none.
+// Operation reads one operation: alias.ErrNotFound if there is none.
 func (s *Store) Operation(ctx context.Context, id string) (*alias.Operation, error) {
 	return s.read(ctx).operation(id)
 }
@@ -129,20 +129,20 @@ var auditColumns = []string{
 	"detail",
 }
 
-// AddAudit adds a line.
+// AddAudit adds an entry to the audit.
 func (t *tx) AddAudit(e *alias.AuditEntry) error {
 	_, err := t.exec(insertInto("audit", auditColumns), micros(e.At), e.Actor, e.Action, e.User, e.Policy, e.AccessKeyID,
 		string(e.Alias), string(e.Credential), e.Outcome, e.Operation, e.Detail)
 	return err
 }
 
-// Audit lists lines, the newest first.
+// Audit lists entries of the audit, the newest first.
 func (s *Store) Audit(ctx context.Context, before int64, limit int) ([]*alias.AuditEntry, error) {
 	const query = selectAudit + ` WHERE (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?`
 	return collect(s.read(ctx), scanAudit, query, before, before, max(limit, 0))
 }
 
-// CountAudit counts lines.
+// CountAudit counts entries of the audit.
 func (s *Store) CountAudit(ctx context.Context, f alias.AuditFilter) (int, error) {
 	const query = `SELECT count(*) FROM audit WHERE actor = ? AND action = ? AND outcome = ? AND at >= ?`
 	return one(s.read(ctx), scanValue[int], query, f.Actor, f.Action, f.Outcome, micros(f.Since))
@@ -162,15 +162,14 @@ func scanVerification(r row) (*alias.Verification, error) {
 	return &v, nil
 }
 
-// Verification reads the last one of an alias: alias.ErrNotFound when there is
-// none.
+// Verification reads the last one of an alias: alias.ErrNotFound if there is none.
 func (s *Store) Verification(ctx context.Context, aliasID int64) (*alias.Verification, error) {
 	const query = `SELECT alias_id, alias, credential_id, credential_version, checked_at, checks
 		FROM verifications WHERE alias_id = ?`
 	return one(s.read(ctx), scanVerification, query, aliasID)
 }
 
-// PutVerification keeps one for an alias, over the one before.
+// PutVerification replaces the verification of an alias.
 func (t *tx) PutVerification(v *alias.Verification) error {
 	checks, err := json.Marshal(v.Checks)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"ixmage/alias"
 )
 
-// querier runs reads: in a transaction or outside of one.
+// querier runs reads, in a transaction or without one.
 type querier struct {
 	ctx context.Context //nolint:containedctx // lives as long as the call that made it
 	db  interface {
@@ -19,10 +19,10 @@ type querier struct {
 	dialect dialect
 }
 
-// row is what a scan function reads from.
+// row is the argument of a scan function.
 type row interface{ Scan(dest ...any) error }
 
-// each yields the rows of a query, and last of all the error that ended it.
+// each yields the rows of a query. If the query fails, the last pair is the error.
 func each[T any](q querier, scan func(row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -43,7 +43,7 @@ func each[T any](q querier, scan func(row) (T, error), query string, args ...any
 	}
 }
 
-// collect is all rows of a query.
+// collect returns all rows of a query.
 func collect[T any](q querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
 	var list []T
 	for v, err := range each(q, scan, query, args...) {
@@ -55,7 +55,7 @@ func collect[T any](q querier, scan func(row) (T, error), query string, args ...
 	return list, nil
 }
 
-// one is the single row of a query: alias.ErrNotFound when there is none.
+// one returns the only row of a query: alias.ErrNotFound if there is none.
 func one[T any](q querier, scan func(row) (T, error), query string, args ...any) (T, error) {
 	list, err := collect(q, scan, query, args...)
 	if err == nil && len(list) == 0 {
@@ -95,7 +95,8 @@ func (q querier) meta(key string) ([]byte, error) {
 	return one(q, scanValue[[]byte], `SELECT value FROM meta WHERE key = ?`, key)
 }
 
-// Update runs fn in one transaction. A panic in fn rolls back and goes on.
+// Update runs fn in one transaction. If fn panics, it
+// rolls back and panics too.
 func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
 	return s.update(ctx, func(t *tx) error { return fn(t) })
 }
@@ -119,8 +120,8 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) error {
 	return nil
 }
 
-// ended says that the context ended where database/sql, which rolls back in a
-// goroutine of its own, says only that the transaction is over.
+// ended returns the error of the context, if it has ended. database/sql rolls back in a
+// goroutine and then reports only that the transaction is done.
 func ended(ctx context.Context, err error) error {
 	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
 		return ctx.Err()
@@ -132,9 +133,9 @@ func ended(ctx context.Context, err error) error {
 type tx struct {
 	querier
 	sql *sql.Tx
-	// failed is the first error of a write. PostgreSQL takes nothing more after
-	// one; so that no caller comes to rely on SQLite's patience, Update refuses
-	// for both.
+	// failed is the first error of a write. After one, PostgreSQL refuses every further
+	// statement of the transaction, and SQLite does not. Update refuses for both, so
+	// that no caller depends on SQLite.
 	failed error
 }
 
@@ -147,7 +148,7 @@ func (t *tx) Credential(name alias.Name) (*alias.Credential, error) { return t.c
 // AliasesOf names the aliases that use a credential.
 func (t *tx) AliasesOf(credentialID int64) ([]alias.Name, error) { return t.aliasesOf(credentialID) }
 
-// CountSealed says how many credentials hold a sealed value.
+// CountSealed counts the credentials that hold a sealed value.
 func (t *tx) CountSealed() (int, error) { return t.countSealed() }
 
 // Meta reads a setting.
@@ -163,8 +164,8 @@ func (t *tx) SetMeta(key string, value []byte) error {
 	return err
 }
 
-// exec runs a write and says how many rows it changed. A broken foreign key is
-// errForeign still, for the caller to give a meaning to.
+// exec runs a write and returns the number of changed rows. It returns errForeign for a
+// violated foreign key; the caller translates it.
 func (t *tx) exec(query string, args ...any) (int64, error) {
 	if t.failed != nil {
 		return 0, t.failed
@@ -181,8 +182,8 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	return n, t.fail(err)
 }
 
-// replace runs a write that must change one row: alias.ErrStale when there is
-// no such row.
+// replace runs a write that must change one row: alias.ErrStale if there is no such
+// row.
 func (t *tx) replace(query string, args ...any) error {
 	n, err := t.exec(query, args...)
 	if err == nil && n == 0 {

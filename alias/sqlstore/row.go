@@ -36,7 +36,7 @@ func scanAlias(r row) (*alias.Alias, error) {
 	return &a, nil
 }
 
-// aliasColumns are what InsertAlias and UpdateAlias write, in the order of
+// aliasColumns are the columns that InsertAlias and UpdateAlias write, in the order of
 // aliasValues.
 var aliasColumns = []string{
 	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style",
@@ -55,14 +55,14 @@ func aliasValues(a *alias.Alias) []any {
 	}
 }
 
-// InsertAlias adds an alias. One that names a credential which is not there is
-// refused by the database, as alias.ErrNotFound.
+// InsertAlias adds an alias. The database refuses an alias whose credential does not
+// exist, with alias.ErrNotFound.
 func (t *tx) InsertAlias(a *alias.Alias) error {
 	_, err := t.exec(insertInto("aliases", aliasColumns), aliasValues(a)...)
 	return noCredential(err)
 }
 
-// UpdateAlias replaces an alias, unless its epoch would go down.
+// UpdateAlias replaces an alias, unless its epoch would decrease.
 func (t *tx) UpdateAlias(a *alias.Alias) error {
 	values := append(aliasValues(a), a.Revision-1, a.Epoch)
 	return noCredential(t.replace(updateOf("aliases", aliasColumns)+` AND epoch <= ?`, values...))
@@ -110,7 +110,7 @@ func scanCredential(r row) (*alias.Credential, error) {
 	return &c, nil
 }
 
-// decodeProvider is the one place that knows which kinds there are.
+// decodeProvider decodes the provider by its kind.
 func decodeProvider(kind alias.Kind, public string) (alias.Provider, error) {
 	switch kind {
 	case alias.KindStatic:
@@ -138,7 +138,7 @@ func credentialValues(c *alias.Credential) ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write credential %s: %w", c.Name, err)
 	}
-	var sealed any // NULL, unlike an empty slice
+	var sealed any // nil is NULL, an empty slice is not
 	if c.Sealed != nil {
 		sealed = c.Sealed
 	}
@@ -168,8 +168,8 @@ func (t *tx) UpdateCredential(c *alias.Credential) error {
 	return t.replace(updateOf("credentials", credentialColumns), append(values, c.Revision-1)...)
 }
 
-// DeleteCredential removes a credential; the foreign key refuses while an alias
-// has it.
+// DeleteCredential removes a credential; the foreign key prevents it while an alias uses
+// the credential.
 func (t *tx) DeleteCredential(id, revision int64) error {
 	err := t.replace(`DELETE FROM credentials WHERE id = ? AND revision = ?`, id, revision)
 	if errors.Is(err, errForeign) {
@@ -183,14 +183,14 @@ func insertInto(table string, columns []string) string {
 	return `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + values + `)`
 }
 
-// updateOf sets every column but the last, which is the id, where the revision
-// is the one given last.
+// updateOf returns an UPDATE of every column except the last, which is the id. It
+// applies to the row with this id and the revision in the last argument.
 func updateOf(table string, columns []string) string {
 	set := columns[:len(columns)-1]
 	return `UPDATE ` + table + ` SET ` + strings.Join(set, " = ?, ") + ` = ? WHERE id = ? AND revision = ?`
 }
 
-// micros and fromMicros keep the zero time apart from the year 1970.
+// micros and fromMicros distinguish the zero time from the year 1970.
 func micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -21,13 +21,13 @@ import (
 //go:embed migrations/sqlite/*.sql
 var sqliteMigrations embed.FS
 
-// sqliteReaders bounds the connections that read. Reads are of the admin API
-// and at start; the hot path has none.
+// sqliteReaders bounds the connections that read. Only the admin API and the start
+// read; requests for pictures do not.
 const sqliteReaders = 4
 
-// OpenSQLite opens the database file at path, makes it (mode 0600) if there is
-// none, and brings its schema up to date. A database of a newer version, a
-// damaged one and any other file are refused and left as they are.
+// OpenSQLite opens the database file at path, makes it (mode 0600) if there is none, and
+// migrates its schema. It refuses a database of a newer version, a damaged one and any
+// other file, and does not change them.
 func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 	s, err := openSQLite(ctx, path)
 	if err != nil {
@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	s := &Store{dialect: dialect{
 		goose:      goose.DialectSQLite3,
 		migrations: migrations,
-		snapshot:   sql.LevelDefault, // there is only one, and the driver refuses any other
+		snapshot:   sql.LevelDefault, // SQLite has one level, and the driver refuses any other
 		bind:       func(query string) string { return query },
 		classify:   classifySQLite,
 	}}
@@ -61,9 +61,9 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if s.reader, err = sql.Open("sqlite", sqliteDSN(path)); err != nil {
 		return nil, err
 	}
-	// SQLite has one writer at a time. With one connection database/sql keeps
-	// the queue, which is fair and ends with the caller's context; SQLite's own
-	// would poll.
+	// SQLite has one writer at a time. With one connection, writers queue in
+	// database/sql, which is fair and obeys the caller's context; SQLite itself would
+	// poll for its lock.
 	s.writer.SetMaxOpenConns(1)
 	s.reader.SetMaxOpenConns(sqliteReaders)
 	if err := s.migrate(ctx); err != nil {
@@ -72,9 +72,9 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-// private makes the file with its final mode before SQLite would with another,
-// and takes away what others may do with one that is there. SQLite gives the
-// files beside it the same mode.
+// private makes the file with mode 0600, because SQLite would make it with another mode,
+// and removes the rights of other users from an existing file. SQLite gives the files
+// beside it the same mode.
 func private(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -91,13 +91,13 @@ func private(path string) error {
 	return nil
 }
 
-// sqliteDSN is the data source name of a file, with what every connection is
-// told.
+// sqliteDSN returns the data source name of a file, with the settings of every
+// connection.
 func sqliteDSN(path string) string {
 	u := url.URL{Scheme: "file", Path: path}
 	options := url.Values{
-		// A write takes its lock when it begins. One that began as a read and
-		// wrote later would fail when another wrote in between.
+		// A write transaction takes its lock at its begin. A transaction that read first
+		// and wrote later would fail if another wrote in between.
 		"_txlock": {"immediate"},
 		"_pragma": {
 			"busy_timeout(5000)", // another process, such as a backup, may have the lock
@@ -112,7 +112,7 @@ func sqliteDSN(path string) string {
 	return u.String()
 }
 
-// classifySQLite goes by result codes; texts are not a contract.
+// classifySQLite uses result codes, because texts are not a contract.
 func classifySQLite(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {

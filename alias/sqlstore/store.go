@@ -1,5 +1,5 @@
-// Package sqlstore keeps the registry in an SQL database. What differs between
-// databases is in a dialect; everything else is written once.
+// Package sqlstore keeps the registry in an SQL database. A dialect has the differences
+// between databases.
 package sqlstore
 
 import (
@@ -14,32 +14,31 @@ import (
 	"ixmage/alias"
 )
 
-// dialect is what one database does its own way.
+// dialect has the properties of one database.
 type dialect struct {
 	goose      goose.Dialect
 	migrations fs.FS
-	// snapshot is the weakest level at which two queries see the same moment.
+	// snapshot is the weakest isolation level at which two queries see the same state.
 	snapshot sql.IsolationLevel
-	// bind turns the ? of a query into the database's own placeholders.
+	// bind replaces the ? of a query with the placeholders of the database.
 	bind func(query string) string
-	// classify turns a driver's error into errUnique or errForeign where it is
-	// one of these, wraps what a user can do something about, and leaves the rest.
+	// classify returns errUnique or errForeign for a violated constraint, wraps an error
+	// that an operator can act on, and returns any other error unchanged.
 	classify func(error) error
 }
 
-// Violations of constraints, which mean different things for different
-// statements.
+// Violations of constraints; their meaning depends on the statement.
 var (
 	errUnique  = errors.New("unique constraint")
 	errForeign = errors.New("foreign key constraint")
 )
 
-// Store is an alias.Store. Updates run one after the other where the database
-// allows only one writer; reads go on beside them.
+// Store is an alias.Store. If the database allows only one writer, updates run one after
+// the other; reads run concurrently.
 type Store struct {
 	dialect dialect
 	reader  *sql.DB
-	writer  *sql.DB // the reader itself where many may write
+	writer  *sql.DB // the reader, if the database allows many writers
 }
 
 var _ alias.Store = (*Store)(nil)
@@ -47,8 +46,8 @@ var _ alias.Store = (*Store)(nil)
 // Close ends all connections. Calls after it fail.
 func (s *Store) Close() error { return errors.Join(s.writer.Close(), s.reader.Close()) }
 
-// migrate brings the schema up to the version that this program knows, and
-// refuses a database that is beyond it.
+// migrate migrates the schema to the version of this program, and refuses a database
+// with a newer version.
 func (s *Store) migrate(ctx context.Context) error {
 	p, err := goose.NewProvider(s.dialect.goose, s.writer, s.dialect.migrations,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
@@ -98,17 +97,17 @@ func (s *Store) Load(
 	return nil
 }
 
-// read runs queries outside of a transaction.
+// read runs queries without a transaction.
 func (s *Store) read(ctx context.Context) querier {
 	return querier{ctx: ctx, db: s.reader, dialect: s.dialect}
 }
 
-// Alias reads one alias: alias.ErrNotFound when there is none.
+// Alias reads one alias: alias.ErrNotFound if there is none.
 func (s *Store) Alias(ctx context.Context, name alias.Name) (*alias.Alias, error) {
 	return s.read(ctx).alias(name)
 }
 
-// Credential reads one credential: alias.ErrNotFound when there is none.
+// Credential reads one credential: alias.ErrNotFound if there is none.
 func (s *Store) Credential(ctx context.Context, name alias.Name) (*alias.Credential, error) {
 	return s.read(ctx).credential(name)
 }
@@ -130,12 +129,12 @@ func (s *Store) AliasesOf(ctx context.Context, credentialID int64) ([]alias.Name
 	return s.read(ctx).aliasesOf(credentialID)
 }
 
-// CountSealed says how many credentials hold a sealed value.
+// CountSealed counts the credentials that hold a sealed value.
 func (s *Store) CountSealed(ctx context.Context) (int, error) {
 	return s.read(ctx).countSealed()
 }
 
-// Meta reads a setting: alias.ErrNotFound when it was never set.
+// Meta reads a setting: alias.ErrNotFound if it was never set.
 func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
 	return s.read(ctx).meta(key)
 }

@@ -19,8 +19,8 @@ func tallies(u *alias.Usage) []*alias.Tally {
 	return []*alias.Tally{&u.Spent, &u.Hit, &u.Collapsed, &u.NotModified}
 }
 
-// addUsage adds to the row of an alias, if the alias is there. Where there is a
-// row, its since stays.
+// addUsage adds to the row of an alias, if the alias exists. It does not change the
+// since of an existing row.
 var addUsage = func() string {
 	set := make([]string, len(usageCounts))
 	for i, c := range usageCounts {
@@ -32,7 +32,7 @@ var addUsage = func() string {
 		ON CONFLICT (alias_id) DO UPDATE SET ` + strings.Join(set, ", ")
 }()
 
-// AddUsage adds a batch that was not added before.
+// AddUsage adds a batch unless it was added before.
 func (s *Store) AddUsage(ctx context.Context, b alias.UsageBatch) error {
 	return s.update(ctx, func(t *tx) error { return t.addUsage(b) })
 }
@@ -75,7 +75,7 @@ func scanUsage(r row) (alias.Usage, error) {
 	return u, nil
 }
 
-// Usage is what was added for an alias.
+// Usage returns the sum that was added for an alias.
 func (s *Store) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
 	query := `SELECT since, ` + strings.Join(usageCounts, ", ") + ` FROM usage WHERE alias_id = ?`
 	u, err := one(s.read(ctx), scanUsage, query, aliasID)

@@ -12,7 +12,7 @@ import (
 	"ixmage/alias"
 )
 
-// auditEntry is one with every field set but its ID.
+// auditEntry returns an entry with every field set except its ID.
 func auditEntry(detail string) *alias.AuditEntry {
 	return &alias.AuditEntry{
 		At: at, Actor: "admin@::1", Action: "iam:CreateUser", User: "u", Policy: "p", AccessKeyID: "AKIA1",
@@ -20,7 +20,7 @@ func auditEntry(detail string) *alias.AuditEntry {
 	}
 }
 
-// page is a part of the audit: how it is asked for.
+// page has the arguments that select a part of the audit.
 type page struct {
 	before int64
 	limit  int
@@ -36,7 +36,7 @@ func wantAudit(t *testing.T, s alias.Store, want ...string) []*alias.AuditEntry 
 	return list
 }
 
-// readAudit is the entries of a page, and their details.
+// readAudit returns the entries of a page, and their details.
 func readAudit(t *testing.T, s alias.Store, p page) ([]*alias.AuditEntry, []string) {
 	t.Helper()
 	list, err := s.Audit(t.Context(), p.before, p.limit)
@@ -50,8 +50,8 @@ func readAudit(t *testing.T, s alias.Store, p page) ([]*alias.AuditEntry, []stri
 	return list, details
 }
 
-// testAudit also shows that entries stay as they were: there is no method to
-// change one, and whatever else is written leaves them alone.
+// testAudit also shows that entries never change: there is no method to change one, and
+// no other write changes them.
 func testAudit(t *testing.T, s alias.Store) {
 	bare := &alias.AuditEntry{ID: 1 << 40, At: at.Add(-time.Hour)} // the ID is not the caller's to choose
 	must(t, s, func(tx alias.Tx) error { return tx.AddAudit(auditEntry("sü\"ß'\n\u2028")) })
@@ -94,7 +94,7 @@ func testAudit(t *testing.T, s alias.Store) {
 	}
 }
 
-// testAuditCount also has an entry for each way not to be counted.
+// testAuditCount also has an entry for each reason not to be counted.
 func testAuditCount(t *testing.T, s alias.Store) {
 	edit := func(fn func(*alias.AuditEntry)) {
 		e := auditEntry("")
@@ -121,7 +121,7 @@ func wantCount(t *testing.T, s alias.Store, f alias.AuditFilter, want int) {
 	}
 }
 
-// verification is one with every field set.
+// verification returns one with every field set.
 func verification(aliasID int64, name alias.Name) *alias.Verification {
 	return &alias.Verification{
 		AliasID: aliasID, Alias: name, CredentialID: 1<<63 - 1, CredentialVersion: 3, CheckedAt: at,

@@ -14,7 +14,7 @@ import (
 	"ixmage/alias"
 )
 
-// operation is one with every field set, under way.
+// operation returns a running operation with every field set.
 func operation(id string, aliasName, credential alias.Name) *alias.Operation {
 	return &alias.Operation{
 		ID: id, Kind: alias.OperationProvision, Alias: aliasName, Credential: credential, CredentialID: 1<<63 - 1,
@@ -31,7 +31,7 @@ func operation(id string, aliasName, credential alias.Name) *alias.Operation {
 	}
 }
 
-// bareOperation has nothing that can be left out.
+// bareOperation has no optional field set.
 func bareOperation(id string, credential alias.Name) *alias.Operation {
 	return &alias.Operation{
 		ID: id, Kind: alias.OperationRotate, Credential: credential, State: alias.OperationRunning,
@@ -39,7 +39,7 @@ func bareOperation(id string, credential alias.Name) *alias.Operation {
 	}
 }
 
-// next is the operation after another write.
+// next returns the operation after another write.
 func next(o *alias.Operation, state alias.OperationState) *alias.Operation {
 	n := *o
 	n.State, n.Revision = state, o.Revision+1
@@ -120,21 +120,21 @@ func testOperationMissing(t *testing.T, s alias.Store) {
 		wantError(t, "Tx.RunningOperation", err, alias.ErrNotFound)
 		_, err = tx.LastOperation(alias.OperationProvision, "none")
 		wantError(t, "Tx.LastOperation", err, alias.ErrNotFound)
-		return nil // a lookup in vain is no failure of the transaction
+		return nil // ErrNotFound does not fail the transaction
 	})
 }
 
-// testOperationTaken: an id is given once, and one operation runs at a time for
-// an alias, and for a credential.
+// testOperationTaken checks that an id is unique, and that one operation at a time runs
+// for an alias, and for a credential.
 func testOperationTaken(t *testing.T, s alias.Store) {
 	first, ended := operation("op-1", "shop", "media"), operation("op-2", "old", "older")
 	ended.State = alias.OperationFailed
 	insert(t, s, first, ended)
 	again := bareOperation("op-4", "lone")
-	insert(t, s, again, operation("op-5", "old", "older")) // what has ended is in nobody's way
+	insert(t, s, again, operation("op-5", "old", "older")) // an operation that has ended blocks no other
 	second := operation("op-6", "shop", "media")
 	second.State = alias.OperationDone
-	insert(t, s, second) // nor is it in anybody else's
+	insert(t, s, second) // also not one of another alias
 	for what, o := range map[string]*alias.Operation{
 		"id": operation("op-2", "free", "free"), "alias": operation("op-9", "shop", "free"),
 		"credential": operation("op-9", "free", "media"), "credential of one without an alias": bareOperation("op-9", "lone"),
@@ -143,8 +143,8 @@ func testOperationTaken(t *testing.T, s alias.Store) {
 	}
 	revived := next(second, alias.OperationRunning)
 	wantError(t, "update", try(t, s, func(tx alias.Tx) error { return tx.UpdateOperation(revived) }), alias.ErrExists)
-	// Several without an alias may run, and an alias may bear the name of a
-	// credential that one runs for.
+	// Several without an alias may run, and an alias may have the name of a credential
+	// for which one runs.
 	insert(t, s, bareOperation("op-7", "lone2"), operation("op-8", "media", "shop"))
 	wantOperation(t, s, first)
 	wantOperation(t, s, second)
@@ -201,7 +201,7 @@ func testOneOfManyOperationsRuns(t *testing.T, s alias.Store) {
 }
 
 func testOperations(t *testing.T, s alias.Store) {
-	// Ids and times say nothing about the order, which is that of the inserts.
+	// The order is that of the inserts, and not that of ids or times.
 	for _, o := range []*alias.Operation{
 		{ID: "m", Alias: "shop", Credential: "media", State: alias.OperationFailed, CreatedAt: at.Add(time.Hour)},
 		{ID: "z", Alias: "shop", Credential: "shop", State: alias.OperationDone, CreatedAt: at},
@@ -248,7 +248,7 @@ func testOperations(t *testing.T, s alias.Store) {
 			}
 		})
 	}
-	// A write of an old one does not make it the newest.
+	// An update of an old one does not make it the newest.
 	o, err := s.Operation(t.Context(), "z")
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +259,8 @@ func testOperations(t *testing.T, s alias.Store) {
 	}
 }
 
-// found is the id of what a lookup in a transaction finds; "" is nothing.
+// found returns the id of the operation that a lookup in a transaction finds, "" if it
+// finds none.
 func found(o *alias.Operation, err error) string {
 	switch {
 	case errors.Is(err, alias.ErrNotFound):
@@ -316,8 +317,8 @@ func testLastOperation(t *testing.T, s alias.Store) {
 	})
 }
 
-// testOperationsNothingShared changes what was given to the store and what came
-// from it, and looks again.
+// testOperationsNothingShared changes values after they were passed to the store or
+// returned by it, and reads the stored ones again.
 func testOperationsNothingShared(t *testing.T, s alias.Store) {
 	o := operation("op-1", "shop", "media")
 	insert(t, s, o)

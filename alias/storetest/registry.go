@@ -69,7 +69,7 @@ func testMissing(t *testing.T, s alias.Store) {
 		wantError(t, "Tx.Alias", err, alias.ErrNotFound)
 		_, err = tx.Credential("none")
 		wantError(t, "Tx.Credential", err, alias.ErrNotFound)
-		return nil // a lookup in vain is no failure of the transaction
+		return nil // ErrNotFound does not fail the transaction
 	})
 	if users, err := s.AliasesOf(t.Context(), 1); err != nil || len(users) != 0 {
 		t.Errorf("AliasesOf: got %v, %v, want none", users, err)
@@ -172,8 +172,8 @@ func testAliasesOf(t *testing.T, s alias.Store) {
 }
 
 func testPaging(t *testing.T, s alias.Store) {
-	// In the order of bytes. A collation of a language would put hyphens last
-	// or leave them out.
+	// The order is that of bytes. A collation of a language would sort hyphens last or
+	// ignore them.
 	names := []alias.Name{"0", "9z", "a", "a-", "a-b", "a0", "aa", "ab", "b"}
 	credentials, aliases := make([]*alias.Credential, len(names)), make([]*alias.Alias, len(names))
 	for i, n := range names {
@@ -282,7 +282,7 @@ func testRaiseEpoch(t *testing.T, s alias.Store) {
 	wantError(t, "rolled back", try(t, s, func(tx alias.Tx) error { return errors.Join(tx.RaiseEpoch(1), stop) }), stop)
 	wantAlias(t, s, a)
 
-	// One that was read before is not written over it.
+	// A value that was read before the raise does not overwrite it.
 	read.Revision, read.Bucket = 2, "changed"
 	wantError(t, "epoch down", try(t, s, func(tx alias.Tx) error { return tx.UpdateAlias(&read) }), alias.ErrStale)
 	wantAlias(t, s, a)

@@ -1,5 +1,4 @@
-// Package storetest checks that a Store keeps what the contract of alias.Store
-// says. Every implementation runs it.
+// Package storetest tests the contract of alias.Store. Every implementation runs it.
 package storetest
 
 import (
@@ -12,8 +11,8 @@ import (
 	"ixmage/alias"
 )
 
-// Test runs the suite. open gives a new, empty store for each call, and closes
-// it when its test ends.
+// Test runs the suite. Each call of open returns a new, empty store, which open closes
+// at the end of the test.
 func Test(t *testing.T, open func(*testing.T) alias.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, alias.Store){
@@ -71,10 +70,10 @@ func Test(t *testing.T, open func(*testing.T) alias.Store) {
 	}
 }
 
-// at is a moment with all the digits that a store must keep.
+// at is a time with all the digits that a store must keep.
 var at = time.Date(2024, 2, 29, 23, 59, 59, 123456000, time.UTC)
 
-// credential is one with every field set.
+// credential returns one with every field set.
 func credential(id int64, name alias.Name) *alias.Credential {
 	return &alias.Credential{
 		ID: id, Name: name, Provider: alias.Static{AccessKeyID: "AKIA" + string(name)},
@@ -84,7 +83,7 @@ func credential(id int64, name alias.Name) *alias.Credential {
 	}
 }
 
-// anAlias is one with every field set.
+// anAlias returns one with every field set.
 func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 	return &alias.Alias{
 		ID: id, Name: name,
@@ -101,7 +100,7 @@ func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 	}
 }
 
-// must runs fn in a transaction that has to work.
+// must runs fn in a transaction that must succeed.
 func must(t *testing.T, s alias.Store, fn func(alias.Tx) error) {
 	t.Helper()
 	if err := try(t, s, fn); err != nil {
@@ -115,7 +114,7 @@ func try(t *testing.T, s alias.Store, fn func(alias.Tx) error) error {
 	return s.Update(t.Context(), fn)
 }
 
-// seed stores values that the test starts from.
+// seed stores the initial values of a test.
 func seed(t *testing.T, s alias.Store, credentials []*alias.Credential, aliases ...*alias.Alias) {
 	t.Helper()
 	must(t, s, func(tx alias.Tx) error {

@@ -39,8 +39,7 @@ func testLoad(t *testing.T, s alias.Store) {
 	}
 }
 
-// testLoadStops also shows that an ended Load holds nothing that a write waits
-// for.
+// testLoadStops also shows that a stopped Load holds no lock that would block a write.
 func testLoadStops(t *testing.T, s alias.Store) {
 	c := credential(1, "one")
 	seed(t, s, []*alias.Credential{c, credential(2, "two")}, anAlias(1, "a", c), anAlias(2, "b", c))
@@ -64,7 +63,7 @@ func testLoadStops(t *testing.T, s alias.Store) {
 	must(t, s, func(tx alias.Tx) error { return tx.DeleteAlias(1, 1) })
 }
 
-// change does one of everything, on what testRollback seeds.
+// change makes one write of each kind to the seed of testRollback.
 func change(tx alias.Tx, c *alias.Credential, a *alias.Alias) error {
 	nextAlias, nextCredential := *a, *c
 	nextAlias.Revision, nextAlias.Bucket = 2, "changed"
@@ -83,7 +82,7 @@ func change(tx alias.Tx, c *alias.Credential, a *alias.Alias) error {
 	)
 }
 
-// testRollback checks that what broken does inside of Update leaves no trace.
+// testRollback checks that the writes of a failed Update are rolled back.
 func testRollback(t *testing.T, s alias.Store, broken func(change func(alias.Tx) error)) {
 	t.Helper()
 	one, two := credential(1, "one"), credential(2, "two")
@@ -105,7 +104,7 @@ func testRollback(t *testing.T, s alias.Store, broken func(change func(alias.Tx)
 	_, err = s.Verification(t.Context(), 1)
 	wantError(t, "verification", err, alias.ErrNotFound)
 	wantAudit(t, s)
-	// The same changes again, to show that they would have worked.
+	// The same changes again, to show that they succeed without the failure.
 	must(t, s, func(tx alias.Tx) error { return change(tx, one, a) })
 }
 
@@ -154,7 +153,7 @@ func testCancelInsideUpdate(t *testing.T, s alias.Store) {
 	})
 }
 
-// testFailedWriteEndsTx: who overlooks the error of a write gets it from Update.
+// testFailedWriteEndsTx: if fn ignores the error of a write, Update returns it.
 func testFailedWriteEndsTx(t *testing.T, s alias.Store) {
 	c := credential(1, "one")
 	seed(t, s, []*alias.Credential{c})
@@ -278,8 +277,8 @@ func testOneOfManyUpdatesWins(t *testing.T, s alias.Store) {
 	wantAlias(t, s, &want)
 }
 
-// testNothingShared changes what was given to the store and what came from it,
-// and looks again.
+// testNothingShared changes values after they were passed to the store or returned by
+// it, and reads the stored ones again.
 func testNothingShared(t *testing.T, s alias.Store) {
 	c := credential(1, "one")
 	a := anAlias(1, "a", c)

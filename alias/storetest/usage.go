@@ -13,7 +13,7 @@ import (
 	"ixmage/alias"
 )
 
-// usageDelta is one with another number in every field, times n.
+// usageDelta returns one with a different number in every field, times n.
 func usageDelta(aliasID, n int64) alias.UsageDelta {
 	return alias.UsageDelta{AliasID: aliasID, Usage: alias.Usage{
 		Since: at,
@@ -74,7 +74,7 @@ func testUsage(t *testing.T, s alias.Store) {
 	wantUsage(t, s, 3, big.Usage)
 }
 
-// testUsageAddedOnce gives batches again, as one does whose answer was lost.
+// testUsageAddedOnce adds batches again, like a writer that lost the answer.
 func testUsageAddedOnce(t *testing.T, s alias.Store) {
 	seedUsers(t, s, "a")
 	for _, step := range []struct {
@@ -101,8 +101,8 @@ func testUsageAddedOnce(t *testing.T, s alias.Store) {
 	}
 }
 
-// testUsageAllOrNone has batches fail, before they begin and in the middle, and
-// gives them again.
+// testUsageAllOrNone lets batches fail, before they begin and in the middle, and adds
+// them again.
 func testUsageAllOrNone(t *testing.T, s alias.Store) {
 	seedUsers(t, s, "a", "b", "c")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -119,7 +119,7 @@ func testUsageAllOrNone(t *testing.T, s alias.Store) {
 	wantUsage(t, s, 1, alias.Usage{})
 	wantUsage(t, s, 2, most.Usage)
 	b.Deltas[1] = usageDelta(3, 1)
-	addUsage(t, s, b) // its number is not spent
+	addUsage(t, s, b) // the failed batch did not use its number
 	wantUsage(t, s, 1, usageDelta(1, 1).Usage)
 	wantUsage(t, s, 3, usageDelta(3, 1).Usage)
 }

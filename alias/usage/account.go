@@ -7,18 +7,18 @@ import (
 	"ixmage/alias"
 )
 
-// By is the way in which a request to S3, or its bytes, was saved.
+// By is the way in which a request to S3, or its bytes, were saved.
 type By int
 
-// Ways to save. With NotModified the request was made all the same, and counts as
-// spent; only the bytes of the object are saved.
+// Ways to save. With NotModified the request was sent and counts as spent; only the
+// bytes of the object are saved.
 const (
 	Hit By = iota
 	Collapsed
 	NotModified
 )
 
-// String is the word for it in the API and in labels.
+// String returns the name in the API and in labels.
 func (b By) String() string {
 	switch b {
 	case Hit:
@@ -32,7 +32,7 @@ func (b By) String() string {
 }
 
 // Account counts for one alias. Its methods take no lock, allocate nothing and
-// are safe for concurrent use. Get it once and keep it, or ask for it each time.
+// are safe for concurrent use.
 type Account struct {
 	id    int64
 	since atomic.Int64 // microseconds since 1970, of the first count; 0 before it
@@ -40,7 +40,7 @@ type Account struct {
 	saved [NotModified + 1]tally
 }
 
-// tally is an alias.Tally that is being counted.
+// tally is an alias.Tally with atomic counters.
 type tally struct{ requests, bytes atomic.Int64 }
 
 func (t *tally) add(requests, bytes int64) {
@@ -56,20 +56,20 @@ func (t *tally) load() alias.Tally {
 	return alias.Tally{Requests: t.requests.Load(), Bytes: t.bytes.Load()}
 }
 
-// take sets both to zero. A count that comes in between is split over two
-// batches, and is lost in none.
+// take returns both counters and sets them to zero. A count in between may be split over
+// two batches; none is lost.
 func (t *tally) take() alias.Tally {
 	return alias.Tally{Requests: t.requests.Swap(0), Bytes: t.bytes.Swap(0)}
 }
 
-// Spent counts requests that were made to S3, and body bytes that came from it.
+// Spent counts requests that were sent to S3, and body bytes that came from it.
 func (a *Account) Spent(requests, bytes int64) {
 	a.begin()
 	a.spent.add(requests, bytes)
 }
 
-// Saved counts requests and bytes that did not go to S3. An unknown way
-// is not counted.
+// Saved counts requests and bytes that S3 did not have to serve. It ignores an unknown
+// way.
 func (a *Account) Saved(by By, requests, bytes int64) {
 	if by < 0 || int(by) >= len(a.saved) {
 		return
@@ -78,7 +78,7 @@ func (a *Account) Saved(by By, requests, bytes int64) {
 	a.saved[by].add(requests, bytes)
 }
 
-// begin notes when the first count was.
+// begin records the time of the first count.
 func (a *Account) begin() {
 	if a.since.Load() == 0 {
 		a.since.CompareAndSwap(0, time.Now().UnixMicro())
@@ -92,7 +92,7 @@ func (a *Account) started() time.Time {
 	return time.Time{}
 }
 
-// load is the usage that was counted and not taken yet.
+// load returns the usage that was counted and not taken yet.
 func (a *Account) load() alias.Usage {
 	return alias.Usage{
 		Since: a.started(), Spent: a.spent.load(),
@@ -104,6 +104,6 @@ func (a *Account) take() alias.Usage {
 	return alias.Usage{
 		Spent: a.spent.take(),
 		Hit:   a.saved[Hit].take(), Collapsed: a.saved[Collapsed].take(), NotModified: a.saved[NotModified].take(),
-		Since: a.started(), // after the rest: a count sets it first
+		Since: a.started(), // read after the counters, because a count sets it first
 	}
 }

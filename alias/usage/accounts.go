@@ -24,7 +24,7 @@ const (
 	flushTimeout = 10 * time.Second
 )
 
-// Store keeps usage for good; alias.Store does.
+// Store keeps usage permanently; alias.Store implements it.
 type Store interface {
 	AddUsage(ctx context.Context, b alias.UsageBatch) error
 	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
@@ -33,7 +33,7 @@ type Store interface {
 // Config holds the dependencies of Accounts.
 type Config struct {
 	Store Store
-	Every time.Duration // interval of Run; must be positive for it
+	Every time.Duration // interval of Run; Run needs a positive one
 	Log   *slog.Logger
 }
 
@@ -41,27 +41,27 @@ type Config struct {
 // use; only Usage, Flush and Run do I/O.
 //
 // A count is in one of three places: in an account, in pending, or stored. A batch
-// that failed stays pending until the store confirms it: the store may have
-// committed it, with only the answer lost. The store knows batches by writer and
+// that failed stays pending until the store confirms it, because the store may have
+// committed it although the answer was lost. The store identifies batches by writer and
 // number, and adds each once.
 type Accounts struct {
 	cfg      Config
 	writer   string
 	accounts sync.Map // of int64 to *Account
 
-	// storing holds a token while the store is used, as alias.Registry does, and
-	// guards the fields below.
+	// storing holds a token while the store is used, and guards the fields below. It is a
+	// channel, so that waiting for it ends with the context.
 	storing chan struct{}
 	number  int64
 	pending *alias.UsageBatch
 }
 
-// New makes an empty usage. It counts into the store while Run runs.
+// New makes Accounts without counts. They are stored while Run runs.
 func New(cfg Config) *Accounts {
 	return &Accounts{cfg: cfg, writer: rand.Text(), storing: make(chan struct{}, 1)}
 }
 
-// Of is the account of an alias, made if need be.
+// Of returns the account of an alias, and makes it if necessary.
 func (s *Accounts) Of(aliasID int64) *Account {
 	if a, ok := s.accounts.Load(aliasID); ok {
 		return a.(*Account)
@@ -74,16 +74,16 @@ func (s *Accounts) Of(aliasID int64) *Account {
 // alias itself. Counts on an account that is still held are lost.
 func (s *Accounts) Forget(aliasID int64) { s.accounts.Delete(aliasID) }
 
-// Usage is all that was counted for an alias, stored or not.
+// Usage returns all counts of an alias, stored or not.
 func (s *Accounts) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return alias.Usage{}, err
 	}
 	defer unlock()
-	// The pending batch may be stored already. Storing it again tells whether to
-	// add it to the sum.
-	_ = s.storePending(ctx) // a store that cannot be written may still be read
+	// The pending batch may be stored already. If storing it again succeeds, it is in the
+	// sum of the store; otherwise it is added here.
+	_ = s.storePending(ctx) // a store that cannot be written may be readable
 	total, err := s.cfg.Store.Usage(ctx, aliasID)
 	if err != nil {
 		return alias.Usage{}, err
@@ -101,7 +101,7 @@ func (s *Accounts) Usage(ctx context.Context, aliasID int64) (alias.Usage, error
 	return total, nil
 }
 
-// Run flushes every so often until ctx ends, and once more then. It returns nil.
+// Run flushes at the interval until ctx ends, and once more afterwards. It returns nil.
 func (s *Accounts) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.Every)
 	defer tick.Stop()
@@ -126,8 +126,8 @@ func (s *Accounts) flush(ctx context.Context) error {
 	return panics.Catch(s.cfg.Log, "store usage", func() error { return s.Flush(ctx) })
 }
 
-// Flush stores all counts. After an error nothing is lost: the next call tries the
-// same again.
+// Flush stores all counts. An error loses no count: the next call stores the same batch
+// again.
 func (s *Accounts) Flush(ctx context.Context) error {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -151,8 +151,8 @@ func (s *Accounts) Flush(ctx context.Context) error {
 	return nil
 }
 
-// collect takes counts out of accounts and makes them the pending batch. There
-// must be none.
+// collect moves counts from accounts to a new pending batch. There must be no pending
+// batch.
 func (s *Accounts) collect(accounts []*Account) {
 	var deltas []alias.UsageDelta
 	for _, a := range accounts {
