@@ -22,11 +22,11 @@ func (w *env) loadDeaf(gate <-chan struct{}, src func() *Source, cause *error) L
 }
 
 // TestAbandonWhileLoading: nobody waits any more, so the load is cancelled. What
-// it brings nevertheless is closed, not kept, and does not disturb the flight
+// it brings nevertheless is closed, not kept, and does not disturb the fetch
 // that has begun meanwhile.
 func TestAbandonWhileLoading(t *testing.T) {
 	t.Parallel()
-	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
+	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
 		bubble(t, name, func(t *testing.T) {
 			w, gate := newEnv(t, roomy), make(chan struct{})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -50,8 +50,8 @@ func TestAbandonWhileLoading(t *testing.T) {
 	}
 }
 
-// TestAbandonWhileFilling forces the third sequence of flight's comment: a
-// flight that was abandoned completes after its successor has.
+// TestAbandonWhileFilling forces the third sequence of the comment on fetch: a
+// fetch that was abandoned completes after its successor has.
 func TestAbandonWhileFilling(t *testing.T) {
 	t.Parallel()
 	for name, deaf := range map[string]bool{"cancelled": false, "too far on to notice": true} {
@@ -226,7 +226,7 @@ func TestJoinBeforeLastLeaves(t *testing.T) {
 		a.Close()
 		a.Close() // once only
 		if f.ctx.Err() != nil {
-			t.Fatal("cancelled, though B has a seat")
+			t.Fatal("cancelled, though B waits")
 		}
 		b.giveUp()
 		if !errors.Is(context.Cause(f.ctx), ErrAbandoned) {
@@ -235,9 +235,9 @@ func TestJoinBeforeLastLeaves(t *testing.T) {
 	})
 }
 
-// TestSoloClaim: many wait for an object that cannot be shared. One of them
+// TestExclusiveTaken: many wait for an object that cannot be shared. One of them
 // gets the source, the others fetch for themselves, and nothing is left over.
-func TestSoloClaim(t *testing.T) {
+func TestExclusiveTaken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, gate := newEnv(t, roomy), make(chan struct{})
@@ -250,7 +250,7 @@ func TestSoloClaim(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(w.fetches); n != 1 {
-			t.Errorf("%d flights, want 1", n)
+			t.Errorf("%d fetches, want 1", n)
 		}
 		close(gate)
 		for _, c := range waiting {
@@ -263,9 +263,9 @@ func TestSoloClaim(t *testing.T) {
 	})
 }
 
-// TestSoloUnclaimed: those who waited leave before or after the source has
+// TestExclusiveNotTaken: those who waited leave before or after the source has
 // come, and the last to go has it closed.
-func TestSoloUnclaimed(t *testing.T) {
+func TestExclusiveNotTaken(t *testing.T) {
 	t.Parallel()
 	rows := map[string]func(w *env, a, b waiter, gate chan struct{}) (got *Source){
 		"one before, one after": func(_ *env, a, b waiter, gate chan struct{}) *Source {
@@ -282,7 +282,7 @@ func TestSoloUnclaimed(t *testing.T) {
 			a.giveUp()
 			return b.source
 		},
-		"one claims, then one leaves": func(w *env, a, b waiter, gate chan struct{}) *Source {
+		"one takes it, then one leaves": func(w *env, a, b waiter, gate chan struct{}) *Source {
 			close(gate)
 			r, err := b.wait(w.t.Context(), nil, false)
 			a.giveUp()
@@ -315,9 +315,9 @@ func TestSoloUnclaimed(t *testing.T) {
 	}
 }
 
-// TestOrphanAtSettle: the last one leaves after the load has returned and before
+// TestOrphanAtResolve: the last one leaves after the load has returned and before
 // its outcome is fixed, when it is too late to see that the context has ended.
-func TestOrphanAtSettle(t *testing.T) {
+func TestOrphanAtResolve(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, gate := newEnv(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20}), make(chan struct{})

@@ -100,7 +100,7 @@ func BenchmarkGetHit(b *testing.B) {
 	}
 }
 
-// BenchmarkMiss is a flight from the miss to the entry, in a cache that is full:
+// BenchmarkMiss is a fetch from the miss to the entry, in a cache that is full:
 // each evicts another.
 func BenchmarkMiss(b *testing.B) {
 	for _, size := range []int{100, 4 << 10, 64 << 10, 1 << 20} {
@@ -118,7 +118,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkFollow is a flight of 1 MiB that a hundred readers follow.
+// BenchmarkFollow is a fetch of 1 MiB that a hundred readers follow.
 func BenchmarkFollow(b *testing.B) {
 	const readers = 100
 	c := New(Config{Memory: 32 << 20, ObjectMax: 1 << 20}, quiet{})

@@ -37,7 +37,7 @@ func TestClose(t *testing.T) {
 		},
 		"filling":          feeding(time.Hour, ten[:5]),
 		"before the check": feeding(time.Hour, ten),
-		"solo":             feeding(0, ten[:5]),
+		"exclusive":        feeding(0, ten[:5]),
 	}
 	for name, load := range rows {
 		bubble(t, name, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestClose(t *testing.T) {
 }
 
 // TestCloseWaitsForJoin stops a request between its look at whether the cache is
-// closed and its start of a flight: Close must wait for that flight, too.
+// closed and its start of a fetch: Close must wait for that fetch, too.
 func TestCloseWaitsForJoin(t *testing.T) {
 	t.Parallel()
 	w, running, gate := newEnv(t, roomy), make(chan struct{}), make(chan struct{})
@@ -119,7 +119,7 @@ func TestCloseKeepsReaders(t *testing.T) {
 	result{r, data, err}.want(t, keyA, 10, Hit)
 	r.Close()
 	if got := w.all(t.Context(), keyB, w.forbidden); !errors.Is(got.err, ErrClosed) {
-		t.Errorf("pass after Close: %v, want ErrClosed", got.err)
+		t.Errorf("hit-for-pass after Close: %v, want ErrClosed", got.err)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestCloseKeepsReaders(t *testing.T) {
 func TestReaderCloseMeanwhile(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
-	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
+	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
 		bubble(t, name, func(t *testing.T) {
 			w, f := newEnv(t, roomy), newFeed()
 			r, err := w.Get(t.Context(), keyA, f.load(w, size, fresh))

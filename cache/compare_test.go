@@ -24,12 +24,12 @@ func (o *operator) compare() {
 		o.t.Errorf("%d entries, want %d", found, len(m.entries))
 	}
 	o.mu.Lock() // giveUp comes from a timer
-	flights, renewals := len(o.fetches), o.refreshes
+	fetches, renewals := len(o.fetches), o.refreshes
 	o.mu.Unlock()
-	if flights != len(m.flights) || renewals != m.refreshes {
-		o.t.Errorf("%d flights, %d renewals; want %d, %d", flights, renewals, len(m.flights), m.refreshes)
+	if fetches != len(m.fetches) || renewals != m.refreshes {
+		o.t.Errorf("%d fetches, %d renewals; want %d, %d", fetches, renewals, len(m.fetches), m.refreshes)
 	}
-	o.compareMissing()
+	o.compareNegative()
 	if n := o.misused.Load(); n > 0 {
 		o.t.Errorf("bodies misused %d times", n)
 	}
@@ -41,7 +41,7 @@ func (o *operator) compareEntries() (found int) {
 		for _, e := range o.memory.shard[i].all {
 			want := o.m.entries[e.key]
 			found++
-			if want == nil || e.body.refs.Load() != int64(want.blob.refs) {
+			if want == nil || e.body.refs.Load() != int64(want.body.refs) {
 				o.t.Errorf("entry %v with %d holders, want %+v", e.key, e.body.refs.Load(), want)
 				continue
 			}
@@ -53,12 +53,12 @@ func (o *operator) compareEntries() (found int) {
 	return found
 }
 
-func (o *operator) compareMissing() {
+func (o *operator) compareNegative() {
 	var bytes int64
-	for key := range o.m.missing {
+	for key := range o.m.negative {
 		bytes += negativeCost(key)
 	}
-	if st := o.NegativeStats(); st.Entries != int64(len(o.m.missing)) || st.Bytes != bytes || st.Bytes > st.Capacity {
-		o.t.Errorf("%+v missing, want %d with %d bytes", st, len(o.m.missing), bytes)
+	if st := o.NegativeStats(); st.Entries != int64(len(o.m.negative)) || st.Bytes != bytes || st.Bytes > st.Capacity {
+		o.t.Errorf("%+v missing, want %d with %d bytes", st, len(o.m.negative), bytes)
 	}
 }

@@ -102,8 +102,8 @@ func TestEnding(t *testing.T) {
 	}
 }
 
-// TestEndingSolo does the same for a stream past the cache.
-func TestEndingSolo(t *testing.T) {
+// TestEndingExclusive does the same for a stream past the cache.
+func TestEndingExclusive(t *testing.T) {
 	t.Parallel()
 	for _, row := range endings {
 		if row.exit {
@@ -176,7 +176,7 @@ func TestEndingUnknownSize(t *testing.T) {
 // before the source has said that they are right.
 func TestLastByteWithheld(t *testing.T) {
 	t.Parallel()
-	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
+	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestLastByteWithheld(t *testing.T) {
 func TestTinyBodies(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{0, 1} {
-		for name, fresh := range map[string]time.Duration{"shared": time.Hour, "solo": 0} {
+		for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				w := newEnv(t, roomy)

@@ -123,11 +123,11 @@ func (w *env) checkBalance() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.fetches) != 0 || w.refreshes != 0 || w.memory.reserved.used.Load() != 0 {
-		w.t.Errorf("%d flights left in the table, %d renewals, %d bytes reserved", len(w.fetches), w.refreshes, w.memory.reserved.used.Load())
+		w.t.Errorf("%d fetches left in the table, %d renewals, %d bytes reserved", len(w.fetches), w.refreshes, w.memory.reserved.used.Load())
 	}
 }
 
-// testBody counts itself in its world and notices a second Close, a Close during a
+// testBody counts itself in its env and notices a second Close, a Close during a
 // Read and a Read after Close.
 type testBody struct {
 	io.Reader

@@ -21,8 +21,8 @@ func bubble(t *testing.T, name string, test func(t *testing.T)) {
 	})
 }
 
-// TestSecondLook forces the sequence of flight's comment: B finds no entry, the
-// flight lands and goes, and only then B takes the lock.
+// TestSecondLook forces the sequence of the comment on fetch: B finds no entry, the
+// fetch commits, and only then B takes the lock.
 func TestSecondLook(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, roomy)
@@ -36,9 +36,9 @@ func TestSecondLook(t *testing.T) {
 	}
 }
 
-// TestLandOrder stops a flight while it lands: B must find the flight before
+// TestCommitOrder stops a fetch while it commits: B must find the fetch before
 // its entry is visible, and both never be gone.
-func TestLandOrder(t *testing.T) {
+func TestCommitOrder(t *testing.T) {
 	t.Parallel()
 	bubble(t, "between", func(t *testing.T) {
 		w, f, gate := newEnv(t, roomy), newFeed(), make(chan struct{})
@@ -54,7 +54,7 @@ func TestLandOrder(t *testing.T) {
 		left := w.start(c, keyA, w.forbidden)
 		synctest.Wait()
 		w.wantEntry(keyA, false)
-		cancel() // leaving a landing flight changes nothing
+		cancel() // leaving a committing fetch changes nothing
 		synctest.Wait()
 
 		w.mu.Lock() // from here on F can neither put its entry nor go
@@ -63,14 +63,14 @@ func TestLandOrder(t *testing.T) {
 			runtime.Gosched()
 			if e := w.memory.hit(keyA, time.Now()); e != nil {
 				e.Release()
-				t.Fatal("the entry is visible while the flight is there")
+				t.Fatal("the entry is visible while the fetch is there")
 			}
 			if w.fetches[keyA] == nil {
-				t.Fatal("the flight went before its entry was visible")
+				t.Fatal("the fetch went before its entry was visible")
 			}
 		}
 		if w.fetches[keyA].body.sealed.Load() {
-			t.Error("the last byte came before the flight had gone")
+			t.Error("the last byte came before the fetch had gone")
 		}
 		w.mu.Unlock()
 		(<-a).want(t, keyA, 10, Miss)
@@ -89,10 +89,10 @@ func TestLandOrder(t *testing.T) {
 			if _, err := readAll(r, 0); err != nil {
 				t.Fatal(err)
 			}
-			// Whoever has the last byte finds no flight, but an entry.
+			// Whoever has the last byte finds no fetch, but an entry.
 			w.mu.Lock()
 			if w.fetches[key] != nil {
-				t.Error("the last byte came before the flight had gone")
+				t.Error("the last byte came before the fetch had gone")
 			}
 			w.mu.Unlock()
 			w.wantEntry(key, true)
@@ -101,16 +101,16 @@ func TestLandOrder(t *testing.T) {
 	})
 }
 
-// TestSeatHolds forces the sequence of flight's comment: the entry is gone
-// before the seat's owner has woken up, and the body counts all the same.
-func TestSeatHolds(t *testing.T) {
+// TestWaiterRetainsBody forces the sequence of the comment on fetch: the entry is evicted
+// before the waiter wakes up, and the body still counts.
+func TestWaiterRetainsBody(t *testing.T) {
 	t.Parallel()
 	const size = 1000
 	whenTaken := map[string]func(w *env, f *feed) (waiter, error){
-		"before settle": func(w *env, f *feed) (waiter, error) {
+		"before resolve": func(w *env, f *feed) (waiter, error) {
 			return w.join(keyA, f.load(w, size, time.Hour))
 		},
-		"after settle": func(w *env, f *feed) (waiter, error) {
+		"after resolve": func(w *env, f *feed) (waiter, error) {
 			first, _ := w.join(keyA, f.load(w, size, time.Hour))
 			synctest.Wait()
 			s, err := w.join(keyA, w.forbidden)
@@ -160,12 +160,12 @@ func (w *env) dropEntry(key Key) {
 	w.memory.evicted(e, reasonCapacity)
 }
 
-// TestLeaderLeaves: the first client's leaving is nobody else's trouble,
+// TestLeaderLeaves: the first client may leave without effect on the others,
 // neither before nor after the metadata came.
 func TestLeaderLeaves(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
-	bubble(t, "before settle", func(t *testing.T) {
+	bubble(t, "before resolve", func(t *testing.T) {
 		w, gate := newEnv(t, roomy), make(chan struct{})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		leader := w.start(ctx, keyA, func(ctx context.Context, old *Entry) (*Source, error) {

@@ -247,7 +247,7 @@ func TestForesee(t *testing.T) {
 	}
 }
 
-// TestNoMemory: nothing is stored, flights are shared all the same.
+// TestNoMemory: nothing is stored, fetches are shared all the same.
 func TestNoMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestNoMemory(t *testing.T) {
 		b := w.start(t.Context(), keyA, w.forbidden)
 		synctest.Wait()
 		if st := w.Stats(); st.Bytes == 0 || st.Capacity != 0 || st.Entries != 0 {
-			t.Errorf("%+v, want the flight's bytes and no entry", st)
+			t.Errorf("%+v, want the fetch's bytes and no entry", st)
 		}
 		f.give(content(keyA, 10), io.EOF)
 		for status, c := range map[Status]<-chan result{Miss: a, Collapsed: b} {

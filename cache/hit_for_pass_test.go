@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestPass: a key that could not be shared is passed by for a minute, in which
-// nobody waits for anybody.
-func TestPass(t *testing.T) {
+// TestHitForPass: an object that could not be shared is fetched for each request for a
+// minute, and no request waits for another.
+func TestHitForPass(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
@@ -43,7 +43,7 @@ func TestPass(t *testing.T) {
 		}
 		elapse(1)
 		if n := two(); n != 1 {
-			t.Errorf("%d loads at once after a minute, want one flight", n)
+			t.Errorf("%d loads at once after a minute, want one fetch", n)
 		}
 		if n := two(); n != 2 {
 			t.Errorf("%d loads at once when marked again, want 2", n)
@@ -51,24 +51,24 @@ func TestPass(t *testing.T) {
 	})
 }
 
-// TestPassEnds: an object that has become worth sharing is shared again, from
+// TestHitForPassEnds: an object that has become worth sharing is shared again, from
 // the second request on.
-func TestPassEnds(t *testing.T) {
+func TestHitForPassEnds(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.goodFor(keyA, 10, 0))
 	got := w.all(t.Context(), keyA, w.good(keyA, 10))
 	got.want(t, keyA, 10, Miss)
 	if got.r.Stores {
-		t.Error("a passing stream says that it stores")
+		t.Error("a private stream says that it stores")
 	}
 	w.wantEntry(keyA, false)
 	w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
 	w.wantEntry(keyA, true)
 }
 
-// TestPassFails: what a flight does with bad loads, a pass does too.
-func TestPassFails(t *testing.T) {
+// TestHitForPassFails: a private fetch handles bad loads as a shared one does.
+func TestHitForPassFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
@@ -108,9 +108,9 @@ func TestPassFails(t *testing.T) {
 	})
 }
 
-// TestPassExits: a load that ends its goroutine, and with it the request's, leaves
+// TestHitForPassExits: a load that ends its goroutine, and with it the request's, leaves
 // nothing behind.
-func TestPassExits(t *testing.T) {
+func TestHitForPassExits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
@@ -129,7 +129,7 @@ func TestPassExits(t *testing.T) {
 	})
 }
 
-func TestPassesAreBounded(t *testing.T) {
+func TestHitForPassIsBounded(t *testing.T) {
 	t.Parallel()
 	p := newHitForPass()
 	for i := range hitForPassMax + 100 {

@@ -171,7 +171,7 @@ func TestOverwriteAccounting(t *testing.T) {
 		w := newEnv(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20})
 		for _, row := range []struct{ size, entries int64 }{{1000, 1}, {50_000, 1}, {10, 1}, {0, 1}, {200_000, 0}, {90_000, 1}} {
 			w.all(t.Context(), keyA, w.goodFor(keyA, row.size, time.Second))
-			synctest.Wait() // the flight lets go of what it replaced
+			synctest.Wait() // the fetch lets go of what it replaced
 			want := row.entries * cost(keyA, &Source{Size: row.size})
 			if st := w.Stats(); st.Bytes != want || st.Entries != row.entries {
 				t.Errorf("%+v after %d bytes, want %d bytes", st, row.size, want)

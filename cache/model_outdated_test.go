@@ -5,7 +5,7 @@ import (
 )
 
 // revalidate makes a space outdated. Where none is, nothing is there to be outdated.
-func (m *model) revalidate(no int64, while time.Duration, now time.Time) []*modelFlight {
+func (m *model) revalidate(no int64, while time.Duration, now time.Time) []*modelFetch {
 	space := m.spaces[no]
 	if space == nil {
 		return nil

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// detach is a purge of flights, and of what is missing.
-func (m *model) detach(match func(Key) bool, now time.Time) (p Purged, gone []*modelFlight) {
+// detach removes fetches from the table and drops negative entries.
+func (m *model) detach(match func(Key) bool, now time.Time) (p Purged, gone []*modelFetch) {
 	p, gone = m.end(match, now)
-	for key := range m.missing {
+	for key := range m.negative {
 		if match(key) {
-			delete(m.missing, key)
+			delete(m.negative, key)
 			p.Negative++
 		}
 	}
 	return p, gone
 }
 
-// end takes flights out of the table.
-func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*modelFlight) {
+// end removes fetches from the table.
+func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*modelFetch) {
 	m.purges++
-	for key, f := range m.flights {
+	for key, f := range m.fetches {
 		if match(key) {
 			f.abandoned = true
-			delete(m.flights, key)
+			delete(m.fetches, key)
 			p.Fetches++
-			if f.seats == 0 {
-				m.land(f, ErrAbandoned, now)
+			if f.waiters == 0 {
+				m.finish(f, ErrAbandoned, now)
 				gone = append(gone, f)
 			}
 		}
@@ -35,14 +35,14 @@ func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*mode
 }
 
 // purge is a purge of what begins with a prefix, or of one key.
-func (m *model) purge(match func(Key) bool, hard bool, now time.Time) (Purged, []*modelFlight) {
+func (m *model) purge(match func(Key) bool, hard bool, now time.Time) (Purged, []*modelFetch) {
 	p, gone := m.detach(match, now)
 	for key, e := range m.entries {
 		if !match(key) {
 			continue
 		}
 		p.Entries++
-		p.Bytes += e.blob.cost
+		p.Bytes += e.body.cost
 		if hard {
 			m.remove(e, reasonPurged)
 		} else {
@@ -53,7 +53,7 @@ func (m *model) purge(match func(Key) bool, hard bool, now time.Time) (Purged, [
 }
 
 // purgeSpace is a soft purge of a space, which may be the last of it.
-func (m *model) purgeSpace(no int64, retire bool, now time.Time) (Purged, []*modelFlight) {
+func (m *model) purgeSpace(no int64, retire bool, now time.Time) (Purged, []*modelFetch) {
 	p, gone := m.detach(func(k Key) bool { return k.Space == no }, now)
 	s := m.spaces[no]
 	if s == nil {
@@ -63,7 +63,7 @@ func (m *model) purgeSpace(no int64, retire bool, now time.Time) (Purged, []*mod
 	for _, e := range m.entries {
 		if e.space == s {
 			p.Entries++
-			p.Bytes += e.blob.cost
+			p.Bytes += e.body.cost
 		}
 	}
 	if retire {

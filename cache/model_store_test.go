@@ -4,12 +4,12 @@ import (
 	"time"
 )
 
-// outlive takes a flight out of the table whose object is fresh no more.
-func (m *model) outlive(f *modelFlight, now time.Time) {
+// replace removes a fetch whose object has become stale from the table.
+func (m *model) replace(f *modelFetch, now time.Time) {
 	f.abandoned = true
-	delete(m.flights, f.key)
-	if f.seats == 0 {
-		m.land(f, ErrAbandoned, now)
+	delete(m.fetches, f.key)
+	if f.waiters == 0 {
+		m.finish(f, ErrAbandoned, now)
 	}
 }
 
@@ -28,21 +28,21 @@ func (m *model) hit(key Key, now time.Time) *modelEntry {
 	if e == nil || !e.isFresh(now) {
 		return nil
 	}
-	e.blob.refs++
+	e.body.refs++
 	return e
 }
 
-// land ends a flight, with io.EOF when its object is complete.
-func (m *model) land(f *modelFlight, end error, now time.Time) {
+// finish ends a fetch, with io.EOF when its object is complete.
+func (m *model) finish(f *modelFetch, end error, now time.Time) {
 	f.end = end
 	switch {
-	case !isEnd(end) && f.unasked:
+	case !isEnd(end) && f.background:
 		f.old.retry = modelFailure{purges: f.purges, until: now.Add(retryDelay)}
 	case isEnd(end) && !f.abandoned:
 		m.put(f, now)
 	}
-	if m.flights[f.key] == f {
-		delete(m.flights, f.key)
+	if m.fetches[f.key] == f {
+		delete(m.fetches, f.key)
 	}
 	for i := range m.live {
 		if m.live[i] == f {
@@ -50,55 +50,55 @@ func (m *model) land(f *modelFlight, end error, now time.Time) {
 			break
 		}
 	}
-	m.release(f.blob)
-	m.over(f)
+	m.release(f.body)
+	m.cleanup(f)
 }
 
-func (m *model) put(f *modelFlight, now time.Time) {
+func (m *model) put(f *modelFetch, now time.Time) {
 	if old := m.entries[f.key]; old != nil {
 		m.remove(old, reasonReplaced)
 	}
-	if !m.room(&m.stored, m.capacity, f.blob.cost, now) {
+	if !m.room(&m.stored, m.capacity, f.body.cost, now) {
 		return
 	}
 	e := &modelEntry{
-		key: f.key, blob: f.blob, meta: f.script.meta, stored: f.at, expires: f.at.Add(f.script.fresh),
+		key: f.key, body: f.body, meta: f.script.meta, stored: f.at, expires: f.at.Add(f.script.fresh),
 		while: f.script.while, fault: f.script.fault, byDefault: f.script.byDefault, purges: f.purges, space: f.space,
 	}
-	e.blob.refs++
+	e.body.refs++
 	m.use(e)
 	m.entries[f.key] = e
 }
 
-// over is the end of a flight: it lets go of what was stored.
-func (m *model) over(f *modelFlight) {
+// cleanup releases the old entry and the refresh slot of a fetch.
+func (m *model) cleanup(f *modelFetch) {
 	if f.old != nil {
-		m.release(f.old.blob)
+		m.release(f.old.body)
 	}
-	if f.unasked {
+	if f.background {
 		m.refreshes--
 	}
 }
 
-// leave gives up a seat, which may end the flight.
-func (m *model) leave(f *modelFlight, now time.Time) {
-	f.seats--
+// leave removes a waiter, which may end the fetch.
+func (m *model) leave(f *modelFetch, now time.Time) {
+	f.waiters--
 	rest := f.script.size - f.published()
 	f.left = now
 	far := !f.wanted && rest > worthFinishing && 2*f.published() < f.script.size
-	if f.end == nil && f.seats == 0 && (f.abandoned || far) {
+	if f.end == nil && f.waiters == 0 && (f.abandoned || far) {
 		f.abandoned = true
-		m.land(f, ErrAbandoned, now)
+		m.finish(f, ErrAbandoned, now)
 	}
-	m.release(f.blob)
+	m.release(f.body)
 }
 
 // elapse gives up what nobody has followed for long, and returns it.
-func (m *model) elapse(now time.Time) (gone []*modelFlight) {
-	for _, f := range m.flights {
-		if f.seats == 0 && !now.Before(f.left.Add(idleTimeout)) {
+func (m *model) elapse(now time.Time) (gone []*modelFetch) {
+	for _, f := range m.fetches {
+		if f.waiters == 0 && !now.Before(f.left.Add(idleTimeout)) {
 			f.abandoned = true
-			m.land(f, ErrAbandoned, f.left.Add(idleTimeout))
+			m.finish(f, ErrAbandoned, f.left.Add(idleTimeout))
 			gone = append(gone, f)
 		}
 	}
@@ -110,7 +110,7 @@ func (m *model) use(e *modelEntry) {
 	e.used = m.uses
 }
 
-func (m *model) release(b *modelBlob) {
+func (m *model) release(b *modelBody) {
 	if b.refs--; b.refs == 0 {
 		m.held -= b.cost
 	}
@@ -122,9 +122,9 @@ func (m *model) remove(e *modelEntry, reason string) {
 		return
 	}
 	delete(m.entries, e.key)
-	m.stored -= e.blob.cost
+	m.stored -= e.body.cost
 	m.evicted[reason]++
-	m.release(e.blob)
+	m.release(e.body)
 }
 
 // room adds n to a budget, evicting what was used longest ago and is not in use.
@@ -137,7 +137,7 @@ func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
 		switch {
 		case old == nil:
 			return false
-		case old.blob.refs > 1:
+		case old.body.refs > 1:
 			m.use(old)
 			if skipped++; skipped > inUseMax {
 				return false

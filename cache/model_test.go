@@ -12,11 +12,11 @@ type model struct {
 	capacity, limit, objectMax int64
 	held, stored               int64
 	entries                    map[Key]*modelEntry
-	flights                    map[Key]*modelFlight
-	live                       []*modelFlight // in the table or not, in the order of their beginning
+	fetches                    map[Key]*modelFetch
+	live                       []*modelFetch // in the table or not, in the order of their beginning
 	spaces                     map[int64]*modelSpace
-	marks                      map[Key]time.Time // passed by until then
-	missing                    map[Key]time.Time // not there until then
+	marks                      map[Key]time.Time // hit-for-pass until then
+	negative                   map[Key]time.Time // absent until then
 	evicted                    map[string]int
 	uses, purges, refreshes    int
 }
@@ -33,14 +33,14 @@ type modelMark struct {
 	while time.Duration
 }
 
-type modelBlob struct {
+type modelBody struct {
 	cost int64
 	refs int
 }
 
 type modelEntry struct {
 	key          Key
-	blob         *modelBlob
+	body         *modelBody
 	meta         int64
 	stored       time.Time
 	expires      time.Time
@@ -61,22 +61,22 @@ type modelFailure struct {
 	now    *Lifetimes
 }
 
-type modelFlight struct {
+type modelFetch struct {
 	key       Key
 	script    script
 	old       *modelEntry
-	blob      *modelBlob
+	body      *modelBody
 	space     *modelSpace
 	purges    int
 	at        time.Time
 	given     int64 // bytes that the source has given
-	seats     int
+	waiters   int
 	end       error // nil while it goes on, io.EOF when it is complete
-	abandoned bool  // or outlived, or purged
+	abandoned bool  // or replaced, or purged
 
-	wanted  bool
-	unasked bool
-	left    time.Time // when the last seat was given up
+	wanted     bool
+	background bool
+	left       time.Time // when the last waiter left
 }
 
 // script is what a load is to do.
@@ -108,7 +108,7 @@ func (s script) cost(key Key) int64 {
 }
 
 // published is how many bytes readers may see.
-func (f *modelFlight) published() int64 {
+func (f *modelFetch) published() int64 {
 	if isEnd(f.end) {
 		return f.script.size
 	}
@@ -118,8 +118,8 @@ func (f *modelFlight) published() int64 {
 func newModel(capacity, limit, objectMax int64) *model {
 	return &model{
 		capacity: capacity, limit: limit, objectMax: objectMax,
-		entries: make(map[Key]*modelEntry), flights: make(map[Key]*modelFlight),
-		spaces: make(map[int64]*modelSpace), marks: make(map[Key]time.Time), missing: make(map[Key]time.Time),
+		entries: make(map[Key]*modelEntry), fetches: make(map[Key]*modelFetch),
+		spaces: make(map[int64]*modelSpace), marks: make(map[Key]time.Time), negative: make(map[Key]time.Time),
 		evicted: map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0, reasonPurged: 0, reasonGone: 0},
 	}
 }
@@ -149,11 +149,11 @@ func (e *modelEntry) servableStale(now time.Time) bool {
 		return true
 	}
 	f := e.failure
-	return f.purges >= e.space.outdated.no && now.Before(f.until) && e.bridges(now, f.now)
+	return f.purges >= e.space.outdated.no && now.Before(f.until) && e.staleIfErrorOK(now, f.now)
 }
 
-// bridges is by the lifetimes that e has, or by those that it would get now.
-func (e *modelEntry) bridges(now time.Time, l *Lifetimes) bool {
+// staleIfErrorOK goes by the lifetimes of e or, if l is set, by l.
+func (e *modelEntry) staleIfErrorOK(now time.Time, l *Lifetimes) bool {
 	if l != nil {
 		end := e.endBy(e.stored.Add(l.Fresh), e.purged, e.space.purged)
 		return now.Before(end.Add(l.StaleIfError))
@@ -161,33 +161,33 @@ func (e *modelEntry) bridges(now time.Time, l *Lifetimes) bool {
 	return now.Before(e.end().Add(e.fault))
 }
 
-// modelOutcome is what a request comes by: a flight, what is stored, an error, or none
+// modelOutcome is the result of a request: a fetch, a stored object, an error, or none
 // of them, which is a stream of its own.
 type modelOutcome struct {
 	status Status
-	flight *modelFlight
-	blob   *modelBlob
+	fetch  *modelFetch
+	body   *modelBody
 	err    bool
 	loads  bool
-	behind bool // the load is nobody's to wait for
+	behind bool // no request waits for the load
 }
 
 // get is a request, whose load does what s says.
 func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 	if until, ok := m.marks[key]; ok && now.Before(until) {
-		return m.pass(key, s, now)
+		return m.private(key, s, now)
 	}
-	old := m.flights[key]
+	old := m.fetches[key]
 	switch {
 	case old != nil && now.Before(old.at.Add(old.script.fresh)):
 		if e := old.old; e != nil && e.servableStale(now) {
 			return stored(e, now)
 		}
-		old.seats++
-		old.blob.refs++
-		return modelOutcome{status: Collapsed, flight: old}
+		old.waiters++
+		old.body.refs++
+		return modelOutcome{status: Collapsed, fetch: old}
 	case old != nil && !old.script.lasts():
-		return m.pass(key, s, now)
+		return m.private(key, s, now)
 	case m.absent(key, now):
 		return modelOutcome{err: true}
 	}
@@ -202,20 +202,20 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 		return o
 	}
 	if old != nil {
-		m.outlive(old, now)
+		m.replace(old, now)
 	}
 	f := m.begin(key, e, s, now)
-	f.seats = 1
-	return m.fly(f, now)
+	f.waiters = 1
+	return m.run(f, now)
 }
 
 // stored is an answer by e, held.
 func stored(e *modelEntry, now time.Time) modelOutcome {
-	e.blob.refs++
+	e.body.refs++
 	if e.isFresh(now) {
-		return modelOutcome{status: Hit, blob: e.blob}
+		return modelOutcome{status: Hit, body: e.body}
 	}
-	return modelOutcome{status: Stale, blob: e.blob}
+	return modelOutcome{status: Stale, body: e.body}
 }
 
 func (m *model) space(key Key) *modelSpace {
@@ -225,13 +225,13 @@ func (m *model) space(key Key) *modelSpace {
 	return m.spaces[key.Space]
 }
 
-func (m *model) begin(key Key, old *modelEntry, s script, now time.Time) *modelFlight {
+func (m *model) begin(key Key, old *modelEntry, s script, now time.Time) *modelFetch {
 	if old != nil {
-		old.blob.refs++
+		old.body.refs++
 	} else if s.kind == same {
 		s.kind = comes
 	}
-	return &modelFlight{key: key, old: old, script: s, at: now, space: m.space(key), purges: m.purges}
+	return &modelFetch{key: key, old: old, script: s, at: now, space: m.space(key), purges: m.purges}
 }
 
 // retryDelayed is that it was not fetched anew just now, by a fetch that no purge has ended.
@@ -240,34 +240,34 @@ func (e *modelEntry) retryDelayed(now time.Time) bool {
 	return now.Before(e.retry.until) && e.retry.purges >= since
 }
 
-// renew begins a flight that nobody waits for, and reports whether it did.
+// renew starts a background fetch, and reports whether it did.
 func (m *model) renew(e *modelEntry, s script, now time.Time) bool {
-	if m.flights[e.key] != nil || e.retryDelayed(now) {
+	if m.fetches[e.key] != nil || e.retryDelayed(now) {
 		return false
 	}
 	f := m.begin(e.key, e, s, now)
-	f.unasked, f.wanted, f.left = true, true, now
+	f.background, f.wanted, f.left = true, true, now
 	m.refreshes++
-	m.fly(f, now)
+	m.run(f, now)
 	return true
 }
 
-// fly is a flight up to where its load has returned.
-func (m *model) fly(f *modelFlight, now time.Time) modelOutcome {
+// run runs a fetch until its load has returned.
+func (m *model) run(f *modelFetch, now time.Time) modelOutcome {
 	if f.script.kind == comes {
 		return m.arrive(f, now)
 	}
 	o := m.conclude(f.key, f.old, f.script, now, f)
-	if f.seats > 0 && o.blob != nil {
-		o.blob.refs++
+	if f.waiters > 0 && o.body != nil {
+		o.body.refs++
 	}
-	m.over(f)
+	m.cleanup(f)
 	return o
 }
 
-func (m *model) arrive(f *modelFlight, now time.Time) modelOutcome {
+func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
 	o := modelOutcome{status: m.statusOf(f.key, f.script), loads: true}
-	delete(m.missing, f.key)
+	delete(m.negative, f.key)
 	keeps := f.script.keeps() && o.status != Bypass
 	if !keeps {
 		m.marks[f.key] = now.Add(hitForPassTTL)
@@ -277,12 +277,12 @@ func (m *model) arrive(f *modelFlight, now time.Time) modelOutcome {
 		if f.old != nil {
 			m.remove(f.old, reasonReplaced)
 		}
-		m.over(f)
+		m.cleanup(f)
 		return o
 	}
-	f.blob = &modelBlob{cost: cost, refs: 1 + f.seats}
-	m.flights[f.key], m.live = f, append(m.live, f)
-	o.flight = f
+	f.body = &modelBody{cost: cost, refs: 1 + f.waiters}
+	m.fetches[f.key], m.live = f, append(m.live, f)
+	o.fetch = f
 	return o
 }
 
@@ -294,26 +294,26 @@ func (m *model) statusOf(key Key, s script) Status {
 }
 
 // conclude is what follows from an answer without an object. f is nil past the cache.
-func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFlight) modelOutcome {
+func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFetch) modelOutcome {
 	o := modelOutcome{loads: true}
-	if f != nil && f.unasked && s.kind != same {
+	if f != nil && f.background && s.kind != same {
 		old.retry = modelFailure{purges: f.purges, until: now.Add(retryDelay)}
 	}
 	switch {
 	case s.kind == same:
-		delete(m.missing, key)
-		o.status, o.blob = Revalidated, old.blob
+		delete(m.negative, key)
+		o.status, o.body = Revalidated, old.body
 		m.renewed(old, s, now)
-	case s.kind == outage && old != nil && old.bridges(now, s.now):
+	case s.kind == outage && old != nil && old.staleIfErrorOK(now, s.now):
 		old.retry = modelFailure{purges: m.purges, until: now.Add(retryDelay)}
 		old.failure = modelFailure{m.purges, now.Add(failureMemory), s.now}
-		o.status, o.blob = Stale, old.blob
+		o.status, o.body = Stale, old.body
 	case s.kind == goes:
 		if old != nil {
 			m.remove(old, reasonGone)
 		}
-		if f != nil || m.flights[key] == nil { // what is under way knows better
-			m.missed(key, s.gone, now)
+		if f != nil || m.fetches[key] == nil { // a running fetch counts more
+			m.addNegative(key, s.gone, now)
 		}
 		o.err = true
 	default:
@@ -329,32 +329,32 @@ func (m *model) renewed(old *modelEntry, s script, now time.Time) {
 		return
 	}
 	e := &modelEntry{
-		key: old.key, blob: old.blob, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault, byDefault: s.byDefault,
+		key: old.key, body: old.body, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault, byDefault: s.byDefault,
 		purges: m.purges, space: m.space(old.key),
 	}
 	m.use(e)
 	m.entries[e.key] = e
 }
 
-// pass is a fetch by one request for itself.
-func (m *model) pass(key Key, s script, now time.Time) modelOutcome {
+// private is a fetch for one request only.
+func (m *model) private(key Key, s script, now time.Time) modelOutcome {
 	old := m.look(key)
 	if old == nil && s.kind == same {
 		s.kind = comes
 	}
 	if old != nil {
-		old.blob.refs++
-		defer m.release(old.blob)
+		old.body.refs++
+		defer m.release(old.body)
 	}
 	if s.kind != comes {
 		o := m.conclude(key, old, s, now, nil)
-		if o.blob != nil {
-			o.blob.refs++
+		if o.body != nil {
+			o.body.refs++
 		}
 		return o
 	}
 	o := modelOutcome{status: m.statusOf(key, s), loads: true}
-	delete(m.missing, key)
+	delete(m.negative, key)
 	switch {
 	case s.keeps() && o.status != Bypass:
 		delete(m.marks, key)
@@ -366,20 +366,20 @@ func (m *model) pass(key Key, s script, now time.Time) modelOutcome {
 
 // absent forgets what has ended.
 func (m *model) absent(key Key, now time.Time) bool {
-	until, ok := m.missing[key]
+	until, ok := m.negative[key]
 	if ok && !now.Before(until) {
-		delete(m.missing, key)
+		delete(m.negative, key)
 		return false
 	}
 	return ok
 }
 
-func (m *model) missed(key Key, life time.Duration, now time.Time) {
-	if life <= 0 {
+func (m *model) addNegative(key Key, ttl time.Duration, now time.Time) {
+	if ttl <= 0 {
 		return
 	}
 	delete(m.marks, key)
 	if negativeCost(key) <= min(m.capacity, negativeMax) {
-		m.missing[key] = now.Add(life)
+		m.negative[key] = now.Add(ttl)
 	}
 }

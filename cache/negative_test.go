@@ -102,8 +102,8 @@ func TestNotFoundForNothing(t *testing.T) {
 	w.wantLoads(3)
 }
 
-// TestNotFoundWhilePurged: an answer from before a purge, or from a credential that is
-// doubted, is its readers' and is not noted. A doubted one drops nothing either.
+// TestNotFoundWhilePurged: an answer from before a purge, or from before a
+// ForgetNegative, goes to its readers and adds no negative entry. The latter drops nothing either.
 func TestNotFoundWhilePurged(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -121,7 +121,7 @@ func TestNotFoundWhilePurged(t *testing.T) {
 		"another is forgotten": {func(w *env) { w.ForgetNegative(2) }, true, true},
 		"purged and forgotten": {func(w *env) { w.Purge(keyA, false); w.ForgetNegative(1) }, false, false},
 	} {
-		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+		for way, passed := range map[string]bool{"fetch": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
 				w, gate := newEnv(t, roomy), make(chan struct{})
 				w.all(t.Context(), keyA, w.like(keyA, 10, strict))
@@ -137,7 +137,7 @@ func TestNotFoundWhilePurged(t *testing.T) {
 					t.Errorf("got %v, want the error", got.err)
 				}
 				synctest.Wait()
-				// Of what passes, nobody knows whether it was meant: any purge or doubt counts.
+				// A private fetch is in no table: any purge or ForgetNegative counts.
 				noted, drops := row.noted && !passed, row.drops
 				w.wantAbsent(keyA, noted)
 				if w.Has(keyA) == drops {

@@ -114,7 +114,7 @@ func TestRevalidateOutage(t *testing.T) {
 		"purged beside that":          {hourly, down(time.Hour, 0), true, false},
 		"purged, with a grace":        {hourly, down(time.Hour, time.Minute), true, true},
 	} {
-		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+		for way, passed := range map[string]bool{"fetch": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
 				w := newEnv(t, roomy)
 				w.all(t.Context(), keyA, w.like(keyA, 10, tc.was))
@@ -270,9 +270,9 @@ func TestRevalidateAndPurge(t *testing.T) {
 	}
 }
 
-// TestRevalidateInFlight: a flight goes on for its readers, is joined no more, and leaves
+// TestRevalidateDuringFetch: a fetch goes on for its readers, is joined no more, and leaves
 // no entry.
-func TestRevalidateInFlight(t *testing.T) {
+func TestRevalidateDuringFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, f := newEnv(t, roomy), newFeed()
@@ -286,9 +286,9 @@ func TestRevalidateInFlight(t *testing.T) {
 	})
 }
 
-// TestRevalidateWhileLanding changes the lifetimes when a flight is complete, and its
+// TestRevalidateDuringCommit changes the lifetimes when a fetch is complete, and its
 // entry about to be put.
-func TestRevalidateWhileLanding(t *testing.T) {
+func TestRevalidateDuringCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
@@ -307,9 +307,9 @@ func TestRevalidateWhileLanding(t *testing.T) {
 	})
 }
 
-// TestRevalidateBesidePass forces the sequence of Revalidate's comment: a stream past
+// TestRevalidateDuringPrivateFetch forces the sequence of Revalidate's comment: a stream past
 // the cache finds what is stored unchanged, and says what was right before the change.
-func TestRevalidateBesidePass(t *testing.T) {
+func TestRevalidateDuringPrivateFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, gate := newEnv(t, roomy), make(chan struct{})
@@ -349,7 +349,7 @@ func TestRevalidateRenewal(t *testing.T) {
 			}
 			w.outdate()
 			if under && len(w.fetches) != 0 {
-				t.Error("a flight is under way that goes by the old lifetimes")
+				t.Error("a fetch is under way that goes by the old lifetimes")
 			}
 			if !under {
 				w.Refresh(keyA, e, w.like(keyA, 10, daily.asSame(2)))

@@ -40,8 +40,8 @@ func (o *operator) purgeSpace() {
 	o.bar(prefixed(Key{Space: no}), false)
 }
 
-// purged compares what a purge found, and forgets the flights that it ended.
-func (o *operator) purged(got, want Purged, gone []*modelFlight) {
+// purged compares what a purge found, and forgets the fetches that it ended.
+func (o *operator) purged(got, want Purged, gone []*modelFetch) {
 	if got != want {
 		o.t.Errorf("purged %+v, want %+v", got, want)
 	}

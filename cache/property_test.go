@@ -64,7 +64,7 @@ type operator struct {
 	m     *model
 	pick  func(n int) (int, bool) // below n; false when it is enough
 	open  []*opened
-	feeds map[*modelFlight]*feed
+	feeds map[*modelFetch]*feed
 
 	// Every load tells its number. What was fetched before a purge is not given
 	// as fresh after it, nor given at all after a hard one: this is checked
@@ -90,7 +90,7 @@ func operate(t *testing.T, pick func(n int) (int, bool)) {
 	w.memory.held.limit = max(capacities[c], 400<<10) // instead of fetchFloor
 	w.memory.objectMax = 390 << 10
 	o := &operator{
-		env: w, pick: pick, feeds: make(map[*modelFlight]*feed),
+		env: w, pick: pick, feeds: make(map[*modelFetch]*feed),
 		m:     newModel(capacities[c], w.memory.held.limit, w.memory.objectMax),
 		floor: make(map[Key]int), ground: make(map[Key]int),
 	}
@@ -188,15 +188,15 @@ func (o *operator) get() {
 	if ran != guess.loads || (err != nil) != guess.err || err == nil && r.Status != guess.status {
 		o.t.Fatalf("%v: %+v, %v, load ran: %t; want %+v; %+v", key, r, err, ran, guess, s)
 	}
-	if ran && o.m.flights[key] != nil && o.fetches[key] != before {
-		o.feeds[o.m.flights[key]] = f
+	if ran && o.m.fetches[key] != nil && o.fetches[key] != before {
+		o.feeds[o.m.fetches[key]] = f
 	}
 	if err != nil {
 		return
 	}
-	o.judge(key, r.Status, r.Meta)
+	o.checkPurged(key, r.Status, r.Meta)
 	want := content(key, max(r.Size, s.size, 0))
-	if guess.flight == nil && guess.blob == nil {
+	if guess.fetch == nil && guess.body == nil {
 		f.give(content(key, max(s.size, 0)), io.EOF)
 	} else {
 		want = content(key, r.Size)
@@ -204,8 +204,8 @@ func (o *operator) get() {
 	o.open = append(o.open, &opened{modelOutcome: guess, r: r, want: want})
 }
 
-// judge checks that nothing is given from before a purge.
-func (o *operator) judge(key Key, status Status, meta any) {
+// checkPurged checks that nothing is given from before a purge.
+func (o *operator) checkPurged(key Key, status Status, meta any) {
 	number := meta.(int)
 	if number <= o.ground[key] || number <= o.floor[key] && status != Stale {
 		o.t.Errorf("%v of load %d with status %d; loads up to %d were purged, up to %d hard",
@@ -217,7 +217,7 @@ func (o *operator) hit() {
 	key := o.key()
 	if e := o.held(key); e != nil {
 		e.Release()
-		o.m.release(o.m.entries[key].blob)
+		o.m.release(o.m.entries[key].body)
 	}
 }
 
@@ -229,7 +229,7 @@ func (o *operator) held(key Key) *Entry {
 		o.t.Fatalf("Hit(%v) = %t, want %t", key, ok, guess != nil)
 	}
 	if ok {
-		o.judge(key, Hit, e.Meta)
+		o.checkPurged(key, Hit, e.Meta)
 		if !bytes.Equal(e.Bytes(), content(key, int64(len(e.Bytes())))) {
 			o.t.Errorf("wrong bytes of %v", key)
 		}
@@ -252,15 +252,15 @@ func (o *operator) renew() {
 	if ran := o.loads.Load() > loads; ran != guess {
 		o.t.Errorf("Refresh(%v) loads: %t, want %t", key, ran, guess)
 	}
-	if fl := o.m.flights[key]; guess && fl != nil {
+	if fl := o.m.fetches[key]; guess && fl != nil {
 		o.feeds[fl] = f
 	}
 	e.Release()
-	o.m.release(entry.blob)
+	o.m.release(entry.body)
 }
 
-// flight is one of those under way, nil if there is none.
-func (o *operator) flight() *modelFlight {
+// running returns one of the running fetches, nil if there is none.
+func (o *operator) running() *modelFetch {
 	if len(o.m.live) == 0 {
 		return nil
 	}
@@ -269,7 +269,7 @@ func (o *operator) flight() *modelFlight {
 
 // feed lets a part of an object come.
 func (o *operator) feed() {
-	if f := o.flight(); f != nil {
+	if f := o.running(); f != nil {
 		n := (f.script.size - f.given) * int64(o.oneOf(5)) / 4
 		if n == 0 {
 			return // too many empty reads would end it
@@ -281,7 +281,7 @@ func (o *operator) feed() {
 
 // finish ends an object, rarely with an error.
 func (o *operator) finish() {
-	f := o.flight()
+	f := o.running()
 	if f == nil {
 		return
 	}
@@ -289,7 +289,7 @@ func (o *operator) finish() {
 	o.feeds[f].give(content(f.key, f.script.size)[f.given:], end)
 	delete(o.feeds, f)
 	f.given = f.script.size
-	o.m.land(f, end, time.Now())
+	o.m.finish(f, end, time.Now())
 }
 
 // any takes one of the open readers out, nil if there is none.
@@ -311,8 +311,8 @@ func (o *operator) read() {
 	}
 	o.open = append(o.open, r)
 	may, end := len(r.want), io.EOF
-	if r.flight != nil {
-		may, end = int(r.flight.published()), r.flight.end
+	if r.fetch != nil {
+		may, end = int(r.fetch.published()), r.fetch.end
 	}
 	if may == r.off && end == nil {
 		return // it would wait
@@ -334,18 +334,18 @@ func (o *operator) close() {
 	}
 	if o.oneOf(4) == 0 {
 		r.r.KeepFetching()
-		if r.flight != nil && r.flight.blob.cost <= o.m.capacity {
-			r.flight.wanted = true
+		if r.fetch != nil && r.fetch.body.cost <= o.m.capacity {
+			r.fetch.wanted = true
 		}
 	}
 	r.r.Close()
 	switch {
-	case r.flight != nil:
-		if o.m.leave(r.flight, time.Now()); r.flight.end != nil {
-			delete(o.feeds, r.flight)
+	case r.fetch != nil:
+		if o.m.leave(r.fetch, time.Now()); r.fetch.end != nil {
+			delete(o.feeds, r.fetch)
 		}
-	case r.blob != nil:
-		o.m.release(r.blob)
+	case r.body != nil:
+		o.m.release(r.body)
 	}
 }
 
@@ -362,13 +362,13 @@ func (o *operator) miss() {
 	key := o.key()
 	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {
 		o.AddNegative(key, &NotFound{Err: errBoom, For: life}, o.Generation(key))
-		if o.m.entries[key] == nil && o.m.flights[key] == nil {
-			o.m.missed(key, life, time.Now())
+		if o.m.entries[key] == nil && o.m.fetches[key] == nil {
+			o.m.addNegative(key, life, time.Now())
 		}
 		return
 	}
 	o.ForgetNegative(key.Space)
-	maps.DeleteFunc(o.m.missing, func(k Key, _ time.Time) bool { return k.Space == key.Space })
+	maps.DeleteFunc(o.m.negative, func(k Key, _ time.Time) bool { return k.Space == key.Space })
 }
 
 func (o *operator) absent() {

@@ -121,7 +121,7 @@ func (r *racer) bounds(i int) bounds {
 	return bounds{r.floor[i].Load(), r.ground[i].Load(), r.reached[raceKeys[i].Space].Load()}
 }
 
-func (r *racer) judge(i int, status Status, meta any, b bounds) {
+func (r *racer) checkBounds(i int, status Status, meta any, b bounds) {
 	m := meta.(raced)
 	if m.number <= b.ground || m.number <= b.floor && status != Stale || m.revision < b.revision && status != Stale {
 		r.t.Errorf("%+v of %v with status %d; the bounds are %+v", m, raceKeys[i], status, b)
@@ -135,7 +135,7 @@ func (r *racer) hit(rnd *rand.Rand, i int) {
 		return
 	}
 	defer e.Release()
-	r.judge(i, Hit, e.Meta, b)
+	r.checkBounds(i, Hit, e.Meta, b)
 	if rnd.IntN(4) == 0 {
 		r.Refresh(raceKeys[i], e, r.load(rnd.Uint64(), i))
 	}
@@ -155,7 +155,7 @@ func (r *racer) get(rnd *rand.Rand, i int) {
 		return
 	}
 	defer got.Close()
-	r.judge(i, got.Status, got.Meta, b)
+	r.checkBounds(i, got.Status, got.Meta, b)
 	if got.NoBody || rnd.IntN(4) == 0 {
 		return
 	}

@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// TestPurgeWhileLanding stops a flight that is complete between its look at the
+// TestPurgeDuringCommit stops a fetch that is complete between its look at the
 // table and its entry's being put, and purges meanwhile.
-func TestPurgeWhileLanding(t *testing.T) {
+func TestPurgeDuringCommit(t *testing.T) {
 	t.Parallel()
 	eachPurge(t, func(t *testing.T, w *env, _ bool, purge func() Purged) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, Source{Meta: 1, Fresh: time.Minute}))
 		elapse(time.Minute)
 		// When the old entry is taken out, the new one is about to be put.
-		landing, purged := make(chan struct{}), make(chan struct{})
+		committing, purged := make(chan struct{}), make(chan struct{})
 		w.rec.hook = func(reason string) {
 			if reason == reasonReplaced {
-				close(landing)
+				close(committing)
 				<-purged
 			}
 		}
 		a := w.start(t.Context(), keyA, w.like(keyA, 10, lenient.as(2)))
-		<-landing
+		<-committing
 		if got := purge(); got.Fetches != 1 {
-			t.Errorf("purged %+v, want the flight", got)
+			t.Errorf("purged %+v, want the fetch", got)
 		}
 		close(purged)
 		(<-a).wantMeta(t, 2, Miss)
@@ -38,7 +38,7 @@ func TestPurgeWhileLanding(t *testing.T) {
 	})
 }
 
-// TestPurgeBetween forces a flight to begin between the steps of a hard purge: it
+// TestPurgeBetween forces a fetch to begin between the steps of a hard purge: it
 // finds the entry, which is dropped then, and must not give it to others.
 func TestPurgeBetween(t *testing.T) {
 	t.Parallel()
@@ -88,7 +88,7 @@ func TestPurgesOverlap(t *testing.T) {
 		if w.wantEntry(keyA, false); p.Entries != 0 {
 			t.Errorf("purged %+v, though it came after that purge", p)
 		}
-		// Nor does a flight from between them make it fresh, which finds it unchanged.
+		// Nor does a fetch from between them make it fresh, which finds it unchanged.
 		first, _ = w.detach(keyA, match, false)
 		gate := make(chan struct{})
 		w.all(t.Context(), keyA, gated(gate, w.like(keyA, 10, lenient.asSame(2)))).wantMeta(t, 1, Stale)

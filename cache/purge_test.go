@@ -98,9 +98,9 @@ func TestPurgeNoGrace(t *testing.T) {
 	})
 }
 
-// TestPurgeInFlight: a flight goes on for its readers, is joined no more, and leaves
+// TestPurgeDuringFetch: a fetch goes on for its readers, is joined no more, and leaves
 // neither its entry nor what it found out of the old one.
-func TestPurgeInFlight(t *testing.T) {
+func TestPurgeDuringFetch(t *testing.T) {
 	t.Parallel()
 	for name, loaded := range map[string]bool{"loading": false, "filling": true} {
 		t.Run(name, func(t *testing.T) {
@@ -132,14 +132,14 @@ func TestPurgeInFlight(t *testing.T) {
 }
 
 // TestPurgeRevalidation: a 304 to a question from before the purge does not make
-// the entry fresh, by a flight, by one that nobody waits for, or past the cache.
+// the entry fresh, by a fetch, by one that nobody waits for, or past the cache.
 func TestPurgeRevalidation(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]struct {
 		src    Source
 		passed bool
 	}{
-		"flight":         {strict, false},
+		"fetch":          {strict, false},
 		"background":     {lenient, false},
 		"past the cache": {strict, true},
 	} {
@@ -191,7 +191,7 @@ func TestPurgeCancelsRenewal(t *testing.T) {
 		}).wantMeta(t, 1, Stale)
 		synctest.Wait()
 		if got := purge().Fetches; got != 1 {
-			t.Errorf("%d flights, want 1", got)
+			t.Errorf("%d fetches, want 1", got)
 		}
 		synctest.Wait()
 		if !errors.Is(cause(), ErrAbandoned) {

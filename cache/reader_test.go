@@ -20,10 +20,10 @@ func TestReaderAfterClose(t *testing.T) {
 		prepare func(w *env)
 		fresh   time.Duration
 	}{
-		"hit":    {func(w *env) { w.all(w.t.Context(), keyA, w.good(keyA, size)) }, time.Hour},
-		"shared": {func(*env) {}, time.Hour},
-		"solo":   {func(*env) {}, 0},
-		"passed": {func(w *env) { w.all(w.t.Context(), keyA, w.goodFor(keyA, size, 0)) }, 0},
+		"hit":       {func(w *env) { w.all(w.t.Context(), keyA, w.good(keyA, size)) }, time.Hour},
+		"shared":    {func(*env) {}, time.Hour},
+		"exclusive": {func(*env) {}, 0},
+		"passed":    {func(w *env) { w.all(w.t.Context(), keyA, w.goodFor(keyA, size, 0)) }, 0},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestReaderCloseDuringNext(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := w.start(t.Context(), keyA, w.forbidden) // keeps the flight going
+		other := w.start(t.Context(), keyA, w.forbidden) // keeps the fetch going
 		ended := make(chan error, 1)
 		go func() {
 			_, err := r.Next(0)
@@ -112,12 +112,12 @@ func TestReaderExit(t *testing.T) {
 	})
 }
 
-// TestStream fetches past a flight and past an entry, and leaves no trace.
+// TestStream fetches past a fetch and past an entry, and leaves no trace.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, f := newEnv(t, roomy), newFeed()
-		flight := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
+		fetch := w.start(t.Context(), keyA, f.load(w, 10, time.Hour))
 		synctest.Wait()
 		alone := func() {
 			t.Helper()
@@ -137,7 +137,7 @@ func TestStream(t *testing.T) {
 		alone()
 		w.wantEntry(keyA, false)
 		f.give(content(keyA, 10), io.EOF)
-		(<-flight).want(t, keyA, 10, Miss)
+		(<-fetch).want(t, keyA, 10, Miss)
 		alone()
 		w.wantEntry(keyA, true)
 		w.Close()

@@ -142,7 +142,7 @@ func TestEarly(t *testing.T) {
 	}
 }
 
-// TestRenewPurged: the entry was purged after it was hit. A flight for it would give
+// TestRenewPurged: the entry was purged after it was hit. A fetch for it would give
 // it to others.
 func TestRenewPurged(t *testing.T) {
 	t.Parallel()
@@ -155,7 +155,7 @@ func TestRenewPurged(t *testing.T) {
 			w.Refresh(keyA, e, gated(nil, nil))
 			synctest.Wait()
 			if (len(w.fetches) == 0) != hard {
-				t.Errorf("%d flights under way", len(w.fetches))
+				t.Errorf("%d fetches under way", len(w.fetches))
 			}
 			if e.Release(); !hard {
 				return

@@ -101,7 +101,7 @@ func TestRevalidatedWhileEvicted(t *testing.T) {
 		a := w.start(t.Context(), keyA, gated(gate, w.like(keyA, 10, strict.asSame(2))))
 		synctest.Wait()
 		if e, _ := w.memory.oldest(); e != nil {
-			t.Fatal("evicted, though a flight holds it")
+			t.Fatal("evicted, though a fetch holds it")
 		}
 		w.dropEntry(keyA)
 		close(gate)
@@ -143,7 +143,7 @@ func TestValidate(t *testing.T) {
 		others := 0
 		for _, c := range waiting {
 			got := <-c
-			if got.err == nil && got.r.Status == Collapsed { // who did not begin the flight may claim it
+			if got.err == nil && got.r.Status == Collapsed { // a waiter that did not start the fetch may take it
 				others++
 				got.r.Status = Revalidated
 			}
@@ -162,7 +162,7 @@ func TestValidate(t *testing.T) {
 }
 
 // TestValidateWhileFilling: who asks while another's object is on its way fetches
-// for itself, without beginning a flight in the place of that one; it leaves the
+// for itself, without beginning a fetch in the place of that one; it leaves the
 // entry.
 func TestValidateWhileFilling(t *testing.T) {
 	t.Parallel()
@@ -183,7 +183,7 @@ func TestValidateWhileFilling(t *testing.T) {
 			}
 			w.all(t.Context(), keyA, w.like(keyA, 10, always.as(2))).wantMeta(t, 2, Miss)
 			if len(w.fetches) != 1 || w.Has(keyA) {
-				t.Errorf("%d flights, stored: %t; want the first one, filling", len(w.fetches), w.Has(keyA))
+				t.Errorf("%d fetches, stored: %t; want the first one, filling", len(w.fetches), w.Has(keyA))
 			}
 			f.give(content(keyA, 10), io.EOF)
 			if !leaves {
@@ -198,7 +198,7 @@ func TestValidateWhileFilling(t *testing.T) {
 	}
 }
 
-// TestBare: who needs no more than metadata gets it from a flight whose bytes are
+// TestBare: who needs no more than metadata gets it from a fetch whose bytes are
 // another's, and does not fetch.
 func TestBare(t *testing.T) {
 	t.Parallel()
@@ -206,7 +206,7 @@ func TestBare(t *testing.T) {
 		stored bool
 		src    Source
 	}{
-		"solo":       {false, Source{Meta: 2}},
+		"exclusive":  {false, Source{Meta: 2}},
 		"to be kept": {false, always.as(2)},
 		"confirmed":  {true, always.asSame(2)},
 	} {

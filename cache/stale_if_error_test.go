@@ -79,7 +79,7 @@ func TestOldOutage(t *testing.T) {
 	}
 }
 
-// TestOutageEnds: what is stale may bridge an outage for so long, and no longer.
+// TestOutageEnds: a stale entry is served during stale-if-error, and no longer.
 // An error that is none is everybody's answer.
 func TestOutageEnds(t *testing.T) {
 	t.Parallel()
@@ -96,7 +96,7 @@ func TestOutageEnds(t *testing.T) {
 		"while, not if":  {Source{Meta: 1, Fresh: time.Minute, StaleWhileRevalidate: time.Minute}, 2 * time.Minute, &Unavailable{Err: errBoom}, false},
 		"nothing stored": {Source{Meta: 1}, 0, &Unavailable{Err: errBoom}, false},
 	} {
-		for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+		for way, passed := range map[string]bool{"fetch": false, "past the cache": true} {
 			bubble(t, name+"/"+way, func(t *testing.T) {
 				w := newEnv(t, roomy)
 				w.all(t.Context(), keyA, w.like(keyA, 10, row.src))
@@ -121,7 +121,7 @@ func TestOutageEnds(t *testing.T) {
 // says nothing about its source, whatever it says.
 func TestCancelledIsNoOutage(t *testing.T) {
 	t.Parallel()
-	for way, passed := range map[string]bool{"flight": false, "past the cache": true} {
+	for way, passed := range map[string]bool{"fetch": false, "past the cache": true} {
 		bubble(t, way, func(t *testing.T) {
 			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, strict))

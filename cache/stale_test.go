@@ -85,7 +85,7 @@ func (src *Source) asSame(meta any) Source {
 	return other
 }
 
-// TestStaleWhile: for a while, nobody waits for what one flight fetches anew.
+// TestStaleWhile: for a while, no request waits for the refresh.
 func TestStaleWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestStaleWhile(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := w.refreshes; n != 1 || len(w.fetches) != 1 {
-			t.Errorf("%d renewals, %d flights; want one", n, len(w.fetches))
+			t.Errorf("%d renewals, %d fetches; want one", n, len(w.fetches))
 		}
 		close(gate)
 		synctest.Wait()
@@ -117,7 +117,7 @@ func TestStaleWhile(t *testing.T) {
 	})
 }
 
-// TestStaleWhileEnds: after that while, who comes waits for the flight, also for
+// TestStaleWhileEnds: after that while, who comes waits for the fetch, also for
 // one that nobody has waited for so far.
 func TestStaleWhileEnds(t *testing.T) {
 	t.Parallel()
@@ -198,7 +198,7 @@ func TestStaleWhileFails(t *testing.T) {
 	}
 }
 
-// TestManyExpireAtOnce: the number of flights that nobody waits for is bounded, and
+// TestManyExpireAtOnce: the number of fetches that nobody waits for is bounded, and
 // in the end everything is fetched anew.
 func TestManyExpireAtOnce(t *testing.T) {
 	t.Parallel()
@@ -217,7 +217,7 @@ func TestManyExpireAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		if w.refreshes != maxRefreshes || len(w.fetches) != maxRefreshes {
-			t.Errorf("%d renewals, %d flights; want %d", w.refreshes, len(w.fetches), maxRefreshes)
+			t.Errorf("%d renewals, %d fetches; want %d", w.refreshes, len(w.fetches), maxRefreshes)
 		}
 		// Who has to wait is not held up by them.
 		w.all(t.Context(), keyA, w.like(keyA, 0, lenient)).wantMeta(t, 1, Miss)

@@ -178,11 +178,11 @@ func sizeOf(key Key) int64 {
 
 // load is good mostly, and bad in every way now and then.
 func (c *client) load(want []byte) Load {
-	trouble, fresh := c.rnd.IntN(20), time.Duration(c.rnd.IntN(3))*time.Millisecond*(time.Duration(c.rnd.IntN(2))*1000+1)
+	fault, fresh := c.rnd.IntN(20), time.Duration(c.rnd.IntN(3))*time.Millisecond*(time.Duration(c.rnd.IntN(2))*1000+1)
 	return func(ctx context.Context, _ *Entry) (*Source, error) {
 		var r io.Reader = bytes.NewReader(want)
 		size := int64(len(want))
-		switch trouble {
+		switch fault {
 		case 0:
 			return nil, errBoom
 		case 1:

@@ -171,7 +171,7 @@ func TestCanaryIsNotCached(t *testing.T) {
 }
 
 // Who waits for one object shares one question.
-func TestCanaryIsAskedOncePerFlight(t *testing.T) {
+func TestCanaryIsAskedOncePerFetch(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
 	fakeS3.Allow(shopKeys, "acme-media", "public/")
@@ -188,7 +188,7 @@ func TestCanaryIsAskedOncePerFlight(t *testing.T) {
 	}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for boarded("TestCanaryIsAskedOncePerFlight") < crowd {
+	for waitingIn("TestCanaryIsAskedOncePerFetch") < crowd {
 		<-tick.C
 	}
 	close(w.held)
@@ -198,8 +198,8 @@ func TestCanaryIsAskedOncePerFlight(t *testing.T) {
 	}
 }
 
-// boarded counts the goroutines of a test that wait for a flight.
-func boarded(test string) int {
+// waitingIn counts the goroutines of a test that wait for a fetch.
+func waitingIn(test string) int {
 	buf := make([]byte, 1<<20)
 	n := 0
 	for stack := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {

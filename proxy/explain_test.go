@@ -9,7 +9,7 @@ import (
 )
 
 // TestTrouble: what another object's request met is told of the alias only where it is
-// the alias's trouble.
+// the alias's failure.
 func TestTrouble(t *testing.T) {
 	t.Parallel()
 	at := time.Now()

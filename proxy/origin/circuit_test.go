@@ -93,7 +93,7 @@ func TestCircuitOpen(t *testing.T) {
 			if info := k.Circuit(r.Route); info.State != CircuitOpen || info.Failures != breakerLimit || info.Last == "" {
 				t.Errorf("got %+v", info)
 			}
-			// Another alias's trouble it is not.
+			// It does not affect another alias.
 			k.s3.Hook(nil)
 			if _, err := k.read(t, k.put("press", "a.png", s3.Object{Body: noise(100)})); err != nil {
 				t.Error(err)
