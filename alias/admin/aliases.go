@@ -64,7 +64,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	return r, nil
 }
 
-// checkNew validates a registration as far as that needs no store.
+// checkNew validates a registration without the store.
 func (h aliases) checkNew(_ context.Context, c *call[aliasInput]) []alias.Problem {
 	a := alias.New()
 	c.in.apply(a)
@@ -113,8 +113,8 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 	return aliasReply(a), nil
 }
 
-// checkPatch validates the alias as the patch would make it. If the alias cannot be
-// read, it finds nothing.
+// checkPatch validates the alias with the patch applied. If it cannot read the alias, it
+// reports no problem.
 func (h aliases) checkPatch(ctx context.Context, c *call[aliasInput]) []alias.Problem {
 	cur, err := h.registry.Alias(ctx, c.name)
 	if err != nil {
@@ -200,7 +200,7 @@ func (in *aliasInput) apply(a *alias.Alias) {
 	}
 }
 
-const keptByServer = "is read-only: the server keeps it"
+const keptByServer = "is read-only: the server sets it"
 
 // createFields are the members of a registration.
 func createFields(in *aliasInput) []field {
@@ -293,8 +293,8 @@ func (in *aliasInput) newCredential(path string, raw json.RawMessage) []alias.Pr
 }
 
 // otherCredential reads the credential of a patch. It refuses a key pair: other
-// aliases may use the current credential, and it would be unclear whether their key
-// pair changes too.
+// aliases may use the current credential, and it would be unclear whether the patch
+// changes their key pair too.
 func (in *aliasInput) otherCredential(path string, raw json.RawMessage) []alias.Problem {
 	if typeOf(raw) == "an object" {
 		return problemAt(path, "a key pair cannot be given here: PUT /api/v1/credentials/{name} replaces "+
@@ -320,8 +320,8 @@ func (in *aliasInput) credentialByName(path string, raw json.RawMessage, form st
 	return nil
 }
 
-// fallbackJSON is a fallback in JSON: one path if it is the same for both classes of
-// error, else an object.
+// fallbackJSON is a fallback in JSON: one path if both classes of error have the same,
+// else an object.
 type fallbackJSON alias.Fallback
 
 // fallbackPair is the object form of a fallback.
@@ -338,8 +338,8 @@ func (f fallbackJSON) MarshalJSON() ([]byte, error) {
 	return encode(fallbackPair(f))
 }
 
-// fallback reads either form. A member that an object leaves out keeps its value, as
-// in every merge patch; null removes the fallback.
+// fallback reads either form. A missing member of an object keeps its
+// value, as in every merge patch; null removes the fallback.
 func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem {
 	var both string
 	var edit fallbackEdit

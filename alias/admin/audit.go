@@ -20,7 +20,7 @@ type auditJSON struct {
 	Audit []auditEntryJSON `json:"audit"`
 }
 
-// auditEntryJSON is a line of the audit as the API shows it.
+// auditEntryJSON is an entry of the audit as the API shows it.
 type auditEntryJSON struct {
 	ID          int64      `json:"id"`
 	At          string     `json:"at"`

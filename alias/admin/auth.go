@@ -14,8 +14,8 @@ import (
 	"ixmage/alias"
 )
 
-// admit decides whether a request may be answered at all. It runs before routing:
-// a client without the token does not learn which paths exist.
+// admit checks host, token and origin of a request. It runs before routing, so that a
+// client without the token does not learn which paths exist.
 func (s *Server) admit(r *http.Request) error {
 	api := isAPI(r.URL.Path)
 	switch {
@@ -34,14 +34,14 @@ func isAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, 
 // hosts are the hosts that a listener answers for.
 //
 // A web page can make its own name resolve to a loopback address (DNS rebinding).
-// A browser on the server's machine then takes the listener for the origin of the
+// A browser on the server's machine then treats the listener as the origin of the
 // page, and lets the page read every answer. A GET of its own origin has no Origin
 // header, but its Host is the name of the page, so such a listener answers for
-// known hosts only. A listener on another address is reached from its network by
-// names that only the network knows, and answers for any host.
+// known hosts only. A listener on another address has names in its network that
+// ixmage cannot know, so it answers for any host.
 type hosts struct {
 	loopback bool     // the address of the listener is a loopback address
-	names    []string // also known, beside the loopback names
+	names    []string // known besides the loopback names
 }
 
 // allow reports whether the listener answers for host, which may have a port. An
@@ -61,8 +61,7 @@ func (h hosts) allow(host string) bool {
 
 var hostForm = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$`)
 
-// HostProblem says why name cannot be the host of a request. It is empty if name
-// can.
+// HostProblem returns why name is not valid as the host of a request, or "".
 func HostProblem(name string) string {
 	if _, err := netip.ParseAddr(name); err == nil || hostForm.MatchString(name) {
 		return ""
@@ -70,7 +69,7 @@ func HostProblem(name string) string {
 	return "must be a host name or an IP address, without a scheme and a port"
 }
 
-// isLoopback reports whether addr is reached from its own machine only.
+// isLoopback reports whether addr can be reached from its own machine only.
 func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
@@ -86,9 +85,9 @@ func newBearer(token alias.Secret) *bearer {
 	return &bearer{digest: sha256.Sum256([]byte(token.Reveal())), set: !token.IsZero()}
 }
 
-// allows reports whether the Authorization headers of a request are exactly one
-// and carry the token. The digests are of one length and are compared in
-// constant time: neither the length nor a prefix of the token can be measured.
+// allows reports whether a request has exactly one Authorization header and it has the
+// token. The digests have one length and are compared in constant time, so that timing
+// reveals neither the length nor a prefix of the token.
 func (b *bearer) allows(lines []string) bool {
 	if !b.set || len(lines) != 1 {
 		return false

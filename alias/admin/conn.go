@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The time and the bytes that linger waits for.
+// Bounds of linger.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 4 << 20
@@ -25,9 +25,8 @@ type listener struct {
 	server *Server
 }
 
-// Accept marks a lack of kernel memory, and a client that has left already, as
-// temporary: net/http then waits and tries again. A lack of file descriptors is
-// marked by the syscall package.
+// Accept marks a lack of kernel memory, and an aborted connection, as temporary errors:
+// net/http then waits and retries. The syscall package marks a lack of file descriptors.
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	switch {
@@ -51,15 +50,15 @@ const (
 	connReading              // the head of a request
 	connLate                 // the head did not arrive in time
 	connServing              // a handler has the request
-	connEnding               // answered for the last time; what still arrives is discarded
+	connEnding               // the last answer was sent; further input is discarded
 )
 
-// conn is a connection. net/http refuses a request that it cannot parse with
-// plain text, written straight to the connection, and closes without a word when
-// the head of a request comes too slowly. conn turns both into problem+json.
+// conn is a connection. net/http answers a request that it cannot parse with plain text,
+// written directly to the connection, and closes without an answer if the head of a
+// request comes too slowly. conn sends problem+json in both cases.
 //
 // The goroutine that serves the connection changes the state. net/http also reads in
-// the background while a handler runs, to notice that the client leaves; that read
+// the background while a handler runs, to detect that the client leaves; that read
 // finds connServing and changes nothing.
 type conn struct {
 	net.Conn
@@ -99,14 +98,14 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write passes on what a handler answers. Anything that is written before a
-// handler has the request is a refusal by net/http, and is replaced.
+// Write forwards the answer of a handler. Output before a handler has the request is a
+// refusal by net/http; Write replaces it.
 func (c *conn) Write(p []byte) (int, error) {
 	state := c.state.Load()
 	switch {
 	case state == connServing, state == connEnding:
 		return c.Conn.Write(p)
-	case state == connLate: // net/http takes half a request line for a malformed one
+	case state == connLate: // net/http reports half a request line as malformed
 		c.refuse(errTimeout)
 	case bytes.HasPrefix(p, []byte("HTTP/1.1 431 ")):
 		c.refuse(errHeaders)
@@ -127,7 +126,7 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// refuse answers a request that no handler has seen, and ends the connection.
+// refuse answers a request that did not reach a handler, and ends the connection.
 func (c *conn) refuse(err error) {
 	rec := newRecord("")
 	h := http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}
@@ -147,7 +146,7 @@ func (c *conn) refuse(err error) {
 // linger ends a connection whose client may still be sending. If it closed at once,
 // the kernel would answer further data with a reset, and the client might not see
 // the refusal (RFC 9112, section 9.6). So linger closes the sending side, and
-// discards what arrives until the client closes.
+// discards further input until the client closes.
 //
 // It sets the state before it reads closing: a shutdown in between finds connEnding
 // and closes the connection.

@@ -151,8 +151,8 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 	return h.started(o, c.client), nil
 }
 
-// rotateByHand is the answer to a rotation of a key pair that an operator gave: the
-// commands that rotate it.
+// rotateByHand returns the error for the rotation of a key pair that an operator gave,
+// with the shell commands that rotate it.
 func (h credentials) rotateByHand(c *alias.Credential) error {
 	if c.Provider.Kind() == alias.KindAnonymous {
 		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
@@ -259,7 +259,7 @@ func registerFields(in *credentialInput) []field {
 
 func replaceFields(in *credentialInput) []field {
 	return append(credentialFields(in),
-		field{name: "name", readOnly: "is read-only: the path says which credential is meant"},
+		field{name: "name", readOnly: "is read-only: the path names the credential"},
 		field{name: "kind", readOnly: "is read-only: a replacement is always a key pair"})
 }
 
@@ -273,7 +273,7 @@ func credentialFields(in *credentialInput) []field {
 	return fields
 }
 
-// problems validates a registration as far as that needs no store.
+// problems validates a registration without the store.
 func (in *credentialInput) problems() []alias.Problem {
 	_, err := alias.ParseName(in.name)
 	problems := problemsOf(err)

@@ -13,24 +13,25 @@ import (
 	"ixmage/alias"
 )
 
-// field is one member that a JSON object may have: either read takes its
-// value, or readOnly says why a client cannot set it.
+// field is an allowed member of a JSON object. Either read decodes its value, or
+// readOnly is the reason why a client cannot set it.
 type field struct {
 	name     string
 	read     reader
 	readOnly string
 }
 
-// reader takes the value of the member at path and returns its problems. A problem
-// never repeats the value, which may be a secret in the wrong place.
+// reader decodes the value of the member at path and returns its problems. A problem
+// never repeats the value, which may be a misplaced secret.
 type reader func(path string, raw json.RawMessage) []alias.Problem
 
-// decodeBody reads a whole request body as one object. A *failure means that the
-// body is no object; else it returns the problems of all fields.
+// decodeBody reads a whole request body as one object. The error is a
+// *failure if the body is not an object; otherwise it returns the problems of all
+// fields.
 //
-// encoding/json alone is too lenient for this: it takes "BUCKET" for bucket,
-// lets the last of two equal members win, replaces invalid UTF-8 silently, and
-// stops at the first unknown field.
+// encoding/json alone is too lenient: it accepts "BUCKET" for bucket, uses the last of
+// two equal members, replaces invalid UTF-8 silently, and stops at the first unknown
+// field.
 func decodeBody(data []byte, fields []field) ([]alias.Problem, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, failf(errBadRequest, "this call needs a JSON object in the request body")
@@ -51,7 +52,7 @@ func decodeBody(data []byte, fields []field) ([]alias.Problem, error) {
 	return decodeObject("", raw, fields), nil
 }
 
-// syntax says where JSON stops being valid.
+// syntax describes a syntax error in JSON, with its position.
 func syntax(err error) string {
 	if s, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("%s (byte %d)", s.Error(), s.Offset)
@@ -59,7 +60,7 @@ func syntax(err error) string {
 	return err.Error()
 }
 
-// decodeObject reads raw, a valid object at path in the body, by its fields.
+// decodeObject decodes raw, a valid object at path in the body.
 func decodeObject(path string, raw json.RawMessage, fields []field) []alias.Problem {
 	return eachMember(path, raw, func(name, at string, value json.RawMessage) []alias.Problem {
 		return decodeMember(at, name, value, fields)
@@ -207,7 +208,7 @@ func loneSurrogate(raw []byte) int {
 
 func isLow(r int64) bool { return r >= 0xdc00 && r <= 0xdfff }
 
-// escape reads \uXXXX at the start of b: -1 where there is none.
+// escape reads \uXXXX at the start of b; it returns -1 if there is none.
 func escape(b []byte) int64 {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1

@@ -21,12 +21,12 @@ import (
 // callTimeout is the longest that a call may take, unless it waits for an operation.
 const callTimeout = 30 * time.Second
 
-// none is the In of an endpoint without a body and the Out of one without an
-// answer.
+// none is the In of an endpoint without a request body and the Out of an endpoint
+// without a response body.
 type none struct{}
 
-// endpoint is one call of the API. Whatever all calls have in common happens in
-// serve, so that no call can leave it out.
+// endpoint is one call of the API. serve does the common work of all calls, so that no
+// call can omit it.
 type endpoint[In, Out any] struct {
 	method string
 	path   string
@@ -51,7 +51,7 @@ type endpoint[In, Out any] struct {
 type call[In any] struct {
 	client
 	name  alias.Name // from the path; empty where it has none
-	id    string     // likewise, of a resource without an alias.Name
+	id    string     // from the path; of a resource whose name is not an alias.Name
 	query url.Values
 	match ifMatch
 	actor string // for the audit
@@ -60,7 +60,7 @@ type call[In any] struct {
 
 // client is the client that waits for the answer to a call.
 type client struct {
-	ctx  context.Context //nolint:containedctx // ends when the client leaves; that of the call may not
+	ctx  context.Context //nolint:containedctx // ends when the client leaves, unlike the context of the call
 	wait wait
 	rec  *record
 }
@@ -82,7 +82,7 @@ func mount[In, Out any](t *routes, e endpoint[In, Out]) { t.add(e.method, e.path
 
 // serve answers a request. The context of a call that reads ends when the client
 // leaves. That of a call that may write does not: the client could not know whether
-// the write happened.
+// the write succeeded.
 func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	ctx := r.Context()
 	if e.method != http.MethodGet {
@@ -125,7 +125,7 @@ func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Requ
 	switch {
 	case e.fields != nil:
 		return in, e.decode(ctx, in, x.body, r.Header)
-	case len(x.body) > 0: // ignoring it would hide a mistake of the client
+	case len(x.body) > 0: // an ignored body would hide a mistake of the client
 		return nil, failf(errBadRequest, "this call takes no request body")
 	}
 	return in, nil
@@ -233,8 +233,8 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 	return err
 }
 
-// shownErrors are the errors whose text the client gets. The registry and the
-// Provisioner write it: no store and no library wraps these sentinels.
+// shownErrors are the errors whose text the client gets. The text is
+// from the registry or the Provisioner: no store and no library wraps these sentinels.
 var shownErrors = []error{
 	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
 	alias.ErrNoKeyPair, alias.ErrIAM, alias.ErrNotFound,

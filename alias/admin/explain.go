@@ -10,7 +10,7 @@ import (
 
 // Explainer explains how the path of a URL on the public listener resolves. path is
 // percent-encoded, as a client would send it. An invalid path or an unknown alias is
-// explained, and is no error. With probe it sends a request to S3. The explanation is
+// part of the explanation, not an error. With probe it sends a request to S3. The explanation is
 // encoded as JSON and must hold no secret.
 type Explainer interface {
 	Explain(ctx context.Context, path string, probe bool) any

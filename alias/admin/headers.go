@@ -94,7 +94,7 @@ func (m ifMatch) revision(current func() (int64, error)) (int64, error) {
 	return now, nil
 }
 
-// maxWait is the longest that an answer is held.
+// maxWait is the longest time for which an answer is held.
 const maxWait = 300 * time.Second
 
 // wait is the preference of that name (RFC 7240, 4.3): how long the answer may be
@@ -108,8 +108,8 @@ type wait struct {
 func (w wait) applied() string { return "wait=" + strconv.Itoa(int(w.limit/time.Second)) }
 
 // parsePrefer finds the preference wait in the Prefer headers of a request.
-// It ignores what it does not understand, as RFC 7240 requires; of several of one
-// name the first counts (section 2).
+// It ignores unknown and invalid preferences, as RFC 7240 requires; of several with one
+// name the first applies (section 2).
 func parsePrefer(lines []string) wait {
 	for _, line := range lines {
 		for rest := line; rest != ""; {

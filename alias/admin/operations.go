@@ -12,8 +12,8 @@ import (
 
 const operationsPath = "/api/v1/operations"
 
-// operations are the calls that list operations, and what the calls that start
-// them have in common.
+// operations are the calls that list operations, and the common part of the calls that
+// start them.
 type operations struct {
 	registry    *alias.Registry
 	provisioner Provisioner     // nil: switched off
@@ -21,7 +21,7 @@ type operations struct {
 	held        chan struct{}   // has an element for each answer that is held
 }
 
-// maxHeld is how many answers are held at a time. Each holds a connection.
+// maxHeld is the most answers that are held at a time. Each occupies a connection.
 const maxHeld = 64
 
 func (h operations) mount(t *routes) {
@@ -79,7 +79,7 @@ func parseFilter(q url.Values) (alias.OperationFilter, []alias.Problem) {
 		}
 		var err error
 		if *p.at, err = alias.ParseName(q.Get(p.field)); err != nil {
-			problems = append(problems, alias.Problem{Field: p.field, Detail: "must be the name of one"})
+			problems = append(problems, alias.Problem{Field: p.field, Detail: "must be a valid name"})
 		}
 	}
 	switch f.State {
@@ -101,8 +101,8 @@ func (h operations) read(ctx context.Context, c *call[none]) (reply[operationJSO
 }
 
 // started answers a call that started o, or found it running. If the client prefers
-// to wait, it holds the answer until the operation has ended, the time is up or the
-// client has left. Without the preference the answer is 202 even if the operation
+// to wait, it holds the answer until the operation has ended, the time has passed or
+// the client has left. Without the preference the answer is 202 even if the operation
 // has ended, so that it does not depend on timing. When too many answers are held,
 // the preference is not honoured, as RFC 7240 allows.
 func (h operations) started(o *alias.Operation, c client) reply[operationJSON] {
@@ -132,7 +132,7 @@ func (h operations) enter() bool {
 func (h operations) leave() { <-h.held }
 
 // await waits for the end of o, and returns its latest state. If the waiting fails,
-// it returns o: the operation goes on, and the client can ask for it again.
+// it returns o: the operation continues, and the client can read it later.
 func (h operations) await(o *alias.Operation, c client) *alias.Operation {
 	if o.Finished() || c.wait.limit == 0 {
 		return o
@@ -148,8 +148,8 @@ func (h operations) await(o *alias.Operation, c client) *alias.Operation {
 	return o
 }
 
-// hold calls fn with a context that ends with ctx, after at most the given time, or
-// when the server is shut down.
+// hold calls fn with a context that ends with ctx, after the given time, or when the
+// server is shut down, whichever is first.
 func (h operations) hold(ctx context.Context, most time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()

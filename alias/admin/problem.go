@@ -11,8 +11,8 @@ import (
 	"ixmage/alias"
 )
 
-// The errors of a request that the registry does not see. Each has a row in the
-// table below; a failure adds a text.
+// Errors of requests that do not reach the registry. Each has a row in the table below;
+// a failure adds a text.
 var (
 	errBadRequest     = errors.New("bad request")
 	errInvalid        = errors.New("invalid")
@@ -40,8 +40,8 @@ type kind struct {
 	detail string // for an error without a text of its own
 }
 
-// kinds is the one place that decides on a status. An error without a row is
-// internal, and its text is not shown to the client.
+// kinds maps every error to its status. An error without a row is internal, and the
+// client does not see its text.
 var kinds = []kind{
 	{errBadRequest, http.StatusBadRequest, "bad-request", "The request cannot be understood",
 		"the request is not valid HTTP for this server"},
@@ -83,13 +83,13 @@ var kinds = []kind{
 		"the server is starting or draining"},
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
 		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
-			"the server's log tells which under this request_id; mend that and try again. Pictures are served meanwhile"},
+			"the server's log has the cause under this request_id; correct it and try again. Pictures are served meanwhile"},
 	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
 		"the log of the server has the cause under this request_id"},
 }
 
-// failure is an error of the table with a text for the client, the problems of
-// single fields, shell commands that help, and headers of the answer.
+// failure is an error of the table with a text for the client, problems of fields, shell
+// commands that solve the problem, and headers of the answer.
 type failure struct {
 	kind     error
 	detail   string
@@ -130,7 +130,7 @@ func summary(problems []alias.Problem) string {
 	return strings.Join(parts, "; ")
 }
 
-// classify finds the row and the text of err. Those of an unknown error are internal.
+// classify returns the row and the text of err; an unknown error is internal.
 func classify(err error) (kind, *failure) {
 	if v, ok := errors.AsType[*alias.ValidationError](err); ok {
 		err = invalid(v.Problems)
@@ -167,14 +167,14 @@ type fieldJSON struct {
 	Detail string `json:"detail"`
 }
 
-// retryAfter is in seconds. The cause of a 503 passes in seconds, or needs an
+// retryAfter is in seconds. The cause of a 503 ends within seconds, or needs an
 // operator.
 const retryAfter = "5"
 
 const problemType = "https://ixmage.dev/problems/"
 
 // problem makes the answer to err: its status and body. It sets the headers of the
-// answer, and in rec what the log line needs.
+// answer, and the fields of rec for the log line.
 func problem(h http.Header, rec *record, err error) (status int, body []byte) {
 	k, f := classify(err)
 	rec.code = k.code

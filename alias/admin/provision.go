@@ -13,40 +13,39 @@ import (
 
 // Provisioner does the work of the calls on IAM. An error that wraps a sentinel of
 // the alias package is shown to the operator, so its text must hold no secret and no
-// text from AWS; a *alias.ValidationError names fields as the request body does. An
-// operation that it returns goes on when the context of the call has ended.
+// text from AWS; a *alias.ValidationError uses the field names of the request body. A
+// returned operation continues after the context of the call has ended.
 type Provisioner interface {
 	// Provision starts an operation, or returns the one that an equal request
-	// started: alias.ErrExists if another request has the alias. An empty Policy is
-	// inline, or that of the credential to be reused. The error of an invalid request
+	// started: alias.ErrExists if another request made the alias. An empty Policy
+	// means inline, or the policy of a reused credential. The error of an invalid request
 	// is a *alias.ValidationError.
 	Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error)
-	// Plan says what Provision would do. It calls nothing, and works while
-	// provisioning is off.
+	// Plan returns the steps of Provision. It calls no server, and works while
+	// provisioning is switched off.
 	Plan(ctx context.Context, req policy.Request) (*policy.Plan, error)
-	// Rotate gives a credential a new key. emergency is for a key that has leaked: the
-	// old one is kept for a shorter time.
+	// Rotate gives a credential a new key. emergency is for a leaked key: the
+	// previous key is kept for a shorter time.
 	Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error)
 	// Remove removes a credential, and its user, policy and keys from IAM:
 	// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is the
 	// current revision or 0.
 	Remove(ctx context.Context, actor string, name alias.Name, ifRevision int64) (*alias.Operation, error)
-	// Verify runs the scope checks of an alias now, whatever the kind of its
-	// credential.
+	// Verify runs the scope checks of an alias now, for any kind of credential.
 	Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error)
 	// Wait returns the latest state of an operation when it or ctx has ended.
 	Wait(ctx context.Context, id string) (*alias.Operation, error)
-	// Orphans is what the last look at IAM found.
+	// Orphans returns the findings of the last reconciliation.
 	Orphans(ctx context.Context) (provision.OrphanReport, error)
-	// RemoveOrphan deletes a user that ixmage made and that belongs to no credential:
-	// alias.ErrNotFound for any other. If ctx ends first it returns an error, and a
-	// further call continues.
+	// RemoveOrphan deletes a user that ixmage made and that belongs to no credential. It
+	// returns alias.ErrNotFound for any other user, and an error if ctx ends first; a
+	// further call then continues.
 	RemoveOrphan(ctx context.Context, actor, user string) error
 	// HandRotation returns the shell commands that rotate a static key.
 	HandRotation(c *alias.Credential) []string
 }
 
-// switchedOff is the error of a call that needs a Provisioner, without one.
+// switchedOff is the error of a call that needs a Provisioner if there is none.
 func switchedOff() error {
 	return failf(alias.ErrForbidden, "provisioning is switched off on this server: start it with --provision")
 }
@@ -182,7 +181,7 @@ func members(fields []field) reader {
 	}
 }
 
-// tagsInto makes a reader of an object of strings, whatever their names.
+// tagsInto makes a reader of an object of strings with any names.
 func tagsInto(dst *map[string]string) reader {
 	return func(path string, raw json.RawMessage) []alias.Problem {
 		if is := typeOf(raw); is != "an object" {

@@ -11,7 +11,7 @@ import (
 	"ixmage/alias"
 )
 
-// PurgeRequest names what to purge: one object, all objects whose paths begin with
+// PurgeRequest selects the objects to purge: one by Key, all whose paths begin with
 // Prefix, or, with neither, all objects of the alias.
 type PurgeRequest struct {
 	Alias *alias.Alias
@@ -22,7 +22,7 @@ type PurgeRequest struct {
 	Hard bool
 }
 
-// PurgeResult counts what was dropped, or marked as stale.
+// PurgeResult counts the entries that were dropped, or marked as stale.
 type PurgeResult struct {
 	Entries int
 	Bytes   int64
@@ -51,7 +51,7 @@ func (h purges) mount(t *routes) {
 }
 
 // purgeInput is the body of a purge. A pointer is nil if the body does not have the
-// member. null is refused: it may be the unset variable of a script, and must not
+// member. null is refused: it may come from an unset variable of a script, and must not
 // purge a whole alias.
 type purgeInput struct {
 	alias       alias.Name
@@ -82,7 +82,7 @@ func (in *purgeInput) problems() []alias.Problem {
 	}
 	if in.key != nil && in.prefix != nil {
 		return append(problems, alias.Problem{
-			Field: "prefix", Detail: "must not stand beside key: " +
+			Field: "prefix", Detail: "must not be combined with key: " +
 				"a purge is of one key, of all paths with a prefix, or of the whole alias",
 		})
 	}
@@ -98,7 +98,7 @@ func (in *purgeInput) problems() []alias.Problem {
 	return problems
 }
 
-// purgeJSON is what a purge answers.
+// purgeJSON is the answer to a purge.
 type purgeJSON struct {
 	Alias    alias.Name `json:"alias"`
 	Key      *string    `json:"key"`

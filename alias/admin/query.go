@@ -67,7 +67,7 @@ func parseLimit(q url.Values, byDefault int) (int, []alias.Problem) {
 	}
 	n, err := strconv.Atoi(q.Get("limit"))
 	if errors.Is(err, strconv.ErrRange) && n > 0 {
-		err = nil // a large number is treated alike, however large
+		err = nil // it is above maxPageSize like other large numbers
 	}
 	if err != nil || n < 1 {
 		return 0, problemAt("limit", "must be a whole number from 1 on; a page has at most "+strconv.Itoa(maxPageSize))

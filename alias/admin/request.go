@@ -18,11 +18,11 @@ import (
 	"ixmage/alias"
 )
 
-// record collects what the log line and the answer of a request need.
+// record has the data of a request for the log line and the answer.
 type record struct {
 	id       string
 	method   string // empty if the request could not be parsed
-	route    string // the pattern, not the path: text of a client is not logged
+	route    string // the pattern and not the path, because text of a client is not logged
 	resource string // "alias", "credential", …
 	name     alias.Name
 	code     string // of the problem, if there is one
@@ -43,7 +43,7 @@ var methods = []string{
 	http.MethodOptions, http.MethodTrace, http.MethodPatch,
 }
 
-// newRecord keeps the method only if HTTP defines it: text of a client is not logged.
+// newRecord replaces a method that HTTP does not define: text of a client is not logged.
 func newRecord(method string) *record {
 	if method != "" && !slices.Contains(methods, method) {
 		method = "other"
@@ -60,8 +60,8 @@ type exchange struct {
 }
 
 // send sends the headers and a whole body. It writes the log line before the first
-// byte. The write deadline starts here, and not with the request like that of
-// http.Server: an answer may be held for minutes.
+// byte. The write deadline starts here, and not with the request as in
+// http.Server, because an answer may be held for minutes.
 func (x *exchange) send(status int, body []byte) {
 	if status != http.StatusNoContent {
 		x.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -69,10 +69,10 @@ func (x *exchange) send(status int, body []byte) {
 	x.server.finish(x.Header(), x.rec, status)
 	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
 	x.WriteHeader(status)
-	_, _ = x.Write(body) // it fails when the client has left
+	_, _ = x.Write(body) // it fails if the client has left
 }
 
-// fail answers with the problem that err is.
+// fail answers with the problem of err.
 func (x *exchange) fail(err error) {
 	h := x.Header()
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return name != "Connection" })
@@ -80,7 +80,7 @@ func (x *exchange) fail(err error) {
 	x.send(status, text)
 }
 
-// hangUp answers a request that was not read whole, and ends the connection.
+// hangUp answers a request that was not read completely, and ends the connection.
 func (x *exchange) hangUp(r *http.Request, err error) {
 	x.Header().Set("Connection", "close")
 	x.fail(err)
@@ -101,8 +101,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.hangUp(r, err)
 		return
 	}
-	// ServeMux compares unescaped paths, in which %61pi is api. With the raw path in
-	// their place it compares the bytes that the client sent.
+	// ServeMux compares unescaped paths, in which %61pi is api. With the raw path as
+	// Path it compares the bytes that the client sent.
 	r.URL = &url.URL{Path: rawPath(r.URL), RawQuery: r.URL.RawQuery}
 	if err := s.admit(r); err != nil {
 		x.fail(err)
@@ -111,10 +111,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.serve(x, r)
 }
 
-// readBody reads the whole body of every request before anything else happens: the
-// next request on the connection begins behind it, and net/http notices that the
-// client has left only after it has read everything that the client sent. It also
-// refuses some requests that net/http accepts.
+// readBody reads the whole body of every request first: the next request on the
+// connection begins after it, and net/http detects that the client has left only after
+// the body was read. It also refuses some requests that net/http accepts.
 func (x *exchange) readBody(r *http.Request) error {
 	if r.ProtoMajor != 1 || r.Host == "" && r.ProtoAtLeast(1, 1) && r.Method != http.MethodConnect {
 		return errBadRequest
@@ -135,7 +134,7 @@ func (x *exchange) readBody(r *http.Request) error {
 		return errTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTimeout
-	case err != nil: // its text repeats what the client sent
+	case err != nil: // its text may repeat bytes of the client
 		return errBadRequest
 	}
 	return nil

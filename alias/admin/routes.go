@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// handler answers a request, or returns why not.
+// handler answers a request, or returns an error.
 type handler func(x *exchange, r *http.Request) error
 
-// routes are the calls of a listener. ServeMux finds them. Where it would redirect,
-// or answer 404 or 405 in plain text, routes answer with a problem.
+// routes are the calls of a listener. ServeMux matches them. It would redirect some
+// paths, and answer 404 or 405 in plain text; routes answer with a problem instead.
 type routes struct {
 	mux     *http.ServeMux
 	methods map[string][]string // by path
@@ -53,8 +53,8 @@ func (t *routes) allowed(path string) []string {
 	return list
 }
 
-// noRoute is the error for an unknown path. Outside the API it names the paths of this
-// listener with which an operator begins.
+// noRoute returns the error for an unknown path. Outside the API the error names the
+// paths that an operator needs first, if this listener has them.
 func (t *routes) noRoute(path string) error {
 	var known []string
 	for _, p := range []string{aliasesPath, metricsPath} {

@@ -1,6 +1,6 @@
 // Package admin is the HTTP API of the operator, for aliases, credentials and their
-// IAM users, with metrics and health beside it. It has a listener of its own, which
-// the public must not reach.
+// IAM users, with metrics and health beside it. It has its own listener, which must not
+// be reachable by the public.
 //
 // A request passes through ServeHTTP (request.go), which reads its body, admit
 // (auth.go), which checks host, token and origin, routes (routes.go) and the serve
@@ -24,7 +24,7 @@ import (
 const (
 	bodyLimit    = 64 << 10
 	headerLimit  = 16 << 10         // request line and headers
-	headerSlop   = 4 << 10          // which net/http adds to the limit that it is given
+	headerSlop   = 4 << 10          // net/http adds this to MaxHeaderBytes
 	readTimeout  = 10 * time.Second // the whole request
 	writeTimeout = time.Minute      // the whole answer
 	idleTimeout  = 65 * time.Second // above the 60 s that proxies keep connections
@@ -35,28 +35,28 @@ type Config struct {
 	Registry *alias.Registry
 	// Token is required by every call under /api/. The zero value allows no call.
 	Token alias.Secret
-	// Provisioner does the work of the calls on IAM. With nil they are 403.
+	// Provisioner implements the calls on IAM. With nil they answer 403.
 	Provisioner Provisioner
-	// Purger and Explainer work on the cache. With nil their calls are 501.
+	// Purger and Explainer implement the calls on the cache. With nil they answer 501.
 	Purger    Purger
 	Explainer Explainer
-	// UsageReader reads what aliases have cost. With nil its call is 501.
+	// UsageReader reads the usage of aliases. With nil its call answers 501.
 	UsageReader UsageReader
 	Metrics     http.Handler // nil: /metrics is 404
 	Ready       func() bool  // nil: always ready
-	// Hosts are names that a listener on a loopback address answers for, beside the
+	// Hosts are names for which a listener on a loopback address answers, besides the
 	// loopback names.
 	Hosts []string
 	Log   *slog.Logger
 }
 
-// Server is an HTTP server for one listener. Its methods are safe for
-// concurrent use, but for Serve, which is called once.
+// Server is an HTTP server for one listener. Its methods are safe for concurrent use,
+// except Serve, which is called once.
 type Server struct {
 	http   http.Server
 	routes *routes
 	hosts  hosts
-	bearer *bearer // nil: there is no API here
+	bearer *bearer // nil: this listener has no API
 	log    *slog.Logger
 
 	closing    context.Context //nolint:containedctx // ends when Shutdown is called
@@ -93,7 +93,7 @@ func newServer(log *slog.Logger, names []string) *Server {
 		Handler:                      s,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is 404 like every other unknown path
 		ReadTimeout:                  readTimeout,
-		WriteTimeout:                 writeTimeout, // an answer gets as long again from its first byte on
+		WriteTimeout:                 writeTimeout, // send starts it again for the answer
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               headerLimit - headerSlop,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -131,7 +131,7 @@ const metricsPath = "/metrics"
 
 // OpsConfig is the configuration of the metrics listener.
 type OpsConfig struct {
-	// Hosts are names that a listener on a loopback address answers for, beside the
+	// Hosts are names for which a listener on a loopback address answers, besides the
 	// loopback names.
 	Hosts   []string
 	Metrics http.Handler // nil: /metrics is 404

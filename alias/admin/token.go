@@ -23,8 +23,8 @@ const (
 )
 
 // OwnToken reads the admin token from the data folder dir, and generates one at the
-// first start. It is used if the operator gives none. No error of this package holds
-// the token.
+// first start. It is used if the operator gives none. No error of this package
+// contains the token.
 func OwnToken(dir string) (alias.Secret, error) {
 	path := filepath.Join(dir, tokenFile)
 	token, err := readToken(path, ownerOnly)
@@ -47,7 +47,7 @@ func FileToken(path string) (alias.Secret, error) {
 // EnvToken reads the admin token from the value of IXMAGE_ADMIN_TOKEN.
 func EnvToken(value string) (alias.Secret, error) { return parseToken(envName, value) }
 
-// tokenError says why a text is not an admin token.
+// tokenError is the reason why a text is not a valid admin token.
 type tokenError struct{ wrong string }
 
 func (e *tokenError) Error() string { return e.wrong }
@@ -61,15 +61,15 @@ func readToken(path string, check func(*os.File) error) (alias.Secret, error) {
 	if err := check(f); err != nil {
 		return alias.Secret{}, err
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxToken+3)) // a line end, and one byte more to notice
+	text, err := io.ReadAll(io.LimitReader(f, maxToken+3)) // a line end, and one more byte to detect a longer token
 	if err != nil {
 		return alias.Secret{}, fmt.Errorf("read the admin token: %w", err)
 	}
 	return parseToken("the file "+path, string(text))
 }
 
-// ownerOnly checks the open file, which cannot be replaced between the check and the
-// reading.
+// ownerOnly checks the open file, because the path could be replaced between the check
+// and the read.
 func ownerOnly(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {

@@ -7,13 +7,13 @@ import (
 	"ixmage/alias"
 )
 
-// UsageReader reads what aliases have cost.
+// UsageReader reads the usage of aliases.
 type UsageReader interface {
-	// Usage is the total of an alias, zero if nothing was counted.
+	// Usage returns the total of an alias, zero if nothing was counted.
 	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
 }
 
-// usage is the call that shows what an alias has cost.
+// usage is the call that shows the usage of an alias.
 type usage struct {
 	registry *alias.Registry
 	reader   UsageReader
