@@ -16,15 +16,15 @@ import (
 
 // Codes of an operation that failed. Programs may rely on them.
 const (
-	codeNameTaken      = "name-taken"       // a user or policy of that name is not ours
+	codeNameTaken      = "name-taken"       // another client's user or policy has the name
 	codeBoundary       = "boundary-missing" // the server dropped the permissions boundary
 	codePermission     = "permission-missing"
 	codeQuota          = "quota"
 	codeIAM            = "iam-error"
-	codeNotSeen        = "iam-not-seen" // what was done did not show in time
+	codeNotSeen        = "iam-not-seen" // IAM did not show a change in time
 	codeIAMUnreachable = "iam-unreachable"
 	codeUnknownKeys    = "unknown-keys"
-	codeChanged        = "user-changed" // somebody else changed the user
+	codeChanged        = "user-changed" // another client changed the user
 	codeScope          = "scope-violated"
 	codeNotVerified    = "not-verified"
 	codeOldKeyWorks    = "old-key-works"
@@ -32,7 +32,7 @@ const (
 	codeInternal       = "internal"
 )
 
-// stepError is a step that cannot succeed, with words for the operator.
+// stepError means that a step cannot succeed. detail is for the operator.
 type stepError struct {
 	code   string
 	detail string
@@ -47,27 +47,27 @@ func failf(code, format string, args ...any) error {
 	return &stepError{code: code, detail: fmt.Sprintf(format, args...)}
 }
 
-// callError is a call of IAM that failed. Its text names the action, the
-// resource and IAM's code, and nothing else that IAM said but the right that is
-// missing: messages quote what was sent.
+// callError is a failed call of IAM. Its text names the action, the resource, IAM's
+// code and a missing permission, and nothing else from IAM's message, because that
+// quotes the request.
 type callError struct {
 	action   string // iam:CreateUser
-	resource string // what it was asked of
+	resource string // user shop
 	code     string // IAM's, or codeIncomplete; empty without an answer
 	status   int
-	missing  string // the element that a complete answer has
+	missing  string // the required element that the answer lacks
 	err      error
 }
 
-// codeIncomplete stands for IAM's code where a call succeeded, as far as its status
-// says, and its answer lacks what it must have.
+// codeIncomplete is the code of an answer with a status of success that lacks a
+// required element.
 const codeIncomplete = "IncompleteAnswer"
 
 func newCallError(action, resource string, err error) *callError {
 	e := &callError{action: action, resource: resource, err: err}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.code = plainCode(api.ErrorCode())
-		// CreateUser with tags takes iam:TagUser too: the message says which is missing.
+		// CreateUser with tags needs iam:TagUser too: the message names the missing one.
 		if action := awserr.MissingAction(api.ErrorMessage()); action != "" && e.denied() {
 			e.action = action
 		}
@@ -78,8 +78,8 @@ func newCallError(action, resource string, err error) *callError {
 	return e
 }
 
-// plainCode keeps an error code of a server that is not AWS from bringing text
-// into what operators see.
+// plainCode replaces an error code that is not a plain word, so that a server which
+// is not AWS cannot put text into messages for operators.
 func plainCode(code string) string {
 	const longest = 64
 	if len(code) > longest || strings.ContainsFunc(code, func(r rune) bool {
@@ -95,19 +95,19 @@ func (e *callError) Unwrap() error { return e.err }
 func (e *callError) Error() string {
 	switch {
 	case e.denied():
-		return fmt.Sprintf("the credentials of this server may not %s on %s: %s; docs/iam.md has the policy that they need",
+		return fmt.Sprintf("the credentials of this server may not %s on %s: %s; docs/iam.md has the required policy",
 			e.action, e.resource, e.code)
 	case e.refused():
 		return fmt.Sprintf("IAM does not accept the credentials of this server (%s on %s): %s", e.action, e.resource, e.code)
 	case e.missing != "":
-		return fmt.Sprintf("%s on %s: the IAM server answered 200 with no %s in it", e.action, e.resource, e.missing)
+		return fmt.Sprintf("%s on %s: the IAM server answered 200 with no %s", e.action, e.resource, e.missing)
 	case e.code == "":
 		return fmt.Sprintf("%s on %s got no answer: %s", e.action, e.resource, plainCause(e.err))
 	}
 	return fmt.Sprintf("%s on %s: %s", e.action, e.resource, e.code)
 }
 
-// plainCause is why there was no answer, without addresses and what was sent.
+// plainCause is the reason for a missing answer, without addresses and request data.
 func plainCause(err error) string {
 	var dial *net.OpError
 	var dns *net.DNSError
@@ -120,7 +120,7 @@ func plainCause(err error) string {
 		return "no server answers at the IAM endpoint"
 	}
 	if op, ok := errors.AsType[*smithy.OperationError](err); ok && strings.Contains(op.Error(), "credentials") {
-		return "this server has no AWS credentials: give it some by environment, shared file or role"
+		return "this server has no AWS credentials; set them by environment, shared file or role"
 	}
 	return "the connection broke"
 }
@@ -130,13 +130,13 @@ func (e *callError) denied() bool { return awserr.Denied(e.code) }
 // refused reports whether IAM refuses the key that the call was signed with.
 func (e *callError) refused() bool { return awserr.KeyRefused(e.code) }
 
-// passing reports whether the same call may succeed later. After a call without
-// an answer it is looked whether it acted.
+// passing reports whether the same call may succeed later. A call without an answer
+// may have had its effect.
 func (e *callError) passing() bool {
 	return e.code == "" || awserr.Temporary(e.code) || awserr.Busy(e.code) || e.status >= 500
 }
 
-// unimplemented reports whether the server does not know the call.
+// unimplemented reports whether the server does not support the call.
 func (e *callError) unimplemented() bool { return awserr.Unimplemented(e.code) }
 
 func (e *callError) operationCode() string {
@@ -151,7 +151,7 @@ func (e *callError) operationCode() string {
 	return codeIAM
 }
 
-// hasCode reports whether err is a call that IAM answered with this code.
+// hasCode reports whether err is a *callError with this code.
 func hasCode(err error, code string) bool {
 	call, ok := errors.AsType[*callError](err)
 	return ok && call.code == code
@@ -171,7 +171,7 @@ func isUnimplemented(err error) bool {
 	return ok && call.unimplemented()
 }
 
-// operationError puts a step's error into the words of an operation.
+// operationError makes the error of an operation from the error of a step.
 func operationError(step string, err error) *alias.OperationError {
 	out := &alias.OperationError{Code: codeInternal, Step: step, Detail: err.Error()}
 	if s, ok := errors.AsType[*stepError](err); ok {

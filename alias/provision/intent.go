@@ -14,7 +14,7 @@ import (
 	"ixmage/alias/policy"
 )
 
-// newOperation makes an operation that has not begun.
+// newOperation makes an operation without steps, which is not stored yet.
 func (p *Provisioner) newOperation(kind alias.OperationKind, actor string) *alias.Operation {
 	at := p.clock.Now().UTC().Truncate(time.Microsecond)
 	return &alias.Operation{
@@ -23,12 +23,11 @@ func (p *Provisioner) newOperation(kind alias.OperationKind, actor string) *alia
 	}
 }
 
-// Provision begins to make an alias with the IAM user, policy and key that it
-// is read with, and returns the operation. The same request again returns the
-// same operation while it runs and after it is done. Errors: a
-// *alias.ValidationError with everything that is wrong, alias.ErrForbidden for a
-// bucket or policy that the configuration does not allow, alias.ErrBusy and
-// alias.ErrExists for a name that has another operation or is taken.
+// Provision starts the operation that makes an alias with its IAM user, policy and
+// key. The same request again returns the same operation, while it runs and after it
+// is done. Errors: a *alias.ValidationError with all problems, alias.ErrForbidden for a
+// bucket or policy that the configuration does not allow, alias.ErrBusy if another
+// operation has the name, and alias.ErrExists if the name is taken.
 func (p *Provisioner) Provision(
 	ctx context.Context, actor string, req policy.Request,
 ) (*alias.Operation, error) {
@@ -63,7 +62,7 @@ func (p *Provisioner) Provision(
 	return op, nil
 }
 
-// allowed is alias.ErrForbidden for what the configuration does not allow.
+// allowed returns alias.ErrForbidden if the configuration does not allow the request.
 func (p *Provisioner) allowed(req policy.Request) error {
 	if !policy.BucketAllowed(p.cfg.Buckets, req.Bucket) {
 		return fmt.Errorf("%w: the bucket %s is not among --provision-buckets", alias.ErrForbidden, req.Bucket)
@@ -74,13 +73,13 @@ func (p *Provisioner) allowed(req policy.Request) error {
 	return nil
 }
 
-// intent writes the intent: the operation, the alias and the credential, in
-// one transaction, before anything is done.
+// intent stores the operation, the alias and the credential in one transaction, before
+// the first call of IAM.
 type intent struct {
 	p    *Provisioner
 	op   *alias.Operation
 	req  policy.Request
-	same *alias.Operation // the operation that this request has already
+	same *alias.Operation // the existing operation of the same request
 }
 
 func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
@@ -114,8 +113,9 @@ func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
 	return append(changes, alias.Change{AliasPut: a}), tx.InsertOperation(b.op)
 }
 
-// clear finds out whether the request has an operation already, or the name is
-// taken. What a failed one left in the registry makes room.
+// clear finds an existing operation of the same request, or reports that the name is
+// taken. It deletes an alias and a credential that a failed operation left in the
+// registry.
 func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	a, err := tx.Alias(b.req.Alias)
 	if errors.Is(err, alias.ErrNotFound) {
@@ -149,8 +149,8 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	return append([]alias.Change{{AliasDeleted: a}}, more...), err
 }
 
-// clearCredential takes a credential of the alias's name away if an operation
-// that failed left it.
+// clearCredential deletes a credential with the alias's name if a failed operation left
+// it.
 func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 	if b.req.Credential != "" {
 		return nil, nil
@@ -173,7 +173,7 @@ func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 	return []alias.Change{{CredentialDeleted: c}}, tx.DeleteCredential(c.ID, c.Revision)
 }
 
-// insertCredential writes which user is going to be made.
+// insertCredential stores the new credential with the name of its user.
 func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 	name := b.req.UserName
 	if name == "" {
@@ -206,7 +206,7 @@ func (p *Provisioner) userHeld(user string, but alias.Name) bool {
 	return held
 }
 
-// reused is the credential that the request names.
+// reused returns the credential that the request names, if it can be reused.
 func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
 	c, err := tx.Credential(b.req.Credential)
 	if errors.Is(err, alias.ErrNotFound) {
@@ -238,7 +238,7 @@ func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
 	return c, nil
 }
 
-// Plan says what Provision would do. It calls nothing, and works while
+// Plan returns what Provision would do. It calls no server, and works while
 // provisioning is off.
 func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Plan, error) {
 	if err := policy.Prepare(&req, p.cfg.Registry.Policy()); err != nil {
@@ -265,10 +265,10 @@ func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Pla
 	return policy.MakePlan(req, env)
 }
 
-// Rotate begins to replace the key of a provisioned credential. In an emergency
-// the old key dies as soon as the new one is proven. While a rotation runs it
-// returns that one. alias.ErrNotStatic stands for a credential whose key is not
-// ours to rotate.
+// Rotate starts the rotation of the key of a provisioned credential. In an emergency
+// the old key is deleted as soon as the new one is verified. If a rotation runs already,
+// Rotate returns that one. It returns alias.ErrNotProvisioned for a credential of
+// another kind.
 func (p *Provisioner) Rotate(
 	ctx context.Context, actor string, name alias.Name, emergency bool,
 ) (*alias.Operation, error) {
@@ -287,9 +287,9 @@ func (p *Provisioner) Rotate(
 	})
 }
 
-// Remove begins to remove a provisioned credential and its IAM user:
-// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is
-// the current one or 0.
+// Remove starts the removal of a provisioned credential and its IAM user. Errors:
+// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is 0 or the
+// current revision.
 func (p *Provisioner) Remove(
 	ctx context.Context, actor string, name alias.Name, ifRevision int64,
 ) (*alias.Operation, error) {
@@ -307,8 +307,8 @@ func (p *Provisioner) Remove(
 	})
 }
 
-// beginOn writes the intent of an operation on a credential. One of the same
-// kind that runs is the answer instead.
+// beginOn stores a new operation on a credential. If one of the same kind runs, it
+// returns that one instead.
 func (p *Provisioner) beginOn(
 	ctx context.Context, op *alias.Operation, data progress, allow func(*alias.Credential) error,
 ) (*alias.Operation, error) {
@@ -346,7 +346,7 @@ func (p *Provisioner) beginOn(
 	return op, nil
 }
 
-// provisionedIn reads a credential whose user is ours.
+// provisionedIn reads a provisioned credential.
 func provisionedIn(tx alias.Tx, name alias.Name) (*alias.Credential, error) {
 	c, err := tx.Credential(name)
 	if err != nil {
@@ -358,9 +358,8 @@ func provisionedIn(tx alias.Tx, name alias.Name) (*alias.Credential, error) {
 	return c, nil
 }
 
-// escalate makes an emergency of a rotation that runs, if that is what is asked for
-// now. The task that performs it finds that out with its next write, or when it
-// is interrupted.
+// escalate makes a running rotation an emergency if the new request is one. The task
+// sees this when its next write is stale, or when it is interrupted.
 func escalate(tx alias.Tx, running *alias.Operation, asked progress) error {
 	var data progress
 	if err := json.Unmarshal(running.Data, &data); err != nil || !asked.Emergency || data.Emergency {
@@ -376,7 +375,7 @@ func escalate(tx alias.Tx, running *alias.Operation, asked progress) error {
 	return tx.UpdateOperation(&next)
 }
 
-// inUse keeps a credential from being removed while aliases use it.
+// inUse prevents the removal of a credential that aliases use.
 func inUse(tx alias.Tx, op *alias.Operation, c *alias.Credential) error {
 	if op.Kind != alias.OperationRemove {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"ixmage/alias/policy"
 )
 
-// grants are what the user shall be able to read when the operation is done.
+// grants are the locations that the user can read when the operation is done.
 func (t *task) grants(p *alias.Provisioned) []alias.Grant {
 	if t.data.Request == nil {
 		return p.Grants
@@ -27,8 +27,8 @@ func (t *task) grants(p *alias.Provisioned) []alias.Grant {
 	return append(slices.Clone(p.Grants), wanted)
 }
 
-// putPolicy gives the user its rights. Before a reuse widens them, what they
-// were is written down.
+// putPolicy gives the user its policy. A reuse first stores the credential as it was,
+// for the undo.
 func (t *task) putPolicy(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -41,7 +41,7 @@ func (t *task) putPolicy(ctx context.Context) (string, error) {
 		}
 	}
 	p.Grants = t.grants(p)
-	// An inline document has nothing else; of the managed ones the others stay.
+	// A new inline document revokes all extra grants; managed policies stay attached.
 	p.ExtraGrants = slices.DeleteFunc(p.ExtraGrants, func(g alias.Grant) bool {
 		return p.Mode != alias.PolicyManaged || slices.Contains(p.Grants, g)
 	})
@@ -82,7 +82,7 @@ func describePolicy(p *alias.Provisioned) string {
 	return "attached " + strings.Join(arns, ", ")
 }
 
-// putInline puts the document on the user, over whatever was there under our
+// putInline puts the inline policy on the user and replaces an existing one of our
 // name.
 func (c caller) putInline(ctx context.Context, user string, document []byte) error {
 	client := c.p.cfg.AWS.iam()
@@ -92,13 +92,13 @@ func (c caller) putInline(ctx context.Context, user string, document []byte) err
 				UserName: aws.String(user), PolicyName: aws.String(policy.InlineName), PolicyDocument: aws.String(string(document)),
 			})
 		if isGone(err) {
-			return false, nil // the user is not seen yet
+			return false, nil // IAM does not show the user yet
 		}
 		return err == nil, err
 	})
 }
 
-// attachAll has one managed policy for each location, attached.
+// attachAll attaches one managed policy for each location.
 func (t *task) attachAll(ctx context.Context, p *alias.Provisioned) ([]alias.PolicyRef, error) {
 	refs := slices.Clone(p.Policies)
 	for _, g := range p.Grants {
@@ -113,10 +113,10 @@ func (t *task) attachAll(ctx context.Context, p *alias.Provisioned) ([]alias.Pol
 	return refs, nil
 }
 
-// attachOne makes or finds the policy of a location, and attaches it before
-// anybody else may find that no user has it and delete it. It does so also where
-// it is attached already: two locations of one name but with different keys of
-// KMS cannot share a policy.
+// attachOne makes or finds the policy of a location and attaches it. The lock keeps a
+// concurrent removal from deleting the policy before it is attached. An attached policy
+// is checked again, because two locations with the same policy name and different KMS
+// keys cannot share a policy.
 func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Grant) (alias.PolicyRef, error) {
 	partition, account := policy.ARNParts(p.User.ARN)
 	arn := policy.ManagedARN(partition, account, g)
@@ -132,8 +132,8 @@ func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Gran
 	return alias.PolicyRef{ARN: arn, Ours: ours}, t.attach(ctx, p.User.Name, arn)
 }
 
-// ensureManaged makes the policy of a location, or finds the one that is there
-// to be the same; ours says whether it is of this installation.
+// ensureManaged makes the policy of a location, or checks that the existing one has the
+// same document. ours reports whether this installation made it.
 func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alias.Grant) (ours bool, err error) {
 	document, err := policy.Managed(partition, g)
 	if err != nil {
@@ -156,19 +156,19 @@ func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alia
 		return false, err
 	}
 	if !policy.Same(found.document, document) {
-		return false, failf(codeNameTaken, "there is a policy %s already: %s", arn,
+		return false, failf(codeNameTaken, "the policy %s exists already: %s", arn,
 			policy.Difference(found.document, document, found.ours))
 	}
 	return found.ours, nil
 }
 
-// managedPolicy is a managed policy as IAM shows it.
+// managedPolicy is a managed policy that was read from IAM.
 type managedPolicy struct {
 	document []byte
 	ours     bool
 }
 
-// managed reads a managed policy, waiting until it is seen.
+// managed reads a managed policy. It waits until IAM shows it.
 func (c caller) managed(ctx context.Context, arn string) (*managedPolicy, error) {
 	var found *managedPolicy
 	err := c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
@@ -214,13 +214,13 @@ func (t *task) attach(ctx context.Context, user, arn string) error {
 		_, err := call(ctx, t.caller().write("iam:AttachUserPolicy", user).onPolicy(arn), client.AttachUserPolicy,
 			&iam.AttachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
 		if isGone(err) {
-			return false, nil // the user or the policy is not seen yet
+			return false, nil // IAM does not show the user or the policy yet
 		}
 		return err == nil, err
 	})
 }
 
-// checkPolicy reads back what was put and compares it.
+// checkPolicy reads the policy of the user back and compares it.
 func (t *task) checkPolicy(ctx context.Context) (string, error) {
 	_, p, err := t.credential(ctx)
 	if err != nil {
@@ -233,11 +233,11 @@ func (t *task) checkPolicy(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "read back, and the same", nil
+	return "read back, no difference", nil
 }
 
-// drift says how the rights of a user differ from what they should be; empty
-// means that they do not.
+// drift describes a difference between the policies of a user and the desired ones. It
+// is empty if there is none.
 func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error) {
 	partition, _ := policy.ARNParts(p.User.ARN)
 	if p.Mode == alias.PolicyInline {
@@ -245,7 +245,7 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 	}
 	attached, err := c.attached(ctx, p.User.Name)
 	if isGone(err) {
-		return "the user " + p.User.Name + " is not there", nil
+		return "the user " + p.User.Name + " does not exist", nil
 	}
 	if err != nil {
 		return "", err
@@ -276,7 +276,7 @@ func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.
 	}
 	found, err := c.readManaged(ctx, arn)
 	if isGone(err) {
-		return "the policy " + arn + " is not there", nil
+		return "the policy " + arn + " does not exist", nil
 	}
 	if err != nil {
 		return "", err
@@ -296,7 +296,7 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 	out, err := call(ctx, c.read("iam:GetUserPolicy", p.User.Name).onPolicy(policy.InlineName), client.GetUserPolicy,
 		&iam.GetUserPolicyInput{UserName: aws.String(p.User.Name), PolicyName: aws.String(policy.InlineName)})
 	if isGone(err) {
-		return "the inline policy " + policy.InlineName + " is not there", nil
+		return "the inline policy " + policy.InlineName + " does not exist", nil
 	}
 	if err != nil {
 		return "", err
@@ -308,8 +308,8 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 	return "the document of the inline policy " + policy.InlineName + " differs from the expected one", nil
 }
 
-// decodeDocument decodes a document that IAM gives out. It is percent-encoded by RFC
-// 3986, as the API reference says: a plus, which a prefix may have, is a plus.
+// decodeDocument decodes a policy document from IAM. It is percent-encoded after RFC
+// 3986, as the API reference says, so a plus in a prefix stays a plus.
 func decodeDocument(encoded *string) (string, error) { return url.PathUnescape(aws.ToString(encoded)) }
 
 // attached lists the ARNs of the managed policies on a user.
@@ -350,7 +350,7 @@ func (c caller) inline(ctx context.Context, user string) ([]string, error) {
 	}
 }
 
-// limitGrants gives a user its grants and no others.
+// limitGrants revokes the extra grants of a user.
 func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 	if p.Mode == alias.PolicyInline {
 		partition, _ := policy.ARNParts(p.User.ARN)
@@ -368,7 +368,7 @@ func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 	return nil
 }
 
-// extraARNs are the managed policies that a user has and should not have.
+// extraARNs are the managed policies of a user for extra grants.
 func extraARNs(p *alias.Provisioned) []string {
 	if p.Mode != alias.PolicyManaged {
 		return nil
@@ -384,8 +384,8 @@ func extraARNs(p *alias.Provisioned) []string {
 	return arns
 }
 
-// managedARNs are the managed policies that the operation may have attached,
-// whether it came to writing that down or not.
+// managedARNs are the managed policies that the operation may have attached, including
+// those that it did not record before a crash.
 func (t *task) managedARNs(p *alias.Provisioned) []string {
 	var arns []string
 	for _, ref := range p.Policies {

@@ -1,12 +1,12 @@
-// Package provision makes the IAM users that aliases are read with: it creates
-// the user, its policy and its key, proves what the key can and cannot do, opens
-// the alias, rotates the key without a failed request, and removes everything
-// without a trace.
+// Package provision makes the IAM users whose keys read aliases. It creates the user,
+// its policy and its key, verifies what the key can and cannot do, opens the alias,
+// rotates the key without a failed request, and removes the user with everything that
+// it made for it.
 //
-// Every operation is a list of durable steps. A step is written down before its
-// effect and after it, so that whatever a crash interrupts is finished or undone
-// at the next start. What is found in IAM and does not bear the marks of an
-// operation of ours is never touched.
+// Every operation is a list of durable steps. A step is stored before its effect and
+// after it, so that the next start finishes or undoes an operation that a crash
+// interrupted. The package never changes a user or policy in IAM without the tags of
+// one of its operations, except to use a managed policy with the same document.
 package provision
 
 import (
@@ -21,10 +21,10 @@ import (
 	"ixmage/internal/panics"
 )
 
-// concurrency is how many calls of IAM are made at a time.
+// concurrency is the number of concurrent calls of IAM.
 const concurrency = 4
 
-// waits are between the attempts of what may yet succeed; the last one stays.
+// waits are the pauses between attempts; the last one repeats.
 var waits = []time.Duration{
 	500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
 }
@@ -35,15 +35,15 @@ type Provisioner struct {
 	cfg   Config
 	clock Clock
 	log   *slog.Logger
-	wake  chan struct{} // holds one token: something is to be looked at
+	wake  chan struct{} // holds one token: Run must read the running operations
 
 	mu      sync.Mutex           // guards the fields below
-	active  map[string]*activity // the operations that run here, by id
-	changed chan struct{}        // closed and made anew when an operation ends
+	active  map[string]*activity // the operations that run in this process, by id
+	changed chan struct{}        // closed and replaced when an operation ends
 	orphans OrphanReport
 
 	locks        locks
-	previousUses sync.Map // credential id -> time of the last fallback
+	previousUses sync.Map // credential id -> time of the last use of the previous key
 	calls        chan struct{}
 }
 
@@ -62,10 +62,10 @@ func New(cfg Config) *Provisioner {
 	return p
 }
 
-// errOff is what a call gets while provisioning is off.
+// errOff is returned while provisioning is off.
 var errOff = fmt.Errorf("%w: provisioning is off; start the server with --provision", alias.ErrForbidden)
 
-// enabled is nil where IAM may be called.
+// enabled returns errOff if provisioning is off.
 func (p *Provisioner) enabled() error {
 	if p.cfg.AWS == nil {
 		return errOff
@@ -73,9 +73,9 @@ func (p *Provisioner) enabled() error {
 	return nil
 }
 
-// Run resumes what a crash interrupted, runs new operations, rotates what is
-// due and looks for orphans, until ctx ends; then it waits until nothing is
-// running. What is unfinished goes on at the next start.
+// Run resumes interrupted operations, runs new ones, starts due rotations and
+// reconciles, until ctx ends; then it waits for its goroutines. Unfinished operations
+// continue at the next start.
 func (p *Provisioner) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -86,7 +86,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	for {
 		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
 		if err != nil && ctx.Err() == nil {
-			p.log.Error("cannot read operations; retrying", "error", err)
+			p.log.Error("read operations failed; retrying", "error", err)
 			tasks.Go(func() {
 				if p.clock.Sleep(ctx, time.Second) == nil {
 					p.notify()
@@ -101,7 +101,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	}
 }
 
-// startAll starts every running operation that does not run here yet.
+// startAll starts every running operation that does not run in this process yet.
 func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error {
 	if p.cfg.AWS == nil {
 		return nil
@@ -115,7 +115,7 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 	for _, o := range list {
 		if p.markRunning(o) {
 			tasks.Go(func() {
-				// perform has caught what a step panicked with: this is about the rest.
+				// perform catches panics of steps; this catches those of run.
 				_ = panics.Catch(p.log, "operation "+o.ID, func() error { p.run(ctx, o.ID); return nil })
 			})
 		}
@@ -123,10 +123,10 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 	return nil
 }
 
-// maxRunning bounds what is read at a time.
+// maxRunning bounds how many operations startAll reads.
 const maxRunning = 10_000
 
-// markRunning reports whether an operation did not run here; now it does.
+// markRunning marks an operation as running, and reports whether it was not.
 func (p *Provisioner) markRunning(o *alias.Operation) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,15 +137,15 @@ func (p *Provisioner) markRunning(o *alias.Operation) bool {
 	return true
 }
 
-// activity is an operation that runs here.
+// activity is an operation that runs in this process.
 type activity struct {
 	since time.Time
-	// interrupt ends what it does, so that it goes on from what is stored; nil
-	// while it does nothing.
+	// interrupt ends the current attempt, so that the operation continues from the
+	// stored state; nil before the first attempt.
 	interrupt context.CancelFunc
 }
 
-// interruptible is ctx for one go at an operation.
+// interruptible derives the context of one attempt at an operation.
 func (p *Provisioner) interruptible(ctx context.Context, id string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
@@ -156,7 +156,7 @@ func (p *Provisioner) interruptible(ctx context.Context, id string) (context.Con
 	return ctx, cancel
 }
 
-// interrupt wakes an operation that waits.
+// interrupt ends the current attempt of an operation, even in a wait.
 func (p *Provisioner) interrupt(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,7 +165,7 @@ func (p *Provisioner) interrupt(id string) {
 	}
 }
 
-// Running says how many operations run, and since when the oldest of them does.
+// Running returns the number of running operations and the start of the oldest.
 func (p *Provisioner) Running() (n int, oldest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,8 +177,7 @@ func (p *Provisioner) Running() (n int, oldest time.Time) {
 	return len(p.active), oldest
 }
 
-// release tells who waits that an operation has ended, or that it will not go
-// on here.
+// release marks an operation as not running and wakes every Wait.
 func (p *Provisioner) release(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,19 +194,19 @@ func (p *Provisioner) notify() {
 	}
 }
 
-// every calls fn now and then after each interval, until ctx ends. A panic ends one
-// call of fn.
+// every calls fn immediately and after each interval, until ctx ends. A panic ends
+// only the call of fn.
 func (p *Provisioner) every(ctx context.Context, interval time.Duration, fn func(context.Context)) {
 	for {
-		_ = panics.Catch(p.log, "background task", func() error { fn(ctx); return nil }) // it is logged
+		_ = panics.Catch(p.log, "background task", func() error { fn(ctx); return nil }) // Catch logs it
 		if p.clock.Sleep(ctx, interval) != nil {
 			return
 		}
 	}
 }
 
-// Wait returns an operation when it has ended, or as it stands when ctx ends:
-// alias.ErrNotFound when there is none.
+// Wait returns an operation when it has ended, or its current state when ctx ends. It
+// returns alias.ErrNotFound for an unknown id.
 func (p *Provisioner) Wait(ctx context.Context, id string) (*alias.Operation, error) {
 	for {
 		p.mu.Lock()
@@ -225,5 +224,5 @@ func (p *Provisioner) Wait(ctx context.Context, id string) (*alias.Operation, er
 	}
 }
 
-// HandRotation are the aws commands by which a static key is rotated by hand.
+// HandRotation returns the aws commands that rotate a static key by hand.
 func (p *Provisioner) HandRotation(c *alias.Credential) []string { return policy.HandRotation(c, "") }

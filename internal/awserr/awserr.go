@@ -1,6 +1,6 @@
-// Package awserr says what the error codes of AWS mean: those of S3, IAM and
-// STS, and of servers that speak like them. It is the one place that lists
-// codes, so that the proxy, the probes and the provisioner agree on them.
+// Package awserr classifies the error codes of S3, IAM and STS, and of compatible
+// servers. No other package lists codes, so that the proxy, the probes and the
+// provisioner agree on them.
 package awserr
 
 import (
@@ -11,10 +11,9 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Code is the code that the server sent, and empty where it sent none. The SDK
-// makes one up from the status of a reply without a body, with the text of the
-// status for a message. S3 itself has codes like that (ServiceUnavailable), but
-// says more about them.
+// Code is the code that the server sent, and empty if it sent none. For a reply without
+// a body the SDK derives a code from the status, with the status text as message. S3
+// has such codes too (ServiceUnavailable), but with another message.
 func Code(api smithy.APIError, status int) string {
 	code, text := api.ErrorCode(), http.StatusText(status)
 	if code == "UnknownError" || api.ErrorMessage() == text && code == strings.ReplaceAll(text, " ", "") {
@@ -23,7 +22,7 @@ func Code(api smithy.APIError, status int) string {
 	return code
 }
 
-// Denied reports whether the key is known and lacks the right.
+// Denied reports whether the key is known and lacks the permission.
 func Denied(code string) bool {
 	switch code {
 	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation":
@@ -32,7 +31,7 @@ func Denied(code string) bool {
 	return false
 }
 
-// KeyUnknown reports whether the key is not known, or not known yet: a new key
+// KeyUnknown reports whether the server does not know the key, or not yet: a new key
 // takes some seconds to reach all servers of a region.
 func KeyUnknown(code string) bool {
 	switch code {
@@ -42,7 +41,7 @@ func KeyUnknown(code string) bool {
 	return false
 }
 
-// KeyRefused reports whether the key itself is refused, whatever it is used for.
+// KeyRefused reports whether the key itself is refused, for every action.
 func KeyRefused(code string) bool {
 	switch code {
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "AuthFailure", "MissingAuthenticationToken",
@@ -52,7 +51,7 @@ func KeyRefused(code string) bool {
 	return KeyUnknown(code)
 }
 
-// Throttled reports whether there were too many calls.
+// Throttled reports whether the server refused the call because of its rate.
 func Throttled(code string) bool {
 	switch code {
 	case "SlowDown", "RequestLimitExceeded", "BandwidthLimitExceeded":
@@ -75,8 +74,8 @@ func Temporary(code string) bool {
 	return Throttled(code) || Timeout(code)
 }
 
-// Busy reports whether IAM refuses a change because another change of the same
-// user or policy is under way.
+// Busy reports whether IAM refuses a change because another change of the same user or
+// policy is in progress.
 func Busy(code string) bool {
 	switch code {
 	case "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable":
@@ -85,7 +84,7 @@ func Busy(code string) bool {
 	return false
 }
 
-// Unimplemented reports whether the server does not have the call.
+// Unimplemented reports whether the server does not support the call.
 func Unimplemented(code string) bool {
 	switch code {
 	case "NotImplemented", "InvalidAction", "UnknownOperation", "UnknownOperationException", "MethodNotAllowed",
@@ -95,12 +94,12 @@ func Unimplemented(code string) bool {
 	return false
 }
 
-// notAllowed is how AWS says in a message which action was missing: "User: … is
-// not authorized to perform: s3:ListBucket on resource: …".
+// notAllowed matches the part of an AWS message that names the denied action: "User: …
+// is not authorized to perform: s3:ListBucket on resource: …".
 var notAllowed = regexp.MustCompile(`is not authorized to perform: ([a-z0-9-]{1,32}:[A-Za-z]{1,64}) `)
 
-// MissingAction is the action that a message names as not allowed, and empty
-// where it names none. It is evidence and no proof: the text is no contract.
+// MissingAction is the denied action that a message names, and empty if it names none.
+// It is evidence and no proof, because AWS does not document the text.
 func MissingAction(message string) string {
 	found := notAllowed.FindStringSubmatch(message)
 	if found == nil {

@@ -11,7 +11,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Codes of a Reply where the server sent none.
+// Codes of a Reply if the server sent none.
 const (
 	OK       = "200"
 	TimedOut = "timeout"  // no answer within the time of the call
@@ -19,13 +19,12 @@ const (
 	Canceled = "canceled" // the caller ended the call
 )
 
-// Reply is the outcome of one call. It holds a server's code and nothing else of
-// its text: messages quote what was sent and name users.
+// Reply is the outcome of one call. It holds the server's code and not its message,
+// because messages quote the request and name users.
 type Reply struct {
-	Code   string // the server's, or one of the above; the status where there is no code
+	Code   string // the server's, or one of the above, or the status if there is no code
 	Status int    // 0 without an answer, and for success
-	// Action is the action that was not allowed, where AWS says so in its
-	// message: evidence, since the text is no contract.
+	// Action is the denied action, if AWS names it in its message; see MissingAction.
 	Action string
 }
 
@@ -35,24 +34,23 @@ func (r Reply) OK() bool { return r.Code == OK }
 // Silent reports whether there was no answer.
 func (r Reply) Silent() bool { return r.Code == TimedOut || r.Code == Network || r.Code == Canceled }
 
-// Denied reports whether the key may not do what was asked. A 403 without a code
-// is one too: a HEAD has no body to bring it in. Every other code of 403 (an
-// archived object, a skewed clock, an unknown key) says nothing about what the
-// key may do.
+// Denied reports whether the key lacks the permission. A 403 without a code counts,
+// because the answer to a HEAD has no body for one. Other codes with status 403 (an
+// archived object, a skewed clock, an unknown key) say nothing about permissions.
 func (r Reply) Denied() bool {
 	return Denied(r.Code) || r.Code == "403" && r.Status == http.StatusForbidden
 }
 
-// Passing reports whether the same call may be answered otherwise a moment later:
-// the key is not known everywhere yet, or the server is slow, busy or failing.
+// Passing reports whether the same call may get another answer soon, because the key
+// is not known everywhere yet, or the server is slow, busy or failing.
 func (r Reply) Passing() bool { return Passing(r.Code) }
 
-// Unimplemented reports whether the server does not have the call.
+// Unimplemented reports whether the server does not support the call.
 func (r Reply) Unimplemented() bool {
 	return Unimplemented(r.Code) || r.Status == http.StatusNotImplemented || r.Status == http.StatusMethodNotAllowed
 }
 
-// Passing is Reply.Passing for a code that was kept.
+// Passing is Reply.Passing for a stored code.
 func Passing(code string) bool {
 	switch code {
 	case TimedOut, Network, Canceled:
@@ -65,7 +63,7 @@ func Passing(code string) bool {
 	return err == nil && (status >= 500 && status != http.StatusNotImplemented || status == http.StatusTooManyRequests)
 }
 
-// ReplyOf reads the outcome of a call of the SDK.
+// ReplyOf converts the error of an SDK call.
 func ReplyOf(err error) Reply {
 	if err == nil {
 		return Reply{Code: OK}
@@ -86,7 +84,7 @@ func ReplyOf(err error) Reply {
 	return r
 }
 
-// Silence is the code of a call that got no answer.
+// Silence is the code of a call without an answer.
 func Silence(err error) string {
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -98,8 +96,8 @@ func Silence(err error) string {
 	return Network
 }
 
-// plain drops from a code what codes do not have, so that a server cannot put
-// text of its own into what operators see.
+// plain removes unusual characters from a code, so that a server cannot put text into
+// messages for operators.
 func plain(code string) string {
 	code = strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' {

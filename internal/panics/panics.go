@@ -1,5 +1,5 @@
-// Package panics keeps a panic in background work from ending the process: pictures
-// are served whatever becomes of provisioning, canaries and counts.
+// Package panics keeps a panic in background work from ending the process, so that
+// pictures are served even if provisioning, canaries or usage counts panic.
 package panics
 
 import (
@@ -10,7 +10,7 @@ import (
 
 // Error is a panic that was caught.
 type Error struct {
-	Task  string // what was under way
+	Task  string // the task that panicked
 	Value any
 }
 
