@@ -1,6 +1,6 @@
-// Package canary reads, for each alias that names one, an object that must be
-// readable, so that the refusal of another object can be told from a broken
-// bucket, key or grant.
+// Package canary reads, for each alias that names one, an object that must be readable.
+// The result distinguishes the refusal of a single object from a broken bucket, key or
+// grant.
 package canary
 
 import (
@@ -16,25 +16,24 @@ import (
 	"ixmage/internal/panics"
 )
 
-// Recorder is told about every reading of a canary. Calls come from many
-// goroutines.
+// Recorder gets the result of every reading of a canary. It must be safe for concurrent
+// use.
 type Recorder interface {
 	CanaryResult(alias string, ok bool)
 }
 
-// Config is what a Canary works with. Zero durations and a zero
-// Concurrency take their defaults.
+// Config configures a Canary. Zero durations and a zero Concurrency mean the defaults.
 type Config struct {
 	// Routes yields every alias, as alias.Registry.Routes does.
 	Routes func(func(alias.Route) bool)
-	// Read reads the first byte of a route's canary with the key that serves it,
-	// and returns the SDK's error.
+	// Read reads the first byte of a route's canary with the route's key, and returns
+	// the SDK's error.
 	Read func(context.Context, alias.Route) error
 
 	Every       time.Duration // between two readings of an alias; 5 min
-	Fresh       time.Duration // how long Refused believes a result; 5 s
-	Timeout     time.Duration // of one reading, waiting for a turn included; 5 s
-	Concurrency int           // readings at a time; 8
+	Fresh       time.Duration // how long Refused uses a result; 5 s
+	Timeout     time.Duration // of one reading, with the wait for a slot; 5 s
+	Concurrency int           // concurrent readings; 8
 
 	Recorder Recorder     // nil: none
 	Log      *slog.Logger // nil discards
@@ -57,28 +56,27 @@ func (cfg *Config) fill() {
 	}
 }
 
-// Canary reads, for each alias that names one, an object that must be readable.
-// It tells a refusal of one object from a bucket, key or KMS grant that is
-// broken: S3 says AccessDenied for both. It is safe for concurrent use.
+// Canary reads, for each alias that names one, an object that must be readable. S3
+// answers AccessDenied both for one refused object and for a broken bucket, key or KMS
+// grant; the canary distinguishes the two. It is safe for concurrent use.
 type Canary struct {
 	cfg Config
-	// slots bounds the readings under way.
+	// slots bounds the concurrent readings.
 	slots chan struct{}
-	// base ends with Run, and every reading with it.
-	base context.Context //nolint:containedctx // a reading is shared by callers and outlives each of them
+	// base is the parent context of every reading, and ends with Run.
+	base context.Context //nolint:containedctx // callers share a reading, which outlives each of them
 	end  context.CancelFunc
 
-	// readings are under way. None begins after ended is set, so that Run can
-	// wait for all of them.
+	// readings counts the running readings. None begins after ended is set, so that
+	// Run can wait for all of them.
 	readings sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	ended  bool
 	states map[int64]*state // by alias id
 }
 
-// New makes a Canary that reads nothing by itself until it Runs, and does
-// answer Refused.
+// New makes a Canary. Before Run it reads canaries only for Refused.
 func New(cfg Config) *Canary {
 	cfg.fill()
 	base, end := context.WithCancel(context.Background())
@@ -87,8 +85,8 @@ func New(cfg Config) *Canary {
 	}
 }
 
-// subject is all that a result depends on. One about another key or place says
-// nothing.
+// subject is everything that a result depends on. A result for another subject, such as
+// the alias with its previous key, does not apply.
 type subject struct {
 	alias, epoch        int64
 	credential, version int64
@@ -107,32 +105,32 @@ func subjectOf(r alias.Route) subject {
 	return s
 }
 
-// state is what is known about one subject.
+// state holds the results for one subject.
 type state struct {
 	subject
-	revision int64 // of the alias, the newest seen
+	revision int64 // the newest known revision of the alias
 
-	tried time.Time // end of the last reading, whatever came of it
-	// answered is the end of the last reading that S3 had an answer to, and ok
-	// whether that was the object.
+	tried time.Time // end of the last reading, with any result
+	// answered is the end of the last reading that S3 answered. ok reports whether the
+	// answer was the object.
 	answered time.Time
 	ok       bool
-	// refused is the last definite answer to the question of Refused.
+	// refused is the last definite result for Refused.
 	refused      bool
-	inconclusive bool          // the last reading had none
-	inFlight     chan struct{} // closed at the end of the reading under way; nil: none
+	inconclusive bool          // the last reading had no definite result
+	inFlight     chan struct{} // closed at the end of the current reading; nil: none
 }
 
-// Refused reports whether the alias's canary is refused, so that a refusal of
-// another of its objects means a broken bucket, key or grant. It believes a
-// result for a short time and else reads the canary now, once for all who ask,
-// and returns within the Timeout or when ctx ends. Where S3 has no answer, the
-// last one stands. An alias without a canary is not refused.
+// Refused reports whether the alias's canary is refused, so that a refusal of another
+// object means a broken bucket, key or grant. If the last result is older than Fresh, it
+// reads the canary; concurrent callers share that reading. It returns within Timeout or
+// when ctx ends. Without an answer of S3, the previous result remains. An alias without
+// a canary is not refused.
 func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
 	if r.Alias.Canary == "" {
 		return false
 	}
-	b, inFlight := c.join(r) //nolint:contextcheck // what it starts is for all who ask, and outlives this one
+	s, inFlight := c.join(r) //nolint:contextcheck // callers share the reading, which outlives this call
 	if inFlight != nil {
 		select {
 		case <-inFlight:
@@ -141,65 +139,65 @@ func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return b.refused
+	return s.refused
 }
 
-// join finds what is known about a route, and the reading to wait for, if there
-// is need of one.
+// join returns the state of a route. It starts a reading if the state is not fresh, and
+// returns the channel of the current reading, or nil.
 func (c *Canary) join(r alias.Route) (*state, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, current := c.stateLocked(r)
-	if current && b.inFlight == nil && (b.tried.IsZero() || time.Since(b.tried) >= c.cfg.Fresh) {
-		c.startLocked(b, r, c.acquire)
+	s, current := c.stateLocked(r)
+	if current && s.inFlight == nil && (s.tried.IsZero() || time.Since(s.tried) >= c.cfg.Fresh) {
+		c.startLocked(s, r, c.acquire)
 	}
-	return b, b.inFlight
+	return s, s.inFlight
 }
 
-// stateLocked is the state of a route. What was known about another subject of the
-// same alias is dropped; a reading of that goes on for those who wait for it. A
-// request that began before the latest change gets what is known since, and
-// current is false: it must not read for others, with an old key.
-func (c *Canary) stateLocked(r alias.Route) (b *state, current bool) {
-	s := subjectOf(r)
-	b = c.states[s.alias]
+// stateLocked returns the state of a route. It replaces the state of an older subject of
+// the same alias; a reading of that continues for its callers. For a route from before
+// the latest change it returns the newer state, and current is false: a reading with the
+// old key must not be shared.
+func (c *Canary) stateLocked(r alias.Route) (s *state, current bool) {
+	now := subjectOf(r)
+	s = c.states[now.alias]
 	switch {
-	case b == nil:
-	case b.subject == s:
-		b.revision = max(b.revision, r.Alias.Revision)
-		return b, true
-	case r.Alias.Revision < b.revision, s.credential == b.credential && s.version < b.version:
-		return b, false
+	case s == nil:
+	case s.subject == now:
+		s.revision = max(s.revision, r.Alias.Revision)
+		return s, true
+	case r.Alias.Revision < s.revision, now.credential == s.credential && now.version < s.version:
+		return s, false
 	}
-	b = &state{subject: s, revision: r.Alias.Revision}
-	c.states[s.alias] = b
-	return b, true
+	s = &state{subject: now, revision: r.Alias.Revision}
+	c.states[now.alias] = s
+	return s, true
 }
 
-// startLocked begins a reading, unless Run has ended. turn waits for a slot,
-// and gives it back; it runs within the reading's time.
-func (c *Canary) startLocked(b *state, r alias.Route, acquire func(context.Context) (release func())) {
+// startLocked starts a reading, unless Run has ended. acquire waits for a slot, within
+// the timeout of the reading.
+func (c *Canary) startLocked(s *state, r alias.Route, acquire func(context.Context) (release func())) {
 	if c.ended {
 		return
 	}
 	inFlight := make(chan struct{})
-	b.inFlight = inFlight
+	s.inFlight = inFlight
 	c.readings.Go(func() {
 		defer close(inFlight)
 		ctx, cancel := context.WithTimeout(c.base, c.cfg.Timeout)
 		defer cancel()
 		release := acquire(ctx)
 		if release == nil {
-			c.record(b, r, awserr.Reply{Code: awserr.Silence(ctx.Err())})
+			c.record(s, r, awserr.Reply{Code: awserr.Silence(ctx.Err())})
 			return
 		}
 		err := panics.Catch(c.cfg.Log, "reading of a canary", func() error { return c.cfg.Read(ctx, r) })
 		release()
-		c.record(b, r, awserr.ReplyOf(err))
+		c.record(s, r, awserr.ReplyOf(err))
 	})
 }
 
-// acquire waits for a slot; nil when ctx ends first.
+// acquire waits for a slot. It returns nil if ctx ends first.
 func (c *Canary) acquire(ctx context.Context) (release func()) {
 	select {
 	case c.slots <- struct{}{}:
@@ -211,81 +209,81 @@ func (c *Canary) acquire(ctx context.Context) (release func()) {
 
 func (c *Canary) release() { <-c.slots }
 
-// record keeps a result and tells about it.
-func (c *Canary) record(b *state, r alias.Route, rep awserr.Reply) {
-	seen := resultOf(rep)
-	first, before, current := c.store(b, rep, seen)
+// record stores a result, counts it and logs a change.
+func (c *Canary) record(s *state, r alias.Route, rep awserr.Reply) {
+	res := resultOf(rep)
+	first, before, current := c.store(s, rep, res)
 	if !current || rep.Code == awserr.Canceled {
-		return // the alias has changed or gone meanwhile; or Run has ended, which says nothing
+		return // the alias was changed or deleted meanwhile, or Run has ended
 	}
 	if c.cfg.Recorder != nil {
-		c.cfg.Recorder.CanaryResult(string(r.Alias.Name), seen.ok)
+		c.cfg.Recorder.CanaryResult(string(r.Alias.Name), res.ok)
 	}
 	switch {
-	case !seen.answered:
-		c.cfg.Log.Debug("no answer of S3 about a canary", "alias", string(r.Alias.Name), "code", rep.Code)
-	case !seen.ok && (first || before):
+	case !res.answered:
+		c.cfg.Log.Debug("canary check inconclusive", "alias", string(r.Alias.Name), "code", rep.Code)
+	case !res.ok && (first || before):
 		c.cfg.Log.Warn("canary cannot be read",
-			"alias", string(r.Alias.Name), "code", rep.Code, "refused", seen.refused)
-	case seen.ok && !first && !before:
+			"alias", string(r.Alias.Name), "code", rep.Code, "refused", res.refused)
+	case res.ok && !first && !before:
 		c.cfg.Log.Info("canary can be read again", "alias", string(r.Alias.Name))
 	}
 }
 
-// store ends a reading and says what was known before: whether this is the first
-// answer, and whether the canary could be read. current is false when nobody
-// will ask about this state again.
-func (c *Canary) store(b *state, rep awserr.Reply, seen result) (first, before, current bool) {
+// store stores the result of a reading. first reports whether it is the first answer,
+// before whether the previous one was ok. current is false if the alias has another
+// state now.
+func (c *Canary) store(s *state, rep awserr.Reply, res result) (first, before, current bool) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first, before, current = b.answered.IsZero(), b.ok, c.states[b.alias] == b
-	b.inFlight = nil
+	first, before, current = s.answered.IsZero(), s.ok, c.states[s.alias] == s
+	s.inFlight = nil
 	if rep.Code != awserr.Canceled {
-		b.tried = now
+		s.tried = now
 	}
-	b.inconclusive = !seen.definite
-	if seen.definite {
-		b.refused = seen.refused
+	s.inconclusive = !res.definite
+	if res.definite {
+		s.refused = res.refused
 	}
-	if seen.answered {
-		b.ok, b.answered = seen.ok, now
+	if res.answered {
+		s.ok, s.answered = res.ok, now
 	}
 	return first, before, current
 }
 
-// result is what one reading says.
+// result is the result of one reading.
 type result struct {
 	ok       bool // the canary can be read
 	answered bool // S3 had an answer about the key or the object
-	refused  bool // it is refused
-	definite bool // refused stands, either way
+	refused  bool // S3 refused the canary
+	definite bool // refused is known
 }
 
-// resultOf reads an answer. A missing object is red and not refused: the
-// bucket, the key and the grant are as they should be. A key that is not known
-// is red; whether it is refused is left as it was, since requests for other
-// objects are told the same and do not need to ask.
+// resultOf interprets an answer. A missing canary is not readable, but S3 did not refuse
+// it: the bucket, the key and the grant work. With an unknown key the canary is not
+// readable, and refused remains as it was, because requests for other objects get the
+// same answer and do not need the canary.
 func resultOf(rep awserr.Reply) result {
-	s := result{answered: !rep.Passing() || rep.Status == http.StatusForbidden}
+	res := result{answered: !rep.Passing() || rep.Status == http.StatusForbidden}
 	switch {
 	case rep.OK(), rep.Code == "InvalidRange": // an empty object has no first byte
-		s.ok, s.definite = true, true
+		res.ok, res.definite = true, true
 	case rep.Denied():
-		// AWS may say what was missing: the right to list, to somebody who may
-		// read an object that is not there.
-		s.refused, s.definite = rep.Action != "s3:ListBucket", true
+		// AWS may name the missing permission: it is s3:ListBucket for a missing
+		// object that the key may read.
+		res.refused, res.definite = rep.Action != "s3:ListBucket", true
 	case rep.Code == "NoSuchBucket", rep.Code == "AllAccessDisabled", strings.HasPrefix(rep.Code, "KMS."):
-		s.refused, s.definite = true, true
+		res.refused, res.definite = true, true
 	case rep.Code == "NoSuchKey", rep.Code == "404", rep.Code == "InvalidObjectState":
-		s.definite = true
+		res.definite = true
 	}
-	return s
+	return res
 }
 
-// State is the last reading of an alias's canary that S3 had an answer to;
-// known is false before there is one, also since a change of the alias's place
-// or key. It looks through all routes.
+// State is the last reading of an alias's canary that S3 answered. known is false before
+// the first one, and after a change of the alias's location or key. It iterates over all
+// routes.
 func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 	var now subject
 	c.cfg.Routes(func(r alias.Route) bool {
@@ -296,23 +294,23 @@ func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.states[aliasID]
-	if b == nil || b.subject != now || b.answered.IsZero() {
+	s := c.states[aliasID]
+	if s == nil || s.subject != now || s.answered.IsZero() {
 		return false, time.Time{}, false
 	}
-	return b.ok, b.answered, true
+	return s.ok, s.answered, true
 }
 
-// Inconclusive reports whether the last reading of an alias's canary left open if it is
-// refused, so that what Refused says is older.
+// Inconclusive reports whether the last reading of an alias's canary had no definite
+// result, so that Refused returns an older one.
 func (c *Canary) Inconclusive(aliasID int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.states[aliasID]
-	return b != nil && b.inconclusive
+	s := c.states[aliasID]
+	return s != nil && s.inconclusive
 }
 
-// Forget drops what is known about an alias.
+// Forget deletes the state of an alias.
 func (c *Canary) Forget(aliasID int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

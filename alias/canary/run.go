@@ -10,14 +10,13 @@ import (
 	"ixmage/internal/panics"
 )
 
-// Run reads the canary of every alias that is served, again and again, until
-// ctx ends. It returns when nothing is left running, and no reading begins from
-// then on. It may be called once.
+// Run reads the canaries of all served aliases periodically, until ctx ends. It returns
+// when all readings have ended; no reading begins after that. It may be called once.
 func (c *Canary) Run(ctx context.Context) error {
 	defer c.close()
 	next := map[int64]time.Time{} // by alias id
 	for ctx.Err() == nil {
-		_ = panics.Catch(c.cfg.Log, "readings of canaries", func() error { // it is logged
+		_ = panics.Catch(c.cfg.Log, "readings of canaries", func() error { // Catch logs it
 			c.readDue(ctx, c.due(next))
 			return nil
 		})
@@ -36,8 +35,8 @@ func (c *Canary) close() {
 	c.readings.Wait()
 }
 
-// due are the routes whose time has come. It sets the next time of each alias
-// and drops those that have gone.
+// due returns the routes that are due. It sets the next time of each alias and deletes
+// the entries of aliases that no longer have a canary or are not served.
 func (c *Canary) due(next map[int64]time.Time) []alias.Route {
 	now := time.Now()
 	var routes []alias.Route
@@ -59,22 +58,21 @@ func (c *Canary) due(next map[int64]time.Time) []alias.Route {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(next, func(id int64, _ time.Time) bool { return !live[id] })
-	maps.DeleteFunc(c.states, func(id int64, b *state) bool { return !live[id] && b.inFlight == nil })
+	maps.DeleteFunc(c.states, func(id int64, s *state) bool { return !live[id] && s.inFlight == nil })
 	return routes
 }
 
-// next is when an alias is read next: always at about the same point of the
-// interval, and each alias at another one.
+// next is the time of the next reading of an alias: at about the same point of every
+// interval, which is different for each alias.
 func (c *Canary) next(id int64, now time.Time) time.Time {
 	at := now.Truncate(c.cfg.Every).Add(time.Duration(spread(uint64(id)) % uint64(c.cfg.Every)))
 	if !at.After(now) {
 		at = at.Add(c.cfg.Every)
 	}
-	return at.Add(rand.N(c.cfg.Every/10 + 1)) //nolint:gosec // a jitter is no secret
+	return at.Add(rand.N(c.cfg.Every/10 + 1)) //nolint:gosec // a jitter is not a secret
 }
 
-// spread is a bijection that leaves no pattern of an id (the finalizer of
-// MurmurHash3).
+// spread distributes ids evenly (the finalizer of MurmurHash3).
 func spread(x uint64) uint64 {
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
@@ -83,8 +81,8 @@ func spread(x uint64) uint64 {
 	return x ^ x>>33
 }
 
-// pause is the time to the next reading, but short enough to see new aliases in
-// time.
+// pause is the time until the next reading, and at most Every/30, so that new aliases
+// are found in time.
 func (c *Canary) pause(next map[int64]time.Time) time.Duration {
 	now := time.Now()
 	pause := max(c.cfg.Every/30, time.Millisecond)
@@ -94,8 +92,7 @@ func (c *Canary) pause(next map[int64]time.Time) time.Duration {
 	return pause
 }
 
-// readDue starts the readings that are due, each when there is a slot for it, until
-// ctx ends.
+// readDue starts the due readings, each when a slot is free, until ctx ends.
 func (c *Canary) readDue(ctx context.Context, routes []alias.Route) {
 	for _, r := range routes {
 		release := c.acquire(ctx)
@@ -103,10 +100,10 @@ func (c *Canary) readDue(ctx context.Context, routes []alias.Route) {
 			return
 		}
 		c.mu.Lock()
-		if b, current := c.stateLocked(r); current && b.inFlight == nil {
-			//nolint:contextcheck // a reading has the time of its own that it is given
-			c.startLocked(b, r, func(context.Context) func() { return release })
-		} else { // somebody asked just now, or the alias has changed
+		if s, current := c.stateLocked(r); current && s.inFlight == nil {
+			//nolint:contextcheck // a reading has a timeout of its own
+			c.startLocked(s, r, func(context.Context) func() { return release })
+		} else { // a request started a reading just now, or the alias has changed
 			release()
 		}
 		c.mu.Unlock()

@@ -1,7 +1,7 @@
-// Package scope finds out what a key can do: it probes S3, IAM and STS with the
-// key itself, and says of each right whether the key has it, has it not, or
-// whether that could not be proven. Nothing is changed by it, as far as a server
-// keeps to the rules of S3.
+// Package scope checks what a key can do. It probes S3, IAM and STS with the key
+// itself, and gives for each permission the verdict that the key has it, does not have
+// it, or that neither could be proven. It changes nothing on a server that follows the
+// rules of S3.
 package scope
 
 import (
@@ -12,18 +12,18 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// CheckRead checks what the key must be able to do. It is cheap, and meant to be
-// called again and again until a new key works.
+// CheckRead checks what the key must be able to do. It makes at most two calls, and is meant
+// to be repeated until a new key works.
 func CheckRead(ctx context.Context, key Key, t Target) []alias.Check {
 	return newRound(key, t).positive(ctx)
 }
 
-// Check checks everything: what the key must be able to do first, since until
-// a key is known everywhere all is refused, and then what it must not.
+// Check runs all checks. It begins with those of what the key must be able to do,
+// because every call is refused until all servers know the key.
 func Check(ctx context.Context, key Key, t Target) []alias.Check {
 	r := newRound(key, t)
 	checks := r.positive(ctx)
-	if t.Inside != "" { // else that was the positive check
+	if t.Inside != "" { // else readInside has set r.missing
 		r.missing, _ = r.get(ctx, r.probeKey(), "")
 	}
 	checks = append(checks, r.checkReads(ctx)...)
@@ -59,15 +59,15 @@ func (r *round) identity(ctx context.Context) alias.Check {
 	}
 	switch {
 	case rep.OK() && r.root():
-		c.Got, c.Detail = r.arn, "the key belongs to the account itself, which may do everything"
+		c.Got, c.Detail = r.arn, "the key belongs to the root user of the account, which may do everything"
 	case failed:
 		c.Got, c.Detail = r.arn, "the key belongs to another user than the one that was made"
 	case rep.OK():
 		c.Got, c.Detail = r.arn, "the key belongs to "+r.arn
 	case r.STS == nil:
-		c.Detail = "no STS is known to ask whose key it is"
+		c.Detail = "no STS endpoint is configured, so the owner of the key is unknown"
 	default:
-		c.Detail = "whose key it is, is unknown: " + r.because(serviceSTS, rep)
+		c.Detail = "the owner of the key is unknown: " + r.because(serviceSTS, rep)
 	}
 	return c
 }
@@ -98,9 +98,9 @@ func (r *round) readInside(ctx context.Context) alias.Check {
 func (r *round) readDetail(rep awserr.Reply, c alias.Check) string {
 	switch {
 	case rep.Code == "InvalidObjectState":
-		return "the key may read the object, but the object is archived and cannot be read by anybody"
+		return "the key may read the object, but the object is archived and no key can read it"
 	case c.Verdict == alias.VerdictProven:
-		return "this key can read the object that was given"
+		return "this key can read the given object"
 	case c.Verdict == alias.VerdictWeak:
 		return "no existing object was given to read; " + evidence(rep)
 	case !c.Failed:
@@ -108,27 +108,27 @@ func (r *round) readDetail(rep awserr.Reply, c alias.Check) string {
 	case rep.Denied():
 		return "this key cannot read the alias's objects"
 	case rep.Code == "NoSuchKey":
-		return "the object that was given does not exist: give one that does"
+		return "the given object does not exist: give one that exists"
 	}
-	return "the alias's objects cannot be read: S3 says " + rep.Code
+	return "the alias's objects cannot be read: S3 answers " + rep.Code
 }
 
-// evidence is what an answer about an object that does not exist says about reading
-// those that do.
+// evidence describes what an answer about a missing object says about reading existing
+// ones.
 func evidence(rep awserr.Reply) string {
 	switch {
 	case rep.OK():
-		return "one that cannot exist was read, so that the server's answers mean little"
+		return "the server returned an object that cannot exist, so its answers prove little"
 	case rep.Action == "s3:ListBucket":
-		return "AWS says that the key may not list, and not that it may not read, which is a sign that it can"
+		return "AWS names the missing permission to list, and not one to read; so the key can probably read"
 	case rep.Denied():
-		return "the refusal is what S3 says of one that does not exist, and says little"
+		return "S3 refuses missing objects too, so the refusal proves little"
 	}
-	return "that one does not exist was told to this key, which is a sign that it can read"
+	return "S3 told this key that the object does not exist; S3 usually tells this only to a key that may read"
 }
 
-// checkReads looks beyond the prefix. An alias on a whole bucket has no outside
-// there, and neither has a user who may read every bucket.
+// checkReads checks reads outside the prefix. An alias on a whole bucket has no outside,
+// and a user with read-only-access may read every bucket.
 func (r *round) checkReads(ctx context.Context) []alias.Check {
 	if r.Location.Prefix == "" || r.Mode == alias.PolicyReadOnly {
 		return nil
@@ -136,7 +136,7 @@ func (r *round) checkReads(ctx context.Context) []alias.Check {
 	var checks []alias.Check
 	key, given := r.Outside, r.Outside != "" && !r.covers(r.Outside)
 	if !given {
-		key = ".ixmage-probe-" + random() // no prefix begins like that and ends in a slash
+		key = ".ixmage-probe-" + random() // no prefix ends with a slash and begins like this
 	}
 	if !r.covers(key) {
 		rep, _ := r.get(ctx, key, "")
@@ -150,10 +150,10 @@ func (r *round) checkReads(ctx context.Context) []alias.Check {
 	return checks
 }
 
-// conclusive reports whether the refusal of an action on an object that does not
-// exist means that the action is not allowed. S3 refuses whoever may not list
-// the bucket in any case, and so it must have answered otherwise for an object
-// inside, which this key may read and which does not exist either.
+// conclusive reports whether the refusal of an action on a missing object means that
+// the action is not allowed. For a missing object S3 refuses every key that may not
+// list the bucket. The refusal is conclusive only if the answer for a missing object
+// inside, which this key may read, was another one.
 func (r *round) conclusive(rep awserr.Reply, action string) bool {
 	return r.missing.Code == "NoSuchKey" || r.missing.Action == "s3:ListBucket" && rep.Action == action
 }
@@ -166,16 +166,16 @@ func (r *round) checkWrites(ctx context.Context) []alias.Check {
 	case written == "":
 		write.Detail += "; nothing was written"
 	case r.remove(ctx, written).OK():
-		write.Detail += "; the server did not heed If-Match, so that the empty object " + written +
+		write.Detail += "; the server ignored If-Match, so the empty object " + written +
 			" was written, and deleted again"
 	default:
-		write.Detail += "; the server did not heed If-Match, so that the empty object " + written +
-			" was written and stays: delete it"
+		write.Detail += "; the server ignored If-Match, so the empty object " + written +
+			" was written and not deleted: delete it"
 	}
 	return []alias.Check{write, r.negative(checkDelete, r.remove(ctx, r.probeKey()), true)}
 }
 
-// checkLists checks what else S3 has to tell.
+// checkLists checks lists and metadata.
 func (r *round) checkLists(ctx context.Context) []alias.Check {
 	checks := []alias.Check{r.negative(checkList, r.list(ctx, ""), true)}
 	if r.Location.Prefix != "" {
@@ -190,8 +190,8 @@ func (r *round) checkLists(ctx context.Context) []alias.Check {
 	checks = append(checks, r.negative(checkACL, acl, given || r.conclusive(acl, "s3:GetObjectAcl")))
 	tags := r.tags(ctx, key)
 	checks = append(checks, r.negative(checkTagging, tags, given || r.conclusive(tags, "s3:GetObjectTagging")))
-	// In a bucket without versions there are no others than the current one to
-	// be read by an id, and the null version would prove nothing.
+	// A bucket without versions has no old versions to read. A read of the null
+	// version would prove nothing.
 	if r.version != "" && r.version != "null" {
 		rep, _ := r.get(ctx, key, r.version)
 		checks = append(checks, r.negative(checkVersion, rep, true))
@@ -221,20 +221,20 @@ func (r *round) checkSTS(ctx context.Context) []alias.Check {
 	}
 }
 
-// checkUser looks at the user of a key that an operator made by hand.
+// checkUser checks the user of a key that an operator made by hand.
 func (r *round) checkUser(ctx context.Context) []alias.Check {
 	if r.IAM == nil {
 		return r.notAsked(serviceIAM, checkPassword, checkOtherKeys)
 	}
-	const unseen = "the key may not ask, as it should be; whether its user has "
+	const unseen = "the key may not ask, which is right; whether its user has "
 	rep := r.loginProfile(ctx)
 	password := r.check(checkPassword, rep, passwordVerdict(rep.Code, rep.Status))
 	password.Expected = "NoSuchEntity or AccessDenied"
 	switch {
 	case rep.OK():
-		password.Detail = "this key belongs to a user with a console password: a person, and not a program"
+		password.Detail = "the user of this key has a console password, so it is probably a person and not a program"
 	case rep.Denied():
-		password.Detail = unseen + "a console password cannot be seen with it"
+		password.Detail = unseen + "a console password is unknown"
 	case password.Verdict == alias.VerdictProven:
 		password.Detail = "its user has no console password"
 	default:
@@ -245,11 +245,11 @@ func (r *round) checkUser(ctx context.Context) []alias.Check {
 	others.Expected = "no other key, or AccessDenied"
 	switch {
 	case rep.OK() && n > 0:
-		others.Detail = "its user has other keys (" + strconv.Itoa(n) + "), which open what this one does"
+		others.Detail = "its user has other keys (" + strconv.Itoa(n) + "), which have the same permissions"
 	case rep.OK():
 		others.Detail = "its user has no other key"
 	case rep.Denied():
-		others.Detail = unseen + "other keys cannot be seen with it"
+		others.Detail = unseen + "other keys is unknown"
 	default:
 		others.Detail = "whether its user has other keys is unknown: " + r.because(serviceIAM, rep)
 	}
@@ -260,13 +260,13 @@ func (r *round) notAsked(s service, names ...string) []alias.Check {
 	checks := make([]alias.Check, len(names))
 	for i, name := range names {
 		checks[i] = r.check(name, awserr.Reply{}, alias.VerdictNotProven)
-		checks[i].Detail = "no " + s.String() + " is known to ask"
+		checks[i].Detail = "no endpoint of " + s.String() + " is configured"
 	}
 	return checks
 }
 
-// negative is the check of something that the key must not be able to do. sure
-// says that a refusal cannot mean anything else.
+// negative makes the check of something that the key must not be able to do. sure means
+// that a refusal proves that.
 func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	does := rules[name].does
 	v := denyVerdict(name, rep.Code, rep.Status)
@@ -274,7 +274,7 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	switch {
 	case v == alias.VerdictViolated && r.Mode == alias.PolicyReadOnly && rules[name].wide:
 		c.Verdict = wideVerdict(name, rep.Code, rep.Status)
-		c.Expected = "whatever AmazonS3ReadOnlyAccess allows"
+		c.Expected = "what AmazonS3ReadOnlyAccess allows"
 		c.Detail = "this key can " + does + ", which its policy grants"
 	case v == alias.VerdictViolated:
 		c.Detail = "this key can " + does + ": it is broader than the alias needs"
@@ -282,23 +282,23 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 		c.Detail = "whether this key can " + does + " is unknown: " + r.because(serviceOf(name), rep)
 	case !r.keyKnown(name):
 		c.Verdict = alias.VerdictNotProven
-		c.Detail = "refused, but as long as the key cannot do what it must, a refusal may mean that it is not known yet"
+		c.Detail = "refused, but the required permissions are not proven, so the service may not know the key yet"
 	case !sure && rep.Action == "s3:ListBucket":
 		c.Verdict = alias.VerdictWeak
-		c.Detail = "refused, but for want of the right to list, as AWS says it of objects that the key may read: " +
-			"only an object that exists can prove it"
+		c.Detail = "refused because the key may not list, which AWS answers for missing objects that the key may read too: " +
+			"only an existing object can prove it"
 	case !sure:
 		c.Verdict = alias.VerdictWeak
-		c.Detail = "refused, but whoever may not list the bucket is refused what does not exist, too: " +
-			"only an object that exists can prove it"
+		c.Detail = "refused, but S3 refuses missing objects to every key that may not list the bucket: " +
+			"only an existing object can prove it"
 	default:
 		c.Detail = "this key cannot " + does
 	}
 	return c
 }
 
-// keyKnown reports whether the service knows the key, so that its refusals
-// mean something.
+// keyKnown reports whether the service of a check knows the key. Refusals of an unknown
+// key prove nothing.
 func (r *round) keyKnown(name string) bool {
 	if serviceOf(name) == serviceS3 {
 		return r.reads
@@ -316,7 +316,7 @@ func serviceOf(check string) service {
 	return serviceS3
 }
 
-// because says in words why an answer proves nothing.
+// because describes why an answer proves nothing.
 func (r *round) because(s service, rep awserr.Reply) string {
 	switch {
 	case rep.Code == awserr.TimedOut:
@@ -326,11 +326,11 @@ func (r *round) because(s service, rep awserr.Reply) string {
 	case rep.Code == awserr.Canceled:
 		return "the check was stopped"
 	case rep.Unimplemented():
-		return s.String() + " there does not have this call (" + rep.Code + ")"
+		return "this " + s.String() + " server does not support the call (" + rep.Code + ")"
 	case rep.Code == "SignatureDoesNotMatch" && s != serviceS3 && r.known:
-		return s.String() + " there does not take this call from a key that it knows (" + rep.Code + ")"
+		return "this " + s.String() + " server does not accept the call from a key that it knows (" + rep.Code + ")"
 	case rep.Passing() && rep.Status < 500 && rep.Status != 429 && rep.Status != 0:
 		return s.String() + " does not know the key, or not yet (" + rep.Code + ")"
 	}
-	return s.String() + " says " + rep.Code
+	return s.String() + " answers " + rep.Code
 }

@@ -21,37 +21,37 @@ import (
 const (
 	// probeTimeout bounds one probe, the SDK's retries included.
 	probeTimeout = 5 * time.Second
-	// maxSilent is after how many probes in a row without an answer a service
-	// is asked no more in a round.
+	// maxSilent is the number of probes in a row without an answer after which a
+	// round does not ask a service any more.
 	maxSilent = 2
-	// probeFolder holds, by name only, what probes ask for. Nothing is written
-	// there as long as a server heeds what a probe for writing says.
+	// probeFolder is the prefix of the objects that probes ask for. The folder stays
+	// empty unless a server ignores the condition of a write probe.
 	probeFolder = ".ixmage-probe/"
 )
 
-// Key is a key pair to be checked: the clients that sign with it.
+// Key holds the clients that sign with the key pair to check.
 type Key struct {
-	S3  *s3.Client  // the client that serves
-	IAM *iam.Client // nil: its checks are not proven
+	S3  *s3.Client  // also used to serve the alias
+	IAM *iam.Client // nil: the checks of IAM are not proven
 	STS *sts.Client // likewise
 
 	Now     func() time.Time // the time of a check
 	Timeout time.Duration    // of one probe; zero: 5 s
 }
 
-// Target is what a key is checked against.
+// Target describes what a key must be able to do.
 type Target struct {
 	Location alias.Location
-	Mode     alias.PolicyMode // empty for a pasted key
-	// Grants are all that the key may read: those of its policy, or the
-	// location itself for a pasted key.
+	Mode     alias.PolicyMode // empty for a key that an operator gave
+	// Grants are all locations that the key may read: those of its policy, or
+	// Location alone for a key that an operator gave.
 	Grants []alias.Grant
 	// Inside and Outside are whole object keys given by the operator, or empty.
 	Inside, Outside string
-	User            alias.IAMUser // zero for a pasted key
+	User            alias.IAMUser // zero for a key that an operator gave
 }
 
-// covers reports whether a key may be read in the target's bucket.
+// covers reports whether a grant covers an object key in the target's bucket.
 func (t *Target) covers(key string) bool {
 	for _, g := range t.Grants {
 		if g.Bucket == t.Location.Bucket && len(key) >= len(g.Prefix) && key[:len(g.Prefix)] == g.Prefix {
@@ -61,7 +61,7 @@ func (t *Target) covers(key string) bool {
 	return false
 }
 
-// service is one of the three that a key pair signs for.
+// service is S3, IAM or STS.
 type service int
 
 const (
@@ -72,17 +72,16 @@ const (
 
 func (s service) String() string { return [...]string{"S3", "IAM", "STS"}[s] }
 
-// round is one run of checks and what it has found so far. Its fields are
-// those of one goroutine.
+// round is one run of checks with its results so far. One goroutine uses it.
 type round struct {
 	Key
 	Target
 
-	arn     string       // of the key's user, as STS says
-	version string       // of the object inside, where its bucket has versions
-	reads   bool         // the key can read inside, as far as can be told
-	known   bool         // IAM and STS know the key, as far as can be told
-	missing awserr.Reply // what is said of an object inside that does not exist
+	arn     string       // of the key's user, from STS
+	version string       // of the object inside, if its bucket has versions
+	reads   bool         // the key can read inside: proven or weak
+	known   bool         // STS knows the key, or there is no STS to ask
+	missing awserr.Reply // the answer for a missing object inside
 	silent  [3]silent    // by service
 }
 
@@ -94,7 +93,7 @@ type silent struct {
 
 func newRound(key Key, t Target) *round { return &round{Key: key, Target: t} }
 
-// send makes one call, in a time of its own.
+// send makes one call, with a timeout of its own.
 func (r *round) send(ctx context.Context, to service, fn func(context.Context) error) awserr.Reply {
 	if quiet := r.silent[to]; quiet.probes >= maxSilent {
 		return awserr.Reply{Code: quiet.code}
@@ -114,19 +113,19 @@ func (r *round) send(ctx context.Context, to service, fn func(context.Context) e
 	return rep
 }
 
-// random is a name that nobody has.
+// random returns a name that is not in use.
 func random() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
-// probeKey is the key of an object inside that does not exist.
+// probeKey is a new key of a missing object inside.
 func (r *round) probeKey() string { return probeKey(r.Location.Prefix) }
 
 func (r *round) bucket() *string { return &r.Location.Bucket }
 
-// owner makes S3 refuse a bucket that has changed hands.
+// owner makes S3 refuse a bucket that belongs to another account.
 func (r *round) owner() *string {
 	if r.Location.BucketOwner == "" {
 		return nil
@@ -154,13 +153,13 @@ func ReadByte(ctx context.Context, client *s3.Client, at alias.Location, key str
 	return err
 }
 
-// ReadMissing reads an object under a location's prefix that does not exist, and
-// returns what S3 says to this key.
+// ReadMissing reads a missing object under a location's prefix, and returns the answer
+// of S3.
 func ReadMissing(ctx context.Context, client *s3.Client, at alias.Location) awserr.Reply {
 	return awserr.ReplyOf(ReadByte(ctx, client, at, probeKey(at.Prefix)))
 }
 
-// probeKey is the key of an object under a prefix that does not exist.
+// probeKey is a new key of a missing object under a prefix.
 func probeKey(prefix string) string { return prefix + probeFolder + random() }
 
 func firstByte(at alias.Location, key string) *s3.GetObjectInput {
@@ -171,8 +170,8 @@ func firstByte(at alias.Location, key string) *s3.GetObjectInput {
 	return in
 }
 
-// readByte makes sure that the body begins, and reads no more of it: a server
-// that knows no ranges would send it all.
+// readByte reads at most one byte of the body, because a server without ranges sends the
+// whole object.
 func readByte(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (version *string, err error) {
 	out, err := client.GetObject(ctx, in, withoutChecksum)
 	if err != nil {
@@ -190,22 +189,22 @@ func readByte(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (ve
 	return out.VersionId, nil
 }
 
-// withoutChecksum is for ranges: the checksum of an object says nothing about a
-// part of it.
+// withoutChecksum is for range requests, whose bytes the checksum of the object does not
+// fit.
 func withoutChecksum(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
-// write tries to write, in ways that cannot. sure says whether a refusal cannot
-// mean anything else than that the key may not.
+// write sends writes that cannot succeed. sure reports whether a refusal proves that the
+// key may not write.
 //
-// First a part of an upload that does not exist: it needs the right to put the
-// object and has nowhere to go, whatever the server. Only a key that is not
-// found out by this puts an empty object under a condition that never holds. So
-// something is written only where a server allows the one, does not do the
-// other, and does not heed If-Match; written is then its key. Both are asked for
-// because S3 hides what does not exist from who may not list the bucket: it may
-// say AccessDenied in the second case to a key that could write.
+// The first call uploads a part to an upload that does not exist. It needs the
+// permission to put the object, and stores nothing on any server. If its answer does not
+// reveal the permission, the second call puts an empty object with an If-Match that
+// never holds. It stores something only if the key may write and the server ignores
+// If-Match; written is then the object's key. The put alone is not enough: S3 hides
+// missing objects from a key that may not list the bucket, so it may answer AccessDenied
+// to a key that may write.
 func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written string) {
 	key := r.probeKey()
 	part := r.send(ctx, serviceS3, func(ctx context.Context) error {
@@ -225,7 +224,7 @@ func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written
 	return put, part.Denied() || r.conclusive(put, "s3:PutObject"), written
 }
 
-// put puts an empty object in place of one that is not there.
+// put puts an empty object, on the condition that it replaces a missing one.
 func (r *round) put(ctx context.Context, key string) awserr.Reply {
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
 		_, err := r.S3.PutObject(ctx, &s3.PutObjectInput{
@@ -235,7 +234,7 @@ func (r *round) put(ctx context.Context, key string) awserr.Reply {
 	})
 }
 
-// remove deletes an object, or one that does not exist.
+// remove deletes an object, which may be missing.
 func (r *round) remove(ctx context.Context, key string) awserr.Reply {
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
 		_, err := r.S3.DeleteObject(ctx, &s3.DeleteObjectInput{

@@ -15,7 +15,7 @@ import (
 // probeName is the name of an IAM user or role that does not exist.
 func probeName() string { return "ixmage-probe-" + random() }
 
-// whoami asks STS who the key belongs to. It needs no permission.
+// whoami asks STS for the owner of the key. The call needs no permission.
 func (r *round) whoami(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
 		out, err := r.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -26,7 +26,8 @@ func (r *round) whoami(ctx context.Context) awserr.Reply {
 	})
 }
 
-// plainARN keeps a server from putting anything but an ARN into a check.
+// plainARN removes spaces, control characters and all beyond 256 bytes, so that a server
+// cannot put other text into a check.
 func plainARN(s string) string {
 	s = strings.Map(func(c rune) rune {
 		if c <= ' ' || c >= 0x7f {
@@ -37,8 +38,8 @@ func plainARN(s string) string {
 	return s[:min(len(s), 256)]
 }
 
-// userName is the name of the key's user: nil where it is not known, and IAM
-// then takes the caller's.
+// userName is the name of the key's user. It is nil if the name is unknown; IAM then
+// uses the caller.
 func (r *round) userName() *string {
 	if r.User.Name != "" {
 		return &r.User.Name
@@ -50,7 +51,7 @@ func (r *round) userName() *string {
 	return aws.String(resource[strings.LastIndexByte(resource, '/')+1:])
 }
 
-// root reports whether the key is that of an account and no user.
+// root reports whether the key belongs to the root user of an account.
 func (r *round) root() bool { return strings.HasSuffix(r.arn, ":root") }
 
 func (r *round) getUser(ctx context.Context) awserr.Reply {
@@ -60,8 +61,7 @@ func (r *round) getUser(ctx context.Context) awserr.Reply {
 	})
 }
 
-// listKeys lists the keys of the key's user; others is how many there are
-// besides this one.
+// listKeys lists the keys of the key's user. others is their number without this one.
 func (r *round) listKeys(ctx context.Context) (rep awserr.Reply, others int) {
 	rep = r.send(ctx, serviceIAM, func(ctx context.Context) error {
 		out, err := r.IAM.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: r.userName()})
@@ -73,8 +73,7 @@ func (r *round) listKeys(ctx context.Context) (rep awserr.Reply, others int) {
 	return rep, others
 }
 
-// createKey asks for a key of a user that does not exist: on the key's own user
-// a success would make one.
+// createKey asks for a key for a user that does not exist, so that it cannot make one.
 func (r *round) createKey(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceIAM, func(ctx context.Context) error {
 		_, err := r.IAM.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String(probeName())})
@@ -106,7 +105,7 @@ func (r *round) assumeRole(ctx context.Context) awserr.Reply {
 	})
 }
 
-// denyAll makes temporary credentials, should there be any, good for nothing.
+// denyAll is a policy that makes temporary credentials useless, if the call succeeds.
 const denyAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
 
 func (r *round) federate(ctx context.Context) awserr.Reply {

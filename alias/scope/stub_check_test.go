@@ -71,7 +71,7 @@ func TestMatrixStub(t *testing.T) {
 			want:    map[string]string{checkWrite: "violated NoSuchKey"}, scope: alias.VerdictViolated,
 		},
 		{
-			name:    "server that does not heed If-Match",
+			name:    "server that ignores If-Match",
 			answers: map[string]string{"PutObject": "200", "UploadPart": "501 NotImplemented"},
 			want:    map[string]string{checkWrite: "violated 200"}, scope: alias.VerdictViolated,
 		},
@@ -204,8 +204,8 @@ func TestMatrixWrites(t *testing.T) {
 		detail, lack string
 	}{
 		{"right to write found by the part", "404 NoSuchUpload", "200", "200", 0, "nothing was written", "stays"},
-		{"nothing heeded, and deleted again", "501 NotImplemented", "200", "200", 1, "and deleted again", "nothing was written"},
-		{"nothing heeded, and not deleted", "501 NotImplemented", "200", "403 AccessDenied", 1, "stays: delete it", "nothing was written"},
+		{"If-Match ignored, and deleted again", "501 NotImplemented", "200", "200", 1, "and deleted again", "nothing was written"},
+		{"If-Match ignored, and not deleted", "501 NotImplemented", "200", "403 AccessDenied", 1, "not deleted: delete it", "nothing was written"},
 		{"no right", "403 AccessDenied", "403 AccessDenied", "403 AccessDenied", 1, "cannot write", "written and"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// Names of the checks, in the order in which they are made.
+// Names of the checks, in the order of their execution.
 const (
 	checkIdentity     = "identity"
 	checkReadInside   = "read-inside"
@@ -31,14 +31,14 @@ const (
 	checkOtherKeys    = "other-keys"
 )
 
-// rule is what a check means.
+// rule describes a check of what a key must not be able to do.
 type rule struct {
 	// does completes "this key can …".
 	does string
-	// reveals are the codes of errors that only who may do it is told: the
-	// right was there, and what was asked for was not.
+	// reveals lists error codes that S3 returns only to a caller with the right: the
+	// right exists, the object does not.
 	reveals []string
-	// wide marks what AmazonS3ReadOnlyAccess grants (s3:Get*, s3:List*).
+	// wide marks actions that AmazonS3ReadOnlyAccess grants (s3:Get*, s3:List*).
 	wide bool
 }
 
@@ -73,9 +73,9 @@ var rules = map[string]rule{
 	checkFederation:   {does: "hand out temporary credentials", reveals: []string{"PackedPolicyTooLarge"}},
 }
 
-// denyVerdict is the verdict on something that a key must not be able to do: proven
-// only by a refusal, violated by success and by an error that comes after the
-// right was found to be there. All else proves nothing.
+// denyVerdict is the verdict on something that a key must not be able to do. A refusal
+// proves it. A success violates it, and so does an error that only a caller with the
+// permission gets. Every other answer proves nothing.
 func denyVerdict(check, code string, status int) alias.Verdict {
 	switch {
 	case (awserr.Reply{Code: code, Status: status}).Denied():
@@ -86,8 +86,8 @@ func denyVerdict(check, code string, status int) alias.Verdict {
 	return alias.VerdictNotProven
 }
 
-// wideVerdict is denyVerdict for a user that AmazonS3ReadOnlyAccess is attached to. What
-// that policy grants may be refused all the same, by a boundary.
+// wideVerdict is denyVerdict for a user with AmazonS3ReadOnlyAccess, for whom the actions
+// of that policy are not violations. A boundary may still deny them.
 func wideVerdict(check, code string, status int) alias.Verdict {
 	v := denyVerdict(check, code, status)
 	if v == alias.VerdictViolated && rules[check].wide {
@@ -96,10 +96,9 @@ func wideVerdict(check, code string, status int) alias.Verdict {
 	return v
 }
 
-// readVerdict is the verdict on reading inside the location, and whether that
-// failed: an answer that will not become another one by waiting for a server
-// to recover. given says that the object is one that the operator gave, so that
-// it should exist; else it is one that does not.
+// readVerdict is the verdict on reading inside the location. failed means that the answer
+// is negative and that waiting does not change it. given means that the operator gave
+// the object, so that it should exist; otherwise the object is missing.
 func readVerdict(given bool, r awserr.Reply) (v alias.Verdict, failed bool) {
 	switch {
 	case r.Passing():
@@ -107,20 +106,20 @@ func readVerdict(given bool, r awserr.Reply) (v alias.Verdict, failed bool) {
 	case given && (r.OK() || r.Code == "InvalidRange"): // an empty object has no first byte
 		return alias.VerdictProven, false
 	case r.OK(), r.Code == "InvalidRange", r.Code == "InvalidObjectState":
-		// Archived: the right is there, the bytes are not to be had.
+		// InvalidObjectState: the key may read the object, but it is archived.
 		return alias.VerdictWeak, false
 	case !given && r.Code == "NoSuchKey":
 		return alias.VerdictWeak, false
 	case !given && r.Denied() && r.Action != "s3:GetObject" && r.Action != "kms:Decrypt":
-		// S3 says so for an object that is not there to whoever may read and
-		// not list.
+		// S3 gives this answer for a missing object to a key that may read but not
+		// list.
 		return alias.VerdictWeak, false
 	}
 	return alias.VerdictNotProven, true
 }
 
-// identityVerdict is the verdict on who STS says that the key belongs to. Only
-// another user fails: one key is good for reading without STS.
+// identityVerdict is the verdict on the owner of the key, from STS. It fails only for
+// another user, because a key can read without STS.
 func identityVerdict(r awserr.Reply, want, got string) (v alias.Verdict, failed bool) {
 	switch {
 	case !r.OK():
@@ -131,9 +130,9 @@ func identityVerdict(r awserr.Reply, want, got string) (v alias.Verdict, failed 
 	return alias.VerdictProven, false
 }
 
-// passwordVerdict is the verdict on a console password of the key's user. A key
-// that may not ask is as it should be; that nothing is known about the user
-// then does not count against it, and the detail says so.
+// passwordVerdict is the verdict on a console password of the key's user. A refusal
+// counts as proven, because the key should not be able to ask; the detail says that the
+// password itself is unknown.
 func passwordVerdict(code string, status int) alias.Verdict {
 	switch {
 	case code == awserr.OK:
@@ -144,8 +143,8 @@ func passwordVerdict(code string, status int) alias.Verdict {
 	return alias.VerdictNotProven
 }
 
-// otherKeysVerdict is the verdict on further keys of the key's user. They do not
-// widen what this key may do, but this key is then not all there is to guard.
+// otherKeysVerdict is the verdict on other keys of the key's user. They do not violate
+// the scope of this key, but they give the same access and must be protected too.
 func otherKeysVerdict(code string, status, others int) alias.Verdict {
 	switch {
 	case code == awserr.OK && others > 0:
@@ -156,13 +155,12 @@ func otherKeysVerdict(code string, status, others int) alias.Verdict {
 	return alias.VerdictNotProven
 }
 
-// Conclusive reports whether every check was answered by something that will
-// stand: none by a key that is not known everywhere yet, or by a server that
-// is slow, busy or failing.
+// Conclusive reports whether no check got a temporary answer: from a server that does
+// not know the key yet, or that is slow, busy or failing.
 func Conclusive(checks []alias.Check) bool {
 	return !slices.ContainsFunc(checks, func(c alias.Check) bool {
-		// Some servers say this for a call of STS that they do not have. Of
-		// the key itself it would be true in the positive checks too.
+		// Some servers answer this for an STS call that they do not support. If the
+		// signature of the key were wrong, the positive checks would get it too.
 		if c.Got == "SignatureDoesNotMatch" && !c.Positive {
 			return false
 		}
