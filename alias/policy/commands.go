@@ -9,10 +9,9 @@ import (
 	"ixmage/alias"
 )
 
-// The commands are lines for one POSIX shell, in order. What a line finds out is
-// in a variable for the lines after it, and no secret is shown or written to a
-// file. A line that ends well has done or shown what it should, and a refusal
-// that should be seen is such an end.
+// The commands are lines for one POSIX shell, in order. A line stores results in
+// variables for later lines. No line prints a secret or writes one to a file. A line
+// exits with 0 if it succeeded; an expected refusal counts as success.
 const (
 	keyVariable    = "IXMAGE_KEY" // id, tab, secret
 	userVariable   = "IXMAGE_USER"
@@ -20,8 +19,8 @@ const (
 
 	keyID     = `"${IXMAGE_KEY%%[[:space:]]*}"`
 	keySecret = `"${IXMAGE_KEY##*[[:space:]]}"`
-	// withKey runs one command with the new key and nothing else. An empty
-	// token hides one of the shell's own.
+	// withKey runs one command with the new key and nothing else. The empty session
+	// token overrides one in the environment of the shell.
 	defineWithKey = "with_key() { AWS_ACCESS_KEY_ID=" + keyID + " AWS_SECRET_ACCESS_KEY=" + keySecret +
 		` AWS_SESSION_TOKEN= "$@"; }`
 	withKey = "with_key "
@@ -32,12 +31,12 @@ const (
 	showUser = "aws sts get-caller-identity --query Arn --output text"
 	adminURL = `"${IXMAGE_URL:-http://127.0.0.1:8081}/api/v1/credentials/`
 
-	// handPath is where users made by hand are: not in a path of ours, where
-	// they would be taken for ones that a crash left behind.
+	// handPath is the path of users that an operator makes by hand. In the path of an
+	// installation, reconcile would take them for orphans.
 	handPath = "/ixmage/"
 )
 
-// commands do by hand what the steps do.
+// commands are the shell commands that do the same as the steps.
 func (b *planner) commands() []string {
 	user := option("user-name", b.plan.User.Name)
 	if b.req.Credential != "" {
@@ -56,8 +55,8 @@ func (b *planner) commands() []string {
 	return append(list, b.checks(user)...)
 }
 
-// reuseCommands only widen the policy: the key is sealed in the registry, so
-// the checks are for POST …/verify.
+// reuseCommands change only the policy. The key is sealed in the registry, so
+// POST …/verify must run the checks.
 func (b *planner) reuseCommands(user string) []string {
 	if b.plan.User.Name != "" || b.plan.Policy == alias.PolicyReadOnly {
 		return b.policyCommands(user)
@@ -66,8 +65,8 @@ func (b *planner) reuseCommands(user string) []string {
 	return append([]string{ask}, b.policyCommands(variable("user-name", userVariable))...)
 }
 
-// handTags leave out the tags that say that a user is ours: what is made by
-// hand is removed by hand.
+// handTags omit the tags that mark a user as ours, so that ixmage does not remove a user
+// that an operator made by hand.
 func (b *planner) handTags() map[string]string {
 	tags := map[string]string{TagAlias: string(b.req.Alias)}
 	maps.Copy(tags, b.req.Tags)
@@ -101,8 +100,8 @@ func (b *planner) policyCommands(user string) []string {
 	}
 }
 
-// checks are a part of the verification: first what must work, since
-// everything is refused until the key has spread, then what must be refused.
+// checks are a part of the verification. Those of what must work come first, because
+// every call is refused until all servers know the key.
 func (b *planner) checks(user string) []string {
 	list := []string{defineWithKey, withKey + b.iam(showUser)}
 	if b.req.Inside != "" {
@@ -114,8 +113,8 @@ func (b *planner) checks(user string) []string {
 		}
 		list = append(list, b.s3("list-objects-v2", "--max-keys 1")+refused)
 	}
-	// A part of an upload that was never begun can be stored nowhere, whatever
-	// the key may do; who may write is told that there is no such upload.
+	// A part of an upload that does not exist is never stored. A key that may write
+	// gets NoSuchUpload.
 	part := b.s3("upload-part", option("key", b.req.Prefix+".ixmage-probe"), "--part-number 1 --upload-id none")
 	return append(list, part+refused, withKey+b.iam("aws iam list-access-keys", user)+refused)
 }
@@ -124,7 +123,7 @@ func (b *planner) get(key string) string {
 	return b.s3("get-object", option("key", key), "--range bytes=0-0 /dev/null")
 }
 
-// s3 is a call of S3 with the new key.
+// s3 is a command that calls S3 with the new key.
 func (b *planner) s3(call string, args ...string) string {
 	words := []string{"aws s3api", call, option("bucket", b.req.Bucket)}
 	if b.req.BucketOwner != "" {
@@ -137,8 +136,8 @@ func (b *planner) s3(call string, args ...string) string {
 	return withKey + strings.Join(append(words, args...), " ")
 }
 
-// iam adds what leads a command to the right IAM and STS. Only those of the
-// usual partition are found without a region.
+// iam adds the endpoint and region of IAM and STS to a command. Without a region the
+// AWS CLI uses those of the partition aws.
 func (b *planner) iam(words ...string) string {
 	if b.env.IAMEndpoint != "" {
 		words = append(words, option("endpoint-url", b.env.IAMEndpoint))
@@ -149,10 +148,10 @@ func (b *planner) iam(words ...string) string {
 	return strings.Join(words, " ")
 }
 
-// HandRotation are the commands that replace the key of a static credential by
-// hand, as they are in commands. user may be empty: IAM is asked whose key it is.
-// The old key is deleted last, when pictures are seen to be served with the new
-// one.
+// HandRotation returns the commands that replace the key of a static credential by hand,
+// in the form that commands has. If user is empty, the commands ask IAM for the owner of
+// the key. The last command deletes the old key; the operator should check before that
+// pictures are served with the new one.
 func HandRotation(c *alias.Credential, user string) []string {
 	old := option("access-key-id", c.AccessKeyID())
 	whose := "$(aws iam get-access-key-last-used " + old + " --query UserName --output text)"
@@ -176,14 +175,14 @@ func HandRotation(c *alias.Credential, user string) []string {
 	}
 }
 
-// assign keeps what a command prints in a variable.
+// assign stores the output of a command in a variable.
 func assign(name, command string) string { return name + "=$(" + command + ")" }
 
 // variable is an option whose value is in a variable.
 func variable(name, value string) string { return "--" + name + `="$` + value + `"` }
 
-// option is an option of a command, quoted. One that begins with a hyphen would
-// be taken for another option if it stood apart.
+// option is an option with its quoted value. A value that begins with a hyphen needs an
+// equals sign, or the command would take it for another option.
 func option(name, value string) string {
 	if strings.HasPrefix(value, "-") {
 		return "--" + name + "=" + quote(value)
@@ -191,7 +190,7 @@ func option(name, value string) string {
 	return "--" + name + " " + quote(value)
 }
 
-// plainWord is what means itself in every shell.
+// plainWord matches words that need no quotes in any shell.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+,-]+$`)
 
 func quote(s string) string {
@@ -201,7 +200,7 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// tagsJSON is in the form of JSON: the short form has no quotes of its own.
+// tagsJSON encodes tags as JSON, because the short form has no quoting.
 func tagsJSON(tags map[string]string) string {
 	type tag struct{ Key, Value string }
 	list := make([]tag, 0, len(tags))

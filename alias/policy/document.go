@@ -1,7 +1,7 @@
-// Package policy is the pure half of provisioning: the documents that allow an
-// IAM user to read a location, the names of users and policies, the rules of a
-// provision request, and the plan with its commands. Nothing in it calls
-// anything; the same input always gives the same text, but for NewSuffix.
+// Package policy is the part of provisioning without I/O: the documents that allow an
+// IAM user to read a location, the names of users and policies, the validation of a
+// provision request, and the plan with its commands. Everything except NewSuffix is
+// deterministic.
 package policy
 
 import (
@@ -19,20 +19,19 @@ import (
 
 const (
 	policyVersion = "2012-10-17"
-	// policySid is the statement's id in the documented console walkthrough.
+	// policySid is the statement's id in the walkthrough for the AWS console.
 	policySid = "specBucketPolicy0"
 	// keySid is followed by a number from 0.
 	keySid = "specBucketKey"
 
-	// What IAM allows, in characters without whitespace, of which a document of
-	// ours has none: all inline policies of a user together, and one managed
-	// policy.
+	// IAM's quotas in characters: for all inline policies of a user together, and
+	// for one managed policy. IAM does not count whitespace; our documents have none.
 	maxInline  = 2048
 	maxManaged = 6144
 )
 
-// policyDocument is a policy. Its fields are in the order of the walkthrough, and
-// have no tags because their names are IAM's.
+// policyDocument is a policy. Its fields are in the order of the walkthrough. They need no
+// JSON tags, because their names are IAM's.
 type policyDocument struct {
 	Version   string
 	Statement []statement
@@ -42,14 +41,14 @@ type statement struct {
 	Sid       string
 	Effect    string
 	Action    string
-	Resource  any                          // a string, or a list where there are several
+	Resource  any                          // a string, or a list of several
 	Condition map[string]map[string]string `json:",omitempty"` //nolint:tagliatelle // the name is IAM's
 }
 
-// Inline is the policy put on a user that may read grants and nothing
-// else. The grants that another one covers leave no mark, so the same access is
-// always the same document. A *alias.ValidationError when a grant is not valid,
-// or when there are more than IAM has room for.
+// Inline is the inline policy of a user that may read grants and nothing else. It omits
+// grants that another one covers, so that the same access always gives the same
+// document. It returns a *alias.ValidationError if a grant is not valid, or if the
+// document exceeds IAM's quota.
 func Inline(partition string, grants []alias.Grant) ([]byte, error) {
 	doc, err := newDocument(partition, grants)
 	if err != nil {
@@ -62,8 +61,8 @@ func Inline(partition string, grants []alias.Grant) ([]byte, error) {
 	return doc, nil
 }
 
-// Managed is the customer managed policy of one location; the errors
-// are those of Inline.
+// Managed is the customer managed policy of one location. Its errors are those of
+// Inline.
 func Managed(partition string, g alias.Grant) ([]byte, error) {
 	doc, err := newDocument(partition, []alias.Grant{g})
 	if err != nil {
@@ -93,8 +92,8 @@ func newDocument(partition string, grants []alias.Grant) ([]byte, error) {
 	return encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(partition, grants)...)})
 }
 
-// encode is without HTML escaping, which would count against the quota and be
-// hard to read in a plan.
+// encode omits HTML escaping, which would count against the quota and is hard to read in
+// a plan.
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -107,8 +106,8 @@ func policyProblem(format string, args ...any) error {
 	return Invalid("policy", fmt.Sprintf(format, args...))
 }
 
-// checkGrant holds a grant to the rules of a location once more: a wildcard, or
-// a prefix without its slash, would open what nobody asked for.
+// checkGrant validates a grant as a location again: a wildcard, or a prefix without its
+// slash, would allow more than the request.
 func checkGrant(partition string, g alias.Grant) error {
 	a := alias.Alias{
 		Name: "grant", State: alias.StateActive,
@@ -134,8 +133,8 @@ var partitionForm = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 
 func isPartition(s string) bool { return partitionForm.MatchString(s) }
 
-// objectARNs are the resources that cover all grants, sorted, none of them
-// within another.
+// objectARNs are the resources that cover all grants, sorted. None of them contains
+// another.
 func objectARNs(partition string, grants []alias.Grant) []string {
 	var list []string
 	for _, g := range grants {
@@ -152,8 +151,8 @@ func covers(wider, g alias.Grant) bool {
 	return wider.Bucket == g.Bucket && wider.Prefix != g.Prefix && strings.HasPrefix(g.Prefix, wider.Prefix)
 }
 
-// keyStatements allow to decrypt with the keys of the grants, and only for S3
-// in the region of the bucket: one statement for each region.
+// keyStatements allow S3 in the region of the bucket to decrypt with the KMS keys of the
+// grants. There is one statement for each region.
 func keyStatements(partition string, grants []alias.Grant) []statement {
 	keys := map[string][]string{}
 	for _, g := range grants {
@@ -174,7 +173,7 @@ func keyStatements(partition string, grants []alias.Grant) []statement {
 	return list
 }
 
-// s3Service is how KMS names S3 in a region.
+// s3Service is the name of S3 in a region for kms:ViaService.
 func s3Service(partition, region string) string {
 	if partition == "aws-cn" {
 		return "s3." + region + ".amazonaws.com.cn"
@@ -182,7 +181,7 @@ func s3Service(partition, region string) string {
 	return "s3." + region + ".amazonaws.com"
 }
 
-// oneOrMany is a list of one as the walkthrough writes it: without brackets.
+// oneOrMany returns a list of one as its element, as the walkthrough has it.
 func oneOrMany(list []string) any {
 	if len(list) == 1 {
 		return list[0]
@@ -190,7 +189,7 @@ func oneOrMany(list []string) any {
 	return list
 }
 
-// kmsKey is what the ARN of a KMS key says.
+// kmsKey holds parts of the ARN of a KMS key.
 type kmsKey struct{ partition, region string }
 
 const keyForm = "must be the ARN of a key: arn:aws:kms:REGION:ACCOUNT:key/ID, not of an alias"

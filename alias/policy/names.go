@@ -17,7 +17,7 @@ const (
 	maxDescription = 1000
 )
 
-// Tags by which a user and a policy are known to be ours.
+// Tags that mark a user and a policy as ours.
 const (
 	TagManagedBy = "managed-by"
 	TagInstall   = "ixmage-install"
@@ -27,15 +27,14 @@ const (
 	ManagedBy = "ixmage"
 )
 
-// InlineName is the name of the one inline policy on a user of ours.
+// InlineName is the name of the only inline policy of a user of ours.
 const InlineName = "ixmage-read"
 
-// UserPath is where the users of an installation are, and nobody else's.
+// UserPath is the IAM path of the users of an installation.
 func UserPath(installID string) string { return "/ixmage/" + installID + "/" }
 
-// UserName is the name of a user made for an alias. random tells apart users
-// made for the same alias, or for two whose names are the same where they are
-// cut.
+// UserName is the name of a user made for an alias. random distinguishes users of the
+// same alias, or of two aliases whose truncated names are equal.
 func UserName(a alias.Name, random string) string {
 	const before, after = "ixmage-s3read-", "-"
 	room := maxUserName - len(before) - len(after) - len(random)
@@ -46,14 +45,14 @@ func UserName(a alias.Name, random string) string {
 	return before + name + after + random
 }
 
-// NewSuffix is four random characters of a-z and 0-9.
+// NewSuffix returns four random characters of a-z and 0-9.
 func NewSuffix() string {
 	const digits = "abcdefghijklmnopqrstuvwxyz0123456789"
-	const even = 256 / len(digits) * len(digits) // beyond it the first digits would be more frequent
+	const even = 256 / len(digits) * len(digits) // a larger byte would make the first digits more frequent
 	suffix := make([]byte, 0, 4)
 	for len(suffix) < cap(suffix) {
 		var b [1]byte
-		rand.Read(b[:]) // it never fails: the program ends first
+		rand.Read(b[:]) // never fails: a failure ends the program
 		if int(b[0]) < even {
 			suffix = append(suffix, digits[int(b[0])%len(digits)])
 		}
@@ -61,8 +60,8 @@ func NewSuffix() string {
 	return string(suffix)
 }
 
-// UserTags are the request's own tags and those that prove a user to be ours,
-// which win. An empty operationID, in a plan, leaves its tag out.
+// UserTags are the request's tags and the tags that mark a user as ours, which have
+// priority. An empty operationID, as in a plan, omits its tag.
 func UserTags(installID, operationID string, req Request) map[string]string {
 	tags := map[string]string{}
 	maps.Copy(tags, req.Tags)
@@ -74,22 +73,20 @@ func UserTags(installID, operationID string, req Request) map[string]string {
 	return tags
 }
 
-// plainPrefix is what a prefix may hold so that the policy's name can end with
-// it. Capital letters are not among it: IAM does not tell names apart by case,
-// and S3 does.
+// plainPrefix matches prefixes that the policy's name can end with. Capital letters are
+// excluded, because names in IAM are case-insensitive and keys in S3 are not.
 var plainPrefix = regexp.MustCompile(`^[a-z0-9+=,.@_-]*$`)
 
 // ManagedName is the name of the managed policy for a location:
 //
 //	bucket-specific-<bucket>             the whole bucket
-//	bucket-specific-<bucket>-<prefix>    a folder, its slash left out
+//	bucket-specific-<bucket>-<prefix>    a folder, without its slash
 //
-// Where that is not a name for IAM, or too long, or may be that of another
-// folder (one within a folder, or with a capital letter or an odd character),
-// the characters that do not fit are hyphens and the first 16 digits of a
-// SHA-256 of bucket and prefix follow: two locations with such names never share
-// one. Two of the plain form can, such as the bucket a-b and the folder b of the
-// bucket a; their documents tell them apart.
+// If that is too long or not a valid name for IAM, or if it may be the name of another
+// folder (a nested folder, or one with a capital letter or another character), invalid
+// characters become hyphens, and the first 16 digits of a SHA-256 of bucket and prefix
+// follow. Two locations with such names never share one. Two locations with plain names
+// can, such as the bucket a-b and the folder b of the bucket a; their documents differ.
 func ManagedName(bucket, prefix string) string {
 	folder := strings.TrimRight(prefix, "/")
 	name := "bucket-specific-" + bucket
@@ -102,8 +99,8 @@ func ManagedName(bucket, prefix string) string {
 	return hashedName(name, bucket, folder)
 }
 
-// hashedName ends with a hash of the location. A bucket has no slash, so the
-// first one ends it.
+// hashedName appends a hash of the location to a name. The hashed text is unambiguous,
+// because a bucket name has no slash.
 func hashedName(name, bucket, folder string) string {
 	const digits = 16
 	sum := sha256.Sum256([]byte(bucket + "/" + folder))
@@ -117,9 +114,8 @@ func hashedName(name, bucket, folder string) string {
 	return strings.TrimRight(name, "-") + "-" + hex.EncodeToString(sum[:])[:digits]
 }
 
-// ManagedDescription says what a managed policy allows, for who finds it in the
-// console. IAM keeps it as it was first written, so it holds nothing that
-// changes.
+// ManagedDescription describes a managed policy to users of the console. IAM cannot
+// change a description, so it contains nothing that changes.
 func ManagedDescription(g alias.Grant) string {
 	text := "Allows ixmage s3:GetObject on every object of the bucket " + g.Bucket
 	if g.Prefix != "" {
@@ -137,17 +133,18 @@ func ManagedDescription(g alias.Grant) string {
 	return text[:min(len(text), maxDescription)]
 }
 
-// ReadOnlyARN is AWS's own policy that reads every bucket.
+// ReadOnlyARN is the AWS managed policy that allows reading every bucket.
 func ReadOnlyARN(partition string) string {
 	return "arn:" + partition + ":iam::aws:policy/AmazonS3ReadOnlyAccess"
 }
 
-// ManagedARN is the managed policy of a location in an account.
+// ManagedARN is the ARN of the managed policy of a location in an account.
 func ManagedARN(partition, account string, g alias.Grant) string {
 	return "arn:" + partition + ":iam::" + account + ":policy/" + ManagedName(g.Bucket, g.Prefix)
 }
 
-// ARNParts are what a user's ARN says: arn:PARTITION:iam::ACCOUNT:user/….
+// ARNParts returns the partition and account of a user's ARN,
+// arn:PARTITION:iam::ACCOUNT:user/…, and aws and no account for other text.
 func ARNParts(arn string) (partition, account string) {
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) < 6 {

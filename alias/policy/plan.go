@@ -13,25 +13,25 @@ import (
 // Plan is what a provision request would do.
 type Plan struct {
 	Policy   alias.PolicyMode
-	User     alias.IAMUser // ARN and ID are empty: they are IAM's to give
+	User     alias.IAMUser // ARN and ID are empty, because IAM assigns them
 	Tags     map[string]string
 	Document []byte // the policy document, JSON; nil for read-only-access
 	// PolicyName is the inline or managed policy's name, or the ARN of the AWS
 	// managed one.
 	PolicyName string
 	Steps      []PlanStep
-	// Commands do the same by hand, one line for a shell each.
+	// Commands do the same by hand. Each is one line for a shell.
 	Commands []string
 }
 
-// PlanStep is a step as an operation would show it.
+// PlanStep is a step of the operation.
 type PlanStep struct {
 	Name   string
 	Detail string
 }
 
-// Env is what a plan depends on besides the request. Its zero fields are
-// filled in: a plan can be made where provisioning is off.
+// Env holds what a plan depends on besides the request. Zero fields get defaults, so that
+// a plan can be made while provisioning is off.
 type Env struct {
 	InstallID   string
 	Boundary    string // ARN, empty for none
@@ -41,18 +41,17 @@ type Env struct {
 	Suffix         string
 	AllowWideScope bool
 
-	// The fields below describe the credential that a request reuses: who it
-	// belongs to, how it is given rights, and what it can read already.
+	// The fields below describe the credential that a request reuses: its user, the
+	// mode of its policy, and the locations that it can read already.
 	User     alias.IAMUser
 	Mode     alias.PolicyMode
 	Existing []alias.Grant
 }
 
-// MakePlan says what a request would do, step by step, and the commands that do
-// the same by hand. It calls nothing. The request has been prepared. A
-// *alias.ValidationError when its policy has no room, or is not that of the
-// credential; alias.ErrForbidden when the installation does not allow
-// read-only-access.
+// MakePlan returns the steps of a request and the commands that do the same by hand. It
+// calls no server. The request must be prepared. Errors: a *alias.ValidationError if the
+// policy document exceeds IAM's quota or the policy is not that of the credential,
+// alias.ErrForbidden if the installation does not allow read-only-access.
 func MakePlan(req Request, env Env) (*Plan, error) {
 	env.Partition = cmp.Or(env.Partition, partitionOf(req, env))
 	mode := cmp.Or(req.Policy, env.Mode, alias.PolicyInline)
@@ -84,8 +83,8 @@ func planUser(req Request, env Env) alias.IAMUser {
 	}
 }
 
-// partitionOf guesses where a plan cannot ask: an ARN knows, else the names of
-// regions tell.
+// partitionOf derives the partition from an ARN, or else from the name of the region,
+// because a plan cannot ask AWS.
 func partitionOf(req Request, env Env) string {
 	for _, arn := range []string{env.User.ARN, env.Boundary, req.KMSKeyARN} {
 		if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 && isPartition(parts[1]) {
@@ -102,7 +101,7 @@ func partitionOf(req Request, env Env) string {
 	return "aws"
 }
 
-// planPolicy fills in the document and the name of the policy.
+// planPolicy sets the document and the name of the policy.
 func planPolicy(plan *Plan, req Request, env Env) error {
 	wanted := GrantOf(&req)
 	var err error
@@ -180,7 +179,7 @@ func (b *planner) verifyDetail() string {
 	return text
 }
 
-// openDetail ends with what no command can do: to give the key pair away.
+// openDetail ends with what no command can do: to enter the key pair.
 func (b *planner) openDetail() string {
 	text := "alias " + string(b.req.Alias) + " is served"
 	if b.req.Credential != "" {

@@ -14,23 +14,22 @@ import (
 	"ixmage/alias"
 )
 
-// Request asks for an alias together with the IAM user, policy and key
-// that it is read with.
+// Request is a request for an alias together with its IAM user, policy and key.
 type Request struct {
 	Alias alias.Name `json:"alias"`
 	alias.Location
 	Policy alias.PolicyMode `json:"policy"`
-	// Credential names an existing provisioned credential to be reused; empty
-	// for one of the alias's own.
+	// Credential names an existing provisioned credential to reuse; empty for a new
+	// one.
 	Credential alias.Name        `json:"credential"`
-	UserName   string            `json:"user_name"` // empty: chosen
+	UserName   string            `json:"user_name"` // empty: generated
 	Tags       map[string]string `json:"tags"`
 	KMSKeyARN  string            `json:"kms_key_arn"`
-	// Inside and Outside are whole object keys in the bucket, to prove what the
-	// new key can and cannot read; empty where the operator gives none.
+	// Inside and Outside are whole object keys in the bucket, which the new key must
+	// and must not be able to read; empty if the operator gives none.
 	Inside      string        `json:"inside"`
 	Outside     string        `json:"outside"`
-	RotateEvery time.Duration `json:"rotate_every"` // 0: never by itself
+	RotateEvery time.Duration `json:"rotate_every"` // 0: no scheduled rotation
 }
 
 // Limits of a request. IAM allows 50 tags on a user, four of which are ours.
@@ -42,10 +41,9 @@ const (
 	maxRotateEvery = 10 * 365 * 24 * time.Hour
 )
 
-// Normalize brings a request into the one form in which it is compared and
-// kept. The policy is inline where none is given, unless a credential is reused:
-// then it is left empty and means the credential's own. It is idempotent, and
-// mends nothing else.
+// Normalize brings a request into the form in which it is compared and stored. An empty
+// policy becomes inline, except for a reuse, where it stays empty and means the policy
+// of the credential. Normalize is idempotent.
 func Normalize(req *Request) {
 	a := alias.Alias{Location: req.Location}
 	a.Normalize()
@@ -58,9 +56,8 @@ func Normalize(req *Request) {
 	}
 }
 
-// NewAlias is the alias that a request asks for, not yet open. Its canary is
-// the object inside, unless that is not valid: Prepare reports it, under the name
-// that it has in the request.
+// NewAlias makes the alias of a request, in the state provisioning. Its canary is the
+// object inside, unless that is not valid; Prepare reports that problem as probe.inside.
 func NewAlias(req *Request) *alias.Alias {
 	a := alias.New()
 	a.Name, a.Location, a.State = req.Alias, req.Location, alias.StateProvisioning
@@ -71,10 +68,10 @@ func NewAlias(req *Request) *alias.Alias {
 	return a
 }
 
-// Prepare normalizes a request and validates it, the alias in it included, as far
-// as that can be said without the registry and without IAM. installation is what
-// the configuration allows. The error is a *alias.ValidationError with everything
-// that is wrong, under the names that the fields have in the request.
+// Prepare normalizes a request and validates it, with its alias, as far as that is
+// possible without the registry and IAM. installation is what the configuration allows.
+// The error is a *alias.ValidationError with all problems, under the field names of the
+// request.
 func Prepare(req *Request, installation alias.Policy) error {
 	Normalize(req)
 	var problems []alias.Problem
@@ -95,8 +92,8 @@ func Prepare(req *Request, installation alias.Policy) error {
 	return nil
 }
 
-// requestProblems lists what is wrong with a normalized request beyond the rules of
-// an alias.
+// requestProblems lists the problems of a normalized request, without those of its
+// alias.
 func requestProblems(req *Request) []alias.Problem {
 	var problems []alias.Problem
 	add := func(field, detail string) {
@@ -139,7 +136,7 @@ func userNameProblem(s string) string {
 
 func tagProblems(tags map[string]string) []string {
 	if len(tags) > maxTags {
-		return []string{fmt.Sprintf("must be at most %d: IAM allows 50 on a user, and four are ours", maxTags)}
+		return []string{fmt.Sprintf("must be at most %d: IAM allows 50 on a user, and ixmage sets four", maxTags)}
 	}
 	var problems []string
 	seen := map[string]string{}
@@ -149,15 +146,15 @@ func tagProblems(tags map[string]string) []string {
 			problems = append(problems, fmt.Sprintf("%q: %s", key, detail))
 		}
 		if other, twice := seen[lower]; twice {
-			problems = append(problems, fmt.Sprintf("%q: IAM does not tell it from %q", key, other))
+			problems = append(problems, fmt.Sprintf("%q: IAM takes it for the same tag as %q", key, other))
 		}
 		seen[lower] = key
 	}
 	return problems
 }
 
-// tagProblem is given the key in lower case: IAM does not tell keys apart by
-// case.
+// tagProblem gets the key in lower case, because keys of tags are case-insensitive in
+// IAM.
 func tagProblem(key, value string) string {
 	const marks = " _.:/=+-@"
 	switch {
@@ -166,7 +163,7 @@ func tagProblem(key, value string) string {
 	case strings.HasPrefix(key, "aws:") || strings.HasPrefix(strings.ToLower(value), "aws:"):
 		return "must not begin with aws:, which AWS reserves"
 	case strings.HasPrefix(key, "ixmage") || strings.HasPrefix(key, TagManagedBy):
-		return "must not begin with ixmage or managed-by, which are ours"
+		return "must not begin with ixmage or managed-by, which ixmage reserves"
 	case utf8.RuneCountInString(value) > maxTagValue || !isTagText(value):
 		return "the value must be at most 256 letters, digits, spaces and" + marks
 	}
@@ -190,12 +187,12 @@ func keyProblem(req *Request) string {
 	case key.region != req.Region:
 		return "must be in the region of the bucket, which is " + req.Region
 	case req.Policy == alias.PolicyReadOnly:
-		return "must be empty with the policy read-only-access, which is AWS's and allows no key"
+		return "must be empty with the policy read-only-access, which allows no KMS key"
 	}
 	return ""
 }
 
-// insideProblem holds the object to the rules of a canary, which it becomes.
+// insideProblem validates the object as a canary, because it becomes the canary.
 func insideProblem(key, prefix string) string {
 	if key == "" {
 		return ""
@@ -212,7 +209,7 @@ func outsideProblem(key, prefix string) string {
 	case key == "":
 		return ""
 	case prefix == "":
-		return "must be empty where the alias is the whole bucket: nothing in it is outside"
+		return "must be empty for an alias on a whole bucket, which has no outside"
 	case strings.HasPrefix(key, prefix):
 		return "must be the key of an object that is not under the prefix " + prefix
 	}
@@ -236,8 +233,7 @@ func rotateProblem(d time.Duration) string {
 	return fmt.Sprintf("must be 0s for never, or from %s to %s", minRotateEvery, maxRotateEvery)
 }
 
-// reuseProblems are about a credential that is to be reused: what belongs to
-// its user is settled.
+// reuseProblems validates the reuse of a credential, which cannot change its user.
 func reuseProblems(req *Request) []alias.Problem {
 	if req.Credential == "" {
 		return nil
@@ -245,10 +241,10 @@ func reuseProblems(req *Request) []alias.Problem {
 	var problems []alias.Problem
 	if _, err := alias.ParseName(string(req.Credential)); err != nil {
 		problems = append(problems, alias.Problem{
-			Field: "credential", Detail: "must be the name of a provisioned credential, or empty to have one made",
+			Field: "credential", Detail: "must be the name of a provisioned credential, or empty for a new one",
 		})
 	}
-	const detail = "must be left out with credential: it belongs to the user that exists"
+	const detail = "must be empty if credential is set: it belongs to the existing user"
 	for _, f := range []struct {
 		name  string
 		given bool
@@ -264,13 +260,13 @@ func reuseProblems(req *Request) []alias.Problem {
 	return problems
 }
 
-// BucketAllowed reports whether a bucket may be provisioned: its name matches a
-// pattern. No pattern allows none.
+// BucketAllowed reports whether a bucket may be provisioned: its name must match one of
+// the patterns. Without patterns no bucket is allowed.
 func BucketAllowed(patterns []string, bucket string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, bucket) })
 }
 
-// matches reports whether s is pattern, in which a * stands for any text.
+// matches reports whether s matches pattern, in which a * stands for any text.
 func matches(pattern, s string) bool {
 	first, rest, wild := strings.Cut(pattern, "*")
 	s, ok := strings.CutPrefix(s, first)
@@ -289,8 +285,8 @@ func matches(pattern, s string) bool {
 
 var patternForm = regexp.MustCompile(`^[a-z0-9.*-]{1,63}$`)
 
-// PatternProblem says why a pattern of bucket names can match none, or is
-// empty.
+// PatternProblem describes why a pattern is not valid for bucket names. It is empty if
+// the pattern is valid.
 func PatternProblem(pattern string) string {
 	if patternForm.MatchString(pattern) {
 		return ""
@@ -298,7 +294,7 @@ func PatternProblem(pattern string) string {
 	return "must be a bucket name, in which * stands for any text, such as acme-*"
 }
 
-// GrantOf is the location of a request as a policy has it.
+// GrantOf is the grant for the location of a request.
 func GrantOf(r *Request) alias.Grant {
 	return alias.Grant{
 		Bucket: r.Bucket, Prefix: r.Prefix, KMSKeyARN: r.KMSKeyARN,
@@ -311,7 +307,7 @@ func Invalid(field, detail string) error {
 	return &alias.ValidationError{Problems: []alias.Problem{{Field: field, Detail: detail}}}
 }
 
-// ErrWideScope is returned for the policy read-only-access where the installation
-// does not allow it. It is an alias.ErrForbidden.
+// ErrWideScope is returned for the policy read-only-access if the installation does not
+// allow it. It wraps alias.ErrForbidden.
 var ErrWideScope = fmt.Errorf("%w: the policy read-only-access reads every bucket of the account; "+
 	"it needs --allow-wide-scope", alias.ErrForbidden)

@@ -10,11 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// Same reports whether two policies are one and the same to IAM: the
-// order of keys and of lists does not matter, and a list of one is its element.
-// Everything else does. What is not a JSON object, has a key twice or a list in
-// a list, or has characters that cannot be told apart once decoded, is the same
-// as nothing: IAM and we might read it in two ways.
+// Same reports whether two policies mean the same to IAM: the order of keys and of lists
+// does not matter, and a list of one equals its element. Documents that are not a JSON
+// object, repeat a key, nest lists, or contain ambiguous characters never compare equal,
+// because IAM may read them in another way.
 func Same(a, b []byte) bool {
 	x, err := canonical(a)
 	if err != nil {
@@ -24,12 +23,12 @@ func Same(a, b []byte) bool {
 	return err == nil && x == y
 }
 
-// maxNesting is far above what a policy needs.
+// maxNesting is deeper than any policy.
 const maxNesting = 16
 
 var errDocument = errors.New("not a policy document")
 
-// canonical is one text for all ways to write a document.
+// canonical returns the same text for all documents that mean the same.
 func canonical(doc []byte) (string, error) {
 	if !utf8.Valid(doc) {
 		return "", errDocument
@@ -71,8 +70,8 @@ func canonicalValue(dec *json.Decoder, depth int, inList bool) (string, error) {
 	}
 }
 
-// canonicalString refuses the replacement character: the decoder puts it for
-// every escape that is half a character, and they would all look the same.
+// canonicalString refuses the replacement character, because the decoder uses it for
+// every escape of an incomplete surrogate pair, so that different strings look equal.
 func canonicalString(s string) (string, error) {
 	if strings.ContainsRune(s, utf8.RuneError) {
 		return "", errDocument
@@ -123,7 +122,7 @@ func canonicalList(dec *json.Decoder, depth int) (string, error) {
 	return "[" + strings.Join(list, ",") + "]", closing(dec)
 }
 
-// closing reads the bracket after the last element.
+// closing reads the closing bracket or brace.
 func closing(dec *json.Decoder) error {
 	_, err := dec.Token()
 	return err

@@ -24,8 +24,8 @@ func TestPolicyClash(t *testing.T) {
 		byHand        string // document
 		want          []string
 	}{
-		{"a key and none", key, "", "", []string{"it is for objects under the KMS key " + key, "needs objects without a key of KMS", "same kms_key_arn", "inline"}},
-		{"none and a key", "", key, "", []string{"it is for objects without a key of KMS", "needs objects under the KMS key " + key, "same kms_key_arn"}},
+		{"a key and none", key, "", "", []string{"it is for objects under the KMS key " + key, "needs objects without a KMS key", "same kms_key_arn", "inline"}},
+		{"none and a key", "", key, "", []string{"it is for objects without a KMS key", "needs objects under the KMS key " + key, "same kms_key_arn"}},
 		{"two keys", key, other, "", []string{"for objects under the KMS key " + key, "needs objects under the KMS key " + other}},
 		{"by hand, with a key", "", "", strings.ReplaceAll(anything, `"Resource":"*"`, `"Resource":"`+key+`"`), []string{"for objects under the KMS key " + key, "give the alias the kms_key_arn", "delete or rename"}},
 		{"by hand, another document", "", "", anything, []string{"its document is another one", "delete or rename it"}},
