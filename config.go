@@ -32,13 +32,13 @@ const (
 	envToken      = "IXMAGE_ADMIN_TOKEN"
 )
 
-// serveCmd is the whole configuration: flags, variables, defaults and help. The
-// hidden flags are for tests and the demo; docs/operations.md explains them.
+// serveCmd is the configuration: flags, variables, defaults and help. The hidden flags
+// are for tests and the demo; docs/operations.md explains them.
 type serveCmd struct {
 	Listen        string    `default:"${listen}" help:"Public listener; port 0 picks one."`
 	AdminListen   string    `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
 	MetricsListen string    `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
-	AdminHost     hostNames `help:"Names, separated by commas, that an admin or metrics listener on loopback answers for beside localhost and loopback addresses; any other Host is 421. A listener on another address answers for any."`
+	AdminHost     hostNames `help:"Names, separated by commas, that an admin or metrics listener on loopback answers for, besides localhost and loopback addresses; any other Host is answered 421. A listener on another address answers for any."`
 	AdminTLSCert  string    `name:"admin-tls-cert" help:"Certificate of the admin listener, PEM." placeholder:"FILE"`
 	AdminTLSKey   string    `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
 	AdminInsecure bool      `help:"Allow an admin address that is not loopback without TLS."`
@@ -73,7 +73,7 @@ type serveCmd struct {
 	Provision        bool     `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
 	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
 	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
-	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary of every user that ixmage makes." placeholder:"ARN"`
+	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary of every IAM user that ixmage makes." placeholder:"ARN"`
 	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
 	AllowWideScope   bool     `help:"Allow the policy read-only-access, which reads every bucket of the account."`
 	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
@@ -94,13 +94,13 @@ type serveCmd struct {
 	ReconcileInterval        time.Duration `hidden:"" default:"1h" help:"Interval between two searches of IAM for orphans."`
 	ReconcileAge             time.Duration `hidden:"" default:"1h" help:"Age at which an unknown user in IAM counts as an orphan."`
 
-	errs  configErrors     // of values that have a form, noted while they are read
+	errs  configErrors     // invalid values, found while they are parsed
 	cert  *tls.Certificate // loaded by validate
 	token alias.Secret     // read by validate, if one was given
 }
 
-// configErrors are the mistakes of a configuration. All of them are reported at
-// once, each with its flag, its variable and the accepted form.
+// configErrors are the errors of a configuration. They are reported together, each with
+// its flag, its variable and the accepted form.
 type configErrors []configError
 
 type configError struct{ flag, text string }
@@ -117,7 +117,7 @@ func envName(flag string) string {
 	return "IXMAGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// validate lists every mistake of the configuration.
+// validate returns every error of the configuration.
 func (s *serveCmd) validate() configErrors {
 	errs := slices.Clone(s.errs)
 	s.checkAddrs(&errs)
@@ -175,8 +175,8 @@ func (s *serveCmd) checkSecrets(errs *configErrors) {
 	}
 }
 
-// checkTLS loads the admin listener's certificate, and refuses to send the
-// token in the clear over a network.
+// checkTLS loads the certificate of the admin listener, and refuses a configuration in
+// which clients would send the token unencrypted over a network.
 func (s *serveCmd) checkTLS(errs *configErrors) {
 	switch {
 	case s.AdminTLSCert != "" && s.AdminTLSKey != "":
@@ -191,8 +191,8 @@ func (s *serveCmd) checkTLS(errs *configErrors) {
 	case s.AdminTLSKey != "":
 		errs.addf("admin-tls-cert", "is missing: --admin-tls-key needs it")
 	case !s.AdminInsecure && checkAddr(s.AdminListen) == nil && !isLoopback(s.AdminListen):
-		errs.addf("admin-listen", "%s is not a loopback address, and the token would be sent in the clear: "+
-			"set --admin-tls-cert and --admin-tls-key, or --admin-insecure if something in front adds TLS", s.AdminListen)
+		errs.addf("admin-listen", "%s is not a loopback address, and the token would be sent unencrypted: "+
+			"set --admin-tls-cert and --admin-tls-key, or --admin-insecure if a proxy in front adds TLS", s.AdminListen)
 	}
 }
 
@@ -232,7 +232,7 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
 }
 
-// origin is the configuration of the client of S3.
+// origin returns the configuration of the S3 client.
 func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previousKeyNotifier) origin.Config {
 	return origin.Config{
 		Lookup: registry.Lookup, PreviousKeyUsed: n.used,
@@ -244,7 +244,7 @@ func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previou
 	}
 }
 
-// timing is how long provisioning waits.
+// timing returns the times of provisioning.
 func (s *serveCmd) timing() provision.Timing {
 	return provision.Timing{
 		Visible:      s.ProvisionVisibleTimeout,
@@ -270,7 +270,7 @@ var levels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
-// unknownEnv lists variables that look like those of flags and are not.
+// unknownEnv lists variables with the prefix of flags that belong to no flag.
 func unknownEnv(flags []*kong.Flag) []string {
 	known := map[string]bool{envToken: true}
 	for _, f := range flags {
@@ -287,8 +287,8 @@ func unknownEnv(flags []*kong.Flag) []string {
 	return unknown
 }
 
-// dropEmptyEnv makes an empty variable count as none: containers and unit files
-// leave a setting alone that way, and kong would take it for a value.
+// dropEmptyEnv removes empty variables: in containers and unit files an empty variable
+// means the default, and kong would use it as a value.
 func dropEmptyEnv() {
 	for _, kv := range os.Environ() {
 		if name, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(name, "IXMAGE_") {
@@ -297,8 +297,8 @@ func dropEmptyEnv() {
 	}
 }
 
-// readers make kong read values that have a form, and note mistakes in s.errs:
-// kong would stop at the first one.
+// readers make kong parse values with the functions below, which collect errors in
+// s.errs: kong would stop at the first one.
 func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
 		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
@@ -307,22 +307,22 @@ func (s *serveCmd) readers() []kong.Option {
 	}
 }
 
-// reader reads the flags of type T by parse.
+// reader parses the flags of type T.
 func reader[T any](errs *configErrors, parse func(text string, tag *kong.Tag) (T, error)) kong.Option {
 	decode := func(ctx *kong.DecodeContext, target reflect.Value) error {
 		text, err := flagText(ctx)
 		if err != nil {
 			return err
 		}
-		// kong reads the command line first, into values that it copies to the
-		// fields at the end. In between it reads variables and defaults into the
-		// fields, also for flags that the command line has: these do not count.
+		// kong reads the command line first, into values that it copies to the fields at
+		// the end. In between it reads variables and defaults into the fields, also for
+		// flags on the command line. These must be ignored.
 		flag := ctx.Value
 		if flag.Set && target.Addr().Interface() == flag.Target.Addr().Interface() {
 			return nil
 		}
 		value, err := parse(text, flag.Tag)
-		*errs = slices.DeleteFunc(*errs, func(e configError) bool { return e.flag == flag.Name }) // the last one counts
+		*errs = slices.DeleteFunc(*errs, func(e configError) bool { return e.flag == flag.Name }) // the last one applies
 		if err != nil {
 			errs.addf(flag.Name, "%v", err)
 		}
@@ -332,8 +332,9 @@ func reader[T any](errs *configErrors, parse func(text string, tag *kong.Tag) (T
 	return kong.TypeMapper(reflect.TypeFor[T](), kong.MapperFunc(decode))
 }
 
-// flagText is the text of a flag's value. kong takes an argument that begins with
-// a dash for a flag, and stops; a number below zero is a mistake like others.
+// flagText returns the text of a flag's value. kong treats an argument that begins with
+// a dash as a flag, and stops; a negative number must reach the parse function, which
+// reports it together with other errors.
 func flagText(ctx *kong.DecodeContext) (string, error) {
 	next := ctx.Scan.Peek()
 	switch text := next.String(); {
@@ -350,7 +351,7 @@ func flagText(ctx *kong.DecodeContext) (string, error) {
 // size is a number of bytes.
 type size int64
 
-// maxSize is more than any machine has, and far from overflow.
+// maxSize is above the memory of any machine, and far from overflow.
 const maxSize = 1 << 44
 
 // parseSize reads digits, alone or followed by KiB, MiB or GiB.
@@ -381,7 +382,7 @@ func parseDuration(text string, _ *kong.Tag) (time.Duration, error) {
 	return d, nil
 }
 
-// parseCount reads digits. The tag min is the least number, 1 where there is none.
+// parseCount reads digits. The tag min is the least number; the default is 1.
 func parseCount(text string, tag *kong.Tag) (int, error) {
 	least, most := 1, 1<<24
 	if tag.Has("min") {

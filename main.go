@@ -1,5 +1,5 @@
-// Command ixmage gives pictures in private S3 buckets a public URL, /{alias}/{key},
-// with a key pair that can read what its aliases cover and nothing else.
+// Command ixmage gives pictures in private S3 buckets a public URL, /{alias}/{key}. It
+// reads them with a key pair that can read only the objects of its aliases.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// version is set by the linker.
+// version is set with -ldflags -X.
 var version = "dev"
 
 // Exit statuses.
@@ -68,8 +68,8 @@ func newParser(options ...kong.Option) *kong.Kong {
 	return kong.Must(&c, append(options, c.Serve.readers()...)...)
 }
 
-// help prints the help of a command. The help of the program itself explains the
-// flags of serve too, because most readers look for them.
+// help prints the help of a command. The help of the program itself includes the flags
+// of serve, because most readers look for them.
 func help(opts kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(opts, ctx); err != nil || ctx.Selected() != nil {
 		return err
@@ -118,7 +118,7 @@ func (h *healthcheckCmd) run(ctx *kong.Context) int {
 	return exitOK
 }
 
-// target is the URL that is requested.
+// target returns the URL of the request.
 func (h *healthcheckCmd) target() string {
 	const ready = "/-/readyz"
 	if h.URL == "" {
@@ -126,20 +126,20 @@ func (h *healthcheckCmd) target() string {
 	}
 	u, err := url.Parse(h.URL)
 	if err != nil || u.Host == "" || u.Path != "" {
-		return h.URL // as it is; the request reports what is wrong with it
+		return h.URL // unchanged: the request reports an invalid URL
 	}
 	u.Path = ready
 	return u.String()
 }
 
-// localAddr is where a listener on addr can be reached from this machine.
+// localAddr returns the address at which this machine reaches a listener on addr.
 func localAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		host, port, _ = net.SplitHostPort(defaultListen)
 	}
 	switch host {
-	case "", "0.0.0.0", "::": // all take IPv4, and a container may have nothing else
+	case "", "0.0.0.0", "::": // all accept IPv4, and a container may have no IPv6
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)

@@ -31,7 +31,8 @@ func runAccounts(ctx context.Context, accounts *usage.Accounts) (stop func()) {
 	}
 }
 
-// recorder counts requests in metrics and in the usage of the alias; neither knows the proxy.
+// recorder counts requests in metrics and in the usage of the alias; neither package
+// imports the proxy.
 type recorder struct {
 	*metrics.Metrics
 
@@ -42,13 +43,13 @@ func (r recorder) Series(name string) proxy.Series {
 	return series{Series: r.Metrics.Series(name), account: r.accounts.of(name)}
 }
 
-// aliasAccounts finds the usage account of an alias by its name. The sequence that a
-// second lookup is needed for:
+// aliasAccounts finds the usage account of an alias by its name. It looks up the alias
+// twice because of this sequence:
 //
 //  1. a request looks up the alias "shop"
 //  2. "shop" is deleted, and changeHandler forgets its account
 //  3. the request asks for the account, which makes a new one: it would stay in
-//     memory for good
+//     memory forever
 //
 // A deletion after the second lookup forgets the account after step 3.
 type aliasAccounts struct {
@@ -116,7 +117,7 @@ func (r originRecorder) spend(name string, requests, bytes int64) {
 	}
 }
 
-// changeHandler has the parts that keep something of an alias or a credential.
+// changeHandler has the parts that hold state of aliases or credentials.
 type changeHandler struct {
 	registry *alias.Registry
 	public   *proxy.Proxy
@@ -127,8 +128,8 @@ type changeHandler struct {
 	accounts *usage.Accounts
 }
 
-// onChange makes each part drop what it keeps of an alias or credential that
-// changed. Negative entries go too: another key or location may have the object.
+// onChange makes each part drop its state of an alias or credential that changed. It
+// drops negative entries too: another key or location may have the object.
 func (h changeHandler) onChange(c alias.Change) {
 	switch {
 	case c.AliasDeleted != nil:
@@ -141,7 +142,7 @@ func (h changeHandler) onChange(c alias.Change) {
 		if c.AliasPut.Canary == "" {
 			h.m.ForgetCanary(string(c.AliasPut.Name))
 		}
-		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // the last epoch may be being purged
+		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // a purge of the last epoch may be running
 		h.memory.ForgetNegative(c.AliasPut.ID)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
 			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
@@ -158,7 +159,7 @@ func (h changeHandler) onChange(c alias.Change) {
 	}
 }
 
-// lifetimes are those of objects that state none themselves.
+// lifetimes returns the lifetimes of objects without their own.
 func lifetimes(a *alias.Alias) [3]time.Duration {
 	return [...]time.Duration{a.TTL, a.StaleWhileRevalidate, a.StaleIfError}
 }
@@ -253,8 +254,8 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 	})
 }
 
-// previousKeyNotifier tells the provisioner of requests that used the previous key
-// of a credential. The origin is made before the provisioner, which is set later.
+// previousKeyNotifier notifies the provisioner of requests that used the previous key of
+// a credential. The origin is made before the provisioner, which is therefore set later.
 type previousKeyNotifier struct {
 	to atomic.Pointer[provision.Provisioner]
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// CanaryResult sets whether an alias's canary could be read. The first aliases up to
+// CanaryResult records whether an alias's canary was readable. The first aliases up to
 // the cap have series of their own; the others share the series _other, which is 1
 // while all of them are.
 func (m *Metrics) CanaryResult(alias string, ok bool) {

@@ -12,7 +12,7 @@ import (
 
 // CredentialInfo has the values of a credential's gauges.
 type CredentialInfo struct {
-	// Created is when the current key pair was made; zero without a key pair.
+	// Created is the creation time of the current key pair; zero without a key pair.
 	Created     time.Time
 	RotateEvery time.Duration // 0: never
 	// Scope is the result of the checks: proven, weak, not-proven or violated;
@@ -26,7 +26,7 @@ var scopeLabels = [...]string{"proven", "weak", "not-proven", "violated"}
 // Credential sets the gauges of a credential. The first credentials up to the cap
 // have series of their own. The others share the series _other: it has the number of
 // each scope, the times of the credential whose rotation is due first, and the worst
-// circuit, so that the cap silences no alert.
+// circuit, so that the cap suppresses no alert.
 func (m *Metrics) Credential(name string, info CredentialInfo) {
 	if validName(name) {
 		m.credentials.put(name, info)
@@ -202,8 +202,8 @@ func (c *credentials) readRestLocked() []prometheus.Metric {
 	return all
 }
 
-// before reports whether a key pair is due for rotation before another one. Where
-// neither is rotated by age, the older one is first.
+// before reports whether a key pair is due for rotation before another one. If neither
+// is rotated by age, the older one is first.
 func (i CredentialInfo) before(other CredentialInfo) bool {
 	switch {
 	case i.Created.IsZero() || other.Created.IsZero():
@@ -236,5 +236,5 @@ func (c *credentials) circuitOf(name string, state int) prometheus.Metric {
 	return prometheus.MustNewConstMetric(c.circuit, prometheus.GaugeValue, float64(state), name)
 }
 
-// seconds is a time in the unit of Prometheus.
+// seconds returns a time in seconds since 1970, the unit of Prometheus.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -24,16 +24,16 @@ func (m *Metrics) Aliases(read func() map[string]int) {
 	m.gauges.aliases = read
 }
 
-// Running sets the function that returns how many operations run, and when the oldest
-// of them began. Every scrape calls it. A second call replaces the function.
+// Running sets the function that returns how many operations run, and the time at
+// which the oldest began. Every scrape calls it. A second call replaces the function.
 func (m *Metrics) Running(read func() (n int, oldest time.Time)) {
 	m.gauges.mu.Lock()
 	defer m.gauges.mu.Unlock()
 	m.gauges.operations = read
 }
 
-// gauges are read at the scrape from the part that has the value, so that no second
-// copy of it must be kept in step.
+// gauges are read at the scrape from the part that owns the value, so that no copy must
+// be kept up to date.
 type gauges struct {
 	bytes, capacity, entries, states *prometheus.Desc
 	running, oldest                  *prometheus.Desc

@@ -19,8 +19,7 @@ import (
 type Config struct {
 	// Version is a label of build_info.
 	Version string
-	// AliasCap is how many aliases get series of their own, and how many
-	// credentials. The others count as _other; with 0 all do.
+	// AliasCap is the number of aliases with their own series, and of credentials. The others count as _other; with 0 all do.
 	AliasCap int
 }
 
@@ -89,8 +88,8 @@ func (m *Metrics) Evicted(tier, reason string, n int) {
 	}
 }
 
-// gaugeOf makes a gauge of an atomic integer, which costs a request less than a gauge
-// of Prometheus: that one compares and swaps a float in a loop.
+// gaugeOf makes a gauge of an atomic integer. An update costs less than that of a
+// Prometheus gauge, which compares and swaps a float in a loop.
 func gaugeOf(name, help string, v *atomic.Int64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},

@@ -12,12 +12,12 @@ type originCell struct {
 	bytes, retries prometheus.Counter
 }
 
-// OriginRequest counts a call to S3 that ended: ok, not_modified, not_found,
+// OriginRequest counts a finished call to S3 by its outcome: ok, not_modified, not_found,
 // denied, bad_credential, throttled, timeout, network, error or aborted.
 //
 // The Origin methods take the alias by name. An alias without a Series counts as
 // _other: a call that ends after Forget must not take a place under the cap, because
-// nothing would free it.
+// no later call would free it.
 func (m *Metrics) OriginRequest(alias, outcome string, d time.Duration) {
 	c := m.find(alias)
 	m.outcomeCell(c, outcomeSlot(outcome)).Inc()

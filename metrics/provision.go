@@ -14,14 +14,14 @@ var (
 	endLabels  = [...]string{"done", "failed"}
 )
 
-// Operation counts an operation that ended: its kind is provision, rotate or
-// remove, its outcome done or failed.
+// Operation counts a finished operation. Its kind is provision, rotate or remove, its
+// outcome done or failed.
 func (m *Metrics) Operation(kind, outcome string) {
 	k, e := slotOf(kindLabels[:], kind, "other"), slotOf(endLabels[:], outcome, "failed")
 	m.provision.operations.WithLabelValues(kindLabels[k], endLabels[e]).Inc()
 }
 
-// Step records how long a step of an operation took. Names are from a fixed set of the
+// Step records the duration of a step of an operation. Names are from a fixed set of the
 // caller; after maxSteps names a new one counts as other.
 func (m *Metrics) Step(name string, d time.Duration) {
 	m.provision.steps.WithLabelValues(m.provision.step(name)).Observe(d.Seconds())
@@ -30,8 +30,8 @@ func (m *Metrics) Step(name string, d time.Duration) {
 // Propagation records the time from the creation of a key to its first success.
 func (m *Metrics) Propagation(d time.Duration) { m.provision.propagation.Observe(d.Seconds()) }
 
-// Orphans sets how many users, keys and policies under our path in IAM match no
-// credential. The gauge is absent before the first call.
+// Orphans sets the number of users, keys and policies in IAM, under the path of this
+// installation, that match no credential. The gauge is absent before the first call.
 func (m *Metrics) Orphans(n int) {
 	m.provision.orphans.Set(float64(n))
 	m.provision.orphansOnce.Do(func() { m.registry.MustRegister(m.provision.orphans) })

@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type savedCell struct{ requests, bytes prometheus.Counter }
 
 // Saved counts requests to S3, and bytes of their bodies, that were not needed, by
-// hit, collapsed or not_modified. Any other value counts nothing. Like Request it
+// hit, collapsed or not_modified. It ignores any other value. Like Request it
 // takes no lock and allocates nothing after the first time.
 func (s *Series) Saved(by string, requests, bytes int64) {
 	slot := savedSlot(by)

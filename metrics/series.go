@@ -12,10 +12,10 @@ type Request struct {
 	Method string
 	Code   int
 	// Cache is the result of the cache: hit, miss, collapsed, stale, revalidated,
-	// negative or bypass; none, or any other value, when it was not asked.
+	// negative or bypass; none, or any other value, if the cache was not asked.
 	Cache    string
 	Duration time.Duration
-	// FirstByte is the time until the answer began; zero when it did not begin.
+	// FirstByte is the time until the answer began; zero if it did not begin.
 	FirstByte time.Duration
 	Bytes     int64 // of the body that were sent
 	Aborted   bool  // the client closed the connection before the end
