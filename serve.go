@@ -227,8 +227,8 @@ type provisioning struct {
 	canary *canary.Canary
 }
 
-// provisioning makes the provisioner and the canaries. Without --provision ixmage never calls IAM; plans,
-// verification and canaries work without it.
+// provisioning makes the provisioner and the canaries. Without --provision ixmage never
+// calls IAM; plans, verification and canaries work without it.
 func (s *serveCmd) provisioning(
 	ctx context.Context, log *slog.Logger, registry *alias.Registry, d provisioningDeps,
 ) (*provisioning, error) {

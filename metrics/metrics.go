@@ -19,7 +19,8 @@ import (
 type Config struct {
 	// Version is a label of build_info.
 	Version string
-	// AliasCap is the number of aliases with their own series, and of credentials. The others count as _other; with 0 all do.
+	// AliasCap is the number of aliases with their own series, and of credentials. The
+	// others count as _other; with 0 all do.
 	AliasCap int
 }
 

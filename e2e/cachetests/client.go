@@ -33,7 +33,7 @@ func (c *client) ask(ctx context.Context, r *run, n int, before *reply) (*reply,
 		}
 		req.Header.Add(q.Headers[i].Name, shifted(q.Headers[i]))
 	}
-	if q.Headers == nil { // as the engine of the suite does
+	if q.Headers == nil { // like the engine of the suite
 		req.Header.Set("Pragma", "foo")
 		req.Header.Set("Cache-Control", "nothing-to-see-here")
 	}
@@ -65,7 +65,8 @@ func (c *client) target(r *run, q *Request) string {
 	return c.url + "/" + r.key
 }
 
-// shifted is the value of a request header; a range is moved behind the front.
+// shifted returns the value of a request header; a range is shifted by the length of the
+// front.
 func shifted(f Field) string {
 	spec, ok := strings.CutPrefix(f.Value, "bytes=")
 	from, to, _ := strings.Cut(spec, "-")
@@ -75,7 +76,7 @@ func shifted(f Field) string {
 	behind := func(s string) string {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return s // open at its end
+			return s // no last byte
 		}
 		return strconv.Itoa(front + n)
 	}
@@ -111,4 +112,4 @@ func (c *client) reply(r *run, resp *http.Response, body string, asked int) (*re
 	return out, nil
 }
 
-var errFront = errors.New("the answer is no picture of ours")
+var errFront = errors.New("the answer is not a picture of the test origin")

@@ -27,8 +27,8 @@ type run struct {
 	test   *Test
 	key    string
 
-	mu      sync.Mutex // guards what follows
-	current int        // number of the request of the client that is under way, from 1
+	mu      sync.Mutex // guards the fields below
+	current int        // number of the client's current request, from 1
 	seen    []seenRequest
 }
 
@@ -37,7 +37,7 @@ type seenRequest struct {
 	num     int // of the client's request
 	header  http.Header
 	relayed []Field // the headers of the answer that the client must get
-	confuse bool    // it should have been conditional, and was not
+	confuse bool    // the request should have been conditional, but was not
 }
 
 // begin records that the client sends request number n, and returns how many
@@ -49,7 +49,7 @@ func (r *run) begin(n int) int {
 	return len(r.seen)
 }
 
-// requests are those that have reached the origin so far.
+// requests returns the requests that have reached the origin so far.
 func (r *run) requests() []seenRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +107,7 @@ func (r *run) status(q *Request, asked http.Header) int {
 	return 0
 }
 
-// body is the body of the test, or its key, behind the front.
+// body returns the front, and the body of the test or its key.
 func (r *run) body(q *Request, now time.Time) []byte {
 	text := r.key
 	if q.ResponseBody != nil {

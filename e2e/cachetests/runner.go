@@ -40,7 +40,7 @@ type Config struct {
 }
 
 const (
-	// atOnce bounds the requests under way, so that a small machine answers each request
+	// atOnce bounds the concurrent requests, so that a small machine answers each request
 	// within the few seconds that the tests allow.
 	atOnce = 16
 	// attempts bounds the runs of a test whose setup fails: on a busy machine an

@@ -3,10 +3,10 @@
 // suite.json is an export of them, under LICENSE.suite), with an engine in Go
 // instead of one that needs node.
 //
-// The engine of the suite is a client, and an origin that answers as each test
-// says. Here the origin is a scripted S3 server whose objects are pictures: the
-// bodies of the suite behind the first bytes of a PNG. scope.go lists the tests that
-// a picture or S3 cannot satisfy.
+// The engine of the suite is a client, and an origin with the answers of each test. Here
+// the origin is a scripted S3 server whose objects are pictures: the bodies of the suite
+// behind the first bytes of a PNG. scope.go lists the tests that a picture or S3 cannot
+// satisfy.
 //
 // It is a tool for tests and not part of the product.
 package cachetests

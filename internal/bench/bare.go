@@ -18,20 +18,19 @@ import (
 	"ixmage/proxy"
 )
 
-// bareSpec tells the bare server what to answer. It comes as gob on standard
-// input, so that the server process holds nothing else.
+// bareSpec has the answers of the bare server, as gob on standard input, so that the
+// server process holds nothing else.
 type bareSpec struct {
 	Sizes []int
-	// Headers of the reference server's answer by object key, in its order.
-	// Without any, the answer has Content-Type only.
+	// Headers of the reference server's answers by object key, in their order. Without
+	// headers, the answer has Content-Type only.
 	Headers map[string][]headerLine
 }
 
 type headerLine struct{ Name, Value string }
 
-// serveBare is the yardstick: the same HTTP library with the same settings,
-// the same header names with values of the same length, the same bytes, and
-// nothing else.
+// serveBare is the baseline: the same HTTP library with the same settings, the same
+// header names with values of the same length, the same bytes, and nothing else.
 func serveBare(in io.Reader, out io.Writer) error {
 	var spec bareSpec
 	if err := gob.NewDecoder(in).Decode(&spec); err != nil {
@@ -48,7 +47,7 @@ func serveBare(in io.Reader, out io.Writer) error {
 	return server.Serve(ln)
 }
 
-// bareServer has the settings that the public listener of ixmage has.
+// bareServer has the settings of the public listener of ixmage.
 func bareServer(h fasthttp.RequestHandler) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      h,
@@ -66,8 +65,8 @@ func bareServer(h fasthttp.RequestHandler) *fasthttp.Server {
 	}
 }
 
-// startBare runs this program again as the bare server. It lives until its
-// standard input closes.
+// startBare runs this program again as the bare server, which ends when its standard
+// input closes.
 func (e *env) startBare(ctx context.Context, headers map[string][]headerLine) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -84,7 +83,7 @@ func (e *env) startBare(ctx context.Context, headers map[string][]headerLine) (*
 	if err != nil {
 		return nil, err
 	}
-	s.isHit = func(http.Header) bool { return true } // there is nothing to miss
+	s.isHit = func(http.Header) bool { return true } // it has no cache, so no answer is a miss
 	err = gob.NewEncoder(stdin).Encode(bareSpec{Sizes: e.sizes, Headers: headers})
 	line, _ := bufio.NewReader(stdout).ReadString('\n') // it prints nothing else
 	s.addr = strings.TrimPrefix(strings.TrimSpace(line), "addr=")
@@ -130,7 +129,7 @@ func bareHandler(spec bareSpec) fasthttp.RequestHandler {
 	}
 }
 
-// setByServer names the headers that fasthttp writes by itself.
+// setByServer are the headers that fasthttp writes itself.
 func setByServer(name string) bool {
 	switch strings.ToLower(name) {
 	case "date", "content-length", "content-type", "connection":

@@ -14,9 +14,9 @@ import (
 // csp is the Content-Security-Policy that ixmage sends.
 const csp = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
-// nginxConfig gives nginx what helps it: one worker for the one core, files in
-// memory, open descriptors kept, no access log. The answer carries what
-// ixmage's does as far as nginx knows it; there is no Age.
+// nginxConfig is tuned for speed: one worker for the one core, files in memory, open
+// descriptors kept, no access log. The answer has the headers of ixmage's answer except
+// Age, which nginx cannot compute.
 //
 // tcp_nopush is off: with it, Linux 6.18 holds the last bytes of a 64 KiB
 // answer on loopback until the client's delayed acknowledgement, 40 ms, and
@@ -79,8 +79,8 @@ func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) 
 	return e.startCache(ctx, exec.CommandContext(ctx, "nginx", "-p", dir, "-c", file), addr, isHit)
 }
 
-// varnishConfig adds the headers of ixmage and drops those of Varnish that say
-// the same; Age it sends by itself.
+// varnishConfig adds the headers of ixmage and removes the equivalent ones of Varnish,
+// which sends Age itself.
 const varnishConfig = `vcl 4.1;
 backend default { .host = "%[1]s"; .port = "%[2]s"; }
 sub vcl_backend_response { set beresp.ttl = 1h; }
@@ -101,7 +101,7 @@ func (e *env) startVarnish(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Its child runs as a user of its own where one is installed.
+	// Its child runs as its own user, if that is installed.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,8 @@ func (e *env) startVarnish(ctx context.Context) (*server, error) {
 	return e.startCache(ctx, cmd, addr, isHit)
 }
 
-// startCache runs a server that was told its address and waits for it.
+// startCache starts a server whose configuration has its address, and waits until it
+// answers.
 func (e *env) startCache(ctx context.Context, cmd *exec.Cmd, addr string, isHit hitTest) (*server, error) {
 	s, err := e.launch(cmd, nil)
 	if err != nil {

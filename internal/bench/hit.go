@@ -64,8 +64,8 @@ func (c config) startAll(ctx context.Context, e *env) ([]*server, error) {
 	return servers, nil
 }
 
-// hitRound measures every server at every size. Another server begins each
-// round, so that none always follows the same neighbour.
+// hitRound measures every server at every size. Each round begins with
+// another server, so that no server always follows the same one.
 func (c config) hitRound(ctx context.Context, servers []*server, round int) (samples, error) {
 	var taken samples
 	for _, n := range c.sizes {
@@ -83,8 +83,8 @@ func (c config) hitRound(ctx context.Context, servers []*server, round int) (sam
 	return taken, nil
 }
 
-// measure runs the load generator once and reads what the server has used
-// before and after.
+// measure runs the load generator once and reads the usage of the server before and
+// after.
 func (c config) measure(ctx context.Context, s *server, size int) (sample, error) {
 	before, err := usageOf(s.child.Pid())
 	if err != nil {

@@ -60,7 +60,7 @@ func (e *env) startIxmage(ctx context.Context, x ixmage) (*server, error) {
 var listening = regexp.MustCompile(`msg=listening.*listener=(\w+).*addr=(\S+)`)
 
 // listeners reads log lines until both listeners have logged their addresses.
-// It has the rest read, so that the server's writes never block.
+// A goroutine reads the rest, so that the server's writes never block.
 func listeners(log io.Reader) (map[string]string, error) {
 	defer func() { go func() { _, _ = io.Copy(io.Discard, log) }() }()
 	addrs := make(map[string]string)

@@ -27,7 +27,7 @@ const (
 )
 
 func main() {
-	// Debian keeps nginx and varnishd where a user's PATH may not look.
+	// Debian installs nginx and varnishd in a folder that may not be in a user's PATH.
 	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -102,7 +102,7 @@ func parseFlags(args []string) (config, error) {
 		return c, fmt.Errorf("-rounds is %d, want at least 1", c.rounds)
 	}
 	if c.duration < time.Second || c.duration%time.Second != 0 {
-		return c, fmt.Errorf("-duration is %s, want whole seconds: wrk takes nothing else", c.duration)
+		return c, fmt.Errorf("-duration is %s, want whole seconds: wrk accepts no fractions", c.duration)
 	}
 	return c, nil
 }
@@ -127,8 +127,7 @@ func parseBinaries(list string) ([]binary, error) {
 	return binaries, nil
 }
 
-// serversOf are the servers that a list names, with the binaries in the place
-// of ixmage.
+// serversOf returns the servers of a list, with the binaries in place of ixmage.
 func serversOf(list string, binaries []binary) []string {
 	names := strings.Split(list, ",")
 	switch {
@@ -149,7 +148,7 @@ func serversOf(list string, binaries []binary) []string {
 	return slices.Replace(names, at, at+1, ours...)
 }
 
-// run measures what was asked for and prints the report.
+// run measures the selected parts and prints the report.
 func (c config) run(ctx context.Context, w io.Writer) error {
 	parts := []struct {
 		name, title string
@@ -193,7 +192,7 @@ func (c config) newEnv() (e *env, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Varnish's workers run as a user of their own.
+	// Varnish's workers run as their own user.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, nil, err
 	}

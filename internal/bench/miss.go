@@ -15,18 +15,18 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// What one round of the miss part asks for, per size and way.
+// Requests of one round of the miss part, per size and way.
 const (
-	missTurn    = 4  // one after the other, before the other way has its turn
-	missTurns   = 16 // times that: time to first byte
+	missTurn    = 4  // sequential requests before the next way takes its turn
+	missTurns   = 16 // turns per way, which measure the time to first byte
 	missLoad    = 4 * missObjects
-	missWorkers = 16 // at a time: requests per second and processor time
+	missWorkers = 16 // concurrent requests, which measure requests per second and processor time
 )
 
 func isMiss(cacheStatus string) bool { return strings.HasPrefix(cacheStatus, "ixmage; fwd=uri-miss") }
 
-// way is one of the ways to an object that are compared: the SDK alone, or
-// through an ixmage binary with its cache off.
+// way is one of the compared ways to an object: the SDK alone, or an ixmage binary with
+// its cache off.
 type way struct {
 	name   string
 	client *missProcess
@@ -45,8 +45,7 @@ type missSample struct {
 }
 
 // runMisses measures the way to S3 with nothing cached. The client with the SDK
-// runs on the core of ixmage: it does the part of the work that ixmage cannot
-// avoid.
+// runs on the core of ixmage: it does the part of the work that ixmage must do too.
 func (c config) runMisses(ctx context.Context, w io.Writer) error {
 	e, done, err := c.newEnv()
 	if err != nil {
@@ -85,7 +84,7 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// waySDK is the way without ixmage.
+// waySDK is the name of the way without ixmage.
 const waySDK = "SDK"
 
 // openWays fills the bucket and starts the processes; stop ends them.
@@ -148,7 +147,7 @@ func fillBucket(ctx context.Context, g *gateway.Server, sizes []int) error {
 }
 
 // missRound measures every way at one size. For the first byte they take short
-// turns: a machine that is busy for a while is busy for both.
+// turns, so that a busy phase of the machine affects all ways.
 func missRound(ways []*way, size, round int) ([]missSample, error) {
 	taken := make([]missSample, len(ways))
 	for turn := range missTurns {
@@ -173,7 +172,7 @@ func missRound(ways []*way, size, round int) ([]missSample, error) {
 	return taken, nil
 }
 
-// load measures requests per second and their cost.
+// load measures requests per second and the cost of a request.
 func (w *way) load(s *missSample) error {
 	before, err := usageOf(w.pid)
 	if err != nil {

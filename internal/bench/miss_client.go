@@ -18,33 +18,33 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// missObjects is how many objects of one size there are. It is a multiple of
-// the workers, so that no two of them ask for one object at the same time.
+// missObjects is the number of objects of one size. It is a multiple of the workers, so
+// that no two of them request one object at the same time.
 const missObjects = 64
 
 func missKey(size, i int) string {
 	return strconv.Itoa(size) + "-" + strconv.Itoa(i%missObjects) + ".png"
 }
 
-// missSpec tells a client process where the objects are. With an access key it
-// reads them from S3 with the SDK, without one over plain HTTP.
+// missSpec has the location of the objects for a client process. With an access key it
+// reads them from S3 with the SDK, without a key over plain HTTP.
 type missSpec struct {
 	Addr                 string
 	AccessKey, SecretKey string
 }
 
-// missJob asks for Count objects from the First on, Workers at a time.
+// missJob requests Count objects, beginning with First, Workers at a time.
 type missJob struct{ Size, First, Count, Workers int }
 
-// missResult is what came of a job.
+// missResult is the result of a job.
 type missResult struct {
 	FirstByte []time.Duration // of every request
 	Elapsed   time.Duration
 	Error     string
 }
 
-// runMissClient does the jobs that come as gob on in, until it ends. It is a
-// process of its own so that it can be pinned and its processor time be read.
+// runMissClient runs the jobs that it reads as gob from in, until in ends. It is a
+// separate process so that it can be pinned and its processor time can be read.
 func runMissClient(in io.Reader, out io.Writer) error {
 	dec, enc := gob.NewDecoder(in), gob.NewEncoder(out)
 	var spec missSpec
@@ -69,7 +69,7 @@ func runMissClient(in io.Reader, out io.Writer) error {
 	}
 }
 
-// getter reads one object whole and says when its first byte was there.
+// getter reads a whole object and returns the time of its first byte.
 type getter interface {
 	get(ctx context.Context, key string, buf []byte) (first time.Duration, n int, err error)
 }
@@ -124,7 +124,7 @@ func (c *missClient) do(ctx context.Context, job missJob) (missResult, error) {
 	return result, err
 }
 
-// sdkGetter is GetObject and nothing around it.
+// sdkGetter calls GetObject only.
 type sdkGetter struct{ client *s3.Client }
 
 func (g *sdkGetter) get(ctx context.Context, key string, buf []byte) (time.Duration, int, error) {
@@ -137,8 +137,8 @@ func (g *sdkGetter) get(ctx context.Context, key string, buf []byte) (time.Durat
 	return readBody(out.Body, buf, start)
 }
 
-// httpGetter asks over one connection with as little of its own as can be: its
-// work would be counted as the server's.
+// httpGetter uses one connection and does as little work as possible, because its work
+// would be counted as the server's.
 type httpGetter struct {
 	addr string
 	conn net.Conn
@@ -168,7 +168,7 @@ func (g *httpGetter) get(ctx context.Context, key string, buf []byte) (time.Dura
 	return readBody(resp.Body, buf, start)
 }
 
-// readBody reads until the end, and one byte further than there should be.
+// readBody reads to the end, and tries to read one byte more than expected.
 func readBody(body io.Reader, buf []byte, start time.Time) (first time.Duration, n int, err error) {
 	for err == nil && n < len(buf) {
 		var k int

@@ -16,9 +16,9 @@ import (
 // bucket is the one bucket of the static origin; keys are "<size>.png".
 const bucket = "bench"
 
-// origin answers path-style GetObject calls with generated pictures and takes
-// any signature. The caches under test ask it once per object, so that its
-// speed does not enter the numbers.
+// origin answers path-style GetObject calls with generated pictures and accepts any
+// signature. The caches under test request each object once, so that its speed does not
+// affect the results.
 type origin struct {
 	addr   string
 	bodies map[string][]byte // by key
@@ -42,8 +42,8 @@ func startOrigin(sizes []int) (*origin, error) {
 
 func (o *origin) close() { _ = o.server.Close() }
 
-// ServeHTTP answers GET and HEAD of /bucket/key as S3 does, without
-// Cache-Control: how long an object stays fresh is the cache's to decide.
+// ServeHTTP answers GET and HEAD of /bucket/key as S3 does, without Cache-Control: the
+// cache decides how long an object is fresh.
 func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, ok := o.bodies[strings.TrimPrefix(r.URL.Path, "/"+bucket+"/")]
 	if !ok {

@@ -12,18 +12,17 @@ import (
 	"time"
 )
 
-// pin puts taskset before a command: it and its children run on one core. A
-// Go program started so sees one processor, as it would in a one-core
-// container.
+// pin prefixes a command with taskset: the process and its children run on one core. A
+// Go program then sees one processor, as in a container with one core.
 func pin(cpu int, command ...string) []string {
 	return append([]string{"taskset", "-c", strconv.Itoa(cpu)}, command...)
 }
 
-// usage is what a process and its descendants have used since they started.
+// usage has the resources that a process and its descendants have used since their
+// start.
 type usage struct {
-	// cpu is the scheduler's own account, in nanoseconds, where
-	// /proc/<pid>/stat counts in ticks of 10 ms. Threads that have ended are
-	// missing, here and in switches.
+	// cpu is the count of the scheduler, in nanoseconds; /proc/<pid>/stat counts ticks
+	// of 10 ms. cpu and switches do not include threads that have ended.
 	cpu time.Duration
 	// calls counts system calls that read or write: syscr and syscw of
 	// /proc/<pid>/io. A sendfile counts as two.
@@ -95,7 +94,7 @@ func processUsage(pid int) (usage, error) {
 	return sum, err
 }
 
-// threadsUsage sums what the kernel counts by thread only.
+// threadsUsage sums the values that the kernel counts per thread only.
 func threadsUsage(pid int) (usage, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
@@ -183,14 +182,14 @@ func childrenByParent() (map[int][]int, error) {
 	return children, nil
 }
 
-// stat is what is read from /proc/<pid>/stat.
+// stat has the values read from /proc/<pid>/stat.
 type stat struct {
 	pid, parent int
 	faults      int64
 }
 
-// parseStat reads /proc/<pid>/stat. The name behind the pid may contain spaces
-// and brackets; the last bracket ends it. See proc_pid_stat(5).
+// parseStat reads /proc/<pid>/stat. The name after the pid may contain spaces
+// and brackets; it ends at the last bracket. See proc_pid_stat(5).
 func parseStat(text string) (s stat, err error) {
 	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
 	if open < 0 || end < open {

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// quantile interpolates between the two nearest values. It returns NaN for
-// none.
+// quantile interpolates between the two nearest values. It returns NaN for no values.
 func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -40,9 +39,8 @@ func (s spread) format(verb string) string {
 	return fmt.Sprintf(verb+" ("+verb+"–"+verb+")", s.median, s.low, s.high)
 }
 
-// pairedRatios divides round by round, so that what disturbs the machine for a
-// while disturbs both sides of a ratio. Rounds that either side lacks are left
-// out.
+// pairedRatios divides round by round, so that a disturbance of the machine affects both
+// sides of a ratio. It skips rounds that one side lacks.
 func pairedRatios(over, under map[int]float64) []float64 {
 	var ratios []float64
 	for round, a := range over {
@@ -221,8 +219,8 @@ func readText(file string) string {
 	return string(text)
 }
 
-// output is what a command prints on either stream; some print their version
-// and exit with an error.
+// output returns the output of a command on both streams; some commands print their
+// version and exit with an error.
 func output(ctx context.Context, name string, args ...string) string {
 	text, _ := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	return string(text)

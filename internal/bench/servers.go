@@ -27,7 +27,7 @@ const (
 	nameVarnish = "varnish"
 )
 
-// otherServers are those that are not ixmage.
+// otherServers are the servers besides ixmage.
 var otherServers = []string{nameBare, namePlain, nameNginx, nameCopying, nameVarnish}
 
 // hitTest tells from an answer's headers whether it came from the cache.

@@ -58,8 +58,8 @@ func start() int {
 	return 0
 }
 
-// findPrograms finds the other programs in the folder of this one, where make
-// puts them.
+// findPrograms finds the other programs in the folder of this one, into which make
+// builds all of them.
 func findPrograms() (ixmage string, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -78,8 +78,8 @@ func findPrograms() (ixmage string, err error) {
 	return ixmage, nil
 }
 
-// run returns when ctx or ixmage ends. It stops what it has started, in reverse
-// order, also when a step fails.
+// run returns when ctx or ixmage ends. It stops the parts that it started, in reverse
+// order, also if a step fails.
 func run(ctx context.Context, cfg config) error {
 	pictures, err := choosePictures(cfg)
 	if err != nil {
@@ -197,7 +197,7 @@ func (d *demo) provision(ctx context.Context) error {
 	return nil
 }
 
-// prepare makes the aliases and tries them.
+// prepare makes the aliases and fetches their pictures.
 func (d *demo) prepare(ctx context.Context) error {
 	if err := d.provision(ctx); err != nil {
 		return err
@@ -218,8 +218,8 @@ func (d *demo) request(name, prefix, outside string) map[string]any {
 	}
 }
 
-// check fetches the URLs that show prints: the pictures by each alias, byte for
-// byte, and one that must not be found.
+// check fetches the URLs that show prints. It compares the pictures byte for byte, and
+// expects 404 for the last URL.
 func (d *demo) check(ctx context.Context) error {
 	for _, p := range d.pictures[:min(maxShown, len(d.pictures))] {
 		body, err := p.read()
@@ -238,7 +238,7 @@ func (d *demo) check(ctx context.Context) error {
 	return d.server.fetch(ctx, d.server.url("shop", outsideKey), nil)
 }
 
-// maxShown bounds the URLs that are printed for an alias; the rest is counted.
+// maxShown is the most URLs that are printed for an alias; the others are counted.
 const maxShown = 12
 
 func (d *demo) show() {

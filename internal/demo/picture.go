@@ -78,7 +78,7 @@ func samples() []object {
 	return all
 }
 
-// skipIf tells WalkDir whether to go into a folder.
+// skipIf makes WalkDir skip a hidden folder.
 func skipIf(hidden bool) error {
 	if hidden {
 		return fs.SkipDir
@@ -116,7 +116,7 @@ var byExtension = map[string]string{
 	".svg": "image/svg+xml", ".tif": "image/tiff", ".tiff": "image/tiff", ".webp": "image/webp",
 }
 
-// typeOf decides by the extension or, where it is unknown, by the content.
+// typeOf finds the type by the extension or, if that is unknown, by the content.
 func typeOf(path string) (string, error) {
 	if t, ok := byExtension[strings.ToLower(filepath.Ext(path))]; ok {
 		return t, nil

@@ -63,8 +63,8 @@ func startServer(ctx context.Context, d *demo) (*server, error) {
 	return s, nil
 }
 
-// chooseListen returns the wanted address or, where none is wanted, the usual
-// one if it is free, else any port.
+// chooseListen returns the wanted address. If it is empty, it returns the usual address
+// if that is free, else any port.
 func chooseListen(wanted, usual string) string {
 	if wanted != "" {
 		return wanted
@@ -77,7 +77,7 @@ func chooseListen(wanted, usual string) string {
 	return usual
 }
 
-// plainEnvironment is the environment without variables that ixmage reads.
+// plainEnvironment returns the environment without variables that ixmage reads.
 func plainEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "IXMAGE_") || strings.HasPrefix(v, "AWS_")
@@ -126,7 +126,7 @@ func listeners(log string) (public, admin string) {
 	return public, admin
 }
 
-// reachable puts localhost in place of "all interfaces".
+// reachable replaces the address of all interfaces with localhost.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -138,7 +138,7 @@ func reachable(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// url is where an object of an alias is served.
+// url returns the URL of an object of an alias.
 func (s *server) url(alias, key string) string {
 	return (&url.URL{Scheme: "http", Host: s.public, Path: "/" + alias + "/" + key}).String()
 }
@@ -184,7 +184,7 @@ func (v verification) summary() string {
 	return text
 }
 
-// provision makes an alias through the admin API and waits for its end.
+// provision makes an alias through the admin API and waits for the end of the operation.
 func (s *server) provision(ctx context.Context, request map[string]any) ([]step, error) {
 	var operation struct {
 		State string `json:"state"`
@@ -239,8 +239,7 @@ func (s *server) call(ctx context.Context, path string, fields map[string]any, a
 	return json.Unmarshal(text, answer)
 }
 
-// fetch checks that a URL answers with this picture, or with 404 where want is
-// nil.
+// fetch checks that a URL answers with this picture, or with 404 if want is nil.
 func (s *server) fetch(ctx context.Context, url string, want []byte) error {
 	status, body, err := s.get(ctx, url)
 	switch {
