@@ -21,8 +21,8 @@ const (
 	remedyProbed   = "Nothing is wrong: S3 has the picture and gives it to this credential."
 	remedyAgain    = "S3 now serves the picture to this credential, but ixmage remembers the earlier failure for " +
 		"some seconds: wait, or purge the key if it was not found."
-	remedyStored = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it is " +
-		"still the same. Add probe=true to ask now."
+	remedyStored = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it " +
+		"has changed. Add probe=true to ask now."
 	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
 	remedyUnknown = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
 		"probe=true to ask now."
