@@ -21,9 +21,9 @@ func (w *env) loadDeaf(gate <-chan struct{}, src func() *Source, cause *error) L
 	}
 }
 
-// TestAbandonWhileLoading: nobody waits any more, so the load is cancelled. What
-// it brings nevertheless is closed, not kept, and does not disturb the fetch
-// that has begun meanwhile.
+// TestAbandonWhileLoading: without waiters, the load is cancelled. An object that it
+// returns nevertheless is closed and not stored, and does not affect the fetch that
+// has started since.
 func TestAbandonWhileLoading(t *testing.T) {
 	t.Parallel()
 	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
@@ -38,7 +38,7 @@ func TestAbandonWhileLoading(t *testing.T) {
 			if got := <-a; !errors.Is(got.err, context.Canceled) {
 				t.Errorf("got %v, want Canceled", got.err)
 			}
-			// B does not join what is being abandoned.
+			// B does not join the abandoned fetch.
 			w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
 			close(gate)
 			synctest.Wait()
@@ -81,8 +81,8 @@ func TestAbandonWhileFilling(t *testing.T) {
 	}
 }
 
-// TestWorthFinishing: a fetch that most has come of is completed for the next
-// request, and can be joined while nobody follows it.
+// TestWorthFinishing: a fetch whose body has mostly arrived is completed for the next
+// request, and can be joined while it has no reader.
 func TestWorthFinishing(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {
@@ -164,9 +164,9 @@ func TestFinish(t *testing.T) {
 	}
 }
 
-// TestOvertime: what is worth finishing has a while for it. Who joins meanwhile
-// ends that, and it begins anew when he leaves.
-func TestOvertime(t *testing.T) {
+// TestIdleTimeout: a fetch that is worth finishing has idleTimeout for it. A new waiter stops
+// the timer, which starts again when the waiter leaves.
+func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, f, body := newEnv(t, roomy), newFeed(), content(keyA, 1000)
@@ -186,11 +186,11 @@ func TestOvertime(t *testing.T) {
 		elapse(idleTimeout - 1)
 		f.give(body[:100], nil)
 		if synctest.Wait(); f.ctx.Err() != nil || w.loads.Load() != 1 {
-			t.Fatalf("given up early, or begun anew: %v, %d loads", f.ctx.Err(), w.loads.Load())
+			t.Fatalf("abandoned early, or started again: %v, %d loads", f.ctx.Err(), w.loads.Load())
 		}
 		elapse(1)
 		if synctest.Wait(); !errors.Is(context.Cause(f.ctx), ErrAbandoned) {
-			t.Error("goes on for nobody")
+			t.Error("continues without waiters")
 		}
 		if n := w.closed.Load(); n != 1 {
 			t.Errorf("%d bodies are closed, want 1", n)
@@ -263,8 +263,8 @@ func TestExclusiveTaken(t *testing.T) {
 	})
 }
 
-// TestExclusiveNotTaken: those who waited leave before or after the source has
-// come, and the last to go has it closed.
+// TestExclusiveNotTaken: the waiters leave before or after the source has come, and the
+// last one closes it.
 func TestExclusiveNotTaken(t *testing.T) {
 	t.Parallel()
 	rows := map[string]func(w *env, a, b waiter, gate chan struct{}) (got *Source){

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestAccountingMatchesHeap fills a cache with objects of one size and compares
-// what it says it holds with what the heap grew by. It runs alone, since others
-// would be on the same heap.
+// TestAccountingMatchesHeap fills a cache with objects of one size and compares the bytes
+// that it reports with the growth of the heap. It is not parallel, because other tests use
+// the same heap.
 func TestAccountingMatchesHeap(t *testing.T) { //nolint:paralleltest // others would be measured
 	rows := []struct {
 		size  int64
@@ -44,12 +44,12 @@ func TestAccountingMatchesHeap(t *testing.T) { //nolint:paralleltest // others w
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first one found finalizers and pools for
+	runtime.GC() // frees the memory that finalizers and pools kept
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// TestAllocated compares with what the allocator really sets aside.
+// TestAllocated compares allocated with the allocator.
 func TestAllocated(t *testing.T) {
 	t.Parallel()
 	for n := 1; n < 200_000; n += 1 + n/100 {

@@ -159,7 +159,7 @@ func BenchmarkNoRoom(b *testing.B) {
 	}
 }
 
-// TestHitDoesNotAllocate is what the hot path counts on.
+// TestHitDoesNotAllocate: a hit allocates nothing, on which the hot path depends.
 func TestHitDoesNotAllocate(t *testing.T) { //nolint:paralleltest // others would be counted
 	w := newEnv(t, roomy)
 	w.all(t.Context(), keyA, w.good(keyA, 5000))

@@ -103,8 +103,8 @@ func TestCloseWaitsForJoin(t *testing.T) {
 	}
 }
 
-// TestCloseKeepsReaders: who reads a complete object is not disturbed, and a
-// key that is passed by is refused like any other.
+// TestCloseKeepsReaders: Close does not affect the reader of a complete object, and a
+// hit-for-pass key is refused like any other.
 func TestCloseKeepsReaders(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, roomy)
@@ -146,13 +146,13 @@ func TestReaderCloseMeanwhile(t *testing.T) {
 			}
 			synctest.Wait()
 			if f.ctx.Err() == nil {
-				t.Error("the fetch goes on, though nobody reads")
+				t.Error("the fetch continues without readers")
 			}
 		})
 	}
 }
 
-// TestReaderCloseOneOfTwo: the one who closes does not end the other's fetch.
+// TestReaderCloseOneOfTwo: the first reader to close does not end the other one's fetch.
 func TestReaderCloseOneOfTwo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

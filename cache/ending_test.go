@@ -66,8 +66,8 @@ func (f *feed) stalls() {
 	}()
 }
 
-// TestEnding follows bodies that end in every way: only a complete one is ever
-// seen whole or becomes an entry, and nobody is left waiting.
+// TestEnding reads bodies that end in every way: only a complete one is seen whole or
+// becomes an entry, and no reader hangs.
 func TestEnding(t *testing.T) {
 	t.Parallel()
 	for _, row := range endings {
@@ -84,7 +84,7 @@ func TestEnding(t *testing.T) {
 				checkEnding(t, <-second, row.want)
 				w.wantEntry(keyA, row.want == nil)
 				if f.ctx.Err() == nil {
-					t.Error("the load's context goes on after the fetch")
+					t.Error("the load's context has not ended after the fetch")
 				}
 				want := Miss
 				if row.want == nil {
@@ -107,7 +107,7 @@ func TestEndingExclusive(t *testing.T) {
 	t.Parallel()
 	for _, row := range endings {
 		if row.exit {
-			continue // it ends the reader's own goroutine, who is nobody's guest
+			continue // it ends the reader's own goroutine
 		}
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -119,7 +119,7 @@ func TestEndingExclusive(t *testing.T) {
 				checkEnding(t, <-got, row.want)
 				w.wantEntry(keyA, false)
 				if f.ctx.Err() == nil {
-					t.Error("the load's context goes on after the fetch")
+					t.Error("the load's context has not ended after the fetch")
 				}
 			})
 		})
@@ -172,8 +172,8 @@ func TestEndingUnknownSize(t *testing.T) {
 	}
 }
 
-// TestLastByteWithheld: all bytes are here, and still nobody gets the last one
-// before the source has said that they are right.
+// TestLastByteWithheld: all bytes have arrived, but no reader gets the last one before the
+// source has reported that they are complete.
 func TestLastByteWithheld(t *testing.T) {
 	t.Parallel()
 	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
@@ -243,8 +243,8 @@ func TestTinyBodies(t *testing.T) {
 	}
 }
 
-// TestLoadFails: everybody who waits gets the error, nothing is kept, and the
-// next request begins anew.
+// TestLoadFails: every waiter gets the error, nothing is stored, and the next request
+// fetches again.
 func TestLoadFails(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {
@@ -284,7 +284,7 @@ func TestLoadFails(t *testing.T) {
 					t.Errorf("%d loads, want 1", n)
 				}
 				if ended() == nil {
-					t.Error("the load's context goes on after the fetch")
+					t.Error("the load's context has not ended after the fetch")
 				}
 				w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
 			})

@@ -29,7 +29,7 @@ var (
 // roomy is a configuration in which nothing is ever evicted.
 var roomy = Config{Memory: 64 << 20, ObjectMax: 8 << 20}
 
-// recorder counts what leaves, by reason.
+// recorder counts evicted entries by reason.
 type recorder struct {
 	mu   sync.Mutex
 	n    map[string]int
@@ -87,7 +87,7 @@ func (w *env) end() {
 	}
 }
 
-// checkBalance checks what must hold when nothing is under way or held.
+// checkBalance checks the state of a cache without running fetches and references.
 func (w *env) checkBalance() {
 	w.t.Helper()
 	var sum, count int64
@@ -173,8 +173,8 @@ func (w *env) forbidden(context.Context, *Entry) (*Source, error) {
 	return nil, errBoom
 }
 
-// content is what the object of key consists of: no two keys look alike, nor do
-// two places in one object.
+// content is the body of the object of key. The bodies of two keys differ, and so do two
+// places in one body.
 func content(key Key, size int64) []byte {
 	h := fnv.New64a()
 	fmt.Fprint(h, key.Space, key.Epoch, key.Object)
@@ -188,7 +188,7 @@ func content(key Key, size int64) []byte {
 	return p
 }
 
-// result is what one request got.
+// result is the result of one request.
 type result struct {
 	r    *Reader // closed already; nil where Get failed
 	data []byte
@@ -275,7 +275,7 @@ func (w *env) wantEntry(key Key, want bool) {
 	}
 }
 
-// feed is a body that gives what it is told to, when it is told.
+// feed is a body whose bytes and end the test provides, at times that it chooses.
 type feed struct {
 	ctx    context.Context //nolint:containedctx // of the load, which ends it
 	pieces chan func() ([]byte, error)

@@ -10,7 +10,7 @@ import (
 	"ixmage/cache"
 )
 
-// silent is a Recorder for those who do not count.
+// silent is a Recorder that counts nothing.
 type silent struct{}
 
 func (silent) Evicted(_, _ string, _ int) {}

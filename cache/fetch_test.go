@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// bubble runs a test in a bubble of its own, in which time is faked and
-// synctest.Wait returns when nobody can go on.
+// bubble runs a test in a bubble of its own, in which time is faked and synctest.Wait
+// returns when every goroutine is blocked.
 func bubble(t *testing.T, name string, test func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
@@ -89,7 +89,7 @@ func TestCommitOrder(t *testing.T) {
 			if _, err := readAll(r, 0); err != nil {
 				t.Fatal(err)
 			}
-			// Whoever has the last byte finds no fetch, but an entry.
+			// A reader with the last byte finds an entry and no fetch.
 			w.mu.Lock()
 			if w.fetches[key] != nil {
 				t.Error("the last byte came before the fetch had gone")
@@ -217,7 +217,7 @@ func TestSlowReader(t *testing.T) {
 		defer slow.Close()
 		f.give(body[:10], nil)
 		if p, err := slow.Next(0); len(p) != 10 || err != nil {
-			t.Fatalf("Next = %d bytes, %v; want what has come", len(p), err)
+			t.Fatalf("Next = %d bytes, %v; want the published bytes", len(p), err)
 		}
 		fast := w.start(t.Context(), keyA, w.forbidden)
 		synctest.Wait()

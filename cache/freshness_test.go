@@ -88,8 +88,8 @@ func TestAge(t *testing.T) {
 	}
 }
 
-// TestJoinStale: a fetch that takes longer than its object is fresh is joined no
-// more. It goes on for those who follow it, and for nobody else.
+// TestJoinStale: a fetch that takes longer than its object is fresh cannot be joined any
+// more. It continues for its readers only.
 func TestJoinStale(t *testing.T) {
 	t.Parallel()
 	const size = 200 << 10 // worth finishing
@@ -120,7 +120,7 @@ func TestJoinStale(t *testing.T) {
 				result{a, data, err}.want(t, keyA, size, Miss)
 				a.Close()
 			}
-			// What is stored is the newer one.
+			// The newer one is stored.
 			elapse(time.Minute)
 			w.wantEntry(keyA, true)
 			if n := w.rec.count(reasonReplaced); n != 0 {
@@ -130,8 +130,8 @@ func TestJoinStale(t *testing.T) {
 	}
 }
 
-// TestReplaceWhileRead: the old object's reader keeps its bytes, which count
-// until it lets go.
+// TestReplaceWhileRead: the old object's reader keeps its bytes, which count until it
+// releases them.
 func TestReplaceWhileRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -157,8 +157,8 @@ func TestReplaceWhileRead(t *testing.T) {
 	})
 }
 
-// TestNeverShared: what is not fresh, too large or of unknown length is neither
-// stored nor shared, and says how it came.
+// TestNeverShared: an object that is not fresh, too large or of unknown length is neither
+// stored nor shared, and its Status says so.
 func TestNeverShared(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Memory: 64 << 20, ObjectMax: 1000}
@@ -201,8 +201,8 @@ func TestNeverShared(t *testing.T) {
 	}
 }
 
-// TestForesee: what is foreseen is what Get then does.
-func TestForesee(t *testing.T) {
+// TestPredict: Predict returns the status that Get then has.
+func TestPredict(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		before, wait time.Duration // for how long what came before was fresh, and how long ago it came; 0: nothing came
@@ -264,7 +264,7 @@ func TestNoMemory(t *testing.T) {
 			got := <-c
 			got.want(t, keyA, 10, status)
 			if got.r.Stores {
-				t.Error("says that it stores")
+				t.Error("Stores is set")
 			}
 		}
 		if st := w.Stats(); st.Bytes != 0 {

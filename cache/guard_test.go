@@ -19,8 +19,7 @@ func (b badCloser) Close() error {
 	panic("close panics")
 }
 
-// TestPanicIsLogged: whoever waits for it, and be it nobody, a panic is logged
-// once, with its stack.
+// TestPanicIsLogged: a panic is logged once, with its stack, for any number of waiters.
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {

@@ -60,7 +60,7 @@ func TestHitForPassEnds(t *testing.T) {
 	got := w.all(t.Context(), keyA, w.good(keyA, 10))
 	got.want(t, keyA, 10, Miss)
 	if got.r.Stores {
-		t.Error("a private stream says that it stores")
+		t.Error("Stores is set for a private stream")
 	}
 	w.wantEntry(keyA, false)
 	w.all(t.Context(), keyA, w.good(keyA, 10)).want(t, keyA, 10, Miss)
@@ -124,7 +124,7 @@ func TestHitForPassExits(t *testing.T) {
 			return nil, errBoom
 		})
 		if synctest.Wait(); ended() == nil {
-			t.Error("the load's context goes on")
+			t.Error("the load's context has not ended")
 		}
 	})
 }

@@ -20,10 +20,10 @@ func (w *env) fill(n int, fresh time.Duration) []Key {
 	return keys
 }
 
-// costOfFilled is what each object of fill costs.
+// costOfFilled is the cost of each object of fill.
 func costOfFilled(key Key) int64 { return cost(key, &Source{Size: 1000}) }
 
-// TestEvictionOrder: the shards are one list to whoever looks from outside.
+// TestEvictionOrder: all shards together evict in the order of one list.
 func TestEvictionOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestEvictionOrder(t *testing.T) {
 	})
 }
 
-// TestEvictionReasons: what had expired did not go for want of room.
+// TestEvictionReasons: the eviction of an expired entry does not count as one for capacity.
 func TestEvictionReasons(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -105,8 +105,8 @@ func TestRoomSparesWhatIsInUse(t *testing.T) {
 	})
 }
 
-// TestRoomGivesUp: a long line of entries in use is not walked in one go, but
-// the next one who needs room comes further.
+// TestRoomGivesUp: room skips a bounded number of entries in use, and its next call gets
+// further.
 func TestRoomGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestNoRoom(t *testing.T) {
 	got := w.all(t.Context(), keyA, w.good(keyA, size))
 	got.want(t, keyA, size, Miss)
 	if got.r.Stores {
-		t.Error("says that it stores")
+		t.Error("Stores is set")
 	}
 	w.wantEntry(keyA, false)
 	for i, r := range slow {
@@ -171,7 +171,7 @@ func TestOverwriteAccounting(t *testing.T) {
 		w := newEnv(t, Config{Memory: 100 << 10, ObjectMax: 1 << 20})
 		for _, row := range []struct{ size, entries int64 }{{1000, 1}, {50_000, 1}, {10, 1}, {0, 1}, {200_000, 0}, {90_000, 1}} {
 			w.all(t.Context(), keyA, w.goodFor(keyA, row.size, time.Second))
-			synctest.Wait() // the fetch lets go of what it replaced
+			synctest.Wait() // the fetch releases the entry it replaced
 			want := row.entries * cost(keyA, &Source{Size: row.size})
 			if st := w.Stats(); st.Bytes != want || st.Entries != row.entries {
 				t.Errorf("%+v after %d bytes, want %d bytes", st, row.size, want)
@@ -184,7 +184,7 @@ func TestOverwriteAccounting(t *testing.T) {
 	})
 }
 
-// TestMetaIsCounted: what describes an object counts like the object.
+// TestMetaIsCounted: the metadata of an object counts like its body.
 func TestMetaIsCounted(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, roomy)

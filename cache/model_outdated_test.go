@@ -15,8 +15,7 @@ func (m *model) revalidate(no int64, while time.Duration, now time.Time) []*mode
 	return gone
 }
 
-// revalidate has a space's lifetimes change. Nothing of it is given from before, but for
-// want of an answer.
+// revalidate changes a space's lifetimes. From then on no older object is served as fresh.
 func (o *operator) revalidate() {
 	no, while := int64(o.oneOf(3)), []time.Duration{0, time.Minute, time.Hour}[o.oneOf(3)]
 	for _, f := range o.m.revalidate(no, while, time.Now()) {

@@ -34,7 +34,7 @@ func (m *model) end(match func(Key) bool, now time.Time) (p Purged, gone []*mode
 	return p, gone
 }
 
-// purge is a purge of what begins with a prefix, or of one key.
+// purge purges all keys that match.
 func (m *model) purge(match func(Key) bool, hard bool, now time.Time) (Purged, []*modelFetch) {
 	p, gone := m.detach(match, now)
 	for key, e := range m.entries {
@@ -72,7 +72,7 @@ func (m *model) purgeSpace(no int64, retire bool, now time.Time) (Purged, []*mod
 	return p, gone
 }
 
-// prefixed matches what begins with a key.
+// prefixed matches keys with the prefix at.
 func prefixed(at Key) func(Key) bool {
 	return func(k Key) bool { return k.Space == at.Space && strings.HasPrefix(k.Object, at.Object) }
 }

@@ -93,7 +93,7 @@ func (m *model) leave(f *modelFetch, now time.Time) {
 	m.release(f.body)
 }
 
-// elapse gives up what nobody has followed for long, and returns it.
+// elapse abandons the fetches that have had no waiter for idleTimeout, and returns them.
 func (m *model) elapse(now time.Time) (gone []*modelFetch) {
 	for _, f := range m.fetches {
 		if f.waiters == 0 && !now.Before(f.left.Add(idleTimeout)) {
@@ -127,7 +127,7 @@ func (m *model) remove(e *modelEntry, reason string) {
 	m.release(e.body)
 }
 
-// room adds n to a budget, evicting what was used longest ago and is not in use.
+// room adds n to a budget and evicts the least recently used entries that are not in use.
 func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
 	if n > limit {
 		return false

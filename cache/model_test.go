@@ -4,10 +4,9 @@ import (
 	"time"
 )
 
-// model says, one step at a time and without any concurrency, what a cache must
-// do. It is meant to be read: a list searched from end to end where the cache
-// has shards, and plain numbers where it has counters. Every load answers at
-// once; only bodies take their time.
+// model defines the behaviour of a cache, one step at a time and without concurrency. It
+// is written to be read: a list that is searched from end to end in place of shards, and
+// plain numbers in place of counters. Every load returns at once; only bodies take time.
 type model struct {
 	capacity, limit, objectMax int64
 	held, stored               int64
@@ -79,7 +78,7 @@ type modelFetch struct {
 	left       time.Time // when the last waiter left
 }
 
-// script is what a load is to do.
+// script determines the result of a load.
 type script struct {
 	kind               modelKind
 	size, meta         int64
@@ -172,7 +171,7 @@ type modelOutcome struct {
 	behind bool // no request waits for the load
 }
 
-// get is a request, whose load does what s says.
+// get is a request whose load follows s.
 func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 	if until, ok := m.marks[key]; ok && now.Before(until) {
 		return m.private(key, s, now)
@@ -234,7 +233,7 @@ func (m *model) begin(key Key, old *modelEntry, s script, now time.Time) *modelF
 	return &modelFetch{key: key, old: old, script: s, at: now, space: m.space(key), purges: m.purges}
 }
 
-// retryDelayed is that it was not fetched anew just now, by a fetch that no purge has ended.
+// retryDelayed reports whether a refresh has just failed, by a fetch that no purge has ended.
 func (e *modelEntry) retryDelayed(now time.Time) bool {
 	since := max(e.purged.no, e.space.purged.no, e.space.outdated.no)
 	return now.Before(e.retry.until) && e.retry.purges >= since
@@ -293,7 +292,7 @@ func (m *model) statusOf(key Key, s script) Status {
 	return Miss
 }
 
-// conclude is what follows from an answer without an object. f is nil past the cache.
+// conclude handles the result of a load without an object. f is nil for a private fetch.
 func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *modelFetch) modelOutcome {
 	o := modelOutcome{loads: true}
 	if f != nil && f.background && s.kind != same {
@@ -364,7 +363,7 @@ func (m *model) private(key Key, s script, now time.Time) modelOutcome {
 	return o
 }
 
-// absent forgets what has ended.
+// absent reports whether key has a negative entry, and drops an expired one.
 func (m *model) absent(key Key, now time.Time) bool {
 	until, ok := m.negative[key]
 	if ok && !now.Before(until) {

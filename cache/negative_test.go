@@ -31,8 +31,8 @@ func (w *env) wantAbsent(key Key, want bool) {
 	}
 }
 
-// TestNotFound: everybody who waits gets the error, what was stored is dropped, and
-// nobody asks again for a while.
+// TestNotFound: every waiter gets the error, the stored entry is dropped, and for a while
+// there is no further load.
 func TestNotFound(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ stored, passed bool }{
@@ -76,8 +76,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// TestNotFoundInBackground: what is served stale is dropped when a renewal finds that it
-// is gone.
+// TestNotFoundInBackground: a stale entry is dropped when a refresh finds no object.
 func TestNotFoundInBackground(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -148,8 +147,8 @@ func TestNotFoundWhilePurged(t *testing.T) {
 	}
 }
 
-// TestMissed: what was asked past the cache before a purge is not noted after it.
-func TestMissed(t *testing.T) {
+// TestAddNegativeAfterPurge: AddNegative adds no entry if a purge came after its request to the source.
+func TestAddNegativeAfterPurge(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(w *env){
 		"nothing": func(*env) {},
@@ -174,9 +173,9 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// TestMissedMeanwhile: an object that comes is not missing, whatever others found
+// TestAddNegativeDuringFetch: a fetched object has no negative entry, whatever others found
 // while it was on its way.
-func TestMissedMeanwhile(t *testing.T) {
+func TestAddNegativeDuringFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
@@ -195,11 +194,11 @@ func TestMissedMeanwhile(t *testing.T) {
 	})
 }
 
-var strangers = flag.Int("cache.strangers", 50_000, "random keys that TestMissingIsBounded asks for")
+var strangers = flag.Int("cache.strangers", 50_000, "random keys that TestNegativeIsBounded asks for")
 
-// TestMissingIsBounded: strangers ask for random keys, a million or however many. Not
-// one picture goes for it, and what is noted of them stays within its own budget.
-func TestMissingIsBounded(t *testing.T) {
+// TestNegativeIsBounded: requests for a million random keys evict no picture, and their
+// negative entries stay within a budget of their own.
+func TestNegativeIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, Config{Memory: 8 << 20, ObjectMax: 1 << 20})
 	keys := w.fill(1000, time.Hour)
@@ -230,8 +229,8 @@ func TestMissingIsBounded(t *testing.T) {
 	}
 }
 
-// TestMissingIsCounted compares what is counted for a missing key with the heap.
-func TestMissingIsCounted(t *testing.T) { //nolint:paralleltest // others would be measured
+// TestNegativeIsCounted compares the cost of a negative entry with the heap.
+func TestNegativeIsCounted(t *testing.T) { //nolint:paralleltest // others would be measured
 	const count = 5000
 	w := newEnv(t, roomy)
 	before := heap()

@@ -13,13 +13,13 @@ import (
 // default.
 func (w *env) outdate() { w.Revalidate(keyA.Space, keyA.Epoch, 0) }
 
-// down is an outage of a load that knows what lifetimes an entry would get now.
+// down is an outage of a load that knows the lifetimes which an entry would get now.
 func down(fresh, staleError time.Duration) error {
 	return &Unavailable{Err: errBoom, Now: &Lifetimes{fresh, staleError}}
 }
 
-// TestRevalidate: what is stored is asked for once, with what is stored to compare, and
-// lives as the answer says.
+// TestRevalidate: a stored object is requested once, conditionally, and
+// gets the lifetimes of the answer.
 func TestRevalidate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ was, is Source }{
@@ -44,7 +44,7 @@ func TestRevalidate(t *testing.T) {
 			is.Same = true
 			got := w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 				if old == nil || old.Purged() || old.Meta != 1 {
-					t.Errorf("told of %+v, want what is stored, and that it can be trusted", old)
+					t.Errorf("old = %+v, want the stored entry, not Purged", old)
 				}
 				return w.like(keyA, 10, is)(ctx, old)
 			})
@@ -62,8 +62,8 @@ func TestRevalidate(t *testing.T) {
 	}
 }
 
-// TestRevalidateReach: what has come since, another epoch and another space are as they
-// were, and of several changes each counts.
+// TestRevalidateReach: newer entries, another epoch and another space are not affected, and
+// each of several changes counts.
 func TestRevalidateReach(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -92,8 +92,8 @@ func TestRevalidateReach(t *testing.T) {
 	})
 }
 
-// TestRevalidateOutage: while the source does not answer, the lifetimes of now say what
-// is served, whichever the entry came with.
+// TestRevalidateOutage: while the source does not answer, the current lifetimes decide
+// whether an entry is served, and not those of the entry.
 func TestRevalidateOutage(t *testing.T) {
 	t.Parallel()
 	const age = 10 * time.Minute
@@ -149,8 +149,8 @@ func TestRevalidateOutage(t *testing.T) {
 	}
 }
 
-// TestRevalidateAfterOutage: that an entry was served for want of an answer counts for
-// nothing once the lifetimes have changed: the next request asks and waits.
+// TestRevalidateAfterOutage: an outage does not count any more after a change of lifetimes:
+// the next request waits for its fetch.
 func TestRevalidateAfterOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,8 +174,8 @@ func TestRevalidateAfterOutage(t *testing.T) {
 	})
 }
 
-// TestRevalidateStaleWhile: who must wait for the answer, and who need not, is as the
-// change says, unless the source has said it.
+// TestRevalidateStaleWhile: the change decides whether a request waits for the answer,
+// unless the source stated a time itself.
 func TestRevalidateStaleWhile(t *testing.T) {
 	t.Parallel()
 	byDefault := func(while time.Duration) Source {
@@ -232,8 +232,8 @@ func TestRevalidateStaleWhile(t *testing.T) {
 	}
 }
 
-// TestRevalidateAndPurge: what was purged softly is not trusted, whichever comes first,
-// and what was purged hard is gone.
+// TestRevalidateAndPurge: a softly purged entry is not revalidated, whichever call comes
+// first, and a hard-purged entry is dropped.
 func TestRevalidateAndPurge(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]bool{"revalidated before": true, "revalidated after": false} {
@@ -270,8 +270,8 @@ func TestRevalidateAndPurge(t *testing.T) {
 	}
 }
 
-// TestRevalidateDuringFetch: a fetch goes on for its readers, is joined no more, and leaves
-// no entry.
+// TestRevalidateDuringFetch: a fetch continues for its readers, cannot be joined any more,
+// and makes no entry.
 func TestRevalidateDuringFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -302,13 +302,13 @@ func TestRevalidateDuringCommit(t *testing.T) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient.as(2))).wantMeta(t, 2, Miss)
 		synctest.Wait()
 		if w.Has(keyA) {
-			t.Error("what was on its way became an entry")
+			t.Error("the fetch made an entry")
 		}
 	})
 }
 
-// TestRevalidateDuringPrivateFetch forces the sequence of Revalidate's comment: a stream past
-// the cache finds what is stored unchanged, and says what was right before the change.
+// TestRevalidateDuringPrivateFetch forces the sequence of Revalidate's comment: a private
+// fetch confirms the stored object, with the lifetimes from before the change.
 func TestRevalidateDuringPrivateFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -365,8 +365,8 @@ func TestRevalidateRenewal(t *testing.T) {
 	}
 }
 
-// TestFailureOfOlderFetch: a fetch from before the lifetimes changed fails last. What a
-// newer one has found out counts all the same: the next request does not wait again.
+// TestFailureOfOlderFetch: a fetch from before the change of lifetimes fails last. The
+// failure of a newer fetch still counts: the next request does not wait again.
 func TestFailureOfOlderFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -40,7 +40,7 @@ func (o *operator) purgeSpace() {
 	o.bar(prefixed(Key{Space: no}), false)
 }
 
-// purged compares what a purge found, and forgets the fetches that it ended.
+// purged compares the result of a purge, and forgets the fetches that it ended.
 func (o *operator) purged(got, want Purged, gone []*modelFetch) {
 	if got != want {
 		o.t.Errorf("purged %+v, want %+v", got, want)
@@ -50,7 +50,7 @@ func (o *operator) purged(got, want Purged, gone []*modelFetch) {
 	}
 }
 
-// bar notes what must not come any more.
+// bar records the loads whose objects must not be served any more.
 func (o *operator) bar(match func(Key) bool, hard bool) {
 	for n := range manyKeys {
 		if key := keyNo(n); match(key) {

@@ -36,8 +36,8 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// FuzzOperations lets the fuzzer choose the things. It wants -fuzzminimizetime=1x:
-// coverage varies with the scheduler, and minimising would go on in vain.
+// FuzzOperations lets the fuzzer choose the operations. It needs -fuzzminimizetime=1x:
+// coverage varies with the scheduler, so that minimising does not end.
 func FuzzOperations(f *testing.F) {
 	for seed := range byte(8) {
 		data := make([]byte, 4000)
@@ -129,7 +129,7 @@ func keyNo(n int) Key {
 
 func (o *operator) key() Key { return keyNo(o.oneOf(manyKeys)) }
 
-// script is what a load will do.
+// script chooses the result of a load.
 func (o *operator) script() script {
 	sizes := []int64{0, 1, 100, 1000, 1000, 5000, 5000, 10_000, 40_000, 100_000, 300_000, 380_000, 400_000, -1}
 	return script{
@@ -145,11 +145,11 @@ func (o *operator) script() script {
 	}
 }
 
-// load does what s says. An object comes as f gives it.
+// load returns the result of s. f provides the body.
 func (o *operator) load(s script, f *feed, behind bool) Load {
 	return func(ctx context.Context, old *Entry) (*Source, error) {
 		if !behind {
-			synctest.Wait() // what this ends has given back what it held
+			synctest.Wait() // a fetch that this one replaces has released its memory
 		}
 		o.loads.Add(1)
 		src := s.source(o.number)
@@ -171,8 +171,8 @@ func (o *operator) load(s script, f *feed, behind bool) Load {
 	}
 }
 
-// get asks for an object, of which a part comes at once, and all if nobody else
-// is to have it.
+// get requests an object. A part of the body comes at once, or all of it if the object is
+// not shared.
 func (o *operator) get() {
 	key, s := o.key(), o.script()
 	loads, f, before := o.loads.Load(), newFeed(), o.fetches[key]
@@ -303,7 +303,7 @@ func (o *operator) any() *opened {
 	return r
 }
 
-// read checks that a reader sees exactly what it may.
+// read checks that a reader gets exactly the published bytes.
 func (o *operator) read() {
 	r := o.any()
 	if r == nil {
@@ -357,7 +357,7 @@ func (o *operator) wait() {
 	}
 }
 
-// miss notes, or forgets, what is not there.
+// miss adds a negative entry, or drops those of a space.
 func (o *operator) miss() {
 	key := o.key()
 	if life := time.Duration(o.oneOf(4)) * time.Minute; life > 0 {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// racer lets many purge, revalidate, get, hit and renew the same few keys of a cache that is
-// too small. Every load tells its number. What was loaded before a purge that has
-// returned must not be given to a request that begins after it: as fresh, or, where
-// the purge was hard, at all. Nor must what began before a change of lifetimes that has
-// returned, unless the source does not answer.
+// racer has many goroutines purge, revalidate, get, hit and refresh a few keys of a cache
+// that is too small. Every load returns its number. An object that was loaded before a
+// purge must not be served as fresh to a request that starts after the purge has returned,
+// and not at all after a hard purge. The same holds for an object from before a change of
+// lifetimes, unless the source does not answer.
 type racer struct {
 	*env
 	number        atomic.Int64
@@ -25,7 +25,7 @@ type racer struct {
 	current, reached [3]atomic.Int64 // changes of each space: that loads heed, that have returned
 }
 
-// raced is what a load tells.
+// raced is the metadata that a load returns.
 type raced struct{ number, revision int64 }
 
 var raceKeys = [...]Key{{1, 1, "a"}, {1, 1, "ab"}, {1, 1, "b"}, {2, 1, "a"}}
@@ -113,8 +113,8 @@ func (r *racer) revalidate(key Key) {
 	r.reached[key.Space].Store(n)
 }
 
-// bounds are what a request that begins now must not get: what is up to floor fresh,
-// what is up to ground, what is from before revision unless it is stale.
+// bounds limit the results of a request that starts now: no load up to floor as fresh, none
+// up to ground at all, and none from before revision unless it is stale.
 type bounds struct{ floor, ground, revision int64 }
 
 func (r *racer) bounds(i int) bounds {
@@ -177,7 +177,7 @@ func raceSource(rnd *rand.Rand) Source {
 	return src
 }
 
-// load numbers itself when it begins: what it brings may be that old.
+// load takes its number when it starts: its object may be as old as that.
 func (r *racer) load(seed uint64, i int) Load {
 	return func(_ context.Context, old *Entry) (*Source, error) {
 		rnd, n := rand.New(rand.NewPCG(seed, 0)), r.number.Add(1)

@@ -31,7 +31,7 @@ func TestPurgeDuringCommit(t *testing.T) {
 		(<-a).wantMeta(t, 2, Miss)
 		synctest.Wait()
 		if w.Has(keyA) {
-			t.Error("what was purged became an entry")
+			t.Error("the purged object became an entry")
 		}
 		w.all(t.Context(), keyA, w.like(keyA, 10, lenient.as(3))).wantMeta(t, 3, Miss)
 		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 3, Hit)
@@ -59,21 +59,21 @@ func TestPurgeBetween(t *testing.T) {
 				w.mu.Unlock()
 				e.Release()
 			}
-			w.all(t.Context(), keyB, w.like(keyB, 10, lenient)) // stands for what was found
+			w.all(t.Context(), keyB, w.like(keyB, 10, lenient)) // stands for the entry found
 			if prefix {
 				w.PurgePrefix(Key{1, 1, "a"}, true)
 			} else {
 				w.Purge(keyA, true)
 			}
 			if len(w.fetches) != 0 {
-				t.Error("what began meanwhile can be joined")
+				t.Error("a fetch from during the purge can be joined")
 			}
 		})
 	}
 }
 
-// TestPurgesOverlap: of two purges of a key, the one that began first comes to the
-// entry last. What was fetched between them stays purged.
+// TestPurgesOverlap: of two purges of a key, the one that started first reaches the entry
+// last. An object fetched between them stays purged.
 func TestPurgesOverlap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestSoftPurgeBetween(t *testing.T) {
 			w.wantLoads(2)
 			got := w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 				if old != nil && !old.Purged() {
-					t.Error("what was purged is trusted")
+					t.Error("the purged entry is not Purged")
 				}
 				return w.like(keyA, 10, lenient.as(3))(ctx, old)
 			})

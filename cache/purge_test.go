@@ -33,8 +33,8 @@ func eachPurge(t *testing.T, test func(t *testing.T, w *env, hard bool, purge fu
 	}
 }
 
-// TestPurge: what was fresh, or could be served stale, is fetched anew: behind the
-// back of who gets it stale, or before anybody gets it at all.
+// TestPurge: an entry that was fresh, or could be served stale, is fetched again: in the
+// background if it may be served stale, else before the request gets an answer.
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	for name, age := range map[string]time.Duration{"fresh": time.Second, "stale": time.Minute} {
@@ -50,7 +50,7 @@ func TestPurge(t *testing.T) {
 					t.Errorf("purged %+v, want %+v", got, want)
 				}
 				if _, ok := w.Hit(keyA, before); ok {
-					t.Error("fresh to who looked at the clock before")
+					t.Error("fresh to a request that read the clock before the purge")
 				}
 				w.wantEntry(keyA, false)
 				if w.Has(keyA) == hard || (w.rec.count(reasonPurged) == 1) != hard {
@@ -72,8 +72,8 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// TestPurgeNoGrace: a soft purge of what its source does not let be served stale has
-// everybody wait, and from the purge on counts what it does let.
+// TestPurgeNoGrace: after a soft purge of an entry that may not be served stale, every
+// request waits. The times for serving stale count from the purge on.
 func TestPurgeNoGrace(t *testing.T) {
 	t.Parallel()
 	eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
@@ -98,8 +98,8 @@ func TestPurgeNoGrace(t *testing.T) {
 	})
 }
 
-// TestPurgeDuringFetch: a fetch goes on for its readers, is joined no more, and leaves
-// neither its entry nor what it found out of the old one.
+// TestPurgeDuringFetch: a fetch continues for its readers, cannot be joined any more, and
+// neither makes an entry nor changes the old one.
 func TestPurgeDuringFetch(t *testing.T) {
 	t.Parallel()
 	for name, loaded := range map[string]bool{"loading": false, "filling": true} {
@@ -131,8 +131,8 @@ func TestPurgeDuringFetch(t *testing.T) {
 	}
 }
 
-// TestPurgeRevalidation: a 304 to a question from before the purge does not make
-// the entry fresh, by a fetch, by one that nobody waits for, or past the cache.
+// TestPurgeRevalidation: a 304 to a request from before the purge does not make the entry
+// fresh, by a shared, a background or a private fetch.
 func TestPurgeRevalidation(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]struct {
@@ -176,8 +176,8 @@ func TestPurgeRevalidation(t *testing.T) {
 	}
 }
 
-// TestPurgeCancelsRenewal: what nobody waits for is given up, and does not keep the
-// next request from asking.
+// TestPurgeCancelsRenewal: a background fetch is abandoned, and does not delay the next
+// request.
 func TestPurgeCancelsRenewal(t *testing.T) {
 	t.Parallel()
 	eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
@@ -206,8 +206,8 @@ func TestPurgeCancelsRenewal(t *testing.T) {
 	})
 }
 
-// TestPurgeOutage: after a hard purge, not even an outage brings back what was
-// dropped, to whoever waits.
+// TestPurgeOutage: an entry that was purged hard is not served in an outage either, to any
+// waiter.
 func TestPurgeOutage(t *testing.T) {
 	t.Parallel()
 	eachPurge(t, func(t *testing.T, w *env, hard bool, purge func() Purged) {
@@ -229,8 +229,8 @@ func TestPurgeOutage(t *testing.T) {
 	})
 }
 
-// TestRetiredSpace: what is renewed for an epoch that has been retired nevertheless
-// belongs to what the next purge of it reaches.
+// TestRetiredSpace: an entry that is renewed for a retired epoch can be purged by the next
+// purge of that epoch.
 func TestRetiredSpace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -255,7 +255,7 @@ func TestRetiredSpace(t *testing.T) {
 	})
 }
 
-// TestPurgeReach: a purge reaches what it names, and nothing else.
+// TestPurgeReach: a purge affects the keys that it names, and no others.
 func TestPurgeReach(t *testing.T) {
 	t.Parallel()
 	keys := []Key{

@@ -28,8 +28,8 @@ func (w *env) dueAfter(key Key) *Entry {
 	return e
 }
 
-// TestRenew: one of those who hit an entry near its end has it fetched anew, and
-// nobody waits or gets anything stale.
+// TestRenew: one of the hits of an entry near its expiry starts a refresh, and no request
+// waits or gets a stale object.
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestRenew(t *testing.T) {
 			t.Errorf("%d times due, want once", due)
 		}
 		synctest.Wait()
-		got := w.all(t.Context(), keyA, w.forbidden) // who comes by Get while it is under way
+		got := w.all(t.Context(), keyA, w.forbidden) // Get during the refresh
 		got.wantMeta(t, 1, Hit)
 		close(gate)
 		synctest.Wait()
@@ -87,7 +87,7 @@ func TestRenewFails(t *testing.T) {
 	}
 }
 
-// TestRenewRefused: what cannot be fetched now is due again for the next hit.
+// TestRenewRefused: an entry that cannot be refreshed now is due again at the next hit.
 func TestRenewRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -117,8 +117,8 @@ func TestRenewRefused(t *testing.T) {
 	})
 }
 
-// TestEarly: what came together is not renewed together, and what lives for
-// moments not at all.
+// TestEarly: entries stored together are not refreshed together, and short-lived ones are
+// not refreshed before they expire.
 func TestEarly(t *testing.T) {
 	t.Parallel()
 	for life, most := range map[time.Duration]time.Duration{

@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// TestReserve: what is reserved is counted, evicts entries, and takes no more than an
-// eighth of the budget.
+// TestReserve: a reservation is counted, evicts entries, and takes at most an eighth of
+// the budget.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
@@ -30,8 +30,8 @@ func TestReserve(t *testing.T) {
 	w.Unreserve(eighth)
 }
 
-// TestReserveNoRoom: a reservation does not evict what is in use, and a failed one
-// leaves nothing behind.
+// TestReserveNoRoom: a reservation does not evict entries in use, and a failed one reserves
+// nothing.
 func TestReserveNoRoom(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
@@ -42,7 +42,7 @@ func TestReserveNoRoom(t *testing.T) {
 	held := w.Stats().Bytes
 	for range 10 { // each could use up the eighth
 		if w.Reserve(2 << 20) {
-			t.Fatal("reserved beside what a reader holds")
+			t.Fatal("reserved memory that a reader retains")
 		}
 	}
 	if got := w.Stats().Bytes; got != held {
@@ -83,8 +83,8 @@ func TestGeneration(t *testing.T) {
 	}
 }
 
-// TestGenerationOfSpace: what is invalidated in another space or epoch leaves the
-// generation alone, and keeps nobody from adding a negative entry.
+// TestGenerationOfSpace: an invalidation in another space or epoch does not change the
+// generation and does not prevent AddNegative.
 func TestGenerationOfSpace(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(w *env){

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestRevalidated: an object that is the same still gets new metadata and times,
-// and keeps its bytes, for everybody who waited.
+// TestRevalidated: a confirmed object gets new metadata and times, and keeps its bytes, for
+// every waiter.
 func TestRevalidated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,8 +66,8 @@ func TestRevalidatedPast(t *testing.T) {
 	})
 }
 
-// TestSameAsNothing: what is the same as nothing is an error, and a body that comes
-// with what is the same is closed.
+// TestSameAsNothing: Same without a stored entry is an error, and a body that comes with
+// Same is closed.
 func TestSameAsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestRevalidatedWhileEvicted(t *testing.T) {
 		got := <-a
 		got.want(t, keyA, 10, Revalidated)
 		if got.r.Stores {
-			t.Error("says that it is stored")
+			t.Error("Stores is set")
 		}
 		synctest.Wait()
 		if st := w.Stats(); st.Bytes != 0 {
@@ -120,7 +120,7 @@ func TestRevalidatedWhileEvicted(t *testing.T) {
 // always is stored, and asked about at each use.
 var always = Source{Meta: 1, Validate: true}
 
-// TestValidate: each request asks for itself, and nobody's answer is another's.
+// TestValidate: each request asks the source itself, and no answer serves two requests.
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -161,9 +161,8 @@ func TestValidate(t *testing.T) {
 	})
 }
 
-// TestValidateWhileFilling: who asks while another's object is on its way fetches
-// for itself, without beginning a fetch in the place of that one; it leaves the
-// entry.
+// TestValidateWhileFilling: a request that comes while the object of another one is being
+// filled fetches privately. It does not replace that fetch, which makes the entry.
 func TestValidateWhileFilling(t *testing.T) {
 	t.Parallel()
 	for name, leaves := range map[string]bool{"followed": false, "left": true} {
@@ -176,7 +175,7 @@ func TestValidateWhileFilling(t *testing.T) {
 			}
 			r, err := w.Get(t.Context(), keyA, load)
 			if err != nil || r.Exclusive() {
-				t.Fatalf("got %+v, %v; want what is to be stored", r, err)
+				t.Fatalf("got %+v, %v; want the object that will be stored", r, err)
 			}
 			if leaves {
 				r.Close()
@@ -198,8 +197,8 @@ func TestValidateWhileFilling(t *testing.T) {
 	}
 }
 
-// TestBare: who needs no more than metadata gets it from a fetch whose bytes are
-// another's, and does not fetch.
+// TestBare: a request for metadata gets it from a fetch whose bytes belong to another
+// request, and does not fetch.
 func TestBare(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

@@ -12,9 +12,9 @@ import (
 // fetched.
 var strict = Source{Meta: 1, Fresh: time.Minute, StaleIfError: time.Hour}
 
-// TestStaleError walks through an outage: the first one waits for its failure,
-// later ones do not, nobody asks more often than retryDelay lets him, and the first
-// success ends it.
+// TestStaleError steps through an outage: the first request waits for its failure, later
+// ones do not, no refresh comes sooner than retryDelay after the last, and the first success
+// ends it.
 func TestStaleError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -51,13 +51,12 @@ func TestStaleError(t *testing.T) {
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(2))).wantMeta(t, 1, Stale)
 		synctest.Wait()
 		w.all(t.Context(), keyA, w.forbidden).wantMeta(t, 2, Hit)
-		elapse(time.Minute) // what was is forgotten: the next one waits
+		elapse(time.Minute) // the failure is over: the next one waits
 		w.all(t.Context(), keyA, w.like(keyA, 10, strict.as(3))).wantMeta(t, 3, Miss)
 	})
 }
 
-// TestOldOutage: an outage of long ago lets nobody serve what is stale without
-// asking.
+// TestOldOutage: after an old outage, no request is served stale without a load.
 func TestOldOutage(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -79,8 +78,8 @@ func TestOldOutage(t *testing.T) {
 	}
 }
 
-// TestOutageEnds: a stale entry is served during stale-if-error, and no longer.
-// An error that is none is everybody's answer.
+// TestOutageEnds: a stale entry is served during stale-if-error, and no longer. An error
+// that is not Unavailable goes to every waiter.
 func TestOutageEnds(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -117,8 +116,8 @@ func TestOutageEnds(t *testing.T) {
 	}
 }
 
-// TestCancelledIsNoOutage: a load that fails because nobody waits for it any more
-// says nothing about its source, whatever it says.
+// TestCancelledIsNoOutage: a load that fails because it was abandoned is not a failure of
+// its source, whatever its error is.
 func TestCancelledIsNoOutage(t *testing.T) {
 	t.Parallel()
 	for way, passed := range map[string]bool{"fetch": false, "past the cache": true} {

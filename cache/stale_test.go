@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// like loads the content of key with the metadata and times of src. If that is the
-// same as what is stored, there must be something stored.
+// like loads the content of key with the metadata and times of src. If src is Same, there
+// must be a stored entry.
 func (w *env) like(key Key, size int64, src Source) Load {
 	return func(_ context.Context, old *Entry) (*Source, error) {
 		w.loads.Add(1)
 		got := src
 		if src.Same {
 			if old == nil {
-				w.t.Error("load was not told what is stored")
+				w.t.Error("load did not get the stored entry")
 			}
 			return &got, nil
 		}
@@ -72,7 +72,7 @@ func (w *env) wantLoads(want int64) {
 // an hour while it cannot be fetched.
 var lenient = Source{Meta: 1, Fresh: time.Minute, StaleWhileRevalidate: time.Minute, StaleIfError: time.Hour}
 
-// as is another version of src, asSame what says that there is none.
+// as is another version of src, asSame the confirmation of the stored one.
 func (src *Source) as(meta any) Source {
 	other := *src
 	other.Meta = meta
@@ -100,7 +100,7 @@ func TestStaleWhile(t *testing.T) {
 			got.want(t, keyA, 10, Stale)
 			got.wantMeta(t, 1, Stale)
 			if !got.r.Expires.Equal(time.Now()) {
-				t.Errorf("says that it is fresh until %v, at %v", got.r.Expires, time.Now())
+				t.Errorf("Expires = %v, at %v", got.r.Expires, time.Now())
 			}
 		}
 		synctest.Wait()
@@ -117,8 +117,8 @@ func TestStaleWhile(t *testing.T) {
 	})
 }
 
-// TestStaleWhileEnds: after that while, who comes waits for the fetch, also for
-// one that nobody has waited for so far.
+// TestStaleWhileEnds: after StaleWhileRevalidate a request waits for the fetch, also for a
+// background fetch.
 func TestStaleWhileEnds(t *testing.T) {
 	t.Parallel()
 	for name, underWay := range map[string]bool{"nothing under way": false, "a renewal is": true} {
@@ -147,8 +147,8 @@ func TestStaleWhileEnds(t *testing.T) {
 	}
 }
 
-// TestStaleWhileFails: what failed in the background is not asked for again with
-// every request, whichever way it failed, but it is asked for again.
+// TestStaleWhileFails: after a failure in the background, of any kind, not every request
+// starts a refresh, but a later one does.
 func TestStaleWhileFails(t *testing.T) {
 	t.Parallel()
 	rows := map[string]func(w *env) Load{
@@ -198,8 +198,8 @@ func TestStaleWhileFails(t *testing.T) {
 	}
 }
 
-// TestManyExpireAtOnce: the number of fetches that nobody waits for is bounded, and
-// in the end everything is fetched anew.
+// TestManyExpireAtOnce: the number of background fetches is bounded, and in the end every
+// entry is refreshed.
 func TestManyExpireAtOnce(t *testing.T) {
 	t.Parallel()
 	const count = 10_000
@@ -262,7 +262,7 @@ func TestRenewalsOfOneSpace(t *testing.T) {
 	})
 }
 
-// TestRenewalsEndWithCache: Close ends what nobody waits for, as well.
+// TestRenewalsEndWithCache: Close ends background fetches too.
 func TestRenewalsEndWithCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -273,7 +273,7 @@ func TestRenewalsEndWithCache(t *testing.T) {
 		w.all(t.Context(), keyA, gated(nil, nil)).wantMeta(t, 1, Stale)
 		w.Close()
 		if string(e.Bytes()) != string(content(keyA, 10)) {
-			t.Error("the entry did not stay with who holds it")
+			t.Error("the entry was released before its reader")
 		}
 		w.Refresh(keyA, e, w.forbidden)
 		e.Release()
@@ -283,8 +283,8 @@ func TestRenewalsEndWithCache(t *testing.T) {
 	})
 }
 
-// TestRenewalNotStored: what has become of an object in the background counts, also
-// where it is not to be kept any more. Its body is closed.
+// TestRenewalNotStored: the result of a background fetch counts even if it may not be
+// stored. Its body is closed.
 func TestRenewalNotStored(t *testing.T) {
 	t.Parallel()
 	for name, src := range map[string]Source{
@@ -313,8 +313,8 @@ func TestRenewalNotStored(t *testing.T) {
 	}
 }
 
-// TestStaleThenBroken: an object that breaks after its metadata came leaves what
-// was stored.
+// TestStaleThenBroken: an object whose body fails after its metadata came does not replace
+// the stored one.
 func TestStaleThenBroken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

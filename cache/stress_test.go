@@ -76,7 +76,7 @@ func (w *env) watch(done <-chan struct{}) {
 type client struct {
 	*env
 	rnd     *rand.Rand
-	helpers *sync.WaitGroup // what goes on beside the client
+	helpers *sync.WaitGroup // goroutines beside the client
 }
 
 // failures are the ways in which a fetch of the stress test can fail.
@@ -159,7 +159,7 @@ func (c *client) follow(r *Reader, want []byte) {
 	}
 }
 
-// check lets no error pass that nobody made.
+// check refuses every error that the test did not cause.
 func (c *client) check(err error) {
 	for _, known := range failures {
 		if isError(err, known) {
@@ -188,7 +188,7 @@ func (c *client) load(want []byte) Load {
 		case 1:
 			panic("load panics")
 		case 2:
-			for range 100 { // perhaps nobody waits any more by then
+			for range 100 { // perhaps it has no waiter any more
 				runtime.Gosched()
 			}
 			if ctx.Err() != nil {
