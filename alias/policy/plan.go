@@ -169,7 +169,7 @@ func (b *planner) policyDetail() string {
 }
 
 func (b *planner) verifyDetail() string {
-	text := "with the key, on the client that serves: what it must read, then what it must not do"
+	text := "with the new key: that it can do what it must, then that it cannot do what it must not"
 	if b.req.Inside == "" {
 		text += "; without probe.inside it stays unproven that it can read (weak)"
 	}

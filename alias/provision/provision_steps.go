@@ -288,7 +288,8 @@ func (t *task) undoReuse(ctx context.Context) error {
 	if err := t.caught(func() error { return t.caller().limitGrants(ctx, p) }); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
-		left = fmt.Sprintf("the policy of %s still covers the new location, and reconcile revokes that later (%v)", p.User.Name, err)
+		left = fmt.Sprintf("the policy of %s still covers the new location, and reconcile revokes that later (%v)",
+			p.User.Name, err)
 	} else {
 		p.ExtraGrants = nil
 	}

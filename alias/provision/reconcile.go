@@ -540,8 +540,8 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 	err = c.removeUnknown(ctx, u)
 	if ctx.Err() != nil && err != nil {
 		p.audit(ctx, &alias.AuditEntry{Actor: actor, Action: "remove-orphan", User: user, Outcome: "interrupted"})
-		return fmt.Errorf("%w: the deletion of the user %s was interrupted, and some of its keys and policies may be deleted; "+
-			"repeat the request to continue", alias.ErrIAM, user)
+		return fmt.Errorf("%w: the deletion of the user %s was interrupted, and some of its keys and policies "+
+			"may be deleted; repeat the request to continue", alias.ErrIAM, user)
 	}
 	return publicError(err)
 }

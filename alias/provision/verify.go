@@ -142,7 +142,7 @@ func (t *task) scopeError(checks []alias.Check) error {
 
 func inconclusive(c alias.Check) bool { return c.Verdict == alias.VerdictNotProven || c.Failed }
 
-// listChecks describes the checks for which which is true.
+// listChecks describes the checks that which selects.
 func listChecks(checks []alias.Check, which func(alias.Check) bool) string {
 	var parts []string
 	for _, c := range checks {

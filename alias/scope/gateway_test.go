@@ -162,7 +162,7 @@ func TestMatrixGateway(t *testing.T) {
 		checkListBuckets: "violated 200", checkACL: "not-proven NotImplemented", checkTagging: "violated 200",
 		checkBucketPolicy: "violated NoSuchBucketPolicy",
 	}
-	// Who cannot do what it must is keyKnown no refusal of S3.
+	// A key that cannot do what it must is unknown to S3, so its refusals prove nothing.
 	blind := map[string]string{
 		"*": refused, checkReadInside: vague + " failed", checkReadOutside: vague, checkReadSibling: vague,
 		checkWrite: vague, checkDelete: vague, checkList: vague, checkListInside: vague,
