@@ -196,7 +196,7 @@ func (p *Proxy) openBlocks(w rangeRequest, v version) (*blocks, error) {
 	return b, nil
 }
 
-// open goes on to the block of pos or, if there is no room for one, to the rest of
+// open opens the block of pos or, if there is no room for one, to the rest of
 // the rangeRequest by itself.
 func (b *blocks) open(pos int64) error {
 	b.close()

@@ -7,7 +7,7 @@ type byteRange struct{ first, last int64 }
 
 func (r byteRange) length() int64 { return r.last - r.first + 1 }
 
-// rangeKind says what a Range header asks for.
+// rangeKind is the result of parsing a Range header.
 type rangeKind uint8
 
 const (

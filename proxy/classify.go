@@ -97,8 +97,8 @@ func withoutCause(e *origin.Error) error {
 	}
 }
 
-// isAmbiguous404 reports whether a 404 does not tell what is missing, the object or the
-// bucket: an answer to HEAD has no code.
+// isAmbiguous404 reports whether a 404 may mean a missing object or a missing bucket: an
+// answer to HEAD has no code.
 func isAmbiguous404(nf *cache.NotFound) bool {
 	oe, ok := errors.AsType[*origin.Error](nf.Err)
 	return ok && oe.Outcome == origin.OutcomeNotFound && oe.Code != "NoSuchKey"

@@ -4,7 +4,7 @@ package proxy
 
 import "net"
 
-// conn is for Linux only; elsewhere connections are what net makes.
+// conn exists on Linux only. On other systems connections are those of package net.
 type conn struct{ *net.TCPConn }
 
 func newConn(tc *net.TCPConn, _ *lingerers) net.Conn { return tc }

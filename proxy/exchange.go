@@ -18,7 +18,7 @@ import (
 // the last byte of the answer. Its Close does everything that must not happen before:
 // it releases cached bytes, counts, and writes the log line. fasthttp calls Close, because
 // it closes user values when it has written the response or failed to; for a body given to
-// it as a slice there is no other sign of that.
+// it as a slice there is no other signal.
 type exchange struct {
 	proxy *Proxy
 	fc    *fasthttp.RequestCtx

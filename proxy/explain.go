@@ -287,7 +287,7 @@ func explainView(v cache.View, now time.Time) *ExplainedCache {
 // left returns whole seconds, never negative.
 func left(until, now time.Time) int64 { return max(0, int64(until.Sub(now)/time.Second)) }
 
-// ExplainedCircuit tells whether calls go out to S3.
+// ExplainedCircuit is the state of the circuit, which decides whether calls go out to S3.
 type ExplainedCircuit struct {
 	State    string `json:"state"`
 	Failures int    `json:"failures"` // in a row

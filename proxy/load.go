@@ -33,7 +33,7 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 // may have changed since the request looked up the alias:
 //
 //  1. A request looks up the alias, does not find the object, and is suspended.
-//  2. The alias is changed: Lookup gives the new one, and only then is the cache told
+//  2. The alias is changed: Lookup returns the new one, and the cache is notified after that
 //     (alias.Registry, which calls observers after it has shown a change).
 //  3. The request starts a fetch. For the cache it is a fetch after the change.
 //  4. With the lifetimes from before 2, the object would keep them for good.
@@ -91,7 +91,7 @@ func unchangedSource(obj *object) *cache.Source {
 }
 
 // closeUnlessUsed returns the source that read makes of o. If there is none, or read
-// panics, it closes o's body, which gives its slot back.
+// panics, it closes o's body, which releases its slot.
 func closeUnlessUsed(o *origin.Object, read func() (*cache.Source, error)) (src *cache.Source, err error) {
 	defer func() {
 		if src == nil {

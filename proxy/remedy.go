@@ -18,7 +18,7 @@ const (
 	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
 	remedyCached   = "Nothing is wrong: it is served from the cache."
 	remedyStale    = "It is served stale from the cache, because it could not be refreshed."
-	remedyProbed   = "Nothing is wrong: S3 has the picture and gives it to this credential."
+	remedyProbed   = "Nothing is wrong: S3 has the picture and serves it to this credential."
 	remedyAgain    = "S3 now serves the picture to this credential, but ixmage remembers the earlier failure for " +
 		"some seconds: wait, or purge the key if it was not found."
 	remedyStored = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it " +
@@ -33,7 +33,7 @@ func remedyState(s alias.State) string {
 		return "The alias is being provisioned and does not serve yet: see GET /api/v1/operations."
 	}
 	return "The alias's provisioning failed, so it is closed: GET /api/v1/operations says why; " +
-		"repeat the request to begin anew."
+		"repeat the request to start again."
 }
 
 // remedyFor returns the remedy for a problem. e is S3's answer, nil if there was none.

@@ -13,7 +13,7 @@ import (
 type Answer struct {
 	At        time.Time
 	Operation string // GetObject or HeadObject
-	Outcome   string // as the metrics know it
+	Outcome   string // the label in metrics
 	OK        bool   // S3 answered the request with a 2xx or 304, 412 or 416
 	Status    int    // 0: there was no reply
 	Code      string // S3's error code, as S3 sent it; empty without one
@@ -33,7 +33,7 @@ const maxAnswers = 4096
 
 // answers keeps the last answers of the aliases that were read last.
 type answers struct {
-	mu  sync.Mutex // guards lru and what it holds
+	mu  sync.Mutex // guards lru and its values
 	lru *simplelru.LRU[int64, *lastAnswers]
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/minio/crc64nvme"
 )
 
-// checksum checks a whole object against what S3 stored with it.
+// checksum checks a whole object against the checksum that S3 stored with it.
 type checksum struct {
 	hash.Hash
 	want string // base64, as in the header

@@ -24,12 +24,12 @@ const (
 	// attempts before the first byte: the second hides a lost connection or a short
 	// fault of S3; more would only add load to an S3 that is overloaded.
 	attempts = 2
-	// customRegion signs for custom endpoints that name none.
+	// customRegion is the region of signatures for custom endpoints without a region.
 	customRegion = "us-east-1"
 )
 
-// variant holds the fields of a location that a client depends on. The bucket is none
-// of them: it comes with each call.
+// variant holds the fields of a location that a client depends on. The bucket is not one
+// of them: it is a parameter of each call.
 type variant struct {
 	endpoint  string
 	region    string
@@ -147,8 +147,8 @@ func (c *clients) clear() {
 	c.lru.Purge()
 }
 
-// provider gives the SDK the key pair of a credential, or no key at all. There is no
-// default chain behind it, so a broken credential never signs as the machine itself.
+// provider returns the key pair of a credential for the SDK, or no key at all. It does not
+// use the default chain, so a broken credential never signs as the machine itself.
 func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, error) {
 	if cred.Provider == nil {
 		return nil, fmt.Errorf("credential %s has no provider", cred.Name)

@@ -61,7 +61,7 @@ func (o Outcome) Label() string {
 // Errors inside an *Error that say why a body ended early.
 var (
 	ErrTruncated = errors.New("body ended before its last byte")
-	ErrCorrupt   = errors.New("body differs from what was declared")
+	ErrCorrupt   = errors.New("body differs from its declared length or checksum")
 	ErrChanged   = errors.New("object changed while its body was read")
 )
 
@@ -121,7 +121,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.err }
 
 // reason is the cause without the SDK's layers and without the URL. S3's own message
-// is left out, because it may quote the request; what it means for a body is kept.
+// is left out, because it may quote the request. The meaning for a body is kept.
 func reason(err error) string {
 	var u *url.Error
 	var api smithy.APIError
@@ -176,7 +176,7 @@ func callError(ctx context.Context, operation string, err error) *Error {
 	case e.Outcome == OutcomeThrottled:
 		e.RetryAfter = retryAfter(resp)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		// No connection because no file descriptor is free: our load, not S3's.
+		// No file descriptor is free for a connection: the cause is this process, not S3.
 		e.Outcome, e.RetryAfter = OutcomeOverloaded, defaultRetryAfter
 	}
 	e.err = noEOF(e.err)

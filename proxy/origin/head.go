@@ -63,8 +63,8 @@ func (o *Origin) headWith(ctx context.Context, client *s3.Client, r Request) (*O
 	return obj, nil
 }
 
-// isAmbiguous reports whether a failed HEAD does not say what went wrong: its reply has
-// no body and so no code of S3, and the status alone does not tell a denied object from
+// isAmbiguous reports whether the reply to a failed HEAD does not show the cause: it has no
+// body and so no code of S3, and the status alone does not distinguish a denied object from
 // a refused key.
 func (e *Error) isAmbiguous() bool {
 	if e.Status == 0 || e.Code != "" {

@@ -18,7 +18,7 @@ import (
 	"ixmage/alias"
 )
 
-// Config bounds what calls to S3 may cost. All durations and numbers but Queue
+// Config sets the limits of calls to S3. All durations and numbers but Queue
 // and BreakerFailures must be positive.
 type Config struct {
 	// ConnectTimeout covers the name's resolution and the TCP handshake.
