@@ -136,7 +136,7 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 		return nil, err
 	}
 	if path, beside := keys.BesideData(); beside {
-		log.Warn("the key set is in the same folder as the database that it protects, so a copy of the folder contains both; "+
+		log.Warn("the key set is in the same folder as the database that it protects: a copy of the folder has both; "+
 			"see --master-key", "keyset", path)
 	}
 	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
@@ -186,7 +186,7 @@ func restrictDataDir(dir string) error {
 	}
 	for _, e := range entries {
 		if !dataFiles.MatchString(e.Name()) {
-			return fmt.Errorf("it contains %s, which is not a file of ixmage, so ixmage did not change the mode of the folder", e.Name())
+			return fmt.Errorf("its mode was not changed, because it contains %s, which is not a file of ixmage", e.Name())
 		}
 	}
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the execute bit

@@ -108,7 +108,7 @@ func staleFaults() []staleFault {
 		{name: "signature", fault: code("SignatureDoesNotMatch"), failure: fails(502, "origin-credential"), old: true},
 		{name: "expired", fault: code("ExpiredToken"), failure: fails(502, "origin-credential"), old: true},
 		{name: "denied, canary red", fault: code("AccessDenied"), canary: code("AccessDenied"), failure: fails(502, "origin-denied"), old: true},
-		{name: "denied, canary in doubt", fault: code("AccessDenied"), canary: code("InternalError"), failure: fails(404, "not-found"), old: true},
+		{name: "denied, canary inconclusive", fault: code("AccessDenied"), canary: code("InternalError"), failure: fails(404, "not-found"), old: true},
 		{name: "denied, canary green", fault: code("AccessDenied"), canary: readable, failure: fails(404, "not-found"), drops: true, notes: true},
 		{name: "denied, no canary", fault: code("AccessDenied"), failure: fails(404, "not-found"), drops: true, notes: true},
 		{name: "missing", fault: code("NoSuchKey"), failure: fails(404, "not-found"), drops: true, notes: true},

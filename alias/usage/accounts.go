@@ -109,7 +109,7 @@ func (s *Accounts) Run(ctx context.Context) error {
 		select {
 		case <-tick.C:
 			if err := s.flush(ctx); err != nil {
-				s.cfg.Log.WarnContext(ctx, "store usage failed; the counts stay in memory, and the next flush retries", "error", err)
+				s.cfg.Log.WarnContext(ctx, "store usage failed; the counts stay in memory until the next flush", "error", err)
 			}
 		case <-ctx.Done():
 			if err := s.flush(context.WithoutCancel(ctx)); err != nil {
