@@ -18,7 +18,7 @@ func pairOf(credential, name alias.Name) (*alias.Credential, *alias.Alias) {
 	return c, a
 }
 
-// insertPair is what Apply is given to store them.
+// insertPair is the argument of Apply that stores them.
 func insertPair(c *alias.Credential, a *alias.Alias) func(alias.Tx) ([]alias.Change, error) {
 	return func(tx alias.Tx) ([]alias.Change, error) {
 		return []alias.Change{{CredentialPut: c}, {AliasPut: a}}, errors.Join(

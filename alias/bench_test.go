@@ -55,7 +55,7 @@ func seedOne(tx alias.Tx, sealer alias.Sealer, i int64) error {
 	return tx.InsertAlias(a)
 }
 
-// BenchmarkOpen100k loads a registry of 100,000 aliases. MiB is what stays on
+// BenchmarkOpen100k loads a registry of 100,000 aliases. MiB is the memory that stays on
 // the heap; the database driver's own memory is outside of it and does not grow
 // with the registry.
 func BenchmarkOpen100k(b *testing.B) {

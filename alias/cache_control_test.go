@@ -82,8 +82,8 @@ func TestCacheControlForm(t *testing.T) {
 	}
 }
 
-// FuzzCacheControl: what passes is a header line of known words and numbers, and
-// means what was written.
+// FuzzCacheControl: an accepted value is a header line of known words and numbers, with
+// the meaning of the input.
 func FuzzCacheControl(f *testing.F) {
 	for _, s := range []string{"", "public, max-age=60", "MAX-AGE=060 ,no-store", "a,b", "max-age=1\r\n", "public,,", `private="x"`, "\xff"} {
 		f.Add(s)

@@ -90,7 +90,7 @@ func TestCORSOrigins(t *testing.T) {
 	}
 }
 
-// Normalize leaves an alias with a list that nobody else can change.
+// TestCORSOriginsAreOwn: after Normalize, an alias shares its list with no other value.
 func TestCORSOriginsAreOwn(t *testing.T) {
 	t.Parallel()
 	list := []string{"https://a.example"}
@@ -103,7 +103,7 @@ func TestCORSOriginsAreOwn(t *testing.T) {
 	}
 }
 
-// FuzzCORSOrigin: what passes is the origin that a browser would send for it.
+// FuzzCORSOrigin: an accepted value is the origin that a browser would send.
 func FuzzCORSOrigin(f *testing.F) {
 	for _, s := range []string{
 		"", "*", "null", "https://a.example", "HTTPS://A.example:443", "http://[::1]:80", "https://a.example/", "https://u@a", "http://[::ffff:1.2.3.4]",

@@ -11,7 +11,7 @@ import (
 	"ixmage/alias/sqlstore"
 )
 
-// A registry is opened in three steps: the store, the key set, what is in them.
+// A registry is opened in three steps: the store, the key set, their content.
 func Example() {
 	if err := openAndLookUp(context.Background()); err != nil {
 		fmt.Println(err)

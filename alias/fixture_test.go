@@ -48,8 +48,8 @@ func openFixture(t testing.TB, dir string, store alias.Store) *fixture {
 	return &fixture{Registry: r, store: store, sealer: sealer, dir: dir}
 }
 
-// wantAsStored compares memory with what a registry opened anew has in memory,
-// for the given names.
+// wantAsStored compares memory with the memory of a newly opened registry, for the
+// given names.
 func (f *fixture) wantAsStored(t *testing.T, names ...alias.Name) {
 	t.Helper()
 	again, err := alias.Open(t.Context(), f.store, f.sealer, alias.Policy{})

@@ -129,7 +129,7 @@ func TestLostAnswerNamesCredential(t *testing.T) {
 	}
 }
 
-// TestObserveOnce: what memory has already is told to nobody again.
+// TestObserveOnce: observers get no change that memory already has.
 func TestObserveOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

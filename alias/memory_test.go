@@ -66,7 +66,7 @@ func TestMemoryIsWhatIsStored(t *testing.T) {
 }
 
 // TestLostSharedCredential loses the answer to the write that makes the shared
-// credential: memory must find it although it bears another name than the alias.
+// credential: memory must find it although its name is not that of the alias.
 func TestLostSharedCredential(t *testing.T) {
 	t.Parallel()
 	base := newFixture(t)

@@ -40,7 +40,7 @@ func TestOperationFinished(t *testing.T) {
 	}
 }
 
-// TestBusyAlias: while an operation runs for an alias, nobody else changes or
+// TestBusyAlias: while an operation runs for an alias, no other call changes or
 // deletes it.
 func TestBusyAlias(t *testing.T) {
 	t.Parallel()
@@ -81,7 +81,7 @@ func TestBusyAlias(t *testing.T) {
 	}
 }
 
-// TestRotatingAlias: what runs for a credential alone keeps nobody from its
+// TestRotatingAlias: an operation for a credential alone does not block calls on its
 // aliases.
 func TestRotatingAlias(t *testing.T) {
 	t.Parallel()

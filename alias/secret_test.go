@@ -17,7 +17,7 @@ import (
 	"ixmage/alias/sqlstore"
 )
 
-// TestRegistrySwappedSecrets plays someone who can write to the database.
+// TestRegistrySwappedSecrets is an attacker who can write to the database.
 func TestRegistrySwappedSecrets(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -77,7 +77,7 @@ func TestRegistryWrongKeySet(t *testing.T) {
 	}
 }
 
-// TestRegistryNoKeyCheck: the secrets themselves speak where the check is lost.
+// TestRegistryNoKeyCheck: if the key check is lost, the secrets are tried instead.
 func TestRegistryNoKeyCheck(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -140,7 +140,7 @@ func TestTableFullMaps(t *testing.T) {
 	wantTable(t, "less", less, want)
 }
 
-// TestTableChangeCopiesOneMap is what keeps n writes from costing n squared:
+// TestTableChangeCopiesOneMap ensures that n writes do not cost n squared:
 // however large the table, all but one of its maps are shared with the next.
 func TestTableChangeCopiesOneMap(t *testing.T) {
 	t.Parallel()

@@ -77,7 +77,7 @@ func TestCreateAliasCredential(t *testing.T) {
 		{name: "bad key pair", alias: "a9", use: bad, fields: []string{"credential.access_key_id", "credential.secret_access_key"}},
 		{name: "all that is wrong", alias: "A9", use: bad, fields: []string{"name", "credential.access_key_id", "credential.secret_access_key"}},
 	} {
-		// One after the other: later rows meet what earlier ones made.
+		// Sequential: later rows depend on the results of earlier ones.
 		t.Run(row.name, func(t *testing.T) {
 			a, err := f.CreateAlias(ctx, draft(row.alias), row.use)
 			switch {
@@ -132,8 +132,7 @@ func TestSharedAnonymous(t *testing.T) {
 	}
 }
 
-// TestSharedAnonymousTaken: a key pair that bears the shared name stays what it
-// is.
+// TestSharedAnonymousTaken: a key pair with the shared name stays unchanged.
 func TestSharedAnonymousTaken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -204,7 +203,7 @@ func TestUpdateAlias(t *testing.T) {
 		}, fields: []string{"bucket", "ttl", "credential"}},
 		{name: "error of the callback", change: func(a *alias.Alias, _ *alias.CredentialRef) error { a.Bucket = "x"; return stop }, err: stop},
 	} {
-		// One after the other: each starts from what the one before left.
+		// Sequential: each row starts from the result of the previous one.
 		t.Run(row.name, func(t *testing.T) {
 			before, _ := f.Lookup("shop")
 			got, err := f.UpdateAlias(ctx, "shop", before.Alias.Revision, row.change)

@@ -97,8 +97,8 @@ func TestCredentialNamesThatAreNone(t *testing.T) {
 	}
 }
 
-// The credentials past the cap are not silent: the one that is due first stands
-// for all of them.
+// TestCredentialCap: the credentials past the cap share a series, which has the values of
+// the one that is due first.
 func TestCredentialCap(t *testing.T) {
 	t.Parallel()
 	m := New(Config{AliasCap: 1})

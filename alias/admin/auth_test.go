@@ -57,8 +57,8 @@ func TestAuthorization(t *testing.T) {
 	a.raw("GET /api/v1/aliases?access_token="+testToken+" HTTP/1.1\r\nHost: localhost\r\n\r\n").want(401, "unauthorized")
 }
 
-// TestAuthorizationFirst asks for things that would be wrong in other ways too:
-// who has no token learns nothing of it.
+// TestAuthorizationFirst sends requests that are also invalid in other ways: a client
+// without the token does not learn this.
 func TestAuthorizationFirst(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

@@ -49,8 +49,8 @@ func TestCredentialAnonymous(t *testing.T) {
 	}
 }
 
-// TestCredentialShared: null works for an alias whose own name a key pair bears,
-// until one bears the name of the shared credential too.
+// TestCredentialShared: null works for an alias whose name is taken by a key pair,
+// until a key pair takes the name of the shared credential too.
 func TestCredentialShared(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

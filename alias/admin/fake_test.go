@@ -124,7 +124,7 @@ func (a *api) addProvisioned(name alias.Name) {
 	})
 }
 
-// checkActor checks what the audit will be told.
+// checkActor checks the actor for the audit.
 func checkActor(t *testing.T, actor string) {
 	t.Helper()
 	if actor != "admin@127.0.0.1" {

@@ -133,7 +133,7 @@ func FuzzPrefer(f *testing.F) {
 		if got.sent && parsePrefer([]string{got.applied()}) != got {
 			t.Fatalf("%q: what is said to be applied, %q, is something else", header, got.applied())
 		}
-		// Whatever stands before it is another preference.
+		// Any text before it is another preference.
 		for _, other := range []string{"foo, ", `foo="a\",;wait=1";wait=2, `, ",,\t,"} {
 			if again := parsePrefer([]string{other + header}); again != got {
 				t.Fatalf("%q: got %+v, and %+v after %q", header, got, again, other)

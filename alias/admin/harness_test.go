@@ -43,7 +43,7 @@ type api struct {
 	client *http.Client
 }
 
-// logBuffer is where the server logs to.
+// logBuffer is the log of the server.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -61,7 +61,7 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// lines decodes what was logged.
+// lines decodes the log lines.
 func (l *logBuffer) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	var out []map[string]any
@@ -221,7 +221,7 @@ func (a *api) readNext(r *bufio.Reader, method string) answer {
 	return a.read(resp)
 }
 
-// read takes the answer and checks what all of them have.
+// read reads the answer and checks the properties of every answer.
 func (a *api) read(resp *http.Response) answer {
 	a.t.Helper()
 	defer resp.Body.Close()
@@ -245,7 +245,7 @@ func (a *api) read(resp *http.Response) answer {
 	return got
 }
 
-// checkProblem checks what RFC 9457 and the API promise of every error.
+// checkProblem checks the rules of RFC 9457 and the API for every error.
 func (r answer) checkProblem() {
 	r.t.Helper()
 	if ct := r.header.Get("Content-Type"); ct != "application/problem+json" {

@@ -113,8 +113,8 @@ func TestHistoryQueryRefused(t *testing.T) {
 	}
 }
 
-// TestHistoryPages checks how much is given to who asks for no number, and for
-// too large a one.
+// TestHistoryPages checks the number of entries without a limit, and with a limit that
+// is too large.
 func TestHistoryPages(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
@@ -137,7 +137,7 @@ func TestHistoryPages(t *testing.T) {
 	}
 }
 
-// newWaiter is the part of a server that waits, and what a shutdown calls.
+// newWaiter is the part of a server that waits, and the function that a shutdown calls.
 func newWaiter(f *fake) (operations, context.CancelFunc) {
 	closing, startClose := context.WithCancel(context.Background())
 	return operations{provisioner: f, closing: closing, held: make(chan struct{}, maxHeld)}, startClose

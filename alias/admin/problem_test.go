@@ -16,9 +16,8 @@ import (
 	"ixmage/alias/sqlstore"
 )
 
-// answers says what each error there is becomes. TestEveryErrorHasAnAnswer
-// fails when one is missing here, so that nobody adds one without a thought
-// for its status.
+// answers has the status and code of every error. TestEveryErrorHasAnAnswer fails if an
+// error is missing here, so that a new error cannot be without a chosen status.
 var answers = map[string]struct {
 	err    error
 	status int

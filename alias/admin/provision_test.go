@@ -248,7 +248,7 @@ func TestSwitchedOff(t *testing.T) {
 		t.Errorf("fields: got %q", got)
 	}
 	a.do("POST", "/api/v1/credentials/none/rotate", "").want(404, "not-found")
-	// What is kept stays readable, and what needs no IAM goes on.
+	// Stored values stay readable, and calls that need no IAM still work.
 	a.do("GET", "/api/v1/operations", "").want(200, "")
 	a.do("GET", "/api/v1/audit", "").want(200, "")
 	a.do("GET", "/api/v1/credentials/media", "").want(200, "")

@@ -8,7 +8,7 @@ import (
 	"ixmage/alias"
 )
 
-// TestAuditIsAppendOnly: not even raw SQL changes or deletes what the audit says.
+// TestAuditIsAppendOnly: not even raw SQL changes or deletes an entry of the audit.
 func TestAuditIsAppendOnly(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, filepath.Join(t.TempDir(), "registry.db"))

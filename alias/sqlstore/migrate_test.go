@@ -10,8 +10,8 @@ import (
 	"ixmage/alias"
 )
 
-// TestMigrateFromBefore takes a database back to the schema before the newest
-// one, and opens it again: what was in it stands, with nothing in the new columns.
+// TestMigrateFromBefore migrates a database down to the previous schema, and opens it
+// again: its rows are unchanged, and the new columns are empty.
 func TestMigrateFromBefore(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "registry.db")

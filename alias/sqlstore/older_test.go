@@ -46,7 +46,7 @@ func openOlder(t *testing.T, version string) (*alias.Registry, *Store) {
 	return r, s
 }
 
-// TestOlderRegistry: what an older ixmage stored is there, and its secrets open.
+// TestOlderRegistry: the rows of an older ixmage are readable, and its secrets open.
 func TestOlderRegistry(t *testing.T) {
 	t.Parallel()
 	r, s := openOlder(t, "v0")

@@ -209,8 +209,8 @@ func TestFilesArePrivate(t *testing.T) {
 	}
 }
 
-// TestEveryConnectionIsDurable asks connections of both pools what they were
-// told, as a lost pragma shows nowhere else.
+// TestEveryConnectionIsDurable reads the pragmas of connections of both pools, because
+// no other test would fail without them.
 func TestEveryConnectionIsDurable(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, filepath.Join(t.TempDir(), "registry.db"))
@@ -280,8 +280,8 @@ func TestReopenKeepsEverything(t *testing.T) {
 	}
 }
 
-// TestUnwritable: as root every file can be written, so a folder in place of
-// the log file stands in for what cannot be.
+// TestUnwritable: root can write every file, so a folder in place of the log file makes
+// the writes fail.
 func TestUnwritable(t *testing.T) {
 	t.Parallel()
 	path := makeDatabase(t, 1)

@@ -10,7 +10,8 @@ import (
 	"ixmage/alias"
 )
 
-// TestUnavailable: what passes, or an operator can mend, is told from a bug.
+// TestUnavailable: an error that is temporary, or that an operator can fix, is
+// distinguished from a bug.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

@@ -52,7 +52,7 @@ func TestSavedByNothingKnown(t *testing.T) {
 	}
 }
 
-// TestCountingAllocatesNothing, which is what makes it fit for every cache hit.
+// TestCountingAllocatesNothing: every cache hit counts, so counting must be cheap.
 //
 //nolint:paralleltest // AllocsPerRun counts what other goroutines allocate too.
 func TestCountingAllocatesNothing(t *testing.T) {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("the store is down")
 
-// memory is a store of usage that fails as it is told.
+// memory is a store of usage whose calls a test can make fail.
 type memory struct {
 	mu     sync.Mutex
 	usage  map[int64]alias.Usage
@@ -70,7 +70,7 @@ func (m *memory) set(before, after error) {
 	m.before, m.after = func() error { return before }, func() error { return after }
 }
 
-// stored is what is in the store, without times.
+// stored returns the content of the store, without times.
 func (m *memory) stored() map[int64]alias.Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,7 +94,7 @@ func count(a *usage.Account, n int64) {
 	a.Saved(usage.NotModified, 0, 8*n)
 }
 
-// counted is what count has counted.
+// counted returns the usage that count counts.
 func counted(n int64) alias.Usage {
 	return alias.Usage{
 		Spent: alias.Tally{Requests: n, Bytes: 2 * n}, Hit: alias.Tally{Requests: 3 * n, Bytes: 4 * n},
@@ -155,7 +155,7 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// A new process goes on where the one before it stopped.
+// A new process continues with the stored counts.
 func TestAccountsRestart(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
@@ -200,7 +200,7 @@ func TestFailingStore(t *testing.T) {
 	}
 }
 
-// A batch that failed does not keep what is counted later out of reach.
+// After a failed batch, later counts are still readable.
 func TestUsageFails(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
