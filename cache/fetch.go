@@ -171,8 +171,8 @@ func (f *fetch) joinableLocked(now time.Time) bool {
 // expires is the time at which the object of f becomes stale.
 func (f *fetch) expires() time.Time { return f.born.Add(f.source.Fresh) }
 
-// exclusive reports whether the outcome is for one waiter alone: its bytes are not held,
-// or each request must ask anew. f is resolved.
+// exclusive reports whether only one waiter may have the outcome: its bytes are not in
+// memory, or each request must be validated by the source. f must be resolved.
 func (f *fetch) exclusive() bool {
 	return f.source != nil && (f.bytes() == nil || !f.source.lasts())
 }

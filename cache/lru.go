@@ -271,8 +271,7 @@ func (m *memory) room(b *budget, n int64) bool {
 	return true
 }
 
-// reservedShare is the part of the budget, one in so many bytes, that may be reserved.
-// Reservations evict entries.
+// reservedShare limits reservations, which evict entries, to the budget divided by it.
 const reservedShare = 8
 
 // Reserve reserves n bytes of the memory budget, and evicts entries if needed, for bytes
