@@ -17,8 +17,8 @@ import (
 	"ixmage/internal/awstest/iam"
 )
 
-// scenario is an operation on an env that setUp has made ready. want are the
-// aliases that must be served whatever happened, and may those that may be.
+// scenario is an operation on an env that setUp prepares. want are the aliases that must
+// be served at the end, and may those that may be served.
 type scenario struct {
 	name  string
 	lag   time.Duration
@@ -85,11 +85,11 @@ func scenarios() []scenario {
 	}
 }
 
-// fault is what goes wrong at the nth write, or at the nth call of IAM.
+// fault is a failure of the nth write, or of the nth call of IAM.
 type fault struct {
 	name  string
 	write bool
-	after bool                          // of a write: it is durable, and nobody learns so
+	after bool                          // of a write: it is durable, but the process does not learn that
 	call  func(l *procState) *iam.Fault // of a call
 	again bool                          // the process dies once more while it recovers
 }
@@ -127,9 +127,9 @@ func faults() []fault {
 	)
 }
 
-// TestCrashMatrix breaks every write and every call of every operation in every
-// way, once and while it recovers, and lets the process start anew. What must
-// hold then is in wantConverged.
+// TestCrashMatrix breaks every write and every call of every operation in every way,
+// once and again during recovery, and restarts the process. wantConverged then checks
+// the invariants.
 func TestCrashMatrix(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {
@@ -148,7 +148,7 @@ func TestCrashMatrix(t *testing.T) {
 				t.Run(f.name, func(t *testing.T) {
 					for n := 1 + i%stride; n <= places; n += stride {
 						if ok := t.Run(fmt.Sprint(n), func(t *testing.T) { s.breakAt(t, f, n) }); !ok {
-							return // one is enough to look at
+							return // one failure is enough
 						}
 					}
 				})
@@ -157,8 +157,8 @@ func TestCrashMatrix(t *testing.T) {
 	}
 }
 
-// crashStride is every how many places something breaks. All of them take
-// minutes: make test-long does that.
+// crashStride n breaks every nth write or call. All of them take minutes, in make
+// test-long.
 func crashStride() int {
 	switch {
 	case os.Getenv("IXMAGE_CRASHES") == "all":
@@ -169,7 +169,7 @@ func crashStride() int {
 	return 5
 }
 
-// measure counts the writes and the calls of IAM of a run that goes well.
+// measure counts the writes and the calls of IAM of a run without a fault.
 func (s scenario) measure(t *testing.T) (writes, calls int) {
 	t.Helper()
 	w := newEnv(t, iam.Config{Lag: s.lag})
@@ -219,7 +219,7 @@ func (s scenario) breakAt(t *testing.T, f fault, n int) {
 	p.quiet()
 	w.wantConverged(p, s)
 	if got := w.foreignState(); !cmp.Equal(got, foreign) {
-		t.Errorf("somebody else's user was touched: %s", cmp.Diff(foreign, got))
+		t.Errorf("a user of another client was changed: %s", cmp.Diff(foreign, got))
 	}
 }
 
@@ -237,8 +237,8 @@ func (w *env) breakCall(l *procState, f fault, n int) {
 	})
 }
 
-// addForeign makes users that are not ours: beside our path, and on it with the
-// tags of another installation.
+// addForeign makes users that are not ours: outside our path, and under it with the tags
+// of another installation.
 func (w *env) addForeign() string {
 	w.iam.AddUser("/", "alice", "")
 	w.iam.AddUser(policy.UserPath(testInstall), "bob", "")
@@ -337,8 +337,8 @@ func (w *env) wantOwned(p *process, served []alias.Name) {
 	}
 }
 
-// wantOneKey wants the one key that the registry has, active. A second one may
-// stand only if it is inactive and was reported.
+// wantOneKey wants the key of the registry to be active. A second key may exist only if
+// it is inactive and reported.
 func (w *env) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 	w.t.Helper()
 	active := 0
@@ -347,7 +347,7 @@ func (w *env) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 			active++
 		}
 		if k.ID != prov.AccessKeyID && (prov.Previous == nil || k.ID != prov.Previous.AccessKeyID) {
-			w.t.Errorf("user %s has the key %s, active %v, which nobody knows", prov.User.Name, k.ID, k.Active)
+			w.t.Errorf("user %s has the unknown key %s, active %v", prov.User.Name, k.ID, k.Active)
 		}
 	}
 	if active != 1 && prov.Previous == nil {
@@ -355,8 +355,8 @@ func (w *env) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 	}
 }
 
-// wantRepeatable makes the request again: what is done is not done again, and
-// what failed goes well.
+// wantRepeatable repeats the request: a finished operation is not repeated, and a failed
+// one succeeds.
 func (w *env) wantRepeatable(p *process, s scenario) {
 	w.t.Helper()
 	for _, name := range s.may {

@@ -57,7 +57,7 @@ func (w *env) running(edit ...func(*Config)) (*process, *patientClock) {
 	return p, clock
 }
 
-// wantEscalated wants a rotation to have left out both soaks.
+// wantEscalated wants a rotation to have skipped both soaks.
 func wantEscalated(t *testing.T, op *alias.Operation) {
 	t.Helper()
 	if op.State != alias.OperationDone {
@@ -128,7 +128,7 @@ func TestEmergencyEndsSoak(t *testing.T) {
 }
 
 // TestEmergencyBeforeInterrupt: a rotation that writes after the emergency was stored,
-// and before it is interrupted, goes on from what is stored. That is no failure.
+// and before it is interrupted, continues from the stored state without a failure.
 func TestEmergencyBeforeInterrupt(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})

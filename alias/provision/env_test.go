@@ -24,7 +24,7 @@ import (
 	fakes3 "ixmage/internal/awstest/s3"
 )
 
-// fakeClock goes on when somebody sleeps, and not otherwise.
+// fakeClock advances only by calls of Sleep and advance.
 type fakeClock struct {
 	mu  sync.Mutex // guards now
 	now time.Time
@@ -49,8 +49,8 @@ func (c *fakeClock) advance(d time.Duration) {
 
 var errCrash = errors.New("crashed")
 
-// procState is the process from its start to its crash: nothing that it does after
-// that has any effect.
+// procState is the state of a process, which kill ends: no later call or write has an
+// effect.
 type procState struct {
 	ctx    context.Context //nolint:containedctx // the process's own
 	cancel context.CancelFunc
@@ -69,7 +69,7 @@ func (l *procState) kill() {
 	l.cancel()
 }
 
-// RoundTrip keeps a dead process from sending.
+// RoundTrip keeps a killed process from sending.
 func (l *procState) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.killed.Load() {
 		return nil, errCrash
@@ -77,8 +77,8 @@ func (l *procState) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// killableStore is a store of a process that may die at a write: before it, or after
-// it and before it learns so.
+// killableStore is a store that can kill its process at a write: before the write, or
+// after it and before the process learns the result.
 type killableStore struct {
 	alias.Store
 	proc   *procState
@@ -102,7 +102,7 @@ func (m *killableStore) Update(ctx context.Context, fn func(alias.Tx) error) err
 	return errCrash
 }
 
-// due counts a write and reports whether the process dies at it.
+// due counts a write and reports whether it kills the process.
 func (m *killableStore) due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,7 +110,7 @@ func (m *killableStore) due() bool {
 	return m.writes == m.at
 }
 
-// env is an account, a database and a provisioner that can be started anew.
+// env is an account and a database, with a provisioner that can be restarted.
 type env struct {
 	dir   string
 	t     *testing.T
@@ -118,7 +118,7 @@ type env struct {
 	iam   *iam.Server
 	store alias.Store
 	seal  alias.Sealer
-	power alias.KeyPair // what the provisioner signs with
+	power alias.KeyPair // the key of the provisioner
 	edit  func(*Config)
 }
 
@@ -157,7 +157,7 @@ func newEnv(t *testing.T, cfg iam.Config) *env {
 	return w
 }
 
-// emptyRegistry is a database whose migrations have run: a test run makes a thousand of them.
+// emptyRegistry is a migrated database, because migrating one for each env takes too long.
 var emptyRegistry = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "ixmage-test-")
 	if err != nil {
@@ -175,8 +175,8 @@ var emptyRegistry = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(path)
 })
 
-// quickDir is a folder in memory where there is one. These tests write much, and
-// what they kill is not the machine.
+// quickDir is a folder in memory if the machine has one. These tests write much and do
+// not need durability.
 func quickDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "ixmage-test-") //nolint:usetesting // t.TempDir is on a disk
@@ -236,7 +236,7 @@ func wantCode(t *testing.T, why *alias.OperationError, code string) {
 	}
 }
 
-// deny refuses actions of IAM, whoever asks.
+// deny refuses actions of IAM to every caller.
 func (w *env) deny(actions ...string) {
 	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if slices.Contains(actions, c.Action) {
@@ -279,7 +279,7 @@ func (w *env) start() *process {
 	return &process{Provisioner: New(cfg), w: w, proc: l, store: store, registry: registry, rec: rec}
 }
 
-// recorder remembers what was counted.
+// recorder stores the counted operations.
 type recorder struct {
 	mu         sync.Mutex // guards operations
 	operations []string
@@ -297,7 +297,7 @@ func (*recorder) Propagation(time.Duration) {}
 
 func (*recorder) Orphans(int) {}
 
-// request is the usual one.
+// request is the default request.
 func (w *env) request(name alias.Name, edit ...func(*policy.Request)) policy.Request {
 	req := policy.Request{
 		Alias: name, Inside: "web/a.png", Outside: "private/p.png",
@@ -311,7 +311,7 @@ func (w *env) request(name alias.Name, edit ...func(*policy.Request)) policy.Req
 	return req
 }
 
-// drive performs everything that runs, until nothing does or the process dies.
+// drive performs the running operations, until none is left or the process is killed.
 func (p *process) drive() {
 	p.w.t.Helper()
 	for p.proc.ctx.Err() == nil {
@@ -325,7 +325,7 @@ func (p *process) drive() {
 	}
 }
 
-// do begins an operation and drives it to its end.
+// do starts an operation and drives it to its end.
 func (p *process) do(op *alias.Operation, err error) *alias.Operation {
 	p.w.t.Helper()
 	if err != nil {
@@ -348,7 +348,7 @@ func (p *process) mustSucceed(op *alias.Operation, err error) *alias.Operation {
 	return done
 }
 
-// quiet drives and looks for orphans until all that is left over is old enough.
+// quiet drives and reconciles until every orphan is old enough to be handled.
 func (p *process) quiet() {
 	p.w.t.Helper()
 	for range 3 {

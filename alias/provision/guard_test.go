@@ -41,7 +41,7 @@ func TestUserReadBack(t *testing.T) {
 	}
 }
 
-// TestRemovalOfChangedUser: a user that somebody else gave a password is not deleted.
+// TestRemovalOfChangedUser: a user with a password of another client is not deleted.
 func TestRemovalOfChangedUser(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})

@@ -23,9 +23,9 @@ func (p *process) dieAfter(action string) {
 	})
 }
 
-// TestKeyIntentOutlivesOutage: that a key was about to be made is known also when the
-// process comes back after long. The key whose secret was lost is then deleted, and not
-// taken for somebody else's.
+// TestKeyIntentOutlivesOutage: a process that restarts after a long time knows that it
+// was making a key. It deletes the key whose secret was lost, and does not take it for a
+// key of another client.
 func TestKeyIntentOutlivesOutage(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -43,8 +43,8 @@ func TestKeyIntentOutlivesOutage(t *testing.T) {
 	w.wantOwned(p, []alias.Name{"shop"})
 }
 
-// TestReuseIntentIsUndone: a reuse that ends as soon as it has widened the policy, by a
-// crash after which it cannot go on or by a panic, takes the new location back.
+// TestReuseIntentIsUndone: a reuse that fails just after it extended the policy, by a
+// crash from which it cannot recover or by a panic, revokes the new location.
 func TestReuseIntentIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged} {
@@ -89,9 +89,9 @@ func TestReuseIntentIsUndone(t *testing.T) {
 	}
 }
 
-// TestSigningKeyIsNotRetired: no step of a rotation touches the key that signs, whatever
-// the operation says is to be retired.
-func TestSigningKeyIsNotRetired(t *testing.T) {
+// TestCurrentKeyIsNotRetired: no step of a rotation changes the current key, even if the
+// operation names it as the retiring one.
+func TestCurrentKeyIsNotRetired(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
 	p := w.start()
@@ -116,8 +116,8 @@ func TestSigningKeyIsNotRetired(t *testing.T) {
 	w.wantKeys(prov.User.Name, prov.AccessKeyID)
 }
 
-// TestRemainsInUse: what a failed operation left is not deleted once somebody has used a
-// key of it.
+// TestRemainsInUse: the user of a failed operation is not deleted if one of its keys was
+// used.
 func TestRemainsInUse(t *testing.T) {
 	t.Parallel()
 	for name, used := range map[string]bool{"used": true, "not used": false} {
@@ -149,9 +149,9 @@ func TestRemainsInUse(t *testing.T) {
 	}
 }
 
-// TestDeadKeyIsProbedThrice: a key is deleted only after three refusals in a row: the
-// first server to know that it is inactive is not all of them.
-func TestDeadKeyIsProbedThrice(t *testing.T) {
+// TestInactiveKeyIsProbedThrice: a key is deleted only after three refusals in a row,
+// because not all servers know at once that it is inactive.
+func TestInactiveKeyIsProbedThrice(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
 	p := w.start()

@@ -21,7 +21,7 @@ import (
 type trap struct {
 	sprung chan struct{} // gets what there is room for when it panics
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	at    string     // a part of the line; empty: never
 	lines bytes.Buffer
 }
@@ -112,8 +112,8 @@ func TestPanicInStep(t *testing.T) {
 	}
 }
 
-// TestPanicInUndo: an operation ends also where undoing it panics, and what it made
-// is removed by a later scan.
+// TestPanicInUndo: an operation ends even if its undo panics, and a later reconcile
+// removes what it made.
 func TestPanicInUndo(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -153,8 +153,8 @@ func (*panicking) Operation(string, string) { panic("no metrics") }
 
 func (*panicking) Orphans(int) { panic("no metrics") }
 
-// TestPanicAtEnd: an operation whose end is stored is done, whatever panics after
-// that, and nothing of it is undone.
+// TestPanicAtEnd: an operation whose end is stored is done and is not undone, even if
+// code after that panics.
 func TestPanicAtEnd(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -200,8 +200,8 @@ func (c *hookedClock) Now() time.Time {
 	return c.Clock.Now()
 }
 
-// TestPanicInBackground: the schedule and the scans go on after a panic, and with
-// them everything else.
+// TestPanicInBackground: the schedule, reconcile and everything else continue after a
+// panic.
 func TestPanicInBackground(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})

@@ -44,7 +44,7 @@ func TestPolicyNotSeenYet(t *testing.T) {
 	}
 }
 
-// TestPolicyGone: a scan reports a policy that somebody deleted.
+// TestPolicyGone: reconcile reports a policy that another client deleted.
 func TestPolicyGone(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})

@@ -11,7 +11,7 @@ import (
 )
 
 // TestPolicyClash: two aliases of one location with different keys cannot share a
-// managed policy, and the second is told why and what to do.
+// managed policy. The error of the second says why and what to do.
 func TestPolicyClash(t *testing.T) {
 	t.Parallel()
 	const key, other = "arn:aws:kms:us-east-1:123456789012:key/abc", "arn:aws:kms:us-east-1:123456789012:key/def"
@@ -50,9 +50,8 @@ func TestPolicyClash(t *testing.T) {
 	}
 }
 
-// TestManagedPolicySerial: from the moment that a policy is made or found until it is
-// attached nobody deletes it, and from its last detachment until it is deleted nobody
-// attaches it.
+// TestManagedPolicySerial: no other operation deletes a policy between its creation and
+// its attachment, or attaches it between its last detachment and its deletion.
 func TestManagedPolicySerial(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -66,7 +65,7 @@ func TestManagedPolicySerial(t *testing.T) {
 		case "CreatePolicy", "AttachUserPolicy", "DetachUserPolicy", "DeletePolicy":
 			if release, free := p.locks.try(policyLock(arn)); free {
 				release()
-				t.Errorf("%s while anybody else could work on the policy", c.Action)
+				t.Errorf("%s without the lock of the policy", c.Action)
 			}
 			mu.Lock()
 			seen[c.Action] = true

@@ -116,7 +116,7 @@ func TestDelegatedLife(t *testing.T) {
 // wantOrphans has the provisioner find an orphan and delete it on command.
 func (w *env) wantOrphans(p *process) {
 	w.t.Helper()
-	w.addUnheard("carol")
+	w.addUnknown("carol")
 	w.iam.AttachPolicy("carol", w.iam.ReadOnlyARN())
 	w.clock.advance(48 * time.Hour)
 	p.reconcile(w.t.Context())

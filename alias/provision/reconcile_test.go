@@ -14,9 +14,9 @@ import (
 	"ixmage/internal/awstest/iam"
 )
 
-// addUnheard makes a user with a key that bears the tags of an operation which no
-// registry has.
-func (w *env) addUnheard(name string) alias.KeyPair {
+// addUnknown makes a user with a key and with the tags of an operation that is in no
+// registry.
+func (w *env) addUnknown(name string) alias.KeyPair {
 	kp := w.iam.AddUser(policy.UserPath(testInstall), name, "")
 	w.iam.ChangeUser(name, func(u *iam.User) {
 		u.Tags = map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall, policy.TagOperation: "op-1"}
@@ -24,7 +24,7 @@ func (w *env) addUnheard(name string) alias.KeyPair {
 	return kp
 }
 
-// reported finds what the last look said of a user.
+// reported finds a user in the last report.
 func (p *process) reported(kind, user string) (Orphan, bool) {
 	for _, o := range p.orphans.Orphans {
 		if o.Kind == kind && o.User == user {
@@ -66,8 +66,8 @@ func TestReconcileGoesOn(t *testing.T) {
 	p.wantServed("shop")
 }
 
-// TestQuarantine: the keys of a user that nobody heard of are made inactive once
-// they are idle, and not before. Nothing is deleted without a command.
+// TestQuarantine: the keys of an unknown user are made inactive when they are idle, and
+// not before. Nothing is deleted without a command.
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -86,7 +86,7 @@ func TestQuarantine(t *testing.T) {
 			for _, name := range []alias.Name{"a", "b", "c", "d"} { // one in five may be unknown
 				p.mustSucceed(p.Provision(t.Context(), actor, w.request(name)))
 			}
-			kp := w.addUnheard("bob")
+			kp := w.addUnknown("bob")
 			at := w.request("bob").Location
 			_ = scope.ReadByte(t.Context(), p.cfg.S3(at, kp), at, "web/a.png") // refused, and a use
 			w.clock.advance(row.idle)
@@ -112,12 +112,12 @@ func TestQuarantinePartly(t *testing.T) {
 	for _, name := range []alias.Name{"a", "b", "c", "d"} {
 		p.mustSucceed(p.Provision(t.Context(), actor, w.request(name)))
 	}
-	idle := w.addUnheard("bob")
+	idle := w.addUnknown("bob")
 	used := w.iam.AddKey("bob")
 	w.clock.advance(unusedFor + time.Hour)
 	at := w.request("bob").Location
 	_ = scope.ReadByte(t.Context(), p.cfg.S3(at, used), at, "web/a.png")
-	for range 2 { // and the second look says the same
+	for range 2 { // the second reconcile reports the same
 		p.reconcile(t.Context())
 		o, ok := p.reported(orphanUser, "bob")
 		if !ok || o.State != statePartly || !strings.Contains(o.Detail, idle.AccessKeyID+" is inactive") ||
@@ -133,7 +133,7 @@ func TestQuarantinePartly(t *testing.T) {
 }
 
 // TestDeletionCap: no more than five users are deleted in an hour, whatever else the
-// audit has to say.
+// audit contains.
 func TestDeletionCap(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -169,8 +169,8 @@ func TestDeletionCap(t *testing.T) {
 	}
 }
 
-// TestRemoveOrphan: what cannot be removed is reported by a sentinel and left as it
-// is.
+// TestRemoveOrphan: a user that cannot be removed is not changed, and the error wraps a
+// sentinel.
 func TestRemoveOrphan(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -192,7 +192,7 @@ func TestRemoveOrphan(t *testing.T) {
 			foreign := w.addForeign()
 			p := w.start()
 			hasShop(alias.PolicyInline)(p)
-			w.addUnheard("carol")
+			w.addUnknown("carol")
 			user := row.user
 			if user == "" {
 				_, prov := p.provisioned("shop")
@@ -211,20 +211,20 @@ func TestRemoveOrphan(t *testing.T) {
 				t.Errorf("carol is there: %v", ok)
 			}
 			if w.foreignState() != foreign {
-				t.Error("somebody else's user was touched")
+				t.Error("a user of another client was changed")
 			}
 			p.wantServed("shop")
 		})
 	}
 }
 
-// TestRemoveOrphanInterrupted: a deletion whose time is up says what it leaves, and
-// the same command again goes on.
+// TestRemoveOrphanInterrupted: the error of an interrupted deletion says what may remain,
+// and the same command again continues.
 func TestRemoveOrphanInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
 	p := w.start()
-	w.addUnheard("carol")
+	w.addUnknown("carol")
 	ctx, cancel := context.WithCancel(t.Context())
 	w.iam.OnCall(func(c iam.Call) *iam.Fault {
 		if c.Action == "DeleteUser" {

@@ -21,9 +21,9 @@ func (p *process) wantForgotten(name alias.Name, user string) {
 	}
 }
 
-// TestRemovalSparesForeignKey: a key that somebody else made stops the removal, and
-// a scan must not finish what the operator was told was left.
-func TestRemovalSparesForeignKey(t *testing.T) {
+// TestRemovalKeepsForeignKey: a key of another client stops the removal, and reconcile
+// must not finish the removal that was reported as stopped.
+func TestRemovalKeepsForeignKey(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
 	p := w.start()
@@ -41,8 +41,8 @@ func TestRemovalSparesForeignKey(t *testing.T) {
 	p.wantForgotten("shop", prov.User.Name)
 }
 
-// TestRemovalOfNameTaken: a credential that never had a user, since the name was
-// somebody else's, can be removed, and that user is not touched.
+// TestRemovalOfNameTaken: a credential that never had a user, because another client's
+// user has the name, can be removed, and that user is not changed.
 func TestRemovalOfNameTaken(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -54,12 +54,12 @@ func TestRemovalOfNameTaken(t *testing.T) {
 	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 	p.wantForgotten("shop", "shop")
 	if w.foreignState() != foreign {
-		t.Error("somebody else's user was touched")
+		t.Error("a user of another client was changed")
 	}
 }
 
-// TestRemovalWithoutEndpoint: an S3 server that is gone for good must not keep a
-// key alive that STS refuses.
+// TestRemovalWithoutEndpoint: an S3 server that no longer exists must not prevent the
+// deletion of a key that STS refuses.
 func TestRemovalWithoutEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})

@@ -14,7 +14,7 @@ import (
 	"ixmage/internal/awstest/iam"
 )
 
-// backup is a copy of the database as it stands, opened.
+// backup opens a copy of the current database.
 func (w *env) backup() alias.Store { //nolint:ireturn // as env.store is
 	w.t.Helper()
 	dir := quickDir(w.t)
@@ -38,7 +38,7 @@ func (w *env) backup() alias.Store { //nolint:ireturn // as env.store is
 	return store
 }
 
-// startOn is a process with another database.
+// startOn starts a process with another database.
 func (w *env) startOn(store alias.Store) *process {
 	live := w.store
 	defer func() { w.store = live }()
@@ -63,8 +63,8 @@ func (p *process) wantServed(names ...alias.Name) {
 	}
 }
 
-// TestRestoredBeforeRotation: a copy from before the rotations does not know the
-// keys that serve now. It must leave them alone however often it looks.
+// TestRestoredBeforeRotation: a copy from before the rotations does not know the current
+// keys. Its reconcile must not change them, however often it runs.
 func TestRestoredBeforeRotation(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -110,8 +110,8 @@ func (w *env) interrupted(n int) (old alias.Store, live *process) { //nolint:ire
 	return old, live
 }
 
-// TestRestoredWhileProvisioning: a copy in which a provisioning still runs goes on
-// with it. Whatever comes of that, the key that serves must stay.
+// TestRestoredWhileProvisioning: a copy in which a provisioning still runs continues it.
+// Whatever the outcome, the key that is in use must stay.
 func TestRestoredWhileProvisioning(t *testing.T) {
 	t.Parallel()
 	for n := 5; n < 16; n++ {
@@ -125,8 +125,8 @@ func TestRestoredWhileProvisioning(t *testing.T) {
 	}
 }
 
-// TestRestoredUndoes: a copy whose provisioning fails now must not take the user
-// with it that works for the one that has finished.
+// TestRestoredUndoes: a copy whose provisioning fails now must not delete the user of the
+// live database, where the provisioning has finished.
 func TestRestoredUndoes(t *testing.T) {
 	t.Parallel()
 	for n := 5; n < 16; n++ {
@@ -142,8 +142,8 @@ func TestRestoredUndoes(t *testing.T) {
 	}
 }
 
-// TestRestoredFromBeforeAll: a registry that knows no user finds that all are
-// unknown, says so and touches none, however long they have not been used.
+// TestRestoredFromBeforeAll: a registry without users reports all users as unknown and
+// changes none, however long they have not been used.
 func TestRestoredFromBeforeAll(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})

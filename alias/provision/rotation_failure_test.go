@@ -40,10 +40,10 @@ func (p *process) addAlias(name alias.Name, prefix, canary string) error {
 	return err
 }
 
-// TestRotationBringsBack: when the new key is refused once the old one is inactive,
-// the old one signs again, sealed under a version of its own, and is the only key.
-// A later rotation works, and one that fails leaves it.
-func TestRotationBringsBack(t *testing.T) {
+// TestRotationReverts: if the new key is refused after the old one became inactive,
+// the old one is the current key again, under a version of its own, and the only key.
+// A later rotation works, and one that fails keeps it.
+func TestRotationReverts(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
 	p := w.start()

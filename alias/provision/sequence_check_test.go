@@ -38,7 +38,7 @@ func TestRandomSequences(t *testing.T) {
 	}
 }
 
-// sequences is how many are played where nobody says.
+// sequences is the default number of sequences.
 func sequences(t *testing.T) uint64 {
 	t.Helper()
 	text := os.Getenv("IXMAGE_SEQUENCES")
@@ -85,12 +85,12 @@ func playSequence(t *testing.T, steps []byte) {
 	q.wantRepeatable()
 	q.wantRemovable()
 	if got := w.foreignState(); !cmp.Equal(got, foreign) {
-		t.Errorf("somebody else's user was touched: %s", cmp.Diff(foreign, got))
+		t.Errorf("a user of another client was changed: %s", cmp.Diff(foreign, got))
 	}
 }
 
-// wantQuiet checks what must hold when nothing runs: whatever was served still
-// is, whatever else was begun has failed, and IAM has what the registry has.
+// wantQuiet checks the invariants that hold when nothing runs: every alias that was
+// served still is, every other begun operation has failed, and IAM matches the registry.
 func (q *sequence) wantQuiet() {
 	q.w.t.Helper()
 	running, err := q.w.store.Operations(q.w.t.Context(), alias.OperationFilter{State: alias.OperationRunning, Limit: 1})
@@ -121,8 +121,8 @@ func (q *sequence) wantQuiet() {
 	q.wantOneKeyEach()
 }
 
-// repeat does what is left to the operator and the schedule: a removal that
-// failed is asked for again, and a rotation that did begins anew.
+// repeat does the work of the operator and the schedule: it repeats failed removals and
+// failed rotations.
 func (q *sequence) repeat() {
 	q.w.t.Helper()
 	for _, c := range q.credentials() {

@@ -12,9 +12,8 @@ import (
 	"ixmage/internal/awstest/iam"
 )
 
-// sequence is what an operator, IAM and fate do one after the other. Its bytes
-// say what: three for each step, so that any bytes are a sequence and a shorter
-// one can be cut out of it.
+// sequence is a series of requests, faults and crashes. Three bytes encode each step, so
+// that any bytes are a sequence and a part of them is a shorter one.
 type sequence struct {
 	w           *env
 	p           *process
@@ -70,13 +69,13 @@ func (q *sequence) play() {
 	}
 }
 
-// String is the sequence in words.
+// String describes the sequence.
 func (q *sequence) String() string {
 	return fmt.Sprintf("IXMAGE_SEQUENCE=%x\n%s", q.steps, strings.Join(q.publicError, "\n"))
 }
 
-// wantServing checks what must hold at any time: nothing is served that was not
-// proven, and what is served can be read.
+// wantServing checks the invariants that hold at any time: no alias is served before it
+// was verified, and every served alias can be read.
 func (q *sequence) wantServing() {
 	q.w.t.Helper()
 	list, err := q.w.store.Aliases(q.w.t.Context(), "", 100)
@@ -184,7 +183,7 @@ func (q *sequence) goOn(op *alias.Operation, err error, how byte, what string) s
 	return what
 }
 
-// mayFail wants an error to be one that an operator is told.
+// mayFail wants an error to be nil or one that a sequence may cause.
 func (q *sequence) mayFail(err error) {
 	q.w.t.Helper()
 	var validation *alias.ValidationError
@@ -203,7 +202,7 @@ func (q *sequence) crashAtWrite(who, how byte) string {
 	return fmt.Sprintf("%d from now, after it %v", 1+who%24, how%2 == 0)
 }
 
-// breakCall has one call of IAM or a few in a row go wrong.
+// breakCall makes one call of IAM or several in a row fail.
 func (q *sequence) breakCall(who, how byte) string {
 	var calls []fault
 	for _, f := range faults() {
