@@ -88,7 +88,7 @@ func TestCanaryAsks(t *testing.T) {
 		}
 		a.broken = errors.New("no key set")
 		if a.Refused(t.Context(), a.add(3, nil)) {
-			t.Error("refused for want of a client")
+			t.Error("refused without a client")
 		}
 	})
 }
@@ -140,7 +140,7 @@ func TestCanaryHerd(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		if a.Refused(ctx, r) || time.Since(start) != time.Millisecond {
-			t.Error("who went away got an answer")
+			t.Error("a caller that left got an answer")
 		}
 		asking.Wait()
 		if a.total() != 1 || time.Since(start) != time.Second {
@@ -178,7 +178,7 @@ func TestCanarySubject(t *testing.T) {
 				if ok, _, known := a.State(1); !ok || !known {
 					t.Error("the new result is not known")
 				}
-				// A request that began before does not read again, with what was.
+				// A request from before the change does not read with the old key.
 				if a.Refused(t.Context(), old); a.total() != 2 {
 					t.Errorf("%d reads, want 2", a.total())
 				}

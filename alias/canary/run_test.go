@@ -145,7 +145,7 @@ func TestCanaryPanics(t *testing.T) {
 		stop := a.run()
 		pass(t, 5*time.Minute)
 		if a.Refused(t.Context(), r) {
-			t.Error("refused for want of an answer")
+			t.Error("refused without an answer")
 		}
 		a.mu.Lock()
 		text := a.log.String()
@@ -162,7 +162,7 @@ func TestCanaryPanics(t *testing.T) {
 	})
 }
 
-// TestCanaryRoutesPanic: Run goes on when it could not look through the routes.
+// TestCanaryRoutesPanic: Run continues after a panic of Routes.
 func TestCanaryRoutesPanic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

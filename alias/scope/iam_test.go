@@ -26,7 +26,7 @@ func document(statements ...string) string {
 	return doc + "]}"
 }
 
-// TestMatrixFake is about what the real server here does not have: managed
+// TestMatrixFake covers what the real server here does not have: managed
 // policies, boundaries, KMS, bucket policies and passwords.
 func TestMatrixFake(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func TestMatrixStub(t *testing.T) {
 			want:    map[string]string{checkReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
 		},
 		{
-			name:    "sibling refused for want of listing",
+			name:    "sibling refused because of listing",
 			answers: map[string]string{"GetObject sibling": goodAnswers()["GetObject missing"]},
 			want:    map[string]string{checkReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
 		},
@@ -248,7 +248,7 @@ func TestMatrixWhole(t *testing.T) {
 	if has(checks, checkReadSibling) || !has(checks, checkReadOutside) || s.count("GetObject outside") != 1 {
 		t.Errorf("two locations: %v, %d reads outside", verdicts(checks), s.count("GetObject outside"))
 	}
-	// What belongs to the user is looked at only where somebody else made it.
+	// The user is checked only if an operator made it.
 	ours := shop()
 	ours.Mode = alias.PolicyInline
 	if checks = Check(t.Context(), s.key(t), ours); has(checks, checkPassword) || has(checks, checkOtherKeys) {
