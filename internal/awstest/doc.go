@@ -13,5 +13,6 @@
 //   - netfault stands in front of any address and spoils connections.
 //
 // Package picture draws sample images for all of them, process starts child
-// processes that end with their parent, and sigv4 verifies signatures.
+// processes that end with their parent, sdk reads as a user of the AWS SDK does, and
+// sigv4 verifies signatures.
 package awstest

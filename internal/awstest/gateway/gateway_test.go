@@ -14,55 +14,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 
 	"ixmage/alias"
 	"ixmage/internal/awstest/gateway"
 	fakes3 "ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
-
-// reader is the real SDK's client with a key pair; an empty one signs nothing.
-func reader(t *testing.T, endpoint string, kp alias.KeyPair) *s3.Client {
-	t.Helper()
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	opts := s3.Options{
-		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
-		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
-		HTTPClient: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse
-		}},
-		Credentials: aws.AnonymousCredentials{},
-	}
-	if kp.AccessKeyID != "" {
-		opts.Credentials = credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
-	}
-	return s3.New(opts)
-}
-
-// get reads an object to its end and returns the body, or the error code of S3.
-func get(t *testing.T, c *s3.Client, bucket, key string) (body, code string) {
-	t.Helper()
-	out, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
-	if err != nil {
-		return "", errorCode(t, err)
-	}
-	defer out.Body.Close()
-	b, err := io.ReadAll(out.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b), ""
-}
-
-func errorCode(t *testing.T, err error) string {
-	t.Helper()
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		t.Fatalf("not an answer of S3: %v", err)
-	}
-	return api.ErrorCode()
-}
 
 func TestEnforces(t *testing.T) {
 	t.Parallel()
@@ -101,7 +58,7 @@ func TestEnforces(t *testing.T) {
 			if tt.code == "" {
 				want = tt.bucket + " " + tt.key
 			}
-			body, code := get(t, reader(t, g.S3URL, tt.keys), tt.bucket, tt.key)
+			body, code := sdk.Get(t, sdk.Client(t, g.S3URL, tt.keys), tt.bucket, tt.key)
 			if body != want || code != tt.code {
 				t.Errorf("got %q, code %q, want %q, code %q", body, code, want, tt.code)
 			}
@@ -120,7 +77,7 @@ func TestKeyLifecycle(t *testing.T) {
 	must(t, err)
 	expect := func(step string, kp alias.KeyPair, code string) {
 		t.Helper()
-		if _, got := get(t, reader(t, g.S3URL, kp), "media", "a.txt"); got != code {
+		if _, got := sdk.Get(t, sdk.Client(t, g.S3URL, kp), "media", "a.txt"); got != code {
 			t.Errorf("%s: got code %q, want %q", step, got, code)
 		}
 	}
@@ -145,7 +102,7 @@ func TestKeepsHeaders(t *testing.T) {
 		Metadata: map[string]string{"owner": "me"},
 	}))
 	bucket, key := "media", "a.png"
-	out, err := reader(t, g.S3URL, g.Root).HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	out, err := sdk.Client(t, g.S3URL, g.Root).HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
 	must(t, err)
 	if aws.ToString(out.ContentType) != "image/png" || aws.ToString(out.CacheControl) != "max-age=60" || out.Metadata["owner"] != "me" {
 		t.Errorf("got type %q, cache control %q, metadata %v", aws.ToString(out.ContentType), aws.ToString(out.CacheControl), out.Metadata)
@@ -199,7 +156,7 @@ func TestServersEndWithTest(t *testing.T) {
 // another test may have its port by now.
 func answersS3(t *testing.T, url string, root alias.KeyPair) bool {
 	t.Helper()
-	_, err := reader(t, url, root).ListBuckets(t.Context(), &s3.ListBucketsInput{})
+	_, err := sdk.Client(t, url, root).ListBuckets(t.Context(), &s3.ListBucketsInput{})
 	return err == nil
 }
 

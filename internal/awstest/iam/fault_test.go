@@ -14,6 +14,7 @@ import (
 
 	fakeiam "ixmage/internal/awstest/iam"
 	fakes3 "ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 func TestFaults(t *testing.T) {
@@ -147,7 +148,7 @@ func TestFaultsOfS3(t *testing.T) {
 	_, err = c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("b"), Key: aws.String("k"), Body: strings.NewReader("y")})
 	wantRefused(t, "PutObject", err, "lost")
 	s.OnCall(nil)
-	if body, _ := get(t, c, "b", "k"); body != "y" {
+	if body, _ := sdk.Get(t, c, "b", "k"); body != "y" {
 		t.Errorf("got %q, want the lost write", body)
 	}
 }
@@ -273,7 +274,7 @@ func TestManagedPolicies(t *testing.T) {
 		_, err = c.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: user, PolicyArn: arn})
 		must(t, err)
 	}
-	if body, code := get(t, s.S3Client(kp), "media", "a"); body != "x" {
+	if body, code := sdk.Get(t, s.S3Client(kp), "media", "a"); body != "x" {
 		t.Errorf("attached: got code %q", code)
 	}
 	got, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: arn})

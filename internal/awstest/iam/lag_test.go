@@ -17,6 +17,7 @@ import (
 	"ixmage/internal/awstest/gateway"
 	fakeiam "ixmage/internal/awstest/iam"
 	fakes3 "ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 // manualClock is a clock that stands until advance moves it.
@@ -194,7 +195,7 @@ func TestLagOfNewUser(t *testing.T) {
 	wantRefused(t, "third key", err, "409 LimitExceeded")
 	kp := pairOf(first)
 	wantRefused(t, "new key", who(ctx, s, kp), "403 InvalidClientTokenId")
-	if _, code := get(t, s.S3Client(kp), "media", "a"); code != "InvalidAccessKeyId" {
+	if _, code := sdk.Get(t, s.S3Client(kp), "media", "a"); code != "InvalidAccessKeyId" {
 		t.Errorf("new key at S3: got %q", code)
 	}
 	_, err = root.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: &kp.AccessKeyID})
@@ -202,7 +203,7 @@ func TestLagOfNewUser(t *testing.T) {
 
 	clock.advance(time.Minute)
 	must(t, who(ctx, s, kp))
-	if _, code := get(t, s.S3Client(kp), "media", "a"); code != "" {
+	if _, code := sdk.Get(t, s.S3Client(kp), "media", "a"); code != "" {
 		t.Errorf("key at S3: got %q", code)
 	}
 	s.RemoveUser("u")

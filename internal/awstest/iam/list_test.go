@@ -18,6 +18,7 @@ import (
 	"ixmage/alias"
 	fakeiam "ixmage/internal/awstest/iam"
 	fakes3 "ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 // TestPages reads a list in pages, by what the client and what the server
@@ -157,7 +158,7 @@ func TestKeyLastUsed(t *testing.T) {
 		t.Errorf("never used: got %+v", out.AccessKeyLastUsed)
 	}
 	s.CreateBucket("b")
-	get(t, s.S3Client(kp), "b", "k")
+	sdk.Get(t, s.S3Client(kp), "b", "k")
 	out, err = c.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &kp.AccessKeyID})
 	must(t, err)
 	if out.AccessKeyLastUsed.LastUsedDate == nil || *out.AccessKeyLastUsed.ServiceName != "s3" {

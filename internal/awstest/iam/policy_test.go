@@ -10,6 +10,7 @@ import (
 
 	fakeiam "ixmage/internal/awstest/iam"
 	"ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 // statements makes a policy of statements that are written with ' for ".
@@ -181,7 +182,7 @@ func TestUnknownOperator(t *testing.T) {
 		`'DateLessThan':{'aws:CurrentTime':'2030-01-01T00:00:00Z'}`, `'StringEquals':{'aws:SourceIp':'${aws:FederatedProvider}'}`,
 	} {
 		kp := s.AddUser("/", "u"+string(rune('0'+i)), statements(`{'Effect':'Allow','Action':'s3:*','Resource':'*','Condition':{`+condition+`}}`))
-		_, code := get(t, s.S3Client(kp), "b", "a")
+		_, code := sdk.Get(t, s.S3Client(kp), "b", "a")
 		if code != "AccessDenied" || len(s.Problems()) != i+1 {
 			t.Errorf("%s: got code %q, problems %q", condition, code, s.Problems())
 		}

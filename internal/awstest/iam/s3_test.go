@@ -12,6 +12,7 @@ import (
 	"ixmage/alias"
 	"ixmage/internal/awstest/iam"
 	fakes3 "ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 // s3Calls are the probes of a verification, by name.
@@ -217,11 +218,11 @@ func TestS3Anonymous(t *testing.T) {
 	t.Parallel()
 	s := iam.New(t, iam.Config{})
 	s.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
-	if _, code := get(t, s.S3Client(alias.KeyPair{}), "media", "a"); code != "AccessDenied" {
+	if _, code := sdk.Get(t, s.S3Client(alias.KeyPair{}), "media", "a"); code != "AccessDenied" {
 		t.Errorf("private: got %q", code)
 	}
 	s.SetBucketPolicy("media", statements(`{'Effect':'Allow','Principal':'*','Action':'s3:GetObject','Resource':'arn:aws:s3:::media/*'}`))
-	if body, code := get(t, s.S3Client(alias.KeyPair{}), "media", "a"); body != "x" {
+	if body, code := sdk.Get(t, s.S3Client(alias.KeyPair{}), "media", "a"); body != "x" {
 		t.Errorf("public: got %q", code)
 	}
 }

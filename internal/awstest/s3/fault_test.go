@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 func TestFaults(t *testing.T) {
@@ -58,7 +59,7 @@ func TestFaults(t *testing.T) {
 			s := s3.New(t)
 			s.Put("media", "a.png", s3.Object{Body: body})
 			s.Next("media", "a.png", tt.fault)
-			client := reader(t, s.URL, testKeys)
+			client := sdk.Client(t, s.URL, testKeys)
 			got, _ := fetch(t, client, object("media", "a.png"), body)
 			sameOutcome(t, got, tt.want, tt.text)
 			// The fault was for one request.
@@ -95,7 +96,7 @@ func TestReset(t *testing.T) {
 		s := s3.New(t)
 		s.Put("media", "a.png", s3.Object{Body: body})
 		s.Next("media", "a.png", s3.ResetAfter(n))
-		got, _ := fetch(t, reader(t, s.URL, testKeys), object("media", "a.png"), body)
+		got, _ := fetch(t, sdk.Client(t, s.URL, testKeys), object("media", "a.png"), body)
 		// With the last byte received before the reset, the body is complete.
 		complete := n == pictureSize && got.read == pictureSize
 		if int64(got.read) > max(0, n) || (got.err == nil && !complete) {
@@ -111,7 +112,7 @@ func TestCodes(t *testing.T) {
 	t.Parallel()
 	s := s3.New(t)
 	s.Put("media", "a", s3.Object{Body: []byte("A")})
-	client := reader(t, s.URL, testKeys)
+	client := sdk.Client(t, s.URL, testKeys)
 	for code, status := range s3.Codes() {
 		s.Next("media", "a", s3.Fail(code))
 		got, _ := fetch(t, client, object("media", "a"), nil)
@@ -130,7 +131,7 @@ func TestXML200(t *testing.T) {
 	s := s3.New(t)
 	s.Put("media", "a", s3.Object{Body: []byte("A"), ContentType: "image/png"})
 	s.Next("media", "a", s3.XML200())
-	out, err := reader(t, s.URL, testKeys).GetObject(t.Context(), object("media", "a"))
+	out, err := sdk.Client(t, s.URL, testKeys).GetObject(t.Context(), object("media", "a"))
 	must(t, err)
 	defer out.Body.Close()
 	body, err := io.ReadAll(out.Body)
@@ -150,7 +151,7 @@ func TestStallEndsWithClient(t *testing.T) {
 		s.Put("media", "a", s3.Object{Body: body})
 		s.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(at, nil) })
 		ctx, cancel := context.WithCancel(t.Context())
-		client, done := reader(t, s.URL, testKeys), make(chan error, 1)
+		client, done := sdk.Client(t, s.URL, testKeys), make(chan error, 1)
 		go func() {
 			out, err := client.GetObject(ctx, object("media", "a"))
 			if err == nil {
@@ -177,7 +178,7 @@ func TestCloseEndsStalls(t *testing.T) {
 	s := s3.New(t)
 	s.Put("media", "a", s3.Object{Body: picture()})
 	s.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(1, nil) })
-	out, err := reader(t, s.URL, testKeys).GetObject(t.Context(), object("media", "a"))
+	out, err := sdk.Client(t, s.URL, testKeys).GetObject(t.Context(), object("media", "a"))
 	must(t, err)
 	defer out.Body.Close()
 	s.Close()

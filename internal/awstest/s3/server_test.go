@@ -18,6 +18,7 @@ import (
 
 	"ixmage/alias"
 	fakes3 "ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sdk"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,7 +51,7 @@ func fetch(t *testing.T, c *s3.Client, in *s3.GetObjectInput, want []byte) (outc
 	out, err := c.GetObject(t.Context(), in)
 	var resp *awshttp.ResponseError
 	if errors.As(err, &resp) && resp.HTTPStatusCode() != 0 {
-		return outcome{status: resp.HTTPStatusCode(), code: errorCode(t, err)}, nil
+		return outcome{status: resp.HTTPStatusCode(), code: sdk.ErrorCode(t, err)}, nil
 	}
 	if err != nil {
 		return outcome{err: err}, nil
@@ -75,7 +76,7 @@ func TestObjects(t *testing.T) {
 		Body: body, ContentType: "image/png", CacheControl: "max-age=5", LastModified: when, ETag: `"one"`,
 		Metadata: map[string]string{"owner": "me"},
 	})
-	client := reader(t, s.URL, testKeys)
+	client := sdk.Client(t, s.URL, testKeys)
 	for _, tt := range []struct {
 		name string
 		in   s3.GetObjectInput
@@ -123,7 +124,7 @@ func TestChecksums(t *testing.T) {
 	t.Parallel()
 	body := picture()
 	s := fakes3.New(t)
-	client := reader(t, s.URL, testKeys)
+	client := sdk.Client(t, s.URL, testKeys)
 	for _, sum := range fakes3.Checksums() {
 		s.Put("media", "a", fakes3.Object{Body: body, Checksum: sum})
 		got, _ := fetch(t, client, object("media", "a"), body)
@@ -188,7 +189,7 @@ func TestAuthorizes(t *testing.T) {
 			if tt.owner != "" {
 				in.ExpectedBucketOwner = &tt.owner
 			}
-			got, _ := fetch(t, reader(t, s.URL, tt.keys), in, []byte("body"))
+			got, _ := fetch(t, sdk.Client(t, s.URL, tt.keys), in, []byte("body"))
 			if got.code != tt.code || got.err != nil || (tt.code == "" && got.read != 4) {
 				t.Errorf("got %+v, want code %q", got, tt.code)
 			}
@@ -203,7 +204,7 @@ func TestAuthorizes(t *testing.T) {
 	s.Revoke(shop.AccessKeyID)
 	s.Revoke(byID.AccessKeyID)
 	s.Revoke("")
-	if got, _ := fetch(t, reader(t, s.URL, unsigned), object("media", "shop/a b.txt"), nil); got.code != "AccessDenied" {
+	if got, _ := fetch(t, sdk.Client(t, s.URL, unsigned), object("media", "shop/a b.txt"), nil); got.code != "AccessDenied" {
 		t.Errorf("after the last key is revoked: got %+v, want AccessDenied", got)
 	}
 }
@@ -213,7 +214,7 @@ func TestHideMissing(t *testing.T) {
 	s := fakes3.New(t)
 	s.Put("media", "a", fakes3.Object{Body: []byte("A")})
 	s.HideMissing()
-	client := reader(t, s.URL, testKeys)
+	client := sdk.Client(t, s.URL, testKeys)
 	got, _ := fetch(t, client, object("media", "missing"), nil)
 	sameOutcome(t, got, outcome{status: 403, code: "AccessDenied"}, "")
 	got, _ = fetch(t, client, object("media", "a"), []byte("A"))
@@ -231,7 +232,7 @@ func TestReplacedBetweenRanges(t *testing.T) {
 		}
 		return nil
 	})
-	client := reader(t, s.URL, testKeys)
+	client := sdk.Client(t, s.URL, testKeys)
 	in := object("media", "a")
 	in.IfMatch = aws.String(`"old"`)
 	got, _ := fetch(t, client, in, []byte("old body"))
