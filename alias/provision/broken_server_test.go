@@ -45,7 +45,7 @@ func TestEmptyAnswer(t *testing.T) {
 				t.Errorf("got %+v, want it to name %s and %s", why, want, row.element)
 			}
 			wantCode(t, why, codeIAM)
-			// What is left is dealt with when the server is well again.
+			// The operation is undone or finished when the server answers correctly again.
 			w.iam.OnCall(nil)
 			p.quiet()
 			if row.again {
