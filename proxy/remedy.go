@@ -88,8 +88,10 @@ func remedyCredential(e *origin.Error) string {
 		return "S3 does not know the access key id: it was deleted, is inactive, or belongs to another " +
 			"S3 service. Rotate or replace the credential."
 	case "SignatureDoesNotMatch":
-		return "The secret does not belong to the access key id, or the endpoint changes requests on " +
-			"the way: replace the key pair."
+		return "The request that reached S3 is not the one that was signed. If something stands between ixmage and S3 (a " +
+			"proxy, a CDN, a tunnel, a load balancer), it must pass on the Host, the path and the x-amz-… headers " +
+			"unchanged, or the alias's endpoint must be the address of the S3 server itself. If nothing does, the secret " +
+			"does not belong to the access key id: replace the key pair with PUT /api/v1/credentials/{name}."
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
 		return "The key pair is temporary and has expired: replace it by one of an IAM user."
 	}

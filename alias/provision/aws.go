@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"ixmage/alias"
 )
@@ -60,7 +62,17 @@ func newAWS(base aws.Config, endpoints Endpoints, backoff time.Duration) *AWS {
 	if base.HTTPClient == nil {
 		base.HTTPClient = &http.Client{Timeout: callTimeout, CheckRedirect: refuseRedirect}
 	}
+	base.APIOptions = append(slices.Clone(base.APIOptions), withoutSDKHeaders)
 	return &AWS{endpoints: endpoints, base: base, backoff: backoff}
+}
+
+// withoutSDKHeaders leaves out the amz-sdk-… headers: the SDK signs them, so a proxy before an
+// IAM server that drops or changes them would break the signature. A step that a later SDK
+// does not know is no error.
+func withoutSDKHeaders(stack *smithymiddleware.Stack) error {
+	_, _ = stack.Build.Remove("ClientRequestID")
+	_, _ = stack.Finalize.Remove("RetryMetricsHeader")
+	return nil
 }
 
 // callTimeout bounds one attempt of one call.

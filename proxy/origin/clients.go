@@ -189,6 +189,7 @@ func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Option
 		HTTPClient:   c.sender,
 		UsePathStyle: v.pathStyle,
 		Retryer:      newRetryer(),
+		HTTPSignerV4: newSignature(),
 
 		EndpointResolverV2: newResolver(),
 		// A log of requests would hold their signatures.
@@ -227,13 +228,16 @@ func newRetryer() aws.Retryer {
 }
 
 // removeMiddleware removes from the SDK the steps that read the environment (an
-// execution name for the user agent, a trace id), and its check of checksums: body makes
+// execution name for the user agent, a trace id), those that add amz-sdk-… headers, which no
+// server needs, and its check of checksums: body makes
 // the same check, across a resumed body too, and hashing twice would cost as much as all
 // the rest of a large read. A step that a later SDK does not know is no error: only time
 // is lost.
 func removeMiddleware(stack *middleware.Stack) error {
 	_, _ = stack.Build.Remove("RecursionDetection")
 	_, _ = stack.Build.Remove("UserAgent")
+	_, _ = stack.Build.Remove("ClientRequestID")
+	_, _ = stack.Finalize.Remove("RetryMetricsHeader")
 	_, _ = stack.Deserialize.Remove("AWSChecksum:ValidateOutputPayloadChecksum")
 	return nil
 }
