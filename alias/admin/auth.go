@@ -22,7 +22,7 @@ func (s *Server) admit(r *http.Request) error {
 	case !s.hosts.allow(r.Host):
 		return errHost
 	case api && s.bearer != nil && !s.bearer.allows(r.Header["Authorization"]):
-		return errUnauthorized
+		return s.refuseToken(r)
 	case api, r.URL.Path == metricsPath:
 		return checkOrigin(r)
 	}

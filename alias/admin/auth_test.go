@@ -46,6 +46,7 @@ func TestAuthorization(t *testing.T) {
 		{"cookie", "Cookie: token=" + testToken + "; Authorization=Bearer " + testToken + "\r\n", 401},
 		{"NUL", line + "Bearer " + testToken + "\x00\r\n", 400},
 	} {
+		a.forgetWrongTokens()
 		r := a.raw("GET /api/v1/aliases HTTP/1.1\r\nHost: localhost\r\n" + c.headers + "\r\n")
 		if r.status != c.status {
 			t.Errorf("%s: got %d, want %d", c.name, r.status, c.status)

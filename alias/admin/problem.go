@@ -17,6 +17,7 @@ var (
 	errBadRequest     = errors.New("bad request")
 	errInvalid        = errors.New("invalid")
 	errUnauthorized   = errors.New("unauthorized")
+	errWrongTokens    = errors.New("too many wrong tokens")
 	errForbidden      = errors.New("forbidden")
 	errNoRoute        = errors.New("no such path")
 	errMethod         = errors.New("method not allowed")
@@ -49,6 +50,7 @@ var kinds = []kind{
 	{errUnauthorized, http.StatusUnauthorized, "unauthorized", "The admin token is needed",
 		"send exactly one header \"Authorization: Bearer TOKEN\"; unless one was configured, " +
 			"the token is in the file admin-token of the data folder"},
+	{errWrongTokens, http.StatusTooManyRequests, "wrong-tokens", "Too many wrong tokens came from this address", ""},
 	{errForbidden, http.StatusForbidden, "forbidden", "This is not allowed", ""},
 	{alias.ErrForbidden, http.StatusForbidden, "not-allowed", "The configuration does not allow this", ""},
 	{errNoRoute, http.StatusNotFound, "not-found", "There is nothing here",

@@ -44,6 +44,7 @@ var answers = map[string]struct {
 	"errBadRequest":     {errBadRequest, 400, "bad-request"},
 	"errInvalid":        {errInvalid, 400, "invalid"},
 	"errUnauthorized":   {errUnauthorized, 401, "unauthorized"},
+	"errWrongTokens":    {errWrongTokens, 429, "wrong-tokens"},
 	"errForbidden":      {errForbidden, 403, "forbidden"},
 	"errNoRoute":        {errNoRoute, 404, "not-found"},
 	"errMethod":         {errMethod, 405, "method"},

@@ -27,6 +27,7 @@ type record struct {
 	name     alias.Name
 	code     string // of the problem, if there is one
 	err      error  // the cause of an answer of 500 or above
+	admitted bool   // it had the token, if its path needs one
 	start    time.Time
 }
 
@@ -108,6 +109,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(err)
 		return
 	}
+	x.rec.admitted = isAPI(r.URL.Path)
 	s.routes.serve(x, r)
 }
 
@@ -166,12 +168,17 @@ func (s *Server) finish(h http.Header, rec *record, status int) {
 	if rec.err != nil {
 		attrs = append(attrs, slog.String("error", rec.err.Error()))
 	}
-	s.log.LogAttrs(s.closing, levelOf(rec, status), "admin request", attrs...)
+	level := levelOf(rec, status)
+	if !s.log.Enabled(s.closing, level) || !rec.admitted && level > slog.LevelDebug && !s.refusals.admit() {
+		return
+	}
+	s.log.LogAttrs(s.closing, level, "admin request", attrs...)
 }
 
 func levelOf(rec *record, status int) slog.Level {
 	switch {
-	case rec.code == "unauthorized", status >= http.StatusInternalServerError && rec.code != "not-ready":
+	case rec.code == "unauthorized", rec.code == "wrong-tokens",
+		status >= http.StatusInternalServerError && rec.code != "not-ready":
 		return slog.LevelWarn
 	case rec.method == http.MethodGet, rec.method == http.MethodHead, rec.method == "":
 		return slog.LevelDebug

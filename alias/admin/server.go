@@ -57,7 +57,10 @@ type Server struct {
 	routes *routes
 	hosts  hosts
 	bearer *bearer // nil: this listener has no API
+	wrong  *wrongTokens
 	log    *slog.Logger
+	// refusals counts the log lines of requests that were refused before their call.
+	refusals *refusalLog
 
 	closing    context.Context //nolint:containedctx // ends when Shutdown is called
 	startClose context.CancelFunc
@@ -87,7 +90,10 @@ func New(cfg Config) *Server {
 
 // newServer makes a server without routes.
 func newServer(log *slog.Logger, names []string) *Server {
-	s := &Server{routes: newRoutes(), hosts: hosts{names: names}, log: log, lingerTime: lingerTime}
+	s := &Server{
+		routes: newRoutes(), hosts: hosts{names: names}, wrong: newWrongTokens(), log: log, refusals: &refusalLog{log: log},
+		lingerTime: lingerTime,
+	}
 	s.closing, s.startClose = context.WithCancel(context.Background())
 	s.http = http.Server{
 		Handler:                      s,
@@ -124,6 +130,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // ends first. A server cannot serve again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.startClose()
+	defer s.refusals.flush()
 	return s.http.Shutdown(ctx)
 }
 
