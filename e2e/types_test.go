@@ -35,14 +35,16 @@ func TestTypes(t *testing.T) {
 
 		{"text/html", "<html>", ""},
 		{"text/html", string(png(100, "")), ""},
-		{"text/plain", string(png(100, "")), ""},
-		{"application/xml", svg, ""},
-		{"text/xml", svg, ""},
+		{"text/plain", string(png(100, "")), "image/png"},
+		{"text/plain", "just text", ""},
+		{"application/xml", svg, "image/svg+xml"},
+		{"text/xml", svg, "image/svg+xml"},
+		{"text/xml", "<?xml version='1.0'?><a/>", ""},
 		{"application/pdf", "%PDF-1.7", ""},
 		{"application/json", "{}", ""},
 		{"video/mp4", "x", ""},
 		{"image/x-unknown", string(png(100, "")), ""},
-		{"image/*", string(png(100, "")), ""},
+		{"image/*", string(png(100, "")), "image/png"},
 		{"image/png, text/html", string(png(100, "")), ""},
 		{"application/x-directory", "", ""},
 		{"binary/octet-stream", "<html><script>alert(1)</script></html>", ""},
@@ -85,7 +87,7 @@ func TestTypes(t *testing.T) {
 }
 
 // TestEncodedObjects: an object stored with a content coding is refused, because the
-// client would have to decode it without knowing.
+// client would have to decode it without knowing. codings_test.go has more.
 func TestEncodedObjects(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
@@ -103,7 +105,9 @@ func TestEncodedObjects(t *testing.T) {
 		{"br", "binary/octet-stream", nil, false},
 		{"aws-chunked,gzip", "image/png", nil, false},
 		{"aws-chunked", "image/png", []string{"Content-Encoding: gzip"}, false},
-		{"unheard-of", "image/png", nil, false},
+		{"unheard-of", "image/png", nil, true},
+		{"unheard-of", "image/jpeg", nil, false},
+		{"unheard-of", "image/png", []string{"Content-Encoding: gzip"}, false},
 	} {
 		t.Run(tc.encoding+" "+tc.declared, func(t *testing.T) {
 			t.Parallel()

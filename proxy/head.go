@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"ixmage/alias"
@@ -71,40 +72,60 @@ func (p *Proxy) statObject(ctx context.Context, req origin.Request) (*object, er
 	if err != nil {
 		return nil, err
 	}
-	picture, generic, err := pictureType(o)
+	d, err := declarationOf(o)
 	if err != nil {
 		return nil, err
 	}
-	if generic {
-		if picture, err = p.sniff(ctx, req, o); err != nil {
+	picture := d.picture
+	if d.needsFront() {
+		if picture, err = p.sniff(ctx, req, o, d); err != nil {
 			return nil, err
 		}
 	}
 	return newObject(o, req.Route.Alias, picture), nil
 }
 
-// sniff finds the type of an object from its first bytes.
-func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object) (string, error) {
+// sniff finds the type of an object from its first bytes, as source does: from a few, and
+// from as many as an XML document may need if these do not decide.
+func (p *Proxy) sniff(ctx context.Context, req origin.Request, o *origin.Object, d declaration) (string, error) {
 	if o.Size == 0 {
-		return "", errNotImage
+		picture, _, err := d.typeOf(nil)
+		return picture, err
 	}
-	last := int64(sniffLen - 1)
-	if o.Size > 0 {
-		last = min(last, o.Size-1)
-	}
-	known := validatorsOf(o)
-	req.Range, req.IfMatch = &origin.Range{First: 0, Last: last}, strongTag(known.etag)
-	front, err := p.origin.Get(ctx, req)
+	front, err := p.readRange(ctx, req, o, sniffLen)
 	if err != nil {
 		return "", err
+	}
+	picture, more, err := d.typeOf(front)
+	if !more || len(front) < sniffLen {
+		return picture, err
+	}
+	if front, err = p.readRange(ctx, req, o, prologMax); err != nil {
+		return "", err
+	}
+	picture, _, err = d.typeOf(front)
+	return picture, err
+}
+
+// readRange reads the first n bytes of an object, or all of it.
+func (p *Proxy) readRange(ctx context.Context, req origin.Request, o *origin.Object, n int64) ([]byte, error) {
+	if o.Size > 0 {
+		n = min(n, o.Size)
+	}
+	known := validatorsOf(o)
+	req.Range, req.IfMatch = &origin.Range{First: 0, Last: n - 1}, strongTag(known.etag)
+	front, err := p.origin.Get(ctx, req)
+	if err != nil {
+		return nil, err
 	}
 	defer front.Body.Close()
 	if !sameVersion(known, o.Size, front) {
-		return "", errVersionGone
+		return nil, errVersionGone
 	}
-	body, err := readFront(front, true)
-	if err != nil {
-		return "", err
+	buf := make([]byte, n)
+	got, err := front.Front(buf, len(buf))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return sniffType(body.front)
+	return buf[:got], nil
 }

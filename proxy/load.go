@@ -102,21 +102,17 @@ func closeUnlessUsed(o *origin.Object, read func() (*cache.Source, error)) (src 
 }
 
 func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
-	picture, generic, err := pictureType(o)
+	d, err := declarationOf(o)
 	if err != nil {
 		return nil, err
 	}
-	body, err := readFront(o, generic || picture == typeSVG)
+	body, err := readFront(o, d.needsFront() || d.picture == typeSVG)
 	if err != nil {
 		return nil, err
 	}
-	if generic {
-		if picture, err = sniffType(body.front); err != nil {
-			return nil, err
-		}
-	}
-	if contradicts(picture, body.front) {
-		return nil, errContradiction
+	picture, err := body.typeOf(o, d)
+	if err != nil {
+		return nil, err
 	}
 	src := newObject(o, a, picture).source()
 	src.Body = body
@@ -130,18 +126,46 @@ type frontBody struct {
 	rest  io.ReadCloser
 }
 
-// readFront reads the first bytes of a body or, if full, as many as sniffType needs. It
-// waits no longer for an S3 that trickles than for one that is silent.
+// readFront reads the first bytes of a body or, if full, as many as sniffType needs at
+// first. It waits no longer for an S3 that trickles than for one that is silent.
 func readFront(o *origin.Object, full bool) (*frontBody, error) {
-	buf, least := make([]byte, sniffLen), 1
+	b := &frontBody{front: make([]byte, 0, sniffLen), rest: o.Body}
+	least := 1
 	if full {
 		least = sniffLen
 	}
-	n, err := o.Front(buf, least)
-	if err != nil && !errors.Is(err, io.EOF) && (n == 0 || full) {
+	if err := b.readOn(o, least); err != nil && (full || len(b.front) == 0) {
 		return nil, err
 	}
-	return &frontBody{front: buf[:n], err: err, rest: o.Body}, nil
+	return b, nil
+}
+
+// readOn fills front, with least bytes or more. It returns an error that ends the body
+// before it is complete.
+func (b *frontBody) readOn(o *origin.Object, least int) error {
+	have := len(b.front)
+	n, err := o.Front(b.front[have:cap(b.front)], least)
+	b.front, b.err = b.front[:have+n], err
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// typeOf finds the type of o, whose body b is. Of an XML document it reads as much as
+// decides it, up to prologMax; the buffer doubles, so that the whole time is linear.
+func (b *frontBody) typeOf(o *origin.Object, d declaration) (string, error) {
+	for {
+		picture, more, err := d.typeOf(b.front)
+		if !more || b.err != nil || len(b.front) >= prologMax {
+			return picture, err
+		}
+		have := len(b.front)
+		b.front = append(make([]byte, 0, min(2*cap(b.front), prologMax)), b.front...)
+		if err := b.readOn(o, cap(b.front)-have); err != nil {
+			return "", err
+		}
+	}
 }
 
 func (b *frontBody) Read(p []byte) (int, error) {

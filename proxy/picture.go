@@ -1,8 +1,8 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/gabriel-vasile/mimetype"
@@ -26,72 +26,148 @@ var pictures = map[string]bool{
 	"image/tiff": true, "image/heic": true, "image/heif": true, "image/jxl": true,
 }
 
-// detected maps the detector's names to those above where they differ.
-var detected = map[string]string{
-	"image/heic-sequence": "image/heic",
-	"image/heif-sequence": "image/heif",
+// oldNames maps the subtypes that programs wrote before a type was registered, or write
+// wrongly, to types that are served. They stand behind image/ or application/, with or
+// without x-.
+var oldNames = map[string]string{
+	"jpeg": "image/jpeg", "jpg": "image/jpeg", "jpe": "image/jpeg", "jfif": "image/jpeg", "pjpeg": "image/jpeg",
+	"pjpg": "image/jpeg", "pipeg": "image/jpeg", "citrix-jpeg": "image/jpeg", "citrix-pjpeg": "image/jpeg",
+	"png": "image/png", "citrix-png": "image/png", "apng": "image/apng", "vnd.mozilla.apng": "image/apng",
+	"gif": "image/gif", "citrix-gif": "image/gif", "webp": "image/webp",
+	"avif": "image/avif", "avif-sequence": "image/avif", "avis": "image/avif",
+	"heic": "image/heic", "heic-sequence": "image/heic", "heif": "image/heif", "heif-sequence": "image/heif",
+	"svg": typeSVG, "svg+xml": typeSVG, "svg-xml": typeSVG, "svg xml": typeSVG, "svgxml": typeSVG,
+	"bmp": "image/bmp", "ms-bmp": "image/bmp", "windows-bmp": "image/bmp", "win-bmp": "image/bmp",
+	"win-bitmap": "image/bmp", "bitmap": "image/bmp", "dib": "image/bmp",
+	"ico": "image/x-icon", "icon": "image/x-icon", "win-icon": "image/x-icon",
+	"tiff": "image/tiff", "tif": "image/tiff", "jxl": "image/jxl",
 }
 
-// declaredType reads a Content-Type: the picture type that it names, or generic for one
-// that names no type. It ignores parameters and case.
-func declaredType(header string) (picture string, generic bool, err error) {
+// generic are the types that name no type: clients and servers write them if they do not
+// know it, or did not ask.
+var generic = map[string]bool{
+	"binary/octet-stream": true, "application/octet-stream": true, "application/x-octet-stream": true,
+	"application/octetstream": true, "application/octet": true, "application/binary": true, "application/x-binary": true,
+	"application/unknown": true, "application/x-unknown": true, "application/x-unknown-content-type": true,
+	"application/force-download": true, "application/x-force-download": true,
+	"application/download": true, "application/x-download": true, "application/file": true, "application/save": true,
+	"application/x-www-form-urlencoded": true, "multipart/form-data": true,
+	"application/xml": true, "text/xml": true, "text/plain": true, "image/unknown": true,
+	"unknown/unknown": true, "content/unknown": true, "unknown/application": true,
+	"image/*": true, "*/*": true,
+}
+
+// declaration is the information of S3's headers about an object's type.
+type declaration struct {
+	// picture is the declared type, one of pictures, or "" if the first bytes decide.
+	picture string
+	// noCoding is a Content-Encoding that names no content coding, or "". It is ignored if
+	// the first bytes fit the type.
+	noCoding string
+	header   string // the Content-Type, for errors
+}
+
+// declarationOf reads the headers of an object. It is an error if they show that the object
+// cannot be served.
+func declarationOf(o *origin.Object) (d declaration, err error) {
+	d.header = o.ContentType
+	if d.noCoding, err = contentCoding(o.Encoding); err != nil {
+		return d, err
+	}
+	d.picture, err = declaredType(o.ContentType)
+	return d, err
+}
+
+// needsFront reports whether the first bytes decide.
+func (d declaration) needsFront() bool { return d.picture == "" || d.noCoding != "" }
+
+// declaredType reads a Content-Type: the picture type that it names, or "" for one that
+// names no type. It ignores parameters, case and quotes. A value without a slash is
+// malformed and names no type, even if it is a word such as jpg.
+func declaredType(header string) (picture string, err error) {
 	media, _, _ := strings.Cut(header, ";")
-	media = strings.ToLower(strings.Trim(media, " \t"))
+	media = strings.ToLower(strings.Trim(media, " \t\"'"))
+	top, sub, slash := strings.Cut(media, "/")
 	switch {
 	case pictures[media]:
-		return media, false, nil
-	case media == "" || media == "binary/octet-stream" || media == "application/octet-stream":
-		return "", true, nil
-	}
-	return "", false, errNotImage
-}
-
-// isEncoded reports whether an object's bytes are not the picture itself, but for example
-// its gzip. Such an object is refused: Content-Encoding is not passed on, and a client that
-// does not accept the coding could get no other. S3 writes aws-chunked for uploads that
-// were signed chunk by chunk, and has removed that coding.
-func isEncoded(contentEncoding string) bool {
-	for coding := range strings.SplitSeq(contentEncoding, ",") {
-		switch strings.ToLower(strings.Trim(coding, " \t")) {
-		case "", "identity", "aws-chunked":
-		default:
-			return true
+		return media, nil
+	case !slash, top == "", sub == "", generic[media]:
+		return "", nil
+	case top != "image" && top != "application":
+	default:
+		if name := oldNames[strings.TrimPrefix(sub, "x-")]; name != "" {
+			return name, nil
 		}
 	}
-	return false
+	return "", fmt.Errorf("%w: its Content-Type is %s", errNotImage, quote(header))
 }
 
-// pictureType is declaredType of an object, and an error for an encoded one.
-func pictureType(o *origin.Object) (picture string, generic bool, err error) {
-	if isEncoded(o.Encoding) {
-		return "", false, errNotImage
+// quote quotes the value of a header of S3 for the log, where it may fill a part of a line.
+func quote(header string) string { return fmt.Sprintf("%.64q", header) }
+
+// typeOf finds the type of an object by its declaration and its first bytes. With an error,
+// more says that more bytes may yet show a type: front ends before the first element of an
+// XML document.
+func (d declaration) typeOf(front []byte) (picture string, more bool, err error) {
+	if !d.needsFront() {
+		if contradicts(d.picture, front) {
+			return "", false, errContradiction
+		}
+		return d.picture, false, nil
 	}
-	return declaredType(o.ContentType)
+	picture, more, err = sniffType(front)
+	switch {
+	case d.noCoding != "" && (err != nil || d.picture != "" && family(picture) != family(d.picture)):
+		return "", more, &codingError{value: d.noCoding, contentType: d.header}
+	case err != nil && d.header != "":
+		return "", more, fmt.Errorf("%w; its Content-Type %s names no type", err, quote(d.header))
+	case err != nil:
+		return "", more, fmt.Errorf("%w; it has no Content-Type", err)
+	case d.picture != "":
+		picture = d.picture
+	}
+	return picture, false, nil
 }
 
-// sniffType finds the type of an object by its first bytes.
-func sniffType(front []byte) (string, error) {
+// sniffType finds the type of an object by its first bytes; see typeOf.
+func sniffType(front []byte) (picture string, more bool, err error) {
+	switch name, decided := firstElement(front); {
+	case isSVG(name):
+		return typeSVG, false, nil
+	case name != "":
+		return "", false, fmt.Errorf("%w: its first element is %s", errNotImage, quote(name))
+	case !decided:
+		return "", true, fmt.Errorf("%w: its first %d bytes have no element of XML", errNotImage, len(front))
+	}
 	media, _, _ := strings.Cut(mimetype.Detect(front).String(), ";")
-	if name, ok := detected[media]; ok {
-		media = name
+	if name, _ := declaredType(media); name != "" && name != typeSVG {
+		return name, false, nil
 	}
-	if !pictures[media] {
-		return "", errNotImage
+	return "", false, fmt.Errorf("%w: its first bytes are %s", errNotImage, media)
+}
+
+// family is one name for the types whose first bytes are alike.
+func family(picture string) string {
+	switch picture {
+	case "image/jpg":
+		return "image/jpeg"
+	case "image/apng":
+		return "image/png"
+	case "image/vnd.microsoft.icon":
+		return "image/x-icon"
+	case "image/heif", "image/avif":
+		return "image/heic"
 	}
-	return media, nil
+	return picture
 }
 
 // contradicts reports whether an object's first bytes show that it is not a picture of its
 // type. Some servers, and proxies before them, answer 200 with a page or an error document:
-// these begin with a tag, which no bitmap does; an SVG must not be an error of S3.
+// these begin with a tag, which no bitmap does; an SVG must be no page and no error of S3.
 func contradicts(picture string, front []byte) bool {
-	front = bytes.TrimLeft(bytes.TrimPrefix(front, []byte("\xef\xbb\xbf")), " \t\r\n")
 	if picture != typeSVG {
-		return bytes.HasPrefix(front, []byte("<"))
+		return isMarkup(front)
 	}
-	if bytes.HasPrefix(front, []byte("<?xml")) {
-		_, front, _ = bytes.Cut(front, []byte("?>"))
-	}
-	front = bytes.TrimLeft(front, " \t\r\n")
-	return bytes.HasPrefix(front, []byte("<Error>")) || bytes.HasPrefix(front, []byte("<Error "))
+	name, _ := firstElement(front)
+	return name == "Error" || strings.EqualFold(name, "html")
 }

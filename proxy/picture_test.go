@@ -19,23 +19,31 @@ func TestDeclaredType(t *testing.T) {
 		"image/png; charset=utf-8": "image/png", "image/png;q=1;r=\"x;y\"": "image/png", "image/png ;x": "image/png",
 		"image/svg+xml;charset=utf-8": "image/svg+xml", "image/png;\r\nX: y": "image/png",
 
+		"\"image/png\"": "image/png", "'image/jpeg'": "image/jpeg",
+
+		"image/pjpeg": "image/jpeg", "image/x-png": "image/png", "image/x-ms-bmp": "image/bmp", "image/svg": "image/svg+xml",
+		"application/svg+xml": "image/svg+xml", "image/heic-sequence": "image/heic", "image/x-jpg": "image/jpeg",
+		"application/x-jpg": "image/jpeg", "IMAGE/X-PNG;x": "image/png", "image/x-svg+xml": "image/svg+xml",
+
 		"": "generic", " ": "generic", ";charset=x": "generic", "binary/octet-stream": "generic",
 		"application/octet-stream": "generic", "Application/Octet-Stream; x=y": "generic",
+		"text/plain": "generic", "application/xml": "generic", "text/xml": "generic", "image/": "generic", "image": "generic",
+		"image/*": "generic", "*/*": "generic", "/": "generic", "/png": "generic", "jpg": "generic", "octet-stream": "generic",
+		"text": "generic", "html": "generic", "\"\"": "generic", "image/unknown": "generic", "multipart/form-data; boundary=x": "generic",
 
-		"text/html": "refused", "text/plain": "refused", "application/xml": "refused", "application/pdf": "refused",
-		"image/": "refused", "image": "refused", "image/*": "refused", "*/*": "refused", "image/x-png": "refused",
-		"image/svg": "refused", "image/svg+xml+x": "refused", "image/pjpeg": "refused", "image/jp2": "refused",
+		"text/html": "refused", "application/xhtml+xml": "refused", "application/pdf": "refused",
+		"application/json": "refused", "image/svg+xml+x": "refused", "image/jp2": "refused", "image/x-xbitmap": "refused",
 		"image/vnd.adobe.photoshop": "refused", "video/mp4": "refused", "image /png": "refused", "image/png,text/html": "refused",
 		"text/html;image/png": "refused", "image/png\x00": "refused", "image/png\r\n": "refused", "x/octet-stream": "refused",
-		"image/pn\u0261": "refused", "application/x-directory": "refused", "octet-stream": "refused",
+		"image/pn\u0261": "refused", "application/x-directory": "refused", "text/png": "refused", "image/x-": "refused",
+		"image/x-x-png": "refused", "text/svg+xml": "refused", "multipart/related": "refused", "image/x-unknown": "refused",
 	} {
-		pic, generic, err := declaredType(header)
-		got := pic
+		got, err := declaredType(header)
 		switch {
-		case generic:
-			got = "generic" + pic
 		case err != nil:
-			got = "refused" + pic
+			got = "refused" + got
+		case got == "":
+			got = "generic"
 		}
 		if got != want {
 			t.Errorf("%q: got %q, want %q", header, got, want)
@@ -51,8 +59,8 @@ func TestSniffPictures(t *testing.T) {
 	for _, p := range picture.Samples() {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
-			got, err := sniffType(p.Body[:min(len(p.Body), sniffLen)])
-			if err != nil || got != p.ContentType {
+			got, more, err := sniffType(p.Body[:min(len(p.Body), sniffLen)])
+			if err != nil || more || got != p.ContentType {
 				t.Errorf("got %q, %v; want %s", got, err, p.ContentType)
 			}
 		})
@@ -113,7 +121,7 @@ func TestSniffType(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := sniffType([]byte(tc.front))
+			got, _, err := sniffType([]byte(tc.front))
 			if got != tc.want || (err == nil) != (tc.want != "") || (err != nil && !errors.Is(err, errNotImage)) {
 				t.Errorf("got %q, %v; want %q", got, err, tc.want)
 			}
@@ -142,6 +150,15 @@ func TestContradicts(t *testing.T) {
 		{typeSVG, "<svg><Error></Error></svg>", false},
 		{typeSVG, `<?xml version="1.0"?><!-- <Error> --><svg>`, false},
 		{typeSVG, "", false},
+		{typeSVG, "text", false},
+		{typeSVG, "<html>", true},
+		{typeSVG, "<HTML lang=en>", true},
+		{typeSVG, "<!doctype html>", true},
+		{typeSVG, "<!DOCTYPE html SYSTEM \"about:legacy-compat\"><svg>", true},
+		{typeSVG, "<!-- a proxy --><html>", true},
+		{typeSVG, "<htm>", false},
+		{typeSVG, "<!-- " + failed + " --><svg/>", false},
+		{typeSVG, "<!-- cut", false},
 		{typeSVG, "<?xml", false},
 		{typeSVG, failed, true},
 		{typeSVG, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`, true},
@@ -165,22 +182,65 @@ func FuzzSniffType(f *testing.F) {
 	}
 	f.Add([]byte("<html>"))
 	f.Fuzz(func(t *testing.T, front []byte) {
-		got, err := sniffType(front[:min(len(front), sniffLen)])
-		if (err == nil) != pictures[got] {
-			t.Fatalf("got %q, %v", got, err)
+		got, more, err := sniffType(front[:min(len(front), sniffLen)])
+		if (err == nil) != pictures[got] || more && err == nil {
+			t.Fatalf("got %q, %t, %v", got, more, err)
 		}
 	})
 }
 
-func TestEncoded(t *testing.T) {
+func TestContentCoding(t *testing.T) {
 	t.Parallel()
-	for header, want := range map[string]bool{
-		"": false, "identity": false, "aws-chunked": false, "AWS-Chunked": false, "aws-chunked, identity": false, " , ": false,
-		"gzip": true, "GZIP": true, "br": true, "aws-chunked,gzip": true, "gzip, aws-chunked": true, "identity,zstd": true,
-		"x": true, "aws-chunked gzip": true, "\x00": true,
+	for header, want := range map[string]string{
+		"": "", "identity": "", "Identity , identity": "", " , ": "",
+		"aws-chunked": "no coding", "AWS-Chunked": "no coding", "aws-chunked, identity": "no coding", "base64": "no coding",
+		"x": "no coding", "utf-8": "no coding", "none": "no coding", "\x00": "no coding", "*": "no coding", "\"\"": "no coding",
+		"image/jpeg": "no coding", "gzipped": "no coding", "xgzip": "no coding", "g\xfczip": "no coding",
+		"gzip": "coding", "GZIP": "coding", "x-gzip": "coding", "br": "coding", "aws-chunked,gzip": "coding",
+		"gzip, aws-chunked": "coding", "identity,zstd": "coding", "aws-chunked gzip": "coding", "gzip;q=1": "coding",
+		"\"gzip\"": "coding", "base64,dcz": "coding", "gzip/br": "coding", "deflate\x00": "coding",
 	} {
-		if got := isEncoded(header); got != want {
-			t.Errorf("%q: %t", header, got)
+		noCoding, err := contentCoding(header)
+		got := ""
+		switch {
+		case err != nil:
+			got = "coding"
+		case noCoding != "":
+			got = "no coding"
+		}
+		if got != want || (noCoding != "" && noCoding != header) || (err != nil && !errors.Is(err, errNotImage)) {
+			t.Errorf("%q: got %q, %q, %v; want %q", header, got, noCoding, err, want)
+		}
+	}
+}
+
+func TestTypeOf(t *testing.T) {
+	t.Parallel()
+	const jpeg, avif = "\xff\xd8\xff\xe0\x00\x10JFIF", "\x00\x00\x00\x18ftypavif\x00\x00\x00\x00mif1avif"
+	for name, tc := range map[string]struct {
+		d     declaration
+		front string
+		want  string // empty: refused
+		more  bool
+	}{
+		"declared":                 {declaration{picture: "image/png"}, jpeg, "image/png", false},
+		"declared, page":           {declaration{picture: "image/png"}, "<html>", "", false},
+		"generic":                  {declaration{}, jpeg, "image/jpeg", false},
+		"generic, cut":             {declaration{}, "<!-- ", "", true},
+		"no coding":                {declaration{picture: "image/jpeg", noCoding: "x"}, jpeg, "image/jpeg", false},
+		"no coding, jpg":           {declaration{picture: "image/jpg", noCoding: "x"}, jpeg, "image/jpg", false},
+		"no coding, same family":   {declaration{picture: "image/heif", noCoding: "x"}, avif, "image/heif", false},
+		"no coding, other type":    {declaration{picture: "image/png", noCoding: "x"}, jpeg, "", false},
+		"no coding, text":          {declaration{picture: "image/png", noCoding: "x"}, "iVBORw0KGgo=", "", false},
+		"no coding, SVG":           {declaration{picture: typeSVG, noCoding: "x"}, "<svg/>", typeSVG, false},
+		"no coding, SVG, cut":      {declaration{picture: typeSVG, noCoding: "x"}, "<!-- ", "", true},
+		"no coding, SVG, other":    {declaration{picture: typeSVG, noCoding: "x"}, "<a/>", "", false},
+		"no coding, generic":       {declaration{noCoding: "x"}, jpeg, "image/jpeg", false},
+		"no coding, generic, text": {declaration{noCoding: "x"}, "text", "", false},
+	} {
+		got, more, err := tc.d.typeOf([]byte(tc.front))
+		if got != tc.want || more != tc.more || (err == nil) != (tc.want != "") || (err != nil && !errors.Is(err, errNotImage)) {
+			t.Errorf("%s: got %q, %t, %v; want %q, %t", name, got, more, err, tc.want, tc.more)
 		}
 	}
 }

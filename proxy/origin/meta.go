@@ -1,8 +1,10 @@
 package origin
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +18,7 @@ type meta struct {
 	status       int
 	requestID    string
 	encoding     string
+	types        string // all lines of Content-Type if they differ
 	cacheControl string
 	expires      string
 	vary         string
@@ -40,6 +43,7 @@ func metaOfHeader(h http.Header, delay time.Duration) meta {
 	m := meta{
 		requestID:    h.Get("X-Amz-Request-Id"),
 		encoding:     joinLines(h, "Content-Encoding"),
+		types:        differingLines(h, "Content-Type"),
 		cacheControl: joinLines(h, "Cache-Control"),
 		expires:      joinLines(h, "Expires"),
 		vary:         joinLines(h, "Vary"),
@@ -55,8 +59,9 @@ func metaOfHeader(h http.Header, delay time.Duration) meta {
 
 func (m meta) object(etag, contentType *string, modified *time.Time) *Object {
 	return &Object{
-		Size: -1, ETag: aws.ToString(etag), ContentType: aws.ToString(contentType), LastModified: aws.ToTime(modified),
-		Encoding: m.encoding, CacheControl: m.cacheControl, Expires: m.expires, Vary: m.vary,
+		Size: -1, ETag: aws.ToString(etag), LastModified: aws.ToTime(modified),
+		ContentType: cmp.Or(m.types, aws.ToString(contentType)),
+		Encoding:    m.encoding, CacheControl: m.cacheControl, Expires: m.expires, Vary: m.vary,
 		Date: m.date, Received: m.received, Born: m.born,
 	}
 }
@@ -82,6 +87,15 @@ func initialAge(h http.Header, date, now time.Time, delay time.Duration) time.Du
 // joinLines joins the lines of a header (RFC 9110, section 5.3). The SDK's output has
 // only the first line, and another one may forbid to store.
 func joinLines(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
+
+// differingLines is joinLines if the lines of a header, of which there should be one, differ.
+func differingLines(h http.Header, name string) string {
+	lines := h.Values(name)
+	if !slices.ContainsFunc(lines, func(line string) bool { return line != lines[0] }) {
+		return ""
+	}
+	return joinLines(h, name)
+}
 
 // parseDate returns the zero time if there is no valid date.
 func parseDate(h http.Header, name string) time.Time {

@@ -226,7 +226,7 @@ type Object struct {
 	NotModified  bool
 	Size         int64 // of the whole object, -1 when S3 did not say
 	ETag         string
-	ContentType  string
+	ContentType  string    // all its lines if they differ
 	Encoding     string    // all codings of Content-Encoding
 	CacheControl string    // all its lines
 	Expires      string    // all its lines; "0", which is no date either, if it is present and empty
