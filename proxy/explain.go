@@ -30,10 +30,12 @@ type Explanation struct {
 	Cache      *ExplainedCache      `json:"cache"`
 	Circuit    *ExplainedCircuit    `json:"circuit"`
 	Canary     *ExplainedCanary     `json:"canary"`
-	// LastAnswer and LastFailure are S3's answers to any request for the alias.
+	// LastAnswer and LastFailure are S3's answers to any request for the alias;
+	// KeyFailure is the last failure of this key, until a request for it succeeds.
 	LastAnswer  *ExplainedAnswer `json:"last_answer"`
 	LastFailure *ExplainedAnswer `json:"last_failure"`
-	Probe       *ExplainedAnswer `json:"probe,omitempty"`
+	KeyFailure  *ExplainedAnswer `json:"key_failure"`
+	Probe       *ExplainedProbe  `json:"probe,omitempty"`
 	Remedy      string           `json:"remedy"`
 }
 
@@ -86,7 +88,8 @@ type ExplainedCanary struct {
 }
 
 // Explain resolves the path of a URL as get does and returns an *Explanation of its
-// answer. With probe it asks S3 for the object's metadata. It changes nothing.
+// answer. With probe it asks S3 for the object, and reads no more than decides its type.
+// It does not change the cache.
 func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	e := &Explanation{Path: path}
 	t, err := resolve([]byte(path))
@@ -141,11 +144,13 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	e.Circuit = explainCircuit(circuit, now)
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // before LastAnswer, which a newer failure changes too
 	e.LastAnswer = explainAnswer(p.origin.LastAnswer(r.Alias.ID))
+	e.KeyFailure = explainAnswer(p.origin.ObjectFailure(r, e.Key))
 	e.served(v, now)
 	known := e.knownError(v, now.Before(circuit.Probe))
 	err := known
 	if probe {
-		err = p.classify(ctx, r, p.probe(ctx, e, r))
+		e.Probe = p.probe(ctx, r, e.Key)
+		err = p.classify(ctx, r, e.Probe.refusal())
 	}
 	// Clients get the remembered answer, whatever the probe finds.
 	reported := cmp.Or(known, err)
@@ -214,9 +219,8 @@ func (e *Explanation) explainFailure(reported, cause error) {
 	}
 	remedy := remedyAgain
 	if cause != nil {
-		oe, _ := errors.AsType[*origin.Error](cause)
 		prob := problemOf(cause)
-		remedy = remedyFor(prob, oe)
+		remedy = remedyFor(prob, cause)
 		if prob == probCircuit {
 			remedy += e.originRemedy()
 		}
@@ -227,35 +231,16 @@ func (e *Explanation) explainFailure(reported, cause error) {
 	e.Remedy = remedy
 }
 
-// probe asks S3 for the object's metadata, as a cold HEAD does. A 404 to HEAD does not
-// tell a missing object from a missing bucket, so probe requests the first byte then.
-func (p *Proxy) probe(ctx context.Context, e *Explanation, r alias.Route) error {
-	req := origin.Request{Route: r, Key: e.Key, Force: true}
-	_, err := p.statObject(ctx, req)
-	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome == origin.OutcomeNotFound {
-		req.Range = &origin.Range{}
-		if o, again := p.origin.Get(ctx, req); again == nil {
-			o.Body.Close()
-		} else {
-			err = again
-		}
-	}
-	a := &ExplainedAnswer{
-		At: time.Now().UTC(), Operation: "HeadObject", Outcome: string(origin.OutcomeOK), Status: http.StatusOK,
-	}
-	if oe, ok := errors.AsType[*origin.Error](err); ok {
-		a.Operation = cmp.Or(oe.Operation, a.Operation)
-		a.Outcome, a.Status, a.S3Code, a.S3RequestID = string(oe.Outcome), oe.Status, oe.Code, oe.S3RequestID
-	}
-	e.Probe = a
-	return err
-}
-
 // defaultRemedy sets the remedy if no failure is known.
 func (e *Explanation) defaultRemedy() {
 	switch {
 	case e.Probe != nil:
-		e.Status, e.Remedy = http.StatusOK, remedyProbed
+		e.Status, e.Remedy = http.StatusOK, e.Probe.seen()
+		if e.KeyFailure != nil && e.Probe.Checksum == checksumUnchecked && !e.Probe.broken {
+			e.Remedy += " " + e.KeyFailure.lastTime()
+		}
+	case e.KeyFailure != nil:
+		e.Remedy = e.KeyFailure.lastTime()
 	case e.lastFailed() && e.LastFailure.Outcome != string(origin.OutcomeNotFound):
 		e.Remedy = remedyLast + e.LastFailure.remedy()
 	case e.Cache.Memory != nil:
@@ -305,27 +290,49 @@ func explainCircuit(c origin.CircuitInfo, now time.Time) *ExplainedCircuit {
 // ExplainedAnswer is one answer of S3.
 type ExplainedAnswer struct {
 	At          time.Time `json:"at"`
+	Key         string    `json:"key"`
 	Operation   string    `json:"operation"`
 	Outcome     string    `json:"outcome"` // as in ixmage_origin_requests_total
 	Status      int       `json:"status"`
 	S3Code      string    `json:"s3_code"`
+	S3Message   string    `json:"s3_message"` // without secrets, 300 bytes at most
 	S3RequestID string    `json:"s3_request_id"`
+	Error       string    `json:"error"` // as in the log; empty if the request succeeded
+
+	err error
 }
 
 func explainAnswer(a origin.Answer, known bool) *ExplainedAnswer {
 	if !known {
 		return nil
 	}
-	return &ExplainedAnswer{
-		At: a.At.UTC(), Operation: a.Operation, Outcome: a.Outcome,
+	e := &ExplainedAnswer{
+		At: a.At.UTC(), Key: a.Key, Operation: a.Operation, Outcome: a.Outcome,
 		Status: a.Status, S3Code: a.Code, S3RequestID: a.RequestID,
+	}
+	e.fail(a.Err)
+	return e
+}
+
+// fail sets the fields that come from an error, which may be nil.
+func (a *ExplainedAnswer) fail(err error) {
+	if a.err = err; err == nil {
+		return
+	}
+	a.Error = err.Error()
+	if oe, ok := errors.AsType[*origin.Error](err); ok {
+		a.S3Message = oe.Message
 	}
 }
 
-// remedy returns the remedy for a failure of another request.
+// remedy returns the remedy for a failure of an earlier request.
 func (a *ExplainedAnswer) remedy() string {
-	e := &origin.Error{Outcome: origin.Outcome(a.Outcome), Status: a.Status, Code: a.S3Code}
-	return remedyFor(originProblem(e.Outcome), e)
+	return remedyFor(problemOf(a.err), a.err)
+}
+
+// lastTime says that a request for the same key failed, and what to do.
+func (a *ExplainedAnswer) lastTime() string {
+	return "The last request to S3 for this key failed at " + a.At.Format(time.RFC3339) + ". " + a.remedy()
 }
 
 // States of an ExplainedCanary.

@@ -13,7 +13,7 @@ import (
 func TestTrouble(t *testing.T) {
 	t.Parallel()
 	at := time.Now()
-	failure := func(o origin.Outcome) *ExplainedAnswer { return &ExplainedAnswer{At: at, Outcome: string(o)} }
+	failure := func(o origin.Outcome) *ExplainedAnswer { return &ExplainedAnswer{At: at, Outcome: string(o), err: &origin.Error{Outcome: o}} }
 	for name, tc := range map[string]struct {
 		last   *ExplainedAnswer
 		canary string
@@ -64,8 +64,8 @@ func TestRemedyOrigin(t *testing.T) {
 		"no sense or":     {Status: 206},
 		"answer made":     {Status: 304},
 		"another region":  {Status: 301},
-		"with 418: see":   {Status: 418},
-		"with Teapot: se": {Status: 418, Code: "Teapot"},
+		"with 418.":       {Status: 418},
+		"Teapot. S3 says": {Status: 418, Code: "Teapot", Message: "short and stout"},
 		"S3 itself fails": {Status: 500},
 	} {
 		if got := remedyOrigin(e); !strings.Contains(got, want) {

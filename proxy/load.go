@@ -21,6 +21,9 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 			req.IfNoneMatch, req.IfModifiedSince = old.Meta.(*object).conditions()
 		}
 		src, err := p.fetch(ctx, req, old)
+		if errors.Is(err, errNotImage) {
+			p.origin.Reject(req, err)
+		}
 		err = p.classify(ctx, route, err)
 		if outage, ok := errors.AsType[*cache.Unavailable](err); ok && old != nil {
 			outage.Now = p.lifetimesNow(route, old)
@@ -102,21 +105,28 @@ func closeUnlessUsed(o *origin.Object, read func() (*cache.Source, error)) (src 
 }
 
 func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
-	d, err := declarationOf(o)
-	if err != nil {
-		return nil, err
-	}
-	body, err := readFront(o, d.needsFront() || d.picture == typeSVG)
-	if err != nil {
-		return nil, err
-	}
-	picture, err := body.typeOf(o, d)
+	picture, body, err := pictureOf(o)
 	if err != nil {
 		return nil, err
 	}
 	src := newObject(o, a, picture).source()
 	src.Body = body
 	return src, nil
+}
+
+// pictureOf decides from the headers and first bytes of an object whether it is served,
+// and as what. The body that it returns begins with these bytes.
+func pictureOf(o *origin.Object) (picture string, body *frontBody, err error) {
+	d, err := declarationOf(o)
+	if err != nil {
+		return "", nil, err
+	}
+	body, err = readFront(o, d.needsFront() || d.picture == typeSVG)
+	if err != nil {
+		return "", nil, err
+	}
+	picture, err = body.typeOf(o, d)
+	return picture, body, err
 }
 
 // frontBody is a body whose first bytes have been read already.

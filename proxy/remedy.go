@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"errors"
 	"strconv"
 
 	"ixmage/alias"
@@ -16,12 +17,15 @@ const (
 	remedyLong     = "The key is longer than 1,024 bytes together with the alias's prefix; S3 has no such object."
 	remedyAlias    = "There is no alias of this name: register it with POST /api/v1/aliases, or correct the URL."
 	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
-	remedyCached   = "Nothing is wrong: it is served from the cache."
+	remedyCached   = "It is served from the cache."
 	remedyStale    = "It is served stale from the cache, because it could not be refreshed."
-	remedyProbed   = "Nothing is wrong: S3 has the picture and serves it to this credential."
+	remedyBroken   = "The answer begins with 200 and breaks off before its last byte. "
 	remedyAgain    = "S3 now serves the picture to this credential, but ixmage remembers the earlier failure for " +
 		"some seconds: wait, or purge the key if it was not found."
-	remedyStored = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it " +
+	remedyTruncated = "S3 sent fewer bytes than it declared, and broke off again when it was asked for the rest: check the " +
+		"object in the store, and whatever lies between ixmage and S3."
+	remedySenseless = "S3's answer made no sense or broke off: see the log for the request, and try again."
+	remedyStored    = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it " +
 		"has changed. Add probe=true to ask now."
 	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
 	remedyUnknown = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
@@ -36,8 +40,12 @@ func remedyState(s alias.State) string {
 		"repeat the request to start again."
 }
 
-// remedyFor returns the remedy for a problem. e is S3's answer, nil if there was none.
-func remedyFor(prob problem, e *origin.Error) string {
+// remedyFor returns the remedy for a problem. err is its cause, nil if it is not known.
+func remedyFor(prob problem, err error) string {
+	e, _ := errors.AsType[*origin.Error](err)
+	if errors.Is(err, origin.ErrTruncated) {
+		return remedyTruncated
+	}
 	switch prob {
 	case probNotFound:
 		return remedyMissing(e)
@@ -100,8 +108,16 @@ func remedyCredential(e *origin.Error) string {
 
 func remedyOrigin(e *origin.Error) string {
 	switch {
-	case e == nil || e.Status < 300 || e.Status == 304:
-		return "S3's answer made no sense or broke off: see the log for the request, and try again."
+	case e == nil:
+		return remedySenseless
+	case errors.Is(e, origin.ErrCorrupt):
+		return "S3 sent other bytes than it declares: the object does not match its checksum or length. Upload it again; " +
+			"if many objects fail so, something between ixmage and S3 changes bodies."
+	case errors.Is(e, origin.ErrChanged):
+		return "The rest of the object is not what S3 declared: the object was replaced while it was read, or S3 declares " +
+			"more bytes than it has. Try again; if that fails too, upload the object again."
+	case e.Status < 300 || e.Status == 304:
+		return remedySenseless
 	case e.Status == 301 || e.Status == 307 || e.Code == "AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect":
 		return "The bucket is in another region: correct the alias's region."
 	case e.Code == "NoSuchBucket":
@@ -111,7 +127,15 @@ func remedyOrigin(e *origin.Error) string {
 	case e.Code == "RequestTimeTooSkewed":
 		return "The clock of this host is wrong: S3 refuses its signatures. Synchronise it."
 	case e.Status >= 500:
-		return "S3 itself fails: ixmage retries by itself; see the state of the service."
+		return "S3 itself fails: ixmage retries by itself; see the state of the service." + saying(e)
 	}
-	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + ": see the log for its request id."
+	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + "." + saying(e)
+}
+
+// saying quotes S3's own message, if there is one.
+func saying(e *origin.Error) string {
+	if e.Message == "" {
+		return ""
+	}
+	return " S3 says " + strconv.Quote(e.Message) + "."
 }

@@ -22,6 +22,15 @@ func Code(api smithy.APIError, status int) string {
 	return code
 }
 
+// Message is the message that the server sent, and empty if it sent none. It may quote the
+// request and name users, keys and accounts.
+func Message(api smithy.APIError, status int) string {
+	if Code(api, status) == "" && (api.ErrorMessage() == http.StatusText(status) || api.ErrorMessage() == "UnknownError") {
+		return ""
+	}
+	return api.ErrorMessage()
+}
+
 // Denied reports whether the key is known and lacks the permission.
 func Denied(code string) bool {
 	switch code {

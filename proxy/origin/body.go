@@ -68,7 +68,7 @@ func (b *body) begin(re *reply) (*Object, error) {
 	out := re.out
 	b.etag = aws.ToString(out.ETag)
 	obj := re.meta.object(out.ETag, out.ContentType, out.LastModified)
-	obj.Size, obj.Body = size, b
+	obj.Size, obj.Checked, obj.Body = size, b.sum != nil, b
 	return obj, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"ixmage/alias"
 )
 
 // callStats counts one call and reports it when it ends.
@@ -17,7 +19,9 @@ type callStats struct {
 	asked      atomic.Int64 // when the last request went out, after start
 	noReply    atomic.Bool  // the last request got no reply
 	permit     permit
-	aliasID    int64
+	object     objectID
+	whole      bool // the call is for a whole object, not for a range or metadata
+	credential *alias.Credential
 	answers    *answers
 	handedOver bool // to a body, which ends the call
 	ended      bool
@@ -31,7 +35,7 @@ func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, releas
 	}
 	t = &callStats{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
-		aliasID: r.Route.Alias.ID, answers: o.answers,
+		object: objectIDOf(r), credential: r.Route.Credential, answers: o.answers,
 	}
 	if !r.Force {
 		t.permit = o.breaker.permit(r.Route, r.Key)
@@ -78,6 +82,8 @@ func (t *callStats) end(err error) {
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		t.recordFailure(e)
+	} else if err == nil && t.whole {
+		t.answers.succeeded(t.object)
 	}
 	t.permit.done(err)
 	t.rec.OriginRequest(t.alias, outcome.Label(), time.Since(t.start))
@@ -86,12 +92,16 @@ func (t *callStats) end(err error) {
 	}
 }
 
-// recordReply keeps a reply that is no error as the alias's last answer.
+// recordReply keeps a reply that is no error as the alias's last answer. A reply to a GET
+// shows that S3 does not refuse the object any more.
 func (t *callStats) recordReply(operation string, m meta) {
-	t.answers.put(t.aliasID, Answer{
+	t.answers.put(Answer{
 		At: m.received, Operation: operation, Outcome: string(OutcomeOK), OK: true,
 		Status: m.status, RequestID: clip(m.requestID, 128),
-	})
+	}, t.object)
+	if operation == opGet {
+		t.answers.accepted(t.object)
+	}
 }
 
 // recordFailure keeps an error as the alias's last answer, if S3 was asked.
@@ -100,10 +110,21 @@ func (t *callStats) recordFailure(e *Error) {
 		return
 	}
 	label := e.Outcome.Label()
-	t.answers.put(t.aliasID, Answer{
+	a := Answer{
 		At: time.Now(), Operation: e.Operation, Outcome: label, Status: e.Status, Code: e.Code, RequestID: e.S3RequestID,
 		OK: label == string(OutcomeOK) || label == string(OutcomeNotModified),
-	})
+	}
+	if !a.OK {
+		a.Err = e.brief()
+	}
+	t.answers.put(a, t.object)
+	switch e.Outcome {
+	case OutcomeNotFound, OutcomeNotModified:
+		t.answers.succeeded(t.object)
+	case OutcomeBadCredential, OutcomeThrottled, OutcomeRange, OutcomePrecondition: // not this object's problem
+	default:
+		t.answers.failed(t.object, a)
+	}
 }
 
 // endIfPanicked ends a call whose goroutine panics before the call has ended or become a
@@ -124,6 +145,19 @@ func (t *callStats) context(ctx context.Context) context.Context {
 // delay is how long the last request has waited for its answer:
 // response_delay of RFC 9111, section 4.2.3, without the attempts before it.
 func (t *callStats) delay() time.Duration { return time.Since(t.start) - time.Duration(t.asked.Load()) }
+
+// keyIDsOf returns the access key ids that may sign the call of a context.
+func keyIDsOf(ctx context.Context) []string {
+	t, ok := ctx.Value(callStatsKey{}).(*callStats)
+	if !ok {
+		return nil
+	}
+	ids := []string{t.credential.AccessKeyID()}
+	if p, ok := t.credential.Provisioned(); ok && p.Previous != nil {
+		ids = append(ids, p.Previous.AccessKeyID)
+	}
+	return ids
+}
 
 // callStatsOf returns the callStats of the call that a context belongs to.
 func callStatsOf(ctx context.Context) *callStats { return ctx.Value(callStatsKey{}).(*callStats) }

@@ -83,13 +83,14 @@ var (
 )
 
 // Error is a call to S3, or the reading of a body, that failed. Its text is for
-// logs: it names S3's code and request id and never a secret, and nothing in it
-// is meant for clients.
+// logs and operators: it names S3's code, request id and message and never a secret, and
+// nothing in it is meant for clients.
 type Error struct {
 	Outcome     Outcome
 	Operation   string // GetObject or HeadObject; empty when S3 was not asked
 	Status      int    // HTTP status of S3's reply; 0 without one
 	Code        string // S3's error code, as S3 sent it; empty without one
+	Message     string // S3's own message, cleaned by cleanMessage; empty without one
 	S3RequestID string
 	RetryAfter  time.Duration // set for OutcomeThrottled, OutcomeOverloaded and OutcomeCircuitOpen
 	err         error
@@ -113,6 +114,9 @@ func (e *Error) Error() string {
 	if reason := reason(e.err); reason != "" {
 		b.WriteString(": " + reason)
 	}
+	if e.Message != "" {
+		b.WriteString(": S3 says " + strconv.Quote(e.Message))
+	}
 	return b.String()
 }
 
@@ -120,8 +124,35 @@ func (e *Error) Error() string {
 // complete body.
 func (e *Error) Unwrap() error { return e.err }
 
+// brief copies e without the SDK's error, which would keep a whole reply in memory. It
+// keeps its text and the errors of this package that it wraps.
+func (e *Error) brief() *Error {
+	b := *e
+	b.Code, b.S3RequestID = strings.Clone(e.Code), strings.Clone(e.S3RequestID)
+	text := briefError{text: reason(e.err)}
+	for _, known := range []error{ErrTruncated, ErrCorrupt, ErrChanged, errBadRange, errNoEnd} {
+		if errors.Is(e.err, known) {
+			text.is = known
+			break
+		}
+	}
+	if b.err = nil; text != (briefError{}) {
+		b.err = &text
+	}
+	return &b
+}
+
+// briefError is the text of an error, and the error of this package that it wrapped.
+type briefError struct {
+	text string
+	is   error
+}
+
+func (e *briefError) Error() string { return e.text }
+func (e *briefError) Unwrap() error { return e.is }
+
 // reason is the cause without the SDK's layers and without the URL. S3's own message
-// is left out, because it may quote the request. The meaning for a body is kept.
+// is left out here: Error.Message has it without secrets. The meaning for a body is kept.
 func reason(err error) string {
 	var u *url.Error
 	var api smithy.APIError
@@ -163,6 +194,7 @@ func callError(ctx context.Context, operation string, err error) *Error {
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.Code = clip(awserr.Code(api, e.Status), 64)
+		e.Message = cleanMessage(awserr.Message(api, e.Status), keyIDsOf(ctx)...)
 	}
 	switch outcome, known := outcomeOfCode(e.Code); {
 	case known:

@@ -70,8 +70,8 @@ func TestGetErrors(t *testing.T) {
 			if e.Code != "" && (e.S3RequestID == "" || !strings.Contains(e.Error(), e.Code) || !strings.Contains(e.Error(), e.S3RequestID)) {
 				t.Errorf("text %q lacks the code or the request id %q", e, e.S3RequestID)
 			}
-			if strings.Contains(e.Error(), "scripted") {
-				t.Errorf("text %q quotes S3's message", e)
+			if e.Code != "" && !strings.Contains(e.Error(), "scripted "+e.Code) {
+				t.Errorf("text %q lacks S3's message", e)
 			}
 			if (e.RetryAfter > 0) != (tc.want == OutcomeThrottled) {
 				t.Errorf("RetryAfter is %s", e.RetryAfter)

@@ -24,6 +24,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.whole = r.Range == nil
 	defer t.endIfPanicked(release)
 	obj, err := o.open(ctx, r, t, release)
 	if err == nil {

@@ -237,6 +237,9 @@ type Object struct {
 	// Born is when the object's Age was zero: Received minus the age that RFC 9111,
 	// section 4.2.3, gives the reply.
 	Born time.Time
+	// Checked says that the body ends with io.EOF only if it has the checksum that S3
+	// stored with the object.
+	Checked bool
 	// Body is nil after a Head and when NotModified. The caller must close it, which
 	// releases the slot and the connection; Close may be called more than once and
 	// during a Read. Read returns io.EOF only if every declared byte has arrived and
