@@ -13,7 +13,9 @@ import (
 func TestTrouble(t *testing.T) {
 	t.Parallel()
 	at := time.Now()
-	failure := func(o origin.Outcome) *ExplainedAnswer { return &ExplainedAnswer{At: at, Outcome: string(o), err: &origin.Error{Outcome: o}} }
+	failure := func(o origin.Outcome) *ExplainedAnswer {
+		return &ExplainedAnswer{At: at, Outcome: string(o), err: &origin.Error{Outcome: o}}
+	}
 	for name, tc := range map[string]struct {
 		last   *ExplainedAnswer
 		canary string
