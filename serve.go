@@ -45,8 +45,8 @@ func (s *serveCmd) run(k *kong.Context) int {
 		return exitUsage
 	}
 	log := s.logger(k.Stderr)
-	// net/http logs replies that it cannot parse to the standard logger and quotes
-	// them, which may be bytes of a picture: they are logged at debug only.
+	// net/http logs what it cannot parse to the standard logger and quotes it: such lines are
+	// logged at debug only.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(log)
 	for _, name := range unknownEnv(k.Flags()) {

@@ -71,7 +71,7 @@ func benchSDK(b *testing.B, k *env, r Request) {
 	b.Helper()
 	kp := k.secrets.pair(r.Route.Credential)
 	client := s3.New(s3.Options{
-		BaseEndpoint: &r.Route.Alias.Endpoint, Region: r.Route.Alias.Region, UsePathStyle: true, HTTPClient: k.sender.client,
+		BaseEndpoint: &r.Route.Alias.Endpoint, Region: r.Route.Alias.Region, UsePathStyle: true, HTTPClient: &http.Client{},
 		Credentials:                               credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), ""),
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenSupported,
 		DisableLogOutputChecksumValidationSkipped: true,

@@ -136,6 +136,24 @@ func (t *callStats) endIfPanicked(release func()) {
 	}
 }
 
+// startsAnew reports whether the last request of the call got no reply. It may be called on
+// nil, for a request that belongs to no call, as may sent and gotNoReply.
+func (t *callStats) startsAnew() bool { return t != nil && t.noReply.Swap(false) }
+
+// sent counts a request.
+func (t *callStats) sent() {
+	if t != nil {
+		t.requests.Add(1)
+		t.asked.Store(int64(time.Since(t.start)))
+	}
+}
+
+func (t *callStats) gotNoReply() {
+	if t != nil {
+		t.noReply.Store(true)
+	}
+}
+
 type callStatsKey struct{}
 
 func (t *callStats) context(ctx context.Context) context.Context {

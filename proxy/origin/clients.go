@@ -56,14 +56,19 @@ func clientKeyOf(r alias.Route, keyID string) clientKey {
 // clients keeps one S3 client per credential version, key pair and variant, of each
 // credential those of the newest version only. The client of a previous key pair is
 // kept under the version that fell back on it and goes with it. A client dropped here
-// lives on in the calls and bodies that use it: all clients share the transport, which
-// is never dropped.
+// lives on in the calls and bodies that use it; its idle connections are closed.
 type clients struct {
 	secrets Secrets
 	sender  *sender
 
 	mu  sync.Mutex // guards lru
-	lru *simplelru.LRU[clientKey, *s3.Client]
+	lru *simplelru.LRU[clientKey, client]
+}
+
+// client is an S3 client and its connections, which no other client uses.
+type client struct {
+	s3   *s3.Client
+	pool *pool
 }
 
 // newLRU needs a size above zero.
@@ -73,7 +78,8 @@ func newLRU[K comparable, V any](size int, evicted func(K, V)) *simplelru.LRU[K,
 }
 
 func newClients(secrets Secrets, s *sender, limit int) *clients {
-	return &clients{secrets: secrets, sender: s, lru: newLRU[clientKey, *s3.Client](limit, nil)}
+	dropped := func(_ clientKey, c client) { c.pool.close() }
+	return &clients{secrets: secrets, sender: s, lru: newLRU(limit, dropped)}
 }
 
 // current returns the client that signs for a route. Two callers may make it at the
@@ -87,7 +93,7 @@ func (c *clients) current(r alias.Route) (*s3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.keep(at, s3.New(c.options(at.variant, provider))), nil
+	return c.keep(at, c.newClient(at.variant, provider)), nil
 }
 
 // previous is like current, but signs with the previous key pair of the credential.
@@ -100,35 +106,41 @@ func (c *clients) previous(r alias.Route, k alias.SealedKey) (*s3.Client, error)
 	if err != nil {
 		return nil, fmt.Errorf("reveal the previous key of credential %s: %w", r.Credential.Name, err)
 	}
-	return c.keep(at, s3.New(c.options(at.variant, static(kp)))), nil
+	return c.keep(at, c.newClient(at.variant, static(kp))), nil
+}
+
+func (c *clients) newClient(v variant, provider aws.CredentialsProvider) client {
+	conns := c.sender.newClient()
+	return client{s3.New(options(v, provider, conns)), conns.pool}
 }
 
 func (c *clients) find(at clientKey) (*s3.Client, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lru.Get(at)
+	stored, ok := c.lru.Get(at)
+	return stored.s3, ok
 }
 
 // keep stores a client and drops those of older versions. Where another caller has
 // stored one first it returns that. It does not store the client of an old version, for
 // a request that began before the key pair was replaced: no later request needs it.
-func (c *clients) keep(at clientKey, made *s3.Client) *s3.Client {
+func (c *clients) keep(at clientKey, made client) *s3.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if stored, ok := c.lru.Get(at); ok {
-		return stored
+		return stored.s3
 	}
 	for _, other := range c.lru.Keys() {
 		switch {
 		case other.credential != at.credential:
 		case other.version > at.version:
-			return made
+			return made.s3
 		case other.version < at.version:
 			c.lru.Remove(other)
 		}
 	}
 	c.lru.Add(at, made)
-	return made
+	return made.s3
 }
 
 func (c *clients) forget(credentialID int64) {
@@ -182,11 +194,11 @@ func static(kp alias.KeyPair) aws.CredentialsProvider {
 
 // options sets every option that matters: s3.New reads no shared configuration, and its
 // zero values are not always safe.
-func (c *clients) options(v variant, provider aws.CredentialsProvider) s3.Options {
+func options(v variant, provider aws.CredentialsProvider, conns *httpClient) s3.Options {
 	o := s3.Options{
 		Region:       v.region,
 		Credentials:  provider,
-		HTTPClient:   c.sender,
+		HTTPClient:   conns,
 		UsePathStyle: v.pathStyle,
 		Retryer:      newRetryer(),
 		HTTPSignerV4: newSignature(),

@@ -278,7 +278,7 @@ func outcomeOfCause(ctx context.Context, err error) Outcome {
 		// The server cannot be reached, even if that took until a timeout.
 		return OutcomeNetwork
 	}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+	if isTimeout(err) {
 		return OutcomeTimeout
 	}
 	if _, op := errors.AsType[*net.OpError](err); op || isTLS(err) || isConnBroken(err) {
@@ -312,8 +312,14 @@ func isTLS(err error) bool {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
-	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &verify) ||
+	var handshake *handshakeError
+	return errors.As(err, &handshake) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &verify) ||
 		errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 func isConnBroken(err error) bool {

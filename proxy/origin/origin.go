@@ -154,7 +154,7 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := newSender(cfg, resolver)
+	s := newSender(cfg, resolver, log)
 	return &Origin{
 		cfg: cfg, log: log, rec: rec, sender: s,
 		clients: newClients(secrets, s, maxClients),
@@ -165,12 +165,12 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 }
 
 // Client makes a client for a location that signs with a key pair, for probes with a key
-// that is not in use yet. It has the same transport, timeouts of connections, retries and
-// check of addresses as the clients that serve. The zero KeyPair does not sign. The client
+// that is not in use yet. It has the same timeouts of connections, retries and
+// check of addresses as the clients that serve, and connections of its own. The zero KeyPair does not sign. The client
 // is not kept, and its calls take no slot and are not counted. The caller must bound the
 // time of a call and the body of a reply without an error.
 func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
-	return s3.New(o.clients.options(variantOf(loc), providerOf(kp)))
+	return o.clients.newClient(variantOf(loc), providerOf(kp)).s3
 }
 
 // ClientOf returns the client that serves a route. Its calls take no slot, are not
@@ -191,7 +191,7 @@ func (o *Origin) Forget(credentialID int64) {
 // first.
 func (o *Origin) Close() {
 	o.clients.clear()
-	o.sender.client.CloseIdleConnections()
+	o.sender.idle.close()
 }
 
 // Request names an object, or a range of it.

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
 	"syscall"
 	"time"
@@ -35,60 +35,56 @@ const (
 	maxErrorBody = 64 << 10
 )
 
-// sender is the HTTP client below every S3 client. All share its connections: requests
-// are signed, connections are not.
+// sender sends the requests of all S3 clients over HTTP/1.1: S3 speaks nothing else, and with
+// other servers HTTP/2 would put all bodies of a host on one connection, where one lost packet
+// stalls them all. It replaces the transport of net/http, which returns a connection to
+// its pool before it looks for bytes after the reply. Such bytes can be a
+// complete reply, and the next request would take them for its own. A sender looks first:
+// see conn.finish and pool.get.
+//
+// It takes no proxy from the environment: that would see which objects are read, and
+// dialCheck would check its address instead of the endpoint's.
 type sender struct {
-	client *http.Client
-	// noKeepAlive makes a new connection for each request.
-	noKeepAlive *http.Client
-	allowHTTP   bool // plain, without TLS
+	dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	tls       *tls.Config
+	firstByte time.Duration
+	allowHTTP bool // plain, without TLS
+	idle      *idleConns
+	log       *slog.Logger
 }
 
-func newSender(cfg Config, resolver *net.Resolver) *sender {
+func newSender(cfg Config, resolver *net.Resolver, log *slog.Logger) *sender {
 	dialer := &net.Dialer{
 		Timeout:        cfg.ConnectTimeout,
 		Resolver:       resolver,
 		ControlContext: dialCheck(alias.Policy{AllowPrivateEndpoints: cfg.AllowPrivateEndpoints}),
 	}
-	transport := &http.Transport{
-		// No proxy from the environment: it would see which objects are read, and
-		// dialCheck would check its address instead of the endpoint's.
-		Proxy:       nil,
-		DialContext: dialer.DialContext,
+	return &sender{
+		dial: dialer.DialContext,
+		tls: &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+			// Shared by all clients: a session holds keys of the server and no bytes of a reply.
+			ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		},
+		firstByte: cfg.FirstByteTimeout,
+		allowHTTP: cfg.AllowPrivateEndpoints,
 		// Each call may leave an idle connection to the same host; a lower limit
 		// would close connections whenever load falls.
-		MaxIdleConnsPerHost: cfg.Concurrency,
-		MaxIdleConns:        2 * cfg.Concurrency,
-		IdleConnTimeout:     idleConnTimeout,
-		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		},
-		TLSHandshakeTimeout:    tlsHandshakeTimeout,
-		ResponseHeaderTimeout:  cfg.FirstByteTimeout,
-		MaxResponseHeaderBytes: maxHeader,
-		ReadBufferSize:         readBuffer,
-		WriteBufferSize:        writeBuffer,
-		// A reply that the transport unpacked would match neither its length nor
-		// its checksum.
-		DisableCompression: true,
-		Protocols:          new(http.Protocols),
+		idle: &idleConns{perHost: cfg.Concurrency, total: 2 * cfg.Concurrency},
+		log:  log,
 	}
-	// HTTP/1.1 only. S3 speaks nothing else, and with other servers HTTP/2 would put
-	// all bodies of a host on one connection: one lost packet stalls them all, and a
-	// body dropped halfway still counts against its window.
-	transport.Protocols.SetHTTP1(true)
-	once := transport.Clone()
-	once.DisableKeepAlives = true
-	return &sender{client: newClient(transport), noKeepAlive: newClient(once), allowHTTP: cfg.AllowPrivateEndpoints}
 }
 
-func newClient(transport *http.Transport) *http.Client {
-	return &http.Client{
-		Transport: transport,
-		// A redirect comes from a wrong region or from an attacker. Following it
-		// would send the signature to another host.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+// httpClient is the HTTP client of one S3 client. It has a pool of connections of its own,
+// so that two credentials never use the same connection.
+type httpClient struct {
+	*sender
+
+	pool *pool
+}
+
+func (s *sender) newClient() *httpClient {
+	return &httpClient{sender: s, pool: &pool{all: s.idle, log: s.log, conns: map[string][]*conn{}}}
 }
 
 // dialCheck checks the resolved address at the moment of dialing: between an earlier check
@@ -118,23 +114,25 @@ var errPlainHTTP = errors.New("plain http needs --allow-private-endpoints")
 
 var userAgent = []string{"ixmage"}
 
-// Do sends one request and counts it. It reads error replies up to maxErrorBody and
-// closes them, which the SDK does not always do.
-func (s *sender) Do(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" && !s.allowHTTP {
+// identity is sent with HEAD too, so that a server or proxy that compresses describes the
+// object that a GET gets.
+var identity = []string{"identity"}
+
+// Do sends one request and counts it. It does not follow a redirect, which comes from a
+// wrong region or from an attacker: the signature would go to another host. It
+// reads error replies up to maxErrorBody and closes them, which the SDK does not always do.
+func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme != "https" && !c.allowHTTP {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{errPlainHTTP}}
 	}
 	// Not among the signed headers.
-	req.Header["User-Agent"] = userAgent
-	resp, err := s.send(req)
+	req.Header["User-Agent"], req.Header["Accept-Encoding"] = userAgent, identity
+	resp, err := c.send(req)
 	if err != nil || resp.StatusCode/100 == 2 {
 		return resp, err
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	closeErr := resp.Body.Close()
-	if err == nil {
-		err = closeErr
-	}
+	_ = resp.Body.Close()
 	// The status counts even if the error document is cut.
 	if err != nil && req.Context().Err() != nil {
 		return nil, err
@@ -144,55 +142,51 @@ func (s *sender) Do(req *http.Request) (*http.Response, error) {
 }
 
 // maxResends is how many idle connections, beyond the first, a request may find dead.
-// net/http would try all of them: if S3 closes the connection whenever it is asked for
+// Without a limit, if S3 closes the connection whenever it is asked for
 // some object, each request for that object would use up the connections of all others.
 const maxResends = 3
 
 var errDead = fmt.Errorf("idle connections are dead: %w", io.ErrUnexpectedEOF)
 
-// attempt is one request of the SDK, which net/http may send several times.
-type attempt struct {
-	stats  *callStats
-	cancel context.CancelCauseFunc
-	conns  int
-}
-
-// gotConn counts each connection before the request is sent on it.
-func (a *attempt) gotConn(info httptrace.GotConnInfo) {
-	a.conns++
-	switch {
-	case a.conns > 1+maxResends:
-		a.cancel(errDead)
-		_ = info.Conn.Close() // so that the request does not go out before net/http sees the cancellation
-	case a.conns > 1:
-		a.stats.requests.Add(1)
+// send sends a request, again if an idle connection turns out to be dead, and counts it if
+// it belongs to a call. After a lost connection the next request gets a new one, so that a
+// retry does not get another dead one; so does a request with a body, which cannot be
+// sent twice.
+func (c *httpClient) send(req *http.Request) (*http.Response, error) {
+	t, _ := req.Context().Value(callStatsKey{}).(*callStats)
+	fresh := t.startsAnew() || req.Body != nil && req.Body != http.NoBody
+	for resent := 0; ; resent++ {
+		t.sent()
+		cn, err := c.connection(req, fresh)
+		if err != nil {
+			t.gotNoReply()
+			return nil, err
+		}
+		resp, err := cn.exchange(req)
+		switch {
+		case err == nil:
+			return resp, nil
+		case cn.reused && cn.received == 0 && req.Context().Err() == nil && !isTimeout(err) && resent < maxResends:
+			continue
+		case cn.reused && cn.received == 0 && resent == maxResends:
+			err = errDead
+		}
+		t.gotNoReply()
+		return nil, err
 	}
 }
 
-// send sends a request and counts it if it belongs to a call. After a lost connection the
-// next request gets a new one, so that a retry does not get another dead one.
-func (s *sender) send(req *http.Request) (*http.Response, error) {
-	t, ok := req.Context().Value(callStatsKey{}).(*callStats)
-	if !ok {
-		return s.client.Do(req)
+// connection returns an idle connection, or a new one.
+func (c *httpClient) connection(req *http.Request, fresh bool) (*conn, error) {
+	if !fresh {
+		if cn := c.pool.get(poolKey(req.URL)); cn != nil {
+			return cn, nil
+		}
 	}
-	t.requests.Add(1)
-	t.asked.Store(int64(time.Since(t.start)))
-	client := s.client
-	if t.noReply.Swap(false) {
-		client = s.noKeepAlive
+	cn, err := c.connect(req.Context(), req.URL)
+	if err != nil {
+		return nil, err
 	}
-	// Not canceled here on success: the body needs it until the request's context ends.
-	ctx, cancel := context.WithCancelCause(req.Context())
-	a := &attempt{stats: t, cancel: cancel}
-	resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
-	if err == nil {
-		return resp, nil
-	}
-	t.noReply.Store(true)
-	if errors.Is(context.Cause(ctx), errDead) {
-		err = errDead
-	}
-	cancel(nil)
-	return nil, err
+	cn.pool = c.pool
+	return cn, nil
 }

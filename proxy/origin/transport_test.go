@@ -64,7 +64,7 @@ func TestForbiddenAddresses(t *testing.T) {
 			endpoints = slices.Concat(private, never)
 		}
 		for _, endpoint := range endpoints {
-			conn, err := k.sender.client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", hostPort(t, endpoint))
+			conn, err := k.sender.dial(t.Context(), "tcp", hostPort(t, endpoint))
 			if err == nil {
 				conn.Close()
 				t.Errorf("%s was dialed", endpoint)
@@ -92,7 +92,7 @@ func TestPlainHTTPNeedsTheFlag(t *testing.T) {
 	for _, allowed := range []bool{true, false} {
 		k := newEnv(t, func(c *Config) { c.AllowPrivateEndpoints = allowed })
 		r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
-		k.sender.client.Transport.(*http.Transport).DialContext = (&net.Dialer{}).DialContext // as if it were public
+		k.sender.dial = (&net.Dialer{}).DialContext // as if it were public
 		_, err := k.read(t, r)
 		if allowed {
 			if err != nil {
@@ -150,7 +150,7 @@ func TestForbiddenAddressByName(t *testing.T) {
 	}
 	// The pooled connection is to the address that was checked. Without it the
 	// name is looked up, and checked, again.
-	k.sender.client.CloseIdleConnections()
+	k.sender.idle.closeIdle()
 	names.set("s3.example.com", "169.254.169.254")
 	_, err := k.Get(t.Context(), r)
 	wantOutcome(t, err, OutcomeNetwork)
@@ -176,10 +176,8 @@ func TestUnreachable(t *testing.T) {
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
 	k := newEnv(t, nil)
-	for _, c := range []*http.Client{k.sender.client, k.sender.noKeepAlive} {
-		c.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
-		}
+	k.sender.dial = func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 	}
 	r := k.put("shop", "a.png", s3.Object{})
 	_, err := k.Get(t.Context(), r)

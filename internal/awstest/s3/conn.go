@@ -96,6 +96,7 @@ func (c *conn) exchange(req *http.Request) error {
 
 // send writes an answer and returns how many bytes of its body it sent.
 func (c *conn) send(a *Answer, f *Fault) (int64, error) {
+	c.write(f.Before)
 	c.writeHead(a)
 	size, sent := int64(len(a.Body)), int64(0)
 	for {
@@ -120,6 +121,7 @@ func (c *conn) send(a *Answer, f *Fault) (int64, error) {
 	if a.chunked() {
 		c.write("0\r\n\r\n")
 	}
+	c.write(f.After)
 	return sent, c.bw.Flush()
 }
 

@@ -28,6 +28,9 @@ type Fault struct {
 	// Instead is sent instead of an answer, byte for byte, and the connection
 	// is closed.
 	Instead string
+	// Before is sent before the answer, and After behind it in the same write, byte
+	// for byte. The connection stays open.
+	Before, After string
 
 	// Object is answered instead of the stored one.
 	Object *Object
