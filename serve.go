@@ -192,10 +192,10 @@ func restrictDataDir(dir string) error {
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the execute bit
 }
 
-// dataFiles are the files of a data folder. A crash at the first start may leave a
-// tmp file; a separate volume has lost+found.
+// dataFiles are the files of a data folder. A crash at the first start, or before a
+// migration, may leave a tmp file; a separate volume has lost+found.
 var dataFiles = regexp.MustCompile(
-	`^(lock|registry\.db(-\w+)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
+	`^(lock|registry\.db(-\w+|\.before-\d+(\.tmp-\d+)?)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
 
 // metaInstallID is where the registry keeps the install id.
 const metaInstallID = "install_id"

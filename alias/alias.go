@@ -49,6 +49,9 @@ type Alias struct {
 	// CORSOrigins are the web pages whose scripts may read the pictures, or
 	// AnyOrigin alone. The list is shared and must not be changed.
 	CORSOrigins []string
+	// CORSHeaders are the request headers that these pages may send, or AnyHeader
+	// alone. The list is shared and must not be changed.
+	CORSHeaders []string
 	Fallback    Fallback
 
 	State State
@@ -116,6 +119,7 @@ func (a *Alias) Normalize() {
 	a.Location = a.normal()
 	a.CacheControl = normalCacheControl(a.CacheControl)
 	a.CORSOrigins = normalOrigins(a.CORSOrigins)
+	a.CORSHeaders = append([]string(nil), a.CORSHeaders...)
 	if a.State == "" {
 		a.State = StateActive
 	}
@@ -145,7 +149,8 @@ func (a *Alias) fields() map[string]any {
 		"region": a.Region, "endpoint": a.Endpoint, "canary": a.Canary, "ttl": a.TTL, "negative_ttl": a.NegativeTTL,
 		"stale_while_revalidate": a.StaleWhileRevalidate, "stale_if_error": a.StaleIfError, "state": a.State,
 		"cache_control": a.CacheControl, "cors_origins": fmt.Sprintf("%q", a.CORSOrigins),
-		"fallback": a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
+		"cors_headers": fmt.Sprintf("%q", a.CORSHeaders),
+		"fallback":     a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
 	}
 }
 
@@ -160,6 +165,7 @@ func (a *Alias) problems(p Policy) []Problem {
 		problems = append(problems, Problem{"cache_control", detail})
 	}
 	problems = append(problems, a.originProblems()...)
+	problems = append(problems, a.headerProblems()...)
 	problems = append(problems, a.fallbackProblems()...)
 	switch a.State {
 	case StateActive, StateProvisioning, StateFailed:

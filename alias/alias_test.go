@@ -50,11 +50,11 @@ func TestValidateChange(t *testing.T) {
 		*a = Alias{
 			Name: "A", Location: Location{Bucket: "-", BucketOwner: "1", Prefix: "*/", Region: "-", Endpoint: "x"},
 			Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "x",
-			CacheControl: "x", CORSOrigins: []string{"x"}, Fallback: Fallback{"/", "/a"},
+			CacheControl: "x", CORSOrigins: []string{"x"}, CORSHeaders: []string{"x x"}, Fallback: Fallback{"/", "/a"},
 		}
 	}
 	every := "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error " +
-		"cache_control cors_origins fallback.missing fallback.broken state"
+		"cache_control cors_origins cors_headers fallback.missing fallback.broken state"
 	plain := func(a *Alias) { a.Endpoint = "http://s3.example.com" }
 	for _, row := range []struct {
 		name      string
@@ -69,7 +69,7 @@ func TestValidateChange(t *testing.T) {
 			*a = Alias{
 				Name: "B", Location: Location{Bucket: "+", BucketOwner: "2", Prefix: "?/", Region: "+", Endpoint: "y"},
 				Canary: "//", TTL: -2, NegativeTTL: -2, StaleWhileRevalidate: -2, StaleIfError: -2, State: "y",
-				CacheControl: "y", CORSOrigins: []string{"y"}, Fallback: Fallback{"//", "//a"},
+				CacheControl: "y", CORSOrigins: []string{"y"}, CORSHeaders: []string{"y y"}, Fallback: Fallback{"//", "//a"},
 			}
 		}, every},
 		{"wrong before, and in the same way with another value", plain, func(a *Alias) { a.Endpoint = "http://s3.example.org" }, "endpoint"},
@@ -206,8 +206,8 @@ func TestValidate(t *testing.T) {
 		{"state empty", func(a *Alias) { a.State = "" }, "state"},
 
 		{"everything at once", func(a *Alias) {
-			*a = Alias{Name: "-", Location: Location{Bucket: "-", BucketOwner: "-", Prefix: "*", Region: "-", Endpoint: "-"}, Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "-", CacheControl: "-", CORSOrigins: []string{"-"}, Fallback: Fallback{"-/", "-/"}}
-		}, "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error cache_control cors_origins fallback state"},
+			*a = Alias{Name: "-", Location: Location{Bucket: "-", BucketOwner: "-", Prefix: "*", Region: "-", Endpoint: "-"}, Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "-", CacheControl: "-", CORSOrigins: []string{"-"}, CORSHeaders: []string{"-,"}, Fallback: Fallback{"-/", "-/"}}
+		}, "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error cache_control cors_origins cors_headers fallback state"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -33,7 +33,7 @@ var (
 	// statusCodes are those that this server and its HTTP library send. The slot
 	// after the last one is for any other status.
 	statusCodes = [...]int{
-		200, 304, 206, 404, 502, 503, 504, 500,
+		200, 304, 206, 204, 404, 502, 503, 504, 500,
 		400, 405, 408, 411, 412, 413, 414, 415, 416, 417, 429, 431, 501, 505,
 	}
 )

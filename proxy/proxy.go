@@ -122,11 +122,15 @@ func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
 // an unknown method by itself and ignores bodies.
 func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
 	x := p.begin(fc, fc.Time())
-	if prob, ok := refuse(&fc.Request.Header); ok {
+	if prob, ok := p.refuse(&fc.Request.Header); ok {
 		p.reject(x, fc, prob)
 		return
 	}
-	p.route(x, fc)
+	if fc.Request.Header.IsOptions() {
+		p.preflight(x)
+	} else {
+		p.route(x, fc)
+	}
 	if p.draining.Load() {
 		fc.SetConnectionClose()
 	}
@@ -155,10 +159,11 @@ func skipBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return fasthttp.RequestConfig{}
 }
 
-// refuse returns the problem of a request that is refused whatever its path. It checks the
-// method first, then framing, then body, then expectation.
-func refuse(h *fasthttp.RequestHeader) (problem, bool) {
-	if !h.IsGet() && !h.IsHead() {
+// refuse returns the problem of a request that is refused whatever its path, except that
+// OPTIONS is allowed where preflight answers it. It checks the method first, then framing,
+// then body, then expectation.
+func (p *Proxy) refuse(h *fasthttp.RequestHeader) (problem, bool) {
+	if !h.IsGet() && !h.IsHead() && !p.hasPreflight(h) {
 		return probMethod, true
 	}
 	if prob, ok := refuseHeader(h.RawHeaders()); ok {
@@ -216,7 +221,7 @@ func closeAfter(fc *fasthttp.RequestCtx) {
 // expectation refuses requests that wait for 100 Continue.
 func (p *Proxy) expectation(fc *fasthttp.RequestCtx) int {
 	x := p.begin(fc, time.Now())
-	prob, _ := refuse(&fc.Request.Header)
+	prob, _ := p.refuse(&fc.Request.Header)
 	p.reject(x, fc, prob)
 	return x.code
 }

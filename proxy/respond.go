@@ -237,6 +237,12 @@ func (x *exchange) fail(p problem, err error) {
 var (
 	nameAllowOrigin   = []byte("Access-Control-Allow-Origin")
 	nameExposeHeaders = []byte("Access-Control-Expose-Headers")
+	nameAllowMethods  = []byte("Access-Control-Allow-Methods")
+	nameAllowHeaders  = []byte("Access-Control-Allow-Headers")
+	nameMaxAge        = []byte("Access-Control-Max-Age")
+	preflightMaxAge   = []byte("86400") // seconds
+	nameCORP          = []byte("Cross-Origin-Resource-Policy")
+	crossOrigin       = []byte("cross-origin")
 	nameVary          = []byte("Vary")
 	varyOrigin        = []byte("Origin")
 	anyOrigin         = []byte(alias.AnyOrigin)
@@ -246,16 +252,18 @@ var (
 
 // allowOrigin lets pages of the alias's origins read the answer (the Fetch standard, CORS
 // protocol). If the answer depends on the Origin, every answer says so in Vary, for caches
-// on the way. Errors have none of these headers, because they would show that an alias
-// exists.
+// on the way. A page of any origin may embed the picture, even one that asks for that in
+// Cross-Origin-Embedder-Policy: without it, the picture can be embedded too. Errors have
+// none of these headers, because they would show that an alias exists.
 func (x *exchange) allowOrigin(h *fasthttp.ResponseHeader) {
 	origins := x.route.Alias.CORSOrigins
-	switch {
-	case len(origins) == 0:
+	if len(origins) == 0 {
 		return
-	case origins[0] == alias.AnyOrigin:
+	}
+	h.SetCanonical(nameCORP, crossOrigin)
+	if origins[0] == alias.AnyOrigin {
 		h.SetCanonical(nameAllowOrigin, anyOrigin)
-	default:
+	} else {
 		h.SetCanonical(nameVary, varyOrigin)
 		origin := x.fc.Request.Header.Peek(fasthttp.HeaderOrigin)
 		if !slices.Contains(origins, string(origin)) {

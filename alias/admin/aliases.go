@@ -167,6 +167,7 @@ type aliasJSON struct {
 	StaleIfError         string       `json:"stale_if_error"`
 	CacheControl         string       `json:"cache_control"`
 	CORSOrigins          []string     `json:"cors_origins"`
+	CORSHeaders          []string     `json:"cors_headers"`
 	Fallback             fallbackJSON `json:"fallback"`
 	State                alias.State  `json:"state"`
 	Revision             int64        `json:"revision"`
@@ -181,7 +182,8 @@ func showAlias(a *alias.Alias) aliasJSON {
 		Credential: a.Credential, Canary: a.Canary, Enabled: a.Enabled,
 		TTL: a.TTL.String(), NegativeTTL: a.NegativeTTL.String(),
 		StaleWhileRevalidate: a.StaleWhileRevalidate.String(), StaleIfError: a.StaleIfError.String(),
-		CacheControl: a.CacheControl, CORSOrigins: append([]string{}, a.CORSOrigins...), Fallback: fallbackJSON(a.Fallback),
+		CacheControl: a.CacheControl, CORSOrigins: append([]string{}, a.CORSOrigins...),
+		CORSHeaders: append([]string{}, a.CORSHeaders...), Fallback: fallbackJSON(a.Fallback),
 		State: a.State, Revision: a.Revision,
 		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt),
 	}
@@ -242,6 +244,7 @@ func (in *aliasInput) members(null onNull) []field {
 		duration{"stale_if_error", asDuration, func(a *alias.Alias) *time.Duration { return &a.StaleIfError }}.of(in, null),
 		member[string]{"cache_control", asString, func(a *alias.Alias) *string { return &a.CacheControl }}.of(in, null),
 		member[[]string]{"cors_origins", asStrings, func(a *alias.Alias) *[]string { return &a.CORSOrigins }}.of(in, null),
+		member[[]string]{"cors_headers", asStrings, func(a *alias.Alias) *[]string { return &a.CORSHeaders }}.of(in, null),
 		{name: "fallback", read: in.fallback},
 		{name: "state", readOnly: keptByServer},
 		{name: "revision", readOnly: keptByServer},

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"testing"
@@ -50,6 +51,7 @@ func openOlder(t *testing.T, version string) (*alias.Registry, *Store) {
 func TestOlderRegistry(t *testing.T) {
 	t.Parallel()
 	r, s := openOlder(t, "v0")
+	wantCopy(t, s)
 	wantOlderAliases(t, r)
 	wantOlderCredentials(t, r)
 	wantOlderHistory(t, r, s)
@@ -62,6 +64,34 @@ func TestOlderRegistry(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// wantCopy checks that the registry was copied before its schema was migrated, and that the
+// copy has the old schema and all rows.
+func wantCopy(t *testing.T, s *Store) {
+	t.Helper()
+	var path string
+	if err := s.reader.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
+		t.Fatal(err)
+	}
+	copied := path + ".before-4"
+	info, err := os.Stat(copied)
+	if err != nil || info.Mode() != 0o600 {
+		t.Fatalf("got %v, %v, want a copy of mode 0600", info, err)
+	}
+	var version, aliases int
+	db, err := sql.Open("sqlite", sqliteDSN(copied))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const query = `SELECT (SELECT max(version_id) FROM goose_db_version), (SELECT count(*) FROM aliases)`
+	if err := db.QueryRowContext(t.Context(), query).Scan(&version, &aliases); err != nil || version != 3 || aliases != 4 {
+		t.Errorf("the copy has version %d and %d aliases, %v", version, aliases, err)
+	}
+	if left, _ := filepath.Glob(path + "*.tmp-*"); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }
 

@@ -12,28 +12,33 @@ import (
 
 const selectAliases = `SELECT a.id, a.name, a.bucket, a.bucket_owner, a.prefix, a.region, a.endpoint, a.path_style,
 	a.credential_id, c.name, a.canary, a.enabled, a.ttl, a.negative_ttl, a.stale_while_revalidate, a.stale_if_error,
-	a.cache_control, a.cors_origins, a.fallback_missing, a.fallback_broken,
+	a.cache_control, a.cors_origins, a.cors_headers, a.fallback_missing, a.fallback_broken,
 	a.state, a.epoch, a.revision, a.created_at, a.updated_at
 	FROM aliases a JOIN credentials c ON c.id = a.credential_id`
 
 func scanAlias(r row) (*alias.Alias, error) {
 	var a alias.Alias
-	var origins string
+	var origins, headers string
 	var created, updated int64
 	err := r.Scan(&a.ID, &a.Name, &a.Bucket, &a.BucketOwner, &a.Prefix, &a.Region, &a.Endpoint, &a.PathStyle,
 		&a.CredentialID, &a.Credential, &a.Canary, &a.Enabled,
 		&a.TTL, &a.NegativeTTL, &a.StaleWhileRevalidate, &a.StaleIfError,
-		&a.CacheControl, &origins, &a.Fallback.Missing, &a.Fallback.Broken,
+		&a.CacheControl, &origins, &headers, &a.Fallback.Missing, &a.Fallback.Broken,
 		&a.State, &a.Epoch, &a.Revision, &created, &updated)
 	if err != nil {
 		return nil, fmt.Errorf("read an alias: %w", err)
 	}
-	a.CORSOrigins = strings.Fields(origins)
-	if len(a.CORSOrigins) == 0 {
-		a.CORSOrigins = nil
-	}
+	a.CORSOrigins, a.CORSHeaders = words(origins), words(headers)
 	a.CreatedAt, a.UpdatedAt = fromMicros(created), fromMicros(updated)
 	return &a, nil
+}
+
+// words returns the words of a column, nil if it has none.
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Fields(s)
 }
 
 // aliasColumns are the columns that InsertAlias and UpdateAlias write, in the order of
@@ -41,7 +46,7 @@ func scanAlias(r row) (*alias.Alias, error) {
 var aliasColumns = []string{
 	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style",
 	"credential_id", "canary", "enabled", "ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error",
-	"cache_control", "cors_origins", "fallback_missing", "fallback_broken",
+	"cache_control", "cors_origins", "cors_headers", "fallback_missing", "fallback_broken",
 	"state", "epoch", "revision", "created_at", "updated_at", "id",
 }
 
@@ -50,7 +55,8 @@ func aliasValues(a *alias.Alias) []any {
 		string(a.Name), a.Bucket, a.BucketOwner, a.Prefix, a.Region, a.Endpoint, a.PathStyle,
 		a.CredentialID, a.Canary, a.Enabled,
 		int64(a.TTL), int64(a.NegativeTTL), int64(a.StaleWhileRevalidate), int64(a.StaleIfError),
-		a.CacheControl, strings.Join(a.CORSOrigins, " "), a.Fallback.Missing, a.Fallback.Broken,
+		a.CacheControl, strings.Join(a.CORSOrigins, " "), strings.Join(a.CORSHeaders, " "),
+		a.Fallback.Missing, a.Fallback.Broken,
 		string(a.State), a.Epoch, a.Revision, micros(a.CreatedAt), micros(a.UpdatedAt), a.ID,
 	}
 }

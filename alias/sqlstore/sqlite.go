@@ -26,8 +26,8 @@ var sqliteMigrations embed.FS
 const sqliteReaders = 4
 
 // OpenSQLite opens the database file at path, makes it (mode 0600) if there is none, and
-// migrates its schema. It refuses a database of a newer version, a damaged one and any
-// other file, and does not change them.
+// migrates its schema, after a copy to a file beside it (path.before-VERSION). It refuses a
+// database of a newer version, a damaged one and any other file, and does not change them.
 func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 	s, err := openSQLite(ctx, path)
 	if err != nil {
@@ -60,6 +60,9 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	}
 	if s.reader, err = sql.Open("sqlite", sqliteDSN(path)); err != nil {
 		return nil, err
+	}
+	s.dialect.before = func(ctx context.Context, version int64) error {
+		return copyBefore(ctx, s.writer, path, version)
 	}
 	// SQLite has one writer at a time. With one connection, writers queue in
 	// database/sql, which is fair and obeys the caller's context; SQLite itself would

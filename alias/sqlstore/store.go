@@ -18,6 +18,8 @@ import (
 type dialect struct {
 	goose      goose.Dialect
 	migrations fs.FS
+	// before, if it is set, is called before a migration of existing tables to a version.
+	before func(ctx context.Context, version int64) error
 	// snapshot is the weakest isolation level at which two queries see the same state.
 	snapshot sql.IsolationLevel
 	// bind replaces the ? of a query with the placeholders of the database.
@@ -61,6 +63,11 @@ func (s *Store) migrate(ctx context.Context) error {
 	if current > known {
 		return fmt.Errorf("the database has schema version %d and this ixmage knows versions up to %d: "+
 			"a newer ixmage wrote it; run that one, or restore the backup made before the upgrade", current, known)
+	}
+	if 0 < current && current < known && s.dialect.before != nil {
+		if err := s.dialect.before(ctx, known); err != nil {
+			return err
+		}
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("migrate from schema version %d to %d: %w", current, known, s.dialect.classify(err))

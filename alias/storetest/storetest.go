@@ -95,8 +95,9 @@ func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 		TTL: time.Hour + time.Nanosecond, NegativeTTL: 2 * time.Second,
 		StaleWhileRevalidate: 3 * time.Minute, StaleIfError: 87600 * time.Hour,
 		CacheControl: "public, max-age=60", CORSOrigins: []string{"https://b.example", "http://[::1]:8080"},
-		Fallback: alias.Fallback{Missing: "none/ü .png", Broken: "down.png"},
-		State:    alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
+		CORSHeaders: []string{"X-Requested-With", "!#$%&'*+-.^_`|~"},
+		Fallback:    alias.Fallback{Missing: "none/ü .png", Broken: "down.png"},
+		State:       alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
 	}
 }
 

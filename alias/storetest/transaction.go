@@ -290,6 +290,7 @@ func testNothingShared(t *testing.T, s alias.Store) {
 		clear(c.Sealed)
 		clear(meta)
 		clear(a.CORSOrigins)
+		clear(a.CORSHeaders)
 		c.Scope, a.Bucket = "spoiled", "spoiled"
 	}
 	spoil(c, a, meta)
