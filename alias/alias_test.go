@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -222,16 +223,26 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestPrefixCharacters goes through every byte, so that a mark added to the
-// list later must be added here.
+// TestPrefixCharacters goes through every ASCII character and some others.
 func TestPrefixCharacters(t *testing.T) {
 	t.Parallel()
-	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!_.'()/@=+,-"
-	for c := range 256 {
-		prefix := "x" + string([]byte{byte(c)}) + "x/"
-		want := strings.IndexByte(allowed, byte(c)) >= 0
+	const refused = "*?$\\\x7f"
+	for c := range rune(0x80) {
+		prefix := "x" + string(c) + "x/"
+		want := c >= ' ' && !strings.ContainsRune(refused, c)
 		if got := prefixProblem(prefix) == ""; got != want {
 			t.Errorf("prefix %q: got valid %v, want %v", prefix, got, want)
+		}
+	}
+	for text, want := range map[string]bool{
+		"ö": true, "o\u0308": true, "日本": true, "💥": true, "\u202e": true, "\u2028": true, "\u00a0": true, " ": true, "~": true,
+		"\x80": false, "\xff": false, "\xc3": false, "\xed\xa0\x80": false, "\u0085": false, "\u009f": false, "\ufffd": false,
+		"${*}": false, "${aws:username}": false, "{a}": true, "%2e%2e": true, "%2F": true,
+	} {
+		for _, prefix := range []string{text + "/", "x" + text + "/", "a/" + text + "x/b/"} {
+			if got := prefixProblem(prefix) == ""; got != want {
+				t.Errorf("prefix %q: got valid %v, want %v", prefix, got, want)
+			}
 		}
 	}
 }
@@ -326,6 +337,7 @@ func FuzzParseName(f *testing.F) {
 func FuzzValidate(f *testing.F) {
 	f.Add("shop", "acme-media", "website-images", "eu-west-1", "", "a.jpg")
 	f.Add("a", "a.b", "*", "x", "https://host:1/", "..")
+	f.Add("a", "a-b", "Größe & (100%)/a+b/\"💥\"", "x", "", "é b.jpg")
 	f.Add("a", "arn:aws:s3:::x", "a/../b/", "", "http://169.254.169.254", "\xff")
 	f.Fuzz(func(t *testing.T, name, bucket, prefix, region, endpoint, canary string) {
 		a := good()
@@ -356,8 +368,8 @@ func checkPrefix(t *testing.T, prefix string) {
 	t.Helper()
 	switch {
 	case prefix == "":
-	case strings.ContainsAny(prefix, "*?$\\{}\"%# \x00"):
-		t.Errorf("prefix %q has a wildcard or a character to quote", prefix)
+	case strings.ContainsAny(prefix, "*?$\\\x00\ufffd") || strings.ContainsFunc(prefix, unicode.IsControl) || !utf8.ValidString(prefix):
+		t.Errorf("prefix %q has a wildcard, or a character with two meanings", prefix)
 	case !strings.HasSuffix(prefix, "/") || strings.HasSuffix(prefix, "//") || strings.HasPrefix(prefix, "/"):
 		t.Errorf("prefix %q does not end in one slash, or begins with one", prefix)
 	case strings.Contains("/"+prefix, "/../") || strings.Contains("/"+prefix, "/./") || len(prefix) > maxPrefix:

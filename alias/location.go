@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Location is the place of an alias's objects. The zero value of an optional
@@ -21,10 +23,9 @@ type Location struct {
 // maxPrefix leaves half of a key for the path after the alias.
 const maxPrefix = MaxKey / 2
 
-// prefixMarks are the characters allowed in a prefix besides letters, digits and
-// slashes. Every other character is a wildcard or a variable in an IAM policy (* ? $
-// { }), in which the prefix is part of a resource, or needs quoting in a URL or shell.
-const prefixMarks = "!_.'()@=+,-"
+// policyMarks are characters with a meaning in the resource of an IAM policy, of which the
+// prefix is a part: wildcards, and the begin of a variable.
+const policyMarks = "*?$"
 
 // defaultRegion is the region for signatures if an alias with a custom endpoint has
 // none; most S3-compatible servers accept it.
@@ -123,14 +124,22 @@ func isDigits(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
+// prefixProblem allows all that a key of S3 may begin with, except for what a policy, a
+// server or a proxy may read in two ways. Nothing is normalised: two Unicode forms of one
+// text are two keys in S3.
 func prefixProblem(s string) string {
 	switch {
 	case s == "":
 		return ""
 	case len(s) > maxPrefix:
 		return fmt.Sprintf("must have at most %d bytes, its slash included", maxPrefix)
-	case strings.ContainsFunc(s, func(r rune) bool { return !isPrefixRune(r) }):
-		return "must be of A-Z, a-z, 0-9, slash and " + prefixMarks
+	case !utf8.ValidString(s):
+		return "must be valid UTF-8"
+	case strings.ContainsAny(s, policyMarks):
+		return "must not have *, ? or $, which are wildcards and variables in an IAM policy: " +
+			"name a folder above it, or rename the folder"
+	case strings.ContainsFunc(s, isAmbiguousRune):
+		return "must not have a control character, a backslash or the replacement character U+FFFD"
 	case strings.HasPrefix(s, "/"):
 		return "must not begin with a slash"
 	case !strings.HasSuffix(s, "/"):
@@ -141,10 +150,9 @@ func prefixProblem(s string) string {
 	return ""
 }
 
-func isPrefixRune(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
-		strings.ContainsRune("/"+prefixMarks, r)
-}
+// isAmbiguousRune reports whether a character is read differently on the way to S3: some
+// servers take a backslash for a slash, and U+FFFD stands for any invalid byte.
+func isAmbiguousRune(r rune) bool { return unicode.IsControl(r) || r == '\\' || r == utf8.RuneError }
 
 // regionProblem checks the region, which becomes part of a host name.
 func regionProblem(s string) string {

@@ -46,7 +46,7 @@ func TestAdminBadUse(t *testing.T) {
 		{"bad name", "POST", list, `{"name":"Shop!","bucket":"media","region":"eu-west-1",` + pair + `}`, nil, 400, "invalid", []string{"name: must be 1 to 63 of a-z, 0-9 and hyphen"}},
 		{"bad bucket", "POST", list, `{"name":"b","bucket":"My_Bucket","region":"eu-west-1",` + pair + `}`, nil, 400, "invalid", []string{"bucket: must be 3 to 63 of a-z"}},
 		{"bad prefix", "POST", list, `{"name":"b","bucket":"media","prefix":"../private/","region":"eu-west-1",` + pair + `}`, nil, 400, "invalid", []string{`prefix: must not have empty, \".\" or \"..\" segments`}},
-		{"wildcard in the prefix", "PATCH", shop, `{"prefix":"web*/"}`, nil, 400, "invalid", []string{"prefix: must be of A-Z"}},
+		{"wildcard in the prefix", "PATCH", shop, `{"prefix":"web*/"}`, nil, 400, "invalid", []string{"prefix: must not have *, ? or $"}},
 		{"bad endpoint", "PATCH", shop, `{"endpoint":"http://169.254.169.254"}`, nil, 400, "invalid", []string{"endpoint: must be at an allowed address", "never allowed"}},
 		{"no region", "POST", list, `{"name":"b","bucket":"media",` + pair + `}`, nil, 400, "invalid", []string{"region: is required for AWS, such as eu-west-1"}},
 		{"no credential", "POST", list, `{"name":"b","bucket":"media","region":"eu-west-1"}`, nil, 400, "invalid", []string{"credential: is required"}},

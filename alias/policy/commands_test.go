@@ -128,16 +128,19 @@ func (c cloud) remove(t *testing.T, kp alias.KeyPair, user string) {
 	}
 }
 
+// oddFolder has every character that a prefix may have and a shell gives a meaning to.
+const oddFolder = "it's-(mine)! & \"yours\";/`touch x`|<a>#~{b,c}[d]%s^/Größe 日本 💥/"
+
 // oddRequest has everything in its names that a shell could take for more than
 // a name.
 func oddRequest(s3URL string) Request {
 	return Request{
 		Alias: "shop",
 		Location: alias.Location{
-			Bucket: "acme-media", Prefix: "it's-(mine)!/", Region: "us-east-1", Endpoint: s3URL, PathStyle: true,
+			Bucket: "acme-media", Prefix: oddFolder, Region: "us-east-1", Endpoint: s3URL, PathStyle: true,
 		},
 		Tags:   map[string]string{"Équipe de nuit": "été=1"},
-		Inside: "it's-(mine)!/$(id) `id` \"a\" *.jpg", Outside: "-private'; exit 0; '.jpg",
+		Inside: oddFolder + "$(id) `id` \"a\" *.jpg", Outside: "-private'; exit 0; '.jpg",
 	}
 }
 
@@ -212,7 +215,7 @@ func TestPlanCommandsAttached(t *testing.T) {
 	boundary := f.AddPolicy("/", "ixmage-boundary", `{"Version":"2012-10-17","Statement":[`+
 		`{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`)
 	f.CreateBucket("acme-media")
-	for _, key := range []string{"website-images/a.jpg", "private/b.jpg"} {
+	for _, key := range []string{oddFolder + "a.jpg", "private/b.jpg"} {
 		f.PutObject("acme-media", key, fakes3.Object{Body: []byte("picture")})
 	}
 	for _, tt := range []struct {
@@ -220,12 +223,13 @@ func TestPlanCommandsAttached(t *testing.T) {
 		arn     string
 		outside string
 	}{
-		{alias.PolicyManaged, "arn:aws:iam::123456789012:policy/bucket-specific-acme-media-website-images", "AccessDenied"},
+		{alias.PolicyManaged, ManagedARN("aws", "123456789012", alias.Grant{Bucket: "acme-media", Prefix: oddFolder}), "AccessDenied"},
 		{alias.PolicyReadOnly, f.ReadOnlyARN(), "OK"},
 	} {
 		t.Run(string(tt.mode), func(t *testing.T) {
 			req := request()
 			req.Policy, req.Endpoint, req.Region, req.BucketOwner = tt.mode, c.s3URL, "us-east-1", "123456789012"
+			req.Prefix, req.Inside = oddFolder, oddFolder+"a.jpg"
 			plan, err := MakePlan(req, Env{
 				InstallID: "home", IAMEndpoint: c.iamURL, AllowWideScope: true, Boundary: boundary,
 			})

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"ixmage/alias"
 )
@@ -89,7 +91,25 @@ func newDocument(partition string, grants []alias.Grant) ([]byte, error) {
 	objects := statement{
 		Sid: policySid, Effect: "Allow", Action: "s3:GetObject", Resource: oneOrMany(objectARNs(partition, grants)),
 	}
-	return encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(partition, grants)...)})
+	doc, err := encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(partition, grants)...)})
+	return escaped(doc), err
+}
+
+// escaped replaces the characters of a JSON text that are not ASCII with \u escapes,
+// because IAM refuses a document with others
+// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutUserPolicy.html).
+func escaped(doc []byte) []byte {
+	out := make([]byte, 0, len(doc))
+	for _, r := range string(doc) {
+		if r < utf8.RuneSelf {
+			out = append(out, byte(r))
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
 }
 
 // encode omits HTML escaping, which would count against the quota and is hard to read in

@@ -92,6 +92,8 @@ func TestDocumentGolden(t *testing.T) {
 		{"inline-folder", "aws", []alias.Grant{{Bucket: "acme-media", Prefix: "website-images/"}}},
 		{"inline-bucket", "aws", []alias.Grant{{Bucket: "acme-media"}}},
 		{"inline-marks", "aws", []alias.Grant{{Bucket: "a.b-c", Prefix: "Photos/!_.'()@=+,-/deep/"}}},
+		{"inline-unicode", "aws", []alias.Grant{{Bucket: "acme-media", Prefix: "Größe/日本 💥/"}}},
+		{"inline-escapes", "aws", []alias.Grant{{Bucket: "acme-media", Prefix: `"a" <b> & c's/100%/#{x}/~;:|^` + "`id`/"}}},
 		{"inline-china", "aws-cn", []alias.Grant{{Bucket: "acme-media", Prefix: "p/"}}},
 		{"inline-govcloud", "aws-us-gov", []alias.Grant{{Bucket: "acme-media", Prefix: "p/"}}},
 		{"inline-isolated", "aws-iso-b", []alias.Grant{{Bucket: "acme-media", Prefix: "p/"}}},
@@ -163,7 +165,10 @@ func TestDocumentRefuses(t *testing.T) {
 		{"wildcard prefix", "aws", alias.Grant{Bucket: "acme-media", Prefix: "a*/"}, "prefix"},
 		{"question mark", "aws", alias.Grant{Bucket: "acme-media", Prefix: "a?/"}, "prefix"},
 		{"policy variable", "aws", alias.Grant{Bucket: "acme-media", Prefix: "${aws:username}/"}, "prefix"},
-		{"quote", "aws", alias.Grant{Bucket: "acme-media", Prefix: `a"/`}, "prefix"},
+		{"variable of a wildcard", "aws", alias.Grant{Bucket: "acme-media", Prefix: "${*}/"}, "prefix"},
+		{"control character", "aws", alias.Grant{Bucket: "acme-media", Prefix: "a\n/"}, "prefix"},
+		{"replacement character", "aws", alias.Grant{Bucket: "acme-media", Prefix: "a\ufffd/"}, "prefix"},
+		{"not UTF-8", "aws", alias.Grant{Bucket: "acme-media", Prefix: "a\xff/"}, "prefix"},
 		{"dots", "aws", alias.Grant{Bucket: "acme-media", Prefix: "a/../"}, "prefix"},
 		{"odd region", "aws", alias.Grant{Bucket: "acme-media", Region: "eu west"}, "region"},
 		{"odd key", "aws", alias.Grant{Bucket: "acme-media", KMSKeyARN: "arn:aws:kms:eu-west-1:123456789012:key/*"}, "kms_key_arn"},
@@ -218,11 +223,13 @@ func TestDocumentQuota(t *testing.T) {
 	if err != nil && (!strings.Contains(err.Error(), "2,048") || !strings.Contains(err.Error(), "2049")) {
 		t.Errorf("the error does not name the quota and what is needed: %v", err)
 	}
-	longest := alias.Grant{
-		Bucket: strings.Repeat("b", 63), Prefix: strings.Repeat("p", alias.MaxKey/2-1) + "/", KMSKeyARN: euKey,
-	}
-	if doc, err := Managed("aws", longest); err != nil || len(doc) > maxManaged {
-		t.Errorf("the longest location does not fit in a managed policy: %d characters, %v", len(doc), err)
+	for _, text := range []string{"p", "ö", "日", "💥", `"`} { // the longest escapes
+		longest := alias.Grant{
+			Bucket: strings.Repeat("b", 63), Prefix: strings.Repeat(text, (alias.MaxKey/2-1)/len(text)) + "/", KMSKeyARN: euKey,
+		}
+		if doc, err := Managed("aws", longest); err != nil || len(doc) > maxManaged {
+			t.Errorf("the longest location of %s does not fit in a managed policy: %d characters, %v", text, len(doc), err)
+		}
 	}
 }
 
@@ -236,6 +243,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add("aws", "acme-media", "<&>/", euKey)
 	f.Add("aws", "acme-media", "${aws:username}/", "")
 	f.Add("aws", "acme-media", "\xff/", "")
+	f.Add("aws", "acme-media", "Größe 💥\u2028/\"x\"/%41+/", "")
 	f.Fuzz(func(t *testing.T, partition, bucket, prefix, key string) {
 		doc, err := Inline(partition, []alias.Grant{{Bucket: bucket, Prefix: prefix, KMSKeyARN: key}})
 		if err != nil {
@@ -256,7 +264,10 @@ func FuzzDocument(f *testing.F) {
 		if first.Resource != want || strings.Count(first.Resource, "*") != 1 || !strings.HasSuffix(first.Resource, "/"+prefix+"*") {
 			t.Errorf("resource %q, want %q", first.Resource, want)
 		}
-		if strings.ContainsAny(first.Resource, "?${}") || prefix != "" && !strings.HasSuffix(prefix, "/") {
+		if strings.ContainsFunc(string(doc), func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("IAM takes printable ASCII only: %s", doc)
+		}
+		if strings.ContainsAny(first.Resource, "?$") || prefix != "" && !strings.HasSuffix(prefix, "/") {
 			t.Errorf("resource %q opens more than one folder", first.Resource)
 		}
 		if first.Sid != policySid || first.Effect != "Allow" || first.Action != "s3:GetObject" || first.Condition != nil {

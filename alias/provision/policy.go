@@ -309,8 +309,15 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 }
 
 // decodeDocument decodes a policy document from IAM. It is percent-encoded after RFC
-// 3986, as the API reference says, so a plus in a prefix stays a plus.
-func decodeDocument(encoded *string) (string, error) { return url.PathUnescape(aws.ToString(encoded)) }
+// 3986, as the API reference says, so a plus in a prefix stays a plus. Some servers do not
+// encode it; their documents begin with the brace that the encoding replaces.
+func decodeDocument(encoded *string) (string, error) {
+	text := aws.ToString(encoded)
+	if strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
+		return text, nil
+	}
+	return url.PathUnescape(text)
+}
 
 // attached lists the ARNs of the managed policies on a user.
 func (c caller) attached(ctx context.Context, user string) ([]string, error) {

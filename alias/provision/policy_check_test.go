@@ -1,11 +1,13 @@
 package provision
 
 import (
+	"fmt"
 	"testing"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
+	fakes3 "ixmage/internal/awstest/s3"
 )
 
 // TestPolicyNotSeenYet: what check-policy reads may not be seen yet, whatever the
@@ -63,17 +65,22 @@ func TestPolicyGone(t *testing.T) {
 	}
 }
 
-// TestPolicyWithPlus: a document is decoded as RFC 3986 has it, where a plus is a plus.
-func TestPolicyWithPlus(t *testing.T) {
+// TestPolicyOfOddPrefix: the document of a folder with any name is stored, and is
+// recognised when it is read back, from servers that encode documents in other ways too. A
+// plus is a plus, as RFC 3986 has it.
+func TestPolicyOfOddPrefix(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged} {
-		for _, plain := range []bool{false, true} {
-			t.Run(string(mode), func(t *testing.T) {
+	for i, cfg := range []iam.Config{{}, {PlainPlus: true}, {PlainDocuments: true}} {
+		for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged} {
+			t.Run(fmt.Sprint(mode, " ", i), func(t *testing.T) {
 				t.Parallel()
-				w := newEnv(t, iam.Config{PlainPlus: plain})
+				w := newEnv(t, cfg)
 				p := w.start()
-				plus := func(r *policy.Request) { r.Policy, r.Prefix, r.Inside = mode, "a+b/", "" }
-				p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", plus)))
+				for n, prefix := range []string{"a+b/", "100%/", "50%25/", "%7B/", "Größe & Co/💥/", `"q" 'r' {x}/`} {
+					w.iam.PutObject(testBucket, prefix+"ö 1+2.png", fakes3.Object{Body: []byte("picture"), ContentType: "image/png"})
+					odd := func(r *policy.Request) { r.Policy, r.Prefix, r.Inside = mode, prefix, prefix+"ö 1+2.png" }
+					p.mustSucceed(p.Provision(t.Context(), actor, w.request(alias.Name(fmt.Sprint("shop", n)), odd)))
+				}
 			})
 		}
 	}

@@ -50,6 +50,8 @@ type Config struct {
 	// PlainPlus leaves a plus in the documents of policies that are read as it is.
 	// AWS encodes it; servers that decode by RFC 3986 need not.
 	PlainPlus bool
+	// PlainDocuments leaves these documents as they were sent, as some servers do.
+	PlainDocuments bool
 	// ResolveMissing authorizes a call on a user that was deleted, or is not
 	// visible yet, by the path that it had or will have. Without it only a
 	// policy on all users covers a name that IAM cannot resolve, and other

@@ -142,8 +142,8 @@ func createPolicy(s *Server, r *request) (any, error) {
 	case sizeOf(text) > managedQuota:
 		return nil, limitExceeded("PolicySize", managedQuota)
 	}
-	if _, err := parsePolicy(text, identityPolicy); err != nil {
-		return nil, malformed(err)
+	if err := checkIdentityPolicy(text); err != nil {
+		return nil, err
 	}
 	for _, p := range s.policies.allLatest() {
 		if !p.ByAWS && strings.EqualFold(p.Name, name) {
@@ -202,8 +202,8 @@ func createPolicyVersion(s *Server, r *request) (any, error) {
 		return nil, err
 	}
 	text := r.params.Get("PolicyDocument")
-	if _, err := parsePolicy(text, identityPolicy); err != nil {
-		return nil, malformed(err)
+	if err := checkIdentityPolicy(text); err != nil {
+		return nil, err
 	}
 	latest, _ := s.policies.latest(p.ARN)
 	changed := latest.clone()

@@ -72,6 +72,8 @@ func TestEvaluates(t *testing.T) {
 		{"two keys, one wrong", if1(`'StringEquals':{'k:k':'v','k:l':'v'}`), nil, get, a, []string{"k:k=v", "k:l=w"}, no},
 		{"two operators, one wrong", if1(`'StringEquals':{'k:k':'v'},'Bool':{'k:b':'true'}`), nil, get, a, []string{"k:k=v", "k:b=false"}, no},
 		{"StringNotEquals", if1(`'StringNotEquals':{'k:k':'v'}`), nil, get, a, []string{"k:k=w"}, yes},
+		{"escaped letters", []string{`{'Effect':'Allow','Action':'*','Resource':'arn:aws:s3:::b/Gr\u00f6\u00dfe \ud83d\udca5/*'}`}, nil, get, "arn:aws:s3:::b/Größe 💥/a b", nil, yes},
+		{"escaped letters, another folder", []string{`{'Effect':'Allow','Action':'*','Resource':'arn:aws:s3:::b/Gr\u00f6\u00dfe/*'}`}, nil, get, "arn:aws:s3:::b/Gro\u0308ße/a", nil, no},
 		{"StringNotEquals same", if1(`'StringNotEquals':{'k:k':'v'}`), nil, get, a, []string{"k:k=v"}, no},
 		{"StringNotEquals absent", if1(`'StringNotEquals':{'k:k':'v'}`), nil, get, a, nil, yes},
 		{"StringLike", if1(`'StringLike':{'s3:prefix':'p/*'}`), nil, get, a, []string{"s3:prefix=p/x"}, yes},
@@ -155,6 +157,8 @@ func TestRefusesDocuments(t *testing.T) {
 		{"sid twice", statements(`{'Sid':'a','Effect':'Allow','Action':'s3:*','Resource':'*'}`, `{'Sid':'a','Effect':'Deny','Action':'s3:*','Resource':'*'}`), malformed},
 		{"unknown element", statements(`{'Effect':'Allow','Action':'s3:*','Resource':'*','Extra':'x'}`), malformed},
 		{"small letters", statements(`{'effect':'Allow','Action':'s3:*','Resource':'*'}`), malformed},
+		{"letters beyond ASCII", statements(`{'Effect':'Allow','Action':'s3:*','Resource':'arn:aws:s3:::b/ö/*'}`), "400 ValidationError"},
+		{"escaped letters", statements(`{'Effect':'Allow','Action':'s3:*','Resource':'arn:aws:s3:::b/\u00f6/*'}`), ""},
 		{"too long", statements(`{'Effect':'Allow','Action':'s3:*','Resource':'arn:aws:s3:::b/` + strings.Repeat("x", 2048) + `'}`), limit},
 		{"long by spaces only", statements(`{'Effect':'Allow','Action':'s3:*',` + strings.Repeat(" ", 4096) + `'Resource':'*'}`), ""},
 	} {

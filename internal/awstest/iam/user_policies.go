@@ -25,6 +25,18 @@ func sizeOf(text string) int {
 	return n
 }
 
+// checkIdentityPolicy refuses a text that IAM does not store as a policy.
+func checkIdentityPolicy(text string) error {
+	if strings.ContainsFunc(text, func(c rune) bool { return c > '~' }) {
+		return refusal("ValidationError", "The specified value for policyDocument is invalid. "+
+			"It must contain only printable ASCII characters.")
+	}
+	if _, err := parsePolicy(text, identityPolicy); err != nil {
+		return malformed(err)
+	}
+	return nil
+}
+
 func malformed(err error) error { return refusal("MalformedPolicyDocument", "%v", err) }
 
 func putUserPolicy(s *Server, r *request) (any, error) {
@@ -35,8 +47,8 @@ func putUserPolicy(s *Server, r *request) (any, error) {
 	if _, err := s.visibleUser(r); err != nil {
 		return nil, err
 	}
-	if _, err := parsePolicy(text, identityPolicy); err != nil {
-		return nil, malformed(err)
+	if err := checkIdentityPolicy(text); err != nil {
+		return nil, err
 	}
 	return nil, s.changeUser(r, func(_, u *User) error {
 		if u.Inline == nil {
@@ -73,6 +85,9 @@ func getUserPolicy(s *Server, r *request) (any, error) {
 
 // encoded is a document in the encoding of IAM's answers, that of RFC 3986.
 func (f *Server) encoded(text string) string {
+	if f.cfg.PlainDocuments {
+		return text
+	}
 	text = strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 	if f.cfg.PlainPlus {
 		text = strings.ReplaceAll(text, "%2B", "+")
