@@ -316,7 +316,7 @@ func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Co
 			v.close()
 		}
 	}()
-	if v.publicLn, err = proxy.Listen(s.Listen, log); err != nil {
+	if v.publicLn, err = proxy.Listen(s.Listen, proxy.NewClients(proxy.ClientConfig{Log: log}), log); err != nil {
 		return nil, fmt.Errorf("open the public listener (--listen): %w", err)
 	}
 	if s.MetricsListen != "" {

@@ -192,6 +192,7 @@ func (b *body) CloseWithError(err error) error {
 type memoryBody struct {
 	x      *exchange
 	conn   *conn
+	obj    *object
 	data   []byte
 	file   int // descriptor of the memory file that data lies in, -1 for none
 	offset int64

@@ -21,6 +21,7 @@ import (
 type conn struct {
 	*net.TCPConn
 	raw       syscall.RawConn
+	open      *openConn
 	lingerers *lingerers
 	lingers   atomic.Bool // the client may still be sending
 
@@ -37,12 +38,12 @@ type conn struct {
 	err                error
 }
 
-func newConn(tc *net.TCPConn, l *lingerers) net.Conn {
-	raw, err := tc.SyscallConn()
-	if err != nil {
-		return tc
+func newConn(o *openConn, l *lingerers) net.Conn {
+	raw, err := o.tcp.SyscallConn()
+	if err != nil { // it is not connected
+		o.tcp.Close()
 	}
-	c := &conn{TCPConn: tc, raw: raw, lingerers: l}
+	c := &conn{TCPConn: o.tcp, raw: raw, open: o, lingerers: l}
 	c.sendHeld, c.sendFile = c.trySendHeld, c.trySendFile
 	return c
 }
@@ -56,7 +57,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.reads++; c.reads%3 != 0 {
 		runtime.Gosched()
 	}
-	return c.TCPConn.Read(p)
+	n, err := c.TCPConn.Read(p)
+	if n > 0 || err == io.EOF || errors.Is(err, syscall.ECONNRESET) {
+		c.open.unpin()
+	}
+	return n, err
 }
 
 // Close waits for the client's last bytes if a request was refused before all of it was
@@ -65,7 +70,10 @@ func (c *conn) Close() error {
 	if c.lingers.Swap(false) {
 		c.lingerers.linger(c.TCPConn)
 	}
-	return c.TCPConn.Close()
+	c.open.unpinLater()
+	err := c.TCPConn.Close()
+	c.open.remove()
+	return err
 }
 
 // linger makes Close linger. The answer must announce the end of the connection.
@@ -105,7 +113,7 @@ func (c *conn) Write(p []byte) (int, error) {
 // sendMemory sends the held bytes and then the body, as long as the client keeps reading.
 // It returns how many bytes of the body it sent.
 func (c *conn) sendMemory(m *memoryBody) (int64, error) {
-	if m.file < 0 {
+	if m.file < 0 || !c.open.pin(m.obj) {
 		return c.vector(m.data)
 	}
 	c.holding = false
@@ -158,6 +166,7 @@ func (c *conn) untilStalled(write func() (int64, error)) error {
 		}
 		still := c.unacknowledged()
 		if waiting >= 0 && waiting+n-still < stallBytes {
+			_ = c.SetLinger(0) // Close makes the kernel drop what it holds
 			return err
 		}
 		waiting = still
@@ -165,14 +174,24 @@ func (c *conn) untilStalled(write func() (int64, error)) error {
 }
 
 // unacknowledged is how many bytes the kernel holds until the client acknowledges them.
-func (c *conn) unacknowledged() int64 {
+func (c *conn) unacknowledged() int64 { return unacknowledged(c.raw) }
+
+func unacknowledged(raw syscall.RawConn) int64 {
 	held := 0
-	if err := c.raw.Control(func(fd uintptr) {
+	if err := raw.Control(func(fd uintptr) {
 		held, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 	}); err != nil {
 		return 0
 	}
 	return int64(held)
+}
+
+// openOf returns the entry of a connection in the table of clients.
+func openOf(nc net.Conn) *openConn {
+	if c, ours := nc.(*conn); ours {
+		return c.open
+	}
+	return nil
 }
 
 // send writes all of p, as long as the client keeps reading.

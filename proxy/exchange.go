@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/hex"
 	"log/slog"
 	"math/rand/v2"
@@ -22,6 +23,7 @@ import (
 type exchange struct {
 	proxy *Proxy
 	fc    *fasthttp.RequestCtx
+	open  *openConn // nil if the connection is in no table
 	id    [16]byte
 	start time.Time
 
@@ -55,6 +57,9 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (p *Proxy) begin(fc *fasthttp.RequestCtx, start time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	*x = exchange{proxy: p, fc: fc, start: start, series: p.unknown, cache: cacheNone}
+	if x.open = openOf(fc.Conn()); x.open != nil {
+		x.open.busy()
+	}
 	putID(&x.id)
 	fc.SetUserValue(exchangeKey{}, x)
 	p.rec.InFlight(1)
@@ -85,8 +90,11 @@ func (x *exchange) Close() error {
 		x.reader.Close()
 	}
 	p.rec.InFlight(-1)
+	took := time.Since(x.start)
+	if x.open != nil {
+		x.open.idle(x.start.Add(took))
+	}
 	if !x.quiet {
-		took := time.Since(x.start)
 		x.series.Request(Outcome{
 			Method: x.method(), Code: x.code, Cache: x.cache, Duration: took,
 			FirstByte: x.first, Bytes: x.bytes, Aborted: x.aborted,
@@ -94,10 +102,32 @@ func (x *exchange) Close() error {
 		x.countSaved()
 		x.log(took)
 	}
+	dropBuffers(&x.fc.Request, x.unread)
 	*x = exchange{}
 	exchanges.Put(x)
 	return nil
 }
+
+// The parsed header that a connection keeps for its next request. Larger ones are dropped,
+// because an idle connection would keep them: fasthttp copies a header several times, and
+// a line of four bytes takes 72.
+const (
+	keptHeader = 2 << 10
+	keptLines  = 40
+)
+
+// dropBuffers drops the memory of a large header after its request. Ordinary requests keep
+// it, so that they allocate nothing.
+func dropBuffers(r *fasthttp.Request, unread bool) {
+	raw := r.Header.RawHeaders()
+	if !unread && len(raw)+len(r.Header.RequestURI()) <= keptHeader && bytes.Count(raw, newline) <= keptLines {
+		return
+	}
+	r.Header = fasthttp.RequestHeader{}
+	*r.URI() = fasthttp.URI{}
+}
+
+var newline = []byte{'\n'}
 
 // countSaved counts the requests and bytes that S3 did not have to serve. Those that a 304
 // saves are counted when it arrives, because no exchange may be waiting for it.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 // On Linux, Accept returns a *conn.
 type Listener struct {
 	*net.TCPListener
+	clients   *Clients
 	log       *slog.Logger
 	draining  atomic.Bool
 	lingerers lingerers
@@ -28,12 +30,13 @@ type Listener struct {
 }
 
 // Listen opens addr. The listener serves at once; port 0 picks a free one.
-func Listen(addr string, log *slog.Logger) (*Listener, error) {
-	ln, err := net.Listen("tcp", addr)
+func Listen(addr string, clients *Clients, log *slog.Logger) (*Listener, error) {
+	lc := net.ListenConfig{Control: boundSockets}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{TCPListener: ln.(*net.TCPListener), log: log, lingerers: lingerers{patience: lingerTime}}
+	l := &Listener{TCPListener: ln.(*net.TCPListener), clients: clients, log: log, lingerers: lingerers{patience: lingerTime}}
 	l.refill()
 	return l, nil
 }
@@ -48,18 +51,28 @@ func (l *Listener) Drain() {
 	_ = l.SetDeadline(time.Now().Add(drainTime))
 }
 
+// acceptWait is the first pause after a failed Accept.
+const acceptWait = 5 * time.Millisecond
+
 // Accept waits for a connection. It fails only after Close or Drain.
 func (l *Listener) Accept() (net.Conn, error) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for wait := acceptWait; ; wait = min(2*wait, time.Second) {
 		c, err := l.AcceptTCP()
 		switch {
 		case err == nil:
-			return newConn(c, &l.lingerers), nil
+			if o := l.clients.admit(c); o != nil {
+				return newConn(o, &l.lingerers), nil
+			}
+			wait = acceptWait / 2
+			continue
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
 		case l.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, io.EOF
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+			if l.clients.outOfDescriptors() {
+				continue
+			}
 			l.refuse()
 			l.log.Warn("out of file descriptors: connection refused", "limit", "raise ulimit -n", "error", err)
 		default:

@@ -31,7 +31,8 @@ type object struct {
 	lifetimes    lifetimes
 	born         time.Time // when its Age was zero
 
-	wrong304 atomic.Bool // S3 has called another version unchanged
+	inSockets atomic.Int64 // connections that may hold pages of it; see socketPages
+	wrong304  atomic.Bool  // S3 has called another version unchanged
 
 	hit atomic.Pointer[hitLines]
 }

@@ -165,7 +165,7 @@ func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 	c, ours := x.fc.Conn().(*conn)
 	switch {
 	case ours && len(data) > bufferedMax:
-		x.memory = memoryBody{x: x, conn: c, data: data, file: -1}
+		x.memory = memoryBody{x: x, conn: c, obj: f.obj, data: data, file: -1}
 		if x.entry != nil && len(data) >= fileMin {
 			if fd, off, ok := x.entry.File(); ok {
 				x.memory.file, x.memory.offset = fd, off+part.first

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package proxy
+
+import "syscall"
+
+// boundSockets leaves the sizes of buffers to the system: TCP_NOTSENT_LOWAT and
+// TCP_USER_TIMEOUT are set on Linux only.
+func boundSockets(_, _ string, _ syscall.RawConn) error { return nil }
