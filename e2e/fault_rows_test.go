@@ -277,8 +277,6 @@ func headerRows() []fault {
 				row.get, row.head = refused(), refused()
 			case name == "Content-Type":
 				row.script = with(name, "image/png;"+payload.value)
-			case name == "Last-Modified": // the SDK treats it as a broken reply
-				row.get, row.head = fails(502, "origin-error", 1, "error"), fails(502, "origin-error", 2, "error")
 			}
 			rows = append(rows, row)
 		}

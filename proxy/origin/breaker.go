@@ -316,7 +316,7 @@ func resultOf(err error) result {
 	case OutcomeThrottled, OutcomeTimeout, OutcomeNetwork:
 		return failure
 	case OutcomeError:
-		if e.Status >= 500 {
+		if e.Status >= 500 && !isUnimplemented(e) { // which is one object's or feature's problem
 			return failure
 		}
 		if e.Status == 0 { // no HTTP: the headers of this object may be the cause

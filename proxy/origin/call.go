@@ -20,6 +20,7 @@ type callStats struct {
 	noReply    atomic.Bool  // the last request got no reply
 	permit     permit
 	object     objectID
+	endpoint   variant
 	whole      bool // the call is for a whole object, not for a range or metadata
 	credential *alias.Credential
 	answers    *answers
@@ -35,7 +36,7 @@ func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, releas
 	}
 	t = &callStats{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
-		object: objectIDOf(r), credential: r.Route.Credential, answers: o.answers,
+		object: objectIDOf(r), endpoint: variantOf(r.Route.Alias.Location), credential: r.Route.Credential, answers: o.answers,
 	}
 	if !r.Force {
 		t.permit = o.breaker.permit(r.Route, r.Key)

@@ -217,7 +217,7 @@ func options(v variant, provider aws.CredentialsProvider, conns *httpClient) s3.
 		UseARNRegion:                   false,
 		DisableMultiRegionAccessPoints: true,
 		DisableS3ExpressSessionAuth:    aws.Bool(true),
-		APIOptions:                     []func(*middleware.Stack) error{removeMiddleware},
+		APIOptions:                     []func(*middleware.Stack) error{removeMiddleware, cleanHeaders},
 	}
 	if v.endpoint != "" {
 		o.BaseEndpoint = aws.String(v.endpoint)

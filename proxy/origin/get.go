@@ -58,6 +58,12 @@ func (o *Origin) open(ctx context.Context, r Request, t *callStats, release func
 		in.Range = aws.String(r.Range.String())
 	}
 	reply, err := b.getObject(in)
+	if isUnimplemented(err) && (r.conditional() || r.IfMatch != "") {
+		// The caller must check the version of the reply anyway: a server may ignore the
+		// conditions instead.
+		in.IfMatch, in.IfNoneMatch, in.IfModifiedSince = nil, nil, nil
+		reply, err = b.getObject(in)
+	}
 	if err != nil {
 		cancel(nil)
 		return nil, err

@@ -116,5 +116,5 @@ func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return strings.ToValidUTF8(s[:n], "")
+	return strings.TrimRight(strings.ToValidUTF8(s[:n], ""), " ")
 }

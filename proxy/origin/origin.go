@@ -138,6 +138,8 @@ type Origin struct {
 	limit   *limiter
 	breaker *breaker
 	answers *answers
+
+	unchecked *uncheckedEndpoints
 }
 
 // New returns an Origin. It does no I/O and starts no goroutine.
@@ -161,6 +163,8 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 		limit:   newLimiter(cfg),
 		breaker: newBreaker(cfg, rec),
 		answers: newAnswers(),
+
+		unchecked: newUncheckedEndpoints(),
 	}, nil
 }
 

@@ -39,19 +39,42 @@ type reply struct {
 // body that trickles would hold its slot and its readers for hours.
 const minProgress = 4 << 10
 
-// getObject sends a GetObject and waits for the headers, until limit at most.
+// getObject sends a GetObject and waits for the headers, until limit at most. If the
+// server does not know x-amz-checksum-mode, it is asked again without, and without at
+// once for some time.
 func (o *Origin) getObject(
 	ctx context.Context, client *s3.Client, in *s3.GetObjectInput, limit time.Time,
 ) (*reply, error) {
+	get, endpoint := getRequest{client, in, limit}, callStatsOf(ctx).endpoint
+	if in.Range != nil || o.unchecked.has(endpoint) {
+		return o.sendGet(ctx, get, withoutChecksum)
+	}
+	re, err := o.sendGet(ctx, get)
+	if !isUnimplemented(err) {
+		return re, err
+	}
+	in.ChecksumMode = "" // the SDK has set it
+	again, second := o.sendGet(ctx, get, withoutChecksum)
+	if isUnimplemented(second) { // the checksum is not the cause
+		return nil, err
+	}
+	o.unchecked.add(endpoint)
+	return again, second
+}
+
+// getRequest is a GetObject that waits for the headers until limit at most.
+type getRequest struct {
+	client *s3.Client
+	in     *s3.GetObjectInput
+	limit  time.Time
+}
+
+func (o *Origin) sendGet(ctx context.Context, g getRequest, options ...func(*s3.Options)) (*reply, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	re := &reply{ctx: ctx, cancel: cancel, idle: o.cfg.IdleTimeout}
-	re.timer = time.AfterFunc(time.Until(limit), func() { cancel(errSlow) })
+	re.timer = time.AfterFunc(time.Until(g.limit), func() { cancel(errSlow) })
 	var err error
-	if in.Range == nil {
-		re.out, err = client.GetObject(ctx, in)
-	} else {
-		re.out, err = client.GetObject(ctx, in, withoutChecksum)
-	}
+	re.out, err = g.client.GetObject(ctx, g.in, options...)
 	re.timer.Stop()
 	if err != nil {
 		failed := callError(ctx, opGet, err)
@@ -72,7 +95,8 @@ func rawReply(meta middleware.Metadata) (*smithyhttp.Response, bool) {
 	return raw, ok
 }
 
-// withoutChecksum is for ranges: the checksum of an object does not check a part of it.
+// withoutChecksum is for ranges, because the checksum of an object does not check a part
+// of it, and for servers that do not know x-amz-checksum-mode.
 func withoutChecksum(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }

@@ -1,0 +1,53 @@
+package origin
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestUncheckedEndpoints(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u := newUncheckedEndpoints()
+		a, b := variant{endpoint: "a"}, variant{endpoint: "b"}
+		u.add(a)
+		if !u.has(a) || u.has(b) {
+			t.Errorf("a is remembered: %t, b: %t; want a alone", u.has(a), u.has(b))
+		}
+		time.Sleep(uncheckedFor)
+		if u.has(a) {
+			t.Errorf("a is remembered after %s", uncheckedFor)
+		}
+		for i := range 2 * maxUnchecked {
+			u.add(variant{endpoint: time.Duration(i).String()})
+		}
+		if n := u.lru.Len(); n > maxUnchecked {
+			t.Errorf("%d endpoints are remembered, want at most %d", n, maxUnchecked)
+		}
+	})
+}
+
+// FuzzLastModified: no value makes an invalid date, or one that the SDK cannot read.
+func FuzzLastModified(f *testing.F) {
+	for _, s := range []string{
+		"Wed, 15 Nov 2023 12:45:26 GMT", "Wednesday, 15-Nov-23 12:45:26 GMT", "Wed Nov 15 12:45:26 2023",
+		"2023-11-15T12:45:26Z", "", "Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 01 Jan 0000 00:00:00 GMT",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		now := time.Now()
+		resp := &http.Response{Header: http.Header{"Last-Modified": {s}}, ContentLength: -1}
+		cleanHeader(resp, now)
+		line := resp.Header.Get("Last-Modified")
+		if line == "" {
+			return
+		}
+		got, err := http.ParseTime(line)
+		if err != nil || got.After(now.Add(maxClockSkew)) {
+			t.Errorf("%q became %q: %v, %v", s, line, got, err)
+		}
+	})
+}
