@@ -29,12 +29,17 @@ type View struct {
 // StaleIfErrorBy is StaleIfError by other lifetimes than the entry's own.
 func (v *View) StaleIfErrorBy(l Lifetimes) time.Time { return v.entry.staleIfErrorEnd(&l) }
 
+// Fetching reports whether a fetch of key is running that Get would join.
+func (c *Cache) Fetching(key Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fetches[key] != nil
+}
+
 // Inspect returns the state of key. It changes nothing and does not count as a use.
 func (c *Cache) Inspect(key Key, now time.Time) View {
 	v := View{Bypass: c.hitForPass.marked(key)}
-	c.mu.Lock()
-	v.Fetching = c.fetches[key] != nil
-	c.mu.Unlock()
+	v.Fetching = c.Fetching(key)
 	if c.memory.view(key, now, &v) {
 		v.Tier = Tier
 		return v

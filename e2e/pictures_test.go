@@ -237,7 +237,11 @@ func (v viewer) beginsWithRange(path string) {
 	v.t.Helper()
 	n := len(v.body)
 	v.part("cold range", v.get(path, "Range", "bytes=10-99"), 10, 99)
-	v.whole("after a cold range", v.get(path), "ixmage; hit; ttl=")
+	after := "ixmage; hit; ttl="
+	if n > perRequest { // the range was fetched by itself
+		after = "ixmage; fwd=uri-miss; fwd-status=200; stored"
+	}
+	v.whole("after a cold range", v.get(path), after)
 	v.part("hot range", v.get(path, "Range", "bytes=-20"), n-20, n-1)
 }
 

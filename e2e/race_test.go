@@ -62,6 +62,7 @@ var concurrentTests = []string{
 	"TestQueueTimeout",
 	"TestRangeOfLargeObject",
 	"TestRangeOfLargeObjectThatChanges",
+	"TestRangesInACrowd",
 	"TestRelease",
 	"TestReleaseOfStalledClient",
 	"TestReleaseOfWaiting",

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ type conditions struct {
 	byteRange         string
 	// ranges counts Range lines: more than one is malformed.
 	ranges int
+	// earned is set if the object is fetched whole for this request, whatever its answer
+	// needs: see demand.
+	earned bool
 }
 
 // validators identify one version of an object.
@@ -110,6 +114,12 @@ func (c *conditions) selectRange(v validators, size int64) (byteRange, rangeKind
 		return byteRange{}, rangeNone
 	}
 	return parseRange(c.byteRange, size)
+}
+
+// hasRange reports whether the request has one range that could be satisfied.
+func (c *conditions) hasRange() bool {
+	_, kind := parseRange(c.byteRange, math.MaxInt64)
+	return c.ranges == 1 && kind != rangeNone
 }
 
 // rangeApplies evaluates If-Range: a strong entity tag, or the exact date.

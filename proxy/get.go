@@ -84,8 +84,8 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	switch {
 	case x.fc.IsHead() && !p.cache.Has(ck):
 		err = p.head(x, route, ck, &cond)
-	case cond.byteRange != "" && p.cache.Bypasses(ck):
-		err = p.getRange(x, route, ck, &cond)
+	case cond.any && p.needsLess(ck, &cond):
+		err = p.getLess(x, route, ck, &cond)
 	default:
 		err = p.fetched(x, route, ck, &cond)
 	}
@@ -117,18 +117,22 @@ func (p *Proxy) failed(x *exchange, err error) {
 // fetched answers through the cache: with a stale object, or by a fetch of the whole
 // object, which other requests may share.
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	get := p.cache.Get
+	get, load := p.cache.Get, p.load(route, ck.Object)
 	if cond.byteRange != "" {
 		get = p.cache.GetMeta
+	} else if cond.any {
+		var open func()
+		load, open = gatedLoad(load)
+		defer open()
 	}
-	r, err := get(p.base, ck, p.load(route, ck.Object))
+	r, err := get(p.base, ck, load)
 	if err != nil {
 		return err
 	}
 	if part, ok := cond.separateRange(r); ok {
 		// The stream is of the whole object, and the request is for a range.
 		r.Close()
-		return p.sendRange(x, rangeRequest{route, ck, r.Meta.(*object), part})
+		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), byteRange: part})
 	}
 	if r.NoBody {
 		r.Close()
@@ -139,9 +143,18 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.RefreshFailed
 	x.answer(representationOf(r, time.Now()), cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // these answers have no body from the reader
-		r.KeepFetching()
+		p.leaveUnread(ck, r, cond.earned)
 	}
 	return nil
+}
+
+// leaveUnread closes a reader whose bytes are not needed. Its fetch continues if that costs
+// S3 no more than the requests for the object are worth, or replaces a stale object.
+func (p *Proxy) leaveUnread(ck cache.Key, r *cache.Reader, earned bool) {
+	if r.Stale || earned || p.demand.whole(ck, r.Size, 0) {
+		r.KeepFetching()
+	}
+	r.Close()
 }
 
 // representationOf returns the object of a reader.

@@ -15,7 +15,7 @@ import (
 // head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET would
 // have. It stores nothing.
 func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	obj, joined, err := p.stat(p.base, route, ck)
+	obj, joined, err := p.stat(p.base, route, ck, false)
 	if err != nil {
 		return err
 	}
@@ -29,34 +29,37 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 }
 
 // stat asks S3 for an object's metadata, once for all requests at the same time. joined
-// says that another request asked.
-func (p *Proxy) stat(ctx context.Context, route alias.Route, ck cache.Key) (obj *object, joined bool, err error) {
+// says that another request asked. With known, the type may be the remembered one of the same
+// version.
+func (p *Proxy) stat(
+	ctx context.Context, route alias.Route, ck cache.Key, known bool,
+) (obj *object, joined bool, err error) {
 	if err := p.cache.Negative(ck, time.Now()); err != nil {
 		return nil, false, err
 	}
 	joined = true
 	// With the generation in it, a request that begins after a purge joins none from before.
-	groupKey := fmt.Sprintf("%d/%d/%d/%s", p.cache.Generation(ck), ck.Space, ck.Epoch, ck.Object)
+	groupKey := fmt.Sprintf("%t/%d/%d/%d/%s", known, p.cache.Generation(ck), ck.Space, ck.Epoch, ck.Object)
 	got, err, _ := p.heads.Do(groupKey, func() (any, error) {
 		joined = false
-		return p.statAlone(ctx, route, ck)
+		return p.statAlone(ctx, route, ck, known)
 	})
 	if err != nil {
 		return nil, false, err
 	}
 	obj = got.(*object)
 	if joined && !obj.isShareable() { // each request has to ask
-		obj, err = p.statAlone(ctx, route, ck)
+		obj, err = p.statAlone(ctx, route, ck, known)
 		return obj, false, err
 	}
 	return obj, joined, nil
 }
 
 // statAlone is stat for one request.
-func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) (*object, error) {
+func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key, known bool) (*object, error) {
 	generation := p.cache.Generation(ck)
 	route = p.currentRoute(route)
-	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object})
+	obj, err := p.statObject(ctx, origin.Request{Route: route, Key: route.Alias.Prefix + ck.Object}, known)
 	err = p.classify(ctx, route, err)
 	if nf, ok := errors.AsType[*cache.NotFound](err); ok {
 		if !isAmbiguous404(nf) {
@@ -67,7 +70,7 @@ func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key) 
 	return obj, err
 }
 
-func (p *Proxy) statObject(ctx context.Context, req origin.Request) (*object, error) {
+func (p *Proxy) statObject(ctx context.Context, req origin.Request, known bool) (*object, error) {
 	o, err := p.origin.Head(ctx, req)
 	if err != nil {
 		return nil, err
@@ -78,11 +81,28 @@ func (p *Proxy) statObject(ctx context.Context, req origin.Request) (*object, er
 	}
 	picture := d.picture
 	if d.needsFront() {
-		if picture, err = p.sniff(ctx, req, o, d); err != nil {
+		if picture, err = p.sniffOnce(ctx, req, o, known); err != nil {
 			return nil, err
 		}
 	}
 	return newObject(o, req.Route.Alias, picture), nil
+}
+
+// sniffOnce is sniff. With known, it returns the remembered type of the same version.
+func (p *Proxy) sniffOnce(ctx context.Context, req origin.Request, o *origin.Object, known bool) (string, error) {
+	id := sniffedKeyOf(req, o)
+	if picture, ok := p.sniffed.get(id); ok && known {
+		return picture, nil
+	}
+	d, err := declarationOf(o)
+	if err != nil {
+		return "", err
+	}
+	picture, err := p.sniff(ctx, req, o, d)
+	if err == nil {
+		p.sniffed.put(id, picture)
+	}
+	return picture, err
 }
 
 // sniff finds the type of an object from its first bytes, as source does: from a few, and

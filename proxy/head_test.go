@@ -38,13 +38,13 @@ func TestHeadAfterPurge(t *testing.T) {
 			key := keyOf(route.Alias, "a.png")
 			ended := make(chan error)
 			go func() {
-				_, _, err := p.stat(t.Context(), route, key)
+				_, _, err := p.stat(t.Context(), route, key, false)
 				ended <- err
 			}()
 			<-arrived
 			invalidate(p, key)
 			// If it joined the first one, it would wait for it without end.
-			if _, joined, err := p.stat(t.Context(), route, key); err != nil || joined {
+			if _, joined, err := p.stat(t.Context(), route, key, false); err != nil || joined {
 				t.Errorf("joined: %t, %v; want an answer of its own", joined, err)
 			}
 			close(gate)

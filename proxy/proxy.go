@@ -51,6 +51,8 @@ type Proxy struct {
 	ready    func() bool
 	log      *slog.Logger
 	blocks   *blockGroup
+	demand   *demand
+	sniffed  *sniffedTypes
 	heads    singleflight.Group // HeadObject of cold objects
 
 	// base is the context of the work for requests. fasthttp has no context that ends
@@ -81,7 +83,7 @@ func New(cfg Config) *Proxy {
 	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
+		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
 	}
 	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {

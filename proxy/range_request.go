@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net/http"
+	"sync"
 	"time"
 
 	"ixmage/alias"
@@ -24,29 +26,83 @@ func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
 	return part, kind == rangeSatisfiable
 }
 
-// getRange answers a range of an object that the cache cannot store. A HEAD decides which
-// bytes the range means, and only those are fetched.
-func (p *Proxy) getRange(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	x.cache = cacheBypass
-	obj, _, err := p.stat(p.base, route, ck)
-	if err != nil {
+// needsLess reports whether a request with conditions may need less than the whole object,
+// and would cost S3 all of it: the object is not in memory, no fetch of it is running, and
+// the request has a range or the object is known to be large.
+func (p *Proxy) needsLess(ck cache.Key, cond *conditions) bool {
+	switch {
+	case p.cache.Bypasses(ck):
+		return true
+	case p.cache.Has(ck) || p.cache.Fetching(ck):
+		return false
+	}
+	return cond.hasRange() || p.demand.remembers(ck)
+}
+
+// getLess answers a request that may need less than the whole object. A HEAD decides what it
+// needs, and only that is fetched. An object that the cache can store is fetched whole if
+// the requests for it are worth that.
+func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
+	bypass := p.cache.Bypasses(ck)
+	obj, _, err := p.stat(p.base, route, ck, true)
+	switch {
+	case err != nil && !bypass && isAnswer(err): // that to a GET says more, and a missing object is remembered
+		return p.fetched(x, route, ck, cond)
+	case err != nil:
 		return err
 	}
-	if cond.evaluate(obj.validators) == proceed {
-		r, kind := byteRange{}, rangeNone
-		if obj.size >= 0 {
-			r, kind = cond.selectRange(obj.validators, obj.size)
-		}
-		switch kind {
-		case rangeSatisfiable:
-			return p.sendRange(x, rangeRequest{route, ck, obj, r})
-		case rangeNone:
-			return p.fetched(x, route, ck, cond)
-		case rangeUnsatisfiable:
-		}
+	part, kind := cond.needed(obj)
+	w := rangeRequest{route: route, key: ck, obj: obj, byteRange: part, cold: !bypass && p.storable(ck, obj)}
+	cond.earned = w.cold && kind != rangeNone && p.demand.whole(ck, obj.size, w.length())
+	switch {
+	case kind == rangeNone, cond.earned:
+		return p.fetched(x, route, ck, cond)
+	case kind == rangeUnsatisfiable:
+		x.cache = w.label()
+		x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(w.status())}, cond)
+		return nil
 	}
-	x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(statusBypass)}, cond)
-	return nil
+	err = p.sendRange(x, w)
+	if w.cold && isNoRange(err) {
+		return p.fetched(x, route, ck, cond)
+	}
+	return err
+}
+
+// needed returns the range that the answer has: rangeNone stands for the whole object,
+// rangeUnsatisfiable and no bytes for an answer without any.
+func (c *conditions) needed(obj *object) (byteRange, rangeKind) {
+	none := byteRange{0, -1}
+	switch {
+	case c.evaluate(obj.validators) != proceed:
+		return none, rangeUnsatisfiable
+	case obj.size < 0:
+		return none, rangeNone
+	}
+	part, kind := c.selectRange(obj.validators, obj.size)
+	if kind != rangeSatisfiable {
+		part = none
+	}
+	return part, kind
+}
+
+// isAnswer reports whether S3 answered with the error.
+func isAnswer(err error) bool {
+	oe, ok := errors.AsType[*origin.Error](err)
+	return ok && oe.Status != 0
+}
+
+// isNoRange reports whether a range could not be fetched because the object has changed, or
+// the server has no ranges.
+func isNoRange(err error) bool {
+	oe, ok := errors.AsType[*origin.Error](err)
+	return errors.Is(err, errVersionGone) || ok && oe.Status == http.StatusOK
+}
+
+// storable reports whether the cache can store an object.
+func (p *Proxy) storable(ck cache.Key, obj *object) bool {
+	status, _ := p.cache.Predict(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
+	return obj.lifetimes.store && status != cache.Bypass
 }
 
 // rangeRequest is a range of one version of an object, to be fetched by itself.
@@ -55,11 +111,27 @@ type rangeRequest struct {
 	key   cache.Key
 	obj   *object
 	byteRange
+	cold bool // the cache could store the object
+}
+
+// label and status say how the cache took part in the answer.
+func (w rangeRequest) label() string {
+	if w.cold {
+		return cacheMiss
+	}
+	return cacheBypass
+}
+
+func (w rangeRequest) status() string {
+	if w.cold {
+		return "ixmage; fwd=uri-miss; fwd-status=206"
+	}
+	return statusBypass
 }
 
 // sendRange fetches and sends a rangeRequest.
 func (p *Proxy) sendRange(x *exchange, w rangeRequest) error {
-	x.cache = cacheBypass
+	x.cache = w.label()
 	reader, err := p.openRange(w)
 	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outcome.Changed() {
 		return errVersionGone
@@ -67,10 +139,13 @@ func (p *Proxy) sendRange(x *exchange, w rangeRequest) error {
 	if err != nil {
 		return err
 	}
+	if w.cold {
+		reader.done = func() { p.demand.add(w.key, x.bytes) }
+	}
 	x.reader = reader
 	x.setContentRange(w.byteRange, w.obj.size)
 	f := &representation{
-		obj: w.obj, reader: reader, onlyRange: true, age: w.obj.age(time.Now()), status: []byte(statusBypass),
+		obj: w.obj, reader: reader, onlyRange: true, age: w.obj.age(time.Now()), status: []byte(w.status()),
 	}
 	x.describe(&x.fc.Response.Header, f)
 	x.send(f, w.byteRange)
@@ -86,7 +161,7 @@ func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 		overlaps, leave = p.blocks.enter(v, w.byteRange)
 	}
 	var err error
-	s := &rangeStream{leave: leave}
+	s := &rangeStream{leave: leave, done: func() {}}
 	if overlaps {
 		s.chunkReader, err = p.openBlocks(w, v)
 	} else {
@@ -99,15 +174,19 @@ func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 	return s, nil
 }
 
-// rangeStream leaves the block group when it is closed.
+// rangeStream leaves the block group and calls done when it is closed for the first time.
 type rangeStream struct {
 	chunkReader
 
-	leave func()
+	leave, done func()
+	once        sync.Once
 }
 
 func (s *rangeStream) Close() error {
-	s.leave()
+	s.once.Do(func() {
+		s.leave()
+		s.done()
+	})
 	return s.chunkReader.Close()
 }
 

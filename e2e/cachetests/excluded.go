@@ -44,8 +44,8 @@ var excluded = []Exclusion{
 	},
 	{
 		Name: "part",
-		Why: "The origin answers 206 to a request without a Range: a cold range of an object fetches it " +
-			"whole.",
+		Why: "The origin answers 206 to a request without a Range: a cold range of a small object " +
+			"fetches it whole.",
 		holds: anyRequest(isPart),
 		IDs: strings.Fields(`
 				partial-store-partial-reuse-partial partial-store-partial-reuse-partial-byterange
