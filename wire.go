@@ -206,6 +206,17 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 	}, nil
 }
 
+// Stored looks at entries, fetches that run, and negative entries.
+func (p purger) Stored(a *alias.Alias, path string) bool {
+	v := p.memory.Inspect(cache.Key{Space: a.ID, Epoch: a.Epoch, Object: path}, time.Now())
+	return v.Tier != "" || v.Fetching
+}
+
+// Search looks at entries only.
+func (p purger) Search(a *alias.Alias, limit int, visit func(path string) bool) {
+	p.memory.Search(cache.Key{Space: a.ID, Epoch: a.Epoch}, limit, visit)
+}
+
 // exposeGauges lets Prometheus read the running operations and which aliases have a
 // canary, and exposes the credentials in memory.
 func (p *provisioning) exposeGauges(m *metrics.Metrics, registry *alias.Registry) {

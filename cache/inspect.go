@@ -2,6 +2,7 @@ package cache
 
 import (
 	"math"
+	"runtime"
 	"time"
 )
 
@@ -48,6 +49,23 @@ func (c *Cache) Inspect(key Key, now time.Time) View {
 		v.Tier = TierNegative
 	}
 	return v
+}
+
+// Search calls visit with the object of each entry of at's space and epoch, until it returns
+// false. It visits limit entries at most, those of other spaces included, and delays a
+// concurrent request by at most one step through a shard.
+func (c *Cache) Search(at Key, limit int, visit func(object string) bool) {
+	buf := make([]*Entry, 0, stepSize)
+	for i := range c.memory.shard {
+		for end := math.MaxInt; end > 0; runtime.Gosched() {
+			buf, end = c.memory.shard[i].step(buf, end)
+			for _, e := range buf {
+				if limit--; limit < 0 || under(e.key, at) && !visit(e.key.Object) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (m *memory) view(key Key, now time.Time, v *View) bool {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 type purged struct {
 	Entries, Flights, Negative int
 	Bytes                      int64
+	Hint                       string
 }
 
 // purge purges the cache.
@@ -156,5 +158,53 @@ func TestPurgeRefreshesMetadata(t *testing.T) {
 				return s.get("/shop/a.png").Header.Get("Cache-Control") == "max-age=60"
 			})
 		})
+	}
+}
+
+// TestPurgeHints: a purge in the spelling of a URL purges nothing, and its hint names the key
+// or prefix that is cached.
+func TestPurgeHints(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	body := png(100, "")
+	for _, key := range []string{"a b.jpg", "logos/Größe.PNG", "c.png"} {
+		s.put(key, s3.Object{Body: body})
+		wantPicture(t, s.get("/shop/"+(&url.URL{Path: key}).EscapedPath()), body)
+	}
+	s.get("/shop/never%20there.png") // a negative entry
+	for _, tc := range []struct{ body, want string }{
+		{`"key":"a%20b.jpg"`, `"a b.jpg"`},
+		{`"key":"a%20b.jpg","hard":true`, `"a b.jpg"`},
+		{`"key":"a+b.jpg"`, `"a b.jpg"`},
+		{`"key":"c.png?v=2"`, `"c.png"`},
+		{`"key":"shop/c.png"`, `"c.png"`},
+		{`"key":"web/c.png"`, `"c.png"`},
+		{`"key":"logos/gr%C3%B6%C3%9Fe.png"`, `"logos/Größe.PNG"`},
+		{`"key":"logos/Gro\u0308ße.PNG"`, `"logos/Größe.PNG"`},
+		{`"key":"logos"`, `"logos/"`},
+		{`"key":"never%20there.png"`, `"never there.png"`},
+		{`"prefix":"/shop/logos/"`, `"logos/"`},
+		{`"prefix":"http://` + s.public + `/shop/logos/?x"`, `"logos/"`},
+		{`"prefix":"LOGOS/"`, `"logos/`},
+		{`"prefix":"nothing"`, ""},
+		{`"key":"none.png"`, ""},
+		{`"key":"c.png"`, ""},
+		{`"prefix":"logos/"`, ""},
+	} {
+		p := s.purge(`{"alias":"shop",` + tc.body + `}`)
+		if tc.want == "" != (p.Hint == "") || !strings.Contains(p.Hint, tc.want) || tc.want != "" && p.Entries+p.Negative != 0 {
+			t.Errorf("%s: got %+v, want a hint with %s", tc.body, p, tc.want)
+		}
+	}
+	if n := s.calls("a b.jpg"); n != 1 {
+		t.Errorf("S3 was asked %d times", n)
+	}
+	wantPicture(t, s.get("/shop/a%20b.jpg"), body)
+	if n := s.calls("a b.jpg"); n != 1 {
+		t.Errorf("a purge of another key has purged it: S3 was asked %d times", n)
+	}
+	r := s.api(http.MethodPost, "/api/v1/purge", `{"alias":"shop","key":"/shop/a%20b.jpg"}`)
+	if r.StatusCode != http.StatusBadRequest || !strings.Contains(string(r.body), `did you mean \"a b.jpg\"?`) {
+		t.Errorf("got %s", summary(r))
 	}
 }

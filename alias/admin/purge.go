@@ -35,6 +35,11 @@ type PurgeResult struct {
 // Purger purges the cache. After an error some entries may be left.
 type Purger interface {
 	Purge(ctx context.Context, r PurgeRequest) (PurgeResult, error)
+	// Stored reports whether an object is cached, or known to be missing.
+	Stored(a *alias.Alias, path string) bool
+	// Search calls visit with the path of each cached object of an alias, until it returns
+	// false. It looks at limit entries of the cache at most.
+	Search(a *alias.Alias, limit int, visit func(path string) bool)
 }
 
 // purges is the call that empties the cache.
@@ -108,6 +113,7 @@ type purgeJSON struct {
 	Bytes    int64      `json:"bytes"`
 	Fetches  int        `json:"flights"`
 	Negative int        `json:"negative"`
+	Hint     string     `json:"hint,omitempty"`
 }
 
 func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON], error) {
@@ -126,9 +132,14 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 		return reply[purgeJSON]{}, err
 	}
 	h.record(ctx, c, got)
+	hint := ""
+	if got == (PurgeResult{}) {
+		hint = h.hint(req)
+	}
 	return reply[purgeJSON]{body: purgeJSON{
 		Alias: req.Alias.Name, Key: c.in.key, Prefix: c.in.prefix, Hard: req.Hard,
 		Entries: got.Entries, Bytes: got.Bytes, Fetches: got.Fetches, Negative: got.Negative,
+		Hint: hint,
 	}}, nil
 }
 
@@ -143,6 +154,7 @@ func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	if c.in.key != nil {
 		req.Key = *c.in.key
 		if problems := route.Alias.PathProblems("key", req.Key); len(problems) > 0 {
+			problems[len(problems)-1].Detail += meant(route.Alias, req.Key)
 			return PurgeRequest{}, invalid(problems)
 		}
 	}

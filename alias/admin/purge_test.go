@@ -16,6 +16,9 @@ type purgerFunc func(context.Context, PurgeRequest) (PurgeResult, error)
 
 func (f purgerFunc) Purge(ctx context.Context, r PurgeRequest) (PurgeResult, error) { return f(ctx, r) }
 
+func (purgerFunc) Stored(*alias.Alias, string) bool                 { return false }
+func (purgerFunc) Search(*alias.Alias, int, func(path string) bool) {}
+
 func withPurger(f purgerFunc) func(*Config) { return func(c *Config) { c.Purger = f } }
 
 const purgePath = "/api/v1/purge"
@@ -123,6 +126,9 @@ func TestPurgeRefused(t *testing.T) {
 		{`{"alias":"shop","hard":1}`, 400, "hard", "true or false"},
 		{`{"alias":"shop","key":""}`, 400, "key", "path of an object"},
 		{`{"alias":"shop","key":"/a.jpg"}`, 400, "key", "slash"},
+		{`{"alias":"shop","key":"/shop/a%20b.jpg?v=2"}`, 400, "key", `did you mean "a b.jpg"?`},
+		{`{"alias":"shop","key":"https://img.example.com/shop/a.jpg"}`, 400, "key", `did you mean "a.jpg"?`},
+		{`{"alias":"shop","key":"s3://acme-media/p/a.jpg"}`, 400, "key", `did you mean "a.jpg"?`},
 		{`{"alias":"shop","key":"a//b"}`, 400, "key", "segments"},
 		{`{"alias":"shop","key":"a/../b"}`, 400, "key", "segments"},
 		{`{"alias":"shop","key":"a\u0000b"}`, 400, "key", "control"},
