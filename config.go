@@ -24,6 +24,7 @@ import (
 	"ixmage/alias/policy"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
+	"ixmage/internal/logging"
 	"ixmage/proxy/origin"
 )
 
@@ -258,12 +259,10 @@ func (s *serveCmd) timing() provision.Timing {
 	}
 }
 
-func (s *serveCmd) logger(w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: levels[s.LogLevel]}
-	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
+func (s *serveCmd) openLog(w io.Writer) *logging.Log {
+	return logging.Open(logging.Config{
+		Out: w, JSON: s.LogFormat == "json", Level: levels[s.LogLevel], Limited: limitedMessages,
+	})
 }
 
 var levels = map[string]slog.Level{

@@ -32,6 +32,7 @@ import (
 	"ixmage/alias/sqlstore"
 	"ixmage/alias/usage"
 	"ixmage/cache"
+	"ixmage/internal/logging"
 	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
@@ -44,7 +45,11 @@ func (s *serveCmd) run(k *kong.Context) int {
 		}
 		return exitUsage
 	}
-	log := s.logger(k.Stderr)
+	// Without this a write to stderr ends the process when its reader has gone.
+	signal.Ignore(syscall.SIGPIPE)
+	lines := s.openLog(k.Stderr)
+	defer lines.Close(logPatience)
+	log := lines.Logger
 	// net/http logs what it cannot parse to the standard logger and quotes it: such lines are
 	// logged at debug only.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
@@ -54,16 +59,20 @@ func (s *serveCmd) run(k *kong.Context) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := s.serve(ctx, log); err != nil {
+	if err := s.serve(ctx, lines); err != nil {
 		log.Error("ixmage stopped by an error", "error", err)
 		return exitFailed
 	}
 	return exitOK
 }
 
+// logPatience is how long the end of the process waits for a reader of stderr.
+const logPatience = 500 * time.Millisecond
+
 // serve builds everything, bottom up, runs it until ctx ends, and closes it in the
 // opposite order.
-func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
+func (s *serveCmd) serve(ctx context.Context, lines *logging.Log) error {
+	log := lines.Logger
 	unlock, err := openDataDir(s.Data, log)
 	if err != nil {
 		return err
@@ -109,6 +118,7 @@ func (s *serveCmd) serve(ctx context.Context, log *slog.Logger) error {
 		Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
 	exposeGauges(m, registry, memory)
+	m.LogLines(lines.Dropped, lines.Suppressed)
 	iam.exposeGauges(m, registry)
 	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
 	servers, err := s.listen(ctx, public, admin.Config{

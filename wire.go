@@ -11,10 +11,32 @@ import (
 	"ixmage/alias/provision"
 	"ixmage/alias/usage"
 	"ixmage/cache"
+	"ixmage/internal/logging"
 	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
 )
+
+// limitedMessages are the lines that a stranger or a broken S3 can cause at the rate of
+// requests. Each kind is limited to a few lines a second, and the rest is counted.
+var limitedMessages = map[string]logging.Kind{
+	"request refused": {More: "more requests refused", By: []string{"code"}},
+	"request failed":  {More: "more requests failed", By: []string{"code", "alias"}},
+	"admin request":   {More: "more admin requests refused", By: []string{"problem"}},
+
+	"response cut: the origin failed": {More: "more responses cut", By: []string{"alias"}},
+	"resumed a broken body":           {More: "more bodies resumed", By: []string{"alias"}},
+	"key refused, falling back on the previous one": {
+		More: "more requests fell back on a previous key", By: []string{"credential"},
+	},
+	"previous key cannot be used": {More: "previous key cannot be used by more requests", By: []string{"credential"}},
+
+	"panic while answering":                       {More: "more panics while answering"},
+	"panic while fetching":                        {More: "more panics while fetching"},
+	"out of file descriptors: connection refused": {More: "more connections refused"},
+	"accept failed; retrying":                     {More: "more accepts failed"},
+	"admin connection failed":                     {More: "more admin connections failed"},
+}
 
 // runAccounts stores usage until stop is called, which waits for the last flush. It
 // outlives ctx: requests are counted until the listeners have drained.

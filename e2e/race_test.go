@@ -64,6 +64,7 @@ var concurrentTests = []string{
 	"TestRangeOfLargeObject",
 	"TestRangeOfLargeObjectThatChanges",
 	"TestRangesInACrowd",
+	"TestRefusedRequestsAreLimited",
 	"TestRelease",
 	"TestReleaseOfStalledClient",
 	"TestReleaseOfWaiting",

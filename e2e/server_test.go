@@ -316,7 +316,7 @@ func (s *server) samples() map[string]float64 {
 
 // freeAddr returns an address with a free port. Nothing else uses that part of the
 // loopback network, so the port stays free until the test listens there.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.77.0.1:0")
 	if err != nil {

@@ -32,17 +32,27 @@ func (m *Metrics) Running(read func() (n int, oldest time.Time)) {
 	m.gauges.operations = read
 }
 
+// LogLines sets the functions that return how many lines of the log were left out:
+// blocked because the output did not take them, rate because their kind came too often.
+// Every scrape calls them. A second call replaces them.
+func (m *Metrics) LogLines(blocked, rate func() int64) {
+	m.gauges.mu.Lock()
+	defer m.gauges.mu.Unlock()
+	m.gauges.logLines = map[string]func() int64{"blocked": blocked, "rate": rate}
+}
+
 // gauges are read at the scrape from the part that owns the value, so that no copy must
 // be kept up to date.
 type gauges struct {
 	bytes, capacity, entries, states *prometheus.Desc
-	running, oldest                  *prometheus.Desc
+	running, oldest, logDropped      *prometheus.Desc
 
 	// mu guards the fields below; it is not held while they are called.
 	mu         sync.Mutex
 	tiers      map[string]func() (bytes, capacity, entries int64)
 	aliases    func() map[string]int
 	operations func() (n int, oldest time.Time)
+	logLines   map[string]func() int64 // by reason; replaced as a whole
 }
 
 func newGauges() *gauges {
@@ -57,13 +67,14 @@ func newGauges() *gauges {
 		running:  desc("provision_operations_running", "Operations that are running."),
 		oldest: desc("provision_oldest_operation_timestamp_seconds",
 			"When the oldest running operation began; absent while none runs."),
-		tiers: make(map[string]func() (bytes, capacity, entries int64)),
+		logDropped: desc("log_lines_dropped_total", "Lines that the log does not have.", "reason"),
+		tiers:      make(map[string]func() (bytes, capacity, entries int64)),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.bytes, g.capacity, g.entries, g.states, g.running, g.oldest} {
+	for _, d := range []*prometheus.Desc{g.bytes, g.capacity, g.entries, g.states, g.running, g.oldest, g.logDropped} {
 		ch <- d
 	}
 }
@@ -71,7 +82,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.mu.Lock()
-	tiers, aliases, operations := maps.Clone(g.tiers), g.aliases, g.operations
+	tiers, aliases, operations, logLines := maps.Clone(g.tiers), g.aliases, g.operations, g.logLines
 	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -94,5 +105,8 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		if n > 0 {
 			gauge(g.oldest, seconds(oldest))
 		}
+	}
+	for reason, read := range logLines {
+		ch <- prometheus.MustNewConstMetric(g.logDropped, prometheus.CounterValue, float64(read()), reason)
 	}
 }

@@ -114,6 +114,7 @@ func provisioned(m *Metrics) {
 	m.Orphans(3)
 	m.Orphans(2)
 	m.Running(func() (int, time.Time) { return 2, made })
+	m.LogLines(func() int64 { return 4 }, func() int64 { return 5 })
 }
 
 func TestExpositionGolden(t *testing.T) {

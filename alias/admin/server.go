@@ -102,7 +102,7 @@ func newServer(log *slog.Logger, names []string) *Server {
 		WriteTimeout:                 writeTimeout, // send starts it again for the answer
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               headerLimit - headerSlop,
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:                     slog.NewLogLogger(connectionLog{log.Handler()}, slog.LevelWarn),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
@@ -113,6 +113,16 @@ func newServer(log *slog.Logger, names []string) *Server {
 		},
 	}
 	return s
+}
+
+// connectionLog is the log of net/http, which has the error of a connection, a failed TLS
+// handshake for example, in the message.
+type connectionLog struct{ slog.Handler }
+
+func (h connectionLog) Handle(ctx context.Context, r slog.Record) error {
+	line := slog.NewRecord(r.Time, r.Level, "admin connection failed", 0)
+	line.AddAttrs(slog.String("error", r.Message))
+	return h.Handler.Handle(ctx, line)
 }
 
 // Serve answers requests on ln until Shutdown, and closes ln. It returns nil
