@@ -269,7 +269,7 @@ func TestRefusedRequestsAreLimited(t *testing.T) {
 					lines++
 				case strings.Contains(line, row.more):
 					reports++
-					counted += int(sampleOf(t, line, "count"))
+					counted += int(numberIn(t, line, "count"))
 				}
 			}
 			return lines+counted >= n
@@ -287,8 +287,8 @@ func TestRefusedRequestsAreLimited(t *testing.T) {
 	}
 }
 
-// sampleOf is the number of an attribute of a line.
-func sampleOf(t *testing.T, line, name string) float64 {
+// numberIn is the number of an attribute of a line.
+func numberIn(t *testing.T, line, name string) float64 {
 	t.Helper()
 	m := regexp.MustCompile(`\b` + name + `=(\d+)`).FindStringSubmatch(line)
 	if m == nil {
@@ -323,7 +323,7 @@ func TestWrongTokensAreLimited(t *testing.T) {
 				lines++
 			case strings.Contains(line, `msg="more admin requests refused"`):
 				reports++
-				counted += int(sampleOf(t, line, "count"))
+				counted += int(numberIn(t, line, "count"))
 			}
 		}
 		return lines+counted >= n
