@@ -22,7 +22,6 @@ import (
 var limitedMessages = map[string]logging.Kind{
 	"request refused": {More: "more requests refused", By: []string{"code"}},
 	"request failed":  {More: "more requests failed", By: []string{"code", "alias"}},
-	"admin request":   {More: "more admin requests refused", By: []string{"problem"}},
 
 	"response cut: the origin failed": {More: "more responses cut", By: []string{"alias"}},
 	"resumed a broken body":           {More: "more bodies resumed", By: []string{"alias"}},

@@ -297,38 +297,3 @@ func numberIn(t *testing.T, line, name string) float64 {
 	n, _ := strconv.ParseFloat(m[1], 64)
 	return n
 }
-
-// Wrong tokens get a few lines a second, and are counted.
-func TestWrongTokensAreLimited(t *testing.T) {
-	t.Parallel()
-	s := start(t, "--log-level=info")
-	c := client(t)
-	const n = 100
-	for range n {
-		req, _ := http.NewRequest(http.MethodGet, "http://"+s.admin+"/api/v1/aliases", nil)
-		req.Header.Set("Authorization", "Bearer wrong")
-		resp, err := c.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-	}
-	lines, counted, reports := 0, 0, 0
-	eventually(t, "each request is in the log or counted", func() bool {
-		lines, counted, reports = 0, 0, 0
-		for line := range strings.Lines(s.output()) {
-			switch {
-			case strings.Contains(line, `msg="admin request"`):
-				lines++
-			case strings.Contains(line, `msg="more admin requests refused"`):
-				reports++
-				counted += int(numberIn(t, line, "count"))
-			}
-		}
-		return lines+counted >= n
-	})
-	if lines+counted != n || lines > 10*(reports+1) {
-		t.Errorf("%d lines and %d reports that count %d, for %d requests", lines, reports, counted, n)
-	}
-}
