@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
 )
 
 // Errors of CheckAddr.
@@ -121,73 +118,4 @@ func within(addr netip.Addr, list []netip.Prefix) bool {
 		}
 	}
 	return false
-}
-
-// normalEndpoint returns scheme and host in lower case if s is a plain URL of a server.
-// It returns any other s unchanged; Validate refuses it.
-func normalEndpoint(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || s == "" || hasExtra(s, u) {
-		return s
-	}
-	return strings.ToLower(u.Scheme) + "://" + strings.ToLower(u.Host)
-}
-
-// hasExtra reports whether a URL has more than a scheme and a host.
-func hasExtra(s string, u *url.URL) bool {
-	return u.Host == "" || u.User != nil || u.Opaque != "" || u.Path != "" && u.Path != "/" || strings.ContainsAny(s, "?#")
-}
-
-func endpointProblem(s string, p Policy) string {
-	if s == "" {
-		return ""
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || hasExtra(s, u) || !validPort(u) {
-		return "must be empty for AWS, or a URL of scheme and host only, such as https://fra1.example.com"
-	}
-	if u.Scheme == "http" && !p.AllowPrivateEndpoints {
-		return "must be https; plain http needs --allow-private-endpoints"
-	}
-	return hostProblem(u.Hostname(), p)
-}
-
-func validPort(u *url.URL) bool {
-	if strings.HasSuffix(u.Host, ":") {
-		return false
-	}
-	if u.Port() == "" {
-		return true
-	}
-	n, err := strconv.ParseUint(u.Port(), 10, 16)
-	return err == nil && n > 0
-}
-
-func hostProblem(host string, p Policy) string {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		if err := CheckAddr(addr, p); err != nil {
-			return "must be at an allowed address: " + err.Error()
-		}
-		return ""
-	}
-	if !isHostName(host) {
-		return "must have a host name of lower-case labels, or an IP address in its usual form"
-	}
-	if (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !p.AllowPrivateEndpoints {
-		return "must be at an allowed address: localhost: " + errPrivateAddr.Error()
-	}
-	return ""
-}
-
-// isHostName also refuses the numbers that some resolvers read as IPv4 addresses:
-// 127.1, 0x7f.1, 2130706433.
-func isHostName(s string) bool {
-	labels := strings.Split(s, ".")
-	for _, l := range labels {
-		if !isLabel(strings.ReplaceAll(l, "_", "x")) {
-			return false
-		}
-	}
-	last := labels[len(labels)-1]
-	return len(s) <= 253 && !isDigit(last[0])
 }

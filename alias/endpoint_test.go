@@ -181,12 +181,99 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// TestEndpointHelp: a wrong endpoint is refused with the one to write instead.
+func TestEndpointHelp(t *testing.T) {
+	t.Parallel()
+	const secret = "canary-secret-0123456789"
+	at := func(endpoint string) Location { return Location{Bucket: "media", Endpoint: endpoint} }
+	inPath := func(endpoint string) Location { return Location{Bucket: "media", Endpoint: endpoint, PathStyle: true} }
+	aws := func(endpoint, region string) Location {
+		return Location{Bucket: "media", Endpoint: endpoint, Region: region}
+	}
+	named := func(bucket, endpoint string, pathStyle bool) Location {
+		return Location{Bucket: bucket, Endpoint: endpoint, PathStyle: pathStyle}
+	}
+	for _, tt := range []struct {
+		name string
+		at   Location
+		want string // "" for none; the problem begins with its field
+	}{
+		{"a host", at("https://s3.example.com"), ""},
+		{"no scheme", at("minio:9000"), "endpoint: must begin with https:// or http://: write https://minio:9000, or http://minio:9000 if the server has no TLS (needs --allow-private-endpoints)"},
+		{"no scheme, a name", at("S3.Example.com"), "endpoint: must begin with https:// or http://: write https://s3.example.com, or"},
+		{"no scheme, an address", at("10.0.0.1:9000"), "endpoint: must begin with https:// or http://: write https://10.0.0.1:9000, or"},
+		{"no scheme, an IPv6 address", at("[fd12::1]:9000"), "endpoint: must begin with https:// or http://: write https://[fd12::1]:9000, or"},
+		{"no scheme, two slashes", at("//s3.example.com"), "endpoint: must begin with https:// or http://: write https://s3.example.com, or"},
+		{"no scheme, nothing to name", at("s3 example"), "endpoint: must be empty for AWS, or a URL of scheme and host only"},
+		{"scheme s3", at("s3://media/web"), "endpoint: must begin with https:// or http://; the bucket and the prefix have fields of their own"},
+		{"user and password", at("https://AKIAIOSFODNN7EXAMPLE:" + secret + "@s3.example.com"), "endpoint: must not have a user name or password: the key pair belongs in credential"},
+		{"query", at("https://s3.example.com?x=" + secret), "endpoint: must not have a query or a fragment: write https://s3.example.com"},
+		{"port", at("https://s3.example.com:99999"), "endpoint: must have a port from 1 to 65535, or none"},
+		{"path", at("https://s3.example.com:9000/web"), "endpoint: must not have a path: write https://s3.example.com:9000; the bucket belongs in bucket, a folder in prefix"},
+		{"bucket in the path", at("https://acct.r2.cloudflarestorage.com/media"), "endpoint: must not have a path: write https://acct.r2.cloudflarestorage.com; the bucket stands in bucket already"},
+		{"bucket and slash in the path", at("https://acct.r2.cloudflarestorage.com/media/"), "endpoint: must not have a path: write https://acct.r2.cloudflarestorage.com; the bucket stands in bucket already"},
+		{"bucket and folder in the path", at("https://s3.example.com/media/web/"), "endpoint: must not have a path: write https://s3.example.com; the bucket stands in bucket, and the folder belongs in prefix"},
+		{"path at AWS", at("https://s3.eu-west-1.amazonaws.com/media"), "endpoint: must not have a path: leave it empty for AWS, with the region eu-west-1; the bucket stands in bucket already"},
+		{"IPv6 and a path", at("https://[2606:4700::1]:9000/media"), "endpoint: must not have a path: write https://[2606:4700::1]:9000; the bucket stands in bucket already"},
+
+		{"bucket in the host", at("https://media.s3.example.com"), "endpoint: must not have the bucket media in its host: write https://s3.example.com; if that is the name of the server itself, set path_style"},
+		{"bucket in the host, with a port", at("https://MEDIA.minio.local:9000"), "endpoint: must not have the bucket media in its host: write https://minio.local:9000; if"},
+		{"bucket in the host of localhost", at("https://media.localhost"), "endpoint: must be at an allowed address"},
+		{"bucket in the host, path style", inPath("https://media.s3.example.com"), "endpoint: must not have the bucket media in its host: write https://s3.example.com"},
+		{"bucket in the host of MinIO, path style", inPath("https://media.minio.local:9000"), "endpoint: must not have the bucket media in its host: write https://minio.local:9000"},
+		{"bucket in the host of Spaces, path style", inPath("https://media.fra1.digitaloceanspaces.com"), "endpoint: must not have the bucket media in its host: write https://fra1.digitaloceanspaces.com"},
+		{"bucket in the host of R2, path style", inPath("https://media.acct.r2.cloudflarestorage.com"), "endpoint: must not have the bucket media in its host: write https://acct.r2.cloudflarestorage.com"},
+		{"server named like the bucket, path style", inPath("https://media.example.com"), ""},
+		{"server whose name begins like the bucket", at("https://media-store.example.com"), ""},
+		{"bucket deeper in the host", at("https://s3.media.example.com"), ""},
+		{"server of one label named like the bucket", named("minio", "https://minio", true), ""},
+		{"bucket with dots in the host", named("a.media", "https://a.media.s3.example.com", false), "endpoint: must not have the bucket a.media in its host: write https://s3.example.com; if"},
+		{"address", at("https://192.0.2.1:9000"), ""},
+
+		{"bucket in the host at AWS", aws("https://media.s3.eu-west-1.amazonaws.com", "eu-west-1"), "endpoint: must not have a bucket in its host: leave it empty for AWS, with the bucket media and the region eu-west-1"},
+		{"another bucket in the host at AWS", aws("https://other.s3.eu-west-1.amazonaws.com", "eu-west-1"), "endpoint: must not have a bucket in its host: leave it empty for AWS, with the bucket other and the region eu-west-1"},
+		{"bucket in the host at AWS without a region", aws("https://media.s3.amazonaws.com", "eu-west-1"), "endpoint: must not have a bucket in its host: leave it empty for AWS, with the bucket media and the region of the bucket"},
+		{"bucket in the host at AWS, old", aws("https://media.s3-eu-west-1.amazonaws.com", "eu-west-1"), "endpoint: must not have a bucket in its host: leave it empty"},
+		{"bucket in the host in China", aws("https://media.s3.cn-north-1.amazonaws.com.cn", "cn-north-1"), "endpoint: must not have a bucket in its host: leave it empty"},
+		{"bucket in the host, dual stack", aws("https://media.s3.dualstack.eu-west-1.amazonaws.com", "eu-west-1"), "endpoint: must not have a bucket in its host: leave it empty"},
+		{"website at AWS", aws("https://media.s3-website-eu-west-1.amazonaws.com", "eu-west-1"), "endpoint: must not have a bucket in its host: leave it empty"},
+		{"AWS", aws("https://s3.eu-west-1.amazonaws.com", "eu-west-1"), ""},
+		{"AWS without a region", aws("https://s3.eu-west-1.amazonaws.com", ""), ""},
+		{"AWS of any region", aws("https://s3.amazonaws.com", "eu-west-1"), ""},
+		{"dual stack", aws("https://s3.dualstack.eu-west-1.amazonaws.com", "eu-west-1"), ""},
+		{"interface endpoint", named("bucketx", "https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com", false), ""},
+		{"AWS in another region", aws("https://s3.eu-west-1.amazonaws.com", "us-east-1"), "region: must be eu-west-1, the region in the endpoint, and not us-east-1"},
+		{"sovereign cloud in another region", aws("https://s3.eusc-de-east-1.amazonaws.eu", "eu-central-1"), "region: must be eusc-de-east-1, the region in the endpoint"},
+		{"not AWS", aws("https://s3.eu-west-1.amazonaws.com.example.com", "us-east-1"), ""},
+	} {
+		a := good()
+		a.Location = tt.at
+		a.Normalize()
+		err := a.Validate(Policy{})
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+		if strings.Contains(got, secret) {
+			t.Errorf("%s: a secret is repeated: %s", tt.name, got)
+		}
+	}
+	a := good()
+	a.Location = aws("https://s3.eu-west-1.amazonaws.com", "")
+	if a.Normalize(); a.Region != "eu-west-1" {
+		t.Errorf("the region of an endpoint at AWS: got %s, want eu-west-1", a.Region)
+	}
+}
+
 func FuzzEndpoint(f *testing.F) {
 	for _, s := range []string{"https://s3.example.com", "https://[::ffff:169.254.169.254]:1", "https://127.1", "https://h?", "http://u@h"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if endpointProblem(normalEndpoint(s), Policy{AllowPrivateEndpoints: true}) != "" || s == "" {
+		if (Location{Endpoint: normalEndpoint(s)}).endpointProblem(Policy{AllowPrivateEndpoints: true}) != "" || s == "" {
 			return
 		}
 		e := normalEndpoint(s)

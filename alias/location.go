@@ -1,6 +1,7 @@
 package alias
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -28,7 +29,7 @@ const maxPrefix = MaxKey / 2
 const policyMarks = "*?$"
 
 // defaultRegion is the region for signatures if an alias with a custom endpoint has
-// none; most S3-compatible servers accept it.
+// none, and the endpoint does not name one; most S3-compatible servers accept it.
 const defaultRegion = "us-east-1"
 
 // normal returns the location in the canonical form of Alias.Normalize.
@@ -38,7 +39,7 @@ func (l Location) normal() Location {
 	}
 	l.Endpoint = normalEndpoint(l.Endpoint)
 	if l.Endpoint != "" && l.Region == "" {
-		l.Region = defaultRegion
+		l.Region = cmp.Or(regionIn(l.Endpoint), defaultRegion)
 	}
 	return l
 }
@@ -58,8 +59,8 @@ func (l Location) problems(p Policy) []Problem {
 	add("bucket", bucketProblem(l.Bucket))
 	add("bucket_owner", ownerProblem(l.BucketOwner))
 	add("prefix", prefixProblem(l.Prefix))
-	add("region", regionProblem(l.Region))
-	add("endpoint", endpointProblem(l.Endpoint, p))
+	add("region", l.regionProblem())
+	add("endpoint", l.endpointProblem(p))
 	return problems
 }
 
@@ -155,12 +156,15 @@ func prefixProblem(s string) string {
 func isAmbiguousRune(r rune) bool { return unicode.IsControl(r) || r == '\\' || r == utf8.RuneError }
 
 // regionProblem checks the region, which becomes part of a host name.
-func regionProblem(s string) string {
+func (l Location) regionProblem() string {
 	switch {
-	case s == "":
+	case l.Region == "":
 		return "is required for AWS, such as eu-west-1"
-	case !isLabel(s):
+	case !isLabel(l.Region):
 		return "must be 1 to 63 of a-z, 0-9 and hyphen, such as eu-west-1"
+	}
+	if region := regionIn(l.Endpoint); region != "" && region != l.Region {
+		return fmt.Sprintf("must be %s, the region in the endpoint, and not %s: S3 refuses the signature", region, l.Region)
 	}
 	return ""
 }

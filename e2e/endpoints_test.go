@@ -152,3 +152,13 @@ func TestNamesOfForbiddenAddresses(t *testing.T) {
 		})
 	}
 }
+
+// TestAddressWithoutPathStyle: no bucket can stand before an address, so such an endpoint
+// gets the bucket in the path.
+func TestAddressWithoutPathStyle(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	s.open("plain", "media", "web/", map[string]any{"path_style": false})
+	s.put("a.png", s3.Object{Body: bytesOf(2000, "a")})
+	wantPicture(t, s.get("/plain/a.png"), bytesOf(2000, "a"))
+}

@@ -149,7 +149,7 @@ func TestProvisionRefused(t *testing.T) {
 		{"bad alias", strings.Replace(provisionBody, "shop", "Shop", 1), "invalid", "alias", "1 to 63"},
 		{"no bucket", without(`"bucket":"acme-media"`), "invalid", "bucket", "required"},
 		{"no region", without(`"region":"eu-west-1"`), "invalid", "region", "required"},
-		{"bad prefix", edit("prefix", `"a*"`), "invalid", "prefix", "must be of"},
+		{"bad prefix", edit("prefix", `"a*"`), "invalid", "prefix", "must not have *, ? or $"},
 		{"private endpoint", edit("endpoint", `"https://127.0.0.1"`), "invalid", "endpoint", "--allow-private-endpoints"},
 		{"of the Provisioner", edit("policy", `"bad"`), "invalid", "policy", "must be inline"},
 		{"everything at once", `{"alias":"S","bucket":5,"x":1,"policy":"bad","tags":{"a":1},"probe":{"outside":"bad"},"credential":"A"}`,
