@@ -133,3 +133,50 @@ func TestNoCodingLarge(t *testing.T) {
 		wantPicture(t, s.get("/shop/small"), body[:1000])
 	}
 }
+
+// TestTypeRemedy: explain names the header or the bytes because of which an object is
+// refused, with a probe and from the last request.
+func TestTypeRemedy(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	jpeg := sampleOf(t, "image/jpeg")
+	text := []byte(base64.StdEncoding.EncodeToString(jpeg))
+	page := []byte("<!DOCTYPE html><html>")
+	for name, tc := range map[string]struct {
+		declared, coding string
+		body             []byte
+		says, saysNot    string
+	}{
+		"gzip":      {"image/jpeg", "gzip", jpeg, "--metadata-directive REPLACE", "store it with an image/"},
+		"base64":    {"image/jpeg", "base64", text, "base64", "store it with an image/"},
+		"binary":    {"image/jpeg", "binary", []byte("no picture"), "first bytes are not a picture", "store it with an image/"},
+		"coded":     {"text/plain", "br", jpeg, "does not decode", "store it with an image/"},
+		"html":      {"text/html", "", page, `its Content-Type is "text/html"`, "Content-Encoding"},
+		"generic":   {"text/plain", "", text, `its first bytes are text/plain; its Content-Type "text/plain" names no type`, "Content-Encoding"},
+		"sniffed":   {"binary/octet-stream", "", page, `its first element is "html"`, "Content-Encoding"},
+		"no-bitmap": {"image/jpeg", "", page, "a page or an error document", "store it with"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.put(name, s3.Object{Body: tc.body, ContentType: tc.declared, ContentEncoding: tc.coding})
+			wantProblem(t, s.get("/shop/"+name), http.StatusUnsupportedMediaType, "not-an-image")
+			said := []string{tc.says}
+			if tc.coding != "" {
+				said = append(said, `Content-Encoding "`+tc.coding+`"`)
+			}
+			for _, more := range []string{"", "&probe=true"} {
+				e := s.explain("/shop/"+name, more)
+				text := strings.ReplaceAll(e.Remedy, "the Content-Encoding", "Content-Encoding")
+				wantAll(t, "the remedy with "+more, text, said...)
+				if strings.Contains(text, tc.saysNot) {
+					t.Errorf("the remedy says %q: %s", tc.saysNot, text)
+				}
+			}
+			if tc.coding != "" {
+				eventually(t, "the log names it", func() bool {
+					return strings.Contains(lineWith(s.output(), `Content-Encoding \"`+tc.coding+`\"`), "code=not-an-image")
+				})
+			}
+		})
+	}
+}

@@ -3,7 +3,9 @@ package proxy
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"ixmage/alias"
 	"ixmage/proxy/origin"
@@ -50,8 +52,7 @@ func remedyFor(prob problem, err error) string {
 	case probNotFound:
 		return remedyMissing(e)
 	case probNotImage:
-		return "The object is not a picture that ixmage knows: store it with an image/… Content-Type that " +
-			"fits its bytes."
+		return remedyNotImage(err)
 	case probCredential:
 		return remedyCredential(e)
 	case probDenied:
@@ -75,6 +76,42 @@ func remedyFor(prob problem, err error) string {
 		return remedyKey
 	}
 	return "This is an error in ixmage: see the log, and report it."
+}
+
+// Texts for an object that is not a picture.
+const (
+	remedyNoPicture = "The object is not a picture that ixmage knows%s: store it with an image/… Content-Type that " +
+		"fits its bytes."
+	remedyPage = "S3, or something between ixmage and S3, answers with a page or an error document instead of the " +
+		"picture: look at the object's first bytes, upload it again if they are a page, else correct the alias's endpoint."
+	remedyCoded = "The object is stored with the Content-Encoding %s, and ixmage does not decode it. If its bytes are " +
+		"the picture itself, remove the header: aws s3 cp s3://BUCKET/KEY s3://BUCKET/KEY --metadata-directive REPLACE " +
+		"--content-type image/… (with the type of the picture). If they are compressed, decompress the file and upload " +
+		"it without a Content-Encoding."
+	remedyNoCoding = "The object's Content-Encoding %s is no content coding of HTTP, and its first bytes are not a picture " +
+		"of its Content-Type %s: they may be a text such as base64. Decode the file, and upload it without a " +
+		"Content-Encoding and with the type of the picture."
+)
+
+// remedyNotImage names the header or the bytes because of which an object is not served.
+func remedyNotImage(err error) string {
+	coding, ok := errors.AsType[*codingError](err)
+	switch {
+	case ok && coding.real:
+		return fmt.Sprintf(remedyCoded, quote(coding.value))
+	case ok:
+		return fmt.Sprintf(remedyNoCoding, quote(coding.value), quote(coding.contentType))
+	case errors.Is(err, errContradiction):
+		return remedyPage
+	}
+	reason := ""
+	if err != nil {
+		_, reason, _ = strings.Cut(err.Error(), errNotImage.Error()+": ")
+	}
+	if reason != "" {
+		reason = " (" + reason + ")"
+	}
+	return fmt.Sprintf(remedyNoPicture, reason)
 }
 
 func remedyMissing(e *origin.Error) string {
