@@ -139,7 +139,8 @@ func (l Location) bucketInHost(u *url.URL) string {
 // them (https://docs.aws.amazon.com/general/latest/gr/s3.html).
 var awsHost = regexp.MustCompile(`^(?:([a-z0-9.-]+)\.)?s3(?:-fips|-website|-accelerate)?(?:[.-]dualstack)?` +
 	`(?:[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+))?\.(?:amazonaws\.com|amazonaws\.com\.cn|` +
-	`api\.aws|api\.amazonwebservices\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$`)
+	`api\.aws|api\.amazonwebservices\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|` +
+	`cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$`)
 
 // awsBucket returns the bucket and the region in a host name of S3 at AWS; "" for none.
 func awsBucket(host string) (bucket, region string, ok bool) {

@@ -73,7 +73,7 @@ func TestBodyRefused(t *testing.T) {
 		{"no region", aliases, strings.Replace(good, `"region":"eu-west-1",`, "", 1), "invalid", "region", "required"},
 		{"nothing", aliases, `{}`, "invalid", "name bucket region credential", "required"},
 		{"bad bucket", aliases, strings.Replace(good, "acme-media", "arn:aws:s3:::x", 1), "invalid", "bucket", "ARN"},
-		{"bad prefix", patch, `{"prefix":"a*/"}`, "invalid", "prefix", "must be of"},
+		{"bad prefix", patch, `{"prefix":"a*/"}`, "invalid", "prefix", "must not have *, ? or $"},
 		{"private endpoint", patch, `{"endpoint":"https://127.0.0.1:9000"}`, "invalid", "endpoint", "--allow-private-endpoints"},
 		{"everything at once", aliases, `{"name":"X","bucket":"b","region":7,"Prefix":"a","state":"x","ttl":"x","ttl":"1s","canary":"/","credential":"No"}`,
 			"invalid", "region Prefix state ttl " + "ttl credential name bucket canary", "unknown field"},
