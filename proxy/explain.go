@@ -297,6 +297,7 @@ type ExplainedAnswer struct {
 	S3Code      string    `json:"s3_code"`
 	S3Message   string    `json:"s3_message"` // without secrets, 300 bytes at most
 	S3RequestID string    `json:"s3_request_id"`
+	Cause       string    `json:"cause"` // why there was no answer: an origin.Cause, or empty
 	Error       string    `json:"error"` // as in the log; empty if the request succeeded
 
 	err error
@@ -321,7 +322,7 @@ func (a *ExplainedAnswer) fail(err error) {
 	}
 	a.Error = err.Error()
 	if oe, ok := errors.AsType[*origin.Error](err); ok {
-		a.S3Message = oe.Message
+		a.S3Message, a.Cause = oe.Message, string(oe.Cause)
 	}
 }
 

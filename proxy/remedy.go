@@ -48,6 +48,9 @@ func remedyFor(prob problem, err error) string {
 	if errors.Is(err, origin.ErrTruncated) {
 		return remedyTruncated
 	}
+	if e != nil && e.Hint != "" && (prob == probUnreachable || prob == probTimeout || prob == probOrigin) {
+		return e.Hint
+	}
 	switch prob {
 	case probNotFound:
 		return remedyMissing(e)

@@ -133,7 +133,7 @@ func TestResultOf(t *testing.T) {
 		{"queue full", overloaded(errQueueFull), unknown},
 		{"time was up in the queue", &Error{Outcome: OutcomeTimeout}, unknown},
 		{"secret does not open", &Error{Outcome: OutcomeBadCredential}, unknown},
-		{"address forbidden", &Error{Outcome: OutcomeNetwork, Operation: opGet, err: &addressError{errPlainHTTP}}, unknown},
+		{"address forbidden", &Error{Outcome: OutcomeNetwork, Operation: opGet, err: &addressError{error: errPlainHTTP}}, unknown},
 		{"no error of ours", errors.New("x"), unknown},
 	} {
 		if got := resultOf(tc.err); got != tc.want {

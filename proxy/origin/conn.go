@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bufio"
+	"bytes"
 	"container/list"
 	"context"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -91,12 +93,7 @@ type handshakeError struct{ err error }
 func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
 func (e *handshakeError) Unwrap() error { return e.err }
 
-// protocolError is a reply that is no final reply of HTTP/1.1.
-type protocolError struct{ text string }
-
-func (e *protocolError) Error() string { return e.text }
-
-var errLongHeaders = &protocolError{fmt.Sprintf("headers of the reply are longer than %d bytes", maxHeader)}
+var errLongHeaders = &protocolError{text: fmt.Sprintf("headers of the reply are longer than %d bytes", maxHeader)}
 
 // exchange sends a request and returns the reply when its headers have arrived. The end of
 // the request's context closes the connection until the body has ended or is closed.
@@ -158,6 +155,9 @@ func (cn *conn) write(req *http.Request) error {
 // so it is no reply to any request of ours.
 func (cn *conn) readReply(req *http.Request) (*http.Response, error) {
 	for {
+		if err := cn.expectHTTP(); err != nil {
+			return nil, err
+		}
 		resp, err := http.ReadResponse(cn.br, req)
 		switch {
 		case err != nil && cn.headers == 0:
@@ -165,21 +165,29 @@ func (cn *conn) readReply(req *http.Request) (*http.Response, error) {
 		case err != nil:
 			return nil, replyError(err)
 		case resp.ProtoMajor != 1:
-			return nil, &protocolError{"reply is of " + resp.Proto + ", not HTTP/1.1"}
+			return nil, &protocolError{text: "reply is of " + resp.Proto + ", not HTTP/1.1"}
 		case resp.StatusCode == http.StatusSwitchingProtocols, resp.StatusCode < 100, resp.StatusCode > 599:
-			return nil, &protocolError{fmt.Sprintf("status %03d is no final status of HTTP", resp.StatusCode)}
+			return nil, &protocolError{text: fmt.Sprintf("status %03d is no final status of HTTP", resp.StatusCode)}
 		case resp.StatusCode >= http.StatusOK:
 			return resp, nil
 		}
 	}
 }
 
-// replyError marks an error of the parser, which has no type, as that of a reply that is no HTTP.
-func replyError(err error) error {
-	if _, network := errors.AsType[net.Error](err); network || isConnBroken(err) {
-		return err
+// expectHTTP checks how a reply begins, because a server of another protocol may wait after
+// half a line. A server that expects TLS answers with an alert of TLS.
+func (cn *conn) expectHTTP() error {
+	const begin = "HTTP/"
+	got, err := cn.br.Peek(len(begin))
+	switch {
+	case !strings.HasPrefix(begin, string(got)):
+		return &protocolError{text: fmt.Sprintf("reply begins with %q", got), tls: bytes.HasPrefix(got, []byte("\x15\x03"))}
+	case err != nil && cn.headers == 0:
+		return errLongHeaders
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
 	}
-	return &protocolError{err.Error()}
+	return err
 }
 
 // Read is below br. It bounds the headers and counts the bytes of the reply.

@@ -92,6 +92,8 @@ type Error struct {
 	Code        string // S3's error code, as S3 sent it; empty without one
 	Message     string // S3's own message, cleaned by cleanMessage; empty without one
 	S3RequestID string
+	Cause       Cause         // why there was no reply; empty with one
+	Hint        string        // what to do about Cause; may be empty
 	RetryAfter  time.Duration // set for OutcomeThrottled, OutcomeOverloaded and OutcomeCircuitOpen
 	err         error
 }
@@ -116,6 +118,9 @@ func (e *Error) Error() string {
 	}
 	if e.Message != "" {
 		b.WriteString(": S3 says " + strconv.Quote(e.Message))
+	}
+	if e.Hint != "" {
+		b.WriteString(". " + e.Hint)
 	}
 	return b.String()
 }
@@ -202,17 +207,36 @@ func callError(ctx context.Context, operation string, err error) *Error {
 	case e.Status != 0:
 		e.Outcome = outcomeOfStatus(e.Status, e.Code)
 	default:
-		e.Outcome = outcomeOfCause(ctx, err)
+		e.fail(ctx, err)
 	}
 	switch {
 	case e.Outcome == OutcomeThrottled:
 		e.RetryAfter = retryAfter(resp)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		// No file descriptor is free for a connection: the cause is this process, not S3.
-		e.Outcome, e.RetryAfter = OutcomeOverloaded, defaultRetryAfter
+		e.Outcome, e.RetryAfter, e.Cause, e.Hint = OutcomeOverloaded, defaultRetryAfter, "", ""
 	}
 	e.err = noEOF(e.err)
 	return e
+}
+
+// fail sets the outcome and the cause of a call without a reply.
+func (e *Error) fail(ctx context.Context, err error) {
+	e.Outcome = outcomeOfCause(ctx, err)
+	var at variant
+	if t, ok := ctx.Value(callStatsKey{}).(*callStats); ok {
+		at = t.endpoint
+	}
+	switch e.Outcome {
+	case OutcomeTimeout:
+		e.Cause = CauseTimeout
+		if cause, hint := diagnose(err, at); cause != "" && cause != CauseReset { // the timer closes the connection
+			e.Cause, e.Hint = cause, hint
+		}
+	case OutcomeNetwork, OutcomeError:
+		e.Cause, e.Hint = diagnose(err, at)
+	default: // the caller left, or no descriptor is free
+	}
 }
 
 func outcomeOfCode(code string) (Outcome, bool) {

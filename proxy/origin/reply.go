@@ -125,10 +125,10 @@ func (re *reply) close() {
 
 // readError is the *Error of a failed read.
 func (re *reply) readError(err error) *Error {
-	return &Error{
-		Outcome: outcomeOfCause(re.ctx, err), Operation: opGet,
-		err: errors.Join(ErrTruncated, noEOF(err)),
-	}
+	e := &Error{Operation: opGet, err: errors.Join(ErrTruncated, noEOF(err))}
+	e.fail(re.ctx, err)
+	e.Hint = "" // S3 has answered, so the configuration is right
+	return e
 }
 
 // badResponse is the error of a reply that no working S3 sends.

@@ -94,10 +94,10 @@ func dialCheck(policy alias.Policy) func(context.Context, string, string, syscal
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return &addressError{fmt.Errorf("endpoint address %q: %w", address, err)}
+			return newAddressError(netip.Addr{}, fmt.Errorf("endpoint address %q: %w", address, err))
 		}
 		if err := alias.CheckAddr(ap.Addr(), policy); err != nil {
-			return &addressError{err}
+			return newAddressError(ap.Addr(), err)
 		}
 		return nil
 	}
@@ -105,7 +105,11 @@ func dialCheck(policy alias.Policy) func(context.Context, string, string, syscal
 
 // addressError is a connection that dialCheck or Do refused: it says nothing about the
 // origin.
-type addressError struct{ error }
+type addressError struct {
+	error
+
+	private bool // --allow-private-endpoints would allow it
+}
 
 func (f *addressError) Unwrap() error { return f.error }
 
@@ -123,7 +127,7 @@ var identity = []string{"identity"}
 // reads error replies up to maxErrorBody and closes them, which the SDK does not always do.
 func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !c.allowHTTP {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{errPlainHTTP}}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{error: errPlainHTTP}}
 	}
 	// Not among the signed headers.
 	req.Header["User-Agent"], req.Header["Accept-Encoding"] = userAgent, identity
@@ -136,6 +140,11 @@ func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
 	// The status counts even if the error document is cut.
 	if err != nil && req.Context().Err() != nil {
 		return nil, err
+	}
+	if resp.StatusCode == http.StatusBadRequest && req.URL.Scheme == "http" {
+		if err := wantsTLS(resp.StatusCode, text); err != nil {
+			return nil, err
+		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(text))
 	return resp, nil

@@ -320,11 +320,14 @@ func (d *dns) serve() {
 		if err != nil {
 			return
 		}
-		_, _ = d.conn.WriteTo(d.answer(buf[:n]), from)
+		if a := d.answer(buf[:n]); a != nil {
+			_, _ = d.conn.WriteTo(a, from)
+		}
 	}
 }
 
-// answer is RFC 1035 as far as it goes: one question, at most one record.
+// answer is RFC 1035 as far as it goes: one question, at most one record. Names that begin with
+// fails get a failure of the server, those that begin with silent nothing.
 func (d *dns) answer(q []byte) []byte {
 	name, at := "", 12
 	for q[at] != 0 {
@@ -339,6 +342,10 @@ func (d *dns) answer(q []byte) []byte {
 	binary.BigEndian.PutUint16(out[2:], 0x8180) // an answer, recursion available
 	copy(out[6:], []byte{0, 0, 0, 0, 0, 0})
 	switch isA := q[at-3] == 1; {
+	case strings.HasPrefix(name, "silent."):
+		return nil
+	case strings.HasPrefix(name, "fails."):
+		out[3] |= 2
 	case !addr.IsValid():
 		out[3] |= 3 // no such name
 	case isA:
