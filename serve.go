@@ -59,19 +59,25 @@ func (s *serveCmd) run(k *kong.Context) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := s.serve(ctx, lines); err != nil {
-		log.Error("ixmage stopped by an error", "error", err)
-		return exitFailed
+	end := newShutdown(s.ShutdownTimeout)
+	context.AfterFunc(ctx, end.begin)
+	err := end.await("server", end.end, func() error { return s.serve(ctx, lines, end) })
+	if left := end.left(); len(left) > 0 {
+		log.Error("shutdown timed out; what still runs is cut", "running", left)
 	}
-	return exitOK
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) { // a signal during the start
+		return exitOK
+	}
+	log.Error("ixmage stopped by an error", "error", err)
+	return exitFailed
 }
 
-// logPatience is how long the end of the process waits for a reader of stderr.
+// logPatience is how long the very end of the process waits for a reader of stderr.
 const logPatience = 500 * time.Millisecond
 
 // serve builds everything, bottom up, runs it until ctx ends, and closes it in the
 // opposite order.
-func (s *serveCmd) serve(ctx context.Context, lines *logging.Log) error {
+func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown) error {
 	log := lines.Logger
 	unlock, err := openDataDir(s.Data, log)
 	if err != nil {
@@ -82,7 +88,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer end.finish("registry", end.store, func() { store.Close() })
 	registry, err := s.openRegistry(ctx, log, store)
 	if err != nil {
 		return err
@@ -91,22 +97,18 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log) error {
 	if err != nil {
 		return err
 	}
-	os.Unsetenv(envToken) // keep it out of child processes and crash reports
-
 	accounts := aliasAccounts{usage.New(usage.Config{Store: store, Every: s.UsageFlush, Log: log}), registry.Lookup}
-	defer runAccounts(ctx, accounts.Accounts)() // ends after the last count and before the store is closed
+	stopAccounts := runAccounts(ctx, accounts.Accounts)
+	defer end.finish("usage", end.store, stopAccounts) // after the last count and before the store is closed
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
-	memory := cache.New(cache.Config{Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Log: log}, m)
-	defer memory.Close()
-	if memory.HeapBytes() > 0 {
-		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
-	}
+	memory := s.openCache(log, m)
+	defer end.finish("cache", end.cut, memory.Close)
 	previousKeys := &previousKeyNotifier{}
 	s3, err := origin.New(s.origin(log, registry, previousKeys), registry, originRecorder{m, accounts})
 	if err != nil {
 		return err
 	}
-	defer s3.Close()
+	defer end.finish("S3 client", end.cut, s3.Close)
 	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{store, s3, m})
 	if err != nil {
 		return err
@@ -130,8 +132,11 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log) error {
 	}
 	serving.Store(true)
 	return servers.run(ctx, log, runOptions{
-		timeout: s.ShutdownTimeout, background: []func(context.Context) error{newGCLimit(memory.HeapBytes()).run, iam.Run},
-		draining: func() { serving.Store(false) },
+		end: end, draining: func() { serving.Store(false) },
+		background: map[string]func(context.Context) error{
+			"limit of the garbage collector": newGCLimit(memory.HeapBytes()).run,
+			"provisioning":                   iam.Run, "canaries": iam.canary.Run,
+		},
 	})
 }
 
@@ -152,8 +157,19 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
 }
 
-// adminToken returns the configured token, or else the one in the data folder.
+// openCache makes the cache, and warns if it cannot work as well as it should.
+func (s *serveCmd) openCache(log *slog.Logger, m *metrics.Metrics) *cache.Cache {
+	memory := cache.New(cache.Config{Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Log: log}, m)
+	if memory.HeapBytes() > 0 {
+		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
+	}
+	return memory
+}
+
+// adminToken returns the configured token, or else the one in the data folder. It removes
+// the variable of the token, to keep it out of child processes and crash reports.
 func (s *serveCmd) adminToken() (alias.Secret, error) {
+	os.Unsetenv(envToken)
 	if s.token.IsZero() {
 		return admin.OwnToken(s.Data)
 	}
@@ -295,14 +311,6 @@ func (s *serveCmd) warnProvisioning(log *slog.Logger) {
 	}
 }
 
-// Run runs operations and canaries until ctx ends.
-func (p *provisioning) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.Provisioner.Run(ctx) })
-	g.Go(func() error { return p.canary.Run(ctx) })
-	return g.Wait()
-}
-
 // servers are the listeners and the servers that answer on them.
 type servers struct {
 	public   *proxy.Proxy
@@ -366,18 +374,22 @@ func announce(ctx context.Context, log *slog.Logger, attrs ...slog.Attr) {
 // operators' listeners stay open during the drain, so that operators can watch it.
 func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return v.public.Serve(v.publicLn) })
+	start := func(name string, fn func() error) {
+		g.Go(func() error { return o.end.track(name, fn) })
+	}
+	start("public listener", func() error { return v.public.Serve(v.publicLn) })
 	for _, c := range v.operator {
-		g.Go(func() error { return c.server.Serve(c.ln) })
+		start("listener "+c.ln.Addr().String(), func() error { return c.server.Serve(c.ln) })
 	}
-	for _, fn := range o.background {
-		g.Go(func() error { return fn(gctx) })
+	for name, fn := range o.background {
+		start(name, func() error { return fn(gctx) })
 	}
-	g.Go(func() error {
+	start("draining", func() error {
 		<-gctx.Done()
+		o.end.begin()
 		o.draining()
-		log.Info("draining", "timeout", o.timeout)
-		end, cancel := context.WithTimeout(context.WithoutCancel(gctx), o.timeout)
+		log.Info("draining", "timeout", o.end.timeout)
+		end, cancel := context.WithTimeout(context.WithoutCancel(gctx), o.end.timeout)
 		defer cancel()
 		if err := v.public.Stop(end, v.publicLn); err != nil {
 			log.Warn("--shutdown-timeout has passed; remaining requests are cut", "error", err)
@@ -387,13 +399,13 @@ func (v *servers) run(ctx context.Context, log *slog.Logger, o runOptions) error
 		}
 		return nil
 	})
-	return g.Wait()
+	return o.end.await("servers", o.end.cut, g.Wait)
 }
 
 // runOptions are the parameters of servers.run.
 type runOptions struct {
-	timeout    time.Duration // for draining
-	background []func(context.Context) error
+	end        *shutdown
+	background map[string]func(context.Context) error
 	draining   func() // called when ctx has ended
 }
 

@@ -83,6 +83,7 @@ var concurrentTests = []string{
 	"TestStreaming",
 	"TestStreamsOutliveTheirKey",
 	"TestSurplusAnswers",
+	"TestTermEndsEverything",
 	"TestTermUnderLoad",
 	"TestUnknownLength",
 	"TestUsage",
