@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +25,13 @@ const negativeOverhead = 512
 // stored entry is dropped, and requests for the key get Err during For.
 type NotFound struct { //nolint:errname // read cache.NotFound
 	Err error // keep it small: it stays in memory
-	For time.Duration
+	// Full is the error for the waiters of this load, nil if it is Err. It is not kept.
+	Full error
+	For  time.Duration
 }
 
-func (g *NotFound) Error() string { return g.Err.Error() }
-func (g *NotFound) Unwrap() error { return g.Err }
+func (g *NotFound) Error() string { return g.Unwrap().Error() }
+func (g *NotFound) Unwrap() error { return cmp.Or(g.Full, g.Err) }
 
 // NegativeHit is the error of a key that has a negative entry.
 type NegativeHit struct{ Err error } //nolint:errname // read cache.NegativeHit

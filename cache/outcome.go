@@ -49,7 +49,7 @@ func (f *fetch) failed(err error) {
 	f.resolve(failed, func() {
 		switch {
 		case notFound:
-			f.err = nf.Err
+			f.err = nf.Unwrap()
 			if f.isCurrentLocked() {
 				f.cache.addNegativeLocked(f.key, nf)
 			}

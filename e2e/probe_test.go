@@ -68,11 +68,11 @@ func probedFaults() map[string]probedFault {
 		"archived":           {fault: onGet(s3.Fail("InvalidObjectState")), remedy: "archived"},
 		"GET denied":         {fault: onGet(s3.Fail("AccessDenied")), remedy: "AccessDenied"},
 		"HEAD denied":        {fault: onHead, remedy: "whole object"},
-		"a page":             {object: s3.Object{Body: html}, remedy: "not a picture"},
+		"a page":             {object: s3.Object{Body: html}, remedy: "with a page"},
 		"a page, no type":    {object: s3.Object{Body: html, ContentType: "application/octet-stream"}, remedy: "not a picture"},
 		"text":               {object: s3.Object{Body: []byte("hello"), ContentType: "text/html"}, remedy: "not a picture"},
-		"an error document":  {fault: onGet(s3.XML200()), remedy: "not a picture"},
-		"encoded":            {object: s3.Object{Body: []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), ContentEncoding: "gzip"}, remedy: "not a picture"},
+		"an error document":  {fault: onGet(s3.XML200())},
+		"encoded":            {object: s3.Object{Body: []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), ContentEncoding: "gzip"}, remedy: "Content-Encoding"},
 		"wrong sum, small":   {fault: onGet(s3.WrongChecksum()), remedy: "checksum"},
 		"wrong sum, large":   {fault: onGet(s3.WrongChecksum()), object: s3.Object{Body: png(long, "")}, remedy: "checksum of the whole was not checked"},
 		"short":              {fault: onGet(s3.DeclareMore(10)), remedy: "more bytes than it has"},
@@ -189,7 +189,7 @@ func TestKeyFailure(t *testing.T) {
 		"denied":   {s3.Fail("AccessDenied"), "AccessDenied"},
 		"corrupt":  {s3.WrongChecksum(), "checksum"},
 		"short":    {s3.ResetAfter(100), "fewer bytes"},
-		"a page":   {&s3.Fault{Body: []byte("<html>")}, "not a picture"},
+		"a page":   {&s3.Fault{Body: []byte("<html>")}, "with a page"},
 		"broken":   {s3.Fail("InternalError"), "S3 itself fails"},
 	} {
 		key := keyOf(name) + ".png"

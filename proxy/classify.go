@@ -62,7 +62,7 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 		if p.canaryUnknown(route.Alias) {
 			return &cache.Unavailable{Err: err}
 		}
-		return &cache.NotFound{Err: withoutCause(oe), For: negative}
+		return &cache.NotFound{Err: withoutCause(oe), Full: oe, For: negative}
 	case origin.OutcomeNotFound:
 		return &cache.NotFound{Err: withoutCause(oe), For: negative}
 	case origin.OutcomeAborted:
@@ -93,7 +93,7 @@ func (p *Proxy) canaryUnknown(a *alias.Alias) bool {
 // memory.
 func withoutCause(e *origin.Error) error {
 	return &origin.Error{
-		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, S3RequestID: e.S3RequestID,
+		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, Fault: e.Fault, S3RequestID: e.S3RequestID,
 	}
 }
 

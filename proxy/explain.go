@@ -217,6 +217,9 @@ func (e *Explanation) explainFailure(reported, cause error) {
 	if prob := problemOf(reported); e.Status == 0 {
 		e.Status, e.Code = prob.status, prob.code
 	}
+	if _, negative := errors.AsType[*cache.NegativeHit](cause); negative && e.KeyFailure != nil {
+		cause = e.KeyFailure.err // which has S3's message
+	}
 	remedy := remedyAgain
 	if cause != nil {
 		prob := problemOf(cause)

@@ -65,7 +65,7 @@ func (p *Proxy) statAlone(ctx context.Context, route alias.Route, ck cache.Key, 
 		if !isAmbiguous404(nf) {
 			p.cache.AddNegative(ck, nf, generation)
 		}
-		return nil, nf.Err
+		return nil, nf.Unwrap()
 	}
 	return obj, err
 }

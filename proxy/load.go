@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"ixmage/alias"
@@ -22,7 +23,7 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 		}
 		src, err := p.fetch(ctx, req, old)
 		if errors.Is(err, errNotImage) {
-			p.origin.Reject(req, err)
+			p.origin.Reject(req, briefRejection(err))
 		}
 		err = p.classify(ctx, route, err)
 		if outage, ok := errors.AsType[*cache.Unavailable](err); ok && old != nil {
@@ -31,6 +32,17 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 		return src, err
 	}
 }
+
+// briefRejection bounds the memory of an error that stays: a header may be long.
+func briefRejection(err error) error {
+	if e, ok := errors.AsType[*codingError](err); ok {
+		return &codingError{value: clip(e.value), contentType: clip(e.contentType), real: e.real}
+	}
+	return err
+}
+
+// clip copies the beginning of a header, as much as quote shows of it.
+func clip(header string) string { return strings.Clone(header[:min(len(header), 64)]) }
 
 // currentRoute returns a route with the current lifetimes and credential of its alias. They
 // may have changed since the request looked up the alias:

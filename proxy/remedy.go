@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 	"ixmage/proxy/origin"
 )
 
@@ -60,8 +62,8 @@ func remedyFor(prob problem, err error) string {
 		return remedyCredential(e)
 	case probDenied:
 		return "S3 refuses the alias's canary too, so the grant is broken and not the URL: check the policy of the " +
-			"credential's user, the bucket policy and the KMS key's policy; POST " +
-			"/api/v1/aliases/{name}/verify says which."
+			"credential's user, the bucket policy and the KMS key's policy, and whether the bucket is one with Requester " +
+			"Pays; POST /api/v1/aliases/{name}/verify says which." + saying(e)
 	case probUnreachable:
 		return "S3 cannot be reached: check the alias's endpoint and region, DNS, and the network from this host."
 	case probTimeout:
@@ -118,32 +120,75 @@ func remedyNotImage(err error) string {
 }
 
 func remedyMissing(e *origin.Error) string {
-	if e != nil && e.Outcome == origin.OutcomeDenied {
-		return "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 " +
-			"answers that for a missing object too: check the key's spelling and the alias's prefix first, then the policy. A " +
-			"canary on the alias tells the two apart."
+	switch {
+	case e == nil || e.Outcome != origin.OutcomeDenied:
+		return "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
+	case e.Fault == awserr.KMSDenied:
+		return "The credential may not use the KMS key of the object: allow it kms:Decrypt, in its own policy and in the " +
+			"key's policy." + saying(e)
+	case e.Fault == awserr.RequesterPays:
+		return remedyPays + saying(e)
 	}
-	return "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
+	return "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 " +
+		"answers that for a missing object too: check the key's spelling and the alias's prefix first, then the policy. A " +
+		"canary on the alias tells the two apart. A bucket with Requester Pays refuses every object so: ixmage does not " +
+		"send x-amz-request-payer." + saying(e)
 }
 
+const remedyPays = "The bucket has Requester Pays, and ixmage does not send x-amz-request-payer: turn it off, or copy the " +
+	"pictures to another bucket."
+
 func remedyCredential(e *origin.Error) string {
-	code := ""
-	if e != nil {
-		code = e.Code
+	if e == nil {
+		return remedyKeyPair
 	}
-	switch code {
-	case "InvalidAccessKeyId":
+	switch e.Fault {
+	case awserr.UnknownKey:
 		return "S3 does not know the access key id: it was deleted, is inactive, or belongs to another " +
 			"S3 service. Rotate or replace the credential."
-	case "SignatureDoesNotMatch":
+	case awserr.Signature:
 		return "The request that reached S3 is not the one that was signed. If something stands between ixmage and S3 (a " +
 			"proxy, a CDN, a tunnel, a load balancer), it must pass on the Host, the path and the x-amz-… headers " +
 			"unchanged, or the alias's endpoint must be the address of the S3 server itself. If nothing does, the secret " +
 			"does not belong to the access key id: replace the key pair with PUT /api/v1/credentials/{name}."
-	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
+	case awserr.ExpiredKey:
 		return "The key pair is temporary and has expired: replace it by one of an IAM user."
+	case awserr.KeyForm:
+		return "The access key id has the wrong form for this S3 service, as if it were that of another service or two values " +
+			"were mixed up. Cloudflare R2 wants the access key id of an R2 API token, 32 hexadecimal digits: replace the " +
+			"key pair with PUT /api/v1/credentials/{name}." + saying(e)
+	case awserr.SuspendedKey:
+		return "The user of the key pair is suspended at the S3 service: enable the user there, or replace the key pair."
+	case awserr.RefusedKey:
+		return "S3 refuses the key pair: it was revoked, is restricted to another bucket, or belongs to another account or " +
+			"jurisdiction than the endpoint. Replace it with PUT /api/v1/credentials/{name}, or correct the alias's " +
+			"endpoint and bucket." + saying(e)
 	}
-	return "S3 refuses the credential: replace its key pair with PUT /api/v1/credentials/{name}, or rotate it."
+	return remedyKeyPair + saying(e)
+}
+
+const remedyKeyPair = "S3 refuses the credential: replace its key pair with PUT /api/v1/credentials/{name}, or rotate it."
+
+// faultRemedies are the remedies for faults that are not those of a key pair.
+var faultRemedies = map[awserr.Fault]string{
+	awserr.Account: "The account at the S3 service is closed, suspended or not signed up, or access to the bucket is disabled: " +
+		"settle that with the service.",
+	awserr.Cap: "A cap or quota of the account at the S3 service is used up (Backblaze B2: Caps & Alerts): raise it there, or " +
+		"wait until it is reset.",
+	awserr.Endpoint: "S3 does not know the host that it was asked for: correct the alias's endpoint, region and path_style.",
+	awserr.Bucket:   "There is no such bucket: correct the alias's bucket, region or endpoint.",
+	awserr.Archived: "The object is archived (Glacier): restore it, or store it in a class that can be read at once.",
+	awserr.CustomerKey: "The object is encrypted with a key of the uploader (SSE-C), which S3 wants with every request and ixmage " +
+		"does not have: store it with SSE-S3 or SSE-KMS.",
+	awserr.KMSDenied: "The credential may not use the KMS key of the object: allow it kms:Decrypt, in its own policy and in the " +
+		"key's policy.",
+	awserr.KMSKey: "The KMS key of the object cannot be used: it is disabled, deleted, pending deletion or in another region. " +
+		"Enable it, or encrypt the object with another one.",
+	awserr.Clock: "The clock of this host is wrong: S3 refuses its signatures. Synchronise it.",
+	awserr.Payload: "What S3 received is not the request that was signed: something between ixmage and S3 changes it. Set the " +
+		"alias's endpoint to the address of the S3 server itself.",
+	awserr.Feature:       "The S3 server does not implement something that the request needs.",
+	awserr.RequesterPays: remedyPays,
 }
 
 func remedyOrigin(e *origin.Error) string {
@@ -158,23 +203,30 @@ func remedyOrigin(e *origin.Error) string {
 			"more bytes than it has. Try again; if that fails too, upload the object again."
 	case e.Status < 300 || e.Status == 304:
 		return remedySenseless
-	case e.Status == 301 || e.Status == 307 || e.Code == "AuthorizationHeaderMalformed" || e.Code == "PermanentRedirect":
-		return "The bucket is in another region: correct the alias's region."
-	case e.Code == "NoSuchBucket":
-		return "There is no such bucket: correct the alias's bucket, region or endpoint."
-	case e.Code == "InvalidObjectState":
-		return "The object is archived (Glacier): restore it, or store it in a class that can be read at once."
-	case e.Code == "RequestTimeTooSkewed":
-		return "The clock of this host is wrong: S3 refuses its signatures. Synchronise it."
-	case e.Status >= 500:
+	case e.Fault == awserr.Region || e.Status == 301 || e.Status == 307:
+		return remedyRegion(e)
+	}
+	if remedy, ok := faultRemedies[e.Fault]; ok {
+		return remedy + saying(e)
+	}
+	if e.Status >= 500 && e.Status != http.StatusNotImplemented {
 		return "S3 itself fails: ixmage retries by itself; see the state of the service." + saying(e)
 	}
 	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + "." + saying(e)
 }
 
+func remedyRegion(e *origin.Error) string {
+	if e.Region != "" {
+		return "The bucket is in another region: S3 names " + e.Region + ". Set the alias's region to it: PATCH {\"region\":\"" +
+			e.Region + "\"}." + saying(e)
+	}
+	return "The bucket is in another region, or S3 does not know the alias's region: correct the region. Cloudflare R2 takes " +
+		"auto; other services name theirs in their documents." + saying(e)
+}
+
 // saying quotes S3's own message, if there is one.
 func saying(e *origin.Error) string {
-	if e.Message == "" {
+	if e == nil || e.Message == "" {
 		return ""
 	}
 	return " S3 says " + strconv.Quote(e.Message) + "."

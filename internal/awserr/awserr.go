@@ -53,11 +53,10 @@ func KeyUnknown(code string) bool {
 // KeyRefused reports whether the key itself is refused, for every action.
 func KeyRefused(code string) bool {
 	switch code {
-	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "AuthFailure", "MissingAuthenticationToken",
-		"IncompleteSignature":
+	case "AuthFailure", "MissingAuthenticationToken", "IncompleteSignature":
 		return true
 	}
-	return KeyUnknown(code)
+	return faults[code].OfKey()
 }
 
 // Throttled reports whether the server refused the call because of its rate.

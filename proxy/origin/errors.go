@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -91,6 +92,8 @@ type Error struct {
 	Status      int    // HTTP status of S3's reply; 0 without one
 	Code        string // S3's error code, as S3 sent it; empty without one
 	Message     string // S3's own message, cleaned by cleanMessage; empty without one
+	Fault       awserr.Fault
+	Region      string // the region that S3 names when it refuses another one; empty without one
 	S3RequestID string
 	Cause       Cause         // why there was no reply; empty with one
 	Hint        string        // what to do about Cause; may be empty
@@ -133,7 +136,7 @@ func (e *Error) Unwrap() error { return e.err }
 // keeps its text and the errors of this package that it wraps.
 func (e *Error) brief() *Error {
 	b := *e
-	b.Code, b.S3RequestID = strings.Clone(e.Code), strings.Clone(e.S3RequestID)
+	b.Code, b.S3RequestID, b.Region = strings.Clone(e.Code), strings.Clone(e.S3RequestID), strings.Clone(e.Region)
 	text := briefError{text: reason(e.err)}
 	for _, known := range []error{ErrTruncated, ErrCorrupt, ErrChanged, errBadRange, errNoEnd} {
 		if errors.Is(e.err, known) {
@@ -199,9 +202,12 @@ func callError(ctx context.Context, operation string, err error) *Error {
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.Code = clip(awserr.Code(api, e.Status), 64)
-		e.Message = cleanMessage(awserr.Message(api, e.Status), keyIDsOf(ctx)...)
+		e.readMessage(awserr.Message(api, e.Status), resp, keyIDsOf(ctx))
 	}
-	switch outcome, known := outcomeOfCode(e.Code); {
+	if e.Status == http.StatusUnauthorized && e.Fault == awserr.NoFault {
+		e.Fault = awserr.RefusedKey // R2's code and message are those of the status
+	}
+	switch outcome, known := outcomeOfCode(e.Code, e.Fault); {
 	case known:
 		e.Outcome = outcome
 	case e.Status != 0:
@@ -239,7 +245,29 @@ func (e *Error) fail(ctx context.Context, err error) {
 	}
 }
 
-func outcomeOfCode(code string) (Outcome, bool) {
+// readMessage sets the fields that come from S3's message and error document.
+func (e *Error) readMessage(message string, resp *awshttp.ResponseError, keyIDs []string) {
+	e.Message = cleanMessage(message, keyIDs...)
+	e.Fault = awserr.FaultOf(e.Code, message)
+	if e.Fault != awserr.Region {
+		return
+	}
+	region := headerOf(resp).Get("X-Amz-Bucket-Region")
+	if region == "" && resp != nil && resp.Response != nil {
+		if d, ok := resp.Response.Body.(*errorDocument); ok { // some servers name it there alone
+			region = awserr.RegionOf(d.text)
+		}
+	}
+	e.Region = clip(cmp.Or(region, awserr.RegionOf(message)), 32)
+}
+
+func outcomeOfCode(code string, fault awserr.Fault) (Outcome, bool) {
+	switch {
+	case fault.OfKey():
+		return OutcomeBadCredential, true
+	case fault == awserr.Cap: // AccessDenied of B2
+		return OutcomeError, true
+	}
 	switch code {
 	case "NoSuchKey", "NotFound":
 		return OutcomeNotFound, true

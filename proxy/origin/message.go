@@ -108,7 +108,7 @@ func looksRandom(s string) bool {
 			hex++
 		}
 	}
-	return hex == len(s) || upper > 0 && digit > 0 || 4*upper >= len(s) || strings.Contains(s, "+")
+	return hex == len(s) || upper > 0 && digit > 0 || 3*upper >= len(s) || strings.Contains(s, "+")
 }
 
 // cut shortens a text to n bytes, and does not cut a character.

@@ -146,9 +146,19 @@ func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(text))
+	resp.Body = &errorDocument{bytes.NewReader(text), string(text)}
 	return resp, nil
 }
+
+// errorDocument is the body of a reply that is an error. Its text stays readable after
+// the SDK has read it, because the SDK drops most of its elements.
+type errorDocument struct {
+	*bytes.Reader
+
+	text string
+}
+
+func (*errorDocument) Close() error { return nil }
 
 // maxResends is how many idle connections, beyond the first, a request may find dead.
 // Without a limit, if S3 closes the connection whenever it is asked for
