@@ -180,3 +180,42 @@ func TestTypeRemedy(t *testing.T) {
 		})
 	}
 }
+
+// TestOddMetadata has objects with odd metadata on the real server.
+func TestOddMetadata(t *testing.T) {
+	t.Parallel()
+	g := realS3(t)
+	bucket := unique("odd-metadata")
+	if err := g.CreateBucket(t.Context(), bucket); err != nil {
+		t.Fatal(err)
+	}
+	s := &env{server: start(t)}
+	s.create(map[string]any{
+		"name": "shop", "bucket": bucket, "endpoint": g.S3URL, "path_style": true, "region": g.Region,
+		"credential": map[string]string{"access_key_id": g.Root.AccessKeyID, "secret_access_key": g.Root.SecretAccessKey.Reveal()},
+	})
+	jpeg := sampleOf(t, "image/jpeg")
+	text := []byte(base64.StdEncoding.EncodeToString(jpeg))
+	licensed := svgFronts()["long licence"]
+	for name, tc := range map[string]struct {
+		obj  s3.Object
+		want string
+	}{
+		"base64":           {s3.Object{Body: jpeg, ContentType: "image/jpeg", ContentEncoding: "base64"}, "image/jpeg"},
+		"base64 text":      {s3.Object{Body: text, ContentType: "image/jpeg", ContentEncoding: "base64"}, ""},
+		"gzip":             {s3.Object{Body: jpeg, ContentType: "image/jpeg", ContentEncoding: "gzip"}, ""},
+		"pjpeg":            {s3.Object{Body: jpeg, ContentType: "image/pjpeg"}, "image/jpeg"},
+		"text":             {s3.Object{Body: jpeg, ContentType: "text/plain"}, "image/jpeg"},
+		"jpg":              {s3.Object{Body: jpeg, ContentType: "jpg"}, "image/jpeg"},
+		"SVG without type": {s3.Object{Body: licensed}, "image/svg+xml"},
+		"SVG, utf-8":       {s3.Object{Body: licensed, ContentType: "image/svg+xml", ContentEncoding: "utf-8"}, "image/svg+xml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := g.PutObject(t.Context(), bucket, name, tc.obj); err != nil {
+				t.Fatal(err)
+			}
+			wantType(t, s, "/shop/"+pathURL(name), tc.obj.Body, tc.want)
+		})
+	}
+}

@@ -61,6 +61,7 @@ func svgFronts() map[string][]byte {
 	}
 	all := map[string][]byte{
 		"UTF-16, little end first": utf16Text("<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n<!-- ü -->"+svgDrawing, binary.LittleEndian),
+		"UTF-16 without a mark":    utf16Text(licence+svgDrawing, binary.LittleEndian)[2:],
 		"UTF-16, big end first":    utf16Text(licence+svgDrawing, binary.BigEndian),
 	}
 	for name, text := range docs {

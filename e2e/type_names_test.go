@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestOldTypeNames(t *testing.T) {
 	for want, names := range map[string][]string{
 		"image/jpeg": {
 			"image/pjpeg", "image/x-jpeg", "image/x-jpg", "image/jfif", "image/pjpg", "image/jpe", "image/pipeg", "application/jpg",
-			"image/x-citrix-jpeg", "IMAGE/PJPEG; q=1", `"image/jpeg"`, "image/jpeg ",
+			"image/x-citrix-jpeg", "image/.jpg", "images/jpeg", "IMAGE/PJPEG; q=1", `"image/jpeg"`, "image/jpeg ",
 		},
 		"image/png":     {"image/x-png", "application/png", "application/x-png", "image/x-citrix-png", "'image/png'"},
 		"image/apng":    {"image/vnd.mozilla.apng", "image/x-apng"},
@@ -39,10 +40,11 @@ func TestOldTypeNames(t *testing.T) {
 			s.put(key, s3.Object{Body: body, ContentType: name})
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				wantType(t, s, "/shop/"+key, body, want)
-				if got := s.askedFor(key)[0]; got != "HEAD " || len(s.askedFor(key)) > 2 {
-					t.Errorf("S3 was asked %q: the name means a type, the bytes need not be asked for", s.askedFor(key))
+				s.head("/shop/" + key)
+				if got := s.askedFor(key); !slices.Equal(got, []string{"HEAD "}) {
+					t.Errorf("S3 was asked %q: the name means a type, the bytes need not be asked for", got)
 				}
+				wantType(t, s, "/shop/"+key, body, want)
 			})
 		}
 	}
@@ -64,7 +66,7 @@ var useless = []string{
 	"application/force-download", "application/x-download", "application/download", "application/unknown", "unknown/unknown", "content/unknown",
 	"image/unknown", "image/*", "*/*", "image/", "/", "binary", "file", "undefined", "null", "image", "jpg", "jpeg", "png",
 	"gif", ".jpg", "octet-stream", "text/xml", "application/xml", "application/xml; charset=utf-8", "none", `""`, "application/x-octet-stream",
-	"image;base64",
+	"image;base64", "image/undefined", "octet/stream",
 }
 
 // TestUselessTypes: the first bytes decide the type of an object whose declaration names

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -49,9 +50,17 @@ func BenchmarkHit(b *testing.B) {
 // handful of allocations and no goroutine.
 func TestHitAllocations(t *testing.T) { //nolint:paralleltest // it measures, or fills the machine
 	const handful, rounds = 5, 500
-	for _, size := range []int{4 << 10, 8 << 10, 64 << 10} {
-		t.Run(strconv.Itoa(size>>10)+"KiB", func(t *testing.T) {
-			p := newTestProxy(t, size)
+	for _, tc := range []struct {
+		size    int
+		origins []string
+	}{{4 << 10, nil}, {8 << 10, nil}, {64 << 10, nil}, {4 << 10, []string{alias.AnyOrigin}}} {
+		t.Run(fmt.Sprintf("%dKiB%s", tc.size>>10, tc.origins), func(t *testing.T) {
+			p := newTestProxy(t, tc.size)
+			_, err := p.registry.UpdateAlias(t.Context(), "shop", 0, func(a *alias.Alias, _ *alias.CredentialRef) error {
+				a.CORSOrigins = tc.origins
+				return nil
+			})
+			must(t, err)
 			c := dialTest(t, p)
 			c.roundTrip(t) // the miss
 			c.roundTrip(t)

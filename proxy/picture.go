@@ -27,8 +27,8 @@ var pictures = map[string]bool{
 }
 
 // oldNames maps the subtypes that programs wrote before a type was registered, or write
-// wrongly, to types that are served. They stand behind image/ or application/, with or
-// without x-.
+// wrongly, to types that are served. They stand behind one of oldTops, with or without a
+// dot or x-.
 var oldNames = map[string]string{
 	"jpeg": "image/jpeg", "jpg": "image/jpeg", "jpe": "image/jpeg", "jfif": "image/jpeg", "pjpeg": "image/jpeg",
 	"pjpg": "image/jpeg", "pipeg": "image/jpeg", "citrix-jpeg": "image/jpeg", "citrix-pjpeg": "image/jpeg",
@@ -43,6 +43,11 @@ var oldNames = map[string]string{
 	"tiff": "image/tiff", "tif": "image/tiff", "jxl": "image/jxl",
 }
 
+// oldTops are the top-level types of oldNames.
+var oldTops = map[string]bool{
+	"image": true, "application": true, "images": true, "img": true, "picture": true, "photo": true,
+}
+
 // generic are the types that name no type: clients and servers write them if they do not
 // know it, or did not ask.
 var generic = map[string]bool{
@@ -54,7 +59,8 @@ var generic = map[string]bool{
 	"application/x-www-form-urlencoded": true, "multipart/form-data": true,
 	"application/xml": true, "text/xml": true, "text/plain": true, "image/unknown": true,
 	"unknown/unknown": true, "content/unknown": true, "unknown/application": true,
-	"image/*": true, "*/*": true,
+	"image/*": true, "*/*": true, "octet/stream": true, "image/octet-stream": true, "image/binary": true,
+	"image/undefined": true, "image/null": true, "image/none": true, "undefined/undefined": true,
 }
 
 // declaration is the information of S3's headers about an object's type.
@@ -93,9 +99,8 @@ func declaredType(header string) (picture string, err error) {
 		return media, nil
 	case !slash, top == "", sub == "", generic[media]:
 		return "", nil
-	case top != "image" && top != "application":
-	default:
-		if name := oldNames[strings.TrimPrefix(sub, "x-")]; name != "" {
+	case oldTops[top]:
+		if name := oldNames[strings.TrimPrefix(strings.TrimPrefix(sub, "."), "x-")]; name != "" {
 			return name, nil
 		}
 	}

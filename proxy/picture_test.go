@@ -23,7 +23,9 @@ func TestDeclaredType(t *testing.T) {
 
 		"image/pjpeg": "image/jpeg", "image/x-png": "image/png", "image/x-ms-bmp": "image/bmp", "image/svg": "image/svg+xml",
 		"application/svg+xml": "image/svg+xml", "image/heic-sequence": "image/heic", "image/x-jpg": "image/jpeg",
-		"application/x-jpg": "image/jpeg", "IMAGE/X-PNG;x": "image/png", "image/x-svg+xml": "image/svg+xml",
+		"application/x-jpg": "image/jpeg", "IMAGE/X-PNG;x": "image/png", "image/.jpg": "image/jpeg", "img/png": "image/png", "images/jpeg": "image/jpeg",
+		"image/undefined": "generic", "octet/stream": "generic", "image/octet-stream": "generic", "x-image/png": "refused",
+		"video/jpg": "refused", "image/x-svg+xml": "image/svg+xml",
 
 		"": "generic", " ": "generic", ";charset=x": "generic", "binary/octet-stream": "generic",
 		"application/octet-stream": "generic", "Application/Octet-Stream; x=y": "generic",

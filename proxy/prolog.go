@@ -132,20 +132,26 @@ func isSVG(name string) bool {
 	return name == "svg" || found && prefix != "" && local == "svg"
 }
 
-// narrow returns UTF-16 that begins with a byte order mark as one byte for each of its
-// characters, and any other text as it is. A character that is not ASCII becomes one that
-// is no part of markup.
+// narrow returns UTF-16 as one byte for each of its characters, and any other text as it is.
+// UTF-16 begins with a byte order mark, or with a tag (XML 1.0, appendix F). A character that
+// is not ASCII becomes one that is no part of markup.
 func narrow(b []byte) []byte {
 	high, low := 1, 0
+	mark := bytes.HasPrefix(b, []byte("\xff\xfe"))
 	switch {
-	case bytes.HasPrefix(b, []byte("\xff\xfe")):
+	case mark, bytes.HasPrefix(b, []byte("<\x00")):
 	case bytes.HasPrefix(b, []byte("\xfe\xff")):
+		high, low, mark = 0, 1, true
+	case bytes.HasPrefix(b, []byte("\x00<")):
 		high, low = 0, 1
 	default:
 		return b
 	}
+	if mark {
+		b = b[2:]
+	}
 	text := make([]byte, 0, len(b)/2)
-	for i := 2; i+1 < len(b); i += 2 {
+	for i := 0; i+1 < len(b); i += 2 {
 		c := b[i+low]
 		if b[i+high] != 0 {
 			c = 0x80

@@ -16,8 +16,9 @@ func TestFirstElement(t *testing.T) {
 		"<!DOCTYPE svg [<!ENTITY a '>'>]><svg>": "svg", "<!DOCTYPE svg \"]>'\" [<!-- \"> --><?b '> ?>]> <svg>": "svg",
 		"<!doctype svg><svg>": "svg", "<!DOCTYPE html>": "html", "<!DOCTYPE\nHtml[": "html", "<!DOCTYPE htm><svg>": "svg",
 		"<Error>": "Error", "</svg>": "", "<><": "", "< svg>": "", "<![CDATA[<svg>": "![CDATA[<svg", "<!ELEMENT a>": "!ELEMENT",
-		"text": "", "\xff\xd8\xff": "", "a<svg>": "", "\x00<svg>": "", "-->": "", "<" + strings.Repeat("a", 300) + ">": "",
+		"text": "", "\xff\xd8\xff": "", "a<svg>": "", "\x00svg>": "", "-->": "", "<" + strings.Repeat("a", 300) + ">": "",
 		"\xff\xfe<\x00s\x00v\x00g\x00>\x00": "svg", "\xfe\xff\x00<\x00s\x00v\x00g\x00>": "svg",
+		"<\x00s\x00v\x00g\x00>\x00": "svg", "\x00<\x00s\x00v\x00g\x00>": "svg", "<\x00h\x00t\x00m\x00l\x00>\x00": "html",
 		"\xff\xfe<\x01s\x00v\x00g\x00>\x00": "", "\xfe\xff<\x00s\x00": "",
 
 		"": undecided, "\xef\xbb": undecided, "\xff": undecided, "<a": undecided, "a": undecided,
@@ -25,7 +26,7 @@ func TestFirstElement(t *testing.T) {
 		"<!-": undecided, "<!--": undecided, "<!-->": undecided, "<!-- --": undecided, "<!D": undecided, "<!DOCTYPE": undecided,
 		"<!DOCTYPE html": undecided, "<!DOCTYPE svg [": undecided, "<!DOCTYPE svg [<!ENTITY a '>": undecided,
 		"<!DOCTYPE svg [<!-- ]> <svg>": undecided, "<!DOCTYPE svg <svg>": undecided, "<?": undecided, "<?xml ?": undecided,
-		"\xff\xfe": undecided, "\xff\xfe<": undecided, "<!DOCTYPE svg>": undecided, "<!-- --> ": undecided,
+		"\xff\xfe": undecided, "\x00<\x00": undecided, "\xff\xfe<": undecided, "<!DOCTYPE svg>": undecided, "<!-- --> ": undecided,
 	} {
 		got, decided := firstElement([]byte(front))
 		if !decided {

@@ -93,8 +93,8 @@ const (
 		"the picture itself, remove the header: aws s3 cp s3://BUCKET/KEY s3://BUCKET/KEY --metadata-directive REPLACE " +
 		"--content-type image/… (with the type of the picture). If they are compressed, decompress the file and upload " +
 		"it without a Content-Encoding."
-	remedyNoCoding = "The object's Content-Encoding %s is no content coding of HTTP, and its first bytes are not a picture " +
-		"of its Content-Type %s: they may be a text such as base64. Decode the file, and upload it without a " +
+	remedyNoCoding = "The object's Content-Encoding %s is no content coding of HTTP, and its first bytes are not a " +
+		"picture of its Content-Type %s: they may be a text such as base64. Decode the file, and upload it without a " +
 		"Content-Encoding and with the type of the picture."
 )
 
