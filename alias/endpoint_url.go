@@ -158,6 +158,15 @@ func regionText(region string) string {
 	return "the region " + region
 }
 
+// AtAWS reports whether the location is at S3 of AWS.
+func (l Location) AtAWS() bool {
+	if l.Endpoint == "" {
+		return true
+	}
+	u, err := url.Parse(l.Endpoint)
+	return err == nil && awsHost.MatchString(strings.ToLower(u.Hostname()))
+}
+
 // regionIn returns the region that an endpoint at AWS names, "" if it names none.
 func regionIn(endpoint string) string {
 	u, err := url.Parse(endpoint)

@@ -91,7 +91,7 @@ func newDocument(partition string, grants []alias.Grant) ([]byte, error) {
 	objects := statement{
 		Sid: policySid, Effect: "Allow", Action: "s3:GetObject", Resource: oneOrMany(objectARNs(partition, grants)),
 	}
-	doc, err := encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(partition, grants)...)})
+	doc, err := encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(grants)...)})
 	return escaped(doc), err
 }
 
@@ -136,6 +136,11 @@ func checkGrant(partition string, g alias.Grant) error {
 	if err := a.Validate(alias.Policy{}); err != nil {
 		return err
 	}
+	at := alias.Location{Endpoint: g.Endpoint}
+	if needed := lookUpRegion(g.Region).partition; g.Region != "" && at.AtAWS() && needed != partition {
+		return Invalid("region", fmt.Sprintf("must be in the partition of the account, which is %s; %s is in %s",
+			partition, g.Region, needed))
+	}
 	if g.KMSKeyARN == "" {
 		return nil
 	}
@@ -144,7 +149,8 @@ func checkGrant(partition string, g alias.Grant) error {
 	case !ok:
 		return Invalid("kms_key_arn", keyForm)
 	case key.partition != partition:
-		return Invalid("kms_key_arn", "must be in the partition of the account, which is "+partition)
+		return Invalid("kms_key_arn", "must be in the partition of the account, which is "+partition+
+			", and not in "+key.partition)
 	}
 	return nil
 }
@@ -173,7 +179,7 @@ func covers(wider, g alias.Grant) bool {
 
 // keyStatements allow S3 in the region of the bucket to decrypt with the KMS keys of the
 // grants. There is one statement for each region.
-func keyStatements(partition string, grants []alias.Grant) []statement {
+func keyStatements(grants []alias.Grant) []statement {
 	keys := map[string][]string{}
 	for _, g := range grants {
 		if key, ok := parseKey(g.KMSKeyARN); ok {
@@ -187,18 +193,15 @@ func keyStatements(partition string, grants []alias.Grant) []statement {
 		slices.Sort(arns)
 		list = append(list, statement{
 			Sid: fmt.Sprint(keySid, i), Effect: "Allow", Action: "kms:Decrypt", Resource: oneOrMany(slices.Compact(arns)),
-			Condition: map[string]map[string]string{"StringEquals": {"kms:ViaService": s3Service(partition, region)}},
+			Condition: map[string]map[string]string{"StringEquals": {"kms:ViaService": s3Service(region)}},
 		})
 	}
 	return list
 }
 
 // s3Service is the name of S3 in a region for kms:ViaService.
-func s3Service(partition, region string) string {
-	if partition == "aws-cn" {
-		return "s3." + region + ".amazonaws.com.cn"
-	}
-	return "s3." + region + ".amazonaws.com"
+func s3Service(region string) string {
+	return "s3." + region + "." + lookUpRegion(region).suffix
 }
 
 // oneOrMany returns a list of one as its element, as the walkthrough has it.

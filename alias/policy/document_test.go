@@ -110,6 +110,9 @@ func TestDocumentGolden(t *testing.T) {
 		}},
 		{"inline-kms", "aws", []alias.Grant{{Bucket: "acme-media", Prefix: "p/", KMSKeyARN: euKey, Region: "eu-west-1"}}},
 		{"inline-kms-china", "aws-cn", []alias.Grant{{Bucket: "acme-media", Prefix: "p/", KMSKeyARN: cnKey, Region: "cn-north-1"}}},
+		{"inline-kms-sovereign", "aws-eusc", []alias.Grant{{
+			Bucket: "acme-media", Prefix: "p/", Region: "eusc-de-east-1", KMSKeyARN: "arn:aws-eusc:kms:eusc-de-east-1:123456789012:key/1234abcd",
+		}}},
 		{"inline-kms-some", "aws", []alias.Grant{
 			{Bucket: "acme-media", Prefix: "p/", KMSKeyARN: usKey, Region: "us-east-1"},
 			{Bucket: "acme-media", Prefix: "p/q/", KMSKeyARN: euKey + "2", Region: "eu-west-1"}, // covered, its key is not
@@ -173,6 +176,7 @@ func TestDocumentRefuses(t *testing.T) {
 		{"odd region", "aws", alias.Grant{Bucket: "acme-media", Region: "eu west"}, "region"},
 		{"odd key", "aws", alias.Grant{Bucket: "acme-media", KMSKeyARN: "arn:aws:kms:eu-west-1:123456789012:key/*"}, "kms_key_arn"},
 		{"key alias", "aws", alias.Grant{Bucket: "acme-media", KMSKeyARN: "arn:aws:kms:eu-west-1:123456789012:alias/x"}, "kms_key_arn"},
+		{"region of another partition", "aws", alias.Grant{Bucket: "acme-media", Region: "us-iso-east-1"}, "region"},
 		{"key of another partition", "aws", alias.Grant{Bucket: "acme-media", KMSKeyARN: cnKey}, "kms_key_arn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,9 +50,13 @@ type Env struct {
 
 // MakePlan returns the steps of a request and the commands that do the same by hand. It
 // calls no server. The request must be prepared. Errors: a *alias.ValidationError if the
-// policy document exceeds IAM's quota or the policy is not that of the credential,
+// policy document exceeds IAM's quota, the policy is not that of the credential, or the
+// region is not in the partition of the user or boundary,
 // alias.ErrForbidden if the installation does not allow read-only-access.
 func MakePlan(req Request, env Env) (*Plan, error) {
+	if err := CheckPartition(req.Location, env.User.ARN, env.Boundary); err != nil {
+		return nil, err
+	}
 	env.Partition = cmp.Or(env.Partition, partitionOf(req, env))
 	mode := cmp.Or(req.Policy, env.Mode, alias.PolicyInline)
 	if env.Mode != "" && mode != env.Mode {
@@ -91,14 +95,10 @@ func partitionOf(req Request, env Env) string {
 			return parts[1]
 		}
 	}
-	switch {
-	case req.Endpoint != "":
-	case strings.HasPrefix(req.Region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(req.Region, "us-gov-"):
-		return "aws-us-gov"
+	if !req.AtAWS() {
+		return "aws"
 	}
-	return "aws"
+	return lookUpRegion(req.Region).partition
 }
 
 // planPolicy sets the document and the name of the policy.

@@ -123,11 +123,20 @@ func TestPlanPartition(t *testing.T) {
 		{"by nothing", alias.Location{Region: "eu-west-1"}, "", Env{}, "aws"},
 		{"by a region of China", alias.Location{Region: "cn-northwest-1"}, "", Env{}, "aws-cn"},
 		{"by a region of GovCloud", alias.Location{Region: "us-gov-west-1"}, "", Env{}, "aws-us-gov"},
+		{"by the region of the European Sovereign Cloud", alias.Location{Region: "eusc-de-east-1"}, "", Env{}, "aws-eusc"},
+		{"by an isolated region", alias.Location{Region: "us-iso-east-1"}, "", Env{}, "aws-iso"},
+		{"by a region of iso-b", alias.Location{Region: "us-isob-east-1"}, "", Env{}, "aws-iso-b"},
+		{"by a region of iso-e", alias.Location{Region: "eu-isoe-west-1"}, "", Env{}, "aws-iso-e"},
+		{"by a region of iso-f", alias.Location{Region: "us-isof-south-1"}, "", Env{}, "aws-iso-f"},
+		{"by a new region", alias.Location{Region: "eu-south-9"}, "", Env{}, "aws"},
+		{"by an unknown region", alias.Location{Region: "mars-north-1"}, "", Env{}, "aws"},
+		{"by the region of an endpoint at AWS", alias.Location{Region: "eusc-de-east-1", Endpoint: "https://s3.eusc-de-east-1.amazonaws.eu"}, "", Env{}, "aws-eusc"},
 		{"by a region of somebody else", alias.Location{Region: "cn-1", Endpoint: "https://s3.example.com"}, "", Env{}, "aws"},
-		{"by the boundary", alias.Location{Region: "eu-west-1"}, "", Env{Boundary: "arn:aws-iso:iam::123456789012:policy/b"}, "aws-iso"},
+		{"by the boundary", alias.Location{Region: "us-iso-east-1"}, "", Env{Boundary: "arn:aws-iso:iam::123456789012:policy/b"}, "aws-iso"},
 		{"by the key", alias.Location{Region: "cn-north-1"}, cnKey, Env{}, "aws-cn"},
-		{"by the user", alias.Location{Region: "eu-west-1"}, "", Env{User: alias.IAMUser{ARN: "arn:aws-iso-b:iam::123456789012:user/u"}}, "aws-iso-b"},
-		{"given", alias.Location{Region: "cn-north-1"}, "", Env{Partition: "aws-eusc"}, "aws-eusc"},
+		{"by the user", alias.Location{Region: "us-isob-east-1"}, "", Env{User: alias.IAMUser{ARN: "arn:aws-iso-b:iam::123456789012:user/u"}}, "aws-iso-b"},
+		{"by the boundary, with an endpoint", alias.Location{Region: "cn-1", Endpoint: "https://s3.example.com"}, "", Env{Boundary: "arn:aws-iso:iam::123456789012:policy/b"}, "aws-iso"},
+		{"given", alias.Location{Region: "eusc-de-east-1"}, "", Env{Partition: "aws-eusc"}, "aws-eusc"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -140,6 +149,46 @@ func TestPlanPartition(t *testing.T) {
 				t.Errorf("no %s in %s", want, plan.Document)
 			}
 		})
+	}
+}
+
+// TestCheckPartition: a contradiction names both sides.
+func TestCheckPartition(t *testing.T) {
+	t.Parallel()
+	const user, boundary = "arn:aws-us-gov:iam::123456789012:user/u", "arn:aws:iam::123456789012:policy/b"
+	for _, tt := range []struct{ name, region, endpoint, user, boundary, want string }{
+		{"nothing to compare", "eusc-de-east-1", "", "", "", ""},
+		{"boundary", "eu-west-1", "", "", boundary, ""},
+		{"user", "us-gov-west-1", "", user, "", ""},
+		{"other boundary", "eusc-de-east-1", "", "", boundary, "region: must be in the partition of --iam-boundary, " + boundary + "; eusc-de-east-1 is in the partition aws-eusc"},
+		{"other user", "us-isof-south-1", "", user, "", "region: must be in the partition of the user of the credential, " + user + "; us-isof-south-1 is in the partition aws-iso-f"},
+		{"unknown region", "mars-north-1", "", user, "", "region: must be in the partition of the user of the credential, " + user + "; mars-north-1 is in the partition aws"},
+		{"not AWS", "cn-north-1", "https://s3.example.com", user, boundary, ""},
+	} {
+		got := ""
+		if err := CheckPartition(alias.Location{Region: tt.region, Endpoint: tt.endpoint}, tt.user, tt.boundary); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestRegions compares the SDK's table with the AWS documentation of some regions.
+func TestRegions(t *testing.T) {
+	t.Parallel()
+	for region, want := range map[string]awsRegion{
+		"us-east-1": {"aws", "amazonaws.com"}, "eu-west-1": {"aws", "amazonaws.com"}, "mx-central-1": {"aws", "amazonaws.com"},
+		"cn-north-1": {"aws-cn", "amazonaws.com.cn"}, "us-gov-west-1": {"aws-us-gov", "amazonaws.com"},
+		"eusc-de-east-1": {"aws-eusc", "amazonaws.eu"}, "us-iso-east-1": {"aws-iso", "c2s.ic.gov"},
+		"us-isob-east-1": {"aws-iso-b", "sc2s.sgov.gov"}, "eu-isoe-west-1": {"aws-iso-e", "cloud.adc-e.uk"},
+		"us-isof-south-1": {"aws-iso-f", "csp.hci.ic.gov"}, "mars-north-1": {"aws", "amazonaws.com"}, "auto": {"aws", "amazonaws.com"},
+		"": {"aws", "amazonaws.com"},
+	} {
+		if got := lookUpRegion(region); got != want {
+			t.Errorf("%s: got %+v, want %+v", region, got, want)
+		}
 	}
 }
 
@@ -170,7 +219,15 @@ func TestPlanRefuses(t *testing.T) {
 		{"another policy than the credential's", func(r *Request) {
 			r.Credential, r.Tags, r.Policy = "media", nil, alias.PolicyManaged
 		}, Env{Mode: alias.PolicyInline}, "policy"},
-		{"a key of another partition", func(r *Request) { r.KMSKeyARN = euKey }, Env{Partition: "aws-cn"}, "kms_key_arn"},
+		{"an account of another partition", func(*Request) {}, Env{Partition: "aws-cn"}, "region"},
+		{"a key of another partition than the region", func(r *Request) {
+			r.Region, r.KMSKeyARN = "eusc-de-east-1", "arn:aws:kms:eusc-de-east-1:123456789012:key/1234abcd"
+		}, Env{}, "kms_key_arn"},
+		{"a key of another partition, same region", func(r *Request) { r.KMSKeyARN = strings.Replace(euKey, "arn:aws:", "arn:aws-cn:", 1) }, Env{}, "kms_key_arn"},
+		{"a boundary of another partition", func(r *Request) { r.Region = "us-iso-east-1" }, Env{Boundary: "arn:aws:iam::123456789012:policy/b"}, "region"},
+		{"a user of another partition", func(r *Request) {
+			r.Credential, r.Tags, r.Region = "media", nil, "cn-north-1"
+		}, Env{User: alias.IAMUser{ARN: "arn:aws-us-gov:iam::123456789012:user/u"}}, "region"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -185,7 +185,10 @@ func keyProblem(req *Request) string {
 	case !ok:
 		return keyForm
 	case key.region != req.Region:
-		return "must be in the region of the bucket, which is " + req.Region
+		return "must be in the region of the bucket, which is " + req.Region + ", and not in " + key.region
+	case req.AtAWS() && key.partition != lookUpRegion(req.Region).partition:
+		return fmt.Sprintf("must be in the partition of the region %s, which is %s, and not in %s",
+			req.Region, lookUpRegion(req.Region).partition, key.partition)
 	case req.Policy == alias.PolicyReadOnly:
 		return "must be empty with the policy read-only-access, which allows no KMS key"
 	}

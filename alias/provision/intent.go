@@ -40,6 +40,11 @@ func (p *Provisioner) Provision(
 	if err := p.allowed(req); err != nil {
 		return nil, err
 	}
+	if req.Credential == "" {
+		if err := policy.CheckPartition(req.Location, "", p.cfg.Boundary); err != nil {
+			return nil, err
+		}
+	}
 	request, err := json.Marshal(req)
 	if err != nil {
 		return nil, err
@@ -235,7 +240,7 @@ func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
 	case b.req.Policy != "" && b.req.Policy != p.Mode:
 		return nil, policy.Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
 	}
-	return c, nil
+	return c, policy.CheckPartition(b.req.Location, p.User.ARN, "")
 }
 
 // Plan returns what Provision would do. It calls no server, and works while

@@ -1,0 +1,50 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias"
+)
+
+// awsRegion is what the SDK knows of a region: its partition, and the end of the host names
+// of its services.
+type awsRegion struct{ partition, suffix string }
+
+// lookUpRegion reads the SDK's table of partitions. As in the SDK, a region of no known
+// form is in the partition aws: the SDK could not reach another one either.
+func lookUpRegion(region string) awsRegion {
+	unknown := awsRegion{"aws", "amazonaws.com"}
+	at, err := sts.NewDefaultEndpointResolver().ResolveEndpoint(region, sts.EndpointResolverOptions{})
+	if err != nil {
+		return unknown
+	}
+	u, err := url.Parse(at.URL)
+	if err != nil || !isPartition(at.PartitionID) {
+		return unknown
+	}
+	return awsRegion{at.PartitionID, strings.TrimPrefix(strings.TrimPrefix(u.Host, "sts."), region+".")}
+}
+
+// CheckPartition returns a *alias.ValidationError if the location of a request is at AWS
+// in another partition than the IAM user that reads it: the user that the request reuses,
+// or else one with the boundary. No IAM user can read in another partition. Empty ARNs are
+// not compared.
+func CheckPartition(at alias.Location, userARN, boundary string) error {
+	if !at.AtAWS() {
+		return nil
+	}
+	needed := lookUpRegion(at.Region).partition
+	for _, have := range []struct{ what, arn string }{
+		{"the user of the credential, ", userARN}, {"--iam-boundary, ", boundary},
+	} {
+		if parts := strings.SplitN(have.arn, ":", 3); len(parts) == 3 && parts[1] != needed {
+			return Invalid("region", fmt.Sprintf("must be in the partition of %s%s; %s is in the partition %s",
+				have.what, have.arn, at.Region, needed))
+		}
+	}
+	return nil
+}
