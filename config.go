@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +56,8 @@ type serveCmd struct {
 
 	AllowPrivateEndpoints bool `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
 
+	OriginCA string `name:"origin-ca" help:"Certificates, PEM, of authorities that S3, IAM and STS servers are trusted with, besides those of the system." placeholder:"FILE"`
+
 	OriginConnectTimeout   time.Duration `default:"2s" help:"Longest wait for a connection to S3."`
 	OriginFirstByteTimeout time.Duration `default:"3.5s" help:"Longest wait for the headers of one reply of S3."`
 	OriginCallTimeout      time.Duration `default:"8s" help:"Longest wait for the headers with all retries, and for the first bytes."`
@@ -97,6 +102,7 @@ type serveCmd struct {
 
 	errs  configErrors     // invalid values, found while they are parsed
 	cert  *tls.Certificate // loaded by validate
+	roots *x509.CertPool   // loaded by validate; nil: those of the system
 	token alias.Secret     // read by validate, if one was given
 }
 
@@ -123,6 +129,7 @@ func (s *serveCmd) validate() configErrors {
 	errs := slices.Clone(s.errs)
 	s.checkAddrs(&errs)
 	s.checkTLS(&errs)
+	s.checkOriginCA(&errs)
 	s.checkSecrets(&errs)
 	s.checkIAM(&errs)
 	if s.Data == "" {
@@ -197,6 +204,57 @@ func (s *serveCmd) checkTLS(errs *configErrors) {
 	}
 }
 
+// maxCertificates bounds the file of --origin-ca: the authorities of a whole system take
+// about 300 KiB.
+const maxCertificates = 8 << 20
+
+// checkOriginCA loads the certificates of --origin-ca.
+func (s *serveCmd) checkOriginCA(errs *configErrors) {
+	if s.OriginCA == "" {
+		return
+	}
+	f, err := os.Open(s.OriginCA)
+	if err != nil {
+		errs.addf("origin-ca", "%v", err)
+		return
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxCertificates))
+	if err == nil {
+		s.roots, err = rootsWith(text)
+	}
+	if err != nil {
+		errs.addf("origin-ca", "%s: %v; name a file of certificates in PEM form", s.OriginCA, err)
+	}
+}
+
+// rootsWith returns the authorities of the system and those of a PEM file.
+func rootsWith(text []byte) (*x509.CertPool, error) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool() // as in a container without any
+	}
+	blocks := 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		blocks++
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("block %d is a %.40q and no CERTIFICATE", blocks, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", blocks, err)
+		}
+		roots.AddCert(cert)
+	}
+	switch begun := bytes.Count(text, []byte("-----BEGIN ")); {
+	case begun == 0:
+		return nil, errors.New("it contains no certificate")
+	case begun != blocks: // pem.Decode passes over a damaged one
+		return nil, fmt.Errorf("%d of %d certificates are damaged", begun-blocks, begun)
+	}
+	return roots, nil
+}
+
 func (s *serveCmd) checkIAM(errs *configErrors) {
 	for _, e := range []struct{ flag, value string }{{"iam-endpoint", s.IAMEndpoint}, {"sts-endpoint", s.STSEndpoint}} {
 		if u, err := url.Parse(e.value); e.value != "" && (err != nil || u.Host == "" || u.User != nil ||
@@ -241,7 +299,7 @@ func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previou
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,
 		BreakerFailures: s.BreakerFailures, BreakerOpen: s.BreakerOpen,
-		AllowPrivateEndpoints: s.AllowPrivateEndpoints, Log: log,
+		AllowPrivateEndpoints: s.AllowPrivateEndpoints, Roots: s.roots, Log: log,
 	}
 }
 

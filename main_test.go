@@ -206,7 +206,7 @@ func lineWith(text, part string) string {
 // said here to be a file.
 func TestEveryFlagCanBeWrong(t *testing.T) {
 	t.Parallel()
-	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file"}
+	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file", "origin-ca"}
 	for _, flag := range serveFlags(t) {
 		if !slices.Contains(files, flag.Name) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag.Name }) {
 			t.Errorf("--%s has no row in mistakes", flag.Name)
@@ -251,7 +251,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	promised := []string{
 		"listen", "admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
-		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints",
+		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
 		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "provision-buckets", "allow-wide-scope", "install-id",
 	}

@@ -271,7 +271,7 @@ func (s *serveCmd) provisioning(
 		Buckets: s.ProvisionBuckets, AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
 		Timing: s.timing(), Recorder: d.metrics, Log: log,
 	}
-	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint}
+	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint, Roots: s.roots}
 	if cfg.Probes, err = provision.OpenAWS(ctx, endpoints); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,13 @@ func TestMistakesTogether(t *testing.T) {
 		return []string{"--admin-token-file", path}
 	}
 	const tokenFile = "--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE): "
+	authorities := func(text string) []string {
+		path := filepath.Join(t.TempDir(), "ca.pem")
+		writeFile(t, path, text, 0o600)
+		return []string{"--origin-ca", path}
+	}
+	pem, private := string(readFile(t, cert)), string(readFile(t, key))
+	const originCA = "--origin-ca (IXMAGE_ORIGIN_CA): "
 	const wrong = "--log-level=wrong" // so that a run of right ones ends, with this one line
 	for _, tc := range []struct {
 		name string
@@ -52,6 +59,19 @@ func TestMistakesTogether(t *testing.T) {
 		{"key alone", []string{"IXMAGE_ADMIN_TLS_KEY=" + key}, nil, []string{"--admin-tls-cert (IXMAGE_ADMIN_TLS_CERT): is missing"}},
 		{"certificate of another key", nil, []string{"--admin-tls-cert", other, "--admin-tls-key", key}, []string{"--admin-tls-cert (IXMAGE_ADMIN_TLS_CERT): cannot be used"}},
 		{"certificate that is not there", nil, []string{"--admin-tls-cert=/none.pem", "--admin-tls-key", key}, []string{"/none.pem: no such file"}},
+		{"authority", nil, []string{"--origin-ca", cert}, nil},
+		{"authority by variable", []string{"IXMAGE_ORIGIN_CA=" + cert}, nil, nil},
+		{"authorities with a comment", nil, authorities("of the company\n" + pem + "\n" + pem), nil},
+		{"authority that is not there", nil, []string{"--origin-ca=/none.pem"}, []string{originCA + "open /none.pem: no such file"}},
+		{"authority a folder", nil, []string{"--origin-ca", t.TempDir()}, []string{originCA + "/"}},
+		{"authority empty", nil, authorities(""), []string{"contains no certificate"}},
+		{"authority garbage", nil, authorities("garbage\x00"), []string{"contains no certificate"}},
+		{"authority in DER", nil, authorities("\x30\x82\x01\x00"), []string{"contains no certificate"}},
+		{"authority a key", nil, authorities(private), []string{`block 1 is a "PRIVATE KEY"`}},
+		{"authority and a key", nil, authorities(pem + private), []string{`block 2 is a "PRIVATE KEY"`}},
+		{"authority cut", nil, authorities(pem + pem[:len(pem)/2]), []string{"1 of 2 certificates are damaged"}},
+		{"authority damaged", nil, authorities(strings.Replace(pem, "M", "*", 3) + pem), []string{"1 of 2 certificates are damaged"}},
+		{"authority of other bytes", nil, authorities("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), []string{"certificate 1: x509"}},
 		{"token variable too short", []string{"IXMAGE_ADMIN_TOKEN=short"}, nil, []string{"the admin token in IXMAGE_ADMIN_TOKEN is shorter than 16 characters"}},
 		{"token file missing", nil, []string{"--admin-token-file", "/none/token"}, []string{tokenFile + "open the admin token: open /none/token: no such file"}},
 		{"token file a folder", nil, []string{"--admin-token-file", t.TempDir()}, []string{tokenFile + "read the admin token"}},

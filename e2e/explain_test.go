@@ -47,6 +47,7 @@ type explainedAnswer struct {
 	S3Message   string `json:"s3_message"`
 	Outcome     string
 	Status      int
+	Cause       string
 	S3Code      string `json:"s3_code"`
 	S3RequestID string `json:"s3_request_id"`
 }

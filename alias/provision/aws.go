@@ -2,6 +2,8 @@ package provision
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"slices"
@@ -24,8 +26,12 @@ import (
 const controlRegion = "us-east-1"
 
 // Endpoints are the URLs of IAM and STS. An empty IAM means AWS, and an empty STS means
-// the endpoint of IAM.
-type Endpoints struct{ IAM, STS string }
+// the endpoint of IAM. Roots are the authorities that the servers are trusted with; nil means
+// those of the system.
+type Endpoints struct {
+	IAM, STS string
+	Roots    *x509.CertPool
+}
 
 func (e Endpoints) sts() string {
 	if e.STS == "" {
@@ -60,7 +66,9 @@ func newAWS(base aws.Config, endpoints Endpoints, backoff time.Duration) *AWS {
 		base.Region = controlRegion
 	}
 	if base.HTTPClient == nil {
-		base.HTTPClient = &http.Client{Timeout: callTimeout, CheckRedirect: refuseRedirect}
+		base.HTTPClient = &http.Client{
+			Timeout: callTimeout, CheckRedirect: refuseRedirect, Transport: endpoints.transport(),
+		}
 	}
 	base.APIOptions = append(slices.Clone(base.APIOptions), withoutSDKHeaders)
 	return &AWS{endpoints: endpoints, base: base, backoff: backoff}
@@ -73,6 +81,16 @@ func withoutSDKHeaders(stack *smithymiddleware.Stack) error {
 	_, _ = stack.Build.Remove("ClientRequestID")
 	_, _ = stack.Finalize.Remove("RetryMetricsHeader")
 	return nil
+}
+
+// transport is that of net/http, with its connections, unless there are roots.
+func (e Endpoints) transport() http.RoundTripper {
+	if e.Roots == nil {
+		return http.DefaultTransport
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: e.Roots, MinVersion: tls.VersionTLS12}
+	return t
 }
 
 // callTimeout bounds one attempt of one call.

@@ -1,6 +1,9 @@
 package provision
 
 import (
+	"crypto/x509"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -47,5 +50,32 @@ func TestSignedHeaders(t *testing.T) {
 	_, _ = withSTS.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if calls.Load() < 3 {
 		t.Errorf("%d calls, want one of each client at least", calls.Load())
+	}
+}
+
+// TestRoots checks that IAM and STS are trusted with the authorities of the configuration.
+func TestRoots(t *testing.T) {
+	t.Parallel()
+	for _, trusted := range []bool{true, false} {
+		var calls atomic.Int64
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			calls.Add(1)
+			w.WriteHeader(http.StatusForbidden)
+		}))
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		endpoints := Endpoints{IAM: server.URL, Roots: x509.NewCertPool()}
+		if trusted {
+			endpoints.Roots.AddCert(server.Certificate())
+		}
+		a := newAWS(aws.Config{}, endpoints, time.Millisecond)
+		withIAM, withSTS := a.withKey(alias.KeyPair{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: alias.NewSecret("not-a-secret")})
+		_, _ = withIAM.GetUser(t.Context(), &iam.GetUserInput{})
+		_, _ = withSTS.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+		a.base.HTTPClient.(*http.Client).CloseIdleConnections()
+		server.Close()
+		if got := calls.Load() == 2; got != trusted {
+			t.Errorf("trusted %t: %d calls arrived", trusted, calls.Load())
+		}
 	}
 }

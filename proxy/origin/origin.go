@@ -6,6 +6,7 @@
 package origin
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,8 @@ type Config struct {
 	// AllowPrivateEndpoints permits loopback and private addresses. Link-local
 	// and metadata addresses are refused always.
 	AllowPrivateEndpoints bool
+	// Roots are the authorities that S3 servers are trusted with. Nil: those of the system.
+	Roots *x509.CertPool
 
 	// Lookup finds the current alias and credential by the alias's name. It is
 	// called when S3 refuses a key, because the credential may have a new key since

@@ -62,7 +62,7 @@ func newSender(cfg Config, resolver *net.Resolver, log *slog.Logger) *sender {
 	return &sender{
 		dial: dialer.DialContext,
 		tls: &tls.Config{
-			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, RootCAs: cfg.Roots,
 			// Shared by all clients: a session holds keys of the server and no bytes of a reply.
 			ClientSessionCache: tls.NewLRUClientSessionCache(0),
 		},
