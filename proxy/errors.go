@@ -35,6 +35,7 @@ var (
 	probExpect       = problem{http.StatusExpectationFailed, "expect", "The Expect header is not supported"}
 	probHeaders      = problem{http.StatusRequestHeaderFieldsTooLarge, "headers", "The request header is too large"}
 	probSlow         = problem{http.StatusRequestTimeout, "request-timeout", "The request did not arrive in time"}
+	probVersion      = problem{http.StatusHTTPVersionNotSupported, "http-version", "Only HTTP/1 is supported"}
 	probCredential   = problem{http.StatusBadGateway, "origin-credential", "The origin refused our credential"}
 	probDenied       = problem{http.StatusBadGateway, "origin-denied", "The origin refuses all of the alias"}
 	probOrigin       = problem{http.StatusBadGateway, "origin-error", "The origin failed"}

@@ -107,7 +107,7 @@ func TestProblemCodes(t *testing.T) {
 	have := map[string]int{}
 	for _, p := range []problem{
 		probNotFound, probBadKey, probBadRequest, probNotImage, probPrecondition, probRange, probMethod, probBody, probExpect,
-		probHeaders, probSlow, probCredential, probDenied, probOrigin, probUnreachable, probTimeout, probThrottled, probCircuit, probOverloaded, probInternal,
+		probHeaders, probSlow, probVersion, probCredential, probDenied, probOrigin, probUnreachable, probTimeout, probThrottled, probCircuit, probOverloaded, probInternal,
 	} {
 		if have[p.code] != 0 || p.title == "" {
 			t.Errorf("%s: two of this code, or no title", p.code)
@@ -117,7 +117,7 @@ func TestProblemCodes(t *testing.T) {
 	for code, status := range map[string]int{
 		"not-found": 404, "bad-key": 400, "not-an-image": 415, "precondition-failed": 412, "range": 416, "method": 405, "body": 413,
 		"origin-credential": 502, "origin-denied": 502, "origin-error": 502, "origin-throttled": 503, "origin-timeout": 504, "origin-unreachable": 502,
-		"overloaded": 503, "circuit-open": 503, "internal": 500, "expect": 417, "bad-request": 400, "headers": 431, "request-timeout": 408,
+		"overloaded": 503, "circuit-open": 503, "internal": 500, "expect": 417, "bad-request": 400, "headers": 431, "request-timeout": 408, "http-version": 505,
 	} {
 		if have[code] != status {
 			t.Errorf("%s: status %d, want %d", code, have[code], status)

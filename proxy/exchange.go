@@ -165,7 +165,7 @@ func (x *exchange) log(took time.Duration) {
 	switch {
 	case x.broken:
 		level, msg = slog.LevelWarn, "response cut: the origin failed"
-	case x.code >= http.StatusInternalServerError:
+	case x.code >= http.StatusInternalServerError && x.prob != probVersion:
 		level, msg = slog.LevelWarn, "request failed"
 	case x.code >= http.StatusBadRequest:
 		level, msg = slog.LevelInfo, "request refused"

@@ -165,6 +165,11 @@ func skipBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 // OPTIONS is allowed where preflight answers it. It checks the method first, then framing,
 // then body, then expectation.
 func (p *Proxy) refuse(h *fasthttp.RequestHeader) (problem, bool) {
+	if !h.IsHTTP11() {
+		if prob, ok := refuseVersion(h); ok {
+			return prob, true
+		}
+	}
 	if !h.IsGet() && !h.IsHead() && !p.hasPreflight(h) {
 		return probMethod, true
 	}
@@ -177,6 +182,21 @@ func (p *Proxy) refuse(h *fasthttp.RequestHeader) (problem, bool) {
 	}
 	if len(h.Peek(fasthttp.HeaderExpect)) > 0 {
 		return probExpect, true
+	}
+	return problem{}, false
+}
+
+// refuseVersion refuses a version of HTTP whose major number is not 1 (RFC 9110, section
+// 15.6.6). A minor number above 1 has the rules of HTTP/1.1 (section 2.5), and fasthttp
+// those of HTTP/1.0, which needs no Host. fasthttp has checked the form of the version.
+func refuseVersion(h *fasthttp.RequestHeader) (problem, bool) {
+	const major, minor = len("HTTP/"), len("HTTP/1.")
+	version := h.Protocol()
+	switch {
+	case len(version) <= minor || version[major] != '1':
+		return probVersion, true
+	case version[minor] > '1' && len(h.Host()) == 0:
+		return probBadRequest, true
 	}
 	return problem{}, false
 }

@@ -111,6 +111,8 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.refuse(errHeaders)
 	case bytes.HasPrefix(p, []byte("HTTP/1.1 417 ")):
 		c.refuse(errExpect)
+	case bytes.HasPrefix(p, []byte("HTTP/1.1 505 ")):
+		c.refuse(errVersion)
 	default:
 		c.refuse(errBadRequest)
 	}

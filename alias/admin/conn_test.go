@@ -134,7 +134,7 @@ func TestFraming(t *testing.T) {
 		{"unknown coding", "1.1", "Transfer-Encoding: xchunked\r\n", chunks, 400, "bad-request", true},
 		{"chunks in HTTP/1.0", "1.0", "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n", chunks, 400, "bad-request", true},
 		{"length in HTTP/1.0", "1.0", "Connection: keep-alive\r\nContent-Length: 2\r\n", "{}", 400, "invalid", true},
-		{"HTTP/2", "2.0", "Content-Length: 2\r\n", "{}", 400, "bad-request", true},
+		{"HTTP/2", "2.0", "Content-Length: 2\r\n", "{}", 505, "http-version", true},
 		{"line feed in a chunk extension", "1.1", "Transfer-Encoding: chunked\r\n", "2;a\nb\r\n{}\r\n0\r\n\r\n", 400, "bad-request", true},
 		{"continue", "1.1", "Expect: x\r\nContent-Length: 2\r\n", "{}", 417, "expect", true},
 	} {

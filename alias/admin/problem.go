@@ -28,6 +28,7 @@ var (
 	errExpect         = errors.New("expectation failed")
 	errHost           = errors.New("unknown host")
 	errNotReady       = errors.New("not ready")
+	errVersion        = errors.New("HTTP version not supported")
 	errInternal       = errors.New("internal")
 	errNotImplemented = errors.New("not implemented")
 )
@@ -86,6 +87,8 @@ var kinds = []kind{
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
 		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
 			"the server's log has the cause under this request_id; correct it and try again. Pictures are served meanwhile"},
+	{errVersion, http.StatusHTTPVersionNotSupported, "http-version", "The HTTP version is not supported",
+		"send the request as HTTP/1.1"},
 	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
 		"the log of the server has the cause under this request_id"},
 }

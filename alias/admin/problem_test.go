@@ -56,6 +56,7 @@ var answers = map[string]struct {
 	"errHost":           {errHost, 421, "host"},
 	"errNotReady":       {errNotReady, 503, "not-ready"},
 	"errNotImplemented": {errNotImplemented, 501, "not-implemented"},
+	"errVersion":        {errVersion, 505, "http-version"},
 	"errInternal":       {errInternal, 500, "internal"},
 }
 

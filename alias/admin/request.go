@@ -117,7 +117,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // connection begins after it, and net/http detects that the client has left only after
 // the body was read. It also refuses some requests that net/http accepts.
 func (x *exchange) readBody(r *http.Request) error {
-	if r.ProtoMajor != 1 || r.Host == "" && r.ProtoAtLeast(1, 1) && r.Method != http.MethodConnect {
+	if r.ProtoMajor != 1 { // net/http passes on the preface of HTTP/2
+		return errVersion
+	}
+	if r.Host == "" && r.ProtoAtLeast(1, 1) && r.Method != http.MethodConnect {
 		return errBadRequest
 	}
 	// net/http hides a Content-Length beside chunks, and a Transfer-Encoding in
@@ -178,7 +181,7 @@ func (s *Server) finish(h http.Header, rec *record, status int) {
 func levelOf(rec *record, status int) slog.Level {
 	switch {
 	case rec.code == "unauthorized", rec.code == "wrong-tokens",
-		status >= http.StatusInternalServerError && rec.code != "not-ready":
+		status >= http.StatusInternalServerError && rec.code != "not-ready" && rec.code != "http-version":
 		return slog.LevelWarn
 	case rec.method == http.MethodGet, rec.method == http.MethodHead, rec.method == "":
 		return slog.LevelDebug
