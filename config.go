@@ -39,7 +39,10 @@ const (
 // serveCmd is the configuration: flags, variables, defaults and help. The hidden flags
 // are for tests and the demo; docs/operations.md explains them.
 type serveCmd struct {
-	Listen        string    `default:"${listen}" help:"Public listener; port 0 picks one."`
+	Listen            string `default:"${listen}" help:"Public listener; port 0 picks one."`
+	ClientConnections int    `default:"4096" min:"0" help:"Connections, and requests under way, of one client address (IPv6: /64). Loopback and trusted proxies are exempt. 0: no limit."`
+	TrustedProxies    cidrs  `help:"Proxies in front, as addresses or CIDRs separated by commas: the client of their requests is taken from Forwarded or X-Forwarded-For. Default: none." placeholder:"CIDR,..."`
+
 	AdminListen   string    `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
 	MetricsListen string    `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
 	AdminHost     hostNames `help:"Names, separated by commas, that an admin or metrics listener on loopback answers for, besides localhost and loopback addresses; any other Host is answered 421. A listener on another address answers for any."`
@@ -298,6 +301,7 @@ func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previou
 		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,
+		IdleConns:       s.descriptors().idleS3,
 		BreakerFailures: s.BreakerFailures, BreakerOpen: s.BreakerOpen,
 		AllowPrivateEndpoints: s.AllowPrivateEndpoints, Roots: s.roots, Log: log,
 	}
@@ -360,6 +364,7 @@ func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
 		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
+		reader(&s.errs, parseCIDRs),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
@@ -468,6 +473,39 @@ type patterns []string
 
 func parsePatterns(text string, _ *kong.Tag) (patterns, error) {
 	return parseList(text, policy.PatternProblem)
+}
+
+// cidrs are networks.
+type cidrs []netip.Prefix
+
+// parseCIDRs reads a list of networks and addresses.
+func parseCIDRs(text string, _ *kong.Tag) (cidrs, error) {
+	parts, err := parseList(text, func(entry string) string {
+		if _, err := parseCIDR(entry); err != nil {
+			return "is neither an address nor a CIDR: use forms like 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"
+		}
+		return ""
+	})
+	list := make(cidrs, 0, len(parts))
+	for _, part := range parts {
+		p, _ := parseCIDR(part) // checked above
+		list = append(list, p)
+	}
+	return list, err
+}
+
+func parseCIDR(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if !strings.Contains(text, "/") {
+		var addr netip.Addr
+		if addr, err = netip.ParseAddr(text); err == nil {
+			p, err = addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+		}
+	}
+	if a := p.Addr(); err == nil && a.Is4In6() { // clients with IPv4 have no other form
+		p, err = a.Unmap().Prefix(p.Bits() - 96)
+	}
+	return p.Masked(), err
 }
 
 // hostNames are names that a listener answers for.

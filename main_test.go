@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,6 +98,8 @@ var mistakes = []struct{ flag, value, says string }{
 	{"admin-listen", "127.0.0.1", "use host:port, or :port for all interfaces"},
 	{"metrics-listen", "localhost:http", "use host:port, or :port for all interfaces"},
 	{"admin-host", "ixmage.example,https://b", `"https://b" must be a host name or an IP address, without a scheme and a port`},
+	{"client-connections", "-1", "not a whole number from 0 to 16777216"},
+	{"trusted-proxies", "10.0.0.0/8,proxy.example.com", `"proxy.example.com" is neither an address nor a CIDR`},
 	{"admin-insecure", "perhaps", `"perhaps" is neither true nor false`},
 	{"data", "", "is empty: name a folder"},
 	{"master-key", "vault:key", "must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID"},
@@ -250,7 +253,8 @@ func TestDefaults(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	promised := []string{
-		"listen", "admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
+		"listen", "client-connections", "trusted-proxies",
+		"admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
 		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "provision-buckets", "allow-wide-scope", "install-id",
@@ -537,5 +541,50 @@ func runFor(t *testing.T, l *gcLimit, d time.Duration) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestParseCIDRs: networks and addresses are read, IPv4 inside IPv6 is IPv4, and anything
+// else is refused.
+func TestParseCIDRs(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ text, want string }{
+		{"", "[]"},
+		{" , ", "[]"},
+		{"10.0.0.0/8, 192.0.2.7,2001:db8::/32", "[10.0.0.0/8 192.0.2.7/32 2001:db8::/32]"},
+		{"10.1.2.3/8", "[10.0.0.0/8]"},
+		{"::1", "[::1/128]"},
+		{"::ffff:10.0.0.0/104", "[10.0.0.0/8]"},
+		{"::ffff:10.0.0.1", "[10.0.0.1/32]"},
+		{"0.0.0.0/0", "[0.0.0.0/0]"},
+		{"::ffff:10.0.0.0/90", "error"},
+		{"10.0.0.0/33", "error"},
+		{"10.0.0", "error"},
+		{"10.0.0.1-10.0.0.9", "error"},
+		{"10.0.0.1:80", "error"},
+		{"fe80::1%eth0/64", "error"},
+		{"localhost", "error"},
+	} {
+		got := "error"
+		if list, err := parseCIDRs(tc.text, nil); err == nil {
+			got = fmt.Sprint([]netip.Prefix(list))
+		}
+		if got != tc.want {
+			t.Errorf("%q: got %s, want %s", tc.text, got, tc.want)
+		}
+	}
+}
+
+// TestDescriptors: whatever the limit, there is room for clients, for S3 and for the rest.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[int]descriptors{
+		64:     {public: 16, idleS3: 8},
+		1024:   {public: 512, idleS3: 128},
+		20_000: {public: 19_104, idleS3: 512},
+	} {
+		if got := divideDescriptors(limit, 256); got != want {
+			t.Errorf("limit %d: %+v, want %+v", limit, got, want)
+		}
 	}
 }

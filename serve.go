@@ -119,11 +119,12 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
 		Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
+	clients := s.clients(log, m)
 	exposeGauges(m, registry, memory)
 	m.LogLines(lines.Dropped, lines.Suppressed)
 	iam.exposeGauges(m, registry)
 	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
-	servers, err := s.listen(ctx, public, admin.Config{
+	servers, err := s.listen(ctx, publicServer{public, clients}, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory}, Explainer: public, Hosts: s.AdminHost,
 	})
@@ -318,6 +319,53 @@ type servers struct {
 	operator []operatorServer
 }
 
+// descriptors divides the file descriptors of the process. Public connections stop short of
+// the limit, so that health checks, the admin listener, calls to S3 and the database have
+// some left whatever clients do.
+type descriptors struct {
+	public int // connections of clients
+	idleS3 int // connections to S3 without a call
+}
+
+func (s *serveCmd) descriptors() descriptors {
+	const most = 1 << 24
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > most {
+		limit.Cur = most
+	}
+	return divideDescriptors(int(limit.Cur), s.OriginConcurrency) // Go has raised it to the hard limit
+}
+
+// divideDescriptors divides n descriptors, with as many calls to S3 at a time as concurrency.
+func divideDescriptors(n, concurrency int) descriptors {
+	origin := min(3*concurrency, n*3/8)
+	own := min(128, 16+n/8)
+	return descriptors{
+		public: max(1, n-origin-own),
+		idleS3: max(1, origin/3, origin-concurrency),
+	}
+}
+
+// clients makes the table of the clients of the public listener.
+func (s *serveCmd) clients(log *slog.Logger, m *metrics.Metrics) *proxy.Clients {
+	for _, reason := range proxy.ShedReasons() {
+		m.Shed(reason, 0)
+	}
+	clients := proxy.NewClients(proxy.ClientConfig{
+		PerClient: s.ClientConnections, Trusted: s.TrustedProxies, Connections: s.descriptors().public,
+		Shed: m.Shed, Log: log,
+	})
+	m.OpenConnections(clients.Open)
+	return clients
+}
+
+// publicServer is the proxy and the table of its clients.
+type publicServer struct {
+	*proxy.Proxy
+
+	clients *proxy.Clients
+}
+
 // operatorServer is the admin server or the metrics server.
 type operatorServer struct {
 	server *admin.Server
@@ -326,15 +374,15 @@ type operatorServer struct {
 
 // listen opens every listener before the first one is served, so that a port in use
 // ends the start at once.
-func (s *serveCmd) listen(ctx context.Context, public *proxy.Proxy, cfg admin.Config) (_ *servers, err error) {
+func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Config) (_ *servers, err error) {
 	log := cfg.Log
-	v := &servers{public: public}
+	v := &servers{public: public.Proxy}
 	defer func() {
 		if err != nil {
 			v.close()
 		}
 	}()
-	if v.publicLn, err = proxy.Listen(s.Listen, proxy.NewClients(proxy.ClientConfig{Log: log}), log); err != nil {
+	if v.publicLn, err = proxy.Listen(ctx, s.Listen, public.clients, log); err != nil {
 		return nil, fmt.Errorf("open the public listener (--listen): %w", err)
 	}
 	if s.MetricsListen != "" {

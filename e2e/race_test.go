@@ -30,6 +30,7 @@ var concurrentTests = []string{
 	"TestBreaker",
 	"TestCacheSuite",
 	"TestCanary",
+	"TestClientConnections",
 	"TestConnectionReuse",
 	"TestCredentialReplacedMidStream",
 	"TestCredentialsInACrowd",
@@ -85,6 +86,7 @@ var concurrentTests = []string{
 	"TestSurplusAnswers",
 	"TestTermEndsEverything",
 	"TestTermUnderLoad",
+	"TestTrustedProxies",
 	"TestUnknownLength",
 	"TestUsage",
 }

@@ -11,6 +11,7 @@ type families struct {
 	firstByte *prometheus.HistogramVec // alias, cache
 	bytes     *prometheus.CounterVec   // alias, cache
 	aborts    *prometheus.CounterVec   // alias
+	shed      *prometheus.CounterVec   // reason
 
 	cached    *prometheus.CounterVec // alias, cache
 	evictions *prometheus.CounterVec // tier, reason
@@ -36,6 +37,8 @@ func newFamilies() *families {
 			"Body bytes sent to clients.", "alias", "cache"),
 		aborts: counters("http_client_aborts_total",
 			"Answers that ended early because the client went away.", "alias"),
+		shed: counters("http_shed_total",
+			"Connections and requests that were refused or closed because of a limit.", "reason"),
 
 		cached: counters("cache_requests_total",
 			"Requests that asked the cache, by what it did.", "alias", "cache"),
@@ -60,7 +63,7 @@ func newFamilies() *families {
 
 func (f *families) register(r prometheus.Registerer) {
 	r.MustRegister(
-		f.requests, f.duration, f.firstByte, f.bytes, f.aborts,
+		f.requests, f.duration, f.firstByte, f.bytes, f.aborts, f.shed,
 		f.cached, f.evictions,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
 		f.savedRequests, f.savedBytes,

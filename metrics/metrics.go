@@ -81,6 +81,24 @@ func (m *Metrics) Handler() http.Handler {
 // InFlight adds delta to the number of requests being answered.
 func (m *Metrics) InFlight(delta int) { m.inFlight.Add(int64(delta)) }
 
+// Shed counts n connections or requests that a limit refused or closed. The reason is from
+// a fixed set of the caller. A call with n = 0 creates the series.
+func (m *Metrics) Shed(reason string, n int) {
+	if n >= 0 {
+		m.families.shed.WithLabelValues(reason).Add(float64(n))
+	}
+}
+
+// OpenConnections makes open the source of the gauge of public connections.
+func (m *Metrics) OpenConnections(open func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{
+			Namespace: namespace, Name: "http_connections", Help: "Connections that are open on the public listener.",
+		},
+		func() float64 { return float64(open()) },
+	))
+}
+
 // Evicted counts n entries that left a tier of the cache. Both labels are from a fixed
 // set of the caller. A call with n = 0 creates the series.
 func (m *Metrics) Evicted(tier, reason string, n int) {

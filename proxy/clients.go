@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // ClientConfig has the limits of Clients.
@@ -72,12 +74,12 @@ type openConn struct {
 	tcp     *net.TCPConn
 	peer    *peer
 	trusted bool // it comes from a trusted proxy
-	// idleSince is when the connection began to wait for a request, in nanoseconds of
-	// Unix time, and 0 while a request is under way.
-	idleSince atomic.Int64
-	closing   bool // closed to make room; guarded by clients.mu
-	removed   bool // likewise
-	pins      atomic.Pointer[object]
+	// since is when the connection began to wait for a request, in nanoseconds of Unix
+	// time, or, negative, when it got the request that is under way.
+	since   atomic.Int64
+	closing bool // closed to make room; guarded by clients.mu
+	removed bool // likewise
+	pins    atomic.Pointer[object]
 }
 
 // NewClients returns an empty table.
@@ -89,6 +91,13 @@ func NewClients(cfg ClientConfig) *Clients {
 		cfg: cfg, room: make(chan struct{}, 1), peers: make(map[peerKey]*peer),
 		requests: make(map[netip.Addr]int), tallies: make(map[string]*tally),
 	}
+}
+
+// Open is how many connections are open.
+func (t *Clients) Open() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open
 }
 
 // admit enters a new connection, or closes it and returns nil.
@@ -118,6 +127,7 @@ func (t *Clients) admit(c *net.TCPConn) *openConn {
 	}
 	o.peer.conns[o] = struct{}{}
 	t.open++
+	shareUnsent(c, t.open)
 	o.idle(time.Now())
 	return o
 }
@@ -148,8 +158,9 @@ func (o *openConn) remove() {
 	}
 }
 
-func (o *openConn) busy()              { o.idleSince.Store(0) }
-func (o *openConn) idle(now time.Time) { o.idleSince.Store(now.UnixNano()) }
+func (o *openConn) busy(now time.Time) { o.since.Store(-now.UnixNano()) }
+func (o *openConn) idle(now time.Time) { o.since.Store(now.UnixNano()) }
+func (o *openConn) isIdle() bool       { return o.since.Load() > 0 }
 
 // roomTime is how long a new connection waits for the end of those that were closed for it.
 const roomTime = 100 * time.Millisecond
@@ -177,13 +188,14 @@ func (t *Clients) makeRoom(key peerKey) bool {
 
 // closeSome closes idle connections of the address that has the most connections, those
 // that have waited longest, some at a time: the search is dear. If no connection is idle, it
-// closes one under way of an address that has far more than the new one's. It returns how
+// closes the one whose request has taken longest, unless its address has hardly more than the
+// new one's. It returns how
 // many connections are being closed, those of earlier calls included.
 func (t *Clients) closeSome(key peerKey) int {
 	reason := ShedIdle
 	victims, closing := t.longestIdle(1 + t.cfg.Connections/64)
 	if len(victims)+closing == 0 {
-		reason, victims = ShedBusy, t.greediest(key)
+		reason, victims = ShedBusy, t.longestBusy(key)
 	}
 	for _, o := range victims {
 		o.closing = true
@@ -208,7 +220,7 @@ func (t *Clients) longestIdle(n int) (found []*openConn, closing int) {
 			switch {
 			case o.closing:
 				closing++
-			case len(p.conns) > most && o.idleSince.Load() != 0:
+			case len(p.conns) > most && o.isIdle():
 				idle = append(idle, o)
 			}
 		}
@@ -219,30 +231,33 @@ func (t *Clients) longestIdle(n int) (found []*openConn, closing int) {
 	if closing > 0 {
 		return nil, closing
 	}
-	slices.SortFunc(found, func(a, b *openConn) int { return int(a.idleSince.Load() - b.idleSince.Load()) })
+	slices.SortFunc(found, func(a, b *openConn) int { return int(a.since.Load() - b.since.Load()) })
 	return found[:min(n, len(found))], 0
 }
 
-// greediest returns a connection of the address with the most connections, if these are
-// more than twice as many as those of key.
-func (t *Clients) greediest(key peerKey) []*openConn {
+// longestBusy returns the connection whose request is under way longest, of the address with
+// the most connections. That must be the address of key, or one with more than twice as many.
+func (t *Clients) longestBusy(key peerKey) []*openConn {
+	var top *peer
+	for _, p := range t.peers {
+		if top == nil || len(p.conns) > len(top.conns) {
+			top = p
+		}
+	}
 	own := 1
 	if p := t.peers[key]; p != nil {
 		own += len(p.conns)
 	}
-	var top *peer
-	for _, p := range t.peers {
-		if len(p.conns) > 2*own && (top == nil || len(p.conns) > len(top.conns)) {
-			top = p
-		}
-	}
-	if top == nil {
+	if top == nil || top.key != key && len(top.conns) <= 2*own {
 		return nil
 	}
+	var longest *openConn
 	for o := range top.conns {
-		return []*openConn{o}
+		if longest == nil || o.since.Load() > longest.since.Load() { // negative
+			longest = o
+		}
 	}
-	return nil
+	return []*openConn{longest}
 }
 
 // outOfDescriptors closes idle connections although the table has room: something else took
@@ -259,6 +274,35 @@ func (t *Clients) outOfDescriptors() bool {
 	case <-time.After(roomTime):
 	}
 	return true
+}
+
+// enter counts a request that a trusted proxy passes on. It returns the client that leave
+// must get when the request has ended, or a zero address for a client that is not counted:
+// one that the proxy does not name, and a loopback address. It reports whether the client is
+// within its limit.
+func (t *Clients) enter(h *fasthttp.RequestHeader) (netip.Addr, bool) {
+	addr := clientOf(h, t.trusts)
+	if !addr.IsValid() || addr.IsLoopback() {
+		return netip.Addr{}, true
+	}
+	addr = clientKey(addr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.requests[addr] >= t.cfg.PerClient {
+		t.shed(ShedClientRequests, 1)
+		return netip.Addr{}, false
+	}
+	t.requests[addr]++
+	return addr, true
+}
+
+// leave ends enter.
+func (t *Clients) leave(client netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.requests[client]--; t.requests[client] == 0 {
+		delete(t.requests, client)
+	}
 }
 
 // trusts reports whether addr is a trusted proxy.

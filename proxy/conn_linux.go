@@ -58,7 +58,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		runtime.Gosched()
 	}
 	n, err := c.TCPConn.Read(p)
-	if n > 0 || err == io.EOF || errors.Is(err, syscall.ECONNRESET) {
+	if n > 0 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		c.open.unpin()
 	}
 	return n, err

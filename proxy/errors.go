@@ -62,7 +62,7 @@ func problemOf(err error) problem {
 		return probDenied
 	case errors.Is(err, errVersionGone), errors.Is(err, errNoLength), errors.Is(err, origin.ErrOtherVersion):
 		return probOrigin
-	case errors.Is(err, cache.ErrClosed), errors.Is(err, cache.ErrAbandoned):
+	case errors.Is(err, cache.ErrClosed), errors.Is(err, cache.ErrAbandoned), errors.Is(err, errClientLimit):
 		return probOverloaded
 	case errors.Is(err, cache.ErrTooLong):
 		return probOrigin

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -24,6 +25,10 @@ type exchange struct {
 	proxy *Proxy
 	fc    *fasthttp.RequestCtx
 	open  *openConn // nil if the connection is in no table
+
+	// client is counted in the table of clients, for a request from a trusted proxy.
+	client netip.Addr
+
 	id    [16]byte
 	start time.Time
 
@@ -58,7 +63,7 @@ func (p *Proxy) begin(fc *fasthttp.RequestCtx, start time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	*x = exchange{proxy: p, fc: fc, start: start, series: p.unknown, cache: cacheNone}
 	if x.open = openOf(fc.Conn()); x.open != nil {
-		x.open.busy()
+		x.open.busy(start)
 	}
 	putID(&x.id)
 	fc.SetUserValue(exchangeKey{}, x)
@@ -91,6 +96,9 @@ func (x *exchange) Close() error {
 	}
 	p.rec.InFlight(-1)
 	took := time.Since(x.start)
+	if x.client.IsValid() {
+		x.open.clients.leave(x.client)
+	}
 	if x.open != nil {
 		x.open.idle(x.start.Add(took))
 	}

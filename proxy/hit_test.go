@@ -100,7 +100,7 @@ type caller struct {
 // dialTest connects to a proxy that serves on a listener of ours.
 func dialTest(t *testing.T, p *Proxy) *caller {
 	t.Helper()
-	ln, err := Listen("127.0.0.1:0", NewClients(ClientConfig{}), slog.New(slog.DiscardHandler))
+	ln, err := Listen(t.Context(), "127.0.0.1:0", NewClients(ClientConfig{}), slog.New(slog.DiscardHandler))
 	must(t, err)
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ln) }()

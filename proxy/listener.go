@@ -30,13 +30,15 @@ type Listener struct {
 }
 
 // Listen opens addr. The listener serves at once; port 0 picks a free one.
-func Listen(addr string, clients *Clients, log *slog.Logger) (*Listener, error) {
+func Listen(ctx context.Context, addr string, clients *Clients, log *slog.Logger) (*Listener, error) {
 	lc := net.ListenConfig{Control: boundSockets}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{TCPListener: ln.(*net.TCPListener), clients: clients, log: log, lingerers: lingerers{patience: lingerTime}}
+	l := &Listener{
+		TCPListener: ln.(*net.TCPListener), clients: clients, log: log, lingerers: lingerers{patience: lingerTime},
+	}
 	l.refill()
 	return l, nil
 }

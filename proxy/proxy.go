@@ -128,15 +128,38 @@ func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
 		p.reject(x, fc, prob)
 		return
 	}
-	if fc.Request.Header.IsOptions() {
+	switch {
+	case !p.admitted(x, fc):
+	case fc.Request.Header.IsOptions():
 		p.preflight(x)
-	} else {
+	default:
 		p.route(x, fc)
 	}
 	if p.draining.Load() {
 		fc.SetConnectionClose()
 	}
 }
+
+var errClientLimit = errors.New("the client has --client-connections requests under way")
+
+// admitted answers a request of a client beyond its limit with 503. A connection carries one
+// request at a time, so the limit of connections is enough except for requests that a
+// trusted proxy passes on. Health checks are always admitted.
+func (p *Proxy) admitted(x *exchange, fc *fasthttp.RequestCtx) (ok bool) {
+	o := x.open
+	target := fc.Request.Header.RequestURI()
+	if o == nil || !o.trusted || o.clients.cfg.PerClient == 0 || bytes.HasPrefix(target, healthPrefix) {
+		return true
+	}
+	if x.client, ok = o.clients.enter(&fc.Request.Header); !ok {
+		t, _ := resolve(target)
+		p.attribute(x, t.alias)
+		x.fail(problemOf(errClientLimit), errClientLimit)
+	}
+	return ok
+}
+
+var healthPrefix = []byte("/-/")
 
 // route runs Fiber. It answers a panic with a problem: fasthttp does not recover it.
 func (p *Proxy) route(x *exchange, fc *fasthttp.RequestCtx) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"syscall"
 	"time"
 
@@ -11,10 +12,15 @@ import (
 // Bounds of what the kernel holds for one client. Accepted connections inherit them from
 // the listener.
 const (
-	// unsentMax is how many bytes the kernel takes beyond those that the congestion
-	// window and the client's window let out (TCP_NOTSENT_LOWAT). Bytes under way are
-	// not limited, because their number decides the speed on a long path.
-	unsentMax = 128 << 10
+	// unsentAll is how many bytes the kernel takes for all connections together beyond
+	// those that the congestion windows and the clients' windows let out. A connection
+	// gets its share at accept (TCP_NOTSENT_LOWAT), from unsentMin to unsentMax: a few
+	// fast clients get a picture of 1 MiB with one system call, and of thousands none keeps
+	// much. Bytes under way are not limited, because their number decides the speed on a
+	// long path.
+	unsentAll = 32 << 20
+	unsentMax = 1 << 20
+	unsentMin = 16 << 10
 	// clientTimeout is how long a client may leave bytes unacknowledged, or its
 	// window closed (TCP_USER_TIMEOUT). The kernel then drops the connection and its bytes,
 	// also if the server has closed it already.
@@ -35,4 +41,18 @@ func boundSockets(_, _ string, c syscall.RawConn) error {
 		set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	})
 	return errors.Join(err, errs)
+}
+
+// shareUnsent gives an accepted connection its share of unsentAll, when open connections
+// are open.
+func shareUnsent(c *net.TCPConn, open int) {
+	share := max(unsentMin, unsentAll/open)
+	if share >= unsentMax {
+		return // inherited from the listener
+	}
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, share)
+		})
+	}
 }

@@ -2,8 +2,13 @@
 
 package proxy
 
-import "syscall"
+import (
+	"net"
+	"syscall"
+)
 
 // boundSockets leaves the sizes of buffers to the system: TCP_NOTSENT_LOWAT and
 // TCP_USER_TIMEOUT are set on Linux only.
 func boundSockets(_, _ string, _ syscall.RawConn) error { return nil }
+
+func shareUnsent(*net.TCPConn, int) {}

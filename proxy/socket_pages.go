@@ -83,7 +83,7 @@ func (t *Clients) sweep() {
 			continue
 		}
 		for o := range p.conns {
-			if o.pins.Load() != nil && o.idleSince.Load() != 0 {
+			if o.pins.Load() != nil && o.isIdle() {
 				pinned = append(pinned, o)
 			}
 		}

@@ -40,6 +40,9 @@ type Config struct {
 	// AliasConcurrency how many of them one alias may hold.
 	Concurrency      int
 	AliasConcurrency int
+	// IdleConns is how many connections without a call stay open, 0 for twice
+	// Concurrency.
+	IdleConns int
 	// Queue is how many calls may wait for a slot. One alias takes no more
 	// places than it leaves free, so alone at most half of them.
 	Queue int

@@ -59,6 +59,10 @@ func newSender(cfg Config, resolver *net.Resolver, log *slog.Logger) *sender {
 		Resolver:       resolver,
 		ControlContext: dialCheck(alias.Policy{AllowPrivateEndpoints: cfg.AllowPrivateEndpoints}),
 	}
+	idle := cfg.IdleConns
+	if idle == 0 {
+		idle = 2 * cfg.Concurrency
+	}
 	return &sender{
 		dial: dialer.DialContext,
 		tls: &tls.Config{
@@ -70,7 +74,7 @@ func newSender(cfg Config, resolver *net.Resolver, log *slog.Logger) *sender {
 		allowHTTP: cfg.AllowPrivateEndpoints,
 		// Each call may leave an idle connection to the same host; a lower limit
 		// would close connections whenever load falls.
-		idle: &idleConns{perHost: cfg.Concurrency, total: 2 * cfg.Concurrency},
+		idle: &idleConns{perHost: min(cfg.Concurrency, idle), total: idle},
 		log:  log,
 	}
 }
