@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
@@ -84,7 +85,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	defer unlock()
-	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(s.Data, "registry.db"))
+	store, err := s.openStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,6 +140,21 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 			"provisioning":                   iam.Run, "canaries": iam.canary.Run,
 		},
 	})
+}
+
+// openStore opens the database, and makes it at the first start. A key set in the data folder
+// is made after the database, so without a database its secrets have been lost.
+func (s *serveCmd) openStore(ctx context.Context) (*sqlstore.Store, error) {
+	path := filepath.Join(s.Data, "registry.db")
+	keys := seal.InDataFolder(seal.Spec{Master: s.MasterKey, Dir: s.Data})
+	info, err := os.Stat(path)
+	lost := errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() == 0
+	if lost && keys != "" {
+		return nil, fmt.Errorf("the database %s is missing or empty, but its key set %s is there: "+
+			"restore the database from backup; to begin with an empty registry, move the key set away "+
+			"or name an empty folder with --data", path, keys)
+	}
+	return sqlstore.OpenSQLite(ctx, path)
 }
 
 // openRegistry opens the key set, and the registry whose secrets it seals.

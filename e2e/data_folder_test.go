@@ -114,6 +114,11 @@ func TestStartRefused(t *testing.T) {
 			},
 			{name: "database garbage", says: []string{"registry.db", "damaged or is no SQLite database", "restore it from backup"}, spoil: overwrite("registry.db", strings.Repeat("garbage ", 4096))},
 			{name: "database cut short", says: []string{"registry.db", "damaged or is no SQLite database", "restore it from backup"}, spoil: cutShort},
+			{
+				name: "database missing", spoil: overwrite("registry.db", "missing"),
+				says: []string{"registry.db is missing or empty", "its key set", "master.keyset is there", "restore the database from backup", "name an empty folder with --data"},
+			},
+			{name: "database empty", spoil: overwrite("registry.db", ""), says: []string{"registry.db is missing or empty", "restore the database from backup"}},
 			{name: "database a folder", says: []string{"registry.db", "is a directory"}, spoil: overwrite("registry.db", "folder")},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
@@ -335,5 +340,37 @@ func TestDataFolderMode(t *testing.T) {
 				t.Errorf("warned: %v", warned)
 			}
 		})
+	}
+}
+
+// TestKeySetElsewhere: a key set outside the data folder may be of many registries, so a new
+// registry may begin with it.
+func TestKeySetElsewhere(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keyset")
+	for range 2 {
+		s := start(t, "--master-key", "file:"+keys)
+		s.createOn("shop", "http://127.0.0.1:1", "media")
+		s.stop()
+	}
+}
+
+// TestFirstStartAfterCrash: a first start may end after each file that it makes.
+func TestFirstStartAfterCrash(t *testing.T) {
+	t.Parallel()
+	whole := filepath.Join(t.TempDir(), "whole")
+	startIn(t, whole).kill()
+	made := []string{"lock", "registry.db", "registry.db-wal", "registry.db-shm", "master.keyset", "admin-token"}
+	for i := range made {
+		data := filepath.Join(t.TempDir(), "data")
+		if err := os.Mkdir(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range made[:i+1] {
+			writeFile(t, filepath.Join(data, name), string(readFile(t, filepath.Join(whole, name))), 0o600)
+		}
+		s := startIn(t, data)
+		s.createOn("shop", "http://127.0.0.1:1", "media")
+		s.stop()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -93,6 +94,22 @@ func open(ctx context.Context, spec Spec, opts ...awskms.ClientOption) (*Keyset,
 	return k, nil
 }
 
+// InDataFolder returns the path of an existing key set in the data folder of a Spec, or
+// "". A key set elsewhere may belong to many registries, and is not reported.
+func InDataFolder(spec Spec) string {
+	path := filepath.Join(spec.Dir, fileName)
+	if strings.HasPrefix(spec.Master, kmsPrefix) {
+		path = filepath.Join(spec.Dir, kmsFileName)
+	}
+	if named, ok := strings.CutPrefix(spec.Master, filePrefix); ok {
+		path = named
+	}
+	if _, err := os.Lstat(path); err != nil || !within(spec.Dir, path) {
+		return ""
+	}
+	return path
+}
+
 // ValidateMaster checks the form of a master key, not whether the key exists.
 func ValidateMaster(master string) error {
 	if path, ok := strings.CutPrefix(master, filePrefix); ok && path != "" || master == "" {
@@ -173,11 +190,16 @@ func (k *Keyset) BesideData() (path string, beside bool) {
 	if k.clearPath == "" {
 		return "", false
 	}
-	rel, err := filepath.Rel(resolved(k.dir), resolved(k.clearPath))
-	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+	if !within(k.dir, k.clearPath) {
 		return "", false
 	}
 	return k.clearPath, true
+}
+
+// within reports whether a path is in a folder.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(resolved(dir), resolved(path))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 // resolved returns the absolute path without symbolic links; a step that fails is

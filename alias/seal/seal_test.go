@@ -257,3 +257,37 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestInDataFolder: only a key set in the data folder belongs to this registry alone.
+func TestInDataFolder(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	for _, path := range []string{
+		filepath.Join(dir, "master.keyset"), filepath.Join(dir, "mine"), filepath.Join(elsewhere, "shared"),
+	} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const arn = "aws-kms://arn:aws:kms:eu-west-1:123456789012:key/1234abcd"
+	for _, tt := range []struct{ name, master, dir, want string }{
+		{"default", "", dir, filepath.Join(dir, "master.keyset")},
+		{"default, none there", "", elsewhere, ""},
+		{"named in the folder", "file:" + filepath.Join(dir, "mine"), dir, filepath.Join(dir, "mine")},
+		{"named in the folder, none there", "file:" + filepath.Join(dir, "none"), dir, ""},
+		{"named elsewhere", "file:" + filepath.Join(elsewhere, "shared"), dir, ""},
+		{"named elsewhere by a path through the folder", "file:" + filepath.Join(dir, "..", filepath.Base(elsewhere), "shared"), dir, ""},
+		{"wrapped, none there", arn, dir, ""},
+	} {
+		if got := InDataFolder(Spec{Master: tt.master, Dir: tt.dir}); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	wrapped := filepath.Join(dir, "master.keyset.kms")
+	if err := os.WriteFile(wrapped, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := InDataFolder(Spec{Master: arn, Dir: dir}); got != wrapped {
+		t.Errorf("wrapped: got %q, want %q", got, wrapped)
+	}
+}
