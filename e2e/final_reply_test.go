@@ -16,10 +16,9 @@ import (
 type rawS3 struct {
 	url string
 
-	mu      sync.Mutex // guards the fields below
-	asked   map[string]int
-	open    map[net.Conn]struct{}
-	closing bool
+	mu    sync.Mutex // guards the fields below
+	asked map[string]int
+	open  map[net.Conn]struct{}
 }
 
 // newRawS3 calls answer with the target of each request on its connection, which is closed when answer
@@ -200,21 +199,45 @@ func TestNoFinalReply(t *testing.T) {
 	if n := s.samples(); n["ixmage_origin_open_bodies"] != before || n["ixmage_http_requests_in_flight"] != 0 {
 		t.Errorf("%v bodies and %v requests are left", n["ixmage_origin_open_bodies"], n["ixmage_http_requests_in_flight"])
 	}
+}
 
+// TestTermAmidNoFinalReply ends the process while S3 answers clients, canaries and scope
+// checks with what is no final answer, or not at all, and the deadlines of these requests are far away.
+func TestTermAmidNoFinalReply(t *testing.T) {
+	t.Parallel()
+	rows := noFinalReplies()
+	store := newRawS3(t, func(c net.Conn, bucket string) { rows[bucket](c) })
+	s := start(t, "--origin-first-byte-timeout", "3m", "--origin-call-timeout", "8m", "--origin-connect-timeout", "3m",
+		"--shutdown-timeout", "1s", "--breaker-failures", "0", "--canary-interval", "100ms")
 	for name := range rows {
-		for range 3 {
-			wg.Go(func() {
-				single(s.public, http.MethodGet, "/"+name+"/end.png")
-			})
+		s.createOn(name, store.url, name)
+	}
+	s.patchOn("silence", `{"canary":"canary.png"}`)
+	var wg sync.WaitGroup
+	for name := range rows {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			wg.Go(func() { single(s.public, method, "/"+name+"/end.png") })
 		}
 	}
-	eventually(t, "S3 is asked", func() bool { return store.count("/silence/end.png") > 0 && store.count("/switching-drips/end.png") > 0 })
+	verify := s.request(http.MethodPost, "/api/v1/aliases/header-drips/verify", nil)
+	c := client(t)
+	wg.Go(func() {
+		if resp, err := c.Do(verify); err == nil {
+			resp.Body.Close()
+		}
+	})
+	eventually(t, "S3 is asked", func() bool {
+		return store.count("/silence/end.png") > 1 && store.count("/silence/canary.png") > 0 &&
+			store.count("/interim-drips/end.png") > 1 && store.conns() > 10
+	})
 	begun := time.Now()
 	ended := make(chan int, 1)
 	go func() { ended <- s.stop() }()
 	select {
 	case code := <-ended:
-		if took := time.Since(begun); code != 0 || took > 10*time.Second { // 1 s + 2 s, and patience with a busy machine
+		took := time.Since(begun)
+		t.Logf("ended after %s", took)
+		if code != 0 || took > 10*time.Second { // 1 s + 2 s, and patience with a busy machine
 			t.Errorf("it ended with status %d after %s", code, took)
 		}
 	case <-time.After(time.Minute):

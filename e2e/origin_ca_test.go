@@ -3,8 +3,7 @@ package e2e
 import (
 	"crypto/tls"
 	"encoding/pem"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -113,7 +112,7 @@ func TestNetworkCauses(t *testing.T) {
 	_, otherName := tlsS3(t, ca.issue(t, time.Hour, "s3.example.com"))
 	_, expired := tlsS3(t, ca.issue(t, -time.Hour, "127.0.0.1"))
 	web := httptest.NewUnstartedServer(http.NotFoundHandler())
-	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	web.StartTLS()
 	t.Cleanup(web.Close)
 	ssh := newRawS3(t, func(c net.Conn, _ string) { _, _ = c.Write([]byte("SSH-2.0-OpenSSH_9.6\r\n")) })

@@ -85,6 +85,7 @@ var concurrentTests = []string{
 	"TestStreamsOutliveTheirKey",
 	"TestSurplusAnswers",
 	"TestTermEndsEverything",
+	"TestTermAmidNoFinalReply",
 	"TestTermUnderLoad",
 	"TestTrustedProxies",
 	"TestUnknownLength",

@@ -66,9 +66,11 @@ func newAWS(base aws.Config, endpoints Endpoints, backoff time.Duration) *AWS {
 		base.Region = controlRegion
 	}
 	if base.HTTPClient == nil {
-		base.HTTPClient = &http.Client{
-			Timeout: callTimeout, CheckRedirect: refuseRedirect, Transport: endpoints.transport(),
+		client := &http.Client{Timeout: callTimeout, CheckRedirect: refuseRedirect}
+		if endpoints.Roots != nil {
+			client.Transport = endpoints.transport()
 		}
+		base.HTTPClient = client
 	}
 	base.APIOptions = append(slices.Clone(base.APIOptions), withoutSDKHeaders)
 	return &AWS{endpoints: endpoints, base: base, backoff: backoff}
@@ -83,14 +85,15 @@ func withoutSDKHeaders(stack *smithymiddleware.Stack) error {
 	return nil
 }
 
-// transport is that of net/http, with its connections, unless there are roots.
-func (e Endpoints) transport() http.RoundTripper {
-	if e.Roots == nil {
-		return http.DefaultTransport
+// transport is like the default of net/http, but trusts Roots.
+func (e Endpoints) transport() *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     &tls.Config{RootCAs: e.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     90 * time.Second,
+		ForceAttemptHTTP2:   true,
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{RootCAs: e.Roots, MinVersion: tls.VersionTLS12}
-	return t
 }
 
 // callTimeout bounds one attempt of one call.

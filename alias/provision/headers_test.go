@@ -2,8 +2,7 @@ package provision
 
 import (
 	"crypto/x509"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -62,7 +61,7 @@ func TestRoots(t *testing.T) {
 			calls.Add(1)
 			w.WriteHeader(http.StatusForbidden)
 		}))
-		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 		server.StartTLS()
 		endpoints := Endpoints{IAM: server.URL, Roots: x509.NewCertPool()}
 		if trusted {

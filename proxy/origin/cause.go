@@ -47,11 +47,14 @@ func diagnose(err error, at variant) (Cause, string) {
 	case errors.As(err, &proto):
 		return CauseProtocol, proto.hint()
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return CauseRefused, "Nothing listens at the address and port of S3: check the alias's endpoint, and that the S3 server runs."
+		return CauseRefused, "Nothing listens at the address and port of S3: check the alias's endpoint, and that " +
+			"the S3 server runs."
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return CauseUnreachable, "There is no route to the address of S3: check the alias's endpoint and the network of this host."
+		return CauseUnreachable, "There is no route to the address of S3: check the alias's endpoint and the " +
+			"network of this host."
 	case isTimeout(err) && isDial(err):
-		return CauseTimeout, "S3 cannot be reached: no connection was made within --origin-connect-timeout, so the address is wrong, " +
+		return CauseTimeout, "S3 cannot be reached: no connection was made within --origin-connect-timeout, so the " +
+			"address is wrong, " +
 			"or a firewall drops packets. Check the alias's endpoint and region, and the network from this host."
 	case isTimeout(err), errors.Is(err, errSlow):
 		return CauseTimeout, ""
@@ -66,9 +69,11 @@ func (f *addressError) hint() string {
 	case errors.Is(f, errPlainHTTP):
 		return "The alias's endpoint begins with http://: use https://, or start ixmage with --allow-private-endpoints."
 	case f.private:
-		return "The alias's endpoint leads to a private address: start ixmage with --allow-private-endpoints if that is meant."
+		return "The alias's endpoint leads to a private address: start ixmage with --allow-private-endpoints if " +
+			"that is meant."
 	}
-	return "The alias's endpoint leads to an address that no S3 server may have (link-local, metadata, multicast): correct " +
+	return "The alias's endpoint leads to an address that no S3 server may have (link-local, metadata, " +
+		"multicast): correct " +
 		"the endpoint, or the DNS that this host asks. No flag allows it."
 }
 
@@ -77,14 +82,16 @@ func hostHint(at variant) string {
 	if at.endpoint == "" || at.pathStyle {
 		return ""
 	}
-	return " The host name begins with the bucket: if the server expects the bucket in the path, set path_style to true on the alias."
+	return " The host name begins with the bucket: if the server expects the bucket in the path, set path_style " +
+		"to true on the alias."
 }
 
 func dnsHint(err *net.DNSError, at variant) string {
 	name := clip(err.Name, 255)
 	switch {
 	case !err.IsNotFound:
-		return "The DNS of this host did not resolve " + name + ": its name servers fail or do not answer. Check /etc/resolv.conf and the network."
+		return "The DNS of this host did not resolve " + name + ": its name servers fail or do not answer. Check " +
+			"/etc/resolv.conf and the network."
 	case at.endpoint == "":
 		return "The host name " + name + " does not exist: correct the alias's region, or the DNS that this host asks."
 	}
@@ -99,25 +106,31 @@ func tlsHint(err error, at variant) string {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &record):
-		return "The S3 server does not speak TLS on this port: if it is plain HTTP, the alias's endpoint must begin with http:// (see " +
+		return "The S3 server does not speak TLS on this port: if it is plain HTTP, the alias's endpoint must " +
+			"begin with http:// (see " +
 			"--allow-private-endpoints); else correct the port."
 	case errors.As(err, &host):
 		return "The certificate of the S3 server is for another host name." + hostHint(at) +
 			" Otherwise correct the alias's endpoint, or the certificate."
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "The certificate of the S3 server has expired or is not valid yet: renew it, or correct the clock of this host."
+		return "The certificate of the S3 server has expired or is not valid yet: renew it, or correct the clock " +
+			"of this host."
 	case errors.As(err, &unknown), errors.As(err, &invalid):
-		return "The certificate of the S3 server is not signed by an authority that this host trusts: name the authority's certificate with " +
+		return "The certificate of the S3 server is not signed by an authority that this host trusts: name the " +
+			"authority's certificate with " +
 			"--origin-ca FILE, or add it to the system's (SSL_CERT_FILE)."
 	case isConnBroken(err):
-		return "The connection ended during the TLS handshake: check that the port of the alias's endpoint speaks TLS; if it is plain " +
+		return "The connection ended during the TLS handshake: check that the port of the alias's endpoint speaks " +
+			"TLS; if it is plain " +
 			"HTTP, the endpoint must begin with http://."
 	}
-	return "The TLS handshake with the S3 server failed: it must speak TLS 1.2 or later on this port, and ask for no certificate of the client."
+	return "The TLS handshake with the S3 server failed: it must speak TLS 1.2 or later on this port, and ask " +
+		"for no certificate of the client."
 }
 
 func resetHint(at variant) string {
-	hint := "S3 cannot be reached: the connection ended before the answer. Check the S3 server, and what stands before it."
+	hint := "S3 cannot be reached: the connection ended before the answer. Check the S3 server, and what stands " +
+		"before it."
 	if strings.HasPrefix(at.endpoint, "http:") {
 		hint += " If the port speaks TLS, the alias's endpoint must begin with https://."
 	}
@@ -136,7 +149,8 @@ func (e *protocolError) hint() string {
 	if e.tls {
 		return "The S3 server speaks TLS on this port: the alias's endpoint must begin with https://."
 	}
-	return "S3's answer made no sense, because it is no answer of HTTP/1.1: check the host and port of the alias's endpoint."
+	return "S3's answer made no sense, because it is no answer of HTTP/1.1: check the host and port of the " +
+		"alias's endpoint."
 }
 
 // replyError marks an error of the parser, which has no type, as that of a reply that is no

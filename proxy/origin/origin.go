@@ -1,6 +1,6 @@
 // Package origin reads objects from S3 for the proxy: GetObject and HeadObject,
-// signed with the one credential that the alias names, over one tuned transport,
-// with a bounded number of calls at a time. It checks what it reads: a body
+// signed with the one credential that the alias names, over connections that no other
+// credential uses, with a bounded number of calls at a time. It checks what it reads: a body
 // ends with io.EOF only if every declared byte has arrived and the object's checksum
 // is right.
 package origin

@@ -23,7 +23,7 @@ func newSignature() signature {
 }
 
 // SignHTTP implements s3.HTTPSignerV4.
-func (s signature) SignHTTP(
+func (s signature) SignHTTP( //nolint:revive // the interface has these arguments
 	ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string, at time.Time,
 	options ...func(*v4.SignerOptions),
 ) error {

@@ -186,17 +186,23 @@ func (c *httpClient) send(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		resp, err := cn.exchange(req)
-		switch {
-		case err == nil:
+		if err == nil {
 			return resp, nil
-		case cn.reused && cn.received == 0 && req.Context().Err() == nil && !isTimeout(err) && resent < maxResends:
-			continue
-		case cn.reused && cn.received == 0 && resent == maxResends:
-			err = errDead
 		}
-		t.gotNoReply()
-		return nil, err
+		if !cn.wasDead(req.Context(), err) {
+			t.gotNoReply()
+			return nil, err
+		}
+		if resent == maxResends {
+			t.gotNoReply()
+			return nil, errDead
+		}
 	}
+}
+
+// wasDead reports whether an exchange failed because the server had closed an idle connection.
+func (cn *conn) wasDead(ctx context.Context, err error) bool {
+	return cn.reused && cn.received == 0 && ctx.Err() == nil && !isTimeout(err)
 }
 
 // connection returns an idle connection, or a new one.
