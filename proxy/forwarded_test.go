@@ -15,6 +15,16 @@ func trustsForTest(a netip.Addr) bool {
 	return slices.ContainsFunc(trustedForTest, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// headerOf makes a request header of lines.
+func headerOf(lines ...string) *fasthttp.RequestHeader {
+	var h fasthttp.RequestHeader
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return &h
+}
+
 // TestClientOf has the examples of RFC 7239 and what attackers and proxies make of the two
 // headers. A line is a header line; "" as the result means that no client is named.
 func TestClientOf(t *testing.T) {
@@ -71,13 +81,8 @@ func TestClientOf(t *testing.T) {
 	} {
 		t.Run(strings.Join(tc.lines, " | "), func(t *testing.T) {
 			t.Parallel()
-			var h fasthttp.RequestHeader
-			for _, line := range tc.lines {
-				name, value, _ := strings.Cut(line, ": ")
-				h.Add(name, value)
-			}
 			got := ""
-			if a := clientOf(&h, trustsForTest); a.IsValid() {
+			if a := clientOf(headerOf(tc.lines...), trustsForTest); a.IsValid() {
 				got = a.String()
 			}
 			if got != tc.want {
