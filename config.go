@@ -28,6 +28,7 @@ import (
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/internal/logging"
+	"ixmage/proxy"
 	"ixmage/proxy/origin"
 )
 
@@ -295,9 +296,11 @@ func isLoopback(addr string) bool {
 }
 
 // origin returns the configuration of the S3 client.
-func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, n *previousKeyNotifier) origin.Config {
+func (s *serveCmd) origin(
+	log *slog.Logger, registry *alias.Registry, n *previousKeyNotifier, slow *proxy.SlowReaders,
+) origin.Config {
 	return origin.Config{
-		Lookup: registry.Lookup, PreviousKeyUsed: n.used,
+		Lookup: registry.Lookup, PreviousKeyUsed: n.used, CutSlow: slow.CutForSlot,
 		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,

@@ -239,7 +239,7 @@ func TestDefaults(t *testing.T) {
 	if errs := s.validate(); len(errs) > 0 {
 		t.Error(errs)
 	}
-	c := s.origin(slog.New(slog.DiscardHandler), nil, nil)
+	c := s.origin(slog.New(slog.DiscardHandler), nil, nil, nil)
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}

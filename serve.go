@@ -102,10 +102,11 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	stopAccounts := runAccounts(ctx, accounts.Accounts)
 	defer end.finish("usage", end.store, stopAccounts) // after the last count and before the store is closed
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
-	memory := s.openCache(log, m)
+	slow := proxy.NewSlowReaders(m.ClientCut, log)
+	memory := s.openCache(log, m, slow)
 	defer end.finish("cache", end.cut, memory.Close)
 	previousKeys := &previousKeyNotifier{}
-	s3, err := origin.New(s.origin(log, registry, previousKeys), registry, originRecorder{m, accounts})
+	s3, err := origin.New(s.origin(log, registry, previousKeys, slow), registry, originRecorder{m, accounts})
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
-		Canary: iam.canary, Ready: serving.Load, Log: log,
+		Slow: slow, Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
 	clients := s.clients(log, m)
 	exposeGauges(m, registry, memory)
@@ -175,8 +176,10 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 }
 
 // openCache makes the cache, and warns if it cannot work as well as it should.
-func (s *serveCmd) openCache(log *slog.Logger, m *metrics.Metrics) *cache.Cache {
-	memory := cache.New(cache.Config{Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Log: log}, m)
+func (s *serveCmd) openCache(log *slog.Logger, m *metrics.Metrics, slow *proxy.SlowReaders) *cache.Cache {
+	memory := cache.New(cache.Config{
+		Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Relieve: slow.CutForMemory, Log: log,
+	}, m)
 	if memory.HeapBytes() > 0 {
 		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
 	}

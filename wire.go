@@ -277,6 +277,7 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 		st := memory.NegativeStats()
 		return st.Bytes, st.Capacity, st.Entries
 	})
+	m.Pinned(func() int64 { return memory.Stats().Pinned })
 	m.Aliases(func() map[string]int {
 		byState := make(map[string]int)
 		for state, n := range registry.Count() {

@@ -21,6 +21,7 @@ type body struct {
 	budget *budget
 	cost   int64
 	refs   atomic.Int64
+	pins   atomic.Int64 // see pin
 
 	data []byte // length is the declared size; written only by the fetch
 	// data lies in an extent of the arena, or on the heap if there is none.
@@ -82,9 +83,6 @@ func (b *body) release() {
 		panic("cache: body released more often than retained")
 	}
 }
-
-// shared reports whether there is more than one reference.
-func (b *body) shared() bool { return b.refs.Load() > 1 }
 
 // publish lets readers see the first n bytes.
 func (b *body) publish(n int) {

@@ -82,6 +82,10 @@ type Config struct {
 	Memory int64
 	// ObjectMax is the size above which an object is streamed past the cache.
 	ObjectMax int64
+	// Relieve is called when a fetch needs memory that bodies in use may hold: pinned
+	// bytes of limit are theirs. It may end the slowest of the readers that have called
+	// Pin, and says what it did. It must not call the cache. Nil ends none.
+	Relieve func(pinned, limit int64) Relief
 	// Log gets a line for each load or body that panics; nil discards them.
 	Log *slog.Logger
 }
@@ -214,6 +218,7 @@ func (c *Cache) Generation(key Key) uint64 {
 // Stats are the figures of the memory tier.
 type Stats struct {
 	Bytes    int64 // entries, fetches, and evicted bodies that are still being sent
+	Pinned   int64 // of Bytes: fetches, and what slow readers keep from being freed
 	Capacity int64
 	Entries  int64
 }

@@ -114,6 +114,9 @@ func (w *env) checkBalance() {
 		w.t.Errorf("held %d, stored %d, entries %d; the entries are %d with %d bytes",
 			st.Bytes, w.memory.stored.used.Load(), st.Entries, count, sum)
 	}
+	if st.Pinned != 0 || w.memory.filling.Load() != 0 {
+		w.t.Errorf("%d bytes pinned, %d being filled at rest", st.Pinned, w.memory.filling.Load())
+	}
 	if o, c := w.opened.Load(), w.closed.Load(); o != c {
 		w.t.Errorf("%d bodies opened, %d closed", o, c)
 	}

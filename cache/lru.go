@@ -37,6 +37,7 @@ const entryOverhead = 548
 type budget struct {
 	limit int64
 	used  atomic.Int64
+	pins
 }
 
 // reserve adds n, unless the sum would exceed the limit.
@@ -52,7 +53,10 @@ func (b *budget) reserve(n int64) bool {
 	}
 }
 
-func (b *budget) release(n int64) { b.used.Add(-n) }
+func (b *budget) release(n int64) {
+	b.used.Add(-n)
+	b.signal()
+}
 
 // memory is the memory tier: an LRU bounded in bytes. golang-lru bounds the number of
 // entries and has no callback for overwritten values, so only its core is used, with locks
@@ -65,6 +69,8 @@ type memory struct {
 	reserved  budget // by the caller: see Reserve
 	stored    budget // by entries alone; its limit is the tier's capacity
 	entries   atomic.Int64
+	filling   atomic.Int64 // of held: by fetches under way
+	relief    func(pinned, limit int64) Relief
 	arena     *arena.Arena // nil: bodies are on the heap
 	shard     [shards]shard
 	// clock counts uses: it gives the entries of all shards one order.
@@ -72,7 +78,9 @@ type memory struct {
 }
 
 func newMemory(cfg Config, rec Recorder) *memory {
-	m := &memory{rec: rec, seed: maphash.MakeSeed(), objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor))}
+	m := &memory{
+		rec: rec, seed: maphash.MakeSeed(), objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor)), relief: cfg.Relieve,
+	}
 	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced, reasonPurged, reasonGone} {
 		rec.Evicted(Tier, reason, 0)
 	}
@@ -247,26 +255,20 @@ func (m *memory) evicted(e *Entry, reason string) {
 	m.rec.Evicted(Tier, reason, 1)
 }
 
-// inUseMax is the number of entries in use that room skips before it gives up.
-const inUseMax = 64
-
 // room reserves n bytes of b, which is held or stored, and evicts entries until there is
-// room. It fails if the oldest entries are in use: their eviction would free no memory and
-// only empty the cache.
+// room, the least recently used one first. An entry in use is evicted in its turn, because
+// reading is no use: its bytes stay held until its last reader has ended. It fails if there
+// is no entry left.
 func (m *memory) room(b *budget, n int64) bool {
 	if n > b.limit {
 		return false
 	}
-	for skipped := 0; !b.reserve(n); {
-		e, inUse := m.oldest()
-		switch {
-		case e != nil:
-			m.evicted(e, reasonFor(e))
-		case !inUse || skipped == inUseMax:
+	for !b.reserve(n) {
+		e := m.oldest()
+		if e == nil {
 			return false
-		default:
-			skipped++
 		}
+		m.evicted(e, reasonFor(e))
 	}
 	return true
 }
@@ -283,11 +285,11 @@ func (c *Cache) Reserve(n int64) bool {
 	if !m.reserved.reserve(n) {
 		return false
 	}
-	if !m.room(&m.held, n) {
-		m.reserved.release(n)
-		return false
+	if m.held.reserve(n) || !m.relieve() && m.room(&m.held, n) {
+		return true
 	}
-	return true
+	m.reserved.release(n)
+	return false
 }
 
 // Unreserve releases n bytes that Reserve has reserved.
@@ -303,26 +305,17 @@ func reasonFor(e *Entry) string {
 	return reasonExpired
 }
 
-// oldest removes the least recently used entry. An entry in use is skipped instead and
-// counts as used now.
-func (m *memory) oldest() (e *Entry, skipped bool) {
-	s := m.oldestShard()
-	if s == nil {
-		return nil, false
+// oldest removes and returns the least recently used entry, nil if there is none.
+func (m *memory) oldest() *Entry {
+	for {
+		s := m.oldestShard()
+		if s == nil {
+			return nil
+		}
+		if e := s.removeOldest(); e != nil {
+			return e
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, e, ok := s.lru.GetOldest()
-	switch {
-	case !ok: // removed since; there may be others
-		return nil, true
-	case e.body.shared():
-		e.used = m.clock.Add(1)
-		s.lru.Get(e.key) // to the front
-		return nil, true
-	}
-	s.removeLocked(e)
-	return e, false
 }
 
 // oldestShard finds the shard with the least recently used entry, nil if all are empty.
@@ -362,7 +355,9 @@ func (m *memory) clear() {
 }
 
 func (m *memory) stats() Stats {
-	return Stats{Bytes: m.held.used.Load(), Capacity: m.stored.limit, Entries: m.entries.Load()}
+	return Stats{
+		Bytes: m.held.used.Load(), Pinned: m.pinned(), Capacity: m.stored.limit, Entries: m.entries.Load(),
+	}
 }
 
 // shard is a part of the memory tier, under one lock.
@@ -408,6 +403,18 @@ func (s *shard) removeLocked(e *Entry) {
 	s.all[last.at] = last
 	s.all[end] = nil
 	s.all = s.all[:end]
+}
+
+// removeOldest removes and returns the least recently used entry, nil if there is none.
+func (s *shard) removeOldest() *Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, e, ok := s.lru.GetOldest()
+	if !ok {
+		return nil
+	}
+	s.removeLocked(e)
+	return e
 }
 
 // stepSize is the number of entries that a purge visits while it holds a shard's lock.

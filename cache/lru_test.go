@@ -44,7 +44,7 @@ func TestEvictionOrder(t *testing.T) {
 		}
 		want := append(append(unused, used[10:]...), used[:10]...)
 		for i, key := range want {
-			e, _ := w.memory.oldest()
+			e := w.memory.oldest()
 			if e == nil || string(e.Bytes()) != string(content(key, 1000)) {
 				t.Fatalf("the entry evicted as number %d was not %v", i, key)
 			}
@@ -73,61 +73,36 @@ func TestEvictionReasons(t *testing.T) {
 	})
 }
 
-// TestRoomSparesWhatIsInUse: evicting it would free nothing.
-func TestRoomSparesWhatIsInUse(t *testing.T) {
+// TestReadingIsNoUse: an entry that is being read is evicted in its turn. Its bytes stay
+// held until it is released.
+func TestReadingIsNoUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newEnv(t, roomy)
 		keys := w.fill(10, time.Hour)
-		var held []*Entry
-		for _, key := range keys {
-			e, _ := w.Hit(key, time.Now())
-			held = append(held, e)
+		read, _ := w.Hit(keys[0], time.Now())
+		for _, key := range keys[1:] {
+			w.wantEntry(key, true)
 		}
-		all := w.memory.held.limit
-		if w.memory.room(&w.memory.held, all) {
-			t.Fatal("got more than there is")
+		each := costOfFilled(keys[0])
+		need := w.memory.held.limit - 8*each // two must go
+		if !w.memory.room(&w.memory.held, need) {
+			t.Fatal("no room")
 		}
-		if n := w.Stats().Entries; n != 10 {
-			t.Errorf("%d entries left, want all 10", n)
+		for i, key := range keys {
+			// The eviction of the first one has freed nothing.
+			w.wantEntry(key, i > 2)
 		}
-		held[3].Release()
-		if !w.memory.room(&w.memory.held, all-9*costOfFilled(keys[0])) {
-			t.Error("no room, though one entry was idle")
+		if got, want := w.Stats().Bytes, need+8*each; got != want {
+			t.Errorf("%d bytes held, want %d", got, want)
 		}
-		w.wantEntry(keys[3], false)
-		w.memory.held.release(all - 9*costOfFilled(keys[0]))
-		for i, e := range held {
-			if i != 3 {
-				e.Release()
-			}
+		if string(read.Bytes()) != string(content(keys[0], 1000)) {
+			t.Error("an evicted entry changed while it was read")
 		}
-	})
-}
-
-// TestRoomGivesUp: room skips a bounded number of entries in use, and its next call gets
-// further.
-func TestRoomGivesUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newEnv(t, roomy)
-		keys := w.fill(inUseMax+11, time.Hour)
-		var held []*Entry
-		for _, key := range keys[:inUseMax+10] { // all but the last, which is the newest
-			e, _ := w.Hit(key, time.Now())
-			held = append(held, e)
-		}
-		w.wantEntry(keys[inUseMax+10], true)
-		free := w.memory.held.limit - w.Stats().Bytes + 1
-		if w.memory.room(&w.memory.held, free) {
-			t.Error("stepped over more entries than allowed")
-		}
-		if !w.memory.room(&w.memory.held, free) {
-			t.Error("the second try did not reach the idle entry")
-		}
-		w.memory.held.release(free)
-		for _, e := range held {
-			e.Release()
+		w.memory.held.release(need)
+		read.Release()
+		if got, want := w.Stats().Bytes, 7*each; got != want {
+			t.Errorf("%d bytes held after the release, want %d", got, want)
 		}
 	})
 }

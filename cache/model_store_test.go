@@ -127,21 +127,16 @@ func (m *model) remove(e *modelEntry, reason string) {
 	m.release(e.body)
 }
 
-// room adds n to a budget and evicts the least recently used entries that are not in use.
+// room adds n to a budget and evicts the least recently used entries, in use or not.
 func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
 	if n > limit {
 		return false
 	}
-	for skipped := 0; *used+n > limit; {
+	for *used+n > limit {
 		old := m.oldest()
 		switch {
 		case old == nil:
 			return false
-		case old.body.refs > 1:
-			m.use(old)
-			if skipped++; skipped > inUseMax {
-				return false
-			}
 		case old.isFresh(now):
 			m.remove(old, reasonCapacity)
 		default:

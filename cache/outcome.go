@@ -166,10 +166,13 @@ func (f *fetch) newBody(src *Source) *body {
 		return nil
 	}
 	n := cost(f.key, src)
-	if !c.memory.room(&c.memory.held, n) {
+	if !c.memory.fetchRoom(n) {
 		return nil
 	}
-	return newBody(&c.memory.held, c.memory.arena, int(src.Size), n)
+	b := newBody(&c.memory.held, c.memory.arena, int(src.Size), n)
+	c.memory.filling.Add(n)
+	b.pin()
+	return b
 }
 
 // resolve fixes the outcome of a fetch and wakes its waiters. Only a fetch that fills a
@@ -223,6 +226,8 @@ func (f *fetch) commit(err error) {
 	}
 	f.body.finish(err)
 	f.body.release()
+	c.memory.filling.Add(-f.body.cost)
+	f.body.unpin()
 }
 
 // store stores e if f is still in the table, and removes f from it. The present entry of

@@ -12,6 +12,7 @@ type families struct {
 	bytes     *prometheus.CounterVec   // alias, cache
 	aborts    *prometheus.CounterVec   // alias
 	shed      *prometheus.CounterVec   // reason
+	cuts      *prometheus.CounterVec   // reason
 
 	cached    *prometheus.CounterVec // alias, cache
 	evictions *prometheus.CounterVec // tier, reason
@@ -39,6 +40,8 @@ func newFamilies() *families {
 			"Answers that ended early because the client went away.", "alias"),
 		shed: counters("http_shed_total",
 			"Connections and requests that were refused or closed because of a limit.", "reason"),
+		cuts: counters("http_clients_cut_total",
+			"Connections closed because the client read an answer too slowly, by reason.", "reason"),
 
 		cached: counters("cache_requests_total",
 			"Requests that asked the cache, by what it did.", "alias", "cache"),
@@ -63,7 +66,7 @@ func newFamilies() *families {
 
 func (f *families) register(r prometheus.Registerer) {
 	r.MustRegister(
-		f.requests, f.duration, f.firstByte, f.bytes, f.aborts, f.shed,
+		f.requests, f.duration, f.firstByte, f.bytes, f.aborts, f.shed, f.cuts,
 		f.cached, f.evictions,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
 		f.savedRequests, f.savedBytes,

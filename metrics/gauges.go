@@ -16,6 +16,14 @@ func (m *Metrics) CacheStats(tier string, read func() (bytes, capacity, entries 
 	m.gauges.tiers[tier] = read
 }
 
+// Pinned sets the function that returns how many bytes of the memory tier cannot be freed.
+// Every scrape calls it. A second call replaces the function.
+func (m *Metrics) Pinned(read func() int64) {
+	m.gauges.mu.Lock()
+	defer m.gauges.mu.Unlock()
+	m.gauges.pinnedBytes = read
+}
+
 // Aliases sets the function that returns the number of aliases by state. Every scrape
 // calls it. A second call replaces the function.
 func (m *Metrics) Aliases(read func() map[string]int) {
@@ -44,15 +52,16 @@ func (m *Metrics) LogLines(blocked, rate func() int64) {
 // gauges are read at the scrape from the part that owns the value, so that no copy must
 // be kept up to date.
 type gauges struct {
-	bytes, capacity, entries, states *prometheus.Desc
-	running, oldest, logDropped      *prometheus.Desc
+	bytes, capacity, entries, states    *prometheus.Desc
+	pinned, running, oldest, logDropped *prometheus.Desc
 
 	// mu guards the fields below; it is not held while they are called.
-	mu         sync.Mutex
-	tiers      map[string]func() (bytes, capacity, entries int64)
-	aliases    func() map[string]int
-	operations func() (n int, oldest time.Time)
-	logLines   map[string]func() int64 // by reason; replaced as a whole
+	mu          sync.Mutex
+	tiers       map[string]func() (bytes, capacity, entries int64)
+	pinnedBytes func() int64
+	aliases     func() map[string]int
+	operations  func() (n int, oldest time.Time)
+	logLines    map[string]func() int64 // by reason; replaced as a whole
 }
 
 func newGauges() *gauges {
@@ -63,6 +72,7 @@ func newGauges() *gauges {
 		bytes:    desc("cache_bytes", "Bytes that the cache holds, overhead included.", "tier"),
 		capacity: desc("cache_capacity_bytes", "Bytes that the cache may hold.", "tier"),
 		entries:  desc("cache_entries", "Entries that the cache holds.", "tier"),
+		pinned:   desc("cache_pinned_bytes", "Bytes of fetches and of slow readers, which the cache cannot free."),
 		states:   desc("aliases", "Aliases in the registry.", "state"),
 		running:  desc("provision_operations_running", "Operations that are running."),
 		oldest: desc("provision_oldest_operation_timestamp_seconds",
@@ -74,7 +84,7 @@ func newGauges() *gauges {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.bytes, g.capacity, g.entries, g.states, g.running, g.oldest, g.logDropped} {
+	for _, d := range []*prometheus.Desc{g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped} {
 		ch <- d
 	}
 }
@@ -82,7 +92,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.mu.Lock()
-	tiers, aliases, operations, logLines := maps.Clone(g.tiers), g.aliases, g.operations, g.logLines
+	tiers, pinned, aliases, operations, logLines := maps.Clone(g.tiers), g.pinnedBytes, g.aliases, g.operations, g.logLines
 	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -93,6 +103,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(g.bytes, float64(bytes), tier)
 		gauge(g.capacity, float64(capacity), tier)
 		gauge(g.entries, float64(entries), tier)
+	}
+	if pinned != nil {
+		gauge(g.pinned, float64(pinned()))
 	}
 	if aliases != nil {
 		for state, n := range aliases() {

@@ -107,6 +107,14 @@ func (m *Metrics) Evicted(tier, reason string, n int) {
 	}
 }
 
+// ClientCut counts n clients that were cut because they read too slowly. reason is from a
+// fixed set of the caller. A call with n = 0 creates the series.
+func (m *Metrics) ClientCut(reason string, n int) {
+	if n >= 0 {
+		m.families.cuts.WithLabelValues(reason).Add(float64(n))
+	}
+}
+
 // gaugeOf makes a gauge of an atomic integer. An update costs less than that of a
 // Prometheus gauge, which compares and swaps a float in a loop.
 func gaugeOf(name, help string, v *atomic.Int64) prometheus.Collector {

@@ -62,6 +62,10 @@ func busy() *Metrics {
 	m.Evicted("memory", "capacity", 0)
 	m.Evicted("memory", "capacity", -1)
 	m.Evicted("memory", "expired", 0)
+	m.Pinned(func() int64 { return 1 << 16 })
+	m.ClientCut("memory", 2)
+	m.ClientCut("stalled", 0)
+	m.ClientCut("slot", -1)
 
 	shop, blog, third := m.Series("shop"), m.Series("blog"), m.Series("third")
 	shop.Request(hit(4096))

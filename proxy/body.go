@@ -4,16 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"time"
 
 	"github.com/valyala/fasthttp"
-)
-
-// A client that takes less than stallBytes in a time of stall is cut off.
-const (
-	stall      = 15 * time.Second
-	stallBytes = 4 << 10
 )
 
 var errClientGone = errors.New("client went away")
@@ -32,14 +24,15 @@ type chunkReader interface {
 type body struct {
 	x            *exchange
 	conn         net.Conn
-	whole        []byte      // all of the object, if it is in memory
-	reader       chunkReader // the source of the bytes otherwise
-	base         int64       // where in the reader's bytes the object begins
-	off          int64       // next byte to send
-	end          int64       // after the last byte to send, negative until EOF
-	completeSize int64       // size of the object if all of it must have arrived before the range ends
-	left         []byte      // bytes of the reader that Read has not returned yet
-	header       *conn       // holds the header until the first chunk can go out with it
+	whole        []byte         // all of the object, if it is in memory
+	reader       chunkReader    // the source of the bytes otherwise
+	base         int64          // where in the reader's bytes the object begins
+	off          int64          // next byte to send
+	end          int64          // after the last byte to send, negative until EOF
+	completeSize int64          // size of the object if all of it must have arrived before the range ends
+	left         []byte         // bytes of the reader that Read has not returned yet
+	header       *conn          // holds the header until the first chunk can go out with it
+	writes       *countedWriter // if conn is not ours
 }
 
 func newBody(x *exchange, f *representation, part byteRange) *body {
@@ -53,10 +46,16 @@ func newBody(x *exchange, f *representation, part byteRange) *body {
 	} else if b.end < f.obj.size {
 		b.completeSize = f.obj.size
 	}
-	if c, ours := b.conn.(*conn); ours && b.off < b.end {
-		b.header = c
-		c.bufferHeader()
+	if c, ours := b.conn.(*conn); ours {
+		c.begin(x)
+		if b.off < b.end {
+			b.header = c
+			c.bufferHeader()
+		}
+		return b
 	}
+	b.writes = newCountedWriter(b.conn)
+	b.writes.begin(x)
 	return b
 }
 
@@ -93,9 +92,6 @@ func (b *body) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		b.left = chunk
-	}
-	if err := b.conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
-		return 0, err
 	}
 	n := copy(p, b.left)
 	b.left = b.left[n:]
@@ -147,19 +143,10 @@ func (b *body) write(p []byte) (int, error) {
 		return int(n), err
 	}
 	if c, ours := b.conn.(*conn); ours {
-		return c.send(p)
+		n, err := c.vector(p)
+		return int(n), err
 	}
-	sent := 0
-	for {
-		if err := b.conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
-			return sent, err
-		}
-		n, err := b.conn.Write(p[sent:])
-		sent += n
-		if err == nil || n < stallBytes || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return sent, err
-		}
-	}
+	return b.writes.write(p)
 }
 
 // Close releases the reader. fasthttp calls it for every body, also one that failed or

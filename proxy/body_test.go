@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"testing"
 
 	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
 )
 
 // checkedStream gives the bytes of an object in chunks. As a fetch does, it withholds the
@@ -43,7 +46,8 @@ func TestRangeWaitsForTheCheck(t *testing.T) {
 				var sent bytes.Buffer
 				fc := &fasthttp.RequestCtx{}
 				fc.Init2(&writes{texts: &texts{}, sent: &sent}, nil, false)
-				x := &exchange{fc: fc}
+				x := &exchange{fc: fc, proxy: &Proxy{slow: NewSlowReaders(func(string, int) {}, slog.New(slog.DiscardHandler))}}
+				x.route.Alias = &alias.Alias{}
 				f := &representation{obj: &object{size: int64(len(data))}, reader: &checkedStream{data, chunk, invalid}}
 				_, err := newBody(x, f, part).WriteTo(nil)
 				want := data[part.first : part.last+1]

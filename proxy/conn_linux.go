@@ -24,18 +24,22 @@ type conn struct {
 	open      *openConn
 	lingerers *lingerers
 	lingers   atomic.Bool // the client may still be sending
+	pace      pace
 
 	holding bool
 	held    []byte // written while holding
 	reads   uint
 
-	// The two functions that raw calls are made once, and the fields below are their
+	// The three functions that raw calls are made once, and the fields below are their
 	// arguments and results, so that a hit allocates nothing.
-	sendHeld, sendFile func(fd uintptr) bool
-	file               int
-	off                int64
-	left               int
-	err                error
+	sendHeld, sendVector, sendFile func(fd uintptr) bool
+	data                           []byte // of sendVector
+	file                           int    // of sendFile
+	off                            int64
+	left                           int
+	once                           bool // do not wait if the socket is full
+	full                           bool // the socket was full
+	err                            error
 }
 
 func newConn(o *openConn, l *lingerers) net.Conn {
@@ -44,7 +48,8 @@ func newConn(o *openConn, l *lingerers) net.Conn {
 		o.tcp.Close()
 	}
 	c := &conn{TCPConn: o.tcp, raw: raw, open: o, lingerers: l}
-	c.sendHeld, c.sendFile = c.trySendHeld, c.trySendFile
+	c.pace.client = c
+	c.sendHeld, c.sendVector, c.sendFile = c.trySendHeld, c.trySendVector, c.trySendFile
 	return c
 }
 
@@ -79,6 +84,12 @@ func (c *conn) Close() error {
 // linger makes Close linger. The answer must announce the end of the connection.
 func (c *conn) linger() { c.lingers.Store(true) }
 
+// begin starts an answer that holds bytes or a slot while the client is slow.
+func (c *conn) begin(x *exchange) {
+	x.conn = c
+	c.pace.begin(x)
+}
+
 // bufferHeader makes Write keep its bytes until sendMemory or vector sends them.
 func (c *conn) bufferHeader() { c.holding = true }
 
@@ -94,7 +105,7 @@ func (c *conn) drop(id []byte) {
 			c.held = c.held[:max(0, bytes.LastIndex(c.held[:at], statusLine))]
 		}
 		if len(c.held) > 0 {
-			_, _ = c.send(c.held) // after an error the connection ends, as it does anyway
+			_, _ = c.vector(nil) // after an error the connection ends, as it does anyway
 		}
 	}
 	c.held = c.held[:0]
@@ -103,11 +114,15 @@ func (c *conn) drop(id []byte) {
 var statusLine = []byte("HTTP/1.1 ")
 
 func (c *conn) Write(p []byte) (int, error) {
-	if c.holding {
+	switch {
+	case c.holding:
 		c.held = append(c.held, p...)
 		return len(p), nil
+	case c.pace.x == nil: // a short answer that holds nothing
+		return c.TCPConn.Write(p)
 	}
-	return c.TCPConn.Write(p)
+	n, err := c.vector(p)
+	return int(n), err
 }
 
 // sendMemory sends the held bytes and then the body, as long as the client keeps reading.
@@ -118,9 +133,9 @@ func (c *conn) sendMemory(m *memoryBody) (int64, error) {
 	}
 	c.holding = false
 	c.file, c.off, c.left = m.file, m.offset, len(m.data)
-	err := c.untilStalled(func() (int64, error) { return c.attempt(c.sendHeld) })
+	err := c.send(c.sendHeld)
 	if err == nil {
-		err = c.untilStalled(func() (int64, error) { return c.attempt(c.sendFile) })
+		err = c.send(c.sendFile)
 	}
 	return int64(len(m.data) - c.left), err
 }
@@ -128,54 +143,52 @@ func (c *conn) sendMemory(m *memoryBody) (int64, error) {
 // vector ends holding and sends the held bytes and data, with one system call if the
 // socket has room. It returns how many bytes of data it sent.
 func (c *conn) vector(data []byte) (int64, error) {
-	bufs := net.Buffers{c.held, data}
-	sent := -int64(len(c.held))
-	c.holding, c.held = false, c.held[:0]
-	err := c.untilStalled(func() (int64, error) {
-		n, err := bufs.WriteTo(c.TCPConn) // removes the written bytes from bufs
-		sent += n
-		return n, err
-	})
-	return max(0, sent), err
+	c.holding, c.data = false, data
+	err := c.send(c.sendVector)
+	sent := len(data) - len(c.data)
+	c.data = nil
+	return int64(sent), err
 }
 
-// attempt calls try until it is done or the deadline has passed, and returns how many
-// bytes it sent.
-func (c *conn) attempt(try func(fd uintptr) bool) (int64, error) {
-	before := c.left + len(c.held)
+// send calls try until it has sent all of its bytes, or the client is cut. Only if the
+// socket is full at first, the answer becomes one of the slow readers.
+func (c *conn) send(try func(fd uintptr) bool) error {
+	c.full, c.once = false, true
+	err := c.attempt(try)
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.SetWriteDeadline(time.Now().Add(stallTime)) == nil {
+		err = c.attempt(try) // the deadline was that of an earlier send
+	}
+	if !c.full {
+		return err
+	}
+	c.once = false
+	p, slow := &c.pace, c.pace.x.proxy.slow
+	slow.enter(p)
+	defer slow.leave(p)
+	for {
+		if err := c.SetWriteDeadline(slow.nextCheck(p)); err != nil {
+			return err
+		}
+		err := c.attempt(try)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || slow.stalled(p) {
+			return err
+		}
+	}
+}
+
+// attempt calls try until it is done or the deadline has passed.
+func (c *conn) attempt(try func(fd uintptr) bool) error {
 	err := c.raw.Write(try)
 	if err == nil {
 		err, c.err = c.err, nil
 	}
-	return int64(before - c.left - len(c.held)), err
+	return err
 }
 
-// untilStalled calls write until all is sent, or the client takes less than stallBytes in
-// a time of stall. It counts the bytes that the client has acknowledged and not those
-// written: the kernel lets a writer go on only when a third of its buffer is free again,
-// and at 20 KiB/s that takes long. The first time passes unchecked, because there is no
-// earlier count.
-func (c *conn) untilStalled(write func() (int64, error)) error {
-	for waiting := int64(-1); ; {
-		if err := c.SetWriteDeadline(time.Now().Add(stall)); err != nil {
-			return err
-		}
-		n, err := write()
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
-		still := c.unacknowledged()
-		if waiting >= 0 && waiting+n-still < stallBytes {
-			_ = c.SetLinger(0) // Close makes the kernel drop what it holds
-			return err
-		}
-		waiting = still
-	}
-}
+// acknowledged subtracts what the kernel holds until the client acknowledges it.
+func (c *conn) acknowledged(sent int64) int64 { return sent - unacknowledged(c.raw) }
 
 // unacknowledged is how many bytes the kernel holds until the client acknowledges them.
-func (c *conn) unacknowledged() int64 { return unacknowledged(c.raw) }
-
 func unacknowledged(raw syscall.RawConn) int64 {
 	held := 0
 	if err := raw.Control(func(fd uintptr) {
@@ -194,15 +207,16 @@ func openOf(nc net.Conn) *openConn {
 	return nil
 }
 
-// send writes all of p, as long as the client keeps reading.
-func (c *conn) send(p []byte) (int, error) {
-	sent := 0
-	err := c.untilStalled(func() (int64, error) {
-		n, err := c.TCPConn.Write(p[sent:])
-		sent += n
-		return int64(n), err
-	})
-	return sent, err
+// reset closes the connection and drops what the kernel holds for the client.
+func (c *conn) reset() {
+	_ = c.SetLinger(0)
+	_ = c.TCPConn.Close()
+}
+
+// waitOrStop is the result of a try whose socket is full.
+func (c *conn) waitOrStop() (stop bool) {
+	c.full = true
+	return c.once
 }
 
 // trySendHeld sends the held bytes. It tells the kernel that more follows at once, so that
@@ -213,12 +227,34 @@ func (c *conn) trySendHeld(fd uintptr) bool {
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			return false
+			return c.waitOrStop()
 		case err != nil:
 			c.err = os.NewSyscallError("sendmsg", err)
 			return true
 		default:
+			c.pace.sent.Add(int64(n))
 			c.held = c.held[:copy(c.held, c.held[n:])]
+		}
+	}
+	return true
+}
+
+// trySendVector sends the held bytes and data.
+func (c *conn) trySendVector(fd uintptr) bool {
+	for len(c.held)+len(c.data) > 0 {
+		n, err := unix.Writev(int(fd), [][]byte{c.held, c.data})
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return c.waitOrStop()
+		case err != nil:
+			c.err = os.NewSyscallError("writev", err)
+			return true
+		default:
+			c.pace.sent.Add(int64(n))
+			header := min(n, len(c.held))
+			c.held = c.held[:copy(c.held, c.held[header:])]
+			c.data = c.data[n-header:]
 		}
 	}
 	return true
@@ -232,7 +268,7 @@ func (c *conn) trySendFile(fd uintptr) bool {
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			return false
+			return c.waitOrStop()
 		case err != nil:
 			c.err = os.NewSyscallError("sendfile", err)
 			return true
@@ -240,6 +276,7 @@ func (c *conn) trySendFile(fd uintptr) bool {
 			c.err = io.ErrUnexpectedEOF // the file ends before the body
 			return true
 		default:
+			c.pace.sent.Add(int64(n))
 			c.left -= n
 		}
 	}

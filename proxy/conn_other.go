@@ -8,7 +8,10 @@ import (
 )
 
 // conn exists on Linux only. On other systems connections are those of package net.
-type conn struct{ *net.TCPConn }
+type conn struct {
+	*net.TCPConn
+	pace pace
+}
 
 // plainConn is an accepted connection on other systems.
 type plainConn struct {
@@ -35,7 +38,7 @@ func (*conn) bufferHeader() {}
 func (*conn) drop([]byte)   {}
 func (*conn) linger()       {}
 
-func (*conn) send([]byte) (int, error)              { panic("proxy: not on this system") }
+func (*conn) begin(*exchange)                       { panic("proxy: not on this system") }
 func (*conn) vector([]byte) (int64, error)          { panic("proxy: not on this system") }
 func (*conn) sendMemory(*memoryBody) (int64, error) { panic("proxy: not on this system") }
 

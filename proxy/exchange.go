@@ -43,6 +43,13 @@ type exchange struct {
 	entry   *cache.Entry
 	reader  chunkReader
 	memory  memoryBody // if the body is sent by conn
+	conn    *conn      // that measures how quickly the client reads; nil if that is not needed
+
+	// What a slow client makes the answer keep from others; see SlowReaders.
+	pinned      pinner
+	pinnedBytes int64
+	cut         bool // the client was cut; cutBytes are released by Close
+	cutBytes    int64
 
 	prob    problem // the answer to the client instead of a picture
 	err     error   // the cause, for the log
@@ -94,6 +101,7 @@ func (x *exchange) Close() error {
 	if x.reader != nil {
 		x.reader.Close()
 	}
+	x.releaseClient()
 	p.rec.InFlight(-1)
 	took := time.Since(x.start)
 	if x.client.IsValid() {
@@ -136,6 +144,20 @@ func dropBuffers(r *fasthttp.Request, unread bool) {
 }
 
 var newline = []byte{'\n'}
+
+// releaseClient ends what the answer has to do with SlowReaders. The bytes that it held are
+// released already.
+func (x *exchange) releaseClient() {
+	if x.conn != nil {
+		x.conn.pace.x = nil
+	}
+	if x.pinned != nil {
+		x.pinned.Unpin()
+	}
+	if x.cut {
+		x.proxy.slow.ended(x.cutBytes)
+	}
+}
 
 // countSaved counts the requests and bytes that S3 did not have to serve. Those that a 304
 // saves are counted when it arrives, because no exchange may be waiting for it.

@@ -25,12 +25,15 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Config wires a Proxy. All fields but Canary are required.
+// Config wires a Proxy. All fields but Canary and Slow are required.
 type Config struct {
 	Registry *alias.Registry
 	Cache    *cache.Cache
 	Origin   *origin.Origin
 	Recorder Recorder
+	// Slow is told of answers whose clients read slowly. With nil, clients are cut only if
+	// they stall.
+	Slow *SlowReaders
 	// Canary distinguishes a missing object from a broken alias when S3 refuses; with
 	// nil, every refusal counts as a missing object.
 	Canary Canary
@@ -53,6 +56,7 @@ type Proxy struct {
 	blocks   *blockGroup
 	demand   *demand
 	sniffed  *sniffedTypes
+	slow     *SlowReaders
 	heads    singleflight.Group // HeadObject of cold objects
 
 	// base is the context of the work for requests. fasthttp has no context that ends
@@ -81,9 +85,13 @@ func New(cfg Config) *Proxy {
 	if cfg.Canary == nil {
 		cfg.Canary = noCanary{}
 	}
+	if cfg.Slow == nil {
+		cfg.Slow = NewSlowReaders(func(string, int) {}, cfg.Log)
+	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache), demand: newDemand(), sniffed: newSniffedTypes(),
+		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
+		slow: cfg.Slow, demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
 	}
 	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {

@@ -171,11 +171,15 @@ func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 				x.memory.file, x.memory.offset = fd, off+part.first
 			}
 		}
+		c.begin(x)
 		c.bufferHeader()
 		resp.ImmediateHeaderFlush = true
 		resp.SetBodyStream(&x.memory, len(data))
 		return true // stamped when the body begins
 	case len(data) <= rawMax:
+		if ours {
+			c.begin(x)
+		}
 		x.bytes = int64(len(data))
 		resp.SetBodyRaw(data)
 		x.stamp()

@@ -24,7 +24,7 @@ const (
 	// clientTimeout is how long a client may leave bytes unacknowledged, or its
 	// window closed (TCP_USER_TIMEOUT). The kernel then drops the connection and its bytes,
 	// also if the server has closed it already.
-	clientTimeout = 2 * stall
+	clientTimeout = stallTime
 	// receiveBuffer holds a request's header of ReadBufferSize. The kernel doubles it.
 	receiveBuffer = 2 * ReadBufferSize
 )

@@ -15,6 +15,7 @@ import (
 type limiter struct {
 	total, perAlias, maxWaiting int
 	timeout                     time.Duration
+	cutSlow                     func(alias int64) // nil: cuts none
 
 	// mu guards the fields below. After each method either active == total or
 	// ready is empty: no slot is free while a call that may have it waits.
@@ -36,7 +37,7 @@ type lane struct {
 func newLimiter(cfg Config) *limiter {
 	return &limiter{
 		total: cfg.Concurrency, perAlias: cfg.AliasConcurrency, maxWaiting: cfg.Queue,
-		timeout: cfg.QueueTimeout, lanes: map[int64]*lane{},
+		timeout: cfg.QueueTimeout, cutSlow: cfg.CutSlow, lanes: map[int64]*lane{},
 	}
 }
 
@@ -89,22 +90,46 @@ func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 func (l *limiter) wait(ctx context.Context, ln *lane, waiter *list.Element) error {
 	timer := time.NewTimer(l.timeout)
 	defer timer.Stop()
+	patience := time.NewTicker(max(l.timeout/cutsPerTimeout, 1))
+	defer patience.Stop()
 	granted := waiter.Value.(chan struct{})
-	select {
-	case <-granted:
-		return nil
-	case <-ctx.Done():
-		if !l.stopWaiting(ln, waiter) {
-			l.release(ln)
-		}
-		return context.Cause(ctx)
-	case <-timer.C:
-		// Granted in the same moment: the call uses the slot.
-		if !l.stopWaiting(ln, waiter) {
+	for {
+		select {
+		case <-granted:
 			return nil
+		case <-patience.C:
+			l.cutOne(ln)
+		case <-ctx.Done():
+			if !l.stopWaiting(ln, waiter) {
+				l.release(ln)
+			}
+			return context.Cause(ctx)
+		case <-timer.C:
+			// Granted in the same moment: the call uses the slot.
+			if !l.stopWaiting(ln, waiter) {
+				return nil
+			}
+			return overloaded(errQueueTime)
 		}
-		return overloaded(errQueueTime)
 	}
+}
+
+// cutsPerTimeout is how often a waiting call asks for the end of a slow stream before it
+// gives up: the first slot may go to a call that has waited for longer.
+const cutsPerTimeout = 8
+
+// cutOne asks for the end of the slowest stream that holds a slot which ln may have.
+func (l *limiter) cutOne(ln *lane) {
+	if l.cutSlow == nil {
+		return
+	}
+	l.mu.Lock()
+	alias := int64(0) // any
+	if ln.active >= l.perAlias {
+		alias = ln.alias
+	}
+	l.mu.Unlock()
+	l.cutSlow(alias)
 }
 
 // stopWaiting removes a waiter. It returns false if the waiter already has a slot.

@@ -60,6 +60,11 @@ type Config struct {
 	// Roots are the authorities that S3 servers are trusted with. Nil: those of the system.
 	Roots *x509.CertPool
 
+	// CutSlow, if set, is called when a call has waited for a slot for a while. It should
+	// close the body that is read most slowly by its client: one of the alias with this
+	// id, or of any if alias is 0. It must be quick and safe for concurrent use.
+	CutSlow func(alias int64)
+
 	// Lookup finds the current alias and credential by the alias's name. It is
 	// called when S3 refuses a key, because the credential may have a new key since
 	// the request began. Nil: the request's route is used again.
