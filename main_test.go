@@ -353,6 +353,48 @@ func metricsOf(t *testing.T, cmd *exec.Cmd) (output, metrics string) {
 // TestFlagTable keeps the tables of flags in docs/operations.md true to the
 // program: the same flags in the same order, with their variables, defaults and
 // words. The second table has the hidden flags.
+// TestLimitsPage checks docs/limits.md: each default beside a flag is that of the program,
+// each flag of a size, duration or count has a row, and the metrics are documented.
+func TestLimitsPage(t *testing.T) {
+	t.Parallel()
+	page := string(readFile(t, filepath.Join("docs", "limits.md")))
+	metrics := string(readFile(t, filepath.Join("docs", "metrics.md")))
+	flags := map[string]*kong.Flag{}
+	for _, f := range serveFlags(t) {
+		flags[f.Name] = f
+	}
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile("`--([a-z-]+)`, ([0-9][0-9,.]*( (KiB|MiB|GiB|s|h|minutes)\\b)?|none)").FindAllStringSubmatch(page, -1) {
+		f, ok := flags[m[1]]
+		if !ok || plainDefault(m[2]) != plainDefault(f.Default) {
+			t.Errorf("the page says that --%s is %s, which is not the default", m[1], m[2])
+		}
+		named[m[1]] = true
+	}
+	for name, f := range flags {
+		switch f.Target.Interface().(type) {
+		case size, time.Duration, int:
+			if !f.Hidden && !named[name] {
+				t.Errorf("the page has no row with the default of --%s", name)
+			}
+		}
+	}
+	for _, name := range regexp.MustCompile(`ixmage_\w+`).FindAllString(page, -1) {
+		if !strings.Contains(metrics, "| `"+name+"` |") {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+}
+
+// plainDefault gives the default of a flag and its form in prose, "2 minutes", one form.
+func plainDefault(text string) string {
+	text = strings.NewReplacer(",", "", " minutes", "m", " ", "", "none", "").Replace(text)
+	if d, err := time.ParseDuration(text); err == nil {
+		return d.String()
+	}
+	return text
+}
+
 func TestFlagTable(t *testing.T) {
 	t.Parallel()
 	doc := string(readFile(t, filepath.Join("docs", "operations.md")))
