@@ -158,8 +158,8 @@ func (a *ExplainedProbe) seen() string {
 	case a.Checksum != checksumUnchecked && a.Read == 0:
 		return "S3 gave this credential the object, and it is empty: clients get a 200 without a picture. Upload it again."
 	case a.Checksum == checksumRight:
-		return fmt.Sprintf("S3 gave this credential the whole object, %d bytes that are served as %s; their checksum is right.",
-			a.Read, a.ContentType)
+		return fmt.Sprintf("S3 gave this credential the whole object, %d bytes that are served as %s; "+
+			"their checksum is right.", a.Read, a.ContentType)
 	case a.Checksum == checksumNone:
 		return fmt.Sprintf("S3 gave this credential the whole object, %d bytes that are served as %s; "+
 			"S3 sent no checksum for them.", a.Read, a.ContentType)

@@ -15,9 +15,8 @@ import (
 
 // Texts of Explanation.Remedy.
 const (
-	remedyKey = "The path is not a valid key: it must be /{alias}/{key}, percent-encoded once, without " +
-		"empty, \".\" or \"..\" " +
-		"segments, control characters and backslashes."
+	remedyKey = "The path is not a valid key: it must be /{alias}/{key}, percent-encoded once, without empty, \".\" " +
+		"or \"..\" segments, control characters and backslashes."
 	remedyLong     = "The key is longer than 1,024 bytes together with the alias's prefix; S3 has no such object."
 	remedyAlias    = "There is no alias of this name: register it with POST /api/v1/aliases, or correct the URL."
 	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
@@ -26,13 +25,13 @@ const (
 	remedyBroken   = "The answer begins with 200 and breaks off before its last byte. "
 	remedyAgain    = "S3 now serves the picture to this credential, but ixmage remembers the earlier failure for " +
 		"some seconds: wait, or purge the key if it was not found."
-	remedyTruncated = "S3 sent fewer bytes than it declared, and broke off again when it was asked for the rest: check the " +
-		"object in the store, and whatever lies between ixmage and S3."
+	remedyTruncated = "S3 sent fewer bytes than it declared, and broke off again when it was asked for the rest: " +
+		"check the object in the store, and whatever lies between ixmage and S3."
 	remedySenseless = "S3's answer made no sense or broke off: see the log for the request, and try again."
-	remedyStored    = "Nothing is known to be wrong: the stored object is stale, and the next request asks S3 whether it " +
-		"has changed. Add probe=true to ask now."
+	remedyStored    = "No failure of this object is known: the stored object is stale, and the next request asks S3 " +
+		"whether it has changed. Add probe=true to ask now."
 	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
-	remedyUnknown = "Nothing is known to be wrong: it is not cached, and the next request asks S3. Add " +
+	remedyUnknown = "No failure of this object is known: it is not cached, and the next request asks S3. Add " +
 		"probe=true to ask now."
 )
 
@@ -40,8 +39,8 @@ func remedyState(s alias.State) string {
 	if s == alias.StateProvisioning {
 		return "The alias is being provisioned and does not serve yet: see GET /api/v1/operations."
 	}
-	return "The alias's provisioning failed, so it is closed: GET /api/v1/operations says why; " +
-		"repeat the request to start again."
+	return "The alias's provisioning failed, so it is closed: GET /api/v1/operations says why; repeat the request to " +
+		"start again."
 }
 
 // remedyFor returns the remedy for a problem. err is its cause, nil if it is not known.
@@ -61,27 +60,27 @@ func remedyFor(prob problem, err error) string {
 	case probCredential:
 		return remedyCredential(e)
 	case probDenied:
-		return "S3 refuses the alias's canary too, so the grant is broken and not the URL: check the policy of the " +
-			"credential's user, the bucket policy and the KMS key's policy, and whether the bucket is one with Requester " +
-			"Pays; POST /api/v1/aliases/{name}/verify says which." + saying(e)
-	case probUnreachable:
-		return "S3 cannot be reached: check the alias's endpoint and region, DNS, and the network from this host."
-	case probTimeout:
-		return "S3 did not answer in time: check the network and the state of the S3 service."
-	case probThrottled:
-		return "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service."
-	case probCircuit:
-		return "S3 failed many times in a row, so ixmage sends it no requests for some seconds; it retries by itself."
-	case probOverloaded:
-		return "Too many requests wait for S3 already: the bucket answers too slowly for the load, or " +
-			"the origin limits are too low."
+		return remedyDenied + saying(e)
 	case probOrigin:
 		return remedyOrigin(e)
-	case probBadKey:
-		return remedyKey
 	}
-	return "This is an error in ixmage: see the log, and report it."
+	return cmp.Or(problemRemedies[prob], "This is an error in ixmage: see the log, and report it.")
 }
+
+// problemRemedies are the remedies that depend on nothing but the problem.
+var problemRemedies = map[problem]string{
+	probBadKey:      remedyKey,
+	probUnreachable: "S3 cannot be reached: check the alias's endpoint and region, DNS, and the network from this host.",
+	probTimeout:     "S3 did not answer in time: check the network and the state of the S3 service.",
+	probThrottled:   "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service.",
+	probCircuit:     "S3 failed many times in a row, so ixmage sends it no requests for some seconds; it retries by itself.",
+	probOverloaded: "Too many requests wait for S3 already: the bucket answers too slowly for the load, or the " +
+		"origin limits are too low.",
+}
+
+const remedyDenied = "S3 refuses the alias's canary too, so the grant is broken and not the URL: check the policy " +
+	"of the credential's user, the bucket policy and the KMS key's policy, and whether the bucket has Requester " +
+	"Pays; POST /api/v1/aliases/{name}/verify says which."
 
 // Texts for an object that is not a picture.
 const (
@@ -120,75 +119,62 @@ func remedyNotImage(err error) string {
 }
 
 func remedyMissing(e *origin.Error) string {
-	switch {
-	case e == nil || e.Outcome != origin.OutcomeDenied:
+	if e == nil || e.Outcome != origin.OutcomeDenied {
 		return "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
-	case e.Fault == awserr.KMSDenied:
-		return "The credential may not use the KMS key of the object: allow it kms:Decrypt, in its own policy and in the " +
-			"key's policy." + saying(e)
-	case e.Fault == awserr.RequesterPays:
-		return remedyPays + saying(e)
 	}
-	return "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 " +
-		"answers that for a missing object too: check the key's spelling and the alias's prefix first, then the policy. A " +
-		"canary on the alias tells the two apart. A bucket with Requester Pays refuses every object so: ixmage does not " +
-		"send x-amz-request-payer." + saying(e)
+	return cmp.Or(faultRemedies[e.Fault], remedyAccessDenied) + saying(e)
 }
 
-const remedyPays = "The bucket has Requester Pays, and ixmage does not send x-amz-request-payer: turn it off, or copy the " +
-	"pictures to another bucket."
+const remedyAccessDenied = "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 " +
+	"answers that for a missing object too: check the key's spelling and the alias's prefix first, then the policy. " +
+	"A canary on the alias tells the two apart. A bucket with Requester Pays refuses every object so: ixmage does " +
+	"not send x-amz-request-payer."
 
 func remedyCredential(e *origin.Error) string {
+	const keyPair = "S3 refuses the credential: replace its key pair with PUT /api/v1/credentials/{name}, or rotate it."
 	if e == nil {
-		return remedyKeyPair
+		return keyPair
 	}
-	switch e.Fault {
-	case awserr.UnknownKey:
-		return "S3 does not know the access key id: it was deleted, is inactive, or belongs to another " +
-			"S3 service. Rotate or replace the credential."
-	case awserr.Signature:
-		return "The request that reached S3 is not the one that was signed. If something stands between ixmage and S3 (a " +
-			"proxy, a CDN, a tunnel, a load balancer), it must pass on the Host, the path and the x-amz-… headers " +
-			"unchanged, or the alias's endpoint must be the address of the S3 server itself. If nothing does, the secret " +
-			"does not belong to the access key id: replace the key pair with PUT /api/v1/credentials/{name}."
-	case awserr.ExpiredKey:
-		return "The key pair is temporary and has expired: replace it by one of an IAM user."
-	case awserr.KeyForm:
-		return "The access key id has the wrong form for this S3 service, as if it were that of another service or two values " +
-			"were mixed up. Cloudflare R2 wants the access key id of an R2 API token, 32 hexadecimal digits: replace the " +
-			"key pair with PUT /api/v1/credentials/{name}." + saying(e)
-	case awserr.SuspendedKey:
-		return "The user of the key pair is suspended at the S3 service: enable the user there, or replace the key pair."
-	case awserr.RefusedKey:
-		return "S3 refuses the key pair: it was revoked, is restricted to another bucket, or belongs to another account or " +
-			"jurisdiction than the endpoint. Replace it with PUT /api/v1/credentials/{name}, or correct the alias's " +
-			"endpoint and bucket." + saying(e)
-	}
-	return remedyKeyPair + saying(e)
+	return cmp.Or(faultRemedies[e.Fault], keyPair) + saying(e)
 }
 
-const remedyKeyPair = "S3 refuses the credential: replace its key pair with PUT /api/v1/credentials/{name}, or rotate it."
-
-// faultRemedies are the remedies for faults that are not those of a key pair.
+// faultRemedies are the remedies for what S3 says to be wrong.
 var faultRemedies = map[awserr.Fault]string{
-	awserr.Account: "The account at the S3 service is closed, suspended or not signed up, or access to the bucket is disabled: " +
-		"settle that with the service.",
-	awserr.Cap: "A cap or quota of the account at the S3 service is used up (Backblaze B2: Caps & Alerts): raise it there, or " +
-		"wait until it is reset.",
-	awserr.Endpoint: "S3 does not know the host that it was asked for: correct the alias's endpoint, region and path_style.",
+	awserr.UnknownKey: "S3 does not know the access key id: it was deleted, is inactive, or belongs to another S3 " +
+		"service. Rotate or replace the credential.",
+	awserr.Signature: "The request that reached S3 is not the one that was signed. If something stands between " +
+		"ixmage and S3 (a proxy, a CDN, a tunnel, a load balancer), it must pass on the Host, the path and the x-amz-… " +
+		"headers unchanged, or the alias's endpoint must be the address of the S3 server itself. If nothing does, the " +
+		"secret does not belong to the access key id: replace the key pair with PUT /api/v1/credentials/{name}.",
+	awserr.ExpiredKey: "The key pair is temporary and has expired: replace it by one of an IAM user.",
+	awserr.KeyForm: "The access key id has the wrong form for this S3 service: it is that of another service, or the " +
+		"secret in its place. Cloudflare R2 wants the access key id of an R2 API token, 32 hexadecimal digits: replace " +
+		"the key pair with PUT /api/v1/credentials/{name}.",
+	awserr.SuspendedKey: "The user of the key pair is suspended at the S3 service: enable the user there, or replace " +
+		"the key pair.",
+	awserr.RefusedKey: "S3 refuses the key pair: it was revoked, is restricted to another bucket, or belongs to " +
+		"another account or jurisdiction than the endpoint. Replace it with PUT /api/v1/credentials/{name}, or correct " +
+		"the alias's endpoint and bucket.",
+	awserr.Account: "The account at the S3 service is closed, suspended or not signed up, or access to the bucket is " +
+		"disabled: settle that with the service.",
+	awserr.Cap: "A cap or quota of the account at the S3 service is used up (Backblaze B2: Caps & Alerts): raise it " +
+		"there, or wait until it is reset.",
+	awserr.Endpoint: "S3 does not know the host that it was asked for: correct the alias's endpoint, region and " +
+		"path_style.",
 	awserr.Bucket:   "There is no such bucket: correct the alias's bucket, region or endpoint.",
 	awserr.Archived: "The object is archived (Glacier): restore it, or store it in a class that can be read at once.",
-	awserr.CustomerKey: "The object is encrypted with a key of the uploader (SSE-C), which S3 wants with every request and ixmage " +
-		"does not have: store it with SSE-S3 or SSE-KMS.",
-	awserr.KMSDenied: "The credential may not use the KMS key of the object: allow it kms:Decrypt, in its own policy and in the " +
-		"key's policy.",
-	awserr.KMSKey: "The KMS key of the object cannot be used: it is disabled, deleted, pending deletion or in another region. " +
-		"Enable it, or encrypt the object with another one.",
+	awserr.CustomerKey: "The object is encrypted with a key of the uploader (SSE-C), which S3 wants with every " +
+		"request and ixmage does not have: store it with SSE-S3 or SSE-KMS.",
+	awserr.KMSDenied: "The credential may not use the KMS key of the object: allow it kms:Decrypt, in its own policy " +
+		"and in the key's policy.",
+	awserr.KMSKey: "The KMS key of the object cannot be used: it is disabled, deleted, pending deletion or in " +
+		"another region. Enable it, or encrypt the object with another one.",
 	awserr.Clock: "The clock of this host is wrong: S3 refuses its signatures. Synchronise it.",
-	awserr.Payload: "What S3 received is not the request that was signed: something between ixmage and S3 changes it. Set the " +
-		"alias's endpoint to the address of the S3 server itself.",
-	awserr.Feature:       "The S3 server does not implement something that the request needs.",
-	awserr.RequesterPays: remedyPays,
+	awserr.Payload: "What S3 received is not the request that was signed: something between ixmage and S3 changes " +
+		"it. Set the alias's endpoint to the address of the S3 server itself.",
+	awserr.Feature: "The S3 server does not implement something that the request needs.",
+	awserr.RequesterPays: "The bucket has Requester Pays, and ixmage does not send x-amz-request-payer: turn it off, " +
+		"or copy the pictures to another bucket.",
 }
 
 func remedyOrigin(e *origin.Error) string {
@@ -196,11 +182,11 @@ func remedyOrigin(e *origin.Error) string {
 	case e == nil:
 		return remedySenseless
 	case errors.Is(e, origin.ErrCorrupt):
-		return "S3 sent other bytes than it declares: the object does not match its checksum or length. Upload it again; " +
-			"if many objects fail so, something between ixmage and S3 changes bodies."
+		return "S3 sent other bytes than it declares: the object does not match its checksum or length. Upload it " +
+			"again; if many objects fail so, something between ixmage and S3 changes bodies."
 	case errors.Is(e, origin.ErrChanged):
-		return "The rest of the object is not what S3 declared: the object was replaced while it was read, or S3 declares " +
-			"more bytes than it has. Try again; if that fails too, upload the object again."
+		return "The rest of the object is not what S3 declared: the object was replaced while it was read, or S3 " +
+			"declares more bytes than it has. Try again; if that fails too, upload the object again."
 	case e.Status < 300 || e.Status == 304:
 		return remedySenseless
 	case e.Fault == awserr.Region || e.Status == 301 || e.Status == 307:
@@ -216,13 +202,15 @@ func remedyOrigin(e *origin.Error) string {
 }
 
 func remedyRegion(e *origin.Error) string {
-	if e.Region != "" {
-		return "The bucket is in another region: S3 names " + e.Region + ". Set the alias's region to it: PATCH {\"region\":\"" +
-			e.Region + "\"}." + saying(e)
+	if e.Region == "" {
+		return remedyNoRegion + saying(e)
 	}
-	return "The bucket is in another region, or S3 does not know the alias's region: correct the region. Cloudflare R2 takes " +
-		"auto; other services name theirs in their documents." + saying(e)
+	return fmt.Sprintf("The bucket is in another region: S3 names %s. Set the alias's region to it: PATCH "+
+		`{"region":"%[1]s"}.`, e.Region) + saying(e)
 }
+
+const remedyNoRegion = "The bucket is in another region, or S3 does not know the alias's region: correct the region. " +
+	"Cloudflare R2 takes auto; other services name theirs in their documents."
 
 // saying quotes S3's own message, if there is one.
 func saying(e *origin.Error) string {

@@ -67,7 +67,7 @@ var clues = []struct {
 	{"AccessDenied", regexp.MustCompile(`(?i)\bcap exceeded`), Cap},
 	{"AccessDenied", regexp.MustCompile(`\bkms:Decrypt\b`), KMSDenied},
 	{"", regexp.MustCompile(`(?i)requester pays|x-amz-request-payer`), RequesterPays},
-	{"InvalidRequest", regexp.MustCompile(`(?i)stored using a form of server.side encryption|customer.(provided )?key`), CustomerKey},
+	{"InvalidRequest", regexp.MustCompile(`(?i)form of server.side encryption|customer.(provided )?key`), CustomerKey},
 }
 
 // FaultOf returns the fault of an error of S3.
@@ -104,6 +104,7 @@ func (f Fault) OfKey() bool {
 	switch f {
 	case UnknownKey, Signature, KeyForm, ExpiredKey, RefusedKey, SuspendedKey:
 		return true
+	default:
+		return false
 	}
-	return false
 }

@@ -146,12 +146,13 @@ func (s *answers) succeeded(of objectID) {
 }
 
 // accepted forgets that S3 refused an object or did not answer. A body that broke, or was
-// rejected, is forgotten only when the whole object has been read.
+// rejected, is forgotten only when the whole object has been read; so is a request that S3
+// does not implement, because one for a range is another request.
 func (s *answers) accepted(of objectID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denied.Remove(of)
-	if a, ok := s.failures.Peek(of); ok && !a.isOfBody() {
+	if a, ok := s.failures.Peek(of); ok && !a.isOfBody() && !isUnimplemented(a.Err) {
 		s.failures.Remove(of)
 	}
 }

@@ -255,7 +255,7 @@ func (e *Error) readMessage(message string, resp *awshttp.ResponseError, keyIDs 
 	region := headerOf(resp).Get("X-Amz-Bucket-Region")
 	if region == "" && resp != nil && resp.Response != nil {
 		if d, ok := resp.Response.Body.(*errorDocument); ok { // some servers name it there alone
-			region = awserr.RegionOf(d.text)
+			region = awserr.RegionOf(string(d.text))
 		}
 	}
 	e.Region = clip(cmp.Or(region, awserr.RegionOf(message)), 32)

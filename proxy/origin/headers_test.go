@@ -16,7 +16,7 @@ func TestUncheckedEndpoints(t *testing.T) {
 		if !u.has(a) || u.has(b) {
 			t.Errorf("a is remembered: %t, b: %t; want a alone", u.has(a), u.has(b))
 		}
-		time.Sleep(uncheckedFor)
+		<-time.After(uncheckedFor)
 		if u.has(a) {
 			t.Errorf("a is remembered after %s", uncheckedFor)
 		}

@@ -29,7 +29,7 @@ func cleanMessage(s string, keyIDs ...string) string {
 		}
 	}
 	var b strings.Builder
-	for _, word := range strings.Fields(s) {
+	for word := range strings.FieldsSeq(s) {
 		if b.Len() > maxMessage {
 			break
 		}

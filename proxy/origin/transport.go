@@ -150,7 +150,7 @@ func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	resp.Body = &errorDocument{bytes.NewReader(text), string(text)}
+	resp.Body = &errorDocument{bytes.NewReader(text), text}
 	return resp, nil
 }
 
@@ -159,7 +159,7 @@ func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
 type errorDocument struct {
 	*bytes.Reader
 
-	text string
+	text []byte
 }
 
 func (*errorDocument) Close() error { return nil }
