@@ -630,3 +630,25 @@ func TestDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitedMessages: each message that is limited is one that the program logs.
+func TestLimitedMessages(t *testing.T) {
+	t.Parallel()
+	var source strings.Builder
+	for _, pattern := range []string{"*.go", "cache/*.go", "proxy/*.go", "proxy/origin/*.go", "alias/admin/*.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if name != "wire.go" && !strings.HasSuffix(name, "_test.go") {
+				source.Write(readFile(t, name))
+			}
+		}
+	}
+	for message := range limitedMessages {
+		if !strings.Contains(source.String(), `"`+message+`"`) {
+			t.Errorf("nothing logs %q", message)
+		}
+	}
+}
