@@ -50,7 +50,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	if os.Getenv(envNamespace) != "" { // the first run has built it and has the gateway
-		plain = os.Getenv(envProgram)
+		plain, raced = os.Getenv(envPlain), os.Getenv(envRaced)
 		return m.Run()
 	}
 	if err := buildAll(dir); err != nil {

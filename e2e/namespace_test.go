@@ -14,7 +14,8 @@ import (
 // Variables of a test that runs again in a network namespace of its own.
 const (
 	envNamespace = "IXMAGE_TEST_NAMESPACE" // the name of the test
-	envProgram   = "IXMAGE_TEST_PROGRAM"   // the binary that the first run has built
+	envPlain     = "IXMAGE_TEST_PLAIN"     // the binaries that the first run has built
+	envRaced     = "IXMAGE_TEST_RACED"
 )
 
 // inNamespace reports whether the test runs in a network namespace of its own. If
@@ -31,7 +32,7 @@ func inNamespace(t *testing.T, setup string) bool {
 	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
 	cmd := exec.Command("unshare", "-n", "sh", "-c", setup+` && exec "$0" "$@"`,
 		os.Args[0], "-test.run", pattern, "-test.v", "-test.timeout", "30m")
-	cmd.Env = append(os.Environ(), envNamespace+"="+t.Name(), envProgram+"="+programOf(t))
+	cmd.Env = append(os.Environ(), envNamespace+"="+t.Name(), envPlain+"="+plain, envRaced+"="+raced)
 	r := runCommand(t, 30*time.Minute, cmd)
 	switch {
 	case r.code != 0:
