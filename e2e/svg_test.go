@@ -168,3 +168,27 @@ func TestSVGDeclared(t *testing.T) {
 		wantType(t, s, "/shop/"+key, body, "image/svg+xml")
 	}
 }
+
+// TestHeadWithoutRanges: a server that ignores ranges, or answers them with a document of its
+// own, gives HEAD the same answer as GET.
+func TestHeadWithoutRanges(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	licence := svgFronts()["licence"]
+	s.put("licence", s3.Object{Body: licence, ContentType: "text/xml"})
+	s.put("large", s3.Object{Body: sampleOf(t, "image/png"), ContentType: "binary/octet-stream"})
+	s.put("error", s3.Object{Body: png(100, "")})
+	s.s3.Hook(func(r *s3.Request) *s3.Fault {
+		if strings.HasSuffix(r.Key, "/error") {
+			return s3.XML200()
+		}
+		r.Header.Del("Range")
+		return nil
+	})
+	for path, want := range map[string]int{"licence": 200, "large": 200, "error": 415} {
+		head, get := s.head("/shop/"+path), s.get("/shop/"+path)
+		if head.StatusCode != want || get.StatusCode != want || head.Header.Get("Content-Type") != get.Header.Get("Content-Type") {
+			t.Errorf("%s: HEAD got %s, %q, and GET %s, %q", path, head.Status, head.Header.Get("Content-Type"), get.Status, get.Header.Get("Content-Type"))
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"ixmage/alias"
@@ -135,6 +136,12 @@ func (p *Proxy) readRange(ctx context.Context, req origin.Request, o *origin.Obj
 	known := validatorsOf(o)
 	req.Range, req.IfMatch = &origin.Range{First: 0, Last: n - 1}, strongTag(known.etag)
 	front, err := p.origin.Get(ctx, req)
+	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Status == http.StatusOK {
+		// The server ignores ranges, or answers with a document of its own, as it answers
+		// a GET. The body is closed after the first bytes.
+		req.Range = nil
+		front, err = p.origin.Get(ctx, req)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -193,7 +193,9 @@ func (b *frontBody) typeOf(o *origin.Object, d declaration) (string, error) {
 func (b *frontBody) Read(p []byte) (int, error) {
 	if len(b.front) > 0 {
 		n := copy(p, b.front)
-		b.front = b.front[n:]
+		if b.front = b.front[n:]; len(b.front) == 0 {
+			b.front = nil // it may be of 64 KiB, and the body goes on
+		}
 		return n, nil
 	}
 	if b.err != nil {
