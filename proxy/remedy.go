@@ -161,7 +161,7 @@ var faultRemedies = map[awserr.Fault]string{
 		"there, or wait until it is reset.",
 	awserr.Endpoint: "S3 does not know the host that it was asked for: correct the alias's endpoint, region and " +
 		"path_style.",
-	awserr.Bucket:   "There is no such bucket: correct the alias's bucket, region or endpoint.",
+	awserr.Bucket:   "There is no such bucket: correct the alias's bucket, region, endpoint or path_style.",
 	awserr.Archived: "The object is archived (Glacier): restore it, or store it in a class that can be read at once.",
 	awserr.CustomerKey: "The object is encrypted with a key of the uploader (SSE-C), which S3 wants with every " +
 		"request and ixmage does not have: store it with SSE-S3 or SSE-KMS.",

@@ -280,8 +280,10 @@ func TestConfigValidate(t *testing.T) {
 // dns is a name server on loopback that answers A questions.
 type dns struct {
 	conn net.PacketConn
-	mu   sync.Mutex
-	a    map[string]netip.Addr
+
+	mu     sync.Mutex // guards the fields below
+	a      map[string]netip.Addr
+	asking []net.Conn // of resolvers, which wait for seconds otherwise; nil at the end of the test
 }
 
 func newDNS(t *testing.T) *dns {
@@ -290,12 +292,18 @@ func newDNS(t *testing.T) *dns {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &dns{conn: conn, a: map[string]netip.Addr{}}
+	d := &dns{conn: conn, a: map[string]netip.Addr{}, asking: []net.Conn{}}
 	var wg sync.WaitGroup
 	wg.Go(d.serve)
 	t.Cleanup(func() {
 		conn.Close()
 		wg.Wait()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, c := range d.asking {
+			c.Close()
+		}
+		d.asking = nil
 	})
 	return d
 }
@@ -309,7 +317,18 @@ func (d *dns) set(name, addr string) {
 
 func (d *dns) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp4", d.conn.LocalAddr().String())
+		conn, err := new(net.Dialer).DialContext(ctx, "udp4", d.conn.LocalAddr().String())
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.asking == nil {
+			conn.Close()
+			return nil, net.ErrClosed
+		}
+		d.asking = append(d.asking, conn)
+		return conn, nil
 	}}
 }
 
