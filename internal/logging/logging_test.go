@@ -351,3 +351,24 @@ func TestLevel(t *testing.T) {
 	l.Close(time.Minute)
 	want(t, o, "WARN msg=two")
 }
+
+// A line that comes while another is being written does not change it: the two are in
+// different buffers, also after the queue was empty.
+func TestLinesDuringWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &output{room: -1}
+		l := Open(Config{Out: o})
+		l.Info("first")
+		synctest.Wait()
+		block := make(chan struct{})
+		o.block = block
+		l.Info("second")
+		synctest.Wait() // the output has it, and blocks
+		l.Info("other line")
+		l.Info("and another one")
+		close(block)
+		l.Close(time.Second)
+		want(t, o, "INFO msg=first", "INFO msg=second", `INFO msg="other line"`, `INFO msg="and another one"`)
+	})
+}

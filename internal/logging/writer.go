@@ -104,13 +104,17 @@ func (w *writer) run() {
 	}
 }
 
-// take returns the queued lines, and queues into spare from now on.
+// take returns the queued lines, and queues into spare from now on. It leaves spare to the
+// caller if there are none.
 func (w *writer) take(spare []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writing = 0
 	if len(w.queue) == 0 && w.lost > 0 {
 		w.enqueue(nil)
+	}
+	if len(w.queue) == 0 {
+		return nil
 	}
 	batch := w.queue
 	w.queue, w.writing = spare, len(batch)
