@@ -23,10 +23,11 @@ type body struct {
 	refs   atomic.Int64
 	pins   atomic.Int64 // see pin
 
-	data []byte // length is the declared size; written only by the fetch
+	data []byte // length is the declared size, or what there is room for; written only by the fetch
 	// data lies in an extent of the arena, or on the heap if there is none.
 	arena  *arena.Arena
 	extent *arena.Extent
+	growth *growth // while its size is not known
 	// sealed is set after the last byte was published, so that readers of a complete
 	// body need no lock.
 	sealed atomic.Bool
@@ -73,6 +74,7 @@ func (b *body) retain(n int) { b.refs.Add(int64(n)) }
 func (b *body) release() {
 	switch n := b.refs.Add(-1); {
 	case n == 0:
+		b.endGrowth()
 		b.data = nil // a late reader must panic here instead of reading another object's bytes
 		if b.extent != nil {
 			b.arena.Free(b.extent)
@@ -126,11 +128,12 @@ func (b *body) next(off int) ([]byte, error) {
 	return nil, b.err
 }
 
-// published is the number of bytes that readers may see now.
-func (b *body) published() int {
+// progress is the number of bytes that readers may see now, and the size of the body or, if
+// that is not known, what there is room for.
+func (b *body) progress() (n, size int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.n
+	return b.n, len(b.data)
 }
 
 // fill reads from into b. It succeeds only if the body has exactly the declared length and
@@ -207,8 +210,12 @@ func expectEOF(from io.Reader) error {
 	return io.ErrNoProgress
 }
 
-// bodyCost is the memory that a body of n bytes takes, in the arena or on the heap.
+// bodyCost is the memory that a body of n bytes takes, in the arena or on the heap. A body of
+// unknown size, below 0, begins with growFirst.
 func bodyCost(n int64) int64 {
+	if n < 0 {
+		n = growFirst
+	}
 	if n >= arenaMin {
 		return arena.WholePages(n) + extentOverhead
 	}

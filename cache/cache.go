@@ -32,8 +32,11 @@ type Source struct {
 	Meta any
 	// MetaBytes is the memory that Meta takes, for the byte budget.
 	MetaBytes int64
-	// Size is the exact length of Body, negative if it is not known.
-	Size int64
+	// Size is the exact length of Body, negative if it is not known. Then the end of Body
+	// tells it, and Measured, if set, returns the Meta of the entry, which must not take more
+	// memory than Meta.
+	Size     int64
+	Measured func(size int64) any
 	// Fresh is how long the object may be served without a request to the source,
 	// from an Age of 0 on. An object that is not fresh when Load returns is neither
 	// stored nor shared, unless Validate is set.

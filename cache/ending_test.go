@@ -164,9 +164,10 @@ func TestEndingUnknownSize(t *testing.T) {
 				}
 				res := <-got
 				checkEnding(t, res, want)
-				if res.r.Status != Bypass || res.r.Size != -1 || res.r.Stores {
-					t.Errorf("got %+v, want an unstored Bypass of unknown size", res.r)
+				if res.r.Status != Miss || res.r.Size != -1 || !res.r.Stores {
+					t.Errorf("got %+v, want a stored Miss of unknown size", res.r)
 				}
+				w.wantEntry(keyA, want == nil)
 			})
 		})
 	}
@@ -176,12 +177,18 @@ func TestEndingUnknownSize(t *testing.T) {
 // source has reported that they are complete.
 func TestLastByteWithheld(t *testing.T) {
 	t.Parallel()
-	for name, fresh := range map[string]time.Duration{"shared": time.Hour, "exclusive": 0} {
+	for name, tc := range map[string]struct {
+		size  int64
+		fresh time.Duration
+	}{
+		"shared": {10, time.Hour}, "exclusive": {10, 0},
+		"shared, of unknown size": {-1, time.Hour}, "exclusive, of unknown size": {-1, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w, f := newEnv(t, roomy), newFeed()
-				r, err := w.Get(t.Context(), keyA, f.load(w, 10, fresh))
+				r, err := w.Get(t.Context(), keyA, f.load(w, tc.size, tc.fresh))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -216,7 +223,7 @@ func TestLastByteWithheld(t *testing.T) {
 				if _, err := r.Next(10); !isEnd(err) {
 					t.Errorf("got %v after the end, want EOF", err)
 				}
-				w.wantEntry(keyA, fresh > 0)
+				w.wantEntry(keyA, tc.fresh > 0)
 			})
 		})
 	}

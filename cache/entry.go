@@ -238,5 +238,5 @@ func (src *Source) keeps() bool { return src.lasts() || src.Validate }
 func (src *Source) lasts() bool { return src.Fresh > max(0, src.Age) }
 
 func (m *memory) tooLarge(key Key, src *Source) bool {
-	return src.Size < 0 || src.Size > m.objectMax || cost(key, src) > m.held.limit
+	return src.Size < 0 && m.objectMax == 0 || src.Size > m.objectMax || cost(key, src) > m.held.limit
 }

@@ -16,6 +16,10 @@ var (
 	ErrReaderClosed = errors.New("reader is closed")
 	// ErrTooLong means that a source returned more bytes than it declared.
 	ErrTooLong = errors.New("object is longer than declared")
+	// ErrOutgrown is the error of Next if the object, whose size was not known, has become
+	// larger than the cache takes, and another reader gets the rest. The bytes before it are
+	// right.
+	ErrOutgrown = errors.New("object of unknown length is larger than the cache takes")
 )
 
 // errShort means that a source returned io.EOF before its declared length.
@@ -37,6 +41,7 @@ var (
 	errNoStored = errors.New("load returned Same, but no entry is stored")
 	errNoSource = errors.New("load returned neither an object nor an error")
 	errExited   = errors.New("load ended its goroutine")
+	errOutgrown = errors.New("body has no room for more")
 	errBare     = errors.New("this reader has metadata only")
 )
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -96,9 +97,11 @@ type fetch struct {
 	// Guarded by Cache.mu.
 	state   state
 	waiters int
-	taken   bool        // one waiter has taken the exclusive result
-	finish  bool        // it continues without waiters, for idleTimeout
-	idle    *time.Timer // ends it if it has no waiters
+	taken   bool          // one waiter has taken the exclusive result
+	finish  bool          // it continues without waiters, for idleTimeout
+	idle    *time.Timer   // ends it if it has no waiters
+	rest    io.ReadCloser // of an outgrown object, until it is taken
+	taker   *Reader       // has taken rest
 }
 
 // waiter is one request that join has given a fetch, or an entry. If it has neither, the
@@ -317,11 +320,12 @@ func (f *fetch) leave() *body {
 			f.idle = time.AfterFunc(idleTimeout, f.expireIdle)
 		}
 	}
-	orphan, b := f.orphanLocked(), f.bytes()
+	orphan, b, rest := f.orphanLocked(), f.bytes(), f.takeOrphanLocked()
 	c.mu.Unlock()
 	if orphan {
 		f.drop(f.source)
 	}
+	f.closeRest(rest)
 	return b
 }
 
@@ -395,7 +399,10 @@ func (f *fetch) farFromDone() bool {
 	if f.body == nil {
 		return true
 	}
-	have, size := f.body.published(), len(f.body.data)
+	if f.source.Size < 0 {
+		return true // nobody knows
+	}
+	have, size := f.body.progress()
 	return size-have > worthFinishing && 2*have < size
 }
 

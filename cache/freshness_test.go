@@ -157,8 +157,8 @@ func TestReplaceWhileRead(t *testing.T) {
 	})
 }
 
-// TestNeverShared: an object that is not fresh, too large or of unknown length is neither
-// stored nor shared, and its Status says so.
+// TestNeverShared: an object that is not fresh or too large is neither stored nor shared, and
+// its Status says so.
 func TestNeverShared(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Memory: 64 << 20, ObjectMax: 1000}
@@ -171,7 +171,9 @@ func TestNeverShared(t *testing.T) {
 	}{
 		"the largest":              {cfg, 1000, time.Hour, Miss, true},
 		"one byte too large":       {cfg, 1001, time.Hour, Bypass, false},
-		"unknown length":           {cfg, -1, time.Hour, Bypass, false},
+		"unknown length":           {cfg, -1, time.Hour, Miss, true},
+		"unknown, none allowed":    {Config{Memory: 1 << 20}, -1, time.Hour, Bypass, false},
+		"unknown, nothing stored":  {Config{Memory: 0, ObjectMax: 1000}, -1, time.Hour, Miss, false},
 		"fresh for nothing":        {cfg, 10, 0, Miss, false},
 		"stale on arrival":         {cfg, 10, -time.Second, Miss, false},
 		"no object allowed":        {Config{Memory: 1 << 20}, 1, time.Hour, Bypass, false},
@@ -213,7 +215,7 @@ func TestPredict(t *testing.T) {
 	}{
 		"nothing there":            {size: 1000, fresh: time.Hour, status: Miss},
 		"one byte too large":       {size: 1001, fresh: time.Hour, status: Bypass},
-		"unknown length":           {size: -1, fresh: time.Hour, status: Bypass},
+		"unknown length":           {size: -1, fresh: time.Hour, status: Miss},
 		"fresh for nothing":        {size: 10, status: Miss},
 		"expired":                  {before: time.Minute, wait: time.Minute, size: 10, fresh: time.Hour, status: Miss, stale: true},
 		"expired, not to be kept":  {before: time.Minute, wait: time.Hour, size: 10, status: Miss, stale: true},

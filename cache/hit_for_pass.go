@@ -58,5 +58,11 @@ func (p *hitForPass) unmark(key Key) {
 }
 
 // Bypasses reports whether Get would stream key past the cache, because the last object
-// fetched was too large, of unknown length, or not allowed to be stored.
+// fetched was too large or not allowed to be stored.
 func (c *Cache) Bypasses(key Key) bool { return c.hitForPass.marked(key) }
+
+// bypassed reports whether an object is too large for the cache, or of unknown length and was
+// too large the last time.
+func (c *Cache) bypassed(key Key, src *Source) bool {
+	return c.memory.tooLarge(key, src) || src.Size < 0 && src.keeps() && c.hitForPass.marked(key)
+}

@@ -112,7 +112,7 @@ const AllEpochs = math.MaxInt64
 // Miss or Bypass, and whether Get would find an expired entry. src needs no Body.
 func (c *Cache) Predict(key Key, src *Source) (status Status, stale bool) {
 	stale = !c.hitForPass.marked(key) && c.memory.expired(key, time.Now())
-	if c.memory.tooLarge(key, src) {
+	if c.bypassed(key, src) {
 		return Bypass, stale
 	}
 	return Miss, stale

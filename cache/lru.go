@@ -72,6 +72,7 @@ type memory struct {
 	filling   atomic.Int64 // of held: by fetches under way
 	relief    func(pinned, limit int64) Relief
 	arena     *arena.Arena // nil: bodies are on the heap
+	growing   budget       // of the arena's window, by growing bodies
 	shard     [shards]shard
 	// clock counts uses: it gives the entries of all shards one order.
 	clock atomic.Uint64
@@ -88,6 +89,7 @@ func newMemory(cfg Config, rec Recorder) *memory {
 	m.held.limit = max(cfg.Memory, fetchFloor)
 	m.reserved.limit = m.held.limit / reservedShare
 	m.arena = arena.New(m.held.limit)
+	m.growing.limit = m.held.limit * arena.WindowFactor / growingShare
 	for i := range m.shard {
 		m.shard[i].init()
 	}

@@ -26,8 +26,12 @@ func (o *operator) revalidate() {
 }
 
 func (s script) source(meta any) *Source {
+	size := s.size
+	if s.unknown {
+		size = -1
+	}
 	return &Source{
-		Meta: meta, MetaBytes: s.meta, Size: s.size, Fresh: s.fresh, Validate: s.validate,
+		Meta: meta, MetaBytes: s.meta, Size: size, Measured: func(int64) any { return meta }, Fresh: s.fresh, Validate: s.validate,
 		StaleWhileRevalidate: s.while, StaleIfError: s.fault, DefaultStaleWhileRevalidate: s.byDefault,
 	}
 }

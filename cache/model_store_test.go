@@ -35,11 +35,16 @@ func (m *model) hit(key Key, now time.Time) *modelEntry {
 // finish ends a fetch, with io.EOF when its object is complete.
 func (m *model) finish(f *modelFetch, end error, now time.Time) {
 	f.end = end
+	body := f.body
+	if f.script.unknown && isEnd(end) {
+		body = m.measure(f, now)
+		defer m.release(body)
+	}
 	switch {
 	case !isEnd(end) && f.background:
 		f.old.retry = modelFailure{purges: f.purges, until: now.Add(retryDelay)}
 	case isEnd(end) && !f.abandoned:
-		m.put(f, now)
+		m.put(f, body, now)
 	}
 	if m.fetches[f.key] == f {
 		delete(m.fetches, f.key)
@@ -54,15 +59,15 @@ func (m *model) finish(f *modelFetch, end error, now time.Time) {
 	m.cleanup(f)
 }
 
-func (m *model) put(f *modelFetch, now time.Time) {
+func (m *model) put(f *modelFetch, body *modelBody, now time.Time) {
 	if old := m.entries[f.key]; old != nil {
 		m.remove(old, reasonReplaced)
 	}
-	if !m.room(&m.stored, m.capacity, f.body.cost, now) {
+	if !m.room(&m.stored, m.capacity, body.cost, now) {
 		return
 	}
 	e := &modelEntry{
-		key: f.key, body: f.body, meta: f.script.meta, stored: f.at, expires: f.at.Add(f.script.fresh),
+		key: f.key, body: body, meta: f.script.meta, stored: f.at, expires: f.at.Add(f.script.fresh),
 		while: f.script.while, fault: f.script.fault, byDefault: f.script.byDefault, purges: f.purges, space: f.space,
 	}
 	e.body.refs++
@@ -85,7 +90,7 @@ func (m *model) leave(f *modelFetch, now time.Time) {
 	f.waiters--
 	rest := f.script.size - f.published()
 	f.left = now
-	far := !f.wanted && rest > worthFinishing && 2*f.published() < f.script.size
+	far := !f.wanted && f.script.unknown || !f.wanted && rest > worthFinishing && 2*f.published() < f.script.size
 	if f.end == nil && f.waiters == 0 && (f.abandoned || far) {
 		f.abandoned = true
 		m.finish(f, ErrAbandoned, now)

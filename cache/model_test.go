@@ -69,6 +69,11 @@ type modelFetch struct {
 	purges    int
 	at        time.Time
 	given     int64 // bytes that the source has given
+	have      int64 // bytes that a body of unknown size has room for
+	full      bool  // and there is no room for more
+	taken     bool  // a reader has taken the rest
+	gone      int64 // bytes that the source had given when there was no more room
+	tail      error // the end of the rest
 	waiters   int
 	end       error // nil while it goes on, io.EOF when it is complete
 	abandoned bool  // or replaced, or purged
@@ -82,6 +87,7 @@ type modelFetch struct {
 type script struct {
 	kind               modelKind
 	size, meta         int64
+	unknown            bool // the source does not tell the size
 	fresh              time.Duration
 	while, fault, gone time.Duration
 	validate           bool
@@ -103,13 +109,16 @@ func (s script) lasts() bool { return s.fresh > 0 }
 func (s script) keeps() bool { return s.lasts() || s.validate }
 
 func (s script) cost(key Key) int64 {
-	return cost(key, &Source{Size: max(s.size, 0), MetaBytes: s.meta})
+	return cost(key, &Source{Size: s.size, MetaBytes: s.meta})
 }
 
 // published is how many bytes readers may see.
 func (f *modelFetch) published() int64 {
 	if isEnd(f.end) {
 		return f.script.size
+	}
+	if f.script.unknown {
+		return max(0, f.given-1)
 	}
 	return max(0, min(f.given, f.script.size-1))
 }
@@ -265,13 +274,16 @@ func (m *model) run(f *modelFetch, now time.Time) modelOutcome {
 }
 
 func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
-	o := modelOutcome{status: m.statusOf(f.key, f.script), loads: true}
+	o := modelOutcome{status: m.statusOf(f.key, f.script, now), loads: true}
 	delete(m.negative, f.key)
 	keeps := f.script.keeps() && o.status != Bypass
 	if !keeps {
 		m.marks[f.key] = now.Add(hitForPassTTL)
 	}
 	cost := f.script.cost(f.key)
+	if f.script.unknown {
+		cost, f.have = unknownCost(f.key, f.script), growFirst
+	}
 	if !keeps || !m.room(&m.held, m.limit, cost, now) {
 		if f.old != nil {
 			m.remove(f.old, reasonReplaced)
@@ -285,8 +297,9 @@ func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
 	return o
 }
 
-func (m *model) statusOf(key Key, s script) Status {
-	if s.size < 0 || s.size > m.objectMax || s.cost(key) > m.limit {
+func (m *model) statusOf(key Key, s script, now time.Time) Status {
+	until, marked := m.marks[key]
+	if s.unknown && s.keeps() && marked && now.Before(until) || !s.unknown && (s.size > m.objectMax || s.cost(key) > m.limit) {
 		return Bypass
 	}
 	return Miss
@@ -352,9 +365,10 @@ func (m *model) private(key Key, s script, now time.Time) modelOutcome {
 		}
 		return o
 	}
-	o := modelOutcome{status: m.statusOf(key, s), loads: true}
+	o := modelOutcome{status: m.statusOf(key, s, now), loads: true}
 	delete(m.negative, key)
 	switch {
+	case s.keeps() && s.unknown: // it may be too large
 	case s.keeps() && o.status != Bypass:
 		delete(m.marks, key)
 	case old != nil:

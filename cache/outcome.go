@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -15,6 +16,10 @@ type outcome struct {
 	status Status    // of entry
 	stored bool      // entry is in memory
 	body   *body     // being filled
+	// measured and compacted are the Meta and the body of the entry if the size was not
+	// known; only commit reads them.
+	measured  any
+	compacted *body
 }
 
 // loaded continues a fetch whose load has returned.
@@ -141,13 +146,43 @@ func (f *fetch) arrived(src *Source) {
 		return
 	}
 	f.resolve(filling, func() { f.source, f.body = src, b })
-	c.guard.run(func() error {
-		defer src.Body.Close()
-		return b.fill(src.Body)
+	var rest io.ReadCloser
+	c.guard.run(func() (err error) {
+		rest, err = f.fill(src, b)
+		return err
 	}, func(err error) {
+		if rest != nil {
+			f.outgrow(rest)
+			return
+		}
 		f.cancel(nil)
 		f.commit(err)
 	})
+}
+
+// fill reads the body of src into b and closes it, unless b has no room for it: then it
+// returns the rest.
+func (f *fetch) fill(src *Source, b *body) (rest io.ReadCloser, err error) {
+	defer func() {
+		if rest == nil {
+			src.Body.Close()
+		}
+	}()
+	if src.Size >= 0 {
+		return nil, b.fill(src.Body)
+	}
+	err = b.fillUnknown(src.Body)
+	if err == errOutgrown { //nolint:errorlint // it is never wrapped
+		withheld := b.data[b.growth.have-1]
+		return &outgrown{ReadCloser: src.Body, front: append([]byte{withheld}, b.growth.rest...)}, nil
+	}
+	if err == nil {
+		if src.Measured != nil {
+			f.measured = src.Measured(int64(len(b.data)))
+		}
+		f.compacted = f.compact(b)
+	}
+	return nil, err
 }
 
 // newBody returns a body for a source that may be shared; nil if it must not be shared, or
@@ -156,7 +191,7 @@ func (f *fetch) arrived(src *Source) {
 func (f *fetch) newBody(src *Source) *body {
 	c := f.cache
 	switch storable := c.memory.storable(f.key, src); {
-	case f.kind == private && storable:
+	case f.kind == private && storable && src.Size >= 0: // an object of unknown size may be too large
 		c.hitForPass.unmark(f.key)
 		return nil
 	case f.kind == private:
@@ -169,10 +204,19 @@ func (f *fetch) newBody(src *Source) *body {
 	if !c.memory.fetchRoom(n) {
 		return nil
 	}
-	b := newBody(&c.memory.held, c.memory.arena, int(src.Size), n)
+	b := f.bodyFor(src, n)
 	c.memory.filling.Add(n)
 	b.pin()
 	return b
+}
+
+// bodyFor returns a body for a source, whose cost has been reserved.
+func (f *fetch) bodyFor(src *Source, cost int64) *body {
+	m := f.cache.memory
+	if src.Size < 0 {
+		return newGrowingBody(m, cost)
+	}
+	return newBody(&m.held, m.arena, int(src.Size), cost)
 }
 
 // resolve fixes the outcome of a fetch and wakes its waiters. Only a fetch that fills a
@@ -222,12 +266,27 @@ func (f *fetch) commit(err error) {
 	f.stopIdleLocked()
 	c.mu.Unlock()
 	if err == nil {
-		f.store(newEntry(f, f.source, f.born, f.body))
+		f.store(f.filledEntry())
 	}
 	f.body.finish(err)
 	f.body.release()
-	c.memory.filling.Add(-f.body.cost)
-	f.body.unpin()
+	f.body.unpinFilled(c.memory)
+	if f.compacted != nil {
+		f.compacted.release()
+	}
+}
+
+// filledEntry returns the entry of a complete body.
+func (f *fetch) filledEntry() *Entry {
+	b := f.body
+	if f.compacted != nil {
+		b = f.compacted
+	}
+	e := newEntry(f, f.source, f.born, b)
+	if f.measured != nil {
+		e.Meta = f.measured
+	}
+	return e
 }
 
 // store stores e if f is still in the table, and removes f from it. The present entry of

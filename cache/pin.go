@@ -88,6 +88,8 @@ func (r *Reader) Pin() int64 {
 		return 0
 	}
 	r.body.pin()
+	r.body.mu.Lock() // its fetch may let it grow
+	defer r.body.mu.Unlock()
 	return r.body.cost
 }
 

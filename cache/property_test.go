@@ -79,6 +79,7 @@ type opened struct {
 	r    *Reader
 	want []byte
 	off  int
+	took bool // the rest of an outgrown object
 }
 
 // operate makes a cache, in which a few objects fill everything, and does
@@ -131,16 +132,16 @@ func (o *operator) key() Key { return keyNo(o.oneOf(manyKeys)) }
 
 // script chooses the result of a load.
 func (o *operator) script() script {
-	sizes := []int64{0, 1, 100, 1000, 1000, 5000, 5000, 10_000, 40_000, 100_000, 300_000, 380_000, 400_000, -1}
+	sizes := []int64{0, 1, 100, 1000, 1000, 5000, 5000, 10_000, 40_000, 100_000, 300_000, 380_000, 400_000}
 	return script{
-		kind:     []modelKind{comes, comes, comes, same, same, same, goes, outage, fails}[o.oneOf(9)],
-		size:     sizes[o.oneOf(len(sizes))],
-		meta:     []int64{0, 0, 0, 50}[o.oneOf(4)],
-		fresh:    []time.Duration{time.Hour, time.Minute, 0}[min(o.oneOf(7)/2, 2)],
-		while:    []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
-		fault:    []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
-		gone:     []time.Duration{0, time.Minute}[o.oneOf(2)],
-		validate: o.oneOf(2) == 0, byDefault: o.oneOf(2) == 0,
+		kind:    []modelKind{comes, comes, comes, same, same, same, goes, outage, fails}[o.oneOf(9)],
+		size:    sizes[o.oneOf(len(sizes))],
+		meta:    []int64{0, 0, 0, 50}[o.oneOf(4)],
+		fresh:   []time.Duration{time.Hour, time.Minute, 0}[min(o.oneOf(7)/2, 2)],
+		while:   []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
+		fault:   []time.Duration{0, time.Minute, 2 * time.Hour}[o.oneOf(3)],
+		gone:    []time.Duration{0, time.Minute}[o.oneOf(2)],
+		unknown: o.oneOf(3) == 0, validate: o.oneOf(2) == 0, byDefault: o.oneOf(2) == 0,
 		now: []*Lifetimes{nil, nil, {time.Minute, 0}, {0, time.Minute}, {time.Hour, time.Hour}}[o.oneOf(5)],
 	}
 }
@@ -195,9 +196,11 @@ func (o *operator) get() {
 		return
 	}
 	o.checkPurged(key, r.Status, r.Meta)
-	want := content(key, max(r.Size, s.size, 0))
+	want := content(key, max(r.Size, s.size))
 	if guess.fetch == nil && guess.body == nil {
-		f.give(content(key, max(s.size, 0)), io.EOF)
+		f.give(content(key, s.size), io.EOF)
+	} else if guess.fetch != nil {
+		want = content(key, guess.fetch.script.size)
 	} else {
 		want = content(key, r.Size)
 	}
@@ -276,6 +279,16 @@ func (o *operator) feed() {
 		}
 		o.feeds[f].give(content(f.key, f.script.size)[f.given:f.given+n], nil)
 		f.given += n
+		o.m.grow(f, false, time.Now())
+		o.drain(f)
+	}
+}
+
+// drain ends the source of a fetch that has ended because of its size.
+func (o *operator) drain(f *modelFetch) {
+	if feed := o.feeds[f]; feed != nil && f.end != nil {
+		feed.give(content(f.key, f.script.size)[f.gone:], io.EOF)
+		delete(o.feeds, f)
 	}
 }
 
@@ -289,7 +302,11 @@ func (o *operator) finish() {
 	o.feeds[f].give(content(f.key, f.script.size)[f.given:], end)
 	delete(o.feeds, f)
 	f.given = f.script.size
-	o.m.finish(f, end, time.Now())
+	o.m.grow(f, true, time.Now())
+	if f.end == nil {
+		o.m.finish(f, end, time.Now())
+	}
+	f.tail = end
 }
 
 // any takes one of the open readers out, nil if there is none.
@@ -314,6 +331,19 @@ func (o *operator) read() {
 	if r.fetch != nil {
 		may, end = int(r.fetch.published()), r.fetch.end
 	}
+	if end == errOutgrown { //nolint:errorlint // it is never wrapped
+		end = ErrOutgrown
+		if may == r.off && !r.fetch.taken {
+			r.fetch.taken, r.took = true, true
+			o.m.release(r.fetch.body)
+		}
+		if r.took {
+			may, end = len(r.want), r.fetch.tail
+			if !isEnd(end) {
+				may--
+			}
+		}
+	}
 	if may == r.off && end == nil {
 		return // it would wait
 	}
@@ -334,12 +364,14 @@ func (o *operator) close() {
 	}
 	if o.oneOf(4) == 0 {
 		r.r.KeepFetching()
-		if r.fetch != nil && r.fetch.body.cost <= o.m.capacity {
+		if r.fetch != nil && r.fetch.firstCost() <= o.m.capacity {
 			r.fetch.wanted = true
 		}
 	}
 	r.r.Close()
 	switch {
+	case r.took:
+		r.fetch.waiters--
 	case r.fetch != nil:
 		if o.m.leave(r.fetch, time.Now()); r.fetch.end != nil {
 			delete(o.feeds, r.fetch)

@@ -13,7 +13,7 @@ const (
 	Hit       Status = iota // from memory
 	Miss                    // fetched for this request
 	Collapsed               // joined a fetch that another request started
-	Bypass                  // too large for the cache, or of unknown length
+	Bypass                  // too large for the cache
 	// Stale is from memory and not fresh: a refresh runs, or has failed.
 	Stale
 	Revalidated // from memory, after the source confirmed it
@@ -38,10 +38,11 @@ type Reader struct {
 	Stored  time.Time // when the object's metadata came, minus its age at that time
 	Expires time.Time
 
-	use    atomic.Int32
-	body   *body   // or
-	stream *stream // or neither
-	fetch  *fetch  // nil if the reader has left it, or needs none
+	use     atomic.Int32
+	body    *body   // or
+	stream  *stream // or neither; changed by Next alone
+	private bool    // the stream was there from the beginning
+	fetch   *fetch  // nil if the reader has left it, or needs none
 }
 
 // States of a Reader.
@@ -71,7 +72,11 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 	case r.stream != nil:
 		return r.stream.next()
 	case r.body != nil:
-		return r.body.next(int(off))
+		p, err = r.body.next(int(off))
+		if err == errOutgrown { //nolint:errorlint // it is never wrapped
+			return r.nextRest()
+		}
+		return p, err
 	}
 	return nil, errBare
 }
@@ -115,10 +120,13 @@ func (r *Reader) release() {
 func (r *Reader) quit() {
 	switch {
 	case r.fetch == nil:
-	case r.stream != nil:
+	case r.private:
 		r.fetch.cancel(ErrAbandoned)
 	default:
 		r.fetch.leave()
+		if r.fetch.tookRest(r) {
+			r.fetch.cancel(ErrAbandoned)
+		}
 	}
 }
 
@@ -173,7 +181,7 @@ func followingReader(w waiter) *Reader {
 	if w.first {
 		r.Status = Miss
 	}
-	r.Stores = f.body.cost <= f.cache.memory.stored.limit
+	r.Stores = cost(f.key, f.source) <= f.cache.memory.stored.limit
 	r.body, r.fetch = f.body, f
 	return r
 }
@@ -182,11 +190,11 @@ func followingReader(w waiter) *Reader {
 func streamReader(f *fetch) *Reader {
 	r := metaReader(f)
 	r.Status = Miss
-	if f.cache.memory.tooLarge(f.key, f.source) {
+	if f.cache.bypassed(f.key, f.source) {
 		r.Status = Bypass
 	}
 	r.stream = &stream{guard: f.cache.guard, body: f.source.Body, size: f.source.Size}
-	r.fetch = f
+	r.fetch, r.private = f, true
 	return r
 }
 

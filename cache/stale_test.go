@@ -289,7 +289,7 @@ func TestRenewalNotStored(t *testing.T) {
 	t.Parallel()
 	for name, src := range map[string]Source{
 		"no store":       {Meta: 2},
-		"unknown length": {Meta: 2, Fresh: time.Hour},
+		"too large":      {Meta: 2, Fresh: time.Hour},
 		"same, no store": {Meta: 2, Same: true},
 		"same, but more": {Meta: 2, Same: true, Fresh: time.Hour, MetaBytes: 1},
 	} {
@@ -299,8 +299,8 @@ func TestRenewalNotStored(t *testing.T) {
 			elapse(time.Minute)
 			w.all(t.Context(), keyA, func(ctx context.Context, old *Entry) (*Source, error) {
 				got, err := w.like(keyA, 10, src)(ctx, old)
-				if name == "unknown length" {
-					got.Size = -1
+				if name == "too large" {
+					got.Size = roomy.ObjectMax + 1
 				}
 				return got, err
 			}).wantMeta(t, 1, Stale)

@@ -81,7 +81,7 @@ type client struct {
 
 // failures are the ways in which a fetch of the stress test can fail.
 var failures = []error{
-	errBoom, errShort, ErrTooLong, ErrClosed, ErrAbandoned, context.Canceled, ErrReaderClosed, &PanicError{},
+	errBoom, errShort, ErrTooLong, ErrClosed, ErrAbandoned, context.Canceled, ErrReaderClosed, &PanicError{}, ErrOutgrown,
 }
 
 func (c *client) request() {

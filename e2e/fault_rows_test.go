@@ -99,10 +99,10 @@ func lengthRows() []fault {
 	return []fault{
 		{name: "shorter than declared", script: always(s3.DeclareMore(10)), get: cut(2, "error"), part: cut(2, "error")},
 		{name: "longer than declared", script: always(s3.DeclareLess(10)), get: cut(1, "error").logged("differs"), part: cut(1, "error")},
-		{name: "in chunks", script: always(s3.Chunked()), unstored: true, get: whole(1), part: whole(1), head: whole(1)},
-		{name: "in chunks, cut once", script: first(s3.ChunkedCut(50_000)), unstored: true, get: whole(2), part: whole(2)},
-		{name: "in chunks, cut", script: always(s3.ChunkedCut(50_000), s3.CloseAfter(0)), unstored: true, get: cut(2, "network"), part: cut(2, "network")},
-		{name: "in chunks, without the last", script: always(s3.ChunkedCut(faultSize), s3.CloseAfter(0)), unstored: true, get: cut(2, "error")},
+		{name: "in chunks", script: always(s3.Chunked()), get: whole(1), part: whole(1), head: whole(1)},
+		{name: "in chunks, cut once", script: first(s3.ChunkedCut(50_000)), get: whole(2), part: whole(2)},
+		{name: "in chunks, cut", script: always(s3.ChunkedCut(50_000), s3.CloseAfter(0)), get: cut(2, "network"), part: cut(2, "network")},
+		{name: "in chunks, without the last", script: always(s3.ChunkedCut(faultSize), s3.CloseAfter(0)), get: cut(2, "error")},
 		{name: "large", object: large, script: always(nil), unstored: true, get: whole(1)},
 		{name: "large, cut once", object: large, script: first(s3.CloseAfter(1_000_000)), unstored: true, get: whole(2)},
 		{name: "large, cut", object: large, script: always(s3.CloseAfter(largeSize-1), s3.CloseAfter(0)), unstored: true, get: cut(2, "network")},
@@ -150,7 +150,7 @@ func checksumRows() []fault {
 		rows,
 		fault{name: "no checksum", object: s3.Object{Checksum: s3.NoChecksum}, script: always(nil), get: whole(1)},
 		fault{name: "wrong checksum across the joint", script: first(&s3.Fault{BadSum: true, Cut: &s3.Cut{After: 50_000}}), get: cut(2, "error").logged("differs")},
-		fault{name: "wrong checksum in chunks", script: always(&s3.Fault{BadSum: true, Chunked: true}), unstored: true, get: wrong(), part: wrong()},
+		fault{name: "wrong checksum in chunks", script: always(&s3.Fault{BadSum: true, Chunked: true}), get: wrong(), part: wrong()},
 		fault{name: "wrong checksum of a small object", object: small, script: always(s3.WrongChecksum()), get: wrong()},
 		// A small object is read completely before the answer begins.
 		fault{name: "wrong checksum of an untyped object", object: untyped, script: always(s3.WrongChecksum()), get: fails(502, "origin-error", 1, "error").logged("differs")},

@@ -89,6 +89,9 @@ var concurrentTests = []string{
 	"TestTermUnderLoad",
 	"TestTrustedProxies",
 	"TestUnknownLength",
+	"TestUnknownLengthAbandoned",
+	"TestUnknownLengthIsShared",
+	"TestUnknownLengthTooLarge",
 	"TestUsage",
 }
 

@@ -6,6 +6,8 @@ import (
 	"net"
 
 	"github.com/valyala/fasthttp"
+
+	"ixmage/cache"
 )
 
 var errClientGone = errors.New("client went away")
@@ -24,19 +26,20 @@ type chunkReader interface {
 type body struct {
 	x            *exchange
 	conn         net.Conn
-	whole        []byte         // all of the object, if it is in memory
-	reader       chunkReader    // the source of the bytes otherwise
-	base         int64          // where in the reader's bytes the object begins
-	off          int64          // next byte to send
-	end          int64          // after the last byte to send, negative until EOF
-	completeSize int64          // size of the object if all of it must have arrived before the range ends
-	left         []byte         // bytes of the reader that Read has not returned yet
+	whole        []byte      // all of the object, if it is in memory
+	reader       chunkReader // the source of the bytes otherwise
+	base         int64       // where in the reader's bytes the object begins
+	off          int64       // next byte to send
+	end          int64       // after the last byte to send, negative until EOF
+	completeSize int64       // size of the object if all of it must have arrived before the range ends
+	left         []byte      // bytes of the reader that Read has not returned yet
+	rest         func(off int64) (chunkReader, error)
 	header       *conn          // holds the header until the first chunk can go out with it
 	writes       *countedWriter // if conn is not ours
 }
 
 func newBody(x *exchange, f *representation, part byteRange) *body {
-	b := &body{x: x, conn: x.fc.Conn(), whole: f.whole, reader: f.reader, off: part.first, end: part.last + 1}
+	b := &body{x: x, conn: x.fc.Conn(), whole: f.whole, reader: f.reader, rest: f.rest, off: part.first, end: part.last + 1}
 	if f.obj.size < 0 {
 		b.end = -1
 	}
@@ -84,7 +87,10 @@ func (b *body) WriteTo(io.Writer) (int64, error) {
 func (b *body) Read(p []byte) (int, error) {
 	b.x.stamp()
 	if len(b.left) == 0 {
-		chunk, err := b.reader.Next(b.off)
+		chunk, err := b.reader.Next(b.off - b.base)
+		if errors.Is(err, cache.ErrOutgrown) && b.rest != nil {
+			chunk, err = b.nextOfRest()
+		}
 		if err != nil {
 			if err != io.EOF { //nolint:errorlint // only io.EOF itself is a good end
 				b.x.broken, b.x.err = true, err
@@ -98,6 +104,17 @@ func (b *body) Read(p []byte) (int, error) {
 	b.off += int64(n)
 	b.x.bytes += int64(n)
 	return n, nil
+}
+
+// nextOfRest continues with the rest of an object that has outgrown the cache.
+func (b *body) nextOfRest() ([]byte, error) {
+	rest, err := b.rest(b.off)
+	if err != nil {
+		return nil, err
+	}
+	b.reader.Close()
+	b.reader, b.x.reader, b.base, b.rest = rest, rest, b.off, nil
+	return rest.Next(0)
 }
 
 // next returns bytes to send, at most up to the end of the range.

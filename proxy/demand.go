@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 
@@ -51,8 +52,8 @@ func newDemand() *demand {
 // whole counts a request for sent bytes of an object of size bytes, and reports whether the
 // object is to be fetched whole. If it is not, the caller must add the bytes that it has sent.
 func (d *demand) whole(key cache.Key, size, sent int64) bool {
-	if size < 0 {
-		return false
+	if size < 0 { // unknown: it may be large
+		size = math.MaxInt64
 	}
 	h, now := maphash.Comparable(d.seed, key), time.Now()
 	d.mu.Lock()

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"errors"
+	"io"
+	"math"
 	"net/http"
 	"time"
 
@@ -23,6 +25,9 @@ type representation struct {
 	whole     []byte
 	reader    chunkReader
 	onlyRange bool // the reader has only the requested range
+	// rest fetches the bytes from an offset on, if the object outgrows the cache: see
+	// cache.ErrOutgrown.
+	rest func(off int64) (chunkReader, error)
 }
 
 // get answers GET and HEAD of /{alias}/{key}.
@@ -141,7 +146,11 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		}
 	}
 	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.RefreshFailed
-	x.answer(representationOf(r, time.Now()), cond)
+	f, err := p.representationFor(x, r, ck)
+	if err != nil {
+		return err
+	}
+	x.answer(f, cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // these answers have no body from the reader
 		p.leaveUnread(ck, r, cond.earned)
 	}
@@ -157,11 +166,50 @@ func (p *Proxy) leaveUnread(ck cache.Key, r *cache.Reader, earned bool) {
 	r.Close()
 }
 
+// representationFor returns the object of a reader in a form that the client of x can get. A
+// client without chunks (HTTP/1.0) has to wait for the end of an object of unknown length.
+func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*representation, error) {
+	f := representationOf(r, time.Now())
+	if f.obj.size >= 0 || !x.fc.IsGet() {
+		return f, nil
+	}
+	if !x.fc.Request.Header.IsHTTP11() {
+		return f, f.complete(r)
+	}
+	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj}); strongTag(f.obj.etag) != "" {
+		f.rest = func(off int64) (chunkReader, error) {
+			w.byteRange = byteRange{off, math.MaxInt64}
+			return p.cache.Stream(p.base, ck, p.loadRange(w))
+		}
+	}
+	return f, nil
+}
+
+// complete waits until an object of unknown length is in memory. It leaves an object that the
+// cache does not keep as it is.
+func (f *representation) complete(r *cache.Reader) error {
+	for off := int64(0); !r.Exclusive(); {
+		chunk, err := r.Next(off)
+		switch {
+		case errors.Is(err, cache.ErrOutgrown):
+			return errNoLength
+		case err == io.EOF: //nolint:errorlint // only io.EOF itself is a good end
+			f.whole, _ = r.Complete()
+			f.obj = f.obj.measured(off)
+			return nil
+		case err != nil:
+			return err
+		}
+		off += int64(len(chunk))
+	}
+	return nil
+}
+
 // representationOf returns the object of a reader.
 func representationOf(r *cache.Reader, now time.Time) *representation {
 	obj := r.Meta.(*object)
 	f := &representation{obj: obj, reader: r, age: obj.age(now)}
-	if whole, ok := r.Complete(); ok {
+	if whole, ok := r.Complete(); ok && obj.size >= 0 {
 		f.whole = whole
 	}
 	switch r.Status {

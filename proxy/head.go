@@ -20,7 +20,7 @@ func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditi
 	if err != nil {
 		return err
 	}
-	status, stale := p.cache.Predict(ck, &cache.Source{MetaBytes: obj.bytes(), Size: obj.size})
+	status, stale := p.cache.Predict(ck, obj.source())
 	if joined && status == cache.Miss {
 		status = cache.Collapsed
 	}

@@ -85,11 +85,24 @@ func (o *object) cacheControlFor(a *alias.Alias) []byte {
 // source describes the object to the cache.
 func (o *object) source() *cache.Source {
 	l := o.lifetimes
-	return &cache.Source{
+	src := &cache.Source{
 		Meta: o, MetaBytes: o.bytes(), Size: o.size,
 		Fresh: l.fresh, Age: time.Since(o.born), StaleWhileRevalidate: l.staleWhile, StaleIfError: l.staleError,
 		DefaultStaleWhileRevalidate: l.byDefault,
 		Validate:                    l.store && (o.etag != "" || !o.modified.IsZero()),
+	}
+	if o.size < 0 {
+		src.Measured = func(size int64) any { return o.measured(size) }
+	}
+	return src
+}
+
+// measured returns an object of unknown length with the length that it turned out to have.
+func (o *object) measured(size int64) *object {
+	return &object{
+		validators: o.validators, size: size, contentType: o.contentType,
+		etagLine: o.etagLine, modifiedLine: o.modifiedLine, cacheControl: o.cacheControl,
+		ttl: o.ttl, said: o.said, lifetimes: o.lifetimes, born: o.born,
 	}
 }
 

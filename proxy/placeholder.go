@@ -61,7 +61,10 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 		if err != nil {
 			return false
 		}
-		x.reader, f = r, representationOf(r, time.Now())
+		x.reader = r
+		if f, err = p.representationFor(x, r, ck); err != nil {
+			return false
+		}
 	}
 	x.code = prob.status
 	h := &x.fc.Response.Header

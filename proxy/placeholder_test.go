@@ -15,10 +15,11 @@ import (
 	"ixmage/alias"
 )
 
-// A placeholder of unknown length cannot be sent to an HTTP/1.0 client: the log says
-// what the client was told.
+// A placeholder of unknown length that must not be stored cannot be sent to an HTTP/1.0
+// client: the log says what the client was told. Any other has a length when it is complete.
 func TestPlaceholderWithoutLength(t *testing.T) {
 	t.Parallel()
+	control := "no-store"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/gone.png") {
 			w.Header().Set("Content-Type", "application/xml")
@@ -27,26 +28,30 @@ func TestPlaceholderWithoutLength(t *testing.T) {
 			return
 		}
 		w.Header().Set("Content-Type", "image/png")
+		w.Header().Set("Cache-Control", control)
 		w.Write(make([]byte, 100))
 		w.(http.Flusher).Flush()
 		w.Write(make([]byte, 100))
 	}))
 	t.Cleanup(server.Close)
-	p := newProxyBefore(t, server.URL, nil)
-	a, _ := p.registry.Lookup("shop")
-	_, err := p.registry.UpdateAlias(context.Background(), "shop", a.Alias.Revision, func(a *alias.Alias, _ *alias.CredentialRef) error {
-		a.Fallback = alias.Fallback{Missing: "gone.png"}
-		return nil
-	})
-	must(t, err)
 	for _, tc := range []struct {
 		version string
+		control string
 		status  int
 		code    string // of the log line
 	}{
-		{"HTTP/1.1\r\nHost: x", http.StatusNotFound, "not-found"},
-		{"HTTP/1.0", http.StatusBadGateway, "origin-error"},
+		{"HTTP/1.1\r\nHost: x", "no-store", http.StatusNotFound, "not-found"},
+		{"HTTP/1.0", "no-store", http.StatusBadGateway, "origin-error"},
+		{"HTTP/1.0", "", http.StatusNotFound, "not-found"},
 	} {
+		control = tc.control
+		p := newProxyBefore(t, server.URL, nil)
+		a, _ := p.registry.Lookup("shop")
+		_, err := p.registry.UpdateAlias(context.Background(), "shop", a.Alias.Revision, func(a *alias.Alias, _ *alias.CredentialRef) error {
+			a.Fallback = alias.Fallback{Missing: "gone.png"}
+			return nil
+		})
+		must(t, err)
 		var lines bytes.Buffer
 		p.log = slog.New(slog.NewJSONHandler(&lines, nil))
 		conn := &texts{list: []string{"GET /shop/a.png " + tc.version + "\r\n\r\n"}}

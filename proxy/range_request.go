@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -114,6 +115,14 @@ type rangeRequest struct {
 	cold bool // the cache could store the object
 }
 
+// sizeIn is the length of the range in an object whose length was not known.
+func (w rangeRequest) sizeIn(o *origin.Object) int64 {
+	if w.last == math.MaxInt64 {
+		return o.Size - w.first
+	}
+	return w.length()
+}
+
 // label and status say how the cache took part in the answer.
 func (w rangeRequest) label() string {
 	if w.cold {
@@ -216,6 +225,6 @@ func (p *Proxy) fetchRange(ctx context.Context, w rangeRequest) (*cache.Source, 
 		if err != nil {
 			return nil, err
 		}
-		return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.length(), Body: body}, nil
+		return &cache.Source{Meta: w.obj, MetaBytes: w.obj.bytes(), Size: w.sizeIn(o), Body: body}, nil
 	})
 }

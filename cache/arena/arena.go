@@ -37,14 +37,14 @@ type Extent struct {
 // the file; where the kernel's pages are larger, there is no arena.
 const PageSize = 4 << 10
 
-// windowFactor is how much larger the window is than what it may hold: at most
+// WindowFactor is how many times larger the window is than what it may hold: at most
 // one part in so many is in use, so that a gap is found after a few steps.
-const windowFactor = 16
+const WindowFactor = 16
 
 // New makes an arena for up to limit bytes. It returns nil where the system has no
 // memory files: bodies then lie on the heap. The caller must Close it.
 func New(limit int64) *Arena {
-	file := openMemfile(WholePages(limit * windowFactor))
+	file := openMemfile(WholePages(limit * WindowFactor))
 	if file == nil {
 		return nil
 	}
@@ -111,6 +111,19 @@ func (a *Arena) Free(e *Extent) {
 	if a.closed && a.emptyLocked() {
 		a.file.close()
 	}
+}
+
+// Shrink gives back the pages of e after its first n bytes, which nobody may use after that.
+// n must be above 0.
+func (a *Arena) Shrink(e *Extent, n int64) {
+	size := WholePages(n)
+	if size >= e.size {
+		return
+	}
+	a.file.punch(e.off+size, e.size-size)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.size = size
 }
 
 // Bytes is the memory of the first n bytes of an extent.

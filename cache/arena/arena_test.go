@@ -107,7 +107,7 @@ func TestArenaFull(t *testing.T) {
 	}
 	defer a.Close()
 	var all []*Extent
-	for range windowFactor {
+	for range WindowFactor {
 		e := a.Alloc(1)
 		if e == nil {
 			t.Fatal("a page of the window is not to be had")
@@ -123,7 +123,16 @@ func TestArenaFull(t *testing.T) {
 		t.Error("two gaps of a page were taken for one of two")
 	}
 	a.Free(all[4])
-	if e := a.Alloc(3 * PageSize); e == nil || e.off != 3*PageSize {
-		t.Errorf("the gap of three pages was not found: %+v", e)
+	e := a.Alloc(3 * PageSize)
+	if e == nil || e.off != 3*PageSize {
+		t.Fatalf("the gap of three pages was not found: %+v", e)
+	}
+	a.Shrink(e, PageSize+1)
+	a.Shrink(e, 3*PageSize) // no change
+	if got := a.Alloc(1); got == nil || got.off != 5*PageSize || e.size != 2*PageSize {
+		t.Errorf("the page that an extent of %d bytes gave back was not found: %+v", e.size, got)
+	}
+	if a.Alloc(1) != nil {
+		t.Error("a full window gave one more page")
 	}
 }

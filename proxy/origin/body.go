@@ -86,9 +86,14 @@ func (b *body) checkFirst(re *reply) (size int64, err error) {
 	if re.status != http.StatusOK {
 		return 0, errBadRange
 	}
-	b.sum = checksumOf(re.out)
+	if b.sum = checksumOf(re.out); b.sum == nil && re.chunked {
+		b.sum = trailerChecksum(re.http)
+	}
 	if re.out.ContentLength == nil {
-		if !re.chunked && b.sum == nil {
+		if b.sum == nil && !re.chunked {
+			b.sum = etagChecksum(aws.ToString(re.out.ETag))
+		}
+		if b.sum == nil && !re.chunked {
 			return 0, errNoEnd
 		}
 		return -1, nil

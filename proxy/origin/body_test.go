@@ -3,8 +3,10 @@ package origin
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"runtime"
@@ -361,16 +363,35 @@ func TestBodyUnknownLength(t *testing.T) {
 		h.Del("Content-Length")
 		h.Set("Connection", "close")
 	}
+	trailer := func(name, sum string) []*s3.Fault {
+		return []*s3.Fault{{
+			Chunked: true, Trailer: []string{name + ": " + sum},
+			Header: func(h http.Header) { h.Set("Trailer", "x-amz-checksum-crc32") },
+		}}
+	}
+	sum := crc32.ChecksumIEEE(want)
+	right := base64.StdEncoding.EncodeToString([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	etag := func(etag string) []*s3.Fault {
+		return []*s3.Fault{{UntilClose: true, Header: func(h http.Header) { h.Set("ETag", etag) }}}
+	}
 	for _, tc := range []struct {
 		name   string
 		sum    s3.Checksum
 		faults []*s3.Fault
 		want   Outcome
 	}{
+		{"a right checksum at the end", s3.NoChecksum, trailer("x-amz-checksum-crc32", right), OutcomeOK},
+		{"a wrong checksum at the end", s3.NoChecksum, trailer("x-amz-checksum-crc32", "AAAAAA=="), OutcomeError},
+		{"no checksum at the end", s3.NoChecksum, trailer("X-Other", "AAAAAA=="), OutcomeOK},
+		{"ends with the connection, MD5", s3.NoChecksum, []*s3.Fault{s3.UntilClose()}, OutcomeOK},
+		{"ends with the connection, another MD5", s3.NoChecksum, etag(`"d41d8cd98f00b204e9800998ecf8427e"`), OutcomeError},
+		{"ends with the connection, no MD5", s3.NoChecksum, etag(`"v1"`), OutcomeError},
+		{"ends with the connection, MD5 of parts", s3.NoChecksum, etag(`"d41d8cd98f00b204e9800998ecf8427e-2"`), OutcomeError},
+		{"ends with the connection, weak", s3.NoChecksum, etag(`W/"d41d8cd98f00b204e9800998ecf8427e"`), OutcomeError},
+		{"cut before its end, MD5", s3.NoChecksum, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: 5000}}}, OutcomeError},
 		{"chunked", s3.NoChecksum, []*s3.Fault{s3.Chunked()}, OutcomeOK},
 		{"chunked and cut twice", s3.NoChecksum, []*s3.Fault{s3.ChunkedCut(100), s3.ChunkedCut(100)}, OutcomeNetwork},
 		{"ends with the connection, checksum", s3.CRC32, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: bodySize}}}, OutcomeOK},
-		{"ends with the connection, no checksum", s3.NoChecksum, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: bodySize}}}, OutcomeError},
 		{"cut before its end, checksum", s3.CRC32, []*s3.Fault{{Header: closeDelimited, Cut: &s3.Cut{After: 5000}}}, OutcomeError},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -35,8 +35,9 @@ type conn struct {
 
 	// The fields below belong to one exchange.
 	br       *bufio.Reader
-	headers  int         // bytes of headers that may still come, -1 after them
-	received int         // bytes of the reply
+	headers  int // bytes of headers that may still come, -1 after them
+	received int // bytes of the reply
+	length   lengthScan
 	stop     func() bool // stops the closing at the end of the context
 }
 
@@ -100,7 +101,7 @@ var errLongHeaders = &protocolError{text: fmt.Sprintf("headers of the reply are 
 func (cn *conn) exchange(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	cn.stop = context.AfterFunc(ctx, func() { cn.socket.Close() })
-	cn.headers, cn.received = maxHeader, 0
+	cn.headers, cn.received, cn.length = maxHeader, 0, lengthScan{}
 	resp, err := cn.roundTrip(req)
 	if err != nil {
 		cn.stop()
@@ -168,6 +169,8 @@ func (cn *conn) readReply(req *http.Request) (*http.Response, error) {
 			return nil, &protocolError{text: "reply is of " + resp.Proto + ", not HTTP/1.1"}
 		case resp.StatusCode == http.StatusSwitchingProtocols, resp.StatusCode < 100, resp.StatusCode > 599:
 			return nil, &protocolError{text: fmt.Sprintf("status %03d is no final status of HTTP", resp.StatusCode)}
+		case len(resp.TransferEncoding) > 0 && cn.length.found:
+			return nil, errTwoLengths
 		case resp.StatusCode >= http.StatusOK:
 			return resp, nil
 		}
@@ -202,6 +205,7 @@ func (cn *conn) Read(p []byte) (int, error) {
 	cn.received += n
 	if cn.headers > 0 {
 		cn.headers -= n
+		cn.length.write(p[:n])
 	}
 	return n, err
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"time"
 
@@ -227,10 +228,16 @@ type Request struct {
 	IfModifiedSince time.Time
 }
 
-// Range is a range of bytes, both ends inclusive.
+// Range is a range of bytes, both ends inclusive. With a Last of math.MaxInt64 it is the rest of
+// the object.
 type Range struct{ First, Last int64 }
 
-func (r Range) String() string { return fmt.Sprintf("bytes=%d-%d", r.First, r.Last) }
+func (r Range) String() string {
+	if r.Last == math.MaxInt64 {
+		return fmt.Sprintf("bytes=%d-", r.First)
+	}
+	return fmt.Sprintf("bytes=%d-%d", r.First, r.Last)
+}
 
 // Object is the metadata of an object and, after a Get, its body. Strings are as S3 sent
 // them, or empty: check them before passing them on.

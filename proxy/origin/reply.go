@@ -20,8 +20,10 @@ import (
 type reply struct {
 	out    *s3.GetObjectOutput
 	status int
-	// chunked says that the last chunk marks the body's end.
+	// chunked says that the last chunk marks the body's end. Fields may follow it: http.Trailer
+	// has their names from the beginning, and their values at the end.
 	chunked bool
+	http    *http.Response
 	// meta holds the headers that out lacks or changes.
 	meta meta
 	// ctx is the request's own: its cause tells why a read failed.
@@ -86,6 +88,7 @@ func (o *Origin) sendGet(ctx context.Context, g getRequest, options ...func(*s3.
 	if raw, ok := rawReply(re.out.ResultMetadata); ok {
 		re.status = raw.StatusCode
 		re.chunked = len(raw.TransferEncoding) > 0
+		re.http = raw.Response
 	}
 	return re, nil
 }

@@ -88,7 +88,7 @@ func (c *conn) exchange(req *http.Request) error {
 	if sent, err = c.send(a, fault); err != nil {
 		return err
 	}
-	if fault.Excess != 0 || len(fault.Raw) > 0 {
+	if fault.Excess != 0 || len(fault.Raw) > 0 || fault.UntilClose {
 		return errEnded
 	}
 	return nil
@@ -119,7 +119,11 @@ func (c *conn) send(a *Answer, f *Fault) (int64, error) {
 		sent += int64(len(chunk))
 	}
 	if a.chunked() {
-		c.write("0\r\n\r\n")
+		c.write("0\r\n")
+		for _, line := range f.Trailer {
+			c.write(line + "\r\n")
+		}
+		c.write("\r\n")
 	}
 	c.write(f.After)
 	return sent, c.bw.Flush()

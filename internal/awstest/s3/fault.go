@@ -49,8 +49,12 @@ type Fault struct {
 	// Excess is added to the declared length, not to the body: the body is
 	// shorter (above zero) or longer (below zero) than declared.
 	Excess int64
-	// Chunked sends the body in chunks, without a declared length.
+	// Chunked sends the body in chunks, without a declared length, and Trailer lines after
+	// the last chunk.
 	Chunked bool
+	Trailer []string
+	// UntilClose declares no length: the end of the connection is that of the body.
+	UntilClose bool
 	// BadSum makes the checksum header wrong.
 	BadSum bool
 	// Composite gives the checksum the form of a multipart upload's, which is
@@ -108,6 +112,9 @@ func Chunked() *Fault { return &Fault{Chunked: true} }
 func ChunkedCut(n int64) *Fault {
 	return &Fault{Chunked: true, Cut: &Cut{After: n}}
 }
+
+// UntilClose ends the body with the connection, without a declared length.
+func UntilClose() *Fault { return &Fault{UntilClose: true} }
 
 // WrongChecksum sends a checksum that is not the body's.
 func WrongChecksum() *Fault { return &Fault{BadSum: true} }
@@ -208,6 +215,10 @@ func (f *Fault) apply(a *Answer, at Location) {
 	if f.Chunked {
 		a.Header.Del("Content-Length")
 		a.Header.Set("Transfer-Encoding", "chunked")
+	}
+	if f.UntilClose {
+		a.Header.Del("Content-Length")
+		a.Header.Set("Connection", "close")
 	}
 	if f.Header != nil {
 		f.Header(a.Header)

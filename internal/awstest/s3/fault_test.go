@@ -42,6 +42,8 @@ func TestFaults(t *testing.T) {
 		{name: "declares more", fault: s3.DeclareMore(10), want: cut(pictureSize)},
 		{name: "declares less", fault: s3.DeclareLess(10), want: outcome{read: pictureSize - 10}, text: "checksum did not match"},
 		{name: "chunked", fault: s3.Chunked(), want: whole},
+		{name: "chunked, with trailers", fault: &s3.Fault{Chunked: true, Trailer: []string{"X-Checked: yes"}}, want: whole},
+		{name: "until the connection ends", fault: s3.UntilClose(), want: whole},
 		{name: "chunked and cut", fault: s3.ChunkedCut(50_000), want: cut(50_000)},
 		{name: "chunked and cut before the last chunk", fault: s3.ChunkedCut(pictureSize), want: cut(pictureSize)},
 		{name: "wrong checksum", fault: s3.WrongChecksum(), want: whole, text: "checksum did not match"},
