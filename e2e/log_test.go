@@ -21,7 +21,7 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// startRedirected starts the server as it ships with a redirection of the shell, "2>&3" for
+// startRedirected starts the server with a redirection of the shell, "2>&3" for
 // example, where 3 is file. The test does not see the log, so the listeners have
 // addresses that it chooses. file may be nil.
 func startRedirected(t testing.TB, redirection string, file *os.File, args ...string) *server {
@@ -29,7 +29,7 @@ func startRedirected(t testing.TB, redirection string, file *os.File, args ...st
 	data := filepath.Join(t.TempDir(), "data")
 	s := &server{t: t, data: data, log: &logReader{}, public: freeAddr(t), admin: freeAddr(t)}
 	args = serveArgs(data, append([]string{"--listen", s.public, "--admin-listen", s.admin}, args...)...)
-	cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" ` + redirection, plain}, args...)...)
+	cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" ` + redirection, programOf(t)}, args...)...)
 	if file != nil {
 		cmd.ExtraFiles = []*os.File{file}
 	}

@@ -84,6 +84,7 @@ var concurrentTests = []string{
 	"TestStaleIsFetchedAgain",
 	"TestStaleWhileRevalidate",
 	"TestStrangersEvictNothing",
+	"TestStderrBlocked",
 	"TestStreaming",
 	"TestStreamsOutliveTheirKey",
 	"TestSurplusAnswers",
