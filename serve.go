@@ -172,7 +172,15 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 		log.Warn("the key set is in the same folder as the database that it protects: a copy of the folder has both; "+
 			"see --master-key", "keyset", path)
 	}
-	return alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
+	registry, err := alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range registry.Damaged() {
+		log.Error("a row of the registry is damaged; the rest is served. Restore the database from backup, "+
+			"or replace the key pair of a credential", d.Kind, string(d.Name), "id", d.ID, "error", d.Cause)
+	}
+	return registry, nil
 }
 
 // openCache makes the cache, and warns if it cannot work as well as it should.

@@ -2,6 +2,7 @@ package alias
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -37,6 +38,9 @@ var (
 	// another process, full, or cannot be opened, read or written. The same call may
 	// succeed later.
 	ErrUnavailable = errors.New("the database is unavailable")
+	// ErrDamaged means that the database holds bytes that ixmage did not write. A
+	// DamagedError that wraps it names a row.
+	ErrDamaged = errors.New("the database is damaged")
 	// ErrWrongKey means that the stored secrets were sealed with another key set than the
 	// configured one.
 	ErrWrongKey = errors.New("the key set is not the one that the secrets in the registry were sealed with")
@@ -58,6 +62,36 @@ func (e *InUseError) Error() string {
 
 // Unwrap makes errors.Is(err, ErrInUse) true.
 func (*InUseError) Unwrap() error { return ErrInUse }
+
+// DamagedError names a row of the registry that cannot be read, or a credential whose
+// secret cannot be opened. The rest of the registry is served.
+type DamagedError struct {
+	Kind  string // "alias" or "credential"
+	Name  Name   // empty if the name cannot be read
+	ID    int64
+	Cause error
+}
+
+func (e *DamagedError) Error() string { return e.Row() + " is damaged: " + e.Cause.Error() }
+
+// Row names the row.
+func (e *DamagedError) Row() string {
+	if !IsName(string(e.Name)) {
+		return fmt.Sprintf("the %s with the id %d", e.Kind, e.ID)
+	}
+	return "the " + e.Kind + " " + string(e.Name)
+}
+
+// Unwrap makes errors.Is(err, ErrDamaged) true.
+func (e *DamagedError) Unwrap() []error { return []error{ErrDamaged, e.Cause} }
+
+// DamagedRowsError has all damaged rows that Store.Load has found.
+type DamagedRowsError struct{ Rows []*DamagedError }
+
+func (e *DamagedRowsError) Error() string { return fmt.Sprintf("%d rows are damaged", len(e.Rows)) }
+
+// Unwrap makes errors.Is(err, ErrDamaged) true.
+func (*DamagedRowsError) Unwrap() error { return ErrDamaged }
 
 // Problem is an invalid value of a field. Detail states the rule, so that the reader
 // can correct the value.

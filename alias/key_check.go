@@ -55,7 +55,7 @@ func adoptKey(ctx context.Context, store Store, sealer Sealer) error {
 		if err != nil {
 			return fmt.Errorf("count the sealed secrets: %w", err)
 		}
-		if sealed > 0 && (!lost || !opensFirst(ctx, store, sealer)) {
+		if sealed > 0 && !opensAny(ctx, store, sealer) { // else only the check is damaged or missing
 			return fmt.Errorf("%w: %d of them cannot be read with it; give the key set that was in use before, "+
 				"or move the database away and register the key pairs anew", ErrWrongKey, sealed)
 		}
@@ -66,18 +66,19 @@ func adoptKey(ctx context.Context, store Store, sealer Sealer) error {
 	})
 }
 
-// opensFirst tries the key set on the first stored secret. It replaces the key check
-// for a database that was not written by a Registry.
-func opensFirst(ctx context.Context, store Store, sealer Sealer) bool {
+// opensAny reports whether the key set opens a stored secret.
+func opensAny(ctx context.Context, store Store, sealer Sealer) bool {
 	opens, enough := false, errors.New("enough")
 	_ = store.Load(ctx, // enough, or an error that the load of the registry reports
 		func(c *Credential) error {
 			if c.Sealed == nil {
 				return nil
 			}
-			_, err := sealer.Open(c.Sealed, c.ID, c.Version)
-			opens = err == nil
-			return enough
+			if _, err := sealer.Open(c.Sealed, c.ID, c.Version); err == nil {
+				opens = true
+				return enough
+			}
+			return nil
 		},
 		func(*Alias) error { return enough })
 	return opens

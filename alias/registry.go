@@ -47,6 +47,8 @@ type Registry struct {
 
 	snap atomic.Pointer[snapshot]
 
+	damaged []*DamagedError // at the start
+
 	// writing holds a token while a write runs. It is a channel and not a mutex: a write
 	// waits for the disk while another write runs, and must return when its context
 	// ends.
@@ -62,14 +64,31 @@ func Open(ctx context.Context, store Store, sealer Sealer, policy Policy) (*Regi
 	if err := checkKey(ctx, store, sealer); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	snap, err := load(ctx, store)
+	snap, damaged, err := load(ctx, store)
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r := &Registry{store: store, sealer: sealer, policy: policy, writing: make(chan struct{}, 1)}
 	r.snap.Store(snap)
+	r.damaged = slices.Concat(damaged, r.unreadableSecrets())
 	return r, nil
 }
+
+// unreadableSecrets opens the secret of each credential.
+func (r *Registry) unreadableSecrets() []*DamagedError {
+	var damaged []*DamagedError
+	r.CredentialsInMemory(func(c *Credential) bool {
+		if _, err := r.Reveal(c); err != nil && !errors.Is(err, ErrNoKeyPair) {
+			damaged = append(damaged, &DamagedError{Kind: "credential", Name: c.Name, ID: c.ID, Cause: err})
+		}
+		return true
+	})
+	return damaged
+}
+
+// Damaged returns the rows that could not be read when the registry was opened, and the
+// credentials whose secret could not be opened then.
+func (r *Registry) Damaged() []*DamagedError { return r.damaged }
 
 // Lookup finds an alias and its credential by name, disabled aliases too. It
 // reads memory only, allocates nothing and never waits.

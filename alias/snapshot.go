@@ -2,6 +2,7 @@ package alias
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"iter"
@@ -15,23 +16,43 @@ type snapshot struct {
 	states map[State]int // number of aliases by state
 }
 
-// load reads the whole store.
-func load(ctx context.Context, store Store) (*snapshot, error) {
-	s := &snapshot{names: newTable(), states: map[State]int{}}
-	err := store.Load(ctx,
+// errNoName is the damage of a row whose name ixmage would not write. No request can
+// name it.
+var errNoName = errors.New("its name is not valid")
+
+// load reads the whole store. Rows that cannot be read are in damaged, and so are aliases
+// whose credential cannot be read.
+func load(ctx context.Context, store Store) (s *snapshot, damaged []*DamagedError, err error) {
+	s = &snapshot{names: newTable(), states: map[State]int{}}
+	err = store.Load(ctx,
 		func(c *Credential) error {
+			if !IsName(string(c.Name)) {
+				damaged = append(damaged, &DamagedError{Kind: "credential", Name: c.Name, ID: c.ID, Cause: errNoName})
+				return nil
+			}
 			s.names.put(c.Name, entry{credential: c})
 			return nil
 		},
 		func(a *Alias) error {
-			s.names.put(a.Name, entry{alias: a, credential: s.names.get(a.Name).credential})
+			if !IsName(string(a.Name)) {
+				damaged = append(damaged, &DamagedError{Kind: "alias", Name: a.Name, ID: a.ID, Cause: errNoName})
+				return nil
+			}
+			before := s.names.get(a.Name)
+			s.names.put(a.Name, entry{alias: a, credential: before.credential})
 			if _, ok := s.route(a.Name); !ok {
-				return fmt.Errorf("alias %s uses credential %s, which is not in the registry", a.Name, a.Credential)
+				s.names.put(a.Name, before)
+				cause := fmt.Errorf("its credential %s cannot be read", a.Credential)
+				damaged = append(damaged, &DamagedError{Kind: "alias", Name: a.Name, ID: a.ID, Cause: cause})
+				return nil
 			}
 			s.states[a.State]++
 			return nil
 		})
-	return s, err
+	if rows, ok := errors.AsType[*DamagedRowsError](err); ok {
+		damaged, err = append(rows.Rows, damaged...), nil
+	}
+	return s, damaged, err
 }
 
 // route joins an alias to its credential, which mostly has the same name.

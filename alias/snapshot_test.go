@@ -34,9 +34,13 @@ func TestRouteNeedsIdentity(t *testing.T) {
 		if ok != row.found || (route != Route{}) != row.found {
 			t.Errorf("%s: got %v, %v, want found %v", name, route, ok, row.found)
 		}
-		_, err := load(t.Context(), fixedStore{credential: row.credential, alias: a})
-		if (err == nil) != row.found || err != nil && !strings.Contains(err.Error(), "alias shop uses credential "+string(row.uses)) {
-			t.Errorf("%s: load: got %v, want it to work: %v", name, err, row.found)
+		s, damaged, err := load(t.Context(), fixedStore{credential: row.credential, alias: a})
+		if err != nil || (len(damaged) == 0) != row.found {
+			t.Errorf("%s: load: got %v, %v, want it to work: %v", name, damaged, err, row.found)
+		}
+		if !row.found && (!strings.Contains(damaged[0].Error(), "the alias shop is damaged: its credential "+string(row.uses)) ||
+			s.names.get("shop").alias != nil) {
+			t.Errorf("%s: load: got %v", name, damaged[0])
 		}
 	}
 }

@@ -12,7 +12,8 @@ type Store interface {
 
 	// Load reads everything in one consistent view, every credential before
 	// the first alias, in no particular order. Load stops at
-	// the first error of a callback and returns it.
+	// the first error of a callback and returns it. It passes over rows that cannot be
+	// read, and then returns *DamagedRowsError after all callbacks.
 	Load(ctx context.Context, credential func(*Credential) error, alias func(*Alias) error) error
 
 	// Alias and Credential read one by name: ErrNotFound if there is none.
@@ -20,7 +21,7 @@ type Store interface {
 	Credential(ctx context.Context, name Name) (*Credential, error)
 
 	// Aliases and Credentials page through names above after, sorted by name
-	// (bytewise), at most limit of them.
+	// (bytewise), at most limit of them, without those that cannot be read.
 	Aliases(ctx context.Context, after Name, limit int) ([]*Alias, error)
 	Credentials(ctx context.Context, after Name, limit int) ([]*Credential, error)
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ixmage/internal/awstest/s3"
 )
 
 // seeded is a data folder with an alias and its sealed secret, closed.
@@ -372,5 +374,71 @@ func TestFirstStartAfterCrash(t *testing.T) {
 		s := startIn(t, data)
 		s.createOn("shop", "http://127.0.0.1:1", "media")
 		s.stop()
+	}
+}
+
+// TestDamagedRows: a damaged row names itself in the log and in the admin API, and the rest
+// is served.
+func TestDamagedRows(t *testing.T) {
+	t.Parallel()
+	whole := filepath.Join(t.TempDir(), "data")
+	s := newEnvOn(t, startIn(t, whole))
+	s.open("blog", "media", "web/", nil)
+	s.put("a.png", s3.Object{Body: bytesOf(2000, "a")})
+	if code := s.stop(); code != 0 {
+		t.Fatalf("exit status is %d", code)
+	}
+	for _, tc := range []struct {
+		name, change string
+		row          string // of the row in the log
+		path         string // of what cannot be read, "" if it can
+		public       int    // the status of the alias shop
+	}{
+		{"state of an alias", `UPDATE aliases SET enabled = 7 WHERE name = 'shop'`, "alias=shop", "/api/v1/aliases/shop", 404},
+		{"name of an alias", `UPDATE aliases SET name = 'sh' || char(1) WHERE name = 'shop'`, `alias="sh\x01"`, "", 404},
+		{"credential of an alias", `UPDATE aliases SET credential_id = 7 WHERE name = 'shop'`, "alias=shop", "/api/v1/aliases/shop", 404},
+		{"no credential", `DELETE FROM credentials WHERE name = 'shop'`, "alias=shop", "/api/v1/aliases/shop", 404},
+		{"key pair", `UPDATE credentials SET public = '{"x' WHERE name = 'shop'`, "credential=shop", "/api/v1/credentials/shop", 404},
+		{"secret", `UPDATE credentials SET sealed = x'00010203' WHERE name = 'shop'`, "credential=shop", "", 502},
+		{"id of a credential", `UPDATE credentials SET version = version + 1 WHERE name = 'shop'`, "credential=shop", "", 502},
+		{"key check", `UPDATE meta SET value = x'00' WHERE key = 'key_check'`, "", "", 200},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			data := copyFolder(t, whole)
+			db, err := sql.Open("sqlite", filepath.Join(data, "registry.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Exec(tc.change); err != nil {
+				t.Fatal(err)
+			}
+			db.Close()
+			s := startIn(t, data)
+			if tc.row != "" {
+				wantAll(t, "the log", lineWith(s.output(), "level=ERROR"), "a row of the registry is damaged", tc.row, "Restore the database from backup")
+			}
+			if r := s.get("/blog/a.png"); r.StatusCode != http.StatusOK {
+				t.Errorf("another alias: %s", summary(r))
+			}
+			if r := s.get("/shop/a.png"); r.StatusCode != tc.public {
+				t.Errorf("the alias shop: %s, want %d", summary(r), tc.public)
+			}
+			if r := s.api(http.MethodGet, "/api/v1/aliases", nil); r.StatusCode != http.StatusOK || !strings.Contains(string(r.body), `"name":"blog"`) {
+				t.Errorf("the list: %s", summary(r))
+			}
+			if tc.path == "" {
+				return
+			}
+			for _, call := range []struct{ method, body string }{{"GET", ""}, {"PATCH", `{"ttl":"1m0s"}`}} {
+				if call.method == "PATCH" && !strings.Contains(tc.path, "aliases") {
+					continue
+				}
+				r := s.api(call.method, tc.path, call.body)
+				if r.StatusCode != http.StatusInternalServerError || !strings.Contains(string(r.body), "damaged") ||
+					!strings.Contains(string(r.body), "shop cannot be read: its row in the database is damaged; restore") {
+					t.Errorf("%s %s: %s", call.method, tc.path, summary(r))
+				}
+			}
+		})
 	}
 }

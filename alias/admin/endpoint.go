@@ -216,6 +216,11 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 	if use, ok := errors.AsType[*alias.InUseError](err); ok {
 		return inUse(use)
 	}
+	if d, ok := errors.AsType[*alias.DamagedError](err); ok {
+		// The log gets the whole error, the client the row.
+		return fmt.Errorf("%w: %w", failf(alias.ErrDamaged, "%s cannot be read: its row in the database is damaged; "+
+			"restore the database from backup; the log has the cause under this request_id", d.Row()), err)
+	}
 	switch {
 	case errors.Is(err, alias.ErrNotFound) && name != "":
 		return e.notFound(name)

@@ -89,6 +89,8 @@ var kinds = []kind{
 			"the server's log has the cause under this request_id; correct it and try again. Pictures are served meanwhile"},
 	{errVersion, http.StatusHTTPVersionNotSupported, "http-version", "The HTTP version is not supported",
 		"send the request as HTTP/1.1"},
+	{alias.ErrDamaged, http.StatusInternalServerError, "damaged", "The registry's database is damaged",
+		"the log of the server has the cause under this request_id; restore the database from backup"},
 	{errInternal, http.StatusInternalServerError, "internal", "Something went wrong inside",
 		"the log of the server has the cause under this request_id"},
 }

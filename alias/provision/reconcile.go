@@ -103,7 +103,9 @@ func (s *scan) run(ctx context.Context) error {
 		return err
 	}
 	s.byUser, s.owned = map[string]*alias.Credential{}, map[string]bool{}
+	readable := map[int64]bool{}
 	s.p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		readable[c.ID] = true
 		if prov, ok := c.Provisioned(); ok {
 			s.owned[prov.Operation] = s.owned[prov.Operation] || owns(c)
 			if c.State == alias.CredentialActive {
@@ -112,6 +114,11 @@ func (s *scan) run(ctx context.Context) error {
 		}
 		return true
 	})
+	for _, d := range s.p.cfg.Registry.Damaged() {
+		if d.Kind == "credential" && !readable[d.ID] { // its user would count as unknown
+			return fmt.Errorf("no user is touched, because the user of a credential may seem to be an orphan: %w", d)
+		}
+	}
 	if err := s.checkUnknown(ctx); err != nil {
 		return err
 	}

@@ -22,7 +22,8 @@ type querier struct {
 // row is the argument of a scan function.
 type row interface{ Scan(dest ...any) error }
 
-// each yields the rows of a query. If the query fails, the last pair is the error.
+// each yields the rows of a query. If the query fails, the last pair is the error. The
+// error of a damaged row is not the last pair: the rows after it follow.
 func each[T any](q querier, scan func(row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -33,7 +34,9 @@ func each[T any](q querier, scan func(row) (T, error), query string, args ...any
 		}
 		defer rows.Close()
 		for rows.Next() {
-			if v, err := scan(rows); !yield(v, err) || err != nil {
+			v, err := scan(rows)
+			_, damaged := errors.AsType[*alias.DamagedError](err)
+			if !yield(v, err) || err != nil && !damaged {
 				return
 			}
 		}
@@ -47,6 +50,21 @@ func each[T any](q querier, scan func(row) (T, error), query string, args ...any
 func collect[T any](q querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
 	var list []T
 	for v, err := range each(q, scan, query, args...) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// readable returns the rows of a query that can be read.
+func readable[T any](q querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	var list []T
+	for v, err := range each(q, scan, query, args...) {
+		if _, damaged := errors.AsType[*alias.DamagedError](err); damaged {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

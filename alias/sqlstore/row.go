@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,20 +15,28 @@ const selectAliases = `SELECT a.id, a.name, a.bucket, a.bucket_owner, a.prefix, 
 	a.credential_id, c.name, a.canary, a.enabled, a.ttl, a.negative_ttl, a.stale_while_revalidate, a.stale_if_error,
 	a.cache_control, a.cors_origins, a.cors_headers, a.fallback_missing, a.fallback_broken,
 	a.state, a.epoch, a.revision, a.created_at, a.updated_at
-	FROM aliases a JOIN credentials c ON c.id = a.credential_id`
+	FROM aliases a LEFT JOIN credentials c ON c.id = a.credential_id`
+
+var errUnknownKind = errors.New("which this ixmage does not know: a newer ixmage wrote it; run that one")
 
 func scanAlias(r row) (*alias.Alias, error) {
 	var a alias.Alias
+	var credential sql.NullString
 	var origins, headers string
 	var created, updated int64
 	err := r.Scan(&a.ID, &a.Name, &a.Bucket, &a.BucketOwner, &a.Prefix, &a.Region, &a.Endpoint, &a.PathStyle,
-		&a.CredentialID, &a.Credential, &a.Canary, &a.Enabled,
+		&a.CredentialID, &credential, &a.Canary, &a.Enabled,
 		&a.TTL, &a.NegativeTTL, &a.StaleWhileRevalidate, &a.StaleIfError,
 		&a.CacheControl, &origins, &headers, &a.Fallback.Missing, &a.Fallback.Broken,
 		&a.State, &a.Epoch, &a.Revision, &created, &updated)
 	if err != nil {
-		return nil, fmt.Errorf("read an alias: %w", err)
+		return nil, &alias.DamagedError{Kind: "alias", Name: a.Name, ID: a.ID, Cause: err}
 	}
+	if !credential.Valid {
+		cause := fmt.Errorf("its credential, of the id %d, is not in the registry", a.CredentialID)
+		return nil, &alias.DamagedError{Kind: "alias", Name: a.Name, ID: a.ID, Cause: cause}
+	}
+	a.Credential = alias.Name(credential.String)
 	a.CORSOrigins, a.CORSHeaders = words(origins), words(headers)
 	a.CreatedAt, a.UpdatedAt = fromMicros(created), fromMicros(updated)
 	return &a, nil
@@ -106,10 +115,14 @@ func scanCredential(r row) (*alias.Credential, error) {
 	err := r.Scan(&c.ID, &c.Name, &kind, &public, &c.Sealed, &c.Version, &c.State, &c.Scope, &verified,
 		&c.Revision, &created, &rotated, &updated)
 	if err != nil {
-		return nil, fmt.Errorf("read a credential: %w", err)
+		return nil, &alias.DamagedError{Kind: "credential", Name: c.Name, ID: c.ID, Cause: err}
 	}
-	if c.Provider, err = decodeProvider(kind, public); err != nil {
+	c.Provider, err = decodeProvider(kind, public)
+	if errors.Is(err, errUnknownKind) {
 		return nil, fmt.Errorf("read credential %s: %w", c.Name, err)
+	}
+	if err != nil {
+		return nil, &alias.DamagedError{Kind: "credential", Name: c.Name, ID: c.ID, Cause: err}
 	}
 	c.VerifiedAt, c.CreatedAt = fromMicros(verified), fromMicros(created)
 	c.RotatedAt, c.UpdatedAt = fromMicros(rotated), fromMicros(updated)
@@ -130,8 +143,7 @@ func decodeProvider(kind alias.Kind, public string) (alias.Provider, error) {
 		err := json.Unmarshal([]byte(public), &p)
 		return &p, err
 	}
-	return nil, fmt.Errorf("it is of kind %q, which this ixmage does not know: "+
-		"a newer ixmage wrote it; run that one", kind)
+	return nil, fmt.Errorf("it is of kind %q, %w", kind, errUnknownKind)
 }
 
 var credentialColumns = []string{

@@ -129,8 +129,8 @@ func classifySQLite(err error) error {
 	}
 	switch e.Code() & 0xff { // the primary code
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
-		return fmt.Errorf("the file is damaged or is no SQLite database; "+
-			"restore it from backup, or move it away to begin with an empty registry: %w", err)
+		return fmt.Errorf("%w: the file is damaged or is no SQLite database; "+
+			"restore it from backup, or move it away to begin with an empty registry: %w", alias.ErrDamaged, err)
 	case sqlite3.SQLITE_BUSY:
 		return fmt.Errorf("%w: another process holds the lock of the registry: %w", alias.ErrUnavailable, err)
 	case sqlite3.SQLITE_FULL:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 
 	"github.com/pressly/goose/v3"
 
@@ -85,17 +86,28 @@ func (s *Store) Load(
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
 	q := querier{ctx: ctx, db: tx, dialect: s.dialect}
-	for c, err := range each(q, scanCredential, selectCredentials) {
-		if err == nil {
-			err = credential(c)
-		}
-		if err != nil {
-			return err
-		}
+	var damaged alias.DamagedRowsError
+	if err := loadRows(each(q, scanCredential, selectCredentials), credential, &damaged); err != nil {
+		return err
 	}
-	for a, err := range each(q, scanAlias, selectAliases) {
+	if err := loadRows(each(q, scanAlias, selectAliases), use, &damaged); err != nil {
+		return err
+	}
+	if len(damaged.Rows) > 0 {
+		return &damaged
+	}
+	return nil
+}
+
+// loadRows calls fn with each row that can be read, and adds the others to damaged.
+func loadRows[T any](rows iter.Seq2[T, error], fn func(T) error, damaged *alias.DamagedRowsError) error {
+	for v, err := range rows {
+		if d, ok := errors.AsType[*alias.DamagedError](err); ok {
+			damaged.Rows = append(damaged.Rows, d)
+			continue
+		}
 		if err == nil {
-			err = use(a)
+			err = fn(v)
 		}
 		if err != nil {
 			return err
@@ -122,13 +134,13 @@ func (s *Store) Credential(ctx context.Context, name alias.Name) (*alias.Credent
 // Aliases reads at most limit aliases with names above after, by name.
 func (s *Store) Aliases(ctx context.Context, after alias.Name, limit int) ([]*alias.Alias, error) {
 	const query = selectAliases + ` WHERE a.name > ? ORDER BY a.name LIMIT ?`
-	return collect(s.read(ctx), scanAlias, query, string(after), max(limit, 0))
+	return readable(s.read(ctx), scanAlias, query, string(after), max(limit, 0))
 }
 
 // Credentials reads at most limit credentials with names above after, by name.
 func (s *Store) Credentials(ctx context.Context, after alias.Name, limit int) ([]*alias.Credential, error) {
 	const query = selectCredentials + ` WHERE name > ? ORDER BY name LIMIT ?`
-	return collect(s.read(ctx), scanCredential, query, string(after), max(limit, 0))
+	return readable(s.read(ctx), scanCredential, query, string(after), max(limit, 0))
 }
 
 // AliasesOf names the aliases that use a credential, sorted.
