@@ -19,7 +19,8 @@ import (
 // their own and do not read it, some of them after answers that they read, which opens the
 // windows of TCP. The kernel must not kill the server, and others must be served. One
 // case runs always, and all where everything runs.
-func TestContainerMemory(t *testing.T) { //nolint:paralleltest // it measures
+func TestContainerMemory(t *testing.T) {
+	t.Parallel() // it measures its own cgroup, and no time
 	for _, tc := range []struct {
 		mtu, reads int
 		long       bool
@@ -30,6 +31,7 @@ func TestContainerMemory(t *testing.T) { //nolint:paralleltest // it measures
 		{mtu: 65536, reads: 0, long: true},
 	} {
 		t.Run(fmt.Sprintf("MTU %d, %d read before", tc.mtu, tc.reads), func(t *testing.T) {
+			t.Parallel()
 			if tc.long && raceMode != "all" {
 				t.Skip("runs in make test-long")
 			}
