@@ -33,7 +33,8 @@ type growth struct {
 // newGrowingBody returns a body of unknown size. growCost must have been reserved.
 func newGrowingBody(m *memory, cost int64) *body {
 	limit := int(m.objectMax)
-	b := &body{budget: &m.held, cost: cost, growth: &growth{memory: m, limit: limit, have: min(growFirst, limit), cost: bodyCost(-1)}}
+	g := &growth{memory: m, limit: limit, have: min(growFirst, limit), cost: bodyCost(-1)}
+	b := &body{budget: &m.held, cost: cost, growth: g}
 	if m.arena != nil && m.growing.reserve(int64(limit)) {
 		if b.extent = m.arena.Alloc(int64(limit)); b.extent == nil {
 			m.growing.release(int64(limit))

@@ -197,11 +197,12 @@ func (o *operator) get() {
 	}
 	o.checkPurged(key, r.Status, r.Meta)
 	want := content(key, max(r.Size, s.size))
-	if guess.fetch == nil && guess.body == nil {
+	switch {
+	case guess.fetch == nil && guess.body == nil:
 		f.give(content(key, s.size), io.EOF)
-	} else if guess.fetch != nil {
+	case guess.fetch != nil:
 		want = content(key, guess.fetch.script.size)
-	} else {
+	default:
 		want = content(key, r.Size)
 	}
 	o.open = append(o.open, &opened{modelOutcome: guess, r: r, want: want})

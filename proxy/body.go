@@ -39,7 +39,8 @@ type body struct {
 }
 
 func newBody(x *exchange, f *representation, part byteRange) *body {
-	b := &body{x: x, conn: x.fc.Conn(), whole: f.whole, reader: f.reader, rest: f.rest, off: part.first, end: part.last + 1}
+	b := &body{x: x, conn: x.fc.Conn(), whole: f.whole, reader: f.reader, off: part.first, end: part.last + 1}
+	b.rest = f.rest
 	if f.obj.size < 0 {
 		b.end = -1
 	}

@@ -174,7 +174,8 @@ func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*
 		return f, nil
 	}
 	if !x.fc.Request.Header.IsHTTP11() {
-		return f, f.complete(r)
+		err := f.complete(r)
+		return f, err
 	}
 	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj}); strongTag(f.obj.etag) != "" {
 		f.rest = func(off int64) (chunkReader, error) {
