@@ -4,13 +4,13 @@ import (
 	"errors"
 	"net"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Bounds of what the kernel holds for one client. Accepted connections inherit them from
-// the listener.
+// the listener. There is no TCP_USER_TIMEOUT: the kernel ends a client with a small window by
+// it even if that client reads all the time. SlowReaders end a client that stalls.
 const (
 	// unsentAll is how many bytes the kernel takes for all connections together beyond
 	// those that the congestion windows and the clients' windows let out. A connection
@@ -21,10 +21,6 @@ const (
 	unsentAll = 32 << 20
 	unsentMax = 1 << 20
 	unsentMin = 16 << 10
-	// clientTimeout is how long a client may leave bytes unacknowledged, or its
-	// window closed (TCP_USER_TIMEOUT). The kernel then drops the connection and its bytes,
-	// also if the server has closed it already.
-	clientTimeout = stallTime
 	// receiveBuffer holds a request's header of ReadBufferSize. The kernel doubles it.
 	receiveBuffer = 2 * ReadBufferSize
 )
@@ -37,7 +33,6 @@ func boundSockets(_, _ string, c syscall.RawConn) error {
 	}
 	err := c.Control(func(fd uintptr) {
 		set(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentMax)
-		set(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(clientTimeout/time.Millisecond))
 		set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	})
 	return errors.Join(err, errs)

@@ -8,7 +8,7 @@ import (
 )
 
 // boundSockets leaves the sizes of buffers to the system: TCP_NOTSENT_LOWAT and
-// TCP_USER_TIMEOUT are set on Linux only.
+// are set on Linux only.
 func boundSockets(_, _ string, _ syscall.RawConn) error { return nil }
 
 func shareUnsent(*net.TCPConn, int) {}
