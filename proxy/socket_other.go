@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// boundSockets leaves the sizes of buffers to the system: TCP_NOTSENT_LOWAT and
-// are set on Linux only.
+// boundSockets leaves the sizes of buffers to the system: TCP_NOTSENT_LOWAT is set on
+// Linux only.
 func boundSockets(_, _ string, _ syscall.RawConn) error { return nil }
 
 func shareUnsent(*net.TCPConn, int) {}
