@@ -108,7 +108,7 @@ func TestProvisionOddPrefix(t *testing.T) {
 		t.Errorf("the placeholder: %s", summary(r))
 	}
 	r = s.api(http.MethodGet, "/api/v1/explain?probe=true&path="+url.QueryEscape("/shop/"+pathURL("ä b+c.png")), nil)
-	if r.StatusCode != http.StatusOK || !bytes.Contains(r.body, []byte("日本/ä b+c.png")) || !bytes.Contains(r.body, []byte("Nothing is wrong")) {
+	if r.StatusCode != http.StatusOK || !bytes.Contains(r.body, []byte("日本/ä b+c.png")) || !bytes.Contains(r.body, []byte(`"read":3072`)) {
 		t.Errorf("explain: %s: %s", r.Status, r.body)
 	}
 	eventually(t, "the canary is read", func() bool { return s.metric(`ixmage_canary_success{alias="shop"}`) == 1 })
