@@ -18,6 +18,7 @@ type callStats struct {
 	requests   atomic.Int64 // attempts, whether they reached S3 or not
 	asked      atomic.Int64 // when the last request went out, after start
 	noReply    atomic.Bool  // the last request got no reply
+	failure    atomic.Value // of type lastError: why a request got none
 	permit     permit
 	object     objectID
 	endpoint   variant
@@ -149,11 +150,16 @@ func (t *callStats) sent() {
 	}
 }
 
-func (t *callStats) gotNoReply() {
+func (t *callStats) gotNoReply(err error) {
 	if t != nil {
 		t.noReply.Store(true)
+		t.failure.Store(lastError{err})
 	}
 }
+
+// lastError is why the last request of a call got no reply. When a timer ends the call, the
+// SDK returns the end of the context and drops what happened until then.
+type lastError struct{ error }
 
 type callStatsKey struct{}
 

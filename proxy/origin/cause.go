@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -57,12 +58,16 @@ func diagnose(err error, at variant) (Cause, string) {
 			"address is wrong, " +
 			"or a firewall drops packets. Check the alias's endpoint and region, and the network from this host."
 	case isTimeout(err), errors.Is(err, errSlow):
-		return CauseTimeout, ""
+		return CauseTimeout, slowHint
 	case isConnBroken(err):
 		return CauseReset, resetHint(at)
 	}
 	return "", ""
 }
+
+// slowHint is about a server that takes a request and does not answer it.
+const slowHint = "S3 sent no answer in time (--origin-first-byte-timeout, --origin-call-timeout): check the state " +
+	"of the S3 service and the network, and that the port of the alias's endpoint is that of the S3 server."
 
 func (f *addressError) hint() string {
 	switch {
@@ -123,6 +128,10 @@ func tlsHint(err error, at variant) string {
 		return "The connection ended during the TLS handshake: check that the port of the alias's endpoint speaks " +
 			"TLS; if it is plain " +
 			"HTTP, the endpoint must begin with http://."
+	}
+	if isTimeout(err) || errors.Is(err, context.Canceled) {
+		return "The TLS handshake was not answered: check that the port of the alias's endpoint speaks TLS; if it is " +
+			"plain HTTP, the endpoint must begin with http:// (see --allow-private-endpoints)."
 	}
 	return "The TLS handshake with the S3 server failed: it must speak TLS 1.2 or later on this port, and ask " +
 		"for no certificate of the client."

@@ -146,6 +146,8 @@ func TestCauses(t *testing.T) {
 		{name: "plain HTTP on the port", endpoint: named(saying(plain400), "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"does not speak TLS", "http://"}},
 		{name: "SSH on the port, asked by TLS", endpoint: named(saying("SSH-2.0-OpenSSH_9.6\r\n"), "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"does not speak TLS"}},
 		{name: "closed in the handshake", endpoint: named(func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }, "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"handshake", "http://"}},
+		{name: "silent in the handshake", endpoint: named(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"handshake", "http://", "port"}, outcome: OutcomeTimeout},
+		{name: "silent", endpoint: named(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "http", "127.0.0.1"), cause: CauseTimeout, hint: []string{"no answer in time", "port", "--origin-call-timeout"}, outcome: OutcomeTimeout},
 		{name: "TLS alert", endpoint: named(saying("\x15\x03\x03\x00\x02\x02\x28"), "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"handshake"}},
 		{name: "TLS on the port, of Go", endpoint: named(saying(plain400+"Client sent an HTTP request to an HTTPS server.\n"), "http", "127.0.0.1"), cause: CauseProtocol, hint: []string{"https://"}, outcome: OutcomeError},
 		{name: "TLS on the port, of nginx", endpoint: named(saying("HTTP/1.1 400 Bad Request\r\nContent-Length: 69\r\nContent-Type: text/html\r\n\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n12345"), "http", "127.0.0.1"), cause: CauseProtocol, hint: []string{"https://"}, outcome: OutcomeError},
@@ -165,8 +167,11 @@ func TestCauses(t *testing.T) {
 			}
 			k := newEnvResolving(t, names.resolver(), func(c *Config) {
 				c.AllowPrivateEndpoints = !tc.public
-				if strings.HasPrefix(tc.name, "DNS") {
+				switch {
+				case strings.HasPrefix(tc.name, "DNS"):
 					c.ConnectTimeout = 500 * time.Millisecond
+				case strings.HasPrefix(tc.name, "silent"):
+					c.CallTimeout = 500 * time.Millisecond
 				}
 			})
 			k.sender.tls.RootCAs = tc.roots

@@ -230,14 +230,19 @@ func callError(ctx context.Context, operation string, err error) *Error {
 func (e *Error) fail(ctx context.Context, err error) {
 	e.Outcome = outcomeOfCause(ctx, err)
 	var at variant
+	var last lastError
 	if t, ok := ctx.Value(callStatsKey{}).(*callStats); ok {
 		at = t.endpoint
+		last, _ = t.failure.Load().(lastError)
 	}
 	switch e.Outcome {
 	case OutcomeTimeout:
-		e.Cause = CauseTimeout
-		if cause, hint := diagnose(err, at); cause != "" && cause != CauseReset { // the timer closes the connection
-			e.Cause, e.Hint = cause, hint
+		e.Cause, e.Hint = CauseTimeout, slowHint
+		for _, err := range []error{last.error, err} {
+			// The timer closes the connection: a reset is no cause.
+			if cause, hint := diagnose(err, at); hint != "" && cause != CauseReset {
+				e.Cause, e.Hint = cause, hint
+			}
 		}
 	case OutcomeNetwork, OutcomeError:
 		e.Cause, e.Hint = diagnose(err, at)

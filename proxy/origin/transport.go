@@ -182,7 +182,7 @@ func (c *httpClient) send(req *http.Request) (*http.Response, error) {
 		t.sent()
 		cn, err := c.connection(req, fresh)
 		if err != nil {
-			t.gotNoReply()
+			t.gotNoReply(err)
 			return nil, err
 		}
 		resp, err := cn.exchange(req)
@@ -190,11 +190,11 @@ func (c *httpClient) send(req *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		if !cn.wasDead(req.Context(), err) {
-			t.gotNoReply()
+			t.gotNoReply(err)
 			return nil, err
 		}
 		if resent == maxResends {
-			t.gotNoReply()
+			t.gotNoReply(errDead)
 			return nil, errDead
 		}
 	}
