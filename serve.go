@@ -121,12 +121,11 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
 		Slow: slow, Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
-	clients := s.clients(log, m)
 	exposeGauges(m, registry, memory)
 	m.LogLines(lines.Dropped, lines.Suppressed)
 	iam.exposeGauges(m, registry)
 	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
-	servers, err := s.listen(ctx, publicServer{public, clients}, admin.Config{
+	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory}, Explainer: public, Hosts: s.AdminHost,
 	})

@@ -84,7 +84,9 @@ func newGauges() *gauges {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped} {
+	for _, d := range []*prometheus.Desc{
+		g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped,
+	} {
 		ch <- d
 	}
 }

@@ -93,7 +93,8 @@ func (p *Proxy) canaryUnknown(a *alias.Alias) bool {
 // memory.
 func withoutCause(e *origin.Error) error {
 	return &origin.Error{
-		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, Fault: e.Fault, S3RequestID: e.S3RequestID,
+		Outcome: e.Outcome, Operation: e.Operation, Status: e.Status, Code: e.Code, Fault: e.Fault,
+		S3RequestID: e.S3RequestID,
 	}
 }
 

@@ -73,7 +73,8 @@ var problemRemedies = map[problem]string{
 	probUnreachable: "S3 cannot be reached: check the alias's endpoint and region, DNS, and the network from this host.",
 	probTimeout:     "S3 did not answer in time: check the network and the state of the S3 service.",
 	probThrottled:   "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service.",
-	probCircuit:     "S3 failed many times in a row, so ixmage sends it no requests for some seconds; it retries by itself.",
+	probCircuit: "S3 failed many times in a row, so ixmage sends it no requests for some seconds; it retries by " +
+		"itself.",
 	probOverloaded: "Too many requests wait for S3 already: the bucket answers too slowly for the load, or the " +
 		"origin limits are too low.",
 }
@@ -89,9 +90,9 @@ const (
 	remedyPage = "S3, or something between ixmage and S3, answers with a page or an error document instead of the " +
 		"picture: look at the object's first bytes, upload it again if they are a page, else correct the alias's endpoint."
 	remedyCoded = "The object is stored with the Content-Encoding %s, and ixmage does not decode it. If its bytes are " +
-		"the picture itself, remove the header: aws s3 cp s3://BUCKET/KEY s3://BUCKET/KEY --metadata-directive REPLACE " +
-		"--content-type image/… (with the type of the picture). If they are compressed, decompress the file and upload " +
-		"it without a Content-Encoding."
+		"the picture itself, remove the header: aws s3 cp s3://BUCKET/KEY " +
+		"s3://BUCKET/KEY --metadata-directive REPLACE --content-type image/… (with the type of the picture). " +
+		"If they are compressed, decompress the file and upload it without a Content-Encoding."
 	remedyNoCoding = "The object's Content-Encoding %s is no content coding of HTTP, and its first bytes are not a " +
 		"picture of its Content-Type %s: they may be a text such as base64. Decode the file, and upload it without a " +
 		"Content-Encoding and with the type of the picture."

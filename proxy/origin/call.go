@@ -37,7 +37,8 @@ func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, releas
 	}
 	t = &callStats{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
-		object: objectIDOf(r), endpoint: variantOf(r.Route.Alias.Location), credential: r.Route.Credential, answers: o.answers,
+		object: objectIDOf(r), endpoint: variantOf(r.Route.Alias.Location), credential: r.Route.Credential,
+		answers: o.answers,
 	}
 	if !r.Force {
 		t.permit = o.breaker.permit(r.Route, r.Key)
