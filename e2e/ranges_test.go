@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"ixmage/internal/awstest/s3"
@@ -497,5 +498,49 @@ func TestCrowdOfHeads(t *testing.T) {
 				t.Errorf("told %v, want %d collapsed", how, want)
 			}
 		})
+	}
+}
+
+// TestRangeOfNextVersion: ranges wait for the fetch of a version that may not be shared, and
+// whose bytes one request takes. Their precondition excludes that version and allows the next
+// one, which the others then fetch: they get the range and not the beginning of the object.
+func TestRangeOfNextVersion(t *testing.T) {
+	t.Parallel()
+	first, second := png(100_000, "1"), png(100_000, "2")
+	for line, excluded := range map[string]int{`If-Range: "v2"`: http.StatusOK, `If-None-Match: "v1"`: http.StatusNotModified} {
+		for _, span := range []span{{206, 0, 0}, {206, 50_000, 50_099}, {206, 99_999, 99_999}} {
+			t.Run(fmt.Sprintf("%s, %d", line, span.first), func(t *testing.T) {
+				t.Parallel()
+				s := newEnv(t)
+				release := make(chan struct{})
+				old := s3.Object{Body: first, ETag: `"v1"`, CacheControl: "no-store"}
+				s.put("a.png", s3.Object{Body: second, ETag: `"v2"`, CacheControl: "no-store"})
+				var gets, ofFirst atomic.Int64
+				s.s3.Hook(func(r *s3.Request) *s3.Fault {
+					if r.Method != http.MethodGet || r.Header.Get("Range") != "" || gets.Add(1) > 1 {
+						return nil
+					}
+					return &s3.Fault{Object: &old, Stall: &s3.Stall{After: s3.BeforeHeaders, Release: release}}
+				})
+				var wg sync.WaitGroup
+				wg.Go(func() { s.get("/shop/a.png") })
+				eventually(t, "S3 is asked", func() bool { return s.calls("a.png") == 1 })
+				for range 4 {
+					wg.Go(func() {
+						r := s.ask("/shop/a.png", fmt.Sprintf("Range: bytes=%d-%d\r\n%s", span.first, span.last, line))
+						if r.Header.Get("ETag") == `"v1"` {
+							if r.StatusCode != excluded || ofFirst.Add(1) > 1 {
+								t.Errorf("got %s of the first version", r.Status)
+							}
+							return
+						}
+						wantRange(t, r, second, span)
+					})
+				}
+				eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") == 5 })
+				close(release)
+				wg.Wait()
+			})
+		}
 	}
 }

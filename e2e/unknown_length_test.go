@@ -196,7 +196,7 @@ func TestUnknownLengthOld(t *testing.T) {
 		"larger.png": {Body: png(1<<20+1, "")}, "no-store.png": {Body: png(100, ""), CacheControl: "no-store"},
 	} {
 		s.put(key, obj)
-		for _, line := range []string{"X: y", "Range: lines=1"} {
+		for _, line := range []string{"If-None-Match: \"v0\"", "X: y", "Range: lines=1"} {
 			r := s.dial().send("GET /shop/" + key + " HTTP/1.0\r\n" + line + "\r\n\r\n").answer(http.MethodGet)
 			if key == "larger.png" || key == "no-store.png" {
 				wantProblem(t, r, http.StatusBadGateway, "origin-error")

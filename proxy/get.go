@@ -122,11 +122,10 @@ func (p *Proxy) failed(x *exchange, err error) {
 // fetched answers through the cache: with a stale object, or by a fetch of the whole
 // object, which other requests may share.
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	get, load := p.cache.Get, p.load(route, ck.Object)
+	get, load, open := p.cache.Get, p.load(route, ck.Object), func() {}
 	if cond.byteRange != "" {
 		get = p.cache.GetMeta
 	} else if cond.any {
-		var open func()
 		load, open = gatedLoad(load)
 		defer open()
 	}
@@ -134,21 +133,26 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	if err != nil {
 		return err
 	}
-	if part, ok := cond.separateRange(r); ok {
-		// The stream is of the whole object, and the request is for a range.
-		r.Close()
-		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), byteRange: part})
-	}
-	if r.NoBody {
+	part, separate := cond.separateRange(r)
+	if r.NoBody && !separate {
 		r.Close()
 		if r, err = p.cache.Get(p.base, ck, p.load(route, ck.Object)); err != nil {
 			return err
 		}
+		part, separate = cond.separateRange(r) // it may be of another version
+	}
+	if separate {
+		// The stream is of the whole object, and the request is for a range.
+		r.Close()
+		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), byteRange: part})
 	}
 	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.RefreshFailed
-	f, err := p.representationFor(x, r, ck)
-	if err != nil {
-		return err
+	f := representationOf(r, time.Now())
+	if cond.evaluate(f.obj.validators) == proceed {
+		open() // representationFor may wait for the body
+		if f, err = p.representationFor(x, r, ck); err != nil {
+			return err
+		}
 	}
 	x.answer(f, cond)
 	if x.code >= http.StatusMultipleChoices || x.fc.IsHead() { // these answers have no body from the reader
