@@ -7,8 +7,11 @@ package origin
 type lengthScan struct {
 	line  [len(lengthName)]byte // the beginning of the line, in lower case
 	n     int                   // its length, or more
+	begun bool                  // the status line is complete
 	ended bool
 	found bool
+	// interim says that the headers are those of a 1xx, which another reply follows.
+	interim bool
 }
 
 const lengthName = "content-length:"
@@ -23,7 +26,7 @@ func (s *lengthScan) write(p []byte) {
 			return
 		case c == '\r':
 		case c == '\n':
-			s.ended, s.n = s.n == 0, 0
+			s.endLine()
 		case s.n < len(s.line):
 			if 'A' <= c && c <= 'Z' {
 				c += 'a' - 'A'
@@ -33,4 +36,17 @@ func (s *lengthScan) write(p []byte) {
 			s.found = s.found || string(s.line[:s.n]) == lengthName
 		}
 	}
+}
+
+// endLine takes the end of a line. An empty one ends the headers.
+func (s *lengthScan) endLine() {
+	switch {
+	case s.n == 0 && s.interim:
+		*s = lengthScan{}
+	case s.n == 0:
+		s.ended = true
+	case !s.begun:
+		s.begun, s.interim = true, string(s.line[len("http/1.1"):len("http/1.1 1")]) == " 1"
+	}
+	s.n = 0
 }

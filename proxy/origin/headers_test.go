@@ -1,10 +1,13 @@
 package origin
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ixmage/internal/awstest/s3"
 )
 
 func TestUncheckedEndpoints(t *testing.T) {
@@ -27,6 +30,46 @@ func TestUncheckedEndpoints(t *testing.T) {
 			t.Errorf("%d endpoints are remembered, want at most %d", n, maxUnchecked)
 		}
 	})
+}
+
+// TestCheckedAgain: an endpoint is asked for no checksums only after it has shown that it
+// answers without. A client that leaves, or an S3 that fails in between, shows nothing.
+func TestCheckedAgain(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		second    *s3.Fault // of the request without a checksum
+		unchecked bool
+	}{
+		"served":   {nil, true},
+		"missing":  {s3.Fail("NoSuchKey"), true},
+		"reset":    {s3.ResetAfter(s3.BeforeHeaders), false},
+		"failing":  {s3.Fail("InternalError"), false},
+		"stalled":  {s3.StallAfter(s3.BeforeHeaders, nil), false},
+		"the same": {s3.FailStatus(http.StatusNotImplemented, "NotImplemented"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newEnv(t, nil)
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			k.s3.Hook(func(q *s3.Request) *s3.Fault {
+				if q.Header.Get("X-Amz-Checksum-Mode") != "" {
+					return s3.FailStatus(http.StatusNotImplemented, "NotImplemented")
+				}
+				if name == "stalled" {
+					leave()
+				}
+				return tc.second
+			})
+			if obj, err := k.Get(ctx, r); err == nil {
+				_, _ = readAll(t, obj)
+			}
+			if got := k.unchecked.has(variantOf(r.Route.Alias.Location)); got != tc.unchecked {
+				t.Errorf("the endpoint is remembered: %t, want %t", got, tc.unchecked)
+			}
+		})
+	}
 }
 
 // FuzzLastModified: no value makes an invalid date, or one that the SDK cannot read.

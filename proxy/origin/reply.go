@@ -60,7 +60,10 @@ func (o *Origin) getObject(
 	if isUnimplemented(second) { // the checksum is not the cause
 		return nil, err
 	}
-	o.unchecked.add(endpoint)
+	// A request that was aborted, or met a failing S3, shows nothing about the server.
+	if e, ok := errors.AsType[*Error](second); !ok || e.Status != 0 && e.Status < 500 {
+		o.unchecked.add(endpoint)
+	}
 	return again, second
 }
 
