@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +120,38 @@ func TestSVGWithoutType(t *testing.T) {
 			key := aliasFor("no "+name) + ".svg"
 			s.put(key, s3.Object{Body: []byte(body), ContentType: "binary/octet-stream"})
 			wantType(t, s, "/shop/"+key, nil, "")
+		})
+	}
+}
+
+// TestPageAsPicture: a page, or an error document of S3, is no picture of its declared type,
+// whatever stands before its first element. Beyond 64 KiB the declaration counts.
+func TestPageAsPicture(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	licence, blank := "<!--"+strings.Repeat("x", 4000)+"-->\n", strings.Repeat(" \n", 2000)
+	const page, failed = "<html><body>" + svgDrawing, "<Error><Code>InternalError</Code></Error>"
+	for name, tc := range map[string]struct{ declared, body, want string }{
+		"page after a comment":         {"image/svg+xml", licence + page, ""},
+		"error after a comment":        {"image/svg+xml", licence + failed, ""},
+		"page after much of a doctype": {"image/svg", "<!DOCTYPE x [" + licence + licence + "]>" + page, ""},
+		"page after white space":       {"image/svg+xml", blank + page, ""},
+		"page, declared as PNG":        {"image/png", blank + page, ""},
+		"drawing after a comment":      {"image/svg+xml", licence + svgDrawing, "image/svg+xml"},
+		"page past the bound":          {"image/svg+xml", "<!--" + strings.Repeat("x", 64<<10) + "-->" + page, "image/svg+xml"},
+		"only a comment":               {"image/svg+xml", licence, "image/svg+xml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			key := aliasFor(name)
+			s.put(key, s3.Object{Body: []byte(tc.body), ContentType: tc.declared})
+			r, code := s.ask("/shop/"+key), http.StatusUnsupportedMediaType
+			if tc.want != "" {
+				code = http.StatusOK
+			}
+			if r.StatusCode != code || tc.want != "" && (r.Header.Get("Content-Type") != tc.want || string(r.body) != tc.body) {
+				t.Errorf("got %s, want %d %s", summary(r), code, tc.want)
+			}
 		})
 	}
 }

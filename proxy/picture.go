@@ -115,10 +115,11 @@ func quote(header string) string { return fmt.Sprintf("%.64q", header) }
 // XML document.
 func (d declaration) typeOf(front []byte) (picture string, more bool, err error) {
 	if !d.needsFront() {
-		if contradicts(d.picture, front) {
+		page, more := contradicts(d.picture, front)
+		if page {
 			return "", false, errContradiction
 		}
-		return d.picture, false, nil
+		return d.picture, more, nil
 	}
 	picture, more, err = sniffType(front)
 	switch {
@@ -167,12 +168,13 @@ func family(picture string) string {
 }
 
 // contradicts reports whether an object's first bytes show that it is not a picture of its
-// type. Some servers, and proxies before them, answer 200 with a page or an error document:
-// these begin with a tag, which no bitmap does; an SVG must be no page and no error of S3.
-func contradicts(picture string, front []byte) bool {
+// type, or whether more of them are needed to tell. Some servers, and proxies before them,
+// answer 200 with a page or an error document: these begin with a tag, which no bitmap
+// does; an SVG must be no page and no error of S3.
+func contradicts(picture string, front []byte) (page, more bool) {
 	if picture != typeSVG {
-		return isMarkup(front)
+		return isMarkup(front), isBlank(front)
 	}
-	name, _ := firstElement(front)
-	return name == "Error" || strings.EqualFold(name, "html")
+	name, decided := firstElement(front)
+	return name == "Error" || strings.EqualFold(name, "html"), !decided
 }

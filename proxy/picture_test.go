@@ -137,41 +137,48 @@ func TestContradicts(t *testing.T) {
 	for _, tc := range []struct {
 		picture, front string
 		want           bool
+		more           bool
 	}{
-		{"image/png", "\x89PNG\r\n\x1a\n", false},
-		{"image/png", "\xff\xd8\xff\xe0", false}, // a wrong type, but a picture
-		{"image/png", "", false},
-		{"image/png", "text", false},
-		{"image/png", failed, true},
-		{"image/png", "<", true},
-		{"image/jpeg", `<?xml version="1.0" encoding="UTF-8"?>` + "\n" + failed, true},
-		{"image/gif", "\xef\xbb\xbf\n <!DOCTYPE html>", true},
-		{"image/webp", "<svg>", true},
-		{typeSVG, "<svg>", false},
-		{typeSVG, "<Errors><svg/></Errors>", false},
-		{typeSVG, "<svg><Error></Error></svg>", false},
-		{typeSVG, `<?xml version="1.0"?><!-- <Error> --><svg>`, false},
-		{typeSVG, "", false},
-		{typeSVG, "text", false},
-		{typeSVG, "<html>", true},
-		{typeSVG, "<HTML lang=en>", true},
-		{typeSVG, "<!doctype html>", true},
-		{typeSVG, "<!DOCTYPE html SYSTEM \"about:legacy-compat\"><svg>", true},
-		{typeSVG, "<!-- a proxy --><html>", true},
-		{typeSVG, "<htm>", false},
-		{typeSVG, "<!-- " + failed + " --><svg/>", false},
-		{typeSVG, "<!-- cut", false},
-		{typeSVG, "<?xml", false},
-		{typeSVG, failed, true},
-		{typeSVG, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`, true},
-		{typeSVG, "\xef\xbb\xbf" + `<?xml version="1.0" encoding="UTF-8"?>` + "\r\n" + failed, true},
+		{"image/png", "\x89PNG\r\n\x1a\n", false, false},
+		{"image/png", "\xff\xd8\xff\xe0", false, false}, // a wrong type, but a picture
+		{"image/png", "", false, false},
+		{"image/png", "text", false, false},
+		{"image/png", failed, true, false},
+		{"image/png", "<", true, false},
+		{"image/jpeg", `<?xml version="1.0" encoding="UTF-8"?>` + "\n" + failed, true, false},
+		{"image/gif", "\xef\xbb\xbf\n <!DOCTYPE html>", true, false},
+		{"image/webp", "<svg>", true, false},
+		{"image/png", " \r\n\t", false, true},
+		{"image/png", "\xef\xbb\xbf", false, true},
+		{"image/png", "\n\x89PNG", false, false},
+		{"image/png", "\n<", true, false},
+		{typeSVG, "<svg>", false, false},
+		{typeSVG, "<svg", false, true},
+		{typeSVG, "<!-- " + failed, false, true},
+		{typeSVG, "<Errors><svg/></Errors>", false, false},
+		{typeSVG, "<svg><Error></Error></svg>", false, false},
+		{typeSVG, `<?xml version="1.0"?><!-- <Error> --><svg>`, false, false},
+		{typeSVG, "", false, true},
+		{typeSVG, "text", false, false},
+		{typeSVG, "<html>", true, false},
+		{typeSVG, "<HTML lang=en>", true, false},
+		{typeSVG, "<!doctype html>", true, false},
+		{typeSVG, "<!DOCTYPE html SYSTEM \"about:legacy-compat\"><svg>", true, false},
+		{typeSVG, "<!-- a proxy --><html>", true, false},
+		{typeSVG, "<htm>", false, false},
+		{typeSVG, "<!-- " + failed + " --><svg/>", false, false},
+		{typeSVG, "<!-- cut", false, true},
+		{typeSVG, "<?xml", false, true},
+		{typeSVG, failed, true, false},
+		{typeSVG, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`, true, false},
+		{typeSVG, "\xef\xbb\xbf" + `<?xml version="1.0" encoding="UTF-8"?>` + "\r\n" + failed, true, false},
 	} {
-		if got := contradicts(tc.picture, []byte(tc.front)); got != tc.want {
-			t.Errorf("%s that begins with %q: got %v, want %v", tc.picture, tc.front, got, tc.want)
+		if got, more := contradicts(tc.picture, []byte(tc.front)); got != tc.want || more != tc.more {
+			t.Errorf("%s that begins with %q: got %t, %t, want %t, %t", tc.picture, tc.front, got, more, tc.want, tc.more)
 		}
 	}
 	for _, p := range picture.Samples() {
-		if contradicts(p.ContentType, p.Body[:min(len(p.Body), sniffLen)]) {
+		if page, more := contradicts(p.ContentType, p.Body[:min(len(p.Body), sniffLen)]); page || more {
 			t.Errorf("%s is refused", p.Name)
 		}
 	}

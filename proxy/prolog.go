@@ -21,8 +21,16 @@ const (
 // isMarkup reports whether a document begins with a tag, as XML and HTML do and no bitmap
 // does.
 func isMarkup(front []byte) bool {
-	front = bytes.TrimLeft(bytes.TrimPrefix(narrow(front), []byte(byteOrderMark)), xmlSpace)
+	front = skipSpace(front)
 	return len(front) > 0 && front[0] == '<'
+}
+
+// isBlank reports whether a document begins with white space, as no bitmap does, and has
+// nothing else so far.
+func isBlank(front []byte) bool { return len(front) > 0 && len(skipSpace(front)) == 0 }
+
+func skipSpace(front []byte) []byte {
+	return bytes.TrimLeft(bytes.TrimPrefix(narrow(front), []byte(byteOrderMark)), xmlSpace)
 }
 
 // firstElement returns the name of the first element of an XML document (XML 1.0, section
