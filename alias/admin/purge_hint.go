@@ -66,6 +66,8 @@ func (h purges) keyHint(a *alias.Alias, key string) string {
 		return cachedKey(key, same)
 	case folder != "":
 		return fmt.Sprintf("the cache has objects with the prefix %q", folder)
+	case strings.HasSuffix(key, "*"):
+		return wildcardHint(a, key)
 	}
 	if plain := plainPath(a, key); plain != key && len(a.PathProblems("key", plain)) == 0 {
 		return fmt.Sprintf("if this is a URL or a key of S3, its key is %q, which is not in the cache", plain)
@@ -95,15 +97,30 @@ func (h purges) prefixHint(a *alias.Alias, prefix string) string {
 		return best > 0
 	})
 	switch {
+	case plainPath(a, prefix) == "":
+		return wholeAlias
+	case strings.HasSuffix(prefix, "*"):
+		return wildcardHint(a, prefix)
 	case best < len(others):
 		return fmt.Sprintf("the cache has objects with the prefix %q", others[best])
 	case other != "":
 		return fmt.Sprintf("the cache has objects such as %q", other)
 	}
-	if plain := plainPath(a, prefix); plain != prefix && plain != "" {
+	if plain := plainPath(a, prefix); plain != prefix {
 		return fmt.Sprintf("if this is of a URL or a key of S3, the prefix is %q, which nothing in the cache has", plain)
 	}
 	return ""
+}
+
+const wholeAlias = "to purge the whole alias, leave out key and prefix"
+
+// wildcardHint is about a path that ends in an asterisk, as in a pattern.
+func wildcardHint(a *alias.Alias, pattern string) string {
+	prefix := plainPath(a, strings.TrimRight(pattern, "*"))
+	if prefix == "" {
+		return wholeAlias
+	}
+	return fmt.Sprintf("an asterisk is no wildcard: the prefix is %q", prefix)
 }
 
 // meant returns the end of the problem of a key that is no path: the key that the operator may
@@ -135,6 +152,7 @@ var plainEdits = []edit{
 var otherEdits = []edit{
 	func(_ *alias.Alias, path string) string { return strings.ReplaceAll(path, "+", " ") },
 	func(_ *alias.Alias, path string) string { return strings.TrimRight(path, "/") },
+	func(_ *alias.Alias, path string) string { return strings.TrimSpace(path) },
 	func(_ *alias.Alias, path string) string { return norm.NFC.String(path) },
 	func(_ *alias.Alias, path string) string { return norm.NFD.String(path) },
 	// The key may be escaped in S3.

@@ -58,6 +58,11 @@ func TestPurgeHint(t *testing.T) {
 		{"decomposed letter", `"key":"\u00fc.jpg"`, stored{"u\u0308.jpg"}, `in another Unicode form, "u\u0308.jpg"`},
 		{"folder", `"key":"photos"`, stored{"photos/a.jpg"}, `objects with the prefix "photos/"`},
 		{"the nearest one", `"key":"a%20b.jpg"`, stored{"A B.JPG", "a b.jpg"}, `has the key "a b.jpg"`},
+		{"space at the end", `"key":"a.jpg "`, stored{"a.jpg"}, `has the key "a.jpg"`},
+		{"wildcard", `"key":"photos/*"`, stored{"photos/a.jpg"}, `an asterisk is no wildcard: the prefix is "photos/"`},
+		{"wildcard in a URL", `"key":"shop/my%20photos/*"`, nil, `the prefix is "my photos/"`},
+		{"wildcard for all", `"key":"*"`, stored{"a.jpg"}, `to purge the whole alias, leave out key and prefix`},
+		{"asterisk in another case", `"key":"A*"`, stored{"a*"}, `has the key "a*"`},
 		{"URL that is not cached", `"key":"shop/a%20b.jpg"`, nil, `its key is "a b.jpg", which is not in the cache`},
 
 		{"cached", `"key":"a%20b.jpg"`, stored{"a%20b.jpg", "a b.jpg"}, none},
@@ -77,7 +82,12 @@ func TestPurgeHint(t *testing.T) {
 		{"prefix that is not cached", `"prefix":"/shop/photos/"`, nil, `the prefix is "photos/", which nothing`},
 		{"prefix, cached", `"prefix":"ph"`, stored{"photos/a.jpg"}, none},
 		{"prefix, not cached", `"prefix":"photos/"`, stored{"a.jpg"}, none},
-		{"prefix of all", `"prefix":"/"`, stored{"a.jpg"}, none},
+		{"prefix, wildcard", `"prefix":"/photos/*"`, stored{"photos/a.jpg"}, `an asterisk is no wildcard: the prefix is "photos/"`},
+		{"prefix, slash for all", `"prefix":"/"`, stored{"a.jpg"}, `to purge the whole alias, leave out key and prefix`},
+		{"prefix, alias for all", `"prefix":"/shop/"`, stored{"s.jpg"}, `to purge the whole alias`},
+		{"prefix, S3's prefix for all", `"prefix":"web/img/"`, stored{"w.jpg"}, `to purge the whole alias`},
+		{"prefix, URL of S3 for all", `"prefix":"s3://acme-media/web/img/"`, nil, `to purge the whole alias`},
+		{"prefix, wildcard for all", `"prefix":"*"`, nil, `to purge the whole alias`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
