@@ -82,27 +82,31 @@ type explainedFault struct {
 func explainedFaults() map[string]explainedFault {
 	fail, failStatus := s3.Fail, s3.FailStatus
 	return map[string]explainedFault{
-		"unknown alias":  {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
-		"disabled":       {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
-		"bad key":        {path: "a//b.png", status: 400, code: "bad-key", remedy: "not a valid key"},
-		"too long":       {path: strings.Repeat("a", 1024), status: 400, code: "bad-key", remedy: "longer than"},
-		"missing":        {path: "none.png", status: 404, code: "not-found", outcome: "not_found", remedy: "no object of this key"},
-		"denied":         {fault: fail("AccessDenied"), status: 404, code: "not-found", outcome: "denied", remedy: "AccessDenied"},
-		"no picture":     {path: "text.png", status: 415, code: "not-an-image", remedy: "Content-Type"},
-		"canary refused": {fault: fail("AccessDenied"), patch: `{"canary":"canary.png"}`, status: 502, code: "origin-denied", outcome: "denied", remedy: "canary"},
-		"key unknown":    {fault: fail("InvalidAccessKeyId"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "does not know the access key id"},
-		"wrong secret":   {fault: fail("SignatureDoesNotMatch"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "secret"},
-		"expired":        {fault: fail("ExpiredToken"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "temporary"},
-		"throttled":      {fault: fail("SlowDown"), status: 503, code: "origin-throttled", outcome: "throttled", remedy: "slow down"},
-		"given up by S3": {fault: fail("RequestTimeout"), status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"},
-		"S3 fails":       {fault: fail("InternalError"), status: 502, code: "origin-error", outcome: "error", remedy: "S3 itself fails"},
-		"wrong region":   {fault: failStatus(http.StatusBadRequest, "AuthorizationHeaderMalformed"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
-		"wrong place":    {fault: fail("PermanentRedirect"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
-		"clock":          {fault: fail("RequestTimeTooSkewed"), status: 502, code: "origin-error", outcome: "error", remedy: "clock"},
-		"no bucket":      {fault: fail("NoSuchBucket"), status: 502, code: "origin-error", outcome: "error", remedy: "no such bucket"},
-		"archived":       {fault: failStatus(http.StatusForbidden, "InvalidObjectState"), status: 502, code: "origin-error", outcome: "error", remedy: "archived"},
-		"reset":          {fault: s3.ResetAfter(s3.BeforeHeaders), status: 502, code: "origin-unreachable", outcome: "network", remedy: "cannot be reached"},
-		"no HTTP":        {fault: s3.NoHTTP(), status: 502, code: "origin-error", outcome: "error", remedy: "made no sense"},
+		"unknown alias":       {path: "/nowhere/a.png", status: 404, code: "not-found", remedy: "no alias of this name"},
+		"disabled":            {patch: `{"enabled":false}`, status: 404, code: "not-found", remedy: "disabled"},
+		"bad key":             {path: "a//b.png", status: 400, code: "bad-key", remedy: "not a valid key"},
+		"too long":            {path: strings.Repeat("a", 1024), status: 400, code: "bad-key", remedy: "longer than"},
+		"missing":             {path: "none.png", status: 404, code: "not-found", outcome: "not_found", remedy: "no object of this key"},
+		"denied":              {fault: fail("AccessDenied"), status: 404, code: "not-found", outcome: "denied", remedy: "AccessDenied"},
+		"no picture":          {path: "text.png", status: 415, code: "not-an-image", remedy: "Content-Type"},
+		"canary refused":      {fault: fail("AccessDenied"), patch: `{"canary":"canary.png"}`, status: 502, code: "origin-denied", outcome: "denied", remedy: "canary"},
+		"key unknown":         {fault: fail("InvalidAccessKeyId"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "does not know the access key id"},
+		"wrong secret":        {fault: fail("SignatureDoesNotMatch"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "secret"},
+		"expired":             {fault: fail("ExpiredToken"), status: 502, code: "origin-credential", outcome: "bad_credential", remedy: "temporary"},
+		"throttled":           {fault: fail("SlowDown"), status: 503, code: "origin-throttled", outcome: "throttled", remedy: "slow down"},
+		"given up by S3":      {fault: fail("RequestTimeout"), status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"},
+		"S3 fails":            {fault: fail("InternalError"), status: 502, code: "origin-error", outcome: "error", remedy: "S3 itself fails"},
+		"wrong region":        {fault: failStatus(http.StatusBadRequest, "AuthorizationHeaderMalformed"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
+		"wrong place":         {fault: fail("PermanentRedirect"), status: 502, code: "origin-error", outcome: "error", remedy: "another region"},
+		"clock":               {fault: fail("RequestTimeTooSkewed"), status: 502, code: "origin-error", outcome: "error", remedy: "clock"},
+		"no bucket":           {fault: fail("NoSuchBucket"), status: 502, code: "origin-error", outcome: "error", remedy: "no such bucket"},
+		"archived":            {fault: failStatus(http.StatusForbidden, "InvalidObjectState"), status: 502, code: "origin-error", outcome: "error", remedy: "archived"},
+		"empty":               {fault: s3.Replace(s3.Object{ContentType: "binary/octet-stream"}), status: 415, code: "not-an-image", remedy: "it is empty"},
+		"alias in upper case": {path: "/Shop/a.png", status: 404, code: "not-found", remedy: "a-z"},
+		"no end":              {fault: &s3.Fault{UntilClose: true, Body: png(100, ""), Header: func(h http.Header) { h.Set("ETag", `"1"`) }}, status: 502, code: "origin-error", remedy: "Content-Length"},
+		"not public":          {fault: fail("AccessDenied"), patch: `{"credential":null}`, status: 404, code: "not-found", outcome: "denied", remedy: "no key pair"},
+		"reset":               {fault: s3.ResetAfter(s3.BeforeHeaders), status: 502, code: "origin-unreachable", outcome: "network", remedy: "cannot be reached"},
+		"no HTTP":             {fault: s3.NoHTTP(), status: 502, code: "origin-error", outcome: "error", remedy: "made no sense"},
 	}
 }
 
@@ -231,6 +235,9 @@ func TestExplainTimeout(t *testing.T) {
 	s := newEnv(t, "--origin-first-byte-timeout", "100ms", "--origin-call-timeout", "300ms")
 	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(s3.BeforeHeaders, nil) })
 	s.wantExplained(t, "shop", explainedFault{status: 504, code: "origin-timeout", outcome: "timeout", remedy: "in time"})
+	s.s3.Hook(func(*s3.Request) *s3.Fault { return s3.StallAfter(0, nil) })
+	s.put("b.png", s3.Object{Body: png(100_000, "")})
+	s.wantExplained(t, "shop", explainedFault{path: "b.png", status: 504, code: "origin-timeout", remedy: "in the middle of an answer"})
 }
 
 // TestExplainOverload: while all places before S3 are taken, neither a client's

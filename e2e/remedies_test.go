@@ -52,21 +52,26 @@ func refusals() map[string]refusal {
 		"Wasabi endpoint": {errorReply(400, "InvalidEndpoint", ""), 502, failed, "endpoint"},
 		"Wasabi redirect": {errorReply(307, "TemporaryRedirect", ""), 502, failed, "another region"},
 
-		"AWS redirect":       {elsewhere, 502, failed, `"region":"ap-south-1"`},
-		"AWS region":         {errorReply(400, "AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'eu-south-2'"), 502, failed, `"region":"eu-south-2"`},
-		"AWS location":       {errorReply(400, "IllegalLocationConstraintException", "odd"), 502, failed, "region"},
-		"AWS archived":       {errorReply(403, "InvalidObjectState", "The operation is not valid for the object's storage class"), 502, failed, "archived"},
-		"AWS disabled":       {errorReply(403, "AllAccessDisabled", ""), 502, failed, "disabled"},
-		"AWS not signed up":  {errorReply(403, "NotSignedUp", ""), 502, failed, "not signed up"},
-		"AWS security":       {errorReply(403, "InvalidSecurity", ""), 502, credential, "refuses the key pair"},
-		"AWS token":          {errorReply(400, "ExpiredToken", ""), 502, credential, "temporary"},
-		"AWS SSE-C":          {errorReply(400, "InvalidRequest", "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object."), 502, failed, "SSE-C"},
-		"AWS requester pays": {errorReply(403, "AccessDenied", "Access Denied"), 404, "not-found", "x-amz-request-payer"},
-		"AWS KMS disabled":   {errorReply(400, "KMS.DisabledException", "arn:aws:kms:eu-west-1:123456789012:key/1 is disabled."), 502, failed, "KMS key of the object cannot be used"},
-		"AWS KMS missing":    {errorReply(400, "KMS.NotFoundException", ""), 502, failed, "KMS key of the object cannot be used"},
-		"AWS KMS state":      {errorReply(400, "KMS.KMSInvalidStateException", ""), 502, failed, "pending deletion"},
-		"AWS KMS denied":     {errorReply(403, "AccessDenied", "User: arn:aws:iam::123456789012:user/x is not authorized to perform: kms:Decrypt on resource: y"), 404, "not-found", "kms:Decrypt"},
-		"unknown code":       {errorReply(400, "Teapot", "short and stout"), 502, failed, `Teapot. S3 says "short and stout"`},
+		"AWS redirect":        {elsewhere, 502, failed, `"region":"ap-south-1"`},
+		"AWS region":          {errorReply(400, "AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'eu-south-2'"), 502, failed, `"region":"eu-south-2"`},
+		"AWS location":        {errorReply(400, "IllegalLocationConstraintException", "odd"), 502, failed, "region"},
+		"AWS archived":        {errorReply(403, "InvalidObjectState", "The operation is not valid for the object's storage class"), 502, failed, "archived"},
+		"AWS disabled":        {errorReply(403, "AllAccessDisabled", ""), 502, failed, "disabled"},
+		"AWS not signed up":   {errorReply(403, "NotSignedUp", ""), 502, failed, "not signed up"},
+		"AWS security":        {errorReply(403, "InvalidSecurity", ""), 502, credential, "refuses the key pair"},
+		"AWS token":           {errorReply(400, "ExpiredToken", ""), 502, credential, "temporary"},
+		"AWS SSE-C":           {errorReply(400, "InvalidRequest", "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object."), 502, failed, "SSE-C"},
+		"AWS requester pays":  {errorReply(403, "AccessDenied", "Access Denied"), 404, "not-found", "x-amz-request-payer"},
+		"AWS KMS disabled":    {errorReply(400, "KMS.DisabledException", "arn:aws:kms:eu-west-1:123456789012:key/1 is disabled."), 502, failed, "KMS key of the object cannot be used"},
+		"AWS KMS missing":     {errorReply(400, "KMS.NotFoundException", ""), 502, failed, "KMS key of the object cannot be used"},
+		"AWS KMS state":       {errorReply(400, "KMS.KMSInvalidStateException", ""), 502, failed, "pending deletion"},
+		"AWS KMS denied":      {errorReply(403, "AccessDenied", "User: arn:aws:iam::123456789012:user/x is not authorized to perform: kms:Decrypt on resource: y"), 404, "not-found", "kms:Decrypt"},
+		"no user":             {errorReply(404, "XAdminUserNotFound", "No user exists with the provided access key ID."), 502, credential, "does not know the access key id"}, // versitygw
+		"404 of another code": {errorReply(404, "NoSuchTenant", "no tenant of this name"), 404, "not-found", `404 NoSuchTenant. S3 says "no tenant of this name"`},
+		"redirect":            {&s3.Fault{Status: 302, Header: func(h http.Header) { h.Set("Location", "https://login.example.com/") }}, 502, failed, "redirect"},
+		"403 of a web server": {&s3.Fault{Status: 403, Body: []byte("<html>blocked</html>")}, 404, "not-found", "without an error code of S3"},
+		"404 of a web server": {s3.HTML404(), 404, "not-found", "without an error code of S3"},
+		"unknown code":        {errorReply(400, "Teapot", "short and stout"), 502, failed, `Teapot. S3 says "short and stout"`},
 	}
 }
 
@@ -85,7 +90,7 @@ func TestRemedies(t *testing.T) {
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			path := "/shop/" + keyOf(name) + ".png"
-			if head := s.head(path); head.StatusCode != row.status && row.status != 404 && row.code != "x" && name != "Garage bucket" {
+			if head := s.head(path); head.StatusCode != row.status && row.status != 404 && row.code != "x" && name != "Garage bucket" && name != "no user" {
 				t.Errorf("HEAD: %s, want %d", head.Status, row.status)
 			}
 			r := s.ask(path)
@@ -94,7 +99,7 @@ func TestRemedies(t *testing.T) {
 			if e.Status != row.status || e.Code != row.code || !strings.Contains(e.Remedy, row.remedy) {
 				t.Errorf("explained: %d %s, %q; want %q", e.Status, e.Code, e.Remedy, row.remedy)
 			}
-			if strings.Contains(e.Remedy, "123456789012") || strings.Contains(string(r.body), "says") {
+			if strings.Contains(e.Remedy, "123456789012") || strings.Contains(string(r.body), "says") || strings.Contains(e.Remedy, "UnknownError") {
 				t.Errorf("told too much: %q, %s", e.Remedy, r.body)
 			}
 		})

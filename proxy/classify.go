@@ -64,7 +64,11 @@ func (p *Proxy) classify(ctx context.Context, route alias.Route, err error) erro
 		}
 		return &cache.NotFound{Err: withoutCause(oe), Full: oe, For: negative}
 	case origin.OutcomeNotFound:
-		return &cache.NotFound{Err: withoutCause(oe), For: negative}
+		n := &cache.NotFound{Err: withoutCause(oe), For: negative}
+		if !isNoSuchKey(oe.Code) {
+			n.Full = oe // a code that needs S3's message
+		}
+		return n
 	case origin.OutcomeAborted:
 		return err
 	default:

@@ -95,7 +95,9 @@ func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	t, err := resolve([]byte(path))
 	e.Alias = t.alias
 	if err != nil {
-		e.refuse(problemOf(err), remedyKey)
+		if e.refuse(problemOf(err), remedyKey); e.Status == http.StatusNotFound {
+			e.Remedy = remedyPath
+		}
 		return e
 	}
 	route, ok := p.registry.Lookup(t.alias)
@@ -224,6 +226,9 @@ func (e *Explanation) explainFailure(reported, cause error) {
 	if cause != nil {
 		prob := problemOf(cause)
 		remedy = remedyFor(prob, cause)
+		if oe, ok := errors.AsType[*origin.Error](cause); ok && oe.Outcome == origin.OutcomeDenied && e.unsigned() {
+			remedy = remedyUnsigned + remedy
+		}
 		if prob == probCircuit {
 			remedy += e.originRemedy()
 		}
@@ -233,6 +238,9 @@ func (e *Explanation) explainFailure(reported, cause error) {
 	}
 	e.Remedy = remedy
 }
+
+// unsigned reports whether the alias's requests are not signed.
+func (e *Explanation) unsigned() bool { return e.Credential.Kind == string(alias.KindAnonymous) }
 
 // defaultRemedy sets the remedy if no failure is known.
 func (e *Explanation) defaultRemedy() {

@@ -138,6 +138,8 @@ func (d declaration) typeOf(front []byte) (picture string, more bool, err error)
 // sniffType finds the type of an object by its first bytes; see typeOf.
 func sniffType(front []byte) (picture string, more bool, err error) {
 	switch name, decided := firstElement(front); {
+	case len(front) == 0:
+		return "", true, fmt.Errorf("%w: it is empty", errNotImage)
 	case isSVG(name):
 		return typeSVG, false, nil
 	case name != "":

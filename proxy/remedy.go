@@ -16,7 +16,9 @@ import (
 // Texts of Explanation.Remedy.
 const (
 	remedyKey = "The path is not a valid key: it must be /{alias}/{key}, percent-encoded once, without empty, \".\" " +
-		"or \"..\" segments, control characters and backslashes."
+		"or \"..\" segments, control characters and backslashes, and no longer than 1,024 bytes."
+	remedyPath = "The path names no alias: it must be /{alias}/{key}, and an alias is 1 to 63 of a-z, 0-9 and hyphen, " +
+		"in lower case."
 	remedyLong     = "The key is longer than 1,024 bytes together with the alias's prefix; S3 has no such object."
 	remedyAlias    = "There is no alias of this name: register it with POST /api/v1/aliases, or correct the URL."
 	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
@@ -46,7 +48,7 @@ func remedyState(s alias.State) string {
 // remedyFor returns the remedy for a problem. err is its cause, nil if it is not known.
 func remedyFor(prob problem, err error) string {
 	e, _ := errors.AsType[*origin.Error](err)
-	if errors.Is(err, origin.ErrTruncated) {
+	if errors.Is(err, origin.ErrTruncated) && prob != probTimeout {
 		return remedyTruncated
 	}
 	if e != nil && e.Hint != "" && (prob == probUnreachable || prob == probTimeout || prob == probOrigin) {
@@ -71,8 +73,9 @@ func remedyFor(prob problem, err error) string {
 var problemRemedies = map[problem]string{
 	probBadKey:      remedyKey,
 	probUnreachable: "S3 cannot be reached: check the alias's endpoint and region, DNS, and the network from this host.",
-	probTimeout:     "S3 did not answer in time: check the network and the state of the S3 service.",
-	probThrottled:   "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service.",
+	probTimeout: "S3 did not answer in time, or stopped in the middle of an answer (--origin-call-timeout, " +
+		"--origin-idle-timeout): check the network and the state of the S3 service.",
+	probThrottled: "S3 asks to slow down: spread the objects over more prefixes, or raise the limits of the service.",
 	probCircuit: "S3 failed many times in a row, so ixmage sends it no requests for some seconds; it retries by " +
 		"itself.",
 	probOverloaded: "Too many requests wait for S3 already: the bucket answers too slowly for the load, or the " +
@@ -121,10 +124,40 @@ func remedyNotImage(err error) string {
 
 func remedyMissing(e *origin.Error) string {
 	if e == nil || e.Outcome != origin.OutcomeDenied {
-		return "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
+		return remedyNotFound(e)
+	}
+	if e.Code == "" && e.Operation == opGet { // S3 answers a GET with an error document
+		return fmt.Sprintf(remedyNoDocument, e.Status)
 	}
 	return cmp.Or(faultRemedies[e.Fault], remedyAccessDenied) + saying(e)
 }
+
+const opGet = "GetObject"
+
+const remedyNoDocument = "The answer is %d without an error code of S3: a proxy, firewall or web server before the S3 " +
+	"server may have sent it. Check the alias's endpoint and what stands before it."
+
+// isNoSuchKey reports whether a code of a 404 says no more than that there is no such object.
+func isNoSuchKey(code string) bool {
+	return code == "NoSuchKey" || code == "NotFound" || code == "NoSuchVersion"
+}
+
+func remedyNotFound(e *origin.Error) string {
+	const missing = "S3 has no object of this key: check its spelling, the case of its letters and the alias's prefix."
+	switch {
+	case e == nil || e.Status == 0 || e.Operation != opGet: // the 404 of a HEAD has no code
+		return missing
+	case e.Code == "":
+		return missing + " " + fmt.Sprintf(remedyNoDocument, e.Status)
+	case isNoSuchKey(e.Code):
+		return missing
+	}
+	return fmt.Sprintf("S3 refuses the request with %d %s.", e.Status, e.Code) + saying(e)
+}
+
+// remedyUnsigned begins the remedy for an AccessDenied of an alias without a key pair.
+const remedyUnsigned = "The alias has no key pair, so its requests are not signed: if the bucket is not public, " +
+	"register a key pair with POST /api/v1/credentials and PATCH the alias's credential. "
 
 const remedyAccessDenied = "S3 answers AccessDenied. Without the right to list, which ixmage does not want, S3 " +
 	"answers that for a missing object too: check the key's spelling and the alias's prefix first, then the policy. " +
@@ -188,10 +221,19 @@ func remedyOrigin(e *origin.Error) string {
 	case errors.Is(e, origin.ErrChanged):
 		return "The rest of the object is not what S3 declared: the object was replaced while it was read, or S3 " +
 			"declares more bytes than it has. Try again; if that fails too, upload the object again."
+	case errors.Is(e, origin.ErrNoEnd):
+		return "S3 sent the object without a length, chunks and a checksum, so nothing proves that it is complete: " +
+			"have the S3 server, or what stands before it, send a Content-Length."
+	case errors.Is(e, origin.ErrBadRange):
+		return "S3 answered a request for a range with something else: the S3 server, and what stands before it, " +
+			"must implement Range."
 	case e.Status < 300 || e.Status == 304:
 		return remedySenseless
 	case e.Fault == awserr.Region || e.Status == 301 || e.Status == 307:
 		return remedyRegion(e)
+	case e.Status < 400:
+		return fmt.Sprintf("The answer is a redirect (%d), which ixmage does not follow: correct the alias's endpoint. "+
+			"A login page or a web server may stand before the S3 server.", e.Status)
 	}
 	if remedy, ok := faultRemedies[e.Fault]; ok {
 		return remedy + saying(e)

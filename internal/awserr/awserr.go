@@ -25,10 +25,11 @@ func Code(api smithy.APIError, status int) string {
 // Message is the message that the server sent, and empty if it sent none. It may quote the
 // request and name users, keys and accounts.
 func Message(api smithy.APIError, status int) string {
-	if Code(api, status) == "" && (api.ErrorMessage() == http.StatusText(status) || api.ErrorMessage() == "UnknownError") {
+	message := api.ErrorMessage()
+	if message == "UnknownError" || Code(api, status) == "" && message == http.StatusText(status) {
 		return ""
 	}
-	return api.ErrorMessage()
+	return message
 }
 
 // Denied reports whether the key is known and lacks the permission.

@@ -21,6 +21,7 @@ func TestFaultOf(t *testing.T) {
 		{"InvalidRequest", "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.", CustomerKey},
 		{"InvalidRequest", "Bad request: something", NoFault},
 		{"Unauthorized", "Unauthorized", RefusedKey},
+		{"XAdminUserNotFound", "No user exists with the provided access key ID.", UnknownKey},
 		{"InvalidRegionName", "The region name 'eu-west-1' is not valid. Must be one of: wnam, enam, weur, eeur, apac, oc, auto", Region},
 		{"AuthorizationHeaderMalformed", "Authorization header malformed, unexpected scope: 20260519/us-east-1/s3/aws4_request", Region},
 		{"KMS.DisabledException", "", KMSKey},

@@ -78,13 +78,13 @@ func (b *body) checkFirst(re *reply) (size int64, err error) {
 	if b.request.Range != nil {
 		got, total, err := rangeOf(re)
 		if err != nil || !b.request.Range.covers(got, total) {
-			return 0, errBadRange
+			return 0, ErrBadRange
 		}
 		b.length = got.Last - got.First + 1
 		return total, nil
 	}
 	if re.status != http.StatusOK {
-		return 0, errBadRange
+		return 0, ErrBadRange
 	}
 	if b.sum = checksumOf(re.out); b.sum == nil && re.chunked {
 		b.sum = trailerChecksum(re.http)
@@ -94,7 +94,7 @@ func (b *body) checkFirst(re *reply) (size int64, err error) {
 			b.sum = etagChecksum(aws.ToString(re.out.ETag))
 		}
 		if b.sum == nil && !re.chunked {
-			return 0, errNoEnd
+			return 0, ErrNoEnd
 		}
 		return -1, nil
 	}
@@ -258,7 +258,7 @@ func restError(err error) error {
 func (b *body) checkRest(re *reply, at int64) error {
 	got, total, err := rangeOf(re)
 	if err != nil || got.First != at {
-		return errBadRange
+		return ErrBadRange
 	}
 	if aws.ToString(re.out.ETag) != b.etag {
 		return ErrChanged
@@ -269,12 +269,12 @@ func (b *body) checkRest(re *reply, at int64) error {
 	if b.length < 0 {
 		// The first reply did not declare a length; this one must.
 		if total < 0 {
-			return errBadRange
+			return ErrBadRange
 		}
 		b.size, b.length = total, total-b.first
 	}
 	if got.Last != b.first+b.length-1 {
-		return errBadRange
+		return ErrBadRange
 	}
 	return nil
 }

@@ -66,6 +66,12 @@ var (
 	ErrChanged   = errors.New("object changed while its body was read")
 )
 
+// Errors inside an *Error about a reply that cannot be used.
+var (
+	ErrNoEnd    = errors.New("reply has neither a length nor chunks nor a checksum")
+	ErrBadRange = errors.New("reply is not the range that was asked for")
+)
+
 // ErrOtherVersion is a 304 that would refresh one version with the headers of
 // another (RFC 9111, section 4.3.4).
 var ErrOtherVersion = errors.New("reply says that another version is unchanged")
@@ -74,8 +80,6 @@ var (
 	errNoObject  = errors.New("key is empty or ends in a slash")
 	errSlow      = errors.New("no answer in time")
 	errClosed    = errors.New("body is closed")
-	errNoEnd     = errors.New("reply has neither a length nor chunks nor a checksum")
-	errBadRange  = errors.New("reply is not the range that was asked for")
 	errQueueFull = errors.New("too many calls wait for S3")
 	errQueueTime = errors.New("no slot became free before the deadline")
 
@@ -138,7 +142,7 @@ func (e *Error) brief() *Error {
 	b := *e
 	b.Code, b.S3RequestID, b.Region = strings.Clone(e.Code), strings.Clone(e.S3RequestID), strings.Clone(e.Region)
 	text := briefError{text: reason(e.err)}
-	for _, known := range []error{ErrTruncated, ErrCorrupt, ErrChanged, errBadRange, errNoEnd} {
+	for _, known := range []error{ErrTruncated, ErrCorrupt, ErrChanged, ErrBadRange, ErrNoEnd} {
 		if errors.Is(e.err, known) {
 			text.is = known
 			break

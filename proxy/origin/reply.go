@@ -156,10 +156,10 @@ func (r Range) covers(got Range, total int64) bool {
 func rangeOf(re *reply) (r Range, total int64, err error) {
 	r, total, ok := parseContentRange(aws.ToString(re.out.ContentRange))
 	if !ok || re.status != http.StatusPartialContent {
-		return r, 0, errBadRange
+		return r, 0, ErrBadRange
 	}
 	if n := re.out.ContentLength; n != nil && *n != r.Last-r.First+1 {
-		return r, 0, errBadRange
+		return r, 0, ErrBadRange
 	}
 	return r, total, nil
 }
