@@ -426,6 +426,9 @@ func TestDamagedRows(t *testing.T) {
 			if r := s.api(http.MethodGet, "/api/v1/aliases", nil); r.StatusCode != http.StatusOK || !strings.Contains(string(r.body), `"name":"blog"`) {
 				t.Errorf("the list: %s", summary(r))
 			}
+			if r := s.api(http.MethodGet, "/api/v1/explain?path=/shop/a.png&probe=true", nil); tc.public != http.StatusOK && tc.name != "name of an alias" {
+				wantAll(t, "explain", string(r.body), "from backup")
+			}
 			if tc.path == "" {
 				return
 			}

@@ -102,7 +102,7 @@ func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	}
 	route, ok := p.registry.Lookup(t.alias)
 	if !ok {
-		e.refuse(probNotFound, remedyAlias)
+		e.refuse(probNotFound, p.remedyUnknownAlias(t.alias))
 		return e
 	}
 	a := route.Alias

@@ -37,6 +37,17 @@ const (
 		"probe=true to ask now."
 )
 
+// remedyUnknownAlias tells an alias that was never registered from one whose row, or whose
+// credential's, cannot be read.
+func (p *Proxy) remedyUnknownAlias(name string) string {
+	for _, d := range p.registry.Damaged() {
+		if d.Kind == "alias" && string(d.Name) == name {
+			return "The alias cannot be served, because " + d.Error() + ". Restore the database from backup."
+		}
+	}
+	return remedyAlias
+}
+
 func remedyState(s alias.State) string {
 	if s == alias.StateProvisioning {
 		return "The alias is being provisioned and does not serve yet: see GET /api/v1/operations."
@@ -166,8 +177,12 @@ const remedyAccessDenied = "S3 answers AccessDenied. Without the right to list, 
 
 func remedyCredential(e *origin.Error) string {
 	const keyPair = "S3 refuses the credential: replace its key pair with PUT /api/v1/credentials/{name}, or rotate it."
-	if e == nil {
+	switch {
+	case e == nil:
 		return keyPair
+	case e.Status == 0 && e.Code == "":
+		return "The secret of the credential cannot be read: its row in the database is damaged, or sealed with another " +
+			"key set. Replace the key pair with PUT /api/v1/credentials/{name}, or restore the database and the key set from backup."
 	}
 	return cmp.Or(faultRemedies[e.Fault], keyPair) + saying(e)
 }
