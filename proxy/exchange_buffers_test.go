@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -71,4 +73,38 @@ func TestSocketPages(t *testing.T) {
 	if n := s.bytes.Load(); n != 0 {
 		t.Errorf("%d bytes count at the end", n)
 	}
+}
+
+// TestSocketPagesOfEndedConnections: the pages of an object count for pinTime after the server
+// ended its last connection, and cost one pin and one timer however many connections ended.
+func TestSocketPagesOfEndedConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clients, obj := NewClients(ClientConfig{}), &object{size: 1000}
+		end := func(n int) {
+			for range n {
+				o := &openConn{clients: clients}
+				if !o.pin(obj) {
+					t.Fatal("no pin")
+				}
+				o.unpinLater()
+			}
+		}
+		wait := func(d time.Duration, pins, bytes int64) {
+			t.Helper()
+			time.Sleep(d) //nolint:forbidigo // in a bubble
+			synctest.Wait()
+			if p, b := obj.inSockets.Load(), clients.pages.bytes.Load(); p != pins || b != bytes {
+				t.Fatalf("%d pins and %d bytes, want %d and %d", p, b, pins, bytes)
+			}
+		}
+		for range 2 {
+			end(1000)
+			wait(0, 1, 1000)
+			wait(pinTime/2, 1, 1000)
+			end(10)
+			wait(pinTime*3/4, 1, 1000)
+			wait(pinTime/4, 0, 0)
+		}
+	})
 }

@@ -31,8 +31,12 @@ type object struct {
 	lifetimes    lifetimes
 	born         time.Time // when its Age was zero
 
-	inSockets atomic.Int64 // connections that may hold pages of it; see socketPages
-	wrong304  atomic.Bool  // S3 has called another version unchanged
+	// See socketPages.
+	inSockets atomic.Int64 // connections that may hold pages of it
+	lastEnd   atomic.Int64 // when the server ended one of them, in nanoseconds of Unix time
+	expires   atomic.Bool  // a timer counts from lastEnd
+
+	wrong304 atomic.Bool // S3 has called another version unchanged
 
 	hit atomic.Pointer[hitLines]
 }

@@ -60,10 +60,29 @@ func (o *openConn) unpin() {
 }
 
 // unpinLater is called when the server ends a connection whose client may keep the pages.
+// Thousands may end in a second, so one pin and one timer of an object stand for all of them.
 func (o *openConn) unpinLater() {
-	if obj := o.pins.Swap(nil); obj != nil {
-		time.AfterFunc(pinTime, func() { o.clients.pages.give(obj) })
+	obj := o.pins.Swap(nil)
+	if obj == nil {
+		return
 	}
+	pages := &o.clients.pages
+	obj.lastEnd.Store(time.Now().UnixNano())
+	if obj.expires.Swap(true) {
+		pages.give(obj)
+		return
+	}
+	time.AfterFunc(pinTime, func() { pages.expire(obj) })
+}
+
+// expire ends the pin of unpinLater if pinTime has passed since the last connection ended.
+func (s *socketPages) expire(obj *object) {
+	if left := time.Until(time.Unix(0, obj.lastEnd.Load()).Add(pinTime)); left > 0 {
+		time.AfterFunc(left, func() { s.expire(obj) })
+		return
+	}
+	obj.expires.Store(false)
+	s.give(obj)
 }
 
 // pinTime is how long pages count after the server has ended a connection.
