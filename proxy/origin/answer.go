@@ -19,7 +19,7 @@ type Answer struct {
 	Key       string // in the bucket
 	Operation string // GetObject or HeadObject
 	Outcome   string // the label in metrics
-	OK        bool   // S3 answered the request with a 2xx or 304, 412 or 416
+	OK        bool   // S3 answered with a 2xx or 304, or with a 412 or 416 to a condition or range
 	Status    int    // 0: there was no reply
 	Code      string // S3's error code, as S3 sent it; empty without one
 	RequestID string // S3's request id; empty without one
@@ -38,8 +38,9 @@ func (o *Origin) LastFailure(aliasID int64) (Answer, bool) { return o.answers.ge
 // ObjectFailure is the newest failure of an object under the current version of its
 // credential. Among them are bodies that broke off or had a wrong checksum. It is
 // forgotten when a GET shows that it is over, or when newer failures of other objects
-// take its place. Not kept is what concerns all objects (a refused credential, throttling)
-// and that an object does not exist.
+// take its place. It is not kept that an object does not exist, nor what concerns all
+// objects (a refused credential, throttling). A wrong signature is kept: something on the
+// way to S3 may change the escapes of this key.
 func (o *Origin) ObjectFailure(r alias.Route, key string) (Answer, bool) {
 	return o.answers.ofObject(objectIDOf(Request{Route: r, Key: key}))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,6 +122,63 @@ func TestNoAnswer(t *testing.T) {
 	wantOutcome(t, err, OutcomeBadCredential)
 	if a, known := k.LastAnswer(r.Route.Alias.ID); known {
 		t.Errorf("got %+v", a)
+	}
+}
+
+// TestObjectFailure: the failures of an object are kept beside later answers for the alias,
+// but not what a refused credential or throttling would make of every object, nor what is
+// no failure of the object.
+func TestObjectFailure(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		code   string
+		change func(*Request)
+		kept   bool
+	}{
+		{code: "InternalError", kept: true},
+		{code: "AccessDenied", kept: true},
+		{code: "InvalidObjectState", kept: true},
+		// Something on the way may change the escapes of one key.
+		{code: "SignatureDoesNotMatch", kept: true},
+		// Nobody asked for a range or a version.
+		{code: "InvalidRange", kept: true},
+		{code: "PreconditionFailed", kept: true},
+		{code: "InvalidRange", change: func(r *Request) { r.Range = &Range{0, 9} }},
+		{code: "PreconditionFailed", change: func(r *Request) { r.IfMatch = `"e"` }},
+		{code: "NoSuchKey"},
+		{code: "InvalidAccessKeyId"},
+		{code: "SlowDown"},
+	} {
+		k := newEnv(t, nil)
+		r, other := k.put("shop", "a.png", s3.Object{Body: noise(100)}), k.put("shop", "b.png", s3.Object{Body: noise(100)})
+		var well atomic.Bool
+		k.s3.Hook(func(q *s3.Request) *s3.Fault {
+			if q.Key != r.Key || well.Load() {
+				return nil
+			}
+			return s3.Fail(tc.code)
+		})
+		asked := r
+		if tc.change != nil {
+			tc.change(&asked)
+		}
+		if _, err := k.Get(t.Context(), asked); err == nil {
+			t.Fatalf("%s: no error", tc.code)
+		}
+		if _, err := k.read(t, other); err != nil {
+			t.Fatal(err)
+		}
+		a, kept := k.ObjectFailure(r.Route, r.Key)
+		if kept != tc.kept || kept && (a.Code != tc.code || a.Err == nil) {
+			t.Errorf("%s: %t, %+v is kept, want %t", tc.code, kept, a, tc.kept)
+		}
+		well.Store(true)
+		if _, err := k.read(t, r); err != nil {
+			t.Fatal(err)
+		}
+		if a, kept := k.ObjectFailure(r.Route, r.Key); kept {
+			t.Errorf("%s: after a success %+v is kept", tc.code, a)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
 // callStats counts one call and reports it when it ends.
@@ -23,6 +24,7 @@ type callStats struct {
 	object     objectID
 	endpoint   variant
 	whole      bool // the call is for a whole object, not for a range or metadata
+	plain      bool // the call names no range and no version
 	credential *alias.Credential
 	answers    *answers
 	handedOver bool // to a body, which ends the call
@@ -37,6 +39,7 @@ func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, releas
 	}
 	t = &callStats{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
+		plain:  r.Range == nil && r.IfMatch == "",
 		object: objectIDOf(r), endpoint: variantOf(r.Route.Alias.Location), credential: r.Route.Credential,
 		answers: o.answers,
 	}
@@ -112,19 +115,20 @@ func (t *callStats) recordFailure(e *Error) {
 	if e.Operation == "" || e.Outcome == OutcomeAborted || e.Outcome == OutcomeOverloaded {
 		return
 	}
-	label := e.Outcome.Label()
+	changed := e.Outcome.Changed() && !t.plain
 	a := Answer{
-		At: time.Now(), Operation: e.Operation, Outcome: label, Status: e.Status, Code: e.Code, RequestID: e.S3RequestID,
-		OK: label == string(OutcomeOK) || label == string(OutcomeNotModified),
+		At: time.Now(), Operation: e.Operation, Outcome: e.Outcome.Label(), Status: e.Status, Code: e.Code,
+		RequestID: e.S3RequestID, OK: changed || e.Outcome == OutcomeNotModified,
 	}
 	if !a.OK {
 		a.Err = e.brief()
 	}
 	t.answers.put(a, t.object)
-	switch e.Outcome {
-	case OutcomeNotFound, OutcomeNotModified:
+	switch {
+	case e.Outcome == OutcomeNotFound, e.Outcome == OutcomeNotModified:
 		t.answers.succeeded(t.object)
-	case OutcomeBadCredential, OutcomeThrottled, OutcomeRange, OutcomePrecondition: // not this object's problem
+	case changed, e.Outcome == OutcomeThrottled: // not this object's problem
+	case e.Outcome == OutcomeBadCredential && e.Fault != awserr.Signature: // nor this
 	default:
 		t.answers.failed(t.object, a)
 	}
