@@ -94,9 +94,13 @@ func hostHint(at variant) string {
 func dnsHint(err *net.DNSError, at variant) string {
 	name := clip(err.Name, 255)
 	switch {
-	case !err.IsNotFound:
+	case !err.IsNotFound: // some servers fail for names that do not exist
+		field := "endpoint"
+		if at.endpoint == "" {
+			field = "region"
+		}
 		return "The DNS of this host did not resolve " + name + ": its name servers fail or do not answer. Check " +
-			"/etc/resolv.conf and the network."
+			"/etc/resolv.conf, the network, and the alias's " + field + "." + hostHint(at)
 	case at.endpoint == "":
 		return "The host name " + name + " does not exist: correct the alias's region, or the DNS that this host asks."
 	}

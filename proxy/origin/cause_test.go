@@ -132,6 +132,7 @@ func TestCauses(t *testing.T) {
 		{name: "bucket in the host", endpoint: at("http://minio.example.com:9000"), virtual: true, cause: CauseDNS, hint: []string{"bucket-shop.minio.example.com", "path_style"}},
 		{name: "no such region", endpoint: at(""), virtual: true, cause: CauseDNS, hint: []string{"region"}},
 		{name: "DNS fails", endpoint: at("http://fails.example.com:9000"), cause: CauseDNS, hint: []string{"fails.example.com", "resolv.conf"}},
+		{name: "DNS fails for the bucket in the host", endpoint: at("http://fails.example.com:9000"), virtual: true, cause: CauseDNS, hint: []string{"bucket-shop.fails.example.com", "resolv.conf", "path_style", "endpoint"}},
 		{name: "DNS is silent", endpoint: at("http://silent.example.com:9000"), cause: CauseDNS, hint: []string{"silent.example.com", "resolv.conf"}},
 		{name: "refused", endpoint: func(t *testing.T) string { return "http://" + netfault.Refused(t) }, cause: CauseRefused, hint: []string{"Nothing listens", "port"}},
 		{name: "no route to the host", endpoint: at("http://127.0.0.1:1"), change: dialError(syscall.EHOSTUNREACH), cause: CauseUnreachable, hint: []string{"route"}},

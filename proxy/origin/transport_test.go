@@ -363,7 +363,7 @@ func (d *dns) answer(q []byte) []byte {
 	switch isA := q[at-3] == 1; {
 	case strings.HasPrefix(name, "silent."):
 		return nil
-	case strings.HasPrefix(name, "fails."):
+	case strings.Contains(name, "fails."):
 		out[3] |= 2
 	case !addr.IsValid():
 		out[3] |= 3 // no such name
