@@ -299,3 +299,48 @@ func TestMissingRange(t *testing.T) {
 		t.Errorf("S3 was asked %q", got)
 	}
 }
+
+// TestColdRangeOfFailingS3: a cold range asks an S3 that fails no more often than a cold HEAD
+// does, and gets the error of S3, not that of the circuit which its own failure opens.
+func TestColdRangeOfFailingS3(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fault  s3.Fault
+		status int
+		code   string
+		asked  []string
+	}{
+		"fails": {
+			s3.Fault{Status: 500, Code: "InternalError"}, 502, "origin-error",
+			[]string{"HEAD ", "HEAD ", "GET bytes=0-0", "GET bytes=0-0"},
+		},
+		"throttles": {
+			s3.Fault{Status: 429, Code: "TooManyRequests"}, 503, "origin-throttled",
+			[]string{"HEAD "},
+		},
+		"refuses the key": {
+			s3.Fault{Status: 403, Code: "InvalidAccessKeyId"}, 502, "origin-credential",
+			[]string{"HEAD ", "GET bytes=0-0"},
+		},
+		"has no such object": {
+			s3.Fault{Status: 404, Code: "NoSuchKey"}, 404, "not-found",
+			[]string{"HEAD ", "GET "},
+		},
+		"has no such bucket": {
+			s3.Fault{Status: 404, Code: "NoSuchBucket"}, 502, "origin-error",
+			[]string{"HEAD ", "GET "},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newEnv(t, "--breaker-failures", "3")
+			s.s3.Hook(func(*s3.Request) *s3.Fault { return &tc.fault })
+			for n := range 3 {
+				wantProblem(t, s.ask(fmt.Sprintf("/shop/%d.png", n), "Range: bytes=0-0"), tc.status, tc.code)
+			}
+			if got := s.askedFor("0.png"); !slices.Equal(got, tc.asked) {
+				t.Errorf("S3 was asked %q, want %q", got, tc.asked)
+			}
+		})
+	}
+}

@@ -47,7 +47,7 @@ func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	bypass := p.cache.Bypasses(ck)
 	obj, _, err := p.stat(p.base, route, ck, true)
 	switch {
-	case err != nil && !bypass && isAnswer(err): // that to a GET says more, and a missing object is remembered
+	case err != nil && !bypass && isOfHeadAlone(err): // a GET says more, and its 404 is remembered
 		return p.fetched(x, route, ck, cond)
 	case err != nil:
 		return err
@@ -87,10 +87,11 @@ func (c *conditions) needed(obj *object) (byteRange, rangeKind) {
 	return part, kind
 }
 
-// isAnswer reports whether S3 answered with the error.
-func isAnswer(err error) bool {
+// isOfHeadAlone reports whether S3 refused a HEAD and was not asked by a GET why, as it is
+// where the status of the HEAD leaves the cause open. A throttled request is not repeated.
+func isOfHeadAlone(err error) bool {
 	oe, ok := errors.AsType[*origin.Error](err)
-	return ok && oe.Status != 0
+	return ok && oe.IsHead() && oe.Status != 0 && oe.Outcome != origin.OutcomeThrottled
 }
 
 // isNoRange reports whether a range could not be fetched because the object has changed, or

@@ -132,6 +132,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// IsHead reports whether the failed request was a HEAD, whose reply has no error document.
+func (e *Error) IsHead() bool { return e.Operation == opHead }
+
 // Unwrap returns the cause. It is never io.EOF, which readers would take for a
 // complete body.
 func (e *Error) Unwrap() error { return e.err }
