@@ -33,7 +33,7 @@ func (l Location) endpointProblem(p Policy) string {
 		return ""
 	}
 	if !strings.Contains(s, "://") {
-		return schemeMissing(s)
+		return l.schemeMissing(s)
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Opaque != "" {
@@ -68,18 +68,22 @@ func (l Location) partProblem(s string, u *url.URL) string {
 const endpointForm = "must be empty for AWS, or a URL of scheme and host only, such as https://fra1.example.com"
 
 // schemeMissing is the problem of an endpoint without a scheme, such as minio:9000.
-func schemeMissing(s string) string {
+func (l Location) schemeMissing(s string) string {
 	u, err := url.Parse("https://" + strings.TrimPrefix(s, "//"))
 	if err != nil || hasExtra(u.String(), u) || !validPort(u) || !isHost(strings.ToLower(u.Hostname())) {
 		return endpointForm
+	}
+	if detail := l.bucketInHost(u); detail != "" {
+		return detail
 	}
 	host := strings.ToLower(u.Host)
 	return fmt.Sprintf("must begin with https:// or http://: write https://%s, or http://%s if the server has no TLS "+
 		"(needs --allow-private-endpoints)", host, host)
 }
 
-// instead says which endpoint to write, whose host is a part of the one that was given.
+// instead says which endpoint to write for one with this host, which may begin with the bucket.
 func (l Location) instead(u *url.URL, host string) string {
+	host = l.withoutBucket(strings.ToLower(host))
 	if !isHost(host) {
 		return ""
 	}
@@ -99,7 +103,7 @@ func (l Location) instead(u *url.URL, host string) string {
 // want it.
 func (l Location) pathInEndpoint(u *url.URL) string {
 	first, rest, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
-	text := "must not have a path" + l.instead(u, strings.ToLower(u.Hostname()))
+	text := "must not have a path" + l.instead(u, u.Hostname())
 	if first != l.Bucket {
 		return text + "; the bucket belongs in bucket, a folder in prefix"
 	}
@@ -116,23 +120,31 @@ var storageHost = regexp.MustCompile(`^(s3|minio|ceph|rgw|garage|r2|objects?|obs
 	`your-objectstorage)\.\w+$`)
 
 // bucketInHost describes an endpoint whose host begins with the bucket. With host names
-// for buckets the S3 client would put it there once more. With path_style such a server
-// may exist, so the rest of the name must be that of an S3 server.
+// for buckets the S3 client would put it there once more.
 func (l Location) bucketInHost(u *url.URL) string {
 	host := strings.ToLower(u.Hostname())
 	if bucket, region, ok := awsBucket(host); ok && bucket != "" {
 		return fmt.Sprintf("must not have a bucket in its host: leave it empty for AWS, with the bucket %s and %s",
 			bucket, regionText(region))
 	}
-	rest, ok := strings.CutPrefix(host, l.Bucket+".")
-	if !ok || l.Bucket == "" || !isHost(rest) || l.PathStyle && !storageHost.MatchString(rest) {
+	if l.withoutBucket(host) == host {
 		return ""
 	}
-	text := "must not have the bucket " + l.Bucket + " in its host" + l.instead(u, rest)
+	text := "must not have the bucket " + l.Bucket + " in its host" + l.instead(u, host)
 	if l.PathStyle {
 		return text
 	}
 	return text + "; if that is the name of the server itself, set path_style"
+}
+
+// withoutBucket removes the bucket from the beginning of a host. With path_style a server of
+// that name may exist, so the rest must be the name of an S3 server.
+func (l Location) withoutBucket(host string) string {
+	rest, ok := strings.CutPrefix(host, l.Bucket+".")
+	if !ok || l.Bucket == "" || !isHost(rest) || l.PathStyle && !storageHost.MatchString(rest) {
+		return host
+	}
+	return rest
 }
 
 // awsHost matches the host names of S3 at AWS, with the bucket before and the region in
