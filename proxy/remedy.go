@@ -234,8 +234,8 @@ func remedyOrigin(e *origin.Error) string {
 		return "S3 sent other bytes than it declares: the object does not match its checksum or length. Upload it " +
 			"again; if many objects fail so, something between ixmage and S3 changes bodies."
 	case errors.Is(e, origin.ErrChanged):
-		return "The rest of the object is not what S3 declared: the object was replaced while it was read, or S3 " +
-			"declares more bytes than it has. Try again; if that fails too, upload the object again."
+		return "The rest of the object is not what S3 declared: the object was replaced while it was read, or it is " +
+			"truncated and S3 declares more bytes than it has. Try again; if that fails too, upload the object again."
 	case errors.Is(e, origin.ErrNoEnd):
 		return "S3 sent the object without a length, chunks and a checksum, so nothing proves that it is complete: " +
 			"have the S3 server, or what stands before it, send a Content-Length."
