@@ -49,7 +49,7 @@ func (s *serveCmd) run(k *kong.Context) int {
 	// Without this a write to stderr ends the process when its reader has gone.
 	signal.Ignore(syscall.SIGPIPE)
 	lines := s.openLog(k.Stderr)
-	defer lines.Close(logPatience)
+	defer lines.Close(logTimeout)
 	log := lines.Logger
 	// net/http logs what it cannot parse to the standard logger and quotes it: such lines are
 	// logged at debug only.
@@ -73,8 +73,8 @@ func (s *serveCmd) run(k *kong.Context) int {
 	return exitFailed
 }
 
-// logPatience is how long the very end of the process waits for a reader of stderr.
-const logPatience = 500 * time.Millisecond
+// logTimeout is how long the very end of the process waits for a reader of stderr.
+const logTimeout = 500 * time.Millisecond
 
 // serve builds everything, bottom up, runs it until ctx ends, and closes it in the
 // opposite order.

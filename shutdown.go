@@ -8,7 +8,7 @@ import (
 )
 
 // How long after the listeners have drained the end of the process waits. The last of
-// these and logPatience are less than 2 s.
+// these and logTimeout are less than 2 s.
 const (
 	cutAfter   = 500 * time.Millisecond  // for requests, background work and calls to S3
 	storeAfter = 1000 * time.Millisecond // for the last usage counts and the registry

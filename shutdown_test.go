@@ -67,7 +67,7 @@ func TestShutdownTimes(t *testing.T) {
 			})
 		})
 	}
-	if endAfter+logPatience >= 2*time.Second || cutAfter >= storeAfter || storeAfter >= endAfter {
-		t.Errorf("the bounds are %v, %v, %v and %v", cutAfter, storeAfter, endAfter, logPatience)
+	if endAfter+logTimeout >= 2*time.Second || cutAfter >= storeAfter || storeAfter >= endAfter {
+		t.Errorf("the bounds are %v, %v, %v and %v", cutAfter, storeAfter, endAfter, logTimeout)
 	}
 }

@@ -14,7 +14,7 @@ import (
 const (
 	wrongTokensMax    = 10
 	wrongTokensWindow = time.Minute
-	// wrongTokensQuick are answered at once, so that a mistake costs nobody time. The
+	// wrongTokensQuick are answered at once, for mistakes of the operator. The
 	// others wait for wrongTokenPause before their 401.
 	wrongTokensQuick = 3
 	wrongTokenPause  = 500 * time.Millisecond

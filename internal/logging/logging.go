@@ -66,11 +66,11 @@ func (l *Log) Suppressed() int64 {
 	return l.limiter.suppressed.Load()
 }
 
-// Close writes what is queued, and waits for it at most for patience. It reports whether
+// Close writes what is queued, and waits for it at most for timeout. It reports whether
 // everything was written. Later lines are dropped.
-func (l *Log) Close(patience time.Duration) bool {
+func (l *Log) Close(timeout time.Duration) bool {
 	if l.limiter != nil {
 		l.limiter.close()
 	}
-	return l.writer.close(patience)
+	return l.writer.close(timeout)
 }

@@ -46,7 +46,7 @@ func newWriter(out io.Writer, notice func(lost int64) []byte) *writer {
 	return w
 }
 
-// Write queues one line or several. It returns no error: a logger has nobody to tell.
+// Write queues one line or several. It returns no error, because slog ignores it.
 func (w *writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,16 +141,16 @@ func (w *writer) write(batch []byte) bool {
 	}
 }
 
-// close writes what is queued, and waits at most for patience, since the output may block
+// close writes what is queued, and waits at most for timeout, since the output may block
 // for ever. It reports whether everything was written.
-func (w *writer) close(patience time.Duration) bool {
+func (w *writer) close(timeout time.Duration) bool {
 	w.mu.Lock()
 	if !w.closed {
 		w.closed = true
 		close(w.stop)
 	}
 	w.mu.Unlock()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-w.done:

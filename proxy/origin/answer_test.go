@@ -140,7 +140,7 @@ func TestObjectFailure(t *testing.T) {
 		{code: "InvalidObjectState", kept: true},
 		// Something on the way may change the escapes of one key.
 		{code: "SignatureDoesNotMatch", kept: true},
-		// Nobody asked for a range or a version.
+		// The request names no range and no version.
 		{code: "InvalidRange", kept: true},
 		{code: "PreconditionFailed", kept: true},
 		{code: "InvalidRange", change: func(r *Request) { r.Range = &Range{0, 9} }},

@@ -294,8 +294,8 @@ func (cn *conn) look() condition {
 	return dead
 }
 
-// isRequestTimeout reports whether a server says goodbye: some load balancers send a 408
-// before they close an idle connection.
+// isRequestTimeout reports whether bytes on an idle connection are a 408, which some load
+// balancers send before they close it.
 func isRequestTimeout(b []byte) bool {
 	const form = "HTTP/1.x 408"
 	return len(b) >= len(form) && string(b[:7]) == form[:7] && string(b[8:12]) == form[8:]

@@ -90,14 +90,14 @@ func (l *limiter) tryAcquire(alias int64) (*lane, *list.Element, error) {
 func (l *limiter) wait(ctx context.Context, ln *lane, waiter *list.Element) error {
 	timer := time.NewTimer(l.timeout)
 	defer timer.Stop()
-	patience := time.NewTicker(max(l.timeout/cutsPerTimeout, 1))
-	defer patience.Stop()
+	ticker := time.NewTicker(max(l.timeout/cutsPerTimeout, 1))
+	defer ticker.Stop()
 	granted := waiter.Value.(chan struct{})
 	for {
 		select {
 		case <-granted:
 			return nil
-		case <-patience.C:
+		case <-ticker.C:
 			l.cutOne(ln)
 		case <-ctx.Done():
 			if !l.stopWaiting(ln, waiter) {

@@ -17,7 +17,7 @@ func planted(body []byte) string {
 }
 
 // TestSurplus has S3 send bytes after each kind of reply, in the write of its end. They
-// are never taken for another reply, whoever asks next on the host, and the next
+// are never taken for the reply to another request on the host, and the next
 // request does not meet them.
 func TestSurplus(t *testing.T) {
 	t.Parallel()
