@@ -5,7 +5,7 @@ package origin
 // differently by a server on the way (request smuggling), and RFC 9112, section 6.3, has it
 // handled as an error.
 type lengthScan struct {
-	line  [len(lengthName)]byte // the beginning of the line, in lower case
+	line  [len(lengthName)]byte // the beginning of the line, in lower case; a status line without its spaces
 	n     int                   // its length, or more
 	begun bool                  // the status line is complete
 	ended bool
@@ -24,7 +24,7 @@ func (s *lengthScan) write(p []byte) {
 		switch {
 		case s.ended:
 			return
-		case c == '\r':
+		case c == '\r', c == ' ' && !s.begun: // net/http takes any number of spaces before a status
 		case c == '\n':
 			s.endLine()
 		case s.n < len(s.line):
@@ -46,7 +46,7 @@ func (s *lengthScan) endLine() {
 	case s.n == 0:
 		s.ended = true
 	case !s.begun:
-		s.begun, s.interim = true, string(s.line[len("http/1.1"):len("http/1.1 1")]) == " 1"
+		s.begun, s.interim = true, s.line[len("http/1.1")] == '1'
 	}
 	s.n = 0
 }
