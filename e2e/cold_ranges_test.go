@@ -72,6 +72,10 @@ func TestAmplification(t *testing.T) {
 					if r.StatusCode != tc.want.status {
 						t.Fatalf("got %s, want %d", summary(r), tc.want.status)
 					}
+					want := map[int]string{304: "ixmage; fwd=uri-miss; fwd-status=200"}[tc.want.status]
+					if got, _ := strings.CutSuffix(r.Header.Get("Cache-Status"), "; stored"); got != want {
+						t.Errorf("Cache-Status is %q, want %q", got, want)
+					}
 				}
 			}
 			if sent, limit := s.sentFor(t), 24*perRequest+perByte*got+12*tc.spare; sent > limit {

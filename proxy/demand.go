@@ -29,7 +29,8 @@ const (
 // again if the object does not stay in memory. Each request earns its object requestWorth
 // bytes, and rangeWorth for each byte that is sent; the object is fetched when it has earned
 // its size, and starts again from zero. So over any requests S3 sends at most requestWorth
-// bytes for each request and 1+rangeWorth for each byte sent.
+// bytes for each request and 1+rangeWorth for each byte sent. Only a range that is fetched in
+// blocks may cost more: see blockGroup.
 //
 // It keeps hashes and not keys, which could take megabytes outside any budget.
 type demand struct {

@@ -60,7 +60,11 @@ func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		return p.fetched(x, route, ck, cond)
 	case kind == rangeUnsatisfiable:
 		x.cache = w.label()
-		x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(w.status())}, cond)
+		status := w.status()
+		if w.cold {
+			status = cacheStatus(cache.Miss, false, false) // S3 answered a HEAD
+		}
+		x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(status)}, cond)
 		return nil
 	}
 	err = p.sendRange(x, w)
