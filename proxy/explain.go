@@ -233,7 +233,10 @@ func (e *Explanation) explainFailure(reported, cause error) {
 			remedy += e.originRemedy()
 		}
 	}
-	if e.Remedy != "" {
+	switch {
+	case strings.Contains(e.Remedy, remedy): // the last failure is the same
+		remedy = e.Remedy
+	case e.Remedy != "":
 		remedy = e.Remedy + " " + remedy
 	}
 	e.Remedy = remedy

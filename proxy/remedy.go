@@ -59,10 +59,10 @@ func remedyState(s alias.State) string {
 // remedyFor returns the remedy for a problem. err is its cause, nil if it is not known.
 func remedyFor(prob problem, err error) string {
 	e, _ := errors.AsType[*origin.Error](err)
-	if errors.Is(err, origin.ErrTruncated) && prob != probTimeout {
+	switch {
+	case errors.Is(err, origin.ErrTruncated) && prob != probTimeout:
 		return remedyTruncated
-	}
-	if e != nil && e.Hint != "" && (prob == probUnreachable || prob == probTimeout || prob == probOrigin) {
+	case e != nil && e.Hint != "" && hinted[prob]:
 		return e.Hint
 	}
 	switch prob {
@@ -79,6 +79,9 @@ func remedyFor(prob problem, err error) string {
 	}
 	return cmp.Or(problemRemedies[prob], "This is an error in ixmage: see the log, and report it.")
 }
+
+// hinted are the problems whose cause origin.Error.Hint is about.
+var hinted = map[problem]bool{probUnreachable: true, probTimeout: true, probOrigin: true}
 
 // problemRemedies are the remedies that depend on nothing but the problem.
 var problemRemedies = map[problem]string{
@@ -145,8 +148,8 @@ func remedyMissing(e *origin.Error) string {
 
 const opGet = "GetObject"
 
-const remedyNoDocument = "The answer is %d without an error code of S3: a proxy, firewall or web server before the S3 " +
-	"server may have sent it. Check the alias's endpoint and what stands before it."
+const remedyNoDocument = "The answer is %d without an error code of S3: a proxy, firewall or web server before the " +
+	"S3 server may have sent it. Check the alias's endpoint and what stands before it."
 
 // isNoSuchKey reports whether a code of a 404 says no more than that there is no such object.
 func isNoSuchKey(code string) bool {
@@ -182,7 +185,8 @@ func remedyCredential(e *origin.Error) string {
 		return keyPair
 	case e.Status == 0 && e.Code == "":
 		return "The secret of the credential cannot be read: its row in the database is damaged, or sealed with another " +
-			"key set. Replace the key pair with PUT /api/v1/credentials/{name}, or restore the database and the key set from backup."
+			"key set. Replace the key pair with PUT /api/v1/credentials/{name}, or restore the database and the key set " +
+			"from backup."
 	}
 	return cmp.Or(faultRemedies[e.Fault], keyPair) + saying(e)
 }
@@ -227,9 +231,31 @@ var faultRemedies = map[awserr.Fault]string{
 }
 
 func remedyOrigin(e *origin.Error) string {
-	switch {
-	case e == nil:
+	if e == nil {
 		return remedySenseless
+	}
+	if remedy := remedyReply(e); remedy != "" {
+		return remedy
+	}
+	switch {
+	case e.Fault == awserr.Region || e.Status == 301 || e.Status == 307:
+		return remedyRegion(e)
+	case e.Status < 400:
+		return fmt.Sprintf("The answer is a redirect (%d), which ixmage does not follow: correct the alias's endpoint. "+
+			"A login page or a web server may stand before the S3 server.", e.Status)
+	}
+	if remedy, ok := faultRemedies[e.Fault]; ok {
+		return remedy + saying(e)
+	}
+	if e.Status >= 500 && e.Status != http.StatusNotImplemented {
+		return "S3 itself fails: ixmage retries by itself; see the state of the service." + saying(e)
+	}
+	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + "." + saying(e)
+}
+
+// remedyReply is about a reply that is no error and cannot be used, and "" otherwise.
+func remedyReply(e *origin.Error) string {
+	switch {
 	case errors.Is(e, origin.ErrCorrupt):
 		return "S3 sent other bytes than it declares: the object does not match its checksum or length. Upload it " +
 			"again; if many objects fail so, something between ixmage and S3 changes bodies."
@@ -244,19 +270,8 @@ func remedyOrigin(e *origin.Error) string {
 			"must implement Range."
 	case e.Status < 300 || e.Status == 304:
 		return remedySenseless
-	case e.Fault == awserr.Region || e.Status == 301 || e.Status == 307:
-		return remedyRegion(e)
-	case e.Status < 400:
-		return fmt.Sprintf("The answer is a redirect (%d), which ixmage does not follow: correct the alias's endpoint. "+
-			"A login page or a web server may stand before the S3 server.", e.Status)
 	}
-	if remedy, ok := faultRemedies[e.Fault]; ok {
-		return remedy + saying(e)
-	}
-	if e.Status >= 500 && e.Status != http.StatusNotImplemented {
-		return "S3 itself fails: ixmage retries by itself; see the state of the service." + saying(e)
-	}
-	return "S3 refuses the request with " + cmp.Or(e.Code, strconv.Itoa(e.Status)) + "." + saying(e)
+	return ""
 }
 
 func remedyRegion(e *origin.Error) string {

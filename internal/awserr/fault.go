@@ -12,7 +12,7 @@ type Fault string
 const (
 	NoFault Fault = "" // the code tells nothing more than its name
 
-	UnknownKey   Fault = "unknown-key"   // InvalidAccessKeyId; Garage: AccessDenied, "No such key"; versitygw: XAdminUserNotFound
+	UnknownKey   Fault = "unknown-key"   // InvalidAccessKeyId; XAdminUserNotFound; Garage: AccessDenied, "No such key"
 	Signature    Fault = "signature"     // SignatureDoesNotMatch; Garage: AccessDenied, "Invalid signature"
 	KeyForm      Fault = "key-form"      // R2: InvalidArgument, "Credential access key has length 20, should be 32"
 	ExpiredKey   Fault = "expired-key"   // ExpiredToken, InvalidToken
