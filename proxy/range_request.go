@@ -60,11 +60,7 @@ func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		return p.fetched(x, route, ck, cond)
 	case kind == rangeUnsatisfiable:
 		x.cache = w.label()
-		status := w.status()
-		if w.cold {
-			status = cacheStatus(cache.Miss, false, false) // S3 answered a HEAD
-		}
-		x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(status)}, cond)
+		x.answer(&representation{obj: obj, age: obj.age(time.Now()), status: []byte(w.statusOfHead())}, cond)
 		return nil
 	}
 	err = p.sendRange(x, w)
@@ -72,6 +68,14 @@ func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		return p.fetched(x, route, ck, cond)
 	}
 	return err
+}
+
+// statusOfHead is the Cache-Status of an answer that a HEAD decided.
+func (w *rangeRequest) statusOfHead() string {
+	if w.cold {
+		return cacheStatus(cache.Miss, false, false) // S3 answered a HEAD
+	}
+	return w.status()
 }
 
 // needed returns the range that the answer has: rangeNone stands for the whole object,
