@@ -71,7 +71,7 @@ func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *cond
 }
 
 // statusOfHead is the Cache-Status of an answer that a HEAD decided.
-func (w *rangeRequest) statusOfHead() string {
+func (w rangeRequest) statusOfHead() string {
 	if w.cold {
 		return cacheStatus(cache.Miss, false, false) // S3 answered a HEAD
 	}
