@@ -239,19 +239,16 @@ func (c *conn) trySendHeld(fd uintptr) bool {
 	return true
 }
 
-// writeOnce writes without the vector where it has one part only: a short answer is written
-// with its header, and a vector costs the kernel more than a slice.
-func (c *conn) writeOnce(fd int) (int, error) {
-	if len(c.held) == 0 {
-		return unix.Write(fd, c.data)
-	}
-	return unix.Writev(fd, [][]byte{c.held, c.data})
-}
-
 // trySendVector sends the held bytes and data.
 func (c *conn) trySendVector(fd uintptr) bool {
 	for len(c.held)+len(c.data) > 0 {
-		n, err := c.writeOnce(int(fd))
+		var n int
+		var err error
+		if len(c.held) == 0 { // a short answer, with its header: a vector costs the kernel more
+			n, err = unix.Write(int(fd), c.data)
+		} else {
+			n, err = unix.Writev(int(fd), [][]byte{c.held, c.data})
+		}
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:

@@ -14,10 +14,10 @@ import (
 const (
 	// unsentAll is how many bytes the kernel takes for some 32 connections together beyond
 	// those that the congestion windows and the clients' windows let out; for 1,000 that
-	// came one after the other it is up to four times as much. A connection gets its share at accept (TCP_NOTSENT_LOWAT), from unsentMin to unsentMax: a few
-	// fast clients get a picture of 1 MiB with one system call, and of thousands none keeps
-	// much. Bytes under way are not limited, because their number decides the speed on a
-	// long path.
+	// came one after the other it is up to four times as much. A connection gets its share
+	// at accept (TCP_NOTSENT_LOWAT), from unsentMin to unsentMax: a few fast clients get a
+	// picture of 1 MiB with one system call, and of thousands none keeps much. Bytes under
+	// way are not limited, because their number decides the speed on a long path.
 	unsentAll = 32 << 20
 	unsentMax = 1 << 20
 	unsentMin = 16 << 10
