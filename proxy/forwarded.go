@@ -79,24 +79,13 @@ func (c *forwardedClient) forwarded(line string) bool {
 
 // forwardedPair cuts a pair of a name and a value off the front, if there is one.
 func forwardedPair(s string) (name, value, rest string, ok bool) {
-	name, rest = forwardedToken(strings.TrimLeft(s, " \t"))
-	if name == "" {
+	s = strings.TrimLeft(s, " \t")
+	end := tokenEnd(s)
+	if name, rest = s[:end], s[end:]; name == "" {
 		return "", "", rest, true
 	}
 	value, rest, ok = forwardedValue(rest)
 	return name, value, rest, ok
-}
-
-// forwardedToken cuts a token of RFC 9110, section 5.6.2, off the front.
-func forwardedToken(s string) (token, rest string) {
-	for i := range len(s) {
-		b := s[i]
-		if 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0 {
-			continue
-		}
-		return s[:i], s[i:]
-	}
-	return s, ""
 }
 
 // forwardedValue cuts "=" and a value off the front: a quoted string, or a token. A token may
