@@ -400,7 +400,7 @@ func (f *fetch) farFromDone() bool {
 		return true
 	}
 	if f.source.Size < 0 {
-		return true // nobody knows
+		return true // its end is not known
 	}
 	have, size := f.body.progress()
 	return size-have > worthFinishing && 2*have < size

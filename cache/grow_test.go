@@ -111,7 +111,7 @@ func TestOutgrown(t *testing.T) {
 	}
 }
 
-// TestOutgrownBroken: whoever gets the rest sees that it breaks, without its last byte.
+// TestOutgrownBroken: the reader that gets the rest sees that it breaks, without its last byte.
 func TestOutgrownBroken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestOutgrownBroken(t *testing.T) {
 	})
 }
 
-// TestOutgrownUnread: nobody is left to take the rest, or the one who reads it leaves.
+// TestOutgrownUnread: no reader is left to take the rest, or the one that reads it leaves.
 func TestOutgrownUnread(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ early, reads bool }{

@@ -307,7 +307,8 @@ func reasonFor(e *Entry) string {
 	return reasonExpired
 }
 
-// oldest removes and returns the least recently used entry, nil if there is none.
+// oldest removes and returns the least recently used entry, or returns nil if all shards are
+// empty.
 func (m *memory) oldest() *Entry {
 	for {
 		s := m.oldestShard()
@@ -407,7 +408,8 @@ func (s *shard) removeLocked(e *Entry) {
 	s.all = s.all[:end]
 }
 
-// removeOldest removes and returns the least recently used entry, nil if there is none.
+// removeOldest removes and returns the least recently used entry, or returns nil if the shard
+// is empty.
 func (s *shard) removeOldest() *Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()

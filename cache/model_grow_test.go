@@ -13,7 +13,7 @@ func unknownCost(key Key, s script) int64 {
 }
 
 // grow makes room for the bytes that have been given, and for the next one unless they are the
-// last. It ends the fetch if there is none.
+// last. Without room it ends the fetch.
 func (m *model) grow(f *modelFetch, last bool, now time.Time) {
 	for f.script.unknown && f.end == nil && (f.given > f.have || f.given == f.have && !last) {
 		next := min(m.objectMax, 2*f.have, f.have+growStep)

@@ -79,7 +79,7 @@ func startNginx(t *testing.T, s *server, change ...string) string {
 	return addr
 }
 
-// anyServer is for certificates that nobody has signed.
+// anyServer is for self-signed certificates.
 var anyServer = &tls.Config{InsecureSkipVerify: true} //nolint:forbidigo // the test is not about certificates
 
 // TestNginxSample runs the sample of docs/operations.md with clients that do not read. They

@@ -200,7 +200,7 @@ func TestSlowReadersOfStreams(t *testing.T) {
 	}
 }
 
-// TestSlowReadersAlone: clients that nobody waits for are not cut, however slow they are,
+// TestSlowReadersAlone: slow clients are not cut while no other client needs what they hold,
 // within the bounds of the stall rule.
 func TestSlowReadersAlone(t *testing.T) {
 	t.Parallel()

@@ -184,7 +184,7 @@ func TestSVGReads(t *testing.T) {
 }
 
 // TestSVGDeclared: a page or an error document of S3 with the type of an SVG is refused,
-// whatever stands before its element; other documents are believed.
+// whatever stands before its element; other documents are served as declared.
 func TestSVGDeclared(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)

@@ -113,8 +113,8 @@ func (a *Arena) Free(e *Extent) {
 	}
 }
 
-// Shrink gives back the pages of e after its first n bytes, which nobody may use after that.
-// n must be above 0.
+// Shrink gives back the pages of e after its first n bytes, which must not be used
+// after that. n must be above 0.
 func (a *Arena) Shrink(e *Extent, n int64) {
 	size := WholePages(n)
 	if size >= e.size {
