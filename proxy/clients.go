@@ -334,8 +334,18 @@ type tally struct {
 	next time.Time
 }
 
-// tallyTime is the shortest time between two lines of one reason.
+// tallyTime is the shortest time between two lines.
 const tallyTime = 10 * time.Second
+
+// add counts n events and returns how many the next line has to name, 0 if it is too early.
+func (c *tally) add(n int, now time.Time) (count int) {
+	c.n += n
+	if now.Before(c.next) {
+		return 0
+	}
+	count, c.n, c.next = c.n, 0, now.Add(tallyTime)
+	return count
+}
 
 // shed counts n refusals, and logs them by count. It is called with mu held.
 func (t *Clients) shed(reason string, n int) {
@@ -345,20 +355,18 @@ func (t *Clients) shed(reason string, n int) {
 		c = &tally{}
 		t.tallies[reason] = c
 	}
-	c.n += n
-	now := time.Now()
-	if now.Before(c.next) || t.cfg.Log == nil {
+	count := c.add(n, time.Now())
+	if count == 0 || t.cfg.Log == nil {
 		return
 	}
 	switch reason {
 	case ShedClientConnections, ShedClientRequests:
-		t.cfg.Log.Warn("a client is at its limit: refused", "reason", reason, "count", c.n, "limit", t.cfg.PerClient,
+		t.cfg.Log.Warn("a client is at its limit: refused", "reason", reason, "count", count, "limit", t.cfg.PerClient,
 			"remedy", "if many users share an address, raise --client-connections or name their proxy in --trusted-proxies")
 	case ShedDescriptors:
-		t.cfg.Log.Warn("out of file descriptors: connections refused", "count", c.n, "remedy", "raise ulimit -n")
+		t.cfg.Log.Warn("out of file descriptors: connections refused", "count", count, "remedy", "raise ulimit -n")
 	default:
-		t.cfg.Log.Warn("out of file descriptors: connections closed for new ones", "reason", reason, "count", c.n,
+		t.cfg.Log.Warn("out of file descriptors: connections closed for new ones", "reason", reason, "count", count,
 			"remedy", "raise ulimit -n")
 	}
-	c.n, c.next = 0, now.Add(tallyTime)
 }

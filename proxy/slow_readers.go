@@ -63,9 +63,6 @@ const (
 // cutReasons are all values of reason in Recorder.ClientCut.
 var cutReasons = [...]string{cutStalled, cutMemory, cutSlot}
 
-// cutLogEvery is the shortest time between two log lines about cut clients.
-const cutLogEvery = 10 * time.Second
-
 // client is the connection of an answer.
 type client interface {
 	// acknowledged is how many of sent bytes have reached the client, as far as that is
@@ -140,8 +137,7 @@ type SlowReaders struct {
 	mu      sync.Mutex
 	waiting map[*pace]struct{}
 	ending  int64 // bytes held by answers that were cut and have not ended
-	logged  time.Time
-	unsaid  int // cuts since the last log line
+	cuts    tally
 }
 
 // NewSlowReaders makes an empty table. count is called for each client that is cut. It must
@@ -297,11 +293,9 @@ func (s *SlowReaders) cutLocked(p *pace, reason string) {
 	s.ending += p.holds.bytes
 	p.client.reset()
 	s.count(reason)
-	s.unsaid++
-	if now := time.Now(); now.Sub(s.logged) >= cutLogEvery {
+	if n := s.cuts.add(1, time.Now()); n > 0 {
 		s.log.LogAttrs(context.Background(), slog.LevelWarn, "slow clients cut",
-			slog.String("reason", reason), slog.Int("clients", s.unsaid))
-		s.logged, s.unsaid = now, 0
+			slog.String("reason", reason), slog.Int("clients", n))
 	}
 }
 
