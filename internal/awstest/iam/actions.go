@@ -58,6 +58,7 @@ func stsActions() map[string]action {
 		"GetCallerIdentity":  {onAnyResource, getCallerIdentity},
 		"AssumeRole":         {onRole, assumeRole},
 		"GetFederationToken": {onFederatedUser, getFederationToken},
+		"GetSessionToken":    {onAnyResource, getSessionToken},
 	}
 }
 

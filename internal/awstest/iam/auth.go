@@ -5,16 +5,20 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"strconv"
+	"strings"
 
+	"ixmage/alias"
 	"ixmage/internal/awstest/sigv4"
 )
 
 // caller is the signer of a request: root, a user as it is visible now, or
 // neither.
 type caller struct {
-	root bool
-	user *User
-	arn  string
+	root    bool
+	user    *User
+	arn     string
+	session *Session // nil for a long-term key
 }
 
 // authenticateLocked finds who signed a request for a service.
@@ -31,32 +35,50 @@ func (s *Server) authenticateLocked(r *request, service, payload string) error {
 	if service == "s3" {
 		unknown = refusal("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
 	}
-	secret := s.Root.SecretAccessKey
-	r.caller = caller{root: true, arn: s.arn("root")}
-	if auth.KeyID != s.Root.AccessKeyID {
-		key, ok := s.keys.visibleAt(auth.KeyID, r.now)
-		if !ok || !key.Active {
-			return unknown
-		}
-		user, ok := s.users.visibleAt(key.User, r.now)
-		if !ok || user.ID != key.userID {
-			return unknown
-		}
-		secret, r.caller = key.secret, caller{user: user, arn: user.ARN}
+	var secret alias.Secret
+	var known bool
+	if r.caller, secret, known = s.signerLocked(auth.KeyID, r); !known {
+		return unknown
 	}
 	if !sigv4.Verify(r.http, secret.Reveal(), service, payload) {
 		return refusal("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you "+
 			"provided. Check your AWS Secret Access Key and signing method.")
 	}
+	switch x := r.caller.session; {
+	case x == nil:
+	case !r.now.Before(x.Expires):
+		return refusal("ExpiredToken", "The security token included in the request is expired")
+	case service == "iam": // but for sessions with MFA: API_GetSessionToken
+		return unknown
+	}
 	s.recordUseLocked(auth, r, service)
 	return nil
+}
+
+// signerLocked finds who has a key, and its secret.
+func (s *Server) signerLocked(id string, r *request) (c caller, secret alias.Secret, ok bool) {
+	if id == s.Root.AccessKeyID {
+		return caller{root: true, arn: s.arn("root")}, s.Root.SecretAccessKey, true
+	}
+	if strings.HasPrefix(id, "ASIA") {
+		return s.sessionCaller(id, r)
+	}
+	key, ok := s.keys.visibleAt(id, r.now)
+	if !ok || !key.Active {
+		return caller{}, secret, false
+	}
+	user, ok := s.users.visibleAt(key.User, r.now)
+	if !ok || user.ID != key.userID {
+		return caller{}, secret, false
+	}
+	return caller{user: user, arn: user.ARN}, key.secret, true
 }
 
 // recordUseLocked records the last use of a key, which has no lag here.
 func (s *Server) recordUseLocked(auth sigv4.Authorization, r *request, service string) {
 	h, ok := s.keys[auth.KeyID]
 	if !ok {
-		return // the key of root
+		return // the key of root, or a session
 	}
 	for i, v := range *h {
 		used := *v.value
@@ -72,7 +94,7 @@ func hashOf(body []byte) string {
 
 // authorizeLocked decides about a call of IAM or STS.
 func (s *Server) authorizeLocked(r *request, target target) error {
-	if r.call.Action == "GetCallerIdentity" {
+	if r.call.Action == "GetCallerIdentity" || r.call.Action == "GetSessionToken" {
 		return nil // needs no right
 	}
 	actions := []string{r.call.Service + ":" + r.call.Action}
@@ -135,6 +157,13 @@ func (s *Server) baseContext(r *request) conditionKeys {
 	c.set("aws:ResourceAccount", s.cfg.Account)
 	c.set("aws:UserAgent", r.http.UserAgent())
 	c.set("aws:RequestedRegion", s.cfg.Region)
+	c.set("aws:ViaAWSService", "false")
+	c.set("aws:PrincipalIsAWSService", "false")
+	c.set("aws:CurrentTime", date(r.now))
+	c.set("aws:EpochTime", strconv.FormatInt(r.now.Unix(), 10))
+	if x := r.caller.session; x != nil { // in no request that a long-term key signs
+		c.set("aws:TokenIssueTime", date(x.Issued))
+	}
 	if u := r.caller.user; u != nil {
 		c.set("aws:PrincipalArn", u.ARN)
 		c.set("aws:PrincipalAccount", s.cfg.Account)

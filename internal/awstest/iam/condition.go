@@ -1,9 +1,12 @@
 package iam
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // conditionKeys are the values of a request that conditions compare, by the key
@@ -37,10 +40,56 @@ func comparisonOf(operator string) (c comparison, ok bool) {
 	case "IpAddress", "NotIpAddress":
 		c.matches = inNetwork
 	default:
-		return c, false
+		if c.matches = orderOf(operator); c.matches == nil {
+			return c, false
+		}
 	}
 	c.negated = strings.Contains(operator, "Not")
 	return c, true
+}
+
+// orderOf is the comparison of a Date or Numeric operator; nil is none of them. A
+// value that is no date or number matches nothing.
+func orderOf(operator string) func(value, pattern string) bool {
+	parse, kind := dateValue, "Date"
+	if strings.HasPrefix(operator, "Numeric") {
+		parse, kind = numericValue, "Numeric"
+	}
+	var holds func(sign int) bool
+	switch strings.TrimPrefix(operator, kind) {
+	case "Equals", "NotEquals":
+		holds = func(sign int) bool { return sign == 0 }
+	case "LessThan":
+		holds = func(sign int) bool { return sign < 0 }
+	case "LessThanEquals":
+		holds = func(sign int) bool { return sign <= 0 }
+	case "GreaterThan":
+		holds = func(sign int) bool { return sign > 0 }
+	case "GreaterThanEquals":
+		holds = func(sign int) bool { return sign >= 0 }
+	default:
+		return nil
+	}
+	return func(value, pattern string) bool {
+		a, okA := parse(value)
+		b, okB := parse(pattern)
+		return okA && okB && holds(cmp.Compare(a, b))
+	}
+}
+
+func numericValue(text string) (float64, bool) {
+	n, err := strconv.ParseFloat(text, 64)
+	return n, err == nil
+}
+
+// dateValue is a date in ISO 8601 or in seconds since 1970.
+func dateValue(text string) (float64, bool) {
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(form, text); err == nil {
+			return float64(at.UnixMilli()) / 1e3, true
+		}
+	}
+	return numericValue(text)
 }
 
 func inNetwork(value, pattern string) bool {

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -80,17 +81,21 @@ func (q query) expand(pattern string) string {
 	if !q.variables || !strings.Contains(pattern, "${") {
 		return pattern
 	}
-	out := pattern
-	for _, name := range []string{"aws:username", "aws:userid", "aws:PrincipalAccount"} {
-		if values := q.context[strings.ToLower(name)]; len(values) == 1 {
-			out = strings.ReplaceAll(out, "${"+name+"}", values[0])
+	return variableForm.ReplaceAllStringFunc(pattern, func(variable string) string {
+		name := variable[2 : len(variable)-1]
+		values := q.context[strings.ToLower(name)]
+		switch {
+		case len(values) == 1:
+			return values[0]
+		case strings.HasPrefix(name, "aws:PrincipalTag/"):
+			return "\x00" // matches nothing, as a variable without a value
 		}
-	}
-	if strings.Contains(out, "${") {
 		q.unknown("policy variable in " + pattern + " is unknown here")
-	}
-	return out
+		return variable
+	})
 }
+
+var variableForm = regexp.MustCompile(`\$\{[^}]*\}`)
 
 // denialReasonLocked is empty if the caller is allowed, else the reason in the
 // words of AWS. Identity policies count within the boundary, grants of a

@@ -87,6 +87,7 @@ type Server struct {
 	users    table[*User]
 	keys     table[*Key]
 	policies table[*Policy]
+	sessions map[string]*Session // by access key id
 	buckets  map[string]*bucket
 	parsed   map[string]*document // by its text
 }
@@ -108,7 +109,7 @@ func New(t testing.TB, cfg Config) *Server {
 func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
-		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{},
+		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, sessions: map[string]*Session{},
 		buckets: map[string]*bucket{}, parsed: map[string]*document{},
 	}
 	s.lag = s.cfg.LagFunc
@@ -188,25 +189,34 @@ func (s *Server) problemLocked(text string) {
 }
 
 // IAMClient is the SDK's client with a key pair. It does not retry.
-func (s *Server) IAMClient(kp alias.KeyPair) *iam.Client {
+func (s *Server) IAMClient(kp alias.KeyPair) *iam.Client { return s.IAMClientOf(signer(kp)) }
+
+// IAMClientOf is IAMClient with other credentials, such as a Session.
+func (s *Server) IAMClientOf(creds aws.CredentialsProvider) *iam.Client {
 	return iam.New(iam.Options{
-		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: signer(kp),
+		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: creds,
 	})
 }
 
 // STSClient is the SDK's client with a key pair. It does not retry.
-func (s *Server) STSClient(kp alias.KeyPair) *sts.Client {
+func (s *Server) STSClient(kp alias.KeyPair) *sts.Client { return s.STSClientOf(signer(kp)) }
+
+// STSClientOf is STSClient with other credentials, such as a Session.
+func (s *Server) STSClientOf(creds aws.CredentialsProvider) *sts.Client {
 	return sts.New(sts.Options{
-		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: signer(kp),
+		BaseEndpoint: &s.URL, Region: "us-east-1", RetryMaxAttempts: 1, HTTPClient: s.client, Credentials: creds,
 	})
 }
 
 // S3Client is the SDK's client with a key pair; the zero KeyPair signs nothing.
 // It does not retry.
-func (s *Server) S3Client(kp alias.KeyPair) *s3.Client {
+func (s *Server) S3Client(kp alias.KeyPair) *s3.Client { return s.S3ClientOf(signer(kp)) }
+
+// S3ClientOf is S3Client with other credentials, such as a Session.
+func (s *Server) S3ClientOf(creds aws.CredentialsProvider) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: &s.S3URL, Region: s.cfg.Region, RetryMaxAttempts: 1, HTTPClient: s.client, UsePathStyle: true,
-		Credentials: signer(kp),
+		Credentials: creds,
 	})
 }
 

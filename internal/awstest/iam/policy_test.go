@@ -183,7 +183,7 @@ func TestUnknownOperator(t *testing.T) {
 	defer s.Close()
 	s.PutObject("b", "a", s3.Object{})
 	for i, condition := range []string{
-		`'DateLessThan':{'aws:CurrentTime':'2030-01-01T00:00:00Z'}`, `'StringEquals':{'aws:SourceIp':'${aws:FederatedProvider}'}`,
+		`'BinaryEquals':{'aws:CurrentTime':'QmluYXJ5'}`, `'StringEquals':{'aws:SourceIp':'${aws:FederatedProvider}'}`,
 	} {
 		kp := s.AddUser("/", "u"+string(rune('0'+i)), statements(`{'Effect':'Allow','Action':'s3:*','Resource':'*','Condition':{`+condition+`}}`))
 		_, code := sdk.Get(t, s.S3Client(kp), "b", "a")

@@ -159,13 +159,17 @@ func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error
 }
 
 // authorizeDecryptLocked decides about the KMS key of an encrypted bucket. S3
-// calls KMS in the name of the caller.
+// calls KMS in the name of the caller, with a session of its own, so that the
+// request has a time of issue even if a long-term key asked for the object:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/access_forward_access_sessions.html
 func (s *Server) authorizeDecryptLocked(r *request, at s3.Location) error {
 	key := s.buckets[at.Bucket].kmsKey
 	if key == "" {
 		return nil
 	}
 	q := query{action: "kms:Decrypt", resource: key, context: s.baseContext(r)}
+	q.context.set("aws:ViaAWSService", "true")
+	q.context.set("aws:TokenIssueTime", date(r.now))
 	q.context.set("kms:ViaService", "s3."+s.cfg.Region+".amazonaws.com")
 	return s.authorizeQueryLocked(r, q, at)
 }
