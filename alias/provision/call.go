@@ -32,6 +32,7 @@ type apiCall struct {
 	policy string
 	key    string
 	reads  bool // changes nothing, so it is not audited
+	exact  bool // a denial is reported as it is: see explain
 }
 
 func (c caller) write(action, user string) apiCall {
@@ -113,7 +114,7 @@ func missingElement(out any) string {
 // server allows one path only, IAM denies actions on a missing user, because the user
 // has no path. The list of users shows which of the two it is.
 func (a apiCall) explain(ctx context.Context, e *callError) error {
-	if !e.denied() || a.user == "" || a.action == "iam:CreateUser" {
+	if !e.denied() || a.user == "" || a.exact || a.action == "iam:CreateUser" {
 		return e
 	}
 	client := a.p.cfg.AWS.iam()
