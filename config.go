@@ -84,7 +84,10 @@ type serveCmd struct {
 	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
 	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
 	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary of every IAM user that ixmage makes." placeholder:"ARN"`
+	IAMNoBoundary    bool     `name:"iam-no-boundary" help:"Make IAM users without a permissions boundary on AWS. The credentials of this server are then administrator of the account."`
 	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
+	ProvisionTags    tagKeys  `help:"Keys of tags that a provision request may set on its IAM user, separated by commas. Bucket and key policies can grant rights by tags. Default: none." placeholder:"KEY,..."`
+	AdoptUsers       users    `help:"IAM users made by hand that a provision request may take over: names or patterns like ixmage-s3read*, separated by commas. Default: none." placeholder:"PATTERN,..."`
 	AllowWideScope   bool     `help:"Allow the policy read-only-access, which reads every bucket of the account."`
 	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
 
@@ -136,6 +139,7 @@ func (s *serveCmd) validate() configErrors {
 	s.checkOriginCA(&errs)
 	s.checkSecrets(&errs)
 	s.checkIAM(&errs)
+	s.checkBoundary(&errs)
 	if s.Data == "" {
 		errs.addf("data", "is empty: name a folder")
 	}
@@ -266,12 +270,21 @@ func (s *serveCmd) checkIAM(errs *configErrors) {
 			errs.addf(e.flag, "%q is not the URL of a server: use a form like https://iam.example.com", e.value)
 		}
 	}
-	if s.IAMBoundary != "" && !boundaryForm.MatchString(s.IAMBoundary) {
+	if s.InstallID != "" && !installForm.MatchString(s.InstallID) {
+		errs.addf("install-id", "%q is not an install id: use 1 to 32 of a-z, 0-9 and hyphen", s.InstallID)
+	}
+}
+
+func (s *serveCmd) checkBoundary(errs *configErrors) {
+	if s.IAMBoundary == "" {
+		return
+	}
+	if !boundaryForm.MatchString(s.IAMBoundary) {
 		errs.addf("iam-boundary", "%q is not the ARN of a policy: use a form like arn:aws:iam::123456789012:policy/name",
 			s.IAMBoundary)
 	}
-	if s.InstallID != "" && !installForm.MatchString(s.InstallID) {
-		errs.addf("install-id", "%q is not an install id: use 1 to 32 of a-z, 0-9 and hyphen", s.InstallID)
+	if s.IAMNoBoundary {
+		errs.addf("iam-no-boundary", "contradicts --iam-boundary %s: use one of them", s.IAMBoundary)
 	}
 }
 
@@ -367,7 +380,7 @@ func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
 		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
-		reader(&s.errs, parseCIDRs),
+		reader(&s.errs, parseCIDRs), reader(&s.errs, parseTagKeys), reader(&s.errs, parseUsers),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
@@ -476,6 +489,20 @@ type patterns []string
 
 func parsePatterns(text string, _ *kong.Tag) (patterns, error) {
 	return parseList(text, policy.PatternProblem)
+}
+
+// tagKeys are keys of tags.
+type tagKeys []string
+
+func parseTagKeys(text string, _ *kong.Tag) (tagKeys, error) {
+	return parseList(text, policy.TagKeyProblem)
+}
+
+// users are names of IAM users with wildcards.
+type users []string
+
+func parseUsers(text string, _ *kong.Tag) (users, error) {
+	return parseList(text, policy.UserPatternProblem)
 }
 
 // cidrs are networks.

@@ -125,7 +125,10 @@ var mistakes = []struct{ flag, value, says string }{
 	{"iam-endpoint", "iam.example.com", "use a form like https://iam.example.com"},
 	{"sts-endpoint", "ftp://sts.example.com", "use a form like https://iam.example.com"},
 	{"iam-boundary", "boundary", "use a form like arn:aws:iam::123456789012:policy/name"},
+	{"iam-no-boundary", "no way", `"no way" is neither true nor false`},
 	{"provision-buckets", "acme-*,Acme", `"Acme" `},
+	{"provision-tags", "team,ixmage-alias", `"ixmage-alias" must not begin with ixmage`},
+	{"adopt-users", "ixmage-*,a/b", `"a/b" must be the name of an IAM user`},
 	{"allow-wide-scope", "3", `"3" is neither true nor false`},
 	{"install-id", "Main", "use 1 to 32 of a-z, 0-9 and hyphen"},
 	{"canary-interval", "0", "use forms like 500ms, 30s or 1m30s"},
@@ -196,6 +199,16 @@ func TestLastValueCounts(t *testing.T) {
 	}
 }
 
+// TestBoundaryContradiction: a boundary and leave to do without one are not both meant.
+func TestBoundaryContradiction(t *testing.T) {
+	t.Parallel()
+	got := runProgram(t, nil, "serve", "--iam-boundary=arn:aws:iam::123456789012:policy/b", "--iam-no-boundary")
+	wantAll(t, "stderr", got.stderr, "--iam-no-boundary (IXMAGE_IAM_NO_BOUNDARY): ", "--iam-boundary arn:aws:iam::123456789012:policy/b")
+	if n := strings.Count(got.stderr, "\n"); got.code != exitUsage || n != 1 {
+		t.Errorf("exit status %d and %d lines, want %d and 1:\n%s", got.code, n, exitUsage, got.stderr)
+	}
+}
+
 func lineWith(text, part string) string {
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, part) {
@@ -257,7 +270,8 @@ func TestHelp(t *testing.T) {
 		"admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
-		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "provision-buckets", "allow-wide-scope", "install-id",
+		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "iam-no-boundary", "provision-buckets",
+		"provision-tags", "adopt-users", "allow-wide-scope", "install-id",
 	}
 	var hidden []string
 	for _, flag := range serveFlags(t) {

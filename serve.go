@@ -294,8 +294,9 @@ func (s *serveCmd) provisioning(
 		Recorder: d.metrics, Log: log,
 	})
 	cfg := provision.Config{
-		Registry: registry, S3: d.s3.Client, InstallID: id, Boundary: s.IAMBoundary,
-		Buckets: s.ProvisionBuckets, AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
+		Registry: registry, S3: d.s3.Client, InstallID: id, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
+		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags,
+		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
 		Timing: s.timing(), Recorder: d.metrics, Log: log,
 	}
 	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint, Roots: s.roots}
@@ -330,7 +331,11 @@ func (d provisioningDeps) readCanary(log *slog.Logger) func(context.Context, ali
 }
 
 func (s *serveCmd) warnProvisioning(log *slog.Logger) {
-	if s.IAMBoundary == "" {
+	switch {
+	case s.IAMBoundary != "":
+	case s.IAMEndpoint == "" && !s.IAMNoBoundary:
+		log.Warn("provisioning and rotation are refused: there is no permissions boundary; see --iam-boundary")
+	default:
 		log.Warn("IAM users are made without a permissions boundary: see --iam-boundary")
 	}
 	if len(s.ProvisionBuckets) == 0 {

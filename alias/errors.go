@@ -32,6 +32,9 @@ var (
 	ErrIAM = errors.New("IAM")
 	// ErrForbidden means that the configuration does not allow the call.
 	ErrForbidden = errors.New("not allowed")
+	// ErrNoBoundary means that the server has no permissions boundary for the IAM users of
+	// an AWS account, and no leave to do without one.
+	ErrNoBoundary = errors.New("no permissions boundary")
 	// ErrNoKeyPair means that the credential is anonymous.
 	ErrNoKeyPair = errors.New("no key pair")
 	// ErrUnavailable means that the database cannot serve the call now: it is locked by

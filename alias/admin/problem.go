@@ -67,6 +67,7 @@ var kinds = []kind{
 	{alias.ErrBusy, http.StatusConflict, "operation-running", "An operation is under way", ""},
 	{alias.ErrProvisioned, http.StatusConflict, "provisioned", "The credential is a provisioned one", ""},
 	{alias.ErrNoKeyPair, http.StatusConflict, "no-key-pair", "The credential has no key pair", ""},
+	{alias.ErrNoBoundary, http.StatusConflict, "no-boundary", "There is no permissions boundary", ""},
 	{alias.ErrNotProvisioned, http.StatusConflict, "not-provisioned", "The credential is not a provisioned one", ""},
 	{alias.ErrStale, http.StatusPreconditionFailed, "precondition-failed", "It has changed in the meantime",
 		"If-Match does not name the current revision: read it again and use its ETag"},

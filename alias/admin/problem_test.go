@@ -35,6 +35,7 @@ var answers = map[string]struct {
 	"alias.ErrBusy":           {alias.ErrBusy, 409, "operation-running"},
 	"alias.ErrProvisioned":    {alias.ErrProvisioned, 409, "provisioned"},
 	"alias.ErrNotProvisioned": {alias.ErrNotProvisioned, 409, "not-provisioned"},
+	"alias.ErrNoBoundary":     {alias.ErrNoBoundary, 409, "no-boundary"},
 	"alias.ErrForbidden":      {alias.ErrForbidden, 403, "not-allowed"},
 	"alias.ErrIAM":            {alias.ErrIAM, 502, "iam"},
 	"alias.ErrNoKeyPair":      {alias.ErrNoKeyPair, 409, "no-key-pair"},

@@ -163,6 +163,8 @@ func provisionFields(in *policy.Request) []field {
 			{name: "outside", read: into(&in.Outside, asString)},
 		})},
 		{name: "rotate_every", read: into(&in.RotateEvery, asDuration)},
+		{name: "adopt", read: into(&in.Adopt, asString)},
+		{name: "retire", read: into(&in.Retire, asBool)},
 	}
 }
 

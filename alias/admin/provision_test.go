@@ -21,7 +21,7 @@ const provisionBody = `{"alias":"shop","bucket":"acme-media","region":"eu-west-1
 const allOfIt = `{"alias":"shop","bucket":"acme-media","bucket_owner":"012345678901","prefix":"website-images","region":"eu-west-1",` +
 	`"endpoint":"https://S3.example.com/","path_style":true,"policy":"managed","credential":"media","user_name":"u",` +
 	`"tags":{"team":"web","":"x"},"kms_key_arn":"arn:aws:kms:eu-west-1:1:key/k",` +
-	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h"}`
+	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h","adopt":"by-hand","retire":true}`
 
 var allOfItRead = policy.Request{
 	Alias: "shop", Location: alias.Location{
@@ -30,6 +30,7 @@ var allOfItRead = policy.Request{
 	},
 	Policy: alias.PolicyManaged, Credential: "media", UserName: "u", Tags: map[string]string{"team": "web", "": "x"},
 	KMSKeyARN: "arn:aws:kms:eu-west-1:1:key/k", Inside: "website-images/a.jpg", Outside: "private/b.jpg", RotateEvery: 720 * time.Hour,
+	Adopt: "by-hand", Retire: true,
 }
 
 func TestProvision(t *testing.T) {
@@ -137,6 +138,11 @@ func TestProvisionRefused(t *testing.T) {
 		{"number for a duration", edit("rotate_every", "3600"), "invalid", "rotate_every", "duration"},
 		{"key pair for a credential", edit("credential", keyPair), "invalid", "credential", "must be a string"},
 		{"bad name of a credential", edit("credential", `"A B"`), "invalid", "credential", "name of a provisioned credential"},
+		{"adopt: type", edit("adopt", "true"), "invalid", "adopt", "must be a string"},
+		{"adopt: name", edit("adopt", `"a/b"`), "invalid", "adopt", "1 to 64"},
+		{"adopt and reuse", `{"adopt":"u",` + edit("credential", `"media"`)[1:], "invalid", "adopt", "credential"},
+		{"retire: type", edit("retire", `"yes"`), "invalid", "retire", "true or false"},
+		{"retire alone", edit("retire", "true"), "invalid", "retire", "adopt"},
 		{"tags: array", edit("tags", `[{"Key":"a","Value":"b"}]`), "invalid", "tags", `{"team":"web"}`},
 		{"tags: null", edit("tags", "null"), "invalid", "tags", "not null"},
 		{"tags: values", edit("tags", `{"a":1,"b":null,"c":"ok","d":{}}`), "invalid", "tags.a tags.b tags.d", "must be a string"},
@@ -199,6 +205,7 @@ func TestProvisionerErrors(t *testing.T) {
 		{fmt.Errorf("%s: %w: op-1", words, alias.ErrBusy), 409, "operation-running", "op-1"},
 		{fmt.Errorf("%s: %w", words, alias.ErrProvisioned), 409, "provisioned", words},
 		{fmt.Errorf("%s: %w", words, alias.ErrNotProvisioned), 409, "not-provisioned", words},
+		{fmt.Errorf("%w: %s", alias.ErrNoBoundary, words), 409, "no-boundary", words},
 		{fmt.Errorf("%s: %w", words, alias.ErrNoKeyPair), 409, "no-key-pair", words},
 		{&alias.InUseError{Credential: "media", Aliases: []alias.Name{"one", "two"}}, 409, "in-use", "one, two"},
 		{&alias.ValidationError{Problems: []alias.Problem{{Field: "policy", Detail: words}}}, 400, "invalid", "policy: " + words},

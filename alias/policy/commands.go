@@ -42,17 +42,28 @@ func (b *planner) commands() []string {
 	if b.req.Credential != "" {
 		return b.reuseCommands(user)
 	}
-	create := []string{"aws iam create-user", user, option("path", handPath)}
-	if b.plan.User.Boundary != "" {
-		create = append(create, option("permissions-boundary", b.plan.User.Boundary))
-	}
-	list := []string{
-		b.iam(append(create, option("tags", tagsJSON(b.handTags())))...),
-		b.iam("aws iam wait user-exists", user),
-	}
-	list = append(list, b.policyCommands(user)...)
+	list := append(b.userCommands(user), b.policyCommands(user)...)
 	list = append(list, assign(keyVariable, b.iam(newKey, user, keyPair)))
 	return append(list, b.checks(user)...)
+}
+
+// userCommands make the user, or give an adopted one the tags and the boundary.
+func (b *planner) userCommands(user string) []string {
+	tags := option("tags", tagsJSON(b.handTags()))
+	bounded := b.plan.User.Boundary != ""
+	boundary := option("permissions-boundary", b.plan.User.Boundary)
+	if b.req.Adopt != "" {
+		list := []string{b.iam("aws iam get-user", user), b.iam("aws iam tag-user", user, tags)}
+		if bounded {
+			list = append(list, b.iam("aws iam put-user-permissions-boundary", user, boundary))
+		}
+		return list
+	}
+	create := []string{"aws iam create-user", user, option("path", handPath)}
+	if bounded {
+		create = append(create, boundary)
+	}
+	return []string{b.iam(append(create, tags)...), b.iam("aws iam wait user-exists", user)}
 }
 
 // reuseCommands change only the policy. The key is sealed in the registry, so

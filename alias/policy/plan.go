@@ -78,8 +78,11 @@ func MakePlan(req Request, env Env) (*Plan, error) {
 }
 
 func planUser(req Request, env Env) alias.IAMUser {
-	if req.Credential != "" {
+	switch {
+	case req.Credential != "":
 		return env.User
+	case req.Adopt != "":
+		return alias.IAMUser{Name: req.Adopt, Boundary: env.Boundary} // only IAM knows its path
 	}
 	return alias.IAMUser{
 		Name: cmp.Or(req.UserName, UserName(req.Alias, cmp.Or(env.Suffix, NewSuffix()))),
@@ -131,10 +134,7 @@ func (b *planner) steps() []PlanStep {
 		{Name: "check-policy", Detail: "read it back and compare"},
 	}
 	if b.req.Credential == "" {
-		steps = append([]PlanStep{
-			{Name: "create-user", Detail: b.userDetail()},
-			{Name: "wait-user", Detail: "wait until IAM shows the user, with its tags and its boundary"},
-		}, steps...)
+		steps = append(b.userSteps(), steps...)
 		steps = append(steps, PlanStep{
 			Name: "create-key", Detail: "one access key; its secret is sealed and stored before it is used",
 		})
@@ -144,9 +144,27 @@ func (b *planner) steps() []PlanStep {
 		PlanStep{Name: "open", Detail: b.openDetail()})
 }
 
+func (b *planner) userSteps() []PlanStep {
+	if b.req.Adopt != "" {
+		return []PlanStep{{Name: "adopt-user", Detail: b.adoptDetail()}}
+	}
+	return []PlanStep{
+		{Name: "create-user", Detail: "IAM user " + b.plan.User.Name + " in " + b.plan.User.Path + b.userDetail()},
+		{Name: "wait-user", Detail: "wait until IAM shows the user, with its tags and its boundary"},
+	}
+}
+
+func (b *planner) adoptDetail() string {
+	text := "read the IAM user " + b.plan.User.Name + ", refuse one with a password, a group, a second key or wider " +
+		"rights than the policy " + string(b.plan.Policy) + ", and take it over" + b.userDetail()
+	if b.req.Retire {
+		return text + "; the key that it has is made inactive after the alias is open and nothing uses it any more"
+	}
+	return text + "; the key that it has stays active"
+}
+
 func (b *planner) userDetail() string {
-	text := "IAM user " + b.plan.User.Name + " in " + b.plan.User.Path + ", tagged " +
-		strings.Join(slices.Sorted(maps.Keys(b.plan.Tags)), ", ") + ", ixmage-operation"
+	text := ", tagged " + strings.Join(slices.Sorted(maps.Keys(b.plan.Tags)), ", ") + ", ixmage-operation"
 	if b.plan.User.Boundary != "" {
 		return text + ", bounded by " + b.plan.User.Boundary
 	}

@@ -44,6 +44,10 @@ func TestPlanGolden(t *testing.T) {
 			r.Prefix, r.Inside, r.Outside = "it's/(new)!/", "it's/(new)!/$(id) `id` \"a\".jpg", "-o'; id; '.jpg"
 			r.Tags = map[string]string{"it": "a b", "Équipe": "été=1"}
 		}},
+		{"adopt", func(r *Request, _ *Env) { r.Adopt, r.Policy = "ixmage-s3read", alias.PolicyManaged }},
+		{"adopt-bounded-retire", func(r *Request, e *Env) {
+			r.Adopt, r.Retire, e.Boundary = "ixmage-s3read", true, "arn:aws:iam::123456789012:policy/ixmage-boundary"
+		}},
 		{"reuse-inline", func(r *Request, e *Env) {
 			r.Credential, r.Policy, r.Tags = "media", "", nil
 			e.User, e.Mode = alias.IAMUser{Name: "ixmage-s3read-media-ab12", Path: "/ixmage/home/"}, alias.PolicyInline
@@ -89,6 +93,10 @@ func TestPlanSteps(t *testing.T) {
 		{
 			"reuse", Request{Alias: "shop", Location: request().Location, Credential: "media"},
 			"put-policy check-policy verify open",
+		},
+		{
+			"adopt", Request{Alias: "shop", Location: request().Location, Adopt: "ixmage-s3read"},
+			"adopt-user put-policy check-policy create-key verify open",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

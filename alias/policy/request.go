@@ -30,6 +30,11 @@ type Request struct {
 	Inside      string        `json:"inside"`
 	Outside     string        `json:"outside"`
 	RotateEvery time.Duration `json:"rotate_every"` // 0: no scheduled rotation
+	// Adopt names an existing IAM user to take over instead of a new one. Retire makes the
+	// key that the user had inactive, once nothing uses it. Both are left out of the JSON
+	// if unset, because requests are compared as JSON with those of older versions.
+	Adopt  string `json:"adopt,omitempty"`
+	Retire bool   `json:"retire,omitempty"`
 }
 
 // Limits of a request. IAM allows 50 tags on a user, four of which are ours.
@@ -110,6 +115,8 @@ func requestProblems(req *Request) []alias.Problem {
 	add("probe.inside", insideProblem(req.Inside, req.Prefix))
 	add("probe.outside", outsideProblem(req.Outside, req.Prefix))
 	add("rotate_every", rotateProblem(req.RotateEvery))
+	add("adopt", adoptProblem(req))
+	add("retire", retireProblem(req))
 	return append(problems, reuseProblems(req)...)
 }
 
@@ -263,10 +270,42 @@ func reuseProblems(req *Request) []alias.Problem {
 	return problems
 }
 
-// BucketAllowed reports whether a bucket may be provisioned: its name must match one of
-// the patterns. Without patterns no bucket is allowed.
-func BucketAllowed(patterns []string, bucket string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, bucket) })
+func adoptProblem(req *Request) string {
+	switch {
+	case req.Adopt == "":
+		return ""
+	case req.Credential != "":
+		return "must be empty if credential is set, which names a user already"
+	case req.UserName != "":
+		return "must be empty if user_name is set: adopt names an existing user, user_name a new one"
+	}
+	return userNameProblem(req.Adopt)
+}
+
+func retireProblem(req *Request) string {
+	if req.Retire && req.Adopt == "" {
+		return "must be false unless adopt names a user: only an adopted user has a key to retire"
+	}
+	return ""
+}
+
+// Allowed reports whether the name of a bucket or of an IAM user matches one of the
+// patterns. Without patterns no name does.
+func Allowed(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
+}
+
+// CheckTagKeys returns alias.ErrForbidden if the request has a tag whose key is not among
+// allowed, the keys of --provision-tags. Tags of a user become aws:PrincipalTag in the
+// conditions of bucket and key policies, so they can grant rights
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/access_tags.html).
+func CheckTagKeys(req *Request, allowed []string) error {
+	for _, key := range slices.Sorted(maps.Keys(req.Tags)) {
+		if !slices.Contains(allowed, key) {
+			return fmt.Errorf("%w: the tag key %q is not among --provision-tags", alias.ErrForbidden, key)
+		}
+	}
+	return nil
 }
 
 // matches reports whether s matches pattern, in which a * stands for any text.
@@ -296,6 +335,21 @@ func PatternProblem(pattern string) string {
 	}
 	return "must be a bucket name, in which * stands for any text, such as acme-*"
 }
+
+var userPatternForm = regexp.MustCompile(`^[A-Za-z0-9+=.@_*-]{1,64}$`)
+
+// UserPatternProblem describes why a pattern is not valid for names of IAM users. It is
+// empty if the pattern is valid.
+func UserPatternProblem(pattern string) string {
+	if userPatternForm.MatchString(pattern) {
+		return ""
+	}
+	return "must be the name of an IAM user, in which * stands for any text, such as ixmage-s3read*"
+}
+
+// TagKeyProblem describes why a key is not valid for tags of a request. It is empty if
+// the key is valid.
+func TagKeyProblem(key string) string { return tagProblem(strings.ToLower(key), "") }
 
 // GrantOf is the grant for the location of a request.
 func GrantOf(r *Request) alias.Grant {

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -199,12 +201,20 @@ func TestProblems(t *testing.T) {
 		{"reuse and rotation", reuse(func(r *Request) { r.RotateEvery = time.Hour }), "rotate_every"},
 		{"reuse and key", reuse(func(r *Request) { r.KMSKeyARN = euKey }), ""},
 
+		{"adopt", func(r *Request) { r.Adopt = "ixmage-s3read" }, ""},
+		{"adopt and retire", func(r *Request) { r.Adopt, r.Retire = "ixmage-s3read", true }, ""},
+		{"adopt and rotation", func(r *Request) { r.Adopt, r.RotateEvery = "ixmage-s3read", time.Hour }, ""},
+		{"adopt no user name", func(r *Request) { r.Adopt = "a/b" }, "adopt"},
+		{"adopt and user name", func(r *Request) { r.Adopt, r.UserName = "ixmage-s3read", "u" }, "adopt"},
+		{"adopt and reuse", reuse(func(r *Request) { r.Adopt = "ixmage-s3read" }), "adopt"},
+		{"retire alone", func(r *Request) { r.Retire = true }, "retire"},
+
 		{"everything", func(r *Request) {
 			*r = Request{
 				Location: r.Location, Policy: "x", Credential: "X", UserName: "/", Tags: map[string]string{"aws:": ""},
-				KMSKeyARN: "x", Inside: "x", Outside: r.Prefix + "x", RotateEvery: 1,
+				KMSKeyARN: "x", Inside: "x", Outside: r.Prefix + "x", RotateEvery: 1, Retire: true,
 			}
-		}, "policy, user_name, tags, kms_key_arn, probe.inside, probe.outside, rotate_every, credential, user_name, tags, rotate_every"},
+		}, "policy, user_name, tags, kms_key_arn, probe.inside, probe.outside, rotate_every, retire, credential, user_name, tags, rotate_every"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -229,7 +239,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-func TestBucketAllowed(t *testing.T) {
+func TestAllowed(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name     string
@@ -262,10 +272,80 @@ func TestBucketAllowed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := BucketAllowed(tt.patterns, tt.bucket); got != tt.want {
+			if got := Allowed(tt.patterns, tt.bucket); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestRequestJSON: a request without the fields of this version is stored as the version
+// before stored it, or the same request again would be another one.
+func TestRequestJSON(t *testing.T) {
+	t.Parallel()
+	const before = `{"alias":"shop","bucket":"acme-media","bucket_owner":"","prefix":"website-images/","region":"eu-west-1",` +
+		`"endpoint":"","path_style":false,"policy":"inline","credential":"","user_name":"","tags":{"team":"web"},"kms_key_arn":"",` +
+		`"inside":"website-images/a.jpg","outside":"private/b.jpg","rotate_every":0`
+	req := request()
+	for _, tt := range []struct {
+		change func(*Request)
+		want   string
+	}{
+		{func(*Request) {}, before + "}"},
+		{func(r *Request) { r.Adopt, r.Retire = "u", true }, before + `,"adopt":"u","retire":true}`},
+	} {
+		tt.change(&req)
+		text, err := json.Marshal(req)
+		if err != nil || string(text) != tt.want {
+			t.Errorf("got %s, %v\nwant %s", text, err, tt.want)
+		}
+	}
+}
+
+func TestCheckTagKeys(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		tags    map[string]string
+		allowed []string
+		says    string // empty: allowed
+	}{
+		{"no tags", nil, nil, ""},
+		{"none allowed", map[string]string{"team": "web"}, nil, `"team" is not among --provision-tags`},
+		{"allowed", map[string]string{"team": "web"}, []string{"cost", "team"}, ""},
+		{"one of two", map[string]string{"team": "web", "env": "prod"}, []string{"team"}, `"env" is not`},
+		{"another case", map[string]string{"Team": "web"}, []string{"team"}, `"Team" is not`},
+		{"no pattern", map[string]string{"team": "web"}, []string{"*"}, `"team" is not`},
+	} {
+		err := CheckTagKeys(&Request{Tags: tt.tags}, tt.allowed)
+		if tt.says == "" && err != nil || tt.says != "" && (!errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+func TestTagKeyProblem(t *testing.T) {
+	t.Parallel()
+	for key, good := range map[string]bool{
+		"team": true, "Cost Center": true, "équipe": true, strings.Repeat("k", 128): true,
+		"": false, "aws:x": false, "AWS:x": false, "ixmage-generation": false, "Managed-By": false, "a*": false, strings.Repeat("k", 129): false,
+	} {
+		if got := TagKeyProblem(key); (got == "") != good {
+			t.Errorf("%q: %q", key, got)
+		}
+	}
+}
+
+func TestUserPatternProblem(t *testing.T) {
+	t.Parallel()
+	for pattern, good := range map[string]bool{
+		"ixmage-s3read": true, "ixmage-*": true, "*": true, "A.b_c@d=e+f": true, strings.Repeat("a", 64): true,
+		"": false, "a/b": false, "a b": false, "a,b": false, "a?": false, strings.Repeat("a", 65): false, "a\n": false,
+		"arn:aws:iam::123456789012:user/a": false,
+	} {
+		if got := UserPatternProblem(pattern); (got == "") != good {
+			t.Errorf("%q: %q", pattern, got)
+		}
 	}
 }
 

@@ -23,10 +23,16 @@ type Config struct {
 
 	InstallID string
 	Boundary  string // ARN of the permissions boundary of every user; empty for none
-	// Buckets are the patterns of bucket names that may be provisioned.
+	// NoBoundary allows users without a boundary in an AWS account.
+	NoBoundary bool
+	// Buckets are the patterns of bucket names that may be provisioned, Adopt those of the
+	// names of IAM users that may be adopted, and TagKeys the keys of tags that a request
+	// may set. None by default.
 	Buckets        []string
+	Adopt          []string
+	TagKeys        []string
 	AllowWideScope bool
-	IAMEndpoint    string // for plans
+	IAMEndpoint    string // empty: AWS
 
 	Timing   Timing
 	Clock    Clock // nil: SystemClock

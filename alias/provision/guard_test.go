@@ -19,7 +19,7 @@ func TestUserReadBack(t *testing.T) {
 			w := newEnv(t, iam.Config{})
 			boundary := w.iam.AddPolicy("/", "boundary", `{"Version":"2012-10-17","Statement":[`+
 				`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::`+testBucket+`/*"}]}`)
-			w.edit = func(cfg *Config) { cfg.Boundary = boundary }
+			w.edit = func(cfg *Config) { cfg.Boundary, cfg.TagKeys = boundary, []string{"team"} }
 			w.iam.OnCall(func(c iam.Call) *iam.Fault {
 				switch {
 				case c.Action != "CreateUser":
@@ -56,17 +56,5 @@ func TestRemovalOfChangedUser(t *testing.T) {
 	wantCode(t, p.mustFail(p.Remove(t.Context(), actor, "shop", 0)), codeChanged)
 	if _, ok := w.iam.User(prov.User.Name); !ok {
 		t.Error("the user was deleted")
-	}
-}
-
-// TestBucketNotAllowed: a bucket that is not among --provision-buckets is refused before
-// IAM is called.
-func TestBucketNotAllowed(t *testing.T) {
-	t.Parallel()
-	w := newEnv(t, iam.Config{})
-	p := w.start()
-	other := func(r *policy.Request) { r.Bucket = "other" }
-	if op, err := p.Provision(t.Context(), actor, w.request("shop", other)); !errors.Is(err, alias.ErrForbidden) || w.iamCalls() > 0 {
-		t.Errorf("got %+v, %v after %d calls", op, err, w.iamCalls())
 	}
 }

@@ -37,7 +37,7 @@ func (p *Provisioner) Provision(
 	if err := p.enabled(); err != nil {
 		return nil, err
 	}
-	if err := p.allowed(req); err != nil {
+	if err := cmp.Or(p.boundaryAsked(), p.allowed(&req)); err != nil {
 		return nil, err
 	}
 	if req.Credential == "" {
@@ -65,17 +65,6 @@ func (p *Provisioner) Provision(
 	})
 	p.notify()
 	return op, nil
-}
-
-// allowed returns alias.ErrForbidden if the configuration does not allow the request.
-func (p *Provisioner) allowed(req policy.Request) error {
-	if !policy.BucketAllowed(p.cfg.Buckets, req.Bucket) {
-		return fmt.Errorf("%w: the bucket %s is not among --provision-buckets", alias.ErrForbidden, req.Bucket)
-	}
-	if req.Policy == alias.PolicyReadOnly && !p.cfg.AllowWideScope {
-		return policy.ErrWideScope
-	}
-	return nil
 }
 
 // intent stores the operation, the alias and the credential in one transaction, before
@@ -284,6 +273,9 @@ func (p *Provisioner) Rotate(
 	op.Credential = name
 	data := progress{Emergency: emergency}
 	return p.beginOn(ctx, op, data, func(c *alias.Credential) error {
+		if err := p.boundaryAsked(); err != nil && !emergency {
+			return err
+		}
 		if c.State != alias.CredentialActive {
 			return fmt.Errorf("credential %s is %s: %w", name, c.State, alias.ErrBusy)
 		}

@@ -1,0 +1,106 @@
+package provision
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"ixmage/alias"
+	"ixmage/alias/policy"
+	"ixmage/internal/awstest/iam"
+)
+
+// TestBoundaryAsked: only users of an AWS account need a boundary, or the word of the
+// operator that none is meant.
+func TestBoundaryAsked(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		cfg  Config
+		ok   bool
+	}{
+		{"AWS", Config{}, false},
+		{"AWS with a boundary", Config{Boundary: testBoundary}, true},
+		{"AWS without one, meant", Config{NoBoundary: true}, true},
+		{"another server", Config{IAMEndpoint: "https://iam.example.com"}, true},
+	} {
+		err := New(tt.cfg).boundaryAsked()
+		if tt.ok != (err == nil) || err != nil && (!errors.Is(err, alias.ErrNoBoundary) ||
+			!strings.Contains(err.Error(), "--iam-boundary") || !strings.Contains(err.Error(), "--iam-no-boundary")) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// TestNoBoundary: on AWS without a boundary nothing is made and no key is rotated, and no
+// call of IAM is made for it. An emergency and a removal work.
+func TestNoBoundary(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	hasShop(alias.PolicyInline)(w.start())
+	w.edit = func(cfg *Config) { cfg.IAMEndpoint = "" } // as on AWS; the clients still call the fake
+	p := w.start()
+	before := w.iamCalls()
+	for name, call := range map[string]func() (*alias.Operation, error){
+		"provision": func() (*alias.Operation, error) { return p.Provision(t.Context(), actor, w.request("blog")) },
+		"reuse": func() (*alias.Operation, error) {
+			return p.Provision(t.Context(), actor, w.request("blog", reusing("shop")))
+		},
+		"rotate": func() (*alias.Operation, error) { return p.Rotate(t.Context(), actor, "shop", false) },
+	} {
+		if op, err := call(); !errors.Is(err, alias.ErrNoBoundary) {
+			t.Errorf("%s: %+v, %v", name, op, err)
+		}
+	}
+	if n := w.iamCalls() - before; n > 0 {
+		t.Errorf("%d calls of IAM", n)
+	}
+	if c, _ := p.provisioned("shop"); c.State != alias.CredentialActive {
+		t.Errorf("the credential is %s", c.State)
+	}
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true))
+	p.deleteAlias("shop")
+	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
+}
+
+// TestNotAllowed: the lists of the configuration are checked before IAM is called, and the
+// error names the flag and the value that is not in it.
+func TestNotAllowed(t *testing.T) {
+	t.Parallel()
+	tagged := func(r *policy.Request) { r.Tags = map[string]string{"team": "web"} }
+	for _, tt := range []struct {
+		name string
+		edit func(*policy.Request)
+		cfg  func(*Config)
+		says []string
+	}{
+		{"bucket", func(r *policy.Request) { r.Bucket = "other" }, func(*Config) {}, []string{"other", "--provision-buckets"}},
+		{"tag", tagged, func(*Config) {}, []string{`"team"`, "--provision-tags"}},
+		{"another tag", tagged, func(c *Config) { c.TagKeys = []string{"cost"} }, []string{`"team"`, "--provision-tags"}},
+		{"user", func(r *policy.Request) { r.Adopt = "by-hand" }, func(*Config) {}, []string{"by-hand", "--adopt-users"}},
+		{"another user", func(r *policy.Request) { r.Adopt = "by-hand" }, func(c *Config) { c.Adopt = []string{"ixmage-*"} }, []string{"by-hand", "--adopt-users"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			w.edit = tt.cfg
+			_, err := w.start().Provision(t.Context(), actor, w.request("shop", tt.edit))
+			if !errors.Is(err, alias.ErrForbidden) || w.iamCalls() > 0 {
+				t.Fatalf("%v after %d calls", err, w.iamCalls())
+			}
+			for _, part := range tt.says {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not say %s", err, part)
+				}
+			}
+		})
+	}
+	w := newEnv(t, iam.Config{})
+	w.edit = func(c *Config) { c.TagKeys = []string{"cost", "team"} }
+	p := w.start()
+	p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", tagged)))
+	_, prov := p.provisioned("shop")
+	if user, _ := w.iam.User(prov.User.Name); user.Tags["team"] != "web" {
+		t.Errorf("tags %v", user.Tags)
+	}
+}
