@@ -16,12 +16,24 @@ const (
 // severity orders verdicts.
 var severity = map[Verdict]int{VerdictProven: 0, VerdictWeak: 1, VerdictNotProven: 2, VerdictViolated: 3}
 
+// Evidence is where the outcome of a check comes from.
+type Evidence string
+
+// Kinds of evidence. A verification that an older ixmage stored has none: all its checks
+// are probes.
+const (
+	EvidenceProbe        Evidence = "probe"         // the key itself was tried
+	EvidenceControlPlane Evidence = "control-plane" // IAM was read with the server's own credentials
+)
+
 // Check is one scope check of a credential.
 type Check struct {
 	Name     string  `json:"name"`
 	Expected string  `json:"expected"`
 	Got      string  `json:"got"`
 	Verdict  Verdict `json:"verdict"`
+	// Evidence is empty in a verification that an older ixmage stored.
+	Evidence Evidence `json:"evidence,omitempty"`
 	// Positive marks a check of a right that the key must have. If such a check failed,
 	// the alias is not opened.
 	Positive bool `json:"positive"`
@@ -31,6 +43,24 @@ type Check struct {
 	At     time.Time `json:"at"`
 }
 
+// NotTried is something that the checks say nothing about.
+type NotTried struct {
+	Name string     `json:"name"` // of a check, or of what no check covers
+	Why  WhyUntried `json:"why"`
+}
+
+// WhyUntried is the reason why something was not tried.
+type WhyUntried string
+
+// Reasons why something was not tried.
+const (
+	WhyNotImplemented WhyUntried = "not-implemented" // the server does not support the call
+	WhyNotConfigured  WhyUntried = "not-configured"  // no endpoint of the service is configured
+	WhyWouldChange    WhyUntried = "would-change"    // the call would change something if it were allowed
+	WhyProvesNothing  WhyUntried = "proves-nothing"  // every key gets the same answer
+	WhyNoProbe        WhyUntried = "no-probe"        // no probe and no control plane covers it
+)
+
 // Verification holds the scope checks of a credential on the location of an alias.
 type Verification struct {
 	AliasID           int64
@@ -39,6 +69,7 @@ type Verification struct {
 	CredentialVersion int64
 	CheckedAt         time.Time
 	Checks            []Check
+	NotTried          []NotTried
 }
 
 // Scope returns the worst verdict of all checks; without checks it is not proven.

@@ -18,7 +18,7 @@ type fake struct {
 	plan         func(context.Context, policy.Request) (*policy.Plan, error)
 	rotate       func(context.Context, string, alias.Name, bool) (*alias.Operation, error)
 	remove       func(context.Context, string, alias.Name, int64) (*alias.Operation, error)
-	verify       func(context.Context, string, alias.Name) (*alias.Verification, error)
+	verify       func(context.Context, string, alias.Name, policy.Probe) (*alias.Verification, error)
 	wait         func(context.Context, string) (*alias.Operation, error)
 	orphans      func(context.Context) (provision.OrphanReport, error)
 	removeOrphan func(context.Context, string, string) error
@@ -41,8 +41,10 @@ func (f *fake) Remove(ctx context.Context, actor string, name alias.Name, revisi
 	return f.remove(ctx, actor, name, revision)
 }
 
-func (f *fake) Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error) {
-	return f.verify(ctx, actor, name)
+func (f *fake) Verify(
+	ctx context.Context, actor string, name alias.Name, probe policy.Probe,
+) (*alias.Verification, error) {
+	return f.verify(ctx, actor, name, probe)
 }
 
 func (f *fake) Wait(ctx context.Context, id string) (*alias.Operation, error) { return f.wait(ctx, id) }

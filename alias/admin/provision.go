@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -31,8 +32,9 @@ type Provisioner interface {
 	// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is the
 	// current revision or 0.
 	Remove(ctx context.Context, actor string, name alias.Name, ifRevision int64) (*alias.Operation, error)
-	// Verify runs the scope checks of an alias now, for any kind of credential.
-	Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error)
+	// Verify runs the scope checks of an alias now, for any kind of credential. The error
+	// of an invalid probe is a *alias.ValidationError.
+	Verify(ctx context.Context, actor string, name alias.Name, probe policy.Probe) (*alias.Verification, error)
 	// Wait returns the latest state of an operation when it or ctx has ended.
 	Wait(ctx context.Context, id string) (*alias.Operation, error)
 	// Orphans returns the findings of the last reconciliation.
@@ -158,14 +160,19 @@ func provisionFields(in *policy.Request) []field {
 		{name: "user_name", read: into(&in.UserName, asString)},
 		{name: "tags", read: tagsInto(&in.Tags)},
 		{name: "kms_key_arn", read: into(&in.KMSKeyARN, asString)},
-		{name: "probe", read: members([]field{
-			{name: "inside", read: into(&in.Inside, asString)},
-			{name: "outside", read: into(&in.Outside, asString)},
-		})},
+		probeField(&in.Inside, &in.Outside),
 		{name: "rotate_every", read: into(&in.RotateEvery, asDuration)},
 		{name: "adopt", read: into(&in.Adopt, asString)},
 		{name: "retire", read: into(&in.Retire, asBool)},
 	}
+}
+
+// probeField is the member probe, with object keys for the scope checks.
+func probeField(inside, outside *string) field {
+	return field{name: "probe", read: members([]field{
+		{name: "inside", read: into(inside, asString)},
+		{name: "outside", read: into(outside, asString)},
+	})}
 }
 
 func asPolicy(raw json.RawMessage) (alias.PolicyMode, string) {
@@ -211,18 +218,19 @@ const verifyTimeout = 2 * time.Minute
 type verifications struct{ operations }
 
 func (h verifications) mount(t *routes) {
-	mount(t, endpoint[none, verificationJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/verify",
-		resource: "alias", fields: func(*none) []field { return nil }, bodyOptional: true, do: h.verify})
+	mount(t, endpoint[policy.Probe, verificationJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/verify",
+		resource: "alias", fields: func(in *policy.Probe) []field { return []field{probeField(&in.Inside, &in.Outside)} },
+		bodyOptional: true, do: h.verify})
 }
 
-func (h verifications) verify(ctx context.Context, c *call[none]) (reply[verificationJSON], error) {
+func (h verifications) verify(ctx context.Context, c *call[policy.Probe]) (reply[verificationJSON], error) {
 	if h.provisioner == nil {
 		return reply[verificationJSON]{}, switchedOff()
 	}
 	var v *alias.Verification
 	var err error
 	h.hold(context.WithoutCancel(ctx), verifyTimeout, func(ctx context.Context) {
-		v, err = h.provisioner.Verify(ctx, c.actor, c.name)
+		v, err = h.provisioner.Verify(ctx, c.actor, c.name, c.in)
 	})
 	if err != nil {
 		if h.closing.Err() != nil {
@@ -239,22 +247,29 @@ type verificationJSON struct {
 	CheckedAt string        `json:"checked_at"`
 	Scope     alias.Verdict `json:"scope"`
 	Checks    []checkJSON   `json:"checks"`
+	// NotTried is what the checks say nothing about.
+	NotTried []alias.NotTried `json:"not_tried"`
 }
 
 type checkJSON struct {
-	Name     string        `json:"name"`
-	Expected string        `json:"expected"`
-	Got      string        `json:"got"`
-	Verdict  alias.Verdict `json:"verdict"`
-	Detail   string        `json:"detail"`
+	Name     string         `json:"name"`
+	Expected string         `json:"expected"`
+	Got      string         `json:"got"`
+	Verdict  alias.Verdict  `json:"verdict"`
+	Evidence alias.Evidence `json:"evidence"`
+	Detail   string         `json:"detail"`
 }
 
 func showVerification(v *alias.Verification) verificationJSON {
 	out := verificationJSON{
 		Alias: v.Alias, CheckedAt: timestamp(v.CheckedAt), Scope: v.Scope(), Checks: make([]checkJSON, len(v.Checks)),
+		NotTried: append([]alias.NotTried{}, v.NotTried...), // [] in JSON, not null
 	}
 	for i, c := range v.Checks {
-		out.Checks[i] = checkJSON{Name: c.Name, Expected: c.Expected, Got: c.Got, Verdict: c.Verdict, Detail: c.Detail}
+		out.Checks[i] = checkJSON{
+			Name: c.Name, Expected: c.Expected, Got: c.Got, Verdict: c.Verdict,
+			Evidence: cmp.Or(c.Evidence, alias.EvidenceProbe), Detail: c.Detail,
+		}
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,7 +188,7 @@ func TestProvisionerErrors(t *testing.T) {
 		plan:         func(context.Context, policy.Request) (*policy.Plan, error) { return nil, err },
 		rotate:       func(context.Context, string, alias.Name, bool) (*alias.Operation, error) { return nil, err },
 		remove:       func(context.Context, string, alias.Name, int64) (*alias.Operation, error) { return nil, err },
-		verify:       func(context.Context, string, alias.Name) (*alias.Verification, error) { return nil, err },
+		verify:       func(context.Context, string, alias.Name, policy.Probe) (*alias.Verification, error) { return nil, err },
 		orphans:      func(context.Context) (provision.OrphanReport, error) { return provision.OrphanReport{}, err },
 		removeOrphan: func(context.Context, string, string) error { return err },
 	}
@@ -266,36 +267,46 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	v := &alias.Verification{Alias: "shop", CheckedAt: moment, Checks: []alias.Check{
 		{Name: "get-inside", Expected: "200", Got: "200", Verdict: alias.VerdictProven, Positive: true, At: moment},
-		{Name: "list-bucket", Expected: "403", Got: "200", Verdict: alias.VerdictViolated, Failed: true, Detail: "it can list", At: moment},
+		{Name: "list-bucket", Expected: "403", Got: "200", Verdict: alias.VerdictViolated, Failed: true, Detail: "it can list", At: moment, Evidence: alias.EvidenceControlPlane},
 	}}
-	var calls []string
-	a := newAPI(t, with(&fake{verify: func(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error) {
+	v.NotTried = []alias.NotTried{{Name: "other-services", Why: alias.WhyNoProbe}}
+	var calls []policy.Probe
+	a := newAPI(t, with(&fake{verify: func(
+		ctx context.Context, actor string, name alias.Name, probe policy.Probe,
+	) (*alias.Verification, error) {
 		checkActor(t, actor)
-		calls = append(calls, string(name))
+		if name != "shop" {
+			t.Errorf("alias %s", name)
+		}
+		calls = append(calls, probe)
 		if at, ok := ctx.Deadline(); !ok || time.Until(at) < callTimeout {
 			t.Errorf("a verification has %s", time.Until(at))
 		}
 		return v, nil
 	}}))
 	want := `{"alias":"shop","checked_at":"` + momentText + `","scope":"violated","checks":[` +
-		`{"name":"get-inside","expected":"200","got":"200","verdict":"proven","detail":""},` +
-		`{"name":"list-bucket","expected":"403","got":"200","verdict":"violated","detail":"it can list"}]}` + "\n"
+		`{"name":"get-inside","expected":"200","got":"200","verdict":"proven","evidence":"probe","detail":""},` +
+		`{"name":"list-bucket","expected":"403","got":"200","verdict":"violated","evidence":"control-plane","detail":"it can list"}],` +
+		`"not_tried":[{"name":"other-services","why":"no-probe"}]}` + "\n"
 	for _, body := range []string{"", "{}"} {
 		if got := a.do("POST", "/api/v1/aliases/shop/verify", body).want(200, "").body; got != want {
 			t.Errorf("verification:\n got %s\nwant %s", got, want)
 		}
 	}
 	v = &alias.Verification{Alias: "shop", CheckedAt: moment}
-	want = `{"alias":"shop","checked_at":"` + momentText + `","scope":"not-proven","checks":[]}` + "\n"
+	want = `{"alias":"shop","checked_at":"` + momentText + `","scope":"not-proven","checks":[],"not_tried":[]}` + "\n"
 	if got := a.do("POST", "/api/v1/aliases/shop/verify", "").want(200, "").body; got != want {
 		t.Errorf("without checks:\n got %s\nwant %s", got, want)
 	}
+	a.do("POST", "/api/v1/aliases/shop/verify", `{"probe":{"inside":"a.jpg","outside":"b/c.jpg"}}`).want(200, "")
 	a.do("POST", "/api/v1/aliases/shop/verify", `{"full":true}`).want(400, "invalid")
+	a.do("POST", "/api/v1/aliases/shop/verify", `{"probe":{"below":"a.jpg"}}`).want(400, "invalid")
+	a.do("POST", "/api/v1/aliases/shop/verify", `{"probe":"a.jpg"}`).want(400, "invalid")
 	a.do("POST", "/api/v1/aliases/shop/verify", `x`).want(400, "bad-request")
 	a.do("POST", "/api/v1/aliases/shop/verify?full=1", "").want(400, "invalid")
 	a.do("POST", "/api/v1/aliases/SHOP/verify", "").want(404, "not-found")
-	if len(calls) != 3 {
-		t.Errorf("a refused call reached the Provisioner: %v", calls)
+	if want := []policy.Probe{{}, {}, {}, {Inside: "a.jpg", Outside: "b/c.jpg"}}; !slices.Equal(calls, want) {
+		t.Errorf("calls with %v, want %v", calls, want)
 	}
 }
 
@@ -355,7 +366,9 @@ func TestOrphanDelete(t *testing.T) {
 func TestVerifyEndsAtShutdown(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{})
-	a := newAPI(t, with(&fake{verify: func(ctx context.Context, _ string, _ alias.Name) (*alias.Verification, error) {
+	a := newAPI(t, with(&fake{verify: func(
+		ctx context.Context, _ string, _ alias.Name, _ policy.Probe,
+	) (*alias.Verification, error) {
 		close(entered)
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -112,8 +112,7 @@ func requestProblems(req *Request) []alias.Problem {
 		add("tags", detail)
 	}
 	add("kms_key_arn", keyProblem(req))
-	add("probe.inside", insideProblem(req.Inside, req.Prefix))
-	add("probe.outside", outsideProblem(req.Outside, req.Prefix))
+	problems = append(problems, Probe{req.Inside, req.Outside}.problems(req.Prefix)...)
 	add("rotate_every", rotateProblem(req.RotateEvery))
 	add("adopt", adoptProblem(req))
 	add("retire", retireProblem(req))
@@ -200,6 +199,30 @@ func keyProblem(req *Request) string {
 		return "must be empty with the policy read-only-access, which allows no KMS key"
 	}
 	return ""
+}
+
+// Probe holds whole object keys for the scope checks of an alias: one that the key must be
+// able to read, and one that it must not. Both may be empty.
+type Probe struct{ Inside, Outside string }
+
+// Validate returns the error of a probe for an alias with a prefix, a
+// *alias.ValidationError with the field names of a request, or nil.
+func (p Probe) Validate(prefix string) error {
+	if problems := p.problems(prefix); len(problems) > 0 {
+		return &alias.ValidationError{Problems: problems}
+	}
+	return nil
+}
+
+func (p Probe) problems(prefix string) []alias.Problem {
+	var problems []alias.Problem
+	if detail := insideProblem(p.Inside, prefix); detail != "" {
+		problems = append(problems, alias.Problem{Field: "probe.inside", Detail: detail})
+	}
+	if detail := outsideProblem(p.Outside, prefix); detail != "" {
+		problems = append(problems, alias.Problem{Field: "probe.outside", Detail: detail})
+	}
+	return problems
 }
 
 // insideProblem validates the object as a canary, because it becomes the canary.

@@ -361,3 +361,33 @@ func TestPatternProblem(t *testing.T) {
 		}
 	}
 }
+
+// TestProbeValidate: the keys of a probe follow the rules of a provision request.
+func TestProbeValidate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		probe  Probe
+		prefix string
+		fields string
+	}{
+		{"none", Probe{}, "shop/", ""},
+		{"both", Probe{"shop/a.jpg", "private/b.jpg"}, "shop/", ""},
+		{"whole bucket", Probe{Inside: "a.jpg"}, "", ""},
+		{"inside is outside", Probe{Inside: "private/b.jpg"}, "shop/", "probe.inside"},
+		{"inside is the prefix", Probe{Inside: "shop/"}, "shop/", "probe.inside"},
+		{"outside is inside", Probe{Outside: "shop/b.jpg"}, "shop/", "probe.outside"},
+		{"whole bucket has no outside", Probe{Outside: "b.jpg"}, "", "probe.outside"},
+		{"two of no form", Probe{"shop/../a", "a//b"}, "shop/", "probe.inside probe.outside"},
+	} {
+		var got []string
+		if invalid, ok := errors.AsType[*alias.ValidationError](tt.probe.Validate(tt.prefix)); ok {
+			for _, p := range invalid.Problems {
+				got = append(got, p.Field)
+			}
+		}
+		if fields := strings.Join(got, " "); fields != tt.fields {
+			t.Errorf("%s: problems with %q, want %q", tt.name, fields, tt.fields)
+		}
+	}
+}

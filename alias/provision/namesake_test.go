@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/awstest/iam"
 	"ixmage/internal/awstest/s3"
 )
@@ -35,7 +36,7 @@ func (w *env) namesake() *process {
 func TestVerifyNamesake(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
-	v, err := w.namesake().Verify(t.Context(), actor, "shop")
+	v, err := w.namesake().Verify(t.Context(), actor, "shop", policy.Probe{})
 	if err != nil {
 		t.Fatal(err)
 	}

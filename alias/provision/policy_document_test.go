@@ -95,7 +95,7 @@ func TestDelegatedLife(t *testing.T) {
 				p.mustSucceed(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
 				p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 				p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true))
-				if v, err := p.Verify(t.Context(), actor, "blog"); err != nil || v.Blocks() {
+				if v, err := p.Verify(t.Context(), actor, "blog", policy.Probe{}); err != nil || v.Blocks() {
 					t.Errorf("verify: %+v, %v", v, err)
 				}
 				missing := func(r *policy.Request) { r.Inside = "web/missing.png" }

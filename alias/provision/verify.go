@@ -69,7 +69,11 @@ func (t *task) prove(
 	if !t.data.PendingAt.IsZero() {
 		t.p.cfg.Recorder.Propagation(t.p.clock.Now().Sub(t.data.PendingAt))
 	}
-	checks, err := t.untilWorks(ctx, deadline, func() []alias.Check { return scope.Check(ctx, key, target) })
+	var notTried []alias.NotTried
+	checks, err := t.untilWorks(ctx, deadline, func() (checks []alias.Check) {
+		checks, notTried = scope.Check(ctx, key, target)
+		return checks
+	})
 	if err != nil {
 		return nil, "", err
 	}
@@ -78,6 +82,7 @@ func (t *task) prove(
 	}
 	v := &alias.Verification{
 		AliasID: a.ID, Alias: a.Name, CredentialID: t.op.CredentialID, CheckedAt: t.now(), Checks: checks,
+		NotTried: notTried,
 	}
 	return v, describeScope(v, worked), nil
 }
@@ -211,11 +216,17 @@ func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *policy.
 }
 
 // Verify runs the scope checks of an alias's credential on its location and stores
-// the verification. The alias is served whatever the result.
-func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name) (*alias.Verification, error) {
+// the verification. The keys of the probe replace those that are known of the alias. The
+// alias is served whatever the result.
+func (p *Provisioner) Verify(
+	ctx context.Context, actor string, name alias.Name, probe policy.Probe,
+) (*alias.Verification, error) {
 	r := p.cfg.Registry
 	a, err := r.Alias(ctx, name)
 	if err != nil {
+		return nil, err
+	}
+	if err := probe.Validate(a.Prefix); err != nil {
 		return nil, err
 	}
 	c, err := r.Credential(ctx, a.Credential)
@@ -233,8 +244,10 @@ func (p *Provisioner) Verify(ctx context.Context, actor string, name alias.Name)
 	}
 	v := &alias.Verification{
 		AliasID: a.ID, Alias: a.Name, CredentialID: c.ID, CredentialVersion: c.Version,
-		Checks: scope.Check(ctx, p.keyOf(a.Location, kp), p.target(a, prov, request)),
 	}
+	target := p.target(a, prov, request)
+	target.Inside, target.Outside = cmp.Or(probe.Inside, target.Inside), cmp.Or(probe.Outside, target.Outside)
+	v.Checks, v.NotTried = scope.Check(ctx, p.keyOf(a.Location, kp), target)
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,

@@ -19,8 +19,9 @@ func CheckRead(ctx context.Context, key Key, t Target) []alias.Check {
 }
 
 // Check runs all checks. It begins with those of what the key must be able to do,
-// because every call is refused until all servers know the key.
-func Check(ctx context.Context, key Key, t Target) []alias.Check {
+// because every call is refused until all servers know the key. It also lists what it has
+// not tried.
+func Check(ctx context.Context, key Key, t Target) ([]alias.Check, []alias.NotTried) {
 	r := newRound(key, t)
 	checks := r.positive(ctx)
 	if t.Inside != "" { // else readInside has set r.missing
@@ -34,7 +35,7 @@ func Check(ctx context.Context, key Key, t Target) []alias.Check {
 	if t.Mode == "" {
 		checks = append(checks, r.checkUser(ctx)...)
 	}
-	return checks
+	return checks, r.notTried
 }
 
 func (r *round) check(name string, rep awserr.Reply, v alias.Verdict) alias.Check {
@@ -52,7 +53,7 @@ func (r *round) identity(ctx context.Context) alias.Check {
 	}
 	v, failed := identityVerdict(rep, r.User.ARN, r.arn)
 	r.known = rep.OK() || r.STS == nil
-	c := r.check(checkIdentity, rep, v)
+	c := r.check(NameIdentity, rep, v)
 	c.Expected, c.Positive, c.Failed = r.User.ARN, true, failed
 	if r.User.ARN == "" {
 		c.Expected = "any user"
@@ -86,7 +87,7 @@ func (r *round) readInside(ctx context.Context) alias.Check {
 	}
 	v, failed := readVerdict(given, rep)
 	r.reads = v == alias.VerdictProven || v == alias.VerdictWeak
-	c := r.check(checkReadInside, rep, v)
+	c := r.check(NameReadInside, rep, v)
 	c.Positive, c.Failed, c.Expected = true, failed, awserr.OK
 	if !given {
 		c.Expected = "NoSuchKey or AccessDenied"
@@ -140,12 +141,12 @@ func (r *round) checkReads(ctx context.Context) []alias.Check {
 	}
 	if !r.covers(key) {
 		rep, _ := r.get(ctx, key, "")
-		checks = append(checks, r.negative(checkReadOutside, rep, given || r.conclusive(rep, "s3:GetObject")))
+		checks = append(checks, r.negative(NameReadOutside, rep, given || r.conclusive(rep, "s3:GetObject")))
 	}
 	sibling := r.Location.Prefix[:len(r.Location.Prefix)-1] + "-x/" + random()
 	if !r.covers(sibling) {
 		rep, _ := r.get(ctx, sibling, "")
-		checks = append(checks, r.negative(checkReadSibling, rep, r.conclusive(rep, "s3:GetObject")))
+		checks = append(checks, r.negative(NameReadSibling, rep, r.conclusive(rep, "s3:GetObject")))
 	}
 	return checks
 }
@@ -160,7 +161,7 @@ func (r *round) conclusive(rep awserr.Reply, action string) bool {
 
 func (r *round) checkWrites(ctx context.Context) []alias.Check {
 	rep, sure, written := r.write(ctx)
-	write := r.negative(checkWrite, rep, sure)
+	write := r.negative(NameWrite, rep, sure)
 	switch {
 	case write.Verdict != alias.VerdictViolated:
 	case written == "":
@@ -172,63 +173,63 @@ func (r *round) checkWrites(ctx context.Context) []alias.Check {
 		write.Detail += "; the server ignored If-Match, so the empty object " + written +
 			" was written and not deleted: delete it"
 	}
-	return []alias.Check{write, r.negative(checkDelete, r.remove(ctx, r.probeKey()), true)}
+	return []alias.Check{write, r.negative(NameDelete, r.remove(ctx, r.probeKey()), true)}
 }
 
 // checkLists checks lists and metadata.
 func (r *round) checkLists(ctx context.Context) []alias.Check {
-	checks := []alias.Check{r.negative(checkList, r.list(ctx, ""), true)}
+	checks := []alias.Check{r.negative(NameList, r.list(ctx, ""), true)}
 	if r.Location.Prefix != "" {
-		checks = append(checks, r.negative(checkListInside, r.list(ctx, r.Location.Prefix), true))
+		checks = append(checks, r.negative(NameListInside, r.list(ctx, r.Location.Prefix), true))
 	}
-	checks = append(checks, r.negative(checkListBuckets, r.listBuckets(ctx), true))
+	checks = append(checks, r.negative(NameListBuckets, r.listBuckets(ctx), true))
 	key, given := r.Inside, r.Inside != ""
 	if !given {
 		key = r.probeKey()
 	}
 	acl := r.acl(ctx, key)
-	checks = append(checks, r.negative(checkACL, acl, given || r.conclusive(acl, "s3:GetObjectAcl")))
+	checks = append(checks, r.negative(NameACL, acl, given || r.conclusive(acl, "s3:GetObjectAcl")))
 	tags := r.tags(ctx, key)
-	checks = append(checks, r.negative(checkTagging, tags, given || r.conclusive(tags, "s3:GetObjectTagging")))
+	checks = append(checks, r.negative(NameTagging, tags, given || r.conclusive(tags, "s3:GetObjectTagging")))
 	// A bucket without versions has no old versions to read. A read of the null
 	// version would prove nothing.
 	if r.version != "" && r.version != "null" {
 		rep, _ := r.get(ctx, key, r.version)
-		checks = append(checks, r.negative(checkVersion, rep, true))
+		checks = append(checks, r.negative(NameVersion, rep, true))
 	}
-	return append(checks, r.negative(checkBucketPolicy, r.bucketPolicy(ctx), true))
+	return append(checks, r.negative(NameBucketPolicy, r.bucketPolicy(ctx), true))
 }
 
 func (r *round) checkIAM(ctx context.Context) []alias.Check {
 	if r.IAM == nil {
-		return r.notAsked(serviceIAM, checkIAMSelf, checkIAMKeys, checkIAMCreateKey)
+		return r.notAsked(serviceIAM, NameIAMSelf, NameIAMKeys, NameIAMCreateKey)
 	}
 	keys, _ := r.listKeys(ctx)
 	return []alias.Check{
-		r.negative(checkIAMSelf, r.getUser(ctx), true),
-		r.negative(checkIAMKeys, keys, true),
-		r.negative(checkIAMCreateKey, r.createKey(ctx), true),
+		r.negative(NameIAMSelf, r.getUser(ctx), true),
+		r.negative(NameIAMKeys, keys, true),
+		r.negative(NameIAMCreateKey, r.createKey(ctx), true),
 	}
 }
 
 func (r *round) checkSTS(ctx context.Context) []alias.Check {
 	if r.STS == nil {
-		return r.notAsked(serviceSTS, checkAssumeRole, checkFederation)
+		return r.notAsked(serviceSTS, NameAssumeRole, NameFederation)
 	}
 	return []alias.Check{
-		r.negative(checkAssumeRole, r.assumeRole(ctx), true),
-		r.negative(checkFederation, r.federate(ctx), true),
+		r.negative(NameAssumeRole, r.assumeRole(ctx), true),
+		r.negative(NameFederation, r.federate(ctx), true),
 	}
 }
 
 // checkUser checks the user of a key that an operator made by hand.
 func (r *round) checkUser(ctx context.Context) []alias.Check {
 	if r.IAM == nil {
-		return r.notAsked(serviceIAM, checkPassword, checkOtherKeys)
+		return r.notAsked(serviceIAM, NamePassword, NameOtherKeys)
 	}
 	const unseen = "the key may not ask, which is right; whether its user has "
 	rep := r.loginProfile(ctx)
-	password := r.check(checkPassword, rep, passwordVerdict(rep.Code, rep.Status))
+	password := r.check(NamePassword, rep, passwordVerdict(rep.Code, rep.Status))
 	password.Expected = "NoSuchEntity or AccessDenied"
 	switch {
 	case rep.OK():
@@ -241,7 +242,7 @@ func (r *round) checkUser(ctx context.Context) []alias.Check {
 		password.Detail = "whether its user has a console password is unknown: " + r.because(serviceIAM, rep)
 	}
 	rep, n := r.listKeys(ctx)
-	others := r.check(checkOtherKeys, rep, otherKeysVerdict(rep.Code, rep.Status, n))
+	others := r.check(NameOtherKeys, rep, otherKeysVerdict(rep.Code, rep.Status, n))
 	others.Expected = "no other key, or AccessDenied"
 	switch {
 	case rep.OK() && n > 0:
@@ -308,9 +309,9 @@ func (r *round) keyKnown(name string) bool {
 
 func serviceOf(check string) service {
 	switch check {
-	case checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkPassword, checkOtherKeys:
+	case NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NamePassword, NameOtherKeys:
 		return serviceIAM
-	case checkIdentity, checkAssumeRole, checkFederation:
+	case NameIdentity, NameAssumeRole, NameFederation:
 		return serviceSTS
 	}
 	return serviceS3

@@ -109,7 +109,7 @@ func expect(t *testing.T, checks []alias.Check, rows map[string]string) {
 		}
 	}
 	for _, c := range checks {
-		if c.Detail == "" || c.Expected == "" || c.At.IsZero() || c.Positive != (c.Name == checkIdentity || c.Name == checkReadInside) {
+		if c.Detail == "" || c.Expected == "" || c.At.IsZero() || c.Positive != (c.Name == NameIdentity || c.Name == NameReadInside) {
 			t.Errorf("check is not complete: %+v", c)
 		}
 	}
@@ -153,23 +153,23 @@ func TestMatrixGateway(t *testing.T) {
 	)
 	// Of STS it has GetCallerIdentity only.
 	without := map[string]string{
-		checkAssumeRole: "not-proven SignatureDoesNotMatch", checkFederation: "not-proven SignatureDoesNotMatch",
+		NameAssumeRole: "not-proven SignatureDoesNotMatch", NameFederation: "not-proven SignatureDoesNotMatch",
 	}
 	wideS3 := map[string]string{
-		"*": refused, checkReadInside: "proven 200",
-		checkReadOutside: "violated 200", checkReadSibling: "violated NoSuchKey", checkWrite: "violated NoSuchUpload",
-		checkDelete: "violated 200", checkList: "violated 200", checkListInside: "violated 200",
-		checkListBuckets: "violated 200", checkACL: "not-proven NotImplemented", checkTagging: "violated 200",
-		checkBucketPolicy: "violated NoSuchBucketPolicy",
+		"*": refused, NameReadInside: "proven 200",
+		NameReadOutside: "violated 200", NameReadSibling: "violated NoSuchKey", NameWrite: "violated NoSuchUpload",
+		NameDelete: "violated 200", NameList: "violated 200", NameListInside: "violated 200",
+		NameListBuckets: "violated 200", NameACL: "not-proven NotImplemented", NameTagging: "violated 200",
+		NameBucketPolicy: "violated NoSuchBucketPolicy",
 	}
 	// A key that cannot do what it must is unknown to S3, so its refusals prove nothing.
 	blind := map[string]string{
-		"*": refused, checkReadInside: vague + " failed", checkReadOutside: vague, checkReadSibling: vague,
-		checkWrite: vague, checkDelete: vague, checkList: vague, checkListInside: vague,
-		checkListBuckets: vague, checkACL: vague, checkTagging: vague, checkBucketPolicy: vague,
+		"*": refused, NameReadInside: vague + " failed", NameReadOutside: vague, NameReadSibling: vague,
+		NameWrite: vague, NameDelete: vague, NameList: vague, NameListInside: vague,
+		NameListBuckets: vague, NameACL: vague, NameTagging: vague, NameBucketPolicy: vague,
 	}
 	unknown := map[string]string{"*": "not-proven InvalidAccessKeyId"}
-	for _, name := range []string{checkIdentity, checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkPassword, checkOtherKeys} {
+	for _, name := range []string{NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NamePassword, NameOtherKeys} {
 		unknown[name] = "not-proven InvalidClientTokenId"
 	}
 	read := allow("s3:GetObject", "arn:aws:s3:::media/shop/*")
@@ -183,38 +183,38 @@ func TestMatrixGateway(t *testing.T) {
 		block bool
 	}{
 		{"read-only", readOnly, false, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/read-only", checkReadInside: "proven 200",
+			"*": refused, NameIdentity: "proven " + arn + "user/read-only", NameReadInside: "proven 200",
 		}}, alias.VerdictNotProven, false},
 		{"read-only without objects", readOnly, true, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/read-only", checkReadInside: "weak NoSuchKey",
+			"*": refused, NameIdentity: "proven " + arn + "user/read-only", NameReadInside: "weak NoSuchKey",
 		}}, alias.VerdictNotProven, false},
 		{"no policy", gatewayUser(t, g, "nothing"), false, []map[string]string{without, blind, {
-			checkIdentity: "proven " + arn + "user/nothing",
+			NameIdentity: "proven " + arn + "user/nothing",
 		}}, alias.VerdictNotProven, true},
 		{"writes only", gatewayUser(t, g, "put", allow("s3:PutObject", "arn:aws:s3:::media/*")), false, []map[string]string{without, blind, {
-			checkIdentity: "proven " + arn + "user/put", checkWrite: "violated NoSuchUpload",
+			NameIdentity: "proven " + arn + "user/put", NameWrite: "violated NoSuchUpload",
 		}}, alias.VerdictViolated, true},
 		{"lists too", gatewayUser(t, g, "list", read, allow("s3:ListBucket", "arn:aws:s3:::media")), false, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/list", checkReadInside: "proven 200",
-			checkList: "violated 200", checkListInside: "violated 200",
+			"*": refused, NameIdentity: "proven " + arn + "user/list", NameReadInside: "proven 200",
+			NameList: "violated 200", NameListInside: "violated 200",
 		}}, alias.VerdictViolated, true},
 		{"deletes too", gatewayUser(t, g, "delete", read, allow("s3:DeleteObject", "arn:aws:s3:::media/shop/*")), false, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/delete", checkReadInside: "proven 200", checkDelete: "violated 200",
+			"*": refused, NameIdentity: "proven " + arn + "user/delete", NameReadInside: "proven 200", NameDelete: "violated 200",
 		}}, alias.VerdictViolated, true},
 		{"sibling too", gatewayUser(t, g, "sibling", allow("s3:GetObject", "arn:aws:s3:::media/shop*")), false, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/sibling", checkReadInside: "proven 200", checkReadSibling: "violated NoSuchKey",
+			"*": refused, NameIdentity: "proven " + arn + "user/sibling", NameReadInside: "proven 200", NameReadSibling: "violated NoSuchKey",
 		}}, alias.VerdictViolated, true},
 		{"all of S3", gatewayUser(t, g, "s3", allow("s3:*", "*")), false, []map[string]string{without, wideS3, {
-			checkIdentity: "proven " + arn + "user/s3",
+			NameIdentity: "proven " + arn + "user/s3",
 		}}, alias.VerdictViolated, true},
 		{"all of IAM", gatewayUser(t, g, "iam", read, allow("iam:*", "*")), false, []map[string]string{without, {
-			"*": refused, checkIdentity: "proven " + arn + "user/iam", checkReadInside: "proven 200",
-			checkIAMSelf: "violated 200", checkIAMKeys: "violated 200", checkIAMCreateKey: "violated NoSuchEntity",
-			checkPassword: "not-proven InvalidAction", checkOtherKeys: "proven 200",
+			"*": refused, NameIdentity: "proven " + arn + "user/iam", NameReadInside: "proven 200",
+			NameIAMSelf: "violated 200", NameIAMKeys: "violated 200", NameIAMCreateKey: "violated NoSuchEntity",
+			NamePassword: "not-proven InvalidAction", NameOtherKeys: "proven 200",
 		}}, alias.VerdictViolated, true},
 		{"root", g.Root, false, []map[string]string{without, wideS3, {
-			checkIdentity: "proven " + arn + "root", checkIAMSelf: "violated 200", checkIAMKeys: "not-proven ValidationError",
-			checkIAMCreateKey: "violated NoSuchEntity", checkPassword: "not-proven InvalidAction", checkOtherKeys: "not-proven ValidationError",
+			NameIdentity: "proven " + arn + "root", NameIAMSelf: "violated 200", NameIAMKeys: "not-proven ValidationError",
+			NameIAMCreateKey: "violated NoSuchEntity", NamePassword: "not-proven InvalidAction", NameOtherKeys: "not-proven ValidationError",
 		}}, alias.VerdictViolated, true},
 		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: readOnly.SecretAccessKey}, false,
 			[]map[string]string{without, unknown}, alias.VerdictNotProven, false},
@@ -231,7 +231,7 @@ func TestMatrixGateway(t *testing.T) {
 			for _, m := range tt.rows {
 				maps.Copy(rows, m)
 			}
-			checks := Check(t.Context(), testKey(t, g.S3URL, g.IAMURL, tt.keys), where)
+			checks, _ := Check(t.Context(), testKey(t, g.S3URL, g.IAMURL, tt.keys), where)
 			expect(t, checks, rows)
 			if scopeOf(checks) != tt.scope || blocks(checks) != tt.block {
 				t.Errorf("scope %s, blocks %t, want %s, %t", scopeOf(checks), blocks(checks), tt.scope, tt.block)
@@ -259,7 +259,7 @@ func TestMatrixLeavesNothing(t *testing.T) {
 	// The write that comes second to those who are refused the first.
 	r := newRound(p, shop())
 	put := r.put(t.Context(), r.probeKey())
-	if denyVerdict(checkWrite, put.Code, put.Status) != alias.VerdictViolated {
+	if denyVerdict(NameWrite, put.Code, put.Status) != alias.VerdictViolated {
 		t.Errorf("put under If-Match: got %+v, want an error that shows the right", put)
 	}
 	out, err := p.S3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("media")})

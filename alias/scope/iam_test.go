@@ -48,9 +48,9 @@ func TestMatrixFake(t *testing.T) {
 		scope alias.Verdict
 	}{
 		{name: "inline", scope: alias.VerdictProven},
-		{name: "inline, no objects given", bare: true, scope: alias.VerdictWeak, want: map[string]string{checkReadInside: "weak AccessDenied"}},
+		{name: "inline, no objects given", bare: true, scope: alias.VerdictWeak, want: map[string]string{NameReadInside: "weak AccessDenied"}},
 		{name: "inline, no reasons given", cfg: iam.Config{Terse: true}, scope: alias.VerdictWeak, want: map[string]string{
-			checkReadSibling: "weak AccessDenied", checkWrite: "weak AccessDenied", // it has no uploads in parts
+			NameReadSibling: "weak AccessDenied", NameWrite: "weak AccessDenied", // it has no uploads in parts
 		}},
 		{
 			name: "managed", scope: alias.VerdictProven,
@@ -68,8 +68,8 @@ func TestMatrixFake(t *testing.T) {
 				return kp
 			},
 			want: map[string]string{
-				checkList: "proven 200", checkListInside: "proven 200", checkListBuckets: "proven 200", checkACL: "proven 200",
-				checkTagging: "proven 200", checkBucketPolicy: "proven NoSuchBucketPolicy",
+				NameList: "proven 200", NameListInside: "proven 200", NameListBuckets: "proven 200", NameACL: "proven 200",
+				NameTagging: "proven 200", NameBucketPolicy: "proven NoSuchBucketPolicy",
 			},
 		},
 		{
@@ -98,7 +98,7 @@ func TestMatrixFake(t *testing.T) {
 				f.SetBucketPolicy("media", document(public))
 				return f.AddUser("/", "u", document(read))
 			},
-			want: map[string]string{checkReadOutside: "violated 200", checkReadSibling: "weak AccessDenied"},
+			want: map[string]string{NameReadOutside: "violated 200", NameReadSibling: "weak AccessDenied"},
 		},
 		{
 			name: "KMS without a grant", scope: alias.VerdictNotProven,
@@ -123,24 +123,24 @@ func TestMatrixFake(t *testing.T) {
 				f.AddKey("u")
 				return kp
 			},
-			want: map[string]string{checkIAMKeys: "violated 200", checkPassword: "violated 200", checkOtherKeys: "weak 200"},
+			want: map[string]string{NameIAMKeys: "violated 200", NamePassword: "violated 200", NameOtherKeys: "weak 200"},
 		},
 		{
 			name: "a program's key that may look", scope: alias.VerdictProven,
 			setUp: func(f *iam.Server) alias.KeyPair {
 				return f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile", "*")))
 			},
-			want: map[string]string{checkPassword: "proven NoSuchEntity"},
+			want: map[string]string{NamePassword: "proven NoSuchEntity"},
 		},
 		{
 			name: "administrator", scope: alias.VerdictViolated,
 			setUp: func(f *iam.Server) alias.KeyPair { return f.AddUser("/", "u", document(allow("*", "*"))) },
 			want: map[string]string{
-				checkReadOutside: "violated 200", checkReadSibling: "violated NoSuchKey", checkWrite: "violated NoSuchKey",
-				checkDelete: "violated 200", checkList: "violated 200", checkListInside: "violated 200", checkListBuckets: "violated 200",
-				checkACL: "violated 200", checkTagging: "violated 200", checkBucketPolicy: "violated NoSuchBucketPolicy",
-				checkIAMSelf: "violated 200", checkIAMKeys: "violated 200", checkIAMCreateKey: "violated NoSuchEntity",
-				checkFederation: "violated 200", checkPassword: "proven NoSuchEntity", checkOtherKeys: "proven 200",
+				NameReadOutside: "violated 200", NameReadSibling: "violated NoSuchKey", NameWrite: "violated NoSuchKey",
+				NameDelete: "violated 200", NameList: "violated 200", NameListInside: "violated 200", NameListBuckets: "violated 200",
+				NameACL: "violated 200", NameTagging: "violated 200", NameBucketPolicy: "violated NoSuchBucketPolicy",
+				NameIAMSelf: "violated 200", NameIAMKeys: "violated 200", NameIAMCreateKey: "violated NoSuchEntity",
+				NameFederation: "violated 200", NamePassword: "proven NoSuchEntity", NameOtherKeys: "proven 200",
 			},
 		},
 		{
@@ -153,7 +153,7 @@ func TestMatrixFake(t *testing.T) {
 					yield(name, "not-proven InvalidAccessKeyId")
 				}
 				for _, name := range []string{
-					checkIdentity, checkIAMSelf, checkIAMKeys, checkIAMCreateKey, checkAssumeRole, checkFederation, checkPassword, checkOtherKeys,
+					NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameAssumeRole, NameFederation, NamePassword, NameOtherKeys,
 				} {
 					yield(name, "not-proven InvalidClientTokenId")
 				}
@@ -177,8 +177,8 @@ func TestMatrixFake(t *testing.T) {
 			if tt.bare {
 				where.Inside, where.Outside = "", ""
 			}
-			checks := Check(t.Context(), keyOf(f, kp), where)
-			rows := map[string]string{"*": denied, checkIdentity: "proven " + arn + "user/u", checkReadInside: "proven 200"}
+			checks, _ := Check(t.Context(), keyOf(f, kp), where)
+			rows := map[string]string{"*": denied, NameIdentity: "proven " + arn + "user/u", NameReadInside: "proven 200"}
 			maps.Copy(rows, tt.want)
 			expect(t, checks, rows)
 			if got := scopeOf(checks); got != tt.scope {

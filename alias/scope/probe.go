@@ -32,8 +32,16 @@ const (
 // Key holds the clients that sign with the key pair to check.
 type Key struct {
 	S3  *s3.Client  // also used to serve the alias
-	IAM *iam.Client // nil: the checks of IAM are not proven
+	IAM *iam.Client // nil: IAM is not probed
 	STS *sts.Client // likewise
+	// STSDefault is STS in the default region of the partition, which is asked once if
+	// STS does not know the key. It may be nil.
+	STSDefault *sts.Client
+	// CustomIAM says that IAM and STS are not those of AWS.
+	CustomIAM bool
+	// Mark is the id of the operation or verification. The user agent of every probe has
+	// ixmage-probe/<Mark>.
+	Mark string
 
 	Now     func() time.Time // the time of a check
 	Timeout time.Duration    // of one probe; zero: 5 s
@@ -49,6 +57,21 @@ type Target struct {
 	// Inside and Outside are whole object keys given by the operator, or empty.
 	Inside, Outside string
 	User            alias.IAMUser // zero for a key that an operator gave
+	// Expect is what an operator says that a given key is meant to be: read-only-access,
+	// or empty.
+	Expect alias.PolicyMode
+	// ControlPlane is what reading IAM has shown of the key's user; nil if it was not read.
+	ControlPlane *ControlPlane
+}
+
+// ControlPlane is what IAM shows of the user of a key to the server's own credentials.
+type ControlPlane struct {
+	// Checks replace the probes of the same names, which are not made. Their Evidence is
+	// set by Check.
+	Checks []alias.Check
+	// Whole says that every policy of the user was read, so that no right of the user in
+	// any service is untried. Rights that policies of resources grant may remain.
+	Whole bool
 }
 
 // covers reports whether a grant covers an object key in the target's bucket.
@@ -77,12 +100,13 @@ type round struct {
 	Key
 	Target
 
-	arn     string       // of the key's user, from STS
-	version string       // of the object inside, if its bucket has versions
-	reads   bool         // the key can read inside: proven or weak
-	known   bool         // STS knows the key, or there is no STS to ask
-	missing awserr.Reply // the answer for a missing object inside
-	silent  [3]silent    // by service
+	arn      string       // of the key's user, from STS
+	version  string       // of the object inside, if its bucket has versions
+	reads    bool         // the key can read inside: proven or weak
+	known    bool         // STS knows the key, or there is no STS to ask
+	missing  awserr.Reply // the answer for a missing object inside
+	notTried []alias.NotTried
+	silent   [3]silent // by service
 }
 
 // silent counts the probes in a row that a service did not answer.
@@ -214,7 +238,7 @@ func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written
 		})
 		return err
 	})
-	if denyVerdict(checkWrite, part.Code, part.Status) == alias.VerdictViolated {
+	if denyVerdict(NameWrite, part.Code, part.Status) == alias.VerdictViolated {
 		return part, true, ""
 	}
 	put := r.put(ctx, key)

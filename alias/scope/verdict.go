@@ -9,26 +9,36 @@ import (
 
 // Names of the checks, in the order of their execution.
 const (
-	checkIdentity     = "identity"
-	checkReadInside   = "read-inside"
-	checkReadOutside  = "read-outside"
-	checkReadSibling  = "read-sibling"
-	checkWrite        = "write"
-	checkDelete       = "delete"
-	checkList         = "list"
-	checkListInside   = "list-inside"
-	checkListBuckets  = "list-buckets"
-	checkACL          = "acl"
-	checkTagging      = "tagging"
-	checkVersion      = "object-version"
-	checkBucketPolicy = "bucket-policy"
-	checkIAMSelf      = "iam-self"
-	checkIAMKeys      = "iam-keys"
-	checkIAMCreateKey = "iam-create-key"
-	checkAssumeRole   = "sts-assume-role"
-	checkFederation   = "sts-federation"
-	checkPassword     = "console-password"
-	checkOtherKeys    = "other-keys"
+	NameIdentity     = "identity"
+	NameReadInside   = "read-inside"
+	NameReadOutside  = "read-outside"
+	NameReadSibling  = "read-sibling"
+	NameWrite        = "write"
+	NameDelete       = "delete"
+	NameList         = "list"
+	NameListInside   = "list-inside"
+	NameListBuckets  = "list-buckets"
+	NameACL          = "acl"
+	NameTagging      = "tagging"
+	NameVersion      = "object-version"
+	NameBucketPolicy = "bucket-policy"
+	NameIAMSelf      = "iam-self"
+	NameIAMKeys      = "iam-keys"
+	NameIAMCreateKey = "iam-create-key"
+	NameIAMOwnRights = "iam-own-rights"
+	NameAssumeRole   = "sts-assume-role"
+	NameFederation   = "sts-federation"
+	NamePassword     = "console-password"
+	NameOtherKeys    = "other-keys"
+)
+
+// Names of what no check covers, in the list of what was not tried.
+const (
+	UntriedServices  = "other-services"    // rights in other services than S3, IAM and STS
+	UntriedBuckets   = "other-buckets"     // rights on other buckets
+	UntriedActions   = "other-actions"     // actions of S3 that no check has
+	UntriedOwnUser   = "own-user"          // CreateAccessKey, PutUserPolicy and CreateLoginProfile on its own user
+	UntriedResources = "resource-policies" // what policies of other resources grant to the user
 )
 
 // rule describes a check of what a key must not be able to do.
@@ -43,34 +53,34 @@ type rule struct {
 }
 
 var rules = map[string]rule{
-	checkReadOutside: {
+	NameReadOutside: {
 		does: "read objects outside the alias's prefix", wide: true,
 		reveals: []string{"NoSuchKey", "InvalidRange", "InvalidObjectState"},
 	},
-	checkReadSibling: {
+	NameReadSibling: {
 		does: "read a folder whose name only begins like the alias's prefix", wide: true,
 		reveals: []string{"NoSuchKey", "InvalidRange", "InvalidObjectState"},
 	},
-	checkWrite: {
+	NameWrite: {
 		does:    "write to the bucket",
 		reveals: []string{"NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"},
 	},
-	checkDelete:      {does: "delete objects", reveals: []string{"NoSuchKey", "NoSuchVersion"}},
-	checkList:        {does: "list the whole bucket", wide: true},
-	checkListInside:  {does: "list the alias's prefix", wide: true},
-	checkListBuckets: {does: "list the account's buckets", wide: true},
-	checkACL:         {does: "read access control lists", wide: true, reveals: []string{"NoSuchKey"}},
-	checkTagging:     {does: "read the tags of objects", wide: true, reveals: []string{"NoSuchKey", "NoSuchTagSet"}},
-	checkVersion: {
+	NameDelete:      {does: "delete objects", reveals: []string{"NoSuchKey", "NoSuchVersion"}},
+	NameList:        {does: "list the whole bucket", wide: true},
+	NameListInside:  {does: "list the alias's prefix", wide: true},
+	NameListBuckets: {does: "list the account's buckets", wide: true},
+	NameACL:         {does: "read access control lists", wide: true, reveals: []string{"NoSuchKey"}},
+	NameTagging:     {does: "read the tags of objects", wide: true, reveals: []string{"NoSuchKey", "NoSuchTagSet"}},
+	NameVersion: {
 		does: "read objects by version, old ones too", wide: true,
 		reveals: []string{"NoSuchVersion", "NoSuchKey", "InvalidRange", "InvalidObjectState"},
 	},
-	checkBucketPolicy: {does: "read the bucket's policy", wide: true, reveals: []string{"NoSuchBucketPolicy"}},
-	checkIAMSelf:      {does: "read its own IAM user", reveals: []string{"NoSuchEntity"}},
-	checkIAMKeys:      {does: "list the access keys of its IAM user", reveals: []string{"NoSuchEntity"}},
-	checkIAMCreateKey: {does: "make access keys for IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"}},
-	checkAssumeRole:   {does: "assume IAM roles", reveals: []string{"NoSuchEntity"}},
-	checkFederation:   {does: "hand out temporary credentials", reveals: []string{"PackedPolicyTooLarge"}},
+	NameBucketPolicy: {does: "read the bucket's policy", wide: true, reveals: []string{"NoSuchBucketPolicy"}},
+	NameIAMSelf:      {does: "read its own IAM user", reveals: []string{"NoSuchEntity"}},
+	NameIAMKeys:      {does: "list the access keys of its IAM user", reveals: []string{"NoSuchEntity"}},
+	NameIAMCreateKey: {does: "make access keys for IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"}},
+	NameAssumeRole:   {does: "assume IAM roles", reveals: []string{"NoSuchEntity"}},
+	NameFederation:   {does: "hand out temporary credentials", reveals: []string{"PackedPolicyTooLarge"}},
 }
 
 // denyVerdict is the verdict on something that a key must not be able to do. A refusal

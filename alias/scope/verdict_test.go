@@ -16,22 +16,22 @@ import (
 func TestDenyVerdict(t *testing.T) {
 	t.Parallel()
 	betrayed := map[string]string{
-		checkReadOutside:  "200 NoSuchKey InvalidRange InvalidObjectState",
-		checkReadSibling:  "200 NoSuchKey InvalidRange InvalidObjectState",
-		checkWrite:        "200 NoSuchKey NoSuchUpload PreconditionFailed ConditionalRequestConflict",
-		checkDelete:       "200 NoSuchKey NoSuchVersion",
-		checkList:         "200",
-		checkListInside:   "200",
-		checkListBuckets:  "200",
-		checkACL:          "200 NoSuchKey",
-		checkTagging:      "200 NoSuchKey NoSuchTagSet",
-		checkVersion:      "200 NoSuchKey NoSuchVersion InvalidRange InvalidObjectState",
-		checkBucketPolicy: "200 NoSuchBucketPolicy",
-		checkIAMSelf:      "200 NoSuchEntity",
-		checkIAMKeys:      "200 NoSuchEntity",
-		checkIAMCreateKey: "200 NoSuchEntity LimitExceeded",
-		checkAssumeRole:   "200 NoSuchEntity",
-		checkFederation:   "200 PackedPolicyTooLarge",
+		NameReadOutside:  "200 NoSuchKey InvalidRange InvalidObjectState",
+		NameReadSibling:  "200 NoSuchKey InvalidRange InvalidObjectState",
+		NameWrite:        "200 NoSuchKey NoSuchUpload PreconditionFailed ConditionalRequestConflict",
+		NameDelete:       "200 NoSuchKey NoSuchVersion",
+		NameList:         "200",
+		NameListInside:   "200",
+		NameListBuckets:  "200",
+		NameACL:          "200 NoSuchKey",
+		NameTagging:      "200 NoSuchKey NoSuchTagSet",
+		NameVersion:      "200 NoSuchKey NoSuchVersion InvalidRange InvalidObjectState",
+		NameBucketPolicy: "200 NoSuchBucketPolicy",
+		NameIAMSelf:      "200 NoSuchEntity",
+		NameIAMKeys:      "200 NoSuchEntity",
+		NameIAMCreateKey: "200 NoSuchEntity LimitExceeded",
+		NameAssumeRole:   "200 NoSuchEntity",
+		NameFederation:   "200 PackedPolicyTooLarge",
 	}
 	if got, want := slices.Sorted(maps.Keys(betrayed)), slices.Sorted(maps.Keys(rules)); !slices.Equal(got, want) {
 		t.Fatalf("rows for %v, rules for %v", got, want)
@@ -65,7 +65,7 @@ func TestDenyVerdict(t *testing.T) {
 			}
 		}
 	}
-	if got := denyVerdict(checkList, "403", 200); got != alias.VerdictNotProven {
+	if got := denyVerdict(NameList, "403", 200); got != alias.VerdictNotProven {
 		t.Errorf("a code 403 that is no status: got %s", got)
 	}
 }
@@ -164,7 +164,7 @@ func TestConclusive(t *testing.T) {
 			t.Errorf("%s: got %t, want %t", code, got, want)
 		}
 	}
-	if !Conclusive([]alias.Check{{Name: checkAssumeRole, Got: "SignatureDoesNotMatch"}}) {
+	if !Conclusive([]alias.Check{{Name: NameAssumeRole, Got: "SignatureDoesNotMatch"}}) {
 		t.Error("a call that a server does not have keeps a key from settling")
 	}
 	if !Conclusive(nil) {

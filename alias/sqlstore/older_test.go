@@ -75,7 +75,7 @@ func wantCopy(t *testing.T, s *Store) {
 	if err := s.reader.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
 		t.Fatal(err)
 	}
-	copied := path + ".before-4"
+	copied := path + ".before-5"
 	info, err := os.Stat(copied)
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("got %v, %v, want a copy of mode 0600", info, err)

@@ -150,13 +150,14 @@ func (s *Store) CountAudit(ctx context.Context, f alias.AuditFilter) (int, error
 
 func scanVerification(r row) (*alias.Verification, error) {
 	var v alias.Verification
-	var checks string
+	var checks, notTried string
 	var at int64
-	if err := r.Scan(&v.AliasID, &v.Alias, &v.CredentialID, &v.CredentialVersion, &at, &checks); err != nil {
+	if err := r.Scan(&v.AliasID, &v.Alias, &v.CredentialID, &v.CredentialVersion, &at, &checks, &notTried); err != nil {
 		return nil, fmt.Errorf("read a verification: %w", err)
 	}
 	v.CheckedAt = fromMicros(at)
-	if err := json.Unmarshal([]byte(checks), &v.Checks); err != nil {
+	err := errors.Join(json.Unmarshal([]byte(checks), &v.Checks), json.Unmarshal([]byte(notTried), &v.NotTried))
+	if err != nil {
 		return nil, fmt.Errorf("read the verification of alias %s: %w", v.Alias, err)
 	}
 	return &v, nil
@@ -164,7 +165,7 @@ func scanVerification(r row) (*alias.Verification, error) {
 
 // Verification reads the last one of an alias: alias.ErrNotFound if there is none.
 func (s *Store) Verification(ctx context.Context, aliasID int64) (*alias.Verification, error) {
-	const query = `SELECT alias_id, alias, credential_id, credential_version, checked_at, checks
+	const query = `SELECT alias_id, alias, credential_id, credential_version, checked_at, checks, not_tried
 		FROM verifications WHERE alias_id = ?`
 	return one(s.read(ctx), scanVerification, query, aliasID)
 }
@@ -172,15 +173,16 @@ func (s *Store) Verification(ctx context.Context, aliasID int64) (*alias.Verific
 // PutVerification replaces the verification of an alias.
 func (t *tx) PutVerification(v *alias.Verification) error {
 	checks, err := json.Marshal(v.Checks)
-	if err != nil {
+	notTried, err2 := json.Marshal(v.NotTried)
+	if err := errors.Join(err, err2); err != nil {
 		return t.fail(fmt.Errorf("write the verification of alias %s: %w", v.Alias, err))
 	}
-	const query = `INSERT INTO verifications (alias_id, alias, credential_id, credential_version, checked_at, checks)
-		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias,
+	const query = `INSERT INTO verifications (alias_id, alias, credential_id, credential_version, checked_at, checks, not_tried)
+		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias,
 		credential_id = excluded.credential_id, credential_version = excluded.credential_version,
-		checked_at = excluded.checked_at, checks = excluded.checks`
+		checked_at = excluded.checked_at, checks = excluded.checks, not_tried = excluded.not_tried`
 	_, err = t.exec(query, v.AliasID, string(v.Alias), v.CredentialID, v.CredentialVersion, micros(v.CheckedAt),
-		string(checks))
+		string(checks), string(notTried))
 	if errors.Is(err, errForeign) {
 		return fmt.Errorf("its alias: %w", alias.ErrNotFound)
 	}

@@ -128,10 +128,11 @@ func verification(aliasID int64, name alias.Name) *alias.Verification {
 		Checks: []alias.Check{
 			{
 				Name: "get-inside", Expected: "200", Got: "403 AccessDenied", Verdict: alias.VerdictNotProven,
-				Positive: true, Failed: true, Detail: `sü"ß`, At: at.Add(time.Second),
+				Positive: true, Failed: true, Detail: `sü"ß`, At: at.Add(time.Second), Evidence: alias.EvidenceControlPlane,
 			},
 			{Name: "put", Verdict: alias.VerdictProven},
 		},
+		NotTried: []alias.NotTried{{Name: "other-services", Why: alias.WhyNoProbe}},
 	}
 }
 

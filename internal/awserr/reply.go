@@ -26,6 +26,8 @@ type Reply struct {
 	Status int    // 0 without an answer, and for success
 	// Action is the denied action, if AWS names it in its message; see MissingAction.
 	Action string
+	// Reason is the reason of a refusal, if AWS states it in its message; see ReasonOf.
+	Reason Reason
 }
 
 // OK reports whether the call succeeded.
@@ -73,7 +75,11 @@ func ReplyOf(err error) Reply {
 		r.Status = resp.HTTPStatusCode()
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok && r.Status != 0 {
-		r.Code, r.Action = plain(Code(api, r.Status)), MissingAction(api.ErrorMessage())
+		message := api.ErrorMessage()
+		r.Code, r.Action = plain(Code(api, r.Status)), MissingAction(message)
+		if r.Denied() {
+			r.Reason = ReasonOf(message)
+		}
 	}
 	switch {
 	case r.Status == 0:
