@@ -94,10 +94,15 @@ func hashOf(body []byte) string {
 
 // authorizeLocked decides about a call of IAM or STS.
 func (s *Server) authorizeLocked(r *request, target target) error {
-	if r.call.Action == "GetCallerIdentity" || r.call.Action == "GetSessionToken" {
-		return nil // needs no right
-	}
 	actions := []string{r.call.Service + ":" + r.call.Action}
+	if r.call.Action == "GetCallerIdentity" || r.call.Action == "GetSessionToken" {
+		// These need no right, and only the network can be in their way.
+		q := query{action: actions[0], resource: target.arn, context: s.baseContext(r), unknown: s.problemLocked}
+		if network := s.endpointRuling(q, r.caller); network.is != allowed {
+			return s.denied(r, q, network.reason(q.action, s.cfg.PolicyARNs))
+		}
+		return nil
+	}
 	tags, err := r.tags()
 	if err != nil {
 		return err
@@ -112,10 +117,19 @@ func (s *Server) authorizeLocked(r *request, target target) error {
 	for _, action := range actions {
 		q := query{action: action, resource: target.arn, context: s.context(r, target, tags)}
 		if why := s.denialReasonLocked(r, q, ""); why != "" {
-			return refusal("AccessDenied", "%s %s", denial(r.caller.arn, action, target.arn), why)
+			return s.denied(r, q, why)
 		}
 	}
 	return nil
+}
+
+// denied refuses a call of IAM or STS for a reason.
+func (s *Server) denied(r *request, q query, why string) error {
+	text := denial(r.caller.arn, q.action, q.resource)
+	if !s.cfg.NoReasons {
+		text += " " + why
+	}
+	return refusal("AccessDenied", "%s", text)
 }
 
 // context has the condition keys of a call of IAM.
@@ -163,6 +177,9 @@ func (s *Server) baseContext(r *request) conditionKeys {
 	c.set("aws:EpochTime", strconv.FormatInt(r.now.Unix(), 10))
 	if x := r.caller.session; x != nil { // in no request that a long-term key signs
 		c.set("aws:TokenIssueTime", date(x.Issued))
+	}
+	if s.guards.endpoint[r.call.Service] != "" {
+		c.set("aws:SourceVpce", "vpce-0123456789abcdef0")
 	}
 	if u := r.caller.user; u != nil {
 		c.set("aws:PrincipalArn", u.ARN)

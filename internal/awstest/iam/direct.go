@@ -150,7 +150,15 @@ func (s *Server) AddLoginProfile(user string) {
 	s.ChangeUser(user, func(u *User) { u.LoginProfile = true })
 }
 
-// AddToGroup puts a user into a group, which grants nothing.
+// SetGroupPolicy puts a policy on a group, which grants nothing before.
+func (s *Server) SetGroupPolicy(group, document string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkPolicyLocked(document)
+	s.groups[group] = document
+}
+
+// AddToGroup puts a user into a group.
 func (s *Server) AddToGroup(user, group string) {
 	s.ChangeUser(user, func(u *User) { u.Groups = append(u.Groups, group) })
 }

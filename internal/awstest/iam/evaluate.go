@@ -97,65 +97,120 @@ func (q query) expand(pattern string) string {
 
 var variableForm = regexp.MustCompile(`\$\{[^}]*\}`)
 
+// ruling is the decision of all policies of one kind about a query.
+type ruling struct {
+	kind string // in the words of AWS
+	is   decision
+	arn  string // of the policy that denies, empty for an inline one
+}
+
+// reason tells why a ruling denies an action, in the words of AWS:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+func (x ruling) reason(action string, withARN bool) string {
+	if x.is != explicitDeny {
+		return "because no " + x.kind + " allows the " + action + " action"
+	}
+	article := "a "
+	if strings.HasPrefix(x.kind, "identity") {
+		article = "an "
+	}
+	out := "with an explicit deny in " + article + x.kind
+	if withARN && x.arn != "" {
+		out += ": " + x.arn
+	}
+	return out
+}
+
+// rulings are the decisions about a query, in the order in which a denial names
+// them. Identity policies count within the boundary, grants of a bucket policy
+// directly; an explicit deny wins:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+type rulings struct{ scp, rcp, endpoint, identity, boundary, direct ruling }
+
+func (s *Server) rulingsLocked(r *request, q query, bucket string) rulings {
+	q.unknown = s.problemLocked
+	out := rulings{
+		scp: ruling{is: allowed}, rcp: s.resourceControlRuling(q), endpoint: s.endpointRuling(q, r.caller),
+		identity: ruling{kind: "identity-based policy"}, boundary: ruling{is: allowed},
+		direct: ruling{kind: "resource-based policy"},
+	}
+	switch u := r.caller.user; {
+	case r.caller.root:
+		out.scp, out.identity.is = s.serviceControlRuling(q), allowed
+		return out
+	case u != nil:
+		out.scp, out.identity, out.boundary = s.serviceControlRuling(q), s.identityRuling(u, q, r), s.boundaryRuling(u, q, r)
+	}
+	out.direct.is = s.bucketDecision(bucket, q, r.caller)
+	return out
+}
+
+// denies is the ruling that denies the query; ok is false if it is allowed.
+func (x rulings) denies() (which ruling, ok bool) {
+	for _, one := range []ruling{x.scp, x.rcp, x.endpoint, x.identity, x.boundary, x.direct} {
+		if one.is == explicitDeny {
+			return one, true
+		}
+	}
+	limits := []ruling{x.scp, x.endpoint}
+	if x.direct.is != allowed { // a boundary does not limit what a bucket grants to the user
+		limits = append(limits, x.identity, x.boundary)
+	}
+	for _, one := range limits {
+		if one.is != allowed {
+			return one, true
+		}
+	}
+	return ruling{}, false
+}
+
 // denialReasonLocked is empty if the caller is allowed, else the reason in the
-// words of AWS. Identity policies count within the boundary, grants of a
-// bucket policy directly; an explicit deny wins.
+// words of AWS.
 func (s *Server) denialReasonLocked(r *request, q query, bucket string) string {
-	if r.caller.root {
+	which, denied := s.rulingsLocked(r, q, bucket).denies()
+	if !denied {
 		return ""
 	}
-	q.unknown = s.problemLocked
-	identity, boundary := implicitDeny, allowed
-	if u := r.caller.user; u != nil {
-		identity = s.identityDecision(u, q, r)
-		boundary = s.boundaryDecision(u, q, r)
-	}
-	direct := s.bucketDecision(bucket, q, r.caller)
-	switch {
-	case identity == explicitDeny:
-		return "with an explicit deny in an identity-based policy"
-	case boundary == explicitDeny:
-		return "with an explicit deny in a permissions boundary"
-	case direct == explicitDeny:
-		return "with an explicit deny in a resource-based policy"
-	case direct == allowed:
-		return "" // a boundary does not limit what a bucket grants to the user
-	case identity != allowed:
-		return "because no identity-based policy allows the " + q.action + " action"
-	case boundary != allowed:
-		return "because no permissions boundary allows the " + q.action + " action"
-	}
-	return ""
+	return which.reason(q.action, s.cfg.PolicyARNs)
 }
 
 func everyStatement(*statement) bool { return true }
 
-// identityDecision combines the inline and attached policies of a user that are
-// visible at the time of the request.
-func (s *Server) identityDecision(u *User, q query, r *request) decision {
-	out := implicitDeny
+// identityRuling combines the inline and attached policies of a user, and those of
+// its groups, that are visible at the time of the request.
+func (s *Server) identityRuling(u *User, q query, r *request) ruling {
+	out := ruling{kind: "identity-based policy"}
+	add := func(text, arn string) {
+		if is := s.parsedLocked(text, identityPolicy).decide(q, everyStatement); is > out.is {
+			out.is, out.arn = is, arn
+		}
+	}
 	for _, text := range u.Inline {
-		out = max(out, s.parsedLocked(text, identityPolicy).decide(q, everyStatement))
+		add(text, "")
+	}
+	for _, group := range u.Groups {
+		if text := s.groups[group]; text != "" {
+			add(text, "")
+		}
 	}
 	for _, arn := range u.Attached {
 		if p, ok := s.policies.visibleAt(arn, r.now); ok {
-			out = max(out, s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement))
+			add(p.Document(), arn)
 		}
 	}
 	return out
 }
 
-// boundaryDecision allows everything if there is no boundary, and nothing if
-// its policy was deleted.
-func (s *Server) boundaryDecision(u *User, q query, r *request) decision {
+// boundaryRuling allows everything if there is no boundary, and nothing if its
+// policy was deleted.
+func (s *Server) boundaryRuling(u *User, q query, r *request) ruling {
+	out := ruling{kind: "permissions boundary", arn: u.Boundary}
 	if u.Boundary == "" {
-		return allowed
+		out.is = allowed
+	} else if p, ok := s.policies.visibleAt(u.Boundary, r.now); ok {
+		out.is = s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement)
 	}
-	p, ok := s.policies.visibleAt(u.Boundary, r.now)
-	if !ok {
-		return implicitDeny
-	}
-	return s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement)
+	return out
 }
 
 // bucketDecision is the decision of a bucket policy about a caller. A grant to
@@ -165,10 +220,16 @@ func (s *Server) bucketDecision(text string, q query, caller caller) decision {
 		return implicitDeny
 	}
 	return s.parsedLocked(text, bucketPolicy).decide(q, func(st *statement) bool {
-		return slices.ContainsFunc(st.principals, func(p string) bool {
-			account := p == s.cfg.Account || p == s.arn("root")
-			return p == "*" || p == caller.arn || (account && !st.allow && caller.user != nil)
-		})
+		ofAccount := !st.allow && caller.user != nil
+		return st.names(caller) || (ofAccount && st.names(caller, s.arn("root"), s.cfg.Account))
+	})
+}
+
+// names reports whether a statement is about a caller: by its ARN, by one of these
+// other names, or as everyone.
+func (st *statement) names(caller caller, others ...string) bool {
+	return slices.ContainsFunc(st.principals, func(p string) bool {
+		return p == "*" || p == caller.arn || slices.Contains(others, p)
 	})
 }
 

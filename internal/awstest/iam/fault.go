@@ -35,6 +35,9 @@ type Fault struct {
 	Code    string
 	Message string
 	Status  int
+	// Reason ends the usual message of AccessDenied, such as "with an explicit deny
+	// in a session policy".
+	Reason string
 	// LoseBefore resets the connection before the call takes effect,
 	// LoseAfter after.
 	LoseBefore, LoseAfter bool
@@ -52,6 +55,10 @@ type Fault struct {
 // ConcurrentModification, LimitExceeded, AccessDenied or DeleteConflict. An
 // unknown code is a 400.
 func Fail(code string) *Fault { return &Fault{Code: code} }
+
+// Deny refuses a call for a reason in the words of AWS, which follows "User: … is
+// not authorized to perform: … on resource: …".
+func Deny(reason string) *Fault { return &Fault{Code: "AccessDenied", Reason: reason} }
 
 // NotImplemented answers as a server that does not implement the call.
 func NotImplemented() *Fault { return Fail("InvalidAction") }

@@ -107,14 +107,16 @@ func TestFaultCallbacks(t *testing.T) {
 				users = len(s.Users())
 				kill()
 			}
-			done := make(chan struct{})
+			done, ended := make(chan struct{}), make(chan struct{})
 			s.OnCall(func(fakeiam.Call) *fakeiam.Fault {
 				if tt.after {
-					return &fakeiam.Fault{After: func() { defer close(done); die() }}
+					// Without the wait the answer may overtake the end of the client.
+					return &fakeiam.Fault{After: func() { defer close(done); die(); <-ended }}
 				}
 				return &fakeiam.Fault{LoseBefore: true, Before: func() { defer close(done); die() }}
 			})
 			_, err := s.IAMClient(s.Root).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("u")})
+			close(ended)
 			if err == nil {
 				t.Error("the client that ended got an answer")
 			}

@@ -47,6 +47,12 @@ type Config struct {
 	// Terse makes S3 answer "Access Denied" without the missing right, as AWS
 	// does to callers of another account.
 	Terse bool
+	// NoReasons leaves out why a policy denies a call, as AWS did once and other
+	// servers do. It implies Terse.
+	NoReasons bool
+	// PolicyARNs names the policy that denies explicitly, as AWS does more and more:
+	// https://aws.amazon.com/blogs/security/enhanced-access-denied-error-messages-with-policy-arns
+	PolicyARNs bool
 	// PlainPlus leaves a plus in the documents of policies that are read as it is.
 	// AWS encodes it; servers that decode by RFC 3986 need not.
 	PlainPlus bool
@@ -89,6 +95,8 @@ type Server struct {
 	policies table[*Policy]
 	sessions map[string]*Session // by access key id
 	buckets  map[string]*bucket
+	groups   map[string]string // policies by name
+	guards   guards
 	parsed   map[string]*document // by its text
 }
 
@@ -110,7 +118,7 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
 		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, sessions: map[string]*Session{},
-		buckets: map[string]*bucket{}, parsed: map[string]*document{},
+		buckets: map[string]*bucket{}, groups: map[string]string{}, parsed: map[string]*document{},
 	}
 	s.lag = s.cfg.LagFunc
 	s.Root = alias.KeyPair{AccessKeyID: uniqueID("AKIA", 16), SecretAccessKey: alias.NewSecret(newSecret())}

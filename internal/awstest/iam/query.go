@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ixmage/internal/awstest/s3"
 	"ixmage/internal/awstest/sigv4"
 )
 
@@ -190,7 +191,7 @@ func (s *Server) faultErrorLocked(r *request) error {
 	case e.code == "InvalidAction":
 		e.message = "Could not find operation " + r.call.Action + " for version " + r.params.Get("Version")
 	case e.code == "AccessDenied" && s.authenticateLocked(r, r.call.Service, hashOf(r.body)) == nil:
-		e.message = s.deniedLocked(r)
+		e.message = strings.TrimSpace(s.deniedLocked(r) + " " + r.fault.Reason)
 	default:
 		e.message = "scripted " + e.code
 	}
@@ -199,11 +200,14 @@ func (s *Server) faultErrorLocked(r *request) error {
 
 // deniedLocked is the text with which AWS denies a call, whatever policies say.
 func (s *Server) deniedLocked(r *request) string {
-	resource := "*"
-	if action, ok := s.actionLocked(r); ok && r.call.Service != "s3" {
+	right, resource := r.call.Service+":"+r.call.Action, "*"
+	if r.call.Service == "s3" {
+		at := s3.ParseTarget(r.http.RequestURI)
+		right, resource = s3CallOf(r.http, at).right, strconv.Quote(s.s3ARN(at))
+	} else if action, ok := s.actionLocked(r); ok {
 		resource = action.on(s, r).arn
 	}
-	return denial(r.caller.arn, r.call.Service+":"+r.call.Action, resource)
+	return denial(r.caller.arn, right, resource)
 }
 
 func denial(caller, action, resource string) string {

@@ -122,15 +122,21 @@ func (s *Server) s3Locked(r *request, call s3Call, at s3.Location) reply {
 	return call.do(s, r, at)
 }
 
-// authorizeS3Locked decides about a right to an object or a bucket.
-func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) error {
-	q := query{action: right, resource: "arn:" + s.cfg.Partition + ":s3:::" + at.Bucket, context: s.baseContext(r)}
+// s3ARN is the ARN of an object, of a bucket, or of all buckets.
+func (s *Server) s3ARN(at s3.Location) string {
+	arn := "arn:" + s.cfg.Partition + ":s3:::" + at.Bucket
 	switch {
 	case at.Bucket == "":
-		q.resource += "*"
+		return arn + "*"
 	case at.Key != "":
-		q.resource += "/" + at.Key
+		return arn + "/" + at.Key
 	}
+	return arn
+}
+
+// authorizeS3Locked decides about a right to an object or a bucket.
+func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) error {
+	q := query{action: right, resource: s.s3ARN(at), context: s.baseContext(r)}
 	if right == "s3:ListBucket" && at == s3.ParseTarget(r.http.RequestURI) { // not for a missing object
 		for key, name := range map[string]string{
 			"s3:prefix": "prefix", "s3:delimiter": "delimiter", "s3:max-keys": "max-keys",
@@ -152,7 +158,7 @@ func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error
 	switch {
 	case why == "":
 		return nil
-	case s.cfg.Terse || r.caller.user == nil:
+	case s.cfg.Terse || s.cfg.NoReasons || (r.caller.user == nil && !r.caller.root):
 		return refusal("AccessDenied", "Access Denied")
 	}
 	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, strconv.Quote(q.resource)), why)

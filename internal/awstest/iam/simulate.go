@@ -35,7 +35,7 @@ func simulatePrincipalPolicy(s *Server, r *request) (any, error) {
 	for _, action := range r.members("ActionNames") {
 		for _, resource := range resources {
 			q := query{action: action, resource: resource, context: r.contextEntries(), unknown: s.problemLocked}
-			identity, boundary := s.identityDecision(u, q, r), s.boundaryDecision(u, q, r)
+			identity, boundary := s.identityRuling(u, q, r).is, s.boundaryRuling(u, q, r).is
 			decided := min(identity, boundary)
 			if identity == explicitDeny || boundary == explicitDeny {
 				decided = explicitDeny
