@@ -15,14 +15,15 @@ const (
 	OperationRemove    OperationKind = "remove"
 )
 
-// OperationState is the state of an operation. Done and failed are final.
+// OperationState is the state of an operation. All but running are final.
 type OperationState string
 
 // States of an operation.
 const (
-	OperationRunning OperationState = "running"
-	OperationDone    OperationState = "done"
-	OperationFailed  OperationState = "failed"
+	OperationRunning    OperationState = "running"
+	OperationDone       OperationState = "done"
+	OperationFailed     OperationState = "failed"
+	OperationSuperseded OperationState = "superseded" // by a removal or an emergency
 )
 
 // StepState is the state of a step.
@@ -55,6 +56,8 @@ type OperationError struct {
 	Step string `json:"step"`
 	// Detail names the refused call, its resource, and the resources that remain in IAM.
 	Detail string `json:"detail"`
+	// SupersededBy is the id of the operation that took the place of this one.
+	SupersededBy string `json:"superseded_by,omitempty"`
 }
 
 // Operation is a provisioning, a rotation or a removal. Its steps are durable: it
@@ -66,7 +69,7 @@ type Operation struct {
 	Credential   Name
 	CredentialID int64
 	State        OperationState
-	Error        *OperationError // set when failed
+	Error        *OperationError // set when failed or superseded
 	Steps        []Step
 	// Request is the request in canonical form: an equal request finds this operation
 	// instead of starting another.
@@ -81,7 +84,7 @@ type Operation struct {
 	FinishedAt time.Time // zero while running
 }
 
-// Finished reports whether the operation has ended, done or failed.
+// Finished reports whether the operation has ended.
 func (o *Operation) Finished() bool { return o.State != OperationRunning }
 
 // OperationFilter selects operations; a zero field matches all.

@@ -60,11 +60,29 @@ type PolicyRef struct {
 	Ours bool   `json:"ours"` // ixmage made it, so ixmage may delete it
 }
 
-// PreviousKey is the key pair before a rotation, which still works. A request that S3
-// refuses with the current key is repeated with it.
+// PendingKey is a key that is being made and is not the current key yet.
+type PendingKey struct {
+	SealedKey           // without an id until the key is created
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	// Scope is the verdict of its verification; empty before it is verified.
+	Scope Verdict `json:"scope,omitempty"`
+}
+
+// PreviousKey is the key pair before a rotation. Until its end a request that S3 refuses
+// with the current key is repeated with it.
 type PreviousKey struct {
 	SealedKey
-	Until time.Time `json:"until"` // end of its use
+	Until         time.Time `json:"until"` // end of its use
+	SwappedAt     time.Time `json:"swapped_at,omitzero"`
+	InactiveAt    time.Time `json:"inactive_at,omitzero"`    // zero while it is active
+	RotatedBefore time.Time `json:"rotated_before,omitzero"` // RotatedAt of the credential before the swap
+}
+
+// SuspectKey is a key that ixmage probably made and whose secret was lost. It is
+// inactive.
+type SuspectKey struct {
+	AccessKeyID string    `json:"access_key_id"`
+	InactiveAt  time.Time `json:"inactive_at"`
 }
 
 // Provisioned is a key pair of an IAM user that ixmage made. Its secret access key is
@@ -81,13 +99,39 @@ type Provisioned struct {
 	// user, which proves that ixmage made the user.
 	Operation   string        `json:"operation"`
 	RotateEvery time.Duration `json:"rotate_every,omitempty"`
-	Previous    *PreviousKey  `json:"previous,omitempty"`
-	// PendingDeletion are ids of our keys that an operation failed to delete. The next
-	// reconciliation deletes them.
+	// Generation is the value of the user's generation tag that this registry wrote last,
+	// and GenerationBefore the one before. Any other value is that of another registry,
+	// and this one then only reads.
+	Generation       string `json:"generation,omitempty"`
+	GenerationBefore string `json:"generation_before,omitempty"`
+	// The keys of the user beside the current one, by their roles.
+	Pending  *PendingKey  `json:"pending,omitempty"`
+	Previous *PreviousKey `json:"previous,omitempty"`
+	Suspects []SuspectKey `json:"suspects,omitempty"`
+	// KeySince is the time just before the last CreateAccessKey, and KeyBeside the keys
+	// that the user had then. They tell a key whose secret was lost from a key of another
+	// client.
+	KeySince  time.Time `json:"key_since,omitzero"`
+	KeyBeside []string  `json:"key_beside,omitempty"`
+	// RevokedAt is when an emergency denied the sessions of the user's keys; zero if none
+	// did, or if that was taken back since.
+	RevokedAt time.Time `json:"revoked_at,omitzero"`
+	// Adopted describes a user that ixmage took over and did not make; nil for any other.
+	Adopted *Adopted `json:"adopted,omitempty"`
+	// PendingDeletion are ids of our keys that are retired and have to be deleted.
 	PendingDeletion []string `json:"discarded,omitempty"`
 	// ExtraGrants are locations that a failed reuse granted to the user and could not
 	// revoke. The next reconciliation of the user revokes them.
 	ExtraGrants []Grant `json:"widened,omitempty"`
+}
+
+// Adopted is what ixmage found on a user that it took over, and leaves on it.
+type Adopted struct {
+	// AccessKeyID is the key that the user had. It is never deleted.
+	AccessKeyID string   `json:"access_key_id"`
+	Retire      bool     `json:"retire,omitempty"`   // make that key inactive when nobody uses it
+	Policies    []string `json:"policies,omitempty"` // names and ARNs of policies that the user had
+	Boundary    bool     `json:"boundary,omitempty"` // ixmage set the permissions boundary
 }
 
 // Kind is KindProvisioned.
@@ -98,10 +142,21 @@ func (p *Provisioned) Clone() *Provisioned {
 	c := *p
 	c.Grants, c.Policies, c.Tags = slices.Clone(p.Grants), slices.Clone(p.Policies), maps.Clone(p.Tags)
 	c.PendingDeletion, c.ExtraGrants = slices.Clone(p.PendingDeletion), slices.Clone(p.ExtraGrants)
+	c.Suspects, c.KeyBeside = slices.Clone(p.Suspects), slices.Clone(p.KeyBeside)
 	if p.Previous != nil {
 		previous := *p.Previous
 		previous.Sealed = slices.Clone(p.Previous.Sealed)
 		c.Previous = &previous
+	}
+	if p.Pending != nil {
+		pending := *p.Pending
+		pending.Sealed = slices.Clone(pending.Sealed)
+		c.Pending = &pending
+	}
+	if p.Adopted != nil {
+		adopted := *p.Adopted
+		adopted.Policies = slices.Clone(adopted.Policies)
+		c.Adopted = &adopted
 	}
 	return &c
 }

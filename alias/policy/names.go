@@ -23,12 +23,20 @@ const (
 	TagInstall   = "ixmage-install"
 	TagOperation = "ixmage-operation"
 	TagAlias     = "ixmage-alias"
+	// TagGeneration says which change of the user by which registry was the last:
+	// <n>-<8 random characters>.
+	TagGeneration = "ixmage-generation"
 
 	ManagedBy = "ixmage"
 )
 
-// InlineName is the name of the only inline policy of a user of ours.
-const InlineName = "ixmage-read"
+// InlineName is the name of the inline policy of a user of ours. RevokeName is the name
+// of a second one that an emergency rotation puts, which denies the sessions of the user's
+// keys.
+const (
+	InlineName = "ixmage-read"
+	RevokeName = "ixmage-revoke"
+)
 
 // UserPath is the IAM path of the users of an installation.
 func UserPath(installID string) string { return "/ixmage/" + installID + "/" }
