@@ -43,6 +43,10 @@ func statusOf(code string) int {
 		return 403
 	case "ServiceFailure", "InternalFailure":
 		return 500
+	case "NotImplemented":
+		return 501
+	case "MethodNotAllowed":
+		return 405
 	case "ServiceUnavailable":
 		return 503
 	}

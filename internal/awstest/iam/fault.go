@@ -43,6 +43,9 @@ type Fault struct {
 	LoseBefore, LoseAfter bool
 	// DropBoundary makes CreateUser ignore the permissions boundary silently.
 	DropBoundary bool
+	// DropTags makes CreateUser, TagUser, CreatePolicy and TagPolicy ignore the tags
+	// silently.
+	DropTags bool
 	// Empty answers 200 after the effect, without any element in the result.
 	Empty bool
 	// Before and After run in the server around the effect. They may call any
@@ -75,6 +78,29 @@ func Empty() *Fault { return &Fault{Empty: true} }
 // DropBoundary makes CreateUser ignore the boundary, as versitygw does.
 func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
 
+// DropTags makes a call ignore its tags, as Ceph does in CreateUser.
+func DropTags() *Fault { return &Fault{DropTags: true} }
+
+// CephMissing are calls that Ceph's gateway does not implement; it answers 405
+// MethodNotAllowed: https://docs.ceph.com/en/latest/radosgw/iam/
+func CephMissing() []string {
+	return []string{
+		"TagUser", "UntagUser", "ListUserTags", "PutUserPermissionsBoundary", "DeleteUserPermissionsBoundary",
+		"GetAccessKeyLastUsed", "GetLoginProfile", "ListMFADevices", "ListSSHPublicKeys", "ListSigningCertificates",
+		"ListServiceSpecificCredentials", "SimulatePrincipalPolicy", "CreatePolicy", "TagPolicy",
+	}
+}
+
+// SetFault makes a fault stand for every call of these actions to which OnCall does
+// not give one; nil removes it. The fault must not have callbacks that change it.
+func (s *Server) SetFault(fault *Fault, actions ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, action := range actions {
+		s.faults[action] = fault
+	}
+}
+
 // OnCall makes fn choose the fault of each call before the call is examined; nil
 // is no fault. fn is called by many goroutines at once and may call any method
 // but Close. A nil fn removes it.
@@ -96,9 +122,11 @@ func (s *Server) begin(call *Call) *Fault {
 	s.mu.Lock()
 	call.N = len(s.calls) + 1
 	s.calls = append(s.calls, *call)
-	hook := s.hook
+	hook, fault := s.hook, s.faults[call.Action]
 	s.mu.Unlock()
-	fault := &Fault{}
+	if fault == nil {
+		fault = &Fault{}
+	}
 	if hook != nil {
 		if decided := hook(*call); decided != nil {
 			fault = decided

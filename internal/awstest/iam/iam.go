@@ -88,6 +88,7 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	lag      func() time.Duration
 	hook     func(Call) *Fault
+	faults   map[string]*Fault // by action
 	calls    []Call
 	problems []string
 	users    table[*User]
@@ -119,6 +120,7 @@ func Start(cfg Config) (*Server, error) {
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
 		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, sessions: map[string]*Session{},
 		buckets: map[string]*bucket{}, groups: map[string]string{}, parsed: map[string]*document{},
+		faults: map[string]*Fault{},
 	}
 	s.lag = s.cfg.LagFunc
 	s.Root = alias.KeyPair{AccessKeyID: uniqueID("AKIA", 16), SecretAccessKey: alias.NewSecret(newSecret())}

@@ -127,7 +127,7 @@ func (s *Server) fullPolicy(p *Policy, now time.Time) xmlPolicy {
 
 func createPolicy(s *Server, r *request) (any, error) {
 	name, path, text := r.params.Get("PolicyName"), cmp.Or(r.params.Get("Path"), "/"), r.params.Get("PolicyDocument")
-	tags, err := r.tags()
+	tags, err := r.keptTags()
 	switch {
 	case err != nil:
 		return nil, err
@@ -269,7 +269,7 @@ func deletePolicy(s *Server, r *request) (any, error) {
 }
 
 func tagPolicy(s *Server, r *request) (any, error) {
-	tags, err := r.tags()
+	tags, err := r.keptTags()
 	if err != nil {
 		return nil, err
 	}
@@ -278,11 +278,7 @@ func tagPolicy(s *Server, r *request) (any, error) {
 	}
 	latest, _ := s.policies.latest(r.params.Get("PolicyArn"))
 	changed := latest.clone()
-	if changed.Tags == nil {
-		changed.Tags = map[string]string{}
-	}
-	maps.Copy(changed.Tags, tags)
-	if len(changed.Tags) > tagsQuota {
+	if changed.Tags = merged(changed.Tags, tags); len(changed.Tags) > tagsQuota {
 		return nil, limitExceeded("TagsPerPolicy", tagsQuota)
 	}
 	s.policies.set(changed.ARN, changed, r.from)

@@ -225,22 +225,3 @@ func (r *request) members(name string) []string {
 		out = append(out, values[0])
 	}
 }
-
-// tags are the tags of a request.
-func (r *request) tags() (map[string]string, error) {
-	out, seen := map[string]string{}, map[string]bool{}
-	for i := 1; ; i++ {
-		at := "Tags.member." + strconv.Itoa(i)
-		key, value := r.params.Get(at+".Key"), r.params.Get(at+".Value")
-		if _, ok := r.params[at+".Key"]; !ok {
-			return out, nil
-		}
-		if key == "" || len(key) > 128 || len(value) > 256 {
-			return nil, invalid("tags")
-		}
-		if seen[strings.ToLower(key)] {
-			return nil, refusal("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-		}
-		out[key], seen[strings.ToLower(key)] = value, true
-	}
-}

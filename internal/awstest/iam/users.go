@@ -45,16 +45,6 @@ var (
 	pathForm = regexp.MustCompile(`^(/|/[\x21-\x7e]+/)$`)
 )
 
-// tagsQuota bounds the tags of a user or policy.
-const tagsQuota = 50
-
-type xmlTag struct{ Key, Value string }
-
-// xmlTags are the tags of a user or policy; nil is omitted.
-type xmlTags struct {
-	Member []xmlTag `xml:"member"`
-}
-
 type xmlBoundary struct{ PermissionsBoundaryType, PermissionsBoundaryArn string }
 
 type xmlUser struct {
@@ -85,21 +75,6 @@ func fullUser(u *User) xmlUser {
 }
 
 func date(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
-
-func tagList(tags map[string]string) []xmlTag {
-	out := make([]xmlTag, 0, len(tags))
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		out = append(out, xmlTag{key, tags[key]})
-	}
-	return out
-}
-
-func ownTags(tags map[string]string) *xmlTags {
-	if len(tags) == 0 {
-		return nil
-	}
-	return &xmlTags{tagList(tags)}
-}
 
 // page is the part of a list that the request asks for. A marker is a place in
 // the list by name, so that a list that changes between pages loses no entry.
@@ -195,7 +170,7 @@ func (s *Server) changeUser(r *request, change func(seen, u *User) error) error 
 
 func createUser(s *Server, r *request) (any, error) {
 	name, path := r.params.Get("UserName"), cmp.Or(r.params.Get("Path"), "/")
-	tags, err := r.tags()
+	tags, err := r.keptTags()
 	switch {
 	case err != nil:
 		return nil, err
@@ -286,48 +261,6 @@ func deleteUser(s *Server, r *request) (any, error) {
 	}
 	s.users.remove(u.Name, r.from)
 	return nil, nil //nolint:nilnil // an answer without content
-}
-
-func tagUser(s *Server, r *request) (any, error) {
-	tags, err := r.tags()
-	if err != nil {
-		return nil, err
-	}
-	return nil, s.changeUser(r, func(_, u *User) error {
-		if u.Tags == nil {
-			u.Tags = map[string]string{}
-		}
-		maps.Copy(u.Tags, tags)
-		if len(u.Tags) > tagsQuota {
-			return limitExceeded("TagsPerUser", tagsQuota)
-		}
-		return nil
-	})
-}
-
-func untagUser(s *Server, r *request) (any, error) {
-	return nil, s.changeUser(r, func(_, u *User) error {
-		for _, key := range r.members("TagKeys") {
-			delete(u.Tags, key)
-		}
-		return nil
-	})
-}
-
-func listUserTags(s *Server, r *request) (any, error) {
-	u, err := s.visibleUser(r)
-	if err != nil {
-		return nil, err
-	}
-	return pageOfTags(s, r, u.Tags)
-}
-
-func pageOfTags(s *Server, r *request, all map[string]string) (any, error) {
-	tags, more, err := page(s, r, tagList(all), func(t xmlTag) string { return t.Key })
-	return struct {
-		Tags []xmlTag `xml:"Tags>member"`
-		xmlPage
-	}{tags, more}, err
 }
 
 func putUserPermissionsBoundary(s *Server, r *request) (any, error) {
