@@ -113,6 +113,50 @@ func TestOverlapLeaves(t *testing.T) {
 	wg.Wait()
 }
 
+// piece is a chunkReader that returns its chunks.
+type piece struct{ chunks [][]byte }
+
+func (*piece) Close() error { return nil }
+
+func (p *piece) Next(int64) ([]byte, error) {
+	chunk := p.chunks[0]
+	p.chunks = p.chunks[1:]
+	return chunk, nil
+}
+
+// TestRangeAlone: a range that is fetched by itself has left before its client can have its
+// last byte. One in blocks stays, because others share the block that is being sent.
+func TestRangeAlone(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		alone int64
+		left  bool
+	}{{"by itself", 5, true}, {"in blocks", 0, false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			g, part := newTestGroup(t), byteRange{10, 14}
+			_, leave := g.enter(firstOne, part)
+			s := &rangeStream{
+				chunkReader: &piece{[][]byte{[]byte("abc"), []byte("de")}},
+				alone:       tc.alone, leave: leave, done: func() {},
+			}
+			sent := int64(0)
+			for _, left := range []bool{false, tc.left} {
+				chunk, err := s.Next(sent)
+				must(t, err)
+				sent += int64(len(chunk))
+				overlaps, leave := g.enter(firstOne, part)
+				leave()
+				if overlaps == left {
+					t.Errorf("after %d bytes the same range overlaps: %t", sent, overlaps)
+				}
+			}
+			s.Close()
+		})
+	}
+}
+
 // TestBlockShared: a block has one fetch while one is under way or somebody reads it,
 // and is not there after that.
 func TestBlockShared(t *testing.T) {

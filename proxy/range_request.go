@@ -183,6 +183,7 @@ func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 	if overlaps {
 		s.chunkReader, err = p.openBlocks(w, v)
 	} else {
+		s.alone = w.length()
 		s.chunkReader, err = p.cache.Stream(p.base, w.key, p.loadRange(w))
 	}
 	if err != nil {
@@ -196,8 +197,19 @@ func (p *Proxy) openRange(w rangeRequest) (*rangeStream, error) {
 type rangeStream struct {
 	chunkReader
 
+	alone       int64 // length of a range that is fetched by itself, 0 of one in blocks
 	leave, done func()
 	once        sync.Once
+}
+
+// Next leaves the block group with the last bytes of a range that is fetched by itself. The
+// client may ask again as soon as it has them, and that range overlaps nothing.
+func (s *rangeStream) Next(off int64) ([]byte, error) {
+	chunk, err := s.chunkReader.Next(off)
+	if s.alone > 0 && off+int64(len(chunk)) >= s.alone {
+		s.leave()
+	}
+	return chunk, err
 }
 
 func (s *rangeStream) Close() error {
