@@ -102,7 +102,6 @@ func (x *exchange) Close() error {
 		x.reader.Close()
 	}
 	x.releaseClient()
-	p.rec.InFlight(-1)
 	took := time.Since(x.start)
 	if x.client.IsValid() {
 		x.open.clients.leave(x.client)
@@ -119,6 +118,7 @@ func (x *exchange) Close() error {
 		x.log(took)
 	}
 	dropBuffers(&x.fc.Request, x.unread)
+	p.rec.InFlight(-1) // now that it is counted: when none is in flight, the counters are complete
 	*x = exchange{}
 	exchanges.Put(x)
 	return nil

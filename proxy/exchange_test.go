@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"io"
+	"slices"
 	"testing"
 	"time"
 )
@@ -10,6 +11,8 @@ import (
 type meter struct {
 	Recorder
 	outcomes []Outcome
+	inFlight int
+	counted  []int // outcomes, each time that no request is in flight any more
 }
 
 func (m *meter) Series(string) Series { return m }
@@ -18,6 +21,13 @@ func (*meter) Saved(Saving, int64, int64) {}
 
 func (m *meter) Shared() bool      { return false }
 func (m *meter) Request(o Outcome) { m.outcomes = append(m.outcomes, o) }
+
+func (m *meter) InFlight(delta int) {
+	m.inFlight += delta
+	if m.inFlight == 0 {
+		m.counted = append(m.counted, len(m.outcomes))
+	}
+}
 
 // texts is a connection on which one text after the other arrives; it notes when
 // the last one does.
@@ -34,6 +44,20 @@ func (c *texts) Read(p []byte) (int, error) {
 	n := copy(p, c.list[0])
 	c.list, c.last = c.list[1:], time.Now()
 	return n, nil
+}
+
+// TestCountedInFlight: a request is in flight until it is counted. Who sees that none is in
+// flight sees complete counters.
+func TestCountedInFlight(t *testing.T) {
+	t.Parallel()
+	p := newTestProxy(t, 100)
+	m := &meter{Recorder: p.rec}
+	p.rec, p.unknown, p.series = m, m, newSeriesTable(m, func(string) bool { return true })
+	const ask = "GET /shop/a.png HTTP/1.1\r\nHost: x\r\n\r\n"
+	must(t, p.app.Server().ServeConn(&texts{list: []string{ask, ask}}))
+	if want := []int{1, 2}; !slices.Equal(m.counted, want) {
+		t.Errorf("%d outcomes are counted when none is in flight, want %d", m.counted, want)
+	}
 }
 
 // What could not be read has taken no longer than since it came, whatever was
