@@ -122,14 +122,22 @@ func TestColdHeadCacheStatus(t *testing.T) {
 			if got := head.Header.Get("Cache-Status"); got != "ixmage; "+tc.head || head.StatusCode != http.StatusOK {
 				t.Errorf("HEAD: got %s and %q, want %q", head.Status, got, tc.head)
 			}
-			get := s.get(target)
-			wantPicture(t, get, tc.obj.Body)
+			var get *response
+			eventually(t, "the fetch of the HEAD, which is answered sooner, has ended", func() bool {
+				get = s.get(target)
+				wantPicture(t, get, tc.obj.Body)
+				return get.Header.Get("Cache-Status") != "ixmage; fwd=stale; collapsed"
+			})
 			if got := get.Header.Get("Cache-Status"); !strings.HasPrefix(got, "ixmage; "+tc.get) {
 				t.Errorf("GET: got %q, want %q", got, tc.get)
+			}
+			if n := s.calls(tc.name); tc.name == "stale" && n != 2 {
+				t.Errorf("S3 was asked %d times, want twice: by the first GET and by the HEAD", n)
 			}
 		})
 	}
 	t.Cleanup(func() { // after the parallel rows
+		s.waitInFlight(0)
 		if n := s.metric(`ixmage_cache_requests_total{alias="shop",cache="bypass"}`); n != 4 {
 			t.Errorf("%v requests are counted as bypass, want a HEAD and a GET of each that is too large", n)
 		}

@@ -193,6 +193,7 @@ func TestCrowdOfRanges(t *testing.T) {
 			s.wantLittleSent(t, name, int64(tc.size+20*100_000+4<<20))
 		})
 	}
+	s.waitInFlight(0) // the last of them have released their blocks
 	if n := s.metric(`ixmage_cache_bytes{tier="memory"}`); n > 600_000 {
 		t.Errorf("%v bytes are held", n)
 	}
@@ -349,6 +350,7 @@ func TestBlocks(t *testing.T) {
 			if got := s.askedSince(before); !slices.Equal(got, tc.want) {
 				t.Errorf("S3 was asked for %q, want %q", got, tc.want)
 			}
+			s.waitInFlight(1) // the next one shares no block of this one
 		})
 	}
 	for _, r := range s.s3.Requests() {

@@ -291,6 +291,15 @@ func (s *server) metric(series string) float64 {
 	return 0
 }
 
+// waitInFlight waits until n requests are in progress. All others are counted and logged and
+// hold nothing, which is so a little later than their clients have the answers.
+func (s *server) waitInFlight(n int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprintf("%d requests are in flight", n), func() bool {
+		return s.samples()["ixmage_http_requests_in_flight"] == float64(n)
+	})
+}
+
 // samples reads all of /metrics, by series as Prometheus prints them, and leaves
 // no connection behind.
 func (s *server) samples() map[string]float64 {

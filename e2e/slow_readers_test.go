@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -264,6 +265,25 @@ func (s *env) attack(n int, path func(int) string, stop <-chan struct{}) (wait f
 	return wg.Wait
 }
 
+// takeSteadily reads n bytes at a rate in bytes per second. What it reads late, because the
+// machine is busy, it makes up for. It counts in got.
+func (c *slowClient) takeSteadily(n, rate int, got *atomic.Int64) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	begun := time.Now()
+	for at := 0; at < n; {
+		<-tick.C
+		due := min(n, int(time.Since(begun).Seconds()*float64(rate))) - at
+		k, err := io.CopyN(io.Discard, c.Conn, int64(due))
+		at += int(k)
+		got.Store(int64(at))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // TestSlowReadersLong attacks the program with default flags, for a minute: by clients of
 // cacheable pictures, and by clients of objects that are too large for the cache.
 // IXMAGE_SLOW_READERS=all runs it.
@@ -289,6 +309,7 @@ func TestSlowReadersLong(t *testing.T) { //nolint:paralleltest // it measures
 func slowReadersLong(t *testing.T, readers, size, aliases int) {
 	t.Helper()
 	const hot, minute = 50, 60
+	const honestSize, honestRate = 6 << 20, 100 << 10 // which takes a minute
 	needFiles(t, uint64(2*readers+1000))
 	s := newEnvOn(t, startPlain(t, "--log-level", "info"))
 	names := []string{"shop", "two", "three", "four"}[:aliases]
@@ -305,7 +326,7 @@ func slowReadersLong(t *testing.T, readers, size, aliases int) {
 	for i := range objects {
 		s.put(fmt.Sprintf("large%d.png", i), s3.Object{Body: body})
 	}
-	s.put("honest.png", s3.Object{Body: png(4<<20, "honest")})
+	s.put("honest.png", s3.Object{Body: png(honestSize, "honest")})
 	s.get("/shop/honest.png") // the first second of 1,000 requests fills the queue of the alias
 	// users ask for hot pictures at a steady pace, and count hits and others in a second.
 	users := func(seconds int) (hits, others int) {
@@ -323,24 +344,18 @@ func slowReadersLong(t *testing.T, readers, size, aliases int) {
 		return hits, others
 	}
 	before, _ := users(5)
-	stop := make(chan struct{})
-	wait := s.attack(readers, func(i int) string { return fmt.Sprintf("/%s/large%d.png", names[i%len(names)], i%objects) }, stop)
+	// A client that takes more than 64 KiB/s is safe when it has done so for 2 s.
 	var honest atomic.Int64
 	var wg sync.WaitGroup
+	c := s.slow("/shop/honest.png")
 	wg.Go(func() {
-		c := s.slow("/shop/honest.png")
-		pace := &pacedReader{r: c.Conn, step: 10 << 10, tick: time.NewTicker(100 * time.Millisecond)}
-		defer pace.tick.Stop()
-		buf := make([]byte, 10<<10)
-		for honest.Load() < 4<<20 {
-			n, err := pace.Read(buf)
-			honest.Add(int64(n))
-			if err != nil {
-				t.Errorf("a client that reads 100 KiB/s is cut after %d bytes: %v", honest.Load(), err)
-				return
-			}
+		if err := c.takeSteadily(honestSize, honestRate, &honest); err != nil {
+			t.Errorf("a client that reads 100 KiB/s is cut after %d bytes: %v", honest.Load(), err)
 		}
 	})
+	eventually(t, "the client is known to be no slow one", func() bool { return honest.Load() >= 4*honestRate })
+	stop := make(chan struct{})
+	wait := s.attack(readers, func(i int) string { return fmt.Sprintf("/%s/large%d.png", names[i%len(names)], i%objects) }, stop)
 	begun := time.Now()
 	hits, others, cold, coldFailed := 0, 0, 0, 0
 	for time.Since(begun) < minute*time.Second {
