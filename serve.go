@@ -294,7 +294,8 @@ func (s *serveCmd) provisioning(
 		Recorder: d.metrics, Log: log,
 	})
 	cfg := provision.Config{
-		Registry: registry, S3: d.s3.Client, InstallID: id, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
+		Registry: registry, S3: d.s3.Client, S3Hint: origin.Hint,
+		InstallID: id, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
 		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags,
 		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
 		Timing: s.timing(), Recorder: d.metrics, Log: log,

@@ -20,6 +20,9 @@ type Config struct {
 	Probes *AWS
 	// S3 makes the client that reads a location with a key pair.
 	S3 func(alias.Location, alias.KeyPair) *s3.Client
+	// S3Hint says what an operator can do about an error of such a client without an answer
+	// of S3. Nil: nothing special.
+	S3Hint func(alias.Location, error) string
 
 	InstallID string
 	Boundary  string // ARN of the permissions boundary of every user; empty for none

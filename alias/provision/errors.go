@@ -30,6 +30,10 @@ const (
 	codeOldKeyWorks    = "old-key-works"
 	codeUserMissing    = "user-missing"
 	codeInternal       = "internal"
+
+	codeBucketMissing = "bucket-missing"
+	codeWrongRegion   = "wrong-region"   // the bucket is in another one
+	codeS3Unreachable = "s3-unreachable" // S3 did not answer before IAM was asked for anything
 )
 
 // stepError means that a step cannot succeed. detail is for the operator.

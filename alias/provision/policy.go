@@ -35,6 +35,9 @@ func (t *task) putPolicy(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if t.data.Request.Credential != "" && t.data.Before == nil {
+		if err := t.checkBucket(ctx); err != nil {
+			return "", err
+		}
 		t.data.Before = p.Clone()
 		if err := t.save(ctx); err != nil {
 			return "", err

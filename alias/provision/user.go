@@ -68,6 +68,9 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := t.checkBucket(ctx); err != nil {
+		return "", err
+	}
 	client, in := t.p.cfg.AWS.iam(), &iam.CreateUserInput{
 		UserName: aws.String(p.User.Name), Path: aws.String(p.User.Path), Tags: iamTags(p.Tags),
 	}

@@ -189,6 +189,15 @@ func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
 	return o.clients.newClient(variantOf(loc), providerOf(kp)).s3
 }
 
+// Hint says what an operator can do about an error of a client for a location, if S3 gave no
+// answer. It contains no secret.
+func Hint(loc alias.Location, err error) string {
+	if _, hint := diagnose(err, variantOf(loc)); hint != "" {
+		return hint
+	}
+	return "S3 cannot be reached: check the alias's endpoint and region, and the network of this host."
+}
+
 // ClientOf returns the client that serves a route. Its calls take no slot, are not
 // counted, and are not repeated with another key.
 func (o *Origin) ClientOf(r alias.Route) (*s3.Client, error) { return o.clients.current(r) }

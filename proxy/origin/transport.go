@@ -133,8 +133,11 @@ func (c *httpClient) Do(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !c.allowHTTP {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &addressError{error: errPlainHTTP}}
 	}
-	// Not among the signed headers.
-	req.Header["User-Agent"], req.Header["Accept-Encoding"] = userAgent, identity
+	// Not among the signed headers. Probes have a user agent of their own.
+	req.Header["Accept-Encoding"] = identity
+	if req.Header["User-Agent"] == nil {
+		req.Header["User-Agent"] = userAgent
+	}
 	resp, err := c.send(req)
 	if err != nil || resp.StatusCode/100 == 2 {
 		return resp, err

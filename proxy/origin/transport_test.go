@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -20,6 +21,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ixmage/alias"
 	"ixmage/internal/awstest/netfault"
@@ -373,4 +378,49 @@ func (d *dns) answer(q []byte) []byte {
 		out = append(out, addr.AsSlice()...)
 	}
 	return out
+}
+
+// TestUserAgent: a call of a probe may name itself, and the others are ixmage's.
+func TestUserAgent(t *testing.T) {
+	t.Parallel()
+	k := newEnv(t, nil)
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
+	named := func(stack *middleware.Stack) error {
+		return stack.Build.Add(middleware.BuildMiddlewareFunc("Named", func(
+			ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler,
+		) (middleware.BuildOutput, middleware.Metadata, error) {
+			in.Request.(*smithyhttp.Request).Header.Set("User-Agent", "probe/1")
+			return next.HandleBuild(ctx, in)
+		}), middleware.After)
+	}
+	client := k.Client(r.Route.Alias.Location, alias.KeyPair{})
+	for _, options := range [][]func(*middleware.Stack) error{nil, {named}} {
+		_, err := client.HeadBucket(t.Context(), &awss3.HeadBucketInput{Bucket: &r.Route.Alias.Bucket}, func(o *awss3.Options) {
+			o.APIOptions = append(o.APIOptions, options...)
+		})
+		if _, ok := errors.AsType[*smithyhttp.ResponseError](err); err != nil && !ok {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, q := range k.s3.Requests() {
+		got = append(got, q.Header.Get("User-Agent"))
+	}
+	if want := []string{"ixmage", "probe/1"}; !slices.Equal(got, want) {
+		t.Errorf("user agents %q, want %q", got, want)
+	}
+}
+
+// TestHint: an error without an answer has a hint, whatever it is.
+func TestHint(t *testing.T) {
+	t.Parallel()
+	aws := alias.Location{Bucket: "media", Region: "eu-wset-1"}
+	for err, want := range map[error]string{
+		&net.DNSError{Name: "media.s3.eu-wset-1.amazonaws.com", IsNotFound: true}: "correct the alias's region",
+		errors.New("something new"): "check the alias's endpoint and region",
+	} {
+		if got := Hint(aws, err); !strings.Contains(got, want) {
+			t.Errorf("%v: %q", err, got)
+		}
+	}
 }
