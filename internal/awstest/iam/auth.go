@@ -51,7 +51,7 @@ func (s *Server) authenticateLocked(r *request, service, payload string) error {
 	case service == "iam": // but for sessions with MFA: API_GetSessionToken
 		return unknown
 	}
-	s.recordUseLocked(auth, r, service)
+	s.recordUseLocked(auth.KeyID, use{r.now, service, auth.Region})
 	return nil
 }
 
@@ -72,19 +72,6 @@ func (s *Server) signerLocked(id string, r *request) (c caller, secret alias.Sec
 		return caller{}, secret, false
 	}
 	return caller{user: user, arn: user.ARN}, key.secret, true
-}
-
-// recordUseLocked records the last use of a key, which has no lag here.
-func (s *Server) recordUseLocked(auth sigv4.Authorization, r *request, service string) {
-	h, ok := s.keys[auth.KeyID]
-	if !ok {
-		return // the key of root, or a session
-	}
-	for i, v := range *h {
-		used := *v.value
-		used.LastUsed, used.LastService, used.LastRegion = r.now, service, auth.Region
-		(*h)[i].value = &used
-	}
 }
 
 func hashOf(body []byte) string {

@@ -32,6 +32,16 @@ type Config struct {
 	Lag     time.Duration
 	LagFunc func() time.Duration
 
+	// LastUsedLag is the time for which GetAccessKeyLastUsed does not know a new key.
+	// It answers with the code LastUsedError then; if that is empty, as for a key that
+	// never existed: AccessDenied to who has a right to some users only, else
+	// NoSuchEntity.
+	LastUsedLag   time.Duration
+	LastUsedError string
+	// LastUsedValueLag is the time until a use of a key is seen in its answer: minutes
+	// to hours on AWS.
+	LastUsedValueLag time.Duration
+
 	Account   string // empty: 123456789012
 	Partition string // empty: aws
 	Region    string // of the buckets; empty: us-east-1

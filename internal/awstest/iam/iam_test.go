@@ -113,3 +113,12 @@ func TestUserLifecycle(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// message is the text of an error of AWS.
+func message(err error) string {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return ""
+	}
+	return api.ErrorMessage()
+}

@@ -17,6 +17,7 @@ type Key struct {
 
 	secret alias.Secret
 	userID string
+	uses   *[]use // shared by all versions of the key
 }
 
 // Pair is the key pair, for a key that the test has not made itself.
@@ -49,7 +50,7 @@ func (s *Server) keysOf(u *User) []*Key {
 func (s *Server) newKey(u *User, created, from time.Time) *Key {
 	k := &Key{
 		ID: uniqueID("AKIA", 16), User: u.Name, Active: true, Created: created,
-		secret: alias.NewSecret(newSecret()), userID: u.ID,
+		secret: alias.NewSecret(newSecret()), userID: u.ID, uses: &[]use{},
 	}
 	s.keys.set(k.ID, k, from)
 	return k
@@ -139,33 +140,4 @@ func listAccessKeys(s *Server, r *request) (any, error) {
 		AccessKeyMetadata []xmlKey `xml:"AccessKeyMetadata>member"`
 		xmlPage
 	}{keys, more}, err
-}
-
-// onKeyOwner is the user whose key a request names.
-func onKeyOwner(s *Server, r *request) target {
-	if k, ok := s.keys.visibleAt(r.params.Get("AccessKeyId"), r.now); ok {
-		return s.userTarget(r, k.User)
-	}
-	return target{arn: s.arn("user/")}
-}
-
-func getAccessKeyLastUsed(s *Server, r *request) (any, error) {
-	id := r.params.Get("AccessKeyId")
-	k, ok := s.keys.visibleAt(id, r.now)
-	if !ok {
-		return nil, refusal("NoSuchEntity", "The Access Key with id %s cannot be found.", id)
-	}
-	type lastUsed struct {
-		LastUsedDate string `xml:",omitempty"`
-		ServiceName  string
-		Region       string
-	}
-	used := lastUsed{ServiceName: "N/A", Region: "N/A"}
-	if !k.LastUsed.IsZero() {
-		used = lastUsed{date(k.LastUsed), k.LastService, k.LastRegion}
-	}
-	return struct {
-		UserName          string
-		AccessKeyLastUsed lastUsed
-	}{k.User, used}, nil
 }

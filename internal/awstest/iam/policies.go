@@ -38,7 +38,29 @@ const AmazonS3ReadOnlyAccess = `{"Version":"2012-10-17","Statement":[{"Effect":"
 	`"Action":["s3:Get*","s3:List*","s3:Describe*","s3-object-lambda:Get*","s3-object-lambda:List*"],` +
 	`"Resource":"*"}]}`
 
+// SelfManagedKeys is AWS's example of a policy for users who rotate their own keys:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/access-keys_required-permissions.html
+const SelfManagedKeys = `{"Version":"2012-10-17","Statement":[{"Sid":"CreateOwnAccessKeys","Effect":"Allow",` +
+	`"Action":["iam:CreateAccessKey","iam:DeleteAccessKey","iam:GetUser","iam:ListAccessKeys","iam:UpdateAccessKey"],` +
+	`"Resource":"arn:*:iam::*:user/${aws:username}"}]}`
+
 const administratorAccess = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+
+// quarantine is a part of the policies that AWS attaches to a user whose key it has
+// found in public. They do not deny s3:GetObject:
+// https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSCompromisedKeyQuarantineV3.html
+const quarantine = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["iam:AddUserToGroup",` +
+	`"iam:AttachUserPolicy","iam:ChangePassword","iam:CreateAccessKey","iam:CreateLoginProfile",` +
+	`"iam:CreatePolicyVersion","iam:CreateUser","iam:DetachUserPolicy","iam:PutUserPermissionsBoundary",` +
+	`"iam:PutUserPolicy","iam:SetDefaultPolicyVersion","iam:UpdateAccessKey","iam:UpdateUser","s3:DeleteBucket",` +
+	`"s3:DeleteObject","s3:ListAllMyBuckets","s3:PutBucketPolicy"],"Resource":["*"]}]}`
+
+// QuarantineARN is the ARN of AWSCompromisedKeyQuarantineV3 in this partition.
+func (s *Server) QuarantineARN() string { return s.awsARN("AWSCompromisedKeyQuarantineV3") }
+
+// Quarantine attaches that policy, as AWS does when it finds a key of the user in
+// public.
+func (s *Server) Quarantine(user string) { s.AttachPolicy(user, s.QuarantineARN()) }
 
 // ReadOnlyARN is the ARN of AmazonS3ReadOnlyAccess in this partition.
 func (s *Server) ReadOnlyARN() string { return s.awsARN("AmazonS3ReadOnlyAccess") }
@@ -51,6 +73,7 @@ func (s *Server) addAWSPolicies() {
 	made := time.Date(2015, 2, 6, 18, 40, 59, 0, time.UTC)
 	for name, text := range map[string]string{
 		"AmazonS3ReadOnlyAccess": AmazonS3ReadOnlyAccess, "AdministratorAccess": administratorAccess,
+		"AWSCompromisedKeyQuarantineV2": quarantine, "AWSCompromisedKeyQuarantineV3": quarantine,
 	} {
 		arn := s.awsARN(name)
 		s.policies.set(arn, &Policy{

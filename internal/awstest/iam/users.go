@@ -241,6 +241,8 @@ func deleteUser(s *Server, r *request) (any, error) {
 	if !ok || u.ID != seen.ID {
 		return nil, noSuchUser(seen.Name)
 	}
+	// In the words of AWS, as its users report them: rebuy-de/aws-nuke issues 308, 470
+	// and 671.
 	for _, hangs := range []struct {
 		on   bool
 		text string
@@ -251,9 +253,9 @@ func deleteUser(s *Server, r *request) (any, error) {
 		{len(u.Groups) > 0, "remove users from group"},
 		{u.LoginProfile, "delete login profile"},
 		{len(u.MFADevices) > 0, "delete MFA device"},
-		{len(u.SSHKeys) > 0, "delete SSH public keys"},
-		{len(u.SigningCerts) > 0, "delete signing certificates"},
-		{len(u.ServiceCredentials) > 0, "delete service specific credentials"},
+		{len(u.SSHKeys) > 0, "remove referenced objects"},
+		{len(u.SigningCerts) > 0, "delete certificates"},
+		{len(u.ServiceCredentials) > 0, "remove referenced objects"},
 	} {
 		if hangs.on {
 			return nil, refusal("DeleteConflict", "Cannot delete entity, must %s first.", hangs.text)
