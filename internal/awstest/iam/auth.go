@@ -94,6 +94,9 @@ func (s *Server) authorizeLocked(r *request, target target) error {
 	if err != nil {
 		return err
 	}
+	if s.cfg.BoundaryNeedsPut && r.call.Action == "CreateUser" && r.params.Get("PermissionsBoundary") != "" {
+		actions = append(actions, "iam:PutUserPermissionsBoundary")
+	}
 	switch {
 	case len(tags) == 0:
 	case r.call.Action == "CreateUser":

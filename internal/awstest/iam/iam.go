@@ -57,6 +57,11 @@ type Config struct {
 	// Terse makes S3 answer "Access Denied" without the missing right, as AWS
 	// does to callers of another account.
 	Terse bool
+	// BoundaryNeedsPut makes CreateUser with a boundary need the right to
+	// iam:PutUserPermissionsBoundary too. AWS's example of delegation lists both, and
+	// does not say which call needs which:
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+	BoundaryNeedsPut bool
 	// NoReasons leaves out why a policy denies a call, as AWS did once and other
 	// servers do. It implies Terse.
 	NoReasons bool
