@@ -97,7 +97,7 @@ func TestClientConnections(t *testing.T) {
 	if got := s.metric("ixmage_http_connections"); got < 8*limit {
 		t.Errorf("%v connections count as open", got)
 	}
-	wantAll(t, "the log", s.output(), `msg="a client is at its limit: refused"`, "reason=client_connections", "limit=5")
+	wantAll(t, "the log", s.wholeLog(), `msg="a client is at its limit: refused"`, "reason=client_connections", "limit=5")
 	if n := strings.Count(s.output(), "a client is at its limit"); n > 3 {
 		t.Errorf("%d lines for refused connections", n)
 	}
@@ -151,7 +151,7 @@ func TestTrustedProxies(t *testing.T) {
 		s.put(key, s3.Object{Body: png(100, "")})
 		c := dialFrom(t, "10.9.9.9", s.public)
 		fmt.Fprintf(c, "GET /shop/%s HTTP/1.1\r\nHost: x\r\n%s\r\n", key, strings.Join(append(lines, ""), "\r\n"))
-		eventually(t, "the request waits", func() bool { return s.samples()["ixmage_http_requests_in_flight"] == float64(waiting) })
+		s.waitInFlight(waiting)
 	}
 	hit := func(want string, lines ...string) {
 		t.Helper()
@@ -194,7 +194,7 @@ func TestTrustedProxies(t *testing.T) {
 		t.Errorf("%v requests count as refused", got)
 	}
 	close(release)
-	eventually(t, "no request waits", func() bool { return s.samples()["ixmage_http_requests_in_flight"] == 0 })
+	s.waitInFlight(0)
 	hit("200", "X-Forwarded-For: 203.0.113.1")
 	if out := s.output(); strings.Contains(out, "203.0.113") {
 		t.Error("the log has an address from a header")

@@ -151,7 +151,7 @@ func TestConditionsOfLarge(t *testing.T) {
 			if r.StatusCode != tc.status {
 				t.Fatalf("got %s, want %d", summary(r), tc.status)
 			}
-			eventually(t, "the request is over", func() bool { return s.metric("ixmage_http_requests_in_flight") == 0 })
+			s.waitInFlight(0)
 			close(gate)
 			s.wantQuiet(t)
 			r = s.get("/shop/a.png")

@@ -31,7 +31,7 @@ func (f *faultEnv) network() {
 	}
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
 	f.waitQuiet()
-	counts, log := f.samples(), f.output()
+	counts, log := f.samples(), f.wholeLog()
 	for _, tr := range f.trials {
 		f.t.Run(tr.name+"/"+tr.method, func(t *testing.T) {
 			tr.check(t)

@@ -362,7 +362,7 @@ func (f *faultEnv) parts() {
 	})
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
 	f.waitQuiet()
-	log := f.output()
+	log := f.wholeLog()
 	for _, tr := range f.trials {
 		f.t.Run("a part/"+tr.name, func(t *testing.T) {
 			tr.check(t)

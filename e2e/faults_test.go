@@ -83,7 +83,7 @@ func (f *faultEnv) askBroken() {
 	f.t.Helper()
 	f.all(func(tr *trial) { tr.got = f.ask(tr) })
 	f.waitQuiet()
-	counts, log := f.samples(), f.output()
+	counts, log := f.samples(), f.wholeLog()
 	var tries, asked float64
 	for _, tr := range f.trials {
 		f.t.Run(tr.name+"/"+tr.method, func(t *testing.T) {

@@ -333,7 +333,7 @@ func TestReleaseOfStalledClient(t *testing.T) {
 		}
 	}
 	s.wantQuiet(t)
-	if !strings.Contains(s.output(), "client_aborted=true") {
+	if !strings.Contains(s.wholeLog(), "client_aborted=true") {
 		t.Error("the log does not say so")
 	}
 	wantPicture(t, s.get("/shop/a.png"), png(size, ""))

@@ -89,6 +89,7 @@ func TestNegative(t *testing.T) {
 	if n := s.calls("head.png"); n != 2 {
 		t.Errorf("S3 was asked %d times after a HEAD, want twice", n)
 	}
+	s.waitInFlight(0)
 	if got := s.metric(`ixmage_cache_requests_total{alias="shop",cache="negative"}`); got != 5 {
 		t.Errorf("%v negative answers are counted, want 5", got)
 	}

@@ -99,7 +99,8 @@ func (s *env) wantCause(t *testing.T, alias, cause string, remedy ...string) {
 		}
 		wantAll(t, "the remedy", e.Remedy, remedy...)
 	}
-	wantAll(t, "the log", lineOf(s.output(), "alias="+alias+" "), remedy...)
+	s.waitInFlight(0)
+	wantAll(t, "the log", lineOf(s.wholeLog(), "alias="+alias+" "), remedy...)
 }
 
 // TestNetworkCauses has S3 give no answer in the ways that configurations get wrong.

@@ -50,6 +50,7 @@ func TestPicture(t *testing.T) {
 			t.Errorf("Cache-Status is %q, want %q…", got, want)
 		}
 	}
+	s.waitInFlight(0)
 	if got := s.metric(`ixmage_cache_requests_total{alias="shop",cache="hit"}`); got != 1 {
 		t.Errorf("Prometheus counts %v hits, want 1", got)
 	}

@@ -148,6 +148,19 @@ func (s *server) output() string {
 	return s.log.text.String()
 }
 
+// wholeLog is the log up to this moment. It waits for the line of a request that it makes,
+// because lines arrive in order; so the log level must be debug.
+func (s *server) wholeLog() string {
+	s.t.Helper()
+	r := single(s.admin, http.MethodGet, "/metrics")
+	if r.Response == nil || r.err != nil {
+		s.t.Fatalf("no metrics: %v", r.err)
+	}
+	id := "request_id=" + r.Header.Get("X-Request-Id")
+	eventually(s.t, "the log has a line with "+id, func() bool { return strings.Contains(s.output(), id) })
+	return s.output()
+}
+
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // kill ends the process as a power cut would.

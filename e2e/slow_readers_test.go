@@ -136,7 +136,7 @@ func TestSlowReadersOfMisses(t *testing.T) {
 	if cut := s.metric(cutsForMemory); cut < readers-8 || cut > readers {
 		t.Errorf("%v of %d slow clients were cut for memory", cut, readers)
 	}
-	if !strings.Contains(s.output(), `msg="slow clients cut" reason=memory`) {
+	if !strings.Contains(s.wholeLog(), `msg="slow clients cut" reason=memory`) {
 		t.Error("the log does not say that clients were cut")
 	}
 }

@@ -36,6 +36,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		t.Errorf("Age is %s", age)
 	}
 	eventually(t, "it is new", func() bool { return len(s.get("/shop/a.png").body) == len(young) })
+	s.waitInFlight(0)
 	if s.metric(`ixmage_cache_requests_total{alias="shop",cache="stale"}`) < 1 {
 		t.Error("no stale answer is counted")
 	}
@@ -258,7 +259,7 @@ func (o *staleEnv) askBroken() {
 		o.t.Fatal(err)
 	}
 	o.all(func(r *staleObject) { r.got = r.ask(o.public, r.path()) })
-	eventually(o.t, "all is counted", func() bool { return o.metric("ixmage_http_requests_in_flight") == 0 })
+	o.waitInFlight(0)
 }
 
 // check compares answers, metrics and stored objects with the table.
