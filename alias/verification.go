@@ -58,6 +58,7 @@ const (
 	WhyNotConfigured  WhyUntried = "not-configured"  // no endpoint of the service is configured
 	WhyWouldChange    WhyUntried = "would-change"    // the call would change something if it were allowed
 	WhyProvesNothing  WhyUntried = "proves-nothing"  // every key gets the same answer
+	WhyNoUser         WhyUntried = "no-user"         // the key is of no IAM user, or the user is unknown
 	WhyNoProbe        WhyUntried = "no-probe"        // no probe and no control plane covers it
 )
 

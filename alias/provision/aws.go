@@ -19,6 +19,7 @@ import (
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"ixmage/alias"
+	"ixmage/alias/scope"
 )
 
 // controlRegion is the region for signing calls of IAM and STS if none is configured.
@@ -138,6 +139,7 @@ func (a *AWS) stsOptions(o *sts.Options) {
 func (a *AWS) withKey(kp alias.KeyPair) (*iam.Client, *sts.Client) {
 	base := a.base.Copy()
 	base.Credentials = credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
+	base.APIOptions = append(slices.Clone(base.APIOptions), scope.Mark)
 	once := aws.NopRetryer{}
 	return iam.NewFromConfig(base, a.iamOptions, func(o *iam.Options) { o.Retryer = once }),
 		sts.NewFromConfig(base, a.stsOptions, func(o *sts.Options) { o.Retryer = once })

@@ -3,6 +3,7 @@ package provision
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ func (t *task) verify(ctx context.Context) (string, error) {
 func (t *task) prove(
 	ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair,
 ) (*alias.Verification, string, error) {
+	ctx = scope.WithMark(ctx, t.op.ID)
 	timing := t.p.cfg.Timing
 	key, target := t.p.keyOf(a.Location, kp), t.p.target(a, p, t.data.Request)
 	read := func() []alias.Check { return scope.CheckRead(ctx, key, target) }
@@ -189,11 +191,11 @@ func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() [
 
 // keyOf makes the key that the checks use from a key pair.
 func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
-	key := scope.Key{S3: p.cfg.S3(at, kp), Now: p.clock.Now}
+	key := scope.Key{S3: p.cfg.S3(at, kp), Now: p.clock.Now, CustomIAM: p.cfg.IAMEndpoint != ""}
 	// Keys of an S3 server that is not AWS must not be sent to AWS.
-	foreign := at.Endpoint != "" && p.cfg.IAMEndpoint == ""
+	foreign := !at.AtAWS() && p.cfg.IAMEndpoint == ""
 	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !foreign {
-		key.IAM, key.STS = p.cfg.Probes.withKey(kp)
+		p.cfg.Probes.probesAt(&key, at, kp)
 	}
 	return key
 }
@@ -247,7 +249,7 @@ func (p *Provisioner) Verify(
 	}
 	target := p.target(a, prov, request)
 	target.Inside, target.Outside = cmp.Or(probe.Inside, target.Inside), cmp.Or(probe.Outside, target.Outside)
-	v.Checks, v.NotTried = scope.Check(ctx, p.keyOf(a.Location, kp), target)
+	v.Checks, v.NotTried = scope.Check(scope.WithMark(ctx, "verify-"+rand.Text()), p.keyOf(a.Location, kp), target)
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,

@@ -9,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ixmage/alias"
@@ -44,9 +43,9 @@ type Bucket struct {
 // does not answer in this way nothing is concluded. mark is the id of the operation, for
 // the user agent.
 func LookUpBucket(ctx context.Context, client *s3.Client, at alias.Location, mark string) Bucket {
-	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	ctx, cancel := context.WithTimeout(WithMark(ctx, mark), bucketTimeout)
 	defer cancel()
-	status, region, err := headBucket(ctx, client, at, mark)
+	status, region, err := headBucket(ctx, client, at)
 	switch state := bucketState(at, status, region); {
 	case status == 0:
 		return Bucket{State: BucketNoAnswer, Err: err}
@@ -55,7 +54,7 @@ func LookUpBucket(ctx context.Context, client *s3.Client, at alias.Location, mar
 	case state == BucketMissing && at.Endpoint != "" && region == "":
 		// The answer to a HEAD has no code, and a server that does not know the call may
 		// answer 404 too.
-		_, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &at.Bucket}, unsigned, markS3(mark))
+		_, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &at.Bucket}, unsigned, markS3)
 		if awserr.ReplyOf(err).Code != "NoSuchBucket" {
 			return Bucket{}
 		}
@@ -67,10 +66,8 @@ func LookUpBucket(ctx context.Context, client *s3.Client, at alias.Location, mar
 
 // headBucket returns a status of 0 if there was no answer, and the region that the answer
 // names.
-func headBucket(
-	ctx context.Context, client *s3.Client, at alias.Location, mark string,
-) (status int, region string, err error) {
-	out, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &at.Bucket}, unsigned, markS3(mark))
+func headBucket(ctx context.Context, client *s3.Client, at alias.Location) (status int, region string, err error) {
+	out, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &at.Bucket}, unsigned, markS3)
 	if err == nil {
 		return http.StatusOK, plainRegion(aws.ToString(out.BucketRegion)), nil
 	}
@@ -110,21 +107,3 @@ func plainRegion(s string) string {
 
 // unsigned makes a call without a signature.
 func unsigned(o *s3.Options) { o.Credentials = nil }
-
-// markS3 puts the id of an operation into the user agent of a call of S3, so that the access
-// log of the bucket and CloudTrail show which operation made it.
-func markS3(mark string) func(*s3.Options) {
-	return func(o *s3.Options) {
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			return stack.Build.Add(middleware.BuildMiddlewareFunc("ProbeMark",
-				func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (
-					middleware.BuildOutput, middleware.Metadata, error,
-				) {
-					if req, ok := in.Request.(*smithyhttp.Request); ok {
-						req.Header.Set("User-Agent", "ixmage ixmage-probe/"+mark)
-					}
-					return next.HandleBuild(ctx, in)
-				}), middleware.After)
-		})
-	}
-}

@@ -12,10 +12,12 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// CheckRead checks what the key must be able to do. It makes at most two calls, and is meant
-// to be repeated until a new key works.
+// CheckRead checks what the key must be able to do. It makes at most three calls, and is
+// meant to be repeated until a new key works.
 func CheckRead(ctx context.Context, key Key, t Target) []alias.Check {
-	return newRound(key, t).positive(ctx)
+	r := newRound(key, t)
+	r.positive(ctx)
+	return r.checks
 }
 
 // Check runs all checks. It begins with those of what the key must be able to do,
@@ -23,36 +25,45 @@ func CheckRead(ctx context.Context, key Key, t Target) []alias.Check {
 // not tried.
 func Check(ctx context.Context, key Key, t Target) ([]alias.Check, []alias.NotTried) {
 	r := newRound(key, t)
-	checks := r.positive(ctx)
+	r.positive(ctx)
 	if t.Inside != "" { // else readInside has set r.missing
 		r.missing, _ = r.get(ctx, r.probeKey(), "")
 	}
-	checks = append(checks, r.checkReads(ctx)...)
-	checks = append(checks, r.checkWrites(ctx)...)
-	checks = append(checks, r.checkLists(ctx)...)
-	checks = append(checks, r.checkIAM(ctx)...)
-	checks = append(checks, r.checkSTS(ctx)...)
+	r.checkReads(ctx)
+	r.checkWrites(ctx)
+	r.checkLists(ctx)
+	r.checkIAM(ctx)
+	r.checkSTS(ctx)
 	if t.Mode == "" {
-		checks = append(checks, r.checkUser(ctx)...)
+		r.checkUser(ctx)
 	}
-	return checks, r.notTried
+	r.finish()
+	return r.checks, r.notTried
 }
 
 func (r *round) check(name string, rep awserr.Reply, v alias.Verdict) alias.Check {
-	return alias.Check{Name: name, Expected: "AccessDenied", Got: rep.Code, Verdict: v, At: r.Now()}
-}
-
-func (r *round) positive(ctx context.Context) []alias.Check {
-	return []alias.Check{r.identity(ctx), r.readInside(ctx)}
-}
-
-func (r *round) identity(ctx context.Context) alias.Check {
-	rep := awserr.Reply{}
-	if r.STS != nil {
-		rep = r.whoami(ctx)
+	return alias.Check{
+		Name: name, Expected: "AccessDenied", Got: rep.Code, Verdict: v, Evidence: alias.EvidenceProbe, At: r.Now(),
 	}
+}
+
+// positive reads first: whether S3 knows the key tells what an unknown key means to STS.
+func (r *round) positive(ctx context.Context) {
+	read := r.readInside(ctx)
+	if !r.unconfigured(NameIdentity) {
+		r.who = r.whoami(ctx)
+		if r.who.Unimplemented() {
+			r.skip(NameIdentity, alias.WhyNotImplemented)
+		} else {
+			r.checks = append(r.checks, r.identity(r.who))
+		}
+	}
+	r.known = r.who.OK() || len(r.checks) == 0
+	r.checks = append(r.checks, read)
+}
+
+func (r *round) identity(rep awserr.Reply) alias.Check {
 	v, failed := identityVerdict(rep, r.User.ARN, r.arn)
-	r.known = rep.OK() || r.STS == nil
 	c := r.check(NameIdentity, rep, v)
 	c.Expected, c.Positive, c.Failed = r.User.ARN, true, failed
 	if r.User.ARN == "" {
@@ -65,8 +76,6 @@ func (r *round) identity(ctx context.Context) alias.Check {
 		c.Got, c.Detail = r.arn, "the key belongs to another user than the one that was made"
 	case rep.OK():
 		c.Got, c.Detail = r.arn, "the key belongs to "+r.arn
-	case r.STS == nil:
-		c.Detail = "no STS endpoint is configured, so the owner of the key is unknown"
 	default:
 		c.Detail = "the owner of the key is unknown: " + r.because(serviceSTS, rep)
 	}
@@ -130,153 +139,219 @@ func evidence(rep awserr.Reply) string {
 
 // checkReads checks reads outside the prefix. An alias on a whole bucket has no outside,
 // and a user with read-only-access may read every bucket.
-func (r *round) checkReads(ctx context.Context) []alias.Check {
-	if r.Location.Prefix == "" || r.Mode == alias.PolicyReadOnly {
-		return nil
+func (r *round) checkReads(ctx context.Context) {
+	if r.Location.Prefix == "" || r.wide() {
+		return
 	}
-	var checks []alias.Check
 	key, given := r.Outside, r.Outside != "" && !r.covers(r.Outside)
 	if !given {
 		key = ".ixmage-probe-" + random() // no prefix ends with a slash and begins like this
 	}
 	if !r.covers(key) {
-		rep, _ := r.get(ctx, key, "")
-		checks = append(checks, r.negative(NameReadOutside, rep, given || r.conclusive(rep, "s3:GetObject")))
+		r.deny(NameReadOutside, func() (awserr.Reply, bool) {
+			rep, _ := r.get(ctx, key, "")
+			return rep, given || r.conclusive(rep, "s3:GetObject")
+		})
 	}
 	sibling := r.Location.Prefix[:len(r.Location.Prefix)-1] + "-x/" + random()
 	if !r.covers(sibling) {
-		rep, _ := r.get(ctx, sibling, "")
-		checks = append(checks, r.negative(NameReadSibling, rep, r.conclusive(rep, "s3:GetObject")))
+		r.deny(NameReadSibling, func() (awserr.Reply, bool) {
+			rep, _ := r.get(ctx, sibling, "")
+			return rep, r.conclusive(rep, "s3:GetObject")
+		})
 	}
-	return checks
 }
 
 // conclusive reports whether the refusal of an action on a missing object means that
 // the action is not allowed. For a missing object S3 refuses every key that may not
 // list the bucket. The refusal is conclusive only if the answer for a missing object
-// inside, which this key may read, was another one.
+// inside, which this key may read, was another one, or if AWS names the action and a policy
+// that refuses it.
 func (r *round) conclusive(rep awserr.Reply, action string) bool {
-	return r.missing.Code == "NoSuchKey" || r.missing.Action == "s3:ListBucket" && rep.Action == action
+	return r.missing.Code == "NoSuchKey" ||
+		rep.Action == action && (r.missing.Action == "s3:ListBucket" || rep.Reason != awserr.ReasonNone)
 }
 
-func (r *round) checkWrites(ctx context.Context) []alias.Check {
-	rep, sure, written := r.write(ctx)
-	write := r.negative(NameWrite, rep, sure)
-	switch {
-	case write.Verdict != alias.VerdictViolated:
-	case written == "":
-		write.Detail += "; nothing was written"
-	case r.remove(ctx, written).OK():
-		write.Detail += "; the server ignored If-Match, so the empty object " + written +
-			" was written, and deleted again"
-	default:
-		write.Detail += "; the server ignored If-Match, so the empty object " + written +
-			" was written and not deleted: delete it"
-	}
-	return []alias.Check{write, r.negative(NameDelete, r.remove(ctx, r.probeKey()), true)}
+func (r *round) checkWrites(ctx context.Context) {
+	note := ""
+	r.deny(NameWrite, func() (awserr.Reply, bool) {
+		rep, sure, written := r.write(ctx)
+		note = "nothing was written"
+		if written != nil {
+			note = "the server ignored If-Match, so the empty object " + written.key + " was written, and deleted again"
+			if !r.cleanUp(ctx, *written) {
+				note = "the server ignored If-Match, so the empty object " + written.key +
+					" was written and not deleted: delete it"
+			}
+		}
+		return rep, sure
+	})
+	r.amend(NameWrite, note)
+	note = ""
+	r.deny(NameDelete, func() (rep awserr.Reply, sure bool) {
+		rep, marker := r.removeMissing(ctx)
+		if marker != nil && !r.cleanUp(ctx, *marker) {
+			note = "the server ignored If-Match and made a delete marker for " + marker.key + ", which has no object: delete it"
+		}
+		return rep, r.conclusive(rep, "s3:DeleteObject")
+	})
+	r.amend(NameDelete, note)
 }
 
 // checkLists checks lists and metadata.
-func (r *round) checkLists(ctx context.Context) []alias.Check {
-	checks := []alias.Check{r.negative(NameList, r.list(ctx, ""), true)}
+func (r *round) checkLists(ctx context.Context) {
+	r.deny(NameList, func() (awserr.Reply, bool) { return r.list(ctx, ""), true })
 	if r.Location.Prefix != "" {
-		checks = append(checks, r.negative(NameListInside, r.list(ctx, r.Location.Prefix), true))
+		r.deny(NameListInside, func() (awserr.Reply, bool) { return r.list(ctx, r.Location.Prefix), true })
 	}
-	checks = append(checks, r.negative(NameListBuckets, r.listBuckets(ctx), true))
+	r.deny(NameListBuckets, func() (awserr.Reply, bool) { return r.listBuckets(ctx), true })
 	key, given := r.Inside, r.Inside != ""
 	if !given {
 		key = r.probeKey()
 	}
-	acl := r.acl(ctx, key)
-	checks = append(checks, r.negative(NameACL, acl, given || r.conclusive(acl, "s3:GetObjectAcl")))
-	tags := r.tags(ctx, key)
-	checks = append(checks, r.negative(NameTagging, tags, given || r.conclusive(tags, "s3:GetObjectTagging")))
+	r.deny(NameACL, func() (awserr.Reply, bool) {
+		rep := r.acl(ctx, key)
+		return rep, given || r.conclusive(rep, "s3:GetObjectAcl")
+	})
+	r.deny(NameTagging, func() (awserr.Reply, bool) {
+		rep := r.tags(ctx, key)
+		return rep, given || r.conclusive(rep, "s3:GetObjectTagging")
+	})
 	// A bucket without versions has no old versions to read. A read of the null
 	// version would prove nothing.
 	if r.version != "" && r.version != "null" {
-		rep, _ := r.get(ctx, key, r.version)
-		checks = append(checks, r.negative(NameVersion, rep, true))
+		r.deny(NameVersion, func() (awserr.Reply, bool) {
+			rep, _ := r.get(ctx, key, r.version)
+			return rep, true
+		})
 	}
-	return append(checks, r.negative(NameBucketPolicy, r.bucketPolicy(ctx), true))
+	r.deny(NameBucketPolicy, func() (awserr.Reply, bool) { return r.bucketPolicy(ctx), true })
 }
 
-func (r *round) checkIAM(ctx context.Context) []alias.Check {
-	if r.IAM == nil {
-		return r.notAsked(serviceIAM, NameIAMSelf, NameIAMKeys, NameIAMCreateKey)
+func (r *round) checkIAM(ctx context.Context) {
+	r.deny(NameIAMSelf, func() (awserr.Reply, bool) { return r.getUser(ctx), true })
+	r.deny(NameIAMKeys, func() (awserr.Reply, bool) {
+		rep, _ := r.listKeys(ctx)
+		return rep, true
+	})
+	r.deny(NameIAMCreateKey, func() (awserr.Reply, bool) { return r.changeKeys(ctx), true })
+	if r.userName() == nil && r.arn != "" && !r.root() { // a role
+		r.skip(NameIAMOwnRights, alias.WhyNoUser)
+		return
 	}
-	keys, _ := r.listKeys(ctx)
-	return []alias.Check{
-		r.negative(NameIAMSelf, r.getUser(ctx), true),
-		r.negative(NameIAMKeys, keys, true),
-		r.negative(NameIAMCreateKey, r.createKey(ctx), true),
-	}
+	r.deny(NameIAMOwnRights, func() (awserr.Reply, bool) {
+		if r.userName() == nil { // the root user, or unknown
+			return r.who, true
+		}
+		return r.changeOwnRights(ctx), true
+	})
 }
 
-func (r *round) checkSTS(ctx context.Context) []alias.Check {
-	if r.STS == nil {
-		return r.notAsked(serviceSTS, NameAssumeRole, NameFederation)
+// checkSTS asks AWS for no role: it refuses every caller a role that does not exist, so the
+// answer would prove nothing. Of other servers too, only an answer that reveals the right
+// counts.
+func (r *round) checkSTS(ctx context.Context) {
+	switch {
+	case r.fromControlPlane(NameAssumeRole):
+	case r.STS == nil:
+		r.skip(NameAssumeRole, alias.WhyNotConfigured)
+	case !r.CustomIAM:
+		r.skip(NameAssumeRole, alias.WhyProvesNothing)
+	default:
+		rep := r.assumeRole(ctx)
+		if rep.Denied() && r.known {
+			r.skip(NameAssumeRole, alias.WhyProvesNothing)
+			break
+		}
+		r.deny(NameAssumeRole, func() (awserr.Reply, bool) { return rep, true })
 	}
-	return []alias.Check{
-		r.negative(NameAssumeRole, r.assumeRole(ctx), true),
-		r.negative(NameFederation, r.federate(ctx), true),
-	}
+	r.deny(NameFederation, func() (awserr.Reply, bool) { return r.federate(ctx), true })
 }
 
 // checkUser checks the user of a key that an operator made by hand.
-func (r *round) checkUser(ctx context.Context) []alias.Check {
-	if r.IAM == nil {
-		return r.notAsked(serviceIAM, NamePassword, NameOtherKeys)
-	}
-	const unseen = "the key may not ask, which is right; whether its user has "
-	rep := r.loginProfile(ctx)
-	password := r.check(NamePassword, rep, passwordVerdict(rep.Code, rep.Status))
-	password.Expected = "NoSuchEntity or AccessDenied"
-	switch {
-	case rep.OK():
-		password.Detail = "the user of this key has a console password, so it is probably a person and not a program"
-	case rep.Denied():
-		password.Detail = unseen + "a console password is unknown"
-	case password.Verdict == alias.VerdictProven:
-		password.Detail = "its user has no console password"
-	default:
-		password.Detail = "whether its user has a console password is unknown: " + r.because(serviceIAM, rep)
-	}
-	rep, n := r.listKeys(ctx)
-	others := r.check(NameOtherKeys, rep, otherKeysVerdict(rep.Code, rep.Status, n))
-	others.Expected = "no other key, or AccessDenied"
-	switch {
-	case rep.OK() && n > 0:
-		others.Detail = "its user has other keys (" + strconv.Itoa(n) + "), which have the same permissions"
-	case rep.OK():
-		others.Detail = "its user has no other key"
-	case rep.Denied():
-		others.Detail = unseen + "other keys is unknown"
-	default:
-		others.Detail = "whether its user has other keys is unknown: " + r.because(serviceIAM, rep)
-	}
-	return []alias.Check{password, others}
+func (r *round) checkUser(ctx context.Context) {
+	const refused = "the key may not ask, which is right, so whether its user has "
+	r.askUser(NamePassword, func(c *alias.Check) awserr.Reply {
+		rep := r.loginProfile(ctx)
+		c.Expected, c.Verdict = "NoSuchEntity", passwordVerdict(rep.Code)
+		switch {
+		case rep.OK():
+			c.Detail = "the user of this key has a console password, so it is probably a person and not a program"
+		case rep.Denied():
+			c.Detail = refused + "a console password is unknown"
+		case c.Verdict == alias.VerdictProven:
+			c.Detail = "its user has no console password"
+		default:
+			c.Detail = "whether its user has a console password is unknown: " + r.because(serviceIAM, rep)
+		}
+		return rep
+	})
+	r.askUser(NameOtherKeys, func(c *alias.Check) awserr.Reply {
+		rep, n := r.listKeys(ctx)
+		c.Expected, c.Verdict = "no other key", otherKeysVerdict(rep.Code, n)
+		switch {
+		case rep.OK() && n > 0:
+			c.Detail = "its user has other keys (" + strconv.Itoa(n) + "), which have the same permissions"
+		case rep.OK():
+			c.Detail = "its user has no other key"
+		case rep.Denied():
+			c.Detail = refused + "other keys is unknown"
+		default:
+			c.Detail = "whether its user has other keys is unknown: " + r.because(serviceIAM, rep)
+		}
+		return rep
+	})
 }
 
-func (r *round) notAsked(s service, names ...string) []alias.Check {
-	checks := make([]alias.Check, len(names))
-	for i, name := range names {
-		checks[i] = r.check(name, awserr.Reply{}, alias.VerdictNotProven)
-		checks[i].Detail = "no endpoint of " + s.String() + " is configured"
+// askUser adds a check of the user, unless it cannot be asked.
+func (r *round) askUser(name string, ask func(*alias.Check) awserr.Reply) {
+	if r.fromControlPlane(name) || r.unconfigured(name) {
+		return
 	}
-	return checks
+	c := r.check(name, awserr.Reply{}, "")
+	rep := ask(&c)
+	if r.unimplemented(name, rep) {
+		r.skip(name, alias.WhyNotImplemented)
+		return
+	}
+	c.Got = rep.Code
+	r.checks = append(r.checks, c)
 }
 
-// negative makes the check of something that the key must not be able to do. sure means
-// that a refusal proves that.
+// deny adds the check of something that the key must not be able to do, unless it cannot
+// be tried. sure means that a refusal is about the action and not about the object.
+func (r *round) deny(name string, probe func() (rep awserr.Reply, sure bool)) {
+	if r.fromControlPlane(name) || r.unconfigured(name) {
+		return
+	}
+	rep, sure := probe()
+	if r.unimplemented(name, rep) {
+		r.skip(name, alias.WhyNotImplemented)
+		return
+	}
+	r.checks = append(r.checks, r.negative(name, rep, sure))
+}
+
+// amend adds a note to a check that is violated.
+func (r *round) amend(name, note string) {
+	if len(r.checks) == 0 || note == "" {
+		return
+	}
+	if c := &r.checks[len(r.checks)-1]; c.Name == name && c.Verdict == alias.VerdictViolated {
+		c.Detail += "; " + note
+	}
+}
+
+// negative makes the check of something that the key must not be able to do.
 func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	does := rules[name].does
-	v := denyVerdict(name, rep.Code, rep.Status)
+	v := denyVerdict(name, rep)
 	c := r.check(name, rep, v)
 	switch {
-	case v == alias.VerdictViolated && r.Mode == alias.PolicyReadOnly && rules[name].wide:
-		c.Verdict = wideVerdict(name, rep.Code, rep.Status)
+	case v == alias.VerdictViolated && r.wide() && rules[name].wide:
+		c.Verdict = alias.VerdictProven
 		c.Expected = "what AmazonS3ReadOnlyAccess allows"
-		c.Detail = "this key can " + does + ", which its policy grants"
+		c.Detail = "this key can " + does + ", which " + r.grantedBy()
 	case v == alias.VerdictViolated:
 		c.Detail = "this key can " + does + ": it is broader than the alias needs"
 	case v == alias.VerdictNotProven:
@@ -284,18 +359,55 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 	case !r.keyKnown(name):
 		c.Verdict = alias.VerdictNotProven
 		c.Detail = "refused, but the required permissions are not proven, so the service may not know the key yet"
-	case !sure && rep.Action == "s3:ListBucket":
-		c.Verdict = alias.VerdictWeak
-		c.Detail = "refused because the key may not list, which AWS answers for missing objects that the key may read too: " +
-			"only an existing object can prove it"
-	case !sure:
-		c.Verdict = alias.VerdictWeak
-		c.Detail = "refused, but S3 refuses missing objects to every key that may not list the bucket: " +
-			"only an existing object can prove it"
 	default:
-		c.Detail = "this key cannot " + does
+		c.Verdict, c.Detail = r.refused(name, rep, sure)
 	}
 	return c
+}
+
+// refused is the verdict on a refusal: it proves only what the key's own policies, or the
+// boundary that ixmage set, deny. Whatever else denies it may be absent elsewhere, such as
+// outside a network, or may be lifted.
+func (r *round) refused(name string, rep awserr.Reply, sure bool) (alias.Verdict, string) {
+	does := rules[name].does
+	switch {
+	case rep.Reason == awserr.ReasonBoundary && r.User.Boundary == "":
+		return alias.VerdictWeak, "refused by a permissions boundary that ixmage did not set; without it this key may " + does
+	case others[rep.Reason] != "":
+		return alias.VerdictWeak, "refused by " + others[rep.Reason] + ", and not by the key's own policies; " +
+			"where that does not hold, this key may " + does
+	case rep.Reason == awserr.ReasonNone && r.atAWS(name):
+		return alias.VerdictWeak, "refused, but AWS did not say which policy refuses it"
+	case !sure && rep.Action == "s3:ListBucket":
+		return alias.VerdictWeak, "refused because the key may not list, which AWS answers for missing objects that the key " +
+			"may read too: only an existing object can prove it"
+	case !sure:
+		return alias.VerdictWeak, "refused, but S3 refuses missing objects to every key that may not list the bucket: " +
+			"only an existing object can prove it"
+	}
+	return alias.VerdictProven, "this key cannot " + does + rules[name].note
+}
+
+// others are the policies that are not the key's own, by the reason that AWS states.
+var others = map[awserr.Reason]string{
+	awserr.ReasonSession:     "a session policy",
+	awserr.ReasonSCP:         "a service control policy of the organization",
+	awserr.ReasonRCP:         "a resource control policy of the organization",
+	awserr.ReasonVPCEndpoint: "the policy of the VPC endpoint on the way",
+	awserr.ReasonResource:    "a policy of the resource",
+	awserr.ReasonOther:       "a rule of another kind",
+}
+
+// wide reports whether the key is meant to have AmazonS3ReadOnlyAccess.
+func (r *round) wide() bool {
+	return r.Mode == alias.PolicyReadOnly || r.Expect == alias.PolicyReadOnly
+}
+
+func (r *round) grantedBy() string {
+	if r.Mode == alias.PolicyReadOnly {
+		return "its policy grants"
+	}
+	return "is expected of it"
 }
 
 // keyKnown reports whether the service of a check knows the key. Refusals of an unknown
@@ -309,12 +421,20 @@ func (r *round) keyKnown(name string) bool {
 
 func serviceOf(check string) service {
 	switch check {
-	case NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NamePassword, NameOtherKeys:
+	case NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameIAMOwnRights, NamePassword, NameOtherKeys:
 		return serviceIAM
 	case NameIdentity, NameAssumeRole, NameFederation:
 		return serviceSTS
 	}
 	return serviceS3
+}
+
+// atAWS reports whether the server of a check is one of AWS.
+func (r *round) atAWS(name string) bool {
+	if serviceOf(name) == serviceS3 {
+		return r.Location.AtAWS()
+	}
+	return !r.CustomIAM
 }
 
 // because describes why an answer proves nothing.
@@ -326,10 +446,9 @@ func (r *round) because(s service, rep awserr.Reply) string {
 		return s.String() + " cannot be reached"
 	case rep.Code == awserr.Canceled:
 		return "the check was stopped"
-	case rep.Unimplemented():
-		return "this " + s.String() + " server does not support the call (" + rep.Code + ")"
-	case rep.Code == "SignatureDoesNotMatch" && s != serviceS3 && r.known:
-		return "this " + s.String() + " server does not accept the call from a key that it knows (" + rep.Code + ")"
+	case rep.Code == "InvalidClientTokenId" && r.reads:
+		return s.String() + " does not know a key that S3 knows (" + rep.Code +
+			"): its account has not enabled this region, or it is a key of another partition"
 	case rep.Passing() && rep.Status < 500 && rep.Status != 429 && rep.Status != 0:
 		return s.String() + " does not know the key, or not yet (" + rep.Code + ")"
 	}

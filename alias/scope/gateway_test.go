@@ -3,6 +3,7 @@ package scope
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,9 +69,17 @@ func allow(actions, resource string) string {
 	return `{"Effect":"Allow","Action":["` + strings.ReplaceAll(actions, ",", `","`) + `"],"Resource":"` + resource + `"}`
 }
 
-// verdicts are those of checks, by name.
-func verdicts(checks []alias.Check) map[string]string {
+// general are the names of what no check covers.
+var general = []string{UntriedServices, UntriedBuckets, UntriedActions, UntriedOwnUser, UntriedResources}
+
+// verdicts are those of checks, by name, and the reasons why others were not tried.
+func verdicts(checks []alias.Check, notTried []alias.NotTried) map[string]string {
 	out := map[string]string{}
+	for _, n := range notTried {
+		if !slices.Contains(general, n.Name) {
+			out[n.Name] = "not-tried " + string(n.Why)
+		}
+	}
 	for _, c := range checks {
 		out[c.Name] = string(c.Verdict) + " " + c.Got
 		if c.Failed {
@@ -89,11 +98,18 @@ func shop() Target {
 	}
 }
 
+// atGateway is the alias at a gateway, which is not AWS.
+func atGateway(g *gateway.Server) Target {
+	where := shop()
+	where.Location.Endpoint = g.S3URL
+	return where
+}
+
 // expect compares verdicts with a row: "check: verdict code", and for all
 // checks that have no line of their own the verdict and code of "*".
-func expect(t *testing.T, checks []alias.Check, rows map[string]string) {
+func expect(t *testing.T, checks []alias.Check, notTried []alias.NotTried, rows map[string]string) {
 	t.Helper()
-	got := verdicts(checks)
+	got := verdicts(checks, notTried)
 	for name, outcome := range got {
 		want, ok := rows[name]
 		if !ok {
@@ -109,7 +125,7 @@ func expect(t *testing.T, checks []alias.Check, rows map[string]string) {
 		}
 	}
 	for _, c := range checks {
-		if c.Detail == "" || c.Expected == "" || c.At.IsZero() || c.Positive != (c.Name == NameIdentity || c.Name == NameReadInside) {
+		if c.Detail == "" || c.Evidence != alias.EvidenceProbe || c.Expected == "" || c.At.IsZero() || c.Positive != (c.Name == NameIdentity || c.Name == NameReadInside) {
 			t.Errorf("check is not complete: %+v", c)
 		}
 	}
@@ -153,13 +169,13 @@ func TestMatrixGateway(t *testing.T) {
 	)
 	// Of STS it has GetCallerIdentity only.
 	without := map[string]string{
-		NameAssumeRole: "not-proven SignatureDoesNotMatch", NameFederation: "not-proven SignatureDoesNotMatch",
+		NameAssumeRole: "not-tried not-implemented", NameFederation: "not-tried not-implemented", NameOtherKeys: vague, NamePassword: vague,
 	}
 	wideS3 := map[string]string{
 		"*": refused, NameReadInside: "proven 200",
 		NameReadOutside: "violated 200", NameReadSibling: "violated NoSuchKey", NameWrite: "violated NoSuchUpload",
 		NameDelete: "violated 200", NameList: "violated 200", NameListInside: "violated 200",
-		NameListBuckets: "violated 200", NameACL: "not-proven NotImplemented", NameTagging: "violated 200",
+		NameListBuckets: "violated 200", NameACL: "not-tried not-implemented", NameTagging: "violated 200",
 		NameBucketPolicy: "violated NoSuchBucketPolicy",
 	}
 	// A key that cannot do what it must is unknown to S3, so its refusals prove nothing.
@@ -169,7 +185,7 @@ func TestMatrixGateway(t *testing.T) {
 		NameListBuckets: vague, NameACL: vague, NameTagging: vague, NameBucketPolicy: vague,
 	}
 	unknown := map[string]string{"*": "not-proven InvalidAccessKeyId"}
-	for _, name := range []string{NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NamePassword, NameOtherKeys} {
+	for _, name := range []string{NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameIAMOwnRights, NamePassword, NameOtherKeys} {
 		unknown[name] = "not-proven InvalidClientTokenId"
 	}
 	read := allow("s3:GetObject", "arn:aws:s3:::media/shop/*")
@@ -210,20 +226,23 @@ func TestMatrixGateway(t *testing.T) {
 		{"all of IAM", gatewayUser(t, g, "iam", read, allow("iam:*", "*")), false, []map[string]string{without, {
 			"*": refused, NameIdentity: "proven " + arn + "user/iam", NameReadInside: "proven 200",
 			NameIAMSelf: "violated 200", NameIAMKeys: "violated 200", NameIAMCreateKey: "violated NoSuchEntity",
-			NamePassword: "not-proven InvalidAction", NameOtherKeys: "proven 200",
+			NameIAMOwnRights: "violated NoSuchEntity", NamePassword: "not-tried not-implemented", NameOtherKeys: "proven 200",
 		}}, alias.VerdictViolated, true},
 		{"root", g.Root, false, []map[string]string{without, wideS3, {
 			NameIdentity: "proven " + arn + "root", NameIAMSelf: "violated 200", NameIAMKeys: "not-proven ValidationError",
-			NameIAMCreateKey: "violated NoSuchEntity", NamePassword: "not-proven InvalidAction", NameOtherKeys: "not-proven ValidationError",
+			NameIAMCreateKey: "violated NoSuchEntity", NameIAMOwnRights: "violated 200",
+			NamePassword: "not-tried not-implemented", NameOtherKeys: "not-proven ValidationError",
 		}}, alias.VerdictViolated, true},
 		{"unknown key", alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: readOnly.SecretAccessKey}, false,
-			[]map[string]string{without, unknown}, alias.VerdictNotProven, false},
+			[]map[string]string{unknown, {
+				NameAssumeRole: "not-proven SignatureDoesNotMatch", NameFederation: "not-proven SignatureDoesNotMatch",
+			}}, alias.VerdictNotProven, false},
 		{"wrong secret", alias.KeyPair{AccessKeyID: readOnly.AccessKeyID, SecretAccessKey: g.Root.SecretAccessKey}, false,
 			[]map[string]string{{"*": "not-proven SignatureDoesNotMatch"}}, alias.VerdictNotProven, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			where := shop()
+			where := atGateway(g)
 			if tt.bare {
 				where.Inside, where.Outside = "", ""
 			}
@@ -231,8 +250,10 @@ func TestMatrixGateway(t *testing.T) {
 			for _, m := range tt.rows {
 				maps.Copy(rows, m)
 			}
-			checks, _ := Check(t.Context(), testKey(t, g.S3URL, g.IAMURL, tt.keys), where)
-			expect(t, checks, rows)
+			key := testKey(t, g.S3URL, g.IAMURL, tt.keys)
+			key.CustomIAM = true
+			checks, notTried := Check(t.Context(), key, where)
+			expect(t, checks, notTried, rows)
 			if scopeOf(checks) != tt.scope || blocks(checks) != tt.block {
 				t.Errorf("scope %s, blocks %t, want %s, %t", scopeOf(checks), blocks(checks), tt.scope, tt.block)
 			}
@@ -255,11 +276,12 @@ func TestMatrixLeavesNothing(t *testing.T) {
 		return g.PutObject(t.Context(), "media", key, fakes3.Object{Body: []byte("x")})
 	})
 	p := testKey(t, g.S3URL, g.IAMURL, g.Root)
-	Check(t.Context(), p, shop())
+	where := atGateway(g)
+	Check(t.Context(), p, where)
 	// The write that comes second to those who are refused the first.
-	r := newRound(p, shop())
-	put := r.put(t.Context(), r.probeKey())
-	if denyVerdict(NameWrite, put.Code, put.Status) != alias.VerdictViolated {
+	r := newRound(p, where)
+	put, _ := r.put(t.Context(), r.probeKey())
+	if denyVerdict(NameWrite, put) != alias.VerdictViolated {
 		t.Errorf("put under If-Match: got %+v, want an error that shows the right", put)
 	}
 	out, err := p.S3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("media")})

@@ -1,6 +1,7 @@
 package scope
 
 import (
+	"cmp"
 	"maps"
 	"testing"
 	"time"
@@ -42,16 +43,31 @@ func TestMatrixFake(t *testing.T) {
 		name  string
 		cfg   iam.Config
 		setUp func(*iam.Server) alias.KeyPair
-		mode  alias.PolicyMode
+		mode  alias.PolicyMode // empty: inline
 		bare  bool
-		want  map[string]string
-		scope alias.Verdict
+		// pasted keys are of no user of ours. Custom servers are not AWS. The boundary of
+		// the user is ours.
+		pasted, custom, boundary bool
+		want                     map[string]string
+		scope                    alias.Verdict
 	}{
 		{name: "inline", scope: alias.VerdictProven},
 		{name: "inline, no objects given", bare: true, scope: alias.VerdictWeak, want: map[string]string{NameReadInside: "weak AccessDenied"}},
-		{name: "inline, no reasons given", cfg: iam.Config{Terse: true}, scope: alias.VerdictWeak, want: map[string]string{
-			NameReadSibling: "weak AccessDenied", NameWrite: "weak AccessDenied", // it has no uploads in parts
-		}},
+		{
+			name: "inline, no reasons given", cfg: iam.Config{NoReasons: true}, scope: alias.VerdictWeak,
+			want: map[string]string{"*": "weak AccessDenied"},
+		},
+		{
+			name: "inline, no reasons given by another server than AWS", cfg: iam.Config{NoReasons: true}, custom: true,
+			scope: alias.VerdictWeak,
+			want: map[string]string{
+				NameReadSibling: "weak AccessDenied", NameWrite: "weak AccessDenied", // it has no uploads in parts
+				NameDelete: "weak AccessDenied",
+			},
+		},
+		{
+			name: "pasted", pasted: true, scope: alias.VerdictNotProven,
+		},
 		{
 			name: "managed", scope: alias.VerdictProven,
 			setUp: func(f *iam.Server) alias.KeyPair {
@@ -73,7 +89,7 @@ func TestMatrixFake(t *testing.T) {
 			},
 		},
 		{
-			name: "read-only access within a boundary", mode: alias.PolicyReadOnly, scope: alias.VerdictProven,
+			name: "read-only access within our boundary", mode: alias.PolicyReadOnly, boundary: true, scope: alias.VerdictProven,
 			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", "")
 				f.AttachPolicy("u", f.ReadOnlyARN())
@@ -116,7 +132,7 @@ func TestMatrixFake(t *testing.T) {
 			},
 		},
 		{
-			name: "a person's key", scope: alias.VerdictViolated,
+			name: "a person's key", pasted: true, scope: alias.VerdictViolated,
 			setUp: func(f *iam.Server) alias.KeyPair {
 				kp := f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile,iam:ListAccessKeys", "*")))
 				f.AddLoginProfile("u")
@@ -126,25 +142,25 @@ func TestMatrixFake(t *testing.T) {
 			want: map[string]string{NameIAMKeys: "violated 200", NamePassword: "violated 200", NameOtherKeys: "weak 200"},
 		},
 		{
-			name: "a program's key that may look", scope: alias.VerdictProven,
+			name: "a program's key that may look", pasted: true, scope: alias.VerdictNotProven,
 			setUp: func(f *iam.Server) alias.KeyPair {
 				return f.AddUser("/", "u", document(read, allow("iam:GetLoginProfile", "*")))
 			},
 			want: map[string]string{NamePassword: "proven NoSuchEntity"},
 		},
 		{
-			name: "administrator", scope: alias.VerdictViolated,
+			name: "administrator", pasted: true, scope: alias.VerdictViolated,
 			setUp: func(f *iam.Server) alias.KeyPair { return f.AddUser("/", "u", document(allow("*", "*"))) },
 			want: map[string]string{
 				NameReadOutside: "violated 200", NameReadSibling: "violated NoSuchKey", NameWrite: "violated NoSuchKey",
 				NameDelete: "violated 200", NameList: "violated 200", NameListInside: "violated 200", NameListBuckets: "violated 200",
 				NameACL: "violated 200", NameTagging: "violated 200", NameBucketPolicy: "violated NoSuchBucketPolicy",
 				NameIAMSelf: "violated 200", NameIAMKeys: "violated 200", NameIAMCreateKey: "violated NoSuchEntity",
-				NameFederation: "violated 200", NamePassword: "proven NoSuchEntity", NameOtherKeys: "proven 200",
+				NameIAMOwnRights: "violated NoSuchEntity", NameFederation: "violated 200", NamePassword: "proven NoSuchEntity", NameOtherKeys: "proven 200",
 			},
 		},
 		{
-			name: "a key that is not known yet", scope: alias.VerdictNotProven, cfg: iam.Config{Lag: time.Hour},
+			name: "a key that is not known yet", pasted: true, scope: alias.VerdictNotProven, cfg: iam.Config{Lag: time.Hour},
 			setUp: func(*iam.Server) alias.KeyPair {
 				return alias.KeyPair{AccessKeyID: "AKIAUNKNOWNUNKNOWN00", SecretAccessKey: alias.NewSecret("s")}
 			},
@@ -153,7 +169,7 @@ func TestMatrixFake(t *testing.T) {
 					yield(name, "not-proven InvalidAccessKeyId")
 				}
 				for _, name := range []string{
-					NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameAssumeRole, NameFederation, NamePassword, NameOtherKeys,
+					NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameIAMOwnRights, NameFederation, NamePassword, NameOtherKeys,
 				} {
 					yield(name, "not-proven InvalidClientTokenId")
 				}
@@ -173,14 +189,28 @@ func TestMatrixFake(t *testing.T) {
 				kp = f.AddUser("/", "u", document(read))
 			}
 			where := shop()
-			where.Mode = tt.mode
+			where.Mode = cmp.Or(tt.mode, alias.PolicyInline)
+			rows := map[string]string{
+				"*": denied, NameIdentity: "proven " + arn + "user/u", NameReadInside: "proven 200",
+				NameAssumeRole: "not-tried proves-nothing",
+			}
+			if tt.pasted {
+				where.Mode = ""
+				rows[NamePassword], rows[NameOtherKeys] = vague, vague
+			}
+			if tt.boundary {
+				where.User.Boundary = "arn:aws:iam::123456789012:policy/b"
+			}
+			key := keyOf(f, kp)
+			if tt.custom {
+				where.Location.Endpoint, key.CustomIAM = f.S3URL, true
+			}
 			if tt.bare {
 				where.Inside, where.Outside = "", ""
 			}
-			checks, _ := Check(t.Context(), keyOf(f, kp), where)
-			rows := map[string]string{"*": denied, NameIdentity: "proven " + arn + "user/u", NameReadInside: "proven 200"}
+			checks, notTried := Check(t.Context(), key, where)
 			maps.Copy(rows, tt.want)
-			expect(t, checks, rows)
+			expect(t, checks, notTried, rows)
 			if got := scopeOf(checks); got != tt.scope {
 				t.Errorf("scope %s, want %s", got, tt.scope)
 			}

@@ -39,9 +39,6 @@ type Key struct {
 	STSDefault *sts.Client
 	// CustomIAM says that IAM and STS are not those of AWS.
 	CustomIAM bool
-	// Mark is the id of the operation or verification. The user agent of every probe has
-	// ixmage-probe/<Mark>.
-	Mark string
 
 	Now     func() time.Time // the time of a check
 	Timeout time.Duration    // of one probe; zero: 5 s
@@ -100,13 +97,16 @@ type round struct {
 	Key
 	Target
 
-	arn      string       // of the key's user, from STS
-	version  string       // of the object inside, if its bucket has versions
-	reads    bool         // the key can read inside: proven or weak
-	known    bool         // STS knows the key, or there is no STS to ask
-	missing  awserr.Reply // the answer for a missing object inside
+	checks   []alias.Check
 	notTried []alias.NotTried
-	silent   [3]silent // by service
+
+	who     awserr.Reply // the answer of STS about the owner of the key
+	arn     string       // of the key's user, from STS
+	version string       // of the object inside, if its bucket has versions
+	reads   bool         // the key can read inside: proven or weak
+	known   bool         // STS knows the key, or there is no STS that could say so
+	missing awserr.Reply // the answer for a missing object inside
+	silent  [3]silent    // by service
 }
 
 // silent counts the probes in a row that a service did not answer.
@@ -197,7 +197,7 @@ func firstByte(at alias.Location, key string) *s3.GetObjectInput {
 // readByte reads at most one byte of the body, because a server without ranges sends the
 // whole object.
 func readByte(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (version *string, err error) {
-	out, err := client.GetObject(ctx, in, withoutChecksum)
+	out, err := client.GetObject(ctx, in, markS3, withoutChecksum)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +219,12 @@ func withoutChecksum(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
+// leftover is an object, or a delete marker, that a probe has made against its purpose.
+type leftover struct {
+	key     string
+	version *string // nil if the server named none
+}
+
 // write sends writes that cannot succeed. sure reports whether a refusal proves that the
 // key may not write.
 //
@@ -226,46 +232,82 @@ func withoutChecksum(o *s3.Options) {
 // permission to put the object, and stores nothing on any server. If its answer does not
 // reveal the permission, the second call puts an empty object with an If-Match that
 // never holds. It stores something only if the key may write and the server ignores
-// If-Match; written is then the object's key. The put alone is not enough: S3 hides
+// If-Match; written is then the object. The put alone is not enough: S3 hides
 // missing objects from a key that may not list the bucket, so it may answer AccessDenied
 // to a key that may write.
-func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written string) {
+func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written *leftover) {
 	key := r.probeKey()
 	part := r.send(ctx, serviceS3, func(ctx context.Context) error {
 		_, err := r.S3.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: r.bucket(), Key: &key, PartNumber: aws.Int32(1), UploadId: aws.String(random()),
 			ExpectedBucketOwner: r.owner(),
-		})
+		}, markS3)
 		return err
 	})
-	if denyVerdict(NameWrite, part.Code, part.Status) == alias.VerdictViolated {
-		return part, true, ""
+	if denyVerdict(NameWrite, part) == alias.VerdictViolated {
+		return part, true, nil
 	}
-	put := r.put(ctx, key)
-	if put.OK() {
-		written = key
+	put, written := r.put(ctx, key)
+	if part.Denied() && put.Unimplemented() {
+		return part, true, nil
 	}
 	return put, part.Denied() || r.conclusive(put, "s3:PutObject"), written
 }
 
 // put puts an empty object, on the condition that it replaces a missing one.
-func (r *round) put(ctx context.Context, key string) awserr.Reply {
-	return r.send(ctx, serviceS3, func(ctx context.Context) error {
-		_, err := r.S3.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: r.bucket(), Key: &key, IfMatch: aws.String(`"` + random() + `"`), ExpectedBucketOwner: r.owner(),
-		})
+func (r *round) put(ctx context.Context, key string) (rep awserr.Reply, written *leftover) {
+	rep = r.send(ctx, serviceS3, func(ctx context.Context) error {
+		out, err := r.S3.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: r.bucket(), Key: &key, IfMatch: never(), ExpectedBucketOwner: r.owner(),
+		}, markS3)
+		if err == nil {
+			written = &leftover{key, out.VersionId}
+		}
 		return err
 	})
+	return rep, written
 }
 
-// remove deletes an object, which may be missing.
-func (r *round) remove(ctx context.Context, key string) awserr.Reply {
-	return r.send(ctx, serviceS3, func(ctx context.Context) error {
-		_, err := r.S3.DeleteObject(ctx, &s3.DeleteObjectInput{
-			Bucket: r.bucket(), Key: &key, ExpectedBucketOwner: r.owner(),
-		})
+// never is an entity tag that no object has.
+func never() *string { return aws.String(`"` + random() + `"`) }
+
+// removeMissing deletes an object that does not exist, on the condition that it has an
+// entity tag that it cannot have. A delete without a condition would make a delete marker
+// in a bucket with versions, and a bucket policy may allow conditional deletes only.
+// marker is the delete marker that a server which ignores the condition has made.
+func (r *round) removeMissing(ctx context.Context) (rep awserr.Reply, marker *leftover) {
+	key := r.probeKey()
+	rep = r.send(ctx, serviceS3, func(ctx context.Context) error {
+		out, err := r.S3.DeleteObject(ctx, &s3.DeleteObjectInput{
+			Bucket: r.bucket(), Key: &key, IfMatch: never(), ExpectedBucketOwner: r.owner(),
+		}, markS3)
+		if err == nil && (out.VersionId != nil || aws.ToBool(out.DeleteMarker)) {
+			marker = &leftover{key, out.VersionId}
+		}
 		return err
 	})
+	return rep, marker
+}
+
+// cleanUp deletes what a probe has made, and reports whether nothing is left of it. With a
+// version the delete is final; without one it would make a delete marker in a bucket with
+// versions.
+func (r *round) cleanUp(ctx context.Context, left leftover) bool {
+	var marker *string
+	rep := r.send(ctx, serviceS3, func(ctx context.Context) error {
+		out, err := r.S3.DeleteObject(ctx, &s3.DeleteObjectInput{
+			Bucket: r.bucket(), Key: &left.key, VersionId: left.version, ExpectedBucketOwner: r.owner(),
+		}, markS3)
+		if err == nil && left.version == nil && aws.ToBool(out.DeleteMarker) {
+			marker = out.VersionId
+		}
+		return err
+	})
+	if marker != nil {
+		r.cleanUp(ctx, leftover{left.key, marker})
+		return false
+	}
+	return rep.OK()
 }
 
 func (r *round) list(ctx context.Context, prefix string) awserr.Reply {
@@ -274,14 +316,14 @@ func (r *round) list(ctx context.Context, prefix string) awserr.Reply {
 		in.Prefix = &prefix
 	}
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
-		_, err := r.S3.ListObjectsV2(ctx, in)
+		_, err := r.S3.ListObjectsV2(ctx, in, markS3)
 		return err
 	})
 }
 
 func (r *round) listBuckets(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
-		_, err := r.S3.ListBuckets(ctx, &s3.ListBucketsInput{MaxBuckets: aws.Int32(1)})
+		_, err := r.S3.ListBuckets(ctx, &s3.ListBucketsInput{MaxBuckets: aws.Int32(1)}, markS3)
 		return err
 	})
 }
@@ -290,7 +332,7 @@ func (r *round) acl(ctx context.Context, key string) awserr.Reply {
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
 		_, err := r.S3.GetObjectAcl(ctx, &s3.GetObjectAclInput{
 			Bucket: r.bucket(), Key: &key, ExpectedBucketOwner: r.owner(),
-		})
+		}, markS3)
 		return err
 	})
 }
@@ -299,7 +341,7 @@ func (r *round) tags(ctx context.Context, key string) awserr.Reply {
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
 		_, err := r.S3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
 			Bucket: r.bucket(), Key: &key, ExpectedBucketOwner: r.owner(),
-		})
+		}, markS3)
 		return err
 	})
 }
@@ -308,7 +350,7 @@ func (r *round) bucketPolicy(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceS3, func(ctx context.Context) error {
 		_, err := r.S3.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{
 			Bucket: r.bucket(), ExpectedBucketOwner: r.owner(),
-		})
+		}, markS3)
 		return err
 	})
 }

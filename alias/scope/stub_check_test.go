@@ -17,7 +17,7 @@ import (
 // TestMatrixStub is about answers that no real server here gives.
 func TestMatrixStub(t *testing.T) {
 	t.Parallel()
-	const denied = "proven AccessDenied"
+	const refused = "proven AccessDenied"
 	for _, tt := range []struct {
 		name    string
 		answers map[string]string // beside those of a key that is just right
@@ -27,12 +27,12 @@ func TestMatrixStub(t *testing.T) {
 	}{
 		{
 			name: "AWS that tells why", scope: alias.VerdictProven,
-			want: map[string]string{NameReadSibling: denied},
+			want: map[string]string{NameReadSibling: refused},
 		},
 		{
 			name:    "AWS that does not tell why",
 			answers: map[string]string{"GetObject missing": "403 AccessDenied Access Denied", "GetObject sibling": "403 AccessDenied Access Denied"},
-			want:    map[string]string{NameReadSibling: "weak AccessDenied"}, scope: alias.VerdictWeak,
+			want:    map[string]string{NameReadSibling: "weak AccessDenied", NameDelete: refused}, scope: alias.VerdictWeak,
 		},
 		{
 			name:    "sibling refused because of listing",
@@ -42,14 +42,13 @@ func TestMatrixStub(t *testing.T) {
 		{
 			name: "no objects given", target: func(t *Target) { t.Inside, t.Outside = "", "" },
 			want: map[string]string{
-				NameReadInside: "weak AccessDenied", NameReadOutside: denied, NameReadSibling: denied,
-				NameACL: "weak AccessDenied", NameTagging: "weak AccessDenied",
+				NameReadInside: "weak AccessDenied", NameReadOutside: refused, NameReadSibling: refused,
 			},
 			scope: alias.VerdictWeak,
 		},
 		{
 			name: "no objects given, refused to read", target: func(t *Target) { t.Inside, t.Outside = "", "" },
-			answers: map[string]string{"GetObject missing": goodAnswers()["GetObject outside"]},
+			answers: map[string]string{"GetObject missing": denied("s3:GetObject", becauseIdentity)},
 			want:    blindRows("not-proven AccessDenied"), scope: alias.VerdictNotProven,
 		},
 		{
@@ -78,16 +77,21 @@ func TestMatrixStub(t *testing.T) {
 		{
 			name:    "no conditional writes",
 			answers: map[string]string{"PutObject": "501 NotImplemented"},
-			want:    map[string]string{NameWrite: "not-proven NotImplemented"}, scope: alias.VerdictNotProven,
+			want:    map[string]string{NameWrite: refused}, scope: alias.VerdictProven, // the part was refused
+		},
+		{
+			name:    "no writes that could be tried",
+			answers: map[string]string{"UploadPart": "501 NotImplemented", "PutObject": "501 NotImplemented"},
+			want:    map[string]string{NameWrite: "not-tried not-implemented"}, scope: alias.VerdictProven,
 		},
 		{
 			name:    "no uploads in parts",
-			answers: map[string]string{"UploadPart": "501 NotImplemented"},
+			answers: map[string]string{"UploadPart": "501 NotImplemented", "PutObject": "403 AccessDenied Access Denied"},
 			want:    map[string]string{NameWrite: "weak AccessDenied"}, scope: alias.VerdictWeak,
 		},
 		{
 			name:    "no uploads in parts, and a reason",
-			answers: map[string]string{"UploadPart": "501 NotImplemented", "PutObject": "403 AccessDenied User: u is not authorized to perform: s3:PutObject on resource: x"},
+			answers: map[string]string{"UploadPart": "501 NotImplemented", "PutObject": denied("s3:PutObject", becauseIdentity)},
 			scope:   alias.VerdictProven,
 		},
 		{
@@ -98,7 +102,7 @@ func TestMatrixStub(t *testing.T) {
 		{
 			name:    "current versions only",
 			answers: map[string]string{"GetObject inside": "200 v1"},
-			want:    map[string]string{NameVersion: denied}, scope: alias.VerdictProven,
+			want:    map[string]string{NameVersion: refused}, scope: alias.VerdictProven,
 		},
 		{
 			name:    "versions suspended",
@@ -106,7 +110,7 @@ func TestMatrixStub(t *testing.T) {
 			scope:   alias.VerdictProven,
 		},
 		{
-			name:    "a person's key",
+			name: "a person's key", target: func(t *Target) { t.Mode = "" },
 			answers: map[string]string{"GetLoginProfile": "200", "ListAccessKeys": "200"},
 			want: map[string]string{
 				NamePassword: "violated 200", NameIAMKeys: "violated 200", NameOtherKeys: "weak 200",
@@ -114,14 +118,17 @@ func TestMatrixStub(t *testing.T) {
 			scope: alias.VerdictViolated,
 		},
 		{
-			name:    "a program's key",
+			name: "a program's key", target: func(t *Target) { t.Mode = "" },
 			answers: map[string]string{"GetLoginProfile": "404 NoSuchEntity"},
-			want:    map[string]string{NamePassword: "proven NoSuchEntity"}, scope: alias.VerdictProven,
+			want:    map[string]string{NamePassword: "proven NoSuchEntity"}, scope: alias.VerdictNotProven,
 		},
 		{
-			name:    "assumes and federates",
+			name: "the user cannot be seen", target: func(t *Target) { t.Mode = "" }, scope: alias.VerdictNotProven,
+		},
+		{
+			name:    "federates", // AWS is not asked for a role
 			answers: map[string]string{"AssumeRole": "200", "GetFederationToken": "200"},
-			want:    map[string]string{NameAssumeRole: "violated 200", NameFederation: "violated 200"}, scope: alias.VerdictViolated,
+			want:    map[string]string{NameFederation: "violated 200"}, scope: alias.VerdictViolated,
 		},
 		{
 			name: "read-only access", target: func(t *Target) { t.Mode = alias.PolicyReadOnly },
@@ -131,7 +138,7 @@ func TestMatrixStub(t *testing.T) {
 			},
 			want: map[string]string{
 				NameList: "proven 200", NameListInside: "proven 200", NameListBuckets: "proven 200", NameACL: "proven 200",
-				NameTagging: "proven 200", NameBucketPolicy: "proven NoSuchBucketPolicy", NameWrite: denied, NameDelete: denied,
+				NameTagging: "proven 200", NameBucketPolicy: "proven NoSuchBucketPolicy", NameWrite: refused, NameDelete: refused,
 			},
 			scope: alias.VerdictProven,
 		},
@@ -160,16 +167,21 @@ func TestMatrixStub(t *testing.T) {
 			answers := goodAnswers()
 			maps.Copy(answers, tt.answers)
 			where := shop()
+			where.Mode = alias.PolicyInline
 			if tt.target != nil {
 				tt.target(&where)
 			}
 			s := newStub(t, answers)
-			checks, _ := Check(t.Context(), s.key(t), where)
+			checks, notTried := Check(t.Context(), s.key(t), where)
 			rows := map[string]string{
-				"*": denied, NameIdentity: "proven " + stubARN, NameReadInside: "proven 200",
+				"*": refused, NameIdentity: "proven " + stubARN, NameReadInside: "proven 200",
+				NameAssumeRole: "not-tried proves-nothing",
+			}
+			if where.Mode == "" { // the user is looked at
+				rows[NamePassword], rows[NameOtherKeys] = "not-proven AccessDenied", "not-proven AccessDenied"
 			}
 			maps.Copy(rows, tt.want)
-			expect(t, checks, rows)
+			expect(t, checks, notTried, rows)
 			if got := scopeOf(checks); got != tt.scope {
 				t.Errorf("scope %s, want %s", got, tt.scope)
 			}
@@ -204,9 +216,9 @@ func TestMatrixWrites(t *testing.T) {
 		detail, lack string
 	}{
 		{"right to write found by the part", "404 NoSuchUpload", "200", "200", 0, "nothing was written", "stays"},
-		{"If-Match ignored, and deleted again", "501 NotImplemented", "200", "200", 1, "and deleted again", "nothing was written"},
+		{"If-Match ignored, and deleted again", "501 NotImplemented", "200", "204", 1, "and deleted again", "nothing was written"},
 		{"If-Match ignored, and not deleted", "501 NotImplemented", "200", "403 AccessDenied", 1, "not deleted: delete it", "nothing was written"},
-		{"no right", "403 AccessDenied", "403 AccessDenied", "403 AccessDenied", 1, "cannot write", "written and"},
+		{"no right", "403 AccessDenied", denied("s3:PutObject", becauseIdentity), "403 AccessDenied", 1, "cannot write", "written and"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -234,7 +246,7 @@ func TestMatrixWhole(t *testing.T) {
 	s := newStub(t, goodAnswers())
 	whole := shop()
 	whole.Location.Prefix, whole.Grants = "", []alias.Grant{{Bucket: "media"}}
-	checks, _ := Check(t.Context(), s.key(t), whole)
+	checks, notTried := Check(t.Context(), s.key(t), whole)
 	for _, name := range []string{NameReadOutside, NameReadSibling, NameListInside} {
 		if has(checks, name) {
 			t.Errorf("%s was checked for a whole bucket", name)
@@ -244,15 +256,15 @@ func TestMatrixWhole(t *testing.T) {
 	s = newStub(t, goodAnswers())
 	both := shop()
 	both.Grants = append(both.Grants, alias.Grant{Bucket: "media", Prefix: "private/"}, alias.Grant{Bucket: "media", Prefix: "shop-x/"})
-	checks, _ = Check(t.Context(), s.key(t), both)
+	checks, notTried = Check(t.Context(), s.key(t), both)
 	if has(checks, NameReadSibling) || !has(checks, NameReadOutside) || s.count("GetObject outside") != 1 {
-		t.Errorf("two locations: %v, %d reads outside", verdicts(checks), s.count("GetObject outside"))
+		t.Errorf("two locations: %v, %d reads outside", verdicts(checks, notTried), s.count("GetObject outside"))
 	}
 	// The user is checked only if an operator made it.
 	ours := shop()
 	ours.Mode = alias.PolicyInline
-	if checks, _ = Check(t.Context(), s.key(t), ours); has(checks, NamePassword) || has(checks, NameOtherKeys) {
-		t.Errorf("a user of ours was searched: %v", verdicts(checks))
+	if checks, notTried = Check(t.Context(), s.key(t), ours); has(checks, NamePassword) || has(checks, NameOtherKeys) {
+		t.Errorf("a user of ours was searched: %v", verdicts(checks, notTried))
 	}
 }
 
@@ -263,12 +275,13 @@ func TestMatrixWithoutIAM(t *testing.T) {
 	p.IAM, p.STS = nil, nil
 	rows := map[string]string{"*": "proven AccessDenied", NameReadInside: "proven 200"}
 	for _, name := range []string{
-		NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameAssumeRole, NameFederation, NamePassword, NameOtherKeys,
+		NameIdentity, NameIAMSelf, NameIAMKeys, NameIAMCreateKey, NameIAMOwnRights, NameAssumeRole, NameFederation,
+		NamePassword, NameOtherKeys,
 	} {
-		rows[name] = "not-proven "
+		rows[name] = "not-tried not-configured"
 	}
-	checks, _ := Check(t.Context(), p, shop())
-	expect(t, checks, rows)
+	checks, notTried := Check(t.Context(), p, shop())
+	expect(t, checks, notTried, rows)
 	if !Conclusive(checks) || blocks(checks) {
 		t.Error("without IAM a key cannot be conclusive")
 	}
@@ -278,7 +291,7 @@ func TestPositive(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, goodAnswers())
 	checks := CheckRead(t.Context(), s.key(t), shop())
-	expect(t, checks, map[string]string{NameIdentity: "proven " + stubARN, NameReadInside: "proven 200"})
+	expect(t, checks, nil, map[string]string{NameIdentity: "proven " + stubARN, NameReadInside: "proven 200"})
 	if got := s.asked(); !slices.Equal(got, []string{"GetCallerIdentity", "GetObject inside"}) {
 		t.Errorf("asked %v", got)
 	}
@@ -291,9 +304,9 @@ func TestMatrixSilent(t *testing.T) {
 	s.silent = true
 	p := s.key(t)
 	p.Timeout = 20 * time.Millisecond
-	checks, _ := Check(t.Context(), p, shop())
-	rows := map[string]string{"*": "not-proven timeout"}
-	expect(t, checks, rows)
+	checks, notTried := Check(t.Context(), p, shop())
+	rows := map[string]string{"*": "not-proven timeout", NameAssumeRole: "not-tried proves-nothing"}
+	expect(t, checks, notTried, rows)
 	if Conclusive(checks) || blocks(checks) {
 		t.Errorf("conclusive %t, blocks %t", Conclusive(checks), blocks(checks))
 	}
@@ -309,8 +322,8 @@ func TestMatrixGone(t *testing.T) {
 	s := newStub(t, nil)
 	p := s.key(t)
 	s.Close()
-	checks, _ := Check(t.Context(), p, shop())
-	expect(t, checks, map[string]string{"*": "not-proven network"})
+	checks, notTried := Check(t.Context(), p, shop())
+	expect(t, checks, notTried, map[string]string{"*": "not-proven network", NameAssumeRole: "not-tried proves-nothing"})
 }
 
 // TestPositiveFaulty is the scripted S3 with its faults.
@@ -345,7 +358,7 @@ func TestPositiveFaulty(t *testing.T) {
 				p.Timeout = 50 * time.Millisecond
 			}
 			checks := CheckRead(t.Context(), p, shop())
-			expect(t, checks, map[string]string{NameIdentity: "not-proven ", NameReadInside: tt.want})
+			expect(t, checks, nil, map[string]string{NameReadInside: tt.want})
 			if Conclusive(checks) != tt.conclusive {
 				t.Errorf("conclusive %t, want %t", Conclusive(checks), tt.conclusive)
 			}

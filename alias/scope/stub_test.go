@@ -19,10 +19,12 @@ import (
 type stub struct {
 	*httptest.Server
 	answers map[string]string // "404 NoSuchKey some message" by operation; unnamed ones are refused
+	reason  string            // of these refusals; empty for none
 	silent  bool              // never answer
 
-	mu   sync.Mutex // guards what follows
-	seen []string
+	mu     sync.Mutex // guards what follows
+	seen   []string
+	agents map[string]bool // user agents without ixmage-probe/
 }
 
 const stubARN = "arn:aws:iam::123456789012:user/team/reader"
@@ -31,16 +33,55 @@ const stubARN = "arn:aws:iam::123456789012:user/team/reader"
 func goodAnswers() map[string]string {
 	return map[string]string{
 		"GetObject inside":  "200",
-		"GetObject missing": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:ListBucket on resource: x",
-		"GetObject outside": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject on resource: x",
-		"GetObject sibling": "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject on resource: x",
+		"GetObject missing": denied("s3:ListBucket", becauseIdentity),
 		"GetCallerIdentity": "200",
 	}
 }
 
+// Reasons of a refusal in the words of AWS, without the action.
+const (
+	becauseIdentity = "because no identity-based policy allows the %s action"
+	byIdentity      = "with an explicit deny in an identity-based policy"
+	becauseBoundary = "because no permissions boundary allows the %s action"
+	bySCP           = "with an explicit deny in a service control policy"
+	byRCP           = "with an explicit deny in a resource control policy"
+	becauseEndpoint = "because no VPC endpoint policy allows the %s action"
+	byEndpoint      = "with an explicit deny in a VPC endpoint policy"
+	byResource      = "with an explicit deny in a resource-based policy"
+	bySession       = "with an explicit deny in a session policy"
+)
+
+// denied is the answer of AWS that refuses an action for a reason.
+func denied(action, reason string) string {
+	return "403 AccessDenied User: arn:aws:iam::1:user/u is not authorized to perform: " + action + " on resource: x " +
+		strings.ReplaceAll(reason, "%s", action)
+}
+
+// actionOf is the right that an operation needs.
+func actionOf(op string) string {
+	switch op {
+	case "GetObject version":
+		return "s3:GetObjectVersion"
+	case "UploadPart", "PutObject":
+		return "s3:PutObject"
+	case "ListObjectsV2":
+		return "s3:ListBucket"
+	case "ListBuckets":
+		return "s3:ListAllMyBuckets"
+	case "DeleteObject", "GetObjectAcl", "GetObjectTagging", "GetBucketPolicy":
+		return "s3:" + op
+	case "AssumeRole", "GetFederationToken", "GetCallerIdentity":
+		return "sts:" + op
+	}
+	if strings.HasPrefix(op, "GetObject ") {
+		return "s3:GetObject"
+	}
+	return "iam:" + op
+}
+
 func newStub(t *testing.T, answers map[string]string) *stub {
 	t.Helper()
-	s := &stub{answers: answers}
+	s := &stub{answers: answers, reason: becauseIdentity}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -57,12 +98,22 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		<-req.Context().Done()
 		return
 	}
-	if !ok {
+	switch {
+	case ok:
+	case s.reason == "":
 		answer = "403 AccessDenied"
+	default:
+		answer = denied(actionOf(op), s.reason)
 	}
 	status, code, message := split(answer)
-	if status == 200 {
-		w.Header().Set("x-amz-version-id", code) // GetObject inside only
+	if status/100 == 2 {
+		if code != "" {
+			w.Header().Set("x-amz-version-id", code) // of an object, or a delete marker
+		}
+		if message != "" {
+			w.Header().Set("x-amz-delete-marker", message)
+		}
+		w.WriteHeader(status)
 		fmt.Fprint(w, success[op])
 		return
 	}

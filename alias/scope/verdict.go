@@ -48,6 +48,8 @@ type rule struct {
 	// reveals lists error codes that S3 returns only to a caller with the right: the
 	// right exists, the object does not.
 	reveals []string
+	// note is added to the sentence that the key cannot.
+	note string
 	// wide marks actions that AmazonS3ReadOnlyAccess grants (s3:Get*, s3:List*).
 	wide bool
 }
@@ -65,7 +67,10 @@ var rules = map[string]rule{
 		does:    "write to the bucket",
 		reveals: []string{"NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"},
 	},
-	NameDelete:      {does: "delete objects", reveals: []string{"NoSuchKey", "NoSuchVersion"}},
+	NameDelete: {
+		does:    "delete objects",
+		reveals: []string{"NoSuchKey", "NoSuchVersion", "PreconditionFailed", "ConditionalRequestConflict"},
+	},
 	NameList:        {does: "list the whole bucket", wide: true},
 	NameListInside:  {does: "list the alias's prefix", wide: true},
 	NameListBuckets: {does: "list the account's buckets", wide: true},
@@ -75,35 +80,36 @@ var rules = map[string]rule{
 		does: "read objects by version, old ones too", wide: true,
 		reveals: []string{"NoSuchVersion", "NoSuchKey", "InvalidRange", "InvalidObjectState"},
 	},
-	NameBucketPolicy: {does: "read the bucket's policy", wide: true, reveals: []string{"NoSuchBucketPolicy"}},
+	// S3 answers MethodNotAllowed to a caller with the right that belongs to another account
+	// than the bucket (API reference, GetBucketPolicy).
+	NameBucketPolicy: {
+		does: "read the bucket's policy", wide: true, reveals: []string{"NoSuchBucketPolicy", "MethodNotAllowed"},
+	},
 	NameIAMSelf:      {does: "read its own IAM user", reveals: []string{"NoSuchEntity"}},
 	NameIAMKeys:      {does: "list the access keys of its IAM user", reveals: []string{"NoSuchEntity"}},
-	NameIAMCreateKey: {does: "make access keys for IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"}},
+	NameIAMCreateKey: {does: "make or change access keys of IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"}},
+	NameIAMOwnRights: {does: "change the rights of its own IAM user", reveals: []string{"NoSuchEntity"}},
 	NameAssumeRole:   {does: "assume IAM roles", reveals: []string{"NoSuchEntity"}},
-	NameFederation:   {does: "hand out temporary credentials", reveals: []string{"PackedPolicyTooLarge"}},
+	NameFederation: {
+		does: "federate", note: "; every user key can make sessions of itself", reveals: []string{"PackedPolicyTooLarge"},
+	},
 }
 
-// denyVerdict is the verdict on something that a key must not be able to do. A refusal
-// proves it. A success violates it, and so does an error that only a caller with the
-// permission gets. Every other answer proves nothing.
-func denyVerdict(check, code string, status int) alias.Verdict {
+// denyVerdict is the verdict on something that a key must not be able to do, before the
+// reason of a refusal is looked at. A success violates it, and so does an error that only a
+// caller with the permission gets. Every other answer but a refusal proves nothing.
+func denyVerdict(check string, rep awserr.Reply) alias.Verdict {
 	switch {
-	case (awserr.Reply{Code: code, Status: status}).Denied():
-		return alias.VerdictProven
-	case code == awserr.OK, slices.Contains(rules[check].reveals, code):
+	case rep.OK(), slices.Contains(rules[check].reveals, rep.Code):
 		return alias.VerdictViolated
+	case check == NameDelete && rep.Denied() && rep.Action == "s3:ListBucket" && rep.Reason != awserr.ReasonNone:
+		// The key may delete: of the rights that the answer needs it lacks only the one to
+		// learn that the object does not exist.
+		return alias.VerdictViolated
+	case rep.Denied():
+		return alias.VerdictProven
 	}
 	return alias.VerdictNotProven
-}
-
-// wideVerdict is denyVerdict for a user with AmazonS3ReadOnlyAccess, for whom the actions
-// of that policy are not violations. A boundary may still deny them.
-func wideVerdict(check, code string, status int) alias.Verdict {
-	v := denyVerdict(check, code, status)
-	if v == alias.VerdictViolated && rules[check].wide {
-		return alias.VerdictProven
-	}
-	return v
 }
 
 // readVerdict is the verdict on reading inside the location. failed means that the answer
@@ -140,14 +146,12 @@ func identityVerdict(r awserr.Reply, want, got string) (v alias.Verdict, failed 
 	return alias.VerdictProven, false
 }
 
-// passwordVerdict is the verdict on a console password of the key's user. A refusal
-// counts as proven, because the key should not be able to ask; the detail says that the
-// password itself is unknown.
-func passwordVerdict(code string, status int) alias.Verdict {
-	switch {
-	case code == awserr.OK:
+// passwordVerdict is the verdict on a console password of the key's user.
+func passwordVerdict(code string) alias.Verdict {
+	switch code {
+	case awserr.OK:
 		return alias.VerdictViolated
-	case code == "NoSuchEntity", (awserr.Reply{Code: code, Status: status}).Denied():
+	case "NoSuchEntity":
 		return alias.VerdictProven
 	}
 	return alias.VerdictNotProven
@@ -155,11 +159,11 @@ func passwordVerdict(code string, status int) alias.Verdict {
 
 // otherKeysVerdict is the verdict on other keys of the key's user. They do not violate
 // the scope of this key, but they give the same access and must be protected too.
-func otherKeysVerdict(code string, status, others int) alias.Verdict {
+func otherKeysVerdict(code string, others int) alias.Verdict {
 	switch {
 	case code == awserr.OK && others > 0:
 		return alias.VerdictWeak
-	case code == awserr.OK, (awserr.Reply{Code: code, Status: status}).Denied():
+	case code == awserr.OK:
 		return alias.VerdictProven
 	}
 	return alias.VerdictNotProven
@@ -169,11 +173,6 @@ func otherKeysVerdict(code string, status, others int) alias.Verdict {
 // not know the key yet, or that is slow, busy or failing.
 func Conclusive(checks []alias.Check) bool {
 	return !slices.ContainsFunc(checks, func(c alias.Check) bool {
-		// Some servers answer this for an STS call that they do not support. If the
-		// signature of the key were wrong, the positive checks would get it too.
-		if c.Got == "SignatureDoesNotMatch" && !c.Positive {
-			return false
-		}
 		return awserr.Passing(c.Got)
 	})
 }
