@@ -6,6 +6,7 @@ import "fmt"
 type apiError struct {
 	code, message string
 	status        int
+	detail        [][2]string // more elements of an error of S3
 }
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }

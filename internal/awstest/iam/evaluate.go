@@ -164,6 +164,21 @@ func (x rulings) denies() (which ruling, ok bool) {
 	return ruling{}, false
 }
 
+// deniesAcross is denies for a bucket of another account, which must be allowed on
+// both sides:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic-cross-account.html
+func (x rulings) deniesAcross() (which ruling, ok bool) {
+	if which, ok = x.denies(); ok {
+		return which, ok
+	}
+	for _, one := range []ruling{x.identity, x.boundary, x.direct} {
+		if one.is != allowed {
+			return one, true
+		}
+	}
+	return ruling{}, false
+}
+
 // denialReasonLocked is empty if the caller is allowed, else the reason in the
 // words of AWS.
 func (s *Server) denialReasonLocked(r *request, q query, bucket string) string {
@@ -213,14 +228,15 @@ func (s *Server) boundaryRuling(u *User, q query, r *request) ruling {
 	return out
 }
 
-// bucketDecision is the decision of a bucket policy about a caller. A grant to
-// the account does not extend to its users.
+// bucketDecision is the decision of a bucket policy about a caller. A grant to the
+// account of the bucket does not extend to its users, but lets their policies decide.
 func (s *Server) bucketDecision(text string, q query, caller caller) decision {
 	if text == "" {
 		return implicitDeny
 	}
 	return s.parsedLocked(text, bucketPolicy).decide(q, func(st *statement) bool {
-		ofAccount := !st.allow && caller.user != nil
+		foreign := !slices.Contains(q.context["aws:resourceaccount"], s.cfg.Account)
+		ofAccount := caller.user != nil && (!st.allow || foreign)
 		return st.names(caller) || (ofAccount && st.names(caller, s.arn("root"), s.cfg.Account))
 	})
 }

@@ -54,6 +54,10 @@ type Config struct {
 	// Insecure sets aws:SecureTransport to false. Otherwise it is true, though
 	// there is no TLS.
 	Insecure bool
+	// DeleteHidesMissing makes S3 answer a DeleteObject with If-Match for a missing
+	// object as it answers a read, with AccessDenied to who may not list the bucket.
+	// AWS documents a 404.
+	DeleteHidesMissing bool
 	// Terse makes S3 answer "Access Denied" without the missing right, as AWS
 	// does to callers of another account.
 	Terse bool

@@ -12,13 +12,6 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// bucket is a bucket of the account.
-type bucket struct {
-	policy  string // of the bucket, empty for none
-	kmsKey  string // ARN, empty for none
-	objects map[string]*s3.Stored
-}
-
 // s3Call is a call of S3: its action, the right that it needs and its effect
 // when that is granted.
 type s3Call struct {
@@ -36,7 +29,7 @@ func (s *Server) serveS3(w http.ResponseWriter, req *http.Request) {
 	call := s3CallOf(req, at)
 	r.params = req.URL.Query()
 	r.call.Service, r.call.Action, r.call.Params = "s3", call.action, s3Params(req, at)
-	s.perform(w, r, func() reply { return s.s3Locked(r, call, at) }, func(err error) reply {
+	s.perform(w, r, func() reply { return s.withRegion(s.s3Locked(r, call, at), call, at) }, func(err error) reply {
 		return r.refuseS3(err, at)
 	})
 }
@@ -68,6 +61,8 @@ func s3CallOf(req *http.Request, at s3.Location) s3Call {
 		return s3Call{"HeadObject", "s3:GetObject", getObject}
 	case req.Method == "PUT" && (len(query) == 0 || query.Get("x-id") == "PutObject"):
 		return s3Call{"PutObject", "s3:PutObject", putObject}
+	case req.Method == "DELETE" && query.Has("versionId"):
+		return s3Call{"DeleteObject", "s3:DeleteObjectVersion", deleteObject}
 	case req.Method == "DELETE" && !query.Has("tagging"):
 		return s3Call{"DeleteObject", "s3:DeleteObject", deleteObject}
 	}
@@ -102,6 +97,9 @@ func bucketCallOf(method string, query url.Values) s3Call {
 
 func (s *Server) s3Locked(r *request, call s3Call, at s3.Location) reply {
 	payload := r.http.Header.Get("X-Amz-Content-Sha256")
+	if err := s.otherRegion(r, at); err != nil {
+		return r.refuseS3(err, at) // before anything is known of the caller
+	}
 	if err := s.authenticateLocked(r, "s3", payload); err != nil {
 		return r.refuseS3(err, at)
 	}
@@ -113,7 +111,7 @@ func (s *Server) s3Locked(r *request, call s3Call, at s3.Location) reply {
 			"what was computed."), at)
 	case at.Bucket != "" && bucket == nil:
 		return r.refuseS3(refusal("NoSuchBucket", "The specified bucket does not exist"), at)
-	case s3.OtherOwner(r.http.Header.Get("x-amz-expected-bucket-owner"), s.cfg.Account):
+	case s3.OtherOwner(r.http.Header.Get("x-amz-expected-bucket-owner"), s.ownerOf(at.Bucket)):
 		return r.refuseS3(refusal("AccessDenied", "Access Denied"), at)
 	}
 	if err := s.authorizeS3Locked(r, call.right, at); err != nil {
@@ -150,18 +148,32 @@ func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) err
 }
 
 func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error {
-	policy := ""
+	policy, foreign := "", s.ownerOf(at.Bucket) != s.cfg.Account
 	if b := s.buckets[at.Bucket]; b != nil && strings.HasPrefix(q.action, "s3:") {
 		policy = b.policy
 	}
-	why := s.denialReasonLocked(r, q, policy)
+	for name, header := range map[string]string{"s3:if-match": "If-Match", "s3:if-none-match": "If-None-Match"} {
+		if value := r.http.Header.Get(header); value != "" && r.http.Method != "GET" && r.http.Method != "HEAD" {
+			q.context.set(name, value)
+		}
+	}
+	q.context.set("aws:ResourceAccount", s.ownerOf(at.Bucket))
+	rulings := s.rulingsLocked(r, q, policy)
+	which, denied := rulings.denies()
+	if foreign {
+		which, denied = rulings.deniesAcross()
+	}
 	switch {
-	case why == "":
+	case !denied:
 		return nil
-	case s.cfg.Terse || s.cfg.NoReasons || (r.caller.user == nil && !r.caller.root):
+	case s.cfg.Terse || s.cfg.NoReasons || foreign || (r.caller.user == nil && !r.caller.root):
 		return refusal("AccessDenied", "Access Denied")
 	}
-	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, strconv.Quote(q.resource)), why)
+	resource := q.resource
+	if strings.HasPrefix(q.action, "s3:") {
+		resource = strconv.Quote(resource)
+	}
+	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, resource), which.reason(q.action, s.cfg.PolicyARNs))
 }
 
 // authorizeDecryptLocked decides about the KMS key of an encrypted bucket. S3
@@ -169,14 +181,19 @@ func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error
 // request has a time of issue even if a long-term key asked for the object:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/access_forward_access_sessions.html
 func (s *Server) authorizeDecryptLocked(r *request, at s3.Location) error {
-	key := s.buckets[at.Bucket].kmsKey
-	if key == "" {
+	b := s.buckets[at.Bucket]
+	switch {
+	case b.kmsKey == "":
 		return nil
+	case b.keyClosed && !r.caller.root:
+		return refusal("AccessDenied", "User: %s is not authorized to perform: kms:Decrypt on the resource associated with "+
+			"this ciphertext because the resource does not exist in this Region, no resource-based policies allow access, "+
+			"or a resource-based policy explicitly denies access", r.caller.arn)
 	}
-	q := query{action: "kms:Decrypt", resource: key, context: s.baseContext(r)}
+	q := query{action: "kms:Decrypt", resource: b.kmsKey, context: s.baseContext(r)}
 	q.context.set("aws:ViaAWSService", "true")
 	q.context.set("aws:TokenIssueTime", date(r.now))
-	q.context.set("kms:ViaService", "s3."+s.cfg.Region+".amazonaws.com")
+	q.context.set("kms:ViaService", "s3."+s.regionOf(at.Bucket)+".amazonaws.com")
 	return s.authorizeQueryLocked(r, q, at)
 }
 
@@ -192,9 +209,9 @@ func (r *request) refuseS3(err error, at s3.Location) reply {
 	}
 	var b bytes.Buffer
 	b.WriteString(xml.Header + "<Error>")
-	for _, part := range [][2]string{
+	for _, part := range append([][2]string{
 		{"Code", e.code}, {"Message", e.message}, {"BucketName", at.Bucket}, {"Key", at.Key}, {"RequestId", r.requestID()},
-	} {
+	}, e.detail...) {
 		b.WriteString("<" + part[0] + ">")
 		_ = xml.EscapeText(&b, []byte(part[1])) // a Buffer takes everything
 		b.WriteString("</" + part[0] + ">")

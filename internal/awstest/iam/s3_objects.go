@@ -16,13 +16,25 @@ func (s *Server) notFound(r *request, at s3.Location) reply {
 	if err := s.authorizeS3Locked(r, "s3:ListBucket", s3.Location{Bucket: at.Bucket}); err != nil {
 		return r.refuseS3(err, at)
 	}
-	return r.refuseS3(refusal("NoSuchKey", "The specified key does not exist."), at)
+	reply := r.refuseS3(refusal("NoSuchKey", "The specified key does not exist."), at)
+	if id := s.buckets[at.Bucket].marker(at.Key); id != "" {
+		reply.header.Set("x-amz-delete-marker", "true")
+		reply.header.Set("x-amz-version-id", id)
+	}
+	return reply
 }
 
 func getObject(s *Server, r *request, at s3.Location) reply {
 	st := s.buckets[at.Bucket].objects[at.Key]
-	if version := r.params.Get("versionId"); version != "" && version != "null" {
-		return r.refuseS3(refusal("NoSuchVersion", "The specified version does not exist."), at)
+	if id := r.params.Get("versionId"); id != "" && id != "null" {
+		version, ok := s.buckets[at.Bucket].version(at.Key, id)
+		switch {
+		case !ok:
+			return r.refuseS3(refusal("NoSuchVersion", "The specified version does not exist."), at)
+		case version.stored == nil:
+			return r.refuseS3(refusal("MethodNotAllowed", "The specified method is not allowed against this resource."), at)
+		}
+		st = version.stored
 	}
 	if st == nil {
 		return s.notFound(r, at)
@@ -34,7 +46,7 @@ func getObject(s *Server, r *request, at s3.Location) reply {
 	reply := reply{status: a.Status, header: a.Header, body: a.Body}
 	switch a.Status {
 	case 412:
-		return r.refuseS3(refusal("PreconditionFailed", "At least one of the pre-conditions you specified did not hold"), at)
+		return r.refuseS3(preconditionFailed(), at)
 	case 416:
 		return r.refuseS3(refusal("InvalidRange", "The requested range is not satisfiable"), at)
 	}
@@ -46,28 +58,65 @@ func getObject(s *Server, r *request, at s3.Location) reply {
 
 // putObject checks its conditions after the right to write, as S3 does.
 func putObject(s *Server, r *request, at s3.Location) reply {
-	objects := s.buckets[at.Bucket].objects
-	have := objects[at.Key]
+	b := s.buckets[at.Bucket]
+	have := b.objects[at.Key]
 	match, none := r.http.Header.Get("If-Match"), r.http.Header.Get("If-None-Match")
 	switch {
 	case match != "" && have == nil:
 		return r.refuseS3(refusal("NoSuchKey", "The specified key does not exist."), at)
-	case match != "" && strings.Trim(match, `"`) != strings.Trim(have.ETag, `"`),
-		none == "*" && have != nil:
-		return r.refuseS3(refusal("PreconditionFailed", "At least one of the pre-conditions you specified did not hold"), at)
+	case match != "" && !sameTag(match, have), none == "*" && have != nil:
+		return r.refuseS3(preconditionFailed(), at)
 	}
-	objects[at.Key] = s3.NewStored(s3.Object{
+	st := s3.NewStored(s3.Object{
 		Body: r.body, LastModified: r.now, ContentType: r.http.Header.Get("Content-Type"),
 		CacheControl: r.http.Header.Get("Cache-Control"),
 	})
 	reply := s3Reply(200, nil)
-	reply.header.Set("ETag", objects[at.Key].ETag)
+	reply.header.Set("ETag", st.ETag)
+	if id := b.put(at.Key, st); id != "" {
+		reply.header.Set("x-amz-version-id", id)
+	}
 	return reply
 }
 
-func deleteObject(s *Server, _ *request, at s3.Location) reply {
-	delete(s.buckets[at.Bucket].objects, at.Key)
-	return s3Reply(204, nil)
+func sameTag(match string, have *s3.Stored) bool {
+	return match == "*" || strings.Trim(match, `"`) == strings.Trim(have.ETag, `"`)
+}
+
+func preconditionFailed() error {
+	return refusal("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+}
+
+// deleteObject checks If-Match after the right to delete. An ETag needs the right to
+// read too:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+func deleteObject(s *Server, r *request, at s3.Location) reply {
+	b := s.buckets[at.Bucket]
+	have := b.objects[at.Key]
+	if match := r.http.Header.Get("If-Match"); match != "" {
+		if match != "*" {
+			if err := s.authorizeS3Locked(r, "s3:GetObject", at); err != nil {
+				return r.refuseS3(err, at)
+			}
+		}
+		switch {
+		case have == nil && s.cfg.DeleteHidesMissing:
+			return s.notFound(r, at)
+		case have == nil:
+			return r.refuseS3(refusal("NoSuchKey", "The specified key does not exist."), at)
+		case !sameTag(match, have):
+			return r.refuseS3(preconditionFailed(), at)
+		}
+	}
+	reply := s3Reply(204, nil)
+	id, marker := b.remove(at.Key, r.params.Get("versionId"))
+	if id != "" {
+		reply.header.Set("x-amz-version-id", id)
+	}
+	if marker {
+		reply.header.Set("x-amz-delete-marker", "true")
+	}
+	return reply
 }
 
 func headBucket(*Server, *request, s3.Location) reply { return s3Reply(200, nil) }
@@ -89,6 +138,9 @@ func objectTagging(s *Server, r *request, at s3.Location) reply {
 
 func getBucketPolicy(s *Server, r *request, at s3.Location) reply {
 	policy := s.buckets[at.Bucket].policy
+	if s.ownerOf(at.Bucket) != s.cfg.Account {
+		return r.refuseS3(refusal("MethodNotAllowed", "The specified method is not allowed against this resource."), at)
+	}
 	if policy == "" {
 		return r.refuseS3(refusal("NoSuchBucketPolicy", "The bucket policy does not exist"), at)
 	}
@@ -97,8 +149,8 @@ func getBucketPolicy(s *Server, r *request, at s3.Location) reply {
 	return reply
 }
 
-func getBucketLocation(s *Server, _ *request, _ s3.Location) reply {
-	region := s.cfg.Region
+func getBucketLocation(s *Server, _ *request, at s3.Location) reply {
+	region := s.regionOf(at.Bucket)
 	if region == defaultRegion {
 		region = "" // the oldest region has no name
 	}
@@ -112,6 +164,9 @@ func listBuckets(s *Server, r *request, at s3.Location) reply {
 		Buckets []bucket `xml:"Buckets>Bucket"`
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.buckets)) {
+		if s.ownerOf(name) != s.cfg.Account {
+			continue
+		}
 		out.Buckets = append(out.Buckets, bucket{name})
 	}
 	return r.s3XML(out, at)
@@ -162,63 +217,4 @@ func (r *request) s3XML(v any, at s3.Location) reply {
 		return r.refuseS3(err, at)
 	}
 	return s3Reply(200, append([]byte(xml.Header), body...))
-}
-
-// CreateBucket makes an empty bucket if it is missing; so does PutObject.
-func (s *Server) CreateBucket(bucket string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bucketLocked(bucket)
-}
-
-func (s *Server) bucketLocked(name string) *bucket {
-	b, ok := s.buckets[name]
-	if !ok {
-		b = &bucket{objects: map[string]*s3.Stored{}}
-		s.buckets[name] = b
-	}
-	return b
-}
-
-// PutObject stores an object and replaces an earlier one.
-func (s *Server) PutObject(bucket, key string, obj s3.Object) {
-	st := s3.NewStored(obj)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bucketLocked(bucket).objects[key] = st
-}
-
-// DeleteObject removes an object, if it exists.
-func (s *Server) DeleteObject(bucket, key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.bucketLocked(bucket).objects, key)
-}
-
-// Objects are the keys of a bucket.
-func (s *Server) Objects(bucket string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.bucketLocked(bucket).objects))
-}
-
-// SetBucketPolicy puts a policy on a bucket, such as one that grants everyone
-// more than a user's own policy does. An empty document removes it.
-func (s *Server) SetBucketPolicy(bucket, document string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if document != "" {
-		if _, err := parsePolicy(document, bucketPolicy); err != nil {
-			s.problemLocked("malformed bucket policy: " + err.Error())
-		}
-	}
-	s.bucketLocked(bucket).policy = document
-}
-
-// Encrypt encrypts every object of a bucket with a key of KMS: reading needs
-// kms:Decrypt on it too.
-func (s *Server) Encrypt(bucket, keyARN string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bucketLocked(bucket).kmsKey = keyARN
 }
