@@ -566,7 +566,7 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 		`"kind":"key"`:        {"answer to GET"},  // an orphan
 		"with_key()":          {"answer to POST"}, // a plan
 		"unknown-keys":        {"log", "file registry.db ", "answer to GET", "answer to POST", "answer to DELETE"},
-		"scope-violated":      {"log", "answer to GET", "answer to POST"},
+		"object-missing":      {"log", "answer to GET", "answer to POST"},
 		"does not accept the credentials of this server": {"log", "answer to GET", "answer to POST"},
 		"problems/not-allowed":                           {"answer to POST"},
 		"problems/invalid":                               {"answer to POST"},

@@ -33,6 +33,10 @@ const (
 
 	codeBucketMissing = "bucket-missing"
 	codeWrongRegion   = "wrong-region"   // the bucket is in another one
+	codeObjectMissing = "object-missing" // probe.inside, or the canary
+	codeReadDenied    = "read-denied"    // S3 refuses the new key, and names why
+	codeKMSDenied     = "kms-denied"     // the new key may not decrypt
+	codeKMSKey        = "kms-key"        // the KMS key is disabled or gone
 	codeS3Unreachable = "s3-unreachable" // S3 did not answer before IAM was asked for anything
 )
 

@@ -127,7 +127,7 @@ func TestRemainsInUse(t *testing.T) {
 			p := w.start()
 			w.deny("DeleteAccessKey", "DeleteUserPolicy", "DeleteUser")
 			missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
-			wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("shop", missing))), codeScope)
+			wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("shop", missing))), codeObjectMissing)
 			w.iam.OnCall(nil)
 			_, prov := p.provisioned("shop")
 			w.clock.advance(time.Hour)

@@ -99,7 +99,7 @@ func TestDelegatedLife(t *testing.T) {
 					t.Errorf("verify: %+v, %v", v, err)
 				}
 				missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
-				wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("bad", missing, withPolicy(mode)))), codeScope)
+				wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("bad", missing, withPolicy(mode)))), codeObjectMissing)
 				w.wantOrphans(p)
 				w.wantDenials()
 				p.deleteAlias("shop")

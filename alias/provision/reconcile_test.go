@@ -44,7 +44,7 @@ func TestReconcileGoesOn(t *testing.T) {
 	_, shop := p.provisioned("shop")
 	w.deny("DeleteUser")
 	missing := func(r *policy.Request) { r.Inside = "web/missing.png" }
-	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("bad", missing))), codeScope)
+	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("bad", missing))), codeObjectMissing)
 	_, bad := p.provisioned("bad")
 	foreign := w.iam.AddKey(shop.User.Name)
 	w.clock.advance(2 * time.Hour)

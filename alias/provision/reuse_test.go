@@ -111,7 +111,7 @@ func TestReuseTakenBackLater(t *testing.T) {
 				})
 				missing := func(r *policy.Request) { r.Inside = "blog/missing.png" }
 				why := p.mustFail(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing)))
-				wantCode(t, why, codeScope)
+				wantCode(t, why, codeObjectMissing)
 				_, prov := p.provisioned("shop")
 				if !strings.Contains(why.Detail, "still covers the new location") || len(prov.ExtraGrants) != 1 {
 					t.Errorf("got %q and %+v, want it to say what is left", why.Detail, prov.ExtraGrants)

@@ -247,7 +247,7 @@ func TestRotationAfterFailedReuse(t *testing.T) {
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	missing := func(r *policy.Request) { r.Inside = "blog/missing.png" }
-	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing))), codeScope)
+	wantCode(t, p.mustFail(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"), missing))), codeObjectMissing)
 	for _, emergency := range []bool{false, true} {
 		p.mustSucceed(p.Rotate(t.Context(), actor, "shop", emergency))
 		w.wantSound(p, "shop")

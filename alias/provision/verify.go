@@ -64,7 +64,8 @@ func (t *task) prove(
 	read := func() []alias.Check { return scope.CheckRead(ctx, key, target) }
 	began := t.p.clock.Now()
 	deadline := began.Add(timing.VerifyBudget)
-	if _, err := t.untilWorks(ctx, deadline, read); err != nil {
+	incurable := func(late bool) error { return readError(target, scope.ReadInside(ctx, key, target), late) }
+	if _, err := t.untilWorks(ctx, deadline, read, incurable); err != nil {
 		return nil, "", err
 	}
 	worked := t.p.clock.Now().Sub(began)
@@ -75,7 +76,7 @@ func (t *task) prove(
 	checks, err := t.untilWorks(ctx, deadline, func() (checks []alias.Check) {
 		checks, notTried = scope.Check(ctx, key, target)
 		return checks
-	})
+	}, incurable)
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,8 +106,11 @@ func describeScope(v *alias.Verification, worked time.Duration) string {
 }
 
 // untilWorks repeats the checks until all answers are conclusive. A check that is
-// violated twice in a row, one pause apart, fails.
-func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []alias.Check) ([]alias.Check, error) {
+// violated twice in a row, one pause apart, fails. If the key cannot read, incurable returns the
+// reason if waiting cannot cure it, or if it is late.
+func (t *task) untilWorks(
+	ctx context.Context, deadline time.Time, run func() []alias.Check, incurable func(late bool) error,
+) ([]alias.Check, error) {
 	blockedBefore := false
 	for i := 0; ; i++ {
 		checks := run()
@@ -119,6 +123,11 @@ func (t *task) untilWorks(ctx context.Context, deadline time.Time, run func() []
 			return checks, nil
 		}
 		late := !t.p.clock.Now().Before(deadline)
+		if cannotRead(checks) && !violated(checks) {
+			if err := incurable(late); err != nil {
+				return nil, err
+			}
+		}
 		if blocked && scope.Conclusive(checks) && (late || blockedBefore && violated(checks)) {
 			return nil, t.scopeError(checks)
 		}

@@ -100,6 +100,13 @@ func RegionOf(document string) string {
 	return found[1] + found[2]
 }
 
+// kmsKey matches the ARN of a KMS key, in any partition.
+var kmsKey = regexp.MustCompile(`\barn:aws[a-z-]{0,12}:kms:[a-z0-9-]{1,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}\b`)
+
+// KMSKeyOf returns the ARN of the KMS key that the message of a refusal names, and "" if there
+// is none: "… is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:…".
+func KMSKeyOf(message string) string { return kmsKey.FindString(message) }
+
 // OfKey reports whether the key pair is refused, for every object.
 func (f Fault) OfKey() bool {
 	switch f {

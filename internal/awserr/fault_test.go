@@ -1,6 +1,9 @@
 package awserr
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestFaultOf(t *testing.T) {
 	t.Parallel()
@@ -49,6 +52,36 @@ func TestRegionOf(t *testing.T) {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
+}
+
+func TestKMSKeyOf(t *testing.T) {
+	t.Parallel()
+	const arn = "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd"
+	for in, want := range map[string]string{
+		"is not authorized to perform: kms:Decrypt on resource: " + arn + " because no identity-based policy allows": arn,
+		"on resource: " + arn + ".":                         arn,
+		"arn:aws:kms:eu-west-1:123456789012:alias/pictures": "",
+		"arn:aws:kms:EU:123456789012:key/1":                 "",
+		"arn:aws:kms:eu-west-1:1234:key/1":                  "",
+		"":                                                  "",
+	} {
+		if got := KMSKeyOf(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// FuzzKMSKeyOf: a key is an ARN, whatever the message.
+func FuzzKMSKeyOf(f *testing.F) {
+	f.Add("on resource: arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab")
+	f.Fuzz(func(t *testing.T, message string) {
+		got := KMSKeyOf(message)
+		if got != "" && !strings.HasPrefix(got, "arn:aws") || len(got) > 160 || strings.ContainsFunc(got, func(r rune) bool {
+			return r <= ' ' || r >= 0x7f
+		}) {
+			t.Fatalf("%q is no key", got)
+		}
+	})
 }
 
 // FuzzRegionOf: a region is one, whatever the document.
