@@ -74,6 +74,10 @@ type Provider interface{ Kind() Kind }
 // Static is a key pair. Its secret access key is the credential's sealed value.
 type Static struct {
 	AccessKeyID string `json:"access_key_id"`
+	// Expect is what an operator says that the key is meant to be: PolicyReadOnly for one
+	// that may read and list every bucket, or empty for one that may do no more than its
+	// aliases need.
+	Expect PolicyMode `json:"expect,omitempty"`
 }
 
 // Kind is KindStatic.
@@ -123,6 +127,14 @@ type KeyPair struct {
 // ValidateKeyPair checks the form of a key pair, not whether S3 accepts it. The error
 // is a *ValidationError with every problem.
 func ValidateKeyPair(kp KeyPair) error { return invalid(kp.problems()) }
+
+// expectProblems validates what a key is meant to be.
+func expectProblems(expect PolicyMode) []Problem {
+	if expect == "" || expect == PolicyReadOnly {
+		return nil
+	}
+	return []Problem{{"expect", "must be read-only-access, or empty for a key that may do no more than its aliases need"}}
+}
 
 // problems never repeats a value: an operator may have pasted the secret into the
 // wrong field.

@@ -14,12 +14,14 @@ import (
 // whose name is taken by a credential of another kind.
 const SharedAnonymous Name = "anonymous"
 
-// CredentialRef refers to the credential of an alias. Exactly one field is set; the
-// zero value, where it is allowed, keeps the current credential.
+// CredentialRef refers to the credential of an alias. Exactly one field is set, and Expect
+// only beside a key pair; the zero value, where it is allowed, keeps the current credential.
 type CredentialRef struct {
 	Name      Name     // a credential that exists
 	KeyPair   *KeyPair // a static credential to be made
 	Anonymous bool     // no signature
+
+	Expect PolicyMode // of a key pair, as in Static
 }
 
 // IsZero reports whether nothing is set.
@@ -37,15 +39,28 @@ func (c CredentialRef) problems() []Problem {
 	if set != 1 {
 		return []Problem{{"credential", "must be one of: the name of a credential, a key pair, null for a public bucket"}}
 	}
-	if c.KeyPair == nil {
-		return nil
-	}
-	problems := c.KeyPair.problems()
+	problems := c.staticProblems()
 	for i := range problems {
 		problems[i].Field = "credential." + problems[i].Field
 	}
 	return problems
 }
+
+// staticProblems validates a key pair and what it is meant to be.
+func (c CredentialRef) staticProblems() []Problem {
+	problems := expectProblems(c.Expect)
+	switch {
+	case c.KeyPair != nil:
+		problems = append(c.KeyPair.problems(), problems...)
+	case c.Expect != "":
+		problems = []Problem{{"expect", "must be empty: it is for key pairs"}}
+	}
+	return problems
+}
+
+// Validate checks the form of a key pair and what it is meant to be, not whether S3 accepts
+// it. The error is a *ValidationError with every problem.
+func (c CredentialRef) Validate() error { return invalid(c.staticProblems()) }
 
 // CreateAlias registers an alias and returns it as stored. It ignores the
 // fields of a that the registry sets: ID, CredentialID, Credential, Epoch, Revision and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // CreateCredential registers a key pair, or an anonymous credential, under a
@@ -13,8 +14,8 @@ func (r *Registry) CreateCredential(ctx context.Context, name Name, use Credenti
 	switch {
 	case use.Name != "" || (use.KeyPair != nil) == use.Anonymous:
 		problems = append(problems, Problem{"credential", "must be either a key pair or anonymous"})
-	case use.KeyPair != nil:
-		problems = append(problems, use.KeyPair.problems()...)
+	default:
+		problems = append(problems, use.staticProblems()...)
 	}
 	if err := invalid(problems); err != nil {
 		return nil, err
@@ -47,6 +48,7 @@ func (r *Registry) insert(tx Tx, name Name, use CredentialRef) (*Credential, err
 		if err := r.seal(c, *use.KeyPair); err != nil {
 			return nil, err
 		}
+		c.Provider = Static{AccessKeyID: use.KeyPair.AccessKeyID, Expect: use.Expect}
 	}
 	if err := tx.InsertCredential(c); err != nil {
 		return nil, credentialError(name, err)
@@ -67,7 +69,32 @@ func (r *Registry) seal(c *Credential, kp KeyPair) error {
 // ReplaceKeyPair replaces the key pair of a static credential. It returns ErrNotStatic
 // for any other kind, and ErrStale unless ifRevision is the current one or 0.
 func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int64, kp KeyPair) (*Credential, error) {
-	if err := ValidateKeyPair(kp); err != nil {
+	return r.ChangeStatic(ctx, name, ifRevision, StaticChange{KeyPair: &kp})
+}
+
+// StaticChange is a change of a static credential. It keeps what is nil.
+type StaticChange struct {
+	KeyPair *KeyPair
+	Expect  *PolicyMode // as in Static
+}
+
+// Validate is like CredentialRef.Validate.
+func (s StaticChange) Validate() error {
+	ref := CredentialRef{KeyPair: s.KeyPair}
+	problems := ref.staticProblems()
+	if s.Expect != nil {
+		problems = append(problems, expectProblems(*s.Expect)...)
+	}
+	return invalid(problems)
+}
+
+// ChangeStatic changes a static credential. The last verdict is about another key or
+// expectation then, and is dropped. Its errors are
+// those of ReplaceKeyPair.
+func (r *Registry) ChangeStatic(
+	ctx context.Context, name Name, ifRevision int64, change StaticChange,
+) (*Credential, error) {
+	if err := change.Validate(); err != nil {
 		return nil, err
 	}
 	var c *Credential
@@ -76,12 +103,11 @@ func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int
 		if c, err = currentCredential(tx, name, ifRevision); err != nil {
 			return nil, err
 		}
-		if kind := c.Provider.Kind(); kind != KindStatic {
-			return nil, fmt.Errorf("credential %s is of kind %s: %w", name, kind, ErrNotStatic)
+		was, ok := c.Provider.(Static)
+		if !ok {
+			return nil, fmt.Errorf("credential %s is of kind %s: %w", name, c.Provider.Kind(), ErrNotStatic)
 		}
-		at := now()
-		c.Version, c.Revision, c.RotatedAt, c.UpdatedAt = c.Version+1, c.Revision+1, at, at
-		if err := r.seal(c, kp); err != nil {
+		if err := r.change(c, was, change); err != nil {
 			return nil, err
 		}
 		if err := tx.UpdateCredential(c); err != nil {
@@ -93,6 +119,26 @@ func (r *Registry) ReplaceKeyPair(ctx context.Context, name Name, ifRevision int
 		return nil, err
 	}
 	return c, nil
+}
+
+func (r *Registry) change(c *Credential, was Static, change StaticChange) error {
+	at := now()
+	c.Revision, c.UpdatedAt = c.Revision+1, at
+	if change.KeyPair != nil || change.Expect != nil && *change.Expect != was.Expect {
+		c.Scope, c.VerifiedAt = "", time.Time{}
+	}
+	if change.KeyPair != nil {
+		c.Version, c.RotatedAt = c.Version+1, at
+		if err := r.seal(c, *change.KeyPair); err != nil {
+			return err
+		}
+		was.AccessKeyID = change.KeyPair.AccessKeyID
+	}
+	if change.Expect != nil {
+		was.Expect = *change.Expect
+	}
+	c.Provider = was
+	return nil
 }
 
 // DeleteCredential deletes a credential. It returns *InUseError while aliases use it,

@@ -3,6 +3,7 @@ package alias_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 )
@@ -51,6 +52,51 @@ func TestReplaceKeyPair(t *testing.T) {
 	_, err = f.ReplaceKeyPair(ctx, "shop", 0, alias.KeyPair{})
 	wantInvalid(t, err, "access_key_id", "secret_access_key")
 	f.wantAsStored(t, "shop", "open")
+}
+
+// TestChangeStatic: what a key is meant to be outlives its replacement, and the last verdict
+// does not outlive a change of either.
+func TestChangeStatic(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ctx := t.Context()
+	use := pair("AKIA1")
+	use.Expect = alias.PolicyReadOnly
+	f.create(t, "shop", use)
+	none, wide := alias.PolicyMode(""), alias.PolicyReadOnly
+	for i, step := range []struct {
+		name    string
+		change  alias.StaticChange
+		want    alias.Static
+		version int64
+		scope   string
+	}{
+		{"nothing", alias.StaticChange{}, alias.Static{AccessKeyID: "AKIA1", Expect: wide}, 1, "weak"},
+		{"the same", alias.StaticChange{Expect: &wide}, alias.Static{AccessKeyID: "AKIA1", Expect: wide}, 1, "weak"},
+		{"key", alias.StaticChange{KeyPair: pair("AKIA2").KeyPair}, alias.Static{AccessKeyID: "AKIA2", Expect: wide}, 2, ""},
+		{"expectation", alias.StaticChange{Expect: &none}, alias.Static{AccessKeyID: "AKIA2"}, 2, ""},
+		{"both", alias.StaticChange{KeyPair: pair("AKIA3").KeyPair, Expect: &wide}, alias.Static{AccessKeyID: "AKIA3", Expect: wide}, 3, ""},
+	} {
+		err := f.Apply(ctx, []alias.Name{"shop"}, func(tx alias.Tx) ([]alias.Change, error) {
+			c, err := tx.Credential("shop")
+			if err != nil {
+				return nil, err
+			}
+			c.Scope, c.VerifiedAt, c.Revision = "weak", time.Unix(1, 0).UTC(), c.Revision+1
+			return []alias.Change{{CredentialPut: c}}, tx.UpdateCredential(c)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := f.ChangeStatic(ctx, "shop", 0, step.change)
+		if err != nil || c.Provider != step.want || c.Version != step.version || c.Scope != step.scope || c.Revision != int64(2*i+3) {
+			t.Errorf("%s: got %+v, %v", step.name, c, err)
+		}
+	}
+	bad := alias.PolicyInline
+	_, err := f.ChangeStatic(ctx, "shop", 0, alias.StaticChange{KeyPair: &alias.KeyPair{}, Expect: &bad})
+	wantInvalid(t, err, "access_key_id", "secret_access_key", "expect")
+	f.wantAsStored(t, "shop")
 }
 
 func TestDeleteCredential(t *testing.T) {

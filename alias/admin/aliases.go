@@ -73,10 +73,8 @@ func (h aliases) checkNew(_ context.Context, c *call[aliasInput]) []alias.Proble
 	if c.in.ref.IsZero() {
 		return append(problems, alias.Problem{Field: "credential", Detail: "is required, as " + credentialForms})
 	}
-	if kp := c.in.ref.KeyPair; kp != nil {
-		for _, p := range problemsOf(alias.ValidateKeyPair(*kp)) {
-			problems = append(problems, alias.Problem{Field: "credential." + p.Field, Detail: p.Detail})
-		}
+	for _, p := range problemsOf(c.in.ref.Validate()) {
+		problems = append(problems, alias.Problem{Field: "credential." + p.Field, Detail: p.Detail})
 	}
 	return problems
 }
@@ -291,7 +289,7 @@ func (in *aliasInput) newCredential(path string, raw json.RawMessage) []alias.Pr
 	}
 	kp := keyPairInput{}
 	problems := decodeObject(path, raw, kp.members())
-	in.ref.KeyPair = kp.pair()
+	in.ref = kp.ref()
 	return problems
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -24,6 +25,8 @@ func (h credentials) mount(t *routes) {
 	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource, do: h.read})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, resource: resource,
 		fields: replaceFields, check: checkReplacement, do: h.replace})
+	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPatch, path: single, resource: resource,
+		fields: changeFields, types: []string{"application/merge-patch+json"}, check: checkChange, do: h.change})
 	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource, do: h.remove})
 	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", resource: resource,
 		fields: rotationFields, bodyOptional: true, do: h.rotate})
@@ -81,19 +84,34 @@ func (h credentials) read(ctx context.Context, c *call[none]) (reply[credentialJ
 }
 
 func (h credentials) replace(ctx context.Context, c *call[credentialInput]) (reply[credentialJSON], error) {
+	return h.store(ctx, c, alias.StaticChange{KeyPair: c.in.pair(), Expect: c.in.expect})
+}
+
+func checkReplacement(_ context.Context, c *call[credentialInput]) []alias.Problem {
+	return problemsOf(alias.StaticChange{KeyPair: c.in.pair(), Expect: c.in.expect}.Validate())
+}
+
+// change is a merge patch. A key pair is replaced as a whole, by a PUT.
+func (h credentials) change(ctx context.Context, c *call[credentialInput]) (reply[credentialJSON], error) {
+	return h.store(ctx, c, alias.StaticChange{Expect: c.in.expect})
+}
+
+func checkChange(_ context.Context, c *call[credentialInput]) []alias.Problem {
+	return problemsOf(alias.StaticChange{Expect: c.in.expect}.Validate())
+}
+
+func (h credentials) store(
+	ctx context.Context, c *call[credentialInput], change alias.StaticChange,
+) (reply[credentialJSON], error) {
 	revision, err := c.match.revision(h.current(ctx, c.name))
 	if err != nil {
 		return reply[credentialJSON]{}, err
 	}
-	made, err := h.registry.ReplaceKeyPair(ctx, c.name, revision, *c.in.pair())
+	made, err := h.registry.ChangeStatic(ctx, c.name, revision, change)
 	if err != nil {
 		return reply[credentialJSON]{}, err
 	}
 	return h.reply(ctx, made)
-}
-
-func checkReplacement(_ context.Context, c *call[credentialInput]) []alias.Problem {
-	return problemsOf(alias.ValidateKeyPair(*c.in.pair()))
 }
 
 // remove deletes a credential. The IAM user of a provisioned one is removed first,
@@ -201,6 +219,7 @@ type credentialJSON struct {
 	RotatedAt   *string               `json:"rotated_at"`
 	VerifiedAt  *string               `json:"verified_at"`
 	Scope       string                `json:"scope"`
+	Expect      alias.PolicyMode      `json:"expect,omitempty"`
 	Revision    int64                 `json:"revision"`
 }
 
@@ -218,6 +237,9 @@ func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 		RotatedAt: timestampOrNull(c.RotatedAt), VerifiedAt: timestampOrNull(c.VerifiedAt),
 		Scope: c.Scope, Revision: c.Revision,
 	}
+	if p, ok := c.Provider.(alias.Static); ok {
+		out.Expect = p.Expect
+	}
 	if p, ok := c.Provisioned(); ok {
 		out.User = &userJSON{Name: p.User.Name, ARN: p.User.ARN, Policy: p.Mode}
 	}
@@ -227,17 +249,38 @@ func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 	return out
 }
 
-// keyPairInput is a key pair in a body.
+// keyPairInput is a key pair in a body, and what it is meant to be.
 type keyPairInput struct {
 	id     string
 	secret alias.Secret
+	expect *alias.PolicyMode // nil if the body has none
 }
 
 func (in *keyPairInput) members() []field {
 	return []field{
 		{name: "access_key_id", read: into(&in.id, asString)},
 		{name: "secret_access_key", read: into(&in.secret, asSecret)},
+		in.expectation(),
 	}
+}
+
+// expectation reads expect, of which null and an empty text mean the default.
+func (in *keyPairInput) expectation() field {
+	return field{name: "expect", read: func(path string, raw json.RawMessage) []alias.Problem {
+		in.expect = new(alias.PolicyMode)
+		if typeOf(raw) == "null" {
+			return nil
+		}
+		return into(in.expect, asPolicy)(path, raw)
+	}}
+}
+
+func (in *keyPairInput) ref() alias.CredentialRef {
+	ref := alias.CredentialRef{KeyPair: in.pair()}
+	if in.expect != nil {
+		ref.Expect = *in.expect
+	}
+	return ref
 }
 
 func (in *keyPairInput) pair() *alias.KeyPair {
@@ -263,8 +306,18 @@ func replaceFields(in *credentialInput) []field {
 		field{name: "kind", readOnly: "is read-only: a replacement is always a key pair"})
 }
 
-func credentialFields(in *credentialInput) []field {
-	fields := in.members()
+func changeFields(in *credentialInput) []field {
+	const pair = "is read-only here: PUT replaces the key pair as a whole"
+	return append(keptFields(), in.expectation(),
+		field{name: "access_key_id", readOnly: pair}, field{name: "secret_access_key", readOnly: pair},
+		field{name: "name", readOnly: "is read-only: the path names the credential"},
+		field{name: "kind", readOnly: keptByServer})
+}
+
+func credentialFields(in *credentialInput) []field { return append(in.members(), keptFields()...) }
+
+func keptFields() []field {
+	var fields []field
 	for _, name := range []string{
 		"aliases", "version", "state", "user", "created_at", "rotated_at", "verified_at", "scope", "revision",
 	} {
@@ -279,13 +332,16 @@ func (in *credentialInput) problems() []alias.Problem {
 	problems := problemsOf(err)
 	switch alias.Kind(in.kind) {
 	case "", alias.KindStatic:
-		return append(problems, problemsOf(alias.ValidateKeyPair(*in.pair()))...)
+		return append(problems, problemsOf(in.keyPairInput.ref().Validate())...)
 	case alias.KindAnonymous:
 		if in.id != "" {
 			problems = append(problems, alias.Problem{Field: "access_key_id", Detail: "an anonymous credential has none"})
 		}
 		if !in.secret.IsZero() {
 			problems = append(problems, alias.Problem{Field: "secret_access_key", Detail: "an anonymous credential has none"})
+		}
+		if in.expect != nil && *in.expect != "" {
+			problems = append(problems, alias.Problem{Field: "expect", Detail: "an anonymous credential has none"})
 		}
 		return problems
 	case alias.KindProvisioned:
@@ -301,5 +357,5 @@ func (in *credentialInput) ref() alias.CredentialRef {
 	if alias.Kind(in.kind) == alias.KindAnonymous {
 		return alias.CredentialRef{Anonymous: true}
 	}
-	return alias.CredentialRef{KeyPair: in.pair()}
+	return in.keyPairInput.ref()
 }

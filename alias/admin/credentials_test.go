@@ -289,3 +289,68 @@ func TestCredentialRemove(t *testing.T) {
 		t.Errorf("static: body %q, header %v", r.body, r.header)
 	}
 }
+
+// TestCredentialExpect: an operator says what a pasted key is meant to be, in every place
+// where a key pair is given, and changes it without the secret.
+func TestCredentialExpect(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	pair := func(expect string) string {
+		return `"access_key_id":"` + testKeyID + `","secret_access_key":"` + testSecret + `"` + expect
+	}
+	const wide, path = `,"expect":"read-only-access"`, "/api/v1/credentials/media"
+	shown := func(r answer) string {
+		t.Helper()
+		var got map[string]any
+		r.want(200, "").decode(&got)
+		if expect, ok := got["expect"]; ok {
+			return expect.(string)
+		}
+		return "absent"
+	}
+	a.do("POST", "/api/v1/credentials", `{"name":"plain",`+pair("")+`}`).want(201, "")
+	a.do("POST", "/api/v1/credentials", `{"name":"media",`+pair(wide)+`}`).want(201, "")
+	a.do("POST", "/api/v1/aliases", `{"name":"inline","bucket":"acme-media","region":"eu-west-1","credential":{`+pair(wide)+`}}`).want(201, "")
+	for _, step := range []struct{ method, path, body, want string }{
+		{"GET", "/api/v1/credentials/plain", "", "absent"},
+		{"GET", "/api/v1/credentials/inline", "", "read-only-access"},
+		{"GET", path, "", "read-only-access"},
+		{"PUT", path, `{` + pair("") + `}`, "read-only-access"}, // another key of the same kind
+		{"PUT", path, `{` + pair(`,"expect":null`) + `}`, "absent"},
+		{"PUT", path, `{` + pair(wide) + `}`, "read-only-access"},
+		{"PATCH", path, `{}`, "read-only-access"},
+		{"PATCH", path, `{"expect":""}`, "absent"},
+		{"PATCH", path, `{"expect":"read-only-access"}`, "read-only-access"},
+		{"PATCH", path, `{"expect":null}`, "absent"},
+		{"GET", path, "", "absent"},
+	} {
+		if got := shown(a.do(step.method, step.path, step.body)); got != step.want {
+			t.Errorf("%s %s: expect is %s, want %s", step.method, step.body, got, step.want)
+		}
+	}
+	a.do("POST", "/api/v1/credentials", `{"name":"open","kind":"anonymous"}`).want(201, "")
+	a.addProvisioned("ours")
+	for _, refused := range []struct {
+		method, path, body string
+		status             int
+		code, field        string
+	}{
+		{"POST", "/api/v1/credentials", `{"name":"other",` + pair(`,"expect":"inline"`) + `}`, 400, "invalid", "expect"},
+		{"POST", "/api/v1/credentials", `{"name":"other","kind":"anonymous"` + wide + `}`, 400, "invalid", "expect"},
+		{"POST", "/api/v1/aliases", `{"name":"other","bucket":"acme-media","region":"eu-west-1","credential":{` + pair(`,"expect":"*"`) + `}}`, 400, "invalid", "credential.expect"},
+		{"PUT", path, `{` + pair(`,"expect":1`) + `}`, 400, "invalid", "expect"},
+		{"PUT", path, `{"expect":"read-only-access"}`, 400, "invalid", "access_key_id"},
+		{"PATCH", path, `{"expect":"all"}`, 400, "invalid", "expect"},
+		{"PATCH", path, `{"access_key_id":"AKIA"}`, 400, "invalid", "access_key_id"},
+		{"PATCH", path, `{"scope":"proven"}`, 400, "invalid", "scope"},
+		{"PATCH", "/api/v1/credentials/open", `{"expect":"read-only-access"}`, 409, "not-static", ""},
+		{"PATCH", "/api/v1/credentials/ours", `{"expect":"read-only-access"}`, 409, "not-static", ""},
+		{"PATCH", "/api/v1/credentials/none", `{"expect":"read-only-access"}`, 404, "not-found", ""},
+	} {
+		r := a.do(refused.method, refused.path, refused.body).want(refused.status, refused.code)
+		if refused.field != "" && !strings.Contains(r.body, `"`+refused.field+`"`) {
+			t.Errorf("%s %s: %s does not name %s", refused.method, refused.body, r.body, refused.field)
+		}
+	}
+	a.do("PATCH", path, `{"expect":""}`, "If-Match", `"1"`).want(412, "precondition-failed")
+}

@@ -23,7 +23,7 @@ func TestMethods(t *testing.T) {
 		{"/api/v1/aliases/shop", "GET, HEAD, DELETE, PATCH"},
 		{"/api/v1/aliases/not-there", "GET, HEAD, DELETE, PATCH"},
 		{"/api/v1/credentials", "GET, HEAD, POST"},
-		{"/api/v1/credentials/shop", "GET, HEAD, PUT, DELETE"},
+		{"/api/v1/credentials/shop", "GET, HEAD, PUT, DELETE, PATCH"},
 		{"/api/v1/aliases/shop/verify", "POST"},
 		{"/api/v1/aliases/shop/usage", "GET, HEAD"},
 		{"/api/v1/credentials/shop/rotate", "POST"},

@@ -257,6 +257,9 @@ func (p *Provisioner) Verify(
 		AliasID: a.ID, Alias: a.Name, CredentialID: c.ID, CredentialVersion: c.Version,
 	}
 	target := p.target(a, prov, request)
+	if static, ok := c.Provider.(alias.Static); ok {
+		target.Expect = static.Expect
+	}
 	target.Inside, target.Outside = cmp.Or(probe.Inside, target.Inside), cmp.Or(probe.Outside, target.Outside)
 	v.Checks, v.NotTried = scope.Check(scope.WithMark(ctx, "verify-"+rand.Text()), p.keyOf(a.Location, kp), target)
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
