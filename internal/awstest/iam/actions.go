@@ -2,6 +2,8 @@ package iam
 
 import (
 	"encoding/xml"
+	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -130,10 +132,11 @@ func (s summary) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	return e.EncodeToken(start.End())
 }
 
-// namedList is a list in an element with its own name.
+// namedList is a page of a list in an element with its own name.
 type namedList[T any] struct {
 	name  string
 	items []T
+	page  xmlPage
 }
 
 // MarshalXML writes the list under its name.
@@ -147,17 +150,35 @@ func (l namedList[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	if err := e.EncodeElement(members, xml.StartElement{Name: xml.Name{Local: l.name}}); err != nil {
 		return err
 	}
-	if err := e.EncodeElement(false, xml.StartElement{Name: xml.Name{Local: "IsTruncated"}}); err != nil {
+	if err := e.EncodeElement(l.page.IsTruncated, xml.StartElement{Name: xml.Name{Local: "IsTruncated"}}); err != nil {
 		return err
+	}
+	if l.page.Marker != "" {
+		if err := e.EncodeElement(l.page.Marker, xml.StartElement{Name: xml.Name{Local: "Marker"}}); err != nil {
+			return err
+		}
 	}
 	return e.EncodeToken(start.End())
 }
 
-// listOfUser answers with a list of what a user has.
+// listOfUser answers with a page of a list of what a user has.
 func listOfUser[T any](s *Server, r *request, name string, of func(*User) []T) (any, error) {
 	u, err := s.visibleUser(r)
 	if err != nil {
 		return nil, err
 	}
-	return namedList[T]{name, of(u)}, nil
+	all := of(u)
+	places := make([]string, len(all))
+	for i := range all {
+		places[i] = fmt.Sprintf("%06d", i)
+	}
+	places, more, err := page(s, r, places, func(place string) string { return place })
+	if err != nil {
+		return nil, err
+	}
+	first := 0
+	if len(places) > 0 {
+		first, _ = strconv.Atoi(places[0])
+	}
+	return namedList[T]{name, all[first : first+len(places)], more}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -171,15 +172,24 @@ func (s *Server) baseContext(r *request) conditionKeys {
 	if s.guards.endpoint[r.call.Service] != "" {
 		c.set("aws:SourceVpce", "vpce-0123456789abcdef0")
 	}
-	if u := r.caller.user; u != nil {
-		c.set("aws:PrincipalArn", u.ARN)
-		c.set("aws:PrincipalAccount", s.cfg.Account)
-		c.set("aws:PrincipalType", "User")
-		c.set("aws:username", u.Name)
-		c.set("aws:userid", u.ID)
-		for key, value := range u.Tags {
-			c.set("aws:PrincipalTag/"+key, value)
-		}
+	maps.Copy(c, s.principalContext(r.caller))
+	return c
+}
+
+// principalContext has the condition keys that tell who asks.
+func (s *Server) principalContext(who caller) conditionKeys {
+	c := conditionKeys{}
+	u := who.user
+	if u == nil {
+		return c
+	}
+	c.set("aws:PrincipalArn", u.ARN)
+	c.set("aws:PrincipalAccount", s.cfg.Account)
+	c.set("aws:PrincipalType", "User")
+	c.set("aws:username", u.Name)
+	c.set("aws:userid", u.ID)
+	for key, value := range u.Tags {
+		c.set("aws:PrincipalTag/"+key, value)
 	}
 	return c
 }

@@ -46,6 +46,8 @@ type Fault struct {
 	// DropTags makes CreateUser, TagUser, CreatePolicy and TagPolicy ignore the tags
 	// silently.
 	DropTags bool
+	// NoMarker says that a list goes on, and not where.
+	NoMarker bool
 	// Empty answers 200 after the effect, without any element in the result.
 	Empty bool
 	// Before and After run in the server around the effect. They may call any
@@ -80,6 +82,9 @@ func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
 
 // DropTags makes a call ignore its tags, as Ceph does in CreateUser.
 func DropTags() *Fault { return &Fault{DropTags: true} }
+
+// NoMarker makes a list say that it goes on, and not where.
+func NoMarker() *Fault { return &Fault{NoMarker: true} }
 
 // CephMissing are calls that Ceph's gateway does not implement; it answers 405
 // MethodNotAllowed: https://docs.ceph.com/en/latest/radosgw/iam/

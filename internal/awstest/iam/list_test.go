@@ -176,3 +176,81 @@ func TestKeyLastUsed(t *testing.T) {
 		t.Errorf("self: got %s", *self.User.UserName)
 	}
 }
+
+// TestNoMarker: a list that says that it goes on, and not where.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListUsers.html
+func TestNoMarker(t *testing.T) {
+	t.Parallel()
+	s, ctx := fakeiam.New(t, fakeiam.Config{PageLimit: 1}), t.Context()
+	s.AddUser("/", "u", "")
+	s.AddUser("/", "v", "")
+	s.SetFault(fakeiam.NoMarker(), "ListUsers", "ListGroupsForUser")
+	out, err := s.IAMClient(s.Root).ListUsers(ctx, &iam.ListUsersInput{})
+	must(t, err)
+	if len(out.Users) != 1 || !out.IsTruncated || out.Marker != nil {
+		t.Errorf("got %d users, more %v, at %v", len(out.Users), out.IsTruncated, out.Marker)
+	}
+	groups, err := s.IAMClient(s.Root).ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: aws.String("u")})
+	must(t, err)
+	if len(groups.Groups) != 0 || !groups.IsTruncated || groups.Marker != nil {
+		t.Errorf("got %d groups, more %v, at %v", len(groups.Groups), groups.IsTruncated, groups.Marker)
+	}
+}
+
+// TestPagesOfOneUser: what a user has is listed in pages too.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListGroupsForUser.html
+func TestPagesOfOneUser(t *testing.T) {
+	t.Parallel()
+	s, ctx := fakeiam.New(t, fakeiam.Config{PageLimit: 2}), t.Context()
+	s.AddUser("/", "u", "")
+	for _, group := range []string{"c", "a", "b"} {
+		s.AddToGroup("u", group)
+	}
+	var names []string
+	pages := 0
+	in := &iam.ListGroupsForUserInput{UserName: aws.String("u")}
+	for p := iam.NewListGroupsForUserPaginator(s.IAMClient(s.Root), in); p.HasMorePages(); pages++ {
+		out, err := p.NextPage(ctx)
+		must(t, err)
+		for _, g := range out.Groups {
+			names = append(names, *g.GroupName)
+		}
+	}
+	if got := strings.Join(names, " "); got != "c a b" || pages != 2 {
+		t.Errorf("got %q in %d pages", got, pages)
+	}
+}
+
+// TestCallLog: every call is in the log in the order of arrival, with the mark of the
+// client and the outcome, whether it was allowed, denied, refused or not signed.
+func TestCallLog(t *testing.T) {
+	t.Parallel()
+	s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+	s.PutObject("media", "a", fakes3.Object{Body: []byte("x")})
+	kp := s.AddUser("/", "u", statements(allowNone))
+	session := s.NewSession("u")
+	mark := func(o *iam.Options) { o.AppID = "ixmage-probe" }
+	_, err := s.IAMClient(kp).GetUser(ctx, &iam.GetUserInput{}, mark)
+	wantRefused(t, "GetUser", err, "403 AccessDenied")
+	_, err = s.S3ClientOf(session).GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("media"), Key: aws.String("a")}, func(o *s3.Options) { o.AppID = "ixmage-probe" })
+	wantRefused(t, "GetObject", err, "403 AccessDenied")
+	_, err = s.S3Client(alias.KeyPair{}).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String("media")})
+	wantRefused(t, "HeadBucket", err, "403 Forbidden")
+	_, err = s.IAMClient(s.Root).GetUser(ctx, &iam.GetUserInput{UserName: aws.String("u")}, mark)
+	must(t, err)
+	for i, want := range []struct {
+		action, key, code string
+		marked            bool
+	}{
+		{"iam GetUser", kp.AccessKeyID, "AccessDenied", true},
+		{"s3 GetObject", session.AccessKeyID, "AccessDenied", true},
+		{"s3 HeadBucket", "", "AccessDenied", false},
+		{"iam GetUser", s.Root.AccessKeyID, "", true},
+	} {
+		c := s.Calls()[i]
+		if c.N != i+1 || c.Service+" "+c.Action != want.action || c.AccessKeyID != want.key || c.Code != want.code ||
+			strings.Contains(c.UserAgent, "ixmage-probe") != want.marked || c.UserAgent == "" {
+			t.Errorf("call %d: got %+v, want %+v", i+1, c, want)
+		}
+	}
+}

@@ -98,7 +98,10 @@ func page[T any](s *Server, r *request, items []T, name func(T) string) ([]T, xm
 		}
 		items = slices.DeleteFunc(items, func(item T) bool { return name(item) <= string(last) })
 	}
-	if len(items) <= limit {
+	switch {
+	case r.fault.NoMarker:
+		return items[:min(len(items), limit)], xmlPage{IsTruncated: true}, nil
+	case len(items) <= limit:
 		return items, xmlPage{}, nil
 	}
 	items = items[:limit]
