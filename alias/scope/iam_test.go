@@ -153,7 +153,7 @@ func TestMatrixFake(t *testing.T) {
 			setUp: func(f *iam.Server) alias.KeyPair { return f.AddUser("/", "u", document(allow("*", "*"))) },
 			want: map[string]string{
 				NameReadOutside: "violated 200", NameReadSibling: "violated NoSuchKey", NameWrite: "violated NoSuchKey",
-				NameDelete: "violated 200", NameList: "violated 200", NameListInside: "violated 200", NameListBuckets: "violated 200",
+				NameDelete: "violated NoSuchKey", NameList: "violated 200", NameListInside: "violated 200", NameListBuckets: "violated 200",
 				NameACL: "violated 200", NameTagging: "violated 200", NameBucketPolicy: "violated NoSuchBucketPolicy",
 				NameIAMSelf: "violated 200", NameIAMKeys: "violated 200", NameIAMCreateKey: "violated NoSuchEntity",
 				NameIAMOwnRights: "violated NoSuchEntity", NameFederation: "violated 200", NamePassword: "proven NoSuchEntity", NameOtherKeys: "proven 200",
