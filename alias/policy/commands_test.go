@@ -223,7 +223,7 @@ func TestPlanCommandsAttached(t *testing.T) {
 		arn     string
 		outside string
 	}{
-		{alias.PolicyManaged, ManagedARN("aws", "123456789012", alias.Grant{Bucket: "acme-media", Prefix: oddFolder}), "AccessDenied"},
+		{alias.PolicyManaged, ManagedARN("arn:aws:iam::123456789012:user/u", "/", alias.Grant{Bucket: "acme-media", Prefix: oddFolder}), "AccessDenied"},
 		{alias.PolicyReadOnly, f.ReadOnlyARN(), "OK"},
 	} {
 		t.Run(string(tt.mode), func(t *testing.T) {

@@ -38,7 +38,7 @@ const (
 	RevokeName = "ixmage-revoke"
 )
 
-// UserPath is the IAM path of the users of an installation.
+// UserPath is the IAM path of the users and of the managed policies of an installation.
 func UserPath(installID string) string { return "/ixmage/" + installID + "/" }
 
 // UserName is the name of a user made for an alias. random distinguishes users of the
@@ -146,9 +146,13 @@ func ReadOnlyARN(partition string) string {
 	return "arn:" + partition + ":iam::aws:policy/AmazonS3ReadOnlyAccess"
 }
 
-// ManagedARN is the ARN of the managed policy of a location in an account.
-func ManagedARN(partition, account string, g alias.Grant) string {
-	return "arn:" + partition + ":iam::" + account + ":policy/" + ManagedName(g.Bucket, g.Prefix)
+// ManagedARN is the ARN of the managed policy of a location in the account of a user. path
+// is that of the installation, or / for a policy that an operator made. The policy of the
+// server allows tags under the path only: could it tag a policy that an operator made, it
+// could delete it then.
+func ManagedARN(userARN, path string, g alias.Grant) string {
+	partition, account := ARNParts(userARN)
+	return "arn:" + partition + ":iam::" + account + ":policy" + path + ManagedName(g.Bucket, g.Prefix)
 }
 
 // ARNParts returns the partition and account of a user's ARN,

@@ -1,12 +1,14 @@
 package provision
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/alias/scope"
 	"ixmage/internal/awstest/iam"
 )
 
@@ -102,5 +104,64 @@ func TestNotAllowed(t *testing.T) {
 	_, prov := p.provisioned("shop")
 	if user, _ := w.iam.User(prov.User.Name); user.Tags["team"] != "web" {
 		t.Errorf("tags %v", user.Tags)
+	}
+}
+
+// TestShippedBoundary: a user within docs/boundary-policy.json reads what its alias needs, and
+// a session that somebody made with its key reads nothing. Each row spoils the document.
+func TestShippedBoundary(t *testing.T) {
+	t.Parallel()
+	const key = "arn:aws:kms:us-east-1:" + testAccount + ":key/1234abcd"
+	whole, encrypted := func(*delegatedPolicy) {}, func(r *policy.Request) { r.KMSKeyARN = key }
+	plain := func(*policy.Request) {}
+	for _, row := range []struct {
+		name     string
+		spoil    spoiling
+		edit     func(*policy.Request)
+		works    bool
+		sessions bool // a session reads
+	}{
+		{"as shipped", whole, plain, true, false},
+		{"as shipped, managed", whole, withPolicy(alias.PolicyManaged), true, false},
+		{"as shipped, read-only-access", whole, withPolicy(alias.PolicyReadOnly), true, false},
+		{"as shipped, encrypted", whole, encrypted, true, false},
+		{"without kms:Decrypt", dropping("DecryptThroughS3"), encrypted, false, false},
+		{"without a condition", freeing("ReadPictures"), plain, true, true},
+		{"another account", func(d *delegatedPolicy) {
+			d.statement("ReadPictures")["Condition"].(map[string]any)["StringEquals"] = map[string]any{"aws:ResourceAccount": "000000000000"}
+		}, plain, false, false},
+		{"a condition on all statements", func(d *delegatedPolicy) {
+			d.statement("DecryptThroughS3")["Condition"].(map[string]any)["Null"] = map[string]any{"aws:TokenIssueTime": "true"}
+		}, encrypted, false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := delegate(t, iam.Config{}, readDelegated(t))
+			if w.request("shop", row.edit).KMSKeyARN != "" {
+				w.iam.Encrypt(testBucket, key)
+			}
+			var doc delegatedPolicy
+			if err := json.Unmarshal([]byte(readCopied(t, "boundary-policy.json")), &doc); err != nil {
+				t.Fatal(err)
+			}
+			row.spoil(&doc)
+			w.iam.RemovePolicy(testBoundary)
+			w.iam.AddPolicy("/", "ixmage-boundary", doc.text(t))
+			p := w.start()
+			op := p.do(p.Provision(t.Context(), actor, w.request("shop", row.edit)))
+			if works := op.State == alias.OperationDone; works != row.works {
+				t.Fatalf("%s: %+v", op.State, op.Error)
+			}
+			if !row.works {
+				return
+			}
+			_, prov := p.provisioned("shop")
+			session := w.iam.NewSession(prov.User.Name)
+			at := w.request("shop").Location
+			err := scope.ReadByte(t.Context(), w.iam.S3ClientOf(session), at, "web/a.png")
+			if (err == nil) != row.sessions {
+				t.Errorf("a session reads: %v", err)
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 
@@ -51,10 +52,10 @@ func makingKey(user *string) iamCall {
 	}
 }
 
-func makingPolicy(name string, tags map[string]string) iamCall {
+func makingPolicy(path, name string, tags map[string]string) iamCall {
 	return func(ctx context.Context, c *iam.Client) error {
 		_, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{
-			PolicyName: &name, PolicyDocument: aws.String(anything), Tags: iamTags(tags),
+			PolicyName: &name, Path: &path, PolicyDocument: aws.String(anything), Tags: iamTags(tags),
 		})
 		return err
 	}
@@ -64,6 +65,49 @@ func deletingPolicy(name string) iamCall {
 	return func(ctx context.Context, c *iam.Client) error {
 		_, err := c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: aws.String(policyARN(name))})
 		return err
+	}
+}
+
+func tagging(user string, tags map[string]string) iamCall {
+	return func(ctx context.Context, c *iam.Client) error {
+		_, err := c.TagUser(ctx, &iam.TagUserInput{UserName: &user, Tags: iamTags(tags)})
+		return err
+	}
+}
+
+func taggingPolicy(name string, tags map[string]string) iamCall {
+	return func(ctx context.Context, c *iam.Client) error {
+		_, err := c.TagPolicy(ctx, &iam.TagPolicyInput{PolicyArn: aws.String(policyARN(name)), Tags: iamTags(tags)})
+		return err
+	}
+}
+
+func bounding(user, boundary string) iamCall {
+	return func(ctx context.Context, c *iam.Client) error {
+		_, err := c.PutUserPermissionsBoundary(ctx, &iam.PutUserPermissionsBoundaryInput{UserName: &user, PermissionsBoundary: &boundary})
+		return err
+	}
+}
+
+func deletingUser(user string) iamCall {
+	return func(ctx context.Context, c *iam.Client) error {
+		_, err := c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &user})
+		return err
+	}
+}
+
+func detaching(user, arn string) iamCall {
+	return func(ctx context.Context, c *iam.Client) error {
+		_, err := c.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: &user, PolicyArn: &arn})
+		return err
+	}
+}
+
+// then makes two calls, the second also if the first is refused.
+func then(first, second iamCall) iamCall {
+	return func(ctx context.Context, c *iam.Client) error {
+		_ = first(ctx, c)
+		return second(ctx, c)
 	}
 }
 
@@ -125,11 +169,16 @@ func both(a, b spoiling) spoiling {
 // let it through: else the row would prove nothing.
 func TestDelegatedMayNot(t *testing.T) {
 	t.Parallel()
-	const ours, admin, readOnly = "ours", "arn:aws:iam::aws:policy/AdministratorAccess", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+	const ours, byHand = "ours", "by-hand"
+	const admin, readOnly = "arn:aws:iam::aws:policy/AdministratorAccess", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
 	path := policy.UserPath(testInstall)
 	good := map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall, policy.TagOperation: "op-1"}
 	elsewhere := map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: "elsewhere"}
+	role := map[string]string{"role": "admin"}
+	withRole := maps.Clone(good)
+	maps.Copy(withRole, role)
 	bounded := dropping("NeverWithoutBoundary")
+	untagged := both(freeing("CreateOnlyBoundedAndTagged"), freeing("TagOnlyOurKeys"))
 	user := func(fn func(context.Context, *iam.Client, *string) error) iamCall {
 		return func(ctx context.Context, c *iam.Client) error { return fn(ctx, c, aws.String(ours)) }
 	}
@@ -140,15 +189,17 @@ func TestDelegatedMayNot(t *testing.T) {
 	}{
 		{"create without boundary", creating(path, "", good), bounded},
 		{"create with another boundary", creating(path, admin, good), bounded},
-		{"create at the root", creating("/", testBoundary, good), freeing("CreateOnlyBoundedAndTagged")},
-		{"create in another installation", creating("/ixmage/elsewhere/", testBoundary, good), freeing("CreateOnlyBoundedAndTagged")},
-		{"create without tags", creating(path, testBoundary, nil), freeing("CreateOnlyBoundedAndTagged")},
-		{"create with half the tags", creating(path, testBoundary, map[string]string{policy.TagManagedBy: policy.ManagedBy}), freeing("CreateOnlyBoundedAndTagged")},
-		{"create with another's tags", creating(path, testBoundary, elsewhere), freeing("CreateOnlyBoundedAndTagged")},
-		{"tag otherwise", user(func(ctx context.Context, c *iam.Client, u *string) error {
-			_, err := c.TagUser(ctx, &iam.TagUserInput{UserName: u, Tags: iamTags(elsewhere)})
-			return err
-		}), freeing("CreateOnlyBoundedAndTagged")},
+		{"create at the root", creating("/", testBoundary, good), untagged},
+		{"create in another installation", creating("/ixmage/elsewhere/", testBoundary, good), untagged},
+		{"create without tags", creating(path, testBoundary, nil), untagged},
+		{"create with half the tags", creating(path, testBoundary, map[string]string{policy.TagManagedBy: policy.ManagedBy}), untagged},
+		{"create with another's tags", creating(path, testBoundary, elsewhere), untagged},
+		{"create with a tag that opens buckets", creating(path, testBoundary, withRole), untagged},
+		{"tag otherwise", tagging(ours, elsewhere), freeing("TagOnlyOurKeys")},
+		{"tag with a tag that opens buckets", tagging(ours, role), freeing("TagOnlyOurKeys")},
+		{"tag with one more tag", tagging(ours, withRole), freeing("TagOnlyOurKeys")},
+		{"tag a stranger", tagging("stranger", good), freeing("TagOnlyOurKeys")},
+		{"tag and delete a stranger", then(tagging("empty", good), deletingUser("empty")), freeing("UsersUnderOurPath")},
 		{"untag", user(func(ctx context.Context, c *iam.Client, u *string) error {
 			_, err := c.UntagUser(ctx, &iam.UntagUserInput{UserName: u, TagKeys: []string{policy.TagInstall}})
 			return err
@@ -157,10 +208,8 @@ func TestDelegatedMayNot(t *testing.T) {
 			_, err := c.DeleteUserPermissionsBoundary(ctx, &iam.DeleteUserPermissionsBoundaryInput{UserName: u})
 			return err
 		}), turning("NeverLoosen")},
-		{"change boundary", user(func(ctx context.Context, c *iam.Client, u *string) error {
-			_, err := c.PutUserPermissionsBoundary(ctx, &iam.PutUserPermissionsBoundaryInput{UserName: u, PermissionsBoundary: aws.String(admin)})
-			return err
-		}), turning("NeverLoosen")},
+		{"change boundary", bounding(ours, admin), both(bounded, freeing("SetOnlyOurBoundary"))},
+		{"bound a stranger", bounding("stranger", testBoundary), freeing("SetOnlyOurBoundary")},
 		{"console password", user(func(ctx context.Context, c *iam.Client, u *string) error {
 			_, err := c.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: u, Password: aws.String("x")})
 			return err
@@ -207,10 +256,21 @@ func TestDelegatedMayNot(t *testing.T) {
 			}
 			return err
 		}, freeing("UsersUnderOurPath")},
-		{"make another policy", makingPolicy("other-policy", good), freeing("OnlyForTheManagedMode")},
-		{"make a policy without tags", makingPolicy("bucket-specific-new", nil), freeing("OnlyForTheManagedMode")},
+		{"make another policy", makingPolicy(path, "other-policy", good), freeing("OnlyForTheManagedMode")},
+		{"make a policy at the root", makingPolicy("/", "bucket-specific-new", good), freeing("OnlyForTheManagedMode")},
+		{"make a policy without tags", makingPolicy(path, "bucket-specific-new", nil), freeing("OnlyForTheManagedMode")},
+		{"tag a policy made by hand", taggingPolicy("bucket-specific-by-hand", good), freeing("OnlyForTheManagedMode")},
 		{"delete another policy", deletingPolicy("other"), freeing("OnlyToDeleteOurManagedPolicies")},
 		{"delete a policy made by hand", deletingPolicy("bucket-specific-by-hand"), freeing("OnlyToDeleteOurManagedPolicies")},
+		{"tag and delete a policy made by hand", then(taggingPolicy("bucket-specific-by-hand", good), deletingPolicy("bucket-specific-by-hand")),
+			freeing("OnlyForTheManagedMode")},
+		{"delete an adopted user", deletingUser("by-hand-empty"), freeing("UsersUnderOurPath")},
+		{"adopt without the boundary", putting(byHand), bounded},
+		{"adopt with another boundary", then(bounding(byHand, admin), putting(byHand)), both(bounded, freeing("OnlyToBoundAdopted"))},
+		{"adopt a stranger", makingKey(aws.String("stranger")), freeing("OnlyToAdopt")},
+		{"tag an adopted user otherwise", tagging(byHand, role), freeing("OnlyToTagAdopted")},
+		{"attach AdministratorAccess to an adopted user", then(bounding(byHand, testBoundary), attaching(byHand, admin)), freeing("OnlyToAttachToAdopted")},
+		{"detach what others attached", detaching(ours, admin), freeing("OnlyToRemoveLeakedUsers")},
 		{"list policies", func(ctx context.Context, c *iam.Client) error {
 			_, err := c.ListPolicies(ctx, &iam.ListPoliciesInput{})
 			return err
@@ -230,6 +290,28 @@ func TestDelegatedMayNot(t *testing.T) {
 	}
 }
 
+// TestDelegatedMay: what the document allows besides the steps of an operation.
+func TestDelegatedMay(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]iamCall{
+		"set our boundary":     bounding("ours", testBoundary),
+		"write the generation": tagging("ours", map[string]string{policy.TagGeneration: "7-abcdefgh"}),
+		"write an allowed tag": tagging("ours", map[string]string{"team": "web"}),
+		"adopt": then(bounding("by-hand", testBoundary), then(putting("by-hand"),
+			attaching("by-hand", policyARN("bucket-specific-ours")))),
+		"mark an adopted user": tagging("by-hand", map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall}),
+		"make a policy": makingPolicy(policy.UserPath(testInstall), "bucket-specific-new",
+			map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := tryDelegated(t, readDelegated(t), call); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func isDenied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && api.ErrorCode() == "AccessDenied"
@@ -244,9 +326,14 @@ func tryDelegated(t *testing.T, doc *delegatedPolicy, call iamCall) error {
 	w := delegate(t, fakeiam.Config{}, &delegatedPolicy{doc.Version, adapted})
 	for name, path := range map[string]string{
 		"ours": policy.UserPath(testInstall), "unbounded": policy.UserPath(testInstall), "theirs": "/ixmage/elsewhere/", "stranger": "/",
+		"by-hand": "/",
 	} {
 		w.iam.AddUser(path, name, "")
 	}
+	for _, name := range []string{"empty", "by-hand-empty"} { // without a key, so that it can be deleted
+		w.iam.RemoveKey(w.iam.AddUser("/", name, "").AccessKeyID)
+	}
+	w.iam.AttachPolicy("ours", "arn:aws:iam::aws:policy/AdministratorAccess")
 	w.iam.ChangeUser("ours", func(u *fakeiam.User) {
 		u.Boundary, u.Tags = testBoundary, map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: testInstall}
 	})

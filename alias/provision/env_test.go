@@ -150,6 +150,7 @@ func newEnv(t *testing.T, cfg iam.Config) *env {
 	cfg.Now = w.clock.Now
 	w.iam = iam.New(t, cfg)
 	w.power = w.iam.Root
+	t.Cleanup(func() { called.add(w) })
 	w.iam.CreateBucket(testBucket)
 	for _, key := range []string{"web/a.png", "web/b.png", "blog/a.png", "private/p.png"} {
 		w.iam.PutObject(testBucket, key, fakes3.Object{Body: []byte("picture " + key), ContentType: "image/png"})

@@ -287,7 +287,7 @@ func (id *identity) foreign(p *alias.Provisioned) []string {
 	add("a service-specific credential", id.serviceCredentials...)
 	add("a foreign inline policy", slices.DeleteFunc(slices.Clone(id.inline), isOurInline)...)
 	add("a foreign managed policy", slices.DeleteFunc(slices.Clone(id.attached), func(arn string) bool {
-		return isQuarantine(arn) || slices.Contains(attachedByUs(p), arn)
+		return isQuarantine(arn) || attachedByUs(p, arn)
 	})...)
 	return found
 }

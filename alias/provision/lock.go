@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"ixmage/alias"
@@ -15,7 +16,8 @@ type locks struct {
 
 func credentialLock(name alias.Name) string { return "credential " + string(name) }
 
-func policyLock(arn string) string { return "policy " + arn }
+// policyLock is the same for all paths of a policy: IAM has one name once in an account.
+func policyLock(arn string) string { return "policy " + arn[strings.LastIndexByte(arn, '/')+1:] }
 
 // try takes a lock if it is free.
 func (l *locks) try(name string) (release func(), free bool) {

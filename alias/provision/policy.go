@@ -121,66 +121,85 @@ func (t *task) attachAll(ctx context.Context, p *alias.Provisioned) ([]alias.Pol
 // is checked again, because two locations with the same policy name and different KMS
 // keys cannot share a policy.
 func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Grant) (alias.PolicyRef, error) {
-	partition, account := policy.ARNParts(p.User.ARN)
-	arn := policy.ManagedARN(partition, account, g)
-	release, err := t.p.locks.lock(ctx, policyLock(arn))
+	arns := t.p.managedARNs(p, g)
+	release, err := t.p.locks.lock(ctx, policyLock(arns[0]))
 	if err != nil {
 		return alias.PolicyRef{}, err
 	}
 	defer release()
-	ours, err := t.caller().ensureManaged(ctx, partition, arn, g)
+	ref, err := t.caller().ensureManaged(ctx, arns, g)
 	if err != nil {
 		return alias.PolicyRef{}, err
 	}
-	return alias.PolicyRef{ARN: arn, Ours: ours}, t.attach(ctx, p.User.Name, arn)
+	return ref, t.attach(ctx, p.User.Name, ref.ARN)
+}
+
+// managedARNs are the ARNs that the managed policy of a location may have: the recorded one,
+// or else that under our path, and that of a policy that an operator or an older version
+// made.
+func (p *Provisioner) managedARNs(prov *alias.Provisioned, g alias.Grant) []string {
+	ours := policy.ManagedARN(prov.User.ARN, policy.UserPath(p.cfg.InstallID), g)
+	byHand := policy.ManagedARN(prov.User.ARN, "/", g)
+	for _, ref := range prov.Policies {
+		if ref.ARN == ours || ref.ARN == byHand {
+			return []string{ref.ARN}
+		}
+	}
+	return []string{ours, byHand}
 }
 
 // ensureManaged makes the policy of a location, or checks that the existing one has the
-// same document. ours reports whether this installation made it.
-func (c caller) ensureManaged(ctx context.Context, partition, arn string, g alias.Grant) (ours bool, err error) {
+// same document. arns are those that it may have.
+func (c caller) ensureManaged(ctx context.Context, arns []string, g alias.Grant) (alias.PolicyRef, error) {
+	partition, _ := policy.ARNParts(arns[0])
 	document, err := policy.Managed(partition, g)
 	if err != nil {
-		return false, failf(codeQuota, "%v", err)
+		return alias.PolicyRef{}, failf(codeQuota, "%v", err)
 	}
 	client, name := c.p.cfg.AWS.iam(), policy.ManagedName(g.Bucket, g.Prefix)
 	err = c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.write("iam:CreatePolicy", "").onPolicy(name), client.CreatePolicy, &iam.CreatePolicyInput{
-			PolicyName: aws.String(name), PolicyDocument: aws.String(string(document)),
-			Description: aws.String(policy.ManagedDescription(g)),
-			Tags:        iamTags(map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: c.p.cfg.InstallID}),
+			PolicyName: aws.String(name), Path: aws.String(policy.UserPath(c.p.cfg.InstallID)),
+			PolicyDocument: aws.String(string(document)), Description: aws.String(policy.ManagedDescription(g)),
+			Tags: iamTags(map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: c.p.cfg.InstallID}),
 		})
 		return err == nil, err
 	})
-	if !isTaken(err) {
-		return err == nil, err
+	if err == nil {
+		return alias.PolicyRef{ARN: arns[0], Ours: true}, nil
 	}
-	found, err := c.managed(ctx, arn)
+	if !isTaken(err) {
+		return alias.PolicyRef{}, err
+	}
+	found, err := c.managed(ctx, arns)
 	if err != nil {
-		return false, err
+		return alias.PolicyRef{}, err
 	}
 	if !policy.Same(found.document, document) {
-		return false, failf(codeNameTaken, "the policy %s exists already: %s", arn,
+		return alias.PolicyRef{}, failf(codeNameTaken, "the policy %s exists already: %s", found.arn,
 			policy.Difference(found.document, document, found.ours))
 	}
-	return found.ours, nil
+	return alias.PolicyRef{ARN: found.arn, Ours: found.ours}, nil
 }
 
 // managedPolicy is a managed policy that was read from IAM.
 type managedPolicy struct {
+	arn      string
 	document []byte
 	ours     bool
 }
 
-// managed reads a managed policy. It waits until IAM shows it.
-func (c caller) managed(ctx context.Context, arn string) (*managedPolicy, error) {
+// managed reads the managed policy that has one of the ARNs. It waits until IAM shows it.
+func (c caller) managed(ctx context.Context, arns []string) (*managedPolicy, error) {
 	var found *managedPolicy
 	err := c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		var err error
-		found, err = c.readManaged(ctx, arn)
-		if isGone(err) {
-			return false, nil
+		for _, arn := range arns {
+			var err error
+			if found, err = c.readManaged(ctx, arn); !isGone(err) {
+				return err == nil, err
+			}
 		}
-		return err == nil, err
+		return false, nil
 	})
 	return found, err
 }
@@ -206,8 +225,8 @@ func (c caller) readManaged(ctx context.Context, arn string) (*managedPolicy, er
 		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
 	}
 	return &managedPolicy{
-		document: []byte(text),
-		ours:     tags[policy.TagManagedBy] == policy.ManagedBy && tags[policy.TagInstall] == c.p.cfg.InstallID,
+		arn: arn, document: []byte(text),
+		ours: tags[policy.TagManagedBy] == policy.ManagedBy && tags[policy.TagInstall] == c.p.cfg.InstallID,
 	}, nil
 }
 
@@ -271,8 +290,8 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 
 // managedDrift compares the managed policy of one location.
 func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.Grant) (string, error) {
-	partition, account := policy.ARNParts(p.User.ARN)
-	arn := policy.ManagedARN(partition, account, g)
+	partition, _ := policy.ARNParts(p.User.ARN)
+	arn := c.p.managedARNs(p, g)[0]
 	want, err := policy.Managed(partition, g)
 	if err != nil {
 		return "", err
@@ -370,7 +389,7 @@ func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 		}
 		return c.putInline(ctx, p.User.Name, document)
 	}
-	for _, arn := range extraARNs(p) {
+	for _, arn := range c.p.extraARNs(p) {
 		if err := c.removeManaged(ctx, p.User.Name, arn); err != nil {
 			return err
 		}
@@ -379,16 +398,16 @@ func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 }
 
 // extraARNs are the managed policies of a user for extra grants.
-func extraARNs(p *alias.Provisioned) []string {
-	if p.Mode != alias.PolicyManaged {
+func (p *Provisioner) extraARNs(prov *alias.Provisioned) []string {
+	if prov.Mode != alias.PolicyManaged {
 		return nil
 	}
 	var arns []string
-	partition, account := policy.ARNParts(p.User.ARN)
-	for _, g := range p.ExtraGrants {
-		arn := policy.ManagedARN(partition, account, g)
-		if !slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
-			arns = append(arns, arn)
+	for _, g := range prov.ExtraGrants {
+		for _, arn := range p.managedARNs(prov, g) {
+			if !slices.ContainsFunc(prov.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) {
+				arns = append(arns, arn)
+			}
 		}
 	}
 	return arns
@@ -402,11 +421,10 @@ func (t *task) managedARNs(p *alias.Provisioned) []string {
 		arns = append(arns, ref.ARN)
 	}
 	if p.Mode == alias.PolicyManaged && p.User.ARN != "" {
-		partition, account := policy.ARNParts(p.User.ARN)
 		for _, g := range t.grants(p) {
-			arns = append(arns, policy.ManagedARN(partition, account, g))
+			arns = append(arns, t.p.managedARNs(p, g)...)
 		}
-		arns = append(arns, extraARNs(p)...)
+		arns = append(arns, t.p.extraARNs(p)...)
 	}
 	slices.Sort(arns)
 	return slices.Compact(arns)

@@ -26,16 +26,22 @@ const (
 
 func readDelegated(t *testing.T) *delegatedPolicy {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/provisioner-policy.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	filled := strings.NewReplacer("BOUNDARY", testBoundary, "ACCOUNT", testAccount, "INSTALL", testInstall).Replace(string(text))
 	var doc delegatedPolicy
-	if err := json.Unmarshal([]byte(filled), &doc); err != nil {
+	if err := json.Unmarshal([]byte(readCopied(t, "provisioner-policy.json")), &doc); err != nil {
 		t.Fatal(err)
 	}
 	return &doc
+}
+
+// readCopied is a document that operators copy, with the placeholders filled in.
+func readCopied(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer("PARTITION", "aws", "BOUNDARY", testBoundary, "ACCOUNT", testAccount, "INSTALL", testInstall,
+		"BUCKETS", testBucket, "TAGS", "team", "ADOPT", "by-hand*").Replace(string(text))
 }
 
 func (d *delegatedPolicy) text(t *testing.T) string {
@@ -69,8 +75,7 @@ func (d *delegatedPolicy) without(action string) {
 func delegate(t *testing.T, cfg iam.Config, doc *delegatedPolicy) *env {
 	t.Helper()
 	w := newEnv(t, cfg)
-	w.iam.AddPolicy("/", "ixmage-boundary",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::`+testBucket+`/*"}]}`)
+	w.iam.AddPolicy("/", "ixmage-boundary", readCopied(t, "boundary-policy.json"))
 	w.power = w.iam.AddUser("/", "provisioner", doc.text(t))
 	w.edit = func(c *Config) { c.Boundary = testBoundary }
 	w.clock.advance(time.Minute)
@@ -81,7 +86,7 @@ func delegate(t *testing.T, cfg iam.Config, doc *delegatedPolicy) *env {
 func TestDelegatedLife(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []iam.Config{
-		{}, {Lag: 20 * time.Second}, {ResolveMissing: true}, {Lag: 20 * time.Second, ResolveMissing: true},
+		{}, {Lag: 20 * time.Second}, {ResolveMissing: true}, {Lag: 20 * time.Second, ResolveMissing: true, BoundaryNeedsPut: true},
 	} {
 		for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly} {
 			t.Run(string(mode)+" lag "+cfg.Lag.String(), func(t *testing.T) {
@@ -110,6 +115,28 @@ func TestDelegatedLife(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestDelegatedPartition: the documents name the partition at each place, or nothing of them
+// would hold in another one than aws.
+func TestDelegatedPartition(t *testing.T) {
+	t.Parallel()
+	china := strings.NewReplacer("arn:aws:", "arn:aws-cn:")
+	doc := &delegatedPolicy{}
+	if err := json.Unmarshal([]byte(china.Replace(readDelegated(t).text(t))), doc); err != nil {
+		t.Fatal(err)
+	}
+	w := delegate(t, iam.Config{Partition: "aws-cn"}, doc)
+	boundary := china.Replace(testBoundary)
+	w.iam.RemovePolicy(boundary)
+	w.iam.AddPolicy("/", "ixmage-boundary", china.Replace(readCopied(t, "boundary-policy.json")))
+	w.edit = func(c *Config) { c.Boundary = boundary }
+	for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly} {
+		p := w.start()
+		hasShop(mode)(p)
+		p.deleteAlias("shop")
+		p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
 	}
 }
 
@@ -171,8 +198,8 @@ func TestMissingPermission(t *testing.T) {
 		{"iam:CreatePolicy", managed, false, "policy bucket-specific-media-web"},
 		{"iam:TagPolicy", managed, false, "policy bucket-specific-media-web"},
 		{"iam:AttachUserPolicy", managed, false, "user ixmage-s3read-shop-"},
-		{"iam:GetPolicy", managed, false, "policy " + policyARN("bucket-specific-media-web")},
-		{"iam:GetPolicyVersion", managed, false, "policy " + policyARN("bucket-specific-media-web")},
+		{"iam:GetPolicy", managed, false, "policy " + policyARN("ixmage/here/bucket-specific-media-web")},
+		{"iam:GetPolicyVersion", managed, false, "policy " + policyARN("ixmage/here/bucket-specific-media-web")},
 		{"iam:UpdateAccessKey", rotate, true, "user ixmage-s3read-shop-"},
 		{"iam:DeleteAccessKey", rotate, true, "user ixmage-s3read-shop-"},
 		{"iam:ListGroupsForUser", remove, true, "user ixmage-s3read-shop-"},

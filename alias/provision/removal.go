@@ -129,14 +129,13 @@ func (t *task) inspectUser(ctx context.Context, _ *alias.Credential, p *alias.Pr
 	return "nothing foreign found", nil
 }
 
-// attachedByUs are the managed policies that this server attached to a user, including
-// those that it is to detach.
-func attachedByUs(p *alias.Provisioned) []string {
-	arns := extraARNs(p)
-	for _, ref := range p.Policies {
-		arns = append(arns, ref.ARN)
-	}
-	return arns
+// attachedByUs reports whether this server attached a managed policy to a user: a recorded
+// one, or one for an extra grant, which is to be detached.
+func attachedByUs(p *alias.Provisioned, arn string) bool {
+	return slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) ||
+		p.Mode == alias.PolicyManaged && slices.ContainsFunc(p.ExtraGrants, func(g alias.Grant) bool {
+			return strings.HasSuffix(arn, "/"+policy.ManagedName(g.Bucket, g.Prefix))
+		})
 }
 
 // foreign lists what a user has that this server did not give it. unknown lists the
@@ -182,7 +181,7 @@ func (c caller) foreign(ctx context.Context, p *alias.Provisioned) (found, unkno
 		}},
 		{"a foreign managed policy", func() (bool, error) {
 			arns, err := c.attached(ctx, p.User.Name)
-			return slices.ContainsFunc(arns, func(arn string) bool { return !slices.Contains(attachedByUs(p), arn) }), err
+			return slices.ContainsFunc(arns, func(arn string) bool { return !attachedByUs(p, arn) }), err
 		}},
 	} {
 		has := false

@@ -61,6 +61,8 @@ func s3CallOf(req *http.Request, at s3.Location) s3Call {
 		return s3Call{"HeadObject", "s3:GetObject", getObject}
 	case req.Method == "PUT" && (len(query) == 0 || query.Get("x-id") == "PutObject"):
 		return s3Call{"PutObject", "s3:PutObject", putObject}
+	case req.Method == "PUT" && query.Has("uploadId"):
+		return s3Call{"UploadPart", "s3:PutObject", nil} // not implemented
 	case req.Method == "DELETE" && query.Has("versionId"):
 		return s3Call{"DeleteObject", "s3:DeleteObjectVersion", deleteObject}
 	case req.Method == "DELETE" && !query.Has("tagging"):
