@@ -8,8 +8,9 @@
 //     what happens when something fails.
 //   - iam is an AWS account inside the test's process: IAM, STS and a small S3
 //     that enforces the same keys and policies, with lag and with faults. Use it
-//     for what gateway lacks: managed policies, permissions boundaries, eventual
-//     consistency, lost answers.
+//     for what gateway lacks: managed policies, permissions boundaries, sessions,
+//     policies of organizations and networks, reasons of denials, regions and
+//     versions of buckets, eventual consistency, lost answers.
 //   - netfault stands in front of any address and spoils connections.
 //
 // Package picture draws sample images for all of them, process starts child

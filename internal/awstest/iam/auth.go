@@ -82,36 +82,49 @@ func hashOf(body []byte) string {
 
 // authorizeLocked decides about a call of IAM or STS.
 func (s *Server) authorizeLocked(r *request, target target) error {
-	actions := []string{r.call.Service + ":" + r.call.Action}
 	if r.call.Action == "GetCallerIdentity" || r.call.Action == "GetSessionToken" {
-		// These need no right, and only the network can be in their way.
-		q := query{action: actions[0], resource: target.arn, context: s.baseContext(r), unknown: s.problemLocked}
-		if network := s.endpointRuling(q, r.caller); network.is != allowed {
-			return s.denied(r, q, network.reason(q.action, s.cfg.PolicyARNs))
-		}
-		return nil
+		return s.authorizeNetworkLocked(r, target)
 	}
 	tags, err := r.tags()
 	if err != nil {
 		return err
 	}
-	if s.cfg.BoundaryNeedsPut && r.call.Action == "CreateUser" && r.params.Get("PermissionsBoundary") != "" {
-		actions = append(actions, "iam:PutUserPermissionsBoundary")
-	}
-	switch {
-	case len(tags) == 0:
-	case r.call.Action == "CreateUser":
-		actions = append(actions, "iam:TagUser")
-	case r.call.Action == "CreatePolicy":
-		actions = append(actions, "iam:TagPolicy")
-	}
-	for _, action := range actions {
-		q := query{action: action, resource: target.arn, context: s.context(r, target, tags)}
+	for _, right := range s.rightsOf(r, tags) {
+		q := query{action: right, resource: target.arn, context: s.context(r, target, tags)}
 		if why := s.denialReasonLocked(r, q, ""); why != "" {
 			return s.denied(r, q, why)
 		}
 	}
 	return nil
+}
+
+// authorizeNetworkLocked decides about a call that needs no right, so that only the
+// policy of a VPC endpoint can be in its way.
+func (s *Server) authorizeNetworkLocked(r *request, target target) error {
+	q := query{
+		action: r.call.Service + ":" + r.call.Action, resource: target.arn, context: s.baseContext(r),
+		unknown: s.problemLocked,
+	}
+	if network := s.endpointRuling(q, r.caller); network.is != allowed {
+		return s.denied(r, q, network.reason(q.action, s.cfg.PolicyARNs))
+	}
+	return nil
+}
+
+// rightsOf are the rights that a call needs.
+func (s *Server) rightsOf(r *request, tags map[string]string) []string {
+	rights := []string{r.call.Service + ":" + r.call.Action}
+	if s.cfg.BoundaryNeedsPut && r.call.Action == "CreateUser" && r.params.Get("PermissionsBoundary") != "" {
+		rights = append(rights, "iam:PutUserPermissionsBoundary")
+	}
+	switch {
+	case len(tags) == 0:
+	case r.call.Action == "CreateUser":
+		rights = append(rights, "iam:TagUser")
+	case r.call.Action == "CreatePolicy":
+		rights = append(rights, "iam:TagPolicy")
+	}
+	return rights
 }
 
 // denied refuses a call of IAM or STS for a reason.

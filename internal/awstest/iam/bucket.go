@@ -133,9 +133,10 @@ func (s *Server) otherRegion(r *request, at s3.Location) error {
 	}
 	if asked == defaultRegion {
 		return &apiError{
-			code:    "AuthorizationHeaderMalformed",
-			message: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", asked, region),
-			detail:  [][2]string{{"Region", region}},
+			code: "AuthorizationHeaderMalformed",
+			message: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'",
+				asked, region),
+			detail: [][2]string{{"Region", region}},
 		}
 	}
 	return &apiError{

@@ -105,3 +105,35 @@ func TestNameTakenElsewhere(t *testing.T) {
 		wantRefused(t, "GetUser", err, "403 AccessDenied")
 	}
 }
+
+// TestTagsOfResources: a right to what bears a tag holds for what somebody else has made,
+// as soon as one may put the tag on it; a path is in the way of that.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/access_tags.html
+func TestTagsOfResources(t *testing.T) {
+	t.Parallel()
+	const denied, mine = "403 AccessDenied", `'Condition':{'StringEquals':{'aws:RESOURCE/managed-by':'ixmage'}}`
+	rule := func(action, resource, kind string) string {
+		return `{'Effect':'Allow','Action':'` + action + `','Resource':'arn:aws:iam::123456789012:policy/` + resource + `',` + strings.Replace(mine, "RESOURCE", kind, 1) + `}`
+	}
+	for _, tt := range []struct{ name, resource, tag, after string }{
+		{"by name", "bucket-specific-*", "", ""},
+		{"by path", "ixmage/i1/*", denied, denied},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
+			c := s.IAMClient(s.AddUser("/", "provisioner", statements(
+				rule("iam:TagPolicy", tt.resource, "RequestTag"), rule("iam:DeletePolicy", tt.resource, "ResourceTag"))))
+			arn := s.AddPolicy("/", "bucket-specific-media", readPolicy("media", ""))
+			remove := func() error {
+				_, err := c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &arn})
+				return err
+			}
+			wantRefused(t, "delete", remove(), denied)
+			_, err := c.TagPolicy(ctx, &iam.TagPolicyInput{PolicyArn: &arn, Tags: tagsOf("managed-by=other")})
+			wantRefused(t, "another value", err, denied)
+			_, err = c.TagPolicy(ctx, &iam.TagPolicyInput{PolicyArn: &arn, Tags: tagsOf("managed-by=ixmage")})
+			wantRefused(t, "tag", err, tt.tag)
+			wantRefused(t, "delete what is tagged", remove(), tt.after)
+		})
+	}
+}

@@ -146,6 +146,13 @@ func (s *Server) authorizeS3Locked(r *request, right string, at s3.Location) err
 			}
 		}
 	}
+	if r.http.Method == "PUT" || r.http.Method == "DELETE" {
+		for key, header := range map[string]string{"s3:if-match": "If-Match", "s3:if-none-match": "If-None-Match"} {
+			if value := r.http.Header.Get(header); value != "" {
+				q.context.set(key, value)
+			}
+		}
+	}
 	return s.authorizeQueryLocked(r, q, at)
 }
 
@@ -154,28 +161,25 @@ func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error
 	if b := s.buckets[at.Bucket]; b != nil && strings.HasPrefix(q.action, "s3:") {
 		policy = b.policy
 	}
-	for name, header := range map[string]string{"s3:if-match": "If-Match", "s3:if-none-match": "If-None-Match"} {
-		if value := r.http.Header.Get(header); value != "" && r.http.Method != "GET" && r.http.Method != "HEAD" {
-			q.context.set(name, value)
-		}
-	}
 	q.context.set("aws:ResourceAccount", s.ownerOf(at.Bucket))
 	rulings := s.rulingsLocked(r, q, policy)
 	which, denied := rulings.denies()
 	if foreign {
 		which, denied = rulings.deniesAcross()
 	}
-	switch {
-	case !denied:
+	if !denied {
 		return nil
-	case s.cfg.Terse || s.cfg.NoReasons || foreign || (r.caller.user == nil && !r.caller.root):
+	}
+	anonymous := r.caller.user == nil && !r.caller.root
+	if s.cfg.Terse || s.cfg.NoReasons || foreign || anonymous {
 		return refusal("AccessDenied", "Access Denied")
 	}
 	resource := q.resource
 	if strings.HasPrefix(q.action, "s3:") {
 		resource = strconv.Quote(resource)
 	}
-	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, resource), which.reason(q.action, s.cfg.PolicyARNs))
+	why := which.reason(q.action, s.cfg.PolicyARNs)
+	return refusal("AccessDenied", "%s %s", denial(r.caller.arn, q.action, resource), why)
 }
 
 // authorizeDecryptLocked decides about the KMS key of an encrypted bucket. S3

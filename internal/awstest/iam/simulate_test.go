@@ -31,31 +31,31 @@ func TestSimulationIsTheEvaluation(t *testing.T) {
 		set          func(*fakeiam.Server)
 		want         string
 		missing      string // context keys
-		within       string // what the boundary and the organization allow: "true true", none for no boundary
+		within       string // what the boundary and the organization allow: "true/true", none for no boundary
 	}{
-		{"everything", allowAll, nil, yes, "", "none true"},
-		{"nothing", allowNone, nil, no, "", "none true"},
-		{"denied", allowAll + "," + denyAll, nil, denied, "", "none true"},
-		{"boundary allows", allowAll, boundary(statements(allowAll)), yes, "", "true true"},
-		{"boundary does not", allowAll, boundary(statements(allowNone)), no, "", "false true"},
-		{"boundary denies", allowAll, boundary(statements(allowAll, denyAll)), denied, "", "false true"},
-		{"boundary only", allowNone, boundary(statements(allowAll)), no, "", "true true"},
-		{"boundary without sessions", allowAll, boundary(statements(when(`'Null':{'aws:TokenIssueTime':'true'}`))), yes, "aws:TokenIssueTime", "true true"},
+		{"everything", allowAll, nil, yes, "", "none/true"},
+		{"nothing", allowNone, nil, no, "", "none/true"},
+		{"denied", allowAll + "," + denyAll, nil, denied, "", "none/true"},
+		{"boundary allows", allowAll, boundary(statements(allowAll)), yes, "", "true/true"},
+		{"boundary does not", allowAll, boundary(statements(allowNone)), no, "", "false/true"},
+		{"boundary denies", allowAll, boundary(statements(allowAll, denyAll)), denied, "", "false/true"},
+		{"boundary only", allowNone, boundary(statements(allowAll)), no, "", "true/true"},
+		{"boundary without sessions", allowAll, boundary(statements(when(`'Null':{'aws:TokenIssueTime':'true'}`))), yes, "aws:TokenIssueTime", "true/true"},
 		{"organization does not", allowAll, func(s *fakeiam.Server) {
 			s.SetServiceControlPolicy(statements(`{'Effect':'Allow','Action':'iam:*','Resource':'*'}`))
-		}, no, "", "none false"},
+		}, no, "", "none/false"},
 		{"organization denies", allowAll, func(s *fakeiam.Server) {
 			s.SetServiceControlPolicy(statements(allowAll, `{'Effect':'Deny','Action':'s3:*','Resource':'*'}`))
-		}, denied, "", "none false"},
+		}, denied, "", "none/false"},
 		{"group", allowNone, func(s *fakeiam.Server) {
 			s.AddToGroup("u", "staff")
 			s.SetGroupPolicy("staff", statements(allowAll))
-		}, yes, "", "none true"},
-		{"attached", allowNone, func(s *fakeiam.Server) { s.AttachPolicy("u", "arn:aws:iam::aws:policy/AdministratorAccess") }, yes, "", "none true"},
-		{"its name", when(`'StringEquals':{'aws:username':'u'}`), nil, yes, "", "none true"},
-		{"another name", when(`'StringEquals':{'aws:username':'v'}`), nil, no, "", "none true"},
-		{"its tag", when(`'StringEquals':{'aws:PrincipalTag/team':'web'}`), nil, yes, "", "none true"},
-		{"a tag that it has not", when(`'StringEquals':{'aws:PrincipalTag/other':'web'}`), nil, no, "aws:PrincipalTag/other", "none true"},
+		}, yes, "", "none/true"},
+		{"attached", allowNone, func(s *fakeiam.Server) { s.AttachPolicy("u", "arn:aws:iam::aws:policy/AdministratorAccess") }, yes, "", "none/true"},
+		{"its name", when(`'StringEquals':{'aws:username':'u'}`), nil, yes, "", "none/true"},
+		{"another name", when(`'StringEquals':{'aws:username':'v'}`), nil, no, "", "none/true"},
+		{"its tag", when(`'StringEquals':{'aws:PrincipalTag/team':'web'}`), nil, yes, "", "none/true"},
+		{"a tag that it has not", when(`'StringEquals':{'aws:PrincipalTag/other':'web'}`), nil, no, "aws:PrincipalTag/other", "none/true"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, ctx := fakeiam.New(t, fakeiam.Config{}), t.Context()
@@ -78,7 +78,7 @@ func TestSimulationIsTheEvaluation(t *testing.T) {
 				if d := result.PermissionsBoundaryDecisionDetail; d != nil {
 					within = map[bool]string{true: "true", false: "false"}[d.AllowedByPermissionsBoundary]
 				}
-				within += map[bool]string{true: " true", false: " false"}[result.OrganizationsDecisionDetail.AllowedByOrganizations]
+				within += map[bool]string{true: "/true", false: "/false"}[result.OrganizationsDecisionDetail.AllowedByOrganizations]
 				if string(result.EvalDecision) != tt.want || strings.Join(result.MissingContextValues, " ") != tt.missing || within != tt.within {
 					t.Errorf("%s: got %s, missing %q, within %s", *result.EvalActionName, result.EvalDecision, result.MissingContextValues, within)
 				}
