@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -66,11 +67,16 @@ func newAWS(base aws.Config, endpoints Endpoints, backoff time.Duration) *AWS {
 	if base.Region == "" {
 		base.Region = controlRegion
 	}
-	if base.HTTPClient == nil {
-		client := &http.Client{Timeout: callTimeout, CheckRedirect: refuseRedirect}
+	switch given := base.HTTPClient.(type) {
+	case nil:
+		client := newHTTPClient()
 		if endpoints.Roots != nil {
 			client.Transport = endpoints.transport()
 		}
+		base.HTTPClient = client
+	case *awshttp.BuildableClient: // the SDK makes it for AWS_CA_BUNDLE, whose authorities it trusts
+		client := newHTTPClient()
+		client.Transport = given.GetTransport()
 		base.HTTPClient = client
 	}
 	base.APIOptions = append(slices.Clone(base.APIOptions), withoutSDKHeaders)
@@ -97,6 +103,12 @@ func (e Endpoints) transport() *http.Transport {
 	}
 }
 
+// newHTTPClient makes a client that bounds the time of a call and follows no redirect, which
+// would send the signature to another host.
+func newHTTPClient() *http.Client {
+	return &http.Client{Timeout: callTimeout, CheckRedirect: refuseRedirect}
+}
+
 // callTimeout bounds one attempt of one call.
 const callTimeout = 20 * time.Second
 
@@ -119,6 +131,11 @@ func (a *AWS) retryer() aws.Retryer {
 
 // iam makes a client that signs with the chain's credentials.
 func (a *AWS) iam() *iam.Client { return iam.NewFromConfig(a.base, a.iamOptions) }
+
+// iamOnce makes such a client that does not retry.
+func (a *AWS) iamOnce() *iam.Client {
+	return iam.NewFromConfig(a.base, a.iamOptions, func(o *iam.Options) { o.Retryer = aws.NopRetryer{} })
+}
 
 func (a *AWS) iamOptions(o *iam.Options) {
 	o.Retryer = a.retryer()

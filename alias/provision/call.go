@@ -112,13 +112,17 @@ func missingElement(out any) string {
 
 // explain distinguishes a missing user from a denied action. If the policy of this
 // server allows one path only, IAM denies actions on a missing user, because the user
-// has no path. The list of users shows which of the two it is.
+// has no path. The list of users shows which of the two it is. The calls take no place of
+// their own among the concurrent ones: the denied call still has its place. A denial for which
+// AWS names another policy than those of this server has nothing to do with the path.
 func (a apiCall) explain(ctx context.Context, e *callError) error {
-	if !e.denied() || a.user == "" || a.exact || a.action == "iam:CreateUser" {
+	if !e.denied() || a.user == "" || a.exact || a.action == "iam:CreateUser" || !(denial{reason: e.reason}).byIdentity() {
 		return e
 	}
 	client := a.p.cfg.AWS.iam()
-	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(a.p.cfg.InstallID))}
+	in := &iam.ListUsersInput{
+		PathPrefix: aws.String(policy.UserPath(a.p.cfg.InstallID)), MaxItems: aws.Int32(maxListItems),
+	}
 	for {
 		out, err := client.ListUsers(ctx, in, marked(a.operation))
 		if err != nil {
@@ -129,13 +133,19 @@ func (a apiCall) explain(ctx context.Context, e *callError) error {
 				return e
 			}
 		}
-		if !out.IsTruncated {
+		switch {
+		case !out.IsTruncated:
 			e.code = "NoSuchEntity"
 			return e
+		case aws.ToString(out.Marker) == "" || aws.ToString(out.Marker) == aws.ToString(in.Marker):
+			return e // the list would begin again
 		}
 		in.Marker = out.Marker
 	}
 }
+
+// maxListItems is the most that IAM returns in one page of a list.
+const maxListItems = 1000
 
 // audit records a call. A failure to record it does not stop the operation, because
 // the log has the call too.

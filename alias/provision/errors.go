@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 // Codes of an operation that failed. Programs may rely on them.
 const (
 	codeNameTaken      = "name-taken"       // another client's user or policy has the name
-	codeBoundary       = "boundary-missing" // the server dropped the permissions boundary
+	codeBoundary       = "boundary-missing" // the permissions boundary does not exist, or the server dropped it
 	codePermission     = "permission-missing"
 	codeQuota          = "quota"
 	codeIAM            = "iam-error"
@@ -63,7 +64,8 @@ type callError struct {
 	resource string // user shop
 	code     string // IAM's, or codeIncomplete; empty without an answer
 	status   int
-	missing  string // the required element that the answer lacks
+	reason   awserr.Reason // of a denial, if AWS names it
+	missing  string        // the required element that the answer lacks
 	err      error
 }
 
@@ -75,9 +77,10 @@ func newCallError(action, resource string, err error) *callError {
 	e := &callError{action: action, resource: resource, err: err}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.code = plainCode(api.ErrorCode())
-		// CreateUser with tags needs iam:TagUser too: the message names the missing one.
-		if action := awserr.MissingAction(api.ErrorMessage()); action != "" && e.denied() {
-			e.action = action
+		if e.denied() {
+			// CreateUser with tags needs iam:TagUser too: the message names the missing one.
+			e.action = cmp.Or(awserr.MissingAction(api.ErrorMessage()), action)
+			e.reason = awserr.ReasonOf(api.ErrorMessage())
 		}
 	}
 	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
@@ -103,8 +106,9 @@ func (e *callError) Unwrap() error { return e.err }
 func (e *callError) Error() string {
 	switch {
 	case e.denied():
-		return fmt.Sprintf("the credentials of this server may not %s on %s: %s; docs/iam.md has the required policy",
-			e.action, e.resource, e.code)
+		return e.denialText()
+	case e.code == codeLimit:
+		return fmt.Sprintf("%s on %s: %s: %s", e.action, e.resource, e.code, quotaText(e.action))
 	case e.refused():
 		return fmt.Sprintf("IAM does not accept the credentials of this server (%s on %s): %s", e.action, e.resource, e.code)
 	case e.missing != "":
@@ -113,6 +117,72 @@ func (e *callError) Error() string {
 		return fmt.Sprintf("%s on %s got no answer: %s", e.action, e.resource, plainCause(e.err))
 	}
 	return fmt.Sprintf("%s on %s: %s", e.action, e.resource, e.code)
+}
+
+// denialText says what denies the call. Only for a missing permission of this server's own is
+// the policy in docs/iam.md the remedy.
+func (e *callError) denialText() string {
+	who := "the credentials of this server"
+	if e.action == actionWhoAmI {
+		who = "the key"
+	}
+	d := denial{action: e.action, reason: e.reason, whose: "of " + who}
+	text := fmt.Sprintf("%s may not %s on %s: %s; ", who, e.action, e.resource, e.code)
+	switch {
+	case e.action == actionWhoAmI && d.byIdentity():
+		return text + "every key may, so a policy of the network or of the AWS organization forbids it"
+	case d.byIdentity():
+		return text + "docs/iam.md has the required policy"
+	case d.reason == awserr.ReasonIdentityDeny:
+		return text + d.String() + ", and compare ACCOUNT, INSTALL (--install-id) and BOUNDARY (--iam-boundary) in the policy of " +
+			"docs/iam.md with the flags"
+	}
+	return text + d.String() + "; the policy in docs/iam.md cannot change that"
+}
+
+const (
+	actionWhoAmI = "sts:GetCallerIdentity"
+	codeLimit    = "LimitExceeded"
+)
+
+// quotaText says which quota of IAM an action has used up
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
+func quotaText(action string) string {
+	switch action {
+	case "iam:CreateUser":
+		return "the account has as many IAM users as its quota allows, or the user has too many tags: " +
+			"delete users, have the quota raised, or reuse a credential (field credential)"
+	case "iam:AttachUserPolicy":
+		return "the user has as many managed policies as the quota allows (10, unless it was raised): " +
+			"use the policy inline, or another credential for this location"
+	case "iam:CreatePolicy":
+		return "the account has as many customer managed policies as its quota allows: " +
+			"delete policies, have the quota raised, or use the policy inline"
+	case "iam:PutUserPolicy":
+		return "the inline policies of a user hold 2,048 characters: use another credential for this location"
+	case "iam:CreateAccessKey":
+		return "a user has at most two access keys"
+	}
+	return "a quota of IAM is used up"
+}
+
+// boundaryMissing is the error of a CreateUser with a permissions boundary that IAM does not
+// find: NoSuchEntity, "Scope ARN … does not exist or is not attachable".
+func boundaryMissing(arn string) error {
+	return failf(codeBoundary, "the permissions boundary %s does not exist, or is no policy that can be attached: "+
+		"create it from docs/boundary-policy.json, or correct --iam-boundary", arn)
+}
+
+func nameTaken(user string) error {
+	return failf(codeNameTaken, "the IAM user %s exists, and this operation did not make it; "+
+		"it was not changed: choose another user_name", user)
+}
+
+// hiddenUser is the error for a user whose name is taken and which IAM does not show to this
+// server, because it is under another path.
+func hiddenUser(user string) error {
+	return failf(codeNameTaken, "an IAM user %s exists, and IAM does not show it to this server, so it is under another "+
+		"path; names are unique in an account: choose another user_name", user)
 }
 
 // plainCause is the reason for a missing answer, without addresses and request data.
@@ -151,7 +221,7 @@ func (e *callError) operationCode() string {
 	switch {
 	case e.denied(), e.refused():
 		return codePermission
-	case e.code == "LimitExceeded":
+	case e.code == codeLimit:
 		return codeQuota
 	case e.code == "":
 		return codeIAMUnreachable

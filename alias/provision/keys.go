@@ -73,6 +73,7 @@ func (t *task) nextVersion(c *alias.Credential) int64 {
 
 func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (alias.KeyPair, error) {
 	client := t.p.cfg.AWS.iam()
+	full := 0 // attempts for which the user had too many keys
 	var kp alias.KeyPair
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
 		if err := t.deleteLost(ctx, c, p); err != nil {
@@ -87,8 +88,11 @@ func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provis
 				SecretAccessKey: alias.NewSecret(aws.ToString(out.AccessKey.SecretAccessKey)),
 			}
 			return true, nil
-		case isGone(err), hasCode(err, "LimitExceeded"):
-			return false, nil // IAM does not show the user or a deletion yet
+		case isGone(err):
+			return false, nil // IAM does not show the user yet
+		case hasCode(err, codeLimit):
+			full++
+			return false, t.caller().keySlots(ctx, p.User.Name, full)
 		}
 		return false, err
 	})

@@ -18,6 +18,8 @@ type task struct {
 	p    *Provisioner
 	op   *alias.Operation
 	data progress
+	// resumed says that the step may have been performed before, by a process that crashed.
+	resumed bool
 }
 
 // progress is the state of an operation, stored in its Data.
@@ -189,6 +191,7 @@ func names(steps []step) []alias.Step {
 func (t *task) perform(ctx context.Context, i int, s step) error {
 	state := &t.op.Steps[i]
 	began := t.now()
+	t.resumed = !state.StartedAt.IsZero()
 	if state.StartedAt.IsZero() {
 		state.StartedAt = began
 	}

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -62,7 +63,8 @@ func iamTags(tags map[string]string) []types.Tag {
 
 // createUser makes the user with its tags and its boundary in one call, so that no
 // crash can leave a user without them. An existing user is accepted only if this
-// operation made it, in an attempt whose answer was lost.
+// operation made it, in an attempt whose answer was lost. The client does not retry, so that
+// the attempts are counted.
 func (t *task) createUser(ctx context.Context) (string, error) {
 	c, p, err := t.credential(ctx)
 	if err != nil {
@@ -71,14 +73,16 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 	if err := t.checkBucket(ctx); err != nil {
 		return "", err
 	}
-	client, in := t.p.cfg.AWS.iam(), &iam.CreateUserInput{
+	client, in := t.p.cfg.AWS.iamOnce(), &iam.CreateUserInput{
 		UserName: aws.String(p.User.Name), Path: aws.String(p.User.Path), Tags: iamTags(p.Tags),
 	}
 	if p.User.Boundary != "" {
 		in.PermissionsBoundary = aws.String(p.User.Boundary)
 	}
 	var made *iamUser
+	asked := 0
 	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		asked++
 		out, err := call(ctx, t.caller().write("iam:CreateUser", p.User.Name), client.CreateUser, in)
 		if err == nil {
 			made = iamUserOf(out.User)
@@ -86,9 +90,15 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 		return err == nil, err
 	})
 	detail := "made " + p.User.Name
-	if isTaken(err) {
+	switch {
+	case isTaken(err):
 		detail = p.User.Name + " exists, made by this operation"
-		made, err = t.adopt(ctx, p.User.Name)
+		made, err = t.adopt(ctx, p.User.Name, asked > 1 || t.resumed)
+		if errors.Is(err, errNotSeen) {
+			err = hiddenUser(p.User.Name)
+		}
+	case isGone(err) && p.User.Boundary != "":
+		return "", boundaryMissing(p.User.Boundary)
 	}
 	if err != nil {
 		return "", err
@@ -97,13 +107,17 @@ func (t *task) createUser(ctx context.Context) (string, error) {
 	return detail, t.save(ctx, t.changed(c, p))
 }
 
-// adopt returns the existing user of this name, if this operation made it.
-func (t *task) adopt(ctx context.Context, name string) (*iamUser, error) {
+// adopt returns the existing user of this name, if this operation made it. If it may have made
+// the user (asked), adopt waits until IAM shows it.
+func (t *task) adopt(ctx context.Context, name string, asked bool) (*iamUser, error) {
 	var user *iamUser
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
 		user, err = t.caller().getUser(ctx, name)
-		if isGone(err) {
+		switch {
+		case isGone(err) && !asked:
+			return false, hiddenUser(name)
+		case isGone(err):
 			return false, nil // it was just made and is not visible yet
 		}
 		return err == nil, err
@@ -112,8 +126,7 @@ func (t *task) adopt(ctx context.Context, name string) (*iamUser, error) {
 		return nil, err
 	}
 	if operation, ours := user.operation(t.p.cfg.InstallID); !ours || operation != t.op.ID {
-		return nil, failf(codeNameTaken, "the IAM user %s exists, and this operation did not make it; "+
-			"it was not changed: choose another user_name", name)
+		return nil, nameTaken(name)
 	}
 	return user, nil
 }
@@ -125,7 +138,7 @@ func (t *task) waitUser(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	user, err := t.adopt(ctx, p.User.Name)
+	user, err := t.adopt(ctx, p.User.Name, true)
 	if err != nil {
 		return "", err
 	}

@@ -310,5 +310,5 @@ func whoAmI(ctx context.Context, client *sts.Client) *callError {
 	if err == nil {
 		return nil
 	}
-	return newCallError("sts:GetCallerIdentity", "the key itself", err)
+	return newCallError(actionWhoAmI, "itself", err)
 }
