@@ -317,11 +317,12 @@ func changeFields(in *credentialInput) []field {
 func credentialFields(in *credentialInput) []field { return append(in.members(), keptFields()...) }
 
 func keptFields() []field {
-	var fields []field
-	for _, name := range []string{
+	names := []string{
 		"aliases", "version", "state", "user", "created_at", "rotated_at", "verified_at", "scope", "revision",
-	} {
-		fields = append(fields, field{name: name, readOnly: keptByServer})
+	}
+	fields := make([]field, len(names))
+	for i, name := range names {
+		fields[i] = field{name: name, readOnly: keptByServer}
 	}
 	return fields
 }

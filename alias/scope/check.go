@@ -383,8 +383,8 @@ func (r *round) refused(name string, rep awserr.Reply, sure bool) (alias.Verdict
 	case rep.Reason == awserr.ReasonNone && r.atAWS(name):
 		return alias.VerdictWeak, "refused, but AWS did not say which policy refuses it"
 	case !sure && rep.Action == "s3:ListBucket":
-		return alias.VerdictWeak, "refused because the key may not list, which AWS answers for missing objects that the key " +
-			"may read too: only an existing object can prove it"
+		return alias.VerdictWeak, "refused because the key may not list, which AWS answers for missing objects that " +
+			"the key may read too: only an existing object can prove it"
 	case !sure:
 		return alias.VerdictWeak, "refused, but S3 refuses missing objects to every key that may not list the bucket: " +
 			"only an existing object can prove it"

@@ -100,13 +100,15 @@ type round struct {
 	checks   []alias.Check
 	notTried []alias.NotTried
 
-	who     awserr.Reply // the answer of STS about the owner of the key
-	arn     string       // of the key's user, from STS
-	version string       // of the object inside, if its bucket has versions
-	reads   bool         // the key can read inside: proven or weak
-	known   bool         // STS knows the key, or there is no STS that could say so
-	missing awserr.Reply // the answer for a missing object inside
-	silent  [3]silent    // by service
+	who     awserr.Reply  // the answer of STS about the owner of the key
+	arn     string        // of the key's user, from STS
+	keys    *awserr.Reply // the answer for the keys of its user, nil before
+	others  int           // of these keys
+	version string        // of the object inside, if its bucket has versions
+	reads   bool          // the key can read inside: proven or weak
+	known   bool          // STS knows the key, or there is no STS that could say so
+	missing awserr.Reply  // the answer for a missing object inside
+	silent  [3]silent     // by service
 }
 
 // silent counts the probes in a row that a service did not answer.

@@ -81,8 +81,11 @@ func (r *round) getUser(ctx context.Context) awserr.Reply {
 	})
 }
 
-// listKeys lists the keys of the key's user. others is their number without this one.
+// listKeys lists the keys of the key's user, once. others is their number without this one.
 func (r *round) listKeys(ctx context.Context) (rep awserr.Reply, others int) {
+	if r.keys != nil {
+		return *r.keys, r.others
+	}
 	rep = r.send(ctx, serviceIAM, func(ctx context.Context) error {
 		out, err := r.IAM.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: r.userName()}, markIAM)
 		if err == nil {
@@ -90,6 +93,7 @@ func (r *round) listKeys(ctx context.Context) (rep awserr.Reply, others int) {
 		}
 		return err
 	})
+	r.keys, r.others = &rep, others
 	return rep, others
 }
 
@@ -161,7 +165,9 @@ func (r *round) worst(ctx context.Context, name string, calls []func(context.Con
 		if v == alias.VerdictProven {
 			v, _ = r.refused(name, rep, true)
 		}
-		n := slices.Index([]alias.Verdict{alias.VerdictProven, alias.VerdictWeak, alias.VerdictNotProven, alias.VerdictViolated}, v) + 1
+		n := 1 + slices.Index([]alias.Verdict{
+			alias.VerdictProven, alias.VerdictWeak, alias.VerdictNotProven, alias.VerdictViolated,
+		}, v)
 		if rep.Unimplemented() {
 			n = 0
 		}
@@ -190,7 +196,9 @@ func (r *round) assumeRole(ctx context.Context) awserr.Reply {
 	}
 	role := "arn:" + partition + ":iam::" + account + ":role/" + probeName()
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
-		_, err := r.STS.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("ixmage-probe")}, markSTS)
+		_, err := r.STS.AssumeRole(ctx, &sts.AssumeRoleInput{
+			RoleArn: &role, RoleSessionName: aws.String("ixmage-probe"),
+		}, markSTS)
 		return err
 	})
 }

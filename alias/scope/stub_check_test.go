@@ -246,7 +246,7 @@ func TestMatrixWhole(t *testing.T) {
 	s := newStub(t, goodAnswers())
 	whole := shop()
 	whole.Location.Prefix, whole.Grants = "", []alias.Grant{{Bucket: "media"}}
-	checks, notTried := Check(t.Context(), s.key(t), whole)
+	checks, _ := Check(t.Context(), s.key(t), whole)
 	for _, name := range []string{NameReadOutside, NameReadSibling, NameListInside} {
 		if has(checks, name) {
 			t.Errorf("%s was checked for a whole bucket", name)
@@ -256,7 +256,7 @@ func TestMatrixWhole(t *testing.T) {
 	s = newStub(t, goodAnswers())
 	both := shop()
 	both.Grants = append(both.Grants, alias.Grant{Bucket: "media", Prefix: "private/"}, alias.Grant{Bucket: "media", Prefix: "shop-x/"})
-	checks, notTried = Check(t.Context(), s.key(t), both)
+	checks, notTried := Check(t.Context(), s.key(t), both)
 	if has(checks, NameReadSibling) || !has(checks, NameReadOutside) || s.count("GetObject outside") != 1 {
 		t.Errorf("two locations: %v, %d reads outside", verdicts(checks, notTried), s.count("GetObject outside"))
 	}

@@ -22,9 +22,8 @@ type stub struct {
 	reason  string            // of these refusals; empty for none
 	silent  bool              // never answer
 
-	mu     sync.Mutex // guards what follows
-	seen   []string
-	agents map[string]bool // user agents without ixmage-probe/
+	mu   sync.Mutex // guards what follows
+	seen []string
 }
 
 const stubARN = "arn:aws:iam::123456789012:user/team/reader"
@@ -169,6 +168,8 @@ func operationOf(req *http.Request, body string) string {
 		return "GetObjectAcl"
 	case q.Has("tagging"):
 		return "GetObjectTagging"
+	case req.Method == "DELETE" && q.Has("versionId"):
+		return "DeleteObject version"
 	case q.Has("versionId"):
 		return "GetObject version"
 	case q.Has("uploadId"):

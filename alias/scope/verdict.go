@@ -85,9 +85,11 @@ var rules = map[string]rule{
 	NameBucketPolicy: {
 		does: "read the bucket's policy", wide: true, reveals: []string{"NoSuchBucketPolicy", "MethodNotAllowed"},
 	},
-	NameIAMSelf:      {does: "read its own IAM user", reveals: []string{"NoSuchEntity"}},
-	NameIAMKeys:      {does: "list the access keys of its IAM user", reveals: []string{"NoSuchEntity"}},
-	NameIAMCreateKey: {does: "make or change access keys of IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"}},
+	NameIAMSelf: {does: "read its own IAM user", reveals: []string{"NoSuchEntity"}},
+	NameIAMKeys: {does: "list the access keys of its IAM user", reveals: []string{"NoSuchEntity"}},
+	NameIAMCreateKey: {
+		does: "make or change access keys of IAM users", reveals: []string{"NoSuchEntity", "LimitExceeded"},
+	},
 	NameIAMOwnRights: {does: "change the rights of its own IAM user", reveals: []string{"NoSuchEntity"}},
 	NameAssumeRole:   {does: "assume IAM roles", reveals: []string{"NoSuchEntity"}},
 	NameFederation: {

@@ -177,7 +177,8 @@ func (t *tx) PutVerification(v *alias.Verification) error {
 	if err := errors.Join(err, err2); err != nil {
 		return t.fail(fmt.Errorf("write the verification of alias %s: %w", v.Alias, err))
 	}
-	const query = `INSERT INTO verifications (alias_id, alias, credential_id, credential_version, checked_at, checks, not_tried)
+	const query = `INSERT INTO verifications
+		(alias_id, alias, credential_id, credential_version, checked_at, checks, not_tried)
 		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias,
 		credential_id = excluded.credential_id, credential_version = excluded.credential_version,
 		checked_at = excluded.checked_at, checks = excluded.checks, not_tried = excluded.not_tried`

@@ -22,6 +22,12 @@ const (
 	ReasonOther        Reason = "other"         // one is stated, of a kind that is not known here
 )
 
+// The parts of a message that name the kind of the policy, and the policy itself or nothing.
+const (
+	kind = `([A-Za-z-]+(?: [a-z]+){1,2})`
+	end  = `(?:: arn:\S+)?\.?\s*$`
+)
+
 // kinds are the types of policy as AWS writes them.
 var kinds = map[string]Reason{
 	"identity-based policy":   ReasonIdentity,
@@ -40,8 +46,8 @@ var kinds = map[string]Reason{
 // S3 User Guide, "Troubleshoot access denied (403 Forbidden) errors". Services that name no
 // kind write "with an explicit deny" alone.
 var (
-	implicitDeny = regexp.MustCompile(`\bbecause no ([A-Za-z-]+(?: [a-z]+){1,2}) allows the [a-z0-9-]+:[A-Za-z*]+ action(?:: arn:\S+)?\.?\s*$`)
-	explicitDeny = regexp.MustCompile(`\bwith an explicit deny(?: in (?:an?|the) ([A-Za-z-]+(?: [a-z]+){1,2})(?:: arn:\S+)?)?\.?\s*$`)
+	implicitDeny = regexp.MustCompile(`\bbecause no ` + kind + ` allows the [a-z0-9-]+:[A-Za-z*]+ action` + end)
+	explicitDeny = regexp.MustCompile(`\bwith an explicit deny(?: in (?:an?|the) ` + kind + `)?` + end)
 	anyReason    = regexp.MustCompile(`\bis not authorized to perform\b.*\b(?:because|with an explicit deny)\b`)
 )
 
