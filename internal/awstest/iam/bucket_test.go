@@ -318,3 +318,29 @@ func TestEncryptedDenials(t *testing.T) {
 		})
 	}
 }
+
+// TestUploadPart: a part of an upload that does not exist tells who may put objects, and
+// stores nothing.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html
+func TestUploadPart(t *testing.T) {
+	t.Parallel()
+	const may, mayNot = `{'Effect':'Allow','Action':'s3:PutObject','Resource':'arn:aws:s3:::media/*'}`, allowNone
+	for _, tt := range []struct {
+		policy  string
+		uploads bool
+		want    string
+	}{
+		{may, true, "404 NoSuchUpload"}, {mayNot, true, "403 AccessDenied"},
+		{may, false, "501 NotImplemented"}, {mayNot, false, "501 NotImplemented"},
+	} {
+		s, ctx := fakeiam.New(t, fakeiam.Config{Uploads: tt.uploads}), t.Context()
+		s.CreateBucket("media")
+		_, err := s.S3Client(s.AddUser("/", "u", statements(tt.policy))).UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: aws.String("media"), Key: aws.String("a"), PartNumber: aws.Int32(1), UploadId: aws.String("none"),
+		})
+		wantRefused(t, tt.policy, err, tt.want)
+		if calls := s.Calls(); calls[0].Action != "UploadPart" || len(s.Objects("media")) != 0 {
+			t.Errorf("calls %+v, objects %v", calls, s.Objects("media"))
+		}
+	}
+}

@@ -54,6 +54,9 @@ type Config struct {
 	// Insecure sets aws:SecureTransport to false. Otherwise it is true, though
 	// there is no TLS.
 	Insecure bool
+	// Uploads makes S3 know uploads in parts, as AWS does, though there is none: a part
+	// of one is NoSuchUpload to who may put objects. Without it UploadPart is 501.
+	Uploads bool
 	// DeleteHidesMissing makes S3 answer a DeleteObject with If-Match for a missing
 	// object as it answers a read, with AccessDenied to who may not list the bucket.
 	// AWS documents a 404.

@@ -27,6 +27,9 @@ func (s *Server) serveS3(w http.ResponseWriter, req *http.Request) {
 	}
 	at := s3.ParseTarget(req.RequestURI)
 	call := s3CallOf(req, at)
+	if call.action == "UploadPart" && !s.cfg.Uploads {
+		call.do = nil
+	}
 	r.params = req.URL.Query()
 	r.call.Service, r.call.Action, r.call.Params = "s3", call.action, s3Params(req, at)
 	s.perform(w, r, func() reply { return s.withRegion(s.s3Locked(r, call, at), call, at) }, func(err error) reply {
@@ -55,17 +58,25 @@ func s3CallOf(req *http.Request, at s3.Location) s3Call {
 		return s3Call{"ListBuckets", "s3:ListAllMyBuckets", listBuckets}
 	case at.Key == "":
 		return bucketCallOf(req.Method, query)
-	case req.Method == "GET":
+	}
+	switch req.Method {
+	case "GET":
 		return readCallOf(query)
-	case req.Method == "HEAD":
+	case "HEAD":
 		return s3Call{"HeadObject", "s3:GetObject", getObject}
-	case req.Method == "PUT" && (len(query) == 0 || query.Get("x-id") == "PutObject"):
+	}
+	return writeCallOf(req.Method, query)
+}
+
+func writeCallOf(method string, query url.Values) s3Call {
+	switch {
+	case method == "PUT" && (len(query) == 0 || query.Get("x-id") == "PutObject"):
 		return s3Call{"PutObject", "s3:PutObject", putObject}
-	case req.Method == "PUT" && query.Has("uploadId"):
-		return s3Call{"UploadPart", "s3:PutObject", nil} // not implemented
-	case req.Method == "DELETE" && query.Has("versionId"):
+	case method == "PUT" && query.Has("uploadId"):
+		return s3Call{"UploadPart", "s3:PutObject", uploadPart}
+	case method == "DELETE" && query.Has("versionId"):
 		return s3Call{"DeleteObject", "s3:DeleteObjectVersion", deleteObject}
-	case req.Method == "DELETE" && !query.Has("tagging"):
+	case method == "DELETE" && !query.Has("tagging"):
 		return s3Call{"DeleteObject", "s3:DeleteObject", deleteObject}
 	}
 	return s3Call{}
@@ -231,7 +242,7 @@ func (r *request) refuseS3(err error, at s3.Location) reply {
 // s3Status is the status that S3 gives a code.
 func s3Status(code string) int {
 	switch code {
-	case "NoSuchBucketPolicy", "NoSuchVersion":
+	case "NoSuchBucketPolicy", "NoSuchVersion", "NoSuchUpload":
 		return 404
 	case "NotImplemented":
 		return 501

@@ -79,6 +79,13 @@ func putObject(s *Server, r *request, at s3.Location) reply {
 	return reply
 }
 
+// uploadPart finds no upload, because none can be begun here:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html
+func uploadPart(_ *Server, r *request, at s3.Location) reply {
+	return r.refuseS3(refusal("NoSuchUpload", "The specified upload does not exist. The upload ID may be invalid, or the "+
+		"upload may have been aborted or completed."), at)
+}
+
 func sameTag(match string, have *s3.Stored) bool {
 	return match == "*" || strings.Trim(match, `"`) == strings.Trim(have.ETag, `"`)
 }
