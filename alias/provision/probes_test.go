@@ -1,12 +1,15 @@
 package provision
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/alias/scope"
+	"ixmage/internal/awstest/iam"
 )
 
 // TestProbeRegion: at AWS the probes of a key go to the partition and region of its bucket,
@@ -44,4 +47,36 @@ func TestProbeRegion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestProbeMarks: every call that is signed with a key which is probed names the operation or
+// the verification.
+func TestProbeMarks(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	seen := 0
+	marked := func(id string) {
+		t.Helper()
+		services := map[string]bool{}
+		for _, c := range w.iam.Calls()[seen:] {
+			seen++
+			if c.AccessKeyID == "" || c.AccessKeyID == w.iam.Root.AccessKeyID {
+				continue
+			}
+			services[c.Service] = true
+			if !strings.Contains(c.UserAgent, "ixmage-probe/"+id) {
+				t.Errorf("%s: %s %s has the user agent %q", id, c.Service, c.Action, c.UserAgent)
+			}
+		}
+		if !services["s3"] || !services["sts"] {
+			t.Errorf("%s: probes of %v only", id, services)
+		}
+	}
+	marked(p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop"))).ID)
+	if _, err := p.Verify(t.Context(), actor, "shop", policy.Probe{}); err != nil {
+		t.Fatal(err)
+	}
+	marked("verify-")
+	marked(p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true)).ID)
 }

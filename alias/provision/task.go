@@ -9,6 +9,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
+	"ixmage/alias/scope"
 	"ixmage/internal/panics"
 )
 
@@ -59,7 +60,7 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 	defer p.release(id)
 	overtaken := false
 	for i := 0; ; i++ {
-		attempt, cancel := p.interruptible(ctx, id)
+		attempt, cancel := p.interruptible(scope.WithMark(ctx, id), id)
 		err := p.perform(attempt, id)
 		interrupted := attempt.Err() != nil
 		cancel()

@@ -58,7 +58,6 @@ func (t *task) verify(ctx context.Context) (string, error) {
 func (t *task) prove(
 	ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair,
 ) (*alias.Verification, string, error) {
-	ctx = scope.WithMark(ctx, t.op.ID)
 	timing := t.p.cfg.Timing
 	key, target := t.p.keyOf(a.Location, kp), t.p.target(a, p, t.data.Request)
 	read := func() []alias.Check { return scope.CheckRead(ctx, key, target) }

@@ -283,7 +283,7 @@ func (r *round) removeMissing(ctx context.Context) (rep awserr.Reply, marker *le
 		out, err := r.S3.DeleteObject(ctx, &s3.DeleteObjectInput{
 			Bucket: r.bucket(), Key: &key, IfMatch: never(), ExpectedBucketOwner: r.owner(),
 		}, markS3)
-		if err == nil && (out.VersionId != nil || aws.ToBool(out.DeleteMarker)) {
+		if err == nil && out.VersionId != nil {
 			marker = &leftover{key, out.VersionId}
 		}
 		return err
@@ -300,7 +300,7 @@ func (r *round) cleanUp(ctx context.Context, left leftover) bool {
 		out, err := r.S3.DeleteObject(ctx, &s3.DeleteObjectInput{
 			Bucket: r.bucket(), Key: &left.key, VersionId: left.version, ExpectedBucketOwner: r.owner(),
 		}, markS3)
-		if err == nil && left.version == nil && aws.ToBool(out.DeleteMarker) {
+		if err == nil && left.version == nil {
 			marker = out.VersionId
 		}
 		return err

@@ -212,19 +212,20 @@ func TestCounted(t *testing.T) {
 func TestSummary(t *testing.T) {
 	t.Parallel()
 	proven := checkResult{Name: "write", Verdict: alias.VerdictProven}
-	sts := checkResult{Name: "sts-federation", Verdict: alias.VerdictNotProven}
+	absent := []alias.NotTried{{Name: "sts-federation", Why: alias.WhyNotImplemented}, {Name: "other-services", Why: alias.WhyNoProbe}}
 	for _, tt := range []struct {
 		scope  alias.Verdict
 		checks []checkResult
+		left   []alias.NotTried
 		want   string
 	}{
-		{alias.VerdictProven, []checkResult{proven, proven}, "scope proven: 2 of 2 checks proven"},
-		{alias.VerdictNotProven, []checkResult{proven, sts},
-			"scope not-proven: 1 of 2 checks proven, 1 could not be asked because this test server has no such STS calls"},
-		{alias.VerdictViolated, []checkResult{proven, {Name: "list", Verdict: alias.VerdictViolated}},
+		{alias.VerdictProven, []checkResult{proven, proven}, nil, "scope proven: 2 of 2 checks proven"},
+		{alias.VerdictProven, []checkResult{proven}, absent,
+			"scope proven: 1 of 1 checks proven, 1 not tried because this test server has no such calls"},
+		{alias.VerdictViolated, []checkResult{proven, {Name: "list", Verdict: alias.VerdictViolated}}, nil,
 			"scope violated: 1 of 2 checks proven"},
 	} {
-		if got := (verification{Scope: tt.scope, Checks: tt.checks}).summary(); got != tt.want {
+		if got := (verification{Scope: tt.scope, Checks: tt.checks, NotTried: tt.left}).summary(); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}

@@ -157,6 +157,8 @@ func (s step) took() string { return s.FinishedAt.Sub(s.StartedAt).Round(time.Mi
 type verification struct {
 	Scope  alias.Verdict `json:"scope"`
 	Checks []checkResult `json:"checks"`
+	// NotTried is what the checks say nothing about.
+	NotTried []alias.NotTried `json:"not_tried"`
 }
 
 type checkResult struct {
@@ -166,20 +168,22 @@ type checkResult struct {
 }
 
 // summary counts the proven checks. versitygw has no STS calls except the one that
-// identifies a key, so the checks of these calls stay unproven.
+// identifies a key, so the others are not tried.
 func (v verification) summary() string {
-	var proven, noSTS int
+	var proven, absent int
 	for _, c := range v.Checks {
-		switch {
-		case c.Verdict == alias.VerdictProven:
+		if c.Verdict == alias.VerdictProven {
 			proven++
-		case c.Verdict == alias.VerdictNotProven && strings.HasPrefix(c.Name, "sts-"):
-			noSTS++
+		}
+	}
+	for _, n := range v.NotTried {
+		if n.Why == alias.WhyNotImplemented {
+			absent++
 		}
 	}
 	text := fmt.Sprintf("scope %s: %d of %d checks proven", v.Scope, proven, len(v.Checks))
-	if noSTS > 0 {
-		text += fmt.Sprintf(", %d could not be asked because this test server has no such STS calls", noSTS)
+	if absent > 0 {
+		text += fmt.Sprintf(", %d not tried because this test server has no such calls", absent)
 	}
 	return text
 }

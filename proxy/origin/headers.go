@@ -19,7 +19,7 @@ var usedHeaders = map[string]bool{
 	"Vary": true, "Via": true, "X-Amz-Bucket-Region": true, "X-Amz-Id-2": true, "X-Amz-Request-Id": true,
 	"X-Amz-Checksum-Crc32": true, "X-Amz-Checksum-Crc32c": true, "X-Amz-Checksum-Crc64nvme": true,
 	"X-Amz-Checksum-Sha1": true, "X-Amz-Checksum-Sha256": true, "X-Amz-Checksum-Sha512": true,
-	"X-Amz-Checksum-Type": true,
+	"X-Amz-Checksum-Type": true, "X-Amz-Version-Id": true, // the version for alias/scope
 }
 
 // cleanHeaders removes from each reply, before the SDK reads it, the headers that nothing

@@ -7,6 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"ixmage/alias/scope"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -30,6 +34,30 @@ func TestUncheckedEndpoints(t *testing.T) {
 			t.Errorf("%d endpoints are remembered, want at most %d", n, maxUnchecked)
 		}
 	})
+}
+
+// TestProbeVersions: the client of the probes reads the version of an object, by which a
+// probe deletes what it made, and sends the mark of a probe.
+func TestProbeVersions(t *testing.T) {
+	t.Parallel()
+	k := newEnv(t, nil)
+	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
+	k.s3.Hook(func(*s3.Request) *s3.Fault {
+		return &s3.Fault{Header: func(h http.Header) { h.Set("X-Amz-Version-Id", "v1") }}
+	})
+	out, err := k.Client(r.Route.Alias.Location, k.secrets.pair(r.Route.Credential)).GetObject(
+		scope.WithMark(t.Context(), "op-1"), &awss3.GetObjectInput{Bucket: &r.Route.Alias.Bucket, Key: &r.Key},
+		func(o *awss3.Options) { o.APIOptions = append(o.APIOptions, scope.Mark) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Body.Close()
+	if aws.ToString(out.VersionId) != "v1" {
+		t.Errorf("version %q, want v1", aws.ToString(out.VersionId))
+	}
+	if got := k.s3.Requests()[0].Header.Get("User-Agent"); got != "ixmage ixmage-probe/op-1" {
+		t.Errorf("user agent %q", got)
+	}
 }
 
 // TestCheckedAgain: an endpoint is asked for no checksums only after it has shown that it
