@@ -46,6 +46,7 @@ const (
 	sidAdoptBound   = "OnlyToBoundAdopted"
 	sidAdoptAttach  = "OnlyToAttachToAdopted"
 	sidLeaked       = "OnlyToRemoveLeakedUsers"
+	sidGiven        = "OnlyForGivenKeys"
 
 	sidRead    = "ReadPictures"
 	sidDecrypt = "DecryptThroughS3"
@@ -69,6 +70,8 @@ func Permissions() []Permission {
 	}
 	adopt := append(slices.Clone(looks), "iam:PutUserPolicy", "iam:DeleteUserPolicy", "iam:CreateAccessKey",
 		"iam:UpdateAccessKey", "iam:DeleteAccessKey")
+	given := append(slices.Clone(looks), "iam:GetPolicy", "iam:GetPolicyVersion", "iam:ListGroupPolicies",
+		"iam:GetGroupPolicy", "iam:ListAttachedGroupPolicies")
 	return []Permission{
 		row(ByServer, sidCreate, "make the user of an alias, with its tags and its boundary in one call", "iam:CreateUser"),
 		implied(ByServer, sidTag, "CreateUser with tags needs it; write the generation of the registry", "iam:TagUser"),
@@ -90,6 +93,7 @@ func Permissions() []Permission {
 		row(ByServer, sidAdoptAttach, "give an adopted user an attached policy",
 			"iam:AttachUserPolicy", "iam:DetachUserPolicy"),
 		row(ByServer, sidLeaked, "remove a user to which AWS attached its quarantine policy", "iam:DetachUserPolicy"),
+		row(ByServer, sidGiven, "prove what a key that you pasted may do", given...),
 
 		row(ByKey, sidRead, "read pictures, canaries and probes", "s3:GetObject"),
 		implied(ByKey, sidDecrypt, "read pictures that are encrypted with a `kms_key_arn`: S3 calls KMS", "kms:Decrypt"),
@@ -164,6 +168,9 @@ func copies() []copied {
 			Resource: adopted, Condition: ofOurs},
 		{signer: ByServer, Sid: sidLeaked, only: "leaked keys", Effect: "Allow", Resource: ourUsers,
 			Condition: condition{"ArnLike": {"iam:PolicyARN": "arn:PARTITION:iam::aws:policy/AWSCompromisedKeyQuarantine*"}}},
+		{signer: ByServer, Sid: sidGiven, only: "pasted keys", Effect: "Allow", Resource: []string{
+			"arn:PARTITION:iam::ACCOUNT:user/GIVEN", "arn:PARTITION:iam::ACCOUNT:group/*", "arn:PARTITION:iam::*:policy/*",
+		}},
 		{signer: ByServer, Sid: "NeverLoosen", Effect: "Deny", Resource: "*", Action: []string{
 			"iam:DeleteUserPermissionsBoundary", "iam:AddUserToGroup", "iam:CreateLoginProfile", "iam:UpdateLoginProfile",
 			"iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion", "iam:PassRole", "iam:UntagUser",

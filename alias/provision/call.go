@@ -31,6 +31,7 @@ type apiCall struct {
 	user   string
 	policy string
 	key    string
+	group  string
 	reads  bool // changes nothing, so it is not audited
 	exact  bool // a denial is reported as it is: see explain
 }
@@ -47,6 +48,8 @@ func (a apiCall) onPolicy(policy string) apiCall { a.policy = policy; return a }
 
 func (a apiCall) onKey(id string) apiCall { a.key = id; return a }
 
+func (a apiCall) onGroup(group string) apiCall { a.group = group; return a }
+
 func (a apiCall) resource() string {
 	switch {
 	case a.user != "":
@@ -55,6 +58,8 @@ func (a apiCall) resource() string {
 		return "policy " + a.policy
 	case a.key != "":
 		return "access key " + a.key
+	case a.group != "":
+		return "group " + a.group
 	}
 	return "this account"
 }

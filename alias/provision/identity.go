@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,9 +46,9 @@ type identityReader struct {
 	caller
 
 	id identity
-	// patience is how long a call is repeated that failed temporarily. A request that a client
-	// waits for has none.
-	patience time.Duration
+	// deadline is until when a call is repeated that failed temporarily. A client that waits for
+	// the answer has no time for that.
+	deadline time.Time
 	// stranger means that the user is not under the path of this installation, so that the list
 	// of its users cannot tell a denied call from a missing user.
 	stranger bool
@@ -57,12 +58,13 @@ type identityReader struct {
 // that does not exist (see isGone), or ctx's; everything else that could not be read is in
 // unread. It makes ten calls, and one more for each further page of a list.
 func (c caller) identity(ctx context.Context, user string) (*identity, error) {
-	r := identityReader{caller: c, patience: c.p.cfg.Timing.Visible}
+	r := identityReader{caller: c, deadline: c.p.clock.Now().Add(c.p.cfg.Timing.Visible)}
 	return r.read(ctx, user)
 }
 
 func (r *identityReader) read(ctx context.Context, user string) (*identity, error) {
 	r.id.user.Name = user
+	var silent error // of a call that got no answer
 	for _, part := range []struct {
 		what, action string
 		read         func(context.Context, apiCall) error
@@ -81,10 +83,16 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 		a := r.caller.read(part.action, user)
 		// The user is known to exist once GetUser has answered, so a denied call is one.
 		a.exact = r.stranger || part.what != "user"
-		err := r.p.until(ctx, r.patience, func() (bool, error) {
-			err := part.read(ctx, a)
-			return err == nil, err
-		})
+		err := silent
+		if err == nil {
+			err = r.p.until(ctx, r.deadline.Sub(r.p.clock.Now()), func() (bool, error) {
+				err := part.read(ctx, a)
+				return err == nil, err
+			})
+		}
+		if call, ok := errors.AsType[*callError](err); ok && call.code == "" {
+			silent = err // the other calls would wait as long
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -272,30 +280,32 @@ func (p *page) incomplete() error {
 // not in it: see quarantine.
 func (id *identity) foreign(p *alias.Provisioned) []string {
 	var found []string
-	add := func(what string, names ...string) {
-		if len(names) > 0 {
-			found = append(found, what+" ("+plainNames(names)+")")
-		}
-	}
 	if id.password {
 		found = append(found, "a login profile")
 	}
-	add("a group", id.groups...)
-	add("an MFA device", id.mfaDevices...)
-	add("an SSH key", id.sshKeys...)
-	add("a signing certificate", id.certificates...)
-	add("a service-specific credential", id.serviceCredentials...)
-	add("a foreign inline policy", slices.DeleteFunc(slices.Clone(id.inline), isOurInline)...)
-	add("a foreign managed policy", slices.DeleteFunc(slices.Clone(id.attached), func(arn string) bool {
+	if len(id.groups) > 0 {
+		found = append(found, "a group ("+plainNames(id.groups)+")")
+	}
+	found = append(found, id.otherCredentials()...)
+	return append(found, id.foreignPolicies(p)...)
+}
+
+// foreignPolicies is the part of foreign that gives rights.
+func (id *identity) foreignPolicies(p *alias.Provisioned) []string {
+	var found []string
+	if names := slices.DeleteFunc(slices.Clone(id.inline), isOurInline); len(names) > 0 {
+		found = append(found, "a foreign inline policy ("+plainNames(names)+")")
+	}
+	arns := slices.DeleteFunc(slices.Clone(id.attached), func(arn string) bool {
 		return isQuarantine(arn) || attachedByUs(p, arn)
-	})...)
+	})
+	if len(arns) > 0 {
+		found = append(found, "a foreign managed policy ("+plainNames(arns)+")")
+	}
 	return found
 }
 
-// revokeName is the inline policy that ends the sessions of a leaked key.
-const revokeName = "ixmage-revoke"
-
-func isOurInline(name string) bool { return name == policy.InlineName || name == revokeName }
+func isOurInline(name string) bool { return name == policy.InlineName || name == policy.RevokeName }
 
 // isQuarantine reports whether a policy is one that AWS attaches to the user of a key that it
 // found in public
@@ -336,7 +346,7 @@ func (id *identity) err() error {
 // server cannot put other text into messages for operators.
 func plainNames(names []string) string {
 	const most = 10
-	var list []string
+	list := make([]string, 0, most)
 	for _, name := range names[:min(len(names), most)] {
 		name = strings.Map(func(r rune) rune {
 			if r <= ' ' || r >= 0x7f {

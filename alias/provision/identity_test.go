@@ -44,7 +44,7 @@ func TestForeign(t *testing.T) {
 		{"service", func(u *fakeiam.User) { u.ServiceCredentials = []string{"ACCA1"} }, "a service-specific credential (ACCA1)"},
 		{"inline", func(u *fakeiam.User) { u.Inline["admin"] = anything }, "a foreign inline policy (admin)"},
 		{"managed", func(u *fakeiam.User) { u.Attached = []string{"arn:aws:iam::aws:policy/AdministratorAccess"} }, "a foreign managed policy (arn:aws:iam::aws:policy/AdministratorAccess)"},
-		{"revoked", func(u *fakeiam.User) { u.Inline[revokeName] = anything }, ""},
+		{"revoked", func(u *fakeiam.User) { u.Inline[policy.RevokeName] = anything }, ""},
 		{"quarantine", func(u *fakeiam.User) { u.Attached = []string{quarantine} }, ""},
 		{"like a quarantine", func(u *fakeiam.User) { u.Attached = []string{policyARN("AWSCompromisedKeyQuarantineV2")} }, "a foreign managed policy (" + policyARN("AWSCompromisedKeyQuarantineV2") + ")"},
 	} {

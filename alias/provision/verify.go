@@ -64,17 +64,17 @@ func (t *task) prove(
 	began := t.p.clock.Now()
 	deadline := began.Add(timing.VerifyBudget)
 	incurable := func(late bool) error { return readError(target, scope.ReadInside(ctx, key, target), late) }
-	if _, err := t.untilWorks(ctx, deadline, read, incurable); err != nil {
+	if err := t.untilWorks(ctx, deadline, read, incurable); err != nil {
 		return nil, "", err
 	}
 	worked := t.p.clock.Now().Sub(began)
 	if !t.data.PendingAt.IsZero() {
 		t.p.cfg.Recorder.Propagation(t.p.clock.Now().Sub(t.data.PendingAt))
 	}
-	var notTried []alias.NotTried
-	checks, err := t.untilWorks(ctx, deadline, func() (checks []alias.Check) {
-		checks, notTried = scope.Check(ctx, key, target)
-		return checks
+	var last checked
+	err := t.untilWorks(ctx, deadline, func() []alias.Check {
+		last = t.check(ctx, key, target, p)
+		return last.blocking
 	}, incurable)
 	if err != nil {
 		return nil, "", err
@@ -83,8 +83,8 @@ func (t *task) prove(
 		return nil, "", err
 	}
 	v := &alias.Verification{
-		AliasID: a.ID, Alias: a.Name, CredentialID: t.op.CredentialID, CheckedAt: t.now(), Checks: checks,
-		NotTried: notTried,
+		AliasID: a.ID, Alias: a.Name, CredentialID: t.op.CredentialID, CheckedAt: t.now(), Checks: last.checks,
+		NotTried: last.notTried,
 	}
 	return v, describeScope(v, worked), nil
 }
@@ -109,34 +109,34 @@ func describeScope(v *alias.Verification, worked time.Duration) string {
 // reason if waiting cannot cure it, or if it is late.
 func (t *task) untilWorks(
 	ctx context.Context, deadline time.Time, run func() []alias.Check, incurable func(late bool) error,
-) ([]alias.Check, error) {
+) error {
 	blockedBefore := false
 	for i := 0; ; i++ {
 		checks := run()
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		v := alias.Verification{Checks: checks}
 		blocked := v.Blocks()
 		if scope.Conclusive(checks) && !blocked {
-			return checks, nil
+			return nil
 		}
 		late := !t.p.clock.Now().Before(deadline)
 		if cannotRead(checks) && !violated(checks) {
 			if err := incurable(late); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		if blocked && scope.Conclusive(checks) && (late || blockedBefore && violated(checks)) {
-			return nil, t.scopeError(checks)
+			return t.scopeError(checks)
 		}
 		if late {
-			return nil, failf(codeNotVerified, "the key did not work within %s: %s",
+			return failf(codeNotVerified, "the key did not work within %s: %s",
 				t.p.cfg.Timing.VerifyBudget, listChecks(checks, inconclusive))
 		}
 		blockedBefore = blocked
 		if err := t.p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -200,12 +200,16 @@ func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() [
 // keyOf makes the key that the checks use from a key pair.
 func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
 	key := scope.Key{S3: p.cfg.S3(at, kp), Now: p.clock.Now, CustomIAM: p.cfg.IAMEndpoint != ""}
-	// Keys of an S3 server that is not AWS must not be sent to AWS.
-	foreign := !at.AtAWS() && p.cfg.IAMEndpoint == ""
-	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !foreign {
+	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !p.elsewhere(at) {
 		p.cfg.Probes.probesAt(&key, at, kp)
 	}
 	return key
+}
+
+// elsewhere reports whether a location is on an S3 server that is not AWS while IAM is AWS's. Its
+// keys must not be sent to AWS.
+func (p *Provisioner) elsewhere(at alias.Location) bool {
+	return !at.AtAWS() && p.cfg.IAMEndpoint == ""
 }
 
 // target is the target of the checks: the location of an alias, with the object keys
@@ -260,7 +264,14 @@ func (p *Provisioner) Verify(
 		target.Expect = static.Expect
 	}
 	target.Inside, target.Outside = cmp.Or(probe.Inside, target.Inside), cmp.Or(probe.Outside, target.Outside)
-	v.Checks, v.NotTried = scope.Check(scope.WithMark(ctx, "verify-"+rand.Text()), p.keyOf(a.Location, kp), target)
+	by := caller{p: p, actor: actor, operation: "verify-" + rand.Text(), alias: name, credential: c.Name}
+	found, err := by.proveNow(ctx, c, &target)
+	if err != nil {
+		return nil, err
+	}
+	target.ControlPlane = found.ControlPlane
+	v.Checks, v.NotTried = scope.Check(scope.WithMark(ctx, by.operation), p.keyOf(a.Location, kp), target)
+	v.NotTried = append(v.NotTried, found.notTried...)
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,

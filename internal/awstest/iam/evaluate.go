@@ -203,12 +203,14 @@ func (s *Server) identityRuling(u *User, q query, r *request) ruling {
 	for _, text := range u.Inline {
 		add(text, "")
 	}
+	attached := slices.Clone(u.Attached)
 	for _, group := range u.Groups {
 		if text := s.groups[group]; text != "" {
 			add(text, "")
 		}
+		attached = append(attached, s.groupPolicies[group]...)
 	}
-	for _, arn := range u.Attached {
+	for _, arn := range attached {
 		if p, ok := s.policies.visibleAt(arn, r.now); ok {
 			add(p.Document(), arn)
 		}

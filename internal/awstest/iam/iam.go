@@ -119,8 +119,10 @@ type Server struct {
 	sessions map[string]*Session // by access key id
 	buckets  map[string]*bucket
 	groups   map[string]string // policies by name
-	guards   guards
-	parsed   map[string]*document // by its text
+	// groupPolicies are the managed policies of groups.
+	groupPolicies map[string][]string
+	guards        guards
+	parsed        map[string]*document // by its text
 }
 
 // New starts a Server that ends with the test. A request for something that is
@@ -141,7 +143,8 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
 		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, sessions: map[string]*Session{},
-		buckets: map[string]*bucket{}, groups: map[string]string{}, parsed: map[string]*document{},
+		buckets: map[string]*bucket{}, groups: map[string]string{}, groupPolicies: map[string][]string{},
+		parsed: map[string]*document{},
 		faults: map[string]*Fault{},
 	}
 	s.lag = s.cfg.LagFunc

@@ -156,12 +156,16 @@ func listAttachedUserPolicies(s *Server, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.pageOfAttached(r, u.Attached)
+}
+
+func (f *Server) pageOfAttached(r *request, arns []string) (any, error) {
 	type attached struct{ PolicyName, PolicyArn string }
-	var all []attached
-	for _, arn := range u.Attached {
+	all := make([]attached, 0, len(arns))
+	for _, arn := range arns {
 		all = append(all, attached{arn[strings.LastIndex(arn, "/")+1:], arn})
 	}
-	some, more, err := page(s, r, all, func(a attached) string { return a.PolicyName })
+	some, more, err := page(f, r, all, func(a attached) string { return a.PolicyName })
 	return struct {
 		AttachedPolicies []attached `xml:"AttachedPolicies>member"`
 		xmlPage
