@@ -286,3 +286,23 @@ func FuzzEndpoint(f *testing.F) {
 		}
 	})
 }
+
+func TestAtAWS(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]bool{
+		"": true, "https://s3.eu-west-1.amazonaws.com": true, "https://s3.dualstack.eu-west-1.amazonaws.com": true,
+		"https://s3-fips.us-gov-west-1.amazonaws.com": true, "https://s3-fips.dualstack.us-east-1.amazonaws.com": true,
+		"https://s3.cn-north-1.amazonaws.com.cn": true, "https://s3.eusc-de-east-1.amazonaws.eu": true,
+		"https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com":                true,
+		"https://bucket.vpce-1a2b3c4d-5e6f-us-east-1a.s3.us-east-1.vpce.amazonaws.com:443": true,
+		"https://bucket.vpce-1a2b3c4d-5e6f.s3.cn-north-1.vpce.amazonaws.com.cn":            true,
+		"https://vpce-svc-1a2b3c4d.us-east-1.vpce.amazonaws.com":                           false, // anybody's service
+		"https://s3.vpce-svc-1a2b3c4d.us-east-1.vpce.amazonaws.com":                        false,
+		"https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com.example.com":    false,
+		"https://s3.example.com": false, "http://127.0.0.1:9000": false, "https://fra1.digitaloceanspaces.com": false,
+	} {
+		if got := (Location{Endpoint: endpoint}).AtAWS(); got != want {
+			t.Errorf("%s: got %v, want %v", endpoint, got, want)
+		}
+	}
+}

@@ -170,13 +170,22 @@ func regionText(region string) string {
 	return "the region " + region
 }
 
+// interfaceHost matches the host names of S3 at interface endpoints of a VPC
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html).
+var interfaceHost = regexp.MustCompile(
+	`^bucket\.vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce\.amazonaws\.(?:com|com\.cn|eu)$`)
+
 // AtAWS reports whether the location is at S3 of AWS.
 func (l Location) AtAWS() bool {
 	if l.Endpoint == "" {
 		return true
 	}
 	u, err := url.Parse(l.Endpoint)
-	return err == nil && awsHost.MatchString(strings.ToLower(u.Hostname()))
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(u.Hostname())
+	return awsHost.MatchString(host) || interfaceHost.MatchString(host)
 }
 
 // regionIn returns the region that an endpoint at AWS names, "" if it names none.

@@ -30,6 +30,8 @@ const (
 	// for one managed policy. IAM does not count whitespace; our documents have none.
 	maxInline  = 2048
 	maxManaged = 6144
+	// maxAttached is IAM's quota for managed policies on a user, unless AWS has raised it.
+	maxAttached = 10
 )
 
 // policyDocument is a policy. Its fields are in the order of the walkthrough. They need no
@@ -74,6 +76,23 @@ func Managed(partition string, g alias.Grant) ([]byte, error) {
 		return nil, policyProblem("the managed policy has %d characters, and IAM's quota is 6,144", len(doc))
 	}
 	return doc, nil
+}
+
+// CheckAttached returns a *alias.ValidationError if a user would need more managed policies
+// than IAM attaches to one: one for each name that its locations have.
+func CheckAttached(mode alias.PolicyMode, grants []alias.Grant) error {
+	if mode != alias.PolicyManaged {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, g := range grants {
+		names[ManagedName(g.Bucket, g.Prefix)] = true
+	}
+	if len(names) <= maxAttached {
+		return nil
+	}
+	return policyProblem("a user with the policy managed has a policy for each location, and IAM attaches %d to a user: "+
+		"this would be number %d; give this alias a credential of its own", maxAttached, len(names))
 }
 
 func newDocument(partition string, grants []alias.Grant) ([]byte, error) {

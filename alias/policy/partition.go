@@ -29,6 +29,16 @@ func lookUpRegion(region string) awsRegion {
 	return awsRegion{at.PartitionID, strings.TrimPrefix(strings.TrimPrefix(u.Host, "sts."), region+".")}
 }
 
+// OwnerOf is the account that must own the bucket of a location: the one that the request
+// names, or at AWS that of the user that reads it. It is empty for no check: S3 servers that
+// are not AWS have other accounts, or none.
+func OwnerOf(at alias.Location, userARN string) string {
+	if _, account := ARNParts(userARN); at.BucketOwner == "" && at.AtAWS() {
+		return account
+	}
+	return at.BucketOwner
+}
+
 // CheckPartition returns a *alias.ValidationError if the location of a request is at AWS
 // in another partition than the IAM user that reads it: the user that the request reuses,
 // or else one with the boundary. No IAM user can read in another partition. Empty ARNs are

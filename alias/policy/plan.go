@@ -65,6 +65,9 @@ func MakePlan(req Request, env Env) (*Plan, error) {
 	if mode == alias.PolicyReadOnly && !env.AllowWideScope {
 		return nil, ErrWideScope
 	}
+	if err := CheckAttached(mode, append(slices.Clone(env.Existing), GrantOf(&req))); err != nil {
+		return nil, err
+	}
 	plan := &Plan{Policy: mode, User: planUser(req, env)}
 	if req.Credential == "" {
 		plan.Tags = UserTags(env.InstallID, "", req)

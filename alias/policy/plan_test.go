@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,25 @@ func TestRegions(t *testing.T) {
 	}
 }
 
+func TestOwnerOf(t *testing.T) {
+	t.Parallel()
+	const user = "arn:aws-cn:iam::123456789012:user/ixmage/home/u"
+	for _, tt := range []struct{ name, owner, endpoint, arn, want string }{
+		{"AWS", "", "", user, "123456789012"},
+		{"AWS, another account", "999999999999", "", user, "999999999999"},
+		{"AWS by an endpoint", "", "https://s3.dualstack.cn-north-1.amazonaws.com.cn", user, "123456789012"},
+		{"AWS by an interface endpoint", "", "https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com", user, "123456789012"},
+		{"not AWS", "", "https://s3.example.com", user, ""},
+		{"not AWS, named", "999999999999", "https://s3.example.com", user, "999999999999"},
+		{"a user that is not known", "", "", "", ""},
+	} {
+		at := alias.Location{Bucket: "media", Region: "cn-north-1", BucketOwner: tt.owner, Endpoint: tt.endpoint}
+		if got := OwnerOf(at, tt.arn); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	wide := request()
@@ -224,6 +244,9 @@ func TestPlanRefuses(t *testing.T) {
 		{"a problem", func(r *Request) { r.RotateEvery = time.Second }, Env{}, "rotate_every"},
 		{"a location that is none", func(r *Request) { r.Prefix, r.Inside = "a*/", "" }, Env{}, "prefix"},
 		{"no room", func(r *Request) { r.Credential, r.Tags = "media", nil }, Env{Existing: full}, "policy"},
+		{"an eleventh managed policy", func(r *Request) {
+			r.Credential, r.Tags, r.Policy = "media", nil, alias.PolicyManaged
+		}, Env{Existing: full[:10]}, "policy"},
 		{"another policy than the credential's", func(r *Request) {
 			r.Credential, r.Tags, r.Policy = "media", nil, alias.PolicyManaged
 		}, Env{Mode: alias.PolicyInline}, "policy"},
@@ -250,6 +273,32 @@ func TestPlanRefuses(t *testing.T) {
 			}
 			wantProblem(t, nil, err, tt.field)
 		})
+	}
+}
+
+func TestCheckAttached(t *testing.T) {
+	t.Parallel()
+	var grants []alias.Grant
+	for i := range 10 {
+		grants = append(grants, alias.Grant{Bucket: fmt.Sprint("bucket-", i)})
+	}
+	more := append(slices.Clone(grants), alias.Grant{Bucket: "bucket-10"})
+	same := append(slices.Clone(grants), grants[0])
+	for _, tt := range []struct {
+		name   string
+		mode   alias.PolicyMode
+		grants []alias.Grant
+		ok     bool
+	}{
+		{"ten", alias.PolicyManaged, grants, true},
+		{"eleven", alias.PolicyManaged, more, false},
+		{"ten, one for two aliases", alias.PolicyManaged, same, true},
+		{"eleven inline", alias.PolicyInline, more, true},
+		{"eleven with read-only-access", alias.PolicyReadOnly, more, true},
+	} {
+		if err := CheckAttached(tt.mode, tt.grants); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
 	}
 }
 

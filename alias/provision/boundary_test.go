@@ -107,6 +107,39 @@ func TestNotAllowed(t *testing.T) {
 	}
 }
 
+// TestEleventhLocation: IAM attaches ten managed policies to a user, so the eleventh location is
+// refused before anything is made.
+func TestEleventhLocation(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyManaged)(p)
+	err := p.registry.Apply(t.Context(), []alias.Name{"shop"}, func(tx alias.Tx) ([]alias.Change, error) {
+		c, err := tx.Credential("shop")
+		if err != nil {
+			return nil, err
+		}
+		prov, _ := c.Provisioned()
+		prov = prov.Clone()
+		for i := range 9 {
+			prov.Grants = append(prov.Grants, alias.Grant{Bucket: "media", Prefix: string(rune('a'+i)) + "/"})
+		}
+		c.Provider, c.Revision = prov, c.Revision+1
+		return []alias.Change{{CredentialPut: c}}, tx.UpdateCredential(c)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.iamCalls()
+	op, err := p.Provision(t.Context(), actor, w.request("blog", reusing("shop")))
+	if _, invalid := errors.AsType[*alias.ValidationError](err); !invalid || w.iamCalls() > before {
+		t.Errorf("%+v, %v after %d calls", op, err, w.iamCalls()-before)
+	}
+	if _, err := p.registry.Alias(t.Context(), "blog"); !errors.Is(err, alias.ErrNotFound) {
+		t.Errorf("the alias exists: %v", err)
+	}
+}
+
 // TestShippedBoundary: a user within docs/boundary-policy.json reads what its alias needs, and
 // a session that somebody made with its key reads nothing. Each row spoils the document.
 func TestShippedBoundary(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"ixmage/alias"
@@ -228,6 +229,9 @@ func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
 		return nil, policy.ErrWideScope
 	case b.req.Policy != "" && b.req.Policy != p.Mode:
 		return nil, policy.Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
+	}
+	if err := policy.CheckAttached(p.Mode, append(slices.Clone(p.Grants), policy.GrantOf(&b.req))); err != nil {
+		return nil, err
 	}
 	return c, policy.CheckPartition(b.req.Location, p.User.ARN, "")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/internal/panics"
 )
 
@@ -83,6 +84,7 @@ func (t *task) open(ctx context.Context) error {
 		}
 		c.Provider, c.State, c.Scope, c.VerifiedAt = p, alias.CredentialActive, string(t.data.Scope), t.now()
 		c.Revision, c.UpdatedAt = c.Revision+1, t.now()
+		a.BucketOwner = policy.OwnerOf(a.Location, p.User.ARN)
 		a.State, a.Revision, a.UpdatedAt = alias.StateActive, a.Revision+1, t.now()
 		changes := []alias.Change{{CredentialPut: c}, {AliasPut: a}}
 		return changes, errors.Join(tx.UpdateCredential(c), tx.UpdateAlias(a))

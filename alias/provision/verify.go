@@ -221,6 +221,9 @@ func (p *Provisioner) target(a *alias.Alias, prov *alias.Provisioned, r *policy.
 	}
 	if prov != nil {
 		t.Mode, t.Grants, t.User = prov.Mode, prov.Grants, prov.User
+		if a.State == alias.StateProvisioning { // as it will be opened
+			t.Location.BucketOwner = policy.OwnerOf(a.Location, prov.User.ARN)
+		}
 	}
 	if r != nil && r.Bucket == a.Bucket && r.Prefix == a.Prefix {
 		t.Outside = r.Outside
