@@ -18,7 +18,8 @@ type callStats struct {
 	start      time.Time
 	requests   atomic.Int64 // attempts, whether they reached S3 or not
 	asked      atomic.Int64 // when the last request went out, after start
-	noReply    atomic.Bool  // the last request got no reply
+	noReply    atomic.Bool  // the last request got no reply, or the next one needs a new connection
+	keyRetried atomic.Bool  // the call was repeated with a key that S3 did not know yet
 	failure    atomic.Value // of type lastError: why a request got none
 	permit     permit
 	object     objectID

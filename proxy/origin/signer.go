@@ -2,12 +2,14 @@ package origin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
+	"ixmage/internal/awserr"
 )
 
 // signer is a client and the key that it signs with.
@@ -26,8 +28,8 @@ func (o *Origin) signer(r alias.Route) (signer, error) {
 	return signer{client, r.Credential.AccessKeyID(), r.Credential.Version}, nil
 }
 
-// retrySigner returns another key pair of the same credential after S3 has refused one.
-// There is one in two cases, both during a rotation:
+// retrySigner returns the key pair for a retry after S3 has refused one. It is another one of
+// the same credential in two cases, both during a rotation:
 //
 //  1. The credential has a new key pair, which has passed verification, but some server of
 //     S3 does not know it yet. The previous key works until the rotation
@@ -35,6 +37,10 @@ func (o *Origin) signer(r alias.Route) (signer, error) {
 //  2. A request came with the old version of the credential and waited (for a slot, or
 //     with a body that broke) until the old key was deactivated. The current version's
 //     key pair signs the retry.
+//
+// 3. The alias was just opened, so there is no previous key, and some server of S3 does not
+// know the new key yet, though it has worked at others. The same key pair signs the retry, on
+// a new connection, which may lead to another server.
 //
 // The caller must retry at most once: if S3 refuses the second key too, the credential
 // is broken.
@@ -47,7 +53,53 @@ func (o *Origin) retrySigner(ctx context.Context, r alias.Route, refused signer,
 		s, err := o.signer(r)
 		return s, err == nil
 	}
-	return o.previousSigner(ctx, r, err)
+	if previous, ok := o.previousSigner(ctx, r, err); ok {
+		return previous, true
+	}
+	return refused, isNew(r.Credential) && isUnknownKey(err) && retryNewKey(ctx)
+}
+
+const (
+	// newKeyTime is how long some servers of S3 may not know a key that others know.
+	newKeyTime = time.Minute
+	// newKeyPause is the time between the two requests with such a key.
+	newKeyPause = 200 * time.Millisecond
+)
+
+// isNew reports whether the key of a provisioned credential began to sign less than newKeyTime
+// ago. At its first opening that is when it was verified.
+func isNew(c *alias.Credential) bool {
+	if _, ok := c.Provisioned(); !ok {
+		return false
+	}
+	began := c.RotatedAt
+	if c.RotatedAt.IsZero() {
+		began = c.VerifiedAt
+	}
+	return time.Since(began) < newKeyTime
+}
+
+func isUnknownKey(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Fault == awserr.UnknownKey
+}
+
+// retryNewKey waits for newKeyPause, and reports whether the call may be repeated with the same
+// key: once, however often its body is resumed.
+func retryNewKey(ctx context.Context) bool {
+	t, ok := ctx.Value(callStatsKey{}).(*callStats)
+	if !ok || t.keyRetried.Swap(true) {
+		return false
+	}
+	pause := time.NewTimer(newKeyPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		t.noReply.Store(true) // the next request gets a new connection
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // currentRoute returns the route with the current version of its credential. If the alias
