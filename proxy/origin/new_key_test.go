@@ -13,6 +13,7 @@ import (
 func TestNewKey(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
+	fresh := now.Add(24 * time.Hour) // new whenever the machine gets to it
 	for _, tc := range []struct {
 		name     string
 		change   func(*alias.Credential)
@@ -21,14 +22,16 @@ func TestNewKey(t *testing.T) {
 		requests int
 		want     Outcome
 	}{
-		{"just opened", func(c *alias.Credential) { c.VerifiedAt = now }, "InvalidAccessKeyId", 1, 2, OutcomeOK},
-		{"just rotated in an emergency", func(c *alias.Credential) { c.RotatedAt = now }, "InvalidAccessKeyId", 1, 2, OutcomeOK},
-		{"refused twice", func(c *alias.Credential) { c.VerifiedAt = now }, "InvalidAccessKeyId", 2, 2, OutcomeBadCredential},
-		{"a wrong signature", func(c *alias.Credential) { c.VerifiedAt = now }, "SignatureDoesNotMatch", 1, 1, OutcomeBadCredential},
-		{"no right", func(c *alias.Credential) { c.VerifiedAt = now }, "AccessDenied", 1, 1, OutcomeDenied},
+		{"just opened", func(c *alias.Credential) { c.VerifiedAt = fresh }, "InvalidAccessKeyId", 1, 2, OutcomeOK},
+		{"just rotated in an emergency", func(c *alias.Credential) { c.RotatedAt = fresh }, "InvalidAccessKeyId", 1, 2, OutcomeOK},
+		{"refused twice", func(c *alias.Credential) { c.VerifiedAt = fresh }, "InvalidAccessKeyId", 2, 2, OutcomeBadCredential},
+		{"a wrong signature", func(c *alias.Credential) { c.VerifiedAt = fresh }, "SignatureDoesNotMatch", 1, 1, OutcomeBadCredential},
+		{"no right", func(c *alias.Credential) { c.VerifiedAt = fresh }, "AccessDenied", 1, 1, OutcomeDenied},
 		{"opened a minute ago", func(c *alias.Credential) { c.VerifiedAt = now.Add(-newKeyTime) }, "InvalidAccessKeyId", 1, 1, OutcomeBadCredential},
-		{"verified again after a rotation", func(c *alias.Credential) { c.VerifiedAt, c.RotatedAt = now, now.Add(-time.Hour) }, "InvalidAccessKeyId", 1, 1, OutcomeBadCredential},
-		{"pasted", func(c *alias.Credential) { c.VerifiedAt, c.Provider = now, alias.Static{AccessKeyID: c.AccessKeyID()} }, "InvalidAccessKeyId", 1, 1, OutcomeBadCredential},
+		{"verified again after a rotation", func(c *alias.Credential) { c.VerifiedAt, c.RotatedAt = fresh, now.Add(-time.Hour) }, "InvalidAccessKeyId", 1, 1, OutcomeBadCredential},
+		{"pasted", func(c *alias.Credential) {
+			c.VerifiedAt, c.Provider = fresh, alias.Static{AccessKeyID: c.AccessKeyID()}
+		}, "InvalidAccessKeyId", 1, 1, OutcomeBadCredential},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
