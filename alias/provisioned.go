@@ -64,8 +64,6 @@ type PolicyRef struct {
 type PendingKey struct {
 	SealedKey           // without an id until the key is created
 	CreatedAt time.Time `json:"created_at,omitzero"`
-	// Scope is the verdict of its verification; empty before it is verified.
-	Scope Verdict `json:"scope,omitempty"`
 }
 
 // PreviousKey is the key pair before a rotation. Until its end a request that S3 refuses
@@ -99,11 +97,12 @@ type Provisioned struct {
 	// user, which proves that ixmage made the user.
 	Operation   string        `json:"operation"`
 	RotateEvery time.Duration `json:"rotate_every,omitempty"`
-	// Generation is the value of the user's generation tag that this registry wrote last,
-	// and GenerationBefore the one before. Any other value is that of another registry,
-	// and this one then only reads.
-	Generation       string `json:"generation,omitempty"`
-	GenerationBefore string `json:"generation_before,omitempty"`
+	// Generation is the value of the user's generation tag that this registry wrote last, and
+	// GenerationsBefore are the ones before, the latest last: IAM may show one of them for a
+	// while. Any other value is that of another registry, and this one then only reads.
+	Generation        string   `json:"generation,omitempty"`
+	GenerationsBefore []string `json:"generations_before,omitempty"`
+	GenerationSeen    bool     `json:"generation_seen,omitempty"` // IAM has shown Generation
 	// The keys of the user beside the current one, by their roles.
 	Pending  *PendingKey  `json:"pending,omitempty"`
 	Previous *PreviousKey `json:"previous,omitempty"`
@@ -143,6 +142,7 @@ func (p *Provisioned) Clone() *Provisioned {
 	c.Grants, c.Policies, c.Tags = slices.Clone(p.Grants), slices.Clone(p.Policies), maps.Clone(p.Tags)
 	c.PendingDeletion, c.ExtraGrants = slices.Clone(p.PendingDeletion), slices.Clone(p.ExtraGrants)
 	c.Suspects, c.KeyBeside = slices.Clone(p.Suspects), slices.Clone(p.KeyBeside)
+	c.GenerationsBefore = slices.Clone(p.GenerationsBefore)
 	if p.Previous != nil {
 		previous := *p.Previous
 		previous.Sealed = slices.Clone(p.Previous.Sealed)

@@ -83,10 +83,10 @@ func parseFilter(q url.Values) (alias.OperationFilter, []alias.Problem) {
 		}
 	}
 	switch f.State {
-	case alias.OperationRunning, alias.OperationDone, alias.OperationFailed:
+	case alias.OperationRunning, alias.OperationDone, alias.OperationFailed, alias.OperationSuperseded:
 	default:
 		if q.Has("state") {
-			problems = append(problems, alias.Problem{Field: "state", Detail: "must be running, done or failed"})
+			problems = append(problems, alias.Problem{Field: "state", Detail: "must be running, done, failed or superseded"})
 		}
 	}
 	return f, problems
@@ -164,6 +164,8 @@ type operationJSON struct {
 	Alias      alias.Name           `json:"alias"`
 	Credential alias.Name           `json:"credential"`
 	State      alias.OperationState `json:"state"`
+	// SupersededBy is the id of the operation that took its place; empty if none did.
+	SupersededBy string `json:"superseded_by,omitempty"`
 	// OperationError encodes just the members that the API shows.
 	Error      *alias.OperationError `json:"error"`
 	CreatedAt  string                `json:"created_at"`
@@ -183,6 +185,11 @@ func showOperation(o *alias.Operation) operationJSON {
 	out := operationJSON{
 		ID: o.ID, Kind: o.Kind, Alias: o.Alias, Credential: o.Credential, State: o.State, Error: o.Error,
 		CreatedAt: timestamp(o.CreatedAt), FinishedAt: timestampOrNull(o.FinishedAt), Steps: make([]stepJSON, len(o.Steps)),
+	}
+	if o.Error != nil && o.Error.SupersededBy != "" {
+		shown := *o.Error
+		out.SupersededBy, shown.SupersededBy = shown.SupersededBy, ""
+		out.Error = &shown
 	}
 	for i, s := range o.Steps {
 		out.Steps[i] = stepJSON{

@@ -132,11 +132,6 @@ func (a *AWS) retryer() aws.Retryer {
 // iam makes a client that signs with the chain's credentials.
 func (a *AWS) iam() *iam.Client { return iam.NewFromConfig(a.base, a.iamOptions) }
 
-// iamOnce makes such a client that does not retry.
-func (a *AWS) iamOnce() *iam.Client {
-	return iam.NewFromConfig(a.base, a.iamOptions, func(o *iam.Options) { o.Retryer = aws.NopRetryer{} })
-}
-
 func (a *AWS) iamOptions(o *iam.Options) {
 	o.Retryer = a.retryer()
 	if a.endpoints.IAM != "" {
@@ -161,6 +156,9 @@ func (a *AWS) withKey(kp alias.KeyPair) (*iam.Client, *sts.Client) {
 	return iam.NewFromConfig(base, a.iamOptions, func(o *iam.Options) { o.Retryer = once }),
 		sts.NewFromConfig(base, a.stsOptions, func(o *sts.Options) { o.Retryer = once })
 }
+
+// once makes a call that the SDK does not repeat.
+func once(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
 
 // marked adds the id of an operation to the user agent of a call, which CloudTrail
 // records.

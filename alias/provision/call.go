@@ -20,10 +20,6 @@ type caller struct {
 	credential alias.Name
 }
 
-func (t *task) caller() caller {
-	return caller{p: t.p, actor: t.op.Actor, operation: t.op.ID, alias: t.op.Alias, credential: t.op.Credential}
-}
-
 // apiCall is one call of IAM: its action and its resource. Zero fields do not apply.
 type apiCall struct {
 	caller
@@ -68,6 +64,7 @@ func (a apiCall) resource() string {
 // not marked as a read gets an audit entry, with its outcome.
 func call[In, Out any](
 	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
+	options ...func(*iam.Options),
 ) (*Out, error) {
 	select {
 	case a.p.calls <- struct{}{}:
@@ -75,7 +72,7 @@ func call[In, Out any](
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	out, err := fn(ctx, in, marked(a.operation))
+	out, err := fn(ctx, in, append(options, marked(a.operation))...)
 	if err != nil {
 		err = a.explain(ctx, newCallError(a.action, a.resource(), err))
 	} else if element := missingElement(out); element != "" {

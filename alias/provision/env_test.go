@@ -321,7 +321,7 @@ func (p *process) drive() {
 			return
 		}
 		for _, o := range list {
-			p.run(p.proc.ctx, o.ID)
+			p.run(p.proc.ctx, o.Credential)
 		}
 	}
 }
@@ -354,7 +354,7 @@ func (p *process) quiet() {
 	p.w.t.Helper()
 	for range 3 {
 		p.drive()
-		p.w.clock.advance(2 * time.Hour)
+		p.w.clock.advance(13 * time.Hour)
 		p.reconcile(p.proc.ctx)
 	}
 }

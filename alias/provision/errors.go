@@ -30,6 +30,8 @@ const (
 	codeNotVerified    = "not-verified"
 	codeOldKeyWorks    = "old-key-works"
 	codeUserMissing    = "user-missing"
+	codeCopied         = "generation" // another copy of the registry changed the user
+	codeSuperseded     = "superseded" // a removal or an emergency took its place
 	codeInternal       = "internal"
 
 	codeBucketMissing = "bucket-missing"
@@ -242,6 +244,12 @@ func isTaken(err error) bool { return hasCode(err, "EntityAlreadyExists") }
 func isPassing(err error) bool {
 	call, ok := errors.AsType[*callError](err)
 	return ok && call.passing()
+}
+
+// isUnanswered reports whether a call may have had its effect although it failed.
+func isUnanswered(err error) bool {
+	call, ok := errors.AsType[*callError](err)
+	return ok && (call.code == "" || call.status >= 500)
 }
 
 func isUnimplemented(err error) bool {

@@ -82,12 +82,12 @@ func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
 	if err != nil || b.same != nil {
 		return changes, err
 	}
+	data := progress{Request: &b.req, Raised: true, Format: progressFormat}
 	var c *alias.Credential
 	if b.req.Credential != "" {
-		c, err = b.reused(tx)
+		c, err = b.reused(tx, &data)
 	} else {
 		c, err = b.insertCredential(tx)
-		changes = append(changes, alias.Change{CredentialPut: c})
 	}
 	if err != nil {
 		return nil, err
@@ -99,13 +99,17 @@ func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
 	if err := tx.InsertAlias(a); err != nil {
 		return nil, fmt.Errorf("alias %s: %w", a.Name, err)
 	}
-	b.op.Credential, b.op.CredentialID = c.Name, c.ID
-	if b.op.Data, err = json.Marshal(progress{Request: &b.req}); err != nil {
-		return nil, err
+	changes = append(changes, alias.Change{CredentialPut: c}, alias.Change{AliasPut: a})
+	return changes, insertOperation(tx, b.op, &data, c)
+}
+
+// insertOperation stores a new operation on a credential.
+func insertOperation(tx alias.Tx, op *alias.Operation, data *progress, c *alias.Credential) (err error) {
+	if op.Data, err = json.Marshal(data); err != nil {
+		return err
 	}
-	t := task{op: b.op, data: progress{Request: &b.req}}
-	b.op.Steps = names(t.steps())
-	return append(changes, alias.Change{AliasPut: a}), tx.InsertOperation(b.op)
+	op.Credential, op.CredentialID, op.Steps = c.Name, c.ID, newSteps(op, data)
+	return tx.InsertOperation(op)
 }
 
 // clear finds an existing operation of the same request, or reports that the name is
@@ -185,8 +189,11 @@ func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 			User: alias.IAMUser{Name: name, Path: policy.UserPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary},
 			Mode: b.req.Policy, Grants: []alias.Grant{policy.GrantOf(&b.req)}, Operation: b.op.ID,
 			Tags: policy.UserTags(b.p.cfg.InstallID, b.op.ID, b.req), RotateEvery: b.req.RotateEvery,
+			Pending: &alias.PendingKey{SealedKey: alias.SealedKey{Version: 1}},
 		},
 	}
+	prov, _ := c.Provisioned()
+	raiseGeneration(prov)
 	return c, tx.InsertCredential(c)
 }
 
@@ -201,8 +208,9 @@ func (p *Provisioner) userHeld(user string, but alias.Name) bool {
 	return held
 }
 
-// reused returns the credential that the request names, if it can be reused.
-func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
+// reused adds the location to the grants of the credential that the request names, if it
+// can be reused.
+func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) {
 	c, err := tx.Credential(b.req.Credential)
 	if errors.Is(err, alias.ErrNotFound) {
 		return nil, policy.Invalid("credential", fmt.Sprintf("there is no credential named %q", b.req.Credential))
@@ -230,10 +238,16 @@ func (b *intent) reused(tx alias.Tx) (*alias.Credential, error) {
 	case b.req.Policy != "" && b.req.Policy != p.Mode:
 		return nil, policy.Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
 	}
-	if err := policy.CheckAttached(p.Mode, append(slices.Clone(p.Grants), policy.GrantOf(&b.req))); err != nil {
+	err = cmp.Or(policy.CheckAttached(p.Mode, append(slices.Clone(p.Grants), policy.GrantOf(&b.req))),
+		policy.CheckPartition(b.req.Location, p.User.ARN, ""))
+	if err != nil {
 		return nil, err
 	}
-	return c, policy.CheckPartition(b.req.Location, p.User.ARN, "")
+	data.Before, p = p, p.Clone()
+	withGrant(p, policy.GrantOf(&b.req))
+	data.Raised = raiseGeneration(p)
+	c.Provider, c.Revision, c.UpdatedAt = p, c.Revision+1, b.op.CreatedAt
+	return c, tx.UpdateCredential(c)
 }
 
 // Plan returns what Provision would do. It calls no server, and works while
@@ -263,34 +277,43 @@ func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Pla
 	return policy.MakePlan(req, env)
 }
 
-// Rotate starts the rotation of the key of a provisioned credential. In an emergency
-// the old key is deleted as soon as the new one is verified. If a rotation runs already,
-// Rotate returns that one. It returns alias.ErrNotProvisioned for a credential of
-// another kind.
+// Rotate starts the rotation of the key of a provisioned credential. In an emergency no key
+// that the user has now works any more when it ends, nor a session that was made with one,
+// and the operation takes the place of an ordinary rotation or a reuse that runs. If a
+// rotation of the same kind runs already, Rotate returns that one. It returns
+// alias.ErrNotProvisioned for a credential of another kind.
 func (p *Provisioner) Rotate(
 	ctx context.Context, actor string, name alias.Name, emergency bool,
 ) (*alias.Operation, error) {
 	if err := p.enabled(); err != nil {
 		return nil, err
 	}
+	if !emergency {
+		if err := p.boundaryAsked(); err != nil {
+			return nil, err
+		}
+	}
 	op := p.newOperation(alias.OperationRotate, actor)
 	op.Credential = name
-	data := progress{Emergency: emergency}
-	return p.beginOn(ctx, op, data, func(c *alias.Credential) error {
-		if err := p.boundaryAsked(); err != nil && !emergency {
-			return err
-		}
-		if c.State != alias.CredentialActive {
+	return p.begin(ctx, op, progress{Emergency: emergency}, func(c *alias.Credential) error {
+		if c.State != alias.CredentialActive && c.State != alias.CredentialRotating {
 			return fmt.Errorf("credential %s is %s: %w", name, c.State, alias.ErrBusy)
+		}
+		prov, _ := c.Provisioned()
+		if prov.Pending == nil {
+			prov.Pending = &alias.PendingKey{SealedKey: alias.SealedKey{Version: c.Version + 1}}
+		}
+		if prov.Previous != nil && emergency {
+			prov.Previous.Until = earlier(prov.Previous.Until, op.CreatedAt)
 		}
 		c.State = alias.CredentialRotating
 		return nil
 	})
 }
 
-// Remove starts the removal of a provisioned credential and its IAM user. Errors:
-// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is 0 or the
-// current revision.
+// Remove starts the removal of a provisioned credential and its IAM user. It takes the
+// place of an operation that runs on the credential. Errors: *alias.InUseError while
+// aliases use it, alias.ErrStale unless ifRevision is 0 or the current revision.
 func (p *Provisioner) Remove(
 	ctx context.Context, actor string, name alias.Name, ifRevision int64,
 ) (*alias.Operation, error) {
@@ -299,7 +322,7 @@ func (p *Provisioner) Remove(
 	}
 	op := p.newOperation(alias.OperationRemove, actor)
 	op.Credential = name
-	return p.beginOn(ctx, op, progress{}, func(c *alias.Credential) error {
+	return p.begin(ctx, op, progress{}, func(c *alias.Credential) error {
 		if ifRevision != 0 && ifRevision != c.Revision {
 			return fmt.Errorf("credential %s: %w", name, alias.ErrStale)
 		}
@@ -308,43 +331,117 @@ func (p *Provisioner) Remove(
 	})
 }
 
-// beginOn stores a new operation on a credential. If one of the same kind runs, it
-// returns that one instead.
-func (p *Provisioner) beginOn(
-	ctx context.Context, op *alias.Operation, data progress, allow func(*alias.Credential) error,
+// begin stores a new operation on a credential, together with the desired state that want
+// writes into it. If the same is under way already, it returns that operation instead.
+func (p *Provisioner) begin(
+	ctx context.Context, op *alias.Operation, data progress, want func(*alias.Credential) error,
 ) (*alias.Operation, error) {
-	var same *alias.Operation
-	err := p.cfg.Registry.Apply(ctx, []alias.Name{op.Credential}, func(tx alias.Tx) ([]alias.Change, error) {
+	var same, superseded *alias.Operation
+	err := p.cfg.Registry.Apply(ctx, p.affected(ctx, op), func(tx alias.Tx) ([]alias.Change, error) {
+		same, superseded = nil, nil
 		c, err := provisionedIn(tx, op.Credential)
 		if err != nil {
 			return nil, err
 		}
 		running, err := tx.RunningOperation("", op.Credential)
+		var changes []alias.Change
 		switch {
-		case err == nil && running.Kind == op.Kind:
+		case errors.Is(err, alias.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case isSame(running, op, &data):
 			same = running
-			return nil, escalate(tx, running, data)
-		case err == nil:
-			return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
-		case !errors.Is(err, alias.ErrNotFound):
+			return nil, nil
+		default:
+			if err := inUse(tx, op, c); err != nil {
+				return nil, err
+			}
+			if changes, err = supersede(tx, running, op, &data, c); err != nil {
+				return nil, err
+			}
+			superseded = running
+		}
+		if err := cmp.Or(inUse(tx, op, c), want(c)); err != nil {
 			return nil, err
 		}
-		if err := cmp.Or(inUse(tx, op, c), allow(c)); err != nil {
+		prov, _ := c.Provisioned()
+		data.Format, data.Raised = progressFormat, raiseGeneration(prov)
+		c.Revision, c.UpdatedAt = c.Revision+1, op.CreatedAt
+		if err := tx.UpdateCredential(c); err != nil {
 			return nil, err
 		}
-		return writeIntent(tx, op, data, c)
+		return append(changes, alias.Change{CredentialPut: c}), insertOperation(tx, op, &data, c)
 	})
-	if err == nil && same != nil && data.Emergency {
-		p.interrupt(same.ID)
-	}
 	if err != nil || same != nil {
 		return same, err
+	}
+	if superseded != nil {
+		p.cfg.Recorder.Operation(string(superseded.Kind), string(superseded.State))
+		p.interrupt(op.Credential)
 	}
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: op.Actor, Action: string(op.Kind), Credential: op.Credential, Outcome: "begun", Operation: op.ID,
 	})
 	p.notify()
 	return op, nil
+}
+
+// affected are the names of the credential and of the alias whose provisioning the
+// operation may supersede.
+func (p *Provisioner) affected(ctx context.Context, op *alias.Operation) []alias.Name {
+	names := []alias.Name{op.Credential}
+	list, err := p.cfg.Registry.History().Operations(ctx, alias.OperationFilter{
+		Credential: op.Credential, State: alias.OperationRunning, Limit: 1,
+	})
+	if err == nil && len(list) == 1 && list[0].Alias != "" && list[0].Alias != op.Credential {
+		names = append(names, list[0].Alias)
+	}
+	return names
+}
+
+// isSame reports whether a running operation does what is asked for. An ordinary rotation
+// is content with an emergency.
+func isSame(running, asked *alias.Operation, data *progress) bool {
+	if running.Kind != asked.Kind {
+		return false
+	}
+	var under progress
+	return !data.Emergency || json.Unmarshal(running.Data, &under) == nil && under.Emergency
+}
+
+// supersede ends a running operation in favour of another, and makes the desired state of
+// the credential that of before it. A removal may take the place of every operation, an
+// emergency that of all but a removal, which ends all access by itself, and the making of
+// the user, whose key nobody has yet.
+func supersede(
+	tx alias.Tx, running, by *alias.Operation, data *progress, c *alias.Credential,
+) ([]alias.Change, error) {
+	var under progress
+	if err := json.Unmarshal(running.Data, &under); err != nil {
+		return nil, err
+	}
+	if by.Kind != alias.OperationRemove &&
+		(!data.Emergency || running.Kind == alias.OperationRemove || creates(running, &under)) {
+		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
+	}
+	prov, _ := c.Provisioned()
+	setBackGrants(prov, &under)
+	failure := &alias.OperationError{Code: codeSuperseded, SupersededBy: by.ID, Detail: "superseded by " + by.ID + ", of kind " + string(by.Kind)}
+	if under.Undo != nil {
+		failure.Detail += "; it had failed before: " + under.Undo.Detail
+	}
+	for i := range running.Steps {
+		if s := &running.Steps[i]; s.State == alias.StepRunning {
+			s.State, s.FinishedAt, s.Detail, failure.Step = alias.StepFailed, by.CreatedAt, failure.Detail, s.Name
+		}
+	}
+	running.State, running.Error, running.FinishedAt, running.UpdatedAt = alias.OperationSuperseded, failure, by.CreatedAt, by.CreatedAt
+	running.Revision++
+	changes, err := []alias.Change(nil), error(nil)
+	if running.Kind == alias.OperationProvision {
+		changes, err = failAlias(tx, running)
+	}
+	return changes, errors.Join(err, tx.UpdateOperation(running))
 }
 
 // provisionedIn reads a provisioned credential.
@@ -359,23 +456,6 @@ func provisionedIn(tx alias.Tx, name alias.Name) (*alias.Credential, error) {
 	return c, nil
 }
 
-// escalate makes a running rotation an emergency if the new request is one. The task
-// sees this when its next write is stale, or when it is interrupted.
-func escalate(tx alias.Tx, running *alias.Operation, asked progress) error {
-	var data progress
-	if err := json.Unmarshal(running.Data, &data); err != nil || !asked.Emergency || data.Emergency {
-		return err
-	}
-	data.Emergency = true
-	next := *running
-	next.Revision++
-	var err error
-	if next.Data, err = json.Marshal(data); err != nil {
-		return err
-	}
-	return tx.UpdateOperation(&next)
-}
-
 // inUse prevents the removal of a credential that aliases use.
 func inUse(tx alias.Tx, op *alias.Operation, c *alias.Credential) error {
 	if op.Kind != alias.OperationRemove {
@@ -386,18 +466,4 @@ func inUse(tx alias.Tx, op *alias.Operation, c *alias.Credential) error {
 		err = &alias.InUseError{Credential: c.Name, Aliases: users}
 	}
 	return err
-}
-
-func writeIntent(tx alias.Tx, op *alias.Operation, data progress, c *alias.Credential) ([]alias.Change, error) {
-	var err error
-	if op.Data, err = json.Marshal(data); err != nil {
-		return nil, err
-	}
-	t := task{op: op, data: data}
-	op.CredentialID, op.Steps = c.ID, names(t.steps())
-	c.Revision, c.UpdatedAt = c.Revision+1, op.CreatedAt
-	if err := tx.UpdateCredential(c); err != nil {
-		return nil, err
-	}
-	return []alias.Change{{CredentialPut: c}}, tx.InsertOperation(op)
 }

@@ -3,8 +3,6 @@ package provision
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,66 +19,51 @@ import (
 // example when a key's creation is compared with the start of an operation.
 const clockSkew = 5 * time.Minute
 
-// createKey makes the key of a new user, or the second one in a rotation, and
-// seals its secret into the operation. It first deletes a key of an earlier attempt
-// whose secret was lost, since no client can use that key.
+// createKey makes a key and seals its secret into the credential. The time of the call
+// and the keys that the user had before are stored first: a key whose answer is lost is
+// told by them.
 //
-//	list keys ── unknown, made since this step began ──> delete it
-//	    │                                                   │
-//	    ▼                                                   ▼
-//	CreateAccessKey ── answer lost, or a crash here ──> the step is repeated
+//	stored: now, and the keys that the user has
+//	    │
+//	    ▼
+//	CreateAccessKey ── answer lost, or a crash here ──> a key that is probably ours
 //	    │
 //	    ▼
 //	sealed, durable ── this write fails ──> DeleteAccessKey at once
-func (t *task) createKey(ctx context.Context) (string, error) {
-	if t.data.Pending != nil {
-		return "made " + t.data.Pending.AccessKeyID, nil
+func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
+	t.prov.KeySince, t.prov.KeyBeside = t.now(), nil
+	for _, k := range t.seen.keys {
+		t.prov.KeyBeside = append(t.prov.KeyBeside, k.id)
 	}
-	c, p, err := t.credential(ctx)
-	if err != nil {
+	if err := t.store(ctx); err != nil {
 		return "", err
 	}
-	if t.data.KeySince.IsZero() {
-		t.data.KeySince = t.now()
-		if err := t.save(ctx); err != nil {
-			return "", err
-		}
-	}
-	kp, err := t.makeKey(ctx, c, p)
-	if err != nil {
+	t.seen.listed = false
+	kp, err := t.makeKey(ctx)
+	if err != nil || kp.AccessKeyID == "" {
 		return "", err
 	}
-	sealed, err := t.p.cfg.Registry.SealKey(c, kp, t.nextVersion(c))
+	sealed, err := t.p.cfg.Registry.SealKey(t.c, kp, t.prov.Pending.Version)
 	if err == nil {
-		t.data.Pending, t.data.PendingAt = &sealed, t.now()
-		err = t.save(ctx)
+		t.prov.Pending.SealedKey, t.prov.Pending.CreatedAt = sealed, t.now()
+		t.data.Keys = append(t.data.Keys, kp.AccessKeyID)
+		err = t.store(ctx)
 	}
 	if err != nil {
-		t.data.Pending = nil
-		lost := t.caller().deleteKey(context.WithoutCancel(ctx), p.User.Name, kp.AccessKeyID)
+		lost := t.caller().deleteKey(context.WithoutCancel(ctx), t.prov.User.Name, kp.AccessKeyID)
 		return "", errors.Join(err, lost)
 	}
 	return "made " + kp.AccessKeyID, nil
 }
 
-// nextVersion is the credential version that the new key will have.
-func (t *task) nextVersion(c *alias.Credential) int64 {
-	if t.op.Kind == alias.OperationProvision {
-		return c.Version
-	}
-	return c.Version + 1
-}
-
-func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provisioned) (alias.KeyPair, error) {
+// makeKey sends CreateAccessKey once: after a lost answer the keys are listed again before
+// another one is made. It returns no key if the keys have to be listed.
+func (t *task) makeKey(ctx context.Context) (alias.KeyPair, error) {
 	client := t.p.cfg.AWS.iam()
-	full := 0 // attempts for which the user had too many keys
 	var kp alias.KeyPair
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
-		if err := t.deleteLost(ctx, c, p); err != nil {
-			return false, err
-		}
-		out, err := call(ctx, t.caller().write("iam:CreateAccessKey", p.User.Name), client.CreateAccessKey,
-			&iam.CreateAccessKeyInput{UserName: aws.String(p.User.Name)})
+		out, err := call(ctx, t.caller().write("iam:CreateAccessKey", t.prov.User.Name), client.CreateAccessKey,
+			&iam.CreateAccessKeyInput{UserName: aws.String(t.prov.User.Name)}, once)
 		switch {
 		case err == nil:
 			kp = alias.KeyPair{
@@ -88,116 +71,30 @@ func (t *task) makeKey(ctx context.Context, c *alias.Credential, p *alias.Provis
 				SecretAccessKey: alias.NewSecret(aws.ToString(out.AccessKey.SecretAccessKey)),
 			}
 			return true, nil
+		case hasCode(err, codeLimit):
+			t.seen.unmade = true // the list of keys tells why
+			return true, nil
 		case isGone(err):
 			return false, nil // IAM does not show the user yet
-		case hasCode(err, codeLimit):
-			full++
-			return false, t.caller().keySlots(ctx, p.User.Name, full)
+		case isUnanswered(err):
+			t.seen.unmade = true
+			return true, nil
 		}
 		return false, err
 	})
-	if errors.Is(err, errNotSeen) {
-		err = failf(codeQuota, "no access key could be made for %s: a user has at most two; "+
-			"list them with: aws iam list-access-keys --user-name %s", p.User.Name, p.User.Name)
-	}
 	return kp, err
 }
 
-// deleteLost deletes the keys that this operation made and whose secrets were lost,
-// and the keys in PendingDeletion. Any other key that the registry does not know
-// belongs to another client: the operation then fails and names it.
-func (t *task) deleteLost(ctx context.Context, c *alias.Credential, p *alias.Provisioned) error {
-	keys, err := t.caller().keys(ctx, p.User.Name)
-	if isGone(err) {
-		return nil // a user that IAM does not show has no keys
-	}
-	if err != nil {
-		return err
-	}
-	var own, foreign []string
-	for _, k := range keys {
-		lost, err := t.lost(ctx, p, k)
-		if err != nil {
-			return err
-		}
-		switch {
-		case t.knows(c, p, k.id):
-			own = append(own, k.id)
-		case lost:
-			if err := t.caller().deleteKey(ctx, p.User.Name, k.id); err != nil {
-				return err
-			}
-		default:
-			foreign = append(foreign, k.id)
-		}
-	}
-	if len(foreign) > 0 {
-		return t.unknownKeys(ctx, p.User.Name, foreign, own)
-	}
-	return nil
-}
+// maxKeys is how many keys a user can have.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+const maxKeys = 2
 
-// unknownKeys is the error that names the user's unknown and known keys and the last
-// use of each, so that an operator can decide which to delete.
-func (t *task) unknownKeys(ctx context.Context, user string, foreign, own []string) error {
-	named := func(ids []string) string {
-		list := make([]string, len(ids))
-		for i, id := range ids {
-			list[i] = id + " (" + t.caller().lastUse(ctx, id) + ")"
-		}
-		return strings.Join(list, ", ")
+// pair returns the new key with its secret, or the current one if none is being made.
+func (t *task) pair() (alias.KeyPair, error) {
+	if t.prov.Pending == nil {
+		return t.reveal(t.p.cfg.Registry.Reveal(t.c))
 	}
-	beside := ""
-	if len(own) > 0 {
-		beside = ", beside its own " + named(own)
-	}
-	return failf(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
-		"ixmage changed nothing; find out who uses them, then delete them", user, named(foreign), beside)
-}
-
-// knows reports whether the registry holds a key.
-func (t *task) knows(c *alias.Credential, p *alias.Provisioned, id string) bool {
-	known := []string{c.AccessKeyID()}
-	if p.Previous != nil {
-		known = append(known, p.Previous.AccessKeyID)
-	}
-	if t.data.Pending != nil {
-		known = append(known, t.data.Pending.AccessKeyID)
-	}
-	if t.data.Retiring != nil {
-		known = append(known, t.data.Retiring.AccessKeyID)
-	}
-	return slices.Contains(known, id)
-}
-
-// lost reports whether a key unknown to the registry was created by this operation
-// and its secret was lost: it is not older than the step, and it was never used. A
-// key that was used belongs to a client, perhaps of the registry that this one is a
-// copy of.
-func (t *task) lost(ctx context.Context, p *alias.Provisioned, k accessKey) (bool, error) {
-	if slices.Contains(p.PendingDeletion, k.id) {
-		return true, nil
-	}
-	if t.data.KeySince.IsZero() || k.created < t.data.KeySince.Add(-clockSkew).Unix() {
-		return false, nil
-	}
-	last, err := t.caller().lastUsed(ctx, k.id)
-	if isUnimplemented(err) || isGone(err) {
-		return true, nil
-	}
-	return last.IsZero(), err
-}
-
-// pair returns the new key with its secret.
-func (t *task) pair(ctx context.Context) (alias.KeyPair, error) {
-	c, _, err := t.credential(ctx)
-	if err != nil {
-		return alias.KeyPair{}, err
-	}
-	if t.data.Pending == nil { // a reuse, or a rotation after its swap
-		return t.reveal(t.p.cfg.Registry.Reveal(c))
-	}
-	return t.reveal(t.p.cfg.Registry.RevealSealed(c, *t.data.Pending))
+	return t.reveal(t.p.cfg.Registry.RevealSealed(t.c, t.prov.Pending.SealedKey))
 }
 
 func (t *task) reveal(kp alias.KeyPair, err error) (alias.KeyPair, error) {
@@ -209,6 +106,27 @@ func (t *task) reveal(kp alias.KeyPair, err error) (alias.KeyPair, error) {
 
 // refusedInARow is how often in a row an inactive key must be refused.
 const refusedInARow = 3
+
+// awaitRefusal waits until a key that is inactive is refused, because IAM revokes it with
+// a delay.
+func (t *task) awaitRefusal(ctx context.Context, d decision) (string, error) {
+	sealed := alias.SealedKey{AccessKeyID: d.key, Sealed: t.c.Sealed, Version: t.c.Version}
+	if t.prov.Previous != nil && t.prov.Previous.AccessKeyID == d.key {
+		sealed = t.prov.Previous.SealedKey
+	}
+	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(t.c, sealed))
+	if err != nil {
+		return "", err
+	}
+	if err := t.waitUntilRefused(ctx, kp, t.prov.Grants); err != nil {
+		return "", err
+	}
+	if t.seen.refused == nil {
+		t.seen.refused = map[string]bool{}
+	}
+	t.seen.refused[d.key] = true
+	return d.key + " is refused", nil
+}
 
 // waitUntilRefused probes with a key until STS and its S3 server refuse it
 // refusedInARow times in a row.
@@ -264,11 +182,73 @@ func (p *Provisioner) stillWorks(ctx context.Context, kp alias.KeyPair, grants [
 	return ""
 }
 
+// keySlotsTaken is the error for a user that has two keys already.
+func keySlotsTaken(user string, keys []accessKey) error {
+	named := make([]string, len(keys))
+	for i, k := range keys {
+		named[i] = k.id
+	}
+	return failf(codeQuota, "no access key could be made for %s: a user has at most two, and it has %s; "+
+		"find out who uses them, and delete one", user, strings.Join(named, " and "))
+}
+
 // accessKey is a key as IAM lists it.
 type accessKey struct {
 	id      string
 	active  bool
 	created int64 // seconds since 1970
+	use     keyUse
+	last    time.Time // its last use, if use is useSome
+}
+
+// keyUse is what IAM tells of the use of a key. It shows a use hours late.
+type keyUse int
+
+const (
+	useUnknown keyUse = iota // not asked, or the server cannot tell
+	useDenied                // this server may not ask
+	useNever
+	useSome
+)
+
+// lastUse describes the last use of a key for the operator.
+func (k accessKey) lastUse() string {
+	switch k.use {
+	case useNever:
+		return "never used"
+	case useSome:
+		return "last used " + k.last.UTC().Format("2006-01-02 15:04")
+	case useUnknown, useDenied:
+	}
+	return "last use unknown"
+}
+
+// usage asks for the use of a key. That of the key that an operation made for a new user
+// counts only after the operation's own probes.
+func (t *task) usage(ctx context.Context, id string) (keyUse, time.Time) {
+	last, err := t.caller().lastUsed(ctx, id)
+	call, failed := errors.AsType[*callError](err)
+	switch own := t.op != nil && t.prov.Pending != nil && t.prov.Pending.AccessKeyID == id; {
+	case failed && (call.denied() || call.passing()):
+		return useDenied, time.Time{}
+	case err != nil:
+		return useUnknown, time.Time{}
+	case last.IsZero(), own && !last.After(t.provedBy()):
+		return useNever, time.Time{}
+	}
+	return useSome, last
+}
+
+// provedBy is the latest time at which the operation itself can have used the pending
+// key, if it was not interrupted.
+func (t *task) provedBy() time.Time {
+	began := t.op.CreatedAt
+	for _, s := range t.op.Steps {
+		if s.StartedAt.After(began) {
+			began = s.StartedAt
+		}
+	}
+	return began.Add(t.p.cfg.Timing.VerifyBudget + clockSkew)
 }
 
 // keys lists the keys of a user.
@@ -322,41 +302,6 @@ func done(err error) (bool, error) {
 		return true, nil
 	}
 	return err == nil, err
-}
-
-// lastUse describes the last use of a key for the operator. IAM shows it hours late,
-// so no decision depends on it.
-func (c caller) lastUse(ctx context.Context, id string) string {
-	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
-		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
-	switch {
-	case err != nil:
-		return "last use unknown"
-	case out.AccessKeyLastUsed == nil || out.AccessKeyLastUsed.LastUsedDate == nil:
-		return "never used"
-	}
-	return fmt.Sprintf("last used %s for %s", out.AccessKeyLastUsed.LastUsedDate.UTC().Format("2006-01-02 15:04"),
-		aws.ToString(out.AccessKeyLastUsed.ServiceName))
-}
-
-// usedSince returns the id of a user's key that was used after since, and empty if
-// there is none.
-func (c caller) usedSince(ctx context.Context, user string, since time.Time) (string, error) {
-	keys, err := c.keys(ctx, user)
-	if err != nil {
-		return "", ignoreGone(err)
-	}
-	for _, k := range keys {
-		last, err := c.lastUsed(ctx, k.id)
-		if err != nil && !isUnimplemented(err) {
-			return "", err
-		}
-		if last.After(since) {
-			return k.id, nil
-		}
-	}
-	return "", nil
 }
 
 // lastUsed is the last use of a key that IAM shows, which can be hours late; zero for

@@ -102,34 +102,3 @@ func TestEleventhPolicy(t *testing.T) {
 	wantStory(t, op, codeQuota, "managed policies", "10", "inline", "another credential")
 	p.wantServed("shop")
 }
-
-// TestKeySlots: two keys that stay leave no room for a third, and are named.
-func TestKeySlots(t *testing.T) {
-	t.Parallel()
-	w := newEnv(t, iam.Config{})
-	p := w.start()
-	c := caller{p: p.Provisioner}
-	w.iam.AddUser("/", "reader", "")
-	for n := range 2 {
-		if err := c.keySlots(t.Context(), "reader", fullAttempts); n == 0 && err != nil {
-			t.Errorf("one key: %v", err)
-		}
-		if n == 0 {
-			w.iam.AddKey("reader")
-		}
-	}
-	if err := c.keySlots(t.Context(), "reader", 1); err != nil {
-		t.Errorf("a deletion may still be on its way: %v", err)
-	}
-	err := c.keySlots(t.Context(), "reader", fullAttempts)
-	why := operationError("create-key", fmt.Errorf("x: %w", err))
-	wantCode(t, why, codeQuota)
-	for _, k := range w.iam.Keys("reader") {
-		if !strings.Contains(why.Detail, k.ID) {
-			t.Errorf("the detail does not name %s: %s", k.ID, why.Detail)
-		}
-	}
-	if err := c.keySlots(t.Context(), "nobody", fullAttempts); err != nil {
-		t.Errorf("no user: %v", err)
-	}
-}

@@ -13,45 +13,65 @@ import (
 	"ixmage/alias/policy"
 )
 
-// grants are the locations that the user can read when the operation is done.
-func (t *task) grants(p *alias.Provisioned) []alias.Grant {
-	if t.data.Request == nil {
-		return p.Grants
-	}
-	wanted := policy.GrantOf(t.data.Request)
+// withGrant adds a location to those that a user may read.
+func withGrant(p *alias.Provisioned, wanted alias.Grant) {
 	if slices.ContainsFunc(p.Grants, func(g alias.Grant) bool {
 		return g.Bucket == wanted.Bucket && g.Prefix == wanted.Prefix && g.KMSKeyARN == wanted.KMSKeyARN
 	}) {
-		return p.Grants
+		return
 	}
-	return append(slices.Clone(p.Grants), wanted)
+	p.Grants = append(p.Grants, wanted)
+	p.ExtraGrants = slices.DeleteFunc(p.ExtraGrants, func(g alias.Grant) bool { return g == wanted })
 }
 
-// putPolicy gives the user its policy. A reuse first stores the credential as it was,
-// for the undo.
-func (t *task) putPolicy(ctx context.Context) (string, error) {
-	c, p, err := t.credential(ctx)
-	if err != nil {
-		return "", err
+// putPolicy gives the user the policy of its grants.
+func (t *task) putPolicy(ctx context.Context, _ decision) (string, error) {
+	// A new inline document revokes all extra grants; managed policies stay attached.
+	if t.prov.Mode != alias.PolicyManaged {
+		t.prov.ExtraGrants = nil
 	}
-	if t.data.Request.Credential != "" && t.data.Before == nil {
-		if err := t.checkBucket(ctx); err != nil {
-			return "", err
-		}
-		t.data.Before = p.Clone()
+	if t.data.Before != nil && !t.data.Widened {
+		t.data.Widened = true
 		if err := t.save(ctx); err != nil {
 			return "", err
 		}
 	}
-	p.Grants = t.grants(p)
-	// A new inline document revokes all extra grants; managed policies stay attached.
-	p.ExtraGrants = slices.DeleteFunc(p.ExtraGrants, func(g alias.Grant) bool {
-		return p.Mode != alias.PolicyManaged || slices.Contains(p.Grants, g)
-	})
-	if err := t.grant(ctx, p); err != nil {
+	if err := t.grant(ctx, t.prov); err != nil {
 		return "", err
 	}
-	return describePolicy(p), t.save(ctx, t.changed(c, p))
+	t.seen.put, t.seen.rights = true, viewUnknown
+	return describePolicy(t.prov), t.store(ctx)
+}
+
+// lookRights compares the policy of the user with the one of its grants.
+func (t *task) lookRights(ctx context.Context, _ decision) (string, error) {
+	var drift string
+	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		var err error
+		drift, err = t.caller().drift(ctx, t.prov)
+		return err == nil, err
+	})
+	if err != nil && !(t.op == nil && isUnimplemented(err)) {
+		return "", err
+	}
+	t.seen.drift, t.seen.rights = drift, viewSame
+	if drift != "" {
+		t.seen.rights = viewDiffers
+		return "", nil
+	}
+	if t.seen.put {
+		return "read back, no difference", nil
+	}
+	return "", nil
+}
+
+// limit revokes the extra grants of the user.
+func (t *task) limit(ctx context.Context, _ decision) (string, error) {
+	if err := t.caller().limitGrants(ctx, t.prov); err != nil {
+		return "", err
+	}
+	t.prov.ExtraGrants, t.seen.rights = nil, viewUnknown
+	return "", t.store(ctx)
 }
 
 // grant gives a user its grants.
@@ -71,7 +91,7 @@ func (t *task) grant(ctx context.Context, p *alias.Provisioned) (err error) {
 	if err != nil {
 		return failf(codeQuota, "%v", err)
 	}
-	return t.caller().putInline(ctx, p.User.Name, document)
+	return t.caller().putInline(ctx, p.User.Name, policy.InlineName, document)
 }
 
 func describePolicy(p *alias.Provisioned) string {
@@ -85,14 +105,13 @@ func describePolicy(p *alias.Provisioned) string {
 	return "attached " + strings.Join(arns, ", ")
 }
 
-// putInline puts the inline policy on the user and replaces an existing one of our
-// name.
-func (c caller) putInline(ctx context.Context, user string, document []byte) error {
+// putInline puts an inline policy on the user and replaces an existing one of its name.
+func (c caller) putInline(ctx context.Context, user, name string, document []byte) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, c.write("iam:PutUserPolicy", user).onPolicy(policy.InlineName), client.PutUserPolicy,
+		_, err := call(ctx, c.write("iam:PutUserPolicy", user).onPolicy(name), client.PutUserPolicy,
 			&iam.PutUserPolicyInput{
-				UserName: aws.String(user), PolicyName: aws.String(policy.InlineName), PolicyDocument: aws.String(string(document)),
+				UserName: aws.String(user), PolicyName: aws.String(name), PolicyDocument: aws.String(string(document)),
 			})
 		if isGone(err) {
 			return false, nil // IAM does not show the user yet
@@ -242,22 +261,6 @@ func (t *task) attach(ctx context.Context, user, arn string) error {
 	})
 }
 
-// checkPolicy reads the policy of the user back and compares it.
-func (t *task) checkPolicy(ctx context.Context) (string, error) {
-	_, p, err := t.credential(ctx)
-	if err != nil {
-		return "", err
-	}
-	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		drift, err := t.caller().drift(ctx, p)
-		return err == nil && drift == "", err
-	})
-	if err != nil {
-		return "", err
-	}
-	return "read back, no difference", nil
-}
-
 // drift describes a difference between the policies of a user and the desired ones. It
 // is empty if there is none.
 func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error) {
@@ -387,7 +390,7 @@ func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 		if err != nil {
 			return err
 		}
-		return c.putInline(ctx, p.User.Name, document)
+		return c.putInline(ctx, p.User.Name, policy.InlineName, document)
 	}
 	for _, arn := range c.p.extraARNs(p) {
 		if err := c.removeManaged(ctx, p.User.Name, arn); err != nil {
@@ -413,18 +416,18 @@ func (p *Provisioner) extraARNs(prov *alias.Provisioned) []string {
 	return arns
 }
 
-// managedARNs are the managed policies that the operation may have attached, including
-// those that it did not record before a crash.
-func (t *task) managedARNs(p *alias.Provisioned) []string {
+// managedOf are the managed policies that a user may have from this server, including
+// those that were not recorded before a crash.
+func (p *Provisioner) managedOf(prov *alias.Provisioned) []string {
 	var arns []string
-	for _, ref := range p.Policies {
+	for _, ref := range prov.Policies {
 		arns = append(arns, ref.ARN)
 	}
-	if p.Mode == alias.PolicyManaged && p.User.ARN != "" {
-		for _, g := range t.grants(p) {
-			arns = append(arns, t.p.managedARNs(p, g)...)
+	if prov.Mode == alias.PolicyManaged && prov.User.ARN != "" {
+		for _, g := range prov.Grants {
+			arns = append(arns, p.managedARNs(prov, g)...)
 		}
-		arns = append(arns, t.p.extraARNs(p)...)
+		arns = append(arns, p.extraARNs(prov)...)
 	}
 	slices.Sort(arns)
 	return slices.Compact(arns)

@@ -87,8 +87,8 @@ func TestManagedPolicySerial(t *testing.T) {
 			t.Fatal(err)
 		}
 		var both sync.WaitGroup
-		both.Go(func() { p.run(t.Context(), remove.ID) })
-		both.Go(func() { p.run(t.Context(), provision.ID) })
+		both.Go(func() { p.run(t.Context(), remove.Credential) })
+		both.Go(func() { p.run(t.Context(), provision.Credential) })
 		both.Wait()
 		p.mustSucceed(remove, nil)
 		p.mustSucceed(provision, nil)
@@ -127,10 +127,10 @@ func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 			return nil
 		}
 		fault := &iam.Fault{} // the second goes while the first is not forgotten yet
-		once.Do(func() { fault.Before = func() { p.run(t.Context(), ops[1].ID) } })
+		once.Do(func() { fault.Before = func() { p.run(t.Context(), ops[1].Credential) } })
 		return fault
 	})
-	p.run(t.Context(), ops[0].ID)
+	p.run(t.Context(), ops[0].Credential)
 	for _, op := range ops {
 		p.mustSucceed(op, nil)
 	}

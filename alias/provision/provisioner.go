@@ -3,10 +3,14 @@
 // rotates the key without a failed request, and removes the user with everything that
 // it made for it.
 //
-// Every operation is a list of durable steps. A step is stored before its effect and
-// after it, so that the next start finishes or undoes an operation that a crash
-// interrupted. The package never changes a user or policy in IAM without the tags of
-// one of its operations, except to use a managed policy with the same document.
+// One controller does all of it: it looks at the user of a credential in IAM, compares
+// that with what the registry says, and does the one thing that next chooses, until nothing
+// is left to do. An operation changes what the registry says, in one transaction; its steps
+// show how far the controller is. A crash loses nothing, because what was not stored is
+// looked at again: only the making of a user, the making of a key and the swap of two keys
+// are stored before they happen. The package never changes a user or policy in IAM that is
+// not its own, except to use a managed policy with the same document and to adopt a user
+// that a request names.
 package provision
 
 import (
@@ -37,9 +41,9 @@ type Provisioner struct {
 	log   *slog.Logger
 	wake  chan struct{} // holds one token: Run must read the running operations
 
-	mu      sync.Mutex           // guards the fields below
-	active  map[string]*activity // the operations that run in this process, by id
-	changed chan struct{}        // closed and replaced when an operation ends
+	mu      sync.Mutex               // guards the fields below
+	active  map[alias.Name]*activity // the credentials that are worked on, by name
+	changed chan struct{}            // closed and replaced when an operation ends
 	orphans OrphanReport
 
 	locks        locks
@@ -51,7 +55,7 @@ type Provisioner struct {
 func New(cfg Config) *Provisioner {
 	p := &Provisioner{
 		cfg: cfg, clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
-		active: map[string]*activity{}, changed: make(chan struct{}), calls: make(chan struct{}, concurrency),
+		active: map[alias.Name]*activity{}, changed: make(chan struct{}), calls: make(chan struct{}, concurrency),
 	}
 	if p.clock == nil {
 		p.clock = SystemClock{}
@@ -115,8 +119,8 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 	for _, o := range list {
 		if p.markRunning(o) {
 			tasks.Go(func() {
-				// perform catches panics of steps; this catches those of run.
-				_ = panics.Catch(p.log, "operation "+o.ID, func() error { p.run(ctx, o.ID); return nil })
+				// converge catches panics of actions; this catches those of run.
+				_ = panics.Catch(p.log, "operation "+o.ID, func() error { p.run(ctx, o.Credential); return nil })
 			})
 		}
 	}
@@ -126,43 +130,46 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 // maxRunning bounds how many operations startAll reads.
 const maxRunning = 10_000
 
-// markRunning marks an operation as running, and reports whether it was not.
+// markRunning marks the credential of an operation as being worked on, and reports whether
+// it was not.
 func (p *Provisioner) markRunning(o *alias.Operation) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.active[o.ID]; ok {
+	if _, ok := p.active[o.Credential]; ok {
 		return false
 	}
-	p.active[o.ID] = &activity{since: o.CreatedAt}
+	p.active[o.Credential] = &activity{since: o.CreatedAt}
 	return true
 }
 
-// activity is an operation that runs in this process.
+// activity is the work on a credential in this process.
 type activity struct {
 	since time.Time
-	// interrupt ends the current attempt, so that the operation continues from the
-	// stored state; nil before the first attempt.
+	// interrupt ends the current attempt, so that the work continues from the stored
+	// state; nil before the first attempt.
 	interrupt context.CancelFunc
 }
 
-// interruptible derives the context of one attempt at an operation.
-func (p *Provisioner) interruptible(ctx context.Context, id string) (context.Context, context.CancelFunc) {
+// interruptible derives the context of one attempt.
+func (p *Provisioner) interruptible(ctx context.Context, name alias.Name) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.active[id]; a != nil {
+	if a := p.active[name]; a != nil {
 		a.interrupt = cancel
 	}
 	return ctx, cancel
 }
 
-// interrupt ends the current attempt of an operation, even in a wait.
-func (p *Provisioner) interrupt(id string) {
+// interrupt ends the current attempt at a credential, even in a wait, and wakes every
+// Wait.
+func (p *Provisioner) interrupt(name alias.Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.active[id]; a != nil && a.interrupt != nil {
+	if a := p.active[name]; a != nil && a.interrupt != nil {
 		a.interrupt()
 	}
+	p.wakeWaiting()
 }
 
 // Running returns the number of running operations and the start of the oldest.
@@ -177,11 +184,18 @@ func (p *Provisioner) Running() (n int, oldest time.Time) {
 	return len(p.active), oldest
 }
 
-// release marks an operation as not running and wakes every Wait.
-func (p *Provisioner) release(id string) {
+// release marks a credential as not being worked on and wakes every Wait. An operation may
+// have begun since the last look at the registry, so Run reads again.
+func (p *Provisioner) release(name alias.Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.active, id)
+	delete(p.active, name)
+	p.wakeWaiting()
+	p.notify()
+}
+
+// wakeWaiting wakes every Wait. The caller holds mu.
+func (p *Provisioner) wakeWaiting() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,7 +21,7 @@ import (
 // Orphan is a user or key in IAM under our path that belongs to no credential, or a
 // difference between a credential and its user in IAM.
 type Orphan struct {
-	Kind        string // user, key, policy, boundary, missing-user
+	Kind        string // user, key, policy, boundary, missing-user, generation, leaked
 	User        string
 	AccessKeyID string
 	Credential  alias.Name // empty if it belongs to none
@@ -47,6 +48,8 @@ const (
 	orphanPolicy   = "policy"
 	orphanBoundary = "boundary"
 	orphanMissing  = "missing-user"
+	orphanCopied   = "generation" // another copy of the registry changed the user
+	orphanLeaked   = "leaked"     // AWS found a key of the user in public
 
 	stateReported    = "reported"
 	stateQuarantined = "quarantined"
@@ -72,6 +75,7 @@ type scan struct {
 	users   []*iamUser
 	byUser  map[string]*alias.Credential // active credentials, by user name
 	owned   map[string]bool              // operations whose user belongs to a credential
+	failed  map[string]*alias.Credential // those without a key, by the operation that failed
 	orphans []Orphan
 	skipped string
 }
@@ -102,14 +106,17 @@ func (s *scan) run(ctx context.Context) error {
 	if err := s.list(ctx); err != nil {
 		return err
 	}
-	s.byUser, s.owned = map[string]*alias.Credential{}, map[string]bool{}
+	s.byUser, s.owned, s.failed = map[string]*alias.Credential{}, map[string]bool{}, map[string]*alias.Credential{}
 	readable := map[int64]bool{}
 	s.p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		readable[c.ID] = true
 		if prov, ok := c.Provisioned(); ok {
 			s.owned[prov.Operation] = s.owned[prov.Operation] || owns(c)
-			if c.State == alias.CredentialActive {
+			switch {
+			case c.State == alias.CredentialActive:
 				s.byUser[prov.User.Name] = c
+			case !owns(c):
+				s.failed[prov.Operation] = c
 			}
 		}
 		return true
@@ -183,7 +190,11 @@ func (s *scan) checkUnknown(ctx context.Context) error {
 // checkOne deletes a user whose operation has ended and that belongs to no credential.
 // known is false if the operation is not in this registry.
 func (s *scan) checkOne(ctx context.Context, u *iamUser) (known bool, err error) {
-	operation, ours := u.operation(s.p.cfg.InstallID)
+	operation, ours := u.operation(s.p.cfg.InstallID, policy.UserPath(s.p.cfg.InstallID))
+	if !ours && !s.isKnown(u) {
+		s.add(Orphan{Kind: orphanUser, User: u.Name, State: stateReported, Detail: "it is under the path of this installation " +
+			"and does not have its tags, so it is not changed: the server may have dropped them; delete the user by hand if nobody needs it"})
+	}
 	if !ours || s.owned[operation] {
 		return true, nil
 	}
@@ -195,6 +206,17 @@ func (s *scan) checkOne(ctx context.Context, u *iamUser) (known bool, err error)
 		return true, err
 	}
 	return true, s.deleteRemains(ctx, u, op)
+}
+
+// isKnown reports whether a user is that of a credential.
+func (s *scan) isKnown(u *iamUser) bool {
+	known := false
+	s.p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		prov, ok := c.Provisioned()
+		known = ok && prov.User.Name == u.Name && owns(c)
+		return !known
+	})
+	return known
 }
 
 // owns reports whether the user of a credential belongs to it. A credential that
@@ -214,6 +236,18 @@ func (s *scan) add(o Orphan) {
 func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operation) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "left behind by " + op.ID + ", which " + string(op.State)}
+	var data progress
+	if err := json.Unmarshal(op.Data, &data); err != nil {
+		return s.gaveUp(ctx, o, err)
+	}
+	prov := s.remains(u, op, &data)
+	if c := s.failed[op.ID]; c != nil {
+		if of, _ := c.Provisioned(); judge(of, u, s.p.cfg.InstallID).state == userCopied {
+			o.Detail += "; not deleted, because another copy of the registry, or another client, changed its tags since"
+			s.add(o)
+			return nil
+		}
+	}
 	recent, err := s.recentDeletions(ctx)
 	if err != nil {
 		return err
@@ -224,28 +258,63 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 		s.add(o)
 		return nil
 	}
-	found, _, err := s.foreign(ctx, &alias.Provisioned{User: u.IAMUser, Policies: s.attachedOurs(op)})
+	id, err := s.identity(ctx, u.Name)
+	if err == nil {
+		_, err = id.unsure()
+	}
 	if err != nil {
 		return s.gaveUp(ctx, o, err)
 	}
-	used, err := s.usedSince(ctx, u.Name, op.FinishedAt.Add(clockSkew))
+	found := id.foreign(prov)
+	waits, err := s.settleKeys(ctx, u, id.keys, op, &data)
 	if err != nil {
 		return s.gaveUp(ctx, o, err)
 	}
-	if used != "" {
-		found = append(found, "a use: its key "+used+" was used after the operation")
+	if len(waits) > 0 {
+		found = append(found, waits...)
 	}
 	if len(found) > 0 {
-		o.Detail += "; not deleted, because another client gave it " + strings.Join(found, ", ")
+		o.Detail += "; not deleted, because it has " + strings.Join(found, ", ")
 		s.add(o)
 		return nil
 	}
-	if err := s.on(op).removeUser(ctx, u.Name, s.managedOf(op, u)); err != nil {
+	what := removal{user: u.Name, policies: s.p.managedOf(prov)}
+	for _, k := range id.keys {
+		what.keys = append(what.keys, k.id)
+	}
+	if err := s.on(op).removeUser(ctx, what); err != nil {
 		return s.gaveUp(ctx, o, err)
 	}
 	o.State = stateDeleted
 	s.add(o)
 	return nil
+}
+
+// settleKeys describes the keys of remains that must not be deleted: those that were used
+// after the operation, and those that it did not record, until they were inactive and
+// unused for a day.
+func (s *scan) settleKeys(
+	ctx context.Context, u *iamUser, keys []accessKey, op *alias.Operation, data *progress,
+) ([]string, error) {
+	var found []string
+	for _, k := range keys {
+		last, err := s.lastUsed(ctx, k.id)
+		switch {
+		case err != nil && !isUnimplemented(err):
+			return nil, err
+		case last.After(op.FinishedAt.Add(clockSkew)):
+			found = append(found, "the key "+k.id+", which was used after the operation")
+		case slices.Contains(data.Keys, k.id):
+		case k.active:
+			if err := s.setKey(ctx, u.Name, k.id, types.StatusTypeInactive); err != nil {
+				return nil, err
+			}
+			found = append(found, "the key "+k.id+", which is not in this registry; it was made inactive")
+		case !last.IsZero() || s.now.Sub(time.Unix(k.created, 0)) < neverUsedFor:
+			found = append(found, "the inactive key "+k.id+", which is not in this registry")
+		}
+	}
+	return found, nil
 }
 
 // gaveUp reports an orphan on which an action failed. It returns an error only if ctx
@@ -269,30 +338,23 @@ func (s *scan) on(op *alias.Operation) caller {
 	return c
 }
 
-// managedOf are the managed policies that an operation may have attached.
-func (s *scan) managedOf(op *alias.Operation, u *iamUser) []string {
-	t := task{p: s.p, op: op}
-	if op.Kind != alias.OperationProvision || t.decode() != nil || t.data.Request == nil {
-		return nil
+// remains is what an operation may have given a user that belongs to no credential.
+func (s *scan) remains(u *iamUser, op *alias.Operation, data *progress) *alias.Provisioned {
+	p := &alias.Provisioned{User: u.IAMUser}
+	if op.Kind != alias.OperationProvision || data.Request == nil {
+		return p
 	}
-	p := &alias.Provisioned{User: u.IAMUser, Mode: t.data.Request.Policy}
+	p.Mode, p.Grants = data.Request.Policy, []alias.Grant{policy.GrantOf(data.Request)}
 	if p.Mode == alias.PolicyReadOnly {
 		partition, _ := policy.ARNParts(u.ARN)
 		p.Policies = []alias.PolicyRef{{ARN: policy.ReadOnlyARN(partition)}}
 	}
-	return t.managedARNs(p)
-}
-
-func (s *scan) attachedOurs(op *alias.Operation) []alias.PolicyRef {
-	var refs []alias.PolicyRef
-	for _, u := range s.users {
-		if id, _ := u.operation(s.p.cfg.InstallID); id == op.ID {
-			for _, arn := range s.managedOf(op, u) {
-				refs = append(refs, alias.PolicyRef{ARN: arn})
-			}
+	for _, arn := range s.p.managedOf(p) {
+		if p.Mode == alias.PolicyManaged {
+			p.Policies = append(p.Policies, alias.PolicyRef{ARN: arn})
 		}
 	}
-	return refs
+	return p
 }
 
 // recentDeletions counts the users that reconcile deleted within the hour. It reads
@@ -332,7 +394,9 @@ func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error 
 	}
 	inactive := 0
 	for _, k := range keys {
-		if idle, err := s.idle(ctx, k); k.active && (err != nil || !idle) {
+		t := task{p: s.p, actor: reconciler, c: &alias.Credential{}, prov: &alias.Provisioned{}}
+		k.use, k.last = t.usage(ctx, k.id)
+		if k.active && !s.idle(k) {
 			o.Detail += "; its key " + k.id + " was used within the week, or its last use is unknown: left active"
 			continue
 		}
@@ -360,15 +424,15 @@ const neverUsedFor = 24 * time.Hour
 
 // idle reports whether a key was not used for unusedFor, or never. A key in use is
 // not idle, even if this registry does not know it.
-func (s *scan) idle(ctx context.Context, k accessKey) (bool, error) {
-	last, err := s.lastUsed(ctx, k.id)
-	if err != nil {
-		return false, err
+func (s *scan) idle(k accessKey) bool {
+	switch k.use {
+	case useNever:
+		return s.now.Sub(time.Unix(k.created, 0)) > neverUsedFor
+	case useSome:
+		return s.now.Sub(k.last) > unusedFor
+	case useUnknown, useDenied:
 	}
-	if last.IsZero() {
-		return s.now.Sub(time.Unix(k.created, 0)) > neverUsedFor, nil
-	}
-	return s.now.Sub(last) > unusedFor, nil
+	return false
 }
 
 // checkKnown checks the users of credentials for unknown keys, drift of the policy, a
@@ -379,7 +443,6 @@ func (s *scan) checkKnown(ctx context.Context) error {
 		seen[u.Name] = u
 	}
 	for name, c := range s.byUser {
-		prov, _ := c.Provisioned()
 		u, ok := seen[name]
 		if !ok {
 			if s.now.Sub(c.CreatedAt) > s.p.cfg.Timing.OrphanAge {
@@ -388,7 +451,7 @@ func (s *scan) checkKnown(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := s.checkUser(ctx, c, prov, u); err != nil {
+		if err := s.checkUser(ctx, c.Name, u); err != nil {
 			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not checked"}
 			if err := s.gaveUp(ctx, o, err); err != nil {
 				return err
@@ -398,103 +461,91 @@ func (s *scan) checkKnown(ctx context.Context) error {
 	return nil
 }
 
-func (s *scan) checkUser(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, u *iamUser) error {
-	if operation, ours := u.operation(s.p.cfg.InstallID); !ours || operation != prov.Operation {
-		s.add(Orphan{Kind: orphanUser, User: u.Name, Credential: c.Name, State: stateReported,
-			Detail: "the user of this credential does not have our tags any more; it is not changed"})
-		return nil
-	}
-	if prov.User.Boundary != "" && u.Boundary != prov.User.Boundary {
-		s.add(Orphan{Kind: orphanBoundary, User: u.Name, Credential: c.Name, State: stateReported,
-			Detail: "its permissions boundary is " + orNone(u.Boundary) + ", not " + prov.User.Boundary})
-	}
-	if len(prov.ExtraGrants) > 0 {
-		if err := s.revokeExtra(ctx, c.Name); err != nil {
-			return err
-		}
-	}
-	drift, err := s.drift(ctx, prov)
-	if err != nil && !isUnimplemented(err) {
-		return err
-	}
-	if drift != "" {
-		s.add(Orphan{Kind: orphanPolicy, User: u.Name, Credential: c.Name, State: stateReported, Detail: drift})
-	}
-	return s.checkKeys(ctx, c, prov)
-}
-
-// revokeExtra revokes the grants that a failed reuse left on a user, unless an
-// operation on its credential is running.
-func (s *scan) revokeExtra(ctx context.Context, name alias.Name) error {
+// checkUser lets the controller look at a user on which no operation runs, and reports what
+// it found.
+func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error {
 	release, free := s.p.locks.try(credentialLock(name))
 	if !free {
 		return nil
 	}
 	defer release()
-	c, err := s.p.cfg.Registry.Credential(ctx, name)
-	if err != nil {
+	t := &task{p: s.p, actor: reconciler, missed: map[actionKind]miss{}}
+	if err := t.read(ctx, name); err != nil {
 		return ignoreMissing(err)
 	}
-	p, ok := c.Provisioned()
-	if !ok || c.State != alias.CredentialActive || len(p.ExtraGrants) == 0 {
+	if t.c.State != alias.CredentialActive {
 		return nil
 	}
-	on := s.caller
-	on.credential = name
-	if err := on.limitGrants(ctx, p); err != nil {
-		return err
-	}
-	return s.p.cfg.Registry.Apply(ctx, []alias.Name{name}, func(tx alias.Tx) ([]alias.Change, error) {
-		next, err := tx.Credential(name)
-		if err != nil || next.ID != c.ID {
-			return nil, ignoreMissing(err)
+	t.seen.user = judge(t.prov, u, s.p.cfg.InstallID)
+	err := t.loop(ctx)
+	o := Orphan{Kind: orphanUser, User: u.Name, Credential: name, State: stateReported}
+	if stopped, ok := errors.AsType[*stepError](err); ok {
+		if stopped.code == codeCopied {
+			o.Kind = orphanCopied
 		}
-		prov, _ := next.Provisioned()
-		prov = prov.Clone()
-		prov.ExtraGrants = nil
-		next.Provider, next.Revision, next.UpdatedAt = prov, next.Revision+1, s.now
-		return []alias.Change{{CredentialPut: next}}, tx.UpdateCredential(next)
-	})
-}
-
-// checkKeys looks for keys that are not in this registry. A key in PendingDeletion is
-// deleted. Any other key may be in use from another database: it is reported, and made
-// inactive when it is idle.
-func (s *scan) checkKeys(ctx context.Context, c *alias.Credential, prov *alias.Provisioned) error {
-	keys, err := s.keys(ctx, prov.User.Name)
+		o.Detail = stopped.Error()
+		s.add(o)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
+	return s.report(ctx, t, o)
+}
+
+// report adds what the controller saw of a user and did not change.
+func (s *scan) report(ctx context.Context, t *task, o Orphan) error {
+	if t.prov.User.Boundary != "" && t.seen.user.boundary != t.prov.User.Boundary {
+		o.Kind, o.Detail = orphanBoundary, "its permissions boundary is "+orNone(t.seen.user.boundary)+", not "+t.prov.User.Boundary
+		s.add(o)
+	}
+	if t.seen.drift != "" {
+		o.Kind, o.Detail = orphanPolicy, t.seen.drift
+		s.add(o)
+	}
+	attached, err := s.attached(ctx, t.prov.User.Name)
+	if err != nil && !isUnimplemented(err) {
+		return err
+	}
+	for _, arn := range attached {
 		switch {
-		case k.id == prov.AccessKeyID || prov.Previous != nil && k.id == prov.Previous.AccessKeyID:
-			continue
-		case s.now.Unix()-k.created < int64(s.p.cfg.Timing.OrphanAge.Seconds()):
-			continue // the credential in memory may be older than an operation that just ended
-		case slices.Contains(prov.PendingDeletion, k.id):
-			if err := s.deleteKey(ctx, prov.User.Name, k.id); err != nil {
-				return err
-			}
-			continue
+		case isQuarantine(arn):
+			o.Kind, o.Detail = orphanLeaked, "AWS found a key of this user in public and attached "+arn+
+				": send POST /api/v1/credentials/"+string(t.c.Name)+`/rotate with {"emergency":true}, then detach the policy`
+			s.add(o)
+		case !attachedByUs(t.prov, arn) && t.prov.Adopted == nil:
+			o.Kind, o.Detail = orphanPolicy, "another client attached "+plainNames([]string{arn})+" to it"
+			s.add(o)
 		}
-		if err := s.unknownKey(ctx, c, prov, k); err != nil {
+	}
+	d := t.desired()
+	for _, k := range t.seen.keys {
+		if d.knows(k.id) || slices.Contains(t.prov.PendingDeletion, k.id) ||
+			s.now.Unix()-k.created < int64(s.p.cfg.Timing.OrphanAge.Seconds()) {
+			continue // IAM may show a key late, or that of an operation that just ended
+		}
+		if err := s.unknownKey(ctx, t, k); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scan) unknownKey(ctx context.Context, c *alias.Credential, prov *alias.Provisioned, k accessKey) error {
-	o := Orphan{Kind: orphanKey, User: prov.User.Name, AccessKeyID: k.id, Credential: c.Name,
-		State: stateReported, Detail: "it is not in this registry (" + s.lastUse(ctx, k.id) +
-			"): delete it, or use a key of another user instead"}
-	idle, err := s.idle(ctx, k)
-	if err != nil && !isUnimplemented(err) {
-		return err
+// unknownKey reports a key that is not the credential's. It may be in use from another
+// database, so it is made inactive only when it is idle, and never deleted, unless it is
+// probably one of ours.
+func (s *scan) unknownKey(ctx context.Context, t *task, k accessKey) error {
+	o := Orphan{Kind: orphanKey, User: t.prov.User.Name, AccessKeyID: k.id, Credential: t.c.Name, State: stateReported,
+		Detail: "it is not in this registry (" + k.lastUse() + "): delete it, or use a key of another user instead"}
+	if t.desired().isSuspect(k.id) {
+		o.State, o.Detail = stateQuarantined, "this server probably made it and lost its secret: it is inactive, and is deleted "+
+			"when nobody has used it for a day ("+k.lastUse()+")"
+		s.add(o)
+		return nil
 	}
-	if idle && s.skipped == "" {
+	if s.idle(k) && s.skipped == "" {
 		if k.active {
-			if err := s.setKey(ctx, prov.User.Name, k.id, types.StatusTypeInactive); err != nil {
+			if err := s.setKey(ctx, t.prov.User.Name, k.id, types.StatusTypeInactive); err != nil {
 				return err
 			}
 		}
@@ -531,13 +582,13 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) erro
 	if err != nil {
 		return publicError(err)
 	}
-	if _, ours := u.operation(p.cfg.InstallID); !ours {
+	if _, ours := u.operation(p.cfg.InstallID, policy.UserPath(p.cfg.InstallID)); !ours {
 		return fmt.Errorf("%w: the IAM user %s does not have the tags of this installation", alias.ErrForbidden, user)
 	}
 	used := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
-		operation, _ := u.operation(p.cfg.InstallID)
+		operation, _ := u.operation(p.cfg.InstallID, u.Path)
 		used = used || ok && prov.Operation == operation && owns(c)
 		return !used
 	})
@@ -567,21 +618,23 @@ func publicError(err error) error {
 }
 
 func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
-	found, _, err := c.foreign(ctx, &alias.Provisioned{User: u.IAMUser})
+	id, err := c.identity(ctx, u.Name)
+	if err == nil {
+		_, err = id.unsure()
+	}
 	if err != nil {
 		return err
 	}
-	// Managed policies are allowed: every mode except inline attaches them.
-	found = slices.DeleteFunc(found, func(what string) bool { return what == "a foreign managed policy" })
-	if len(found) > 0 {
+	what := removal{user: u.Name, policies: id.attached} // every mode except inline attaches some
+	id.attached = nil
+	if found := id.foreign(&alias.Provisioned{User: u.IAMUser}); len(found) > 0 {
 		return fmt.Errorf("%w: another client gave the IAM user %s %s: delete the user by hand", alias.ErrForbidden, u.Name,
 			strings.Join(found, ", "))
 	}
-	arns, err := c.attached(ctx, u.Name)
-	if err != nil && !isUnimplemented(err) {
-		return err
+	for _, k := range id.keys {
+		what.keys = append(what.keys, k.id)
 	}
-	if err := c.removeUser(ctx, u.Name, arns); err != nil {
+	if err := c.removeUser(ctx, what); err != nil {
 		return err
 	}
 	c.p.mu.Lock()

@@ -64,7 +64,8 @@ func (p *process) wantServed(names ...alias.Name) {
 }
 
 // TestRestoredBeforeRotation: a copy from before the rotations does not know the current
-// keys. Its reconcile must not change them, however often it runs.
+// keys. It sees that another registry wrote the generation of the users, says so, and changes
+// nothing, however often it reconciles.
 func TestRestoredBeforeRotation(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -83,12 +84,12 @@ func TestRestoredBeforeRotation(t *testing.T) {
 	p.wantServed(names...)
 	reported := 0
 	for _, o := range q.orphans.Orphans {
-		if o.Kind == orphanKey && o.State == stateReported {
+		if o.Kind == orphanCopied && o.State == stateReported {
 			reported++
 		}
 	}
 	if reported != len(names) {
-		t.Errorf("report: %+v, want the %d keys", q.orphans, len(names))
+		t.Errorf("report: %+v, want the %d users", q.orphans, len(names))
 	}
 }
 

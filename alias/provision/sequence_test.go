@@ -27,15 +27,15 @@ type sequence struct {
 // chance.
 const maxSteps = 14
 
-// action is one kind of step. who and how pick among what it can be done to and
+// move is one kind of step. who and how pick among what it can be done to and
 // in which way.
-type action struct {
+type move struct {
 	name string
 	do   func(q *sequence, who, how byte) string
 }
 
-func actions() []action {
-	return []action{
+func moves() []move {
+	return []move{
 		{"provision", (*sequence).provision},
 		{"provision", (*sequence).provision},
 		{"provision", (*sequence).provision},
@@ -56,7 +56,7 @@ func actions() []action {
 }
 
 func (q *sequence) play() {
-	list := actions()
+	list := moves()
 	for i := 0; i+2 < len(q.steps) && i < 3*maxSteps && !q.w.t.Failed(); i += 3 {
 		a := list[int(q.steps[i])%len(list)]
 		done := a.do(q, q.steps[i+1], q.steps[i+2])

@@ -13,55 +13,80 @@ import (
 	"ixmage/internal/panics"
 )
 
-// task is a running operation. Only the goroutine that performs the operation uses
-// it.
+// task is the work on one credential: it looks at the user in IAM, lets next decide, and
+// does what that says, until nothing is left to do. Everything that has to outlive the
+// process is in the registry; what was seen is looked at again after a crash. Only one
+// goroutine uses a task.
 type task struct {
 	p    *Provisioner
-	op   *alias.Operation
+	c    *alias.Credential  // as stored
+	prov *alias.Provisioned // its provider, a copy to be edited
+	op   *alias.Operation   // nil if none runs
 	data progress
-	// resumed says that the step may have been performed before, by a process that crashed.
-	resumed bool
+	seen observed
+	// missed counts the looks in a row that did not find what they were for.
+	missed map[actionKind]miss
+	actor  string // of the calls, if no operation runs
+	// resumed means that a process that crashed may have created the user, and maybeOurs that
+	// the existing user may be the one of an attempt whose answer was lost.
+	resumed, maybeOurs bool
 }
 
-// progress is the state of an operation, stored in its Data.
+// miss is a series of looks without the wanted result.
+type miss struct {
+	since time.Time
+	n     int
+}
+
+// progress is the part of an operation that is not in its credential, stored in its Data.
 type progress struct {
 	Request   *policy.Request `json:"request,omitempty"`
 	Emergency bool            `json:"emergency,omitempty"`
-	// KeySince is the time just before the first CreateAccessKey. A later key that
-	// the registry does not know is ours, and its secret is lost.
-	KeySince  time.Time        `json:"key_since,omitzero"`
-	Pending   *alias.SealedKey `json:"pending,omitempty"` // the new key, until it is the credential's
-	PendingAt time.Time        `json:"pending_at,omitzero"`
-	Retiring  *alias.SealedKey `json:"old,omitempty"` // the key that is being retired
-
-	// Scope is the verdict of the verification of the new key.
+	// Scope is the verdict of the verification of the new key or location.
 	Scope alias.Verdict `json:"scope,omitempty"`
-
-	SwappedAt     time.Time `json:"swapped_at,omitzero"`
-	RotatedBefore time.Time `json:"rotated_before,omitzero"` // the credential's RotatedAt before the swap
-	DeactivatedAt time.Time `json:"deactivated_at,omitzero"`
 	// Before is the reused credential before this operation added a grant.
 	Before *alias.Provisioned `json:"before,omitempty"`
+	// Widened means that the user may have the added grant.
+	Widened bool `json:"widened,omitempty"`
 	// Undo is the reason for the undo; nil while the operation has not failed.
 	Undo *alias.OperationError `json:"undo,omitempty"`
+	// Keys are the ids of the keys that the operation made, and Deleted those that it
+	// deleted.
+	Keys    []string `json:"keys,omitempty"`
+	Deleted []string `json:"deleted,omitempty"`
+	// Raised means that the operation has given the user a new generation.
+	Raised bool `json:"raised,omitempty"`
+	// Format is progressFormat, or 0 if an earlier version wrote this.
+	Format int `json:"format,omitempty"`
 }
 
-// step is one durable step. do returns a detail for the operator, or the reason for
-// which the operation cannot continue. It is repeated after a crash, so it must check
-// the state of IAM before it changes it.
-type step struct {
-	name string
-	do   func(*task, context.Context) (string, error)
+const progressFormat = 2
+
+// creates reports whether an operation makes a user.
+func creates(op *alias.Operation, data *progress) bool {
+	return op.Kind == alias.OperationProvision && data.Request != nil && data.Request.Credential == "" && data.Request.Adopt == ""
 }
 
-// run performs an operation until it or ctx has ended. After a failed write to the
-// registry it continues from the stored state.
-func (p *Provisioner) run(ctx context.Context, id string) {
-	defer p.release(id)
+// desired is the input of next.
+func (t *task) desired() desired {
+	d := desired{Provisioned: t.prov, timing: t.p.cfg.Timing, fellBack: t.p.previousUsed(t.c.ID)}
+	if t.op != nil {
+		d.kind, d.emergency, d.undo = t.op.Kind, t.data.Emergency, t.data.Undo != nil
+		d.creates, d.scope = creates(t.op, &t.data), t.data.Scope
+		d.raised = t.data.Raised
+		d.adopts = t.data.Request != nil && t.data.Request.Adopt != ""
+	}
+	return d
+}
+
+// run works on a credential until nothing is left to do or ctx has ended. After a failed
+// write to the registry it continues from the stored state.
+func (p *Provisioner) run(ctx context.Context, name alias.Name) {
+	defer p.release(name)
 	overtaken := false
 	for i := 0; ; i++ {
-		attempt, cancel := p.interruptible(scope.WithMark(ctx, id), id)
-		err := p.perform(attempt, id)
+		attempt, cancel := p.interruptible(ctx, name)
+		err := p.converge(attempt, name)
 		interrupted := attempt.Err() != nil
 		cancel()
 		if err == nil || ctx.Err() != nil {
@@ -70,182 +95,187 @@ func (p *Provisioner) run(ctx context.Context, id string) {
 		if interrupted {
 			continue // from the stored state
 		}
-		// An emergency is stored before it interrupts the task. A write of the task
-		// between the two is stale, and is repeated on the stored state.
+		// A removal or an emergency is stored before it interrupts the task. A write of the
+		// task between the two is stale, and is repeated on the stored state.
 		if errors.Is(err, alias.ErrStale) && !overtaken {
 			overtaken = true
 			continue
 		}
 		overtaken = false
-		p.log.Error("operation interrupted; retrying", "operation", id, "error", err)
+		p.log.Error("operation interrupted; retrying", "credential", string(name), "error", err)
 		if p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]) != nil {
 			return
 		}
 	}
 }
 
-// perform completes an operation, or undoes it. After an error, which comes from the
-// registry or from ctx, it can be called again. A panic fails the operation, which is
-// then undone; if the undo panics too, the operation ends without it.
-func (p *Provisioner) perform(ctx context.Context, id string) error {
+// converge brings a credential's user into the desired state, and ends its operation. An
+// error comes from the registry or from ctx, and converge can then be called again. A panic
+// fails the operation, which is then undone; if the undo panics too, the operation ends
+// without it.
+func (p *Provisioner) converge(ctx context.Context, name alias.Name) error {
+	release, err := p.locks.lock(ctx, credentialLock(name))
+	if err != nil {
+		return err
+	}
+	defer release()
 	for {
-		err := panics.Catch(p.log, "operation "+id, func() error { return p.advance(ctx, id) })
+		t, err := p.load(ctx, name)
+		if err != nil || t == nil {
+			return err
+		}
+		err = panics.Catch(p.log, "operation "+t.op.ID, func() error { return t.loop(scope.WithMark(ctx, t.op.ID)) })
 		caught, panicked := errors.AsType[*panics.Error](err)
 		if !panicked {
 			return err
 		}
 		// The task in memory may be half changed, or stored already.
-		t, err := p.load(ctx, id)
-		if err != nil || t.op.Finished() {
+		if t, err = p.load(ctx, name); err != nil || t == nil {
 			return err
 		}
+		failure := failf(codeInternal, "%s; the log has the stack", caught.Error())
 		if t.data.Undo != nil {
-			return t.abandon(ctx)
+			failure = errors.New("the undo panicked; reconcile removes the rest later")
 		}
-		if err := t.failPanicked(ctx, caught); err != nil {
+		if err := t.fail(ctx, "", failure); err != nil {
 			return err
 		}
 	}
 }
 
-// advance performs the remaining steps, and completes or undoes the operation.
-func (p *Provisioner) advance(ctx context.Context, id string) error {
-	t, err := p.load(ctx, id)
-	if err != nil || t.op.Finished() {
-		return err
-	}
-	release, err := p.locks.lock(ctx, credentialLock(t.op.Credential))
-	if err != nil {
-		return err
-	}
-	defer release()
-	for i, s := range t.steps() {
-		if t.data.Undo != nil {
-			break
-		}
-		if t.op.Steps[i].State == alias.StepDone {
-			continue
-		}
-		if err := t.perform(ctx, i, s); err != nil {
-			return err
-		}
-	}
-	if t.data.Undo != nil {
-		return t.undo(ctx)
-	}
-	return t.complete(ctx)
-}
-
-// failPanicked marks the step that panicked as failed and the operation as one to be
-// undone.
-func (t *task) failPanicked(ctx context.Context, caught *panics.Error) error {
-	t.data.Undo = &alias.OperationError{Code: codeInternal, Detail: caught.Error() + "; the log has the stack"}
-	for i := range t.op.Steps {
-		if s := &t.op.Steps[i]; s.State == alias.StepRunning {
-			s.State, s.FinishedAt, s.Detail, t.data.Undo.Step = alias.StepFailed, t.now(), t.data.Undo.Detail, s.Name
-		}
-	}
-	return t.save(ctx)
-}
-
-func (p *Provisioner) load(ctx context.Context, id string) (*task, error) {
-	op, err := p.cfg.Registry.History().Operation(ctx, id)
-	if err != nil {
+// load reads the operation that runs on a credential; nil if there is none.
+func (p *Provisioner) load(ctx context.Context, name alias.Name) (*task, error) {
+	list, err := p.cfg.Registry.History().Operations(ctx, alias.OperationFilter{
+		Credential: name, State: alias.OperationRunning, Limit: 1,
+	})
+	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	t := &task{p: p, op: op}
-	err = t.decode()
+	t := &task{p: p, op: list[0], missed: map[actionKind]miss{}}
+	if err := json.Unmarshal(t.op.Data, &t.data); err != nil {
+		return nil, fmt.Errorf("operation %s: %w", t.op.ID, err)
+	}
+	if err := t.read(ctx, name); err != nil {
+		return nil, err
+	}
+	if t.data.Format != progressFormat {
+		err = t.upgrade(ctx)
+	}
+	if creates(t.op, &t.data) && t.prov.User.ID == "" && t.data.Undo == nil {
+		t.seen.user.state = userAbsent // or made by a call whose answer was lost: see createUser
+		t.resumed = t.op.Steps[0].State != alias.StepPending
+	}
 	return t, err
 }
 
-// decode reads the stored state of the operation.
-func (t *task) decode() error {
-	if err := json.Unmarshal(t.op.Data, &t.data); err != nil {
-		return fmt.Errorf("operation %s: %w", t.op.ID, err)
+// read reads the credential of a task.
+func (t *task) read(ctx context.Context, name alias.Name) error {
+	c, err := t.p.cfg.Registry.Credential(ctx, name)
+	if err != nil {
+		return err
 	}
+	prov, ok := c.Provisioned()
+	if !ok {
+		return fmt.Errorf("credential %s is of kind %s: %w", name, c.Provider.Kind(), alias.ErrNotProvisioned)
+	}
+	own := *c
+	t.c, t.prov = &own, prov.Clone()
 	return nil
 }
 
-// steps are the steps of the operation's kind, in the order of op.Steps.
-func (t *task) steps() []step {
-	switch {
-	case t.op.Kind == alias.OperationRotate:
-		return rotateSteps
-	case t.op.Kind == alias.OperationRemove:
-		return removeSteps
-	case t.data.Request.Credential != "":
-		return reuseSteps
+// loop decides and acts until nothing is left to do.
+func (t *task) loop(ctx context.Context) error {
+	for {
+		t.seen.deleted = t.data.Deleted
+		d := next(t.desired(), t.seen, t.p.clock.Now())
+		var err error
+		switch {
+		case d.act != "":
+			err = t.act(ctx, d)
+		case d.stop != nil:
+			err = t.fail(ctx, d.step, d.stop)
+		case !d.until.IsZero():
+			if err = t.enter(ctx, d.step); err == nil {
+				err = t.p.clock.Sleep(ctx, d.until.Sub(t.p.clock.Now()))
+			}
+		default:
+			return t.finish(ctx)
+		}
+		if err != nil || t.op != nil && t.op.Finished() {
+			return err
+		}
 	}
-	return provisionSteps
 }
 
-// names makes the steps of a new operation.
-func names(steps []step) []alias.Step {
-	out := make([]alias.Step, len(steps))
-	for i, s := range steps {
-		out[i] = alias.Step{Name: s.name, State: alias.StepPending}
-	}
-	return out
-}
-
-// perform performs one step. If it fails, the operation is marked to be undone.
-func (t *task) perform(ctx context.Context, i int, s step) error {
-	state := &t.op.Steps[i]
-	began := t.now()
-	t.resumed = !state.StartedAt.IsZero()
-	if state.StartedAt.IsZero() {
-		state.StartedAt = began
-	}
-	state.State = alias.StepRunning
-	if err := t.save(ctx); err != nil {
+// act does what was decided. If it fails, the operation is undone.
+func (t *task) act(ctx context.Context, d decision) error {
+	if err := t.enter(ctx, d.step); err != nil {
 		return err
 	}
-	detail, err := s.do(t, ctx)
+	if over, err := t.pause(ctx, d); err != nil {
+		return err
+	} else if over {
+		return t.fail(ctx, d.step, d.stop)
+	}
+	detail, err := actions[d.act](t, ctx, d)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if fatal, ok := errors.AsType[*registryError](err); ok {
 		return fatal
 	}
-	state.FinishedAt, state.Detail, state.State = t.now(), detail, alias.StepDone
-	t.p.cfg.Recorder.Step(s.name, state.FinishedAt.Sub(began))
 	if err != nil {
-		if t.data.Undo == nil {
-			t.data.Undo = operationError(s.name, err)
-		}
-		state.State, state.Detail = alias.StepFailed, t.data.Undo.Detail
-		t.p.log.Warn("step failed", "operation", t.op.ID, "kind", string(t.op.Kind), "step", s.name,
-			"code", t.data.Undo.Code, "detail", t.data.Undo.Detail)
-		return t.save(ctx)
+		return t.fail(ctx, d.step, err)
 	}
-	// The last step is stored together with the end of the operation.
-	if i < len(t.op.Steps)-1 {
-		return t.save(ctx)
-	}
+	t.note(d.step, detail)
 	return nil
+}
+
+// pause waits before an action that is repeated, longer each time. It reports whether the
+// budget of the repetitions is over.
+func (t *task) pause(ctx context.Context, d decision) (over bool, err error) {
+	if d.again == 0 {
+		delete(t.missed, d.act)
+		return false, t.p.clock.Sleep(ctx, d.after)
+	}
+	now, m := t.p.clock.Now(), t.missed[d.act]
+	if m.n == 0 {
+		m.since = now
+	}
+	left := d.again - now.Sub(m.since)
+	if left <= 0 {
+		return true, nil
+	}
+	wait := min(waits[min(m.n, len(waits)-1)], left)
+	m.n++
+	t.missed[d.act] = m
+	return false, t.p.clock.Sleep(ctx, wait)
 }
 
 // now is the time, in the precision of the store.
 func (t *task) now() time.Time { return t.p.clock.Now().UTC().Truncate(time.Microsecond) }
 
-// registryError is a failed access to the registry, after which the step is repeated.
+// registryError is a failed access to the registry, after which the work is repeated.
 type registryError struct{ error }
 
 func (e *registryError) Unwrap() error { return e.error }
 
 // save stores the operation and calls also in the same transaction.
 func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change, error)) error {
-	data, err := json.Marshal(t.data)
-	if err != nil {
-		return &registryError{err}
+	names := []alias.Name{t.c.Name}
+	var next alias.Operation
+	if t.op != nil {
+		data, err := json.Marshal(t.data)
+		if err != nil {
+			return &registryError{err}
+		}
+		next = *t.op
+		next.Data, next.Revision, next.UpdatedAt = data, t.op.Revision+1, t.now()
+		if t.op.Alias != "" && t.op.Alias != t.c.Name {
+			names = append(names, t.op.Alias)
+		}
 	}
-	next := *t.op
-	next.Data, next.Revision, next.UpdatedAt = data, t.op.Revision+1, t.now()
-	names := []alias.Name{t.op.Credential}
-	if t.op.Alias != "" && t.op.Alias != t.op.Credential {
-		names = append(names, t.op.Alias)
-	}
-	err = t.p.cfg.Registry.Apply(ctx, names, func(tx alias.Tx) ([]alias.Change, error) {
+	err := t.p.cfg.Registry.Apply(ctx, names, func(tx alias.Tx) ([]alias.Change, error) {
 		var changes []alias.Change
 		for _, fn := range also {
 			more, err := fn(tx)
@@ -254,58 +284,41 @@ func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change,
 			}
 			changes = append(changes, more...)
 		}
+		if t.op == nil {
+			return changes, nil
+		}
 		return changes, tx.UpdateOperation(&next)
 	})
 	if err != nil {
-		return &registryError{fmt.Errorf("operation %s: %w", t.op.ID, err)}
+		return &registryError{fmt.Errorf("credential %s: %w", t.c.Name, err)}
 	}
-	t.op = &next
+	if t.op != nil {
+		t.op = &next
+	}
 	return nil
 }
 
-// end finishes the operation and calls also in the same transaction.
-func (t *task) end(
-	ctx context.Context, failure *alias.OperationError, also func(alias.Tx) ([]alias.Change, error),
-) error {
-	t.op.State, t.op.FinishedAt, t.op.Error = alias.OperationDone, t.now(), failure
-	outcome := "ok"
-	if failure != nil {
-		t.op.State, outcome = alias.OperationFailed, failure.Code
-	}
-	// Secrets, even sealed ones, are deleted when they are not needed any more.
-	t.data.Pending, t.data.Retiring = nil, nil
-	if err := t.save(ctx, also); err != nil {
-		return err
-	}
-	t.p.cfg.Recorder.Operation(string(t.op.Kind), string(t.op.State))
-	t.p.log.Info("operation ended", "operation", t.op.ID, "kind", string(t.op.Kind), "alias", string(t.op.Alias),
-		"credential", string(t.op.Credential), "outcome", outcome)
-	return nil
-}
-
-// credential reads the credential of the operation from the registry.
-func (t *task) credential(ctx context.Context) (*alias.Credential, *alias.Provisioned, error) {
-	c, err := t.p.cfg.Registry.Credential(ctx, t.op.Credential)
-	switch {
-	case errors.Is(err, alias.ErrNotFound):
-		return nil, nil, failf(codeInternal, "the credential %s is not in the registry any more", t.op.Credential)
-	case err != nil:
-		return nil, nil, &registryError{err}
-	}
-	p, ok := c.Provisioned()
-	if !ok || c.ID != t.op.CredentialID {
-		return nil, nil, failf(codeInternal, "the credential %s was replaced since this operation began", c.Name)
-	}
-	return c, p.Clone(), nil
-}
-
-// changed returns the write that makes p the provider of a credential.
-func (t *task) changed(c *alias.Credential, p *alias.Provisioned) func(alias.Tx) ([]alias.Change, error) {
-	next := *c
-	next.Provider, next.Revision, next.UpdatedAt = p, c.Revision+1, t.now()
-	return func(tx alias.Tx) ([]alias.Change, error) {
+// store stores the credential with its edited provider, together with the operation.
+func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change, error)) error {
+	next := *t.c
+	next.Provider, next.Revision, next.UpdatedAt = t.prov.Clone(), t.c.Revision+1, t.now()
+	put := func(tx alias.Tx) ([]alias.Change, error) {
 		return []alias.Change{{CredentialPut: &next}}, tx.UpdateCredential(&next)
 	}
+	if err := t.save(ctx, append([]func(alias.Tx) ([]alias.Change, error){put}, also...)...); err != nil {
+		return err
+	}
+	t.c = &next
+	return nil
+}
+
+// caller is the caller of IAM for the task.
+func (t *task) caller() caller {
+	c := caller{p: t.p, actor: t.actor, credential: t.c.Name}
+	if t.op != nil {
+		c.actor, c.operation, c.alias = t.op.Actor, t.op.ID, t.op.Alias
+	}
+	return c
 }
 
 // until calls fn until it reports that it is done, within a budget of time. It
@@ -319,8 +332,7 @@ func (p *Provisioner) until(ctx context.Context, budget time.Duration, fn func()
 		}
 		wait := min(waits[min(i, len(waits)-1)], deadline.Sub(p.clock.Now()))
 		if wait <= 0 && err == nil {
-			detail := fmt.Sprintf("IAM did not show the change within %s; repeat the request later", budget)
-			return &stepError{code: codeNotSeen, detail: detail, err: errNotSeen}
+			return notSeen(budget)
 		}
 		if wait <= 0 {
 			return err

@@ -21,7 +21,8 @@ import (
 // many servers, and at first only some of them know it.
 const verifiedInARow = 5
 
-// verify verifies the key on the location of the new alias.
+// prove runs the checks for one alias until the key is verified or VerifyBudget has
+// passed.
 //
 //	works for the first time ── scope checks ── violated twice ──> stop
 //	                                  │
@@ -29,32 +30,6 @@ const verifiedInARow = 5
 //	works five times in a row, with a pause between two of them ──> verified
 //	         │
 //	         └── refused in between ──> count from the beginning
-func (t *task) verify(ctx context.Context) (string, error) {
-	c, p, err := t.credential(ctx)
-	if err != nil {
-		return "", err
-	}
-	a, err := t.p.cfg.Registry.Alias(ctx, t.op.Alias)
-	if err != nil {
-		return "", &registryError{err}
-	}
-	kp, err := t.pair(ctx)
-	if err != nil {
-		return "", err
-	}
-	v, detail, err := t.prove(ctx, a, p, kp)
-	if err != nil {
-		return "", err
-	}
-	v.CredentialVersion, t.data.Scope = c.Version, v.Scope()
-	return detail, t.save(ctx, func(tx alias.Tx) ([]alias.Change, error) {
-		err := tx.PutVerification(v)
-		return nil, err
-	})
-}
-
-// prove runs the checks for one alias until the key is verified or VerifyBudget has
-// passed.
 func (t *task) prove(
 	ctx context.Context, a *alias.Alias, p *alias.Provisioned, kp alias.KeyPair,
 ) (*alias.Verification, string, error) {
@@ -68,8 +43,8 @@ func (t *task) prove(
 		return nil, "", err
 	}
 	worked := t.p.clock.Now().Sub(began)
-	if !t.data.PendingAt.IsZero() {
-		t.p.cfg.Recorder.Propagation(t.p.clock.Now().Sub(t.data.PendingAt))
+	if pending := t.prov.Pending; pending != nil {
+		t.p.cfg.Recorder.Propagation(t.p.clock.Now().Sub(pending.CreatedAt))
 	}
 	var last checked
 	err := t.untilWorks(ctx, deadline, func() []alias.Check {
