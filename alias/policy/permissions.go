@@ -144,8 +144,9 @@ func copies() []copied {
 	ofOurs := condition{"ArnLike": {"iam:PolicyARN": []string{ourPolicy, handPolicy, ReadOnlyARN("PARTITION")}}}
 	const managed, attached, adopt = "`managed`", "`managed`, `read-only-access`", "`adopt`"
 	return []copied{
+		// The keys of the tags are limited by the next statement: CreateUser with tags needs it too.
 		{signer: ByServer, Sid: sidCreate, Effect: "Allow", Resource: ourUsers,
-			Condition: condition{"StringEquals": tagged("Request"), "ForAllValues:StringEquals": keys}},
+			Condition: condition{"StringEquals": tagged("Request")}},
 		{signer: ByServer, Sid: sidTag, Effect: "Allow", Resource: ourUsers,
 			Condition: condition{"StringEqualsIfExists": tagged("Request"), "ForAllValues:StringEquals": keys}},
 		{signer: ByServer, Sid: sidBoundary, Effect: "Allow", Resource: ourUsers, Condition: toOurs},
