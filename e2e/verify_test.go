@@ -98,7 +98,11 @@ func TestVerifyPasted(t *testing.T) {
 			t.Errorf("%s is %q after", name, verdict)
 		}
 	}
-	if after.Scope == string(alias.VerdictViolated) {
+	// It refuses the key before it says that it has no passwords.
+	if password, checked := verdicts["console-password"]; checked {
+		t.Errorf("console-password is %q after", password)
+	}
+	if after.Scope != string(alias.VerdictProven) {
 		t.Errorf("after: %+v", after)
 	}
 	for _, body := range []string{

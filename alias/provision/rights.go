@@ -95,6 +95,7 @@ func (r *rightsReader) unasked(notImplemented bool, detail string) proof {
 	}
 	cp, notTried := r.out.ControlPlane(r.target, r.p.clock.Now())
 	// One entry for all that rests on the name of the user.
+	cp.Absent = nil // unknown
 	cp.Checks = slices.DeleteFunc(cp.Checks, func(c alias.Check) bool { return c.Name != scope.NamePolicies })
 	notTried = slices.DeleteFunc(notTried, func(n alias.NotTried) bool { return n.Name != scope.NamePolicies })
 	return proof{cp, notTried}

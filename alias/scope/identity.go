@@ -378,8 +378,17 @@ func (d *decision) password() {
 }
 
 // probed reports whether a part could not be read and a probe with the key itself asks the same.
-// Only keys that an operator gave have these probes.
-func (d *decision) probed(part Part) bool { return !d.made() && d.lacks(part) }
+// Only keys that an operator gave have these probes. A part that the server has no call for
+// is not probed either.
+func (d *decision) probed(part Part) bool {
+	if d.made() || !d.lacks(part) {
+		return false
+	}
+	if _, has := d.denied(part); !has {
+		d.out.Absent = append(d.out.Absent, checkOf(part))
+	}
+	return true
+}
 
 func (d *decision) otherKeys() {
 	switch ids := strings.Join(d.OtherKeys, ", "); {

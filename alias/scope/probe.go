@@ -69,6 +69,9 @@ type ControlPlane struct {
 	// Whole says that every policy of the user was read, so that no right of the user in
 	// any service is untried. Rights that policies of resources grant may remain.
 	Whole bool
+	// Absent are checks whose calls the server does not support, also where it refuses the
+	// key before it says so.
+	Absent []string
 }
 
 // covers reports whether a grant covers an object key in the target's bucket.

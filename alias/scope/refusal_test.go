@@ -215,6 +215,9 @@ func TestQuiet(t *testing.T) {
 			NameListBuckets, NameBucketPolicy, NameIAMKeys, NameIAMCreateKey, NameAssumeRole, NameFederation, NamePassword, NameOtherKeys,
 			UntriedResources,
 		}},
+		{"a call that the server lacks", &ControlPlane{Checks: seen, Absent: []string{NamePassword}}, true, 8, []string{
+			NameAssumeRole, NamePassword, UntriedOwnUser, UntriedActions, UntriedBuckets, UntriedServices, UntriedResources,
+		}},
 		{"the whole user, at another server", &ControlPlane{Checks: seen, Whole: true}, true, 8, []string{NameAssumeRole, UntriedResources}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -53,6 +53,10 @@ func (r *round) fromControlPlane(name string) bool {
 			return true
 		}
 	}
+	if slices.Contains(r.ControlPlane.Absent, name) {
+		r.skip(name, alias.WhyNotImplemented)
+		return true
+	}
 	if r.ControlPlane.Whole && r.atAWS(name) && slices.Contains(management, name) {
 		r.skip(name, alias.WhyNoProbe)
 		return true
