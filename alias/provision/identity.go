@@ -52,6 +52,9 @@ type identityReader struct {
 	// stranger means that the user is not under the path of this installation, so that the list
 	// of its users cannot tell a denied call from a missing user.
 	stranger bool
+	// onlyRights leaves out what gives the user no rights: its access keys and its credentials
+	// of other kinds.
+	onlyRights bool
 }
 
 // identity reads the user of this installation with this name. The error is that of a user
@@ -81,6 +84,9 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 		{"access keys", "iam:ListAccessKeys", r.readKeys},
 	} {
 		a := r.caller.read(part.action, user)
+		if r.onlyRights && !givesRights[part.action] {
+			continue
+		}
 		// The user is known to exist once GetUser has answered, so a denied call is one.
 		a.exact = r.stranger || part.what != "user"
 		err := silent
@@ -103,6 +109,12 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 		}
 	}
 	return &r.id, nil
+}
+
+// givesRights are the calls that show what the user may do, or a person as the user.
+var givesRights = map[string]bool{
+	"iam:GetUser": true, "iam:GetLoginProfile": true, "iam:ListGroupsForUser": true,
+	"iam:ListUserPolicies": true, "iam:ListAttachedUserPolicies": true,
 }
 
 func (r *identityReader) userName() *string { return aws.String(r.id.user.Name) }

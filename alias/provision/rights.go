@@ -40,8 +40,7 @@ type proof struct {
 }
 
 // proveMade proves the rights of a user of ours. known are the ids of its keys in the registry.
-func (c caller) proveMade(ctx context.Context, p *alias.Provisioned, t *scope.Target, known []string) (proof, error) {
-	r := c.rightsReader(t)
+func (r *rightsReader) proveMade(ctx context.Context, p *alias.Provisioned, known []string) (proof, error) {
 	return r.prove(ctx, p.User.Name, func(id *identity) {
 		r.out.Foreign, r.out.OtherKeys = id.foreignPolicies(p), otherKeys(id, known)
 		if p.User.ID != "" && id.user.ID != "" && id.user.ID != p.User.ID {
@@ -52,10 +51,10 @@ func (c caller) proveMade(ctx context.Context, p *alias.Provisioned, t *scope.Ta
 }
 
 // proveGiven proves the rights of the user of a key that an operator gave, if IAM names the user.
-func (c caller) proveGiven(ctx context.Context, keyID string, t *scope.Target) (proof, error) {
-	r := c.rightsReader(t)
+func (r *rightsReader) proveGiven(ctx context.Context, keyID string) (proof, error) {
 	r.stranger = true
-	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(keyID), c.p.cfg.AWS.iam().GetAccessKeyLastUsed,
+	asked := r.caller.read("iam:GetAccessKeyLastUsed", "").onKey(keyID)
+	out, err := call(ctx, asked, r.p.cfg.AWS.iam().GetAccessKeyLastUsed,
 		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(keyID)})
 	switch {
 	case ctx.Err() != nil:
@@ -356,16 +355,18 @@ type checked struct {
 }
 
 // check runs the checks with a new key of a user of ours. Where IAM can be read, it proves what the
-// key may do beside S3; else the probes do. Other keys of the user are not the matter of this key.
-// The rights of a user do not change with its key, so what IAM shows of them does not stop a
-// rotation: the verification tells it.
+// key may do beside S3; else the probes do. Other keys and credentials of the user are not the
+// matter of this key. The rights of a user do not change with its key, so what IAM shows of them
+// does not stop a rotation: the verification tells it.
 func (t *task) check(ctx context.Context, key scope.Key, target scope.Target, p *alias.Provisioned) checked {
 	reading, cancel := context.WithTimeout(ctx, controlPlaneTimeout)
 	defer cancel()
-	found, err := t.caller().proveMade(reading, p, &target, nil)
+	r := t.caller().rightsReader(&target)
+	r.onlyRights = true
+	found, err := r.proveMade(reading, p, nil)
 	if err == nil {
 		found.Checks = slices.DeleteFunc(found.Checks, func(c alias.Check) bool {
-			return c.Name == scope.NameOtherKeys || c.Name == scope.NameLeaked
+			return c.Name == scope.NameOtherKeys || c.Name == scope.NameServiceCredentials || c.Name == scope.NameLeaked
 		})
 		target.ControlPlane = found.ControlPlane
 	}
@@ -393,9 +394,9 @@ func (c caller) proveNow(ctx context.Context, of *alias.Credential, t *scope.Tar
 	var found proof
 	var err error
 	if p, ok := of.Provisioned(); ok {
-		found, err = c.proveMade(reading, p, t, knownKeys(p))
+		found, err = c.rightsReader(t).proveMade(reading, p, knownKeys(p))
 	} else if !c.p.elsewhere(t.Location) {
-		found, err = c.proveGiven(reading, id, t)
+		found, err = c.rightsReader(t).proveGiven(reading, id)
 	}
 	if err != nil && ctx.Err() == nil {
 		found, err = c.rightsReader(t).unasked(false, "IAM did not answer in time"), nil

@@ -194,6 +194,9 @@ func TestQuiet(t *testing.T) {
 			w := newEnv(t, fakeiam.Config{})
 			p := w.start()
 			hasShop(mode)(p)
+			if reads := w.readsOfIdentity(); reads > 7 {
+				t.Errorf("the proof made %d calls of IAM", reads)
+			}
 			if v, _ := p.verified("shop"); v.Scope() != alias.VerdictProven {
 				t.Errorf("scope %s: %+v", v.Scope(), v.Checks)
 			}
@@ -205,6 +208,19 @@ func TestQuiet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// readsOfIdentity counts the calls that prove the rights of a user: one round of five lists, and one
+// or two for its policy, which is read before too, when it is put.
+func (w *env) readsOfIdentity() (n int) {
+	calls := w.iam.Calls()
+	for _, c := range calls[slices.IndexFunc(calls, func(c fakeiam.Call) bool { return c.Action == "CreateAccessKey" }):] {
+		switch c.Action {
+		case "GetUser", "GetLoginProfile", "ListGroupsForUser", "ListUserPolicies", "ListAttachedUserPolicies", "GetUserPolicy", "GetPolicy", "GetPolicyVersion":
+			n++
+		}
+	}
+	return n
 }
 
 // TestProbesWithoutControlPlane: where the server may not read what proves a right, the key itself
