@@ -196,48 +196,69 @@ func (r *identityReader) readServiceCredentials(ctx context.Context, a apiCall) 
 	})
 }
 
-func (r *identityReader) readInline(ctx context.Context, a apiCall) error {
-	in := &iam.ListUserPoliciesInput{UserName: r.userName()}
-	return readPages(&r.id.inline, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListUserPolicies, in)
+func (r *identityReader) readInline(ctx context.Context, a apiCall) (err error) {
+	r.id.inline, err = a.listInline(ctx)
+	return err
+}
+
+func (r *identityReader) readAttached(ctx context.Context, a apiCall) (err error) {
+	r.id.attached, err = a.listAttached(ctx)
+	return err
+}
+
+func (r *identityReader) readKeys(ctx context.Context, a apiCall) (err error) {
+	r.id.keys, err = a.listKeys(ctx)
+	return err
+}
+
+// listInline lists the names of the inline policies of the call's user.
+func (a apiCall) listInline(ctx context.Context) (names []string, err error) {
+	in := &iam.ListUserPoliciesInput{UserName: aws.String(a.user)}
+	err = readPages(&names, func() ([]string, *page, error) {
+		out, err := call(ctx, a, a.p.cfg.AWS.iam().ListUserPolicies, in)
 		if err != nil {
 			return nil, nil, err
 		}
 		return out.PolicyNames, &page{a, out.IsTruncated, out.Marker, &in.Marker}, nil
 	})
+	return names, err
 }
 
-func (r *identityReader) readAttached(ctx context.Context, a apiCall) error {
-	in := &iam.ListAttachedUserPoliciesInput{UserName: r.userName()}
-	return readPages(&r.id.attached, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListAttachedUserPolicies, in)
+// listAttached lists the ARNs of the managed policies of the call's user.
+func (a apiCall) listAttached(ctx context.Context) (arns []string, err error) {
+	in := &iam.ListAttachedUserPoliciesInput{UserName: aws.String(a.user)}
+	err = readPages(&arns, func() ([]string, *page, error) {
+		out, err := call(ctx, a, a.p.cfg.AWS.iam().ListAttachedUserPolicies, in)
 		if err != nil {
 			return nil, nil, err
 		}
 		return attachedARNs(out.AttachedPolicies), &page{a, out.IsTruncated, out.Marker, &in.Marker}, nil
 	})
+	return arns, err
 }
 
 func attachedARNs(list []types.AttachedPolicy) []string {
 	return idsOf(list, func(p types.AttachedPolicy) *string { return p.PolicyArn })
 }
 
-func (r *identityReader) readKeys(ctx context.Context, a apiCall) error {
-	in := &iam.ListAccessKeysInput{UserName: r.userName()}
-	return readPages(&r.id.keys, func() ([]accessKey, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListAccessKeys, in)
+// listKeys lists the access keys of the call's user.
+func (a apiCall) listKeys(ctx context.Context) (keys []accessKey, err error) {
+	in := &iam.ListAccessKeysInput{UserName: aws.String(a.user)}
+	err = readPages(&keys, func() ([]accessKey, *page, error) {
+		out, err := call(ctx, a, a.p.cfg.AWS.iam().ListAccessKeys, in)
 		if err != nil {
 			return nil, nil, err
 		}
-		keys := make([]accessKey, 0, len(out.AccessKeyMetadata))
+		list := make([]accessKey, 0, len(out.AccessKeyMetadata))
 		for _, k := range out.AccessKeyMetadata {
-			keys = append(keys, accessKey{
+			list = append(list, accessKey{
 				id: aws.ToString(k.AccessKeyId), active: k.Status == types.StatusTypeActive,
 				created: aws.ToTime(k.CreateDate).Unix(),
 			})
 		}
-		return keys, &page{a, out.IsTruncated, out.Marker, &in.Marker}, nil
+		return list, &page{a, out.IsTruncated, out.Marker, &in.Marker}, nil
 	})
+	return keys, err
 }
 
 func idsOf[T any](list []T, id func(T) *string) []string {
@@ -256,9 +277,9 @@ type page struct {
 	next      **string // where the marker goes for the next page
 }
 
-// maxPages bounds the pages of one list. IAM gives 100 entries in a page, and a user has far
-// fewer of everything.
-const maxPages = 200
+// maxPages bounds the pages of one list. IAM gives 100 entries in a page, and an account has 5,000
+// users.
+const maxPages = 1000
 
 // readPages reads a list to its end and replaces into with it. A page that is truncated must
 // have a marker that the page before did not have: else the rest of the list cannot be read,
@@ -305,11 +326,13 @@ func (id *identity) foreign(p *alias.Provisioned) []string {
 // foreignPolicies is the part of foreign that gives rights.
 func (id *identity) foreignPolicies(p *alias.Provisioned) []string {
 	var found []string
-	if names := slices.DeleteFunc(slices.Clone(id.inline), isOurInline); len(names) > 0 {
+	had := func(name string) bool { return p.Adopted != nil && slices.Contains(p.Adopted.Policies, name) }
+	names := slices.DeleteFunc(slices.Clone(id.inline), func(name string) bool { return isOurInline(name) || had(name) })
+	if len(names) > 0 {
 		found = append(found, "a foreign inline policy ("+plainNames(names)+")")
 	}
 	arns := slices.DeleteFunc(slices.Clone(id.attached), func(arn string) bool {
-		return isQuarantine(arn) || attachedByUs(p, arn)
+		return isQuarantine(arn) || attachedByUs(p, arn) || had(arn)
 	})
 	if len(arns) > 0 {
 		found = append(found, "a foreign managed policy ("+plainNames(arns)+")")

@@ -253,25 +253,7 @@ func (t *task) provedBy() time.Time {
 
 // keys lists the keys of a user.
 func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
-	client := c.p.cfg.AWS.iam()
-	in := &iam.ListAccessKeysInput{UserName: aws.String(user)}
-	var keys []accessKey
-	for {
-		out, err := call(ctx, c.read("iam:ListAccessKeys", user), client.ListAccessKeys, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, k := range out.AccessKeyMetadata {
-			keys = append(keys, accessKey{
-				id: aws.ToString(k.AccessKeyId), active: k.Status == types.StatusTypeActive,
-				created: aws.ToTime(k.CreateDate).Unix(),
-			})
-		}
-		if !out.IsTruncated {
-			return keys, nil
-		}
-		in.Marker = out.Marker
-	}
+	return c.read("iam:ListAccessKeys", user).listKeys(ctx)
 }
 
 // setKey makes a key active or inactive. A key that no longer exists is not an error.

@@ -346,40 +346,12 @@ func decodeDocument(encoded *string) (string, error) {
 
 // attached lists the ARNs of the managed policies on a user.
 func (c caller) attached(ctx context.Context, user string) ([]string, error) {
-	client := c.p.cfg.AWS.iam()
-	in := &iam.ListAttachedUserPoliciesInput{UserName: aws.String(user)}
-	var arns []string
-	for {
-		out, err := call(ctx, c.read("iam:ListAttachedUserPolicies", user), client.ListAttachedUserPolicies, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range out.AttachedPolicies {
-			arns = append(arns, aws.ToString(p.PolicyArn))
-		}
-		if !out.IsTruncated {
-			return arns, nil
-		}
-		in.Marker = out.Marker
-	}
+	return c.read("iam:ListAttachedUserPolicies", user).listAttached(ctx)
 }
 
 // inline lists the names of the inline policies on a user.
 func (c caller) inline(ctx context.Context, user string) ([]string, error) {
-	client := c.p.cfg.AWS.iam()
-	in := &iam.ListUserPoliciesInput{UserName: aws.String(user)}
-	var names []string
-	for {
-		out, err := call(ctx, c.read("iam:ListUserPolicies", user), client.ListUserPolicies, in)
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, out.PolicyNames...)
-		if !out.IsTruncated {
-			return names, nil
-		}
-		in.Marker = out.Marker
-	}
+	return c.read("iam:ListUserPolicies", user).listInline(ctx)
 }
 
 // limitGrants revokes the extra grants of a user.

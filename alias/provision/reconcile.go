@@ -135,28 +135,26 @@ func (s *scan) run(ctx context.Context) error {
 // list reads every user under our path. It calls GetUser for each, because ListUsers
 // returns no tags.
 func (s *scan) list(ctx context.Context) error {
-	client := s.p.cfg.AWS.iam()
 	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(s.p.cfg.InstallID))}
-	for {
-		out, err := call(ctx, s.read("iam:ListUsers", ""), client.ListUsers, in)
+	a := s.read("iam:ListUsers", "")
+	return readPages(&s.users, func() ([]*iamUser, *page, error) {
+		out, err := call(ctx, a, s.p.cfg.AWS.iam().ListUsers, in)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
+		var users []*iamUser
 		for _, u := range out.Users {
 			user, err := s.getUser(ctx, aws.ToString(u.UserName))
 			if isGone(err) {
 				continue
 			}
 			if err != nil {
-				return err
+				return nil, nil, err
 			}
-			s.users = append(s.users, user)
+			users = append(users, user)
 		}
-		if !out.IsTruncated {
-			return nil
-		}
-		in.Marker = out.Marker
-	}
+		return users, &page{a, out.IsTruncated, out.Marker, &in.Marker}, nil
+	})
 }
 
 // checkUnknown handles users that belong to no credential. A user whose operation has

@@ -43,6 +43,9 @@ type proof struct {
 func (r *rightsReader) proveMade(ctx context.Context, p *alias.Provisioned, known []string) (proof, error) {
 	return r.prove(ctx, p.User.Name, func(id *identity) {
 		r.out.Foreign, r.out.OtherKeys = id.foreignPolicies(p), otherKeys(id, known)
+		if p.Adopted != nil {
+			r.out.KeptKey = p.Adopted.AccessKeyID
+		}
 		if p.User.ID != "" && id.user.ID != "" && id.user.ID != p.User.ID {
 			r.out.Foreign = append(r.out.Foreign, "its name: the user that ixmage made was deleted, and made again")
 		}
@@ -409,6 +412,12 @@ func knownKeys(p *alias.Provisioned) []string {
 	ids := append(slices.Clone(p.PendingDeletion), p.AccessKeyID)
 	if p.Previous != nil {
 		ids = append(ids, p.Previous.AccessKeyID)
+	}
+	if p.Pending != nil {
+		ids = append(ids, p.Pending.AccessKeyID)
+	}
+	for _, s := range p.Suspects {
+		ids = append(ids, s.AccessKeyID)
 	}
 	return ids
 }

@@ -25,6 +25,7 @@ type Identity struct {
 
 	Password         bool
 	OtherKeys        []string // ids of its access keys but for those of the credential
+	KeptKey          string   // one of them, which the user had before ixmage took it over
 	OtherCredentials []string // such as "an SSH key (APKA…)"
 	// Leaked are the policies that AWS attaches to the user of a key that it found in public.
 	Leaked []string
@@ -396,7 +397,7 @@ func (d *decision) otherKeys() {
 	case d.unread(PartKeys, "whether its user has other keys"):
 	case len(d.OtherKeys) == 0:
 		d.add(NameOtherKeys, alias.VerdictProven, gotNone, "its user has no other key")
-	case d.made():
+	case d.made() && !slices.Equal(d.OtherKeys, []string{d.KeptKey}):
 		d.add(NameOtherKeys, alias.VerdictViolated, ids,
 			"its user has keys that this server does not know, which have the same permissions")
 	default:

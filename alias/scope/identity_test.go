@@ -93,6 +93,8 @@ func controlPlaneRows() []controlPlaneRow {
 		},
 		{name: "password", change: func(id *Identity) { id.Password = true }, made: all("violated", NamePassword)},
 		{name: "another key", change: func(id *Identity) { id.OtherKeys = []string{"AKIA2"} }, made: all("violated", NameOtherKeys), given: all("weak", NameOtherKeys)},
+		{name: "the key of before", change: func(id *Identity) { id.OtherKeys, id.KeptKey = []string{"AKIA2"}, "AKIA2" }, made: all("weak", NameOtherKeys)},
+		{name: "the key of before and another", change: func(id *Identity) { id.OtherKeys, id.KeptKey = []string{"AKIA2", "AKIA3"}, "AKIA2" }, made: all("violated", NameOtherKeys), given: all("weak", NameOtherKeys)},
 		{name: "an SSH key", change: func(id *Identity) { id.OtherCredentials = []string{"an SSH key (APKA1)"} }, made: all("violated", NameServiceCredentials), given: all("weak", NameServiceCredentials)},
 		{name: "leaked", change: func(id *Identity) { id.Leaked = []string{"arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"} }, made: all("violated", NameLeaked), detail: "emergency"},
 
