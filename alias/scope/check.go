@@ -118,7 +118,8 @@ func (r *round) readDetail(rep awserr.Reply, c alias.Check) string {
 	case rep.Denied() && rep.Action == "kms:Decrypt":
 		return "this key cannot read the alias's objects, because it may not decrypt them (kms:Decrypt)"
 	case rep.Denied() && rep.Action == "s3:ListBucket":
-		return "the given object does not exist: S3 refuses s3:ListBucket, as it does for a missing object; give one that exists"
+		return "the given object does not exist: S3 refuses s3:ListBucket, as it does for a missing object; " +
+			"give one that exists"
 	case rep.Denied():
 		return "this key cannot read the alias's objects"
 	case rep.Code == "NoSuchKey":

@@ -189,7 +189,7 @@ func wantOlderHistory(t *testing.T, r *alias.Registry, s *Store) {
 	}
 	const web = 6710025846530955498
 	v, err := r.History().Verification(t.Context(), web)
-	if err != nil || v.CredentialVersion != 2 || v.Scope() != alias.VerdictProven {
+	if err != nil || v.CredentialVersion != 2 || v.Scope() != alias.VerdictProven || v.Checks[0].Evidence != "" || v.NotTried != nil {
 		t.Errorf("verification: got %+v, %v", v, err)
 	}
 	u, err := s.Usage(t.Context(), web)
