@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -336,17 +337,21 @@ func (s *server) samples() map[string]float64 {
 	return all
 }
 
-// freeAddr returns an address with a free port. Nothing else uses that part of the
-// loopback network, so the port stays free until the test listens there.
+// freeAddr returns an address with a port that stays free until the test listens there: it
+// is on a host of the loopback network that nothing else uses. On one host for all, two tests
+// were given the same port now and then, and one was answered by the server of the other.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.77.0.1:0")
+	ln, err := net.Listen("tcp", fmt.Sprintf("127.77.%d.%d:0", os.Getpid()%256, 1+freeHosts.Add(1)%254))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
 	return ln.Addr().String()
 }
+
+// freeHosts counts the hosts that freeAddr has given away.
+var freeHosts atomic.Int32
 
 // wantAll checks that text contains each of parts.
 func wantAll(t testing.TB, what, text string, parts ...string) {
