@@ -15,7 +15,7 @@ import (
 
 // TestCABundle: with the authorities of AWS_CA_BUNDLE a call is bounded, and follows no redirect,
 // as without them.
-func TestCABundle(t *testing.T) {
+func TestCABundle(t *testing.T) { //nolint:paralleltest // it sets variables of the environment
 	var elsewhere atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		elsewhere.Add(1)

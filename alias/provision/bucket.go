@@ -2,7 +2,6 @@ package provision
 
 import (
 	"context"
-	"fmt"
 
 	"ixmage/alias"
 	"ixmage/alias/scope"
@@ -47,21 +46,23 @@ func (p *Provisioner) bucketError(at alias.Location, found scope.Bucket) error {
 		if p.cfg.S3Hint != nil {
 			hint = p.cfg.S3Hint(at, found.Err)
 		}
-		return failf(codeS3Unreachable, "%s did not answer %d times for the bucket %s. %s", serverOf(at), bucketTries, at.Bucket, hint)
+		return failf(codeS3Unreachable, "%s did not answer %d times for the bucket %s. %s",
+			serverOf(at), bucketTries, at.Bucket, hint)
 	case scope.BucketUntold:
 	}
 	return nil
 }
 
 func bucketMissing(at alias.Location) error {
-	return failf(codeBucketMissing, "%s has no bucket %s: correct bucket in the request, or create the bucket", serverOf(at), at.Bucket)
+	return failf(codeBucketMissing, "%s has no bucket %s: correct bucket in the request, or create the bucket",
+		serverOf(at), at.Bucket)
 }
 
 // wrongRegion is the error for a bucket in another region, which may be unknown.
 func wrongRegion(at alias.Location, region string) error {
 	if region == "" {
-		return failf(codeWrongRegion, "the bucket %s is not in the region %s: set region in the request to that of the bucket",
-			at.Bucket, at.Region)
+		return failf(codeWrongRegion, "the bucket %s is not in the region %s: "+
+			"set region in the request to that of the bucket", at.Bucket, at.Region)
 	}
 	also := ""
 	if at.Endpoint != "" {
@@ -74,7 +75,7 @@ func wrongRegion(at alias.Location, region string) error {
 // serverOf names the S3 server of a location.
 func serverOf(at alias.Location) string {
 	if at.Endpoint == "" {
-		return fmt.Sprintf("S3 in %s", at.Region)
+		return "S3 in " + at.Region
 	}
 	return "the S3 server " + at.Endpoint
 }

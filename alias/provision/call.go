@@ -118,7 +118,7 @@ func missingElement(out any) string {
 // their own among the concurrent ones: the denied call still has its place. A denial for which
 // AWS names another policy than those of this server has nothing to do with the path.
 func (a apiCall) explain(ctx context.Context, e *callError) error {
-	if !e.denied() || a.user == "" || a.exact || a.action == "iam:CreateUser" || !(denial{reason: e.reason}).byIdentity() {
+	if !a.mayBeMissing(e) {
 		return e
 	}
 	client := a.p.cfg.AWS.iam()
@@ -144,6 +144,11 @@ func (a apiCall) explain(ctx context.Context, e *callError) error {
 		}
 		in.Marker = out.Marker
 	}
+}
+
+// mayBeMissing reports whether a missing user may be why a call was denied.
+func (a apiCall) mayBeMissing(e *callError) bool {
+	return e.denied() && a.user != "" && !a.exact && a.action != "iam:CreateUser" && denial{reason: e.reason}.byIdentity()
 }
 
 // maxListItems is the most that IAM returns in one page of a list.

@@ -136,8 +136,8 @@ func (e *callError) denialText() string {
 	case d.byIdentity():
 		return text + "docs/iam.md has the required policy"
 	case d.reason == awserr.ReasonIdentityDeny:
-		return text + d.String() + ", and compare ACCOUNT, INSTALL (--install-id) and BOUNDARY (--iam-boundary) in the policy of " +
-			"docs/iam.md with the flags"
+		return text + d.String() + ", and compare ACCOUNT, INSTALL (--install-id) and BOUNDARY (--iam-boundary) " +
+			"in the policy of docs/iam.md with the flags"
 	}
 	return text + d.String() + "; the policy in docs/iam.md cannot change that"
 }

@@ -35,16 +35,18 @@ func (d denial) String() string {
 		return "a resource control policy (RCP) of the AWS organization forbids it: ask the administrators of the " +
 			"organization to allow " + d.action
 	case awserr.ReasonBoundary:
-		return "the permissions boundary " + cmp.Or(d.boundary, d.whose) + " forbids it: allow " + d.action + " in that boundary"
+		return "the permissions boundary " + cmp.Or(d.boundary, d.whose) + " forbids it: allow " + d.action +
+			" in that boundary"
 	case awserr.ReasonSession:
 		return "the session policy " + d.whose + " forbids it: allow " + d.action + " where the session is made"
 	case awserr.ReasonVPCEndpoint:
-		return "the policy of the VPC endpoint of this host's network forbids it: ask the administrators of the network to allow " +
-			d.action + " in it"
+		return "the policy of the VPC endpoint of this host's network forbids it: ask the administrators of the " +
+			"network to allow " + d.action + " in it"
 	case awserr.ReasonResource:
 		return "the policy of " + d.resource() + " forbids it: ask its owner to allow " + d.action
 	case awserr.ReasonIdentityDeny:
-		return "an explicit deny in an identity-based policy " + d.whose + " forbids it: find the statement that denies " + d.action
+		return "an explicit deny in an identity-based policy " + d.whose +
+			" forbids it: find the statement that denies " + d.action
 	case awserr.ReasonNone, awserr.ReasonIdentity, awserr.ReasonOther:
 	}
 	return "a policy of a kind that ixmage does not know forbids it: CloudTrail has the whole message"
@@ -72,38 +74,50 @@ const (
 // its policy produces, unless the time for them is over (late).
 func readError(t scope.Target, r scope.Refusal, late bool) error {
 	missing := r.Code == "NoSuchKey" || r.Code == "404" || r.Denied() && r.Action == "s3:ListBucket"
+	decrypt := r.Denied() && r.Action == actionDecrypt || r.Fault == awserr.KMSDenied
 	switch {
 	case r.OK(), r.Passing():
 		return nil
+	case r.Given && missing:
+		return failf(codeObjectMissing, "the object %s does not exist in the bucket %s: name one that exists in "+
+			"probe.inside (after provisioning: as the alias's canary)", r.Object, t.Location.Bucket)
+	case decrypt:
+		return decryptDenied(t, r, late)
+	case r.Denied() && faultRemedies[r.Fault] == "":
+		return readDenied(t, r, late)
+	}
+	return faultError(t, r)
+}
+
+// faultError is the error for a fault that no policy of the key would cure, and nil for others.
+func faultError(t scope.Target, r scope.Refusal) error {
+	at := t.Location
+	switch {
 	case r.Code == "InvalidBucketName":
 		return failf(codeBucketMissing, "%s takes no bucket with the name %s: correct bucket in the request",
-			serverOf(t.Location), t.Location.Bucket)
+			serverOf(at), at.Bucket)
 	case r.Fault == awserr.Bucket:
-		return bucketMissing(t.Location)
-	case r.Fault == awserr.Region && r.Region == t.Location.Region: // it is the server that is wrong
-		return wrongRegion(t.Location, "")
+		return bucketMissing(at)
+	case r.Fault == awserr.Region && r.Region == at.Region: // S3 contradicts itself
+		return wrongRegion(at, "")
 	case r.Fault == awserr.Region:
-		return wrongRegion(t.Location, r.Region)
-	case r.Given && missing:
-		return failf(codeObjectMissing, "the object %s does not exist in the bucket %s: name one that exists in probe.inside "+
-			"(after provisioning: as the alias's canary)", r.Object, t.Location.Bucket)
-	case r.Denied() && r.Action == actionDecrypt, r.Fault == awserr.KMSDenied:
-		return decryptDenied(t, r, late)
+		return wrongRegion(at, r.Region)
 	case r.Fault == awserr.KMSKey:
-		return failf(codeKMSKey, "the KMS key of the object %s cannot be used (%s): enable it, or store the object with another key",
-			r.Object, r.Code)
-	case r.Fault == awserr.CustomerKey, r.Fault == awserr.RequesterPays, r.Fault == awserr.Account, r.Fault == awserr.Endpoint:
-		return failf(codeReadDenied, "no key can read %s in this way: S3 answers %s; %s", r.Object, r.Code, faultRemedies[r.Fault])
-	case r.Denied():
-		return readDenied(t, r, late)
+		return failf(codeKMSKey, "the KMS key of %s cannot be used (%s): enable it, or store the object with another key",
+			objectOf(t, r), r.Code)
+	case faultRemedies[r.Fault] != "":
+		return failf(codeReadDenied, "no key can read %s in this way: S3 answers %s; %s",
+			objectOf(t, r), r.Code, faultRemedies[r.Fault])
 	}
 	return nil
 }
 
+// faultRemedies are the remedies for faults that no other key would cure.
 var faultRemedies = map[awserr.Fault]string{
-	awserr.CustomerKey:   "the object is encrypted with a customer key (SSE-C), which ixmage does not have: store it with another encryption",
+	awserr.CustomerKey: "the object is encrypted with a customer key (SSE-C), which ixmage does not have: " +
+		"store it with another encryption",
 	awserr.RequesterPays: "the bucket makes the requester pay, which ixmage does not do: switch that off",
-	awserr.Account:       "the AWS account of the bucket or of the user is suspended or not signed up for S3",
+	awserr.Account:       "the AWS account of the bucket or of the user is suspended, or not signed up for S3",
 	awserr.Endpoint:      "correct endpoint in the request",
 }
 
@@ -123,8 +137,8 @@ func readDenied(t scope.Target, r scope.Refusal, late bool) error {
 	if t.Location.BucketOwner != "" {
 		also += ", that the bucket belongs to the account " + t.Location.BucketOwner + " (bucket_owner)"
 	}
-	return failf(codeReadDenied, "the new key could not read %s in time, and S3 names no other reason than %s: check that the "+
-		"object exists%s, and that neither the bucket's policy nor one of the AWS organization denies it",
+	return failf(codeReadDenied, "the new key could not read %s in time, and S3 names no other reason than %s: "+
+		"check that the object exists%s, and that neither the bucket's policy nor one of the AWS organization denies it",
 		objectOf(t, r), r.Code, also)
 }
 
@@ -148,12 +162,14 @@ func decryptDenied(t scope.Target, r scope.Refusal, late bool) error {
 	case !d.byIdentity():
 		return failf(codeKMSDenied, "%s: %s", encrypted, d)
 	case t.Mode == alias.PolicyReadOnly:
-		return failf(codeKMSDenied, "%s: the policy read-only-access allows no KMS key; use the policy inline with kms_key_arn%s",
-			encrypted, also)
+		return failf(codeKMSDenied, "%s: the policy read-only-access allows no KMS key; "+
+			"use the policy inline with kms_key_arn%s", encrypted, also)
 	case !granted && len(grants) > 0:
-		return failf(codeKMSDenied, "%s: kms_key_arn is %s; set it to that of the key%s", encrypted, grants[0].KMSKeyARN, also)
+		return failf(codeKMSDenied, "%s: kms_key_arn is %s; set it to that of the key%s",
+			encrypted, grants[0].KMSKeyARN, also)
 	case !granted:
-		return failf(codeKMSDenied, "%s: set kms_key_arn in the request to %s%s", encrypted, cmp.Or(r.KMSKey, "the ARN of that key"), also)
+		return failf(codeKMSDenied, "%s: set kms_key_arn in the request to %s%s",
+			encrypted, cmp.Or(r.KMSKey, "the ARN of that key"), also)
 	case late:
 		return failf(codeKMSDenied, "%s, though its policy allows it: check the policy of the KMS key%s", encrypted, also)
 	}
@@ -176,5 +192,7 @@ func whoseKey(t scope.Target) string {
 
 // cannotRead reports whether the checks say that the key cannot read inside.
 func cannotRead(checks []alias.Check) bool {
-	return slices.ContainsFunc(checks, func(c alias.Check) bool { return c.Name == scope.NameReadInside && c.Positive && c.Failed })
+	return slices.ContainsFunc(checks, func(c alias.Check) bool {
+		return c.Name == scope.NameReadInside && c.Positive && c.Failed
+	})
 }

@@ -38,7 +38,12 @@ func (t *task) prove(
 	read := func() []alias.Check { return scope.CheckRead(ctx, key, target) }
 	began := t.p.clock.Now()
 	deadline := began.Add(timing.VerifyBudget)
-	incurable := func(late bool) error { return readError(target, scope.ReadInside(ctx, key, target), late) }
+	incurable := func(checks []alias.Check, late bool) error {
+		if !cannotRead(checks) || violated(checks) {
+			return nil
+		}
+		return readError(target, scope.ReadInside(ctx, key, target), late)
+	}
 	if err := t.untilWorks(ctx, deadline, read, incurable); err != nil {
 		return nil, "", err
 	}
@@ -80,10 +85,10 @@ func describeScope(v *alias.Verification, worked time.Duration) string {
 }
 
 // untilWorks repeats the checks until all answers are conclusive. A check that is
-// violated twice in a row, one pause apart, fails. If the key cannot read, incurable returns the
-// reason if waiting cannot cure it, or if it is late.
+// violated twice in a row, one pause apart, fails. incurable returns the reason why the
+// key cannot read, if waiting cannot cure it or it is late.
 func (t *task) untilWorks(
-	ctx context.Context, deadline time.Time, run func() []alias.Check, incurable func(late bool) error,
+	ctx context.Context, deadline time.Time, run func() []alias.Check, incurable func([]alias.Check, bool) error,
 ) error {
 	blockedBefore := false
 	for i := 0; ; i++ {
@@ -97,10 +102,8 @@ func (t *task) untilWorks(
 			return nil
 		}
 		late := !t.p.clock.Now().Before(deadline)
-		if cannotRead(checks) && !violated(checks) {
-			if err := incurable(late); err != nil {
-				return err
-			}
+		if err := incurable(checks, late); err != nil {
+			return err
 		}
 		if blocked && scope.Conclusive(checks) && (late || blockedBefore && violated(checks)) {
 			return t.scopeError(checks)
