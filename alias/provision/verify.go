@@ -105,18 +105,27 @@ func (t *task) untilWorks(
 		if err := incurable(checks, late); err != nil {
 			return err
 		}
-		if blocked && scope.Conclusive(checks) && (late || blockedBefore && violated(checks)) {
-			return t.scopeError(checks)
-		}
-		if late {
-			return failf(codeNotVerified, "the key did not work within %s: %s",
-				t.p.cfg.Timing.VerifyBudget, listChecks(checks, inconclusive))
+		if err := t.giveUp(checks, late, blockedBefore); err != nil {
+			return err
 		}
 		blockedBefore = blocked
 		if err := t.p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]); err != nil {
 			return err
 		}
 	}
+}
+
+// giveUp returns the error for checks that are blocked for good, or for which the time is over.
+func (t *task) giveUp(checks []alias.Check, late, blockedBefore bool) error {
+	v := alias.Verification{Checks: checks}
+	switch {
+	case v.Blocks() && scope.Conclusive(checks) && (late || blockedBefore && violated(checks)):
+		return t.scopeError(checks)
+	case late:
+		return failf(codeNotVerified, "the key did not work within %s: %s",
+			t.p.cfg.Timing.VerifyBudget, listChecks(checks, inconclusive))
+	}
+	return nil
 }
 
 func violated(checks []alias.Check) bool {
