@@ -335,3 +335,26 @@ func TestDelegatedProof(t *testing.T) {
 		t.Errorf("denied: %q", denied)
 	}
 }
+
+// TestGivenKeyOfTwoAliases: what one alias of a key needs is not beyond what the other one needs,
+// until it is gone.
+func TestGivenKeyOfTwoAliases(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, fakeiam.Config{})
+	p := w.start()
+	p.paste("web", w.iam.AddUser("/", "given", doc(readWeb, allowing("s3:GetObject", "arn:aws:s3:::"+testBucket+"/blog/*"))))
+	blog := &alias.Alias{Name: "blog", Location: w.request("blog").Location, Canary: "a.png", Enabled: true, State: alias.StateActive}
+	blog.Prefix = "blog/"
+	if _, err := p.registry.CreateAlias(t.Context(), blog, alias.CredentialRef{Name: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []alias.Name{"web", "blog"} {
+		if v, got := p.verified(name); got[scope.NamePolicies] != "proven control-plane" {
+			t.Errorf("%s: %+v", name, v.Checks)
+		}
+	}
+	p.deleteAlias("blog")
+	if v, got := p.verified("web"); got[scope.NamePolicies] != "violated control-plane" {
+		t.Errorf("%+v", v.Checks)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -254,6 +255,11 @@ func (p *Provisioner) Verify(
 		target.Expect = static.Expect
 	}
 	target.Inside, target.Outside = cmp.Or(probe.Inside, target.Inside), cmp.Or(probe.Outside, target.Outside)
+	if prov == nil {
+		if err := p.addGrants(ctx, &target, c.ID); err != nil {
+			return nil, err
+		}
+	}
 	by := caller{p: p, actor: actor, operation: "verify-" + rand.Text(), alias: name, credential: c.Name}
 	found, err := by.proveNow(ctx, c, &target)
 	if err != nil {
@@ -268,6 +274,28 @@ func (p *Provisioner) Verify(
 		Outcome: string(v.Scope()),
 	})
 	return v, p.saveVerification(context.WithoutCancel(ctx), c.Name, v)
+}
+
+// addGrants adds the locations of the other aliases that use a key which an operator gave: it is
+// meant to read them too.
+func (p *Provisioner) addGrants(ctx context.Context, t *scope.Target, credential int64) error {
+	names, err := p.cfg.Registry.AliasesOf(ctx, credential)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		a, err := p.cfg.Registry.Alias(ctx, name)
+		if errors.Is(err, alias.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if g := (alias.Grant{Bucket: a.Bucket, Prefix: a.Prefix}); a.Endpoint == t.Location.Endpoint && !slices.Contains(t.Grants, g) {
+			t.Grants = append(t.Grants, g)
+		}
+	}
+	return nil
 }
 
 // requestOf is the request that provisioned an alias, which holds the object keys for
