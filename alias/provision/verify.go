@@ -291,7 +291,8 @@ func (p *Provisioner) addGrants(ctx context.Context, t *scope.Target, credential
 		if err != nil {
 			return err
 		}
-		if g := (alias.Grant{Bucket: a.Bucket, Prefix: a.Prefix}); a.Endpoint == t.Location.Endpoint && !slices.Contains(t.Grants, g) {
+		g := alias.Grant{Bucket: a.Bucket, Prefix: a.Prefix}
+		if a.Endpoint == t.Location.Endpoint && !slices.Contains(t.Grants, g) {
 			t.Grants = append(t.Grants, g)
 		}
 	}
