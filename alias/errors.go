@@ -28,6 +28,9 @@ var (
 	// ErrNotProvisioned means that ixmage did not make the credential's IAM user, so it
 	// may not rotate the key or remove the user.
 	ErrNotProvisioned = errors.New("not a provisioned credential")
+	// ErrOtherUser means that the IAM user of a credential does not exist, or is not the one
+	// that ixmage made or adopted for it.
+	ErrOtherUser = errors.New("not the user of the credential")
 	// ErrIAM means that IAM refused, failed or could not be reached.
 	ErrIAM = errors.New("IAM")
 	// ErrForbidden means that the configuration does not allow the call.

@@ -30,6 +30,8 @@ func (h credentials) mount(t *routes) {
 	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource, do: h.remove})
 	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", resource: resource,
 		fields: rotationFields, bodyOptional: true, do: h.rotate})
+	mount(t, endpoint[none, credentialJSON]{method: http.MethodPost, path: single + "/reclaim", resource: resource,
+		do: h.reclaim})
 }
 
 type credentialsJSON struct {
@@ -180,6 +182,26 @@ func (h credentials) rotateByHand(c *alias.Credential) error {
 		"who must rotate it:\n%s", c.Name, strings.Join(commands, "\n"))
 	f.commands = commands
 	return f
+}
+
+// reclaim answers within the time of a call, unlike an operation: it calls IAM a few times.
+func (h credentials) reclaim(ctx context.Context, c *call[none]) (reply[credentialJSON], error) {
+	found, err := h.registry.Credential(ctx, c.name)
+	if err != nil {
+		return reply[credentialJSON]{}, err
+	}
+	if h.provisioner == nil {
+		return reply[credentialJSON]{}, switchedOff()
+	}
+	if _, ok := found.Provisioned(); !ok {
+		return reply[credentialJSON]{}, failf(alias.ErrNotProvisioned, "the credential %s is of kind %s: ixmage has no IAM user "+
+			"for it that it could reclaim", c.name, found.Provider.Kind())
+	}
+	made, err := h.provisioner.Reclaim(ctx, c.actor, c.name)
+	if err != nil {
+		return reply[credentialJSON]{}, err
+	}
+	return h.reply(ctx, made)
 }
 
 // current returns a function that reads the current revision of a credential.

@@ -248,6 +248,46 @@ func TestRotateByHand(t *testing.T) {
 	a.do("POST", "/api/v1/credentials/pub/rotate", "").want(409, "no-key-pair")
 }
 
+func TestReclaim(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	f := &fake{reclaim: func(_ context.Context, actor string, name alias.Name) (*alias.Credential, error) {
+		checkActor(t, actor)
+		if calls++; name != "media" {
+			t.Errorf("Reclaim of %s", name)
+		}
+		return provisioned(77, name), nil
+	}}
+	a := newAPI(t, with(f))
+	a.addProvisioned("media")
+	a.register("shop")
+	const path = "/api/v1/credentials/media/reclaim"
+	want := a.do("GET", "/api/v1/credentials/media", "").want(200, "")
+	got := a.do("POST", path, "").want(200, "")
+	if got.body != want.body || got.header.Get("ETag") != want.header.Get("ETag") {
+		t.Errorf("got %s %s, want as GET shows it: %s", got.header.Get("ETag"), got.body, want.body)
+	}
+	for _, c := range []struct {
+		name, path, body string
+		status           int
+		code             string
+	}{
+		{"unknown", "/api/v1/credentials/none/reclaim", "", 404, "not-found"},
+		{"static", "/api/v1/credentials/shop/reclaim", "", 409, "not-provisioned"},
+		{"a body", path, `{}`, 400, "bad-request"},
+		{"query", path + "?emergency=true", "", 400, "invalid"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if r := a.do("POST", c.path, c.body).want(c.status, c.code); len(r.problem().Detail) < 20 {
+				t.Errorf("detail: %q", r.problem().Detail)
+			}
+		})
+	}
+	if calls != 1 {
+		t.Errorf("%d calls reached the Provisioner, want 1", calls)
+	}
+}
+
 func TestCredentialRemove(t *testing.T) {
 	t.Parallel()
 	var revisions []int64

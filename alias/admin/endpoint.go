@@ -242,7 +242,7 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 // from the registry or the Provisioner: no store and no library wraps these sentinels.
 var shownErrors = []error{
 	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
-	alias.ErrNoBoundary, alias.ErrNoKeyPair, alias.ErrIAM, alias.ErrNotFound,
+	alias.ErrNoBoundary, alias.ErrNoKeyPair, alias.ErrOtherUser, alias.ErrIAM, alias.ErrNotFound,
 }
 
 // inUse names the aliases that use the credential, up to a limit.

@@ -17,6 +17,7 @@ type fake struct {
 	provision    func(context.Context, string, policy.Request) (*alias.Operation, error)
 	plan         func(context.Context, policy.Request) (*policy.Plan, error)
 	rotate       func(context.Context, string, alias.Name, bool) (*alias.Operation, error)
+	reclaim      func(context.Context, string, alias.Name) (*alias.Credential, error)
 	remove       func(context.Context, string, alias.Name, int64) (*alias.Operation, error)
 	verify       func(context.Context, string, alias.Name, policy.Probe) (*alias.Verification, error)
 	wait         func(context.Context, string) (*alias.Operation, error)
@@ -35,6 +36,10 @@ func (f *fake) Plan(ctx context.Context, req policy.Request) (*policy.Plan, erro
 
 func (f *fake) Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error) {
 	return f.rotate(ctx, actor, name, emergency)
+}
+
+func (f *fake) Reclaim(ctx context.Context, actor string, name alias.Name) (*alias.Credential, error) {
+	return f.reclaim(ctx, actor, name)
 }
 
 func (f *fake) Remove(ctx context.Context, actor string, name alias.Name, revision int64) (*alias.Operation, error) {

@@ -69,6 +69,7 @@ var kinds = []kind{
 	{alias.ErrNoKeyPair, http.StatusConflict, "no-key-pair", "The credential has no key pair", ""},
 	{alias.ErrNoBoundary, http.StatusConflict, "no-boundary", "There is no permissions boundary", ""},
 	{alias.ErrNotProvisioned, http.StatusConflict, "not-provisioned", "The credential is not a provisioned one", ""},
+	{alias.ErrOtherUser, http.StatusConflict, "user-changed", "The IAM user is not that of the credential", ""},
 	{alias.ErrStale, http.StatusPreconditionFailed, "precondition-failed", "It has changed in the meantime",
 		"If-Match does not name the current revision: read it again and use its ETag"},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "body", "The request body is too large",

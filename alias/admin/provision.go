@@ -28,6 +28,10 @@ type Provisioner interface {
 	// Rotate gives a credential a new key. emergency is for a leaked key: the
 	// previous key is kept for a shorter time.
 	Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error)
+	// Reclaim makes this registry the one that acts on the user of a credential, after
+	// another copy of it did: alias.ErrNotProvisioned for another kind, alias.ErrBusy while
+	// an operation runs, alias.ErrOtherUser if it is not the user that was made for it.
+	Reclaim(ctx context.Context, actor string, name alias.Name) (*alias.Credential, error)
 	// Remove removes a credential, and its user, policy and keys from IAM:
 	// *alias.InUseError while aliases use it, alias.ErrStale unless ifRevision is the
 	// current revision or 0.

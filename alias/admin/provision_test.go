@@ -188,6 +188,7 @@ func TestProvisionerErrors(t *testing.T) {
 		plan:         func(context.Context, policy.Request) (*policy.Plan, error) { return nil, err },
 		rotate:       func(context.Context, string, alias.Name, bool) (*alias.Operation, error) { return nil, err },
 		remove:       func(context.Context, string, alias.Name, int64) (*alias.Operation, error) { return nil, err },
+		reclaim:      func(context.Context, string, alias.Name) (*alias.Credential, error) { return nil, err },
 		verify:       func(context.Context, string, alias.Name, policy.Probe) (*alias.Verification, error) { return nil, err },
 		orphans:      func(context.Context) (provision.OrphanReport, error) { return provision.OrphanReport{}, err },
 		removeOrphan: func(context.Context, string, string) error { return err },
@@ -208,6 +209,7 @@ func TestProvisionerErrors(t *testing.T) {
 		{fmt.Errorf("%s: %w", words, alias.ErrNotProvisioned), 409, "not-provisioned", words},
 		{fmt.Errorf("%w: %s", alias.ErrNoBoundary, words), 409, "no-boundary", words},
 		{fmt.Errorf("%s: %w", words, alias.ErrNoKeyPair), 409, "no-key-pair", words},
+		{fmt.Errorf("%w: %s", alias.ErrOtherUser, words), 409, "user-changed", words},
 		{&alias.InUseError{Credential: "media", Aliases: []alias.Name{"one", "two"}}, 409, "in-use", "one, two"},
 		{&alias.ValidationError{Problems: []alias.Problem{{Field: "policy", Detail: words}}}, 400, "invalid", "policy: " + words},
 		{fmt.Errorf("%s: %w", words, alias.ErrStale), 412, "precondition-failed", "revision"},
@@ -219,6 +221,7 @@ func TestProvisionerErrors(t *testing.T) {
 			{"POST", "/api/v1/provision", provisionBody}, {"POST", "/api/v1/provision/plan", provisionBody},
 			{"POST", "/api/v1/credentials/media/rotate", ""}, {"DELETE", "/api/v1/credentials/media", ""},
 			{"POST", "/api/v1/aliases/shop/verify", ""}, {"GET", "/api/v1/orphans", ""}, {"DELETE", "/api/v1/orphans/u", ""},
+			{"POST", "/api/v1/credentials/media/reclaim", ""},
 		} {
 			if c.status == 500 {
 				err = errors.New("IAM says no") // the log is searched for secrets
@@ -244,7 +247,7 @@ func TestSwitchedOff(t *testing.T) {
 		{"POST", "/api/v1/provision", provisionBody}, {"POST", "/api/v1/provision/plan", provisionBody},
 		{"POST", "/api/v1/credentials/media/rotate", ""}, {"POST", "/api/v1/credentials/shop/rotate", ""},
 		{"DELETE", "/api/v1/credentials/media", ""}, {"POST", "/api/v1/aliases/shop/verify", ""},
-		{"GET", "/api/v1/orphans", ""}, {"DELETE", "/api/v1/orphans/u", ""},
+		{"GET", "/api/v1/orphans", ""}, {"DELETE", "/api/v1/orphans/u", ""}, {"POST", "/api/v1/credentials/media/reclaim", ""},
 	} {
 		r := a.do(call[0], call[1], call[2]).want(403, "not-allowed")
 		if d := r.problem().Detail; !strings.Contains(d, "--provision") {

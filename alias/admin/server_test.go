@@ -27,6 +27,7 @@ func TestMethods(t *testing.T) {
 		{"/api/v1/aliases/shop/verify", "POST"},
 		{"/api/v1/aliases/shop/usage", "GET, HEAD"},
 		{"/api/v1/credentials/shop/rotate", "POST"},
+		{"/api/v1/credentials/shop/reclaim", "POST"},
 		{"/api/v1/provision", "POST"},
 		{"/api/v1/provision/plan", "POST"},
 		{"/api/v1/operations", "GET, HEAD"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -134,12 +133,11 @@ func raiseGeneration(p *alias.Provisioned) bool {
 	if p.Generation != "" && !p.GenerationSeen {
 		return false
 	}
-	number, _, _ := strings.Cut(p.Generation, "-")
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil {
-		n = 0 // the first one
-	}
-	before := append(p.GenerationsBefore, p.Generation)
+	n := generationNumber(p.Generation) // 0 for the first one
+	// A user without the tag is one from before generations. IAM has shown a tag since.
+	before := slices.DeleteFunc(append(slices.Clone(p.GenerationsBefore), p.Generation), func(g string) bool {
+		return g == "" && p.Generation != ""
+	})
 	p.GenerationsBefore = before[max(0, len(before)-generationsKept):]
 	p.Generation, p.GenerationSeen = fmt.Sprintf("%d-%s", n+1, rand.Text()[:8]), false
 	return true
@@ -153,14 +151,8 @@ const generationsKept = 8
 // which the policy of this server may ask for. On a server that cannot tag users the
 // generation stays.
 func (t *task) tag(ctx context.Context, _ decision) (string, error) {
-	client := t.p.cfg.AWS.iam()
-	tags := map[string]string{
+	err := t.writeTags(ctx, map[string]string{
 		policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: t.p.cfg.InstallID, policy.TagGeneration: t.prov.Generation,
-	}
-	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, t.caller().write("iam:TagUser", t.prov.User.Name), client.TagUser,
-			&iam.TagUserInput{UserName: aws.String(t.prov.User.Name), Tags: iamTags(tags)})
-		return err == nil, err
 	})
 	if isGone(err) {
 		t.seen.user, t.seen.vanished = userView{}, true
@@ -176,6 +168,16 @@ func (t *task) tag(ctx context.Context, _ decision) (string, error) {
 		t.seen.user.state, t.prov.GenerationSeen = userOurs, true // stored with the next change
 	}
 	return "", err
+}
+
+// writeTags sets tags of the user, beside those that it has.
+func (t *task) writeTags(ctx context.Context, tags map[string]string) error {
+	client := t.p.cfg.AWS.iam()
+	return t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
+		_, err := call(ctx, t.caller().write("iam:TagUser", t.prov.User.Name), client.TagUser,
+			&iam.TagUserInput{UserName: aws.String(t.prov.User.Name), Tags: iamTags(tags)})
+		return err == nil, err
+	})
 }
 
 // lookKeys lists the keys of the user, with the last use of those that the registry does

@@ -333,7 +333,7 @@ func (p *process) do(op *alias.Operation, err error) *alias.Operation {
 		p.w.t.Fatal(err)
 	}
 	p.drive()
-	done, err := p.w.store.Operation(p.w.t.Context(), op.ID)
+	done, err := p.store.Operation(p.w.t.Context(), op.ID)
 	if err != nil {
 		p.w.t.Fatal(err)
 	}

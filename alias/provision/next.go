@@ -13,6 +13,7 @@ import (
 // the operation that runs on it.
 type desired struct {
 	*alias.Provisioned
+	name      alias.Name          // of the credential
 	kind      alias.OperationKind // empty if no operation runs
 	emergency bool
 	creates   bool          // the operation makes the user
@@ -229,7 +230,7 @@ func nextUser(d desired, o observed) (decision, bool) {
 func copiedError(d desired, o observed) error {
 	return failf(codeCopied, "the IAM user %s has the generation tag %s, and this registry wrote %s: another copy of the "+
 		"registry changed the user, or somebody changed the tag. Nothing was changed. If this registry is the one to go on, "+
-		"send POST /api/v1/credentials/NAME/reclaim", d.User.Name, orNone(o.user.tag), orNone(d.Generation))
+		"send POST /api/v1/credentials/%s/reclaim", d.User.Name, orNone(o.user.tag), orNone(d.Generation), d.name)
 }
 
 // nextRights gives the user the policy of its grants. Outside of an operation that
@@ -497,7 +498,7 @@ func nextConfirmed(d desired, o observed, now time.Time) (decision, bool) {
 // nextOpened raises the generation of a new user when its key is verified: a copy of the
 // registry in which this operation still runs then undoes nothing.
 func nextOpened(d desired, o observed, _ time.Time) (decision, bool) {
-	if !d.creates || d.undo || len(d.GenerationsBefore) > 1 || d.Generation == "" || o.untagged {
+	if !d.creates || d.undo || generationNumber(d.Generation) != 1 || o.untagged {
 		return decision{}, false
 	}
 	return decision{act: actRaise, step: stepOpen}, true

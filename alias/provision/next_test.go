@@ -312,7 +312,7 @@ func pendingRows() ruleRows {
 			{func(s *state) { s.d.Pending = nil }, "done"},
 		}},
 		"open": {newUser(proven), "raise the generation", []neighbour{
-			{func(s *state) { s.d.GenerationsBefore = []string{"", "1-a"} }, "done"},
+			{func(s *state) { s.d.Generation = "2-b" }, "done"},
 			{untagged, "done"},
 			{func(s *state) { s.d.creates = false }, "done"},
 			{func(s *state) { s.d.Generation = "" }, "done"},

@@ -69,7 +69,7 @@ func creates(op *alias.Operation, data *progress) bool {
 
 // desired is the input of next.
 func (t *task) desired() desired {
-	d := desired{Provisioned: t.prov, timing: t.p.cfg.Timing, fellBack: t.p.previousUsed(t.c.ID)}
+	d := desired{Provisioned: t.prov, name: t.c.Name, timing: t.p.cfg.Timing, fellBack: t.p.previousUsed(t.c.ID)}
 	if t.op != nil {
 		d.kind, d.emergency, d.undo = t.op.Kind, t.data.Emergency, t.data.Undo != nil
 		d.creates, d.scope = creates(t.op, &t.data), t.data.Scope
