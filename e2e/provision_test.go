@@ -36,9 +36,10 @@ type operation struct {
 		Step   string `json:"step"`
 		Detail string `json:"detail"`
 	} `json:"error"`
-	CreatedAt  time.Time  `json:"created_at"`
-	FinishedAt *time.Time `json:"finished_at"`
-	Steps      []struct {
+	SupersededBy string     `json:"superseded_by"`
+	CreatedAt    time.Time  `json:"created_at"`
+	FinishedAt   *time.Time `json:"finished_at"`
+	Steps        []struct {
 		Name       string     `json:"name"`
 		State      string     `json:"state"`
 		StartedAt  *time.Time `json:"started_at"`
@@ -570,8 +571,52 @@ func wantTimes(t *testing.T, op operation) map[string]time.Duration {
 	return took
 }
 
+// reach polls an operation until a step of it runs.
+func (s *server) reach(id, step string) {
+	s.t.Helper()
+	awaited := func() bool {
+		op := parseOperation(s.t, s.api(http.MethodGet, "/api/v1/operations/"+id, nil).body)
+		if op.State != "running" {
+			s.t.Fatalf("the operation ended before %s: %+v", step, op)
+		}
+		for _, got := range op.Steps {
+			if got.Name == step {
+				return got.State == "running"
+			}
+		}
+		return false
+	}
+	for !awaited() {
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the state of another process is polled
+	}
+}
+
+// begun begins an operation and does not wait for its end.
+func (s *server) begun(method, path string, body any) operation {
+	s.t.Helper()
+	r := s.api(method, path, body)
+	if r.StatusCode != http.StatusAccepted {
+		s.t.Fatalf("%s %s: %s: %s", method, path, r.Status, r.body)
+	}
+	return parseOperation(s.t, r.body)
+}
+
+// supersede rotates a credential, asks for something else while it soaks, and wants that
+// to take the place of the rotation.
+func (s *server) supersede(credential, method, path string, body any) {
+	s.t.Helper()
+	rotation := s.begun(http.MethodPost, "/api/v1/credentials/"+credential+"/rotate", nil)
+	s.reach(rotation.ID, "soak")
+	op := s.operateWell(method, path, body)
+	got := parseOperation(s.t, s.api(http.MethodGet, "/api/v1/operations/"+rotation.ID, nil).body)
+	if got.State != "superseded" || got.SupersededBy != op.ID || got.FinishedAt == nil {
+		s.t.Errorf("%s: %+v, want superseded by %s", path, got, op.ID)
+	}
+}
+
 // TestRotationUnderLoad rotates a key three times during 200 requests a second that all
-// need S3. No request may fail.
+// need S3, asks for an emergency in the middle of a fourth rotation, and for a removal in
+// the middle of a rotation of another credential. No request may fail.
 func TestRotationUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
@@ -584,8 +629,10 @@ func TestRotationUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := startProvisioning(t, g, append([]string{"--cache-memory", "0"}, quickWaits...)...)
+	waits := append(slices.Clone(quickWaits), "--rotation-soak", "1s")
+	s := startProvisioning(t, g, append([]string{"--cache-memory", "0"}, waits...)...)
 	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
+	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "gone", bucket))
 
 	c := client(t)
 	var asked, failed atomic.Int64
@@ -628,6 +675,11 @@ func TestRotationUnderLoad(t *testing.T) {
 			t.Errorf("nothing was asked for in round %d", round)
 		}
 	}
+	s.supersede("shop", http.MethodPost, "/api/v1/credentials/shop/rotate", map[string]any{"emergency": true})
+	if r := s.api(http.MethodDelete, "/api/v1/aliases/gone", nil); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("%s: %s", r.Status, r.body)
+	}
+	s.supersede("gone", http.MethodDelete, "/api/v1/credentials/gone", nil)
 	close(stop)
 	wg.Wait()
 	t.Logf("%d requests, %d failed, %v fell back", asked.Load(), failed.Load(),

@@ -97,17 +97,15 @@ func (t *task) pass(i int) {
 		if s.State == alias.StepDone {
 			continue
 		}
-		if s.State == alias.StepRunning {
-			s.FinishedAt = t.now()
-			t.p.cfg.Recorder.Step(s.Name, s.FinishedAt.Sub(s.StartedAt))
-		}
-		s.State = alias.StepDone
+		skipped := s.StartedAt.IsZero()
+		s.State, s.FinishedAt = alias.StepDone, t.now()
 		switch {
-		case s.Detail != "":
+		case !skipped:
+			t.p.cfg.Recorder.Step(s.Name, s.FinishedAt.Sub(s.StartedAt))
 		case t.data.Emergency && strings.HasPrefix(s.Name, stepSoak):
-			s.Detail = "skipped: the old key has leaked"
-		case s.StartedAt.IsZero():
-			s.Detail = "nothing to do"
+			s.StartedAt, s.Detail = s.FinishedAt, "skipped: the old key has leaked"
+		default:
+			s.StartedAt, s.Detail = s.FinishedAt, "nothing to do"
 		}
 	}
 }

@@ -308,7 +308,8 @@ func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change
 	if err := t.save(ctx, append([]func(alias.Tx) ([]alias.Change, error){put}, also...)...); err != nil {
 		return err
 	}
-	t.c = &next
+	own := next // requests sign with the published one, which must not change any more
+	t.c = &own
 	return nil
 }
 
