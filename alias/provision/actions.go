@@ -233,7 +233,7 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 		return "", failf(codeChanged, "another client changed the user %s: it has %s; its keys are inactive, "+
 			"and nothing was deleted: remove the change, or delete the user by hand", t.prov.User.Name, strings.Join(found, ", "))
 	}
-	t.seen.searched = true
+	t.seen.searched, t.seen.quarantine = true, id.quarantine()
 	if len(unread) > 0 {
 		return "nothing foreign found; the server does not tell the " + strings.Join(unread, ", "), nil
 	}
@@ -307,7 +307,7 @@ func (t *task) deleteKey(ctx context.Context, d decision) (string, error) {
 
 // strip deletes the user with its keys and policies.
 func (t *task) strip(ctx context.Context, _ decision) (string, error) {
-	what := removal{user: t.prov.User.Name, policies: t.p.managedOf(t.prov)}
+	what := removal{user: t.prov.User.Name, policies: append(t.p.managedOf(t.prov), t.seen.quarantine...)}
 	for _, k := range t.seen.keys { // next has decided that all of them are ours
 		what.keys = append(what.keys, k.id)
 	}

@@ -3,12 +3,14 @@ package provision
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
 	"ixmage/alias/scope"
@@ -128,13 +130,14 @@ func (t *task) awaitRefusal(ctx context.Context, d decision) (string, error) {
 	return d.key + " is refused", nil
 }
 
-// waitUntilRefused probes with a key until STS and its S3 server refuse it
-// refusedInARow times in a row.
+// waitUntilRefused probes with a key until STS and every S3 server that it reads from refuse
+// it refusedInARow times in a row.
 func (t *task) waitUntilRefused(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) error {
 	timing := t.p.cfg.Timing
+	stillWorks := t.p.refusalProbe(kp, grants)
 	deadline, inARow := t.p.clock.Now().Add(timing.Refused), 0
 	for {
-		works := t.p.stillWorks(ctx, kp, grants)
+		works := stillWorks(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -156,30 +159,45 @@ func (t *task) waitUntilRefused(ctx context.Context, kp alias.KeyPair, grants []
 	}
 }
 
-// stillWorks names a service that still accepts a key, or that did not answer. It is
-// empty if every service refuses the key.
-func (p *Provisioner) stillWorks(ctx context.Context, kp alias.KeyPair, grants []alias.Grant) string {
-	_, client := p.cfg.Probes.withKey(kp)
-	// If STS refuses the key, an S3 server that no longer exists must not prevent
-	// the deletion of the key.
-	unanswered := "S3 does not answer"
-	switch err := whoAmI(ctx, client); {
-	case err == nil:
-		return "STS accepts it"
-	case !err.refused() && !err.unimplemented():
-		return err.Error()
-	case err.refused():
-		unanswered = ""
+// refusalProbe returns a function that names a service which still accepts a key, or that did
+// not answer. It is empty if every service refuses the key. The clients are made once, because
+// they learn the difference between their clock and the server's. A revocation takes its time
+// in each region, so each is asked.
+func (p *Provisioner) refusalProbe(kp alias.KeyPair, grants []alias.Grant) func(context.Context) string {
+	type place struct {
+		at     alias.Location
+		client *s3.Client
 	}
-	for _, g := range grants[:min(len(grants), 1)] {
-		switch rep := scope.ReadMissing(ctx, p.cfg.S3(g.Location(), kp), g.Location()); {
-		case rep.Silent():
-			return unanswered
-		case !awserr.KeyRefused(rep.Code):
-			return "S3 answers " + rep.Code
+	_, client := p.cfg.Probes.withKey(kp)
+	var places []place
+	for _, g := range grants {
+		at := g.Location()
+		if !slices.ContainsFunc(places, func(p place) bool { return p.at.Region == at.Region && p.at.Endpoint == at.Endpoint }) {
+			places = append(places, place{at, p.cfg.S3(at, kp)})
 		}
 	}
-	return ""
+	return func(ctx context.Context) string {
+		// If STS does not know the key, an S3 server that no longer exists must not prevent the
+		// deletion of the key. Another refusal of STS can be one of our clock.
+		unanswered := "S3 does not answer"
+		switch err := whoAmI(ctx, client); {
+		case err == nil:
+			return "STS accepts it"
+		case !err.refused() && !err.unimplemented():
+			return err.Error()
+		case err.code == "InvalidClientTokenId":
+			unanswered = ""
+		}
+		for _, p := range places {
+			switch rep := scope.ReadMissing(ctx, p.client, p.at); {
+			case rep.Silent():
+				return unanswered
+			case !awserr.KeyRefused(rep.Code):
+				return "S3 answers " + rep.Code
+			}
+		}
+		return ""
+	}
 }
 
 // keySlotsTaken is the error for a user that has two keys already.

@@ -61,7 +61,10 @@ type observed struct {
 	refused  map[string]bool // keys that S3 and STS refused often enough in a row
 	works    bool            // S3 accepted the current key after the previous one became inactive
 	searched bool            // nothing of another client is on the user
-	gone     int             // how often in a row the user was not found
+	// quarantine are the policies by which AWS says that a key of the user is public. They go
+	// with the user.
+	quarantine []string
+	gone       int // how often in a row the user was not found
 }
 
 // view is what IAM shows of a thing in comparison with the registry.
