@@ -274,14 +274,17 @@ func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
 	return c.read("iam:ListAccessKeys", user).listKeys(ctx)
 }
 
-// setKey makes a key active or inactive. A key that no longer exists is not an error.
+// setKey makes a key active or inactive. A key that no longer exists counts as inactive.
 func (c caller) setKey(ctx context.Context, user, id string, status types.StatusType) error {
 	client := c.p.cfg.AWS.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.write("iam:UpdateAccessKey", user).onKey(id), client.UpdateAccessKey, &iam.UpdateAccessKeyInput{
 			UserName: aws.String(user), AccessKeyId: aws.String(id), Status: status,
 		})
-		return done(err)
+		if status == types.StatusTypeInactive {
+			err = ignoreGone(err)
+		}
+		return err == nil, err
 	})
 }
 

@@ -566,7 +566,7 @@ func nextStripped(d desired, o observed) decision {
 			// live registry has finished since.
 			return decision{stop: failf(codeChanged, "the IAM user %s was not removed, because its key %s is in use",
 				d.User.Name, k.id)}
-		case !d.ours(k.id) && !slices.Contains(o.deleted, k.id):
+		case !d.ours(k) && !slices.Contains(o.deleted, k.id):
 			foreign = append(foreign, k.id)
 		}
 	}
@@ -587,10 +587,10 @@ func nextStripped(d desired, o observed) decision {
 	return decision{act: actStrip, step: removeStep(d, stepDeleteUser)}
 }
 
-// ours reports whether a key may be deleted with its user. A key that is only probably ours
-// may not be, before it was inactive for a while and named.
-func (d desired) ours(id string) bool {
-	return d.knows(id) || d.isSuspect(id) || slices.Contains(d.PendingDeletion, id)
+// ours reports whether a key may be deleted with its user. One that is only probably ours may
+// not be if somebody made it active again or used it.
+func (d desired) ours(k accessKey) bool {
+	return d.knows(k.id) || slices.Contains(d.PendingDeletion, k.id) || d.isSuspect(k.id) && !k.active && k.use != useSome
 }
 
 // keepsKey reports whether a key outlives the credential: that of an adopted user.

@@ -400,7 +400,12 @@ func absentRows() ruleRows {
 		"raise":          {removed(unraised), "raise the generation", []neighbour{{untagged, "delete the user"}, {func(s *state) { s.d.raised = true }, "delete the user"}}},
 		"list":           {removed(unlisted), "list the keys", []neighbour{{func(s *state) { s.o.listed = true }, "delete the user"}}},
 		"unknown":        {removed(stranger), "stop unknown-keys", []neighbour{{func(s *state) { s.o.keys = s.o.keys[:1] }, "delete the user"}}},
-		"deactivate":     {removed(func(s *state) { s.o.keys[0].active = true }), "make a key inactive CURRENT", []neighbour{{func(s *state) { s.o.keys[0].active = false }, "delete the user"}}},
+		"suspect": {removed(suspected(time.Hour), unused), "delete the user", []neighbour{
+			{func(s *state) { s.o.keys[1].active = true }, "stop unknown-keys"},
+			{func(s *state) { s.o.keys[1].use = useSome }, "stop unknown-keys"},
+			{func(s *state) { s.d.Suspects = nil }, "stop unknown-keys"},
+		}},
+		"deactivate": {removed(func(s *state) { s.o.keys[0].active = true }), "make a key inactive CURRENT", []neighbour{{func(s *state) { s.o.keys[0].active = false }, "delete the user"}}},
 		"refused": {removed(func(s *state) { s.o.refused = nil }), "wait until a key is refused CURRENT", []neighbour{
 			{func(s *state) { s.o.refused = map[string]bool{"CURRENT": true} }, "delete the user"},
 			{func(s *state) { s.o.keys = nil }, "delete the user"},

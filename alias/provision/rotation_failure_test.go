@@ -90,6 +90,36 @@ func TestRotationReverts(t *testing.T) {
 	}
 }
 
+// TestRotationRevertsToNoDeletedKey: if the old key does not exist any more, it does not
+// become the current key again: the new one, which S3 refuses for a while, is the only one.
+func TestRotationRevertsToNoDeletedKey(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, prov := p.provisioned("shop")
+	k1 := prov.AccessKeyID
+	var deleted atomic.Bool
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action == "UpdateAccessKey" && c.AccessKeyID == w.power.AccessKeyID && !deleted.Load() {
+			return &iam.Fault{After: func() { w.iam.RemoveKey(k1); deleted.Store(true) }}
+		}
+		if deleted.Load() && c.Service == "s3" {
+			return iam.Fail("InvalidAccessKeyId")
+		}
+		return nil
+	})
+	wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codeNotVerified)
+	w.iam.OnCall(nil)
+	_, prov = p.provisioned("shop")
+	if prov.AccessKeyID == k1 {
+		t.Errorf("the key %s signs, which does not exist", k1)
+	}
+	w.wantKeys(prov.User.Name, prov.AccessKeyID)
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
+	w.wantSound(p, "shop")
+}
+
 // TestRotationWithBadAlias: an alias that the old key does not read either says
 // nothing about the new one, and must not keep a leaked key alive.
 func TestRotationWithBadAlias(t *testing.T) {

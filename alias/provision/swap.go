@@ -87,7 +87,12 @@ func (t *task) revert(ctx context.Context, d decision) (string, error) {
 // signs again.
 func (t *task) bringBack(ctx context.Context, step, why string) error {
 	refused, previous := t.prov.AccessKeyID, *t.prov.Previous
-	if err := t.caller().setKey(ctx, t.prov.User.Name, previous.AccessKeyID, types.StatusTypeActive); err != nil {
+	err := t.caller().setKey(ctx, t.prov.User.Name, previous.AccessKeyID, types.StatusTypeActive)
+	if isGone(err) {
+		return failf(codeNotVerified, "the new key %s is refused: %s; the key before it, %s, does not exist any more",
+			refused, why, previous.AccessKeyID)
+	}
+	if err != nil {
 		return err
 	}
 	kp, err := t.reveal(t.p.cfg.Registry.RevealSealed(t.c, previous.SealedKey))
