@@ -16,8 +16,8 @@ const (
 )
 
 // Permission is a row of the table of all calls of IAM, STS and S3 that ixmage makes.
-// docs/provisioner-policy.json, docs/boundary-policy.json and the table in docs/iam.md are
-// generated from it.
+// docs/provisioner-policy.json, docs/boundary-policy.json and the table in docs/permissions.md
+// are generated from it.
 type Permission struct {
 	Signer  Signer
 	Actions []string
@@ -212,7 +212,7 @@ func statementsOf(signer Signer) []copied {
 }
 
 // CopiedPolicy is docs/provisioner-policy.json for the server, and docs/boundary-policy.json
-// for keys. docs/iam.md explains its placeholders.
+// for keys. docs/permissions.md explains its placeholders.
 func CopiedPolicy(signer Signer) ([]byte, error) {
 	return indented(struct {
 		Version   string

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDocuments: the documents that operators copy and the table in docs/iam.md are those of
+// TestDocuments: the documents that operators copy and the table in docs/permissions.md are those of
 // the table in permissions.go. With -update they are written.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
@@ -25,12 +25,12 @@ func TestDocuments(t *testing.T) {
 		}
 		generated(t, name, func([]byte) []byte { return want })
 	}
-	generated(t, "iam.md", func(page []byte) []byte {
+	generated(t, "permissions.md", func(page []byte) []byte {
 		const begin, end = "<!-- the table of permissions: go test ./alias/policy -update -->\n", "<!-- end of the table -->\n"
 		before, rest, ok := bytes.Cut(page, []byte(begin))
 		_, after, closed := bytes.Cut(rest, []byte(end))
 		if !ok || !closed {
-			t.Fatalf("docs/iam.md has no place for the table: %s…%s", begin, end)
+			t.Fatalf("docs/permissions.md has no place for the table: %s…%s", begin, end)
 		}
 		return slices.Concat(before, []byte(begin+permissionTable()+end), after)
 	})
