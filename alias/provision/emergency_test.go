@@ -275,6 +275,50 @@ func TestEmergencyBeforeInterrupt(t *testing.T) {
 	}
 }
 
+// TestSupersededWhileKeyIsMade: the answer to CreateAccessKey is awaited although the
+// rotation is interrupted, or its key would take the second place of the user, and the
+// emergency could make none.
+func TestSupersededWhileKeyIsMade(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]bool{"emergency": false, "removal": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			hasShop(alias.PolicyInline)(w.start())
+			p, _ := w.running()
+			_, prov := p.provisioned("shop")
+			begun := make(chan *alias.Operation, 1)
+			var once sync.Once
+			supersede := func() {
+				op, err := p.Rotate(t.Context(), actor, "shop", !remove)
+				if remove && err == nil {
+					p.deleteAlias("shop")
+					op, err = p.Remove(t.Context(), actor, "shop", 0)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				begun <- op
+			}
+			w.iam.OnCall(func(c iam.Call) *iam.Fault {
+				if c.Action != "CreateAccessKey" || c.AccessKeyID != w.power.AccessKeyID {
+					return nil
+				}
+				return &iam.Fault{After: func() { once.Do(supersede) }}
+			})
+			if _, err := p.Rotate(t.Context(), actor, "shop", false); err != nil {
+				t.Fatal(err)
+			}
+			done := p.ended(<-begun, nil)
+			if !remove {
+				w.wantEmergency(p, done, prov.AccessKeyID)
+			} else if done.State != alias.OperationDone {
+				t.Errorf("%s: %+v", done.State, done.Error)
+			}
+		})
+	}
+}
+
 // flakyStore is a store whose first list of operations cannot be read.
 type flakyStore struct {
 	alias.Store

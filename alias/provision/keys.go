@@ -59,12 +59,14 @@ func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
 }
 
 // makeKey sends CreateAccessKey once: after a lost answer the keys are listed again before
-// another one is made. It returns no key if the keys have to be listed.
+// another one is made. It returns no key if the keys have to be listed. An emergency or a
+// removal that interrupts the task does not interrupt the call: the secret of the key would be
+// lost, and the key would hold one of the two places of the user.
 func (t *task) makeKey(ctx context.Context) (alias.KeyPair, error) {
 	client := t.p.cfg.AWS.iam()
 	var kp alias.KeyPair
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
-		out, err := call(ctx, t.caller().write("iam:CreateAccessKey", t.prov.User.Name), client.CreateAccessKey,
+		out, err := call(context.WithoutCancel(ctx), t.caller().write("iam:CreateAccessKey", t.prov.User.Name), client.CreateAccessKey,
 			&iam.CreateAccessKeyInput{UserName: aws.String(t.prov.User.Name)}, once)
 		switch {
 		case err == nil:
