@@ -158,7 +158,7 @@ func next(d desired, o observed, now time.Time) decision {
 		return step
 	}
 	for _, rule := range []func(desired, observed, time.Time) (decision, bool){
-		nextRights, nextKeys, nextPending, nextPrevious, nextConfirmed, nextOpened,
+		nextRights, nextKeys, nextPending, nextPrevious, nextConfirmed,
 	} {
 		if step, ok := rule(d, o, now); ok {
 			return step
@@ -496,15 +496,6 @@ func nextConfirmed(d desired, o observed, now time.Time) (decision, bool) {
 		return decision{act: actLookKeys, step: stepConfirm, again: budget, stop: notSeen(budget)}, true
 	}
 	return decision{}, false
-}
-
-// nextOpened raises the generation of a new user when its key is verified: a copy of the
-// registry in which this operation still runs then undoes nothing.
-func nextOpened(d desired, o observed, _ time.Time) (decision, bool) {
-	if !d.creates || d.undo || generationNumber(d.Generation) != 1 || o.untagged {
-		return decision{}, false
-	}
-	return decision{act: actRaise, step: stepOpen}, true
 }
 
 // longestSession is the longest life of a session that a user's key can make.

@@ -90,7 +90,7 @@ func extra(s *state)      { s.d.ExtraGrants = []alias.Grant{{Bucket: testBucket}
 func pending(s *state)    { s.d.Pending = &alias.PendingKey{} }
 func unmade(s *state)     { s.o.unmade = true }
 func made(s *state) {
-	s.d.Pending = &alias.PendingKey{SealedKey: alias.SealedKey{AccessKeyID: "PENDING"}}
+	s.d.scope, s.d.Pending = "", &alias.PendingKey{SealedKey: alias.SealedKey{AccessKeyID: "PENDING"}}
 }
 func proven(s *state) { made(s); s.d.scope = alias.VerdictProven }
 func reuses(s *state) { s.d.scope = "" }
@@ -311,12 +311,10 @@ func pendingRows() ruleRows {
 			{func(s *state) { s.d.scope = "" }, "verify a key"},
 			{func(s *state) { s.d.Pending = nil }, "done"},
 		}},
-		"open": {newUser(proven), "raise the generation", []neighbour{
-			{func(s *state) { s.d.Generation = "2-b" }, "done"},
-			{untagged, "done"},
-			{func(s *state) { s.d.creates = false }, "done"},
-			{func(s *state) { s.d.Generation = "" }, "done"},
+		"tag before the swap": {stateOf(rotate, proven, is(userRaising)), "tag the user", []neighbour{
+			{is(userOurs), "make the pending key the current one"}, {untagged, "make the pending key the current one"},
 		}},
+		"open": {newUser(proven), "done", []neighbour{{made, "verify a key"}, {is(userRaising), "tag the user"}}},
 		"no place": {swapped(pending), "make a key inactive PREVIOUS", []neighbour{
 			{func(s *state) { s.d.Previous, s.o.keys = nil, s.o.keys[:1] }, "create a key"},
 		}},

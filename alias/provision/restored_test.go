@@ -159,3 +159,63 @@ func TestRestoredFromBeforeAll(t *testing.T) {
 		t.Errorf("report: %+v", r)
 	}
 }
+
+// TestRestoredWhileRunning: a copy in which a rotation or a reuse still runs continues it after the
+// live registry has finished it. Whatever the copy then meets, what the live registry serves
+// is served on.
+func TestRestoredWhileRunning(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*process) (*alias.Operation, error){
+		"rotation": func(p *process) (*alias.Operation, error) { return p.Rotate(p.proc.ctx, actor, "shop", false) },
+		"reuse": func(p *process) (*alias.Operation, error) {
+			return p.Provision(p.proc.ctx, actor, p.w.request("blog", reusing("shop")))
+		},
+	} {
+		for n := 2; n < 16; n++ {
+			for _, fails := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%d/%v", name, n, fails), func(t *testing.T) {
+					t.Parallel()
+					w := newEnv(t, iam.Config{LastUsedValueLag: 4 * time.Hour})
+					hasShop(alias.PolicyInline)(w.start())
+					w.clock.advance(time.Hour)
+					p := w.start()
+					p.store.at = n
+					if op, err := begin(p); err != nil || op == nil {
+						t.Skip("the operation has not begun")
+					}
+					p.drive()
+					if p.proc.ctx.Err() == nil {
+						t.Skip("the operation has ended before")
+					}
+					old := w.backup()
+					live := w.start()
+					live.drive()
+					served := []alias.Name{"shop"}
+					if a, err := live.registry.Alias(t.Context(), "blog"); err == nil && a.State == alias.StateActive {
+						served = append(served, "blog")
+					}
+					if fails {
+						w.iam.OnCall(func(c iam.Call) *iam.Fault {
+							if c.Service == "s3" {
+								return iam.Fail("InvalidAccessKeyId")
+							}
+							return nil
+						})
+					}
+					restored := w.startOn(old)
+					restored.drive()
+					restored.reconcile(t.Context())
+					w.iam.OnCall(nil)
+					for _, name := range served {
+						a, err := live.registry.Alias(t.Context(), name)
+						if err != nil {
+							t.Fatal(err)
+						}
+						c, _ := live.provisioned("shop")
+						w.wantReads(live, a, c)
+					}
+				})
+			}
+		}
+	}
+}

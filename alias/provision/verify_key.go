@@ -10,18 +10,33 @@ import (
 	"ixmage/alias/scope"
 )
 
-// verify verifies the pending key, or the current one on the location that a reuse added.
+// verify verifies the pending key, or the current one on the location that a reuse added. The
+// user then gets a new generation: a copy of the registry in which this operation still runs
+// must not undo what comes now.
 func (t *task) verify(ctx context.Context, _ decision) (string, error) {
+	detail, found, err := t.verifyAll(ctx)
+	if err != nil {
+		return "", err
+	}
+	t.data.Scope = found
+	if !t.seen.untagged && raiseGeneration(t.prov) {
+		t.seen.user.state = userRaising
+	}
+	return detail, t.store(ctx)
+}
+
+// verifyAll verifies the key wherever it has to work. It returns the worst scope.
+func (t *task) verifyAll(ctx context.Context) (detail string, found alias.Verdict, err error) {
 	if t.op.Kind == alias.OperationRotate {
 		return t.verifyRotation(ctx)
 	}
 	a, err := t.p.cfg.Registry.Alias(ctx, t.op.Alias)
 	if err != nil {
-		return "", &registryError{err}
+		return "", "", &registryError{err}
 	}
 	kp, err := t.pair()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	return t.verifyOn(ctx, a, kp)
 }
@@ -32,55 +47,57 @@ const proveAliases = 5
 // verifyRotation verifies the pending key on the locations of the credential's
 // aliases. It skips an alias that the current key cannot read either: such an alias
 // must not stop the replacement of a leaked key.
-func (t *task) verifyRotation(ctx context.Context) (string, error) {
+func (t *task) verifyRotation(ctx context.Context) (string, alias.Verdict, error) {
 	aliases, err := t.aliases(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	current, err := t.reveal(t.p.cfg.Registry.Reveal(t.c))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	kp, err := t.pair()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	var details []string
+	var worst alias.Verdict
 	for _, a := range aliases {
-		detail, err := t.verifyOn(ctx, a, kp)
+		detail, found, err := t.verifyOn(ctx, a, kp)
 		if _, fatal := errors.AsType[*registryError](err); err != nil && !fatal && ctx.Err() == nil && !t.worksOn(ctx, a, current) {
-			detail, err = "skipped: the old key cannot read it either", nil
+			detail, found, err = "skipped: the old key cannot read it either", worst, nil
 		}
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
+		worst = worse(worst, found)
 		details = append(details, string(a.Name)+": "+detail)
 	}
-	if t.data.Scope == "" { // verified for no alias: on the first location, without an existing object
+	if worst == "" { // verified for no alias: on the first location, without an existing object
 		if len(t.prov.Grants) == 0 {
-			return "", failf(codeNotVerified, "the credential %s has no location on which the new key can be verified", t.c.Name)
+			return "", "", failf(codeNotVerified, "the credential %s has no location on which the new key can be verified", t.c.Name)
 		}
-		detail, err := t.verifyOn(ctx, &alias.Alias{Name: t.c.Name, Location: t.prov.Grants[0].Location()}, kp)
+		detail, found, err := t.verifyOn(ctx, &alias.Alias{Name: t.c.Name, Location: t.prov.Grants[0].Location()}, kp)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
+		worst = found
 		details = append(details, detail)
 	}
-	return strings.Join(details, "; "), nil
+	return strings.Join(details, "; "), worst, nil
 }
 
 // verifyOn verifies a key for one alias and stores the verification.
-func (t *task) verifyOn(ctx context.Context, a *alias.Alias, kp alias.KeyPair) (string, error) {
+func (t *task) verifyOn(ctx context.Context, a *alias.Alias, kp alias.KeyPair) (string, alias.Verdict, error) {
 	v, detail, err := t.prove(ctx, a, t.prov, kp)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	v.CredentialVersion = t.c.Version
 	if t.prov.Pending != nil {
 		v.CredentialVersion = t.prov.Pending.Version
 	}
-	t.data.Scope = worse(t.data.Scope, v.Scope())
-	return detail, t.save(ctx, func(tx alias.Tx) ([]alias.Change, error) {
+	return detail, v.Scope(), t.save(ctx, func(tx alias.Tx) ([]alias.Change, error) {
 		if a.ID == 0 {
 			return nil, nil
 		}

@@ -185,9 +185,7 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 		return true
 	},
 	actRaise: func(m *model, _ int8) bool {
-		if m.seen {
-			m.generation, m.before, m.seen = m.generation+1, m.before+1, false
-		}
+		raiseModel(m)
 		m.raised, m.task.view = true, userRaising
 		return true
 	},
@@ -228,7 +226,13 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 		m.pending = free
 		return m.user != gone
 	},
-	actProve:  func(m *model, _ int8) bool { m.proven = true; return true },
+	actProve: func(m *model, _ int8) bool {
+		m.proven = true
+		if !m.task.untagged && raiseModel(m) {
+			m.task.view = userRaising
+		}
+		return true
+	},
 	actSwap:   swapModel,
 	actRevert: func(m *model, _ int8) bool { revert(m, none); return false },
 	actTry:    func(m *model, _ int8) bool { m.task.works = true; return true },
@@ -268,6 +272,15 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 		m.task = memory{refused: m.task.refused, vanished: true}
 		return true
 	},
+}
+
+// raiseModel is raiseGeneration.
+func raiseModel(m *model) bool {
+	if !m.seen {
+		return false
+	}
+	m.generation, m.before, m.seen = m.generation+1, m.before+1, false
+	return true
 }
 
 func swapModel(m *model, _ int8) bool {
