@@ -220,7 +220,7 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 	id, err := t.caller().identity(ctx, t.prov.User.Name)
 	switch {
 	case isGone(err):
-		t.seen.user.state = userUnknown
+		t.seen.user.state, t.seen.missing = userUnknown, true
 		return "", nil
 	case err != nil:
 		return "", err

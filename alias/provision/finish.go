@@ -91,7 +91,7 @@ func (t *task) endFailed(ctx context.Context, left string) error {
 	if t.op.Kind == alias.OperationRemove || t.c.Sealed == nil {
 		state = alias.CredentialFailed
 	}
-	t.prov.Pending = nil
+	dropPending(t.prov)
 	return t.end(ctx, &failure, func(tx alias.Tx) ([]alias.Change, error) {
 		if t.op.Kind != alias.OperationProvision {
 			return nil, nil

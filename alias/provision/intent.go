@@ -133,7 +133,7 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	}
 	same := bytes.Equal(last.Request, b.op.Request) && last.CredentialID == a.CredentialID
 	switch {
-	case last.State != alias.OperationFailed && same:
+	case (last.State == alias.OperationRunning || last.State == alias.OperationDone) && same:
 		b.same = last
 		return nil, nil
 	case last.State == alias.OperationRunning:
@@ -243,7 +243,8 @@ func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) 
 	if err != nil {
 		return nil, err
 	}
-	data.Before, p = p, p.Clone()
+	data.Before = &alias.Provisioned{Grants: p.Grants, Policies: p.Policies}
+	p = p.Clone()
 	withGrant(p, policy.GrantOf(&b.req))
 	data.Raised = raiseGeneration(p)
 	c.Provider, c.Revision, c.UpdatedAt = p, c.Revision+1, b.op.CreatedAt
@@ -300,6 +301,9 @@ func (p *Provisioner) Rotate(
 			return fmt.Errorf("credential %s is %s: %w", name, c.State, alias.ErrBusy)
 		}
 		prov, _ := c.Provisioned()
+		if emergency { // the key that a superseded rotation made may have leaked too
+			dropPending(prov)
+		}
 		if prov.Pending == nil {
 			prov.Pending = &alias.PendingKey{SealedKey: alias.SealedKey{Version: c.Version + 1}}
 		}

@@ -61,6 +61,7 @@ type observed struct {
 	refused  map[string]bool // keys that S3 and STS refused often enough in a row
 	works    bool            // S3 accepted the current key after the previous one became inactive
 	searched bool            // nothing of another client is on the user
+	missing  bool            // the search did not find the user, though IAM shows it
 	// quarantine are the policies by which AWS says that a key of the user is public. They go
 	// with the user.
 	quarantine []string
@@ -573,7 +574,11 @@ func nextStripped(d desired, o observed) decision {
 		return decision{act: actRefused, step: stepProbeRefused, key: key}
 	}
 	if !o.searched {
-		return decision{act: actSearch, step: removeStep(d, stepInspectUser)}
+		search := decision{act: actSearch, step: removeStep(d, stepInspectUser)}
+		if o.missing {
+			search.again, search.stop = d.timing.Visible, notSeen(d.timing.Visible)
+		}
+		return search
 	}
 	return decision{act: actStrip, step: removeStep(d, stepDeleteUser)}
 }

@@ -44,7 +44,7 @@ type progress struct {
 	Emergency bool            `json:"emergency,omitempty"`
 	// Scope is the verdict of the verification of the new key or location.
 	Scope alias.Verdict `json:"scope,omitempty"`
-	// Before is the reused credential before this operation added a grant.
+	// Before has the grants and policies of the reused credential before this operation.
 	Before *alias.Provisioned `json:"before,omitempty"`
 	// Widened means that the user may have the added grant.
 	Widened bool `json:"widened,omitempty"`

@@ -45,7 +45,7 @@ func (t *task) upgrade(ctx context.Context) error {
 		p.Previous.RotatedBefore = before.RotatedBefore
 	}
 	if request := t.data.Request; request != nil && request.Credential != "" && t.data.Before == nil && t.data.Undo == nil {
-		t.data.Before = p.Clone()
+		t.data.Before = &alias.Provisioned{Grants: p.Grants, Policies: p.Policies}
 	}
 	t.data.Widened = t.data.Before != nil
 	if t.data.Undo != nil {
