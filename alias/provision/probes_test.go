@@ -50,7 +50,7 @@ func TestProbeRegion(t *testing.T) {
 }
 
 // TestProbeMarks: every call that is signed with a key which is probed names the operation or
-// the verification.
+// the verification, as the audit does.
 func TestProbeMarks(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, iam.Config{})
@@ -77,6 +77,10 @@ func TestProbeMarks(t *testing.T) {
 	if _, err := p.Verify(t.Context(), actor, "shop", policy.Probe{}); err != nil {
 		t.Fatal(err)
 	}
-	marked("verify-")
+	lines, err := w.store.Audit(t.Context(), 0, 1)
+	if err != nil || len(lines) != 1 || !strings.HasPrefix(lines[0].Operation, "verify-") {
+		t.Fatalf("the audit does not name the verification: %v", err)
+	}
+	marked(lines[0].Operation)
 	marked(p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true)).ID)
 }

@@ -271,7 +271,7 @@ func (p *Provisioner) Verify(
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,
-		Outcome: string(v.Scope()),
+		Outcome: string(v.Scope()), Operation: by.operation,
 	})
 	return v, p.saveVerification(context.WithoutCancel(ctx), c.Name, v)
 }
