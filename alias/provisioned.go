@@ -109,7 +109,7 @@ type Provisioned struct {
 	Suspects []SuspectKey `json:"suspects,omitempty"`
 	// KeySince is the time just before the last CreateAccessKey, and KeyBeside the keys
 	// that the user had then. They tell a key whose secret was lost from a key of another
-	// client.
+	// client, and are zero if IAM answered every such call.
 	KeySince  time.Time `json:"key_since,omitzero"`
 	KeyBeside []string  `json:"key_beside,omitempty"`
 	// RevokedAt is when an emergency denied the sessions of the user's keys; zero if none

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
@@ -135,6 +136,7 @@ func (t *task) finish(ctx context.Context) error {
 	case alias.OperationProvision:
 		return t.end(ctx, nil, t.open, alias.CredentialActive)
 	case alias.OperationRotate:
+		t.prov.KeySince, t.prov.KeyBeside = time.Time{}, nil // IAM lists no key of an attempt that was lost
 	}
 	return t.end(ctx, nil, nil, alias.CredentialActive)
 }

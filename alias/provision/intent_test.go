@@ -43,6 +43,34 @@ func TestKeyIntentOutlivesOutage(t *testing.T) {
 	w.wantOwned(p, []alias.Name{"shop"})
 }
 
+// TestKeyMadeByHand: a key that an operator makes just after ixmage made one is not taken for
+// one whose secret was lost, because none was lost. Nor is one after a CreateAccessKey that IAM
+// denied.
+func TestKeyMadeByHand(t *testing.T) {
+	t.Parallel()
+	for _, denied := range []bool{false, true} {
+		w := newEnv(t, iam.Config{})
+		p := w.start()
+		hasShop(alias.PolicyInline)(p)
+		_, prov := p.provisioned("shop")
+		if denied {
+			w.deny("CreateAccessKey")
+			wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codePermission)
+			w.iam.OnCall(nil)
+		}
+		byHand := w.iam.AddKey(prov.User.Name).AccessKeyID
+		w.clock.advance(2 * time.Hour)
+		p.reconcile(t.Context())
+		wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codeUnknownKeys)
+		w.wantKeys(prov.User.Name, prov.AccessKeyID, byHand)
+		p.quiet()
+		p.quiet()
+		if keys := w.iam.Keys(prov.User.Name); len(keys) != 2 {
+			t.Errorf("denied %v: keys %+v after days, want that of the operator among them", denied, keys)
+		}
+	}
+}
+
 // TestReuseIntentIsUndone: a reuse that fails just after it extended the policy, by a
 // crash from which it cannot recover or by a panic, revokes the new location.
 func TestReuseIntentIsUndone(t *testing.T) {

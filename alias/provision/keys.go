@@ -33,6 +33,12 @@ const clockSkew = 5 * time.Minute
 //	    ▼
 //	sealed, durable ── this write fails ──> DeleteAccessKey at once
 func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
+	unsettled := !t.prov.KeySince.IsZero() // by an attempt whose key may appear still
+	settle := func() {
+		if !unsettled { // IAM answered: a key that appears is that of another client
+			t.prov.KeySince, t.prov.KeyBeside = time.Time{}, nil
+		}
+	}
 	t.prov.KeySince, t.prov.KeyBeside = t.now(), nil
 	for _, k := range t.seen.keys {
 		t.prov.KeyBeside = append(t.prov.KeyBeside, k.id)
@@ -42,13 +48,18 @@ func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
 	}
 	t.seen.listed = false
 	kp, err := t.makeKey(ctx)
-	if err != nil || kp.AccessKeyID == "" {
+	if err != nil {
+		settle()
 		return "", err
+	}
+	if kp.AccessKeyID == "" {
+		return "", nil
 	}
 	sealed, err := t.p.cfg.Registry.SealKey(t.c, kp, t.prov.Pending.Version)
 	if err == nil {
 		t.prov.Pending.SealedKey, t.prov.Pending.CreatedAt = sealed, t.now()
 		t.data.Keys = append(t.data.Keys, kp.AccessKeyID)
+		settle()
 		err = t.store(ctx)
 	}
 	if err != nil {
