@@ -194,8 +194,8 @@ func (h credentials) reclaim(ctx context.Context, c *call[none]) (reply[credenti
 		return reply[credentialJSON]{}, switchedOff()
 	}
 	if _, ok := found.Provisioned(); !ok {
-		return reply[credentialJSON]{}, failf(alias.ErrNotProvisioned, "the credential %s is of kind %s: ixmage has no IAM user "+
-			"for it that it could reclaim", c.name, found.Provider.Kind())
+		return reply[credentialJSON]{}, failf(alias.ErrNotProvisioned, "the credential %s is of kind %s: ixmage has no IAM "+
+			"user for it that it could reclaim", c.name, found.Provider.Kind())
 	}
 	made, err := h.provisioner.Reclaim(ctx, c.actor, c.name)
 	if err != nil {

@@ -60,7 +60,8 @@ func Inline(partition string, grants []alias.Grant) ([]byte, error) {
 	}
 	if len(doc) > maxInline-maxRevoke {
 		return nil, policyProblem("the inline policy for %d locations has %d characters, and at most %d of IAM's 2,048 are "+
-			"for it, because an emergency needs the rest: give this alias a credential of its own", len(grants), len(doc), maxInline-maxRevoke)
+			"for it, because an emergency needs the rest: give this alias a credential of its own",
+			len(grants), len(doc), maxInline-maxRevoke)
 	}
 	return doc, nil
 }

@@ -1,7 +1,5 @@
 package policy
 
-import "encoding/json"
-
 // maxRevoke is the room that the inline policies of a user leave for Revoke, in
 // characters.
 const maxRevoke = 250
@@ -11,19 +9,6 @@ const maxRevoke = 250
 // carry aws:TokenIssueTime. Calls that a service makes for the user are left out, because
 // they carry the key as well, and the requests of this server are none of them.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_disable-perms.html
-func Revoke() []byte {
-	type condition map[string]map[string]string
-	doc, err := json.Marshal(struct {
-		Version   string
-		Statement []any
-	}{policyVersion, []any{struct {
-		Sid, Effect, Action, Resource string
-		Condition                     condition
-	}{"ixmageRevoke", "Deny", "*", "*", condition{
-		"Null": {"aws:TokenIssueTime": "false"}, "Bool": {"aws:ViaAWSService": "false"},
-	}}}})
-	if err != nil {
-		panic(err) // the document is constant
-	}
-	return doc
-}
+const Revoke = `{"Version":"2012-10-17","Statement":[` +
+	`{"Sid":"ixmageRevoke","Effect":"Deny","Action":"*","Resource":"*",` +
+	`"Condition":{"Null":{"aws:TokenIssueTime":"false"},"Bool":{"aws:ViaAWSService":"false"}}}]}`

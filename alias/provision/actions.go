@@ -100,14 +100,16 @@ func (t *task) describeUser(u *iamUser) string {
 func judge(p *alias.Provisioned, u *iamUser, installID string) userView {
 	v := userView{state: userOurs, boundary: u.Boundary, tag: u.tags[policy.TagGeneration]}
 	operation, tagged := u.operation(installID, p.User.Path)
-	if p.User.ID == "" && (!tagged || operation != p.Operation) || p.User.ID != "" && u.ID != p.User.ID {
+	ours := u.ID == p.User.ID
+	if p.User.ID == "" {
+		ours = tagged && operation == p.Operation
+	}
+	if !ours {
 		return userView{state: userForeign}
 	}
-	for _, key := range slices.Sorted(maps.Keys(p.Tags)) {
-		if u.tags[key] != p.Tags[key] {
-			v.lacks = key
-			break
-		}
+	keys := slices.Sorted(maps.Keys(p.Tags))
+	if i := slices.IndexFunc(keys, func(key string) bool { return u.tags[key] != p.Tags[key] }); i >= 0 {
+		v.lacks = keys[i]
 	}
 	switch {
 	case p.AccessKeyID == "" && v.lacks != "": // never seen with its tags
@@ -230,8 +232,8 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 		return "", err
 	}
 	if found := id.foreign(t.prov); len(found) > 0 && t.prov.Adopted == nil {
-		return "", failf(codeChanged, "another client changed the user %s: it has %s; its keys are inactive, "+
-			"and nothing was deleted: remove the change, or delete the user by hand", t.prov.User.Name, strings.Join(found, ", "))
+		return "", failf(codeChanged, "another client changed the user %s: it has %s; its keys are inactive, and nothing "+
+			"was deleted: remove the change, or delete the user by hand", t.prov.User.Name, strings.Join(found, ", "))
 	}
 	t.seen.searched, t.seen.quarantine = true, id.quarantine()
 	if len(unread) > 0 {
@@ -242,7 +244,7 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 
 // revoke denies the sessions that were made with the leaked key, which outlive it.
 func (t *task) revoke(ctx context.Context, _ decision) (string, error) {
-	if err := t.caller().putInline(ctx, t.prov.User.Name, policy.RevokeName, policy.Revoke()); err != nil {
+	if err := t.caller().putInline(ctx, t.prov.User.Name, policy.RevokeName, []byte(policy.Revoke)); err != nil {
 		return "", err
 	}
 	t.prov.RevokedAt = t.now()

@@ -157,9 +157,6 @@ func (a *AWS) withKey(kp alias.KeyPair) (*iam.Client, *sts.Client) {
 		sts.NewFromConfig(base, a.stsOptions, func(o *sts.Options) { o.Retryer = once })
 }
 
-// once makes a call that the SDK does not repeat.
-func once(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
-
 // marked adds the id of an operation to the user agent of a call, which CloudTrail
 // records.
 func marked(operation string) func(*iam.Options) {

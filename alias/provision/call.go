@@ -30,6 +30,7 @@ type apiCall struct {
 	group  string
 	reads  bool // changes nothing, so it is not audited
 	exact  bool // a denial is reported as it is: see explain
+	once   bool // the SDK does not repeat it
 }
 
 func (c caller) write(action, user string) apiCall {
@@ -64,7 +65,6 @@ func (a apiCall) resource() string {
 // not marked as a read gets an audit entry, with its outcome.
 func call[In, Out any](
 	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
-	options ...func(*iam.Options),
 ) (*Out, error) {
 	select {
 	case a.p.calls <- struct{}{}:
@@ -72,7 +72,7 @@ func call[In, Out any](
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	out, err := fn(ctx, in, append(options, marked(a.operation))...)
+	out, err := fn(ctx, in, marked(a.operation), a.retries)
 	if err != nil {
 		err = a.explain(ctx, newCallError(a.action, a.resource(), err))
 	} else if element := missingElement(out); element != "" {
@@ -87,6 +87,12 @@ func call[In, Out any](
 		return nil, ctx.Err()
 	}
 	return out, err
+}
+
+func (a apiCall) retries(o *iam.Options) {
+	if a.once {
+		o.Retryer = aws.NopRetryer{}
+	}
 }
 
 // missingElement names a required element that an answer lacks. Callers dereference

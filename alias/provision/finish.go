@@ -48,9 +48,10 @@ func setBackGrants(p *alias.Provisioned, data *progress) {
 	if before == nil {
 		return
 	}
-	if data.Widened {
-		added := slices.DeleteFunc(slices.Clone(p.Grants), func(g alias.Grant) bool { return slices.Contains(before.Grants, g) })
-		p.ExtraGrants = append(p.ExtraGrants, added...)
+	for _, g := range p.Grants {
+		if data.Widened && !slices.Contains(before.Grants, g) {
+			p.ExtraGrants = append(p.ExtraGrants, g)
+		}
 	}
 	p.Grants, p.Policies = before.Grants, before.Policies
 }
@@ -171,7 +172,8 @@ func (t *task) forget(ctx context.Context) error {
 // end finishes the operation, puts the credential into state and calls also in the same
 // transaction. The key of a new user becomes the current one.
 func (t *task) end(
-	ctx context.Context, failure *alias.OperationError, also func(alias.Tx) ([]alias.Change, error), state alias.CredentialState,
+	ctx context.Context, failure *alias.OperationError, also func(alias.Tx) ([]alias.Change, error),
+	state alias.CredentialState,
 ) error {
 	t.conclude(failure)
 	if pending := t.prov.Pending; failure == nil && pending != nil {

@@ -243,8 +243,7 @@ func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) 
 	if err != nil {
 		return nil, err
 	}
-	data.Before = &alias.Provisioned{Grants: p.Grants, Policies: p.Policies}
-	p = p.Clone()
+	data.Before, p = &granted{p.Grants, p.Policies}, p.Clone()
 	withGrant(p, policy.GrantOf(&b.req))
 	data.Raised = raiseGeneration(p)
 	c.Provider, c.Revision, c.UpdatedAt = p, c.Revision+1, b.op.CreatedAt
@@ -340,47 +339,13 @@ func (p *Provisioner) Remove(
 func (p *Provisioner) begin(
 	ctx context.Context, op *alias.Operation, data progress, want func(*alias.Credential) error,
 ) (*alias.Operation, error) {
-	var same, superseded *alias.Operation
-	err := p.cfg.Registry.Apply(ctx, p.affected(ctx, op), func(tx alias.Tx) ([]alias.Change, error) {
-		same, superseded = nil, nil
-		c, err := provisionedIn(tx, op.Credential)
-		if err != nil {
-			return nil, err
-		}
-		running, err := tx.RunningOperation("", op.Credential)
-		var changes []alias.Change
-		switch {
-		case errors.Is(err, alias.ErrNotFound):
-		case err != nil:
-			return nil, err
-		case isSame(running, op, &data):
-			same = running
-			return nil, nil
-		default:
-			if err := inUse(tx, op, c); err != nil {
-				return nil, err
-			}
-			if changes, err = supersede(tx, running, op, &data, c); err != nil {
-				return nil, err
-			}
-			superseded = running
-		}
-		if err := cmp.Or(inUse(tx, op, c), want(c)); err != nil {
-			return nil, err
-		}
-		prov, _ := c.Provisioned()
-		data.Format, data.Raised = progressFormat, raiseGeneration(prov)
-		c.Revision, c.UpdatedAt = c.Revision+1, op.CreatedAt
-		if err := tx.UpdateCredential(c); err != nil {
-			return nil, err
-		}
-		return append(changes, alias.Change{CredentialPut: c}), insertOperation(tx, op, &data, c)
-	})
-	if err != nil || same != nil {
-		return same, err
+	b := beginning{op: op, data: data, want: want}
+	err := p.cfg.Registry.Apply(ctx, p.affected(ctx, op), b.write)
+	if err != nil || b.same != nil {
+		return b.same, err
 	}
-	if superseded != nil {
-		p.cfg.Recorder.Operation(string(superseded.Kind), string(superseded.State))
+	if b.superseded != nil {
+		p.cfg.Recorder.Operation(string(b.superseded.Kind), string(b.superseded.State))
 		p.interrupt(op.Credential)
 	}
 	p.audit(ctx, &alias.AuditEntry{
@@ -388,6 +353,53 @@ func (p *Provisioner) begin(
 	})
 	p.notify()
 	return op, nil
+}
+
+// beginning is the transaction with which an operation on a credential begins.
+type beginning struct {
+	op   *alias.Operation
+	data progress
+	want func(*alias.Credential) error
+
+	same       *alias.Operation // does what is asked for already
+	superseded *alias.Operation // op takes its place
+}
+
+func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
+	b.same, b.superseded = nil, nil
+	c, err := provisionedIn(tx, b.op.Credential)
+	if err != nil {
+		return nil, err
+	}
+	running, err := tx.RunningOperation("", b.op.Credential)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		return nil, err
+	}
+	if err == nil && b.isSame(running) {
+		b.same = running
+		return nil, nil
+	}
+	if err := inUse(tx, b.op, c); err != nil {
+		return nil, err
+	}
+	changes := []alias.Change{{CredentialPut: c}}
+	if running != nil {
+		more, err := b.supersede(tx, running, c)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, more...)
+	}
+	if err := b.want(c); err != nil {
+		return nil, err
+	}
+	prov, _ := c.Provisioned()
+	b.data.Format, b.data.Raised = progressFormat, raiseGeneration(prov)
+	c.Revision, c.UpdatedAt = c.Revision+1, b.op.CreatedAt
+	if err := tx.UpdateCredential(c); err != nil {
+		return nil, err
+	}
+	return changes, insertOperation(tx, b.op, &b.data, c)
 }
 
 // affected are the names of the credential and of the alias whose provisioning the
@@ -405,47 +417,49 @@ func (p *Provisioner) affected(ctx context.Context, op *alias.Operation) []alias
 
 // isSame reports whether a running operation does what is asked for. An ordinary rotation
 // is content with an emergency.
-func isSame(running, asked *alias.Operation, data *progress) bool {
-	if running.Kind != asked.Kind {
+func (b *beginning) isSame(running *alias.Operation) bool {
+	if running.Kind != b.op.Kind {
 		return false
 	}
 	var under progress
-	return !data.Emergency || json.Unmarshal(running.Data, &under) == nil && under.Emergency
+	return !b.data.Emergency || json.Unmarshal(running.Data, &under) == nil && under.Emergency
 }
 
-// supersede ends a running operation in favour of another, and makes the desired state of
+// supersede ends a running operation in favour of the new one, and makes the desired state of
 // the credential that of before it. A removal may take the place of every operation, an
 // emergency that of all but a removal, which ends all access by itself, and the making of
 // the user, whose key nobody has yet.
-func supersede(
-	tx alias.Tx, running, by *alias.Operation, data *progress, c *alias.Credential,
-) ([]alias.Change, error) {
+func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Credential) ([]alias.Change, error) {
 	var under progress
 	if err := json.Unmarshal(running.Data, &under); err != nil {
 		return nil, err
 	}
-	if by.Kind != alias.OperationRemove &&
-		(!data.Emergency || running.Kind == alias.OperationRemove || creates(running, &under)) {
+	if b.op.Kind != alias.OperationRemove &&
+		(!b.data.Emergency || running.Kind == alias.OperationRemove || creates(running, &under)) {
 		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
 	}
 	prov, _ := c.Provisioned()
 	setBackGrants(prov, &under)
-	failure := &alias.OperationError{Code: codeSuperseded, SupersededBy: by.ID, Detail: "superseded by " + by.ID + ", of kind " + string(by.Kind)}
+	failure := &alias.OperationError{
+		Code: codeSuperseded, SupersededBy: b.op.ID,
+		Detail: "superseded by " + b.op.ID + ", of kind " + string(b.op.Kind),
+	}
 	if under.Undo != nil {
 		failure.Detail += "; it had failed before: " + under.Undo.Detail
 	}
+	at := b.op.CreatedAt
 	for i := range running.Steps {
 		if s := &running.Steps[i]; s.State == alias.StepRunning {
-			s.State, s.FinishedAt, s.Detail, failure.Step = alias.StepFailed, by.CreatedAt, failure.Detail, s.Name
+			s.State, s.FinishedAt, s.Detail, failure.Step = alias.StepFailed, at, failure.Detail, s.Name
 		}
 	}
-	running.State, running.Error, running.FinishedAt, running.UpdatedAt = alias.OperationSuperseded, failure, by.CreatedAt, by.CreatedAt
+	running.State, running.Error, running.FinishedAt, running.UpdatedAt = alias.OperationSuperseded, failure, at, at
 	running.Revision++
-	changes, err := []alias.Change(nil), error(nil)
-	if running.Kind == alias.OperationProvision {
-		changes, err = failAlias(tx, running)
+	b.superseded = running
+	if err := tx.UpdateOperation(running); err != nil || running.Kind != alias.OperationProvision {
+		return nil, err
 	}
-	return changes, errors.Join(err, tx.UpdateOperation(running))
+	return failAlias(tx, running)
 }
 
 // provisionedIn reads a provisioned credential.

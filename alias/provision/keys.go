@@ -74,11 +74,12 @@ func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
 // removal that interrupts the task does not interrupt the call: the secret of the key would be
 // lost, and the key would hold one of the two places of the user.
 func (t *task) makeKey(ctx context.Context) (alias.KeyPair, error) {
-	client := t.p.cfg.AWS.iam()
+	client, create := t.p.cfg.AWS.iam(), t.caller().write("iam:CreateAccessKey", t.prov.User.Name)
+	create.once = true
 	var kp alias.KeyPair
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
-		out, err := call(context.WithoutCancel(ctx), t.caller().write("iam:CreateAccessKey", t.prov.User.Name), client.CreateAccessKey,
-			&iam.CreateAccessKeyInput{UserName: aws.String(t.prov.User.Name)}, once)
+		out, err := call(context.WithoutCancel(ctx), create, client.CreateAccessKey,
+			&iam.CreateAccessKeyInput{UserName: aws.String(t.prov.User.Name)})
 		switch {
 		case err == nil:
 			kp = alias.KeyPair{
@@ -185,7 +186,8 @@ func (p *Provisioner) refusalProbe(kp alias.KeyPair, grants []alias.Grant) func(
 	var places []place
 	for _, g := range grants {
 		at := g.Location()
-		if !slices.ContainsFunc(places, func(p place) bool { return p.at.Region == at.Region && p.at.Endpoint == at.Endpoint }) {
+		known := func(p place) bool { return p.at.Region == at.Region && p.at.Endpoint == at.Endpoint }
+		if !slices.ContainsFunc(places, known) {
 			places = append(places, place{at, p.cfg.S3(at, kp)})
 		}
 	}

@@ -2,8 +2,6 @@ package provision
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"ixmage/alias"
@@ -140,29 +138,29 @@ type decision struct {
 
 func (d decision) done() bool { return d.act == "" && d.until.IsZero() && d.stop == nil }
 
+// A rule decides about one thing. It returns nil if it has nothing to say.
+type rule func(d desired, o observed, now time.Time) *decision
+
+// The rules, in their order: the first that decides is followed.
+var (
+	presentRules = []rule{
+		settled, bucketLooked, userLooked, userOwned, userMade, userAsAsked, generationRaised,
+		rightsGranted, keysKnown, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked, previousDeleted,
+		keyMade, keySwapped, keysConfirmed,
+	}
+	absentRules = []rule{userLooked, userVanished, userGone, generationRaised, keysListed, keysInactive, userStripped}
+)
+
 // next decides what is to be done for a user. It is pure: it depends on its arguments
 // only, so that every state can be tested.
 func next(d desired, o observed, now time.Time) decision {
-	if d.undo && !d.absent() && len(d.ExtraGrants)+len(d.PendingDeletion) == 0 {
-		return decision{} // nothing was changed, or both keys of a swap stay
-	}
-	if d.kind == alias.OperationProvision && !d.undo && !o.bucket && (d.Pending == nil || d.Pending.AccessKeyID == "") {
-		return decision{act: actLookBucket, step: lookStep(d)}
-	}
-	if o.user.state == userUnknown {
-		return decision{act: actLookUser, step: lookStep(d)}
-	}
+	rules := presentRules
 	if d.absent() {
-		return nextAbsent(d, o)
+		rules = absentRules
 	}
-	if step, ok := nextUser(d, o); ok {
-		return step
-	}
-	for _, rule := range []func(desired, observed, time.Time) (decision, bool){
-		nextRights, nextKeys, nextPending, nextPrevious, nextConfirmed,
-	} {
-		if step, ok := rule(d, o, now); ok {
-			return step
+	for _, decide := range rules {
+		if chosen := decide(d, o, now); chosen != nil {
+			return *chosen
 		}
 	}
 	return decision{}
@@ -185,49 +183,88 @@ func lookStep(d desired) string {
 	return ""
 }
 
-// nextUser makes sure that the user exists and is ours.
-func nextUser(d desired, o observed) (decision, bool) {
-	name := d.User.Name
+// settled ends an undo for which nothing is to be set back: nothing was changed, or both keys
+// of a swap stay.
+func settled(d desired, _ observed, _ time.Time) *decision {
+	if d.undo && len(d.ExtraGrants)+len(d.PendingDeletion) == 0 {
+		return &decision{}
+	}
+	return nil
+}
+
+// bucketLooked looks at the bucket before anything is made.
+func bucketLooked(d desired, o observed, _ time.Time) *decision {
+	if d.kind == alias.OperationProvision && !d.undo && !o.bucket && (d.Pending == nil || d.Pending.AccessKeyID == "") {
+		return &decision{act: actLookBucket, step: lookStep(d)}
+	}
+	return nil
+}
+
+func userLooked(d desired, o observed, _ time.Time) *decision {
+	if o.user.state == userUnknown {
+		return &decision{act: actLookUser, step: lookStep(d)}
+	}
+	return nil
+}
+
+// userOwned stops at a user that this server did not make, or that another copy of its
+// registry changed.
+func userOwned(d desired, o observed, _ time.Time) *decision {
 	switch o.user.state {
 	case userForeign:
 		if d.creates && d.User.ID == "" {
-			return decision{stop: nameTaken(name)}, true
+			return &decision{stop: nameTaken(d.User.Name)}
 		}
-		return stopf(codeChanged, "the IAM user %s is not the one that this server made; it was not changed", name)
+		return stopf(codeChanged, "the IAM user %s is not the one that this server made; it was not changed", d.User.Name)
 	case userCopied:
-		return decision{stop: copiedError(d, o)}, true
-	case userAbsent:
-		switch {
-		case d.creates && d.User.ID == "" && o.hidden:
-			return decision{stop: hiddenUser(name)}, true
-		case d.creates && d.User.ID == "" && o.taken:
-			return decision{act: actLookUser, step: stepCreateUser, again: d.timing.Visible, stop: hiddenUser(name)}, true
-		case d.creates && d.User.ID == "":
-			return decision{act: actCreateUser, step: stepCreateUser}, true
-		case d.creates && d.AccessKeyID == "":
-			return decision{act: actLookUser, step: stepWaitUser, again: d.timing.Visible, stop: notSeen(d.timing.Visible)}, true
-		}
-		return stopf(codeUserMissing, "the IAM user %s does not exist any more: provision the alias again", name)
-	case userUnknown, userOurs, userRaising:
+		return &decision{stop: copiedError(d, o)}
+	case userUnknown, userAbsent, userOurs, userRaising:
 	}
-	if o.vanished {
-		return stopf(codeUserMissing, "the IAM user %s does not exist any more: provision the alias again", name)
+	return nil
+}
+
+// userMade makes the user of a new credential. Any other must exist.
+func userMade(d desired, o observed, _ time.Time) *decision {
+	switch unmade := d.creates && d.User.ID == ""; {
+	case o.user.state != userAbsent && !o.vanished:
+		return nil
+	case unmade && o.hidden:
+		return &decision{stop: hiddenUser(d.User.Name)}
+	case unmade && o.taken:
+		return &decision{act: actLookUser, step: stepCreateUser, again: d.timing.Visible, stop: hiddenUser(d.User.Name)}
+	case unmade:
+		return &decision{act: actCreateUser, step: stepCreateUser}
+	case d.creates && d.AccessKeyID == "" && !o.vanished:
+		return &decision{act: actLookUser, step: stepWaitUser, again: d.timing.Visible, stop: notSeen(d.timing.Visible)}
 	}
-	if d.creates && o.user.lacks != "" {
+	return stopf(codeUserMissing, "the IAM user %s does not exist any more: provision the alias again", d.User.Name)
+}
+
+// userAsAsked stops at a server that did not keep the tags or the boundary of a new user.
+func userAsAsked(d desired, o observed, _ time.Time) *decision {
+	switch {
+	case !d.creates:
+	case o.user.lacks != "":
 		return stopf(codeIAM, "the IAM server did not store the tag %s of %s: ixmage needs a server that keeps tags",
-			o.user.lacks, name)
+			o.user.lacks, d.User.Name)
+	case o.user.boundary != d.User.Boundary:
+		return stopf(codeBoundary, "the permissions boundary of %s is %s, not %s: the IAM server ignored it, "+
+			"or another client changed it", d.User.Name, orNone(o.user.boundary), d.User.Boundary)
 	}
-	if d.creates && o.user.boundary != d.User.Boundary {
-		return stopf(codeBoundary, "the permissions boundary of %s is %s, not %s: the IAM server ignored it, or another client "+
-			"changed it", name, orNone(o.user.boundary), d.User.Boundary)
+	return nil
+}
+
+// generationRaised writes a new generation to the user before the first change of an
+// operation. The undo of a provisioning needs none.
+func generationRaised(d desired, o observed, _ time.Time) *decision {
+	switch {
+	case o.untagged, d.absent() && d.undo:
+	case o.user.state == userRaising:
+		return &decision{act: actTag, step: lookStep(d)}
+	case d.kind != "" && !d.raised:
+		return &decision{act: actRaise, step: lookStep(d)}
 	}
-	if o.user.state == userRaising && !o.untagged {
-		return decision{act: actTag, step: lookStep(d)}, true
-	}
-	if d.kind != "" && !d.raised && !o.untagged {
-		return decision{act: actRaise, step: lookStep(d)}, true
-	}
-	return decision{}, false
+	return nil
 }
 
 // copiedError says that another registry has the user.
@@ -237,363 +274,40 @@ func copiedError(d desired, o observed) error {
 		"send POST /api/v1/credentials/%s/reclaim", d.User.Name, orNone(o.user.tag), orNone(d.Generation), d.name)
 }
 
-// nextRights gives the user the policy of its grants. Outside of an operation that
+// rightsGranted gives the user the policy of its grants. Outside of an operation that
 // changes the grants the policy is compared and reported, and only extra grants are
 // revoked.
-func nextRights(d desired, o observed, _ time.Time) (decision, bool) {
+func rightsGranted(d desired, o observed, _ time.Time) *decision {
+	if d.kind == alias.OperationProvision && !d.undo {
+		return rightsPut(d, o)
+	}
+	switch {
+	case len(d.ExtraGrants) > 0 && (d.kind == "" || d.undo):
+		return &decision{act: actLimit}
+	case d.kind == "" && o.rights == viewUnknown:
+		return &decision{act: actLookRights}
+	}
+	return nil
+}
+
+func rightsPut(d desired, o observed) *decision {
 	step := stepPutPolicy
 	if o.put {
 		step = stepCheckPolicy
 	}
 	switch {
-	case len(d.ExtraGrants) > 0 && (d.kind == "" || d.undo):
-		return decision{act: actLimit}, true
-	case d.kind == "" && o.rights == viewUnknown:
-		return decision{act: actLookRights}, true
-	case d.kind != alias.OperationProvision || d.undo:
 	case o.rights == viewUnknown:
-		return decision{act: actLookRights, step: step}, true
+		return &decision{act: actLookRights, step: step}
 	case o.rights == viewDiffers && o.put:
-		return decision{act: actLookRights, step: step, again: d.timing.Visible, stop: notSeen(d.timing.Visible)}, true
+		return &decision{act: actLookRights, step: step, again: d.timing.Visible, stop: notSeen(d.timing.Visible)}
 	case o.rights == viewDiffers:
-		return decision{act: actPut, step: step}, true
+		return &decision{act: actPut, step: step}
 	}
-	return decision{}, false
+	return nil
 }
 
-// nextKeys deletes our keys that are retired, and decides about keys that the registry
-// does not know. Those that are probably ours become inactive; they are deleted when they
-// were not used for a day. Any other belongs to another client: an operation that needs its
-// place stops.
-func nextKeys(d desired, o observed, now time.Time) (decision, bool) {
-	step, needed := keysStep(d)
-	if !needed {
-		return decision{}, false
-	}
-	if !o.listed {
-		return decision{act: actLookKeys, step: step}, true
-	}
-	var foreign []string
-	for _, k := range o.keys {
-		switch {
-		case d.knows(k.id), slices.Contains(d.PendingDeletion, k.id), slices.Contains(o.deleted, k.id):
-		case d.isSuspect(k.id):
-			if d.kind == "" && !k.active && k.use == useNever && now.Sub(d.suspectSince(k.id)) > neverUsedFor {
-				return decision{act: actDeleteKey, key: k.id}, true
-			}
-		case d.madeByUs(k):
-			return decision{act: actSuspect, step: step, key: k.id}, true
-		default:
-			foreign = append(foreign, k.id)
-		}
-	}
-	switch {
-	case len(d.PendingDeletion) > 0:
-		return decision{act: actDeleteKey, step: step, key: d.PendingDeletion[0]}, true
-	case d.kind == "" || d.undo:
-	case len(foreign) > 0:
-		return decision{stop: unknownKeys(d, o, foreign)}, true
-	case d.Pending != nil && d.Pending.AccessKeyID == "" && d.Previous == nil:
-		if full := d.full(o); full != nil {
-			return decision{stop: full}, true
-		}
-	}
-	return decision{}, false
-}
-
-// keysStep is the step in which the keys of the user are looked at, and whether they have
-// to be.
-func keysStep(d desired) (step string, needed bool) {
-	switch {
-	case d.kind == "":
-		return "", true
-	case d.undo:
-		return "", len(d.PendingDeletion) > 0
-	case d.Pending != nil && d.Pending.AccessKeyID == "" && d.kind == alias.OperationRotate:
-		return stepCheckKeys, true
-	case d.Pending != nil && d.Pending.AccessKeyID == "":
-		return stepCreateKey, true
-	case d.Pending == nil && d.Previous == nil && d.kind == alias.OperationRotate:
-		return stepConfirm, true
-	}
-	return "", false
-}
-
-// knows reports whether the registry holds a key.
-func (d desired) knows(id string) bool {
-	return id == d.AccessKeyID || d.Pending != nil && id == d.Pending.AccessKeyID ||
-		d.Previous != nil && id == d.Previous.AccessKeyID || d.Adopted != nil && id == d.Adopted.AccessKeyID
-}
-
-func (d desired) isSuspect(id string) bool { return !d.suspectSince(id).IsZero() }
-
-func (d desired) suspectSince(id string) time.Time {
-	for _, s := range d.Suspects {
-		if s.AccessKeyID == id {
-			return s.InactiveAt
-		}
-	}
-	return time.Time{}
-}
-
-// madeByUs reports whether a key is probably one that we created and whose secret was
-// lost: it appeared beside the keys that the user had before our last CreateAccessKey, at
-// the time of that call, and was never used.
-func (d desired) madeByUs(k accessKey) bool {
-	if d.KeySince.IsZero() || slices.Contains(d.KeyBeside, k.id) || k.use == useSome || k.use == useDenied {
-		return false
-	}
-	return k.created >= d.KeySince.Add(-clockSkew).Unix() && k.created <= d.KeySince.Add(keyWindow+clockSkew).Unix()
-}
-
-// keyWindow is the longest time in which a CreateAccessKey that was sent has its effect.
-const keyWindow = time.Minute
-
-// full is the reason why no key can be made; nil if one can.
-func (d desired) full(o observed) error {
-	there := slices.DeleteFunc(slices.Clone(o.keys), func(k accessKey) bool { return slices.Contains(o.deleted, k.id) })
-	if len(there) < maxKeys {
-		return nil
-	}
-	for _, k := range o.keys {
-		if d.isSuspect(k.id) {
-			return failf(codeUnknownKeys, "%s has the key %s, which this server probably made and lost the secret of: it is "+
-				"inactive, stands in /api/v1/orphans and is deleted by itself if nobody uses it; "+
-				"a user has at most two keys: delete it now, or repeat this later", d.User.Name, k.id)
-		}
-	}
-	return keySlotsTaken(d.User.Name, o.keys)
-}
-
-// unknownKeys names the keys of another client and the known ones with their last use,
-// so that an operator can decide which to delete.
-func unknownKeys(d desired, o observed, foreign []string) error {
-	var others, own []string
-	for _, k := range o.keys {
-		text := k.id + " (" + k.lastUse() + ")"
-		if slices.Contains(foreign, k.id) {
-			others = append(others, text)
-		} else {
-			own = append(own, text)
-		}
-	}
-	beside := ""
-	if len(own) > 0 {
-		beside = ", beside its own " + strings.Join(own, ", ")
-	}
-	return failf(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
-		"ixmage changed nothing; find out who uses them, then delete them", d.User.Name, strings.Join(others, ", "), beside)
-}
-
-// nextPending makes a key, verifies it and makes it the current one. The key of a new
-// user becomes the current one when the operation ends. A key that an earlier rotation
-// left is retired first, because a user has at most two.
-func nextPending(d desired, o observed, now time.Time) (decision, bool) {
-	p := d.Pending
-	switch {
-	case d.undo || d.kind == "" || p == nil && d.kind == alias.OperationRotate:
-		return decision{}, false
-	case p != nil && p.AccessKeyID == "" && d.Previous != nil:
-		return retire(d, o, now, stepCheckKeys)
-	case p != nil && p.AccessKeyID == "" && o.unmade:
-		budget := d.timing.Visible + clockSkew
-		return decision{act: actCreateKey, step: stepCreateKey, again: budget, stop: failf(codeIAMUnreachable,
-			"iam:CreateAccessKey on user %s made no key within %s", d.User.Name, budget)}, true
-	case p != nil && p.AccessKeyID == "":
-		return decision{act: actCreateKey, step: stepCreateKey}, true
-	case d.scope == "":
-		return decision{act: actProve, step: stepVerify}, true
-	case d.kind == alias.OperationRotate:
-		return decision{act: actSwap, step: stepSwap}, true
-	}
-	return decision{}, false
-}
-
-// nextPrevious retires the key that a rotation replaced.
-func nextPrevious(d desired, o observed, now time.Time) (decision, bool) {
-	if d.Previous == nil || d.kind != alias.OperationRotate || d.undo || d.Pending != nil {
-		return decision{}, false
-	}
-	return retire(d, o, now, "")
-}
-
-// retire takes the previous key out of use, step by step. In an emergency nothing is
-// waited for. as is the step of all of it, if it is not the retiring of this rotation.
-func retire(d desired, o observed, now time.Time, as string) (decision, bool) {
-	key, named := d.Previous, func(step string) string {
-		if as != "" {
-			return as
-		}
-		return step
-	}
-	left := as != "" && !d.emergency // of an earlier rotation, which waited and probed
-	if !d.emergency && !left && key.InactiveAt.IsZero() {
-		if step, ok := soak(d, now); ok {
-			return step, true
-		}
-	}
-	if !o.listed {
-		return decision{act: actLookKeys, step: named(stepDeactivateOld)}, true
-	}
-	if key.InactiveAt.IsZero() || isActive(o.keys, key.AccessKeyID) {
-		return decision{act: actDeactivate, step: named(stepDeactivateOld), key: key.AccessKeyID}, true
-	}
-	switch end := key.InactiveAt.Add(d.timing.SoakInactive); {
-	case d.emergency && d.RevokedAt.IsZero():
-		return decision{act: actRevoke, step: named(stepRevoke)}, true
-	case d.emergency || left:
-	case now.Before(end):
-		return decision{until: end, step: stepSoakInactive}, true
-	case !o.works:
-		return decision{act: actTry, step: stepSoakInactive}, true
-	}
-	if !left && !o.refused[key.AccessKeyID] {
-		return decision{act: actRefused, step: named(stepProbeRefused), key: key.AccessKeyID}, true
-	}
-	return decision{act: actDeleteKey, step: named(stepDeleteOld), key: key.AccessKeyID}, true
-}
-
-// soak keeps the previous key active for a time, and longer while requests use it.
-func soak(d desired, now time.Time) (decision, bool) {
-	end := d.Previous.SwappedAt.Add(d.timing.Soak)
-	last := d.Previous.SwappedAt.Add(4 * d.timing.Soak)
-	if quiet := d.fellBack.Add(d.timing.Quiet); quiet.After(end) {
-		end = quiet
-	}
-	switch {
-	case !now.Before(end):
-		return decision{}, false
-	case !now.Before(last):
-		return decision{act: actRevert, step: stepSoak}, true
-	}
-	return decision{until: earlier(end, now.Add(d.timing.Quiet)), step: stepSoak}, true
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func isActive(keys []accessKey, id string) bool {
-	return slices.ContainsFunc(keys, func(k accessKey) bool { return k.id == id && k.active })
-}
-
-// nextConfirmed waits until IAM lists the current key as the only one, takes back the
-// denial of sessions when none of them can live any more, and revokes nothing else.
-func nextConfirmed(d desired, o observed, now time.Time) (decision, bool) {
-	if d.kind != alias.OperationRotate || d.undo {
-		return decision{}, false
-	}
-	if !d.emergency && !d.RevokedAt.IsZero() && now.Sub(d.RevokedAt) > longestSession {
-		return decision{act: actUnrevoke, step: stepConfirm}, true
-	}
-	rest := slices.DeleteFunc(slices.Clone(o.keys), func(k accessKey) bool {
-		return d.isSuspect(k.id) || d.Adopted != nil && k.id == d.Adopted.AccessKeyID
-	})
-	if !o.listed || len(rest) != 1 || rest[0].id != d.AccessKeyID {
-		budget := d.timing.Visible + clockSkew
-		return decision{act: actLookKeys, step: stepConfirm, again: budget, stop: notSeen(budget)}, true
-	}
-	return decision{}, false
-}
-
-// longestSession is the longest life of a session that a user's key can make.
-// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html
-const longestSession = 36 * time.Hour
-
-// nextAbsent removes the user with all that is ours on it. What can be undone comes
-// first: inactive keys, and the search for what others gave the user.
-func nextAbsent(d desired, o observed) decision {
-	if o.vanished && o.user.state != userAbsent {
-		budget := d.timing.Visible + clockSkew
-		return decision{act: actLookUser, step: removeStep(d, stepConfirmGone), again: budget, stop: notSeen(budget)}
-	}
-	switch o.user.state {
-	case userCopied:
-		return decision{stop: copiedError(d, o)}
-	case userForeign:
-		if d.User.ID == "" || d.creates {
-			return decision{} // this server made none
-		}
-		return decision{stop: failf(codeChanged, "the IAM user %s is not the one that this server made; it was not changed",
-			d.User.Name)}
-	case userAbsent:
-		if d.creates || o.gone >= 2 {
-			return decision{}
-		}
-		return decision{act: actLookUser, step: stepConfirmGone, after: d.timing.ConfirmGap}
-	case userRaising:
-		if d.kind == alias.OperationRemove && !o.untagged {
-			return decision{act: actTag, step: stepDeactivateKeys}
-		}
-	case userOurs:
-		if d.kind == alias.OperationRemove && !d.raised && !o.untagged {
-			return decision{act: actRaise, step: stepDeactivateKeys}
-		}
-	case userUnknown:
-	}
-	if !o.listed {
-		return decision{act: actLookKeys, step: removeStep(d, stepDeactivateKeys)}
-	}
-	return nextStripped(d, o)
-}
-
-// removeStep is a step of a removal. The undo of a provisioning has no steps.
-func removeStep(d desired, step string) string {
-	if d.kind == alias.OperationRemove {
-		return step
-	}
-	return ""
-}
-
-// nextStripped removes a user that exists and is ours.
-func nextStripped(d desired, o observed) decision {
-	var foreign []string
-	for _, k := range o.keys {
-		switch {
-		case d.creates && k.use == useSome:
-			// A registry that was restored from a backup may undo an operation that the
-			// live registry has finished since.
-			return decision{stop: failf(codeChanged, "the IAM user %s was not removed, because its key %s is in use",
-				d.User.Name, k.id)}
-		case !d.ours(k) && !slices.Contains(o.deleted, k.id):
-			foreign = append(foreign, k.id)
-		}
-	}
-	if len(foreign) > 0 {
-		return decision{stop: unknownKeys(d, o, foreign)}
-	}
-	for _, k := range o.keys {
-		if k.active && !d.keepsKey(k.id) {
-			return decision{act: actDeactivate, step: removeStep(d, stepDeactivateKeys), key: k.id}
-		}
-	}
-	if key := d.AccessKeyID; key != "" && len(o.keys) > 0 && !o.refused[key] && d.kind == alias.OperationRemove {
-		return decision{act: actRefused, step: stepProbeRefused, key: key}
-	}
-	if !o.searched {
-		search := decision{act: actSearch, step: removeStep(d, stepInspectUser)}
-		if o.missing {
-			search.again, search.stop = d.timing.Visible, notSeen(d.timing.Visible)
-		}
-		return search
-	}
-	return decision{act: actStrip, step: removeStep(d, stepDeleteUser)}
-}
-
-// ours reports whether a key may be deleted with its user. One that is only probably ours may
-// not be if somebody made it active again or used it.
-func (d desired) ours(k accessKey) bool {
-	return d.knows(k.id) || slices.Contains(d.PendingDeletion, k.id) || d.isSuspect(k.id) && !k.active && k.use != useSome
-}
-
-// keepsKey reports whether a key outlives the credential: that of an adopted user.
-func (d desired) keepsKey(id string) bool { return d.Adopted != nil && d.Adopted.AccessKeyID == id }
-
-func stopf(code, format string, args ...any) (decision, bool) {
-	return decision{stop: failf(code, format, args...)}, true
+func stopf(code, format string, args ...any) *decision {
+	return &decision{stop: failf(code, format, args...)}
 }
 
 func notSeen(budget time.Duration) error {

@@ -51,7 +51,7 @@ func (t *task) lookRights(ctx context.Context, _ decision) (string, error) {
 		drift, err = t.caller().drift(ctx, t.prov)
 		return err == nil, err
 	})
-	if err != nil && !(t.op == nil && isUnimplemented(err)) {
+	if err != nil && (t.op != nil || !isUnimplemented(err)) {
 		return "", err
 	}
 	t.seen.drift, t.seen.rights = drift, viewSame
@@ -347,11 +347,6 @@ func decodeDocument(encoded *string) (string, error) {
 // attached lists the ARNs of the managed policies on a user.
 func (c caller) attached(ctx context.Context, user string) ([]string, error) {
 	return c.read("iam:ListAttachedUserPolicies", user).listAttached(ctx)
-}
-
-// inline lists the names of the inline policies on a user.
-func (c caller) inline(ctx context.Context, user string) ([]string, error) {
-	return c.read("iam:ListUserPolicies", user).listInline(ctx)
 }
 
 // limitGrants revokes the extra grants of a user.

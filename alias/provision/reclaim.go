@@ -33,7 +33,8 @@ func (p *Provisioner) Reclaim(ctx context.Context, actor string, name alias.Name
 		outcome = "failed"
 	}
 	p.audit(ctx, &alias.AuditEntry{
-		Actor: actor, Action: "reclaim", User: t.prov.User.Name, Credential: name, Outcome: outcome, Detail: t.prov.Generation,
+		Actor: actor, Action: "reclaim", User: t.prov.User.Name, Credential: name, Outcome: outcome,
+		Detail: t.prov.Generation,
 	})
 	if err != nil {
 		return nil, publicError(err)
@@ -66,14 +67,15 @@ func (t *task) reclaim(ctx context.Context) error {
 	}
 	found, err := t.caller().getUser(ctx, t.prov.User.Name)
 	if isGone(err) {
-		return fmt.Errorf("%w: the IAM user %s does not exist any more: provision its aliases again", alias.ErrOtherUser, t.prov.User.Name)
+		return fmt.Errorf("%w: the IAM user %s does not exist any more: provision its aliases again",
+			alias.ErrOtherUser, t.prov.User.Name)
 	}
 	if err != nil {
 		return err
 	}
 	if judge(t.prov, found, t.p.cfg.InstallID).state == userForeign {
-		return fmt.Errorf("%w: the IAM user %s is not the one that this server made for the credential %s; it was not changed",
-			alias.ErrOtherUser, t.prov.User.Name, name)
+		return fmt.Errorf("%w: the IAM user %s is not the one that this server made for the credential %s; "+
+			"it was not changed", alias.ErrOtherUser, t.prov.User.Name, name)
 	}
 	return t.takeBack(ctx, found)
 }
@@ -129,10 +131,7 @@ func (t *task) takeBack(ctx context.Context, found *iamUser) error {
 		return err
 	}
 	t.awaitGeneration(ctx)
-	if ctx.Err() != nil {
-		return nil // the tags are written, and a later look finds them
-	}
-	return t.store(ctx)
+	return t.store(context.WithoutCancel(ctx)) // the tags are written
 }
 
 // awaitGeneration waits until IAM shows the new generation. If that takes longer, an

@@ -62,7 +62,8 @@ func copied(t *testing.T) (w *env, live, restored *process) {
 	w = newEnv(t, iam.Config{})
 	live = w.start()
 	hasShop(alias.PolicyInline)(live)
-	return w, live, w.startOn(w.backup())
+	restored = w.startOn(w.backup())
+	return w, live, restored
 }
 
 // TestCopyActsFirst: the copy of a registry rotates the key before the original does

@@ -190,8 +190,9 @@ func (s *scan) checkUnknown(ctx context.Context) error {
 func (s *scan) checkOne(ctx context.Context, u *iamUser) (known bool, err error) {
 	operation, ours := u.operation(s.p.cfg.InstallID, policy.UserPath(s.p.cfg.InstallID))
 	if !ours && !s.isKnown(u) {
-		s.add(Orphan{Kind: orphanUser, User: u.Name, State: stateReported, Detail: "it is under the path of this installation " +
-			"and does not have its tags, so it is not changed: the server may have dropped them; delete the user by hand if nobody needs it"})
+		s.add(Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
+			Detail: "it is under the path of this installation and does not have its tags, so it is not changed: " +
+				"the server may have dropped them; delete the user by hand if nobody needs it"})
 	}
 	if !ours || s.owned[operation] {
 		return true, nil
@@ -229,55 +230,32 @@ func (s *scan) add(o Orphan) {
 		"credential", string(o.Credential), "state", o.State, "detail", o.Detail)
 }
 
+// remains is a user of a failed operation or of a removed credential.
+type remains struct {
+	user *iamUser
+	op   *alias.Operation
+	data progress
+	prov *alias.Provisioned // what the operation may have given the user
+	id   *identity
+}
+
 // deleteRemains deletes the user of a failed operation or of a removed credential,
 // at most maxDeletions in an hour.
 func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operation) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "left behind by " + op.ID + ", which " + string(op.State)}
-	var data progress
-	if err := json.Unmarshal(op.Data, &data); err != nil {
+	r := remains{user: u, op: op}
+	why, err := s.kept(ctx, &r)
+	if err != nil {
 		return s.gaveUp(ctx, o, err)
 	}
-	prov := s.remains(u, op, &data)
-	if c := s.failed[op.ID]; c != nil {
-		if of, _ := c.Provisioned(); judge(of, u, s.p.cfg.InstallID).state == userCopied {
-			o.Detail += "; not deleted, because another copy of the registry, or another client, changed its tags since"
-			s.add(o)
-			return nil
-		}
-	}
-	recent, err := s.recentDeletions(ctx)
-	if err != nil {
-		return err
-	}
-	if recent >= maxDeletions {
-		o.Detail += fmt.Sprintf("; %d users were deleted within the hour, which is the limit: "+
-			"a later reconcile deletes this one", recent)
+	if why != "" {
+		o.Detail += "; " + why
 		s.add(o)
 		return nil
 	}
-	id, err := s.identity(ctx, u.Name)
-	if err == nil {
-		_, err = id.unsure()
-	}
-	if err != nil {
-		return s.gaveUp(ctx, o, err)
-	}
-	found := id.foreign(prov)
-	waits, err := s.settleKeys(ctx, u, id.keys, op, &data)
-	if err != nil {
-		return s.gaveUp(ctx, o, err)
-	}
-	if len(waits) > 0 {
-		found = append(found, waits...)
-	}
-	if len(found) > 0 {
-		o.Detail += "; not deleted, because it has " + strings.Join(found, ", ")
-		s.add(o)
-		return nil
-	}
-	what := removal{user: u.Name, policies: s.p.managedOf(prov)}
-	for _, k := range id.keys {
+	what := removal{user: u.Name, policies: s.p.managedOf(r.prov)}
+	for _, k := range r.id.keys {
 		what.keys = append(what.keys, k.id)
 	}
 	if err := s.on(op).removeUser(ctx, what); err != nil {
@@ -288,27 +266,58 @@ func (s *scan) deleteRemains(ctx context.Context, u *iamUser, op *alias.Operatio
 	return nil
 }
 
+// kept is the reason for which remains are not deleted now; empty if they are.
+func (s *scan) kept(ctx context.Context, r *remains) (string, error) {
+	if err := json.Unmarshal(r.op.Data, &r.data); err != nil {
+		return "", err
+	}
+	r.prov = s.given(r)
+	if c := s.failed[r.op.ID]; c != nil {
+		if of, _ := c.Provisioned(); judge(of, r.user, s.p.cfg.InstallID).state == userCopied {
+			return "not deleted, because another copy of the registry, or another client, changed its tags since", nil
+		}
+	}
+	recent, err := s.recentDeletions(ctx)
+	if err != nil {
+		return "", err
+	}
+	if recent >= maxDeletions {
+		return fmt.Sprintf("%d users were deleted within the hour, which is the limit: a later reconcile deletes this one",
+			recent), nil
+	}
+	r.id, err = s.identity(ctx, r.user.Name)
+	if err == nil {
+		_, err = r.id.unsure()
+	}
+	if err != nil {
+		return "", err
+	}
+	keys, err := s.settleKeys(ctx, r)
+	if found := append(r.id.foreign(r.prov), keys...); len(found) > 0 {
+		return "not deleted, because it has " + strings.Join(found, ", "), err
+	}
+	return "", err
+}
+
 // settleKeys describes the keys of remains that must not be deleted: those that were used
 // after the operation, and those that it did not record, until they were inactive and
 // unused for a day.
-func (s *scan) settleKeys(
-	ctx context.Context, u *iamUser, keys []accessKey, op *alias.Operation, data *progress,
-) ([]string, error) {
+func (s *scan) settleKeys(ctx context.Context, r *remains) ([]string, error) {
 	var found []string
-	for _, k := range keys {
+	for _, k := range r.id.keys {
 		last, err := s.lastUsed(ctx, k.id)
 		switch {
 		case err != nil && !isUnimplemented(err):
 			return nil, err
-		case last.After(op.FinishedAt.Add(clockSkew)):
+		case last.After(r.op.FinishedAt.Add(clockSkew)):
 			found = append(found, "the key "+k.id+", which was used after the operation")
-		case slices.Contains(data.Keys, k.id):
+		case slices.Contains(r.data.Keys, k.id):
 		case k.active:
-			if err := s.setKey(ctx, u.Name, k.id, types.StatusTypeInactive); err != nil {
+			if err := s.setKey(ctx, r.user.Name, k.id, types.StatusTypeInactive); err != nil {
 				return nil, err
 			}
 			found = append(found, "the key "+k.id+", which is not in this registry; it was made inactive")
-		case !last.IsZero() || s.now.Sub(time.Unix(k.created, 0)) < neverUsedFor:
+		case err != nil || !last.IsZero() || s.now.Sub(time.Unix(k.created, 0)) < neverUsedFor:
 			found = append(found, "the inactive key "+k.id+", which is not in this registry")
 		}
 	}
@@ -336,21 +345,20 @@ func (s *scan) on(op *alias.Operation) caller {
 	return c
 }
 
-// remains is what an operation may have given a user that belongs to no credential.
-func (s *scan) remains(u *iamUser, op *alias.Operation, data *progress) *alias.Provisioned {
-	p := &alias.Provisioned{User: u.IAMUser}
-	if op.Kind != alias.OperationProvision || data.Request == nil {
+// given is what an operation may have given a user that belongs to no credential.
+func (s *scan) given(r *remains) *alias.Provisioned {
+	p := &alias.Provisioned{User: r.user.IAMUser}
+	if r.op.Kind != alias.OperationProvision || r.data.Request == nil {
 		return p
 	}
-	p.Mode, p.Grants = data.Request.Policy, []alias.Grant{policy.GrantOf(data.Request)}
+	p.Mode, p.Grants = r.data.Request.Policy, []alias.Grant{policy.GrantOf(r.data.Request)}
+	arns := s.p.managedOf(p)
 	if p.Mode == alias.PolicyReadOnly {
-		partition, _ := policy.ARNParts(u.ARN)
-		p.Policies = []alias.PolicyRef{{ARN: policy.ReadOnlyARN(partition)}}
+		partition, _ := policy.ARNParts(p.User.ARN)
+		arns = []string{policy.ReadOnlyARN(partition)}
 	}
-	for _, arn := range s.p.managedOf(p) {
-		if p.Mode == alias.PolicyManaged {
-			p.Policies = append(p.Policies, alias.PolicyRef{ARN: arn})
-		}
+	for _, arn := range arns {
+		p.Policies = append(p.Policies, alias.PolicyRef{ARN: arn})
 	}
 	return p
 }
@@ -493,28 +501,16 @@ func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error
 
 // report adds what the controller saw of a user and did not change.
 func (s *scan) report(ctx context.Context, t *task, o Orphan) error {
-	if t.prov.User.Boundary != "" && t.seen.user.boundary != t.prov.User.Boundary {
-		o.Kind, o.Detail = orphanBoundary, "its permissions boundary is "+orNone(t.seen.user.boundary)+", not "+t.prov.User.Boundary
+	if want, got := t.prov.User.Boundary, t.seen.user.boundary; want != "" && got != want {
+		o.Kind, o.Detail = orphanBoundary, "its permissions boundary is "+orNone(got)+", not "+want
 		s.add(o)
 	}
 	if t.seen.drift != "" {
 		o.Kind, o.Detail = orphanPolicy, t.seen.drift
 		s.add(o)
 	}
-	attached, err := s.attached(ctx, t.prov.User.Name)
-	if err != nil && !isUnimplemented(err) {
+	if err := s.reportAttached(ctx, t, o); err != nil {
 		return err
-	}
-	for _, arn := range attached {
-		switch {
-		case isQuarantine(arn):
-			o.Kind, o.Detail = orphanLeaked, "AWS found a key of this user in public and attached "+arn+
-				": send POST /api/v1/credentials/"+string(t.c.Name)+`/rotate with {"emergency":true}, then detach the policy`
-			s.add(o)
-		case !attachedByUs(t.prov, arn) && t.prov.Adopted == nil:
-			o.Kind, o.Detail = orphanPolicy, "another client attached "+plainNames([]string{arn})+" to it"
-			s.add(o)
-		}
 	}
 	d := t.desired()
 	for _, k := range t.seen.keys {
@@ -529,6 +525,28 @@ func (s *scan) report(ctx context.Context, t *task, o Orphan) error {
 	return nil
 }
 
+// reportAttached reports the managed policies on a user that this server did not attach: those
+// of AWS, which say that a key is public, and those of other clients.
+func (s *scan) reportAttached(ctx context.Context, t *task, o Orphan) error {
+	attached, err := s.attached(ctx, t.prov.User.Name)
+	if err != nil && !isUnimplemented(err) {
+		return err
+	}
+	for _, arn := range attached {
+		switch {
+		case isQuarantine(arn):
+			o.Kind, o.Detail = orphanLeaked, "AWS found a key of this user in public and attached "+arn+
+				": send POST /api/v1/credentials/"+string(t.c.Name)+`/rotate with {"emergency":true}, then detach the policy`
+		case !attachedByUs(t.prov, arn) && t.prov.Adopted == nil:
+			o.Kind, o.Detail = orphanPolicy, "another client attached "+plainNames([]string{arn})+" to it"
+		default:
+			continue
+		}
+		s.add(o)
+	}
+	return nil
+}
+
 // unknownKey reports a key that is not the credential's. It may be in use from another
 // database, so it is made inactive only when it is idle, and never deleted, unless it is
 // probably one of ours.
@@ -536,8 +554,8 @@ func (s *scan) unknownKey(ctx context.Context, t *task, k accessKey) error {
 	o := Orphan{Kind: orphanKey, User: t.prov.User.Name, AccessKeyID: k.id, Credential: t.c.Name, State: stateReported,
 		Detail: "it is not in this registry (" + k.lastUse() + "): delete it, or use a key of another user instead"}
 	if t.desired().isSuspect(k.id) {
-		o.State, o.Detail = stateQuarantined, "this server probably made it and lost its secret: it is inactive, and is deleted "+
-			"when nobody has used it for a day ("+k.lastUse()+")"
+		o.State, o.Detail = stateQuarantined, "this server probably made it and lost its secret: it is inactive, and is "+
+			"deleted when nobody has used it for a day ("+k.lastUse()+")"
 		s.add(o)
 		return nil
 	}

@@ -288,7 +288,7 @@ func (r *rightsReader) changed(p *alias.Provisioned) []string {
 	want := func(name string) []byte {
 		switch doc, _ := policy.Inline(partition, p.Grants); {
 		case name == inlineLabel(policy.RevokeName):
-			return policy.Revoke()
+			return []byte(policy.Revoke)
 		case name == inlineLabel(policy.InlineName) && p.Mode == alias.PolicyInline:
 			return doc
 		}

@@ -260,7 +260,7 @@ func TestDriftedUser(t *testing.T) {
 		{"a narrower document", func(w *env, user string) {
 			w.iam.PutPolicy(user, policy.InlineName, doc(allowing("s3:GetObject", "arn:aws:s3:::"+testBucket+"/web/a*")))
 		}, scope.NamePolicies, "weak"},
-		{"sessions that are denied", func(w *env, user string) { w.iam.PutPolicy(user, policy.RevokeName, string(policy.Revoke())) }, scope.NamePolicies, proves},
+		{"sessions that are denied", func(w *env, user string) { w.iam.PutPolicy(user, policy.RevokeName, policy.Revoke) }, scope.NamePolicies, proves},
 		{"a group", func(w *env, user string) { w.iam.AddToGroup(user, "staff") }, scope.NameGroups, violates},
 		{"another boundary", change(func(u *fakeiam.User) { u.Boundary = "arn:aws:iam::aws:policy/AdministratorAccess" }), scope.NameBoundary, violates},
 		{"a password", change(func(u *fakeiam.User) { u.LoginProfile = true }), scope.NamePassword, violates},

@@ -45,7 +45,7 @@ func (p *Provisioner) previousUsed(credentialID int64) time.Time {
 
 // tryCurrent tries the current key while the previous one is inactive. If S3 refuses it,
 // the previous one becomes the current one again.
-func (t *task) tryCurrent(ctx context.Context, d decision) (string, error) {
+func (t *task) tryCurrent(ctx context.Context, _ decision) (string, error) {
 	kp, err := t.reveal(t.p.cfg.Registry.Reveal(t.c))
 	if err != nil {
 		return "", err
@@ -59,7 +59,7 @@ func (t *task) tryCurrent(ctx context.Context, d decision) (string, error) {
 		return "", ctx.Err()
 	}
 	if err != nil {
-		return "", t.bringBack(ctx, d.step, "S3 answers "+refused)
+		return "", t.bringBack(ctx, "S3 answers "+refused)
 	}
 	t.seen.works = true
 	return "the new key works without the old one", nil
@@ -77,15 +77,15 @@ func (p *Provisioner) keyRefused(ctx context.Context, kp alias.KeyPair, grants [
 	return ""
 }
 
-func (t *task) revert(ctx context.Context, d decision) (string, error) {
-	return "", t.bringBack(ctx, d.step, "requests still use the previous key")
+func (t *task) revert(ctx context.Context, _ decision) (string, error) {
+	return "", t.bringBack(ctx, "requests still use the previous key")
 }
 
 // bringBack makes the previous key the current one again and retires the new key, which
 // S3 refused. The previous key is sealed again, because the credential's version only
 // grows. The operation fails in the same transaction: it must not retire the key that
 // signs again.
-func (t *task) bringBack(ctx context.Context, step, why string) error {
+func (t *task) bringBack(ctx context.Context, why string) error {
 	refused, previous := t.prov.AccessKeyID, *t.prov.Previous
 	err := t.caller().setKey(ctx, t.prov.User.Name, previous.AccessKeyID, types.StatusTypeActive)
 	if isGone(err) {

@@ -44,8 +44,8 @@ type progress struct {
 	Emergency bool            `json:"emergency,omitempty"`
 	// Scope is the verdict of the verification of the new key or location.
 	Scope alias.Verdict `json:"scope,omitempty"`
-	// Before has the grants and policies of the reused credential before this operation.
-	Before *alias.Provisioned `json:"before,omitempty"`
+	// Before is what the user of a reused credential could read before this operation.
+	Before *granted `json:"before,omitempty"`
 	// Widened means that the user may have the added grant.
 	Widened bool `json:"widened,omitempty"`
 	// Undo is the reason for the undo; nil while the operation has not failed.
@@ -62,9 +62,16 @@ type progress struct {
 
 const progressFormat = 2
 
+// granted is what a user can read, and by which managed policies.
+type granted struct {
+	Grants   []alias.Grant     `json:"grants"`
+	Policies []alias.PolicyRef `json:"policies,omitempty"`
+}
+
 // creates reports whether an operation makes a user.
 func creates(op *alias.Operation, data *progress) bool {
-	return op.Kind == alias.OperationProvision && data.Request != nil && data.Request.Credential == "" && data.Request.Adopt == ""
+	r := data.Request
+	return op.Kind == alias.OperationProvision && r != nil && r.Credential == "" && r.Adopt == ""
 }
 
 // desired is the input of next.

@@ -28,10 +28,25 @@ func (t *task) upgrade(ctx context.Context) error {
 	if err := json.Unmarshal(t.op.Data, &before); err != nil {
 		return fmt.Errorf("operation %s: %w", t.op.ID, err)
 	}
+	t.upgradeKeys(&before)
+	if r := t.data.Request; r != nil && r.Credential != "" && t.data.Before == nil && t.data.Undo == nil {
+		t.data.Before = &granted{t.prov.Grants, t.prov.Policies}
+	}
+	t.data.Widened = t.data.Before != nil
+	switch {
+	case t.data.Undo != nil:
+		t.setBack()
+	case t.op.Kind == alias.OperationProvision:
+		withGrant(t.prov, policy.GrantOf(t.data.Request))
+	}
+	t.data.Format = progressFormat
+	return t.store(ctx)
+}
+
+func (t *task) upgradeKeys(before *progressBefore) {
 	p := t.prov
 	p.KeySince = before.KeySince
-	makesKey := t.op.Kind == alias.OperationRotate && before.SwappedAt.IsZero() || creates(t.op, &t.data)
-	if makesKey {
+	if t.op.Kind == alias.OperationRotate && before.SwappedAt.IsZero() || creates(t.op, &t.data) {
 		p.Pending = &alias.PendingKey{SealedKey: alias.SealedKey{Version: t.c.Version}}
 		if t.op.Kind == alias.OperationRotate {
 			p.Pending.Version++
@@ -44,15 +59,4 @@ func (t *task) upgrade(ctx context.Context) error {
 		p.Previous.SwappedAt, p.Previous.InactiveAt = before.SwappedAt, before.DeactivatedAt
 		p.Previous.RotatedBefore = before.RotatedBefore
 	}
-	if request := t.data.Request; request != nil && request.Credential != "" && t.data.Before == nil && t.data.Undo == nil {
-		t.data.Before = &alias.Provisioned{Grants: p.Grants, Policies: p.Policies}
-	}
-	t.data.Widened = t.data.Before != nil
-	if t.data.Undo != nil {
-		t.setBack()
-	} else if t.data.Request != nil && t.op.Kind == alias.OperationProvision {
-		withGrant(p, policy.GrantOf(t.data.Request))
-	}
-	t.data.Format = progressFormat
-	return t.store(ctx)
 }

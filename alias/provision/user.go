@@ -75,10 +75,11 @@ func (t *task) createUser(ctx context.Context, _ decision) (string, error) {
 	if t.prov.User.Boundary != "" {
 		in.PermissionsBoundary = aws.String(t.prov.User.Boundary)
 	}
-	asked := 0
+	create, asked := t.caller().write("iam:CreateUser", t.prov.User.Name), 0
+	create.once = true
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		asked++
-		out, err := call(ctx, t.caller().write("iam:CreateUser", t.prov.User.Name), client.CreateUser, in, once)
+		out, err := call(ctx, create, client.CreateUser, in)
 		if err == nil {
 			made := iamUserOf(out.User)
 			t.prov.User.ARN, t.prov.User.ID = made.ARN, made.ID

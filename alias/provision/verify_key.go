@@ -64,27 +64,39 @@ func (t *task) verifyRotation(ctx context.Context) (string, alias.Verdict, error
 	var worst alias.Verdict
 	for _, a := range aliases {
 		detail, found, err := t.verifyOn(ctx, a, kp)
-		if _, fatal := errors.AsType[*registryError](err); err != nil && !fatal && ctx.Err() == nil && !t.worksOn(ctx, a, current) {
-			detail, found, err = "skipped: the old key cannot read it either", worst, nil
+		if err != nil && t.mattersOn(ctx, a, current, err) {
+			return "", "", err
 		}
 		if err != nil {
-			return "", "", err
+			detail, found = "skipped: the old key cannot read it either", worst
 		}
 		worst = worse(worst, found)
 		details = append(details, string(a.Name)+": "+detail)
 	}
-	if worst == "" { // verified for no alias: on the first location, without an existing object
-		if len(t.prov.Grants) == 0 {
-			return "", "", failf(codeNotVerified, "the credential %s has no location on which the new key can be verified", t.c.Name)
-		}
-		detail, found, err := t.verifyOn(ctx, &alias.Alias{Name: t.c.Name, Location: t.prov.Grants[0].Location()}, kp)
+	if worst == "" { // verified for no alias
+		detail, found, err := t.verifyLocation(ctx, kp)
 		if err != nil {
 			return "", "", err
 		}
-		worst = found
-		details = append(details, detail)
+		details, worst = append(details, detail), found
 	}
 	return strings.Join(details, "; "), worst, nil
+}
+
+// mattersOn reports whether the failure of the new key on an alias stops the rotation. It
+// does not if the old key cannot read the alias either.
+func (t *task) mattersOn(ctx context.Context, a *alias.Alias, current alias.KeyPair, err error) bool {
+	_, fatal := errors.AsType[*registryError](err)
+	return fatal || ctx.Err() != nil || t.worksOn(ctx, a, current)
+}
+
+// verifyLocation verifies a key on the first location, without an existing object.
+func (t *task) verifyLocation(ctx context.Context, kp alias.KeyPair) (string, alias.Verdict, error) {
+	if len(t.prov.Grants) == 0 {
+		return "", "", failf(codeNotVerified, "the credential %s has no location on which the new key can be verified",
+			t.c.Name)
+	}
+	return t.verifyOn(ctx, &alias.Alias{Name: t.c.Name, Location: t.prov.Grants[0].Location()}, kp)
 }
 
 // verifyOn verifies a key for one alias and stores the verification.
@@ -139,15 +151,15 @@ func (t *task) aliases(ctx context.Context) ([]*alias.Alias, error) {
 		if err != nil {
 			return nil, &registryError{err}
 		}
-		if a.Serves() && granted(t.prov, a) && len(list) < proveAliases {
+		if a.Serves() && covers(t.prov, a) && len(list) < proveAliases {
 			list = append(list, a)
 		}
 	}
 	return list, nil
 }
 
-// granted reports whether a user's policy covers an alias.
-func granted(p *alias.Provisioned, a *alias.Alias) bool {
+// covers reports whether a user's policy covers an alias.
+func covers(p *alias.Provisioned, a *alias.Alias) bool {
 	return p.Mode == alias.PolicyReadOnly || slices.ContainsFunc(p.Grants, func(g alias.Grant) bool {
 		return g.Bucket == a.Bucket && strings.HasPrefix(a.Prefix, g.Prefix)
 	})

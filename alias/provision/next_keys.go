@@ -1,0 +1,206 @@
+package provision
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"ixmage/alias"
+)
+
+// keysKnown deletes our keys that are retired, and decides about keys that the registry does
+// not know. Those that are probably ours become inactive; they are deleted when they were not
+// used for a day. Any other belongs to another client: an operation that needs its place
+// stops.
+func keysKnown(d desired, o observed, now time.Time) *decision {
+	step, needed := keysStep(d)
+	if !needed {
+		return nil
+	}
+	if !o.listed {
+		return &decision{act: actLookKeys, step: step}
+	}
+	foreign := o.others(d.recorded)
+	for _, k := range o.keys {
+		switch {
+		case d.kind == "" && d.isForgotten(k, now):
+			return &decision{act: actDeleteKey, key: k.id}
+		case slices.Contains(foreign, k.id) && d.madeByUs(k):
+			return &decision{act: actSuspect, step: step, key: k.id}
+		}
+	}
+	switch {
+	case len(d.PendingDeletion) > 0:
+		return &decision{act: actDeleteKey, step: step, key: d.PendingDeletion[0]}
+	case len(foreign) > 0 && d.kind != "" && !d.undo:
+		return &decision{stop: unknownKeys(d, o, foreign)}
+	}
+	return nil
+}
+
+// keysStep is the step in which the keys of the user are looked at, and whether they have
+// to be.
+func keysStep(d desired) (step string, needed bool) {
+	switch {
+	case d.kind == "":
+		return "", true
+	case d.undo:
+		return "", len(d.PendingDeletion) > 0
+	case d.Pending != nil && d.Pending.AccessKeyID == "" && d.kind == alias.OperationRotate:
+		return stepCheckKeys, true
+	case d.Pending != nil && d.Pending.AccessKeyID == "":
+		return stepCreateKey, true
+	case d.Pending == nil && d.Previous == nil && d.kind == alias.OperationRotate:
+		return stepConfirm, true
+	}
+	return "", false
+}
+
+// keyMade makes a key and verifies it, or the current one on a location that was added.
+func keyMade(d desired, o observed, _ time.Time) *decision {
+	if d.undo || d.kind == "" {
+		return nil
+	}
+	if p := d.Pending; p == nil || p.AccessKeyID != "" {
+		if d.scope == "" && (p != nil || d.kind == alias.OperationProvision) {
+			return &decision{act: actProve, step: stepVerify}
+		}
+		return nil
+	}
+	if full := d.full(o); full != nil {
+		return &decision{stop: full}
+	}
+	made := decision{act: actCreateKey, step: stepCreateKey}
+	if o.unmade {
+		made.again = d.timing.Visible + clockSkew
+		made.stop = failf(codeIAMUnreachable, "iam:CreateAccessKey on user %s made no key within %s", d.User.Name, made.again)
+	}
+	return &made
+}
+
+// keySwapped makes the verified key the current one. The key of a new user becomes the current
+// one when the operation ends.
+func keySwapped(d desired, _ observed, _ time.Time) *decision {
+	if d.kind == alias.OperationRotate && !d.undo && d.Pending != nil {
+		return &decision{act: actSwap, step: stepSwap}
+	}
+	return nil
+}
+
+// keysConfirmed waits until IAM lists the current key as the only one, and takes back the
+// denial of sessions when none of them can live any more.
+func keysConfirmed(d desired, o observed, now time.Time) *decision {
+	if d.kind != alias.OperationRotate || d.undo {
+		return nil
+	}
+	if !d.emergency && !d.RevokedAt.IsZero() && now.Sub(d.RevokedAt) > longestSession {
+		return &decision{act: actUnrevoke, step: stepConfirm}
+	}
+	rest := slices.DeleteFunc(slices.Clone(o.keys), func(k accessKey) bool {
+		return d.isSuspect(k.id) || d.keepsKey(k.id)
+	})
+	if !o.listed || len(rest) != 1 || rest[0].id != d.AccessKeyID {
+		budget := d.timing.Visible + clockSkew
+		return &decision{act: actLookKeys, step: stepConfirm, again: budget, stop: notSeen(budget)}
+	}
+	return nil
+}
+
+// longestSession is the longest life of a session that a user's key can make.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html
+const longestSession = 36 * time.Hour
+
+// knows reports whether the registry holds a key.
+func (d desired) knows(id string) bool {
+	return id == d.AccessKeyID || d.Pending != nil && id == d.Pending.AccessKeyID ||
+		d.Previous != nil && id == d.Previous.AccessKeyID || d.Adopted != nil && id == d.Adopted.AccessKeyID
+}
+
+// ours reports whether a key may be deleted with its user. One that is only probably ours may
+// not be if somebody made it active again or used it.
+func (d desired) ours(k accessKey) bool {
+	return d.knows(k.id) || slices.Contains(d.PendingDeletion, k.id) || d.isSuspect(k.id) && !k.active && k.use != useSome
+}
+
+// recorded reports whether the registry has a row for a key.
+func (d desired) recorded(k accessKey) bool { return d.isSuspect(k.id) || d.ours(k) }
+
+// others are the ids of the keys for which ours is false. One that was just deleted may be
+// listed still.
+func (o observed) others(ours func(accessKey) bool) []string {
+	var ids []string
+	for _, k := range o.keys {
+		if !ours(k) && !slices.Contains(o.deleted, k.id) {
+			ids = append(ids, k.id)
+		}
+	}
+	return ids
+}
+
+// keepsKey reports whether a key outlives the credential: that of an adopted user.
+func (d desired) keepsKey(id string) bool { return d.Adopted != nil && d.Adopted.AccessKeyID == id }
+
+func (d desired) isSuspect(id string) bool { return !d.suspectSince(id).IsZero() }
+
+func (d desired) suspectSince(id string) time.Time {
+	for _, s := range d.Suspects {
+		if s.AccessKeyID == id {
+			return s.InactiveAt
+		}
+	}
+	return time.Time{}
+}
+
+// isForgotten reports whether a suspect key can be deleted: nobody missed it for a day.
+func (d desired) isForgotten(k accessKey, now time.Time) bool {
+	return d.isSuspect(k.id) && !k.active && k.use == useNever && now.Sub(d.suspectSince(k.id)) > neverUsedFor
+}
+
+// madeByUs reports whether a key is probably one that we created and whose secret was
+// lost: it appeared beside the keys that the user had before our last CreateAccessKey, at
+// the time of that call, and was never used.
+func (d desired) madeByUs(k accessKey) bool {
+	if d.KeySince.IsZero() || slices.Contains(d.KeyBeside, k.id) || k.use == useSome || k.use == useDenied {
+		return false
+	}
+	return k.created >= d.KeySince.Add(-clockSkew).Unix() && k.created <= d.KeySince.Add(keyWindow+clockSkew).Unix()
+}
+
+// keyWindow is the longest time in which a CreateAccessKey that was sent has its effect.
+const keyWindow = time.Minute
+
+// full is the reason why no key can be made; nil if one can.
+func (d desired) full(o observed) error {
+	there := slices.DeleteFunc(slices.Clone(o.keys), func(k accessKey) bool { return slices.Contains(o.deleted, k.id) })
+	if len(there) < maxKeys {
+		return nil
+	}
+	for _, k := range o.keys {
+		if d.isSuspect(k.id) {
+			return failf(codeUnknownKeys, "%s has the key %s, which this server probably made and lost the secret of: it is "+
+				"inactive, stands in /api/v1/orphans and is deleted by itself if nobody uses it; "+
+				"a user has at most two keys: delete it now, or repeat this later", d.User.Name, k.id)
+		}
+	}
+	return keySlotsTaken(d.User.Name, o.keys)
+}
+
+// unknownKeys names the keys of another client and the known ones with their last use,
+// so that an operator can decide which to delete.
+func unknownKeys(d desired, o observed, foreign []string) error {
+	var others, own []string
+	for _, k := range o.keys {
+		text := k.id + " (" + k.lastUse() + ")"
+		if slices.Contains(foreign, k.id) {
+			others = append(others, text)
+		} else {
+			own = append(own, text)
+		}
+	}
+	beside := ""
+	if len(own) > 0 {
+		beside = ", beside its own " + strings.Join(own, ", ")
+	}
+	return failf(codeUnknownKeys, "%s has access keys that this server did not make: %s%s; "+
+		"ixmage changed nothing; find out who uses them, then delete them", d.User.Name, strings.Join(others, ", "), beside)
+}

@@ -1,0 +1,105 @@
+package provision
+
+import (
+	"slices"
+	"time"
+
+	"ixmage/alias"
+)
+
+// retiring reports whether the previous key is being taken out of use: after the swap, or
+// before a new key is made if an earlier rotation left it, because a user has at most two.
+// step is the given one in the first case. waits means that requests may still need the key:
+// neither in an emergency nor for a key that is left.
+func (d desired) retiring(step string) (named string, waits, ok bool) {
+	switch {
+	case d.kind != alias.OperationRotate || d.undo || d.Previous == nil:
+		return "", false, false
+	case d.Pending == nil:
+		return step, !d.emergency, true
+	}
+	return stepCheckKeys, false, d.Pending.AccessKeyID == ""
+}
+
+// previousSoaked keeps the previous key active for a time, and longer while requests use it.
+func previousSoaked(d desired, _ observed, now time.Time) *decision {
+	step, waits, _ := d.retiring(stepSoak)
+	if !waits || !d.Previous.InactiveAt.IsZero() {
+		return nil
+	}
+	end := d.Previous.SwappedAt.Add(d.timing.Soak)
+	last := d.Previous.SwappedAt.Add(4 * d.timing.Soak)
+	if quiet := d.fellBack.Add(d.timing.Quiet); quiet.After(end) {
+		end = quiet
+	}
+	switch {
+	case !now.Before(end):
+		return nil
+	case !now.Before(last):
+		return &decision{act: actRevert, step: step}
+	}
+	return &decision{until: earlier(end, now.Add(d.timing.Quiet)), step: step}
+}
+
+func previousInactive(d desired, o observed, _ time.Time) *decision {
+	step, _, ok := d.retiring(stepDeactivateOld)
+	switch {
+	case !ok:
+		return nil
+	case !o.listed:
+		return &decision{act: actLookKeys, step: step}
+	case d.Previous.InactiveAt.IsZero(), isActive(o.keys, d.Previous.AccessKeyID):
+		return &decision{act: actDeactivate, step: step, key: d.Previous.AccessKeyID}
+	}
+	return nil
+}
+
+// sessionsDenied ends the sessions that were made with a leaked key. That is inactive by then,
+// so that no further one can be made.
+func sessionsDenied(d desired, _ observed, _ time.Time) *decision {
+	if step, _, ok := d.retiring(stepRevoke); ok && d.emergency && d.RevokedAt.IsZero() {
+		return &decision{act: actRevoke, step: step}
+	}
+	return nil
+}
+
+// inactiveSoaked waits while the previous key is inactive, which can be undone, and then tries
+// the current key.
+func inactiveSoaked(d desired, o observed, now time.Time) *decision {
+	step, waits, _ := d.retiring(stepSoakInactive)
+	if !waits {
+		return nil
+	}
+	if end := d.Previous.InactiveAt.Add(d.timing.SoakInactive); now.Before(end) {
+		return &decision{until: end, step: step}
+	}
+	if !o.works {
+		return &decision{act: actTry, step: step}
+	}
+	return nil
+}
+
+// previousDeleted deletes the previous key. An earlier rotation that left it has proven that it
+// is refused, or could not.
+func previousDeleted(d desired, o observed, _ time.Time) *decision {
+	step, waits, ok := d.retiring(stepProbeRefused)
+	switch {
+	case !ok:
+		return nil
+	case (waits || d.emergency) && !o.refused[d.Previous.AccessKeyID]:
+		return &decision{act: actRefused, step: step, key: d.Previous.AccessKeyID}
+	}
+	step, _, _ = d.retiring(stepDeleteOld)
+	return &decision{act: actDeleteKey, step: step, key: d.Previous.AccessKeyID}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func isActive(keys []accessKey, id string) bool {
+	return slices.ContainsFunc(keys, func(k accessKey) bool { return k.id == id && k.active })
+}
