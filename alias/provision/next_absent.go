@@ -47,8 +47,9 @@ func removeStep(d desired, step string) string {
 	return ""
 }
 
-// keysListed stops at a key that is not ours, before anything is deleted.
-func keysListed(d desired, o observed, _ time.Time) *decision {
+// keysListed stops at a key that is not ours, before anything is deleted. In a removal a key
+// whose secret was lost becomes inactive, which IAM shows late, and is deleted with the user.
+func keysListed(d desired, o observed, now time.Time) *decision {
 	if !o.listed {
 		return &decision{act: actLookKeys, step: removeStep(d, stepDeactivateKeys)}
 	}
@@ -59,8 +60,19 @@ func keysListed(d desired, o observed, _ time.Time) *decision {
 			return stopf(codeChanged, "the IAM user %s was not removed, because its key %s is in use", d.User.Name, k.id)
 		}
 	}
-	if foreign := o.others(d.ours); len(foreign) > 0 {
+	lost := ""
+	foreign := o.others(func(k accessKey) bool {
+		if d.kind == alias.OperationRemove && !d.recorded(k) && d.madeByUs(k) {
+			lost = k.id
+			return true
+		}
+		return d.ours(k) || k.use != useSome && now.Sub(d.suspectSince(k.id)) < d.timing.Visible
+	})
+	switch {
+	case len(foreign) > 0:
 		return &decision{stop: unknownKeys(d, o, foreign)}
+	case lost != "":
+		return &decision{act: actSuspect, step: stepDeactivateKeys, key: lost}
 	}
 	return nil
 }

@@ -403,6 +403,15 @@ func absentRows() ruleRows {
 			{func(s *state) { s.o.keys[1].use = useSome }, "stop unknown-keys"},
 			{func(s *state) { s.d.Suspects = nil }, "stop unknown-keys"},
 		}},
+		"suspect late": {removed(suspected(time.Minute), has(accessKey{id: "LOST", active: true, use: useNever})), "make a key inactive LOST", []neighbour{
+			{after(time.Minute), "stop unknown-keys"},
+			{func(s *state) { s.o.keys[1].use = useSome }, "stop unknown-keys"},
+		}},
+		"lost": {removed(lost, unsealed), "make a key inactive that is probably ours LOST", []neighbour{
+			{stranger, "stop unknown-keys"},
+			{func(s *state) { s.d.KeySince = time.Time{} }, "stop unknown-keys"},
+			{func(s *state) { s.d.creates, s.d.undo, s.d.kind = true, true, alias.OperationProvision }, "stop unknown-keys"},
+		}},
 		"deactivate": {removed(func(s *state) { s.o.keys[0].active = true }), "make a key inactive CURRENT", []neighbour{{func(s *state) { s.o.keys[0].active = false }, "delete the user"}}},
 		"refused": {removed(func(s *state) { s.o.refused = nil }), "wait until a key is refused CURRENT", []neighbour{
 			{func(s *state) { s.o.refused = map[string]bool{"CURRENT": true} }, "delete the user"},

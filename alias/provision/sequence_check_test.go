@@ -65,10 +65,16 @@ func randomSteps(n uint64) []byte {
 	return steps
 }
 
+// mostCalls bounds the calls of IAM in one step: one operation with its undo, or a reconcile of
+// all users, with every repetition under lag and faults.
+const mostCalls = 100
+
 func playSequence(t *testing.T, steps []byte) {
 	w := newEnv(t, iam.Config{})
 	foreign := w.addForeign()
-	q := &sequence{w: w, p: w.start(), steps: steps, opened: map[alias.Name]bool{}}
+	q := &sequence{
+		w: w, p: w.start(), steps: steps, opened: map[alias.Name]bool{}, theirs: map[string]string{}, changed: map[alias.Name]bool{},
+	}
 	defer func() {
 		if t.Failed() {
 			t.Log(q)
@@ -81,7 +87,15 @@ func playSequence(t *testing.T, steps []byte) {
 	q.p.proc.kill()
 	q.p = w.start()
 	q.p.quiet()
+	q.wantServing()
+	q.wantNamed()
+	q.withdraw()
+	q.p.quiet()
 	q.wantQuiet()
+	q.wantNoSecrets()
+	if q.most > mostCalls {
+		t.Errorf("%d calls of IAM in one step, want at most %d", q.most, mostCalls)
+	}
 	q.wantRepeatable()
 	q.wantRemovable()
 	if got := w.foreignState(); !cmp.Equal(got, foreign) {

@@ -20,6 +20,10 @@ type sequence struct {
 	steps       []byte
 	opened      map[alias.Name]bool // aliases that were served and not deleted since
 	s3Fails     bool                // S3 refused keys that are good
+	theirs      map[string]string   // keys of an operator, and their users
+	changed     map[alias.Name]bool // credentials whose user's tags somebody changed
+	copy        alias.Store         // of the registry
+	most        int                 // calls of IAM in one step
 	publicError []string
 }
 
@@ -52,14 +56,27 @@ func moves() []move {
 		{"time passes", (*sequence).wait},
 		{"lag", (*sequence).lag},
 		{"fall back", (*sequence).fallBack},
+		{"supersede", (*sequence).supersede},
+		{"supersede", (*sequence).supersede},
+		{"operator's key", (*sequence).addKey},
+		{"operator's key", (*sequence).addKey},
+		{"change tags", (*sequence).changeTags},
+		{"quarantine", (*sequence).quarantine},
+		{"copy", (*sequence).copyActs},
+		{"copy", (*sequence).copyActs},
 	}
 }
 
 func (q *sequence) play() {
 	list := moves()
+	if len(q.steps) > 0 && q.steps[0]&128 != 0 {
+		q.publicError = append(q.publicError, "provision "+q.provision(0, 0))
+	}
 	for i := 0; i+2 < len(q.steps) && i < 3*maxSteps && !q.w.t.Failed(); i += 3 {
 		a := list[int(q.steps[i])%len(list)]
+		before := q.w.iamCalls()
 		done := a.do(q, q.steps[i+1], q.steps[i+2])
+		q.most = max(q.most, q.w.iamCalls()-before)
 		q.publicError = append(q.publicError, a.name+" "+done)
 		if q.p.proc.killed.Load() {
 			q.publicError = append(q.publicError, "  and crashed")
@@ -85,6 +102,7 @@ func (q *sequence) wantServing() {
 	for _, a := range list {
 		if a.State == alias.StateActive {
 			q.opened[a.Name] = true
+			q.wantWorking(a)
 		}
 		if route, ok := q.p.registry.Lookup(string(a.Name)); !ok || route.Alias.Serves() != (a.State == alias.StateActive) {
 			q.w.t.Errorf("alias %s is %s; served: %v", a.Name, a.State, ok && route.Alias.Serves())

@@ -75,8 +75,8 @@ func (m model) iamOf(done model) model {
 	if m.previous != none && done.previous == m.previous && m.inactive == 0 { // stored before its effect
 		m.inactive = done.inactive
 	}
-	if m.since != done.since { // likewise
-		m.since, m.beside = done.since, done.beside
+	if m.pending == unborn && done.pending >= 0 { // likewise
+		m.since, m.beside = m.now, done.beside
 	}
 	m.widened = m.widened || done.widened // likewise
 	return m
@@ -139,7 +139,7 @@ func (m model) special(act actionKind, done model) []model {
 		return m.faulty(
 			func(m model) model { m = m.iamOf(done); m.task.listed, m.task.unmade = false, true; return m },
 			func(m model) model {
-				m.since, m.beside = done.since, done.beside
+				m.since, m.beside = m.now, done.beside
 				m.task.listed, m.task.unmade = false, true
 				return m
 			})
@@ -223,7 +223,7 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 			return true
 		}
 		m.keys[free] = modelKey{there: true, active: true, ours: true, created: m.now}
-		m.pending = free
+		m.pending, m.since = free, 0
 		return m.user != gone
 	},
 	actProve: func(m *model, _ int8) bool {
