@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,10 +18,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"ixmage/alias"
 	"ixmage/alias/scope"
+	"ixmage/internal/awserr"
 )
 
 // controlRegion is the region for signing calls of IAM and STS if none is configured.
@@ -122,11 +125,24 @@ func (a *AWS) retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.MaxBackoff = a.backoff
+		o.Retryables = append([]retry.IsErrorRetryable{unimplementedIsFinal{}}, o.Retryables...)
 		// IAM returns these codes while another change of the same user is in progress.
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
 			"ConcurrentModification": {}, "ConcurrentModificationException": {}, "ServiceFailure": {},
 		}})
 	})
+}
+
+// unimplementedIsFinal does not repeat a call that the server does not implement, though its
+// status, 501, looks like a failure that passes.
+type unimplementedIsFinal struct{}
+
+// IsErrorRetryable implements retry.IsErrorRetryable.
+func (unimplementedIsFinal) IsErrorRetryable(err error) aws.Ternary {
+	if api, ok := errors.AsType[smithy.APIError](err); ok && awserr.Unimplemented(api.ErrorCode()) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // iam makes a client that signs with the chain's credentials.

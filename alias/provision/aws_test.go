@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/iam"
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"ixmage/internal/awstest/iam"
 )
 
 // TestCABundle: with the authorities of AWS_CA_BUNDLE a call is bounded, and follows no redirect,
@@ -45,12 +47,31 @@ func TestCABundle(t *testing.T) { //nolint:paralleltest // it sets variables of 
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = a.iam().GetUser(t.Context(), &iam.GetUserInput{})
+	_, err = a.iam().GetUser(t.Context(), &awsiam.GetUserInput{})
 	if err == nil || calls.Load() == 0 || elsewhere.Load() > 0 {
 		t.Errorf("%v; %d calls, and %d at the other host", err, calls.Load(), elsewhere.Load())
 	}
 	client, ok := a.base.HTTPClient.(*http.Client)
 	if !ok || client.Timeout != callTimeout {
 		t.Errorf("the client is %T, want one with the timeout %s", a.base.HTTPClient, callTimeout)
+	}
+}
+
+// TestUnimplementedOnce: a call that the server does not have is made once, whatever status says so.
+func TestUnimplementedOnce(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.ourUser()
+	asked := 0
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action != "ListMFADevices" {
+			return nil
+		}
+		asked++
+		return iam.NotImplemented()
+	})
+	id, err := caller{p: w.start().Provisioner}.identity(t.Context(), "ours")
+	if err != nil || len(id.unread) != 1 || asked != 1 {
+		t.Errorf("asked %d times: %v, %+v", asked, err, id)
 	}
 }

@@ -213,7 +213,7 @@ func (e *callError) refused() bool { return awserr.KeyRefused(e.code) }
 // passing reports whether the same call may succeed later. A call without an answer
 // may have had its effect.
 func (e *callError) passing() bool {
-	return e.code == "" || awserr.Temporary(e.code) || awserr.Busy(e.code) || e.status >= 500
+	return e.code == "" || awserr.Temporary(e.code) || awserr.Busy(e.code) || e.status >= 500 && !e.unimplemented()
 }
 
 // unimplemented reports whether the server does not support the call.
@@ -249,7 +249,7 @@ func isPassing(err error) bool {
 // isUnanswered reports whether a call may have had its effect although it failed.
 func isUnanswered(err error) bool {
 	call, ok := errors.AsType[*callError](err)
-	return ok && (call.code == "" || call.status >= 500)
+	return ok && (call.code == "" || call.status >= 500 && !call.unimplemented())
 }
 
 func isUnimplemented(err error) bool {

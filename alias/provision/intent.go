@@ -123,17 +123,16 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	taken := fmt.Errorf("alias %s: %w", a.Name, alias.ErrExists)
 	last, err := tx.LastOperation(alias.OperationProvision, b.req.Alias)
-	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+	if errors.Is(err, alias.ErrNotFound) {
+		err = taken
+	}
+	if err != nil {
 		return nil, err
 	}
-	taken := fmt.Errorf("alias %s: %w", a.Name, alias.ErrExists)
-	if last == nil {
-		return nil, taken
-	}
-	same := bytes.Equal(last.Request, b.op.Request) && last.CredentialID == a.CredentialID
-	switch {
-	case (last.State == alias.OperationRunning || last.State == alias.OperationDone) && same:
+	switch ended := last.Finished() && last.State != alias.OperationDone; {
+	case !ended && bytes.Equal(last.Request, b.op.Request) && last.CredentialID == a.CredentialID:
 		b.same = last
 		return nil, nil
 	case last.State == alias.OperationRunning:

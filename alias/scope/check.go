@@ -177,6 +177,12 @@ func (r *round) conclusive(rep awserr.Reply, action string) bool {
 		rep.Action == action && (r.missing.Action == "s3:ListBucket" || rep.Reason != awserr.ReasonNone)
 }
 
+// sure is conclusive for a change, for which only AWS asks for more rights than the one to make
+// it, because of the condition.
+func (r *round) sure(rep awserr.Reply, check, action string) bool {
+	return !r.atAWS(check) || r.conclusive(rep, action)
+}
+
 func (r *round) checkWrites(ctx context.Context) {
 	note := ""
 	r.deny(NameWrite, func() (awserr.Reply, bool) {
@@ -198,7 +204,7 @@ func (r *round) checkWrites(ctx context.Context) {
 		if marker != nil && !r.cleanUp(ctx, *marker) {
 			note = "the server ignored If-Match and made a delete marker for " + marker.key + ", which has no object: delete it"
 		}
-		return rep, r.conclusive(rep, "s3:DeleteObject")
+		return rep, r.sure(rep, NameDelete, "s3:DeleteObject")
 	})
 	r.amend(NameDelete, note)
 }

@@ -256,7 +256,7 @@ func (r *round) write(ctx context.Context) (rep awserr.Reply, sure bool, written
 	if part.Denied() && put.Unimplemented() {
 		return part, true, nil
 	}
-	return put, part.Denied() || r.conclusive(put, "s3:PutObject"), written
+	return put, part.Denied() || r.sure(put, NameWrite, "s3:PutObject"), written
 }
 
 // put puts an empty object, on the condition that it replaces a missing one.
