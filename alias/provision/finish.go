@@ -164,7 +164,7 @@ func (t *task) forget(ctx context.Context) error {
 		return []alias.Change{{CredentialDeleted: t.c}}, tx.DeleteCredential(t.c.ID, t.c.Revision)
 	})
 	if err == nil {
-		t.ended("ok")
+		t.p.ended(t.op)
 	}
 	return err
 }
@@ -190,11 +190,7 @@ func (t *task) end(
 	if err := t.store(ctx, more...); err != nil {
 		return err
 	}
-	outcome := "ok"
-	if failure != nil {
-		outcome = failure.Code
-	}
-	t.ended(outcome)
+	t.p.ended(t.op)
 	return nil
 }
 
@@ -205,9 +201,13 @@ func (t *task) conclude(failure *alias.OperationError) {
 	}
 }
 
-// ended counts and logs the end of the operation.
-func (t *task) ended(outcome string) {
-	t.p.cfg.Recorder.Operation(string(t.op.Kind), string(t.op.State))
-	t.p.log.Info("operation ended", "operation", t.op.ID, "kind", string(t.op.Kind), "alias", string(t.op.Alias),
-		"credential", string(t.op.Credential), "outcome", outcome)
+// ended counts and logs the end of an operation.
+func (p *Provisioner) ended(op *alias.Operation) {
+	outcome := "ok"
+	if op.Error != nil {
+		outcome = op.Error.Code
+	}
+	p.cfg.Recorder.Operation(string(op.Kind), string(op.State))
+	p.log.Info("operation ended", "operation", op.ID, "kind", string(op.Kind), "alias", string(op.Alias),
+		"credential", string(op.Credential), "outcome", outcome)
 }

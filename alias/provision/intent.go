@@ -344,7 +344,7 @@ func (p *Provisioner) begin(
 		return b.same, err
 	}
 	if b.superseded != nil {
-		p.cfg.Recorder.Operation(string(b.superseded.Kind), string(b.superseded.State))
+		p.ended(b.superseded)
 		p.interrupt(op.Credential)
 	}
 	p.audit(ctx, &alias.AuditEntry{

@@ -88,12 +88,12 @@ func (t *task) makeKey(ctx context.Context) (alias.KeyPair, error) {
 			}
 			return true, nil
 		case hasCode(err, codeLimit):
-			t.seen.unmade = true // the list of keys tells why
+			t.seen.unmade, t.seen.limited = true, err // the list of keys tells more
 			return true, nil
 		case isGone(err):
 			return false, nil // IAM does not show the user yet
 		case isUnanswered(err):
-			t.seen.unmade = true
+			t.seen.unmade, t.seen.limited = true, nil
 			return true, nil
 		}
 		return false, err

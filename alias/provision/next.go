@@ -54,6 +54,8 @@ type observed struct {
 	// unmade means that a CreateAccessKey got no answer, or that IAM says that the user has
 	// too many keys.
 	unmade bool
+	// limited is the refusal of the last CreateAccessKey for a quota; nil for any other.
+	limited error
 	// deleted are keys that this operation deleted, and that IAM may list still.
 	deleted  []string
 	refused  map[string]bool // keys that S3 and STS refused often enough in a row

@@ -73,6 +73,9 @@ func keyMade(d desired, o observed, _ time.Time) *decision {
 	made := decision{act: actCreateKey, step: stepCreateKey}
 	if o.unmade {
 		made.again = d.timing.Visible + clockSkew
+		made.stop = o.limited
+	}
+	if o.unmade && made.stop == nil {
 		made.stop = failf(codeIAMUnreachable, "iam:CreateAccessKey on user %s made no key within %s", d.User.Name, made.again)
 	}
 	return &made

@@ -79,14 +79,14 @@ func inactiveSoaked(d desired, o observed, now time.Time) *decision {
 	return nil
 }
 
-// previousDeleted deletes the previous key. An earlier rotation that left it has proven that it
-// is refused, or could not.
+// previousDeleted deletes the previous key. One that an earlier rotation left need not be refused
+// before: it holds the place of a new key, which an emergency cannot wait for.
 func previousDeleted(d desired, o observed, _ time.Time) *decision {
-	step, waits, ok := d.retiring(stepProbeRefused)
+	step, _, ok := d.retiring(stepProbeRefused)
 	switch {
 	case !ok:
 		return nil
-	case (waits || d.emergency) && !o.refused[d.Previous.AccessKeyID]:
+	case d.Pending == nil && !o.refused[d.Previous.AccessKeyID]:
 		return &decision{act: actRefused, step: step, key: d.Previous.AccessKeyID}
 	}
 	step, _, _ = d.retiring(stepDeleteOld)

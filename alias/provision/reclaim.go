@@ -131,7 +131,11 @@ func (t *task) takeBack(ctx context.Context, found *iamUser) error {
 		return err
 	}
 	t.awaitGeneration(ctx)
-	return t.store(context.WithoutCancel(ctx)) // the tags are written
+	err = t.store(context.WithoutCancel(ctx)) // the tags are written
+	if errors.Is(err, alias.ErrStale) {
+		return nil // an operation that began meanwhile looks at the user itself
+	}
+	return err
 }
 
 // awaitGeneration waits until IAM shows the new generation. If that takes longer, an

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,4 +255,30 @@ func TestReclaimCrash(t *testing.T) {
 			again.wantServed("shop")
 		}
 	}
+}
+
+// TestReclaimMeanwhile: an operation that begins while a reclaim waits for IAM does not make the
+// reclaim fail, which has written the tags.
+func TestReclaimMeanwhile(t *testing.T) {
+	t.Parallel()
+	w, live, restored := copied(t)
+	restored.reclaim()
+	var once sync.Once
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action != "TagUser" {
+			return nil
+		}
+		return &iam.Fault{After: func() {
+			once.Do(func() {
+				if _, err := live.Rotate(t.Context(), actor, "shop", false); err != nil {
+					t.Error(err)
+				}
+			})
+		}}
+	})
+	if _, err := live.Reclaim(t.Context(), actor, "shop"); err != nil {
+		t.Error(err)
+	}
+	live.drive()
+	live.wantServed("shop")
 }

@@ -3,6 +3,8 @@ package provision
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
+	"sync"
 	"testing"
 
 	"ixmage/alias"
@@ -125,4 +127,80 @@ func TestSearchEnds(t *testing.T) {
 	if op.State != alias.OperationFailed || op.Error.Code != codeNotSeen {
 		t.Errorf("%s with %+v after %d calls", op.State, op.Error, asked)
 	}
+}
+
+// TestPanicOfSuperseded: an operation that panics when an emergency has taken its place does
+// not make the emergency fail.
+func TestPanicOfSuperseded(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	hasShop(alias.PolicyInline)(w.start())
+	p, log := w.trapped()
+	if _, err := p.Rotate(t.Context(), actor, "shop", false); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	var emergency *alias.Operation
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action == "TagUser" {
+			log.set("")
+			once.Do(func() {
+				var err error
+				if emergency, err = p.Rotate(t.Context(), actor, "shop", true); err != nil {
+					t.Error(err)
+				}
+				log.set("action=iam:TagUser")
+			})
+		}
+		return nil
+	})
+	p.drive()
+	p.mustSucceed(emergency, nil)
+	w.wantSound(p, "shop")
+}
+
+// TestEmergencyWithoutAnswer: an emergency in a soak replaces the current key, though nothing
+// answers whether the key of the soak is refused.
+func TestEmergencyWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p, _, keys := w.soaking()
+	_, prov := p.provisioned("shop")
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.AccessKeyID == prov.Previous.AccessKeyID {
+			return iam.Fail("ServiceFailure")
+		}
+		return nil
+	})
+	op, err := p.Rotate(t.Context(), actor, "shop", true)
+	w.wantEmergency(p, p.ended(op, err), keys...)
+}
+
+// TestSupersededIsLogged: the end of a superseded operation is in the log and in the metrics.
+func TestSupersededIsLogged(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	hasShop(alias.PolicyInline)(w.start())
+	p, log := w.trapped()
+	op, err := p.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Rotate(t.Context(), actor, "shop", true); err != nil {
+		t.Fatal(err)
+	}
+	if !log.has(`msg="operation ended" operation=`+op.ID) || !slices.Contains(p.rec.operations, "rotate superseded") {
+		t.Errorf("operations %v, log: %s", p.rec.operations, &log.lines)
+	}
+}
+
+// TestKeyQuotaOfOne: a server that gives a user one key only is named as the reason, and not a
+// server that does not answer.
+func TestKeyQuotaOfOne(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	w.iam.SetFault(iam.Fail("LimitExceeded"), "CreateAccessKey")
+	wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codeQuota)
 }

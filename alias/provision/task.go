@@ -136,9 +136,13 @@ func (p *Provisioner) converge(ctx context.Context, name alias.Name) error {
 		if !panicked {
 			return err
 		}
+		failed := t.op.ID
 		// The task in memory may be half changed, or stored already.
 		if t, err = p.load(ctx, name); err != nil || t == nil {
 			return err
+		}
+		if t.op.ID != failed {
+			continue // it has taken the place of the one that panicked
 		}
 		failure := failf(codeInternal, "%s; the log has the stack", caught.Error())
 		if t.data.Undo != nil {
