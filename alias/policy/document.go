@@ -54,7 +54,7 @@ type statement struct {
 // document. It returns a *alias.ValidationError if a grant is not valid, or if the
 // document exceeds IAM's quota.
 func Inline(partition string, grants []alias.Grant) ([]byte, error) {
-	doc, err := newDocument(partition, grants)
+	doc, err := Document(partition, grants)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func Inline(partition string, grants []alias.Grant) ([]byte, error) {
 // Managed is the customer managed policy of one location. Its errors are those of
 // Inline.
 func Managed(partition string, g alias.Grant) ([]byte, error) {
-	doc, err := newDocument(partition, []alias.Grant{g})
+	doc, err := Document(partition, []alias.Grant{g})
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,8 @@ func CheckAttached(mode alias.PolicyMode, grants []alias.Grant) error {
 		"this would be number %d; give this alias a credential of its own", maxAttached, len(names))
 }
 
-func newDocument(partition string, grants []alias.Grant) ([]byte, error) {
+// Document is Inline whatever its length. Versions before Revoke used the whole quota.
+func Document(partition string, grants []alias.Grant) ([]byte, error) {
 	if !isPartition(partition) {
 		return nil, policyProblem("%q is not an AWS partition", partition)
 	}

@@ -37,9 +37,9 @@ type Request struct {
 	Retire bool   `json:"retire,omitempty"`
 }
 
-// Limits of a request. IAM allows 50 tags on a user, four of which are ours.
+// Limits of a request. IAM allows 50 tags on a user, five of which are ours.
 const (
-	maxTags        = 46
+	maxTags        = 45
 	maxTagKey      = 128
 	maxTagValue    = 256
 	minRotateEvery = time.Hour
@@ -142,7 +142,7 @@ func userNameProblem(s string) string {
 
 func tagProblems(tags map[string]string) []string {
 	if len(tags) > maxTags {
-		return []string{fmt.Sprintf("must be at most %d: IAM allows 50 on a user, and ixmage sets four", maxTags)}
+		return []string{fmt.Sprintf("must be at most %d: IAM allows 50 on a user, and ixmage sets five", maxTags)}
 	}
 	var problems []string
 	seen := map[string]string{}

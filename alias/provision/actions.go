@@ -151,7 +151,8 @@ const generationsKept = 8
 
 // tag writes the generation to the user, together with the tags that mark it as ours,
 // which the policy of this server may ask for. On a server that cannot tag users the
-// generation stays.
+// generation stays, and so for a user of a version before generations that has as many tags
+// as IAM allows.
 func (t *task) tag(ctx context.Context, _ decision) (string, error) {
 	err := t.writeTags(ctx, map[string]string{
 		policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: t.p.cfg.InstallID, policy.TagGeneration: t.prov.Generation,
@@ -160,11 +161,11 @@ func (t *task) tag(ctx context.Context, _ decision) (string, error) {
 		t.seen.user, t.seen.vanished = userView{}, true
 		return "", nil
 	}
-	if isUnimplemented(err) {
+	if isUnimplemented(err) || hasCode(err, codeLimit) {
 		last := len(t.prov.GenerationsBefore) - 1
 		t.prov.Generation, t.prov.GenerationsBefore = t.prov.GenerationsBefore[last], t.prov.GenerationsBefore[:last]
 		t.prov.GenerationSeen, t.seen.untagged = true, true
-		return "the server cannot tag users: the generation stays", t.store(ctx)
+		return "the user takes no further tag: the generation stays", t.store(ctx)
 	}
 	if err == nil {
 		t.seen.user.state, t.prov.GenerationSeen = userOurs, true // stored with the next change

@@ -313,7 +313,7 @@ func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.
 }
 
 func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition string) (string, error) {
-	want, err := policy.Inline(partition, p.Grants)
+	want, err := policy.Document(partition, p.Grants)
 	if err != nil {
 		return "", err
 	}
@@ -353,7 +353,7 @@ func (c caller) attached(ctx context.Context, user string) ([]string, error) {
 func (c caller) limitGrants(ctx context.Context, p *alias.Provisioned) error {
 	if p.Mode == alias.PolicyInline {
 		partition, _ := policy.ARNParts(p.User.ARN)
-		document, err := policy.Inline(partition, p.Grants)
+		document, err := policy.Document(partition, p.Grants)
 		if err != nil {
 			return err
 		}

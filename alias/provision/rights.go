@@ -286,7 +286,7 @@ func (r *rightsReader) groupText(ctx context.Context, group, name string) ([]byt
 func (r *rightsReader) changed(p *alias.Provisioned) []string {
 	partition, _ := policy.ARNParts(p.User.ARN)
 	want := func(name string) []byte {
-		switch doc, _ := policy.Inline(partition, p.Grants); {
+		switch doc, _ := policy.Document(partition, p.Grants); {
 		case name == inlineLabel(policy.RevokeName):
 			return []byte(policy.Revoke)
 		case name == inlineLabel(policy.InlineName) && p.Mode == alias.PolicyInline:
