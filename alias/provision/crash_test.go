@@ -82,6 +82,64 @@ func scenarios() []scenario {
 		{name: "rotate in an emergency", setUp: hasShop(alias.PolicyInline), begin: rotateShop(true), want: []alias.Name{"shop"}},
 		{name: "remove", setUp: unused(alias.PolicyInline), begin: remove},
 		{name: "remove managed with lag", lag: 20 * time.Second, setUp: unused(alias.PolicyManaged), begin: remove},
+		{name: "emergency in a soak", setUp: soakingShop, begin: rotateShop(true), want: []alias.Name{"shop"}},
+		{name: "emergency over a reuse", setUp: reusingShop, begin: rotateShop(true), want: []alias.Name{"shop"}},
+		{
+			name: "remove in a soak", begin: remove,
+			setUp: func(p *process) {
+				soakingShop(p)
+				p.deleteAlias("shop")
+			},
+		},
+	}
+}
+
+// dyingClock ends its process in a long wait.
+type dyingClock struct {
+	*fakeClock
+	die func()
+}
+
+func (c *dyingClock) Sleep(ctx context.Context, d time.Duration) error {
+	if d < time.Minute {
+		return c.fakeClock.Sleep(ctx, d)
+	}
+	c.die()
+	return context.Canceled
+}
+
+// soakingShop has the process die in the soak of a rotation.
+func soakingShop(p *process) {
+	p.w.t.Helper()
+	hasShop(alias.PolicyInline)(p)
+	clock := &dyingClock{fakeClock: p.w.clock}
+	p.w.edit = func(cfg *Config) { cfg.Clock = clock }
+	q := p.w.start()
+	p.w.edit = nil
+	clock.die = q.proc.kill
+	p.w.mustRun(q, rotateShop(false))
+}
+
+// reusingShop has the process die when a reuse has put its policy.
+func reusingShop(p *process) {
+	p.w.t.Helper()
+	hasShop(alias.PolicyInline)(p)
+	q := p.w.start()
+	q.dieAfter("PutUserPolicy")
+	p.w.mustRun(q, provisionWith("blog", reusing("shop")))
+	p.w.iam.OnCall(nil)
+}
+
+// mustRun begins an operation that is running when its process dies.
+func (w *env) mustRun(p *process, begin func(*process, context.Context) (*alias.Operation, error)) {
+	w.t.Helper()
+	op, err := begin(p, p.proc.ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p.drive()
+	if op, err = w.store.Operation(w.t.Context(), op.ID); err != nil || op.Finished() {
+		w.t.Fatalf("%+v, %v: want a running operation", op, err)
 	}
 }
 
@@ -173,10 +231,9 @@ func crashStride() int {
 func (s scenario) measure(t *testing.T) (writes, calls int) {
 	t.Helper()
 	w := newEnv(t, iam.Config{Lag: s.lag})
-	p := w.start()
-	s.setUp(p)
+	s.setUp(w.start())
 	w.clock.advance(time.Hour)
-	p.store.writes = 0
+	p := w.start()
 	before := w.iamCalls()
 	p.mustSucceed(s.begin(p, t.Context()))
 	return p.store.writes, w.iamCalls() - before
