@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ixmage/alias"
 	"ixmage/alias/scope"
@@ -82,7 +84,7 @@ func newAWS(base aws.Config, endpoints Endpoints, backoff time.Duration) *AWS {
 		client.Transport = given.GetTransport()
 		base.HTTPClient = client
 	}
-	base.APIOptions = append(slices.Clone(base.APIOptions), withoutSDKHeaders)
+	base.APIOptions = append(slices.Clone(base.APIOptions), withoutSDKHeaders, withPlainBody)
 	return &AWS{endpoints: endpoints, base: base, backoff: backoff}
 }
 
@@ -93,6 +95,27 @@ func withoutSDKHeaders(stack *smithymiddleware.Stack) error {
 	_, _ = stack.Build.Remove("ClientRequestID")
 	_, _ = stack.Finalize.Remove("RetryMetricsHeader")
 	return nil
+}
+
+// withPlainBody hides that the body of a request can write itself. The SDK closes the body when
+// the headers of the answer have arrived; written after that, it says io.EOF, which is no end but
+// an error. net/http, which may ask for the end that late if the server is near, would close the
+// connection, and the rest of the answer would be lost.
+func withPlainBody(stack *smithymiddleware.Stack) error {
+	return stack.Build.Add(smithymiddleware.BuildMiddlewareFunc("PlainBody", plainBody), smithymiddleware.After)
+}
+
+func plainBody(ctx context.Context, in smithymiddleware.BuildInput, next smithymiddleware.BuildHandler) (
+	out smithymiddleware.BuildOutput, metadata smithymiddleware.Metadata, err error,
+) {
+	if request, ok := in.Request.(*smithyhttp.Request); ok {
+		if body, ok := request.GetStream().(io.ReadSeeker); ok {
+			if in.Request, err = request.SetStream(struct{ io.ReadSeeker }{body}); err != nil {
+				return out, metadata, err
+			}
+		}
+	}
+	return next.HandleBuild(ctx, in)
 }
 
 // transport is like the default of net/http, but trusts Roots.
