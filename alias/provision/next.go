@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"ixmage/alias"
@@ -269,11 +270,15 @@ func generationRaised(d desired, o observed, _ time.Time) *decision {
 	return nil
 }
 
-// copiedError says that another registry has the user.
+// copiedError says that another registry has the user, or that nothing proves whose it is.
 func copiedError(d desired, o observed) error {
-	return failf(codeCopied, "the IAM user %s has the generation tag %s, and this registry wrote %s: another copy of the "+
-		"registry changed the user, or somebody changed the tag. Nothing was changed. If this registry is the one to go on, "+
-		"send POST /api/v1/credentials/%s/reclaim", d.User.Name, orNone(o.user.tag), orNone(d.Generation), d.name)
+	found := fmt.Sprintf("has the generation tag %s, and this registry wrote %s: another copy of the registry changed the "+
+		"user, or somebody changed the tag", orNone(o.user.tag), orNone(d.Generation))
+	if o.user.lacks != "" && (o.user.tag == d.Generation || slices.Contains(d.GenerationsBefore, o.user.tag)) {
+		found = "does not have the tag " + o.user.lacks + " any more, or with another value: somebody changed it"
+	}
+	return failf(codeCopied, "the IAM user %s %s. Nothing was changed. If this registry is the one to go on, "+
+		"send POST /api/v1/credentials/%s/reclaim", d.User.Name, found, d.name)
 }
 
 // rightsGranted gives the user the policy of its grants. Outside of an operation that

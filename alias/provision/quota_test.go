@@ -69,14 +69,14 @@ func TestLongPolicyOfBefore(t *testing.T) {
 	hasShop(alias.PolicyInline)(p)
 	p.setProvisioned("shop", func(prov *alias.Provisioned) {
 		g := prov.Grants[0]
-		for i := range 26 {
+		for i := range 28 {
 			g.Prefix = fmt.Sprint(strings.Repeat("x", 40), i, "/")
 			prov.Grants = append(prov.Grants, g)
 		}
 	})
 	_, prov := p.provisioned("shop")
 	doc, err := policy.Document("aws", prov.Grants)
-	if err != nil || len(doc) < 1800 || len(doc) > 2048 {
+	if err != nil || len(doc) < 1900 || len(doc) > 2048 {
 		t.Fatalf("%d characters, %v", len(doc), err)
 	}
 	w.iam.PutPolicy(prov.User.Name, policy.InlineName, string(doc))
@@ -86,4 +86,9 @@ func TestLongPolicyOfBefore(t *testing.T) {
 		t.Errorf("orphans: %+v", p.orphans.Orphans)
 	}
 	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
+	why := p.mustFail(p.Rotate(t.Context(), actor, "shop", true))
+	wantCode(t, why, codeQuota)
+	if !strings.Contains(why.Detail, policy.RevokeName) {
+		t.Errorf("the emergency failed with %s", why.Detail)
+	}
 }

@@ -152,6 +152,10 @@ func TestDroppedTags(t *testing.T) {
 				u.Tags = map[string]string{}
 			}
 		})
+		why := p.mustFail(p.Rotate(t.Context(), actor, "shop", false))
+		if key != policy.TagGeneration && !strings.Contains(why.Detail, key) {
+			t.Errorf("without %s: %s", key, why.Detail)
+		}
 		p.wantCopied()
 		p.reclaim()
 		now, _ := w.iam.User(prov.User.Name)
