@@ -48,6 +48,9 @@ func setBackGrants(p *alias.Provisioned, data *progress) {
 	if before == nil {
 		return
 	}
+	if !data.Widened {
+		p.ExtraGrants = before.Extra // the added grant may be one of them
+	}
 	for _, g := range p.Grants {
 		if data.Widened && !slices.Contains(before.Grants, g) {
 			p.ExtraGrants = append(p.ExtraGrants, g)

@@ -242,7 +242,7 @@ func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) 
 	if err != nil {
 		return nil, err
 	}
-	data.Before, p = &granted{p.Grants, p.Policies}, p.Clone()
+	data.Before, p = &granted{p.Grants, p.Policies, p.ExtraGrants}, p.Clone()
 	withGrant(p, policy.GrantOf(&b.req))
 	data.Raised = raiseGeneration(p)
 	c.Provider, c.Revision, c.UpdatedAt = p, c.Revision+1, b.op.CreatedAt

@@ -26,10 +26,6 @@ func withGrant(p *alias.Provisioned, wanted alias.Grant) {
 
 // putPolicy gives the user the policy of its grants.
 func (t *task) putPolicy(ctx context.Context, _ decision) (string, error) {
-	// A new inline document revokes all extra grants; managed policies stay attached.
-	if t.prov.Mode != alias.PolicyManaged {
-		t.prov.ExtraGrants = nil
-	}
 	if t.data.Before != nil && !t.data.Widened {
 		t.data.Widened = true
 		if err := t.save(ctx); err != nil {
@@ -38,6 +34,10 @@ func (t *task) putPolicy(ctx context.Context, _ decision) (string, error) {
 	}
 	if err := t.grant(ctx, t.prov); err != nil {
 		return "", err
+	}
+	// A new inline document revokes all extra grants; managed policies stay attached.
+	if t.prov.Mode != alias.PolicyManaged {
+		t.prov.ExtraGrants = nil
 	}
 	t.seen.put, t.seen.rights = true, viewUnknown
 	return describePolicy(t.prov), t.store(ctx)

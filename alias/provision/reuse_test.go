@@ -165,3 +165,43 @@ func TestReuseUnreadable(t *testing.T) {
 		t.Errorf("got %+v, %v, want %v", op, err, errDisk)
 	}
 }
+
+// TestExtraGrantsAreKept: a location that a failed reuse could not revoke is not forgotten when
+// another reuse fails before it has put a policy, also one for the same location.
+func TestExtraGrantsAreKept(t *testing.T) {
+	t.Parallel()
+	for _, denied := range []string{"GetUserPolicy", "GetUser"} {
+		for _, prefix := range []string{"blog/", "private/"} {
+			t.Run(denied+" "+prefix, func(t *testing.T) {
+				t.Parallel()
+				w := newEnv(t, iam.Config{})
+				p := w.start()
+				hasShop(alias.PolicyInline)(p)
+				puts := 0
+				w.iam.OnCall(func(c iam.Call) *iam.Fault {
+					if c.Action == "PutUserPolicy" {
+						puts++
+					}
+					if c.Action == "PutUserPolicy" && puts > 1 || c.Service == "s3" && puts > 0 {
+						return iam.Fail("AccessDenied")
+					}
+					return nil
+				})
+				p.mustFail(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
+				if _, prov := p.provisioned("shop"); len(prov.ExtraGrants) != 1 {
+					t.Fatalf("extra grants: %+v", prov.ExtraGrants)
+				}
+				w.deny(denied)
+				other := func(r *policy.Request) { r.Prefix, r.Inside, r.Outside = prefix, prefix+"a.png", "web/a.png" }
+				p.mustFail(p.Provision(t.Context(), actor, w.request("docs", reusing("shop"), other)))
+				w.iam.OnCall(nil)
+				p.reconcile(t.Context())
+				_, prov := p.provisioned("shop")
+				drift, err := (caller{p: p.Provisioner, actor: actor}).drift(t.Context(), prov)
+				if drift != "" || err != nil || len(prov.ExtraGrants) > 0 {
+					t.Errorf("drift %q, %v, extra grants %+v", drift, err, prov.ExtraGrants)
+				}
+			})
+		}
+	}
+}

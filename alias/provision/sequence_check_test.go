@@ -67,7 +67,7 @@ func randomSteps(n uint64) []byte {
 
 // mostCalls bounds the calls of IAM in one step: one operation with its undo, or a reconcile of
 // all users, with every repetition under lag and faults.
-const mostCalls = 100
+const mostCalls = 200
 
 func playSequence(t *testing.T, steps []byte) {
 	w := newEnv(t, iam.Config{})

@@ -66,6 +66,7 @@ const progressFormat = 2
 type granted struct {
 	Grants   []alias.Grant     `json:"grants"`
 	Policies []alias.PolicyRef `json:"policies,omitempty"`
+	Extra    []alias.Grant     `json:"widened,omitempty"` // the ExtraGrants of the credential
 }
 
 // creates reports whether an operation makes a user.

@@ -30,7 +30,7 @@ func (t *task) upgrade(ctx context.Context) error {
 	}
 	t.upgradeKeys(&before)
 	if r := t.data.Request; r != nil && r.Credential != "" && t.data.Before == nil && t.data.Undo == nil {
-		t.data.Before = &granted{t.prov.Grants, t.prov.Policies}
+		t.data.Before = &granted{t.prov.Grants, t.prov.Policies, t.prov.ExtraGrants}
 	}
 	t.data.Widened = t.data.Before != nil
 	switch {
