@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,6 +87,38 @@ func TestDocsLinks(t *testing.T) {
 	}
 	if links < 50 {
 		t.Errorf("only %d links", links)
+	}
+}
+
+var goFile = regexp.MustCompile("`((?:[a-z0-9_]+/)*)([a-z0-9_]+\\.go)`")
+
+// TestArchitectureFiles: every source file that docs/architecture.md names exists. A name without
+// a folder is in one of the folders named before it, or in the root.
+func TestArchitectureFiles(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := map[string]bool{".": true}
+	files := 0
+	for _, m := range goFile.FindAllStringSubmatch(string(text), -1) {
+		files++
+		in := folders
+		if m[1] != "" {
+			folders[m[1]] = true
+			in = map[string]bool{m[1]: true}
+		}
+		exists := func(folder string) bool {
+			_, err := os.Stat(filepath.Join(folder, m[2]))
+			return err == nil
+		}
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(in)), exists) {
+			t.Errorf("there is no file %s%s", m[1], m[2])
+		}
+	}
+	if files < 50 {
+		t.Errorf("only %d files", files)
 	}
 }
 
