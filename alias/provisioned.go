@@ -126,11 +126,14 @@ type Provisioned struct {
 
 // Adopted is what ixmage found on a user that it took over, and leaves on it.
 type Adopted struct {
-	// AccessKeyID is the key that the user had. It is never deleted.
+	// AccessKeyID is the key that the user had, empty for none. It is never deleted.
 	AccessKeyID string   `json:"access_key_id"`
 	Retire      bool     `json:"retire,omitempty"`   // make that key inactive when nobody uses it
 	Policies    []string `json:"policies,omitempty"` // names and ARNs of policies that the user had
 	Boundary    bool     `json:"boundary,omitempty"` // ixmage set the permissions boundary
+	Tags        []string `json:"tags,omitempty"`     // keys of Provisioned.Tags that the user had
+	// Since is when the key of ixmage took the place of the key that the user had.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Kind is KindProvisioned.
@@ -155,7 +158,7 @@ func (p *Provisioned) Clone() *Provisioned {
 	}
 	if p.Adopted != nil {
 		adopted := *p.Adopted
-		adopted.Policies = slices.Clone(adopted.Policies)
+		adopted.Policies, adopted.Tags = slices.Clone(adopted.Policies), slices.Clone(adopted.Tags)
 		c.Adopted = &adopted
 	}
 	return &c

@@ -268,13 +268,14 @@ func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64)
 		if err := tx.DeleteAlias(a.ID, a.Revision); err != nil {
 			return nil, aliasError(name, err)
 		}
-		gone, err := dropOwn(tx, a)
+		gone, err := DropOwn(tx, a)
 		return append([]Change{{AliasDeleted: a}}, gone...), err
 	})
 }
 
-// dropOwn deletes the static credential that only the deleted alias used.
-func dropOwn(tx Tx, a *Alias) ([]Change, error) {
+// DropOwn deletes the static credential with the name of an alias that has been deleted, or
+// uses another credential now, if no other alias uses it. a is the alias as it was.
+func DropOwn(tx Tx, a *Alias) ([]Change, error) {
 	if a.Credential != a.Name {
 		return nil, nil
 	}

@@ -245,11 +245,14 @@ type credentialJSON struct {
 	Revision    int64                 `json:"revision"`
 }
 
-// userJSON is the IAM user that was made for a credential.
+// userJSON is the IAM user that was made or adopted for a credential.
 type userJSON struct {
 	Name   string           `json:"name"`
 	ARN    string           `json:"arn"`
 	Policy alias.PolicyMode `json:"policy"`
+	// Adopted means that an operator made the user, and KeptKey is the key that it had.
+	Adopted bool   `json:"adopted,omitempty"`
+	KeptKey string `json:"kept_key,omitempty"`
 }
 
 func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
@@ -264,6 +267,9 @@ func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 	}
 	if p, ok := c.Provisioned(); ok {
 		out.User = &userJSON{Name: p.User.Name, ARN: p.User.ARN, Policy: p.Mode}
+		if p.Adopted != nil {
+			out.User.Adopted, out.User.KeptKey = true, p.Adopted.AccessKeyID
+		}
 	}
 	if out.Aliases == nil {
 		out.Aliases = []alias.Name{} // [] in JSON, not null

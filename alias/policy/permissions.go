@@ -22,8 +22,8 @@ type Permission struct {
 	Signer  Signer
 	Actions []string
 	// Statement is the Sid of the statement that allows the actions, in the document of the
-	// signer. It is empty for calls that need no permission, and for probes, which must be
-	// refused.
+	// signer. It is empty for calls that need no permission, for probes, which must be
+	// refused, and for a call that may be.
 	Statement string
 	For       string
 	// Implied marks actions that are not called by themselves: other calls need them.
@@ -89,7 +89,10 @@ func Permissions() []Permission {
 		row(ByServer, sidAttach, "give it to a user, and take it away", "iam:AttachUserPolicy", "iam:DetachUserPolicy"),
 		row(ByServer, sidAdopt, "the same for an adopted user, which is never deleted", adopt...),
 		implied(ByServer, sidAdoptTag, "mark an adopted user", "iam:TagUser"),
+		row(ByServer, sidAdoptTag, "take the marks off when it is given back", "iam:UntagUser"),
 		implied(ByServer, sidAdoptBound, "give an adopted user the boundary", "iam:PutUserPermissionsBoundary"),
+		row(ByServer, "", "tried when such a user is given back, and refused: a server that may put policies on a user and "+
+			"take its boundary off is administrator", "iam:DeleteUserPermissionsBoundary"),
 		row(ByServer, sidAdoptAttach, "give an adopted user an attached policy",
 			"iam:AttachUserPolicy", "iam:DetachUserPolicy"),
 		row(ByServer, sidLeaked, "remove a user to which AWS attached its quarantine policy", "iam:DetachUserPolicy"),
@@ -174,7 +177,7 @@ func copies() []copied {
 		}},
 		{signer: ByServer, Sid: "NeverLoosen", Effect: "Deny", Resource: "*", Action: []string{
 			"iam:DeleteUserPermissionsBoundary", "iam:AddUserToGroup", "iam:CreateLoginProfile", "iam:UpdateLoginProfile",
-			"iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion", "iam:PassRole", "iam:UntagUser",
+			"iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion", "iam:PassRole",
 		}},
 
 		// A session that somebody made with the key has a time of issue and outlives the key:

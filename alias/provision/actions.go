@@ -29,6 +29,8 @@ var actions = map[actionKind]func(*task, context.Context, decision) (string, err
 	actSearch:     (*task).search,
 	actCreateUser: (*task).createUser,
 	actRaise:      (*task).raise,
+	actAdopt:      (*task).adopt,
+	actBound:      (*task).bound,
 	actTag:        (*task).tag,
 	actPut:        (*task).putPolicy,
 	actLimit:      (*task).limit,
@@ -44,13 +46,14 @@ var actions = map[actionKind]func(*task, context.Context, decision) (string, err
 	actRefused:    (*task).awaitRefusal,
 	actDeleteKey:  (*task).deleteKey,
 	actStrip:      (*task).strip,
+	actRelease:    (*task).releaseUser,
 }
 
 // lookUser reads the user and judges whose it is.
 func (t *task) lookUser(ctx context.Context, _ decision) (string, error) {
 	var found *iamUser
 	read := t.caller().read("iam:GetUser", t.prov.User.Name)
-	read.exact = t.seen.taken // it exists, so that a denial says that it is not under our path
+	read.exact = read.exact || t.seen.taken // it exists, so that a denial says that it is not under our path
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
 		found, err = read.getUser(ctx)
@@ -98,7 +101,10 @@ func (t *task) describeUser(u *iamUser) string {
 // while that is not known, the tag of the operation does. The generation tag tells whether
 // another copy of the registry changed it since.
 func judge(p *alias.Provisioned, u *iamUser, installID string) userView {
-	v := userView{state: userOurs, boundary: u.Boundary, tag: u.tags[policy.TagGeneration]}
+	v := userView{
+		state: userOurs, boundary: u.Boundary, tag: u.tags[policy.TagGeneration],
+		bare: u.tags[policy.TagManagedBy] == "" && u.tags[policy.TagGeneration] == "",
+	}
 	operation, tagged := u.operation(installID, p.User.Path)
 	ours := u.ID == p.User.ID
 	if p.User.ID == "" {
@@ -154,14 +160,22 @@ const generationsKept = 8
 // generation stays, and so for a user of a version before generations that has as many tags
 // as IAM allows.
 func (t *task) tag(ctx context.Context, _ decision) (string, error) {
-	err := t.writeTags(ctx, map[string]string{
-		policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: t.p.cfg.InstallID, policy.TagGeneration: t.prov.Generation,
-	})
+	tags := map[string]string{policy.TagManagedBy: policy.ManagedBy, policy.TagInstall: t.p.cfg.InstallID}
+	if t.desired().adopts {
+		tags = maps.Clone(t.prov.Tags)
+	}
+	tags[policy.TagGeneration] = t.prov.Generation
+	err := t.writeTags(ctx, tags)
 	if isGone(err) {
 		t.seen.user, t.seen.vanished = userView{}, true
 		return "", nil
 	}
-	if isUnimplemented(err) || hasCode(err, codeLimit) {
+	adopting := t.prov.Adopted != nil && t.prov.AccessKeyID == ""
+	if isUnimplemented(err) && adopting {
+		return "", failf(codeNotAdoptable, "the IAM server cannot tag users, so it cannot show whose the user %s is",
+			t.prov.User.Name)
+	}
+	if isUnimplemented(err) || hasCode(err, codeLimit) && !adopting {
 		last := len(t.prov.GenerationsBefore) - 1
 		t.prov.Generation, t.prov.GenerationsBefore = t.prov.GenerationsBefore[last], t.prov.GenerationsBefore[:last]
 		t.prov.GenerationSeen, t.seen.untagged = true, true
@@ -169,6 +183,9 @@ func (t *task) tag(ctx context.Context, _ decision) (string, error) {
 	}
 	if err == nil {
 		t.seen.user.state, t.prov.GenerationSeen = userOurs, true // stored with the next change
+	}
+	if err == nil && t.seen.user.lacks != "" {
+		t.seen.user, t.seen.tagged = userView{}, true // look whether the server keeps them
 	}
 	return "", err
 }
@@ -198,7 +215,7 @@ func (t *task) lookKeys(ctx context.Context, _ decision) (string, error) {
 	d := t.desired()
 	for i := range list {
 		k := &list[i]
-		if d.creates && d.undo || !d.knows(k.id) && !slices.Contains(d.PendingDeletion, k.id) {
+		if d.creates && d.undo || d.keepsKey(k.id) || !d.knows(k.id) && !slices.Contains(d.PendingDeletion, k.id) {
 			k.use, k.last = t.usage(ctx, k.id)
 		}
 		if ctx.Err() != nil {
@@ -207,7 +224,13 @@ func (t *task) lookKeys(ctx context.Context, _ decision) (string, error) {
 	}
 	t.seen.keys, t.seen.listed = list, true
 	if t.op != nil && t.op.Kind == alias.OperationRotate && t.prov.Previous == nil {
-		return "has the key " + t.prov.AccessKeyID, nil
+		detail := "has the key " + t.prov.AccessKeyID
+		for _, k := range list {
+			if d.keepsKey(k.id) {
+				detail += "; the key " + k.id + ", which it had before it was adopted, stays"
+			}
+		}
+		return detail, nil
 	}
 	return "", nil
 }
@@ -232,7 +255,7 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if found := id.foreign(t.prov); len(found) > 0 && t.prov.Adopted == nil {
+	if found := id.foreign(t.prov); len(found) > 0 {
 		return "", failf(codeChanged, "another client changed the user %s: it has %s; its keys are inactive, and nothing "+
 			"was deleted: remove the change, or delete the user by hand", t.prov.User.Name, strings.Join(found, ", "))
 	}

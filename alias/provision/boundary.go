@@ -29,8 +29,6 @@ func (p *Provisioner) allowed(req *policy.Request) error {
 		return policy.ErrWideScope
 	case req.Adopt != "" && !policy.Allowed(p.cfg.Adopt, req.Adopt):
 		return fmt.Errorf("%w: the IAM user %s is not among --adopt-users", alias.ErrForbidden, req.Adopt)
-	case req.Adopt != "":
-		return fmt.Errorf("%w: this version cannot adopt an IAM user", alias.ErrForbidden)
 	}
 	return policy.CheckTagKeys(req, p.cfg.TagKeys)
 }

@@ -18,6 +18,7 @@ type caller struct {
 	operation  string
 	alias      alias.Name
 	credential alias.Name
+	adopted    bool // the user was adopted, so it is not under our path: see explain
 }
 
 // apiCall is one call of IAM: its action and its resource. Zero fields do not apply.
@@ -34,11 +35,11 @@ type apiCall struct {
 }
 
 func (c caller) write(action, user string) apiCall {
-	return apiCall{caller: c, action: action, user: user}
+	return apiCall{caller: c, action: action, user: user, exact: c.adopted}
 }
 
 func (c caller) read(action, user string) apiCall {
-	return apiCall{caller: c, action: action, user: user, reads: true}
+	return apiCall{caller: c, action: action, user: user, reads: true, exact: c.adopted}
 }
 
 func (a apiCall) onPolicy(policy string) apiCall { a.policy = policy; return a }

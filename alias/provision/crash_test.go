@@ -26,6 +26,8 @@ type scenario struct {
 	begin func(*process, context.Context) (*alias.Operation, error)
 	want  []alias.Name
 	may   []alias.Name
+	// denied means that a call is refused, for good.
+	denied bool
 }
 
 func provisionWith(name alias.Name, edit ...func(*policy.Request)) func(*process, context.Context) (*alias.Operation, error) {
@@ -80,6 +82,24 @@ func scenarios() []scenario {
 		{name: "rotate", setUp: hasShop(alias.PolicyInline), begin: rotateShop(false), want: []alias.Name{"shop"}},
 		{name: "rotate with lag", lag: time.Minute, setUp: hasShop(alias.PolicyInline), begin: rotateShop(false), want: []alias.Name{"shop"}},
 		{name: "rotate in an emergency", setUp: hasShop(alias.PolicyInline), begin: rotateShop(true), want: []alias.Name{"shop"}},
+		{
+			name: "adopt", setUp: hasByHand(alias.PolicyInline), begin: provisionWith("shop", adopt), may: []alias.Name{"shop"},
+			want: []alias.Name{"shop"},
+		},
+		{
+			name: "adopt managed with lag", lag: 20 * time.Second, setUp: hasByHand(alias.PolicyManaged), may: []alias.Name{"shop"},
+			begin: provisionWith("shop", adopt, withPolicy(alias.PolicyManaged)), want: []alias.Name{"shop"},
+		},
+		{
+			name: "adopt read-only-access", setUp: hasByHand(alias.PolicyReadOnly), may: []alias.Name{"shop"},
+			begin: provisionWith("shop", adopt, withPolicy(alias.PolicyReadOnly)), want: []alias.Name{"shop"},
+		},
+		{
+			name: "remove adopted", setUp: func(p *process) { hasAdopted(alias.PolicyInline)(p); p.deleteAlias("shop") },
+			begin: func(p *process, ctx context.Context) (*alias.Operation, error) {
+				return p.Remove(ctx, actor, "shop-adopted", 0)
+			},
+		},
 		{name: "remove", setUp: unused(alias.PolicyInline), begin: remove},
 		{name: "remove managed with lag", lag: 20 * time.Second, setUp: unused(alias.PolicyManaged), begin: remove},
 		{name: "emergency in a soak", setUp: soakingShop, begin: rotateShop(true), want: []alias.Name{"shop"}},
@@ -274,6 +294,7 @@ func (s scenario) breakAt(t *testing.T, f fault, n int) {
 	}
 	p = w.start()
 	p.quiet()
+	s.denied = f.name == "denied"
 	w.wantConverged(p, s)
 	if got := w.foreignState(); !cmp.Equal(got, foreign) {
 		t.Errorf("a user of another client was changed: %s", cmp.Diff(foreign, got))
@@ -326,7 +347,7 @@ func (w *env) wantConverged(p *process, s scenario) {
 	if err != nil || len(running) > 0 {
 		w.t.Fatalf("still running: %v, %v", running, err)
 	}
-	if last, err := w.store.Operations(w.t.Context(), alias.OperationFilter{Credential: "shop", Limit: 1}); err == nil &&
+	if last, err := w.store.Operations(w.t.Context(), alias.OperationFilter{Limit: 1}); err == nil &&
 		len(last) == 1 && last[0].Kind == alias.OperationRemove && last[0].State == alias.OperationFailed {
 		p.mustSucceed(s.begin(p, w.t.Context())) // a removal that failed is for the operator to repeat
 	}
@@ -341,6 +362,7 @@ func (w *env) wantConverged(p *process, s scenario) {
 		}
 	}
 	w.wantOwned(p, served)
+	w.wantByHand(p, s)
 	w.wantRepeatable(p, s)
 }
 
@@ -352,16 +374,22 @@ func (w *env) wantOwned(p *process, served []alias.Name) {
 	for _, u := range w.iam.Users() {
 		left[u.Name] = true
 	}
-	delete(left, "alice")
-	delete(left, "bob")
-	keys := len(w.iam.Keys("alice")) + len(w.iam.Keys("bob"))
+	keys := 0
+	for _, name := range []string{"alice", "bob", byHand} {
+		delete(left, name)
+		keys += len(w.iam.Keys(name))
+	}
 	seen := map[int64]bool{}
 	p.registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		if prov, ok := c.Provisioned(); ok && c.State == alias.CredentialActive {
 			w.wantOneKey(c, prov)
 			delete(left, prov.User.Name)
 			seen[c.ID] = true
-			keys++
+			if prov.Adopted == nil {
+				keys++
+			}
+		} else if !ok && c.State == alias.CredentialActive {
+			seen[c.ID] = true // a key pair that an operator gave
 		}
 		return true
 	})
@@ -388,8 +416,9 @@ func (w *env) wantOwned(p *process, served []alias.Name) {
 		}
 	}
 	for _, policy := range w.iam.Policies() {
-		if !attached[policy.ARN] {
-			w.t.Errorf("policy left behind: %s", policy.ARN)
+		if !attached[policy.ARN] && policy.Name != "ixmage-boundary" && policy.Name != "my-own-name" {
+			ops, _ := w.store.Operations(w.t.Context(), alias.OperationFilter{Credential: "shop-adopted", Limit: 1})
+			w.t.Errorf("policy left behind: %s %+v %+v", policy.ARN, ops[0], ops[0].Error)
 		}
 	}
 }
@@ -400,6 +429,12 @@ func (w *env) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 	w.t.Helper()
 	active := 0
 	for _, k := range w.iam.Keys(prov.User.Name) {
+		if prov.Adopted != nil && k.ID == prov.Adopted.AccessKeyID {
+			if !k.Active {
+				w.t.Errorf("the key %s of before is inactive", k.ID)
+			}
+			continue
+		}
 		if k.Active {
 			active++
 		}
@@ -409,6 +444,33 @@ func (w *env) wantOneKey(c *alias.Credential, prov *alias.Provisioned) {
 	}
 	if active != 1 && prov.Previous == nil {
 		w.t.Errorf("user %s of %s has %d active keys, want 1", prov.User.Name, c.Name, active)
+	}
+}
+
+// wantByHand wants a user that an operator made to be there with its key, and nothing of
+// ours unless a credential has it.
+func (w *env) wantByHand(p *process, s scenario) {
+	w.t.Helper()
+	user, ok := w.iam.User(byHand)
+	if !ok {
+		return // another scenario
+	}
+	adopted := false
+	p.registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		prov, ok := c.Provisioned()
+		adopted = ok && prov.User.Name == byHand && c.State == alias.CredentialActive
+		return !adopted
+	})
+	keys := w.iam.Keys(byHand)
+	if len(keys) == 0 || !slices.ContainsFunc(keys, func(k iam.Key) bool { return k.Active && k.Created.Equal(user.Created) }) {
+		w.t.Errorf("the key of before is gone or inactive: %+v", keys)
+	}
+	if !adopted && (len(keys) != 1 || len(user.Inline) != 1 || len(user.Attached) > 0 || len(user.Tags) != 1 || user.Boundary != "") {
+		if user.Boundary != "" && len(user.Tags) == 1 && s.denied {
+			return // it may not be removed, which the operation says
+		}
+		ops, _ := w.store.Operations(w.t.Context(), alias.OperationFilter{Credential: "shop-adopted", Limit: 1})
+		w.t.Errorf("left on the user: %+v, %+v, by %+v; orphans %+v", user, keys, ops[0].Error, p.orphans.Orphans)
 	}
 }
 

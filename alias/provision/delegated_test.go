@@ -203,7 +203,11 @@ func TestDelegatedMayNot(t *testing.T) {
 		{"untag", user(func(ctx context.Context, c *iam.Client, u *string) error {
 			_, err := c.UntagUser(ctx, &iam.UntagUserInput{UserName: u, TagKeys: []string{policy.TagInstall}})
 			return err
-		}), turning("NeverLoosen")},
+		}), freeing("OnlyToTagAdopted")},
+		{"untag an adopted user otherwise", func(ctx context.Context, c *iam.Client) error {
+			_, err := c.UntagUser(ctx, &iam.UntagUserInput{UserName: aws.String(byHand), TagKeys: []string{"role"}})
+			return err
+		}, freeing("OnlyToTagAdopted")},
 		{"remove boundary", user(func(ctx context.Context, c *iam.Client, u *string) error {
 			_, err := c.DeleteUserPermissionsBoundary(ctx, &iam.DeleteUserPermissionsBoundaryInput{UserName: u})
 			return err

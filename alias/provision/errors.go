@@ -30,8 +30,9 @@ const (
 	codeNotVerified    = "not-verified"
 	codeOldKeyWorks    = "old-key-works"
 	codeUserMissing    = "user-missing"
-	codeCopied         = "generation" // another copy of the registry changed the user
-	codeSuperseded     = "superseded" // a removal or an emergency took its place
+	codeCopied         = "generation"    // another copy of the registry changed the user
+	codeNotAdoptable   = "not-adoptable" // the user to adopt has what is not ours to own
+	codeSuperseded     = "superseded"    // a removal or an emergency took its place
 	codeInternal       = "internal"
 
 	codeBucketMissing = "bucket-missing"

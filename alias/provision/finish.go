@@ -36,7 +36,7 @@ func (t *task) fail(ctx context.Context, step string, err error) error {
 func (t *task) setBack() {
 	t.seen.rights, t.seen.listed, t.seen.searched = viewUnknown, false, false
 	setBackGrants(t.prov, &t.data)
-	if t.op.Kind == alias.OperationRotate {
+	if t.op.Kind == alias.OperationRotate || adopts(t.op, &t.data) {
 		dropPending(t.prov)
 	}
 }
@@ -75,6 +75,8 @@ func (t *task) left(err error) string {
 	switch {
 	case creates(t.op, &t.data) && isGone(err): // if IAM only does not show it yet, reconcile finds it
 		return ""
+	case adopts(t.op, &t.data):
+		return fmt.Sprintf("taking back what was done to the IAM user %s failed; reconcile repeats it (%v)", t.prov.User.Name, err)
 	case creates(t.op, &t.data):
 		return fmt.Sprintf("removing the IAM user %s failed; reconcile removes it later (%v)", t.prov.User.Name, err)
 	case t.op.Kind == alias.OperationRotate:
@@ -124,14 +126,26 @@ func ignoreMissing(err error) error {
 
 // finish ends an operation for which nothing is left to do, done or undone.
 func (t *task) finish(ctx context.Context) error {
-	if t.op == nil {
+	if t.op == nil && !t.abandoned() {
 		return nil
+	}
+	if t.op == nil || adopts(t.op, &t.data) && t.data.Undo != nil {
+		t.prov.User.ID, t.prov.PendingDeletion, t.prov.Suspects = "", nil, nil // the user has nothing of ours any more
+	}
+	if t.op == nil {
+		return t.store(ctx)
 	}
 	if t.data.Undo != nil {
 		return t.endFailed(ctx, "")
 	}
 	if err := t.enter(ctx, t.op.Steps[len(t.op.Steps)-1].Name); err != nil {
 		return err
+	}
+	if err := t.mayOpen(ctx); err != nil {
+		if fatal, ok := errors.AsType[*registryError](err); ok {
+			return fatal
+		}
+		return t.fail(ctx, "", err)
 	}
 	t.pass(len(t.op.Steps))
 	switch t.op.Kind {
@@ -150,6 +164,9 @@ func (t *task) open(tx alias.Tx) ([]alias.Change, error) {
 	a, err := tx.Alias(t.op.Alias)
 	if err != nil {
 		return nil, err
+	}
+	if t.data.Static != 0 {
+		return t.handOver(tx, a)
 	}
 	if a.CredentialID != t.op.CredentialID {
 		return nil, fmt.Errorf("alias %s does not use credential %s any more", a.Name, t.c.Name)
@@ -181,6 +198,9 @@ func (t *task) end(
 	t.conclude(failure)
 	if pending := t.prov.Pending; failure == nil && pending != nil {
 		t.prov.AccessKeyID, t.c.Sealed, t.prov.Pending = pending.AccessKeyID, pending.Sealed, nil
+	}
+	if failure == nil && adopts(t.op, &t.data) {
+		t.prov.Adopted.Since = t.now()
 	}
 	if t.data.Scope != "" && failure == nil && t.op.Kind == alias.OperationProvision {
 		t.c.Scope, t.c.VerifiedAt = string(t.data.Scope), t.now()

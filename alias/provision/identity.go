@@ -88,7 +88,7 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 			continue
 		}
 		// The user is known to exist once GetUser has answered, so a denied call is one.
-		a.exact = r.stranger || part.what != "user"
+		a.exact = a.exact || r.stranger || part.what != "user"
 		err := silent
 		if err == nil {
 			err = r.p.until(ctx, r.deadline.Sub(r.p.clock.Now()), func() (bool, error) {
@@ -326,7 +326,7 @@ func (id *identity) foreign(p *alias.Provisioned) []string {
 // foreignPolicies is the part of foreign that gives rights.
 func (id *identity) foreignPolicies(p *alias.Provisioned) []string {
 	var found []string
-	had := func(name string) bool { return p.Adopted != nil && slices.Contains(p.Adopted.Policies, name) }
+	had := func(name string) bool { return hadPolicy(p, name) }
 	names := slices.DeleteFunc(slices.Clone(id.inline), func(name string) bool { return isOurInline(name) || had(name) })
 	if len(names) > 0 {
 		found = append(found, "a foreign inline policy ("+plainNames(names)+")")
@@ -338,6 +338,11 @@ func (id *identity) foreignPolicies(p *alias.Provisioned) []string {
 		found = append(found, "a foreign managed policy ("+plainNames(arns)+")")
 	}
 	return found
+}
+
+// hadPolicy reports whether an adopted user had a policy, by name or ARN, before.
+func hadPolicy(p *alias.Provisioned, policy string) bool {
+	return p.Adopted != nil && slices.Contains(p.Adopted.Policies, policy)
 }
 
 func isOurInline(name string) bool { return name == policy.InlineName || name == policy.RevokeName }

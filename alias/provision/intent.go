@@ -53,11 +53,7 @@ func (p *Provisioner) Provision(
 	op := p.newOperation(alias.OperationProvision, actor)
 	op.Alias, op.Request = req.Alias, request
 	b := intent{p: p, op: op, req: req}
-	credential := req.Credential
-	if credential == "" {
-		credential = req.Alias
-	}
-	err = p.cfg.Registry.Apply(ctx, []alias.Name{credential, req.Alias}, b.write)
+	err = p.cfg.Registry.Apply(ctx, []alias.Name{cmp.Or(req.Credential, req.Alias), req.Alias, adoptedName(req.Alias)}, b.write)
 	if err != nil || b.same != nil {
 		return b.same, err
 	}
@@ -75,6 +71,9 @@ type intent struct {
 	op   *alias.Operation
 	req  policy.Request
 	same *alias.Operation // the existing operation of the same request
+	name alias.Name       // of the new credential
+	// takes is the existing alias of which an adoption replaces the credential; nil for a new one.
+	takes *alias.Alias
 }
 
 func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
@@ -92,6 +91,11 @@ func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	changes = append(changes, alias.Change{CredentialPut: c})
+	if b.takes != nil {
+		data.Static = b.takes.CredentialID
+		return changes, insertOperation(tx, b.op, &data, c)
+	}
 	a := policy.NewAlias(&b.req)
 	a.ID, a.Epoch, a.Revision, a.State = alias.NewID(), 1, 1, alias.StateProvisioning
 	a.CredentialID, a.Credential = c.ID, c.Name
@@ -99,8 +103,7 @@ func (b *intent) write(tx alias.Tx) ([]alias.Change, error) {
 	if err := tx.InsertAlias(a); err != nil {
 		return nil, fmt.Errorf("alias %s: %w", a.Name, err)
 	}
-	changes = append(changes, alias.Change{CredentialPut: c}, alias.Change{AliasPut: a})
-	return changes, insertOperation(tx, b.op, &data, c)
+	return append(changes, alias.Change{AliasPut: a}), insertOperation(tx, b.op, &data, c)
 }
 
 // insertOperation stores a new operation on a credential.
@@ -123,22 +126,23 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken := fmt.Errorf("alias %s: %w", a.Name, alias.ErrExists)
 	last, err := tx.LastOperation(alias.OperationProvision, b.req.Alias)
 	if errors.Is(err, alias.ErrNotFound) {
-		err = taken
+		return b.takeOver(tx, a)
 	}
 	if err != nil {
 		return nil, err
 	}
+	same := bytes.Equal(last.Request, b.op.Request) &&
+		(last.CredentialID == a.CredentialID || b.req.Adopt != "" && last.State == alias.OperationRunning)
 	switch ended := last.Finished() && last.State != alias.OperationDone; {
-	case !ended && bytes.Equal(last.Request, b.op.Request) && last.CredentialID == a.CredentialID:
+	case !ended && same:
 		b.same = last
 		return nil, nil
 	case last.State == alias.OperationRunning:
 		return nil, fmt.Errorf("alias %s: %w: %s provisions it by another request", a.Name, alias.ErrBusy, last.ID)
 	case last.State == alias.OperationDone, a.State != alias.StateFailed:
-		return nil, taken
+		return b.takeOver(tx, a)
 	}
 	if err := tx.DeleteAlias(a.ID, a.Revision); err != nil {
 		return nil, err
@@ -147,13 +151,49 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	return append([]alias.Change{{AliasDeleted: a}}, more...), err
 }
 
-// clearCredential deletes a credential with the alias's name if a failed operation left
-// it.
+// takeOver lets an adoption replace the key pair of an alias that exists, which an operator
+// gave. Whether it is that of the user, only IAM can tell.
+func (b *intent) takeOver(tx alias.Tx, a *alias.Alias) ([]alias.Change, error) {
+	if b.req.Adopt == "" {
+		return nil, fmt.Errorf("alias %s: %w", a.Name, alias.ErrExists)
+	}
+	c, err := tx.Credential(a.Credential)
+	if err != nil {
+		return nil, err
+	}
+	if c.Provider.Kind() != alias.KindStatic {
+		return nil, fmt.Errorf("alias %s: %w, and its credential %s is of kind %s: only the key pair that an operator gave can be "+
+			"replaced by that of an adopted user", a.Name, alias.ErrExists, c.Name, c.Provider.Kind())
+	}
+	wanted := b.req.Location
+	if wanted.BucketOwner == "" {
+		wanted.BucketOwner = a.BucketOwner
+	}
+	if wanted != a.Location {
+		return nil, fmt.Errorf("alias %s: %w, with another location: to adopt the user of its key, send bucket, prefix, region, "+
+			"endpoint and path_style as it has them", a.Name, alias.ErrExists)
+	}
+	b.takes = a
+	return b.clearCredential(tx)
+}
+
+// adoptedName is the name of the credential of an adopted user if the alias has a key pair
+// with its own name until then.
+func adoptedName(name alias.Name) alias.Name {
+	const end, longest = "-adopted", 63
+	return name[:min(len(name), longest-len(end))] + end
+}
+
+// clearCredential deletes a credential with the name of the new one if a failed operation
+// left it.
 func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 	if b.req.Credential != "" {
 		return nil, nil
 	}
-	c, err := tx.Credential(b.req.Alias)
+	if b.name = b.req.Alias; b.takes != nil && b.takes.Credential == b.name {
+		b.name = adoptedName(b.name)
+	}
+	c, err := tx.Credential(b.name)
 	if errors.Is(err, alias.ErrNotFound) {
 		return nil, nil
 	}
@@ -168,24 +208,32 @@ func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 		return nil, fmt.Errorf("credential %s: %w: name it in the field credential to reuse it, or delete it",
 			c.Name, alias.ErrExists)
 	}
+	if isAbandoned(c) {
+		return nil, fmt.Errorf("credential %s: %w: a failed operation left something on its IAM user, which reconcile takes off "+
+			"(GET /api/v1/orphans names it); repeat the request then", c.Name, alias.ErrBusy)
+	}
 	return []alias.Change{{CredentialDeleted: c}}, tx.DeleteCredential(c.ID, c.Revision)
 }
 
 // insertCredential stores the new credential with the name of its user.
 func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
-	name := b.req.UserName
-	if name == "" {
-		name = policy.UserName(b.req.Alias, policy.NewSuffix())
+	user := alias.IAMUser{Name: b.req.UserName, Path: policy.UserPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary}
+	var adopted *alias.Adopted
+	switch {
+	case b.req.Adopt != "":
+		user.Name, user.Path, adopted = b.req.Adopt, "", &alias.Adopted{Retire: b.req.Retire}
+	case user.Name == "":
+		user.Name = policy.UserName(b.req.Alias, policy.NewSuffix())
 	}
-	if b.p.userHeld(name, b.req.Alias) {
-		return nil, fmt.Errorf("the IAM user %s belongs to another credential: %w: choose another user_name",
-			name, alias.ErrExists)
+	if b.p.userHeld(user.Name, b.name) {
+		return nil, fmt.Errorf("the IAM user %s belongs to another credential: %w: choose another user_name, or reuse that "+
+			"credential (field credential)", user.Name, alias.ErrExists)
 	}
 	c := &alias.Credential{
-		ID: alias.NewID(), Name: b.req.Alias, Version: 1, Revision: 1, State: alias.CredentialProvisioning,
+		ID: alias.NewID(), Name: b.name, Version: 1, Revision: 1, State: alias.CredentialProvisioning,
 		CreatedAt: b.op.CreatedAt, UpdatedAt: b.op.CreatedAt,
 		Provider: &alias.Provisioned{
-			User: alias.IAMUser{Name: name, Path: policy.UserPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary},
+			User: user, Adopted: adopted,
 			Mode: b.req.Policy, Grants: []alias.Grant{policy.GrantOf(&b.req)}, Operation: b.op.ID,
 			Tags: policy.UserTags(b.p.cfg.InstallID, b.op.ID, b.req), RotateEvery: b.req.RotateEvery,
 			Pending: &alias.PendingKey{SealedKey: alias.SealedKey{Version: 1}},
@@ -201,7 +249,8 @@ func (p *Provisioner) userHeld(user string, but alias.Name) bool {
 	held := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
-		held = ok && prov.User.Name == user && c.Name != but
+		given := ok && prov.Adopted != nil && prov.User.ID == "" && c.State == alias.CredentialFailed // back, or never taken
+		held = ok && prov.User.Name == user && c.Name != but && !given
 		return !held
 	})
 	return held
@@ -393,7 +442,7 @@ func (b *beginning) write(tx alias.Tx) ([]alias.Change, error) {
 		return nil, err
 	}
 	prov, _ := c.Provisioned()
-	b.data.Format, b.data.Raised = progressFormat, raiseGeneration(prov)
+	b.data.Format, b.data.Raised, b.data.Adopted = progressFormat, raiseGeneration(prov), prov.Adopted != nil
 	c.Revision, c.UpdatedAt = c.Revision+1, b.op.CreatedAt
 	if err := tx.UpdateCredential(c); err != nil {
 		return nil, err
@@ -433,8 +482,8 @@ func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Cr
 	if err := json.Unmarshal(running.Data, &under); err != nil {
 		return nil, err
 	}
-	if b.op.Kind != alias.OperationRemove &&
-		(!b.data.Emergency || running.Kind == alias.OperationRemove || creates(running, &under)) {
+	if b.op.Kind != alias.OperationRemove && (!b.data.Emergency || running.Kind == alias.OperationRemove ||
+		creates(running, &under) || adopts(running, &under)) {
 		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
 	}
 	prov, _ := c.Provisioned()

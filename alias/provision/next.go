@@ -17,6 +17,9 @@ type desired struct {
 	emergency bool
 	creates   bool          // the operation makes the user
 	adopts    bool          // the operation takes over a user
+	released  bool          // all of ixmage but the tags was taken off an adopted user
+	abandoned bool          // a failed operation left something on a user that it was to adopt
+	keptInUse bool          // an alias of this registry uses the key that an adopted user had
 	raised    bool          // the operation gave the user a new generation
 	undo      bool          // the operation failed, and what it changed is being set back
 	scope     alias.Verdict // of the verification in this operation; empty before it
@@ -28,7 +31,7 @@ type desired struct {
 // absent reports whether the user shall not exist, or, if it was adopted, shall have
 // nothing of ours.
 func (d desired) absent() bool {
-	return d.kind == alias.OperationRemove && !d.undo || d.creates && d.undo
+	return d.kind == alias.OperationRemove && !d.undo || (d.creates || d.adopts) && d.undo || d.abandoned
 }
 
 // observed is what is known of a user. A view that is not known has to be looked at
@@ -50,6 +53,9 @@ type observed struct {
 	// hidden means that this operation did not make the user that exists, and that IAM does
 	// not show it to this server.
 	hidden bool
+	// tagged, bounded and released mean that this was done to a user that is adopted, and
+	// that IAM may not show it yet.
+	tagged, bounded, released bool
 	// untagged means that the server cannot tag users, so the generation stays.
 	untagged bool
 	// unmade means that a CreateAccessKey got no answer, or that IAM says that the user has
@@ -93,7 +99,8 @@ const (
 type userView struct {
 	state    userState
 	boundary string
-	lacks    string // a tag that the server did not keep
+	lacks    string // a tag that the server did not keep, or that is not written yet
+	bare     bool   // it has none of our tags
 	tag      string // its generation
 }
 
@@ -108,6 +115,8 @@ const (
 	actSearch     actionKind = "search for what others gave the user"
 	actCreateUser actionKind = "create the user"
 	actRaise      actionKind = "raise the generation"
+	actAdopt      actionKind = "read the user to adopt"
+	actBound      actionKind = "set the boundary of the user"
 	actTag        actionKind = "tag the user"
 	actPut        actionKind = "put the policy"
 	actLimit      actionKind = "revoke extra grants"
@@ -123,6 +132,7 @@ const (
 	actRefused    actionKind = "wait until a key is refused"
 	actDeleteKey  actionKind = "delete a key"
 	actStrip      actionKind = "delete the user"
+	actRelease    actionKind = "give the user back"
 )
 
 // decision is what next chooses: an action, a wait, a stop or, with none of them, the
@@ -147,11 +157,13 @@ type rule func(d desired, o observed, now time.Time) *decision
 // The rules, in their order: the first that decides is followed.
 var (
 	presentRules = []rule{
-		settled, bucketLooked, userLooked, userOwned, userMade, userAsAsked, generationRaised,
-		rightsGranted, keysKnown, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked, previousDeleted,
-		keyMade, keySwapped, keysConfirmed,
+		settled, bucketLooked, userTaken, userLooked, userOwned, userMade, userAsAsked, userMarked, generationRaised,
+		rightsGranted, keysKnown, keyRetired, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked, previousDeleted,
+		keyMade, userOpened, keySwapped, keysConfirmed,
 	}
-	absentRules = []rule{userLooked, userVanished, userGone, generationRaised, keysListed, keysInactive, userStripped}
+	absentRules = []rule{
+		userTaken, userLooked, userGivenBack, userVanished, userGone, generationRaised, userReleased, keysListed, keysInactive, userStripped,
+	}
 )
 
 // next decides what is to be done for a user. It is pure: it depends on its arguments
@@ -180,6 +192,8 @@ func lookStep(d desired) string {
 		return stepWaitUser
 	case d.creates:
 		return stepCreateUser
+	case d.adopts:
+		return stepAdoptUser
 	case d.kind == alias.OperationProvision:
 		return stepPutPolicy
 	}

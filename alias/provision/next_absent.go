@@ -25,12 +25,12 @@ func userGone(d desired, o observed, _ time.Time) *decision {
 	case userCopied:
 		return &decision{stop: copiedError(d, o)}
 	case userForeign:
-		if d.User.ID == "" || d.creates {
-			return &decision{} // this server made none
+		if d.User.ID == "" || d.creates || d.adopts || d.abandoned {
+			return &decision{} // this server made none, or the one that was adopted is gone
 		}
 		return stopf(codeChanged, "the IAM user %s is not the one that this server made; it was not changed", d.User.Name)
 	case userAbsent:
-		if d.creates || o.gone >= 2 {
+		if d.creates || d.adopts || d.abandoned || o.gone >= 2 {
 			return &decision{}
 		}
 		return &decision{act: actLookUser, step: stepConfirmGone, after: d.timing.ConfirmGap}
@@ -80,7 +80,7 @@ func keysListed(d desired, o observed, now time.Time) *decision {
 // keysInactive makes the keys inactive, and waits until the current one is refused.
 func keysInactive(d desired, o observed, _ time.Time) *decision {
 	for _, k := range o.keys {
-		if k.active && !d.keepsKey(k.id) {
+		if k.active {
 			return &decision{act: actDeactivate, step: removeStep(d, stepDeactivateKeys), key: k.id}
 		}
 	}

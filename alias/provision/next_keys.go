@@ -141,7 +141,9 @@ func (o observed) others(ours func(accessKey) bool) []string {
 }
 
 // keepsKey reports whether a key outlives the credential: that of an adopted user.
-func (d desired) keepsKey(id string) bool { return d.Adopted != nil && d.Adopted.AccessKeyID == id }
+func (d desired) keepsKey(id string) bool {
+	return id != "" && d.Adopted != nil && d.Adopted.AccessKeyID == id
+}
 
 func (d desired) isSuspect(id string) bool { return !d.suspectSince(id).IsZero() }
 
@@ -177,6 +179,11 @@ func (d desired) full(o observed) error {
 	there := slices.DeleteFunc(slices.Clone(o.keys), func(k accessKey) bool { return slices.Contains(o.deleted, k.id) })
 	if len(there) < maxKeys {
 		return nil
+	}
+	for _, k := range there {
+		if d.keepsKey(k.id) {
+			return d.keptSlot(k)
+		}
 	}
 	for _, k := range o.keys {
 		if d.isSuspect(k.id) {

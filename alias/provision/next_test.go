@@ -157,7 +157,7 @@ func TestNext(t *testing.T) {
 		want  string
 		but   []neighbour
 	}{
-		"user": userRows(), "rights": rightsRows(), "keys": keysRows(), "pending": pendingRows(),
+		"adopted": adoptedRows(), "user": userRows(), "rights": rightsRows(), "keys": keysRows(), "pending": pendingRows(),
 		"previous": previousRows(), "confirmed": confirmedRows(), "absent": absentRows(),
 	} {
 		for rule, row := range rows {
@@ -293,8 +293,9 @@ func keysRows() ruleRows {
 		"full": {stateOf(rotate, pending, func(s *state) {
 			s.d.Adopted = &alias.Adopted{AccessKeyID: "THEIRS"}
 			s.o.keys = append(s.o.keys, accessKey{id: "THEIRS", active: true})
-		}), "stop quota", []neighbour{
+		}), "stop unknown-keys", []neighbour{
 			{func(s *state) { s.o.keys = s.o.keys[:1] }, "create a key"},
+			{func(s *state) { s.d.Adopted = nil; s.d.PendingDeletion = []string{"THEIRS"} }, "delete a key THEIRS"},
 			{func(s *state) { s.o.deleted = []string{"THEIRS"} }, "create a key"},
 		}},
 	}

@@ -39,6 +39,9 @@ func (t *task) putPolicy(ctx context.Context, _ decision) (string, error) {
 	if t.prov.Mode != alias.PolicyManaged {
 		t.prov.ExtraGrants = nil
 	}
+	if t.prov.Mode == alias.PolicyInline && t.prov.Adopted != nil { // now it is ours
+		t.prov.Adopted.Policies = slices.DeleteFunc(t.prov.Adopted.Policies, func(name string) bool { return name == policy.InlineName })
+	}
 	t.seen.put, t.seen.rights = true, viewUnknown
 	return describePolicy(t.prov), t.store(ctx)
 }
@@ -275,7 +278,11 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 	if err != nil {
 		return "", err
 	}
-	for _, ref := range p.Policies {
+	refs := p.Policies
+	if p.Mode == alias.PolicyReadOnly {
+		refs = []alias.PolicyRef{{ARN: policy.ReadOnlyARN(partition)}}
+	}
+	for _, ref := range refs {
 		if !slices.Contains(attached, ref.ARN) {
 			return "the policy " + ref.ARN + " is not attached", nil
 		}
@@ -284,7 +291,7 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 		return "", nil
 	}
 	for _, g := range p.Grants {
-		if drift, err := c.managedDrift(ctx, p, g); drift != "" || err != nil {
+		if drift, err := c.managedDrift(ctx, p, g, attached); drift != "" || err != nil {
 			return drift, err
 		}
 	}
@@ -292,11 +299,14 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 }
 
 // managedDrift compares the managed policy of one location.
-func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.Grant) (string, error) {
+func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.Grant, attached []string) (string, error) {
 	partition, _ := policy.ARNParts(p.User.ARN)
 	arn := c.p.managedARNs(p, g)[0]
 	want, err := policy.Managed(partition, g)
 	if err != nil {
+		return "", err
+	}
+	if had, err := c.hadManaged(ctx, p, attached, want); had || err != nil {
 		return "", err
 	}
 	found, err := c.readManaged(ctx, arn)
@@ -309,6 +319,9 @@ func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.
 	if !policy.Same(found.document, want) {
 		return "the document of " + arn + " differs from the expected one", nil
 	}
+	if !slices.Contains(attached, arn) { // made, and not recorded before a crash
+		return "the policy " + arn + " is not attached", nil
+	}
 	return "", nil
 }
 
@@ -317,20 +330,34 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 	if err != nil {
 		return "", err
 	}
-	client := c.p.cfg.AWS.iam()
-	out, err := call(ctx, c.read("iam:GetUserPolicy", p.User.Name).onPolicy(policy.InlineName), client.GetUserPolicy,
-		&iam.GetUserPolicyInput{UserName: aws.String(p.User.Name), PolicyName: aws.String(policy.InlineName)})
-	if isGone(err) {
+	for _, name := range ownPolicies(p) {
+		if text, err := c.inlineText(ctx, p.User.Name, name); err == nil && policy.Same(text, want) {
+			return "", nil
+		} else if err != nil && !isGone(err) {
+			return "", err
+		}
+	}
+	text, err := c.inlineText(ctx, p.User.Name, policy.InlineName)
+	switch {
+	case isGone(err):
 		return "the inline policy " + policy.InlineName + " does not exist", nil
-	}
-	if err != nil {
+	case err != nil:
 		return "", err
-	}
-	text, err := decodeDocument(out.PolicyDocument)
-	if err == nil && policy.Same([]byte(text), want) {
+	case policy.Same(text, want):
 		return "", nil
 	}
 	return "the document of the inline policy " + policy.InlineName + " differs from the expected one", nil
+}
+
+// inlineText reads an inline policy. A document that cannot be decoded differs from every other.
+func (c caller) inlineText(ctx context.Context, user, name string) ([]byte, error) {
+	out, err := call(ctx, c.read("iam:GetUserPolicy", user).onPolicy(name), c.p.cfg.AWS.iam().GetUserPolicy,
+		&iam.GetUserPolicyInput{UserName: aws.String(user), PolicyName: aws.String(name)})
+	if err != nil {
+		return nil, err
+	}
+	text, _ := documentText(out.PolicyDocument)
+	return text, nil
 }
 
 // decodeDocument decodes a policy document from IAM. It is percent-encoded after RFC

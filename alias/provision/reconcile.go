@@ -76,6 +76,7 @@ type scan struct {
 	byUser  map[string]*alias.Credential // active credentials, by user name
 	owned   map[string]bool              // operations whose user belongs to a credential
 	failed  map[string]*alias.Credential // those without a key, by the operation that failed
+	left    []*alias.Credential          // those whose user was to be adopted and has something of ours
 	orphans []Orphan
 	skipped string
 }
@@ -117,6 +118,9 @@ func (s *scan) run(ctx context.Context) error {
 				s.byUser[prov.User.Name] = c
 			case !owns(c):
 				s.failed[prov.Operation] = c
+			}
+			if isAbandoned(c) {
+				s.left = append(s.left, c)
 			}
 		}
 		return true
@@ -450,6 +454,15 @@ func (s *scan) checkKnown(ctx context.Context) error {
 	}
 	for name, c := range s.byUser {
 		u, ok := seen[name]
+		if prov, _ := c.Provisioned(); prov.Adopted != nil {
+			var err error
+			if u, err = s.adoptedUser(ctx, c); err != nil {
+				return err
+			}
+			if ok = u != nil; !ok && slices.ContainsFunc(s.orphans, func(o Orphan) bool { return o.Credential == c.Name }) {
+				continue // it could not be read
+			}
+		}
 		if !ok {
 			if s.now.Sub(c.CreatedAt) > s.p.cfg.Timing.OrphanAge {
 				s.add(Orphan{Kind: orphanMissing, User: name, Credential: c.Name, State: stateReported,
@@ -459,6 +472,52 @@ func (s *scan) checkKnown(ctx context.Context) error {
 		}
 		if err := s.checkUser(ctx, c.Name, u); err != nil {
 			o := Orphan{Kind: orphanUser, User: name, Credential: c.Name, State: stateReported, Detail: "not checked"}
+			if err := s.gaveUp(ctx, o, err); err != nil {
+				return err
+			}
+		}
+	}
+	return s.giveBack(ctx)
+}
+
+// adoptedUser reads a user that is not under our path, and so not in the list. It returns nil
+// if there is none, or if it could not be read, which is reported.
+func (s *scan) adoptedUser(ctx context.Context, c *alias.Credential) (*iamUser, error) {
+	prov, _ := c.Provisioned()
+	u, err := s.of(c).getUser(ctx, prov.User.Name)
+	switch {
+	case isGone(err):
+		return nil, nil //nolint:nilnil // there is none
+	case err != nil:
+		o := Orphan{Kind: orphanUser, User: prov.User.Name, Credential: c.Name, State: stateReported, Detail: "not checked"}
+		return nil, s.gaveUp(ctx, o, err)
+	}
+	return u, nil
+}
+
+// of is the caller for a credential.
+func (s *scan) of(c *alias.Credential) caller {
+	by := s.caller
+	prov, ok := c.Provisioned()
+	by.credential, by.adopted = c.Name, ok && prov.Adopted != nil
+	return by
+}
+
+// giveBack takes off users what failed adoptions left on them.
+func (s *scan) giveBack(ctx context.Context) error {
+	for _, c := range s.left {
+		before := len(s.orphans)
+		u, err := s.adoptedUser(ctx, c)
+		if err != nil {
+			return err
+		}
+		if u == nil && len(s.orphans) > before {
+			continue // it could not be read
+		}
+		if err := s.checkUser(ctx, c.Name, u); err != nil {
+			prov, _ := c.Provisioned()
+			o := Orphan{Kind: orphanUser, User: prov.User.Name, Credential: c.Name, State: stateReported,
+				Detail: "a failed operation was to adopt it, and left something of ixmage on it"}
 			if err := s.gaveUp(ctx, o, err); err != nil {
 				return err
 			}
@@ -479,12 +538,16 @@ func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error
 	if err := t.read(ctx, name); err != nil {
 		return ignoreMissing(err)
 	}
-	if t.c.State != alias.CredentialActive {
+	if t.c.State != alias.CredentialActive && !t.abandoned() {
 		return nil
 	}
-	t.seen.user = judge(t.prov, u, s.p.cfg.InstallID)
+	t.seen.user = userView{state: userAbsent}
+	if u != nil {
+		t.seen.user = judge(t.prov, u, s.p.cfg.InstallID)
+	}
+	left := t.abandoned()
 	err := t.loop(ctx)
-	o := Orphan{Kind: orphanUser, User: u.Name, Credential: name, State: stateReported}
+	o := Orphan{Kind: orphanUser, User: t.prov.User.Name, Credential: name, State: stateReported}
 	if stopped, ok := errors.AsType[*stepError](err); ok {
 		if stopped.code == codeCopied {
 			o.Kind = orphanCopied
@@ -493,7 +556,7 @@ func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error
 		s.add(o)
 		return nil
 	}
-	if err != nil {
+	if err != nil || left {
 		return err
 	}
 	return s.report(ctx, t, o)
@@ -528,7 +591,7 @@ func (s *scan) report(ctx context.Context, t *task, o Orphan) error {
 // reportAttached reports the managed policies on a user that this server did not attach: those
 // of AWS, which say that a key is public, and those of other clients.
 func (s *scan) reportAttached(ctx context.Context, t *task, o Orphan) error {
-	attached, err := s.attached(ctx, t.prov.User.Name)
+	attached, err := s.of(t.c).attached(ctx, t.prov.User.Name)
 	if err != nil && !isUnimplemented(err) {
 		return err
 	}
@@ -537,7 +600,7 @@ func (s *scan) reportAttached(ctx context.Context, t *task, o Orphan) error {
 		case isQuarantine(arn):
 			o.Kind, o.Detail = orphanLeaked, "AWS found a key of this user in public and attached "+arn+
 				": send POST /api/v1/credentials/"+string(t.c.Name)+`/rotate with {"emergency":true}, then detach the policy`
-		case !attachedByUs(t.prov, arn) && t.prov.Adopted == nil:
+		case !attachedByUs(t.prov, arn) && !hadPolicy(t.prov, arn):
 			o.Kind, o.Detail = orphanPolicy, "another client attached "+plainNames([]string{arn})+" to it"
 		default:
 			continue
@@ -561,7 +624,7 @@ func (s *scan) unknownKey(ctx context.Context, t *task, k accessKey) error {
 	}
 	if s.idle(k) && s.skipped == "" {
 		if k.active {
-			if err := s.setKey(ctx, t.prov.User.Name, k.id, types.StatusTypeInactive); err != nil {
+			if err := s.of(t.c).setKey(ctx, t.prov.User.Name, k.id, types.StatusTypeInactive); err != nil {
 				return err
 			}
 		}

@@ -34,6 +34,7 @@ const (
 	stepInspectUser    = "inspect-user"
 	stepDeleteUser     = "delete-user"
 	stepConfirmGone    = "confirm-gone"
+	stepReleaseUser    = "release-user"
 )
 
 // stepNames are the steps of an operation, in their order.
@@ -49,13 +50,15 @@ func stepNames(op *alias.Operation, data *progress) []string {
 			stepCheckKeys, stepCreateKey, stepVerify, stepSwap, stepSoak, stepDeactivateOld, stepSoakInactive,
 			stepProbeRefused, stepDeleteOld, stepConfirm,
 		}
+	case op.Kind == alias.OperationRemove && data.Adopted:
+		return []string{stepDeactivateKeys, stepProbeRefused, stepReleaseUser}
 	case op.Kind == alias.OperationRemove:
 		return []string{stepDeactivateKeys, stepProbeRefused, stepInspectUser, stepDeleteUser, stepConfirmGone}
 	case creates(op, data):
 		return []string{
 			stepCreateUser, stepWaitUser, stepPutPolicy, stepCheckPolicy, stepCreateKey, stepVerify, stepOpen,
 		}
-	case data.Request.Adopt != "":
+	case adopts(op, data):
 		return []string{stepAdoptUser, stepPutPolicy, stepCheckPolicy, stepCreateKey, stepVerify, stepOpen}
 	}
 	return []string{stepPutPolicy, stepCheckPolicy, stepVerify, stepOpen}

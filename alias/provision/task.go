@@ -56,6 +56,13 @@ type progress struct {
 	Deleted []string `json:"deleted,omitempty"`
 	// Raised means that the operation has given the user a new generation.
 	Raised bool `json:"raised,omitempty"`
+	// Static is the id of the credential that the alias has until an adopted user's key takes
+	// its place; 0 for a new alias.
+	Static int64 `json:"static,omitempty"`
+	// Adopted means that the user of a removal is an adopted one, and Released that all of
+	// ixmage but the tags was taken off it.
+	Adopted  bool `json:"adopted,omitempty"`
+	Released bool `json:"released,omitempty"`
 	// Format is progressFormat, or 0 if an earlier version wrote this.
 	Format int `json:"format,omitempty"`
 }
@@ -75,6 +82,20 @@ func creates(op *alias.Operation, data *progress) bool {
 	return op.Kind == alias.OperationProvision && r != nil && r.Credential == "" && r.Adopt == ""
 }
 
+// adopts reports whether an operation takes over a user.
+func adopts(op *alias.Operation, data *progress) bool {
+	return op.Kind == alias.OperationProvision && data.Request != nil && data.Request.Adopt != ""
+}
+
+// abandoned reports whether a failed operation left something of ixmage on a user that it
+// was to adopt.
+func (t *task) abandoned() bool { return t.op == nil && isAbandoned(t.c) }
+
+func isAbandoned(c *alias.Credential) bool {
+	p, ok := c.Provisioned()
+	return ok && p.Adopted != nil && p.User.ID != "" && c.State == alias.CredentialFailed && c.Sealed == nil
+}
+
 // desired is the input of next.
 func (t *task) desired() desired {
 	d := desired{Provisioned: t.prov, name: t.c.Name, timing: t.p.cfg.Timing, fellBack: t.p.previousUsed(t.c.ID)}
@@ -82,7 +103,10 @@ func (t *task) desired() desired {
 		d.kind, d.emergency, d.undo = t.op.Kind, t.data.Emergency, t.data.Undo != nil
 		d.creates, d.scope = creates(t.op, &t.data), t.data.Scope
 		d.raised = t.data.Raised
-		d.adopts = t.data.Request != nil && t.data.Request.Adopt != ""
+		d.adopts, d.released = adopts(t.op, &t.data), t.data.Released
+	}
+	if d.abandoned = t.abandoned(); t.prov.Adopted != nil {
+		d.keptInUse = t.p.serves(t.prov.Adopted.AccessKeyID)
 	}
 	return d
 }
@@ -211,7 +235,9 @@ func (t *task) loop(ctx context.Context) error {
 				err = t.p.clock.Sleep(ctx, d.until.Sub(t.p.clock.Now()))
 			}
 		default:
-			return t.finish(ctx)
+			if err = t.finish(ctx); t.op == nil {
+				return err
+			}
 		}
 		if err != nil || t.op != nil && t.op.Finished() {
 			return err
@@ -327,7 +353,7 @@ func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change
 
 // caller is the caller of IAM for the task.
 func (t *task) caller() caller {
-	c := caller{p: t.p, actor: t.actor, credential: t.c.Name}
+	c := caller{p: t.p, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil}
 	if t.op != nil {
 		c.actor, c.operation, c.alias = t.op.Actor, t.op.ID, t.op.Alias
 	}
