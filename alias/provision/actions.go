@@ -270,9 +270,10 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 func (t *task) revoke(ctx context.Context, _ decision) (string, error) {
 	err := t.caller().putInline(ctx, t.prov.User.Name, policy.RevokeName, []byte(policy.Revoke))
 	if hasCode(err, codeLimit) { // an inline policy of a version that left no room
-		return "", failf(codeQuota, "the leaked key is inactive, but the policy %s, which ends the sessions that were made with "+
-			"it, does not fit on %s beside its inline policy: set a permissions boundary from docs/boundary-policy.json on the "+
-			"user by hand, or move its aliases to other credentials and remove this one", policy.RevokeName, t.prov.User.Name)
+		return "", failf(codeQuota, "the leaked key is inactive, but the policy %s, which ends the sessions that were made "+
+			"with it, does not fit on %s beside its inline policy: set a permissions boundary from docs/boundary-policy.json "+
+			"on the user by hand, or move its aliases to other credentials and remove this one",
+			policy.RevokeName, t.prov.User.Name)
 	}
 	if err != nil {
 		return "", err

@@ -286,8 +286,8 @@ func generationRaised(d desired, o observed, _ time.Time) *decision {
 
 // copiedError says that another registry has the user, or that nothing proves whose it is.
 func copiedError(d desired, o observed) error {
-	found := fmt.Sprintf("has the generation tag %s, and this registry wrote %s: another copy of the registry changed the "+
-		"user, or somebody changed the tag", orNone(o.user.tag), orNone(d.Generation))
+	found := fmt.Sprintf("has the generation tag %s, and this registry wrote %s: another copy of the registry changed "+
+		"the user, or somebody changed the tag", orNone(o.user.tag), orNone(d.Generation))
 	if o.user.lacks != "" && (o.user.tag == d.Generation || slices.Contains(d.GenerationsBefore, o.user.tag)) {
 		found = "does not have the tag " + o.user.lacks + " any more, or with another value: somebody changed it"
 	}

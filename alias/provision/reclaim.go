@@ -77,6 +77,10 @@ func (t *task) reclaim(ctx context.Context) error {
 		return fmt.Errorf("%w: the IAM user %s is not the one that this server made for the credential %s; "+
 			"it was not changed", alias.ErrOtherUser, t.prov.User.Name, name)
 	}
+	if found.Path != t.prov.User.Path {
+		return fmt.Errorf("%w: the IAM user %s is under the path %s and not under %s any more: move it back, "+
+			"and repeat the request", alias.ErrOtherUser, t.prov.User.Name, plainNames([]string{found.Path}), t.prov.User.Path)
+	}
 	return t.takeBack(ctx, found)
 }
 

@@ -236,6 +236,8 @@ func TestReclaimRefused(t *testing.T) {
 	p.mustSucceed(op, nil)
 	_, prov := p.provisioned("shop")
 	user, _ := w.iam.User(prov.User.Name)
+	w.iam.ChangeUser(user.Name, func(u *iam.User) { u.Path = "/team/" })
+	want("a user that was moved", "shop", alias.ErrOtherUser)
 	w.iam.RemoveUser(user.Name)
 	want("no user", "shop", alias.ErrOtherUser)
 	w.iam.AddUser(user.Path, user.Name, "")
