@@ -67,19 +67,18 @@ func (q *sequence) supersede(who, how byte) string {
 	q.p.store.mu.Lock()
 	q.p.store.at, q.p.store.after = q.p.store.writes+2+int(how>>3)%20, how&4 != 0
 	q.p.store.mu.Unlock()
-	first := ""
+	first := q.reuse
 	if how&1 != 0 {
-		first = q.rotate(who, 0, false)
-	} else {
-		first = q.reuse(who, who&1)
+		first = func(who, _ byte) string { return q.rotate(who, 0, false) }
 	}
+	ran := first(who, who&1)
 	if q.p.proc.killed.Load() {
 		q.p = q.w.start()
 	}
 	if how&2 != 0 {
-		return first + ", then an emergency: " + q.rotate(who, 0, true)
+		return ran + ", then an emergency: " + q.rotate(who, 0, true)
 	}
-	return first + ", then a removal: " + q.remove(who, 0)
+	return ran + ", then a removal: " + q.remove(who, 0)
 }
 
 // quarantine is what AWS does with a user whose key it finds in public.

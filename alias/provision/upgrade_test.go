@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,9 +139,9 @@ func (w *env) restore(line []byte) *before {
 				return err
 			}
 		}
-		for i := len(old.Operations) - 1; i >= 0; i-- { // the newest is the first
-			op := old.Operations[i].Row
-			op.Request = old.Operations[i].Request
+		for _, row := range slices.Backward(old.Operations) { // the newest is the first
+			op := row.Row
+			op.Request = row.Request
 			op.Data = w.sealData(op.Data, func(key *alias.SealedKey) { sealed(byID[op.CredentialID], key) })
 			if err := tx.InsertOperation(op); err != nil {
 				return err

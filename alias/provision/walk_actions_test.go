@@ -3,7 +3,7 @@ package provision
 // after are the states to which a decision can lead.
 func (m model) after(d decision) []model {
 	switch {
-	case d.act != "" && d.again > 0 && m.again(d.act) > 2:
+	case d.act != "" && d.again > 0 && again(&m, d.act) > 2:
 		return []model{m.failed()}
 	case d.act != "":
 		return m.outcomes(d)
@@ -17,7 +17,7 @@ func (m model) after(d decision) []model {
 }
 
 // again counts the looks in a row that were without the wanted result.
-func (m *model) again(act actionKind) int8 {
+func again(m *model, act actionKind) int8 {
 	count := &m.task.looks
 	if act == actCreateKey {
 		count = &m.task.making
@@ -84,7 +84,7 @@ func (m model) iamOf(done model) model {
 
 // special are outcomes that only one action has.
 func (m model) special(act actionKind, done model) []model {
-	switch act {
+	switch act { //nolint:exhaustive // the others have no outcome of their own
 	case actLookUser:
 		return m.faulty(func(m model) model { // a view that is late
 			if m.user == gone && (m.task.vanished || m.task.gone > 0) {
@@ -210,7 +210,7 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 		count, free := 0, none
 		for k := range int8(keyCount) {
 			if m.task.keys[k].there {
-				m.beside.add(k)
+				m.beside = m.beside.with(k)
 			}
 			if m.keys[k].there {
 				count++
@@ -238,7 +238,7 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 	actTry:    func(m *model, _ int8) bool { m.task.works = true; return true },
 	actSuspect: func(m *model, key int8) bool {
 		m.keys[key].active, m.suspectAt, m.task.listed = false, m.now, false
-		m.suspects.add(key)
+		m.suspects = m.suspects.with(key)
 		return true
 	},
 	actDeactivate: func(m *model, key int8) bool {
@@ -249,14 +249,14 @@ var effects = map[actionKind]func(m *model, key int8) bool{
 		return true
 	},
 	actRefused: func(m *model, key int8) bool {
-		m.task.refused.add(key)
+		m.task.refused = m.task.refused.with(key)
 		return !m.keys[key].there || !m.keys[key].active
 	},
 	actDeleteKey: func(m *model, key int8) bool {
 		m.keys[key], m.task.listed = modelKey{}, false
-		m.deleted.add(key)
-		m.pendingDeletion.drop(key)
-		m.suspects.drop(key)
+		m.deleted = m.deleted.with(key)
+		m.pendingDeletion = m.pendingDeletion.without(key)
+		m.suspects = m.suspects.without(key)
 		if m.previous == key {
 			m.previous = none
 		}
@@ -294,7 +294,7 @@ func revert(m *model, _ int8) bool {
 		return true // refused, and nothing changes
 	}
 	m.keys[m.previous].active = true
-	m.pendingDeletion.add(m.current)
+	m.pendingDeletion = m.pendingDeletion.with(m.current)
 	m.current, m.previous = m.previous, none
 	return true
 }
@@ -355,7 +355,7 @@ func (m model) failed() model {
 	}
 	if m.op == opRotate {
 		if m.pending >= 0 {
-			m.pendingDeletion.add(m.pending)
+			m.pendingDeletion = m.pendingDeletion.with(m.pending)
 		}
 		m.pending = none
 	}

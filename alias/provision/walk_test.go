@@ -62,7 +62,7 @@ func (w *walk) from(m model, path []string) int {
 		return n
 	}
 	if len(path) > walkDepth {
-		w.fail(m, path, "no end after %d actions", walkDepth)
+		w.failf(m, path, "no end after %d actions", walkDepth)
 		return 0
 	}
 	if m.end != running {
@@ -71,14 +71,14 @@ func (w *walk) from(m model, path []string) int {
 		return 0
 	}
 	choice := next(m.desired(), m.observed(), m.time())
-	m.check(choice, func(format string, args ...any) { w.fail(m, append(path, describe(choice)), format, args...) })
+	m.check(choice, func(format string, args ...any) { w.failf(m, append(path, describe(choice)), format, args...) })
 	deepest := 0
 	for _, s := range m.after(choice) {
 		if w.t.Failed() {
 			return 0
 		}
 		if m.works() && !m.absent() && !s.works() {
-			w.fail(s, append(path, describe(choice)), "the current key does not work any more")
+			w.failf(s, append(path, describe(choice)), "the current key does not work any more")
 		}
 		deepest = max(deepest, 1+w.from(s, append(path, describe(choice))))
 	}
@@ -86,7 +86,7 @@ func (w *walk) from(m model, path []string) int {
 	return deepest
 }
 
-func (w *walk) fail(m model, path []string, format string, args ...any) {
+func (w *walk) failf(m model, path []string, format string, args ...any) {
 	w.t.Errorf(format+"\n  %s\n  at %+v", append(args, strings.Join(path, "\n  "), m)...)
 }
 
@@ -94,13 +94,13 @@ func (w *walk) fail(m model, path []string, format string, args ...any) {
 func (w *walk) rest(m model, path []string) {
 	switch {
 	case m.pending != none:
-		w.fail(m, path, "a pending key outlives its operation")
+		w.failf(m, path, "a pending key outlives its operation")
 	case m.end == ended && m.op == opRemove && m.user != hers && m.user != gone:
-		w.fail(m, path, "removed, and the user is there")
+		w.failf(m, path, "removed, and the user is there")
 	case m.end == ended && m.op == opRotate && m.previous != none:
-		w.fail(m, path, "rotated, and the previous key is there")
+		w.failf(m, path, "rotated, and the previous key is there")
 	case m.end == ended && m.op == opProvision && !m.works():
-		w.fail(m, path, "provisioned, and the key does not work")
+		w.failf(m, path, "provisioned, and the key does not work")
 	}
 }
 
@@ -172,9 +172,9 @@ const (
 
 type keySet uint8
 
-func (s keySet) has(k int8) bool { return k >= 0 && s&(1<<k) != 0 }
-func (s *keySet) add(k int8)     { *s |= 1 << k }
-func (s *keySet) drop(k int8)    { *s &^= 1 << k }
+func (s keySet) has(k int8) bool       { return k >= 0 && s&(1<<k) != 0 }
+func (s keySet) with(k int8) keySet    { return s | 1<<k }
+func (s keySet) without(k int8) keySet { return s &^ (1 << k) }
 
 func (s keySet) ids() (ids []string) {
 	for k := range int8(keyCount) {
