@@ -11,11 +11,11 @@ import (
 // failed.
 var (
 	kindLabels = [...]string{"provision", "rotate", "remove", "other"}
-	endLabels  = [...]string{"done", "failed"}
+	endLabels  = [...]string{"done", "failed", "superseded"}
 )
 
 // Operation counts a finished operation. Its kind is provision, rotate or remove, its
-// outcome done or failed.
+// outcome done, failed or superseded.
 func (m *Metrics) Operation(kind, outcome string) {
 	k, e := slotOf(kindLabels[:], kind, "other"), slotOf(endLabels[:], outcome, "failed")
 	m.provision.operations.WithLabelValues(kindLabels[k], endLabels[e]).Inc()

@@ -12,6 +12,7 @@ func TestOperation(t *testing.T) {
 	for _, tc := range []struct{ name, kind, outcome, want string }{
 		{"done", "provision", "done", `{kind="provision",outcome="done"} 1`},
 		{"failed", "rotate", "failed", `{kind="rotate",outcome="failed"} 1`},
+		{"superseded", "rotate", "superseded", `{kind="rotate",outcome="superseded"} 1`},
 		{"kind of nobody", "AKIA", "done", `{kind="other",outcome="done"} 1`},
 		{"end of nobody", "remove", "limit-exceeded", `{kind="remove",outcome="failed"} 1`},
 	} {
