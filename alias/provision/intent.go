@@ -486,6 +486,10 @@ func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Cr
 		creates(running, &under) || adopts(running, &under)) {
 		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
 	}
+	if under.Format != progressFormat { // what it made is in its own data until then: see upgrade
+		return nil, fmt.Errorf("credential %s: %w: %s, which an earlier version began, is being continued; "+
+			"repeat the request", c.Name, alias.ErrBusy, running.ID)
+	}
 	prov, _ := c.Provisioned()
 	setBackGrants(prov, &under)
 	failure := &alias.OperationError{

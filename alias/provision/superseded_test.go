@@ -3,6 +3,7 @@ package provision
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -203,4 +204,31 @@ func TestKeyQuotaOfOne(t *testing.T) {
 	hasShop(alias.PolicyInline)(p)
 	w.iam.SetFault(iam.Fail("LimitExceeded"), "CreateAccessKey")
 	wantCode(t, p.mustFail(p.Rotate(t.Context(), actor, "shop", false)), codeQuota)
+}
+
+// TestSupersededTooEarly: an operation that an earlier version began is not superseded before it
+// is continued, because only its own data has the key that it made.
+func TestSupersededTooEarly(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	op, err := p.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.setProvisioned("shop", func(prov *alias.Provisioned) { prov.Pending = nil })
+	err = w.store.Update(t.Context(), func(tx alias.Tx) error {
+		op.Data, op.Revision = []byte(`{"key_since":"2026-01-02T03:04:05Z"}`), op.Revision+1
+		return tx.UpdateOperation(op)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Rotate(t.Context(), actor, "shop", true); !errors.Is(err, alias.ErrBusy) {
+		t.Errorf("an emergency: %v, want %v", err, alias.ErrBusy)
+	}
+	p.mustSucceed(op, nil)
+	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true))
+	w.wantSound(p, "shop")
 }
