@@ -332,7 +332,7 @@ func (s *serveCmd) timing() provision.Timing {
 		SoakInactive: s.RotationSoakInactive,
 		Refused:      s.ProvisionRefusedTimeout, RefusedEvery: s.ProvisionRefusedInterval,
 		ConfirmGap: s.ProvisionConfirmInterval,
-		Reconcile:  s.ReconcileInterval, OrphanAge: s.ReconcileAge,
+		Reconcile:  s.ReconcileInterval, OrphanAge: s.ReconcileAge, KeyAge: 24 * s.ReconcileAge,
 		RotateGap: s.RotationInterval,
 	}
 }

@@ -200,8 +200,8 @@ func (t *task) writeTags(ctx context.Context, tags map[string]string) error {
 	})
 }
 
-// lookKeys lists the keys of the user, with the last use of those that the registry does
-// not know.
+// lookKeys lists the keys of the user. If there is one that the registry does not know, it
+// asks for the last use of each, so that an operator can tell them apart.
 func (t *task) lookKeys(ctx context.Context, _ decision) (string, error) {
 	var list []accessKey
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
@@ -213,10 +213,12 @@ func (t *task) lookKeys(ctx context.Context, _ decision) (string, error) {
 		return "", err
 	}
 	d := t.desired()
+	unknown := slices.ContainsFunc(list, func(k accessKey) bool {
+		return !d.knows(k.id) && !slices.Contains(d.PendingDeletion, k.id)
+	})
 	for i := range list {
-		k := &list[i]
-		if d.creates && d.undo || d.keepsKey(k.id) || !d.knows(k.id) && !slices.Contains(d.PendingDeletion, k.id) {
-			k.use, k.last = t.usage(ctx, k.id)
+		if unknown || d.creates && d.undo || d.keepsKey(list[i].id) {
+			list[i].use, list[i].last = t.usage(ctx, list[i].id)
 		}
 		if ctx.Err() != nil {
 			return "", ctx.Err()

@@ -69,6 +69,9 @@ type Timing struct {
 	// OrphanAge is the age from which an unknown user or key is handled as an orphan.
 	Reconcile time.Duration
 	OrphanAge time.Duration
+	// KeyAge is how long a key that is probably ours stays inactive and named before it is
+	// deleted. IAM shows a use of it hours later.
+	KeyAge time.Duration
 	// RotateGap is the least time between the starts of two scheduled rotations,
 	// because IAM throttles frequent calls.
 	RotateGap time.Duration

@@ -374,6 +374,7 @@ func awsTiming() Timing {
 		ConfirmGap:   10 * time.Second,
 		Reconcile:    time.Hour,
 		OrphanAge:    time.Hour,
+		KeyAge:       24 * time.Hour,
 		RotateGap:    10 * time.Second,
 	}
 }

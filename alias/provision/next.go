@@ -159,7 +159,7 @@ var (
 	presentRules = []rule{
 		settled, bucketLooked, userTaken, userLooked, userOwned, userMade, userAsAsked, userMarked, generationRaised,
 		rightsGranted, keysKnown, keyRetired, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked, previousDeleted,
-		keyMade, userOpened, keySwapped, keysConfirmed,
+		slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
 	}
 	absentRules = []rule{
 		userTaken, userLooked, userGivenBack, userVanished, userGone, generationRaised, userReleased, keysListed, keysInactive, userStripped,

@@ -56,6 +56,20 @@ func keysStep(d desired) (step string, needed bool) {
 	return "", false
 }
 
+// slotFreed deletes a key that is probably ours and holds the place of the one to be made. Only
+// an emergency does: else it waits until nobody has missed the key for a day.
+func slotFreed(d desired, o observed, _ time.Time) *decision {
+	if !d.emergency || d.undo || d.Pending == nil || d.Pending.AccessKeyID != "" || d.full(o) == nil {
+		return nil
+	}
+	for _, k := range o.keys {
+		if d.isSuspect(k.id) && !k.active && k.use == useNever {
+			return &decision{act: actDeleteKey, step: stepCheckKeys, key: k.id}
+		}
+	}
+	return nil
+}
+
 // keyMade makes a key and verifies it, or the current one on a location that was added.
 func keyMade(d desired, o observed, _ time.Time) *decision {
 	if d.undo || d.kind == "" {
@@ -158,7 +172,7 @@ func (d desired) suspectSince(id string) time.Time {
 
 // isForgotten reports whether a suspect key can be deleted: nobody missed it for a day.
 func (d desired) isForgotten(k accessKey, now time.Time) bool {
-	return d.isSuspect(k.id) && !k.active && k.use == useNever && now.Sub(d.suspectSince(k.id)) > neverUsedFor
+	return d.isSuspect(k.id) && !k.active && k.use == useNever && now.Sub(d.suspectSince(k.id)) > d.timing.KeyAge
 }
 
 // madeByUs reports whether a key is probably one that we created and whose secret was
@@ -188,7 +202,7 @@ func (d desired) full(o observed) error {
 	for _, k := range o.keys {
 		if d.isSuspect(k.id) {
 			return failf(codeUnknownKeys, "%s has the key %s, which this server probably made and lost the secret of: it is "+
-				"inactive, stands in /api/v1/orphans and is deleted by itself if nobody uses it; "+
+				"inactive, stands in /api/v1/orphans and is deleted by itself if nobody uses it for a day, or by an emergency; "+
 				"a user has at most two keys: delete it now, or repeat this later", d.User.Name, k.id)
 		}
 	}

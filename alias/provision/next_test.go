@@ -282,6 +282,13 @@ func keysRows() ruleRows {
 			{func(s *state) { s.o.keys[1].use = useUnknown }, "done"},
 			{func(s *state) { s.d.kind, s.d.Pending = rotate, &alias.PendingKey{} }, "stop unknown-keys"},
 		}},
+		"free its place": {stateOf(rotate, long, unused, pending, emergency), "delete a key LOST", []neighbour{
+			{func(s *state) { s.d.emergency = false }, "stop unknown-keys"},
+			{func(s *state) { s.o.keys[1].active = true }, "stop unknown-keys"},
+			{func(s *state) { s.o.keys[1].use = useSome }, "stop unknown-keys"},
+			{func(s *state) { s.o.keys[1].use = useUnknown }, "stop unknown-keys"},
+			{func(s *state) { s.o.keys = s.o.keys[1:] }, "create a key"},
+		}},
 		"delete retired": {stateOf("", func(s *state) { s.d.PendingDeletion = []string{"NEW"} }), "delete a key NEW", []neighbour{
 			{func(s *state) { s.d.PendingDeletion = nil }, "done"},
 		}},

@@ -321,7 +321,7 @@ func (s *scan) settleKeys(ctx context.Context, r *remains) ([]string, error) {
 				return nil, err
 			}
 			found = append(found, "the key "+k.id+", which is not in this registry; it was made inactive")
-		case err != nil || !last.IsZero() || s.now.Sub(time.Unix(k.created, 0)) < neverUsedFor:
+		case err != nil || !last.IsZero() || s.now.Sub(time.Unix(k.created, 0)) < s.p.cfg.Timing.KeyAge:
 			found = append(found, "the inactive key "+k.id+", which is not in this registry")
 		}
 	}
@@ -617,9 +617,7 @@ func (s *scan) unknownKey(ctx context.Context, t *task, k accessKey) error {
 	o := Orphan{Kind: orphanKey, User: t.prov.User.Name, AccessKeyID: k.id, Credential: t.c.Name, State: stateReported,
 		Detail: "it is not in this registry (" + k.lastUse() + "): delete it, or use a key of another user instead"}
 	if t.desired().isSuspect(k.id) {
-		o.State, o.Detail = stateQuarantined, "this server probably made it and lost its secret: it is inactive, and is "+
-			"deleted when nobody has used it for a day ("+k.lastUse()+")"
-		s.add(o)
+		s.add(suspectOrphan(t.c.Name, t.prov, k.id))
 		return nil
 	}
 	if s.idle(k) && s.skipped == "" {
@@ -634,7 +632,32 @@ func (s *scan) unknownKey(ctx context.Context, t *task, k accessKey) error {
 	return nil
 }
 
-// Orphans is the report of the last reconcile. It is empty before the first one.
+// suspectOrphan names a key that is probably ours.
+func suspectOrphan(name alias.Name, p *alias.Provisioned, id string) Orphan {
+	return Orphan{
+		Kind: orphanKey, User: p.User.Name, AccessKeyID: id, Credential: name, State: stateQuarantined,
+		Detail: "this server probably made it and lost its secret: it is inactive, and is deleted when nobody has used it " +
+			"for a day, or by an emergency that needs its place",
+	}
+}
+
+// addSuspects adds the keys that are probably ours and were found since the last reconcile.
+func (r *OrphanReport) addSuspects(c *alias.Credential) {
+	p, ok := c.Provisioned()
+	if !ok {
+		return
+	}
+	for _, s := range p.Suspects {
+		if !slices.ContainsFunc(r.Orphans, func(o Orphan) bool { return o.AccessKeyID == s.AccessKeyID }) {
+			o := suspectOrphan(c.Name, p, s.AccessKeyID)
+			o.FoundAt = s.InactiveAt
+			r.Orphans = append(r.Orphans, o)
+		}
+	}
+}
+
+// Orphans is the report of the last reconcile, with the keys that are probably ours and were
+// found since. It is empty before the first one.
 func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
 	if err := p.enabled(); err != nil {
 		return OrphanReport{}, err
@@ -643,6 +666,10 @@ func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
 	defer p.mu.Unlock()
 	report := p.orphans
 	report.Orphans = slices.Clone(report.Orphans)
+	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
+		report.addSuspects(c)
+		return true
+	})
 	return report, nil
 }
 
