@@ -492,12 +492,22 @@ func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Cr
 	}
 	prov, _ := c.Provisioned()
 	setBackGrants(prov, &under)
+	b.conclude(running, under.Undo)
+	b.superseded = running
+	if err := tx.UpdateOperation(running); err != nil || running.Kind != alias.OperationProvision {
+		return nil, err
+	}
+	return failAlias(tx, running)
+}
+
+// conclude marks a running operation, which may have failed and be undone, as superseded.
+func (b *beginning) conclude(running *alias.Operation, failed *alias.OperationError) {
 	failure := &alias.OperationError{
 		Code: codeSuperseded, SupersededBy: b.op.ID,
 		Detail: "superseded by " + b.op.ID + ", of kind " + string(b.op.Kind),
 	}
-	if under.Undo != nil {
-		failure.Detail += "; it had failed before: " + under.Undo.Detail
+	if failed != nil {
+		failure.Detail += "; it had failed before: " + failed.Detail
 	}
 	at := b.op.CreatedAt
 	for i := range running.Steps {
@@ -507,11 +517,6 @@ func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Cr
 	}
 	running.State, running.Error, running.FinishedAt, running.UpdatedAt = alias.OperationSuperseded, failure, at, at
 	running.Revision++
-	b.superseded = running
-	if err := tx.UpdateOperation(running); err != nil || running.Kind != alias.OperationProvision {
-		return nil, err
-	}
-	return failAlias(tx, running)
 }
 
 // provisionedIn reads a provisioned credential.
