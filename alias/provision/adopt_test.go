@@ -454,3 +454,29 @@ func TestAdoptUndone(t *testing.T) {
 	w.wantAsBefore(before)
 	p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", adopt)))
 }
+
+// TestReleaseWithoutUntag: a server that cannot remove tags keeps no user from being given back.
+func TestReleaseWithoutUntag(t *testing.T) {
+	t.Parallel()
+	w, pair := adopting(t, alias.PolicyInline)
+	p := w.start()
+	p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", adopt)))
+	p.deleteAlias("shop")
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if c.Action == "UntagUser" {
+			return iam.NotImplemented()
+		}
+		return nil
+	})
+	op := p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
+	if detail := op.Steps[len(op.Steps)-1].Detail; !strings.Contains(detail, "its tags stay") {
+		t.Errorf("detail %q", detail)
+	}
+	if keys := w.iam.Keys(byHand); len(keys) != 1 || keys[0].ID != pair.AccessKeyID {
+		t.Errorf("keys %+v, want %s alone", keys, pair.AccessKeyID)
+	}
+	p.quiet()
+	if len(p.orphans.Orphans) > 0 {
+		t.Errorf("orphans: %+v", p.orphans)
+	}
+}

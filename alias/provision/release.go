@@ -47,7 +47,9 @@ func (t *task) releaseUser(ctx context.Context, _ decision) (string, error) {
 			return "", err
 		}
 	}
-	if err := t.untag(ctx); err != nil {
+	if err := t.untag(ctx); isUnimplemented(err) {
+		detail += "; its tags stay too, because the IAM server cannot remove tags"
+	} else if err != nil {
 		return "", ignoreGone(err)
 	}
 	t.seen.released = true
