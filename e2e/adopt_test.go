@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -31,12 +32,8 @@ func TestAdopt(t *testing.T) {
 	}, quickWaits, []string{"--", f.Root.AccessKeyID, f.Root.SecretAccessKey.Reveal()})...)
 	place := map[string]any{"bucket": "prov-media", "prefix": "web/", "region": "us-east-1", "endpoint": f.S3URL, "path_style": true}
 	with := func(more map[string]any) map[string]any {
-		body := map[string]any{}
-		for _, part := range []map[string]any{place, more} {
-			for k, v := range part {
-				body[k] = v
-			}
-		}
+		body := maps.Clone(place)
+		maps.Copy(body, more)
 		return body
 	}
 	s.adminCall(http.MethodPost, "/api/v1/aliases", with(map[string]any{

@@ -56,8 +56,9 @@ func (t *task) refuseRights(found proof) error {
 	for _, c := range found.Checks {
 		unknown := c.Name == scope.NamePolicies && c.Verdict == alias.VerdictNotProven
 		if c.Verdict == alias.VerdictViolated || unknown {
-			return failf(codeScope, "the IAM user %s was not adopted and not changed: its rights are not those of the policy %s: "+
-				"%s: %s; take them away, or name the policy that fits", t.prov.User.Name, t.prov.Mode, c.Name, c.Detail)
+			return failf(codeScope, "the IAM user %s was not adopted and not changed: its rights are not those of "+
+				"the policy %s: %s: %s; take them away, or name the policy that fits",
+				t.prov.User.Name, t.prov.Mode, c.Name, c.Detail)
 		}
 	}
 	return nil
@@ -114,7 +115,8 @@ func (t *task) refuseUser(ctx context.Context, a *alias.Alias, id *identity) err
 		for i, k := range id.keys {
 			ids[i] = k.id
 		}
-		why = append(why, "it has two access keys ("+plainNames(ids)+"), and a user has at most two: delete the one that nothing uses")
+		why = append(why, "it has two access keys ("+plainNames(ids)+"), and a user has at most two: "+
+			"delete the one that nothing uses")
 	}
 	for _, refuse := range []func(context.Context, *alias.Alias, *identity) (string, error){t.refuseKey, t.refuseInline} {
 		text, err := refuse(ctx, a, id)
@@ -128,7 +130,8 @@ func (t *task) refuseUser(ctx context.Context, a *alias.Alias, id *identity) err
 	if why = append(why, t.refuseNames(id)...); len(why) == 0 {
 		return nil
 	}
-	return failf(codeNotAdoptable, "the IAM user %s was not adopted and not changed: %s", t.prov.User.Name, strings.Join(why, "; "))
+	return failf(codeNotAdoptable, "the IAM user %s was not adopted and not changed: %s",
+		t.prov.User.Name, strings.Join(why, "; "))
 }
 
 // refuseKey refuses an alias that is served with a key of another user.
@@ -162,7 +165,8 @@ func (t *task) refuseInline(ctx context.Context, _ *alias.Alias, id *identity) (
 	if err != nil || policy.Same(text, want) {
 		return "", err
 	}
-	return "its inline policy " + policy.InlineName + " has the name of that of ixmage and another document: rename it", nil
+	return "its inline policy " + policy.InlineName + " has the name of that of ixmage and another document: " +
+		"rename it", nil
 }
 
 // refuseNames refuses a boundary, policies and tags that ixmage would have to replace.
@@ -197,7 +201,8 @@ func (t *task) ownerOf(ctx context.Context, u *iamUser) ([]string, error) {
 	case u.tags[policy.TagManagedBy] != policy.ManagedBy && u.tags[policy.TagGeneration] == "":
 		return nil, nil
 	case u.tags[policy.TagInstall] != t.p.cfg.InstallID:
-		return []string{"its tags say that the installation " + plainNames([]string{u.tags[policy.TagInstall]}) + " owns it"}, nil
+		owner := plainNames([]string{u.tags[policy.TagInstall]})
+		return []string{"its tags say that the installation " + owner + " owns it"}, nil
 	case operation == t.prov.Operation:
 		return nil, nil
 	}
@@ -209,7 +214,8 @@ func (t *task) ownerOf(ctx context.Context, u *iamUser) ([]string, error) {
 	})
 	_, err := t.p.cfg.Registry.History().Operation(ctx, operation)
 	if owned || errors.Is(err, alias.ErrNotFound) {
-		return []string{"its tags say that the operation " + plainNames([]string{operation}) + " of this installation owns it"}, nil
+		owner := plainNames([]string{operation})
+		return []string{"its tags say that the operation " + owner + " of this installation owns it"}, nil
 	}
 	return nil, err
 }
@@ -262,8 +268,8 @@ func (t *task) mayOpen(ctx context.Context) error {
 			return nil
 		}
 	}
-	return failf(codeChanged, "the key pair of the alias %s was replaced while the user %s was adopted: repeat the request with "+
-		"a key of that user", t.op.Alias, t.prov.User.Name)
+	return failf(codeChanged, "the key pair of the alias %s was replaced while the user %s was adopted: "+
+		"repeat the request with a key of that user", t.op.Alias, t.prov.User.Name)
 }
 
 // handOver gives the alias the credential of the adopted user, in the transaction that ends

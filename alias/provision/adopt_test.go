@@ -25,7 +25,8 @@ const readWebOnly = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Act
 func adopting(t *testing.T, mode alias.PolicyMode) (*env, alias.KeyPair) {
 	t.Helper()
 	w := newEnv(t, iam.Config{})
-	return w, w.addByHand(mode)
+	pair := w.addByHand(mode)
+	return w, pair
 }
 
 func (w *env) addByHand(mode alias.PolicyMode) alias.KeyPair {

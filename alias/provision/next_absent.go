@@ -25,12 +25,12 @@ func userGone(d desired, o observed, _ time.Time) *decision {
 	case userCopied:
 		return &decision{stop: copiedError(d, o)}
 	case userForeign:
-		if d.User.ID == "" || d.creates || d.adopts || d.abandoned {
+		if d.User.ID == "" || d.unfinished() {
 			return &decision{} // this server made none, or the one that was adopted is gone
 		}
 		return stopf(codeChanged, "the IAM user %s is not the one that this server made; it was not changed", d.User.Name)
 	case userAbsent:
-		if d.creates || d.adopts || d.abandoned || o.gone >= 2 {
+		if d.unfinished() || o.gone >= 2 {
 			return &decision{}
 		}
 		return &decision{act: actLookUser, step: stepConfirmGone, after: d.timing.ConfirmGap}
@@ -38,6 +38,10 @@ func userGone(d desired, o observed, _ time.Time) *decision {
 	}
 	return nil
 }
+
+// unfinished reports whether the user was not made or adopted to the end: the operation runs
+// still, or it failed and left something.
+func (d desired) unfinished() bool { return d.creates || d.adopts || d.abandoned }
 
 // removeStep is a step of a removal. The undo of a provisioning has no steps.
 func removeStep(d desired, step string) string {

@@ -40,8 +40,9 @@ func userMarked(d desired, o observed, _ time.Time) *decision {
 	case d.Adopted.Boundary && o.user.boundary == "" && !o.bounded:
 		return &decision{act: actBound, step: stepAdoptUser}
 	}
-	again.stop = failf(codeBoundary, "the permissions boundary of %s is %s, not %s: the IAM server ignored it, or another client "+
-		"changed it", d.User.Name, orNone(o.user.boundary), orNone(d.User.Boundary))
+	again.stop = failf(codeBoundary, "the permissions boundary of %s is %s, not %s: "+
+		"the IAM server ignored it, or another client changed it",
+		d.User.Name, orNone(o.user.boundary), orNone(d.User.Boundary))
 	return &again
 }
 
@@ -74,8 +75,9 @@ func (d desired) retires(k accessKey, now time.Time) bool {
 
 // keptSlot is the error of an adopted user whose own key takes the place of a new one.
 func (d desired) keptSlot(k accessKey) error {
-	text := fmt.Sprintf("%s has the access key %s, which it had before it was adopted (%s), and a user has at most two keys: "+
-		"delete it when nothing uses it, then repeat this; ixmage never deletes it", d.User.Name, k.id, k.lastUse())
+	text := fmt.Sprintf("%s has the access key %s, which it had before it was adopted (%s), and a user has at most "+
+		"two keys: delete it when nothing uses it, then repeat this; ixmage never deletes it",
+		d.User.Name, k.id, k.lastUse())
 	if d.emergency && d.AccessKeyID != "" {
 		text += ". Until then the leaked key works: aws iam update-access-key --user-name " + d.User.Name +
 			" --access-key-id " + d.AccessKeyID + " --status Inactive ends that, and the aliases of the credential with it"

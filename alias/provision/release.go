@@ -29,23 +29,20 @@ func (t *task) releaseUser(ctx context.Context, _ decision) (string, error) {
 	if err != nil {
 		return "", ignoreGone(err)
 	}
-	if denied, err := t.unbound(ctx); err != nil {
+	denied, err := t.unbound(ctx)
+	if err != nil {
 		return "", err
-	} else if denied {
-		detail += "; its boundary stays too, because this server may not remove it: iam:DeleteUserPermissionsBoundary does, if nobody " +
-			"needs it"
 	}
-	if lost := t.suspects(); len(lost) > 0 && t.op != nil && t.op.Kind == alias.OperationRemove {
-		detail += "; its inactive key " + strings.Join(lost, ", ") + " was probably made by ixmage"
-	} else if len(lost) > 0 {
-		return "", failf(codeUnknownKeys, "%s has the key %s, which this server probably made and lost the secret of: it is "+
-			"inactive, and reconcile deletes it when nobody has used it for a day", t.prov.User.Name, strings.Join(lost, ", "))
+	if denied {
+		detail += "; its boundary stays too, because this server may not remove it: " +
+			"iam:DeleteUserPermissionsBoundary does, if nobody needs it"
 	}
-	if t.op != nil && !t.data.Released {
-		t.data.Released = true // so that a user without tags is known to be released
-		if err := t.save(ctx); err != nil {
-			return "", err
-		}
+	lost, err := t.describeSuspects()
+	if err != nil {
+		return "", err
+	}
+	if err := t.saveReleased(ctx); err != nil {
+		return "", err
 	}
 	if err := t.untag(ctx); isUnimplemented(err) {
 		detail += "; its tags stay too, because the IAM server cannot remove tags"
@@ -53,7 +50,7 @@ func (t *task) releaseUser(ctx context.Context, _ decision) (string, error) {
 		return "", ignoreGone(err)
 	}
 	t.seen.released = true
-	return detail, nil
+	return detail + lost, nil
 }
 
 // settle waits until IAM shows what a failed adoption may have put on the user, which cannot be
@@ -71,16 +68,30 @@ func (t *task) settle(ctx context.Context) error {
 
 // takeOff deletes our keys and policies.
 func (t *task) takeOff(ctx context.Context) error {
-	c, user := t.caller(), t.prov.User.Name
-	d := t.desired()
+	if err := t.takeOffKeys(ctx); err != nil {
+		return err
+	}
+	if err := t.takeOffInline(ctx); err != nil {
+		return err
+	}
+	return t.takeOffManaged(ctx)
+}
+
+func (t *task) takeOffKeys(ctx context.Context) error {
+	c, d := t.caller(), t.desired()
 	for _, k := range t.seen.keys {
 		if !d.ours(k) || d.keepsKey(k.id) || d.isSuspect(k.id) {
 			continue
 		}
-		if err := c.deleteKey(ctx, user, k.id); err != nil {
+		if err := c.deleteKey(ctx, t.prov.User.Name, k.id); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (t *task) takeOffInline(ctx context.Context) error {
+	c := t.caller()
 	names := []string{policy.RevokeName}
 	if t.prov.Mode == alias.PolicyInline {
 		names = append(names, policy.InlineName)
@@ -89,10 +100,15 @@ func (t *task) takeOff(ctx context.Context) error {
 		if hadPolicy(t.prov, name) {
 			continue
 		}
-		if err := c.deleteInline(ctx, user, name); err != nil {
+		if err := c.deleteInline(ctx, t.prov.User.Name, name); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (t *task) takeOffManaged(ctx context.Context) error {
+	c := t.caller()
 	arns := t.p.managedOf(t.prov)
 	if t.prov.Mode == alias.PolicyReadOnly {
 		partition, _ := policy.ARNParts(t.prov.User.ARN)
@@ -102,11 +118,36 @@ func (t *task) takeOff(ctx context.Context) error {
 		if hadPolicy(t.prov, arn) {
 			continue
 		}
-		if err := c.removeManaged(ctx, user, arn); err != nil {
+		if err := c.removeManaged(ctx, t.prov.User.Name, arn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// describeSuspects says which keys stay that are probably ours. Only a removal may end with
+// such a key.
+func (t *task) describeSuspects() (string, error) {
+	ids := t.suspects()
+	if len(ids) == 0 {
+		return "", nil
+	}
+	keys := strings.Join(ids, ", ")
+	if t.op != nil && t.op.Kind == alias.OperationRemove {
+		return "; its inactive key " + keys + " was probably made by ixmage", nil
+	}
+	return "", failf(codeUnknownKeys, "%s has the key %s, which this server probably made and lost the secret of: "+
+		"it is inactive, and reconcile deletes it when nobody has used it for a day", t.prov.User.Name, keys)
+}
+
+// saveReleased records that only the tags are left to take off, so that a user without tags
+// is known to be released.
+func (t *task) saveReleased(ctx context.Context) error {
+	if t.op == nil || t.data.Released {
+		return nil
+	}
+	t.data.Released = true
+	return t.save(ctx)
 }
 
 // suspects are the keys of the user that are probably ours.
@@ -128,7 +169,8 @@ func (t *task) unbound(ctx context.Context) (denied bool, err error) {
 	}
 	client := t.p.cfg.AWS.iam()
 	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		_, err := call(ctx, t.caller().write("iam:DeleteUserPermissionsBoundary", t.prov.User.Name), client.DeleteUserPermissionsBoundary,
+		_, err := call(ctx, t.caller().write("iam:DeleteUserPermissionsBoundary", t.prov.User.Name),
+			client.DeleteUserPermissionsBoundary,
 			&iam.DeleteUserPermissionsBoundaryInput{UserName: aws.String(t.prov.User.Name)})
 		return done(err)
 	})
@@ -157,7 +199,8 @@ func ownPolicies(p *alias.Provisioned) []string {
 	if p.Adopted == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(p.Adopted.Policies), func(name string) bool { return strings.Contains(name, ":") })
+	isARN := func(name string) bool { return strings.Contains(name, ":") }
+	return slices.DeleteFunc(slices.Clone(p.Adopted.Policies), isARN)
 }
 
 // hadManaged reports whether a managed policy that an adopted user had has a document.
