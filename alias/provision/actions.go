@@ -49,20 +49,25 @@ var actions = map[actionKind]func(*task, context.Context, decision) (string, err
 	actRelease:    (*task).releaseUser,
 }
 
-// lookUser reads the user and judges whose it is.
-func (t *task) lookUser(ctx context.Context, _ decision) (string, error) {
-	var found *iamUser
+// readUser reads the user; nil if it does not exist, or if it is taken and IAM does not show it
+// to this server.
+func (t *task) readUser(ctx context.Context) (found *iamUser, err error) {
 	read := t.caller().read("iam:GetUser", t.prov.User.Name)
 	read.exact = read.exact || t.seen.taken // it exists, so that a denial says that it is not under our path
-	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
-		var err error
+	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		found, err = read.getUser(ctx)
 		return done(err)
 	})
 	if denied, ok := errors.AsType[*callError](err); ok && denied.denied() && t.seen.taken {
-		t.seen.user, t.seen.hidden = userView{state: userAbsent}, true
-		return "", nil
+		t.maybeOurs = false
+		return nil, nil //nolint:nilnil // see above
 	}
+	return found, err
+}
+
+// lookUser reads the user and judges whose it is.
+func (t *task) lookUser(ctx context.Context, _ decision) (string, error) {
+	found, err := t.readUser(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -113,10 +118,7 @@ func judge(p *alias.Provisioned, u *iamUser, installID string) userView {
 	if !ours {
 		return userView{state: userForeign}
 	}
-	keys := slices.Sorted(maps.Keys(p.Tags))
-	if i := slices.IndexFunc(keys, func(key string) bool { return u.tags[key] != p.Tags[key] }); i >= 0 {
-		v.lacks = keys[i]
-	}
+	v.lacks = lackedTag(p, u)
 	switch {
 	case p.AccessKeyID == "" && v.lacks != "": // never seen with its tags
 	case tagged && v.tag == p.Generation:
@@ -126,6 +128,16 @@ func judge(p *alias.Provisioned, u *iamUser, installID string) userView {
 		v.state = userCopied
 	}
 	return v
+}
+
+// lackedTag is the first of the tags that a user was made with and does not have.
+func lackedTag(p *alias.Provisioned, u *iamUser) string {
+	for _, key := range slices.Sorted(maps.Keys(p.Tags)) {
+		if u.tags[key] != p.Tags[key] {
+			return key
+		}
+	}
+	return ""
 }
 
 // raise makes a new generation, which tag then writes to the user. It is stored first.
@@ -212,6 +224,23 @@ func (t *task) lookKeys(ctx context.Context, _ decision) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := t.readUsage(ctx, list); err != nil {
+		return "", err
+	}
+	t.seen.keys, t.seen.listed = list, true
+	if t.op == nil || t.op.Kind != alias.OperationRotate || t.prov.Previous != nil {
+		return "", nil
+	}
+	kept := ""
+	a := t.prov.Adopted
+	if a != nil && slices.ContainsFunc(list, func(k accessKey) bool { return k.id == a.AccessKeyID }) {
+		kept = "; the key " + a.AccessKeyID + ", which it had before it was adopted, stays"
+	}
+	return "has the key " + t.prov.AccessKeyID + kept, nil
+}
+
+// readUsage asks for the last use of the keys of which a decision or an operator needs it.
+func (t *task) readUsage(ctx context.Context, list []accessKey) error {
 	d := t.desired()
 	unknown := slices.ContainsFunc(list, func(k accessKey) bool {
 		return !d.knows(k.id) && !slices.Contains(d.PendingDeletion, k.id)
@@ -220,21 +249,8 @@ func (t *task) lookKeys(ctx context.Context, _ decision) (string, error) {
 		if unknown || d.creates && d.undo || d.keepsKey(list[i].id) {
 			list[i].use, list[i].last = t.usage(ctx, list[i].id)
 		}
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
 	}
-	t.seen.keys, t.seen.listed = list, true
-	if t.op != nil && t.op.Kind == alias.OperationRotate && t.prov.Previous == nil {
-		detail := "has the key " + t.prov.AccessKeyID
-		for _, k := range list {
-			if d.keepsKey(k.id) {
-				detail += "; the key " + k.id + ", which it had before it was adopted, stays"
-			}
-		}
-		return detail, nil
-	}
-	return "", nil
+	return ctx.Err()
 }
 
 // lookBucket asks S3 whether the bucket is where the request says, before anything is made.

@@ -76,7 +76,8 @@ func (t *task) left(err error) string {
 	case creates(t.op, &t.data) && isGone(err): // if IAM only does not show it yet, reconcile finds it
 		return ""
 	case adopts(t.op, &t.data):
-		return fmt.Sprintf("taking back what was done to the IAM user %s failed; reconcile repeats it (%v)", t.prov.User.Name, err)
+		return fmt.Sprintf("taking back what was done to the IAM user %s failed; reconcile repeats it (%v)",
+			t.prov.User.Name, err)
 	case creates(t.op, &t.data):
 		return fmt.Sprintf("removing the IAM user %s failed; reconcile removes it later (%v)", t.prov.User.Name, err)
 	case t.op.Kind == alias.OperationRotate:
@@ -132,12 +133,17 @@ func (t *task) finish(ctx context.Context) error {
 	if t.op == nil || adopts(t.op, &t.data) && t.data.Undo != nil {
 		t.prov.User.ID, t.prov.PendingDeletion, t.prov.Suspects = "", nil, nil // the user has nothing of ours any more
 	}
-	if t.op == nil {
+	switch {
+	case t.op == nil:
 		return t.store(ctx)
-	}
-	if t.data.Undo != nil {
+	case t.data.Undo != nil:
 		return t.endFailed(ctx, "")
 	}
+	return t.succeed(ctx)
+}
+
+// succeed ends an operation that has done what it was for.
+func (t *task) succeed(ctx context.Context) error {
 	if err := t.enter(ctx, t.op.Steps[len(t.op.Steps)-1].Name); err != nil {
 		return err
 	}

@@ -53,7 +53,8 @@ func (p *Provisioner) Provision(
 	op := p.newOperation(alias.OperationProvision, actor)
 	op.Alias, op.Request = req.Alias, request
 	b := intent{p: p, op: op, req: req}
-	err = p.cfg.Registry.Apply(ctx, []alias.Name{cmp.Or(req.Credential, req.Alias), req.Alias, adoptedName(req.Alias)}, b.write)
+	names := []alias.Name{cmp.Or(req.Credential, req.Alias), req.Alias, adoptedName(req.Alias)}
+	err = p.cfg.Registry.Apply(ctx, names, b.write)
 	if err != nil || b.same != nil {
 		return b.same, err
 	}
@@ -133,10 +134,8 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	same := bytes.Equal(last.Request, b.op.Request) &&
-		(last.CredentialID == a.CredentialID || b.req.Adopt != "" && last.State == alias.OperationRunning)
-	switch ended := last.Finished() && last.State != alias.OperationDone; {
-	case !ended && same:
+	switch {
+	case b.isSame(last, a):
 		b.same = last
 		return nil, nil
 	case last.State == alias.OperationRunning:
@@ -151,6 +150,13 @@ func (b *intent) clear(tx alias.Tx) ([]alias.Change, error) {
 	return append([]alias.Change{{AliasDeleted: a}}, more...), err
 }
 
+// isSame reports whether the last operation of an alias did, or does, what is asked for.
+func (b *intent) isSame(last *alias.Operation, a *alias.Alias) bool {
+	adopting := b.req.Adopt != "" && last.State == alias.OperationRunning
+	return (last.State == alias.OperationRunning || last.State == alias.OperationDone) &&
+		bytes.Equal(last.Request, b.op.Request) && (last.CredentialID == a.CredentialID || adopting)
+}
+
 // takeOver lets an adoption replace the key pair of an alias that exists, which an operator
 // gave. Whether it is that of the user, only IAM can tell.
 func (b *intent) takeOver(tx alias.Tx, a *alias.Alias) ([]alias.Change, error) {
@@ -162,16 +168,16 @@ func (b *intent) takeOver(tx alias.Tx, a *alias.Alias) ([]alias.Change, error) {
 		return nil, err
 	}
 	if c.Provider.Kind() != alias.KindStatic {
-		return nil, fmt.Errorf("alias %s: %w, and its credential %s is of kind %s: only the key pair that an operator gave can be "+
-			"replaced by that of an adopted user", a.Name, alias.ErrExists, c.Name, c.Provider.Kind())
+		return nil, fmt.Errorf("alias %s: %w, and its credential %s is of kind %s: only the key pair that an operator gave "+
+			"can be replaced by that of an adopted user", a.Name, alias.ErrExists, c.Name, c.Provider.Kind())
 	}
 	wanted := b.req.Location
 	if wanted.BucketOwner == "" {
 		wanted.BucketOwner = a.BucketOwner
 	}
 	if wanted != a.Location {
-		return nil, fmt.Errorf("alias %s: %w, with another location: to adopt the user of its key, send bucket, prefix, region, "+
-			"endpoint and path_style as it has them", a.Name, alias.ErrExists)
+		return nil, fmt.Errorf("alias %s: %w, with another location: to adopt the user of its key, send bucket, prefix, "+
+			"region, endpoint and path_style as it has them", a.Name, alias.ErrExists)
 	}
 	b.takes = a
 	return b.clearCredential(tx)
@@ -209,8 +215,8 @@ func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 			c.Name, alias.ErrExists)
 	}
 	if isAbandoned(c) {
-		return nil, fmt.Errorf("credential %s: %w: a failed operation left something on its IAM user, which reconcile takes off "+
-			"(GET /api/v1/orphans names it); repeat the request then", c.Name, alias.ErrBusy)
+		return nil, fmt.Errorf("credential %s: %w: a failed operation left something on its IAM user, which reconcile takes "+
+			"off (GET /api/v1/orphans names it); repeat the request then", c.Name, alias.ErrBusy)
 	}
 	return []alias.Change{{CredentialDeleted: c}}, tx.DeleteCredential(c.ID, c.Revision)
 }
@@ -482,8 +488,7 @@ func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Cr
 	if err := json.Unmarshal(running.Data, &under); err != nil {
 		return nil, err
 	}
-	if b.op.Kind != alias.OperationRemove && (!b.data.Emergency || running.Kind == alias.OperationRemove ||
-		creates(running, &under) || adopts(running, &under)) {
+	if b.op.Kind != alias.OperationRemove && (!b.data.Emergency || !yields(running, &under)) {
 		return nil, fmt.Errorf("credential %s: %w: %s, of kind %s", c.Name, alias.ErrBusy, running.ID, running.Kind)
 	}
 	if under.Format != progressFormat { // what it made is in its own data until then: see upgrade
@@ -498,6 +503,11 @@ func (b *beginning) supersede(tx alias.Tx, running *alias.Operation, c *alias.Cr
 		return nil, err
 	}
 	return failAlias(tx, running)
+}
+
+// yields reports whether a running operation gives way to an emergency.
+func yields(running *alias.Operation, under *progress) bool {
+	return running.Kind != alias.OperationRemove && !creates(running, under) && !adopts(running, under)
 }
 
 // conclude marks a running operation, which may have failed and be undone, as superseded.

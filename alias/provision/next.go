@@ -158,11 +158,12 @@ type rule func(d desired, o observed, now time.Time) *decision
 var (
 	presentRules = []rule{
 		settled, bucketLooked, userTaken, userLooked, userOwned, userMade, userAsAsked, userMarked, generationRaised,
-		rightsGranted, keysKnown, keyRetired, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked, previousDeleted,
-		slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
+		rightsGranted, keysKnown, keyRetired, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked,
+		previousDeleted, slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
 	}
 	absentRules = []rule{
-		userTaken, userLooked, userGivenBack, userVanished, userGone, generationRaised, userReleased, keysListed, keysInactive, userStripped,
+		userTaken, userLooked, userGivenBack, userVanished, userGone, generationRaised, userReleased, keysListed,
+		keysInactive, userStripped,
 	}
 )
 

@@ -40,7 +40,8 @@ func (t *task) putPolicy(ctx context.Context, _ decision) (string, error) {
 		t.prov.ExtraGrants = nil
 	}
 	if t.prov.Mode == alias.PolicyInline && t.prov.Adopted != nil { // now it is ours
-		t.prov.Adopted.Policies = slices.DeleteFunc(t.prov.Adopted.Policies, func(name string) bool { return name == policy.InlineName })
+		t.prov.Adopted.Policies = slices.DeleteFunc(t.prov.Adopted.Policies,
+			func(name string) bool { return name == policy.InlineName })
 	}
 	t.seen.put, t.seen.rights = true, viewUnknown
 	return describePolicy(t.prov), t.store(ctx)
@@ -299,7 +300,9 @@ func (c caller) drift(ctx context.Context, p *alias.Provisioned) (string, error)
 }
 
 // managedDrift compares the managed policy of one location.
-func (c caller) managedDrift(ctx context.Context, p *alias.Provisioned, g alias.Grant, attached []string) (string, error) {
+func (c caller) managedDrift(
+	ctx context.Context, p *alias.Provisioned, g alias.Grant, attached []string,
+) (string, error) {
 	partition, _ := policy.ARNParts(p.User.ARN)
 	arn := c.p.managedARNs(p, g)[0]
 	want, err := policy.Managed(partition, g)
