@@ -105,7 +105,7 @@ type serveCmd struct {
 	RotationSoakInactive     time.Duration `hidden:"" default:"10m" help:"How long the previous key stays inactive before it is deleted."`
 	RotationInterval         time.Duration `hidden:"" default:"10s" help:"Shortest time between the starts of two scheduled rotations."`
 	ReconcileInterval        time.Duration `hidden:"" default:"1h" help:"Interval between two searches of IAM for orphans."`
-	ReconcileAge             time.Duration `hidden:"" default:"1h" help:"Age at which an unknown user in IAM counts as an orphan."`
+	ReconcileAge             time.Duration `hidden:"" default:"1h" help:"Age at which an unknown user in IAM counts as an orphan. A key that is probably ours is deleted after 24 times that."`
 
 	errs  configErrors     // invalid values, found while they are parsed
 	cert  *tls.Certificate // loaded by validate
