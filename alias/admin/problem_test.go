@@ -36,6 +36,7 @@ var answers = map[string]struct {
 	"alias.ErrProvisioned":    {alias.ErrProvisioned, 409, "provisioned"},
 	"alias.ErrNotProvisioned": {alias.ErrNotProvisioned, 409, "not-provisioned"},
 	"alias.ErrNoBoundary":     {alias.ErrNoBoundary, 409, "no-boundary"},
+	"alias.ErrOtherUser":      {alias.ErrOtherUser, 409, "user-changed"},
 	"alias.ErrForbidden":      {alias.ErrForbidden, 403, "not-allowed"},
 	"alias.ErrIAM":            {alias.ErrIAM, 502, "iam"},
 	"alias.ErrNoKeyPair":      {alias.ErrNoKeyPair, 409, "no-key-pair"},

@@ -162,7 +162,7 @@ type modelKey struct {
 }
 
 const (
-	keyCount = 6
+	keyCount = 8
 	none     = int8(-1)
 	unborn   = int8(-2) // a pending key that is not made yet
 	other    = int8(99) // the generation of another registry
