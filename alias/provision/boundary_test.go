@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
@@ -63,6 +64,23 @@ func TestNoBoundary(t *testing.T) {
 	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true))
 	p.deleteAlias("shop")
 	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
+}
+
+// TestScheduleWithoutBoundary: a scheduled rotation that needs a boundary is not tried each minute,
+// and the log says so once.
+func TestScheduleWithoutBoundary(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	p.mustSucceed(p.Provision(t.Context(), actor, w.request("shop", func(r *policy.Request) { r.RotateEvery = time.Hour })))
+	w.clock.advance(2 * time.Hour)
+	p, log := w.trapped(func(cfg *Config) { cfg.IAMEndpoint = "" })
+	for range 2 {
+		p.rotateDue(t.Context())
+	}
+	if n := strings.Count(log.lines.String(), "scheduled rotation"); n != 1 || !log.has("--iam-no-boundary") {
+		t.Errorf("%d lines: %s", n, &log.lines)
+	}
 }
 
 // TestNotAllowed: the lists of the configuration are checked before IAM is called, and the

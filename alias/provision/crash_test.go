@@ -242,7 +242,7 @@ func crashStride() int {
 	case os.Getenv("IXMAGE_CRASHES") == "all":
 		return 1
 	case raceEnabled:
-		return 19
+		return 29
 	}
 	return 5
 }

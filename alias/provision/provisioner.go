@@ -47,7 +47,8 @@ type Provisioner struct {
 	orphans OrphanReport
 
 	locks        locks
-	previousUses sync.Map // credential id -> time of the last use of the previous key
+	unbounded    sync.Once // says that scheduled rotations need a boundary
+	previousUses sync.Map  // credential id -> time of the last use of the previous key
 	calls        chan struct{}
 }
 

@@ -29,6 +29,10 @@ const scheduleEvery = time.Minute
 
 // rotateDue begins the rotations that are due, with RotateGap between two of them.
 func (p *Provisioner) rotateDue(ctx context.Context) {
+	if err := p.boundaryAsked(); err != nil {
+		p.unbounded.Do(func() { p.log.Warn("scheduled rotations do not start", "error", err) })
+		return
+	}
 	var due []alias.Name
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
