@@ -360,17 +360,6 @@ func (id *identity) quarantine() []string {
 	return slices.DeleteFunc(slices.Clone(id.attached), func(arn string) bool { return !isQuarantine(arn) })
 }
 
-// unsupported names what the IAM server has no call for.
-func (id *identity) unsupported() []string {
-	var list []string
-	for _, u := range id.unread {
-		if isUnimplemented(u.err) {
-			list = append(list, u.what)
-		}
-	}
-	return list
-}
-
 // err is the first reason for which a part that the server supports could not be read; nil if
 // there is none. Its text names the missing permission.
 func (id *identity) err() error {

@@ -149,8 +149,6 @@ type decision struct {
 	stop  error
 }
 
-func (d decision) done() bool { return d.act == "" && d.until.IsZero() && d.stop == nil }
-
 // A rule decides about one thing. It returns nil if it has nothing to say.
 type rule func(d desired, o observed, now time.Time) *decision
 

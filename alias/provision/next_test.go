@@ -125,7 +125,7 @@ func chosen(s state) string {
 	d := next(s.d, s.o, s.now)
 	stopped, _ := errors.AsType[*stepError](d.stop)
 	switch {
-	case d.done():
+	case d.act == "" && d.until.IsZero() && d.stop == nil:
 		return "done"
 	case d.act != "" && d.key != "":
 		return string(d.act) + " " + d.key

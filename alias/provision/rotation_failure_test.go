@@ -189,20 +189,7 @@ func TestRotationWithoutLocation(t *testing.T) {
 	p := w.start()
 	hasShop(alias.PolicyInline)(p)
 	p.deleteAlias("shop")
-	err := p.registry.Apply(t.Context(), []alias.Name{"shop"}, func(tx alias.Tx) ([]alias.Change, error) {
-		c, err := tx.Credential("shop")
-		if err != nil {
-			return nil, err
-		}
-		prov, _ := c.Provisioned()
-		prov = prov.Clone()
-		prov.Grants = nil
-		c.Provider, c.Revision = prov, c.Revision+1
-		return []alias.Change{{CredentialPut: c}}, tx.UpdateCredential(c)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.setProvisioned("shop", func(prov *alias.Provisioned) { prov.Grants = nil })
 	why := p.mustFail(p.Rotate(t.Context(), actor, "shop", false))
 	wantCode(t, why, codeNotVerified)
 	_, prov := p.provisioned("shop")
