@@ -14,6 +14,7 @@ type desired struct {
 	*alias.Provisioned
 	name      alias.Name          // of the credential
 	kind      alias.OperationKind // empty if no operation runs
+	began     time.Time           // when the operation was asked for
 	emergency bool
 	creates   bool          // the operation makes the user
 	adopts    bool          // the operation takes over a user

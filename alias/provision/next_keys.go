@@ -56,14 +56,16 @@ func keysStep(d desired) (step string, needed bool) {
 	return "", false
 }
 
-// slotFreed deletes a key that is probably ours and holds the place of the one to be made. Only
-// an emergency does: else it waits until nobody has missed the key for a day.
+// slotFreed deletes a key that is probably ours and holds the place of the one to be made, if it
+// was named before this operation was asked for, or if that is an emergency. The operation that
+// finds the key stops, so that nobody's key is deleted unseen.
 func slotFreed(d desired, o observed, _ time.Time) *decision {
-	if !d.emergency || d.undo || d.Pending == nil || d.Pending.AccessKeyID != "" || d.full(o) == nil {
+	if d.undo || d.Pending == nil || d.Pending.AccessKeyID != "" || d.full(o) == nil {
 		return nil
 	}
 	for _, k := range o.keys {
-		if d.isSuspect(k.id) && !k.active && k.use == useNever {
+		named := d.emergency || d.suspectSince(k.id).Before(d.began)
+		if d.isSuspect(k.id) && named && !k.active && k.use == useNever {
 			return &decision{act: actDeleteKey, step: stepCheckKeys, key: k.id}
 		}
 	}
@@ -202,8 +204,9 @@ func (d desired) full(o observed) error {
 	for _, k := range o.keys {
 		if d.isSuspect(k.id) {
 			return failf(codeUnknownKeys, "%s has the key %s, which this server probably made and lost the secret of: it is "+
-				"inactive, stands in /api/v1/orphans and is deleted by itself if nobody uses it for a day, or by an emergency; "+
-				"a user has at most two keys: delete it now, or repeat this later", d.User.Name, k.id)
+				"inactive, and stands in /api/v1/orphans; a user has at most two keys. If nobody misses it, "+
+				"repeat the request, which then deletes it; it is also deleted when nobody has used it for a day",
+				d.User.Name, k.id)
 		}
 	}
 	return keySlotsTaken(d.User.Name, o.keys)

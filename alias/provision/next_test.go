@@ -108,6 +108,9 @@ func lost(s *state) {
 	s.d.KeySince, s.d.KeyBeside = testNow.Add(-time.Minute), []string{"CURRENT"}
 }
 
+// begins has the operation asked for at a time.
+func begins(at time.Duration) edit { return func(s *state) { s.d.began = testNow.Add(at) } }
+
 func suspected(since time.Duration) edit {
 	return func(s *state) {
 		s.d.Suspects = append(s.d.Suspects, alias.SuspectKey{AccessKeyID: "LOST", InactiveAt: testNow.Add(-since)})
@@ -288,6 +291,10 @@ func keysRows() ruleRows {
 			{func(s *state) { s.o.keys[1].use = useSome }, "stop unknown-keys"},
 			{func(s *state) { s.o.keys[1].use = useUnknown }, "stop unknown-keys"},
 			{func(s *state) { s.o.keys = s.o.keys[1:] }, "create a key"},
+		}},
+		"free a place that was named": {stateOf(rotate, long, unused, pending, begins(0)), "delete a key LOST", []neighbour{
+			{begins(-48 * time.Hour), "stop unknown-keys"},
+			{func(s *state) { s.o.keys[1].active = true }, "stop unknown-keys"},
 		}},
 		"delete retired": {stateOf("", func(s *state) { s.d.PendingDeletion = []string{"NEW"} }), "delete a key NEW", []neighbour{
 			{func(s *state) { s.d.PendingDeletion = nil }, "done"},

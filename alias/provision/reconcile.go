@@ -637,7 +637,7 @@ func suspectOrphan(name alias.Name, p *alias.Provisioned, id string) Orphan {
 	return Orphan{
 		Kind: orphanKey, User: p.User.Name, AccessKeyID: id, Credential: name, State: stateQuarantined,
 		Detail: "this server probably made it and lost its secret: it is inactive, and is deleted when nobody has used it " +
-			"for a day, or by an emergency that needs its place",
+			"for a day, or by the next operation that needs its place",
 	}
 }
 

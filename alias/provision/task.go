@@ -101,6 +101,7 @@ func (t *task) desired() desired {
 	d := desired{Provisioned: t.prov, name: t.c.Name, timing: t.p.cfg.Timing, fellBack: t.p.previousUsed(t.c.ID)}
 	if t.op != nil {
 		d.kind, d.emergency, d.undo = t.op.Kind, t.data.Emergency, t.data.Undo != nil
+		d.began = t.op.CreatedAt
 		d.creates, d.scope = creates(t.op, &t.data), t.data.Scope
 		d.raised = t.data.Raised
 		d.adopts, d.released = adopts(t.op, &t.data), t.data.Released

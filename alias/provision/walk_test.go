@@ -283,7 +283,7 @@ func (m model) desired() desired {
 	}
 	d := desired{
 		Provisioned: p, kind: kinds[m.op], emergency: m.emergency, creates: m.op == opProvision, raised: m.raised,
-		undo: m.undo, timing: awsTiming(),
+		undo: m.undo, timing: awsTiming(), began: minute(epoch),
 	}
 	if m.proven {
 		d.scope = alias.VerdictProven
@@ -352,7 +352,7 @@ func (m model) check(d decision, report func(string, ...any)) {
 		case key.ours && m.explains(k):
 		case key.ours:
 			report("the deletion of %s, which no row of the registry explains", keyName(k))
-		case !m.suspects.has(k) || d.act == actDeleteKey && m.now-m.suspectAt <= 24*hour && !m.emergency || key.used && !m.task.keys[k].blind || key.active:
+		case !m.suspects.has(k) || d.act == actDeleteKey && m.now-m.suspectAt <= 24*hour && !m.emergency && m.suspectAt >= epoch || key.used && !m.task.keys[k].blind || key.active:
 			report("the deletion of %s, which another client made", keyName(k))
 		}
 	}
