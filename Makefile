@@ -13,6 +13,9 @@ CC_WORKS = $(shell echo 'int main(void){return 0;}' | $$(go env CC) -x c - -o /d
 RACE     = $(if $(CC_WORKS),-race)
 
 .DEFAULT_GOAL := help
+# How many random sequences test-long plays.
+SEQUENCES ?= 20000
+
 .PHONY: help build tools demo test test-packages test-program test-long bench lint fuzz check image clean
 
 help: ## List the targets
@@ -46,7 +49,7 @@ test-program: bin/versitygw
 
 test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector
 	@IXMAGE_SLOW_READERS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
-	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=20000 IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
+	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
 	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)

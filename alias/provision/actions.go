@@ -347,7 +347,10 @@ func (t *task) deleteKey(ctx context.Context, d decision) (string, error) {
 	if err := t.caller().deleteKey(ctx, t.prov.User.Name, d.key); err != nil {
 		return "", err
 	}
-	t.seen.listed, t.data.Deleted = false, append(t.data.Deleted, d.key)
+	t.seen.listed, t.seen.unmade = false, false
+	if !slices.Contains(t.data.Deleted, d.key) {
+		t.data.Deleted = append(t.data.Deleted, d.key)
+	}
 	t.prov.PendingDeletion = slices.DeleteFunc(t.prov.PendingDeletion, func(id string) bool { return id == d.key })
 	t.prov.Suspects = slices.DeleteFunc(t.prov.Suspects, func(s alias.SuspectKey) bool { return s.AccessKeyID == d.key })
 	if t.prov.Previous != nil && t.prov.Previous.AccessKeyID == d.key {

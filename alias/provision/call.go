@@ -19,6 +19,9 @@ type caller struct {
 	alias      alias.Name
 	credential alias.Name
 	adopted    bool // the user was adopted, so it is not under our path: see explain
+	// made are the ARNs of managed policies that were just made, so that IAM may not show
+	// them yet.
+	made []string
 }
 
 // apiCall is one call of IAM: its action and its resource. Zero fields do not apply.

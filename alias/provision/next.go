@@ -158,7 +158,7 @@ var (
 	presentRules = []rule{
 		settled, bucketLooked, userTaken, userLooked, userOwned, userMade, userAsAsked, userMarked, generationRaised,
 		rightsGranted, keysKnown, keyRetired, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked,
-		previousDeleted, slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
+		previousDeleted, deletedAgain, slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
 	}
 	absentRules = []rule{
 		userTaken, userLooked, userGivenBack, userVanished, userGone, generationRaised, userReleased, keysListed,

@@ -56,6 +56,23 @@ func keysStep(d desired) (step string, needed bool) {
 	return "", false
 }
 
+// deletedAgain deletes a key again that IAM lists after its deletion, while IAM says that the user
+// has too many keys. A key that was just made may have been unknown to the server that was
+// asked to delete it.
+func deletedAgain(d desired, o observed, _ time.Time) *decision {
+	step, needed := keysStep(d)
+	if !needed || !o.unmade {
+		return nil
+	}
+	for _, k := range o.keys {
+		if slices.Contains(o.deleted, k.id) {
+			budget := d.timing.Visible + clockSkew
+			return &decision{act: actDeleteKey, step: step, key: k.id, again: budget, stop: notSeen(budget)}
+		}
+	}
+	return nil
+}
+
 // slotFreed deletes a key that is probably ours and holds the place of the one to be made, if it
 // was named before this operation was asked for, or if that is an emergency. The operation that
 // finds the key stops, so that nobody's key is deleted unseen.

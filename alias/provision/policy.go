@@ -154,6 +154,9 @@ func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Gran
 	if err != nil {
 		return alias.PolicyRef{}, err
 	}
+	if ref.Ours {
+		t.made = append(t.made, ref.ARN)
+	}
 	return ref, t.attach(ctx, p.User.Name, ref.ARN)
 }
 

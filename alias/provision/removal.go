@@ -148,6 +148,12 @@ func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 		return nil // an AWS managed policy
 	}
 	found, err := c.readManaged(ctx, arn)
+	if isGone(err) && slices.Contains(c.made, arn) {
+		found, err = c.managed(ctx, []string{arn})
+	}
+	if errors.Is(err, errNotSeen) {
+		return nil // another client deleted it
+	}
 	if err != nil || !found.ours || c.p.attachedElsewhere(arn, user) {
 		return ignoreGone(err)
 	}

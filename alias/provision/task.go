@@ -30,6 +30,7 @@ type task struct {
 	// resumed means that a process that crashed may have created the user, and maybeOurs that
 	// the existing user may be the one of an attempt whose answer was lost.
 	resumed, maybeOurs bool
+	made               []string // the managed policies that were made: see caller
 }
 
 // miss is a series of looks without the wanted result.
@@ -354,7 +355,7 @@ func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change
 
 // caller is the caller of IAM for the task.
 func (t *task) caller() caller {
-	c := caller{p: t.p, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil}
+	c := caller{p: t.p, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil, made: t.made}
 	if t.op != nil {
 		c.actor, c.operation, c.alias = t.op.Actor, t.op.ID, t.op.Alias
 	}
