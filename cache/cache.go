@@ -89,6 +89,8 @@ type Config struct {
 	// bytes of limit are theirs. It may end the slowest of the readers that have called
 	// Pin, and says what it did. It must not call the cache. Nil ends none.
 	Relieve func(pinned, limit int64) Relief
+	// Disk is the second tier; nil if there is none.
+	Disk *Disk
 	// Log gets a line for each load or body that panics; nil discards them.
 	Log *slog.Logger
 }
