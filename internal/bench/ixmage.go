@@ -48,7 +48,8 @@ func (e *env) startIxmage(ctx context.Context, x ixmage) (*server, error) {
 	addrs, err := listeners(log)
 	if err == nil {
 		s.addr = addrs["public"]
-		err = register(ctx, addrs["admin"], x)
+		s.admin = addrs["admin"]
+		err = x.register(ctx, s.admin, bucket, map[string]string{"access_key_id": x.accessKey, "secret_access_key": x.secretKey})
 	}
 	if err != nil {
 		s.stop()
@@ -76,15 +77,16 @@ func listeners(log io.Reader) (map[string]string, error) {
 	return nil, errors.New("the log ended before both listeners were up")
 }
 
-// register makes the alias through the admin API.
-func register(ctx context.Context, admin string, x ixmage) error {
+// register makes an alias through the admin API. credential is a key, or the name of a
+// credential that exists; that of an alias with a key has the alias's name.
+func (x ixmage) register(ctx context.Context, admin, name string, credential any) error {
 	token, err := os.ReadFile(filepath.Join(x.dir, "admin-token"))
 	if err != nil {
 		return err
 	}
 	body, err := json.Marshal(map[string]any{
-		"name": bucket, "bucket": x.bucket, "region": "us-east-1", "endpoint": x.endpoint, "path_style": true,
-		"credential": map[string]string{"access_key_id": x.accessKey, "secret_access_key": x.secretKey},
+		"name": name, "bucket": x.bucket, "region": "us-east-1", "endpoint": x.endpoint, "path_style": true,
+		"credential": credential,
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,36 +16,68 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// Requests of one round of the miss part, per size and way.
+// Requests of one round of the miss part, per size, state and way.
 const (
-	missTurn    = 4  // sequential requests before the next way takes its turn
-	missTurns   = 16 // turns per way, which measure the time to first byte
-	missLoad    = 4 * missObjects
-	missWorkers = 16 // concurrent requests, which measure requests per second and processor time
+	missTurn    = 4   // sequential requests before the next way takes its turn
+	missTurns   = 16  // turns per way, which measure the time to first byte
+	missLoad    = 256 // requests that measure requests per second and processor time
+	missWorkers = 16  // of them at a time
+	// missObjects is the number of objects of one size: a round requests each one once.
+	missObjects = missTurn*missTurns + missLoad
 )
 
 func isMiss(cacheStatus string) bool { return strings.HasPrefix(cacheStatus, "ixmage; fwd=uri-miss") }
 
-// way is one of the compared ways to an object: the SDK alone, or an ixmage binary with
-// its cache off.
+// missState is a state of the cache, by its memory in bytes.
+type missState struct {
+	name   string
+	memory func(size, rounds int) int
+	full   bool // it is filled before it is measured, so that every miss evicts
+}
+
+// missStates are the states in which misses are measured. Each object is requested once: by
+// an alias of its own in each round, because an alias is a part of an object's key.
+var missStates = []missState{
+	{name: "off", memory: func(int, int) int { return 0 }},
+	{name: "cold", memory: func(size, rounds int) int { return (rounds + 2) * missObjects * (size + objectOverhead) }},
+	{name: "full", memory: func(int, int) int { return fullMemory }, full: true},
+}
+
+const (
+	fullMemory = 64 << 20
+	// objectOverhead is more than an entry takes beside the bytes of its object.
+	objectOverhead = 8 << 10
+)
+
+// way is one of the compared ways to an object: the SDK alone, or an ixmage binary with a
+// cache in some state.
 type way struct {
 	name   string
 	client *missProcess
 	// pid is the process that is measured: the client with the SDK itself, or
 	// ixmage.
-	pid int
+	pid    int
+	server *server // nil for the SDK
+	access ixmage
 }
 
-// missSample is one round of one way and size.
+// missCell is a size of objects and a state of the cache, and the ways measured there.
+type missCell struct {
+	state missState
+	size  int
+	ways  []*way
+}
+
+// missSample is one round of one way, size and state.
 type missSample struct {
-	way         string
+	way, state  string
 	size, round int
 	first       []float64 // ms
 	rate        float64
 	cost        cost
 }
 
-// runMisses measures the way to S3 with nothing cached. The client with the SDK
+// runMisses measures the way to S3 of objects that are not cached. The client with the SDK
 // runs on the core of ixmage: it does the part of the work that ixmage must do too.
 func (c config) runMisses(ctx context.Context, w io.Writer) error {
 	e, done, err := c.newEnv()
@@ -57,15 +90,15 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	defer func() { _ = gw.Stop() }()
-	ways, stop, err := c.openWays(ctx, e, gw)
+	cells, stop, err := c.openCells(ctx, e, gw)
 	defer stop()
 	if err != nil {
 		return err
 	}
 	var all []missSample
 	for round := range c.rounds + 1 {
-		for _, n := range c.sizes {
-			taken, err := missRound(ways, n, round)
+		for _, cell := range cells {
+			taken, err := cell.measure(ctx, round)
 			if err != nil {
 				return fmt.Errorf("%w\n%s", err, gw.Output())
 			}
@@ -73,8 +106,8 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 				all = append(all, taken...)
 			}
 			for _, s := range taken {
-				fmt.Fprintf(os.Stderr, "round %d/%d  %-7s %8s  first byte %6.3f ms  %6.0f/s  cpu %7.1f us\n",
-					round, c.rounds, s.way, sizeName(n), quantile(s.first, 0.5), s.rate, s.cost.cpu)
+				fmt.Fprintf(os.Stderr, "round %d/%d  %-7s %8s %-4s  first byte %6.3f ms  %6.0f/s  cpu %7.1f us  faults %7.2f\n",
+					round, c.rounds, s.way, sizeName(s.size), s.state, quantile(s.first, 0.5), s.rate, s.cost.cpu, s.cost.faults)
 			}
 		}
 	}
@@ -87,8 +120,9 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 // waySDK is the name of the way without ixmage.
 const waySDK = "SDK"
 
-// openWays fills the bucket and starts the processes; stop ends them.
-func (c config) openWays(ctx context.Context, e *env, g *gateway.Server) (ways []*way, stop func(), err error) {
+// openCells fills the bucket and starts the processes; stop ends them. Every cell has
+// processes of its own, so that none finds the cache of another size.
+func (c config) openCells(ctx context.Context, e *env, g *gateway.Server) (cells []missCell, stop func(), err error) {
 	var stops []func()
 	stop = func() {
 		for _, f := range stops {
@@ -102,33 +136,86 @@ func (c config) openWays(ctx context.Context, e *env, g *gateway.Server) (ways [
 	if err := fillBucket(ctx, g, c.sizes); err != nil {
 		return nil, stop, err
 	}
-	plain, err := startMissClient(ctx, c.serverCPU, missSpec{g.S3URL, key.AccessKeyID, key.SecretAccessKey.Reveal()})
+	access := ixmage{
+		endpoint: g.S3URL, bucket: bucket, accessKey: key.AccessKeyID, secretKey: key.SecretAccessKey.Reveal(),
+	}
+	plain, err := startMissClient(ctx, c.serverCPU, missSpec{g.S3URL, access.accessKey, access.secretKey})
 	if err != nil {
 		return nil, stop, err
 	}
 	stops = append(stops, plain.stop)
-	ways = append(ways, &way{name: waySDK, client: plain, pid: plain.cmd.Process.Pid})
-	for _, b := range c.binaries {
-		dir, err := os.MkdirTemp(e.dir, "ixmage-")
-		if err != nil {
-			return nil, stop, err
+	sdk := &way{name: waySDK, client: plain, pid: plain.cmd.Process.Pid}
+	for _, n := range c.sizes {
+		for _, state := range missStates {
+			cell := missCell{state: state, size: n, ways: []*way{sdk}}
+			for _, b := range c.binaries {
+				access.path = b.path
+				access.flags = []string{"--cache-memory", strconv.Itoa(state.memory(n, c.rounds))}
+				ours, err := c.openOurs(ctx, e, access)
+				if err != nil {
+					return nil, stop, fmt.Errorf("start %s: %w", b.name, err)
+				}
+				ours.name = b.name
+				stops = append(stops, ours.stop)
+				cell.ways = append(cell.ways, ours)
+				if err := ours.fill(ctx, cell); err != nil {
+					return nil, stop, fmt.Errorf("fill the cache of %s: %w", b.name, err)
+				}
+			}
+			cells = append(cells, cell)
 		}
-		ours, err := e.startIxmage(ctx, ixmage{
-			path: b.path, dir: dir, endpoint: g.S3URL, bucket: bucket, flags: []string{"--cache-memory", "0"},
-			accessKey: key.AccessKeyID, secretKey: key.SecretAccessKey.Reveal(),
-		})
-		if err != nil {
-			return nil, stop, fmt.Errorf("start %s: %w", b.name, err)
-		}
-		stops = append(stops, ours.stop)
-		through, err := startMissClient(ctx, c.clientCPU, missSpec{Addr: ours.addr})
-		if err != nil {
-			return nil, stop, err
-		}
-		stops = append(stops, through.stop)
-		ways = append(ways, &way{name: b.name, client: through, pid: ours.child.Pid()})
 	}
-	return ways, stop, nil
+	return cells, stop, nil
+}
+
+// openOurs starts an ixmage and its client.
+func (c config) openOurs(ctx context.Context, e *env, access ixmage) (*way, error) {
+	dir, err := os.MkdirTemp(e.dir, "ixmage-")
+	if err != nil {
+		return nil, err
+	}
+	access.dir = dir
+	ours, err := e.startIxmage(ctx, access)
+	if err != nil {
+		return nil, err
+	}
+	through, err := startMissClient(ctx, c.clientCPU, missSpec{Addr: ours.addr})
+	if err != nil {
+		ours.stop()
+		return nil, err
+	}
+	return &way{client: through, pid: ours.child.Pid(), server: ours, access: access}, nil
+}
+
+func (w *way) stop() {
+	w.client.stop()
+	w.server.stop()
+}
+
+// fill requests more objects than the cache of a full state takes.
+func (w *way) fill(ctx context.Context, cell missCell) error {
+	if !cell.state.full {
+		return nil
+	}
+	for i := 0; i*missObjects*cell.size < 2*fullMemory; i++ {
+		name := "fill-" + strconv.Itoa(i)
+		if err := w.alias(ctx, name); err != nil {
+			return err
+		}
+		job := missJob{Alias: name, Size: cell.size, Count: missObjects, Workers: missWorkers}
+		if _, err := w.client.do(job); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alias makes an alias, whose objects are in no cache.
+func (w *way) alias(ctx context.Context, name string) error {
+	if w.server == nil {
+		return nil
+	}
+	return w.access.register(ctx, w.server.admin, name, bucket)
 }
 
 func fillBucket(ctx context.Context, g *gateway.Server, sizes []int) error {
@@ -146,13 +233,19 @@ func fillBucket(ctx context.Context, g *gateway.Server, sizes []int) error {
 	return nil
 }
 
-// missRound measures every way at one size. For the first byte they take short
-// turns, so that a busy phase of the machine affects all ways.
-func missRound(ways []*way, size, round int) ([]missSample, error) {
-	taken := make([]missSample, len(ways))
+// measure measures every way of a cell. For the first byte they take short turns, so that a
+// busy phase of the machine affects all ways.
+func (c missCell) measure(ctx context.Context, round int) ([]missSample, error) {
+	name := "round-" + strconv.Itoa(round)
+	for _, w := range c.ways {
+		if err := w.alias(ctx, name); err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	taken := make([]missSample, len(c.ways))
 	for turn := range missTurns {
-		for i, w := range ways {
-			r, err := w.client.do(missJob{Size: size, First: turn * missTurn, Count: missTurn, Workers: 1})
+		for i, w := range c.ways {
+			r, err := w.client.do(missJob{Alias: name, Size: c.size, First: turn * missTurn, Count: missTurn, Workers: 1})
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", w.name, err)
 			}
@@ -161,24 +254,24 @@ func missRound(ways []*way, size, round int) ([]missSample, error) {
 			}
 		}
 	}
-	for k := range ways {
-		i := (k + round) % len(ways)
+	for k := range c.ways {
+		i := (k + round) % len(c.ways)
 		s := &taken[i]
-		s.way, s.size, s.round = ways[i].name, size, round
-		if err := ways[i].load(s); err != nil {
-			return nil, fmt.Errorf("%s: %w", ways[i].name, err)
+		s.way, s.state, s.size, s.round = c.ways[i].name, c.state.name, c.size, round
+		if err := c.ways[i].load(s, name); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.ways[i].name, err)
 		}
 	}
 	return taken, nil
 }
 
 // load measures requests per second and the cost of a request.
-func (w *way) load(s *missSample) error {
+func (w *way) load(s *missSample, alias string) error {
 	before, err := usageOf(w.pid)
 	if err != nil {
 		return err
 	}
-	r, err := w.client.do(missJob{Size: s.size, Count: missLoad, Workers: missWorkers})
+	r, err := w.client.do(missJob{Alias: alias, Size: s.size, First: missTurn * missTurns, Count: missLoad, Workers: missWorkers})
 	if err != nil {
 		return err
 	}
@@ -245,31 +338,46 @@ func writeMisses(w io.Writer, all missSamples, c config) {
 	for _, b := range c.binaries {
 		ways = append(ways, b.name)
 	}
-	fmt.Fprintln(w, "| object | way | first byte, ms | p99 | requests/s | "+costColumns+" |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| object | cache | way | first byte, ms | p99 | requests/s | "+costColumns+" |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|")
 	for _, n := range c.sizes {
-		for _, name := range ways {
-			var first, rates []float64
-			var costs []cost
-			for _, s := range all {
-				if s.way == name && s.size == n {
-					first = append(first, s.first...)
-					rates = append(rates, s.rate)
-					costs = append(costs, s.cost)
-				}
+		for _, state := range missStates {
+			for _, name := range ways {
+				all.of(name, state.name, n).writeRow(w)
 			}
-			fmt.Fprintf(w, "| %s | %s | %s | %.3f | %s | %s |\n", sizeName(n), name, spreadOf(first).format("%.3f"),
-				quantile(first, 0.99), spreadOf(rates).format("%.0f"), costCells(costs))
 		}
 	}
-	fmt.Fprintln(w, "\n| ratio (median of paired rounds) | object | value | goal |\n|---|---|---|---|")
+	fmt.Fprintln(w, "\n| ratio (median of paired rounds) | object | off | cold | full | goal |\n|---|---|---|---|---|---|")
 	for _, r := range missComparisons(c.binaries) {
 		for _, n := range c.sizes {
-			ratios := pairedRatios(all.series(r.over, n, r.figure), all.series(r.under, n, r.figure))
-			fmt.Fprintf(w, "| %s, %s / %s | %s | %s | %s |\n", r.what, r.over, r.under, sizeName(n),
-				spreadOf(ratios).format("%.3f"), r.goal)
+			fmt.Fprintf(w, "| %s, %s / %s | %s |", r.what, r.over, r.under, sizeName(n))
+			for _, state := range missStates {
+				ratios := pairedRatios(all.of(r.over, state.name, n).series(r.figure), all.of(r.under, state.name, n).series(r.figure))
+				if len(ratios) == 0 {
+					fmt.Fprint(w, " – |")
+					continue
+				}
+				fmt.Fprintf(w, " %s |", spreadOf(ratios).format("%.3f"))
+			}
+			fmt.Fprintf(w, " %s |\n", r.goal)
 		}
 	}
+}
+
+// writeRow prints the samples of one way, size and state.
+func (ss missSamples) writeRow(w io.Writer) {
+	var first, rates []float64
+	var costs []cost
+	for _, s := range ss {
+		first = append(first, s.first...)
+		rates = append(rates, s.rate)
+		costs = append(costs, s.cost)
+	}
+	if len(ss) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "| %s | %s | %s | %s | %.3f | %s | %s |\n", sizeName(ss[0].size), ss[0].state, ss[0].way,
+		spreadOf(first).format("%.3f"), quantile(first, 0.99), spreadOf(rates).format("%.0f"), costCells(costs))
 }
 
 // missComparison is a ratio of the miss part.
@@ -284,16 +392,21 @@ type missComparison struct {
 // and to the first binary.
 func missComparisons(binaries []binary) []missComparison {
 	first := func(s missSample) float64 { return quantile(s.first, 0.5) }
+	rate := func(s missSample) float64 { return s.rate }
 	cpu := func(s missSample) float64 { return s.cost.cpu }
 	calls := func(s missSample) float64 { return s.cost.calls }
-	list := make([]missComparison, 0, 4*len(binaries))
+	list := make([]missComparison, 0, 7*len(binaries))
 	for _, b := range binaries {
-		list = append(list, missComparison{"first byte", first, b.name, waySDK, "≤ 1.15"})
+		list = append(list,
+			missComparison{"CPU/request", cpu, b.name, waySDK, "≤ 1.25"},
+			missComparison{"first byte", first, b.name, waySDK, "≤ 1.15"},
+			missComparison{"requests/s", rate, b.name, waySDK, "≥ 0.85"})
 	}
 	for _, b := range binaries[1:] {
 		list = append(list,
-			missComparison{"first byte", first, b.name, binaries[0].name, ""},
 			missComparison{"CPU/request", cpu, b.name, binaries[0].name, ""},
+			missComparison{"first byte", first, b.name, binaries[0].name, ""},
+			missComparison{"requests/s", rate, b.name, binaries[0].name, ""},
 			missComparison{"reads and writes", calls, b.name, binaries[0].name, ""})
 	}
 	return list
@@ -301,13 +414,22 @@ func missComparisons(binaries []binary) []missComparison {
 
 type missSamples []missSample
 
-// series is one figure of one way and size by round.
-func (ss missSamples) series(way string, size int, figure func(missSample) float64) map[int]float64 {
+// of returns the samples of one way, state and size.
+func (ss missSamples) of(way, state string, size int) missSamples {
+	var some missSamples
+	for _, s := range ss {
+		if s.way == way && s.state == state && s.size == size {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+// series is one figure by round.
+func (ss missSamples) series(figure func(missSample) float64) map[int]float64 {
 	values := make(map[int]float64)
 	for _, s := range ss {
-		if s.way == way && s.size == size {
-			values[s.round] = figure(s)
-		}
+		values[s.round] = figure(s)
 	}
 	return values
 }

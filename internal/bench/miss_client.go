@@ -18,10 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// missObjects is the number of objects of one size. It is a multiple of the workers, so
-// that no two of them request one object at the same time.
-const missObjects = 64
-
 func missKey(size, i int) string {
 	return strconv.Itoa(size) + "-" + strconv.Itoa(i%missObjects) + ".png"
 }
@@ -33,8 +29,11 @@ type missSpec struct {
 	AccessKey, SecretKey string
 }
 
-// missJob requests Count objects, beginning with First, Workers at a time.
-type missJob struct{ Size, First, Count, Workers int }
+// missJob requests Count objects through an alias, beginning with First, Workers at a time.
+type missJob struct {
+	Alias                       string
+	Size, First, Count, Workers int
+}
 
 // missResult is the result of a job.
 type missResult struct {
@@ -69,10 +68,12 @@ func runMissClient(in io.Reader, out io.Writer) error {
 	}
 }
 
-// getter reads a whole object and returns the time of its first byte.
+// getter reads a whole object of an alias and returns the time of its first byte.
 type getter interface {
-	get(ctx context.Context, key string, buf []byte) (first time.Duration, n int, err error)
+	get(ctx context.Context, o missObject, buf []byte) (first time.Duration, n int, err error)
 }
+
+type missObject struct{ alias, key string }
 
 type missClient struct {
 	newGetter func() getter
@@ -87,7 +88,7 @@ func newMissClient(spec missSpec) *missClient {
 		BaseEndpoint: &spec.Addr, Region: "us-east-1", UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(spec.AccessKey, spec.SecretKey, ""),
 		HTTPClient: &http.Client{Transport: &http.Transport{
-			MaxIdleConnsPerHost: missObjects, DisableCompression: true,
+			MaxIdleConnsPerHost: missWorkers, DisableCompression: true,
 		}},
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenSupported,
 		DisableLogOutputChecksumValidationSkipped: true,
@@ -106,13 +107,13 @@ func (c *missClient) do(ctx context.Context, job missJob) (missResult, error) {
 		group.Go(func() error {
 			buf := make([]byte, job.Size+1)
 			for i := w; i < job.Count; i += job.Workers {
-				key := missKey(job.Size, job.First+i)
-				first, n, err := g.get(ctx, key, buf)
+				o := missObject{job.Alias, missKey(job.Size, job.First+i)}
+				first, n, err := g.get(ctx, o, buf)
 				if err != nil {
-					return fmt.Errorf("get %s: %w", key, err)
+					return fmt.Errorf("get %+v: %w", o, err)
 				}
 				if n != job.Size {
-					return fmt.Errorf("get %s: %d bytes came, want %d", key, n, job.Size)
+					return fmt.Errorf("get %+v: %d bytes came, want %d", o, n, job.Size)
 				}
 				result.FirstByte[i] = first
 			}
@@ -127,9 +128,9 @@ func (c *missClient) do(ctx context.Context, job missJob) (missResult, error) {
 // sdkGetter calls GetObject only.
 type sdkGetter struct{ client *s3.Client }
 
-func (g *sdkGetter) get(ctx context.Context, key string, buf []byte) (time.Duration, int, error) {
+func (g *sdkGetter) get(ctx context.Context, o missObject, buf []byte) (time.Duration, int, error) {
 	start := time.Now()
-	out, err := g.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key})
+	out, err := g.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &o.key})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -145,7 +146,7 @@ type httpGetter struct {
 	buf  *bufio.Reader
 }
 
-func (g *httpGetter) get(ctx context.Context, key string, buf []byte) (time.Duration, int, error) {
+func (g *httpGetter) get(ctx context.Context, o missObject, buf []byte) (time.Duration, int, error) {
 	if g.conn == nil {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp4", g.addr)
 		if err != nil {
@@ -154,7 +155,7 @@ func (g *httpGetter) get(ctx context.Context, key string, buf []byte) (time.Dura
 		g.conn, g.buf = conn, bufio.NewReaderSize(conn, 16<<10)
 	}
 	start := time.Now()
-	if _, err := io.WriteString(g.conn, "GET /"+bucket+"/"+key+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(g.conn, "GET /"+o.alias+"/"+o.key+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
 		return 0, 0, err
 	}
 	resp, err := http.ReadResponse(g.buf, nil)

@@ -129,9 +129,9 @@ func TestWriteBinaries(t *testing.T) {
 			sample{server: "old", size: 4096, round: round, rate: 40000 / slow, cost: cost{cpu: 10}},
 			sample{server: "new", size: 4096, round: round, rate: 50000 / slow, cost: cost{cpu: 9}})
 		misses = append(misses,
-			missSample{way: waySDK, size: 4096, round: round, first: []float64{slow}, cost: cost{cpu: 50}},
-			missSample{way: "old", size: 4096, round: round, first: []float64{2 * slow}, cost: cost{cpu: 100}},
-			missSample{way: "new", size: 4096, round: round, first: []float64{3 * slow}, cost: cost{cpu: 80}})
+			missSample{way: waySDK, state: "cold", size: 4096, round: round, first: []float64{slow}, cost: cost{cpu: 50}},
+			missSample{way: "old", state: "cold", size: 4096, round: round, first: []float64{2 * slow}, cost: cost{cpu: 100}},
+			missSample{way: "new", state: "cold", size: 4096, round: round, first: []float64{3 * slow}, cost: cost{cpu: 80}})
 	}
 	var out strings.Builder
 	hits.writeHits(&out, c)
@@ -139,9 +139,10 @@ func TestWriteBinaries(t *testing.T) {
 	for _, want := range []string{
 		"| requests/s, new / old | 4 KiB | 1.250 (1.250–1.250) |  |",
 		"| CPU/request, new / old | 4 KiB | 0.900 (0.900–0.900) |  |",
-		"| first byte, old / SDK | 4 KiB | 2.000 (2.000–2.000) | ≤ 1.15 |",
-		"| first byte, new / old | 4 KiB | 1.500 (1.500–1.500) |  |",
-		"| CPU/request, new / old | 4 KiB | 0.800 (0.800–0.800) |  |",
+		"| first byte, old / SDK | 4 KiB | – | 2.000 (2.000–2.000) | – | ≤ 1.15 |",
+		"| CPU/request, old / SDK | 4 KiB | – | 2.000 (2.000–2.000) | – | ≤ 1.25 |",
+		"| first byte, new / old | 4 KiB | – | 1.500 (1.500–1.500) | – |  |",
+		"| CPU/request, new / old | 4 KiB | – | 0.800 (0.800–0.800) | – |  |",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, out.String())

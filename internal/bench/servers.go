@@ -37,6 +37,7 @@ type hitTest func(http.Header) bool
 type server struct {
 	name  string
 	addr  string
+	admin string // address of ixmage's admin API
 	isHit hitTest
 	child *process.Child
 }
