@@ -55,8 +55,8 @@ type serveCmd struct {
 	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
 	MasterKey      string `help:"file:PATH or aws-kms://ARN. Default: generated into <data>/master.keyset." placeholder:"KEY"`
 
-	CacheMemory    size `default:"256MiB" help:"Byte budget of the memory tier, everything counted; 0 stores nothing."`
-	CacheObjectMax size `default:"32MiB" help:"A larger object is streamed past the cache."`
+	CacheMemory    amount `default:"256MiB" help:"Budget of the memory tier, everything counted: bytes, or a percentage of the memory of this machine or its cgroup, as in 25%. 0 stores nothing."`
+	CacheObjectMax size   `default:"32MiB" help:"A larger object is streamed past the cache."`
 
 	AllowPrivateEndpoints bool `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
 
@@ -378,7 +378,7 @@ func dropEmptyEnv() {
 // s.errs: kong would stop at the first one.
 func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
-		reader(&s.errs, parseSize), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
+		reader(&s.errs, parseSize), reader(&s.errs, parseAmount), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
 		reader(&s.errs, parseCIDRs), reader(&s.errs, parseTagKeys), reader(&s.errs, parseUsers),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),

@@ -103,7 +103,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"admin-insecure", "perhaps", `"perhaps" is neither true nor false`},
 	{"data", "", "is empty: name a folder"},
 	{"master-key", "vault:key", "must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID"},
-	{"cache-memory", "256MB", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
+	{"cache-memory", "256MB", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB; or a percentage, as in 25%"},
 	{"cache-object-max", "-1", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
 	{"allow-private-endpoints", "2", `"2" is neither true nor false`},
 	{"origin-connect-timeout", "2", "use forms like 500ms, 30s or 1m30s"},
@@ -387,7 +387,7 @@ func TestLimitsPage(t *testing.T) {
 	}
 	for name, f := range flags {
 		switch f.Target.Interface().(type) {
-		case size, time.Duration, int:
+		case size, amount, time.Duration, int:
 			if !f.Hidden && !named[name] {
 				t.Errorf("the page has no row with the default of --%s", name)
 			}
@@ -544,9 +544,11 @@ func TestGCLimit(t *testing.T) {
 		t.Errorf("%d bytes of bodies on the heap, want none or %d", bodies, budget)
 	}
 	for _, bodies := range []int64{0, budget} {
-		newGCLimit(bodies)
-		if got, want := debug.SetMemoryLimit(-1), gcRoom+bodies; got != want {
-			t.Errorf("memory limit %d with %d bytes of bodies on the heap, want %d", got, bodies, want)
+		for _, room := range []int64{gcRoom, gcRoom / 2} {
+			newGCLimit(bodies, room)
+			if got, want := debug.SetMemoryLimit(-1), room+bodies; got != want {
+				t.Errorf("memory limit %d with %d bytes of bodies on the heap and room of %d, want %d", got, bodies, room, want)
+			}
 		}
 	}
 }
@@ -558,7 +560,7 @@ func TestGCLimitOfOperator(t *testing.T) {
 	const limit = 1 << 30
 	debug.SetMemoryLimit(limit)
 	synctest.Test(t, func(t *testing.T) {
-		runFor(t, newGCLimit(0), 10*gcInterval)
+		runFor(t, newGCLimit(0, gcRoom), 10*gcInterval)
 		if got := debug.SetMemoryLimit(-1); got != limit {
 			t.Errorf("memory limit %d, want the operator's %d", got, limit)
 		}
@@ -571,7 +573,7 @@ func TestGCLimitFollowsHeap(t *testing.T) {
 	keepLimits(t)
 	t.Setenv("GOMEMLIMIT", "")
 	synctest.Test(t, func(t *testing.T) {
-		l := newGCLimit(0)
+		l := newGCLimit(0, gcRoom)
 		l.floor = 1 << 20 // far below the heap of any Go program
 		runFor(t, l, gcInterval)
 		live := inUse()

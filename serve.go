@@ -103,7 +103,12 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	defer end.finish("usage", end.store, stopAccounts) // after the last count and before the store is closed
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
 	slow := proxy.NewSlowReaders(m.ClientCut, log)
-	memory := s.openCache(log, m, slow)
+	have := readAvailable(log)
+	budget, err := s.memoryBudget(have, log)
+	if err != nil {
+		return err
+	}
+	memory := s.openCache(budget, log, m, slow)
 	defer end.finish("cache", end.cut, memory.Close)
 	previousKeys := &previousKeyNotifier{}
 	s3, err := origin.New(s.origin(log, registry, previousKeys, slow), registry, originRecorder{m, accounts})
@@ -136,7 +141,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	return servers.run(ctx, log, runOptions{
 		end: end, draining: func() { serving.Store(false) },
 		background: map[string]func(context.Context) error{
-			"limit of the garbage collector": newGCLimit(memory.HeapBytes()).run,
+			"limit of the garbage collector": newGCLimit(memory.HeapBytes(), have.gcRoomOf(budget)).run,
 			"provisioning":                   iam.Run, "canaries": iam.canary.Run,
 		},
 	})
@@ -183,9 +188,9 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 }
 
 // openCache makes the cache, and warns if it cannot work as well as it should.
-func (s *serveCmd) openCache(log *slog.Logger, m *metrics.Metrics, slow *proxy.SlowReaders) *cache.Cache {
+func (s *serveCmd) openCache(budget int64, log *slog.Logger, m *metrics.Metrics, slow *proxy.SlowReaders) *cache.Cache {
 	memory := cache.New(cache.Config{
-		Memory: int64(s.CacheMemory), ObjectMax: int64(s.CacheObjectMax), Relieve: slow.CutForMemory, Log: log,
+		Memory: budget, ObjectMax: int64(s.CacheObjectMax), Relieve: slow.CutForMemory, Log: log,
 	}, m)
 	if memory.HeapBytes() > 0 {
 		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
@@ -508,13 +513,14 @@ func (v *servers) close() {
 // the limit with the heap that survived the last collection.
 // docs/decisions/memory.md has the measurements.
 type gcLimit struct {
-	floor int64
+	floor, slack int64
 }
 
 const (
 	// gcRoom is the memory for everything except cached bodies, garbage included.
 	gcRoom = 80 << 20
-	// gcSlack is the least garbage that may accumulate between two collections.
+	// gcSlack is the least garbage that may accumulate between two collections; less where
+	// there is less than gcRoom.
 	gcSlack = 24 << 20
 	// gcPercent lets garbage accumulate up to the limit while the live heap is small: at
 	// Go's default of 100, a small heap is collected every few dozen cache misses.
@@ -524,12 +530,13 @@ const (
 )
 
 // newGCLimit sets the memory limit of the process. bodies is how many bytes of cached
-// bodies may be on Go's heap. If the environment sets GOMEMLIMIT, nothing is set.
-func newGCLimit(bodies int64) *gcLimit {
+// bodies may be on Go's heap, room the memory for everything else. If the environment sets
+// GOMEMLIMIT, nothing is set.
+func newGCLimit(bodies, room int64) *gcLimit {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return &gcLimit{floor: math.MaxInt64}
 	}
-	l := &gcLimit{floor: gcRoom + bodies}
+	l := &gcLimit{floor: room + bodies, slack: min(gcSlack, room/10*3)}
 	debug.SetMemoryLimit(l.floor)
 	debug.SetGCPercent(gcPercent)
 	return l
@@ -548,7 +555,7 @@ func (l *gcLimit) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			debug.SetMemoryLimit(max(l.floor, inUse()+gcSlack))
+			debug.SetMemoryLimit(max(l.floor, inUse()+l.slack))
 		}
 	}
 }
