@@ -49,7 +49,8 @@ func (e *env) startIxmage(ctx context.Context, x ixmage) (*server, error) {
 	if err == nil {
 		s.addr = addrs["public"]
 		s.admin = addrs["admin"]
-		err = x.register(ctx, s.admin, bucket, map[string]string{"access_key_id": x.accessKey, "secret_access_key": x.secretKey})
+		key := map[string]string{"access_key_id": x.accessKey, "secret_access_key": x.secretKey}
+		err = x.register(ctx, s.admin, bucket, key)
 	}
 	if err != nil {
 		s.stop()

@@ -59,6 +59,7 @@ type config struct {
 	part        string
 	servers     []string
 	sizes       []int
+	states      []missState
 	rounds      int
 	duration    time.Duration
 	connections int
@@ -70,13 +71,14 @@ type config struct {
 
 func parseFlags(args []string) (config, error) {
 	c := config{}
-	var servers, sizes, binaries string
+	var servers, sizes, binaries, states string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss or all")
 	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
 	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
 		"(default all, or the binaries alone where there are several)")
 	f.StringVar(&sizes, "sizes", "4096,65536,1048576", "object sizes in bytes")
+	f.StringVar(&states, "states", "off,cold,full", "states of the cache in the miss part")
 	f.IntVar(&c.rounds, "rounds", 7, "interleaved rounds")
 	f.DurationVar(&c.duration, "duration", 3*time.Second, "length of one run of the hit part, in whole seconds")
 	f.IntVar(&c.connections, "connections", 32, "keep-alive connections of the hit part")
@@ -88,6 +90,9 @@ func parseFlags(args []string) (config, error) {
 	}
 	var err error
 	if c.binaries, err = parseBinaries(binaries); err != nil {
+		return c, err
+	}
+	if c.states, err = statesOf(states); err != nil {
 		return c, err
 	}
 	c.servers = serversOf(servers, c.binaries)

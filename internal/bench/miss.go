@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,19 @@ var missStates = []missState{
 	{name: "off", memory: func(int, int) int { return 0 }},
 	{name: "cold", memory: func(size, rounds int) int { return (rounds + 2) * missObjects * (size + objectOverhead) }},
 	{name: "full", memory: func(int, int) int { return fullMemory }, full: true},
+}
+
+// statesOf returns the states with the names of a list.
+func statesOf(list string) ([]missState, error) {
+	var states []missState
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(missStates, func(s missState) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-states: %q is not off, cold or full", name)
+		}
+		states = append(states, missStates[i])
+	}
+	return states, nil
 }
 
 const (
@@ -146,7 +160,7 @@ func (c config) openCells(ctx context.Context, e *env, g *gateway.Server) (cells
 	stops = append(stops, plain.stop)
 	sdk := &way{name: waySDK, client: plain, pid: plain.cmd.Process.Pid}
 	for _, n := range c.sizes {
-		for _, state := range missStates {
+		for _, state := range c.states {
 			cell := missCell{state: state, size: n, ways: []*way{sdk}}
 			for _, b := range c.binaries {
 				access.path = b.path
@@ -271,7 +285,8 @@ func (w *way) load(s *missSample, alias string) error {
 	if err != nil {
 		return err
 	}
-	r, err := w.client.do(missJob{Alias: alias, Size: s.size, First: missTurn * missTurns, Count: missLoad, Workers: missWorkers})
+	job := missJob{Alias: alias, Size: s.size, First: missTurn * missTurns, Count: missLoad, Workers: missWorkers}
+	r, err := w.client.do(job)
 	if err != nil {
 		return err
 	}
@@ -341,22 +356,23 @@ func writeMisses(w io.Writer, all missSamples, c config) {
 	fmt.Fprintln(w, "| object | cache | way | first byte, ms | p99 | requests/s | "+costColumns+" |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|")
 	for _, n := range c.sizes {
-		for _, state := range missStates {
+		for _, state := range c.states {
 			for _, name := range ways {
 				all.of(name, state.name, n).writeRow(w)
 			}
 		}
 	}
-	fmt.Fprintln(w, "\n| ratio (median of paired rounds) | object | off | cold | full | goal |\n|---|---|---|---|---|---|")
+	fmt.Fprint(w, "\n| ratio (median of paired rounds) | object |")
+	for _, state := range c.states {
+		fmt.Fprintf(w, " %s |", state.name)
+	}
+	fmt.Fprintln(w, " goal |\n|---|---|---|"+strings.Repeat("---|", len(c.states)))
 	for _, r := range missComparisons(c.binaries) {
 		for _, n := range c.sizes {
 			fmt.Fprintf(w, "| %s, %s / %s | %s |", r.what, r.over, r.under, sizeName(n))
-			for _, state := range missStates {
-				ratios := pairedRatios(all.of(r.over, state.name, n).series(r.figure), all.of(r.under, state.name, n).series(r.figure))
-				if len(ratios) == 0 {
-					fmt.Fprint(w, " – |")
-					continue
-				}
+			for _, state := range c.states {
+				over, under := all.of(r.over, state.name, n), all.of(r.under, state.name, n)
+				ratios := pairedRatios(over.series(r.figure), under.series(r.figure))
 				fmt.Fprintf(w, " %s |", spreadOf(ratios).format("%.3f"))
 			}
 			fmt.Fprintf(w, " %s |\n", r.goal)
@@ -366,8 +382,8 @@ func writeMisses(w io.Writer, all missSamples, c config) {
 
 // writeRow prints the samples of one way, size and state.
 func (ss missSamples) writeRow(w io.Writer) {
-	var first, rates []float64
-	var costs []cost
+	var first []float64
+	rates, costs := make([]float64, 0, len(ss)), make([]cost, 0, len(ss))
 	for _, s := range ss {
 		first = append(first, s.first...)
 		rates = append(rates, s.rate)

@@ -181,8 +181,8 @@ func TestMissesPair(t *testing.T) {
 			missSample{way: nameOurs, state: "off", size: 4096, round: round, first: []float64{1.25 * slow}, rate: 90, cost: cost{cpu: 400}})
 	}
 	var out strings.Builder
-	writeMisses(&out, all, config{binaries: []binary{{name: nameOurs}}, sizes: []int{4096}})
-	if want := "| first byte, ixmage / SDK | 4 KiB | 1.250 (1.250–1.250) | – | – | ≤ 1.15 |"; !strings.Contains(out.String(), want) {
+	writeMisses(&out, all, config{binaries: []binary{{name: nameOurs}}, sizes: []int{4096}, states: missStates[:1]})
+	if want := "| first byte, ixmage / SDK | 4 KiB | 1.250 (1.250–1.250) | ≤ 1.15 |"; !strings.Contains(out.String(), want) {
 		t.Errorf("the report lacks %q:\n%s", want, out.String())
 	}
 }
@@ -202,6 +202,8 @@ func TestParseFlags(t *testing.T) {
 		{name: "the name of another server", args: []string{"-binaries", "nginx=/a"}, wantErr: `"nginx" is taken`},
 		{name: "no size", args: []string{"-sizes", "4k"}, wantErr: `"4k"`},
 		{name: "tiny size", args: []string{"-sizes", "63"}, wantErr: `"63"`},
+		{name: "two states", args: []string{"-states", "full,off"}},
+		{name: "unknown state", args: []string{"-states", "off,warm"}, wantErr: `"warm"`},
 		{name: "no round", args: []string{"-rounds", "0"}, wantErr: "-rounds"},
 		{name: "half a second", args: []string{"-duration", "1500ms"}, wantErr: "whole seconds"},
 		{name: "no second", args: []string{"-duration", "0s"}, wantErr: "whole seconds"},
