@@ -65,6 +65,14 @@ func (f *fixture) wantAsStored(t *testing.T, names ...alias.Name) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Lookup(%s) (-stored +got):\n%s", name, diff)
 		}
+		if !wantOK {
+			continue
+		}
+		for who, r := range map[string]*alias.Registry{"memory": f.Registry, "opened anew": again} {
+			if byID, ok := r.ByID(want.Alias.ID); !ok || byID.Alias.ID != want.Alias.ID || byID.Alias.Name != name {
+				t.Errorf("%s: ByID of %s: got %+v, %t", who, name, byID.Alias, ok)
+			}
+		}
 	}
 	if diff := cmp.Diff(again.Count(), f.Count()); diff != "" {
 		t.Errorf("Count (-stored +got):\n%s", diff)

@@ -46,6 +46,7 @@ type Registry struct {
 	policy Policy
 
 	snap atomic.Pointer[snapshot]
+	ids  idTable
 
 	damaged []*DamagedError // at the start
 
@@ -70,6 +71,7 @@ func Open(ctx context.Context, store Store, sealer Sealer, policy Policy) (*Regi
 	}
 	r := &Registry{store: store, sealer: sealer, policy: policy, writing: make(chan struct{}, 1)}
 	r.snap.Store(snap)
+	r.ids.fill(snap)
 	r.damaged = slices.Concat(damaged, r.unreadableSecrets())
 	return r, nil
 }
@@ -94,6 +96,15 @@ func (r *Registry) Damaged() []*DamagedError { return r.damaged }
 // reads memory only, allocates nothing and never waits.
 func (r *Registry) Lookup(name string) (Route, bool) {
 	return r.snap.Load().route(Name(name))
+}
+
+// ByID is Lookup by the alias's ID.
+func (r *Registry) ByID(id int64) (Route, bool) {
+	route, ok := r.snap.Load().route(r.ids.get(id))
+	if !ok || route.Alias.ID != id {
+		return Route{}, false
+	}
+	return route, true
 }
 
 // Policy returns the policy by which the registry validates.
@@ -283,6 +294,7 @@ func (r *Registry) publish(changes []Change) {
 		}
 	}
 	r.snap.Store(snap.with(changes))
+	r.ids.update(changes)
 	r.mu.Lock()
 	observers := r.observers
 	r.mu.Unlock()

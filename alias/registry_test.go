@@ -38,6 +38,28 @@ func TestRegistryLookupDisabled(t *testing.T) {
 	}
 }
 
+// An ID is never used again: it names the alias until that is deleted.
+func TestRegistryByID(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	first := f.create(t, "shop", anonymous)
+	if route, ok := f.ByID(first.ID); !ok || route.Alias != first || route.Credential == nil {
+		t.Errorf("got %+v, %t", route, ok)
+	}
+	if err := f.DeleteAlias(t.Context(), "shop", 0); err != nil {
+		t.Fatal(err)
+	}
+	second := f.create(t, "shop", anonymous)
+	for _, id := range []int64{first.ID, 0, -1} {
+		if route, ok := f.ByID(id); ok {
+			t.Errorf("ByID(%d): got %+v", id, route)
+		}
+	}
+	if route, ok := f.ByID(second.ID); !ok || route.Alias != second {
+		t.Errorf("the second: got %+v, %t", route, ok)
+	}
+}
+
 func TestRegistryLookupAllocatesNothing(t *testing.T) { //nolint:paralleltest // allocations are the process's
 	f := newFixture(t)
 	f.create(t, "shop", pair("AKIA1"))

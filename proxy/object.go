@@ -58,14 +58,19 @@ func newObject(o *origin.Object, a *alias.Alias, contentType string) *object {
 		size:        o.Size,
 		contentType: []byte(contentType),
 	}
-	if obj.etag != "" {
-		obj.etagLine = []byte(obj.etag)
-	}
-	if !obj.modified.IsZero() {
-		obj.modifiedLine = appendDate(nil, obj.modified)
-	}
+	obj.setLines()
 	obj.setLifetimes(freshHeadersOf(o), o.Born, a)
 	return obj
+}
+
+// setLines makes the headers of the validators.
+func (o *object) setLines() {
+	if o.etag != "" {
+		o.etagLine = []byte(o.etag)
+	}
+	if !o.modified.IsZero() {
+		o.modifiedLine = appendDate(nil, o.modified)
+	}
 }
 
 // setLifetimes sets how long the object may be served, and its Cache-Control.
