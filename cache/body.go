@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"ixmage/cache/arena"
+	"ixmage/cache/disk"
 )
 
 // body is the content of one object. A fetch fills it once, from the front; any number
@@ -28,6 +29,9 @@ type body struct {
 	arena  *arena.Arena
 	extent *arena.Extent
 	growth *growth // while its size is not known
+	// file has the bytes if they lie on disk; then data is nil.
+	file   *disk.Object
+	spoilt atomic.Bool // file could not be read
 	// sealed is set after the last byte was published, so that readers of a complete
 	// body need no lock.
 	sealed atomic.Bool
@@ -60,13 +64,25 @@ func newBody(b *budget, a *arena.Arena, size int, cost int64) *body {
 // rest of a page.
 const arenaMin = arena.PageSize
 
-// file returns the place of data in the arena's file.
-func (b *body) file() (fd int, off int64, ok bool) {
-	if b.extent == nil {
+// place returns where in a file the bytes are, for sendfile.
+func (b *body) place() (fd int, off int64, ok bool) {
+	switch {
+	case b.file != nil && b.file.Verified():
+		fd, off = b.file.File()
+	case b.extent != nil:
+		fd, off = b.arena.File(b.extent)
+	default:
 		return -1, 0, false
 	}
-	fd, off = b.arena.File(b.extent)
 	return fd, off, true
+}
+
+// length is the size of a body whose size is known.
+func (b *body) length() int64 {
+	if b.file != nil {
+		return b.file.Size
+	}
+	return int64(len(b.data))
 }
 
 func (b *body) retain(n int) { b.refs.Add(int64(n)) }
@@ -78,6 +94,9 @@ func (b *body) release() {
 		b.data = nil // a late reader must panic here instead of reading another object's bytes
 		if b.extent != nil {
 			b.arena.Free(b.extent)
+		}
+		if b.file != nil {
+			b.file.Close()
 		}
 		b.budget.release(b.cost)
 	case n < 0:

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ixmage/cache/disk"
 )
 
 // Key names one object. Space is the immutable identity of the owner of the object.
@@ -99,14 +101,17 @@ type Config struct {
 // small or disabled cache could not share a fetch.
 const fetchFloor = 32 << 20
 
-// Cache is a memory tier and the fetches that fill it. All methods are safe for
-// concurrent use.
+// Cache is a memory tier, a disk tier and the fetches that fill them. All methods are safe
+// for concurrent use.
 //
-// Lock order: Cache.mu before the locks of shards, bodies, negative and hitForPass. No
+// Lock order: Cache.mu before the locks of shards, files, bodies, negative and hitForPass. No
 // goroutine holds two of the latter. No Load, Source or Recorder is called with a lock
-// held. A hit takes the lock of one shard only.
+// held, and the disk is not waited for. A hit in memory takes the lock of one shard only.
 type Cache struct {
 	memory     *memory
+	disk       *Disk  // nil: there is no disk tier, and files and saver are nil too
+	files      *files // entries whose bytes lie on disk
+	saver      *saver
 	negative   *negative
 	hitForPass *hitForPass
 	guard      guard
@@ -124,8 +129,10 @@ type Cache struct {
 	// so that no fetch starts afterwards.
 	mu        sync.Mutex
 	fetches   map[Key]*fetch // requests join these
+	moves     map[Key]*move  // entries on their way from the disk into a table
 	spaces    map[spaceID]*space
 	refreshes int // running background fetches
+	moving    int // running moves, also those that were detached
 }
 
 // New makes an empty cache. The caller must Close it, which ends its fetches.
@@ -135,7 +142,7 @@ func New(cfg Config, rec Recorder) *Cache {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Cache{
+	c := &Cache{
 		memory:     newMemory(cfg, rec),
 		negative:   newNegative(min(cfg.Memory, negativeMax)),
 		hitForPass: newHitForPass(),
@@ -143,8 +150,15 @@ func New(cfg Config, rec Recorder) *Cache {
 		base:       base,
 		stop:       stop,
 		fetches:    make(map[Key]*fetch),
+		moves:      make(map[Key]*move),
 		spaces:     make(map[spaceID]*space),
 	}
+	if cfg.Disk != nil {
+		c.disk, c.files, c.saver = cfg.Disk, newFiles(cfg.Disk.cfg.OpenFiles), newSaver(c.memory.held.limit)
+		c.generation.Store(c.disk.Generation())
+		c.wg.Go(c.runSaver)
+	}
+	return c
 }
 
 // Close cancels every fetch, waits until the last fetch has ended and drops
@@ -156,17 +170,69 @@ func (c *Cache) Close() {
 	c.mu.Unlock()
 	c.wg.Wait()
 	c.memory.clear()
+	if c.disk != nil {
+		c.files.clear()
+		c.disk.Close()
+	}
 }
 
 // Hit returns the fresh entry of key, if it exists, and marks it as used. It
 // does not wait, start anything or allocate. The caller must Release the entry.
 func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	e := c.memory.hit(key, now)
+	if c.disk == nil {
+		return e, e != nil
+	}
+	if e == nil {
+		if e = c.files.hit(key, now); e != nil {
+			c.disk.Touch(disk.Key(key))
+		}
+	} else if e.saved.Load() == unsaved {
+		c.save(e, true) // a hit is at least the second request for e
+	}
 	return e, e != nil
 }
 
-// Has reports whether key has an entry, fresh or stale.
-func (c *Cache) Has(key Key) bool { return c.memory.has(key) }
+// Has reports whether key has an entry, fresh or stale. It does not look on disk: see Open.
+func (c *Cache) Has(key Key) bool { return c.memory.has(key) || c.disk != nil && c.files.has(key) }
+
+// look returns the entry of key, fresh or stale, retained for the caller, and marks it as
+// used.
+func (c *Cache) look(key Key) *Entry {
+	e := c.memory.look(key)
+	if e == nil && c.disk != nil {
+		e = c.files.look(key)
+	}
+	return e
+}
+
+// peek is look without counting as a use.
+func (c *Cache) peek(key Key) *Entry {
+	e := c.memory.peek(key)
+	if e == nil && c.disk != nil {
+		e = c.files.peek(key)
+	}
+	return e
+}
+
+// stores reports whether e is still the entry of its key.
+func (c *Cache) stores(e *Entry) bool {
+	if e.OnDisk() {
+		return c.files.stores(e)
+	}
+	return c.memory.stores(e)
+}
+
+// remove removes e from all tiers, if it is still the entry of its key.
+func (c *Cache) remove(e *Entry, reason string) {
+	switch {
+	case !e.OnDisk():
+		c.memory.remove(e, reason)
+	case !c.files.remove(e):
+		return
+	}
+	c.disk.drop(e.key, reason)
+}
 
 // Get returns the object of key: from memory, by joining a fetch, or by
 // starting one with load. It returns once the object's metadata is known; the
@@ -190,6 +256,7 @@ func (c *Cache) get(ctx context.Context, key Key, load Load, metaOnly bool) (*Re
 	if c.hitForPass.marked(key) {
 		return c.private(ctx, key, load, true)
 	}
+	c.Open(ctx, key)
 	w, err := c.join(key, load) //nolint:contextcheck // a fetch does not end with the request that started it
 	switch {
 	case err != nil:

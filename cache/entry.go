@@ -34,6 +34,7 @@ type Entry struct {
 
 	key       Key
 	metaBytes int64
+	saved     atomic.Int32 // unsaved, queued or written
 }
 
 // Lifetimes decide until when an entry may be served if refreshing it fails: it is fresh
@@ -79,13 +80,14 @@ func early(lifetime time.Duration) time.Duration {
 	return rand.N(min(lifetime/earlyShare, earlyMax)) //nolint:gosec // a guess is worth nothing
 }
 
-// Bytes is the whole body. It is shared: do not change it, and do not use it
-// after Release.
+// Bytes is the whole body, nil if it lies on disk. It is shared: do not change it, and do
+// not use it after Release.
 func (e *Entry) Bytes() []byte { return e.body.data }
 
-// File returns the place of Bytes in a file for sendfile; ok is false if Bytes lies in no
-// file. The kernel must have taken the bytes before Release.
-func (e *Entry) File() (fd int, off int64, ok bool) { return e.body.file() }
+// File returns the place of the body in a file for sendfile; ok is false if it lies in no
+// file, or in one that has not been verified. The kernel must have taken the bytes before
+// Release.
+func (e *Entry) File() (fd int, off int64, ok bool) { return e.body.place() }
 
 // Release releases the caller's reference. It must be called once for each Hit.
 func (e *Entry) Release() { e.body.release() }
@@ -105,6 +107,18 @@ func (e *Entry) Due(now time.Time) bool {
 func (e *Entry) Purged() bool {
 	m := e.space.purged.Load()
 	return e.purged.Load() != nil || m != nil && e.generation < m.generation
+}
+
+// markPurged marks e as purged by m, unless its fetch started later. It reports whether it
+// did not. The table's lock must be held.
+func (e *Entry) markPurged(m *mark) bool {
+	if e.generation >= m.generation {
+		return false
+	}
+	if p := e.purged.Load(); m.hard || p == nil || p.generation < m.generation {
+		e.purged.Store(m) // of two concurrent purges, the later one counts
+	}
+	return true
 }
 
 // expires is the end of e's freshness, which may be earlier than Expires because of a purge

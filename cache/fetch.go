@@ -135,7 +135,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 	if err := c.negative.get(key, now); err != nil {
 		return waiter{}, err
 	}
-	e := c.memory.look(key)
+	e := c.look(key)
 	switch {
 	case e == nil:
 	case e.fresh(now):
@@ -188,7 +188,7 @@ func (c *Cache) private(ctx context.Context, key Key, load Load, useStored bool)
 	}
 	var old *Entry
 	if useStored {
-		old = c.memory.look(key)
+		old = c.look(key)
 	}
 	c.mu.Lock()
 	err := context.Cause(c.base) //nolint:contextcheck // a fetch ends with the cache

@@ -215,7 +215,7 @@ func (f *fetch) outgrow(rest io.ReadCloser) {
 		c.hitForPass.mark(f.key)
 	}
 	if f.old != nil {
-		c.memory.remove(f.old, reasonReplaced) // the object has changed, and will not be stored
+		c.remove(f.old, reasonReplaced) // the object has changed, and will not be stored
 	}
 	c.mu.Lock()
 	if f.state != abandoned {

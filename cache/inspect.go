@@ -4,11 +4,13 @@ import (
 	"math"
 	"runtime"
 	"time"
+
+	"ixmage/cache/disk"
 )
 
 // View is the state of one key, for an operator.
 type View struct {
-	// Tier is memory or missing; empty if the key has no entry.
+	// Tier is memory, disk or missing; empty if the key has no entry.
 	Tier     string
 	Meta     any
 	Size     int64
@@ -41,8 +43,14 @@ func (c *Cache) Fetching(key Key) bool {
 func (c *Cache) Inspect(key Key, now time.Time) View {
 	v := View{Bypass: c.hitForPass.marked(key)}
 	v.Fetching = c.Fetching(key)
-	if c.memory.view(key, now, &v) {
-		v.Tier = Tier
+	if e := c.peek(key); e != nil {
+		v.show(e, now)
+		e.Release()
+		return v
+	}
+	if e := c.peekFile(key); e != nil {
+		v.show(e, now)
+		e.Release()
 		return v
 	}
 	if c.negative.view(key, now, &v) {
@@ -56,6 +64,13 @@ func (c *Cache) Inspect(key Key, now time.Time) View {
 // concurrent request by at most one step through a shard.
 func (c *Cache) Search(at Key, limit int, visit func(object string) bool) {
 	buf := make([]*Entry, 0, stepSize)
+	if c.disk != nil {
+		for _, e := range c.files.entries() {
+			if under(e.key, at) && !visit(e.key.Object) {
+				return
+			}
+		}
+	}
 	for i := range c.memory.shard {
 		for end := math.MaxInt; end > 0; runtime.Gosched() {
 			buf, end = c.memory.shard[i].step(buf, end)
@@ -68,17 +83,36 @@ func (c *Cache) Search(at Key, limit int, visit func(object string) bool) {
 	}
 }
 
-func (m *memory) view(key Key, now time.Time, v *View) bool {
-	e := m.peek(key)
-	if e == nil {
-		return false
+// peekFile returns the entry of an object on disk that is in no table, nil if there is none.
+// It waits for the disk.
+func (c *Cache) peekFile(key Key) *Entry {
+	if c.disk == nil || !c.disk.Has(disk.Key(key)) {
+		return nil
 	}
-	defer e.Release()
-	v.Meta, v.Size, v.Stored = e.Meta, int64(len(e.body.data)), e.Stored
+	obj, err := c.disk.Get(disk.Key(key))
+	if err != nil {
+		return nil
+	}
+	e := c.restore(key, obj)
+	if e == nil {
+		obj.Close()
+		return nil
+	}
+	c.mu.Lock()
+	e.space = c.spaceLocked(key)
+	c.mu.Unlock()
+	return e
+}
+
+func (v *View) show(e *Entry, now time.Time) {
+	v.Tier = Tier
+	if e.OnDisk() {
+		v.Tier = TierDisk
+	}
+	v.Meta, v.Size, v.Stored = e.Meta, e.body.length(), e.Stored
 	v.Expires, v.Fresh, v.Failing = e.expires(), e.fresh(now), e.lastFailure() != nil
 	v.Outdated, v.entry = e.outdated(), e
 	v.StaleWhileRevalidate, v.StaleIfError = v.Expires.Add(e.staleWhile()), e.staleIfErrorEnd(nil)
-	return true
 }
 
 func (m *negative) view(key Key, now time.Time, v *View) bool {
@@ -103,6 +137,9 @@ func (c *Cache) Forget(space, before int64) {
 	}
 	c.mu.Unlock()
 	c.negative.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
+	if c.disk != nil {
+		c.disk.Keep(func(s, epoch int64) bool { return s != space || epoch >= before })
+	}
 }
 
 // AllEpochs is larger than every epoch, for Forget.
@@ -111,9 +148,19 @@ const AllEpochs = math.MaxInt64
 // Predict returns the status that Get would have for an object whose metadata is known,
 // Miss or Bypass, and whether Get would find an expired entry. src needs no Body.
 func (c *Cache) Predict(key Key, src *Source) (status Status, stale bool) {
-	stale = !c.hitForPass.marked(key) && c.memory.expired(key, time.Now())
+	stale = !c.hitForPass.marked(key) && c.expired(key, time.Now())
 	if c.bypassed(key, src) {
 		return Bypass, stale
 	}
 	return Miss, stale
+}
+
+// expired reports whether key has a stale entry.
+func (c *Cache) expired(key Key, now time.Time) bool {
+	e := c.peek(key)
+	if e == nil {
+		return false
+	}
+	defer e.Release()
+	return !e.fresh(now)
 }

@@ -22,6 +22,7 @@ const (
 	reasonReplaced = "replaced"
 	reasonPurged   = "purged"
 	reasonGone     = "gone"
+	reasonCorrupt  = "corrupt" // on disk only
 )
 
 // shards divide the lock only. They have one common budget, so that the size of an object
@@ -154,16 +155,6 @@ func (m *memory) peek(key Key) *Entry {
 	return e
 }
 
-// expired reports whether key has a stale entry.
-func (m *memory) expired(key Key, now time.Time) bool {
-	e := m.peek(key)
-	if e == nil {
-		return false
-	}
-	defer e.Release()
-	return !e.fresh(now)
-}
-
 // removeKey removes and returns the entry of key, nil if there is none. The caller must
 // then call evicted.
 func (m *memory) removeKey(key Key) *Entry {
@@ -236,11 +227,8 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.lru.Peek(key)
-	if !ok || e.generation >= by.generation {
+	if !ok || !e.markPurged(by) {
 		return nil
-	}
-	if p := e.purged.Load(); by.hard || p == nil || p.generation < by.generation {
-		e.purged.Store(by) // of two concurrent purges, the later one counts
 	}
 	if by.hard {
 		s.removeLocked(e)

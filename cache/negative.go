@@ -128,7 +128,7 @@ func (c *Cache) Negative(key Key, now time.Time) error { return c.negative.get(k
 func (c *Cache) AddNegative(key Key, g *NotFound, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fetches[key] != nil || c.memory.has(key) {
+	if c.fetches[key] != nil || c.Has(key) {
 		return // an entry or a fetch of the object counts more than a request for its metadata
 	}
 	if generation == c.spaceLocked(key).changed {

@@ -93,7 +93,7 @@ func (f *fetch) dropNotFound() {
 	forgotten := f.generation < f.space.forgotten
 	c.mu.Unlock()
 	if f.old != nil && !forgotten {
-		c.memory.remove(f.old, reasonGone)
+		c.remove(f.old, reasonGone)
 	}
 }
 
@@ -123,14 +123,14 @@ func (f *fetch) confirmed(src *Source) {
 // whether it did. It does not store an entry whose metadata grew (that memory is not
 // accounted) or whose source forbids storing.
 func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
-	m := f.cache.memory
+	c := f.cache
 	e = newEntry(f, src, time.Now().Add(-src.Age), f.old.body)
 	if e.metaBytes > f.old.metaBytes || !src.keeps() {
-		m.remove(f.old, reasonReplaced)
+		c.remove(f.old, reasonReplaced)
 		return e, false
 	}
 	e.metaBytes = f.old.metaBytes
-	return e, m.renew(f.old, e, f.purged)
+	return e, c.renew(f.old, e, f.purged)
 }
 
 // arrived continues a fetch whose load returned an object.
@@ -138,7 +138,7 @@ func (f *fetch) arrived(src *Source) {
 	c := f.cache
 	b := f.newBody(src)
 	if b == nil && f.old != nil && (f.kind != private || !c.memory.storable(f.key, src)) {
-		c.memory.remove(f.old, reasonReplaced) // the object has changed, and will not be stored
+		c.remove(f.old, reasonReplaced) // the object has changed, and will not be stored
 	}
 	c.negative.remove(f.key) // AddNegative may have added one during the fetch
 	if b == nil {
@@ -307,6 +307,7 @@ func (f *fetch) store(e *Entry) {
 	if old != nil {
 		m.evicted(old, reasonReplaced)
 	}
+	c.dropFile(f.key)
 	room := m.room(&m.stored, e.body.cost)
 	c.mu.Lock()
 	put := room && c.fetches[f.key] == f // a purge may have removed f

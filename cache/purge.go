@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"ixmage/cache/disk"
 )
 
 // space is the common state of all entries of one epoch of a Key.Space.
@@ -62,6 +64,9 @@ type Purged struct {
 	Bytes    int64 // of these entries
 	Fetches  int   // running fetches that will not become entries
 	Negative int   // negative entries that were dropped
+	// Err says that the purge could not be made durable on disk. It has been done, but a
+	// crash may undo it, until it is repeated with success.
+	Err error
 }
 
 // Purge invalidates one entry. A soft purge makes it stale: it may still be served during
@@ -71,7 +76,9 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
 	m, p := c.detach(key, match, hard)
 	p.Negative = c.negative.remove(key)
+	n, bytes := c.purgeDisk(key, false, m, &p)
 	c.purgeEntry(key, m, &p)
+	p.atLeast(n, bytes)
 	if hard {
 		// A fetch that started during the purge may have found the old entry: detach it,
 		// so that no request joins it.
@@ -86,6 +93,7 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	m, p := c.detach(at, match, hard)
 	p.Negative = c.negative.drop(match)
+	n, bytes := c.purgeDisk(at, true, m, &p)
 	buf := make([]*Entry, 0, stepSize)
 	for i := range c.memory.shard {
 		for end := math.MaxInt; end > 0; runtime.Gosched() {
@@ -97,12 +105,38 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 			}
 		}
 	}
+	p.atLeast(n, bytes)
 	if hard {
 		// A fetch that started during the purge may have found the old entry: detach it,
 		// so that no request joins it.
 		c.detach(at, match, true)
 	}
 	return p
+}
+
+// purgeDisk writes the mark m of the key at, or of all keys with its prefix, to the disk, so
+// that no file from before is opened again, and applies it to the files that are open.
+//
+// The moves are detached after that, because one that began during the purge may have opened
+// a file before the mark was there. An entry that it has put into a table is found there, in
+// memory too, if the caller looks there afterwards. It returns how many entries it found.
+func (c *Cache) purgeDisk(at Key, prefix bool, m *mark, p *Purged) (n int, bytes int64) {
+	if c.disk == nil {
+		return 0, 0
+	}
+	match := func(k Key) bool { return prefix && under(k, at) || k == at }
+	n, bytes, err := c.disk.Purge(disk.Mark{
+		Space: at.Space, Epoch: at.Epoch, Object: at.Object, Prefix: prefix,
+		Hard: m.hard, Generation: m.generation, At: m.at,
+	})
+	p.Err = err
+	c.detach(at, match, m.hard)
+	return max(n, c.files.purge(match, m)), bytes
+}
+
+// atLeast counts the entries that were found on disk. Most of them are in memory too.
+func (p *Purged) atLeast(n int, bytes int64) {
+	p.Entries, p.Bytes = max(p.Entries, n), max(p.Bytes, bytes)
 }
 
 // PurgeSpace is a soft purge of a whole epoch. Its time does not depend on the number of
@@ -118,8 +152,7 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	c.mu.Lock()
 	m, p := c.detachLocked(at, match, false)
-	// An epoch without a space has neither fetches nor entries.
-	if s := c.spaces[id]; s != nil {
+	if s := c.markedLocked(id); s != nil {
 		s.mark(&s.purged, m)
 		p.Entries, p.Bytes = int(s.entries.Load()), s.bytes.Load()
 	}
@@ -128,7 +161,19 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	}
 	c.mu.Unlock()
 	p.Negative = c.negative.drop(match)
+	onDisk := *m
+	onDisk.hard = retire
+	p.atLeast(c.purgeDisk(at, true, &onDisk, &p))
 	return p
+}
+
+// markedLocked returns the space that a mark belongs to. An epoch without a space has
+// neither fetches nor entries, but it may have files.
+func (c *Cache) markedLocked(id spaceID) *space {
+	if c.disk != nil {
+		return c.spaceLocked(Key{Space: id.space, Epoch: id.epoch})
+	}
+	return c.spaces[id]
 }
 
 // Revalidate is for an epoch whose default lifetimes have changed. It makes the entries
@@ -150,8 +195,7 @@ func (c *Cache) Revalidate(spaceNo, epoch int64, staleWhile time.Duration) {
 	at := Key{Space: spaceNo, Epoch: epoch}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// An epoch without a space has neither fetches nor entries.
-	if s := c.spaces[spaceID{spaceNo, epoch}]; s != nil {
+	if s := c.markedLocked(spaceID{spaceNo, epoch}); s != nil {
 		m, _ := c.detachLocked(at, func(k Key) bool { return under(k, at) }, false)
 		m.staleWhile = staleWhile
 		s.mark(&s.outdated, m)
@@ -172,6 +216,11 @@ func (c *Cache) detachLocked(at Key, match func(Key) bool, hard bool) (*mark, Pu
 	generation := c.generation.Add(1)
 	if s := c.spaces[spaceID{at.Space, at.Epoch}]; s != nil {
 		s.changed = generation
+	}
+	for key := range c.moves {
+		if match(key) {
+			delete(c.moves, key)
+		}
 	}
 	for key, f := range c.fetches {
 		if match(key) {

@@ -1,6 +1,9 @@
 package cache
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 )
@@ -39,6 +42,7 @@ type Reader struct {
 	Expires time.Time
 
 	use     atomic.Int32
+	buf     []byte  // of bytes read from a file
 	body    *body   // or
 	stream  *stream // or neither; changed by Next alone
 	private bool    // the stream was there from the beginning
@@ -71,6 +75,8 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 	switch {
 	case r.stream != nil:
 		return r.stream.next()
+	case r.body != nil && r.body.file != nil:
+		return r.readFile(off)
 	case r.body != nil:
 		p, err = r.body.next(int(off))
 		if err == errOutgrown { //nolint:errorlint // it is never wrapped
@@ -81,10 +87,30 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 	return nil, errBare
 }
 
+// fileChunk is the most that is read from disk at a time: one block of a checksum.
+const fileChunk = 64 << 10
+
+// readFile is Next for a body on disk. An entry whose file cannot be read is not used again.
+func (r *Reader) readFile(off int64) ([]byte, error) {
+	f := r.body.file
+	if off >= f.Size {
+		return nil, io.EOF
+	}
+	if r.buf == nil {
+		r.buf = make([]byte, min(fileChunk, f.Size))
+	}
+	p := r.buf[:min(int64(len(r.buf)), f.Size-off)]
+	if _, err := f.ReadAt(p, off); err != nil {
+		r.body.spoilt.Store(true)
+		return nil, fmt.Errorf("read a body from disk: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	return p, nil
+}
+
 // Complete returns the whole body if all of it is in memory already. Do not change
 // the bytes, and do not use them after Close.
 func (r *Reader) Complete() ([]byte, bool) {
-	if r.body == nil || r.use.Load() == closed || !r.body.sealed.Load() {
+	if r.body == nil || r.body.file != nil || r.use.Load() == closed || !r.body.sealed.Load() {
 		return nil, false
 	}
 	return r.body.data, true
@@ -145,7 +171,7 @@ func (r *Reader) Exclusive() bool { return r.stream != nil }
 // entryReader takes over the caller's reference on e.
 func entryReader(e *Entry, status Status) *Reader {
 	return &Reader{
-		Status: status, Meta: e.Meta, Size: int64(len(e.body.data)), Stores: true,
+		Status: status, Meta: e.Meta, Size: e.body.length(), Stores: true,
 		Stored: e.Stored, Expires: e.expires(), body: e.body,
 	}
 }
@@ -167,7 +193,7 @@ func answeredReader(w waiter) *Reader {
 func bareReader(f *fetch) *Reader {
 	r := metaReader(f)
 	if f.entry != nil {
-		r.Size = int64(len(f.entry.body.data)) // a source with Same has no Size
+		r.Size = f.entry.body.length() // a source with Same has no Size
 	}
 	r.Status, r.NoBody = Collapsed, true
 	return r

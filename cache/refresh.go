@@ -19,7 +19,7 @@ func (c *Cache) Refresh(key Key, e *Entry, load Load) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// A fetch must not restore an entry that was dropped since the hit.
-	if c.memory.stores(e) && !c.refreshLocked(key, e, time.Now(), load) {
+	if c.stores(e) && !c.refreshLocked(key, e, time.Now(), load) {
 		e.refreshing.Store(false)
 	}
 }
@@ -46,7 +46,8 @@ func (s *space) mayRefresh(c *Cache) bool {
 // Prefetch starts a background fetch of key, unless the key has an entry, a negative entry
 // or a running fetch, or would bypass the cache.
 func (c *Cache) Prefetch(key Key, load Load) {
-	if c.memory.has(key) || c.hitForPass.marked(key) {
+	c.Open(context.Background(), key)
+	if c.Has(key) || c.hitForPass.marked(key) {
 		return
 	}
 	c.mu.Lock()
@@ -60,6 +61,6 @@ func (c *Cache) Prefetch(key Key, load Load) {
 // GetStale returns the entry of key, however stale, and marks it as used. The caller must
 // Release it.
 func (c *Cache) GetStale(key Key) (*Entry, bool) {
-	e := c.memory.look(key)
+	e := c.look(key)
 	return e, e != nil
 }
