@@ -55,8 +55,8 @@ type serveCmd struct {
 	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
 	MasterKey      string `help:"file:PATH or aws-kms://ARN. Default: generated into <data>/master.keyset." placeholder:"KEY"`
 
-	CacheMemory    amount `default:"256MiB" help:"Budget of the memory tier, everything counted: bytes, or a percentage of the memory of this machine or its cgroup, as in 25%. 0 stores nothing."`
-	CacheObjectMax size   `default:"32MiB" help:"A larger object is streamed past the cache."`
+	CacheMemory    amount     `default:"256MiB" help:"Budget of the memory tier, everything counted: bytes, or a percentage of the memory of this machine or its cgroup, as in 25%. 0 stores nothing."`
+	CacheObjectMax alias.Size `default:"32MiB" help:"A larger object is streamed past the cache."`
 
 	AllowPrivateEndpoints bool `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
 
@@ -426,30 +426,7 @@ func flagText(ctx *kong.DecodeContext) (string, error) {
 	return value.String(), err
 }
 
-// size is a number of bytes.
-type size int64
-
-// maxSize is above the memory of any machine, and far from overflow.
-const maxSize = 1 << 44
-
-// parseSize reads digits, alone or followed by KiB, MiB or GiB.
-func parseSize(text string, _ *kong.Tag) (size, error) {
-	digits, unit := text, uint64(1)
-	for suffix, n := range map[string]uint64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if d, ok := strings.CutSuffix(text, suffix); ok {
-			digits, unit = d, n
-			break
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if errors.Is(err, strconv.ErrRange) || n > maxSize/unit {
-		return 0, fmt.Errorf("%q is too much: at most %dGiB", text, maxSize>>30)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a size: use a number of bytes, or one with KiB, MiB or GiB, as in 256MiB", text)
-	}
-	return size(n * unit), nil
-}
+func parseSize(text string, _ *kong.Tag) (alias.Size, error) { return alias.ParseSize(text) }
 
 // parseDuration reads Go's syntax of durations.
 func parseDuration(text string, _ *kong.Tag) (time.Duration, error) {

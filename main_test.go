@@ -387,7 +387,7 @@ func TestLimitsPage(t *testing.T) {
 	}
 	for name, f := range flags {
 		switch f.Target.Interface().(type) {
-		case size, amount, time.Duration, int:
+		case alias.Size, amount, time.Duration, int:
 			if !f.Hidden && !named[name] {
 				t.Errorf("the page has no row with the default of --%s", name)
 			}

@@ -9,11 +9,13 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kong"
+
+	"ixmage/alias"
 )
 
 // amount is a number of bytes, or a percentage of a total that is known at the start.
 type amount struct {
-	bytes   size
+	bytes   alias.Size
 	percent int64 // if it is not 0, bytes is 0
 }
 

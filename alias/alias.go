@@ -54,6 +54,10 @@ type Alias struct {
 	CORSHeaders []string
 	Fallback    Fallback
 
+	// CacheMin are the bytes in memory that objects of other aliases cannot evict, CacheMax
+	// is the most that this one may have there; 0 means none.
+	CacheMin, CacheMax Size
+
 	State State
 	// Epoch is part of every cache key. A change of location and RaiseEpoch raise it;
 	// it never decreases.
@@ -150,7 +154,8 @@ func (a *Alias) fields() map[string]any {
 		"stale_while_revalidate": a.StaleWhileRevalidate, "stale_if_error": a.StaleIfError, "state": a.State,
 		"cache_control": a.CacheControl, "cors_origins": fmt.Sprintf("%q", a.CORSOrigins),
 		"cors_headers": fmt.Sprintf("%q", a.CORSHeaders),
-		"fallback":     a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
+		"cache_min":    a.CacheMin, "cache_max": a.CacheMax,
+		"fallback": a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
 	}
 }
 
@@ -167,6 +172,7 @@ func (a *Alias) problems(p Policy) []Problem {
 	problems = append(problems, a.originProblems()...)
 	problems = append(problems, a.headerProblems()...)
 	problems = append(problems, a.fallbackProblems()...)
+	problems = append(problems, a.shareProblems()...)
 	switch a.State {
 	case StateActive, StateProvisioning, StateFailed:
 	default:

@@ -51,11 +51,11 @@ func TestValidateChange(t *testing.T) {
 		*a = Alias{
 			Name: "A", Location: Location{Bucket: "-", BucketOwner: "1", Prefix: "*/", Region: "-", Endpoint: "x"},
 			Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "x",
-			CacheControl: "x", CORSOrigins: []string{"x"}, CORSHeaders: []string{"x x"}, Fallback: Fallback{"/", "/a"},
+			CacheControl: "x", CORSOrigins: []string{"x"}, CORSHeaders: []string{"x x"}, Fallback: Fallback{"/", "/a"}, CacheMin: -1, CacheMax: -1,
 		}
 	}
 	every := "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error " +
-		"cache_control cors_origins cors_headers fallback.missing fallback.broken state"
+		"cache_control cors_origins cors_headers fallback.missing fallback.broken cache_min cache_max state"
 	plain := func(a *Alias) { a.Endpoint = "http://s3.example.com" }
 	for _, row := range []struct {
 		name      string
@@ -70,7 +70,7 @@ func TestValidateChange(t *testing.T) {
 			*a = Alias{
 				Name: "B", Location: Location{Bucket: "+", BucketOwner: "2", Prefix: "?/", Region: "+", Endpoint: "y"},
 				Canary: "//", TTL: -2, NegativeTTL: -2, StaleWhileRevalidate: -2, StaleIfError: -2, State: "y",
-				CacheControl: "y", CORSOrigins: []string{"y"}, CORSHeaders: []string{"y y"}, Fallback: Fallback{"//", "//a"},
+				CacheControl: "y", CORSOrigins: []string{"y"}, CORSHeaders: []string{"y y"}, Fallback: Fallback{"//", "//a"}, CacheMin: -2, CacheMax: -2,
 			}
 		}, every},
 		{"wrong before, and in the same way with another value", plain, func(a *Alias) { a.Endpoint = "http://s3.example.org" }, "endpoint"},
@@ -207,8 +207,8 @@ func TestValidate(t *testing.T) {
 		{"state empty", func(a *Alias) { a.State = "" }, "state"},
 
 		{"everything at once", func(a *Alias) {
-			*a = Alias{Name: "-", Location: Location{Bucket: "-", BucketOwner: "-", Prefix: "*", Region: "-", Endpoint: "-"}, Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "-", CacheControl: "-", CORSOrigins: []string{"-"}, CORSHeaders: []string{"-,"}, Fallback: Fallback{"-/", "-/"}}
-		}, "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error cache_control cors_origins cors_headers fallback state"},
+			*a = Alias{Name: "-", Location: Location{Bucket: "-", BucketOwner: "-", Prefix: "*", Region: "-", Endpoint: "-"}, Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "-", CacheControl: "-", CORSOrigins: []string{"-"}, CORSHeaders: []string{"-,"}, Fallback: Fallback{"-/", "-/"}, CacheMin: -1, CacheMax: -1}
+		}, "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error cache_control cors_origins cors_headers fallback cache_min cache_max state"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -167,6 +167,8 @@ type aliasJSON struct {
 	CORSOrigins          []string     `json:"cors_origins"`
 	CORSHeaders          []string     `json:"cors_headers"`
 	Fallback             fallbackJSON `json:"fallback"`
+	CacheMin             string       `json:"cache_min"`
+	CacheMax             string       `json:"cache_max"`
 	State                alias.State  `json:"state"`
 	Revision             int64        `json:"revision"`
 	CreatedAt            string       `json:"created_at"`
@@ -182,6 +184,7 @@ func showAlias(a *alias.Alias) aliasJSON {
 		StaleWhileRevalidate: a.StaleWhileRevalidate.String(), StaleIfError: a.StaleIfError.String(),
 		CacheControl: a.CacheControl, CORSOrigins: append([]string{}, a.CORSOrigins...),
 		CORSHeaders: append([]string{}, a.CORSHeaders...), Fallback: fallbackJSON(a.Fallback),
+		CacheMin: sizeOrNone(a.CacheMin), CacheMax: sizeOrNone(a.CacheMax),
 		State: a.State, Revision: a.Revision,
 		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt),
 	}
@@ -244,6 +247,8 @@ func (in *aliasInput) members(null onNull) []field {
 		member[[]string]{"cors_origins", asStrings, func(a *alias.Alias) *[]string { return &a.CORSOrigins }}.of(in, null),
 		member[[]string]{"cors_headers", asStrings, func(a *alias.Alias) *[]string { return &a.CORSHeaders }}.of(in, null),
 		{name: "fallback", read: in.fallback},
+		member[alias.Size]{"cache_min", asSize, func(a *alias.Alias) *alias.Size { return &a.CacheMin }}.of(in, null),
+		member[alias.Size]{"cache_max", asSize, func(a *alias.Alias) *alias.Size { return &a.CacheMax }}.of(in, null),
 		{name: "state", readOnly: keptByServer},
 		{name: "revision", readOnly: keptByServer},
 		{name: "created_at", readOnly: keptByServer},
@@ -319,6 +324,14 @@ func (in *aliasInput) credentialByName(path string, raw json.RawMessage, form st
 	}
 	in.ref.Name = name
 	return nil
+}
+
+// sizeOrNone formats a size for the API; "" is none.
+func sizeOrNone(s alias.Size) string {
+	if s == 0 {
+		return ""
+	}
+	return s.String()
 }
 
 // fallbackJSON is a fallback in JSON: one path if both classes of error have the same,

@@ -17,7 +17,8 @@ func TestAliasCreateAllFields(t *testing.T) {
 	r := a.do("POST", "/api/v1/aliases", `{"name":"shop","bucket":"acme-media","bucket_owner":"123456789012","prefix":"website-images",
 		"region":"eu-west-1","endpoint":"","path_style":true,"credential":`+keyPair+`,"canary":"a&b.jpg","enabled":false,
 		"ttl":"90m","negative_ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h0.5s",
-		"cache_control":"Public,MAX-AGE=060","cors_origins":["https://Shop.example.com:443"],"cors_headers":["X-Viewer","range"],"fallback":"none.svg"}`).want(201, "")
+		"cache_control":"Public,MAX-AGE=060","cors_origins":["https://Shop.example.com:443"],"cors_headers":["X-Viewer","range"],"fallback":"none.svg",
+		"cache_min":"1024KiB","cache_max":3221225472}`).want(201, "")
 	var got aliasJSON
 	r.decode(&got)
 	for name, at := range map[string]string{"created_at": got.CreatedAt, "updated_at": got.UpdatedAt} {
@@ -29,7 +30,8 @@ func TestAliasCreateAllFields(t *testing.T) {
 	want := `{"name":"shop","bucket":"acme-media","bucket_owner":"123456789012","prefix":"website-images/","region":"eu-west-1",` +
 		`"endpoint":"","path_style":true,"credential":"shop","canary":"a&b.jpg","enabled":false,"ttl":"1h30m0s","negative_ttl":"1s",` +
 		`"stale_while_revalidate":"0s","stale_if_error":"1h0m0.5s",` +
-		`"cache_control":"public, max-age=60","cors_origins":["https://shop.example.com"],"cors_headers":["X-Viewer","range"],"fallback":"none.svg","state":"active","revision":1,` +
+		`"cache_control":"public, max-age=60","cors_origins":["https://shop.example.com"],"cors_headers":["X-Viewer","range"],"fallback":"none.svg",` +
+		`"cache_min":"1MiB","cache_max":"3GiB","state":"active","revision":1,` +
 		`"created_at":"` + got.CreatedAt + `","updated_at":"` + got.UpdatedAt + "\"}\n"
 	if r.body != want {
 		t.Errorf("alias:\n got %s\nwant %s", r.body, want)
@@ -211,7 +213,8 @@ func TestAliasPatch(t *testing.T) {
 		}},
 		{"null is the default", `{"prefix":null,"canary":null,"enabled":null,"ttl":null,"negative_ttl":null,` +
 			`"stale_while_revalidate":null,"stale_if_error":null,"path_style":null,"bucket_owner":null,` +
-			`"cache_control":null,"cors_origins":null,"cors_headers":null,"fallback":null}`, func(a *aliasJSON) {
+			`"cache_control":null,"cors_origins":null,"cors_headers":null,"fallback":null,"cache_min":null,"cache_max":null}`, func(a *aliasJSON) {
+			a.CacheMin, a.CacheMax = "", ""
 			a.CacheControl, a.CORSOrigins, a.CORSHeaders, a.Fallback = "", []string{}, []string{}, fallbackJSON{}
 			a.Prefix, a.Canary, a.Enabled, a.PathStyle, a.BucketOwner = "", "", true, false, ""
 			a.TTL, a.NegativeTTL, a.StaleWhileRevalidate, a.StaleIfError = "1h0m0s", "5s", "1m0s", "24h0m0s"
@@ -229,6 +232,11 @@ func TestAliasPatch(t *testing.T) {
 		{"origins", `{"cors_origins":["http://a.example:80","https://b.example:8443"]}`, func(a *aliasJSON) {
 			a.CORSOrigins = []string{"http://a.example", "https://b.example:8443"}
 		}},
+		{"a floor", `{"cache_min":"512KiB"}`, func(a *aliasJSON) { a.CacheMin = "512KiB" }},
+		{"a floor of the ceiling", `{"cache_min":1048576}`, func(a *aliasJSON) { a.CacheMin = "1MiB" }},
+		{"no floor", `{"cache_min":0}`, func(a *aliasJSON) { a.CacheMin = "" }},
+		{"no ceiling", `{"cache_max":""}`, func(a *aliasJSON) { a.CacheMax = "" }},
+		{"floor and ceiling", `{"cache_max":"2GiB","cache_min":"1GiB"}`, func(a *aliasJSON) { a.CacheMin, a.CacheMax = "1GiB", "2GiB" }},
 		{"headers", `{"cors_headers":["X-B","x-a"]}`, func(a *aliasJSON) { a.CORSHeaders = []string{"X-B", "x-a"} }},
 		{"no headers", `{"cors_headers":[]}`, func(a *aliasJSON) { a.CORSHeaders = []string{} }},
 		{"no origins", `{"cors_origins":[]}`, func(a *aliasJSON) { a.CORSOrigins = []string{} }},
@@ -246,7 +254,7 @@ func TestAliasPatch(t *testing.T) {
 			a.do("POST", "/api/v1/aliases", `{"name":"shop","bucket":"acme-media","bucket_owner":"123456789012","prefix":"p/","region":"eu-west-1",
 				"path_style":true,"credential":`+keyPair+`,"canary":"c.jpg","enabled":true,"ttl":"7s","negative_ttl":"7s",
 				"stale_while_revalidate":"7s","stale_if_error":"7s","cache_control":"no-cache","cors_origins":["*"],"cors_headers":["X-A"],
-				"fallback":{"missing":"m.png","broken":"b.png"}}`).want(201, "").decode(&want)
+				"cache_min":"1KiB","cache_max":"1MiB","fallback":{"missing":"m.png","broken":"b.png"}}`).want(201, "").decode(&want)
 			r := a.do("PATCH", "/api/v1/aliases/shop", c.patch, "Content-Type", "application/merge-patch+json").want(200, "")
 			r.decode(&got)
 			before := want
@@ -410,6 +418,18 @@ func TestAnswerFieldsRefused(t *testing.T) {
 		{`"cors_headers":["X A"]`, "cors_headers"},
 		{`"cors_headers":["X-A\r\nX: y"]`, "cors_headers"},
 		{`"cache_control":7`, "cache_control"},
+		{`"cache_min":"1MB"`, "cache_min"},
+		{`"cache_min":"much"`, "cache_min"},
+		{`"cache_min":true`, "cache_min"},
+		{`"cache_min":["1MiB"]`, "cache_min"},
+		{`"cache_min":-1`, "cache_min"},
+		{`"cache_min":"-1"`, "cache_min"},
+		{`"cache_min":1.5`, "cache_min"},
+		{`"cache_min":1e6`, "cache_min"},
+		{`"cache_max":"16385GiB"`, "cache_max"},
+		{`"cache_max":"25%"`, "cache_max"},
+		{`"cache_max":{}`, "cache_max"},
+		{`"cache_min":"2MiB","cache_max":"1MiB"`, "cache_min"},
 		{`"cache_control":["public"]`, "cache_control"},
 		{`"cache_control":"forever"`, "cache_control"},
 		{`"cache_control":"public\r\nSet-Cookie: a=b"`, "cache_control"},
@@ -424,7 +444,7 @@ func TestAnswerFieldsRefused(t *testing.T) {
 			t.Errorf("%s at registration: got problems with %q, want %q", c.member, got, c.fields)
 		}
 	}
-	for _, member := range []string{`"cors_origins":null`, `"cors_headers":null`, `"cache_control":null`} { // null means something in a patch only
+	for _, member := range []string{`"cors_origins":null`, `"cors_headers":null`, `"cache_control":null`, `"cache_max":null`} { // null means something in a patch only
 		body := `{"name":"new","bucket":"acme-media","region":"eu-west-1","credential":null,` + member + `}`
 		a.do("POST", "/api/v1/aliases", body).want(400, "invalid")
 	}

@@ -258,6 +258,25 @@ func asDuration(raw json.RawMessage) (time.Duration, string) {
 	return d, ""
 }
 
+// asSize reads a string with a size, "" for none, or a number of bytes.
+func asSize(raw json.RawMessage) (alias.Size, string) {
+	form := fmt.Sprintf(`a size of at most %s: a string like "64MiB", a number of bytes, or "" for none`, alias.MaxSize)
+	text := string(bytes.TrimSpace(raw))
+	if is := typeOf(raw); is == "a string" {
+		text, _ = asString(raw)
+	} else if is != "a number" {
+		return 0, "must be " + form + ", not " + is
+	}
+	if text == "" {
+		return 0, ""
+	}
+	n, err := alias.ParseSize(text)
+	if err != nil {
+		return 0, "must be " + form
+	}
+	return n, ""
+}
+
 func asName(raw json.RawMessage) (alias.Name, string) {
 	text, wrong := as[string](raw, "a string")
 	return alias.Name(text), wrong

@@ -32,7 +32,7 @@ func TestCopyFails(t *testing.T) {
 	}
 	write(t, path, nil)
 	execRaw(t, path, "PRAGMA foreign_keys = OFF;\n"+string(text))
-	if err := os.MkdirAll(path+".before-5/in-the-way", 0o700); err != nil {
+	if err := os.MkdirAll(path+".before-6/in-the-way", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -41,9 +41,9 @@ func TestCopyFails(t *testing.T) {
 			t.Fatalf("got %v, want a refusal", err)
 		}
 	}
-	if err := os.RemoveAll(path + ".before-5"); err != nil {
+	if err := os.RemoveAll(path + ".before-6"); err != nil {
 		t.Fatal(err)
 	}
 	s := openTest(t, path)
-	wantCopy(t, s) // of the old schema: nothing was migrated before
+	wantCopy(t, s, 3, 4) // of the old schema: nothing was migrated before
 }

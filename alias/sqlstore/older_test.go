@@ -51,7 +51,7 @@ func openOlder(t *testing.T, version string) (*alias.Registry, *Store) {
 func TestOlderRegistry(t *testing.T) {
 	t.Parallel()
 	r, s := openOlder(t, "v0")
-	wantCopy(t, s)
+	wantCopy(t, s, 3, 4)
 	wantOlderAliases(t, r)
 	wantOlderCredentials(t, r)
 	wantOlderHistory(t, r, s)
@@ -68,14 +68,14 @@ func TestOlderRegistry(t *testing.T) {
 }
 
 // wantCopy checks that the registry was copied before its schema was migrated, and that the
-// copy has the old schema and all rows.
-func wantCopy(t *testing.T, s *Store) {
+// copy has the old schema, of wantVersion, and all rows.
+func wantCopy(t *testing.T, s *Store, wantVersion, wantAliases int) {
 	t.Helper()
 	var path string
 	if err := s.reader.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
 		t.Fatal(err)
 	}
-	copied := path + ".before-5"
+	copied := path + ".before-6"
 	info, err := os.Stat(copied)
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("got %v, %v, want a copy of mode 0600", info, err)
@@ -87,11 +87,44 @@ func wantCopy(t *testing.T, s *Store) {
 	}
 	defer db.Close()
 	const query = `SELECT (SELECT max(version_id) FROM goose_db_version), (SELECT count(*) FROM aliases)`
-	if err := db.QueryRowContext(t.Context(), query).Scan(&version, &aliases); err != nil || version != 3 || aliases != 4 {
+	if err := db.QueryRowContext(t.Context(), query).Scan(&version, &aliases); err != nil || version != wantVersion || aliases != wantAliases {
 		t.Errorf("the copy has version %d and %d aliases, %v", version, aliases, err)
 	}
 	if left, _ := filepath.Glob(path + "*.tmp-*"); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestRegistryBeforeShares: aliases from before cache_min and cache_max have neither, keep
+// everything else, and can get both.
+func TestRegistryBeforeShares(t *testing.T) {
+	t.Parallel()
+	r, s := openOlder(t, "v5")
+	wantCopy(t, s, 5, 3)
+	want := alias.New()
+	want.ID, want.Name, want.CredentialID, want.Credential = 7833110035793063359, "shop", 6903347317548531466, "shop"
+	want.Location = alias.Location{Bucket: "acme-media", Prefix: "website-images/", Region: "eu-west-1"}
+	want.Canary, want.State, want.Epoch, want.Revision = "a.jpg", alias.StateActive, 2, 1
+	want.CORSOrigins, want.CORSHeaders = []string{"https://shop.example.com"}, []string{"X-Viewer"}
+	want.Fallback = alias.Fallback{Missing: "none.png", Broken: "none.png"}
+	want.CreatedAt = time.UnixMicro(1795948115212859).UTC()
+	want.UpdatedAt = want.CreatedAt
+	route, _ := r.Lookup("shop")
+	if diff := cmp.Diff(want, route.Alias); diff != "" {
+		t.Errorf("alias (-want +got):\n%s", diff)
+	}
+	kp, err := r.Reveal(route.Credential)
+	if err != nil || kp.SecretAccessKey.Reveal() != "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY" {
+		t.Errorf("its secret: %v", err)
+	}
+	if _, err := r.UpdateAlias(t.Context(), "shop", 1, func(a *alias.Alias, _ *alias.CredentialRef) error {
+		a.CacheMin, a.CacheMax = 1<<20, 1<<30
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Alias(t.Context(), "shop"); err != nil || got.CacheMin != 1<<20 || got.CacheMax != 1<<30 {
+		t.Errorf("after the change: %+v, %v", got, err)
 	}
 }
 

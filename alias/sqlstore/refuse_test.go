@@ -70,7 +70,7 @@ func TestOpenSQLiteRefuses(t *testing.T) {
 				execRaw(t, path, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (7, 1)`)
 				return path
 			},
-			want: []string{"schema version 7", "versions up to 5", "newer ixmage", "run that one", "backup"},
+			want: []string{"schema version 7", "versions up to 6", "newer ixmage", "run that one", "backup"},
 		},
 		{
 			name: "text file",

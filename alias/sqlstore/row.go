@@ -13,7 +13,7 @@ import (
 
 const selectAliases = `SELECT a.id, a.name, a.bucket, a.bucket_owner, a.prefix, a.region, a.endpoint, a.path_style,
 	a.credential_id, c.name, a.canary, a.enabled, a.ttl, a.negative_ttl, a.stale_while_revalidate, a.stale_if_error,
-	a.cache_control, a.cors_origins, a.cors_headers, a.fallback_missing, a.fallback_broken,
+	a.cache_control, a.cors_origins, a.cors_headers, a.fallback_missing, a.fallback_broken, a.cache_min, a.cache_max,
 	a.state, a.epoch, a.revision, a.created_at, a.updated_at
 	FROM aliases a LEFT JOIN credentials c ON c.id = a.credential_id`
 
@@ -27,7 +27,7 @@ func scanAlias(r row) (*alias.Alias, error) {
 	err := r.Scan(&a.ID, &a.Name, &a.Bucket, &a.BucketOwner, &a.Prefix, &a.Region, &a.Endpoint, &a.PathStyle,
 		&a.CredentialID, &credential, &a.Canary, &a.Enabled,
 		&a.TTL, &a.NegativeTTL, &a.StaleWhileRevalidate, &a.StaleIfError,
-		&a.CacheControl, &origins, &headers, &a.Fallback.Missing, &a.Fallback.Broken,
+		&a.CacheControl, &origins, &headers, &a.Fallback.Missing, &a.Fallback.Broken, &a.CacheMin, &a.CacheMax,
 		&a.State, &a.Epoch, &a.Revision, &created, &updated)
 	if err != nil {
 		return nil, &alias.DamagedError{Kind: "alias", Name: a.Name, ID: a.ID, Cause: err}
@@ -55,7 +55,7 @@ func words(s string) []string {
 var aliasColumns = []string{
 	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style",
 	"credential_id", "canary", "enabled", "ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error",
-	"cache_control", "cors_origins", "cors_headers", "fallback_missing", "fallback_broken",
+	"cache_control", "cors_origins", "cors_headers", "fallback_missing", "fallback_broken", "cache_min", "cache_max",
 	"state", "epoch", "revision", "created_at", "updated_at", "id",
 }
 
@@ -65,7 +65,7 @@ func aliasValues(a *alias.Alias) []any {
 		a.CredentialID, a.Canary, a.Enabled,
 		int64(a.TTL), int64(a.NegativeTTL), int64(a.StaleWhileRevalidate), int64(a.StaleIfError),
 		a.CacheControl, strings.Join(a.CORSOrigins, " "), strings.Join(a.CORSHeaders, " "),
-		a.Fallback.Missing, a.Fallback.Broken,
+		a.Fallback.Missing, a.Fallback.Broken, int64(a.CacheMin), int64(a.CacheMax),
 		string(a.State), a.Epoch, a.Revision, micros(a.CreatedAt), micros(a.UpdatedAt), a.ID,
 	}
 }

@@ -25,6 +25,7 @@ func testAliasRoundTrip(t *testing.T, s alias.Store) {
 	next.CredentialID, next.Credential, next.Canary, next.Enabled = 2, "two", "", false
 	next.TTL, next.NegativeTTL, next.StaleWhileRevalidate, next.StaleIfError = 0, 0, 0, 0
 	next.CacheControl, next.CORSOrigins, next.CORSHeaders, next.Fallback = "", nil, nil, alias.Fallback{Missing: "a"}
+	next.CacheMin, next.CacheMax = 0, 0
 	next.State, next.Epoch, next.Revision, next.UpdatedAt = alias.StateFailed, 1<<62+1, 2, at.Add(time.Hour)
 	must(t, s, func(tx alias.Tx) error { return tx.UpdateAlias(&next) })
 	wantAlias(t, s, &next)

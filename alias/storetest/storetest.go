@@ -97,7 +97,8 @@ func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 		CacheControl: "public, max-age=60", CORSOrigins: []string{"https://b.example", "http://[::1]:8080"},
 		CORSHeaders: []string{"X-Requested-With", "!#$%&'*+-.^_`|~"},
 		Fallback:    alias.Fallback{Missing: "none/ü .png", Broken: "down.png"},
-		State:       alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
+		CacheMin:    1, CacheMax: alias.MaxSize,
+		State: alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
 	}
 }
 
