@@ -127,6 +127,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 	if f := c.fetches[key]; f != nil {
 		switch {
 		case f.joinableLocked(now):
+			c.memory.request(key)
 			return f.joinLocked(now), nil
 		case f.exclusive(): // it will store an entry, so no other fetch replaces it
 			return waiter{}, nil

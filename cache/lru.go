@@ -34,6 +34,9 @@ const shards = 64
 // TestAccountingMatchesHeap measured 540 to 555 bytes, depending on the load of the maps.
 const entryOverhead = 548
 
+// sketchShare is the part of the budget that the sketches take: two counters for each KiB.
+const sketchShare = 1024
+
 // budget counts bytes against a limit.
 type budget struct {
 	limit int64
@@ -68,7 +71,8 @@ type memory struct {
 	seed      maphash.Seed
 	held      budget // by entries, fetches, readers and reservations
 	reserved  budget // by the caller: see Reserve
-	stored    budget // by entries alone; its limit is the tier's capacity
+	stored    budget // by entries alone
+	capacity  int64  // of the tier: the limit of stored, and the sketches
 	entries   atomic.Int64
 	filling   atomic.Int64 // of held: by fetches under way
 	relief    func(pinned, limit int64) Relief
@@ -81,30 +85,56 @@ type memory struct {
 
 func newMemory(cfg Config, rec Recorder) *memory {
 	m := &memory{
-		rec: rec, seed: maphash.MakeSeed(), objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor)), relief: cfg.Relieve,
+		rec: rec, seed: maphash.MakeSeed(), capacity: cfg.Memory, relief: cfg.Relieve,
+		objectMax: min(cfg.ObjectMax, max(cfg.Memory, fetchFloor)),
 	}
 	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced, reasonPurged, reasonGone} {
 		rec.Evicted(Tier, reason, 0)
 	}
-	m.stored.limit = cfg.Memory
 	m.held.limit = max(cfg.Memory, fetchFloor)
+	sketches := m.held.limit / sketchShare
+	m.held.limit -= sketches
+	m.stored.limit = min(cfg.Memory, m.held.limit)
 	m.reserved.limit = m.held.limit / reservedShare
 	m.arena = arena.New(m.held.limit)
 	m.growing.limit = m.held.limit * arena.WindowFactor / growingShare
 	for i := range m.shard {
 		m.shard[i].init()
+		m.shard[i].sketch = newSketch(sketches / shards)
 	}
 	return m
 }
 
-func (m *memory) of(key Key) *shard {
-	h := maphash.String(m.seed, key.Object) ^ uint64(key.Space)*0x9e3779b97f4a7c15
-	return &m.shard[h%shards]
+func (m *memory) of(key Key) *shard { return &m.shard[m.hash(key)%shards] }
+
+// hash does not depend on the epoch: a purge does not make an object less popular.
+func (m *memory) hash(key Key) uint64 {
+	return maphash.String(m.seed, key.Object) ^ uint64(key.Space)*0x9e3779b97f4a7c15
+}
+
+// request counts a request for key that joins a fetch.
+func (m *memory) request(key Key) {
+	h := m.hash(key)
+	s := &m.shard[h%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sketch.add(h)
+}
+
+// requests estimates how often key was requested lately, hits and misses: 15 at most, and
+// perhaps too many, but not too few.
+func (m *memory) requests(key Key) int {
+	h := m.hash(key)
+	s := &m.shard[h%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sketch.count(h)
 }
 
 // hit returns a fresh entry, retained for the caller.
 func (m *memory) hit(key Key, now time.Time) *Entry {
-	s := m.of(key)
+	h := m.hash(key)
+	s := &m.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.lru.Get(key)
@@ -115,16 +145,19 @@ func (m *memory) hit(key Key, now time.Time) *Entry {
 	if !e.fresh(now) {
 		return nil
 	}
+	s.sketch.add(h)
 	e.body.retain(1)
 	return e
 }
 
-// look returns an entry, fresh or stale, retained for the caller. An expired entry stays
+// look counts a request and returns an entry, fresh or stale, retained for the caller. An expired entry stays
 // until it is replaced or evicted.
 func (m *memory) look(key Key) *Entry {
-	s := m.of(key)
+	h := m.hash(key)
+	s := &m.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.sketch.add(h)
 	e, ok := s.lru.Get(key)
 	if !ok {
 		return nil
@@ -347,7 +380,7 @@ func (m *memory) clear() {
 
 func (m *memory) stats() Stats {
 	return Stats{
-		Bytes: m.held.used.Load(), Pinned: m.pinned(), Capacity: m.stored.limit, Entries: m.entries.Load(),
+		Bytes: m.held.used.Load(), Pinned: m.pinned(), Capacity: m.capacity, Entries: m.entries.Load(),
 	}
 }
 
@@ -357,7 +390,8 @@ type shard struct {
 	lru *simplelru.LRU[Key, *Entry] // in the order of Entry.used
 	// all has every entry, at Entry.at. A purge walks it in steps; it cannot walk the
 	// list, whose elements move with every hit.
-	all []*Entry
+	all    []*Entry
+	sketch sketch // of all requests for keys of this shard
 }
 
 func (s *shard) init() {

@@ -9,7 +9,7 @@ import (
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, Config{Memory: 32 << 20, ObjectMax: 32 << 20})
-	const eighth = 4 << 20
+	eighth := w.memory.held.limit / 8
 	if w.Reserve(eighth + 1) {
 		t.Error("more than an eighth is reserved")
 	}
