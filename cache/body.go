@@ -31,7 +31,11 @@ type body struct {
 	growth *growth // while its size is not known
 	// file has the bytes if they lie on disk; then data is nil.
 	file   *disk.Object
-	spoilt atomic.Bool // file could not be read
+	writer *disk.Writer // has the bytes while its fetch writes them to disk, and for the readers of the fetch
+	size   int64        // of the bytes that writer will have
+	// backing is the entry's body once writer has published its file.
+	backing *body
+	spoilt  atomic.Bool // file could not be read
 	// sealed is set after the last byte was published, so that readers of a complete
 	// body need no lock.
 	sealed atomic.Bool
@@ -79,8 +83,11 @@ func (b *body) place() (fd int, off int64, ok bool) {
 
 // length is the size of a body whose size is known.
 func (b *body) length() int64 {
-	if b.file != nil {
+	switch {
+	case b.file != nil:
 		return b.file.Size
+	case b.writer != nil:
+		return b.size
 	}
 	return int64(len(b.data))
 }
@@ -97,6 +104,12 @@ func (b *body) release() {
 		}
 		if b.file != nil {
 			b.file.Close()
+		}
+		if b.writer != nil {
+			b.writer.Abort()
+		}
+		if b.backing != nil {
+			b.backing.release()
 		}
 		b.budget.release(b.cost)
 	case n < 0:
@@ -119,7 +132,7 @@ func (b *body) finish(err error) {
 	b.mu.Lock()
 	b.err = err
 	if err == nil {
-		b.n, b.err = len(b.data), io.EOF
+		b.n, b.err = int(b.length()), io.EOF
 		b.sealed.Store(true)
 	}
 	b.mu.Unlock()
@@ -152,7 +165,7 @@ func (b *body) next(off int) ([]byte, error) {
 func (b *body) progress() (n, size int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.n, len(b.data)
+	return b.n, int(b.length())
 }
 
 // fill reads from into b. It succeeds only if the body has exactly the declared length and

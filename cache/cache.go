@@ -186,6 +186,7 @@ func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	if e == nil {
 		if e = c.files.hit(key, now); e != nil {
 			c.disk.Touch(disk.Key(key))
+			c.promote(e)
 		}
 	} else if e.saved.Load() == unsaved {
 		c.save(e, true) // a hit is at least the second request for e

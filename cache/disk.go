@@ -115,13 +115,13 @@ func (c *Cache) dropFile(key Key) {
 	c.disk.drop(key, reasonReplaced)
 }
 
-// header describes e to the store. It reports false if e may not be stored on disk.
-func (d *Disk) header(e *Entry) (disk.Header, bool) {
+// header describes e, whose body has size bytes, to the store. It reports false if e may not be stored on disk.
+func (d *Disk) header(e *Entry, size int64) (disk.Header, bool) {
 	origin, ok := d.cfg.Origin(e.key.Space, e.key.Epoch)
 	return disk.Header{
 		Key: disk.Key(e.key), Generation: e.generation, Origin: origin,
 		Stored: e.Stored, Expires: e.Expires,
 		StaleWhileRevalidate: e.staleWhileRevalidate, StaleIfError: e.staleIfError, DefaultStaleWhileRevalidate: e.byDefault,
-		Meta: d.cfg.Codec.Encode(e.Meta), Size: e.body.length(),
+		Meta: d.cfg.Codec.Encode(e.Meta), Size: size,
 	}, ok
 }

@@ -35,6 +35,7 @@ type Entry struct {
 	key       Key
 	metaBytes int64
 	saved     atomic.Int32 // unsaved, queued or written
+	promoting atomic.Bool  // it is being copied from disk to memory
 }
 
 // Lifetimes decide until when an entry may be served if refreshing it fails: it is fresh

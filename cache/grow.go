@@ -211,7 +211,7 @@ func (o *outgrown) Read(p []byte) (int, error) {
 // in memory takes the rest from the source; the others get ErrOutgrown.
 func (f *fetch) outgrow(rest io.ReadCloser) {
 	c := f.cache
-	if f.body.growth.have == f.body.growth.limit {
+	if g := f.body.growth; g != nil && g.have == g.limit {
 		c.hitForPass.mark(f.key)
 	}
 	if f.old != nil {

@@ -61,8 +61,8 @@ func (p *hitForPass) unmark(key Key) {
 // fetched was too large or not allowed to be stored.
 func (c *Cache) Bypasses(key Key) bool { return c.hitForPass.marked(key) }
 
-// bypassed reports whether an object is too large for the cache, or of unknown length and was
+// bypassed reports whether an object is too large for all tiers, or of unknown length and was
 // too large the last time.
 func (c *Cache) bypassed(key Key, src *Source) bool {
-	return c.memory.tooLarge(key, src) || src.Size < 0 && src.keeps() && c.hitForPass.marked(key)
+	return c.memory.tooLarge(key, src) && !c.disk.takes(src) || src.Size < 0 && src.keeps() && c.hitForPass.marked(key)
 }

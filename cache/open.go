@@ -14,7 +14,7 @@ const (
 	maxMoves = 64
 )
 
-// move is one entry on its way from the disk into a table. A purge of its key detaches it,
+// move is one entry on its way from the disk into a table, or from one to the other. A purge of its key detaches it,
 // as it detaches a fetch, and then it stores nothing:
 //
 //  1. A move of K opens the file of K.
@@ -25,33 +25,35 @@ const (
 type move struct{ done chan struct{} }
 
 // Open looks for key on disk if it is neither in memory nor being fetched, so that Hit, Has
-// and Get find it. It waits at most openWait, and returns at once if there is nothing to
-// find.
-func (c *Cache) Open(ctx context.Context, key Key) {
+// and Get find it. It waits at most openWait, and returns false at once if there is nothing
+// to find.
+func (c *Cache) Open(ctx context.Context, key Key) (opened bool) {
 	if c.disk == nil || !c.disk.Has(disk.Key(key)) || c.memory.has(key) || c.files.has(key) {
-		return
+		return false
 	}
-	m := c.startMove(key, c.openFile)
+	m, _ := c.startMove(key, c.openFile)
 	if m == nil {
-		return
+		return false
 	}
 	timer := time.NewTimer(openWait)
 	defer timer.Stop()
 	select {
 	case <-m.done:
+		return c.files.has(key)
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+	return false
 }
 
-// startMove runs a move of key in the background, or finds the one that runs. It returns nil
-// if there is a fetch of key, or if too many other moves run.
-func (c *Cache) startMove(key Key, run func(*move, Key)) *move {
+// startMove starts a move of key in the background, or finds the one that runs. It returns
+// nil if there is a fetch of key, or if too many other moves run.
+func (c *Cache) startMove(key Key, run func(*move, Key)) (m *move, started bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.moves[key]
+	m = c.moves[key]
 	if m != nil || c.fetches[key] != nil || c.moving >= maxMoves || context.Cause(c.base) != nil {
-		return m
+		return m, false
 	}
 	m = &move{make(chan struct{})}
 	c.moves[key] = m
@@ -67,7 +69,7 @@ func (c *Cache) startMove(key Key, run func(*move, Key)) *move {
 			close(m.done)
 		})
 	})
-	return m
+	return m, true
 }
 
 // currentLocked reports whether m may still put its entry into a table.

@@ -168,6 +168,13 @@ func (f *fetch) fill(src *Source, b *body) (rest io.ReadCloser, err error) {
 			src.Body.Close()
 		}
 	}()
+	if b.writer != nil {
+		unwritten, err := b.fillFile(src.Body)
+		if err == errOutgrown { //nolint:errorlint // it is never wrapped
+			return &outgrown{ReadCloser: src.Body, front: unwritten}, nil
+		}
+		return nil, err
+	}
 	if src.Size >= 0 {
 		return nil, b.fill(src.Body)
 	}
@@ -191,11 +198,13 @@ func (f *fetch) fill(src *Source, b *body) (rest io.ReadCloser, err error) {
 func (f *fetch) newBody(src *Source) *body {
 	c := f.cache
 	switch storable := c.memory.storable(f.key, src); {
-	case f.kind == private && storable && src.Size >= 0: // an object of unknown size may be too large
+	case f.kind == private && src.keeps() && src.Size >= 0 && (storable || c.disk.takes(src)): // an object of unknown size may be too large
 		c.hitForPass.unmark(f.key)
 		return nil
 	case f.kind == private:
 		return nil
+	case !storable && src.keeps() && c.disk.takes(src):
+		return f.newFileBody(src)
 	case !storable:
 		c.hitForPass.mark(f.key)
 		return nil
@@ -265,7 +274,11 @@ func (f *fetch) commit(err error) {
 	}
 	f.stopIdleLocked()
 	c.mu.Unlock()
-	if err == nil {
+	switch {
+	case err != nil:
+	case f.body.writer != nil:
+		f.storeFile()
+	default:
 		f.store(f.filledEntry())
 	}
 	f.body.finish(err)
@@ -318,5 +331,8 @@ func (f *fetch) store(e *Entry) {
 	c.mu.Unlock()
 	if room && !put {
 		m.stored.release(e.body.cost)
+	}
+	if c.disk != nil && m.requests(f.key) > 1 {
+		c.save(e, put)
 	}
 }

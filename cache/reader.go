@@ -75,7 +75,7 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 	switch {
 	case r.stream != nil:
 		return r.stream.next()
-	case r.body != nil && r.body.file != nil:
+	case r.body != nil && (r.body.file != nil || r.body.writer != nil):
 		return r.readFile(off)
 	case r.body != nil:
 		p, err = r.body.next(int(off))
@@ -87,30 +87,42 @@ func (r *Reader) Next(off int64) (p []byte, err error) {
 	return nil, errBare
 }
 
+// OnDisk reports whether the bytes come from an entry on disk.
+func (r *Reader) OnDisk() bool { return r.body != nil && r.body.file != nil }
+
 // fileChunk is the most that is read from disk at a time: one block of a checksum.
 const fileChunk = 64 << 10
 
 // readFile is Next for a body on disk. An entry whose file cannot be read is not used again.
 func (r *Reader) readFile(off int64) ([]byte, error) {
-	f := r.body.file
-	if off >= f.Size {
+	b := r.body
+	if off >= b.length() {
 		return nil, io.EOF
 	}
 	if r.buf == nil {
-		r.buf = make([]byte, min(fileChunk, f.Size))
+		r.buf = make([]byte, min(fileChunk, b.length()))
 	}
-	p := r.buf[:min(int64(len(r.buf)), f.Size-off)]
-	if _, err := f.ReadAt(p, off); err != nil {
-		r.body.spoilt.Store(true)
-		return nil, fmt.Errorf("read a body from disk: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	p := r.buf[:min(int64(len(r.buf)), b.length()-off)]
+	n, err := len(p), error(nil)
+	if b.writer != nil {
+		n, err = b.follow(p, off)
+	} else if _, err = b.file.ReadAt(p, off); err != nil {
+		b.spoilt.Store(true)
+		err = fmt.Errorf("read a body from disk: %w", errors.Join(err, io.ErrUnexpectedEOF))
 	}
-	return p, nil
+	switch {
+	case err == errOutgrown: //nolint:errorlint // it is never wrapped
+		return r.nextRest()
+	case err != nil:
+		return nil, err
+	}
+	return p[:n], nil
 }
 
 // Complete returns the whole body if all of it is in memory already. Do not change
 // the bytes, and do not use them after Close.
 func (r *Reader) Complete() ([]byte, bool) {
-	if r.body == nil || r.body.file != nil || r.use.Load() == closed || !r.body.sealed.Load() {
+	if r.body == nil || r.body.data == nil || r.use.Load() == closed || !r.body.sealed.Load() {
 		return nil, false
 	}
 	return r.body.data, true
@@ -207,7 +219,7 @@ func followingReader(w waiter) *Reader {
 	if w.first {
 		r.Status = Miss
 	}
-	r.Stores = cost(f.key, f.source) <= f.cache.memory.stored.limit
+	r.Stores = f.body.writer != nil || cost(f.key, f.source) <= f.cache.memory.stored.limit
 	r.body, r.fetch = f.body, f
 	return r
 }

@@ -95,7 +95,7 @@ func (s *saver) release(e saving) {
 // another entry has replaced it meanwhile, its file must go: that entry has removed the file
 // of its key before this one was written.
 func (c *Cache) write(s saving) {
-	h, ok := c.disk.header(s.Entry)
+	h, ok := c.disk.header(s.Entry, s.body.length())
 	if !ok || s.stored && !c.stores(s.Entry) {
 		return
 	}
@@ -125,7 +125,7 @@ func (c *Cache) renew(old, e *Entry, purged *mark) bool {
 	if !renewed || old.saved.Load() != written {
 		return renewed
 	}
-	if h, ok := c.disk.header(e); !ok || c.disk.Update(h) != nil {
+	if h, ok := c.disk.header(e, e.body.length()); !ok || c.disk.Update(h) != nil {
 		c.disk.drop(e.key, reasonReplaced)
 		return renewed
 	}

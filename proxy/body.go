@@ -124,6 +124,10 @@ func (b *body) next() ([]byte, error) {
 		return b.whole[b.off:b.end], nil
 	}
 	chunk, err := b.reader.Next(b.off - b.base)
+	if errors.Is(err, cache.ErrOutgrown) && b.rest != nil {
+		b.completeSize = 0 // the rest is a range that is checked by itself
+		chunk, err = b.nextOfRest()
+	}
 	if err != nil {
 		return nil, b.cut(err)
 	}

@@ -25,8 +25,8 @@ type representation struct {
 	whole     []byte
 	reader    chunkReader
 	onlyRange bool // the reader has only the requested range
-	// rest fetches the bytes from an offset on, if the object outgrows the cache: see
-	// cache.ErrOutgrown.
+	// rest fetches the bytes from an offset on, if the object outgrows the cache or cannot be
+	// written to disk: see cache.ErrOutgrown.
 	rest func(off int64) (chunkReader, error)
 }
 
@@ -74,14 +74,23 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 		cond.byteRange, cond.ranges = "", 0 // ranges are for GET (RFC 9110, section 14.2)
 	}
 	ck := keyOf(route.Alias, key)
-	if e, ok := p.cache.Hit(ck, x.start); ok {
+	e, ok := p.cache.Hit(ck, x.start)
+	if !ok && p.cache.Open(p.base, ck) {
+		e, ok = p.cache.Hit(ck, x.start)
+	}
+	if ok {
 		x.entry, x.cache = e, cacheHit
 		if e.Due(x.start) {
 			p.cache.Refresh(ck, e, p.load(route, key))
 		}
 		obj := e.Meta.(*object)
 		l := obj.lines(e.Stored, e.Expires, x.start)
-		x.answer(&representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}, &cond)
+		f := &representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}
+		if e.OnDisk() {
+			r := e.NewReader()
+			f.reader, x.reader, f.status = r, r, diskHitStatus(e.Expires, x.start)
+		}
+		x.answer(f, &cond)
 		return
 	}
 	x.cache = cacheMiss
@@ -142,7 +151,11 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		part, separate = cond.separateRange(r) // it may be of another version
 	}
 	if separate {
-		// The stream is of the whole object, and the request is for a range.
+		// The stream is of the whole object, and the request is for a range; or the range
+		// is far from what has arrived on disk.
+		if _, filling := r.Filling(); filling {
+			r.KeepFetching()
+		}
 		r.Close()
 		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), byteRange: part})
 	}
@@ -174,10 +187,11 @@ func (p *Proxy) leaveUnread(ck cache.Key, r *cache.Reader, earned bool) {
 // client without chunks (HTTP/1.0) has to wait for the end of an object of unknown length.
 func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*representation, error) {
 	f := representationOf(r, time.Now())
-	if f.obj.size >= 0 || !x.fc.IsGet() {
+	_, filling := r.Filling() // the disk may fail
+	if f.obj.size >= 0 && !filling || !x.fc.IsGet() {
 		return f, nil
 	}
-	if !x.fc.Request.Header.IsHTTP11() {
+	if f.obj.size < 0 && !x.fc.Request.Header.IsHTTP11() {
 		err := f.complete(r)
 		return f, err
 	}
@@ -220,6 +234,9 @@ func representationOf(r *cache.Reader, now time.Time) *representation {
 	switch r.Status {
 	case cache.Hit, cache.Stale:
 		f.status = hitStatus(r.Expires, now)
+		if r.OnDisk() {
+			f.status = diskHitStatus(r.Expires, now)
+		}
 	case cache.Miss, cache.Collapsed, cache.Bypass, cache.Revalidated:
 		f.status = []byte(cacheStatus(r.Status, r.Stale, r.Stores))
 	}

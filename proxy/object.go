@@ -206,11 +206,20 @@ func (o *object) lines(stored, expires, now time.Time) *hitLines {
 // hitStatus is the Cache-Status of a hit. The ttl of a stale object is negative (RFC 9211,
 // section 2.3).
 func hitStatus(expires, now time.Time) []byte {
+	return appendTTL([]byte("ixmage; hit; ttl="), expires, now)
+}
+
+// diskHitStatus is hitStatus of an object whose bytes come from disk.
+func diskHitStatus(expires, now time.Time) []byte {
+	return appendTTL([]byte("ixmage; hit; detail=disk; ttl="), expires, now)
+}
+
+func appendTTL(b []byte, expires, now time.Time) []byte {
 	ttl := int64(expires.Sub(now) / time.Second)
 	if now.After(expires) {
 		ttl = min(ttl, -1)
 	}
-	return strconv.AppendInt([]byte("ixmage; hit; ttl="), ttl, 10)
+	return strconv.AppendInt(b, ttl, 10)
 }
 
 // appendDate appends an IMF-fixdate (RFC 9110, section 5.6.7).

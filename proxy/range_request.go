@@ -16,7 +16,8 @@ import (
 // separateRange returns the range that must be fetched by itself, because the object's
 // fetch is not shared.
 func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
-	if c.byteRange == "" || !r.Exclusive() && !r.NoBody {
+	have, filling := r.Filling()
+	if c.byteRange == "" || !r.Exclusive() && !r.NoBody && !filling {
 		return byteRange{}, false
 	}
 	obj := r.Meta.(*object)
@@ -24,7 +25,7 @@ func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {
 		return byteRange{}, false
 	}
 	part, kind := c.selectRange(obj.validators, obj.size)
-	return part, kind == rangeSatisfiable
+	return part, kind == rangeSatisfiable && (!filling || part.first > have+blockSize)
 }
 
 // needsLess reports whether a request with conditions may need less than the whole object,
