@@ -533,6 +533,9 @@ type evictions struct{}
 
 func (evictions) Evicted(_, _ string, _ int) {}
 
+func (evictions) Rejected(string, int)     {}
+func (evictions) Pushed(int64, int64, int) {}
+
 // TestGCLimit: the limit has room for bodies only where they lie on the heap.
 func TestGCLimit(t *testing.T) {
 	keepLimits(t)

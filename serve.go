@@ -191,7 +191,7 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 func (s *serveCmd) openCache(budget int64, log *slog.Logger, m *metrics.Metrics, slow *proxy.SlowReaders) *cache.Cache {
 	memory := cache.New(cache.Config{
 		Memory: budget, ObjectMax: int64(s.CacheObjectMax), Relieve: slow.CutForMemory, Log: log,
-	}, m)
+	}, cacheRecorder{m})
 	if memory.HeapBytes() > 0 {
 		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
 	}

@@ -238,6 +238,12 @@ func (p purger) Search(a *alias.Alias, limit int, visit func(path string) bool) 
 	p.memory.Search(cache.Key{Space: a.ID, Epoch: a.Epoch}, limit, visit)
 }
 
+// cacheRecorder counts what happens in the cache.
+type cacheRecorder struct{ *metrics.Metrics }
+
+// Pushed counts nothing.
+func (cacheRecorder) Pushed(int64, int64, int) {}
+
 // exposeGauges lets Prometheus read the running operations and which aliases have a
 // canary, and exposes the credentials in memory.
 func (p *provisioning) exposeGauges(m *metrics.Metrics, registry *alias.Registry) {

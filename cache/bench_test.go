@@ -16,6 +16,9 @@ type quiet struct{}
 
 func (quiet) Evicted(string, string, int) {}
 
+func (quiet) Rejected(string, int)     {}
+func (quiet) Pushed(int64, int64, int) {}
+
 // plain loads data as it is.
 func plain(data []byte) Load {
 	return func(context.Context, *Entry) (*Source, error) {

@@ -77,6 +77,13 @@ type Recorder interface {
 	// replaced, purged or gone. New calls it with 0 for each reason, so that the
 	// counters exist before the first entry leaves.
 	Evicted(tier, reason string, n int)
+	// Rejected counts objects that were complete and could have been stored, but are
+	// requested less often than the entries that would have had to leave for them.
+	Rejected(tier string, n int)
+	// Pushed counts entries of the space lost that were evicted for capacity to make room
+	// for an object of the space by, which may be the same. by is 0 if the room is for a
+	// reservation.
+	Pushed(by, lost int64, n int)
 }
 
 // Config sizes a Cache, in bytes.

@@ -29,11 +29,14 @@ var (
 // roomy is a configuration in which nothing is ever evicted.
 var roomy = Config{Memory: 64 << 20, ObjectMax: 8 << 20}
 
-// recorder counts evicted entries by reason.
+// recorder counts evicted entries by reason, rejected ones, and evicted ones by who pushed and
+// who lost.
 type recorder struct {
-	mu   sync.Mutex
-	n    map[string]int
-	hook func(reason string) // nil: none; called without the lock
+	mu       sync.Mutex
+	n        map[string]int
+	rejected int
+	pushed   map[[2]int64]int
+	hook     func(reason string) // nil: none; called without the lock
 }
 
 func (r *recorder) Evicted(_, reason string, n int) {
@@ -44,6 +47,21 @@ func (r *recorder) Evicted(_, reason string, n int) {
 	if hook != nil {
 		hook(reason)
 	}
+}
+
+func (r *recorder) Rejected(_ string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rejected += n
+}
+
+func (r *recorder) Pushed(by, lost int64, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pushed == nil {
+		r.pushed = make(map[[2]int64]int)
+	}
+	r.pushed[[2]int64{by, lost}] += n
 }
 
 func (r *recorder) count(reason string) int {

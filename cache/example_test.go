@@ -15,6 +15,9 @@ type silent struct{}
 
 func (silent) Evicted(_, _ string, _ int) {}
 
+func (silent) Rejected(string, int)     {}
+func (silent) Pushed(int64, int64, int) {}
+
 // Two requests for one object: the first one fetches it and reads while it
 // arrives, the second one finds it in memory.
 func Example() {

@@ -76,6 +76,7 @@ type memory struct {
 	entries   atomic.Int64
 	filling   atomic.Int64 // of held: by fetches under way
 	relief    func(pinned, limit int64) Relief
+	shares    shares
 	arena     *arena.Arena // nil: bodies are on the heap
 	growing   budget       // of the arena's window, by growing bodies
 	shard     [shards]shard
@@ -91,6 +92,7 @@ func newMemory(cfg Config, rec Recorder) *memory {
 	for _, reason := range []string{reasonCapacity, reasonExpired, reasonReplaced, reasonPurged, reasonGone} {
 		rec.Evicted(Tier, reason, 0)
 	}
+	rec.Rejected(Tier, 0)
 	m.held.limit = max(cfg.Memory, fetchFloor)
 	sketches := m.held.limit / sketchShare
 	m.held.limit -= sketches

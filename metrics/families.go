@@ -16,6 +16,7 @@ type families struct {
 
 	cached    *prometheus.CounterVec // alias, cache
 	evictions *prometheus.CounterVec // tier, reason
+	rejected  *prometheus.CounterVec // tier
 
 	originRequests *prometheus.CounterVec   // alias, outcome
 	originDuration *prometheus.HistogramVec // alias
@@ -47,6 +48,8 @@ func newFamilies() *families {
 			"Requests that asked the cache, by what it did.", "alias", "cache"),
 		evictions: counters("cache_evictions_total",
 			"Entries that left the cache.", "tier", "reason"),
+		rejected: counters("cache_rejected_total",
+			"Objects that were not stored, because the entries that they would have evicted are requested more often.", "tier"),
 
 		originRequests: counters("origin_requests_total",
 			"Calls to S3, by how they ended.", "alias", "outcome"),
@@ -67,7 +70,7 @@ func newFamilies() *families {
 func (f *families) register(r prometheus.Registerer) {
 	r.MustRegister(
 		f.requests, f.duration, f.firstByte, f.bytes, f.aborts, f.shed, f.cuts,
-		f.cached, f.evictions,
+		f.cached, f.evictions, f.rejected,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
 		f.savedRequests, f.savedBytes,
 	)

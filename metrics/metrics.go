@@ -107,6 +107,14 @@ func (m *Metrics) Evicted(tier, reason string, n int) {
 	}
 }
 
+// Rejected counts n objects that a tier of the cache did not store. A call with n = 0 creates
+// the series.
+func (m *Metrics) Rejected(tier string, n int) {
+	if n >= 0 {
+		m.families.rejected.WithLabelValues(tier).Add(float64(n))
+	}
+}
+
 // ClientCut counts n clients that were cut because they read too slowly. reason is from a
 // fixed set of the caller. A call with n = 0 creates the series.
 func (m *Metrics) ClientCut(reason string, n int) {

@@ -23,6 +23,9 @@ type ignoreEvictions struct{}
 
 func (ignoreEvictions) Evicted(string, string, int) {}
 
+func (ignoreEvictions) Rejected(string, int)     {}
+func (ignoreEvictions) Pushed(int64, int64, int) {}
+
 // newTestGroup is a group whose cache has a budget of 32 MiB, which must have
 // nothing left in the end.
 func newTestGroup(t *testing.T) *blockGroup {
