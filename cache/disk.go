@@ -103,16 +103,15 @@ func (d *Disk) drop(key Key, reason string) {
 	}
 }
 
-// dropFile removes the entry of key whose bytes lie on disk, because another object replaces
-// it.
-func (c *Cache) dropFile(key Key) {
+// dropFile removes the object of key from disk.
+func (c *Cache) dropFile(key Key, reason string) {
 	if c.disk == nil {
 		return
 	}
 	if e := c.files.removeKey(key); e != nil {
 		e.Release()
 	}
-	c.disk.drop(key, reasonReplaced)
+	c.disk.drop(key, reason)
 }
 
 // header describes e, whose body has size bytes, to the store. It reports false if e may not be stored on disk.

@@ -110,7 +110,7 @@ func (f *fetch) storeFile() {
 		out.Release()
 	}
 	if e == nil {
-		c.dropFile(f.key) // that of an older object
+		c.dropFile(f.key, reasonReplaced) // that of an older object
 	}
 }
 

@@ -129,15 +129,17 @@ func (m *negative) view(key Key, now time.Time, v *View) bool {
 // Forget drops the state and the negative entries of all epochs of a space below before.
 // The entries of these epochs get no more requests, so they will be evicted.
 func (c *Cache) Forget(space, before int64) {
+	old := before == AllEpochs
 	c.mu.Lock()
 	for id := range c.spaces {
 		if id.space == space && id.epoch < before {
 			delete(c.spaces, id)
+			old = true
 		}
 	}
 	c.mu.Unlock()
 	c.negative.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
-	if c.disk != nil {
+	if c.disk != nil && old {
 		c.disk.Keep(func(s, epoch int64) bool { return s != space || epoch >= before })
 	}
 }

@@ -149,7 +149,7 @@ func (c *Cache) addNegativeLocked(key Key, g *NotFound) {
 // negative entry nor drop an entry: their answers may be those to another credential.
 func (c *Cache) ForgetNegative(space int64) (n int) {
 	c.mu.Lock()
-	generation := c.generation.Add(1)
+	generation := c.nextGeneration()
 	for id, s := range c.spaces {
 		if id.space == space {
 			s.forgotten, s.changed = generation, generation

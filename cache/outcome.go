@@ -92,8 +92,12 @@ func (f *fetch) dropNotFound() {
 	c.mu.Lock()
 	forgotten := f.generation < f.space.forgotten
 	c.mu.Unlock()
-	if f.old != nil && !forgotten {
+	switch {
+	case forgotten || f.kind == private && f.old == nil:
+	case f.old != nil:
 		c.remove(f.old, reasonGone)
+	default: // the disk may have been too slow for a look
+		c.dropFile(f.key, reasonGone)
 	}
 }
 
@@ -137,8 +141,12 @@ func (f *fetch) renewed(src *Source) (e *Entry, stored bool) {
 func (f *fetch) arrived(src *Source) {
 	c := f.cache
 	b := f.newBody(src)
-	if b == nil && f.old != nil && (f.kind != private || !c.memory.storable(f.key, src)) {
+	switch {
+	case b != nil || f.kind == private && (f.old == nil || c.memory.storable(f.key, src)):
+	case f.old != nil:
 		c.remove(f.old, reasonReplaced) // the object has changed, and will not be stored
+	default: // the disk may have been too slow for a look
+		c.dropFile(f.key, reasonReplaced)
 	}
 	c.negative.remove(f.key) // AddNegative may have added one during the fetch
 	if b == nil {
@@ -320,7 +328,7 @@ func (f *fetch) store(e *Entry) {
 	if old != nil {
 		m.evicted(old, reasonReplaced)
 	}
-	c.dropFile(f.key)
+	c.dropFile(f.key, reasonReplaced)
 	room := m.room(&m.stored, e.body.cost)
 	c.mu.Lock()
 	put := room && c.fetches[f.key] == f // a purge may have removed f

@@ -213,7 +213,7 @@ func (c *Cache) detach(at Key, match func(Key) bool, hard bool) (*mark, Purged) 
 // afterwards. All keys that match must be of at's space and epoch.
 func (c *Cache) detachLocked(at Key, match func(Key) bool, hard bool) (*mark, Purged) {
 	var p Purged
-	generation := c.generation.Add(1)
+	generation := c.nextGeneration()
 	if s := c.spaces[spaceID{at.Space, at.Epoch}]; s != nil {
 		s.changed = generation
 	}
@@ -232,6 +232,15 @@ func (c *Cache) detachLocked(at Key, match func(Key) bool, hard bool) (*mark, Pu
 		}
 	}
 	return &mark{generation: generation, at: time.Now(), hard: hard}, p
+}
+
+// nextGeneration increments the generation. It is greater than those of all files on disk,
+// also if the disk has begun to work after the start.
+func (c *Cache) nextGeneration() uint64 {
+	if c.disk != nil {
+		c.generation.Store(max(c.generation.Load(), c.disk.Generation()))
+	}
+	return c.generation.Add(1)
 }
 
 func (c *Cache) purgeEntry(key Key, m *mark, p *Purged) {
