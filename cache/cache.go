@@ -184,7 +184,8 @@ func (c *Cache) Close() {
 }
 
 // Hit returns the fresh entry of key, if it exists, and marks it as used. It
-// does not wait, start anything or allocate. The caller must Release the entry.
+// neither waits nor allocates; but with a disk tier, it may start a copy of the entry from one
+// tier to the other. The caller must Release the entry.
 func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	e := c.memory.hit(key, now)
 	if c.disk == nil {

@@ -32,6 +32,7 @@ type DiskConfig struct {
 
 // Codec turns the Meta of entries into bytes for the disk, and back.
 type Codec interface {
+	// Encode returns nil for an object that cannot be stored on disk.
 	Encode(meta any) []byte
 	// Decode returns a Source without a Body: the Meta, and the lifetimes that the object
 	// has by the rules of its space as they are now, counted from Entry.Stored. An error
@@ -117,10 +118,11 @@ func (c *Cache) dropFile(key Key, reason string) {
 // header describes e, whose body has size bytes, to the store. It reports false if e may not be stored on disk.
 func (d *Disk) header(e *Entry, size int64) (disk.Header, bool) {
 	origin, ok := d.cfg.Origin(e.key.Space, e.key.Epoch)
+	meta := d.cfg.Codec.Encode(e.Meta)
 	return disk.Header{
 		Key: disk.Key(e.key), Generation: e.generation, Origin: origin,
 		Stored: e.Stored, Expires: e.Expires,
 		StaleWhileRevalidate: e.staleWhileRevalidate, StaleIfError: e.staleIfError, DefaultStaleWhileRevalidate: e.byDefault,
-		Meta: d.cfg.Codec.Encode(e.Meta), Size: size,
-	}, ok
+		Meta: meta, Size: size,
+	}, ok && meta != nil
 }

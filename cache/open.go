@@ -109,7 +109,7 @@ func (c *Cache) restore(key Key, obj *disk.Object) *Entry {
 		return nil
 	}
 	src, err := c.disk.cfg.Codec.Decode(key.Space, key.Epoch, obj.Meta)
-	if err != nil {
+	if err != nil || src.Size != obj.Size {
 		c.disk.Remove(disk.Key(key), reasonCorrupt)
 		return nil
 	}
