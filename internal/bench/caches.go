@@ -2,13 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 )
 
 // csp is the Content-Security-Policy that ixmage sends.
@@ -36,18 +43,28 @@ http {
   output_buffers 2 1m;
   keepalive_timeout 120s;
   keepalive_requests 1000000000;
-  open_file_cache max=1000 inactive=1h;
-  open_file_cache_valid 1h;
+  %[6]s
   client_body_temp_path %[1]s/body;
   proxy_temp_path %[1]s/temp;
   fastcgi_temp_path %[1]s/fastcgi;
   uwsgi_temp_path %[1]s/uwsgi;
   scgi_temp_path %[1]s/scgi;
-  proxy_cache_path %[1]s/cache levels=1:2 keys_zone=bench:16m max_size=1g inactive=1h use_temp_path=off;
+  proxy_cache_path %[1]s/cache levels=1:2 keys_zone=bench:16m max_size=%[7]d inactive=1h use_temp_path=off %[8]s;
+  proxy_cache_path %[1]s/tick keys_zone=tick:1m inactive=1s use_temp_path=off;
+  upstream origin { server %[3]s; keepalive 64; }
   server {
     listen %[2]s backlog=4096;
+    location = /-tick {
+      proxy_pass http://%[2]s/-blank;
+      proxy_cache tick;
+      proxy_cache_key $request_id;
+      proxy_cache_valid 200 1s;
+    }
+    location = /-blank { return 200 "x"; }
     location / {
-      proxy_pass http://%[3]s;
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
       proxy_cache bench;
       proxy_cache_valid 200 1h;
       proxy_cache_lock on;
@@ -61,6 +78,38 @@ http {
 }
 `
 
+// cachedFiles has nginx keep files open.
+const cachedFiles = "open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h;"
+
+// startHeldNginx runs nginx so that it keeps to its budget. Its manager sleeps up to ten
+// seconds, in which the cache grows without limit, unless a cache that it manages has an
+// entry that is unused for longer than "inactive". So a second cache gets an entry twice
+// a second, and drops it a second later.
+func (e *env) startHeldNginx(ctx context.Context) (*server, error) {
+	eager := *e
+	eager.manager = "manager_files=100000 manager_threshold=1s manager_sleep=10ms"
+	s, err := eager.startNginx(ctx, "on")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	s.beforeStop = func() { cancel(); group.Wait() }
+	group.Go(func() {
+		tick := time.NewTicker(time.Second / 2)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			select {
+			case <-tick.C:
+				// A failure only delays the manager, which "held" shows.
+				_, _, _ = fetch(ctx, "http://"+s.addr+"/-tick")
+			case <-ctx.Done():
+			}
+		}
+	})
+	return s, nil
+}
+
 func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) {
 	dir, err := os.MkdirTemp(e.dir, "nginx-")
 	if err != nil {
@@ -71,12 +120,16 @@ func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) 
 		return nil, err
 	}
 	file := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(nginxConfig, dir, addr, e.origin.addr, csp, sendfile)
+	text := fmt.Sprintf(nginxConfig, dir, addr, e.originAddr, csp, sendfile, e.openFiles, e.budget, e.manager)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	isHit := func(h http.Header) bool { return h.Get("Cache-Status") == "nginx; HIT" }
-	return e.startCache(ctx, exec.CommandContext(ctx, "nginx", "-p", dir, "-c", file), addr, isHit)
+	s, err := e.startCache(ctx, exec.CommandContext(ctx, "nginx", "-p", dir, "-c", file), addr, isHit)
+	if err == nil {
+		s.held = func(context.Context) (int64, error) { return bytesUnder(filepath.Join(dir, "cache")) }
+	}
+	return s, err
 }
 
 // varnishConfig adds the headers of ixmage and removes the equivalent ones of Varnish,
@@ -109,7 +162,7 @@ func (e *env) startVarnish(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, port, err := net.SplitHostPort(e.origin.addr)
+	host, port, err := net.SplitHostPort(e.originAddr)
 	if err != nil {
 		return nil, err
 	}
@@ -118,9 +171,15 @@ func (e *env) startVarnish(ctx context.Context) (*server, error) {
 		return nil, err
 	}
 	isHit := func(h http.Header) bool { return strings.HasPrefix(h.Get("Cache-Status"), "varnish; hit") }
-	cmd := exec.CommandContext(ctx, "varnishd", "-F", "-n", filepath.Join(dir, "work"), "-a", addr,
-		"-f", file, "-s", "malloc,1g", "-T", "none")
-	return e.startCache(ctx, cmd, addr, isHit)
+	work := filepath.Join(dir, "work")
+	cmd := exec.CommandContext(ctx, "varnishd", "-F", "-n", work, "-a", addr,
+		"-f", file, "-s", fmt.Sprintf("malloc,%d", e.budget), "-T", "none",
+		"-p", "nuke_limit=100000") // a large object may push out many
+	s, err := e.startCache(ctx, cmd, addr, isHit)
+	if err == nil {
+		s.held = func(ctx context.Context) (int64, error) { return varnishHolds(ctx, work) }
+	}
+	return s, err
 }
 
 // startCache starts a server whose configuration has its address, and waits until it
@@ -136,4 +195,41 @@ func (e *env) startCache(ctx context.Context, cmd *exec.Cmd, addr string, isHit 
 		return nil, fmt.Errorf("%w\n%s", err, s.child.Output())
 	}
 	return s, nil
+}
+
+// bytesUnder is what the files below a folder take on the file system.
+func bytesUnder(dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return ignoreGone(err)
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return ignoreGone(err)
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			sum += stat.Blocks * 512
+		}
+		return nil
+	})
+	return sum, err
+}
+
+// ignoreGone drops the error of a file that was removed after it was listed.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+var varnishBytes = regexp.MustCompile(`(?m)^SMA\.s0\.g_bytes\s+(\d+)`)
+
+func varnishHolds(ctx context.Context, work string) (int64, error) {
+	text, err := exec.CommandContext(ctx, "varnishstat", "-n", work, "-1", "-f", "SMA.s0.g_bytes").CombinedOutput()
+	m := varnishBytes.FindSubmatch(text)
+	if err != nil || m == nil {
+		return 0, fmt.Errorf("ask varnishstat: %w: %.200s", err, text)
+	}
+	return strconv.ParseInt(string(m[1]), 10, 64)
 }

@@ -70,27 +70,36 @@ func (c config) hitRound(ctx context.Context, servers []*server, round int) (sam
 	var taken samples
 	for _, n := range c.sizes {
 		for i := range servers {
-			s, err := c.measure(ctx, servers[(i+round)%len(servers)], n)
+			s := servers[(i+round)%len(servers)]
+			m, err := c.measure(ctx, s, c.load(s.url(n)))
 			if err != nil {
 				return nil, err
 			}
-			s.round = round
-			taken = append(taken, s)
-			fmt.Fprintf(os.Stderr, "round %d/%d  %-10s %8s  %7.0f/s  p99 %6.2f ms  cpu %6.1f us  busy %3.0f%%\n",
-				round, c.rounds, s.server, sizeName(n), s.rate, p99Of(s), cpuOf(s), busyOf(s))
+			m.size, m.round = n, round
+			taken = append(taken, m)
+			c.progress(m)
 		}
 	}
 	return taken, nil
 }
 
+func (c config) progress(s sample) {
+	fmt.Fprintf(os.Stderr, "round %d/%d  %-10s %8s  %7.0f/s  p99 %6.2f ms  cpu %6.1f us  busy %3.0f%%\n",
+		s.round, c.rounds, s.server, sizeName(s.size), s.rate, p99Of(s), cpuOf(s), busyOf(s))
+}
+
+func (c config) load(url string) load {
+	return load{url: url, connections: c.connections, duration: c.duration, cpu: c.clientCPU}
+}
+
 // measure runs the load generator once and reads the usage of the server before and
 // after.
-func (c config) measure(ctx context.Context, s *server, size int) (sample, error) {
+func (c config) measure(ctx context.Context, s *server, l load) (sample, error) {
 	before, err := usageOf(s.child.Pid())
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w\n%s", s.name, err, s.child.Output())
 	}
-	r, err := load{url: s.url(size), connections: c.connections, duration: c.duration, cpu: c.clientCPU}.run(ctx)
+	r, err := l.run(ctx)
 	if err != nil {
 		return sample{}, err
 	}
@@ -100,11 +109,11 @@ func (c config) measure(ctx context.Context, s *server, size int) (sample, error
 	}
 	if r.Errors > 0 {
 		return sample{}, fmt.Errorf("%s: %d of %d requests for %s failed\n%s",
-			s.name, r.Errors, r.Requests, s.url(size), s.child.Output())
+			s.name, r.Errors, r.Requests, l.url, s.child.Output())
 	}
 	used := after.minus(before)
 	return sample{
-		server: s.name, size: size, rate: r.Rate(), p99: r.P99,
+		server: s.name, rate: r.Rate(), p99: r.P99,
 		cost: used.per(r.Requests), busy: used.cpu.Seconds() / r.Elapsed.Seconds(),
 	}, nil
 }

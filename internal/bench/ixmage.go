@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -23,8 +24,8 @@ func (e *env) startOurs(ctx context.Context, path string) (*server, error) {
 		return nil, err
 	}
 	return e.startIxmage(ctx, ixmage{
-		path: path, dir: dir, endpoint: "http://" + e.origin.addr, bucket: bucket,
-		accessKey: "BENCHBENCHBENCHBENCH", secretKey: "benchbenchbenchbenchbenchbenchbenchbench",
+		path: path, dir: dir, endpoint: "http://" + e.originAddr, bucket: bucket,
+		accessKey: "BENCHBENCHBENCHBENCH", secretKey: "benchbenchbenchbenchbenchbenchbenchbench", flags: e.flags,
 	})
 }
 
@@ -47,10 +48,16 @@ func (e *env) startIxmage(ctx context.Context, x ixmage) (*server, error) {
 	s.isHit = func(h http.Header) bool { return strings.HasPrefix(h.Get("Cache-Status"), "ixmage; hit") }
 	addrs, err := listeners(log)
 	if err == nil {
-		s.addr = addrs["public"]
-		s.admin = addrs["admin"]
+		s.addr, s.admin.addr = addrs["public"], addrs["admin"]
+		s.admin.token, err = readToken(x.dir)
+	}
+	if err == nil {
 		key := map[string]string{"access_key_id": x.accessKey, "secret_access_key": x.secretKey}
 		err = x.register(ctx, s.admin, bucket, key)
+		s.held = func(ctx context.Context) (int64, error) {
+			m, err := s.admin.metrics(ctx)
+			return int64(m[`ixmage_cache_bytes{tier="memory"}`]), err
+		}
 	}
 	if err != nil {
 		s.stop()
@@ -78,34 +85,70 @@ func listeners(log io.Reader) (map[string]string, error) {
 	return nil, errors.New("the log ended before both listeners were up")
 }
 
+// adminClient calls the admin listener.
+type adminClient struct{ addr, token string }
+
+// readToken reads the token that the server has put into its data folder.
+func readToken(dir string) (string, error) {
+	token, err := os.ReadFile(filepath.Join(dir, "admin-token"))
+	return strings.TrimSpace(string(token)), err
+}
+
 // register makes an alias through the admin API. credential is a key, or the name of a
 // credential that exists; that of an alias with a key has the alias's name.
-func (x ixmage) register(ctx context.Context, admin, name string, credential any) error {
-	token, err := os.ReadFile(filepath.Join(x.dir, "admin-token"))
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(map[string]any{
+func (x ixmage) register(ctx context.Context, admin adminClient, name string, credential any) error {
+	return admin.post(ctx, "aliases", map[string]any{
 		"name": name, "bucket": x.bucket, "region": "us-east-1", "endpoint": x.endpoint, "path_style": true,
 		"credential": credential,
 	})
+}
+
+// post sends value as JSON.
+func (a adminClient) post(ctx context.Context, path string, value any) error {
+	body, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+admin+"/api/v1/aliases", bytes.NewReader(body))
+	url := "http://" + a.addr + "/api/v1/" + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Authorization", "Bearer "+a.token)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusCreated {
-		text, _ := io.ReadAll(resp.Body)
-		return fmt.Errorf("register the alias: %s: %s", resp.Status, text)
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
+		err = fmt.Errorf("POST %s: %s: %s", path, resp.Status, text)
 	}
-	return nil
+	return err
+}
+
+// metrics reads the samples by name and labels, as they are printed.
+func (a adminClient) metrics(ctx context.Context) (map[string]float64, error) {
+	_, text, err := fetch(ctx, "http://"+a.addr+"/metrics")
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(string(text)), nil
+}
+
+// parseMetrics reads the text format of Prometheus without timestamps.
+func parseMetrics(text string) map[string]float64 {
+	samples := make(map[string]float64)
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 || line[0] == '#' {
+			continue
+		}
+		if v, err := strconv.ParseFloat(line[at+1:], 64); err == nil {
+			samples[line[:at]] = v
+		}
+	}
+	return samples
 }

@@ -22,8 +22,10 @@ import (
 
 // Commands by which the program starts itself again, pinned to a core.
 const (
-	bareCommand = "serve-bare"
-	missCommand = "get-misses"
+	bareCommand   = "serve-bare"
+	missCommand   = "get-misses"
+	originCommand = "serve-trace"
+	traceCommand  = "get-trace"
 )
 
 func main() {
@@ -36,11 +38,11 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) == 1 && args[0] == bareCommand {
-		return serveBare(os.Stdin, os.Stdout)
+	peers := map[string]func(io.Reader, io.Writer) error{
+		bareCommand: serveBare, missCommand: runMissClient, originCommand: runTraceOrigin, traceCommand: runTraceClient,
 	}
-	if len(args) == 1 && args[0] == missCommand {
-		return runMissClient(os.Stdin, os.Stdout)
+	if len(args) == 1 && peers[args[0]] != nil {
+		return peers[args[0]](os.Stdin, os.Stdout)
 	}
 	c, err := parseFlags(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -67,13 +69,20 @@ type config struct {
 	out         string
 	serverCPU   int
 	clientCPU   int
+	// of traces
+	keys, requests int
+	rate           float64
+	originDelay    time.Duration
+	mixedRounds    int
+	diskDir        string
+	goals          *goals
 }
 
 func parseFlags(args []string) (config, error) {
-	c := config{}
+	c := config{goals: new(goals)}
 	var servers, sizes, binaries, states string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss or all")
+	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed or all")
 	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
 	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
 		"(default all, or the binaries alone where there are several)")
@@ -85,6 +94,12 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&c.out, "o", "", "write the report to this file too")
 	f.IntVar(&c.serverCPU, "server-cpu", 0, "core of the server")
 	f.IntVar(&c.clientCPU, "client-cpu", 1, "core of the load generator")
+	f.StringVar(&c.diskDir, "disk-dir", os.TempDir(), "folder of the files of the disk part; it should not be in memory")
+	f.IntVar(&c.keys, "keys", 8000, "objects of the mixed load")
+	f.IntVar(&c.requests, "requests", 60000, "requests of the mixed load")
+	f.Float64Var(&c.rate, "rate", 1000, "requests per second of the mixed load, 0 for as many as possible")
+	f.IntVar(&c.mixedRounds, "mixed-rounds", 1, "rounds of the mixed load")
+	f.DurationVar(&c.originDelay, "origin-delay", 10*time.Millisecond, "first byte of the origin of the mixed load")
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
@@ -161,6 +176,8 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 	}{
 		{"hit", "Answers from memory", c.runHits},
 		{"miss", "Answers from S3", c.runMisses},
+		{"disk", "Answers from disk", c.runDisk},
+		{"mixed", "Mixed load", c.runMixed},
 	}
 	var report bytes.Buffer
 	for _, p := range parts {
@@ -174,9 +191,10 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		report.WriteByte('\n')
 	}
 	if report.Len() == 0 {
-		return fmt.Errorf("-part is %q, want hit, miss or all", c.part)
+		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed or all", c.part)
 	}
-	fmt.Fprint(&report, "## Machine\n\n")
+	c.goals.write(&report)
+	fmt.Fprint(&report, "\n## Machine\n\n")
 	writeMachine(ctx, &report)
 	if c.out != "" {
 		if err := os.WriteFile(c.out, report.Bytes(), 0o600); err != nil {
@@ -206,6 +224,9 @@ func (c config) newEnv() (e *env, done func(), err error) {
 		_ = os.RemoveAll(dir)
 		return nil, nil, err
 	}
-	e = &env{dir: dir, origin: o, sizes: c.sizes, cpu: c.serverCPU, binaries: c.binaries, headers: usualHeaders(c.sizes)}
+	e = &env{
+		dir: dir, originAddr: o.addr, sizes: c.sizes, cpu: c.serverCPU, binaries: c.binaries, headers: usualHeaders(c.sizes),
+		budget: 1 << 30, openFiles: cachedFiles,
+	}
 	return e, func() { o.close(); _ = os.RemoveAll(dir) }, nil
 }

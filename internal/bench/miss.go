@@ -366,16 +366,19 @@ func writeMisses(w io.Writer, all missSamples, c config) {
 	for _, state := range c.states {
 		fmt.Fprintf(w, " %s |", state.name)
 	}
-	fmt.Fprintln(w, " goal |\n|---|---|---|"+strings.Repeat("---|", len(c.states)))
+	fmt.Fprintln(w, " goal | |\n|---|---|---|---|"+strings.Repeat("---|", len(c.states)))
 	for _, r := range missComparisons(c.binaries) {
 		for _, n := range c.sizes {
-			fmt.Fprintf(w, "| %s, %s / %s | %s |", r.what, r.over, r.under, sizeName(n))
+			what := fmt.Sprintf("%s, %s / %s", r.what, r.over, r.under)
+			fmt.Fprintf(w, "| %s | %s |", what, sizeName(n))
+			judged := make([]string, 0, len(c.states))
 			for _, state := range c.states {
 				over, under := all.of(r.over, state.name, n), all.of(r.under, state.name, n)
-				ratios := pairedRatios(over.series(r.figure), under.series(r.figure))
-				fmt.Fprintf(w, " %s |", spreadOf(ratios).format("%.3f"))
+				ratios := spreadOf(pairedRatios(over.series(r.figure), under.series(r.figure)))
+				fmt.Fprintf(w, " %s |", ratios.format("%.3f"))
+				judged = append(judged, c.goals.judge(what+", "+sizeName(n)+", "+state.name, ratios.median, r.goal))
 			}
-			fmt.Fprintf(w, " %s |\n", r.goal)
+			fmt.Fprintf(w, " %s | %s |\n", r.goal, strings.Trim(strings.Join(judged, ", "), ", "))
 		}
 	}
 }
@@ -401,7 +404,7 @@ type missComparison struct {
 	what        string
 	figure      func(missSample) float64
 	over, under string
-	goal        string
+	goal        goal
 }
 
 // missComparisons are the ratios of a report: of each binary to the SDK alone
@@ -414,16 +417,16 @@ func missComparisons(binaries []binary) []missComparison {
 	list := make([]missComparison, 0, 7*len(binaries))
 	for _, b := range binaries {
 		list = append(list,
-			missComparison{"CPU/request", cpu, b.name, waySDK, "≤ 1.25"},
-			missComparison{"first byte", first, b.name, waySDK, "≤ 1.15"},
-			missComparison{"requests/s", rate, b.name, waySDK, "≥ 0.85"})
+			missComparison{"CPU/request", cpu, b.name, waySDK, atMost(1.25)},
+			missComparison{"first byte", first, b.name, waySDK, atMost(1.15)},
+			missComparison{"requests/s", rate, b.name, waySDK, atLeast(0.85)})
 	}
 	for _, b := range binaries[1:] {
 		list = append(list,
-			missComparison{"CPU/request", cpu, b.name, binaries[0].name, ""},
-			missComparison{"first byte", first, b.name, binaries[0].name, ""},
-			missComparison{"requests/s", rate, b.name, binaries[0].name, ""},
-			missComparison{"reads and writes", calls, b.name, binaries[0].name, ""})
+			missComparison{"CPU/request", cpu, b.name, binaries[0].name, goal{}},
+			missComparison{"first byte", first, b.name, binaries[0].name, goal{}},
+			missComparison{"requests/s", rate, b.name, binaries[0].name, goal{}},
+			missComparison{"reads and writes", calls, b.name, binaries[0].name, goal{}})
 	}
 	return list
 }

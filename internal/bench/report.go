@@ -86,7 +86,7 @@ type comparison struct {
 	what        string
 	figure      func(sample) float64
 	over, under string
-	goal        func(size int) string
+	goal        func(size int) goal
 }
 
 // comparisons are the ratios of a report: between binaries, and of each to the
@@ -111,27 +111,38 @@ func comparisons(binaries []binary) []comparison {
 
 func comparisonsOf(ours string) []comparison {
 	return []comparison{
-		{"requests/s", rateOf, ours, nameNginx, func(size int) string {
+		{"requests/s", rateOf, ours, nameNginx, func(size int) goal {
 			if size < 1<<20 {
-				return "≥ 1.15"
+				return atLeast(1.15)
 			}
-			return "≥ 1.00"
+			return atLeast(1)
 		}},
 		{"requests/s", rateOf, ours, nameCopying, noGoal},
-		{"requests/s", rateOf, ours, nameVarnish, func(size int) string {
+		{"requests/s", rateOf, ours, nameVarnish, func(size int) goal {
 			if size < 1<<20 {
-				return "≥ 1.15"
+				return atLeast(1.15)
 			}
-			return ""
+			return goal{}
 		}},
-		{"CPU/request", cpuOf, ours, nameBare, func(int) string { return "≤ 1.15" }},
+		{"CPU/request", cpuOf, ours, nameBare, func(size int) goal {
+			if size < 1<<20 {
+				return atMost(1.08)
+			}
+			return atMost(1.15)
+		}},
 	}
 }
 
-func noGoal(int) string { return "" }
+func noGoal(int) goal { return goal{} }
 
 // writeHits prints the tables of the hit part.
 func (ss samples) writeHits(w io.Writer, c config) {
+	ss.writeServers(w, c)
+	ss.writeRatios(w, c, comparisons(c.binaries))
+}
+
+// writeServers prints what was measured of each server, and an empty line.
+func (ss samples) writeServers(w io.Writer, c config) {
 	fmt.Fprintln(w, "| object | server | requests/s | p99 ms | "+costColumns+" | core busy % |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|")
 	for _, n := range c.sizes {
@@ -147,13 +158,34 @@ func (ss samples) writeHits(w io.Writer, c config) {
 				row(rateOf).format("%.0f"), row(p99Of).format("%.2f"), costCells(costs), row(busyOf).median)
 		}
 	}
-	fmt.Fprintf(w, "\n| ratio (median of paired rounds) | object | value | goal |\n|---|---|---|---|\n")
-	for _, cmp := range comparisons(c.binaries) {
+	fmt.Fprintln(w)
+}
+
+// diskComparisons are the ratios of the disk part.
+func diskComparisons(binaries []binary) []comparison {
+	var list []comparison
+	for _, b := range binaries {
+		list = append(list,
+			comparison{"requests/s", rateOf, b.name, nameNginx, func(int) goal { return atLeast(1) }},
+			comparison{"requests/s", rateOf, b.name, nameCopying, noGoal},
+			comparison{"CPU/request", cpuOf, b.name, nameNginx, noGoal})
+	}
+	for _, b := range binaries[1:] {
+		list = append(list,
+			comparison{"requests/s", rateOf, b.name, binaries[0].name, noGoal},
+			comparison{"CPU/request", cpuOf, b.name, binaries[0].name, noGoal})
+	}
+	return list
+}
+
+// writeRatios prints those of the comparisons whose servers were measured.
+func (ss samples) writeRatios(w io.Writer, c config, list []comparison) {
+	fmt.Fprintln(w, ratioHeader)
+	for _, cmp := range list {
 		for _, n := range c.sizes {
 			ratios := pairedRatios(ss.series(cmp.over, n, cmp.figure), ss.series(cmp.under, n, cmp.figure))
 			if len(ratios) > 0 {
-				fmt.Fprintf(w, "| %s, %s / %s | %s | %s | %s |\n", cmp.what, cmp.over, cmp.under, sizeName(n),
-					spreadOf(ratios).format("%.3f"), cmp.goal(n))
+				c.goals.ratio(w, cmp.what+", "+cmp.over+" / "+cmp.under, sizeName(n), ratio{ratios, cmp.goal(n)})
 			}
 		}
 	}

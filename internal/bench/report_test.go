@@ -92,8 +92,8 @@ func TestWriteHits(t *testing.T) {
 	for _, want := range []string{
 		"| 4 KiB | ixmage | 30000 (25000–45000) |",
 		"| 12.0 (12.0–12.0) | 2.00 (2.00–2.00) |",
-		"| requests/s, ixmage / nginx | 4 KiB | 1.500 (1.500–1.500) | ≥ 1.15 |",
-		"| CPU/request, ixmage / bare | 4 KiB | 1.200 (1.200–1.200) | ≤ 1.15 |",
+		"| requests/s, ixmage / nginx | 4 KiB | 1.500 (1.500–1.500) | ≥ 1.15 | met |",
+		"| CPU/request, ixmage / bare | 4 KiB | 1.200 (1.200–1.200) | ≤ 1.08 | **missed** |",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, out.String())
@@ -138,7 +138,7 @@ func TestWriteBinaries(t *testing.T) {
 	hits.writeHits(&out, c)
 	writeMisses(&out, misses, c)
 	for _, want := range []string{
-		"| requests/s, new / old | 4 KiB | 1.250 (1.250–1.250) |  |",
+		"| requests/s, new / old | 4 KiB | 1.250 (1.250–1.250) |  |  |",
 		"| CPU/request, new / old | 4 KiB | 0.900 (0.900–0.900) |  |",
 		"| first byte, old / SDK | 4 KiB | 2.000 (2.000–2.000) | ≤ 1.15 |",
 		"| CPU/request, old / SDK | 4 KiB | 2.000 (2.000–2.000) | ≤ 1.25 |",

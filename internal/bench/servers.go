@@ -25,6 +25,8 @@ const (
 	nameNginx   = "nginx"      // sendfile on
 	nameCopying = "nginx-copy" // sendfile off
 	nameVarnish = "varnish"
+	// nameHeld is nginx with a manager that wakes every second.
+	nameHeld = "nginx-held"
 )
 
 // otherServers are the servers besides ixmage.
@@ -37,12 +39,22 @@ type hitTest func(http.Header) bool
 type server struct {
 	name  string
 	addr  string
-	admin string // address of ixmage's admin API
 	isHit hitTest
 	child *process.Child
+	// held is the number of bytes that the cache holds now. It is nil where nobody asks.
+	held func(context.Context) (int64, error)
+	// admin is that of ixmage.
+	admin adminClient
+	// beforeStop ends what was started beside the process.
+	beforeStop func()
 }
 
-func (s *server) stop() { _ = s.child.Stop() }
+func (s *server) stop() {
+	if s.beforeStop != nil {
+		s.beforeStop()
+	}
+	_ = s.child.Stop()
+}
 
 func (s *server) url(size int) string {
 	return "http://" + s.addr + "/" + bucket + "/" + objectKey(size)
@@ -50,23 +62,45 @@ func (s *server) url(size int) string {
 
 // env is the environment in which servers are started.
 type env struct {
-	dir      string // scratch, in memory where the machine has /dev/shm
-	origin   *origin
-	sizes    []int
-	cpu      int
-	binaries []binary
+	dir        string // scratch, in memory where the machine has /dev/shm
+	originAddr string
+	sizes      []int
+	cpu        int
+	binaries   []binary
+	// budget is the number of bytes that nginx and Varnish may hold.
+	budget int64
+	// openFiles are the directives of nginx for open files.
+	openFiles string
+	// manager are the options of nginx's cache manager.
+	manager string
+	// flags are more flags of ixmage.
+	flags []string
 	// headers are those of ixmage's answers by object key, once known.
 	headers map[string][]headerLine
 }
 
-// start runs the named server on the environment's core.
+// start runs the named server on the environment's core, and checks that it caches.
 func (e *env) start(ctx context.Context, name string) (*server, error) {
+	s, err := e.begin(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.verify(ctx, e.sizes); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("check %s before it is measured: %w\n%s", name, err, s.child.Output())
+	}
+	return s, nil
+}
+
+// begin runs the named server.
+func (e *env) begin(ctx context.Context, name string) (*server, error) {
 	starters := map[string]func(context.Context) (*server, error){
 		nameBare:    func(ctx context.Context) (*server, error) { return e.startBare(ctx, e.headers) },
 		namePlain:   func(ctx context.Context) (*server, error) { return e.startBare(ctx, nil) },
 		nameNginx:   func(ctx context.Context) (*server, error) { return e.startNginx(ctx, "on") },
 		nameCopying: func(ctx context.Context) (*server, error) { return e.startNginx(ctx, "off") },
 		nameVarnish: e.startVarnish,
+		nameHeld:    e.startHeldNginx,
 	}
 	for _, b := range e.binaries {
 		starters[b.name] = func(ctx context.Context) (*server, error) { return e.startOurs(ctx, b.path) }
@@ -81,10 +115,6 @@ func (e *env) start(ctx context.Context, name string) (*server, error) {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	s.name = name
-	if err := s.verify(ctx, e.sizes); err != nil {
-		s.stop()
-		return nil, fmt.Errorf("check %s before it is measured: %w\n%s", name, err, s.child.Output())
-	}
 	return s, nil
 }
 

@@ -27,12 +27,16 @@ type load struct {
 	connections int
 	duration    time.Duration
 	cpu         int
+	script      string // file in Lua that chooses the requests; none asks for url only
 }
 
 // run drives url with wrk, pinned to one core, over keep-alive connections.
 func (l load) run(ctx context.Context) (wrkResult, error) {
 	args := pin(l.cpu, "wrk", "-t1", "-c"+strconv.Itoa(l.connections), "--latency", "--timeout", "30s",
 		"-d"+strconv.Itoa(int(l.duration.Seconds()))+"s", l.url)
+	if l.script != "" {
+		args = append(args, "-s", l.script)
+	}
 	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		return wrkResult{}, fmt.Errorf("run wrk on %s: %w: %s", l.url, err, out)
