@@ -52,6 +52,8 @@ type Header struct {
 
 	Meta []byte
 	Size int64 // of the body, in bytes
+	// Body identifies the bytes. The store sets it when an object is written; Update compares it.
+	Body uint64
 }
 
 // Mark is one purge: it covers objects whose generation is less than its own.

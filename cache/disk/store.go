@@ -1,93 +1,429 @@
 package disk
 
-import "io"
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
-// FS is the part of a file system that the store uses.
-type FS interface{}
+// Store is a disk tier. All methods are safe for concurrent use. Those that block on the
+// disk say so; a caller that does not want to wait calls them in a goroutine and leaves it.
+//
+// Lock order: evicting, a stripe, mu. Only the holder of evicting waits for more than one
+// stripe, one after the other; lockAll takes them in order. No file is touched under mu.
+type Store struct {
+	cfg  Config
+	fs   *gate
+	log  *slog.Logger
+	temp atomic.Uint64 // numbers temporary names
 
-// Store is a disk tier. All methods are safe for concurrent use.
-type Store struct{ cfg Config }
+	block atomic.Int64 // of the file system
+
+	// A stripe guards the names of all files whose hash begins with its number, which are
+	// those of one folder in each space: a file and its entry change together.
+	stripes  [256]sync.Mutex
+	evicting sync.Mutex // one eviction at a time, so that two do not both make room for one object
+	removing sync.Mutex // one goroutine empties the trash
+	walking  sync.Mutex // one walk at a time
+	journal  journal
+
+	ctx  context.Context //nolint:containedctx // it ends with the store
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	kick chan struct{} // wakes maintain
+
+	mu          sync.Mutex
+	on, closed  bool
+	ready       bool // the folder was set up; from then on it is ours until Close
+	lock        io.Closer
+	incarnation uint64
+	generation  uint64
+	backOff     time.Duration
+	retryAt     time.Time
+	onSince     time.Time
+	complaint   time.Time // of the last log line about a bad file
+
+	index    *index
+	complete bool // the index knows every file, so that used is right and a key without an entry has no file
+	rewalk   bool // after trouble the index is compared with the folder
+	marks    map[spaceID]*marks
+	crowded  map[spaceID]bool              // spaces with many marks, for maintain
+	live     func(space, epoch int64) bool // of the last Keep, for maintain
+
+	markCount int
+	opened    map[hash]*opened
+	trash     []trash
+	stray     map[string]int64 // temporary files that could not be removed, and what they take
+
+	limit    int64
+	used     int64 // by files, folders, reservations and files that are removed but open
+	reserved int64 // the part of used that may not be written yet
+	volume   Volume
+	volumeAt time.Time
+	dirty    bool // the index changed since it was saved
+}
+
+// trash is a folder that is being deleted, and what it takes.
+type trash struct {
+	path  string
+	bytes int64
+}
+
+// opened is a file that Objects have open. Its blocks are taken until the last is closed.
+type opened struct {
+	refs int
+	gone bool
+	cost int64 // set with gone
+}
 
 // Open locks the folder and starts the store. Its only error is ErrInUse: with any other
-// trouble, the store is off and tries again in the background.
-func Open(cfg Config) (*Store, error) { return &Store{cfg}, nil }
+// trouble, the store is off, logs why and tries again in the background.
+func Open(cfg Config) (*Store, error) {
+	s := &Store{
+		cfg: cfg, fs: newGate(cfg.FS), log: cfg.Log, kick: make(chan struct{}, 1),
+		marks: make(map[spaceID]*marks), crowded: make(map[spaceID]bool), opened: make(map[hash]*opened),
+		stray: make(map[string]int64), index: newIndex(), limit: cfg.Limit, used: baseCost,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.journal = journal{fs: s.fs, path: s.path("journal"), dir: cfg.Dir}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	err := s.setup(false)
+	if errors.Is(err, ErrInUse) {
+		return nil, err
+	}
+	if err != nil {
+		// The generations of this run begin somewhere. Files from before are dropped when the
+		// folder can be used, because their generations mean nothing beside these.
+		s.generation = firstGeneration
+		s.failed("open", err)
+	}
+	s.wg.Go(s.maintain)
+	return s, nil
+}
 
-// Close writes the index and unlocks the folder. Objects that are open stay readable.
-func (s *Store) Close() {}
+// Close writes the index and unlocks the folder. Objects that are open stay readable. It
+// blocks on the disk.
+func (s *Store) Close() {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.wg.Wait()
+	if closed {
+		return
+	}
+	s.lockAll() // what began before has ended
+	s.unlockAll()
+	s.saveIndex(true)
+	s.journal.close()
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
 
 // Generation is the first generation of this start, greater than all generations of
 // earlier ones.
-func (s *Store) Generation() uint64 { return 0 }
+func (s *Store) Generation() uint64 { return s.generation }
 
 // EffectiveLimit is Config.Limit or, if the file system is smaller, what fits into it.
-func (s *Store) EffectiveLimit() int64 { return s.cfg.Limit }
-
-// Stats returns the numbers of the store.
-func (s *Store) Stats() Stats { return Stats{Capacity: s.cfg.Limit} }
-
-// Has reports whether key may be stored. It does not block.
-func (s *Store) Has(Key) bool { return false }
-
-// Get opens an object. The caller must Close it. It blocks on the disk.
-func (s *Store) Get(Key) (*Object, error) { return nil, ErrNotFound }
-
-// Touch counts a use of an object that is open already. It does not block.
-func (s *Store) Touch(Key) {}
-
-// Put stores a whole object.
-func (s *Store) Put(Header, []byte) error { return ErrOff }
-
-// Create starts an object whose body arrives in pieces. The caller must Commit or Abort it.
-func (s *Store) Create(Header) (*Writer, error) { return nil, ErrOff }
-
-// Update replaces everything but the body: after a 304.
-func (s *Store) Update(Header) error { return ErrNotFound }
-
-// Remove drops an object and counts it under reason.
-func (s *Store) Remove(Key, string) {}
-
-// Purge covers objects with m. It returns how many objects the index has of them.
-// If err is nil, the purge is durable. If not, it holds until the process ends, and the
-// folder is emptied or the mark is made durable before the store is used again.
-func (s *Store) Purge(Mark) (entries int, bytes int64, err error) { return 0, 0, nil }
-
-// Keep drops all objects of spaces that are not live, in the background.
-func (s *Store) Keep(func(space, epoch int64) bool) {}
-
-// Object is an open object. It stays readable after it has been removed or replaced.
-// Its methods are safe for concurrent use, except that nothing may follow Close.
-type Object struct {
-	Header
-	Mark *Mark // the newest soft purge that covers it, or nil
+func (s *Store) EffectiveLimit() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit
 }
 
-// ReadAt reads from the body. It blocks on the disk. An error is ErrCorrupt, or of the disk.
-func (o *Object) ReadAt(p []byte, off int64) (int, error) { return 0, io.EOF }
+// Stats returns the numbers of the store. While the index is rebuilt, they are of what has been
+// found.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{Bytes: s.used, Capacity: s.limit, Entries: s.index.live, Available: s.on && !s.closed}
+}
 
-// Verified reports whether the whole body has been compared with its checksums since the start.
-func (o *Object) Verified() bool { return false }
+// Has reports whether key may be stored. It does not block.
+func (s *Store) Has(key Key) bool {
+	h := key.hash()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hasLocked(h)
+}
 
-// Verify compares the whole body with its checksums.
-func (o *Object) Verify() error { return nil }
+func (s *Store) hasLocked(h hash) bool {
+	return s.on && !s.closed && (!s.complete || s.index.lookup(h) != nil)
+}
 
-// File returns the file and where the body begins in it, for sendfile. Only bytes of a
-// verified object may be sent so. The descriptor belongs to o.
-func (o *Object) File() (fd int, off int64) { return -1, 0 }
+// Touch counts a use of an object that is open already. It does not block.
+func (s *Store) Touch(key Key) {
+	h := key.hash()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.index.lookup(h); e != nil {
+		e.touch()
+	}
+}
 
-// Close closes the file.
-func (o *Object) Close() error { return nil }
+// Get opens an object, or returns ErrNotFound. The caller must Close the object. It blocks on the disk.
+func (s *Store) Get(key Key) (*Object, error) {
+	h := key.hash()
+	s.mu.Lock()
+	has := s.hasLocked(h)
+	s.mu.Unlock()
+	if !has || s.fs.busy() {
+		return nil, ErrNotFound
+	}
+	o, err := s.open(key, h)
+	if err == nil {
+		return o, nil
+	}
+	if errors.Is(err, ErrNotFound) { // trouble with the disk
+		return nil, err
+	}
+	// An Update may be writing the header, or another file may have come: look again while
+	// nobody changes it.
+	mu := s.stripe(h)
+	mu.Lock()
+	defer mu.Unlock()
+	o, err = s.open(key, h)
+	switch {
+	case err == nil:
+		return o, nil
+	case errors.Is(err, fs.ErrNotExist):
+		s.forget(h, key.spaceID())
+	case errors.Is(err, ErrPurged):
+		s.removeFile(h, key.spaceID(), "purged")
+	case errors.Is(err, errMalformed):
+		s.complain(err, h, key.spaceID())
+		s.removeFile(h, key.spaceID(), "corrupt")
+	}
+	return nil, ErrNotFound
+}
 
-// Writer writes one object.
-type Writer struct{}
+// open returns the object of key, or errMalformed, ErrPurged, fs.ErrNotExist or, for
+// trouble with the disk, ErrNotFound.
+func (s *Store) open(key Key, h hash) (*Object, error) {
+	path := s.objectPath(key.spaceID(), h)
+	f, err := s.fs.Open(path, os.O_RDONLY)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case isLink(err):
+		return nil, errors.Join(errMalformed, err)
+	default:
+		s.failed("open", err)
+		return nil, ErrNotFound
+	}
+	o := &Object{s: s, f: f, hash: h}
+	o.Header, o.head, err = readHeader(f)
+	if err == nil {
+		err = o.check(key)
+	}
+	if err == nil {
+		err = s.register(o)
+	}
+	if err == nil {
+		return o, nil
+	}
+	f.Close()
+	if !errors.Is(err, errMalformed) && !errors.Is(err, ErrPurged) {
+		s.failed("read", err)
+		return nil, ErrNotFound
+	}
+	return nil, err
+}
 
-// Write appends to the body. It blocks on the disk.
-func (w *Writer) Write(p []byte) (int, error) { return 0, ErrOff }
+// clockSkew is how far in the future an object may have been stored.
+const clockSkew = 5 * time.Second
 
-// ReadAt reads what has been written. It may run beside Write.
-func (w *Writer) ReadAt(p []byte, off int64) (int, error) { return 0, ErrOff }
+// register compares a new object with the marks and counts it as open.
+func (s *Store) register(o *Object) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hard, soft := s.marks[o.Key.spaceID()].covers(o.Key.Object, o.Generation)
+	if hard {
+		return ErrPurged
+	}
+	o.Mark = soft
+	if now := time.Now(); o.Stored.After(now.Add(clockSkew)) {
+		// The clock was set back, and the age is unknown: the object counts as just expired
+		// and must be revalidated.
+		o.Stored = now.Add(-max(0, o.Expires.Sub(o.Stored)))
+		o.Expires, o.StaleWhileRevalidate, o.StaleIfError = now, 0, 0
+	}
+	o.verified.Store(o.Size == 0)
+	e := s.index.lookup(o.hash)
+	if e == nil {
+		return nil // not counted yet
+	}
+	e.touch()
+	if e.tag == 0 {
+		e.tag = o.tag()
+	}
+	if e.tag == o.tag() { // else the file was replaced after it was opened
+		s.trackLocked(o, e)
+	}
+	return nil
+}
 
-// Commit publishes the object and returns it open and verified.
-func (w *Writer) Commit() (*Object, error) { return nil, ErrOff }
+func (s *Store) trackLocked(o *Object, e *entry) {
+	if e.flags&flagVerified != 0 {
+		o.verified.Store(true)
+	}
+	o.opened = s.opened[o.hash]
+	if o.opened == nil {
+		o.opened = new(opened)
+		s.opened[o.hash] = o.opened
+	}
+	o.opened.refs++
+}
 
-// Abort drops what has been written. It may follow Commit, and then does nothing.
-func (w *Writer) Abort() {}
+// release counts an object as closed.
+func (s *Store) release(o *Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.opened.refs--
+	switch {
+	case o.opened.refs > 0:
+	case o.opened.gone:
+		s.used -= o.opened.cost
+	default:
+		delete(s.opened, o.hash)
+	}
+}
+
+// detachLocked takes an entry out of the index. It returns what its file takes, or 0 if the
+// file is open and its last Object returns that.
+func (s *Store) detachLocked(e *entry) int64 {
+	h, cost := e.hash, e.bytes()
+	s.index.remove(h)
+	s.dirty = true
+	if o := s.opened[h]; o != nil {
+		delete(s.opened, h)
+		o.gone, o.cost = true, cost
+		return 0
+	}
+	return cost
+}
+
+// Remove drops an object and counts it under reason. It blocks on the disk.
+func (s *Store) Remove(key Key, reason string) {
+	h := key.hash()
+	s.mu.Lock()
+	has := s.hasLocked(h)
+	s.mu.Unlock()
+	if !has {
+		return
+	}
+	mu := s.stripe(h)
+	mu.Lock()
+	defer mu.Unlock()
+	s.removeFile(h, key.spaceID(), reason)
+}
+
+// removeFile removes the file of h and its entry. The caller holds the stripe.
+func (s *Store) removeFile(h hash, id spaceID, reason string) {
+	s.mu.Lock()
+	var pages uint32
+	var cost int64
+	e := s.index.lookup(h)
+	known := e != nil
+	if known {
+		pages = e.pages
+		cost = s.detachLocked(e)
+	}
+	s.mu.Unlock()
+	gone := s.unlink(h, id, pages, cost)
+	if known || gone {
+		s.cfg.Recorder.Evicted("disk", reason, 1)
+	}
+}
+
+// unlink removes a file whose entry was taken out of the index, and returns its bytes to the
+// budget. If that fails, the entry returns. The caller holds the stripe.
+func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool) {
+	err := s.removeAny(s.objectPath(id, h))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.mu.Lock()
+		if pages > 0 && s.index.lookup(h) == nil {
+			e := s.index.insert(h, id, pages)
+			s.used += e.bytes() - cost
+		}
+		s.mu.Unlock()
+		s.failed("remove", err)
+		return false
+	}
+	s.mu.Lock()
+	s.freedLocked(cost)
+	s.mu.Unlock()
+	if err == nil {
+		s.removeFolders(h, id)
+	}
+	return err == nil
+}
+
+// forget removes the entry of a file that is gone. The caller holds the stripe.
+func (s *Store) forget(h hash, id spaceID) {
+	s.mu.Lock()
+	e := s.index.lookup(h)
+	if e != nil {
+		s.freedLocked(s.detachLocked(e))
+	}
+	s.mu.Unlock()
+	if e != nil {
+		s.cfg.Recorder.Evicted("disk", "gone", 1)
+	}
+}
+
+// complain logs a bad file, at most one a minute.
+func (s *Store) complain(err error, h hash, id spaceID) {
+	s.mu.Lock()
+	now := time.Now()
+	quiet := now.Sub(s.complaint) < time.Minute && now.After(s.complaint)
+	if !quiet {
+		s.complaint = now
+	}
+	s.mu.Unlock()
+	if !quiet {
+		s.log.Warn("dropped a bad file of the disk cache", "file", s.objectPath(id, h), "error", err)
+	}
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.cfg.Dir, name) }
+
+func (s *Store) objectPath(id spaceID, h hash) string {
+	name := h.String()
+	return filepath.Join(s.cfg.Dir, "objects", id.String(), name[:2], name)
+}
+
+func (s *Store) stripe(h hash) *sync.Mutex { return &s.stripes[h[0]] }
+
+// lockAll waits until no file is being published or removed, and keeps it so.
+func (s *Store) lockAll() {
+	for i := range s.stripes {
+		s.stripes[i].Lock()
+	}
+}
+
+func (s *Store) unlockAll() {
+	for i := range s.stripes {
+		s.stripes[i].Unlock()
+	}
+}
+
+// wake makes maintain look for work.
+func (s *Store) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}

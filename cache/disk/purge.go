@@ -1,0 +1,335 @@
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// marksMax is how many marks all spaces may have together. Then the space with the most is
+// dropped.
+const marksMax = 1 << 17
+
+// Purge covers objects with m. It returns how many objects of m the index has, and their
+// bytes; for a prefix, which the index does not know, 0. If err is nil, the purge is
+// durable. If not, it still holds until the process ends, and the store is not used again
+// before the mark is durable. It blocks on the disk.
+func (s *Store) Purge(m Mark) (entries int, bytes int64, err error) {
+	mark := &m
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return 0, 0, ErrOff
+	}
+	mark = s.addMarkLocked(mark)
+	on := s.on
+	if sp := s.index.spaces[m.spaceID()]; sp != nil && m.wholeSpace() {
+		entries, bytes = sp.entries, sp.bytes
+	}
+	if e := s.index.lookup(Key{m.Space, m.Epoch, m.Object}.hash()); e != nil && !m.Prefix {
+		entries, bytes = 1, e.bytes()
+	}
+	s.mu.Unlock()
+	switch {
+	case !on || !mark.Hard:
+	case mark.wholeSpace():
+		s.dropSpace(mark.spaceID(), "purged")
+	case !mark.Prefix:
+		key := Key{m.Space, m.Epoch, m.Object}
+		h := key.hash()
+		mu := s.stripe(h)
+		mu.Lock()
+		s.enforce(h, key.spaceID(), []*Mark{mark}, "purged")
+		mu.Unlock()
+	}
+	if err := s.journal.append(mark); err != nil {
+		return entries, bytes, s.failed("sync", err)
+	}
+	return entries, bytes, nil
+}
+
+// addMarkLocked remembers a mark. With too many, it becomes one hard mark of the space: a
+// cache may lose objects, and may not forget a purge. It returns the mark that is valid.
+func (s *Store) addMarkLocked(m *Mark) *Mark {
+	id := m.spaceID()
+	ms := s.marks[id]
+	if ms == nil {
+		ms = new(marks)
+		s.marks[id] = ms
+	}
+	before := ms.count()
+	ms.add(m)
+	keys, prefixes := ms.len()
+	if keys > keyMarks || prefixes > prefixMarks {
+		s.crowded[id] = true
+		s.wake()
+	}
+	if keys > 4*keyMarks || prefixes > 4*prefixMarks || s.markCount > marksMax && keys+prefixes > 1 {
+		all := &Mark{Space: id.space, Epoch: id.epoch, Prefix: true, Hard: true, Generation: m.Generation, At: m.At}
+		for _, o := range ms.all() {
+			all.Generation = max(all.Generation, o.Generation)
+		}
+		ms.add(all)
+		m = all
+	}
+	s.markCount += ms.count() - before
+	return m
+}
+
+// dropSpace drops all objects of an epoch. Their folder is moved away at once and deleted by
+// maintain. If the folder cannot be moved, the entries stay, and a hard mark covers them.
+func (s *Store) dropSpace(id spaceID, reason string) {
+	to := s.trashPath()
+	s.lockAll() // no object is published meanwhile: it would be moved away, and counted
+	err := s.fs.Rename(filepath.Join(s.cfg.Dir, "objects", id.String()), to)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.unlockAll()
+		s.failed("rename", err)
+		return
+	}
+	s.mu.Lock()
+	sp := s.index.drop(id)
+	s.discardLocked(to, sp)
+	s.mu.Unlock()
+	s.unlockAll()
+	if sp.entries > 0 {
+		s.cfg.Recorder.Evicted("disk", reason, sp.entries)
+	}
+	s.wake()
+}
+
+// discardLocked counts what a dropped space takes until its folder is deleted. Files that are open
+// are counted until they are closed.
+func (s *Store) discardLocked(path string, sp *space) {
+	bytes := sp.bytes + int64(sp.folders)*folderCost
+	for h, o := range s.opened {
+		if i, ok := s.index.slot[h]; ok && s.index.entries[i].space == sp.number && sp.dropped {
+			delete(s.opened, h)
+			o.gone, o.cost = true, s.index.entries[i].bytes()
+			bytes -= o.cost
+		}
+	}
+	s.dirty = true
+	s.trash = append(s.trash, trash{path, bytes})
+}
+
+// trashPath is a new name in the trash.
+func (s *Store) trashPath() string {
+	name := strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // it only has to be another one
+	return filepath.Join(s.cfg.Dir, "trash", name)
+}
+
+// Keep drops all objects of spaces that are not live, and the marks of these spaces, in the
+// background. live is called from another goroutine, until the work is done.
+func (s *Store) Keep(live func(space, epoch int64) bool) {
+	s.mu.Lock()
+	s.live = live
+	s.mu.Unlock()
+	s.wake()
+}
+
+// keepLive does what Keep says.
+func (s *Store) keepLive(live func(space, epoch int64) bool) error {
+	dead := make(map[spaceID]bool)
+	s.mu.Lock()
+	for id := range s.marks {
+		dead[id] = true
+	}
+	for id := range s.index.spaces {
+		dead[id] = true
+	}
+	s.mu.Unlock()
+	folders, err := s.fs.List(s.path("objects"))
+	if err != nil {
+		return s.failed("list", err)
+	}
+	for _, f := range folders {
+		if id, ok := parseSpaceID(f.Name()); ok {
+			dead[id] = true
+		}
+	}
+	for id := range dead {
+		if live(id.space, id.epoch) {
+			delete(dead, id)
+			continue
+		}
+		s.dropSpace(id, "gone")
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	if err := s.fs.SyncDir(s.path("objects")); err != nil { // before the marks are forgotten
+		return s.failed("sync", err)
+	}
+	s.mu.Lock()
+	for id := range dead {
+		s.markCount -= s.marks[id].count()
+		delete(s.marks, id)
+		delete(s.crowded, id)
+	}
+	s.mu.Unlock()
+	return s.saveMarks()
+}
+
+// saveMarks rewrites the journal with the marks that are left.
+func (s *Store) saveMarks() error {
+	err := s.journal.rewrite(func() []*Mark {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var all []*Mark
+		for _, ms := range s.marks {
+			all = append(all, ms.all()...)
+		}
+		return all
+	})
+	if err != nil {
+		return s.failed("sync", err)
+	}
+	return nil
+}
+
+// compact removes the files of a space that its marks cover, and then the marks:
+//
+//  1. floor keeps older objects from being stored from now on, and lockAll waits for those
+//     that are being stored.
+//  2. Every file that a mark covers is removed. A soft mark loses its object, which nobody has asked
+//     for since many purges.
+//  3. The folders are synced, so that a power cut does not bring a file back.
+//  4. The marks are forgotten, and the journal is rewritten.
+func (s *Store) compact(id spaceID) error {
+	s.mu.Lock()
+	delete(s.crowded, id)
+	ms := s.marks[id]
+	if ms == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	gone := filter(ms.all(), func(m *Mark) bool { return m.Hard || !m.wholeSpace() })
+	prefix := false
+	for _, m := range gone {
+		ms.floor = max(ms.floor, m.Generation)
+		prefix = prefix || m.Prefix
+	}
+	s.mu.Unlock()
+	s.lockAll()
+	s.unlockAll()
+	if err := s.enforceAll(id, gone, prefix); err != nil {
+		return err
+	}
+	if err := s.syncSpace(id); err != nil {
+		return s.failed("sync", err)
+	}
+	s.mu.Lock()
+	before := ms.count()
+	ms.forget(gone)
+	s.markCount += ms.count() - before
+	s.mu.Unlock()
+	return s.saveMarks()
+}
+
+// enforceAll removes the files that marks cover. Those of a prefix may have any name; the
+// folder tells them, since the index may not know all.
+func (s *Store) enforceAll(id spaceID, gone []*Mark, prefix bool) error {
+	var all []hash
+	var err error
+	if prefix {
+		all, err = s.hashes(id)
+	} else {
+		for _, m := range gone {
+			all = append(all, Key{m.Space, m.Epoch, m.Object}.hash())
+		}
+	}
+	for _, h := range all {
+		if err = errors.Join(err, s.ctx.Err()); err != nil {
+			break
+		}
+		mu := s.stripe(h)
+		mu.Lock()
+		err = s.enforce(h, id, gone, "purged")
+		mu.Unlock()
+	}
+	return err
+}
+
+// hashes lists all files of a space.
+func (s *Store) hashes(id spaceID) (all []hash, err error) {
+	dir := filepath.Join(s.cfg.Dir, "objects", id.String())
+	folders, err := s.list(dir)
+	for _, folder := range folders {
+		files, err := s.list(filepath.Join(dir, folder.Name()))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range files {
+			if h, ok := parseHash(f.Name()); ok && f.Name()[:2] == folder.Name() {
+				all = append(all, h)
+			}
+		}
+	}
+	return all, err
+}
+
+// list is empty for a folder that is gone, or that is none.
+func (s *Store) list(dir string) ([]fs.DirEntry, error) {
+	entries, err := s.fs.List(dir)
+	if errors.Is(err, fs.ErrNotExist) || notDir(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.failed("list", err)
+	}
+	return entries, nil
+}
+
+// enforce removes a file that one of the marks covers. The caller holds the stripe.
+func (s *Store) enforce(h hash, id spaceID, marks []*Mark, reason string) error {
+	f, err := s.fs.Open(s.objectPath(id, h), os.O_RDONLY)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.forget(h, id)
+		return nil
+	case err != nil && !isLink(err):
+		return s.failed("open", err)
+	}
+	var header Header
+	if err == nil {
+		header, _, err = readHeader(f)
+		f.Close()
+	}
+	if err != nil && !errors.Is(err, errMalformed) && !isLink(err) {
+		return s.failed("read", err)
+	}
+	if err != nil {
+		s.complain(err, h, id)
+		s.removeFile(h, id, "corrupt")
+		return nil
+	}
+	for _, m := range marks {
+		if header.Generation < m.Generation && m.contains(&Mark{Object: header.Key.Object}) {
+			s.removeFile(h, id, reason)
+			return nil
+		}
+	}
+	return nil
+}
+
+// syncSpace makes all removals in a space durable.
+func (s *Store) syncSpace(id spaceID) error {
+	dir := filepath.Join(s.cfg.Dir, "objects", id.String())
+	folders, err := s.fs.List(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, f := range folders {
+		if err := s.fs.SyncDir(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := s.fs.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return s.fs.SyncDir(s.path("objects"))
+}

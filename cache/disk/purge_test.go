@@ -1,0 +1,198 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func (e *env) purge(m Mark) (int, int64) {
+	e.t.Helper()
+	if m.Space == 0 {
+		m.Space, m.Epoch = 7, 2
+	}
+	if m.Generation == 0 {
+		m.Generation = e.Generation() + 2
+	}
+	m.At = time.Now()
+	n, b, err := e.Purge(m)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return n, b
+}
+
+// TestPurge: what each kind of mark covers, at once and after a restart.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name       string
+		mark       Mark
+		gone, soft []string // of a/1, a/2, b/1; the others stay
+		n          int
+	}{
+		{"hard key", Mark{Object: "a/1", Hard: true}, []string{"a/1"}, nil, 1},
+		{"soft key", Mark{Object: "a/1"}, nil, []string{"a/1"}, 1},
+		{"hard prefix", Mark{Object: "a/", Prefix: true, Hard: true}, []string{"a/1", "a/2"}, nil, 0},
+		{"soft prefix", Mark{Object: "a/", Prefix: true}, nil, []string{"a/1", "a/2"}, 0},
+		{"hard space", Mark{Prefix: true, Hard: true}, []string{"a/1", "a/2", "b/1"}, nil, 3},
+		{"soft space", Mark{Prefix: true}, nil, []string{"a/1", "a/2", "b/1"}, 3},
+		{"key that is a prefix", Mark{Object: "a/", Hard: true}, nil, nil, 0},
+		{"another epoch", Mark{Space: 7, Epoch: 1, Prefix: true, Hard: true}, nil, nil, 0},
+		{"older", Mark{Prefix: true, Hard: true, Generation: 1}, nil, nil, -1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := open(t)
+			all := []string{"a/1", "a/2", "b/1"}
+			for i, o := range all {
+				e.put(key(o), body(uint64(i), 5000))
+			}
+			if tt.n < 0 { // a space is dropped by its folder: with objects that are newer, it stays
+				tt.mark.Object = "a/"
+				tt.n = 0
+			}
+			if n, _ := e.purge(tt.mark); n != tt.n {
+				t.Errorf("%d objects, want %d", n, tt.n)
+			}
+			for range 2 {
+				for i, o := range all {
+					switch {
+					case contains(tt.gone, o):
+						e.wantNone(key(o))
+					case contains(tt.soft, o):
+						e.want(key(o), body(uint64(i), 5000))
+						obj, err := e.Get(key(o))
+						if err != nil || obj.Mark == nil || obj.Mark.Hard {
+							t.Fatalf("%s: got %+v, %v, want a soft mark", o, obj, err)
+						}
+						obj.Close()
+					default:
+						e.want(key(o), body(uint64(i), 5000))
+						obj, err := e.Get(key(o))
+						if err != nil || obj.Mark != nil {
+							t.Fatalf("%s: got %+v, %v, want no mark", o, obj, err)
+						}
+						obj.Close()
+					}
+				}
+				e.reopen()
+			}
+		})
+	}
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
+
+// TestPurgeBeatsWriter: an object that was fetched before a purge is not stored after it.
+func TestPurgeBeatsWriter(t *testing.T) {
+	t.Parallel()
+	marks := map[string]Mark{
+		"key": {Object: "a", Hard: true}, "prefix": {Object: "", Prefix: true, Hard: true}, "space": {Prefix: true, Hard: true},
+	}
+	for name, m := range marks {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := open(t)
+			b := body(1, 100_000)
+			h := e.header(key("a"), len(b))
+			w, err := e.Create(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			e.purge(m)
+			if _, err := w.Commit(); !errors.Is(err, ErrPurged) {
+				t.Errorf("Commit: got %v, want %v", err, ErrPurged)
+			}
+			if err := e.Put(h, b); !errors.Is(err, ErrPurged) {
+				t.Errorf("Put: got %v, want %v", err, ErrPurged)
+			}
+			e.wantNone(key("a"))
+			h.Generation = e.Generation() + 2
+			if err := e.Put(h, b); err != nil {
+				t.Errorf("fetched after the purge: %v", err)
+			}
+			e.want(key("a"), b)
+		})
+	}
+}
+
+// TestUpdate: a 304 renews the times, and never an object that a purge covers.
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	b := body(1, 70_000)
+	e.put(key("a"), b)
+	h := e.want(key("a"), b)
+	h.Generation += 5
+	h.Expires = h.Expires.Add(time.Hour)
+	h.Meta = []byte("new")
+	if err := e.Update(h); err != nil {
+		t.Fatal(err)
+	}
+	e.reopen()
+	got := e.want(key("a"), b)
+	if !got.Expires.Equal(h.Expires) || string(got.Meta) != "new" || got.Generation != h.Generation {
+		t.Errorf("got %+v, want %+v", got, h)
+	}
+	other := h
+	other.Body++
+	if err := e.Update(other); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of other bytes: got %v, want %v", err, ErrNotFound)
+	}
+	e.purge(Mark{Object: "a", Generation: h.Generation + 1})
+	h.Generation += 2
+	if err := e.Update(h); !errors.Is(err, ErrPurged) {
+		t.Errorf("after a soft purge: got %v, want %v", err, ErrPurged)
+	}
+	long := h
+	e.put(key("a"), b)
+	long = e.want(key("a"), b)
+	e.put(key("b"), b)
+	long = e.want(key("b"), b)
+	long.Meta = make([]byte, 5000)
+	if err := e.Update(long); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("longer than its pages: got %v, want %v", err, ErrNoRoom)
+	}
+	e.wantNone(key("b"))
+}
+
+// TestManyMarks: their number is bounded, and nothing that they cover comes back.
+func TestManyMarks(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	const n = 3000
+	for i := range 50 {
+		e.put(numbered(i*60), body(uint64(i), 1000))
+		e.put(key(fmt.Sprint("other ", i)), body(uint64(i), 1000))
+	}
+	for i := range n {
+		e.purge(Mark{Object: numbered(i).Object, Hard: i%2 == 0, Generation: e.Generation() + 2 + uint64(i)})
+	}
+	for range 2 {
+		for i := range 50 {
+			if o, err := e.Get(numbered(i * 60)); err == nil {
+				if i*60%2 == 0 || o.Mark == nil {
+					t.Fatalf("%d came back", i*60)
+				}
+				o.Close()
+			}
+		}
+		e.reopen()
+	}
+	for i := range 50 {
+		e.want(key(fmt.Sprint("other ", i)), body(uint64(i), 1000))
+	}
+}
