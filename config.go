@@ -51,12 +51,16 @@ type serveCmd struct {
 	AdminTLSKey   string    `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
 	AdminInsecure bool      `help:"Allow an admin address that is not loopback without TLS."`
 
-	Data           string `default:"./ixmage-data" help:"Folder for the registry, the key set and the admin token; made 0700."`
+	Data           string `default:"./ixmage-data" help:"Folder for the registry, the key set, the admin token and the disk cache; made 0700."`
 	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
 	MasterKey      string `help:"file:PATH or aws-kms://ARN. Default: generated into <data>/master.keyset." placeholder:"KEY"`
 
 	CacheMemory    amount     `default:"256MiB" help:"Budget of the memory tier, everything counted: bytes, or a percentage of the memory of this machine or its cgroup, as in 25%. 0 stores nothing."`
 	CacheObjectMax alias.Size `default:"32MiB" help:"A larger object is streamed past the cache."`
+
+	CacheDisk          amount     `default:"0" help:"Budget of the disk tier: bytes, or a percentage of its file system, as in 25%. 0: there is none."`
+	CacheDiskPath      string     `help:"Folder of the disk tier; made 0700. Default: <data>/cache." placeholder:"FOLDER"`
+	CacheDiskObjectMax alias.Size `default:"1GiB" help:"A larger object is not stored on disk."`
 
 	AllowPrivateEndpoints bool `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
 

@@ -104,6 +104,8 @@ var mistakes = []struct{ flag, value, says string }{
 	{"data", "", "is empty: name a folder"},
 	{"master-key", "vault:key", "must be file:PATH or aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID"},
 	{"cache-memory", "256MB", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB; or a percentage, as in 25%"},
+	{"cache-disk", "101%", "use a whole number from 0% to 100%, as in 25%"},
+	{"cache-disk-object-max", "1GB", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
 	{"cache-object-max", "-1", "a number of bytes, or one with KiB, MiB or GiB, as in 256MiB"},
 	{"allow-private-endpoints", "2", `"2" is neither true nor false`},
 	{"origin-connect-timeout", "2", "use forms like 500ms, 30s or 1m30s"},
@@ -222,7 +224,7 @@ func lineWith(text, part string) string {
 // said here to be a file.
 func TestEveryFlagCanBeWrong(t *testing.T) {
 	t.Parallel()
-	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file", "origin-ca"}
+	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file", "origin-ca", "cache-disk-path"}
 	for _, flag := range serveFlags(t) {
 		if !slices.Contains(files, flag.Name) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag.Name }) {
 			t.Errorf("--%s has no row in mistakes", flag.Name)
@@ -268,7 +270,7 @@ func TestHelp(t *testing.T) {
 	promised := []string{
 		"listen", "client-connections", "trusted-proxies",
 		"admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
-		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "allow-private-endpoints", "origin-ca",
+		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "cache-disk", "cache-disk-path", "cache-disk-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
 		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "iam-no-boundary", "provision-buckets",
 		"provision-tags", "adopt-users", "allow-wide-scope", "install-id",
@@ -639,13 +641,16 @@ func TestParseCIDRs(t *testing.T) {
 // TestDescriptors: whatever the limit, there is room for clients, for S3 and for the rest.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
-	for limit, want := range map[int]descriptors{
-		64:     {public: 16, idleS3: 8},
-		1024:   {public: 512, idleS3: 128},
-		20_000: {public: 19_104, idleS3: 512},
+	for limit, want := range map[int][2]descriptors{ // without and with a disk tier
+		64:     {{public: 16, idleS3: 8}, {public: 8, idleS3: 8, files: 4}},
+		1024:   {{public: 512, idleS3: 128}, {public: 384, idleS3: 128, files: 64}},
+		20_000: {{public: 19_104, idleS3: 512}, {public: 16_604, idleS3: 512, files: 1250}},
+		99_999: {{public: 99_103, idleS3: 512}, {public: 90_911, idleS3: 512, files: 4096}},
 	} {
-		if got := divideDescriptors(limit, 256); got != want {
-			t.Errorf("limit %d: %+v, want %+v", limit, got, want)
+		for i, disk := range []bool{false, true} {
+			if got := divideDescriptors(limit, 256, disk); got != want[i] {
+				t.Errorf("limit %d, disk %t: %+v, want %+v", limit, disk, got, want[i])
+			}
 		}
 	}
 }

@@ -108,7 +108,10 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	if err != nil {
 		return err
 	}
-	memory := s.openCache(budget, log, m, slow)
+	memory, err := s.openCache(cacheDeps{budget, registry, m, slow}, log)
+	if err != nil {
+		return err
+	}
 	defer end.finish("cache", end.cut, memory.Close)
 	previousKeys := &previousKeyNotifier{}
 	s3, err := origin.New(s.origin(log, registry, previousKeys, slow), registry, originRecorder{m, accounts})
@@ -187,15 +190,27 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 	return registry, nil
 }
 
+// cacheDeps are the parts that the cache needs, and its budget of memory.
+type cacheDeps struct {
+	memory   int64
+	registry *alias.Registry
+	metrics  *metrics.Metrics
+	slow     *proxy.SlowReaders
+}
+
 // openCache makes the cache, and warns if it cannot work as well as it should.
-func (s *serveCmd) openCache(budget int64, log *slog.Logger, m *metrics.Metrics, slow *proxy.SlowReaders) *cache.Cache {
+func (s *serveCmd) openCache(d cacheDeps, log *slog.Logger) (*cache.Cache, error) {
+	disk, err := s.openDisk(d, log)
+	if err != nil {
+		return nil, err
+	}
 	memory := cache.New(cache.Config{
-		Memory: budget, ObjectMax: int64(s.CacheObjectMax), Relieve: slow.CutForMemory, Log: log,
-	}, cacheRecorder{m})
+		Memory: d.memory, ObjectMax: int64(s.CacheObjectMax), Relieve: d.slow.CutForMemory, Disk: disk, Log: log,
+	}, cacheRecorder{d.metrics})
 	if memory.HeapBytes() > 0 {
 		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
 	}
-	return memory
+	return memory, nil
 }
 
 // adminToken returns the configured token, or else the one in the data folder. It removes
@@ -253,7 +268,7 @@ func restrictDataDir(dir string) error {
 // dataFiles are the files of a data folder. A crash at the first start, or before a
 // migration, may leave a tmp file; a separate volume has lost+found.
 var dataFiles = regexp.MustCompile(
-	`^(lock|registry\.db(-\w+|\.before-\d+(\.tmp-\d+)?)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
+	`^(lock|cache|registry\.db(-\w+|\.before-\d+(\.tmp-\d+)?)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
 
 // metaInstallID is where the registry keeps the install id.
 const metaInstallID = "install_id"
@@ -362,6 +377,7 @@ type servers struct {
 type descriptors struct {
 	public int // connections of clients
 	idleS3 int // connections to S3 without a call
+	files  int // of the disk tier, for further hits
 }
 
 func (s *serveCmd) descriptors() descriptors {
@@ -370,16 +386,22 @@ func (s *serveCmd) descriptors() descriptors {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > most {
 		limit.Cur = most
 	}
-	return divideDescriptors(int(limit.Cur), s.OriginConcurrency) // Go has raised it to the hard limit
+	return divideDescriptors(int(limit.Cur), s.OriginConcurrency, s.CacheDisk != amount{}) // Go has raised it to the hard limit
 }
 
 // divideDescriptors divides n descriptors, with as many calls to S3 at a time as concurrency.
-func divideDescriptors(n, concurrency int) descriptors {
+// Of the disk tier, as many files again are open for requests under way and for writing.
+func divideDescriptors(n, concurrency int, disk bool) descriptors {
 	origin := min(3*concurrency, n*3/8)
 	own := min(128, 16+n/8)
+	files := 0
+	if disk {
+		files = max(1, min(4096, n/16))
+	}
 	return descriptors{
-		public: max(1, n-origin-own),
+		public: max(1, n-origin-own-2*files),
 		idleS3: max(1, origin/3, origin-concurrency),
+		files:  files,
 	}
 }
 

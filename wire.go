@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -219,8 +220,12 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 		}
 		purged = p.memory.Retire(raised.ID, raised.Epoch-1)
 		purged.Negative += missing
+		purged.Err = nil // the new epoch is durable, and the files of the old one are not served
 	default:
 		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
+	}
+	if purged.Err != nil {
+		return admin.PurgeResult{}, fmt.Errorf("%w: %w", admin.ErrNotDurable, purged.Err)
 	}
 	return admin.PurgeResult{
 		Entries: purged.Entries, Bytes: purged.Bytes, Fetches: purged.Fetches, Negative: purged.Negative,
@@ -283,6 +288,13 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 		st := memory.NegativeStats()
 		return st.Bytes, st.Capacity, st.Entries
 	})
+	if memory.HasDisk() {
+		m.CacheStats(cache.TierDisk, func() (bytes, capacity, entries int64) {
+			st := memory.DiskStats()
+			return st.Bytes, st.Capacity, int64(st.Entries)
+		})
+		m.DiskAvailable(func() bool { return memory.DiskStats().Available })
+	}
 	m.Pinned(func() int64 { return memory.Stats().Pinned })
 	m.Aliases(func() map[string]int {
 		byState := make(map[string]int)

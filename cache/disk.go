@@ -88,6 +88,9 @@ func (e *Entry) NewReader() *Reader {
 // gets e.
 func (e *Entry) Spoil() { e.body.spoilt.Store(true) }
 
+// HasDisk reports whether there is a disk tier, also while it is off.
+func (c *Cache) HasDisk() bool { return c.disk != nil }
+
 // DiskStats reads the figures of the disk tier, zeros if there is none.
 func (c *Cache) DiskStats() disk.Stats {
 	if c.disk == nil {

@@ -313,6 +313,7 @@ func TestDataFolderMode(t *testing.T) {
 		{"fresh volume", []string{"lost+found"}, 0o700},
 		{"ours", []string{"admin-token", "registry.db"}, 0o700},
 		{"ours, after a migration", []string{"admin-token", "registry.db", "registry.db.before-4", "registry.db.before-5.tmp-12"}, 0o700},
+		{"ours, with a disk cache", []string{"registry.db", "cache"}, 0o700},
 		{"nearly ours, after a migration", []string{"registry.db.before-me"}, 0o755},
 		{"ours, after a crash", []string{"admin-token.tmp-1234567890", "master.keyset.tmp-1", "master.keyset.kms.tmp-22"}, 0o700},
 		{"nearly ours, after a crash", []string{"admin-token.tmp-letter"}, 0o755},

@@ -31,6 +31,8 @@ func TestAlertsPromtool(t *testing.T) {
 		{"no orphans", strings.Replace(rules, "orphans > 0", "orphans > 5", 1), true},
 		{"all fallbacks there ever were", strings.Replace(rules, "increase(ixmage_rotation_fallback_total[15m])", "ixmage_rotation_fallback_total", 1), true},
 		{"operations in a hurry", strings.Replace(rules, "seconds > 7200", "seconds > 60", 1), true},
+		{"disk at once", strings.Replace(rules, "for: 5m\n        labels: {severity: ticket}\n        annotations:\n          summary: The disk", "labels: {severity: ticket}\n        annotations:\n          summary: The disk", 1), true},
+		{"no disk", strings.Replace(rules, "disk_available == 0", "disk_available > 0", 1), true},
 		{"not even rules", rules + "garbage", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -76,11 +76,7 @@ func (c *canaries) Describe(ch chan<- *prometheus.Desc) { ch <- c.success }
 func (c *canaries) Collect(ch chan<- prometheus.Metric) {
 	c.prune()
 	for name, ok := range c.read() {
-		value := 0.0
-		if ok {
-			value = 1
-		}
-		ch <- prometheus.MustNewConstMetric(c.success, prometheus.GaugeValue, value, name)
+		ch <- prometheus.MustNewConstMetric(c.success, prometheus.GaugeValue, oneIf(ok), name)
 	}
 }
 

@@ -18,6 +18,11 @@ type families struct {
 	evictions *prometheus.CounterVec // tier, reason
 	rejected  *prometheus.CounterVec // tier
 
+	diskErrors *prometheus.CounterVec // operation
+	diskWrites *prometheus.CounterVec // result
+	diskBytes  prometheus.Counter
+	promotions prometheus.Counter
+
 	originRequests *prometheus.CounterVec   // alias, outcome
 	originDuration *prometheus.HistogramVec // alias
 	originBytes    *prometheus.CounterVec   // alias
@@ -51,6 +56,13 @@ func newFamilies() *families {
 		rejected: counters("cache_rejected_total",
 			"Objects that were not stored, because the entries that they would have evicted are requested more often.", "tier"),
 
+		diskErrors: counters("cache_disk_errors_total",
+			"Operations on files of the disk tier that failed.", "operation"),
+		diskWrites: counters("cache_disk_writes_total",
+			"Objects that were to be written to the disk tier, by what became of it.", "result"),
+		diskBytes:  counter("cache_disk_written_bytes_total", "Body bytes written to the disk tier."),
+		promotions: counter("cache_promotions_total", "Objects copied from the disk tier to memory."),
+
 		originRequests: counters("origin_requests_total",
 			"Calls to S3, by how they ended.", "alias", "outcome"),
 		originDuration: histograms("origin_request_duration_seconds",
@@ -71,6 +83,7 @@ func (f *families) register(r prometheus.Registerer) {
 	r.MustRegister(
 		f.requests, f.duration, f.firstByte, f.bytes, f.aborts, f.shed, f.cuts,
 		f.cached, f.evictions, f.rejected,
+		f.diskErrors, f.diskWrites, f.diskBytes, f.promotions,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
 		f.savedRequests, f.savedBytes,
 	)
@@ -79,6 +92,10 @@ func (f *families) register(r prometheus.Registerer) {
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(
 		prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
 }
 
 func histograms(name, help string, labels ...string) *prometheus.HistogramVec {

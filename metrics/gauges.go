@@ -54,6 +54,7 @@ func (m *Metrics) LogLines(blocked, rate func() int64) {
 type gauges struct {
 	bytes, capacity, entries, states    *prometheus.Desc
 	pinned, running, oldest, logDropped *prometheus.Desc
+	available                           *prometheus.Desc
 
 	// mu guards the fields below; it is not held while they are called.
 	mu          sync.Mutex
@@ -62,6 +63,8 @@ type gauges struct {
 	aliases     func() map[string]int
 	operations  func() (n int, oldest time.Time)
 	logLines    map[string]func() int64 // by reason; replaced as a whole
+
+	diskAvailable func() bool
 }
 
 func newGauges() *gauges {
@@ -73,8 +76,10 @@ func newGauges() *gauges {
 		capacity: desc("cache_capacity_bytes", "Bytes that the cache may hold.", "tier"),
 		entries:  desc("cache_entries", "Entries that the cache holds.", "tier"),
 		pinned:   desc("cache_pinned_bytes", "Bytes of fetches and of slow readers, which the cache cannot free."),
-		states:   desc("aliases", "Aliases in the registry.", "state"),
-		running:  desc("provision_operations_running", "Operations that are running."),
+		available: desc("cache_disk_available",
+			"Whether the disk tier can be used; absent without one."),
+		states:  desc("aliases", "Aliases in the registry.", "state"),
+		running: desc("provision_operations_running", "Operations that are running."),
 		oldest: desc("provision_oldest_operation_timestamp_seconds",
 			"When the oldest running operation began; absent while none runs."),
 		logDropped: desc("log_lines_dropped_total", "Lines that the log does not have.", "reason"),
@@ -85,7 +90,7 @@ func newGauges() *gauges {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped,
+		g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped, g.available,
 	} {
 		ch <- d
 	}
@@ -95,6 +100,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.mu.Lock()
 	tiers, pinned, aliases, operations, logLines := maps.Clone(g.tiers), g.pinnedBytes, g.aliases, g.operations, g.logLines
+	available := g.diskAvailable
 	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -105,6 +111,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(g.bytes, float64(bytes), tier)
 		gauge(g.capacity, float64(capacity), tier)
 		gauge(g.entries, float64(entries), tier)
+	}
+	if available != nil {
+		gauge(g.available, oneIf(available()))
 	}
 	if pinned != nil {
 		gauge(g.pinned, float64(pinned()))
@@ -124,4 +133,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	for reason, read := range logLines {
 		ch <- prometheus.MustNewConstMetric(g.logDropped, prometheus.CounterValue, float64(read()), reason)
 	}
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -57,6 +57,7 @@ var answers = map[string]struct {
 	"errTooLarge":       {errTooLarge, 413, "body"},
 	"errMediaType":      {errMediaType, 415, "media-type"},
 	"errHeaders":        {errHeaders, 431, "headers"},
+	"ErrNotDurable":     {ErrNotDurable, 503, "not-durable"},
 	"errExpect":         {errExpect, 417, "expect"},
 	"errHost":           {errHost, 421, "host"},
 	"errNotReady":       {errNotReady, 503, "not-ready"},

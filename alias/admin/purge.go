@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,10 @@ type PurgeResult struct {
 	// Negative is the number of negative entries that were dropped.
 	Negative int
 }
+
+// ErrNotDurable is the error of a purge that was done, and that a crash may undo, because
+// the disk tier of the cache could not be told.
+var ErrNotDurable = errors.New("the purge is not durable")
 
 // Purger purges the cache. After an error some entries may be left.
 type Purger interface {

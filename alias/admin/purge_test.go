@@ -173,6 +173,7 @@ func TestPurgeFails(t *testing.T) {
 		{errors.New("boom"), 500, "internal"},
 		{fmt.Errorf("alias shop: %w", alias.ErrUnavailable), 503, "unavailable"},
 		{fmt.Errorf("alias shop: %w", alias.ErrNotFound), 404, "not-found"}, // deleted meanwhile
+		{fmt.Errorf("%w: %w", ErrNotDurable, errors.New("no space left on device")), 503, "not-durable"},
 	} {
 		failure = c.err
 		a.do("POST", purgePath, `{"alias":"shop"}`).want(c.status, c.code)
