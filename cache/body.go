@@ -155,7 +155,7 @@ func (b *body) next(off int) ([]byte, error) {
 		b.more.Wait()
 	}
 	if b.n > off {
-		return b.data[off:b.n], nil
+		return b.data[off:b.n:b.n], nil
 	}
 	return nil, b.err
 }
@@ -214,7 +214,7 @@ func (b *body) prepare(n int) int {
 	}
 	to := min(len(b.data), n+step)
 	if b.extent != nil {
-		b.arena.Populate(b.extent, int64(n), int64(to))
+		b.arena.Populate(b.extent, int64(to))
 	}
 	return to
 }
@@ -255,7 +255,7 @@ func bodyCost(n int64) int64 {
 }
 
 // extentOverhead is the memory of an extent on the heap, in bytes.
-const extentOverhead = 32
+const extentOverhead = 80
 
 // allocated is the memory that the allocator uses for n bytes: the next size class, or
 // whole pages above the largest class.

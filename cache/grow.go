@@ -36,13 +36,13 @@ func newGrowingBody(m *memory, cost int64) *body {
 	g := &growth{memory: m, limit: limit, have: min(growFirst, limit), cost: bodyCost(-1)}
 	b := &body{budget: &m.held, cost: cost, growth: g}
 	if m.arena != nil && m.growing.reserve(int64(limit)) {
-		if b.extent = m.arena.Alloc(int64(limit)); b.extent == nil {
+		if b.extent = m.arena.AllocSparse(int64(limit)); b.extent == nil {
 			m.growing.release(int64(limit))
 		}
 	}
 	if b.extent != nil {
 		b.arena, b.data = m.arena, m.arena.Bytes(b.extent, limit)
-		b.arena.Populate(b.extent, 0, int64(b.growth.have))
+		b.arena.Populate(b.extent, int64(b.growth.have))
 	} else {
 		b.data = make([]byte, b.growth.have)
 	}
@@ -116,7 +116,7 @@ func (b *body) reserveMore() bool {
 		return false
 	}
 	if b.extent != nil {
-		b.arena.Populate(b.extent, int64(g.have), int64(next))
+		b.arena.Populate(b.extent, int64(next))
 	} else {
 		larger := make([]byte, next)
 		b.mu.Lock()

@@ -58,4 +58,5 @@ func (f *memfile) punch(off, n int64) {
 func (f *memfile) close() {
 	_ = unix.Munmap(f.mem)
 	unix.Close(f.fd)
+	f.mem, f.fd = nil, -1
 }
