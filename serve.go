@@ -132,7 +132,9 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	exposeGauges(m, registry, memory)
 	m.LogLines(lines.Dropped, lines.Suppressed)
 	iam.exposeGauges(m, registry)
-	registry.Observe(changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.onChange)
+	changes := changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}
+	registry.Observe(changes.onChange)
+	changes.shares()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory}, Explainer: public, Hosts: s.AdminHost,
@@ -206,7 +208,7 @@ func (s *serveCmd) openCache(d cacheDeps, log *slog.Logger) (*cache.Cache, error
 	}
 	memory := cache.New(cache.Config{
 		Memory: d.memory, ObjectMax: int64(s.CacheObjectMax), Relieve: d.slow.CutForMemory, Disk: disk, Log: log,
-	}, cacheRecorder{d.metrics})
+	}, cacheRecorder{d.metrics, d.registry})
 	if memory.HeapBytes() > 0 {
 		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
 	}

@@ -159,6 +159,7 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.public.Forget(c.AliasDeleted.Name)
 		h.canary.Forget(c.AliasDeleted.ID)
 		h.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
+		h.memory.SetShare(c.AliasDeleted.ID, 0, 0)
 		h.accounts.Forget(c.AliasDeleted.ID)
 	case c.AliasPut != nil:
 		if c.AliasPut.Canary == "" {
@@ -166,6 +167,7 @@ func (h changeHandler) onChange(c alias.Change) {
 		}
 		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // a purge of the last epoch may be running
 		h.memory.ForgetNegative(c.AliasPut.ID)
+		h.share(c.AliasPut)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
 			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
 		}
@@ -179,6 +181,18 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.s3.Forget(c.CredentialDeleted.ID)
 		h.m.ForgetCredential(string(c.CredentialDeleted.Name))
 	}
+}
+
+// shares gives all aliases their shares of the cache.
+func (h changeHandler) shares() {
+	h.registry.Routes(func(r alias.Route) bool {
+		h.share(r.Alias)
+		return true
+	})
+}
+
+func (h changeHandler) share(a *alias.Alias) {
+	h.memory.SetShare(a.ID, int64(a.CacheMin), int64(a.CacheMax))
 }
 
 // lifetimes returns the lifetimes of objects without their own.
@@ -244,10 +258,22 @@ func (p purger) Search(a *alias.Alias, limit int, visit func(path string) bool) 
 }
 
 // cacheRecorder counts what happens in the cache.
-type cacheRecorder struct{ *metrics.Metrics }
+type cacheRecorder struct {
+	*metrics.Metrics
 
-// Pushed counts nothing.
-func (cacheRecorder) Pushed(int64, int64, int) {}
+	registry *alias.Registry
+}
+
+// Pushed counts evictions by the names of the aliases. One that was deleted has none.
+func (r cacheRecorder) Pushed(by, lost int64, n int) { r.Metrics.Pushed(r.name(by), r.name(lost), n) }
+
+func (r cacheRecorder) name(space int64) string {
+	route, ok := r.registry.ByID(space)
+	if !ok {
+		return ""
+	}
+	return string(route.Alias.Name)
+}
 
 // exposeGauges lets Prometheus read the running operations and which aliases have a
 // canary, and exposes the credentials in memory.

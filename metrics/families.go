@@ -18,6 +18,8 @@ type families struct {
 	evictions *prometheus.CounterVec // tier, reason
 	rejected  *prometheus.CounterVec // tier
 
+	aliasEvictions *prometheus.CounterVec // alias, role
+
 	diskErrors *prometheus.CounterVec // operation
 	diskWrites *prometheus.CounterVec // result
 	diskBytes  prometheus.Counter
@@ -56,6 +58,9 @@ func newFamilies() *families {
 		rejected: counters("cache_rejected_total",
 			"Objects that were not stored, because the entries that they would have evicted are requested more often.", "tier"),
 
+		aliasEvictions: counters("cache_alias_evictions_total",
+			"Entries evicted from memory for capacity, by the part that the alias has in it.", "alias", "role"),
+
 		diskErrors: counters("cache_disk_errors_total",
 			"Operations on files of the disk tier that failed.", "operation"),
 		diskWrites: counters("cache_disk_writes_total",
@@ -82,7 +87,7 @@ func newFamilies() *families {
 func (f *families) register(r prometheus.Registerer) {
 	r.MustRegister(
 		f.requests, f.duration, f.firstByte, f.bytes, f.aborts, f.shed, f.cuts,
-		f.cached, f.evictions, f.rejected,
+		f.cached, f.evictions, f.rejected, f.aliasEvictions,
 		f.diskErrors, f.diskWrites, f.diskBytes, f.promotions,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
 		f.savedRequests, f.savedBytes,

@@ -30,6 +30,8 @@ var (
 
 	savedLabels = [...]string{"hit", "collapsed", "not_modified"}
 
+	evictedLabels = [...]string{"own", "pushed", "lost"}
+
 	// statusCodes are those that this server and its HTTP library send. The slot
 	// after the last one is for any other status.
 	statusCodes = [...]int{
@@ -43,6 +45,7 @@ const (
 	cacheSlots   = len(cacheLabels)
 	outcomeSlots = len(outcomeLabels)
 	savedSlots   = len(savedLabels)
+	evictedSlots = len(evictedLabels)
 	codeSlots    = len(statusCodes) + 1
 
 	cacheNone = 0

@@ -89,6 +89,11 @@ func busy() *Metrics {
 		Duration: 3 * time.Second, FirstByte: 20 * time.Millisecond, Bytes: 65536,
 	})
 	third.Request(Request{Method: "GET", Code: 418, Cache: "negative", Duration: time.Millisecond})
+	m.Pushed("shop", "blog", 3)
+	m.Pushed("shop", "shop", 2)
+	m.Pushed("", "blog", 1)
+	m.Pushed("gone", "", 4)
+	m.Pushed("shop", "blog", 0)
 	m.Series("").Request(Request{Method: "BREW", Code: 405, Cache: "none", Duration: time.Millisecond})
 
 	shop.Saved("hit", 2, 8192)

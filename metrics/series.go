@@ -123,6 +123,7 @@ type cells struct {
 	outcomes [outcomeSlots]atomic.Pointer[requestCell]
 	origin   atomic.Pointer[originCell]
 	saved    [savedSlots]atomic.Pointer[savedCell]
+	evicted  [evictedSlots]atomic.Pointer[requestCell]
 }
 
 // requestCell wraps the interface, because an atomic pointer needs a concrete type.
@@ -204,4 +205,5 @@ func (c *cells) unregister(f *families) {
 	f.aborts.DeleteLabelValues(c.alias)
 	c.unregisterOrigin(f)
 	c.unregisterSaved(f)
+	c.unregisterEvicted(f)
 }
