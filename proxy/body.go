@@ -32,6 +32,7 @@ type body struct {
 	off          int64       // next byte to send
 	end          int64       // after the last byte to send, negative until EOF
 	completeSize int64       // size of the object if all of it must have arrived before the range ends
+	final        [1]byte     // last byte of a range, while the object's last byte is awaited
 	left         []byte      // bytes of the reader that Read has not returned yet
 	rest         func(off int64) (chunkReader, error)
 	header       *conn          // holds the header until the first chunk can go out with it
@@ -47,7 +48,7 @@ func newBody(x *exchange, f *representation, part byteRange) *body {
 	if f.onlyRange {
 		// The reader's first byte is the first byte of the range.
 		b.base = part.first
-	} else if b.end < f.obj.size {
+	} else if r, ok := f.reader.(*cache.Reader); b.end < f.obj.size && !(ok && r.OnDisk()) {
 		b.completeSize = f.obj.size
 	}
 	if c, ours := b.conn.(*conn); ours {
@@ -140,10 +141,11 @@ func (b *body) next() ([]byte, error) {
 	if len(chunk) > 1 {
 		return chunk[:len(chunk)-1], nil
 	}
+	b.final[0] = chunk[0] // Next may reuse its memory
 	if _, err := b.reader.Next(b.completeSize - 1); err != nil {
 		return nil, b.cut(err)
 	}
-	return chunk, nil
+	return b.final[:], nil
 }
 
 // cut records why a body ends early. It returns no io.EOF, which would make the body look

@@ -12,12 +12,13 @@ import (
 	"ixmage/alias"
 )
 
-// checkedStream gives the bytes of an object in chunks. As a fetch does, it withholds the
-// last byte until the whole object has been checked.
+// checkedStream gives the bytes of an object in chunks, always in the same memory. As a fetch
+// does, it withholds the last byte until the whole object has been checked.
 type checkedStream struct {
 	data    []byte
 	chunk   int64
 	invalid error // what the check finds
+	buf     [100]byte
 }
 
 func (s *checkedStream) Next(off int64) ([]byte, error) {
@@ -28,9 +29,9 @@ func (s *checkedStream) Next(off int64) ([]byte, error) {
 	case off == last && s.invalid != nil:
 		return nil, s.invalid
 	case off == last:
-		return s.data[last:], nil
+		return s.buf[:copy(s.buf[:], s.data[last:])], nil
 	}
-	return s.data[off:min(off+s.chunk, last)], nil
+	return s.buf[:copy(s.buf[:], s.data[off:min(off+s.chunk, last)])], nil
 }
 
 func (*checkedStream) Close() error { return nil }
@@ -48,7 +49,7 @@ func TestRangeWaitsForTheCheck(t *testing.T) {
 				fc.Init2(&writes{texts: &texts{}, sent: &sent}, nil, false)
 				x := &exchange{fc: fc, proxy: &Proxy{slow: NewSlowReaders(func(string, int) {}, slog.New(slog.DiscardHandler))}}
 				x.route.Alias = &alias.Alias{}
-				f := &representation{obj: &object{size: int64(len(data))}, reader: &checkedStream{data, chunk, invalid}}
+				f := &representation{obj: &object{size: int64(len(data))}, reader: &checkedStream{data: data, chunk: chunk, invalid: invalid}}
 				_, err := newBody(x, f, part).WriteTo(nil)
 				want := data[part.first : part.last+1]
 				if invalid != nil {
