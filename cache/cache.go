@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"ixmage/cache/disk"
 )
 
 // Key names one object. Space is the immutable identity of the owner of the object.
@@ -193,7 +191,7 @@ func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	}
 	if e == nil {
 		if e = c.files.hit(key, now); e != nil {
-			c.disk.Touch(disk.Key(key))
+			e.body.file.Touch()
 			c.promote(e)
 		}
 	} else if e.saved.Load() == unsaved {

@@ -35,6 +35,7 @@ type Entry struct {
 	key       Key
 	metaBytes int64
 	saved     atomic.Int32 // unsaved, queued or written
+	fileBody  uint64       // names the body of its file, which saved says is there
 	promoting atomic.Bool  // it is being copied from disk to memory
 }
 

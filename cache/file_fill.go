@@ -84,6 +84,7 @@ func (f *fetch) commitFile() *Entry {
 	}
 	c.disk.cfg.Recorder.DiskWrite("written", 1, b.size)
 	e := newEntry(f, f.source, f.born, newFileBody(&c.files.held, obj, b.cost))
+	e.fileBody = obj.Body
 	e.saved.Store(written)
 	e.body.retain(1) // the readers of b read from its file
 	b.backing = e.body

@@ -117,6 +117,7 @@ func (c *Cache) restore(key Key, obj *disk.Object) *Entry {
 	b := newFileBody(&c.files.held, obj, allocated(int64(len(key.Object)))+src.MetaBytes+entryOverhead)
 	e := newEntry(&fetch{key: key, generation: obj.Generation}, src, obj.Stored, b)
 	e.Expires = minTime(e.Expires, obj.Expires)
+	e.fileBody = obj.Body
 	e.saved.Store(written)
 	if m := obj.Mark; m != nil {
 		e.purged.Store(&mark{generation: m.Generation, at: m.At})

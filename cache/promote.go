@@ -66,6 +66,7 @@ func (e *Entry) inMemory(b *body) *Entry {
 		Meta: e.Meta, Stored: e.Stored, Expires: e.Expires, early: e.early,
 		staleWhileRevalidate: e.staleWhileRevalidate, staleIfError: e.staleIfError, byDefault: e.byDefault,
 		key: e.key, metaBytes: e.metaBytes, body: b, space: e.space, generation: e.generation,
+		fileBody: e.fileBody,
 	}
 	in.saved.Store(e.saved.Load())
 	in.purged.Store(e.purged.Load())

@@ -95,6 +95,7 @@ func (s *saver) release(e saving) {
 // another entry has replaced it meanwhile, its file must go: that entry has removed the file
 // of its key before this one was written.
 func (c *Cache) write(s saving) {
+	s.fileBody = disk.NewBody()
 	h, ok := c.disk.header(s.Entry, s.body.length())
 	if !ok || s.stored && !c.stores(s.Entry) {
 		return
@@ -116,19 +117,25 @@ func (c *Cache) write(s saving) {
 // renew replaces old by e, which has the same body and newer metadata, and reports whether
 // it did: see memory.renew. The file of old gets the metadata too.
 func (c *Cache) renew(old, e *Entry, purged *mark) bool {
+	hasFile := old.saved.Load() == written
+	if hasFile {
+		e.fileBody = old.fileBody
+		e.saved.Store(queued)
+	}
 	renewed := false
 	if old.OnDisk() {
 		renewed = c.files.renew(old, e, purged)
 	} else {
 		renewed = c.memory.renew(old, e, purged)
 	}
-	if !renewed || old.saved.Load() != written {
+	if !renewed || !hasFile {
 		return renewed
 	}
-	if h, ok := c.disk.header(e, e.body.length()); !ok || c.disk.Update(h) != nil {
+	if h, ok := c.disk.header(e, e.body.length()); ok && c.disk.Update(h) == nil {
+		e.saved.Store(written)
+	} else {
 		c.disk.drop(e.key, reasonReplaced)
-		return renewed
+		e.saved.Store(unsaved)
 	}
-	e.saved.Store(written)
-	return renewed
+	return true
 }

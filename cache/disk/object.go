@@ -220,6 +220,15 @@ func (o *Object) File() (fd int, off int64) {
 	return int(o.f.Fd()), o.head
 }
 
+// Touch counts a use. It does not block.
+func (o *Object) Touch() {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if e := o.s.index.lookup(o.hash); e != nil {
+		e.touch()
+	}
+}
+
 // Close closes the file.
 func (o *Object) Close() error {
 	if o.closed.Swap(true) {

@@ -162,16 +162,6 @@ func (s *Store) hasLocked(h hash) bool {
 	return s.on && !s.closed && (!s.complete || s.index.lookup(h) != nil)
 }
 
-// Touch counts a use of an object that is open already. It does not block.
-func (s *Store) Touch(key Key) {
-	h := key.hash()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.index.lookup(h); e != nil {
-		e.touch()
-	}
-}
-
 // Get opens an object, or returns ErrNotFound. The caller must Close the object. It blocks on the disk.
 func (s *Store) Get(key Key) (*Object, error) {
 	h := key.hash()

@@ -59,7 +59,9 @@ func (s *Store) Create(h Header) (*Writer, error) {
 	if err := s.accepts(&h); err != nil {
 		return nil, err
 	}
-	h.Body = rand.Uint64() //nolint:gosec // it tells files apart
+	if h.Body == 0 {
+		h.Body = NewBody()
+	}
 	w := &Writer{s: s, h: h, hash: h.Key.hash(), head: head}
 	w.pages = s.pages(head + h.Size + trailerLen(h.Size))
 	w.cost = fileCost(w.pages) + 2*folderCost
@@ -75,6 +77,9 @@ func (s *Store) Create(h Header) (*Writer, error) {
 	w.f = f
 	return w, nil
 }
+
+// NewBody returns a number for Header.Body.
+func NewBody() uint64 { return rand.Uint64() | 1 } //nolint:gosec // it tells files apart
 
 // accepts reports whether an object may be stored: a purge that covers it may have come
 // after its fetch, and a mark may have been forgotten since.
