@@ -16,7 +16,7 @@ RACE     = $(if $(CC_WORKS),-race)
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
 
-.PHONY: help build tools demo test test-packages test-program test-long bench lint fuzz check image clean
+.PHONY: help build tools demo test test-packages test-program test-long bench soak lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -55,6 +55,14 @@ test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 20
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk
 	go run ./internal/bench
+
+# Length and disk tier of the soak.
+SOAK      ?= 10m
+SOAK_DISK ?= 2GiB
+
+soak: build ## Load ixmage for SOAK (10m) without and with the disk tier, fail on a leak
+	go run ./internal/bench -part soak -soak $(SOAK)
+	go run ./internal/bench -part soak -soak $(SOAK) -cache-disk $(SOAK_DISK)
 
 lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	bin/golangci-lint run

@@ -164,10 +164,11 @@ func diskScript(objects, size int) []byte {
 	for _, id := range repeatable(3, uint64(size)).Perm(objects) {
 		fmt.Fprintf(&b, "%q,\n", "/"+bucket+"/"+traceKey(id, size))
 	}
-	b.WriteString(`}
-local requests, at = {}, 0
+	b.WriteString("}\n")
+	//nolint:dupword // this is Lua
+	b.WriteString(`local requests, at = {}, 0
 function init() for i, p in ipairs(paths) do requests[i] = wrk.format("GET", p) end end
 function request() at = at % #requests + 1; return requests[at] end
-`) //nolint:dupword // this is Lua
+`)
 	return b.Bytes()
 }

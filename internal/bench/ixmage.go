@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -135,6 +136,18 @@ func (a adminClient) metrics(ctx context.Context) (map[string]float64, error) {
 		return nil, err
 	}
 	return parseMetrics(string(text)), nil
+}
+
+// sumOf adds up the series of a name that have the labels.
+func sumOf(samples map[string]float64, name string, labels ...string) (sum float64) {
+	for series, v := range samples {
+		rest, ok := strings.CutPrefix(series, name+"{")
+		lacks := func(label string) bool { return !strings.Contains(rest, label) }
+		if ok && !slices.ContainsFunc(labels, lacks) {
+			sum += v
+		}
+	}
+	return sum
 }
 
 // parseMetrics reads the text format of Prometheus without timestamps.

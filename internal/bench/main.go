@@ -75,6 +75,8 @@ type config struct {
 	originDelay    time.Duration
 	mixedRounds    int
 	diskDir        string
+	cacheDisk      string
+	soakTime       time.Duration
 	goals          *goals
 }
 
@@ -82,7 +84,7 @@ func parseFlags(args []string) (config, error) {
 	c := config{goals: new(goals)}
 	var servers, sizes, binaries, states string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed or all")
+	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, soak or all (all but soak)")
 	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
 	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
 		"(default all, or the binaries alone where there are several)")
@@ -95,6 +97,8 @@ func parseFlags(args []string) (config, error) {
 	f.IntVar(&c.serverCPU, "server-cpu", 0, "core of the server")
 	f.IntVar(&c.clientCPU, "client-cpu", 1, "core of the load generator")
 	f.StringVar(&c.diskDir, "disk-dir", os.TempDir(), "folder of the files of the disk part; it should not be in memory")
+	f.DurationVar(&c.soakTime, "soak", 10*time.Minute, "length of the load of the soak")
+	f.StringVar(&c.cacheDisk, "cache-disk", "", "--cache-disk of ixmage in the soak")
 	f.IntVar(&c.keys, "keys", 8000, "objects of the mixed load")
 	f.IntVar(&c.requests, "requests", 60000, "requests of the mixed load")
 	f.Float64Var(&c.rate, "rate", 1000, "requests per second of the mixed load, 0 for as many as possible")
@@ -178,20 +182,24 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		{"miss", "Answers from S3", c.runMisses},
 		{"disk", "Answers from disk", c.runDisk},
 		{"mixed", "Mixed load", c.runMixed},
+		{"soak", "Soak", c.runSoak},
 	}
 	var report bytes.Buffer
+	var broken error
 	for _, p := range parts {
-		if c.part != p.name && c.part != "all" {
+		if c.part != p.name && (c.part != "all" || p.name == "soak") {
 			continue
 		}
 		fmt.Fprintf(&report, "## %s\n\n", p.title)
-		if err := p.measure(ctx, &report); err != nil {
+		if err := p.measure(ctx, &report); errors.Is(err, errLimit) {
+			broken = err
+		} else if err != nil {
 			return err
 		}
 		report.WriteByte('\n')
 	}
 	if report.Len() == 0 {
-		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed or all", c.part)
+		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, soak or all (all but soak)", c.part)
 	}
 	c.goals.write(&report)
 	fmt.Fprint(&report, "\n## Machine\n\n")
@@ -201,8 +209,10 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 			return err
 		}
 	}
-	_, err := w.Write(report.Bytes())
-	return err
+	if _, err := w.Write(report.Bytes()); err != nil {
+		return err
+	}
+	return broken
 }
 
 // newEnv makes the scratch folder and the origin; done removes them.
