@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +12,6 @@ import (
 	"ixmage/cache"
 	"ixmage/proxy"
 )
-
-// diskFolder is the folder in --cache-disk-path that holds the files of the tier. It
-// belongs to the tier alone, which removes everything else in it: a volume has lost+found, and
-// a path may be that of another folder by mistake.
-const diskFolder = "objects"
 
 // diskPath is the folder that the operator chose.
 func (s *serveCmd) diskPath() string {
@@ -35,16 +29,13 @@ func (s *serveCmd) openDisk(d cacheDeps, log *slog.Logger) (*cache.Disk, error) 
 		return nil, nil //nolint:nilnil // nil is a cache without this tier
 	}
 	path := s.diskPath()
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		log.Warn("the folder of the disk cache cannot be made", "folder", path, "error", err)
-	}
 	budget, err := s.diskBudget(path)
 	if err != nil {
 		return nil, err
 	}
 	d.metrics.DiskTier()
 	disk, err := cache.OpenDisk(cache.DiskConfig{
-		Dir: filepath.Join(path, diskFolder), Limit: budget, ObjectMax: int64(s.CacheDiskObjectMax),
+		Dir: path, Limit: budget, ObjectMax: int64(s.CacheDiskObjectMax),
 		OpenFiles: s.descriptors().files, Codec: proxy.NewObjectCodec(d.registry), Origin: originOf(d.registry),
 		Recorder: d.metrics, Log: log,
 	})

@@ -659,7 +659,7 @@ func TestDescriptors(t *testing.T) {
 func TestLimitedMessages(t *testing.T) {
 	t.Parallel()
 	var source strings.Builder
-	for _, pattern := range []string{"*.go", "cache/*.go", "proxy/*.go", "proxy/origin/*.go", "alias/admin/*.go"} {
+	for _, pattern := range []string{"*.go", "cache/*.go", "cache/disk/*.go", "proxy/*.go", "proxy/origin/*.go", "alias/admin/*.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -35,6 +35,7 @@ var limitedMessages = map[string]logging.Kind{
 	"panic while fetching":                        {More: "more panics while fetching"},
 	"out of file descriptors: connection refused": {More: "more connections refused"},
 	"accept failed; retrying":                     {More: "more accepts failed"},
+	"dropped a bad file of the disk cache":        {More: "more bad files of the disk cache"},
 	"admin connection failed":                     {More: "more admin connections failed"},
 }
 
