@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -78,12 +79,12 @@ func (e *env) reopen() {
 
 // body is different for each seed.
 func body(seed uint64, size int) []byte {
-	b := make([]byte, size)
-	r := rand.New(rand.NewPCG(seed, 1))
-	for i := range b {
-		b[i] = byte(r.Uint32())
+	b := make([]byte, 0, size+8)
+	r := rand.NewPCG(seed, 1)
+	for len(b) < size {
+		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
 	}
-	return b
+	return b[:size]
 }
 
 func key(object string) Key { return Key{Space: 7, Epoch: 2, Object: object} }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/minio/crc64nvme"
@@ -259,17 +258,22 @@ func (s *Store) hasTrash() bool {
 	return len(s.trash) > 0
 }
 
-// mkdirAll makes a folder and those above it.
+// mkdirAll makes a folder and those above it, durably: a power cut that takes the folder
+// must not leave the purges' 200 without their marks.
 func (s *Store) mkdirAll(dir string) error {
 	err := s.fs.Mkdir(dir)
-	if errors.Is(err, fs.ErrNotExist) && strings.ContainsRune(dir, filepath.Separator) {
-		if err := s.mkdirAll(filepath.Dir(dir)); err != nil {
+	above := filepath.Dir(dir)
+	if errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err := s.mkdirAll(above); err != nil {
 			return err
 		}
 		err = s.fs.Mkdir(dir)
 	}
-	if errors.Is(err, fs.ErrExist) {
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		return nil
+	case err != nil:
+		return err
 	}
-	return err
+	return s.fs.SyncDir(above)
 }
