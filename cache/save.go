@@ -10,7 +10,8 @@ import (
 const (
 	// saveQueue is how many entries may wait to be written to disk.
 	saveQueue = 256
-	// saveShare is the part of the memory budget that they may keep from being freed.
+	// saveShare is the part of the memory budget that they may keep from being freed, unless
+	// it is one.
 	saveShare = 16
 )
 
@@ -48,7 +49,7 @@ func (c *Cache) save(e *Entry, stored bool) {
 	if size == 0 || size > c.disk.cfg.ObjectMax || !c.disk.Stats().Available || !e.saved.CompareAndSwap(unsaved, queued) {
 		return
 	}
-	if c.saver.bytes.Add(size) <= c.saver.limit {
+	if waiting := c.saver.bytes.Add(size); waiting <= c.saver.limit || waiting == size {
 		e.body.retain(1)
 		select {
 		case c.saver.queue <- saving{e, stored}:
