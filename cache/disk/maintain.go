@@ -88,9 +88,7 @@ func (s *Store) work() {
 	}
 	if live != nil && s.keepLive(live) != nil {
 		s.mu.Lock()
-		if s.live == nil {
-			s.live = live // again after the trouble
-		}
+		s.keepLocked(live) // again after the trouble
 		s.mu.Unlock()
 	}
 	for _, id := range crowded {

@@ -123,12 +123,21 @@ func (s *Store) trashPath() string {
 }
 
 // Keep drops all objects of spaces that are not live, and the marks of these spaces, in the
-// background. live is called from another goroutine, until the work is done.
+// background. live is called from another goroutine, until the work is done. A Keep that has
+// not been done yet holds too.
 func (s *Store) Keep(live func(space, epoch int64) bool) {
 	s.mu.Lock()
-	s.live = live
+	s.keepLocked(live)
 	s.mu.Unlock()
 	s.wake()
+}
+
+func (s *Store) keepLocked(live func(space, epoch int64) bool) {
+	before := s.live
+	s.live = live
+	if before != nil {
+		s.live = func(space, epoch int64) bool { return before(space, epoch) && live(space, epoch) }
+	}
 }
 
 // keepLive does what Keep says.
