@@ -29,6 +29,9 @@ func (f *fetch) newFileBody(src *Source) *body {
 		return nil
 	}
 	w, err := c.disk.Create(h)
+	if errors.Is(err, disk.ErrNoRoom) && c.files.shed() {
+		w, err = c.disk.Create(h)
+	}
 	if err != nil {
 		c.disk.cfg.Recorder.DiskWrite("failed", 1, 0)
 		return nil

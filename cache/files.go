@@ -165,6 +165,21 @@ func (f *files) purge(match func(Key) bool, by *mark) (n int) {
 	return n
 }
 
+// shed closes the half of the files that was used least lately, and reports whether there
+// was one: the store evicts no file that is open, and could have no room while all are.
+func (f *files) shed() bool {
+	f.mu.Lock()
+	out := make([]*Entry, (f.lru.Len()+1)/2)
+	for i := range out {
+		_, out[i], _ = f.lru.RemoveOldest()
+	}
+	f.mu.Unlock()
+	for _, e := range out {
+		e.Release()
+	}
+	return len(out) > 0
+}
+
 // entries returns all entries. They may have been released.
 func (f *files) entries() []*Entry {
 	f.mu.Lock()

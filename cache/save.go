@@ -101,7 +101,11 @@ func (c *Cache) write(s saving) {
 	if !ok || s.stored && !c.stores(s.Entry) {
 		return
 	}
-	if err := c.disk.Put(h, s.body.data); err != nil {
+	err := c.disk.Put(h, s.body.data)
+	if errors.Is(err, disk.ErrNoRoom) && c.files.shed() {
+		err = c.disk.Put(h, s.body.data)
+	}
+	if err != nil {
 		if errors.Is(err, disk.ErrOff) { // else it would fail again
 			s.saved.Store(unsaved)
 		}
