@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,8 +20,8 @@ import (
 // file system, and a tier that is not asked for has no series and no folder.
 func TestDiskBudget(t *testing.T) {
 	t.Parallel()
-	var fs unix.Statfs_t
-	if err := unix.Statfs(t.TempDir(), &fs); err != nil {
+	var volume unix.Statfs_t
+	if err := unix.Statfs(t.TempDir(), &volume); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -32,7 +33,7 @@ func TestDiskBudget(t *testing.T) {
 		{"none in percent", "0%", false, 0},
 		{"bytes", "64MiB", false, 64 << 20},
 		{"bytes in a folder of its own", "64MiB", true, 64 << 20},
-		{"percentage", "1%", true, int64(fs.Blocks) * fs.Bsize / 100},
+		{"percentage", "1%", true, int64(volume.Blocks) * volume.Bsize / 100},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -142,4 +143,55 @@ func TestDiskTrouble(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDiskOfDeletedAliases: the files of aliases that are deleted go at once, and those of
+// the others stay, also across a restart.
+func TestDiskOfDeletedAliases(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	args := []string{"--cache-disk", "64MiB"}
+	e := newEnvOn(t, startIn(t, data, args...))
+	names := []string{"shop", "one", "two", "three"}
+	for _, name := range names[1:] {
+		e.open(name, "media", "web/", nil)
+	}
+	e.put("a.png", s3.Object{Body: png(5000, "deleted")})
+	for _, name := range names {
+		for range 3 { // the second request is the one that is written
+			if r := e.get("/" + name + "/a.png"); r.StatusCode != http.StatusOK {
+				t.Fatal(summary(r))
+			}
+		}
+	}
+	eventually(t, "all are written", func() bool { return e.metric(`ixmage_cache_disk_writes_total{result="written"}`) == 4 })
+	for _, name := range names[1:] {
+		if r := e.api(http.MethodDelete, "/api/v1/aliases/"+name, nil); r.StatusCode != http.StatusNoContent {
+			t.Fatalf("delete %s: %s", name, summary(r))
+		}
+	}
+	eventually(t, "three are deleted", func() bool { return len(objectFiles(t, data)) == 1 })
+	if code := e.stop(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	again := startIn(t, data, args...)
+	calls := e.calls("a.png")
+	if r := again.get("/shop/a.png"); r.StatusCode != http.StatusOK || e.calls("a.png") != calls {
+		t.Errorf("after a restart: %s, with %d calls of S3", summary(r), e.calls("a.png")-calls)
+	}
+}
+
+// objectFiles lists the files of objects in the disk tier of a data folder.
+func objectFiles(t *testing.T, data string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(data, "cache", "objects"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, path)
+		}
+		return nil // folders are deleted meanwhile
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
