@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,18 +25,25 @@ func (s *serveCmd) diskPath() string {
 // openDisk opens the disk tier, and drops what no alias can serve any more. It returns nil
 // without --cache-disk. The only trouble that keeps the server from starting is another one
 // that uses the folder: with any other, the tier is off, logs why and tries again.
-func (s *serveCmd) openDisk(d cacheDeps, log *slog.Logger) (*cache.Disk, error) {
+func (s *serveCmd) openDisk(ctx context.Context, d cacheDeps, log *slog.Logger) (*cache.Disk, error) {
 	if s.CacheDisk == (amount{}) {
-		return nil, nil //nolint:nilnil // nil is a cache without this tier
+		return nil, d.purges.put(ctx, "") //nolint:nilnil // nil is a cache without this tier
 	}
-	path := s.diskPath()
+	path, err := filepath.Abs(s.diskPath())
+	if err != nil {
+		return nil, fmt.Errorf("--cache-disk-path: %w", err)
+	}
 	budget, err := s.diskBudget(path)
+	if err != nil {
+		return nil, err
+	}
+	complete, err := d.purges.begin(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	d.metrics.DiskTier()
 	disk, err := cache.OpenDisk(cache.DiskConfig{
-		Dir: path, Limit: budget, ObjectMax: int64(s.CacheDiskObjectMax),
+		Dir: path, Limit: budget, ObjectMax: int64(s.CacheDiskObjectMax), Empty: !complete,
 		OpenFiles: s.descriptors().files, Codec: proxy.NewObjectCodec(d.registry), Origin: originOf(d.registry),
 		Recorder: d.metrics, Log: log,
 	})
@@ -50,9 +58,65 @@ func (s *serveCmd) openDisk(d cacheDeps, log *slog.Logger) (*cache.Disk, error) 
 		log.Warn("--cache-disk is more than its file system has; a smaller budget is used",
 			"cache_disk", budget, "used", fits, "folder", path)
 	}
+	if disk.Stats().Available {
+		if err := d.purges.put(ctx, path); err != nil {
+			disk.Close()
+			return nil, err
+		}
+	}
 	exists := originOf(d.registry)
 	disk.Keep(func(space, epoch int64) bool { _, ok := exists(space, epoch); return ok })
 	return disk, nil
+}
+
+// diskPurges is a setting in the registry: the path of the folder that has the mark of every
+// purge. Another folder may have objects that were purged while it was not in use:
+//
+//  1. The disk tier of the folder F has an object.
+//  2. The server runs without F, and the object is purged.
+//  3. The server is started with F again.
+//
+// So a folder that is not the one in the registry is emptied at the start.
+type diskPurges struct {
+	store alias.Store
+	log   *slog.Logger
+}
+
+const metaDiskPurges = "disk_cache_purges"
+
+// complete reports whether the folder has the mark of every purge.
+func (p diskPurges) complete(ctx context.Context, folder string) (bool, error) {
+	value, err := p.store.Meta(ctx, metaDiskPurges)
+	if errors.Is(err, alias.ErrNotFound) {
+		return false, nil
+	}
+	return string(value) == folder, err
+}
+
+// begin is complete, and from then on no other folder is.
+func (p diskPurges) begin(ctx context.Context, folder string) (bool, error) {
+	complete, err := p.complete(ctx, folder)
+	if complete || err != nil {
+		return complete, err
+	}
+	return false, p.put(ctx, "")
+}
+
+// put is durable when it returns nil. The folder "" is none.
+func (p diskPurges) put(ctx context.Context, folder string) error {
+	if is, err := p.complete(ctx, folder); is || err != nil {
+		return err
+	}
+	return p.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(metaDiskPurges, []byte(folder)) })
+}
+
+// missed notes that a purge could not be written to the folder.
+func (p diskPurges) missed(ctx context.Context) error {
+	if none, err := p.complete(ctx, ""); none || err != nil {
+		return err
+	}
+	p.log.Warn("a purge could not be written to the disk cache; the next start empties it")
+	return p.put(ctx, "")
 }
 
 // diskBudget returns the bytes of the disk tier.

@@ -108,7 +108,8 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	if err != nil {
 		return err
 	}
-	memory, err := s.openCache(cacheDeps{budget, registry, m, slow}, log)
+	purges := diskPurges{store, log}
+	memory, err := s.openCache(ctx, cacheDeps{budget, purges, registry, m, slow}, log)
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	changes.shares()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
-		Log: log, Purger: purger{registry, memory}, Explainer: public, Hosts: s.AdminHost,
+		Log: log, Purger: purger{registry, memory, purges}, Explainer: public, Hosts: s.AdminHost,
 	})
 	if err != nil {
 		return err
@@ -195,14 +196,15 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 // cacheDeps are the parts that the cache needs, and its budget of memory.
 type cacheDeps struct {
 	memory   int64
+	purges   diskPurges
 	registry *alias.Registry
 	metrics  *metrics.Metrics
 	slow     *proxy.SlowReaders
 }
 
 // openCache makes the cache, and warns if it cannot work as well as it should.
-func (s *serveCmd) openCache(d cacheDeps, log *slog.Logger) (*cache.Cache, error) {
-	disk, err := s.openDisk(d, log)
+func (s *serveCmd) openCache(ctx context.Context, d cacheDeps, log *slog.Logger) (*cache.Cache, error) {
+	disk, err := s.openDisk(ctx, d, log)
 	if err != nil {
 		return nil, err
 	}

@@ -215,6 +215,7 @@ func (h changeHandler) forgetNegative(credentialID int64) {
 type purger struct {
 	registry *alias.Registry
 	memory   *cache.Cache
+	purges   diskPurges
 }
 
 func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeResult, error) {
@@ -240,7 +241,9 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
 	}
 	if purged.Err != nil {
-		return admin.PurgeResult{}, fmt.Errorf("%w: %w", admin.ErrNotDurable, purged.Err)
+		if err := p.purges.missed(ctx); err != nil {
+			return admin.PurgeResult{}, fmt.Errorf("%w: %w; %w", admin.ErrNotDurable, purged.Err, err)
+		}
 	}
 	return admin.PurgeResult{
 		Entries: purged.Entries, Bytes: purged.Bytes, Fetches: purged.Fetches, Negative: purged.Negative,

@@ -18,6 +18,8 @@ type DiskConfig struct {
 	Limit int64 // in blocks of the file system
 	// ObjectMax is the size above which an object is not stored on disk.
 	ObjectMax int64
+	// Empty drops the objects of earlier starts: they may have been purged without this tier.
+	Empty bool
 	// OpenFiles is how many files stay open for further hits.
 	OpenFiles int
 	Codec     Codec
@@ -62,7 +64,7 @@ type Disk struct {
 // tier is off and tries again by itself.
 func OpenDisk(cfg DiskConfig) (*Disk, error) {
 	store, err := disk.Open(disk.Config{
-		Dir: cfg.Dir, Limit: cfg.Limit, ObjectMax: cfg.ObjectMax, Recorder: cfg.Recorder, Log: cfg.Log,
+		Dir: cfg.Dir, Limit: cfg.Limit, ObjectMax: cfg.ObjectMax, Empty: cfg.Empty, Recorder: cfg.Recorder, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -195,3 +195,80 @@ func objectFiles(t *testing.T, data string) (files []string) {
 	}
 	return files
 }
+
+// TestPurgeWithoutFolder: an object that is purged while its file cannot be reached does not
+// come back with the file, although the server is killed right after the answer.
+func TestPurgeWithoutFolder(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		// meanwhile is the server that purges: its flags, and what happens to the folder before
+		// it starts, if anything.
+		args   func(folder string) []string
+		damage func(t *testing.T, folder string) (mend func())
+	}{
+		{"folder is away", func(folder string) []string { return []string{"--cache-disk", "64MiB", "--cache-disk-path", folder} }, moveAway},
+		{"no disk tier", func(string) []string { return nil }, nil},
+		{"other folder", func(folder string) []string {
+			return []string{"--cache-disk", "64MiB", "--cache-disk-path", folder + "-2"}
+		}, nil},
+		{"other folder, not usable", func(folder string) []string {
+			return []string{"--cache-disk", "64MiB", "--cache-disk-path", "/proc/ixmage"}
+		}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			data, folder := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "cache")
+			args := []string{"--cache-disk", "64MiB", "--cache-disk-path", folder}
+			e := newEnvOn(t, startIn(t, data, args...))
+			before, after := png(5000, "before"), png(5000, "after")
+			e.put("a.png", s3.Object{Body: before})
+			for range 3 {
+				e.get("/shop/a.png")
+			}
+			eventually(t, "it is written", func() bool { return e.metric(`ixmage_cache_disk_writes_total{result="written"}`) == 1 })
+			e.stop()
+			e.put("a.png", s3.Object{Body: after})
+			if e.server = startIn(t, data, args...); !bytes.Equal(e.get("/shop/a.png").body, before) {
+				t.Fatal("it does not come from disk after a restart")
+			}
+			e.stop()
+			mend := func() {}
+			if tc.damage != nil {
+				mend = tc.damage(t, folder)
+			}
+			e.server = startIn(t, data, tc.args(folder)...)
+			for _, body := range []string{`{"alias":"shop","key":"a.png","hard":true}`, `{"alias":"shop","prefix":"b","hard":true}`} {
+				if r := e.api(http.MethodPost, "/api/v1/purge", body); r.StatusCode != http.StatusOK {
+					t.Errorf("purge: %s", summary(r))
+				}
+			}
+			e.kill()
+			mend()
+			e.server = startIn(t, data, args...)
+			if r := e.get("/shop/a.png"); !bytes.Equal(r.body, after) {
+				t.Errorf("the purged picture came back: %s", summary(r))
+			}
+			if got := e.metric("ixmage_cache_disk_available"); got != 1 {
+				t.Errorf("available is %v, want 1", got)
+			}
+		})
+	}
+}
+
+// moveAway puts a file in the place of a folder.
+func moveAway(t *testing.T, folder string) (mend func()) {
+	t.Helper()
+	if err := os.Rename(folder, folder+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, folder, "", 0o600)
+	return func() {
+		if err := os.Remove(folder); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(folder+"-away", folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -34,7 +34,7 @@ type PurgeResult struct {
 }
 
 // ErrNotDurable is the error of a purge that was done, and that a crash may undo, because
-// the disk tier of the cache could not be told.
+// it could be written nowhere.
 var ErrNotDurable = errors.New("the purge is not durable")
 
 // Purger purges the cache. After an error some entries may be left.

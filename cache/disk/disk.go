@@ -87,9 +87,11 @@ type Config struct {
 	// Limit is the budget in bytes, counted in blocks of the file system. ObjectMax is the
 	// largest body.
 	Limit, ObjectMax int64
-	Recorder         Recorder
-	Log              *slog.Logger // nil discards
-	FS               FS           // nil is the real one
+	// Empty drops all objects of earlier starts: they may have been purged while the folder was not in use.
+	Empty    bool
+	Recorder Recorder
+	Log      *slog.Logger // nil discards
+	FS       FS           // nil is the real one
 }
 
 // Stats are the numbers of a store.

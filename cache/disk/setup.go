@@ -51,6 +51,9 @@ func (s *Store) load(late bool) error {
 		return err
 	}
 	var found []*Mark
+	if why == "" && s.cfg.Empty {
+		why = "it does not have all purges"
+	}
 	if why == "" && !late {
 		found, why, err = s.readJournal()
 		if err != nil {
