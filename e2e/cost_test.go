@@ -53,7 +53,7 @@ func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 		size      int
 		hit, miss counts // at most
 	}{
-		{4 << 10, counts{calls: 6, faults: 1}, counts{calls: 14, faults: 20}},
+		{4 << 10, counts{calls: 5, faults: 1}, counts{calls: 14, faults: 20}},
 		{64 << 10, counts{calls: 7, faults: 1}, counts{calls: 20, faults: 40}},
 		{1 << 20, counts{calls: 8, faults: 1}, counts{calls: 60, faults: 320}},
 	} {

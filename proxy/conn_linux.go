@@ -26,20 +26,26 @@ type conn struct {
 	lingers   atomic.Bool // the client may still be sending
 	pace      pace
 
+	// Deadlines are kept until a call has to wait, because most do not. armed is the one
+	// that a read has set in the runtime; if readBy is later, it is set when armed has passed.
+	readBy, writeBy, armed time.Time
+
 	holding bool
 	held    []byte // written while holding
 	reads   uint
 
-	// The three functions that raw calls are made once, and the fields below are their
-	// arguments and results, so that a hit allocates nothing.
-	sendHeld, sendVector, sendFile func(fd uintptr) bool
-	data                           []byte // of sendVector
-	file                           int    // of sendFile
-	off                            int64
-	left                           int
-	once                           bool // do not wait if the socket is full
-	full                           bool // the socket was full
-	err                            error
+	// The functions that raw calls are made once, and the fields below are their arguments
+	// and results, so that a hit allocates nothing.
+	read, sendHeld, sendVector, sendFile func(fd uintptr) bool
+	in                                   []byte // of read
+	got                                  int
+	data                                 []byte // of sendVector
+	file                                 int    // of sendFile
+	off                                  int64
+	left                                 int
+	once                                 bool // do not wait if the socket is full
+	full                                 bool // the socket was full
+	err                                  error
 }
 
 func newConn(o *openConn, l *lingerers) net.Conn {
@@ -49,7 +55,7 @@ func newConn(o *openConn, l *lingerers) net.Conn {
 	}
 	c := &conn{TCPConn: o.tcp, raw: raw, open: o, lingerers: l}
 	c.pace.client = c
-	c.sendHeld, c.sendVector, c.sendFile = c.trySendHeld, c.trySendVector, c.trySendFile
+	c.read, c.sendHeld, c.sendVector, c.sendFile = c.tryRead, c.trySendHeld, c.trySendVector, c.trySendFile
 	return c
 }
 
@@ -62,11 +68,58 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.reads++; c.reads%3 != 0 {
 		runtime.Gosched()
 	}
-	n, err := c.TCPConn.Read(p)
+	n, err := c.receive(p)
 	if n > 0 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		c.open.unpin()
 	}
 	return n, err
+}
+
+// receive reads what the client has sent, or waits for it until readBy.
+func (c *conn) receive(p []byte) (n int, err error) {
+	c.in = p
+	err = c.raw.Read(c.read)
+	for errors.Is(err, os.ErrDeadlineExceeded) && (c.readBy.IsZero() || time.Now().Before(c.readBy)) {
+		if err = c.arm(); err == nil {
+			err = c.raw.Read(c.read)
+		}
+	}
+	n, c.in, c.got = c.got, nil, 0
+	if err == nil {
+		err, c.err = c.err, nil
+	}
+	return n, err
+}
+
+func (c *conn) arm() error {
+	c.armed = c.readBy
+	return c.TCPConn.SetReadDeadline(c.readBy)
+}
+
+// armBefore sets the deadline of a read that has to wait, unless an earlier one is set.
+func (c *conn) armBefore() error {
+	if c.readBy.IsZero() || !c.armed.IsZero() && !c.armed.After(c.readBy) {
+		return nil
+	}
+	return c.arm()
+}
+
+// SetReadDeadline is for the calls of Read that follow. It does not end one that waits.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.readBy = t
+	return nil
+}
+
+// SetWriteDeadline is for the short answers that follow; send has its own deadlines.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.writeBy = t
+	return nil
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.readBy, c.writeBy = t, t
+	return nil
 }
 
 // Close waits for the client's last bytes if a request was refused before all of it was
@@ -119,6 +172,9 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.held = append(c.held, p...)
 		return len(p), nil
 	case c.pace.x == nil: // a short answer that holds nothing
+		if err := c.TCPConn.SetWriteDeadline(c.writeBy); err != nil {
+			return 0, err
+		}
 		return c.TCPConn.Write(p)
 	}
 	n, err := c.vector(p)
@@ -155,7 +211,7 @@ func (c *conn) vector(data []byte) (int64, error) {
 func (c *conn) send(try func(fd uintptr) bool) error {
 	c.full, c.once = false, true
 	err := c.attempt(try)
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.SetWriteDeadline(time.Now().Add(stallTime)) == nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.TCPConn.SetWriteDeadline(time.Now().Add(stallTime)) == nil {
 		err = c.attempt(try) // the deadline was that of an earlier send
 	}
 	if !c.full {
@@ -166,7 +222,7 @@ func (c *conn) send(try func(fd uintptr) bool) error {
 	slow.enter(p)
 	defer slow.leave(p)
 	for {
-		if err := c.SetWriteDeadline(slow.nextCheck(p)); err != nil {
+		if err := c.TCPConn.SetWriteDeadline(slow.nextCheck(p)); err != nil {
 			return err
 		}
 		err := c.attempt(try)
@@ -213,28 +269,35 @@ func (c *conn) reset() {
 	_ = c.TCPConn.Close()
 }
 
-// waitOrStop is the result of a try whose socket is full.
-func (c *conn) waitOrStop() (stop bool) {
-	c.full = true
-	return c.once
+// tryRead reads what the client has sent.
+func (c *conn) tryRead(fd uintptr) bool {
+	for {
+		n, err := readQuickly(fd, c.in)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			c.err = c.armBefore()
+			return c.err != nil
+		case err != 0:
+			c.err = os.NewSyscallError("read", err)
+		case n == 0 && len(c.in) > 0:
+			c.err = io.EOF
+		}
+		c.got = n
+		return true
+	}
 }
 
 // trySendHeld sends the held bytes. It tells the kernel that more follows at once, so that
 // the header does not get a packet of its own.
 func (c *conn) trySendHeld(fd uintptr) bool {
 	for len(c.held) > 0 {
-		n, err := unix.SendmsgN(int(fd), c.held, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return c.waitOrStop()
-		case err != nil:
-			c.err = os.NewSyscallError("sendmsg", err)
-			return true
-		default:
-			c.pace.sent.Add(int64(n))
-			c.held = c.held[:copy(c.held, c.held[n:])]
+		n, err := sendQuickly(fd, c.held, true)
+		if stop, done := c.sent(n, err, "sendto"); done {
+			return stop
 		}
+		c.held = c.held[:copy(c.held, c.held[n:])]
 	}
 	return true
 }
@@ -243,25 +306,18 @@ func (c *conn) trySendHeld(fd uintptr) bool {
 func (c *conn) trySendVector(fd uintptr) bool {
 	for len(c.held)+len(c.data) > 0 {
 		var n int
-		var err error
+		var err syscall.Errno
 		if len(c.held) == 0 { // a short answer, with its header: a vector costs the kernel more
-			n, err = unix.Write(int(fd), c.data)
+			n, err = sendQuickly(fd, c.data, false)
 		} else {
-			n, err = unix.Writev(int(fd), [][]byte{c.held, c.data})
+			n, err = sendBothQuickly(fd, c.held, c.data)
 		}
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return c.waitOrStop()
-		case err != nil:
-			c.err = os.NewSyscallError("writev", err)
-			return true
-		default:
-			c.pace.sent.Add(int64(n))
-			header := min(n, len(c.held))
-			c.held = c.held[:copy(c.held, c.held[header:])]
-			c.data = c.data[n-header:]
+		if stop, done := c.sent(n, err, "writev"); done {
+			return stop
 		}
+		header := min(n, len(c.held))
+		c.held = c.held[:copy(c.held, c.held[header:])]
+		c.data = c.data[n-header:]
 	}
 	return true
 }
@@ -270,21 +326,29 @@ func (c *conn) trySendVector(fd uintptr) bool {
 // full.
 func (c *conn) trySendFile(fd uintptr) bool {
 	for c.left > 0 {
-		n, err := unix.Sendfile(int(fd), c.file, &c.off, c.left)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return c.waitOrStop()
-		case err != nil:
-			c.err = os.NewSyscallError("sendfile", err)
-			return true
-		case n == 0:
+		n, err := sendFileQuickly(fd, c.file, &c.off, c.left)
+		if stop, done := c.sent(n, err, "sendfile"); done {
+			return stop
+		}
+		if n == 0 && err == 0 {
 			c.err = io.ErrUnexpectedEOF // the file ends before the body
 			return true
-		default:
-			c.pace.sent.Add(int64(n))
-			c.left -= n
 		}
+		c.left -= n
 	}
 	return true
+}
+
+// sent counts what a call has sent. done says that its try ends, with the result stop.
+func (c *conn) sent(n int, err syscall.Errno, call string) (stop, done bool) {
+	c.pace.sent.Add(int64(n))
+	if err == 0 || err == unix.EINTR {
+		return false, false
+	}
+	if err == unix.EAGAIN {
+		c.full = true
+		return c.once, true
+	}
+	c.err = os.NewSyscallError(call, err)
+	return true, true
 }
