@@ -30,7 +30,7 @@ const (
 // soakSample is what the server used at one moment.
 type soakSample struct {
 	at                                  time.Duration
-	resident, peak, held, heap          float64 // MiB
+	resident, peak, held, disk, heap    float64 // MiB
 	goroutines, files, pinned, evicted  float64
 	inFlight, openBodies, clientSockets float64
 }
@@ -98,7 +98,10 @@ func (s *soak) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := s.settle(ctx, before)
+	quiet := func(now soakSample) bool {
+		return now.inFlight+now.openBodies+now.pinned+now.clientSockets == 0 && now.goroutines <= before.goroutines+leakSlack
+	}
+	after, err := s.settle(ctx, quiet)
 	if err != nil {
 		return err
 	}
@@ -106,11 +109,12 @@ func (s *soak) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A purge by prefix drops every entry; one of the whole alias only marks them.
-	if err := s.server.admin.post(ctx, "purge", map[string]any{"alias": bucket, "prefix": "t", "hard": true}); err != nil {
+	if err := s.purge(ctx); err != nil {
 		return err
 	}
-	purged, err := s.settle(ctx, before)
+	purged, err := s.settle(ctx, func(now soakSample) bool {
+		return quiet(now) && now.held+now.disk == 0 && now.files <= before.files+leakSlack
+	})
 	if err != nil {
 		return err
 	}
@@ -183,7 +187,8 @@ func (s *soak) sample(ctx context.Context, at time.Duration) (soakSample, error)
 	client.CloseIdleConnections() // a connection that is kept is a file of the server
 	return soakSample{
 		at: at, resident: float64(resident) / 1024, peak: float64(peak) / 1024,
-		held:       (m[`ixmage_cache_bytes{tier="memory"}`] + m[`ixmage_cache_bytes{tier="disk"}`]) / (1 << 20),
+		held:       m[`ixmage_cache_bytes{tier="memory"}`] / (1 << 20),
+		disk:       m[`ixmage_cache_bytes{tier="disk"}`] / (1 << 20),
 		heap:       m["go_memstats_heap_alloc_bytes"] / (1 << 20),
 		goroutines: m["go_goroutines"], files: m["process_open_fds"], pinned: m["ixmage_cache_pinned_bytes"],
 		evicted:  sumOf(m, "ixmage_cache_evictions_total", `tier="memory"`, `reason="capacity"`),
@@ -195,14 +200,27 @@ func (s *soak) sample(ctx context.Context, at time.Duration) (soakSample, error)
 // kibibytes removes the unit of /proc/<pid>/status.
 func kibibytes(status string) string { return strings.ReplaceAll(status, " kB\n", "\n") }
 
-// settle waits until the server uses no more than before the load, and returns what it
-// uses then, or after settleTime.
-func (s *soak) settle(ctx context.Context, before soakSample) (soakSample, error) {
+// purge drops every entry. A purge by prefix drops those in memory at once, but only marks
+// the files; one of the whole alias removes the files, but only marks what is in memory.
+func (s *soak) purge(ctx context.Context) error {
+	for _, what := range []map[string]any{
+		{"alias": bucket, "hard": true, "prefix": "t"},
+		{"alias": bucket, "hard": true},
+	} {
+		if err := s.server.admin.post(ctx, "purge", what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until the server has come to rest, and returns what it uses then, or after
+// settleTime.
+func (s *soak) settle(ctx context.Context, done func(soakSample) bool) (soakSample, error) {
 	end := time.Now().Add(settleTime)
 	for {
 		now, err := s.sample(ctx, 0)
-		rest := now.inFlight + now.openBodies + now.pinned + now.clientSockets
-		if err != nil || rest == 0 && now.goroutines <= before.goroutines+leakSlack && now.files <= before.files+leakSlack {
+		if err != nil || done(now) {
 			return now, err
 		}
 		if time.Now().After(end) {
