@@ -25,9 +25,9 @@ func (s *serveCmd) diskPath() string {
 // openDisk opens the disk tier, and drops what no alias can serve any more. It returns nil
 // without --cache-disk. The only trouble that keeps the server from starting is another one
 // that uses the folder: with any other, the tier is off, logs why and tries again.
-func (s *serveCmd) openDisk(ctx context.Context, d cacheDeps, log *slog.Logger) (*cache.Disk, error) {
+func (s *serveCmd) openDisk(ctx context.Context, log *slog.Logger, d cacheDeps) (*cache.Disk, error) {
 	if s.CacheDisk == (amount{}) {
-		return nil, d.purges.put(ctx, "") //nolint:nilnil // nil is a cache without this tier
+		return nil, d.purges.put(ctx, "")
 	}
 	path, err := filepath.Abs(s.diskPath())
 	if err != nil {

@@ -25,7 +25,7 @@ func offCache(t *testing.T) *cache.Cache {
 	t.Helper()
 	m := metrics.New(metrics.Config{})
 	disk, err := cache.OpenDisk(cache.DiskConfig{
-		Dir: filepath.Join("/dev/null", "cache"), Limit: 1 << 20, ObjectMax: 1 << 20, OpenFiles: 4, Recorder: m,
+		Dir: "/dev/null/cache", Limit: 1 << 20, ObjectMax: 1 << 20, OpenFiles: 4, Recorder: m,
 		Origin: func(int64, int64) ([16]byte, bool) { return [16]byte{}, false },
 	})
 	if err != nil {

@@ -102,14 +102,9 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	stopAccounts := runAccounts(ctx, accounts.Accounts)
 	defer end.finish("usage", end.store, stopAccounts) // after the last count and before the store is closed
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
+	m.LogLines(lines.Dropped, lines.Suppressed)
 	slow := proxy.NewSlowReaders(m.ClientCut, log)
-	have := readAvailable(log)
-	budget, err := s.memoryBudget(have, log)
-	if err != nil {
-		return err
-	}
-	purges := diskPurges{store, log}
-	memory, err := s.openCache(ctx, cacheDeps{budget, purges, registry, m, slow}, log)
+	memory, limit, err := s.openCache(ctx, log, cacheDeps{diskPurges{store, log}, registry, m, slow})
 	if err != nil {
 		return err
 	}
@@ -120,25 +115,20 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	defer end.finish("S3 client", end.cut, s3.Close)
-	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{store, s3, m})
+	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{store, s3, m, previousKeys})
 	if err != nil {
 		return err
 	}
-	previousKeys.to.Store(iam.Provisioner)
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
 		Slow: slow, Canary: iam.canary, Ready: serving.Load, Log: log,
 	})
 	exposeGauges(m, registry, memory)
-	m.LogLines(lines.Dropped, lines.Suppressed)
-	iam.exposeGauges(m, registry)
-	changes := changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}
-	registry.Observe(changes.onChange)
-	changes.shares()
+	changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.observe()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
-		Log: log, Purger: purger{registry, memory, purges}, Explainer: public, Hosts: s.AdminHost,
+		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Hosts: s.AdminHost,
 	})
 	if err != nil {
 		return err
@@ -147,8 +137,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	return servers.run(ctx, log, runOptions{
 		end: end, draining: func() { serving.Store(false) },
 		background: map[string]func(context.Context) error{
-			"limit of the garbage collector": newGCLimit(memory.HeapBytes(), have.gcRoomOf(budget)).run,
-			"provisioning":                   iam.Run, "canaries": iam.canary.Run,
+			"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
 		},
 	})
 }
@@ -193,28 +182,33 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 	return registry, nil
 }
 
-// cacheDeps are the parts that the cache needs, and its budget of memory.
+// cacheDeps are the parts that the cache needs.
 type cacheDeps struct {
-	memory   int64
 	purges   diskPurges
 	registry *alias.Registry
 	metrics  *metrics.Metrics
 	slow     *proxy.SlowReaders
 }
 
-// openCache makes the cache, and warns if it cannot work as well as it should.
-func (s *serveCmd) openCache(ctx context.Context, d cacheDeps, log *slog.Logger) (*cache.Cache, error) {
-	disk, err := s.openDisk(ctx, d, log)
+// openCache makes the cache and the limit of the heap beside it, and warns if the cache
+// cannot work as well as it should.
+func (s *serveCmd) openCache(ctx context.Context, log *slog.Logger, d cacheDeps) (*cache.Cache, *gcLimit, error) {
+	have := readAvailable(log)
+	budget, err := s.memoryBudget(have, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	disk, err := s.openDisk(ctx, log, d)
+	if err != nil {
+		return nil, nil, err
 	}
 	memory := cache.New(cache.Config{
-		Memory: d.memory, ObjectMax: int64(s.CacheObjectMax), Relieve: d.slow.CutForMemory, Disk: disk, Log: log,
+		Memory: budget, ObjectMax: int64(s.CacheObjectMax), Relieve: d.slow.CutForMemory, Disk: disk, Log: log,
 	}, cacheRecorder{d.metrics, d.registry})
 	if memory.HeapBytes() > 0 {
 		log.Warn("memfd_create or mmap failed; cached bodies are on the Go heap, and hits need more CPU")
 	}
-	return memory, nil
+	return memory, newGCLimit(memory.HeapBytes(), have.gcRoomOf(budget)), nil
 }
 
 // adminToken returns the configured token, or else the one in the data folder. It removes
@@ -271,8 +265,8 @@ func restrictDataDir(dir string) error {
 
 // dataFiles are the files of a data folder. A crash at the first start, or before a
 // migration, may leave a tmp file; a separate volume has lost+found.
-var dataFiles = regexp.MustCompile(
-	`^(lock|cache|registry\.db(-\w+|\.before-\d+(\.tmp-\d+)?)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?|lost\+found)$`)
+var dataFiles = regexp.MustCompile(`^(lock|cache|lost\+found|` +
+	`registry\.db(-\w+|\.before-\d+(\.tmp-\d+)?)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?)$`)
 
 // metaInstallID is where the registry keeps the install id.
 const metaInstallID = "install_id"
@@ -332,14 +326,18 @@ func (s *serveCmd) provisioning(
 		cfg.AWS = cfg.Probes
 		s.warnProvisioning(log)
 	}
-	return &provisioning{provision.New(cfg), canaries}, nil
+	p := &provisioning{provision.New(cfg), canaries}
+	d.previousKeys.to.Store(p.Provisioner)
+	p.exposeGauges(d.metrics, registry)
+	return p, nil
 }
 
 // provisioningDeps are the parts that provisioning needs.
 type provisioningDeps struct {
-	store   alias.Store
-	s3      *origin.Origin
-	metrics *metrics.Metrics
+	store        alias.Store
+	s3           *origin.Origin
+	metrics      *metrics.Metrics
+	previousKeys *previousKeyNotifier
 }
 
 // readCanary returns a function that reads the first byte of a route's canary with the
@@ -390,7 +388,8 @@ func (s *serveCmd) descriptors() descriptors {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > most {
 		limit.Cur = most
 	}
-	return divideDescriptors(int(limit.Cur), s.OriginConcurrency, s.CacheDisk != amount{}) // Go has raised it to the hard limit
+	// Go has raised it to the hard limit.
+	return divideDescriptors(int(limit.Cur), s.OriginConcurrency, s.CacheDisk != amount{})
 }
 
 // divideDescriptors divides n descriptors, with as many calls to S3 at a time as concurrency.

@@ -184,8 +184,9 @@ func (h changeHandler) onChange(c alias.Change) {
 	}
 }
 
-// shares gives all aliases their shares of the cache.
-func (h changeHandler) shares() {
+// observe follows the registry, and gives the aliases that it has their shares of the cache.
+func (h changeHandler) observe() {
+	h.registry.Observe(h.onChange)
 	h.registry.Routes(func(r alias.Route) bool {
 		h.share(r.Alias)
 		return true
@@ -324,6 +325,9 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 			return st.Bytes, st.Capacity, int64(st.Entries)
 		})
 		m.DiskAvailable(func() bool { return memory.DiskStats().Available })
+	}
+	if memory.HeapBytes() == 0 {
+		m.Resident(func() int64 { return memory.Stats().Resident })
 	}
 	m.Pinned(func() int64 { return memory.Stats().Pinned })
 	m.Aliases(func() map[string]int {

@@ -300,6 +300,7 @@ type Stats struct {
 	Pinned   int64 // of Bytes: fetches, and what slow readers keep from being freed
 	Capacity int64
 	Entries  int64
+	Resident int64 // pages of bodies, freed ones that are kept for the next included; 0 if bodies are on the heap
 }
 
 // Stats reads the current figures.

@@ -381,9 +381,13 @@ func (m *memory) clear() {
 }
 
 func (m *memory) stats() Stats {
-	return Stats{
+	st := Stats{
 		Bytes: m.held.used.Load(), Pinned: m.pinned(), Capacity: m.capacity, Entries: m.entries.Load(),
 	}
+	if m.arena != nil {
+		st.Resident = m.arena.Resident()
+	}
+	return st
 }
 
 // shard is a part of the memory tier, under one lock.

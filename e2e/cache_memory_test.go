@@ -71,9 +71,9 @@ func TestMemoryOfFixtures(t *testing.T) {
 	}
 	const (
 		mib = 1 << 20
-		v1  = "30 25 0:27 %[2]s %[1]s rw,nosuid shared:9 - cgroup cgroup rw,memory\n"
-		v2  = "30 25 0:27 %[2]s %[1]s rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
-		big = "9223372036854771712" // no limit, in version 1
+		v1  = "30 25 0:27 %[2]s %[1]s rw,nosuid shared:9 - cgroup cgroup rw,memory\n"       //nolint:dupword // type and source have one name
+		v2  = "30 25 0:27 %[2]s %[1]s rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n" //nolint:dupword // the same
+		big = "9223372036854771712"                                                         // no limit, in version 1
 	)
 	for _, tc := range []struct {
 		name, mount, root, cgroup string

@@ -212,7 +212,7 @@ func TestPurgeWithoutFolder(t *testing.T) {
 		{"other folder", func(folder string) []string {
 			return []string{"--cache-disk", "64MiB", "--cache-disk-path", folder + "-2"}
 		}, nil},
-		{"other folder, not usable", func(folder string) []string {
+		{"other folder, not usable", func(string) []string {
 			return []string{"--cache-disk", "64MiB", "--cache-disk-path", "/proc/ixmage"}
 		}, nil},
 	} {

@@ -24,6 +24,14 @@ func (m *Metrics) Pinned(read func() int64) {
 	m.gauges.pinnedBytes = read
 }
 
+// Resident sets the function that returns how many bytes the pages of the memory tier take.
+// Every scrape calls it. A second call replaces the function.
+func (m *Metrics) Resident(read func() int64) {
+	m.gauges.mu.Lock()
+	defer m.gauges.mu.Unlock()
+	m.gauges.residentBytes = read
+}
+
 // Aliases sets the function that returns the number of aliases by state. Every scrape
 // calls it. A second call replaces the function.
 func (m *Metrics) Aliases(read func() map[string]int) {
@@ -54,7 +62,7 @@ func (m *Metrics) LogLines(blocked, rate func() int64) {
 type gauges struct {
 	bytes, capacity, entries, states    *prometheus.Desc
 	pinned, running, oldest, logDropped *prometheus.Desc
-	available                           *prometheus.Desc
+	available, resident                 *prometheus.Desc
 
 	// mu guards the fields below; it is not held while they are called.
 	mu          sync.Mutex
@@ -65,6 +73,7 @@ type gauges struct {
 	logLines    map[string]func() int64 // by reason; replaced as a whole
 
 	diskAvailable func() bool
+	residentBytes func() int64
 }
 
 func newGauges() *gauges {
@@ -76,6 +85,8 @@ func newGauges() *gauges {
 		capacity: desc("cache_capacity_bytes", "Bytes that the cache may hold.", "tier"),
 		entries:  desc("cache_entries", "Entries that the cache holds.", "tier"),
 		pinned:   desc("cache_pinned_bytes", "Bytes of fetches and of slow readers, which the cache cannot free."),
+		resident: desc("cache_resident_bytes",
+			"Bytes of the pages of the memory tier, those kept for reuse included."),
 		available: desc("cache_disk_available",
 			"Whether the disk tier can be used; absent without one."),
 		states:  desc("aliases", "Aliases in the registry.", "state"),
@@ -90,7 +101,7 @@ func newGauges() *gauges {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped, g.available,
+		g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped, g.available, g.resident,
 	} {
 		ch <- d
 	}
@@ -100,7 +111,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.mu.Lock()
 	tiers, pinned, aliases, operations, logLines := maps.Clone(g.tiers), g.pinnedBytes, g.aliases, g.operations, g.logLines
-	available := g.diskAvailable
+	available, resident := g.diskAvailable, g.residentBytes
 	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -114,6 +125,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	if available != nil {
 		gauge(g.available, oneIf(available()))
+	}
+	if resident != nil {
+		gauge(g.resident, float64(resident()))
 	}
 	if pinned != nil {
 		gauge(g.pinned, float64(pinned()))

@@ -75,6 +75,7 @@ func busy() *Metrics {
 	m.DiskWrite("dropped", -1, -1)
 	m.Promoted(1)
 	m.Promoted(-1)
+	m.Resident(func() int64 { return 1 << 21 })
 	m.Pinned(func() int64 { return 1 << 16 })
 	m.ClientCut("memory", 2)
 	m.ClientCut("stalled", 0)

@@ -90,8 +90,8 @@ var kinds = []kind{
 		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
 			"the server's log has the cause under this request_id; correct it and try again. Pictures are served meanwhile"},
 	{ErrNotDurable, http.StatusServiceUnavailable, "not-durable", "The purge may not survive a crash",
-		"the objects were purged, but neither the disk cache nor the database could be told, so they may come back if the " +
-			"server crashes or the power fails: correct what the server's log has under this request_id, and send the purge again"},
+		"the objects were purged, but neither the disk cache nor the database could be told, so they may come back if " +
+			"the server crashes: correct what its log has under this request_id, and send the purge again"},
 	{errVersion, http.StatusHTTPVersionNotSupported, "http-version", "The HTTP version is not supported",
 		"send the request as HTTP/1.1"},
 	{alias.ErrDamaged, http.StatusInternalServerError, "damaged", "The registry's database is damaged",
