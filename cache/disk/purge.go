@@ -81,14 +81,13 @@ func (s *Store) addMarkLocked(m *Mark) *Mark {
 
 // dropSpace drops all objects of an epoch. Their folder is moved away at once and deleted by
 // maintain. If the folder cannot be moved, the entries stay, and a hard mark covers them.
-func (s *Store) dropSpace(id spaceID, reason string) {
+func (s *Store) dropSpace(id spaceID, reason string) error {
 	to := s.trashPath()
 	s.lockAll() // no object is published meanwhile: it would be moved away, and counted
 	err := s.fs.Rename(filepath.Join(s.cfg.Dir, "objects", id.String()), to)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.unlockAll()
-		s.failed("rename", err)
-		return
+		return s.failed("rename", err)
 	}
 	s.mu.Lock()
 	sp := s.index.drop(id)
@@ -99,6 +98,7 @@ func (s *Store) dropSpace(id spaceID, reason string) {
 		s.cfg.Recorder.Evicted("disk", reason, sp.entries)
 	}
 	s.wake()
+	return nil
 }
 
 // discardLocked counts what a dropped space takes until its folder is deleted. Files that are open
@@ -142,30 +142,18 @@ func (s *Store) keepLocked(live func(space, epoch int64) bool) {
 
 // keepLive does what Keep says.
 func (s *Store) keepLive(live func(space, epoch int64) bool) error {
-	dead := make(map[spaceID]bool)
-	s.mu.Lock()
-	for id := range s.marks {
-		dead[id] = true
-	}
-	for id := range s.index.spaces {
-		dead[id] = true
-	}
-	s.mu.Unlock()
-	folders, err := s.fs.List(s.path("objects"))
+	dead, err := s.spaces()
 	if err != nil {
-		return s.failed("list", err)
-	}
-	for _, f := range folders {
-		if id, ok := parseSpaceID(f.Name()); ok {
-			dead[id] = true
-		}
+		return err
 	}
 	for id := range dead {
 		if live(id.space, id.epoch) {
 			delete(dead, id)
 			continue
 		}
-		s.dropSpace(id, "gone")
+		if err := s.dropSpace(id, "gone"); err != nil {
+			return err
+		}
 	}
 	if len(dead) == 0 {
 		return nil
@@ -181,6 +169,26 @@ func (s *Store) keepLive(live func(space, epoch int64) bool) error {
 	}
 	s.mu.Unlock()
 	return s.saveMarks()
+}
+
+// spaces returns all that have files, entries or marks.
+func (s *Store) spaces() (map[spaceID]bool, error) {
+	all := make(map[spaceID]bool)
+	s.mu.Lock()
+	for id := range s.marks {
+		all[id] = true
+	}
+	for id := range s.index.spaces {
+		all[id] = true
+	}
+	s.mu.Unlock()
+	folders, err := s.list(s.path("objects"))
+	for _, f := range folders {
+		if id, ok := parseSpaceID(f.Name()); ok {
+			all[id] = true
+		}
+	}
+	return all, err
 }
 
 // saveMarks rewrites the journal with the marks that are left.

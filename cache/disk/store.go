@@ -62,6 +62,10 @@ type Store struct {
 	trash     []trash
 	stray     map[string]int64 // temporary files that could not be removed, and what they take
 
+	// Objects that could not be removed. They are removed before the store is used again.
+	condemned    map[hash]spaceID
+	condemnedAll bool
+
 	limit    int64
 	used     int64 // by files, folders, reservations and files that are removed but open
 	reserved int64 // the part of used that may not be written yet
@@ -89,7 +93,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, fs: newGate(cfg.FS), log: cfg.Log, kick: make(chan struct{}, 1),
 		marks: make(map[spaceID]*marks), crowded: make(map[spaceID]bool), opened: make(map[hash]*opened),
-		stray: make(map[string]int64), index: newIndex(), limit: cfg.Limit, used: baseCost,
+		stray: make(map[string]int64), condemned: make(map[hash]spaceID), index: newIndex(), limit: cfg.Limit, used: baseCost,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -305,11 +309,15 @@ func (s *Store) detachLocked(e *entry) int64 {
 	return cost
 }
 
-// Remove drops an object and counts it under reason. It blocks on the disk.
+// Remove drops an object and counts it under reason. While the store is off, it remembers
+// that. It blocks on the disk.
 func (s *Store) Remove(key Key, reason string) {
 	h := key.hash()
 	s.mu.Lock()
 	has := s.hasLocked(h)
+	if !s.on {
+		s.condemnLocked(h, key.spaceID())
+	}
 	s.mu.Unlock()
 	if !has {
 		return
@@ -348,6 +356,7 @@ func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool)
 			e := s.index.insert(h, id, pages)
 			s.used += e.bytes() - cost
 		}
+		s.condemnLocked(h, id)
 		s.mu.Unlock()
 		s.failed("remove", err)
 		return false
