@@ -177,6 +177,9 @@ func (b *body) fill(from io.Reader) error {
 			ready = b.prepare(n)
 		}
 		k, err := from.Read(b.data[n:ready])
+		if isEnd(err) && n+k == size {
+			return nil // finish publishes the rest: readers send it in one go
+		}
 		if k > 0 {
 			first := n == 0
 			n, idle = n+k, 0
@@ -189,8 +192,6 @@ func (b *body) fill(from io.Reader) error {
 			}
 		}
 		switch {
-		case isEnd(err) && n == size:
-			return nil
 		case isEnd(err):
 			return errShort
 		case err != nil:

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -213,3 +214,28 @@ func readFile(t *testing.T, fd int, off, n int64) []byte {
 	}
 	return p
 }
+
+// TestCompleteBodyComesWhole: if the end comes with the last bytes, no reader gets a part of
+// them before, so that they are sent with one system call.
+func TestCompleteBodyComesWhole(t *testing.T) {
+	t.Parallel()
+	const size = 10_000
+	for range 50 {
+		w := newEnv(t, roomy)
+		r, err := w.Get(t.Context(), keyA, func(context.Context, *Entry) (*Source, error) {
+			return w.source(wholeReader(content(keyA, size)), size, time.Hour), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := r.Next(0); err != nil || len(p) != size {
+			t.Errorf("the first bytes are %d and %v, want all %d", len(p), err, size)
+		}
+		r.Close()
+	}
+}
+
+// wholeReader returns all bytes and their end at once.
+type wholeReader []byte
+
+func (w wholeReader) Read(p []byte) (int, error) { return copy(p, w), io.EOF }

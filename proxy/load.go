@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"ixmage/alias"
@@ -117,7 +118,7 @@ func closeUnlessUsed(o *origin.Object, read func() (*cache.Source, error)) (src 
 }
 
 func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
-	picture, body, err := pictureOf(o)
+	picture, body, err := pictureOf(o, frontSize)
 	if err != nil {
 		return nil, err
 	}
@@ -127,13 +128,17 @@ func source(o *origin.Object, a *alias.Alias) (*cache.Source, error) {
 }
 
 // pictureOf decides from the headers and first bytes of an object whether it is served,
-// and as what. The body that it returns begins with these bytes.
-func pictureOf(o *origin.Object) (picture string, body *frontBody, err error) {
+// and as what. The body that it returns begins with these bytes, at first no more than room.
+func pictureOf(o *origin.Object, room int) (picture string, body *frontBody, err error) {
 	d, err := declarationOf(o)
 	if err != nil {
 		return "", nil, err
 	}
-	body, err = readFront(o, d.needsFront() || d.picture == typeSVG)
+	least := 1
+	if d.needsFront() || d.picture == typeSVG {
+		least = sniffLen
+	}
+	body, err = readFront(o, least, room)
 	if err != nil {
 		return "", nil, err
 	}
@@ -146,20 +151,34 @@ type frontBody struct {
 	front []byte // read already, and not handed out yet
 	err   error  // that came after front, if it is known
 	rest  io.ReadCloser
+	buf   *[frontSize]byte // of the pool, while front lies in it
 }
 
-// readFront reads the first bytes of a body or, if full, as many as sniffType needs at
-// first. It waits no longer for an S3 that trickles than for one that is silent.
-func readFront(o *origin.Object, full bool) (*frontBody, error) {
-	b := &frontBody{front: make([]byte, 0, sniffLen), rest: o.Body}
-	least := 1
-	if full {
-		least = sniffLen
-	}
-	if err := b.readOn(o, least); err != nil && (full || len(b.front) == 0) {
+// frontSize is what origin may have buffered of a body when its headers have arrived: a
+// smaller object is complete then, and goes out to the client with its headers.
+const frontSize = 16 << 10
+
+var fronts = sync.Pool{New: func() any { return new([frontSize]byte) }}
+
+// readFront reads the first bytes of a body, at least as many as least or all of them, at
+// most room. It waits no longer for an S3 that trickles than for one that is silent.
+func readFront(o *origin.Object, least, room int) (*frontBody, error) {
+	buf := fronts.Get().(*[frontSize]byte)
+	b := &frontBody{front: buf[:0:room], buf: buf, rest: o.Body}
+	if err := b.readOn(o, least); err != nil && (least > 1 || len(b.front) == 0) {
+		b.drop()
 		return nil, err
 	}
 	return b, nil
+}
+
+// drop gives the buffer back, whose bytes must not be used after that.
+func (b *frontBody) drop() {
+	b.front = nil
+	if b.buf != nil {
+		fronts.Put(b.buf)
+		b.buf = nil
+	}
 }
 
 // readOn fills front, with least bytes or more. It returns an error that ends the body
@@ -175,28 +194,36 @@ func (b *frontBody) readOn(o *origin.Object, least int) error {
 }
 
 // typeOf finds the type of o, whose body b is. Of an XML document it reads as much as
-// decides it, up to prologMax; the buffer doubles, so that the whole time is linear.
+// decides it, up to prologMax; each time it reads as much again, so that the whole time is
+// linear.
 func (b *frontBody) typeOf(o *origin.Object, d declaration) (string, error) {
 	for {
 		picture, more, err := d.typeOf(b.front)
-		if !more || b.err != nil || len(b.front) >= prologMax {
+		have := len(b.front)
+		if !more || b.err != nil || have >= prologMax {
 			return picture, err
 		}
-		have := len(b.front)
-		b.front = append(make([]byte, 0, min(2*cap(b.front), prologMax)), b.front...)
-		if err := b.readOn(o, cap(b.front)-have); err != nil {
+		if cap(b.front) < 2*have {
+			front := append(make([]byte, 0, min(2*have, prologMax)), b.front...)
+			b.drop()
+			b.front = front
+		}
+		if err := b.readOn(o, min(have, cap(b.front)-have)); err != nil {
 			return "", err
 		}
 	}
 }
 
+// Read returns the end of a short body with its last bytes, so that they can be handed on
+// together.
 func (b *frontBody) Read(p []byte) (int, error) {
 	if len(b.front) > 0 {
 		n := copy(p, b.front)
-		if b.front = b.front[n:]; len(b.front) == 0 {
-			b.front = nil // it may be of 64 KiB, and the body goes on
+		if b.front = b.front[n:]; len(b.front) > 0 {
+			return n, nil
 		}
-		return n, nil
+		b.drop()
+		return n, b.err
 	}
 	if b.err != nil {
 		return 0, b.err
@@ -204,4 +231,7 @@ func (b *frontBody) Read(p []byte) (int, error) {
 	return b.rest.Read(p)
 }
 
-func (b *frontBody) Close() error { return b.rest.Close() }
+func (b *frontBody) Close() error {
+	b.drop()
+	return b.rest.Close()
+}

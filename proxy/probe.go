@@ -109,7 +109,7 @@ func (p *Proxy) probeObject(ctx context.Context, req origin.Request, a *Explaine
 	}
 	defer o.Body.Close()
 	a.Size = o.Size
-	picture, body, err := pictureOf(o)
+	picture, body, err := pictureOf(o, sniffLen)
 	if req.Range != nil && body != nil && len(body.front) == sniffLen && wantsMore(o, body.front) {
 		return errProbeMore
 	}

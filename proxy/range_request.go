@@ -243,7 +243,7 @@ func (p *Proxy) fetchRange(ctx context.Context, w rangeRequest) (*cache.Source, 
 		if !sameVersion(w.obj.validators, w.obj.size, o) {
 			return nil, errVersionGone
 		}
-		body, err := readFront(o, false)
+		body, err := readFront(o, 1, frontSize)
 		if err != nil {
 			return nil, err
 		}
