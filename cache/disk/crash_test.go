@@ -49,6 +49,7 @@ func script(s *Store, confirm func(Mark)) {
 		if o, err := w.Commit(); err == nil {
 			o.Close()
 		}
+		w.Abort()
 	}
 	s.Remove(numbered(4), "expired")
 	purge(Mark{Object: numbered(5).Object, Prefix: true, Hard: true, Generation: 6})

@@ -86,6 +86,7 @@ func (s *Store) work() {
 	if rewalk {
 		s.wg.Go(s.walk)
 	}
+	s.removeDoomed()
 	if live != nil && s.keepLive(live) != nil {
 		s.mu.Lock()
 		s.keepLocked(live) // again after the trouble
@@ -154,8 +155,6 @@ func (s *Store) sweep() {
 	}
 }
 
-var errNotRemoved = errors.New("objects are left that must be removed")
-
 // recover tries whether the folder can be used again.
 func (s *Store) recover() {
 	s.mu.Lock()
@@ -181,64 +180,13 @@ func (s *Store) recover() {
 	if s.saveMarks() != nil {
 		return
 	}
-	if !s.execute() {
-		s.failed("remove", errNotRemoved)
-		return
-	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.condemned) > 0 || s.condemnedAll { // more came meanwhile
-		s.retryAt = time.Now()
-		return
-	}
 	for i := range s.index.entries {
 		s.index.entries[i].flags &^= flagVerified | flagSeen // the trouble may have been with what was written
 	}
 	s.on, s.rewalk, s.onSince = true, true, time.Now()
-	s.log.Info("disk cache is on again", "folder", s.cfg.Dir)
-}
-
-// condemnedMax is how many objects may wait for their removal. With more, all objects go.
-const condemnedMax = 10_000
-
-// condemnLocked remembers to remove an object before the store is used again.
-func (s *Store) condemnLocked(h hash, id spaceID) {
-	if len(s.condemned) < condemnedMax {
-		s.condemned[h] = id
-	} else {
-		s.condemnedAll = true
-	}
-}
-
-// execute removes what could not be removed before. It reports whether nothing is left.
-func (s *Store) execute() bool {
-	s.mu.Lock()
-	some, all := s.condemned, s.condemnedAll
-	s.condemned, s.condemnedAll = make(map[hash]spaceID), false
 	s.mu.Unlock()
-	if all {
-		spaces, err := s.spaces()
-		for id := range spaces {
-			if err == nil {
-				err = s.dropSpace(id, "gone")
-			}
-		}
-		if err != nil {
-			s.mu.Lock()
-			s.condemnedAll = true
-			s.mu.Unlock()
-			return false
-		}
-	}
-	for h, id := range some {
-		mu := s.stripe(h)
-		mu.Lock()
-		s.removeFile(h, id, "gone")
-		mu.Unlock()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.condemned) == 0 && !s.condemnedAll
+	s.log.Info("disk cache is on again", "folder", s.cfg.Dir)
 }
 
 // ours reports whether the folder is still the one that was set up. An error counts as yes.

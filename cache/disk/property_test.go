@@ -175,6 +175,7 @@ func (m *model) create() {
 		}
 	}
 	o, err := w.Commit()
+	w.Abort()
 	m.stored(h, seed, err)
 	if err == nil {
 		m.check(o, h.Key)

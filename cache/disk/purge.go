@@ -18,11 +18,18 @@ const marksMax = 1 << 17
 // durable. If not, it still holds until the process ends, and the store is not used again
 // before the mark is durable. It blocks on the disk.
 func (s *Store) Purge(m Mark) (entries int, bytes int64, err error) {
+	entries, bytes, durable := s.Cover(m)
+	return entries, bytes, durable()
+}
+
+// Cover is Purge in two steps: the purge holds when Cover returns, which does not block. It
+// is durable when the returned function, which must be called once, returns nil.
+func (s *Store) Cover(m Mark) (entries int, bytes int64, durable func() error) {
 	mark := &m
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return 0, 0, ErrOff
+		return 0, 0, func() error { return ErrOff }
 	}
 	mark = s.addMarkLocked(mark)
 	on := s.on
@@ -33,22 +40,27 @@ func (s *Store) Purge(m Mark) (entries int, bytes int64, err error) {
 		entries, bytes = 1, e.bytes()
 	}
 	s.mu.Unlock()
+	return entries, bytes, func() error { return s.keepMark(mark, on) }
+}
+
+// keepMark removes what a hard mark covers, and makes the mark durable.
+func (s *Store) keepMark(m *Mark, on bool) error {
 	switch {
-	case !on || !mark.Hard:
-	case mark.wholeSpace():
-		s.dropSpace(mark.spaceID(), "purged")
-	case !mark.Prefix:
+	case !on || !m.Hard:
+	case m.wholeSpace():
+		s.dropSpace(m.spaceID(), "purged")
+	case !m.Prefix:
 		key := Key{m.Space, m.Epoch, m.Object}
 		h := key.hash()
 		mu := s.stripe(h)
 		mu.Lock()
-		s.enforce(h, key.spaceID(), []*Mark{mark}, "purged")
+		s.enforce(h, key.spaceID(), []*Mark{m}, "purged")
 		mu.Unlock()
 	}
-	if err := s.journal.append(mark); err != nil {
-		return entries, bytes, s.failed("sync", err)
+	if err := s.journal.append(m); err != nil {
+		return s.failed("sync", err)
 	}
-	return entries, bytes, nil
+	return nil
 }
 
 // addMarkLocked remembers a mark. With too many, it becomes one hard mark of the space: a

@@ -116,6 +116,7 @@ func TestPurgeBeatsWriter(t *testing.T) {
 			if _, err := w.Commit(); !errors.Is(err, ErrPurged) {
 				t.Errorf("Commit: got %v, want %v", err, ErrPurged)
 			}
+			w.Abort()
 			if err := e.Put(h, b); !errors.Is(err, ErrPurged) {
 				t.Errorf("Put: got %v, want %v", err, ErrPurged)
 			}

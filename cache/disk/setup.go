@@ -106,6 +106,7 @@ func (s *Store) start(next uint64, late bool, v Volume) {
 	}
 	s.incarnation = max(next, s.generation>>incarnationShift)
 	s.index = newIndex()
+	clear(s.doomed) // with all others
 	s.used = baseCost + s.reserved
 	for h, o := range s.opened {
 		o.gone, o.cost = true, 0 // in a folder that is no longer ours

@@ -6,8 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,12 +61,9 @@ type Store struct {
 
 	markCount int
 	opened    map[hash]*opened
+	doomed    map[hash]doom // are not found any more, and are to be removed
 	trash     []trash
 	stray     map[string]int64 // temporary files that could not be removed, and what they take
-
-	// Objects that could not be removed. They are removed before the store is used again.
-	condemned    map[hash]spaceID
-	condemnedAll bool
 
 	limit    int64
 	used     int64 // by files, folders, reservations and files that are removed but open
@@ -93,7 +92,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, fs: newGate(cfg.FS), log: cfg.Log, kick: make(chan struct{}, 1),
 		marks: make(map[spaceID]*marks), crowded: make(map[spaceID]bool), opened: make(map[hash]*opened),
-		stray: make(map[string]int64), condemned: make(map[hash]spaceID), index: newIndex(), limit: cfg.Limit, used: baseCost,
+		doomed: make(map[hash]doom), stray: make(map[string]int64), index: newIndex(), limit: cfg.Limit, used: baseCost,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -128,6 +127,9 @@ func (s *Store) Close() {
 	}
 	s.lockAll() // what began before has ended
 	s.unlockAll()
+	if s.usable() {
+		s.removeDoomed()
+	}
 	s.saveIndex(true)
 	s.journal.close()
 	if s.lock != nil {
@@ -163,7 +165,8 @@ func (s *Store) Has(key Key) bool {
 }
 
 func (s *Store) hasLocked(h hash) bool {
-	return s.on && !s.closed && (!s.complete || s.index.lookup(h) != nil)
+	_, doomed := s.doomed[h]
+	return s.on && !s.closed && !doomed && (!s.complete || s.index.lookup(h) != nil)
 }
 
 // Get opens an object, or returns ErrNotFound. The caller must Close the object. It blocks on the disk.
@@ -309,27 +312,63 @@ func (s *Store) detachLocked(e *entry) int64 {
 	return cost
 }
 
-// Remove drops an object and counts it under reason. While the store is off, it remembers
-// that. It blocks on the disk.
+// Remove drops an object and counts it under reason. It does not block: the object is not
+// found any more, and its file is removed in the background, as soon as the disk works.
 func (s *Store) Remove(key Key, reason string) {
 	h := key.hash()
 	s.mu.Lock()
-	has := s.hasLocked(h)
-	if !s.on {
-		s.condemnLocked(h, key.spaceID())
+	exists := s.ready && !s.closed && (!s.complete || s.index.lookup(h) != nil)
+	if exists {
+		s.doomed[h] = doom{key.spaceID(), reason}
 	}
 	s.mu.Unlock()
-	if !has {
-		return
+	if exists {
+		s.wake()
 	}
+}
+
+// doom is a file that is to be removed, and the reason.
+type doom struct {
+	id     spaceID
+	reason string
+}
+
+// removeDoomed removes the files of all doomed objects. Another object of the same key that
+// was stored meanwhile has replaced the file, and stays.
+func (s *Store) removeDoomed() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.doomed))
+	s.mu.Unlock()
+	for _, h := range all {
+		if !s.removeIfDoomed(h) {
+			return
+		}
+	}
+}
+
+// removeIfDoomed reports false if the disk fails.
+func (s *Store) removeIfDoomed(h hash) bool {
 	mu := s.stripe(h)
 	mu.Lock()
 	defer mu.Unlock()
-	s.removeFile(h, key.spaceID(), reason)
+	s.mu.Lock()
+	d, ok := s.doomed[h]
+	s.mu.Unlock()
+	if !ok {
+		return true
+	}
+	if !s.removeFile(h, d.id, d.reason) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.doomed, h)
+	return true
 }
 
-// removeFile removes the file of h and its entry. The caller holds the stripe.
-func (s *Store) removeFile(h hash, id spaceID, reason string) {
+// removeFile removes the file of h and its entry. It reports whether there is no file any
+// more. The caller holds the stripe.
+func (s *Store) removeFile(h hash, id spaceID, reason string) bool {
 	s.mu.Lock()
 	var pages uint32
 	var cost int64
@@ -340,34 +379,35 @@ func (s *Store) removeFile(h hash, id spaceID, reason string) {
 		cost = s.detachLocked(e)
 	}
 	s.mu.Unlock()
-	gone := s.unlink(h, id, pages, cost)
-	if known || gone {
+	gone, err := s.unlink(h, id, pages, cost)
+	if err == nil && (known || gone) {
 		s.cfg.Recorder.Evicted("disk", reason, 1)
 	}
+	return err == nil
 }
 
 // unlink removes a file whose entry was taken out of the index, and returns its bytes to the
 // budget. If that fails, the entry returns. The caller holds the stripe.
-func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool) {
-	err := s.removeAny(s.objectPath(id, h))
+func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool, err error) {
+	err = s.removeAny(s.objectPath(id, h))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.mu.Lock()
 		if pages > 0 && s.index.lookup(h) == nil {
 			e := s.index.insert(h, id, pages)
 			s.used += e.bytes() - cost
 		}
-		s.condemnLocked(h, id)
+		s.doomed[h] = doom{id, "gone"} // it may have been replaced
 		s.mu.Unlock()
-		s.failed("remove", err)
-		return false
+		return false, s.failed("remove", err)
 	}
 	s.mu.Lock()
 	s.freedLocked(cost)
 	s.mu.Unlock()
-	if err == nil {
-		s.removeFolders(h, id)
+	if err != nil {
+		return false, nil
 	}
-	return err == nil
+	s.removeFolders(h, id)
+	return true, nil
 }
 
 // forget removes the entry of a file that is gone. The caller holds the stripe.

@@ -104,6 +104,7 @@ func TestRefused(t *testing.T) {
 	if _, err := w.Commit(); err == nil {
 		t.Error("an object of too many bytes is stored")
 	}
+	w.Abort()
 	w, err = e.Create(e.header(key("a"), 10))
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +113,7 @@ func TestRefused(t *testing.T) {
 	if _, err := w.Commit(); err == nil {
 		t.Error("an object of too few bytes is stored")
 	}
+	w.Abort()
 	e.wantNone(key("a"))
 	if got := e.Stats(); got.Bytes != baseCost || got.Entries != 0 {
 		t.Errorf("got %+v", got)

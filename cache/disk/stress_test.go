@@ -40,6 +40,7 @@ func TestStress(t *testing.T) {
 			if o, err = w.Commit(); err == nil {
 				o.Close()
 			}
+			w.Abort()
 		}
 		if err != nil && !errors.Is(err, ErrPurged) && !errors.Is(err, ErrNoRoom) {
 			t.Error(err)

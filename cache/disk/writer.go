@@ -49,7 +49,8 @@ func (s *Store) Put(h Header, body []byte) error {
 	return w.publish()
 }
 
-// Create starts an object whose body arrives in pieces. The caller must Commit or Abort it.
+// Create starts an object whose body arrives in pieces. The caller must Abort it, at
+// the latest after Commit has failed.
 // Header.Size must be known. It blocks on the disk.
 func (s *Store) Create(h Header) (*Writer, error) {
 	head := headerLen(&h)
@@ -151,18 +152,16 @@ func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Commit publishes the object and returns it open and verified. After an error the object is
-// not stored. It blocks on the disk.
+// not stored, and ReadAt works until Abort. It blocks on the disk.
 func (w *Writer) Commit() (*Object, error) {
 	if err := w.publish(); err != nil {
-		w.Abort()
 		return nil, err
 	}
 	o := &Object{Header: w.h, s: w.s, f: w.f, hash: w.hash, head: w.head}
-	w.closed = true
 	if err := w.s.register(o); err != nil {
-		o.Close()
 		return nil, err // purged since
 	}
+	w.closed = true
 	o.verified.Store(true) // the sums are of what was written
 	return o, nil
 }
@@ -239,6 +238,7 @@ func (w *Writer) insert(made int) error {
 	e := s.index.insert(w.hash, id, w.pages)
 	e.tag = bodyTag(w.h.Body)
 	e.flags |= flagSeen | flagVerified
+	delete(s.doomed, w.hash) // that one has been replaced
 	s.dirty = true
 	err := s.acceptsLocked(&w.h)
 	s.mu.Unlock()
