@@ -238,7 +238,7 @@ func (c *Cache) remove(e *Entry, reason string) {
 	case !c.files.remove(e):
 		return
 	}
-	c.disk.drop(e.key, reason)
+	c.dropFile(e.key, reason)
 }
 
 // Get returns the object of key: from memory, by joining a fetch, or by

@@ -101,23 +101,21 @@ func (c *Cache) DiskStats() disk.Stats {
 	return c.disk.Stats()
 }
 
-// drop removes the file of key, if there is one or may be one. No lock of the cache may be
-// held.
-func (d *Disk) drop(key Key, reason string) {
-	if d != nil && (d.Has(disk.Key(key)) || !d.Stats().Available) {
-		d.Remove(disk.Key(key), reason)
-	}
-}
-
-// dropFile removes the object of key from disk.
+// dropFile removes the object of key from disk, and stops what would put it there or into a
+// table: an entry that is being written, or a file that is being opened. Cache.mu may not be
+// held. It does not wait for the disk.
 func (c *Cache) dropFile(key Key, reason string) {
 	if c.disk == nil {
 		return
 	}
+	c.mu.Lock()
+	delete(c.moves, key)
+	c.mu.Unlock()
+	c.saver.cancel(key)
 	if e := c.files.removeKey(key); e != nil {
 		e.Release()
 	}
-	c.disk.drop(key, reason)
+	c.disk.Remove(disk.Key(key), reason)
 }
 
 // header describes e, whose body has size bytes, to the store. It reports false if e may not be stored on disk.

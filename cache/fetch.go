@@ -150,7 +150,7 @@ func (c *Cache) join(key Key, load Load) (waiter, error) {
 
 // joinLocked adds a waiter, or returns the stored entry if that may be served.
 func (f *fetch) joinLocked(now time.Time) waiter {
-	if f.old != nil && f.old.servableStale(now) {
+	if f.old != nil && !f.old.body.spoilt.Load() && f.old.servableStale(now) {
 		f.old.body.retain(1)
 		if f.old.fresh(now) { // it is refreshed before it expires
 			return waiter{entry: f.old}

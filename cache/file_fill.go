@@ -28,11 +28,8 @@ func (f *fetch) newFileBody(src *Source) *body {
 	if !ok {
 		return nil
 	}
-	w, err := c.disk.Create(h)
-	if errors.Is(err, disk.ErrNoRoom) && c.files.shed() {
-		w, err = c.disk.Create(h)
-	}
-	if err != nil {
+	w := c.createFile(h)
+	if w == nil {
 		c.disk.cfg.Recorder.DiskWrite("failed", 1, 0)
 		return nil
 	}
@@ -43,6 +40,37 @@ func (f *fetch) newFileBody(src *Source) *body {
 	b.more.L = &b.mu
 	b.refs.Store(1)
 	return b
+}
+
+// createFile starts an object on disk. It returns nil if the disk fails, or takes longer than
+// openWait.
+func (c *Cache) createFile(h disk.Header) *disk.Writer {
+	made, late := make(chan *disk.Writer), make(chan struct{})
+	c.wg.Go(func() {
+		w, err := c.disk.Create(h)
+		if errors.Is(err, disk.ErrNoRoom) && c.files.shed() {
+			w, err = c.disk.Create(h)
+		}
+		if err != nil {
+			w = nil
+		}
+		select {
+		case made <- w:
+		case <-late:
+			if w != nil {
+				w.Abort()
+			}
+		}
+	})
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	select {
+	case w := <-made:
+		return w
+	case <-timer.C:
+		close(late)
+		return nil
+	}
 }
 
 // fillFile reads from into the file of b, as fill does in memory. If the disk fails, it
@@ -94,27 +122,43 @@ func (f *fetch) commitFile() *Entry {
 	return e
 }
 
-// storeFile is store for a body that was filled into a file.
+// storeFile is store for a body that was filled into a file. The file replaces that of a newer
+// object if f leaves the table while it is published, and must go then:
+//
+//  1. F is in the table, and begins to publish its file.
+//  2. Revalidate removes F from the table. Fetch G for the same key starts, and publishes its
+//     file first.
+//  3. F's file replaces G's.
 func (f *fetch) storeFile() {
-	c, e := f.cache, f.commitFile()
-	out, old := e, (*Entry)(nil)
+	c := f.cache
 	c.mu.Lock()
-	if c.fetches[f.key] == f {
+	var old *Entry
+	inTable := c.fetches[f.key] == f
+	if inTable {
 		old = c.memory.removeKey(f.key)
-		if e != nil {
-			out = c.files.add(e)
-		}
 	}
-	f.removeLocked()
 	c.mu.Unlock()
+	if !inTable {
+		return
+	}
 	if old != nil {
 		c.memory.evicted(old, reasonReplaced)
 	}
+	c.saver.cancel(f.key)
+	e := f.commitFile()
+	out := e
+	c.mu.Lock()
+	inTable = c.fetches[f.key] == f
+	if inTable && e != nil {
+		out = c.files.add(e)
+	}
+	f.removeLocked()
+	c.mu.Unlock()
 	if out != nil {
 		out.Release()
 	}
-	if e == nil {
-		c.dropFile(f.key, reasonReplaced) // that of an older object
+	if e == nil || !inTable {
+		c.dropFile(f.key, reasonReplaced)
 	}
 }
 

@@ -22,20 +22,23 @@ const (
 //  3. The move must not put the entry into the table.
 //
 // A move that begins after the mark was written finds it when it opens the file.
-type move struct{ done chan struct{} }
+type move struct {
+	done  chan struct{}
+	begun time.Time
+}
 
 // Open looks for key on disk if it is neither in memory nor being fetched, so that Hit, Has
-// and Get find it. It waits at most openWait, and returns false at once if there is nothing
-// to find.
+// and Get find it. It waits until openWait after the look began, and returns false at once if
+// there is nothing to find.
 func (c *Cache) Open(ctx context.Context, key Key) (opened bool) {
-	if c.disk == nil || !c.disk.Has(disk.Key(key)) || c.memory.has(key) || c.files.has(key) {
+	if c.disk == nil || !c.disk.Has(disk.Key(key)) || c.memory.has(key) || c.files.has(key) || c.saver.cancelled(key) {
 		return false
 	}
 	m, _ := c.startMove(key, c.openFile)
 	if m == nil {
 		return false
 	}
-	timer := time.NewTimer(openWait)
+	timer := time.NewTimer(time.Until(m.begun.Add(openWait)))
 	defer timer.Stop()
 	select {
 	case <-m.done:
@@ -55,7 +58,7 @@ func (c *Cache) startMove(key Key, run func(*move, Key)) (m *move, started bool)
 	if m != nil || c.fetches[key] != nil || c.moving >= maxMoves || context.Cause(c.base) != nil {
 		return m, false
 	}
-	m = &move{make(chan struct{})}
+	m = &move{make(chan struct{}), time.Now()}
 	c.moves[key] = m
 	c.moving++
 	c.wg.Go(func() {

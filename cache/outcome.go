@@ -81,7 +81,7 @@ func (f *fetch) isCurrentLocked() bool {
 	case in != nil:
 		return in == f
 	}
-	return f.generation == c.generation.Load() && !c.memory.has(f.key)
+	return f.generation == c.generation.Load() && !c.Has(f.key)
 }
 
 // dropNotFound drops the stored entry of an object that no longer exists. It runs while
@@ -331,7 +331,8 @@ func (f *fetch) store(e *Entry) {
 	c.dropFile(f.key, reasonReplaced)
 	room := m.room(&m.stored, e.body.cost)
 	c.mu.Lock()
-	put := room && c.fetches[f.key] == f // a purge may have removed f
+	inTable = c.fetches[f.key] == f // a purge may have removed f
+	put := room && inTable
 	if put {
 		m.put(e)
 	}
@@ -340,7 +341,7 @@ func (f *fetch) store(e *Entry) {
 	if room && !put {
 		m.stored.release(e.body.cost)
 	}
-	if c.disk != nil && m.requests(f.key) > 1 {
+	if inTable && c.disk != nil && m.requests(f.key) > 1 {
 		c.save(e, put)
 	}
 }

@@ -76,14 +76,14 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
 	m, p := c.detach(key, match, hard)
 	p.Negative = c.negative.remove(key)
-	n, bytes := c.purgeDisk(key, false, m, &p)
+	durable := c.purgeDisk(key, false, m, &p)
 	c.purgeEntry(key, m, &p)
-	p.atLeast(n, bytes)
 	if hard {
 		// A fetch that started during the purge may have found the old entry: detach it,
 		// so that no request joins it.
 		c.detach(key, match, true)
 	}
+	durable()
 	return p
 }
 
@@ -93,7 +93,7 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	m, p := c.detach(at, match, hard)
 	p.Negative = c.negative.drop(match)
-	n, bytes := c.purgeDisk(at, true, m, &p)
+	durable := c.purgeDisk(at, true, m, &p)
 	buf := make([]*Entry, 0, stepSize)
 	for i := range c.memory.shard {
 		for end := math.MaxInt; end > 0; runtime.Gosched() {
@@ -105,33 +105,38 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 			}
 		}
 	}
-	p.atLeast(n, bytes)
 	if hard {
 		// A fetch that started during the purge may have found the old entry: detach it,
 		// so that no request joins it.
 		c.detach(at, match, true)
 	}
+	durable()
 	return p
 }
 
-// purgeDisk writes the mark m of the key at, or of all keys with its prefix, to the disk, so
-// that no file from before is opened again, and applies it to the files that are open.
+// purgeDisk marks the key at, or all keys with its prefix, on disk, so that no file from
+// before is opened again, and applies the mark to the files that are open. The mark is durable
+// when the returned function has returned: it waits for the disk, and the caller must call it
+// when nothing else is left to be done. It adds how many entries there are on disk to p.
 //
 // The moves are detached after that, because one that began during the purge may have opened
 // a file before the mark was there. An entry that it has put into a table is found there, in
-// memory too, if the caller looks there afterwards. It returns how many entries it found.
-func (c *Cache) purgeDisk(at Key, prefix bool, m *mark, p *Purged) (n int, bytes int64) {
+// memory too, if the caller looks there afterwards.
+func (c *Cache) purgeDisk(at Key, prefix bool, m *mark, p *Purged) (durable func()) {
 	if c.disk == nil {
-		return 0, 0
+		return func() {}
 	}
 	match := func(k Key) bool { return prefix && under(k, at) || k == at }
-	n, bytes, err := c.disk.Purge(disk.Mark{
+	n, bytes, wait := c.disk.Cover(disk.Mark{
 		Space: at.Space, Epoch: at.Epoch, Object: at.Object, Prefix: prefix,
 		Hard: m.hard, Generation: m.generation, At: m.at,
 	})
-	p.Err = err
 	c.detach(at, match, m.hard)
-	return max(n, c.files.purge(match, m)), bytes
+	n = max(n, c.files.purge(match, m))
+	return func() {
+		p.Err = wait()
+		p.atLeast(n, bytes)
+	}
 }
 
 // atLeast counts the entries that were found on disk. Most of them are in memory too.
@@ -163,7 +168,7 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	p.Negative = c.negative.drop(match)
 	onDisk := *m
 	onDisk.hard = retire
-	p.atLeast(c.purgeDisk(at, true, &onDisk, &p))
+	c.purgeDisk(at, true, &onDisk, &p)()
 	return p
 }
 

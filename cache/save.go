@@ -2,7 +2,7 @@ package cache
 
 import (
 	"errors"
-	"sync/atomic"
+	"sync"
 
 	"ixmage/cache/disk"
 )
@@ -19,27 +19,35 @@ const (
 const (
 	unsaved int32 = iota
 	queued
-	written // its file has the same body and metadata
+	written // its file has the same body, and has its metadata or will get them
 )
 
 // saver writes entries to disk while they are in memory: at their second request, because
 // most objects have only one and flash wears, and in the background, because no request
-// waits for the disk.
+// waits for the disk. One goroutine writes, so that the changes of a file keep their order.
 type saver struct {
-	queue chan saving
-	bytes atomic.Int64 // of the bodies in the queue
+	queue chan *saving
 	limit int64
+
+	mu      sync.Mutex // guards the rest
+	pending map[Key]*saving
+	bytes   int64 // of the bodies in memory that wait
+	closed  bool
 }
 
-// saving is an entry that is to be written. Its body is retained.
+// saving is an entry that is to be written.
 type saving struct {
-	*Entry
-
-	stored bool // e was in memory: it is not worth writing if it no longer is
+	key    Key
+	next   *Entry // retained; nil while it is written
+	stored bool   // next was in memory: it is not worth writing if it no longer is
+	renew  bool   // its file is there and gets its metadata
+	// cancelled says that the file of the key was dropped: nothing may be written any more, and
+	// what was must go.
+	cancelled, begun bool
 }
 
 func newSaver(memory int64) *saver {
-	return &saver{queue: make(chan saving, saveQueue), limit: memory / saveShare}
+	return &saver{queue: make(chan *saving, saveQueue), limit: memory / saveShare, pending: make(map[Key]*saving)}
 }
 
 // save queues e to be written to disk, unless it is there or on its way. It drops e if too
@@ -49,18 +57,103 @@ func (c *Cache) save(e *Entry, stored bool) {
 	if size == 0 || size > c.disk.cfg.ObjectMax || !c.disk.Stats().Available || !e.saved.CompareAndSwap(unsaved, queued) {
 		return
 	}
-	if waiting := c.saver.bytes.Add(size); waiting <= c.saver.limit || waiting == size {
-		e.body.retain(1)
-		select {
-		case c.saver.queue <- saving{e, stored}:
-			return
-		default:
-			e.Release()
-		}
+	if !c.saver.add(e, &saving{key: e.key, stored: stored}) {
+		e.saved.Store(unsaved)
+		c.disk.cfg.Recorder.DiskWrite("dropped", 1, 0)
 	}
-	c.saver.bytes.Add(-size)
-	e.saved.Store(unsaved)
-	c.disk.cfg.Recorder.DiskWrite("dropped", 1, 0)
+}
+
+// add lets x wait with e, and reports false if too many others wait. A body that is larger
+// than the limit waits alone.
+func (s *saver) add(e *Entry, x *saving) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := x.held(e)
+	before := s.pending[e.key]
+	switch {
+	case s.closed || before != nil && (before.cancelled || !before.renew || !x.renew):
+		return false
+	case before != nil: // newer metadata for the same body
+		if before.next != nil {
+			before.next.Release()
+		}
+		e.body.retain(1)
+		before.next = e
+		return true
+	case s.bytes > 0 && s.bytes+size > s.limit:
+		return false
+	}
+	select {
+	case s.queue <- x:
+	default:
+		return false
+	}
+	e.body.retain(1)
+	x.next = e
+	s.pending[e.key] = x
+	s.bytes += size
+	return true
+}
+
+// held is how many bytes of memory x keeps from being freed.
+func (x *saving) held(e *Entry) int64 {
+	if x.renew {
+		return 0
+	}
+	return e.body.length()
+}
+
+// take returns the entry that is to be written next, nil if there is none. drop says that
+// what was written before must go.
+func (s *saver) take(x *saving) (e *Entry, drop bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, x.next = x.next, nil
+	if e != nil && x.cancelled {
+		s.bytes -= x.held(e)
+		e.Release()
+		e = nil
+	}
+	if e == nil {
+		delete(s.pending, x.key)
+		return nil, x.cancelled && x.begun
+	}
+	x.begun = true
+	return e, false
+}
+
+// release releases an entry that take has returned.
+func (s *saver) release(x *saving, e *Entry) {
+	s.mu.Lock()
+	s.bytes -= x.held(e)
+	s.mu.Unlock()
+	e.Release()
+}
+
+// cancel lets nothing be written for key that waits or is being written.
+func (s *saver) cancel(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.pending[key]; x != nil {
+		x.cancelled = true
+	}
+}
+
+// cancelSave is cancel unless only metadata wait.
+func (s *saver) cancelSave(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.pending[key]; x != nil && !x.renew {
+		x.cancelled = true
+	}
+}
+
+// cancelled reports whether the file of key, if there is one, is about to go.
+func (s *saver) cancelled(key Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.pending[key]
+	return x != nil && x.cancelled
 }
 
 // runSaver writes queued entries until the cache is closed.
@@ -68,78 +161,96 @@ func (c *Cache) runSaver() {
 	for {
 		select {
 		case <-c.base.Done():
-			c.discardQueue()
+			c.saver.close()
 			return
-		case s := <-c.saver.queue:
-			c.guard.run(func() error { c.write(s); return nil }, func(error) { c.saver.release(s) })
+		case x := <-c.saver.queue:
+			c.write(x)
 		}
 	}
 }
 
-func (c *Cache) discardQueue() {
+func (s *saver) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	for {
 		select {
-		case s := <-c.saver.queue:
-			c.saver.release(s)
+		case x := <-s.queue:
+			if e, _ := s.take(x); e != nil {
+				s.release(x, e)
+			}
 		default:
 			return
 		}
 	}
 }
 
-func (s *saver) release(e saving) {
-	s.bytes.Add(-e.body.length())
-	e.Release()
+// write writes one entry to disk, and the newer metadata that it gets meanwhile.
+func (c *Cache) write(x *saving) {
+	for {
+		e, drop := c.saver.take(x)
+		if drop {
+			c.disk.Remove(disk.Key(x.key), reasonReplaced)
+		}
+		if e == nil {
+			return
+		}
+		c.guard.run(func() error { c.writeEntry(x, e); return nil }, func(error) { c.saver.release(x, e) })
+	}
 }
 
-// write writes one entry to disk. A purge during that covers it by its generation. If
-// another entry has replaced it meanwhile, its file must go: that entry has removed the file
-// of its key before this one was written.
-func (c *Cache) write(s saving) {
-	s.fileBody = disk.NewBody()
-	h, ok := c.disk.header(s.Entry, s.body.length())
-	if !ok || s.stored && !c.stores(s.Entry) {
+// writeEntry writes the file of e or, if it is there, its metadata. A purge that comes
+// meanwhile covers it by its generation.
+func (c *Cache) writeEntry(x *saving, e *Entry) {
+	if x.renew {
+		if h, ok := c.disk.header(e, e.body.length()); !ok || c.disk.Update(h) != nil {
+			c.disk.Remove(disk.Key(e.key), reasonReplaced)
+			e.saved.CompareAndSwap(written, unsaved)
+		}
 		return
 	}
-	err := c.disk.Put(h, s.body.data)
+	e.fileBody = disk.NewBody()
+	h, ok := c.disk.header(e, e.body.length())
+	if !ok || x.stored && !c.stores(e) {
+		return
+	}
+	err := c.disk.Put(h, e.body.data)
 	if errors.Is(err, disk.ErrNoRoom) && c.files.shed() {
-		err = c.disk.Put(h, s.body.data)
+		err = c.disk.Put(h, e.body.data)
 	}
 	if err != nil {
 		if errors.Is(err, disk.ErrOff) { // else it would fail again
-			s.saved.Store(unsaved)
+			e.saved.Store(unsaved)
 		}
 		c.disk.cfg.Recorder.DiskWrite("failed", 1, 0)
 		return
 	}
-	s.saved.Store(written)
+	e.saved.Store(written)
 	c.disk.cfg.Recorder.DiskWrite("written", 1, h.Size)
-	if s.stored && c.memory.has(s.key) && !c.stores(s.Entry) {
-		c.disk.Remove(disk.Key(s.key), reasonReplaced)
-	}
 }
 
 // renew replaces old by e, which has the same body and newer metadata, and reports whether
 // it did: see memory.renew. The file of old gets the metadata too.
 func (c *Cache) renew(old, e *Entry, purged *mark) bool {
-	hasFile := old.saved.Load() == written
-	if hasFile {
-		e.fileBody = old.fileBody
-		e.saved.Store(queued)
-	}
+	e.saved.Store(queued) // until it is known whether there is a file
 	renewed := false
 	if old.OnDisk() {
 		renewed = c.files.renew(old, e, purged)
 	} else {
 		renewed = c.memory.renew(old, e, purged)
 	}
-	if !renewed || !hasFile {
+	if !renewed || c.disk == nil {
 		return renewed
 	}
-	if h, ok := c.disk.header(e, e.body.length()); ok && c.disk.Update(h) == nil {
-		e.saved.Store(written)
-	} else {
-		c.disk.drop(e.key, reasonReplaced)
+	c.saver.cancelSave(e.key) // old is being written
+	if old.saved.Load() != written {
+		e.saved.Store(unsaved)
+		return true
+	}
+	e.fileBody = old.fileBody
+	e.saved.Store(written)
+	if !c.saver.add(e, &saving{key: e.key, renew: true}) {
+		c.disk.Remove(disk.Key(e.key), reasonReplaced)
 		e.saved.Store(unsaved)
 	}
 	return true
