@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -184,4 +186,43 @@ func machineMemory(t *testing.T) int64 {
 		t.Fatal(err)
 	}
 	return n << 10
+}
+
+// TestMemoryAboveCgroup fills the cache of a server whose budget was above the limit of its
+// cgroup. The kernel must not kill it, also while the files of the disk tier are in the page cache of the
+// group. A server that took the budget as it was would end.
+func TestMemoryAboveCgroup(t *testing.T) {
+	t.Parallel()
+	const (
+		limit    = 200 << 20
+		size     = 1 << 20
+		pictures = 250
+	)
+	group := newMemoryGroup(t, limit)
+	body := bytesOf(size, "above")
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "image/png")
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		w.Write(body)
+	}))
+	defer origin.Close()
+	s := group.start(t, "--cache-memory", tooMuch, "--cache-disk", "1GiB", "--log-level", "warn")
+	s.createOn("shop", origin.URL, "above")
+	for i := range pictures {
+		for range 2 {
+			r := single(s.public, http.MethodGet, fmt.Sprintf("/shop/%d.png", i))
+			if r.Response == nil || r.StatusCode != http.StatusOK || len(r.body) != size {
+				t.Fatalf("picture %d: %s", i, summary(r))
+			}
+		}
+	}
+	t.Logf("%d MiB, peak %d of %d", group.read(group.usage)>>20, group.read(group.peak)>>20, limit>>20)
+	if got := s.metric(`ixmage_cache_evictions_total{reason="capacity",tier="memory"}`); got == 0 {
+		t.Error("nothing was evicted: the cache did not fill")
+	}
+	select {
+	case <-s.process.Done():
+		t.Errorf("the server ended: %v", s.process.State())
+	default:
+	}
 }
