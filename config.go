@@ -144,6 +144,7 @@ func (s *serveCmd) validate() configErrors {
 	s.checkSecrets(&errs)
 	s.checkIAM(&errs)
 	s.checkBoundary(&errs)
+	s.checkDisk(&errs)
 	if s.Data == "" {
 		errs.addf("data", "is empty: name a folder")
 	}

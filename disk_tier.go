@@ -22,6 +22,15 @@ func (s *serveCmd) diskPath() string {
 	return s.CacheDiskPath
 }
 
+// checkDisk refuses the data folder as that of the tier, which must be a folder of its own.
+func (s *serveCmd) checkDisk(errs *configErrors) {
+	path, err := filepath.Abs(s.diskPath())
+	data, err2 := filepath.Abs(s.Data)
+	if err == nil && err2 == nil && path == data {
+		errs.addf("cache-disk-path", "%s is the data folder: name a folder that holds nothing else", s.CacheDiskPath)
+	}
+}
+
 // openDisk opens the disk tier, and drops what no alias can serve any more. It returns nil
 // without --cache-disk. The only trouble that keeps the server from starting is another one
 // that uses the folder: with any other, the tier is off, logs why and tries again.

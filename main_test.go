@@ -201,6 +201,18 @@ func TestLastValueCounts(t *testing.T) {
 	}
 }
 
+// TestDiskPathIsData: the tier removes files that are not its own.
+func TestDiskPathIsData(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/tmp/x", "/tmp/x/", "/tmp/y/../x"} {
+		got := runProgram(t, nil, "serve", "--data=/tmp/x", "--cache-disk=1GiB", "--cache-disk-path="+path, "--log-level=x")
+		wantAll(t, "stderr", got.stderr, "--cache-disk-path (IXMAGE_CACHE_DISK_PATH): "+path+" is the data folder")
+		if n := strings.Count(got.stderr, "\n"); got.code != exitUsage || n != 2 {
+			t.Errorf("exit status %d and %d lines, want %d and 2:\n%s", got.code, n, exitUsage, got.stderr)
+		}
+	}
+}
+
 // TestBoundaryContradiction: a boundary and leave to do without one are not both meant.
 func TestBoundaryContradiction(t *testing.T) {
 	t.Parallel()
