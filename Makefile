@@ -35,9 +35,11 @@ test: bin/versitygw ## Run all tests; the race detector is used where a C compil
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
-# Every package but e2e, tests and all, with the race detector.
+# Every package but e2e, tests and all, with the race detector. internal/bench/plot is
+# a module of its own.
 test-packages:
 	@CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -shuffle=on -timeout 40m $$(go list ./... | grep -v '/e2e$$')
+	@go -C internal/bench/plot test ./...
 
 # The tests in e2e start the program and look at it from outside. They are built
 # WITHOUT the race detector, which would take five times as long in their clients
@@ -54,7 +56,7 @@ test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 20
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk
-	go run ./internal/bench
+	go run ./internal/bench -plots bin/plots -o bin/bench.md
 
 # Length and disk tier of the soak.
 SOAK      ?= 10m
@@ -69,6 +71,7 @@ lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
 	go vet ./...
 	go mod tidy -diff
+	cd internal/bench/plot && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff
 
 fuzz: ## Run every fuzz test for FUZZTIME (10s)
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \

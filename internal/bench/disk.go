@@ -49,6 +49,7 @@ func (c config) runDisk(ctx context.Context, w io.Writer) error {
 	c.servers = names
 	all.writeServers(w, c)
 	all.writeRatios(w, c, diskComparisons(c.binaries))
+	all.addRatios(c, "disk", diskComparisons(c.binaries))
 	return nil
 }
 

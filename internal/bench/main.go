@@ -78,10 +78,12 @@ type config struct {
 	cacheDisk      string
 	soakTime       time.Duration
 	goals          *goals
+	charts         *charts
+	plots          string
 }
 
 func parseFlags(args []string) (config, error) {
-	c := config{goals: new(goals)}
+	c := config{goals: new(goals), charts: new(charts)}
 	var servers, sizes, binaries, states string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, soak or all (all but soak)")
@@ -94,6 +96,7 @@ func parseFlags(args []string) (config, error) {
 	f.DurationVar(&c.duration, "duration", 3*time.Second, "length of one run of the hit part, in whole seconds")
 	f.IntVar(&c.connections, "connections", 32, "keep-alive connections of the hit part")
 	f.StringVar(&c.out, "o", "", "write the report to this file too")
+	f.StringVar(&c.plots, "plots", "", "draw charts as SVG files into this folder")
 	f.IntVar(&c.serverCPU, "server-cpu", 0, "core of the server")
 	f.IntVar(&c.clientCPU, "client-cpu", 1, "core of the load generator")
 	f.StringVar(&c.diskDir, "disk-dir", os.TempDir(), "folder of the files of the disk part; it should not be in memory")
@@ -201,9 +204,17 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 	if report.Len() == 0 {
 		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, soak or all (all but soak)", c.part)
 	}
-	c.goals.write(&report)
-	fmt.Fprint(&report, "\n## Machine\n\n")
-	writeMachine(ctx, &report)
+	if err := c.publish(ctx, &report, w); err != nil {
+		return err
+	}
+	return broken
+}
+
+// publish adds the summary to the report, writes it, and draws its charts.
+func (c config) publish(ctx context.Context, report *bytes.Buffer, w io.Writer) error {
+	c.goals.write(report)
+	fmt.Fprint(report, "\n## Machine\n\n")
+	writeMachine(ctx, report)
 	if c.out != "" {
 		if err := os.WriteFile(c.out, report.Bytes(), 0o600); err != nil {
 			return err
@@ -212,7 +223,7 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 	if _, err := w.Write(report.Bytes()); err != nil {
 		return err
 	}
-	return broken
+	return c.charts.draw(ctx, c.plots)
 }
 
 // newEnv makes the scratch folder and the origin; done removes them.

@@ -128,6 +128,7 @@ func (c config) runMisses(ctx context.Context, w io.Writer) error {
 	fmt.Fprintf(w, "%d rounds of %d requests one after the other (first byte) and %d at concurrency %d (the rest).\n\n",
 		c.rounds, missTurn*missTurns, missLoad, missWorkers)
 	writeMisses(w, all, c)
+	missSamples(all).addCharts(c)
 	return nil
 }
 

@@ -58,6 +58,7 @@ func (c config) runMixed(ctx context.Context, w io.Writer) error {
 		trace.Requests, trace.Rate, zipfExponent, trace.Keys, mib(trace.hotBytes(1)), 100*hotShare, mib(hot),
 		100*abortShare, c.originDelay, c.serverCPU, c.clientCPU)
 	c.writeMixed(w, all, budgets)
+	c.addMixed(all, budgets)
 	return nil
 }
 

@@ -139,6 +139,7 @@ func noGoal(int) goal { return goal{} }
 func (ss samples) writeHits(w io.Writer, c config) {
 	ss.writeServers(w, c)
 	ss.writeRatios(w, c, comparisons(c.binaries))
+	ss.addRatios(c, "hit", comparisons(c.binaries))
 }
 
 // writeServers prints what was measured of each server, and an empty line.

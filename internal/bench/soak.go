@@ -20,9 +20,13 @@ const (
 	soakBatch       = 50_000 // requests of one job
 	idleConnections = 10_000
 	idleObject      = 4 << 10
+	// peakLimit bounds resident memory, in MiB.
+	peakLimit = 1.2*soakBudget/(1<<20) + 64
 	// leakSlack is the number of goroutines and of files that may be open beside those
 	// before the load: a scrape is under way when they are counted.
 	leakSlack = 8
+	// foldersMiB is more than the empty folders of the disk tier take.
+	foldersMiB = 1
 	// settleTime is longer than the idle timeout of connections to S3, which end then.
 	settleTime = 3 * time.Minute
 )
@@ -113,11 +117,12 @@ func (s *soak) run(ctx context.Context) error {
 		return err
 	}
 	purged, err := s.settle(ctx, func(now soakSample) bool {
-		return quiet(now) && now.held+now.disk == 0 && now.files <= before.files+leakSlack
+		return quiet(now) && now.held == 0 && now.disk <= foldersMiB && now.files <= before.files+leakSlack
 	})
 	if err != nil {
 		return err
 	}
+	s.addChart()
 	s.write(result)
 	s.limits(before, after, purged)
 	s.row("heap of an idle connection, KiB", idle, limit(20))
