@@ -11,14 +11,14 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// counts are counters of the kernel for a process. Unlike times they do not depend on
-// a quiet machine.
+// counts are counters of a process. Unlike times they do not depend on a quiet machine.
 type counts struct {
 	calls  float64 // system calls that read or write
 	faults float64 // page faults without I/O
+	allocs float64 // on Go's heap
 }
 
-// countsOf reads the counts of a process: proc(5), /proc/[pid]/io and
+// countsOf reads the kernel's counts of a process: proc(5), /proc/[pid]/io and
 // /proc/[pid]/stat.
 func countsOf(t *testing.T, pid int) (c counts) {
 	t.Helper()
@@ -44,56 +44,95 @@ func countsOf(t *testing.T, pid int) (c counts) {
 	return c
 }
 
-// TestCost limits the system calls and page faults of hits and misses of the shipped
-// binary. The limits are about one and a half times the usual counts for faults, and
-// two to three times for calls, which depend on how S3's bytes arrive.
+// within reports whether no count is above most.
+func (c counts) within(most counts) bool {
+	return c.calls <= most.calls && c.faults <= most.faults && c.allocs <= most.allocs
+}
+
+// costRow is a size of objects and the most that a hit and a miss of it may cost.
+type costRow struct {
+	size            int
+	hit             counts
+	off, cold, full counts // misses by the state of the cache
+	memory          string // of a cache that is full
+}
+
+// TestCost limits the system calls, page faults and allocations of hits and misses of the
+// shipped binary. Misses are counted with the cache off, while new objects fill it, and while
+// every miss evicts: memory is used again in the first and the last of these. The limits of
+// faults and allocations are about one and a half times the usual counts, those of calls two
+// to three times, because calls depend on how S3's bytes arrive.
 func TestCost(t *testing.T) { //nolint:paralleltest // it counts
-	const requests = 400
-	for _, tc := range []struct {
-		size      int
-		hit, miss counts // at most
-	}{
-		{4 << 10, counts{calls: 5, faults: 1}, counts{calls: 14, faults: 20}},
-		{64 << 10, counts{calls: 7, faults: 1}, counts{calls: 20, faults: 40}},
-		{1 << 20, counts{calls: 8, faults: 1}, counts{calls: 60, faults: 320}},
+	for _, row := range []costRow{
+		{
+			size: 4 << 10, memory: "256KiB", hit: counts{5, 1, 30},
+			off: counts{14, 2, 600}, cold: counts{14, 4, 600}, full: counts{14, 2, 600},
+		},
+		{
+			size: 64 << 10, memory: "4MiB", hit: counts{7, 1, 30},
+			off: counts{20, 2, 600}, cold: counts{20, 24, 600}, full: counts{20, 2, 600},
+		},
+		{
+			size: 1 << 20, memory: "48MiB", hit: counts{8, 1, 30},
+			off: counts{60, 4, 600}, cold: counts{60, 320, 600}, full: counts{60, 4, 600},
+		},
 	} {
-		t.Run(fmt.Sprintf("%d KiB", tc.size>>10), func(t *testing.T) {
-			s := newEnvOn(t, startPlain(t, "--log-level", "info", "--cache-memory", "64MiB"))
-			for i := range requests {
-				s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: png(tc.size, "")})
+		for state, most := range map[string]counts{"off": row.off, "cold": row.cold, "full": row.full} { //nolint:paralleltest // as above
+			t.Run(fmt.Sprintf("%d KiB, cache %s", row.size>>10, state), func(t *testing.T) { row.count(t, state, most) })
+		}
+	}
+}
+
+func (row costRow) count(t *testing.T, state string, most counts) {
+	t.Setenv("GOMEMLIMIT", "1GiB") // garbage is collected early, so that the heap grows no more
+	memory := map[string]string{"off": "0", "cold": "512MiB", "full": row.memory}[state]
+	s := newEnvOn(t, startPlain(t, "--log-level", "info", "--cache-memory", memory))
+	// Small objects fill the heap until it is collected, so that its pages are used again.
+	const small, fill, requests = 500, 60, 100
+	tiny, body := png(1<<10, ""), png(row.size, "")
+	for i := range small {
+		s.put(fmt.Sprintf("small-%d.png", i), s3.Object{Body: tiny})
+	}
+	for i := range fill + requests {
+		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: body})
+	}
+	run := s.costOf(t)
+	run(small, func(i int) string { return fmt.Sprintf("/shop/small-%d.png", i) })
+	run(fill, func(i int) string { return fmt.Sprintf("/shop/%d.png", i) })
+	check := func(name string, got, most counts) {
+		t.Logf("a %s: %+v", name, got)
+		if !got.within(most) {
+			t.Errorf("a %s: %+v, want at most %+v", name, got, most)
+		}
+	}
+	check("miss", run(requests, func(i int) string { return fmt.Sprintf("/shop/%d.png", fill+i) }), most)
+	if state == "cold" {
+		warm := func(int) string { return "/shop/0.png" }
+		run(requests, warm)
+		check("hit", run(2*requests, warm), row.hit)
+	}
+}
+
+// costOf returns a function that sends n requests over one connection and returns what each
+// of them costs the server.
+func (s *env) costOf(t *testing.T) func(n int, path func(int) string) counts {
+	t.Helper()
+	w := s.dial()
+	allocs := func() float64 { return s.metric("go_memstats_mallocs_total") }
+	return func(n int, path func(int) string) counts {
+		first, begin := allocs(), allocs() // reading it allocates too
+		before := countsOf(t, s.process.Pid())
+		for i := range n {
+			r := w.send("GET " + path(i) + " HTTP/1.1\r\nHost: ixmage.test\r\n\r\n").answer(http.MethodGet)
+			if r == nil || r.err != nil || r.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %+v", path(i), r)
 			}
-			s.put("hit.png", s3.Object{Body: png(tc.size, "")})
-			w := s.dial()
-			get := func(path string) {
-				if r := w.send("GET " + path + " HTTP/1.1\r\nHost: ixmage.test\r\n\r\n").answer(http.MethodGet); r == nil || r.err != nil || r.StatusCode != http.StatusOK {
-					t.Fatalf("%s: %+v", path, r)
-				}
-			}
-			run := func(path func(int) string) counts {
-				before := countsOf(t, s.process.Pid())
-				for i := range requests / 2 {
-					get(path(i))
-				}
-				after := countsOf(t, s.process.Pid())
-				return counts{(after.calls - before.calls) / (requests / 2), (after.faults - before.faults) / (requests / 2)}
-			}
-			cold := func(from int) func(int) string {
-				return func(i int) string { return fmt.Sprintf("/shop/%d.png", from+i) }
-			}
-			warm := func(int) string { return "/shop/hit.png" }
-			run(cold(0)) // fills buffers, stacks and pools
-			miss := run(cold(requests / 2))
-			run(warm)
-			hit := run(warm)
-			t.Logf("a hit: %+v, a miss: %+v", hit, miss)
-			for _, c := range []struct {
-				name      string
-				got, most counts
-			}{{"hit", hit, tc.hit}, {"miss", miss, tc.miss}} {
-				if c.got.calls > c.most.calls || c.got.faults > c.most.faults {
-					t.Errorf("a %s: %+v, want at most %+v", c.name, c.got, c.most)
-				}
-			}
-		})
+		}
+		after := countsOf(t, s.process.Pid())
+		made := allocs() - begin - (begin - first)
+		return counts{
+			calls:  (after.calls - before.calls) / float64(n),
+			faults: (after.faults - before.faults) / float64(n), allocs: made / float64(n),
+		}
 	}
 }
