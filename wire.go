@@ -325,6 +325,7 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 			return st.Bytes, st.Capacity, int64(st.Entries)
 		})
 		m.DiskAvailable(func() bool { return memory.DiskStats().Available })
+		m.DiskHits(memory.DiskHits)
 	}
 	if memory.HeapBytes() == 0 {
 		m.Resident(func() int64 { return memory.Stats().Resident })

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"log/slog"
+	"sync/atomic"
 
 	"ixmage/cache/disk"
 )
@@ -57,7 +58,8 @@ type DiskRecorder interface {
 type Disk struct {
 	*disk.Store
 
-	cfg DiskConfig
+	cfg  DiskConfig
+	hits atomic.Int64
 }
 
 // OpenDisk opens the folder. Its only error is ErrDiskInUse: with any other trouble, the
@@ -69,7 +71,7 @@ func OpenDisk(cfg DiskConfig) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Disk{store, cfg}, nil
+	return &Disk{Store: store, cfg: cfg}, nil
 }
 
 // OnDisk reports whether the bytes of e lie in a file of the disk tier: then Bytes is nil,
@@ -89,6 +91,9 @@ func (e *Entry) NewReader() *Reader {
 // Spoil says that the bytes of e could not be read from its file, so that no other request
 // gets e.
 func (e *Entry) Spoil() { e.body.spoilt.Store(true) }
+
+// DiskHits is how many calls of Hit have found an entry on disk.
+func (c *Cache) DiskHits() int64 { return c.disk.hits.Load() }
 
 // HasDisk reports whether there is a disk tier, also while it is off.
 func (c *Cache) HasDisk() bool { return c.disk != nil }

@@ -87,7 +87,7 @@ func (w *diskEnv) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	cfg := w.cfg
-	cfg.Disk = &Disk{store, DiskConfig{
+	cfg.Disk = &Disk{Store: store, cfg: DiskConfig{
 		Dir: testDir, Limit: w.limit, ObjectMax: 8 << 20, OpenFiles: w.openMax, Codec: w, Origin: w.origin, Recorder: w.disk,
 	}}
 	w.env = &env{t: t, rec: &recorder{n: make(map[string]int)}}

@@ -179,6 +179,9 @@ func TestDiskOfDeletedAliases(t *testing.T) {
 	if r := again.get("/shop/a.png"); r.StatusCode != http.StatusOK || e.calls("a.png") != calls {
 		t.Errorf("after a restart: %s, with %d calls of S3", summary(r), e.calls("a.png")-calls)
 	}
+	if got := again.metric("ixmage_cache_disk_hits_total"); got != 1 {
+		t.Errorf("%v hits from disk, want 1", got)
+	}
 }
 
 // objectFiles lists the files of objects in the disk tier of a data folder.

@@ -1,5 +1,7 @@
 package metrics
 
+import "github.com/prometheus/client_golang/prometheus"
+
 // The values of labels of the disk tier, except those that its owner makes.
 var (
 	diskReasons    = []string{"capacity", "replaced", "purged", "gone", "corrupt"}
@@ -43,6 +45,16 @@ func (m *Metrics) Promoted(n int) {
 	if n > 0 {
 		m.families.promotions.Add(float64(n))
 	}
+}
+
+// DiskHits sets the function that returns how many hits came from disk. Every scrape calls it.
+func (m *Metrics) DiskHits(read func() int64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{
+			Namespace: namespace, Name: "cache_disk_hits_total", Help: "Hits whose bytes came from the disk tier.",
+		},
+		func() float64 { return float64(read()) },
+	))
 }
 
 // DiskAvailable sets the function that reports whether the disk tier can be used. Every

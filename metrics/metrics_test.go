@@ -68,6 +68,7 @@ func busy() *Metrics {
 	m.DiskTier()
 	m.CacheStats("disk", func() (int64, int64, int64) { return 1 << 30, 1 << 34, 1200 })
 	m.DiskAvailable(func() bool { return true })
+	m.DiskHits(func() int64 { return 77 })
 	m.Evicted("disk", "corrupt", 1)
 	m.DiskError("read", 2)
 	m.DiskError("read", -1)
