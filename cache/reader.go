@@ -119,6 +119,27 @@ func (r *Reader) readFile(off int64) ([]byte, error) {
 	return p[:n], nil
 }
 
+// File is Entry.File for a body on disk.
+func (r *Reader) File() (fd int, off int64, ok bool) {
+	if !r.OnDisk() {
+		return -1, 0, false
+	}
+	return r.body.place()
+}
+
+// ReadAt reads a body on disk; p must not reach beyond its end. It waits for the disk. After
+// an error no other request gets the entry.
+func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.body.file.ReadAt(p, off)
+	if err != nil {
+		r.Spoil()
+	}
+	return n, err
+}
+
+// Spoil is Entry.Spoil.
+func (r *Reader) Spoil() { r.body.spoilt.Store(true) }
+
 // Complete returns the whole body if all of it is in memory already. Do not change
 // the bytes, and do not use them after Close.
 func (r *Reader) Complete() ([]byte, bool) {

@@ -198,8 +198,8 @@ func (b *body) CloseWithError(err error) error {
 	return b.Close()
 }
 
-// memoryBody sends a body in memory through a conn. It is a stream for fasthttp, because
-// only a stream can decide how it is written.
+// memoryBody sends a body in memory, or one on disk, through a conn. It is a stream for
+// fasthttp, because only a stream can decide how it is written.
 type memoryBody struct {
 	x      *exchange
 	conn   *conn
@@ -207,6 +207,10 @@ type memoryBody struct {
 	data   []byte
 	file   int // descriptor of the memory file that data lies in, -1 for none
 	offset int64
+
+	// Instead of data and file:
+	disk *cache.Reader
+	size int64 // from offset on
 }
 
 // fileMin is the size from which sendfile is cheaper than copying: below it, a
@@ -221,13 +225,23 @@ func (*memoryBody) Read([]byte) (int, error) { return 0, errNotRead }
 // WriteTo sends the header, which the connection holds, and the body.
 func (m *memoryBody) WriteTo(io.Writer) (int64, error) {
 	m.x.stamp()
-	n, err := m.conn.sendMemory(m)
-	m.x.bytes = n
-	if err != nil {
-		m.x.aborted = true
-		return n, errors.Join(errClientGone, err)
+	send := m.conn.sendMemory
+	if m.disk != nil {
+		send = m.conn.sendDisk
 	}
-	return n, nil
+	n, err := send(m)
+	m.x.bytes = n
+	var unreadable *diskError
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.As(err, &unreadable):
+		m.disk.Spoil()
+		m.x.broken, m.x.err = true, err
+		return n, err
+	}
+	m.x.aborted = true
+	return n, errors.Join(errClientGone, err)
 }
 
 // Close does nothing: the exchange releases the bytes.

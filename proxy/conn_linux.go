@@ -36,16 +36,18 @@ type conn struct {
 
 	// The functions that raw calls are made once, and the fields below are their arguments
 	// and results, so that a hit allocates nothing.
-	read, sendHeld, sendVector, sendFile func(fd uintptr) bool
-	in                                   []byte // of read
-	got                                  int
-	data                                 []byte // of sendVector
-	file                                 int    // of sendFile
-	off                                  int64
-	left                                 int
-	once                                 bool // do not wait if the socket is full
-	full                                 bool // the socket was full
-	err                                  error
+	read, sendHeld, sendVector, sendFile, tryDisk func(fd uintptr) bool
+	in                                            []byte // of read
+	got                                           int
+	data                                          []byte // of sendVector
+	file                                          int    // of sendFile
+	off                                           int64
+	left                                          int
+	disk                                          *memoryBody // of tryDisk
+	copies                                        bool        // sendfile is of no use for it
+	once                                          bool        // do not wait if the socket is full
+	full                                          bool        // the socket was full
+	err                                           error
 }
 
 func newConn(o *openConn, l *lingerers) net.Conn {
@@ -56,6 +58,7 @@ func newConn(o *openConn, l *lingerers) net.Conn {
 	c := &conn{TCPConn: o.tcp, raw: raw, open: o, lingerers: l}
 	c.pace.client = c
 	c.read, c.sendHeld, c.sendVector, c.sendFile = c.tryRead, c.trySendHeld, c.trySendVector, c.trySendFile
+	c.tryDisk = c.trySendDisk
 	return c
 }
 
@@ -194,6 +197,16 @@ func (c *conn) sendMemory(m *memoryBody) (int64, error) {
 		err = c.send(c.sendFile)
 	}
 	return int64(len(m.data) - c.left), err
+}
+
+// sendDisk sends the held bytes and then a body on disk, as long as the client keeps reading.
+// While it waits for the client it holds no memory. A *diskError is not the client's fault.
+func (c *conn) sendDisk(m *memoryBody) (int64, error) {
+	c.holding = false
+	c.disk, c.off, c.left, c.copies = m, m.offset, int(m.size), m.size < fileMin
+	err := c.send(c.tryDisk)
+	c.disk = nil
+	return m.size - int64(c.left), err
 }
 
 // vector ends holding and sends the held bytes and data, with one system call if the
@@ -337,6 +350,69 @@ func (c *conn) trySendFile(fd uintptr) bool {
 		c.left -= n
 	}
 	return true
+}
+
+// trySendDisk sends from a file of the disk tier until all is sent or the socket is full.
+func (c *conn) trySendDisk(fd uintptr) bool {
+	for c.left > 0 {
+		reads := c.disk.x.proxy.disk
+		if err := reads.begin(); err != nil {
+			c.err = &diskError{err}
+			return true
+		}
+		stop, done := c.sendChunk(fd)
+		reads.end()
+		if done {
+			return stop
+		}
+	}
+	return true
+}
+
+// sendChunk sends the next bytes from disk. A file whose checksums have been compared is sent
+// by sendfile; of any other, each block is compared before it is sent.
+func (c *conn) sendChunk(fd uintptr) (stop, done bool) {
+	file, at, verified := c.disk.disk.File()
+	if !verified || c.copies {
+		return c.copyChunk(fd)
+	}
+	if len(c.held) > 0 {
+		return c.trySendHeld(fd), len(c.held) > 0
+	}
+	off := at + c.off
+	n, err := unix.Sendfile(int(fd), file, &off, min(c.left, diskSend))
+	n = max(n, 0)
+	c.off, c.left = c.off+int64(n), c.left-n
+	if err == nil && n == 0 {
+		c.err = &diskError{io.ErrUnexpectedEOF} // the file has become shorter
+		return true, true
+	}
+	errno, _ := err.(syscall.Errno) //nolint:errorlint // the package returns no other type
+	switch errno {                  //nolint:exhaustive // others are the socket's
+	case unix.EINVAL, unix.ENOSYS: // the file system has no such call
+		c.copies = true
+		return false, false
+	case unix.EIO, unix.ENXIO, unix.ENODEV, unix.ESTALE, unix.EUCLEAN, unix.EREMOTEIO, unix.EBADMSG, unix.ENODATA:
+		c.err = &diskError{os.NewSyscallError("sendfile", err)}
+		return true, true
+	}
+	return c.sent(n, errno, "sendfile")
+}
+
+// copyChunk reads the next bytes, up to the end of their block, and sends them.
+func (c *conn) copyChunk(fd uintptr) (stop, done bool) {
+	buf := diskBuffers.Get().(*[diskChunk]byte)
+	defer diskBuffers.Put(buf)
+	p := buf[:min(int64(c.left), diskChunk-c.off%diskChunk)]
+	if _, err := c.disk.disk.ReadAt(p, c.off); err != nil {
+		c.err = &diskError{err}
+		return true, true
+	}
+	n, err := sendBothQuickly(fd, c.held, p)
+	header := min(n, len(c.held))
+	c.held = c.held[:copy(c.held, c.held[header:])]
+	c.off, c.left = c.off+int64(n-header), c.left-(n-header)
+	return c.sent(n, err, "writev")
 }
 
 // sent counts what a call has sent. done says that its try ends, with the result stop.

@@ -41,5 +41,6 @@ func (*conn) linger()       {}
 func (*conn) begin(*exchange)                       { panic("proxy: not on this system") }
 func (*conn) vector([]byte) (int64, error)          { panic("proxy: not on this system") }
 func (*conn) sendMemory(*memoryBody) (int64, error) { panic("proxy: not on this system") }
+func (*conn) sendDisk(*memoryBody) (int64, error)   { panic("proxy: not on this system") }
 
 func unacknowledged(syscall.RawConn) int64 { return 0 }

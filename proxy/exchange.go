@@ -43,6 +43,7 @@ type exchange struct {
 	entry   *cache.Entry
 	reader  chunkReader
 	memory  memoryBody // if the body is sent by conn
+	small   *smallBody // of an entry on disk
 	conn    *conn      // that measures how quickly the client reads; nil if that is not needed
 
 	// What a slow client makes the answer keep from others; see SlowReaders.
@@ -100,6 +101,9 @@ func (x *exchange) Close() error {
 	}
 	if x.reader != nil {
 		x.reader.Close()
+	}
+	if x.small != nil {
+		smallBodies.Put(x.small)
 	}
 	x.releaseClient()
 	took := time.Since(x.start)

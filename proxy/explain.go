@@ -49,7 +49,10 @@ type ExplainedCredential struct {
 
 // ExplainedCache is the state of an object in the cache.
 type ExplainedCache struct {
+	// Tier is memory, disk or missing; empty if the cache has nothing.
+	Tier    string            `json:"tier"`
 	Memory  *ExplainedEntry   `json:"memory"`
+	Disk    *ExplainedEntry   `json:"disk"`
 	Missing *ExplainedAbsence `json:"missing"`
 	// Fetching says that a fetch is running, Bypass that the object could not be stored
 	// recently.
@@ -157,7 +160,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	// Clients get the remembered answer, whatever the probe finds.
 	reported := cmp.Or(known, err)
 	_, outage := errors.AsType[*cache.Unavailable](reported)
-	if outage && v.Tier == cache.Tier && now.Before(v.StaleIfError) && e.Status == 0 {
+	if outage && stored(v) && now.Before(v.StaleIfError) && e.Status == 0 {
 		e.Status, e.Remedy = http.StatusOK, remedyStale
 	}
 	if reported != nil {
@@ -171,7 +174,7 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 // served sets the status of an object that the cache serves without S3.
 func (e *Explanation) served(v cache.View, now time.Time) {
 	switch {
-	case v.Tier != cache.Tier:
+	case !stored(v):
 	case v.Fresh || now.Before(v.StaleWhileRevalidate):
 		e.Status, e.Remedy = http.StatusOK, remedyCached
 	case v.Failing && now.Before(v.StaleIfError):
@@ -257,7 +260,7 @@ func (e *Explanation) defaultRemedy() {
 		e.Remedy = e.KeyFailure.lastTime()
 	case e.lastFailed() && e.LastFailure.Outcome != string(origin.OutcomeNotFound):
 		e.Remedy = remedyLast + e.LastFailure.remedy()
-	case e.Cache.Memory != nil:
+	case e.Cache.Memory != nil, e.Cache.Disk != nil:
 		e.Remedy = remedyStored
 	default:
 		e.Remedy = remedyUnknown
@@ -265,23 +268,29 @@ func (e *Explanation) defaultRemedy() {
 }
 
 func explainView(v cache.View, now time.Time) *ExplainedCache {
-	c := &ExplainedCache{Fetching: v.Fetching, Bypass: v.Bypass}
+	c := &ExplainedCache{Tier: v.Tier, Fetching: v.Fetching, Bypass: v.Bypass}
 	switch v.Tier {
 	case cache.TierNegative:
 		c.Missing = &ExplainedAbsence{TTL: left(v.Expires, now), Reason: v.Err.Error()}
-	case cache.Tier:
+	case cache.Tier, cache.TierDisk:
 		obj := v.Meta.(*object)
-		c.Memory = &ExplainedEntry{
+		entry := &ExplainedEntry{
 			State: "stale", Age: int64(now.Sub(v.Stored) / time.Second), TTL: int64(v.Expires.Sub(now) / time.Second),
 			Size: v.Size, ContentType: string(obj.contentType), ETag: obj.etag, CacheControl: obj.said.cacheControl,
 			StaleWhile: left(v.StaleWhileRevalidate, now), StaleError: left(v.StaleIfError, now), Failing: v.Failing,
 		}
 		if v.Fresh {
-			c.Memory.State = "fresh"
+			entry.State = "fresh"
+		}
+		if c.Memory = entry; v.Tier == cache.TierDisk {
+			c.Memory, c.Disk = nil, entry
 		}
 	}
 	return c
 }
+
+// stored reports whether the cache has the object, in memory or on disk.
+func stored(v cache.View) bool { return v.Tier == cache.Tier || v.Tier == cache.TierDisk }
 
 // left returns whole seconds, never negative.
 func left(until, now time.Time) int64 { return max(0, int64(until.Sub(now)/time.Second)) }

@@ -78,30 +78,42 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 	if !ok && p.cache.Open(p.base, ck) {
 		e, ok = p.cache.Hit(ck, x.start)
 	}
-	if ok {
-		x.entry, x.cache = e, cacheHit
-		if e.Due(x.start) {
-			p.cache.Refresh(ck, e, p.load(route, key))
-		}
-		obj := e.Meta.(*object)
-		l := obj.lines(e.Stored, e.Expires, x.start)
-		f := &representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}
-		if e.OnDisk() {
-			r := e.NewReader()
-			f.reader, x.reader, f.status = r, r, diskHitStatus(e.Expires, x.start)
-		}
-		x.answer(f, &cond)
-		return
+	if !ok || !p.serveHit(x, ck, e, &cond) {
+		p.serveMiss(x, ck, &cond)
 	}
+}
+
+// serveHit answers with a fresh entry. It returns false if it cannot be read from disk.
+func (p *Proxy) serveHit(x *exchange, ck cache.Key, e *cache.Entry, cond *conditions) bool {
+	x.entry, x.cache = e, cacheHit
+	if e.Due(x.start) {
+		p.cache.Refresh(ck, e, p.load(x.route, ck.Object))
+	}
+	obj := e.Meta.(*object)
+	l := obj.lines(e.Stored, e.Expires, x.start)
+	f := &representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}
+	if e.OnDisk() && !x.fromDisk(f, e, cond) {
+		x.reader.Close()
+		x.reader, x.entry = nil, nil
+		e.Release()
+		return false
+	}
+	x.answer(f, cond)
+	return true
+}
+
+// serveMiss answers with a fetch, or with an entry that is not fresh.
+func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
+	route := x.route
 	x.cache = cacheMiss
 	var err error
 	switch {
 	case x.fc.IsHead() && !p.cache.Has(ck):
-		err = p.head(x, route, ck, &cond)
-	case cond.any && p.needsLess(ck, &cond):
-		err = p.getLess(x, route, ck, &cond)
+		err = p.head(x, route, ck, cond)
+	case cond.any && p.needsLess(ck, cond):
+		err = p.getLess(x, route, ck, cond)
 	default:
-		err = p.fetched(x, route, ck, &cond)
+		err = p.fetched(x, route, ck, cond)
 	}
 	if err != nil {
 		p.failed(x, err)
@@ -151,12 +163,7 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		part, separate = cond.separateRange(r) // it may be of another version
 	}
 	if separate {
-		// The stream is of the whole object, and the request is for a range; or the range
-		// is far from what has arrived on disk.
-		if _, filling := r.Filling(); filling {
-			r.KeepFetching()
-		}
-		r.Close()
+		leaveWhole(r)
 		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), byteRange: part})
 	}
 	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.RefreshFailed
@@ -172,6 +179,15 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		p.leaveUnread(ck, r, cond.earned)
 	}
 	return nil
+}
+
+// leaveWhole closes the reader of a request for a range: the stream is of the whole object, or
+// the range is far from what has arrived on disk.
+func leaveWhole(r *cache.Reader) {
+	if _, filling := r.Filling(); filling {
+		r.KeepFetching()
+	}
+	r.Close()
 }
 
 // leaveUnread closes a reader whose bytes are not needed. Its fetch continues if that costs

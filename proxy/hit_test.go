@@ -163,6 +163,11 @@ func newTestProxy(t testing.TB, size int) *Proxy {
 // server's URL in the bucket acme-media.
 func newProxyBefore(t testing.TB, url string, canary Canary) *Proxy {
 	t.Helper()
+	return newProxyWith(t, url, canary, cache.Config{Memory: 64 << 20, ObjectMax: 32 << 20})
+}
+
+func newProxyWith(t testing.TB, url string, canary Canary, cfg cache.Config) *Proxy {
+	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
 	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "registry.db"))
@@ -189,7 +194,7 @@ func newProxyBefore(t testing.TB, url string, canary Canary) *Proxy {
 	}, registry, m)
 	must(t, err)
 	t.Cleanup(o.Close)
-	c := cache.New(cache.Config{Memory: 64 << 20, ObjectMax: 32 << 20}, cacheRecorder{m})
+	c := cache.New(cfg, cacheRecorder{m})
 	t.Cleanup(c.Close)
 	return New(Config{
 		Registry: registry, Cache: c, Origin: o, Recorder: testRecorder{m}, Canary: canary,

@@ -46,6 +46,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	a := x.route.Alias
 	ck := keyOf(a, path)
 	var f *representation
+	p.cache.Open(p.base, ck)
 	e, ok := p.cache.GetStale(ck)
 	if ok && prob.status < http.StatusInternalServerError && !e.Fresh(x.start) {
 		e.Release()
@@ -54,6 +55,10 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	switch {
 	case ok:
 		x.entry, f = e, &representation{obj: e.Meta.(*object), whole: e.Bytes()}
+		if e.OnDisk() {
+			r := e.NewReader()
+			x.reader, f.reader = r, r
+		}
 	case prob.status >= http.StatusInternalServerError:
 		return false // the client has already waited for S3 once
 	default:

@@ -57,6 +57,7 @@ type Proxy struct {
 	demand   *demand
 	sniffed  *sniffedTypes
 	slow     *SlowReaders
+	disk     *diskReads
 	heads    singleflight.Group // HeadObject of cold objects
 
 	// base is the context of the work for requests. fasthttp has no context that ends
@@ -91,7 +92,7 @@ func New(cfg Config) *Proxy {
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
-		slow: cfg.Slow, demand: newDemand(), sniffed: newSniffedTypes(),
+		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
 	}
 	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {

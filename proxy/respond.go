@@ -149,7 +149,7 @@ func (x *exchange) send(f *representation, part byteRange) {
 		if f.obj.size >= 0 {
 			resp.Header.SetContentLength(int(length))
 		}
-	case f.whole != nil && x.sendWhole(f, part):
+	case f.whole != nil && x.sendWhole(f, part), x.sendFromDisk(f, part):
 		return
 	default:
 		resp.ImmediateHeaderFlush = true
@@ -171,11 +171,8 @@ func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 				x.memory.file, x.memory.offset = fd, off+part.first
 			}
 		}
-		c.begin(x)
-		c.bufferHeader()
-		resp.ImmediateHeaderFlush = true
-		resp.SetBodyStream(&x.memory, len(data))
-		return true // stamped when the body begins
+		x.sendMemory(len(data))
+		return true
 	case len(data) <= rawMax:
 		if ours {
 			c.begin(x)
@@ -186,6 +183,27 @@ func (x *exchange) sendWhole(f *representation, part byteRange) bool {
 		return true
 	}
 	return false
+}
+
+// sendFromDisk hands over a body on disk, if the connection is ours.
+func (x *exchange) sendFromDisk(f *representation, part byteRange) bool {
+	c, ours := x.fc.Conn().(*conn)
+	r := f.diskReader()
+	if !ours || r == nil || part.length() == 0 {
+		return false
+	}
+	x.memory = memoryBody{x: x, conn: c, disk: r, offset: part.first, size: part.length()}
+	x.sendMemory(int(part.length()))
+	return true
+}
+
+// sendMemory hands over x.memory, of size bytes. It is stamped when it begins.
+func (x *exchange) sendMemory(size int) {
+	c := x.memory.conn
+	c.begin(x)
+	c.bufferHeader()
+	x.fc.Response.ImmediateHeaderFlush = true
+	x.fc.Response.SetBodyStream(&x.memory, size)
 }
 
 // bodySize is the size for fasthttp: -1 makes it send chunks.

@@ -323,6 +323,9 @@ func (x *exchange) hold() holding {
 	}
 	switch r := source.(type) {
 	case *cache.Reader:
+		if r.OnDisk() { // it waits without memory
+			return h
+		}
 		h.slot = r.Exclusive()
 		p = r
 	case *blocks: // their bytes count as reserved
