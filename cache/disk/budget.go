@@ -143,7 +143,8 @@ func (s *Store) makeHeadroom() {
 	s.measure()
 	s.evicting.Lock()
 	defer s.evicting.Unlock()
-	for s.ctx.Err() == nil && s.evictSome(s.headroom()) {
+	for more := true; more && s.ctx.Err() == nil; {
+		more = s.evictSome(s.headroom())
 	}
 }
 
@@ -161,7 +162,7 @@ func (s *Store) measure() {
 	}
 	v, err := s.fs.Free(s.cfg.Dir)
 	if err != nil {
-		s.failed("stat", err)
+		s.fail("stat", err)
 		return
 	}
 	s.mu.Lock()

@@ -38,8 +38,8 @@ func TestBudget(t *testing.T) {
 		e.put(hot, body(1, 100_000))
 		for i := range 500 {
 			e.put(numbered(i), body(uint64(i), i*317%200_000))
-			if disk.peak > e.cfg.Limit {
-				t.Fatalf("the files took %d of %d bytes", disk.peak, e.cfg.Limit)
+			if _, peak := disk.usage(); peak > e.cfg.Limit {
+				t.Fatalf("the files took %d of %d bytes", peak, e.cfg.Limit)
 			}
 			if i%20 == 0 {
 				e.want(hot, body(1, 100_000))
@@ -106,8 +106,8 @@ func TestOpenFilesAreCounted(t *testing.T) {
 		if err := e.Put(h, b); err != nil {
 			t.Error(err)
 		}
-		if disk.peak > e.cfg.Limit {
-			t.Errorf("the files took %d of %d bytes", disk.peak, e.cfg.Limit)
+		if _, peak := disk.usage(); peak > e.cfg.Limit {
+			t.Errorf("the files took %d of %d bytes", peak, e.cfg.Limit)
 		}
 		e.want(numbered(3), b)
 	})
@@ -123,12 +123,13 @@ func TestFreeSpace(t *testing.T) {
 		if got := e.EffectiveLimit(); got != 19<<20 {
 			t.Errorf("limit %d, want 19 MiB", got)
 		}
-		for i := range 100 {
-			if err := e.Put(e.header(numbered(i), 500_000), body(1, 500_000)); err != nil {
+		big := body(1, 500_000)
+		for i := range 60 {
+			if err := e.Put(e.header(numbered(i), 500_000), big); err != nil {
 				t.Fatal(err)
 			}
-			if free := disk.volume.Free - disk.used; free < 1<<20 {
-				t.Fatalf("%d bytes are free, want 1 MiB", free)
+			if v, _ := disk.Free("/"); v.Free < 1<<20 {
+				t.Fatalf("%d bytes are free, want 1 MiB", v.Free)
 			}
 		}
 		if n := e.Stats().Entries; n < 15 {
@@ -143,13 +144,13 @@ func TestManySpaces(t *testing.T) {
 	memEnv(t, func(c *Config, _ *memFS) { c.Limit = 2 << 20 }, func(e *env, disk *memFS) {
 		for i := range 2000 {
 			e.put(Key{Space: int64(i), Epoch: 1, Object: "a"}, []byte("abc"))
-			if disk.peak > e.cfg.Limit {
-				t.Fatalf("%d: the files took %d bytes", i, disk.peak)
+			if _, peak := disk.usage(); peak > e.cfg.Limit {
+				t.Fatalf("%d: the files took %d bytes", i, peak)
 			}
 		}
-		_, _, objects, _ := disk.find("/cache/objects")
-		if n := e.Stats().Entries; len(objects.names) != n || n < 50 {
-			t.Errorf("%d folders for %d objects", len(objects.names), n)
+		synctest.Wait()
+		if n, got := e.Stats().Entries, disk.folders("/cache/objects"); got != 2*n || n < 50 {
+			t.Errorf("%d folders for %d objects", got, n)
 		}
 	})
 }
@@ -171,9 +172,11 @@ func TestKeep(t *testing.T) {
 					t.Errorf("space %d: Has is %v", i, got)
 				}
 			}
+			e.mu.Lock()
 			if len(e.marks) != 3 {
 				t.Errorf("%d spaces have marks, want 3", len(e.marks))
 			}
+			e.mu.Unlock()
 			e.reopen()
 			synctest.Wait()
 		}

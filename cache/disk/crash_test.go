@@ -64,7 +64,7 @@ func script(s *Store, confirm func(Mark)) {
 // starts on what is left. No wrong byte is served, and no object that a confirmed purge covers.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	total := 0
+	var total int
 	for at := 1; ; at++ {
 		done := false
 		for try := range sequences(t, 2) {
@@ -126,7 +126,7 @@ func crashAt(t *testing.T, r *rand.Rand, at int) (done bool) {
 	disk = disk.powerCut(r)
 	run(1<<30, func(s *Store) {
 		checkAfter(t, s, marks)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // of the bubble
 		synctest.Wait()
 		checkAfter(t, s, marks)
 		if !s.Stats().Available {

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -54,6 +55,7 @@ type env struct {
 
 // open opens a store in a new folder of the real file system.
 func open(t testing.TB, change ...func(*Config)) *env {
+	t.Helper()
 	e := &env{t: t, rec: new(counts)}
 	e.cfg = Config{Dir: t.TempDir(), Limit: 64 << 20, ObjectMax: 16 << 20, Recorder: e.rec}
 	for _, c := range change {
@@ -127,7 +129,7 @@ func (e *env) want(k Key, b []byte) Header {
 
 func (e *env) wantNone(k Key) {
 	e.t.Helper()
-	if o, err := e.Get(k); err != ErrNotFound {
+	if o, err := e.Get(k); !errors.Is(err, ErrNotFound) {
 		if err == nil {
 			o.Close()
 		}

@@ -22,7 +22,7 @@ func playFault(t *testing.T, op, when string, fault error) {
 	on := func(broken bool) {
 		disk.mu.Lock()
 		defer disk.mu.Unlock()
-		disk.fault = func(o, name string) error {
+		disk.fault = func(o, _ string) error {
 			if !broken || o != op {
 				return nil
 			}
@@ -56,7 +56,7 @@ func playFault(t *testing.T, op, when string, fault error) {
 		}
 	}
 	on(false)
-	time.Sleep(3 * time.Minute) // of the bubble
+	time.Sleep(3 * time.Minute) //nolint:forbidigo // of the bubble
 	synctest.Wait()
 	if !s.Stats().Available {
 		t.Fatalf("it does not come back: %v", rec.all())
@@ -99,7 +99,7 @@ func TestPurgeWhileOff(t *testing.T) {
 		defer func() { e.Close() }()
 		e.put(key("a"), body(1, 1000))
 		e.put(key("b"), body(2, 1000))
-		broken := func(op, name string) error {
+		broken := func(op, _ string) error {
 			if op == "fsync" || op == "remove" {
 				return syscall.EIO
 			}
@@ -120,13 +120,13 @@ func TestPurgeWhileOff(t *testing.T) {
 			t.Error("a purge of a store that is off is durable")
 		}
 		e.wantNone(key("a"))
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) //nolint:forbidigo // of the bubble
 		synctest.Wait()
 		if e.Stats().Available {
 			t.Fatal("it is on, although a purge is not durable")
 		}
 		set(nil)
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // of the bubble
 		synctest.Wait()
 		if !e.Stats().Available {
 			t.Fatal("it does not come back")

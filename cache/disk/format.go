@@ -180,7 +180,9 @@ func readHeader(f File) (h Header, size int64, err error) {
 		return h, 0, err
 	}
 	if size > page {
-		b = append(b, make([]byte, size-page)...)
+		first := b
+		b = make([]byte, size)
+		copy(b, first)
 		if err := readFull(f, b[page:], page); err != nil {
 			return h, 0, err
 		}

@@ -93,6 +93,7 @@ func TestClock(t *testing.T) {
 
 // bigIndex leaves an index file of n entries, without objects.
 func bigIndex(tb testing.TB, n int) *env {
+	tb.Helper()
 	e := open(tb, func(c *Config) { c.Limit = 1 << 50 })
 	e.lockAll()
 	e.mu.Lock()

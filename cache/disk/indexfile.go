@@ -26,6 +26,7 @@ const (
 	useShift    = 30   // use lies in the upper bits of pages
 	pagesMax    = 1<<30 - 1
 	spacesMax   = 1 << 28
+	folderMask  = 1<<16 - 1
 )
 
 // saveIndex writes the index file.
@@ -47,7 +48,7 @@ func (s *Store) saveIndex(clean bool) {
 		err = s.fs.SyncDir(s.cfg.Dir)
 	}
 	if err != nil {
-		s.failed("write", err)
+		s.fail("write", err)
 	}
 }
 
@@ -58,50 +59,62 @@ func appendSum(b []byte, from int) []byte { return order.AppendUint64(b, crc64nv
 func (s *Store) encodeIndex(clean bool) []byte {
 	s.mu.Lock()
 	spaces := slices.Collect(maps.Values(s.index.spaces))
-	number := make(map[uint32]uint32, len(spaces)) // in the file
+	number := make(map[*space]uint32, len(spaces)) // in the file
 	b := make([]byte, indexHeader+8, indexHeader+8+len(spaces)*indexSpace+8+s.index.live*(indexEntry+1))
 	from := len(b)
 	for i, sp := range spaces {
-		number[sp.number] = uint32(i)
+		number[sp] = uint32(i)
 		b = order.AppendUint64(b, uint64(sp.id.space))
 		b = order.AppendUint64(b, uint64(sp.id.epoch))
 		b = order.AppendUint64(b, uint64(sp.folders))
 	}
 	s.mu.Unlock()
 	b = appendSum(b, from)
-	entries, from, count := 0, len(b), 0
+	entries := 0
 	for at, end := 0, false; !end; {
-		s.mu.Lock()
-		for stop := min(at+indexChunk, len(s.index.entries)); at < stop && count < indexChunk; at++ {
-			e := &s.index.entries[(at+s.index.hand)%len(s.index.entries)]
-			n, ok := number[e.space]
-			if e.flags&flagLive == 0 || !ok || s.index.numbers[e.space] != s.index.spaces[spaces[n].id] {
-				continue
-			}
-			b = append(b, e.hash[:]...)
-			b = order.AppendUint32(b, n)
-			b = order.AppendUint32(b, e.pages|uint32(e.use)<<useShift)
-			count++
+		from, n := len(b), 0
+		for n < indexChunk && !end {
+			s.mu.Lock()
+			var added int
+			b, added = s.index.appendEntries(b, number, at, indexChunk-n)
+			at, n = at+indexChunk-n, n+added
+			end = at >= len(s.index.entries)
+			s.mu.Unlock()
 		}
-		end = at >= len(s.index.entries)
-		s.mu.Unlock()
-		if count == indexChunk || end && count > 0 {
-			b = appendSum(b, from)
-			entries, from, count = entries+count, len(b), 0
+		if n > 0 {
+			b, entries = appendSum(b, from), entries+n
 		}
 	}
-	head := append(b[:0], indexMagic...)
 	var flag uint64
 	if clean {
 		flag = 1
 	}
-	for _, v := range []uint64{
+	copy(b, indexMagic)
+	for i, v := range []uint64{
 		formatVersion, s.incarnation, uint64(s.block.Load()), flag, uint64(len(spaces)), uint64(entries),
 	} {
-		head = order.AppendUint64(head, v)
+		order.PutUint64(b[8+8*i:], v)
 	}
-	appendSum(head, 0)
+	order.PutUint64(b[indexHeader:], crc64nvme.Checksum(b[:indexHeader]))
 	return b
+}
+
+// appendEntries looks at the places from at to at+n, counted from the hand of the clock, and appends the
+// entries of spaces that have a number.
+func (x *index) appendEntries(b []byte, number map[*space]uint32, at, n int) (_ []byte, added int) {
+	for i := at; i < min(at+n, len(x.entries)); i++ {
+		e := &x.entries[(i+x.hand)%len(x.entries)]
+		if e.flags&flagLive == 0 {
+			continue
+		}
+		if no, ok := number[x.numbers[e.space]]; ok {
+			b = append(b, e.hash[:]...)
+			b = order.AppendUint32(b, no)
+			b = order.AppendUint32(b, e.pages|uint32(e.use)<<useShift)
+			added++
+		}
+	}
+	return b, added
 }
 
 // savedIndex is an index file.
@@ -130,37 +143,44 @@ func decodeIndex(b []byte) (x savedIndex, err error) {
 	x.incarnation, x.block, x.clean = order.Uint64(b[16:]), int64(order.Uint64(b[24:])), order.Uint64(b[32:]) == 1
 	spaces, entries := order.Uint64(b[40:]), order.Uint64(b[48:])
 	b = b[indexHeader+8:]
-	if spaces > spacesMax || entries > 1<<32-1 || spaces*indexSpace+8 > uint64(len(b)) {
-		return bad("the number of spaces")
+	chunks := (entries + indexChunk - 1) / indexChunk
+	if spaces > spacesMax || entries > 1<<32-1 ||
+		uint64(len(b)) != spaces*indexSpace+8+entries*indexEntry+chunks*8 {
+		return bad("the length")
 	}
-	end := int(spaces) * indexSpace
+	end := spaces * indexSpace
 	if crc64nvme.Checksum(b[:end]) != order.Uint64(b[end:]) {
 		return bad("the spaces")
 	}
-	for at := 0; at < end; at += indexSpace {
-		id := spaceID{int64(order.Uint64(b[at:])), int64(order.Uint64(b[at+8:]))}
-		x.spaces = append(x.spaces, savedSpace{id, int(order.Uint64(b[at+16:]))})
+	for ; len(x.spaces) < int(spaces); b = b[indexSpace:] {
+		id := spaceID{int64(order.Uint64(b)), int64(order.Uint64(b[8:]))}
+		x.spaces = append(x.spaces, savedSpace{id, int(order.Uint64(b[16:]) & folderMask)})
 	}
-	b = b[end+8:]
-	chunks := (entries + indexChunk - 1) / indexChunk
-	if uint64(len(b)) != entries*indexEntry+chunks*8 {
-		return bad("the length")
+	var ok bool
+	if x.entries, ok = joinChunks(b[8:], uint32(spaces)); !ok {
+		return bad("the entries")
 	}
-	x.entries = b[:0]
+	return x, nil
+}
+
+// joinChunks checks the sums of the chunks and moves the entries together. The number of each entry's
+// space must be less than spaces.
+func joinChunks(b []byte, spaces uint32) (entries []byte, ok bool) {
+	entries = b[:0]
 	for len(b) > 0 {
 		n := min(len(b)-8, indexChunk*indexEntry)
 		if crc64nvme.Checksum(b[:n]) != order.Uint64(b[n:]) {
-			return bad("the entries")
+			return nil, false
 		}
-		x.entries = append(x.entries, b[:n]...) // moves them down
+		entries = append(entries, b[:n]...)
 		b = b[n+8:]
 	}
-	for at := 0; at < len(x.entries); at += indexEntry {
-		if n := order.Uint32(x.entries[at+16:]); uint64(n) >= spaces {
-			return bad("an entry")
+	for at := 0; at < len(entries); at += indexEntry {
+		if order.Uint32(entries[at+16:]) >= spaces {
+			return nil, false
 		}
 	}
-	return x, nil
+	return entries, true
 }
 
 // loadIndex reads the index file. It reports whether the last incarnation has written it in

@@ -26,7 +26,7 @@ const (
 	recordFixed    = 8 + 8 + 8 + 12 + 1 + 4
 	flagPrefix     = 1
 	flagHard       = 2
-	journalCompact = 64 << 10 // a shorter journal is not rewritten
+	journalCompact = 16 << 10 // a shorter journal is not rewritten
 )
 
 type journal struct {
@@ -117,27 +117,42 @@ func decodeJournal(b []byte) ([]*Mark, error) {
 	var all []*Mark
 	for next := uint64(1); len(b) > 0; next++ {
 		number, records, size, ok := parseFrame(b)
-		if !ok {
-			for i := 1; i < len(b); i++ {
-				if _, _, _, ok := parseFrame(b[i:]); ok {
-					return nil, fmt.Errorf("%w journal: frame %d is damaged", errMalformed, next)
-				}
-			}
+		switch {
+		case !ok && hasFrame(b[1:]):
+			return nil, fmt.Errorf("%w journal: frame %d is damaged", errMalformed, next)
+		case !ok:
 			return all, nil
-		}
-		if number != next {
+		case number != next:
 			return nil, fmt.Errorf("%w journal: frame %d where %d should be", errMalformed, number, next)
 		}
-		for len(records) > 0 {
-			m, rest, ok := parseMark(records)
-			if !ok {
-				return nil, fmt.Errorf("%w journal: frame %d holds no marks", errMalformed, next)
-			}
-			all, records = append(all, m), rest
+		marks, ok := parseMarks(records)
+		if !ok {
+			return nil, fmt.Errorf("%w journal: frame %d holds no marks", errMalformed, next)
 		}
-		b = b[size:]
+		all, b = append(all, marks...), b[size:]
 	}
 	return all, nil
+}
+
+// hasFrame reports whether a good frame begins anywhere in b.
+func hasFrame(b []byte) bool {
+	for ; len(b) > 0; b = b[1:] {
+		if _, _, _, ok := parseFrame(b); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func parseMarks(b []byte) (all []*Mark, ok bool) {
+	for len(b) > 0 {
+		var m *Mark
+		if m, b, ok = parseMark(b); !ok {
+			return nil, false
+		}
+		all = append(all, m)
+	}
+	return all, true
 }
 
 // append makes a mark durable. Of the purges that come while the disk is busy, the first

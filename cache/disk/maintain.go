@@ -12,28 +12,32 @@ import (
 )
 
 const (
-	backOffMin = time.Second
-	backOffMax = time.Minute
+	firstBackOff   = time.Second
+	longestBackOff = time.Minute
 	// indexEvery is how often the index is saved. After a crash, what was used since is unknown.
 	indexEvery = 5 * time.Minute
 )
 
-// failed counts an error of the disk and switches the store off. It returns the error for
-// the caller.
+// failed is fail for a caller that returns the error.
 func (s *Store) failed(op string, err error) error {
-	err = fmt.Errorf("%s in the disk cache: %w", op, err)
+	s.fail(op, err)
+	return fmt.Errorf("%s in the disk cache: %w", op, err)
+}
+
+// fail counts an error of the disk and switches the store off.
+func (s *Store) fail(op string, err error) {
 	if errors.Is(err, ErrOff) || s.ctx.Err() != nil {
-		return err
+		return
 	}
 	s.cfg.Recorder.DiskError(op, 1)
 	s.mu.Lock()
-	if s.on && time.Since(s.onSince) > backOffMax {
+	if s.on && time.Since(s.onSince) > longestBackOff {
 		s.backOff = 0
 	}
 	first := s.on || s.backOff == 0
 	s.on = false
 	if s.retryAt.IsZero() {
-		s.backOff = min(max(backOffMin, 2*s.backOff), backOffMax)
+		s.backOff = min(max(firstBackOff, 2*s.backOff), longestBackOff)
 		s.retryAt = time.Now().Add(s.backOff)
 	}
 	s.mu.Unlock()
@@ -42,7 +46,6 @@ func (s *Store) failed(op string, err error) error {
 			"folder", s.cfg.Dir, "op", op, "error", err)
 	}
 	s.wake()
-	return err
 }
 
 // maintain does what must not delay a request: it makes room, deletes what was dropped,
@@ -116,7 +119,7 @@ func (s *Store) emptyTrash() {
 	s.mu.Unlock()
 	for path, cost := range stray {
 		if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.failed("remove", err)
+			s.fail("remove", err)
 			return
 		}
 		s.unreserve(cost, 0)
@@ -134,7 +137,7 @@ func (s *Store) emptyTrash() {
 		t := s.trash[0]
 		s.mu.Unlock()
 		if err := s.removeAny(t.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.failed("remove", err)
+			s.fail("remove", err)
 			return
 		}
 		s.mu.Lock()
@@ -166,14 +169,14 @@ func (s *Store) recover() {
 	}
 	if !ready {
 		if err := s.setup(true); err != nil {
-			s.failed("open", err)
+			s.fail("open", err)
 			return
 		}
 		s.log.Info("disk cache is on again, and empty", "folder", s.cfg.Dir)
 		return
 	}
 	if err := s.probe(); err != nil {
-		s.failed("write", err)
+		s.fail("write", err)
 		return
 	}
 	// Marks that came meanwhile are durable before an object is served.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -134,6 +135,7 @@ func (f *memFS) unlink(node *inode) {
 	}
 }
 
+//nolint:ireturn // as the interface says
 func (f *memFS) Open(name string, flag int) (File, error) {
 	err := f.begin("open", name)
 	defer f.mu.Unlock()
@@ -319,6 +321,31 @@ func (f *memFS) Free(name string) (Volume, error) {
 	return v, err
 }
 
+// usage is what the files take, and the most that they have taken.
+func (f *memFS) usage() (used, peak int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.used, f.peak
+}
+
+// folders is how many folders a folder has, with those in them.
+func (f *memFS) folders(dir string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, _, top, _ := f.find(dir) //nolint:dogsled // it exists
+	for _, c := range top.names {
+		if c.dir {
+			n++
+		}
+		for _, cc := range c.names {
+			if cc.dir {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // powerCut returns the file system as it may be found after a power cut now. Names survive in
 // their order, as with a journal, or in any order.
 func (f *memFS) powerCut(r *rand.Rand) *memFS {
@@ -347,7 +374,8 @@ func (f *memFS) powerCut(r *rand.Rand) *memFS {
 		}
 	}
 	for i, op := range f.names {
-		if !(op.durable() || ordered && i < until || !ordered && r.IntN(2) == 0) {
+		keep := op.durable() || ordered && i < until || !ordered && r.IntN(2) == 0
+		if !keep {
 			continue
 		}
 		for _, c := range op {
@@ -474,7 +502,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	err := f.begin("write")
 	defer f.fs.mu.Unlock()
 	if err != nil {
-		if pe, ok := err.(*fs.PathError); !ok || pe.Err != errShort {
+		if !errors.Is(err, errShort) {
 			return 0, err
 		}
 		p = p[:len(p)/2]
@@ -535,7 +563,7 @@ func (f *memFS) files(dir string) map[string]*inode {
 			visit(path+"/"+name, c)
 		}
 	}
-	_, _, n, _ := f.find(dir)
+	_, _, n, _ := f.find(dir) //nolint:dogsled // nil if there is none
 	visit(dir, n)
 	return all
 }

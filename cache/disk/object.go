@@ -99,7 +99,7 @@ func (o *Object) trouble(err error) error {
 	}
 	mu.Unlock()
 	if reason == "gone" {
-		o.s.failed("read", err)
+		o.s.fail("read", err)
 	}
 	return err
 }

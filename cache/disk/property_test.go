@@ -103,15 +103,15 @@ func (m *model) header(k Key, size int, seed uint64) Header {
 func (m *model) stored(h Header, seed uint64, err error) {
 	if errors.Is(err, ErrNoRoom) || errors.Is(err, ErrPurged) {
 		if errors.Is(err, ErrPurged) && !m.purged(h) {
-			m.fail("an object that no purge covers is refused: %v", h.Key)
+			m.failf("an object that no purge covers is refused: %v", h.Key)
 		}
 		if m.wide && errors.Is(err, ErrNoRoom) && !m.crashed {
-			m.fail("no room")
+			m.failf("no room")
 		}
 		return
 	}
 	if err != nil {
-		m.fail("put: %v", err)
+		m.failf("put: %v", err)
 	}
 	m.drop(h.Key)
 	m.versions[h.Key] = append(m.versions[h.Key], &version{header: h, seed: seed, current: true})
@@ -136,14 +136,14 @@ func (m *model) purged(h Header) bool {
 func (m *model) put() {
 	k, size, seed := m.key(), m.size(), m.r.Uint64()
 	h := m.header(k, size, seed)
-	m.note("put %v gen %d size %d", k, h.Generation, size)
+	m.notef("put %v gen %d size %d", k, h.Generation, size)
 	m.stored(h, seed, m.store.Put(h, body(seed, size)))
 }
 
 func (m *model) create() {
 	k, size, seed := m.key(), m.size(), m.r.Uint64()
 	h := m.header(k, size, seed)
-	m.note("create %v gen %d size %d", k, h.Generation, size)
+	m.notef("create %v gen %d size %d", k, h.Generation, size)
 	w, err := m.store.Create(h)
 	if err != nil {
 		m.stored(h, seed, err)
@@ -161,14 +161,14 @@ func (m *model) create() {
 		}
 		n := min(1+m.r.IntN(100_000), size-at)
 		if _, err := w.Write(b[at : at+n]); err != nil {
-			m.fail("write: %v", err)
+			m.failf("write: %v", err)
 		}
 		at += n
 		p := make([]byte, 1+m.r.IntN(1000))
 		off := m.r.IntN(at)
 		got, err := w.ReadAt(p, int64(off))
-		if err != nil && err != io.EOF || !bytes.Equal(p[:got], b[off:min(off+len(p), at)]) {
-			m.fail("read of what is being written: %d, %v", got, err)
+		if err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(p[:got], b[off:min(off+len(p), at)]) {
+			m.failf("read of what is being written: %d, %v", got, err)
 		}
 		if m.r.IntN(10) == 0 {
 			m.purge()
@@ -184,23 +184,23 @@ func (m *model) create() {
 
 func (m *model) get() {
 	k := m.key()
-	m.note("get %v", k)
+	m.notef("get %v", k)
 	m.gets++
 	o, err := m.store.Get(k)
 	if err != nil {
 		if !errors.Is(err, ErrNotFound) {
-			m.fail("get: %v", err)
+			m.failf("get: %v", err)
 		}
 		for _, v := range m.versions[k] {
 			if m.wide && !m.crashed && v.current && !v.fuzzy && !m.purged(v.header) {
-				m.fail("%v is lost", k)
+				m.failf("%v is lost", k)
 			}
 		}
 		return
 	}
 	m.hits++
 	if !m.store.Has(k) {
-		m.fail("Has is false for %v", k)
+		m.failf("Has is false for %v", k)
 	}
 	m.check(o, k)
 }
@@ -209,7 +209,7 @@ func (m *model) get() {
 func (m *model) check(o *Object, k Key) {
 	defer o.Close()
 	if o.Key != k {
-		m.fail("got %v, want %v", o.Key, k)
+		m.failf("got %v, want %v", o.Key, k)
 	}
 	var v *version
 	for _, c := range m.versions[k] {
@@ -218,21 +218,21 @@ func (m *model) check(o *Object, k Key) {
 		}
 	}
 	if v == nil {
-		m.fail("%v of generation %d was never stored", k, o.Generation)
+		m.failf("%v of generation %d was never stored", k, o.Generation)
 	}
 	if !v.current && !m.crashed {
-		m.fail("%v: an older object", k)
+		m.failf("%v: an older object", k)
 	}
 	for _, p := range m.marks {
 		if p.Space != k.Space || p.Epoch != k.Epoch || o.Generation >= p.Generation ||
-			p.Object != k.Object && !(p.Prefix && strings.HasPrefix(k.Object, p.Object)) {
+			p.Object != k.Object && (!p.Prefix || !strings.HasPrefix(k.Object, p.Object)) {
 			continue
 		}
 		if p.Hard {
-			m.fail("%v of generation %d came back after %+v", k, o.Generation, p)
+			m.failf("%v of generation %d came back after %+v", k, o.Generation, p)
 		}
 		if o.Mark == nil || o.Mark.Generation < p.Generation {
-			m.fail("%v: mark %+v, want %+v", k, o.Mark, p)
+			m.failf("%v: mark %+v, want %+v", k, o.Mark, p)
 		}
 	}
 	b := body(v.seed, int(v.header.Size))
@@ -246,12 +246,12 @@ func (m *model) check(o *Object, k Key) {
 		p := make([]byte, 1+m.r.IntN(200_000))
 		off := m.r.IntN(len(b) + 1)
 		n, err := o.ReadAt(p, int64(off))
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			m.bad(err)
 			return
 		}
 		if !bytes.Equal(p[:n], b[off:min(off+len(p), len(b))]) {
-			m.fail("%v: wrong bytes", k)
+			m.failf("%v: wrong bytes", k)
 		}
 	}
 }
@@ -259,7 +259,7 @@ func (m *model) check(o *Object, k Key) {
 // bad accepts an error only after a crash.
 func (m *model) bad(err error) {
 	if !m.crashed || !errors.Is(err, ErrCorrupt) {
-		m.fail("read: %v", err)
+		m.failf("read: %v", err)
 	}
 }
 
@@ -273,9 +273,9 @@ func (m *model) purge() {
 	case 1, 2:
 		p.Object, p.Prefix = p.Object[:2], true
 	}
-	m.note("purge %+v", p)
+	m.notef("purge %+v", p)
 	if _, _, err := m.store.Purge(p); err != nil {
-		m.fail("purge: %v", err)
+		m.failf("purge: %v", err)
 	}
 	m.marks = append(m.marks, p)
 }
@@ -292,7 +292,7 @@ func (m *model) update() {
 	m.clock++
 	h.Generation, h.Expires = m.clock, h.Expires.Add(time.Minute)
 	h.Meta = append(h.Meta[:8:8], make([]byte, m.r.IntN(6000))...)
-	m.note("update %v to %d", k, h.Generation)
+	m.notef("update %v to %d", k, h.Generation)
 	err = m.store.Update(h)
 	switch {
 	case errors.Is(err, ErrNoRoom):
@@ -310,20 +310,20 @@ func (m *model) update() {
 			m.versions[k] = append(m.versions[k], &v)
 		}
 	default:
-		m.fail("update of %v (marked: %v): %v", k, marked, err)
+		m.failf("update of %v (marked: %v): %v", k, marked, err)
 	}
 }
 
 func (m *model) remove() {
 	k := m.key()
-	m.note("remove %v", k)
+	m.notef("remove %v", k)
 	m.store.Remove(k, "expired")
 	m.drop(k)
 }
 
 func (m *model) keep() {
 	dead := int64(1 + m.r.IntN(2))
-	m.note("keep all but %d", dead)
+	m.notef("keep all but %d", dead)
 	m.store.Keep(func(space, _ int64) bool { return space != dead })
 	synctest.Wait()
 	for k := range m.versions {
@@ -337,16 +337,18 @@ func (m *model) keep() {
 }
 
 func (m *model) reopen() {
-	m.note("reopen")
+	m.notef("reopen")
 	m.store.Close()
+	m.fs.mu.Lock()
 	m.fs.names = nil
-	m.fs.flatten()
+	m.fs.flatten() // the system has had time to write
+	m.fs.mu.Unlock()
 	m.open()
 }
 
 // crash ends the store in the middle, with what a power cut leaves.
 func (m *model) crash() {
-	m.note("crash")
+	m.notef("crash")
 	after := m.fs.powerCut(m.r)
 	m.fs.mu.Lock()
 	m.fs.fault = func(string, string) error { return errors.New("no power") }
@@ -356,15 +358,17 @@ func (m *model) crash() {
 	m.cfg.FS = after
 	m.crashed = true
 	m.open()
-	if after.peak > m.cfg.Limit { // removals were lost
+	if _, peak := after.usage(); peak > m.cfg.Limit { // removals were lost
 		m.settled()
+		after.mu.Lock()
 		after.peak = after.used
+		after.mu.Unlock()
 	}
 }
 
 // settled compares the counters with the files.
 func (m *model) settled() {
-	time.Sleep(time.Minute) // of the bubble: pauses of the walk
+	time.Sleep(time.Minute) //nolint:forbidigo // of the bubble: pauses of the walk
 	synctest.Wait()
 	st := m.store.Stats()
 	var sum int64
@@ -373,29 +377,27 @@ func (m *model) settled() {
 		sum += (int64(len(node.data))+page-1)/page*page + entryOverhead
 		n++
 		if node.dir {
-			m.fail("%s", path)
+			m.failf("%s", path)
 		}
 	}
 	if n != st.Entries {
-		m.fail("%d files, %d entries", n, st.Entries)
+		m.failf("%d files, %d entries", n, st.Entries)
 	}
-	m.fs.mu.Lock()
-	_, _, objects, _ := m.fs.find("/cache/objects")
-	for _, sp := range objects.names {
-		sum += int64(1+len(sp.names)) * folderCost
-	}
-	m.fs.mu.Unlock()
+	sum += int64(m.fs.folders("/cache/objects")) * folderCost
 	if sum+baseCost != st.Bytes {
-		m.fail("files take %d, the counter says %d", sum+baseCost, st.Bytes)
+		m.failf("files take %d, the counter says %d", sum+baseCost, st.Bytes)
 	}
-	if st.Bytes > st.Capacity || m.fs.used > st.Capacity {
-		m.fail("%d of %d bytes, %d counted", m.fs.used, st.Capacity, st.Bytes)
+	used, _ := m.fs.usage()
+	if st.Bytes > st.Capacity || used > st.Capacity {
+		m.failf("%d of %d bytes, %d counted", used, st.Capacity, st.Bytes)
 	}
 }
 
-func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
+func (m *model) notef(format string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
 
-func (m *model) fail(format string, args ...any) {
+func (m *model) failf(format string, args ...any) {
 	m.t.Helper()
 	m.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(m.log[max(0, len(m.log)-60):], "\n"))
 }
@@ -425,8 +427,8 @@ func (m *model) play(steps int) {
 		default:
 			m.settled()
 		}
-		if m.fs.peak > m.store.EffectiveLimit() {
-			m.fail("the files took %d of %d bytes", m.fs.peak, m.store.EffectiveLimit())
+		if _, peak := m.fs.usage(); peak > m.store.EffectiveLimit() {
+			m.failf("the files took %d of %d bytes", peak, m.store.EffectiveLimit())
 		}
 	}
 	m.settled()

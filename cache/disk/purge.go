@@ -45,22 +45,28 @@ func (s *Store) Cover(m Mark) (entries int, bytes int64, durable func() error) {
 
 // keepMark removes what a hard mark covers, and makes the mark durable.
 func (s *Store) keepMark(m *Mark, on bool) error {
-	switch {
-	case !on || !m.Hard:
-	case m.wholeSpace():
-		s.dropSpace(m.spaceID(), "purged")
-	case !m.Prefix:
-		key := Key{m.Space, m.Epoch, m.Object}
-		h := key.hash()
-		mu := s.stripe(h)
-		mu.Lock()
-		s.enforce(h, key.spaceID(), []*Mark{m}, "purged")
-		mu.Unlock()
+	if on && m.Hard {
+		_ = s.purgeFiles(m) // a file that could not be removed is covered by the mark
 	}
 	if err := s.journal.append(m); err != nil {
 		return s.failed("sync", err)
 	}
 	return nil
+}
+
+// purgeFiles removes what a hard mark covers, as far as the index tells it.
+func (s *Store) purgeFiles(m *Mark) error {
+	switch {
+	case m.wholeSpace():
+		return s.dropSpace(m.spaceID(), "purged")
+	case m.Prefix:
+		return nil
+	}
+	h := Key{m.Space, m.Epoch, m.Object}.hash()
+	mu := s.stripe(h)
+	mu.Lock()
+	defer mu.Unlock()
+	return s.enforce(h, m.spaceID(), []*Mark{m})
 }
 
 // addMarkLocked remembers a mark. With too many, it becomes one hard mark of the space: a
@@ -277,7 +283,7 @@ func (s *Store) enforceAll(id spaceID, gone []*Mark, prefix bool) error {
 		}
 		mu := s.stripe(h)
 		mu.Lock()
-		err = s.enforce(h, id, gone, "purged")
+		err = s.enforce(h, id, gone)
 		mu.Unlock()
 	}
 	return err
@@ -314,11 +320,11 @@ func (s *Store) list(dir string) ([]fs.DirEntry, error) {
 }
 
 // enforce removes a file that one of the marks covers. The caller holds the stripe.
-func (s *Store) enforce(h hash, id spaceID, marks []*Mark, reason string) error {
+func (s *Store) enforce(h hash, id spaceID, marks []*Mark) error {
 	f, err := s.fs.Open(s.objectPath(id, h), os.O_RDONLY)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		s.forget(h, id)
+		s.forget(h)
 		return nil
 	case err != nil && !isLink(err):
 		return s.failed("open", err)
@@ -338,7 +344,7 @@ func (s *Store) enforce(h hash, id spaceID, marks []*Mark, reason string) error 
 	}
 	for _, m := range marks {
 		if header.Generation < m.Generation && m.contains(&Mark{Object: header.Key.Object}) {
-			s.removeFile(h, id, reason)
+			s.removeFile(h, id, "purged")
 			return nil
 		}
 	}

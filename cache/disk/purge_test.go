@@ -3,7 +3,9 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -60,9 +62,9 @@ func TestPurge(t *testing.T) {
 			for range 2 {
 				for i, o := range all {
 					switch {
-					case contains(tt.gone, o):
+					case slices.Contains(tt.gone, o):
 						e.wantNone(key(o))
-					case contains(tt.soft, o):
+					case slices.Contains(tt.soft, o):
 						e.want(key(o), body(uint64(i), 5000))
 						obj, err := e.Get(key(o))
 						if err != nil || obj.Mark == nil || obj.Mark.Hard {
@@ -82,15 +84,6 @@ func TestPurge(t *testing.T) {
 			}
 		})
 	}
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
 }
 
 // TestPurgeBeatsWriter: an object that was fetched before a purge is not stored after it.
@@ -158,11 +151,8 @@ func TestUpdate(t *testing.T) {
 	if err := e.Update(h); !errors.Is(err, ErrPurged) {
 		t.Errorf("after a soft purge: got %v, want %v", err, ErrPurged)
 	}
-	long := h
-	e.put(key("a"), b)
-	long = e.want(key("a"), b)
 	e.put(key("b"), b)
-	long = e.want(key("b"), b)
+	long := e.want(key("b"), b)
 	long.Meta = make([]byte, 5000)
 	if err := e.Update(long); !errors.Is(err, ErrNoRoom) {
 		t.Errorf("longer than its pages: got %v, want %v", err, ErrNoRoom)
@@ -173,27 +163,71 @@ func TestUpdate(t *testing.T) {
 // TestManyMarks: their number is bounded, and nothing that they cover comes back.
 func TestManyMarks(t *testing.T) {
 	t.Parallel()
-	e := open(t)
-	const n = 3000
-	for i := range 50 {
-		e.put(numbered(i*60), body(uint64(i), 1000))
-		e.put(key(fmt.Sprint("other ", i)), body(uint64(i), 1000))
-	}
-	for i := range n {
-		e.purge(Mark{Object: numbered(i).Object, Hard: i%2 == 0, Generation: e.Generation() + 2 + uint64(i)})
-	}
-	for range 2 {
+	memEnv(t, nil, func(e *env, disk *memFS) {
+		const n = 3000
 		for i := range 50 {
-			if o, err := e.Get(numbered(i * 60)); err == nil {
-				if i*60%2 == 0 || o.Mark == nil {
-					t.Fatalf("%d came back", i*60)
-				}
-				o.Close()
+			e.put(numbered(i*60), body(uint64(i), 1000))
+			e.put(key(fmt.Sprint("other ", i)), body(uint64(i), 1000))
+		}
+		for i := range n {
+			e.purge(Mark{Object: numbered(i).Object, Hard: i%2 == 0, Generation: e.Generation() + 2 + uint64(i)})
+			if i < 200 {
+				e.purge(Mark{Object: fmt.Sprint("prefix ", i), Prefix: true, Hard: i%2 == 0, Generation: e.Generation() + 2 + uint64(i)})
+			}
+			if i%500 == 0 {
+				synctest.Wait()
 			}
 		}
-		e.reopen()
-	}
-	for i := range 50 {
-		e.want(key(fmt.Sprint("other ", i)), body(uint64(i), 1000))
-	}
+		synctest.Wait()
+		for range 2 {
+			for i := range 50 {
+				if o, err := e.Get(numbered(i * 60)); err == nil {
+					if i*60%2 == 0 || o.Mark == nil {
+						t.Fatalf("%d came back", i*60)
+					}
+					o.Close()
+				}
+				e.want(key(fmt.Sprint("other ", i)), body(uint64(i), 1000))
+			}
+			e.mu.Lock()
+			if e.markCount > 2*keyMarks || e.markCount != e.marks[spaceID{7, 2}].count() {
+				t.Errorf("%d marks, counted %d", e.marks[spaceID{7, 2}].count(), e.markCount)
+			}
+			e.mu.Unlock()
+			e.reopen()
+			synctest.Wait()
+		}
+		if n := len(disk.files("/cache")["/cache/journal"].data); n > 200_000 {
+			t.Errorf("a journal of %d bytes", n)
+		}
+		// An object that was fetched before a forgotten mark is not stored any more.
+		h := e.header(numbered(60), 3)
+		h.Generation = e.Generation()
+		for i := range 2 * keyMarks {
+			e.purge(Mark{Object: numbered(i).Object, Generation: e.Generation() + 2 + uint64(i)})
+		}
+		synctest.Wait()
+		if err := e.Put(h, []byte("abc")); !errors.Is(err, ErrPurged) {
+			t.Errorf("got %v, want %v", err, ErrPurged)
+		}
+	})
+}
+
+// TestCollapse: marks that come faster than they can be compacted become one of the whole space.
+func TestCollapse(t *testing.T) {
+	t.Parallel()
+	memEnv(t, nil, func(e *env, _ *memFS) {
+		e.put(key("a"), []byte("abc"))
+		e.put(Key{Space: 8, Object: "a"}, []byte("abc"))
+		e.mu.Lock()
+		for i := range 5 * prefixMarks {
+			e.addMarkLocked(&Mark{Space: 7, Epoch: 2, Object: fmt.Sprint(i), Prefix: true, Generation: e.generation + 2 + uint64(i)})
+		}
+		if n := e.marks[spaceID{7, 2}].count(); n > 2*prefixMarks {
+			t.Errorf("%d marks", n)
+		}
+		e.mu.Unlock()
+		e.wantNone(key("a"))
+		e.want(Key{Space: 8, Object: "a"}, []byte("abc"))
+	})
 }

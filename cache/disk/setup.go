@@ -46,52 +46,46 @@ func (s *Store) setup(late bool) error {
 
 // load reads the folder, raises its incarnation, and switches the store on.
 func (s *Store) load(late bool) error {
-	last, why, err := s.lastIncarnation()
+	last, found, why, err := s.look(late)
 	if err != nil {
 		return err
-	}
-	var found []*Mark
-	if why == "" && s.cfg.Empty {
-		why = "it does not have all purges"
-	}
-	if why == "" && !late {
-		found, why, err = s.readJournal()
-		if err != nil {
-			return err
-		}
-	}
-	if why == "" && late {
-		why = "the folder could not be used when the server started"
 	}
 	v, err := s.fs.Free(s.cfg.Dir)
 	if err != nil {
 		return err
 	}
-	dropped, err := s.prepare(why != "" && why != fresh)
-	if err != nil {
+	if err := s.prepare(why); err != nil {
 		return err
-	}
-	if dropped {
-		s.log.Warn("emptied the disk cache", "folder", s.cfg.Dir, "reason", why)
 	}
 	s.start(last+1, late, v)
 	s.adopt(found)
-	s.block.Store(v.Block)
 	if err := s.saveMarks(); err != nil {
 		return err
 	}
 	if err := s.writeIncarnation(); err != nil {
 		return err
 	}
-	clean := why == fresh || why != "" && !s.hasTrash()
-	if why == "" {
-		clean = s.loadIndex(last) && !s.hasTrash()
-	}
+	complete := (why != "" || s.loadIndex(last)) && !s.hasTrash() // what is in there takes room
 	s.mu.Lock()
-	s.complete, s.on, s.ready, s.onSince, s.retryAt = clean, true, true, time.Now(), time.Time{}
+	s.complete, s.on, s.ready, s.onSince, s.retryAt = complete, true, true, time.Now(), time.Time{}
 	s.mu.Unlock()
 	s.wg.Go(s.walk)
 	return nil
+}
+
+// look reads the incarnation and the marks of the folder, or why its objects cannot be used.
+func (s *Store) look(late bool) (last uint64, found []*Mark, why string, err error) {
+	last, why, err = s.lastIncarnation()
+	switch {
+	case err != nil || why != "":
+	case s.cfg.Empty:
+		why = "it does not have all purges"
+	case late:
+		why = "it could not be used when the server started"
+	default:
+		found, why, err = s.readJournal()
+	}
+	return last, found, why, err
 }
 
 // start fixes the numbers of this run.
@@ -99,6 +93,7 @@ func (s *Store) start(next uint64, late bool, v Volume) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.volume, s.volumeAt = v, time.Now()
+	s.block.Store(v.Block)
 	s.limit = max(0, min(s.cfg.Limit, v.Total-v.keep()))
 	if !late {
 		s.incarnation, s.generation = next, next<<incarnationShift
@@ -193,7 +188,7 @@ func (s *Store) writeIncarnation() error {
 }
 
 // readJournal returns the marks from before, or why the objects cannot be used.
-func (s *Store) readJournal() ([]*Mark, string, error) {
+func (s *Store) readJournal() (found []*Mark, why string, err error) {
 	b, err := s.readAll("journal")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "its journal is lost", nil
@@ -201,59 +196,67 @@ func (s *Store) readJournal() ([]*Mark, string, error) {
 	if err != nil && !errors.Is(err, errMalformed) {
 		return nil, "", err
 	}
-	var found []*Mark
 	if err == nil {
 		found, err = decodeJournal(b)
 	}
 	if err != nil {
-		return nil, err.Error(), nil
+		why = err.Error()
 	}
-	return found, "", nil
+	return found, why, nil
 }
 
-// prepare makes the folders and moves away what is left of the last run and, with empty, all
-// objects. maintain deletes it.
-func (s *Store) prepare(empty bool) (dropped bool, err error) {
+// prepare makes the folders and moves away what the last run has left and, if the objects
+// cannot be used, all of them. maintain deletes it.
+func (s *Store) prepare(why string) error {
 	if err := s.mkdirAll(s.path("trash")); err != nil {
-		return false, err
+		return err
 	}
 	old, err := s.fs.List(s.path("trash"))
 	if err != nil {
-		return false, err
+		return err
 	}
-	var left []trash
+	left := make([]trash, 0, len(old)+2)
 	for _, o := range old {
 		left = append(left, trash{path: filepath.Join(s.cfg.Dir, "trash", o.Name())})
 	}
-	names := []string{"tmp"}
-	if empty {
-		names = append(names, "objects")
-	}
-	for _, name := range names {
-		if s.fs.Remove(s.path(name)) == nil {
-			continue // it was empty
+	for _, name := range []string{"tmp", "objects"} {
+		if name == "tmp" || why != "" && why != fresh {
+			to, err := s.moveAway(name)
+			if err != nil {
+				return err
+			}
+			if to != "" {
+				left = append(left, trash{path: to})
+				s.logEmptied(name, why)
+			}
 		}
-		to := s.trashPath()
-		switch err := s.fs.Rename(s.path(name), to); {
-		case err == nil:
-			left = append(left, trash{path: to})
-			dropped = dropped || name == "objects"
-		case !errors.Is(err, fs.ErrNotExist):
-			return false, err
-		}
-	}
-	for _, name := range []string{"objects", "tmp"} {
 		if err := s.fs.Mkdir(s.path(name)); err != nil && !errors.Is(err, fs.ErrExist) {
-			return false, err
+			return err
 		}
-	}
-	if err := s.fs.SyncDir(s.cfg.Dir); err != nil {
-		return false, err
 	}
 	s.mu.Lock()
 	s.trash = left
 	s.mu.Unlock()
-	return dropped, nil
+	return s.fs.SyncDir(s.cfg.Dir)
+}
+
+func (s *Store) logEmptied(name, why string) {
+	if name == "objects" {
+		s.log.Warn("emptied the disk cache", "folder", s.cfg.Dir, "reason", why)
+	}
+}
+
+// moveAway moves a folder to the trash, unless it is empty.
+func (s *Store) moveAway(name string) (to string, err error) {
+	if s.fs.Remove(s.path(name)) == nil {
+		return "", nil
+	}
+	to = s.trashPath()
+	err = s.fs.Rename(s.path(name), to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return to, err
 }
 
 func (s *Store) hasTrash() bool {

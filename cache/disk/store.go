@@ -57,7 +57,7 @@ type Store struct {
 	rewalk   bool // after trouble the index is compared with the folder
 	marks    map[spaceID]*marks
 	crowded  map[spaceID]bool              // spaces with many marks, for maintain
-	live     func(space, epoch int64) bool // of the last Keep, for maintain
+	live     func(space, epoch int64) bool // what Keep was told, for maintain
 
 	markCount int
 	opened    map[hash]*opened
@@ -107,7 +107,7 @@ func Open(cfg Config) (*Store, error) {
 		// The generations of this run begin somewhere. Files from before are dropped when the
 		// folder can be used, because their generations mean nothing beside these.
 		s.generation = firstGeneration
-		s.failed("open", err)
+		s.fail("open", err)
 	}
 	s.wg.Go(s.maintain)
 	return s, nil
@@ -164,6 +164,12 @@ func (s *Store) Has(key Key) bool {
 	return s.hasLocked(h)
 }
 
+func (s *Store) isComplete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.complete
+}
+
 func (s *Store) hasLocked(h hash) bool {
 	_, doomed := s.doomed[h]
 	return s.on && !s.closed && !doomed && (!s.complete || s.index.lookup(h) != nil)
@@ -179,11 +185,15 @@ func (s *Store) Get(key Key) (*Object, error) {
 		return nil, ErrNotFound
 	}
 	o, err := s.open(key, h)
-	if err == nil {
+	if err == nil && (o.opened != nil || s.isComplete()) {
 		return o, nil
 	}
 	if errors.Is(err, ErrNotFound) { // trouble with the disk
 		return nil, err
+	}
+	if err == nil { // the walk has not come here yet
+		o.Close()
+		s.confirm(key.spaceID(), h, true)
 	}
 	// An Update may be writing the header, or another file may have come: look again while
 	// nobody changes it.
@@ -195,7 +205,7 @@ func (s *Store) Get(key Key) (*Object, error) {
 	case err == nil:
 		return o, nil
 	case errors.Is(err, fs.ErrNotExist):
-		s.forget(h, key.spaceID())
+		s.forget(h)
 	case errors.Is(err, ErrPurged):
 		s.removeFile(h, key.spaceID(), "purged")
 	case errors.Is(err, errMalformed):
@@ -217,7 +227,7 @@ func (s *Store) open(key Key, h hash) (*Object, error) {
 	case isLink(err):
 		return nil, errors.Join(errMalformed, err)
 	default:
-		s.failed("open", err)
+		s.fail("open", err)
 		return nil, ErrNotFound
 	}
 	o := &Object{s: s, f: f, hash: h}
@@ -233,7 +243,7 @@ func (s *Store) open(key Key, h hash) (*Object, error) {
 	}
 	f.Close()
 	if !errors.Is(err, errMalformed) && !errors.Is(err, ErrPurged) {
-		s.failed("read", err)
+		s.fail("read", err)
 		return nil, ErrNotFound
 	}
 	return nil, err
@@ -411,7 +421,7 @@ func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool,
 }
 
 // forget removes the entry of a file that is gone. The caller holds the stripe.
-func (s *Store) forget(h hash, id spaceID) {
+func (s *Store) forget(h hash) {
 	s.mu.Lock()
 	e := s.index.lookup(h)
 	if e != nil {

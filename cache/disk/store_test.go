@@ -457,7 +457,7 @@ func TestLateFolder(t *testing.T) {
 			t.Errorf("got %v, want %v", err, ErrOff)
 		}
 		set(nil)
-		time.Sleep(3 * time.Minute)
+		time.Sleep(3 * time.Minute) //nolint:forbidigo // of the bubble
 		synctest.Wait()
 		if !e.Stats().Available {
 			t.Fatal("it does not come back")
@@ -495,7 +495,7 @@ func TestFolderReplaced(t *testing.T) {
 		if err := e.Put(e.header(key("b"), 3), []byte("abc")); err == nil {
 			t.Error("stored in a folder that is gone")
 		}
-		time.Sleep(3 * time.Minute)
+		time.Sleep(3 * time.Minute) //nolint:forbidigo // of the bubble
 		synctest.Wait()
 		e.put(key("b"), body(2, 1000))
 		e.want(key("b"), body(2, 1000))

@@ -110,7 +110,7 @@ func (w *walker) space(id spaceID, dir string) bool {
 			switch {
 			case !ok || f.Name()[:2] != xx.Name() || !f.Type().IsRegular():
 				w.foreign(filepath.Join(sub, f.Name()))
-			case !w.confirm(id, h):
+			case !w.pause() || !w.s.confirm(id, h, w.sizes):
 				return false
 			}
 		}
@@ -133,18 +133,15 @@ func (w *walker) folders(id spaceID, count int) {
 	s.index.release(sp)
 }
 
-// confirm sees that the index has a file that was listed.
-func (w *walker) confirm(id spaceID, h hash) bool {
-	s := w.s
-	if !w.pause() {
-		return false
-	}
+// confirm sees that the index has a file that exists, with its size if sizes is set. It returns false if it
+// cannot know.
+func (s *Store) confirm(id spaceID, h hash, sizes bool) bool {
 	mu := s.stripe(h)
 	mu.Lock()
 	defer mu.Unlock()
 	s.mu.Lock()
 	e := s.index.lookup(h)
-	seen := e != nil && (e.flags&flagSeen != 0 || !w.sizes)
+	seen := e != nil && (e.flags&flagSeen != 0 || !sizes)
 	if seen {
 		e.flags |= flagSeen
 	}
@@ -157,7 +154,7 @@ func (w *walker) confirm(id spaceID, h hash) bool {
 	case errors.Is(err, fs.ErrNotExist):
 		return true // removed since
 	case err != nil:
-		s.failed("stat", err)
+		s.fail("stat", err)
 		return false
 	}
 	s.mu.Lock()
@@ -212,9 +209,9 @@ func (s *Store) confirmGone(h hash, id spaceID) bool {
 	_, err := s.fs.Stat(s.objectPath(id, h))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		s.forget(h, id)
+		s.forget(h)
 	case err != nil:
-		s.failed("stat", err)
+		s.fail("stat", err)
 		return false
 	}
 	return true
@@ -223,7 +220,7 @@ func (s *Store) confirmGone(h hash, id spaceID) bool {
 // foreign deletes what is no object.
 func (w *walker) foreign(path string) {
 	if err := w.s.removeAny(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		w.s.failed("remove", err)
+		w.s.fail("remove", err)
 		return
 	}
 	w.s.cfg.Recorder.Evicted("disk", "corrupt", 1)

@@ -268,7 +268,7 @@ func (w *Writer) Abort() {
 		w.s.unreserve(w.cost, 0)
 		return
 	}
-	w.s.failed("remove", err)
+	w.s.fail("remove", err)
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
 	w.s.stray[w.temp] = w.cost
@@ -290,7 +290,7 @@ func (s *Store) Update(h Header) error {
 	defer mu.Unlock()
 	f, err := s.fs.Open(s.objectPath(id, hash), os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
-		s.forget(hash, id)
+		s.forget(hash)
 		return ErrNotFound
 	}
 	if err != nil {
