@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 )
 
 // runHits measures answers from memory.
@@ -89,7 +90,7 @@ func (c config) progress(s sample) {
 }
 
 func (c config) load(url string) load {
-	return load{url: url, connections: c.connections, duration: c.duration, cpu: c.clientCPU}
+	return load{url: url, connections: c.connections, duration: c.duration, cores: strconv.Itoa(c.clientCPU), threads: 1}
 }
 
 // measure runs the load generator once and reads the usage of the server before and

@@ -42,6 +42,7 @@ func (e *env) startIxmage(ctx context.Context, x ixmage) (*server, error) {
 	log, logEnd := io.Pipe()
 	cmd := exec.CommandContext(ctx, x.path, args...)
 	cmd.Stderr = logEnd
+	cmd.Env = append(os.Environ(), e.environ...)
 	s, err := e.launch(cmd, logEnd)
 	if err != nil {
 		return nil, err
@@ -49,6 +50,7 @@ func (e *env) startIxmage(ctx context.Context, x ixmage) (*server, error) {
 	s.isHit = func(h http.Header) bool { return strings.HasPrefix(h.Get("Cache-Status"), "ixmage; hit") }
 	addrs, err := listeners(log)
 	if err == nil {
+		s.access = x
 		s.addr, s.admin.addr = addrs["public"], addrs["admin"]
 		s.admin.token, err = readToken(x.dir)
 	}

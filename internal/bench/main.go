@@ -80,13 +80,15 @@ type config struct {
 	goals          *goals
 	charts         *charts
 	plots          string
+	// entries and aliases are the steps of growth.
+	entries, aliases []int
 }
 
 func parseFlags(args []string) (config, error) {
 	c := config{goals: new(goals), charts: new(charts)}
-	var servers, sizes, binaries, states string
+	var servers, sizes, binaries, states, entries, aliases string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, soak or all (all but soak)")
+	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, grow, soak or all (all but soak)")
 	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
 	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
 		"(default all, or the binaries alone where there are several)")
@@ -102,6 +104,8 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&c.diskDir, "disk-dir", os.TempDir(), "folder of the files of the disk part; it should not be in memory")
 	f.DurationVar(&c.soakTime, "soak", 10*time.Minute, "length of the load of the soak")
 	f.StringVar(&c.cacheDisk, "cache-disk", "", "--cache-disk of ixmage in the soak")
+	f.StringVar(&entries, "entries", "1000,10000,100000,1000000", "numbers of entries, of which the first is compared")
+	f.StringVar(&aliases, "aliases", "1,100,10000,100000", "numbers of aliases, of which the first is compared")
 	f.IntVar(&c.keys, "keys", 8000, "objects of the mixed load")
 	f.IntVar(&c.requests, "requests", 60000, "requests of the mixed load")
 	f.Float64Var(&c.rate, "rate", 1000, "requests per second of the mixed load, 0 for as many as possible")
@@ -118,12 +122,18 @@ func parseFlags(args []string) (config, error) {
 		return c, err
 	}
 	c.servers = serversOf(servers, c.binaries)
-	for text := range strings.SplitSeq(sizes, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 64 {
-			return c, fmt.Errorf("-sizes: %q is not a number of bytes of at least 64", text)
+	for _, list := range []struct {
+		flag, text string
+		least      int
+		numbers    *[]int
+	}{
+		{"-sizes", sizes, 64, &c.sizes},
+		{"-entries", entries, 1, &c.entries},
+		{"-aliases", aliases, 1, &c.aliases},
+	} {
+		if *list.numbers, err = numbersOf(list.text, list.least); err != nil {
+			return c, fmt.Errorf("%s: %w", list.flag, err)
 		}
-		c.sizes = append(c.sizes, n)
 	}
 	if c.rounds < 1 {
 		return c, fmt.Errorf("-rounds is %d, want at least 1", c.rounds)
@@ -132,6 +142,19 @@ func parseFlags(args []string) (config, error) {
 		return c, fmt.Errorf("-duration is %s, want whole seconds: wrk accepts no fractions", c.duration)
 	}
 	return c, nil
+}
+
+// numbersOf reads "1,2,3".
+func numbersOf(list string, least int) ([]int, error) {
+	var numbers []int
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least {
+			return nil, fmt.Errorf("%q is not a number of at least %d", text, least)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
 }
 
 // binary is a build of ixmage.
@@ -185,6 +208,7 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		{"miss", "Answers from S3", c.runMisses},
 		{"disk", "Answers from disk", c.runDisk},
 		{"mixed", "Mixed load", c.runMixed},
+		{"grow", "How it grows", c.runGrow},
 		{"soak", "Soak", c.runSoak},
 	}
 	var report bytes.Buffer
@@ -202,7 +226,7 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		report.WriteByte('\n')
 	}
 	if report.Len() == 0 {
-		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, soak or all (all but soak)", c.part)
+		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, soak or all (all but soak)", c.part)
 	}
 	if err := c.publish(ctx, &report, w); err != nil {
 		return err

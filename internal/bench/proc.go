@@ -14,8 +14,11 @@ import (
 
 // pin prefixes a command with taskset: the process and its children run on one core. A
 // Go program then sees one processor, as in a container with one core.
-func pin(cpu int, command ...string) []string {
-	return append([]string{"taskset", "-c", strconv.Itoa(cpu)}, command...)
+func pin(cpu int, command ...string) []string { return pinTo(strconv.Itoa(cpu), command...) }
+
+// pinTo is pin for a list of cores: "0,1".
+func pinTo(cores string, command ...string) []string {
+	return append([]string{"taskset", "-c", cores}, command...)
 }
 
 // usage has the resources that a process and its descendants have used since their

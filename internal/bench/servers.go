@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -45,6 +47,8 @@ type server struct {
 	held func(context.Context) (int64, error)
 	// admin is that of ixmage.
 	admin adminClient
+	// access is how ixmage reads the origin.
+	access ixmage
 	// beforeStop ends what was started beside the process.
 	beforeStop func()
 }
@@ -66,7 +70,10 @@ type env struct {
 	originAddr string
 	sizes      []int
 	cpu        int
-	binaries   []binary
+	cores      string // instead of cpu: more than one
+	// environ is added to the environment of ixmage.
+	environ  []string
+	binaries []binary
 	// budget is the number of bytes that nginx and Varnish may hold.
 	budget int64
 	// openFiles are the directives of nginx for open files.
@@ -121,7 +128,7 @@ func (e *env) begin(ctx context.Context, name string) (*server, error) {
 // launch starts a pinned process. It closes pipe, to which the process may
 // print, when the process has ended; a nil pipe is none.
 func (e *env) launch(cmd *exec.Cmd, pipe *io.PipeWriter) (*server, error) {
-	pinned := pin(e.cpu, cmd.Args...)
+	pinned := pinTo(cmp.Or(e.cores, strconv.Itoa(e.cpu)), cmd.Args...)
 	path, err := exec.LookPath(pinned[0])
 	if err != nil {
 		return nil, err

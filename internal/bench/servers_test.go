@@ -204,6 +204,8 @@ func TestParseFlags(t *testing.T) {
 		{name: "tiny size", args: []string{"-sizes", "63"}, wantErr: `"63"`},
 		{name: "two states", args: []string{"-states", "full,off"}},
 		{name: "unknown state", args: []string{"-states", "off,warm"}, wantErr: `"warm"`},
+		{name: "no entries", args: []string{"-entries", "10,0"}, wantErr: "-entries: \"0\""},
+		{name: "no aliases", args: []string{"-aliases", ""}, wantErr: "-aliases: \"\""},
 		{name: "no round", args: []string{"-rounds", "0"}, wantErr: "-rounds"},
 		{name: "half a second", args: []string{"-duration", "1500ms"}, wantErr: "whole seconds"},
 		{name: "no second", args: []string{"-duration", "0s"}, wantErr: "whole seconds"},
@@ -245,7 +247,7 @@ func TestServersOf(t *testing.T) {
 func TestUnknownNames(t *testing.T) {
 	t.Parallel()
 	c := config{part: "both"}
-	if err := c.run(t.Context(), io.Discard); !errorHas(err, "want hit, miss, disk, mixed, soak or all") {
+	if err := c.run(t.Context(), io.Discard); !errorHas(err, "want hit, miss, disk, mixed, grow, soak or all") {
 		t.Errorf("got error %v for an unknown part", err)
 	}
 	if _, err := (&env{binaries: []binary{{name: nameOurs}}}).start(t.Context(), "apache"); !errorHas(err, "want one of bare") {

@@ -125,11 +125,7 @@ func (s *soak) run(ctx context.Context) error {
 	s.addChart()
 	s.write(result)
 	s.limits(before, after, purged)
-	s.row("heap of an idle connection, KiB", idle, limit(20))
-	s.row("failed answers", float64(result.Failed), limit(0))
-	if result.Failed > 0 {
-		fmt.Fprintf(s.report, "\nThe first failure: %s\n", result.Error)
-	}
+	s.results(idle, result)
 	return nil
 }
 

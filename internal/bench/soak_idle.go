@@ -95,6 +95,15 @@ func orOff(text string) string {
 	return text
 }
 
+// results prints the limits of what clients see.
+func (s *soak) results(idle float64, r traceResult) {
+	s.row("heap of an idle connection, KiB", idle, limit(20))
+	s.row("failed answers", float64(r.Failed), limit(0))
+	if r.Failed > 0 {
+		fmt.Fprintf(s.report, "\nThe first failure: %s\n", r.Error)
+	}
+}
+
 // limits prints the table of what may stay.
 func (s *soak) limits(before, after, purged soakSample) {
 	fmt.Fprint(s.report, "| what | value | limit | |\n|---|---|---|---|\n")

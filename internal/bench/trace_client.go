@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/gob"
 	"errors"
@@ -183,10 +184,11 @@ func (t *traceResult) merge(r traceResult) {
 
 // traceConn is a keep-alive connection, opened when it is needed.
 type traceConn struct {
-	addr string
-	conn net.Conn
-	in   *bufio.Reader
-	buf  []byte
+	addr  string
+	alias string // bucket, if it is empty
+	conn  net.Conn
+	in    *bufio.Reader
+	buf   []byte
 }
 
 func (c *traceConn) close() {
@@ -251,7 +253,8 @@ func (c *traceConn) ask(key string) (status int, length int64, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return 0, 0, err
 	}
-	if _, err := io.WriteString(c.conn, "GET /"+bucket+"/"+key+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+	target := "/" + cmp.Or(c.alias, bucket) + "/" + key
+	if _, err := io.WriteString(c.conn, "GET "+target+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
 		return 0, 0, err
 	}
 	resp, err := http.ReadResponse(c.in, nil) //nolint:bodyclose // compare reads the body from the connection

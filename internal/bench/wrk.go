@@ -26,14 +26,15 @@ type load struct {
 	url         string
 	connections int
 	duration    time.Duration
-	cpu         int
+	cores       string // of the load generator
+	threads     int
 	script      string // file in Lua that chooses the requests; none asks for url only
 }
 
-// run drives url with wrk, pinned to one core, over keep-alive connections.
+// run drives url with wrk, pinned to its cores, over keep-alive connections.
 func (l load) run(ctx context.Context) (wrkResult, error) {
-	args := pin(l.cpu, "wrk", "-t1", "-c"+strconv.Itoa(l.connections), "--latency", "--timeout", "30s",
-		"-d"+strconv.Itoa(int(l.duration.Seconds()))+"s", l.url)
+	args := pinTo(l.cores, "wrk", "-t"+strconv.Itoa(l.threads), "-c"+strconv.Itoa(l.connections), "--latency",
+		"--timeout", "30s", "-d"+strconv.Itoa(int(l.duration.Seconds()))+"s", l.url)
 	if l.script != "" {
 		args = append(args, "-s", l.script)
 	}
