@@ -128,7 +128,7 @@ func (s *Store) evictSome(n int64) bool {
 		}
 		s.mu.Unlock()
 		if !replaced {
-			s.unlink(v.hash, v.id, v.pages, v.cost)
+			_, _ = s.unlink(v.hash, v.id, v.pages, v.cost) // or the entry is back
 		}
 		mu.Unlock()
 	}

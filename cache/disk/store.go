@@ -400,7 +400,11 @@ func (s *Store) removeFile(h hash, id spaceID, reason string) bool {
 // budget. If that fails, the entry returns. The caller holds the stripe.
 func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool, err error) {
 	err = s.removeAny(s.objectPath(id, h))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	gone = err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
 		s.mu.Lock()
 		if pages > 0 && s.index.lookup(h) == nil {
 			e := s.index.insert(h, id, pages)
@@ -413,11 +417,10 @@ func (s *Store) unlink(h hash, id spaceID, pages uint32, cost int64) (gone bool,
 	s.mu.Lock()
 	s.freedLocked(cost)
 	s.mu.Unlock()
-	if err != nil {
-		return false, nil
+	if gone {
+		s.removeFolders(h, id)
 	}
-	s.removeFolders(h, id)
-	return true, nil
+	return gone, nil
 }
 
 // forget removes the entry of a file that is gone. The caller holds the stripe.
