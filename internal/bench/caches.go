@@ -51,7 +51,7 @@ http {
   scgi_temp_path %[1]s/scgi;
   proxy_cache_path %[1]s/cache levels=1:2 keys_zone=bench:16m max_size=%[7]d inactive=1h use_temp_path=off %[8]s;
   proxy_cache_path %[1]s/tick keys_zone=tick:1m inactive=1s use_temp_path=off;
-  upstream origin { server %[3]s; keepalive 64; }
+  upstream origin { server %[3]s; keepalive 64; keepalive_requests 1000000000; }
   server {
     listen %[2]s backlog=4096;
     location = /-tick {
@@ -133,6 +133,56 @@ func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) 
 		s.held = func(context.Context) (int64, error) { return bytesUnder(filepath.Join(dir, "cache")) }
 	}
 	return s, err
+}
+
+// proxyConfig stores nothing. The client has signed the URL for the host of the origin.
+const proxyConfig = `worker_processes 1;
+user root;
+daemon off;
+pid %[1]s/nginx.pid;
+error_log %[1]s/error.log warn;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  server_tokens off;
+  keepalive_timeout 120s;
+  keepalive_requests 1000000000;
+  client_body_temp_path %[1]s/body;
+  proxy_temp_path %[1]s/temp;
+  fastcgi_temp_path %[1]s/fastcgi;
+  uwsgi_temp_path %[1]s/uwsgi;
+  scgi_temp_path %[1]s/scgi;
+  upstream origin { server %[3]s; keepalive 64; keepalive_requests 1000000000; }
+  server {
+    listen %[2]s backlog=4096;
+    location / {
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host %[3]s;
+      proxy_max_temp_file_size 0;
+      proxy_buffer_size 16k;
+      proxy_buffers 16 64k;
+      proxy_busy_buffers_size 512k;
+    }
+  }
+}
+`
+
+func (e *env) startProxyNginx(ctx context.Context, origin string) (*server, error) {
+	dir, err := os.MkdirTemp(e.dir, "nginx-")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, proxyConfig, dir, addr, origin), 0o600); err != nil {
+		return nil, err
+	}
+	return e.startCache(ctx, exec.CommandContext(ctx, "nginx", "-p", dir, "-c", file), addr, nil)
 }
 
 // varnishConfig adds the headers of ixmage and removes the equivalent ones of Varnish,

@@ -169,7 +169,7 @@ func parseBinaries(list string) ([]binary, error) {
 			return nil, fmt.Errorf("-binaries: %q is not name=path", text)
 		}
 		taken := func(b binary) bool { return b.name == name }
-		if slices.ContainsFunc(binaries, taken) || slices.Contains(otherServers, name) || name == waySDK {
+		if slices.ContainsFunc(binaries, taken) || slices.Contains(otherServers, name) || name == waySDK || name == wayNginx {
 			return nil, fmt.Errorf("-binaries: the name %q is taken", name)
 		}
 		binaries = append(binaries, binary{name, path})

@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,10 +25,12 @@ func missKey(size, i int) string {
 }
 
 // missSpec has the location of the objects for a client process. With an access key it
-// reads them from S3 with the SDK, without a key over plain HTTP.
+// reads them from S3 with the SDK, without a key over plain HTTP. With a proxy it reads
+// them from S3 through that, with URLs that it has signed.
 type missSpec struct {
 	Addr                 string
 	AccessKey, SecretKey string
+	Proxy                string
 }
 
 // missJob requests Count objects through an alias, beginning with First, Workers at a time.
@@ -84,7 +88,7 @@ func newMissClient(spec missSpec) *missClient {
 	if spec.AccessKey == "" {
 		return &missClient{newGetter: func() getter { return &httpGetter{addr: spec.Addr} }}
 	}
-	sdk := &sdkGetter{client: s3.New(s3.Options{
+	client := s3.New(s3.Options{
 		BaseEndpoint: &spec.Addr, Region: "us-east-1", UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(spec.AccessKey, spec.SecretKey, ""),
 		HTTPClient: &http.Client{Transport: &http.Transport{
@@ -92,8 +96,12 @@ func newMissClient(spec missSpec) *missClient {
 		}},
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenSupported,
 		DisableLogOutputChecksumValidationSkipped: true,
-	})}
-	return &missClient{newGetter: func() getter { return sdk }}
+	})
+	if spec.Proxy == "" {
+		return &missClient{newGetter: func() getter { return &sdkGetter{client} }}
+	}
+	signer := &signer{client: s3.NewPresignClient(client), targets: make(map[string]string)}
+	return &missClient{newGetter: func() getter { return &httpGetter{addr: spec.Proxy, signer: signer} }}
 }
 
 func (c *missClient) do(ctx context.Context, job missJob) (missResult, error) {
@@ -141,9 +149,10 @@ func (g *sdkGetter) get(ctx context.Context, o missObject, buf []byte) (time.Dur
 // httpGetter uses one connection and does as little work as possible, because its work
 // would be counted as the server's.
 type httpGetter struct {
-	addr string
-	conn net.Conn
-	buf  *bufio.Reader
+	addr   string
+	signer *signer // nil: the server signs
+	conn   net.Conn
+	buf    *bufio.Reader
 }
 
 func (g *httpGetter) get(ctx context.Context, o missObject, buf []byte) (time.Duration, int, error) {
@@ -154,8 +163,15 @@ func (g *httpGetter) get(ctx context.Context, o missObject, buf []byte) (time.Du
 		}
 		g.conn, g.buf = conn, bufio.NewReaderSize(conn, 16<<10)
 	}
+	target := "/" + o.alias + "/" + o.key
+	if g.signer != nil {
+		var err error
+		if target, err = g.signer.target(ctx, o.key); err != nil {
+			return 0, 0, err
+		}
+	}
 	start := time.Now()
-	if _, err := io.WriteString(g.conn, "GET /"+o.alias+"/"+o.key+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(g.conn, "GET "+target+" HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
 		return 0, 0, err
 	}
 	resp, err := http.ReadResponse(g.buf, nil)
@@ -163,10 +179,38 @@ func (g *httpGetter) get(ctx context.Context, o missObject, buf []byte) (time.Du
 		return 0, 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if state := resp.Header.Get("Cache-Status"); resp.StatusCode != http.StatusOK || !isMiss(state) {
+	if state := resp.Header.Get("Cache-Status"); resp.StatusCode != http.StatusOK || g.signer == nil && !isMiss(state) {
 		return 0, 0, fmt.Errorf("the answer is %s with Cache-Status %q, want a miss", resp.Status, state)
 	}
 	return readBody(resp.Body, buf, start)
+}
+
+// signer signs the URL of an object once. The first round, which is not measured, requests
+// every object.
+type signer struct {
+	client  *s3.PresignClient
+	mu      sync.Mutex
+	targets map[string]string // by key
+}
+
+// target is the path and the query of an object.
+func (s *signer) target(ctx context.Context, key string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if target, ok := s.targets[key]; ok {
+		return target, nil
+	}
+	in := &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key}
+	signed, err := s.client.PresignGetObject(ctx, in, s3.WithPresignExpires(24*time.Hour))
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(signed.URL)
+	if err != nil {
+		return "", err
+	}
+	s.targets[key] = u.RequestURI()
+	return s.targets[key], nil
 }
 
 // readBody reads to the end, and tries to read one byte more than expected.
