@@ -113,6 +113,7 @@ func (f *memFS) existing(name string) (dir *inode, base string, node *inode, err
 	return dir, base, node, err
 }
 
+//nolint:ireturn // the interface exists for tests
 func (f *memFS) Open(name string, flag int) (disk.File, error) {
 	op := "open"
 	if flag&os.O_CREATE != 0 {

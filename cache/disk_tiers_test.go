@@ -15,7 +15,7 @@ var (
 
 // both runs a test with a small object and with a large one.
 func both(t *testing.T, test func(t *testing.T, w *diskEnv, o object)) {
-	t.Parallel()
+	t.Helper()
 	for name, o := range map[string]object{"small": small, "large": large} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -25,7 +25,8 @@ func both(t *testing.T, test func(t *testing.T, w *diskEnv, o object)) {
 }
 
 func TestDiskHitAfterRestart(t *testing.T) {
-	both(t, func(t *testing.T, w *diskEnv, o object) {
+	t.Parallel()
+	both(t, func(_ *testing.T, w *diskEnv, o object) {
 		w.putFile(keyA, o)
 		w.want(keyA, o, Hit, w.forbidden)
 		w.crash()
@@ -34,7 +35,8 @@ func TestDiskHitAfterRestart(t *testing.T) {
 }
 
 func TestDiskNotModifiedRenewsFile(t *testing.T) {
-	both(t, func(t *testing.T, w *diskEnv, o object) {
+	t.Parallel()
+	both(t, func(_ *testing.T, w *diskEnv, o object) {
 		w.put(keyA, o)
 		elapse(o.Fresh + time.Minute)
 		w.want(keyA, o, Revalidated, w.same(o))
@@ -51,9 +53,10 @@ func TestDiskNotModifiedRenewsFile(t *testing.T) {
 // TestDiskDropped lets an object disappear, change, or become one that may not be stored.
 // What was on disk of it must not be served again, wherever it is when that happens.
 func TestDiskDropped(t *testing.T) {
+	t.Parallel()
 	newer := func(o object) object { o.Version = 2; return o }
 	for name, event := range map[string]func(w *diskEnv, o object){
-		"not found": func(w *diskEnv, o object) {
+		"not found": func(w *diskEnv, _ object) {
 			w.wantErr(keyA, errBoom, w.fails(&NotFound{Err: errBoom}))
 		},
 		"changed": func(w *diskEnv, o object) {
@@ -71,7 +74,8 @@ func TestDiskDropped(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			both(t, func(t *testing.T, w *diskEnv, o object) {
+			t.Parallel()
+			both(t, func(_ *testing.T, w *diskEnv, o object) {
 				o.Fault = 24 * time.Hour
 				w.putFile(keyA, o)
 				elapse(o.Fresh + time.Minute)
@@ -241,6 +245,7 @@ func TestDiskPurgeWhileItHangs(t *testing.T) {
 		"epoch":  func(w *diskEnv) { w.Retire(1, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			both(t, func(t *testing.T, w *diskEnv, o object) {
 				w.put(keyA, o)
 				gate := w.block("fsync", "journal", false)
@@ -284,7 +289,7 @@ func TestDiskOffWhile(t *testing.T) {
 					w := newDiskEnv(t, onDisk)
 					w.put(keyA, small)
 					elapse(small.Fresh + time.Minute)
-					w.fs.setHook(func(op, _ string) error { return errBoom })
+					w.fs.setHook(func(string, string) error { return errBoom })
 					if !first {
 						w.want(keyB, small, Miss, w.load(keyB, small))
 						w.wantEntry(keyB, true)

@@ -128,6 +128,7 @@ func TestStress(t *testing.T) {
 	if !e.Stats().Available || e.rec.get("disk corrupt") > 0 {
 		t.Errorf("%+v, %v", e.Stats(), e.rec.all())
 	}
+	e.removeDoomed()
 	e.lockAll()
 	e.unlockAll()
 	for e.hasTrash() {
