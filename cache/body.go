@@ -205,10 +205,10 @@ func (b *body) fill(from io.Reader) error {
 }
 
 // prepare makes memory for the bytes after the first n, and returns the end of that
-// memory. It works in pieces, so that the first bytes do not wait for memory for the last
-// ones.
+// memory. It works in pieces, so that the first bytes, which have arrived with the headers,
+// do not wait for memory for the last ones.
 func (b *body) prepare(n int) int {
-	const first, piece = 64 << 10, 1 << 20
+	const first, piece = 16 << 10, 1 << 20
 	step := piece
 	if n == 0 {
 		step = first

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,3 +240,27 @@ func TestCompleteBodyComesWhole(t *testing.T) {
 type wholeReader []byte
 
 func (w wholeReader) Read(p []byte) (int, error) { return copy(p, w), io.EOF }
+
+// TestStreamsShareBuffers: private streams use the buffers of those that are closed.
+func TestStreamsShareBuffers(t *testing.T) { //nolint:paralleltest // it counts what is allocated
+	const size, streams = 100_000, 200
+	w := newEnv(t, roomy)
+	want := content(keyA, size)
+	load := func(context.Context, *Entry) (*Source, error) { return w.source(bytes.NewReader(want), size, 0), nil }
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range streams {
+		r, err := w.Stream(t.Context(), keyA, load)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := readAs(r, want); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+	}
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / streams; got > streamBuffer/2 {
+		t.Errorf("a stream allocates %d bytes, want no buffer of its own", got)
+	}
+}

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"io"
+	"sync"
 )
 
 // Stream fetches an object for one reader only, past the cache: it joins no fetch and
@@ -11,11 +12,14 @@ func (c *Cache) Stream(ctx context.Context, key Key, load Load) (*Reader, error)
 	return c.private(ctx, key, load, false)
 }
 
-// streamBuffer is the largest buffer of a private stream, in bytes: large enough to save
-// system calls, small enough for every allowed stream to have one. It is not pooled: a
-// reader that is closed while its bytes are being sent must not send the bytes of another
-// stream.
+// streamBuffer is the buffer of a private stream, in bytes: large enough to save system
+// calls, small enough for every allowed stream to have one.
 const streamBuffer = 32 << 10
+
+// streamBuffers are used by one stream after another. A stream has one from its first Next
+// to its Close; the bytes that Next returned must not be in use then, as those of a shared
+// body, whose memory is used again too.
+var streamBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
 
 // stream streams a source to one reader, with back-pressure. It withholds the last byte
 // until the source has reported that the object is complete.
@@ -23,7 +27,7 @@ type stream struct {
 	guard guard
 	body  io.ReadCloser
 	size  int64 // negative if it is not known
-	buf   []byte
+	buf   *[streamBuffer]byte
 	n     int64 // bytes read from body
 	kept  bool  // last has been read and not returned yet
 	last  byte
@@ -32,7 +36,7 @@ type stream struct {
 
 func (s *stream) next() ([]byte, error) {
 	if s.buf == nil {
-		s.buf = make([]byte, streamBufferFor(s.size))
+		s.buf = streamBuffers.Get().(*[streamBuffer]byte)
 	}
 	for range emptyReads {
 		if s.end != nil {
@@ -43,14 +47,6 @@ func (s *stream) next() ([]byte, error) {
 		}
 	}
 	return nil, io.ErrNoProgress
-}
-
-// streamBufferFor adds one byte to size, so that a body that is too long is detected.
-func streamBufferFor(size int64) int64 {
-	if size < 0 || size >= streamBuffer {
-		return streamBuffer
-	}
-	return size + 1
 }
 
 // read reads once and returns the bytes that the reader may get: all of them at the end of
@@ -83,6 +79,9 @@ func (s *stream) read() []byte {
 }
 
 func (s *stream) close() {
-	s.buf = nil
+	if s.buf != nil {
+		streamBuffers.Put(s.buf)
+		s.buf = nil
+	}
 	s.guard.run(s.body.Close, func(error) {})
 }

@@ -127,8 +127,15 @@ func (c *client) request() {
 // follow reads: all of it or a part, quickly or slowly, or closes meanwhile.
 func (c *client) follow(r *Reader, want []byte) {
 	part, slow := c.rnd.IntN(4) == 0, c.rnd.IntN(4) == 0
+	var mu sync.Mutex
+	closed := false // by another goroutine: then the bytes are not this reader's any more
 	if c.rnd.IntN(20) == 0 {
-		c.helpers.Go(func() { r.Close() })
+		c.helpers.Go(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			r.Close()
+			closed = true
+		})
 	}
 	for off := 0; ; {
 		p, err := r.Next(int64(off))
@@ -139,7 +146,10 @@ func (c *client) follow(r *Reader, want []byte) {
 			c.check(err)
 			return
 		}
-		if !bytes.HasPrefix(want[off:], p) || len(p) == 0 {
+		mu.Lock()
+		wrong := !closed && !bytes.HasPrefix(want[off:], p) || len(p) == 0
+		mu.Unlock()
+		if wrong {
 			c.t.Errorf("%d wrong bytes at %d of %d", len(p), off, len(want))
 			return
 		}

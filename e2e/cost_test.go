@@ -77,7 +77,7 @@ func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 			off: counts{60, 4, 600}, cold: counts{60, 320, 600}, full: counts{60, 4, 600},
 		},
 	} {
-		for state, most := range map[string]counts{"off": row.off, "cold": row.cold, "full": row.full} { //nolint:paralleltest // as above
+		for state, most := range map[string]counts{"off": row.off, "cold": row.cold, "full": row.full} {
 			t.Run(fmt.Sprintf("%d KiB, cache %s", row.size>>10, state), func(t *testing.T) { row.count(t, state, most) })
 		}
 	}
