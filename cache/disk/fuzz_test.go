@@ -96,7 +96,11 @@ func TestJournalDamage(t *testing.T) {
 	for i := range 4 {
 		b = appendFrame(b, uint64(i+1), appendMark(nil, &Mark{Space: 1, Object: "key", Generation: uint64(i)}))
 	}
-	last := (len(b) - journalHeader) / 4 * 3
+	frame := (len(b) - journalHeader) / 4
+	if marks, err := decodeJournal(slices.Delete(slices.Clone(b), journalHeader+frame, journalHeader+2*frame)); err == nil {
+		t.Errorf("a lost frame: %d marks", len(marks))
+	}
+	last := 3 * frame
 	for i := range b {
 		c := slices.Clone(b)
 		c[i] ^= 4

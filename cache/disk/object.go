@@ -33,16 +33,23 @@ type Object struct {
 	left int64    // blocks that were not
 }
 
-// check compares the object with what was asked for, and the length of its file.
-func (o *Object) check(key Key) error {
-	if o.Key != key {
-		return fmt.Errorf("%w: it holds another key", errMalformed)
-	}
+// load reads the header and compares it with what was asked for, and with the length of
+// the file.
+func (o *Object) load(key Key) error {
 	info, err := o.f.Stat()
 	if err != nil {
 		return err
 	}
-	if want := o.head + o.Size + trailerLen(o.Size); info.Size() != want || !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: it is no file", errMalformed)
+	}
+	if o.Header, o.head, err = readHeader(o.f); err != nil {
+		return err
+	}
+	if o.Key != key {
+		return fmt.Errorf("%w: it holds another key", errMalformed)
+	}
+	if want := o.head + o.Size + trailerLen(o.Size); info.Size() != want {
 		return fmt.Errorf("%w: it has %d bytes, want %d", errMalformed, info.Size(), want)
 	}
 	return nil

@@ -439,7 +439,7 @@ func (m *model) play(steps int) {
 func TestProperty(t *testing.T) {
 	t.Parallel()
 	gets, hits := 0, 0
-	for seed := *firstSeed; seed < *firstSeed+uint64(sequences(t, 60)); seed++ {
+	for seed := *firstSeed; seed < *firstSeed+uint64(sequences(t, 40)); seed++ {
 		synctest.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {

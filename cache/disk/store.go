@@ -231,11 +231,7 @@ func (s *Store) open(key Key, h hash) (*Object, error) {
 		return nil, ErrNotFound
 	}
 	o := &Object{s: s, f: f, hash: h}
-	o.Header, o.head, err = readHeader(f)
-	if err == nil {
-		err = o.check(key)
-	}
-	if err == nil {
+	if err = o.load(key); err == nil {
 		err = s.register(o)
 	}
 	if err == nil {

@@ -247,6 +247,31 @@ func TestWrongKey(t *testing.T) {
 	}
 }
 
+// TestNoFile: a link or a folder in the place of an object is not followed, read or served.
+func TestNoFile(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]func(path string) error{
+		"link":   func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"folder": func(path string) error { return os.MkdirAll(filepath.Join(path, "inner"), 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := open(t)
+			e.put(key("a"), body(1, 1000))
+			os.Remove(e.path(key("a")))
+			if err := place(e.path(key("a"))); err != nil {
+				t.Fatal(err)
+			}
+			e.wantNone(key("a"))
+			if e.rec.get("disk corrupt") != 1 || !e.Stats().Available {
+				t.Errorf("got %v, %+v", e.rec.all(), e.Stats())
+			}
+			e.put(key("a"), body(1, 1000))
+			e.want(key("a"), body(1, 1000))
+		})
+	}
+}
+
 // TestForeign: what is no object is deleted by the walk; what lies beside the store's own folders stays.
 func TestForeign(t *testing.T) {
 	t.Parallel()
@@ -502,4 +527,28 @@ func TestFolderReplaced(t *testing.T) {
 		e.reopen()
 		e.want(key("b"), body(2, 1000))
 	})
+}
+
+// TestForeignBody: the body and the trailer of another file do not belong to a header.
+func TestForeignBody(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	e.put(key("a"), body(1, 1000))
+	e.put(key("b"), body(2, 1000))
+	e.Close()
+	other, err := os.ReadFile(e.path(key("b")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(t, e.path(key("a")), func(b []byte) []byte { return append(b[:page:page], other[page:]...) })
+	e.Store = nil
+	e.reopen()
+	o, err := e.Get(key("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	if err := o.Verify(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("got %v, want %v", err, ErrCorrupt)
+	}
 }

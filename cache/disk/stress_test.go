@@ -34,8 +34,16 @@ func TestStress(t *testing.T) {
 		if r.IntN(2) == 0 {
 			err = e.Put(h, b)
 		} else if w, cerr := e.Create(h); cerr == nil {
+			var followed sync.WaitGroup
+			followed.Go(func() {
+				p := make([]byte, len(b)+1)
+				if n, err := w.ReadAt(p, 0); err == nil || !bytes.Equal(p[:n], b[:n]) {
+					t.Errorf("read of what is being written: %d, %v", n, err)
+				}
+			})
 			w.Write(b[:len(b)/2])
 			w.Write(b[len(b)/2:])
+			followed.Wait()
 			var o *Object
 			if o, err = w.Commit(); err == nil {
 				o.Close()
