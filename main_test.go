@@ -654,10 +654,10 @@ func TestParseCIDRs(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	for limit, want := range map[int][2]descriptors{ // without and with a disk tier
-		64:     {{public: 16, idleS3: 8}, {public: 8, idleS3: 8, files: 4}},
-		1024:   {{public: 512, idleS3: 128}, {public: 384, idleS3: 128, files: 64}},
-		20_000: {{public: 19_104, idleS3: 512}, {public: 16_604, idleS3: 512, files: 1250}},
-		99_999: {{public: 99_103, idleS3: 512}, {public: 90_911, idleS3: 512, files: 4096}},
+		64:     {{public: 16, idleS3: 8}, {public: 12, idleS3: 8, files: 2}},
+		1024:   {{public: 512, idleS3: 128}, {public: 342, idleS3: 128, files: 85}},
+		20_000: {{public: 19_104, idleS3: 512}, {public: 12_736, idleS3: 512, files: 3184}},
+		99_999: {{public: 99_103, idleS3: 512}, {public: 82_719, idleS3: 512, files: 8192}},
 	} {
 		for i, disk := range []bool{false, true} {
 			if got := divideDescriptors(limit, 256, disk); got != want[i] {

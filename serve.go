@@ -399,7 +399,7 @@ func divideDescriptors(n, concurrency int, disk bool) descriptors {
 	own := min(128, 16+n/8)
 	files := 0
 	if disk {
-		files = max(1, min(4096, n/16))
+		files = max(1, min(8192, (n-origin-own)/6))
 	}
 	return descriptors{
 		public: max(1, n-origin-own-2*files),

@@ -355,40 +355,42 @@ func (c *conn) trySendFile(fd uintptr) bool {
 // trySendDisk sends from a file of the disk tier until all is sent or the socket is full.
 func (c *conn) trySendDisk(fd uintptr) bool {
 	for c.left > 0 {
-		reads := c.disk.x.proxy.disk
-		if err := reads.begin(); err != nil {
-			c.err = &diskError{err}
-			return true
+		send := c.sendChunk
+		if _, _, compared := c.disk.disk.File(); !compared || c.copies {
+			send = c.copyChunk
 		}
-		stop, done := c.sendChunk(fd)
-		reads.end()
-		if done {
+		if stop, done := send(fd); done {
 			return stop
 		}
 	}
 	return true
 }
 
-// sendChunk sends the next bytes from disk. A file whose checksums have been compared is sent
-// by sendfile; of any other, each block is compared before it is sent.
+// sendChunk sends the held bytes, or the next ones of a file whose checksums have been
+// compared.
 func (c *conn) sendChunk(fd uintptr) (stop, done bool) {
-	file, at, verified := c.disk.disk.File()
-	if !verified || c.copies {
-		return c.copyChunk(fd)
-	}
 	if len(c.held) > 0 {
 		return c.trySendHeld(fd), len(c.held) > 0
 	}
-	off := at + c.off
-	n, err := unix.Sendfile(int(fd), file, &off, min(c.left, diskSend))
-	n = max(n, 0)
+	file, at, _ := c.disk.disk.File()
+	off, length := at+c.off, min(c.left, diskSend)
+	send := sendFileQuickly
+	if !inMemory(file, off, length) {
+		reads := c.disk.x.proxy.disk
+		if err := reads.begin(); err != nil {
+			c.err = &diskError{err}
+			return true, true
+		}
+		defer reads.end()
+		send = sendFile
+	}
+	n, err := send(fd, file, &off, length)
 	c.off, c.left = c.off+int64(n), c.left-n
-	if err == nil && n == 0 {
+	if err == 0 && n == 0 {
 		c.err = &diskError{io.ErrUnexpectedEOF} // the file has become shorter
 		return true, true
 	}
-	errno, _ := err.(syscall.Errno) //nolint:errorlint // the package returns no other type
-	switch errno {                  //nolint:exhaustive // others are the socket's
+	switch err { //nolint:exhaustive // others are the socket's
 	case unix.EINVAL, unix.ENOSYS: // the file system has no such call
 		c.copies = true
 		return false, false
@@ -396,11 +398,18 @@ func (c *conn) sendChunk(fd uintptr) (stop, done bool) {
 		c.err = &diskError{os.NewSyscallError("sendfile", err)}
 		return true, true
 	}
-	return c.sent(n, errno, "sendfile")
+	return c.sent(n, err, "sendfile")
 }
 
-// copyChunk reads the next bytes, up to the end of their block, and sends them.
+// copyChunk reads the next bytes, up to the end of their block, and sends them. A block that
+// has not been compared with its checksum is compared first.
 func (c *conn) copyChunk(fd uintptr) (stop, done bool) {
+	reads := c.disk.x.proxy.disk
+	if err := reads.begin(); err != nil {
+		c.err = &diskError{err}
+		return true, true
+	}
+	defer reads.end()
 	buf := diskBuffers.Get().(*[diskChunk]byte)
 	defer diskBuffers.Put(buf)
 	p := buf[:min(int64(c.left), diskChunk-c.off%diskChunk)]

@@ -1,12 +1,16 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // servedPair is a connection as Listener accepts it, and its client.
@@ -132,5 +136,50 @@ func TestReadErrors(t *testing.T) {
 	c.TCPConn.Close()
 	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after Close: %d bytes, %v", n, err)
+	}
+}
+
+// inMemory says whether a file must be read from disk, for ranges that begin and end anywhere.
+func TestInMemory(t *testing.T) {
+	t.Parallel()
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	must(t, err)
+	defer f.Close()
+	size := 40*int(pageSize) + 100
+	_, err = f.Write(make([]byte, size))
+	must(t, err)
+	must(t, f.Sync())
+	fd := int(f.Fd())
+	if !inMemory(fd, 0, size) {
+		t.Skip("SKIPPED: the kernel does not tell what is in memory, or writes past its memory")
+	}
+	for _, r := range [][2]int{{0, 1}, {1, int(pageSize)}, {4095, 2}, {4096, 4096}, {100, size - 100}, {size - 1, 1}} {
+		if !inMemory(fd, int64(r[0]), r[1]) {
+			t.Errorf("%v is not in memory", r)
+		}
+	}
+	if inMemory(fd, 0, size+2*int(pageSize)) {
+		t.Error("what is beyond the end is in memory")
+	}
+	must(t, unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED))
+	if inMemory(fd, 10*pageSize, 20*int(pageSize)) {
+		t.Skip("SKIPPED: the file system is in memory")
+	}
+}
+
+// Files of the disk tier that the kernel has not in memory are read from disk.
+func TestDiskHitsFromDisk(t *testing.T) {
+	t.Parallel()
+	body := bytesOf(1 << 20)
+	e := newDiskEnv(t, map[string][]byte{"a.png": body})
+	for range 3 {
+		f, err := os.Open(e.files()[0])
+		must(t, err)
+		must(t, f.Sync())
+		must(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+		must(t, f.Close())
+		if _, got, err := e.ask("GET", "a.png", "HTTP/1.1"); err != nil || !bytes.Equal(got, body) {
+			t.Fatal(len(got), err)
+		}
 	}
 }

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -58,6 +59,27 @@ func sendFileQuickly(fd uintptr, file int, off *int64, length int) (int, syscall
 		unix.SYS_SENDFILE, fd, uintptr(file), uintptr(unsafe.Pointer(off)), uintptr(min(length, quickMax)), 0, 0)
 	return count(n), e
 }
+
+// sendFile is sendFileQuickly for a file on disk: it may wait for the disk.
+func sendFile(fd uintptr, file int, off *int64, length int) (int, syscall.Errno) {
+	n, err := unix.Sendfile(int(fd), file, off, length)
+	e, _ := err.(syscall.Errno) //nolint:errorlint // the package returns no other type
+	return max(0, n), e
+}
+
+// inMemory reports whether the kernel has a range of a file in memory, so that a read of it
+// does not wait for the disk. It is false if the kernel cannot tell: cachestat came with Linux 6.5.
+func inMemory(file int, off int64, length int) bool {
+	var s unix.Cachestat_t
+	r := unix.CachestatRange{Off: uint64(off), Len: uint64(length)}
+	//nolint:gosec // package unix tells the scheduler of it
+	_, _, e := unix.RawSyscall6(
+		unix.SYS_CACHESTAT, uintptr(file), uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&s)), 0, 0, 0)
+	first, last := off/pageSize, (off+int64(length)-1)/pageSize
+	return e == 0 && int64(s.Cache) == last-first+1
+}
+
+var pageSize = int64(os.Getpagesize())
 
 // count is how many bytes were read or sent, 0 after an error.
 func count(n uintptr) int { return max(0, int(n)) }
