@@ -16,7 +16,7 @@ RACE     = $(if $(CC_WORKS),-race)
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
 
-.PHONY: help build tools demo test test-packages test-program test-long bench soak lint fuzz check image clean
+.PHONY: help build tools demo test test-packages test-program test-long bench bench-hitratio soak lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -59,6 +59,10 @@ bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (ne
 	@.ci/packages nginx varnishd wrk
 	go run ./internal/bench -plots bin/plots -o bin/bench.md
 
+# A module of its own: the other caches stay out of the product's go.mod.
+bench-hitratio: ## Compare the hit ratio of the memory tier with LRU, 2Q, ARC and otter
+	go -C internal/bench/hitratio run .
+
 # Length and disk tier of the soak.
 SOAK      ?= 10m
 SOAK_DISK ?= 2GiB
@@ -71,6 +75,7 @@ lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	bin/golangci-lint run
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
 	go vet ./...
+	go -C internal/bench/hitratio vet .
 	go mod tidy -diff
 	cd internal/bench/plot && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff
 

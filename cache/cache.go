@@ -75,8 +75,8 @@ type Recorder interface {
 	// replaced, purged or gone. New calls it with 0 for each reason, so that the
 	// counters exist before the first entry leaves.
 	Evicted(tier, reason string, n int)
-	// Rejected counts objects that were complete and could have been stored, but are
-	// requested less often than the entries that would have had to leave for them.
+	// Rejected counts objects that were not stored, or evicted while they were new, because
+	// the entries that would have had to leave for them are requested at least as often.
 	Rejected(tier string, n int)
 	// Pushed counts entries of the space lost that were evicted for capacity to make room
 	// for an object of the space by, which may be the same. by is 0 if the room is for a

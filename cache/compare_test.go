@@ -10,15 +10,18 @@ func (o *operator) compare() {
 	o.t.Helper()
 	st, m := o.Stats(), o.m
 	stored := o.memory.stored.used.Load()
-	if st.Bytes != m.held || stored != m.stored || st.Entries != int64(len(m.entries)) {
+	if st.Bytes != m.held || stored != m.stored.used.Load() || st.Entries != int64(len(m.entries)) {
 		o.t.Errorf("held %d, stored %d, %d entries; want %d, %d, %d",
-			st.Bytes, stored, st.Entries, m.held, m.stored, len(m.entries))
+			st.Bytes, stored, st.Entries, m.held, m.stored.used.Load(), len(m.entries))
 	}
 	if st.Bytes > m.limit || stored > m.capacity {
 		o.t.Errorf("held %d of %d, stored %d of %d", st.Bytes, m.limit, stored, m.capacity)
 	}
 	if !maps.Equal(o.rec.n, m.evicted) {
 		o.t.Errorf("evicted %v, want %v", o.rec.n, m.evicted)
+	}
+	if !maps.Equal(o.rec.pushed, m.pushed) || o.rec.rejected != m.rejected {
+		o.t.Errorf("pushed %v, rejected %d; want %v, %d", o.rec.pushed, o.rec.rejected, m.pushed, m.rejected)
 	}
 	if found := o.compareEntries(); found != len(m.entries) {
 		o.t.Errorf("%d entries, want %d", found, len(m.entries))

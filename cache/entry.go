@@ -16,7 +16,7 @@ type Entry struct {
 	body       *body
 	space      *space
 	generation uint64               // of the cache when its fetch started
-	used       uint64               // time of the last request, by memory.clock; guarded by the shard's lock
+	hits       atomic.Int32         // since the policy last looked, maxHits at most; written by one hit at a time
 	purged     atomic.Pointer[mark] // by a purge of its key
 	// early is how long before Expires a hit starts a refresh. It differs from entry to
 	// entry, so that entries stored together are not refreshed together. An entry that
@@ -24,6 +24,8 @@ type Entry struct {
 	early      time.Duration
 	refreshing atomic.Bool             // a hit has started a refresh
 	at         int32                   // its place in shard.all; guarded by the shard's lock
+	segment    segment                 // with the next line: guarded by policy.mu
+	gone       bool                    // it was removed from its shard
 	failure    atomic.Pointer[failure] // the last refresh failed because the source was unavailable
 	retry      atomic.Pointer[retry]   // after any failed refresh
 
@@ -32,11 +34,12 @@ type Entry struct {
 	staleWhileRevalidate, staleIfError time.Duration
 	byDefault                          bool // staleWhileRevalidate is the space's default
 
-	key       Key
-	metaBytes int64
-	saved     atomic.Int32 // unsaved, queued or written
-	fileBody  uint64       // names the body of its file, which saved says is there
-	promoting atomic.Bool  // it is being copied from disk to memory
+	key          Key
+	metaBytes    int64
+	older, newer *Entry       // of its space; guarded by policy.mu
+	saved        atomic.Int32 // unsaved, queued or written
+	fileBody     uint64       // names the body of its file, which saved says is there
+	promoting    atomic.Bool  // it is being copied from disk to memory
 }
 
 // Lifetimes decide until when an entry may be served if refreshing it fails: it is fresh

@@ -112,10 +112,10 @@ func (w *env) checkBalance() {
 	for i := range w.memory.shard {
 		s := &w.memory.shard[i]
 		s.mu.Lock()
-		if len(s.all) != s.lru.Len() {
-			w.t.Errorf("%d entries to be purged, %d to be hit", len(s.all), s.lru.Len())
+		if len(s.all) != len(s.entries) {
+			w.t.Errorf("%d entries to be purged, %d to be hit", len(s.all), len(s.entries))
 		}
-		for _, e := range s.lru.Values() {
+		for _, e := range s.entries {
 			sum += e.body.cost
 			count++
 			if s.all[e.at] != e {

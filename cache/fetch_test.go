@@ -151,7 +151,7 @@ func TestWaiterRetainsBody(t *testing.T) {
 func (w *env) dropEntry(key Key) {
 	s := w.memory.of(key)
 	s.mu.Lock()
-	e, _ := s.lru.Peek(key)
+	e := s.entries[key]
 	s.removeLocked(e)
 	s.mu.Unlock()
 	w.memory.evicted(e, reasonCapacity)

@@ -179,7 +179,7 @@ func TestNeverShared(t *testing.T) {
 		"no object allowed":        {Config{Memory: 1 << 20}, 1, time.Hour, Bypass, false},
 		"an empty one is":          {Config{Memory: 1 << 20}, 0, time.Hour, Miss, true},
 		"larger than all memory":   {Config{Memory: 64 << 20, ObjectMax: 1 << 40}, 64 << 20, time.Hour, Bypass, false},
-		"as large as all memory":   {Config{Memory: 33 << 20, ObjectMax: 1 << 40}, 33<<20 - 33<<10 - 8192, time.Hour, Miss, true},
+		"as large as all memory":   {Config{Memory: 33 << 20, ObjectMax: 1 << 40}, 31 << 20, time.Hour, Miss, true},
 		"larger than the floor":    {Config{Memory: 0, ObjectMax: 1 << 40}, 32 << 20, time.Hour, Bypass, false},
 		"larger than small memory": {Config{Memory: 1 << 20, ObjectMax: 8 << 20}, 1 << 20, time.Hour, Miss, false},
 		"smaller than small one":   {Config{Memory: 1 << 20, ObjectMax: 8 << 20}, 1<<20 - 8192, time.Hour, Miss, true},

@@ -24,6 +24,7 @@ const (
 // others, do not stay.
 type growth struct {
 	memory *memory
+	space  int64  // Key.Space
 	limit  int    // the largest size
 	have   int    // bytes that may be written
 	cost   int64  // reserved for them
@@ -31,9 +32,9 @@ type growth struct {
 }
 
 // newGrowingBody returns a body of unknown size. growCost must have been reserved.
-func newGrowingBody(m *memory, cost int64) *body {
+func newGrowingBody(m *memory, space, cost int64) *body {
 	limit := int(m.objectMax)
-	g := &growth{memory: m, limit: limit, have: min(growFirst, limit), cost: bodyCost(-1)}
+	g := &growth{memory: m, space: space, limit: limit, have: min(growFirst, limit), cost: bodyCost(-1)}
 	b := &body{budget: &m.held, cost: cost, growth: g}
 	if m.arena != nil && m.growing.reserve(int64(limit)) {
 		if b.extent = m.arena.AllocSparse(int64(limit)); b.extent == nil {
@@ -112,7 +113,7 @@ func (b *body) reserveMore() bool {
 		next = min(next, g.have+growStep)
 		n = bodyCost(int64(next)) - g.cost
 	}
-	if !g.memory.fetchRoom(n) {
+	if !g.memory.fetchRoom(g.space, n) {
 		return false
 	}
 	if b.extent != nil {
@@ -169,7 +170,7 @@ func (b *body) endUnknown(n int, err error) error {
 func (f *fetch) compact(b *body) *body {
 	m, size := f.cache.memory, len(b.data)
 	cost := cost(f.key, &Source{Size: int64(size), MetaBytes: f.source.MetaBytes})
-	if !m.room(&m.held, cost) {
+	if !m.room(f.key.Space, cost) {
 		return nil
 	}
 	c := newBody(&m.held, m.arena, size, cost)

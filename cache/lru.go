@@ -2,12 +2,9 @@ package cache
 
 import (
 	"hash/maphash"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"ixmage/cache/arena"
 )
@@ -30,12 +27,16 @@ const (
 const shards = 64
 
 // entryOverhead is the memory of an entry besides its body bytes, key and metadata: the
-// Entry, the body struct, the list element, the map slot and the place in shard.all.
-// TestAccountingMatchesHeap measured 540 to 555 bytes, depending on the load of the maps.
-const entryOverhead = 548
+// Entry, the body struct, the list element, two map slots and the place in shard.all.
+// TestAccountingMatchesHeap measured 626 to 642 bytes, depending on the load of the maps.
+const entryOverhead = 636
 
 // sketchShare is the part of the budget that the sketches take: two counters for each KiB.
 const sketchShare = 1024
+
+// fetchShare is the part of the budget that entries leave to fetches. So the objects that are
+// not stored evict nothing, unless many arrive at a time.
+const fetchShare = 32
 
 // budget counts bytes against a limit.
 type budget struct {
@@ -62,9 +63,7 @@ func (b *budget) release(n int64) {
 	b.signal()
 }
 
-// memory is the memory tier: an LRU bounded in bytes. golang-lru bounds the number of
-// entries and has no callback for overwritten values, so only its core is used, with locks
-// and accounting of this package.
+// memory is the memory tier, bounded in bytes.
 type memory struct {
 	rec       Recorder
 	objectMax int64 // a larger object is streamed
@@ -76,12 +75,10 @@ type memory struct {
 	entries   atomic.Int64
 	filling   atomic.Int64 // of held: by fetches under way
 	relief    func(pinned, limit int64) Relief
-	shares    shares
+	policy    policy
 	arena     *arena.Arena // nil: bodies are on the heap
 	growing   budget       // of the arena's window, by growing bodies
 	shard     [shards]shard
-	// clock counts uses: it gives the entries of all shards one order.
-	clock atomic.Uint64
 }
 
 func newMemory(cfg Config, rec Recorder) *memory {
@@ -96,13 +93,15 @@ func newMemory(cfg Config, rec Recorder) *memory {
 	m.held.limit = max(cfg.Memory, fetchFloor)
 	sketches := m.held.limit / sketchShare
 	m.held.limit -= sketches
-	m.stored.limit = min(cfg.Memory, m.held.limit)
+	m.stored.limit = min(cfg.Memory, m.held.limit-m.held.limit/fetchShare)
+	m.policy.init(m.stored.limit, m.requests)
 	m.reserved.limit = m.held.limit / reservedShare
 	m.arena = arena.New(m.held.limit)
 	m.growing.limit = m.held.limit * arena.WindowFactor / growingShare
+	aging := newAging(sketches, &m.entries)
 	for i := range m.shard {
 		m.shard[i].init()
-		m.shard[i].sketch = newSketch(sketches / shards)
+		m.shard[i].sketch = newSketch(sketches/shards, aging)
 	}
 	return m
 }
@@ -139,11 +138,11 @@ func (m *memory) hit(key Key, now time.Time) *Entry {
 	s := &m.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.lru.Get(key)
-	if !ok {
+	e := s.entries[key]
+	if e == nil {
 		return nil
 	}
-	e.used = m.clock.Add(1)
+	e.use()
 	if !e.fresh(now) {
 		return nil
 	}
@@ -160,11 +159,11 @@ func (m *memory) look(key Key) *Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sketch.add(h)
-	e, ok := s.lru.Get(key)
-	if !ok {
+	e := s.entries[key]
+	if e == nil {
 		return nil
 	}
-	e.used = m.clock.Add(1)
+	e.use()
 	e.body.retain(1)
 	return e
 }
@@ -174,7 +173,7 @@ func (m *memory) has(key Key) bool {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lru.Contains(key)
+	return s.entries[key] != nil
 }
 
 // peek is look without counting as a use.
@@ -182,11 +181,10 @@ func (m *memory) peek(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.lru.Peek(key)
-	if !ok {
-		return nil
+	e := s.entries[key]
+	if e != nil {
+		e.body.retain(1)
 	}
-	e.body.retain(1)
 	return e
 }
 
@@ -196,25 +194,24 @@ func (m *memory) removeKey(key Key) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.lru.Peek(key)
-	if !ok {
-		return nil
+	e := s.entries[key]
+	if e != nil {
+		s.removeLocked(e)
 	}
-	s.removeLocked(e)
 	return e
 }
 
 // put stores e and retains its body. The key must have no entry, and the cost must have
 // been reserved.
 func (m *memory) put(e *Entry) {
-	s := m.of(e.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	e.body.retain(1)
 	m.entries.Add(1)
 	e.space.count(1, e.body.cost)
-	e.used = m.clock.Add(1)
+	s := m.of(e.key)
+	s.mu.Lock()
 	s.addLocked(e)
+	s.mu.Unlock()
+	m.policy.add(e)
 }
 
 // renew replaces old by e, which has the same body, and reports whether it did: not if old
@@ -222,15 +219,18 @@ func (m *memory) put(e *Entry) {
 func (m *memory) renew(old, e *Entry, purged *mark) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.hasLocked(old) || old.purged.Load() != purged {
-		return false
+	ok := s.hasLocked(old) && old.purged.Load() == purged
+	if ok {
+		old.space.count(-1, -e.body.cost)
+		e.space.count(1, e.body.cost)
+		e.hits.Store(old.hits.Load())
+		s.replaceLocked(old, e)
 	}
-	old.space.count(-1, -e.body.cost)
-	e.space.count(1, e.body.cost)
-	e.used = m.clock.Add(1)
-	s.replaceLocked(old, e)
-	return true
+	s.mu.Unlock()
+	if ok {
+		m.policy.renew(old, e)
+	}
+	return ok
 }
 
 // stores reports whether e is still the entry of its key.
@@ -241,8 +241,8 @@ func (m *memory) stores(e *Entry) bool {
 	return s.hasLocked(e)
 }
 
-// remove removes e, if it is still the entry of its key.
-func (m *memory) remove(e *Entry, reason string) {
+// remove removes e, if it is still the entry of its key, and reports whether it was.
+func (m *memory) remove(e *Entry, reason string) bool {
 	s := m.of(e.key)
 	s.mu.Lock()
 	ok := s.hasLocked(e)
@@ -253,6 +253,15 @@ func (m *memory) remove(e *Entry, reason string) {
 	if ok {
 		m.evicted(e, reason)
 	}
+	return ok
+}
+
+// evict removes an entry that the policy has chosen to make room for the space by.
+func (m *memory) evict(e *Entry, by int64) {
+	reason := reasonFor(e)
+	if m.remove(e, reason) && reason == reasonCapacity {
+		m.rec.Pushed(by, e.key.Space, 1)
+	}
 }
 
 // purge marks the entry of key, and removes it if by is hard; the caller must then call
@@ -261,8 +270,8 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 	s := m.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.lru.Peek(key)
-	if !ok || !e.markPurged(by) {
+	e := s.entries[key]
+	if e == nil || !e.markPurged(by) {
 		return nil
 	}
 	if by.hard {
@@ -275,27 +284,53 @@ func (m *memory) purge(key Key, by *mark) *Entry {
 func (m *memory) evicted(e *Entry, reason string) {
 	m.entries.Add(-1)
 	e.space.count(-1, -e.body.cost)
+	m.policy.remove(e)
 	m.stored.release(e.body.cost)
 	e.body.release()
 	m.rec.Evicted(Tier, reason, 1)
 }
 
-// room reserves n bytes of b, which is held or stored, and evicts entries until there is
-// room, the least recently used one first. An entry in use is evicted in its turn, because
+// room reserves n bytes of held for the space by, and evicts entries until there is room, those
+// that are requested most seldom first. An entry in use is evicted in its turn, because
 // reading is no use: its bytes stay held until its last reader has ended. It fails if there
-// is no entry left.
-func (m *memory) room(b *budget, n int64) bool {
-	if n > b.limit {
+// is no entry left that may leave.
+func (m *memory) room(by, n int64) bool {
+	if n > m.held.limit {
 		return false
 	}
-	for !b.reserve(n) {
-		e := m.oldest()
+	for !m.held.reserve(n) {
+		e := m.policy.anyOf(by)
 		if e == nil {
 			return false
 		}
-		m.evicted(e, reasonFor(e))
+		m.evict(e, by)
 	}
 	return true
+}
+
+// admit reserves the cost of an object in stored, and evicts entries for it. It fails if the
+// policy rejects the object, unless that was promised to be stored.
+func (m *memory) admit(key Key, cost int64, promised bool) bool {
+	if cost > m.stored.limit {
+		return false
+	}
+	for a := (&admission{key: key, cost: cost, promised: promised}); ; {
+		e, ok := m.policy.next(a, &m.stored)
+		if a.rejected > 0 {
+			m.rec.Rejected(Tier, a.rejected)
+			a.rejected = 0
+		}
+		if !ok || e == nil {
+			return ok
+		}
+		m.evict(e, key.Space)
+	}
+}
+
+// refund takes back the reservation of an object that is not stored after all.
+func (m *memory) refund(key Key, cost int64) {
+	m.policy.release(key.Space, cost)
+	m.stored.release(cost)
 }
 
 // reservedShare limits reservations, which evict entries, to the budget divided by it.
@@ -310,7 +345,7 @@ func (c *Cache) Reserve(n int64) bool {
 	if !m.reserved.reserve(n) {
 		return false
 	}
-	if m.held.reserve(n) || !m.relieve() && m.room(&m.held, n) {
+	if m.held.reserve(n) || !m.relieve() && m.room(0, n) {
 		return true
 	}
 	m.reserved.release(n)
@@ -330,37 +365,6 @@ func reasonFor(e *Entry) string {
 	return reasonExpired
 }
 
-// oldest removes and returns the least recently used entry, or returns nil if all shards are
-// empty.
-func (m *memory) oldest() *Entry {
-	for {
-		s := m.oldestShard()
-		if s == nil {
-			return nil
-		}
-		if e := s.removeOldest(); e != nil {
-			return e
-		}
-	}
-}
-
-// oldestShard finds the shard with the least recently used entry, nil if all are empty.
-// The answer may be outdated at once: then another entry is evicted first, and the
-// accounting stays exact.
-func (m *memory) oldestShard() *shard {
-	var found *shard
-	var since uint64
-	for i := range m.shard {
-		s := &m.shard[i]
-		s.mu.Lock()
-		if _, e, ok := s.lru.GetOldest(); ok && (found == nil || e.used < since) {
-			found, since = s, e.used
-		}
-		s.mu.Unlock()
-	}
-	return found
-}
-
 // clear drops every entry and closes the arena, which ends with the last body.
 func (m *memory) clear() {
 	for i := range m.shard {
@@ -370,6 +374,7 @@ func (m *memory) clear() {
 		s.init()
 		s.mu.Unlock()
 		for _, e := range old {
+			m.policy.remove(e)
 			m.entries.Add(-1)
 			m.stored.release(e.body.cost)
 			e.body.release()
@@ -392,61 +397,45 @@ func (m *memory) stats() Stats {
 
 // shard is a part of the memory tier, under one lock.
 type shard struct {
-	mu  sync.Mutex
-	lru *simplelru.LRU[Key, *Entry] // in the order of Entry.used
-	// all has every entry, at Entry.at. A purge walks it in steps; it cannot walk the
-	// list, whose elements move with every hit.
+	mu      sync.Mutex
+	entries map[Key]*Entry
+	// all has every entry, at Entry.at. A purge walks it in steps; it cannot walk a map.
 	all    []*Entry
 	sketch sketch // of all requests for keys of this shard
 }
 
 func (s *shard) init() {
-	// simplelru requires a size, in entries. This cache is bounded in bytes.
-	s.lru, _ = simplelru.NewLRU[Key, *Entry](math.MaxInt, nil)
+	s.entries = make(map[Key]*Entry)
 	s.all = nil
 }
 
 func (s *shard) hasLocked(e *Entry) bool {
-	found, ok := s.lru.Peek(e.key)
-	return ok && found == e
+	return s.entries[e.key] == e
 }
 
-// addLocked adds e. Its key must have no entry: simplelru overwrites without a callback.
+// addLocked adds e. Its key must have no entry.
 func (s *shard) addLocked(e *Entry) {
 	e.at = int32(len(s.all)) // memory limits the number of entries far below an int32
 	s.all = append(s.all, e)
-	s.lru.Add(e.key, e)
+	s.entries[e.key] = e
 }
 
 // replaceLocked replaces old by e, which has the same key.
 func (s *shard) replaceLocked(old, e *Entry) {
 	e.at = old.at
 	s.all[e.at] = e
-	s.lru.Add(e.key, e)
+	s.entries[e.key] = e
 }
 
 // removeLocked removes e. The last entry of all takes its place.
 func (s *shard) removeLocked(e *Entry) {
-	s.lru.Remove(e.key)
+	delete(s.entries, e.key)
 	end := len(s.all) - 1
 	last := s.all[end]
 	last.at = e.at
 	s.all[last.at] = last
 	s.all[end] = nil
 	s.all = s.all[:end]
-}
-
-// removeOldest removes and returns the least recently used entry, or returns nil if the shard
-// is empty.
-func (s *shard) removeOldest() *Entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, e, ok := s.lru.GetOldest()
-	if !ok {
-		return nil
-	}
-	s.removeLocked(e)
-	return e
 }
 
 // stepSize is the number of entries that a purge visits while it holds a shard's lock.

@@ -23,32 +23,32 @@ func (w *env) fill(n int, fresh time.Duration) []Key {
 // costOfFilled is the cost of each object of fill.
 func costOfFilled(key Key) int64 { return cost(key, &Source{Size: 1000}) }
 
-// TestEvictionOrder: all shards together evict in the order of one list.
+// TestEvictionOrder: all shards together evict in the order of the lists: first the newest
+// entries, which are in the window, then those that had no hit, then those that had one.
 func TestEvictionOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newEnv(t, roomy)
+		w := newEnv(t, Config{Memory: 1 << 20, ObjectMax: 1 << 20})
 		keys := w.fill(300, time.Minute)
-		var used, unused []Key
+		var used, unused, newest []Key
 		for i, key := range keys {
-			if i%3 == 0 {
+			switch left := int64(len(keys) - i); {
+			case left*costOfFilled(key) <= w.memory.policy.windowLimit():
+				newest = append(newest, key)
+			case i%3 == 0:
 				w.wantEntry(key, true)
 				used = append(used, key)
-			} else {
+			default:
 				unused = append(unused, key)
 			}
 		}
-		elapse(time.Minute)
-		for _, key := range used[:10] { // expired, and asked for nevertheless
-			w.wantEntry(key, false)
-		}
-		want := append(append(unused, used[10:]...), used[:10]...)
+		want := append(append(newest, unused...), used...)
 		for i, key := range want {
-			e := w.memory.oldest()
-			if e == nil || string(e.Bytes()) != string(content(key, 1000)) {
+			e := w.memory.policy.anyOf(0)
+			if e == nil || e.key != key {
 				t.Fatalf("the entry evicted as number %d was not %v", i, key)
 			}
-			w.memory.evicted(e, reasonCapacity)
+			w.memory.evict(e, 0)
 		}
 	})
 }
@@ -63,7 +63,7 @@ func TestEvictionReasons(t *testing.T) {
 		fresh := Key{Object: "fresh one"}
 		w.all(t.Context(), fresh, w.good(fresh, 1000))
 		need := w.memory.held.limit - costOfFilled(keys[0]) + 1 // lets none of the three stay
-		if !w.memory.room(&w.memory.held, need) {
+		if !w.memory.room(0, need) {
 			t.Fatal("no room, though nothing is in use")
 		}
 		w.memory.held.release(need)
@@ -86,7 +86,7 @@ func TestReadingIsNoUse(t *testing.T) {
 		}
 		each := costOfFilled(keys[0])
 		need := w.memory.held.limit - 8*each // two must go
-		if !w.memory.room(&w.memory.held, need) {
+		if !w.memory.room(0, need) {
 			t.Fatal("no room")
 		}
 		for i, key := range keys {

@@ -19,7 +19,7 @@ func (m *model) grow(f *modelFetch, last bool, now time.Time) {
 		next := min(m.objectMax, 2*f.have, f.have+growStep)
 		n := bodyCost(next) - bodyCost(f.have)
 		switch {
-		case !f.full && f.have < m.objectMax && m.room(&m.held, m.limit, n, now):
+		case !f.full && f.have < m.objectMax && m.room(f.key.Space, n, now):
 			f.have = next
 			f.body.cost += n
 			continue
@@ -54,7 +54,7 @@ func (m *model) measure(f *modelFetch, now time.Time) *modelBody {
 	spare := bodyCost(f.have) - bodyCost(max(f.script.size, arena.PageSize))
 	m.held -= spare
 	f.body.cost -= spare
-	if n := f.script.cost(f.key); m.room(&m.held, m.limit, n, now) {
+	if n := f.script.cost(f.key); m.room(f.key.Space, n, now) {
 		return &modelBody{cost: n, refs: 1}
 	}
 	f.body.refs++

@@ -15,19 +15,24 @@ func (m *model) replace(f *modelFetch, now time.Time) {
 
 // look is an entry, whatever its age: being asked for is use.
 func (m *model) look(key Key) *modelEntry {
+	m.requests[key]++
 	e := m.entries[key]
 	if e != nil {
-		m.use(e)
+		e.shadow.use()
 	}
 	return e
 }
 
 // hit is a fresh entry, held.
 func (m *model) hit(key Key, now time.Time) *modelEntry {
-	e := m.look(key)
+	e := m.entries[key]
+	if e != nil {
+		e.shadow.use()
+	}
 	if e == nil || !e.isFresh(now) {
 		return nil
 	}
+	m.requests[key]++
 	e.body.refs++
 	return e
 }
@@ -63,7 +68,7 @@ func (m *model) put(f *modelFetch, body *modelBody, now time.Time) {
 	if old := m.entries[f.key]; old != nil {
 		m.remove(old, reasonReplaced)
 	}
-	if !m.room(&m.stored, m.capacity, body.cost, now) {
+	if !m.admit(f, body.cost, now) {
 		return
 	}
 	e := &modelEntry{
@@ -71,7 +76,8 @@ func (m *model) put(f *modelFetch, body *modelBody, now time.Time) {
 		while: f.script.while, fault: f.script.fault, byDefault: f.script.byDefault, purges: f.purges, space: f.space,
 	}
 	e.body.refs++
-	m.use(e)
+	e.shadow = shadowOf(e)
+	m.policy.add(e.shadow)
 	m.entries[f.key] = e
 }
 
@@ -110,9 +116,9 @@ func (m *model) elapse(now time.Time) (gone []*modelFetch) {
 	return gone
 }
 
-func (m *model) use(e *modelEntry) {
-	m.uses++
-	e.used = m.uses
+// shadowOf stands for e in the policy.
+func shadowOf(e *modelEntry) *Entry {
+	return &Entry{key: e.key, body: &body{cost: e.body.cost}}
 }
 
 func (m *model) release(b *modelBody) {
@@ -127,37 +133,49 @@ func (m *model) remove(e *modelEntry, reason string) {
 		return
 	}
 	delete(m.entries, e.key)
-	m.stored -= e.body.cost
+	m.policy.remove(e.shadow)
+	m.stored.release(e.body.cost)
 	m.evicted[reason]++
 	m.release(e.body)
 }
 
-// room adds n to a budget and evicts the least recently used entries, in use or not.
-func (m *model) room(used *int64, limit, n int64, now time.Time) bool {
-	if n > limit {
+// room adds n to held, and evicts entries for that, in use or not.
+func (m *model) room(by, n int64, now time.Time) bool {
+	if n > m.limit {
 		return false
 	}
-	for *used+n > limit {
-		old := m.oldest()
-		switch {
-		case old == nil:
+	for m.held+n > m.limit {
+		e := m.policy.anyOf(by)
+		if e == nil {
 			return false
-		case old.isFresh(now):
-			m.remove(old, reasonCapacity)
-		default:
-			m.remove(old, reasonExpired)
 		}
+		m.evict(e, by, now)
 	}
-	*used += n
+	m.held += n
 	return true
 }
 
-func (m *model) oldest() *modelEntry {
-	var old *modelEntry
-	for _, e := range m.entries {
-		if old == nil || e.used < old.used {
-			old = e
-		}
+// admit adds n to stored, and evicts entries for that, unless the policy rejects the object.
+func (m *model) admit(f *modelFetch, n int64, now time.Time) bool {
+	if n > m.capacity {
+		return false
 	}
-	return old
+	for a := (&admission{key: f.key, cost: n, promised: f.promised}); ; {
+		e, ok := m.policy.next(a, &m.stored)
+		if !ok || e == nil {
+			m.rejected += a.rejected
+			return ok
+		}
+		m.evict(e, f.key.Space, now)
+	}
+}
+
+func (m *model) evict(shadow *Entry, by int64, now time.Time) {
+	e := m.entries[shadow.key]
+	if !e.isFresh(now) {
+		m.remove(e, reasonExpired)
+		return
+	}
+	m.remove(e, reasonCapacity)
+	m.pushed[[2]int64{by, e.key.Space}]++
 }

@@ -6,10 +6,14 @@ import (
 
 // model defines the behaviour of a cache, one step at a time and without concurrency. It
 // is written to be read: a list that is searched from end to end in place of shards, and
-// plain numbers in place of counters. Every load returns at once; only bodies take time.
+// plain numbers in place of counters. Only which entry is evicted is decided by the code under
+// test, from these numbers: policy_test.go is about that. Every load returns at once; only bodies take time.
 type model struct {
 	capacity, limit, objectMax int64
-	held, stored               int64
+	held                       int64
+	stored                     budget
+	policy                     policy // the one under test, with the model's figures
+	requests                   map[Key]int
 	entries                    map[Key]*modelEntry
 	fetches                    map[Key]*modelFetch
 	live                       []*modelFetch // in the table or not, in the order of their beginning
@@ -17,7 +21,9 @@ type model struct {
 	marks                      map[Key]time.Time // hit-for-pass until then
 	negative                   map[Key]time.Time // absent until then
 	evicted                    map[string]int
-	uses, purges, refreshes    int
+	purges, refreshes          int
+	rejected                   int
+	pushed                     map[[2]int64]int
 }
 
 type modelSpace struct {
@@ -45,7 +51,7 @@ type modelEntry struct {
 	expires      time.Time
 	while, fault time.Duration
 	byDefault    bool // while is
-	used         int
+	shadow       *Entry
 	purges       int // before its fetch began
 	space        *modelSpace
 	purged       modelMark
@@ -75,6 +81,7 @@ type modelFetch struct {
 	gone      int64 // bytes that the source had given when there was no more room
 	tail      error // the end of the rest
 	waiters   int
+	promised  bool
 	end       error // nil while it goes on, io.EOF when it is complete
 	abandoned bool  // or replaced, or purged
 
@@ -124,12 +131,16 @@ func (f *modelFetch) published() int64 {
 }
 
 func newModel(capacity, limit, objectMax int64) *model {
-	return &model{
+	m := &model{
 		capacity: capacity, limit: limit, objectMax: objectMax,
 		entries: make(map[Key]*modelEntry), fetches: make(map[Key]*modelFetch),
 		spaces: make(map[int64]*modelSpace), marks: make(map[Key]time.Time), negative: make(map[Key]time.Time),
-		evicted: map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0, reasonPurged: 0, reasonGone: 0},
+		evicted:  map[string]int{reasonCapacity: 0, reasonExpired: 0, reasonReplaced: 0, reasonPurged: 0, reasonGone: 0},
+		requests: make(map[Key]int), pushed: make(map[[2]int64]int),
 	}
+	m.stored.limit = capacity
+	m.policy.init(capacity, func(key Key) int { return min(m.requests[key], sketchCounterMax) })
+	return m
 }
 
 // end is until when e is fresh, if it is not purged or was then.
@@ -191,6 +202,7 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 		if e := old.old; e != nil && e.servableStale(now) {
 			return stored(e, now)
 		}
+		m.requests[key]++
 		old.waiters++
 		old.body.refs++
 		return modelOutcome{status: Collapsed, fetch: old}
@@ -284,13 +296,14 @@ func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
 	if f.script.unknown {
 		cost, f.have = unknownCost(f.key, f.script), growFirst
 	}
-	if !keeps || !m.room(&m.held, m.limit, cost, now) {
+	if !keeps || !m.room(f.key.Space, cost, now) {
 		if f.old != nil {
 			m.remove(f.old, reasonReplaced)
 		}
 		m.cleanup(f)
 		return o
 	}
+	f.promised = m.policy.admits(f.key, cost, &m.stored)
 	f.body = &modelBody{cost: cost, refs: 1 + f.waiters}
 	m.fetches[f.key], m.live = f, append(m.live, f)
 	o.fetch = f
@@ -344,7 +357,9 @@ func (m *model) renewed(old *modelEntry, s script, now time.Time) {
 		key: old.key, body: old.body, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault, byDefault: s.byDefault,
 		purges: m.purges, space: m.space(old.key),
 	}
-	m.use(e)
+	e.shadow = shadowOf(e)
+	e.shadow.hits.Store(old.shadow.hits.Load())
+	m.policy.renew(old.shadow, e.shadow)
 	m.entries[e.key] = e
 }
 

@@ -16,6 +16,8 @@ type outcome struct {
 	status Status    // of entry
 	stored bool      // entry is in memory
 	body   *body     // being filled
+	// promised says that the object will be stored when it is complete: readers are told so.
+	promised bool
 	// measured and compacted are the Meta and the body of the entry if the size was not
 	// known; only commit reads them.
 	measured  any
@@ -218,9 +220,10 @@ func (f *fetch) newBody(src *Source) *body {
 		return nil
 	}
 	n := cost(f.key, src)
-	if !c.memory.fetchRoom(n) {
+	if !c.memory.fetchRoom(f.key.Space, n) {
 		return nil
 	}
+	f.promised = c.memory.policy.admits(f.key, n, &c.memory.stored)
 	b := f.bodyFor(src, n)
 	c.memory.filling.Add(n)
 	b.pin()
@@ -231,7 +234,7 @@ func (f *fetch) newBody(src *Source) *body {
 func (f *fetch) bodyFor(src *Source, cost int64) *body {
 	m := f.cache.memory
 	if src.Size < 0 {
-		return newGrowingBody(m, cost)
+		return newGrowingBody(m, f.key.Space, cost)
 	}
 	return newBody(&m.held, m.arena, int(src.Size), cost)
 }
@@ -329,7 +332,7 @@ func (f *fetch) store(e *Entry) {
 		m.evicted(old, reasonReplaced)
 	}
 	c.dropFile(f.key, reasonReplaced)
-	room := m.room(&m.stored, e.body.cost)
+	room := m.admit(f.key, e.body.cost, f.promised)
 	c.mu.Lock()
 	inTable = c.fetches[f.key] == f // a purge may have removed f
 	put := room && inTable
@@ -339,7 +342,7 @@ func (f *fetch) store(e *Entry) {
 	f.removeLocked()
 	c.mu.Unlock()
 	if room && !put {
-		m.stored.release(e.body.cost)
+		m.refund(f.key, e.body.cost)
 	}
 	if inTable && c.disk != nil && m.requests(f.key) > 1 {
 		c.save(e, put)

@@ -114,9 +114,9 @@ func (m *memory) relieve() bool {
 	return m.relief(pinned, limit) != NoRelief || pinned > limit/3*2 && m.filling.Load() > pinned/2
 }
 
-// fetchRoom reserves n bytes of held for a fetch. It ends slow readers if they have more
+// fetchRoom reserves n bytes of held for a fetch of the space by. It ends slow readers if they have more
 // than their share, and evicts entries otherwise.
-func (m *memory) fetchRoom(n int64) bool {
+func (m *memory) fetchRoom(by, n int64) bool {
 	if m.held.reserve(n) {
 		return true
 	}
@@ -139,11 +139,11 @@ func (m *memory) fetchRoom(n int64) bool {
 		if soon {
 			continue
 		}
-		e := m.oldest()
+		e := m.policy.anyOf(by)
 		if e == nil {
 			return false
 		}
-		m.evicted(e, reasonFor(e))
+		m.evict(e, by)
 	}
 }
 

@@ -111,7 +111,7 @@ func TestFetchRoom(t *testing.T) {
 				w.memory.remove(slow, reasonPurged)
 				need := w.memory.held.limit - 9*costOfFilled(keys[0])
 				begun := time.Now()
-				if !w.memory.fetchRoom(need) {
+				if !w.memory.fetchRoom(0, need) {
 					t.Fatal("no room")
 				}
 				if waited := time.Since(begun); waited != tc.waits {

@@ -9,7 +9,8 @@ import (
 // place there. Its file stays, so that it can leave memory without being written again.
 func (c *Cache) promote(e *Entry) {
 	m := c.memory
-	if e.body.length() > m.objectMax || m.stored.used.Load()+e.memoryCost() > m.stored.limit || !e.promoting.CompareAndSwap(false, true) {
+	if e.body.length() > m.objectMax || !m.policy.deserves(e.key, e.memoryCost(), &m.stored) ||
+		!e.promoting.CompareAndSwap(false, true) {
 		return
 	}
 	e.body.retain(1)
@@ -29,7 +30,7 @@ func (e *Entry) memoryCost() int64 {
 func (c *Cache) copyToMemory(m *move, e *Entry) {
 	defer e.promoting.Store(false)
 	defer e.Release()
-	if !e.fresh(time.Now()) || !c.memory.fetchRoom(e.memoryCost()) {
+	if !e.fresh(time.Now()) || !c.memory.fetchRoom(e.key.Space, e.memoryCost()) {
 		return
 	}
 	b := newBody(&c.memory.held, c.memory.arena, int(e.body.length()), e.memoryCost())
@@ -39,11 +40,11 @@ func (c *Cache) copyToMemory(m *move, e *Entry) {
 		return
 	}
 	b.finish(nil)
-	if !c.memory.room(&c.memory.stored, b.cost) {
+	if !c.memory.admit(e.key, b.cost, true) {
 		return
 	}
 	if !c.replaceFile(m, e, e.inMemory(b)) {
-		c.memory.stored.release(b.cost)
+		c.memory.refund(e.key, b.cost)
 		return
 	}
 	c.disk.cfg.Recorder.Promoted(1)

@@ -240,7 +240,7 @@ func followingReader(w waiter) *Reader {
 	if w.first {
 		r.Status = Miss
 	}
-	r.Stores = f.body.writer != nil || cost(f.key, f.source) <= f.cache.memory.stored.limit
+	r.Stores = f.body.writer != nil || f.promised
 	r.body, r.fetch = f.body, f
 	return r
 }

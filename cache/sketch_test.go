@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -12,8 +13,7 @@ import (
 // too high while there are more counters than keys.
 func TestSketchCounts(t *testing.T) {
 	t.Parallel()
-	s, seed := newSketch(16<<10), maphash.MakeSeed()
-	s.sample = 1 << 30
+	s, seed := newSketch(16<<10, newAging(1<<30, new(atomic.Int64))), maphash.MakeSeed()
 	exact, rnd := make(map[int]int), rand.New(rand.NewPCG(1, 0))
 	for range 10_000 {
 		n := int(rnd.ExpFloat64() * 1000)
@@ -35,24 +35,32 @@ func TestSketchCounts(t *testing.T) {
 	}
 }
 
-// TestSketchAges: after a sample of other requests an estimate is halved, and it ends at 0.
+// TestSketchAges: after a sample of requests, which grows with the number of entries, the
+// estimates of all sketches are halved, also of one that gets no requests.
 func TestSketchAges(t *testing.T) {
 	t.Parallel()
-	s, seed := newSketch(4<<10), maphash.MakeSeed()
-	h := maphash.Comparable(seed, -1)
-	for range sketchCounterMax + 5 {
-		s.add(h)
-	}
-	for _, want := range []int{15, 7, 3, 1, 0} {
-		if got := s.count(h); got != want {
-			t.Fatalf("an estimate of %d, want %d", got, want)
+	for _, row := range []struct{ entries, first int64 }{{0, 1024}, {100, 2528}, {200, 5024}, {1 << 20, 8192}} {
+		entries := new(atomic.Int64)
+		entries.Store(row.entries)
+		aging := newAging(4<<10, entries)
+		idle, busy, h := newSketch(2<<10, aging), newSketch(2<<10, aging), maphash.String(maphash.MakeSeed(), "a")
+		for range sketchCounterMax + 5 {
+			idle.add(h)
 		}
-		s.halve()
-	}
-	for i := range 100 * s.sample {
-		s.add(maphash.Comparable(seed, i))
-		if s.requests >= s.sample {
-			t.Fatalf("%d requests since the last halving, want fewer than %d", s.requests, s.sample)
+		n := int64(0)
+		for _, want := range []int{15, 7, 3, 1, 0} {
+			if got := idle.count(h); got != want {
+				t.Fatalf("an estimate of %d after %d requests for others, want %d", got, n, want)
+			}
+			for start := aging.halvings.Load(); aging.halvings.Load() == start; n++ {
+				busy.add(h)
+			}
+			if want == 15 && n != row.first {
+				t.Errorf("the first halving with %d entries is after %d requests, want %d", row.entries, n, row.first)
+			}
+		}
+		if got, want := n, row.first+4*(row.first/2); got < want-5*agingStep || got > want+5*agingStep {
+			t.Errorf("five halvings after %d requests, want about %d", got, want)
 		}
 	}
 }
@@ -89,7 +97,7 @@ func TestRequests(t *testing.T) {
 }
 
 func BenchmarkSketchAdd(b *testing.B) {
-	s := newSketch(1 << 20)
+	s := newSketch(1<<20, newAging(1<<20, new(atomic.Int64)))
 	keys := make([]uint64, 1<<16)
 	seed := maphash.MakeSeed()
 	for i := range keys {
