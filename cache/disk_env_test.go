@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -339,10 +338,4 @@ func (r *diskRecorder) count(what string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.n[what]
-}
-
-func (r *diskRecorder) all() map[string]int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.n)
 }

@@ -25,7 +25,6 @@ type memFS struct {
 	root  *inode
 	locks map[string]bool
 	open  int // files
-	calls map[string]int
 }
 
 // inode is a file, or a folder if names is set.
@@ -35,7 +34,7 @@ type inode struct {
 }
 
 func newMemFS() *memFS {
-	return &memFS{root: &inode{names: map[string]*inode{}}, locks: map[string]bool{}, calls: map[string]int{}}
+	return &memFS{root: &inode{names: map[string]*inode{}}, locks: map[string]bool{}}
 }
 
 // clone is the file system as a process finds it that starts after a crash of the present one.
@@ -62,7 +61,6 @@ func (n *inode) clone() *inode {
 func (f *memFS) begin(op, name string) error {
 	f.mu.Lock()
 	hook := f.hook
-	f.calls[op]++
 	f.mu.Unlock()
 	var err error
 	if hook != nil {
@@ -79,13 +77,6 @@ func (f *memFS) setHook(hook func(op, name string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hook = hook
-}
-
-// count is how many operations of a kind there were.
-func (f *memFS) count(op string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.calls[op]
 }
 
 // find returns the folder of name, and the file.

@@ -105,7 +105,7 @@ func TestDiskPurgeAfterRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			both(t, func(t *testing.T, w *diskEnv, size object) {
+			both(t, func(_ *testing.T, w *diskEnv, size object) {
 				o := o
 				o.Size = size.Size
 				w.put(keyA, o)
@@ -170,7 +170,7 @@ func TestDiskRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			both(t, func(t *testing.T, w *diskEnv, o object) {
+			both(t, func(_ *testing.T, w *diskEnv, o object) {
 				w.putFile(keyA, o)
 				change(w)
 				w.want(keyA, newer(o), Miss, w.load(keyA, newer(o)))
@@ -182,7 +182,7 @@ func TestDiskRefuses(t *testing.T) {
 			})
 		})
 	}
-	both(t, func(t *testing.T, w *diskEnv, o object) {
+	both(t, func(_ *testing.T, w *diskEnv, o object) {
 		w.bare = true
 		w.want(keyA, o, Miss, w.load(keyA, o))
 		w.want(keyA, o, []Status{Miss, Hit}[b2i(o.Size == small.Size)], w.load(keyA, o))

@@ -132,6 +132,7 @@ func (w *env) checkBalance() {
 		w.t.Errorf("held %d, stored %d, entries %d; the entries are %d with %d bytes",
 			st.Bytes, w.memory.stored.used.Load(), st.Entries, count, sum)
 	}
+	w.checkDisk()
 	if st.Pinned != 0 || w.memory.filling.Load() != 0 {
 		w.t.Errorf("%d bytes pinned, %d being filled at rest", st.Pinned, w.memory.filling.Load())
 	}
@@ -146,6 +147,34 @@ func (w *env) checkBalance() {
 	if len(w.fetches) != 0 || w.refreshes != 0 || w.memory.reserved.used.Load() != 0 {
 		w.t.Errorf("%d fetches left in the table, %d renewals, %d bytes reserved", len(w.fetches), w.refreshes, w.memory.reserved.used.Load())
 	}
+}
+
+// checkDisk is the part of checkBalance for the disk tier.
+func (w *env) checkDisk() {
+	w.t.Helper()
+	if w.disk == nil {
+		return
+	}
+	var sum int64
+	for _, e := range w.files.entries() {
+		sum += e.body.cost
+		if refs := e.body.refs.Load(); refs != 1 {
+			w.t.Errorf("an entry on disk has %d holders at rest, want 1", refs)
+		}
+	}
+	if held, pinned := w.files.held.used.Load(), w.files.held.bytes.Load(); held != sum || pinned != 0 {
+		w.t.Errorf("the open files hold %d bytes, of them %d pinned; the entries are %d", held, pinned, sum)
+	}
+	w.saver.mu.Lock()
+	if len(w.saver.pending) != 0 || w.saver.bytes != 0 {
+		w.t.Errorf("%d entries with %d bytes wait to be written at rest", len(w.saver.pending), w.saver.bytes)
+	}
+	w.saver.mu.Unlock()
+	w.mu.Lock()
+	if len(w.moves) != 0 || w.moving != 0 {
+		w.t.Errorf("%d moves, %d of them in the table, at rest", w.moving, len(w.moves))
+	}
+	w.mu.Unlock()
 }
 
 // testBody counts itself in its env and notices a second Close, a Close during a

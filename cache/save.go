@@ -233,14 +233,15 @@ func (c *Cache) writeEntry(x *saving, e *Entry) {
 // it did: see memory.renew. The file of old gets the metadata too.
 func (c *Cache) renew(old, e *Entry, purged *mark) bool {
 	e.saved.Store(queued) // until it is known whether there is a file
-	renewed := false
+	renew := c.memory.renew
 	if old.OnDisk() {
-		renewed = c.files.renew(old, e, purged)
-	} else {
-		renewed = c.memory.renew(old, e, purged)
+		renew = c.files.renew
 	}
-	if !renewed || c.disk == nil {
-		return renewed
+	if !renew(old, e, purged) {
+		return false
+	}
+	if c.disk == nil {
+		return true
 	}
 	c.saver.cancelSave(e.key) // old is being written
 	if old.saved.Load() != written {
