@@ -316,7 +316,7 @@ func (o *tierOperator) purge() {
 
 func (o *tierOperator) evict() {
 	for range 1 + o.rnd.IntN(3) {
-		if e := o.memory.oldest(); e != nil {
+		if e := o.memory.removeKey(o.key()); e != nil {
 			o.memory.evicted(e, reasonCapacity)
 		}
 	}

@@ -180,6 +180,9 @@ func (s *saver) close() {
 				s.release(x, e)
 			}
 		default:
+			s.mu.Lock()
+			clear(s.pending)
+			s.mu.Unlock()
 			return
 		}
 	}
