@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -328,12 +329,11 @@ func (m *model) keep() {
 	synctest.Wait()
 	for k := range m.versions {
 		if k.Space == dead {
-			m.drop(k)
-			if !m.crashed { // else the folder may come back, and its marks are forgotten
-				m.versions[k] = nil
-			}
+			m.versions[k] = nil // and no power cut brings it back
 		}
 	}
+	// The marks go too: an id of a space never returns, so that nobody asks for what is stored there later.
+	m.marks = slices.DeleteFunc(m.marks, func(p Mark) bool { return p.Space == dead })
 }
 
 func (m *model) reopen() {
