@@ -189,6 +189,7 @@ func (b *body) fill(from io.Reader) error {
 				// arrives. Without the yield, a fetch whose bytes have all
 				// arrived would run to its end first on a host with few cores.
 				runtime.Gosched()
+				ready = b.prepare(n)
 			}
 		}
 		switch {
