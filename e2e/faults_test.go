@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ var quickOrigin = []string{
 // can fail. No client gets a wrong picture or learns where it is stored, and nothing
 // is left: no cache entry, goroutine, body or connection. When S3 works again, so
 // does the server. Each table has its own server, because the tables wait for
-// deadlines.
+// deadlines. With IXMAGE_FAULTS=all, each runs a second time with a disk tier.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, table := range map[string]func(*faultEnv){
@@ -46,14 +47,25 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ca := newAuthority(t)
-			f := newFaultEnv(t, startTrusting(t, ca, quickOrigin...))
-			f.ca = ca
-			before := f.gauge()
-			table(f)
-			f.checkLeft(before)
+			runFaults(t, table)
 		})
+		if name == "headers" || os.Getenv("IXMAGE_FAULTS") == "all" {
+			t.Run(name+" with a disk tier", func(t *testing.T) {
+				t.Parallel()
+				runFaults(t, table, "--cache-disk", "64MiB", "--cache-disk-object-max", "1MiB")
+			})
+		}
 	}
+}
+
+func runFaults(t *testing.T, table func(*faultEnv), args ...string) {
+	t.Helper()
+	ca := newAuthority(t)
+	f := newFaultEnv(t, startTrusting(t, ca, append(args, quickOrigin...)...))
+	f.ca = ca
+	before := f.gauge()
+	table(f)
+	f.checkLeft(before)
 }
 
 // bodies is the table of faults of bodies and statuses. The bytes that the cache
