@@ -192,6 +192,7 @@ func (c *Cache) Hit(key Key, now time.Time) (*Entry, bool) {
 	if e == nil {
 		if e = c.files.hit(key, now); e != nil {
 			e.body.file.Touch()
+			c.memory.request(key) // which decides whether it is promoted
 			c.disk.hits.Add(1)
 			c.promote(e)
 		}
