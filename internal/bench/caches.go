@@ -78,8 +78,8 @@ http {
 }
 `
 
-// cachedFiles has nginx keep files open.
-const cachedFiles = "open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h;"
+// cachedFiles has nginx keep as many files open as ixmage does at most.
+const cachedFiles = "open_file_cache max=8192 inactive=1h; open_file_cache_valid 1h;"
 
 // startHeldNginx runs nginx so that it keeps to its budget. Its manager sleeps up to ten
 // seconds, in which the cache grows without limit, unless a cache that it manages has an
