@@ -50,17 +50,9 @@ http {
   uwsgi_temp_path %[1]s/uwsgi;
   scgi_temp_path %[1]s/scgi;
   proxy_cache_path %[1]s/cache levels=1:2 keys_zone=bench:16m max_size=%[7]d inactive=1h use_temp_path=off %[8]s;
-  proxy_cache_path %[1]s/tick keys_zone=tick:1m inactive=1s use_temp_path=off;
   upstream origin { server %[3]s; keepalive 64; keepalive_requests 1000000000; }
   server {
     listen %[2]s backlog=4096;
-    location = /-tick {
-      proxy_pass http://%[2]s/-blank;
-      proxy_cache tick;
-      proxy_cache_key $request_id;
-      proxy_cache_valid 200 1s;
-    }
-    location = /-blank { return 200 "x"; }
     location / {
       proxy_pass http://origin;
       proxy_http_version 1.1;
@@ -81,13 +73,11 @@ http {
 // cachedFiles has nginx keep as many files open as ixmage does at most.
 const cachedFiles = "open_file_cache max=8192 inactive=1h; open_file_cache_valid 1h;"
 
-// startHeldNginx runs nginx so that it keeps to its budget. Its manager sleeps up to ten
-// seconds, in which the cache grows without limit, unless a cache that it manages has an
-// entry that is unused for longer than "inactive". So a second cache gets an entry twice
-// a second, and drops it a second later.
+// startHeldNginx runs nginx so that it keeps to its budget. Its cache manager sleeps up to
+// ten seconds, in which the cache grows without limit, but it begins with a look at the
+// cache. So it is ended twice a second, and nginx starts another.
 func (e *env) startHeldNginx(ctx context.Context) (*server, error) {
 	eager := *e
-	eager.budget = e.budget * 85 / 100 // between two wakes it grows by about as much again
 	eager.manager = "manager_files=100000 manager_threshold=1s manager_sleep=10ms"
 	s, err := eager.startNginx(ctx, "on")
 	if err != nil {
@@ -97,20 +87,24 @@ func (e *env) startHeldNginx(ctx context.Context) (*server, error) {
 	var group sync.WaitGroup
 	s.beforeStop = func() { cancel(); group.Wait() }
 	group.Go(func() {
-		tick := time.NewTicker(time.Second / 2)
-		defer tick.Stop()
-		for ctx.Err() == nil {
-			select {
-			case <-tick.C:
-				// A failure only delays the manager, which "held" shows.
-				_, _, _ = fetch(ctx, "http://"+s.addr+"/-tick")
-			case <-ctx.Done():
-			}
+		for waitUntil(ctx, time.Now().Add(time.Second/2)) {
+			endCacheManager(s.child.Pid())
 		}
 	})
-	// The manager found both caches empty when it began, and sleeps once more.
-	waitUntil(ctx, time.Now().Add(11*time.Second))
 	return s, nil
+}
+
+// endCacheManager ends that of an nginx. A failure leaves it asleep, which "held" shows.
+func endCacheManager(nginx int) {
+	children, err := childrenByParent()
+	if err != nil {
+		return
+	}
+	for _, pid := range children[nginx] {
+		if strings.HasPrefix(readText(fmt.Sprintf("/proc/%d/cmdline", pid)), "nginx: cache manager") {
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+		}
+	}
 }
 
 func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) {

@@ -27,7 +27,7 @@ const (
 	nameNginx   = "nginx"      // sendfile on
 	nameCopying = "nginx-copy" // sendfile off
 	nameVarnish = "varnish"
-	// nameHeld is nginx with a manager that wakes every second.
+	// nameHeld is nginx with a cache manager that is awake.
 	nameHeld = "nginx-held"
 )
 
