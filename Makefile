@@ -59,6 +59,7 @@ test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 20
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk
 	go run ./internal/bench -plots bin/plots -o bin/bench.md
+	@$(MAKE) --no-print-directory bench-hitratio
 
 # A module of its own: the other caches stay out of the product's go.mod.
 bench-hitratio: ## Compare the hit ratio of the memory tier with LRU, 2Q, ARC and otter
