@@ -60,21 +60,22 @@ type costRow struct {
 // TestCost limits the system calls, page faults and allocations of hits and misses of the
 // shipped binary. Misses are counted with the cache off, while new objects fill it, and while
 // every miss evicts: memory is used again in the first and the last of these. The limits of
-// faults and allocations are about one and a half times the usual counts, those of calls two
+// faults leave room for some pages of stacks and heap, those of allocations are a quarter above
+// the usual counts, those of calls two
 // to three times, because calls depend on how S3's bytes arrive.
 func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 	for _, row := range []costRow{
 		{
 			size: 4 << 10, memory: "256KiB", hit: counts{5, 1, 30},
-			off: counts{14, 2, 600}, cold: counts{14, 4, 600}, full: counts{14, 2, 600},
+			off: counts{14, 4, 600}, cold: counts{14, 6, 600}, full: counts{14, 4, 600},
 		},
 		{
 			size: 64 << 10, memory: "4MiB", hit: counts{7, 1, 30},
-			off: counts{20, 2, 600}, cold: counts{20, 24, 600}, full: counts{20, 2, 600},
+			off: counts{20, 6, 600}, cold: counts{20, 28, 600}, full: counts{20, 6, 600},
 		},
 		{
 			size: 1 << 20, memory: "48MiB", hit: counts{8, 1, 30},
-			off: counts{60, 4, 600}, cold: counts{60, 320, 600}, full: counts{60, 4, 600},
+			off: counts{60, 10, 600}, cold: counts{60, 320, 600}, full: counts{60, 10, 600},
 		},
 	} {
 		for state, most := range map[string]counts{"off": row.off, "cold": row.cold, "full": row.full} {
