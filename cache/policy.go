@@ -291,13 +291,20 @@ func (p *policy) anyOf(by int64) *Entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, v := p.oldestInWindowLocked(by), p.victimLocked(by)
-	if e == nil || v != nil && p.estimate(e.key) > p.estimate(v.key) {
+	if e == nil || v != nil && !p.lessWantedLocked(e, v) {
 		e = v
 	}
 	if e != nil {
 		p.moveLocked(e, unlisted)
 	}
 	return e
+}
+
+// lessWantedLocked reports whether e is requested more seldom than v. Of two that are requested as
+// often, the smaller one is worth its memory more.
+func (p *policy) lessWantedLocked(e, v *Entry) bool {
+	re, rv := p.estimate(e.key), p.estimate(v.key)
+	return re < rv || re == rv && e.body.cost >= v.body.cost
 }
 
 func (p *policy) oldestInWindowLocked(by int64) *Entry {
