@@ -38,6 +38,8 @@ type tierOperator struct {
 	rnd    *rand.Rand
 	source map[Key]*tierObject
 	wg     sync.WaitGroup // of requests
+
+	logged sync.Mutex // guards log
 	log    []string
 }
 
@@ -92,7 +94,9 @@ func (o *tierOperator) operate(steps int) {
 			synctest.Wait()
 		}
 		if o.t.Failed() {
+			o.logged.Lock()
 			o.t.Log(o.log[max(0, len(o.log)-40):])
+			o.logged.Unlock()
 			break
 		}
 	}
@@ -107,6 +111,8 @@ func (o *tierOperator) operate(steps int) {
 }
 
 func (o *tierOperator) notef(format string, args ...any) {
+	o.logged.Lock()
+	defer o.logged.Unlock()
 	o.log = append(o.log, fmt.Sprintf("\n%s "+format, append([]any{time.Now().Format("15:04:05.000")}, args...)...))
 }
 
