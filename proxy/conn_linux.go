@@ -370,7 +370,8 @@ func (c *conn) trySendDisk(fd uintptr) bool {
 // compared.
 func (c *conn) sendChunk(fd uintptr) (stop, done bool) {
 	if len(c.held) > 0 {
-		return c.trySendHeld(fd), len(c.held) > 0
+		stop = c.trySendHeld(fd)
+		return stop, len(c.held) > 0
 	}
 	file, at, _ := c.disk.disk.File()
 	off, length := at+c.off, min(c.left, diskSend)

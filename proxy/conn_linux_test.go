@@ -167,6 +167,42 @@ func TestInMemory(t *testing.T) {
 	}
 }
 
+// A range that the disk is still to fill is not in memory: a call that the scheduler does not
+// watch would wait for it, and a collection of garbage for the call.
+func TestInMemoryWhileRead(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	must(t, err)
+	defer f.Close()
+	_, err = f.Write(make([]byte, 8*size))
+	must(t, err)
+	must(t, f.Sync())
+	fd := int(f.Fd())
+	for range 5 {
+		must(t, unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED))
+		if inMemory(fd, 0, size) {
+			t.Skip("SKIPPED: the file system is in memory")
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = unix.Pread(fd, make([]byte, size), 0)
+		}()
+		for ended := false; !ended && !inMemory(fd, 0, size); {
+			select {
+			case <-done:
+				ended = true
+			default:
+			}
+		}
+		if _, err := unix.Preadv2(fd, [][]byte{make([]byte, 1)}, size-1, unix.RWF_NOWAIT); errors.Is(err, unix.EAGAIN) {
+			t.Error("a range that is still being read is said to be in memory")
+		}
+		<-done
+	}
+}
+
 // Files of the disk tier that the kernel has not in memory are read from disk.
 func TestDiskHitsFromDisk(t *testing.T) {
 	t.Parallel()

@@ -68,15 +68,42 @@ func sendFile(fd uintptr, file int, off *int64, length int) (int, syscall.Errno)
 }
 
 // inMemory reports whether the kernel has a range of a file in memory, so that a read of it
-// does not wait for the disk. It is false if the kernel cannot tell: cachestat came with Linux 6.5.
+// does not wait for the disk. It is false if the kernel cannot tell: cachestat came with Linux
+// 6.5, and not all file systems have RWF_NOWAIT.
+//
+// cachestat also counts pages that the disk is still to fill, because another request reads
+// them or the kernel reads ahead. It fills those of one read together, so that one byte of each
+// readPart is asked for, too.
 func inMemory(file int, off int64, length int) bool {
 	var s unix.Cachestat_t
 	r := unix.CachestatRange{Off: uint64(off), Len: uint64(length)}
 	//nolint:gosec // package unix tells the scheduler of it
 	_, _, e := unix.RawSyscall6(
 		unix.SYS_CACHESTAT, uintptr(file), uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&s)), 0, 0, 0)
-	first, last := off/pageSize, (off+int64(length)-1)/pageSize
-	return e == 0 && int64(s.Cache) == last-first+1
+	last := off + int64(length) - 1
+	if e != 0 || int64(s.Cache) != last/pageSize-off/pageSize+1 {
+		return false
+	}
+	for at := off; at < last; at += readPart {
+		if !readsAtOnce(file, at) {
+			return false
+		}
+	}
+	return readsAtOnce(file, last)
+}
+
+// readPart is less than the kernel reads from a disk at a time when it reads ahead.
+const readPart = 32 << 10
+
+// readsAtOnce reports whether a byte of a file can be read without waiting for the disk.
+func readsAtOnce(file int, off int64) bool {
+	var b byte
+	v := unix.Iovec{Base: &b}
+	v.SetLen(1)
+	//nolint:gosec // package unix tells the scheduler of it
+	n, _, e := unix.RawSyscall6(
+		unix.SYS_PREADV2, uintptr(file), uintptr(unsafe.Pointer(&v)), 1, uintptr(off), 0, unix.RWF_NOWAIT)
+	return e == 0 && n == 1
 }
 
 var pageSize = int64(os.Getpagesize())
