@@ -48,7 +48,7 @@ func newBody(x *exchange, f *representation, part byteRange) *body {
 	if f.onlyRange {
 		// The reader's first byte is the first byte of the range.
 		b.base = part.first
-	} else if r, ok := f.reader.(*cache.Reader); b.end < f.obj.size && !(ok && r.OnDisk()) {
+	} else if r, ok := f.reader.(*cache.Reader); b.end < f.obj.size && (!ok || !r.OnDisk()) {
 		b.completeSize = f.obj.size
 	}
 	if c, ours := b.conn.(*conn); ours {
@@ -210,7 +210,8 @@ type memoryBody struct {
 
 	// Instead of data and file:
 	disk *cache.Reader
-	size int64 // from offset on
+	size int64     // from offset on
+	key  cache.Key // of an object whose file may turn out to be damaged
 }
 
 // fileMin is the size from which sendfile is cheaper than copying: below it, a
@@ -237,11 +238,32 @@ func (m *memoryBody) WriteTo(io.Writer) (int64, error) {
 		return n, nil
 	case errors.As(err, &unreadable):
 		m.disk.Spoil()
-		m.x.broken, m.x.err = true, err
-		return n, err
+		return m.sendRest(n, err)
 	}
 	m.x.aborted = true
 	return n, errors.Join(errClientGone, err)
+}
+
+// sendRest continues a body after its first n bytes with the same version from S3, because its
+// file cannot be read. It cuts the answer with the error of the file if S3 does not have that
+// version.
+func (m *memoryBody) sendRest(n int64, unreadable error) (int64, error) {
+	x, p, off, end := m.x, m.x.proxy, m.offset+n, m.offset+m.size
+	x.broken, x.err = true, unreadable
+	if m.key == (cache.Key{}) || strongTag(m.obj.etag) == "" {
+		return n, unreadable
+	}
+	w := rangeRequest{route: x.route, key: m.key, obj: m.obj, byteRange: byteRange{off, end - 1}}
+	rest, err := p.cache.Stream(p.base, m.key, p.loadRange(w))
+	if err != nil {
+		return n, errors.Join(unreadable, err)
+	}
+	x.broken, x.err = false, nil
+	m.disk.Close()
+	x.reader = rest
+	b := &body{x: x, conn: m.conn, reader: rest, base: off, off: off, end: end}
+	k, err := b.WriteTo(nil)
+	return n + k, err
 }
 
 // Close does nothing: the exchange releases the bytes.

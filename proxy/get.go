@@ -28,6 +28,7 @@ type representation struct {
 	// rest fetches the bytes from an offset on, if the object outgrows the cache or cannot be
 	// written to disk: see cache.ErrOutgrown.
 	rest func(off int64) (chunkReader, error)
+	key  cache.Key // names the object if it is on disk
 }
 
 // get answers GET and HEAD of /{alias}/{key}.
@@ -91,7 +92,7 @@ func (p *Proxy) serveHit(x *exchange, ck cache.Key, e *cache.Entry, cond *condit
 	}
 	obj := e.Meta.(*object)
 	l := obj.lines(e.Stored, e.Expires, x.start)
-	f := &representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes()}
+	f := &representation{obj: obj, age: l.age, status: l.status, whole: e.Bytes(), key: ck}
 	if e.OnDisk() && !x.fromDisk(f, e, cond) {
 		x.reader.Close()
 		x.reader, x.entry = nil, nil
@@ -203,6 +204,7 @@ func (p *Proxy) leaveUnread(ck cache.Key, r *cache.Reader, earned bool) {
 // client without chunks (HTTP/1.0) has to wait for the end of an object of unknown length.
 func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*representation, error) {
 	f := representationOf(r, time.Now())
+	f.key = ck
 	_, filling := r.Filling() // the disk may fail
 	if f.obj.size >= 0 && !filling || !x.fc.IsGet() {
 		return f, nil

@@ -54,7 +54,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	}
 	switch {
 	case ok:
-		x.entry, f = e, &representation{obj: e.Meta.(*object), whole: e.Bytes()}
+		x.entry, f = e, &representation{obj: e.Meta.(*object), whole: e.Bytes(), key: ck}
 		if e.OnDisk() {
 			r := e.NewReader()
 			x.reader, f.reader = r, r

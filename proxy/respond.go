@@ -192,7 +192,7 @@ func (x *exchange) sendFromDisk(f *representation, part byteRange) bool {
 	if !ours || r == nil || part.length() == 0 {
 		return false
 	}
-	x.memory = memoryBody{x: x, conn: c, disk: r, offset: part.first, size: part.length()}
+	x.memory = memoryBody{x: x, conn: c, obj: f.obj, disk: r, offset: part.first, size: part.length(), key: f.key}
 	x.sendMemory(int(part.length()))
 	return true
 }
