@@ -36,7 +36,7 @@ const sketchShare = 1024
 
 // fetchShare is the part of the budget that entries leave to fetches. So the objects that are
 // not stored evict nothing, unless many arrive at a time.
-const fetchShare = 32
+const fetchShare = 64
 
 // budget counts bytes against a limit.
 type budget struct {
