@@ -208,10 +208,10 @@ func (f *fetch) fill(src *Source, b *body) (rest io.ReadCloser, err error) {
 func (f *fetch) newBody(src *Source) *body {
 	c := f.cache
 	switch storable := c.memory.storable(f.key, src); {
-	case f.kind == private && src.keeps() && src.Size >= 0 && (storable || c.disk.takes(src)): // an object of unknown size may be too large
-		c.hitForPass.unmark(f.key)
-		return nil
 	case f.kind == private:
+		if src.keeps() && src.Size >= 0 && (storable || c.disk.takes(src)) { // one of unknown size may be too large
+			c.hitForPass.unmark(f.key)
+		}
 		return nil
 	case !storable && src.keeps() && c.disk.takes(src):
 		return f.newFileBody(src)

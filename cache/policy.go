@@ -54,7 +54,7 @@ const (
 	largestShare = 8
 	// protectedShare is the part that protected has of what the window leaves. Like the
 	// other figures, it was found by make bench-hitratio.
-	protectedShare = 4. / 5
+	protectedShare = 11. / 14
 	// maxHits is how often an entry can go round again without another hit.
 	maxHits = 3
 	// maxKept is how many entries that their space's floor keeps are passed over in one search.

@@ -103,20 +103,18 @@ func (r *Reader) readFile(off int64) ([]byte, error) {
 		r.buf = make([]byte, min(fileChunk, b.length()))
 	}
 	p := r.buf[:min(int64(len(r.buf)), b.length()-off)]
-	n, err := len(p), error(nil)
 	if b.writer != nil {
-		n, err = b.follow(p, off)
-	} else if _, err = b.file.ReadAt(p, off); err != nil {
+		n, err := b.follow(p, off)
+		if err == errOutgrown { //nolint:errorlint // it is never wrapped
+			return r.nextRest()
+		}
+		return p[:n], err
+	}
+	if _, err := b.file.ReadAt(p, off); err != nil {
 		b.spoilt.Store(true)
-		err = fmt.Errorf("read a body from disk: %w", errors.Join(err, io.ErrUnexpectedEOF))
+		return nil, fmt.Errorf("read a body from disk: %w", errors.Join(err, io.ErrUnexpectedEOF))
 	}
-	switch {
-	case err == errOutgrown: //nolint:errorlint // it is never wrapped
-		return r.nextRest()
-	case err != nil:
-		return nil, err
-	}
-	return p[:n], nil
+	return p, nil
 }
 
 // File is Entry.File for a body on disk.
