@@ -130,7 +130,6 @@ func (d *Disk) header(e *Entry, size int64) (disk.Header, bool) {
 	return disk.Header{
 		Key: disk.Key(e.key), Generation: e.generation, Origin: origin,
 		Stored: e.Stored, Expires: e.Expires,
-		StaleWhileRevalidate: e.staleWhileRevalidate, StaleIfError: e.staleIfError, DefaultStaleWhileRevalidate: e.byDefault,
 		Meta: meta, Size: size, Body: e.fileBody,
 	}, ok && meta != nil
 }

@@ -78,6 +78,27 @@ func TestDiskMustBeValidated(t *testing.T) {
 	})
 }
 
+// TestDiskClockSetBack restarts with an object of the future: its age is not known, so it is
+// neither fresh nor served stale.
+func TestDiskClockSetBack(t *testing.T) {
+	t.Parallel()
+	o := object{Version: 1, Size: 5000, Fresh: time.Hour, While: time.Hour, Fault: time.Hour}
+	diskBubble(t, "", onDisk, func(w *diskEnv) {
+		w.want(keyA, o, Miss, func(ctx context.Context, old *Entry) (*Source, error) {
+			src, err := w.load(keyA, o)(ctx, old)
+			src.Age = -time.Hour
+			return src, err
+		})
+		w.wantEntry(keyA, true)
+		w.settle()
+		w.wantFile(keyA, true)
+		w.restart()
+		w.wantErr(keyA, errBoom, w.fails(errBoom))
+		w.want(keyA, o, Revalidated, w.same(o))
+		w.want(keyA, o, Hit, w.forbidden)
+	})
+}
+
 // TestDiskPurgeAfterRestart checks what a purge does to objects that are on disk alone, and
 // that it holds for the next process.
 func TestDiskPurgeAfterRestart(t *testing.T) {

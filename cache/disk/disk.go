@@ -41,14 +41,10 @@ type Header struct {
 	// Generation is the generation of the cache when the object's fetch started. A purge
 	// covers the object if its own generation is greater.
 	Generation uint64
-	// Origin and Lifetimes identify the source and the configured lifetimes of the object.
-	// The store compares neither.
-	Origin, Lifetimes [16]byte
+	// Origin identifies the source of the object. The store does not compare it.
+	Origin [16]byte
 	// Stored is when the metadata came, minus its age at that time. Expires is the end of freshness.
 	Stored, Expires time.Time
-
-	StaleWhileRevalidate, StaleIfError time.Duration
-	DefaultStaleWhileRevalidate        bool
 
 	Meta []byte
 	Size int64 // of the body, in bytes

@@ -94,8 +94,8 @@ func key(object string) Key { return Key{Space: 7, Epoch: 2, Object: object} }
 func (e *env) header(k Key, size int) Header {
 	now := time.Now()
 	return Header{
-		Key: k, Generation: e.Generation() + 1, Origin: [16]byte{1}, Lifetimes: [16]byte{2},
-		Stored: now, Expires: now.Add(time.Hour), StaleWhileRevalidate: time.Minute, StaleIfError: time.Hour,
+		Key: k, Generation: e.Generation() + 1, Origin: [16]byte{1},
+		Stored: now, Expires: now.Add(time.Hour),
 		Meta: []byte("meta of " + k.Object), Size: int64(size),
 	}
 }

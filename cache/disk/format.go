@@ -28,7 +28,7 @@ const (
 	blockSize     = 64 << 10
 	headerMax     = 64 << 10
 	sizeMax       = 1 << 50
-	headerFixed   = 24 + 4*8 + 2*16 + 2*12 + 2*8 + 3*4 + 8
+	headerFixed   = 24 + 4*8 + 16 + 2*12 + 2*4 + 8
 	trailerFixed  = 16
 )
 
@@ -98,16 +98,8 @@ func encodeHeader(h *Header, size int64) []byte {
 		b = order.AppendUint64(b, v)
 	}
 	b = append(b, h.Origin[:]...)
-	b = append(b, h.Lifetimes[:]...)
 	b = appendTime(b, h.Stored)
 	b = appendTime(b, h.Expires)
-	b = order.AppendUint64(b, uint64(h.StaleWhileRevalidate))
-	b = order.AppendUint64(b, uint64(h.StaleIfError))
-	var flags uint32
-	if h.DefaultStaleWhileRevalidate {
-		flags = 1
-	}
-	b = order.AppendUint32(b, flags)
 	b = order.AppendUint32(b, uint32(len(h.Key.Object)))
 	b = order.AppendUint32(b, uint32(len(h.Meta)))
 	b = order.AppendUint64(b, uint64(h.Size))
@@ -140,9 +132,9 @@ func decodeHeader(b []byte) (h Header, err error) {
 	if err != nil || int64(len(b)) != n {
 		return h, errors.Join(errMalformed, err)
 	}
-	at := headerFixed - 20
-	flags, key, meta := order.Uint32(b[at:]), order.Uint32(b[at+4:]), order.Uint32(b[at+8:])
-	if int64(key)+int64(meta) > n-headerFixed || flags > 1 {
+	at := headerFixed - 16
+	key, meta := order.Uint32(b[at:]), order.Uint32(b[at+4:])
+	if int64(key)+int64(meta) > n-headerFixed {
 		return h, fmt.Errorf("%w: lengths of %d and %d bytes in a header of %d", errMalformed, key, meta, n)
 	}
 	used := b[:headerFixed+key+meta]
@@ -151,11 +143,8 @@ func decodeHeader(b []byte) (h Header, err error) {
 	}
 	h = Header{
 		Generation: order.Uint64(b[40:]), Body: order.Uint64(b[48:]),
-		Origin: [16]byte(b[56:]), Lifetimes: [16]byte(b[72:]),
-		Stored: parseTime(b[88:]), Expires: parseTime(b[100:]),
-		StaleWhileRevalidate: time.Duration(order.Uint64(b[112:])), StaleIfError: time.Duration(order.Uint64(b[120:])),
-		DefaultStaleWhileRevalidate: flags == 1,
-		Size:                        int64(order.Uint64(b[at+12:])),
+		Origin: [16]byte(b[56:]), Stored: parseTime(b[72:]), Expires: parseTime(b[84:]),
+		Size: int64(order.Uint64(b[at+8:])),
 	}
 	h.Key = Key{
 		Space: int64(order.Uint64(b[24:])), Epoch: int64(order.Uint64(b[32:])),

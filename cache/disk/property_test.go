@@ -91,8 +91,8 @@ func (m *model) header(k Key, size int, seed uint64) Header {
 	now := time.Now()
 	m.clock++
 	h := Header{
-		Key: k, Generation: m.clock, Origin: [16]byte{1}, Lifetimes: [16]byte{2}, Stored: now, Expires: now.Add(time.Hour),
-		StaleIfError: time.Minute, Meta: meta(seed, m.r.IntN(2)*m.r.IntN(5000)), Size: int64(size),
+		Key: k, Generation: m.clock, Origin: [16]byte{1}, Stored: now, Expires: now.Add(time.Hour),
+		Meta: meta(seed, m.r.IntN(2)*m.r.IntN(5000)), Size: int64(size),
 	}
 	if m.r.IntN(8) == 0 { // fetched before something that has happened meanwhile
 		h.Generation -= min(h.Generation-m.store.Generation(), m.r.Uint64N(10))

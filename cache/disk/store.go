@@ -258,10 +258,9 @@ func (s *Store) register(o *Object) error {
 	}
 	o.Mark = soft
 	if now := time.Now(); o.Stored.After(now.Add(clockSkew)) {
-		// The clock was set back, and the age is unknown: the object counts as just expired
-		// and must be revalidated.
-		o.Stored = now.Add(-max(0, o.Expires.Sub(o.Stored)))
-		o.Expires, o.StaleWhileRevalidate, o.StaleIfError = now, 0, 0
+		// The clock was set back, and the age is unknown: the object must be revalidated, and
+		// is too old to be served stale.
+		o.Stored, o.Expires = time.Unix(0, 0), time.Unix(0, 0)
 	}
 	o.verified.Store(o.Size == 0)
 	e := s.index.lookup(o.hash)
