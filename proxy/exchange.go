@@ -99,9 +99,7 @@ func (x *exchange) Close() error {
 	if x.entry != nil {
 		x.entry.Release()
 	}
-	if x.reader != nil {
-		x.reader.Close()
-	}
+	x.closeReader()
 	if x.small != nil {
 		smallBodies.Put(x.small)
 	}
@@ -126,6 +124,12 @@ func (x *exchange) Close() error {
 	*x = exchange{}
 	exchanges.Put(x)
 	return nil
+}
+
+func (x *exchange) closeReader() {
+	if x.reader != nil {
+		x.reader.Close()
+	}
 }
 
 // The parsed header that a connection keeps for its next request. Larger ones are dropped,

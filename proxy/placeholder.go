@@ -57,6 +57,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 		x.entry, f = e, &representation{obj: e.Meta.(*object), whole: e.Bytes(), key: ck}
 		if e.OnDisk() {
 			r := e.NewReader()
+			x.closeReader() // of the requested object
 			x.reader, f.reader = r, r
 		}
 	case prob.status >= http.StatusInternalServerError:
@@ -66,6 +67,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 		if err != nil {
 			return false
 		}
+		x.closeReader()
 		x.reader = r
 		if f, err = p.representationFor(x, r, ck); err != nil {
 			return false

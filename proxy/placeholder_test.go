@@ -11,6 +11,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"ixmage/alias"
 )
@@ -80,3 +83,31 @@ type writes struct {
 }
 
 func (w *writes) Write(p []byte) (int, error) { return w.sent.Write(p) }
+
+// A placeholder on disk replaces an object whose body failed before the header was sent. The
+// reader of that object keeps its fetch and its memory until it is closed.
+func TestPlaceholderClosesReader(t *testing.T) {
+	t.Parallel()
+	e := newDiskEnv(t, map[string][]byte{"broken.png": bytesOf(100 << 10)})
+	route, _ := e.registry.Lookup("shop")
+	var fc fasthttp.RequestCtx
+	fc.Init(&fasthttp.Request{}, nil, nil)
+	requested := &closedReader{}
+	x := e.begin(&fc, time.Now())
+	x.route, x.reader = route, requested
+	if !e.servePlaceholder(x, "broken.png", probOrigin) || x.reader == requested {
+		t.Fatal("the placeholder is not served from disk")
+	}
+	must(t, x.Close())
+	if !requested.closed {
+		t.Error("the reader of the requested object stays open")
+	}
+}
+
+type closedReader struct {
+	chunkReader
+
+	closed bool
+}
+
+func (r *closedReader) Close() error { r.closed = true; return nil }
