@@ -316,3 +316,31 @@ func TestDiskOffWhile(t *testing.T) {
 		}
 	}
 }
+
+// TestPromotionEndsNoReader hits an object on disk while slow readers have all memory: the copy
+// in memory is not worth one of them.
+func TestPromotionEndsNoReader(t *testing.T) {
+	t.Parallel()
+	ended := 0
+	cfg := onDisk
+	cfg.Relieve = func(int64, int64) Relief { ended++; return NoRelief }
+	o := object{Version: 1, Size: 5000, Fresh: time.Hour}
+	diskBubble(t, "", cfg, func(w *diskEnv) {
+		w.putFile(keyA, o)
+		held := &w.memory.held
+		n := held.limit - held.used.Load()
+		if !held.reserve(n) {
+			t.Fatal("no room")
+		}
+		for range 2 { // the first opens the file
+			w.want(keyA, o, Hit, w.forbidden)
+			w.wantEntry(keyA, true)
+			w.settle()
+		}
+		w.wantTier(keyA, TierDisk)
+		held.release(n)
+		if ended > 0 {
+			w.t.Errorf("%d readers were to be ended", ended)
+		}
+	})
+}

@@ -26,11 +26,12 @@ func (e *Entry) memoryCost() int64 {
 }
 
 // copyToMemory reads the file of e and replaces e by an entry in memory. A purge or another
-// event that makes e stale meanwhile detaches m.
+// event that makes e stale meanwhile detaches m. No slow reader is ended for it: e can be
+// served without it.
 func (c *Cache) copyToMemory(m *move, e *Entry) {
 	defer e.promoting.Store(false)
 	defer e.Release()
-	if !e.fresh(time.Now()) || !c.memory.fetchRoom(e.key.Space, e.memoryCost()) {
+	if !e.fresh(time.Now()) || !c.memory.room(e.key.Space, e.memoryCost()) {
 		return
 	}
 	b := newBody(&c.memory.held, c.memory.arena, int(e.body.length()), e.memoryCost())

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +66,7 @@ const (
 // cache in some state.
 type way struct {
 	name   string
-	client *missProcess
+	client missProcess
 	// pid is the process that is measured: the client with the SDK itself, or
 	// ixmage.
 	pid    int
@@ -331,53 +330,23 @@ func (w *way) load(s *missSample, alias string) error {
 }
 
 // missProcess is this program again, as a client.
-type missProcess struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	enc *gob.Encoder
-	dec *gob.Decoder
+type missProcess struct{ *peer }
+
+func startMissClient(ctx context.Context, cpu int, spec missSpec) (missProcess, error) {
+	p, err := startPeer(ctx, cpu, missCommand)
+	if err != nil {
+		return missProcess{}, err
+	}
+	return missProcess{p}, p.enc.Encode(spec)
 }
 
-func startMissClient(ctx context.Context, cpu int, spec missSpec) (*missProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	args := pin(cpu, self, missCommand)
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &missProcess{cmd: cmd, in: in, enc: gob.NewEncoder(in), dec: gob.NewDecoder(out)}
-	return p, p.enc.Encode(spec)
-}
-
-func (p *missProcess) do(job missJob) (missResult, error) {
+func (p missProcess) do(job missJob) (missResult, error) {
 	var r missResult
-	if err := p.enc.Encode(job); err != nil {
-		return r, err
+	err := p.call(job, &r)
+	if err == nil && r.Error != "" {
+		err = errors.New(r.Error)
 	}
-	if err := p.dec.Decode(&r); err != nil {
-		return r, fmt.Errorf("the client ended: %w", err)
-	}
-	if r.Error != "" {
-		return r, errors.New(r.Error)
-	}
-	return r, nil
-}
-
-func (p *missProcess) stop() {
-	_ = p.in.Close()
-	_ = p.cmd.Wait()
+	return r, err
 }
 
 // writeMisses prints the tables of the miss part.
