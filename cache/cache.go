@@ -1,5 +1,5 @@
-// Package cache keeps objects in memory under one byte budget and lets many
-// readers share one fetch while its bytes arrive. It handles bytes and keys only: the
+// Package cache keeps objects in memory under one byte budget, and on disk under another, and
+// lets many readers share one fetch while its bytes arrive. It handles bytes and keys only: the
 // caller defines the objects, their source and the rules for clients.
 //
 // Three invariants hold in the whole package. An object becomes an entry only

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Entry is a complete object in memory. Its fields must not be changed.
+// Entry is a complete object in memory or, if OnDisk, in a file. Its fields must not be changed.
 type Entry struct {
 	Meta    any
 	Stored  time.Time // when its metadata came, minus its age at that time

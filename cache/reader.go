@@ -13,13 +13,13 @@ type Status uint8
 
 // Values of Status.
 const (
-	Hit       Status = iota // from memory
+	Hit       Status = iota // from an entry
 	Miss                    // fetched for this request
 	Collapsed               // joined a fetch that another request started
 	Bypass                  // too large for the cache
-	// Stale is from memory and not fresh: a refresh runs, or has failed.
+	// Stale is from an entry that is not fresh: a refresh runs, or has failed.
 	Stale
-	Revalidated // from memory, after the source confirmed it
+	Revalidated // from an entry, after the source confirmed it
 )
 
 // Reader reads an object for one request. It is not safe for concurrent use,
