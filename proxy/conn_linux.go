@@ -388,16 +388,14 @@ func (c *conn) sendChunk(fd uintptr) (stop, done bool) {
 	n, err := send(fd, file, &off, length)
 	c.off, c.left = c.off+int64(n), c.left-n
 	if err == 0 && n == 0 {
-		c.err = &diskError{io.ErrUnexpectedEOF} // the file has become shorter
-		return true, true
+		err = unix.EIO // the file has become shorter
 	}
 	switch err { //nolint:exhaustive // others are the socket's
-	case unix.EINVAL, unix.ENOSYS: // the file system has no such call
+	case unix.EINVAL, unix.ENOSYS, // the file system has no such call
+		unix.EIO, unix.ENXIO, unix.ENODEV, unix.ESTALE, unix.EUCLEAN, unix.EREMOTEIO, unix.EBADMSG, unix.ENODATA:
+		// The tier reads the file and, if that fails too, drops it and counts the error.
 		c.copies = true
 		return false, false
-	case unix.EIO, unix.ENXIO, unix.ENODEV, unix.ESTALE, unix.EUCLEAN, unix.EREMOTEIO, unix.EBADMSG, unix.ENODATA:
-		c.err = &diskError{os.NewSyscallError("sendfile", err)}
-		return true, true
 	}
 	return c.sent(n, err, "sendfile")
 }

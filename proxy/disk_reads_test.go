@@ -323,6 +323,9 @@ func TestDiskHitOfShortFile(t *testing.T) {
 	if err != nil || !bytes.Equal(got, body) {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
+	if n := e.dropped.Load(); n != 1 {
+		t.Errorf("the tier dropped %d files, want the one that cannot be read", n)
+	}
 	r, got, err := e.ask("GET", "a.png", "HTTP/1.1")
 	if err != nil || !bytes.Equal(got, body) || strings.Contains(r.Header.Get("Cache-Status"), "disk") {
 		t.Errorf("the next: %v, %d bytes, %v", r, len(got), err)
