@@ -141,7 +141,7 @@ func (r *Reader) Spoil() { r.body.spoilt.Store(true) }
 // Complete returns the whole body if all of it is in memory already. Do not change
 // the bytes, and do not use them after Close.
 func (r *Reader) Complete() ([]byte, bool) {
-	if r.body == nil || r.body.data == nil || r.use.Load() == closed || !r.body.sealed.Load() {
+	if r.body == nil || r.use.Load() == closed || !r.body.sealed.Load() || r.body.data == nil {
 		return nil, false
 	}
 	return r.body.data, true
