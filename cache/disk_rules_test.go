@@ -99,6 +99,23 @@ func TestDiskClockSetBack(t *testing.T) {
 	})
 }
 
+// TestDiskForgetClosesFiles deletes a space whose file is open: the room of the file is free
+// only when nobody has it open.
+func TestDiskForgetClosesFiles(t *testing.T) {
+	t.Parallel()
+	diskBubble(t, "", onDisk, func(w *diskEnv) {
+		before := w.DiskStats().Bytes
+		o := object{Version: 1, Size: 2 * w.cfg.ObjectMax, Fresh: time.Hour}
+		w.putFile(keyA, o)
+		w.want(keyA, o, Hit, w.forbidden)
+		w.Forget(keyA.Space, AllEpochs)
+		w.settle()
+		if n := w.DiskStats().Bytes - before; n != 0 {
+			w.t.Errorf("%d bytes are still taken", n)
+		}
+	})
+}
+
 // TestDiskPurgeAfterRestart checks what a purge does to objects that are on disk alone, and
 // that it holds for the next process.
 func TestDiskPurgeAfterRestart(t *testing.T) {

@@ -127,7 +127,8 @@ func (m *negative) view(key Key, now time.Time, v *View) bool {
 }
 
 // Forget drops the state and the negative entries of all epochs of a space below before.
-// The entries of these epochs get no more requests, so they will be evicted.
+// The entries of these epochs get no more requests, so those in memory will be evicted, and
+// those on disk are removed in the background.
 func (c *Cache) Forget(space, before int64) {
 	old := before == AllEpochs
 	c.mu.Lock()
@@ -138,8 +139,11 @@ func (c *Cache) Forget(space, before int64) {
 		}
 	}
 	c.mu.Unlock()
-	c.negative.drop(func(key Key) bool { return key.Space == space && key.Epoch < before })
+	match := func(key Key) bool { return key.Space == space && key.Epoch < before }
+	c.negative.drop(match)
 	if c.disk != nil && old {
+		// Files that stay open would keep their room on disk.
+		c.files.purge(match, &mark{generation: math.MaxUint64, hard: true})
 		c.disk.Keep(func(s, epoch int64) bool { return s != space || epoch >= before })
 	}
 }
