@@ -13,7 +13,7 @@ const fillBuffer = 256 << 10
 
 // takes reports whether an object that is too large for memory may be stored on disk.
 func (d *Disk) takes(src *Source) bool {
-	return d != nil && src.Size > 0 && src.Size <= d.cfg.ObjectMax && d.Stats().Available
+	return d != nil && src.Size > 0 && src.Size <= d.cfg.ObjectMax && d.Available()
 }
 
 // newFileBody returns a body that is filled into a file while readers follow it, nil if the

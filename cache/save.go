@@ -54,7 +54,7 @@ func newSaver(memory int64) *saver {
 // many others wait; the next request for e tries again.
 func (c *Cache) save(e *Entry, stored bool) {
 	size := e.body.length()
-	if size == 0 || size > c.disk.cfg.ObjectMax || !c.disk.Stats().Available || !e.saved.CompareAndSwap(unsaved, queued) {
+	if size == 0 || size > c.disk.cfg.ObjectMax || !c.disk.Available() || !e.saved.CompareAndSwap(unsaved, queued) {
 		return
 	}
 	if !c.saver.add(e, &saving{key: e.key, stored: stored}) {

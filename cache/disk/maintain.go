@@ -36,6 +36,7 @@ func (s *Store) fail(op string, err error) {
 	}
 	first := s.on || s.backOff == 0
 	s.on = false
+	s.up.Store(false)
 	if s.retryAt.IsZero() {
 		s.backOff = min(max(firstBackOff, 2*s.backOff), longestBackOff)
 		s.retryAt = time.Now().Add(s.backOff)
@@ -188,6 +189,7 @@ func (s *Store) recover() {
 		s.index.entries[i].flags &^= flagVerified | flagSeen // the trouble may have been with what was written
 	}
 	s.on, s.rewalk, s.onSince = true, true, time.Now()
+	s.up.Store(!s.closed)
 	s.mu.Unlock()
 	s.log.Info("disk cache is on again", "folder", s.cfg.Dir)
 }

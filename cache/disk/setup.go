@@ -68,6 +68,7 @@ func (s *Store) load(late bool) error {
 	complete := (why != "" || s.loadIndex(last)) && !s.hasTrash() // what is in there takes room
 	s.mu.Lock()
 	s.complete, s.on, s.ready, s.onSince, s.retryAt = complete, true, true, time.Now(), time.Time{}
+	s.up.Store(!s.closed)
 	s.mu.Unlock()
 	s.wg.Go(s.walk)
 	return nil

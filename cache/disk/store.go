@@ -27,6 +27,7 @@ type Store struct {
 	temp atomic.Uint64 // numbers temporary names
 
 	block atomic.Int64 // of the file system
+	up    atomic.Bool  // on, for Available
 
 	// A stripe guards the names of all files whose hash begins with its number, which are
 	// those of one folder in each space: a file and its entry change together.
@@ -119,6 +120,7 @@ func (s *Store) Close() {
 	s.mu.Lock()
 	closed := s.closed
 	s.closed = true
+	s.up.Store(false)
 	s.mu.Unlock()
 	s.stop()
 	s.wg.Wait()
@@ -155,6 +157,9 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	return Stats{Bytes: s.used, Capacity: s.limit, Entries: s.index.live, Available: s.on && !s.closed}
 }
+
+// Available reports whether the folder can be used. It takes no lock.
+func (s *Store) Available() bool { return s.up.Load() }
 
 // Has reports whether key may be stored. It does not block.
 func (s *Store) Has(key Key) bool {

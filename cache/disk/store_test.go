@@ -261,7 +261,8 @@ func TestNoFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.wantNone(key("a"))
-			if e.rec.get("disk corrupt") != 1 || !e.Stats().Available {
+			// The walk of the start may have found it too.
+			if n := e.rec.get("disk corrupt"); n < 1 || n > 2 || !e.Stats().Available {
 				t.Errorf("got %v, %+v", e.rec.all(), e.Stats())
 			}
 			e.put(key("a"), body(1, 1000))
