@@ -71,14 +71,14 @@ const arenaMin = arena.PageSize
 // place returns where in a file the bytes are, for sendfile.
 func (b *body) place() (fd int, off int64, ok bool) {
 	switch {
-	case b.file != nil && b.file.Verified():
+	case b.file != nil:
 		fd, off = b.file.File()
 	case b.extent != nil:
 		fd, off = b.arena.File(b.extent)
 	default:
 		return -1, 0, false
 	}
-	return fd, off, true
+	return fd, off, fd >= 0
 }
 
 // length is the size of a body whose size is known.

@@ -355,25 +355,25 @@ func (c *conn) trySendFile(fd uintptr) bool {
 // trySendDisk sends from a file of the disk tier until all is sent or the socket is full.
 func (c *conn) trySendDisk(fd uintptr) bool {
 	for c.left > 0 {
-		send := c.sendChunk
-		if _, _, compared := c.disk.disk.File(); !compared || c.copies {
-			send = c.copyChunk
+		var stop, done bool
+		if file, at, compared := c.disk.disk.File(); compared && !c.copies {
+			stop, done = c.sendChunk(fd, file, at)
+		} else {
+			stop, done = c.copyChunk(fd)
 		}
-		if stop, done := send(fd); done {
+		if done {
 			return stop
 		}
 	}
 	return true
 }
 
-// sendChunk sends the held bytes, or the next ones of a file whose checksums have been
-// compared.
-func (c *conn) sendChunk(fd uintptr) (stop, done bool) {
-	if len(c.held) > 0 {
-		stop = c.trySendHeld(fd)
-		return stop, len(c.held) > 0
+// sendChunk sends the held bytes, and then the next ones of a file whose checksums have been
+// compared. The body begins at at in it.
+func (c *conn) sendChunk(fd uintptr, file int, at int64) (stop, done bool) {
+	if stop = c.trySendHeld(fd); len(c.held) > 0 {
+		return stop, true
 	}
-	file, at, _ := c.disk.disk.File()
 	off, length := at+c.off, min(c.left, diskSend)
 	send := sendFileQuickly
 	if !inMemory(file, off, length) {

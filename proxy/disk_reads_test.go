@@ -278,6 +278,31 @@ func TestDiskHitOfDamagedFile(t *testing.T) {
 	}
 }
 
+// A file that is damaged after its checksums were compared, while it is open: its bytes are
+// compared again.
+func TestDiskHitOfFileDamagedLater(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{3000, 20 << 10, diskChunk, 300 << 10} {
+		body := bytesOf(size)
+		e := newDiskEnv(t, map[string][]byte{"a.png": body})
+		for range 2 {
+			if r, got, err := e.ask("GET", "a.png", "HTTP/1.1"); err != nil || !bytes.Equal(got, body) {
+				t.Fatal(r, len(got), err)
+			}
+		}
+		damage(t, e.files()[0], int64(size/2))
+		must(t, os.Chtimes(e.files()[0], time.Time{}, time.Now().Add(time.Second))) // the clock of files is coarse
+		for range 2 {
+			if r, got, err := e.ask("GET", "a.png", "HTTP/1.1"); err != nil || !bytes.Equal(got, body) {
+				t.Errorf("%d bytes: %v, %d bytes, %v, right: %t", size, r, len(got), err, bytes.Equal(got, body))
+			}
+		}
+		if e.calls.Load() == 0 || e.dropped.Load() != 1 {
+			t.Errorf("%d bytes: %d requests to S3, %d objects dropped", size, e.calls.Load(), e.dropped.Load())
+		}
+	}
+}
+
 // If S3 does not have the version of a damaged file, the answer that has begun is cut.
 func TestDiskHitOfDamagedFileWithoutS3(t *testing.T) {
 	t.Parallel()

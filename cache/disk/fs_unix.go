@@ -41,3 +41,19 @@ func syncDir(name string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// modified is when a file was changed last, in nanoseconds. It allocates nothing.
+func modified(f File) int64 {
+	if _, ok := f.(*os.File); !ok {
+		info, err := f.Stat()
+		if err != nil {
+			return -1
+		}
+		return info.ModTime().UnixNano()
+	}
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return -1
+	}
+	return st.Mtim.Nano()
+}

@@ -33,3 +33,12 @@ func lockFile(name string) (io.Closer, error) {
 
 // syncDir does nothing: Windows has no such call.
 func syncDir(string) error { return nil }
+
+// modified is when a file was changed last, in nanoseconds.
+func modified(f File) int64 {
+	info, err := f.Stat()
+	if err != nil {
+		return -1
+	}
+	return info.ModTime().UnixNano()
+}

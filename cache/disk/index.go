@@ -19,6 +19,7 @@ type entry struct {
 	space uint32 // in index.numbers
 	pages uint32 // of the file, in units of 4 KiB
 	tag   uint32 // the low bits of Header.Body, which tell a file from its successor; 0 is unknown
+	stamp uint32 // of the file when flagVerified was set: see Object.stamp
 	use   uint8
 	flags uint8
 }

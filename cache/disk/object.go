@@ -25,6 +25,7 @@ type Object struct {
 	head     int64   // where the body begins
 	opened   *opened // nil if the file has no entry
 	verified atomic.Bool
+	stamp    atomic.Int64 // when the file was changed last, for as long as what was verified holds
 	closed   atomic.Bool
 
 	mu   sync.Mutex
@@ -43,6 +44,7 @@ func (o *Object) load(key Key) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: it is no file", errMalformed)
 	}
+	o.stamp.Store(info.ModTime().UnixNano())
 	if o.Header, o.head, err = readHeader(o.f); err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 		p = p[:o.Size-off]
 	}
 	var err error
-	if o.verified.Load() {
+	if o.Verified() {
 		err = readFull(o.f, p, o.head+off)
 	} else {
 		err = o.readChecked(p, off)
@@ -200,11 +202,28 @@ func (s *Store) setVerified(o *Object) {
 	defer s.mu.Unlock()
 	if e := s.index.lookup(o.hash); e != nil && e.tag == o.tag() {
 		e.flags |= flagVerified
+		e.stamp = uint32(o.stamp.Load())
 	}
 }
 
-// Verified reports whether the whole body has been compared with its checksums since the start.
-func (o *Object) Verified() bool { return o.verified.Load() }
+// Verified reports whether the whole body has been compared with its checksums since the start,
+// and its file was not changed after that.
+func (o *Object) Verified() bool { return o.verified.Load() && o.unchanged() }
+
+// unchanged forgets which blocks were compared if the file was changed.
+func (o *Object) unchanged() bool {
+	now := modified(o.f)
+	if now == o.stamp.Load() {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stamp.Store(now)
+	o.verified.Store(false)
+	clear(o.good)
+	o.left = int64(len(o.sums))
+	return false
+}
 
 // Verify compares the whole body with its checksums. It blocks on the disk.
 func (o *Object) Verify() error {
@@ -221,7 +240,7 @@ func (o *Object) Verify() error {
 // File returns the file and where the body begins in it, for sendfile, or -1 before the
 // object is verified. The descriptor belongs to o.
 func (o *Object) File() (fd int, off int64) {
-	if !o.verified.Load() {
+	if !o.Verified() {
 		return -1, 0
 	}
 	return int(o.f.Fd()), o.head

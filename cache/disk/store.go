@@ -283,7 +283,7 @@ func (s *Store) register(o *Object) error {
 }
 
 func (s *Store) trackLocked(o *Object, e *entry) {
-	if e.flags&flagVerified != 0 {
+	if e.flags&flagVerified != 0 && e.stamp == uint32(o.stamp.Load()) {
 		o.verified.Store(true)
 	}
 	o.opened = s.opened[o.hash]

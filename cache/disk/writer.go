@@ -21,6 +21,7 @@ type Writer struct {
 	h       Header
 	hash    hash
 	f       File
+	stamp   int64 // see Object.stamp
 	temp    string
 	head    int64 // length of the header
 	pages   uint32
@@ -162,6 +163,7 @@ func (w *Writer) Commit() (*Object, error) {
 		return nil, err // purged since
 	}
 	w.closed = true
+	o.stamp.Store(w.stamp)
 	o.verified.Store(true) // the sums are of what was written
 	return o, nil
 }
@@ -183,6 +185,7 @@ func (w *Writer) publish() error {
 	if err != nil {
 		return w.s.failed("write", err)
 	}
+	w.stamp = modified(w.f)
 	mu := w.s.stripe(w.hash)
 	mu.Lock()
 	defer mu.Unlock()
@@ -238,6 +241,7 @@ func (w *Writer) insert(made int) error {
 	e := s.index.insert(w.hash, id, w.pages)
 	e.tag = bodyTag(w.h.Body)
 	e.flags |= flagSeen | flagVerified
+	e.stamp = uint32(w.stamp)
 	delete(s.doomed, w.hash) // that one has been replaced
 	s.dirty = true
 	err := s.acceptsLocked(&w.h)
