@@ -369,7 +369,7 @@ func (c *conn) trySendDisk(fd uintptr) bool {
 }
 
 // sendChunk sends the held bytes, and then the next ones of a file whose checksums have been
-// compared. The body begins at at in it.
+// compared. The body begins at byte at of it.
 func (c *conn) sendChunk(fd uintptr, file int, at int64) (stop, done bool) {
 	if stop = c.trySendHeld(fd); len(c.held) > 0 {
 		return stop, true
