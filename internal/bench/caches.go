@@ -108,11 +108,7 @@ func endCacheManager(nginx int) {
 }
 
 func (e *env) startNginx(ctx context.Context, sendfile string) (*server, error) {
-	dir, err := os.MkdirTemp(e.dir, "nginx-")
-	if err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
+	dir, addr, err := e.place("nginx-")
 	if err != nil {
 		return nil, err
 	}
@@ -164,11 +160,7 @@ http {
 `
 
 func (e *env) startProxyNginx(ctx context.Context, origin string) (*server, error) {
-	dir, err := os.MkdirTemp(e.dir, "nginx-")
-	if err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
+	dir, addr, err := e.place("nginx-")
 	if err != nil {
 		return nil, err
 	}
@@ -197,16 +189,12 @@ sub vcl_deliver {
 `
 
 func (e *env) startVarnish(ctx context.Context) (*server, error) {
-	dir, err := os.MkdirTemp(e.dir, "varnish-")
+	dir, addr, err := e.place("varnish-")
 	if err != nil {
 		return nil, err
 	}
 	// Its child runs as its own user, if that is installed.
 	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
-	if err != nil {
 		return nil, err
 	}
 	host, port, err := net.SplitHostPort(e.originAddr)
@@ -227,6 +215,15 @@ func (e *env) startVarnish(ctx context.Context) (*server, error) {
 		s.held = func(ctx context.Context) (int64, error) { return varnishHolds(ctx, work) }
 	}
 	return s, err
+}
+
+// place makes a folder and finds an address for a server that has both in its configuration.
+func (e *env) place(prefix string) (dir, addr string, err error) {
+	if dir, err = os.MkdirTemp(e.dir, prefix); err != nil {
+		return "", "", err
+	}
+	addr, err = freeAddr()
+	return dir, addr, err
 }
 
 // startCache starts a server whose configuration has its address, and waits until it
