@@ -13,7 +13,10 @@ type audit struct{ registry *alias.Registry }
 
 func (h audit) mount(t *routes) {
 	mount(t, endpoint[none, auditJSON]{method: http.MethodGet, path: "/api/v1/audit",
-		query: []string{"before", "limit"}, do: h.list})
+		summary: "List who did what to which user, policy, key and token, the newest first", roles: anyToken,
+		query: []parameter{
+			{"before", "an id: the list begins behind it"}, {"limit", "the most entries of the answer, 100 by default, 1000 at most"},
+		}, do: h.list})
 }
 
 type auditJSON struct {

@@ -18,20 +18,28 @@ type credentials struct{ operations }
 func (h credentials) mount(t *routes) {
 	const single = credentialsPath + "/{name}"
 	const resource = "credential"
+	static := []alias.TokenRole{alias.RoleAlias}
+	iam := []alias.TokenRole{alias.RoleProvision}
+	operation := []int{http.StatusOK, http.StatusAccepted}
 	mount(t, endpoint[none, credentialsJSON]{method: http.MethodGet, path: credentialsPath,
-		query: pageQuery, do: h.list})
+		summary: "List credentials by name", roles: anyToken, query: pageQuery, do: h.list})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, resource: resource,
-		fields: registerFields, check: checkCredential, do: h.create})
-	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource, do: h.read})
+		summary: "Register a key pair, or an anonymous credential, under a name", roles: static, allBuckets: true,
+		statuses: []int{http.StatusCreated}, fields: registerFields, check: checkCredential, do: h.create})
+	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource,
+		summary: "Read a credential, without its secret", roles: anyToken, do: h.read})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, resource: resource,
-		fields: replaceFields, check: checkReplacement, do: h.replace})
+		summary: "Replace the key pair of a static credential", roles: static, fields: replaceFields, check: checkReplacement, do: h.replace})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPatch, path: single, resource: resource,
-		fields: changeFields, types: []string{"application/merge-patch+json"}, check: checkChange, do: h.change})
-	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource, do: h.remove})
+		summary: "Change what a static credential is meant to be", roles: static, fields: changeFields, types: []string{"application/merge-patch+json"}, check: checkChange, do: h.change})
+	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource,
+		summary: "Delete a credential; a provisioned one is removed from IAM too, by an operation",
+		roles:   append(static, iam...), statuses: append(operation, http.StatusNoContent), do: h.remove})
 	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", resource: resource,
+		summary: "Make a new key and retire the current one", roles: iam, statuses: operation,
 		fields: rotationFields, bodyOptional: true, do: h.rotate})
 	mount(t, endpoint[none, credentialJSON]{method: http.MethodPost, path: single + "/reclaim", resource: resource,
-		do: h.reclaim})
+		summary: "Take over the IAM user from another copy of the registry", roles: iam, do: h.reclaim})
 }
 
 type credentialsJSON struct {

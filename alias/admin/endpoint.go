@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,17 +31,26 @@ type none struct{}
 type endpoint[In, Out any] struct {
 	method string
 	path   string
+	// summary says in one sentence what the call does, for the document of the API.
+	summary string
+	// roles are those of which a token needs one, besides alias.RoleAdmin. anyToken allows
+	// every token.
+	roles []alias.TokenRole
+	// allBuckets refuses a token with bucket patterns.
+	allBuckets bool
 	// resource is the kind of resource that {name}, {id} or {user} in the path names,
 	// for errors and the log.
 	resource string
 	// query lists the known parameters of the query string.
-	query []string
+	query []parameter
 	// fields are the members of the body; nil means that the call takes no body.
 	fields func(*In) []field
 	// bodyOptional allows a request without a body, which then leaves In as it is.
 	bodyOptional bool
 	// types are the media types of a body besides application/json.
 	types []string
+	// statuses are those of success; nil means 200.
+	statuses []int
 	// check validates the rest of a request of which some fields could not be read,
 	// so that one answer reports all problems. Optional.
 	check func(context.Context, *call[In]) []alias.Problem
@@ -77,8 +87,50 @@ type reply[Out any] struct {
 	body     Out
 }
 
-// mount adds e to the routes.
-func mount[In, Out any](t *routes, e endpoint[In, Out]) { t.add(e.method, e.path, e.serve) }
+// anyToken are the roles of a call that every token may make.
+var anyToken = []alias.TokenRole{alias.RoleRead, alias.RolePurge, alias.RoleAlias, alias.RoleProvision}
+
+// parameter is a parameter of the query string.
+type parameter struct{ name, detail string }
+
+// description is an endpoint without its types, for the document of the API.
+type description struct {
+	method, path, summary string
+	roles                 []alias.TokenRole
+	allBuckets            bool
+	resource              string
+	query                 []parameter
+	fields                []field // of the body; nil: none
+	bodyOptional          bool
+	types                 []string // of the body
+	statuses              []int
+	out                   reflect.Type // none: no body
+}
+
+func (e endpoint[In, Out]) describeCall() description {
+	d := description{
+		method: e.method, path: e.path, summary: e.summary, roles: e.roles, allBuckets: e.allBuckets,
+		resource: e.resource, query: e.query, bodyOptional: e.bodyOptional, statuses: e.statuses,
+		out: reflect.TypeFor[Out](),
+	}
+	if e.fields != nil {
+		d.fields, d.types = e.fields(new(In)), append([]string{mediaJSON}, e.types...)
+	}
+	if d.statuses == nil {
+		d.statuses = []int{http.StatusOK}
+	}
+	return d
+}
+
+// mount adds e to the routes. It panics if e lacks what every call must have, so that such a
+// program does not start.
+func mount[In, Out any](t *routes, e endpoint[In, Out]) {
+	if e.summary == "" || e.roles == nil {
+		panic(e.method + " " + e.path + " has no summary or no roles")
+	}
+	t.calls = append(t.calls, e.describeCall())
+	t.add(e.method, e.path, e.serve)
+}
 
 // serve answers a request. The context of a call that reads ends when the client
 // leaves. That of a call that may write does not: the client could not know whether

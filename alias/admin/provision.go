@@ -63,9 +63,12 @@ type provisions struct{ operations }
 
 func (h provisions) mount(t *routes) {
 	const resource = "alias"
+	roles := []alias.TokenRole{alias.RoleProvision}
 	mount(t, endpoint[policy.Request, operationJSON]{method: http.MethodPost, path: provisionPath, resource: resource,
-		fields: provisionFields, check: h.check, do: h.create})
+		summary: "Make the IAM user, policy and key of an alias, prove them, and open the alias", roles: roles,
+		statuses: []int{http.StatusOK, http.StatusAccepted}, fields: provisionFields, check: h.check, do: h.create})
 	mount(t, endpoint[policy.Request, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
+		summary: "Show the policy and the steps of a provision request without calling any server", roles: roles,
 		resource: resource, fields: provisionFields, check: h.check, do: h.plan})
 }
 
@@ -223,6 +226,8 @@ type verifications struct{ operations }
 
 func (h verifications) mount(t *routes) {
 	mount(t, endpoint[policy.Probe, verificationJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/verify",
+		summary:  "Run the scope checks of the alias's credential now",
+		roles:    []alias.TokenRole{alias.RoleAlias, alias.RoleProvision},
 		resource: "alias", fields: func(in *policy.Probe) []field { return []field{probeField(&in.Inside, &in.Outside)} },
 		bodyOptional: true, do: h.verify})
 }
@@ -288,9 +293,11 @@ const removeTimeout = 5 * time.Minute
 type orphans struct{ operations }
 
 func (h orphans) mount(t *routes) {
-	mount(t, endpoint[none, orphansJSON]{method: http.MethodGet, path: orphansPath, do: h.list})
+	mount(t, endpoint[none, orphansJSON]{method: http.MethodGet, path: orphansPath,
+		summary: "List users and keys in IAM that belong to no credential", roles: anyToken, allBuckets: true, do: h.list})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: orphansPath + "/{user}", resource: "orphan",
-		do: h.remove})
+		summary: "Delete an orphaned user that ixmage made", roles: []alias.TokenRole{alias.RoleProvision}, allBuckets: true,
+		statuses: []int{http.StatusNoContent}, do: h.remove})
 }
 
 // orphansJSON is the report on orphans as the API shows it.

@@ -56,7 +56,8 @@ type purges struct {
 
 func (h purges) mount(t *routes) {
 	mount(t, endpoint[purgeInput, purgeJSON]{method: http.MethodPost, path: "/api/v1/purge",
-		fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
+		summary: "Drop an object, the objects under a prefix, or all objects of an alias from the cache",
+		roles:   []alias.TokenRole{alias.RolePurge}, fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
 		do: h.purge})
 }
 

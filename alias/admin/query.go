@@ -12,7 +12,7 @@ import (
 )
 
 // parseQuery reads a query string and refuses unknown parameters.
-func parseQuery(raw string, known []string) (url.Values, error) {
+func parseQuery(raw string, known []parameter) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, failf(errBadRequest, "the query string is not valid: it has a bad escape or a semicolon")
@@ -21,7 +21,7 @@ func parseQuery(raw string, known []string) (url.Values, error) {
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		at := fieldPath("", strings.ToValidUTF8(name, "?"))
 		switch {
-		case !slices.Contains(known, name):
+		case !slices.ContainsFunc(known, func(p parameter) bool { return p.name == name }):
 			problems = append(problems, alias.Problem{Field: at, Detail: "unknown query parameter"})
 		case len(q[name]) > 1:
 			problems = append(problems, alias.Problem{Field: at, Detail: "appears more than once"})
@@ -42,7 +42,9 @@ type page struct {
 // maxPageSize is the largest limit of a list, and its default.
 const maxPageSize = 1000
 
-var pageQuery = []string{"after", "limit"}
+var pageQuery = []parameter{
+	{"after", "a name: the list begins behind it"}, {"limit", "the most entries of the answer, 1000 at most and by default"},
+}
 
 func parsePage(q url.Values) (page, error) {
 	var p page

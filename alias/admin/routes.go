@@ -15,6 +15,7 @@ type handler func(x *exchange, r *http.Request) error
 type routes struct {
 	mux     *http.ServeMux
 	methods map[string][]string // by path
+	calls   []description       // of the API
 }
 
 func newRoutes() *routes {

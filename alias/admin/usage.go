@@ -21,7 +21,7 @@ type usage struct {
 
 func (h usage) mount(t *routes) {
 	mount(t, endpoint[none, usageJSON]{method: http.MethodGet, path: aliasesPath + "/{name}/usage", resource: "alias",
-		do: h.read})
+		summary: "Read what an alias has cost and saved", roles: anyToken, do: h.read})
 }
 
 // usageJSON is a usage as the API shows it.
