@@ -215,11 +215,15 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 	refused := false // fn returned an error, so nothing was committed
 	err := r.store.Update(ctx, func(tx Tx) error {
 		var err error
-		changes, err = fn(tx)
+		if changes, err = fn(tx); err == nil {
+			err = endDryRun(ctx)
+		}
 		refused = err != nil
 		return err
 	})
 	switch {
+	case errors.Is(err, errDryRun):
+		return nil
 	case err == nil:
 		r.publish(changes)
 	case !refused:

@@ -22,16 +22,16 @@ func (h aliases) mount(t *routes) {
 	mount(t, endpoint[none, aliasesJSON]{method: http.MethodGet, path: aliasesPath,
 		summary: "List aliases by name", roles: anyToken, query: pageQuery, do: h.list})
 	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPost, path: aliasesPath, resource: resource,
-		summary: "Register an alias", roles: roles, statuses: []int{http.StatusCreated},
+		summary: "Register an alias", roles: roles, query: dryRun, statuses: []int{http.StatusCreated, http.StatusOK},
 		fields: createFields, check: h.checkNew, do: h.create})
 	mount(t, endpoint[none, aliasJSON]{method: http.MethodGet, path: single, resource: resource,
 		summary: "Read an alias", roles: anyToken, do: h.read})
 	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPatch, path: single, resource: resource,
 		summary: "Change some fields of an alias; null resets a field to its default", roles: roles,
-		fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
+		query: dryRun, fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, resource: resource,
 		summary: "Delete an alias, and its static credential if it bears the alias's name and no other alias uses it",
-		roles:   roles, statuses: []int{http.StatusNoContent}, do: h.remove})
+		roles:   roles, query: dryRun, statuses: []int{http.StatusNoContent}, do: h.remove})
 }
 
 type aliasesJSON struct {

@@ -146,9 +146,19 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	dry, err := isDryRun(in.query)
+	if err != nil {
+		return err
+	}
+	if dry {
+		ctx = alias.DryRun(ctx)
+	}
 	out, err := e.do(ctx, in)
 	if err != nil {
 		return e.describe(in.target(), err)
+	}
+	if dry && out.status != http.StatusNoContent { // no 201 and no ETag for a resource that is not stored
+		out = reply[Out]{body: out.body}
 	}
 	return send(x, out)
 }

@@ -33,6 +33,21 @@ func parseQuery(raw string, known []parameter) (url.Values, error) {
 	return q, nil
 }
 
+// dryRun is a parameter of calls that write to the registry and nowhere else.
+var dryRun = []parameter{
+	{"dry_run", "true checks the request like any other, answers 200 with what would be stored (204 for a removal), and stores nothing"},
+}
+
+func isDryRun(q url.Values) (bool, error) {
+	switch text := q.Get(dryRun[0].name); {
+	case !q.Has(dryRun[0].name) || text == "false":
+		return false, nil
+	case text == "true":
+		return true, nil
+	}
+	return false, invalid(problemAt(dryRun[0].name, "must be true, to store nothing, or false"))
+}
+
 // page is the part of a sorted list that a client asked for.
 type page struct {
 	after alias.Name
