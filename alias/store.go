@@ -1,6 +1,9 @@
 package alias
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Store keeps aliases and credentials permanently. Package storetest checks every
 // implementation. Methods are safe for concurrent use, do I/O and honour ctx. The
@@ -30,6 +33,9 @@ type Store interface {
 
 	// CountSealed counts the credentials that hold a sealed value.
 	CountSealed(ctx context.Context) (int, error)
+
+	// Tokens reads all admin tokens, by name, without those that cannot be read.
+	Tokens(ctx context.Context) ([]*Token, error)
 
 	// AddUsage adds the deltas of a batch, all or none. It ignores a batch whose number
 	// is not above that of the last batch of its writer, and deltas of unknown aliases.
@@ -122,6 +128,14 @@ type Tx interface {
 	// PutVerification replaces the last verification of an alias, which is deleted with
 	// the alias: ErrNotFound if there is no such alias.
 	PutVerification(v *Verification) error
+
+	// InsertToken fails with ErrExists if the name or the digest is taken.
+	InsertToken(t *Token) error
+	// TouchToken sets the time of the last use, unless it is later already. It ignores a
+	// token that does not exist.
+	TouchToken(id int64, at time.Time) error
+	// DeleteToken deletes the token with this id: ErrStale if there is none.
+	DeleteToken(id int64) error
 
 	SetMeta(key string, value []byte) error
 }

@@ -32,7 +32,7 @@ func TestCopyFails(t *testing.T) {
 	}
 	write(t, path, nil)
 	execRaw(t, path, "PRAGMA foreign_keys = OFF;\n"+string(text))
-	if err := os.MkdirAll(path+".before-6/in-the-way", 0o700); err != nil {
+	if err := os.MkdirAll(copyPath(path)+"/in-the-way", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -41,7 +41,7 @@ func TestCopyFails(t *testing.T) {
 			t.Fatalf("got %v, want a refusal", err)
 		}
 	}
-	if err := os.RemoveAll(path + ".before-6"); err != nil {
+	if err := os.RemoveAll(copyPath(path)); err != nil {
 		t.Fatal(err)
 	}
 	s := openTest(t, path)

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -67,6 +68,16 @@ func TestOlderRegistry(t *testing.T) {
 	}
 }
 
+// copyPath is where a registry of the path is copied to before its migration to the newest
+// schema.
+func copyPath(path string) string {
+	list, err := sqliteMigrations.ReadDir("migrations/sqlite")
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("%s.before-%d", path, len(list))
+}
+
 // wantCopy checks that the registry was copied before its schema was migrated, and that the
 // copy has the old schema, of wantVersion, and all rows.
 func wantCopy(t *testing.T, s *Store, wantVersion, wantAliases int) {
@@ -75,7 +86,7 @@ func wantCopy(t *testing.T, s *Store, wantVersion, wantAliases int) {
 	if err := s.reader.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
 		t.Fatal(err)
 	}
-	copied := path + ".before-6"
+	copied := copyPath(path)
 	info, err := os.Stat(copied)
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("got %v, %v, want a copy of mode 0600", info, err)

@@ -30,6 +30,8 @@ func Test(t *testing.T, open func(*testing.T) alias.Store) {
 		"VerificationRoundTrip":     testVerificationRoundTrip,
 		"VerificationGoesWithAlias": testVerificationGoesWithAlias,
 
+		"Tokens": testTokens,
+
 		"AliasRoundTrip":       testAliasRoundTrip,
 		"CredentialRoundTrip":  testCredentialRoundTrip,
 		"ProvisionedRoundTrip": testProvisionedRoundTrip,
