@@ -24,6 +24,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/cli"
 	"ixmage/alias/policy"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
@@ -354,7 +355,7 @@ var levels = map[string]slog.Level{
 
 // unknownEnv lists variables with the prefix of flags that belong to no flag.
 func unknownEnv(flags []*kong.Flag) []string {
-	known := map[string]bool{envToken: true}
+	known := map[string]bool{envToken: true, cli.EnvURL: true}
 	for _, f := range flags {
 		for _, name := range f.Envs {
 			known[name] = true

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"ixmage/alias/cli"
 )
 
 // version is set with -ldflags -X.
@@ -28,13 +30,14 @@ const (
 	exitUsage  = 2
 )
 
-type cli struct {
-	Serve       serveCmd       `cmd:"" help:"Run the server."`
+type commandLine struct {
+	Serve serveCmd `cmd:"" help:"Run the server."`
+	cli.Commands
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit 0 when the server is ready and 1 when not, for a container's HEALTHCHECK."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
-// command is implemented by each subcommand. It returns the exit status.
+// command is implemented by the subcommands that call no API. It returns the exit status.
 type command interface {
 	run(ctx *kong.Context) int
 }
@@ -56,22 +59,41 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "ixmage: %v\nTry: ixmage --help\n", err)
 		return exitUsage
 	}
-	return ctx.Selected().Target.Addr().Interface().(command).run(ctx)
+	if c, ok := ctx.Selected().Target.Addr().Interface().(command); ok {
+		return c.run(ctx)
+	}
+	return cli.Run(ctx)
 }
 
 func newParser(options ...kong.Option) *kong.Kong {
-	var c cli
-	options = append(options, kong.Name("ixmage"), kong.DefaultEnvars("IXMAGE"), kong.Vars{"listen": defaultListen},
+	var p commandLine
+	options = append(options, kong.Name("ixmage"), kong.PostBuild(serveEnvs), kong.Vars{"listen": defaultListen},
 		kong.Description("Gives pictures in private S3 buckets a public URL. "+
-			"Every flag can be set by the environment variable behind it."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(help))
-	return kong.Must(&c, append(options, c.Serve.readers()...)...)
+			"Every flag of serve can be set by the environment variable behind it."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Help(help))
+	options = append(options, cli.Options()...)
+	return kong.Must(&p, append(options, p.Serve.readers()...)...)
+}
+
+// serveEnvs gives the flags of serve their variables. kong.DefaultEnvars would give the
+// client commands some too, and a variable for one flag would change many commands.
+func serveEnvs(k *kong.Kong) error {
+	for _, command := range k.Model.Children {
+		for _, flag := range command.Flags {
+			if command.Name == "serve" {
+				flag.Envs = []string{envName(flag.Name)}
+				flag.Tag.Envs = flag.Envs
+			}
+		}
+	}
+	return nil
 }
 
 // help prints the help of a command. The help of the program itself includes the flags
 // of serve, because most readers look for them.
 func help(opts kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(opts, ctx); err != nil || ctx.Selected() != nil {
+		cli.PrintExamples(ctx)
 		return err
 	}
 	serve, err := kong.Trace(ctx.Kong, []string{"serve"})

@@ -1,0 +1,101 @@
+// Package cli has the commands that call the admin API. A command prints the answer of
+// the API and knows no more than it: a program can do all of this with package client.
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"ixmage/alias/client"
+)
+
+// Commands are the client commands; the program embeds them in its command line.
+type Commands struct {
+	Alias aliasCmd `cmd:"" help:"List, read, register, change and remove aliases."`
+}
+
+// command is implemented by each command that can be selected.
+type command interface {
+	// Run does it. An error is printed, and decides the exit status.
+	Run(s *session) error
+	// Examples are lines for a shell, without the prompt; help prints them. Each works on a
+	// server with the aliases and credentials of docs/cli.md.
+	Examples() []string
+}
+
+// Run runs the selected command and returns the exit status of the program.
+func Run(k *kong.Context) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	s := newSession(ctx, k)
+	err := k.Selected().Target.Addr().Interface().(command).Run(s)
+	if flushed := s.out.Flush(); err == nil && flushed != nil {
+		err = writeError(flushed)
+	}
+	return s.report(err)
+}
+
+// session is one run of a command.
+type session struct {
+	ctx    context.Context //nolint:containedctx // a session is as long as the command
+	flags  *Connection
+	out    *output
+	term   terminal
+	dialed *client.Client // by api
+}
+
+func newSession(ctx context.Context, k *kong.Context) *session {
+	s := &session{ctx: ctx, flags: &Connection{Output: formatTable}, term: newTerminal(os.Stdin, k.Stdout, k.Stderr)}
+	for _, p := range k.Path {
+		if p.Command == nil || !p.Command.Target.CanAddr() {
+			continue
+		}
+		if c, ok := p.Command.Target.Addr().Interface().(interface{ connection() *Connection }); ok {
+			s.flags = c.connection()
+		}
+	}
+	s.out = newOutput(k.Stdout, s.flags.Output)
+	return s
+}
+
+// api returns the client of the server.
+func (s *session) api() (*client.Client, error) {
+	if s.dialed != nil {
+		return s.dialed, nil
+	}
+	c, err := s.flags.dial()
+	s.dialed = c
+	return c, err
+}
+
+// do calls the API.
+func (s *session) do(r client.Request) (*client.Response, error) {
+	c, err := s.api()
+	if err != nil {
+		return nil, err
+	}
+	return c.Do(s.ctx, r)
+}
+
+// get reads a resource.
+func (s *session) get(path ...string) (*client.Response, error) {
+	return s.do(client.Request{Path: client.Path(path...)})
+}
+
+// list reads all pages of a list.
+func (s *session) list(p client.Pages) (client.Value, error) {
+	c, err := s.api()
+	if err != nil {
+		return client.Value{}, err
+	}
+	all, err := c.List(s.ctx, p)
+	if all == nil {
+		all = []client.Value{}
+	}
+	return client.Make(client.Object{{Name: p.Member, Value: client.Make(all)}}), err
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"ixmage/alias/client"
+)
+
+// Exit statuses of the client commands.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2 // flags, arguments, files, or values in them that the API refuses
+	exitRefused     = 3
+	exitNotFound    = 4
+	exitConflict    = 5 // or stale
+	exitUnreachable = 6
+)
+
+// usageError is a mistake of the command line or of a file.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// errReported ends a command with status 1 whose output says what failed.
+var errReported = errors.New("failed")
+
+// writeError is the error of an output that did not take everything.
+func writeError(err error) error { return fmt.Errorf("write the output: %w", err) }
+
+// status maps an error to the exit status.
+func status(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*client.UnreachableError](err); ok {
+		return exitUnreachable
+	}
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok {
+		return exitFailed
+	}
+	switch p.Status {
+	case http.StatusBadRequest:
+		return exitUsage
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return exitRefused
+	case http.StatusNotFound:
+		return exitNotFound
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return exitConflict
+	}
+	return exitFailed
+}
+
+// report prints the error of a command to stderr, and returns the exit status.
+func (s *session) report(err error) int {
+	code := status(err)
+	if err == nil || errors.Is(err, errReported) {
+		return code
+	}
+	if errors.Is(err, context.Canceled) {
+		s.term.say("ixmage: interrupted")
+		return code
+	}
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok {
+		s.term.say("ixmage: %v", err)
+		if code == exitUnreachable {
+			s.term.say("%s", s.flags.remote())
+		}
+		return code
+	}
+	s.reportProblem(err, p)
+	return code
+}
+
+// reportProblem prints the detail of the API. The detail of an answer with fields is the
+// list of them.
+func (s *session) reportProblem(err error, p *client.Problem) {
+	if len(p.Fields) == 0 {
+		s.term.say("ixmage: %v", err)
+	} else {
+		s.term.say("ixmage: %s:", p.Title)
+	}
+	for _, f := range p.Fields {
+		if f.Name == "" {
+			s.term.say("  %s", f.Detail)
+			continue
+		}
+		s.term.say("  %s: %s", f.Name, f.Detail)
+	}
+	if len(p.Commands) > 0 {
+		s.term.say("To solve it, run:")
+	}
+	for _, c := range p.Commands {
+		s.term.say("  %s", c)
+	}
+	if p.Retry != "" {
+		s.term.say("Try again in %s s.", p.Retry)
+	}
+	if p.Status >= http.StatusInternalServerError {
+		s.term.say("The request_id in the log of the server is %s.", p.RequestID)
+	}
+}

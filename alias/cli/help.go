@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/alecthomas/kong"
+)
+
+// PrintExamples prints the examples of the selected command, if it has some.
+func PrintExamples(k *kong.Context) {
+	c, ok := selected(k).(command)
+	if !ok || len(c.Examples()) == 0 {
+		return
+	}
+	fmt.Fprint(k.Stdout, "\nExamples:\n")
+	for _, e := range c.Examples() {
+		fmt.Fprintf(k.Stdout, "  %s\n", e)
+	}
+}
+
+func selected(k *kong.Context) any {
+	if n := k.Selected(); n != nil && n.Target.CanAddr() {
+		return n.Target.Addr().Interface()
+	}
+	return nil
+}
+
+// Options are what the commands need of kong.
+func Options() []kong.Option {
+	return []kong.Option{
+		kong.Vars{"default_url": "http://" + defaultAddr},
+		kong.ExplicitGroups([]kong.Group{{Key: "connection", Title: "Server and output:"}}),
+	}
+}
