@@ -64,7 +64,7 @@ type exchange struct {
 // byte. The write deadline starts here, and not with the request as in
 // http.Server, because an answer may be held for minutes.
 func (x *exchange) send(status int, body []byte) {
-	if status != http.StatusNoContent {
+	if status != http.StatusNoContent && status != http.StatusNotModified {
 		x.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	x.server.finish(x.Header(), x.rec, status)
@@ -156,7 +156,9 @@ func rawPath(u *url.URL) string {
 // finish sets the headers of every answer and writes the log line.
 func (s *Server) finish(h http.Header, rec *record, status int) {
 	h.Set("X-Request-Id", rec.id)
-	h.Set("Cache-Control", "no-store")
+	if h.Get("Cache-Control") == "" { // the files of the console have one
+		h.Set("Cache-Control", "no-store")
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	attrs := []slog.Attr{
 		slog.String("method", rec.method), slog.String("route", rec.route), slog.Int("status", status),

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/admin/console"
 )
 
 // Limits of a request and a connection.
@@ -85,6 +86,7 @@ func New(cfg Config) *Server {
 	explanations{cfg.Explainer}.mount(s.routes)
 	usage{cfg.Registry, cfg.UsageReader}.mount(s.routes)
 	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
+	mountConsole(s.routes)
 	return s
 }
 
@@ -173,12 +175,28 @@ func mountOps(t *routes, cfg OpsConfig) {
 		return healthy(x, r)
 	})
 	if cfg.Metrics != nil {
-		t.add(http.MethodGet, metricsPath, func(x *exchange, r *http.Request) error {
-			w := &buffered{header: x.Header()}
-			cfg.Metrics.ServeHTTP(w, r)
-			x.send(cmp.Or(w.status, http.StatusOK), w.body.Bytes())
-			return nil
-		})
+		t.add(http.MethodGet, metricsPath, buffer(cfg.Metrics))
+	}
+}
+
+// mountConsole adds the console: its files need no token, what it shows comes from the API.
+func mountConsole(t *routes) {
+	for _, f := range console.Files() {
+		path := f.Path
+		if path == "/" {
+			path = "/{$}" // "/" alone would be every path
+		}
+		t.add(http.MethodGet, path, buffer(f))
+	}
+}
+
+// buffer sends the answer of h when it is complete.
+func buffer(h http.Handler) handler {
+	return func(x *exchange, r *http.Request) error {
+		w := &buffered{header: x.Header()}
+		h.ServeHTTP(w, r)
+		x.send(cmp.Or(w.status, http.StatusOK), w.body.Bytes())
+		return nil
 	}
 }
 

@@ -1,0 +1,92 @@
+// The HTTP API of the admin listener, by the cookie of the session.
+
+// Problem is an answer of the API that refuses or fails, or a server that is away.
+export class Problem extends Error {
+  constructor(status, body = {}, retryAfter = 0) {
+    super(body.detail || body.title || `the server answered with status ${status}`);
+    this.status = status;
+    this.code = (body.type || '').split('/').pop();
+    this.title = body.title || 'The call failed';
+    this.errors = body.errors || []; // [{field, detail}]
+    this.commands = body.commands || [];
+    this.requestId = body.request_id || '';
+    this.retryAfter = retryAfter; // seconds
+  }
+}
+
+const base = '/api/v1';
+let signedOut = () => {};
+
+// onSignedOut sets what runs when the API no longer accepts the session.
+export function onSignedOut(run) { signedOut = run; }
+
+// url makes the address of a call. Values of query that are null, undefined or '' are
+// left out; parts of the path are encoded by the caller, with path`…`.
+export function url(path, query = {}) {
+  const q = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value != null && value !== '') q.set(name, value);
+  return base + path + (q.size ? `?${q}` : '');
+}
+
+// path`/aliases/${name}` encodes each value as one segment.
+export const path = (texts, ...values) => texts.reduce((all, text, i) => all + encodeURIComponent(values[i - 1]) + text);
+
+// call sends a request and returns {data, etag, status, location}. It throws a Problem.
+// match is the ETag for If-Match, wait the seconds for Prefer.
+export async function call(method, path, { body, query, match, wait, signal } = {}) {
+  const headers = { 'X-Ixmage-Console': '1', Accept: 'application/json' };
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  if (match) headers['If-Match'] = match;
+  if (wait) headers.Prefer = `wait=${wait}`;
+  let answer, text;
+  try {
+    answer = await fetch(url(path, query), {
+      method, headers, signal, credentials: 'same-origin', cache: 'no-store', redirect: 'error',
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    text = await answer.text();
+  } catch (err) {
+    if (signal?.aborted) throw err;
+    throw new Problem(0, {
+      title: 'The server does not answer',
+      detail: 'The admin listener could not be reached. Check that ixmage runs and that your connection or tunnel to it is open.',
+    });
+  }
+  let data = null;
+  try {
+    data = text ? JSON.parse(text) : null;
+  } catch {
+    throw new Problem(answer.status, { title: 'The answer is not JSON', detail: 'Something between this page and ixmage changed the answer.' });
+  }
+  if (answer.ok) return { data, etag: answer.headers.get('ETag'), status: answer.status, location: answer.headers.get('Location') };
+  const problem = new Problem(answer.status, data ?? {}, Number(answer.headers.get('Retry-After')) || 0);
+  if (problem.status === 401 && path !== '/session') signedOut(problem);
+  throw problem;
+}
+
+// get returns the body of a GET.
+export const get = async (path, query, signal) => (await call('GET', path, { query, signal })).data;
+
+// pages yields the lists of a paged call: member is the list in the answer, name the
+// member of an element that after takes.
+export async function* pages(path, member, { name = 'name', limit = 1000, query = {}, signal } = {}) {
+  for (let after = ''; ;) {
+    const list = (await get(path, { ...query, limit, after }, signal))[member];
+    if (list.length) yield list;
+    if (list.length < limit) return;
+    after = list.at(-1)[name];
+  }
+}
+
+// events follows a stream of server-sent events named name until the server ends it or
+// the returned function is called. done gets true if the stream broke.
+export function events(path, name, receive, done = () => {}) {
+  const source = new EventSource(base + path);
+  source.addEventListener(name, (e) => receive(JSON.parse(e.data)));
+  source.onerror = () => {
+    const broken = source.readyState === EventSource.CLOSED;
+    source.close(); // without this the browser connects again after the last event
+    done(broken);
+  };
+  return () => source.close();
+}

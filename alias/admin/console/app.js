@@ -1,0 +1,128 @@
+// The frame of the console: session, navigation and the screen that the address names.
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from './preact.js';
+import { call, get, onSignedOut } from './api.js';
+import { find, link, route } from './format.js';
+import { ErrorBox, Session, Toasts } from './ui.js';
+import { SignIn } from './screens/sign_in.js';
+
+// routes are the screens: one file each, whose default export is a component that gets
+// {params, query}. menu is the name in the navigation; of names the pattern whose menu
+// entry stands for a screen without one.
+const routes = [
+  { pattern: 'aliases', title: 'Aliases', menu: 'Aliases', load: () => import('./screens/aliases.js') },
+  { pattern: 'register', title: 'Register an alias', of: 'aliases', load: () => import('./screens/register.js') },
+  { pattern: 'aliases/:name', title: (p) => p.name, of: 'aliases', load: () => import('./screens/alias.js') },
+  { pattern: 'credentials', title: 'Credentials', menu: 'Credentials', load: () => import('./screens/credentials.js') },
+  { pattern: 'credentials/:name', title: (p) => p.name, of: 'credentials', load: () => import('./screens/credential.js') },
+];
+
+// start puts the console into an element of the page.
+export function start(root) {
+  setTheme(localStorage.getItem(themeKey));
+  render(html`<${App} />`, root);
+}
+
+function App() {
+  const [session, setSession] = useState(undefined); // undefined: not known yet
+  const [ended, setEnded] = useState(false); // the session ended while the console was open
+  const [error, setError] = useState(null);
+  const ask = () => {
+    setError(null);
+    get('/session').then(setSession, (err) => (err.status === 401 ? setSession(null) : setError(err)));
+  };
+  useEffect(() => {
+    onSignedOut(() => setEnded(true));
+    ask();
+  }, []);
+  const signIn = (s) => {
+    setSession(s);
+    setEnded(false);
+  };
+  const signOut = async () => {
+    await call('DELETE', '/session').catch((err) => { if (err.status !== 401) throw err; });
+    setSession(null);
+    setEnded(false);
+  };
+  if (error) return html`<main class="alone"><${ErrorBox} error=${error} retry=${ask} /></main>`;
+  if (session === undefined) return html`<main class="alone"><p class="muted" role="status">Loading…</p></main>`;
+  // The screen stays in the page while the session is renewed: what was typed is kept.
+  return html`
+    ${(!session || ended) && html`<${SignIn} ended=${ended} onSignIn=${signIn} />`}
+    ${session && html`<div hidden=${ended}><${Session.Provider} value=${session}>
+      <${Frame} key=${session.name} session=${session} signOut=${signOut} /><//></div>`}
+    <${Toasts} />`;
+}
+
+function useHash() {
+  const [hash, setHash] = useState(location.hash);
+  useEffect(() => {
+    const change = () => setHash(location.hash);
+    addEventListener('hashchange', change);
+    return () => removeEventListener('hashchange', change);
+  }, []);
+  return hash;
+}
+
+function Frame({ session, signOut }) {
+  const at = route(useHash());
+  const found = find(routes, at.path.length ? at.path : ['aliases']);
+  const [open, setOpen] = useState(false); // the menu, on a narrow screen
+  const place = at.path.join('/');
+  const title = found ? (typeof found.title === 'function' ? found.title(found.params) : found.title) : 'Not found';
+  useEffect(() => {
+    document.title = `${title} – ixmage`;
+    setOpen(false);
+  }, [place]);
+  const current = found && (found.menu ? found.pattern : found.of);
+  return html`
+    <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>Skip to the content</a>
+    <div class="frame">
+      <header class="top">
+        <a class="brand" href=${link(['aliases'])}><img src="/console/icon.svg" alt="" width="22" height="22" /> ixmage</a>
+        <button type="button" class="button small menu" aria-expanded=${open ? 'true' : 'false'} aria-controls="menu" onClick=${() => setOpen(!open)}>Menu</button>
+        <nav id="menu" class=${open ? 'open' : ''} aria-label="Main"><ul>${routes.filter((r) => r.menu).map((r) => html`
+          <li><a href=${`#/${r.pattern}`} aria-current=${current === r.pattern ? 'page' : undefined}>${r.menu}</a></li>`)}</ul>
+          <div class="who"><p title=${`Roles: ${session.roles.join(', ')}`}>${session.name}<br /><span class="muted">${session.roles.join(', ')}</span></p>
+            <${Theme} /><button type="button" class="button small" onClick=${signOut}>Sign out</button></div></nav>
+      </header>
+      <main id="main" tabindex="-1">${found ? html`<${Screen} key=${place} route=${found} query=${at.query} />`
+        : html`<h1 tabindex="-1">Not found</h1><p>There is no screen at this address. <a href=${link(['aliases'])}>Go to the aliases</a>.</p>`}</main>
+    </div>`;
+}
+
+let first = true; // the first screen does not take the focus
+
+// Screen loads the module of a screen and shows it.
+function Screen({ route: r, query }) {
+  const [state, setState] = useState({});
+  const ref = useRef();
+  useEffect(() => {
+    r.load().then((module) => setState({ show: module.default }), () => setState({
+      error: { title: 'The screen cannot be loaded', message: 'The server is away, or has another version now: load the page again.' },
+    }));
+  }, []);
+  useLayoutEffect(() => {
+    if (state.show && !first) ref.current?.querySelector('h1')?.focus();
+    if (state.show) first = false;
+  }, [state.show]);
+  return html`<div ref=${ref} class="screen">${state.error ? html`<${ErrorBox} error=${state.error} />`
+    : state.show ? html`<${state.show} params=${r.params} query=${query} />` : html`<p class="muted" role="status">Loading…</p>`}</div>`;
+}
+
+const themeKey = 'ixmage-theme';
+
+function setTheme(theme) {
+  if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+}
+
+function Theme() {
+  const [theme, set] = useState(localStorage.getItem(themeKey) || 'system');
+  const change = (e) => {
+    set(e.target.value);
+    localStorage.setItem(themeKey, e.target.value);
+    setTheme(e.target.value);
+  };
+  return html`<label class="theme">Theme <select value=${theme} onChange=${change}>${['system', 'light', 'dark'].map((t) => html`
+    <option value=${t} selected=${t === theme}>${t}</option>`)}</select></label>`;
+}

@@ -1,0 +1,4 @@
+import { html } from '../preact.js';
+import { Page } from '../ui.js';
+
+export default () => html`<${Page} title="credential"><//>`;
