@@ -344,7 +344,7 @@ func TestUnknownPathIs404(t *testing.T) {
 	a := newAPI(t)
 	a.register("shop")
 	for _, path := range []string{
-		"/", "/x", "/api", "/api/", "/api/v1", "/api/v2/aliases", "/api/v1/aliases/", "/api/v1/aliases.png", "/api/v1/aliases;x.png",
+		"/x", "/console", "/api", "/api/", "/api/v1", "/api/v2/aliases", "/api/v1/aliases/", "/api/v1/aliases.png", "/api/v1/aliases;x.png",
 		"/api/v1/aliases%2fshop", "/api/v1/aliases%00.png", "/api/v1/aliases/shop/", "/api/v1/aliases/shop/x.png", "/API/v1/aliases",
 		"/api/V1/aliases", "/api/v1/Aliases", "//api/v1/aliases", "/api//v1/aliases", "/api/v1/./aliases", "/api/v1/x/../aliases",
 		"/apix", "/metrics", "/metrics.png", "/-/healthz/", "/-/healthz.png", "/-/HEALTHZ", "/-/", "/shop/a.jpg",

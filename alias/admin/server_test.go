@@ -40,6 +40,8 @@ func TestMethods(t *testing.T) {
 		{"/metrics", "GET, HEAD"},
 		{"/-/healthz", "GET, HEAD"},
 		{"/-/readyz", "GET, HEAD"},
+		{"/", "GET, HEAD"},
+		{"/console/app.js", "GET, HEAD"},
 	} {
 		tried := 0
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get", "PROPFIND", "M-SEARCH"} {
@@ -56,7 +58,7 @@ func TestMethods(t *testing.T) {
 			t.Errorf("%s: only %d methods tried", c.path, tried)
 		}
 	}
-	for _, request := range []string{"BREW /nowhere", "OPTIONS *", "POST /", "TRACE /x"} {
+	for _, request := range []string{"BREW /nowhere", "OPTIONS *", "POST /x", "TRACE /x"} {
 		a.raw(request+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").want(404, "not-found")
 	}
 }
@@ -65,7 +67,7 @@ func TestHead(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, withMetrics)
 	a.register("shop")
-	for _, path := range []string{"/api/v1/aliases", "/api/v1/aliases/shop", "/api/v1/credentials/shop", "/metrics", "/-/healthz", "/api/v1/aliases/nope"} {
+	for _, path := range []string{"/api/v1/aliases", "/api/v1/aliases/shop", "/api/v1/credentials/shop", "/metrics", "/-/healthz", "/api/v1/aliases/nope", "/", "/console/app.js"} {
 		get, head := a.do("GET", path, ""), a.do("HEAD", path, "")
 		if head.status != get.status || head.body != "" {
 			t.Errorf("%s: HEAD gives %d and a body of %d bytes, GET %d", path, head.status, len(head.body), get.status)
@@ -85,8 +87,8 @@ func TestPaths(t *testing.T) {
 	a.register("shop")
 	for _, method := range []string{"GET", "HEAD", "POST", "CONNECT"} {
 		for _, path := range []string{
-			"/", "//", "//metrics", "/metrics/", "/metrics//", "/./metrics", "/x/../metrics", "/metrics/.", "/metrics/..", "/%6detrics", "/metrics%2f",
-			"/metrics;x.png", "/metrics%00.png", "/Metrics", "/api", "/api/", "/api/v1", "/api/v1/aliases/", "/api/v1//aliases", "/api/v1/aliases//",
+			"//", "//metrics", "/metrics/", "/metrics//", "/./metrics", "/x/../metrics", "/metrics/.", "/metrics/..", "/%6detrics", "/metrics%2f",
+			"/metrics;x.png", "/metrics%00.png", "/Metrics", "/console", "/console/", "/console/none.js", "/console/screens/", "/console/console.go", "/console/../console/app.js", "/console/%61pp.js", "/api", "/api/", "/api/v1", "/api/v1/aliases/", "/api/v1//aliases", "/api/v1/aliases//",
 			"/api/v1/aliases/shop/", "/api/v1/aliases/shop//verify", "/api/v1/aliases/./shop", "/api/v1/aliases/x/../shop", "/api/v1/aliases/..",
 			"/api/v1/aliases%2fshop", "/api/v1/aliases/shop/verify/", "/api/v1/operations/", "http://localhost", "http://localhost//metrics",
 		} {
@@ -145,7 +147,7 @@ func TestUnknownPath(t *testing.T) {
 		path   string
 		detail string
 	}{
-		{"API and metrics", both, "/", unknown + "; try /api/v1/aliases or /metrics"},
+		{"API and metrics", both, "/shop/a.jpg", unknown + "; try /api/v1/aliases or /metrics"},
 		{"API and metrics, a path that is not clean", both, "//shop/", unknown + "; try /api/v1/aliases or /metrics"},
 		{"API and metrics, under /api/", both, "/api/v1/none", unknown},
 		{"API alone", bare, "/metrics", unknown + "; try /api/v1/aliases"},

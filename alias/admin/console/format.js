@@ -5,14 +5,14 @@ const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 // bytes formats a number of bytes with three digits.
 export function bytes(n) {
   let i = 0;
-  for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
-  return `${i === 0 || n >= 100 ? Math.round(n) : n.toFixed(n >= 10 ? 1 : 2)} ${units[i]}`;
+  for (; n >= (i ? 1023.5 : 1024) && i < units.length - 1; i++) n /= 1024;
+  return `${i === 0 || n >= 99.95 ? Math.round(n) : n.toFixed(n >= 9.995 ? 1 : 2)} ${units[i]}`;
 }
 
 // count formats a number in at most five characters: 950, 1.2k, 48.2k, 3.1M.
 export function count(n) {
   for (const [size, unit] of [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) {
-    if (n >= size) return (n / size >= 100 ? Math.round(n / size) : Math.round(n / size * 10) / 10) + unit;
+    if (n >= size * 0.9995) return (n / size >= 99.95 ? Math.round(n / size) : Math.round(n / size * 10) / 10) + unit;
   }
   return String(n);
 }
@@ -72,6 +72,18 @@ export function hours(series, n, now, read, none = 0) {
     const p = known.get(last - n + 1 + i);
     return p ? read(p) : none;
   });
+}
+
+// nest makes objects of names with dots: {'probe.inside': 'a'} is {probe: {inside: 'a'}}.
+export function nest(values) {
+  const all = {};
+  for (const [name, value] of Object.entries(values)) {
+    const parts = name.split('.');
+    let at = all;
+    for (const p of parts.slice(0, -1)) at = at[p] ??= {};
+    at[parts.at(-1)] = value;
+  }
+  return all;
 }
 
 // location is what an alias covers, as in the console of AWS.

@@ -274,7 +274,7 @@ export function Field({ field: f, value, problems = [], set }) {
   const about = [f.hint && `${id}-hint`, wrong && `${id}-error`].filter(Boolean).join(' ') || undefined;
   const common = {
     id, name: f.name, 'aria-invalid': wrong ? 'true' : undefined, 'aria-describedby': about, 'aria-required': f.required ? 'true' : undefined,
-    placeholder: f.placeholder, autocomplete: f.type === 'password' ? 'new-password' : 'off', autocapitalize: 'none', spellcheck: false,
+    placeholder: f.placeholder, autocomplete: f.autocomplete || (f.type === 'password' ? 'new-password' : 'off'), autocapitalize: 'none', spellcheck: false,
     onInput: (e) => set(e.target.value),
   };
   let input;

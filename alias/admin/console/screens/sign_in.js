@@ -28,7 +28,7 @@ export function SignIn({ ended, onSignIn }) {
     <h1><img src="/console/icon.svg" alt="" width="28" height="28" /> ixmage</h1>
     ${ended && html`<p class="box" role="status">Your session has ended. Sign in again to go on where you were.</p>`}
     ${error && !wrong && html`<${ErrorBox} error=${error} />`}
-    <${Field} field=${{ name: 'token', label: 'Token', type: 'password',
+    <${Field} field=${{ name: 'token', label: 'Token', type: 'password', autocomplete: 'off',
       hint: html`An admin token, or the one in the file <code>admin-token</code> of the server's data folder.` }}
       value=${token} set=${setToken} problems=${wrong ? [{ field: 'token', detail: 'This token is not valid: it is wrong, has expired or was revoked.' }] : []} />
     <button class="button primary" aria-busy=${busy || undefined}>Sign in</button>
