@@ -51,6 +51,9 @@ type endpoint[In, Out any] struct {
 	types []string
 	// statuses are those of success; nil means 200.
 	statuses []int
+	// media is the media type of the answer; empty: JSON. Out is the type of an event's data
+	// if it is mediaEvents.
+	media string
 	// check validates the rest of a request of which some fields could not be read,
 	// so that one answer reports all problems. Optional.
 	check func(context.Context, *call[In]) []alias.Problem
@@ -60,12 +63,14 @@ type endpoint[In, Out any] struct {
 // call is a request as an endpoint sees it: checked and decoded.
 type call[In any] struct {
 	client
-	name  alias.Name // from the path; empty where it has none
-	id    string     // from the path; of a resource whose name is not an alias.Name
-	query url.Values
-	match ifMatch
-	actor string // for the audit
-	in    In
+	name   alias.Name // from the path; empty where it has none
+	id     string     // from the path; of a resource whose name is not an alias.Name
+	query  url.Values
+	match  ifMatch
+	host   string      // of the request, with its port
+	header http.Header // of the request
+	actor  string      // for the audit
+	in     In
 }
 
 // client is the client that waits for the answer to a call.
@@ -85,6 +90,8 @@ type reply[Out any] struct {
 	revision int64  // becomes the ETag; 0: none
 	applied  string // the preference that was honoured; empty: none
 	body     Out
+	// write sends the answer in place of send: one that is no JSON. Optional.
+	write func(*exchange) error
 }
 
 // anyToken are the roles of a call that every token may make.
@@ -104,6 +111,7 @@ type description struct {
 	bodyOptional          bool
 	types                 []string // of the body
 	statuses              []int
+	media                 string       // of the answer
 	out                   reflect.Type // none: no body
 }
 
@@ -111,7 +119,7 @@ func (e endpoint[In, Out]) describeCall() description {
 	d := description{
 		method: e.method, path: e.path, summary: e.summary, roles: e.roles, allBuckets: e.allBuckets,
 		resource: e.resource, query: e.query, bodyOptional: e.bodyOptional, statuses: e.statuses,
-		out: reflect.TypeFor[Out](),
+		media: cmp.Or(e.media, mediaJSON), out: reflect.TypeFor[Out](),
 	}
 	if e.fields != nil {
 		d.fields, d.types = e.fields(new(In)), append([]string{mediaJSON}, e.types...)
@@ -167,8 +175,8 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Request) (*call[In], error) {
 	peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 	in := &call[In]{
-		client: client{ctx: r.Context(), wait: parsePrefer(r.Header["Prefer"]), rec: x.rec},
-		actor:  "admin@" + peer,
+		client: client{ctx: r.Context(), wait: parsePrefer(r.Header["Prefer"]), rec: x.rec}, host: r.Host, header: r.Header,
+		actor: "admin@" + peer,
 	}
 	var err error
 	if in.name, err = e.nameIn(r); err != nil {
@@ -357,6 +365,9 @@ func (e endpoint[In, Out]) acceptMedia(body []byte, h http.Header) error {
 }
 
 func send[Out any](x *exchange, r reply[Out]) error {
+	if r.write != nil {
+		return r.write(x)
+	}
 	body, err := encode(r.body)
 	if err != nil {
 		return err

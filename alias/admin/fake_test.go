@@ -21,6 +21,7 @@ type fake struct {
 	remove       func(context.Context, string, alias.Name, int64) (*alias.Operation, error)
 	verify       func(context.Context, string, alias.Name, policy.Probe) (*alias.Verification, error)
 	wait         func(context.Context, string) (*alias.Operation, error)
+	watch        func(context.Context, string, int64) (*alias.Operation, error)
 	orphans      func(context.Context) (provision.OrphanReport, error)
 	removeOrphan func(context.Context, string, string) error
 	handRotation func(*alias.Credential) []string
@@ -53,6 +54,10 @@ func (f *fake) Verify(
 }
 
 func (f *fake) Wait(ctx context.Context, id string) (*alias.Operation, error) { return f.wait(ctx, id) }
+
+func (f *fake) Watch(ctx context.Context, id string, after int64) (*alias.Operation, error) {
+	return f.watch(ctx, id, after)
+}
 
 func (f *fake) Orphans(ctx context.Context) (provision.OrphanReport, error) { return f.orphans(ctx) }
 

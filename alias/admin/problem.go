@@ -27,6 +27,7 @@ var (
 	errHeaders        = errors.New("header fields too large")
 	errExpect         = errors.New("expectation failed")
 	errHost           = errors.New("unknown host")
+	errStreams        = errors.New("too many event streams")
 	errNotReady       = errors.New("not ready")
 	errVersion        = errors.New("HTTP version not supported")
 	errInternal       = errors.New("internal")
@@ -86,6 +87,8 @@ var kinds = []kind{
 	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM refused or failed", ""},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},
+	{errStreams, http.StatusServiceUnavailable, "overloaded", "Too many clients follow operations",
+		fmt.Sprintf("%d clients follow operations already: try again, or read the operation now and then", maxStreams)},
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
 		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
 			"the server's log has the cause under this request_id; correct it and try again. Pictures are served meanwhile"},

@@ -60,6 +60,7 @@ var answers = map[string]struct {
 	"ErrNotDurable":     {ErrNotDurable, 503, "not-durable"},
 	"errExpect":         {errExpect, 417, "expect"},
 	"errHost":           {errHost, 421, "host"},
+	"errStreams":        {errStreams, 503, "overloaded"},
 	"errNotReady":       {errNotReady, 503, "not-ready"},
 	"errNotImplemented": {errNotImplemented, 501, "not-implemented"},
 	"errVersion":        {errVersion, 505, "http-version"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -41,6 +42,9 @@ type Provisioner interface {
 	Verify(ctx context.Context, actor string, name alias.Name, probe policy.Probe) (*alias.Verification, error)
 	// Wait returns the latest state of an operation when it or ctx has ended.
 	Wait(ctx context.Context, id string) (*alias.Operation, error)
+	// Watch returns an operation when its revision is above after or it has ended, or its
+	// current state when ctx ends.
+	Watch(ctx context.Context, id string, after int64) (*alias.Operation, error)
 	// Orphans returns the findings of the last reconciliation.
 	Orphans(ctx context.Context) (provision.OrphanReport, error)
 	// RemoveOrphan deletes a user that ixmage made and that belongs to no credential. It
@@ -230,6 +234,25 @@ func (h verifications) mount(t *routes) {
 		roles:    []alias.TokenRole{alias.RoleAlias, alias.RoleProvision},
 		resource: "alias", fields: func(in *policy.Probe) []field { return []field{probeField(&in.Inside, &in.Outside)} },
 		bodyOptional: true, do: h.verify})
+	mount(t, endpoint[none, verificationJSON]{method: http.MethodGet, path: aliasesPath + "/{name}/verification",
+		summary: "Read the result of the last scope checks of an alias", roles: anyToken, resource: "alias", do: h.last})
+}
+
+// last reads the stored verification, which operations leave too.
+func (h verifications) last(ctx context.Context, c *call[none]) (reply[verificationJSON], error) {
+	a, err := h.registry.Alias(ctx, c.name)
+	if err != nil {
+		return reply[verificationJSON]{}, err
+	}
+	v, err := h.registry.History().Verification(ctx, a.ID)
+	if errors.Is(err, alias.ErrNotFound) {
+		return reply[verificationJSON]{}, failf(alias.ErrNotFound,
+			"the alias %s was not verified yet: POST %s/%s/verify does it", c.name, aliasesPath, c.name)
+	}
+	if err != nil {
+		return reply[verificationJSON]{}, err
+	}
+	return reply[verificationJSON]{body: showVerification(v)}, nil
 }
 
 func (h verifications) verify(ctx context.Context, c *call[policy.Probe]) (reply[verificationJSON], error) {

@@ -313,6 +313,33 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestVerification reads what the last verification left in the registry.
+func TestVerification(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t) // without a Provisioner
+	a.do("GET", "/api/v1/aliases/shop/verification", "").want(404, "not-found")
+	a.register("shop")
+	r := a.do("GET", "/api/v1/aliases/shop/verification", "").want(404, "not-found")
+	if d := r.problem().Detail; !strings.Contains(d, "not verified yet") || !strings.Contains(d, "/api/v1/aliases/shop/verify") {
+		t.Errorf("detail: %q", d)
+	}
+	shop, err := a.store.Alias(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.put(func(tx alias.Tx) error {
+		return tx.PutVerification(&alias.Verification{
+			AliasID: shop.ID, Alias: "shop", CredentialID: shop.CredentialID, CredentialVersion: 1, CheckedAt: moment,
+			Checks: []alias.Check{{Name: "get-inside", Expected: "200", Got: "200", Verdict: alias.VerdictProven, Positive: true, At: moment}},
+		})
+	})
+	want := `{"alias":"shop","checked_at":"` + momentText + `","scope":"proven","checks":[` +
+		`{"name":"get-inside","expected":"200","got":"200","verdict":"proven","evidence":"probe","detail":""}],"not_tried":[]}` + "\n"
+	if got := a.do("GET", "/api/v1/aliases/shop/verification", "").want(200, "").body; got != want {
+		t.Errorf("verification:\n got %s\nwant %s", got, want)
+	}
+}
+
 func TestOrphans(t *testing.T) {
 	t.Parallel()
 	var report provision.OrphanReport

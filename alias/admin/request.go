@@ -57,7 +57,9 @@ type exchange struct {
 	http.ResponseWriter
 	server *Server
 	rec    *record
+	conn   *conn
 	body   []byte
+	begun  bool // parts of the answer were sent
 }
 
 // send sends the headers and a whole body. It writes the log line before the first
@@ -73,8 +75,36 @@ func (x *exchange) send(status int, body []byte) {
 	_, _ = x.Write(body) // it fails if the client has left
 }
 
-// fail answers with the problem of err.
+// begin sends the headers of an answer, whose body push sends. After it the answer cannot
+// become a problem.
+func (x *exchange) begin(status int) error {
+	x.begun = true
+	x.server.finish(x.Header(), x.rec, status)
+	x.WriteHeader(status)
+	return x.push(nil)
+}
+
+// push sends a part of the body at once. It fails if the client has left, or does not take
+// the part in time.
+func (x *exchange) push(part []byte) error {
+	c := http.NewResponseController(x.ResponseWriter)
+	_ = c.SetWriteDeadline(time.Now().Add(x.server.pushTimeout))
+	if _, err := x.Write(part); err != nil {
+		return err
+	}
+	return c.Flush()
+}
+
+// fail answers with the problem of err. If the answer has begun, it cuts the connection, so
+// that the client does not take the part for the whole.
 func (x *exchange) fail(err error) {
+	if x.begun {
+		x.server.log.Warn("admin answer cut", "route", x.rec.route, "request_id", x.rec.id, "error", err)
+		if x.conn != nil {
+			x.conn.Conn.Close()
+		}
+		return
+	}
 	h := x.Header()
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return name != "Connection" })
 	status, text := problem(h, x.rec, err)
@@ -82,24 +112,24 @@ func (x *exchange) fail(err error) {
 }
 
 // hangUp answers a request that was not read completely, and ends the connection.
-func (x *exchange) hangUp(r *http.Request, err error) {
+func (x *exchange) hangUp(err error) {
 	x.Header().Set("Connection", "close")
 	x.fail(err)
 	_ = http.NewResponseController(x.ResponseWriter).Flush()
-	connOf(r).linger()
+	x.conn.linger()
 }
 
 // ServeHTTP answers every request of the listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	connOf(r).state.Store(connServing)
-	x := &exchange{ResponseWriter: w, server: s, rec: newRecord(r.Method)}
+	x := &exchange{ResponseWriter: w, server: s, conn: connOf(r), rec: newRecord(r.Method)}
+	x.conn.state.Store(connServing)
 	defer func() {
 		if p := recover(); p != nil {
 			x.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	if err := x.readBody(r); err != nil {
-		x.hangUp(r, err)
+		x.hangUp(err)
 		return
 	}
 	// ServeMux compares unescaped paths, in which %61pi is api. With the raw path as

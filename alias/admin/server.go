@@ -28,6 +28,7 @@ const (
 	headerSlop   = 4 << 10          // net/http adds this to MaxHeaderBytes
 	readTimeout  = 10 * time.Second // the whole request
 	writeTimeout = time.Minute      // the whole answer
+	pushTimeout  = 10 * time.Second // a part of an answer that is sent in parts
 	idleTimeout  = 65 * time.Second // above the 60 s that proxies keep connections
 )
 
@@ -63,9 +64,10 @@ type Server struct {
 	// refusals counts the log lines of requests that were refused before their call.
 	refusals *refusalLog
 
-	closing    context.Context //nolint:containedctx // ends when Shutdown is called
-	startClose context.CancelFunc
-	lingerTime time.Duration
+	closing     context.Context //nolint:containedctx // ends when Shutdown is called
+	startClose  context.CancelFunc
+	lingerTime  time.Duration
+	pushTimeout time.Duration
 }
 
 // New makes the server of the admin listener.
@@ -79,6 +81,7 @@ func New(cfg Config) *Server {
 	credentials{ops}.mount(s.routes)
 	provisions{ops}.mount(s.routes)
 	ops.mount(s.routes)
+	events{ops, make(chan struct{}, maxStreams)}.mount(s.routes)
 	verifications{ops}.mount(s.routes)
 	orphans{ops}.mount(s.routes)
 	audit{cfg.Registry}.mount(s.routes)
@@ -94,7 +97,7 @@ func New(cfg Config) *Server {
 func newServer(log *slog.Logger, names []string) *Server {
 	s := &Server{
 		routes: newRoutes(), hosts: hosts{names: names}, wrong: newWrongTokens(), log: log, refusals: &refusalLog{log: log},
-		lingerTime: lingerTime,
+		lingerTime: lingerTime, pushTimeout: pushTimeout,
 	}
 	s.closing, s.startClose = context.WithCancel(context.Background())
 	s.http = http.Server{

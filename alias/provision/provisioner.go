@@ -43,7 +43,7 @@ type Provisioner struct {
 
 	mu      sync.Mutex               // guards the fields below
 	active  map[alias.Name]*activity // the credentials that are worked on, by name
-	changed chan struct{}            // closed and replaced when an operation ends
+	changed chan struct{}            // closed and replaced when an operation changes
 	orphans OrphanReport
 
 	locks        locks
@@ -195,7 +195,14 @@ func (p *Provisioner) release(name alias.Name) {
 	p.notify()
 }
 
-// wakeWaiting wakes every Wait. The caller holds mu.
+// operationStored wakes every Wait and Watch.
+func (p *Provisioner) operationStored() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wakeWaiting()
+}
+
+// wakeWaiting wakes every Wait and Watch. The caller holds mu.
 func (p *Provisioner) wakeWaiting() {
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -223,12 +230,25 @@ func (p *Provisioner) every(ctx context.Context, interval time.Duration, fn func
 // Wait returns an operation when it has ended, or its current state when ctx ends. It
 // returns alias.ErrNotFound for an unknown id.
 func (p *Provisioner) Wait(ctx context.Context, id string) (*alias.Operation, error) {
+	return p.await(ctx, id, (*alias.Operation).Finished)
+}
+
+// Watch returns an operation when its revision is above after or it has ended, or its
+// current state when ctx ends. It returns alias.ErrNotFound for an unknown id.
+func (p *Provisioner) Watch(ctx context.Context, id string, after int64) (*alias.Operation, error) {
+	return p.await(ctx, id, func(o *alias.Operation) bool { return o.Revision > after || o.Finished() })
+}
+
+// await returns an operation when enough accepts it, or its current state when ctx ends.
+func (p *Provisioner) await(
+	ctx context.Context, id string, enough func(*alias.Operation) bool,
+) (*alias.Operation, error) {
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
 		o, err := p.cfg.Registry.History().Operation(context.WithoutCancel(ctx), id)
-		if err != nil || o.Finished() {
+		if err != nil || enough(o) {
 			return o, err
 		}
 		select {

@@ -334,6 +334,7 @@ func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change,
 	}
 	if t.op != nil {
 		t.op = &next
+		t.p.operationStored()
 	}
 	return nil
 }

@@ -1,0 +1,103 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"ixmage/alias"
+)
+
+const mediaEvents = "text/event-stream"
+
+const (
+	// maxStreams is the most clients that follow operations at a time. Each occupies a
+	// connection.
+	maxStreams = 64
+	// keepAlive is the longest time between two parts of a stream: proxies close a
+	// connection that is idle for 30 s or more.
+	keepAlive = 15 * time.Second
+)
+
+// events is the call that follows an operation.
+type events struct {
+	operations
+
+	open chan struct{} // has an element for each stream
+}
+
+func (h events) mount(t *routes) {
+	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}/events", resource: "operation",
+		summary: "Follow an operation: its state now, and again after each change, as server-sent events until it has ended",
+		roles:   anyToken, statuses: []int{http.StatusOK, http.StatusNoContent}, media: mediaEvents, do: h.follow})
+}
+
+// follow answers with a stream of events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+// The id of an event is the revision of the operation. A client that has the last event, and
+// connects again as browsers do at the end of every stream, gets 204, which tells it to stop.
+func (h events) follow(ctx context.Context, c *call[none]) (reply[operationJSON], error) {
+	o, err := h.registry.History().Operation(ctx, c.id)
+	if err != nil {
+		return reply[operationJSON]{}, err
+	}
+	seen, _ := strconv.ParseInt(c.header.Get("Last-Event-ID"), 10, 64)
+	if o.Finished() && o.Revision == seen {
+		return reply[operationJSON]{status: http.StatusNoContent}, nil
+	}
+	return reply[operationJSON]{write: func(x *exchange) error {
+		select {
+		case h.open <- struct{}{}:
+		default:
+			return errStreams
+		}
+		defer func() { <-h.open }()
+		return h.stream(c.ctx, x, o, seen) //nolint:contextcheck // it ends with the client, not with the time of a call
+	}}, nil
+}
+
+// stream sends o and its later states until it has ended, the client has left, or the server
+// is shut down. seen is the last revision that the client has.
+func (h events) stream(ctx context.Context, x *exchange, o *alias.Operation, seen int64) error {
+	header := x.Header()
+	header.Set("Content-Type", mediaEvents)
+	header.Set("X-Accel-Buffering", "no") // nginx would keep events back
+	if err := x.begin(http.StatusOK); err != nil || x.rec.method == http.MethodHead {
+		return nil //nolint:nilerr // the client has left
+	}
+	for {
+		part := []byte(": alive\n\n")
+		if o.Revision != seen {
+			var err error
+			if part, err = event(o); err != nil {
+				return err
+			}
+		}
+		if x.push(part) != nil || o.Finished() || ctx.Err() != nil || h.closing.Err() != nil {
+			return nil
+		}
+		seen = o.Revision
+		if h.provisioner == nil { // nothing changes the operation
+			return nil
+		}
+		var err error
+		h.hold(ctx, keepAlive, func(ctx context.Context) { o, err = h.provisioner.Watch(ctx, o.ID, seen) })
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// event encodes the state of an operation.
+func event(o *alias.Operation) ([]byte, error) {
+	data, err := encode(showOperation(o))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	b.WriteString("id: " + strconv.FormatInt(o.Revision, 10) + "\nevent: operation\ndata: ")
+	b.Write(data) // one line, with its end
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
