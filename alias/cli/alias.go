@@ -1,13 +1,49 @@
 package cli
 
 import (
+	"net/http"
+	"net/url"
+	"strconv"
+
 	"ixmage/alias/client"
 )
 
 type aliasCmd struct {
 	Connection
 
-	Ls aliasLsCmd `cmd:"" help:"List the aliases."`
+	Ls  aliasLsCmd  `cmd:"" help:"List the aliases."`
+	Get aliasGetCmd `cmd:"" help:"Read an alias."`
+	Add aliasAddCmd `cmd:"" help:"Register an alias."`
+	Set aliasSetCmd `cmd:"" help:"Change fields of an alias."`
+	Rm  aliasRmCmd  `cmd:"" help:"Remove an alias. Its credential goes with it if it bears the alias's name, is a key pair and no other alias uses it."`
+}
+
+// Flags of commands that change something.
+type (
+	conditional struct {
+		IfRevision int64 `help:"Do it only if it has this revision; otherwise the exit status is 5." placeholder:"N"`
+	}
+	dryRun struct {
+		DryRun bool `help:"Check the request and print what would be stored; change nothing."`
+	}
+	confirmed struct {
+		Yes bool `short:"y" help:"Do not ask."`
+	}
+)
+
+// etag is the If-Match of a call.
+func (c conditional) etag() string {
+	if c.IfRevision == 0 {
+		return ""
+	}
+	return strconv.FormatInt(c.IfRevision, 10)
+}
+
+func (d dryRun) query() url.Values {
+	if !d.DryRun {
+		return nil
+	}
+	return url.Values{"dry_run": {"true"}}
 }
 
 type aliasLsCmd struct{}
@@ -16,20 +52,33 @@ func (*aliasLsCmd) Examples() []string {
 	return []string{"ixmage alias ls", "ixmage alias ls -o json"}
 }
 
-// pageSize is the greatest page of aliases and credentials.
-const pageSize = 1000
-
 func (*aliasLsCmd) Run(s *session) error {
-	v, err := s.list(client.Pages{Path: client.Path("aliases"), Member: "aliases", By: "name", Param: "after", Size: pageSize})
+	v, err := s.list(namesOf("aliases"))
 	if err != nil {
 		return err
 	}
-	return s.showValue(v, func(v client.Value) {
-		s.table(v.Get("aliases").List(), []column{
-			col("NAME", "name"), col("STATE", "state"), {"LOCATION", location}, col("REGION", "region"),
-			col("CREDENTIAL", "credential"), col("REVISION", "revision"),
-		})
+	return s.showValue(v, func(v client.Value) { s.aliases(v.Get("aliases").List()...) })
+}
+
+// namesOf lists aliases or credentials by name.
+func namesOf(noun string) client.Pages {
+	return client.Pages{Path: client.Path(noun), Member: noun, By: "name", Param: "after", Size: 1000}
+}
+
+// aliases prints a table of aliases.
+func (s *session) aliases(rows ...client.Value) {
+	s.table(rows, []column{
+		col("NAME", "name"), {"STATE", aliasState}, {"LOCATION", location}, col("REGION", "region"),
+		col("CREDENTIAL", "credential"), col("REVISION", "revision"),
 	})
+}
+
+// aliasState is the state, or that the alias is switched off.
+func aliasState(v client.Value) string {
+	if v.Get("enabled").IsFalse() {
+		return "disabled"
+	}
+	return v.Get("state").Text()
 }
 
 // location is where the pictures of an alias are.
@@ -39,4 +88,135 @@ func location(v client.Value) string {
 		at += " at " + e
 	}
 	return at
+}
+
+type aliasGetCmd struct {
+	Name string `arg:"" help:"Alias." completion:"aliases"`
+}
+
+func (*aliasGetCmd) Examples() []string {
+	return []string{"ixmage alias get shop", "ixmage alias get shop -o yaml"}
+}
+
+func (c *aliasGetCmd) Run(s *session) error {
+	resp, err := s.get("aliases", c.Name)
+	if err != nil {
+		return s.suggest(err, "aliases", c.Name)
+	}
+	return s.show(resp, s.members)
+}
+
+type aliasAddCmd struct {
+	Name string `arg:"" help:"Alias, the first segment of its URLs: 1 to 63 of a-z, 0-9 and hyphen."`
+
+	aliasFields
+	keyPairFlags
+	dryRun
+
+	Credential string `help:"Read the bucket with this registered credential, instead of a key pair." placeholder:"NAME" xor:"credential,keyfile" completion:"credentials"`
+	Anonymous  bool   `help:"The bucket is public: requests are not signed." xor:"credential,keyfile"`
+}
+
+func (*aliasAddCmd) Examples() []string {
+	return []string{
+		"ixmage alias add logos --bucket acme-media --prefix logos/ --region eu-west-1 --key-file key.json",
+		"ixmage alias add banners --bucket acme-media --prefix banners/ --region eu-west-1 --credential shop --ttl 10m",
+		"ixmage alias add open --bucket acme-open --region eu-west-1 --anonymous",
+	}
+}
+
+func (c *aliasAddCmd) Run(s *session) error {
+	body := c.body()
+	body["name"] = c.Name
+	switch {
+	case c.Anonymous:
+		body["credential"] = nil
+	case c.Credential != "":
+		body["credential"] = c.Credential
+	default:
+		pair, err := c.keyPairFlags.read(s)
+		if err != nil {
+			return err
+		}
+		body["credential"] = pair
+	}
+	resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("aliases"), Query: c.query(), Body: body})
+	if err != nil {
+		return err
+	}
+	if !c.DryRun {
+		s.term.say("%s is registered. To see how one of its URLs resolves: ixmage explain /%s/KEY", c.Name, c.Name)
+	}
+	return s.show(resp, func(v client.Value) { s.aliases(v) })
+}
+
+type aliasSetCmd struct {
+	Name string `arg:"" help:"Alias." completion:"aliases"`
+
+	aliasFields
+	conditional
+	dryRun
+
+	Credential *string  `help:"Registered credential to read the bucket with." placeholder:"NAME" completion:"credentials"`
+	Reset      []string `help:"Fields, separated by commas, that get their default again, like ttl,canary; credential: a public bucket." placeholder:"FIELD"`
+}
+
+func (*aliasSetCmd) Examples() []string {
+	return []string{
+		"ixmage alias set shop --ttl 5m --canary a.png",
+		"ixmage alias set shop --no-enabled",
+		"ixmage alias set shop --enabled --reset ttl,canary",
+	}
+}
+
+func (c *aliasSetCmd) Run(s *session) error {
+	body := c.body()
+	if c.Credential != nil {
+		body["credential"] = *c.Credential
+	}
+	for _, f := range c.Reset {
+		name := jsonName(f)
+		if _, both := body[name]; both {
+			return usagef("--reset %s and a flag that sets it contradict each other", f)
+		}
+		body[name] = nil
+	}
+	if len(body) == 0 {
+		return usagef("nothing to change: name a field, like --ttl 5m, or --reset ttl")
+	}
+	resp, err := s.do(client.Request{
+		Method: http.MethodPatch, Path: client.Path("aliases", c.Name), Query: c.query(), Body: body, IfMatch: c.etag(),
+	})
+	if err != nil {
+		return s.suggest(err, "aliases", c.Name)
+	}
+	return s.show(resp, func(v client.Value) { s.aliases(v) })
+}
+
+type aliasRmCmd struct {
+	Name string `arg:"" help:"Alias." completion:"aliases"`
+
+	conditional
+	confirmed
+}
+
+func (*aliasRmCmd) Examples() []string { return []string{"ixmage alias rm old --yes"} }
+
+func (c *aliasRmCmd) Run(s *session) error {
+	resp, err := s.get("aliases", c.Name)
+	if err != nil {
+		return s.suggest(err, "aliases", c.Name)
+	}
+	v, err := resp.Value()
+	if err != nil {
+		return err
+	}
+	if err := s.term.confirm(c.Yes, "Remove the alias "+c.Name+" of "+location(v)); err != nil {
+		return err
+	}
+	_, err = s.do(client.Request{Method: http.MethodDelete, Path: client.Path("aliases", c.Name), IfMatch: c.etag()})
+	if err == nil {
+		s.term.say("%s is removed.", c.Name)
+	}
+	return err
 }

@@ -15,7 +15,15 @@ import (
 
 // Commands are the client commands; the program embeds them in its command line.
 type Commands struct {
-	Alias aliasCmd `cmd:"" help:"List, read, register, change and remove aliases."`
+	Alias      aliasCmd      `cmd:"" help:"List, read, register, change and remove aliases."`
+	Credential credentialCmd `cmd:"" help:"List, read, register, replace and remove credentials."`
+	Purge      purgeCmd      `cmd:"" help:"Drop pictures from the cache."`
+	Explain    explainCmd    `cmd:"" help:"Explain how a URL resolves, and what to do."`
+	Usage      usageCmd      `cmd:"" help:"Print what aliases have cost at S3, and what the cache has saved."`
+	Operation  operationCmd  `cmd:"" help:"List, read and wait for operations on IAM users."`
+	Audit      auditCmd      `cmd:"" help:"Print who did what to which user, policy, key and token."`
+	Orphans    orphansCmd    `cmd:"" help:"List and delete users and keys in IAM that belong to no credential."`
+	Token      tokenCmd      `cmd:"" help:"List, make and revoke admin tokens."`
 }
 
 // command is implemented by each command that can be selected.

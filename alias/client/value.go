@@ -133,6 +133,9 @@ func (v Value) IsNull() bool { return v.any == nil }
 // Any is the value itself.
 func (v Value) Any() any { return v.any }
 
+// IsFalse reports whether v is false, not null and not missing.
+func (v Value) IsFalse() bool { b, ok := v.any.(bool); return ok && !b }
+
 // Bool is the value of true.
 func (v Value) Bool() bool { b, _ := v.any.(bool); return b }
 

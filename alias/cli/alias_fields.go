@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"reflect"
+	"strings"
+)
+
+// aliasFields are the fields of an alias as flags. A field without its flag is left to the
+// server. The value goes to the server as it is, which says what is wrong with it.
+type aliasFields struct {
+	Bucket      *string `help:"Bucket." placeholder:"NAME"`
+	BucketOwner *string `help:"12-digit id of the account that owns the bucket; S3 then refuses a bucket of another account." placeholder:"ACCOUNT"`
+	Prefix      *string `help:"In front of every key, like website-images/." placeholder:"PREFIX"`
+	Region      *string `help:"Region of the bucket." placeholder:"REGION"`
+	Endpoint    *string `help:"URL of an S3-compatible server that is not AWS." placeholder:"URL"`
+	PathStyle   *bool   `negatable:"" help:"Address objects as host/bucket/key."`
+
+	Enabled *bool   `negatable:"" help:"Serve pictures; disabled, every key is 404."`
+	Canary  *string `help:"Path of an object that must be readable. It decides what AccessDenied of S3 means." placeholder:"PATH"`
+
+	TTL                  *string `name:"ttl" help:"How long an object is fresh that states no lifetime, like 1h." placeholder:"TIME"`
+	NegativeTTL          *string `name:"negative-ttl" help:"How long a missing object is remembered as missing." placeholder:"TIME"`
+	StaleWhileRevalidate *string `help:"How long a stale object is served while it is revalidated." placeholder:"TIME"`
+	StaleIfError         *string `help:"How long a stale object is served while S3 fails." placeholder:"TIME"`
+	CacheControl         *string `help:"Cache-Control of the answers, instead of the object's own." placeholder:"TEXT"`
+	CacheMin             *string `help:"Part of the memory tier that other aliases cannot take, like 64MiB." placeholder:"SIZE"`
+	CacheMax             *string `help:"The most of the memory tier that this alias may take." placeholder:"SIZE"`
+
+	CORSOrigins     []string `name:"cors-origins" help:"Origins, separated by commas, whose scripts may read the pictures; * is all." placeholder:"ORIGIN"`
+	CORSHeaders     []string `name:"cors-headers" help:"Request headers that these scripts may send." placeholder:"NAME"`
+	Fallback        *string  `help:"Path of a picture that is served with an error." placeholder:"PATH" xor:"missing,broken"`
+	FallbackMissing *string  `help:"The same for 404 alone." placeholder:"PATH" xor:"missing"`
+	FallbackBroken  *string  `help:"The same for 502, 503 and 504 alone." placeholder:"PATH" xor:"broken"`
+}
+
+// body makes the members of a request from the flags that were given.
+func (f *aliasFields) body() map[string]any {
+	body := map[string]any{}
+	v := reflect.ValueOf(f).Elem()
+	for i := range v.NumField() {
+		if field := v.Field(i); !field.IsNil() {
+			body[memberOf(v.Type().Field(i))] = field.Interface()
+		}
+	}
+	fallback := map[string]any{}
+	for _, when := range []string{"missing", "broken"} {
+		if path, ok := body["fallback_"+when]; ok {
+			fallback[when] = path
+			delete(body, "fallback_"+when)
+		}
+	}
+	if len(fallback) > 0 {
+		body["fallback"] = fallback
+	}
+	return body
+}
+
+// memberOf names the member of the API for a flag, which kong names after the field
+// unless a tag does.
+func memberOf(f reflect.StructField) string {
+	if name := f.Tag.Get("name"); name != "" {
+		return jsonName(name)
+	}
+	var b strings.Builder
+	for i, r := range f.Name {
+		if 'A' <= r && r <= 'Z' {
+			if i > 0 {
+				b.WriteByte('_')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// jsonName is the name in the API of what a flag calls name.
+func jsonName(flag string) string { return strings.ReplaceAll(strings.TrimSpace(flag), "-", "_") }

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"ixmage/alias"
+)
+
+// keyPairFlags say where a key pair is read from. The secret is never an argument: other
+// users of the machine see those.
+type keyPairFlags struct {
+	KeyFile string `name:"key-file" help:"File with the key pair: an AWS credentials file, the JSON of aws iam create-access-key, or the CSV of the AWS console; - is standard input. Without it you are asked." placeholder:"FILE" xor:"keyfile"`
+	Profile string `help:"Profile in an AWS credentials file. Default: default." placeholder:"NAME"`
+	Expect  string `help:"What the key may do beyond its aliases: read-only-access, for AmazonS3ReadOnlyAccess." placeholder:"POLICY"`
+}
+
+// keyPair is a key pair that was read.
+type keyPair struct {
+	id     string
+	secret alias.Secret
+}
+
+// read returns the members of a request.
+func (f *keyPairFlags) read(s *session) (map[string]any, error) {
+	pair, err := f.pair(s)
+	if err != nil {
+		return nil, err
+	}
+	body := map[string]any{"access_key_id": pair.id, "secret_access_key": pair.secret.Reveal()}
+	if f.Expect != "" {
+		body["expect"] = f.Expect
+	}
+	return body, nil
+}
+
+func (f *keyPairFlags) pair(s *session) (keyPair, error) {
+	if f.KeyFile != "" {
+		return f.file(s)
+	}
+	if f.Profile != "" {
+		return keyPair{}, usagef("--profile belongs to --key-file")
+	}
+	if !s.term.asks {
+		return keyPair{}, usagef("there is no key pair, and nobody can be asked for it, because this is no terminal: " +
+			"name a file with --key-file, or - for standard input")
+	}
+	id, err := s.term.ask("Access key id: ")
+	if err != nil {
+		return keyPair{}, err
+	}
+	secret, err := s.term.askSecret("Secret access key (not shown): ")
+	if err != nil {
+		return keyPair{}, err
+	}
+	return keyPair{id, secret}, nil
+}
+
+// maxKeyFile bounds a file with a key pair; a credentials file with 100 profiles has
+// 15 KiB.
+const maxKeyFile = 1 << 20
+
+func (f *keyPairFlags) file(s *session) (keyPair, error) {
+	from, name := io.Reader(s.term.in), "standard input"
+	if f.KeyFile != "-" {
+		file, err := os.Open(f.KeyFile)
+		if err != nil {
+			return keyPair{}, usagef("--key-file: %v", err)
+		}
+		defer file.Close()
+		from, name = file, f.KeyFile
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxKeyFile+1))
+	if err == nil && len(text) > maxKeyFile {
+		err = fmt.Errorf("it has more than %d bytes", maxKeyFile)
+	}
+	if err != nil {
+		return keyPair{}, usagef("--key-file: read %s: %v", name, err)
+	}
+	pair, err := parseKeyPair(text, f.Profile)
+	if err != nil {
+		return keyPair{}, usagef("--key-file: %s: %v", name, err)
+	}
+	return pair, nil
+}
+
+// parseKeyPair reads one of the forms of a key pair. An error quotes nothing of the file,
+// which has a secret.
+func parseKeyPair(text []byte, profile string) (keyPair, error) {
+	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
+	var p keyPair
+	var err error
+	switch head, _, _ := bytes.Cut(text, []byte("\n")); {
+	case len(text) == 0:
+		return p, errors.New("it is empty")
+	case text[0] == '{':
+		p, err = parseKeyJSON(text)
+	case bytes.HasPrefix(head, []byte("Access key ID")), bytes.HasPrefix(head, []byte("User")) && bytes.Contains(head, []byte(",")):
+		p, err = parseKeyCSV(text)
+	default:
+		return parseProfile(string(text), profile)
+	}
+	if err == nil && profile != "" {
+		err = errors.New("it has no profiles: leave out --profile")
+	}
+	return p, err
+}
+
+// parseKeyJSON reads the answer of aws iam create-access-key, or the members of the API.
+func parseKeyJSON(text []byte) (keyPair, error) {
+	var v struct {
+		AccessKey struct {
+			ID     string `json:"AccessKeyId"`
+			Secret string `json:"SecretAccessKey"`
+		}
+		ID     string `json:"access_key_id"`
+		Secret string `json:"secret_access_key"`
+	}
+	if json.Unmarshal(text, &v) != nil {
+		return keyPair{}, errors.New("it begins like JSON and is not valid JSON")
+	}
+	if v.AccessKey.ID != "" || v.AccessKey.Secret != "" {
+		v.ID, v.Secret = v.AccessKey.ID, v.AccessKey.Secret
+	}
+	return pairOf(v.ID, v.Secret, "AccessKey.AccessKeyId", "AccessKey.SecretAccessKey")
+}
+
+// parseKeyCSV reads the file that the AWS console offers for download.
+func parseKeyCSV(text []byte) (keyPair, error) {
+	const idColumn, secretColumn = "Access key ID", "Secret access key"
+	rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	if err != nil || len(rows) != 2 {
+		return keyPair{}, errors.New("it begins like the CSV of the AWS console and does not have one key pair")
+	}
+	cells := map[string]string{}
+	for i, head := range rows[0] {
+		cells[strings.TrimSpace(head)] = strings.TrimSpace(rows[1][i])
+	}
+	return pairOf(cells[idColumn], cells[secretColumn], idColumn, secretColumn)
+}
+
+// parseProfile reads an AWS credentials file, an INI file with a section for each profile.
+func parseProfile(text, profile string) (keyPair, error) {
+	if profile == "" {
+		profile = "default"
+	}
+	values, found, known := map[string]string{}, false, []string{}
+	inside := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") && strings.Contains(line, "]") {
+			name := strings.TrimSpace(line[1:strings.IndexByte(line, ']')])
+			name = strings.TrimSpace(strings.TrimPrefix(name, "profile ")) // as in the file config
+			inside = name == profile
+			found = found || inside
+			known = append(known, name)
+			continue
+		}
+		if name, value, ok := strings.Cut(line, "="); ok && inside && line[0] != '#' && line[0] != ';' {
+			values[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+		}
+	}
+	switch {
+	case len(known) == 0:
+		return keyPair{}, errors.New("it is neither an AWS credentials file, which has lines like [default], " +
+			"nor the JSON of aws iam create-access-key, nor the CSV of the AWS console")
+	case !found:
+		return keyPair{}, fmt.Errorf("it has no profile %q; it has %s", profile, strings.Join(known, ", "))
+	case values["aws_session_token"] != "":
+		return keyPair{}, fmt.Errorf("the profile %q has a session token: its keys are temporary, and ixmage needs a lasting key pair", profile)
+	}
+	return pairOf(values["aws_access_key_id"], values["aws_secret_access_key"], "aws_access_key_id", "aws_secret_access_key")
+}
+
+func pairOf(id, secret, idName, secretName string) (keyPair, error) {
+	switch {
+	case id == "":
+		return keyPair{}, fmt.Errorf("it has no %s", idName)
+	case secret == "":
+		return keyPair{}, fmt.Errorf("it has no %s", secretName)
+	}
+	return keyPair{id, alias.NewSecret(secret)}, nil
+}

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"net/http"
+
+	"ixmage/alias/client"
+)
+
+type orphansCmd struct {
+	Connection
+
+	Ls orphansLsCmd `cmd:"" help:"List users and keys in IAM under the path of this server that belong to no credential."`
+	Rm orphansRmCmd `cmd:"" help:"Delete such a user."`
+}
+
+type orphansLsCmd struct{}
+
+func (*orphansLsCmd) Examples() []string { return []string{"ixmage orphans ls"} }
+
+func (*orphansLsCmd) Run(s *session) error {
+	resp, err := s.get("orphans")
+	if err != nil {
+		return err
+	}
+	return s.show(resp, func(v client.Value) {
+		s.table(v.Get("orphans").List(), []column{
+			col("KIND", "kind"), col("USER", "user"), col("KEY", "access_key_id"), col("CREDENTIAL", "credential"),
+			{"FOUND", at("found_at")}, col("STATE", "state"), col("DETAIL", "detail"),
+		})
+		if last := moment(v.Get("scanned_at")); last != "" {
+			s.term.say("IAM was searched at %s.", last)
+		} else {
+			s.term.say("IAM has not been searched yet.")
+		}
+		if why := v.Get("skipped").Text(); why != "" {
+			s.term.say("%s", plain(why))
+		}
+	})
+}
+
+type orphansRmCmd struct {
+	User string `arg:"" help:"Name of the IAM user." completion:"orphans"`
+
+	confirmed
+}
+
+func (*orphansRmCmd) Examples() []string {
+	return []string{"ixmage orphans rm ixmage-s3read-old-x7k2 --yes"}
+}
+
+func (c *orphansRmCmd) Run(s *session) error {
+	if err := s.term.confirm(c.Yes, "Delete the IAM user "+c.User+" with its keys and policies"); err != nil {
+		return err
+	}
+	_, err := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("orphans", c.User)})
+	if err == nil {
+		s.term.say("%s is deleted.", c.User)
+	}
+	return err
+}

@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"net/http"
+
+	"ixmage/alias/client"
+)
+
+type purgeCmd struct {
+	Connection
+
+	Alias  string  `arg:"" help:"Alias." completion:"aliases"`
+	Key    *string `arg:"" optional:"" help:"Path of one object after the alias, decoded, like logos/a b.png. Without it and --prefix: all objects of the alias."`
+	Prefix *string `help:"Purge the objects whose paths begin with this, like logos/." placeholder:"PREFIX"`
+	Hard   bool    `help:"Drop the objects at once. Otherwise each may be served once more while it is fetched again."`
+}
+
+func (*purgeCmd) Examples() []string {
+	return []string{"ixmage purge shop a.png", "ixmage purge shop --prefix logos/ --hard", "ixmage purge shop"}
+}
+
+func (c *purgeCmd) Run(s *session) error {
+	body := map[string]any{"alias": c.Alias, "hard": c.Hard}
+	if c.Key != nil {
+		body["key"] = *c.Key
+	}
+	if c.Prefix != nil {
+		body["prefix"] = *c.Prefix
+	}
+	resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("purge"), Body: body})
+	if err != nil {
+		return s.suggest(err, "aliases", c.Alias)
+	}
+	return s.show(resp, func(v client.Value) {
+		s.fields([]column{
+			col("objects", "entries"), {"bytes", func(v client.Value) string { return byteSize(v.Get("bytes")) }},
+			col("fetches under way", "flights"), col("remembered as missing", "negative"), col("hint", "hint"),
+		}, v)
+	})
+}
