@@ -52,10 +52,10 @@ type Step struct {
 // OperationError is the reason for the failure of an operation.
 type OperationError struct {
 	// Code is one of a small set that programs may rely on.
-	Code string `json:"code"`
-	Step string `json:"step"`
+	Code string `json:"code" description:"A code that programs may rely on."`
+	Step string `json:"step" description:"The step that failed; empty if none did."`
 	// Detail names the refused call, its resource, and the resources that remain in IAM.
-	Detail string `json:"detail"`
+	Detail string `json:"detail" description:"The refused call, its resource, and the resources that remain in IAM, in words."`
 	// SupersededBy is the id of the operation that took the place of this one.
 	SupersededBy string `json:"superseded_by,omitempty"`
 }

@@ -45,8 +45,8 @@ type Check struct {
 
 // NotTried is something that the checks say nothing about.
 type NotTried struct {
-	Name string     `json:"name"` // of a check, or of what no check covers
-	Why  WhyUntried `json:"why"`
+	Name string     `json:"name" description:"A check, or what no check covers."`
+	Why  WhyUntried `json:"why" description:"Why it was not tried."`
 }
 
 // WhyUntried is the reason why something was not tried.

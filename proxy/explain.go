@@ -16,78 +16,78 @@ import (
 // Explanation says how a URL resolves and why it gets its answer. It is for operators:
 // it contains bucket, key and access key id, and never a secret.
 type Explanation struct {
-	Path string `json:"path"`
+	Path string `json:"path" description:"The path of the request, as it was given."`
 	// Status and Code are the answer that a GET would get now; 0 if S3 must be asked
 	// first.
-	Status     int                  `json:"status"`
-	Code       string               `json:"code"`
-	Alias      string               `json:"alias"`
-	Bucket     string               `json:"bucket,omitempty"`
-	Key        string               `json:"key,omitempty"`
-	Region     string               `json:"region,omitempty"`
-	Endpoint   string               `json:"endpoint,omitempty"`
-	Credential *ExplainedCredential `json:"credential"`
-	Cache      *ExplainedCache      `json:"cache"`
-	Circuit    *ExplainedCircuit    `json:"circuit"`
-	Canary     *ExplainedCanary     `json:"canary"`
+	Status     int                  `json:"status" description:"The status that a GET would get now; 0: S3 has to be asked first."`
+	Code       string               `json:"code" description:"The code of the problem that a GET would get; empty: a picture, or not known."`
+	Alias      string               `json:"alias" description:"The alias that the path names; may be unknown."`
+	Bucket     string               `json:"bucket,omitempty" description:"The bucket of the alias."`
+	Key        string               `json:"key,omitempty" description:"The key of the object in S3."`
+	Region     string               `json:"region,omitempty" description:"The region of the alias."`
+	Endpoint   string               `json:"endpoint,omitempty" description:"The endpoint of the alias; absent: AWS."`
+	Credential *ExplainedCredential `json:"credential" description:"The credential that signs."`
+	Cache      *ExplainedCache      `json:"cache" description:"What the cache has."`
+	Circuit    *ExplainedCircuit    `json:"circuit" description:"Whether requests go out to S3."`
+	Canary     *ExplainedCanary     `json:"canary" description:"The canary of the alias."`
 	// LastAnswer and LastFailure are S3's answers to any request for the alias;
 	// KeyFailure is the last failure of this key, until a request for it succeeds.
-	LastAnswer  *ExplainedAnswer `json:"last_answer"`
-	LastFailure *ExplainedAnswer `json:"last_failure"`
-	KeyFailure  *ExplainedAnswer `json:"key_failure"`
-	Probe       *ExplainedProbe  `json:"probe,omitempty"`
-	Remedy      string           `json:"remedy"`
+	LastAnswer  *ExplainedAnswer `json:"last_answer" description:"The newest answer of S3 to any request for the alias."`
+	LastFailure *ExplainedAnswer `json:"last_failure" description:"The newest failure of any request for the alias."`
+	KeyFailure  *ExplainedAnswer `json:"key_failure" description:"The newest failure of this key; it goes when a GET of the key succeeds or the credential changes."`
+	Probe       *ExplainedProbe  `json:"probe,omitempty" description:"The answer of S3 to the probe; absent without one."`
+	Remedy      string           `json:"remedy" description:"What is wrong and what to do, in words; empty if all is well."`
 }
 
 // ExplainedCredential is the credential that signs.
 type ExplainedCredential struct {
-	Name        string `json:"name"`
-	Kind        string `json:"kind"`
-	AccessKeyID string `json:"access_key_id"`
-	State       string `json:"state"`
+	Name        string `json:"name" description:"The name of the credential."`
+	Kind        string `json:"kind" description:"static, provisioned or anonymous."`
+	AccessKeyID string `json:"access_key_id" description:"The id of its key; empty if it has none."`
+	State       string `json:"state" description:"The state of the credential."`
 }
 
 // ExplainedCache is the state of an object in the cache.
 type ExplainedCache struct {
 	// Tier is memory, disk or missing; empty if the cache has nothing.
-	Tier    string            `json:"tier"`
-	Memory  *ExplainedEntry   `json:"memory"`
-	Disk    *ExplainedEntry   `json:"disk"`
-	Missing *ExplainedAbsence `json:"missing"`
+	Tier    string            `json:"tier" description:"memory, disk or missing (a remembered 404); empty if the cache has nothing."`
+	Memory  *ExplainedEntry   `json:"memory" description:"The entry in memory."`
+	Disk    *ExplainedEntry   `json:"disk" description:"The entry on disk."`
+	Missing *ExplainedAbsence `json:"missing" description:"The remembered 404."`
 	// Fetching says that a fetch is running, Bypass that the object could not be stored
 	// recently.
-	Fetching bool `json:"fetching"`
-	Bypass   bool `json:"bypass"`
+	Fetching bool `json:"fetching" description:"A fetch is running."`
+	Bypass   bool `json:"bypass" description:"The object could not be stored recently."`
 }
 
 // ExplainedEntry is a stored object. Times are in seconds; ttl is negative once it
 // is stale.
 type ExplainedEntry struct {
-	State        string `json:"state"` // fresh or stale
-	Age          int64  `json:"age"`
-	TTL          int64  `json:"ttl"`
-	Size         int64  `json:"size"`
-	ContentType  string `json:"content_type"`
-	ETag         string `json:"etag"`
-	CacheControl string `json:"cache_control"`
+	State        string `json:"state" description:"fresh or stale."`
+	Age          int64  `json:"age" description:"Seconds since S3 sent or confirmed it."`
+	TTL          int64  `json:"ttl" description:"Seconds until it is stale; negative afterwards."`
+	Size         int64  `json:"size" description:"Bytes of the picture."`
+	ContentType  string `json:"content_type" description:"Its Content-Type."`
+	ETag         string `json:"etag" description:"Its ETag."`
+	CacheControl string `json:"cache_control" description:"Its Cache-Control."`
 	// StaleWhile is how long it may still be served while it is revalidated,
 	// StaleError how long while the revalidation fails.
-	StaleWhile int64 `json:"stale_while_revalidate_left"`
-	StaleError int64 `json:"stale_if_error_left"`
-	Failing    bool  `json:"failing"`
+	StaleWhile int64 `json:"stale_while_revalidate_left" description:"Seconds for which it may still be served while it is revalidated."`
+	StaleError int64 `json:"stale_if_error_left" description:"Seconds for which it may still be served while the revalidation fails."`
+	Failing    bool  `json:"failing" description:"Its last revalidation failed."`
 }
 
 // ExplainedAbsence is a negative entry of the cache.
 type ExplainedAbsence struct {
-	TTL    int64  `json:"ttl"`
-	Reason string `json:"reason"`
+	TTL    int64  `json:"ttl" description:"Seconds for which it is remembered."`
+	Reason string `json:"reason" description:"Why it is remembered as missing."`
 }
 
 // ExplainedCanary is the last reading of the alias's canary.
 type ExplainedCanary struct {
-	Key     string    `json:"key"`
-	State   string    `json:"state"` // none, unknown, readable or failing
-	Checked time.Time `json:"checked_at,omitzero"`
+	Key     string    `json:"key" description:"The key of the canary in S3; empty: none."`
+	State   string    `json:"state" description:"none, unknown, readable or failing."`
+	Checked time.Time `json:"checked_at,omitzero" description:"When it was read last; absent before."`
 }
 
 // Explain resolves the path of a URL as get does and returns an *Explanation of its
@@ -297,9 +297,9 @@ func left(until, now time.Time) int64 { return max(0, int64(until.Sub(now)/time.
 
 // ExplainedCircuit is the state of the circuit, which decides whether calls go out to S3.
 type ExplainedCircuit struct {
-	State    string `json:"state"`
-	Failures int    `json:"failures"` // in a row
-	Retry    int64  `json:"retry_in"` // seconds until the next call goes out, if it is open
+	State    string `json:"state" description:"The state of the circuit breaker."`
+	Failures int    `json:"failures" description:"Failures in a row."`
+	Retry    int64  `json:"retry_in" description:"Seconds until the next request goes out, if it is open."`
 }
 
 func explainCircuit(c origin.CircuitInfo, now time.Time) *ExplainedCircuit {
@@ -312,16 +312,16 @@ func explainCircuit(c origin.CircuitInfo, now time.Time) *ExplainedCircuit {
 
 // ExplainedAnswer is one answer of S3.
 type ExplainedAnswer struct {
-	At          time.Time `json:"at"`
-	Key         string    `json:"key"`
-	Operation   string    `json:"operation"`
-	Outcome     string    `json:"outcome"` // as in ixmage_origin_requests_total
-	Status      int       `json:"status"`
-	S3Code      string    `json:"s3_code"`
-	S3Message   string    `json:"s3_message"` // without secrets, 300 bytes at most
-	S3RequestID string    `json:"s3_request_id"`
-	Cause       string    `json:"cause"` // why there was no answer: an origin.Cause, or empty
-	Error       string    `json:"error"` // as in the log; empty if the request succeeded
+	At          time.Time `json:"at" description:"When S3 answered, or failed to."`
+	Key         string    `json:"key" description:"The key of the request."`
+	Operation   string    `json:"operation" description:"The operation of S3."`
+	Outcome     string    `json:"outcome" description:"As in ixmage_origin_requests_total."`
+	Status      int       `json:"status" description:"The status of the answer; 0: there was none."`
+	S3Code      string    `json:"s3_code" description:"The error code of S3; may be empty."`
+	S3Message   string    `json:"s3_message" description:"The words of S3, at most 300 bytes, without access key ids, account numbers and signatures."`
+	S3RequestID string    `json:"s3_request_id" description:"The request id of S3."`
+	Cause       string    `json:"cause" description:"Why there was no answer: dns, refused, unreachable, timeout, reset, tls, protocol or address-guard; empty with an answer."`
+	Error       string    `json:"error" description:"The text in the log; empty if the request succeeded."`
 
 	err error
 }

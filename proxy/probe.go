@@ -19,10 +19,10 @@ type ExplainedProbe struct {
 
 	// Size is the object's, -1 if S3 did not tell it or refused the object; Read is how
 	// many bytes of it were read.
-	Size        int64  `json:"size"`
-	Read        int64  `json:"read"`
-	ContentType string `json:"content_type"` // that clients would get; empty if it is not served
-	Checksum    string `json:"checksum"`     // right, none or unchecked
+	Size        int64  `json:"size" description:"The size of the object; -1: not known."`
+	Read        int64  `json:"read" description:"How many bytes of it were read."`
+	ContentType string `json:"content_type" description:"The Content-Type that clients would get; empty if it is not served."`
+	Checksum    string `json:"checksum" description:"right, none (S3 sent none) or unchecked (the object was not read whole)."`
 
 	// broken says that clients get a 200 whose body breaks off.
 	broken bool

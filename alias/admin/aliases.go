@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"ixmage/alias"
@@ -28,14 +29,14 @@ func (h aliases) mount(t *routes) {
 		summary: "Read an alias", roles: anyToken, do: h.read})
 	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPatch, path: single, resource: resource,
 		summary: "Change some fields of an alias; null resets a field to its default", roles: roles,
-		query: dryRun, fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
+		conditional: true, query: dryRun, fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, resource: resource,
 		summary: "Delete an alias, and its static credential if it bears the alias's name and no other alias uses it",
-		roles:   roles, query: dryRun, statuses: []int{http.StatusNoContent}, do: h.remove})
+		roles:   roles, conditional: true, query: dryRun, statuses: []int{http.StatusNoContent}, do: h.remove})
 }
 
 type aliasesJSON struct {
-	Aliases []aliasJSON `json:"aliases"`
+	Aliases []aliasJSON `json:"aliases" description:"The aliases, sorted by name."`
 }
 
 func (h aliases) list(ctx context.Context, c *call[none]) (reply[aliasesJSON], error) {
@@ -155,30 +156,30 @@ func aliasReply(a *alias.Alias) reply[aliasJSON] {
 
 // aliasJSON is an alias as the API shows it.
 type aliasJSON struct {
-	Name                 alias.Name   `json:"name"`
-	Bucket               string       `json:"bucket"`
-	BucketOwner          string       `json:"bucket_owner"`
-	Prefix               string       `json:"prefix"`
-	Region               string       `json:"region"`
-	Endpoint             string       `json:"endpoint"`
-	PathStyle            bool         `json:"path_style"`
-	Credential           alias.Name   `json:"credential"`
-	Canary               string       `json:"canary"`
-	Enabled              bool         `json:"enabled"`
-	TTL                  string       `json:"ttl"`
-	NegativeTTL          string       `json:"negative_ttl"`
-	StaleWhileRevalidate string       `json:"stale_while_revalidate"`
-	StaleIfError         string       `json:"stale_if_error"`
-	CacheControl         string       `json:"cache_control"`
-	CORSOrigins          []string     `json:"cors_origins"`
-	CORSHeaders          []string     `json:"cors_headers"`
-	Fallback             fallbackJSON `json:"fallback"`
-	CacheMin             string       `json:"cache_min"`
-	CacheMax             string       `json:"cache_max"`
-	State                alias.State  `json:"state"`
-	Revision             int64        `json:"revision"`
-	CreatedAt            string       `json:"created_at"`
-	UpdatedAt            string       `json:"updated_at"`
+	Name                 alias.Name   `json:"name" description:"The first segment of the URL: 1 to 63 of a-z, 0-9 and hyphen. It never changes."`
+	Bucket               string       `json:"bucket" description:"The bucket in S3."`
+	BucketOwner          string       `json:"bucket_owner" description:"The 12-digit account id of the owner; S3 then refuses a bucket of another account. Empty: not checked."`
+	Prefix               string       `json:"prefix" description:"The text in front of every key: at most 512 bytes without a leading slash, an empty, . or .. segment, *, ?, $, a backslash or a control character. One slash at the end is added."`
+	Region               string       `json:"region" description:"The AWS region of the bucket. Required for AWS; with an endpoint it is the AWS region that the endpoint names, else us-east-1."`
+	Endpoint             string       `json:"endpoint" description:"The URL of an S3-compatible server, https://host[:port] without a path and without the bucket; empty: AWS."`
+	PathStyle            bool         `json:"path_style" description:"Address the bucket as host/bucket/key instead of bucket.host/key."`
+	Credential           alias.Name   `json:"credential" description:"The name of the credential that signs the requests."`
+	Canary               string       `json:"canary" description:"The path of an object that must be readable; it decides what AccessDenied means. Empty: none."`
+	Enabled              bool         `json:"enabled" description:"false is 404 for every key."`
+	TTL                  string       `json:"ttl" description:"How long an object is fresh if it states no lifetime."`
+	NegativeTTL          string       `json:"negative_ttl" description:"How long a missing object is remembered as missing."`
+	StaleWhileRevalidate string       `json:"stale_while_revalidate" description:"How long a stale object is served while it is revalidated."`
+	StaleIfError         string       `json:"stale_if_error" description:"How long a stale object is served while S3 fails."`
+	CacheControl         string       `json:"cache_control" description:"The exact Cache-Control of the answers, instead of that of the object; empty: that of the object. It does not change how long ixmage keeps the object."`
+	CORSOrigins          []string     `json:"cors_origins" description:"The web pages whose scripts may read the pictures: origins like https://shop.example.com, 32 at most, or * alone for all."`
+	CORSHeaders          []string     `json:"cors_headers" description:"The request headers that these pages may send: names, 32 at most, or * alone for all but Authorization."`
+	Fallback             fallbackJSON `json:"fallback" description:"The path of a picture that is served instead of an error, with the status of the error; an object with missing and broken has one for each class of error. Empty: none."`
+	CacheMin             string       `json:"cache_min" description:"The part of --cache-memory that the pictures of other aliases cannot evict, like 64MiB; empty: none."`
+	CacheMax             string       `json:"cache_max" description:"The most memory that the pictures of this alias may take, like 1GiB; empty: no limit."`
+	State                alias.State  `json:"state" description:"Whether the alias may be served: only an active one is."`
+	Revision             int64        `json:"revision" description:"It counts the changes of the alias; its ETag."`
+	CreatedAt            string       `json:"created_at" description:"When it was registered."`
+	UpdatedAt            string       `json:"updated_at" description:"When it was changed last."`
 }
 
 func showAlias(a *alias.Alias) aliasJSON {
@@ -213,16 +214,31 @@ const keptByServer = "is read-only: the server sets it"
 
 // createFields are the members of a registration.
 func createFields(in *aliasInput) []field {
-	return append(in.members(nullIsWrong),
+	return require(append(in.members(nullIsWrong),
 		member[alias.Name]{"name", asName, func(a *alias.Alias) *alias.Name { return &a.Name }}.of(in, nullIsWrong),
-		field{name: "credential", read: in.newCredential})
+		field{name: "credential", doc: "The key pair that reads the bucket: the name of a registered credential; or a key pair, " +
+			"which is registered under the alias's name; or null for a public bucket, whose requests are not signed.",
+			read: reader{decode: in.newCredential, forms: []form{
+				formOf[alias.Name](), {name: "KeyPair", fields: new(keyPairInput).members()}, {},
+			}}}), "name", "bucket", "credential")
 }
 
 // patchFields are the members of a merge patch.
 func patchFields(in *aliasInput) []field {
 	return append(in.members(nullIsDefault),
 		field{name: "name", readOnly: "is read-only: register an alias of the new name and delete this one"},
-		field{name: "credential", read: in.otherCredential})
+		field{name: "credential", doc: "The name of a registered credential, or null for a public bucket, whose requests are not signed.",
+			read: reader{decode: in.otherCredential, forms: []form{formOf[alias.Name](), {}}}})
+}
+
+// require marks the fields of the given names as required.
+func require(fields []field, names ...string) []field {
+	for i := range fields {
+		if slices.Contains(names, fields[i].name) {
+			fields[i].required = true
+		}
+	}
+	return fields
 }
 
 // onNull is the meaning of null as the value of a member.
@@ -252,7 +268,7 @@ func (in *aliasInput) members(null onNull) []field {
 		member[string]{"cache_control", asString, func(a *alias.Alias) *string { return &a.CacheControl }}.of(in, null),
 		member[[]string]{"cors_origins", asStrings, func(a *alias.Alias) *[]string { return &a.CORSOrigins }}.of(in, null),
 		member[[]string]{"cors_headers", asStrings, func(a *alias.Alias) *[]string { return &a.CORSHeaders }}.of(in, null),
-		{name: "fallback", read: in.fallback},
+		in.fallbackField(),
 		member[alias.Size]{"cache_min", asSize, func(a *alias.Alias) *alias.Size { return &a.CacheMin }}.of(in, null),
 		member[alias.Size]{"cache_max", asSize, func(a *alias.Alias) *alias.Size { return &a.CacheMax }}.of(in, null),
 		{name: "state", readOnly: keptByServer},
@@ -273,9 +289,15 @@ type duration = member[time.Duration]
 
 // of makes the field whose value becomes an edit of in.
 func (m member[T]) of(in *aliasInput, null onNull) field {
-	return field{name: m.name, read: func(path string, raw json.RawMessage) []alias.Problem {
+	fresh := alias.New()
+	r := reader{forms: []form{formOf[T]()}}
+	if null == nullIsDefault {
+		r.forms = append(r.forms, form{})
+	} else {
+		r.preset = presetOf(*m.at(fresh))
+	}
+	r.decode = func(path string, raw json.RawMessage) []alias.Problem {
 		if null == nullIsDefault && typeOf(raw) == "null" {
-			fresh := alias.New()
 			in.edits = append(in.edits, func(a *alias.Alias) { *m.at(a) = *m.at(fresh) })
 			return nil
 		}
@@ -285,7 +307,8 @@ func (m member[T]) of(in *aliasInput, null onNull) field {
 		}
 		in.edits = append(in.edits, func(a *alias.Alias) { *m.at(a) = v })
 		return nil
-	}}
+	}
+	return field{name: m.name, read: r}
 }
 
 // credentialForms ends the message about a missing or invalid credential.
@@ -346,9 +369,15 @@ type fallbackJSON alias.Fallback
 
 // fallbackPair is the object form of a fallback.
 type fallbackPair struct {
-	Missing string `json:"missing"`
-	Broken  string `json:"broken"`
+	Missing string `json:"missing" description:"The path of the picture for 404; empty: none."`
+	Broken  string `json:"broken" description:"The path of the picture for 502, 503 and 504; empty: none."`
 }
+
+// Texts of the members of fallbackPair in a request.
+const (
+	docMissing = "The path of the picture for 404; null: none."
+	docBroken  = "The path of the picture for 502, 503 and 504; null: none."
+)
 
 // MarshalJSON writes either form.
 func (f fallbackJSON) MarshalJSON() ([]byte, error) {
@@ -356,6 +385,12 @@ func (f fallbackJSON) MarshalJSON() ([]byte, error) {
 		return encode(f.Missing)
 	}
 	return encode(fallbackPair(f))
+}
+
+func (in *aliasInput) fallbackField() field {
+	return field{name: "fallback", read: reader{decode: in.fallback, forms: []form{
+		formOf[string](), {name: "FallbackEdit", fields: new(fallbackEdit).fields()}, {},
+	}}}
 }
 
 // fallback reads either form. A missing member of an object keeps its
@@ -373,9 +408,7 @@ func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem
 		}
 		edit = fallbackEdit{&both, &both}
 	case "an object":
-		problems := decodeObject(path, raw, []field{
-			{name: "missing", read: pathOrNull(&edit.missing)}, {name: "broken", read: pathOrNull(&edit.broken)},
-		})
+		problems := decodeObject(path, raw, edit.fields())
 		if len(problems) > 0 {
 			return problems
 		}
@@ -390,6 +423,13 @@ func (in *aliasInput) fallback(path string, raw json.RawMessage) []alias.Problem
 // fallbackEdit holds the new path of each class of error; nil keeps the old one.
 type fallbackEdit struct{ missing, broken *string }
 
+func (e *fallbackEdit) fields() []field {
+	return []field{
+		{name: "missing", read: pathOrNull(&e.missing), doc: docMissing},
+		{name: "broken", read: pathOrNull(&e.broken), doc: docBroken},
+	}
+}
+
 func (e fallbackEdit) apply(a *alias.Alias) {
 	if e.missing != nil {
 		a.Fallback.Missing = *e.missing
@@ -400,11 +440,11 @@ func (e fallbackEdit) apply(a *alias.Alias) {
 }
 
 func pathOrNull(dst **string) reader {
-	return func(path string, raw json.RawMessage) []alias.Problem {
+	return reader{decode: func(path string, raw json.RawMessage) []alias.Problem {
 		*dst = new(string)
 		if typeOf(raw) == "null" {
 			return nil
 		}
-		return into(*dst, asString)(path, raw)
-	}
+		return into(*dst, asString).decode(path, raw)
+	}, forms: []form{formOf[string](), {}}}
 }

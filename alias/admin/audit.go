@@ -20,23 +20,23 @@ func (h audit) mount(t *routes) {
 }
 
 type auditJSON struct {
-	Audit []auditEntryJSON `json:"audit"`
+	Audit []auditEntryJSON `json:"audit" description:"The entries, the newest first."`
 }
 
 // auditEntryJSON is an entry of the audit as the API shows it.
 type auditEntryJSON struct {
-	ID          int64      `json:"id"`
-	At          string     `json:"at"`
-	Actor       string     `json:"actor"`
-	Action      string     `json:"action"`
-	User        string     `json:"user"`
-	Policy      string     `json:"policy"`
-	AccessKeyID string     `json:"access_key_id"`
-	Alias       alias.Name `json:"alias"`
-	Credential  alias.Name `json:"credential"`
-	Outcome     string     `json:"outcome"`
-	Operation   string     `json:"operation"`
-	Detail      string     `json:"detail"`
+	ID          int64      `json:"id" description:"It grows with every entry."`
+	At          string     `json:"at" description:"When it happened."`
+	Actor       string     `json:"actor" description:"Who did it: the name of the token and the address of the client, or a part of the server."`
+	Action      string     `json:"action" description:"What was done: a call of IAM like iam:CreateUser, or a call of this API."`
+	User        string     `json:"user" description:"The IAM user that it was done to; may be empty."`
+	Policy      string     `json:"policy" description:"The policy that it was done to; may be empty."`
+	AccessKeyID string     `json:"access_key_id" description:"The id of the key that it was done to; may be empty."`
+	Alias       alias.Name `json:"alias" description:"The alias that it was done for; may be empty."`
+	Credential  alias.Name `json:"credential" description:"The credential that it was done for; may be empty."`
+	Outcome     string     `json:"outcome" description:"ok, begun, a verdict, or the code of an error."`
+	Operation   string     `json:"operation" description:"The id of the operation of which it was a part; may be empty."`
+	Detail      string     `json:"detail" description:"More in words; may be empty."`
 }
 
 func (h audit) list(ctx context.Context, c *call[none]) (reply[auditJSON], error) {

@@ -30,22 +30,22 @@ func (h credentials) mount(t *routes) {
 		summary: "Read a credential, without its secret", roles: anyToken, do: h.read})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, resource: resource,
 		summary: "Replace the key pair of a static credential", roles: static, query: dryRun,
-		fields: replaceFields, check: checkReplacement, do: h.replace})
+		conditional: true, fields: replaceFields, check: checkReplacement, do: h.replace})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPatch, path: single, resource: resource,
 		summary: "Change what a static credential is meant to be", roles: static, query: dryRun,
-		fields: changeFields, types: []string{"application/merge-patch+json"}, check: checkChange, do: h.change})
+		conditional: true, fields: changeFields, types: []string{"application/merge-patch+json"}, check: checkChange, do: h.change})
 	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource,
 		summary: "Delete a credential; a provisioned one is removed from IAM too, by an operation",
-		roles:   append(static, iam...), statuses: append(operation, http.StatusNoContent), do: h.remove})
+		roles:   append(static, iam...), conditional: true, statuses: append(operation, http.StatusNoContent), do: h.remove})
 	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", resource: resource,
-		summary: "Make a new key and retire the current one", roles: iam, statuses: operation,
+		summary: "Make a new key and retire the current one", roles: iam, conditional: true, statuses: operation,
 		fields: rotationFields, bodyOptional: true, do: h.rotate})
 	mount(t, endpoint[none, credentialJSON]{method: http.MethodPost, path: single + "/reclaim", resource: resource,
 		summary: "Take over the IAM user from another copy of the registry", roles: iam, do: h.reclaim})
 }
 
 type credentialsJSON struct {
-	Credentials []credentialJSON `json:"credentials"`
+	Credentials []credentialJSON `json:"credentials" description:"The credentials, sorted by name."`
 }
 
 func (h credentials) list(ctx context.Context, c *call[none]) (reply[credentialsJSON], error) {
@@ -154,7 +154,8 @@ func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operation
 type rotation struct{ emergency bool }
 
 func rotationFields(in *rotation) []field {
-	return []field{{name: "emergency", read: into(&in.emergency, asBool)}}
+	return []field{{name: "emergency", read: into(&in.emergency, asBool),
+		doc: "For a key that has leaked: the previous key is kept for a shorter time."}}
 }
 
 func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[operationJSON], error) {
@@ -240,29 +241,29 @@ func (h credentials) show(ctx context.Context, c *alias.Credential) (credentialJ
 
 // credentialJSON is a credential as the API shows it: never its secret.
 type credentialJSON struct {
-	Name        alias.Name            `json:"name"`
-	Kind        alias.Kind            `json:"kind"`
-	AccessKeyID string                `json:"access_key_id"`
-	Aliases     []alias.Name          `json:"aliases"`
-	Version     int64                 `json:"version"`
-	State       alias.CredentialState `json:"state"`
-	User        *userJSON             `json:"user"`
-	CreatedAt   string                `json:"created_at"`
-	RotatedAt   *string               `json:"rotated_at"`
-	VerifiedAt  *string               `json:"verified_at"`
-	Scope       string                `json:"scope"`
-	Expect      alias.PolicyMode      `json:"expect,omitempty"`
-	Revision    int64                 `json:"revision"`
+	Name        alias.Name            `json:"name" description:"The name of the credential: 1 to 63 of a-z, 0-9 and hyphen."`
+	Kind        alias.Kind            `json:"kind" description:"static: a key pair that an operator gave; provisioned: ixmage made or adopted its IAM user; anonymous: requests are not signed."`
+	AccessKeyID string                `json:"access_key_id" description:"The id of the key that signs now; empty if there is none."`
+	Aliases     []alias.Name          `json:"aliases" description:"The aliases that use it."`
+	Version     int64                 `json:"version" description:"It counts the changes of the key pair."`
+	State       alias.CredentialState `json:"state" description:"What is being done with it."`
+	User        *userJSON             `json:"user" description:"The IAM user of a provisioned credential."`
+	CreatedAt   string                `json:"created_at" description:"When it was registered."`
+	RotatedAt   *string               `json:"rotated_at" description:"When its key pair was replaced last."`
+	VerifiedAt  *string               `json:"verified_at" description:"When its scope was checked last."`
+	Scope       string                `json:"scope" description:"The worst verdict of the last check of its scope; empty before the first."`
+	Expect      alias.PolicyMode      `json:"expect,omitempty" description:"What a static key pair is meant to be: read-only-access may read and list every bucket, as AmazonS3ReadOnlyAccess allows. Absent: it covers the locations of its aliases only."`
+	Revision    int64                 `json:"revision" description:"It counts the changes of the credential; its ETag."`
 }
 
 // userJSON is the IAM user that was made or adopted for a credential.
 type userJSON struct {
-	Name   string           `json:"name"`
-	ARN    string           `json:"arn"`
-	Policy alias.PolicyMode `json:"policy"`
+	Name   string           `json:"name" description:"The name of the IAM user."`
+	ARN    string           `json:"arn" description:"The ARN of the IAM user; empty before it is made."`
+	Policy alias.PolicyMode `json:"policy" description:"The kind of policy that it has."`
 	// Adopted means that an operator made the user, and KeptKey is the key that it had.
-	Adopted bool   `json:"adopted,omitempty"`
-	KeptKey string `json:"kept_key,omitempty"`
+	Adopted bool   `json:"adopted,omitempty" description:"true: an operator made the user, and ixmage took it over. Absent: ixmage made it."`
+	KeptKey string `json:"kept_key,omitempty" description:"The id of the key that the user had when it was taken over."`
 }
 
 func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
@@ -296,21 +297,22 @@ type keyPairInput struct {
 
 func (in *keyPairInput) members() []field {
 	return []field{
-		{name: "access_key_id", read: into(&in.id, asString)},
-		{name: "secret_access_key", read: into(&in.secret, asSecret)},
+		{name: "access_key_id", read: into(&in.id, asString), required: true},
+		{name: "secret_access_key", read: into(&in.secret, asSecret), required: true,
+			doc: "The secret access key. No answer ever contains it."},
 		in.expectation(),
 	}
 }
 
 // expectation reads expect, of which null and an empty text mean the default.
 func (in *keyPairInput) expectation() field {
-	return field{name: "expect", read: func(path string, raw json.RawMessage) []alias.Problem {
+	return field{name: "expect", read: reader{decode: func(path string, raw json.RawMessage) []alias.Problem {
 		in.expect = new(alias.PolicyMode)
 		if typeOf(raw) == "null" {
 			return nil
 		}
-		return into(in.expect, asPolicy)(path, raw)
-	}}
+		return into(in.expect, asPolicy).decode(path, raw)
+	}, forms: []form{formOf[string]("", string(alias.PolicyReadOnly)), {}}}}
 }
 
 func (in *keyPairInput) ref() alias.CredentialRef {
@@ -333,15 +335,25 @@ type credentialInput struct {
 }
 
 func registerFields(in *credentialInput) []field {
-	return append(credentialFields(in),
-		field{name: "name", read: into(&in.name, asString)},
-		field{name: "kind", read: into(&in.kind, asString)})
+	// An anonymous credential has no key pair, so its members are not required.
+	return append(optional(credentialFields(in)),
+		field{name: "name", read: into(&in.name, asString), required: true},
+		field{name: "kind", read: into(&in.kind, asString, "", string(alias.KindStatic), string(alias.KindAnonymous)),
+			doc: "static for a key pair, which is also the meaning of an empty kind, or anonymous for a public bucket."})
 }
 
 func replaceFields(in *credentialInput) []field {
 	return append(credentialFields(in),
 		field{name: "name", readOnly: "is read-only: the path names the credential"},
 		field{name: "kind", readOnly: "is read-only: a replacement is always a key pair"})
+}
+
+// optional makes no field required.
+func optional(fields []field) []field {
+	for i := range fields {
+		fields[i].required = false
+	}
+	return fields
 }
 
 func changeFields(in *credentialInput) []field {

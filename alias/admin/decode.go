@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -19,11 +20,34 @@ type field struct {
 	name     string
 	read     reader
 	readOnly string
+	// doc says what the member means, for the document of the API. Without it the member
+	// means the same as the one of its name in the answer, an alias or a credential.
+	doc string
+	// required means that an object without the member is refused.
+	required bool
 }
 
-// reader decodes the value of the member at path and returns its problems. A problem
-// never repeats the value, which may be a misplaced secret.
-type reader func(path string, raw json.RawMessage) []alias.Problem
+// reader decodes the value of a member, and knows for the document of the API which values
+// it accepts.
+type reader struct {
+	// decode returns the problems of the value of the member at path. A problem never repeats
+	// the value, which may be a misplaced secret.
+	decode decoder
+	forms  []form
+	preset any // what an object without the member means, in JSON; nil: not known
+}
+
+type decoder func(path string, raw json.RawMessage) []alias.Problem
+
+// form is one of the forms that a value may have. The zero form is null.
+type form struct {
+	is     reflect.Type // the Go type of the value
+	only   []string     // nil: every string of the type
+	fields []field      // of an object
+	name   string       // of an object, in the document of the API
+}
+
+func formOf[T any](only ...string) form { return form{is: reflect.TypeFor[T](), only: only} }
 
 // decodeBody reads a whole request body as one object. The error is a
 // *failure if the body is not an object; otherwise it returns the problems of all
@@ -111,10 +135,10 @@ func decodeMember(at, name string, value json.RawMessage, fields []field) []alia
 	for _, f := range fields {
 		switch {
 		case f.name != name:
-		case f.read == nil:
+		case f.read.decode == nil:
 			return problemAt(at, f.readOnly)
 		default:
-			return f.read(at, value)
+			return f.read.decode(at, value)
 		}
 	}
 	if near := nearest(name, fields); near != "" {
@@ -127,7 +151,7 @@ func decodeMember(at, name string, value json.RawMessage, fields []field) []alia
 func nearest(name string, fields []field) string {
 	fold := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
 	for _, f := range fields {
-		if f.read != nil && fold(f.name) == fold(name) {
+		if f.read.decode != nil && fold(f.name) == fold(name) {
 			return f.name
 		}
 	}
@@ -296,16 +320,34 @@ func as[T any](raw json.RawMessage, form string) (T, string) {
 	return v, ""
 }
 
-// into makes a reader that puts the value of a type at dst.
-func into[T any](dst *T, parse func(json.RawMessage) (T, string)) reader {
-	return func(path string, raw json.RawMessage) []alias.Problem {
+// into makes a reader that puts the value of a type at dst. The value that dst has is that
+// of an object without the member. only lists the accepted strings, if they are few.
+func into[T any](dst *T, parse func(json.RawMessage) (T, string), only ...string) reader {
+	return reader{func(path string, raw json.RawMessage) []alias.Problem {
 		v, wrong := parse(raw)
 		if wrong != "" {
 			return problemAt(path, wrong)
 		}
 		*dst = v
 		return nil
+	}, []form{formOf[T](only...)}, presetOf(*dst)}
+}
+
+// presetOf returns a value as the API shows it; nil for one that it does not show.
+func presetOf(v any) any {
+	switch v := v.(type) {
+	case string, bool, int, int64, alias.Name, alias.PolicyMode:
+		return v
+	case time.Duration:
+		return v.String()
+	case alias.Size:
+		return sizeOrNone(v)
+	case []string:
+		return append([]string{}, v...)
+	case map[string]string:
+		return map[string]string{}
 	}
+	return nil
 }
 
 // timestamp formats a time for the API: RFC 3339 in UTC, with fractions of a second.

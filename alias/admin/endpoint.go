@@ -54,6 +54,13 @@ type endpoint[In, Out any] struct {
 	// media is the media type of the answer; empty: JSON. Out is the type of an event's data
 	// if it is mediaEvents.
 	media string
+	// conditional means that do evaluates If-Match.
+	conditional bool
+	// fails are errors of do beyond those that every call of its kind may have, for the
+	// document of the API.
+	fails []error
+	// example is a body, for the document of the API. Optional.
+	example string
 	// check validates the rest of a request of which some fields could not be read,
 	// so that one answer reports all problems. Optional.
 	check func(context.Context, *call[In]) []alias.Problem
@@ -88,6 +95,7 @@ type reply[Out any] struct {
 	status   int
 	location string
 	revision int64  // becomes the ETag; 0: none
+	tag      string // the ETag, if it is not a revision
 	applied  string // the preference that was honoured; empty: none
 	body     Out
 	// write sends the answer in place of send: one that is no JSON. Optional.
@@ -111,7 +119,10 @@ type description struct {
 	bodyOptional          bool
 	types                 []string // of the body
 	statuses              []int
-	media                 string       // of the answer
+	media                 string // of the answer
+	conditional           bool
+	fails                 []error
+	example               string
 	out                   reflect.Type // none: no body
 }
 
@@ -120,6 +131,7 @@ func (e endpoint[In, Out]) describeCall() description {
 		method: e.method, path: e.path, summary: e.summary, roles: e.roles, allBuckets: e.allBuckets,
 		resource: e.resource, query: e.query, bodyOptional: e.bodyOptional, statuses: e.statuses,
 		media: cmp.Or(e.media, mediaJSON), out: reflect.TypeFor[Out](),
+		conditional: e.conditional, fails: e.fails, example: e.example,
 	}
 	if e.fields != nil {
 		d.fields, d.types = e.fields(new(In)), append([]string{mediaJSON}, e.types...)
@@ -379,10 +391,13 @@ func send[Out any](x *exchange, r reply[Out]) error {
 	if r.revision != 0 {
 		h.Set("ETag", etag(r.revision))
 	}
+	if r.tag != "" {
+		h.Set("ETag", r.tag)
+	}
 	if r.applied != "" {
 		h.Set("Preference-Applied", r.applied)
 	}
-	if r.status == http.StatusNoContent {
+	if r.status == http.StatusNoContent || r.status == http.StatusNotModified {
 		x.send(r.status, nil)
 		return nil
 	}

@@ -36,7 +36,7 @@ func (h operations) mount(t *routes) {
 }
 
 type operationsJSON struct {
-	Operations []operationJSON `json:"operations"`
+	Operations []operationJSON `json:"operations" description:"The operations, the newest first."`
 }
 
 func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJSON], error) {
@@ -163,26 +163,26 @@ func (h operations) hold(ctx context.Context, most time.Duration, fn func(contex
 
 // operationJSON is an operation as the API shows it.
 type operationJSON struct {
-	ID         string               `json:"id"`
-	Kind       alias.OperationKind  `json:"kind"`
-	Alias      alias.Name           `json:"alias"`
-	Credential alias.Name           `json:"credential"`
-	State      alias.OperationState `json:"state"`
+	ID         string               `json:"id" description:"The id of the operation."`
+	Kind       alias.OperationKind  `json:"kind" description:"What the operation does."`
+	Alias      alias.Name           `json:"alias" description:"The alias that it is about; empty if it is about a credential alone."`
+	Credential alias.Name           `json:"credential" description:"The credential that it is about."`
+	State      alias.OperationState `json:"state" description:"All states but running are final."`
 	// SupersededBy is the id of the operation that took its place; empty if none did.
-	SupersededBy string `json:"superseded_by,omitempty"`
+	SupersededBy string `json:"superseded_by,omitempty" description:"The id of the operation that took the place of this one; absent if none did."`
 	// OperationError encodes just the members that the API shows.
-	Error      *alias.OperationError `json:"error"`
-	CreatedAt  string                `json:"created_at"`
-	FinishedAt *string               `json:"finished_at"`
-	Steps      []stepJSON            `json:"steps"`
+	Error      *alias.OperationError `json:"error" description:"The reason of a failure; null if there is none."`
+	CreatedAt  string                `json:"created_at" description:"When it was started."`
+	FinishedAt *string               `json:"finished_at" description:"When it ended; null while it runs."`
+	Steps      []stepJSON            `json:"steps" description:"The steps in their order."`
 }
 
 type stepJSON struct {
-	Name       string          `json:"name"`
-	State      alias.StepState `json:"state"`
-	StartedAt  *string         `json:"started_at"`
-	FinishedAt *string         `json:"finished_at"`
-	Detail     string          `json:"detail"`
+	Name       string          `json:"name" description:"The name of the step."`
+	State      alias.StepState `json:"state" description:"How far the step is."`
+	StartedAt  *string         `json:"started_at" description:"When it was started; null before."`
+	FinishedAt *string         `json:"finished_at" description:"When it ended; null before."`
+	Detail     string          `json:"detail" description:"The result or the failure in a sentence; may be empty."`
 }
 
 func showOperation(o *alias.Operation) operationJSON {

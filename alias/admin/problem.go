@@ -168,18 +168,18 @@ func classify(err error) (kind, *failure) {
 
 // problemJSON is a problem of RFC 9457 with extension members.
 type problemJSON struct {
-	Type      string      `json:"type"`
-	Title     string      `json:"title"`
-	Status    int         `json:"status"`
-	Detail    string      `json:"detail"`
-	RequestID string      `json:"request_id"`
-	Errors    []fieldJSON `json:"errors,omitempty"`
-	Commands  []string    `json:"commands,omitempty"`
+	Type      string      `json:"type" description:"An identifier of the kind of problem, which ends in its code; not a page."`
+	Title     string      `json:"title" description:"The kind of problem in words."`
+	Status    int         `json:"status" description:"The status of the answer."`
+	Detail    string      `json:"detail" description:"What is wrong with this request, and what to do."`
+	RequestID string      `json:"request_id" description:"The id of the request in the log, as in X-Request-Id."`
+	Errors    []fieldJSON `json:"errors,omitempty" description:"The members of the body, or the parameters, that are wrong, all of them up to a limit; absent if the problem is another."`
+	Commands  []string    `json:"commands,omitempty" description:"Shell commands that solve the problem; absent if there are none."`
 }
 
 type fieldJSON struct {
-	Field  string `json:"field"`
-	Detail string `json:"detail"`
+	Field  string `json:"field" description:"The path of the member, like probe.inside, or the name of the parameter."`
+	Detail string `json:"detail" description:"What is wrong with it."`
 }
 
 // retryAfter is in seconds. The cause of a 503 ends within seconds, or needs an

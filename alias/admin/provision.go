@@ -116,25 +116,25 @@ func (h provisions) check(_ context.Context, c *call[policy.Request]) []alias.Pr
 
 // planJSON is a plan as the API shows it.
 type planJSON struct {
-	Alias      alias.Name        `json:"alias"`
-	Policy     alias.PolicyMode  `json:"policy"`
-	PolicyName string            `json:"policy_name"`
-	Document   json.RawMessage   `json:"policy_document"` // an object, or null
-	User       planUserJSON      `json:"user"`
-	Tags       map[string]string `json:"tags"`
-	Steps      []planStepJSON    `json:"steps"`
-	Commands   []string          `json:"commands"`
+	Alias      alias.Name        `json:"alias" description:"The alias that the request would make."`
+	Policy     alias.PolicyMode  `json:"policy" description:"The kind of policy of the user; empty: that of the reused credential."`
+	PolicyName string            `json:"policy_name" description:"The name of the policy; empty if ixmage would make none."`
+	Document   json.RawMessage   `json:"policy_document" description:"The policy; null if ixmage would make none."`
+	User       planUserJSON      `json:"user" description:"The IAM user that the request would make, reuse or adopt."`
+	Tags       map[string]string `json:"tags" description:"The tags of the user."`
+	Steps      []planStepJSON    `json:"steps" description:"The steps of the operation, in their order."`
+	Commands   []string          `json:"commands" description:"The aws commands that do the same by hand."`
 }
 
 type planUserJSON struct {
-	Name     string `json:"name"`
-	Path     string `json:"path"`
-	Boundary string `json:"boundary"`
+	Name     string `json:"name" description:"The name of the user."`
+	Path     string `json:"path" description:"The path of the user in IAM."`
+	Boundary string `json:"boundary" description:"The ARN of its permissions boundary; empty: none."`
 }
 
 type planStepJSON struct {
-	Name   string `json:"name"`
-	Detail string `json:"detail"`
+	Name   string `json:"name" description:"The name of the step."`
+	Detail string `json:"detail" description:"What the step does, in a sentence."`
 }
 
 func showPlan(name alias.Name, p *policy.Plan) planJSON {
@@ -159,31 +159,40 @@ func showPlan(name alias.Name, p *policy.Plan) planJSON {
 // provisionFields are the members of a provision request.
 func provisionFields(in *policy.Request) []field {
 	return []field{
-		{name: "alias", read: into(&in.Alias, asName)},
-		{name: "bucket", read: into(&in.Bucket, asString)},
+		{name: "alias", read: into(&in.Alias, asName), required: true, doc: "The name of the alias to make."},
+		{name: "bucket", read: into(&in.Bucket, asString), required: true},
 		{name: "bucket_owner", read: into(&in.BucketOwner, asString)},
 		{name: "prefix", read: into(&in.Prefix, asString)},
 		{name: "region", read: into(&in.Region, asString)},
 		{name: "endpoint", read: into(&in.Endpoint, asString)},
 		{name: "path_style", read: into(&in.PathStyle, asBool)},
-		{name: "policy", read: into(&in.Policy, asPolicy)},
-		{name: "credential", read: into(&in.Credential, asName)},
-		{name: "user_name", read: into(&in.UserName, asString)},
-		{name: "tags", read: tagsInto(&in.Tags)},
-		{name: "kms_key_arn", read: into(&in.KMSKeyARN, asString)},
+		{name: "policy", read: into(&in.Policy, asPolicy, policyModes...), doc: "The policy of the user: inline allows " +
+			"s3:GetObject on the prefix; managed does the same with a customer managed policy; read-only-access attaches " +
+			"AmazonS3ReadOnlyAccess, which allows every bucket. Empty means inline, or the policy of a reused credential."},
+		{name: "credential", read: into(&in.Credential, asName),
+			doc: "The provisioned credential to reuse for the alias. Empty: a new user is made."},
+		{name: "user_name", read: into(&in.UserName, asString), doc: "The name of the IAM user; empty: generated from the alias."},
+		{name: "tags", read: tagsInto(&in.Tags), doc: "Further tags of the user, 45 at most."},
+		{name: "kms_key_arn", read: into(&in.KMSKeyARN, asString),
+			doc: "The KMS key with which the objects are encrypted; empty: none that needs a grant."},
 		probeField(&in.Inside, &in.Outside),
-		{name: "rotate_every", read: into(&in.RotateEvery, asDuration)},
-		{name: "adopt", read: into(&in.Adopt, asString)},
-		{name: "retire", read: into(&in.Retire, asBool)},
+		{name: "rotate_every", read: into(&in.RotateEvery, asDuration),
+			doc: "How often the key is rotated: \"0s\" for never, else 1 hour to 10 years."},
+		{name: "adopt", read: into(&in.Adopt, asString), doc: "The name of an IAM user that exists, to take over instead of " +
+			"making one. --adopt-users must allow it."},
+		{name: "retire", read: into(&in.Retire, asBool),
+			doc: "Make the key that the adopted user had inactive, a day after its last use."},
 	}
 }
 
 // probeField is the member probe, with object keys for the scope checks.
 func probeField(inside, outside *string) field {
-	return field{name: "probe", read: members([]field{
-		{name: "inside", read: into(inside, asString)},
-		{name: "outside", read: into(outside, asString)},
-	})}
+	return field{name: "probe", doc: "Whole object keys in the bucket, with which the scope checks try the key.",
+		read: members("Probe", []field{
+			{name: "inside", read: into(inside, asString),
+				doc: "An object that the key must be able to read. A provision makes it the canary of the alias."},
+			{name: "outside", read: into(outside, asString), doc: "An object that the key must not be able to read."},
+		})}
 }
 
 func asPolicy(raw json.RawMessage) (alias.PolicyMode, string) {
@@ -191,19 +200,25 @@ func asPolicy(raw json.RawMessage) (alias.PolicyMode, string) {
 	return alias.PolicyMode(text), wrong
 }
 
-// members makes a reader of an object that has the given fields.
-func members(fields []field) reader {
-	return func(path string, raw json.RawMessage) []alias.Problem {
+// policyModes are the values of policy in a request.
+var policyModes = []string{
+	"", string(alias.PolicyInline), string(alias.PolicyManaged), string(alias.PolicyReadOnly),
+}
+
+// members makes a reader of an object that has the given fields, and a name in the document
+// of the API.
+func members(name string, fields []field) reader {
+	return reader{decode: func(path string, raw json.RawMessage) []alias.Problem {
 		if is := typeOf(raw); is != "an object" {
 			return problemAt(path, "must be an object, not "+is)
 		}
 		return decodeObject(path, raw, fields)
-	}
+	}, forms: []form{{name: name, fields: fields}}}
 }
 
 // tagsInto makes a reader of an object of strings with any names.
 func tagsInto(dst *map[string]string) reader {
-	return func(path string, raw json.RawMessage) []alias.Problem {
+	return reader{decode: func(path string, raw json.RawMessage) []alias.Problem {
 		if is := typeOf(raw); is != "an object" {
 			return problemAt(path, `must be an object of strings, like {"team":"web"}, not `+is)
 		}
@@ -218,7 +233,7 @@ func tagsInto(dst *map[string]string) reader {
 		})
 		*dst = tags
 		return problems
-	}
+	}, forms: []form{formOf[map[string]string]()}, preset: presetOf(*dst)}
 }
 
 // verifyTimeout bounds a verification: a dozen requests, each with the deadline of a
@@ -275,21 +290,21 @@ func (h verifications) verify(ctx context.Context, c *call[policy.Probe]) (reply
 
 // verificationJSON is a verification as the API shows it.
 type verificationJSON struct {
-	Alias     alias.Name    `json:"alias"`
-	CheckedAt string        `json:"checked_at"`
-	Scope     alias.Verdict `json:"scope"`
-	Checks    []checkJSON   `json:"checks"`
+	Alias     alias.Name    `json:"alias" description:"The alias whose location was tried."`
+	CheckedAt string        `json:"checked_at" description:"When the checks ran."`
+	Scope     alias.Verdict `json:"scope" description:"The worst verdict of the checks."`
+	Checks    []checkJSON   `json:"checks" description:"The checks in their order."`
 	// NotTried is what the checks say nothing about.
-	NotTried []alias.NotTried `json:"not_tried"`
+	NotTried []alias.NotTried `json:"not_tried" description:"What the checks say nothing about."`
 }
 
 type checkJSON struct {
-	Name     string         `json:"name"`
-	Expected string         `json:"expected"`
-	Got      string         `json:"got"`
-	Verdict  alias.Verdict  `json:"verdict"`
-	Evidence alias.Evidence `json:"evidence"`
-	Detail   string         `json:"detail"`
+	Name     string         `json:"name" description:"The name of the check."`
+	Expected string         `json:"expected" description:"The answer that a key with the intended rights gets."`
+	Got      string         `json:"got" description:"The answer that the key got."`
+	Verdict  alias.Verdict  `json:"verdict" description:"What the answer proves."`
+	Evidence alias.Evidence `json:"evidence" description:"Where the answer comes from: the key was tried, or IAM was read."`
+	Detail   string         `json:"detail" description:"More in a sentence; may be empty."`
 }
 
 func showVerification(v *alias.Verification) verificationJSON {
@@ -325,19 +340,19 @@ func (h orphans) mount(t *routes) {
 
 // orphansJSON is the report on orphans as the API shows it.
 type orphansJSON struct {
-	ScannedAt *string      `json:"scanned_at"`
-	Orphans   []orphanJSON `json:"orphans"`
-	Skipped   string       `json:"skipped"`
+	ScannedAt *string      `json:"scanned_at" description:"When IAM was read last; null before the first time."`
+	Orphans   []orphanJSON `json:"orphans" description:"The findings."`
+	Skipped   string       `json:"skipped" description:"Why IAM could not be read, in words; empty if it was."`
 }
 
 type orphanJSON struct {
-	Kind        string     `json:"kind"`
-	User        string     `json:"user"`
-	AccessKeyID string     `json:"access_key_id"`
-	Credential  alias.Name `json:"credential"`
-	FoundAt     *string    `json:"found_at"`
-	State       string     `json:"state"`
-	Detail      string     `json:"detail"`
+	Kind        string     `json:"kind" description:"What is wrong with it."`
+	User        string     `json:"user" description:"The name of the IAM user."`
+	AccessKeyID string     `json:"access_key_id" description:"The id of the key, if it is about one; else empty."`
+	Credential  alias.Name `json:"credential" description:"The credential that it may belong to; empty: none."`
+	FoundAt     *string    `json:"found_at" description:"When it was found first; null: not known."`
+	State       string     `json:"state" description:"What is known about it; may be empty."`
+	Detail      string     `json:"detail" description:"What it is and what to do, in words."`
 }
 
 func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], error) {

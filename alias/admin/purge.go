@@ -57,7 +57,7 @@ type purges struct {
 func (h purges) mount(t *routes) {
 	mount(t, endpoint[purgeInput, purgeJSON]{method: http.MethodPost, path: "/api/v1/purge",
 		summary: "Drop an object, the objects under a prefix, or all objects of an alias from the cache",
-		roles:   []alias.TokenRole{alias.RolePurge}, fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
+		roles:   []alias.TokenRole{alias.RolePurge}, fails: []error{errNotImplemented}, fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
 		do: h.purge})
 }
 
@@ -72,16 +72,19 @@ type purgeInput struct {
 
 func purgeFields(in *purgeInput) []field {
 	given := func(dst **string) reader {
-		return func(path string, raw json.RawMessage) []alias.Problem {
+		return reader{decode: func(path string, raw json.RawMessage) []alias.Problem {
 			*dst = new(string)
-			return into(*dst, asString)(path, raw)
-		}
+			return into(*dst, asString).decode(path, raw)
+		}, forms: []form{formOf[string]()}}
 	}
 	return []field{
-		{name: "alias", read: into(&in.alias, asName)},
-		{name: "key", read: given(&in.key)},
-		{name: "prefix", read: given(&in.prefix)},
-		{name: "hard", read: into(&in.hard, asBool)},
+		{name: "alias", read: into(&in.alias, asName), required: true, doc: "The alias to purge."},
+		{name: "key", read: given(&in.key),
+			doc: "The decoded path of one object after the alias. It must not be combined with prefix."},
+		{name: "prefix", read: given(&in.prefix), doc: "The text with which the decoded paths of the objects begin, " +
+			"1 to 1024 bytes. Without key and prefix the whole alias is purged."},
+		{name: "hard", read: into(&in.hard, asBool), doc: "Drop the objects at once. Without it they become stale, " +
+			"and may be served once more while they are fetched again."},
 	}
 }
 
@@ -111,15 +114,15 @@ func (in *purgeInput) problems() []alias.Problem {
 
 // purgeJSON is the answer to a purge.
 type purgeJSON struct {
-	Alias    alias.Name `json:"alias"`
-	Key      *string    `json:"key"`
-	Prefix   *string    `json:"prefix"`
-	Hard     bool       `json:"hard"`
-	Entries  int        `json:"entries"`
-	Bytes    int64      `json:"bytes"`
-	Fetches  int        `json:"flights"`
-	Negative int        `json:"negative"`
-	Hint     string     `json:"hint,omitempty"`
+	Alias    alias.Name `json:"alias" description:"The purged alias."`
+	Key      *string    `json:"key" description:"The key of the request; null if it had none."`
+	Prefix   *string    `json:"prefix" description:"The prefix of the request; null if it had none."`
+	Hard     bool       `json:"hard" description:"Whether the objects were dropped at once."`
+	Entries  int        `json:"entries" description:"How many objects were dropped or marked as stale."`
+	Bytes    int64      `json:"bytes" description:"Their size."`
+	Fetches  int        `json:"flights" description:"How many running fetches will not be stored."`
+	Negative int        `json:"negative" description:"How many remembered missing objects were forgotten."`
+	Hint     string     `json:"hint,omitempty" description:"Which key or prefix would have matched; absent if something was purged or nothing is known."`
 }
 
 func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON], error) {
