@@ -34,17 +34,34 @@ export const path = (texts, ...values) => texts.reduce((all, text, i) => all + e
 // call sends a request and returns {data, etag, status, location}. It throws a Problem.
 // match is the ETag for If-Match, wait the seconds for Prefer.
 export async function call(method, path, { body, query, match, wait, signal } = {}) {
-  const headers = { 'X-Ixmage-Console': '1', Accept: 'application/json' };
+  const headers = { Accept: 'application/json' };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (match) headers['If-Match'] = match;
   if (wait) headers.Prefer = `wait=${wait}`;
-  let answer, text;
+  const { answer, blob } = await send(method, path, { query, signal, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  return { data: await json(answer, blob), etag: answer.headers.get('ETag'), status: answer.status, location: answer.headers.get('Location') };
+}
+
+// picture reads a picture as a data: address, the only one besides the own files that the
+// policy of the page allows.
+export async function picture(path, { query, signal } = {}) {
+  const { blob } = await send('GET', path, { query, signal });
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+// send returns a good answer with its body, and throws a Problem for every other.
+async function send(method, path, { query, signal, headers, body }) {
+  let answer, blob;
   try {
     answer = await fetch(url(path, query), {
-      method, headers, signal, credentials: 'same-origin', cache: 'no-store', redirect: 'error',
-      body: body === undefined ? undefined : JSON.stringify(body),
+      method, signal, body, headers: { 'X-Ixmage-Console': '1', ...headers }, credentials: 'same-origin', cache: 'no-store', redirect: 'error',
     });
-    text = await answer.text();
+    blob = await answer.blob();
   } catch (err) {
     if (signal?.aborted) throw err;
     throw new Problem(0, {
@@ -52,16 +69,18 @@ export async function call(method, path, { body, query, match, wait, signal } = 
       detail: 'The admin listener could not be reached. Check that ixmage runs and that your connection or tunnel to it is open.',
     });
   }
-  let data = null;
+  if (answer.ok) return { answer, blob };
+  const problem = new Problem(answer.status, (await json(answer, blob)) ?? {}, Number(answer.headers.get('Retry-After')) || 0);
+  if (problem.status === 401 && path !== '/session') signedOut(problem);
+  throw problem;
+}
+
+async function json(answer, blob) {
   try {
-    data = text ? JSON.parse(text) : null;
+    return blob.size ? JSON.parse(await blob.text()) : null;
   } catch {
     throw new Problem(answer.status, { title: 'The answer is not JSON', detail: 'Something between this page and ixmage changed the answer.' });
   }
-  if (answer.ok) return { data, etag: answer.headers.get('ETag'), status: answer.status, location: answer.headers.get('Location') };
-  const problem = new Problem(answer.status, data ?? {}, Number(answer.headers.get('Retry-After')) || 0);
-  if (problem.status === 401 && path !== '/session') signedOut(problem);
-  throw problem;
 }
 
 // get returns the body of a GET.

@@ -1,5 +1,6 @@
 // Components that screens are built from.
 import { html, createContext, useCallback, useContext, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from './preact.js';
+import { picture, url } from './api.js';
 import { ago, elapsed, exact, line } from './format.js';
 
 // ---- Session and roles
@@ -9,8 +10,11 @@ export const Session = createContext(null);
 // useSession is {name, roles, buckets, expires_at} of the token that is signed in.
 export const useSession = () => useContext(Session);
 
-// allows reports whether a session may make the calls of a role; every role may read.
-export const allows = (session, role) => role === 'read' || session.roles.includes('admin') || session.roles.includes(role);
+// allows reports whether a session may make the calls of a role, or of one of several in
+// one string: 'alias provision'. Every role may read.
+export const allows = (session, role) => ['read', ...session.roles].some((r) => r === 'admin' || role.split(' ').includes(r));
+
+const needs = (role) => `This needs a token with the role ${role.replace(' ', ' or ')}`;
 
 // Action is a button for calls of a role. It is disabled, with the reason, if the session
 // lacks the role. kind: 'primary', 'danger' or none. onClick may return a promise: the
@@ -19,7 +23,7 @@ export function Action({ role = 'read', kind = '', href, onClick, disabled, chil
   const session = useSession();
   const [busy, setBusy] = useState(false);
   const refused = session && !allows(session, role);
-  const reason = refused ? `This needs a token with the role ${role}` : rest.title;
+  const reason = refused ? needs(role) : rest.title;
   if (href && !refused) return html`<a class="button ${kind}" href=${href} title=${reason}>${children}</a>`;
   const click = async (e) => {
     if (refused || busy) return;
@@ -217,9 +221,10 @@ export function Confirm({ title, word, action, onConfirm, onClose, children }) {
 // shown at cors_origins.
 const belongs = (error, name) => error === name || error.startsWith(`${name}[`) || error.startsWith(`${name}.`);
 
-// Form is a form of fields {name, label, type, hint, required, options, when, …}. type:
-// text (default), password, number, checkbox, select, textarea or lines, whose value
-// is an array. when(values) hides a field. initial has the first values.
+// Form is a form of fields {name, label, type, hint, required, options, when, group, …}.
+// type: text (default), password, number, checkbox, select, textarea or lines, whose value
+// is an array. when(values) hides a field. Fields with a group are folded below the others
+// under its name. initial has the first values.
 // onSubmit(values) may throw a Problem: its errors appear at their fields.
 // onChange(values) sees each change. Children stand before the buttons.
 export function Form({ fields, initial = {}, submit = 'Save', kind = 'primary', role, onSubmit, onChange, onCancel, children }) {
@@ -256,14 +261,18 @@ export function Form({ fields, initial = {}, submit = 'Save', kind = 'primary', 
   return html`<form ref=${form} class="form" onSubmit=${send} novalidate autocomplete="off">
     ${error && (loose ? html`<${ErrorBox} error=${error} except=${placed} />`
       : html`<p class="bad-text" role="alert">${error.title}: see the marked fields.</p>`)}
-    <div class="fields">${shown.map((f) => html`<${Field} key=${f.name} field=${f} value=${values[f.name]} problems=${problemsOf(f)}
-      set=${(v) => set(f.name, v)} />`)}</div>
+    ${[...new Set(shown.map((f) => f.group))].map((g) => {
+      const members = shown.filter((f) => f.group === g);
+      const list = html`<div class="fields">${members.map((f) => html`<${Field} key=${f.name} field=${f} value=${values[f.name]}
+        problems=${problemsOf(f)} set=${(v) => set(f.name, v)} />`)}</div>`;
+      return g ? html`<details key=${g} open=${members.some((f) => problemsOf(f).length) || undefined}><summary>${g}</summary>${list}</details>` : list;
+    })}
     ${typeof children === 'function' ? children(values) : children}
     <div class="actions">
       <button class="button ${kind}" aria-busy=${busy || undefined} aria-disabled=${refused ? 'true' : undefined}
-        title=${refused ? `This needs a token with the role ${role}` : undefined}>${submit}</button>
+        title=${refused ? needs(role) : undefined}>${submit}</button>
       ${onCancel && html`<button type="button" class="button" onClick=${onCancel}>Cancel</button>`}
-      ${refused && html`<span class="muted">This needs a token with the role ${role}.</span>`}
+      ${refused && html`<span class="muted">${needs(role)}.</span>`}
     </div></form>`;
 }
 
@@ -320,13 +329,14 @@ export function useMedia(query) {
 }
 
 const overscan = 6;
+const scrolled = new Map(); // by the label of a table: where it was left
 
 // Table shows many rows: only those in view are in the page. columns: [{name, title, cell(row),
 // width (of the grid), sorts (can be sorted by), wide (not in cards), label: false (no title in cards)}]. rows have the
 // unique id(row). height and cardHeight are those of a row in px, in a table and in a
 // card on a narrow screen. sort is {by, down}, onSort(by) a click on a head; onView(rows)
-// gets the rows in view.
-export function Table({ label, columns, rows, id = (r) => r.name, height = 44, cardHeight = 104, sort, onSort, onView, empty = 'Nothing here yet.' }) {
+// gets the rows in view. kind is a class of the table, for the layout of its cards.
+export function Table({ label, columns, rows, id = (r) => r.name, height = 44, cardHeight = 104, sort, onSort, onView, empty = 'Nothing here yet.', kind = '' }) {
   const box = useRef();
   const narrow = useMedia('(max-width: 46rem)');
   const [view, setView] = useState({ from: 0, to: 30 });
@@ -339,6 +349,7 @@ export function Table({ label, columns, rows, id = (r) => r.name, height = 44, c
     setView((v) => (v.from === from && v.to === to ? v : { from, to }));
   }, [size]);
   useLayoutEffect(() => {
+    if (rows.length) box.current.scrollTop = scrolled.get(label) ?? 0;
     measure();
     const watch = new ResizeObserver(measure);
     watch.observe(box.current);
@@ -351,7 +362,7 @@ export function Table({ label, columns, rows, id = (r) => r.name, height = 44, c
   if (held >= 0 && held < rows.length && (held < from || held >= to)) list.push(held);
   const shown = narrow ? columns.filter((c) => !c.wide) : columns;
   const grid = shown.map((c) => c.width || 'minmax(6rem, 1fr)').join(' ');
-  return html`<div class="scroll table ${narrow ? 'cards' : ''}" ref=${box} tabindex="0" role="region" aria-label=${label} onScroll=${measure}
+  return html`<div class="scroll table ${kind} ${narrow ? 'cards' : ''}" ref=${box} tabindex="0" role="region" aria-label=${label} onScroll=${() => { scrolled.set(label, box.current.scrollTop); measure(); }}
       style=${{ '--columns': grid, '--row': `${size}px` }}>
     <div role="table" aria-label=${label} aria-rowcount=${rows.length + 1} aria-colcount=${shown.length}>
       <div role="rowgroup" class="head"><div role="row" class="tr" aria-rowindex="1">${shown.map((c) => html`
@@ -371,6 +382,46 @@ export function Table({ label, columns, rows, id = (r) => r.name, height = 44, c
 export const Grid = ({ label, head, rows, empty = 'Nothing here yet.' }) => (rows.length === 0 ? html`<p class="muted">${empty}</p>` : html`
   <div class="scroll" tabindex="0" role="region" aria-label=${label}><table><thead><tr>${head.map((t) => html`<th scope="col">${t}</th>`)}</tr></thead>
     <tbody>${rows.map((cells) => html`<tr>${cells.map((c) => html`<td>${c}</td>`)}</tr>`)}</tbody></table></div>`);
+
+// ---- Pictures
+
+const pictures = new Map(); // the newest small pictures, by address
+
+// Picture shows the picture at an address of the API, or why there is none. The bytes come
+// by fetch, which gives the API's reason, and not by the address of an img.
+export function Picture({ path, query, alt, small, onProblem }) {
+  const at = url(path, query);
+  const [state, setState] = useState({});
+  useEffect(() => {
+    const known = pictures.get(at);
+    if (known && small) return setState({ source: known });
+    setState({});
+    const stop = new AbortController();
+    const timer = setTimeout(async () => {
+      try {
+        const source = await picture(path, { query, signal: stop.signal });
+        if (stop.signal.aborted) return;
+        setState({ source });
+        if (small && source.length < 300000) pictures.set(at, source);
+        if (pictures.size > 100) pictures.delete(pictures.keys().next().value);
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        setState({ error });
+        onProblem?.(error);
+      }
+    }, small ? 150 : 0); // not for each row that flies by
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [at]);
+  if (state.source) return html`<img class="picture" src=${state.source} alt=${alt} onError=${() => setState({ error: new Error('The browser cannot show this type of picture') })} />`;
+  if (small) return html`<span class="picture none" title=${state.error?.message}>${state.error && html`<span class="visually-hidden">No picture: ${state.error.message}</span>!`}</span>`;
+  return state.error ? html`<${ErrorBox} error=${state.error} />` : html`<p class="muted" role="status">Loading the picture…</p>`;
+}
+
+// forgetPictures drops the pictures that another session may not see.
+export const forgetPictures = () => pictures.clear();
 
 // ---- Plots
 

@@ -1,4 +1,38 @@
-import { html } from '../preact.js';
-import { Page } from '../ui.js';
+// The form that registers an alias.
+import { html, useState } from '../preact.js';
+import { call, get } from '../api.js';
+import { link, nest } from '../format.js';
+import { aliasFields, written } from '../alias_form.js';
+import { Card, Form, Page, toast, useLoad } from '../ui.js';
 
-export default () => html`<${Page} title="register"><//>`;
+const ways = [
+  { value: 'pair', label: 'a key pair that you paste' },
+  { value: 'name', label: 'a registered credential' },
+  { value: 'public', label: 'no key: the bucket is public' },
+];
+
+export default function Register() {
+  const credentials = useLoad(async (signal) => (await get('/credentials', { limit: 1000 }, signal)).credentials, []);
+  const [fields] = useState(() => [
+    { name: 'name', label: 'Name', required: true, placeholder: 'shop', hint: 'The first segment of the URL. It never changes.' },
+    ...aliasFields.slice(0, 2),
+    { name: 'way', label: 'Read with', type: 'select', options: ways },
+    { name: 'credential.access_key_id', label: 'Access key id', required: true, when: (v) => v.way === 'pair' },
+    { name: 'credential.secret_access_key', label: 'Secret access key', type: 'password', required: true, when: (v) => v.way === 'pair' },
+    { name: 'credential', label: 'Credential', required: true, when: (v) => v.way === 'name' },
+    ...aliasFields.slice(2),
+  ]);
+  const submit = async ({ way, credential, ...form }) => {
+    const body = nest(written(form));
+    if (way === 'name') body.credential = credential ?? '';
+    if (way === 'public') body.credential = null;
+    if (way === 'pair') body.credential ??= {};
+    const { data } = await call('POST', '/aliases', { body });
+    toast(`Alias ${data.name} registered`);
+    location.hash = link(['aliases', data.name]);
+  };
+  const list = credentials.data?.filter((c) => c.kind !== 'anonymous').map((c) => c.name);
+  return html`<${Page} title="Register an alias" lead="A public name for a location in a bucket, read with a key of its own.">
+    <${Card}><${Form} fields=${fields.map((f) => (f.name === 'credential' ? { ...f, list } : f))} initial=${{ way: 'pair', enabled: true }} role="alias"
+      submit="Register" onSubmit=${submit} onCancel=${() => history.back()} /><//><//>`;
+}
