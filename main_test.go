@@ -474,7 +474,9 @@ func (s *usageStore) AddUsage(_ context.Context, b alias.UsageBatch) error {
 	return nil
 }
 
-func (*usageStore) Usage(context.Context, int64) (alias.Usage, error) { return alias.Usage{}, nil }
+func (*usageStore) Usage(context.Context, alias.UsageQuery) (map[int64]alias.UsageHistory, error) {
+	return nil, nil
+}
 
 // TestAccountsOutliveSignal: what is counted while the listeners drain is stored,
 // on time and at the end.

@@ -37,12 +37,14 @@ type Store interface {
 	// Tokens reads all admin tokens, by name, without those that cannot be read.
 	Tokens(ctx context.Context) ([]*Token, error)
 
-	// AddUsage adds the deltas of a batch, all or none. It ignores a batch whose number
-	// is not above that of the last batch of its writer, and deltas of unknown aliases.
+	// AddUsage adds the deltas of a batch, all or none, to the sums of aliases and to the
+	// periods that contain the time of the batch. It ignores a batch whose number is not
+	// above that of the last batch of its writer, and deltas of unknown aliases. It deletes
+	// the periods that are older than Period.Kept says.
 	AddUsage(ctx context.Context, b UsageBatch) error
-	// Usage returns the sum that was added for an alias, zero if nothing was. It is
-	// deleted with the alias.
-	Usage(ctx context.Context, aliasID int64) (Usage, error)
+	// Usage returns what was added for aliases, by their ids; an alias without usage is
+	// absent. Usage is deleted with the alias.
+	Usage(ctx context.Context, q UsageQuery) (map[int64]UsageHistory, error)
 
 	// Update runs fn in one transaction: all of it is durable when Update
 	// returns nil, none of it otherwise. fn must not keep tx. A database may require

@@ -53,3 +53,69 @@ type UsageBatch struct {
 // UsageMemory is the least time for which a Store remembers the batches of a writer. A
 // batch that is sent again later is counted twice.
 const UsageMemory = 30 * 24 * time.Hour
+
+// Period is the length of the points of a usage series. Periods begin on the hour or at
+// midnight, in UTC.
+type Period string
+
+// The periods that a Store keeps.
+const (
+	Hourly Period = "hour"
+	Daily  Period = "day"
+)
+
+// Periods lists them.
+func Periods() []Period { return []Period{Hourly, Daily} }
+
+// Length returns the duration of one period.
+func (p Period) Length() time.Duration {
+	if p == Daily {
+		return 24 * time.Hour
+	}
+	return time.Hour
+}
+
+// Kept returns how many periods a Store keeps, the current one included: three days of
+// hours, 90 days.
+func (p Period) Kept() int {
+	if p == Daily {
+		return 90
+	}
+	return 72
+}
+
+// Begin returns the begin of the period that t is in.
+func (p Period) Begin(t time.Time) time.Time { return t.UTC().Truncate(p.Length()) }
+
+// Oldest returns the begin of the oldest period that a Store keeps at t.
+func (p Period) Oldest(t time.Time) time.Time {
+	return p.Begin(t).Add(-time.Duration(p.Kept()-1) * p.Length())
+}
+
+// UsageQuery selects the usage of aliases: their sums, and a series if By is set.
+type UsageQuery struct {
+	AliasIDs []int64
+	By       Period // empty: no series
+	Last     int    // periods of a series; the last one is that of Now
+	Now      time.Time
+}
+
+// Times returns the begins of the periods of a series, the oldest first.
+func (q UsageQuery) Times() []time.Time {
+	if q.By == "" {
+		return nil
+	}
+	list := make([]time.Time, q.Last)
+	for i := range list {
+		list[i] = q.By.Begin(q.Now).Add(-time.Duration(q.Last-1-i) * q.By.Length())
+	}
+	return list
+}
+
+// UsageHistory is the usage of one alias: the sum, and what was added in each period that
+// a query selects, by its begin in UTC. Periods without usage are absent.
+type UsageHistory struct {
+	Usage
+
+	Periods map[time.Time]Usage
+}

@@ -74,6 +74,12 @@ func TestUsage(t *testing.T) {
 		got = string(s.api("GET", "/api/v1/aliases/shop/usage", nil).body)
 		return strings.Contains(got, want)
 	})
+	for _, path := range []string{"/api/v1/aliases/shop/usage?by=hour&last=2", "/api/v1/aliases/shop/usage?by=day", "/api/v1/usage?by=hour"} {
+		// The test may run at the begin of an hour.
+		if r := s.api("GET", path, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"series":[{"at":"20`) {
+			t.Errorf("%s: got %d %s", path, r.StatusCode, r.body)
+		}
+	}
 	for by, n := range map[string]float64{"hit": 2000, "not_modified": 2000} {
 		if v := s.metric(`ixmage_saved_bytes_total{alias="shop",by="` + by + `"}`); v != n {
 			t.Errorf("%v bytes saved by %s, want %v", v, by, n)

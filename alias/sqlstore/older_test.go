@@ -236,7 +236,11 @@ func wantOlderHistory(t *testing.T, r *alias.Registry, s *Store) {
 	if err != nil || v.CredentialVersion != 2 || v.Scope() != alias.VerdictProven || v.Checks[0].Evidence != "" || v.NotTried != nil {
 		t.Errorf("verification: got %+v, %v", v, err)
 	}
-	u, err := s.Usage(t.Context(), web)
+	usage, err := s.Usage(t.Context(), alias.UsageQuery{AliasIDs: []int64{web}, By: alias.Daily, Last: 90, Now: time.Now()})
+	u := usage[web]
+	if len(u.Periods) > 0 {
+		t.Errorf("usage of before there were periods: got %v", u.Periods)
+	}
 	if err != nil || u.Spent != (alias.Tally{Requests: 3, Bytes: 4096}) || u.Hit != (alias.Tally{Requests: 7, Bytes: 7168}) {
 		t.Errorf("usage: got %+v, %v", u, err)
 	}

@@ -188,7 +188,31 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	if t.failed != nil {
 		return 0, t.failed
 	}
-	result, err := t.sql.ExecContext(t.ctx, t.dialect.bind(query), args...)
+	return t.changed(t.sql.ExecContext(t.ctx, t.dialect.bind(query), args...))
+}
+
+// prepare prepares a write that run runs many times.
+func (t *tx) prepare(query string) (*sql.Stmt, error) {
+	if t.failed != nil {
+		return nil, t.failed
+	}
+	stmt, err := t.sql.PrepareContext(t.ctx, t.dialect.bind(query))
+	if err != nil {
+		return nil, t.fail(t.dialect.classify(err))
+	}
+	return stmt, nil
+}
+
+// run is exec with a prepared write.
+func (t *tx) run(stmt *sql.Stmt, args ...any) (int64, error) {
+	if t.failed != nil {
+		return 0, t.failed
+	}
+	return t.changed(stmt.ExecContext(t.ctx, args...))
+}
+
+// changed returns the number of rows that a write has changed.
+func (t *tx) changed(result sql.Result, err error) (int64, error) {
 	if err != nil {
 		err = t.dialect.classify(err)
 		if errors.Is(err, errUnique) {

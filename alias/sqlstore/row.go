@@ -92,9 +92,12 @@ func (t *tx) RaiseEpoch(aliasID int64) error {
 	return err
 }
 
-// DeleteAlias removes an alias.
+// DeleteAlias removes an alias and all that is stored about it.
 func (t *tx) DeleteAlias(id, revision int64) error {
-	return t.replace(`DELETE FROM aliases WHERE id = ? AND revision = ?`, id, revision)
+	if err := t.replace(`DELETE FROM aliases WHERE id = ? AND revision = ?`, id, revision); err != nil {
+		return err
+	}
+	return t.deleteHistory(id)
 }
 
 func noCredential(err error) error {

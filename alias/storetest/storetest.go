@@ -45,6 +45,11 @@ func Test(t *testing.T, open func(*testing.T) alias.Store) {
 		"UsageAllOrNone":       testUsageAllOrNone,
 		"UsageGoesWithAlias":   testUsageGoesWithAlias,
 		"UsageConcurrent":      testUsageConcurrent,
+
+		"UsageHistory":              testUsageHistory,
+		"UsageHistoryPruned":        testUsageHistoryPruned,
+		"UsageHistoryGoesWithAlias": testUsageHistoryGoesWithAlias,
+
 		"UpdateNoCredential":   testUpdateNoCredential,
 		"DeleteStale":          testDeleteStale,
 		"DeleteInUse":          testDeleteInUse,

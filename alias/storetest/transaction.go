@@ -325,7 +325,7 @@ func testCancelledContext(t *testing.T, s alias.Store) {
 		"Operations":   func() error { _, err := s.Operations(ctx, alias.OperationFilter{Limit: 1}); return err },
 		"Audit":        func() error { _, err := s.Audit(ctx, 0, 1); return err },
 		"Verification": func() error { _, err := s.Verification(ctx, 1); return err },
-		"Usage":        func() error { _, err := s.Usage(ctx, 1); return err },
+		"Usage":        func() error { _, err := s.Usage(ctx, alias.UsageQuery{AliasIDs: []int64{1}}); return err },
 		"AddUsage":     func() error { return s.AddUsage(ctx, usageBatch("w", 1, usageDelta(1, 1))) },
 		"Update": func() error {
 			return s.Update(ctx, func(alias.Tx) error { t.Error("Update ran fn"); return nil })
@@ -349,7 +349,7 @@ func testClosed(t *testing.T, s alias.Store) {
 		"Operations":   func() error { _, err := s.Operations(ctx, alias.OperationFilter{Limit: 1}); return err },
 		"Audit":        func() error { _, err := s.Audit(ctx, 0, 1); return err },
 		"Verification": func() error { _, err := s.Verification(ctx, 1); return err },
-		"Usage":        func() error { _, err := s.Usage(ctx, 1); return err },
+		"Usage":        func() error { _, err := s.Usage(ctx, alias.UsageQuery{AliasIDs: []int64{1}}); return err },
 		"AddUsage":     func() error { return s.AddUsage(ctx, usageBatch("w", 1, usageDelta(1, 1))) },
 		"Update":       func() error { return s.Update(ctx, func(alias.Tx) error { return nil }) },
 		"Load": func() error {

@@ -35,12 +35,13 @@ func addUsage(t *testing.T, s alias.Store, b alias.UsageBatch) {
 
 func wantUsage(t *testing.T, s alias.Store, aliasID int64, want alias.Usage) {
 	t.Helper()
-	got, err := s.Usage(t.Context(), aliasID)
+	all, err := s.Usage(t.Context(), alias.UsageQuery{AliasIDs: []int64{aliasID}})
 	if err != nil {
 		t.Errorf("Usage(%d): %v", aliasID, err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Usage(%d) (-want +got):\n%s", aliasID, diff)
+	got, found := all[aliasID]
+	if diff := cmp.Diff(want, got.Usage); diff != "" || found != (want != alias.Usage{}) || len(got.Periods) > 0 {
+		t.Errorf("Usage(%d): found %v, %d periods (-want +got):\n%s", aliasID, found, len(got.Periods), diff)
 	}
 }
 
@@ -118,6 +119,10 @@ func testUsageAllOrNone(t *testing.T, s alias.Store) {
 	}
 	wantUsage(t, s, 1, alias.Usage{})
 	wantUsage(t, s, 2, most.Usage)
+	got, err := s.Usage(t.Context(), alias.UsageQuery{AliasIDs: []int64{1, 2}, By: alias.Hourly, Last: 1, Now: at})
+	if err != nil || len(got[2].Periods) != 1 || got[2].Periods[alias.Hourly.Begin(at)].Spent.Bytes != math.MaxInt64 {
+		t.Errorf("periods after the failure: got %v, %v", got, err)
+	}
 	b.Deltas[1] = usageDelta(3, 1)
 	addUsage(t, s, b) // the failed batch did not use its number
 	wantUsage(t, s, 1, usageDelta(1, 1).Usage)
@@ -148,4 +153,131 @@ func testUsageConcurrent(t *testing.T, s alias.Store) {
 	done.Wait()
 	wantUsage(t, s, 1, usageDelta(1, writers*batches).Usage)
 	wantUsage(t, s, 2, usageDelta(2, 2*writers*batches).Usage)
+}
+
+// wantSeries checks the periods of an alias that a query of the last n periods at now gives.
+// want has the factors of usageDelta, by the begin of the period.
+func wantSeries(t *testing.T, s alias.Store, q alias.UsageQuery, want map[int64]map[time.Time]int64) {
+	t.Helper()
+	all, err := s.Usage(t.Context(), q)
+	if err != nil {
+		t.Fatalf("Usage by %s: %v", q.By, err)
+	}
+	got := map[int64]map[time.Time]alias.Usage{}
+	for id, h := range all {
+		got[id] = h.Periods
+	}
+	wanted := map[int64]map[time.Time]alias.Usage{}
+	for id, periods := range want {
+		wanted[id] = map[time.Time]alias.Usage{}
+		for begin, n := range periods {
+			u := usageDelta(id, n).Usage
+			u.Since = time.Time{}
+			wanted[id][begin] = u
+		}
+	}
+	if diff := cmp.Diff(wanted, got); diff != "" {
+		t.Errorf("last %d by %s at %s (-want +got):\n%s", q.Last, q.By, q.Now, diff)
+	}
+}
+
+// testUsageHistory adds at times around the begins of hours and days.
+func testUsageHistory(t *testing.T, s alias.Store) {
+	seedUsers(t, s, "a", "b", "c")
+	day := time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC)
+	east := time.FixedZone("", 5*3600+1800) // hours begin in UTC, also where the offset is half an hour
+	number := int64(0)
+	add := func(at time.Time, deltas ...alias.UsageDelta) {
+		number++
+		b := usageBatch("w", number, deltas...)
+		b.At = at
+		addUsage(t, s, b)
+		addUsage(t, s, b) // it is added once
+	}
+	add(day, usageDelta(1, 1), usageDelta(2, 100), usageDelta(99, 1)) // there is no alias 99
+	add(day.Add(time.Hour-time.Microsecond), usageDelta(1, 2))
+	add(day.Add(time.Hour).In(east), usageDelta(1, 4))
+	add(day.Add(23*time.Hour+30*time.Minute), usageDelta(1, 8))
+	now := day.Add(25 * time.Hour)
+	add(now, usageDelta(1, 16))
+	at := func(hours int) time.Time { return day.Add(time.Duration(hours) * time.Hour) }
+	ids := []int64{1, 2, 3, 99}
+	for _, row := range []struct {
+		name string
+		q    alias.UsageQuery
+		want map[int64]map[time.Time]int64
+	}{
+		{"all hours", alias.UsageQuery{AliasIDs: ids, By: alias.Hourly, Last: 72, Now: now}, map[int64]map[time.Time]int64{
+			1: {at(0): 3, at(1): 4, at(23): 8, at(25): 16}, 2: {at(0): 100},
+		}},
+		{"all days", alias.UsageQuery{AliasIDs: ids, By: alias.Daily, Last: 90, Now: now.In(east)}, map[int64]map[time.Time]int64{
+			1: {at(0): 15, at(24): 16}, 2: {at(0): 100},
+		}},
+		{"last hour", alias.UsageQuery{AliasIDs: ids, By: alias.Hourly, Last: 1, Now: now.Add(time.Hour - 1)}, map[int64]map[time.Time]int64{
+			1: {at(25): 16}, 2: {},
+		}},
+		{"hours before the last", alias.UsageQuery{AliasIDs: []int64{1}, By: alias.Hourly, Last: 2, Now: at(24)}, map[int64]map[time.Time]int64{
+			1: {at(23): 8},
+		}},
+		{"no series", alias.UsageQuery{AliasIDs: []int64{2}, Last: 72, Now: now}, map[int64]map[time.Time]int64{2: {}}},
+		{"nobody", alias.UsageQuery{By: alias.Daily, Last: 90, Now: now}, map[int64]map[time.Time]int64{}},
+	} {
+		t.Run(row.name, func(t *testing.T) { wantSeries(t, s, row.q, row.want) })
+	}
+}
+
+// testUsageHistoryPruned: hours are kept for 3 days, days for 90, and the sum for ever.
+func testUsageHistoryPruned(t *testing.T, s alias.Store) {
+	seedUsers(t, s, "a", "b")
+	first := time.Date(2024, 2, 29, 23, 59, 59, 0, time.UTC)
+	for number, step := range []struct {
+		after       time.Duration
+		hours, days int
+	}{
+		{0, 1, 1},
+		{time.Hour, 2, 2},
+		{71 * time.Hour, 3, 3},
+		{72 * time.Hour, 3, 3}, // the first hour is gone
+		{89 * 24 * time.Hour, 1, 4},
+		{90 * 24 * time.Hour, 2, 4}, // the first day is gone
+		{time.Hour, 3, 4},           // a clock that was set back deletes nothing
+	} {
+		b := usageBatch("w", int64(number+1), usageDelta(1, 1))
+		b.At = first.Add(step.after)
+		addUsage(t, s, b)
+		wantUsage(t, s, 1, usageDelta(1, int64(number+1)).Usage)
+		for by, want := range map[alias.Period]int{alias.Hourly: step.hours, alias.Daily: step.days} {
+			// More periods than are kept, to see what is there.
+			q := alias.UsageQuery{AliasIDs: []int64{1}, By: by, Last: 2200, Now: first.Add(90 * 24 * time.Hour)}
+			got, err := s.Usage(t.Context(), q)
+			if err != nil || len(got[1].Periods) != want {
+				t.Errorf("step %d: got %d by %s, %v, want %d", number, len(got[1].Periods), by, err, want)
+			}
+		}
+	}
+}
+
+// testUsageHistoryGoesWithAlias: a deleted alias takes all of its periods along, and no one
+// else's.
+func testUsageHistoryGoesWithAlias(t *testing.T, s alias.Store) {
+	seedUsers(t, s, "a", "b")
+	for n := range int64(4) {
+		b := usageBatch("w", n+1, usageDelta(1, 1), usageDelta(2, 1))
+		b.At = at.Add(time.Duration(n) * time.Hour)
+		addUsage(t, s, b)
+	}
+	must(t, s, func(tx alias.Tx) error { return tx.DeleteAlias(1, 1) })
+	must(t, s, func(tx alias.Tx) error { // the id again, to see what is left of it
+		a := anAlias(1, "a", credential(1, "one"))
+		return tx.InsertAlias(a)
+	})
+	b := usageBatch("w", 5, usageDelta(1, 7))
+	b.At = at.Add(24 * time.Hour)
+	addUsage(t, s, b)
+	for by, want := range map[alias.Period]int{alias.Hourly: 4, alias.Daily: 2} {
+		got, err := s.Usage(t.Context(), alias.UsageQuery{AliasIDs: []int64{1, 2}, By: by, Last: by.Kept(), Now: b.At})
+		if err != nil || len(got[1].Periods) != 1 || len(got[2].Periods) != want {
+			t.Errorf("by %s: got %d and %d, %v, want 1 and %d", by, len(got[1].Periods), len(got[2].Periods), err, want)
+		}
+	}
 }

@@ -14,7 +14,7 @@ func TestSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		l := newAccounts(m)
-		if u, err := l.Usage(t.Context(), 1); err != nil || !u.Since.IsZero() {
+		if u, err := total(t, l, 1); err != nil || !u.Since.IsZero() {
 			t.Errorf("before the first count: got %v, %v", u.Since, err)
 		}
 		l.Of(1)
@@ -23,7 +23,7 @@ func TestSince(t *testing.T) {
 		count(l.Of(1), 1)
 		for range 3 {
 			<-time.After(time.Hour)
-			if u, err := l.Usage(t.Context(), 1); err != nil || !u.Since.Equal(first) || u.Since.Location() != time.UTC {
+			if u, err := total(t, l, 1); err != nil || !u.Since.Equal(first) || u.Since.Location() != time.UTC {
 				t.Errorf("got %v, %v, want %v", u.Since, err, first)
 			}
 			flush(t, l, nil)
@@ -41,7 +41,7 @@ func TestSavedByNothingKnown(t *testing.T) {
 			t.Errorf("%d is called %s", by, by)
 		}
 	}
-	u, err := l.Usage(t.Context(), 1)
+	u, err := total(t, l, 1)
 	if err != nil || u != (alias.Usage{}) {
 		t.Errorf("got %+v, %v", u, err)
 	}

@@ -27,7 +27,7 @@ const (
 // Store keeps usage permanently; alias.Store implements it.
 type Store interface {
 	AddUsage(ctx context.Context, b alias.UsageBatch) error
-	Usage(ctx context.Context, aliasID int64) (alias.Usage, error)
+	Usage(ctx context.Context, q alias.UsageQuery) (map[int64]alias.UsageHistory, error)
 }
 
 // Config holds the dependencies of Accounts.
@@ -74,31 +74,53 @@ func (s *Accounts) Of(aliasID int64) *Account {
 // alias itself. Counts on an account that is still held are lost.
 func (s *Accounts) Forget(aliasID int64) { s.accounts.Delete(aliasID) }
 
-// Usage returns all counts of an alias, stored or not.
-func (s *Accounts) Usage(ctx context.Context, aliasID int64) (alias.Usage, error) {
+// Usage returns all counts of aliases, stored or not; an alias without any is absent.
+// Counts that are not stored yet are in the period of q.Now.
+func (s *Accounts) Usage(ctx context.Context, q alias.UsageQuery) (map[int64]alias.UsageHistory, error) {
 	unlock, err := s.lock(ctx)
 	if err != nil {
-		return alias.Usage{}, err
+		return nil, err
 	}
 	defer unlock()
 	// The pending batch may be stored already. If storing it again succeeds, it is in the
 	// sum of the store; otherwise it is added here.
 	_ = s.storePending(ctx) // a store that cannot be written may be readable
-	total, err := s.cfg.Store.Usage(ctx, aliasID)
+	all, err := s.cfg.Store.Usage(ctx, q)
 	if err != nil {
-		return alias.Usage{}, err
+		return nil, err
 	}
+	pending := make(map[int64]alias.Usage)
 	if s.pending != nil {
 		for _, d := range s.pending.Deltas {
-			if d.AliasID == aliasID {
-				total = total.Plus(d.Usage)
-			}
+			pending[d.AliasID] = d.Usage
 		}
 	}
-	if a, ok := s.accounts.Load(aliasID); ok {
-		total = total.Plus(a.(*Account).load())
+	for _, id := range q.AliasIDs {
+		if u, ok := pending[id]; ok {
+			add(all, q, id, s.pending.At, u)
+		}
+		if a, ok := s.accounts.Load(id); ok {
+			add(all, q, id, q.Now, a.(*Account).load())
+		}
 	}
-	return total, nil
+	return all, nil
+}
+
+// add adds a usage at a time to the history of an alias.
+func add(all map[int64]alias.UsageHistory, q alias.UsageQuery, id int64, at time.Time, u alias.Usage) {
+	if u == (alias.Usage{}) {
+		return
+	}
+	h := all[id]
+	h.Usage = h.Plus(u)
+	if q.By != "" && u != (alias.Usage{Since: u.Since}) {
+		if h.Periods == nil {
+			h.Periods = make(map[time.Time]alias.Usage)
+		}
+		period := q.By.Begin(at)
+		h.Periods[period] = h.Periods[period].Plus(u)
+	}
+	all[id] = h
 }
 
 // Run flushes at the interval until ctx ends, and once more afterwards. It returns nil.

@@ -23,19 +23,24 @@ var errDown = errors.New("the store is down")
 
 // memory is a store of usage whose calls a test can make fail.
 type memory struct {
-	mu     sync.Mutex
-	usage  map[int64]alias.Usage
-	last   map[string]int64
-	sizes  []int        // of the batches that were added
-	before func() error // asked before a batch is added
-	after  func() error // and after, when the answer may be lost
-	read   func() error // and when usage is read
-	wait   func()       // called with nothing held, before a batch is added
+	mu    sync.Mutex
+	usage map[int64]alias.Usage
+	// periods has hours only.
+	periods map[int64]map[time.Time]alias.Usage
+	last    map[string]int64
+	sizes   []int        // of the batches that were added
+	before  func() error // asked before a batch is added
+	after   func() error // and after, when the answer may be lost
+	read    func() error // and when usage is read
+	wait    func()       // called with nothing held, before a batch is added
 }
 
 func newMemory() *memory {
 	fine := func() error { return nil }
-	return &memory{usage: map[int64]alias.Usage{}, last: map[string]int64{}, before: fine, after: fine, read: fine, wait: func() {}}
+	return &memory{
+		usage: map[int64]alias.Usage{}, periods: map[int64]map[time.Time]alias.Usage{}, last: map[string]int64{},
+		before: fine, after: fine, read: fine, wait: func() {},
+	}
 }
 
 func (m *memory) AddUsage(ctx context.Context, b alias.UsageBatch) error {
@@ -53,15 +58,33 @@ func (m *memory) AddUsage(ctx context.Context, b alias.UsageBatch) error {
 		m.sizes = append(m.sizes, len(b.Deltas))
 		for _, d := range b.Deltas {
 			m.usage[d.AliasID] = m.usage[d.AliasID].Plus(d.Usage)
+			if m.periods[d.AliasID] == nil {
+				m.periods[d.AliasID] = map[time.Time]alias.Usage{}
+			}
+			begin := alias.Hourly.Begin(b.At)
+			m.periods[d.AliasID][begin] = m.periods[d.AliasID][begin].Plus(d.Usage)
 		}
 	}
 	return m.after()
 }
 
-func (m *memory) Usage(_ context.Context, aliasID int64) (alias.Usage, error) {
+func (m *memory) Usage(_ context.Context, q alias.UsageQuery) (map[int64]alias.UsageHistory, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.usage[aliasID], m.read()
+	found := map[int64]alias.UsageHistory{}
+	for _, id := range q.AliasIDs {
+		if u, ok := m.usage[id]; ok {
+			found[id] = alias.UsageHistory{Usage: u, Periods: maps.Clone(m.periods[id])}
+		}
+	}
+	return found, m.read()
+}
+
+// total returns all counts of an alias.
+func total(t *testing.T, l *usage.Accounts, id int64) (alias.Usage, error) {
+	t.Helper()
+	all, err := l.Usage(t.Context(), alias.UsageQuery{AliasIDs: []int64{id}})
+	return all[id].Usage, err
 }
 
 func (m *memory) set(before, after error) {
@@ -104,7 +127,7 @@ func counted(n int64) alias.Usage {
 
 func wantUsage(t *testing.T, l *usage.Accounts, id int64, want alias.Usage) {
 	t.Helper()
-	got, err := l.Usage(t.Context(), id)
+	got, err := total(t, l, id)
 	if err != nil {
 		t.Fatalf("Usage(%d): %v", id, err)
 	}
@@ -207,7 +230,7 @@ func TestUsageFails(t *testing.T) {
 	l := newAccounts(m)
 	count(l.Of(1), 1)
 	m.read = func() error { return errDown }
-	if _, err := l.Usage(t.Context(), 1); !errors.Is(err, errDown) {
+	if _, err := total(t, l, 1); !errors.Is(err, errDown) {
 		t.Errorf("got %v, want %v", err, errDown)
 	}
 }
@@ -325,7 +348,7 @@ func TestUsageDuringFlush(t *testing.T) {
 		both.Go(func() { wantUsage(t, l, 1, counted(1)) })
 		ctx, cancel := context.WithCancel(t.Context())
 		both.Go(func() {
-			if _, err := l.Usage(ctx, 1); !errors.Is(err, context.Canceled) {
+			if _, err := l.Usage(ctx, alias.UsageQuery{AliasIDs: []int64{1}}); !errors.Is(err, context.Canceled) {
 				t.Errorf("who does not want to wait: got %v", err)
 			}
 		})
@@ -334,5 +357,54 @@ func TestUsageDuringFlush(t *testing.T) {
 		synctest.Wait()
 		close(release)
 		both.Wait()
+	})
+}
+
+// TestSeries: stored counts are in the period in which they were stored, the others in the
+// current one, and a batch that is pending in that of its collection.
+func TestSeries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		l := newAccounts(m)
+		want := func(step string, periods map[time.Time]int64) {
+			t.Helper()
+			q := alias.UsageQuery{AliasIDs: []int64{1, 2}, By: alias.Hourly, Last: 72, Now: time.Now()}
+			all, err := l.Usage(t.Context(), q)
+			if err != nil {
+				t.Fatalf("%s: %v", step, err)
+			}
+			got := map[time.Time]alias.Usage{}
+			for begin, u := range all[1].Periods {
+				u.Since = time.Time{}
+				got[begin] = u
+			}
+			wanted := map[time.Time]alias.Usage{}
+			for begin, n := range periods {
+				wanted[begin] = counted(n)
+			}
+			if diff := cmp.Diff(wanted, got); diff != "" || len(all) != min(1, len(periods)) {
+				t.Errorf("%s: %d aliases, of one (-want +got):\n%s", step, len(all), diff)
+			}
+		}
+		hour := alias.Hourly.Begin(time.Now())
+		want("nothing", nil)
+		count(l.Of(1), 1)
+		want("not stored", map[time.Time]int64{hour: 1})
+		flush(t, l, nil)
+		want("stored", map[time.Time]int64{hour: 1})
+		count(l.Of(1), 2)
+		m.set(errDown, nil)
+		flush(t, l, errDown)
+		<-time.After(time.Hour)
+		want("pending", map[time.Time]int64{hour: 3})
+		count(l.Of(1), 4)
+		want("pending, and not collected", map[time.Time]int64{hour: 3, hour.Add(time.Hour): 4})
+		m.set(nil, nil)
+		flush(t, l, nil)
+		want("all stored", map[time.Time]int64{hour: 3, hour.Add(time.Hour): 4})
+		if all, err := l.Usage(t.Context(), alias.UsageQuery{AliasIDs: []int64{3}, By: alias.Hourly, Now: time.Now()}); len(all) > 0 {
+			t.Errorf("of another alias: got %v, %v", all, err)
+		}
 	})
 }
