@@ -189,7 +189,7 @@ type credentialReclaimCmd struct {
 }
 
 func (*credentialReclaimCmd) Examples() []string {
-	return []string{"ixmage credential reclaim provisioned --yes"}
+	return []string{"ixmage credential reclaim blog --yes"}
 }
 
 func (c *credentialReclaimCmd) Run(s *session) error {

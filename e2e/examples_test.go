@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/s3"
+)
+
+// withoutExamples are the commands that call no API.
+var withoutExamples = []string{"serve", "healthcheck", "version"}
+
+// TestExamples runs each example of each --help, as a user would paste it, against a
+// server with pictures. An example may use what newExamples prepares.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	e := newExamples(t, realS3(t))
+	commands := helpCommands(t, "")
+	if len(commands) < 20 {
+		t.Fatalf("only %d commands were found: %q", len(commands), commands)
+	}
+	for _, command := range commands {
+		if slices.Contains(withoutExamples, command) {
+			continue
+		}
+		lines := helpExamples(t, command)
+		if len(lines) == 0 {
+			t.Errorf("ixmage %s --help has no example", command)
+		}
+		for _, line := range lines {
+			if !strings.Contains(line, "ixmage "+command) {
+				t.Errorf("ixmage %s --help has an example of another command: %s", command, line)
+			}
+			if strings.HasPrefix(command, "token ") {
+				continue // their calls are not there yet
+			}
+			t.Run(line, func(t *testing.T) { e.run(t, line) })
+		}
+	}
+}
+
+// helpCommands lists the commands below a command, by the help.
+func helpCommands(t *testing.T, parent string) []string {
+	t.Helper()
+	help := helpOf(t, parent)
+	_, list, found := strings.Cut(help, "\nCommands:\n")
+	if !found {
+		return []string{parent}
+	}
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z][a-z -]*?)(?: +<.*?>| +\[.*?\])*(?:  .*)?$`).FindAllStringSubmatch(list, -1) {
+		if strings.HasPrefix(m[1], parent) {
+			all = append(all, helpCommands(t, m[1])...)
+		}
+	}
+	return all
+}
+
+// helpExamples are the lines under Examples of a command's help.
+func helpExamples(t *testing.T, command string) []string {
+	t.Helper()
+	_, text, _ := strings.Cut(helpOf(t, command), "\nExamples:\n")
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func helpOf(t *testing.T, command string) string {
+	t.Helper()
+	got := runProgram(t, nil, append(strings.Fields(command), "--help")...)
+	if got.code != 0 || got.stderr != "" {
+		t.Fatalf("ixmage %s --help: exit status %d: %s", command, got.code, got.stderr)
+	}
+	return got.stdout
+}
+
+// examples is where examples run: a folder with the files that they name, a server on
+// which they find what they name, and stand-ins for other programs.
+type examples struct {
+	*server
+
+	folder string
+	env    []string
+	words  map[string]string // what stands in an example for something that is not known before
+}
+
+func newExamples(t *testing.T, g *gateway.Server) *examples {
+	t.Helper()
+	for _, bucket := range []string{"acme-media", "acme-open"} {
+		if err := g.CreateBucket(t.Context(), bucket); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"web/a.png", "web/logos/b.png", "blog/a.png", "private/p.png"} {
+		obj := s3.Object{Body: bytesOf(2_000, key), ContentType: "image/png"}
+		if err := g.PutObject(t.Context(), "acme-media", key, obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := slices.Concat(quickWaits, []string{
+		"--provision-buckets", "acme-*", "--install-id", "examples", "--reconcile-age", "1ms",
+	})
+	before := startProvisioning(t, g, args...) // whose user is an orphan for the next server
+	before.operateWell(http.MethodPost, "/api/v1/provision", blogBody(g, "old", map[string]any{"user_name": "ixmage-s3read-old-x7k2"}))
+	before.stop()
+
+	e := &examples{server: startProvisioning(t, g, args...), folder: t.TempDir()}
+	op := e.operateWell(http.MethodPost, "/api/v1/provision", blogBody(g, "blog", nil))
+	e.words = map[string]string{"OPERATION": op.ID, "https://s3.example.com": g.S3URL}
+	pair := map[string]string{"access_key_id": g.Root.AccessKeyID, "secret_access_key": g.Root.SecretAccessKey.Reveal()}
+	for _, name := range []string{"shop", "old"} {
+		e.create(map[string]any{
+			"name": name, "bucket": "acme-media", "prefix": "web/", "region": g.Region, "endpoint": g.S3URL, "path_style": true,
+			"credential": pair,
+		})
+	}
+	e.adminCall(http.MethodPost, "/api/v1/credentials", withName("unused", pair), http.StatusCreated)
+	e.prepareFiles(t, g)
+	return e
+}
+
+// withName is a registration of a key pair.
+func withName(name string, pair map[string]string) map[string]any {
+	body := map[string]any{"name": name}
+	for k, v := range pair {
+		body[k] = v
+	}
+	return body
+}
+
+func blogBody(g *gateway.Server, alias string, more map[string]any) map[string]any {
+	body := map[string]any{
+		"alias": alias, "bucket": "acme-media", "prefix": "blog/", "region": g.Region, "endpoint": g.S3URL, "path_style": true,
+		"probe": map[string]any{"inside": "blog/a.png", "outside": "private/p.png"},
+	}
+	maps.Copy(body, more)
+	return body
+}
+
+// prepareFiles writes the files and programs that examples name.
+func (e *examples) prepareFiles(t *testing.T, g *gateway.Server) {
+	t.Helper()
+	id, secret := g.Root.AccessKeyID, g.Root.SecretAccessKey.Reveal()
+	key, err := json.Marshal(map[string]any{"AccessKey": map[string]string{"AccessKeyId": id, "SecretAccessKey": secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ini := "[default]\naws_access_key_id = AKIDDEFAULT\naws_secret_access_key = x\n\n" +
+		"[media]\naws_access_key_id = " + id + "\naws_secret_access_key = " + secret + "\n"
+	bin := filepath.Join(e.folder, "bin")
+	for _, folder := range []string{bin, filepath.Join(e.folder, ".aws")} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, filepath.Join(e.folder, "key.json"), string(key), 0o600)
+	writeFile(t, filepath.Join(e.folder, ".aws", "credentials"), ini, 0o600)
+	writeFile(t, filepath.Join(bin, "aws"), "#!/bin/sh\ncat key.json\n", 0o700)
+	if err := os.Symlink(plain, filepath.Join(bin, "ixmage")); err != nil {
+		t.Fatal(err)
+	}
+	e.env = append(plainEnv(),
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+e.folder,
+		"IXMAGE_ADMIN_URL=http://"+e.admin, "IXMAGE_ADMIN_TOKEN="+e.token)
+}
+
+// run runs a line, and wants it to succeed.
+func (e *examples) run(t *testing.T, line string) {
+	t.Helper()
+	for word, with := range e.words {
+		line = strings.ReplaceAll(line, word, with)
+	}
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir, cmd.Env = e.folder, e.env
+	got := runCommand(t, time.Minute, cmd)
+	if got.code != 0 {
+		t.Errorf("exit status %d\nstdout: %s\nstderr: %s", got.code, got.stdout, got.stderr)
+	}
+	if strings.Contains(got.stdout+got.stderr, "\x1b") {
+		t.Errorf("there is an escape sequence in an output that is no terminal: %q", got.stdout+got.stderr)
+	}
+}
