@@ -44,6 +44,7 @@ type serveCmd struct {
 	Listen            string `default:"${listen}" help:"Public listener; port 0 picks one."`
 	ClientConnections int    `default:"4096" min:"0" help:"Connections, and requests under way, of one client address (IPv6: /64). Loopback and trusted proxies are exempt. 0: no limit."`
 	TrustedProxies    cidrs  `help:"Proxies in front, as addresses or CIDRs separated by commas: the client of their requests is taken from Forwarded or X-Forwarded-For. Default: none." placeholder:"CIDR,..."`
+	PublicURL         webURL `name:"public-url" help:"URL under which clients reach the public listener, as the console shows it. Default: http, the host of the console and the port of the public listener." placeholder:"URL"`
 
 	AdminListen   string    `default:"127.0.0.1:8081" help:"Admin API; metrics too unless --metrics-listen is set."`
 	MetricsListen string    `help:"Metrics and health on a listener of their own." placeholder:"ADDR"`
@@ -116,6 +117,8 @@ type serveCmd struct {
 	cert  *tls.Certificate // loaded by validate
 	roots *x509.CertPool   // loaded by validate; nil: those of the system
 	token alias.Secret     // read by validate, if one was given
+
+	warnings startWarnings // of the start
 }
 
 // configErrors are the errors of a configuration. They are reported together, each with
@@ -386,7 +389,7 @@ func (s *serveCmd) readers() []kong.Option {
 	return []kong.Option{
 		reader(&s.errs, parseSize), reader(&s.errs, parseAmount), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
-		reader(&s.errs, parseCIDRs), reader(&s.errs, parseTagKeys), reader(&s.errs, parseUsers),
+		reader(&s.errs, parseCIDRs), reader(&s.errs, parseWebURL), reader(&s.errs, parseTagKeys), reader(&s.errs, parseUsers),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
@@ -519,6 +522,18 @@ func parseCIDR(text string) (netip.Prefix, error) {
 		p, err = a.Unmap().Prefix(p.Bits() - 96)
 	}
 	return p.Masked(), err
+}
+
+// webURL is the URL of a web server, without a slash at its end.
+type webURL string
+
+func parseWebURL(text string, _ *kong.Tag) (webURL, error) {
+	u, err := url.Parse(text)
+	if text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		return "", fmt.Errorf("%q is not the URL of a web server: use a form like https://images.example.com", text)
+	}
+	return webURL(strings.TrimRight(text, "/")), nil
 }
 
 // hostNames are names that a listener answers for.

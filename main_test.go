@@ -95,6 +95,7 @@ func wantAll(t *testing.T, what, text string, parts ...string) {
 // its name; all of them can be made at once.
 var mistakes = []struct{ flag, value, says string }{
 	{"listen", "8080", "use host:port, or :port for all interfaces"},
+	{"public-url", "images.example.com", "use a form like https://images.example.com"},
 	{"admin-listen", "127.0.0.1", "use host:port, or :port for all interfaces"},
 	{"metrics-listen", "localhost:http", "use host:port, or :port for all interfaces"},
 	{"admin-host", "ixmage.example,https://b", `"https://b" must be a host name or an IP address, without a scheme and a port`},
@@ -280,7 +281,7 @@ func TestDefaults(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	promised := []string{
-		"listen", "client-connections", "trusted-proxies",
+		"listen", "public-url", "client-connections", "trusted-proxies",
 		"admin-listen", "metrics-listen", "admin-host", "admin-tls-cert", "admin-tls-key", "admin-insecure", "data",
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "cache-disk", "cache-disk-path", "cache-disk-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",

@@ -50,7 +50,9 @@ func (s *serveCmd) run(k *kong.Context) int {
 	signal.Ignore(syscall.SIGPIPE)
 	lines := s.openLog(k.Stderr)
 	defer lines.Close(logTimeout)
-	log := lines.Logger
+	s.warnings = keepWarnings(lines.Handler())
+	log := slog.New(s.warnings)
+	lines.Logger = log
 	// net/http logs what it cannot parse to the standard logger and quotes it: such lines are
 	// logged at debug only.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
@@ -129,6 +131,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Hosts: s.AdminHost,
+		CacheReader: cacheReader{registry, memory, m},
 	})
 	if err != nil {
 		return err
@@ -447,6 +450,8 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 	if v.publicLn, err = proxy.Listen(ctx, s.Listen, public.clients, log); err != nil {
 		return nil, fmt.Errorf("open the public listener (--listen): %w", err)
 	}
+	cfg.PictureReader = newPublicClient(v.publicLn.Addr())
+	cfg.About = s.about(v.publicLn.Addr())
 	if s.MetricsListen != "" {
 		ops := admin.NewOps(admin.OpsConfig{Hosts: s.AdminHost, Metrics: cfg.Metrics, Ready: cfg.Ready, Log: cfg.Log})
 		cfg.Metrics = nil
@@ -470,6 +475,14 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 	addr = v.publicLn.Addr().String()
 	announce(ctx, log, slog.String("listener", "public"), slog.String("addr", addr), slog.String("version", version))
 	return v, nil
+}
+
+// about describes the server to operators. It ends the start, whose warnings it has.
+func (s *serveCmd) about(public net.Addr) admin.About {
+	return admin.About{
+		Version: version, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
+		Provisioning: s.Provision, StartedAt: time.Now(), Warnings: s.warnings.end(),
+	}
 }
 
 // announce logs the address of a listener at every --log-level: with port 0 only the

@@ -262,6 +262,50 @@ func (p purger) Search(a *alias.Alias, limit int, visit func(path string) bool) 
 	p.memory.Search(cache.Key{Space: a.ID, Epoch: a.Epoch}, limit, visit)
 }
 
+// cacheReader reads the state of the cache for the admin API.
+type cacheReader struct {
+	registry *alias.Registry
+	memory   *cache.Cache
+	metrics  *metrics.Metrics
+}
+
+func (r cacheReader) CacheState() admin.CacheState {
+	evictions := r.metrics.Evictions()
+	tier := func(name string, bytes, capacity, entries int64) admin.CacheTier {
+		return admin.CacheTier{
+			Tier: name, Available: true, Bytes: bytes, Capacity: capacity, Entries: entries, Evictions: evictions[name],
+		}
+	}
+	m, n := r.memory.Stats(), r.memory.NegativeStats()
+	tiers := []admin.CacheTier{
+		tier(cache.Tier, m.Bytes, m.Capacity, m.Entries), tier(cache.TierNegative, n.Bytes, n.Capacity, n.Entries),
+	}
+	if r.memory.HasDisk() {
+		d := r.memory.DiskStats()
+		disk := tier(cache.TierDisk, d.Bytes, d.Capacity, int64(d.Entries))
+		disk.Available = d.Available
+		tiers = append(tiers, disk)
+	}
+	return admin.CacheState{Tiers: tiers, Aliases: r.aliases()}
+}
+
+// aliases are those that have bytes in memory or evictions. Aliases beyond --metrics-alias-cap
+// have no evictions of their own.
+func (r cacheReader) aliases() []admin.CacheAlias {
+	held, evictions := r.memory.Held(), r.metrics.AliasEvictions()
+	var list []admin.CacheAlias
+	r.registry.Routes(func(route alias.Route) bool {
+		bytes, roles := held[route.Alias.ID], evictions[string(route.Alias.Name)]
+		if bytes > 0 || len(roles) > 0 {
+			list = append(list, admin.CacheAlias{Alias: route.Alias.Name, Bytes: bytes, Evictions: admin.AliasEvictions{
+				Own: roles["own"], Pushed: roles["pushed"], Lost: roles["lost"],
+			}})
+		}
+		return true
+	})
+	return list
+}
+
 // cacheRecorder counts what happens in the cache.
 type cacheRecorder struct {
 	*metrics.Metrics

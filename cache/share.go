@@ -29,6 +29,21 @@ func (c *Cache) SetShare(space, floor, ceiling int64) {
 	}
 }
 
+// Held returns how many bytes of the memory tier the entries of each space take. Spaces without
+// entries are left out.
+func (c *Cache) Held() map[int64]int64 {
+	p := &c.memory.policy
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := make(map[int64]int64, len(p.owners))
+	for space, o := range p.owners {
+		if o.bytes > 0 {
+			held[space] = o.bytes
+		}
+	}
+	return held
+}
+
 func (p *policy) setShare(space, floor, ceiling int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +32,24 @@ func (w *env) bytesOf(space int64) (n int64) {
 		}
 	}
 	return n
+}
+
+// TestHeld: Held has what each space takes, and no space without entries.
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	bubble(t, "", func(t *testing.T) {
+		w := newEnv(t, Config{Memory: 1 << 20, ObjectMax: 1 << 20})
+		w.SetShare(3, 1000, 0)
+		w.store(1, 5, 1)
+		w.store(2, 7, 1)
+		if got, want := w.Held(), map[int64]int64{1: w.bytesOf(1), 2: w.bytesOf(2)}; !maps.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		w.PurgePrefix(Key{Space: 1}, true)
+		if got, want := w.Held(), map[int64]int64{2: w.bytesOf(2)}; !maps.Equal(got, want) {
+			t.Errorf("without the first: got %v, want %v", got, want)
+		}
+	})
 }
 
 // TestFloor: no other space evicts what a space has up to its floor, however often the other's

@@ -1,6 +1,9 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
 
 // Slots of evictedLabels.
 const (
@@ -53,6 +56,41 @@ func (m *Metrics) evictedCell(c *cells, slot int) prometheus.Counter {
 		p.Store(&requestCell{m.families.aliasEvictions.WithLabelValues(c.alias, evictedLabels[slot])})
 	}
 	return p.Load()
+}
+
+// Evictions returns what Evicted has counted, by tier and reason.
+func (m *Metrics) Evictions() map[string]map[string]int64 {
+	return countsOf(m.families.evictions, "tier", "reason")
+}
+
+// AliasEvictions returns what Pushed has counted, by alias and role: own, pushed and lost.
+func (m *Metrics) AliasEvictions() map[string]map[string]int64 {
+	return countsOf(m.families.aliasEvictions, "alias", "role")
+}
+
+// countsOf reads the counters of v by two labels.
+func countsOf(v *prometheus.CounterVec, outer, inner string) map[string]map[string]int64 {
+	series := make(chan prometheus.Metric)
+	go func() {
+		defer close(series)
+		v.Collect(series)
+	}()
+	counts := make(map[string]map[string]int64)
+	for metric := range series {
+		var d dto.Metric
+		if metric.Write(&d) != nil { // of a counter it cannot fail
+			continue
+		}
+		labels := make(map[string]string, len(d.GetLabel()))
+		for _, l := range d.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		if counts[labels[outer]] == nil {
+			counts[labels[outer]] = make(map[string]int64)
+		}
+		counts[labels[outer]][labels[inner]] = int64(d.GetCounter().GetValue())
+	}
+	return counts
 }
 
 func (c *cells) unregisterEvicted(f *families) {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,26 @@ func TestPushed(t *testing.T) {
 				t.Errorf("got %q, want %q", got, row.want)
 			}
 		})
+	}
+}
+
+// TestEvictionsRead: the counts can be read by their labels.
+func TestEvictionsRead(t *testing.T) {
+	t.Parallel()
+	m := New(Config{AliasCap: 2})
+	m.Series("shop")
+	m.Evicted("memory", "capacity", 2)
+	m.Evicted("memory", "purged", 0)
+	m.Evicted("disk", "capacity", 5)
+	m.Pushed("shop", "gone", 3)
+	m.Pushed("shop", "shop", 4)
+	for name, c := range map[string][2]map[string]map[string]int64{
+		"tiers":   {m.Evictions(), {"memory": {"capacity": 2, "purged": 0}, "disk": {"capacity": 5}}},
+		"aliases": {m.AliasEvictions(), {"shop": {"pushed": 3, "own": 4}, "_other": {"lost": 3}}},
+	} {
+		if !reflect.DeepEqual(c[0], c[1]) {
+			t.Errorf("%s: got %v, want %v", name, c[0], c[1])
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ type events struct {
 func (h events) mount(t *routes) {
 	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}/events", resource: "operation",
 		summary: "Follow an operation: its state now, and again after each change, as server-sent events until it has ended",
-		roles:   anyToken, statuses: []int{http.StatusOK, http.StatusNoContent}, media: mediaEvents, do: h.follow})
+		roles:   anyToken, statuses: []int{http.StatusOK, http.StatusNoContent}, media: mediaEvents,
+		fails: []error{errStreams}, do: h.follow})
 }
 
 // follow answers with a stream of events (https://html.spec.whatwg.org/multipage/server-sent-events.html).

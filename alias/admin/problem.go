@@ -27,6 +27,8 @@ var (
 	errHeaders        = errors.New("header fields too large")
 	errExpect         = errors.New("expectation failed")
 	errHost           = errors.New("unknown host")
+	errNoPicture      = errors.New("no picture")
+	errPictureSize    = errors.New("picture too large")
 	errStreams        = errors.New("too many event streams")
 	errNotReady       = errors.New("not ready")
 	errVersion        = errors.New("HTTP version not supported")
@@ -75,6 +77,7 @@ var kinds = []kind{
 		"If-Match does not name the current revision: read it again and use its ETag"},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "body", "The request body is too large",
 		fmt.Sprintf("a request body may have %d bytes", bodyLimit)},
+	{errPictureSize, http.StatusRequestEntityTooLarge, "picture-size", "The picture cannot be shown here", ""},
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "The media type is not supported", ""},
 	{errExpect, http.StatusExpectationFailed, "expect", "The expectation cannot be met",
 		"send no Expect, or 100-continue"},
@@ -84,6 +87,7 @@ var kinds = []kind{
 		fmt.Sprintf("request line and headers may have %d bytes", headerLimit)},
 	{errNotImplemented, http.StatusNotImplemented, "not-implemented", "This server cannot do that",
 		"this server does not have the part that this call needs"},
+	{errNoPicture, http.StatusBadGateway, "no-picture", "Clients do not get this picture", ""},
 	{alias.ErrIAM, http.StatusBadGateway, "iam", "IAM refused or failed", ""},
 	{errNotReady, http.StatusServiceUnavailable, "not-ready", "Not ready",
 		"the server is starting or draining"},

@@ -44,8 +44,13 @@ type Config struct {
 	Explainer Explainer
 	// UsageReader reads the usage of aliases. With nil its call answers 501.
 	UsageReader UsageReader
-	Metrics     http.Handler // nil: /metrics is 404
-	Ready       func() bool  // nil: always ready
+	// CacheReader reads the state of the cache. With nil its call answers 501.
+	CacheReader CacheReader
+	// PictureReader fetches pictures from the public listener. With nil its call answers 501.
+	PictureReader PictureReader
+	About         About
+	Metrics       http.Handler // nil: /metrics is 404
+	Ready         func() bool  // nil: always ready
 	// Hosts are names for which a listener on a loopback address answers, besides the
 	// loopback names.
 	Hosts []string
@@ -88,6 +93,9 @@ func New(cfg Config) *Server {
 	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.routes)
 	explanations{cfg.Explainer}.mount(s.routes)
 	usage{cfg.Registry, cfg.UsageReader}.mount(s.routes)
+	pictures{cfg.Registry, cfg.PictureReader}.mount(s.routes)
+	cacheStates{cfg.CacheReader}.mount(s.routes)
+	serverInfo{cfg.About}.mount(s.routes)
 	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	mountConsole(s.routes)
 	return s

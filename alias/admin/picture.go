@@ -1,0 +1,129 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"ixmage/alias"
+)
+
+// PictureReader requests pictures as a client of the public listener does.
+type PictureReader interface {
+	// Picture requests the path of a URL, which is percent-encoded. It returns an error if there
+	// is no answer. The caller closes the body.
+	Picture(ctx context.Context, path string) (*PublicAnswer, error)
+}
+
+// PublicAnswer is an answer of the public listener.
+type PublicAnswer struct {
+	Status int
+	Code   string // of the problem; empty: none
+	Type   string
+	Size   int64 // -1: unknown
+	Body   io.ReadCloser
+}
+
+// maxPicture is the size of the largest picture that the admin listener sends.
+const maxPicture = 8 << 20
+
+// pictureCSP keeps an SVG from running scripts and from loading anything, on an origin where
+// operators are signed in.
+const pictureCSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+
+// pictures is the call that shows a picture.
+type pictures struct {
+	registry *alias.Registry
+	reader   PictureReader
+}
+
+func (h pictures) mount(t *routes) {
+	mount(t, endpoint[none, none]{method: http.MethodGet, path: aliasesPath + "/{name}/picture", resource: "alias",
+		summary: "Show a picture of an alias as clients get it now", roles: anyToken,
+		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"}},
+		media: "image/*", fails: []error{errNotImplemented, errNoPicture, errPictureSize}, do: h.read})
+}
+
+func (h pictures) read(ctx context.Context, c *call[none]) (reply[none], error) {
+	a, err := h.registry.Alias(ctx, c.name)
+	if err != nil {
+		return reply[none]{}, err
+	}
+	key := c.query.Get("key")
+	switch {
+	case key == "" && c.query.Has("key"):
+		return reply[none]{}, invalid(problemAt("key", "must not be empty"))
+	case key == "" && a.Canary == "":
+		return reply[none]{}, invalid(problemAt("key", "is required: the alias has no canary"))
+	case key == "":
+		key = a.Canary
+	}
+	if h.reader == nil {
+		return reply[none]{}, errNotImplemented
+	}
+	return reply[none]{write: func(x *exchange) error {
+		return h.show(c.ctx, x, publicPath(a.Name, key)) //nolint:contextcheck // it may take longer than a call
+	}}, nil
+}
+
+// publicPath is the path of the URL of a picture, percent-encoded.
+func publicPath(name alias.Name, key string) string {
+	segments := strings.Split(key, "/")
+	for i, s := range segments {
+		segments[i] = url.PathEscape(s)
+	}
+	return "/" + string(name) + "/" + strings.Join(segments, "/")
+}
+
+// show sends the picture that clients get for path.
+func (h pictures) show(ctx context.Context, x *exchange, path string) error {
+	answer, err := h.reader.Picture(ctx, path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", failf(errNoPicture, "the public listener does not answer; "+
+			"the log of the server has the cause under this request_id"), err)
+	}
+	defer answer.Body.Close()
+	switch {
+	case answer.Status != http.StatusOK:
+		return failf(errNoPicture, "clients get %s for %s: GET /api/v1/explain?path=%s says why",
+			strings.TrimSpace(strconv.Itoa(answer.Status)+" "+answer.Code), path, url.QueryEscape(path))
+	case !strings.HasPrefix(answer.Type, "image/"):
+		return failf(errNoPicture, "clients get no picture for %s", path)
+	case answer.Size < 0:
+		return failf(errPictureSize, "S3 does not say how large the picture is: open it on the public listener")
+	case answer.Size > maxPicture:
+		return failf(errPictureSize, "the picture has %d bytes, and this call sends %d at most: open it on the public listener",
+			answer.Size, maxPicture)
+	}
+	header := x.Header()
+	header.Set("Content-Type", answer.Type)
+	header.Set("Content-Length", strconv.FormatInt(answer.Size, 10))
+	header.Set("Content-Security-Policy", pictureCSP)
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if err := x.begin(http.StatusOK); err != nil || x.rec.method == http.MethodHead {
+		return nil //nolint:nilerr // the client has left
+	}
+	return copyParts(x, answer.Body)
+}
+
+// copyParts sends a body in parts. It fails if the body does; a client that leaves is no error.
+func copyParts(x *exchange, body io.Reader) error {
+	part := make([]byte, 64<<10)
+	for {
+		n, err := body.Read(part)
+		if n > 0 && x.push(part[:n]) != nil {
+			return nil
+		}
+		switch err { //nolint:errorlint // Read returns io.EOF itself
+		case nil:
+		case io.EOF:
+			return nil
+		default:
+			return fmt.Errorf("read the picture: %w", err)
+		}
+	}
+}

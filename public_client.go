@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"ixmage/alias/admin"
+)
+
+// publicClient requests pictures from the public listener over a connection, so that an operator
+// sees what clients get.
+type publicClient struct{ http http.Client }
+
+func newPublicClient(listener net.Addr) *publicClient {
+	var d net.Dialer
+	return &publicClient{http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return d.DialContext(ctx, "tcp", listener.String()) // an unspecified address is this machine
+			},
+			DisableCompression: true, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+		},
+	}}
+}
+
+// maxPublicProblem bounds a problem of the public listener.
+const maxPublicProblem = 16 << 10
+
+func (c *publicClient) Picture(ctx context.Context, urlPath string) (*admin.PublicAnswer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+urlPath, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req) //nolint:bodyclose // the caller closes it
+	if err != nil {
+		return nil, err
+	}
+	answer := &admin.PublicAnswer{
+		Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), Size: resp.ContentLength, Body: resp.Body,
+	}
+	if strings.HasPrefix(answer.Type, "application/problem+json") {
+		var problem struct {
+			Type string `json:"type"`
+		}
+		if json.NewDecoder(io.LimitReader(resp.Body, maxPublicProblem)).Decode(&problem) == nil {
+			answer.Code = path.Base(problem.Type)
+		}
+	}
+	return answer, nil
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+	"testing"
+)
+
+func TestStartWarnings(t *testing.T) {
+	t.Parallel()
+	warned := keepWarnings(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(warned)
+	log.Info("listening")
+	log.Warn("there is no boundary")
+	log.With("x", 1).WithGroup("g").Error("a row is damaged", "alias", "shop", "id", 7)
+	want := []string{"there is no boundary", "a row is damaged (alias: shop, id: 7)"}
+	if got := warned.end(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	log.Warn("later")
+	if got := warned.end(); !slices.Equal(got, want) {
+		t.Errorf("after the start: got %q, want %q", got, want)
+	}
+}
