@@ -12,6 +12,7 @@ const routes = [
   { pattern: 'aliases', title: 'Aliases', menu: 'Aliases', load: () => import('./screens/aliases.js') },
   { pattern: 'register', title: 'Register an alias', of: 'aliases', load: () => import('./screens/register.js') },
   { pattern: 'aliases/:name', title: (p) => p.name, of: 'aliases', load: () => import('./screens/alias.js') },
+  { pattern: 'aliases/:name/edit', title: (p) => `Change ${p.name}`, of: 'aliases', load: () => import('./screens/alias_edit.js') },
   { pattern: 'credentials', title: 'Credentials', menu: 'Credentials', load: () => import('./screens/credentials.js') },
   { pattern: 'credentials/:name', title: (p) => p.name, of: 'credentials', load: () => import('./screens/credential.js') },
 ];
@@ -86,7 +87,7 @@ function Frame({ session, signOut }) {
             <${Theme} /><button type="button" class="button small" onClick=${signOut}>Sign out</button></div></nav>
       </header>
       <main id="main" tabindex="-1">${found ? html`<${Screen} key=${place} route=${found} query=${at.query} />`
-        : html`<h1 tabindex="-1">Not found</h1><p>There is no screen at this address. <a href=${link(['aliases'])}>Go to the aliases</a>.</p>`}</main>
+        : html`<h1>Not found</h1><p>There is no screen at this address. <a href=${link(['aliases'])}>Go to the aliases</a>.</p>`}</main>
     </div>`;
 }
 
@@ -102,9 +103,9 @@ function Screen({ route: r, query }) {
     }));
   }, []);
   useLayoutEffect(() => {
-    if (state.show && !first) ref.current?.querySelector('h1')?.focus();
-    if (state.show) first = false;
-  }, [state.show]);
+    if (!first) ref.current.closest('main').focus();
+    first = false;
+  }, []);
   return html`<div ref=${ref} class="screen">${state.error ? html`<${ErrorBox} error=${state.error} />`
     : state.show ? html`<${state.show} params=${r.params} query=${query} />` : html`<p class="muted" role="status">Loading…</p>`}</div>`;
 }

@@ -46,7 +46,8 @@ export function elapsed(ms) {
 // exact formats a time as RFC 3339 in UTC, without fractions.
 export const exact = (at) => new Date(at).toISOString().replace(/\.\d+Z/, 'Z');
 
-const spared = (p) => p.saved.hit.requests + p.saved.collapsed.requests;
+// spared is the number of requests that S3 did not get.
+export const spared = (p) => p.saved.hit.requests + p.saved.collapsed.requests;
 
 // served is the number of requests that one point of usage stands for.
 export const served = (p) => p.spent.requests + spared(p);
@@ -63,15 +64,27 @@ export function line(values, w, h, most = Math.max(...values.map((v) => v ?? 0),
 
 const round = (x) => Math.round(x * 10) / 10;
 
-// hours fills a series of points {at, …} so that it has one value for each of the last n
-// hours: read(point), or none for an hour without a point.
-export function hours(series, n, now, read, none = 0) {
-  const known = new Map(series.map((p) => [Math.floor(Date.parse(p.at) / 3600000), p]));
-  const last = Math.floor(now / 3600000);
-  return Array.from({ length: n }, (_, i) => {
-    const p = known.get(last - n + 1 + i);
-    return p ? read(p) : none;
-  });
+export const [hour, day] = [3600000, 86400000];
+
+// slots fills a series of points {at, …} so that it has one value for each of the last n
+// hours, or other slots of size ms: read(point, time), where point is undefined for a slot
+// without one.
+export function slots(series, n, now, size, read) {
+  const known = new Map(series.map((p) => [Math.floor(Date.parse(p.at) / size), p]));
+  const last = Math.floor(now / size);
+  return Array.from({ length: n }, (_, i) => read(known.get(last - n + 1 + i), (last - n + 1 + i) * size));
+}
+
+// total adds the points of a series: {requests, spared, bytes, sparedBytes}.
+export function total(series) {
+  const all = { requests: 0, spared: 0, bytes: 0, sparedBytes: 0 };
+  for (const p of series) {
+    all.requests += served(p);
+    all.spared += spared(p);
+    all.bytes += p.spent.bytes;
+    all.sparedBytes += p.saved.hit.bytes + p.saved.collapsed.bytes;
+  }
+  return all;
 }
 
 // nest makes objects of names with dots: {'probe.inside': 'a'} is {probe: {inside: 'a'}}.

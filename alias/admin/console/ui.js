@@ -61,9 +61,11 @@ export function useLoad(load, deps) {
   return { ...state, reload: () => setTurn((n) => n + 1), set: (data) => setState({ data, loading: false }) };
 }
 
-// Loaded shows what useLoad returned: children is a function of the data.
-export function Loaded({ of, what = 'this', children }) {
+// Loaded shows what useLoad returned: children is a function of the data. title is the
+// heading of a screen that has no other until the data is there.
+export function Loaded({ of, what = 'this', title, children }) {
   return html`
+    ${title && !of.data && html`<h1>${title}</h1>`}
     ${of.error && html`<${ErrorBox} error=${of.error} retry=${of.reload} />`}
     ${of.data !== undefined && of.data !== null ? children(of.data) : of.loading && html`<p class="muted" role="status">Loading ${what}…</p>`}`;
 }
@@ -110,6 +112,9 @@ const kinds = {
   running: 'busy', provisioning: 'busy', rotating: 'busy', removing: 'busy',
 };
 
+// kindOf is the colour of a state or verdict.
+export const kindOf = (state) => kinds[state] || '';
+
 // State is the badge of a state or verdict of the API.
 export const State = ({ of }) => (of ? html`<${Badge} kind=${kinds[of]}>${of}<//>` : html`<span class="muted">–</span>`);
 
@@ -132,7 +137,7 @@ export const Facts = ({ of }) => html`<dl class="facts">${of.filter(Boolean).map
 
 // Page is the frame of a screen: its heading, its buttons and its content.
 export const Page = ({ title, lead, actions, children }) => html`
-  <header class="page"><div><h1 tabindex="-1">${title}</h1>${lead && html`<p class="muted">${lead}</p>`}</div>
+  <header class="page"><div><h1>${title}</h1>${lead && html`<p class="muted">${lead}</p>`}</div>
     ${actions && html`<div class="actions">${actions}</div>`}</header>
   ${children}`;
 
@@ -187,7 +192,7 @@ export function Dialog({ title, onClose, children }) {
 }
 
 // Confirm asks before something that cannot be undone. With word the reader must type it.
-export function Confirm({ title, word, action, onConfirm, onClose, children }) {
+export function Confirm({ title, word, action, kind = 'danger', onConfirm, onClose, children }) {
   const [typed, setTyped] = useState('');
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -206,12 +211,12 @@ export function Confirm({ title, word, action, onConfirm, onClose, children }) {
     }
   };
   return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>
-    <div>${children}</div>
+    ${children}
     ${error && html`<${ErrorBox} error=${error} />`}
     ${word && html`<div class="field"><label for=${id}>Type <code>${word}</code> to confirm</label>
       <input id=${id} autocomplete="off" autocapitalize="none" spellcheck=${false} value=${typed} onInput=${(e) => setTyped(e.target.value)} /></div>`}
     <div class="actions end"><button type="button" class="button" onClick=${onClose}>Cancel</button>
-      <button class="button danger" disabled=${!ready} aria-busy=${busy || undefined}>${action}</button></div>
+      <button class="button ${kind}" disabled=${!ready} aria-busy=${busy || undefined}>${action}</button></div>
   </form><//>`;
 }
 

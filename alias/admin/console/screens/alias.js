@@ -1,4 +1,178 @@
-import { html } from '../preact.js';
-import { Page } from '../ui.js';
+// One alias: what it covers, what it costs, what its key can do, and what can be done.
+import { html, useState } from '../preact.js';
+import { call, get, path } from '../api.js';
+import { bytes, count, day, exact, hour, link, location as covers, percent, served, slots, spared, total } from '../format.js';
+import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Grid, kindOf, Loaded, Page, Picture, State, Time, toast, useLoad } from '../ui.js';
 
-export default () => html`<${Page} title="alias"><//>`;
+export default function Alias({ params: { name } }) {
+  const alias = useLoad((signal) => call('GET', path`/aliases/${name}`, { signal }), [name]);
+  const credential = useLoad(async (signal) => (alias.data ? get(path`/credentials/${alias.data.data.credential}`, {}, signal) : null), [alias.data?.data.credential]);
+  const server = useLoad((signal) => get('/server', {}, signal), []);
+  return html`<${Loaded} of=${alias} what="the alias" title=${name}>${({ data: a, etag }) => html`
+    <${Head} a=${a} etag=${etag} reload=${alias.reload} set=${alias.set} />
+    <div class="columns">
+      <${Overview} a=${a} credential=${credential.data} base=${server.data?.public_url} />
+      <${TestPicture} a=${a} />
+    </div>
+    <${Usage} name=${name} />
+    <${Checks} a=${a} onVerified=${credential.reload} />
+    <div class="columns"><${Purge} name=${name} /><${Explain} a=${a} /></div>`}<//>`;
+}
+
+function Head({ a, etag, reload, set }) {
+  const [asking, setAsking] = useState(false);
+  const enable = async () => {
+    try {
+      const answer = await call('PATCH', path`/aliases/${a.name}`, { body: { enabled: !a.enabled }, match: etag });
+      set(answer);
+      toast(answer.data.enabled ? `${a.name} is enabled` : `${a.name} is disabled: every key is 404`);
+    } catch (err) {
+      if (err.status === 412) reload();
+      throw err;
+    }
+  };
+  const remove = async () => {
+    await call('DELETE', path`/aliases/${a.name}`, { match: etag });
+    toast(`Alias ${a.name} deleted`);
+    location.hash = link(['aliases']);
+  };
+  return html`<${Page} title=${a.name} lead=${covers(a)} actions=${html`
+      <${Action} role="alias" href=${link(['aliases', a.name, 'edit'])}>Change<//>
+      <${Action} role="alias" onClick=${enable}>${a.enabled ? 'Disable' : 'Enable'}<//>
+      <${Action} role="alias" kind="danger" onClick=${() => setAsking(true)}>Delete<//>`} />
+    ${a.state !== 'active' && html`<div class="box ${a.state === 'failed' ? 'bad' : ''}"><p>The alias is closed: its state is <${State} of=${a.state} />.
+      <a href=${link(['operations'], { alias: a.name })}>See its operations</a>.</p></div>`}
+    ${asking && html`<${Confirm} title=${`Delete the alias ${a.name}?`} word=${a.name} action="Delete the alias" onConfirm=${remove} onClose=${() => setAsking(false)}>
+      <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The key pair ${a.credential} goes too if it is static,
+      bears the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
+}
+
+function Overview({ a, credential, base }) {
+  const c = credential;
+  return html`<${Card} title="Overview"><${Facts} of=${[
+    ['State', a.enabled ? html`<${State} of=${a.state} />` : html`<${Badge}>disabled<//>`],
+    ['Scope of the key', c?.kind === 'anonymous' ? 'no key: the bucket is public' : html`<${State} of=${c?.scope} />`],
+    ['Credential', html`<a href=${link(['credentials', a.credential])}>${a.credential}</a>${c && ` (${c.kind})`}`],
+    c && c.kind !== 'anonymous' && ['Age of the key', html`<${Time} at=${c.rotated_at || c.created_at} />`],
+    ['Bucket', a.bucket], ['Prefix', a.prefix || 'none: the whole bucket'], ['Region', a.region],
+    ['Endpoint', a.endpoint || 'AWS'], a.bucket_owner && ['Bucket owner', a.bucket_owner],
+    ['Canary', a.canary], ['Fresh for', a.ttl], a.cache_control && ['Cache-Control', a.cache_control],
+    a.cors_origins.length > 0 && ['Origins', a.cors_origins.join(', ')],
+    (a.cache_min || a.cache_max) && ['Memory of the cache', `${a.cache_min || '0'} reserved, ${a.cache_max || 'no limit'} at most`],
+    ['Registered', html`<${Time} at=${a.created_at} />`], ['Changed', html`<${Time} at=${a.updated_at} /> (revision ${a.revision})`],
+  ]} />
+  ${base && html`<div><p class="muted">Public URL</p><${Code} text=${`${base}/${a.name}/${encodeURI(a.canary || 'KEY')}`} /></div>`}<//>`;
+}
+
+function TestPicture({ a }) {
+  const [typed, setTyped] = useState(a.canary);
+  const [key, setKey] = useState(a.canary);
+  const [problem, setProblem] = useState(null);
+  const test = (e) => {
+    e.preventDefault();
+    setProblem(null);
+    setKey(typed);
+  };
+  return html`<${Card} title="Test a picture">
+    <form class="bar" onSubmit=${test}><div class="field"><label for="test-key">Key</label>
+      <input id="test-key" value=${typed} placeholder="logos/a.png" autocomplete="off" autocapitalize="none" spellcheck=${false} onInput=${(e) => setTyped(e.target.value)} /></div>
+      <button class="button" disabled=${!typed}>Show</button></form>
+    ${key ? html`<div class="frame-picture" key=${key}><${Picture} path=${path`/aliases/${a.name}/picture`} query=${{ key }} alt=${`The picture ${key}`} onProblem=${setProblem} /></div>
+      ${problem && html`<p><a href=${explain(a.name, key)}>Explain why</a></p>`}`
+      : html`<p class="muted">The path after the alias, as in the URL but decoded. The picture is fetched as a client of the public listener would get it.</p>`}<//>`;
+}
+
+const explain = (name, key) => link(['explain'], { path: `/${name}/${key.split('/').map(encodeURIComponent).join('/')}` });
+
+const ranges = {
+  day: ['Last day', 'hour', 24, hour],
+  week: ['Last 7 days', 'hour', 168, hour],
+  month: ['Last 30 days', 'day', 30, day],
+};
+
+function Usage({ name }) {
+  const [range, setRange] = useState('day');
+  const [unit, setUnit] = useState('requests');
+  const [title, by, n, size] = ranges[range];
+  const usage = useLoad((signal) => get(path`/aliases/${name}/usage`, { by }, signal), [name, by]);
+  const pick = (label, value, set, options) => html`<label class="pick">${label} <select value=${value} onChange=${(e) => set(e.target.value)}>${
+    options.map(([v, t]) => html`<option value=${v} selected=${v === value}>${t}</option>`)}</select></label>`;
+  return html`<${Card} title="Usage" actions=${html`${pick('Time', range, setRange, Object.entries(ranges).map(([v, [t]]) => [v, t]))}
+      ${pick('Show', unit, setUnit, [['requests', 'Requests'], ['bytes', 'Bytes']])}`}>
+    <${Loaded} of=${usage} what="the usage">${(u) => {
+      const points = slots(u.series ?? [], n, Date.now(), size, (p, at) => ({ p, at }));
+      const sum = total(points.flatMap(({ p }) => (p ? [p] : [])));
+      const read = unit === 'bytes' ? (p) => [p.saved.hit.bytes + p.saved.collapsed.bytes, p.spent.bytes] : (p) => [spared(p), served(p) - spared(p)];
+      const bars = points.map(({ p, at }) => ({ label: exact(at).slice(0, by === 'day' ? 10 : 16).replace('T', ' '), values: p ? read(p) : [0, 0] }));
+      return html`<${Facts} of=${[
+        ['Requests', count(sum.requests)], ['Hit ratio', percent(sum.requests ? sum.spared / sum.requests : null)], ['From S3', bytes(sum.bytes)], ['From the cache', bytes(sum.sparedBytes)],
+        ['Counted since', html`<${Time} at=${u.since} />`]]} />
+        <${Bars} label=${`${title} (UTC)`} bars=${bars} names=${['from the cache', 'from S3']} format=${unit === 'bytes' ? bytes : count} />`;
+    }}<//><//>`;
+}
+
+function Checks({ a, onVerified }) {
+  const [given, setGiven] = useState({});
+  const last = useLoad((signal) => get(path`/aliases/${a.name}/verification`, {}, signal).catch((err) => {
+    if (err.status === 404) return { checks: [] };
+    throw err;
+  }), [a.name]);
+  const verify = async () => {
+    const probe = Object.fromEntries(Object.entries(given).filter(([, v]) => v));
+    const body = Object.keys(probe).length ? { probe } : undefined;
+    const { data } = await call('POST', path`/aliases/${a.name}/verify`, { body });
+    last.set(data);
+    onVerified();
+    toast(`Scope ${data.scope}`, data.scope === 'violated' || data.scope === 'not-proven' ? 'bad' : 'good');
+  };
+  const field = (name, label, placeholder) => html`<div class="field"><label for=${`probe-${name}`}>${label}</label>
+    <input id=${`probe-${name}`} value=${given[name] || ''} placeholder=${placeholder} autocomplete="off" spellcheck=${false} onInput=${(e) => setGiven({ ...given, [name]: e.target.value })} /></div>`;
+  return html`<${Card} title="What the key can do" actions=${html`<${Action} role="alias provision" onClick=${verify}>Verify now<//>`}>
+    <${Loaded} of=${last} what="the last verification">${(v) => (v.checks.length === 0 ? html`<p class="muted">Not verified yet. Verify tries what the key can read and what it cannot.</p>` : html`
+      <p><${State} of=${v.scope} /> <span class="muted">checked <${Time} at=${v.checked_at} /></span></p>
+      <ul class="matrix" aria-label="Verdicts">${v.checks.map((c) => html`<li class=${kindOf(c.verdict)} title=${c.detail}>
+        <code>${c.name}</code><span class="verdict">${c.verdict}</span></li>`)}</ul>
+      <details open=${v.scope !== 'proven' || undefined}><summary>Findings</summary><${Grid} label="Findings" head=${['Check', 'Verdict', 'Finding', 'Expected', 'Got', 'Evidence']} rows=${v.checks.map((c) => [
+        html`<code>${c.name}</code>`, html`<${State} of=${c.verdict} />`, c.detail, html`<code>${c.expected}</code>`, html`<code>${c.got}</code>`, c.evidence])} /></details>
+      ${v.not_tried.length > 0 && html`<details><summary>${v.not_tried.length} not tried</summary>
+        <${Grid} label="Not tried" head=${['Check', 'Why']} rows=${v.not_tried.map((t) => [html`<code>${t.name}</code>`, t.why])} /></details>`}`)}<//>
+    <details><summary>Try certain objects</summary><div class="fields">${field('inside', 'Key in the bucket that it must read', `${a.prefix}a.jpg`)}
+      ${field('outside', 'Key in the bucket that it must not read', 'private/b.jpg')}</div></details><//>`;
+}
+
+function Purge({ name }) {
+  const [result, setResult] = useState(null);
+  const [asking, setAsking] = useState(null);
+  const fields = [
+    { name: 'what', label: 'What', type: 'select', options: [{ value: 'key', label: 'one picture' }, { value: 'prefix', label: 'all that begin with' }, { value: 'all', label: 'the whole alias' }] },
+    { name: 'key', label: 'Key', required: true, placeholder: 'logos/a.png', when: (v) => v.what === 'key', hint: 'The path after the alias, decoded.' },
+    { name: 'prefix', label: 'Beginning of the keys', required: true, placeholder: 'logos/', when: (v) => v.what === 'prefix' },
+    { name: 'hard', label: 'Drop at once', type: 'checkbox', hint: 'Otherwise a purged picture is stale: it may be served once more while it is fetched again.' },
+  ];
+  const purge = async ({ what, ...rest }) => {
+    setResult(null);
+    if (what !== 'all') rest[what] ??= ''; // the API says what is missing
+    const { data } = await call('POST', '/purge', { body: { alias: name, ...rest } });
+    setResult(data);
+    toast(`Purged: ${data.entries} pictures, ${bytes(data.bytes)}`);
+  };
+  return html`<${Card} title="Purge">
+    <${Form} fields=${fields} initial=${{ what: 'key', hard: false }} role="purge" submit="Purge" kind="" onSubmit=${async (v) => (v.what === 'all' ? setAsking(v) : purge(v))} />
+    ${asking && html`<${Confirm} title="Purge the whole alias?" action="Purge all" onConfirm=${() => purge(asking)} onClose=${() => setAsking(null)}>
+      <p>Every picture of ${name} is fetched from S3 again at its next request.</p><//>`}
+    <div role="status">${result && html`<div class="box ${result.hint ? 'warn' : ''}">
+      <p>${result.entries} pictures (${bytes(result.bytes)}), ${result.flights} fetches under way, ${result.negative} remembered as missing.</p>
+      ${result.hint && html`<p>${result.hint}</p>`}</div>`}</div><//>`;
+}
+
+function Explain({ a }) {
+  const [at, setAt] = useState(`/${a.name}/${a.canary}`);
+  const go = (e) => {
+    e.preventDefault();
+    location.hash = link(['explain'], { path: at });
+  };
+  return html`<${Card} title="Explain a URL"><form class="bar" onSubmit=${go}><div class="field"><label for="explain-path">URL or path</label>
+    <input id="explain-path" value=${at} autocomplete="off" autocapitalize="none" spellcheck=${false} onInput=${(e) => setAt(e.target.value)} /></div>
+    <button class="button" disabled=${!at}>Explain</button></form>
+    <p class="muted">Shows each step of a request, and why a picture is missing.</p><//>`;
+}

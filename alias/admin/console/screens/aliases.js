@@ -1,10 +1,10 @@
 // The list of aliases.
 import { html, useEffect, useMemo, useRef, useState } from '../preact.js';
 import { get, pages, path } from '../api.js';
-import { ago, count, exact, hitRatio, hours, link, location as covers, percent, served, span } from '../format.js';
+import { count, exact, hitRatio, hour, link, location as covers, percent, served, slots, span, total } from '../format.js';
 import { Action, Badge, ErrorBox, Page, Picture, Spark, State, Table, useSession } from '../ui.js';
 
-const day = 24;
+const shownHours = 24;
 const filters = {
   all: ['All', () => true],
   active: ['Active', (a) => a.state === 'active' && a.enabled],
@@ -87,16 +87,17 @@ export function choose(rows, { q = '', show = 'all', by = 'name', down }) {
 
 function Requests({ usage }) {
   if (!usage?.series) return html`<span class="muted">–</span>`;
-  const values = hours(usage.series, day, Date.now(), served);
+  const values = slots(usage.series, shownHours, Date.now(), hour, (p) => (p ? served(p) : 0));
   const sum = values.reduce((a, b) => a + b, 0);
   return html`<span class="plot"><${Spark} values=${values} label=${`${sum} requests in the last day`} /><span class="num">${count(sum)}</span></span>`;
 }
 
 function Hits({ usage }) {
   if (!usage?.series) return html`<span class="muted">–</span>`;
-  const values = hours(usage.series, day, Date.now(), hitRatio, null);
-  const total = hours(usage.series, day, Date.now(), (p) => [served(p), hitRatio(p) * served(p)], [0, 0]).reduce((a, b) => [a[0] + b[0], a[1] + b[1]]);
-  const ratio = total[0] ? total[1] / total[0] : null;
+  const points = slots(usage.series, shownHours, Date.now(), hour, (p) => p);
+  const values = points.map((p) => (p ? hitRatio(p) : null));
+  const sum = total(points.filter(Boolean));
+  const ratio = sum.requests ? sum.spared / sum.requests : null;
   return html`<span class="plot"><${Spark} values=${values} most=${1} label=${`Hit ratio of the last day: ${percent(ratio)}`} /><span class="num">${percent(ratio)}</span></span>`;
 }
 

@@ -1,4 +1,57 @@
-import { html } from '../preact.js';
-import { Page } from '../ui.js';
+// The list of credentials, and the form that registers a key pair.
+import { html, useEffect, useState } from '../preact.js';
+import { call, pages } from '../api.js';
+import { link } from '../format.js';
+import { written } from '../alias_form.js';
+import { Action, Dialog, ErrorBox, Form, Page, State, Table, Time, toast } from '../ui.js';
 
-export default () => html`<${Page} title="credentials"><//>`;
+export const pairFields = [
+  { name: 'access_key_id', label: 'Access key id', required: true },
+  { name: 'secret_access_key', label: 'Secret access key', type: 'password', required: true, hint: 'It is sealed, and no answer ever contains it.' },
+  { name: 'expect', label: 'Meant to', type: 'select', options: [{ value: '', label: 'read what its aliases cover' }, { value: 'read-only-access', label: 'read and list every bucket' }],
+    hint: 'Verify does not call a wider key violated if it is meant to be wide.' },
+];
+
+const columns = [
+  { name: 'name', title: 'Name', label: false, width: 'minmax(8rem, 1.5fr)', cell: (c) => html`<a href=${link(['credentials', c.name])}>${c.name}</a>` },
+  { name: 'kind', title: 'Kind', label: false, width: '7rem', cell: (c) => c.kind },
+  { name: 'state', title: 'State', label: false, width: '6.5rem', cell: (c) => html`<${State} of=${c.state} />` },
+  { name: 'scope', title: 'Scope', label: false, width: '7rem', cell: (c) => html`<${State} of=${c.scope} />` },
+  { name: 'id', title: 'Access key id', wide: true, width: 'minmax(11rem, 1fr)', cell: (c) => html`<code>${c.access_key_id || '–'}</code>` },
+  { name: 'age', title: 'Key made', width: '7rem', cell: (c) => html`<${Time} at=${c.kind === 'anonymous' ? null : c.rotated_at || c.created_at} none="–" />` },
+  { name: 'aliases', title: 'Aliases', width: '5rem', cell: (c) => c.aliases.length },
+];
+
+export default function Credentials() {
+  const [list, setList] = useState([]);
+  const [state, setState] = useState({ loading: true });
+  const [adding, setAdding] = useState(false);
+  const [q, setQ] = useState('');
+  useEffect(() => {
+    const stop = new AbortController();
+    (async () => {
+      try {
+        for await (const page of pages('/credentials', 'credentials', { signal: stop.signal })) setList((all) => [...all, ...page]);
+        setState({});
+      } catch (error) {
+        if (!stop.signal.aborted) setState({ error });
+      }
+    })();
+    return () => stop.abort();
+  }, []);
+  const add = async (form) => {
+    const { data } = await call('POST', '/credentials', { body: written(form) });
+    toast(`Credential ${data.name} registered`);
+    location.hash = link(['credentials', data.name]);
+  };
+  const shown = list.filter((c) => `${c.name} ${c.kind} ${c.access_key_id}`.toLowerCase().includes(q.toLowerCase()));
+  return html`<${Page} title="Credentials" lead=${state.loading ? `${list.length} so far…` : `${shown.length}${shown.length === list.length ? '' : ` of ${list.length}`}`}
+      actions=${html`<${Action} role="alias" kind="primary" onClick=${() => setAdding(true)}>Register a key pair<//>`}>
+    ${state.error && html`<${ErrorBox} error=${state.error} />`}
+    <form class="bar" role="search" onSubmit=${(e) => e.preventDefault()}><div class="field"><label for="q">Search</label>
+      <input id="q" type="search" value=${q} placeholder="name, kind, access key id" onInput=${(e) => setQ(e.target.value)} /></div></form>
+    <${Table} label="Credentials" columns=${columns} rows=${shown} cardHeight=${64} empty=${state.loading ? 'Loading…' : 'No credential.'} />
+    ${adding && html`<${Dialog} title="Register a key pair" onClose=${() => setAdding(false)}>
+      <${Form} fields=${[{ name: 'name', label: 'Name', required: true, placeholder: 'team-media' }, ...pairFields]} submit="Register" role="alias" onSubmit=${add} onCancel=${() => setAdding(false)} /><//>`}
+  <//>`;
+}

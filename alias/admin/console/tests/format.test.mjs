@@ -23,11 +23,16 @@ rows('hitRatio', f.hitRatio, [[null, point(0, 0, 0)], [0.75, point(1, 2, 1)], [0
 rows('line', f.line, [['', [], 10, 10], ['0,10', [0], 10, 10], ['0,10 5,0 10,5', [0, 2, 1], 10, 10], ['0,0 10,5', [2, null, 1], 10, 10],
   ['0,10 10,7.5', [0, 1], 10, 10, 4]]);
 
-test('hours fills the hours without a point', () => {
+test('slots has a value for each hour', () => {
   const now = Date.parse('2026-02-03T04:30:00Z');
   const series = [{ at: '2026-02-03T02:00:00Z', n: 5 }, { at: '2026-02-03T04:00:00Z', n: 7 }, { at: '2026-02-01T04:00:00Z', n: 9 }];
-  assert.deepEqual(f.hours(series, 4, now, (p) => p.n), [0, 5, 0, 7]);
-  assert.deepEqual(f.hours([], 2, now, (p) => p.n, null), [null, null]);
+  assert.deepEqual(f.slots(series, 4, now, f.hour, (p) => p?.n ?? 0), [0, 5, 0, 7]);
+  assert.deepEqual(f.slots([], 2, now, f.day, (p, at) => new Date(at).toISOString().slice(0, 10)), ['2026-02-02', '2026-02-03']);
+});
+
+test('total', () => {
+  const p = { spent: { requests: 2, bytes: 10 }, saved: { hit: { requests: 5, bytes: 100 }, collapsed: { requests: 1, bytes: 20 } } };
+  assert.deepEqual(f.total([p, p]), { requests: 16, spared: 12, bytes: 20, sparedBytes: 240 });
 });
 
 rows('route', f.route, [
