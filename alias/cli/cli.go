@@ -24,6 +24,10 @@ type Commands struct {
 	Audit      auditCmd      `cmd:"" help:"Print who did what to which user, policy, key and token."`
 	Orphans    orphansCmd    `cmd:"" help:"List and delete users and keys in IAM that belong to no credential."`
 	Token      tokenCmd      `cmd:"" help:"List, make and revoke admin tokens."`
+
+	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
+	Man        manCmd        `cmd:"" help:"Print the man page, for man -l -."`
+	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that the last word of a command line can become."`
 }
 
 // command is implemented by each command that can be selected.
@@ -51,6 +55,7 @@ func Run(k *kong.Context) int {
 // session is one run of a command.
 type session struct {
 	ctx    context.Context //nolint:containedctx // a session is as long as the command
+	model  *kong.Application
 	flags  *Connection
 	out    *output
 	term   terminal
@@ -58,7 +63,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, k *kong.Context) *session {
-	s := &session{ctx: ctx, flags: &Connection{Output: formatTable}, term: newTerminal(os.Stdin, k.Stdout, k.Stderr)}
+	s := &session{ctx: ctx, model: k.Model, flags: &Connection{Output: formatTable}, term: newTerminal(os.Stdin, k.Stdout, k.Stderr)}
 	for _, p := range k.Path {
 		if p.Command == nil || !p.Command.Target.CanAddr() {
 			continue

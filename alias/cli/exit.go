@@ -27,8 +27,13 @@ func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// errReported ends a command with status 1 whose output says what failed.
-var errReported = errors.New("failed")
+// exitError ends a command with that status whose output says what is to be said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// errReported ends a command whose output says what failed.
+const errReported = exitError(exitFailed)
 
 // writeError is the error of an output that did not take everything.
 func writeError(err error) error { return fmt.Errorf("write the output: %w", err) }
@@ -37,6 +42,9 @@ func writeError(err error) error { return fmt.Errorf("write the output: %w", err
 func status(err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if code, ok := errors.AsType[exitError](err); ok {
+		return int(code)
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
@@ -64,7 +72,7 @@ func status(err error) int {
 // report prints the error of a command to stderr, and returns the exit status.
 func (s *session) report(err error) int {
 	code := status(err)
-	if err == nil || errors.Is(err, errReported) {
+	if _, said := errors.AsType[exitError](err); err == nil || said {
 		return code
 	}
 	if errors.Is(err, context.Canceled) {

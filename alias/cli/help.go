@@ -25,10 +25,13 @@ func selected(k *kong.Context) any {
 	return nil
 }
 
+// connectionGroup is the key of the group in the tags of Connection.
+const connectionGroup = "connection"
+
 // Options are what the commands need of kong.
 func Options() []kong.Option {
 	return []kong.Option{
 		kong.Vars{"default_url": "http://" + defaultAddr},
-		kong.ExplicitGroups([]kong.Group{{Key: "connection", Title: "Server and output:"}}),
+		kong.ExplicitGroups([]kong.Group{{Key: connectionGroup, Title: "Server and output:"}}),
 	}
 }

@@ -31,9 +31,7 @@ type Client struct {
 func New(base string, token alias.Secret) (*Client, error) {
 	u, err := url.Parse(base)
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%q is not a URL", base)
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return nil, fmt.Errorf("%q is not the URL of an admin listener; use one like http://127.0.0.1:8081", base)
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return nil, fmt.Errorf("the URL of the admin listener has a user, a query or a fragment; use only scheme, host and port, like %s://%s", u.Scheme, u.Host)
