@@ -12,7 +12,7 @@ import (
 type manCmd struct{}
 
 func (*manCmd) Examples() []string {
-	return []string{"ixmage man > ixmage.1", "ixmage man | man -l - | head -5"}
+	return []string{"ixmage man > ixmage.1"}
 }
 
 func (*manCmd) Run(s *session) error {
