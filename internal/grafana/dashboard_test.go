@@ -255,7 +255,7 @@ func unknownNames(t *testing.T, expr string) string {
 		}
 	}
 	for _, m := range labels.FindAllStringSubmatch(expr, -1) {
-		for _, l := range strings.Split(m[1]+m[2], ", ") {
+		for l := range strings.SplitSeq(m[1]+m[2], ", ") {
 			if !slices.Contains(have, l) {
 				return "no label " + l
 			}

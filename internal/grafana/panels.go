@@ -234,12 +234,12 @@ func credentials() []spec {
 		{"Oldest running operation", "Time since the oldest running operation began; without one there is no value.", seconds, lines, []query{
 			{`time() - min(ixmage_provision_oldest_operation_timestamp_seconds{ALL})`, "age"},
 		}},
-		{"Steps of operations, p95", "95 of 100 steps took no longer, waits included.", seconds, lines, []query{
-			{`histogram_quantile(0.95, sum by (step, le) (increase(ixmage_provision_step_duration_seconds_bucket{ALL}[1h])))`, "{{step}}"},
+		{"Steps of operations, p95", "95 of 100 steps since the start of the server took no longer, waits included.", seconds, lines, []query{
+			{`histogram_quantile(0.95, sum by (step, le) (ixmage_provision_step_duration_seconds_bucket{ALL}))`, "{{step}}"},
 		}},
-		{"Propagation of keys", "Time from the creation of a key to its first success.", seconds, lines, []query{
-			{`histogram_quantile(0.5, sum by (le) (increase(ixmage_provision_propagation_seconds_bucket{ALL}[1h])))`, "p50"},
-			{`histogram_quantile(0.95, sum by (le) (increase(ixmage_provision_propagation_seconds_bucket{ALL}[1h])))`, "p95"},
+		{"Propagation of keys", "Time from the creation of a key to its first success, since the start of the server.", seconds, lines, []query{
+			{`histogram_quantile(0.5, sum by (le) (ixmage_provision_propagation_seconds_bucket{ALL}))`, "p50"},
+			{`histogram_quantile(0.95, sum by (le) (ixmage_provision_propagation_seconds_bucket{ALL}))`, "p95"},
 		}},
 		{"Orphans", "Users, keys and policies in IAM that match no credential; before the first search there is no value.", number, lines, []query{
 			{`sum by (instance) (ixmage_provision_orphans{ALL})`, "{{instance}}"},
