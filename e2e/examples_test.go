@@ -168,6 +168,10 @@ func (e *examples) prepareFiles(t *testing.T, g *gateway.Server) {
 		}
 	}
 	writeFile(t, filepath.Join(e.folder, "key.json"), string(key), 0o600)
+	writeFile(t, filepath.Join(e.folder, "aliases.yaml"), `aliases:
+- {name: pages, bucket: acme-media, prefix: pages/, region: eu-west-1, credential: {key_file: key.json}}
+- {name: icons, bucket: acme-media, prefix: icons/, region: eu-west-1, credential: shop}
+`, 0o600)
 	writeFile(t, filepath.Join(e.folder, ".aws", "credentials"), ini, 0o600)
 	writeFile(t, filepath.Join(bin, "aws"), "#!/bin/sh\ncat key.json\n", 0o700)
 	if err := os.Symlink(plain, filepath.Join(bin, "ixmage")); err != nil {

@@ -17,6 +17,7 @@ import (
 type Commands struct {
 	Alias      aliasCmd      `cmd:"" help:"List, read, register, change and remove aliases."`
 	Credential credentialCmd `cmd:"" help:"List, read, register, replace and remove credentials."`
+	Apply      applyCmd      `cmd:"" help:"Make the server have the aliases of YAML files."`
 	Purge      purgeCmd      `cmd:"" help:"Drop pictures from the cache."`
 	Explain    explainCmd    `cmd:"" help:"Explain how a URL resolves, and what to do."`
 	Usage      usageCmd      `cmd:"" help:"Print what aliases have cost at S3, and what the cache has saved."`

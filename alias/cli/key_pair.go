@@ -67,25 +67,34 @@ func (f *keyPairFlags) pair(s *session) (keyPair, error) {
 const maxKeyFile = 1 << 20
 
 func (f *keyPairFlags) file(s *session) (keyPair, error) {
-	from, name := io.Reader(s.term.in), "standard input"
-	if f.KeyFile != "-" {
-		file, err := os.Open(f.KeyFile)
+	pair, err := readKeyFile(f.KeyFile, f.Profile, s.term.in)
+	if err != nil {
+		return keyPair{}, usagef("--key-file: %v", err)
+	}
+	return pair, nil
+}
+
+// readKeyFile reads a file with a key pair; - is stdin.
+func readKeyFile(path, profile string, stdin io.Reader) (keyPair, error) {
+	from, name := stdin, "standard input"
+	if path != "-" {
+		file, err := os.Open(path)
 		if err != nil {
-			return keyPair{}, usagef("--key-file: %v", err)
+			return keyPair{}, err
 		}
 		defer file.Close()
-		from, name = file, f.KeyFile
+		from, name = file, path
 	}
 	text, err := io.ReadAll(io.LimitReader(from, maxKeyFile+1))
 	if err == nil && len(text) > maxKeyFile {
 		err = fmt.Errorf("it has more than %d bytes", maxKeyFile)
 	}
 	if err != nil {
-		return keyPair{}, usagef("--key-file: read %s: %v", name, err)
+		return keyPair{}, fmt.Errorf("read %s: %w", name, err)
 	}
-	pair, err := parseKeyPair(text, f.Profile)
+	pair, err := parseKeyPair(text, profile)
 	if err != nil {
-		return keyPair{}, usagef("--key-file: %s: %v", name, err)
+		return keyPair{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return pair, nil
 }

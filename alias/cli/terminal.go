@@ -16,16 +16,19 @@ import (
 // terminal is what the user sees and types besides the output: prompts, hints and errors
 // are on stderr, answers come from stdin.
 type terminal struct {
-	in     *os.File
-	err    io.Writer
-	asks   bool // stdin and stderr are a terminal
-	live   bool // stderr is one, so that progress can be shown
-	colour bool // stdout is one that has colours
-	reader *bufio.Reader
+	in   *os.File
+	err  io.Writer
+	asks bool // stdin and stderr are a terminal
+	live bool // stderr is one, so that progress can be shown
+	// redraws is true if stderr can move its cursor.
+	redraws bool
+	colour  bool // stdout is one that has colours
+	reader  *bufio.Reader
 }
 
 func newTerminal(in *os.File, out, errs io.Writer) terminal {
 	t := terminal{in: in, err: errs, live: isTerminal(errs), reader: bufio.NewReader(in)}
+	t.redraws = t.live && os.Getenv("TERM") != "dumb"
 	t.asks = t.live && isTerminal(in)
 	t.colour = isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return t
@@ -45,11 +48,15 @@ func (t terminal) say(format string, args ...any) {
 var colours = map[string]string{
 	"active": "32", "done": "32", "proven": "32", "ready": "32", "readable": "32",
 	"provisioning": "33", "running": "33", "rotating": "33", "removing": "33", "weak": "33", "not-proven": "33",
+	create: "32", modify: "33", remove: "31",
 	"failed": "31", "violated": "31", "failing": "31", "superseded": "33", "pending": "2",
 }
 
-func (t terminal) paint(text string) string {
-	if code, ok := colours[text]; ok && t.colour {
+func (t terminal) paint(text string) string { return t.paintAs(text, text) }
+
+// paintAs paints a text in the colour of a state.
+func (t terminal) paintAs(state, text string) string {
+	if code, ok := colours[state]; ok && t.colour {
 		return "\x1b[" + code + "m" + text + "\x1b[0m"
 	}
 	return text

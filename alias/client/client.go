@@ -46,6 +46,9 @@ func New(base string, token alias.Secret) (*Client, error) {
 // URL is the address of the server.
 func (c *Client) URL() string { return c.base.String() }
 
+// CloseIdle closes the connections that no call uses.
+func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+
 // Request is a call of the API.
 type Request struct {
 	Method string     // GET if empty

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -120,6 +122,20 @@ func (v Value) Get(path ...string) Value {
 	}
 	return v
 }
+
+// With is the object with another value of a member that it has.
+func (v Value) With(name string, value Value) Value {
+	object := slices.Clone(v.Members())
+	for i := range object {
+		if object[i].Name == name {
+			object[i].Value = value
+		}
+	}
+	return Value{object}
+}
+
+// Equal reports whether two values are the same, with the same order of members.
+func (v Value) Equal(w Value) bool { return reflect.DeepEqual(v, w) }
 
 // Members are those of an object.
 func (v Value) Members() Object { o, _ := v.any.(Object); return o }

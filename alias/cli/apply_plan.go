@@ -1,0 +1,382 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"ixmage/alias/cli/manifest"
+	"ixmage/alias/cli/spelling"
+	"ixmage/alias/client"
+)
+
+// planner finds the changes that make the server have what the files ask for. Each is
+// tried on the server without storing it, so that the server says what would be stored:
+// nothing is normalized or validated here.
+type planner struct {
+	*session
+
+	manifest *manifest.Manifest
+	prune    bool
+
+	keys        map[*manifest.Entry]keyPair
+	aliases     map[string]client.Value // of the server, by name
+	credentials map[string]client.Value
+	// pending are credentials of the files that the server does not have yet; nothing can be
+	// tried with them.
+	pending map[string]bool
+
+	problems []manifest.Problem
+	// conflicts are those of the problems that are no mistake of a file; code is the exit
+	// status of the first.
+	conflicts, code int
+
+	changes []change
+	kept    int // aliases in no file
+}
+
+// readKeys reads the key files.
+func (p *planner) readKeys() {
+	p.keys = map[*manifest.Entry]keyPair{}
+	for _, e := range p.manifest.Credentials {
+		if e.KeyFile == "" {
+			continue // it has a problem
+		}
+		pair, err := readKeyFile(e.KeyFile, e.Profile, p.term.in)
+		if err != nil {
+			p.problems = append(p.problems, e.Problem("key_file", err.Error()))
+			continue
+		}
+		p.keys[e] = pair
+	}
+}
+
+// plan reads what the server has and finds the changes. It returns an error if the server
+// cannot say what is wrong with the files.
+func (p *planner) plan() error {
+	var err error
+	if p.aliases, err = p.byName("aliases"); err != nil {
+		return err
+	}
+	if p.credentials, err = p.byName("credentials"); err != nil {
+		return err
+	}
+	p.pending = map[string]bool{}
+	progress := p.term.bar("checking", len(p.manifest.Credentials)+len(p.manifest.Aliases))
+	defer progress.end()
+	for _, e := range p.manifest.Credentials {
+		if err := p.credential(e); err != nil {
+			return err
+		}
+		progress.add(1)
+	}
+	for _, e := range p.manifest.Aliases {
+		if err := p.alias(e); err != nil {
+			return err
+		}
+		progress.add(1)
+	}
+	return p.rest()
+}
+
+func (p *planner) byName(noun string) (map[string]client.Value, error) {
+	v, err := p.list(namesOf(noun))
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]client.Value{}
+	for _, e := range v.Get(noun).List() {
+		byName[e.Get("name").Text()] = e
+	}
+	return byName, nil
+}
+
+// try makes a request without storing anything. ok is false if the API refuses it, which
+// becomes problems of the file.
+func (p *planner) try(e *manifest.Entry, r client.Request) (answer client.Value, ok bool, err error) {
+	r.Query = dryRun{true}.query()
+	resp, err := p.do(r)
+	problem, refused := errors.AsType[*client.Problem](err)
+	switch {
+	case !refused && err != nil:
+		return answer, false, err
+	case !refused:
+		answer, err = resp.Value()
+		return answer, err == nil, err
+	}
+	if problem.Status == http.StatusUnauthorized || problem.Status == http.StatusTooManyRequests ||
+		problem.Status >= http.StatusInternalServerError {
+		return answer, false, err // it is no answer to this request
+	}
+	for _, f := range problem.Fields {
+		p.add(e.Problem(f.Name, f.Detail+quoteHint(e, f)))
+	}
+	if len(problem.Fields) == 0 {
+		p.add(e.Problem("", problem.Detail))
+		p.conflicts++
+		p.code = cmp.Or(p.code, status(err))
+	}
+	return answer, false, nil
+}
+
+// add adds a problem, unless the field has one.
+func (p *planner) add(problem manifest.Problem) {
+	for _, known := range p.problems {
+		if known.Entry == problem.Entry && known.Field == problem.Field && problem.Field != "" {
+			return
+		}
+	}
+	p.problems = append(p.problems, problem)
+}
+
+// refuse prints the problems. The exit status is that of a mistake in a file, if one has
+// a mistake.
+func (p *planner) refuse(files []string) error {
+	manifest.Sort(p.problems, files)
+	for _, problem := range p.problems {
+		p.term.say("%s", plain(problem.String()))
+	}
+	p.term.say("ixmage: %s: nothing was changed", count(len(p.problems), "problem"))
+	if p.conflicts == len(p.problems) {
+		return exitError(p.code)
+	}
+	return exitError(exitUsage)
+}
+
+// quoteHint says how YAML makes a text of what looks like a number or a boolean.
+func quoteHint(e *manifest.Entry, f client.Field) string {
+	if v, _ := e.Field(f.Name); strings.HasPrefix(f.Detail, "must be a string, not") && !v.IsNull() {
+		return ": put it in quotes"
+	}
+	return ""
+}
+
+// credential plans a key pair.
+func (p *planner) credential(e *manifest.Entry) error {
+	pair, read := p.keys[e]
+	if !read {
+		p.pending[e.Name] = true
+		return nil
+	}
+	body := map[string]any{"access_key_id": pair.id, "secret_access_key": pair.secret.Reveal(), "expect": e.Expect}
+	was, exists := p.credentials[e.Name]
+	if _, known := p.aliases[e.Name]; e.Own && !exists && !known {
+		return nil // it is registered with its alias
+	}
+	c := change{action: modify, kind: e.Kind, name: e.Name}
+	switch {
+	case !exists:
+		body["name"] = e.Name
+		p.pending[e.Name] = true
+		c.action, c.request = create, client.Request{Method: http.MethodPost, Path: client.Path("credentials"), Body: body}
+	case was.Get("kind").Text() != "static":
+		p.problems = append(p.problems, e.Problem("", fmt.Sprintf("the server has a credential of that name, of kind %s: "+
+			"a key pair cannot replace it", was.Get("kind").Text())))
+		return nil
+	case was.Get("access_key_id").Text() != pair.id: // a secret does not change without its id
+		c.request = client.Request{Method: http.MethodPut, Path: client.Path("credentials", e.Name), Body: body}
+	case was.Get("expect").Text() != e.Expect:
+		c.request = client.Request{Method: http.MethodPatch, Path: client.Path("credentials", e.Name), Body: map[string]any{"expect": e.Expect}}
+	default:
+		return nil
+	}
+	if exists {
+		c.request.IfMatch = was.Get("revision").Text()
+	}
+	answer, ok, err := p.try(e, c.request)
+	if err != nil || !ok {
+		return err
+	}
+	c.fields = differences(was, answer, []string{"access_key_id", "expect"})
+	p.changes = append(p.changes, c)
+	return nil
+}
+
+// alias plans an alias.
+func (p *planner) alias(e *manifest.Entry) error {
+	p.checkCredential(e)
+	was, exists := p.aliases[e.Name]
+	if !exists {
+		return p.newAlias(e)
+	}
+	body := p.patch(e, was)
+	c := change{action: modify, kind: e.Kind, name: e.Name, request: client.Request{
+		Method: http.MethodPatch, Path: client.Path("aliases", e.Name), Body: body, IfMatch: was.Get("revision").Text(),
+	}}
+	tried := c.request
+	credential, changed := body["credential"]
+	name, _ := credential.(string)
+	if p.pending[name] {
+		without := maps.Clone(body)
+		delete(without, "credential")
+		tried.Body = without
+	}
+	answer, ok, err := p.try(e, tried)
+	if err != nil || !ok {
+		return err
+	}
+	if changed && p.pending[name] {
+		answer = answer.With("credential", client.Make(name))
+	} else if answer.Get("revision").Text() == was.Get("revision").Text() {
+		return nil
+	}
+	c.fields = differences(was, answer, nil)
+	p.changes = append(p.changes, c)
+	return nil
+}
+
+// checkCredential looks for the credential of an alias, which the API does only if it finds
+// no other problem.
+func (p *planner) checkCredential(e *manifest.Entry) {
+	v, _ := e.Field("credential")
+	name, isName := v.Any().(string)
+	if _, exists := p.credentials[name]; !isName || exists || p.pending[name] || e.Credential != nil {
+		return
+	}
+	p.pending[name] = true
+	detail := fmt.Sprintf("there is no credential named %q", name)
+	if near := spelling.Closest(name, slices.Sorted(maps.Keys(p.credentials))); near != "" {
+		detail += "; did you mean " + near + "?"
+	}
+	p.add(e.Problem("credential", detail))
+}
+
+// newAlias plans an alias that does not exist.
+func (p *planner) newAlias(e *manifest.Entry) error {
+	body := map[string]any{}
+	for _, f := range e.Fields {
+		if !f.Value.IsNull() || f.Name == "credential" { // null is the default, as in a patch
+			body[f.Name] = f.Value
+		}
+	}
+	credential, _ := e.Field("credential")
+	pair, own := p.ownPair(e)
+	if own {
+		body["credential"] = map[string]any{
+			"access_key_id": pair.id, "secret_access_key": pair.secret.Reveal(), "expect": e.Credential.Expect,
+		}
+	}
+	c := change{action: create, kind: e.Kind, name: e.Name}
+	c.request = client.Request{Method: http.MethodPost, Path: client.Path("aliases"), Body: body}
+	tried := c.request
+	if p.pending[credential.Text()] || credential.IsNull() { // null: also if the file does not state it
+		without := maps.Clone(body)
+		without["credential"] = nil
+		tried.Body = without
+	}
+	answer, ok, err := p.try(e, tried)
+	if err != nil || !ok {
+		return err
+	}
+	if p.pending[credential.Text()] {
+		answer = answer.With("credential", credential)
+	}
+	for _, f := range answer.Members() {
+		if _, stated := e.Field(f.Name); stated && f.Name != "name" {
+			c.fields = append(c.fields, fieldChange{name: f.Name, is: f.Value})
+		}
+	}
+	if own {
+		c.fields = append(c.fields, fieldChange{name: "access_key_id", is: client.Make(pair.id)})
+	}
+	p.changes = append(p.changes, c)
+	return nil
+}
+
+// ownPair is the key pair that is registered with a new alias.
+func (p *planner) ownPair(e *manifest.Entry) (keyPair, bool) {
+	if e.Credential == nil || !p.credentials[e.Name].IsNull() {
+		return keyPair{}, false
+	}
+	pair, read := p.keys[e.Credential]
+	return pair, read
+}
+
+// setByProvisioning are fields that an operation sets; a file that does not state them keeps
+// them as long as the alias has that credential.
+var setByProvisioning = []string{"bucket_owner", "canary"}
+
+// patch is the merge patch that makes an alias what the file states: a field that it does
+// not state gets its default.
+func (p *planner) patch(e *manifest.Entry, was client.Value) map[string]any {
+	body := map[string]any{}
+	current := was.Get("credential").Text()
+	kind := p.credentials[current].Get("kind").Text()
+	if v, stated := e.Field("credential"); stated && (v.IsNull() && kind != "anonymous" || !v.IsNull() && v.Text() != current) {
+		body["credential"] = v.Any()
+	}
+	_, other := body["credential"]
+	for _, name := range manifest.Settable() {
+		v, stated := e.Field(name)
+		switch {
+		case name == "fallback" && v.Members() != nil:
+			both := map[string]any{"missing": nil, "broken": nil} // a patch would keep the one that is not stated
+			for _, f := range v.Members() {
+				both[f.Name] = f.Value
+			}
+			body[name] = both
+		case stated:
+			body[name] = v
+		case name == "bucket", kind == "provisioned" && !other && slices.Contains(setByProvisioning, name):
+		default:
+			body[name] = nil
+		}
+	}
+	return body
+}
+
+// rest plans the removal of the aliases that no file has.
+func (p *planner) rest() error {
+	stated, used := map[string]bool{}, map[string]bool{}
+	for _, e := range p.manifest.Aliases {
+		stated[e.Name] = true
+		credential, _ := e.Field("credential")
+		used[credential.Text()] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.aliases)) {
+		if stated[name] {
+			continue
+		}
+		if !p.prune {
+			p.kept++
+			continue
+		}
+		c := change{action: remove, kind: "alias", name: name, request: client.Request{
+			Method: http.MethodDelete, Path: client.Path("aliases", name), IfMatch: p.aliases[name].Get("revision").Text(),
+		}}
+		tried := c.request
+		tried.Query = dryRun{true}.query()
+		if _, err := p.do(tried); err != nil {
+			return fmt.Errorf("alias %s cannot be removed: %w", name, err)
+		}
+		p.changes = append(p.changes, c)
+	}
+	for _, e := range p.manifest.Credentials { // DELETE of an alias takes its own key pair along
+		if was, known := p.aliases[e.Name]; p.prune && known && !stated[e.Name] && !used[e.Name] && was.Get("credential").Text() == e.Name {
+			p.add(e.Problem("", "the alias of that name is removed, and its key pair with it: leave the credential out of the file, "+
+				"or use it in an alias"))
+		}
+	}
+	return nil
+}
+
+// differences lists the members that differ: those of names, or all but those that every
+// change changes.
+func differences(was, answer client.Value, names []string) []fieldChange {
+	var fields []fieldChange
+	for _, f := range answer.Members() {
+		switch {
+		case names != nil && !slices.Contains(names, f.Name):
+		case f.Name == "revision" || f.Name == "state" || f.Name == "created_at" || f.Name == "updated_at":
+		default:
+			if old := was.Get(f.Name); !old.Equal(f.Value) {
+				fields = append(fields, fieldChange{name: f.Name, old: old, is: f.Value})
+			}
+		}
+	}
+	return fields
+}

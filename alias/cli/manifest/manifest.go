@@ -1,0 +1,368 @@
+// Package manifest reads the files of ixmage apply: YAML with the aliases and credentials
+// that a server should have. It reports every mistake with its line and column. Values are
+// checked by the API; this package knows only the names of the fields.
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"ixmage/alias/cli/spelling"
+	"ixmage/alias/client"
+)
+
+// Position is a place in a file; lines and columns count from 1.
+type Position struct {
+	File   string
+	Line   int
+	Column int
+}
+
+func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+
+// Problem is a mistake in a file.
+type Problem struct {
+	Position
+
+	Entry  string // the alias or credential, like "alias shop"; may be empty
+	Field  string // as the API names it; may be empty
+	Detail string
+}
+
+func (p Problem) String() string {
+	parts := []string{p.Position.String()}
+	for _, s := range []string{p.Entry, p.Field, p.Detail} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// Sort puts problems in the order of the files that were named, then of their lines.
+func Sort(problems []Problem, files []string) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(slices.Index(files, a.File)-slices.Index(files, b.File), a.Line-b.Line, a.Column-b.Column)
+	})
+}
+
+// Manifest is what files ask for, in their order.
+type Manifest struct {
+	Aliases     []*Entry
+	Credentials []*Entry
+}
+
+// Entry is an alias or a credential of a file.
+type Entry struct {
+	Kind string // alias or credential
+	Name string
+	// Fields are the fields of an alias that the file states, name and credential among
+	// them, as the API takes them.
+	Fields client.Object
+	// KeyFile is the file with the key pair of a credential; a relative path is below the
+	// folder of the manifest. Profile is that of an AWS credentials file, Expect what the
+	// key is meant to be.
+	KeyFile string
+	Profile string
+	Expect  string
+	// Own is true for the credential that an alias states as a key file. It has the name of
+	// the alias, whose Credential it is.
+	Own        bool
+	Credential *Entry
+
+	places map[string]Position // of fields; "" is the entry
+}
+
+func (e *Entry) String() string { return e.Kind + " " + e.Name }
+
+// Problem is a problem of a field, as the API names it, or of a whole entry.
+func (e *Entry) Problem(field, detail string) Problem {
+	p := Problem{Entry: e.String(), Field: field, Detail: detail}
+	for {
+		if at, ok := e.places[field]; ok {
+			p.Position = at
+			return p
+		}
+		field = field[:max(strings.LastIndexByte(field, '.'), 0)] // the member that holds it
+	}
+}
+
+// JSON is the entry as the API takes it.
+func (e *Entry) JSON() client.Value { return client.Make(e.Fields) }
+
+// Field returns the value of a field; ok is false if the file does not state it.
+func (e *Entry) Field(name string) (v client.Value, ok bool) {
+	for _, m := range e.Fields {
+		if m.Name == name {
+			return m.Value, true
+		}
+	}
+	return v, false
+}
+
+// Fields of an alias that a file may state.
+var aliasFields = []string{
+	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style", "credential", "canary", "enabled",
+	"ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error", "cache_control", "cors_origins", "cors_headers",
+	"fallback", "cache_min", "cache_max",
+}
+
+// Settable are the fields of an alias that a change may set, besides its credential.
+func Settable() []string {
+	return slices.DeleteFunc(slices.Clone(aliasFields), func(f string) bool { return f == "name" || f == "credential" })
+}
+
+// keptByServer are the fields that ixmage alias ls -o yaml prints and that a file cannot
+// set. They are ignored, so that apply takes that output.
+var keptByServer = []string{"state", "revision", "created_at", "updated_at"}
+
+var (
+	credentialFields = []string{"name", "key_file", "profile", "expect"}
+	keyFileFields    = []string{"key_file", "profile", "expect"}
+)
+
+// Parse reads one file; the caller looks for duplicates among all files. Relative key files are below the folder of file.
+func Parse(file string, data []byte) (*Manifest, []Problem) {
+	r := &reader{file: file, open: map[*yaml.Node]bool{}}
+	m := &Manifest{}
+	docs := r.documents(data)
+	if len(docs) == 0 && len(r.problems) == 0 {
+		r.problems = append(r.problems, Problem{
+			Position: Position{File: file, Line: 1, Column: 1},
+			Detail:   "the file is empty: it needs a list below aliases:, or aliases: [] for none",
+		})
+	}
+	for _, doc := range docs {
+		r.document(m, doc)
+	}
+	Sort(r.problems, []string{file})
+	return m, r.problems
+}
+
+// Duplicates reports names that appear more than once.
+func (m *Manifest) Duplicates() []Problem {
+	return append(duplicates(m.Aliases), duplicates(m.Credentials)...)
+}
+
+func duplicates(entries []*Entry) []Problem {
+	var problems []Problem
+	first := map[string]*Entry{}
+	for _, e := range entries {
+		if was, ok := first[e.Name]; ok {
+			problems = append(problems, e.Problem("name", fmt.Sprintf("appears more than once, first at %s", was.places["name"])))
+			continue
+		}
+		first[e.Name] = e
+	}
+	return problems
+}
+
+// document reads the root of a document.
+func (r *reader) document(m *Manifest, root *yaml.Node) {
+	members, ok := r.members(root, "the file must be a mapping with a list below aliases:")
+	if !ok {
+		return
+	}
+	found := false
+	for _, f := range members {
+		switch {
+		case f.key.Value == "aliases":
+			r.entries(f.value, "aliases", func(n *yaml.Node) { r.alias(m, n) })
+			found = true
+		case f.key.Value == "credentials":
+			r.entries(f.value, "credentials", func(n *yaml.Node) { r.credential(m, n) })
+			found = true
+		case strings.HasPrefix(f.key.Value, "x-"): // a place for anchors
+		case slices.Contains(aliasFields, f.key.Value):
+			r.problem(f.key, f.key.Value, "is a field of an alias: write the aliases as a list below aliases:")
+			found = true
+		default:
+			r.problem(f.key, cut(f.key.Value), "unknown field: a file has aliases:, credentials: and, for anchors, names that begin with x-")
+			found = true
+		}
+	}
+	if !found {
+		r.problem(root, "", "the document has neither aliases: nor credentials:")
+	}
+}
+
+// entries calls read with each element of a list of mappings.
+func (r *reader) entries(n *yaml.Node, name string, read func(*yaml.Node)) {
+	list := resolve(n)
+	if list.Kind != yaml.SequenceNode {
+		r.problem(n, name, "must be a list, each entry after a hyphen, or [] for none; not %s", kindOf(list))
+		return
+	}
+	for _, e := range list.Content {
+		read(e)
+	}
+}
+
+// alias reads an alias.
+func (r *reader) alias(m *Manifest, n *yaml.Node) {
+	e := &Entry{Kind: "alias", places: map[string]Position{"": r.position(n)}}
+	before := len(r.problems)
+	defer func() { r.about(before, e) }()
+	members, ok := r.members(n, "an alias must be a mapping of its fields")
+	if !ok {
+		return
+	}
+	r.name(e, members)
+	for _, f := range members {
+		name := f.key.Value
+		switch {
+		case slices.Contains(keptByServer, name):
+		case !slices.Contains(aliasFields, name):
+			r.unknown(f.key, secretHint(name), aliasFields)
+		case name == "name":
+			e.Fields = append(e.Fields, client.Member{Name: name, Value: client.Make(e.Name)})
+		case name == "credential" && resolve(f.value).Kind == yaml.MappingNode:
+			e.places[name] = r.position(f.value)
+			r.ownCredential(m, e, f.value)
+		default:
+			e.places[name] = r.position(f.value)
+			v := r.value(f.value, name, func(path string, n *yaml.Node) { e.places[path] = r.position(n) })
+			e.Fields = append(e.Fields, client.Member{Name: name, Value: v})
+		}
+	}
+	for _, name := range []string{"bucket", "credential"} {
+		if _, stated := e.places[name]; !stated {
+			r.problem(n, name, "is required%s", map[string]string{"credential": ", as " + credentialForms}[name])
+		}
+	}
+	if e.Name != "" {
+		m.Aliases = append(m.Aliases, e)
+	}
+}
+
+// credentialForms ends the message about a missing or invalid credential.
+const credentialForms = "one of: the name of a credential; key_file: FILE with the alias's own key pair; null for a public bucket"
+
+// ownCredential reads the credential of an alias as a key file: the credential has the
+// name of the alias.
+func (r *reader) ownCredential(m *Manifest, e *Entry, n *yaml.Node) {
+	c := &Entry{Kind: "credential", Name: e.Name, Own: true, places: map[string]Position{"": r.position(n), "name": r.position(n)}}
+	members, _ := r.members(n, "")
+	r.keyFile(c, members, keyFileFields)
+	if _, stated := c.places["key_file"]; !stated {
+		r.problem(n, "credential", "must be %s", credentialForms)
+	}
+	if e.Name != "" {
+		m.Credentials = append(m.Credentials, c)
+		e.Credential = c
+		e.Fields = append(e.Fields, client.Member{Name: "credential", Value: client.Make(e.Name)})
+	}
+}
+
+// credential reads an entry below credentials:.
+func (r *reader) credential(m *Manifest, n *yaml.Node) {
+	e := &Entry{Kind: "credential", places: map[string]Position{"": r.position(n)}}
+	before := len(r.problems)
+	defer func() { r.about(before, e) }()
+	members, ok := r.members(n, "a credential must be a mapping of its fields")
+	if !ok {
+		return
+	}
+	r.name(e, members)
+	r.keyFile(e, members, credentialFields)
+	if _, stated := e.places["key_file"]; !stated {
+		r.problem(n, "key_file", "is required: the file with the key pair")
+	}
+	if e.Name != "" {
+		m.Credentials = append(m.Credentials, e)
+	}
+}
+
+// keyFile reads the fields of a key pair.
+func (r *reader) keyFile(e *Entry, members []entry, known []string) {
+	for _, f := range members {
+		name := f.key.Value
+		switch {
+		case !slices.Contains(known, name):
+			r.unknown(f.key, secretHint(name), known)
+			continue
+		case name == "name":
+			continue
+		}
+		e.places[name] = r.position(f.value)
+		text, ok := r.text(f.value, name)
+		switch {
+		case !ok:
+		case name == "expect":
+			e.Expect = text
+		case name == "profile":
+			e.Profile = text
+		case text == "":
+			r.problem(f.value, name, "must be the path of a file")
+		case filepath.IsAbs(text):
+			e.KeyFile = text
+		default:
+			e.KeyFile = filepath.Join(filepath.Dir(r.file), text)
+		}
+	}
+}
+
+// name reads the name of an entry. It stays empty if it cannot be read, with a problem.
+func (r *reader) name(e *Entry, members []entry) {
+	for _, f := range members {
+		if f.key.Value != "name" {
+			continue
+		}
+		e.places["name"] = r.position(f.value)
+		text, ok := r.text(f.value, "name")
+		if ok && text == "" {
+			r.problem(f.value, "name", "must not be empty")
+		}
+		e.Name = text
+		return
+	}
+	r.problems = append(r.problems, Problem{Position: e.places[""], Field: "name", Detail: "is required"})
+}
+
+// text reads a value that must be a text.
+func (r *reader) text(n *yaml.Node, name string) (string, bool) {
+	v := resolve(n)
+	if v.Kind != yaml.ScalarNode || kindOf(v) != "a text" {
+		quote := ""
+		if v.Kind == yaml.ScalarNode && kindOf(v) != "nothing" {
+			quote = ": put it in quotes"
+		}
+		r.problem(n, name, "must be a text, not %s%s", kindOf(v), quote)
+		return "", false
+	}
+	return v.Value, true
+}
+
+// about adds an entry to the problems that were found since before.
+func (r *reader) about(before int, e *Entry) {
+	if e.Name == "" {
+		return
+	}
+	for i := range r.problems[before:] {
+		r.problems[before+i].Entry = e.String()
+	}
+}
+
+// unknown reports a field with the known one that it resembles.
+func (r *reader) unknown(key *yaml.Node, hint string, known []string) {
+	if hint == "" {
+		hint = "unknown field"
+		if near := spelling.Closest(key.Value, known); near != "" {
+			hint += fmt.Sprintf("; did you mean %s?", near)
+		}
+	}
+	r.problem(key, cut(key.Value), "%s", hint)
+}
+
+// secretHint is the answer to a key pair in the file.
+func secretHint(field string) string {
+	if strings.Contains(field, "secret") || strings.Contains(field, "access_key") {
+		return "a key pair does not belong in this file: keep it in a file of its own, and name that as key_file"
+	}
+	return ""
+}
