@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -40,6 +42,9 @@ func (c *publicClient) Picture(ctx context.Context, urlPath string) (*admin.Publ
 	}
 	resp, err := c.http.Do(req) //nolint:bodyclose // the caller closes it
 	if err != nil {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err // without the path, which is not logged
+		}
 		return nil, err
 	}
 	answer := &admin.PublicAnswer{

@@ -83,8 +83,7 @@ func publicPath(name alias.Name, key string) string {
 func (h pictures) show(ctx context.Context, x *exchange, path string) error {
 	answer, err := h.reader.Picture(ctx, path)
 	if err != nil {
-		return fmt.Errorf("%w: %w", failf(errNoPicture, "the public listener does not answer; "+
-			"the log of the server has the cause under this request_id"), err)
+		return fmt.Errorf("%w: request to the public listener: %w", errNotReady, err)
 	}
 	defer answer.Body.Close()
 	switch {

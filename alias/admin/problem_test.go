@@ -60,7 +60,7 @@ var answers = map[string]struct {
 	"ErrNotDurable":     {ErrNotDurable, 503, "not-durable"},
 	"errExpect":         {errExpect, 417, "expect"},
 	"errHost":           {errHost, 421, "host"},
-	"errNoPicture":      {errNoPicture, 502, "no-picture"},
+	"errNoPicture":      {errNoPicture, 404, "no-picture"},
 	"errPictureSize":    {errPictureSize, 413, "picture-size"},
 	"errStreams":        {errStreams, 503, "overloaded"},
 	"errNotReady":       {errNotReady, 503, "not-ready"},

@@ -213,7 +213,7 @@ func (s *Server) finish(h http.Header, rec *record, status int) {
 func levelOf(rec *record, status int) slog.Level {
 	switch {
 	case rec.code == "unauthorized", rec.code == "wrong-tokens",
-		status >= http.StatusInternalServerError && rec.code != "not-ready" && rec.code != "no-picture" && rec.code != "http-version":
+		status >= http.StatusInternalServerError && rec.code != "not-ready" && rec.code != "http-version":
 		return slog.LevelWarn
 	case rec.method == http.MethodGet, rec.method == http.MethodHead, rec.method == "":
 		return slog.LevelDebug
