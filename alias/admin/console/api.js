@@ -22,10 +22,10 @@ export function onSignedOut(run) { signedOut = run; }
 
 // url makes the address of a call. Values of query that are null, undefined or '' are
 // left out; parts of the path are encoded by the caller, with path`…`.
-export function url(path, query = {}) {
+export function url(at, query = {}) {
   const q = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value != null && value !== '') q.set(name, value);
-  return base + path + (q.size ? `?${q}` : '');
+  return base + at + (q.size ? `?${q}` : '');
 }
 
 // path`/aliases/${name}` encodes each value as one segment.
@@ -33,19 +33,19 @@ export const path = (texts, ...values) => texts.reduce((all, text, i) => all + e
 
 // call sends a request and returns {data, etag, status, location}. It throws a Problem.
 // match is the ETag for If-Match, wait the seconds for Prefer.
-export async function call(method, path, { body, query, match, wait, signal } = {}) {
+export async function call(method, at, { body, query, match, wait, signal } = {}) {
   const headers = { Accept: 'application/json' };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (match) headers['If-Match'] = match;
   if (wait) headers.Prefer = `wait=${wait}`;
-  const { answer, blob } = await send(method, path, { query, signal, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const { answer, blob } = await send(method, at, { query, signal, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   return { data: await json(answer, blob), etag: answer.headers.get('ETag'), status: answer.status, location: answer.headers.get('Location') };
 }
 
 // picture reads a picture as a data: address, the only one besides the own files that the
 // policy of the page allows.
-export async function picture(path, { query, signal } = {}) {
-  const { blob } = await send('GET', path, { query, signal });
+export async function picture(at, { query, signal } = {}) {
+  const { blob } = await send('GET', at, { query, signal });
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
@@ -55,10 +55,10 @@ export async function picture(path, { query, signal } = {}) {
 }
 
 // send returns a good answer with its body, and throws a Problem for every other.
-async function send(method, path, { query, signal, headers, body }) {
+async function send(method, at, { query, signal, headers, body }) {
   let answer, blob;
   try {
-    answer = await fetch(url(path, query), {
+    answer = await fetch(url(at, query), {
       method, signal, body, headers: { 'X-Ixmage-Console': '1', ...headers }, credentials: 'same-origin', cache: 'no-store', redirect: 'error',
     });
     blob = await answer.blob();
@@ -71,7 +71,7 @@ async function send(method, path, { query, signal, headers, body }) {
   }
   if (answer.ok) return { answer, blob };
   const problem = new Problem(answer.status, (await json(answer, blob)) ?? {}, Number(answer.headers.get('Retry-After')) || 0);
-  if (problem.status === 401 && path !== '/session') signedOut(problem);
+  if (problem.status === 401 && at !== '/session') signedOut(problem);
   throw problem;
 }
 
@@ -84,13 +84,13 @@ async function json(answer, blob) {
 }
 
 // get returns the body of a GET.
-export const get = async (path, query, signal) => (await call('GET', path, { query, signal })).data;
+export const get = async (at, query, signal) => (await call('GET', at, { query, signal })).data;
 
 // pages yields the lists of a paged call: member is the list in the answer, name the
 // member of an element that after takes.
-export async function* pages(path, member, { name = 'name', limit = 1000, query = {}, signal } = {}) {
+export async function* pages(at, member, { name = 'name', limit = 1000, query = {}, signal } = {}) {
   for (let after = ''; ;) {
-    const list = (await get(path, { ...query, limit, after }, signal))[member];
+    const list = (await get(at, { ...query, limit, after }, signal))[member];
     if (list.length) yield list;
     if (list.length < limit) return;
     after = list.at(-1)[name];
@@ -99,8 +99,8 @@ export async function* pages(path, member, { name = 'name', limit = 1000, query 
 
 // events follows a stream of server-sent events named name until the server ends it or
 // the returned function is called. done gets true if the stream broke.
-export function events(path, name, receive, done = () => {}) {
-  const source = new EventSource(base + path);
+export function events(at, name, receive, done = () => {}) {
+  const source = new EventSource(base + at);
   source.addEventListener(name, (e) => receive(JSON.parse(e.data)));
   source.onerror = () => {
     const broken = source.readyState === EventSource.CLOSED;

@@ -392,6 +392,22 @@ export const Grid = ({ label, head, rows, empty = 'Nothing here yet.' }) => (row
 
 const pictures = new Map(); // the newest small pictures, by address
 
+// inTurn runs at most 3 tasks at a time: a browser has 6 connections to a server, and slow
+// pictures must not take them all.
+let running = 0;
+const waiting = [];
+
+async function inTurn(task) {
+  if (running >= 3) await new Promise((go) => waiting.push(go));
+  running++;
+  try {
+    return await task();
+  } finally {
+    running--;
+    waiting.shift()?.();
+  }
+}
+
 // Picture shows the picture at an address of the API, or why there is none. The bytes come
 // by fetch, which gives the API's reason, and not by the address of an img.
 export function Picture({ path, query, alt, small, onProblem }) {
@@ -404,7 +420,8 @@ export function Picture({ path, query, alt, small, onProblem }) {
     const stop = new AbortController();
     const timer = setTimeout(async () => {
       try {
-        const source = await picture(path, { query, signal: stop.signal });
+        const read = () => (stop.signal.aborted ? null : picture(path, { query, signal: stop.signal }));
+        const source = await (small ? inTurn(read) : read());
         if (stop.signal.aborted) return;
         setState({ source });
         if (small && source.length < 300000) pictures.set(at, source);

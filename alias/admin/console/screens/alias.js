@@ -86,15 +86,16 @@ const explain = (name, key) => link(['explain'], { path: `/${name}/${key.split('
 
 const ranges = {
   day: ['Last day', 'hour', 24, hour],
-  week: ['Last 7 days', 'hour', 168, hour],
+  days: ['Last 3 days', 'hour', 72, hour],
   month: ['Last 30 days', 'day', 30, day],
+  quarter: ['Last 90 days', 'day', 90, day],
 };
 
 function Usage({ name }) {
   const [range, setRange] = useState('day');
   const [unit, setUnit] = useState('requests');
   const [title, by, n, size] = ranges[range];
-  const usage = useLoad((signal) => get(path`/aliases/${name}/usage`, { by }, signal), [name, by]);
+  const usage = useLoad((signal) => get(path`/aliases/${name}/usage`, { by, last: n }, signal), [name, range]);
   const pick = (label, value, set, options) => html`<label class="pick">${label} <select value=${value} onChange=${(e) => set(e.target.value)}>${
     options.map(([v, t]) => html`<option value=${v} selected=${v === value}>${t}</option>`)}</select></label>`;
   return html`<${Card} title="Usage" actions=${html`${pick('Time', range, setRange, Object.entries(ranges).map(([v, [t]]) => [v, t]))}

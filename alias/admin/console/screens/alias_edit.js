@@ -28,22 +28,22 @@ function Edit({ answer: { data: a, etag }, list, reload }) {
       await call('PATCH', path`/aliases/${a.name}`, { body: nest(edits), match: (conflict ?? { etag }).etag });
     } catch (err) {
       if (err.status !== 412) throw err;
-      setConflict(await call('GET', path`/aliases/${a.name}`));
+      setConflict({ ...(await call('GET', path`/aliases/${a.name}`)), mine: edits });
       return undefined;
     }
     toast(`${a.name} changed`);
     return back();
   };
   return html`<${Card}>
-    ${conflict && html`<${Conflict} before=${before} now=${conflict.data} onReload=${reload} />`}
+    ${conflict && html`<${Conflict} before=${before} mine=${conflict.mine} now=${conflict.data} onReload=${reload} />`}
     <${Form} fields=${fields(list)} initial=${before} role="alias" onSubmit=${submit} onCancel=${back} submit=${conflict ? 'Save my changes' : 'Save'} /><//>`;
 }
 
-function Conflict({ before, now, onReload }) {
+function Conflict({ before, mine, now, onReload }) {
   const theirs = Object.entries(changed(before, valuesOf(now)));
   return html`<div class="box warn" role="alert" tabindex="-1">
     <p><strong>Somebody else has changed this alias since you opened it.</strong> It has revision ${now.revision} now; nothing of yours is saved.</p>
-    <ul>${theirs.map(([name, v]) => html`<li>${label(name)}: ${show(before[name])} → ${show(v)}</li>`)}
+    <ul>${theirs.map(([name, v]) => html`<li>${label(name)}: ${show(before[name])} → ${show(v)}${name in mine && ` (yours: ${show(mine[name])})`}</li>`)}
       ${theirs.length === 0 && html`<li>Its fields are the same as before.</li>`}</ul>
     <p>Save my changes writes the fields that you changed and leaves the others as they are now.</p>
     <button type="button" class="button" onClick=${onReload}>Drop mine and load the current alias</button></div>`;

@@ -69,8 +69,8 @@ function useUsage(all) {
 async function usageOf(rows, all) {
   const from = Math.min(...rows.map((r) => r.index));
   const limit = Math.max(...rows.map((r) => r.index)) - from + 1;
-  if (limit <= 2 * rows.length + 20) return (await get('/usage', { by: 'hour', after: all[from - 1]?.name, limit })).usage;
-  const list = await Promise.allSettled(rows.map((r) => get(path`/aliases/${r.name}/usage`, { by: 'hour' })));
+  if (limit <= 2 * rows.length + 20) return (await get('/usage', { by: 'hour', last: shownHours, after: all[from - 1]?.name, limit })).usage;
+  const list = await Promise.allSettled(rows.map((r) => get(path`/aliases/${r.name}/usage`, { by: 'hour', last: shownHours })));
   return list.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : []));
 }
 
