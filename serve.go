@@ -100,6 +100,10 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	if err != nil {
 		return err
 	}
+	tokens, err := alias.OpenTokens(ctx, store)
+	if err != nil {
+		return err
+	}
 	accounts := aliasAccounts{usage.New(usage.Config{Store: store, Every: s.UsageFlush, Log: log}), registry.Lookup}
 	stopAccounts := runAccounts(ctx, accounts.Accounts)
 	defer end.finish("usage", end.store, stopAccounts) // after the last count and before the store is closed
@@ -129,7 +133,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	exposeGauges(m, registry, memory)
 	changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.observe()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
-		Registry: registry, Token: token, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
+		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Hosts: s.AdminHost,
 		CacheReader: cacheReader{registry, memory, m},
 	})
@@ -141,6 +145,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		end: end, draining: func() { serving.Store(false) },
 		background: map[string]func(context.Context) error{
 			"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
+			"admin tokens": func(ctx context.Context) error { return tokens.Run(ctx, log) },
 		},
 	})
 }

@@ -44,7 +44,13 @@ func (h aliases) list(ctx context.Context, c *call[none]) (reply[aliasesJSON], e
 	if err != nil {
 		return reply[aliasesJSON]{}, err
 	}
-	list, err := h.registry.Aliases(ctx, p.after, p.limit)
+	list, err := seen(p.limit, func(last **alias.Alias, limit int) ([]*alias.Alias, error) {
+		after := p.after
+		if last != nil {
+			after = (*last).Name
+		}
+		return h.registry.Aliases(ctx, after, limit)
+	}, func(a *alias.Alias) (bool, error) { return c.access.alias(c.principal, a), nil })
 	if err != nil {
 		return reply[aliasesJSON]{}, err
 	}
@@ -62,6 +68,11 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	a := alias.New()
 	c.in.apply(a)
 	c.rec.about("alias", a.Name)
+	if err := c.access.place(ctx, c.principal, place{
+		bucket: a.Bucket, endpoint: a.Endpoint, credential: c.in.ref.Name, policy: c.in.ref.Expect,
+	}); err != nil {
+		return reply[aliasJSON]{}, err
+	}
 	made, err := h.registry.CreateAlias(ctx, a, c.in.ref)
 	if err != nil {
 		return reply[aliasJSON]{}, err
@@ -108,9 +119,17 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 		return reply[aliasJSON]{}, err
 	}
 	a, err := h.registry.UpdateAlias(ctx, c.name, revision, func(a *alias.Alias, ref *alias.CredentialRef) error {
+		was := a.Location
 		c.in.apply(a)
 		*ref = c.in.ref
-		return nil
+		to := place{bucket: a.Bucket, credential: ref.Name}
+		if a.Endpoint != was.Endpoint {
+			to.endpoint = a.Endpoint
+		}
+		if !c.principal.within(was.Bucket) { // it was moved there since the call was accepted
+			return alias.ErrNotFound
+		}
+		return c.access.place(ctx, c.principal, to)
 	})
 	if err != nil {
 		return reply[aliasJSON]{}, err

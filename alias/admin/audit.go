@@ -53,7 +53,15 @@ func (h audit) list(ctx context.Context, c *call[none]) (reply[auditJSON], error
 	if len(problems) > 0 {
 		return reply[auditJSON]{}, invalid(problems)
 	}
-	list, err := h.registry.History().Audit(ctx, before, limit)
+	list, err := seen(limit, func(last **alias.AuditEntry, limit int) ([]*alias.AuditEntry, error) {
+		from := before
+		if last != nil {
+			from = (*last).ID
+		}
+		return h.registry.History().Audit(ctx, from, limit)
+	}, func(e *alias.AuditEntry) (bool, error) {
+		return c.access.event(ctx, c.principal, e.Actor, e.Alias, e.Credential)
+	})
 	if err != nil {
 		return reply[auditJSON]{}, err
 	}

@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
@@ -16,18 +14,24 @@ import (
 
 // admit checks host, token and origin of a request. It runs before routing, so that a
 // client without the token does not learn which paths exist.
-func (s *Server) admit(r *http.Request) error {
+func (s *Server) admit(x *exchange, r *http.Request) error {
 	api := isAPI(r.URL.Path)
 	switch {
 	case !s.hosts.allow(r.Host):
 		return errHost
-	case api && s.bearer != nil && !s.bearer.allows(r.Header["Authorization"]):
-		return s.refuseToken(r)
-	case api, r.URL.Path == metricsPath:
-		return checkOrigin(r)
+	case !api && r.URL.Path != metricsPath:
+		return nil
+	case api && s.bearers != nil && !isSignIn(r):
+		var err error
+		if x.principal, err = s.authenticate(r); err != nil {
+			return err
+		}
 	}
-	return nil
+	return checkOrigin(r)
 }
+
+// isSignIn reports whether r is the one call of the API that needs no token in its headers.
+func isSignIn(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path == sessionPath }
 
 func isAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, "/api/") }
 
@@ -75,29 +79,36 @@ func isLoopback(addr net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// bearer holds the digest of the admin token, not the token.
-type bearer struct {
-	digest [sha256.Size]byte
-	set    bool
+// authenticate returns the holder of the token or of the session's cookie of a request. A
+// token wins over a cookie.
+func (s *Server) authenticate(r *http.Request) (*principal, error) {
+	lines := r.Header["Authorization"]
+	if cookie := cookieOf(r); len(lines) == 0 && cookie != "" {
+		return s.resume(r, cookie)
+	}
+	if text, ok := bearerOf(lines); ok {
+		p, err := s.bearers.holder(alias.DigestOf(text), r.RemoteAddr)
+		if err == nil {
+			return p, nil
+		}
+		return nil, s.refuseToken(r, err)
+	}
+	return nil, s.refuseToken(r, errUnauthorized)
 }
 
-func newBearer(token alias.Secret) *bearer {
-	return &bearer{digest: sha256.Sum256([]byte(token.Reveal())), set: !token.IsZero()}
-}
-
-// allows reports whether a request has exactly one Authorization header and it has the
-// token. The digests have one length and are compared in constant time, so that timing
-// reveals neither the length nor a prefix of the token.
-func (b *bearer) allows(lines []string) bool {
-	if !b.set || len(lines) != 1 {
-		return false
+// resume returns the holder of the token that a session was begun with.
+func (s *Server) resume(r *http.Request, cookie string) (*principal, error) {
+	if err := checkCookie(r); err != nil {
+		return nil, err
 	}
-	scheme, token, ok := strings.Cut(lines[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return false
+	digest, ok := s.bearers.sessions.use(cookie)
+	if ok {
+		if p, err := s.bearers.holder(digest, r.RemoteAddr); err == nil {
+			return p, nil
+		}
+		s.bearers.sessions.end(cookie) // its token was deleted, or has expired
 	}
-	digest := sha256.Sum256([]byte(strings.TrimLeft(token, " ")))
-	return subtle.ConstantTimeCompare(digest[:], b.digest[:]) == 1
+	return nil, failf(errUnauthorized, "the session has ended: sign in again")
 }
 
 // checkOrigin refuses a request by a web page of another origin. Such a page has

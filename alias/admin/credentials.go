@@ -53,7 +53,13 @@ func (h credentials) list(ctx context.Context, c *call[none]) (reply[credentials
 	if err != nil {
 		return reply[credentialsJSON]{}, err
 	}
-	list, err := h.registry.Credentials(ctx, p.after, p.limit)
+	list, err := seen(p.limit, func(last **alias.Credential, limit int) ([]*alias.Credential, error) {
+		after := p.after
+		if last != nil {
+			after = (*last).Name
+		}
+		return h.registry.Credentials(ctx, after, limit)
+	}, func(v *alias.Credential) (bool, error) { return c.access.credential(ctx, c.principal, v) })
 	if err != nil {
 		return reply[credentialsJSON]{}, err
 	}
@@ -137,7 +143,15 @@ func (h credentials) remove(ctx context.Context, c *call[none]) (reply[operation
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}
-	if _, ok := found.Provisioned(); !ok {
+	_, provisioned := found.Provisioned()
+	role := alias.RoleAlias
+	if provisioned {
+		role = alias.RoleProvision
+	}
+	if err := c.principal.check([]alias.TokenRole{role}, false); err != nil {
+		return reply[operationJSON]{}, err
+	}
+	if !provisioned {
 		return reply[operationJSON]{status: http.StatusNoContent}, h.registry.DeleteCredential(ctx, c.name, revision)
 	}
 	if h.provisioner == nil {

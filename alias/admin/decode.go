@@ -333,6 +333,19 @@ func into[T any](dst *T, parse func(json.RawMessage) (T, string), only ...string
 	}, []form{formOf[T](only...)}, presetOf(*dst)}
 }
 
+// orNull makes a reader that changes nothing for null.
+func orNull(r reader) reader {
+	decode := r.decode
+	r.decode = func(path string, raw json.RawMessage) []alias.Problem {
+		if typeOf(raw) == "null" {
+			return nil
+		}
+		return decode(path, raw)
+	}
+	r.forms = append(r.forms, form{})
+	return r
+}
+
 // presetOf returns a value as the API shows it; nil for one that it does not show.
 func presetOf(v any) any {
 	switch v := v.(type) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -36,6 +35,8 @@ type endpoint[In, Out any] struct {
 	// roles are those of which a token needs one, besides alias.RoleAdmin. anyToken allows
 	// every token.
 	roles []alias.TokenRole
+	// public allows a request without a token.
+	public bool
 	// allBuckets refuses a token with bucket patterns.
 	allBuckets bool
 	// resource is the kind of resource that {name}, {id} or {user} in the path names,
@@ -70,14 +71,15 @@ type endpoint[In, Out any] struct {
 // call is a request as an endpoint sees it: checked and decoded.
 type call[In any] struct {
 	client
-	name   alias.Name // from the path; empty where it has none
-	id     string     // from the path; of a resource whose name is not an alias.Name
-	query  url.Values
-	match  ifMatch
-	host   string      // of the request, with its port
-	header http.Header // of the request
-	actor  string      // for the audit
-	in     In
+	principal *principal    // nil for a public call
+	access    access        // what the principal sees
+	request   *http.Request // for its connection and its cookie
+	name      alias.Name    // from the path; empty where it has none
+	id        string        // from the path; of a resource whose name is not an alias.Name
+	query     url.Values
+	match     ifMatch
+	actor     string // of the principal, for the audit
+	in        In
 }
 
 // client is the client that waits for the answer to a call.
@@ -97,6 +99,7 @@ type reply[Out any] struct {
 	revision int64  // becomes the ETag; 0: none
 	tag      string // the ETag, if it is not a revision
 	applied  string // the preference that was honoured; empty: none
+	cookie   *http.Cookie
 	body     Out
 	// write sends the answer in place of send: one that is no JSON. Optional.
 	write func(*exchange) error
@@ -112,7 +115,7 @@ type parameter struct{ name, detail string }
 type description struct {
 	method, path, summary string
 	roles                 []alias.TokenRole
-	allBuckets            bool
+	public, allBuckets    bool
 	resource              string
 	query                 []parameter
 	fields                []field // of the body; nil: none
@@ -128,7 +131,7 @@ type description struct {
 
 func (e endpoint[In, Out]) describeCall() description {
 	d := description{
-		method: e.method, path: e.path, summary: e.summary, roles: e.roles, allBuckets: e.allBuckets,
+		method: e.method, path: e.path, summary: e.summary, roles: e.roles, public: e.public, allBuckets: e.allBuckets,
 		resource: e.resource, query: e.query, bodyOptional: e.bodyOptional, statuses: e.statuses,
 		media: cmp.Or(e.media, mediaJSON), out: reflect.TypeFor[Out](),
 		conditional: e.conditional, fails: e.fails, example: e.example,
@@ -183,12 +186,17 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	return send(x, out)
 }
 
-// accept decodes and validates a request.
+// accept decodes and validates a request. Of a resource that the principal does not see it
+// says what it says of one that does not exist.
 func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Request) (*call[In], error) {
-	peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 	in := &call[In]{
-		client: client{ctx: r.Context(), wait: parsePrefer(r.Header["Prefer"]), rec: x.rec}, host: r.Host, header: r.Header,
-		actor: "admin@" + peer,
+		client:    client{ctx: r.Context(), wait: parsePrefer(r.Header["Prefer"]), rec: x.rec},
+		principal: x.principal, access: x.server.access, request: r, actor: x.rec.actor,
+	}
+	if !e.public {
+		if err := x.principal.check(e.roles, e.allBuckets); err != nil {
+			return nil, err
+		}
 	}
 	var err error
 	if in.name, err = e.nameIn(r); err != nil {
@@ -198,6 +206,11 @@ func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Requ
 		return nil, err
 	}
 	x.rec.about(e.resource, alias.Name(in.target()))
+	if !e.public {
+		if ok, err := in.access.target(ctx, in.principal, e.resource, in.target()); err != nil || !ok {
+			return nil, cmp.Or(err, error(e.notFound(in.target())))
+		}
+	}
 	if in.query, err = parseQuery(r.URL.RawQuery, e.query); err != nil {
 		return nil, err
 	}
@@ -393,6 +406,9 @@ func send[Out any](x *exchange, r reply[Out]) error {
 	}
 	if r.tag != "" {
 		h.Set("ETag", r.tag)
+	}
+	if r.cookie != nil {
+		h.Set("Set-Cookie", r.cookie.String())
 	}
 	if r.applied != "" {
 		h.Set("Preference-Applied", r.applied)

@@ -107,9 +107,13 @@ func newTestServerIn(t *testing.T, dir string, edit ...func(*Config)) (*Server, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokens, err := alias.OpenTokens(ctx, store)
+	if err != nil {
+		t.Fatal(err)
+	}
 	logs := &logBuffer{}
 	cfg := Config{
-		Registry: registry, Token: alias.NewSecret(testToken),
+		Registry: registry, Tokens: tokens, Token: alias.NewSecret(testToken),
 		Log: slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range edit {

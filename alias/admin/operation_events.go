@@ -43,7 +43,7 @@ func (h events) follow(ctx context.Context, c *call[none]) (reply[operationJSON]
 	if err != nil {
 		return reply[operationJSON]{}, err
 	}
-	seen, _ := strconv.ParseInt(c.header.Get("Last-Event-ID"), 10, 64)
+	seen, _ := strconv.ParseInt(c.request.Header.Get("Last-Event-ID"), 10, 64)
 	if o.Finished() && o.Revision == seen {
 		return reply[operationJSON]{status: http.StatusNoContent}, nil
 	}

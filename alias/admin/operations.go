@@ -55,7 +55,14 @@ func (h operations) list(ctx context.Context, c *call[none]) (reply[operationsJS
 	if len(problems) > 0 {
 		return reply[operationsJSON]{}, invalid(problems)
 	}
-	list, err := h.registry.History().Operations(ctx, f)
+	list, err := seen(f.Limit, func(last **alias.Operation, limit int) ([]*alias.Operation, error) {
+		from := f
+		from.Limit = limit
+		if last != nil {
+			from.Before = (*last).ID
+		}
+		return h.registry.History().Operations(ctx, from)
+	}, func(o *alias.Operation) (bool, error) { return c.access.operation(ctx, c.principal, o) })
 	if err != nil {
 		return reply[operationsJSON]{}, err
 	}

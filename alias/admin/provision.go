@@ -80,7 +80,9 @@ func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[
 	if h.provisioner == nil {
 		return reply[operationJSON]{}, switchedOff()
 	}
-	aboutRequest(c)
+	if err := admitRequest(ctx, c); err != nil {
+		return reply[operationJSON]{}, err
+	}
 	o, err := h.provisioner.Provision(ctx, c.actor, c.in)
 	if err != nil {
 		return reply[operationJSON]{}, err
@@ -92,7 +94,9 @@ func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[pl
 	if h.provisioner == nil {
 		return reply[planJSON]{}, switchedOff()
 	}
-	aboutRequest(c)
+	if err := admitRequest(ctx, c); err != nil {
+		return reply[planJSON]{}, err
+	}
 	p, err := h.provisioner.Plan(ctx, c.in)
 	if err != nil {
 		return reply[planJSON]{}, err
@@ -100,12 +104,19 @@ func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[pl
 	return reply[planJSON]{body: showPlan(c.in.Alias, p)}, nil
 }
 
-// aboutRequest notes the alias of a request for the log, if the name is valid:
-// arbitrary text of a client is not logged.
-func aboutRequest(c *call[policy.Request]) {
+// admitRequest returns an error unless the principal may make this alias. It notes the alias
+// for the log, if the name is valid: arbitrary text of a client is not logged.
+func admitRequest(ctx context.Context, c *call[policy.Request]) error {
 	if _, err := alias.ParseName(string(c.in.Alias)); err == nil {
 		c.rec.about("alias", c.in.Alias)
 	}
+	if route, ok := c.access.registry.Lookup(string(c.in.Alias)); ok && !c.access.alias(c.principal, route.Alias) {
+		return failf(alias.ErrExists, "the alias %s exists, in a bucket that the token %s is not for",
+			c.in.Alias, c.principal.Name)
+	}
+	return c.access.place(ctx, c.principal, place{
+		bucket: c.in.Bucket, endpoint: c.in.Endpoint, credential: c.in.Credential, policy: c.in.Policy,
+	})
 }
 
 // check validates a request of which some fields could not be read. Provision and

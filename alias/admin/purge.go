@@ -155,7 +155,7 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 // request looks up the alias in memory: a purge works while the database is down.
 func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	route, ok := h.registry.Lookup(string(c.in.alias))
-	if !ok {
+	if !ok || !c.access.alias(c.principal, route.Alias) {
 		return PurgeRequest{}, endpoint[none, none]{resource: "alias"}.notFound(string(c.in.alias))
 	}
 	c.rec.about("alias", route.Alias.Name)

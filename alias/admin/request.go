@@ -27,6 +27,7 @@ type record struct {
 	name     alias.Name
 	code     string // of the problem, if there is one
 	err      error  // the cause of an answer of 500 or above
+	actor    string // of the token, if it has one
 	admitted bool   // it had the token, if its path needs one
 	start    time.Time
 }
@@ -55,11 +56,12 @@ func newRecord(method string) *record {
 // exchange is a request whose body has been read, and its answer.
 type exchange struct {
 	http.ResponseWriter
-	server *Server
-	rec    *record
-	conn   *conn
-	body   []byte
-	begun  bool // parts of the answer were sent
+	server    *Server
+	rec       *record
+	conn      *conn
+	body      []byte
+	begun     bool       // parts of the answer were sent
+	principal *principal // nil before it is admitted, and where no token is needed
 }
 
 // send sends the headers and a whole body. It writes the log line before the first
@@ -135,11 +137,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// ServeMux compares unescaped paths, in which %61pi is api. With the raw path as
 	// Path it compares the bytes that the client sent.
 	r.URL = &url.URL{Path: rawPath(r.URL), RawQuery: r.URL.RawQuery}
-	if err := s.admit(r); err != nil {
+	if err := s.admit(x, r); err != nil {
 		x.fail(err)
 		return
 	}
-	x.rec.admitted = isAPI(r.URL.Path)
+	if x.principal != nil {
+		x.rec.admitted, x.rec.actor = true, x.principal.actor()
+	}
 	s.routes.serve(x, r)
 }
 
@@ -196,6 +200,9 @@ func (s *Server) finish(h http.Header, rec *record, status int) {
 	}
 	if rec.name != "" {
 		attrs = append(attrs, slog.String(rec.resource, string(rec.name)))
+	}
+	if rec.actor != "" {
+		attrs = append(attrs, slog.String("actor", rec.actor))
 	}
 	if rec.code != "" {
 		attrs = append(attrs, slog.String("problem", rec.code))

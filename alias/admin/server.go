@@ -35,8 +35,11 @@ const (
 // Config is the configuration of the admin API.
 type Config struct {
 	Registry *alias.Registry
-	// Token is required by every call under /api/. The zero value allows no call.
+	// Token is the token of the configuration, which allows every call under /api/. The zero
+	// value allows none.
 	Token alias.Secret
+	// Tokens are the named ones. With nil there are none, and their calls are absent.
+	Tokens *alias.Tokens
 	// Provisioner implements the calls on IAM. With nil they answer 403.
 	Provisioner Provisioner
 	// Purger and Explainer implement the calls on the cache. With nil they answer 501.
@@ -60,12 +63,13 @@ type Config struct {
 // Server is an HTTP server for one listener. Its methods are safe for concurrent use,
 // except Serve, which is called once.
 type Server struct {
-	http   http.Server
-	routes *routes
-	hosts  hosts
-	bearer *bearer // nil: this listener has no API
-	wrong  *wrongTokens
-	log    *slog.Logger
+	http    http.Server
+	routes  *routes
+	hosts   hosts
+	bearers *bearers // nil: this listener has no API
+	access  access
+	wrong   *wrongTokens
+	log     *slog.Logger
 	// refusals counts the log lines of requests that were refused before their call.
 	refusals *refusalLog
 
@@ -78,9 +82,13 @@ type Server struct {
 // New makes the server of the admin listener.
 func New(cfg Config) *Server {
 	s := newServer(cfg.Log, cfg.Hosts)
-	s.bearer = newBearer(cfg.Token)
+	s.bearers, s.access = newBearers(cfg.Token, cfg.Tokens), access{cfg.Registry}
 	ops := operations{
 		registry: cfg.Registry, provisioner: cfg.Provisioner, closing: s.closing, held: make(chan struct{}, maxHeld),
+	}
+	signIns{s}.mount(s.routes)
+	if cfg.Tokens != nil {
+		tokens{cfg.Tokens}.mount(s.routes)
 	}
 	aliases{cfg.Registry}.mount(s.routes)
 	credentials{ops}.mount(s.routes)

@@ -85,11 +85,11 @@ func clientOf(peer string) netip.Prefix {
 	return netip.PrefixFrom(addr, bits).Masked()
 }
 
-// refuseToken returns the error for a request without the right token. A request
-// without any token is no guess and is not counted.
-func (s *Server) refuseToken(r *http.Request) error {
-	if len(r.Header["Authorization"]) == 0 {
-		return errUnauthorized
+// refuseToken returns the error for a request that was refused with err. One without any
+// token, or with an expired one, is no guess and is not counted.
+func (s *Server) refuseToken(r *http.Request, err error) error {
+	if err != errUnauthorized || len(r.Header["Authorization"]) == 0 && !isSignIn(r) { //nolint:errorlint // a failure has a text
+		return err
 	}
 	pause, retry := s.wrong.add(r.RemoteAddr, time.Now())
 	if retry > 0 {

@@ -1,0 +1,230 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"ixmage/alias"
+	"ixmage/alias/policy"
+)
+
+// ownToken is the name of the token of the configuration.
+const ownToken = "admin"
+
+// principal is the holder of the token that admitted a request, directly or by a session.
+type principal struct {
+	alias.Token
+
+	peer string // address of the client
+}
+
+// actor is the principal for the audit and the log.
+func (p *principal) actor() string {
+	host, _, _ := net.SplitHostPort(p.peer)
+	return string(p.Name) + "@" + host
+}
+
+// restricted reports whether the token has bucket patterns.
+func (p *principal) restricted() bool { return len(p.Buckets) > 0 }
+
+// within reports whether the token is for a bucket.
+func (p *principal) within(bucket string) bool {
+	return !p.restricted() || policy.Allowed(p.Buckets, bucket)
+}
+
+// check returns an error unless p may make a call that needs one of roles and, with
+// allBuckets, a token for all buckets.
+func (p *principal) check(roles []alias.TokenRole, allBuckets bool) error {
+	if !p.May(roles) {
+		needs := make([]string, 0, len(roles)+1)
+		for _, r := range append(slices.Clone(roles), alias.RoleAdmin) {
+			needs = append(needs, string(r))
+		}
+		return failf(errForbidden, "this call needs a token with the role %s; the token %s has %s",
+			strings.Join(needs, " or "), p.Name, joinRoles(p.Roles))
+	}
+	if allBuckets && p.restricted() {
+		return failf(errForbidden, "this call needs a token for all buckets; the token %s is for %s",
+			p.Name, strings.Join(p.Buckets, ", "))
+	}
+	return nil
+}
+
+func joinRoles(roles []alias.TokenRole) string {
+	list := make([]string, len(roles))
+	for i, r := range roles {
+		list[i] = string(r)
+	}
+	return strings.Join(list, ", ")
+}
+
+// place is where an alias or a request for one wants to read, and what with.
+type place struct {
+	bucket, endpoint string
+	credential       alias.Name // by which it is read, if it is named
+	policy           alias.PolicyMode
+}
+
+// access decides what a token with bucket patterns sees and changes: the aliases of its
+// buckets, and the credentials that can read nothing else.
+type access struct{ registry *alias.Registry }
+
+// place returns an error unless p may make or change an alias so that it reads from there.
+// An endpoint of its choice would let it have requests signed and sent to any server.
+func (g access) place(ctx context.Context, p *principal, at place) error {
+	switch {
+	case !p.restricted():
+		return nil
+	case !p.within(at.bucket):
+		return failf(errForbidden, "the token %s is for the buckets %s, and not for %s",
+			p.Name, strings.Join(p.Buckets, ", "), shorten(at.bucket))
+	case at.endpoint != "":
+		return failf(errForbidden, "a token with bucket patterns may not set an endpoint")
+	case at.policy == alias.PolicyReadOnly:
+		return failf(errForbidden, "a token with bucket patterns may not give a user the policy %s, "+
+			"which reads every bucket", alias.PolicyReadOnly)
+	case at.credential == "":
+		return nil
+	}
+	c, err := g.registry.Credential(ctx, at.credential)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		return err
+	}
+	if c != nil {
+		if ok, err := g.credential(ctx, p, c); ok || err != nil {
+			return err
+		}
+	}
+	return failf(errForbidden, "there is no credential %s whose aliases are all in the buckets of the token %s",
+		at.credential, p.Name)
+}
+
+// shorten bounds a text of the client in a message.
+func shorten(s string) string {
+	const most = 80
+	return fmt.Sprintf("%+q", s[:min(len(s), most)])
+}
+
+// alias reports whether p sees an alias.
+func (g access) alias(p *principal, a *alias.Alias) bool { return p.within(a.Bucket) }
+
+// named reports whether p sees the alias with a name, from memory. It sees no alias that
+// does not exist.
+func (g access) named(p *principal, name alias.Name) bool {
+	route, ok := g.registry.Lookup(string(name))
+	return ok && g.alias(p, route.Alias)
+}
+
+// credential reports whether p sees a credential: what it can read must be within the
+// buckets of p. That is unknown of a static one without aliases.
+func (g access) credential(ctx context.Context, p *principal, c *alias.Credential) (bool, error) {
+	if !p.restricted() {
+		return true, nil
+	}
+	granted := false
+	if user, ok := c.Provisioned(); ok {
+		outside := func(grant alias.Grant) bool { return !p.within(grant.Bucket) }
+		if user.Mode == alias.PolicyReadOnly || slices.ContainsFunc(user.Grants, outside) {
+			return false, nil
+		}
+		granted = len(user.Grants) > 0
+	}
+	if static, ok := c.Provider.(alias.Static); ok && static.Expect == alias.PolicyReadOnly {
+		return false, nil
+	}
+	names, err := g.registry.AliasesOf(ctx, c.ID)
+	if err != nil {
+		return false, err
+	}
+	outside := func(n alias.Name) bool { return !g.named(p, n) }
+	return (granted || len(names) > 0) && !slices.ContainsFunc(names, outside), nil
+}
+
+// operation reports whether p sees an operation: that of an alias or a credential that it
+// sees, or one that it has started, because a removal leaves neither.
+func (g access) operation(ctx context.Context, p *principal, o *alias.Operation) (bool, error) {
+	return g.event(ctx, p, o.Actor, o.Alias, o.Credential)
+}
+
+// event reports whether p sees what an actor did to an alias or a credential.
+func (g access) event(ctx context.Context, p *principal, actor string, name, credential alias.Name) (bool, error) {
+	if !p.restricted() || strings.HasPrefix(actor, string(p.Name)+"@") || name != "" && g.named(p, name) {
+		return true, nil
+	}
+	if credential == "" || name != "" {
+		return false, nil
+	}
+	c, err := g.registry.Credential(ctx, credential)
+	if errors.Is(err, alias.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return g.credential(ctx, p, c)
+}
+
+// target reports whether p sees the resource that the path of a call names. A resource that
+// does not exist is for the call to find.
+func (g access) target(ctx context.Context, p *principal, resource, name string) (bool, error) {
+	if !p.restricted() || name == "" {
+		return true, nil
+	}
+	var ok bool
+	var err error
+	switch resource {
+	case "alias":
+		var a *alias.Alias
+		if a, err = g.registry.Alias(ctx, alias.Name(name)); err == nil {
+			ok = g.alias(p, a)
+		}
+	case "credential":
+		var c *alias.Credential
+		if c, err = g.registry.Credential(ctx, alias.Name(name)); err == nil {
+			ok, err = g.credential(ctx, p, c)
+		}
+	case "operation":
+		var o *alias.Operation
+		if o, err = g.registry.History().Operation(ctx, name); err == nil {
+			ok, err = g.operation(ctx, p, o)
+		}
+	default: // its calls are for tokens of all buckets
+	}
+	if errors.Is(err, alias.ErrNotFound) {
+		return true, nil
+	}
+	return ok, err
+}
+
+// seen pages through a list until it has limit entries that visible accepts, or the list
+// ends. next returns the entries behind last, which is nil at first.
+func seen[T any](limit int, next func(last *T, limit int) ([]T, error), visible func(T) (bool, error)) ([]T, error) {
+	list := make([]T, 0, min(limit, maxPageSize))
+	var last *T
+	for {
+		some, err := next(last, limit)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range some {
+			ok, err := visible(v)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				list = append(list, v)
+			}
+			if len(list) == limit {
+				return list, nil
+			}
+		}
+		if len(some) < limit {
+			return list, nil
+		}
+		last = &some[len(some)-1]
+	}
+}

@@ -1,0 +1,216 @@
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"ixmage/alias"
+)
+
+const sessionPath = "/api/v1/session"
+
+// Limits of a session.
+const (
+	sessionIdle = time.Hour
+	sessionMax  = 12 * time.Hour
+	// maxSessions bounds the memory; the one that was idle for the longest time is
+	// forgotten first.
+	maxSessions = 1024
+)
+
+// Names of the cookie. A browser accepts __Host- only from the host itself and with
+// Secure, so that no other host of the domain can set it
+// (RFC 6265bis, 4.1.3.2).
+const (
+	cookieName       = "ixmage-session"
+	cookieNameSecure = "__Host-ixmage-session"
+)
+
+// consoleHeader is sent by the console with every change. A form of another origin cannot
+// send it.
+const consoleHeader = "X-Ixmage-Console"
+
+// session is a sign-in of the console. It ends with its token.
+type session struct {
+	token     alias.TokenDigest
+	madeAt    time.Time
+	lastUseAt time.Time
+}
+
+// ends returns when the session ends if it is not used.
+func (s *session) ends() time.Time {
+	end := s.madeAt.Add(sessionMax)
+	if idle := s.lastUseAt.Add(sessionIdle); idle.Before(end) {
+		return idle
+	}
+	return end
+}
+
+// sessions has the sessions by the digest of their cookies, in memory: a restart ends them.
+type sessions struct {
+	mu   sync.Mutex // guards open and its values
+	open *simplelru.LRU[alias.TokenDigest, *session]
+}
+
+func newSessions() *sessions {
+	open, _ := simplelru.NewLRU[alias.TokenDigest, *session](maxSessions, nil) // only a size below 1 is an error
+	return &sessions{open: open}
+}
+
+// begin makes a session for the holder of a token, and returns its cookie.
+func (s *sessions) begin(token alias.TokenDigest) string {
+	cookie := rand.Text()
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open.Add(alias.DigestOf(cookie), &session{token: token, madeAt: now, lastUseAt: now})
+	return cookie
+}
+
+// use returns the token of the session with a cookie, and counts as a use of it.
+func (s *sessions) use(cookie string) (alias.TokenDigest, bool) {
+	digest := alias.DigestOf(cookie)
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, ok := s.open.Get(digest)
+	if !ok {
+		return alias.TokenDigest{}, false
+	}
+	if !now.Before(found.ends()) {
+		s.open.Remove(digest)
+		return alias.TokenDigest{}, false
+	}
+	found.lastUseAt = now
+	return found.token, true
+}
+
+// end ends the session with a cookie, if there is one.
+func (s *sessions) end(cookie string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open.Remove(alias.DigestOf(cookie))
+}
+
+// cookieOf returns the session's cookie of a request, or "".
+func cookieOf(r *http.Request) string {
+	name := cookieName
+	if r.TLS != nil {
+		name = cookieNameSecure
+	}
+	c, err := r.Cookie(name)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// checkCookie refuses a call by cookie that another site may have made the browser send
+// (cross-site request forgery). A browser tells the site of the page that makes the request in
+// Sec-Fetch-Site or in Origin, which no page can change
+// (https://www.w3.org/TR/fetch-metadata/).
+func checkCookie(r *http.Request) error {
+	sites, origins := r.Header["Sec-Fetch-Site"], r.Header["Origin"]
+	same := len(sites) == 1 && sites[0] == "same-origin" || len(sites) == 0 && len(origins) == 1 && sameOrigin(r, origins[0])
+	if !same {
+		return failf(errForbidden, "a call with the cookie of a session must come from the console itself "+
+			"(Sec-Fetch-Site: same-origin, or an Origin equal to the host); browsers send this over https or from localhost; "+
+			"other programs send a token")
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && len(r.Header[consoleHeader]) == 0 {
+		return failf(errForbidden, "a change with the cookie of a session needs the header %s: 1", consoleHeader)
+	}
+	return nil
+}
+
+func sameOrigin(r *http.Request, origin string) bool {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Scheme == scheme && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+// signIns are the calls that begin and end a session, and that say who the caller is.
+type signIns struct{ server *Server }
+
+func (h signIns) mount(t *routes) {
+	mount(t, endpoint[sessionInput, sessionJSON]{method: http.MethodPost, path: sessionPath, public: true,
+		summary: "Sign in: exchange a token for the cookie of a session", roles: anyToken,
+		statuses: []int{http.StatusCreated}, fields: sessionFields, do: h.begin})
+	mount(t, endpoint[none, sessionJSON]{method: http.MethodGet, path: sessionPath,
+		summary: "Say which token the caller has, and what it may do", roles: anyToken, do: h.read})
+	mount(t, endpoint[none, none]{method: http.MethodDelete, path: sessionPath,
+		summary: "Sign out: end the session of the cookie", roles: anyToken,
+		statuses: []int{http.StatusNoContent}, do: h.end})
+}
+
+// sessionInput is the body of a sign-in.
+type sessionInput struct{ token alias.Secret }
+
+func sessionFields(in *sessionInput) []field {
+	return []field{{name: "token", read: into(&in.token, asSecret), required: true, doc: "The text of an admin token."}}
+}
+
+// sessionJSON is the token of a caller as the API shows it.
+type sessionJSON struct {
+	Name    alias.Name        `json:"name"`
+	Roles   []alias.TokenRole `json:"roles"`
+	Buckets []string          `json:"buckets"`
+	// ExpiresAt is when the token expires, null for never.
+	ExpiresAt *string `json:"expires_at"`
+}
+
+func showPrincipal(p *principal) sessionJSON {
+	return sessionJSON{
+		Name: p.Name, Roles: p.Roles, Buckets: append([]string{}, p.Buckets...), ExpiresAt: timestampOrNull(p.ExpiresAt),
+	}
+}
+
+func (h signIns) begin(_ context.Context, c *call[sessionInput]) (reply[sessionJSON], error) {
+	if c.in.token.IsZero() {
+		return reply[sessionJSON]{}, invalid(problemAt("token", "is required: an admin token"))
+	}
+	digest := alias.DigestOf(c.in.token.Reveal())
+	p, err := h.server.bearers.holder(digest, c.request.RemoteAddr)
+	if err != nil {
+		return reply[sessionJSON]{}, h.server.refuseToken(c.request, err)
+	}
+	c.rec.actor = p.actor()
+	cookie := http.Cookie{
+		Name: cookieName, Value: h.server.bearers.sessions.begin(digest), Path: "/", HttpOnly: true,
+		SameSite: http.SameSiteStrictMode, MaxAge: int(sessionMax / time.Second),
+	}
+	if c.request.TLS != nil {
+		cookie.Name, cookie.Secure = cookieNameSecure, true
+	}
+	return reply[sessionJSON]{
+		status: http.StatusCreated, location: sessionPath, cookie: &cookie, body: showPrincipal(p),
+	}, nil
+}
+
+func (signIns) read(_ context.Context, c *call[none]) (reply[sessionJSON], error) {
+	return reply[sessionJSON]{body: showPrincipal(c.principal)}, nil
+}
+
+func (h signIns) end(_ context.Context, c *call[none]) (reply[none], error) {
+	r := reply[none]{status: http.StatusNoContent}
+	if value := cookieOf(c.request); value != "" {
+		h.server.bearers.sessions.end(value)
+		r.cookie = &http.Cookie{
+			Name: cookieName, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: -1,
+		}
+		if c.request.TLS != nil {
+			r.cookie.Name, r.cookie.Secure = cookieNameSecure, true
+		}
+	}
+	return r, nil
+}
