@@ -44,7 +44,7 @@ type serverJSON struct {
 func (h serverInfo) read(_ context.Context, c *call[none]) (reply[serverJSON], error) {
 	a := h.about
 	return reply[serverJSON]{body: serverJSON{
-		Version: a.Version, PublicURL: cmp.Or(a.PublicURL, publicURL(a.Public, c.host)), AdminTLS: a.AdminTLS,
+		Version: a.Version, PublicURL: cmp.Or(a.PublicURL, publicURL(a.Public, c.request.Host)), AdminTLS: a.AdminTLS,
 		Provisioning: a.Provisioning, StartedAt: timestamp(a.StartedAt), Warnings: append([]string{}, a.Warnings...),
 	}}, nil
 }
