@@ -56,10 +56,11 @@ export const served = (p) => p.spent.requests + spared(p);
 export const hitRatio = (p) => (served(p) ? spared(p) / served(p) : null);
 
 // line makes the points of a polyline of width w and height h for values from 0 to their
-// largest. A null has no point.
+// largest. A null has no point; a point alone stands twice, so that it is drawn as a dot.
 export function line(values, w, h, most = Math.max(...values.map((v) => v ?? 0), 0)) {
   const step = values.length > 1 ? w / (values.length - 1) : 0;
-  return values.flatMap((v, i) => (v == null ? [] : `${round(i * step)},${round(most ? h - (v / most) * h : h)}`)).join(' ');
+  const points = values.flatMap((v, i) => (v == null ? [] : `${round(i * step)},${round(most ? h - (v / most) * h : h)}`));
+  return (points.length === 1 ? [points[0], points[0]] : points).join(' ');
 }
 
 const round = (x) => Math.round(x * 10) / 10;

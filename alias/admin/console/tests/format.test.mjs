@@ -20,7 +20,7 @@ rows('exact', f.exact, [['2026-02-03T04:05:06Z', '2026-02-03T04:05:06.000007Z'],
 const point = (requests, hit, collapsed) => ({ spent: { requests, bytes: 0 }, saved: { hit: { requests: hit }, collapsed: { requests: collapsed } } });
 rows('hitRatio', f.hitRatio, [[null, point(0, 0, 0)], [0.75, point(1, 2, 1)], [0, point(3, 0, 0)]]);
 
-rows('line', f.line, [['', [], 10, 10], ['0,10', [0], 10, 10], ['0,10 5,0 10,5', [0, 2, 1], 10, 10], ['0,0 10,5', [2, null, 1], 10, 10],
+rows('line', f.line, [['', [], 10, 10], ['0,10 0,10', [0], 10, 10], ['10,0 10,0', [null, 3], 10, 10], ['0,10 5,0 10,5', [0, 2, 1], 10, 10], ['0,0 10,5', [2, null, 1], 10, 10],
   ['0,10 10,7.5', [0, 1], 10, 10, 4]]);
 
 test('slots has a value for each hour', () => {
