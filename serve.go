@@ -53,6 +53,7 @@ func (s *serveCmd) run(k *kong.Context) int {
 	s.warnings = keepWarnings(lines.Handler())
 	log := slog.New(s.warnings)
 	lines.Logger = log
+	s.terminal = s.LogFormat == "text" && isTerminal(k.Stderr)
 	// net/http logs what it cannot parse to the standard logger and quotes it: such lines are
 	// logged at debug only.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
@@ -141,8 +142,12 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	serving.Store(true)
+	notifySystemd("READY=1")
+	if s.terminal {
+		lines.Print(s.nextSteps(servers))
+	}
 	return servers.run(ctx, log, runOptions{
-		end: end, draining: func() { serving.Store(false) },
+		end: end, draining: func() { serving.Store(false); notifySystemd("STOPPING=1") },
 		background: map[string]func(context.Context) error{
 			"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
 			"admin tokens": func(ctx context.Context) error { return tokens.Run(ctx, log) },
@@ -378,6 +383,8 @@ func (s *serveCmd) warnProvisioning(log *slog.Logger) {
 type servers struct {
 	public   *proxy.Proxy
 	publicLn *proxy.Listener
+	admin    net.Listener
+	metrics  net.Listener // nil: the admin listener serves the metrics
 	operator []operatorServer
 }
 
@@ -452,8 +459,8 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 			v.close()
 		}
 	}()
-	if v.publicLn, err = proxy.Listen(ctx, s.Listen, public.clients, log); err != nil {
-		return nil, fmt.Errorf("open the public listener (--listen): %w", err)
+	if v.publicLn, err = s.listenPublic(ctx, public.clients, log); err != nil {
+		return nil, err
 	}
 	cfg.PictureReader = newPublicClient(v.publicLn.Addr())
 	cfg.About = s.about(v.publicLn.Addr())
@@ -464,6 +471,7 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 		if err != nil {
 			return nil, fmt.Errorf("open the metrics listener (--metrics-listen): %w", err)
 		}
+		v.metrics = ln
 		v.operator = append(v.operator, operatorServer{ops, ln})
 		announce(ctx, log, slog.String("listener", "metrics"), slog.String("addr", ln.Addr().String()))
 	}
@@ -475,6 +483,7 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 	if s.cert != nil {
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12})
 	}
+	v.admin = ln
 	v.operator = append(v.operator, operatorServer{admin.New(cfg), ln})
 	announce(ctx, log, slog.String("listener", "admin"), slog.String("addr", addr), slog.Bool("tls", s.cert != nil))
 	addr = v.publicLn.Addr().String()
@@ -488,6 +497,23 @@ func (s *serveCmd) about(public net.Addr) admin.About {
 		Version: version, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
 		Provisioning: s.Provision, StartedAt: time.Now(), Warnings: s.warnings.end(),
 	}
+}
+
+// listenPublic opens the public listener, or takes the one that systemd has opened.
+func (s *serveCmd) listenPublic(ctx context.Context, clients *proxy.Clients, log *slog.Logger) (*proxy.Listener, error) {
+	passed, err := passedListener()
+	if err != nil {
+		return nil, err
+	}
+	if passed != nil {
+		log.Info("the public listener is a socket of systemd; --listen is not used", "listen", s.Listen)
+		return proxy.Inherit(passed, clients, log)
+	}
+	ln, err := proxy.Listen(ctx, s.Listen, clients, log)
+	if err != nil {
+		return nil, fmt.Errorf("open the public listener (--listen): %w", err)
+	}
+	return ln, nil
 }
 
 // announce logs the address of a listener at every --log-level: with port 0 only the

@@ -36,11 +36,27 @@ func Listen(ctx context.Context, addr string, clients *Clients, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{
-		TCPListener: ln.(*net.TCPListener), clients: clients, log: log, lingerers: lingerers{patience: lingerTime},
+	return newListener(ln.(*net.TCPListener), clients, log), nil
+}
+
+// Inherit makes a Listener of a socket that another process has opened, and closes the socket
+// if it fails.
+func Inherit(ln *net.TCPListener, clients *Clients, log *slog.Logger) (*Listener, error) {
+	raw, err := ln.SyscallConn()
+	if err == nil {
+		err = boundSockets("", "", raw)
 	}
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return newListener(ln, clients, log), nil
+}
+
+func newListener(ln *net.TCPListener, clients *Clients, log *slog.Logger) *Listener {
+	l := &Listener{TCPListener: ln, clients: clients, log: log, lingerers: lingerers{patience: lingerTime}}
 	l.refill()
-	return l, nil
+	return l
 }
 
 // drainTime is how long Accept still returns connections after Drain that the kernel has

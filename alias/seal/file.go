@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"ixmage/internal/durable"
 )
@@ -31,7 +32,7 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("key set %s is not a file", path)
 	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+	if perm := info.Mode().Perm(); exposed(perm, ownerOf(info), os.Geteuid()) {
 		return nil, fmt.Errorf("key set %s may be read or written by others (mode %04o): run chmod 600 %s", path, perm, path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile))
@@ -39,6 +40,25 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read the key set %s: %w", path, err)
 	}
 	return text, nil
+}
+
+// exposed reports whether others than this process and root may read or write a file with the
+// permission bits. The group may read a file of root, as for the keys of PostgreSQL: so systemd
+// (LoadCredential=, whose access list shows as bits of the group) and Kubernetes (fsGroup) pass
+// secrets to a process that is not root.
+func exposed(perm fs.FileMode, owner, self int) bool {
+	if owner == 0 && self != 0 {
+		perm &^= 0o040
+	}
+	return perm&0o077 != 0
+}
+
+// ownerOf returns the user id of a file's owner, or -1 where the system has none.
+func ownerOf(info fs.FileInfo) int {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid)
+	}
+	return -1
 }
 
 // writeFile makes a new file and returns when it is durable: after a power cut, a secret

@@ -66,6 +66,9 @@ func (l *Log) Suppressed() int64 {
 	return l.limiter.suppressed.Load()
 }
 
+// Print queues text between the lines of the log, as it is. It ends in a newline.
+func (l *Log) Print(text string) { _, _ = l.writer.Write([]byte(text)) }
+
 // Close writes what is queued, and waits for it at most for timeout. It reports whether
 // everything was written. Later lines are dropped.
 func (l *Log) Close(timeout time.Duration) bool {
