@@ -31,15 +31,16 @@ demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir:
 	@exec bin/demo
 
 test: bin/versitygw ## Run all tests; the race detector is used where a C compiler works
-	@.ci/packages --report cc promtool nginx varnishd wrk aws chromium
+	@.ci/packages --report cc systemd-analyze promtool nginx varnishd wrk aws chromium
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
-# Every package but e2e, tests and all, with the race detector. internal/bench/plot is
-# a module of its own.
+# Every package but e2e, tests and all, with the race detector. internal/bench/plot and
+# deploy are modules of their own.
 test-packages:
 	@CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -shuffle=on -timeout 40m $$(go list ./... | grep -v '/e2e$$')
 	@go -C internal/bench/plot test ./...
+	@go -C deploy test ./...
 
 # The tests in e2e start the program and look at it from outside. They are built
 # WITHOUT the race detector, which would take five times as long in their clients
@@ -79,7 +80,9 @@ lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	go vet ./...
 	go -C internal/bench/hitratio vet .
 	go mod tidy -diff
-	cd internal/bench/plot && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff
+	@for module in internal/bench/plot deploy; do \
+		(cd $$module && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff) || exit 1; \
+	done
 
 fuzz: ## Run every fuzz test for FUZZTIME (10s)
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \

@@ -6,10 +6,23 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/term"
+
+	"ixmage/internal/logging"
 )
+
+// started makes the server ready, and tells systemd and a person at a terminal.
+func (s *serveCmd) started(serving *atomic.Bool, lines *logging.Log, v *servers) {
+	serving.Store(true)
+	notifySystemd("READY=1")
+	if s.terminal {
+		lines.Print(s.nextSteps(v))
+	}
+}
 
 // isTerminal reports whether a person reads w. File.Fd is not used, because it makes writes
 // to the terminal block.
@@ -88,11 +101,10 @@ func (s *serveCmd) clientEnv(admin, token string) string {
 
 // shellQuote quotes a word for a shell, if it needs that.
 func shellQuote(word string) string {
-	plain := func(r rune) bool {
-		return r == '/' || r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
-	}
-	if strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+	if needsQuotes.MatchString(word) {
 		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 	}
 	return word
 }
+
+var needsQuotes = regexp.MustCompile(`[^\w/.:-]`)

@@ -141,11 +141,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	if err != nil {
 		return err
 	}
-	serving.Store(true)
-	notifySystemd("READY=1")
-	if s.terminal {
-		lines.Print(s.nextSteps(servers))
-	}
+	s.started(&serving, lines, servers)
 	return servers.run(ctx, log, runOptions{
 		end: end, draining: func() { serving.Store(false); notifySystemd("STOPPING=1") },
 		background: map[string]func(context.Context) error{
@@ -500,7 +496,9 @@ func (s *serveCmd) about(public net.Addr) admin.About {
 }
 
 // listenPublic opens the public listener, or takes the one that systemd has opened.
-func (s *serveCmd) listenPublic(ctx context.Context, clients *proxy.Clients, log *slog.Logger) (*proxy.Listener, error) {
+func (s *serveCmd) listenPublic(
+	ctx context.Context, clients *proxy.Clients, log *slog.Logger,
+) (*proxy.Listener, error) {
 	passed, err := passedListener()
 	if err != nil {
 		return nil, err

@@ -30,8 +30,8 @@ func passedListener() (*net.TCPListener, error) {
 		return nil, nil //nolint:nilnil // without socket activation there is neither
 	}
 	if count != "1" || names != "" && names != passedSocket {
-		return nil, fmt.Errorf("systemd passed %s sockets with the names %q: ixmage takes one, so the .socket unit must have "+
-			"one ListenStream= and FileDescriptorName=%s", count, names, passedSocket)
+		return nil, fmt.Errorf("systemd passed %s sockets with the names %q: ixmage takes one, so the .socket "+
+			"unit must have one ListenStream= and FileDescriptorName=%s", count, names, passedSocket)
 	}
 	unix.CloseOnExec(firstPassed)
 	f := os.NewFile(firstPassed, passedSocket)
@@ -43,7 +43,8 @@ func passedListener() (*net.TCPListener, error) {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
 		ln.Close()
-		return nil, fmt.Errorf("the socket that systemd passed is of the network %s: ListenStream= must be a TCP port", ln.Addr().Network())
+		return nil, fmt.Errorf("the socket that systemd passed is of the network %s: ListenStream= must be a TCP port",
+			ln.Addr().Network())
 	}
 	return tcp, nil
 }

@@ -31,7 +31,7 @@ func openTerminal(t *testing.T) (screen *os.File, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return screen, filepath.Join("/dev/pts", strconv.Itoa(n))
+	return screen, "/dev/pts/" + strconv.Itoa(n)
 }
 
 // onTerminal runs a server whose stderr is a terminal, and returns what the terminal shows
