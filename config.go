@@ -119,7 +119,7 @@ type serveCmd struct {
 	token alias.Secret     // read by validate, if one was given
 
 	warnings startWarnings // of the start
-	terminal bool // whether a person reads the log
+	terminal bool          // whether a person reads the log
 }
 
 // configErrors are the errors of a configuration. They are reported together, each with

@@ -48,6 +48,7 @@ func (s *serveCmd) nextSteps(v *servers) string {
 		scheme = "https://"
 	}
 	admin := scheme + localAddr(v.admin.Addr().String())
+	public := "http://" + localAddr(v.publicLn.Addr().String())
 	metrics := admin
 	if v.metrics != nil {
 		metrics = "http://" + localAddr(v.metrics.Addr().String())
@@ -56,7 +57,7 @@ func (s *serveCmd) nextSteps(v *servers) string {
 	var b strings.Builder
 	fmt.Fprintln(&b)
 	for _, line := range [][2]string{
-		{"pictures", "http://" + localAddr(v.publicLn.Addr().String()) + "/ALIAS/KEY"},
+		{"pictures", cmp.Or(strings.TrimSuffix(string(s.PublicURL), "/"), public) + "/ALIAS/KEY"},
 		{"console", admin + "/"},
 		{"token", cmp.Or(token, "in the variable "+envToken)},
 		{"metrics", metrics + "/metrics"},
