@@ -2,8 +2,8 @@ package cli
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
+	"strconv"
 
 	"ixmage/alias/client"
 )
@@ -12,55 +12,30 @@ type usageCmd struct {
 	Connection
 
 	Alias string `arg:"" optional:"" help:"Alias. Without it: all." completion:"aliases"`
-	By    string `help:"Length of a step of the history: hour or day." default:"hour" enum:"hour,day"`
+	By    string `help:"Length of a step of the history: hour or day." default:"hour" enum:"hour,day" placeholder:"STEP"`
+	Last  int    `help:"Steps of the history." default:"24" placeholder:"N"`
 }
 
 func (*usageCmd) Examples() []string {
-	return []string{"ixmage usage", "ixmage usage shop --by day", "ixmage usage shop -o json"}
+	return []string{"ixmage usage", "ixmage usage shop --by day --last 90", "ixmage usage shop -o json"}
 }
 
 func (c *usageCmd) Run(s *session) error {
+	query := url.Values{"by": {c.By}, "last": {strconv.Itoa(c.Last)}}
 	if c.Alias != "" {
-		resp, err := s.usageOf(c.Alias, c.By)
+		resp, err := s.do(client.Request{Path: client.Path("aliases", c.Alias, "usage"), Query: query})
 		if err != nil {
 			return s.suggest(err, "aliases", c.Alias)
 		}
 		return s.show(resp, func(v client.Value) { s.usage(c.By, v) })
 	}
 	v, err := s.list(client.Pages{
-		Path: client.Path("usage"), Query: url.Values{"by": {c.By}}, Member: "usage", By: "alias", Param: "after", Size: 1000,
+		Path: client.Path("usage"), Query: query, Member: "usage", By: "alias", Param: "after", Size: 1000,
 	})
-	if client.IsStatus(err, http.StatusNotFound) {
-		v, err = s.usageOfEach(c.By)
-	}
 	if err != nil {
 		return err
 	}
 	return s.showValue(v, func(v client.Value) { s.usage(c.By, v.Get("usage").List()...) })
-}
-
-// usageOf reads the usage of an alias. A server that keeps no history refuses the
-// parameter, and is asked again without it.
-func (s *session) usageOf(name, by string) (*client.Response, error) {
-	path := client.Path("aliases", name, "usage")
-	resp, err := s.do(client.Request{Path: path, Query: url.Values{"by": {by}}})
-	if client.IsStatus(err, http.StatusBadRequest) {
-		return s.do(client.Request{Path: path})
-	}
-	return resp, err
-}
-
-// usageOfEach reads the usage of all aliases from a server that has no call for it.
-func (s *session) usageOfEach(by string) (client.Value, error) {
-	names, err := s.names("aliases")
-	all := make([]client.Value, len(names))
-	for i := 0; i < len(names) && err == nil; i++ {
-		var resp *client.Response
-		if resp, err = s.usageOf(names[i], by); err == nil {
-			all[i], err = resp.Value()
-		}
-	}
-	return client.Make(client.Object{{Name: "usage", Value: client.Make(all)}}), err
 }
 
 // usage prints a table of what aliases have cost and saved.
