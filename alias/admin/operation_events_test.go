@@ -175,8 +175,9 @@ func TestEventsClientGone(t *testing.T) {
 	t.Parallel()
 	t.Run("it closes the connection", func(t *testing.T) {
 		t.Parallel()
-		left := make(chan struct{})
+		entered, left := make(chan struct{}), make(chan struct{})
 		a := newAPI(t, with(&fake{watch: func(ctx context.Context, _ string, _ int64) (*alias.Operation, error) {
+			close(entered)
 			<-ctx.Done()
 			close(left)
 			return running("op-1"), nil
@@ -184,6 +185,7 @@ func TestEventsClientGone(t *testing.T) {
 		a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
 		resp, _, conn := a.follow()
 		readPart(t, bufio.NewReader(resp.Body))
+		<-entered // a client that leaves earlier is found before the watch
 		conn.Close()
 		<-left
 	})
