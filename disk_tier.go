@@ -91,11 +91,9 @@ type diskPurges struct {
 	log   *slog.Logger
 }
 
-const metaDiskPurges = "disk_cache_purges"
-
 // complete reports whether the folder has the mark of every purge.
 func (p diskPurges) complete(ctx context.Context, folder string) (bool, error) {
-	value, err := p.store.Meta(ctx, metaDiskPurges)
+	value, err := p.store.Meta(ctx, alias.MetaDiskPurges)
 	if errors.Is(err, alias.ErrNotFound) {
 		return false, nil
 	}
@@ -116,7 +114,7 @@ func (p diskPurges) put(ctx context.Context, folder string) error {
 	if is, err := p.complete(ctx, folder); is || err != nil {
 		return err
 	}
-	return p.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(metaDiskPurges, []byte(folder)) })
+	return p.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(alias.MetaDiskPurges, []byte(folder)) })
 }
 
 // missed notes that a purge could not be written to the folder.

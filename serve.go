@@ -12,8 +12,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"regexp"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
 	"strings"
@@ -27,6 +25,7 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/admin"
 	"ixmage/alias/canary"
+	"ixmage/alias/datadir"
 	"ixmage/alias/provision"
 	"ixmage/alias/scope"
 	"ixmage/alias/seal"
@@ -93,7 +92,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	defer end.finish("registry", end.store, func() { store.Close() })
-	registry, err := s.openRegistry(ctx, log, store)
+	registry, keys, err := s.openRegistry(ctx, log, store)
 	if err != nil {
 		return err
 	}
@@ -136,7 +135,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
 		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Hosts: s.AdminHost,
-		CacheReader: cacheReader{registry, memory, m},
+		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
 	})
 	if err != nil {
 		return err
@@ -154,7 +153,8 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 // openStore opens the database, and makes it at the first start. A key set in the data folder
 // is made after the database, so without a database its secrets have been lost.
 func (s *serveCmd) openStore(ctx context.Context) (*sqlstore.Store, error) {
-	path := filepath.Join(s.Data, "registry.db")
+	datadir.RemoveBackups(s.Data)
+	path := datadir.RegistryPath(s.Data)
 	keys := seal.InDataFolder(seal.Spec{Master: s.MasterKey, Dir: s.Data})
 	info, err := os.Stat(path)
 	lost := errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() == 0
@@ -167,14 +167,16 @@ func (s *serveCmd) openStore(ctx context.Context) (*sqlstore.Store, error) {
 }
 
 // openRegistry opens the key set, and the registry whose secrets it seals.
-func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sqlstore.Store) (*alias.Registry, error) {
+func (s *serveCmd) openRegistry(
+	ctx context.Context, log *slog.Logger, store *sqlstore.Store,
+) (*alias.Registry, *seal.Keyset, error) {
 	sealed, err := store.CountSealed(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, err := seal.Open(ctx, seal.Spec{Master: s.MasterKey, Dir: s.Data, Fresh: sealed == 0, Sealed: sealed})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if path, beside := keys.BesideData(); beside {
 		log.Warn("the key set is in the same folder as the database that it protects: a copy of the folder has both; "+
@@ -182,13 +184,13 @@ func (s *serveCmd) openRegistry(ctx context.Context, log *slog.Logger, store *sq
 	}
 	registry, err := alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, d := range registry.Damaged() {
 		log.Error("a row of the registry is damaged; the rest is served. Restore the database from backup, "+
 			"or replace the key pair of a credential", d.Kind, string(d.Name), "id", d.ID, "error", d.Cause)
 	}
-	return registry, nil
+	return registry, keys, alias.NoteKeyset(ctx, store, keys.Fingerprint())
 }
 
 // cacheDeps are the parts that the cache needs.
@@ -238,19 +240,7 @@ func openDataDir(dir string, log *slog.Logger) (unlock func(), err error) {
 	if err := restrictDataDir(dir); err != nil {
 		log.Warn("other users can enter the data folder; set mode 0700", "folder", dir, "error", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("the data folder (--data) is not writable: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("the data folder %s is in use by another ixmage: "+
-				"stop it, or name another folder with --data", dir)
-		}
-		return nil, fmt.Errorf("lock the data folder: %w", err)
-	}
-	return func() { f.Close() }, nil
+	return datadir.Lock(dir)
 }
 
 // restrictDataDir sets mode 0700 on the data folder, unless the folder contains other
@@ -265,17 +255,12 @@ func restrictDataDir(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !dataFiles.MatchString(e.Name()) {
+		if !datadir.Files.MatchString(e.Name()) {
 			return fmt.Errorf("its mode was not changed, because it contains %s, which is not a file of ixmage", e.Name())
 		}
 	}
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the execute bit
 }
-
-// dataFiles are the files of a data folder. A crash at the first start, or before a
-// migration, may leave a tmp file; a separate volume has lost+found.
-var dataFiles = regexp.MustCompile(`^(lock|cache|lost\+found|` +
-	`registry\.db(-\w+|\.before-\d+(\.tmp-\d+)?)?|(master\.keyset(\.kms)?|admin-token)(\.tmp-\d+)?)$`)
 
 // metaInstallID is where the registry keeps the install id.
 const metaInstallID = "install_id"

@@ -47,6 +47,8 @@ type Config struct {
 	Explainer Explainer
 	// UsageReader reads the usage of aliases. With nil its call answers 501.
 	UsageReader UsageReader
+	// Backups copies the registry. With nil its call answers 501.
+	Backups Backuper
 	// CacheReader reads the state of the cache. With nil its call answers 501.
 	CacheReader CacheReader
 	// PictureReader fetches pictures from the public listener. With nil its call answers 501.
@@ -101,6 +103,7 @@ func New(cfg Config) *Server {
 	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.routes)
 	explanations{cfg.Explainer}.mount(s.routes)
 	usage{cfg.Registry, cfg.UsageReader}.mount(s.routes)
+	backups{cfg.Backups, make(chan struct{}, 1)}.mount(s.routes)
 	pictures{cfg.Registry, cfg.PictureReader}.mount(s.routes)
 	cacheStates{cfg.CacheReader}.mount(s.routes)
 	serverInfo{cfg.About}.mount(s.routes)

@@ -26,6 +26,8 @@ type Commands struct {
 	Orphans    orphansCmd    `cmd:"" help:"List and delete users and keys in IAM that belong to no credential."`
 	Token      tokenCmd      `cmd:"" help:"List, make and revoke admin tokens."`
 
+	Backup backupCmd `cmd:"" help:"Copy the registry while the server runs."`
+
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Man        manCmd        `cmd:"" help:"Print the man page, for man -l -."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that the last word of a command line can become."`

@@ -20,6 +20,8 @@ type terminal struct {
 	err  io.Writer
 	asks bool // stdin and stderr are a terminal
 	live bool // stderr is one, so that progress can be shown
+	// shows is true if stdout is a terminal.
+	shows bool
 	// redraws is true if stderr can move its cursor.
 	redraws bool
 	colour  bool // stdout is one that has colours
@@ -30,7 +32,8 @@ func newTerminal(in *os.File, out, errs io.Writer) terminal {
 	t := terminal{in: in, err: errs, live: isTerminal(errs), reader: bufio.NewReader(in)}
 	t.redraws = t.live && os.Getenv("TERM") != "dumb"
 	t.asks = t.live && isTerminal(in)
-	t.colour = isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	t.shows = isTerminal(out)
+	t.colour = t.shows && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return t
 }
 

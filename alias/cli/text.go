@@ -23,8 +23,9 @@ func at(path ...string) func(client.Value) string {
 }
 
 // byteSize is a number of bytes in the largest unit that it has one of.
-func byteSize(v client.Value) string {
-	n := float64(v.Int())
+func byteSize(v client.Value) string { return formatBytes(float64(v.Int())) }
+
+func formatBytes(n float64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	i := 0
 	for ; n >= 1024 && i < len(units)-1; i++ {

@@ -53,7 +53,9 @@ const purpose = "ixmage credential secret"
 // use; neither method does I/O.
 type Keyset struct {
 	primitive tink.AEAD
-	clearPath string
+	handle    *keyset.Handle
+	path      string // of its file
+	master    string // the form of Spec.Master
 	dir       string
 }
 
@@ -68,42 +70,54 @@ func open(ctx context.Context, spec Spec, opts ...awskms.ClientOption) (*Keyset,
 	if err := ValidateMaster(spec.Master); err != nil {
 		return nil, err
 	}
-	k := &Keyset{dir: spec.Dir}
-	var form form = clearForm{}
-	path := filepath.Join(spec.Dir, fileName)
-	if arn, ok := strings.CutPrefix(spec.Master, kmsPrefix); ok {
-		path = filepath.Join(spec.Dir, kmsFileName)
-		wrapper, err := awskms.NewAEADWithContext(ctx, arn, opts...)
-		if err != nil {
-			return nil, fmt.Errorf("make a client for the KMS key %s: %w", arn, err)
-		}
-		form = wrappedForm{wrapper: wrapper, arn: arn}
-	} else {
-		if named, ok := strings.CutPrefix(spec.Master, filePrefix); ok {
-			path = named
-		}
-		k.clearPath = path
+	path, form, err := spec.file(ctx, opts)
+	if err != nil {
+		return nil, err
 	}
 	handle, err := readOrMake(ctx, path, spec, form)
 	if err != nil {
 		return nil, err
 	}
-	if k.primitive, err = aead.New(handle); err != nil {
+	return newKeyset(spec, path, handle)
+}
+
+// newKeyset makes the key set of a handle, whose file is at path.
+func newKeyset(spec Spec, path string, handle *keyset.Handle) (*Keyset, error) {
+	primitive, err := aead.New(handle)
+	if err != nil {
 		return nil, fmt.Errorf("key set %s holds no keys for sealing", path)
 	}
-	return k, nil
+	return &Keyset{primitive: primitive, handle: handle, path: path, master: spec.Master, dir: spec.Dir}, nil
+}
+
+// path returns the path of the file.
+func (spec Spec) path() string {
+	if strings.HasPrefix(spec.Master, kmsPrefix) {
+		return filepath.Join(spec.Dir, kmsFileName)
+	}
+	if named, ok := strings.CutPrefix(spec.Master, filePrefix); ok {
+		return named
+	}
+	return filepath.Join(spec.Dir, fileName)
+}
+
+// file returns the path of the file, and the form of its content.
+func (spec Spec) file(ctx context.Context, opts []awskms.ClientOption) (path string, f form, err error) {
+	arn, ok := strings.CutPrefix(spec.Master, kmsPrefix)
+	if !ok {
+		return spec.path(), clearForm{}, nil
+	}
+	wrapper, err := awskms.NewAEADWithContext(ctx, arn, opts...)
+	if err != nil {
+		return "", nil, fmt.Errorf("make a client for the KMS key %s: %w", arn, err)
+	}
+	return spec.path(), wrappedForm{wrapper: wrapper, arn: arn}, nil
 }
 
 // InDataFolder returns the path of an existing key set in the data folder of a Spec, or
 // "". A key set elsewhere may belong to many registries, and is not reported.
 func InDataFolder(spec Spec) string {
-	path := filepath.Join(spec.Dir, fileName)
-	if strings.HasPrefix(spec.Master, kmsPrefix) {
-		path = filepath.Join(spec.Dir, kmsFileName)
-	}
-	if named, ok := strings.CutPrefix(spec.Master, filePrefix); ok {
-		path = named
-	}
+	path := spec.path()
 	if _, err := os.Lstat(path); err != nil || !within(spec.Dir, path) {
 		return ""
 	}
@@ -187,13 +201,10 @@ func associated(credentialID, version int64) []byte {
 // BesideData reports whether the key set is unencrypted in the data folder, so that a
 // copy of the folder contains both the key and the database, and its path.
 func (k *Keyset) BesideData() (path string, beside bool) {
-	if k.clearPath == "" {
+	if strings.HasPrefix(k.master, kmsPrefix) || !within(k.dir, k.path) {
 		return "", false
 	}
-	if !within(k.dir, k.clearPath) {
-		return "", false
-	}
-	return k.clearPath, true
+	return k.path, true
 }
 
 // within reports whether a path is in a folder.

@@ -62,8 +62,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return fmt.Errorf("read the schema version: %w", s.dialect.classify(err))
 	}
 	if current > known {
-		return fmt.Errorf("the database has schema version %d and this ixmage knows versions up to %d: "+
-			"a newer ixmage wrote it; run that one, or restore the backup made before the upgrade", current, known)
+		return newerSchema(current, known)
 	}
 	if 0 < current && current < known && s.dialect.before != nil {
 		if err := s.dialect.before(ctx, known); err != nil {
@@ -74,6 +73,11 @@ func (s *Store) migrate(ctx context.Context) error {
 		return fmt.Errorf("migrate from schema version %d to %d: %w", current, known, s.dialect.classify(err))
 	}
 	return nil
+}
+
+func newerSchema(current, known int64) error {
+	return fmt.Errorf("the database has schema version %d and this ixmage knows versions up to %d: "+
+		"a newer ixmage wrote it; run that one, or restore the backup made before the upgrade", current, known)
 }
 
 // Load reads everything in one consistent view.

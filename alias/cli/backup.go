@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+
+	"ixmage/alias/client"
+	"ixmage/internal/durable"
+)
+
+type backupCmd struct {
+	Connection
+
+	File  string `arg:"" help:"File to make; - is the standard output." completion:"files"`
+	Force bool   `help:"Replace the file if it exists."`
+}
+
+func (*backupCmd) Examples() []string {
+	return []string{
+		"ixmage backup registry-backup.db",
+		"ixmage backup - | gzip > registry-backup.db.gz",
+	}
+}
+
+func (c *backupCmd) Run(s *session) error {
+	if c.File == "-" && s.term.shows {
+		return usagef("the backup is a binary file: name a file, or redirect the output")
+	}
+	if c.File != "-" && !c.Force {
+		if _, err := os.Lstat(c.File); err == nil {
+			return usagef("%s exists: name another file, or say --force to replace it", c.File)
+		}
+	}
+	api, err := s.api()
+	if err != nil {
+		return err
+	}
+	resp, err := api.Stream(s.ctx, client.Request{Path: client.Path("backup")})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if c.File == "-" {
+		err = s.pipe(resp)
+	} else {
+		err = c.write(s, resp)
+	}
+	if err != nil {
+		return err
+	}
+	s.term.say("The secrets in it are sealed. To restore it you need the key set with the fingerprint %s, which the server has in %s: "+
+		"keep a copy of that too, in another place.", resp.Header.Get("X-Ixmage-Keyset"), resp.Header.Get("X-Ixmage-Keyset-Place"))
+	if c.File != "-" {
+		s.term.say("To restore it, stop the server and run: ixmage restore %s --data DIR", c.File)
+	}
+	return nil
+}
+
+// write makes the file whole or not at all.
+func (c *backupCmd) write(s *session, resp *http.Response) error {
+	place := durable.New
+	if c.Force {
+		place = durable.Over
+	}
+	err := durable.Write(c.File, place, func(w io.Writer) error { return s.download(w, resp) })
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("%s exists: name another file, or say --force to replace it", c.File)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w; nothing was left behind", c.File, err)
+	}
+	s.term.say("%s is written: %s.", c.File, formatBytes(float64(resp.ContentLength)))
+	return nil
+}
+
+// pipe writes to the standard output once everything has arrived, so that a program that
+// reads it never takes a part for the whole.
+func (s *session) pipe(resp *http.Response) error {
+	f, err := os.CreateTemp("", "ixmage-backup-*")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer os.Remove(f.Name())
+	if err := s.download(f, resp); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.Copy(s.out, f); err != nil {
+		return writeError(err)
+	}
+	return nil
+}
+
+// download copies the body of an answer, which has a length.
+func (s *session) download(w io.Writer, resp *http.Response) error {
+	if resp.ContentLength < 0 {
+		return errors.New("the answer of the server has no length: a proxy in between has removed it")
+	}
+	progress := s.term.bar("backup", int(resp.ContentLength))
+	progress.text = func(n int) string { return formatBytes(float64(n)) }
+	defer progress.end()
+	n, err := io.Copy(w, io.TeeReader(resp.Body, progress))
+	if s.ctx.Err() != nil {
+		return s.ctx.Err()
+	}
+	if err != nil || n != resp.ContentLength {
+		return fmt.Errorf("the backup broke off after %d of %d bytes: %w", n, resp.ContentLength, errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	return nil
+}
