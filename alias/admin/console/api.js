@@ -15,10 +15,26 @@ export class Problem extends Error {
 }
 
 const base = '/api/v1';
-let signedOut = () => {};
+let ask = () => {};
+let renewal = null; // of the session: {promise, resolve} while calls wait for it
 
-// onSignedOut sets what runs when the API no longer accepts the session.
-export function onSignedOut(run) { signedOut = run; }
+// onSignedOut sets what runs when the API no longer accepts the session. Calls that it
+// refused wait for signedIn, and are then sent again.
+export function onSignedOut(run) { ask = run; }
+
+export function signedIn() {
+  renewal?.resolve();
+  renewal = null;
+}
+
+function renewed() {
+  if (!renewal) {
+    renewal = {};
+    renewal.promise = new Promise((resolve) => { renewal.resolve = resolve; });
+    ask();
+  }
+  return renewal.promise;
+}
 
 // url makes the address of a call. Values of query that are null, undefined or '' are
 // left out; parts of the path are encoded by the caller, with path`…`.
@@ -70,9 +86,11 @@ async function send(method, at, { query, signal, headers, body }) {
     });
   }
   if (answer.ok) return { answer, blob };
-  const problem = new Problem(answer.status, (await json(answer, blob)) ?? {}, Number(answer.headers.get('Retry-After')) || 0);
-  if (problem.status === 401 && at !== '/session') signedOut(problem);
-  throw problem;
+  if (answer.status === 401 && at !== '/session') {
+    await renewed();
+    return send(method, at, { query, signal, headers, body });
+  }
+  throw new Problem(answer.status, (await json(answer, blob)) ?? {}, Number(answer.headers.get('Retry-After')) || 0);
 }
 
 async function json(answer, blob) {

@@ -1,8 +1,8 @@
 // The frame of the console: session, navigation and the screen that the address names.
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from './preact.js';
-import { call, get, onSignedOut } from './api.js';
+import { call, get, onSignedOut, signedIn } from './api.js';
 import { find, link, route } from './format.js';
-import { ErrorBox, Session, Toasts } from './ui.js';
+import { ErrorBox, Session, toast, Toasts } from './ui.js';
 import { SignIn } from './screens/sign_in.js';
 
 // routes are the screens: one file each, whose default export is a component that gets
@@ -36,13 +36,18 @@ function App() {
     ask();
   }, []);
   const signIn = (s) => {
+    if (session && s.name !== session.name) location.reload(); // drops what another token has seen
+    else signedIn();
     setSession(s);
     setEnded(false);
   };
   const signOut = async () => {
-    await call('DELETE', '/session').catch((err) => { if (err.status !== 401) throw err; });
-    setSession(null);
-    setEnded(false);
+    try {
+      await call('DELETE', '/session');
+    } catch (err) {
+      if (err.status !== 401) return toast(err.message, 'bad');
+    }
+    return location.replace('/'); // drops all that was read
   };
   if (error) return html`<main class="alone"><${ErrorBox} error=${error} retry=${ask} /></main>`;
   if (session === undefined) return html`<main class="alone"><p class="muted" role="status">Loading…</p></main>`;

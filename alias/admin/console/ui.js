@@ -442,9 +442,6 @@ export function Picture({ path, query, alt, small, onProblem }) {
   return state.error ? html`<${ErrorBox} error=${state.error} />` : html`<p class="muted" role="status">Loading the picture…</p>`;
 }
 
-// forgetPictures drops the pictures that another session may not see.
-export const forgetPictures = () => pictures.clear();
-
 // ---- Plots
 
 // Spark is a small line of values from 0 to most (default: the largest). label says it in words.

@@ -1,15 +1,21 @@
 // One alias: what it covers, what it costs, what its key can do, and what can be done.
-import { html, useState } from '../preact.js';
+import { html, useEffect, useState } from '../preact.js';
 import { call, get, path } from '../api.js';
 import { bytes, count, day, exact, hour, link, location as covers, percent, served, slots, spared, total } from '../format.js';
 import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Grid, kindOf, Loaded, Page, Picture, State, Time, toast, useLoad } from '../ui.js';
+import { Rotate } from './credential.js';
 
 export default function Alias({ params: { name } }) {
   const alias = useLoad((signal) => call('GET', path`/aliases/${name}`, { signal }), [name]);
   const credential = useLoad(async (signal) => (alias.data ? get(path`/credentials/${alias.data.data.credential}`, {}, signal) : null), [alias.data?.data.credential]);
+  const closed = alias.data && alias.data.data.state !== 'active';
+  useEffect(() => { // an alias that is provisioned opens soon
+    const timer = closed && setInterval(alias.reload, 3000);
+    return () => clearInterval(timer);
+  }, [closed]);
   const server = useLoad((signal) => get('/server', {}, signal), []);
   return html`<${Loaded} of=${alias} what="the alias" title=${name}>${({ data: a, etag }) => html`
-    <${Head} a=${a} etag=${etag} reload=${alias.reload} set=${alias.set} />
+    <${Head} a=${a} etag=${etag} provisioned=${credential.data?.kind === 'provisioned'} reload=${alias.reload} set=${alias.set} />
     <div class="columns">
       <${Overview} a=${a} credential=${credential.data} base=${server.data?.public_url} />
       <${TestPicture} a=${a} />
@@ -19,8 +25,9 @@ export default function Alias({ params: { name } }) {
     <div class="columns"><${Purge} name=${name} /><${Explain} a=${a} /></div>`}<//>`;
 }
 
-function Head({ a, etag, reload, set }) {
-  const [asking, setAsking] = useState(false);
+function Head({ a, etag, provisioned, reload, set }) {
+  const [asking, setAsking] = useState('');
+  const close = () => setAsking('');
   const enable = async () => {
     try {
       const answer = await call('PATCH', path`/aliases/${a.name}`, { body: { enabled: !a.enabled }, match: etag });
@@ -39,10 +46,12 @@ function Head({ a, etag, reload, set }) {
   return html`<${Page} title=${a.name} lead=${covers(a)} actions=${html`
       <${Action} role="alias" href=${link(['aliases', a.name, 'edit'])}>Change<//>
       <${Action} role="alias" onClick=${enable}>${a.enabled ? 'Disable' : 'Enable'}<//>
-      <${Action} role="alias" kind="danger" onClick=${() => setAsking(true)}>Delete<//>`} />
+      ${provisioned && html`<${Action} role="provision" onClick=${() => setAsking('rotate')}>Rotate the key<//>`}
+      <${Action} role="alias" kind="danger" onClick=${() => setAsking('delete')}>Delete<//>`} />
     ${a.state !== 'active' && html`<div class="box ${a.state === 'failed' ? 'bad' : ''}"><p>The alias is closed: its state is <${State} of=${a.state} />.
       <a href=${link(['operations'], { alias: a.name })}>See its operations</a>.</p></div>`}
-    ${asking && html`<${Confirm} title=${`Delete the alias ${a.name}?`} word=${a.name} action="Delete the alias" onConfirm=${remove} onClose=${() => setAsking(false)}>
+    ${asking === 'rotate' && html`<${Rotate} name=${a.credential} onClose=${close} />`}
+    ${asking === 'delete' && html`<${Confirm} title=${`Delete the alias ${a.name}?`} word=${a.name} action="Delete the alias" onConfirm=${remove} onClose=${close}>
       <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The key pair ${a.credential} goes too if it is static,
       bears the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
 }

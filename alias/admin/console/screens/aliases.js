@@ -127,8 +127,8 @@ export default function Aliases({ query }) {
   return html`<${Page} title="Aliases" lead=${loading ? `${aliases.length} so far…` : shown.length === rows.length ? `${rows.length}` : `${shown.length} of ${rows.length}`}
       actions=${html`<${Action} role="alias" kind="primary" href="#/register">Register an alias<//>`}>
     ${error && html`<${ErrorBox} error=${error} />`}
-    ${none ? html`<div class="card"><h2>No alias yet</h2><p>An alias gives the pictures of a private bucket a public URL. Register one with a key pair
-        that can read the bucket${' '}or let ixmage make the key.</p></div>`
+    ${none ? html`<div class="card"><h2>No alias yet</h2><p>An alias gives the pictures of a private bucket a public URL. <a href="#/register">Register one</a> with a key pair
+        that can read the bucket, or let ixmage <a href="#/provision">make the user and the key</a>.</p></div>`
       : html`<form class="bar" role="search" onSubmit=${(e) => e.preventDefault()}>
         <div class="field"><label for="q">Search</label><input id="q" type="search" value=${look.q} placeholder="name, bucket, prefix, credential" onInput=${(e) => change({ q: e.target.value })} /></div>
         <div class="field narrow"><label for="show">Show</label><select id="show" value=${look.show} onChange=${(e) => change({ show: e.target.value })}>${

@@ -8,7 +8,7 @@ import { pairFields } from './credentials.js';
 
 export default function Credential({ params: { name } }) {
   const credential = useLoad((signal) => call('GET', path`/credentials/${name}`, { signal }), [name]);
-  return html`<${Loaded} of=${credential} what="the credential" title=${name}>${(answer) => html`<${Shown} c=${answer.data} etag=${answer.etag} set=${credential.set} reload=${credential.reload} />`}<//>`;
+  return html`<${Loaded} of=${credential} what="the credential" title=${name}>${(answer) => html`<${Shown} c=${answer.data} etag=${answer.etag} set=${credential.set} />`}<//>`;
 }
 
 // follow shows the operation that a call has started.
@@ -17,13 +17,12 @@ function follow({ data, location: at }, otherwise) {
   else otherwise();
 }
 
-function Shown({ c, etag, set, reload }) {
+function Shown({ c, etag, set }) {
   const [open, setOpen] = useState('');
   const close = () => setOpen('');
   const at = path`/credentials/${c.name}`;
   const provisioned = c.kind === 'provisioned';
   const pair = c.kind === 'static';
-  const rotate = (emergency) => async () => follow(await call('POST', `${at}/rotate`, { body: { emergency } }), reload);
   const remove = async () => follow(await call('DELETE', at, { match: etag }), () => {
     toast(`Credential ${c.name} removed`);
     location.hash = link(['credentials']);
@@ -55,7 +54,7 @@ function Shown({ c, etag, set, reload }) {
         c.user.adopted && ['Adopted', 'yes: an operator made the user'], c.user.kept_key && ['Key that it had', html`<code>${c.user.kept_key}</code>`],
       ]} /><p><a href=${link(['operations'], { credential: c.name })}>Operations of this credential</a></p><//>`}
     </div>
-    ${open === 'rotate' && html`<${Rotate} name=${c.name} rotate=${rotate} onClose=${close} />`}
+    ${open === 'rotate' && html`<${Rotate} name=${c.name} onClose=${close} />`}
     ${open === 'replace' && html`<${Dialog} title="Replace the key pair" onClose=${close}><p class="muted">Cached pictures stay, and requests under way go on with the old key.</p>
       <${Form} fields=${pairFields} initial=${{ expect: c.expect ?? '' }} role="alias" submit="Replace" onSubmit=${write('PUT')} onCancel=${close} /><//>`}
     ${open === 'expect' && html`<${Dialog} title="What the key is meant to do" onClose=${close}>
@@ -65,9 +64,11 @@ function Shown({ c, etag, set, reload }) {
         ${c.aliases.length > 0 && ' Aliases use it, so the server refuses until they have another one or are deleted.'}</p><//>`}`;
 }
 
-function Rotate({ name, rotate, onClose }) {
+// Rotate asks how, rotates, and shows the operation.
+export function Rotate({ name, onClose }) {
   const [emergency, setEmergency] = useState(false);
-  return html`<${Confirm} title=${`Rotate the key of ${name}?`} kind=${emergency ? 'danger' : 'primary'} action=${emergency ? 'Rotate and revoke at once' : 'Rotate'} onConfirm=${() => rotate(emergency)()} onClose=${onClose}>
+  const rotate = async () => follow(await call('POST', path`/credentials/${name}/rotate`, { body: { emergency } }), onClose);
+  return html`<${Confirm} title=${`Rotate the key of ${name}?`} kind=${emergency ? 'danger' : 'primary'} action=${emergency ? 'Rotate and revoke at once' : 'Rotate'} onConfirm=${rotate} onClose=${onClose}>
     <p>ixmage makes a new key, proves it, and uses it. The old one stays valid until nothing uses it any more, so no request fails.</p>
     <div class="field check"><label for="emergency">Emergency: the key has leaked</label><input id="emergency" type="checkbox" checked=${emergency} onInput=${(e) => setEmergency(e.target.checked)} />
       <p class="hint">The new key signs as soon as it is proven, and the old one is made inactive then. Its policy is written anew.</p></div><//>`;
