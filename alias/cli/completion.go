@@ -156,6 +156,7 @@ func (l *line) candidates(s *session) (list []candidate, files bool) {
 		list, files = l.values(s, l.flag.Value)
 	case strings.HasPrefix(l.word, "-"):
 		list = l.flagNames()
+	case len(l.node.Children) > 0 && l.args > 0: // no such command
 	case len(l.node.Children) > 0:
 		for _, child := range l.node.Children {
 			if !child.Hidden {

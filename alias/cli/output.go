@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -80,6 +81,10 @@ func (o *output) yaml(v client.Value) error {
 	return e.Close()
 }
 
+// oldBool are the words that YAML 1.1 takes for booleans and 1.2 does not; many parsers are
+// of 1.1.
+var oldBool = map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on": true, "off": true}
+
 // yamlNode makes a node, because a map has no order.
 func yamlNode(v client.Value) *yaml.Node {
 	n := &yaml.Node{}
@@ -98,6 +103,9 @@ func yamlNode(v client.Value) *yaml.Node {
 		n.Kind, n.Value = yaml.ScalarNode, x.String()
 	case string:
 		n.SetString(x)
+		if oldBool[strings.ToLower(x)] {
+			n.Style = yaml.DoubleQuotedStyle
+		}
 	default:
 		_ = n.Encode(x) // null and bool have no error
 	}
