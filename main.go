@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -56,13 +57,25 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "ixmage: %v\nTry: ixmage --help\n", err)
+		fmt.Fprintf(stderr, "ixmage: %v\nTry: %s --help\n", err, nearest(err))
 		return exitUsage
 	}
 	if c, ok := ctx.Selected().Target.Addr().Interface().(command); ok {
 		return c.run(ctx)
 	}
 	return cli.Run(ctx)
+}
+
+// nearest is the command whose help explains the error of a command line.
+func nearest(err error) string {
+	if p, ok := errors.AsType[*kong.ParseError](err); ok && p.Context != nil {
+		for _, step := range slices.Backward(p.Context.Path) {
+			if step.Command != nil {
+				return step.Command.FullPath()
+			}
+		}
+	}
+	return "ixmage"
 }
 
 func newParser(options ...kong.Option) *kong.Kong {

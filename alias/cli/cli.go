@@ -66,7 +66,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, k *kong.Context) *session {
-	s := &session{ctx: ctx, model: k.Model, flags: &Connection{Output: formatTable}, term: newTerminal(os.Stdin, k.Stdout, k.Stderr)}
+	s := &session{ctx: ctx, model: k.Model, flags: &Connection{Output: formatTable}, term: newTerminal(ctx, os.Stdin, k.Stdout, k.Stderr)}
 	for _, p := range k.Path {
 		if p.Command == nil || !p.Command.Target.CanAddr() {
 			continue

@@ -97,7 +97,7 @@ func (e *env) session(format, stdin string) (s *session, out, errs *bytes.Buffer
 	}
 	out, errs = &bytes.Buffer{}, &bytes.Buffer{}
 	s = &session{
-		ctx: e.t.Context(), flags: &Connection{Output: format}, term: newTerminal(in, out, errs), out: newOutput(out, format),
+		ctx: e.t.Context(), flags: &Connection{Output: format}, term: newTerminal(e.t.Context(), in, out, errs), out: newOutput(out, format),
 		dialed: e.client,
 	}
 	return s, out, errs

@@ -73,12 +73,17 @@ func (o *output) json(text []byte) error {
 }
 
 func (o *output) yaml(v client.Value) error {
-	e := yaml.NewEncoder(o)
+	var b bytes.Buffer // an error of the writer is no error of YAML
+	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
 	if err := e.Encode(yamlNode(v)); err != nil {
 		return fmt.Errorf("print YAML: %w", err)
 	}
-	return e.Close()
+	if err := e.Close(); err != nil {
+		return fmt.Errorf("print YAML: %w", err)
+	}
+	o.Write(b.Bytes())
+	return nil
 }
 
 // oldBool are the words that YAML 1.1 takes for booleans and 1.2 does not; many parsers are

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"os"
@@ -16,7 +17,7 @@ import (
 // printer is a session that prints to a buffer, with no server.
 func printer(format string) (*session, *bytes.Buffer) {
 	var b bytes.Buffer
-	return &session{out: newOutput(&b, format), term: newTerminal(os.Stdin, &b, io.Discard)}, &b
+	return &session{out: newOutput(&b, format), term: newTerminal(context.Background(), os.Stdin, &b, io.Discard)}, &b
 }
 
 func values(t *testing.T, text string) client.Value {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 // terminal is what the user sees and types besides the output: prompts, hints and errors
 // are on stderr, answers come from stdin.
 type terminal struct {
+	ctx  context.Context //nolint:containedctx // ends at Ctrl-C, which a prompt waits for too
 	in   *os.File
 	err  io.Writer
 	asks bool // stdin and stderr are a terminal
@@ -28,8 +30,8 @@ type terminal struct {
 	reader  *bufio.Reader
 }
 
-func newTerminal(in *os.File, out, errs io.Writer) terminal {
-	t := terminal{in: in, err: errs, live: isTerminal(errs), reader: bufio.NewReader(in)}
+func newTerminal(ctx context.Context, in *os.File, out, errs io.Writer) terminal {
+	t := terminal{ctx: ctx, in: in, err: errs, live: isTerminal(errs), reader: bufio.NewReader(in)}
 	t.redraws = t.live && os.Getenv("TERM") != "dumb"
 	t.asks = t.live && isTerminal(in)
 	t.shows = isTerminal(out)
@@ -67,24 +69,58 @@ func (t terminal) paintAs(state, text string) string {
 
 // ask reads a line that the user types.
 func (t terminal) ask(prompt string) (string, error) {
-	fmt.Fprint(t.err, prompt)
-	line, err := t.reader.ReadString('\n')
-	if err != nil && (!errors.Is(err, io.EOF) || line == "") {
-		fmt.Fprintln(t.err)
-		return "", usagef("no answer to %q: %v", strings.TrimSpace(prompt), err)
-	}
-	return strings.TrimSpace(line), nil
+	return t.read(prompt, func() (string, error) {
+		line, err := t.reader.ReadString('\n')
+		if errors.Is(err, io.EOF) && line != "" {
+			err = nil
+		}
+		return line, err
+	})
 }
 
 // askSecret reads a line without showing it.
 func (t terminal) askSecret(prompt string) (alias.Secret, error) {
-	fmt.Fprint(t.err, prompt)
-	text, err := term.ReadPassword(int(t.in.Fd()))
-	fmt.Fprintln(t.err)
+	fd := int(t.in.Fd())
+	before, err := term.GetState(fd)
 	if err != nil {
-		return alias.Secret{}, usagef("no answer to %q: %v", strings.TrimSpace(prompt), err)
+		return alias.Secret{}, usagef("read from the terminal: %v", err)
 	}
-	return alias.NewSecret(strings.TrimSpace(string(text))), nil
+	text, err := t.read(prompt, func() (string, error) {
+		text, err := term.ReadPassword(fd)
+		return string(text), err
+	})
+	if t.ctx.Err() != nil {
+		_ = term.Restore(fd, before) // otherwise the shell would not show what is typed
+	}
+	fmt.Fprintln(t.err)
+	return alias.NewSecret(text), err
+}
+
+// read prints a prompt and reads the answer, until Ctrl-C. Nothing ends the reading of a
+// terminal, so the goroutine of an interrupted prompt ends with the process, which follows
+// at once.
+func (t terminal) read(prompt string, read func() (string, error)) (string, error) {
+	fmt.Fprint(t.err, prompt)
+	type answer struct {
+		text string
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		answered <- answer{strings.TrimSpace(text), err}
+	}()
+	select {
+	case <-t.ctx.Done():
+		fmt.Fprintln(t.err)
+		return "", t.ctx.Err()
+	case a := <-answered:
+		if a.err != nil {
+			fmt.Fprintln(t.err)
+			return "", usagef("no answer to %q: %v", strings.TrimSpace(prompt), a.err)
+		}
+		return a.text, nil
+	}
 }
 
 // confirm asks before something is removed, unless yes. Without a terminal it is an error.

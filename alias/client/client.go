@@ -140,7 +140,7 @@ func (c *Client) send(ctx context.Context, r Request, accept string) (*http.Resp
 	if !isType(resp, "application/problem+json") {
 		return nil, c.notAPI(resp)
 	}
-	return nil, readProblem(resp)
+	return nil, c.readProblem(resp)
 }
 
 func (c *Client) request(ctx context.Context, r Request, accept string) (*http.Request, error) {

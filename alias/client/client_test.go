@@ -119,6 +119,7 @@ func TestNotTheAPI(t *testing.T) {
 		"page":          func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") },
 		"error page":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusNotFound) },
 		"redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
+		"public one":    func(w http.ResponseWriter, _ *http.Request) { problem(w, `{"title":"Not found"}`) },
 		"broken answer": func(w http.ResponseWriter, _ *http.Request) { problem(w, "{") },
 	} {
 		calls := 0

@@ -27,17 +27,14 @@ type Field struct {
 	Detail string `json:"detail"`
 }
 
-func (p *Problem) Error() string {
-	if p.Detail == "" {
-		return p.Title
-	}
-	return p.Detail
-}
+func (p *Problem) Error() string { return p.Detail }
 
 // maxProblem bounds a problem; the server sends 50 fields at most.
 const maxProblem = 1 << 20
 
-func readProblem(resp *http.Response) error {
+// readProblem reads a problem. The public listener answers with problems too, which have
+// no detail.
+func (c *Client) readProblem(resp *http.Response) error {
 	var p struct {
 		Type      string   `json:"type"`
 		Title     string   `json:"title"`
@@ -48,6 +45,9 @@ func readProblem(resp *http.Response) error {
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(&p); err != nil {
 		return fmt.Errorf("the server answered %s with a problem that cannot be read: %w", resp.Status, err)
+	}
+	if p.Detail == "" {
+		return c.notAPI(resp)
 	}
 	return &Problem{
 		Status: resp.StatusCode, Code: p.Type[strings.LastIndexByte(p.Type, '/')+1:], Title: p.Title, Detail: p.Detail,
