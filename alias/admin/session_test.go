@@ -1,0 +1,163 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ixmage/alias"
+)
+
+const fromConsole = "same-origin"
+
+// signIn exchanges a token for the cookie of a session.
+func (a *api) signIn(token string) (cookie string) {
+	a.t.Helper()
+	r := a.do("POST", sessionPath, `{"token":"`+token+`"}`, "Authorization", "").want(201, "")
+	c, err := http.ParseSetCookie(r.header.Get("Set-Cookie"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if c.Name != "ixmage-session" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" ||
+		len(c.Value) < 26 || strings.Contains(token, c.Value) || c.MaxAge != 12*60*60 {
+		a.t.Errorf("the cookie is %q", c)
+	}
+	return c.Name + "=" + c.Value
+}
+
+func TestSession(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	cookie := a.signIn(testToken)
+	by := []string{"Authorization", "", "Cookie", cookie, "Sec-Fetch-Site", fromConsole}
+	r := a.do("GET", sessionPath, "", by...).want(200, "")
+	if want := `{"name":"admin","roles":["admin"],"buckets":[],"expires_at":null}` + "\n"; r.body != want {
+		t.Errorf("got %s, want %s", r.body, want)
+	}
+	a.do("POST", "/api/v1/aliases", `{"name":"pub","bucket":"open-data","region":"eu-west-1","credential":null}`,
+		append(by, "X-Ixmage-Console", "1")...).want(201, "")
+	if strings.Contains(a.logs.String(), cookie[len(cookieName)+1:]) {
+		t.Error("the log has the cookie")
+	}
+	a.do("DELETE", sessionPath, "", by...).want(403, "forbidden") // without the header of the console
+	out := a.do("DELETE", sessionPath, "", append(by, "X-Ixmage-Console", "1")...).want(204, "")
+	if c, err := http.ParseSetCookie(out.header.Get("Set-Cookie")); err != nil || c.MaxAge >= 0 || c.Value != "" {
+		t.Errorf("sign-out: the cookie is %q, %v", c, err)
+	}
+	a.do("GET", sessionPath, "", by...).want(401, "unauthorized")
+}
+
+// TestSessionSite: a cookie counts only for a page of the listener itself.
+func TestSessionSite(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	cookie := a.signIn(testToken)
+	const header = "X-Ixmage-Console"
+	own := "http://" + a.addr
+	for _, c := range []struct {
+		name, method string
+		headers      []string
+		status       int
+	}{
+		{"no site and no origin", "GET", nil, 403},
+		{"same origin", "GET", []string{"Sec-Fetch-Site", "same-origin"}, 200},
+		{"same site", "GET", []string{"Sec-Fetch-Site", "same-site"}, 403},
+		{"cross site", "GET", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"typed by the user", "GET", []string{"Sec-Fetch-Site", "none"}, 403},
+		{"equal origin", "GET", []string{"Origin", own}, 200},
+		{"equal origin of another scheme", "GET", []string{"Origin", "https://" + a.addr}, 403},
+		{"other origin", "GET", []string{"Origin", "http://evil.example"}, 403},
+		{"other port", "GET", []string{"Origin", "http://127.0.0.1:1"}, 403},
+		{"null", "GET", []string{"Origin", "null"}, 403},
+		{"equal origin, but cross site", "GET", []string{"Origin", own, "Sec-Fetch-Site", "cross-site"}, 403},
+		{"other origin, same site", "GET", []string{"Origin", "http://evil.example", "Sec-Fetch-Site", "same-origin"}, 403},
+		{"HEAD", "HEAD", []string{"Sec-Fetch-Site", "same-origin"}, 200},
+		{"a change", "DELETE", []string{"Sec-Fetch-Site", "same-origin"}, 403},
+		{"a change by the console", "DELETE", []string{"Sec-Fetch-Site", "same-origin", header, "1"}, 404},
+		{"a change with an equal origin", "DELETE", []string{"Origin", own}, 403},
+		{"a change by the console with an equal origin", "DELETE", []string{"Origin", own, header, "1"}, 404},
+		{"a change by the console of another origin", "DELETE", []string{"Origin", "http://evil.example", header, "1"}, 403},
+	} {
+		r := a.do(c.method, "/api/v1/aliases", "", append([]string{"Authorization", "", "Cookie", cookie}, c.headers...)...)
+		if c.method == "DELETE" {
+			r = a.do(c.method, "/api/v1/aliases/nope", "", append([]string{"Authorization", "", "Cookie", cookie}, c.headers...)...)
+		}
+		if r.status != c.status {
+			t.Errorf("%s: got %d, want %d: %s", c.name, r.status, c.status, r.body)
+		}
+	}
+	// A token needs none of this, and wins over the cookie.
+	a.do("GET", "/api/v1/aliases", "", "Cookie", cookie).want(200, "")
+	a.do("GET", "/api/v1/aliases", "", "Cookie", cookie, "Authorization", "Bearer wrong").want(401, "unauthorized")
+}
+
+// TestSessionEnds plays the hours of a session.
+func TestSessionEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSessions()
+		token := alias.DigestOf("x")
+		idle, busy := s.begin(token), s.begin(token)
+		for range 23 {
+			time.Sleep(30 * time.Minute)
+			if got, ok := s.use(busy); !ok || got != token {
+				t.Fatal("a session in use ended early")
+			}
+		}
+		time.Sleep(30*time.Minute - 1)
+		if _, ok := s.use(busy); !ok {
+			t.Error("a session ended before 12 hours")
+		}
+		time.Sleep(1)
+		if _, ok := s.use(busy); ok {
+			t.Error("a session is older than 12 hours")
+		}
+		if _, ok := s.use(idle); ok {
+			t.Error("a session was idle for more than an hour")
+		}
+		short := s.begin(token)
+		time.Sleep(time.Hour - 1)
+		if _, ok := s.use(short); !ok {
+			t.Error("a session ended before an idle hour")
+		}
+		time.Sleep(time.Hour)
+		if _, ok := s.use(short); ok {
+			t.Error("a session was idle for an hour")
+		}
+		if _, ok := s.use(""); ok {
+			t.Error("the empty cookie has a session")
+		}
+	})
+}
+
+// TestSessionEndsWithToken: deleting a token ends its sessions, and no others.
+func TestSessionEndsWithToken(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	text := strings.TrimPrefix(a.makeToken("ci", `["read"]`, `[]`), "Bearer ")
+	of := func(cookie string) []string {
+		return []string{"Authorization", "", "Cookie", cookie, "Sec-Fetch-Site", fromConsole}
+	}
+	ci, own := of(a.signIn(text)), of(a.signIn(testToken))
+	a.do("GET", "/api/v1/aliases", "", ci...).want(200, "")
+	a.do("POST", "/api/v1/purge", `{"alias":"shop"}`, append(ci, "X-Ixmage-Console", "1")...).want(403, "forbidden")
+	a.do("DELETE", tokensPath+"/ci", "").want(204, "")
+	a.do("GET", "/api/v1/aliases", "", ci...).want(401, "unauthorized")
+	a.do("GET", "/api/v1/aliases", "", own...).want(200, "")
+}
+
+// TestSessionWrongToken: guesses at the sign-in count like all others.
+func TestSessionWrongToken(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	for range wrongTokensMax {
+		a.do("POST", sessionPath, `{"token":"wrong-wrong-wrong"}`, "Authorization", "").want(401, "unauthorized")
+	}
+	a.do("POST", sessionPath, `{"token":"wrong-wrong-wrong"}`, "Authorization", "").want(429, "wrong-tokens")
+	a.signIn(testToken)
+	a.do("POST", sessionPath, `{}`, "Authorization", "").want(400, "invalid")
+	a.do("POST", sessionPath, `{"token":"x"}`, "Authorization", "", "Origin", "http://evil.example").want(403, "forbidden")
+	a.do("POST", sessionPath, `{"token":"x"}`, "Authorization", "", "Content-Type", "text/plain").want(415, "media-type")
+}
