@@ -134,7 +134,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.observe()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
-		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Hosts: s.AdminHost,
+		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{}, Hosts: s.AdminHost,
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
 	})
 	if err != nil {

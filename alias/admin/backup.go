@@ -38,7 +38,11 @@ const mediaSQLite = "application/vnd.sqlite3"
 func (h backups) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: "/api/v1/backup", allBuckets: true,
 		summary: "Copy the registry: an SQLite file, whose secrets are sealed with the key set that the header X-Ixmage-Keyset names",
-		roles:   []alias.TokenRole{}, media: mediaSQLite, fails: []error{errNotImplemented, alias.ErrBusy}, do: h.copy})
+		roles:   []alias.TokenRole{}, media: mediaSQLite, sends: []parameter{
+			{"X-Ixmage-Keyset", "the fingerprint of the key set that seals the secrets in the copy"},
+			{"X-Ixmage-Keyset-Place", "where the server has that key set"},
+			{"Content-Disposition", "a name for the file"},
+		}, fails: []error{errNotImplemented, alias.ErrBusy}, do: h.copy})
 }
 
 func (h backups) copy(ctx context.Context, _ *call[none]) (reply[none], error) {

@@ -55,6 +55,10 @@ type endpoint[In, Out any] struct {
 	// media is the media type of the answer; empty: JSON. Out is the type of an event's data
 	// if it is mediaEvents.
 	media string
+	// headers are those of the request that do reads, without If-Match and Prefer.
+	headers []parameter
+	// sends are headers of the answer of do that not every call has.
+	sends []parameter
 	// conditional means that do evaluates If-Match.
 	conditional bool
 	// fails are errors of do beyond those that every call of its kind may have, for the
@@ -123,6 +127,7 @@ type description struct {
 	types                 []string // of the body
 	statuses              []int
 	media                 string // of the answer
+	headers, sends        []parameter
 	conditional           bool
 	fails                 []error
 	example               string
@@ -134,7 +139,7 @@ func (e endpoint[In, Out]) describeCall() description {
 		method: e.method, path: e.path, summary: e.summary, roles: e.roles, public: e.public, allBuckets: e.allBuckets,
 		resource: e.resource, query: e.query, bodyOptional: e.bodyOptional, statuses: e.statuses,
 		media: cmp.Or(e.media, mediaJSON), out: reflect.TypeFor[Out](),
-		conditional: e.conditional, fails: e.fails, example: e.example,
+		headers: e.headers, sends: e.sends, conditional: e.conditional, fails: e.fails, example: e.example,
 	}
 	if e.fields != nil {
 		d.fields, d.types = e.fields(new(In)), append([]string{mediaJSON}, e.types...)

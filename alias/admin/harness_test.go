@@ -3,15 +3,18 @@ package admin
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,10 +23,11 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
+	"ixmage/internal/apitest"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { os.Exit(cmp.Or(code, checkCoverage())) }))
 }
 
 const (
@@ -41,6 +45,7 @@ type api struct {
 	dir    string // of the store
 	logs   *logBuffer
 	client *http.Client
+	lax    atomic.Bool // answers may differ from the document of the API
 }
 
 // logBuffer is the log of the server.
@@ -136,7 +141,9 @@ func serveOn(t *testing.T, s *Server, logs *logBuffer, ln net.Listener) *api {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ln) }()
-	a := &api{t: t, addr: ln.Addr().String(), server: s, logs: logs, client: &http.Client{Transport: &http.Transport{}}}
+	a := &api{t: t, addr: ln.Addr().String(), server: s, logs: logs}
+	a.client = &http.Client{Transport: contract().Transport(&http.Transport{}, a.undescribed)}
+	a.lax.Store(s.bearers == nil) // the document is of the admin listener
 	t.Cleanup(func() {
 		a.client.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -212,7 +219,31 @@ func (a *api) raw(text string) answer {
 func (a *api) readFrom(conn net.Conn, request string) answer {
 	a.t.Helper()
 	method, _, _ := strings.Cut(request, " ")
-	return a.readNext(bufio.NewReader(conn), method)
+	got := a.readNext(bufio.NewReader(conn), method)
+	if r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request))); err == nil {
+		body, _ := io.ReadAll(r.Body)
+		a.compare(apitest.Exchange{
+			Method: r.Method, Target: r.RequestURI, Header: r.Header, Body: body,
+			Status: got.status, AnswerHeader: got.header, Answer: []byte(got.body),
+		})
+	}
+	return got
+}
+
+// compare compares an exchange with the document of the API.
+func (a *api) compare(x apitest.Exchange) {
+	a.t.Helper()
+	if err := contract().Check(x); err != nil {
+		a.undescribed(err)
+	}
+}
+
+// undescribed reports an answer that the document of the API does not describe.
+func (a *api) undescribed(err error) {
+	a.t.Helper()
+	if !a.lax.Load() {
+		a.t.Errorf("the document of the API differs: %v", err)
+	}
 }
 
 // readNext reads the next answer on a connection.

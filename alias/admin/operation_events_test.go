@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/internal/apitest"
 )
 
 // scriptedWatch plays the changes of an operation: Watch returns the next state from changes,
@@ -54,6 +55,9 @@ func (a *api) follow(header ...string) (*http.Response, *bufio.Reader, net.Conn)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	a.compare(apitest.Exchange{
+		Method: "GET", Target: "/api/v1/operations/op-1/events", Status: resp.StatusCode, AnswerHeader: resp.Header,
+	})
 	return resp, reader, conn
 }
 

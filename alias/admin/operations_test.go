@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (a *api) addOperations() {
 		{Alias: "", Credential: "blog", State: alias.OperationRunning, Kind: alias.OperationRotate},
 		{Alias: "shop", Credential: "shop", State: alias.OperationRunning},
 	} {
-		o.ID, o.Revision, o.CreatedAt = fmt.Sprint("op-", i+1), 1, moment
+		o.ID, o.Kind, o.Revision, o.CreatedAt = fmt.Sprint("op-", i+1), cmp.Or(o.Kind, alias.OperationProvision), 1, moment
 		a.put(func(tx alias.Tx) error { return tx.InsertOperation(&o) })
 	}
 }
@@ -121,7 +122,7 @@ func TestHistoryPages(t *testing.T) {
 	a.put(func(tx alias.Tx) error {
 		var errs []error
 		for i := range maxPageSize + 1 {
-			o := alias.Operation{ID: fmt.Sprint("op-", i), Credential: "c", State: alias.OperationDone, Revision: 1}
+			o := alias.Operation{ID: fmt.Sprint("op-", i), Kind: alias.OperationRotate, Credential: "c", State: alias.OperationDone, Revision: 1}
 			errs = append(errs, tx.InsertOperation(&o), tx.AddAudit(&alias.AuditEntry{Actor: o.ID}))
 		}
 		return errors.Join(errs...)

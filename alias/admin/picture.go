@@ -45,6 +45,8 @@ func (h pictures) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: aliasesPath + "/{name}/picture", resource: "alias",
 		summary: "Show a picture of an alias as clients get it now", roles: anyToken,
 		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"}},
+		sends: []parameter{{"Content-Security-Policy", "keeps an SVG from running scripts and from loading anything"},
+			{"Cross-Origin-Resource-Policy", "same-origin"}},
 		media: "image/*", fails: []error{errNotImplemented, errNoPicture, errPictureSize}, do: h.read})
 }
 

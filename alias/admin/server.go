@@ -45,6 +45,8 @@ type Config struct {
 	// Purger and Explainer implement the calls on the cache. With nil they answer 501.
 	Purger    Purger
 	Explainer Explainer
+	// Explanation is a value of the type that Explainer returns, for the document of the API.
+	Explanation any
 	// UsageReader reads the usage of aliases. With nil its call answers 501.
 	UsageReader UsageReader
 	// Backups copies the registry. With nil its call answers 501.
@@ -107,6 +109,7 @@ func New(cfg Config) *Server {
 	pictures{cfg.Registry, cfg.PictureReader}.mount(s.routes)
 	cacheStates{cfg.CacheReader}.mount(s.routes)
 	serverInfo{cfg.About}.mount(s.routes)
+	document{s.routes, cfg.Explanation}.mount(s.routes)
 	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
 	mountConsole(s.routes)
 	return s

@@ -145,11 +145,14 @@ type signIns struct{ server *Server }
 func (h signIns) mount(t *routes) {
 	mount(t, endpoint[sessionInput, sessionJSON]{method: http.MethodPost, path: sessionPath, public: true,
 		summary: "Sign in: exchange a token for the cookie of a session", roles: anyToken,
-		statuses: []int{http.StatusCreated}, fields: sessionFields, do: h.begin})
+		sends:    []parameter{{"Set-Cookie", "the cookie of the session"}},
+		statuses: []int{http.StatusCreated}, fields: sessionFields,
+		check: func(_ context.Context, c *call[sessionInput]) []alias.Problem { return c.in.problems() }, do: h.begin})
 	mount(t, endpoint[none, sessionJSON]{method: http.MethodGet, path: sessionPath,
 		summary: "Say which token the caller has, and what it may do", roles: anyToken, do: h.read})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: sessionPath,
 		summary: "Sign out: end the session of the cookie", roles: anyToken,
+		sends:    []parameter{{"Set-Cookie", "makes the browser forget the cookie"}},
 		statuses: []int{http.StatusNoContent}, do: h.end})
 }
 
@@ -160,13 +163,20 @@ func sessionFields(in *sessionInput) []field {
 	return []field{{name: "token", read: into(&in.token, asSecret), required: true, doc: "The text of an admin token."}}
 }
 
+func (in *sessionInput) problems() []alias.Problem {
+	if in.token.IsZero() {
+		return problemAt("token", "is required: an admin token")
+	}
+	return nil
+}
+
 // sessionJSON is the token of a caller as the API shows it.
 type sessionJSON struct {
-	Name    alias.Name        `json:"name"`
-	Roles   []alias.TokenRole `json:"roles"`
-	Buckets []string          `json:"buckets"`
+	Name    alias.Name        `json:"name" description:"The name of the token."`
+	Roles   []alias.TokenRole `json:"roles" description:"What the token may do, beside reading."`
+	Buckets []string          `json:"buckets" description:"Patterns of the buckets whose aliases the token sees and changes; empty: all."`
 	// ExpiresAt is when the token expires, null for never.
-	ExpiresAt *string `json:"expires_at"`
+	ExpiresAt *string `json:"expires_at" description:"When the token expires; null: never."`
 }
 
 func showPrincipal(p *principal) sessionJSON {
@@ -176,8 +186,8 @@ func showPrincipal(p *principal) sessionJSON {
 }
 
 func (h signIns) begin(_ context.Context, c *call[sessionInput]) (reply[sessionJSON], error) {
-	if c.in.token.IsZero() {
-		return reply[sessionJSON]{}, invalid(problemAt("token", "is required: an admin token"))
+	if problems := c.in.problems(); len(problems) > 0 {
+		return reply[sessionJSON]{}, invalid(problems)
 	}
 	digest := alias.DigestOf(c.in.token.Reveal())
 	p, err := h.server.bearers.holder(digest, c.request.RemoteAddr)

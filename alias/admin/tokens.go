@@ -37,25 +37,25 @@ func (h tokens) mount(t *routes) {
 }
 
 type tokensJSON struct {
-	Tokens []tokenJSON `json:"tokens"`
+	Tokens []tokenJSON `json:"tokens" description:"The tokens, sorted by name."`
 }
 
 // tokenJSON is a token as the API shows it.
 type tokenJSON struct {
-	Name       alias.Name        `json:"name"`
-	Roles      []alias.TokenRole `json:"roles"`
-	Buckets    []string          `json:"buckets"`
-	CreatedAt  string            `json:"created_at"`
-	CreatedBy  string            `json:"created_by"`
-	ExpiresAt  *string           `json:"expires_at"`
-	LastUsedAt *string           `json:"last_used_at"`
+	Name       alias.Name        `json:"name" description:"The name of the token, which the audit and the log have."`
+	Roles      []alias.TokenRole `json:"roles" description:"What the token may do, beside reading."`
+	Buckets    []string          `json:"buckets" description:"Patterns of the buckets whose aliases the token sees and changes, such as acme-*; empty: all."`
+	CreatedAt  string            `json:"created_at" description:"When it was made."`
+	CreatedBy  string            `json:"created_by" description:"Who made it."`
+	ExpiresAt  *string           `json:"expires_at" description:"When it expires; null: never."`
+	LastUsedAt *string           `json:"last_used_at" description:"When it was used last; null: never."`
 }
 
 // newTokenJSON is a new token, with the text that its holder sends.
 type newTokenJSON struct {
 	tokenJSON
 
-	Token string `json:"token"`
+	Token string `json:"token" description:"The text that its holder sends. No other answer has it."`
 }
 
 func showToken(t *alias.Token) tokenJSON {
@@ -124,7 +124,7 @@ type tokenInput struct {
 func tokenFields(in *tokenInput) []field {
 	return []field{
 		{name: "name", read: into(&in.name, asName), required: true, doc: "The name of the token, for the audit and the log."},
-		{name: "roles", read: into(&in.roles, asStrings), required: true,
+		{name: "roles", read: rolesInto(&in.roles), required: true,
 			doc: "What the token may do, beside reading."},
 		{name: "buckets", read: into(&in.buckets, asStrings),
 			doc: "Patterns of the buckets whose aliases the token sees and changes, such as acme-*; empty: all."},
@@ -134,6 +134,13 @@ func tokenFields(in *tokenInput) []field {
 		{name: "last_used_at", readOnly: keptByServer},
 		{name: "token", readOnly: keptByServer},
 	}
+}
+
+// rolesInto reads roles, which create validates.
+func rolesInto(dst *[]string) reader {
+	r := into(dst, asStrings)
+	r.forms = []form{formOf[[]alias.TokenRole]()}
+	return r
 }
 
 func asTime(raw json.RawMessage) (time.Time, string) {
