@@ -14,6 +14,15 @@ const routes = [
   { pattern: 'aliases/:name', title: (p) => p.name, of: 'aliases', load: () => import('./screens/alias.js') },
   { pattern: 'aliases/:name/edit', title: (p) => `Change ${p.name}`, of: 'aliases', load: () => import('./screens/alias_edit.js') },
   { pattern: 'credentials', title: 'Credentials', menu: 'Credentials', load: () => import('./screens/credentials.js') },
+  { pattern: 'provision', title: 'Provision an alias', menu: 'Provision', load: () => import('./screens/provision.js') },
+  { pattern: 'operations', title: 'Operations', menu: 'Operations', load: () => import('./screens/operations.js') },
+  { pattern: 'operations/:id', title: 'Operation', of: 'operations', load: () => import('./screens/operation.js') },
+  { pattern: 'orphans', title: 'Orphans', menu: 'Orphans', load: () => import('./screens/orphans.js') },
+  { pattern: 'audit', title: 'Audit', menu: 'Audit', load: () => import('./screens/audit.js') },
+  { pattern: 'explain', title: 'Explain a URL', menu: 'Explain', load: () => import('./screens/explain.js') },
+  { pattern: 'cache', title: 'Cache', menu: 'Cache', load: () => import('./screens/cache.js') },
+  { pattern: 'tokens', title: 'Tokens', menu: 'Tokens', load: () => import('./screens/tokens.js') },
+  { pattern: 'about', title: 'About this server', menu: 'About', load: () => import('./screens/about.js') },
   { pattern: 'credentials/:name', title: (p) => p.name, of: 'credentials', load: () => import('./screens/credential.js') },
 ];
 

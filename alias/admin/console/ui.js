@@ -86,7 +86,7 @@ export function ErrorBox({ error, retry, except = [] }) {
 
 // ---- Text
 
-const useNow = (every) => {
+export const useNow = (every) => {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
     const timer = setInterval(() => setNow(Date.now()), every);
@@ -227,12 +227,13 @@ export function Confirm({ title, word, action, kind = 'danger', onConfirm, onClo
 const belongs = (error, name) => error === name || error.startsWith(`${name}[`) || error.startsWith(`${name}.`);
 
 // Form is a form of fields {name, label, type, hint, required, options, when, group, …}.
-// type: text (default), password, number, checkbox, select, textarea or lines, whose value
-// is an array. when(values) hides a field. Fields with a group are folded below the others
+// type: text (default), password, number, checkbox, select, textarea, or lines and checks,
+// whose value is an array. when(values) hides a field. Fields with a group are folded below the others
 // under its name. initial has the first values.
 // onSubmit(values) may throw a Problem: its errors appear at their fields.
-// onChange(values) sees each change. Children stand before the buttons.
-export function Form({ fields, initial = {}, submit = 'Save', kind = 'primary', role, onSubmit, onChange, onCancel, children }) {
+// onChange(values) sees each change, and may return other values. problems are errors that are known before a call.
+// Children stand before the buttons.
+export function Form({ fields, initial = {}, problems = [], submit = 'Save', kind = 'primary', role, onSubmit, onChange, onCancel, children }) {
   const [values, setValues] = useState(initial);
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -240,11 +241,10 @@ export function Form({ fields, initial = {}, submit = 'Save', kind = 'primary', 
   const session = useSession();
   const refused = role && session && !allows(session, role);
   const shown = fields.filter((f) => !f.when || f.when(values));
-  const problemsOf = (f) => (error?.errors || []).filter((e) => belongs(e.field, f.name));
+  const problemsOf = (f) => [...(error?.errors || []), ...problems].filter((e, i, all) => belongs(e.field, f.name) && all.findIndex((o) => o.field === e.field && o.detail === e.detail) === i);
   const set = (name, value) => {
     const next = { ...values, [name]: value };
-    setValues(next);
-    onChange?.(next);
+    setValues(onChange?.(next) ?? next);
   };
   const send = async (e) => {
     e.preventDefault();
@@ -300,6 +300,13 @@ export function Field({ field: f, value, problems = [], set }) {
       input = html`<select ...${common} value=${value ?? ''}>${f.options.map((o) => html`
         <option value=${o.value ?? o} selected=${(o.value ?? o) === (value ?? '')}>${o.label ?? o}</option>`)}</select>`;
       break;
+    case 'checks': // one of several boxes: options is [{value, label, hint}]
+      return html`<fieldset class="checks ${f.wide ? 'wide' : ''}" aria-invalid=${wrong ? 'true' : undefined} aria-describedby=${about} tabindex=${wrong ? -1 : undefined}><legend>${f.label}</legend>
+        ${f.options.map((o) => html`<div class="field check"><label for=${`${id}-${o.value}`}>${o.label}</label>
+          <input id=${`${id}-${o.value}`} type="checkbox" checked=${(value || []).includes(o.value)} aria-describedby=${`${id}-${o.value}-hint`}
+            onInput=${(e) => set(f.options.map((p) => p.value).filter((v) => (v === o.value ? e.target.checked : (value || []).includes(v))))} />
+          <p class="hint" id=${`${id}-${o.value}-hint`}>${o.hint}</p></div>`)}
+        ${wrong && html`<ul class="errors" id=${`${id}-error`}>${problems.map((p) => html`<li>${p.detail}</li>`)}</ul>`}</fieldset>`;
     case 'textarea':
       input = html`<textarea ...${common} rows=${f.rows || 4} value=${value ?? ''} />`;
       break;

@@ -2,7 +2,8 @@
 import { html, useEffect, useState } from '../preact.js';
 import { call, get, path } from '../api.js';
 import { bytes, count, day, exact, hour, link, location as covers, percent, served, slots, spared, total } from '../format.js';
-import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Grid, kindOf, Loaded, Page, Picture, State, Time, toast, useLoad } from '../ui.js';
+import { Verdicts } from '../operation_view.js';
+import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Loaded, Page, Picture, State, Time, toast, useLoad } from '../ui.js';
 import { Rotate } from './credential.js';
 
 export default function Alias({ params: { name } }) {
@@ -138,14 +139,7 @@ function Checks({ a, onVerified }) {
   const field = (name, label, placeholder) => html`<div class="field"><label for=${`probe-${name}`}>${label}</label>
     <input id=${`probe-${name}`} value=${given[name] || ''} placeholder=${placeholder} autocomplete="off" spellcheck=${false} onInput=${(e) => setGiven({ ...given, [name]: e.target.value })} /></div>`;
   return html`<${Card} title="What the key can do" actions=${html`<${Action} role="alias provision" onClick=${verify}>Verify now<//>`}>
-    <${Loaded} of=${last} what="the last verification">${(v) => (v.checks.length === 0 ? html`<p class="muted">Not verified yet. Verify tries what the key can read and what it cannot.</p>` : html`
-      <p><${State} of=${v.scope} /> <span class="muted">checked <${Time} at=${v.checked_at} /></span></p>
-      <ul class="matrix" aria-label="Verdicts">${v.checks.map((c) => html`<li class=${kindOf(c.verdict)} title=${c.detail}>
-        <code>${c.name}</code><span class="verdict">${c.verdict}</span></li>`)}</ul>
-      <details open=${v.scope !== 'proven' || undefined}><summary>Findings</summary><${Grid} label="Findings" head=${['Check', 'Verdict', 'Finding', 'Expected', 'Got', 'Evidence']} rows=${v.checks.map((c) => [
-        html`<code>${c.name}</code>`, html`<${State} of=${c.verdict} />`, c.detail, html`<code>${c.expected}</code>`, html`<code>${c.got}</code>`, c.evidence])} /></details>
-      ${v.not_tried.length > 0 && html`<details><summary>${v.not_tried.length} not tried</summary>
-        <${Grid} label="Not tried" head=${['Check', 'Why']} rows=${v.not_tried.map((t) => [html`<code>${t.name}</code>`, t.why])} /></details>`}`)}<//>
+    <${Loaded} of=${last} what="the last verification">${(v) => (v.checks.length === 0 ? html`<p class="muted">Not verified yet. Verify tries what the key can read and what it cannot.</p>` : html`<${Verdicts} of=${v} />`)}<//>
     <details><summary>Try certain objects</summary><div class="fields">${field('inside', 'Key in the bucket that it must read', `${a.prefix}a.jpg`)}
       ${field('outside', 'Key in the bucket that it must not read', 'private/b.jpg')}</div></details><//>`;
 }
