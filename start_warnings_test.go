@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"slices"
 	"testing"
@@ -9,7 +8,7 @@ import (
 
 func TestStartWarnings(t *testing.T) {
 	t.Parallel()
-	warned := keepWarnings(slog.NewTextHandler(io.Discard, nil))
+	warned := keepWarnings(slog.DiscardHandler)
 	log := slog.New(warned)
 	log.Info("listening")
 	log.Warn("there is no boundary")

@@ -55,7 +55,7 @@ func (h events) follow(ctx context.Context, c *call[none]) (reply[operationJSON]
 			return errStreams
 		}
 		defer func() { <-h.open }()
-		return h.stream(c.ctx, x, o, seen) //nolint:contextcheck // it ends with the client, not with the time of a call
+		return h.stream(c.ctx, x, o, seen)
 	}}, nil
 }
 
@@ -65,8 +65,8 @@ func (h events) stream(ctx context.Context, x *exchange, o *alias.Operation, see
 	header := x.Header()
 	header.Set("Content-Type", mediaEvents)
 	header.Set("X-Accel-Buffering", "no") // nginx would keep events back
-	if err := x.begin(http.StatusOK); err != nil || x.rec.method == http.MethodHead {
-		return nil //nolint:nilerr // the client has left
+	if x.begin(http.StatusOK) != nil || x.rec.method == http.MethodHead {
+		return nil // without a body, or the client has left
 	}
 	for {
 		part := []byte(": alive\n\n")

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,7 +69,7 @@ func (h pictures) read(ctx context.Context, c *call[none]) (reply[none], error) 
 		return reply[none]{}, errNotImplemented
 	}
 	return reply[none]{write: func(x *exchange) error {
-		return h.show(c.ctx, x, publicPath(a.Name, key)) //nolint:contextcheck // it may take longer than a call
+		return h.show(c.ctx, x, publicPath(a.Name, key))
 	}}, nil
 }
 
@@ -105,8 +106,8 @@ func (h pictures) show(ctx context.Context, x *exchange, path string) error {
 	header.Set("Content-Length", strconv.FormatInt(answer.Size, 10))
 	header.Set("Content-Security-Policy", pictureCSP)
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if err := x.begin(http.StatusOK); err != nil || x.rec.method == http.MethodHead {
-		return nil //nolint:nilerr // the client has left
+	if x.begin(http.StatusOK) != nil || x.rec.method == http.MethodHead {
+		return nil // without a body, or the client has left
 	}
 	return copyParts(x, answer.Body)
 }
@@ -119,11 +120,10 @@ func copyParts(x *exchange, body io.Reader) error {
 		if n > 0 && x.push(part[:n]) != nil {
 			return nil
 		}
-		switch err { //nolint:errorlint // Read returns io.EOF itself
-		case nil:
-		case io.EOF:
+		if errors.Is(err, io.EOF) {
 			return nil
-		default:
+		}
+		if err != nil {
 			return fmt.Errorf("read the picture: %w", err)
 		}
 	}

@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from '../preact.js';
 import { get } from '../api.js';
 import { exact, link } from '../format.js';
-import { Action, Badge, Card, Facts, Loaded, Page, Table, useLoad } from '../ui.js';
+import { Action, Badge, Card, Facts, kindOf, Loaded, Page, Table, useLoad } from '../ui.js';
 
 const page = 200;
 
@@ -16,11 +16,11 @@ export function choose(list, q) {
 }
 
 const columns = (open) => [
-  { name: 'at', title: 'Time (UTC)', label: false, width: '10.5rem', cell: (e) => html`<time datetime=${e.at}>${exact(e.at).replace('T', ' ').replace('Z', '')}</time>` },
-  { name: 'actor', title: 'Who', label: false, width: 'minmax(8rem, 1fr)', cell: (e) => e.actor },
+  { name: 'at', title: 'Time (UTC)', label: false, width: '11.5rem', cell: (e) => html`<time datetime=${e.at}>${exact(e.at).replace('T', ' ').replace('Z', '')}</time>` },
+  { name: 'actor', title: 'Who', label: false, width: 'minmax(10rem, 1fr)', cell: (e) => e.actor },
   { name: 'action', title: 'Action', label: false, width: 'minmax(10rem, 1.4fr)', cell: (e) => html`<button type="button" class="link" onClick=${() => open(e)}>${e.action}</button>` },
   { name: 'about', title: 'About', label: false, width: 'minmax(8rem, 1.4fr)', cell: (e) => e.alias || e.credential || e.user },
-  { name: 'outcome', title: 'Outcome', label: false, width: '9rem', cell: (e) => html`<${Badge} kind=${e.outcome === 'ok' ? 'good' : e.outcome === 'begun' ? 'busy' : 'warn'}>${e.outcome}<//>` },
+  { name: 'outcome', title: 'Outcome', label: false, width: '9rem', cell: (e) => html`<${Badge} kind=${e.outcome === 'ok' ? 'good' : e.outcome === 'begun' ? 'busy' : kindOf(e.outcome) || 'warn'}>${e.outcome}<//>` },
   { name: 'detail', title: 'Detail', label: false, wide: true, width: 'minmax(8rem, 2fr)', cell: (e) => e.access_key_id || e.policy || e.detail },
 ];
 

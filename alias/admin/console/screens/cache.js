@@ -16,8 +16,8 @@ const reasons = {
 const columns = (most) => [
   { name: 'alias', title: 'Alias', label: false, sorts: true, width: 'minmax(8rem, 1fr)', cell: (a) => html`<a href=${link(['aliases', a.alias])}>${a.alias}</a>` },
   { name: 'bytes', title: 'In memory', label: false, sorts: true, width: 'minmax(11rem, 2fr)', cell: (a) => html`<span class="amount"><${Meter} value=${a.bytes} of=${most} label=${`${bytes(a.bytes)} in memory`} /><span class="num">${bytes(a.bytes)}</span></span>` },
-  { name: 'own', title: 'Evicted for its own', sorts: true, kind: 'num', width: '9rem', cell: (a) => count(a.evictions.own) },
-  { name: 'pushed', title: 'Evicted of others', sorts: true, kind: 'num', width: '9rem', cell: (a) => count(a.evictions.pushed) },
+  { name: 'own', title: 'Evicted for its own', sorts: true, kind: 'num', width: '10rem', cell: (a) => count(a.evictions.own) },
+  { name: 'pushed', title: 'Evicted of others', sorts: true, kind: 'num', width: '9.5rem', cell: (a) => count(a.evictions.pushed) },
   { name: 'lost', title: 'Lost to others', sorts: true, kind: 'num', width: '8rem', cell: (a) => count(a.evictions.lost) },
 ];
 

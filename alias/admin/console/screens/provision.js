@@ -119,7 +119,7 @@ function Plan({ plan, missing, may }) {
     <header><h2 id="plan-title">What will be made</h2></header>
     ${!may && html`<p class="muted">The plan needs a token with the role provision.</p>`}
     ${plan.error && html`<${ErrorBox} error=${plan.error} />`}
-    <p class="muted" role="status">${missing.length > 0 ? `Still needed: ${missing.join(', ')}.` : plan.problems.length > 0 ? 'See the marked fields.' : p && 'This request can be sent. Nothing was called yet.'}</p>
+    <p class="muted" role="status">${missing.length > 0 ? `The policy appears here while you type. Still needed: ${missing.join(', ')}.` : plan.problems.length > 0 ? 'See the marked fields.' : p && 'This request can be sent. Nothing was called yet.'}</p>
     ${p && html`
       <${Facts} of=${[
         ['IAM user', html`<code>${p.user.path}${p.user.name}</code>`], ['Policy', p.policy_name ? html`${p.policy} <code>${p.policy_name}</code>` : p.policy],

@@ -43,7 +43,7 @@ export default function Tokens() {
   };
   return html`<${Page} title="Tokens" lead="Named admin tokens with roles, for people and programs. The registry has their digests only."
       actions=${html`<${Action} role="admin" kind="primary" onClick=${() => setMaking(true)}>Make a token<//>`}>
-    <${Loaded} of=${tokens} what="the tokens">${({ tokens: list }) => html`<${Grid} label="Tokens" head=${['Name', 'Roles', 'Buckets', 'Made', 'Expires', 'Last use', '']} empty="There are no named tokens: only the one of the configuration, which is named admin."
+    <${Loaded} of=${tokens} what="the tokens">${({ tokens: list }) => html`<${Grid} label="Tokens" head=${['Name', 'Roles', 'Buckets', 'Made', 'Expires', 'Last use', html`<span class="visually-hidden">Actions</span>`]} empty="There are no named tokens: only the one of the configuration, which is named admin."
       rows=${list.map((t) => [html`<strong>${t.name}</strong>${t.name === session.name && ' (yours)'}`, html`<span class="badges">${t.roles.map((r) => html`<${Badge} kind=${r === 'admin' ? 'warn' : ''}>${r}<//>`)}</span>`,
         t.buckets.length ? t.buckets.join(', ') : 'all', html`<${Time} at=${t.created_at} /> <span class="muted">by ${t.created_by}</span>`,
         t.expires_at && Date.parse(t.expires_at) < Date.now() ? html`<${Badge} kind="bad">expired<//>` : html`<${Time} at=${t.expires_at} />`, html`<${Time} at=${t.last_used_at} />`,
