@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 )
 
 func TestStartWarnings(t *testing.T) {
 	t.Parallel()
-	warned := keepWarnings(slog.DiscardHandler)
+	var out bytes.Buffer
+	warned := keepWarnings(slog.NewTextHandler(&out, nil))
 	log := slog.New(warned)
 	log.Info("listening")
 	log.Warn("there is no boundary")
@@ -20,5 +23,8 @@ func TestStartWarnings(t *testing.T) {
 	log.Warn("later")
 	if got := warned.end(); !slices.Equal(got, want) {
 		t.Errorf("after the start: got %q, want %q", got, want)
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 4 || !strings.Contains(out.String(), "x=1 g.alias=shop") {
+		t.Errorf("the log has %d lines:\n%s", lines, &out)
 	}
 }

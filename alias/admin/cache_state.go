@@ -62,6 +62,7 @@ type cacheJSON struct {
 	Aliases []CacheAlias `json:"aliases" description:"The aliases that have pictures in memory or evictions, those with the most bytes first."`
 }
 
+// read shows a token with bucket patterns its aliases only.
 func (h cacheStates) read(_ context.Context, c *call[none]) (reply[cacheJSON], error) {
 	limit, problems := parseLimit(c.query, maxPageSize)
 	if len(problems) > 0 {
@@ -71,6 +72,11 @@ func (h cacheStates) read(_ context.Context, c *call[none]) (reply[cacheJSON], e
 		return reply[cacheJSON]{}, errNotImplemented
 	}
 	state := h.reader.CacheState()
+	if c.principal.restricted() {
+		state.Aliases = slices.DeleteFunc(state.Aliases, func(a CacheAlias) bool {
+			return !c.access.named(c.principal, a.Alias)
+		})
+	}
 	slices.SortFunc(state.Aliases, func(a, b CacheAlias) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Alias, b.Alias))
 	})

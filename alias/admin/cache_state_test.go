@@ -36,3 +36,34 @@ func TestCacheState(t *testing.T) {
 	a.do("GET", "/api/v1/cache?limit=0", "").want(400, "invalid")
 	a.do("GET", "/api/v1/cache?after=a", "").want(400, "invalid")
 }
+
+// TestRestricted: a token with bucket patterns sees the cached aliases of its buckets, and no
+// warnings.
+func TestRestricted(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, func(c *Config) {
+		c.CacheReader = cacheReaderFunc(func() CacheState {
+			return CacheState{Aliases: []CacheAlias{{Alias: "shop", Bytes: 2}, {Alias: "other", Bytes: 1}, {Alias: "gone"}}}
+		})
+		c.About.Warnings = []string{"the row of alias other is damaged"}
+	})
+	a.register("shop")
+	a.do("POST", "/api/v1/aliases", `{"name":"other","bucket":"b-media","region":"eu-west-1","credential":`+keyPair+`}`).want(201, "")
+	var made newTokenJSON
+	a.do("POST", "/api/v1/tokens", `{"name":"tenant","roles":["read"],"buckets":["acme-*"]}`).want(201, "").decode(&made)
+	own := []string{"Authorization", "Bearer " + made.Token}
+	var state cacheJSON
+	a.do("GET", "/api/v1/cache", "", own...).want(200, "").decode(&state)
+	if len(state.Aliases) != 1 || state.Aliases[0].Alias != "shop" {
+		t.Errorf("aliases: %+v", state.Aliases)
+	}
+	var about serverJSON
+	a.do("GET", "/api/v1/server", "", own...).want(200, "").decode(&about)
+	if len(about.Warnings) != 0 {
+		t.Errorf("warnings: %q", about.Warnings)
+	}
+	for _, path := range []string{"/verification", "/picture?key=a.png"} {
+		a.do("GET", "/api/v1/aliases/other"+path, "", own...).want(404, "not-found")
+	}
+	a.do("GET", "/api/v1/aliases/shop/picture?key=a.png", "", own...).want(501, "not-implemented")
+}

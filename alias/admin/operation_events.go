@@ -55,13 +55,21 @@ func (h events) follow(ctx context.Context, c *call[none]) (reply[operationJSON]
 			return errStreams
 		}
 		defer func() { <-h.open }()
-		return h.stream(c.ctx, x, o, seen)
+		return h.stream(c.ctx, follower{x, seen, func() bool { return x.server.admit(x, c.request) == nil }}, o)
 	}}, nil
 }
 
-// stream sends o and its later states until it has ended, the client has left, or the server
-// is shut down. seen is the last revision that the client has.
-func (h events) stream(ctx context.Context, x *exchange, o *alias.Operation, seen int64) error {
+// follower is a client that follows an operation.
+type follower struct {
+	*exchange
+
+	seen     int64       // the last revision that it has
+	admitted func() bool // its token is still valid
+}
+
+// stream sends o and its later states until it has ended, the client has left, its token is
+// no longer valid, or the server is shut down.
+func (h events) stream(ctx context.Context, x follower, o *alias.Operation) error {
 	header := x.Header()
 	header.Set("Content-Type", mediaEvents)
 	header.Set("X-Accel-Buffering", "no") // nginx would keep events back
@@ -70,7 +78,7 @@ func (h events) stream(ctx context.Context, x *exchange, o *alias.Operation, see
 	}
 	for {
 		part := []byte(": alive\n\n")
-		if o.Revision != seen {
+		if o.Revision != x.seen {
 			var err error
 			if part, err = event(o); err != nil {
 				return err
@@ -79,13 +87,13 @@ func (h events) stream(ctx context.Context, x *exchange, o *alias.Operation, see
 		if x.push(part) != nil || o.Finished() || ctx.Err() != nil || h.closing.Err() != nil {
 			return nil
 		}
-		seen = o.Revision
+		x.seen = o.Revision
 		if h.provisioner == nil { // nothing changes the operation
 			return nil
 		}
 		var err error
-		h.hold(ctx, keepAlive, func(ctx context.Context) { o, err = h.provisioner.Watch(ctx, o.ID, seen) })
-		if err != nil {
+		h.hold(ctx, keepAlive, func(ctx context.Context) { o, err = h.provisioner.Watch(ctx, o.ID, x.seen) })
+		if err != nil || !x.admitted() {
 			return err
 		}
 	}

@@ -161,7 +161,7 @@ func TestEventsKeepAlive(t *testing.T) {
 		x := &exchange{ResponseWriter: w, server: newServer(slog.New(slog.DiscardHandler), nil), rec: newRecord("GET")}
 		time.AfterFunc(2*keepAlive+time.Second, startClose)
 		begin := time.Now()
-		if err := h.stream(t.Context(), x, running("op-1"), 0); err != nil {
+		if err := h.stream(t.Context(), follower{x, 0, func() bool { return true }}, running("op-1")); err != nil {
 			t.Error(err)
 		}
 		if lasted := time.Since(begin); lasted != 2*keepAlive+time.Second {
@@ -225,6 +225,31 @@ func TestEventsShutdown(t *testing.T) {
 	// A comment comes after a watch that was interrupted, none before the first watch.
 	if rest, err := io.ReadAll(body); err != nil || string(rest) != ": alive\n\n" && len(rest) > 0 {
 		t.Errorf("got %q, %v", rest, err)
+	}
+}
+
+// TestEventsRevoked: a stream ends when its token is deleted, before the next event.
+func TestEventsRevoked(t *testing.T) {
+	t.Parallel()
+	changes := make(chan *alias.Operation)
+	a := newAPI(t, with(scriptedWatch(running("op-1"), changes)))
+	a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
+	var made newTokenJSON
+	a.do("POST", "/api/v1/tokens", `{"name":"watcher","roles":["read"]}`).want(201, "").decode(&made)
+	conn, reader := dial(t, a.addr)
+	fmt.Fprintf(conn, "GET /api/v1/operations/op-1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", made.Token)
+	resp, err := http.ReadResponse(reader, &http.Request{Method: "GET"})
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	body := bufio.NewReader(resp.Body)
+	readPart(t, body)
+	changes <- at(running("op-1"), 2)
+	readPart(t, body)
+	a.do("DELETE", "/api/v1/tokens/watcher", "").want(204, "")
+	changes <- at(running("op-1"), 3)
+	if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
+		t.Errorf("after the token was deleted: %q, %v", rest, err)
 	}
 }
 

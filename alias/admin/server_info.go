@@ -43,6 +43,9 @@ type serverJSON struct {
 
 func (h serverInfo) read(_ context.Context, c *call[none]) (reply[serverJSON], error) {
 	a := h.about
+	if c.principal.restricted() { // a warning may name what belongs to others
+		a.Warnings = nil
+	}
 	return reply[serverJSON]{body: serverJSON{
 		Version: a.Version, PublicURL: cmp.Or(a.PublicURL, publicURL(a.Public, c.request.Host)), AdminTLS: a.AdminTLS,
 		Provisioning: a.Provisioning, StartedAt: timestamp(a.StartedAt), Warnings: append([]string{}, a.Warnings...),

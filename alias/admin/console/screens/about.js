@@ -1,6 +1,6 @@
 // The server, the API, and where to look next.
 import { html } from '../preact.js';
-import { get } from '../api.js';
+import { get, url } from '../api.js';
 import { Card, Code, Facts, Loaded, Page, Time, useLoad, useSession } from '../ui.js';
 
 export default function About() {
@@ -18,8 +18,8 @@ export default function About() {
         ['Ends', html`<${Time} at=${session.expires_at} none="when the token is revoked" />`],
       ]} /><//></div>
       <${Card} title="The API">
-        <p>This console does what the API does, and nothing else. <a href="/api/v1/openapi.json" target="_blank" rel="noreferrer">openapi.json</a> describes every call.${' '}
-          <a href="/metrics" target="_blank" rel="noreferrer">/metrics</a> is for Prometheus, unless it has a listener of its own.</p>
+        <p>This console does what the API does, and nothing else. <a href=${url('/openapi.json')} target="_blank" rel="noreferrer">openapi.json</a> describes every call.${' '}
+          <code>/metrics</code> is for Prometheus, unless it has a listener of its own.</p>
         <p>With curl:</p><${Code} text=${`curl -H "Authorization: Bearer $IXMAGE_ADMIN_TOKEN" ${location.origin}/api/v1/aliases`} />
         <p>With the command line:</p><${Code} text=${`export IXMAGE_ADMIN_URL=${location.origin}\nexport IXMAGE_ADMIN_TOKEN_FILE=~/ixmage-token\nixmage alias ls`} /><//>`}<//>
   <//>`;
