@@ -23,7 +23,7 @@ func (h explanations) mount(t *routes) {
 	mount(t, endpoint[none, any]{method: http.MethodGet, path: "/api/v1/explain",
 		summary: "Explain how the path of a URL resolves", roles: anyToken, query: []parameter{
 			{"path", "the path of the URL, from its first slash on"}, {"probe", "true asks S3 for the object too"},
-		}, fails: []error{errNotImplemented}, do: h.explain})
+		}, fails: []error{errNotImplemented, alias.ErrNotFound}, do: h.explain})
 }
 
 func (h explanations) explain(ctx context.Context, c *call[none]) (reply[any], error) {
