@@ -17,6 +17,9 @@ export function count(n) {
   return String(n);
 }
 
+// plural is a number with its noun: 1 picture, 2 pictures.
+export const plural = (n, noun) => `${n} ${noun}${n === 1 ? '' : 's'}`;
+
 // percent formats a part of 1; null is a dash.
 export const percent = (x) => (x == null ? '–' : x > 0.99 && x < 1 ? '>99 %' : `${Math.round(x * 100)} %`);
 

@@ -176,14 +176,15 @@ export function Toasts() {
 
 // ---- Dialogs
 
-// Dialog is open while it is in the page. The browser keeps the focus in it, closes it
-// with Escape and gives the focus back.
+// Dialog is open while it is in the page. The browser keeps the focus in it, and closes it
+// with Escape.
 export function Dialog({ title, onClose, children }) {
   const ref = useRef();
   const id = useId();
   useEffect(() => {
     const before = document.activeElement;
     ref.current.showModal();
+    (ref.current.querySelector('input, select, textarea') ?? ref.current.querySelector('.button'))?.focus(); // and not the button that closes
     return () => before?.focus?.();
   }, []);
   return html`<dialog ref=${ref} aria-labelledby=${id} onCancel=${(e) => { e.preventDefault(); onClose(); }}>

@@ -1,7 +1,7 @@
 // One alias: what it covers, what it costs, what its key can do, and what can be done.
 import { html, useEffect, useState } from '../preact.js';
 import { call, get, path } from '../api.js';
-import { bytes, count, day, exact, hour, link, location as covers, percent, served, slots, spared, total } from '../format.js';
+import { bytes, count, day, exact, hour, link, location as covers, percent, plural, served, slots, spared, total } from '../format.js';
 import { Verdicts } from '../operation_view.js';
 import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Loaded, Page, Picture, State, Time, toast, useLoad } from '../ui.js';
 import { Rotate } from './credential.js';
@@ -118,7 +118,7 @@ function Usage({ name }) {
       return html`<${Facts} of=${[
         ['Requests', count(sum.requests)], ['Hit ratio', percent(sum.requests ? sum.spared / sum.requests : null)], ['From S3', bytes(sum.bytes)], ['From the cache', bytes(sum.sparedBytes)],
         ['Counted since', html`<${Time} at=${u.since} />`]]} />
-        <${Bars} label=${`${title} (UTC)`} bars=${bars} names=${['from the cache', 'from S3']} format=${unit === 'bytes' ? bytes : count} />`;
+        ${sum.requests === 0 && sum.bytes === 0 ? html`<p class="muted">No requests in this time.</p>` : html`<${Bars} label=${`${title} (UTC)`} bars=${bars} names=${['from the cache', 'from S3']} format=${unit === 'bytes' ? bytes : count} />`}`;
     }}<//><//>`;
 }
 
@@ -158,14 +158,13 @@ function Purge({ name }) {
     if (what !== 'all') rest[what] ??= ''; // the API says what is missing
     const { data } = await call('POST', '/purge', { body: { alias: name, ...rest } });
     setResult(data);
-    toast(`Purged: ${data.entries} pictures, ${bytes(data.bytes)}`);
   };
   return html`<${Card} title="Purge">
     <${Form} fields=${fields} initial=${{ what: 'key', hard: false }} role="purge" submit="Purge" kind="" onSubmit=${async (v) => (v.what === 'all' ? setAsking(v) : purge(v))} />
     ${asking && html`<${Confirm} title="Purge the whole alias?" action="Purge all" onConfirm=${() => purge(asking)} onClose=${() => setAsking(null)}>
       <p>Every picture of ${name} is fetched from S3 again at its next request.</p><//>`}
     <div role="status">${result && html`<div class="box ${result.hint ? 'warn' : ''}">
-      <p>${result.entries} pictures (${bytes(result.bytes)}), ${result.flights} fetches under way, ${result.negative} remembered as missing.</p>
+      <p>Purged: ${plural(result.entries, 'picture')} (${bytes(result.bytes)}), ${plural(result.flights, 'running request')} to S3, ${result.negative} remembered as missing.</p>
       ${result.hint && html`<p>${result.hint}</p>`}</div>`}</div><//>`;
 }
 
