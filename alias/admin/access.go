@@ -20,6 +20,8 @@ type principal struct {
 	alias.Token
 
 	peer string // address of the client
+	// valid reports whether the token, and the session, still admit a request.
+	valid func() bool
 }
 
 // actor is the principal for the audit and the log.
@@ -111,6 +113,17 @@ func shorten(s string) string {
 
 // alias reports whether p sees an alias.
 func (g access) alias(p *principal, a *alias.Alias) bool { return p.within(a.Bucket) }
+
+// aliases reads a page of the aliases that p sees.
+func (g access) aliases(ctx context.Context, p *principal, at page) ([]*alias.Alias, error) {
+	return seen(at.limit, func(last **alias.Alias, limit int) ([]*alias.Alias, error) {
+		after := at.after
+		if last != nil {
+			after = (*last).Name
+		}
+		return g.registry.Aliases(ctx, after, limit)
+	}, func(a *alias.Alias) (bool, error) { return g.alias(p, a), nil })
+}
 
 // named reports whether p sees the alias with a name, from memory. It sees no alias that
 // does not exist.

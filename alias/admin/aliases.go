@@ -44,13 +44,7 @@ func (h aliases) list(ctx context.Context, c *call[none]) (reply[aliasesJSON], e
 	if err != nil {
 		return reply[aliasesJSON]{}, err
 	}
-	list, err := seen(p.limit, func(last **alias.Alias, limit int) ([]*alias.Alias, error) {
-		after := p.after
-		if last != nil {
-			after = (*last).Name
-		}
-		return h.registry.Aliases(ctx, after, limit)
-	}, func(a *alias.Alias) (bool, error) { return c.access.alias(c.principal, a), nil })
+	list, err := c.access.aliases(ctx, c.principal, p)
 	if err != nil {
 		return reply[aliasesJSON]{}, err
 	}

@@ -104,6 +104,8 @@ func (s *Server) resume(r *http.Request, cookie string) (*principal, error) {
 	digest, ok := s.bearers.sessions.use(cookie)
 	if ok {
 		if p, err := s.bearers.holder(digest, r.RemoteAddr); err == nil {
+			byToken := p.valid
+			p.valid = func() bool { return byToken() && s.bearers.sessions.has(cookie) }
 			return p, nil
 		}
 		s.bearers.sessions.end(cookie) // its token was deleted, or has expired

@@ -352,3 +352,12 @@ func (a *api) register(name string) answer {
 	return a.do("POST", "/api/v1/aliases",
 		`{"name":"`+name+`","bucket":"acme-media","region":"eu-west-1","credential":`+keyPair+`}`).want(201, "")
 }
+
+// newTestAdmin returns the holder of the token of the configuration.
+func newTestAdmin() *principal {
+	p, err := newBearers(alias.NewSecret(testToken), nil).holder(alias.DigestOf(testToken), "127.0.0.1:1")
+	if err != nil {
+		panic(err)
+	}
+	return p
+}

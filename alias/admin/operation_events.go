@@ -84,6 +84,9 @@ func (h events) stream(ctx context.Context, x follower, o *alias.Operation) erro
 				return err
 			}
 		}
+		if !x.principal.valid() { // its token or session has ended since the last event
+			return nil
+		}
 		if x.push(part) != nil || o.Finished() || ctx.Err() != nil || h.closing.Err() != nil {
 			return nil
 		}

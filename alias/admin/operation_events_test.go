@@ -159,6 +159,7 @@ func TestEventsKeepAlive(t *testing.T) {
 		h := events{operations{provisioner: f, closing: closing}, make(chan struct{}, 1)}
 		w := httptest.NewRecorder()
 		x := &exchange{ResponseWriter: w, server: newServer(slog.New(slog.DiscardHandler), nil), rec: newRecord("GET")}
+		x.principal = newTestAdmin()
 		time.AfterFunc(2*keepAlive+time.Second, startClose)
 		begin := time.Now()
 		if err := h.stream(t.Context(), follower{x, 0, func() bool { return true }}, running("op-1")); err != nil {

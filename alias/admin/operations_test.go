@@ -162,7 +162,7 @@ func (e endpoint[In, Out]) ask(ctx context.Context, header ...string) int {
 	}
 	w := httptest.NewRecorder()
 	x := &exchange{ResponseWriter: w, server: newServer(slog.New(slog.DiscardHandler), nil), rec: newRecord(e.method)}
-	x.principal = &principal{Token: alias.Token{Name: ownToken, Roles: []alias.TokenRole{alias.RoleAdmin}}}
+	x.principal = newTestAdmin()
 	if err := e.serve(x, r); err != nil {
 		x.fail(err)
 	}

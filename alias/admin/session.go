@@ -92,6 +92,14 @@ func (s *sessions) use(cookie string) (alias.TokenDigest, bool) {
 	return found.token, true
 }
 
+// has reports whether there is a session with a cookie, without a use of it.
+func (s *sessions) has(cookie string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, ok := s.open.Peek(alias.DigestOf(cookie))
+	return ok && time.Now().Before(found.ends())
+}
+
 // end ends the session with a cookie, if there is one.
 func (s *sessions) end(cookie string) {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -160,4 +161,29 @@ func TestSessionWrongToken(t *testing.T) {
 	a.do("POST", sessionPath, `{}`, "Authorization", "").want(400, "invalid")
 	a.do("POST", sessionPath, `{"token":"x"}`, "Authorization", "", "Origin", "http://evil.example").want(403, "forbidden")
 	a.do("POST", sessionPath, `{"token":"x"}`, "Authorization", "", "Content-Type", "text/plain").want(415, "media-type")
+}
+
+// TestEventsEndWithToken: a stream sends nothing after its token was deleted.
+func TestEventsEndWithToken(t *testing.T) {
+	t.Parallel()
+	watched, deleted := make(chan struct{}), make(chan struct{})
+	a := newAPI(t, with(&fake{watch: func(context.Context, string, int64) (*alias.Operation, error) {
+		close(watched)
+		<-deleted
+		next := running("op-1")
+		next.Revision, next.Steps[0].Detail = 2, "not for the holder of a deleted token"
+		return next, nil
+	}}))
+	a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
+	token := a.makeToken("ci", `["read"]`, `[]`)
+	body := make(chan string)
+	go func() {
+		body <- a.raw("GET /api/v1/operations/op-1/events HTTP/1.0\r\nHost: localhost\r\nAuthorization: " + token + "\r\n\r\n").body
+	}()
+	<-watched
+	a.do("DELETE", tokensPath+"/ci", "").want(204, "")
+	close(deleted)
+	if got := <-body; !strings.Contains(got, `"op-1"`) || strings.Contains(got, "deleted token") {
+		t.Errorf("got %s", got)
+	}
 }

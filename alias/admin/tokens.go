@@ -222,7 +222,8 @@ func newBearers(own alias.Secret, named *alias.Tokens) *bearers {
 // configuration; a named token is found by its digest, of which timing reveals nothing useful.
 func (b *bearers) holder(digest alias.TokenDigest, peer string) (*principal, error) {
 	if b.ownSet && subtle.ConstantTimeCompare(digest[:], b.own[:]) == 1 {
-		return &principal{alias.Token{Name: ownToken, Roles: []alias.TokenRole{alias.RoleAdmin}}, peer}, nil
+		own := alias.Token{Name: ownToken, Roles: []alias.TokenRole{alias.RoleAdmin}}
+		return &principal{own, peer, func() bool { return true }}, nil
 	}
 	if b.tokens == nil {
 		return nil, errUnauthorized
@@ -235,7 +236,10 @@ func (b *bearers) holder(digest alias.TokenDigest, peer string) (*principal, err
 		return nil, failf(errUnauthorized, "the token %s expired at %s: ask for another one", t.Name, timestamp(t.ExpiresAt))
 	}
 	b.tokens.Use(digest)
-	return &principal{t, peer}, nil
+	return &principal{t, peer, func() bool {
+		now, ok := b.tokens.Find(digest)
+		return ok && !now.Expired(time.Now())
+	}}, nil
 }
 
 // bearerOf returns the token of a request that has exactly one Authorization header.

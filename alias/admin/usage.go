@@ -118,7 +118,7 @@ func (h usage) list(ctx context.Context, c *call[none]) (reply[usagesJSON], erro
 	if len(problems) > 0 {
 		return reply[usagesJSON]{}, invalid(problems)
 	}
-	aliases, err := h.registry.Aliases(ctx, p.after, p.limit)
+	aliases, err := c.access.aliases(ctx, c.principal, p)
 	if err != nil {
 		return reply[usagesJSON]{}, err
 	}
