@@ -16,7 +16,7 @@ RACE     = $(if $(CC_WORKS),-race)
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
 
-.PHONY: help build tools demo test test-packages test-program test-long bench bench-hitratio soak lint fuzz check image clean
+.PHONY: help build tools demo test test-packages test-program test-console test-long bench bench-hitratio soak lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -31,7 +31,7 @@ demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir:
 	@exec bin/demo
 
 test: bin/versitygw ## Run all tests; the race detector is used where a C compiler works
-	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws chromium
+	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws chromium npm
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
@@ -49,6 +49,12 @@ test-packages:
 # ships. make test-long has all of them run the one with the race detector.
 test-program: bin/versitygw
 	@IXMAGE_RACE=$(if $(RACE),,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
+	@$(MAKE) --no-print-directory test-console
+
+# The console in Chromium; a module of its own, as above.
+test-console: bin/versitygw
+	@$(MAKE) --no-print-directory bin/axe.min.js || echo '!!!!! ABSENT: axe-core. What needs it is skipped !!!!!'
+	@CGO_ENABLED=0 go -C e2e/console test -shuffle=on -timeout 20m .
 
 test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills
 	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
@@ -80,7 +86,7 @@ lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	go vet ./...
 	go -C internal/bench/hitratio vet .
 	go mod tidy -diff
-	@for module in internal/bench/plot deploy; do \
+	@for module in internal/bench/plot deploy e2e/console; do \
 		(cd $$module && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff) || exit 1; \
 	done
 
@@ -109,3 +115,11 @@ bin/versitygw: .ci/tools/go.sum
 bin/golangci-lint: .ci/tools/go.sum
 	CGO_ENABLED=0 go -C .ci/tools build -trimpath -ldflags "-s -w" -o "$(CURDIR)/$@" github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
+
+# Finds what is hard to use with a screen reader; only the tests of the console run it.
+AXE     = axe-core-4.14.1.tgz
+AXE_SUM = 1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
+
+bin/axe.min.js:
+	@mkdir -p bin && cd bin && npm pack --silent $(subst core-,core@,$(AXE:.tgz=)) && \
+		echo "$(AXE_SUM)  $(AXE)" | sha512sum --quiet -c && tar -xzOf $(AXE) package/axe.min.js >axe.tmp && mv axe.tmp axe.min.js && rm $(AXE)

@@ -691,3 +691,12 @@ func TestLimitedMessages(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstCommand: the command that a terminal shows exists.
+func TestFirstCommand(t *testing.T) {
+	t.Parallel()
+	args := strings.Fields(strings.ToLower(firstCommand)) // an alias has no capitals
+	if _, err := newParser().Parse(args[1:]); err != nil {
+		t.Errorf("%s: %v", firstCommand, err)
+	}
+}

@@ -85,7 +85,7 @@ func (s *serveCmd) tokenFile() string {
 }
 
 // firstCommand is what to type first.
-const firstCommand = "ixmage alias add --help"
+const firstCommand = "ixmage alias add ALIAS --bucket BUCKET --region REGION"
 
 // clientEnv returns the variables that a client command in the same folder needs to find this
 // server, each followed by a space.
