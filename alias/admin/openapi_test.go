@@ -391,18 +391,3 @@ func FuzzDurationForm(f *testing.F) {
 		}
 	})
 }
-
-// TestTokensAreDescribed makes the calls of tokens and sessions, for the comparison with the
-// document.
-func TestTokensAreDescribed(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t)
-	a.do("POST", sessionPath, `{"token":"`+testToken+`"}`, "Authorization", "").want(201, "")
-	a.do("GET", sessionPath, "").want(200, "")
-	a.do("DELETE", sessionPath, "").want(204, "")
-	a.do("POST", tokensPath, `{"name":"deploy","roles":["alias","purge"],"buckets":["acme-*"],"expires_at":"2100-01-31T12:00:00Z"}`).want(201, "")
-	a.do("POST", tokensPath, `{"name":"ci","roles":["read"],"expires_at":null}`).want(201, "")
-	a.do("GET", tokensPath, "").want(200, "")
-	a.do("GET", tokensPath+"/deploy", "").want(200, "")
-	a.do("DELETE", tokensPath+"/deploy", "").want(204, "")
-}

@@ -163,6 +163,7 @@ func TestTokenRoles(t *testing.T) {
 		"GET /api/v1/server":                      read,
 		"GET /api/v1/cache":                       read,
 		"GET /api/v1/backup":                      admin,
+		"GET /api/v1/openapi.json":                read,
 	}
 	a := newAPI(t)
 	roles := slices.Clone(alias.TokenRoles)
