@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"syscall"
@@ -60,7 +61,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "ixmage: %v\nTry: %s --help\n", err, nearest(err))
 		return exitUsage
 	}
-	if c, ok := ctx.Selected().Target.Addr().Interface().(command); ok {
+	if c, ok := reflect.TypeAssert[command](ctx.Selected().Target.Addr()); ok {
 		return c.run(ctx)
 	}
 	return cli.Run(ctx)

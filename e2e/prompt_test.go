@@ -100,7 +100,7 @@ func TestColours(t *testing.T) {
 			if out, err = os.Create(filepath.Join(t.TempDir(), "out")); err != nil {
 				t.Fatal(err)
 			}
-			defer out.Close()
+			t.Cleanup(func() { out.Close() })
 		}
 		p := atTerminal(t, cmd, out)
 		if code := p.end(); code != 0 {

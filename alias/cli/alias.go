@@ -134,7 +134,7 @@ func (c *aliasAddCmd) Run(s *session) error {
 	case c.Credential != "":
 		body["credential"] = c.Credential
 	default:
-		pair, err := c.keyPairFlags.read(s)
+		pair, err := c.read(s)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (c *aliasAddCmd) Run(s *session) error {
 		return err
 	}
 	if !c.DryRun {
-		s.term.say("%s is registered. To see how one of its URLs resolves: ixmage explain /%s/KEY", c.Name, c.Name)
+		s.term.sayf("%s is registered. To see how one of its URLs resolves: ixmage explain /%s/KEY", c.Name, c.Name)
 	}
 	return s.show(resp, func(v client.Value) { s.aliases(v) })
 }
@@ -216,7 +216,7 @@ func (c *aliasRmCmd) Run(s *session) error {
 	}
 	_, err = s.do(client.Request{Method: http.MethodDelete, Path: client.Path("aliases", c.Name), IfMatch: c.etag()})
 	if err == nil {
-		s.term.say("%s is removed.", c.Name)
+		s.term.sayf("%s is removed.", c.Name)
 	}
 	return err
 }

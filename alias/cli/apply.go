@@ -48,7 +48,7 @@ func (c *applyCmd) Run(s *session) error {
 		if problems == nil || !errors.As(err, new(*client.UnreachableError)) {
 			return err
 		}
-		s.term.say("ixmage: %v", err) // the mistakes of the files are known without the server
+		s.term.sayf("ixmage: %v", err) // the mistakes of the files are known without the server
 	}
 	if len(p.problems) > 0 {
 		return p.refuse(c.File)
@@ -177,12 +177,12 @@ func (p *planner) explain(failed error, done int) error {
 		case "unknown":
 			what = "unknown: no answer came, so it may have been done"
 		}
-		p.term.say("%s %s %s: %s", signs[c.action], c.kind, c.name, what)
+		p.term.sayf("%s %s %s: %s", signs[c.action], c.kind, c.name, what)
 	}
 	hint := "When the cause is gone, the same command makes the rest."
 	if status(failed) == exitConflict {
 		hint = "It has changed since it was read, and that change was not overwritten. The same command shows what differs now."
 	}
-	p.term.say("%d of %s done. %s", done, count(len(p.changes), "change"), hint)
+	p.term.sayf("%d of %s done. %s", done, count(len(p.changes), "change"), hint)
 	return failed
 }

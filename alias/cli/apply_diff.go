@@ -30,7 +30,7 @@ func (p *planner) print() {
 		p.out.printf("%s\n", p.summary())
 	}
 	if p.kept > 0 {
-		p.term.say("%s in no file: --prune would remove it.", count(p.kept, "alias is", "aliases are"))
+		p.term.sayf("%s in no file: --prune would remove it.", count(p.kept, "alias is", "aliases are"))
 	}
 }
 

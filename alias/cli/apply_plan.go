@@ -138,9 +138,9 @@ func (p *planner) add(problem manifest.Problem) {
 func (p *planner) refuse(files []string) error {
 	manifest.Sort(p.problems, files)
 	for _, problem := range p.problems {
-		p.term.say("%s", plain(problem.String()))
+		p.term.sayf("%s", plain(problem.String()))
 	}
-	p.term.say("ixmage: %s: nothing was changed", count(len(p.problems), "problem"))
+	p.term.sayf("ixmage: %s: nothing was changed", count(len(p.problems), "problem"))
 	if p.conflicts == len(p.problems) {
 		return exitError(p.code)
 	}

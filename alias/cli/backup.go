@@ -52,10 +52,10 @@ func (c *backupCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	s.term.say("The secrets in it are sealed. To restore it you need the key set with the fingerprint %s, which the server has in %s: "+
+	s.term.sayf("The secrets in it are sealed. To restore it you need the key set with the fingerprint %s, which the server has in %s: "+
 		"keep a copy of that too, in another place.", resp.Header.Get("X-Ixmage-Keyset"), resp.Header.Get("X-Ixmage-Keyset-Place"))
 	if c.File != "-" {
-		s.term.say("To restore it, stop the server and run: ixmage restore %s --data DIR", c.File)
+		s.term.sayf("To restore it, stop the server and run: ixmage restore %s --data DIR", c.File)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (c *backupCmd) write(s *session, resp *http.Response) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w; nothing was left behind", c.File, err)
 	}
-	s.term.say("%s is written: %s.", c.File, formatBytes(float64(resp.ContentLength)))
+	s.term.sayf("%s is written: %s.", c.File, formatBytes(float64(resp.ContentLength)))
 	return nil
 }
 

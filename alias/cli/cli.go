@@ -48,7 +48,7 @@ func Run(k *kong.Context) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	s := newSession(ctx, k)
-	err := k.Selected().Target.Addr().Interface().(command).Run(s)
+	err := target(k.Selected()).(command).Run(s)
 	if flushed := s.out.Flush(); err == nil && flushed != nil {
 		err = writeError(flushed)
 	}
@@ -66,12 +66,10 @@ type session struct {
 }
 
 func newSession(ctx context.Context, k *kong.Context) *session {
-	s := &session{ctx: ctx, model: k.Model, flags: &Connection{Output: formatTable}, term: newTerminal(ctx, os.Stdin, k.Stdout, k.Stderr)}
+	s := &session{ctx: ctx, model: k.Model, flags: &Connection{Output: formatTable}}
+	s.term = newTerminal(ctx, os.Stdin, k.Stdout, k.Stderr)
 	for _, p := range k.Path {
-		if p.Command == nil || !p.Command.Target.CanAddr() {
-			continue
-		}
-		if c, ok := p.Command.Target.Addr().Interface().(interface{ connection() *Connection }); ok {
+		if c, ok := target(p.Command).(interface{ connection() *Connection }); ok {
 			s.flags = c.connection()
 		}
 	}

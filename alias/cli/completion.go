@@ -66,56 +66,69 @@ type candidate struct{ word, means string }
 
 // line is a command line whose last word is not complete.
 type line struct {
-	node   *kong.Node        // the command so far
-	args   int               // its arguments so far
-	flag   *kong.Flag        // the last word is the value of it
-	prefix string            // of the last word that every candidate repeats: --flag=
-	word   string            // the last one, or its part after prefix
-	given  map[string]string // flags with values
+	node    *kong.Node        // the command so far
+	args    int               // its arguments so far
+	flag    *kong.Flag        // the last word is the value of it
+	prefix  string            // of the last word that every candidate repeats: --flag=
+	word    string            // the last one, or its part after prefix
+	given   map[string]string // flags with values
+	noFlags bool              // after --
 }
 
 // parseLine reads the words of a line. Bash makes a word of each = in it.
 func parseLine(root *kong.Node, words []string) line {
 	l := line{node: root, given: map[string]string{}}
-	if len(words) == 0 {
-		return l
+	for len(words) > 1 {
+		words = words[l.read(words):]
 	}
-	flagsEnd := false
-	for i := 0; i < len(words)-1; i++ {
-		switch w := words[i]; {
-		case w == "--":
-			flagsEnd = true
-		case strings.HasPrefix(w, "-") && !flagsEnd:
-			name, value, joined := strings.Cut(w, "=")
-			flag := l.find(name)
-			if joined || flag == nil || flag.IsBool() {
-				l.note(flag, value)
-				continue
-			}
-			if i++; words[i] == "=" && i < len(words)-1 {
-				i++
-			}
-			if i == len(words)-1 {
-				l.flag = flag
-				break
-			}
-			l.note(flag, words[i])
-		case l.descend(w):
-		default:
-			l.args++
-		}
-	}
-	l.word = words[len(words)-1]
-	if l.flag != nil && l.word == "=" {
-		l.word = ""
-	}
-	if name, value, joined := strings.Cut(l.word, "="); joined && l.flag == nil && !flagsEnd && strings.HasPrefix(name, "-") {
-		l.flag, l.prefix, l.word = l.find(name), name+"=", value
-		if l.flag == nil {
-			l.args = len(l.node.Positional) // nothing completes it
-		}
+	if len(words) == 1 {
+		l.begin(words[0])
 	}
 	return l
+}
+
+// read reads a complete word, and with a flag its value unless that is the last word. It
+// returns the number of words that it read.
+func (l *line) read(words []string) int {
+	w := words[0]
+	if l.noFlags || !strings.HasPrefix(w, "-") {
+		if !l.descend(w) {
+			l.args++
+		}
+		return 1
+	}
+	l.noFlags = w == "--"
+	name, value, joined := strings.Cut(w, "=")
+	flag := l.find(name)
+	if joined || flag == nil || flag.IsBool() {
+		l.note(flag, value)
+		return 1
+	}
+	n := 1
+	if words[1] == "=" && len(words) > 2 {
+		n = 2
+	}
+	if n == len(words)-1 {
+		l.flag = flag
+		return n
+	}
+	l.note(flag, words[n])
+	return n + 1
+}
+
+// begin reads the last word.
+func (l *line) begin(w string) {
+	l.word = w
+	name, value, joined := strings.Cut(w, "=")
+	switch {
+	case l.flag != nil && w == "=":
+		l.word = ""
+	case l.flag == nil && joined && !l.noFlags && strings.HasPrefix(name, "-"):
+		l.flag, l.prefix, l.word = l.find(name), name+"=", value
+		if l.flag == nil {
+			l.args = len(l.node.Positional) + 1 // nothing completes it
+		}
+	}
 }
 
 func (l *line) note(flag *kong.Flag, value string) {

@@ -67,7 +67,7 @@ func TestCompletion(t *testing.T) {
 		"alias get --admin-token-file /does/not/be ~": "",
 	} {
 		var words []string
-		for _, w := range strings.Fields(typed) {
+		for w := range strings.FieldsSeq(typed) {
 			words = append(words, strings.ReplaceAll(w, "~", ""))
 		}
 		s, _ := printer(formatTable)

@@ -112,7 +112,8 @@ func checkToken(text, source string) (alias.Secret, error) {
 	}
 	for _, r := range text {
 		if r <= ' ' || r > '~' {
-			return alias.Secret{}, usagef("%s has no token: it has a character that a token cannot have; it must hold the token alone", source)
+			return alias.Secret{}, usagef("%s has no token: it has a character that a token cannot have; "+
+				"it must hold the token alone", source)
 		}
 	}
 	return alias.NewSecret(text), nil
@@ -123,5 +124,5 @@ func (c *Connection) remote() string {
 	if c.AdminURL != "" {
 		return fmt.Sprintf("is the server running, and is --admin-url (%s) right?", EnvURL)
 	}
-	return fmt.Sprintf("is the server running? If it is elsewhere, name it with --admin-url or %s", EnvURL)
+	return "is the server running? If it is elsewhere, name it with --admin-url or " + EnvURL
 }

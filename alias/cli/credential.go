@@ -82,7 +82,9 @@ func (c *credentialAddCmd) Run(s *session) error {
 		return err
 	}
 	body["name"] = c.Name
-	resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("credentials"), Query: c.query(), Body: body})
+	resp, err := s.do(client.Request{
+		Method: http.MethodPost, Path: client.Path("credentials"), Query: c.query(), Body: body,
+	})
 	if err != nil {
 		return err
 	}
@@ -167,12 +169,14 @@ func (c *credentialRmCmd) Run(s *session) error {
 	if err := s.term.confirm(c.Yes, what); err != nil {
 		return err
 	}
-	resp, err = s.do(client.Request{Method: http.MethodDelete, Path: client.Path("credentials", c.Name), IfMatch: c.etag()})
+	resp, err = s.do(client.Request{
+		Method: http.MethodDelete, Path: client.Path("credentials", c.Name), IfMatch: c.etag(),
+	})
 	if err != nil {
 		return err
 	}
 	if resp.Status == http.StatusNoContent {
-		s.term.say("%s is removed.", c.Name)
+		s.term.sayf("%s is removed.", c.Name)
 		return nil
 	}
 	operation, err := resp.Value()

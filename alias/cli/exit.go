@@ -76,14 +76,14 @@ func (s *session) report(err error) int {
 		return code
 	}
 	if errors.Is(err, context.Canceled) {
-		s.term.say("ixmage: interrupted")
+		s.term.sayf("ixmage: interrupted")
 		return code
 	}
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok {
-		s.term.say("ixmage: %v", err)
+		s.term.sayf("ixmage: %v", err)
 		if code == exitUnreachable {
-			s.term.say("%s", s.flags.remote())
+			s.term.sayf("%s", s.flags.remote())
 		}
 		return code
 	}
@@ -95,27 +95,27 @@ func (s *session) report(err error) int {
 // list of them.
 func (s *session) reportProblem(err error, p *client.Problem) {
 	if len(p.Fields) == 0 {
-		s.term.say("ixmage: %v", err)
+		s.term.sayf("ixmage: %v", err)
 	} else {
-		s.term.say("ixmage: %s:", p.Title)
+		s.term.sayf("ixmage: %s:", p.Title)
 	}
 	for _, f := range p.Fields {
 		if f.Name == "" {
-			s.term.say("  %s", f.Detail)
+			s.term.sayf("  %s", f.Detail)
 			continue
 		}
-		s.term.say("  %s: %s", f.Name, f.Detail)
+		s.term.sayf("  %s: %s", f.Name, f.Detail)
 	}
 	if len(p.Commands) > 0 {
-		s.term.say("To solve it, run:")
+		s.term.sayf("To solve it, run:")
 	}
 	for _, c := range p.Commands {
-		s.term.say("  %s", c)
+		s.term.sayf("  %s", c)
 	}
 	if p.Retry != "" {
-		s.term.say("Try again in %s s.", p.Retry)
+		s.term.sayf("Try again in %s s.", p.Retry)
 	}
 	if p.Status >= http.StatusInternalServerError {
-		s.term.say("The request_id in the log of the server is %s.", p.RequestID)
+		s.term.sayf("The request_id in the log of the server is %s.", p.RequestID)
 	}
 }

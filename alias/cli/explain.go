@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"ixmage/alias/client"
@@ -161,7 +162,7 @@ func said(a client.Value) string {
 	}
 	status := ""
 	if n := a.Get("status").Int(); n != 0 {
-		status = fmt.Sprint(n)
+		status = strconv.FormatInt(n, 10)
 	}
 	text := words(a.Get("outcome").Text(), status, a.Get("s3_code").Text(), a.Get("cause").Text())
 	if m := a.Get("s3_message").Text(); m != "" {

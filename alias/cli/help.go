@@ -8,7 +8,7 @@ import (
 
 // PrintExamples prints the examples of the selected command, if it has some.
 func PrintExamples(k *kong.Context) {
-	c, ok := selected(k).(command)
+	c, ok := target(k.Selected()).(command)
 	if !ok || len(c.Examples()) == 0 {
 		return
 	}
@@ -18,8 +18,9 @@ func PrintExamples(k *kong.Context) {
 	}
 }
 
-func selected(k *kong.Context) any {
-	if n := k.Selected(); n != nil && n.Target.CanAddr() {
+// target is the struct of a command, or nil.
+func target(n *kong.Node) any {
+	if n != nil && n.Target.CanAddr() {
 		return n.Target.Addr().Interface()
 	}
 	return nil

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"ixmage/alias"
+	"ixmage/alias/client"
 )
 
 // keyPairFlags say where a key pair is read from. The secret is never an argument: other
@@ -110,7 +110,7 @@ func parseKeyPair(text []byte, profile string) (keyPair, error) {
 		return p, errors.New("it is empty")
 	case text[0] == '{':
 		p, err = parseKeyJSON(text)
-	case bytes.HasPrefix(head, []byte("Access key ID")), bytes.HasPrefix(head, []byte("User")) && bytes.Contains(head, []byte(",")):
+	case bytes.Contains(head, []byte("Access key ID")):
 		p, err = parseKeyCSV(text)
 	default:
 		return parseProfile(string(text), profile)
@@ -123,21 +123,16 @@ func parseKeyPair(text []byte, profile string) (keyPair, error) {
 
 // parseKeyJSON reads the answer of aws iam create-access-key, or the members of the API.
 func parseKeyJSON(text []byte) (keyPair, error) {
-	var v struct {
-		AccessKey struct {
-			ID     string `json:"AccessKeyId"`
-			Secret string `json:"SecretAccessKey"`
-		}
-		ID     string `json:"access_key_id"`
-		Secret string `json:"secret_access_key"`
-	}
-	if json.Unmarshal(text, &v) != nil {
+	v, err := client.Decode(text)
+	if err != nil {
 		return keyPair{}, errors.New("it begins like JSON and is not valid JSON")
 	}
-	if v.AccessKey.ID != "" || v.AccessKey.Secret != "" {
-		v.ID, v.Secret = v.AccessKey.ID, v.AccessKey.Secret
+	if id, secret := v.Get("access_key_id").Text(), v.Get("secret_access_key").Text(); id != "" || secret != "" {
+		return pairOf(id, secret, "access_key_id", "secret_access_key")
 	}
-	return pairOf(v.ID, v.Secret, "AccessKey.AccessKeyId", "AccessKey.SecretAccessKey")
+	const id, secret = "AccessKeyId", "SecretAccessKey"
+	made := v.Get("AccessKey")
+	return pairOf(made.Get(id).Text(), made.Get(secret).Text(), "AccessKey."+id, "AccessKey."+secret)
 }
 
 // parseKeyCSV reads the file that the AWS console offers for download.
@@ -154,37 +149,48 @@ func parseKeyCSV(text []byte) (keyPair, error) {
 	return pairOf(cells[idColumn], cells[secretColumn], idColumn, secretColumn)
 }
 
-// parseProfile reads an AWS credentials file, an INI file with a section for each profile.
+// parseProfile reads an AWS credentials file.
 func parseProfile(text, profile string) (keyPair, error) {
 	if profile == "" {
 		profile = "default"
 	}
-	values, found, known := map[string]string{}, false, []string{}
-	inside := false
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") && strings.Contains(line, "]") {
-			name := strings.TrimSpace(line[1:strings.IndexByte(line, ']')])
-			name = strings.TrimSpace(strings.TrimPrefix(name, "profile ")) // as in the file config
-			inside = name == profile
-			found = found || inside
-			known = append(known, name)
-			continue
-		}
-		if name, value, ok := strings.Cut(line, "="); ok && inside && line[0] != '#' && line[0] != ';' {
-			values[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
-		}
-	}
+	const id, secret = "aws_access_key_id", "aws_secret_access_key"
+	names, profiles := sections(text)
+	values, found := profiles[profile]
 	switch {
-	case len(known) == 0:
+	case len(names) == 0:
 		return keyPair{}, errors.New("it is neither an AWS credentials file, which has lines like [default], " +
 			"nor the JSON of aws iam create-access-key, nor the CSV of the AWS console")
 	case !found:
-		return keyPair{}, fmt.Errorf("it has no profile %q; it has %s", profile, strings.Join(known, ", "))
+		return keyPair{}, fmt.Errorf("it has no profile %q; it has %s", profile, strings.Join(names, ", "))
 	case values["aws_session_token"] != "":
-		return keyPair{}, fmt.Errorf("the profile %q has a session token: its keys are temporary, and ixmage needs a lasting key pair", profile)
+		return keyPair{}, fmt.Errorf("the profile %q has a session token: its keys are temporary, "+
+			"and ixmage needs a lasting key pair", profile)
 	}
-	return pairOf(values["aws_access_key_id"], values["aws_secret_access_key"], "aws_access_key_id", "aws_secret_access_key")
+	return pairOf(values[id], values[secret], id, secret)
+}
+
+// sections reads an INI file: the names of its sections in their order, and their values.
+func sections(text string) (names []string, values map[string]map[string]string) {
+	values = map[string]map[string]string{}
+	current := map[string]string{} // before the first section
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if head, _, ok := strings.Cut(line, "]"); ok && strings.HasPrefix(line, "[") {
+			name := strings.TrimSpace(head[1:])
+			name = strings.TrimSpace(strings.TrimPrefix(name, "profile ")) // as in the file config
+			names = append(names, name)
+			if values[name] == nil {
+				values[name] = map[string]string{}
+			}
+			current = values[name]
+			continue
+		}
+		if name, value, ok := strings.Cut(line, "="); ok && line[0] != '#' && line[0] != ';' {
+			current[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+		}
+	}
+	return names, values
 }
 
 func pairOf(id, secret, idName, secretName string) (keyPair, error) {

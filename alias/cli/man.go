@@ -69,7 +69,8 @@ func (r *roff) flags(flags []*kong.Flag) {
 
 // escape makes characters of a text that roff would interpret.
 func escape(text string) string {
-	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "~", `\(ti`, "^", `\(ha`, "`", `\(ga`, "'", `\(aq`, "…", "...").Replace(text)
+	return strings.NewReplacer(`\`, `\e`,
+		"-", `\-`, "~", `\(ti`, "^", `\(ha`, "`", `\(ga`, "'", `\(aq`, "…", "...").Replace(text)
 }
 
 // manual is the man page.

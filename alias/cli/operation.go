@@ -148,7 +148,7 @@ func (s *session) progress(v client.Value, steps map[string]string) {
 	for _, step := range v.Get("steps").List() {
 		name, state := step.Get("name").Text(), step.Get("state").Text()
 		if s.term.live && steps[name] != state && state != "pending" {
-			s.term.say("%s %s%s", name, state, strings.TrimRight("  "+plain(step.Get("detail").Text()), " "))
+			s.term.sayf("%s %s%s", name, state, strings.TrimRight("  "+plain(step.Get("detail").Text()), " "))
 		}
 		steps[name] = state
 	}

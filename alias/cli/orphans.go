@@ -28,12 +28,12 @@ func (*orphansLsCmd) Run(s *session) error {
 			{"FOUND", at("found_at")}, col("STATE", "state"), col("DETAIL", "detail"),
 		})
 		if last := moment(v.Get("scanned_at")); last != "" {
-			s.term.say("IAM was searched at %s.", last)
+			s.term.sayf("IAM was searched at %s.", last)
 		} else {
-			s.term.say("IAM has not been searched yet.")
+			s.term.sayf("IAM has not been searched yet.")
 		}
 		if why := v.Get("skipped").Text(); why != "" {
-			s.term.say("%s", plain(why))
+			s.term.sayf("%s", plain(why))
 		}
 	})
 }
@@ -54,7 +54,7 @@ func (c *orphansRmCmd) Run(s *session) error {
 	}
 	_, err := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("orphans", c.User)})
 	if err == nil {
-		s.term.say("%s is deleted.", c.User)
+		s.term.sayf("%s is deleted.", c.User)
 	}
 	return err
 }

@@ -68,7 +68,7 @@ func (o *output) json(text []byte) error {
 		return fmt.Errorf("the answer is not JSON: %w", err)
 	}
 	b.WriteByte('\n')
-	o.Write(b.Bytes())
+	o.printf("%s", b.Bytes())
 	return nil
 }
 
@@ -82,7 +82,7 @@ func (o *output) yaml(v client.Value) error {
 	if err := e.Close(); err != nil {
 		return fmt.Errorf("print YAML: %w", err)
 	}
-	o.Write(b.Bytes())
+	o.printf("%s", b.Bytes())
 	return nil
 }
 

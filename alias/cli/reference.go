@@ -18,14 +18,13 @@ type page struct {
 
 // pages are those of all commands that have no command below.
 func pages(root *kong.Node) []page {
-	var all []page
-	for _, n := range root.Leaves(true) {
+	leaves := root.Leaves(true)
+	all := make([]page, 0, len(leaves))
+	for _, n := range leaves {
 		p := page{name: n.Path(), summary: n.Summary(), help: n.Help, args: n.Positional, flags: own(n)}
 		p.name = strings.TrimPrefix(p.name, root.Name+" ")
-		if n.Target.CanAddr() {
-			if c, ok := n.Target.Addr().Interface().(command); ok {
-				p.examples = c.Examples()
-			}
+		if c, ok := target(n).(command); ok {
+			p.examples = c.Examples()
 		}
 		all = append(all, p)
 	}
@@ -95,7 +94,8 @@ var statuses = []struct {
 	{exitOK, "It is done."},
 	{exitFailed, "It failed: the operation, the server, or the output, which may be a full disk."},
 	{exitUsage, "The command line or a file is wrong, or the server refuses a value in it (400)."},
-	{exitRefused, "The token is missing, wrong or may not do this, or too many wrong ones came from this address (401, 403, 429)."},
+	{exitRefused, "The token is missing, wrong or may not do this, or too many wrong ones came from this address " +
+		"(401, 403, 429)."},
 	{exitNotFound, "What was named does not exist (404)."},
 	{exitConflict, "It exists already, is in use, or has changed since (409, 412)."},
 	{exitUnreachable, "The server does not answer."},
@@ -106,8 +106,9 @@ var variables = []struct{ name, text string }{
 	{EnvURL, "URL of the admin listener."},
 	{envToken, "The token itself."},
 	{envTokenFile, "File with the token."},
-	{"IXMAGE_ADMIN_LISTEN, IXMAGE_ADMIN_TLS_CERT, IXMAGE_DATA", "As for ixmage serve: they tell where a server on this machine " +
-		"listens and where its data folder is, in which the token is."},
+	{"IXMAGE_ADMIN_LISTEN, IXMAGE_ADMIN_TLS_CERT, IXMAGE_DATA", "As for ixmage serve: they tell where a server on " +
+		"this machine listens and where its data folder is, in which the token is."},
 	{"NO_COLOR, TERM", "With NO_COLOR set, or TERM=dumb, the output has no colours."},
-	{"HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE", "A proxy to the server, and the authorities that its certificate may come from."},
+	{"HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE", "A proxy to the server, and the authorities that may have issued " +
+		"its certificate."},
 }

@@ -43,9 +43,9 @@ func TestTable(t *testing.T) {
 	}
 	s.term.colour = true
 	b.Reset()
-	s.table(values(t, `[{"n":"done"},{"n":"x"}]`).List(), []column{col("A", "n"), col("B", "n")})
+	s.table(values(t, `[{"n":"done","m":"weak"},{"n":"x"}]`).List(), []column{col("A", "n"), col("B", "m")})
 	s.out.Flush()
-	if want := "A     B\n\x1b[32mdone\x1b[0m  \x1b[32mdone\x1b[0m\nx     x\n"; b.String() != want {
+	if want := "A     B\n\x1b[32mdone\x1b[0m  \x1b[33mweak\x1b[0m\nx     -\n"; b.String() != want {
 		t.Errorf("in colour %q, want %q", b, want)
 	}
 }

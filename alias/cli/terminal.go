@@ -44,8 +44,8 @@ func isTerminal(f any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// say prints a line to stderr.
-func (t terminal) say(format string, args ...any) {
+// sayf prints a line to stderr.
+func (t terminal) sayf(format string, args ...any) {
 	fmt.Fprintf(t.err, format+"\n", args...)
 }
 

@@ -79,7 +79,7 @@ func (c *tokenAddCmd) Run(s *session) error {
 	if err != nil {
 		return c.revoke(s, err)
 	}
-	s.term.say("This is the only time that the text of the token %s is shown. "+
+	s.term.sayf("This is the only time that the text of the token %s is shown. "+
 		"To use it, write it to a file and name that with --admin-token-file, or set IXMAGE_ADMIN_TOKEN.", c.Name)
 	return nil
 }
@@ -88,7 +88,8 @@ func (c *tokenAddCmd) Run(s *session) error {
 func (c *tokenAddCmd) revoke(s *session, err error) error {
 	_, failed := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("tokens", c.Name)})
 	if failed != nil {
-		return fmt.Errorf("%w; the token %s was made, and to remove it failed too (%w): ixmage token rm %s", err, c.Name, failed, c.Name)
+		return fmt.Errorf("%w; the token %s was made, and to remove it failed too (%w): run ixmage token rm %s",
+			err, c.Name, failed, c.Name)
 	}
 	return fmt.Errorf("%w; the token %s was removed again", err, c.Name)
 }
@@ -121,6 +122,6 @@ func (c *tokenRmCmd) Run(s *session) error {
 	if err != nil {
 		return s.suggest(err, "tokens", c.Name)
 	}
-	s.term.say("%s is revoked.", c.Name)
+	s.term.sayf("%s is revoked.", c.Name)
 	return nil
 }

@@ -72,7 +72,9 @@ func trend(v client.Value) string {
 	series := v.Get("series").List()
 	values := make([]int64, len(series))
 	for i, e := range series {
-		values[i] = e.Get("spent", "requests").Int() + e.Get("saved", "hit", "requests").Int() + e.Get("saved", "collapsed", "requests").Int()
+		for _, path := range [][]string{{"spent"}, {"saved", "hit"}, {"saved", "collapsed"}} {
+			values[i] += e.Get(path...).Get("requests").Int()
+		}
 	}
 	return spark(values)
 }

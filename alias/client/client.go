@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -34,11 +35,12 @@ func New(base string, token alias.Secret) (*Client, error) {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return nil, fmt.Errorf("%q is not the URL of an admin listener; use one like http://127.0.0.1:8081", base)
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return nil, fmt.Errorf("the URL of the admin listener has a user, a query or a fragment; use only scheme, host and port, like %s://%s", u.Scheme, u.Host)
+		return nil, fmt.Errorf("the URL of the admin listener has a user, a query or a fragment; "+
+			"use only scheme, host and port, like %s://%s", u.Scheme, u.Host)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	return &Client{base: u, token: token, http: &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second},
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
@@ -127,8 +129,7 @@ func (c *Client) send(ctx context.Context, r Request, accept string) (*http.Resp
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		var u *url.Error
-		if errors.As(err, &u) { // without the method and URL, which the error names itself
+		if u, ok := errors.AsType[*url.Error](err); ok { // without the URL, which the error names itself
 			err = u.Err
 		}
 		return nil, &UnreachableError{URL: c.base.String(), Err: err}
@@ -212,9 +213,7 @@ type Pages struct {
 func (c *Client) List(ctx context.Context, p Pages) ([]Value, error) {
 	var all []Value
 	query := url.Values{}
-	for k, v := range p.Query {
-		query[k] = v
-	}
+	maps.Copy(query, p.Query)
 	for {
 		size := p.Size
 		if p.Limit > 0 {

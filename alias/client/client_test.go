@@ -166,7 +166,7 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	var limits []string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		limits = append(limits, r.FormValue("limit")+" "+r.FormValue("state"))
+		limits = append(limits, r.FormValue("limit")+r.FormValue("state"))
 		from, _ := strconv.Atoi(r.FormValue("after"))
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
 		var parts []string
@@ -180,7 +180,7 @@ func TestList(t *testing.T) {
 		size, limit, want int
 		limits            string
 	}{
-		{3, 0, 7, "3 x,3 x,3 x"}, {7, 0, 7, "7 x,7 x"}, {3, 5, 5, "3 x,2 x"}, {3, 3, 3, "3 x"}, {10, 2, 2, "2 x"},
+		{3, 0, 7, "3x,3x,3x"}, {7, 0, 7, "7x,7x"}, {3, 5, 5, "3x,2x"}, {3, 3, 3, "3x"}, {10, 2, 2, "2x"},
 	} {
 		limits = nil
 		got, err := c.List(t.Context(), Pages{

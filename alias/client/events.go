@@ -47,40 +47,55 @@ func readEvents(r io.Reader, each func(Event) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxEvent)
 	lines.Split(splitLine)
-	var name string
-	var data []string
-	first := true
-	for lines.Scan() {
+	var p partial
+	for first := true; lines.Scan(); first = false {
 		line := lines.Text()
 		if first {
-			line, first = strings.TrimPrefix(line, "\ufeff"), false
+			line = strings.TrimPrefix(line, "\ufeff")
 		}
-		if line == "" {
-			if data != nil {
-				e := Event{Name: name, Data: []byte(strings.Join(data, "\n"))}
-				if e.Name == "" {
-					e.Name = "message"
-				}
-				if err := each(e); err != nil {
-					return err
-				}
-			}
-			name, data = "", nil
+		if line != "" {
+			p.add(line)
 			continue
 		}
-		field, value, _ := strings.Cut(line, ":") // a comment has no name
-		value = strings.TrimPrefix(value, " ")
-		switch field {
-		case "event":
-			name = value
-		case "data":
-			data = append(data, value)
+		e, ok := p.event()
+		p = partial{}
+		if !ok {
+			continue
+		}
+		if err := each(e); err != nil {
+			return err
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("%w: %w", errRead, err)
 	}
 	return nil
+}
+
+// partial are the lines of an event so far.
+type partial struct {
+	name string
+	data []string
+}
+
+func (p *partial) add(line string) {
+	field, value, _ := strings.Cut(line, ":") // a comment has no name
+	value = strings.TrimPrefix(value, " ")
+	switch field {
+	case "event":
+		p.name = value
+	case "data":
+		p.data = append(p.data, value)
+	}
+}
+
+// event returns the event, if the lines have data.
+func (p *partial) event() (Event, bool) {
+	e := Event{Name: p.name, Data: []byte(strings.Join(p.data, "\n"))}
+	if e.Name == "" {
+		e.Name = "message"
+	}
+	return e, p.data != nil
 }
 
 // splitLine splits at CR, LF or CRLF.

@@ -10,7 +10,7 @@ import (
 )
 
 // Problem is a refusal of the API, a problem of RFC 9457.
-type Problem struct {
+type Problem struct { //nolint:errname // the name in RFC 9457
 	Status    int
 	Code      string // the last segment of type: not-found, invalid, …
 	Title     string
