@@ -84,7 +84,7 @@ function Failure({ o }) {
   return html`<div class="box bad" role="alert">
     <p><strong>It failed with <code>${o.error.code}</code>${o.error.step && html` at the step <code>${o.error.step}</code>`}</strong></p>
     <p>${o.error.detail}</p>
-    ${o.kind === 'provision' && html`<p>What it had made was undone as far as the text says. Correct the cause, then <a href=${link(['provision'])}>send the request again</a>.</p>`}</div>`;
+    ${o.kind === 'provision' && html`<p>ixmage has undone what it had made, unless the text above names what remains. Correct the cause, then <a href=${link(['provision'])}>send the request again</a>.</p>`}</div>`;
 }
 
 // Opened shows the public URL of an alias and its canary.

@@ -1,7 +1,7 @@
 // The way of a URL: each step of a request, and why a picture is missing.
 import { html, useState } from '../preact.js';
 import { get, path } from '../api.js';
-import { bytes, link, span } from '../format.js';
+import { bytes, exact, link, span } from '../format.js';
 import { Action, Card, Code, ErrorBox, Facts, Page, Picture, State, Time, useLoad } from '../ui.js';
 
 // asPath makes the path of a URL, percent-encoded, of what people paste: a whole URL, with
@@ -27,7 +27,7 @@ export function way(e) {
   return [
     { name: 'URL', kind: badKey ? 'bad' : 'good', text: badKey ? 'The key is not valid.' : e.path },
     found ? { name: 'Alias', kind: e.credential ? 'good' : 'bad', text: e.alias, facts: [['Bucket', e.bucket], ['Key', e.key], ['Region', e.region], ['Endpoint', e.endpoint || 'AWS']] }
-      : { name: 'Alias', kind: badKey ? '' : 'bad', text: e.alias ? `There is no open alias ${e.alias}.` : 'The path names no alias.' },
+      : { name: 'Alias', kind: badKey ? '' : 'bad', text: e.alias ? `There is no open alias named ${e.alias}.` : 'The path names no alias.' },
     found ? credential(e.credential) : { name: 'Credential' },
     e.cache ? stored(e.cache, entry) : { name: 'Cache' },
     e.cache ? origin(e, answer) : { name: 'S3' },
@@ -64,7 +64,7 @@ function origin(e, answer) {
   return { name, kind: circuit || !good && answer !== e.last_answer ? 'bad' : good ? 'good' : 'warn', text: `${what}${about}: ${answer.outcome}.${circuit}`, facts: [
     ['Status', answer.status || 'no reply'], answer.s3_code && ['Code', answer.s3_code], answer.s3_message && ['Message', answer.s3_message], answer.cause && ['Cause', answer.cause],
     answer.size > 0 && ['Size', bytes(answer.size)], answer.content_type && ['Type', answer.content_type], answer.checksum && ['Checksum', answer.checksum],
-    ['Request id', answer.s3_request_id || 'none'], answer.at && ['At', answer.at],
+    ['Request id', answer.s3_request_id || 'none'], answer.at && ['At', exact(answer.at)],
     e.canary && e.canary.state !== 'none' && ['Canary', `${e.canary.key}: ${e.canary.state}`],
   ].filter(Boolean) };
 }

@@ -51,8 +51,8 @@ export default function Tokens() {
     ${making && html`<${Dialog} title="Make a token" onClose=${() => setMaking(false)}>
       <${Form} fields=${fields} initial=${{ roles: ['read'], ends: '90', buckets: [] }} role="admin" submit="Make the token" onSubmit=${make} onCancel=${() => setMaking(false)} /><//>`}
     ${made && html`<${Dialog} title=${`The token ${made.name}`} onClose=${() => setMade(null)}>
-      <p>Copy it now: it is shown this once, and the registry has no copy.</p><${Code} text=${made.token} />
-      <div class="actions end"><button type="button" class="button primary" onClick=${() => setMade(null)}>I have copied it</button></div><//>`}
+      <div class="stack"><p>Copy it now: it is shown this once, and the registry has no copy.</p><${Code} text=${made.token} />
+      <div class="actions end"><button type="button" class="button primary" onClick=${() => setMade(null)}>I have copied it</button></div></div><//>`}
     ${asked && html`<${Confirm} title=${`Revoke the token ${asked.name}?`} word=${asked.name} action="Revoke" onConfirm=${revoke} onClose=${() => setAsked(null)}>
       <p>Calls with it are refused at once, and its sessions in the console end. ${asked.name === session.name && 'It is the token that you are signed in with.'}</p><//>`}
     <${Card} title="What the roles allow"><dl class="roles">${roles.map((r) => html`<div><dt><${Badge} kind=${r.value === 'admin' ? 'warn' : ''}>${r.label}<//></dt><dd>${r.hint}</dd></div>`)}</dl><//>
