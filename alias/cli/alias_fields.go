@@ -35,13 +35,7 @@ type aliasFields struct {
 
 // body makes the members of a request from the flags that were given.
 func (f *aliasFields) body() map[string]any {
-	body := map[string]any{}
-	v := reflect.ValueOf(f).Elem()
-	for i := range v.NumField() {
-		if field := v.Field(i); !field.IsNil() {
-			body[memberOf(v.Type().Field(i))] = field.Interface()
-		}
-	}
+	body := membersOf(f)
 	fallback := map[string]any{}
 	for _, when := range []string{"missing", "broken"} {
 		if path, ok := body["fallback_"+when]; ok {
@@ -51,6 +45,19 @@ func (f *aliasFields) body() map[string]any {
 	}
 	if len(fallback) > 0 {
 		body["fallback"] = fallback
+	}
+	return body
+}
+
+// membersOf makes members from the flags that were given, the fields of a struct that are
+// not nil.
+func membersOf(flags any) map[string]any {
+	body := map[string]any{}
+	v := reflect.ValueOf(flags).Elem()
+	for i := range v.NumField() {
+		if field := v.Field(i); !field.IsNil() {
+			body[memberOf(v.Type().Field(i))] = field.Interface()
+		}
 	}
 	return body
 }

@@ -17,6 +17,9 @@ import (
 type Commands struct {
 	Alias      aliasCmd      `cmd:"" help:"List, read, register, change and remove aliases."`
 	Credential credentialCmd `cmd:"" help:"List, read, register, replace and remove credentials."`
+	Provision  provisionCmd  `cmd:"" help:"Make an IAM user with a key for an alias, prove what the key can do, and open the alias."`
+	Verify     verifyCmd     `cmd:"" help:"Check what the key of an alias can do, now."`
+	Rotate     rotateCmd     `cmd:"" help:"Give a provisioned credential a new key, and retire the current one."`
 	Apply      applyCmd      `cmd:"" help:"Make the server have the aliases of YAML files."`
 	Purge      purgeCmd      `cmd:"" help:"Drop pictures from the cache."`
 	Explain    explainCmd    `cmd:"" help:"Explain how a URL resolves, and what to do."`

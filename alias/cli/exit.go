@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"ixmage/alias/client"
 )
@@ -95,7 +96,11 @@ func (s *session) report(err error) int {
 // list of them.
 func (s *session) reportProblem(err error, p *client.Problem) {
 	if len(p.Fields) == 0 {
-		s.term.sayf("ixmage: %v", err)
+		text := err.Error()
+		if len(p.Commands) > 0 { // the detail ends with them
+			text, _, _ = strings.Cut(text, ":\n")
+		}
+		s.term.sayf("ixmage: %s", text)
 	} else {
 		s.term.sayf("ixmage: %s:", p.Title)
 	}

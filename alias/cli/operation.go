@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"ixmage/alias/client"
@@ -108,48 +106,3 @@ type operationWaitCmd struct {
 func (*operationWaitCmd) Examples() []string { return []string{"ixmage operation wait OPERATION"} }
 
 func (c *operationWaitCmd) Run(s *session) error { return s.waitFor(c.ID) }
-
-// pollInterval is the pause between two readings of an operation.
-const pollInterval = time.Second
-
-// waitFor waits until an operation has ended and prints it.
-func (s *session) waitFor(id string) error {
-	steps := map[string]string{}
-	for {
-		resp, err := s.get("operations", id)
-		if err != nil {
-			return err
-		}
-		v, err := resp.Value()
-		if err != nil {
-			return err
-		}
-		s.progress(v, steps)
-		if v.Get("finished_at").IsNull() {
-			select {
-			case <-s.ctx.Done():
-				return fmt.Errorf("%w; the operation %s goes on: ixmage operation wait %s", s.ctx.Err(), id, id)
-			case <-time.After(pollInterval):
-			}
-			continue
-		}
-		if err := s.show(resp, s.operation); err != nil {
-			return err
-		}
-		if v.Get("state").Text() != "done" {
-			return errReported
-		}
-		return nil
-	}
-}
-
-// progress says on a terminal which steps have changed.
-func (s *session) progress(v client.Value, steps map[string]string) {
-	for _, step := range v.Get("steps").List() {
-		name, state := step.Get("name").Text(), step.Get("state").Text()
-		if s.term.live && steps[name] != state && state != "pending" {
-			s.term.sayf("%s %s%s", name, state, strings.TrimRight("  "+plain(step.Get("detail").Text()), " "))
-		}
-		steps[name] = state
-	}
-}

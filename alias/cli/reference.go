@@ -99,6 +99,7 @@ var statuses = []struct {
 	{exitNotFound, "What was named does not exist (404)."},
 	{exitConflict, "It exists already, is in use, or has changed since (409, 412)."},
 	{exitUnreachable, "The server does not answer."},
+	{exitDiffers, "ixmage apply --dry-run --exit-code: there is something to change."},
 }
 
 // variables are the environment of the client commands, for the manual.

@@ -26,16 +26,19 @@ type terminal struct {
 	shows bool
 	// redraws is true if stderr can move its cursor.
 	redraws bool
-	colour  bool // stdout is one that has colours
+	out     io.Writer // stdout itself, behind the buffer
+	draws   bool      // stdout can move its cursor
+	colour  bool      // stdout is one that has colours
 	reader  *bufio.Reader
 }
 
 func newTerminal(ctx context.Context, in *os.File, out, errs io.Writer) terminal {
-	t := terminal{ctx: ctx, in: in, err: errs, live: isTerminal(errs), reader: bufio.NewReader(in)}
+	t := terminal{ctx: ctx, in: in, out: out, err: errs, live: isTerminal(errs), reader: bufio.NewReader(in)}
+	t.shows = isTerminal(out)
+	t.draws = t.shows && os.Getenv("TERM") != "dumb"
 	t.redraws = t.live && os.Getenv("TERM") != "dumb"
 	t.asks = t.live && isTerminal(in)
-	t.shows = isTerminal(out)
-	t.colour = t.shows && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	t.colour = t.draws && os.Getenv("NO_COLOR") == ""
 	return t
 }
 

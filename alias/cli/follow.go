@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"ixmage/alias/client"
+)
+
+// waitFor follows an operation until it has ended. Its failure is that of the command.
+func (s *session) waitFor(id string) error {
+	resp, err := s.get("operations", id)
+	if err != nil {
+		return s.suggestOperation(err)
+	}
+	_, err = s.follow(resp)
+	return err
+}
+
+// suggestOperation says where ids are.
+func (s *session) suggestOperation(err error) error {
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+		said := *p
+		said.Detail += ". The ids are in ixmage operation ls"
+		return &said
+	}
+	return err
+}
+
+// follow shows the operation of an answer until it has ended. The error of one that was not
+// done is errReported.
+func (s *session) follow(first *client.Response) (client.Value, error) {
+	op, err := first.Value()
+	if err != nil {
+		return op, err
+	}
+	view := s.newStepsView(skewOf(first.Header, time.Now()))
+	ctx, cancel := context.WithCancel(s.ctx)
+	updates := make(chan stateUpdate)
+	var polling sync.WaitGroup
+	if op.Get("finished_at").IsNull() {
+		polling.Go(func() {
+			send := func(u stateUpdate) {
+				select {
+				case updates <- u:
+				case <-ctx.Done():
+				}
+			}
+			if err := s.updates(ctx, op.Get("id").Text(), send); err != nil {
+				send(stateUpdate{err: err})
+			}
+		})
+	}
+	op, err = view.watch(ctx, op, updates)
+	cancel()
+	polling.Wait()
+	if s.out.format != formatTable {
+		view.erase()
+	}
+	switch {
+	case err != nil:
+		s.term.sayf("The operation goes on. To follow it: ixmage operation wait %s", op.Get("id").Text())
+		return op, err
+	case s.out.format != formatTable:
+		err = s.showValue(op, nil)
+	}
+	if op.Get("state").Text() != "done" {
+		err = errors.Join(err, errReported)
+	}
+	return op, err
+}
+
+// skewOf is how much later the clock here is than that of the server, whose header has
+// whole seconds.
+func skewOf(h http.Header, now time.Time) time.Duration {
+	at, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	if skew := now.Sub(at); skew < -2*time.Second || skew > 2*time.Second {
+		return skew
+	}
+	return 0
+}
+
+// stateUpdate is a new state of an operation, or the error that ends its updates.
+type stateUpdate struct {
+	op  client.Value
+	err error
+}
+
+// watch draws an operation, and every second again, until it has ended, no update can come
+// any more, or ctx ends.
+func (v *stepsView) watch(ctx context.Context, op client.Value, updates <-chan stateUpdate) (client.Value, error) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		v.show(op)
+		if !op.Get("finished_at").IsNull() {
+			return op, nil
+		}
+		select {
+		case u := <-updates:
+			if u.err != nil {
+				return op, u.err
+			}
+			op = u.op
+		case <-tick.C:
+		case <-ctx.Done():
+			return op, ctx.Err()
+		}
+	}
+}
+
+const (
+	// pollInterval is the pause between two readings of an operation.
+	pollInterval = time.Second
+	// maxAway is the number of readings without an answer before following ends: a server
+	// that starts again goes on with its operations.
+	maxAway = 15
+)
+
+// updates sends every state of an operation until it has ended: from the stream of its
+// events, or by reading it again and again if there is none or it breaks off.
+func (s *session) updates(ctx context.Context, id string, send func(stateUpdate)) error {
+	api, err := s.api()
+	if err != nil {
+		return err
+	}
+	finished := false
+	err = api.Events(ctx, client.Path("operations", id, "events"), func(e client.Event) error {
+		op, err := client.Decode(e.Data)
+		if err != nil || e.Name != "operation" {
+			return err
+		}
+		finished = !op.Get("finished_at").IsNull()
+		send(stateUpdate{op: op})
+		return nil
+	})
+	if finished || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if client.IsStatus(err, http.StatusUnauthorized) || client.IsStatus(err, http.StatusForbidden) {
+		return err
+	}
+	away := 0
+	for {
+		resp, err := api.Do(ctx, client.Request{Path: client.Path("operations", id)})
+		if err == nil {
+			var op client.Value
+			if op, err = resp.Value(); err != nil {
+				return err
+			}
+			send(stateUpdate{op: op})
+			if !op.Get("finished_at").IsNull() {
+				return nil
+			}
+			away = 0
+		} else if _, unreachable := errors.AsType[*client.UnreachableError](err); !unreachable || away == maxAway {
+			return err
+		} else {
+			away++
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pollInterval):
+		}
+	}
+}
