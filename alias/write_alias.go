@@ -166,10 +166,14 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 	if err := invalid(problems); err != nil {
 		return nil, nil, err
 	}
-	if use.IsZero() {
+	keeps := use.IsZero()
+	if keeps {
 		use.Name = cur.Credential // unchanged; attach adds it for a memory that lacks it
 	}
 	changes, err := r.attach(tx, &next, use)
+	if keeps && errors.Is(err, ErrBusy) {
+		err = nil // the credential failed; the alias can still be disabled, or corrected
+	}
 	return &next, changes, err
 }
 

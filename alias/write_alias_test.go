@@ -366,3 +366,26 @@ func TestUpdateAliasUnderStricterPolicy(t *testing.T) {
 	}
 	f.wantAsStored(t, "inside")
 }
+
+// TestUpdateAliasOfFailedCredential: an alias whose credential has failed can be changed,
+// and no other alias can be given that credential.
+func TestUpdateAliasOfFailedCredential(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	c, a := pairOf("media", "shop")
+	c.State = alias.CredentialFailed
+	err := f.Apply(t.Context(), []alias.Name{"media", "shop"}, func(tx alias.Tx) ([]alias.Change, error) {
+		return []alias.Change{{CredentialPut: c}, {AliasPut: a}}, errors.Join(tx.InsertCredential(c), tx.InsertAlias(a))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.UpdateAlias(t.Context(), "shop", 1, func(a *alias.Alias, _ *alias.CredentialRef) error { a.Enabled = false; return nil })
+	if err != nil || got.Enabled || got.Credential != "media" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	f.create(t, "blog", anonymous)
+	_, err = f.UpdateAlias(t.Context(), "blog", 1, func(_ *alias.Alias, use *alias.CredentialRef) error { use.Name = "media"; return nil })
+	wantError(t, err, alias.ErrBusy, "credential media is failed")
+	f.wantAsStored(t, "shop", "blog")
+}
