@@ -68,7 +68,7 @@ func (f *provisionFields) body() map[string]any {
 
 func (*provisionCmd) Examples() []string {
 	return []string{
-		"ixmage provision shop2 --bucket acme-media --prefix web/ --region eu-west-1 --endpoint https://s3.example.com --path-style --inside web/a.png --outside private/p.png --yes",
+		"ixmage provision shop2 --bucket acme-media --prefix web/ --region us-east-1 --endpoint https://s3.example.com --path-style --inside web/a.png --outside private/p.png --yes",
 		"ixmage provision logos --bucket acme-media --prefix logos/ --region eu-west-1 --tags team=web --dry-run",
 	}
 }
