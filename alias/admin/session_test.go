@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -185,5 +186,32 @@ func TestEventsEndWithToken(t *testing.T) {
 	close(deleted)
 	if got := <-body; !strings.Contains(got, `"op-1"`) || strings.Contains(got, "deleted token") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestSessionTLS: under TLS the cookie is bound to the host and to TLS.
+func TestSessionTLS(t *testing.T) {
+	t.Parallel()
+	h := signIns{newAPI(t).server}
+	r := httptest.NewRequest(http.MethodPost, "https://localhost"+sessionPath, http.NoBody) // it has a TLS state
+	c := &call[sessionInput]{request: r, client: client{rec: newRecord("POST")}, in: sessionInput{alias.NewSecret(testToken)}}
+	made, err := h.begin(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := made.cookie; k.Name != "__Host-ixmage-session" || !k.Secure || k.Path != "/" || k.Domain != "" {
+		t.Errorf("the cookie is %q", k)
+	}
+	r.AddCookie(&http.Cookie{Name: cookieName, Value: "of plain http"})
+	if got := cookieOf(r); got != "" {
+		t.Errorf("under TLS the cookie %q counts", got)
+	}
+	r.AddCookie(made.cookie)
+	if got := cookieOf(r); got != made.cookie.Value {
+		t.Errorf("got the cookie %q", got)
+	}
+	out, err := h.end(t.Context(), &call[none]{request: r})
+	if err != nil || out.cookie.Name != made.cookie.Name || !out.cookie.Secure || h.server.bearers.sessions.has(made.cookie.Value) {
+		t.Errorf("sign-out: %v, %v", out.cookie, err)
 	}
 }
