@@ -2,28 +2,29 @@
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from './preact.js';
 import { call, get, onSignedOut, signedIn } from './api.js';
 import { find, link, route } from './format.js';
-import { ErrorBox, Session, toast, Toasts } from './ui.js';
+import { allows, ErrorBox, Session, toast, Toasts } from './ui.js';
 import { SignIn } from './screens/sign_in.js';
 
 // routes are the screens: one file each, whose default export is a component that gets
-// {params, query}. menu is the name in the navigation; of names the pattern whose menu
-// entry stands for a screen without one.
+// {params, query}. menu is the name in the navigation; of is the pattern whose entry stands
+// for a screen without one. An entry is left out for a session that has not the role, or
+// not all buckets, that the calls of its screen need.
 const routes = [
   { pattern: 'aliases', title: 'Aliases', menu: 'Aliases', load: () => import('./screens/aliases.js') },
   { pattern: 'register', title: 'Register an alias', of: 'aliases', load: () => import('./screens/register.js') },
   { pattern: 'aliases/:name', title: (p) => p.name, of: 'aliases', load: () => import('./screens/alias.js') },
   { pattern: 'aliases/:name/edit', title: (p) => `Change ${p.name}`, of: 'aliases', load: () => import('./screens/alias_edit.js') },
   { pattern: 'credentials', title: 'Credentials', menu: 'Credentials', load: () => import('./screens/credentials.js') },
+  { pattern: 'credentials/:name', title: (p) => p.name, of: 'credentials', load: () => import('./screens/credential.js') },
   { pattern: 'provision', title: 'Provision an alias', menu: 'Provision', load: () => import('./screens/provision.js') },
   { pattern: 'operations', title: 'Operations', menu: 'Operations', load: () => import('./screens/operations.js') },
   { pattern: 'operations/:id', title: 'Operation', of: 'operations', load: () => import('./screens/operation.js') },
-  { pattern: 'orphans', title: 'Orphans', menu: 'Orphans', load: () => import('./screens/orphans.js') },
+  { pattern: 'orphans', title: 'Orphans', menu: 'Orphans', allBuckets: true, load: () => import('./screens/orphans.js') },
   { pattern: 'audit', title: 'Audit', menu: 'Audit', load: () => import('./screens/audit.js') },
   { pattern: 'explain', title: 'Explain a URL', menu: 'Explain', load: () => import('./screens/explain.js') },
   { pattern: 'cache', title: 'Cache', menu: 'Cache', load: () => import('./screens/cache.js') },
-  { pattern: 'tokens', title: 'Tokens', menu: 'Tokens', load: () => import('./screens/tokens.js') },
+  { pattern: 'tokens', title: 'Tokens', menu: 'Tokens', role: 'admin', load: () => import('./screens/tokens.js') },
   { pattern: 'about', title: 'About this server', menu: 'About', load: () => import('./screens/about.js') },
-  { pattern: 'credentials/:name', title: (p) => p.name, of: 'credentials', load: () => import('./screens/credential.js') },
 ];
 
 // start puts the console into an element of the page.
@@ -88,6 +89,8 @@ function Frame({ session, signOut }) {
     document.title = `${title} – ixmage`;
     setOpen(false);
   }, [place]);
+  const limited = session.buckets.length > 0 && !session.buckets.includes('*');
+  const may = (r) => allows(session, r.role ?? 'read') && !(r.allBuckets && limited); // what the API would answer
   const current = found && (found.menu ? found.pattern : found.of);
   return html`
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>Skip to the content</a>
@@ -95,9 +98,9 @@ function Frame({ session, signOut }) {
       <header class="top">
         <a class="brand" href=${link(['aliases'])}><img src="/console/icon.svg" alt="" width="22" height="22" /> ixmage</a>
         <button type="button" class="button small menu" aria-expanded=${open ? 'true' : 'false'} aria-controls="menu" onClick=${() => setOpen(!open)}>Menu</button>
-        <nav id="menu" class=${open ? 'open' : ''} aria-label="Main"><ul>${routes.filter((r) => r.menu).map((r) => html`
+        <nav id="menu" class=${open ? 'open' : ''} aria-label="Main"><ul>${routes.filter((r) => r.menu && may(r)).map((r) => html`
           <li><a href=${`#/${r.pattern}`} aria-current=${current === r.pattern ? 'page' : undefined}>${r.menu}</a></li>`)}</ul>
-          <div class="who"><p title=${`Roles: ${session.roles.join(', ')}`}>${session.name}<br /><span class="muted">${session.roles.join(', ')}</span></p>
+          <div class="who"><p title=${`Roles: ${session.roles.join(', ')}`}>${session.name}<br /><span class="muted">${session.roles.join(', ')}${limited && html`<br />buckets ${session.buckets.join(', ')}`}</span></p>
             <${Theme} /><button type="button" class="button small" onClick=${signOut}>Sign out</button></div></nav>
       </header>
       <main id="main" tabindex="-1">${found ? html`<${Screen} key=${place} route=${found} query=${at.query} />`

@@ -1,7 +1,7 @@
 // The list of aliases.
 import { html, useEffect, useMemo, useRef, useState } from '../preact.js';
 import { get, pages, path } from '../api.js';
-import { count, exact, hitRatio, hour, link, location as covers, percent, served, slots, span, total } from '../format.js';
+import { count, exact, hitRatio, hour, link, location as covers, number, percent, served, slots, span, total } from '../format.js';
 import { Action, Badge, ErrorBox, Page, Picture, Spark, State, Table, useSession } from '../ui.js';
 
 const shownHours = 24;
@@ -114,6 +114,7 @@ const columns = (usage) => [
 ];
 
 export default function Aliases({ query }) {
+  const { buckets } = useSession();
   const { rows, aliases, loading, error } = useAliases();
   const [look, setLook] = useState({ q: query.q || '', show: query.show || 'all', by: query.by || 'name', down: query.down === '1' });
   const [usage, ask] = useUsage(rows);
@@ -124,11 +125,12 @@ export default function Aliases({ query }) {
   };
   const shown = useMemo(() => choose(rows, look), [rows, look]);
   const none = !loading && !error && aliases.length === 0;
-  return html`<${Page} title="Aliases" lead=${loading ? `${aliases.length} so far…` : shown.length === rows.length ? `${rows.length}` : `${shown.length} of ${rows.length}`}
+  return html`<${Page} title="Aliases" lead=${loading ? `${number(aliases.length)} so far…` : shown.length === rows.length ? number(rows.length) : `${number(shown.length)} of ${number(rows.length)}`}
       actions=${html`<${Action} role="alias" kind="primary" href="#/register">Register an alias<//>`}>
     ${error && html`<${ErrorBox} error=${error} />`}
     ${none ? html`<div class="card"><h2>No alias yet</h2><p>An alias gives the pictures of a private bucket a public URL. <a href="#/register">Register one</a> with a key pair
-        that can read the bucket, or let ixmage <a href="#/provision">make the user and the key</a>.</p></div>`
+        that can read the bucket, or let ixmage <a href="#/provision">make the user and the key</a>.</p>
+        ${buckets.length > 0 && html`<p>Your token sees aliases of these buckets only: ${buckets.join(', ')}.</p>`}</div>`
       : html`<form class="bar" role="search" onSubmit=${(e) => e.preventDefault()}>
         <div class="field"><label for="q">Search</label><input id="q" type="search" value=${look.q} placeholder="name, bucket, prefix, credential" onInput=${(e) => change({ q: e.target.value })} /></div>
         <div class="field narrow"><label for="show">Show</label><select id="show" value=${look.show} onChange=${(e) => change({ show: e.target.value })}>${

@@ -1,7 +1,7 @@
 // The list of credentials, and the form that registers a key pair.
 import { html, useEffect, useState } from '../preact.js';
 import { call, pages } from '../api.js';
-import { link } from '../format.js';
+import { link, number } from '../format.js';
 import { written } from '../alias_form.js';
 import { Action, Dialog, ErrorBox, Form, Page, State, Table, Time, toast } from '../ui.js';
 
@@ -45,7 +45,7 @@ export default function Credentials() {
     location.hash = link(['credentials', data.name]);
   };
   const shown = list.filter((c) => `${c.name} ${c.kind} ${c.access_key_id}`.toLowerCase().includes(q.toLowerCase()));
-  return html`<${Page} title="Credentials" lead=${state.loading ? `${list.length} so far…` : `${shown.length}${shown.length === list.length ? '' : ` of ${list.length}`}`}
+  return html`<${Page} title="Credentials" lead=${state.loading ? `${number(list.length)} so far…` : `${number(shown.length)}${shown.length === list.length ? '' : ` of ${number(list.length)}`}`}
       actions=${html`<${Action} role="alias" kind="primary" onClick=${() => setAdding(true)}>Register a key pair<//>`}>
     ${state.error && html`<${ErrorBox} error=${state.error} />`}
     <form class="bar" role="search" onSubmit=${(e) => e.preventDefault()}><div class="field"><label for="q">Search</label>

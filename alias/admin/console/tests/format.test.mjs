@@ -11,7 +11,7 @@ const rows = (name, run, list) => test(name, () => {
 rows('bytes', f.bytes, [['0 B', 0], ['1023 B', 1023], ['1.00 KiB', 1024], ['1.50 KiB', 1536], ['10.0 KiB', 10240], ['100 KiB', 102400],
   ['1.00 MiB', 1048575], ['2.00 GiB', 2 ** 31], ['4096 PiB', 2 ** 62]]);
 rows('count', f.count, [['0', 0], ['999', 999], ['1k', 1000], ['1.2k', 1234], ['48.2k', 48210], ['123k', 123456], ['1M', 999999], ['3.1M', 3.1e6], ['2G', 2e9]]);
-rows('plural', f.plural, [['0 pictures', 0, 'picture'], ['1 picture', 1, 'picture']]);
+rows('plural', f.plural, [['0 pictures', 0, 'picture'], ['1 picture', 1, 'picture'], ['10,000 pictures', 10000, 'picture']]);
 rows('percent', f.percent, [['–', null], ['0 %', 0], ['50 %', 0.5], ['>99 %', 0.9999], ['100 %', 1]]);
 rows('span', f.span, [['0 s', 0], ['59 s', 59.9], ['1 min', 60], ['23 h', 86399], ['1 d', 86400], ['1 mo', 2592000], ['2 y', 63072000]]);
 rows('ago', f.ago, [['now', 1000, 3000], ['5 s ago', 0, 5000], ['in 2 h', 7200000, 0], ['3 d ago', 0, 3 * 86400000]]);
