@@ -311,7 +311,7 @@ type keyPairInput struct {
 
 func (in *keyPairInput) members() []field {
 	return []field{
-		{name: "access_key_id", read: into(&in.id, asString), required: true},
+		{name: "access_key_id", read: into(&in.id, asString), required: true, doc: "The access key id."},
 		{name: "secret_access_key", read: into(&in.secret, asSecret), required: true,
 			doc: "The secret access key. No answer ever contains it."},
 		in.expectation(),

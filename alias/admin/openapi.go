@@ -237,7 +237,7 @@ func responseRef(name string) openapi31.ResponseOrReference {
 // answers 200 in place of 201.
 func (c description) successes() []int {
 	statuses := slices.Clone(c.statuses)
-	if c.isDry() && slices.Contains(statuses, http.StatusCreated) {
+	if c.isDry() && slices.Contains(statuses, http.StatusCreated) && !slices.Contains(statuses, http.StatusOK) {
 		statuses = append(statuses, http.StatusOK)
 	}
 	return statuses
