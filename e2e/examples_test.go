@@ -46,6 +46,15 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// stoppedFolder makes the data folder of a server that is stopped, with the key set of another
+// one.
+func stoppedFolder(t *testing.T, data string) string {
+	t.Helper()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "master.keyset"), string(readFile(t, filepath.Join(data, "master.keyset"))), 0o600)
+	return dir
+}
+
 // helpCommands lists the commands below a command, by the help.
 func helpCommands(t *testing.T, parent string) []string {
 	t.Helper()
@@ -117,7 +126,10 @@ func newExamples(t *testing.T, g *gateway.Server) *examples {
 
 	e := &examples{server: startProvisioning(t, g, args...), folder: t.TempDir()}
 	op := e.operateWell(http.MethodPost, "/api/v1/provision", blogBody(g, "blog", nil))
-	e.words = map[string]string{"OPERATION": op.ID, "https://s3.example.com": g.S3URL}
+	e.words = map[string]string{
+		"OPERATION": op.ID, "https://s3.example.com": g.S3URL,
+		"/var/lib/ixmage": stoppedFolder(t, e.data), "/etc/ixmage": t.TempDir(),
+	}
 	pair := map[string]string{"access_key_id": g.Root.AccessKeyID, "secret_access_key": g.Root.SecretAccessKey.Reveal()}
 	for _, name := range []string{"shop", "old"} {
 		e.create(map[string]any{

@@ -29,7 +29,9 @@ type Commands struct {
 	Orphans    orphansCmd    `cmd:"" help:"List and delete users and keys in IAM that belong to no credential."`
 	Token      tokenCmd      `cmd:"" help:"List, make and revoke admin tokens."`
 
-	Backup backupCmd `cmd:"" help:"Copy the registry while the server runs."`
+	Backup  backupCmd  `cmd:"" help:"Copy the registry while the server runs."`
+	Restore restoreCmd `cmd:"" help:"Put a backup in the place of the registry of a stopped server."`
+	Rekey   rekeyCmd   `cmd:"" help:"Seal the secrets of a stopped server with a new key."`
 
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Man        manCmd        `cmd:"" help:"Print the man page, for man -l -."`

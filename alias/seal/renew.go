@@ -2,9 +2,7 @@ package seal
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/tink-crypto/tink-go-awskms/v3/integration/awskms"
@@ -14,33 +12,32 @@ import (
 	"ixmage/internal/durable"
 )
 
-// Renewed is a key set with a new key, and the file of the one before it.
+// Renewed is a key set with a new key, and the keys of the one before it.
 type Renewed struct {
 	*Keyset
 
-	// Before is the path of the key set before it.
+	// Before is the path of the key set before it, once this one is written.
 	Before string
+
+	text []byte // of the file; nil if that is there
+	same bool   // it takes the path of the key set before it
 }
 
-// Renew makes a key set at the place of next: a new key that seals, and the keys of k, with
-// which it opens what k has sealed. It is durable when Renew returns. The file of k is
-// kept: under another name, if next has the same path. A file of next that an earlier,
-// interrupted call has made is used; any other file there is refused.
+// Renew makes a key set for the place of next: a new key that seals, and the keys of k, with
+// which it opens what k has sealed. Write writes it. If an earlier call has written one there,
+// Renew returns that; any other file there is refused.
 func (k *Keyset) Renew(ctx context.Context, next Spec) (*Renewed, error) { return k.renew(ctx, next) }
 
 func (k *Keyset) renew(ctx context.Context, next Spec, opts ...awskms.ClientOption) (*Renewed, error) {
-	if err := ValidateMaster(next.Master); err != nil {
-		return nil, err
-	}
 	path, form, err := next.file(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
 	same := sameFile(path, k.path)
 	if !same {
-		made, err := k.continued(ctx, next, path, form)
-		if made != nil || err != nil {
-			return made, err
+		written, err := k.written(ctx, next, path, form)
+		if written != nil || err != nil {
+			return written, err
 		}
 	}
 	handle, err := withNewKey(k.handle)
@@ -51,26 +48,15 @@ func (k *Keyset) renew(ctx context.Context, next Spec, opts ...awskms.ClientOpti
 	if err != nil {
 		return nil, fmt.Errorf("make the key set %s: %w", path, err)
 	}
-	before := k.path
-	if same {
-		if before, err = durable.Keep(k.path, ".before-rekey"); err == nil {
-			err = durable.Replace(path, text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("replace the key set %s: %w", path, err)
-		}
-	} else if err := writeFile(path, text); err != nil {
-		return nil, err
-	}
 	made, err := newKeyset(next, path, handle)
-	return &Renewed{made, before}, err
+	return &Renewed{made, k.path, text, same}, err
 }
 
-// continued returns the key set that an earlier call has made at path, nil if there is no
+// written returns the key set that an earlier call has written at path, nil if there is no
 // file.
-func (k *Keyset) continued(ctx context.Context, next Spec, path string, form form) (*Renewed, error) {
+func (k *Keyset) written(ctx context.Context, next Spec, path string, form form) (*Renewed, error) {
 	text, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if isMissing(err) {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	if err != nil {
@@ -85,14 +71,31 @@ func (k *Keyset) continued(ctx context.Context, next Spec, path string, form for
 		return nil, err
 	}
 	for _, f := range fingerprints(k.handle) {
-		if !made.Has(f) {
+		if !made.Has(f) || k.Has(made.Fingerprint()) {
 			return nil, fmt.Errorf("the file %s holds another key set: name a path where no file is", path)
 		}
 	}
-	if k.Has(made.Fingerprint()) {
-		return nil, fmt.Errorf("the file %s holds the same key set: name a path where no file is", path)
+	return &Renewed{made, k.path, nil, false}, nil
+}
+
+// Write makes the file of the key set, and returns when it is durable. A file that it replaces
+// is kept under another name.
+func (r *Renewed) Write() error {
+	switch {
+	case r.text == nil:
+		return nil
+	case !r.same:
+		return writeFile(r.path, r.text)
 	}
-	return &Renewed{made, k.path}, nil
+	before, err := durable.Keep(r.Before, ".before-rekey")
+	if err == nil {
+		err = durable.Replace(r.path, r.text)
+	}
+	if err != nil {
+		return fmt.Errorf("replace the key set %s: %w", r.path, err)
+	}
+	r.Before = before
+	return nil
 }
 
 // withNewKey returns the keys of a handle and a new primary one.

@@ -5,6 +5,7 @@ package seal
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -163,6 +164,9 @@ func readOrMake(ctx context.Context, path string, spec Spec, form form) (*keyset
 	return handle, writeFile(path, text)
 }
 
+// ErrMissing means that there is no file of the key set.
+var ErrMissing = errors.New("is missing")
+
 // missing is the error about a missing key set: the loss and the remedy.
 func missing(path string, sealed int) error {
 	whose := "credentials"
@@ -172,8 +176,8 @@ func missing(path string, sealed int) error {
 	case sealed > 1:
 		whose = fmt.Sprintf("%d credentials", sealed)
 	}
-	return fmt.Errorf("key set %s is missing: the secrets of %s in the registry cannot be read without it; "+
-		"restore the file from backup, or move the database away and register the key pairs anew", path, whose)
+	return fmt.Errorf("key set %s %w: the secrets of %s in the registry cannot be read without it; "+
+		"restore the file from backup, or move the database away and register the key pairs anew", path, ErrMissing, whose)
 }
 
 // Seal encrypts a secret for one version of one credential.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -54,6 +55,10 @@ type Copied struct {
 // Inspect checks a copy that no process uses, and changes nothing of it: ErrNoRegistry, or
 // alias.ErrDamaged. It refuses a schema of a newer version.
 func Inspect(ctx context.Context, path string) (*Copied, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
 	if err := hasMagic(path); err != nil {
 		return nil, err
 	}
@@ -100,7 +105,7 @@ func hasMagic(path string) error {
 
 // intact has SQLite check every page and every reference.
 func intact(q querier) error {
-	found, err := collect(q, scanValue[string], `SELECT integrity_check FROM pragma_integrity_check(5)`)
+	found, err := collect(q, scanValue[string], `PRAGMA integrity_check(5)`)
 	if err == nil && len(found) == 1 && found[0] == "ok" {
 		var lost int
 		if lost, err = one(q, scanValue[int], `SELECT count(*) FROM pragma_foreign_key_check`); err == nil && lost == 0 {
@@ -171,13 +176,22 @@ func EmptyDiskCache(ctx context.Context, path string) error {
 
 // Flatten moves what the write-ahead log of a database has into the database, and removes
 // the log. No process uses the database. It returns alias.ErrDamaged for a file that SQLite
-// cannot read.
+// cannot read; of one that is no database SQLite would delete the log, so it is not opened.
 func Flatten(ctx context.Context, path string) error {
+	if err := hasMagic(path); errors.Is(err, ErrNoRegistry) {
+		return fmt.Errorf("%w: %w", alias.ErrDamaged, err)
+	} else if err != nil {
+		return err
+	}
 	return inPlace(ctx, path, `PRAGMA wal_checkpoint(TRUNCATE)`)
 }
 
 // inPlace runs a statement, and leaves the database in one file.
 func inPlace(ctx context.Context, path, statement string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
 	db, err := sql.Open("sqlite", sqliteDSN(path))
 	if err != nil {
 		return err

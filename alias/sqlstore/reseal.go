@@ -18,6 +18,8 @@ type Resealing struct {
 	// KeyCheck and Keyset are those of the new key.
 	KeyCheck []byte
 	Keyset   string
+	// Before is called before the commit, which its error prevents. Optional.
+	Before func() error
 }
 
 // Reseal replaces every sealed value, in one transaction, and returns how many there were.
@@ -33,7 +35,13 @@ func (s *Store) Reseal(ctx context.Context, r Resealing) (int, error) {
 		if err := t.SetMeta(alias.MetaKeyset, []byte(r.Keyset)); err != nil {
 			return err
 		}
-		return t.SetMeta(alias.MetaKeyCheck, r.KeyCheck)
+		if err := t.SetMeta(alias.MetaKeyCheck, r.KeyCheck); err != nil {
+			return err
+		}
+		if r.Before != nil {
+			return r.Before()
+		}
+		return nil
 	})
 	return replaced, err
 }

@@ -3,6 +3,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -103,5 +104,63 @@ func TestCreateTogether(t *testing.T) {
 	}
 	if won != 1 {
 		t.Errorf("%d files were made, want 1", won)
+	}
+}
+
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	for _, text := range []string{"first", "second", ""} {
+		if err := Replace(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, path, text)
+		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+			t.Errorf("got %v, %v, want mode 0600", info.Mode(), err)
+		}
+	}
+}
+
+// TestWriteFails: a file that could not be filled is not there, and the one before it is.
+func TestWriteFails(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	if err := Create(path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("no space")
+	err := Write(path, Over, func(w io.Writer) error {
+		_, err := io.WriteString(w, "half")
+		return errors.Join(err, full)
+	})
+	if !errors.Is(err, full) {
+		t.Errorf("got %v, want %v", err, full)
+	}
+	wantFile(t, path, "first")
+	if err := Write(path, New, literally([]byte("second"))); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want %v", err, fs.ErrExist)
+	}
+	wantFile(t, path, "first")
+}
+
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	if _, err := Keep(path, ".old"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no file: got %v", err)
+	}
+	for n, want := range []string{path + ".old", path + ".old-2", path + ".old-3"} {
+		text := fmt.Sprint("text ", n)
+		if err := Replace(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // it is kept once
+			if kept, err := Keep(path, ".old"); err != nil || kept != want {
+				t.Errorf("got %s, %v, want %s", kept, err, want)
+			}
+		}
+		if got, err := os.ReadFile(want); err != nil || string(got) != text {
+			t.Errorf("kept %q, %v, want %q", got, err, text)
+		}
 	}
 }
