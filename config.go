@@ -29,6 +29,7 @@ import (
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/internal/logging"
+	"ixmage/internal/tracing"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
 )
@@ -86,6 +87,9 @@ type serveCmd struct {
 	LogFormat       string        `default:"text" help:"text or json."`
 	LogLevel        string        `default:"info" help:"debug, info, warn or error."`
 
+	OTLPEndpoint string  `name:"otlp-endpoint" help:"OpenTelemetry collector that traces are sent to, OTLP over HTTP: a URL, to which /v1/traces is added. Default: no tracing." placeholder:"URL"`
+	TraceSample  float64 `default:"0.01" help:"Share of requests that are traced, from 0 to 1. A request from a trusted proxy with a traceparent is traced if that says so."`
+
 	Provision        bool     `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
 	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
 	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
@@ -117,6 +121,8 @@ type serveCmd struct {
 	cert  *tls.Certificate // loaded by validate
 	roots *x509.CertPool   // loaded by validate; nil: those of the system
 	token alias.Secret     // read by validate, if one was given
+
+	traces proxy.Tracer // nil without --otlp-endpoint; made by serveTraced
 
 	warnings startWarnings // of the start
 	terminal bool          // whether a person reads the log
@@ -150,6 +156,7 @@ func (s *serveCmd) validate() configErrors {
 	s.checkIAM(&errs)
 	s.checkBoundary(&errs)
 	s.checkDisk(&errs)
+	s.checkTracing(&errs)
 	if s.Data == "" {
 		errs.addf("data", "is empty: name a folder")
 	}
@@ -225,6 +232,15 @@ func (s *serveCmd) checkTLS(errs *configErrors) {
 // maxCertificates bounds the file of --origin-ca: the authorities of a whole system take
 // about 300 KiB.
 const maxCertificates = 8 << 20
+
+func (s *serveCmd) checkTracing(errs *configErrors) {
+	if s.OTLPEndpoint == "" {
+		return
+	}
+	if _, err := tracing.ParseEndpoint(s.OTLPEndpoint); err != nil {
+		errs.addf("otlp-endpoint", "%v", err)
+	}
+}
 
 // checkOriginCA loads the certificates of --origin-ca.
 func (s *serveCmd) checkOriginCA(errs *configErrors) {
@@ -391,6 +407,7 @@ func (s *serveCmd) readers() []kong.Option {
 		reader(&s.errs, parseSize), reader(&s.errs, parseAmount), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
 		reader(&s.errs, parseCIDRs), reader(&s.errs, parseWebURL), reader(&s.errs, parseTagKeys), reader(&s.errs, parseUsers),
+		reader(&s.errs, parseRatio),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
@@ -434,6 +451,14 @@ func flagText(ctx *kong.DecodeContext) (string, error) {
 	}
 	value, err := ctx.Scan.PopValue(ctx.Value.Name)
 	return value.String(), err
+}
+
+func parseRatio(text string, _ *kong.Tag) (float64, error) {
+	r, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(r >= 0 && r <= 1) { // NaN is neither
+		return 0, fmt.Errorf("%q is not a number from 0 to 1", text)
+	}
+	return r, nil
 }
 
 func parseSize(text string, _ *kong.Tag) (alias.Size, error) { return alias.ParseSize(text) }

@@ -124,6 +124,8 @@ var mistakes = []struct{ flag, value, says string }{
 	{"metrics-alias-cap", "16777217", "not a whole number from 1 to 16777216"},
 	{"log-format", "xml", "neither text nor json"},
 	{"log-level", "INFO", "none of debug, info, warn, error"},
+	{"otlp-endpoint", "collector:4318", "it is not a URL like http://127.0.0.1:4318"},
+	{"trace-sample", "-1", `"-1" is not a number from 0 to 1`},
 	{"provision", "maybe", `"maybe" is neither true nor false`},
 	{"iam-endpoint", "iam.example.com", "use a form like https://iam.example.com"},
 	{"sts-endpoint", "ftp://sts.example.com", "use a form like https://iam.example.com"},

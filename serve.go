@@ -64,7 +64,7 @@ func (s *serveCmd) run(k *kong.Context) int {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	end := newShutdown(s.ShutdownTimeout)
 	context.AfterFunc(ctx, end.begin)
-	err := end.await("server", end.end, func() error { return s.serve(ctx, lines, end) })
+	err := end.await("server", end.end, func() error { return s.serveTraced(ctx, lines, end) })
 	if left := end.left(); len(left) > 0 {
 		log.Error("shutdown timed out; what still runs is cut", "running", left)
 	}
@@ -128,7 +128,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
-		Slow: slow, Canary: iam.canary, Ready: serving.Load, Log: log,
+		Slow: slow, Canary: iam.canary, Tracer: s.traces, Ready: serving.Load, Log: log,
 	})
 	exposeGauges(m, registry, memory)
 	changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.observe()

@@ -13,6 +13,7 @@ import (
 	"ixmage/alias/usage"
 	"ixmage/cache"
 	"ixmage/internal/logging"
+	"ixmage/internal/tracing"
 	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
@@ -395,3 +396,43 @@ func (n *previousKeyNotifier) used(credentialID int64) {
 		p.PreviousKeyUsed(credentialID)
 	}
 }
+
+// flushTimeout is how long the end of the process waits for the collector of traces.
+const flushTimeout = 5 * time.Second
+
+// serveTraced is serve with a tracer, if there is an endpoint, and sends the last spans when
+// everything has ended.
+func (s *serveCmd) serveTraced(ctx context.Context, lines *logging.Log, end *shutdown) error {
+	if s.OTLPEndpoint == "" {
+		return s.serve(ctx, lines, end)
+	}
+	t, err := tracing.New(ctx, tracing.Config{
+		Endpoint: s.OTLPEndpoint, Ratio: s.TraceSample, Version: version, Log: lines.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.traces = tracer{t}
+	defer end.finish("traces", end.store, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(flushTimeout, s.ShutdownTimeout))
+		defer cancel()
+		t.Close(ctx)
+	})
+	return s.serve(ctx, lines, end)
+}
+
+// tracer and span let the proxy and the origin trace requests; neither imports OpenTelemetry.
+type tracer struct{ *tracing.Tracer }
+
+func (t tracer) Start(parent string, at time.Time) origin.Span {
+	if s := t.Tracer.Start(parent, at); s != nil {
+		return span{s}
+	}
+	return nil
+}
+
+type span struct{ *tracing.Span }
+
+func (s span) Start(name string) origin.Span { return span{s.Span.Start(name)} }
+func (s span) ID() origin.SpanID             { return s.Span.ID() }
+func (s span) Link(to origin.SpanID)         { s.Span.Link(to) }

@@ -253,7 +253,7 @@ func (m *memoryBody) sendRest(n int64, unreadable error) (int64, error) {
 	if m.key == (cache.Key{}) || strongTag(m.obj.etag) == "" {
 		return n, unreadable
 	}
-	w := rangeRequest{route: x.route, key: m.key, obj: m.obj, byteRange: byteRange{off, end - 1}}
+	w := rangeRequest{route: x.route, key: m.key, obj: m.obj, span: x.span, byteRange: byteRange{off, end - 1}}
 	rest, err := p.cache.Stream(p.base, m.key, p.loadRange(w))
 	if err != nil {
 		return n, errors.Join(unreadable, err)

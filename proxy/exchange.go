@@ -14,6 +14,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/cache"
+	"ixmage/proxy/origin"
 )
 
 // exchange is one request and its answer, from the request's header until the kernel has
@@ -42,9 +43,10 @@ type exchange struct {
 	first   time.Duration // to the first byte of the answer
 	entry   *cache.Entry
 	reader  chunkReader
-	memory  memoryBody // if the body is sent by conn
-	small   *smallBody // of an entry on disk
-	conn    *conn      // that measures how quickly the client reads; nil if that is not needed
+	span    origin.Span // nil: not traced
+	memory  memoryBody  // if the body is sent by conn
+	small   *smallBody  // of an entry on disk
+	conn    *conn       // that measures how quickly the client reads; nil if that is not needed
 
 	// What a slow client makes the answer keep from others; see SlowReaders.
 	pinned      pinner
@@ -118,6 +120,9 @@ func (x *exchange) Close() error {
 		})
 		x.countSaved()
 		x.log(took)
+	}
+	if x.span != nil {
+		x.endSpan()
 	}
 	dropBuffers(&x.fc.Request, x.unread)
 	p.rec.InFlight(-1) // now that it is counted: when none is in flight, the counters are complete

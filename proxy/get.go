@@ -88,7 +88,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 func (p *Proxy) serveHit(x *exchange, ck cache.Key, e *cache.Entry, cond *conditions) bool {
 	x.entry, x.cache = e, cacheHit
 	if e.Due(x.start) {
-		p.cache.Refresh(ck, e, p.load(x.route, ck.Object))
+		p.cache.Refresh(ck, e, p.load(x.route, ck.Object, x.span))
 	}
 	obj := e.Meta.(*object)
 	l := obj.lines(e.Stored, e.Expires, x.start)
@@ -144,7 +144,7 @@ func (p *Proxy) failed(x *exchange, err error) {
 // fetched answers through the cache: with a stale object, or by a fetch of the whole
 // object, which other requests may share.
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	get, load, open := p.cache.Get, p.load(route, ck.Object), func() {}
+	get, load, open := p.cache.Get, p.load(route, ck.Object, x.span), func() {}
 	if cond.byteRange != "" {
 		get = p.cache.GetMeta
 	} else if cond.any {
@@ -152,20 +152,21 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		defer open()
 	}
 	r, err := get(p.base, ck, load)
+	x.linkFetch(r, err)
 	if err != nil {
 		return err
 	}
 	part, separate := cond.separateRange(r)
 	if r.NoBody && !separate {
 		r.Close()
-		if r, err = p.cache.Get(p.base, ck, p.load(route, ck.Object)); err != nil {
+		if r, err = p.cache.Get(p.base, ck, p.load(route, ck.Object, x.span)); err != nil {
 			return err
 		}
 		part, separate = cond.separateRange(r) // it may be of another version
 	}
 	if separate {
 		leaveWhole(r)
-		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), byteRange: part})
+		return p.sendRange(x, rangeRequest{route: route, key: ck, obj: r.Meta.(*object), span: x.span, byteRange: part})
 	}
 	x.reader, x.cache, x.triedS3 = r, label(r.Status), r.RefreshFailed
 	f := representationOf(r, time.Now())
@@ -213,7 +214,7 @@ func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*
 		err := f.complete(r)
 		return f, err
 	}
-	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj}); strongTag(f.obj.etag) != "" {
+	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}); strongTag(f.obj.etag) != "" {
 		f.rest = func(off int64) (chunkReader, error) {
 			w.byteRange = byteRange{off, math.MaxInt64}
 			return p.cache.Stream(p.base, ck, p.loadRange(w))

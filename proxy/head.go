@@ -16,7 +16,7 @@ import (
 // head answers a cold HEAD from S3's metadata, with the Cache-Status that a GET would
 // have. It stores nothing.
 func (p *Proxy) head(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	obj, joined, err := p.stat(p.base, route, ck, false)
+	obj, joined, err := p.stat(origin.WithSpan(p.base, x.span), route, ck, false)
 	if err != nil {
 		return err
 	}

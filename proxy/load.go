@@ -14,9 +14,10 @@ import (
 )
 
 // load fetches a whole object for the cache, or confirms that the stored one is still
-// current.
-func (p *Proxy) load(route alias.Route, key string) cache.Load {
+// current. It is a part of parent, if that is traced.
+func (p *Proxy) load(route alias.Route, key string, parent origin.Span) cache.Load {
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
+		ctx, span := startFetch(ctx, parent, old != nil)
 		route := p.currentRoute(route)
 		req := origin.Request{Route: route, Key: route.Alias.Prefix + key}
 		if old != nil && !old.Purged() && !old.Meta.(*object).wrong304.Load() {
@@ -26,6 +27,8 @@ func (p *Proxy) load(route alias.Route, key string) cache.Load {
 		if errors.Is(err, errNotImage) {
 			p.origin.Reject(req, briefRejection(err))
 		}
+		src, err = span.resolve(src, err)
+		span.mark(src)
 		err = p.classify(ctx, route, err)
 		if outage, ok := errors.AsType[*cache.Unavailable](err); ok && old != nil {
 			outage.Now = p.lifetimesNow(route, old)

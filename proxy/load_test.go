@@ -34,7 +34,7 @@ func shortened(t *testing.T) (p *Proxy, before alias.Route, after *alias.Alias) 
 	t.Cleanup(s3.Close)
 	p = newProxyBefore(t, s3.URL, nil)
 	before, _ = p.registry.Lookup("shop")
-	r, err := p.cache.Get(t.Context(), keyOf(before.Alias, "a.png"), p.load(before, "a.png"))
+	r, err := p.cache.Get(t.Context(), keyOf(before.Alias, "a.png"), p.load(before, "a.png", nil))
 	must(t, err)
 	for off := int64(0); ; off++ {
 		if _, err = r.Next(off); errors.Is(err, io.EOF) {
@@ -62,7 +62,7 @@ func TestLoadAfterChange(t *testing.T) {
 	}
 	defer e.Release()
 	for name, old := range map[string]*cache.Entry{"new": nil, "unchanged": e} {
-		src, err := p.load(before, "a.png")(t.Context(), old)
+		src, err := p.load(before, "a.png", nil)(t.Context(), old)
 		must(t, err)
 		if src.Body != nil {
 			src.Body.Close()
@@ -152,7 +152,7 @@ func TestOutageTellsLifetimes(t *testing.T) {
 		}
 	}
 	obj.said.cacheControl = ""
-	_, err := p.load(before, "down.png")(t.Context(), e)
+	_, err := p.load(before, "down.png", nil)(t.Context(), e)
 	outage, ok := errors.AsType[*cache.Unavailable](err)
 	if !ok || outage.Now == nil || *outage.Now != (cache.Lifetimes{Fresh: time.Minute, StaleIfError: time.Hour}) {
 		t.Errorf("got %v, want an outage with the lifetimes of now", err)

@@ -39,6 +39,8 @@ type object struct {
 	wrong304 atomic.Bool // S3 has called another version unchanged
 
 	hit atomic.Pointer[hitLines]
+
+	fetched *origin.SpanID // of the fetch, if that was traced
 }
 
 // hitLines are the headers of a memory hit that change with time. They are made at most

@@ -36,7 +36,7 @@ func placeholderMaxAge(prob problem, a *alias.Alias) time.Duration {
 // when S3 fails.
 func (p *Proxy) warmPlaceholder(r alias.Route) {
 	if path := r.Alias.Fallback.Broken; path != "" {
-		p.cache.Prefetch(keyOf(r.Alias, path), p.load(r, path))
+		p.cache.Prefetch(keyOf(r.Alias, path), p.load(r, path, nil))
 	}
 }
 
@@ -63,7 +63,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	case prob.status >= http.StatusInternalServerError:
 		return false // the client has already waited for S3 once
 	default:
-		r, err := p.cache.Get(p.base, ck, p.load(x.route, path))
+		r, err := p.cache.Get(p.base, ck, p.load(x.route, path, x.span))
 		if err != nil {
 			return false
 		}

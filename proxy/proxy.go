@@ -25,7 +25,7 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Config wires a Proxy. All fields but Canary and Slow are required.
+// Config wires a Proxy. All fields but Canary, Slow and Tracer are required.
 type Config struct {
 	Registry *alias.Registry
 	Cache    *cache.Cache
@@ -37,6 +37,8 @@ type Config struct {
 	// Canary distinguishes a missing object from a broken alias when S3 refuses; with
 	// nil, every refusal counts as a missing object.
 	Canary Canary
+	// Tracer traces requests. With nil, none is.
+	Tracer Tracer
 	// Ready reports whether /-/readyz answers 200.
 	Ready func() bool
 	Log   *slog.Logger
@@ -49,6 +51,7 @@ type Proxy struct {
 	origin   *origin.Origin
 	canary   Canary
 	rec      Recorder
+	tracer   Tracer
 	series   *seriesTable
 	unknown  Series
 	ready    func() bool
@@ -91,6 +94,7 @@ func New(cfg Config) *Proxy {
 	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
+		tracer:  cfg.Tracer,
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
@@ -133,6 +137,9 @@ func (p *Proxy) Forget(name alias.Name) { p.series.forget(string(name)) }
 // an unknown method by itself and ignores bodies.
 func (p *Proxy) handle(fc *fasthttp.RequestCtx) {
 	x := p.begin(fc, fc.Time())
+	if p.tracer != nil {
+		x.trace(&fc.Request.Header)
+	}
 	if prob, ok := p.refuse(&fc.Request.Header); ok {
 		p.reject(x, fc, prob)
 		return

@@ -46,7 +46,7 @@ func (p *Proxy) needsLess(ck cache.Key, cond *conditions) bool {
 // the requests for it are worth that.
 func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
 	bypass := p.cache.Bypasses(ck)
-	obj, _, err := p.stat(p.base, route, ck, true)
+	obj, _, err := p.stat(origin.WithSpan(p.base, x.span), route, ck, true)
 	switch {
 	case err != nil && !bypass && isOfHeadAlone(err): // a GET says more, and its 404 is remembered
 		return p.fetched(x, route, ck, cond)
@@ -54,7 +54,7 @@ func (p *Proxy) getLess(x *exchange, route alias.Route, ck cache.Key, cond *cond
 		return err
 	}
 	part, kind := cond.needed(obj)
-	w := rangeRequest{route: route, key: ck, obj: obj, byteRange: part, cold: !bypass && p.storable(ck, obj)}
+	w := rangeRequest{route: route, key: ck, obj: obj, span: x.span, byteRange: part, cold: !bypass && p.storable(ck, obj)}
 	cond.earned = w.cold && kind != rangeNone && p.demand.whole(ck, obj.size, w.length())
 	switch {
 	case kind == rangeNone, cond.earned:
@@ -122,7 +122,8 @@ type rangeRequest struct {
 	key   cache.Key
 	obj   *object
 	byteRange
-	cold bool // the cache could store the object
+	cold bool        // the cache could store the object
+	span origin.Span // of the request; nil: not traced
 }
 
 // sizeIn is the length of the range in an object whose length was not known.
@@ -225,8 +226,9 @@ func (s *rangeStream) Close() error {
 // the version of the reply too, because not every server applies the condition.
 func (p *Proxy) loadRange(w rangeRequest) cache.Load {
 	return func(ctx context.Context, _ *cache.Entry) (*cache.Source, error) {
+		ctx, span := startFetch(ctx, w.span, false)
 		w.route = p.currentRoute(w.route)
-		src, err := p.fetchRange(ctx, w)
+		src, err := span.resolve(p.fetchRange(ctx, w))
 		return src, p.checkCanary(ctx, w.route, err)
 	}
 }

@@ -56,7 +56,7 @@ var (
 		"etagLine", "modifiedLine", "cacheControl", "ttl",
 		"lifetimes.store", "lifetimes.fresh", "lifetimes.staleWhile", "lifetimes.staleError", "lifetimes.byDefault",
 	}
-	transientFields = []string{"inSockets", "lastEnd", "expires", "hit"}
+	transientFields = []string{"inSockets", "lastEnd", "expires", "hit", "fetched"}
 )
 
 // Each field of an object is stored, or stands in one of the lists above. A field that is

@@ -195,7 +195,8 @@ func New() Dashboard {
 			{Type: "panel", ID: typeStat, Name: "Stat"},
 		},
 		UID: "ixmage", Title: "ixmage", Tags: []string{"ixmage"}, Links: []string{},
-		Description:  "Requests, cache, S3, credentials and provisioning of ixmage. Some panels read the recording rules of docs/alerts.yaml.",
+		Description: "Requests, cache, S3, credentials and provisioning of ixmage. " +
+			"Some panels read the recording rules of docs/alerts.yaml.",
 		Editable:     true,
 		GraphTooltip: 1, SchemaVersion: 39, Version: 1, Refresh: "30s", Timezone: "browser",
 		Time:        TimeRange{From: "now-6h", To: "now"},

@@ -27,6 +27,7 @@ type callStats struct {
 	whole      bool // the call is for a whole object, not for a range or metadata
 	plain      bool // the call names no range and no version
 	credential *alias.Credential
+	span       Span // nil: not traced
 	answers    *answers
 	handedOver bool // to a body, which ends the call
 	ended      bool
@@ -34,15 +35,21 @@ type callStats struct {
 
 // startCall lets a call pass its circuit and waits for a slot. The caller must give the
 // slot back by release and end the callStats.
-func (o *Origin) startCall(ctx context.Context, r Request) (t *callStats, release func(), err error) {
+func (o *Origin) startCall(ctx context.Context, operation string, r Request) (t *callStats, release func(), err error) {
 	if err := checkKey(r.Key); err != nil {
 		return nil, nil, err
 	}
+	span := startSpan(ctx, operation, r)
+	defer func() {
+		if err != nil {
+			endSpan(span, err)
+		}
+	}()
 	t = &callStats{
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
 		plain:  r.Range == nil && r.IfMatch == "",
 		object: objectIDOf(r), endpoint: variantOf(r.Route.Alias.Location), credential: r.Route.Credential,
-		answers: o.answers,
+		answers: o.answers, span: span,
 	}
 	if !r.Force {
 		t.permit = o.breaker.permit(r.Route, r.Key)
@@ -94,6 +101,7 @@ func (t *callStats) end(err error) {
 	}
 	t.permit.done(err)
 	t.rec.OriginRequest(t.alias, outcome.Label(), time.Since(t.start))
+	endSpan(t.span, err)
 	if n := t.requests.Load(); n > 1 {
 		t.rec.OriginRetries(t.alias, int(n-1))
 	}

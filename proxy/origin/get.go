@@ -20,7 +20,7 @@ const (
 // ctx applies to the call and the body. An error is an *Error. With an error, or if the
 // object is NotModified, there is no body to close.
 func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
-	t, release, err := o.startCall(ctx, r)
+	t, release, err := o.startCall(ctx, opGet, r)
 	if err != nil {
 		return nil, err
 	}

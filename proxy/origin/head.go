@@ -13,7 +13,7 @@ import (
 // Head reads the metadata of an object; it ignores r.Range. An error is an *Error with
 // the outcome that a Get would have.
 func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
-	t, release, err := o.startCall(ctx, r)
+	t, release, err := o.startCall(ctx, opHead, r)
 	if err != nil {
 		return nil, err
 	}

@@ -183,12 +183,15 @@ func (c *httpClient) send(req *http.Request) (*http.Response, error) {
 	fresh := t.startsAnew() || req.Body != nil && req.Body != http.NoBody
 	for resent := 0; ; resent++ {
 		t.sent()
+		attempt := t.attempt()
 		cn, err := c.connection(req, fresh)
 		if err != nil {
+			endAttempt(attempt, nil, err)
 			t.gotNoReply(err)
 			return nil, err
 		}
 		resp, err := cn.exchange(req)
+		endAttempt(attempt, resp, err)
 		if err == nil {
 			return resp, nil
 		}
