@@ -41,6 +41,20 @@ function useOperation(id) {
   return state;
 }
 
+// hints says of each step what it waits for or does, until the server has a detail.
+const hints = {
+  'create-user': 'makes the IAM user, with tags that say whose it is', 'adopt-user': 'reads the user and everything that it may do', 'wait-user': 'until IAM shows the user everywhere',
+  'put-policy': 'lets the user read the location', 'check-policy': 'reads the policy back', 'create-key': 'makes the key and seals its secret',
+  verify: 'tries what the key can and cannot do, five times in a row', open: 'the alias is served from now on',
+  'check-keys': 'looks which keys the user has', swap: 'the new key signs from now on', soak: 'the old key stays valid, for requests that still use it',
+  'deactivate-old': 'makes the old key inactive', 'revoke-sessions': 'denies sessions that the old keys began', 'soak-inactive': 'the old key could be made active again',
+  'probe-refused': 'until S3 refuses the key', 'delete-old': 'deletes the old key', confirm: 'looks once more',
+  'deactivate-keys': 'makes the keys inactive', 'inspect-user': 'looks what else hangs on the user', 'delete-user': 'deletes the keys, the policies and the user',
+  'confirm-gone': 'until IAM no longer shows the user', 'release-user': 'takes off what ixmage gave the user',
+};
+
+const explained = (steps) => steps.map((s) => (s.detail ? s : { ...s, detail: hints[s.name] }));
+
 const words = { provision: 'Provision', rotate: 'Rotate', remove: 'Remove' };
 
 // title is the name of an operation for people.
@@ -67,7 +81,7 @@ export function OperationView({ id }) {
     ${error && html`<div class="box warn"><p>${error.message} Trying again…</p></div>`}
     ${o.error && html`<${Failure} o=${o} />`}
     ${open && html`<${Opened} name=${o.alias} />`}
-    <div class="columns"><${Card} title="Steps"><${Steps} steps=${o.steps} /><//>
+    <div class="columns"><${Card} title="Steps"><${Steps} steps=${explained(o.steps)} /><//>
     <${Card} title="Overview"><${Facts} of=${[
       ['Kind', o.kind], ['State', html`<${State} of=${o.state} />`],
       o.alias && ['Alias', html`<a href=${link(['aliases', o.alias])}>${o.alias}</a>`],

@@ -1,7 +1,7 @@
 // Admin tokens: who may do what.
 import { html, useState } from '../preact.js';
 import { call, get, path } from '../api.js';
-import { Action, Badge, Card, Code, Confirm, Dialog, Form, Grid, Loaded, Page, Time, toast, useLoad, useSession } from '../ui.js';
+import { Action, allows, Badge, Card, Code, Confirm, Dialog, Form, Grid, Loaded, Page, Time, toast, useLoad, useSession } from '../ui.js';
 
 // roles says what each role allows, the least first.
 const roles = [
@@ -26,7 +26,8 @@ export const expiry = (n, now = Date.now()) => (n ? new Date(now + Number(n) * 8
 
 export default function Tokens() {
   const session = useSession();
-  const tokens = useLoad((signal) => get('/tokens', {}, signal), []);
+  const may = allows(session, 'admin') && !session.buckets?.length;
+  const tokens = useLoad(async (signal) => (may ? get('/tokens', {}, signal) : null), [may]);
   const [making, setMaking] = useState(false);
   const [made, setMade] = useState(null);
   const [asked, setAsked] = useState(null);
@@ -42,12 +43,12 @@ export default function Tokens() {
     tokens.reload();
   };
   return html`<${Page} title="Tokens" lead="Named admin tokens with roles, for people and programs. The registry has their digests only."
-      actions=${html`<${Action} role="admin" kind="primary" onClick=${() => setMaking(true)}>Make a token<//>`}>
-    <${Loaded} of=${tokens} what="the tokens">${({ tokens: list }) => html`<${Grid} label="Tokens" head=${['Name', 'Roles', 'Buckets', 'Made', 'Expires', 'Last use', html`<span class="visually-hidden">Actions</span>`]} empty="There are no named tokens: only the one of the configuration, which is named admin."
+      actions=${html`<${Action} role="admin" kind="primary" disabled=${!may} onClick=${() => setMaking(true)}>Make a token<//>`}>
+    ${may ? html`<${Loaded} of=${tokens} what="the tokens">${({ tokens: list }) => html`<${Grid} label="Tokens" head=${['Name', 'Roles', 'Buckets', 'Made', 'Expires', 'Last use', html`<span class="visually-hidden">Actions</span>`]} empty="There are no named tokens: only the one of the configuration, which is named admin."
       rows=${list.map((t) => [html`<strong>${t.name}</strong>${t.name === session.name && ' (yours)'}`, html`<span class="badges">${t.roles.map((r) => html`<${Badge} kind=${r === 'admin' ? 'warn' : ''}>${r}<//>`)}</span>`,
         t.buckets.length ? t.buckets.join(', ') : 'all', html`<${Time} at=${t.created_at} /> <span class="muted">by ${t.created_by}</span>`,
         t.expires_at && Date.parse(t.expires_at) < Date.now() ? html`<${Badge} kind="bad">expired<//>` : html`<${Time} at=${t.expires_at} />`, html`<${Time} at=${t.last_used_at} />`,
-        html`<button type="button" class="button small danger" aria-label=${`Revoke ${t.name}`} onClick=${() => setAsked(t)}>Revoke</button>`])} />`}<//>
+        html`<button type="button" class="button small danger" aria-label=${`Revoke ${t.name}`} onClick=${() => setAsked(t)}>Revoke</button>`])} />`}<//>` : html`<div class="box"><p>Only a token with the role admin, for all buckets, sees and makes tokens.</p></div>`}
     ${making && html`<${Dialog} title="Make a token" onClose=${() => setMaking(false)}>
       <${Form} fields=${fields} initial=${{ roles: ['read'], ends: '90', buckets: [] }} role="admin" submit="Make the token" onSubmit=${make} onCancel=${() => setMaking(false)} /><//>`}
     ${made && html`<${Dialog} title=${`The token ${made.name}`} onClose=${() => setMade(null)}>
