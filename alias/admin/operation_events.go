@@ -74,32 +74,38 @@ func (h events) stream(ctx context.Context, x follower, o *alias.Operation) erro
 	header.Set("Content-Type", mediaEvents)
 	header.Set("X-Accel-Buffering", "no") // nginx would keep events back
 	if x.begin(http.StatusOK) != nil || x.rec.method == http.MethodHead {
-		return nil // without a body, or the client has left
+		return nil //nolint:nilerr // the client has left
 	}
 	for {
-		part := []byte(": alive\n\n")
-		if o.Revision != x.seen {
-			var err error
-			if part, err = event(o); err != nil {
-				return err
-			}
-		}
-		if !x.principal.valid() { // its token or session has ended since the last event
-			return nil
+		part, err := x.part(o)
+		if err != nil {
+			return err
 		}
 		if x.push(part) != nil || o.Finished() || ctx.Err() != nil || h.closing.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the client has left
 		}
 		x.seen = o.Revision
-		if h.provisioner == nil { // nothing changes the operation
-			return nil
-		}
-		var err error
-		h.hold(ctx, keepAlive, func(ctx context.Context) { o, err = h.provisioner.Watch(ctx, o.ID, x.seen) })
-		if err != nil || !x.admitted() {
+		if o, err = h.next(ctx, o); err != nil || o == nil || !x.admitted() {
 			return err
 		}
 	}
+}
+
+// next waits for a change of o, and returns o as it is now; nil if nothing changes it.
+func (h events) next(ctx context.Context, o *alias.Operation) (next *alias.Operation, err error) {
+	if h.provisioner == nil {
+		return nil, nil //nolint:nilnil // there is no operation to wait for
+	}
+	h.hold(ctx, keepAlive, func(ctx context.Context) { next, err = h.provisioner.Watch(ctx, o.ID, o.Revision) })
+	return next, err
+}
+
+// part is the event of a state that the client does not have, or else a comment.
+func (x *follower) part(o *alias.Operation) ([]byte, error) {
+	if o.Revision == x.seen {
+		return []byte(": alive\n\n"), nil
+	}
+	return event(o)
 }
 
 // event encodes the state of an operation.

@@ -98,8 +98,8 @@ func (h pictures) show(ctx context.Context, x *exchange, path string) error {
 	case answer.Size < 0:
 		return failf(errPictureSize, "S3 does not say how large the picture is: open it on the public listener")
 	case answer.Size > maxPicture:
-		return failf(errPictureSize, "the picture has %d bytes, and this call sends %d at most: open it on the public listener",
-			answer.Size, maxPicture)
+		return failf(errPictureSize, "the picture has %d bytes, and this call sends %d at most: "+
+			"open it on the public listener", answer.Size, maxPicture)
 	}
 	header := x.Header()
 	header.Set("Content-Type", answer.Type)
@@ -107,7 +107,7 @@ func (h pictures) show(ctx context.Context, x *exchange, path string) error {
 	header.Set("Content-Security-Policy", pictureCSP)
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 	if x.begin(http.StatusOK) != nil || x.rec.method == http.MethodHead {
-		return nil // without a body, or the client has left
+		return nil
 	}
 	return copyParts(x, answer.Body)
 }
@@ -118,7 +118,7 @@ func copyParts(x *exchange, body io.Reader) error {
 	for {
 		n, err := body.Read(part)
 		if n > 0 && x.push(part[:n]) != nil {
-			return nil
+			return nil //nolint:nilerr // the client has left
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
