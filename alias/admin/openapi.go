@@ -446,6 +446,13 @@ func (d *describer) addHealth() error {
 		op.WithID(p.id).WithSummary(p.summary).WithTags("server")
 		ok := (&openapi31.Response{Description: "The call succeeded."}).WithHeadersItem("X-Request-Id", requestID()).
 			WithContentItem("text/plain", openapi31.MediaType{Schema: schema{"type": "string"}})
+		if p.path == metricsPath {
+			ok.WithHeadersItem("Vary", headerOf("Accept-Encoding.", schema{"type": "string"}, false))
+			ok.WithHeadersItem("Content-Encoding", headerOf("gzip, if the request accepts it.", schema{"type": "string"}, false))
+			for _, media := range []string{"application/openmetrics-text", "application/vnd.google.protobuf"} {
+				ok.WithContentItem(media, openapi31.MediaType{Schema: schema{"type": "string"}})
+			}
+		}
 		op.ResponsesEns().WithMapOfResponseOrReferenceValuesItem("200", openapi31.ResponseOrReference{Response: ok}).
 			WithDefault(responseRef("Problem"))
 		for _, status := range append(p.fails, anyFailure...) {

@@ -256,7 +256,12 @@ func (s *schemas) union(where string, forms []form, like []reflect.Type) schema 
 	}
 	var all []any
 	for _, f := range forms {
-		all = append(all, s.form(where, f, like))
+		one := s.form(where, f, like)
+		if several, ok := one["oneOf"].([]any); ok {
+			all = append(all, several...)
+			continue
+		}
+		all = append(all, one)
 	}
 	if len(all) == 1 {
 		return all[0].(schema)
@@ -283,7 +288,10 @@ func (s *schemas) form(where string, f form, like []reflect.Type) schema {
 	case reflect.TypeFor[time.Duration]():
 		return schema{"type": "string", "pattern": durationForm}
 	case reflect.TypeFor[alias.Size]():
-		return schema{"type": []string{"string", "integer"}, "pattern": sizeForm, "minimum": 0}
+		// A list of types would be shorter, and some generators of clients do not know it.
+		return schema{"oneOf": []any{
+			schema{"type": "string", "pattern": sizeForm}, schema{"type": "integer", "format": "int64", "minimum": 0},
+		}}
 	case reflect.TypeFor[alias.Secret]():
 		return schema{"type": "string", "format": "password", "writeOnly": true}
 	}

@@ -346,13 +346,15 @@ func typesOf(s *schemas, one schema) []string {
 	if ref, ok := one["$ref"].(string); ok {
 		one = s.components[strings.TrimPrefix(ref, schemaPath)]
 	}
-	switch typ := one["type"].(type) {
-	case string:
+	if typ, ok := one["type"].(string); ok {
 		return []string{typ}
-	case []string:
-		return typ
 	}
-	return nil
+	var all []string
+	several, _ := one["oneOf"].([]any)
+	for _, o := range several {
+		all = append(all, typesOf(s, o.(schema))...)
+	}
+	return all
 }
 
 // TestRequiredMembers: an empty object is refused for each required member.
