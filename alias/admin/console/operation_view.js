@@ -77,7 +77,7 @@ export function OperationView({ id }) {
   const open = o.kind === 'provision' && o.state === 'done' && o.alias;
   return html`
     <header class="page"><div><h1>${title(o)}</h1><p class="muted">${o.id}</p></div>
-      <p role="status" class="result"><${State} of=${o.state} /> <span class="muted"><${Took} of=${o} /></span></p></header>
+      <p class="result"><span role="status"><${State} of=${o.state} /></span> <span class="muted"><${Took} of=${o} /></span></p></header>
     ${error && html`<div class="box warn"><p>${error.message} Trying again…</p></div>`}
     ${o.error && html`<${Failure} o=${o} />`}
     ${open && html`<${Opened} name=${o.alias} />`}

@@ -8,9 +8,9 @@ import { Action, allows, Card, Code, ErrorBox, Facts, Form, Page, toast, useLoad
 const more = 'Details of the user';
 
 const users = [
-  { value: 'new', label: 'a new IAM user for this alias' },
-  { value: 'reuse', label: 'the user of a credential that ixmage made' },
-  { value: 'adopt', label: 'an IAM user that somebody made by hand' },
+  { value: 'new', label: 'a new IAM user' },
+  { value: 'reuse', label: 'the user of a credential' },
+  { value: 'adopt', label: 'a user made by hand' },
 ];
 
 const policies = {
@@ -33,7 +33,7 @@ const fieldsOf = (v, credentials) => [
   { name: 'probe.inside', label: 'Key that it must read', placeholder: `${v.prefix || ''}a.jpg`, hint: 'A whole key in the bucket. It becomes the canary, whose picture you see at the end.' },
   { name: 'probe.outside', label: 'Key that it must not read', placeholder: 'private/b.jpg', hint: 'A whole key outside the prefix: proves that the key stops there.' },
   { name: 'way', label: 'Read with', type: 'select', options: users },
-  { name: 'credential', label: 'Credential', required: true, list: credentials, when: only('reuse'), hint: 'Its user gets this location too, and is proven again.' },
+  { name: 'credential', label: 'Credential', required: true, list: credentials, when: only('reuse'), hint: 'One that ixmage made. Its user gets this location too, and is proven again.' },
   { name: 'adopt', label: 'IAM user', required: true, placeholder: 'ixmage-s3read', when: only('adopt'), hint: 'One that --adopt-users allows. It gets a second key; what it had stays.' },
   { name: 'retire', label: 'Make the key that it had inactive, a day after its last use', type: 'checkbox', when: only('adopt') },
   { name: 'policy', label: 'Policy', type: 'select', options: Object.entries(policies).filter(([p]) => p || v.way === 'reuse').map(([value, [label]]) => ({ value, label })), hint: policies[v.policy ?? 'inline']?.[1] },
@@ -119,7 +119,7 @@ function Plan({ plan, missing, may }) {
     <header><h2 id="plan-title">What will be made</h2></header>
     ${!may && html`<p class="muted">The plan needs a token with the role provision.</p>`}
     ${plan.error && html`<${ErrorBox} error=${plan.error} />`}
-    <p class="muted" role="status">${missing.length > 0 ? `The policy appears here while you type. Still needed: ${missing.join(', ')}.` : plan.problems.length > 0 ? 'See the marked fields.' : p && 'This request can be sent. Nothing was called yet.'}</p>
+    <p class="muted" role="status">${missing.length > 0 ? `The policy appears here while you type. Still needed: ${missing.join(', ')}.` : plan.problems.length > 0 ? 'See the marked fields.' : p && 'The request is complete. Nothing was called yet.'}</p>
     ${p && html`
       <${Facts} of=${[
         ['IAM user', html`<code>${p.user.path}${p.user.name}</code>`], ['Policy', p.policy_name ? html`${p.policy} <code>${p.policy_name}</code>` : p.policy],
