@@ -48,7 +48,7 @@ func TestCommandMistakes(t *testing.T) {
 		{[]string{"IXMAGE_ADMIN_TOKEN=x", "IXMAGE_ADMIN_TOKEN_FILE=" + empty}, "alias ls", 2, []string{"both set: unset one"}},
 		{[]string{"IXMAGE_DATA=" + dir}, "alias ls", 2, []string{dir + "/admin-token does not exist", "--admin-token-file", "IXMAGE_DATA"}},
 		{right, "alias ls --admin-url localhost:8081", 2, []string{"--admin-url (IXMAGE_ADMIN_URL)", "use one like http://"}},
-		{right, "alias ls --admin-url http://" + e.public, 1, []string{"is not the admin listener of ixmage"}},
+		{right, "alias ls --admin-url http://" + e.public, 1, []string{"is not the admin listener of ixmage", "as the public listener does"}},
 		{right, "alias ls --admin-url http://" + freeAddr(t), 6, []string{"no answer from the admin listener", "refused", "is the server running"}},
 		{right, "alias get shpo", 4, []string{`no alias named "shpo"`, "Did you mean shop?"}},
 		{right, "alias rm blgo --yes", 4, []string{"Did you mean blog?"}},

@@ -57,7 +57,12 @@ func (*aliasLsCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.showValue(v, func(v client.Value) { s.aliases(v.Get("aliases").List()...) })
+	return s.showValue(v, func(v client.Value) {
+		s.aliases(v.Get("aliases").List()...)
+		if len(v.Get("aliases").List()) == 0 {
+			s.term.sayf("There are no aliases yet. To register one: ixmage alias add --help")
+		}
+	})
 }
 
 // namesOf lists aliases or credentials by name.

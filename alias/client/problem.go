@@ -47,7 +47,8 @@ func (c *Client) readProblem(resp *http.Response) error {
 		return fmt.Errorf("the server answered %s with a problem that cannot be read: %w", resp.Status, err)
 	}
 	if p.Detail == "" {
-		return c.notAPI(resp)
+		return fmt.Errorf("%s is not the admin listener of ixmage: it answered %s as the public listener does; check the URL",
+			c.base, resp.Status)
 	}
 	return &Problem{
 		Status: resp.StatusCode, Code: p.Type[strings.LastIndexByte(p.Type, '/')+1:], Title: p.Title, Detail: p.Detail,
