@@ -32,45 +32,61 @@ func (*applyCmd) Examples() []string {
 }
 
 func (c *applyCmd) Run(s *session) error {
-	if c.ExitCode && !c.DryRun {
-		return usagef("--exit-code belongs to --dry-run")
-	}
-	if s.out.format != formatTable && !c.DryRun && !c.Yes {
-		return usagef("-o %s prints the changes at the end, so nobody can be asked about them: say --yes, or --dry-run to see them", s.out.format)
-	}
-	m, problems, err := c.read(s)
-	if err != nil {
+	if err := c.check(s); err != nil {
 		return err
 	}
-	p := &planner{session: s, manifest: m, prune: c.Prune, problems: problems}
-	p.readKeys()
-	if err := p.plan(); err != nil {
-		if problems == nil || !errors.As(err, new(*client.UnreachableError)) {
-			return err
-		}
-		s.term.sayf("ixmage: %v", err) // the mistakes of the files are known without the server
-	}
-	if len(p.problems) > 0 {
-		return p.refuse(c.File)
+	p, err := c.plan(s)
+	if err != nil {
+		return err
 	}
 	if s.out.format == formatTable {
 		p.print()
 	}
 	switch {
-	case len(p.changes) == 0, c.DryRun:
-		err = p.result("planned")
-		if err == nil && c.ExitCode && len(p.changes) > 0 {
-			err = exitError(exitDiffers)
-		}
-		return err
+	case len(p.changes) > 0 && c.ExitCode:
+		return errors.Join(p.result("planned"), exitError(exitDiffers))
+	case len(p.changes) == 0 || c.DryRun:
+		return p.result("planned")
 	}
 	if err := s.out.Flush(); err != nil {
 		return writeError(err)
 	}
-	if err := s.term.confirm(c.Yes, fmt.Sprintf("Make %s", count(len(p.changes), "change"))); err != nil {
+	if err := s.term.confirm(c.Yes, "Make "+count(len(p.changes), "change")); err != nil {
 		return err
 	}
 	return p.run()
+}
+
+// check refuses flags that contradict each other.
+func (c *applyCmd) check(s *session) error {
+	switch {
+	case c.ExitCode && !c.DryRun:
+		return usagef("--exit-code belongs to --dry-run")
+	case s.out.format != formatTable && !c.DryRun && !c.Yes:
+		return usagef("-o %s prints the changes at the end, so nobody can be asked about them: say --yes, "+
+			"or --dry-run to see them", s.out.format)
+	}
+	return nil
+}
+
+// plan finds the changes. If something is wrong with the files, it prints all of it.
+func (c *applyCmd) plan(s *session) (*planner, error) {
+	m, problems, err := c.read(s)
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{session: s, manifest: m, prune: c.Prune, problems: problems}
+	p.readKeys()
+	if err := p.plan(); err != nil {
+		if _, away := errors.AsType[*client.UnreachableError](err); !away || len(p.problems) == 0 {
+			return nil, err
+		}
+		s.term.sayf("ixmage: %v", err) // the mistakes of the files are known without the server
+	}
+	if len(p.problems) > 0 {
+		return nil, p.refuse(c.File)
+	}
+	return p, nil
 }
 
 // maxManifest bounds a file; 10,000 aliases with all fields have 6 MiB.
@@ -181,7 +197,8 @@ func (p *planner) explain(failed error, done int) error {
 	}
 	hint := "When the cause is gone, the same command makes the rest."
 	if status(failed) == exitConflict {
-		hint = "It has changed since it was read, and that change was not overwritten. The same command shows what differs now."
+		hint = "It has changed since it was read, and that change was not overwritten. " +
+			"The same command shows what differs now."
 	}
 	p.term.sayf("%d of %s done. %s", done, count(len(p.changes), "change"), hint)
 	return failed

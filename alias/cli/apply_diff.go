@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ixmage/alias/client"
@@ -89,15 +91,19 @@ func (p *planner) result(state string) error {
 	for i, c := range p.changes {
 		fields := make([]client.Value, len(c.fields))
 		for j, f := range c.fields {
-			fields[j] = client.Make(client.Object{{Name: "field", Value: client.Make(f.name)}, {Name: "old", Value: f.old}, {Name: "new", Value: f.is}})
+			fields[j] = objectOf("field", f.name, "old", f.old.Any(), "new", f.is.Any())
 		}
-		if c.state == "" {
-			c.state = state
-		}
-		changes[i] = client.Make(client.Object{
-			{Name: "action", Value: client.Make(c.action)}, {Name: "kind", Value: client.Make(c.kind)}, {Name: "name", Value: client.Make(c.name)},
-			{Name: "fields", Value: client.Make(fields)}, {Name: "state", Value: client.Make(c.state)},
-		})
+		changes[i] = objectOf("action", c.action, "kind", c.kind, "name", c.name, "fields", fields,
+			"state", cmp.Or(c.state, state))
 	}
-	return p.showValue(client.Make(client.Object{{Name: "changes", Value: client.Make(changes)}}), nil)
+	return p.showValue(objectOf("changes", changes), nil)
+}
+
+// objectOf is an object of names and values.
+func objectOf(pairs ...any) client.Value {
+	var o client.Object
+	for pair := range slices.Chunk(pairs, 2) {
+		o = append(o, client.Member{Name: pair[0].(string), Value: client.Make(pair[1])})
+	}
+	return client.Make(o)
 }

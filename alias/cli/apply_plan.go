@@ -162,30 +162,22 @@ func (p *planner) credential(e *manifest.Entry) error {
 		p.pending[e.Name] = true
 		return nil
 	}
-	body := map[string]any{"access_key_id": pair.id, "secret_access_key": pair.secret.Reveal(), "expect": e.Expect}
 	was, exists := p.credentials[e.Name]
 	if _, known := p.aliases[e.Name]; e.Own && !exists && !known {
 		return nil // it is registered with its alias
 	}
 	c := change{action: modify, kind: e.Kind, name: e.Name}
-	switch {
-	case !exists:
-		body["name"] = e.Name
+	if !exists {
 		p.pending[e.Name] = true
-		c.action, c.request = create, client.Request{Method: http.MethodPost, Path: client.Path("credentials"), Body: body}
-	case was.Get("kind").Text() != "static":
-		p.problems = append(p.problems, e.Problem("", fmt.Sprintf("the server has a credential of that name, of kind %s: "+
-			"a key pair cannot replace it", was.Get("kind").Text())))
+		body := pair.body(e)
+		body["name"] = e.Name
+		c.action = create
+		c.request = client.Request{Method: http.MethodPost, Path: client.Path("credentials"), Body: body}
+	} else if kind := was.Get("kind").Text(); kind != "static" {
+		p.add(e.Problem("", "the server has a credential of that name, of kind "+kind+": a key pair cannot replace it"))
 		return nil
-	case was.Get("access_key_id").Text() != pair.id: // a secret does not change without its id
-		c.request = client.Request{Method: http.MethodPut, Path: client.Path("credentials", e.Name), Body: body}
-	case was.Get("expect").Text() != e.Expect:
-		c.request = client.Request{Method: http.MethodPatch, Path: client.Path("credentials", e.Name), Body: map[string]any{"expect": e.Expect}}
-	default:
+	} else if c.request = replacement(e, was, pair); c.request.Method == "" {
 		return nil
-	}
-	if exists {
-		c.request.IfMatch = was.Get("revision").Text()
 	}
 	answer, ok, err := p.try(e, c.request)
 	if err != nil || !ok {
@@ -194,6 +186,24 @@ func (p *planner) credential(e *manifest.Entry) error {
 	c.fields = differences(was, answer, []string{"access_key_id", "expect"})
 	p.changes = append(p.changes, c)
 	return nil
+}
+
+// replacement is the request that makes a key pair that of the file; the zero request means
+// that it is. A secret does not change without its access key id.
+func replacement(e *manifest.Entry, was client.Value, pair keyPair) client.Request {
+	r := client.Request{Path: client.Path("credentials", e.Name), IfMatch: was.Get("revision").Text()}
+	switch {
+	case was.Get("access_key_id").Text() != pair.id:
+		r.Method, r.Body = http.MethodPut, pair.body(e)
+	case was.Get("expect").Text() != e.Expect:
+		r.Method, r.Body = http.MethodPatch, map[string]any{"expect": e.Expect}
+	}
+	return r
+}
+
+// body makes the members of a request.
+func (pair keyPair) body(e *manifest.Entry) map[string]any {
+	return map[string]any{"access_key_id": pair.id, "secret_access_key": pair.secret.Reveal(), "expect": e.Expect}
 }
 
 // alias plans an alias.
@@ -253,17 +263,16 @@ func (p *planner) newAlias(e *manifest.Entry) error {
 			body[f.Name] = f.Value
 		}
 	}
-	credential, _ := e.Field("credential")
 	pair, own := p.ownPair(e)
 	if own {
-		body["credential"] = map[string]any{
-			"access_key_id": pair.id, "secret_access_key": pair.secret.Reveal(), "expect": e.Credential.Expect,
-		}
+		body["credential"] = pair.body(e.Credential)
 	}
 	c := change{action: create, kind: e.Kind, name: e.Name}
 	c.request = client.Request{Method: http.MethodPost, Path: client.Path("aliases"), Body: body}
 	tried := c.request
-	if p.pending[credential.Text()] || credential.IsNull() { // null: also if the file does not state it
+	credential, stated := e.Field("credential")
+	pending := p.pending[credential.Text()]
+	if pending || !stated {
 		without := maps.Clone(body)
 		without["credential"] = nil
 		tried.Body = without
@@ -272,19 +281,26 @@ func (p *planner) newAlias(e *manifest.Entry) error {
 	if err != nil || !ok {
 		return err
 	}
-	if p.pending[credential.Text()] {
+	if pending {
 		answer = answer.With("credential", credential)
 	}
-	for _, f := range answer.Members() {
-		if _, stated := e.Field(f.Name); stated && f.Name != "name" {
-			c.fields = append(c.fields, fieldChange{name: f.Name, is: f.Value})
-		}
-	}
+	c.fields = statedFields(e, answer)
 	if own {
 		c.fields = append(c.fields, fieldChange{name: "access_key_id", is: client.Make(pair.id)})
 	}
 	p.changes = append(p.changes, c)
 	return nil
+}
+
+// statedFields are the fields of a new alias that the file states.
+func statedFields(e *manifest.Entry, answer client.Value) []fieldChange {
+	var fields []fieldChange
+	for _, f := range answer.Members() {
+		if _, stated := e.Field(f.Name); stated && f.Name != "name" {
+			fields = append(fields, fieldChange{name: f.Name, is: f.Value})
+		}
+	}
+	return fields
 }
 
 // ownPair is the key pair that is registered with a new alias.
@@ -306,27 +322,37 @@ func (p *planner) patch(e *manifest.Entry, was client.Value) map[string]any {
 	body := map[string]any{}
 	current := was.Get("credential").Text()
 	kind := p.credentials[current].Get("kind").Text()
-	if v, stated := e.Field("credential"); stated && (v.IsNull() && kind != "anonymous" || !v.IsNull() && v.Text() != current) {
-		body["credential"] = v.Any()
+	wanted, stated := e.Field("credential")
+	switch {
+	case !stated, wanted.IsNull() && kind == "anonymous", wanted.Text() == current:
+	default:
+		body["credential"] = wanted.Any()
 	}
 	_, other := body["credential"]
 	for _, name := range manifest.Settable() {
 		v, stated := e.Field(name)
 		switch {
-		case name == "fallback" && v.Members() != nil:
-			both := map[string]any{"missing": nil, "broken": nil} // a patch would keep the one that is not stated
-			for _, f := range v.Members() {
-				both[f.Name] = f.Value
-			}
-			body[name] = both
 		case stated:
-			body[name] = v
+			body[name] = whole(name, v)
 		case name == "bucket", kind == "provisioned" && !other && slices.Contains(setByProvisioning, name):
 		default:
 			body[name] = nil
 		}
 	}
 	return body
+}
+
+// whole is the value of a field in a patch, which keeps a part of a fallback that is not
+// stated.
+func whole(name string, v client.Value) any {
+	if name != "fallback" || v.Members() == nil {
+		return v
+	}
+	both := map[string]any{"missing": nil, "broken": nil}
+	for _, f := range v.Members() {
+		both[f.Name] = f.Value
+	}
+	return both
 }
 
 // rest plans the removal of the aliases that no file has.
@@ -337,30 +363,42 @@ func (p *planner) rest() error {
 		credential, _ := e.Field("credential")
 		used[credential.Text()] = true
 	}
+	var others []string
 	for _, name := range slices.Sorted(maps.Keys(p.aliases)) {
-		if stated[name] {
-			continue
+		if !stated[name] {
+			others = append(others, name)
 		}
-		if !p.prune {
-			p.kept++
-			continue
+	}
+	if !p.prune {
+		p.kept = len(others)
+		return nil
+	}
+	for _, name := range others {
+		if err := p.removal(name); err != nil {
+			return err
 		}
-		c := change{action: remove, kind: "alias", name: name, request: client.Request{
-			Method: http.MethodDelete, Path: client.Path("aliases", name), IfMatch: p.aliases[name].Get("revision").Text(),
-		}}
-		tried := c.request
-		tried.Query = dryRun{true}.query()
-		if _, err := p.do(tried); err != nil {
-			return fmt.Errorf("alias %s cannot be removed: %w", name, err)
-		}
-		p.changes = append(p.changes, c)
 	}
 	for _, e := range p.manifest.Credentials { // DELETE of an alias takes its own key pair along
-		if was, known := p.aliases[e.Name]; p.prune && known && !stated[e.Name] && !used[e.Name] && was.Get("credential").Text() == e.Name {
-			p.add(e.Problem("", "the alias of that name is removed, and its key pair with it: leave the credential out of the file, "+
-				"or use it in an alias"))
+		own := p.aliases[e.Name].Get("credential").Text() == e.Name
+		if own && !used[e.Name] && slices.Contains(others, e.Name) {
+			p.add(e.Problem("", "the alias of that name is removed, and its key pair with it: "+
+				"leave the credential out of the file, or use it in an alias"))
 		}
 	}
+	return nil
+}
+
+// removal plans that of an alias.
+func (p *planner) removal(name string) error {
+	c := change{action: remove, kind: "alias", name: name, request: client.Request{
+		Method: http.MethodDelete, Path: client.Path("aliases", name), IfMatch: p.aliases[name].Get("revision").Text(),
+	}}
+	tried := c.request
+	tried.Query = dryRun{true}.query()
+	if _, err := p.do(tried); err != nil {
+		return fmt.Errorf("alias %s cannot be removed: %w", name, err)
+	}
+	p.changes = append(p.changes, c)
 	return nil
 }
 

@@ -380,7 +380,7 @@ func yamlOf(t *testing.T, aliases []map[string]any) string {
 	var b strings.Builder
 	b.WriteString("aliases: [\n")
 	for _, a := range aliases {
-		text, err := client.Make(objectOf(a)).MarshalJSON() // JSON is YAML
+		text, err := client.Make(sorted(a)).MarshalJSON() // JSON is YAML
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -390,7 +390,7 @@ func yamlOf(t *testing.T, aliases []map[string]any) string {
 	return b.String()
 }
 
-func objectOf(fields map[string]any) client.Object {
+func sorted(fields map[string]any) client.Object {
 	var o client.Object
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		o = append(o, client.Member{Name: name, Value: client.Make(fields[name])})
@@ -409,7 +409,7 @@ func TestApplyProperty(t *testing.T) {
 		e.call("POST", map[string]any{"name": name, "access_key_id": fmt.Sprintf("AKIAEXAMPLE00000000%d", i), "secret_access_key": testSecret}, "credentials")
 	}
 	names := []string{"a", "b", "c", "d"}
-	for seed := range uint64(40) {
+	for seed := range uint64(15) {
 		r := rand.New(rand.NewPCG(1, seed))
 		some := func() (list []map[string]any) {
 			for _, name := range names {

@@ -37,26 +37,31 @@ func (s *session) follow(first *client.Response) (client.Value, error) {
 	if err != nil {
 		return op, err
 	}
+	api, err := s.api()
+	if err != nil {
+		return op, err
+	}
 	view := s.newStepsView(skewOf(first.Header, time.Now()))
 	ctx, cancel := context.WithCancel(s.ctx)
 	updates := make(chan stateUpdate)
-	var polling sync.WaitGroup
+	send := func(u stateUpdate) {
+		select {
+		case updates <- u:
+		case <-ctx.Done():
+		}
+	}
+	f := follower{api: api, path: client.Path("operations", op.Get("id").Text()), pause: pollInterval, send: send}
+	var following sync.WaitGroup
 	if op.Get("finished_at").IsNull() {
-		polling.Go(func() {
-			send := func(u stateUpdate) {
-				select {
-				case updates <- u:
-				case <-ctx.Done():
-				}
-			}
-			if err := s.updates(ctx, op.Get("id").Text(), send); err != nil {
+		following.Go(func() {
+			if err := f.run(ctx); err != nil {
 				send(stateUpdate{err: err})
 			}
 		})
 	}
 	op, err = view.watch(ctx, op, updates)
 	cancel()
-	polling.Wait()
+	following.Wait()
 	if s.out.format != formatTable {
 		view.erase()
 	}
@@ -123,51 +128,59 @@ const (
 	maxAway = 15
 )
 
-// updates sends every state of an operation until it has ended: from the stream of its
-// events, or by reading it again and again if there is none or it breaks off.
-func (s *session) updates(ctx context.Context, id string, send func(stateUpdate)) error {
-	api, err := s.api()
-	if err != nil {
-		return err
-	}
+// follower sends every state of an operation until it has ended.
+type follower struct {
+	api   *client.Client
+	path  string
+	pause time.Duration
+	send  func(stateUpdate)
+}
+
+// run reads the stream of events; or the operation, again and again, if there is no stream
+// or it breaks off.
+func (f follower) run(ctx context.Context) error {
 	finished := false
-	err = api.Events(ctx, client.Path("operations", id, "events"), func(e client.Event) error {
+	err := f.api.Events(ctx, f.path+"/events", func(e client.Event) error {
 		op, err := client.Decode(e.Data)
 		if err != nil || e.Name != "operation" {
 			return err
 		}
 		finished = !op.Get("finished_at").IsNull()
-		send(stateUpdate{op: op})
+		f.send(stateUpdate{op: op})
 		return nil
 	})
-	if finished || ctx.Err() != nil {
+	switch {
+	case finished, ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if client.IsStatus(err, http.StatusUnauthorized) || client.IsStatus(err, http.StatusForbidden) {
+	case client.IsStatus(err, http.StatusUnauthorized), client.IsStatus(err, http.StatusForbidden):
 		return err
 	}
-	away := 0
-	for {
-		resp, err := api.Do(ctx, client.Request{Path: client.Path("operations", id)})
-		if err == nil {
-			var op client.Value
-			if op, err = resp.Value(); err != nil {
+	return f.poll(ctx)
+}
+
+func (f follower) poll(ctx context.Context) error {
+	for away := 0; ; {
+		resp, err := f.api.Do(ctx, client.Request{Path: f.path})
+		switch _, unreachable := errors.AsType[*client.UnreachableError](err); {
+		case err == nil:
+			op, err := resp.Value()
+			if err != nil {
 				return err
 			}
-			send(stateUpdate{op: op})
+			f.send(stateUpdate{op: op})
 			if !op.Get("finished_at").IsNull() {
 				return nil
 			}
 			away = 0
-		} else if _, unreachable := errors.AsType[*client.UnreachableError](err); !unreachable || away == maxAway {
+		case !unreachable || away == maxAway:
 			return err
-		} else {
+		default:
 			away++
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pollInterval):
+		case <-time.After(f.pause):
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	"ixmage/alias/client"
@@ -68,7 +67,7 @@ func (f *provisionFields) body() map[string]any {
 
 func (*provisionCmd) Examples() []string {
 	return []string{
-		"ixmage provision shop2 --bucket acme-media --prefix web/ --region us-east-1 --endpoint https://s3.example.com --path-style --inside web/a.png --outside private/p.png --yes",
+		"ixmage provision shop2 --bucket acme-media --prefix web/ --region us-east-1 --endpoint https://s3.example.com --path-style --inside web/a.png --outside private/p.png --yes", //nolint:lll // a line to paste
 		"ixmage provision logos --bucket acme-media --prefix logos/ --region eu-west-1 --tags team=web --dry-run",
 	}
 }
@@ -80,37 +79,36 @@ func (c *provisionCmd) Run(s *session) error {
 		}
 		c.Alias = &c.Name
 	}
-	asked := s.term.asks && !c.Yes && !c.DryRun
-	if asked {
+	switch {
+	case c.DryRun:
+		plan, err := c.request(s, "provision", "plan")
+		if err != nil {
+			return err
+		}
+		return s.show(plan, func(v client.Value) { c.printPlan(s, v, true) })
+	case s.term.asks && !c.Yes:
 		if err := c.form(s); err != nil {
 			return err
 		}
 	}
-	if asked || c.DryRun {
-		plan, err := c.plan(s)
-		if err != nil || c.DryRun {
-			return errors.Join(err, s.showPlan(plan, err))
-		}
-		s.plan(plan)
-		if err := s.out.Flush(); err != nil {
-			return writeError(err)
-		}
-		if err := s.term.confirm(false, "Provision it"); err != nil {
-			return err
-		}
-	}
-	resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("provision"), Body: c.body()})
+	resp, err := c.request(s, "provision")
 	if err != nil {
 		return err
 	}
-	return c.started(s, resp, func(op client.Value) error { return s.opened(op) })
+	return c.started(s, resp, s.opened)
+}
+
+// request sends the request.
+func (c *provisionCmd) request(s *session, path ...string) (*client.Response, error) {
+	return s.do(client.Request{Method: http.MethodPost, Path: client.Path(path...), Body: c.body()})
 }
 
 // started follows the operation of an answer, or prints it. done is called after it is done,
 // with what a reader wants to know then.
 func (f followed) started(s *session, resp *client.Response, done func(op client.Value) error) error {
 	if !f.Wait {
-		s.term.sayf("To follow it: ixmage operation wait %s", resp.Header.Get("Location")[strings.LastIndexByte(resp.Header.Get("Location"), '/')+1:])
+		at := resp.Header.Get("Location")
+		s.term.sayf("To follow it: ixmage operation wait %s", at[strings.LastIndexByte(at, '/')+1:])
 		return s.show(resp, s.operation)
 	}
 	op, err := s.follow(resp)
@@ -120,32 +118,59 @@ func (f followed) started(s *session, resp *client.Response, done func(op client
 	return done(op)
 }
 
-// plan asks the server for the plan. On a terminal it asks again for answers that are wrong.
-func (c *provisionCmd) plan(s *session) (*client.Response, error) {
+// form asks for what no flag says, shows the plan, and asks whether to provision it.
+func (c *provisionCmd) form(s *session) error {
+	s.term.sayf("An alias with an IAM user of its own. Enter takes what is in brackets, - is nothing; " +
+		"more fields have flags: ixmage provision --help")
+	if err := c.fillIn(s); err != nil {
+		return err
+	}
 	for {
-		resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("provision", "plan"), Body: c.body()})
-		p, refused := errors.AsType[*client.Problem](err)
-		if !refused || !s.term.asks || c.Yes || c.DryRun || len(p.Fields) == 0 {
-			return resp, err
-		}
-		var again []question
-		for _, f := range p.Fields {
-			s.term.sayf("%s: %s", f.Name, f.Detail)
-			for _, q := range c.questions() {
-				if q.field == f.Name && !slices.ContainsFunc(again, func(a question) bool { return a.field == q.field }) {
-					again = append(again, q)
-				}
+		resp, err := c.request(s, "provision", "plan")
+		if err != nil {
+			if err := c.correct(s, err); err != nil {
+				return err
 			}
+			continue
 		}
-		if len(again) == 0 {
-			return nil, err
+		v, err := resp.Value()
+		if err != nil {
+			return err
 		}
-		for _, q := range again {
-			if err := q.ask(s.term); err != nil {
-				return nil, err
-			}
+		c.printPlan(s, v, false)
+		if err := s.out.Flush(); err != nil {
+			return writeError(err)
+		}
+		return s.term.confirm(false, "Provision it")
+	}
+}
+
+// correct prints what is wrong with the answers, and asks for them again. It returns the
+// error if it is about no question.
+func (c *provisionCmd) correct(s *session, err error) error {
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok {
+		return err
+	}
+	wrong := map[string]bool{}
+	for _, f := range p.Fields {
+		s.term.sayf("%s: %s", f.Name, f.Detail)
+		wrong[f.Name] = true
+	}
+	asked := false
+	for _, q := range c.questions() {
+		if !wrong[q.field] {
+			continue
+		}
+		asked = true
+		if err := q.ask(s.term); err != nil {
+			return err
 		}
 	}
+	if !asked {
+		return err
+	}
+	return nil
 }
 
 // question is a line of the form.
@@ -175,9 +200,8 @@ func (c *provisionCmd) questions() []question {
 	}
 }
 
-// form asks for what no flag says.
-func (c *provisionCmd) form(s *session) error {
-	s.term.sayf("An alias with an IAM user of its own. Enter takes what is in brackets; more fields have flags: ixmage provision --help")
+// fillIn asks the questions whose answers no flag gives.
+func (c *provisionCmd) fillIn(s *session) error {
 	for _, q := range c.questions() {
 		if *q.answer != nil {
 			continue
@@ -225,42 +249,19 @@ func (q question) ask(t terminal) error {
 	}
 }
 
-// showPlan prints the plan of a dry run.
-func (s *session) showPlan(resp *client.Response, err error) error {
-	if err != nil {
-		return nil
-	}
-	if s.out.format != formatTable {
-		return s.show(resp, nil)
-	}
-	v, err := resp.Value()
-	if err != nil {
-		return err
-	}
-	s.planOf(v)
-	if commands := v.Get("commands").List(); len(commands) > 0 {
-		s.out.printf("\nThese commands do the same:\n")
-		for _, c := range commands {
-			s.out.printf("%s\n", c.Text())
-		}
-	}
-	return nil
-}
-
-// plan prints the plan before the question.
-func (s *session) plan(resp *client.Response) {
-	if v, err := resp.Value(); err == nil {
-		s.planOf(v)
-	}
-}
-
-func (s *session) planOf(v client.Value) {
+// printPlan prints the user, the policy and the steps of a plan, and the commands that do the
+// same.
+func (c *provisionCmd) printPlan(s *session, v client.Value, commands bool) {
 	boundary := v.Get("user", "boundary").Text()
 	if boundary == "" {
 		boundary = "none"
 	}
+	user := v.Get("user", "path").Text() + v.Get("user", "name").Text()
+	if c.UserName == nil && c.Credential == nil && c.Adopt == nil {
+		user += "  (the last four letters will be others)"
+	}
 	s.align([][]string{
-		{"IAM user", plain(v.Get("user", "path").Text() + v.Get("user", "name").Text())},
+		{"IAM user", plain(user)},
 		{"boundary", plain(boundary)},
 		{"policy", plain(v.Get("policy").Text() + ", " + v.Get("policy_name").Text())},
 	})
@@ -275,6 +276,12 @@ func (s *session) planOf(v client.Value) {
 	}
 	s.out.printf("\n")
 	s.table(v.Get("steps").List(), []column{col("STEP", "name"), col("DETAIL", "detail")})
+	if list := v.Get("commands").List(); commands && len(list) > 0 {
+		s.out.printf("\nThese commands do the same:\n")
+		for _, line := range list {
+			s.out.printf("%s\n", line.Text())
+		}
+	}
 }
 
 // opened prints what was proved of the new key, and a URL to try.
@@ -297,30 +304,20 @@ func (s *session) opened(op client.Value) error {
 
 // tryURL prints the URL of the canary of an alias.
 func (s *session) tryURL(name string) error {
-	server, err := s.get("server")
-	if err != nil {
-		return err
-	}
-	about, err := server.Value()
-	if err != nil {
-		return err
-	}
-	resp, err := s.get("aliases", name)
-	if err != nil {
-		return err
-	}
-	v, err := resp.Value()
-	if err != nil {
-		return err
+	var read [2]client.Value
+	for i, path := range [][]string{{"server"}, {"aliases", name}} {
+		resp, err := s.get(path...)
+		if err != nil {
+			return err
+		}
+		if read[i], err = resp.Value(); err != nil {
+			return err
+		}
 	}
 	key := "KEY"
-	if canary := v.Get("canary").Text(); canary != "" {
-		segments := strings.Split(canary, "/")
-		for i := range segments {
-			segments[i] = url.PathEscape(segments[i])
-		}
-		key = strings.Join(segments, "/")
+	if canary := read[1].Get("canary").Text(); canary != "" {
+		key = (&url.URL{Path: canary}).EscapedPath()
 	}
-	s.out.printf("\nTry it: %s/%s/%s\n", about.Get("public_url").Text(), name, key)
+	s.out.printf("\nTry it: %s/%s/%s\n", read[0].Get("public_url").Text(), name, key)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -55,7 +56,8 @@ func headOf(op client.Value) string {
 func endOf(op client.Value) string {
 	switch op.Get("state").Text() {
 	case "failed":
-		return plain(fmt.Sprintf("It failed at the step %s: %s", op.Get("error", "step").Text(), op.Get("error", "detail").Text()))
+		why := op.Get("error")
+		return plain(fmt.Sprintf("It failed at the step %s: %s", why.Get("step").Text(), why.Get("detail").Text()))
 	case "superseded":
 		return "The operation " + plain(op.Get("superseded_by").Text()) + " has taken its place."
 	}
@@ -93,7 +95,7 @@ func cutWidth(text string, width int) string {
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != "" && displayWidth(line)+1+displayWidth(word) > width {
 			lines, line = append(lines, line), ""
 		}
@@ -123,8 +125,10 @@ type stepsView struct {
 
 // newStepsView makes the view of a session. Programs that read JSON or YAML get that alone.
 func (s *session) newStepsView(skew time.Duration) *stepsView {
-	v := &stepsView{w: s.term.err, redraws: s.term.redraws, size: sizeOf(s.term.err), paint: func(t string) string { return t }, skew: skew,
-		said: map[string]bool{}}
+	v := &stepsView{
+		w: s.term.err, redraws: s.term.redraws, size: sizeOf(s.term.err), skew: skew,
+		paint: func(text string) string { return text }, said: map[string]bool{},
+	}
 	switch {
 	case s.out.format == formatTable:
 		v.w, v.redraws, v.size, v.paint = s.out, s.term.draws, sizeOf(s.term.out), s.term.paint
@@ -153,6 +157,9 @@ func (v *stepsView) show(op client.Value) {
 		return
 	}
 	width, height := v.size()
+	if !op.Get("finished_at").IsNull() {
+		width, height = math.MaxInt, math.MaxInt // nothing is drawn over the last state
+	}
 	lines := operationLines(op, time.Now().Add(-v.skew), width, v.paint)
 	if len(lines) >= height { // what has left the screen cannot be drawn over
 		lines = lines[len(lines)-max(height-1, 1):]
@@ -197,8 +204,8 @@ func (v *stepsView) say(op client.Value) {
 	line("operation", "operation "+op.Get("id").Text()+": "+strings.TrimSuffix(headOf(op), ": "+op.Get("state").Text()))
 	for i, step := range op.Get("steps").List() {
 		if state := step.Get("state").Text(); state == "done" || state == "failed" {
-			name := step.Get("name").Text()
-			line(fmt.Sprint(i, name, state), fmt.Sprintf("%s %s %s  %s", name, state, elapsed(step, "started_at", time.Now()), plain(step.Get("detail").Text())))
+			name, took := step.Get("name").Text(), elapsed(step, "started_at", time.Now())
+			line(fmt.Sprint(i, name, state), fmt.Sprintf("%s %s %s  %s", name, state, took, plain(step.Get("detail").Text())))
 		}
 	}
 	if !op.Get("finished_at").IsNull() {
@@ -214,8 +221,8 @@ func (v *stepsView) write(text []byte) {
 	if len(text) == 0 {
 		return
 	}
-	v.w.Write(text) // an output that does not take it says so in Flush
+	_, _ = v.w.Write(text) // an output that does not take it says so at the end of the command
 	if f, ok := v.w.(interface{ Flush() error }); ok {
-		f.Flush()
+		_ = f.Flush()
 	}
 }

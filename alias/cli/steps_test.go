@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ func anOperation(t *testing.T, begun time.Time, state string, steps ...string) c
 		}
 		if s == "done" || s == "failed" {
 			to = fmt.Sprintf("%q", at(time.Duration(i)*time.Second+500*time.Millisecond))
-			detail = "detail of größe " + s
+			detail = "detail größe of " + s + "."
 		}
 		name := []string{"create-user", "put-policy", "verify", "open"}[i]
 		list = append(list, fmt.Sprintf(`{"name":%q,"state":%q,"started_at":%s,"finished_at":%s,"detail":%q}`, name, s, from, to, detail))
@@ -54,34 +55,34 @@ func TestOperationLines(t *testing.T) {
 		name  string
 		op    client.Value
 		width int
-		want  string
+		want  string // lines
 	}{
 		{"running", anOperation(t, begun, "running", running...), 80, `
 provision shop: running  1m2s
-  done     create-user  0.5s  detail of größe done
-  done     put-policy   0.5s  detail of größe done
+  done     create-user  0.5s  detail größe of done.
+  done     put-policy   0.5s  detail größe of done.
   running  verify       1m0s
   pending  open`},
 		{"narrow", anOperation(t, begun, "running", running...), 40, `
 provision shop: running  1m2s
-  done     create-user  0.5s  detail of…
-  done     put-policy   0.5s  detail of…
+  done     create-user  0.5s  detail gr…
+  done     put-policy   0.5s  detail gr…
   running  verify       1m0s
   pending  open`},
 		{"done", anOperation(t, begun, "done", "done", "done"), 80, `
 provision shop: done  2.0s
-  done  create-user  0.5s  detail of größe done
-  done  put-policy   0.5s  detail of größe done`},
+  done  create-user  0.5s  detail größe of done.
+  done  put-policy   0.5s  detail größe of done.`},
 		{"failed", anOperation(t, begun, "failed", "done", "failed", "pending"), 46, `
 provision shop: failed  3.0s
-  done     create-user  0.5s  detail of größe…
-  failed   put-policy   0.5s  detail of größe…
+  done     create-user  0.5s  detail größe of…
+  failed   put-policy   0.5s  detail größe of…
   pending  verify
 It failed at the step verify: the key is
 ` + "\ufffd" + `[31mrefused by S3`},
 		{"superseded", anOperation(t, begun, "superseded", "done"), 80, `
 provision shop: superseded  1.0s
-  done  create-user  0.5s  detail of größe done
+  done  create-user  0.5s  detail größe of done.
 The operation op-2 has taken its place.`},
 		{"no steps", anOperation(t, begun, "running"), 80, "\nprovision shop: running  1m2s"},
 	} {
@@ -142,12 +143,30 @@ func screen(t *testing.T, written string) []string {
 	return lines
 }
 
+// lockedBuffer can be read while something writes to it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // TestWatch draws an operation on a terminal, with a clock that is ten minutes behind that
 // of the server, and looks at the screen while time passes.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var b bytes.Buffer
+		var b lockedBuffer
 		const skew = -10 * time.Minute
 		v := &stepsView{
 			w: &b, redraws: true, skew: skew, paint: func(s string) string { return s }, said: map[string]bool{},
@@ -170,17 +189,17 @@ func TestWatch(t *testing.T) {
 			}
 		}
 		want("provision shop: running  0s", "  running  create-user  0s", "  pending  put-policy")
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) //nolint:forbidigo // the clock of the bubble
 		want("provision shop: running  3s", "  running  create-user  3s", "  pending  put-policy")
 		updates <- stateUpdate{op: anOperation(t, begun, "running", "done", "running", "pending")}
-		want("provision shop: running  3s", "  done     create-user  0.5s  detail of größe done", "  running  put-policy   2s", "  pending  verify")
-		time.Sleep(58 * time.Second)
-		want("provision shop: running  1m1s", "  done     create-user  0.5s  detail of größe done", "  running  put-policy   1m0s", "  pending  verify")
+		want("provision shop: running  3s", "  done     create-user  0.5s  detail größe of done.", "  running  put-policy   2s", "  pending  verify")
+		time.Sleep(58 * time.Second) //nolint:forbidigo // the clock of the bubble
+		want("provision shop: running  1m1s", "  done     create-user  0.5s  detail größe of done.", "  running  put-policy   1m0s", "  pending  verify")
 		updates <- stateUpdate{op: anOperation(t, begun, "done", "done", "done")}
 		if got := (<-ended).Get("state").Text(); got != "done" {
 			t.Errorf("state %s", got)
 		}
-		want("provision shop: done  2.0s", "  done  create-user  0.5s  detail of größe done", "  done  put-policy   0.5s  detail of größe done")
+		want("provision shop: done  2.0s", "  done  create-user  0.5s  detail größe of done.", "  done  put-policy   0.5s  detail größe of done.")
 		v.erase()
 		want()
 	})
@@ -214,8 +233,8 @@ func TestSay(t *testing.T) {
 		v.show(op)
 	}
 	want := `operation op-1: provision shop
-create-user done 0.5s  detail of größe done
-put-policy failed 0.5s  detail of größe failed
+create-user done 0.5s  detail größe of done.
+put-policy failed 0.5s  detail größe of failed.
 failed 2.0s
 It failed at the step verify: the key is ` + "\ufffd" + `[31mrefused by S3
 `
@@ -260,7 +279,7 @@ func TestBar(t *testing.T) {
 		if b.Len() > 0 {
 			t.Errorf("quick work has a bar: %q", b.String())
 		}
-		time.Sleep(redrawEvery)
+		time.Sleep(redrawEvery) //nolint:forbidigo // the clock of the bubble
 		draw.add(1)
 		draw.end()
 		if got, want := b.String(), "\rchecking [###############---------------] 2/4\x1b[K\r\x1b[K"; got != want {
@@ -268,7 +287,7 @@ func TestBar(t *testing.T) {
 		}
 		b.Reset()
 		dumb := terminal{err: &b}.bar("checking", 4)
-		time.Sleep(redrawEvery)
+		time.Sleep(redrawEvery) //nolint:forbidigo // the clock of the bubble
 		dumb.add(4)
 		dumb.end()
 		if b.Len() > 0 {

@@ -51,17 +51,26 @@ func (c *verifyCmd) Run(s *session) error {
 // verification prints the checks of a key.
 func (s *session) verification(v client.Value) {
 	s.table(v.Get("checks").List(), []column{
-		col("CHECK", "name"), col("VERDICT", "verdict"), col("EXPECTED", "expected"), col("GOT", "got"),
-		col("EVIDENCE", "evidence"), col("DETAIL", "detail"),
+		col("CHECK", "name"), col("VERDICT", "verdict"), col("EVIDENCE", "evidence"), {"DETAIL", checkDetail},
 	})
 	s.out.printf("\nscope: %s\n", s.term.paint(v.Get("scope").Text()))
-	var untried []string
-	for _, n := range v.Get("not_tried").List() {
-		untried = append(untried, n.Get("name").Text()+" ("+n.Get("why").Text()+")")
+	list := v.Get("not_tried").List()
+	untried := make([]string, len(list))
+	for i, n := range list {
+		untried[i] = n.Get("name").Text() + " (" + n.Get("why").Text() + ")"
 	}
 	if len(untried) > 0 {
 		s.out.printf("not tried: %s\n", plain(strings.Join(untried, ", ")))
 	}
+}
+
+// checkDetail is the detail of a check. What was expected is of interest if it did not come.
+func checkDetail(v client.Value) string {
+	detail := v.Get("detail").Text()
+	if expected, got := v.Get("expected").Text(), v.Get("got").Text(); expected != got {
+		detail += "; expected " + expected + ", got " + got
+	}
+	return strings.TrimPrefix(detail, "; ")
 }
 
 type rotateCmd struct {
@@ -78,7 +87,9 @@ func (*rotateCmd) Examples() []string {
 }
 
 func (c *rotateCmd) Run(s *session) error {
-	r := client.Request{Method: http.MethodPost, Path: client.Path("credentials", c.Credential, "rotate"), IfMatch: c.etag()}
+	r := client.Request{
+		Method: http.MethodPost, Path: client.Path("credentials", c.Credential, "rotate"), IfMatch: c.etag(),
+	}
 	if c.Emergency {
 		r.Body = map[string]any{"emergency": true}
 	}

@@ -126,7 +126,8 @@ var (
 	keyFileFields    = []string{"key_file", "profile", "expect"}
 )
 
-// Parse reads one file; the caller looks for duplicates among all files. Relative key files are below the folder of file.
+// Parse reads one file; the caller looks for duplicates among all files. Relative key
+// files are below the folder of file.
 func Parse(file string, data []byte) (*Manifest, []Problem) {
 	r := &reader{file: file, open: map[*yaml.Node]bool{}}
 	m := &Manifest{}
@@ -154,7 +155,7 @@ func duplicates(entries []*Entry) []Problem {
 	first := map[string]*Entry{}
 	for _, e := range entries {
 		if was, ok := first[e.Name]; ok {
-			problems = append(problems, e.Problem("name", fmt.Sprintf("appears more than once, first at %s", was.places["name"])))
+			problems = append(problems, e.Problem("name", "appears more than once, first at "+was.places["name"].String()))
 			continue
 		}
 		first[e.Name] = e
@@ -179,15 +180,16 @@ func (r *reader) document(m *Manifest, root *yaml.Node) {
 			found = true
 		case strings.HasPrefix(f.key.Value, "x-"): // a place for anchors
 		case slices.Contains(aliasFields, f.key.Value):
-			r.problem(f.key, f.key.Value, "is a field of an alias: write the aliases as a list below aliases:")
+			r.problemf(f.key, f.key.Value, "is a field of an alias: write the aliases as a list below aliases:")
 			found = true
 		default:
-			r.problem(f.key, cut(f.key.Value), "unknown field: a file has aliases:, credentials: and, for anchors, names that begin with x-")
+			r.problemf(f.key, cut(f.key.Value),
+				"unknown field: a file has aliases:, credentials: and, for anchors, names that begin with x-")
 			found = true
 		}
 	}
 	if !found {
-		r.problem(root, "", "the document has neither aliases: nor credentials:")
+		r.problemf(root, "", "the document has neither aliases: nor credentials:")
 	}
 }
 
@@ -195,7 +197,7 @@ func (r *reader) document(m *Manifest, root *yaml.Node) {
 func (r *reader) entries(n *yaml.Node, name string, read func(*yaml.Node)) {
 	list := resolve(n)
 	if list.Kind != yaml.SequenceNode {
-		r.problem(n, name, "must be a list, each entry after a hyphen, or [] for none; not %s", kindOf(list))
+		r.problemf(n, name, "must be a list, each entry after a hyphen, or [] for none; not %s", kindOf(list))
 		return
 	}
 	for _, e := range list.Content {
@@ -232,7 +234,7 @@ func (r *reader) alias(m *Manifest, n *yaml.Node) {
 	}
 	for _, name := range []string{"bucket", "credential"} {
 		if _, stated := e.places[name]; !stated {
-			r.problem(n, name, "is required%s", map[string]string{"credential": ", as " + credentialForms}[name])
+			r.problemf(n, name, "is required%s", map[string]string{"credential": ", as " + credentialForms}[name])
 		}
 	}
 	if e.Name != "" {
@@ -241,16 +243,18 @@ func (r *reader) alias(m *Manifest, n *yaml.Node) {
 }
 
 // credentialForms ends the message about a missing or invalid credential.
-const credentialForms = "one of: the name of a credential; key_file: FILE with the alias's own key pair; null for a public bucket"
+const credentialForms = "one of: the name of a credential; key_file: FILE with the alias's own key pair; " +
+	"null for a public bucket"
 
 // ownCredential reads the credential of an alias as a key file: the credential has the
 // name of the alias.
 func (r *reader) ownCredential(m *Manifest, e *Entry, n *yaml.Node) {
-	c := &Entry{Kind: "credential", Name: e.Name, Own: true, places: map[string]Position{"": r.position(n), "name": r.position(n)}}
+	at := r.position(n)
+	c := &Entry{Kind: "credential", Name: e.Name, Own: true, places: map[string]Position{"": at, "name": at}}
 	members, _ := r.members(n, "")
 	r.keyFile(c, members, keyFileFields)
 	if _, stated := c.places["key_file"]; !stated {
-		r.problem(n, "credential", "must be %s", credentialForms)
+		r.problemf(n, "credential", "must be %s", credentialForms)
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, c)
@@ -271,7 +275,7 @@ func (r *reader) credential(m *Manifest, n *yaml.Node) {
 	r.name(e, members)
 	r.keyFile(e, members, credentialFields)
 	if _, stated := e.places["key_file"]; !stated {
-		r.problem(n, "key_file", "is required: the file with the key pair")
+		r.problemf(n, "key_file", "is required: the file with the key pair")
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, e)
@@ -298,7 +302,7 @@ func (r *reader) keyFile(e *Entry, members []entry, known []string) {
 		case name == "profile":
 			e.Profile = text
 		case text == "":
-			r.problem(f.value, name, "must be the path of a file")
+			r.problemf(f.value, name, "must be the path of a file")
 		case filepath.IsAbs(text):
 			e.KeyFile = text
 		default:
@@ -316,7 +320,7 @@ func (r *reader) name(e *Entry, members []entry) {
 		e.places["name"] = r.position(f.value)
 		text, ok := r.text(f.value, "name")
 		if ok && text == "" {
-			r.problem(f.value, "name", "must not be empty")
+			r.problemf(f.value, "name", "must not be empty")
 		}
 		e.Name = text
 		return
@@ -332,7 +336,7 @@ func (r *reader) text(n *yaml.Node, name string) (string, bool) {
 		if v.Kind == yaml.ScalarNode && kindOf(v) != "nothing" {
 			quote = ": put it in quotes"
 		}
-		r.problem(n, name, "must be a text, not %s%s", kindOf(v), quote)
+		r.problemf(n, name, "must be a text, not %s%s", kindOf(v), quote)
 		return "", false
 	}
 	return v.Value, true
@@ -356,7 +360,7 @@ func (r *reader) unknown(key *yaml.Node, hint string, known []string) {
 			hint += fmt.Sprintf("; did you mean %s?", near)
 		}
 	}
-	r.problem(key, cut(key.Value), "%s", hint)
+	r.problemf(key, cut(key.Value), "%s", hint)
 }
 
 // secretHint is the answer to a key pair in the file.

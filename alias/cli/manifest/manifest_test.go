@@ -161,7 +161,7 @@ func TestProblems(t *testing.T) {
 func TestExpansion(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	b.WriteString("x-0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	b.WriteString("x-0: &a0 [" + strings.Repeat("x, ", 9) + "x]\n")
 	for i := range 9 {
 		one := "*a" + string(rune('0'+i))
 		b.WriteString("x-" + string(rune('1'+i)) + ": &a" + string(rune('1'+i)) + " [" + strings.Repeat(one+", ", 9) + one + "]\n")

@@ -30,8 +30,8 @@ func (r *reader) position(n *yaml.Node) Position {
 	return Position{File: r.file, Line: max(n.Line, 1), Column: max(n.Column, 1)}
 }
 
-// problem reports a mistake at n, in a field of an entry or in no field.
-func (r *reader) problem(n *yaml.Node, field, format string, args ...any) {
+// problemf reports a mistake at n, in a field of an entry or in no field.
+func (r *reader) problemf(n *yaml.Node, field, format string, args ...any) {
 	r.problems = append(r.problems, Problem{Position: r.position(n), Field: field, Detail: fmt.Sprintf(format, args...)})
 }
 
@@ -109,11 +109,11 @@ type entry struct {
 func (r *reader) members(n *yaml.Node, what string) ([]entry, bool) {
 	n = resolve(n)
 	if n.Kind != yaml.MappingNode {
-		r.problem(n, "", "%s, not %s", what, kindOf(n))
+		r.problemf(n, "", "%s, not %s", what, kindOf(n))
 		return nil, false
 	}
 	if r.open[n] {
-		r.problem(n, "", "an anchor contains itself")
+		r.problemf(n, "", "an anchor contains itself")
 		return nil, false
 	}
 	r.open[n] = true
@@ -126,9 +126,9 @@ func (r *reader) members(n *yaml.Node, what string) ([]entry, bool) {
 		case key.Tag == "!!merge":
 			merged = append(merged, r.mergedOf(value)...)
 		case key.Kind != yaml.ScalarNode:
-			r.problem(key, "", "the name of a field must be a text, not %s", kindOf(resolve(key)))
+			r.problemf(key, "", "the name of a field must be a text, not %s", kindOf(resolve(key)))
 		case lines[key.Value] > 0:
-			r.problem(key, cut(key.Value), "appears more than once, first on line %d", lines[key.Value])
+			r.problemf(key, cut(key.Value), "appears more than once, first on line %d", lines[key.Value])
 		default:
 			lines[key.Value] = key.Line
 			own = append(own, entry{key, value})
@@ -173,6 +173,7 @@ func kindOf(n *yaml.Node) string {
 		return "a mapping"
 	case yaml.SequenceNode:
 		return "a list"
+	default:
 	}
 	switch n.ShortTag() {
 	case "!!null":
@@ -189,17 +190,20 @@ func kindOf(n *yaml.Node) string {
 func (r *reader) value(n *yaml.Node, path string, at func(path string, n *yaml.Node)) client.Value {
 	if r.values++; r.values > maxValues {
 		if r.values == maxValues+1 {
-			r.problem(n, "", "the anchors of the file expand to more than %d values", maxValues)
+			r.problemf(n, "", "the anchors of the file expand to more than %d values", maxValues)
 		}
 		return client.Value{}
 	}
 	n = resolve(n)
-	switch n.Kind {
-	case yaml.MappingNode:
+	if n.Kind != yaml.MappingNode && n.Kind != yaml.SequenceNode {
+		return r.scalar(n, path)
+	}
+	if r.open[n] {
+		r.problemf(n, "", "an anchor contains itself")
+		return client.Value{}
+	}
+	if n.Kind == yaml.MappingNode {
 		members, _ := r.members(n, "")
-		if r.open[n] {
-			return client.Value{}
-		}
 		r.open[n] = true
 		defer delete(r.open, n)
 		var object client.Object
@@ -209,20 +213,14 @@ func (r *reader) value(n *yaml.Node, path string, at func(path string, n *yaml.N
 			object = append(object, client.Member{Name: m.key.Value, Value: r.value(m.value, below, at)})
 		}
 		return client.Make(object)
-	case yaml.SequenceNode:
-		if r.open[n] {
-			r.problem(n, "", "an anchor contains itself")
-			return client.Value{}
-		}
-		r.open[n] = true
-		defer delete(r.open, n)
-		list := make([]client.Value, len(n.Content))
-		for i, e := range n.Content {
-			list[i] = r.value(e, path, at)
-		}
-		return client.Make(list)
 	}
-	return r.scalar(n, path)
+	r.open[n] = true
+	defer delete(r.open, n)
+	list := make([]client.Value, len(n.Content))
+	for i, e := range n.Content {
+		list[i] = r.value(e, path, at)
+	}
+	return client.Make(list)
 }
 
 // scalar converts a text, a number, true, false or nothing.
@@ -238,9 +236,10 @@ func (r *reader) scalar(n *yaml.Node, path string) client.Value {
 		if json.Valid([]byte(n.Value)) {
 			return client.Make(json.Number(n.Value))
 		}
-		r.problem(n, path, "%s: write a number in decimal, without leading zeros, or put a text in quotes", strconv.Quote(cut(n.Value)))
+		r.problemf(n, path, "%s: write a number in decimal, without leading zeros, or put a text in quotes",
+			strconv.Quote(cut(n.Value)))
 	default:
-		r.problem(n, path, "the tag %s is not supported: write the value without it", strconv.Quote(cut(tag)))
+		r.problemf(n, path, "the tag %s is not supported: write the value without it", strconv.Quote(cut(tag)))
 	}
 	return client.Value{}
 }
