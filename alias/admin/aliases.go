@@ -443,7 +443,7 @@ func (e *fallbackEdit) fields() []field {
 	}
 }
 
-func (e fallbackEdit) apply(a *alias.Alias) {
+func (e *fallbackEdit) apply(a *alias.Alias) {
 	if e.missing != nil {
 		a.Fallback.Missing = *e.missing
 	}

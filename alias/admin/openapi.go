@@ -131,7 +131,7 @@ func (d *describer) markReadOnly(calls []description) {
 func (d *describer) problems() {
 	d.schemas.of(reflect.TypeFor[problemJSON]())
 	d.schemas.of(reflect.TypeFor[fallbackPair]()) // fallbackJSON refers to it
-	d.spec.ComponentsEns().WithHeadersItem("X-Request-Id", headerOf("The id of the request in the log.", schema{"type": "string"}, true))
+	d.spec.ComponentsEns().WithHeadersItem("X-Request-Id", headerOf("The id of the request in the log.", textSchema, true))
 	codes := map[int][]string{}
 	for _, k := range kinds {
 		line := "`" + k.code + "`: " + k.title
@@ -189,6 +189,8 @@ const (
 	acceptText = "The media types that the call takes."
 )
 
+var textSchema = schema{"type": "string"}
+
 var retrySchema = schema{"type": "integer", "minimum": 0}
 
 // add adds the operation of a call.
@@ -220,7 +222,8 @@ func (d *describer) add(c description) error {
 		if err != nil {
 			return err
 		}
-		op.ResponsesEns().WithMapOfResponseOrReferenceValuesItem(strconv.Itoa(status), openapi31.ResponseOrReference{Response: r})
+		op.ResponsesEns().WithMapOfResponseOrReferenceValuesItem(strconv.Itoa(status),
+			openapi31.ResponseOrReference{Response: r})
 	}
 	for _, status := range c.failures() {
 		op.ResponsesEns().WithMapOfResponseOrReferenceValuesItem(strconv.Itoa(status), responseRef(problemName(status)))
@@ -282,29 +285,36 @@ func (c description) failures() []int {
 func (d *describer) success(c description, status int, out reflect.Type) (*openapi31.Response, error) {
 	r := (&openapi31.Response{Description: successText(c, status)}).WithHeadersItem("X-Request-Id", requestID())
 	for _, h := range c.sends {
-		r.WithHeadersItem(h.name, headerOf(sentence(h.detail), schema{"type": "string"}, false))
+		r.WithHeadersItem(h.name, headerOf(sentence(h.detail), textSchema, false))
 	}
 	waits := slices.Contains(c.statuses, http.StatusAccepted) && status != http.StatusNoContent
 	if status == http.StatusCreated || waits {
-		r.WithHeadersItem("Location", headerOf("The path of the "+cmp.Or(c.made(), "result")+".", schema{"type": "string"}, true))
+		r.WithHeadersItem("Location", headerOf("The path of the "+cmp.Or(c.made(), "result")+".", textSchema, true))
 	}
 	if waits {
-		r.WithHeadersItem("Preference-Applied", headerOf("The wait of Prefer that was honoured.", schema{"type": "string"}, false))
-	}
-	if status == http.StatusNoContent {
-		return r, nil
+		r.WithHeadersItem("Preference-Applied", headerOf("The wait of Prefer that was honoured.", textSchema, false))
 	}
 	switch {
+	case status == http.StatusNoContent:
+		return r, nil
 	case c.path == openapiPath:
-		r.WithHeadersItem("ETag", headerOf("The version of the document.", schema{"type": "string"}, true))
+		r.WithHeadersItem("ETag", headerOf("The version of the document.", textSchema, true))
 	case hasMember(out, "revision") && c.media == mediaJSON:
-		r.WithHeadersItem("ETag", headerOf("The revision, for If-Match. A dry run has none.", schema{"type": "string"}, !c.isDry()))
+		r.WithHeadersItem("ETag", headerOf("The revision, for If-Match. A dry run has none.", textSchema, !c.isDry()))
 	}
 	if status == http.StatusNotModified {
 		return r, nil
 	}
+	content, err := d.content(c, status, out)
+	r.WithContentItem(c.media, content)
+	return r, err
+}
+
+// content describes the body of an answer.
+func (d *describer) content(c description, status int, out reflect.Type) (openapi31.MediaType, error) {
 	if c.media == mediaJSON && out == reflect.TypeFor[none]() {
-		return nil, fmt.Errorf("an answer with status %d has no type: give the endpoint an Out, a media type, or the status 204", status)
+		return openapi31.MediaType{}, fmt.Errorf(
+			"an answer with status %d has no type: give the endpoint an Out, a media type, or the status 204", status)
 	}
 	content := openapi31.MediaType{Schema: schema{"type": "string"}}
 	switch {
@@ -319,8 +329,7 @@ func (d *describer) success(c description, status int, out reflect.Type) (*opena
 	default:
 		content.Schema = d.schemas.of(out)
 	}
-	r.WithContentItem(c.media, content)
-	return r, nil
+	return content, nil
 }
 
 // made is what Location names.

@@ -8,17 +8,33 @@ import (
 
 // enums has the values of the types that are enumerations.
 var enums = map[reflect.Type][]any{
-	reflect.TypeFor[alias.State]():           {alias.StateActive, alias.StateProvisioning, alias.StateFailed},
-	reflect.TypeFor[alias.Kind]():            {alias.KindStatic, alias.KindProvisioned, alias.KindAnonymous},
-	reflect.TypeFor[alias.CredentialState](): {alias.CredentialActive, alias.CredentialProvisioning, alias.CredentialRotating, alias.CredentialRemoving, alias.CredentialFailed},
-	reflect.TypeFor[alias.PolicyMode]():      {alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly},
-	reflect.TypeFor[alias.OperationKind]():   {alias.OperationProvision, alias.OperationRotate, alias.OperationRemove},
-	reflect.TypeFor[alias.OperationState]():  {alias.OperationRunning, alias.OperationDone, alias.OperationFailed, alias.OperationSuperseded},
-	reflect.TypeFor[alias.StepState]():       {alias.StepPending, alias.StepRunning, alias.StepDone, alias.StepFailed},
-	reflect.TypeFor[alias.Verdict]():         {alias.VerdictProven, alias.VerdictWeak, alias.VerdictNotProven, alias.VerdictViolated},
-	reflect.TypeFor[alias.Evidence]():        {alias.EvidenceProbe, alias.EvidenceControlPlane},
-	reflect.TypeFor[alias.WhyUntried]():      {alias.WhyNotImplemented, alias.WhyNotConfigured, alias.WhyWouldChange, alias.WhyProvesNothing, alias.WhyNoUser, alias.WhyNoProbe},
-	reflect.TypeFor[alias.TokenRole]():       {alias.RoleRead, alias.RolePurge, alias.RoleAlias, alias.RoleProvision, alias.RoleAdmin},
+	reflect.TypeFor[alias.State](): {alias.StateActive, alias.StateProvisioning, alias.StateFailed},
+	reflect.TypeFor[alias.Kind]():  {alias.KindStatic, alias.KindProvisioned, alias.KindAnonymous},
+	reflect.TypeFor[alias.CredentialState](): {
+		alias.CredentialActive, alias.CredentialProvisioning, alias.CredentialRotating,
+		alias.CredentialRemoving, alias.CredentialFailed,
+	},
+	reflect.TypeFor[alias.PolicyMode](): {alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly},
+	reflect.TypeFor[alias.OperationKind](): {
+		alias.OperationProvision, alias.OperationRotate, alias.OperationRemove,
+	},
+	reflect.TypeFor[alias.OperationState](): {
+		alias.OperationRunning, alias.OperationDone, alias.OperationFailed, alias.OperationSuperseded,
+	},
+	reflect.TypeFor[alias.StepState](): {
+		alias.StepPending, alias.StepRunning, alias.StepDone, alias.StepFailed,
+	},
+	reflect.TypeFor[alias.Verdict](): {
+		alias.VerdictProven, alias.VerdictWeak, alias.VerdictNotProven, alias.VerdictViolated,
+	},
+	reflect.TypeFor[alias.Evidence](): {alias.EvidenceProbe, alias.EvidenceControlPlane},
+	reflect.TypeFor[alias.WhyUntried](): {
+		alias.WhyNotImplemented, alias.WhyNotConfigured, alias.WhyWouldChange, alias.WhyProvesNothing,
+		alias.WhyNoUser, alias.WhyNoProbe,
+	},
+	reflect.TypeFor[alias.TokenRole](): {
+		alias.RoleRead, alias.RolePurge, alias.RoleAlias, alias.RoleProvision, alias.RoleAdmin,
+	},
 }
 
 // enumOf returns the values of an enumeration; nil for any other type.
