@@ -478,7 +478,7 @@ func (s *usageStore) AddUsage(_ context.Context, b alias.UsageBatch) error {
 }
 
 func (*usageStore) Usage(context.Context, alias.UsageQuery) (map[int64]alias.UsageHistory, error) {
-	return nil, nil
+	return map[int64]alias.UsageHistory{}, nil
 }
 
 // TestAccountsOutliveSignal: what is counted while the listeners drain is stored,

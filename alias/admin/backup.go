@@ -37,7 +37,7 @@ const mediaSQLite = "application/vnd.sqlite3"
 
 func (h backups) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: "/api/v1/backup", allBuckets: true,
-		summary: "Copy the registry: an SQLite file, whose secrets are sealed with the key set that the header X-Ixmage-Keyset names",
+		summary: "Copy the registry, as an SQLite file; the header X-Ixmage-Keyset names the key set of its secrets",
 		roles:   []alias.TokenRole{}, media: mediaSQLite, sends: []parameter{
 			{"X-Ixmage-Keyset", "the fingerprint of the key set that seals the secrets in the copy"},
 			{"X-Ixmage-Keyset-Place", "where the server has that key set"},
@@ -84,7 +84,7 @@ func (b *Backup) send(x *exchange, end func()) error {
 		end()
 	}
 	if x.begin(http.StatusOK) != nil {
-		return nil // the client has left
+		return nil //nolint:nilerr // the client has left
 	}
 	for part := make([]byte, 128<<10); left > 0; {
 		n, err := io.ReadFull(b, part[:min(left, int64(len(part)))])
@@ -95,7 +95,7 @@ func (b *Backup) send(x *exchange, end func()) error {
 			end()
 		}
 		if x.push(part[:n]) != nil {
-			return nil // the client has left
+			return nil //nolint:nilerr // the client has left
 		}
 	}
 	return nil

@@ -88,7 +88,7 @@ func TestBackupBreaks(t *testing.T) {
 
 func TestBackupRefused(t *testing.T) {
 	t.Parallel()
-	var failure error = alias.ErrUnavailable
+	failure := alias.ErrUnavailable
 	release, begun := make(chan struct{}), make(chan struct{})
 	a := newAPI(t, withBackups(func() (*Backup, error) {
 		if failure != nil {

@@ -88,7 +88,8 @@ func showUsage(name alias.Name, h alias.UsageHistory, q alias.UsageQuery) usageJ
 	}
 	for _, at := range q.Times() {
 		u := h.Periods[at]
-		out.Series = append(out.Series, usagePointJSON{At: at.Format(time.RFC3339), Spent: countJSON(u.Spent), Saved: showSaved(u)})
+		point := usagePointJSON{At: at.Format(time.RFC3339), Spent: countJSON(u.Spent), Saved: showSaved(u)}
+		out.Series = append(out.Series, point)
 	}
 	return out
 }

@@ -52,8 +52,9 @@ func (c *backupCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	s.term.sayf("The secrets in it are sealed. To restore it you need the key set with the fingerprint %s, which the server has in %s: "+
-		"keep a copy of that too, in another place.", resp.Header.Get("X-Ixmage-Keyset"), resp.Header.Get("X-Ixmage-Keyset-Place"))
+	s.term.sayf("The secrets in it are sealed. To restore it you need the key set with the fingerprint %s, "+
+		"which the server has in %s: keep a copy of that too, in another place.",
+		resp.Header.Get("X-Ixmage-Keyset"), resp.Header.Get("X-Ixmage-Keyset-Place"))
 	if c.File != "-" {
 		s.term.sayf("To restore it, stop the server and run: ixmage restore %s --data DIR", c.File)
 	}
@@ -111,7 +112,8 @@ func (s *session) download(w io.Writer, resp *http.Response) error {
 		return s.ctx.Err()
 	}
 	if err != nil || n != resp.ContentLength {
-		return fmt.Errorf("the backup broke off after %d of %d bytes: %w", n, resp.ContentLength, errors.Join(err, io.ErrUnexpectedEOF))
+		return fmt.Errorf("the backup broke off after %d of %d bytes: %w",
+			n, resp.ContentLength, errors.Join(err, io.ErrUnexpectedEOF))
 	}
 	return nil
 }

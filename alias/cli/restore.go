@@ -23,15 +23,16 @@ func (c *restoreCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	s.term.sayf("%s is restored to %s. Aliases: %d, credentials: %d.", c.File, datadir.RegistryPath(c.Data), done.Aliases, done.Credentials)
+	s.term.sayf("%s is restored to %s. Aliases: %d, credentials: %d.",
+		c.File, datadir.RegistryPath(c.Data), done.Aliases, done.Credentials)
 	if done.Before != "" {
 		s.term.sayf("The registry that was there is kept in %s.", done.Before)
 	}
-	s.term.sayf("The disk cache is emptied at the next start. Admin tokens and key pairs that were removed since the backup are back: " +
-		"remove them again.")
+	s.term.sayf("The disk cache is emptied at the next start. " +
+		"Admin tokens and key pairs that were removed since the backup are back: remove them again.")
 	if done.Provisioned > 0 {
-		s.term.sayf("Credentials with IAM users: %d. If the key of one was rotated since the backup, reconcile finds that and changes "+
-			"nothing of the user: see ixmage orphans, and reclaim it.", done.Provisioned)
+		s.term.sayf("Credentials with IAM users: %d. If the key of one was rotated since the backup, "+
+			"reconcile finds that and changes nothing of the user: see ixmage orphans, and reclaim it.", done.Provisioned)
 	}
 	return nil
 }
@@ -62,12 +63,15 @@ func (c *rekeyCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	s.term.sayf("Secrets sealed with a new key: %d. Its key set has the fingerprint %s and is in %s.", done.Sealed, done.Fingerprint, done.Place)
+	s.term.sayf("Secrets sealed with a new key: %d. Its key set has the fingerprint %s and is in %s.",
+		done.Sealed, done.Fingerprint, done.Place)
 	if c.NewMasterKey != c.MasterKey {
-		s.term.sayf("Start the server with --master-key %s: the old key set does not open the registry any more.", c.NewMasterKey)
+		s.term.sayf("Start the server with --master-key %s: the old key set does not open the registry any more.",
+			c.NewMasterKey)
 	}
 	if done.Before != "" {
-		s.term.sayf("The old key set is kept in %s. Backups from before need it or the new one, which has its key too.", done.Before)
+		s.term.sayf("The old key set is kept in %s. Backups from before need it or the new one, which has its key too.",
+			done.Before)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@ package datadir
 
 import (
 	"context"
-	"database/sql"
+	"database/sql" //nolint:depguard // a test spoils databases
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,11 +30,11 @@ func TestMain(m *testing.M) {
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			os.Exit(1) //nolint:forbidigo // as main does
 		}
-		os.Exit(0)
+		os.Exit(0) //nolint:forbidigo // as main does
 	}
-	os.Exit(m.Run())
+	os.Exit(m.Run()) //nolint:forbidigo // as main does
 }
 
 // runAndDie runs a command until its n-th step.

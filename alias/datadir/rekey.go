@@ -105,7 +105,8 @@ func (spec *RekeySpec) rekey(ctx context.Context, store *sqlstore.Store) (*Rekey
 	}
 	spec.step("end")
 	return &Rekeyed{
-		Sealed: sealed, Before: next.Before, Place: next.Place(), OldFingerprint: old.Fingerprint(), Fingerprint: next.Fingerprint(),
+		Sealed: sealed, Before: next.Before, Place: next.Place(),
+		OldFingerprint: old.Fingerprint(), Fingerprint: next.Fingerprint(),
 	}, nil
 }
 
@@ -148,6 +149,7 @@ func (spec *RekeySpec) opens(ctx context.Context, store *sqlstore.Store, master 
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%w: %s has the fingerprint %s, and the registry needs the key set%s; name that one with --master-key",
+	return nil, fmt.Errorf("%w: %s has the fingerprint %s, and the registry needs the key set%s; "+
+		"name that one with --master-key",
 		alias.ErrWrongKey, keys.Place(), keys.Fingerprint(), named(string(noted)))
 }

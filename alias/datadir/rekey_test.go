@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,7 @@ func wantNothingOpens(t *testing.T, dir, keyset string) {
 	}
 	for _, name := range []string{"registry.db", "registry.db-wal"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err == nil && strings.Contains(string(text), string(sealed[:5])) {
+		if err == nil && bytes.Contains(text, sealed[:5]) {
 			t.Errorf("%s still has what the old key has sealed", name)
 		}
 	}
@@ -156,7 +157,7 @@ func TestRekeyRefused(t *testing.T) {
 		wants []string
 	}{
 		{"no registry", func(t *testing.T, _ string) RekeySpec { return RekeySpec{Dir: t.TempDir()} }, []string{"there is no registry", "--data"}},
-		{"no folder", func(t *testing.T, dir string) RekeySpec { return RekeySpec{Dir: dir + "/none"} }, []string{"there is no registry"}},
+		{"no folder", func(_ *testing.T, dir string) RekeySpec { return RekeySpec{Dir: dir + "/none"} }, []string{"there is no registry"}},
 		{"in use", func(t *testing.T, dir string) RekeySpec {
 			unlock, err := Lock(dir)
 			if err != nil {

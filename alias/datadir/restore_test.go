@@ -239,8 +239,8 @@ func TestRestoreRefused(t *testing.T) {
 		spec  func(t *testing.T, dir string) RestoreSpec
 		wants []string
 	}{
-		{"no file", func(t *testing.T, dir string) RestoreSpec { return RestoreSpec{File: dir + "/none", Dir: dir} }, []string{"none: no such file"}},
-		{"a folder", func(t *testing.T, dir string) RestoreSpec { return RestoreSpec{File: dir, Dir: dir} }, []string{"is a directory"}},
+		{"no file", func(_ *testing.T, dir string) RestoreSpec { return RestoreSpec{File: dir + "/none", Dir: dir} }, []string{"none: no such file"}},
+		{"a folder", func(_ *testing.T, dir string) RestoreSpec { return RestoreSpec{File: dir, Dir: dir} }, []string{"is a directory"}},
 		{"an empty file", file(""), []string{"is not a registry of ixmage", "ixmage backup"}},
 		{"another file", file(strings.Repeat("text ", 5000)), []string{"is not a registry of ixmage"}},
 		{"another database", func(t *testing.T, dir string) RestoreSpec {

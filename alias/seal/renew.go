@@ -29,13 +29,13 @@ type Renewed struct {
 func (k *Keyset) Renew(ctx context.Context, next Spec) (*Renewed, error) { return k.renew(ctx, next) }
 
 func (k *Keyset) renew(ctx context.Context, next Spec, opts ...awskms.ClientOption) (*Renewed, error) {
-	path, form, err := next.file(ctx, opts)
+	at, err := next.file(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	same := sameFile(path, k.path)
+	same := sameFile(at.path, k.path)
 	if !same {
-		written, err := k.written(ctx, next, path, form)
+		written, err := k.written(ctx, next, at)
 		if written != nil || err != nil {
 			return written, err
 		}
@@ -44,35 +44,34 @@ func (k *Keyset) renew(ctx context.Context, next Spec, opts ...awskms.ClientOpti
 	if err != nil {
 		return nil, err
 	}
-	text, err := form.encode(ctx, handle)
+	text, err := at.form.encode(ctx, handle)
 	if err != nil {
-		return nil, fmt.Errorf("make the key set %s: %w", path, err)
+		return nil, fmt.Errorf("make the key set %s: %w", at.path, err)
 	}
-	made, err := newKeyset(next, path, handle)
+	made, err := newKeyset(next, at.path, handle)
 	return &Renewed{made, k.path, text, same}, err
 }
 
-// written returns the key set that an earlier call has written at path, nil if there is no
-// file.
-func (k *Keyset) written(ctx context.Context, next Spec, path string, form form) (*Renewed, error) {
-	text, err := readFile(path)
+// written returns the key set that an earlier call has written, nil if there is no file.
+func (k *Keyset) written(ctx context.Context, next Spec, at file) (*Renewed, error) {
+	text, err := readFile(at.path)
 	if isMissing(err) {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	if err != nil {
 		return nil, err
 	}
-	handle, err := decode(ctx, path, text, form)
+	handle, err := decode(ctx, at.path, text, at.form)
 	if err != nil {
 		return nil, err
 	}
-	made, err := newKeyset(next, path, handle)
+	made, err := newKeyset(next, at.path, handle)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range fingerprints(k.handle) {
 		if !made.Has(f) || k.Has(made.Fingerprint()) {
-			return nil, fmt.Errorf("the file %s holds another key set: name a path where no file is", path)
+			return nil, fmt.Errorf("the file %s holds another key set: name a path where no file is", at.path)
 		}
 	}
 	return &Renewed{made, k.path, nil, false}, nil

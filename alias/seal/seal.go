@@ -71,15 +71,15 @@ func open(ctx context.Context, spec Spec, opts ...awskms.ClientOption) (*Keyset,
 	if err := ValidateMaster(spec.Master); err != nil {
 		return nil, err
 	}
-	path, form, err := spec.file(ctx, opts)
+	at, err := spec.file(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	handle, err := readOrMake(ctx, path, spec, form)
+	handle, err := readOrMake(ctx, at.path, spec, at.form)
 	if err != nil {
 		return nil, err
 	}
-	return newKeyset(spec, path, handle)
+	return newKeyset(spec, at.path, handle)
 }
 
 // newKeyset makes the key set of a handle, whose file is at path.
@@ -102,17 +102,22 @@ func (spec Spec) path() string {
 	return filepath.Join(spec.Dir, fileName)
 }
 
-// file returns the path of the file, and the form of its content.
-func (spec Spec) file(ctx context.Context, opts []awskms.ClientOption) (path string, f form, err error) {
+// file is a path and the form of its content.
+type file struct {
+	path string
+	form form
+}
+
+func (spec Spec) file(ctx context.Context, opts []awskms.ClientOption) (file, error) {
 	arn, ok := strings.CutPrefix(spec.Master, kmsPrefix)
 	if !ok {
-		return spec.path(), clearForm{}, nil
+		return file{spec.path(), clearForm{}}, nil
 	}
 	wrapper, err := awskms.NewAEADWithContext(ctx, arn, opts...)
 	if err != nil {
-		return "", nil, fmt.Errorf("make a client for the KMS key %s: %w", arn, err)
+		return file{}, fmt.Errorf("make a client for the KMS key %s: %w", arn, err)
 	}
-	return spec.path(), wrappedForm{wrapper: wrapper, arn: arn}, nil
+	return file{spec.path(), wrappedForm{wrapper: wrapper, arn: arn}}, nil
 }
 
 // InDataFolder returns the path of an existing key set in the data folder of a Spec, or

@@ -70,7 +70,8 @@ func Inspect(ctx context.Context, path string) (*Copied, error) {
 		return nil, err
 	}
 	defer db.Close()
-	q := querier{ctx: ctx, db: db, dialect: dialect{bind: func(query string) string { return query }, classify: classifySQLite}}
+	d := dialect{bind: func(query string) string { return query }, classify: classifySQLite}
+	q := querier{ctx: ctx, db: db, dialect: d}
 	tables, err := one(q, scanValue[int], `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN
 		('goose_db_version', 'aliases', 'credentials', 'meta')`)
 	if err != nil {
@@ -125,7 +126,8 @@ func (q querier) describe() (*Copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Version, err = one(q, scanValue[int64], `SELECT max(version_id) FROM goose_db_version WHERE is_applied`); err != nil {
+	const version = `SELECT max(version_id) FROM goose_db_version WHERE is_applied`
+	if c.Version, err = one(q, scanValue[int64], version); err != nil {
 		return nil, err
 	}
 	if c.Version > known {

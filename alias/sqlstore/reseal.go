@@ -110,7 +110,8 @@ func (t *tx) resealOperations(r *Resealing, replaced *int) error {
 		err := row.Scan(&v.id, &v.label, &v.of, &v.text, &v.running)
 		v.label = "operation " + v.label
 		return v, err
-	}, `SELECT number, id, credential_id, data, state = 'running' FROM operations WHERE data LIKE '%"sealed"%' ORDER BY number`)
+	}, `SELECT number, id, credential_id, data, state = 'running' FROM operations
+		WHERE data LIKE '%"sealed"%' ORDER BY number`)
 	if err != nil {
 		return fmt.Errorf("read the operations: %w", err)
 	}

@@ -155,9 +155,11 @@ func testUsageConcurrent(t *testing.T, s alias.Store) {
 	wantUsage(t, s, 2, usageDelta(2, 2*writers*batches).Usage)
 }
 
-// wantSeries checks the periods of an alias that a query of the last n periods at now gives.
-// want has the factors of usageDelta, by the begin of the period.
-func wantSeries(t *testing.T, s alias.Store, q alias.UsageQuery, want map[int64]map[time.Time]int64) {
+// periods are the factors of usageDelta by the alias and the begin of the period.
+type periods map[int64]map[time.Time]int64
+
+// wantSeries checks the periods that a query gives.
+func wantSeries(t *testing.T, s alias.Store, q alias.UsageQuery, want periods) {
 	t.Helper()
 	all, err := s.Usage(t.Context(), q)
 	if err != nil {
@@ -205,22 +207,22 @@ func testUsageHistory(t *testing.T, s alias.Store) {
 	for _, row := range []struct {
 		name string
 		q    alias.UsageQuery
-		want map[int64]map[time.Time]int64
+		want periods
 	}{
-		{"all hours", alias.UsageQuery{AliasIDs: ids, By: alias.Hourly, Last: 72, Now: now}, map[int64]map[time.Time]int64{
+		{"all hours", alias.UsageQuery{AliasIDs: ids, By: alias.Hourly, Last: 72, Now: now}, periods{
 			1: {at(0): 3, at(1): 4, at(23): 8, at(25): 16}, 2: {at(0): 100},
 		}},
-		{"all days", alias.UsageQuery{AliasIDs: ids, By: alias.Daily, Last: 90, Now: now.In(east)}, map[int64]map[time.Time]int64{
+		{"all days", alias.UsageQuery{AliasIDs: ids, By: alias.Daily, Last: 90, Now: now.In(east)}, periods{
 			1: {at(0): 15, at(24): 16}, 2: {at(0): 100},
 		}},
-		{"last hour", alias.UsageQuery{AliasIDs: ids, By: alias.Hourly, Last: 1, Now: now.Add(time.Hour - 1)}, map[int64]map[time.Time]int64{
+		{"last hour", alias.UsageQuery{AliasIDs: ids, By: alias.Hourly, Last: 1, Now: now.Add(time.Hour - 1)}, periods{
 			1: {at(25): 16}, 2: {},
 		}},
-		{"hours before the last", alias.UsageQuery{AliasIDs: []int64{1}, By: alias.Hourly, Last: 2, Now: at(24)}, map[int64]map[time.Time]int64{
+		{"hours before the last", alias.UsageQuery{AliasIDs: []int64{1}, By: alias.Hourly, Last: 2, Now: at(24)}, periods{
 			1: {at(23): 8},
 		}},
-		{"no series", alias.UsageQuery{AliasIDs: []int64{2}, Last: 72, Now: now}, map[int64]map[time.Time]int64{2: {}}},
-		{"nobody", alias.UsageQuery{By: alias.Daily, Last: 90, Now: now}, map[int64]map[time.Time]int64{}},
+		{"no series", alias.UsageQuery{AliasIDs: []int64{2}, Last: 72, Now: now}, periods{2: {}}},
+		{"nobody", alias.UsageQuery{By: alias.Daily, Last: 90, Now: now}, periods{}},
 	} {
 		t.Run(row.name, func(t *testing.T) { wantSeries(t, s, row.q, row.want) })
 	}

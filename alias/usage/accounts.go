@@ -95,32 +95,39 @@ func (s *Accounts) Usage(ctx context.Context, q alias.UsageQuery) (map[int64]ali
 			pending[d.AliasID] = d.Usage
 		}
 	}
+	h := histories{all, q}
 	for _, id := range q.AliasIDs {
 		if u, ok := pending[id]; ok {
-			add(all, q, id, s.pending.At, u)
+			h.add(id, s.pending.At, u)
 		}
 		if a, ok := s.accounts.Load(id); ok {
-			add(all, q, id, q.Now, a.(*Account).load())
+			h.add(id, q.Now, a.(*Account).load())
 		}
 	}
 	return all, nil
 }
 
+// histories are the answer to a query.
+type histories struct {
+	all map[int64]alias.UsageHistory
+	q   alias.UsageQuery
+}
+
 // add adds a usage at a time to the history of an alias.
-func add(all map[int64]alias.UsageHistory, q alias.UsageQuery, id int64, at time.Time, u alias.Usage) {
+func (r histories) add(id int64, at time.Time, u alias.Usage) {
 	if u == (alias.Usage{}) {
 		return
 	}
-	h := all[id]
+	h := r.all[id]
 	h.Usage = h.Plus(u)
-	if q.By != "" && u != (alias.Usage{Since: u.Since}) {
+	if r.q.By != "" && u != (alias.Usage{Since: u.Since}) {
 		if h.Periods == nil {
 			h.Periods = make(map[time.Time]alias.Usage)
 		}
-		period := q.By.Begin(at)
+		period := r.q.By.Begin(at)
 		h.Periods[period] = h.Periods[period].Plus(u)
 	}
-	all[id] = h
+	r.all[id] = h
 }
 
 // Run flushes at the interval until ctx ends, and once more afterwards. It returns nil.
