@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ func TestCompletionInShells(t *testing.T) {
 	bin := t.TempDir()
 	wrapper := `case $1 in complete|completion) exec "` + plain + `" "$@" ;; esac; echo "RAN:$*:"`
 	writeFile(t, filepath.Join(bin, "ixmage"), "#!/bin/sh\n"+wrapper+"\n", 0o700)
-	env := append(e.client().Env, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "PS1=> ", "HOME="+bin, "ZDOTDIR="+bin)
+	env := slices.Concat(e.client().Env, []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "PS1=> ", "HOME=" + bin, "ZDOTDIR=" + bin})
 	for shell, row := range map[string]struct {
 		args []string
 		load string
@@ -52,7 +53,7 @@ func TestCompletionInShells(t *testing.T) {
 			complete -C "ixmage alias get "; complete -C "ixmage alias get s"; complete -C "ixmage alias set shop --credential="`)
 		cmd.Env = env
 		got := runCommand(t, time.Minute, cmd)
-		if want := "blog\nshop\nshop\n--credential=blog\n--credential=shop\n"; got.code != 0 || got.stdout != want {
+		if want := "blog\nshop\n" + "shop\n" + "--credential=blog\n--credential=shop\n"; got.code != 0 || got.stdout != want {
 			t.Errorf("%+v, want %q", got, want)
 		}
 	})

@@ -34,7 +34,8 @@ func (c *operationLsCmd) Run(s *session) error {
 		}
 	}
 	v, err := s.list(client.Pages{
-		Path: client.Path("operations"), Query: query, Member: "operations", By: "id", Param: "before", Size: 1000, Limit: c.Limit,
+		Path: client.Path("operations"), Query: query, Member: "operations", By: "id", Param: "before", Size: 1000,
+		Limit: c.Limit,
 	})
 	if err != nil {
 		return err
