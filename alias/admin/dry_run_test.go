@@ -49,6 +49,14 @@ func TestDryRun(t *testing.T) {
 			}
 		})
 	}
+	for _, line := range a.logs.lines(t) { // it says that nothing was changed, and only with --log-level debug
+		if line["dry_run"] == true && line["level"] != "DEBUG" {
+			t.Errorf("log: %v", line)
+		}
+	}
+	if !strings.Contains(a.logs.String(), `"dry_run":true`) {
+		t.Error("the log does not tell a dry run")
+	}
 	a.do("DELETE", "/api/v1/aliases/shop?dry_run=yes", "").want(400, "invalid")
 	a.do("GET", "/api/v1/aliases?dry_run=true", "").want(400, "invalid")
 	a.do("DELETE", "/api/v1/aliases/shop?dry_run=false", "").want(204, "")

@@ -179,7 +179,7 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 		return err
 	}
 	if dry {
-		ctx = alias.DryRun(ctx)
+		ctx, x.rec.dry = alias.DryRun(ctx), true
 	}
 	out, err := e.do(ctx, in)
 	if err != nil {

@@ -29,6 +29,7 @@ type record struct {
 	err      error  // the cause of an answer of 500 or above
 	actor    string // of the token, if it has one
 	admitted bool   // it had the token, if its path needs one
+	dry      bool   // a dry run, which changes nothing
 	start    time.Time
 }
 
@@ -204,6 +205,9 @@ func (s *Server) finish(h http.Header, rec *record, status int) {
 	if rec.actor != "" {
 		attrs = append(attrs, slog.String("actor", rec.actor))
 	}
+	if rec.dry {
+		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
 	if rec.code != "" {
 		attrs = append(attrs, slog.String("problem", rec.code))
 	}
@@ -222,7 +226,7 @@ func levelOf(rec *record, status int) slog.Level {
 	case rec.code == "unauthorized", rec.code == "wrong-tokens",
 		status >= http.StatusInternalServerError && rec.code != "not-ready" && rec.code != "http-version":
 		return slog.LevelWarn
-	case rec.method == http.MethodGet, rec.method == http.MethodHead, rec.method == "":
+	case rec.method == http.MethodGet, rec.method == http.MethodHead, rec.method == "", rec.dry:
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
