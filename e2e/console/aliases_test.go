@@ -83,7 +83,7 @@ func TestPurge(t *testing.T) {
 	p.press("noon.jpg")
 	p.click("field", "Drop at once")
 	p.click("button", "Purge")
-	p.sees("1 pictures")
+	p.sees("Purged: 1 picture")
 	if got := fetch(); strings.Contains(got, "hit") {
 		t.Errorf("after the purge: %s", got)
 	}

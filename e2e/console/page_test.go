@@ -52,6 +52,7 @@ func open(t *testing.T, s *server) *page {
 	call(p, cdplog.Enable, cdp.Empty{})
 	call(p, audits.Enable, cdp.Empty{})
 	call(p, runtime.Enable, cdp.Empty{})
+	p.resize(1280, 800)
 	call(p, cdppage.Navigate, cdppage.NavigateParams{URL: s.admin + "/"})
 	return p
 }
