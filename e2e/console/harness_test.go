@@ -242,14 +242,16 @@ func (s *server) pictures(name string) {
 	}, http.StatusCreated)
 }
 
-// provision makes an alias with a user of its own, and waits until it is open.
-func (s *server) provision(name string) {
+// provision makes an alias with a user of its own and the canary noon.jpg, and waits until it is open.
+func (s *server) provision(name string) { s.provisionOn(name, "noon.jpg") }
+
+func (s *server) provisionOn(name, canary string) {
 	s.t.Helper()
 	needGateway(s.t)
 	g := setup.gateway
 	text, err := json.Marshal(map[string]any{
 		"alias": name, "bucket": bucket, "prefix": "pictures/", "endpoint": g["s3"], "region": g["region"], "path_style": true,
-		"probe": map[string]string{"inside": "pictures/noon.jpg", "outside": "private/noon.jpg"},
+		"probe": map[string]string{"inside": "pictures/" + canary, "outside": "private/noon.jpg"},
 	})
 	if err != nil {
 		s.t.Fatal(err)

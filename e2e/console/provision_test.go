@@ -23,7 +23,7 @@ func TestProvision(t *testing.T) {
 	p.fill("Region", g["region"])
 	p.fill("Endpoint", g["s3"])
 	p.click("field", "Bucket in the path of the URL of S3, not in its host")
-	p.fill("Key that it must read", "pictures/noon.jpg")
+	p.fill("Key that it must read", "pictures/morning.png")
 	p.fill("Key that it must not read", "private/noon.jpg")
 	p.sees(`"arn:aws:s3:::other-media/pictures/*"`)
 	p.click("button", "Provision")
@@ -34,6 +34,8 @@ func TestProvision(t *testing.T) {
 	p.fill("Bucket", bucket)
 	p.sees(`"arn:aws:s3:::` + bucket + `/pictures/*"`)
 	p.sees("This request can be sent. Nothing was called yet.")
+	p.visit("#/operations", "No operation yet")
+	p.visit("#/provision", "This request can be sent. Nothing was called yet.") // what was typed is kept
 	p.screenshot("provision")
 	p.click("button", "Provision")
 	p.wait("an operation", `location.hash.startsWith('#/operations/')`)
@@ -48,7 +50,7 @@ func TestProvision(t *testing.T) {
 	if events := p.sent("GET /operations/" + id + "/events"); len(events) != 1 {
 		t.Errorf("the steps came by %d streams of events", len(events))
 	}
-	p.seesPicture("The picture noon.jpg, as clients get it", 640, 400)
+	p.seesPicture("The picture morning.png, as clients get it", 320, 200)
 	p.settled()
 	p.screenshot("provisioned")
 	p.visit("#/aliases/shop", "What the key can do")
@@ -117,7 +119,7 @@ func TestExplain(t *testing.T) {
 	p.seesPicture("The picture noon.jpg", 640, 400)
 	p.fill("URL or path", "/nothing/a.png")
 	p.click("button", "Explain")
-	p.sees("There is no open alias nothing.")
+	p.sees("There is no alias of this name")
 	if got := eval[string](p, "location.hash"); !strings.Contains(got, "nothing") {
 		t.Errorf("the address is %s", got)
 	}

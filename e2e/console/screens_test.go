@@ -124,7 +124,7 @@ func TestScreens(t *testing.T) {
 // settled waits until nothing loads any more.
 func (p *page) settled() {
 	p.t.Helper()
-	p.wait("the screen is complete", `!document.querySelector('[aria-busy=true]') && !document.body.innerText.includes('Loading') && document.readyState === 'complete'`)
+	p.wait("the screen is complete", `!document.querySelector('[aria-busy=true]') && !/Loading|so far…/.test(document.body.innerText) && document.readyState === 'complete'`)
 	eval[any](p, "new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r(null))))")
 }
 

@@ -19,9 +19,9 @@ const columns = (open) => [
   { name: 'at', title: 'Time (UTC)', label: false, width: '11.5rem', cell: (e) => html`<time datetime=${e.at}>${exact(e.at).replace('T', ' ').replace('Z', '')}</time>` },
   { name: 'actor', title: 'Who', label: false, width: 'minmax(10rem, 1fr)', cell: (e) => e.actor },
   { name: 'action', title: 'Action', label: false, width: 'minmax(10rem, 1.4fr)', cell: (e) => html`<button type="button" class="link" onClick=${() => open(e)}>${e.action}</button>` },
-  { name: 'about', title: 'About', label: false, width: 'minmax(8rem, 1.4fr)', cell: (e) => e.alias || e.credential || e.user },
+  { name: 'about', title: 'About', label: false, width: 'minmax(8rem, 1fr)', cell: (e) => e.alias || e.credential || e.user },
   { name: 'outcome', title: 'Outcome', label: false, width: '9rem', cell: (e) => html`<${Badge} kind=${e.outcome === 'ok' ? 'good' : e.outcome === 'begun' ? 'busy' : kindOf(e.outcome) || 'warn'}>${e.outcome}<//>` },
-  { name: 'detail', title: 'Detail', label: false, wide: true, width: 'minmax(8rem, 2fr)', cell: (e) => e.access_key_id || e.policy || e.detail },
+  { name: 'detail', title: 'Detail', label: false, wide: true, width: 'minmax(13rem, 2fr)', cell: (e) => e.access_key_id || e.policy || e.detail },
 ];
 
 export default function Audit() {
