@@ -29,7 +29,8 @@ func (h aliases) mount(t *routes) {
 		summary: "Read an alias", roles: anyToken, do: h.read})
 	mount(t, endpoint[aliasInput, aliasJSON]{method: http.MethodPatch, path: single, resource: resource,
 		summary: "Change some fields of an alias; null resets a field to its default", roles: roles,
-		conditional: true, query: dryRun, fields: patchFields, types: []string{"application/merge-patch+json"}, check: h.checkPatch, do: h.patch})
+		conditional: true, query: dryRun, fields: patchFields, types: []string{"application/merge-patch+json"},
+		check: h.checkPatch, do: h.patch})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, resource: resource,
 		summary: "Delete an alias, and its static credential if it bears the alias's name and no other alias uses it",
 		roles:   roles, conditional: true, query: dryRun, statuses: []int{http.StatusNoContent}, do: h.remove})
@@ -229,8 +230,8 @@ const keptByServer = "is read-only: the server sets it"
 func createFields(in *aliasInput) []field {
 	return require(append(in.members(nullIsWrong),
 		member[alias.Name]{"name", asName, func(a *alias.Alias) *alias.Name { return &a.Name }}.of(in, nullIsWrong),
-		field{name: "credential", doc: "The key pair that reads the bucket: the name of a registered credential; or a key pair, " +
-			"which is registered under the alias's name; or null for a public bucket, whose requests are not signed.",
+		field{name: "credential", doc: "The key pair that reads the bucket: the name of a registered credential; or a key " +
+			"pair, which is registered under the alias's name; or null for a public bucket, whose requests are not signed.",
 			read: reader{decode: in.newCredential, forms: []form{
 				formOf[alias.Name](), {name: "KeyPair", fields: new(keyPairInput).members()}, {},
 			}}}), "name", "bucket", "credential")
@@ -240,7 +241,8 @@ func createFields(in *aliasInput) []field {
 func patchFields(in *aliasInput) []field {
 	return append(in.members(nullIsDefault),
 		field{name: "name", readOnly: "is read-only: register an alias of the new name and delete this one"},
-		field{name: "credential", doc: "The name of a registered credential, or null for a public bucket, whose requests are not signed.",
+		field{name: "credential",
+			doc:  "The name of a registered credential, or null for a public bucket, whose requests are not signed.",
 			read: reader{decode: in.otherCredential, forms: []form{formOf[alias.Name](), {}}}})
 }
 

@@ -25,7 +25,8 @@ func (h credentials) mount(t *routes) {
 		summary: "List credentials by name", roles: anyToken, query: pageQuery, do: h.list})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, resource: resource,
 		summary: "Register a key pair, or an anonymous credential, under a name", roles: static, allBuckets: true,
-		query: dryRun, statuses: []int{http.StatusCreated, http.StatusOK}, fields: registerFields, check: checkCredential, do: h.create})
+		query: dryRun, statuses: []int{http.StatusCreated, http.StatusOK}, fields: registerFields,
+		check: checkCredential, do: h.create})
 	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource,
 		summary: "Read a credential, without its secret", roles: anyToken, do: h.read})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, resource: resource,
@@ -33,7 +34,8 @@ func (h credentials) mount(t *routes) {
 		conditional: true, fields: replaceFields, check: checkReplacement, do: h.replace})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPatch, path: single, resource: resource,
 		summary: "Change what a static credential is meant to be", roles: static, query: dryRun,
-		conditional: true, fields: changeFields, types: []string{"application/merge-patch+json"}, check: checkChange, do: h.change})
+		conditional: true, fields: changeFields, types: []string{"application/merge-patch+json"},
+		check: checkChange, do: h.change})
 	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource,
 		summary: "Delete a credential; a provisioned one is removed from IAM too, by an operation",
 		roles:   append(static, iam...), conditional: true, statuses: append(operation, http.StatusNoContent), do: h.remove})

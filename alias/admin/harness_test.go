@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { os.Exit(cmp.Or(code, checkCoverage())) }))
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { os.Exit(cmp.Or(code, checkCoverage())) })) //nolint:forbidigo // as goleak does
 }
 
 const (

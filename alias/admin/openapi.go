@@ -76,13 +76,13 @@ type describer struct {
 }
 
 const aboutAPI = "The API of the operator: aliases, credentials, IAM users and the cache. " +
-	"Every call needs a token, as a bearer token or by the cookie of a session; x-roles lists the roles of which the token " +
-	"needs one, and x-all-buckets marks calls that a token with bucket patterns may not make. " +
+	"Every call needs a token, as a bearer token or by the cookie of a session; x-roles lists the roles of which " +
+	"the token needs one, and x-all-buckets marks calls that a token with bucket patterns may not make. " +
 	"Times are in RFC 3339 and UTC, durations in the syntax of Go, and null stands for none. A GET stands for HEAD too. " +
 	"No answer may be cached, and none contains a secret access key."
 
-const aboutCookie = "The cookie of a session, " + cookieName + " or with TLS " + cookieNameSecure + ". A call with it must come from " +
-	"the origin of the admin listener (Sec-Fetch-Site or Origin), and a change needs the header " + consoleHeader + ": 1."
+const aboutCookie = "The cookie of a session, " + cookieName + " or with TLS " + cookieNameSecure +
+	". A call with it must come from the origin of the admin listener (Sec-Fetch-Site or Origin), and a change needs the header " + consoleHeader + ": 1."
 
 // describeAPI makes the document. The error lists everything that is not described.
 func describeAPI(calls []description, explanation any) (*openapi31.Spec, error) {
@@ -320,7 +320,8 @@ func (d *describer) content(c description, status int, out reflect.Type) (openap
 	switch {
 	case c.media == mediaEvents:
 		d.schemas.of(out)
-		content.Schema["description"] = "Server-sent events. The data of each is an " + definitionName(out, "") + " on one line."
+		content.Schema["description"] = "Server-sent events. The data of each is an " +
+			definitionName(out, "") + " on one line."
 		content.WithMapOfAnythingItem("x-event-data", d.schemas.of(out))
 	case c.media != mediaJSON: // bytes, which OpenAPI 3.1 describes by their media type alone
 		content.Schema = nil
@@ -485,8 +486,8 @@ func operationID(c description) string {
 		return "explainPath"
 	}
 	var words []string // of the path without its parameters, in the singular where one follows
-	segments := strings.Split(strings.TrimPrefix(c.path, "/api/v1/"), "/")
-	for _, s := range segments {
+	segments := strings.SplitSeq(strings.TrimPrefix(c.path, "/api/v1/"), "/")
+	for s := range segments {
 		if strings.HasPrefix(s, "{") {
 			words[len(words)-1] = singular(words[len(words)-1])
 			continue

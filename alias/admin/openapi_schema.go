@@ -114,7 +114,8 @@ func typeSchema(p jsonschema.InterceptSchemaParams) (stop bool, err error) {
 }
 
 func writesJSON(t reflect.Type) bool {
-	return t.Implements(reflect.TypeFor[json.Marshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Marshaler]())
+	marshaler := reflect.TypeFor[json.Marshaler]()
+	return t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler)
 }
 
 func refSchema(name string) jsonschema.SchemaOrBool {

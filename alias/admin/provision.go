@@ -189,8 +189,8 @@ func provisionFields(in *policy.Request) []field {
 		probeField(&in.Inside, &in.Outside),
 		{name: "rotate_every", read: into(&in.RotateEvery, asDuration),
 			doc: "How often the key is rotated: \"0s\" for never, else 1 hour to 10 years."},
-		{name: "adopt", read: into(&in.Adopt, asString), doc: "The name of an IAM user that exists, to take over instead of " +
-			"making one. --adopt-users must allow it."},
+		{name: "adopt", read: into(&in.Adopt, asString), doc: "The name of an IAM user that exists, to take over instead " +
+			"of making one. --adopt-users must allow it."},
 		{name: "retire", read: into(&in.Retire, asBool),
 			doc: "Make the key that the adopted user had inactive, a day after its last use."},
 	}

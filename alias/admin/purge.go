@@ -57,8 +57,9 @@ type purges struct {
 func (h purges) mount(t *routes) {
 	mount(t, endpoint[purgeInput, purgeJSON]{method: http.MethodPost, path: "/api/v1/purge",
 		summary: "Drop an object, the objects under a prefix, or all objects of an alias from the cache",
-		roles:   []alias.TokenRole{alias.RolePurge}, fails: []error{errNotImplemented}, fields: purgeFields, check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
-		do: h.purge})
+		roles:   []alias.TokenRole{alias.RolePurge}, fails: []error{errNotImplemented}, fields: purgeFields,
+		check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
+		do:    h.purge})
 }
 
 // purgeInput is the body of a purge. A pointer is nil if the body does not have the
