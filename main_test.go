@@ -694,11 +694,14 @@ func TestLimitedMessages(t *testing.T) {
 	}
 }
 
-// TestFirstCommand: the command that a terminal shows exists.
+// TestFirstCommand: the commands that a terminal shows exist.
 func TestFirstCommand(t *testing.T) {
 	t.Parallel()
-	args := strings.Fields(strings.ToLower(firstCommand)) // an alias has no capitals
-	if _, err := newParser().Parse(args[1:]); err != nil {
-		t.Errorf("%s: %v", firstCommand, err)
+	for _, provision := range []bool{false, true} {
+		command := (&serveCmd{Provision: provision}).firstCommand()
+		args := strings.Fields(strings.ToLower(command)) // an alias has no capitals
+		if _, err := newParser().Parse(args[1:]); err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }

@@ -61,7 +61,7 @@ func (s *serveCmd) nextSteps(v *servers) string {
 		{"console", admin + "/"},
 		{"token", cmp.Or(token, "in the variable "+envToken)},
 		{"metrics", metrics + "/metrics"},
-		{"next", s.clientEnv(admin, token) + firstCommand},
+		{"next", s.clientEnv(admin, token) + s.firstCommand()},
 	} {
 		fmt.Fprintf(&b, "  %-9s %s\n", line[0], line[1])
 	}
@@ -84,8 +84,13 @@ func (s *serveCmd) tokenFile() string {
 	return path
 }
 
-// firstCommand is what to type first.
-const firstCommand = "ixmage alias add ALIAS --bucket BUCKET --region REGION"
+// firstCommand is what to type first. Without arguments, provision asks for everything.
+func (s *serveCmd) firstCommand() string {
+	if s.Provision {
+		return "ixmage provision"
+	}
+	return "ixmage alias add ALIAS --bucket BUCKET --region REGION"
+}
 
 // clientEnv returns the variables that a client command in the same folder needs to find this
 // server, each followed by a space.

@@ -441,3 +441,22 @@ func TestChartMemory(t *testing.T) {
 		t.Errorf("the limit %s is less than %s", c.Resources.Limits.Memory(), need)
 	}
 }
+
+// TestChartNotes: the command that makes the first token exists. Status 6: no server is there.
+func TestChartNotes(t *testing.T) {
+	t.Parallel()
+	texts, err := render("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := texts["ixmage/templates/NOTES.txt"]
+	_, command, found := strings.Cut(notes, " -- /ixmage ")
+	if !found {
+		t.Fatalf("no command in\n%s", notes)
+	}
+	command, _, _ = strings.Cut(command, "\n")
+	env := []string{"IXMAGE_ADMIN_URL=http://127.0.0.1:1", "IXMAGE_ADMIN_TOKEN=0123456789abcdef"}
+	if got := ixmage(t, env, strings.Fields(command)...); got.code != 6 {
+		t.Errorf("ixmage %s: status %d\n%s", command, got.code, got.stderr)
+	}
+}
