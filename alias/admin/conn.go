@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -85,6 +86,17 @@ type connKey struct{}
 func connOf(r *http.Request) *conn {
 	c, _ := r.Context().Value(connKey{}).(*conn)
 	return c
+}
+
+// tlsState is the state of TLS, nil without TLS. net/http finds it only on a *tls.Conn, which
+// conn hides.
+func (c *conn) tlsState() *tls.ConnectionState {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	state := secure.ConnectionState()
+	return &state
 }
 
 func (c *conn) Read(p []byte) (int, error) {

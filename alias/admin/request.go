@@ -126,6 +126,7 @@ func (x *exchange) hangUp(err error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, server: s, conn: connOf(r), rec: newRecord(r.Method)}
 	x.conn.state.Store(connServing)
+	r.TLS = x.conn.tlsState()
 	defer func() {
 		if p := recover(); p != nil {
 			x.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))

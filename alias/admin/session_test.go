@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -189,29 +191,55 @@ func TestEventsEndWithToken(t *testing.T) {
 	}
 }
 
-// TestSessionTLS: under TLS the cookie is bound to the host and to TLS.
+// TestSessionTLS: under TLS the cookie is bound to the host and to TLS, on a listener like
+// main's.
 func TestSessionTLS(t *testing.T) {
 	t.Parallel()
-	h := signIns{newAPI(t).server}
-	r := httptest.NewRequest(http.MethodPost, "https://localhost"+sessionPath, http.NoBody) // it has a TLS state
-	c := &call[sessionInput]{request: r, client: client{rec: newRecord("POST")}, in: sessionInput{alias.NewSecret(testToken)}}
-	made, err := h.begin(t.Context(), c)
+	certified := httptest.NewTLSServer(nil) // for its certificate
+	defer certified.Close()
+	server, _, logs := newTestServer(t)
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k := made.cookie; k.Name != "__Host-ixmage-session" || !k.Secure || k.Path != "/" || k.Domain != "" {
-		t.Errorf("the cookie is %q", k)
+	a := serveOn(t, server, logs, tls.NewListener(plain, certified.TLS))
+	client := certified.Client()
+	defer client.CloseIdleConnections()
+	do := func(method, body string, cookies ...*http.Cookie) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, "https://"+a.addr+sessionPath, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", mediaJSON)
+		r.Header.Set("Origin", "https://"+a.addr)
+		r.Header.Set(consoleHeader, "1")
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		got, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Body.Close()
+		return got
 	}
-	r.AddCookie(&http.Cookie{Name: cookieName, Value: "of plain http"})
-	if got := cookieOf(r); got != "" {
-		t.Errorf("under TLS the cookie %q counts", got)
+	status := func(want int, got *http.Response) {
+		t.Helper()
+		if got.StatusCode != want {
+			t.Errorf("got %d, want %d", got.StatusCode, want)
+		}
 	}
-	r.AddCookie(made.cookie)
-	if got := cookieOf(r); got != made.cookie.Value {
-		t.Errorf("got the cookie %q", got)
+	k := do("POST", `{"token":"`+testToken+`"}`).Cookies()[0]
+	if k.Name != "__Host-ixmage-session" || !k.Secure || !k.HttpOnly || k.SameSite != http.SameSiteStrictMode || k.Path != "/" || k.Domain != "" {
+		t.Fatalf("the cookie is %q", k)
 	}
-	out, err := h.end(t.Context(), &call[none]{request: r})
-	if err != nil || out.cookie.Name != made.cookie.Name || !out.cookie.Secure || h.server.bearers.sessions.has(made.cookie.Value) {
-		t.Errorf("sign-out: %v, %v", out.cookie, err)
+	status(200, do("GET", "", k))
+	status(401, do("GET", "", &http.Cookie{Name: cookieName, Value: k.Value})) // the cookie of plain http
+	out := do("DELETE", "", k)
+	status(204, out)
+	if gone := out.Cookies()[0]; gone.Name != k.Name || !gone.Secure || gone.MaxAge >= 0 {
+		t.Errorf("sign-out: %q", gone)
 	}
+	status(401, do("GET", "", k))
 }
