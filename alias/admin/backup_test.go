@@ -49,7 +49,10 @@ func TestBackup(t *testing.T) {
 			}
 		}
 		a.do("HEAD", "/api/v1/backup", "").want(200, "")
-		a.do("GET", "/api/v1/backup", "").want(200, "") // one after the other is no two at a time
+		a.do("GET", "/api/v1/backup", "").want(200, "")        // one after the other is no two at a time
+		if err := a.server.Shutdown(t.Context()); err != nil { // the last copy is closed after its answer
+			t.Fatal(err)
+		}
 		if ended != 3 {
 			t.Errorf("%d of 3 copies were closed", ended)
 		}
@@ -78,6 +81,9 @@ func TestBackupBreaks(t *testing.T) {
 			head, body, _ := strings.Cut(string(all), "\r\n\r\n")
 			if !strings.Contains(head, "Content-Length: 8") || len(body) >= 8 {
 				t.Errorf("got %q and %q", head, body)
+			}
+			if err := a.server.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
 			}
 			if ended != 1 {
 				t.Errorf("closed %d times", ended)
