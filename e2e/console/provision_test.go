@@ -33,9 +33,9 @@ func TestProvision(t *testing.T) {
 	}
 	p.fill("Bucket", bucket)
 	p.sees(`"arn:aws:s3:::` + bucket + `/pictures/*"`)
-	p.sees("This request can be sent. Nothing was called yet.")
+	p.sees("Nothing was called yet.")
 	p.visit("#/operations", "No operation yet")
-	p.visit("#/provision", "This request can be sent. Nothing was called yet.") // what was typed is kept
+	p.visit("#/provision", "Nothing was called yet.") // what was typed is kept
 	p.screenshot("provision")
 	p.click("button", "Provision")
 	p.wait("an operation", `location.hash.startsWith('#/operations/')`)
