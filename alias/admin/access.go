@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
@@ -160,23 +161,37 @@ func (g access) credential(ctx context.Context, p *principal, c *alias.Credentia
 // operation reports whether p sees an operation: that of an alias or a credential that it
 // sees, or one that it has started, because a removal leaves neither.
 func (g access) operation(ctx context.Context, p *principal, o *alias.Operation) (bool, error) {
-	return g.event(ctx, p, o.Actor, o.Alias, o.Credential)
+	return g.past(ctx, p, pastEvent{o.CreatedAt, o.Actor, o.Alias, o.Credential})
 }
 
-// event reports whether p sees what an actor did to an alias or a credential.
-func (g access) event(ctx context.Context, p *principal, actor string, name, credential alias.Name) (bool, error) {
-	if !p.restricted() || strings.HasPrefix(actor, string(p.Name)+"@") || name != "" && g.named(p, name) {
+// pastEvent is what an actor did to an alias or a credential.
+type pastEvent struct {
+	at                time.Time
+	actor             string
+	alias, credential alias.Name
+}
+
+// past reports whether p sees an event. Events are kept with names, and a name may be used
+// again after a deletion: an event from before is of another token, alias or credential.
+func (g access) past(ctx context.Context, p *principal, e pastEvent) (bool, error) {
+	if !p.restricted() || strings.HasPrefix(e.actor, string(p.Name)+"@") && !e.at.Before(p.CreatedAt) {
 		return true, nil
 	}
-	if credential == "" || name != "" {
+	if e.alias != "" {
+		route, ok := g.registry.Lookup(string(e.alias))
+		return ok && g.alias(p, route.Alias) && !e.at.Before(route.Alias.CreatedAt), nil
+	}
+	if e.credential == "" {
 		return false, nil
 	}
-	c, err := g.registry.Credential(ctx, credential)
-	if errors.Is(err, alias.ErrNotFound) {
+	c, err := g.registry.Credential(ctx, e.credential)
+	switch {
+	case errors.Is(err, alias.ErrNotFound):
 		return false, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, err
+	case e.at.Before(c.CreatedAt):
+		return false, nil
 	}
 	return g.credential(ctx, p, c)
 }

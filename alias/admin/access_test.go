@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 )
@@ -113,23 +114,28 @@ func TestAccessLists(t *testing.T) {
 		bucket := []string{"other", "other", "acme"}[i%3]
 		a.do("POST", aliasesPath, fmt.Sprintf(`{"name":"a%02d","bucket":%q,"region":"eu-west-1","credential":%s}`, i, bucket, keyPair)).want(201, "")
 	}
+	before := time.Now().Add(-time.Hour)
+	token := a.makeToken("acme", `["read"]`, `["acme"]`)
 	a.put(func(tx alias.Tx) error {
-		for i, name := range []alias.Name{"a01", "a02", "", "a05", "gone", "gone"} {
+		for i, name := range []alias.Name{"a01", "a02", "", "a05", "gone", "gone", "a02", "", "gone"} {
 			o := running(fmt.Sprint("op-", i))
+			o.CreatedAt = time.Now()
 			o.State, o.Alias, o.Credential = alias.OperationDone, name, alias.Name(fmt.Sprintf("a%02d", i))
-			if i == 5 {
+			if i == 5 || i == 8 {
 				o.Actor = "acme@::1"
+			}
+			if i > 5 { // of an alias, a credential and a token that had the same name
+				o.CreatedAt, o.Credential = before, "a02"
 			}
 			if err := tx.InsertOperation(o); err != nil {
 				return err
 			}
-			if err := tx.AddAudit(&alias.AuditEntry{Actor: o.Actor, Alias: o.Alias, Credential: o.Credential, Detail: o.ID}); err != nil {
+			if err := tx.AddAudit(&alias.AuditEntry{At: o.CreatedAt, Actor: o.Actor, Alias: o.Alias, Credential: o.Credential, Detail: o.ID}); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	token := a.makeToken("acme", `["read"]`, `["acme"]`)
 	get := func(path string, v any) { a.do("GET", path, "", "Authorization", token).want(200, "").decode(v) }
 	names := func(path string) string {
 		var list aliasesJSON
@@ -167,7 +173,7 @@ func TestAccessLists(t *testing.T) {
 	if got := strings.Join(ids, " "); got != "op-5 op-3 op-2 op-1" {
 		t.Errorf("operations: %s", got)
 	}
-	for _, id := range []string{"op-0", "op-4"} {
+	for _, id := range []string{"op-0", "op-4", "op-6", "op-7", "op-8"} {
 		a.do("GET", operationsPath+"/"+id, "", "Authorization", token).want(404, "not-found")
 	}
 	var entries auditJSON

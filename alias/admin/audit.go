@@ -60,7 +60,7 @@ func (h audit) list(ctx context.Context, c *call[none]) (reply[auditJSON], error
 		}
 		return h.registry.History().Audit(ctx, from, limit)
 	}, func(e *alias.AuditEntry) (bool, error) {
-		return c.access.event(ctx, c.principal, e.Actor, e.Alias, e.Credential)
+		return c.access.past(ctx, c.principal, pastEvent{e.At, e.Actor, e.Alias, e.Credential})
 	})
 	if err != nil {
 		return reply[auditJSON]{}, err
