@@ -100,27 +100,27 @@ func (s *session) reportProblem(err error, p *client.Problem) {
 		if len(p.Commands) > 0 { // the detail ends with them
 			text, _, _ = strings.Cut(text, ":\n")
 		}
-		s.term.sayf("ixmage: %s", text)
+		s.term.sayf("ixmage: %s", plain(text))
 	} else {
-		s.term.sayf("ixmage: %s:", p.Title)
+		s.term.sayf("ixmage: %s:", plain(p.Title))
 	}
 	for _, f := range p.Fields {
 		if f.Name == "" {
-			s.term.sayf("  %s", f.Detail)
+			s.term.sayf("  %s", plain(f.Detail))
 			continue
 		}
-		s.term.sayf("  %s: %s", f.Name, f.Detail)
+		s.term.sayf("  %s: %s", plain(f.Name), plain(f.Detail))
 	}
 	if len(p.Commands) > 0 {
 		s.term.sayf("To solve it, run:")
 	}
 	for _, c := range p.Commands {
-		s.term.sayf("  %s", c)
+		s.term.sayf("  %s", plain(c))
 	}
 	if p.Retry != "" {
-		s.term.sayf("Try again in %s s.", p.Retry)
+		s.term.sayf("Try again in %s s.", plain(p.Retry))
 	}
 	if p.Status >= http.StatusInternalServerError {
-		s.term.sayf("The request_id in the log of the server is %s.", p.RequestID)
+		s.term.sayf("The request_id in the log of the server is %s.", plain(p.RequestID))
 	}
 }

@@ -154,7 +154,7 @@ func (c *provisionCmd) correct(s *session, err error) error {
 	}
 	wrong := map[string]bool{}
 	for _, f := range p.Fields {
-		s.term.sayf("%s: %s", f.Name, f.Detail)
+		s.term.sayf("%s: %s", plain(f.Name), plain(f.Detail))
 		wrong[f.Name] = true
 	}
 	asked := false
