@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 const credentialsPath = "/api/v1/credentials"
@@ -20,6 +21,7 @@ func (h credentials) mount(t *routes) {
 	const resource = "credential"
 	static := []alias.TokenRole{alias.RoleAlias}
 	iam := []alias.TokenRole{alias.RoleProvision}
+	both := []alias.TokenRole{alias.RoleAlias, alias.RoleProvision}
 	operation := []int{http.StatusOK, http.StatusAccepted}
 	mount(t, endpoint[none, credentialsJSON]{method: http.MethodGet, path: credentialsPath,
 		summary: "List credentials by name", roles: anyToken, query: pageQuery, do: h.list})
@@ -38,7 +40,8 @@ func (h credentials) mount(t *routes) {
 		check: checkChange, do: h.change})
 	mount(t, endpoint[none, operationJSON]{method: http.MethodDelete, path: single, resource: resource,
 		summary: "Delete a credential; a provisioned one is removed from IAM too, by an operation",
-		roles:   append(static, iam...), conditional: true, statuses: append(operation, http.StatusNoContent), do: h.remove})
+		roles:   both, conditional: true, do: h.remove,
+		statuses: []int{http.StatusOK, http.StatusAccepted, http.StatusNoContent}})
 	mount(t, endpoint[rotation, operationJSON]{method: http.MethodPost, path: single + "/rotate", resource: resource,
 		summary: "Make a new key and retire the current one", roles: iam, conditional: true, statuses: operation,
 		fields: rotationFields, bodyOptional: true, do: h.rotate})
@@ -189,7 +192,7 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 		return reply[operationJSON]{}, switchedOff()
 	}
 	if _, ok := found.Provisioned(); !ok {
-		return reply[operationJSON]{}, h.rotateByHand(found)
+		return reply[operationJSON]{}, rotateByHand(found)
 	}
 	o, err := h.provisioner.Rotate(ctx, c.actor, c.name, c.in.emergency)
 	if err != nil {
@@ -200,11 +203,11 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 
 // rotateByHand returns the error for the rotation of a key pair that an operator gave,
 // with the shell commands that rotate it.
-func (h credentials) rotateByHand(c *alias.Credential) error {
+func rotateByHand(c *alias.Credential) error {
 	if c.Provider.Kind() == alias.KindAnonymous {
 		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
 	}
-	commands := h.provisioner.HandRotation(c)
+	commands := policy.HandRotation(c, "")
 	f := failf(alias.ErrNotProvisioned, "the key pair of the credential %s was given by an operator, "+
 		"who must rotate it:\n%s", c.Name, strings.Join(commands, "\n"))
 	f.commands = commands

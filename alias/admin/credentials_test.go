@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 func TestCredentialCreateAndRead(t *testing.T) {
@@ -227,14 +228,10 @@ func TestRotate(t *testing.T) {
 
 func TestRotateByHand(t *testing.T) {
 	t.Parallel()
-	commands := []string{"aws iam create-access-key --user-name 'u'", "curl -X PUT <x>"}
-	a := newAPI(t, with(&fake{handRotation: func(c *alias.Credential) []string {
-		if c.AccessKeyID() != testKeyID {
-			t.Errorf("HandRotation of %+v", c)
-		}
-		return commands
-	}}))
+	a := newAPI(t, with(&fake{}))
 	a.register("shop")
+	shop := &alias.Credential{Name: "shop", Provider: alias.Static{AccessKeyID: testKeyID}}
+	commands := policy.HandRotation(shop, "")
 	p := a.do("POST", "/api/v1/credentials/shop/rotate", "", "Prefer", "wait=1").want(409, "not-provisioned").problem()
 	if !slices.Equal(p.Commands, commands) {
 		t.Errorf("commands: got %q", p.Commands)

@@ -24,7 +24,6 @@ type fake struct {
 	watch        func(context.Context, string, int64) (*alias.Operation, error)
 	orphans      func(context.Context) (provision.OrphanReport, error)
 	removeOrphan func(context.Context, string, string) error
-	handRotation func(*alias.Credential) []string
 }
 
 func (f *fake) Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error) {
@@ -64,8 +63,6 @@ func (f *fake) Orphans(ctx context.Context) (provision.OrphanReport, error) { re
 func (f *fake) RemoveOrphan(ctx context.Context, actor, user string) error {
 	return f.removeOrphan(ctx, actor, user)
 }
-
-func (f *fake) HandRotation(c *alias.Credential) []string { return f.handRotation(c) }
 
 func with(f *fake) func(*Config) { return func(c *Config) { c.Provisioner = f } }
 

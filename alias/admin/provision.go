@@ -51,8 +51,6 @@ type Provisioner interface {
 	// returns alias.ErrNotFound for any other user, and an error if ctx ends first; a
 	// further call then continues.
 	RemoveOrphan(ctx context.Context, actor, user string) error
-	// HandRotation returns the shell commands that rotate a static key.
-	HandRotation(c *alias.Credential) []string
 }
 
 // switchedOff is the error of a call that needs a Provisioner if there is none.

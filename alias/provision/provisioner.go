@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"ixmage/alias"
-	"ixmage/alias/policy"
 	"ixmage/internal/panics"
 )
 
@@ -258,6 +257,3 @@ func (p *Provisioner) await(
 		}
 	}
 }
-
-// HandRotation returns the aws commands that rotate a static key by hand.
-func (p *Provisioner) HandRotation(c *alias.Credential) []string { return policy.HandRotation(c, "") }
