@@ -13,7 +13,7 @@ func TestTokens(t *testing.T) {
 	g := realS3(t)
 	bucket := media(t, g)
 	s := startProvisioning(t, g, quickWaits...)
-	make := func(name, roles string) string {
+	makeToken := func(name, roles string) string {
 		r := s.api("POST", "/api/v1/tokens", `{"name":"`+name+`","roles":[`+roles+`]}`)
 		var made struct{ Token string }
 		if err := json.Unmarshal(r.body, &made); err != nil || r.StatusCode != 201 {
@@ -21,7 +21,7 @@ func TestTokens(t *testing.T) {
 		}
 		return "Bearer " + made.Token
 	}
-	builder, reader := make("builder", `"provision"`), make("reader", `"read"`)
+	builder, reader := makeToken("builder", `"provision"`), makeToken("reader", `"read"`)
 	body := provisionBody(g, "shop", bucket)
 	wantProblem(t, s.api("POST", "/api/v1/provision", body, "Authorization", reader), 403, "forbidden")
 	wantProblem(t, s.api("DELETE", "/api/v1/aliases/shop", nil, "Authorization", builder), 403, "forbidden")

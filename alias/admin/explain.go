@@ -41,7 +41,8 @@ func (h explanations) explain(ctx context.Context, c *call[none]) (reply[any], e
 	if h.explainer == nil {
 		return reply[any]{}, errNotImplemented
 	}
-	if name, _, _ := strings.Cut(path[1:], "/"); c.principal.restricted() && !c.access.named(c.principal, alias.Name(name)) {
+	name, _, _ := strings.Cut(path[1:], "/")
+	if c.principal.restricted() && !c.access.named(c.principal, alias.Name(name)) {
 		return reply[any]{}, failf(alias.ErrNotFound, "the path is of no alias that the token %s sees", c.principal.Name)
 	}
 	return reply[any]{body: h.explainer.Explain(ctx, path, probe == "true")}, nil

@@ -29,7 +29,8 @@ func (h operations) mount(t *routes) {
 		summary: "List operations, the newest first", roles: anyToken, query: []parameter{
 			{"alias", "only those of this alias"}, {"credential", "only those of this credential"},
 			{"state", "only those in this state: running, done, failed or superseded"},
-			{"before", "an id: the list begins behind it"}, {"limit", "the most entries of the answer, 100 by default, 1000 at most"},
+			{"before", "an id: the list begins behind it"},
+			{"limit", "the most entries of the answer, 100 by default, 1000 at most"},
 		}, do: h.list})
 	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}", resource: "operation",
 		summary: "Read an operation and its steps", roles: anyToken, do: h.read})

@@ -35,7 +35,8 @@ func parseQuery(raw string, known []parameter) (url.Values, error) {
 
 // dryRun is a parameter of calls that write to the registry and nowhere else.
 var dryRun = []parameter{
-	{"dry_run", "true checks the request like any other, answers 200 with what would be stored (204 for a removal), and stores nothing"},
+	{"dry_run", "true checks the request like any other, answers 200 with what would be stored " +
+		"(204 for a removal), and stores nothing"},
 }
 
 func isDryRun(q url.Values) (bool, error) {
@@ -58,7 +59,8 @@ type page struct {
 const maxPageSize = 1000
 
 var pageQuery = []parameter{
-	{"after", "a name: the list begins behind it"}, {"limit", "the most entries of the answer, 1000 at most and by default"},
+	{"after", "a name: the list begins behind it"},
+	{"limit", "the most entries of the answer, 1000 at most and by default"},
 }
 
 func parsePage(q url.Values) (page, error) {

@@ -14,7 +14,8 @@ var tokenColumns = []string{
 	"id", "name", "roles", "buckets", "digest", "created_at", "created_by", "expires_at", "last_used_at",
 }
 
-const selectTokens = `SELECT id, name, roles, buckets, digest, created_at, created_by, expires_at, last_used_at FROM tokens`
+const selectTokens = `SELECT id, name, roles, buckets, digest, created_at, created_by, expires_at, last_used_at ` +
+	`FROM tokens`
 
 func scanToken(r row) (*alias.Token, error) {
 	var t alias.Token

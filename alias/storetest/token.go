@@ -36,7 +36,8 @@ func insertToken(tk *alias.Token) func(alias.Tx) error {
 
 func testTokens(t *testing.T, s alias.Store) {
 	wantTokens(t, s)
-	bare := &alias.Token{ID: 3, Name: "bare", Roles: []alias.TokenRole{alias.RoleAdmin}, Buckets: []string{}, CreatedAt: at}
+	admin := []alias.TokenRole{alias.RoleAdmin}
+	bare := &alias.Token{ID: 3, Name: "bare", Roles: admin, Buckets: []string{}, CreatedAt: at}
 	full := aToken(2, "zeta")
 	must(t, s, insertToken(full))
 	must(t, s, insertToken(bare))
