@@ -91,7 +91,7 @@ func urls(printed string) []string {
 func fetchAll(t *testing.T, printed string) {
 	t.Helper()
 	found := urls(printed)
-	if want := 2*len(picture.Samples()) + 3; len(found) != want {
+	if want := 2*len(picture.Samples()) + 4; len(found) != want {
 		t.Errorf("%d URLs, want %d", len(found), want)
 	}
 	client := &http.Client{Transport: &http.Transport{}}
