@@ -96,11 +96,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	if err != nil {
 		return err
 	}
-	token, err := s.adminToken()
-	if err != nil {
-		return err
-	}
-	tokens, err := alias.OpenTokens(ctx, store)
+	token, tokens, err := s.adminTokens(ctx, store)
 	if err != nil {
 		return err
 	}
@@ -133,8 +129,9 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	exposeGauges(m, registry, memory)
 	changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.observe()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
-		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, UsageReader: accounts, Metrics: m.Handler(), Ready: serving.Load,
-		Log: log, Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{}, Hosts: s.AdminHost,
+		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, UsageReader: accounts,
+		Metrics: m.Handler(), Ready: serving.Load, Hosts: s.AdminHost, Log: log,
+		Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
 	})
 	if err != nil {
@@ -143,11 +140,15 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	s.started(&serving, lines, servers)
 	return servers.run(ctx, log, runOptions{
 		end: end, draining: func() { serving.Store(false); notifySystemd("STOPPING=1") },
-		background: map[string]func(context.Context) error{
-			"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
-			"admin tokens": func(ctx context.Context) error { return tokens.Run(ctx, log) },
-		},
+		background: background(limit, iam, func(ctx context.Context) error { return tokens.Run(ctx, log) }),
 	})
+}
+
+// background are the functions that run while the servers do.
+func background(limit *gcLimit, iam *provisioning, tokens func(context.Context) error) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run, "admin tokens": tokens,
+	}
 }
 
 // openStore opens the database, and makes it at the first start. A key set in the data folder
@@ -222,14 +223,20 @@ func (s *serveCmd) openCache(ctx context.Context, log *slog.Logger, d cacheDeps)
 	return memory, newGCLimit(memory.HeapBytes(), have.gcRoomOf(budget)), nil
 }
 
-// adminToken returns the configured token, or else the one in the data folder. It removes
-// the variable of the token, to keep it out of child processes and crash reports.
-func (s *serveCmd) adminToken() (alias.Secret, error) {
+// adminTokens returns the configured token, or else the one in the data folder, and the named
+// ones. It removes the variable of the token, to keep it out of child processes and crash
+// reports.
+func (s *serveCmd) adminTokens(ctx context.Context, store alias.Store) (alias.Secret, *alias.Tokens, error) {
 	os.Unsetenv(envToken)
-	if s.token.IsZero() {
-		return admin.OwnToken(s.Data)
+	own := s.token
+	if own.IsZero() {
+		var err error
+		if own, err = admin.OwnToken(s.Data); err != nil {
+			return alias.Secret{}, nil, err
+		}
 	}
-	return s.token, nil
+	named, err := alias.OpenTokens(ctx, store)
+	return own, named, err
 }
 
 // openDataDir makes the data folder and locks it for this process.

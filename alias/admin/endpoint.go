@@ -154,7 +154,7 @@ func (e endpoint[In, Out]) describeCall() description {
 // program does not start.
 func mount[In, Out any](t *routes, e endpoint[In, Out]) {
 	if e.summary == "" || e.roles == nil {
-		panic(e.method + " " + e.path + " has no summary or no roles")
+		panic(e.method + " " + e.path + " has no summary or no roles") //nolint:forbidigo // such a program must not start
 	}
 	t.calls = append(t.calls, e.describeCall())
 	t.add(e.method, e.path, e.serve)
@@ -213,7 +213,7 @@ func (e endpoint[In, Out]) accept(ctx context.Context, x *exchange, r *http.Requ
 	x.rec.about(e.resource, alias.Name(in.target()))
 	if !e.public {
 		if ok, err := in.access.target(ctx, in.principal, e.resource, in.target()); err != nil || !ok {
-			return nil, cmp.Or(err, error(e.notFound(in.target())))
+			return nil, cmp.Or[error](err, e.notFound(in.target()))
 		}
 	}
 	if in.query, err = parseQuery(r.URL.RawQuery, e.query); err != nil {

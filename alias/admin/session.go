@@ -107,6 +107,19 @@ func (s *sessions) end(cookie string) {
 	s.open.Remove(alias.DigestOf(cookie))
 }
 
+// newCookie makes the cookie of a session; maxAge is in seconds, and below 0 it deletes the
+// cookie.
+func newCookie(r *http.Request, value string, maxAge int) *http.Cookie {
+	name := cookieName
+	if r.TLS != nil {
+		name = cookieNameSecure
+	}
+	return &http.Cookie{ //nolint:gosec // without TLS a browser would drop a Secure cookie
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
+	}
+}
+
 // cookieOf returns the session's cookie of a request, or "".
 func cookieOf(r *http.Request) string {
 	name := cookieName
@@ -126,7 +139,8 @@ func cookieOf(r *http.Request) string {
 // (https://www.w3.org/TR/fetch-metadata/).
 func checkCookie(r *http.Request) error {
 	sites, origins := r.Header["Sec-Fetch-Site"], r.Header["Origin"]
-	same := len(sites) == 1 && sites[0] == "same-origin" || len(sites) == 0 && len(origins) == 1 && sameOrigin(r, origins[0])
+	same := len(sites) == 1 && sites[0] == "same-origin" ||
+		len(sites) == 0 && len(origins) == 1 && sameOrigin(r, origins[0])
 	if !same {
 		return failf(errForbidden, "a call with the cookie of a session must come from the console itself "+
 			"(Sec-Fetch-Site: same-origin, or an Origin equal to the host); browsers send this over https or from localhost; "+
@@ -203,15 +217,9 @@ func (h signIns) begin(_ context.Context, c *call[sessionInput]) (reply[sessionJ
 		return reply[sessionJSON]{}, h.server.refuseToken(c.request, err)
 	}
 	c.rec.actor = p.actor()
-	cookie := http.Cookie{
-		Name: cookieName, Value: h.server.bearers.sessions.begin(digest), Path: "/", HttpOnly: true,
-		SameSite: http.SameSiteStrictMode, MaxAge: int(sessionMax / time.Second),
-	}
-	if c.request.TLS != nil {
-		cookie.Name, cookie.Secure = cookieNameSecure, true
-	}
+	cookie := newCookie(c.request, h.server.bearers.sessions.begin(digest), int(sessionMax/time.Second))
 	return reply[sessionJSON]{
-		status: http.StatusCreated, location: sessionPath, cookie: &cookie, body: showPrincipal(p),
+		status: http.StatusCreated, location: sessionPath, cookie: cookie, body: showPrincipal(p),
 	}, nil
 }
 
@@ -223,12 +231,7 @@ func (h signIns) end(_ context.Context, c *call[none]) (reply[none], error) {
 	r := reply[none]{status: http.StatusNoContent}
 	if value := cookieOf(c.request); value != "" {
 		h.server.bearers.sessions.end(value)
-		r.cookie = &http.Cookie{
-			Name: cookieName, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: -1,
-		}
-		if c.request.TLS != nil {
-			r.cookie.Name, r.cookie.Secure = cookieNameSecure, true
-		}
+		r.cookie = newCookie(c.request, "", -1)
 	}
 	return r, nil
 }

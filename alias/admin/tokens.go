@@ -123,7 +123,8 @@ type tokenInput struct {
 
 func tokenFields(in *tokenInput) []field {
 	return []field{
-		{name: "name", read: into(&in.name, asName), required: true, doc: "The name of the token, for the audit and the log."},
+		{name: "name", read: into(&in.name, asName), required: true,
+			doc: "The name of the token, for the audit and the log."},
 		{name: "roles", read: rolesInto(&in.roles), required: true,
 			doc: "What the token may do, beside reading."},
 		{name: "buckets", read: into(&in.buckets, asStrings),

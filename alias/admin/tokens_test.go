@@ -205,7 +205,7 @@ func TestTokenExpires(t *testing.T) {
 		if k.Expired(time.Now()) {
 			t.Error("it expired before its end")
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) //nolint:forbidigo // the clock of the bubble
 		if !k.Expired(time.Now()) {
 			t.Error("it is valid at its end")
 		}

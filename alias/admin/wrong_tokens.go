@@ -88,7 +88,8 @@ func clientOf(peer string) netip.Prefix {
 // refuseToken returns the error for a request that was refused with err. One without any
 // token, or with an expired one, is no guess and is not counted.
 func (s *Server) refuseToken(r *http.Request, err error) error {
-	if err != errUnauthorized || len(r.Header["Authorization"]) == 0 && !isSignIn(r) { //nolint:errorlint // a failure has a text
+	none := len(r.Header["Authorization"]) == 0 && !isSignIn(r)
+	if none || err != errUnauthorized { //nolint:errorlint // a failure wraps it, and has a text
 		return err
 	}
 	pause, retry := s.wrong.add(r.RemoteAddr, time.Now())
