@@ -145,9 +145,12 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 }
 
 // background are the functions that run while the servers do.
-func background(limit *gcLimit, iam *provisioning, tokens func(context.Context) error) map[string]func(context.Context) error {
+func background(
+	limit *gcLimit, iam *provisioning, tokens func(context.Context) error,
+) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run, "admin tokens": tokens,
+		"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
+		"admin tokens": tokens,
 	}
 }
 

@@ -15,7 +15,8 @@ func (h audit) mount(t *routes) {
 	mount(t, endpoint[none, auditJSON]{method: http.MethodGet, path: "/api/v1/audit",
 		summary: "List who did what to which user, policy, key and token, the newest first", roles: anyToken,
 		query: []parameter{
-			{"before", "an id: the list begins behind it"}, {"limit", "the most entries of the answer, 100 by default, 1000 at most"},
+			{"before", "an id: the list begins behind it"},
+			{"limit", "the most entries of the answer, 100 by default, 1000 at most"},
 		}, do: h.list})
 }
 
