@@ -23,6 +23,8 @@ const (
 	// maxSessions bounds the memory; the one that was idle for the longest time is
 	// forgotten first.
 	maxSessions = 1024
+	// maxSessionsOfToken keeps the holder of one token from ending the sessions of all others.
+	maxSessionsOfToken = 64
 )
 
 // Names of the cookie. A browser accepts __Host- only from the host itself and with
@@ -70,8 +72,23 @@ func (s *sessions) begin(token alias.TokenDigest) string {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.makeRoom(token)
 	s.open.Add(alias.DigestOf(cookie), &session{token: token, madeAt: now, lastUseAt: now})
 	return cookie
+}
+
+// makeRoom ends the session of a token that was idle for the longest time, if the token has
+// as many as it may. s.mu is held.
+func (s *sessions) makeRoom(token alias.TokenDigest) {
+	var own []alias.TokenDigest
+	for _, cookie := range s.open.Keys() { // the one that was idle for the longest time first
+		if one, _ := s.open.Peek(cookie); one.token == token {
+			own = append(own, cookie)
+		}
+	}
+	if len(own) == maxSessionsOfToken {
+		s.open.Remove(own[0])
+	}
 }
 
 // use returns the token of the session with a cookie, and counts as a use of it.

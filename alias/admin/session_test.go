@@ -136,6 +136,28 @@ func TestSessionEnds(t *testing.T) {
 	})
 }
 
+// TestSessionsOfToken: sign-ins with one token end its own sessions only.
+func TestSessionsOfToken(t *testing.T) {
+	t.Parallel()
+	s := newSessions()
+	other, own := alias.DigestOf("other"), alias.DigestOf("own")
+	stays := s.begin(other)
+	first, second := s.begin(own), s.begin(own)
+	s.use(first)
+	for range maxSessionsOfToken - 1 {
+		s.begin(own)
+	}
+	if s.has(second) || !s.has(first) {
+		t.Error("not the session that was idle for the longest time has ended")
+	}
+	for range maxSessions {
+		s.begin(own)
+	}
+	if !s.has(stays) {
+		t.Error("the session of another token has ended")
+	}
+}
+
 // TestSessionEndsWithToken: deleting a token ends its sessions, and no others.
 func TestSessionEndsWithToken(t *testing.T) {
 	t.Parallel()
