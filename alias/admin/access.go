@@ -67,9 +67,10 @@ func joinRoles(roles []alias.TokenRole) string {
 
 // place is where an alias or a request for one wants to read, and what with.
 type place struct {
-	bucket, endpoint string
-	credential       alias.Name // by which it is read, if it is named
-	policy           alias.PolicyMode
+	bucket     string     // empty: validation refuses it
+	credential alias.Name // by which it is read, if it is named
+	policy     alias.PolicyMode
+	ofEndpoint bool // the request says at which endpoint
 }
 
 // access decides what a token with bucket patterns sees and changes: the aliases of its
@@ -82,10 +83,10 @@ func (g access) place(ctx context.Context, p *principal, at place) error {
 	switch {
 	case !p.restricted():
 		return nil
-	case !p.within(at.bucket):
+	case at.bucket != "" && !p.within(at.bucket):
 		return failf(errForbidden, "the token %s is for the buckets %s, and not for %s",
 			p.Name, strings.Join(p.Buckets, ", "), shorten(at.bucket))
-	case at.endpoint != "":
+	case at.ofEndpoint:
 		return failf(errForbidden, "a token with bucket patterns may not set an endpoint")
 	case at.policy == alias.PolicyReadOnly:
 		return failf(errForbidden, "a token with bucket patterns may not give a user the policy %s, "+

@@ -25,6 +25,7 @@ func TestAccess(t *testing.T) {
 	for name, use := range map[string]string{"mixed-one": "acme-one", "mixed-other": "other"} {
 		post(aliasesPath, fmt.Sprintf(`{"name":%q,"bucket":%q,"region":"eu-west-1","credential":"shared"}`, name, use))
 	}
+	post(aliasesPath, `{"name":"ours-far","bucket":"acme-one","region":"eu-west-1","endpoint":"https://s3.example.com","credential":null}`)
 	post(aliasesPath, `{"name":"wide-one","bucket":"acme-one","region":"eu-west-1","credential":"wide"}`)
 	token := a.makeToken("acme", `["admin"]`, `["acme-*"]`)
 
@@ -46,7 +47,10 @@ func TestAccess(t *testing.T) {
 		{"PATCH /aliases/ours", `{"bucket":"acme-three"}`, 200},
 		{"PATCH /aliases/ours", `{"bucket":"other"}`, 403},
 		{"PATCH /aliases/ours", `{"endpoint":"https://evil.example"}`, 403},
-		{"PATCH /aliases/ours", `{"endpoint":""}`, 200},
+		{"PATCH /aliases/ours", `{"endpoint":""}`, 200}, // as it is
+		{"PATCH /aliases/ours-far", `{"endpoint":"https://s3.example.com","ttl":"2m"}`, 200},
+		{"PATCH /aliases/ours-far", `{"endpoint":""}`, 403},
+		{"PATCH /aliases/ours-far", `{"endpoint":null}`, 403},
 		{"PATCH /aliases/ours", `{"credential":"ours-too"}`, 200},
 		{"PATCH /aliases/ours", `{"credential":"theirs"}`, 403},
 		{"PATCH /aliases/ours", `{"credential":"shared"}`, 403},
@@ -98,6 +102,19 @@ func TestAccess(t *testing.T) {
 	hidden := a.do("GET", "/api/v1/aliases/theirs", "", "Authorization", token).problem()
 	if strings.ReplaceAll(hidden.Detail, "theirs", "nope") != unknown.Detail || hidden.Type != unknown.Type {
 		t.Errorf("a hidden alias: %+v, an unknown one: %+v", hidden, unknown)
+	}
+}
+
+// TestAccessWithoutBucket: a request without a bucket is for validation to refuse, with all that
+// is wrong.
+func TestAccessWithoutBucket(t *testing.T) {
+	t.Parallel()
+	p := &principal{Token: alias.Token{Name: "acme", Buckets: []string{"acme-*"}}}
+	if err := (access{}).place(t.Context(), p, place{}); err != nil {
+		t.Error(err)
+	}
+	if err := (access{}).place(t.Context(), p, place{ofEndpoint: true}); err == nil {
+		t.Error("an endpoint was allowed")
 	}
 }
 

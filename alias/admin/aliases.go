@@ -64,7 +64,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	c.in.apply(a)
 	c.rec.about("alias", a.Name)
 	if err := c.access.place(ctx, c.principal, place{
-		bucket: a.Bucket, endpoint: a.Endpoint, credential: c.in.ref.Name, policy: c.in.ref.Expect,
+		bucket: a.Bucket, credential: c.in.ref.Name, policy: c.in.ref.Expect, ofEndpoint: a.Endpoint != "",
 	}); err != nil {
 		return reply[aliasJSON]{}, err
 	}
@@ -117,10 +117,7 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 		was := a.Location
 		c.in.apply(a)
 		*ref = c.in.ref
-		to := place{bucket: a.Bucket, credential: ref.Name}
-		if a.Endpoint != was.Endpoint {
-			to.endpoint = a.Endpoint
-		}
+		to := place{bucket: a.Bucket, credential: ref.Name, ofEndpoint: a.Endpoint != was.Endpoint}
 		if !c.principal.within(was.Bucket) { // it was moved there since the call was accepted
 			return alias.ErrNotFound
 		}

@@ -113,7 +113,7 @@ func admitRequest(ctx context.Context, c *call[policy.Request]) error {
 			c.in.Alias, c.principal.Name)
 	}
 	return c.access.place(ctx, c.principal, place{
-		bucket: c.in.Bucket, endpoint: c.in.Endpoint, credential: c.in.Credential, policy: c.in.Policy,
+		bucket: c.in.Bucket, credential: c.in.Credential, policy: c.in.Policy, ofEndpoint: c.in.Endpoint != "",
 	})
 }
 

@@ -163,7 +163,7 @@ func checkCookie(r *http.Request) error {
 			"(Sec-Fetch-Site: same-origin, or an Origin equal to the host); browsers send this over https or from localhost; "+
 			"other programs send a token")
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && len(r.Header[consoleHeader]) == 0 {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Header.Get(consoleHeader) != "1" {
 		return failf(errForbidden, "a change with the cookie of a session needs the header %s: 1", consoleHeader)
 	}
 	return nil

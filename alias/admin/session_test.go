@@ -80,6 +80,8 @@ func TestSessionSite(t *testing.T) {
 		{"HEAD", "HEAD", []string{"Sec-Fetch-Site", "same-origin"}, 200},
 		{"a change", "DELETE", []string{"Sec-Fetch-Site", "same-origin"}, 403},
 		{"a change by the console", "DELETE", []string{"Sec-Fetch-Site", "same-origin", header, "1"}, 404},
+		{"a change with another value", "DELETE", []string{"Sec-Fetch-Site", "same-origin", header, "0"}, 403},
+		{"a change with an empty value", "DELETE", []string{"Sec-Fetch-Site", "same-origin", header, ""}, 403},
 		{"a change with an equal origin", "DELETE", []string{"Origin", own}, 403},
 		{"a change by the console with an equal origin", "DELETE", []string{"Origin", own, header, "1"}, 404},
 		{"a change by the console of another origin", "DELETE", []string{"Origin", "http://evil.example", header, "1"}, 403},
