@@ -31,7 +31,7 @@ demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir:
 	@exec bin/demo
 
 test: bin/versitygw ## Run all tests; the race detector is used where a C compiler works
-	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws chromium zsh fish mandoc npm
+	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws curl ip chromium zsh fish mandoc node npm
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
@@ -85,6 +85,7 @@ lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
 	go vet ./...
 	go -C internal/bench/hitratio vet .
+	go -C internal/bench/hitratio mod tidy -diff
 	go mod tidy -diff
 	@for module in internal/bench/plot deploy e2e/console; do \
 		(cd $$module && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff) || exit 1; \
