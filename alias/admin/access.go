@@ -71,6 +71,7 @@ type place struct {
 	credential alias.Name // by which it is read, if it is named
 	policy     alias.PolicyMode
 	ofEndpoint bool // the request says at which endpoint
+	reserves   bool // it takes more of the memory of the cache
 }
 
 // access decides what a token with bucket patterns sees and changes: the aliases of its
@@ -91,6 +92,9 @@ func (g access) place(ctx context.Context, p *principal, at place) error {
 	case at.policy == alias.PolicyReadOnly:
 		return failf(errForbidden, "a token with bucket patterns may not give a user the policy %s, "+
 			"which reads every bucket", alias.PolicyReadOnly)
+	case at.reserves: // the reservations of all aliases shrink if their sum is too large
+		return failf(errForbidden, "a token with bucket patterns may not raise cache_min: aliases of other buckets "+
+			"would lose that memory")
 	case at.credential == "":
 		return nil
 	}

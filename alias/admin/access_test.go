@@ -27,6 +27,7 @@ func TestAccess(t *testing.T) {
 	}
 	post(aliasesPath, `{"name":"ours-far","bucket":"acme-one","region":"eu-west-1","endpoint":"https://s3.example.com","credential":null}`)
 	post(aliasesPath, `{"name":"wide-one","bucket":"acme-one","region":"eu-west-1","credential":"wide"}`)
+	post(aliasesPath, `{"name":"reserved","bucket":"acme-one","region":"eu-west-1","cache_min":"64MiB","credential":`+keyPair+`}`)
 	token := a.makeToken("acme", `["admin"]`, `["acme-*"]`)
 
 	alias201 := func(fields string) string { return `{"name":"new","region":"eu-west-1",` + fields + `}` }
@@ -51,6 +52,11 @@ func TestAccess(t *testing.T) {
 		{"PATCH /aliases/ours-far", `{"endpoint":"https://s3.example.com","ttl":"2m"}`, 200},
 		{"PATCH /aliases/ours-far", `{"endpoint":""}`, 403},
 		{"PATCH /aliases/ours-far", `{"endpoint":null}`, 403},
+		{"PATCH /aliases/ours", `{"cache_min":"16384GiB"}`, 403},
+		{"PATCH /aliases/ours", `{"cache_min":"","cache_max":"1GiB"}`, 200},
+		{"PATCH /aliases/reserved", `{"cache_min":"64MiB","ttl":"1m"}`, 200},
+		{"PATCH /aliases/reserved", `{"cache_min":"65MiB"}`, 403},
+		{"PATCH /aliases/reserved", `{"cache_min":"1MiB"}`, 200},
 		{"PATCH /aliases/ours", `{"credential":"ours-too"}`, 200},
 		{"PATCH /aliases/ours", `{"credential":"theirs"}`, 403},
 		{"PATCH /aliases/ours", `{"credential":"shared"}`, 403},
@@ -73,6 +79,7 @@ func TestAccess(t *testing.T) {
 		{"POST /credentials", `{"name":"x",` + keyPair[1:], 403},
 		{"POST /aliases", alias201(`"bucket":"other","credential":` + keyPair), 403},
 		{"POST /aliases", alias201(`"bucket":"acme-x","endpoint":"https://evil.example","credential":` + keyPair), 403},
+		{"POST /aliases", alias201(`"bucket":"acme-x","cache_min":"1KiB","credential":` + keyPair), 403},
 		{"POST /aliases", alias201(`"bucket":"acme-x","credential":"theirs"`), 403},
 		{"POST /aliases", alias201(`"bucket":"acme-x","credential":"shared"`), 403},
 		{"POST /aliases", alias201(`"bucket":"acme-x","credential":{"expect":"read-only-access",` + keyPair[1:]), 403},

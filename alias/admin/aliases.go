@@ -65,6 +65,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	c.rec.about("alias", a.Name)
 	if err := c.access.place(ctx, c.principal, place{
 		bucket: a.Bucket, credential: c.in.ref.Name, policy: c.in.ref.Expect, ofEndpoint: a.Endpoint != "",
+		reserves: a.CacheMin > 0,
 	}); err != nil {
 		return reply[aliasJSON]{}, err
 	}
@@ -114,10 +115,12 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 		return reply[aliasJSON]{}, err
 	}
 	a, err := h.registry.UpdateAlias(ctx, c.name, revision, func(a *alias.Alias, ref *alias.CredentialRef) error {
-		was := a.Location
+		was := *a
 		c.in.apply(a)
 		*ref = c.in.ref
-		to := place{bucket: a.Bucket, credential: ref.Name, ofEndpoint: a.Endpoint != was.Endpoint}
+		to := place{
+			bucket: a.Bucket, credential: ref.Name, ofEndpoint: a.Endpoint != was.Endpoint, reserves: a.CacheMin > was.CacheMin,
+		}
 		if !c.principal.within(was.Bucket) { // it was moved there since the call was accepted
 			return alias.ErrNotFound
 		}
