@@ -82,7 +82,8 @@ const aboutAPI = "The API of the operator: aliases, credentials, IAM users and t
 	"No answer may be cached, and none contains a secret access key."
 
 const aboutCookie = "The cookie of a session, " + cookieName + " or with TLS " + cookieNameSecure +
-	". A call with it must come from the origin of the admin listener (Sec-Fetch-Site or Origin), and a change needs the header " + consoleHeader + ": 1."
+	". A call with it must come from the origin of the admin listener (Sec-Fetch-Site or Origin), " +
+	"and a change needs the header " + consoleHeader + ": 1."
 
 // describeAPI makes the document. The error lists everything that is not described.
 func describeAPI(calls []description, explanation any) (*openapi31.Spec, error) {
@@ -441,7 +442,6 @@ func sentence(s string) string {
 
 // addHealth describes the paths that need no token.
 func (d *describer) addHealth() error {
-	var errs []error
 	for _, p := range []struct {
 		path, id, summary string
 		fails             []int
@@ -468,9 +468,11 @@ func (d *describer) addHealth() error {
 		for _, status := range append(p.fails, anyFailure...) {
 			op.Responses.WithMapOfResponseOrReferenceValuesItem(strconv.Itoa(status), responseRef(problemName(status)))
 		}
-		errs = append(errs, d.spec.AddOperation(http.MethodGet, p.path, op))
+		if err := d.spec.AddOperation(http.MethodGet, p.path, op); err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // tagOf is the first segment of a path in the API.

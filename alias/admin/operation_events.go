@@ -30,7 +30,8 @@ type events struct {
 
 func (h events) mount(t *routes) {
 	mount(t, endpoint[none, operationJSON]{method: http.MethodGet, path: operationsPath + "/{id}/events",
-		resource: "operation", summary: "Follow an operation: its state now, and again after each change, as server-sent events until it has ended",
+		resource: "operation", summary: "Follow an operation: its state now, and again after each change, " +
+			"as server-sent events until it has ended",
 		headers: []parameter{{"Last-Event-ID", "the id of the last event that the client has: 204 if no other will follow"}},
 		roles:   anyToken, statuses: []int{http.StatusOK, http.StatusNoContent}, media: mediaEvents,
 		fails: []error{errStreams}, do: h.follow})

@@ -255,8 +255,9 @@ func (d *demo) show() {
 	}
 	fmt.Fprintf(w, "\nmetrics\n\n    http://%s/metrics\n", s.admin)
 	fmt.Fprintf(w, "\nconsole: sign in with the token in %s\n\n    http://%s/\n", s.tokenFile, s.admin)
-	fmt.Fprintf(w, "\ncommand line\n\n    export IXMAGE_ADMIN_URL=http://%s IXMAGE_ADMIN_TOKEN_FILE=%s\n    bin/ixmage alias ls\n",
+	fmt.Fprintf(w, "\ncommand line\n\n    export IXMAGE_ADMIN_URL=http://%s IXMAGE_ADMIN_TOKEN_FILE=%s\n",
 		s.admin, s.tokenFile)
+	fmt.Fprint(w, "    bin/ixmage alias ls\n")
 	fmt.Fprintf(w, "\nadmin API\n\n    curl -H \"Authorization: Bearer $(cat %s)\" http://%s/api/v1/aliases\n",
 		s.tokenFile, s.admin)
 	fmt.Fprintf(w, "\nlog of ixmage\n\n    %s\n\nCtrl-C ends it all.\n", s.log.Name())
