@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -169,6 +170,21 @@ func TestExpansion(t *testing.T) {
 	b.WriteString("aliases:\n- {name: a, bucket: b, credential: c, cors_origins: *a9}\n")
 	_, problems := Parse("f.yaml", []byte(b.String()))
 	if len(problems) != 1 || !strings.Contains(problems[0].Detail, "expand to more than 1000000 values") {
+		t.Errorf("%v", problems)
+	}
+}
+
+// TestExpansionOfMerges: the mappings that merge keys name are read 2^40 times, for one value.
+func TestExpansionOfMerges(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("x-0: &a0 {bucket: b}\n")
+	for i := range 40 {
+		fmt.Fprintf(&b, "x-%d: &a%d {<<: [*a%d, *a%d]}\n", i+1, i+1, i, i)
+	}
+	b.WriteString("aliases:\n- {<<: *a40, name: a, credential: c}\n")
+	_, problems := Parse("f.yaml", []byte(b.String()))
+	if len(problems) == 0 || !strings.Contains(problems[0].Detail, "expand to more than 1000000 values") {
 		t.Errorf("%v", problems)
 	}
 }

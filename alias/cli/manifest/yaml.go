@@ -116,6 +116,9 @@ func (r *reader) members(n *yaml.Node, what string) ([]entry, bool) {
 		r.problemf(n, "", "an anchor contains itself")
 		return nil, false
 	}
+	if !r.expand(n) { // a merge key may name a mapping twice that does so itself
+		return nil, false
+	}
 	r.open[n] = true
 	defer delete(r.open, n)
 	var own, merged []entry
@@ -186,12 +189,18 @@ func kindOf(n *yaml.Node) string {
 	return "a text"
 }
 
+// expand counts a value, and reports whether the file has not too many.
+func (r *reader) expand(n *yaml.Node) bool {
+	r.values++
+	if r.values == maxValues+1 {
+		r.problemf(n, "", "the anchors of the file expand to more than %d values", maxValues)
+	}
+	return r.values <= maxValues
+}
+
 // value converts a node to JSON. at is called with the path of each member below it.
 func (r *reader) value(n *yaml.Node, path string, at func(path string, n *yaml.Node)) client.Value {
-	if r.values++; r.values > maxValues {
-		if r.values == maxValues+1 {
-			r.problemf(n, "", "the anchors of the file expand to more than %d values", maxValues)
-		}
+	if !r.expand(n) {
 		return client.Value{}
 	}
 	n = resolve(n)
