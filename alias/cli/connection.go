@@ -66,6 +66,18 @@ func (c *Connection) url() string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
+// source says where the token is from.
+func (c *Connection) source() string {
+	file, fromEnv := c.AdminTokenFile, os.Getenv(envTokenFile)
+	switch {
+	case os.Getenv(envToken) != "" && (file == "" || file == fromEnv):
+		return envToken
+	case file != "":
+		return file
+	}
+	return defaultTokenFile()
+}
+
 // token reads the token. A flag wins over the variables.
 func (c *Connection) token() (alias.Secret, error) {
 	value, fromEnv := os.Getenv(envToken), os.Getenv(envTokenFile)
@@ -86,13 +98,18 @@ func (c *Connection) token() (alias.Secret, error) {
 	return defaultToken()
 }
 
-// defaultToken reads the token that a server on this machine has made.
-func defaultToken() (alias.Secret, error) {
+// defaultTokenFile is where a server on this machine keeps the token that it has made.
+func defaultTokenFile() string {
 	folder := os.Getenv("IXMAGE_DATA")
 	if folder == "" {
 		folder = "ixmage-data"
 	}
-	file := filepath.Join(folder, "admin-token")
+	return filepath.Join(folder, "admin-token")
+}
+
+// defaultToken reads that token.
+func defaultToken() (alias.Secret, error) {
+	file := defaultTokenFile()
 	text, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

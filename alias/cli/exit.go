@@ -117,6 +117,9 @@ func (s *session) reportProblem(err error, p *client.Problem) {
 	for _, c := range p.Commands {
 		s.term.sayf("  %s", plain(c))
 	}
+	if p.Status == http.StatusUnauthorized {
+		s.term.sayf("is the token in %s right? It may be of another server, expired or revoked", s.flags.source())
+	}
 	if p.Retry != "" {
 		s.term.sayf("Try again in %s s.", plain(p.Retry))
 	}

@@ -26,3 +26,29 @@ func TestReportPlain(t *testing.T) {
 		}
 	}
 }
+
+// TestReportToken: a token that the server refuses is one of a file, and it is said which.
+func TestReportToken(t *testing.T) {
+	for _, row := range []struct{ file, variable, source string }{
+		{"", "", "ixmage-data/admin-token"},
+		{"", "ixmage_x", "IXMAGE_ADMIN_TOKEN"},
+		{"ci.token", "", "ci.token"},
+		{"ci.token", "ixmage_x", "ci.token"},
+	} {
+		t.Setenv(envToken, row.variable)
+		t.Setenv(envTokenFile, "")
+		t.Setenv("IXMAGE_DATA", "")
+		var b strings.Builder
+		s := &session{
+			term:  newTerminal(context.Background(), os.Stdin, &b, &b),
+			flags: &Connection{AdminTokenFile: row.file},
+		}
+		if code := s.report(&client.Problem{Status: 401, Detail: "no"}); code != exitRefused {
+			t.Errorf("got the status %d", code)
+		}
+		want := "ixmage: no\nis the token in " + row.source + " right? It may be of another server, expired or revoked\n"
+		if b.String() != want {
+			t.Errorf("got %q, want %q", b.String(), want)
+		}
+	}
+}

@@ -73,6 +73,9 @@ func (s *session) follow(first *client.Response) (client.Value, error) {
 		err = s.showValue(op, nil)
 	}
 	if op.Get("state").Text() != "done" {
+		if !view.redraws || s.out.format != formatTable { // else the last state that was drawn says so
+			s.term.sayf("ixmage: %s. %s", headOf(op), endOf(op))
+		}
 		err = errors.Join(err, errReported)
 	}
 	return op, err

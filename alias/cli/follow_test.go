@@ -112,20 +112,22 @@ func TestFollowerAway(t *testing.T) {
 	}
 }
 
-// TestWaitFor: the exit status is that of the operation, and JSON is the operation alone.
+// TestWaitFor: the exit status is that of the operation, standard error says why it failed, and
+// JSON is the operation alone.
 func TestWaitFor(t *testing.T) {
 	t.Parallel()
+	const failed = "ixmage: provision shop: failed. It failed at the step verify: "
 	for _, row := range []struct {
 		state, format string
 		code          int
-		out           string // begins so
+		out, err      string // begin so
 	}{
-		{"done", formatTable, 0, "operation op-1: provision shop\ncreate-user done"},
-		{"failed", formatTable, 1, "operation op-1: provision shop\ncreate-user done"},
-		{"superseded", formatTable, 1, "operation op-1: provision shop\n"},
-		{"done", formatJSON, 0, "{\n  \"id\": \"op-1\","},
-		{"failed", formatJSON, 1, "{\n  \"id\": \"op-1\","},
-		{"done", formatYAML, 0, "id: op-1\n"},
+		{"done", formatTable, 0, "operation op-1: provision shop\ncreate-user done", ""},
+		{"failed", formatTable, 1, "operation op-1: provision shop\ncreate-user done", failed},
+		{"superseded", formatTable, 1, "operation op-1: provision shop\n", "ixmage: provision shop: superseded. The operation "},
+		{"done", formatJSON, 0, "{\n  \"id\": \"op-1\",", ""},
+		{"failed", formatJSON, 1, "{\n  \"id\": \"op-1\",", failed},
+		{"done", formatYAML, 0, "id: op-1\n", ""},
 	} {
 		c, _ := aServer(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404) }, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -133,7 +135,8 @@ func TestWaitFor(t *testing.T) {
 		})
 		e := &env{t: t, client: c}
 		got := e.run(&operationWaitCmd{ID: "op-1"}, row.format, "")
-		if got.code != row.code || !strings.HasPrefix(got.out, row.out) || got.err != "" {
+		if got.code != row.code || !strings.HasPrefix(got.out, row.out) ||
+			!strings.HasPrefix(got.err, row.err) || row.err == "" && got.err != "" {
 			t.Errorf("%s as %s: %+v", row.state, row.format, got)
 		}
 	}

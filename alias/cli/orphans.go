@@ -9,13 +9,13 @@ import (
 type orphansCmd struct {
 	Connection
 
-	Ls orphansLsCmd `cmd:"" help:"List users and keys in IAM under the path of this server that belong to no credential."`
+	Ls orphansLsCmd `cmd:"" default:"1" help:"List users and keys in IAM under the path of this server that belong to no credential."`
 	Rm orphansRmCmd `cmd:"" help:"Delete such a user."`
 }
 
 type orphansLsCmd struct{}
 
-func (*orphansLsCmd) Examples() []string { return []string{"ixmage orphans ls"} }
+func (*orphansLsCmd) Examples() []string { return []string{"ixmage orphans ls", "ixmage orphans"} }
 
 func (*orphansLsCmd) Run(s *session) error {
 	resp, err := s.get("orphans")

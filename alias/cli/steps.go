@@ -192,7 +192,8 @@ func (v *stepsView) erase() {
 	v.write(b.Bytes())
 }
 
-// say prints a line for the operation, for each step that has ended since, and for the end.
+// say prints a line for the operation, for each step that has ended since, and for the end. Why
+// it failed is an error, and follow says it.
 func (v *stepsView) say(op client.Value) {
 	var b bytes.Buffer
 	line := func(key, text string) {
@@ -210,9 +211,6 @@ func (v *stepsView) say(op client.Value) {
 	}
 	if !op.Get("finished_at").IsNull() {
 		line("end", op.Get("state").Text()+" "+elapsed(op, "created_at", time.Now()))
-		if end := endOf(op); end != "" {
-			line("why", end)
-		}
 	}
 	v.write(b.Bytes())
 }
