@@ -33,6 +33,7 @@ func (h events) mount(t *routes) {
 		resource: "operation", summary: "Follow an operation: its state now, and again after each change, " +
 			"as server-sent events until it has ended",
 		headers: []parameter{{"Last-Event-ID", "the id of the last event that the client has: 204 if no other will follow"}},
+		sends:   []parameter{{"X-Accel-Buffering", "no: keeps nginx from holding events back"}},
 		roles:   anyToken, statuses: []int{http.StatusOK, http.StatusNoContent}, media: mediaEvents,
 		fails: []error{errStreams}, do: h.follow})
 }
