@@ -89,7 +89,7 @@ function Frame({ session, signOut }) {
     document.title = `${title} – ixmage`;
     setOpen(false);
   }, [place]);
-  const limited = session.buckets.length > 0 && !session.buckets.includes('*');
+  const limited = session.buckets.length > 0;
   const may = (r) => allows(session, r.role ?? 'read') && !(r.allBuckets && limited); // what the API would answer
   const current = found && (found.menu ? found.pattern : found.of);
   return html`
