@@ -81,22 +81,11 @@ type access struct{ registry *alias.Registry }
 // place returns an error unless p may make or change an alias so that it reads from there.
 // An endpoint of its choice would let it have requests signed and sent to any server.
 func (g access) place(ctx context.Context, p *principal, at place) error {
-	switch {
-	case !p.restricted():
+	if !p.restricted() {
 		return nil
-	case at.bucket != "" && !p.within(at.bucket):
-		return failf(errForbidden, "the token %s is for the buckets %s, and not for %s",
-			p.Name, strings.Join(p.Buckets, ", "), shorten(at.bucket))
-	case at.ofEndpoint:
-		return failf(errForbidden, "a token with bucket patterns may not set an endpoint")
-	case at.policy == alias.PolicyReadOnly:
-		return failf(errForbidden, "a token with bucket patterns may not give a user the policy %s, "+
-			"which reads every bucket", alias.PolicyReadOnly)
-	case at.reserves: // the reservations of all aliases shrink if their sum is too large
-		return failf(errForbidden, "a token with bucket patterns may not raise cache_min: aliases of other buckets "+
-			"would lose that memory")
-	case at.credential == "":
-		return nil
+	}
+	if err := at.refusal(p); err != nil || at.credential == "" {
+		return err
 	}
 	c, err := g.registry.Credential(ctx, at.credential)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
@@ -109,6 +98,24 @@ func (g access) place(ctx context.Context, p *principal, at place) error {
 	}
 	return failf(errForbidden, "there is no credential %s whose aliases are all in the buckets of the token %s",
 		at.credential, p.Name)
+}
+
+// refusal is why a token with bucket patterns may not read there, whatever the credential.
+func (at place) refusal(p *principal) error {
+	switch {
+	case at.bucket != "" && !p.within(at.bucket):
+		return failf(errForbidden, "the token %s is for the buckets %s, and not for %s",
+			p.Name, strings.Join(p.Buckets, ", "), shorten(at.bucket))
+	case at.ofEndpoint:
+		return failf(errForbidden, "a token with bucket patterns may not set an endpoint")
+	case at.policy == alias.PolicyReadOnly:
+		return failf(errForbidden, "a token with bucket patterns may not give a user the policy %s, "+
+			"which reads every bucket", alias.PolicyReadOnly)
+	case at.reserves: // the reservations of all aliases shrink if their sum is too large
+		return failf(errForbidden, "a token with bucket patterns may not raise cache_min: aliases of other buckets "+
+			"would lose that memory")
+	}
+	return nil
 }
 
 // shorten bounds a text of the client in a message.
