@@ -42,7 +42,7 @@ func TestCommandMistakes(t *testing.T) {
 		code int
 		says []string
 	}{
-		{wrong, "alias ls", 3, []string{"Authorization: Bearer TOKEN", "admin-token of the data folder"}},
+		{wrong, "alias ls", 3, []string{"does not accept the token", "is the token in IXMAGE_ADMIN_TOKEN right?"}},
 		{[]string{"IXMAGE_ADMIN_TOKEN_FILE=" + empty}, "alias ls", 2, []string{empty, "it is empty"}},
 		{[]string{"IXMAGE_ADMIN_TOKEN_FILE=" + dir + "/no"}, "alias ls", 2, []string{"--admin-token-file (IXMAGE_ADMIN_TOKEN_FILE)", "no such file"}},
 		{[]string{"IXMAGE_ADMIN_TOKEN=x", "IXMAGE_ADMIN_TOKEN_FILE=" + empty}, "alias ls", 2, []string{"both set: unset one"}},

@@ -31,7 +31,7 @@ func TestPromptForKeyPair(t *testing.T) {
 	if code := p.end(); code != 0 {
 		t.Fatalf("exit status %d:\n%s", code, p.text())
 	}
-	wantAll(t, "terminal", p.text(), "typed is registered", "\x1b[32mactive\x1b[0m", "ixmage explain /typed/KEY")
+	wantAll(t, "terminal", p.text(), "typed is registered", "\x1b[32mactive\x1b[0m", "Its pictures: http://", "/typed/KEY", "ixmage explain --probe /typed/KEY")
 	if strings.Contains(p.text(), "not-a-real-secret") {
 		t.Errorf("the secret is shown:\n%s", p.text())
 	}

@@ -20,7 +20,7 @@ const (
 	remedyPath = "The path names no alias: it must be /{alias}/{key}, and an alias is 1 to 63 of a-z, 0-9 and hyphen, " +
 		"in lower case."
 	remedyLong     = "The key is longer than 1,024 bytes together with the alias's prefix; S3 has no such object."
-	remedyAlias    = "There is no alias of this name: register it with POST /api/v1/aliases, or correct the URL."
+	remedyAlias    = "There is no alias of this name: register it, or correct the URL."
 	remedyDisabled = "The alias is disabled: PATCH it with {\"enabled\":true}."
 	remedyCached   = "It is served from the cache."
 	remedyStale    = "It is served stale from the cache, because it could not be refreshed."
@@ -31,10 +31,10 @@ const (
 		"check the object in the store, and whatever lies between ixmage and S3."
 	remedySenseless = "S3's answer made no sense or broke off: see the log for the request, and try again."
 	remedyStored    = "No failure of this object is known: the stored object is stale, and the next request asks S3 " +
-		"whether it has changed. Add probe=true to ask now."
+		"whether it has changed. A probe asks now (probe=true; --probe)."
 	remedyLast    = "Nothing is known of this object yet; the last answer of S3 for this alias was a failure. "
-	remedyUnknown = "No failure of this object is known: it is not cached, and the next request asks S3. Add " +
-		"probe=true to ask now."
+	remedyUnknown = "No failure of this object is known: it is not cached, and the next request asks S3. " +
+		"A probe asks now (probe=true; --probe)."
 )
 
 // remedyUnknownAlias tells an alias that was never registered from one whose row, or whose

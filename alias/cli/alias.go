@@ -139,6 +139,9 @@ func (c *aliasAddCmd) Run(s *session) error {
 	case c.Credential != "":
 		body["credential"] = c.Credential
 	default:
+		if err := c.check(s, body); err != nil {
+			return err
+		}
 		pair, err := c.read(s)
 		if err != nil {
 			return err
@@ -150,9 +153,51 @@ func (c *aliasAddCmd) Run(s *session) error {
 		return err
 	}
 	if !c.DryRun {
-		s.term.sayf("%s is registered. To see how one of its URLs resolves: ixmage explain /%s/KEY", c.Name, c.Name)
+		s.registered(resp)
 	}
 	return s.show(resp, func(v client.Value) { s.aliases(v) })
+}
+
+// check tries the other fields before a person types the key pair, so that a mistake in them
+// does not cost typing it again.
+func (c *aliasAddCmd) check(s *session, body map[string]any) error {
+	if c.KeyFile != "" || !s.term.asks {
+		return nil
+	}
+	body["credential"] = nil
+	_, err := s.do(client.Request{
+		Method: http.MethodPost, Path: client.Path("aliases"), Query: dryRun{true}.query(), Body: body,
+	})
+	if client.IsStatus(err, http.StatusConflict) { // it may be about the credential, which is another one later
+		return nil
+	}
+	return err
+}
+
+// registered says where the pictures of a new alias are. The alias exists already, so that
+// an error here does not fail the command.
+func (s *session) registered(resp *client.Response) {
+	v, err := resp.Value()
+	if err != nil {
+		return
+	}
+	name := v.Get("name").Text()
+	at := "/" + name + "/" + urlKey(v.Get("canary").Text())
+	s.term.sayf("%s is registered.", name)
+	if resp, err := s.get("server"); err == nil {
+		if v, err := resp.Value(); err == nil {
+			s.term.sayf("Its pictures: %s%s", v.Get("public_url").Text(), at)
+		}
+	}
+	s.term.sayf("If one does not show: ixmage explain --probe %s", at)
+}
+
+// urlKey is the path of a picture in a URL, KEY if none is known.
+func urlKey(canary string) string {
+	if canary == "" {
+		return "KEY"
+	}
+	return (&url.URL{Path: canary}).EscapedPath()
 }
 
 type aliasSetCmd struct {

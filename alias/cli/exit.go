@@ -97,6 +97,9 @@ func (s *session) report(err error) int {
 func (s *session) reportProblem(err error, p *client.Problem) {
 	if len(p.Fields) == 0 {
 		text := err.Error()
+		if p.Code == "unauthorized" && strings.Contains(text, "Authorization") { // the detail for programs without a token
+			text = "the server at " + s.flags.url() + " does not accept the token"
+		}
 		if len(p.Commands) > 0 { // the detail ends with them
 			text, _, _ = strings.Cut(text, ":\n")
 		}

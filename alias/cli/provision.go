@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 
@@ -120,8 +119,9 @@ func (f followed) started(s *session, resp *client.Response, done func(op client
 
 // form asks for what no flag says, shows the plan, and asks whether to provision it.
 func (c *provisionCmd) form(s *session) error {
-	s.term.sayf("An alias with an IAM user of its own. Enter takes what is in brackets, - is nothing; " +
-		"more fields have flags: ixmage provision --help")
+	s.term.sayf("This makes an alias with an IAM user of its own. " +
+		"Enter takes the value in brackets, - leaves the field empty.\n" +
+		"Nothing is made before you confirm. For other fields there are flags: ixmage provision --help")
 	if err := c.fillIn(s); err != nil {
 		return err
 	}
@@ -314,10 +314,6 @@ func (s *session) tryURL(name string) error {
 			return err
 		}
 	}
-	key := "KEY"
-	if canary := read[1].Get("canary").Text(); canary != "" {
-		key = (&url.URL{Path: canary}).EscapedPath()
-	}
-	s.out.printf("\nTry it: %s/%s/%s\n", read[0].Get("public_url").Text(), name, key)
+	s.out.printf("\nTry it: %s/%s/%s\n", read[0].Get("public_url").Text(), name, urlKey(read[1].Get("canary").Text()))
 	return nil
 }

@@ -32,7 +32,7 @@ func (c *restoreCmd) Run(s *session) error {
 		"Admin tokens and key pairs that were removed since the backup are back: remove them again.")
 	if done.Provisioned > 0 {
 		s.term.sayf("Credentials with IAM users: %d. If the key of one was rotated since the backup, "+
-			"reconcile finds that and changes nothing of the user: see ixmage orphans, and reclaim it.", done.Provisioned)
+			"reconcile finds that and changes nothing of the user: see ixmage orphans ls, and reclaim it.", done.Provisioned)
 	}
 	return nil
 }

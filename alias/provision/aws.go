@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -59,7 +60,8 @@ type AWS struct {
 // OpenAWS reads the default chain's configuration. It makes no call, so a role or key
 // that does not work fails the first operation and not the start.
 func OpenAWS(ctx context.Context, endpoints Endpoints) (*AWS, error) {
-	base, err := config.LoadDefaultConfig(ctx)
+	// The SDK would write lines of its own form to stderr. The errors of the calls say the same.
+	base, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS configuration of this machine: %w", err)
 	}
