@@ -41,18 +41,18 @@ function Head({ a, etag, provisioned, reload, set }) {
   };
   const remove = async () => {
     await call('DELETE', path`/aliases/${a.name}`, { match: etag });
-    toast(`Alias ${a.name} deleted`);
+    toast(`Alias ${a.name} removed`);
     location.hash = link(['aliases']);
   };
   return html`<${Page} title=${a.name} lead=${covers(a)} actions=${html`
       <${Action} role="alias" href=${link(['aliases', a.name, 'edit'])}>Change<//>
       <${Action} role="alias" onClick=${enable}>${a.enabled ? 'Disable' : 'Enable'}<//>
       ${provisioned && html`<${Action} role="provision" onClick=${() => setAsking('rotate')}>Rotate the key<//>`}
-      <${Action} role="alias" kind="danger" onClick=${() => setAsking('delete')}>Delete<//>`} />
-    ${a.state !== 'active' && html`<div class="box ${a.state === 'failed' ? 'bad' : ''}"><p>The alias is closed: its state is <${State} of=${a.state} />.
+      <${Action} role="alias" kind="danger" onClick=${() => setAsking('remove')}>Remove<//>`} />
+    ${a.state !== 'active' && html`<div class="box ${a.state === 'failed' ? 'bad' : ''}"><p>The alias is closed: its state is <${State} of=${a.state} />.${' '}
       <a href=${link(['operations'], { alias: a.name })}>See its operations</a>.</p></div>`}
     ${asking === 'rotate' && html`<${Rotate} name=${a.credential} onClose=${close} />`}
-    ${asking === 'delete' && html`<${Confirm} title=${`Delete the alias ${a.name}?`} word=${a.name} action="Delete the alias" onConfirm=${remove} onClose=${close}>
+    ${asking === 'remove' && html`<${Confirm} title=${`Remove the alias ${a.name}?`} word=${a.name} action="Remove the alias" onConfirm=${remove} onClose=${close}>
       <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The key pair ${a.credential} goes too if it is static,
       bears the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
 }

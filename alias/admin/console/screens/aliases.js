@@ -125,7 +125,7 @@ export default function Aliases({ query }) {
   };
   const shown = useMemo(() => choose(rows, look), [rows, look]);
   const none = !loading && !error && aliases.length === 0;
-  return html`<${Page} title="Aliases" lead=${loading ? `${number(aliases.length)} so far…` : shown.length === rows.length ? number(rows.length) : `${number(shown.length)} of ${number(rows.length)}`}
+  return html`<${Page} title="Aliases" lead=${loading ? `${number(aliases.length)} so far…` : shown.length === rows.length ? !none && `${number(rows.length)} ${rows.length === 1 ? 'alias' : 'aliases'}` : `${number(shown.length)} of ${number(rows.length)}`}
       actions=${html`<${Action} role="alias" kind="primary" href="#/register">Register an alias<//>`}>
     ${error && html`<${ErrorBox} error=${error} />`}
     ${none ? html`<div class="card"><h2>No alias yet</h2><p>An alias gives the pictures of a private bucket a public URL. <a href="#/register">Register one</a> with a key pair

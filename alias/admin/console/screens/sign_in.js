@@ -34,7 +34,7 @@ export function SignIn({ ended, onSignIn }) {
       Open it over https, or through a tunnel as http://localhost.</p>`}
     ${error && !problems.length && html`<${ErrorBox} error=${error} />`}
     <${Field} field=${{ name: 'token', label: 'Token', type: 'password', autocomplete: 'off',
-      hint: html`An admin token, or the one in the file <code>admin-token</code> of the server's data folder.` }}
+      hint: html`A token that you were given, or the one in the file <code>admin-token</code> of the server's data folder.` }}
       value=${token} set=${setToken} problems=${problems} />
     <button class="button primary" aria-busy=${busy || undefined}>Sign in</button>
   </form></main>`;
