@@ -65,7 +65,7 @@ export default function Operations({ query }) {
       <div class="field narrow"><label for="of-state">State</label><select id="of-state" value=${look.state} onChange=${(e) => change({ state: e.target.value })}>${
         ['', 'running', 'done', 'failed', 'superseded'].map((s) => html`<option value=${s} selected=${s === look.state}>${s || 'all'}</option>`)}</select></div></form>
     ${state.error && html`<${ErrorBox} error=${state.error} retry=${() => change({})} />`}
-    ${!state.error && html`<${Table} label="Operations" columns=${columns} rows=${state.list} id=${(o) => o.id} cardHeight=${84}
+    ${!state.error && html`<${Table} label="Operations" columns=${columns} rows=${state.list} id=${(o) => o.id} cardHeight=${104}
       empty=${state.loading ? 'Loading…' : look.alias || look.credential || look.state ? 'No operation fits.' : 'No operation yet.'} />`}
     ${state.more && html`<div class="actions"><${Action} onClick=${() => load(state.list.at(-1).id)}>Older ones<//></div>`}
   <//>`;

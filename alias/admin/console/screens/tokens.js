@@ -7,7 +7,7 @@ import { Action, allows, Badge, Card, Code, Confirm, Dialog, Form, Grid, Loaded,
 const roles = [
   { value: 'read', label: 'read', hint: 'See everything but tokens and backups. Every other role includes it.' },
   { value: 'purge', label: 'purge', hint: 'Drop pictures from the cache.' },
-  { value: 'alias', label: 'alias', hint: 'Register, change and delete aliases and pasted key pairs, and verify.' },
+  { value: 'alias', label: 'alias', hint: 'Register, change and remove aliases and pasted key pairs, and verify.' },
   { value: 'provision', label: 'provision', hint: 'Make, rotate and remove IAM users and their keys.' },
   { value: 'admin', label: 'admin', hint: 'Everything, tokens and backups too.' },
 ];
