@@ -96,14 +96,7 @@ func (s *session) report(err error) int {
 // list of them.
 func (s *session) reportProblem(err error, p *client.Problem) {
 	if len(p.Fields) == 0 {
-		text := err.Error()
-		if p.Code == "unauthorized" && strings.Contains(text, "Authorization") { // the detail for programs without a token
-			text = "the server at " + s.flags.url() + " does not accept the token"
-		}
-		if len(p.Commands) > 0 { // the detail ends with them
-			text, _, _ = strings.Cut(text, ":\n")
-		}
-		s.term.sayf("ixmage: %s", plain(text))
+		s.term.sayf("ixmage: %s", plain(s.detail(err, p)))
 	} else {
 		s.term.sayf("ixmage: %s:", plain(p.Title))
 	}
@@ -129,4 +122,16 @@ func (s *session) reportProblem(err error, p *client.Problem) {
 	if p.Status >= http.StatusInternalServerError {
 		s.term.sayf("The request_id in the log of the server is %s.", plain(p.RequestID))
 	}
+}
+
+// detail is the text of a problem without fields.
+func (s *session) detail(err error, p *client.Problem) string {
+	text := err.Error()
+	if p.Code == "unauthorized" && strings.Contains(text, "Authorization") { // how a program sends one
+		return "the server at " + s.flags.url() + " does not accept the token"
+	}
+	if len(p.Commands) > 0 { // the detail ends with them
+		text, _, _ = strings.Cut(text, ":\n")
+	}
+	return text
 }
