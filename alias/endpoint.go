@@ -9,7 +9,7 @@ import (
 // Errors of CheckAddr.
 var (
 	errForbiddenAddr = errors.New("link-local, metadata, unspecified and multicast addresses are never allowed")
-	errPrivateAddr   = errors.New("loopback and private addresses need --allow-private-endpoints")
+	errPrivateAddr   = errors.New("loopback and private addresses need serve --allow-private-endpoints")
 )
 
 // CheckAddr returns an error if no S3 server may be at addr. It is called for an

@@ -199,7 +199,7 @@ func TestEndpointHelp(t *testing.T) {
 		want string // "" for none; the problem begins with its field
 	}{
 		{"a host", at("https://s3.example.com"), ""},
-		{"no scheme", at("minio:9000"), "endpoint: must begin with https:// or http://: write https://minio:9000, or http://minio:9000 if the server has no TLS (needs --allow-private-endpoints)"},
+		{"no scheme", at("minio:9000"), "endpoint: must begin with https:// or http://: write https://minio:9000, or http://minio:9000 if the server has no TLS (needs serve --allow-private-endpoints)"},
 		{"no scheme, a name", at("S3.Example.com"), "endpoint: must begin with https:// or http://: write https://s3.example.com, or"},
 		{"no scheme, an address", at("10.0.0.1:9000"), "endpoint: must begin with https:// or http://: write https://10.0.0.1:9000, or"},
 		{"no scheme, an IPv6 address", at("[fd12::1]:9000"), "endpoint: must begin with https:// or http://: write https://[fd12::1]:9000, or"},

@@ -43,7 +43,7 @@ func (l Location) endpointProblem(p Policy) string {
 		return detail
 	}
 	if u.Scheme == "http" && !p.AllowPrivateEndpoints {
-		return "must be https; plain http needs --allow-private-endpoints"
+		return "must be https; plain http needs serve --allow-private-endpoints"
 	}
 	return cmp.Or(hostProblem(u.Hostname(), p), l.bucketInHost(u))
 }
@@ -78,7 +78,7 @@ func (l Location) schemeMissing(s string) string {
 	}
 	host := strings.ToLower(u.Host)
 	return fmt.Sprintf("must begin with https:// or http://: write https://%s, or http://%s if the server has no TLS "+
-		"(needs --allow-private-endpoints)", host, host)
+		"(needs serve --allow-private-endpoints)", host, host)
 }
 
 // instead says which endpoint to write for one with this host, which may begin with the bucket.
