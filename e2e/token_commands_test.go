@@ -71,7 +71,7 @@ func TestTokenLost(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("exit status %d", code)
 	}
-	wantAll(t, "stderr", text.String(), "no space left", "the token lost was removed again")
+	wantAll(t, "stderr", text.String(), "no space left", "the token lost was revoked again")
 	if got := s.runClient(nil, "token", "ls", "-o", "json"); strings.Contains(got.stdout, "lost") {
 		t.Errorf("it is still there: %s", got.stdout)
 	}

@@ -181,7 +181,7 @@ type aliasJSON struct {
 	Canary               string       `json:"canary" description:"The path of an object that must be readable; it decides what AccessDenied means. Empty: none."`
 	Enabled              bool         `json:"enabled" description:"false is 404 for every key."`
 	TTL                  string       `json:"ttl" description:"How long an object is fresh if it states no lifetime."`
-	NegativeTTL          string       `json:"negative_ttl" description:"How long a missing object is remembered as missing."`
+	NegativeTTL          string       `json:"negative_ttl" description:"How long a negative entry, a remembered 404 of S3, is used."`
 	StaleWhileRevalidate string       `json:"stale_while_revalidate" description:"How long a stale object is served while it is revalidated."`
 	StaleIfError         string       `json:"stale_if_error" description:"How long a stale object is served while S3 fails."`
 	CacheControl         string       `json:"cache_control" description:"The exact Cache-Control of the answers, instead of that of the object; empty: that of the object. It does not change how long ixmage keeps the object."`

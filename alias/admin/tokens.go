@@ -32,7 +32,7 @@ func (h tokens) mount(t *routes) {
 	mount(t, endpoint[none, tokenJSON]{method: http.MethodGet, path: single, resource: "token",
 		summary: "Read an admin token, without its text", roles: roles, allBuckets: true, do: h.read})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, resource: "token",
-		summary: "Delete an admin token, and end its sessions", roles: roles, allBuckets: true,
+		summary: "Revoke an admin token, and end its sessions", roles: roles, allBuckets: true,
 		statuses: []int{http.StatusNoContent}, do: h.remove})
 }
 

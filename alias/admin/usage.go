@@ -50,7 +50,7 @@ type usageJSON struct {
 
 // usagePointJSON is the usage in one hour or day.
 type usagePointJSON struct {
-	At    string    `json:"at" description:"The begin of the hour or day."`
+	At    string    `json:"at" description:"The start of the hour or day."`
 	Spent countJSON `json:"spent" description:"Requests to S3 and bytes from S3."`
 	Saved savedJSON `json:"saved" description:"Requests and bytes that S3 was spared."`
 }

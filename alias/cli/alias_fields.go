@@ -6,31 +6,31 @@ import (
 )
 
 // aliasFields are the fields of an alias as flags. A field without its flag is left to the
-// server. The value goes to the server as it is, which says what is wrong with it.
+// server. Values are not checked here: the server reports errors.
 type aliasFields struct {
 	Bucket      *string `help:"Bucket." placeholder:"NAME"`
 	BucketOwner *string `help:"12-digit id of the account that owns the bucket; S3 then refuses a bucket of another account." placeholder:"ACCOUNT"`
-	Prefix      *string `help:"In front of every key, like website-images/." placeholder:"PREFIX"`
+	Prefix      *string `help:"Text in front of every key, like website-images/." placeholder:"PREFIX"`
 	Region      *string `help:"Region of the bucket." placeholder:"REGION"`
 	Endpoint    *string `help:"URL of an S3-compatible server that is not AWS." placeholder:"URL"`
 	PathStyle   *bool   `negatable:"" help:"Address objects as host/bucket/key."`
 
-	Enabled *bool   `negatable:"" help:"Serve pictures; disabled, every key is 404."`
+	Enabled *bool   `negatable:"" help:"Serve pictures. Every key of a disabled alias is 404."`
 	Canary  *string `help:"Path of an object that must be readable. It decides what AccessDenied of S3 means." placeholder:"PATH"`
 
-	TTL                  *string `name:"ttl" help:"How long an object is fresh that states no lifetime, like 1h." placeholder:"TIME"`
-	NegativeTTL          *string `name:"negative-ttl" help:"How long a missing object is remembered as missing." placeholder:"TIME"`
-	StaleWhileRevalidate *string `help:"How long a stale object is served while it is revalidated." placeholder:"TIME"`
-	StaleIfError         *string `help:"How long a stale object is served while S3 fails." placeholder:"TIME"`
-	CacheControl         *string `help:"Cache-Control of the answers, instead of the object's own." placeholder:"TEXT"`
+	TTL                  *string `name:"ttl" help:"How long an object without a lifetime of its own is fresh, like 1h." placeholder:"DURATION"`
+	NegativeTTL          *string `name:"negative-ttl" help:"How long a negative entry (404 of S3) is used." placeholder:"DURATION"`
+	StaleWhileRevalidate *string `help:"How long a stale object is served while it is revalidated." placeholder:"DURATION"`
+	StaleIfError         *string `help:"How long a stale object is served while S3 fails." placeholder:"DURATION"`
+	CacheControl         *string `help:"Cache-Control of the answers, instead of that of the object." placeholder:"TEXT"`
 	CacheMin             *string `help:"Part of the memory tier that other aliases cannot take, like 64MiB." placeholder:"SIZE"`
-	CacheMax             *string `help:"The most of the memory tier that this alias may take." placeholder:"SIZE"`
+	CacheMax             *string `help:"Limit of the memory tier for this alias." placeholder:"SIZE"`
 
 	CORSOrigins     []string `name:"cors-origins" help:"Origins, separated by commas, whose scripts may read the pictures; * is all." placeholder:"ORIGIN"`
 	CORSHeaders     []string `name:"cors-headers" help:"Request headers that these scripts may send." placeholder:"NAME"`
-	Fallback        *string  `help:"Path of a picture that is served with an error." placeholder:"PATH" xor:"missing,broken"`
-	FallbackMissing *string  `help:"The same for 404 alone." placeholder:"PATH" xor:"missing"`
-	FallbackBroken  *string  `help:"The same for 502, 503 and 504 alone." placeholder:"PATH" xor:"broken"`
+	Fallback        *string  `help:"Path of a placeholder: a picture that is served instead of an error." placeholder:"PATH" xor:"missing,broken"`
+	FallbackMissing *string  `help:"Placeholder for 404 only." placeholder:"PATH" xor:"missing"`
+	FallbackBroken  *string  `help:"Placeholder for 502, 503 and 504 only." placeholder:"PATH" xor:"broken"`
 }
 
 // body makes the members of a request from the flags that were given.

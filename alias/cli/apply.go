@@ -132,7 +132,10 @@ const (
 	remove = "remove"
 )
 
-var signs = map[string]string{create: "+", modify: "~", remove: "-"}
+var (
+	signs = map[string]string{create: "+", modify: "~", remove: "-"}
+	verbs = map[string]string{create: "create", modify: "change", remove: "delete"}
+)
 
 // change is one write of apply: one revision of one alias or credential.
 type change struct {
@@ -172,7 +175,7 @@ func (p *planner) run() error {
 		done++
 		if p.out.format == formatTable {
 			p.out.printf("%s %s %s: %s\n", signs[c.action], c.kind, c.name, map[string]string{
-				create: "created", modify: "changed", remove: "removed",
+				create: "created", modify: "changed", remove: "deleted",
 			}[c.action])
 			p.out.Flush() // a reader of a pipe sees each as it is made
 		}
@@ -195,7 +198,7 @@ func (p *planner) explain(failed error, done int) error {
 		}
 		p.term.sayf("%s %s %s: %s", signs[c.action], c.kind, c.name, what)
 	}
-	hint := "When the cause is gone, the same command makes the rest."
+	hint := "Remove the cause, then run the same command again to make the rest."
 	if status(failed) == exitConflict {
 		hint = "It has changed since it was read, and that change was not overwritten. " +
 			"The same command shows what differs now."

@@ -129,12 +129,12 @@ func TestApply(t *testing.T) {
 
 	// One alias in the file: the others stay, or go with their own key pairs.
 	file = e.file("aliases.yaml", "aliases: [{name: open, bucket: open-data, region: us-east-1, credential: media}]")
-	if got := e.apply(apply(file), exitOK, "No changes.\n"); !strings.Contains(got.err, "2 aliases are in no file: --prune would remove") {
+	if got := e.apply(apply(file), exitOK, "No changes.\n"); !strings.Contains(got.err, "2 aliases are in no file: --prune would delete") {
 		t.Errorf("%s", got.err)
 	}
 	prune := apply(file)
 	prune.Prune = true
-	e.apply(prune, exitOK, "- alias blog\n- alias shop\n2 to remove\n- alias blog: removed\n- alias shop: removed\n")
+	e.apply(prune, exitOK, "- alias blog\n- alias shop\n2 to delete\n- alias blog: deleted\n- alias shop: deleted\n")
 	var left []string
 	for _, noun := range []string{"aliases", "credentials"} {
 		for _, v := range e.call("GET", nil, noun).Get(noun).List() {
@@ -231,7 +231,7 @@ func TestApplyPrunedKeyPair(t *testing.T) {
 	e.run(apply(all), formatTable, "")
 	c := apply(e.file("one.yaml", "credentials: [{name: shop, key_file: shop.json}]"))
 	c.Prune = true
-	if got := e.apply(c, exitUsage, ""); !strings.Contains(got.err, "one.yaml:1:15: credential shop: the alias of that name is removed, and its key pair with it") {
+	if got := e.apply(c, exitUsage, ""); !strings.Contains(got.err, "one.yaml:1:15: credential shop: the alias of that name is deleted, and its key pair with it") {
 		t.Errorf("%s", got.err)
 	}
 	// Another alias that uses it keeps it.

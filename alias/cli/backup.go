@@ -32,7 +32,7 @@ func (c *backupCmd) Run(s *session) error {
 	}
 	if c.File != "-" && !c.Force {
 		if _, err := os.Lstat(c.File); err == nil {
-			return usagef("%s exists: name another file, or say --force to replace it", c.File)
+			return usagef("%s exists: name another file, or add --force to replace it", c.File)
 		}
 	}
 	api, err := s.api()
@@ -72,7 +72,7 @@ func (c *backupCmd) write(s *session, resp *http.Response) error {
 		return usagef("%s exists: name another file, or say --force to replace it", c.File)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w; nothing was left behind", c.File, err)
+		return fmt.Errorf("write %s: %w; no file was left", c.File, err)
 	}
 	s.term.sayf("%s is written: %s.", c.File, formatBytes(float64(resp.ContentLength)))
 	return nil
@@ -102,7 +102,7 @@ func (s *session) pipe(resp *http.Response) error {
 // download copies the body of an answer, which has a length.
 func (s *session) download(w io.Writer, resp *http.Response) error {
 	if resp.ContentLength < 0 {
-		return errors.New("the answer of the server has no length: a proxy in between has removed it")
+		return errors.New("the answer has no Content-Length: a proxy between this command and the server removed it; use the URL of the server itself")
 	}
 	progress := s.term.bar("backup", int(resp.ContentLength))
 	progress.text = func(n int) string { return formatBytes(float64(n)) }

@@ -116,7 +116,7 @@ func cached(v client.Value) string {
 		}
 	}
 	if m := c.Get("missing"); !m.IsNull() {
-		parts = []string{fmt.Sprintf("remembered as missing for %d s: %s", m.Get("ttl").Int(), m.Get("reason").Text())}
+		parts = []string{fmt.Sprintf("negative entry for %d s: %s", m.Get("ttl").Int(), m.Get("reason").Text())}
 	}
 	if c.Get("fetching").Bool() {
 		parts = append(parts, "a fetch is under way")

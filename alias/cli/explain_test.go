@@ -58,7 +58,7 @@ a GET gets 404 Not Found (not-found)
 alias              shop
 object             s3://media/web/a.png in eu-west-1
 credential         shop static AKID active
-cache              remembered as missing for 4 s: AccessDenied; a fetch is under way
+cache              negative entry for 4 s: AccessDenied; a fetch is under way
 circuit            open, 10 failures in a row, the next request goes to S3 in 3 s
 canary             readable web/c.png, read at 2026-01-02 03:04:05Z
 last answer of S3  denied 403 AccessDenied: no (GetObject web/a.png at 2026-01-02 03:04:05Z)

@@ -10,7 +10,7 @@ type orphansCmd struct {
 	Connection
 
 	Ls orphansLsCmd `cmd:"" default:"1" help:"List users and keys in IAM under the path of this server that belong to no credential."`
-	Rm orphansRmCmd `cmd:"" help:"Delete such a user."`
+	Rm orphansRmCmd `cmd:"" help:"Delete an orphaned user that ixmage made."`
 }
 
 type orphansLsCmd struct{}

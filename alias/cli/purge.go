@@ -34,7 +34,7 @@ func (c *purgeCmd) Run(s *session) error {
 	return s.show(resp, func(v client.Value) {
 		s.fields([]column{
 			col("objects", "entries"), {"bytes", func(v client.Value) string { return byteSize(v.Get("bytes")) }},
-			col("fetches under way", "flights"), col("remembered as missing", "negative"), col("hint", "hint"),
+			col("running fetches", "flights"), col("negative entries", "negative"), col("hint", "hint"),
 		}, v)
 	})
 }

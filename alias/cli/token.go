@@ -43,8 +43,8 @@ func orAll(v client.Value) string {
 type tokenAddCmd struct {
 	Name    string   `arg:"" help:"Name of the token; the audit shows it."`
 	Role    []string `help:"What it may do, separated by commas: read, purge, alias, provision, admin. Each includes read." placeholder:"ROLE" required:"" enum:"read,purge,alias,provision,admin"`
-	Buckets []string `help:"Patterns of buckets, separated by commas, like acme-*; it sees only their aliases. Default: all." placeholder:"PATTERN"`
-	Expires string   `help:"When it ends: a time like 2027-01-31T00:00:00Z, or from now on, like 720h. Default: never." placeholder:"TIME"`
+	Buckets []string `help:"Patterns of buckets, separated by commas, like acme-*; the token sees only aliases in these. Default: all buckets." placeholder:"PATTERN"`
+	Expires string   `help:"When it expires: a time like 2027-01-31T00:00:00Z, or a duration from now, like 720h. Default: never." placeholder:"TIME"`
 }
 
 func (*tokenAddCmd) Examples() []string {
@@ -84,14 +84,14 @@ func (c *tokenAddCmd) Run(s *session) error {
 	return nil
 }
 
-// revoke removes a token whose text nobody has seen.
+// revoke revokes a token whose text was not printed.
 func (c *tokenAddCmd) revoke(s *session, err error) error {
 	_, failed := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("tokens", c.Name)})
 	if failed != nil {
-		return fmt.Errorf("%w; the token %s was made, and to remove it failed too (%w): run ixmage token rm %s",
+		return fmt.Errorf("%w; the token %s was made, and revoking it failed too (%w): run ixmage token rm %s",
 			err, c.Name, failed, c.Name)
 	}
-	return fmt.Errorf("%w; the token %s was removed again", err, c.Name)
+	return fmt.Errorf("%w; the token %s was revoked again", err, c.Name)
 }
 
 // expiry is a time, or one that far from now.

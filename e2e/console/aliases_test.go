@@ -94,7 +94,7 @@ func TestPurge(t *testing.T) {
 		t.Errorf("before the answer: %v", calls)
 	}
 	p.click("button", "Purge all")
-	p.sees("remembered as missing")
+	p.sees("negative entr")
 	p.hidden("Purge the whole alias?")
 	if calls := p.sent("POST /purge"); len(calls) != 2 {
 		t.Errorf("after the answer: %v", calls)

@@ -1,7 +1,7 @@
 // The fields of an alias, for registering and for changing one.
 
 const more = 'Freshness and cache';
-const pages = 'Scripts of other pages';
+const pages = 'CORS';
 
 // aliasFields are the members of an alias that can be written, but name and credential.
 export const aliasFields = [
@@ -10,20 +10,20 @@ export const aliasFields = [
   { name: 'region', label: 'Region', placeholder: 'eu-west-1', hint: 'Required for AWS.' },
   { name: 'endpoint', label: 'Endpoint', placeholder: 'https://s3.example.com', hint: 'Of an S3-compatible server. Empty: AWS.' },
   { name: 'canary', label: 'Canary', placeholder: 'logos/a.png', hint: 'Path of a picture that must be readable. It is the thumbnail, and decides what AccessDenied means.' },
-  { name: 'bucket_owner', label: 'Bucket owner', placeholder: '123456789012', hint: 'Account number: S3 then refuses a bucket of another account.' },
-  { name: 'path_style', label: 'Bucket in the path of the URL of S3, not in its host', type: 'checkbox' },
-  { name: 'enabled', label: 'Enabled', type: 'checkbox', hint: 'Without this every key is 404.' },
-  { name: 'ttl', label: 'Fresh for', group: more, placeholder: '1h0m0s', hint: 'How long an object is fresh if it states no lifetime.' },
-  { name: 'negative_ttl', label: 'Missing for', group: more, placeholder: '5s', hint: 'How long a missing object is remembered.' },
+  { name: 'bucket_owner', label: 'Bucket owner', placeholder: '123456789012', hint: '12-digit account id: S3 then refuses a bucket of another account.' },
+  { name: 'path_style', label: 'Path style: host/bucket/key instead of bucket.host/key', type: 'checkbox' },
+  { name: 'enabled', label: 'Enabled', type: 'checkbox', hint: 'Every key of a disabled alias is 404.' },
+  { name: 'ttl', label: 'TTL', group: more, placeholder: '1h0m0s', hint: 'How long an object is fresh if it states no lifetime.' },
+  { name: 'negative_ttl', label: 'Negative TTL', group: more, placeholder: '5s', hint: 'How long a negative entry, a remembered 404 of S3, is used.' },
   { name: 'stale_while_revalidate', label: 'Stale while revalidate', group: more, placeholder: '1m0s' },
   { name: 'stale_if_error', label: 'Stale if error', group: more, placeholder: '24h0m0s' },
   { name: 'cache_control', label: 'Cache-Control of the answers', group: more, placeholder: 'public, max-age=86400', hint: "Empty: the object's own." },
-  { name: 'fallback.missing', label: 'Picture for missing objects', group: more, placeholder: 'none.png', hint: 'Path of a picture that is served with status 404.' },
-  { name: 'fallback.broken', label: 'Picture while S3 fails', group: more, placeholder: 'down.png', hint: 'Path of a picture that is served with 502, 503 and 504.' },
-  { name: 'cache_min', label: 'Reserved memory', group: more, placeholder: '64MiB', hint: "The part of the cache's memory that other aliases cannot take." },
-  { name: 'cache_max', label: 'Most memory', group: more, placeholder: '512MiB', hint: "The most of the cache's memory that this alias may take." },
-  { name: 'cors_origins', label: 'Origins', type: 'lines', group: pages, placeholder: 'https://shop.example.com', hint: 'Web pages whose scripts may read the pictures, one a line. * alone: all.' },
-  { name: 'cors_headers', label: 'Request headers', type: 'lines', group: pages, placeholder: 'X-Requested-With', hint: 'Headers that these pages may send, one a line.' },
+  { name: 'fallback.missing', label: 'Placeholder for 404', group: more, placeholder: 'none.png', hint: 'Path of a picture that is served instead of the error.' },
+  { name: 'fallback.broken', label: 'Placeholder for 502, 503 and 504', group: more, placeholder: 'down.png', hint: 'Path of a picture that is served instead of the error.' },
+  { name: 'cache_min', label: 'Cache minimum', group: more, placeholder: '64MiB', hint: "The part of the cache's memory that other aliases cannot take." },
+  { name: 'cache_max', label: 'Cache maximum', group: more, placeholder: '512MiB', hint: "The most of the cache's memory that this alias may take." },
+  { name: 'cors_origins', label: 'CORS origins', type: 'lines', group: pages, placeholder: 'https://shop.example.com', hint: 'Web pages whose scripts may read the pictures, one a line. * alone: all.' },
+  { name: 'cors_headers', label: 'CORS headers', type: 'lines', group: pages, placeholder: 'X-Requested-With', hint: 'Headers that these pages may send, one a line.' },
 ];
 
 // values makes the values of the form from an alias of the API.

@@ -1,6 +1,6 @@
 // The HTTP API of the admin listener, by the cookie of the session.
 
-// Problem is an answer of the API that refuses or fails, or a server that is away.
+// Problem is an error answer of the API, or a server that does not answer (status 0).
 export class Problem extends Error {
   constructor(status, body = {}, retryAfter = 0) {
     super(body.detail || body.title || `the server answered with status ${status}`);
@@ -97,7 +97,7 @@ async function json(answer, blob) {
   try {
     return blob.size ? JSON.parse(await blob.text()) : null;
   } catch {
-    throw new Problem(answer.status, { title: 'The answer is not JSON', detail: 'Something between this page and ixmage changed the answer.' });
+    throw new Problem(answer.status, { title: 'The answer is not JSON', detail: 'A proxy between this page and ixmage changed the answer.' });
   }
 }
 

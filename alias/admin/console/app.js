@@ -104,7 +104,7 @@ function Frame({ session, signOut }) {
             <${Theme} /><button type="button" class="button small" onClick=${signOut}>Sign out</button></div></nav>
       </header>
       <main id="main" tabindex="-1">${found ? html`<${Screen} key=${place} route=${found} query=${at.query} />`
-        : html`<h1>Not found</h1><p>There is no screen at this address. <a href=${link(['aliases'])}>Go to the aliases</a>.</p>`}</main>
+        : html`<h1>Not found</h1><p>There is no page at this address. <a href=${link(['aliases'])}>Go to the aliases</a>.</p>`}</main>
     </div>`;
 }
 
@@ -116,7 +116,7 @@ function Screen({ route: r, query }) {
   const ref = useRef();
   useEffect(() => {
     r.load().then((module) => setState({ show: module.default }), () => setState({
-      error: { title: 'The screen cannot be loaded', message: 'The server is away, or has another version now: load the page again.' },
+      error: { title: 'The screen cannot be loaded', message: 'The server does not answer, or has a new version: load the page again.' },
     }));
   }, []);
   useLayoutEffect(() => {

@@ -21,7 +21,7 @@ export function count(n) {
 export const number = (n) => n.toLocaleString('en');
 
 // plural is a number with its noun: 1 picture, 2 pictures.
-export const plural = (n, noun) => `${number(n)} ${noun}${n === 1 ? '' : 's'}`;
+export const plural = (n, noun, many = `${noun}s`) => `${number(n)} ${n === 1 ? noun : many}`;
 
 // percent formats a part of 1; null is a dash.
 export const percent = (x) => (x == null ? '–' : x > 0.99 && x < 1 ? '>99 %' : `${Math.round(x * 100)} %`);

@@ -1,4 +1,4 @@
-// An operation as it goes on, and what it has proven.
+// An operation while it runs, and the scope checks at its end.
 import { html, useEffect, useState } from './preact.js';
 import { events, get, path } from './api.js';
 import { elapsed, link } from './format.js';
@@ -41,16 +41,16 @@ function useOperation(id) {
   return state;
 }
 
-// hints says of each step what it waits for or does, until the server has a detail.
+// hints explains each step until the server has a detail.
 const hints = {
-  'create-user': 'makes the IAM user, with tags that say whose it is', 'adopt-user': 'reads the user and everything that it may do', 'wait-user': 'until IAM shows the user everywhere',
+  'create-user': 'makes the IAM user, with tags that name its owner', 'adopt-user': 'reads the user and everything that it may do', 'wait-user': 'until IAM shows the user everywhere',
   'put-policy': 'lets the user read the location', 'check-policy': 'reads the policy back', 'create-key': 'makes the key and seals its secret',
-  verify: 'tries what the key can and cannot do, five times in a row', open: 'the alias is served from now on',
-  'check-keys': 'looks which keys the user has', swap: 'the new key signs from now on', soak: 'the old key stays valid, for requests that still use it',
-  'deactivate-old': 'makes the old key inactive', 'revoke-sessions': 'denies sessions that the old keys began', 'soak-inactive': 'the old key could be made active again',
-  'probe-refused': 'until S3 refuses the key', 'delete-old': 'deletes the old key', confirm: 'looks once more',
-  'deactivate-keys': 'makes the keys inactive', 'inspect-user': 'looks what else hangs on the user', 'delete-user': 'deletes the keys, the policies and the user',
-  'confirm-gone': 'until IAM no longer shows the user', 'release-user': 'takes off what ixmage gave the user',
+  verify: 'checks what the key can and cannot do, five times in a row', open: 'the alias is served from now on',
+  'check-keys': 'lists the keys of the user', swap: 'requests are signed with the new key from now on', soak: 'the previous key stays valid, for requests that still use it',
+  'deactivate-old': 'makes the previous key inactive', 'revoke-sessions': 'denies sessions that were made with the previous keys', 'soak-inactive': 'the previous key could be made active again',
+  'probe-refused': 'until S3 refuses the key', 'delete-old': 'deletes the previous key', confirm: 'checks the result once more',
+  'deactivate-keys': 'makes the keys inactive', 'inspect-user': 'lists everything that is attached to the user', 'delete-user': 'deletes the keys, the policies and the user',
+  'confirm-gone': 'until IAM no longer shows the user', 'release-user': 'removes the policies, tags and key that ixmage gave the user',
 };
 
 const explained = (steps) => steps.map((s) => (s.detail ? s : { ...s, detail: hints[s.name] }));
@@ -86,17 +86,17 @@ export function OperationView({ id }) {
       ['Kind', o.kind], ['State', html`<${State} of=${o.state} />`],
       o.alias && ['Alias', html`<a href=${link(['aliases', o.alias])}>${o.alias}</a>`],
       o.credential && ['Credential', html`<a href=${link(['credentials', o.credential])}>${o.credential}</a>`],
-      ['Began', html`<${Time} at=${o.created_at} />`], o.finished_at && ['Ended', html`<${Time} at=${o.finished_at} />`],
+      ['Started', html`<${Time} at=${o.created_at} />`], o.finished_at && ['Ended', html`<${Time} at=${o.finished_at} />`],
     ]} /><//></div>
     ${open && html`<${Proof} name=${o.alias} />`}`;
 }
 
 function Failure({ o }) {
   if (o.superseded_by) {
-    return html`<div class="box warn"><p>Another operation took its place: <a href=${link(['operations', o.superseded_by])}>${o.superseded_by}</a>.</p></div>`;
+    return html`<div class="box warn"><p>Another operation replaced it: <a href=${link(['operations', o.superseded_by])}>${o.superseded_by}</a>.</p></div>`;
   }
   return html`<div class="box bad" role="alert">
-    <p><strong>It failed with <code>${o.error.code}</code>${o.error.step && html` at the step <code>${o.error.step}</code>`}</strong></p>
+    <p><strong>The operation failed with <code>${o.error.code}</code>${o.error.step && html` at the step <code>${o.error.step}</code>`}</strong></p>
     <p>${o.error.detail}</p>
     ${o.kind === 'provision' && html`<p>ixmage has undone what it had made, unless the text above names what remains. Correct the cause, then <a href=${link(['provision'])}>send the request again</a>.</p>`}</div>`;
 }
@@ -111,7 +111,7 @@ function Opened({ name }) {
   return html`<${Card} title="The alias is open">
     <${Code} text=${a.canary ? at : `${at}KEY`} />
     ${a.canary ? html`<div class="frame-picture"><${Picture} path=${path`/aliases/${name}/picture`} alt=${`The picture ${a.canary}, as clients get it`} /></div>`
-      : html`<p class="muted">KEY is the path of a picture below ${a.prefix || 'the bucket'}. With a canary the picture would be here.</p>`}<//>`;
+      : html`<p class="muted">KEY is the path of a picture below ${a.prefix || 'the bucket'}. If the alias had a canary, its picture would be shown here.</p>`}<//>`;
 }
 
 function Proof({ name }) {

@@ -77,7 +77,7 @@ export function ErrorBox({ error, retry, except = [] }) {
     <p><strong>${error.title || 'Something went wrong'}</strong></p>
     ${rest.length ? html`<ul>${rest.map((e) => html`<li>${e.field && html`<code>${e.field}</code> `}${e.detail}</li>`)}</ul>`
       : !(error.errors?.length) && html`<p>${error.message}</p>`}
-    ${error.commands?.length > 0 && html`<p>These commands do it by hand:</p><${Code} text=${error.commands.join('\n')} />`}
+    ${error.commands?.length > 0 && html`<p>These commands do the same by hand:</p><${Code} text=${error.commands.join('\n')} />`}
     ${error.retryAfter > 0 && html`<p>Try again in ${error.retryAfter} s.</p>`}
     ${error.requestId && html`<p class="muted">Request <code>${error.requestId}</code></p>`}
     ${retry && html`<button type="button" class="button" onClick=${retry}>Try again</button>`}
@@ -125,7 +125,7 @@ export function Code({ text, label = 'Copy' }) {
       await navigator.clipboard.writeText(text);
       toast('Copied');
     } catch {
-      toast('The browser does not allow copying here: select the text', 'bad');
+      toast('The browser refused to copy: select the text and copy it', 'bad');
     }
   };
   return html`<div class="code"><pre tabindex="0">${text}</pre><button type="button" class="button small" onClick=${copy}>${label}</button></div>`;
@@ -223,7 +223,7 @@ export function Confirm({ title, word, action, kind = 'danger', onConfirm, onClo
 
 // ---- Forms
 
-// base is the field of a form that an error of the API belongs to: cors_origins[1] is
+// belongs reports whether an error of the API is of a field of a form: cors_origins[1] is
 // shown at cors_origins.
 const belongs = (error, name) => error === name || error.startsWith(`${name}[`) || error.startsWith(`${name}.`);
 
@@ -439,7 +439,7 @@ export function Picture({ path, query, alt, small, onProblem }) {
         setState({ error });
         onProblem?.(error);
       }
-    }, small ? 150 : 0); // not for each row that flies by
+    }, small ? 150 : 0); // not for rows that are only scrolled past
     return () => {
       clearTimeout(timer);
       stop.abort();

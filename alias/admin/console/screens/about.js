@@ -1,4 +1,4 @@
-// The server, the API, and where to look next.
+// The server, the session and the API.
 import { html } from '../preact.js';
 import { get, url } from '../api.js';
 import { Card, Code, Facts, Loaded, Page, Time, useLoad, useSession } from '../ui.js';
@@ -11,14 +11,14 @@ export default function About() {
       ${s.warnings.length > 0 && html`<div class="box warn"><p><strong>Warnings of the start</strong></p><ul>${s.warnings.map((w) => html`<li>${w}</li>`)}</ul></div>`}
       <div class="columns"><${Card} title="Server"><${Facts} of=${[
         ['Version', s.version], ['Started', html`<${Time} at=${s.started_at} />`], ['Public URL', html`<a href=${s.public_url} rel="noreferrer">${s.public_url}</a>`],
-        ['TLS of the admin listener', s.admin_tls ? 'yes' : 'no'], ['Provisioning', s.provisioning ? 'on' : 'off: start it with --provision'],
+        ['TLS of the admin listener', s.admin_tls ? 'yes' : 'no'], ['Provisioning', s.provisioning ? 'on' : 'off: start the server with --provision'],
       ]} /><//>
       <${Card} title="Your session"><${Facts} of=${[
         ['Token', session.name], ['Roles', session.roles.join(', ')], ['Buckets', session.buckets?.length ? session.buckets.join(', ') : 'all'],
-        ['Ends', html`<${Time} at=${session.expires_at} none="when the token is revoked" />`],
+        ['Token expires', html`<${Time} at=${session.expires_at} none="never; the token has no expiry" />`],
       ]} /><//></div>
       <${Card} title="The API">
-        <p>This console does what the API does, and nothing else. <a href=${url('/openapi.json')} target="_blank" rel="noreferrer">openapi.json</a> describes every call.${' '}
+        <p>Every action of this console is a call of the API. <a href=${url('/openapi.json')} target="_blank" rel="noreferrer">openapi.json</a> describes every call.${' '}
           <code>/metrics</code> is for Prometheus, unless it has a listener of its own.</p>
         <p>With curl:</p><${Code} text=${`curl -H "Authorization: Bearer $IXMAGE_ADMIN_TOKEN" ${location.origin}/api/v1/aliases`} />
         <p>With the command line:</p><${Code} text=${`export IXMAGE_ADMIN_URL=${location.origin}\nexport IXMAGE_ADMIN_TOKEN_FILE=~/ixmage-token\nixmage alias ls`} /><//>`}<//>

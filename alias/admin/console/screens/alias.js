@@ -1,4 +1,4 @@
-// One alias: what it covers, what it costs, what its key can do, and what can be done.
+// One alias: its location, usage and scope checks, and the actions on it.
 import { html, useEffect, useState } from '../preact.js';
 import { call, get, path } from '../api.js';
 import { bytes, count, day, exact, hour, link, location as covers, percent, plural, served, slots, spared, total } from '../format.js';
@@ -53,8 +53,8 @@ function Head({ a, etag, provisioned, reload, set }) {
       <a href=${link(['operations'], { alias: a.name })}>See its operations</a>.</p></div>`}
     ${asking === 'rotate' && html`<${Rotate} name=${a.credential} onClose=${close} />`}
     ${asking === 'remove' && html`<${Confirm} title=${`Remove the alias ${a.name}?`} word=${a.name} action="Remove the alias" onConfirm=${remove} onClose=${close}>
-      <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The key pair ${a.credential} goes too if it is static,
-      bears the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
+      <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The key pair ${a.credential} is removed too if it is static,
+      has the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
 }
 
 function Overview({ a, credential, base }) {
@@ -66,9 +66,9 @@ function Overview({ a, credential, base }) {
     c && c.kind !== 'anonymous' && ['Age of the key', html`<${Time} at=${c.rotated_at || c.created_at} />`],
     ['Bucket', a.bucket], ['Prefix', a.prefix || 'none: the whole bucket'], ['Region', a.region],
     ['Endpoint', a.endpoint || 'AWS'], a.bucket_owner && ['Bucket owner', a.bucket_owner],
-    ['Canary', a.canary], ['Fresh for', a.ttl], a.cache_control && ['Cache-Control', a.cache_control],
-    a.cors_origins.length > 0 && ['Origins', a.cors_origins.join(', ')],
-    (a.cache_min || a.cache_max) && ['Memory of the cache', `${a.cache_min || '0'} reserved, ${a.cache_max || 'no limit'} at most`],
+    ['Canary', a.canary], ['TTL', a.ttl], a.cache_control && ['Cache-Control', a.cache_control],
+    a.cors_origins.length > 0 && ['CORS origins', a.cors_origins.join(', ')],
+    (a.cache_min || a.cache_max) && ['Share of the cache', `minimum ${a.cache_min || 'none'}, maximum ${a.cache_max || 'none'}`],
     ['Registered', html`<${Time} at=${a.created_at} />`], ['Changed', html`<${Time} at=${a.updated_at} /> (revision ${a.revision})`],
   ]} />
   ${base && html`<div><p class="muted">Public URL</p><${Code} text=${`${base}/${a.name}/${encodeURI(a.canary || 'KEY')}`} /></div>`}<//>`;
@@ -139,7 +139,7 @@ function Checks({ a, onVerified }) {
   const field = (name, label, placeholder) => html`<div class="field"><label for=${`probe-${name}`}>${label}</label>
     <input id=${`probe-${name}`} value=${given[name] || ''} placeholder=${placeholder} autocomplete="off" spellcheck=${false} onInput=${(e) => setGiven({ ...given, [name]: e.target.value })} /></div>`;
   return html`<${Card} title="What the key can do" actions=${html`<${Action} role="alias provision" onClick=${verify}>Verify now<//>`}>
-    <${Loaded} of=${last} what="the last verification">${(v) => (v.checks.length === 0 ? html`<p class="muted">Not verified yet. Verify tries what the key can read and what it cannot.</p>` : html`<${Verdicts} of=${v} />`)}<//>
+    <${Loaded} of=${last} what="the last verification">${(v) => (v.checks.length === 0 ? html`<p class="muted">Not verified yet. Verify checks which objects the key can read and which it cannot.</p>` : html`<${Verdicts} of=${v} />`)}<//>
     <details><summary>Try certain objects</summary><div class="fields">${field('inside', 'Key in the bucket that it must read', `${a.prefix}a.jpg`)}
       ${field('outside', 'Key in the bucket that it must not read', 'private/b.jpg')}</div></details><//>`;
 }
@@ -148,10 +148,10 @@ function Purge({ name }) {
   const [result, setResult] = useState(null);
   const [asking, setAsking] = useState(null);
   const fields = [
-    { name: 'what', label: 'What', type: 'select', options: [{ value: 'key', label: 'one picture' }, { value: 'prefix', label: 'all that begin with' }, { value: 'all', label: 'the whole alias' }] },
+    { name: 'what', label: 'What', type: 'select', options: [{ value: 'key', label: 'one picture' }, { value: 'prefix', label: 'all with a prefix' }, { value: 'all', label: 'the whole alias' }] },
     { name: 'key', label: 'Key', required: true, placeholder: 'logos/a.png', when: (v) => v.what === 'key', hint: 'The path after the alias, decoded.' },
-    { name: 'prefix', label: 'Beginning of the keys', required: true, placeholder: 'logos/', when: (v) => v.what === 'prefix' },
-    { name: 'hard', label: 'Drop at once', type: 'checkbox', hint: 'Otherwise a purged picture is stale: it may be served once more while it is fetched again.' },
+    { name: 'prefix', label: 'Prefix of the keys', required: true, placeholder: 'logos/', when: (v) => v.what === 'prefix' },
+    { name: 'hard', label: 'Hard: drop the pictures at once', type: 'checkbox', hint: 'Otherwise each becomes stale, and may be served once more while it is fetched again.' },
   ];
   const purge = async ({ what, ...rest }) => {
     setResult(null);
@@ -164,7 +164,7 @@ function Purge({ name }) {
     ${asking && html`<${Confirm} title="Purge the whole alias?" action="Purge all" onConfirm=${() => purge(asking)} onClose=${() => setAsking(null)}>
       <p>Every picture of ${name} is fetched from S3 again at its next request.</p><//>`}
     <div role="status">${result && html`<div class="box ${result.hint ? 'warn' : ''}">
-      <p>Purged: ${plural(result.entries, 'picture')} (${bytes(result.bytes)}), ${plural(result.flights, 'running request')} to S3, ${result.negative} remembered as missing.</p>
+      <p>Purged: ${plural(result.entries, 'picture')} (${bytes(result.bytes)}), ${plural(result.flights, 'running fetch', 'running fetches')}, ${plural(result.negative, 'negative entry', 'negative entries')}.</p>
       ${result.hint && html`<p>${result.hint}</p>`}</div>`}</div><//>`;
 }
 
@@ -177,5 +177,5 @@ function Explain({ a }) {
   return html`<${Card} title="Explain a URL"><form class="bar" onSubmit=${go}><div class="field"><label for="explain-path">URL or path</label>
     <input id="explain-path" value=${at} autocomplete="off" autocapitalize="none" spellcheck=${false} onInput=${(e) => setAt(e.target.value)} /></div>
     <button class="button" disabled=${!at}>Explain</button></form>
-    <p class="muted">Shows each step of a request, and why a picture is missing.</p><//>`;
+    <p class="muted">Shows each step of a request, and why a picture is not served.</p><//>`;
 }

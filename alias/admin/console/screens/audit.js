@@ -46,8 +46,8 @@ export default function Audit() {
         <input id="audit-q" type="search" value=${q} placeholder="who, action, alias, user, key id, outcome" onInput=${(e) => setQ(e.target.value)} /></div></form>
       ${one && html`<${Entry} e=${one} close=${() => setOne(null)} />`}
       <p class="muted" role="status">${q ? `${shown.length} of ${list.length} loaded entries` : `${list.length} entries loaded`}</p>
-      <${Table} label="Audit" columns=${columns(setOne)} rows=${shown} id=${(e) => e.id} height=${38} cardHeight=${104} empty=${q ? 'No loaded entry fits.' : 'Nothing was done yet.'} />
-      ${more && html`<div class="actions"><${Action} onClick=${load}>Older ones<//></div>`}`}<//><//>`;
+      <${Table} label="Audit" columns=${columns(setOne)} rows=${shown} id=${(e) => e.id} height=${38} cardHeight=${104} empty=${q ? 'No loaded entry fits.' : 'No entries yet.'} />
+      ${more && html`<div class="actions"><${Action} onClick=${load}>Show older entries<//></div>`}`}<//><//>`;
 }
 
 function Entry({ e, close }) {

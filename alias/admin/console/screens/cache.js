@@ -1,4 +1,4 @@
-// The cache: its tiers, and the aliases that fill its memory.
+// The cache: its tiers, and the aliases with pictures in memory.
 import { html, useEffect, useState } from '../preact.js';
 import { get } from '../api.js';
 import { bytes, count, link, percent } from '../format.js';
@@ -6,11 +6,11 @@ import { Action, Badge, Card, Facts, Grid, Loaded, Meter, Page, Table, useLoad }
 
 const every = 10000; // ms
 
-const names = { memory: 'Memory', disk: 'Disk', missing: 'Remembered as missing' };
+const names = { memory: 'Memory', disk: 'Disk', missing: 'Negative entries' };
 
-// reasons says why entries leave a tier.
+// reasons explains the reasons of evictions.
 const reasons = {
-  capacity: 'room for others', expired: 'too old', replaced: 'a newer version', purged: 'purged', gone: 'deleted in S3', corrupt: 'damaged on disk',
+  capacity: 'no space', expired: 'too old', replaced: 'newer version stored', purged: 'purged', gone: 'deleted in S3', corrupt: 'damaged on disk',
 };
 
 const columns = (most) => [
@@ -46,9 +46,9 @@ export default function Cache() {
 function Tier({ t }) {
   const used = t.capacity ? t.bytes / t.capacity : 0;
   const gone = Object.entries(t.evictions).sort(([, a], [, b]) => b - a);
-  return html`<${Card} title=${names[t.tier] ?? t.tier} actions=${!t.available && html`<${Badge} kind="bad">off: its folder fails<//>`}>
+  return html`<${Card} title=${names[t.tier] ?? t.tier} actions=${!t.available && html`<${Badge} kind="bad">off: its folder cannot be used<//>`}>
     <div><p class="amount"><strong>${bytes(t.bytes)}</strong><span class="muted">of ${bytes(t.capacity)}, ${percent(used)}</span></p>
       <${Meter} value=${t.bytes} of=${t.capacity} label=${`${bytes(t.bytes)} of ${bytes(t.capacity)}`} /></div>
     <${Facts} of=${[['Entries', count(t.entries)], ['Average', t.entries ? bytes(t.bytes / t.entries) : '–'], ['Evicted', count(gone.reduce((n, [, v]) => n + v, 0))]]} />
-    ${gone.length > 0 && html`<${Grid} label=${`Evictions from ${t.tier}`} head=${['Left because', 'Entries']} rows=${gone.map(([reason, n]) => [html`${reason} <span class="muted">${reasons[reason] && `(${reasons[reason]})`}</span>`, count(n)])} />`}<//>`;
+    ${gone.length > 0 && html`<${Grid} label=${`Evictions from ${t.tier}`} head=${['Reason', 'Entries']} rows=${gone.map(([reason, n]) => [html`${reason} <span class="muted">${reasons[reason] && `(${reasons[reason]})`}</span>`, count(n)])} />`}<//>`;
 }

@@ -1,4 +1,4 @@
-// One credential: its key, who uses it, rotation, replacement and removal.
+// One credential: its key, its aliases, rotation, replacement and deletion.
 import { html, useState } from '../preact.js';
 import { call, path } from '../api.js';
 import { link } from '../format.js';
@@ -24,7 +24,7 @@ function Shown({ c, etag, set }) {
   const provisioned = c.kind === 'provisioned';
   const pair = c.kind === 'static';
   const remove = async () => follow(await call('DELETE', at, { match: etag }), () => {
-    toast(`Credential ${c.name} removed`);
+    toast(`Credential ${c.name} deleted`);
     location.hash = link(['credentials']);
   });
   const write = (method) => async (form) => {
@@ -32,18 +32,18 @@ function Shown({ c, etag, set }) {
     toast(`Credential ${c.name} changed`);
     close();
   };
-  return html`<${Page} title=${c.name} lead=${{ static: 'A key pair that you gave', provisioned: 'A key pair that ixmage made', anonymous: 'No key: requests are not signed' }[c.kind]} actions=${html`
+  return html`<${Page} title=${c.name} lead=${{ static: 'A key pair that an operator registered', provisioned: 'A key pair that ixmage made', anonymous: 'No key: requests are not signed' }[c.kind]} actions=${html`
       ${provisioned && html`<${Action} role="provision" onClick=${() => setOpen('rotate')}>Rotate<//>`}
       ${pair && html`<${Action} role="alias" onClick=${() => setOpen('replace')}>Replace the key pair<//>
-        <${Action} role="alias" onClick=${() => setOpen('expect')}>Change what it is meant to do<//>`}
-      <${Action} role=${provisioned ? 'provision' : 'alias'} kind="danger" onClick=${() => setOpen('remove')}>Remove<//>`} />
+        <${Action} role="alias" onClick=${() => setOpen('expect')}>Change its expected scope<//>`}
+      <${Action} role=${provisioned ? 'provision' : 'alias'} kind="danger" onClick=${() => setOpen('remove')}>Delete<//>`} />
     ${c.state !== 'active' && html`<div class="box ${c.state === 'failed' ? 'bad' : ''}"><p>Its state is <${State} of=${c.state} />. <a href=${link(['operations'], { credential: c.name })}>See its operations</a>.</p></div>`}
     <div class="columns">
       <${Card} title="Overview"><${Facts} of=${[
         ['State', html`<${State} of=${c.state} />`], ['Scope', html`<${State} of=${c.scope} />`], ['Kind', c.kind],
         c.access_key_id && ['Access key id', html`<code>${c.access_key_id}</code>`],
-        c.expect && ['Meant to', 'read and list every bucket'],
-        ['Made', html`<${Time} at=${c.created_at} />`], c.kind !== 'anonymous' && ['Rotated', html`<${Time} at=${c.rotated_at} />`],
+        c.expect && ['Expected scope', 'read and list every bucket'],
+        ['Created', html`<${Time} at=${c.created_at} />`], c.kind !== 'anonymous' && ['Rotated', html`<${Time} at=${c.rotated_at} />`],
         ['Verified', html`<${Time} at=${c.verified_at} />`], ['Revision', c.revision],
       ]} /><//>
       <${Card} title=${`Aliases (${c.aliases.length})`}>${c.aliases.length === 0 ? html`<p class="muted">No alias uses it.</p>`
@@ -51,16 +51,16 @@ function Shown({ c, etag, set }) {
           ${c.aliases.length > 200 && html`<p class="muted">and ${c.aliases.length - 200} more</p>`}`}<//>
       ${c.user && html`<${Card} title="IAM user"><${Facts} of=${[
         ['Name', html`<code>${c.user.name}</code>`], ['ARN', html`<code>${c.user.arn}</code>`], ['Policy', c.user.policy],
-        c.user.adopted && ['Adopted', 'yes: an operator made the user'], c.user.kept_key && ['Key that it had', html`<code>${c.user.kept_key}</code>`],
+        c.user.adopted && ['Adopted', 'yes: an operator made the user'], c.user.kept_key && ['Previous key', html`<code>${c.user.kept_key}</code>`],
       ]} /><p><a href=${link(['operations'], { credential: c.name })}>Operations of this credential</a></p><//>`}
     </div>
     ${open === 'rotate' && html`<${Rotate} name=${c.name} onClose=${close} />`}
     ${open === 'replace' && html`<${Dialog} title="Replace the key pair" onClose=${close}><p class="muted">Cached pictures stay, and requests under way go on with the old key.</p>
       <${Form} fields=${pairFields} initial=${{ expect: c.expect ?? '' }} role="alias" submit="Replace" onSubmit=${write('PUT')} onCancel=${close} /><//>`}
-    ${open === 'expect' && html`<${Dialog} title="What the key is meant to do" onClose=${close}>
+    ${open === 'expect' && html`<${Dialog} title="Expected scope of the key" onClose=${close}>
       <${Form} fields=${pairFields.slice(2)} initial=${{ expect: c.expect ?? '' }} role="alias" onSubmit=${write('PATCH')} onCancel=${close} /><//>`}
-    ${open === 'remove' && html`<${Confirm} title=${`Remove the credential ${c.name}?`} word=${c.name} action="Remove" onConfirm=${remove} onClose=${close}>
-      <p>${provisioned ? 'Its key, policy and IAM user are deleted, unless an operator made the user.' : 'The sealed key pair is dropped from the registry. The key itself stays where it was made.'}
+    ${open === 'remove' && html`<${Confirm} title=${`Delete the credential ${c.name}?`} word=${c.name} action="Delete" onConfirm=${remove} onClose=${close}>
+      <p>${provisioned ? 'Its key, policy and IAM user are deleted, unless an operator made the user.' : 'The key pair is deleted from the registry. The key itself stays valid.'}
         ${c.aliases.length > 0 && ' Aliases use it, so the server refuses until they have another one or are deleted.'}</p><//>`}`;
 }
 
@@ -69,7 +69,7 @@ export function Rotate({ name, onClose }) {
   const [emergency, setEmergency] = useState(false);
   const rotate = async () => follow(await call('POST', path`/credentials/${name}/rotate`, { body: { emergency } }), onClose);
   return html`<${Confirm} title=${`Rotate the key of ${name}?`} kind=${emergency ? 'danger' : 'primary'} action=${emergency ? 'Rotate and revoke at once' : 'Rotate'} onConfirm=${rotate} onClose=${onClose}>
-    <p>ixmage makes a new key, proves it, and uses it. The old one stays valid until nothing uses it any more, so no request fails.</p>
+    <p>ixmage makes a new key, proves it, and uses it. The previous key stays valid until no request uses it, so no request fails.</p>
     <div class="field check"><label for="emergency">Emergency: the key has leaked</label><input id="emergency" type="checkbox" checked=${emergency} onInput=${(e) => setEmergency(e.target.checked)} />
-      <p class="hint">The new key signs as soon as it is proven, and the old one is made inactive then. Its policy is written anew.</p></div><//>`;
+      <p class="hint">The present keys of the user are made inactive as soon as the new key is proven, and sessions that were made with them are denied.</p></div><//>`;
 }

@@ -8,8 +8,8 @@ import { Action, Dialog, ErrorBox, Form, Page, State, Table, Time, toast } from 
 export const pairFields = [
   { name: 'access_key_id', label: 'Access key id', required: true },
   { name: 'secret_access_key', label: 'Secret access key', type: 'password', required: true, hint: 'It is sealed, and no answer ever contains it.' },
-  { name: 'expect', label: 'Meant to', type: 'select', options: [{ value: '', label: 'read what its aliases cover' }, { value: 'read-only-access', label: 'read and list every bucket' }],
-    hint: 'Verify does not call a wider key violated if it is meant to be wide.' },
+  { name: 'expect', label: 'Expected scope', type: 'select', options: [{ value: '', label: 'read the locations of its aliases' }, { value: 'read-only-access', label: 'read and list every bucket' }],
+    hint: 'The verdict of a key with a wider scope is violated, unless this scope is expected.' },
 ];
 
 const columns = [
@@ -18,7 +18,7 @@ const columns = [
   { name: 'state', title: 'State', label: false, width: '6.5rem', cell: (c) => html`<${State} of=${c.state} />` },
   { name: 'scope', title: 'Scope', label: false, width: '7rem', cell: (c) => html`<${State} of=${c.scope} />` },
   { name: 'id', title: 'Access key id', wide: true, width: 'minmax(11rem, 1fr)', cell: (c) => html`<code>${c.access_key_id || '–'}</code>` },
-  { name: 'age', title: 'Key made', width: '7rem', cell: (c) => html`<${Time} at=${c.kind === 'anonymous' ? null : c.rotated_at || c.created_at} none="–" />` },
+  { name: 'age', title: 'Key since', width: '7rem', cell: (c) => html`<${Time} at=${c.kind === 'anonymous' ? null : c.rotated_at || c.created_at} none="–" />` },
   { name: 'aliases', title: 'Aliases', width: '5rem', cell: (c) => c.aliases.length },
 ];
 

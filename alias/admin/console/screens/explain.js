@@ -1,4 +1,4 @@
-// The way of a URL: each step of a request, and why a picture is missing.
+// The steps of a request for a URL, and why a picture is not served.
 import { html, useState } from '../preact.js';
 import { get, path } from '../api.js';
 import { bytes, exact, link, span } from '../format.js';

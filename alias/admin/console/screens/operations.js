@@ -12,7 +12,7 @@ const columns = [
   { name: 'what', title: 'Operation', label: false, width: 'minmax(9rem, 1fr)', cell: (o) => html`<a href=${link(['operations', o.id])}>${o.kind} ${o.alias || o.credential}</a>` },
   { name: 'state', title: 'State', label: false, width: '7.5rem', cell: (o) => html`<${State} of=${o.state} />` },
   { name: 'credential', title: 'Credential', width: 'minmax(7rem, 1fr)', cell: (o) => (o.credential ? html`<a href=${link(['credentials', o.credential])}>${o.credential}</a>` : '–') },
-  { name: 'began', title: 'Began', label: false, width: '7rem', cell: (o) => html`<${Time} at=${o.created_at} />` },
+  { name: 'began', title: 'Started', label: false, width: '7rem', cell: (o) => html`<${Time} at=${o.created_at} />` },
   { name: 'took', title: 'Took', width: '7rem', cell: (o) => took(o) },
   { name: 'now', title: 'Step or error', label: false, wide: true, width: 'minmax(10rem, 2fr)', cell: (o) => (o.error ? html`<span title=${o.error.detail}><code>${o.error.code}</code> ${o.error.detail}</span>`
     : o.steps.findLast((s) => s.state !== 'pending')?.name ?? '') },
@@ -67,6 +67,6 @@ export default function Operations({ query }) {
     ${state.error && html`<${ErrorBox} error=${state.error} retry=${() => change({})} />`}
     ${!state.error && html`<${Table} label="Operations" columns=${columns} rows=${state.list} id=${(o) => o.id} cardHeight=${104}
       empty=${state.loading ? 'Loading…' : look.alias || look.credential || look.state ? 'No operation fits.' : 'No operation yet.'} />`}
-    ${state.more && html`<div class="actions"><${Action} onClick=${() => load(state.list.at(-1).id)}>Older ones<//></div>`}
+    ${state.more && html`<div class="actions"><${Action} onClick=${() => load(state.list.at(-1).id)}>Show older operations<//></div>`}
   <//>`;
 }

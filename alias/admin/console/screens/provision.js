@@ -1,4 +1,4 @@
-// The form that provisions an alias, with the policy as it is typed.
+// The form that provisions an alias, with the policy of the request that is typed.
 import { html, useEffect, useRef, useState } from '../preact.js';
 import { call, get } from '../api.js';
 import { link, nest } from '../format.js';
@@ -15,7 +15,7 @@ const users = [
 
 const policies = {
   '': ['as the credential has it', 'An inline policy gets this location too; read-only-access reads it already.'],
-  inline: ['inline: this location only', 'One statement in the user itself: s3:GetObject on the bucket and prefix, nothing else. The right choice for most.'],
+  inline: ['inline: this location only', 'One statement in the user itself: s3:GetObject on the bucket and prefix, nothing else. Recommended.'],
   managed: ['managed: a policy of its own', 'A customer managed policy, named after the bucket and attached to the user, so that it shows in the list of policies.'],
   'read-only-access': ['read-only-access: every bucket', 'The AWS managed AmazonS3ReadOnlyAccess: reads and lists every bucket of the account. Only with --allow-wide-scope.'],
 };
@@ -25,22 +25,22 @@ const only = (...ways) => (v) => ways.includes(v.way);
 
 const fieldsOf = (v, credentials) => [
   { name: 'alias', label: 'Alias', required: true, placeholder: 'shop', hint: 'The first segment of the URL. It never changes.' },
-  { name: 'bucket', label: 'Bucket', required: true, placeholder: 'acme-media', hint: 'One that --provision-buckets allows.' },
+  { name: 'bucket', label: 'Bucket', required: true, placeholder: 'acme-media', hint: '--provision-buckets must allow it.' },
   { name: 'prefix', label: 'Prefix', placeholder: 'website-images/', hint: 'In front of every key. Empty: the whole bucket.' },
   { name: 'region', label: 'Region', placeholder: 'eu-west-1', hint: 'Required for AWS.' },
   { name: 'endpoint', label: 'Endpoint', placeholder: 'https://s3.example.com', hint: 'Of an S3-compatible server. Empty: AWS.' },
-  { name: 'path_style', label: 'Bucket in the path of the URL of S3, not in its host', type: 'checkbox' },
+  { name: 'path_style', label: 'Path style: host/bucket/key instead of bucket.host/key', type: 'checkbox' },
   { name: 'probe.inside', label: 'Key that it must read', placeholder: `${v.prefix || ''}a.jpg`, hint: 'A whole key in the bucket. It becomes the canary, whose picture you see at the end.' },
-  { name: 'probe.outside', label: 'Key that it must not read', placeholder: 'private/b.jpg', hint: 'A whole key outside the prefix: proves that the key stops there.' },
+  { name: 'probe.outside', label: 'Key that it must not read', placeholder: 'private/b.jpg', hint: 'A whole key outside the prefix: proves that the key cannot read there.' },
   { name: 'way', label: 'Read with', type: 'select', options: users },
-  { name: 'credential', label: 'Credential', required: true, list: credentials, when: only('reuse'), hint: 'One that ixmage made. Its user gets this location too, and is proven again.' },
-  { name: 'adopt', label: 'IAM user', required: true, placeholder: 'ixmage-s3read', when: only('adopt'), hint: 'One that --adopt-users allows. It gets a second key; what it had stays.' },
-  { name: 'retire', label: 'Make the key that it had inactive, a day after its last use', type: 'checkbox', when: only('adopt') },
+  { name: 'credential', label: 'Credential', required: true, list: credentials, when: only('reuse'), hint: 'A provisioned one. Its user gets this location too, and its key is checked again.' },
+  { name: 'adopt', label: 'IAM user', required: true, placeholder: 'ixmage-s3read', when: only('adopt'), hint: '--adopt-users must allow it. The user gets a second key, and keeps its key and policies.' },
+  { name: 'retire', label: 'Retire: make the previous key of the user inactive, a day after its last use', type: 'checkbox', when: only('adopt') },
   { name: 'policy', label: 'Policy', type: 'select', options: Object.entries(policies).filter(([p]) => p || v.way === 'reuse').map(([value, [label]]) => ({ value, label })), hint: policies[v.policy ?? 'inline']?.[1] },
   { name: 'user_name', label: 'Name of the user', group: more, when: only('new'), placeholder: 'ixmage-s3read-shop-…', hint: 'Empty: made from the alias.' },
-  { name: 'bucket_owner', label: 'Bucket owner', group: more, placeholder: '123456789012', hint: 'Account number: S3 then refuses a bucket of another account.' },
+  { name: 'bucket_owner', label: 'Bucket owner', group: more, placeholder: '123456789012', hint: '12-digit account id: S3 then refuses a bucket of another account.' },
   { name: 'kms_key_arn', label: 'KMS key', group: more, placeholder: 'arn:aws:kms:…', hint: 'If the objects are encrypted with it: the key may decrypt, through S3 only.' },
-  { name: 'rotate_every', label: 'Rotate the key every', group: more, placeholder: '2160h', hint: 'Empty: only when you say so.' },
+  { name: 'rotate_every', label: 'Rotate the key every', group: more, placeholder: '2160h', hint: 'Empty: only when an operator rotates it.' },
   { name: 'tags', label: 'Tags', type: 'lines', group: more, when: only('new'), placeholder: 'team=web', hint: 'key=value, one a line; the keys that --provision-tags allows.' },
 ];
 
@@ -83,7 +83,7 @@ export default function Provision() {
     toast(`Provisioning ${data.alias} has begun`);
     location.hash = link(['operations', data.id]);
   };
-  return html`<${Page} title="Provision an alias" lead="ixmage makes an IAM user whose key reads this location and nothing else, proves that, and opens the alias."
+  return html`<${Page} title="Provision an alias" lead="ixmage makes an IAM user whose key can read only this location, proves that, and opens the alias."
       actions=${html`<${Action} href="#/register">Use a key pair that you have<//>`}>
     ${server.data && !server.data.provisioning && html`<div class="box warn"><p><strong>Provisioning is off on this server.</strong></p>
       <p>Start it with <code>--provision</code>. The plan shows the commands that do the same by hand; a key pair made so can be <a href="#/register">registered</a>.</p></div>`}
@@ -119,7 +119,7 @@ function Plan({ plan, missing, may }) {
     <header><h2 id="plan-title">What will be made</h2></header>
     ${!may && html`<p class="muted">The plan needs a token with the role provision.</p>`}
     ${plan.error && html`<${ErrorBox} error=${plan.error} />`}
-    <p class="muted" role="status">${missing.length > 0 ? `The policy appears here while you type. Still needed: ${missing.join(', ')}.` : plan.problems.length > 0 ? 'See the marked fields.' : p && 'The request is complete. Nothing was called yet.'}</p>
+    <p class="muted" role="status">${missing.length > 0 ? `The policy appears here while you type. Still needed: ${missing.join(', ')}.` : plan.problems.length > 0 ? 'See the marked fields.' : p && 'The request is complete. IAM and S3 have not been called yet.'}</p>
     ${p && html`
       <${Facts} of=${[
         ['IAM user', html`<code>${p.user.path}${p.user.name}</code>`], ['Policy', p.policy_name ? html`${p.policy} <code>${p.policy_name}</code>` : p.policy],

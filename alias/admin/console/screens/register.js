@@ -6,7 +6,7 @@ import { aliasFields, written } from '../alias_form.js';
 import { Card, Form, Page, toast, useLoad } from '../ui.js';
 
 const ways = [
-  { value: 'pair', label: 'a key pair that you paste' },
+  { value: 'pair', label: 'a key pair' },
   { value: 'name', label: 'a registered credential' },
   { value: 'public', label: 'no key: the bucket is public' },
 ];

@@ -24,12 +24,12 @@ export function SignIn({ ended, onSignIn }) {
     setBusy(false);
   };
   const wrong = error?.status === 401;
-  // Without a reason of its own the API explains the header of programs.
+  // Of a missing or wrong token the API names the Authorization header, which people do not see.
   const reason = wrong && (/Authorization/.test(error.message) ? 'This token is wrong, or was revoked.' : error.message);
   const problems = wrong ? [{ field: 'token', detail: reason }] : (error?.errors ?? []);
   return html`<main class="alone"><form ref=${form} class="card sign-in" onSubmit=${submit} autocomplete="off">
     <h1><img src="/console/icon.svg" alt="" width="28" height="28" /> ixmage</h1>
-    ${ended && html`<p class="box" role="status">Your session has ended. Sign in again to go on where you were.</p>`}
+    ${ended && html`<p class="box" role="status">Your session has ended. Sign in again to continue; your input is kept.</p>`}
     ${!isSecureContext && html`<p class="box warn" role="status">Over plain http the browser does not tell the server which page calls it, so the server refuses the console.
       Open it over https, or through a tunnel as http://localhost.</p>`}
     ${error && !problems.length && html`<${ErrorBox} error=${error} />`}
