@@ -279,7 +279,7 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
-func TestValidateKeyPair(t *testing.T) {
+func TestKeyPairProblems(t *testing.T) {
 	t.Parallel()
 	const id, secret = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 	for _, row := range []struct{ name, id, secret, field string }{
@@ -307,7 +307,7 @@ func TestValidateKeyPair(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			err := ValidateKeyPair(KeyPair{AccessKeyID: row.id, SecretAccessKey: NewSecret(row.secret)})
+			err := invalid(KeyPair{AccessKeyID: row.id, SecretAccessKey: NewSecret(row.secret)}.problems())
 			wantField(t, err, row.field)
 			if err != nil && strings.Contains(err.Error(), secret) {
 				t.Errorf("error %q shows a secret", err)

@@ -124,10 +124,6 @@ type KeyPair struct {
 	SecretAccessKey Secret
 }
 
-// ValidateKeyPair checks the form of a key pair, not whether S3 accepts it. The error
-// is a *ValidationError with every problem.
-func ValidateKeyPair(kp KeyPair) error { return invalid(kp.problems()) }
-
 // expectProblems validates what a key is meant to be.
 func expectProblems(expect PolicyMode) []Problem {
 	if expect == "" || expect == PolicyReadOnly {

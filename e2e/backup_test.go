@@ -89,7 +89,7 @@ func TestBackupRestore(t *testing.T) {
 func wantBackupRefusals(t *testing.T, s *server, file string) {
 	t.Helper()
 	before := readFile(t, file)
-	wantRun(t, s, 2, "say --force", "backup", file)
+	wantRun(t, s, 2, "add --force", "backup", file)
 	wantRun(t, s, 1, "no such file or directory", "backup", filepath.Join(filepath.Dir(file), "none", "b.db"))
 	wantRun(t, &server{admin: "127.0.0.1:1", token: s.token}, 6, "", "backup", file, "--force")
 	wantRun(t, &server{admin: s.admin, token: "a-wrong-token-of-the-right-length"}, 3, "", "backup", file, "--force")

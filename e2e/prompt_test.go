@@ -49,7 +49,7 @@ func TestPromptAnswers(t *testing.T) {
 		left   bool
 	}{{"", 1, true}, {"n", 1, true}, {"yes please", 1, true}, {"\x04", 2, true}, {"\x03", 1, true}, {"y", 0, false}} {
 		p := atTerminal(t, e.client("alias", "rm", "shop"), nil)
-		p.expect("Delete the alias shop of s3://media/web/ at " + e.s3.URL + "? [y/N] ")
+		p.expect("Remove the alias shop of s3://media/web/ at " + e.s3.URL + "? [y/N] ")
 		p.enter(row.answer)
 		if code := p.end(); code != row.code {
 			t.Errorf("%q: exit status %d, want %d:\n%s", row.answer, code, row.code, p.text())

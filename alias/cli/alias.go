@@ -15,7 +15,7 @@ type aliasCmd struct {
 	Get aliasGetCmd `cmd:"" help:"Read an alias."`
 	Add aliasAddCmd `cmd:"" help:"Register an alias."`
 	Set aliasSetCmd `cmd:"" help:"Change fields of an alias."`
-	Rm  aliasRmCmd  `cmd:"" help:"Delete an alias, and its key pair if that has the alias's name and no other alias uses it."`
+	Rm  aliasRmCmd  `cmd:"" help:"Remove an alias, and its key pair if that has the alias's name and no other alias uses it."`
 }
 
 // Flags of commands that change something.
@@ -261,12 +261,12 @@ func (c *aliasRmCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.term.confirm(c.Yes, "Delete the alias "+c.Name+" of "+location(v)); err != nil {
+	if err := s.term.confirm(c.Yes, "Remove the alias "+c.Name+" of "+location(v)); err != nil {
 		return err
 	}
 	_, err = s.do(client.Request{Method: http.MethodDelete, Path: client.Path("aliases", c.Name), IfMatch: c.etag()})
 	if err == nil {
-		s.term.sayf("%s is deleted.", c.Name)
+		s.term.sayf("%s is removed.", c.Name)
 	}
 	return err
 }

@@ -63,7 +63,7 @@ func (c *applyCmd) check(s *session) error {
 	case c.ExitCode && !c.DryRun:
 		return usagef("--exit-code belongs to --dry-run")
 	case s.out.format != formatTable && !c.DryRun && !c.Yes:
-		return usagef("-o %s prints the changes at the end, so nobody can be asked about them: say --yes, "+
+		return usagef("-o %s prints the changes at the end, so it cannot ask before them: add --yes, "+
 			"or --dry-run to see them", s.out.format)
 	}
 	return nil
@@ -132,10 +132,7 @@ const (
 	remove = "remove"
 )
 
-var (
-	signs = map[string]string{create: "+", modify: "~", remove: "-"}
-	verbs = map[string]string{create: "create", modify: "change", remove: "delete"}
-)
+var signs = map[string]string{create: "+", modify: "~", remove: "-"}
 
 // change is one write of apply: one revision of one alias or credential.
 type change struct {
@@ -175,7 +172,7 @@ func (p *planner) run() error {
 		done++
 		if p.out.format == formatTable {
 			p.out.printf("%s %s %s: %s\n", signs[c.action], c.kind, c.name, map[string]string{
-				create: "created", modify: "changed", remove: "deleted",
+				create: "created", modify: "changed", remove: "removed",
 			}[c.action])
 			p.out.Flush() // a reader of a pipe sees each as it is made
 		}

@@ -32,7 +32,7 @@ func (p *planner) print() {
 		p.out.printf("%s\n", p.summary())
 	}
 	if p.kept > 0 {
-		p.term.sayf("%s in no file: --prune would delete such aliases.", count(p.kept, "alias is", "aliases are"))
+		p.term.sayf("%s in no file: --prune would remove such aliases.", count(p.kept, "alias is", "aliases are"))
 	}
 }
 
@@ -64,7 +64,7 @@ func (p *planner) summary() string {
 	var parts []string
 	for _, action := range []string{create, modify, remove} {
 		if n := counts[action]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d to %s", n, verbs[action]))
+			parts = append(parts, fmt.Sprintf("%d to %s", n, action))
 		}
 	}
 	return strings.Join(parts, ", ")

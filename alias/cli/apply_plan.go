@@ -381,7 +381,7 @@ func (p *planner) rest() error {
 	for _, e := range p.manifest.Credentials { // DELETE of an alias takes its own key pair along
 		own := p.aliases[e.Name].Get("credential").Text() == e.Name
 		if own && !used[e.Name] && slices.Contains(others, e.Name) {
-			p.add(e.Problem("", "the alias of that name is deleted, and its key pair with it: "+
+			p.add(e.Problem("", "the alias of that name is removed, and its key pair with it: "+
 				"leave the credential out of the file, or use it in an alias"))
 		}
 	}
@@ -396,7 +396,7 @@ func (p *planner) removal(name string) error {
 	tried := c.request
 	tried.Query = dryRun{true}.query()
 	if _, err := p.do(tried); err != nil {
-		return fmt.Errorf("alias %s cannot be deleted: %w", name, err)
+		return fmt.Errorf("alias %s cannot be removed: %w", name, err)
 	}
 	p.changes = append(p.changes, c)
 	return nil

@@ -76,7 +76,7 @@ func TestApply(t *testing.T) {
 	e.apply(dry, exitOK, plan)
 	dry.ExitCode = true
 	e.apply(dry, exitDiffers, plan)
-	if got := e.apply(&applyCmd{File: []string{file}}, exitUsage, plan); !strings.Contains(got.err, "say --yes") {
+	if got := e.apply(&applyCmd{File: []string{file}}, exitUsage, plan); !strings.Contains(got.err, "add --yes") {
 		t.Errorf("without --yes: %s", got.err)
 	}
 	if e.state() != empty {
@@ -129,12 +129,12 @@ func TestApply(t *testing.T) {
 
 	// One alias in the file: the others stay, or go with their own key pairs.
 	file = e.file("aliases.yaml", "aliases: [{name: open, bucket: open-data, region: us-east-1, credential: media}]")
-	if got := e.apply(apply(file), exitOK, "No changes.\n"); !strings.Contains(got.err, "2 aliases are in no file: --prune would delete") {
+	if got := e.apply(apply(file), exitOK, "No changes.\n"); !strings.Contains(got.err, "2 aliases are in no file: --prune would remove") {
 		t.Errorf("%s", got.err)
 	}
 	prune := apply(file)
 	prune.Prune = true
-	e.apply(prune, exitOK, "- alias blog\n- alias shop\n2 to delete\n- alias blog: deleted\n- alias shop: deleted\n")
+	e.apply(prune, exitOK, "- alias blog\n- alias shop\n2 to remove\n- alias blog: removed\n- alias shop: removed\n")
 	var left []string
 	for _, noun := range []string{"aliases", "credentials"} {
 		for _, v := range e.call("GET", nil, noun).Get(noun).List() {
@@ -150,7 +150,7 @@ func TestApplyJSON(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	file := e.file("aliases.yaml", "aliases: [{name: open, bucket: open-data, region: us-east-1, credential: null, ttl: 2h}]")
-	if got := e.run(&applyCmd{File: []string{file}}, formatJSON, ""); got.code != exitUsage || !strings.Contains(got.err, "say --yes") {
+	if got := e.run(&applyCmd{File: []string{file}}, formatJSON, ""); got.code != exitUsage || !strings.Contains(got.err, "add --yes") {
 		t.Errorf("%+v", got)
 	}
 	got := e.run(apply(file), formatJSON, "")
@@ -231,7 +231,7 @@ func TestApplyPrunedKeyPair(t *testing.T) {
 	e.run(apply(all), formatTable, "")
 	c := apply(e.file("one.yaml", "credentials: [{name: shop, key_file: shop.json}]"))
 	c.Prune = true
-	if got := e.apply(c, exitUsage, ""); !strings.Contains(got.err, "one.yaml:1:15: credential shop: the alias of that name is deleted, and its key pair with it") {
+	if got := e.apply(c, exitUsage, ""); !strings.Contains(got.err, "one.yaml:1:15: credential shop: the alias of that name is removed, and its key pair with it") {
 		t.Errorf("%s", got.err)
 	}
 	// Another alias that uses it keeps it.

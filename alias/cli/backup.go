@@ -69,7 +69,7 @@ func (c *backupCmd) write(s *session, resp *http.Response) error {
 	}
 	err := durable.Write(c.File, place, func(w io.Writer) error { return s.download(w, resp) })
 	if errors.Is(err, fs.ErrExist) {
-		return usagef("%s exists: name another file, or say --force to replace it", c.File)
+		return usagef("%s exists: name another file, or add --force to replace it", c.File)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w; no file was left", c.File, err)
@@ -78,8 +78,8 @@ func (c *backupCmd) write(s *session, resp *http.Response) error {
 	return nil
 }
 
-// pipe writes to the standard output once everything has arrived, so that a program that
-// reads it never takes a part for the whole.
+// pipe writes to the standard output after the whole backup has arrived, so that a program that
+// reads it never gets an incomplete one.
 func (s *session) pipe(resp *http.Response) error {
 	f, err := os.CreateTemp("", "ixmage-backup-*")
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *session) download(w io.Writer, resp *http.Response) error {
 		return s.ctx.Err()
 	}
 	if err != nil || n != resp.ContentLength {
-		return fmt.Errorf("the backup broke off after %d of %d bytes: %w",
+		return fmt.Errorf("the backup ended after %d of %d bytes: %w",
 			n, resp.ContentLength, errors.Join(err, io.ErrUnexpectedEOF))
 	}
 	return nil

@@ -1,5 +1,5 @@
 // Package cli has the commands that call the admin API. A command prints the answer of
-// the API and knows no more than it: a program can do all of this with package client.
+// the API and has no other source of data: a program can do the same with package client.
 package cli
 
 import (

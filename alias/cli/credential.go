@@ -14,7 +14,7 @@ type credentialCmd struct {
 	Add     credentialAddCmd     `cmd:"" help:"Register a key pair under a name."`
 	Replace credentialReplaceCmd `cmd:"" help:"Replace a key pair. Cached pictures stay."`
 	Set     credentialSetCmd     `cmd:"" help:"Change what a key pair is meant to do."`
-	Rm      credentialRmCmd      `cmd:"" help:"Delete a credential, and the IAM user of a provisioned one."`
+	Rm      credentialRmCmd      `cmd:"" help:"Remove a credential, and the IAM user of a provisioned one."`
 	Reclaim credentialReclaimCmd `cmd:"" help:"Make this server the one that acts on the IAM user, after another copy of the registry did."`
 }
 
@@ -162,7 +162,7 @@ func (c *credentialRmCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	what := "Delete the credential " + c.Name
+	what := "Remove the credential " + c.Name
 	if user := v.Get("user", "name").Text(); user != "" {
 		what += " and the IAM user " + user
 	}
@@ -176,7 +176,7 @@ func (c *credentialRmCmd) Run(s *session) error {
 		return err
 	}
 	if resp.Status == http.StatusNoContent {
-		s.term.sayf("%s is deleted.", c.Name)
+		s.term.sayf("%s is removed.", c.Name)
 		return nil
 	}
 	operation, err := resp.Value()

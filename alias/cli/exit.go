@@ -28,15 +28,15 @@ func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// exitError ends a command with that status whose output says what is to be said.
+// exitError ends a command with a status and without a message: its output has everything.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// errReported ends a command whose output says what failed.
+// errReported ends a failed command without a message: its output has the failure.
 const errReported = exitError(exitFailed)
 
-// writeError is the error of an output that did not take everything.
+// writeError is the error of an incomplete write to the output.
 func writeError(err error) error { return fmt.Errorf("write the output: %w", err) }
 
 // status maps an error to the exit status.

@@ -10,7 +10,7 @@ type orphansCmd struct {
 	Connection
 
 	Ls orphansLsCmd `cmd:"" default:"1" help:"List users and keys in IAM under the path of this server that belong to no credential."`
-	Rm orphansRmCmd `cmd:"" help:"Delete an orphaned user that ixmage made."`
+	Rm orphansRmCmd `cmd:"" help:"Remove an orphaned user that ixmage made."`
 }
 
 type orphansLsCmd struct{}
@@ -49,12 +49,12 @@ func (*orphansRmCmd) Examples() []string {
 }
 
 func (c *orphansRmCmd) Run(s *session) error {
-	if err := s.term.confirm(c.Yes, "Delete the IAM user "+c.User+" with its keys and policies"); err != nil {
+	if err := s.term.confirm(c.Yes, "Remove the IAM user "+c.User+" with its keys and policies"); err != nil {
 		return err
 	}
 	_, err := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("orphans", c.User)})
 	if err == nil {
-		s.term.sayf("%s is deleted.", c.User)
+		s.term.sayf("%s is removed.", c.User)
 	}
 	return err
 }

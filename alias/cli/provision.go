@@ -24,7 +24,7 @@ type provisionCmd struct {
 
 // followed says whether a command that begins an operation waits for its end.
 type followed struct {
-	Wait bool `negatable:"" default:"true" help:"Show the steps until the operation has ended. Without, print the operation as it begins."`
+	Wait bool `negatable:"" default:"true" help:"Show the steps until the operation has ended. With --no-wait, print the operation when it has started."`
 }
 
 // provisionFields are the members of a provision request as flags.
@@ -32,7 +32,7 @@ type provisionFields struct {
 	Alias       *string           `help:"Alias, the first segment of its URLs." placeholder:"NAME"`
 	Bucket      *string           `help:"Bucket." placeholder:"NAME"`
 	BucketOwner *string           `help:"12-digit id of the account that owns the bucket." placeholder:"ACCOUNT"`
-	Prefix      *string           `help:"In front of every key, like website-images/. The key of the user can read nothing else." placeholder:"PREFIX"`
+	Prefix      *string           `help:"Text in front of every key, like website-images/. The key of the user can read only these objects." placeholder:"PREFIX"`
 	Region      *string           `help:"Region of the bucket." placeholder:"REGION"`
 	Endpoint    *string           `help:"URL of an S3-compatible server that is not AWS." placeholder:"URL"`
 	PathStyle   *bool             `negatable:"" help:"Address objects as host/bucket/key."`
@@ -43,9 +43,9 @@ type provisionFields struct {
 	KMSKeyARN   *string           `name:"kms-key-arn" help:"KMS key with which the objects are encrypted." placeholder:"ARN"`
 	Inside      *string           `help:"Whole key of an object that the new key must be able to read. It becomes the canary." placeholder:"KEY"`
 	Outside     *string           `help:"Whole key of an object that the new key must not be able to read." placeholder:"KEY"`
-	RotateEvery *string           `help:"Rotate the key every so often, like 2160h; 0s is never." placeholder:"DURATION"`
+	RotateEvery *string           `help:"Interval of rotations, like 2160h; 0s is never." placeholder:"DURATION"`
 	Adopt       *string           `help:"Take over this IAM user instead of making one." placeholder:"USER"`
-	Retire      *bool             `negatable:"" help:"Make the key that an adopted user had inactive, when nothing uses it any more."`
+	Retire      *bool             `negatable:"" help:"Make the previous key of an adopted user inactive, a day after its last use."`
 }
 
 // body makes the members of the request.
@@ -103,7 +103,7 @@ func (c *provisionCmd) request(s *session, path ...string) (*client.Response, er
 }
 
 // started follows the operation of an answer, or prints it. done is called after it is done,
-// with what a reader wants to know then.
+// with the finished operation.
 func (f followed) started(s *session, resp *client.Response, done func(op client.Value) error) error {
 	if !f.Wait {
 		at := resp.Header.Get("Location")
@@ -117,7 +117,7 @@ func (f followed) started(s *session, resp *client.Response, done func(op client
 	return done(op)
 }
 
-// form asks for what no flag says, shows the plan, and asks whether to provision it.
+// form asks for the fields without a flag, shows the plan, and asks whether to provision it.
 func (c *provisionCmd) form(s *session) error {
 	s.term.sayf("This makes an alias with an IAM user of its own. " +
 		"Enter takes the value in brackets, - leaves the field empty.\n" +
@@ -145,8 +145,8 @@ func (c *provisionCmd) form(s *session) error {
 	}
 }
 
-// correct prints what is wrong with the answers, and asks for them again. It returns the
-// error if it is about no question.
+// correct prints the errors of the answers, and asks for these again. It returns the
+// error if it belongs to no question.
 func (c *provisionCmd) correct(s *session, err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok {

@@ -8,8 +8,8 @@ import (
 	"ixmage/alias/client"
 )
 
-// suggest adds a name to the error that a thing does not exist, if there is one that is
-// spelt alike. noun is the plural in the path of the API.
+// suggest adds a similar name to the error that a resource does not exist, if there is one.
+// noun is the plural in the path of the API.
 func (s *session) suggest(err error, noun, name string) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok || p.Status != http.StatusNotFound {
@@ -27,7 +27,7 @@ func (s *session) suggest(err error, noun, name string) error {
 	return err
 }
 
-// names lists the names of things.
+// names lists the names of resources.
 func (s *session) names(noun string) ([]string, error) {
 	v, err := s.list(namesOf(noun))
 	if err != nil {

@@ -126,20 +126,20 @@ func (t terminal) read(prompt string, read func() (string, error)) (string, erro
 	}
 }
 
-// confirm asks before something is removed, unless yes. Without a terminal it is an error.
+// confirm asks before a change, unless yes is set. Without a terminal it returns an error.
 func (t terminal) confirm(yes bool, what string) error {
 	if yes {
 		return nil
 	}
 	if !t.asks {
-		return usagef("%s: nobody can be asked, because this is no terminal; say --yes to do it", what)
+		return usagef("%s: standard input or standard error is no terminal, so no question can be asked; add --yes to do it", what)
 	}
 	answer, err := t.ask(what + "? [y/N] ")
 	if err != nil {
 		return err
 	}
 	if a := strings.ToLower(answer); a != "y" && a != "yes" {
-		return errors.New("nothing was done")
+		return errors.New("not confirmed: nothing was changed")
 	}
 	return nil
 }

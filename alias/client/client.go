@@ -1,5 +1,5 @@
 // Package client calls the admin API of an ixmage server. It keeps the members of an
-// answer in the order of the server, and knows no field of it: the API has the types.
+// answer in the order of the server. It has no types of its own: the API defines them.
 package client
 
 import (
@@ -57,7 +57,7 @@ type Request struct {
 	Path   string     // below the base URL, escaped: see Path
 	Query  url.Values // may be nil
 	Body   any        // sent as JSON; nil: none
-	// IfMatch is an ETag or a revision; empty: whatever the revision.
+	// IfMatch is an ETag or a revision; empty: any revision.
 	IfMatch string
 	// Wait asks the server to hold the answer until the operation has ended (Prefer: wait).
 	Wait time.Duration
@@ -91,8 +91,8 @@ func (r *Response) Value() (Value, error) { return Decode(r.Body) }
 // fields at their limits has fewer bytes.
 const maxBody = 64 << 20
 
-// Do calls the API. An answer that is no success is a *Problem; a server that does not
-// answer is an *UnreachableError.
+// Do calls the API. The error is a *Problem if the server refused or failed, and an
+// *UnreachableError if it did not answer.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	resp, err := c.send(ctx, r, "application/json")
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }
 
-// Stream calls the API for an answer that is no JSON. The caller closes the body; if it
+// Stream calls the API for an answer that is not JSON. The caller closes the body; if it
 // ends early, Read returns an error.
 func (c *Client) Stream(ctx context.Context, r Request) (*http.Response, error) {
 	return c.send(ctx, r, "*/*")

@@ -76,10 +76,10 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // broken is the error of an answer that ended early.
 func (c *Client) broken(err error) error {
-	return &UnreachableError{URL: c.base.String(), Err: fmt.Errorf("the answer broke off: %w", err)}
+	return &UnreachableError{URL: c.base.String(), Err: fmt.Errorf("the answer is incomplete: %w", err)}
 }
 
-// notAPI is the error of an answer that the admin API does not give.
+// notAPI is the error of an answer that does not come from the admin API.
 func (c *Client) notAPI(resp *http.Response) error {
 	return fmt.Errorf("%s is not the admin listener of ixmage: it answered %s with the type %q; check the URL",
 		c.base, resp.Status, resp.Header.Get("Content-Type"))

@@ -35,7 +35,7 @@ func Decode(text []byte) (Value, error) {
 	v, err := decode(d)
 	if err == nil {
 		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("something follows the value")
+			err = errors.New("data follows the value")
 		}
 	}
 	if err != nil {

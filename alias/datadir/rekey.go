@@ -96,7 +96,7 @@ func (spec *RekeySpec) rekey(ctx context.Context, store *sqlstore.Store) (*Rekey
 	again.Before = func() error { spec.step("commit"); return nil }
 	sealed, err := store.Reseal(ctx, again)
 	if err != nil {
-		return nil, fmt.Errorf("seal the registry with the key set %s: %w; repeat it", next.Place(), err)
+		return nil, fmt.Errorf("seal the registry with the key set %s: %w; run the same command again", next.Place(), err)
 	}
 	spec.step("rewrite")
 	if err := store.Rewrite(ctx); err != nil {
@@ -110,7 +110,7 @@ func (spec *RekeySpec) rekey(ctx context.Context, store *sqlstore.Store) (*Rekey
 	}, nil
 }
 
-// errTried ends the transaction that tries everything.
+// errTried rolls back the transaction that opens every secret before the first change.
 var errTried = errors.New("tried")
 
 // keysets returns the key set that opens the registry, and the one to seal with. After a call

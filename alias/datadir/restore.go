@@ -33,10 +33,10 @@ type Restored struct {
 	Before string
 }
 
-// beforeRestore ends the name of a replaced registry.
+// beforeRestore is the suffix of a replaced registry.
 const beforeRestore = ".before-restore"
 
-// besideRegistry ends the names of SQLite's files beside a registry.
+// besideRegistry has the suffixes of SQLite's files beside a registry.
 var besideRegistry = []string{"-wal", "-shm", "-journal"}
 
 // Restore puts a copy of a registry into the data folder of a server that is stopped, and keeps
@@ -100,7 +100,7 @@ func (spec *RestoreSpec) prepare(ctx context.Context) error {
 // it opens.
 func (spec *RestoreSpec) copy() (string, error) {
 	if info, err := os.Stat(spec.File + "-wal"); err == nil && info.Size() > 0 {
-		return "", fmt.Errorf("%s has a write-ahead log beside it (-wal), so it is not all of its registry: "+
+		return "", fmt.Errorf("%s has a write-ahead log beside it (-wal), so it is not the complete registry: "+
 			"make a copy with ixmage backup, or start and stop the server whose registry it is", spec.File)
 	}
 	from, err := os.Open(spec.File)
@@ -189,7 +189,7 @@ func moveBeside(path, suffix, kept string) error {
 		return nil
 	}
 	switch {
-	case suffix == "-shm": // SQLite makes it anew
+	case suffix == "-shm": // SQLite makes a new one
 	case kept != "":
 		return os.Rename(path+suffix, kept+suffix)
 	default:

@@ -1,5 +1,5 @@
-// Package apitest compares the requests and answers of tests with an OpenAPI document. It
-// uses another library than the one that makes the document.
+// Package apitest compares the requests and answers of tests with an OpenAPI document. The
+// document is made by another library, so that an error of one library is found by the other.
 package apitest
 
 import (

@@ -26,8 +26,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// exporter sends spans by POST. It is the HTTP half of OTLP 1; the SDK's own brings gRPC and
-// three times its size.
+// exporter sends spans by POST, as OTLP 1 over HTTP. The exporter of the SDK is not used, because
+// it imports gRPC and is three times as large.
 type exporter struct {
 	url     string
 	headers http.Header
@@ -89,7 +89,7 @@ func newExporter(endpoint string, log *slog.Logger) (*exporter, error) {
 	return e, nil
 }
 
-// variable is a variable of the environment for OTLP; that for traces alone wins.
+// variable reads a variable of the environment for OTLP; OTEL_EXPORTER_OTLP_TRACES_… wins.
 func variable(name string) string {
 	if v := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_" + name); v != "" {
 		return v
@@ -175,7 +175,8 @@ func (e *exporter) post(ctx context.Context, body []byte) error {
 	}
 }
 
-// send sends a batch once. again says that another attempt makes sense, not before after.
+// send sends a batch once. again says that it may be sent again, after the duration after at the
+// earliest.
 func (e *exporter) send(
 	ctx context.Context, body []byte, encoding string,
 ) (again bool, after time.Duration, err error) {

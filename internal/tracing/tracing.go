@@ -1,6 +1,6 @@
 // Package tracing sends spans to an OpenTelemetry collector (OTLP over HTTP, in protobuf). It
-// decides which requests are traced. A collector that is slow or away costs memory for a bounded
-// number of spans, and no time of a request.
+// decides which requests are traced. A slow or unreachable collector costs memory for a bounded
+// number of spans, and delays no request.
 package tracing
 
 import (
@@ -38,7 +38,7 @@ type Tracer struct {
 	ratio    float64
 }
 
-// limits bound the memory of a span, whatever the environment says.
+// limits bound the memory of a span. Variables of the environment do not change them.
 var limits = sdk.SpanLimits{
 	AttributeCountLimit: 16, AttributeValueLengthLimit: 256,
 	EventCountLimit: 1, LinkCountLimit: 8, AttributePerEventCountLimit: 1, AttributePerLinkCountLimit: 1,
@@ -72,8 +72,8 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 // Close sends the spans that have ended, until ctx ends at most.
 func (t *Tracer) Close(ctx context.Context) { _ = t.provider.Shutdown(ctx) }
 
-// Start begins the span of a request that arrived at a time. If parent is a traceparent, it
-// decides whether the request is traced, else chance does. It returns nil if it is not.
+// Start begins the span of a request that arrived at a time. It returns nil if the request is
+// not traced: a valid traceparent in parent decides that, otherwise the sampling ratio.
 func (t *Tracer) Start(parent string, at time.Time) *Span {
 	ctx := context.Background()
 	if parent != "" {

@@ -24,7 +24,7 @@ function Shown({ c, etag, set }) {
   const provisioned = c.kind === 'provisioned';
   const pair = c.kind === 'static';
   const remove = async () => follow(await call('DELETE', at, { match: etag }), () => {
-    toast(`Credential ${c.name} deleted`);
+    toast(`Credential ${c.name} removed`);
     location.hash = link(['credentials']);
   });
   const write = (method) => async (form) => {
@@ -36,7 +36,7 @@ function Shown({ c, etag, set }) {
       ${provisioned && html`<${Action} role="provision" onClick=${() => setOpen('rotate')}>Rotate<//>`}
       ${pair && html`<${Action} role="alias" onClick=${() => setOpen('replace')}>Replace the key pair<//>
         <${Action} role="alias" onClick=${() => setOpen('expect')}>Change its expected scope<//>`}
-      <${Action} role=${provisioned ? 'provision' : 'alias'} kind="danger" onClick=${() => setOpen('remove')}>Delete<//>`} />
+      <${Action} role=${provisioned ? 'provision' : 'alias'} kind="danger" onClick=${() => setOpen('remove')}>Remove<//>`} />
     ${c.state !== 'active' && html`<div class="box ${c.state === 'failed' ? 'bad' : ''}"><p>Its state is <${State} of=${c.state} />. <a href=${link(['operations'], { credential: c.name })}>See its operations</a>.</p></div>`}
     <div class="columns">
       <${Card} title="Overview"><${Facts} of=${[
@@ -59,7 +59,7 @@ function Shown({ c, etag, set }) {
       <${Form} fields=${pairFields} initial=${{ expect: c.expect ?? '' }} role="alias" submit="Replace" onSubmit=${write('PUT')} onCancel=${close} /><//>`}
     ${open === 'expect' && html`<${Dialog} title="Expected scope of the key" onClose=${close}>
       <${Form} fields=${pairFields.slice(2)} initial=${{ expect: c.expect ?? '' }} role="alias" onSubmit=${write('PATCH')} onCancel=${close} /><//>`}
-    ${open === 'remove' && html`<${Confirm} title=${`Delete the credential ${c.name}?`} word=${c.name} action="Delete" onConfirm=${remove} onClose=${close}>
+    ${open === 'remove' && html`<${Confirm} title=${`Remove the credential ${c.name}?`} word=${c.name} action="Remove" onConfirm=${remove} onClose=${close}>
       <p>${provisioned ? 'Its key, policy and IAM user are deleted, unless an operator made the user.' : 'The key pair is deleted from the registry. The key itself stays valid.'}
         ${c.aliases.length > 0 && ' Aliases use it, so the server refuses until they have another one or are deleted.'}</p><//>`}`;
 }
