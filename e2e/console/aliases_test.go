@@ -35,7 +35,7 @@ func TestRegister(t *testing.T) {
 	p.fill("Canary", "noon.jpg")
 	p.fill("Access key id", g["reader_id"])
 	p.fill("Secret access key", g["reader_secret"])
-	p.click("field", "Bucket in the path of the URL of S3, not in its host")
+	p.click("field", "Path style: host/bucket/key instead of bucket.host/key")
 	p.screenshot("register")
 	p.click("button", "Register")
 	p.seesPicture("The picture noon.jpg", 640, 400)
@@ -81,7 +81,7 @@ func TestPurge(t *testing.T) {
 	p.on(p.find("field", "Drop at once"), "function() { this.scrollIntoView() }")
 	eval[any](p, `(document.querySelector('[name=key]').focus(), null)`)
 	p.press("noon.jpg")
-	p.click("field", "Drop at once")
+	p.click("field", "Hard: drop the pictures at once")
 	p.click("button", "Purge")
 	p.sees("Purged: 1 picture")
 	if got := fetch(); strings.Contains(got, "hit") {

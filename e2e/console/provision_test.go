@@ -22,7 +22,7 @@ func TestProvision(t *testing.T) {
 	p.fill("Prefix", "pictures/")
 	p.fill("Region", g["region"])
 	p.fill("Endpoint", g["s3"])
-	p.click("field", "Bucket in the path of the URL of S3, not in its host")
+	p.click("field", "Path style: host/bucket/key instead of bucket.host/key")
 	p.fill("Key that it must read", "pictures/morning.png")
 	p.fill("Key that it must not read", "private/noon.jpg")
 	p.sees(`"arn:aws:s3:::other-media/pictures/*"`)
@@ -33,9 +33,9 @@ func TestProvision(t *testing.T) {
 	}
 	p.fill("Bucket", bucket)
 	p.sees(`"arn:aws:s3:::` + bucket + `/pictures/*"`)
-	p.sees("Nothing was called yet.")
+	p.sees("IAM and S3 have not been called yet.")
 	p.visit("#/operations", "No operation yet")
-	p.visit("#/provision", "Nothing was called yet.") // what was typed is kept
+	p.visit("#/provision", "IAM and S3 have not been called yet.") // what was typed is kept
 	p.screenshot("provision")
 	p.click("button", "Provision")
 	p.wait("an operation", `location.hash.startsWith('#/operations/')`)
