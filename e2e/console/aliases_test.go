@@ -78,7 +78,7 @@ func TestPurge(t *testing.T) {
 	p.visit("#/aliases/shop", "What the key can do")
 	p.fill("Key", "noon.jpg") // the first field of this name is of the picture to test
 	p.choose("What", "one picture")
-	p.on(p.find("field", "Drop at once"), "function() { this.scrollIntoView() }")
+	p.on(p.find("field", "Hard: drop the pictures at once"), "function() { this.scrollIntoView() }")
 	eval[any](p, `(document.querySelector('[name=key]').focus(), null)`)
 	p.press("noon.jpg")
 	p.click("field", "Hard: drop the pictures at once")

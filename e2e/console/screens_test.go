@@ -12,7 +12,7 @@ import (
 var screens = []struct{ name, hash, text string }{
 	{"aliases", "#/aliases", "made"},
 	{"register", "#/register", "Access key id"},
-	{"alias", "#/aliases/made", "Drop at once"},
+	{"alias", "#/aliases/made", "Hard: drop the pictures at once"},
 	{"alias-edit", "#/aliases/made/edit", "Canary"},
 	{"credentials", "#/credentials", "provisioned"},
 	{"credential", "#/credentials/made", "provisioned"},
