@@ -25,7 +25,7 @@ var screens = []struct{ name, hash, text string }{
 	{"cache", "#/cache", "memory"},
 	{"tokens", "#/tokens", "What the roles allow"},
 	{"about", "#/about", "Version"},
-	{"unknown", "#/nothing", "There is no screen at this address"},
+	{"unknown", "#/nothing", "There is no page at this address"},
 	{"unknown-alias", "#/aliases/nothing", "Request"},
 }
 
