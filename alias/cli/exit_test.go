@@ -29,6 +29,8 @@ func TestReportPlain(t *testing.T) {
 
 // TestReportToken: a token that the server refuses is one of a file, and it is said which.
 func TestReportToken(t *testing.T) {
+	t.Setenv(envTokenFile, "")
+	t.Setenv("IXMAGE_DATA", "")
 	for _, row := range []struct{ file, variable, source string }{
 		{"", "", "ixmage-data/admin-token"},
 		{"", "ixmage_x", "IXMAGE_ADMIN_TOKEN"},
@@ -36,8 +38,6 @@ func TestReportToken(t *testing.T) {
 		{"ci.token", "ixmage_x", "ci.token"},
 	} {
 		t.Setenv(envToken, row.variable)
-		t.Setenv(envTokenFile, "")
-		t.Setenv("IXMAGE_DATA", "")
 		var b strings.Builder
 		s := &session{
 			term:  newTerminal(context.Background(), os.Stdin, &b, &b),

@@ -65,11 +65,17 @@ func (s *session) follow(first *client.Response) (client.Value, error) {
 	if s.out.format != formatTable {
 		view.erase()
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		s.term.sayf("The operation goes on. To follow it: ixmage operation wait %s", op.Get("id").Text())
 		return op, err
-	case s.out.format != formatTable:
+	}
+	return op, s.showEnded(op, view)
+}
+
+// showEnded shows an operation that has ended, beyond what the view has drawn.
+func (s *session) showEnded(op client.Value, view *stepsView) error {
+	var err error
+	if s.out.format != formatTable {
 		err = s.showValue(op, nil)
 	}
 	if op.Get("state").Text() != "done" {
@@ -78,7 +84,7 @@ func (s *session) follow(first *client.Response) (client.Value, error) {
 		}
 		err = errors.Join(err, errReported)
 	}
-	return op, err
+	return err
 }
 
 // skewOf is how much later the clock here is than that of the server, whose header has
