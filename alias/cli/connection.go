@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,7 +96,22 @@ func (c *Connection) token() (alias.Secret, error) {
 		}
 		return checkToken(string(text), file)
 	}
+	if c.elsewhere() {
+		return alias.Secret{}, usagef("name the token for %s: a file with --admin-token-file (%s), or the token itself in %s; "+
+			"the one of this machine's data folder is not sent to another machine", c.AdminURL, envTokenFile, envToken)
+	}
 	return defaultToken()
+}
+
+// elsewhere reports whether the URL was given and is not certainly of this machine.
+func (c *Connection) elsewhere() bool {
+	u, err := url.Parse(c.AdminURL)
+	if c.AdminURL == "" || err != nil {
+		return false // it is refused elsewhere
+	}
+	host := u.Hostname()
+	ip := net.ParseIP(host)
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // defaultTokenFile is where a server on this machine keeps the token that it has made.
