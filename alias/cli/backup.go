@@ -102,7 +102,8 @@ func (s *session) pipe(resp *http.Response) error {
 // download copies the body of an answer, which has a length.
 func (s *session) download(w io.Writer, resp *http.Response) error {
 	if resp.ContentLength < 0 {
-		return errors.New("the answer has no Content-Length: a proxy between this command and the server removed it; use the URL of the server itself")
+		return errors.New("the answer has no Content-Length: a proxy between this command and the server removed it; " +
+			"use the URL of the server itself")
 	}
 	progress := s.term.bar("backup", int(resp.ContentLength))
 	progress.text = func(n int) string { return formatBytes(float64(n)) }

@@ -48,7 +48,8 @@ func (f *keyPairFlags) pair(s *session) (keyPair, error) {
 		return keyPair{}, usagef("--profile belongs to --key-file")
 	}
 	if !s.term.asks {
-		return keyPair{}, usagef("there is no key pair, and standard input or standard error is no terminal, so it cannot be asked for: " +
+		return keyPair{}, usagef("there is no key pair, and standard input or standard error is no terminal, " +
+			"so it cannot be asked for: " +
 			"name a file with --key-file, or - for standard input")
 	}
 	id, err := s.term.ask("Access key id: ")

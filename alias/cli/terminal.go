@@ -132,7 +132,8 @@ func (t terminal) confirm(yes bool, what string) error {
 		return nil
 	}
 	if !t.asks {
-		return usagef("%s: standard input or standard error is no terminal, so no question can be asked; add --yes to do it", what)
+		return usagef("%s: standard input or standard error is no terminal, so no question can be asked; "+
+			"add --yes to do it", what)
 	}
 	answer, err := t.ask(what + "? [y/N] ")
 	if err != nil {
