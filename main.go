@@ -50,9 +50,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	dropEmptyEnv()
 	exited := -1
 	parser := newParser(kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
+	args = usual(args)
 	ctx, err := parser.Parse(args)
 	if exited >= 0 { // --help was printed
 		return exited
@@ -65,6 +63,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return c.run(ctx)
 	}
 	return cli.Run(ctx)
+}
+
+// usual replaces forms of the command line that other programs have.
+func usual(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help":
+		return append(args[1:len(args):len(args)], "--help")
+	case args[0] == "--version":
+		return []string{"version"}
+	}
+	return args
 }
 
 // nearest is the command whose help explains the error of a command line.

@@ -321,6 +321,12 @@ func TestHelp(t *testing.T) {
 	}
 	got := runProgram(t, nil, "--help")
 	wantAll(t, "help", got.stdout, "serve", "healthcheck", "version")
+	for _, same := range [][2]string{{"help", "--help"}, {"help alias ls", "alias ls --help"}, {"--version", "version"}} {
+		one, other := runProgram(t, nil, strings.Fields(same[0])...), runProgram(t, nil, strings.Fields(same[1])...)
+		if one != other || one.code != 0 {
+			t.Errorf("%s: got %+v, want that of %s", same[0], one, same[1])
+		}
+	}
 	got = runProgram(t, nil, "healthcheck", "--help")
 	wantAll(t, "help of healthcheck", got.stdout, "--url", "IXMAGE_LISTEN")
 }
