@@ -19,6 +19,8 @@ const (
 	// keepAlive is the longest time between two parts of a stream: proxies close a
 	// connection that is idle for 30 s or more.
 	keepAlive = 15 * time.Second
+	// tokenCheck is how soon a stream ends when its token does.
+	tokenCheck = time.Second
 )
 
 // events is the call that follows an operation.
@@ -57,7 +59,7 @@ func (h events) follow(ctx context.Context, c *call[none]) (reply[operationJSON]
 			return errStreams
 		}
 		defer func() { <-h.open }()
-		return h.stream(c.ctx, follower{x, seen, func() bool { return x.server.admit(x, c.request) == nil }}, o)
+		return h.stream(c.ctx, follower{x, seen, c.principal.valid}, o)
 	}}, nil
 }
 
@@ -66,7 +68,7 @@ type follower struct {
 	*exchange
 
 	seen     int64       // the last revision that it has
-	admitted func() bool // its token is still valid
+	admitted func() bool // its token and its session are still valid
 }
 
 // stream sends o and its later states until it has ended, the client has left, its token is
@@ -87,19 +89,30 @@ func (h events) stream(ctx context.Context, x follower, o *alias.Operation) erro
 			return nil //nolint:nilerr // the client has left
 		}
 		x.seen = o.Revision
-		if o, err = h.next(ctx, o); err != nil || o == nil || !x.admitted() {
+		if o, err = h.next(ctx, &x, o); err != nil || o == nil {
 			return err
 		}
 	}
 }
 
-// next waits for a change of o, and returns o as it is now; nil if nothing changes it.
-func (h events) next(ctx context.Context, o *alias.Operation) (next *alias.Operation, err error) {
+// next waits for a change of o, keepAlive at most, and returns o as it is now; nil if nothing
+// changes it, or x may follow it no longer.
+func (h events) next(ctx context.Context, x *follower, o *alias.Operation) (*alias.Operation, error) {
 	if h.provisioner == nil {
 		return nil, nil //nolint:nilnil // there is no operation to wait for
 	}
-	h.hold(ctx, keepAlive, func(ctx context.Context) { next, err = h.provisioner.Watch(ctx, o.ID, o.Revision) })
-	return next, err
+	for until := time.Now().Add(keepAlive); ; {
+		var now *alias.Operation
+		var err error
+		h.hold(ctx, tokenCheck, func(ctx context.Context) { now, err = h.provisioner.Watch(ctx, o.ID, o.Revision) })
+		if err != nil || !x.admitted() {
+			return nil, err
+		}
+		ends := ctx.Err() != nil || h.closing.Err() != nil
+		if ends || now.Revision != o.Revision || !time.Now().Before(until) {
+			return now, nil
+		}
+	}
 }
 
 // part is the event of a state that the client does not have, or else a comment.

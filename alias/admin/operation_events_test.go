@@ -3,6 +3,7 @@ package admin
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,11 +182,17 @@ func TestEventsClientGone(t *testing.T) {
 	t.Parallel()
 	t.Run("it closes the connection", func(t *testing.T) {
 		t.Parallel()
-		entered, left := make(chan struct{}), make(chan struct{})
+		entered, left := make(chan struct{}, 1), make(chan struct{})
+		leave := sync.OnceFunc(func() { close(left) })
 		a := newAPI(t, with(&fake{watch: func(ctx context.Context, _ string, _ int64) (*alias.Operation, error) {
-			close(entered)
+			select {
+			case entered <- struct{}{}:
+			default: // the watch of a later second
+			}
 			<-ctx.Done()
-			close(left)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				leave()
+			}
 			return running("op-1"), nil
 		}}))
 		a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
@@ -252,6 +260,28 @@ func TestEventsRevoked(t *testing.T) {
 	if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
 		t.Errorf("after the token was deleted: %q, %v", rest, err)
 	}
+}
+
+// TestEventsTokenEnds checks in a bubble of fake time that a stream without changes ends soon
+// after its token.
+func TestEventsTokenEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := events{operations{provisioner: scriptedWatch(running("op-1"), nil), closing: t.Context()}, make(chan struct{}, 1)}
+		w := httptest.NewRecorder()
+		x := &exchange{ResponseWriter: w, server: newServer(slog.New(slog.DiscardHandler), nil), rec: newRecord("GET")}
+		begin := time.Now()
+		admitted := func() bool { return time.Since(begin) < keepAlive+2*time.Second }
+		if err := h.stream(t.Context(), follower{x, 0, admitted}, running("op-1")); err != nil {
+			t.Error(err)
+		}
+		if lasted := time.Since(begin); lasted != keepAlive+2*time.Second {
+			t.Errorf("lasted %s, want until the end of the token", lasted)
+		}
+		if got, want := w.Body.String(), eventText(1, running("op-1"))+": alive\n\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 }
 
 // TestEventsRefused: an error before the first event is a problem as ever.
