@@ -97,8 +97,8 @@ func (c *Connection) token() (alias.Secret, error) {
 		return checkToken(string(text), file)
 	}
 	if c.elsewhere() {
-		return alias.Secret{}, usagef("name the token for %s: a file with --admin-token-file (%s), or the token itself in %s; "+
-			"the one of this machine's data folder is not sent to another machine", c.AdminURL, envTokenFile, envToken)
+		return alias.Secret{}, usagef("name the token for %s: a file with --admin-token-file (%s), "+
+			"or the token itself in %s; the one of this machine's data folder is not sent to another machine", c.AdminURL, envTokenFile, envToken)
 	}
 	return defaultToken()
 }
