@@ -143,7 +143,7 @@ func TestCommandLine(t *testing.T) {
 				}
 				return
 			}
-			wantAll(t, "stderr", got.stderr, tc.says, "ixmage --help")
+			wantAll(t, "stderr", got.stderr, tc.says, "Try: ixmage ", "--help")
 			if got.stdout != "" {
 				t.Errorf("on stdout: %q", got.stdout)
 			}

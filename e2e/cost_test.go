@@ -67,11 +67,11 @@ func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 	for _, row := range []costRow{
 		{
 			size: 4 << 10, memory: "256KiB", hit: counts{5, 1, 30},
-			off: counts{14, 4, 600}, cold: counts{14, 6, 600}, full: counts{14, 4, 600},
+			off: counts{14, 8, 600}, cold: counts{14, 8, 600}, full: counts{14, 8, 600},
 		},
 		{
 			size: 64 << 10, memory: "4MiB", hit: counts{7, 1, 30},
-			off: counts{20, 6, 600}, cold: counts{20, 28, 600}, full: counts{20, 6, 600},
+			off: counts{20, 8, 600}, cold: counts{20, 28, 600}, full: counts{20, 8, 600},
 		},
 		{
 			size: 1 << 20, memory: "48MiB", hit: counts{8, 1, 30},

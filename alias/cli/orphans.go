@@ -15,7 +15,7 @@ type orphansCmd struct {
 
 type orphansLsCmd struct{}
 
-func (*orphansLsCmd) Examples() []string { return []string{"ixmage orphans ls", "ixmage orphans"} }
+func (*orphansLsCmd) Examples() []string { return []string{"ixmage orphans ls"} }
 
 func (*orphansLsCmd) Run(s *session) error {
 	resp, err := s.get("orphans")
