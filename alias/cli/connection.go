@@ -98,7 +98,8 @@ func (c *Connection) token() (alias.Secret, error) {
 	}
 	if c.elsewhere() {
 		return alias.Secret{}, usagef("name the token for %s: a file with --admin-token-file (%s), "+
-			"or the token itself in %s; the one of this machine's data folder is not sent to another machine", c.AdminURL, envTokenFile, envToken)
+			"or the token itself in %s; the one of this machine's data folder is not sent to another machine",
+			c.AdminURL, envTokenFile, envToken)
 	}
 	return defaultToken()
 }
