@@ -90,8 +90,19 @@ func onlyDigits(r rune) rune {
 	return -1
 }
 
-// isAccount reports whether a text may be the number of an AWS account.
-func isAccount(s string) bool { return len(s) >= 12 && strings.Map(onlyDigits, s) == s }
+// isAccount reports whether a text may have the number of an AWS account in it: 12 digits
+// in a row.
+func isAccount(s string) bool {
+	run := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			run = 0
+		} else if run++; run == 12 {
+			return true
+		}
+	}
+	return false
+}
 
 // looksRandom reports whether a text is no word and no path: it is hexadecimal, or has
 // digits or more capitals than a name of several words.

@@ -32,6 +32,7 @@ func TestCleanMessage(t *testing.T) {
 		"credential":     {"Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request", "[removed]-east-1/s3/aws4_request"},
 		"session token":  {"token " + strings.Repeat("IQoJb3JpZ2luX2VjE", 30), "token [removed]"},
 		"JWT":            {"token " + strings.Repeat("eyJhbGciOi-_.", 30), "token [removed]"},
+		"account, Z":     {"at 01305248000000Z", "at [removed]"},
 		"a header":       {"Header 'x-amz-checksum-mode' with value 'ENABLED' not implemented", "Header 'x-amz-checksum-mode' with value 'ENABLED' not implemented"},
 		"a region":       {"the region 'us-east-1' is wrong; expecting 'eu-west-1'", "the region 'us-east-1' is wrong; expecting 'eu-west-1'"},
 		"a code":         {"AuthorizationHeaderMalformed: InvalidAccessKeyId", "AuthorizationHeaderMalformed: InvalidAccessKeyId"},
