@@ -85,6 +85,9 @@ func (t terminal) ask(prompt string) (string, error) {
 func (t terminal) askSecret(prompt string) (alias.Secret, error) {
 	fd := int(t.in.Fd())
 	before, err := term.GetState(fd)
+	if err == nil {
+		err = stopEcho(fd) // before the prompt, because a paste may be quick
+	}
 	if err != nil {
 		return alias.Secret{}, usagef("read from the terminal: %v", err)
 	}
@@ -92,9 +95,7 @@ func (t terminal) askSecret(prompt string) (alias.Secret, error) {
 		text, err := term.ReadPassword(fd)
 		return string(text), err
 	})
-	if t.ctx.Err() != nil {
-		_ = term.Restore(fd, before) // otherwise the shell would not show what is typed
-	}
+	_ = term.Restore(fd, before) // after Ctrl-C too, or the shell would not show what is typed
 	fmt.Fprintln(t.err)
 	return alias.NewSecret(text), err
 }
