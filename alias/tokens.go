@@ -70,6 +70,18 @@ func (t *Tokens) List() []Token {
 	return list
 }
 
+// Named returns the token with a name.
+func (t *Tokens) Named(name Name) (Token, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, k := range t.tokens {
+		if k.Name == name {
+			return *k, true
+		}
+	}
+	return Token{}, false
+}
+
 // Create stores a new token, and an entry of the audit: ErrExists if its name is taken.
 // It sets the ID and the time of creation.
 func (t *Tokens) Create(ctx context.Context, k Token) (Token, error) {
@@ -85,12 +97,10 @@ func (t *Tokens) Create(ctx context.Context, k Token) (Token, error) {
 // Delete deletes the token with a name, and adds an entry to the audit: ErrNotFound if
 // there is none. The token is refused when Delete returns nil.
 func (t *Tokens) Delete(ctx context.Context, name Name, actor string) error {
-	list := t.List()
-	at := slices.IndexFunc(list, func(k Token) bool { return k.Name == name })
-	if at < 0 {
+	k, ok := t.Named(name)
+	if !ok {
 		return ErrNotFound
 	}
-	k := list[at]
 	err := t.write(ctx, k.audit(actor, "delete-token"), func(tx Tx) error { return tx.DeleteToken(k.ID) }, func() {
 		delete(t.tokens, k.Digest)
 		delete(t.used, k.ID)

@@ -127,27 +127,27 @@ func (s *sessions) end(cookie string) {
 // newCookie makes the cookie of a session; maxAge is in seconds, and below 0 it deletes the
 // cookie.
 func newCookie(r *http.Request, value string, maxAge int) *http.Cookie {
-	name := cookieName
-	if r.TLS != nil {
-		name = cookieNameSecure
-	}
 	return &http.Cookie{ //nolint:gosec // without TLS a browser would drop a Secure cookie
-		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Name: cookieNameFor(r), Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
 	}
 }
 
 // cookieOf returns the session's cookie of a request, or "".
 func cookieOf(r *http.Request) string {
-	name := cookieName
-	if r.TLS != nil {
-		name = cookieNameSecure
-	}
-	c, err := r.Cookie(name)
+	c, err := r.Cookie(cookieNameFor(r))
 	if err != nil {
 		return ""
 	}
 	return c.Value
+}
+
+// cookieNameFor is the name that the cookie has on the connection of a request.
+func cookieNameFor(r *http.Request) string {
+	if r.TLS != nil {
+		return cookieNameSecure
+	}
+	return cookieName
 }
 
 // checkCookie refuses a call by cookie that another site may have made the browser send

@@ -76,12 +76,11 @@ func (h tokens) list(context.Context, *call[none]) (reply[tokensJSON], error) {
 }
 
 func (h tokens) read(_ context.Context, c *call[none]) (reply[tokenJSON], error) {
-	for _, t := range h.tokens.List() {
-		if t.Name == c.name {
-			return reply[tokenJSON]{body: showToken(&t)}, nil
-		}
+	t, ok := h.tokens.Named(c.name)
+	if !ok {
+		return reply[tokenJSON]{}, alias.ErrNotFound
 	}
-	return reply[tokenJSON]{}, alias.ErrNotFound
+	return reply[tokenJSON]{body: showToken(&t)}, nil
 }
 
 func (h tokens) create(ctx context.Context, c *call[tokenInput]) (reply[newTokenJSON], error) {
