@@ -124,8 +124,8 @@ type serveCmd struct {
 
 	traces proxy.Tracer // nil without --otlp-endpoint; made by serveTraced
 
-	warnings startWarnings // of the start
-	terminal bool          // whether a person reads the log
+	warnings logging.Warnings // of the start
+	terminal bool             // whether a person reads the log
 }
 
 // configErrors are the errors of a configuration. They are reported together, each with

@@ -49,7 +49,7 @@ func (s *serveCmd) run(k *kong.Context) int {
 	signal.Ignore(syscall.SIGPIPE)
 	lines := s.openLog(k.Stderr)
 	defer lines.Close(logTimeout)
-	s.warnings = keepWarnings(lines.Handler())
+	s.warnings = logging.KeepWarnings(lines.Handler())
 	log := slog.New(s.warnings)
 	lines.Logger = log
 	s.terminal = s.LogFormat == "text" && isTerminal(k.Stderr)
@@ -486,7 +486,7 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 func (s *serveCmd) about(public net.Addr) admin.About {
 	return admin.About{
 		Version: version, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
-		Provisioning: s.Provision, StartedAt: time.Now(), Warnings: s.warnings.end(),
+		Provisioning: s.Provision, StartedAt: time.Now(), Warnings: s.warnings.End(),
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// startWarnings is a log handler that also keeps the warnings of the start, for operators who do
+// Warnings is a log handler that also keeps the warnings of the start, for operators who do
 // not see the log.
-type startWarnings struct {
+type Warnings struct {
 	slog.Handler
 
 	kept *keptWarnings // of all handlers that were derived from the first
@@ -22,17 +22,19 @@ type keptWarnings struct {
 	over  bool // the start is over
 }
 
-func keepWarnings(h slog.Handler) startWarnings { return startWarnings{h, &keptWarnings{}} }
+// KeepWarnings makes the handler over h.
+func KeepWarnings(h slog.Handler) Warnings { return Warnings{h, &keptWarnings{}} }
 
-// end returns the warnings. Later ones are not kept.
-func (h startWarnings) end() []string {
+// End returns the warnings so far. Later ones are not kept.
+func (h Warnings) End() []string {
 	h.kept.mu.Lock()
 	defer h.kept.mu.Unlock()
 	h.kept.over = true
 	return h.kept.lines
 }
 
-func (h startWarnings) Handle(ctx context.Context, r slog.Record) error {
+// Handle passes a record on, and keeps a warning or an error.
+func (h Warnings) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelWarn {
 		h.kept.add(r)
 	}
@@ -57,10 +59,12 @@ func (k *keptWarnings) add(r slog.Record) {
 	k.lines = append(k.lines, line)
 }
 
-func (h startWarnings) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return startWarnings{h.Handler.WithAttrs(attrs), h.kept}
+// WithAttrs makes a handler that keeps into the same place.
+func (h Warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return Warnings{h.Handler.WithAttrs(attrs), h.kept}
 }
 
-func (h startWarnings) WithGroup(name string) slog.Handler {
-	return startWarnings{h.Handler.WithGroup(name), h.kept}
+// WithGroup is like WithAttrs.
+func (h Warnings) WithGroup(name string) slog.Handler {
+	return Warnings{h.Handler.WithGroup(name), h.kept}
 }
