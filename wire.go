@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
-
-	"os"
 
 	"ixmage/alias"
 	"ixmage/alias/admin"

@@ -23,6 +23,7 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
+	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/internal/apitest"
 )
 
@@ -95,32 +96,13 @@ func newTestServer(t *testing.T, edit ...func(*Config)) (*Server, *sqlstore.Stor
 	return newTestServerIn(t, t.TempDir(), edit...)
 }
 
-// emptyRegistry is the file of a new registry: its migrations would take a fifth of the time
-// of these tests.
-var emptyRegistry = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "registry")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "registry.db")
-	store, err := sqlstore.OpenSQLite(context.Background(), path)
-	if err != nil {
-		return nil, err
-	}
-	if err := store.Close(); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
-
 // newTestServerIn keeps its registry in dir.
 func newTestServerIn(t *testing.T, dir string, edit ...func(*Config)) (*Server, *sqlstore.Store, *logBuffer) {
 	t.Helper()
 	ctx := t.Context()
 	path := filepath.Join(dir, "registry.db")
 	if _, err := os.Stat(path); err != nil {
-		empty, err := emptyRegistry()
+		empty, err := sqltest.Empty()
 		if err != nil {
 			t.Fatal(err)
 		}

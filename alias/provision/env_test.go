@@ -20,6 +20,7 @@ import (
 	"ixmage/alias/policy"
 	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
+	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/internal/awstest/iam"
 	fakes3 "ixmage/internal/awstest/s3"
 )
@@ -130,7 +131,7 @@ const (
 func newEnv(t *testing.T, cfg iam.Config) *env {
 	t.Helper()
 	dir := quickDir(t)
-	migrated, err := emptyRegistry()
+	migrated, err := sqltest.Empty()
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "registry.db"), migrated, 0o600)
 	}
@@ -157,24 +158,6 @@ func newEnv(t *testing.T, cfg iam.Config) *env {
 	}
 	return w
 }
-
-// emptyRegistry is a migrated database, because migrating one for each env takes too long.
-var emptyRegistry = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "ixmage-test-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "registry.db")
-	store, err := sqlstore.OpenSQLite(context.Background(), path)
-	if err != nil {
-		return nil, err
-	}
-	if err := store.Close(); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
 
 // quickDir is a folder in memory if the machine has one. These tests write much and do
 // not need durability.
