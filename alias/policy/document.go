@@ -34,19 +34,21 @@ const (
 	maxAttached = 10
 )
 
-// policyDocument is a policy. Its fields are in the order of the walkthrough. They need no
-// JSON tags, because their names are IAM's.
+// policyDocument is a policy. Its fields are in the order of the walkthrough. Their names
+// are IAM's.
 type policyDocument struct {
 	Version   string
 	Statement []statement
 }
 
+//nolint:tagliatelle // the names are IAM's
 type statement struct {
-	Sid       string
+	Sid       string `json:",omitempty"`
 	Effect    string
-	Action    string
-	Resource  any                          // a string, or a list of several
-	Condition map[string]map[string]string `json:",omitempty"` //nolint:tagliatelle // the name is IAM's
+	Principal map[string]any               `json:",omitempty"`
+	Action    any                          // a string, or a list of several
+	Resource  any                          `json:",omitempty"` // likewise
+	Condition map[string]map[string]string `json:",omitempty"`
 }
 
 // Inline is the inline policy of a user that may read grants and nothing else. It omits
@@ -98,6 +100,11 @@ func CheckAttached(mode alias.PolicyMode, grants []alias.Grant) error {
 
 // Document is Inline whatever its length. Versions before Revoke used the whole quota.
 func Document(partition string, grants []alias.Grant) ([]byte, error) {
+	return encodeDocument(partition, grants, true)
+}
+
+// encodeDocument leaves the ids of the statements out unless named is set.
+func encodeDocument(partition string, grants []alias.Grant, named bool) ([]byte, error) {
 	if !isPartition(partition) {
 		return nil, policyProblem("%q is not an AWS partition", partition)
 	}
@@ -112,7 +119,13 @@ func Document(partition string, grants []alias.Grant) ([]byte, error) {
 	objects := statement{
 		Sid: policySid, Effect: "Allow", Action: "s3:GetObject", Resource: oneOrMany(objectARNs(partition, grants)),
 	}
-	doc, err := encode(policyDocument{policyVersion, append([]statement{objects}, keyStatements(grants)...)})
+	list := append([]statement{objects}, keyStatements(grants)...)
+	for i := range list {
+		if !named {
+			list[i].Sid = ""
+		}
+	}
+	doc, err := encode(policyDocument{policyVersion, list})
 	return escaped(doc), err
 }
 
