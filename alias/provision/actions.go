@@ -204,7 +204,7 @@ func (t *task) tag(ctx context.Context, _ decision) (string, error) {
 
 // writeTags sets tags of the user, beside those that it has.
 func (t *task) writeTags(ctx context.Context, tags map[string]string) error {
-	client := t.p.cfg.AWS.iam()
+	client := t.iam()
 	return t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, t.caller().write("iam:TagUser", t.prov.User.Name), client.TagUser,
 			&iam.TagUserInput{UserName: aws.String(t.prov.User.Name), Tags: iamTags(tags)})

@@ -222,7 +222,7 @@ func (t *task) ownerOf(ctx context.Context, u *iamUser) ([]string, error) {
 
 // bound sets the permissions boundary of a user that has none.
 func (t *task) bound(ctx context.Context, _ decision) (string, error) {
-	client, in := t.p.cfg.AWS.iam(), &iam.PutUserPermissionsBoundaryInput{
+	client, in := t.iam(), &iam.PutUserPermissionsBoundaryInput{
 		UserName: aws.String(t.prov.User.Name), PermissionsBoundary: aws.String(t.prov.User.Boundary),
 	}
 	write := t.caller().write("iam:PutUserPermissionsBoundary", t.prov.User.Name).onPolicy(t.prov.User.Boundary)

@@ -24,6 +24,9 @@ type caller struct {
 	made []string
 }
 
+// iam makes a client that signs with the credentials of the server.
+func (c caller) iam() *iam.Client { return c.p.cfg.AWS.iam() }
+
 // apiCall is one call of IAM: its action and its resource. Zero fields do not apply.
 type apiCall struct {
 	caller
@@ -131,7 +134,7 @@ func (a apiCall) explain(ctx context.Context, e *callError) error {
 	if !a.mayBeMissing(e) {
 		return e
 	}
-	client := a.p.cfg.AWS.iam()
+	client := a.iam()
 	in := &iam.ListUsersInput{
 		PathPrefix: aws.String(policy.UserPath(a.p.cfg.InstallID)), MaxItems: aws.Int32(maxListItems),
 	}

@@ -120,7 +120,7 @@ var givesRights = map[string]bool{
 func (r *identityReader) userName() *string { return aws.String(r.id.user.Name) }
 
 func (r *identityReader) readUser(ctx context.Context, a apiCall) error {
-	out, err := call(ctx, a, r.p.cfg.AWS.iam().GetUser, &iam.GetUserInput{UserName: r.userName()})
+	out, err := call(ctx, a, r.iam().GetUser, &iam.GetUserInput{UserName: r.userName()})
 	if err == nil {
 		r.id.user = *iamUserOf(out.User)
 	}
@@ -129,7 +129,7 @@ func (r *identityReader) readUser(ctx context.Context, a apiCall) error {
 
 // readPassword reads the login profile. The user exists, so NoSuchEntity means that it has none.
 func (r *identityReader) readPassword(ctx context.Context, a apiCall) error {
-	_, err := call(ctx, a, r.p.cfg.AWS.iam().GetLoginProfile, &iam.GetLoginProfileInput{UserName: r.userName()})
+	_, err := call(ctx, a, r.iam().GetLoginProfile, &iam.GetLoginProfileInput{UserName: r.userName()})
 	r.id.password = err == nil
 	return ignoreGone(err)
 }
@@ -137,7 +137,7 @@ func (r *identityReader) readPassword(ctx context.Context, a apiCall) error {
 func (r *identityReader) readGroups(ctx context.Context, a apiCall) error {
 	in := &iam.ListGroupsForUserInput{UserName: r.userName()}
 	return readPages(&r.id.groups, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListGroupsForUser, in)
+		out, err := call(ctx, a, r.iam().ListGroupsForUser, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -149,7 +149,7 @@ func (r *identityReader) readGroups(ctx context.Context, a apiCall) error {
 func (r *identityReader) readMFADevices(ctx context.Context, a apiCall) error {
 	in := &iam.ListMFADevicesInput{UserName: r.userName()}
 	return readPages(&r.id.mfaDevices, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListMFADevices, in)
+		out, err := call(ctx, a, r.iam().ListMFADevices, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -161,7 +161,7 @@ func (r *identityReader) readMFADevices(ctx context.Context, a apiCall) error {
 func (r *identityReader) readSSHKeys(ctx context.Context, a apiCall) error {
 	in := &iam.ListSSHPublicKeysInput{UserName: r.userName()}
 	return readPages(&r.id.sshKeys, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListSSHPublicKeys, in)
+		out, err := call(ctx, a, r.iam().ListSSHPublicKeys, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -173,7 +173,7 @@ func (r *identityReader) readSSHKeys(ctx context.Context, a apiCall) error {
 func (r *identityReader) readCertificates(ctx context.Context, a apiCall) error {
 	in := &iam.ListSigningCertificatesInput{UserName: r.userName()}
 	return readPages(&r.id.certificates, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListSigningCertificates, in)
+		out, err := call(ctx, a, r.iam().ListSigningCertificates, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -185,7 +185,7 @@ func (r *identityReader) readCertificates(ctx context.Context, a apiCall) error 
 func (r *identityReader) readServiceCredentials(ctx context.Context, a apiCall) error {
 	in := &iam.ListServiceSpecificCredentialsInput{UserName: r.userName()}
 	return readPages(&r.id.serviceCredentials, func() ([]string, *page, error) {
-		out, err := call(ctx, a, r.p.cfg.AWS.iam().ListServiceSpecificCredentials, in)
+		out, err := call(ctx, a, r.iam().ListServiceSpecificCredentials, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -215,7 +215,7 @@ func (r *identityReader) readKeys(ctx context.Context, a apiCall) (err error) {
 func (a apiCall) listInline(ctx context.Context) (names []string, err error) {
 	in := &iam.ListUserPoliciesInput{UserName: aws.String(a.user)}
 	err = readPages(&names, func() ([]string, *page, error) {
-		out, err := call(ctx, a, a.p.cfg.AWS.iam().ListUserPolicies, in)
+		out, err := call(ctx, a, a.iam().ListUserPolicies, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -228,7 +228,7 @@ func (a apiCall) listInline(ctx context.Context) (names []string, err error) {
 func (a apiCall) listAttached(ctx context.Context) (arns []string, err error) {
 	in := &iam.ListAttachedUserPoliciesInput{UserName: aws.String(a.user)}
 	err = readPages(&arns, func() ([]string, *page, error) {
-		out, err := call(ctx, a, a.p.cfg.AWS.iam().ListAttachedUserPolicies, in)
+		out, err := call(ctx, a, a.iam().ListAttachedUserPolicies, in)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -245,7 +245,7 @@ func attachedARNs(list []types.AttachedPolicy) []string {
 func (a apiCall) listKeys(ctx context.Context) (keys []accessKey, err error) {
 	in := &iam.ListAccessKeysInput{UserName: aws.String(a.user)}
 	err = readPages(&keys, func() ([]accessKey, *page, error) {
-		out, err := call(ctx, a, a.p.cfg.AWS.iam().ListAccessKeys, in)
+		out, err := call(ctx, a, a.iam().ListAccessKeys, in)
 		if err != nil {
 			return nil, nil, err
 		}

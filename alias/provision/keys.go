@@ -74,7 +74,7 @@ func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
 // removal that interrupts the task does not interrupt the call: the secret of the key would be
 // lost, and the key would hold one of the two places of the user.
 func (t *task) makeKey(ctx context.Context) (alias.KeyPair, error) {
-	client, create := t.p.cfg.AWS.iam(), t.caller().write("iam:CreateAccessKey", t.prov.User.Name)
+	client, create := t.iam(), t.caller().write("iam:CreateAccessKey", t.prov.User.Name)
 	create.once = true
 	var kp alias.KeyPair
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
@@ -291,7 +291,7 @@ func (c caller) keys(ctx context.Context, user string) ([]accessKey, error) {
 
 // setKey makes a key active or inactive. A key that no longer exists counts as inactive.
 func (c caller) setKey(ctx context.Context, user, id string, status types.StatusType) error {
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.write("iam:UpdateAccessKey", user).onKey(id), client.UpdateAccessKey, &iam.UpdateAccessKeyInput{
 			UserName: aws.String(user), AccessKeyId: aws.String(id), Status: status,
@@ -305,7 +305,7 @@ func (c caller) setKey(ctx context.Context, user, id string, status types.Status
 
 // deleteKey deletes a key. A key that no longer exists is not an error.
 func (c caller) deleteKey(ctx context.Context, user, id string) error {
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.write("iam:DeleteAccessKey", user).onKey(id), client.DeleteAccessKey, &iam.DeleteAccessKeyInput{
 			UserName: aws.String(user), AccessKeyId: aws.String(id),
@@ -325,7 +325,7 @@ func done(err error) (bool, error) {
 // lastUsed is the last use of a key that IAM shows, which can be hours late; zero for
 // never.
 func (c caller) lastUsed(ctx context.Context, id string) (time.Time, error) {
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	out, err := call(ctx, c.read("iam:GetAccessKeyLastUsed", "").onKey(id), client.GetAccessKeyLastUsed,
 		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(id)})
 	if err != nil || out.AccessKeyLastUsed == nil {

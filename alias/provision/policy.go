@@ -111,7 +111,7 @@ func describePolicy(p *alias.Provisioned) string {
 
 // putInline puts an inline policy on the user and replaces an existing one of its name.
 func (c caller) putInline(ctx context.Context, user, name string, document []byte) error {
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	return c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.write("iam:PutUserPolicy", user).onPolicy(name), client.PutUserPolicy,
 			&iam.PutUserPolicyInput{
@@ -182,7 +182,7 @@ func (c caller) ensureManaged(ctx context.Context, arns []string, g alias.Grant)
 	if err != nil {
 		return alias.PolicyRef{}, failf(codeQuota, "%v", err)
 	}
-	client, name := c.p.cfg.AWS.iam(), policy.ManagedName(g.Bucket, g.Prefix)
+	client, name := c.iam(), policy.ManagedName(g.Bucket, g.Prefix)
 	err = c.p.until(ctx, c.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, c.write("iam:CreatePolicy", "").onPolicy(name), client.CreatePolicy, &iam.CreatePolicyInput{
 			PolicyName: aws.String(name), Path: aws.String(policy.UserPath(c.p.cfg.InstallID)),
@@ -231,7 +231,7 @@ func (c caller) managed(ctx context.Context, arns []string) (*managedPolicy, err
 }
 
 func (c caller) readManaged(ctx context.Context, arn string) (*managedPolicy, error) {
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	out, err := call(ctx, c.read("iam:GetPolicy", "").onPolicy(arn), client.GetPolicy,
 		&iam.GetPolicyInput{PolicyArn: aws.String(arn)})
 	if err != nil {
@@ -257,7 +257,7 @@ func (c caller) readManaged(ctx context.Context, arn string) (*managedPolicy, er
 }
 
 func (t *task) attach(ctx context.Context, user, arn string) error {
-	client := t.p.cfg.AWS.iam()
+	client := t.iam()
 	return t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, t.caller().write("iam:AttachUserPolicy", user).onPolicy(arn), client.AttachUserPolicy,
 			&iam.AttachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
@@ -357,7 +357,7 @@ func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition
 
 // inlineText reads an inline policy. A document that cannot be decoded differs from every other.
 func (c caller) inlineText(ctx context.Context, user, name string) ([]byte, error) {
-	out, err := call(ctx, c.read("iam:GetUserPolicy", user).onPolicy(name), c.p.cfg.AWS.iam().GetUserPolicy,
+	out, err := call(ctx, c.read("iam:GetUserPolicy", user).onPolicy(name), c.iam().GetUserPolicy,
 		&iam.GetUserPolicyInput{UserName: aws.String(user), PolicyName: aws.String(name)})
 	if err != nil {
 		return nil, err

@@ -142,7 +142,7 @@ func (s *scan) list(ctx context.Context) error {
 	in := &iam.ListUsersInput{PathPrefix: aws.String(policy.UserPath(s.p.cfg.InstallID))}
 	a := s.read("iam:ListUsers", "")
 	return readPages(&s.users, func() ([]*iamUser, *page, error) {
-		out, err := call(ctx, a, s.p.cfg.AWS.iam().ListUsers, in)
+		out, err := call(ctx, a, s.iam().ListUsers, in)
 		if err != nil {
 			return nil, nil, err
 		}

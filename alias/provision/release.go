@@ -167,7 +167,7 @@ func (t *task) unbound(ctx context.Context) (denied bool, err error) {
 	if !t.prov.Adopted.Boundary {
 		return false, nil
 	}
-	client := t.p.cfg.AWS.iam()
+	client := t.iam()
 	err = t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, t.caller().write("iam:DeleteUserPermissionsBoundary", t.prov.User.Name),
 			client.DeleteUserPermissionsBoundary,
@@ -186,7 +186,7 @@ func (t *task) untag(ctx context.Context) error {
 		return slices.Contains(t.prov.Adopted.Tags, key)
 	})
 	keys = append(keys, policy.TagGeneration)
-	client := t.p.cfg.AWS.iam()
+	client := t.iam()
 	return t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		_, err := call(ctx, t.caller().write("iam:UntagUser", t.prov.User.Name), client.UntagUser,
 			&iam.UntagUserInput{UserName: aws.String(t.prov.User.Name), TagKeys: keys})

@@ -53,7 +53,7 @@ type removal struct {
 // removeUser deletes keys and policies of a user of ours and then the user. It repeats this
 // while IAM answers DeleteConflict, since it may not show a key or policy yet.
 func (c caller) removeUser(ctx context.Context, r removal) error {
-	client, kind := c.p.cfg.AWS.iam(), ""
+	client, kind := c.iam(), ""
 	err := c.p.until(ctx, c.p.cfg.Timing.Visible+clockSkew, func() (bool, error) {
 		if err := c.strip(ctx, r); err != nil {
 			return false, ignoreGone(err)
@@ -124,7 +124,7 @@ func (c caller) strip(ctx context.Context, r removal) error {
 }
 
 func (c caller) deleteInline(ctx context.Context, user, name string) error {
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	_, err := call(ctx, c.write("iam:DeleteUserPolicy", user).onPolicy(name), client.DeleteUserPolicy,
 		&iam.DeleteUserPolicyInput{UserName: aws.String(user), PolicyName: aws.String(name)})
 	return ignoreGone(err)
@@ -138,7 +138,7 @@ func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 		return err
 	}
 	defer release()
-	client := c.p.cfg.AWS.iam()
+	client := c.iam()
 	_, err = call(ctx, c.write("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
 		&iam.DetachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
 	if err := ignoreGone(err); err != nil {

@@ -57,7 +57,7 @@ func (r *rightsReader) proveMade(ctx context.Context, p *alias.Provisioned, know
 func (r *rightsReader) proveGiven(ctx context.Context, keyID string) (proof, error) {
 	r.stranger = true
 	asked := r.caller.read("iam:GetAccessKeyLastUsed", "").onKey(keyID)
-	out, err := call(ctx, asked, r.p.cfg.AWS.iam().GetAccessKeyLastUsed,
+	out, err := call(ctx, asked, r.iam().GetAccessKeyLastUsed,
 		&iam.GetAccessKeyLastUsedInput{AccessKeyId: aws.String(keyID)})
 	switch {
 	case ctx.Err() != nil:
@@ -194,7 +194,7 @@ func (r *rightsReader) inlineText(ctx context.Context, name string) ([]byte, err
 	}
 	a := r.caller.read("iam:GetUserPolicy", r.id.user.Name).onPolicy(name)
 	a.exact = true
-	out, err := call(ctx, a, r.p.cfg.AWS.iam().GetUserPolicy,
+	out, err := call(ctx, a, r.iam().GetUserPolicy,
 		&iam.GetUserPolicyInput{UserName: r.userName(), PolicyName: aws.String(name)})
 	if err != nil {
 		return nil, err
@@ -248,7 +248,7 @@ func (r *rightsReader) readGroupPolicies(ctx context.Context, id *identity) {
 }
 
 func (r *rightsReader) groupPolicies(ctx context.Context, group string) (inline, attached []string, err error) {
-	client := r.p.cfg.AWS.iam()
+	client := r.iam()
 	named := &iam.ListGroupPoliciesInput{GroupName: aws.String(group)}
 	a := r.caller.read("iam:ListGroupPolicies", "").onGroup(group)
 	err = readPages(&inline, func() ([]string, *page, error) {
@@ -274,7 +274,7 @@ func (r *rightsReader) groupText(ctx context.Context, group, name string) ([]byt
 	if err := r.take(ctx); err != nil {
 		return nil, err
 	}
-	out, err := call(ctx, r.caller.read("iam:GetGroupPolicy", "").onGroup(group), r.p.cfg.AWS.iam().GetGroupPolicy,
+	out, err := call(ctx, r.caller.read("iam:GetGroupPolicy", "").onGroup(group), r.iam().GetGroupPolicy,
 		&iam.GetGroupPolicyInput{GroupName: aws.String(group), PolicyName: aws.String(name)})
 	if err != nil {
 		return nil, err

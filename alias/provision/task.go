@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
 	"ixmage/alias"
 	"ixmage/alias/policy"
 	"ixmage/alias/scope"
@@ -362,6 +364,8 @@ func (t *task) caller() caller {
 	}
 	return c
 }
+
+func (t *task) iam() *iam.Client { return t.caller().iam() }
 
 // until calls fn until it reports that it is done, within a budget of time. It
 // repeats fn after a temporary error of IAM, and while IAM does not show a change yet.

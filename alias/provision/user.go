@@ -34,7 +34,7 @@ func (c caller) getUser(ctx context.Context, name string) (*iamUser, error) {
 }
 
 func (a apiCall) getUser(ctx context.Context) (*iamUser, error) {
-	out, err := call(ctx, a, a.p.cfg.AWS.iam().GetUser, &iam.GetUserInput{UserName: aws.String(a.user)})
+	out, err := call(ctx, a, a.iam().GetUser, &iam.GetUserInput{UserName: aws.String(a.user)})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func iamTags(tags map[string]string) []types.Tag {
 func (t *task) createUser(ctx context.Context, _ decision) (string, error) {
 	tags := maps.Clone(t.prov.Tags)
 	tags[policy.TagGeneration] = t.prov.Generation
-	client, in := t.p.cfg.AWS.iam(), &iam.CreateUserInput{
+	client, in := t.iam(), &iam.CreateUserInput{
 		UserName: aws.String(t.prov.User.Name), Path: aws.String(t.prov.User.Path), Tags: iamTags(tags),
 	}
 	if t.prov.User.Boundary != "" {
