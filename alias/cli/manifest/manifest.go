@@ -4,7 +4,6 @@
 package manifest
 
 import (
-	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -14,42 +13,17 @@ import (
 
 	"ixmage/alias/cli/spelling"
 	"ixmage/alias/client"
+	"ixmage/internal/yamlfile"
 )
 
-// Position is a place in a file; lines and columns count from 1.
-type Position struct {
-	File   string
-	Line   int
-	Column int
-}
-
-func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
-
-// Problem is a mistake in a file.
-type Problem struct {
-	Position
-
-	Entry  string // the alias or credential, like "alias shop"; may be empty
-	Field  string // as the API names it; may be empty
-	Detail string
-}
-
-func (p Problem) String() string {
-	parts := []string{p.Position.String()}
-	for _, s := range []string{p.Entry, p.Field, p.Detail} {
-		if s != "" {
-			parts = append(parts, s)
-		}
-	}
-	return strings.Join(parts, ": ")
-}
+// Problem is a mistake in a file, and Position a place in one.
+type (
+	Problem  = yamlfile.Problem
+	Position = yamlfile.Position
+)
 
 // Sort puts problems in the order of the files that were named, then of their lines.
-func Sort(problems []Problem, files []string) {
-	slices.SortStableFunc(problems, func(a, b Problem) int {
-		return cmp.Or(slices.Index(files, a.File)-slices.Index(files, b.File), a.Line-b.Line, a.Column-b.Column)
-	})
-}
+func Sort(problems []Problem, files []string) { yamlfile.Sort(problems, files) }
 
 // Manifest is what files ask for, in their order.
 type Manifest struct {
@@ -129,11 +103,11 @@ var (
 // Parse reads one file; the caller looks for duplicates among all files. Relative key
 // files are below the folder of file.
 func Parse(file string, data []byte) (*Manifest, []Problem) {
-	r := &reader{file: file, open: map[*yaml.Node]bool{}}
+	r := &reader{yamlfile.Reader{File: file}}
 	m := &Manifest{}
-	docs := r.documents(data)
-	if len(docs) == 0 && len(r.problems) == 0 {
-		r.problems = append(r.problems, Problem{
+	docs := r.Documents(data)
+	if len(docs) == 0 && len(r.Problems) == 0 {
+		r.Problems = append(r.Problems, Problem{
 			Position: Position{File: file, Line: 1, Column: 1},
 			Detail:   "the file is empty: it needs a list below aliases:, or aliases: [] for none",
 		})
@@ -141,8 +115,8 @@ func Parse(file string, data []byte) (*Manifest, []Problem) {
 	for _, doc := range docs {
 		r.document(m, doc)
 	}
-	Sort(r.problems, []string{file})
-	return m, r.problems
+	Sort(r.Problems, []string{file})
+	return m, r.Problems
 }
 
 // Duplicates reports names that appear more than once.
@@ -165,76 +139,64 @@ func duplicates(entries []*Entry) []Problem {
 
 // document reads the root of a document.
 func (r *reader) document(m *Manifest, root *yaml.Node) {
-	members, ok := r.members(root, "the file must be a mapping with a list below aliases:")
+	members, ok := r.Members(root, "the file must be a mapping with a list below aliases:")
 	if !ok {
 		return
 	}
 	found := false
 	for _, f := range members {
 		switch {
-		case f.key.Value == "aliases":
-			r.entries(f.value, "aliases", func(n *yaml.Node) { r.alias(m, n) })
+		case f.Key.Value == "aliases":
+			r.Entries(f.Value, "aliases", func(n *yaml.Node) { r.alias(m, n) })
 			found = true
-		case f.key.Value == "credentials":
-			r.entries(f.value, "credentials", func(n *yaml.Node) { r.credential(m, n) })
+		case f.Key.Value == "credentials":
+			r.Entries(f.Value, "credentials", func(n *yaml.Node) { r.credential(m, n) })
 			found = true
-		case strings.HasPrefix(f.key.Value, "x-"): // a place for anchors
-		case slices.Contains(aliasFields, f.key.Value):
-			r.problemf(f.key, f.key.Value, "is a field of an alias: write the aliases as a list below aliases:")
+		case strings.HasPrefix(f.Key.Value, "x-"): // a place for anchors
+		case slices.Contains(aliasFields, f.Key.Value):
+			r.Problemf(f.Key, f.Key.Value, "is a field of an alias: write the aliases as a list below aliases:")
 			found = true
 		default:
-			r.problemf(f.key, cut(f.key.Value),
+			r.Problemf(f.Key, yamlfile.Cut(f.Key.Value),
 				"unknown field: a file has aliases:, credentials: and, for anchors, names that begin with x-")
 			found = true
 		}
 	}
 	if !found {
-		r.problemf(root, "", "the document has neither aliases: nor credentials:")
-	}
-}
-
-// entries calls read with each element of a list of mappings.
-func (r *reader) entries(n *yaml.Node, name string, read func(*yaml.Node)) {
-	list := resolve(n)
-	if list.Kind != yaml.SequenceNode {
-		r.problemf(n, name, "must be a list, each entry after a hyphen, or [] for none; not %s", kindOf(list))
-		return
-	}
-	for _, e := range list.Content {
-		read(e)
+		r.Problemf(root, "", "the document has neither aliases: nor credentials:")
 	}
 }
 
 // alias reads an alias.
 func (r *reader) alias(m *Manifest, n *yaml.Node) {
-	e := &Entry{Kind: "alias", places: map[string]Position{"": r.position(n)}}
-	before := len(r.problems)
+	e := &Entry{Kind: "alias", places: map[string]Position{"": r.Position(n)}}
+	before := len(r.Problems)
 	defer func() { r.about(before, e) }()
-	members, ok := r.members(n, "an alias must be a mapping of its fields")
+	members, ok := r.Members(n, "an alias must be a mapping of its fields")
 	if !ok {
 		return
 	}
 	r.name(e, members)
 	for _, f := range members {
-		name := f.key.Value
+		name := f.Key.Value
 		switch {
 		case slices.Contains(keptByServer, name):
 		case !slices.Contains(aliasFields, name):
-			r.unknown(f.key, secretHint(name), aliasFields)
+			r.unknown(f.Key, secretHint(name), aliasFields)
 		case name == "name":
 			e.Fields = append(e.Fields, client.Member{Name: name, Value: client.Make(e.Name)})
-		case name == "credential" && resolve(f.value).Kind == yaml.MappingNode:
-			e.places[name] = r.position(f.value)
-			r.ownCredential(m, e, f.value)
+		case name == "credential" && yamlfile.Resolve(f.Value).Kind == yaml.MappingNode:
+			e.places[name] = r.Position(f.Value)
+			r.ownCredential(m, e, f.Value)
 		default:
-			e.places[name] = r.position(f.value)
-			v := r.value(f.value, name, func(path string, n *yaml.Node) { e.places[path] = r.position(n) })
+			e.places[name] = r.Position(f.Value)
+			v := r.value(f.Value, name, func(path string, n *yaml.Node) { e.places[path] = r.Position(n) })
 			e.Fields = append(e.Fields, client.Member{Name: name, Value: v})
 		}
 	}
 	for _, name := range []string{"bucket", "credential"} {
 		if _, stated := e.places[name]; !stated {
-			r.problemf(n, name, "is required%s", map[string]string{"credential": ", as " + credentialForms}[name])
+			r.Problemf(n, name, "is required%s", map[string]string{"credential": ", as " + credentialForms}[name])
 		}
 	}
 	if e.Name != "" {
@@ -249,12 +211,12 @@ const credentialForms = "one of: the name of a credential; key_file: FILE with t
 // ownCredential reads the credential of an alias as a key file: the credential has the
 // name of the alias.
 func (r *reader) ownCredential(m *Manifest, e *Entry, n *yaml.Node) {
-	at := r.position(n)
+	at := r.Position(n)
 	c := &Entry{Kind: "credential", Name: e.Name, Own: true, places: map[string]Position{"": at, "name": at}}
-	members, _ := r.members(n, "")
+	members, _ := r.Members(n, "")
 	r.keyFile(c, members, keyFileFields)
 	if _, stated := c.places["key_file"]; !stated {
-		r.problemf(n, "credential", "must be %s", credentialForms)
+		r.Problemf(n, "credential", "must be %s", credentialForms)
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, c)
@@ -265,17 +227,17 @@ func (r *reader) ownCredential(m *Manifest, e *Entry, n *yaml.Node) {
 
 // credential reads an entry below credentials:.
 func (r *reader) credential(m *Manifest, n *yaml.Node) {
-	e := &Entry{Kind: "credential", places: map[string]Position{"": r.position(n)}}
-	before := len(r.problems)
+	e := &Entry{Kind: "credential", places: map[string]Position{"": r.Position(n)}}
+	before := len(r.Problems)
 	defer func() { r.about(before, e) }()
-	members, ok := r.members(n, "a credential must be a mapping of its fields")
+	members, ok := r.Members(n, "a credential must be a mapping of its fields")
 	if !ok {
 		return
 	}
 	r.name(e, members)
 	r.keyFile(e, members, credentialFields)
 	if _, stated := e.places["key_file"]; !stated {
-		r.problemf(n, "key_file", "is required: the file with the key pair")
+		r.Problemf(n, "key_file", "is required: the file with the key pair")
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, e)
@@ -283,18 +245,18 @@ func (r *reader) credential(m *Manifest, n *yaml.Node) {
 }
 
 // keyFile reads the fields of a key pair.
-func (r *reader) keyFile(e *Entry, members []entry, known []string) {
+func (r *reader) keyFile(e *Entry, members []yamlfile.Member, known []string) {
 	for _, f := range members {
-		name := f.key.Value
+		name := f.Key.Value
 		switch {
 		case !slices.Contains(known, name):
-			r.unknown(f.key, secretHint(name), known)
+			r.unknown(f.Key, secretHint(name), known)
 			continue
 		case name == "name":
 			continue
 		}
-		e.places[name] = r.position(f.value)
-		text, ok := r.text(f.value, name)
+		e.places[name] = r.Position(f.Value)
+		text, ok := r.Text(f.Value, name)
 		switch {
 		case !ok:
 		case name == "expect":
@@ -302,53 +264,36 @@ func (r *reader) keyFile(e *Entry, members []entry, known []string) {
 		case name == "profile":
 			e.Profile = text
 		case text == "":
-			r.problemf(f.value, name, "must be the path of a file")
+			r.Problemf(f.Value, name, "must be the path of a file")
 		case filepath.IsAbs(text):
 			e.KeyFile = text
 		default:
-			e.KeyFile = filepath.Join(filepath.Dir(r.file), text)
+			e.KeyFile = filepath.Join(filepath.Dir(r.File), text)
 		}
 	}
 }
 
 // name reads the name of an entry. It stays empty if it cannot be read, with a problem.
-func (r *reader) name(e *Entry, members []entry) {
+func (r *reader) name(e *Entry, members []yamlfile.Member) {
 	for _, f := range members {
-		if f.key.Value != "name" {
+		if f.Key.Value != "name" {
 			continue
 		}
-		e.places["name"] = r.position(f.value)
-		text, ok := r.text(f.value, "name")
+		e.places["name"] = r.Position(f.Value)
+		text, ok := r.Text(f.Value, "name")
 		if ok && text == "" {
-			r.problemf(f.value, "name", "must not be empty")
+			r.Problemf(f.Value, "name", "must not be empty")
 		}
 		e.Name = text
 		return
 	}
-	r.problems = append(r.problems, Problem{Position: e.places[""], Field: "name", Detail: "is required"})
-}
-
-// text reads a value that must be a text.
-func (r *reader) text(n *yaml.Node, name string) (string, bool) {
-	v := resolve(n)
-	if v.Kind != yaml.ScalarNode || kindOf(v) != "a text" {
-		quote := ""
-		if v.Kind == yaml.ScalarNode && kindOf(v) != "nothing" {
-			quote = ": put it in quotes"
-		}
-		r.problemf(n, name, "must be a text, not %s%s", kindOf(v), quote)
-		return "", false
-	}
-	return v.Value, true
+	r.Problems = append(r.Problems, Problem{Position: e.places[""], Field: "name", Detail: "is required"})
 }
 
 // about adds an entry to the problems that were found since before.
 func (r *reader) about(before int, e *Entry) {
-	if e.Name == "" {
-		return
-	}
-	for i := range r.problems[before:] {
-		r.problems[before+i].Entry = e.String()
+	if e.Name != "" {
+		r.About(before, e.String())
 	}
 }
 
@@ -360,7 +305,7 @@ func (r *reader) unknown(key *yaml.Node, hint string, known []string) {
 			hint += fmt.Sprintf("; did you mean %s?", near)
 		}
 	}
-	r.problemf(key, cut(key.Value), "%s", hint)
+	r.Problemf(key, yamlfile.Cut(key.Value), "%s", hint)
 }
 
 // secretHint is the answer to a key pair in the file.
