@@ -199,10 +199,10 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 	old := m.fetches[key]
 	switch {
 	case old != nil && now.Before(old.at.Add(old.script.fresh)):
+		m.requests[key]++
 		if e := old.old; e != nil && e.servableStale(now) {
 			return stored(e, now)
 		}
-		m.requests[key]++
 		old.waiters++
 		old.body.refs++
 		return modelOutcome{status: Collapsed, fetch: old}

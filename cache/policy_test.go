@@ -136,3 +136,22 @@ func TestSharedIsStored(t *testing.T) {
 		}
 	})
 }
+
+// TestStaleRequestsCount: a request that gets a stale entry counts, whether it starts the refresh
+// of the entry or finds it under way.
+func TestStaleRequestsCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, gate := newEnv(t, roomy), make(chan struct{})
+		w.all(t.Context(), keyA, w.like(keyA, 10, lenient))
+		elapse(time.Minute)
+		load := gated(gate, w.like(keyA, 10, lenient.as(2)))
+		for n := 2; n < 6; n++ {
+			w.all(t.Context(), keyA, load).wantMeta(t, 1, Stale)
+			if got := w.memory.requests(keyA); got != n {
+				t.Errorf("%d requests are counted, want %d", got, n)
+			}
+		}
+		close(gate)
+	})
+}
