@@ -60,11 +60,3 @@ func (m *model) measure(f *modelFetch, now time.Time) *modelBody {
 	f.body.refs++
 	return f.body
 }
-
-// firstCost is the cost of the body when its fetch began.
-func (f *modelFetch) firstCost() int64 {
-	if f.script.unknown {
-		return unknownCost(f.key, f.script)
-	}
-	return f.script.cost(f.key)
-}

@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -153,5 +155,26 @@ func TestStaleRequestsCount(t *testing.T) {
 			}
 		}
 		close(gate)
+	})
+}
+
+// TestRejectedIsNotFinished: a fetch whose object is not to be stored ends with its last reader,
+// although the object is small enough and the reader has called KeepFetching.
+func TestRejectedIsNotFinished(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := full(t)
+		const size = 300 << 10
+		key, f := Key{Space: 2, Object: "large"}, newFeed()
+		r, err := w.Get(t.Context(), key, f.load(w, size, time.Hour))
+		if err != nil || r.Stores {
+			t.Fatalf("%v, Stores: %t", err, r.Stores)
+		}
+		r.KeepFetching()
+		r.Close()
+		synctest.Wait()
+		if !errors.Is(context.Cause(f.ctx), ErrAbandoned) || w.Stats().Pinned != 0 {
+			t.Errorf("the fetch ended with %v, and holds %d bytes", context.Cause(f.ctx), w.Stats().Pinned)
+		}
 	})
 }

@@ -367,7 +367,7 @@ func (o *operator) close() {
 	}
 	if o.oneOf(4) == 0 {
 		r.r.KeepFetching()
-		if r.fetch != nil && r.fetch.firstCost() <= o.m.capacity {
+		if r.fetch != nil && r.fetch.promised {
 			r.fetch.wanted = true
 		}
 	}
