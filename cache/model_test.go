@@ -288,15 +288,15 @@ func (m *model) run(f *modelFetch, now time.Time) modelOutcome {
 func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
 	o := modelOutcome{status: m.statusOf(f.key, f.script, now), loads: true}
 	delete(m.negative, f.key)
-	keeps := f.script.keeps() && o.status != Bypass
-	if !keeps {
+	storable := f.script.keeps() && !m.tooLarge(f.key, f.script)
+	if !storable {
 		m.marks[f.key] = now.Add(hitForPassTTL)
 	}
 	cost := f.script.cost(f.key)
 	if f.script.unknown {
 		cost, f.have = unknownCost(f.key, f.script), growFirst
 	}
-	if !keeps || !m.room(f.key.Space, cost, now) {
+	if !storable || !m.room(f.key.Space, cost, now) {
 		if f.old != nil {
 			m.remove(f.old, reasonReplaced)
 		}
@@ -312,10 +312,14 @@ func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
 
 func (m *model) statusOf(key Key, s script, now time.Time) Status {
 	until, marked := m.marks[key]
-	if s.unknown && s.keeps() && marked && now.Before(until) || !s.unknown && (s.size > m.objectMax || s.cost(key) > m.limit) {
+	if s.unknown && s.keeps() && marked && now.Before(until) || m.tooLarge(key, s) {
 		return Bypass
 	}
 	return Miss
+}
+
+func (m *model) tooLarge(key Key, s script) bool {
+	return !s.unknown && (s.size > m.objectMax || s.cost(key) > m.limit)
 }
 
 // conclude handles the result of a load without an object. f is nil for a private fetch.

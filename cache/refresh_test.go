@@ -58,6 +58,26 @@ func TestRenew(t *testing.T) {
 	})
 }
 
+// TestRenewMarked: a refresh stores an object of unknown size, although the last one was too large
+// and the key is marked still. Only the requests without a hit bypass the cache.
+func TestRenewMarked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newEnv(t, roomy)
+		w.all(t.Context(), keyA, w.like(keyA, 10, daily))
+		e := w.dueAfter(keyA)
+		defer e.Release()
+		w.hitForPass.mark(keyA)
+		w.Refresh(keyA, e, w.unknown(1000))
+		synctest.Wait()
+		hit, ok := w.Hit(keyA, time.Now())
+		if !ok || len(hit.Bytes()) != 1000 || !w.Bypasses(keyA) {
+			t.Fatalf("stored: %t, bypasses: %t", ok, w.Bypasses(keyA))
+		}
+		hit.Release()
+	})
+}
+
 // TestRenewFails: the entry is good until its end, and a later hit has it tried
 // again, but not at once.
 func TestRenewFails(t *testing.T) {
