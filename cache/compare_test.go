@@ -2,6 +2,7 @@ package cache
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -26,6 +27,7 @@ func (o *operator) compare() {
 	if found := o.compareEntries(); found != len(m.entries) {
 		o.t.Errorf("%d entries, want %d", found, len(m.entries))
 	}
+	o.comparePolicy()
 	o.mu.Lock() // giveUp comes from a timer
 	fetches, renewals := len(o.fetches), o.refreshes
 	o.mu.Unlock()
@@ -54,6 +56,38 @@ func (o *operator) compareEntries() (found int) {
 		}
 	}
 	return found
+}
+
+// comparePolicy compares how often keys were requested, and the order in which entries leave.
+func (o *operator) comparePolicy() {
+	for n := range manyKeys {
+		key := keyNo(n)
+		if got, want := o.memory.requests(key), min(o.m.requests[key], sketchCounterMax); got != want {
+			o.t.Errorf("%v was requested %d times, want %d", key, got, want)
+		}
+	}
+	for list := window; list < segments; list++ {
+		got, want := order(&o.memory.policy, list), order(&o.m.policy, list)
+		if !slices.Equal(got, want) {
+			o.t.Errorf("list %d has %v, want %v", list, got, want)
+		}
+	}
+}
+
+// place is that of an entry in a list of a policy.
+type place struct {
+	key  Key
+	cost int64
+	hits int32
+}
+
+func order(p *policy, list segment) (places []place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.lists[list].lru.Keys() {
+		places = append(places, place{e.key, e.body.cost, e.hits.Load()})
+	}
+	return places
 }
 
 func (o *operator) compareNegative() {

@@ -189,6 +189,7 @@ type modelOutcome struct {
 	err    bool
 	loads  bool
 	behind bool // no request waits for the load
+	stores bool // the object is an entry, or will be
 }
 
 // get is a request whose load follows s.
@@ -205,7 +206,7 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 		}
 		old.waiters++
 		old.body.refs++
-		return modelOutcome{status: Collapsed, fetch: old}
+		return modelOutcome{status: Collapsed, fetch: old, stores: old.promised}
 	case old != nil && !old.script.lasts():
 		return m.private(key, s, now)
 	case m.absent(key, now):
@@ -233,9 +234,9 @@ func (m *model) get(key Key, s script, now time.Time) modelOutcome {
 func stored(e *modelEntry, now time.Time) modelOutcome {
 	e.body.refs++
 	if e.isFresh(now) {
-		return modelOutcome{status: Hit, body: e.body}
+		return modelOutcome{status: Hit, body: e.body, stores: true}
 	}
-	return modelOutcome{status: Stale, body: e.body}
+	return modelOutcome{status: Stale, body: e.body, stores: true}
 }
 
 func (m *model) space(key Key) *modelSpace {
@@ -306,7 +307,7 @@ func (m *model) arrive(f *modelFetch, now time.Time) modelOutcome {
 	f.promised = m.policy.admits(f.key, cost, &m.stored)
 	f.body = &modelBody{cost: cost, refs: 1 + f.waiters}
 	m.fetches[f.key], m.live = f, append(m.live, f)
-	o.fetch = f
+	o.fetch, o.stores = f, f.promised
 	return o
 }
 
@@ -332,11 +333,11 @@ func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *m
 	case s.kind == same:
 		delete(m.negative, key)
 		o.status, o.body = Revalidated, old.body
-		m.renewed(old, s, now)
+		o.stores = m.renewed(old, s, now)
 	case s.kind == outage && old != nil && old.staleIfErrorOK(now, s.now):
 		old.retry = modelFailure{purges: m.purges, until: now.Add(retryDelay)}
 		old.failure = modelFailure{m.purges, now.Add(failureMemory), s.now}
-		o.status, o.body = Stale, old.body
+		o.status, o.body, o.stores = Stale, old.body, true
 	case s.kind == goes:
 		if old != nil {
 			m.remove(old, reasonGone)
@@ -351,11 +352,11 @@ func (m *model) conclude(key Key, old *modelEntry, s script, now time.Time, f *m
 	return o
 }
 
-// renewed puts an entry with the same body in old's place.
-func (m *model) renewed(old *modelEntry, s script, now time.Time) {
+// renewed puts an entry with the same body in old's place, and reports whether it did.
+func (m *model) renewed(old *modelEntry, s script, now time.Time) bool {
 	if s.meta > old.meta || !s.keeps() {
 		m.remove(old, reasonReplaced)
-		return
+		return false
 	}
 	e := &modelEntry{
 		key: old.key, body: old.body, meta: old.meta, stored: now, expires: now.Add(s.fresh), while: s.while, fault: s.fault, byDefault: s.byDefault,
@@ -365,6 +366,7 @@ func (m *model) renewed(old *modelEntry, s script, now time.Time) {
 	e.shadow.hits.Store(old.shadow.hits.Load())
 	m.policy.renew(old.shadow, e.shadow)
 	m.entries[e.key] = e
+	return true
 }
 
 // private is a fetch for one request only.
