@@ -8,8 +8,8 @@
 //     what happens when something fails.
 //   - iam is an AWS account inside the test's process: IAM, STS and a small S3
 //     that enforces the same keys and policies, with lag and with faults. Use it
-//     for what gateway lacks: managed policies, permissions boundaries, sessions,
-//     policies of organizations and networks, reasons of denials, regions and
+//     for what gateway lacks: managed policies, permissions boundaries, roles and
+//     their sessions, policies of organizations and networks, reasons of denials, regions and
 //     versions of buckets, eventual consistency, lost answers.
 //   - netfault stands in front of any address and spoils connections.
 //

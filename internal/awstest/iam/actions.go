@@ -1,13 +1,14 @@
 package iam
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"strconv"
 	"time"
 )
 
-// iamActions are the calls of IAM.
+// iamActions are the calls of IAM but those about roles.
 func iamActions() map[string]action {
 	return map[string]action{
 		"CreateUser":                     {onNewUser, createUser},
@@ -57,33 +58,59 @@ func iamActions() map[string]action {
 	}
 }
 
+// roleActions are the calls of IAM about roles.
+func roleActions() map[string]action {
+	return map[string]action{
+		"CreateRole":                    {onNewRole, createRole},
+		"GetRole":                       {onRole, getRole},
+		"ListRoles":                     {onAnyResource, listRoles},
+		"UpdateRole":                    {onRole, updateRole},
+		"UpdateAssumeRolePolicy":        {onRole, updateAssumeRolePolicy},
+		"DeleteRole":                    {onRole, deleteRole},
+		"TagRole":                       {onRole, tagRole},
+		"UntagRole":                     {onRole, untagRole},
+		"ListRoleTags":                  {onRole, listRoleTags},
+		"PutRolePermissionsBoundary":    {onRole, putRolePermissionsBoundary},
+		"DeleteRolePermissionsBoundary": {onRole, deleteRolePermissionsBoundary},
+		"PutRolePolicy":                 {onRole, putRolePolicy},
+		"GetRolePolicy":                 {onRole, getRolePolicy},
+		"ListRolePolicies":              {onRole, listRolePolicies},
+		"DeleteRolePolicy":              {onRole, deleteRolePolicy},
+		"AttachRolePolicy":              {onRole, attachRolePolicy},
+		"DetachRolePolicy":              {onRole, detachRolePolicy},
+		"ListAttachedRolePolicies":      {onRole, listAttachedRolePolicies},
+	}
+}
+
 // stsActions are the calls of STS.
 func stsActions() map[string]action {
 	return map[string]action{
 		"GetCallerIdentity":  {onAnyResource, getCallerIdentity},
-		"AssumeRole":         {onRole, assumeRole},
+		"AssumeRole":         {onAssumedRole, assumeRole},
 		"GetFederationToken": {onFederatedUser, getFederationToken},
 		"GetSessionToken":    {onAnyResource, getSessionToken},
 	}
 }
 
 func getCallerIdentity(s *Server, r *request) (any, error) {
-	id := s.cfg.Account
-	if u := r.caller.user; u != nil {
-		id = u.ID
-	}
 	return struct {
 		Arn     string
 		UserID  string `xml:"UserId"`
 		Account string
-	}{r.caller.arn, id, s.cfg.Account}, nil
+	}{r.caller.arn, cmp.Or(r.caller.id(), s.cfg.Account), s.cfg.Account}, nil
 }
 
-func onRole(_ *Server, r *request) target { return target{arn: r.params.Get("RoleArn")} }
-
-// assumeRole refuses: there is no role that trusts anyone.
-func assumeRole(_ *Server, r *request) (any, error) {
-	return nil, refusal("AccessDenied", "%s", denial(r.caller.arn, "sts:AssumeRole", r.params.Get("RoleArn")))
+// id is the unique id of a caller, and empty for root.
+func (c caller) id() string {
+	switch {
+	case c.user != nil:
+		return c.user.ID
+	case c.role != nil && c.session != nil:
+		return c.role.ID + ":" + c.session.Name
+	case c.role != nil:
+		return c.role.ID
+	}
+	return ""
 }
 
 func onFederatedUser(s *Server, r *request) target {

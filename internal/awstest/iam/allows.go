@@ -13,5 +13,5 @@ func (s *Server) Allows(user, action, resource string) bool {
 	q := query{action: action, resource: resource, context: conditionKeys{}, unknown: s.problemLocked}
 	q.context.set("aws:username", u.Name)
 	r := &request{now: s.cfg.Now()}
-	return s.identityRuling(u, q, r).is == allowed && s.boundaryRuling(u, q, r).is == allowed
+	return s.identityRuling(u.entity(), q, r).is == allowed && s.boundaryRuling(u.entity(), q, r).is == allowed
 }

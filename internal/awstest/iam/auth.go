@@ -13,13 +13,35 @@ import (
 	"ixmage/internal/awstest/sigv4"
 )
 
-// caller is the signer of a request: root, a user as it is visible now, or
-// neither.
+// caller is the signer of a request: root, a user or a role as it is visible now, or
+// none of them.
 type caller struct {
 	root    bool
 	user    *User
+	role    *Role // the caller is a session of it
 	arn     string
 	session *Session // nil for a long-term key
+}
+
+// entity is the user or role whose policies decide; ok is false for root and for a
+// request without a signature.
+func (c caller) entity() (e entity, ok bool) {
+	switch {
+	case c.user != nil:
+		return c.user.entity(), true
+	case c.role != nil:
+		return c.role.entity(), true
+	}
+	return entity{}, false
+}
+
+// names are the ARNs by which a policy may name the caller: a session has that of its
+// role too.
+func (c caller) names() []string {
+	if c.role != nil {
+		return []string{c.arn, c.role.ARN}
+	}
+	return []string{c.arn}
 }
 
 // authenticateLocked finds who signed a request for a service.
@@ -41,17 +63,17 @@ func (s *Server) authenticateLocked(r *request, service, payload string) error {
 	if r.caller, secret, known = s.signerLocked(auth.KeyID, r); !known {
 		return unknown
 	}
+	if err := checkToken(r.caller.session, r, service, unknown); err != nil {
+		return err
+	}
 	if !sigv4.Verify(r.http, secret.Reveal(), service, payload) {
 		return refusal("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you "+
 			"provided. Check your AWS Secret Access Key and signing method.")
 	}
-	switch x := r.caller.session; {
-	case x == nil:
-	case !r.now.Before(x.Expires):
-		return refusal("ExpiredToken", "The security token included in the request is expired")
-	case service == "iam": // but for sessions with MFA: API_GetSessionToken
-		return unknown
+	if err := checkLife(r.caller.session, r, service, unknown); err != nil {
+		return err
 	}
+	r.call.Caller = r.caller.arn
 	s.recordUseLocked(auth.KeyID, use{r.now, service, auth.Region})
 	return nil
 }
@@ -82,8 +104,11 @@ func hashOf(body []byte) string {
 
 // authorizeLocked decides about a call of IAM or STS.
 func (s *Server) authorizeLocked(r *request, target target) error {
-	if r.call.Action == "GetCallerIdentity" || r.call.Action == "GetSessionToken" {
+	switch r.call.Action {
+	case "GetCallerIdentity", "GetSessionToken":
 		return s.authorizeNetworkLocked(r, target)
+	case "AssumeRole": // which decides by the trust policy of the role too
+		return nil
 	}
 	tags, err := r.tags()
 	if err != nil {
@@ -121,6 +146,8 @@ func (s *Server) rightsOf(r *request, tags map[string]string) []string {
 	case len(tags) == 0:
 	case r.call.Action == "CreateUser":
 		rights = append(rights, "iam:TagUser")
+	case r.call.Action == "CreateRole":
+		rights = append(rights, "iam:TagRole")
 	case r.call.Action == "CreatePolicy":
 		rights = append(rights, "iam:TagPolicy")
 	}
@@ -140,7 +167,8 @@ func (s *Server) denied(r *request, q query, why string) error {
 func (s *Server) context(r *request, target target, tags map[string]string) conditionKeys {
 	c := s.baseContext(r)
 	boundary := target.boundary
-	if r.call.Action == "CreateUser" || r.call.Action == "PutUserPermissionsBoundary" {
+	switch r.call.Action {
+	case "CreateUser", "PutUserPermissionsBoundary", "CreateRole", "PutRolePermissionsBoundary":
 		boundary = r.params.Get("PermissionsBoundary")
 	}
 	if boundary != "" {
@@ -192,16 +220,27 @@ func (s *Server) baseContext(r *request) conditionKeys {
 // principalContext has the condition keys that tell who asks.
 func (s *Server) principalContext(who caller) conditionKeys {
 	c := conditionKeys{}
-	u := who.user
-	if u == nil {
+	var tags map[string]string
+	switch {
+	case who.user != nil:
+		c.set("aws:PrincipalArn", who.user.ARN)
+		c.set("aws:PrincipalType", "User")
+		c.set("aws:username", who.user.Name)
+		c.set("aws:userid", who.user.ID)
+		tags = who.user.Tags
+	case who.role != nil:
+		c.set("aws:PrincipalArn", who.role.ARN)
+		c.set("aws:PrincipalType", "AssumedRole")
+		c.set("aws:userid", who.id())
+		tags = who.role.Tags
+	default:
 		return c
 	}
-	c.set("aws:PrincipalArn", u.ARN)
 	c.set("aws:PrincipalAccount", s.cfg.Account)
-	c.set("aws:PrincipalType", "User")
-	c.set("aws:username", u.Name)
-	c.set("aws:userid", u.ID)
-	for key, value := range u.Tags {
+	if x := who.session; x != nil && x.SourceIdentity != "" {
+		c.set("aws:SourceIdentity", x.SourceIdentity)
+	}
+	for key, value := range tags {
 		c.set("aws:PrincipalTag/"+key, value)
 	}
 	return c

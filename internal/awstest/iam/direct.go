@@ -209,6 +209,11 @@ func (s *Server) RemovePolicy(arn string) {
 		changed.Attached = without(changed.Attached, arn)
 		s.users.set(u.Name, changed, time.Time{})
 	}
+	for _, role := range s.roles.allLatest() {
+		changed := role.clone()
+		changed.Attached = without(changed.Attached, arn)
+		s.roles.set(role.Name, changed, time.Time{})
+	}
 }
 
 func nextVersion(p *Policy) string { return "v" + strconv.Itoa(len(p.Versions)+1) }

@@ -24,7 +24,8 @@ type statement struct {
 	allow                   bool
 	actions, notActions     []string
 	resources, notResources []string
-	principals              []string // of a bucket policy; * is everyone
+	principals              []string // of a bucket or trust policy; * is everyone
+	providers               []string // ARNs of identity providers in a trust policy
 	conditions              []condition
 }
 
@@ -40,6 +41,7 @@ type policyKind int
 const (
 	identityPolicy policyKind = iota
 	bucketPolicy
+	trustPolicy // of a role: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-user.html
 )
 
 var sidForm = regexp.MustCompile(`^[A-Za-z0-9]*$`)
@@ -119,7 +121,7 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st state
 	if err := strictJSON(text, &raw); err != nil {
 		return "", st, fmt.Errorf("syntax errors in policy: %w", err)
 	}
-	if !sidForm.MatchString(raw.Sid) && kind == identityPolicy {
+	if !sidForm.MatchString(raw.Sid) && kind != bucketPolicy {
 		return "", st, errors.New("statement IDs (SID) must be alpha-numeric")
 	}
 	if raw.Effect != "Allow" && raw.Effect != "Deny" {
@@ -131,16 +133,14 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st state
 	if (raw.Action == nil) == (raw.NotAction == nil) {
 		return "", st, errors.New("policy statement must contain either actions or not actions")
 	}
-	if (raw.Resource == nil) == (raw.NotResource == nil) {
-		return "", st, errors.New("policy statement must contain resources")
+	if err := raw.checkKind(kind); err != nil {
+		return "", st, err
 	}
 	st = statement{
 		allow: raw.Effect == "Allow", actions: raw.Action.list(), notActions: raw.NotAction.list(),
 		resources: raw.Resource.list(), notResources: raw.NotResource.list(),
 	}
-	if raw.Principal != nil {
-		st.principals = raw.Principal.AWS
-	}
+	st.addPrincipals(raw.Principal, kind)
 	for operator, keys := range raw.Condition {
 		for key, values := range keys {
 			st.conditions = append(st.conditions, condition{operator, key, values})
@@ -148,6 +148,31 @@ func parseStatement(text json.RawMessage, kind policyKind) (sid string, st state
 	}
 	err = st.check()
 	return raw.Sid, st, err
+}
+
+func (st *statement) addPrincipals(p *rawPrincipal, kind policyKind) {
+	if p != nil {
+		st.principals, st.providers = p.AWS, p.Federated
+	}
+	if kind == trustPolicy {
+		st.resources = []string{"*"}
+	}
+}
+
+// checkKind refuses what only another kind of policy may have.
+func (raw *rawStatement) checkKind(kind policyKind) error {
+	p := raw.Principal
+	switch {
+	case kind == trustPolicy && (raw.Resource != nil || raw.NotResource != nil):
+		return errors.New("has prohibited field Resource")
+	case kind == trustPolicy:
+		return nil
+	case (raw.Resource == nil) == (raw.NotResource == nil):
+		return errors.New("policy statement must contain resources")
+	case p != nil && (p.Service != nil || p.Federated != nil):
+		return errors.New("principals of services and identity providers are for trust policies here")
+	}
+	return nil
 }
 
 // check validates the forms of actions and resources.
@@ -200,8 +225,9 @@ func (o *stringList) list() []string {
 	return *o
 }
 
-// rawPrincipal is "*" or {"AWS": …}.
-type rawPrincipal struct{ AWS stringList }
+// rawPrincipal is "*" or {"AWS": …}, in a trust policy also {"Service": …} and
+// {"Federated": …}.
+type rawPrincipal struct{ AWS, Service, Federated stringList }
 
 // UnmarshalJSON reads either form.
 func (p *rawPrincipal) UnmarshalJSON(text []byte) error {

@@ -40,7 +40,7 @@ func statusOf(code string) int {
 		"EntityTemporarilyUnmodifiable":
 		return 409
 	case "AccessDenied", "InvalidClientTokenId", "SignatureDoesNotMatch", "MissingAuthenticationToken",
-		"ExpiredToken", "OptInRequired":
+		"ExpiredToken", "OptInRequired", "RegionDisabledException":
 		return 403
 	case "ServiceFailure", "InternalFailure":
 		return 500

@@ -111,8 +111,11 @@ func (x ruling) reason(action string, withARN bool) string {
 		return "because no " + x.kind + " allows the " + action + " action"
 	}
 	article := "a "
-	if strings.HasPrefix(x.kind, "identity") {
+	switch {
+	case strings.HasPrefix(x.kind, "identity"):
 		article = "an "
+	case x.kind == trustKind:
+		article = "the "
 	}
 	out := "with an explicit deny in " + article + x.kind
 	if withARN && x.arn != "" {
@@ -122,39 +125,50 @@ func (x ruling) reason(action string, withARN bool) string {
 }
 
 // rulings are the decisions about a query, in the order in which a denial names
-// them. Identity policies count within the boundary, grants of a bucket policy
-// directly; an explicit deny wins:
+// them. Identity policies count within the boundary and the session policies, grants of
+// a bucket policy directly; an explicit deny wins:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
-type rulings struct{ scp, rcp, endpoint, identity, boundary, direct ruling }
+type rulings struct {
+	scp, rcp, endpoint, identity, boundary, session, direct ruling
+	// toSession: what direct allows, it allows to this session and not to its role.
+	toSession bool
+}
 
 func (s *Server) rulingsLocked(r *request, q query, bucket string) rulings {
 	q.unknown = s.problemLocked
 	out := rulings{
 		scp: ruling{is: allowed}, rcp: s.resourceControlRuling(q), endpoint: s.endpointRuling(q, r.caller),
 		identity: ruling{kind: "identity-based policy"}, boundary: ruling{is: allowed},
-		direct: ruling{kind: "resource-based policy"},
+		session: s.sessionRuling(r.caller.session, q), direct: ruling{kind: "resource-based policy"},
 	}
-	switch u := r.caller.user; {
+	switch e, ok := r.caller.entity(); {
 	case r.caller.root:
 		out.scp, out.identity.is = s.serviceControlRuling(q), allowed
 		return out
-	case u != nil:
-		out.scp, out.identity, out.boundary = s.serviceControlRuling(q), s.identityRuling(u, q, r), s.boundaryRuling(u, q, r)
+	case ok:
+		out.scp, out.identity, out.boundary = s.serviceControlRuling(q), s.identityRuling(e, q, r), s.boundaryRuling(e, q, r)
 	}
-	out.direct.is = s.bucketDecision(bucket, q, r.caller)
+	if x := r.caller.session; x != nil && x.refused == "AccessDenied" {
+		out.identity.is = explicitDeny
+	}
+	out.direct.is, out.toSession = s.bucketDecision(bucket, q, r.caller)
 	return out
 }
 
 // denies is the ruling that denies the query; ok is false if it is allowed.
 func (x rulings) denies() (which ruling, ok bool) {
-	for _, one := range []ruling{x.scp, x.rcp, x.endpoint, x.identity, x.boundary, x.direct} {
+	for _, one := range []ruling{x.scp, x.rcp, x.endpoint, x.identity, x.boundary, x.session, x.direct} {
 		if one.is == explicitDeny {
 			return one, true
 		}
 	}
 	limits := []ruling{x.scp, x.endpoint}
-	if x.direct.is != allowed { // a boundary does not limit what a bucket grants to the user
-		limits = append(limits, x.identity, x.boundary)
+	if x.direct.is != allowed {
+		limits = append(limits, x.identity)
+	}
+	// Neither limits what a bucket grants to the user or to the session.
+	if x.direct.is != allowed || !x.toSession {
+		limits = append(limits, x.boundary, x.session)
 	}
 	for _, one := range limits {
 		if one.is != allowed {
@@ -171,7 +185,7 @@ func (x rulings) deniesAcross() (which ruling, ok bool) {
 	if which, ok = x.denies(); ok {
 		return which, ok
 	}
-	for _, one := range []ruling{x.identity, x.boundary, x.direct} {
+	for _, one := range []ruling{x.identity, x.boundary, x.session, x.direct} {
 		if one.is != allowed {
 			return one, true
 		}
@@ -191,20 +205,27 @@ func (s *Server) denialReasonLocked(r *request, q query, bucket string) string {
 
 func everyStatement(*statement) bool { return true }
 
-// identityRuling combines the inline and attached policies of a user, and those of
-// its groups, that are visible at the time of the request.
-func (s *Server) identityRuling(u *User, q query, r *request) ruling {
+// entity is a user or a role, as policies see it.
+type entity struct {
+	inline           map[string]string
+	attached, groups []string
+	boundary         string
+}
+
+// identityRuling combines the inline and attached policies of a user or role, and those
+// of its groups, that are visible at the time of the request.
+func (s *Server) identityRuling(e entity, q query, r *request) ruling {
 	out := ruling{kind: "identity-based policy"}
 	add := func(text, arn string) {
 		if is := s.parsedLocked(text, identityPolicy).decide(q, everyStatement); is > out.is {
 			out.is, out.arn = is, arn
 		}
 	}
-	for _, text := range u.Inline {
+	for _, text := range e.inline {
 		add(text, "")
 	}
-	attached := slices.Clone(u.Attached)
-	for _, group := range u.Groups {
+	attached := slices.Clone(e.attached)
+	for _, group := range e.groups {
 		if text := s.groups[group]; text != "" {
 			add(text, "")
 		}
@@ -220,35 +241,59 @@ func (s *Server) identityRuling(u *User, q query, r *request) ruling {
 
 // boundaryRuling allows everything if there is no boundary, and nothing if its
 // policy was deleted.
-func (s *Server) boundaryRuling(u *User, q query, r *request) ruling {
-	out := ruling{kind: "permissions boundary", arn: u.Boundary}
-	if u.Boundary == "" {
+func (s *Server) boundaryRuling(e entity, q query, r *request) ruling {
+	out := ruling{kind: "permissions boundary", arn: e.boundary}
+	if e.boundary == "" {
 		out.is = allowed
-	} else if p, ok := s.policies.visibleAt(u.Boundary, r.now); ok {
+	} else if p, ok := s.policies.visibleAt(e.boundary, r.now); ok {
 		out.is = s.parsedLocked(p.Document(), identityPolicy).decide(q, everyStatement)
 	}
 	return out
 }
 
 // bucketDecision is the decision of a bucket policy about a caller. A grant to the
-// account of the bucket does not extend to its users, but lets their policies decide.
-func (s *Server) bucketDecision(text string, q query, caller caller) decision {
+// account of the bucket does not extend to its users and roles, but lets their policies
+// decide. toSession is whether the policy names who asks, and not only the role of the
+// session that asks: boundary and session policies limit a grant to the role.
+func (s *Server) bucketDecision(text string, q query, caller caller) (is decision, toSession bool) {
 	if text == "" {
-		return implicitDeny
+		return implicitDeny, false
 	}
-	return s.parsedLocked(text, bucketPolicy).decide(q, func(st *statement) bool {
+	doc := s.parsedLocked(text, bucketPolicy)
+	_, known := caller.entity()
+	is = doc.decide(q, func(st *statement) bool {
 		foreign := !slices.Contains(q.context["aws:resourceaccount"], s.cfg.Account)
-		ofAccount := caller.user != nil && (!st.allow || foreign)
+		ofAccount := known && (!st.allow || foreign)
 		return st.names(caller) || (ofAccount && st.names(caller, s.arn("root"), s.cfg.Account))
 	})
+	return is, caller.role == nil || doc.allowsSession(q, caller)
 }
 
-// names reports whether a statement is about a caller: by its ARN, by one of these
+// allowsSession reports whether a policy that has a grant for a caller has one that names
+// the caller's session.
+func (d *document) allowsSession(q query, caller caller) bool {
+	return d.decide(q, func(st *statement) bool { return slices.Contains(st.principals, caller.arn) }) == allowed
+}
+
+// names reports whether a statement is about a caller: by an ARN of it, by one of these
 // other names, or as everyone.
 func (st *statement) names(caller caller, others ...string) bool {
 	return slices.ContainsFunc(st.principals, func(p string) bool {
-		return p == "*" || p == caller.arn || slices.Contains(others, p)
+		return p == "*" || slices.Contains(caller.names(), p) || slices.Contains(others, p)
 	})
+}
+
+// sessionRuling combines the session policies; a session without one is not limited.
+func (s *Server) sessionRuling(x *Session, q query) ruling {
+	out := ruling{kind: "session policy", is: allowed}
+	if x == nil || len(x.Policies) == 0 {
+		return out
+	}
+	out.is = implicitDeny
+	for _, text := range x.Policies {
+		out.is = max(out.is, s.parsedLocked(text, identityPolicy).decide(q, everyStatement))
+	}
+	return out
 }
 
 // parsedLocked parses a document that was accepted before.

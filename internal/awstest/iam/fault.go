@@ -18,6 +18,8 @@ type Call struct {
 	Action      string // CreateUser, GetCallerIdentity, GetObject
 	Params      url.Values
 	AccessKeyID string // as claimed, not verified; empty if the call was not signed
+	Caller      string // for Calls only: the ARN of the signer, empty if it was not verified
+	Session     string // for Calls only: the access key of the session that the call made
 	UserAgent   string
 	At          time.Time
 
@@ -41,6 +43,8 @@ type Fault struct {
 	// LoseBefore resets the connection before the call takes effect,
 	// LoseAfter after.
 	LoseBefore, LoseAfter bool
+	// Hang gives no answer and has no effect until the client leaves.
+	Hang bool
 	// DropBoundary makes CreateUser ignore the permissions boundary silently.
 	DropBoundary bool
 	// DropTags makes CreateUser, TagUser, CreatePolicy and TagPolicy ignore the tags
@@ -73,6 +77,9 @@ func LostBefore() *Fault { return &Fault{LoseBefore: true} }
 
 // LostAfter resets the connection after the effect: the answer is lost.
 func LostAfter() *Fault { return &Fault{LoseAfter: true} }
+
+// Hang gives no answer until the client leaves.
+func Hang() *Fault { return &Fault{Hang: true} }
 
 // Empty answers 200 with an empty result, as no server should.
 func Empty() *Fault { return &Fault{Empty: true} }
@@ -159,7 +166,10 @@ type reply struct {
 func (s *Server) perform(w http.ResponseWriter, r *request, act func() reply, refuse func(error) reply) {
 	r.fault = s.begin(&r.call)
 	run(r.fault.Before)
-	if r.fault.LoseBefore {
+	if r.fault.Hang {
+		<-r.http.Context().Done() // Close ends it too
+	}
+	if r.fault.LoseBefore || r.fault.Hang {
 		s.end(&r.call)
 		hangUp(w)
 		return
@@ -187,6 +197,8 @@ func (s *Server) perform(w http.ResponseWriter, r *request, act func() reply, re
 		return
 	}
 	maps.Copy(w.Header(), reply.header)
+	// The clock of the account, by which its sessions end.
+	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
 	w.WriteHeader(reply.status)
 	_, _ = w.Write(reply.body) //nolint:gosec // not a browser; the client may have left
 }

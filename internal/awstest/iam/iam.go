@@ -42,6 +42,14 @@ type Config struct {
 	// to hours on AWS.
 	LastUsedValueLag time.Duration
 
+	// SessionLife is how long a session of a role is, given the time that was asked for;
+	// nil leaves it. A test sees many renewals in a short time with it.
+	SessionLife func(asked time.Duration) time.Duration
+	// PackedSize is the size of the session policies of AssumeRole in percent of the
+	// allowed one; nil takes their characters without white space, of 2,048. AWS packs
+	// them in a way that it does not document.
+	PackedSize func(policies []string) int
+
 	Account   string // empty: 123456789012
 	Partition string // empty: aws
 	Region    string // of the buckets; empty: us-east-1
@@ -116,6 +124,7 @@ type Server struct {
 	users    table[*User]
 	keys     table[*Key]
 	policies table[*Policy]
+	roles    table[*Role]
 	sessions map[string]*Session // by access key id
 	buckets  map[string]*bucket
 	groups   map[string]string // policies by name
@@ -142,8 +151,9 @@ func New(t testing.TB, cfg Config) *Server {
 func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
-		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, sessions: map[string]*Session{},
-		buckets: map[string]*bucket{}, groups: map[string]string{}, groupPolicies: map[string][]string{},
+		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, roles: table[*Role]{},
+		sessions: map[string]*Session{},
+		buckets:  map[string]*bucket{}, groups: map[string]string{}, groupPolicies: map[string][]string{},
 		parsed: map[string]*document{},
 		faults: map[string]*Fault{},
 	}

@@ -143,7 +143,7 @@ func TestSignatures(t *testing.T) {
 	if resp.StatusCode != 403 {
 		t.Errorf("without a signature: got %d, want 403", resp.StatusCode)
 	}
-	_, err = s.IAMClient(kp).CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("r"), AssumeRolePolicyDocument: aws.String("{}")})
+	_, err = s.IAMClient(kp).CreateGroup(ctx, &iam.CreateGroupInput{GroupName: aws.String("g")})
 	wantRefused(t, "unknown action", err, "400 InvalidAction")
 }
 

@@ -131,11 +131,11 @@ func (s *Server) listedPolicy(p *Policy, now time.Time) xmlPolicy {
 		PolicyName: p.Name, PolicyID: p.ID, Arn: p.ARN, Path: p.Path, DefaultVersionID: in.ID, IsAttachable: true,
 		CreateDate: date(p.Created), UpdateDate: date(in.Created),
 	}
-	for _, u := range s.users.allVisibleAt(now) {
-		if slices.Contains(u.Attached, p.ARN) {
+	for _, e := range entities(s.users.allVisibleAt(now), s.roles.allVisibleAt(now)) {
+		if slices.Contains(e.attached, p.ARN) {
 			out.AttachmentCount++
 		}
-		if u.Boundary == p.ARN {
+		if e.boundary == p.ARN {
 			out.PermissionsBoundaryUsageCount++
 		}
 	}
@@ -278,8 +278,8 @@ func deletePolicy(s *Server, r *request) (any, error) {
 	case p.ByAWS:
 		return nil, refusal("AccessDenied", "Cannot delete policy %s: it is managed by AWS.", p.ARN)
 	}
-	for _, u := range s.users.allLatest() {
-		if slices.Contains(u.Attached, p.ARN) || u.Boundary == p.ARN {
+	for _, e := range entities(s.users.allLatest(), s.roles.allLatest()) {
+		if slices.Contains(e.attached, p.ARN) || e.boundary == p.ARN {
 			return nil, refusal("DeleteConflict", "Cannot delete a policy attached to entities.")
 		}
 	}
@@ -321,20 +321,34 @@ func listEntitiesForPolicy(s *Server, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type entity struct {
+	type user struct {
 		UserName string
 		UserID   string `xml:"UserId"`
 	}
-	var all []entity
-	asBoundary := r.params.Get("PolicyUsageFilter") == "PermissionsBoundary"
+	type role struct {
+		RoleName string
+		RoleID   string `xml:"RoleId"`
+	}
+	uses := func(e entity) bool { return slices.Contains(e.attached, p.ARN) }
+	if r.params.Get("PolicyUsageFilter") == "PermissionsBoundary" {
+		uses = func(e entity) bool { return e.boundary == p.ARN }
+	}
+	var all []user
 	for _, u := range s.users.allVisibleAt(r.now) {
-		if (asBoundary && u.Boundary == p.ARN) || (!asBoundary && slices.Contains(u.Attached, p.ARN)) {
-			all = append(all, entity{u.Name, u.ID})
+		if uses(u.entity()) {
+			all = append(all, user{u.Name, u.ID})
 		}
 	}
-	some, more, err := page(s, r, all, func(e entity) string { return e.UserName })
+	var roles []role // all of them on each page: a test has few
+	for _, one := range s.roles.allVisibleAt(r.now) {
+		if uses(one.entity()) {
+			roles = append(roles, role{one.Name, one.ID})
+		}
+	}
+	some, more, err := page(s, r, all, func(u user) string { return u.UserName })
 	return struct {
-		PolicyUsers []entity `xml:"PolicyUsers>member"`
+		PolicyUsers []user `xml:"PolicyUsers>member"`
+		PolicyRoles []role `xml:"PolicyRoles>member"`
 		xmlPage
-	}{some, more}, err
+	}{some, roles, more}, err
 }

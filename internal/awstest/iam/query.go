@@ -85,11 +85,11 @@ func (s *Server) serveQuery(w http.ResponseWriter, req *http.Request) {
 	s.perform(w, r, func() reply { return s.queryLocked(r) }, r.refuse)
 }
 
-// withoutSecrets are the parameters without passwords and secrets.
+// withoutSecrets are the parameters without passwords, secrets and tokens.
 func withoutSecrets(params url.Values) url.Values {
 	out := url.Values{}
 	for name, values := range params {
-		if !strings.Contains(name, "Password") && !strings.Contains(name, "Secret") {
+		if !strings.Contains(name, "Password") && !strings.Contains(name, "Secret") && name != "WebIdentityToken" {
 			out[name] = values
 		}
 	}
@@ -124,6 +124,9 @@ func (s *Server) actionLocked(r *request) (action, bool) {
 		}
 	}
 	action, ok := actions()[r.call.Action]
+	if !ok && r.call.Service == "iam" {
+		action, ok = roleActions()[r.call.Action]
+	}
 	return action, ok
 }
 
@@ -188,6 +191,9 @@ func (s *Server) faultErrorLocked(r *request) error {
 	case e.message != "":
 	case e.code == "Throttling":
 		e.message = "Rate exceeded"
+	case e.code == "RegionDisabledException":
+		e.message = "STS is not activated in this region for account:" + s.cfg.Account + ". Your account administrator can " +
+			"activate STS in this region using the IAM Console."
 	case e.code == "InvalidAction":
 		e.message = "Could not find operation " + r.call.Action + " for version " + r.params.Get("Version")
 	case e.code == "AccessDenied" && s.authenticateLocked(r, r.call.Service, hashOf(r.body)) == nil:

@@ -181,7 +181,7 @@ func (s *Server) authorizeQueryLocked(r *request, q query, at s3.Location) error
 	if !denied {
 		return nil
 	}
-	anonymous := r.caller.user == nil && !r.caller.root
+	anonymous := r.caller.user == nil && r.caller.role == nil && !r.caller.root
 	if s.cfg.Terse || s.cfg.NoReasons || foreign || anonymous {
 		return refusal("AccessDenied", "Access Denied")
 	}

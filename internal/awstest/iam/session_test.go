@@ -91,11 +91,13 @@ func TestSessionLimits(t *testing.T) {
 	}
 	creds, err := session.Retrieve(ctx)
 	must(t, err)
-	for name, token := range map[string]string{"no token": "", "another token": "x"} {
+	for token, want := range map[string]string{"": "InvalidAccessKeyId", "x": "InvalidToken"} {
 		bare := credentials.NewStaticCredentialsProvider(creds.AccessKeyID, creds.SecretAccessKey, token)
-		if _, code := sdk.Get(t, s.S3ClientOf(bare), "media", "a"); code != "InvalidAccessKeyId" {
-			t.Errorf("%s: got %q", name, code)
+		if _, code := sdk.Get(t, s.S3ClientOf(bare), "media", "a"); code != want {
+			t.Errorf("token %q: got %q, want %q", token, code, want)
 		}
+		_, err := s.STSClientOf(bare).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		wantRefused(t, "STS with token "+token, err, "403 InvalidClientTokenId")
 	}
 }
 

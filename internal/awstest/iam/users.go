@@ -29,6 +29,8 @@ type User struct {
 	ServiceCredentials []string // ids
 }
 
+func (u *User) entity() entity { return entity{u.Inline, u.Attached, u.Groups, u.Boundary} }
+
 func (u *User) clone() *User {
 	c := *u
 	c.Tags, c.Inline = maps.Clone(u.Tags), maps.Clone(u.Inline)
@@ -141,6 +143,9 @@ func onAnyResource(*Server, *request) target { return target{arn: "*"} }
 // visibleUser is the user that a request is about, as it is visible now.
 func (s *Server) visibleUser(r *request) (*User, error) {
 	name := r.userName()
+	if name == "" && r.caller.role != nil {
+		return nil, refusal("ValidationError", "Must specify userName when calling with non-User credentials")
+	}
 	if !nameForm.MatchString(name) {
 		return nil, invalid("userName")
 	}
