@@ -58,3 +58,6 @@ func CheckPartition(at alias.Location, userARN, boundary string) error {
 	}
 	return nil
 }
+
+// PartitionOf is the partition of a region; aws for one that the SDK does not know.
+func PartitionOf(region string) string { return lookUpRegion(region).partition }
