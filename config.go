@@ -23,6 +23,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"ixmage/alias"
+	"ixmage/alias/accounts"
 	"ixmage/alias/admin"
 	"ixmage/alias/cli"
 	"ixmage/alias/policy"
@@ -98,6 +99,7 @@ type serveCmd struct {
 	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
 	ProvisionTags    tagKeys  `help:"Keys of tags that a provision request may set on its IAM user, separated by commas. Bucket and key policies can grant rights by tags. Default: none." placeholder:"KEY,..."`
 	AdoptUsers       users    `help:"IAM users made by hand that a provision request may take over: names or patterns like ixmage-s3read*, separated by commas. Default: none." placeholder:"PATTERN,..."`
+	Accounts         string   `help:"AWS accounts, beside that of the credentials of this server, in which IAM users may be made: YAML with the role, boundary and buckets of each. Default: none." placeholder:"FILE"`
 	AllowWideScope   bool     `help:"Allow the policy read-only-access, which reads every bucket of the account."`
 	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
 
@@ -120,6 +122,7 @@ type serveCmd struct {
 	errs  configErrors     // invalid values, found while they are parsed
 	cert  *tls.Certificate // loaded by validate
 	roots *x509.CertPool   // loaded by validate; nil: those of the system
+	list  *accounts.List   // of --accounts, loaded by validate; nil: none
 	token alias.Secret     // read by validate, if one was given
 
 	traces proxy.Tracer // nil without --otlp-endpoint; made by serveTraced
@@ -155,6 +158,7 @@ func (s *serveCmd) validate() configErrors {
 	s.checkSecrets(&errs)
 	s.checkIAM(&errs)
 	s.checkBoundary(&errs)
+	s.checkAccounts(&errs)
 	s.checkDisk(&errs)
 	s.checkTracing(&errs)
 	if s.Data == "" {
@@ -312,6 +316,21 @@ func (s *serveCmd) checkBoundary(errs *configErrors) {
 	if s.IAMNoBoundary {
 		errs.addf("iam-no-boundary", "contradicts --iam-boundary %s: use one of them", s.IAMBoundary)
 	}
+}
+
+// checkAccounts loads the file of --accounts. Each of its mistakes is an error of its own.
+func (s *serveCmd) checkAccounts(errs *configErrors) {
+	if s.Accounts == "" {
+		return
+	}
+	list, problems, err := accounts.Load(s.Accounts)
+	if err != nil {
+		errs.addf("accounts", "%v; name a YAML file with a list of accounts", err)
+	}
+	for _, p := range problems {
+		errs.addf("accounts", "%s", p)
+	}
+	s.list = list
 }
 
 var (

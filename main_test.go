@@ -134,6 +134,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"provision-buckets", "acme-*,Acme", `"Acme" `},
 	{"provision-tags", "team,ixmage-alias", `"ixmage-alias" must not begin with ixmage`},
 	{"adopt-users", "ixmage-*,a/b", `"a/b" must be the name of an IAM user`},
+	{"accounts", "no/such/file", "open no/such/file: no such file or directory; name a YAML file with a list of accounts"},
 	{"allow-wide-scope", "3", `"3" is neither true nor false`},
 	{"install-id", "Main", "use 1 to 32 of a-z, 0-9 and hyphen"},
 	{"canary-interval", "0", "use forms like 500ms, 30s or 1m30s"},
@@ -288,7 +289,7 @@ func TestHelp(t *testing.T) {
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "cache-disk", "cache-disk-path", "cache-disk-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
 		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "iam-no-boundary", "provision-buckets",
-		"provision-tags", "adopt-users", "allow-wide-scope", "install-id",
+		"provision-tags", "adopt-users", "accounts", "allow-wide-scope", "install-id",
 	}
 	var hidden []string
 	for _, flag := range serveFlags(t) {

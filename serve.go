@@ -318,7 +318,7 @@ func (s *serveCmd) provisioning(
 	cfg := provision.Config{
 		Registry: registry, S3: d.s3.Client, S3Hint: origin.Hint,
 		InstallID: id, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
-		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags,
+		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags, Accounts: s.list,
 		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
 		Timing: s.timing(), Recorder: d.metrics, Log: log,
 	}

@@ -87,12 +87,15 @@ type SuspectKey struct {
 // the credential's sealed value. A value returned by the Registry must not be changed:
 // Clone it first.
 type Provisioned struct {
-	AccessKeyID string            `json:"access_key_id"` // empty before the key is created
-	User        IAMUser           `json:"user"`
-	Mode        PolicyMode        `json:"mode"`
-	Grants      []Grant           `json:"grants"`
-	Policies    []PolicyRef       `json:"policies,omitempty"`
-	Tags        map[string]string `json:"tags,omitempty"`
+	AccessKeyID string `json:"access_key_id"` // empty before the key is created
+	// Account is the id of the AWS account of the user. It is empty for that of the server's own
+	// credentials.
+	Account  string            `json:"account,omitempty"`
+	User     IAMUser           `json:"user"`
+	Mode     PolicyMode        `json:"mode"`
+	Grants   []Grant           `json:"grants"`
+	Policies []PolicyRef       `json:"policies,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
 	// Operation is the id of the operation that made the user. It is also a tag of the
 	// user, which proves that ixmage made the user.
 	Operation   string        `json:"operation"`

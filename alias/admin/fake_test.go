@@ -23,7 +23,7 @@ type fake struct {
 	wait         func(context.Context, string) (*alias.Operation, error)
 	watch        func(context.Context, string, int64) (*alias.Operation, error)
 	orphans      func(context.Context) (provision.OrphanReport, error)
-	removeOrphan func(context.Context, string, string) error
+	removeOrphan func(context.Context, string, string, string) error
 }
 
 func (f *fake) Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error) {
@@ -60,8 +60,8 @@ func (f *fake) Watch(ctx context.Context, id string, after int64) (*alias.Operat
 
 func (f *fake) Orphans(ctx context.Context) (provision.OrphanReport, error) { return f.orphans(ctx) }
 
-func (f *fake) RemoveOrphan(ctx context.Context, actor, user string) error {
-	return f.removeOrphan(ctx, actor, user)
+func (f *fake) RemoveOrphan(ctx context.Context, actor, account, user string) error {
+	return f.removeOrphan(ctx, actor, account, user)
 }
 
 func with(f *fake) func(*Config) { return func(c *Config) { c.Provisioner = f } }

@@ -49,8 +49,9 @@ type Provisioner interface {
 	Orphans(ctx context.Context) (provision.OrphanReport, error)
 	// RemoveOrphan deletes a user that ixmage made and that belongs to no credential. It
 	// returns alias.ErrNotFound for any other user, and an error if ctx ends first; a
-	// further call then continues.
-	RemoveOrphan(ctx context.Context, actor, user string) error
+	// further call then continues. account is the name or id of the account of the user; empty
+	// for that of the server.
+	RemoveOrphan(ctx context.Context, actor, account, user string) error
 }
 
 // switchedOff is the error of a call that needs a Provisioner if there is none.
@@ -180,6 +181,8 @@ func provisionFields(in *policy.Request) []field {
 			"AmazonS3ReadOnlyAccess, which allows every bucket. Empty means inline, or the policy of a reused credential."},
 		{name: "credential", read: into(&in.Credential, asName),
 			doc: "The provisioned credential to reuse for the alias. Empty: a new user is made."},
+		{name: "account", read: into(&in.Account, asString), doc: "The AWS account of the user: the name or id of an entry " +
+			"of --accounts. Empty: the account of the server's own credentials, or of the reused credential."},
 		{name: "user_name", read: into(&in.UserName, asString),
 			doc: "The name of the IAM user; empty: generated from the alias."},
 		{name: "tags", read: tagsInto(&in.Tags), doc: "Further tags of the user, 45 at most."},
@@ -345,6 +348,8 @@ func (h orphans) mount(t *routes) {
 		summary: "List users and keys in IAM that belong to no credential", roles: anyToken, allBuckets: true, do: h.list})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: orphansPath + "/{user}", resource: "orphan",
 		summary: "Delete an orphaned user that ixmage made", roles: []alias.TokenRole{alias.RoleProvision}, allBuckets: true,
+		query: []parameter{{"account", "the AWS account of the user, by the name or id of an entry of --accounts; " +
+			"without it that of the server's own credentials"}},
 		statuses: []int{http.StatusNoContent}, do: h.remove})
 }
 
@@ -357,6 +362,7 @@ type orphansJSON struct {
 
 type orphanJSON struct {
 	Kind        string     `json:"kind" description:"What is wrong with it."`
+	Account     string     `json:"account,omitempty" description:"The id of the AWS account of the user, an entry of --accounts. Absent: that of the server's own credentials."`
 	User        string     `json:"user" description:"The name of the IAM user."`
 	AccessKeyID string     `json:"access_key_id" description:"The id of the key, if it is about one; else empty."`
 	Credential  alias.Name `json:"credential" description:"The credential that it may belong to; empty: none."`
@@ -379,7 +385,7 @@ func (h orphans) list(ctx context.Context, _ *call[none]) (reply[orphansJSON], e
 	}
 	for i, o := range report.Orphans {
 		out.Orphans[i] = orphanJSON{
-			Kind: o.Kind, User: o.User, AccessKeyID: o.AccessKeyID, Credential: o.Credential,
+			Kind: o.Kind, Account: o.Account, User: o.User, AccessKeyID: o.AccessKeyID, Credential: o.Credential,
 			FoundAt: timestampOrNull(o.FoundAt), State: o.State, Detail: o.Detail,
 		}
 	}
@@ -392,7 +398,7 @@ func (h orphans) remove(ctx context.Context, c *call[none]) (reply[none], error)
 	}
 	var err error
 	h.hold(context.WithoutCancel(ctx), removeTimeout, func(ctx context.Context) {
-		err = h.provisioner.RemoveOrphan(ctx, c.actor, c.id)
+		err = h.provisioner.RemoveOrphan(ctx, c.actor, c.query.Get("account"), c.id)
 	})
 	return reply[none]{status: http.StatusNoContent}, err
 }

@@ -22,7 +22,7 @@ const provisionBody = `{"alias":"shop","bucket":"acme-media","region":"eu-west-1
 const allOfIt = `{"alias":"shop","bucket":"acme-media","bucket_owner":"012345678901","prefix":"website-images","region":"eu-west-1",` +
 	`"endpoint":"https://S3.example.com/","path_style":true,"policy":"managed","credential":"media","user_name":"u",` +
 	`"tags":{"team":"web","":"x"},"kms_key_arn":"arn:aws:kms:eu-west-1:1:key/k",` +
-	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h","adopt":"by-hand","retire":true}`
+	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h","adopt":"by-hand","retire":true,"account":"prod"}`
 
 var allOfItRead = policy.Request{
 	Alias: "shop", Location: alias.Location{
@@ -31,7 +31,7 @@ var allOfItRead = policy.Request{
 	},
 	Policy: alias.PolicyManaged, Credential: "media", UserName: "u", Tags: map[string]string{"team": "web", "": "x"},
 	KMSKeyARN: "arn:aws:kms:eu-west-1:1:key/k", Inside: "website-images/a.jpg", Outside: "private/b.jpg", RotateEvery: 720 * time.Hour,
-	Adopt: "by-hand", Retire: true,
+	Adopt: "by-hand", Retire: true, Account: "prod",
 }
 
 func TestProvision(t *testing.T) {
@@ -140,6 +140,7 @@ func TestProvisionRefused(t *testing.T) {
 		{"key pair for a credential", edit("credential", keyPair), "invalid", "credential", "must be a string"},
 		{"bad name of a credential", edit("credential", `"A B"`), "invalid", "credential", "name of a provisioned credential"},
 		{"adopt: type", edit("adopt", "true"), "invalid", "adopt", "must be a string"},
+		{"account: type", edit("account", "111122223333"), "invalid", "account", "must be a string"},
 		{"adopt: name", edit("adopt", `"a/b"`), "invalid", "adopt", "1 to 64"},
 		{"adopt and reuse", `{"adopt":"u",` + edit("credential", `"media"`)[1:], "invalid", "adopt", "credential"},
 		{"retire: type", edit("retire", `"yes"`), "invalid", "retire", "true or false"},
@@ -191,7 +192,7 @@ func TestProvisionerErrors(t *testing.T) {
 		reclaim:      func(context.Context, string, alias.Name) (*alias.Credential, error) { return nil, err },
 		verify:       func(context.Context, string, alias.Name, policy.Probe) (*alias.Verification, error) { return nil, err },
 		orphans:      func(context.Context) (provision.OrphanReport, error) { return provision.OrphanReport{}, err },
-		removeOrphan: func(context.Context, string, string) error { return err },
+		removeOrphan: func(context.Context, string, string, string) error { return err },
 	}
 	a := newAPI(t, with(f))
 	a.lax.Store(true) // no Provisioner has every error in every call
@@ -353,12 +354,12 @@ func TestOrphans(t *testing.T) {
 		ScannedAt: moment.Add(time.Hour), Skipped: "the database is older than its users",
 		Orphans: []provision.Orphan{
 			{Kind: "key", User: "u", AccessKeyID: testKeyID, Credential: "media", FoundAt: moment, State: "quarantined", Detail: "unknown"},
-			{Kind: "user"},
+			{Kind: "user", Account: "111122223333"},
 		},
 	}
 	want = `{"scanned_at":"2024-03-01T00:59:59.12Z","orphans":[` +
 		`{"kind":"key","user":"u","access_key_id":"` + testKeyID + `","credential":"media","found_at":"` + momentText + `","state":"quarantined","detail":"unknown"},` +
-		`{"kind":"user","user":"","access_key_id":"","credential":"","found_at":null,"state":"","detail":""}],` +
+		`{"kind":"user","account":"111122223333","user":"","access_key_id":"","credential":"","found_at":null,"state":"","detail":""}],` +
 		`"skipped":"the database is older than its users"}` + "\n"
 	if got := a.do("GET", "/api/v1/orphans", "").want(200, "").body; got != want {
 		t.Errorf("orphans:\n got %s\nwant %s", got, want)
@@ -368,12 +369,12 @@ func TestOrphans(t *testing.T) {
 func TestOrphanDelete(t *testing.T) {
 	t.Parallel()
 	var users []string
-	a := newAPI(t, with(&fake{removeOrphan: func(ctx context.Context, actor, user string) error {
+	a := newAPI(t, with(&fake{removeOrphan: func(ctx context.Context, actor, account, user string) error {
 		checkActor(t, actor)
 		if at, ok := ctx.Deadline(); !ok || time.Until(at) < 4*time.Minute {
 			t.Errorf("a deletion has %s", time.Until(at))
 		}
-		users = append(users, user)
+		users = append(users, account+user)
 		return nil
 	}}))
 	for _, path := range []string{"ixmage-s3read-shop-ab12", "A+=,.@_-z", "a%2B%3d%40b", strings.Repeat("x", 64)} {
@@ -384,12 +385,18 @@ func TestOrphanDelete(t *testing.T) {
 	if got, want := strings.Join(users, " "), "ixmage-s3read-shop-ab12 A+=,.@_-z a+=@b "+strings.Repeat("x", 64); got != want {
 		t.Errorf("users:\n got %s\nwant %s", got, want)
 	}
+	users = nil
+	a.do("DELETE", "/api/v1/orphans/u?account=prod", "").want(204, "")
+	if len(users) != 1 || users[0] != "produ" {
+		t.Errorf("with an account: %v", users)
+	}
 	for _, path := range []string{"a%2fb", "a%00", "a%20b", strings.Repeat("x", 65), "s%C3%BC%C3%9F", "a*"} {
 		a.raw("DELETE /api/v1/orphans/"+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(404, "not-found")
 	}
 	a.raw("DELETE /api/v1/orphans/%zz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+testToken+"\r\n\r\n").want(400, "bad-request")
 	a.do("DELETE", "/api/v1/orphans/u", `{}`).want(400, "bad-request")
-	if len(users) != 4 {
+	a.do("DELETE", "/api/v1/orphans/u?acount=prod", "").want(400, "invalid")
+	if len(users) != 1 {
 		t.Errorf("a refused call reached the Provisioner: %v", users)
 	}
 }

@@ -35,6 +35,9 @@ type Request struct {
 	// if unset, because requests are compared as JSON with those of older versions.
 	Adopt  string `json:"adopt,omitempty"`
 	Retire bool   `json:"retire,omitempty"`
+	// Account names the AWS account of the user: the name or the id of an entry of --accounts,
+	// or empty for that of the server. A stored request has the id.
+	Account string `json:"account,omitempty"`
 }
 
 // Limits of a request. IAM allows 50 tags on a user, five of which are ours.

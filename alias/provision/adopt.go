@@ -173,7 +173,8 @@ func (t *task) refuseInline(ctx context.Context, _ *alias.Alias, id *identity) (
 func (t *task) refuseNames(id *identity) []string {
 	var why []string
 	if got, want := id.user.Boundary, t.prov.User.Boundary; got != "" && got != want {
-		why = append(why, "its permissions boundary is "+plainNames([]string{got})+", and --iam-boundary is "+orNone(want))
+		why = append(why, "its permissions boundary is "+plainNames([]string{got})+", and "+
+			t.p.boundaryFrom(t.prov.Account)+" is "+orNone(want))
 	}
 	if slices.Contains(id.inline, policy.RevokeName) {
 		why = append(why, "it has the inline policy "+policy.RevokeName+", with which ixmage denies sessions")
@@ -231,7 +232,7 @@ func (t *task) bound(ctx context.Context, _ decision) (string, error) {
 		return err == nil, err
 	})
 	if isGone(err) {
-		return "", boundaryMissing(t.prov.User.Boundary)
+		return "", t.boundaryMissing()
 	}
 	t.seen.user, t.seen.bounded = userView{}, err == nil
 	return "", err

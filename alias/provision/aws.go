@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -172,6 +173,19 @@ func (unimplementedIsFinal) IsErrorRetryable(err error) aws.Ternary {
 
 // iam makes a client that signs with the chain's credentials.
 func (a *AWS) iam() *iam.Client { return iam.NewFromConfig(a.base, a.iamOptions) }
+
+// signedBy is a that signs with other credentials, in a region unless that is empty.
+func (a *AWS) signedBy(keys aws.CredentialsProvider, region string) *AWS {
+	b := a.inRegion(cmp.Or(region, a.base.Region))
+	b.base.Credentials = keys
+	return b
+}
+
+// stsIn makes a client of STS that signs with the chain's credentials, in a region unless that
+// is empty.
+func (a *AWS) stsIn(region string) *sts.Client {
+	return sts.NewFromConfig(a.inRegion(cmp.Or(region, a.base.Region)).base, a.stsOptions)
+}
 
 func (a *AWS) iamOptions(o *iam.Options) {
 	o.Retryer = a.retryer()

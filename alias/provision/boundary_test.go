@@ -27,7 +27,7 @@ func TestBoundaryAsked(t *testing.T) {
 		{"AWS without one, meant", Config{NoBoundary: true}, true},
 		{"another server", Config{IAMEndpoint: "https://iam.example.com"}, true},
 	} {
-		err := New(tt.cfg).boundaryAsked()
+		err := New(tt.cfg).boundaryAsked(nil)
 		if tt.ok != (err == nil) || err != nil && (!errors.Is(err, alias.ErrNoBoundary) ||
 			!strings.Contains(err.Error(), "--iam-boundary") || !strings.Contains(err.Error(), "--iam-no-boundary")) {
 			t.Errorf("%s: %v", tt.name, err)

@@ -18,14 +18,20 @@ type caller struct {
 	operation  string
 	alias      alias.Name
 	credential alias.Name
-	adopted    bool // the user was adopted, so it is not under our path: see explain
+	power      *power // nil: the server's own
+	adopted    bool   // the user was adopted, so it is not under our path: see explain
 	// made are the ARNs of managed policies that were just made, so that IAM may not show
 	// them yet.
 	made []string
 }
 
-// iam makes a client that signs with the credentials of the server.
-func (c caller) iam() *iam.Client { return c.p.cfg.AWS.iam() }
+// iam makes a client that acts in the caller's account.
+func (c caller) iam() *iam.Client {
+	if c.power != nil {
+		return c.power.iam()
+	}
+	return c.p.cfg.AWS.iam()
+}
 
 // apiCall is one call of IAM: its action and its resource. Zero fields do not apply.
 type apiCall struct {
@@ -68,7 +74,7 @@ func (a apiCall) resource() string {
 	return "this account"
 }
 
-// call makes a call of IAM. An error is a *callError, or ctx's. Every call that is
+// call makes a call of IAM. An error is a *callError, a *powerError, or ctx's. Every call that is
 // not marked as a read gets an audit entry, with its outcome.
 func call[In, Out any](
 	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
@@ -80,8 +86,12 @@ func call[In, Out any](
 		return nil, ctx.Err()
 	}
 	out, err := fn(ctx, in, marked(a.operation), a.retries)
-	if err != nil {
-		err = a.explain(ctx, newCallError(a.action, a.resource(), err))
+	if powerless, ok := errors.AsType[*powerError](err); ok {
+		err = powerless
+	} else if err != nil {
+		failed := newCallError(a.action, a.resource(), err)
+		failed.role = a.power.role()
+		err = a.explain(ctx, failed)
 	} else if element := missingElement(out); element != "" {
 		err = &callError{action: a.action, resource: a.resource(), code: codeIncomplete, missing: element}
 	} else if created, ok := any(out).(*iam.CreateAccessKeyOutput); ok {
@@ -171,7 +181,9 @@ const maxListItems = 1000
 // the log has the call too.
 func (a apiCall) audit(ctx context.Context, err error) {
 	outcome := "ok"
-	if call, ok := errors.AsType[*callError](err); ok {
+	if powerless, ok := errors.AsType[*powerError](err); ok {
+		outcome = powerless.code()
+	} else if call, ok := errors.AsType[*callError](err); ok {
 		outcome = call.code
 		if outcome == "" {
 			outcome = "no-answer"

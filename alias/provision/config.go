@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
+	"ixmage/alias/accounts"
 )
 
 // Config configures a Provisioner.
@@ -31,9 +32,12 @@ type Config struct {
 	// Buckets are the patterns of bucket names that may be provisioned, Adopt those of the
 	// names of IAM users that may be adopted, and TagKeys the keys of tags that a request
 	// may set. None by default.
-	Buckets        []string
-	Adopt          []string
-	TagKeys        []string
+	Buckets []string
+	Adopt   []string
+	TagKeys []string
+	// Accounts are those in which users may be made beside the account of AWS's credentials;
+	// nil for none. Boundary, NoBoundary, Buckets and Adopt do not apply to them.
+	Accounts       *accounts.List
 	AllowWideScope bool
 	IAMEndpoint    string // empty: AWS
 

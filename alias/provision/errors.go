@@ -69,6 +69,7 @@ type callError struct {
 	status   int
 	reason   awserr.Reason // of a denial, if AWS names it
 	missing  string        // the required element that the answer lacks
+	role     string        // the ARN of the role that made the call; empty for the server
 	err      error
 }
 
@@ -113,25 +114,47 @@ func (e *callError) Error() string {
 	case e.code == codeLimit:
 		return fmt.Sprintf("%s on %s: %s: %s", e.action, e.resource, e.code, quotaText(e.action))
 	case e.refused():
-		return fmt.Sprintf("IAM does not accept the credentials of this server (%s on %s): %s", e.action, e.resource, e.code)
+		return fmt.Sprintf("%s does not accept the credentials of %s (%s on %s): %s",
+			e.server(), e.who(), e.action, e.resource, e.code)
 	case e.missing != "":
-		return fmt.Sprintf("%s on %s: the IAM server answered 200 with no %s", e.action, e.resource, e.missing)
+		return fmt.Sprintf("%s on %s: the %s server answered 200 with no %s", e.action, e.resource, e.server(), e.missing)
 	case e.code == "":
-		return fmt.Sprintf("%s on %s got no answer: %s", e.action, e.resource, plainCause(e.err))
+		return fmt.Sprintf("%s on %s got no answer: %s", e.action, e.resource, e.plainCause())
 	}
 	return fmt.Sprintf("%s on %s: %s", e.action, e.resource, e.code)
+}
+
+// server is the one that was called, and who called it.
+func (e *callError) server() string {
+	if e.action == actionAssume {
+		return "STS"
+	}
+	return "IAM"
+}
+
+func (e *callError) who() string {
+	if e.role != "" {
+		return "the role " + e.role
+	}
+	return "this server"
 }
 
 // denialText says what denies the call. Only for a missing permission of this server's own is
 // the policy in docs/iam.md the remedy.
 func (e *callError) denialText() string {
 	who := "the credentials of this server"
-	if e.action == actionWhoAmI {
+	switch {
+	case e.action == actionWhoAmI:
 		who = "the key"
+	case e.role != "":
+		who = e.who()
 	}
 	d := denial{action: e.action, reason: e.reason, whose: "of " + who}
 	text := fmt.Sprintf("%s may not %s on %s: %s; ", who, e.action, e.resource, e.code)
 	switch {
+	case e.action == actionAssume && (d.byIdentity() || d.reason == awserr.ReasonOther || d.reason == awserr.ReasonResource):
+		return text + "the trust policy of the role must name the credentials of this server, with the external_id of the " +
+			"account if it asks for one, and their own policy must allow sts:AssumeRole on the role; docs/iam.md has both"
 	case e.action == actionWhoAmI && d.byIdentity():
 		return text + "every key may, so a policy of the network or of the AWS organization forbids it"
 	case d.byIdentity():
@@ -171,9 +194,9 @@ func quotaText(action string) string {
 
 // boundaryMissing is the error of a CreateUser with a permissions boundary that IAM does not
 // find: NoSuchEntity, "Scope ARN … does not exist or is not attachable".
-func boundaryMissing(arn string) error {
+func (t *task) boundaryMissing() error {
 	return failf(codeBoundary, "the permissions boundary %s does not exist, or is no policy that can be attached: "+
-		"create it from docs/boundary-policy.json, or correct --iam-boundary", arn)
+		"create it from docs/boundary-policy.json, or correct %s", t.prov.User.Boundary, t.p.boundaryFrom(t.prov.Account))
 }
 
 func nameTaken(user string) error {
@@ -189,7 +212,8 @@ func hiddenUser(user string) error {
 }
 
 // plainCause is the reason for a missing answer, without addresses and request data.
-func plainCause(err error) string {
+func (e *callError) plainCause() string {
+	err := e.err
 	var dial *net.OpError
 	var dns *net.DNSError
 	switch {
@@ -198,7 +222,7 @@ func plainCause(err error) string {
 	case errors.As(err, &dns):
 		return "its name does not resolve"
 	case errors.As(err, &dial) && dial.Op == "dial":
-		return "no server answers at the IAM endpoint"
+		return "no server answers at the " + e.server() + " endpoint"
 	}
 	if op, ok := errors.AsType[*smithy.OperationError](err); ok && strings.Contains(op.Error(), "credentials") {
 		return "this server has no AWS credentials; set them by environment, shared file or role"
@@ -243,6 +267,9 @@ func isGone(err error) bool { return hasCode(err, "NoSuchEntity") }
 func isTaken(err error) bool { return hasCode(err, "EntityAlreadyExists") }
 
 func isPassing(err error) bool {
+	if powerless, ok := errors.AsType[*powerError](err); ok {
+		return powerless.call != nil && powerless.call.passing()
+	}
 	call, ok := errors.AsType[*callError](err)
 	return ok && call.passing()
 }
@@ -265,6 +292,8 @@ func operationError(step string, err error) *alias.OperationError {
 		out.Code = s.code
 	} else if call, ok := errors.AsType[*callError](err); ok {
 		out.Code, out.Detail = call.operationCode(), call.Error()
+	} else if powerless, ok := errors.AsType[*powerError](err); ok {
+		out.Code = powerless.operationCode()
 	}
 	return out
 }

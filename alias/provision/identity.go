@@ -67,7 +67,7 @@ func (c caller) identity(ctx context.Context, user string) (*identity, error) {
 
 func (r *identityReader) read(ctx context.Context, user string) (*identity, error) {
 	r.id.user.Name = user
-	var silent error // of a call that got no answer
+	var silent error // of a call that got no answer, or could not be sent
 	for _, part := range []struct {
 		what, action string
 		read         func(context.Context, apiCall) error
@@ -96,7 +96,7 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 				return err == nil, err
 			})
 		}
-		if call, ok := errors.AsType[*callError](err); ok && call.code == "" {
+		if call, ok := errors.AsType[*callError](err); isPowerless(err) || ok && call.code == "" {
 			silent = err // the other calls would wait as long
 		}
 		switch {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/accounts"
 	"ixmage/alias/policy"
 )
 
@@ -38,11 +39,15 @@ func (p *Provisioner) Provision(
 	if err := p.enabled(); err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(p.boundaryAsked(), p.allowed(&req)); err != nil {
+	account, err := p.accountFor(ctx, &req)
+	if err != nil {
+		return nil, err
+	}
+	if err := cmp.Or(p.boundaryAsked(account), p.allowed(&req, account)); err != nil {
 		return nil, err
 	}
 	if req.Credential == "" {
-		if err := policy.CheckPartition(req.Location, "", p.cfg.Boundary); err != nil {
+		if err := p.checkPartition(req.Location, account); err != nil {
 			return nil, err
 		}
 	}
@@ -52,7 +57,7 @@ func (p *Provisioner) Provision(
 	}
 	op := p.newOperation(alias.OperationProvision, actor)
 	op.Alias, op.Request = req.Alias, request
-	b := intent{p: p, op: op, req: req}
+	b := intent{p: p, op: op, req: req, account: account}
 	names := []alias.Name{cmp.Or(req.Credential, req.Alias), req.Alias, adoptedName(req.Alias)}
 	err = p.cfg.Registry.Apply(ctx, names, b.write)
 	if err != nil || b.same != nil {
@@ -68,11 +73,12 @@ func (p *Provisioner) Provision(
 // intent stores the operation, the alias and the credential in one transaction, before
 // the first call of IAM.
 type intent struct {
-	p    *Provisioner
-	op   *alias.Operation
-	req  policy.Request
-	same *alias.Operation // the existing operation of the same request
-	name alias.Name       // of the new credential
+	p       *Provisioner
+	op      *alias.Operation
+	req     policy.Request
+	account *accounts.Account // nil: that of the server
+	same    *alias.Operation  // the existing operation of the same request
+	name    alias.Name        // of the new credential
 	// takes is the existing alias of which an adoption replaces the credential; nil for a new one.
 	takes *alias.Alias
 }
@@ -223,7 +229,8 @@ func (b *intent) clearCredential(tx alias.Tx) ([]alias.Change, error) {
 
 // insertCredential stores the new credential with the name of its user.
 func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
-	user := alias.IAMUser{Name: b.req.UserName, Path: policy.UserPath(b.p.cfg.InstallID), Boundary: b.p.cfg.Boundary}
+	boundary, _ := b.p.boundaryOf(b.account)
+	user := alias.IAMUser{Name: b.req.UserName, Path: policy.UserPath(b.p.cfg.InstallID), Boundary: boundary}
 	var adopted *alias.Adopted
 	switch {
 	case b.req.Adopt != "":
@@ -231,7 +238,7 @@ func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 	case user.Name == "":
 		user.Name = policy.UserName(b.req.Alias, policy.NewSuffix())
 	}
-	if b.p.userHeld(user.Name, b.name) {
+	if b.p.userHeld(idOf(b.account), user.Name, b.name) {
 		return nil, fmt.Errorf("the IAM user %s belongs to another credential: %w: choose another user_name, or reuse that "+
 			"credential (field credential)", user.Name, alias.ErrExists)
 	}
@@ -239,7 +246,7 @@ func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 		ID: alias.NewID(), Name: b.name, Version: 1, Revision: 1, State: alias.CredentialProvisioning,
 		CreatedAt: b.op.CreatedAt, UpdatedAt: b.op.CreatedAt,
 		Provider: &alias.Provisioned{
-			User: user, Adopted: adopted,
+			Account: idOf(b.account), User: user, Adopted: adopted,
 			Mode: b.req.Policy, Grants: []alias.Grant{policy.GrantOf(&b.req)}, Operation: b.op.ID,
 			Tags: policy.UserTags(b.p.cfg.InstallID, b.op.ID, b.req), RotateEvery: b.req.RotateEvery,
 			Pending: &alias.PendingKey{SealedKey: alias.SealedKey{Version: 1}},
@@ -250,13 +257,13 @@ func (b *intent) insertCredential(tx alias.Tx) (*alias.Credential, error) {
 	return c, tx.InsertCredential(c)
 }
 
-// userHeld reports whether a credential of another name has a user of this name.
-func (p *Provisioner) userHeld(user string, but alias.Name) bool {
+// userHeld reports whether a credential of another name has a user of this name in an account.
+func (p *Provisioner) userHeld(account, user string, but alias.Name) bool {
 	held := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
 		given := ok && prov.Adopted != nil && prov.User.ID == "" && c.State == alias.CredentialFailed // back, or never taken
-		held = ok && prov.User.Name == user && c.Name != but && !given
+		held = ok && prov.Account == account && prov.User.Name == user && c.Name != but && !given
 		return !held
 	})
 	return held
@@ -287,6 +294,8 @@ func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) 
 			"must be a provisioned credential; a key pair of your own is used by POST /api/v1/aliases")
 	case c.State != alias.CredentialActive:
 		return nil, fmt.Errorf("credential %s is %s: %w", c.Name, c.State, alias.ErrBusy)
+	case p.Account != idOf(b.account): // it was made again since
+		return nil, fmt.Errorf("credential %s: %w: its account has changed; repeat the request", c.Name, alias.ErrBusy)
 	case p.Mode == alias.PolicyReadOnly && !b.p.cfg.AllowWideScope:
 		return nil, policy.ErrWideScope
 	case b.req.Policy != "" && b.req.Policy != p.Mode:
@@ -310,9 +319,19 @@ func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Pla
 	if err := policy.Prepare(&req, p.cfg.Registry.Policy()); err != nil {
 		return nil, err
 	}
+	account, err := p.accountFor(ctx, &req)
+	if err != nil {
+		return nil, err
+	}
 	env := policy.Env{
-		InstallID: p.cfg.InstallID, Boundary: p.cfg.Boundary, IAMEndpoint: p.cfg.IAMEndpoint,
+		InstallID: p.cfg.InstallID, IAMEndpoint: p.cfg.IAMEndpoint,
 		Suffix: policy.NewSuffix(), AllowWideScope: p.cfg.AllowWideScope,
+	}
+	if env.Boundary, _ = p.boundaryOf(account); account != nil {
+		if err := p.checkPartition(req.Location, account); err != nil {
+			return nil, err
+		}
+		env.Partition = account.Partition
 	}
 	if req.Credential != "" {
 		c, err := p.cfg.Registry.Credential(ctx, req.Credential)
@@ -342,8 +361,12 @@ func (p *Provisioner) Rotate(
 	if err := p.enabled(); err != nil {
 		return nil, err
 	}
+	account, err := p.accountOfName(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	if !emergency {
-		if err := p.boundaryAsked(); err != nil {
+		if err := p.boundaryAsked(account); err != nil {
 			return nil, err
 		}
 	}
@@ -375,6 +398,9 @@ func (p *Provisioner) Remove(
 	ctx context.Context, actor string, name alias.Name, ifRevision int64,
 ) (*alias.Operation, error) {
 	if err := p.enabled(); err != nil {
+		return nil, err
+	}
+	if _, err := p.accountOfName(ctx, name); err != nil {
 		return nil, err
 	}
 	op := p.newOperation(alias.OperationRemove, actor)

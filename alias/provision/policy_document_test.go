@@ -150,7 +150,7 @@ func (w *env) wantOrphans(p *process) {
 	if len(p.orphans.Orphans) != 1 || p.orphans.Orphans[0].User != "carol" {
 		w.t.Errorf("orphans: %+v", p.orphans)
 	}
-	if err := p.RemoveOrphan(w.t.Context(), actor, "carol"); err != nil {
+	if err := p.RemoveOrphan(w.t.Context(), actor, "", "carol"); err != nil {
 		w.t.Error(err)
 	}
 }

@@ -15,6 +15,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -84,6 +85,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	if p.cfg.AWS != nil {
+		p.warnAccounts()
 		tasks.Go(func() { p.every(ctx, p.cfg.Timing.Reconcile, p.reconcile) })
 		tasks.Go(func() { p.every(ctx, scheduleEvery, p.rotateDue) })
 	}
@@ -117,6 +119,9 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 		return err
 	}
 	for _, o := range list {
+		if _, err := p.accountOfName(ctx, o.Credential); errors.Is(err, alias.ErrForbidden) {
+			continue // it goes on when the account is in the file again
+		}
 		if p.markRunning(o) {
 			tasks.Go(func() {
 				// converge catches panics of actions; this catches those of run.

@@ -27,6 +27,9 @@ func (p *Provisioner) Reclaim(ctx context.Context, actor string, name alias.Name
 	if err := t.read(ctx, name); err != nil {
 		return nil, err
 	}
+	if _, err := p.accountOfCredential(t.c); err != nil {
+		return nil, err
+	}
 	err := t.reclaim(ctx)
 	outcome := "ok"
 	if err != nil {

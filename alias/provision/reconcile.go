@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,47 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"ixmage/alias"
+	"ixmage/alias/accounts"
 	"ixmage/alias/policy"
 	"ixmage/internal/panics"
-)
-
-// Orphan is a user or key in IAM under our path that belongs to no credential, or a
-// difference between a credential and its user in IAM.
-type Orphan struct {
-	Kind        string // user, key, policy, boundary, missing-user, generation, leaked
-	User        string
-	AccessKeyID string
-	Credential  alias.Name // empty if it belongs to none
-	FoundAt     time.Time
-	// State is reported, quarantined, partly-quarantined (a key is still
-	// active) or deleted.
-	State  string
-	Detail string // a description, with what to do
-}
-
-// OrphanReport is the result of the last reconcile.
-type OrphanReport struct {
-	ScannedAt time.Time // zero before the first reconcile
-	Orphans   []Orphan
-	// Skipped is the reason why reconcile did not look at everything, or did not
-	// act; empty if it did.
-	Skipped string
-}
-
-// Kinds and states of an orphan.
-const (
-	orphanUser     = "user"
-	orphanKey      = "key"
-	orphanPolicy   = "policy"
-	orphanBoundary = "boundary"
-	orphanMissing  = "missing-user"
-	orphanCopied   = "generation" // another copy of the registry changed the user
-	orphanLeaked   = "leaked"     // AWS found a key of the user in public
-
-	stateReported    = "reported"
-	stateQuarantined = "quarantined"
-	statePartly      = "partly-quarantined" // some keys are still active
-	stateDeleted     = "deleted"
 )
 
 // maxDeletions is how many users reconcile deletes in an hour. If more than maxShare
@@ -68,9 +31,10 @@ const (
 // reconciler is the actor of calls made by the periodic reconcile.
 const reconciler = "reconcile"
 
-// scan is one pass over all users in IAM under our path.
+// scan is one pass over all users in IAM of an account under our path.
 type scan struct {
 	caller
+	account *accounts.Account // nil: that of the server's own credentials
 	now     time.Time
 	users   []*iamUser
 	byUser  map[string]*alias.Credential // active credentials, by user name
@@ -81,26 +45,37 @@ type scan struct {
 	skipped string
 }
 
-// reconcile scans IAM for orphans, removes or quarantines those that are certainly
-// ours, and stores the report.
+// reconcile scans IAM of every account for orphans, removes or quarantines those that are
+// certainly ours, and stores the report. An account that cannot be read does not stop that of
+// the others.
 func (p *Provisioner) reconcile(ctx context.Context) {
-	s := &scan{caller: caller{p: p, actor: reconciler}, now: p.clock.Now().UTC()}
-	if err := panics.Catch(p.log, "reconcile", func() error { return s.run(ctx) }); err != nil {
-		if ctx.Err() != nil {
-			return
+	report, round := OrphanReport{ScannedAt: p.clock.Now().UTC()}, reconciler+"-"+rand.Text()
+	var skipped []string
+	for _, a := range p.everyAccount() {
+		s := &scan{
+			caller:  caller{p: p, power: p.powerIn(idOf(a), round), actor: reconciler},
+			account: a, now: p.clock.Now().UTC(),
 		}
-		s.skipped = err.Error()
-		p.log.Warn("reconcile failed", "error", err)
+		if err := panics.Catch(p.log, "reconcile", func() error { return s.run(ctx) }); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			s.skipped = err.Error()
+			p.log.Warn("reconcile failed", "account", idOf(a), "error", err)
+		}
+		report.Orphans = append(report.Orphans, s.orphans...)
+		if s.skipped != "" && a != nil {
+			s.skipped = "account " + a.String() + ": " + s.skipped
+		}
+		if s.skipped != "" {
+			skipped = append(skipped, s.skipped)
+		}
 	}
+	report.Skipped = strings.Join(skipped, "; ")
 	p.mu.Lock()
-	p.orphans = OrphanReport{ScannedAt: s.now, Orphans: s.orphans, Skipped: s.skipped}
+	p.orphans = report
 	p.mu.Unlock()
-	p.cfg.Recorder.Orphans(len(s.open()))
-}
-
-// open are the orphans that were not deleted.
-func (s *scan) open() []Orphan {
-	return slices.DeleteFunc(slices.Clone(s.orphans), func(o Orphan) bool { return o.State == stateDeleted })
+	p.cfg.Recorder.Orphans(len(report.open()))
 }
 
 func (s *scan) run(ctx context.Context) error {
@@ -114,6 +89,8 @@ func (s *scan) run(ctx context.Context) error {
 		if prov, ok := c.Provisioned(); ok {
 			s.owned[prov.Operation] = s.owned[prov.Operation] || owns(c)
 			switch {
+			case prov.Account != idOf(s.account):
+				return true
 			case c.State == alias.CredentialActive:
 				s.byUser[prov.User.Name] = c
 			case !owns(c):
@@ -216,7 +193,7 @@ func (s *scan) isKnown(u *iamUser) bool {
 	known := false
 	s.p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
-		known = ok && prov.User.Name == u.Name && owns(c)
+		known = ok && prov.Account == idOf(s.account) && prov.User.Name == u.Name && owns(c)
 		return !known
 	})
 	return known
@@ -228,7 +205,7 @@ func (s *scan) isKnown(u *iamUser) bool {
 func owns(c *alias.Credential) bool { return c.State != alias.CredentialFailed || c.Sealed != nil }
 
 func (s *scan) add(o Orphan) {
-	o.FoundAt = s.now
+	o.FoundAt, o.Account = s.now, idOf(s.account)
 	s.orphans = append(s.orphans, o)
 	s.p.log.Warn("orphan found", "kind", o.Kind, "user", o.User, "access_key_id", o.AccessKeyID,
 		"credential", string(o.Credential), "state", o.State, "detail", o.Detail)
@@ -383,7 +360,7 @@ const unusedFor = 7 * 24 * time.Hour
 func (s *scan) quarantine(ctx context.Context, u *iamUser) error {
 	o := Orphan{Kind: orphanUser, User: u.Name, State: stateReported,
 		Detail: "has our tags, but the operation that made it is not in this registry; " +
-			"delete it with DELETE /api/v1/orphans/" + u.Name}
+			"delete it with DELETE /api/v1/orphans/" + u.Name + s.query()}
 	if s.now.Sub(u.created) < s.p.cfg.Timing.OrphanAge || s.skipped != "" {
 		s.add(o)
 		return nil
@@ -395,6 +372,14 @@ func (s *scan) quarantine(ctx context.Context, u *iamUser) error {
 	return nil
 }
 
+// query is the one that names the account in a call of the API.
+func (s *scan) query() string {
+	if s.account == nil {
+		return ""
+	}
+	return "?account=" + s.account.ID
+}
+
 // deactivateIdle makes the idle keys of a user inactive, and adds the state of each
 // key to the orphan's detail.
 func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error {
@@ -404,7 +389,7 @@ func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error 
 	}
 	inactive := 0
 	for _, k := range keys {
-		t := task{p: s.p, actor: reconciler, c: &alias.Credential{}, prov: &alias.Provisioned{}}
+		t := task{p: s.p, power: s.power, actor: reconciler, c: &alias.Credential{}, prov: &alias.Provisioned{}}
 		k.use, k.last = t.usage(ctx, k.id)
 		if k.active && !s.idle(k) {
 			o.Detail += "; its key " + k.id + " was used within the week, or its last use is unknown: left active"
@@ -534,7 +519,7 @@ func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error
 		return nil
 	}
 	defer release()
-	t := &task{p: s.p, actor: reconciler, missed: map[actionKind]miss{}}
+	t := &task{p: s.p, power: s.power, actor: reconciler, missed: map[actionKind]miss{}}
 	if err := t.read(ctx, name); err != nil {
 		return ignoreMissing(err)
 	}
@@ -629,126 +614,5 @@ func (s *scan) unknownKey(ctx context.Context, t *task, k accessKey) error {
 		o.State = stateQuarantined
 	}
 	s.add(o)
-	return nil
-}
-
-// suspectOrphan names a key that is probably ours.
-func suspectOrphan(name alias.Name, p *alias.Provisioned, id string) Orphan {
-	return Orphan{
-		Kind: orphanKey, User: p.User.Name, AccessKeyID: id, Credential: name, State: stateQuarantined,
-		Detail: "this server probably made it and lost its secret: it is inactive, and is deleted when nobody has used it " +
-			"for a day, or by the next operation that needs its place",
-	}
-}
-
-// addSuspects adds the keys that are probably ours and were found since the last reconcile.
-func (r *OrphanReport) addSuspects(c *alias.Credential) {
-	p, ok := c.Provisioned()
-	if !ok {
-		return
-	}
-	for _, s := range p.Suspects {
-		if !slices.ContainsFunc(r.Orphans, func(o Orphan) bool { return o.AccessKeyID == s.AccessKeyID }) {
-			o := suspectOrphan(c.Name, p, s.AccessKeyID)
-			o.FoundAt = s.InactiveAt
-			r.Orphans = append(r.Orphans, o)
-		}
-	}
-}
-
-// Orphans is the report of the last reconcile, with the keys that are probably ours and were
-// found since. It is empty before the first one.
-func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
-	if err := p.enabled(); err != nil {
-		return OrphanReport{}, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	report := p.orphans
-	report.Orphans = slices.Clone(report.Orphans)
-	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
-		report.addSuspects(c)
-		return true
-	})
-	return report, nil
-}
-
-// RemoveOrphan deletes a user under our path that belongs to no credential. Errors:
-// alias.ErrNotFound if the user does not exist, alias.ErrInUse if it belongs to a
-// credential, alias.ErrForbidden if it does not have our tags.
-func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, user string) error {
-	if err := p.enabled(); err != nil {
-		return err
-	}
-	c := caller{p: p, actor: actor}
-	u, err := c.getUser(ctx, user)
-	if isGone(err) {
-		return fmt.Errorf("IAM user %s: %w", user, alias.ErrNotFound)
-	}
-	if err != nil {
-		return publicError(err)
-	}
-	if _, ours := u.operation(p.cfg.InstallID, policy.UserPath(p.cfg.InstallID)); !ours {
-		return fmt.Errorf("%w: the IAM user %s does not have the tags of this installation", alias.ErrForbidden, user)
-	}
-	used := false
-	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
-		prov, ok := c.Provisioned()
-		operation, _ := u.operation(p.cfg.InstallID, u.Path)
-		used = used || ok && prov.Operation == operation && owns(c)
-		return !used
-	})
-	if used {
-		return fmt.Errorf("IAM user %s belongs to a credential: %w: delete the credential instead", user, alias.ErrInUse)
-	}
-	err = c.removeUnknown(ctx, u)
-	if ctx.Err() != nil && err != nil {
-		p.audit(ctx, &alias.AuditEntry{Actor: actor, Action: "remove-orphan", User: user, Outcome: "interrupted"})
-		return fmt.Errorf("%w: the deletion of the user %s was interrupted, and some of its keys and policies "+
-			"may be deleted; repeat the request to continue", alias.ErrIAM, user)
-	}
-	return publicError(err)
-}
-
-// publicError wraps an error of IAM in a sentinel of package alias, whose text the
-// admin API shows.
-func publicError(err error) error {
-	call, ok := errors.AsType[*callError](err)
-	switch {
-	case !ok:
-		return err
-	case call.denied():
-		return fmt.Errorf("%w: %w", alias.ErrForbidden, err)
-	}
-	return fmt.Errorf("%w: %w", alias.ErrIAM, err)
-}
-
-func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
-	id, err := c.identity(ctx, u.Name)
-	if err == nil {
-		_, err = id.unsure()
-	}
-	if err != nil {
-		return err
-	}
-	what := removal{user: u.Name, policies: id.attached} // every mode except inline attaches some
-	id.attached = nil
-	if found := id.foreign(&alias.Provisioned{User: u.IAMUser}); len(found) > 0 {
-		return fmt.Errorf("%w: another client gave the IAM user %s %s: delete the user by hand", alias.ErrForbidden, u.Name,
-			strings.Join(found, ", "))
-	}
-	for _, k := range id.keys {
-		what.keys = append(what.keys, k.id)
-	}
-	if err := c.removeUser(ctx, what); err != nil {
-		return err
-	}
-	c.p.mu.Lock()
-	defer c.p.mu.Unlock()
-	for i, o := range c.p.orphans.Orphans {
-		if o.User == u.Name && o.Kind == orphanUser {
-			c.p.orphans.Orphans[i].State = stateDeleted
-		}
-	}
 	return nil
 }

@@ -204,7 +204,7 @@ func TestRemoveOrphan(t *testing.T) {
 				}
 				return nil
 			})
-			if err := p.RemoveOrphan(t.Context(), actor, user); !errors.Is(err, row.want) {
+			if err := p.RemoveOrphan(t.Context(), actor, "", user); !errors.Is(err, row.want) {
 				t.Errorf("got %v, want %v", err, row.want)
 			}
 			if _, ok := w.iam.User("carol"); ok != (row.want != nil) {
@@ -233,7 +233,7 @@ func TestRemoveOrphanInterrupted(t *testing.T) {
 		}
 		return nil
 	})
-	err := p.RemoveOrphan(ctx, actor, "carol")
+	err := p.RemoveOrphan(ctx, actor, "", "carol")
 	if !errors.Is(err, alias.ErrIAM) || !strings.Contains(err.Error(), "repeat the request") {
 		t.Errorf("got %v, want it to say that it is not done", err)
 	}
@@ -242,7 +242,7 @@ func TestRemoveOrphanInterrupted(t *testing.T) {
 		t.Errorf("audit: %+v, %v", lines, err)
 	}
 	w.iam.OnCall(nil)
-	if err := p.RemoveOrphan(t.Context(), actor, "carol"); err != nil {
+	if err := p.RemoveOrphan(t.Context(), actor, "", "carol"); err != nil {
 		t.Error(err)
 	}
 	if _, ok := w.iam.User("carol"); ok {

@@ -29,14 +29,13 @@ const scheduleEvery = time.Minute
 
 // rotateDue begins the rotations that are due, with RotateGap between two of them.
 func (p *Provisioner) rotateDue(ctx context.Context) {
-	if err := p.boundaryAsked(); err != nil {
+	if err := p.boundaryAsked(nil); err != nil {
 		p.unbounded.Do(func() { p.log.Warn("scheduled rotations do not start", "error", err) })
-		return
 	}
 	var due []alias.Name
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
-		if ok && c.State == alias.CredentialActive && p.due(c, prov) {
+		if ok && c.State == alias.CredentialActive && p.mayRotate(c) && p.due(c, prov) {
 			due = append(due, c.Name)
 		}
 		return true
@@ -56,6 +55,12 @@ func (p *Provisioner) rotateDue(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// mayRotate reports whether a rotation may be asked for in the account of a credential.
+func (p *Provisioner) mayRotate(c *alias.Credential) bool {
+	a, err := p.accountOfCredential(c)
+	return err == nil && p.boundaryAsked(a) == nil
 }
 
 // due reports whether a credential is to be rotated now. A credential that a failed

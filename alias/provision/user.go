@@ -91,7 +91,7 @@ func (t *task) createUser(ctx context.Context, _ decision) (string, error) {
 		t.seen.user, t.seen.taken, t.maybeOurs = userView{}, true, asked > 1 || t.resumed
 		return "", nil
 	case isGone(err) && t.prov.User.Boundary != "":
-		return "", boundaryMissing(t.prov.User.Boundary)
+		return "", t.boundaryMissing()
 	case err != nil:
 		return "", err
 	}

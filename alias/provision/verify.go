@@ -261,6 +261,9 @@ func (p *Provisioner) Verify(
 		}
 	}
 	by := caller{p: p, actor: actor, operation: "verify-" + rand.Text(), alias: name, credential: c.Name}
+	if prov != nil && p.cfg.AWS != nil {
+		by.power = p.powerIn(prov.Account, by.operation)
+	}
 	found, err := by.proveNow(ctx, c, &target)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,158 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias/accounts"
+)
+
+// power is IAM power in an account of the file, for one operation: a session of the account's
+// role, which is made when a call needs one. It is safe for concurrent use.
+type power struct {
+	p         *Provisioner
+	account   *accounts.Account
+	missing   error // why there is no account
+	operation string
+
+	mu   sync.Mutex // guards the fields below
+	keys aws.Credentials
+	end  time.Time // no call begins with keys after that
+}
+
+const (
+	// powerLife is the shortest session that STS makes. It needs no refresh by the clock of
+	// this host: powerMargin before its end, counted from before the call, it is made again.
+	powerLife   = 15 * time.Minute
+	powerMargin = time.Minute
+	// longestSessionName is the most that STS takes.
+	longestSessionName = 64
+
+	actionAssume = "sts:AssumeRole"
+)
+
+// powerIn is the power of an operation in the account with an id; nil in that of the server.
+func (p *Provisioner) powerIn(id, operation string) *power {
+	if id == "" {
+		return nil
+	}
+	a, err := p.accountOf(id)
+	return &power{p: p, account: a, missing: err, operation: operation}
+}
+
+// iam makes a client that acts in the account.
+func (w *power) iam() *iam.Client { return w.aws().iam() }
+
+func (w *power) aws() *AWS {
+	region := ""
+	if w.account != nil {
+		region = w.account.Region
+	}
+	return w.p.cfg.AWS.signedBy(w, region)
+}
+
+// role is its ARN; empty for the server's own power.
+func (w *power) role() string {
+	if w == nil || w.account == nil {
+		return ""
+	}
+	return w.account.Role
+}
+
+// Retrieve implements aws.CredentialsProvider.
+func (w *power) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if w.missing != nil {
+		return aws.Credentials{}, &powerError{text: w.missing.Error()}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	began := w.p.clock.Now()
+	if began.Before(w.end) {
+		return w.keys, nil
+	}
+	keys, failed := w.assume(ctx)
+	if failed != nil {
+		return aws.Credentials{}, &powerError{text: failed.Error(), call: failed}
+	}
+	w.keys, w.end = keys, began.Add(powerLife-powerMargin)
+	return keys, nil
+}
+
+// drop forgets the session. A later call makes another.
+func (w *power) drop() {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys, w.end = aws.Credentials{}, time.Time{}
+}
+
+// sessionName tells CloudTrail the installation and the operation.
+func (w *power) sessionName() string {
+	name := "ixmage-" + w.p.cfg.InstallID + "-" + w.operation
+	return name[:min(len(name), longestSessionName)]
+}
+
+func (w *power) assume(ctx context.Context) (aws.Credentials, *callError) {
+	in := &sts.AssumeRoleInput{
+		RoleArn: aws.String(w.account.Role), RoleSessionName: aws.String(w.sessionName()),
+		DurationSeconds: aws.Int32(int32(powerLife / time.Second)),
+	}
+	if w.account.ExternalID != "" {
+		in.ExternalId = aws.String(w.account.ExternalID)
+	}
+	out, err := w.p.cfg.AWS.stsIn(w.account.Region).AssumeRole(ctx, in, func(o *sts.Options) {
+		o.APIOptions = append(o.APIOptions, middleware.AddUserAgentKeyValue("ixmage-operation", w.operation))
+	})
+	failed := &callError{action: actionAssume, resource: "the role " + w.account.Role + " of the account " + w.account.String()}
+	if err != nil {
+		return aws.Credentials{}, newCallError(failed.action, failed.resource, err)
+	}
+	got := out.Credentials
+	if got == nil || aws.ToString(got.AccessKeyId) == "" || got.SecretAccessKey == nil || aws.ToString(got.SessionToken) == "" {
+		failed.code, failed.missing = codeIncomplete, "Credentials"
+		return aws.Credentials{}, failed
+	}
+	w.p.log.Debug("role assumed", "account", w.account.ID, "role", w.account.Role, "session", *in.RoleSessionName)
+	return aws.Credentials{
+		AccessKeyID: *got.AccessKeyId, SecretAccessKey: *got.SecretAccessKey, SessionToken: *got.SessionToken,
+		Source: "ixmage",
+	}, nil
+}
+
+// powerError means that there is no power in an account, so that a call was not sent. It wraps
+// nothing: the answer of STS is none to the call.
+type powerError struct {
+	text string
+	call *callError // of STS; nil if it was not asked
+}
+
+func (e *powerError) Error() string { return e.text }
+
+// code is the outcome of the call in the audit, and operationCode that of its operation.
+func (e *powerError) code() string {
+	if e.call == nil || e.call.code == "" {
+		return "no-power"
+	}
+	return e.call.code
+}
+
+func (e *powerError) operationCode() string {
+	if e.call == nil {
+		return codePermission
+	}
+	return e.call.operationCode()
+}
+
+func isPowerless(err error) bool {
+	_, ok := errors.AsType[*powerError](err)
+	return ok
+}
