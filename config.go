@@ -29,8 +29,10 @@ import (
 	"ixmage/alias/policy"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
+	"ixmage/alias/session"
 	"ixmage/internal/logging"
 	"ixmage/internal/tracing"
+	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
 )
@@ -91,17 +93,19 @@ type serveCmd struct {
 	OTLPEndpoint string  `name:"otlp-endpoint" help:"OpenTelemetry collector that traces are sent to, OTLP over HTTP: a URL, to which /v1/traces is added. Default: no tracing." placeholder:"URL"`
 	TraceSample  float64 `default:"0.01" help:"Share of requests that are traced, from 0 to 1. A request from a trusted proxy with a traceparent is traced if that says so."`
 
-	Provision        bool     `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
-	IAMEndpoint      string   `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
-	STSEndpoint      string   `name:"sts-endpoint" help:"URL of its STS. Default: the IAM endpoint, if that is set." placeholder:"URL"`
-	IAMBoundary      string   `name:"iam-boundary" help:"Permissions boundary of every IAM user that ixmage makes." placeholder:"ARN"`
-	IAMNoBoundary    bool     `name:"iam-no-boundary" help:"Make IAM users without a permissions boundary on AWS. The credentials of this server are then administrator of the account."`
-	ProvisionBuckets patterns `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
-	ProvisionTags    tagKeys  `help:"Keys of tags that a provision request may set on its IAM user, separated by commas. Bucket and key policies can grant rights by tags. Default: none." placeholder:"KEY,..."`
-	AdoptUsers       users    `help:"IAM users made by hand that a provision request may take over: names or patterns like ixmage-s3read*, separated by commas. Default: none." placeholder:"PATTERN,..."`
-	Accounts         string   `help:"AWS accounts, beside that of the credentials of this server, in which IAM users may be made: YAML with the role, boundary and buckets of each. Default: none." placeholder:"FILE"`
-	AllowWideScope   bool     `help:"Allow the policy read-only-access, which reads every bucket of the account."`
-	InstallID        string   `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
+	Provision              bool         `help:"Make IAM users for aliases, with the credentials of the AWS default chain."`
+	IAMEndpoint            string       `name:"iam-endpoint" help:"URL of an IAM server that is not AWS." placeholder:"URL"`
+	STSEndpoint            string       `name:"sts-endpoint" help:"URL of its STS, also for sessions of roles. Default: the IAM endpoint, if that is set." placeholder:"URL"`
+	IAMBoundary            string       `name:"iam-boundary" help:"Permissions boundary of every IAM user that ixmage makes." placeholder:"ARN"`
+	IAMNoBoundary          bool         `name:"iam-no-boundary" help:"Make IAM users without a permissions boundary on AWS. The credentials of this server are then administrator of the account."`
+	ProvisionBuckets       patterns     `help:"Buckets that may be provisioned: names or patterns like acme-*, separated by commas. Default: none."`
+	ProvisionTags          tagKeys      `help:"Keys of tags that a provision request may set on its IAM user, separated by commas. Bucket and key policies can grant rights by tags. Default: none." placeholder:"KEY,..."`
+	AdoptUsers             users        `help:"IAM users made by hand that a provision request may take over: names or patterns like ixmage-s3read*, separated by commas. Default: none." placeholder:"PATTERN,..."`
+	Accounts               string       `help:"AWS accounts, beside that of the credentials of this server, in which IAM users may be made: YAML with the role, boundary and buckets of each. Default: none." placeholder:"FILE"`
+	AllowWideScope         bool         `help:"Allow the policy read-only-access, which reads every bucket of the account, and sessions of roles without a session policy."`
+	AssumeRoles            rolePatterns `help:"Roles whose sessions may read buckets: ARNs or patterns like arn:aws:iam::123456789012:role/ixmage-*, separated by commas. Default: none." placeholder:"ARN-PATTERN,..."`
+	AllowDefaultCredential bool         `help:"Allow aliases that are read with the credentials of this server itself: those of the AWS default chain."`
+	InstallID              string       `name:"install-id" help:"Name of this installation; users live under /ixmage/<install-id>/. Default: generated, kept in the registry." placeholder:"ID"`
 
 	CanaryInterval           time.Duration `hidden:"" default:"5m" help:"Interval between two reads of an alias's canary."`
 	CanaryFresh              time.Duration `hidden:"" default:"5s" help:"Greatest age of a canary result that decides what AccessDenied means."`
@@ -353,18 +357,34 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
 }
 
+// originDeps are the parts that the S3 client needs.
+type originDeps struct {
+	previousKeys *previousKeyNotifier
+	slow         *proxy.SlowReaders
+	sessions     *session.Sessions
+}
+
 // origin returns the configuration of the S3 client.
-func (s *serveCmd) origin(
-	log *slog.Logger, registry *alias.Registry, n *previousKeyNotifier, slow *proxy.SlowReaders,
-) origin.Config {
+func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, d originDeps) origin.Config {
 	return origin.Config{
-		Lookup: registry.Lookup, PreviousKeyUsed: n.used, CutSlow: slow.CutForSlot,
+		Lookup: registry.Lookup, PreviousKeyUsed: d.previousKeys.used, CutSlow: d.slow.CutForSlot, Sessions: d.sessions,
 		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,
 		IdleConns:       s.descriptors().idleS3,
 		BreakerFailures: s.BreakerFailures, BreakerOpen: s.BreakerOpen,
 		AllowPrivateEndpoints: s.AllowPrivateEndpoints, Roots: s.roots, Log: log,
+	}
+}
+
+// sessions returns the configuration of temporary keys.
+func (s *serveCmd) sessions(
+	log *slog.Logger, registry *alias.Registry, own *machine, m *metrics.Metrics,
+) session.Config {
+	base, endpoint := own.aws.Base()
+	return session.Config{
+		Registry: registry, AWS: base, Endpoint: endpoint, InstallID: own.installID, AssumeRoles: s.AssumeRoles,
+		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope, Recorder: m, Log: log,
 	}
 }
 
@@ -426,7 +446,7 @@ func (s *serveCmd) readers() []kong.Option {
 		reader(&s.errs, parseSize), reader(&s.errs, parseAmount), reader(&s.errs, parseDuration), reader(&s.errs, parseCount),
 		reader(&s.errs, parseSwitch), reader(&s.errs, parsePatterns), reader(&s.errs, parseHostNames),
 		reader(&s.errs, parseCIDRs), reader(&s.errs, parseWebURL), reader(&s.errs, parseTagKeys), reader(&s.errs, parseUsers),
-		reader(&s.errs, parseRatio),
+		reader(&s.errs, parseRatio), reader(&s.errs, parseRolePatterns),
 		reader(&s.errs, func(text string, _ *kong.Tag) (string, error) { return text, nil }),
 	}
 }
@@ -534,6 +554,13 @@ type users []string
 
 func parseUsers(text string, _ *kong.Tag) (users, error) {
 	return parseList(text, policy.UserPatternProblem)
+}
+
+// rolePatterns are ARNs of roles with wildcards.
+type rolePatterns []string
+
+func parseRolePatterns(text string, _ *kong.Tag) (rolePatterns, error) {
+	return parseList(text, policy.RolePatternProblem)
 }
 
 // cidrs are networks.

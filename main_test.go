@@ -135,6 +135,8 @@ var mistakes = []struct{ flag, value, says string }{
 	{"provision-tags", "team,ixmage-alias", `"ixmage-alias" must not begin with ixmage`},
 	{"adopt-users", "ixmage-*,a/b", `"a/b" must be the name of an IAM user`},
 	{"accounts", "no/such/file", "open no/such/file: no such file or directory; name a YAML file with a list of accounts"},
+	{"assume-roles", "arn:aws:iam::123456789012:user/x", `"arn:aws:iam::123456789012:user/x" must be the ARN of a role`},
+	{"allow-default-credential", "3", `"3" is neither true nor false`},
 	{"allow-wide-scope", "3", `"3" is neither true nor false`},
 	{"install-id", "Main", "use 1 to 32 of a-z, 0-9 and hyphen"},
 	{"canary-interval", "0", "use forms like 500ms, 30s or 1m30s"},
@@ -270,7 +272,7 @@ func TestDefaults(t *testing.T) {
 	if errs := s.validate(); len(errs) > 0 {
 		t.Error(errs)
 	}
-	c := s.origin(slog.New(slog.DiscardHandler), nil, nil, nil)
+	c := s.origin(slog.New(slog.DiscardHandler), nil, originDeps{})
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
@@ -289,7 +291,7 @@ func TestHelp(t *testing.T) {
 		"admin-token-file", "master-key", "cache-memory", "cache-object-max", "cache-disk", "cache-disk-path", "cache-disk-object-max", "allow-private-endpoints", "origin-ca",
 		"shutdown-timeout", "metrics-alias-cap", "log-format", "log-level",
 		"provision", "iam-endpoint", "sts-endpoint", "iam-boundary", "iam-no-boundary", "provision-buckets",
-		"provision-tags", "adopt-users", "accounts", "allow-wide-scope", "install-id",
+		"provision-tags", "adopt-users", "accounts", "allow-wide-scope", "assume-roles", "allow-default-credential", "install-id",
 	}
 	var hidden []string
 	for _, flag := range serveFlags(t) {

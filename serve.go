@@ -29,6 +29,7 @@ import (
 	"ixmage/alias/provision"
 	"ixmage/alias/scope"
 	"ixmage/alias/seal"
+	"ixmage/alias/session"
 	"ixmage/alias/sqlstore"
 	"ixmage/alias/usage"
 	"ixmage/cache"
@@ -112,24 +113,28 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	}
 	defer end.finish("cache", end.cut, memory.Close)
 	previousKeys := &previousKeyNotifier{}
-	s3, err := origin.New(s.origin(log, registry, previousKeys, slow), registry, originRecorder{m, accounts})
+	machine, err := s.openMachine(ctx, log, store)
+	if err != nil {
+		return err
+	}
+	sessions := session.New(s.sessions(log, registry, machine, m))
+	defer end.finish("sessions", end.cut, sessions.Close)
+	m.Sessions(sessions.Stats)
+	s3, err := origin.New(s.origin(log, registry, originDeps{previousKeys, slow, sessions}), registry, originRecorder{m, accounts})
 	if err != nil {
 		return err
 	}
 	defer end.finish("S3 client", end.cut, s3.Close)
-	iam, err := s.provisioning(ctx, log, registry, provisioningDeps{store, s3, m, previousKeys})
-	if err != nil {
-		return err
-	}
+	iam := s.provisioning(log, registry, provisioningDeps{machine, s3, m, previousKeys})
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
-		Slow: slow, Canary: iam.canary, Tracer: s.traces, Ready: serving.Load, Log: log,
+		Slow: slow, Canary: iam.canary, Sessions: sessionReader{sessions}, Tracer: s.traces, Ready: serving.Load, Log: log,
 	})
 	exposeGauges(m, registry, memory)
-	changeHandler{registry, public, s3, memory, m, iam.canary, accounts.Accounts}.observe()
+	changeHandler{registry, public, s3, sessions, memory, m, iam.canary, accounts.Accounts}.observe()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
-		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, UsageReader: accounts,
+		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, Sessions: sessions, UsageReader: accounts,
 		Metrics: m.Handler(), Ready: serving.Load, Hosts: s.AdminHost, Log: log,
 		Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
@@ -140,17 +145,17 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	s.started(&serving, lines, servers)
 	return servers.run(ctx, log, runOptions{
 		end: end, draining: func() { serving.Store(false); notifySystemd("STOPPING=1") },
-		background: background(limit, iam, func(ctx context.Context) error { return tokens.Run(ctx, log) }),
+		background: background(limit, iam, sessions.Run, func(ctx context.Context) error { return tokens.Run(ctx, log) }),
 	})
 }
 
 // background are the functions that run while the servers do.
 func background(
-	limit *gcLimit, iam *provisioning, tokens func(context.Context) error,
+	limit *gcLimit, iam *provisioning, sessions, tokens func(context.Context) error,
 ) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
-		"admin tokens": tokens,
+		"admin tokens": tokens, "sessions": sessions,
 	}
 }
 
@@ -302,29 +307,36 @@ type provisioning struct {
 	canary *canary.Canary
 }
 
-// provisioning makes the provisioner and the canaries. Without --provision ixmage never
-// calls IAM; plans, verification and canaries work without it.
-func (s *serveCmd) provisioning(
-	ctx context.Context, log *slog.Logger, registry *alias.Registry, d provisioningDeps,
-) (*provisioning, error) {
-	id, err := s.installID(ctx, d.store, log)
+// machine is what IAM and STS know of this server: its name, and its own credentials.
+type machine struct {
+	installID string
+	aws       *provision.AWS
+}
+
+func (s *serveCmd) openMachine(ctx context.Context, log *slog.Logger, store alias.Store) (*machine, error) {
+	id, err := s.installID(ctx, store, log)
 	if err != nil {
 		return nil, err
 	}
+	own, err := provision.OpenAWS(ctx, provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint, Roots: s.roots})
+	return &machine{id, own}, err
+}
+
+// provisioning makes the provisioner and the canaries. Without --provision ixmage never
+// calls IAM; plans, verification and canaries work without it.
+func (s *serveCmd) provisioning(
+	log *slog.Logger, registry *alias.Registry, d provisioningDeps,
+) *provisioning {
 	canaries := canary.New(canary.Config{
 		Routes: registry.Routes, Read: d.readCanary(log), Every: s.CanaryInterval, Fresh: s.CanaryFresh,
 		Recorder: d.metrics, Log: log,
 	})
 	cfg := provision.Config{
 		Registry: registry, S3: d.s3.Client, S3Hint: origin.Hint,
-		InstallID: id, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
+		InstallID: d.machine.installID, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
 		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags, Accounts: s.list,
 		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
-		Timing: s.timing(), Recorder: d.metrics, Log: log,
-	}
-	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint, Roots: s.roots}
-	if cfg.Probes, err = provision.OpenAWS(ctx, endpoints); err != nil {
-		return nil, err
+		Timing: s.timing(), Recorder: d.metrics, Log: log, Probes: d.machine.aws,
 	}
 	if s.Provision {
 		cfg.AWS = cfg.Probes
@@ -333,12 +345,12 @@ func (s *serveCmd) provisioning(
 	p := &provisioning{provision.New(cfg), canaries}
 	d.previousKeys.to.Store(p.Provisioner)
 	p.exposeGauges(d.metrics, registry)
-	return p, nil
+	return p
 }
 
 // provisioningDeps are the parts that provisioning needs.
 type provisioningDeps struct {
-	store        alias.Store
+	machine      *machine
 	s3           *origin.Origin
 	metrics      *metrics.Metrics
 	previousKeys *previousKeyNotifier

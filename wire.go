@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"ixmage/alias/datadir"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
+	"ixmage/alias/session"
 	"ixmage/alias/sqlstore"
 	"ixmage/alias/usage"
 	"ixmage/cache"
@@ -150,6 +152,7 @@ type changeHandler struct {
 	registry *alias.Registry
 	public   *proxy.Proxy
 	s3       *origin.Origin
+	sessions *session.Sessions
 	memory   *cache.Cache
 	m        *metrics.Metrics
 	canary   *canary.Canary
@@ -167,6 +170,7 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
 		h.memory.SetShare(c.AliasDeleted.ID, 0, 0)
 		h.accounts.Forget(c.AliasDeleted.ID)
+		h.sessions.ForgetAlias(c.AliasDeleted.ID)
 	case c.AliasPut != nil:
 		if c.AliasPut.Canary == "" {
 			h.m.ForgetCanary(string(c.AliasPut.Name))
@@ -174,6 +178,7 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // a purge of the last epoch may be running
 		h.memory.ForgetNegative(c.AliasPut.ID)
 		h.share(c.AliasPut)
+		h.sessions.KeepAlias(c.AliasPut)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
 			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
 		}
@@ -181,10 +186,12 @@ func (h changeHandler) onChange(c alias.Change) {
 		exposeCredential(h.m, c.CredentialPut)
 		if c.CredentialPut.Version > 1 {
 			h.s3.Forget(c.CredentialPut.ID)
+			h.sessions.ForgetCredential(c.CredentialPut.ID, c.CredentialPut.Version)
 			h.forgetNegative(c.CredentialPut.ID)
 		}
 	case c.CredentialDeleted != nil:
 		h.s3.Forget(c.CredentialDeleted.ID)
+		h.sessions.ForgetCredential(c.CredentialDeleted.ID, math.MaxInt64)
 		h.m.ForgetCredential(string(c.CredentialDeleted.Name))
 	}
 }
@@ -356,6 +363,22 @@ func exposeCredential(m *metrics.Metrics, c *alias.Credential) {
 		info.Created = time.Time{}
 	}
 	m.Credential(string(c.Name), info)
+}
+
+// sessionReader describes sessions for explain.
+type sessionReader struct{ *session.Sessions }
+
+func (r sessionReader) Session(route alias.Route) (proxy.ExplainedSession, bool) {
+	info, ok := r.Info(route)
+	out := proxy.ExplainedSession{Role: info.Role}
+	if !info.Expires.IsZero() {
+		expires := info.Expires.UTC()
+		out.Expires = &expires
+	}
+	if info.Err != nil {
+		out.Error = info.Err.Error()
+	}
+	return out, ok
 }
 
 // exposeGauges lets Prometheus read the state of the cache and of the registry.

@@ -67,8 +67,8 @@ const (
 	KindAnonymous Kind = "anonymous" // no signature: public buckets
 )
 
-// Provider is the public part of a credential: Static, Anonymous or Provisioned. The
-// secret part is sealed in the Credential.
+// Provider is the public part of a credential: Static, Anonymous, Provisioned, Role or
+// Default. The secret part is sealed in the Credential.
 type Provider interface{ Kind() Kind }
 
 // Static is a key pair. Its secret access key is the credential's sealed value.

@@ -19,6 +19,8 @@ var (
 	// ErrNotStatic means that the credential is not a key pair given by an operator, so
 	// an operator cannot replace it.
 	ErrNotStatic = errors.New("not a static credential")
+	// ErrNotRole means that the credential is not a role, so no role can take its place.
+	ErrNotRole = errors.New("not a role")
 	// ErrBusy means that an operation runs for the alias or credential, or that
 	// the state of the credential does not allow this use.
 	ErrBusy = errors.New("an operation runs")
@@ -33,6 +35,8 @@ var (
 	ErrOtherUser = errors.New("not the user of the credential")
 	// ErrIAM means that IAM refused, failed or could not be reached.
 	ErrIAM = errors.New("IAM")
+	// ErrSTS means that STS could not be reached, or could not answer.
+	ErrSTS = errors.New("STS")
 	// ErrForbidden means that the configuration does not allow the call.
 	ErrForbidden = errors.New("not allowed")
 	// ErrNoBoundary means that the server has no permissions boundary for the IAM users of
@@ -52,18 +56,30 @@ var (
 	ErrWrongKey = errors.New("the key set is not the one that the secrets in the registry were sealed with")
 )
 
-// InUseError names the aliases that use a credential and so prevent its deletion.
+// InUseError names the aliases, and the roles, that use a credential and so prevent its deletion.
 type InUseError struct {
 	Credential Name
 	Aliases    []Name
+	Roles      []Name // that it is the source of
 }
 
 func (e *InUseError) Error() string {
-	names := make([]string, len(e.Aliases))
-	for i, n := range e.Aliases {
-		names[i] = string(n)
+	var users []string
+	if len(e.Aliases) > 0 {
+		users = append(users, "the aliases "+joinNames(e.Aliases))
 	}
-	return "credential " + string(e.Credential) + " is used by the aliases " + strings.Join(names, ", ")
+	if len(e.Roles) > 0 {
+		users = append(users, "as the source of the roles "+joinNames(e.Roles))
+	}
+	return "credential " + string(e.Credential) + " is used by " + strings.Join(users, ", and ")
+}
+
+func joinNames(names []Name) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = string(n)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // Unwrap makes errors.Is(err, ErrInUse) true.

@@ -192,6 +192,12 @@ func (r *Registry) CredentialsInMemory(fn func(*Credential) bool) {
 	}
 }
 
+// CredentialInMemory finds a credential by name. It reads memory only.
+func (r *Registry) CredentialInMemory(name Name) (*Credential, bool) {
+	c := r.snap.Load().names.get(name).credential
+	return c, c != nil
+}
+
 // Observe registers fn, which is called with each change after each write, in the order
 // of the writes and one call at a time. The write waits for fn, so fn must be quick. fn
 // must not write to the registry: it would deadlock.

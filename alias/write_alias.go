@@ -19,6 +19,7 @@ const SharedAnonymous Name = "anonymous"
 type CredentialRef struct {
 	Name      Name     // a credential that exists
 	KeyPair   *KeyPair // a static credential to be made
+	Temporary Provider // a Role, or the Default, to be made
 	Anonymous bool     // no signature
 
 	Expect PolicyMode // of a key pair, as in Static
@@ -31,25 +32,28 @@ func (c CredentialRef) IsZero() bool { return c == CredentialRef{} }
 // exists.
 func (c CredentialRef) problems() []Problem {
 	set := 0
-	for _, is := range []bool{c.Name != "", c.KeyPair != nil, c.Anonymous} {
+	for _, is := range []bool{c.Name != "", c.KeyPair != nil, c.Temporary != nil, c.Anonymous} {
 		if is {
 			set++
 		}
 	}
 	if set != 1 {
-		return []Problem{{"credential", "must be one of: the name of a credential, a key pair, null for a public bucket"}}
+		return []Problem{{"credential", "must be one of: the name of a credential, a key pair, a role, null for a public bucket"}}
 	}
-	problems := c.staticProblems()
+	problems := c.ownProblems()
 	for i := range problems {
 		problems[i].Field = "credential." + problems[i].Field
 	}
 	return problems
 }
 
-// staticProblems validates a key pair and what it is meant to be.
-func (c CredentialRef) staticProblems() []Problem {
+// ownProblems validates the credential to be made, and what a key pair is meant to be.
+func (c CredentialRef) ownProblems() []Problem {
 	problems := expectProblems(c.Expect)
+	role, ok := c.Temporary.(Role)
 	switch {
+	case ok:
+		problems = role.problems()
 	case c.KeyPair != nil:
 		problems = append(c.KeyPair.problems(), problems...)
 	case c.Expect != "":
@@ -58,13 +62,13 @@ func (c CredentialRef) staticProblems() []Problem {
 	return problems
 }
 
-// Validate checks the form of a key pair and what it is meant to be, not whether S3 accepts
-// it. The error is a *ValidationError with every problem.
-func (c CredentialRef) Validate() error { return invalid(c.staticProblems()) }
+// Validate checks the form of a key pair and what it is meant to be, or of a role, not whether
+// AWS accepts it. The error is a *ValidationError with every problem.
+func (c CredentialRef) Validate() error { return invalid(c.ownProblems()) }
 
 // CreateAlias registers an alias and returns it as stored. It ignores the
 // fields of a that the registry sets: ID, CredentialID, Credential, Epoch, Revision and
-// the times; an empty State means active. A key pair becomes a static credential with
+// the times; an empty State means active. A key pair or a role becomes a credential with
 // the name of the alias, in the same transaction. Anonymous uses or makes the anonymous
 // credential of that name, or SharedAnonymous if a credential of another kind has the
 // name. The text of ErrExists tells whether the alias or the credential exists; the
@@ -156,7 +160,7 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 	}
 	problems := next.newProblems(cur, r.policy)
 	switch {
-	case use.KeyPair != nil:
+	case use.KeyPair != nil, use.Temporary != nil:
 		problems = append(problems, Problem{
 			"credential", "must be the name of a credential, or null; to replace a key pair, replace the credential",
 		})
@@ -184,7 +188,7 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 func (r *Registry) attach(tx Tx, a *Alias, use CredentialRef) ([]Change, error) {
 	name, c, err := findCredential(tx, a.Name, use)
 	switch {
-	case err == nil && use.KeyPair != nil:
+	case err == nil && (use.KeyPair != nil || use.Temporary != nil):
 		return nil, credentialError(name, ErrExists)
 	case err == nil && use.Anonymous && c.Provider.Kind() != KindAnonymous:
 		return nil, fmt.Errorf("credential %s is of kind %s: %w: "+
@@ -255,8 +259,7 @@ func (r *Registry) RaiseEpoch(ctx context.Context, name Name) (*Alias, error) {
 	return raised, nil
 }
 
-// DeleteAlias removes an alias, and a static credential with its name that no other
-// alias uses. It returns ErrStale unless ifRevision is the current one or 0.
+// DeleteAlias removes an alias, and its credential as DropOwn does. It returns ErrStale unless ifRevision is the current one or 0.
 func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64) error {
 	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		a, err := tx.Alias(name)
@@ -272,14 +275,15 @@ func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64)
 		if err := tx.DeleteAlias(a.ID, a.Revision); err != nil {
 			return nil, aliasError(name, err)
 		}
-		gone, err := DropOwn(tx, a)
+		gone, err := r.DropOwn(tx, a)
 		return append([]Change{{AliasDeleted: a}}, gone...), err
 	})
 }
 
-// DropOwn deletes the static credential with the name of an alias that has been deleted, or
-// uses another credential now, if no other alias uses it. a is the alias as it was.
-func DropOwn(tx Tx, a *Alias) ([]Change, error) {
+// DropOwn deletes the credential with the name of an alias that has been deleted, or uses
+// another credential now, if it was given with the alias (a static one, a role or the default)
+// and no other alias or role uses it. a is the alias as it was.
+func (r *Registry) DropOwn(tx Tx, a *Alias) ([]Change, error) {
 	if a.Credential != a.Name {
 		return nil, nil
 	}
@@ -287,7 +291,7 @@ func DropOwn(tx Tx, a *Alias) ([]Change, error) {
 	if err != nil {
 		return nil, credentialError(a.Credential, err)
 	}
-	if c.Provider.Kind() != KindStatic {
+	if kind := c.Provider.Kind(); kind == KindAnonymous || kind == KindProvisioned || len(r.rolesOf(c)) > 0 {
 		return nil, nil
 	}
 	users, err := tx.AliasesOf(c.ID)

@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
-// CreateCredential registers a key pair, or an anonymous credential, under a
-// name: ErrExists if the name is taken.
+// CreateCredential registers a key pair, a role, the default or an anonymous credential
+// under a name: ErrExists if the name is taken.
 func (r *Registry) CreateCredential(ctx context.Context, name Name, use CredentialRef) (*Credential, error) {
 	problems := name.problems()
 	switch {
-	case use.Name != "" || (use.KeyPair != nil) == use.Anonymous:
-		problems = append(problems, Problem{"credential", "must be either a key pair or anonymous"})
+	case use.Name != "" || !use.Anonymous && use.KeyPair == nil && use.Temporary == nil:
+		problems = append(problems, Problem{"credential", "must be a key pair, a role, the default or anonymous"})
 	default:
-		problems = append(problems, use.staticProblems()...)
+		problems = append(problems, use.ownProblems()...)
 	}
 	if err := invalid(problems); err != nil {
 		return nil, err
@@ -44,11 +45,17 @@ func (r *Registry) insert(tx Tx, name Name, use CredentialRef) (*Credential, err
 		ID: NewID(), Name: name, Provider: Anonymous{}, Version: 1, State: CredentialActive,
 		Revision: 1, CreatedAt: at, UpdatedAt: at,
 	}
-	if use.KeyPair != nil {
+	switch {
+	case use.KeyPair != nil:
 		if err := r.seal(c, *use.KeyPair); err != nil {
 			return nil, err
 		}
 		c.Provider = Static{AccessKeyID: use.KeyPair.AccessKeyID, Expect: use.Expect}
+	case use.Temporary != nil:
+		if err := checkSource(tx, use.Temporary); err != nil {
+			return nil, err
+		}
+		c.Provider = use.Temporary
 	}
 	if err := tx.InsertCredential(c); err != nil {
 		return nil, credentialError(name, err)
@@ -81,7 +88,7 @@ type StaticChange struct {
 // Validate is like CredentialRef.Validate.
 func (s StaticChange) Validate() error {
 	ref := CredentialRef{KeyPair: s.KeyPair}
-	problems := ref.staticProblems()
+	problems := ref.ownProblems()
 	if s.Expect != nil {
 		problems = append(problems, expectProblems(*s.Expect)...)
 	}
@@ -141,7 +148,76 @@ func (r *Registry) change(c *Credential, was Static, change StaticChange) error 
 	return nil
 }
 
-// DeleteCredential deletes a credential. It returns *InUseError while aliases use it,
+// ReplaceRole replaces the role of a credential: it gets a new version, and so new sessions. It
+// returns ErrNotRole for any other kind, and ErrStale unless ifRevision is the current one or 0.
+func (r *Registry) ReplaceRole(ctx context.Context, name Name, ifRevision int64, role Role) (*Credential, error) {
+	if err := invalid(role.problems()); err != nil {
+		return nil, err
+	}
+	var c *Credential
+	err := r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
+		var err error
+		if c, err = currentCredential(tx, name, ifRevision); err != nil {
+			return nil, err
+		}
+		if _, ok := c.Role(); !ok {
+			return nil, fmt.Errorf("credential %s is of kind %s: %w", name, c.Provider.Kind(), ErrNotRole)
+		}
+		if err := checkSource(tx, role); err != nil {
+			return nil, err
+		}
+		at := now()
+		c.Provider, c.Version, c.RotatedAt = role, c.Version+1, at
+		c.Revision, c.UpdatedAt = c.Revision+1, at
+		c.Scope, c.VerifiedAt = "", time.Time{}
+		if err := tx.UpdateCredential(c); err != nil {
+			return nil, credentialError(name, err)
+		}
+		return []Change{{CredentialPut: c}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// checkSource checks that the source of a role exists and has a long-lived key.
+func checkSource(tx Tx, p Provider) error {
+	role, ok := p.(Role)
+	if !ok || role.Source == SourceDefault {
+		return nil
+	}
+	c, err := tx.Credential(role.Source)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return invalid([]Problem{{"source", fmt.Sprintf("there is no credential named %q", role.Source)}})
+	case err != nil:
+		return credentialError(role.Source, err)
+	case c.Provider.Kind() != KindStatic:
+		return invalid([]Problem{{"source", fmt.Sprintf(
+			"must be default or a static credential: %s is of kind %s", c.Name, c.Provider.Kind())}})
+	}
+	return nil
+}
+
+// rolesOf names the roles that a credential is the source of, sorted. They are read from
+// memory, which all writes of this process wait for.
+func (r *Registry) rolesOf(c *Credential) []Name {
+	var roles []Name
+	if c.Provider.Kind() != KindStatic || c.Name == SourceDefault {
+		return nil
+	}
+	r.CredentialsInMemory(func(other *Credential) bool {
+		if role, ok := other.Role(); ok && role.Source == c.Name {
+			roles = append(roles, other.Name)
+		}
+		return true
+	})
+	slices.Sort(roles)
+	return roles
+}
+
+// DeleteCredential deletes a credential. It returns *InUseError while aliases or roles use it,
 // ErrProvisioned if its IAM user must be removed first, and ErrStale unless ifRevision
 // is the current one or 0.
 func (r *Registry) DeleteCredential(ctx context.Context, name Name, ifRevision int64) error {
@@ -157,8 +233,8 @@ func (r *Registry) DeleteCredential(ctx context.Context, name Name, ifRevision i
 		if err != nil {
 			return nil, credentialError(name, err)
 		}
-		if len(users) > 0 {
-			return nil, &InUseError{Credential: name, Aliases: users}
+		if roles := r.rolesOf(c); len(users)+len(roles) > 0 {
+			return nil, &InUseError{Credential: name, Aliases: users, Roles: roles}
 		}
 		if err := tx.DeleteCredential(c.ID, c.Revision); err != nil {
 			return nil, credentialError(name, err)

@@ -63,6 +63,7 @@ type gauges struct {
 	bytes, capacity, entries, states    *prometheus.Desc
 	pinned, running, oldest, logDropped *prometheus.Desc
 	available, resident                 *prometheus.Desc
+	sessionCount, sessionExpiry         *prometheus.Desc
 
 	// mu guards the fields below; it is not held while they are called.
 	mu          sync.Mutex
@@ -74,6 +75,7 @@ type gauges struct {
 
 	diskAvailable func() bool
 	residentBytes func() int64
+	sessions      func() (n int, next time.Duration)
 }
 
 func newGauges() *gauges {
@@ -89,6 +91,9 @@ func newGauges() *gauges {
 			"Bytes of the pages of the memory tier, those kept for reuse included."),
 		available: desc("cache_disk_available",
 			"Whether the disk tier can be used; absent without one."),
+		sessionCount: desc("sessions", "Sessions with temporary keys that are alive."),
+		sessionExpiry: desc("session_next_expiry_seconds",
+			"Time until the first of the sessions expires; absent while none does."),
 		states:  desc("aliases", "Aliases in the registry.", "state"),
 		running: desc("provision_operations_running", "Operations that are running."),
 		oldest: desc("provision_oldest_operation_timestamp_seconds",
@@ -102,6 +107,7 @@ func newGauges() *gauges {
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		g.bytes, g.capacity, g.entries, g.pinned, g.states, g.running, g.oldest, g.logDropped, g.available, g.resident,
+		g.sessionCount, g.sessionExpiry,
 	} {
 		ch <- d
 	}
@@ -111,7 +117,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.mu.Lock()
 	tiers, pinned, aliases, operations, logLines := maps.Clone(g.tiers), g.pinnedBytes, g.aliases, g.operations, g.logLines
-	available, resident := g.diskAvailable, g.residentBytes
+	available, resident, sessions := g.diskAvailable, g.residentBytes, g.sessions
 	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -142,6 +148,13 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(g.running, float64(n))
 		if n > 0 {
 			gauge(g.oldest, seconds(oldest))
+		}
+	}
+	if sessions != nil {
+		n, next := sessions()
+		gauge(g.sessionCount, float64(n))
+		if next > 0 {
+			gauge(g.sessionExpiry, next.Seconds())
 		}
 	}
 	for reason, read := range logLines {

@@ -35,6 +35,7 @@ type Metrics struct {
 	credentials *credentials
 	canaries    *canaries
 	provision   *provision
+	renewals    *prometheus.CounterVec // outcome
 
 	inFlight   atomic.Int64
 	openBodies atomic.Int64
@@ -58,12 +59,13 @@ func New(cfg Config) *Metrics {
 		credentials: newCredentials(cfg.AliasCap),
 		canaries:    newCanaries(cfg.AliasCap),
 		provision:   newProvision(),
+		renewals:    newRenewals(),
 	}
 	m.other, m.unknown = m.newSeries(labelOther), m.newSeries(labelUnknown)
 	m.families.register(m.registry)
 	m.provision.register(m.registry)
 	m.registry.MustRegister(
-		m.gauges, m.credentials, m.canaries,
+		m.gauges, m.credentials, m.canaries, m.renewals,
 		gaugeOf("http_requests_in_flight", "Requests being answered.", &m.inFlight),
 		gaugeOf("origin_open_bodies", "Bodies from S3 that are open.", &m.openBodies),
 		buildInfo(cfg.Version),

@@ -27,6 +27,7 @@ type Explanation struct {
 	Region     string               `json:"region,omitempty" description:"The region of the alias."`
 	Endpoint   string               `json:"endpoint,omitempty" description:"The endpoint of the alias; absent: AWS."`
 	Credential *ExplainedCredential `json:"credential" description:"The credential that signs."`
+	Session    *ExplainedSession    `json:"session,omitempty" description:"The session that signs; absent if the credential has a key of its own, or none."`
 	Cache      *ExplainedCache      `json:"cache" description:"What the cache has."`
 	Circuit    *ExplainedCircuit    `json:"circuit" description:"Whether requests go out to S3."`
 	Canary     *ExplainedCanary     `json:"canary" description:"The canary of the alias."`
@@ -42,9 +43,22 @@ type Explanation struct {
 // ExplainedCredential is the credential that signs.
 type ExplainedCredential struct {
 	Name        string `json:"name" description:"The name of the credential."`
-	Kind        string `json:"kind" description:"static, provisioned or anonymous."`
+	Kind        string `json:"kind" description:"static, provisioned, role, default or anonymous."`
 	AccessKeyID string `json:"access_key_id" description:"The id of its key; empty if it has none."`
 	State       string `json:"state" description:"The state of the credential."`
+}
+
+// ExplainedSession describes the temporary keys of a credential, and never the keys.
+type ExplainedSession struct {
+	Role    string     `json:"role" description:"The ARN of the role; empty for the credentials of the server."`
+	Expires *time.Time `json:"expires_at" description:"When the session expires; null if there is none now: the next request to S3 makes one."`
+	Error   string     `json:"error,omitempty" description:"Why the last attempt to get a session failed, and what to do; absent if it succeeded."`
+}
+
+// Sessions describes the sessions of credentials.
+type Sessions interface {
+	// Session describes the session of a route; ok is false if its credential has none.
+	Session(r alias.Route) (s ExplainedSession, ok bool)
 }
 
 // ExplainedCache is the state of an object in the cache.
@@ -145,6 +159,11 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	}
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
+	if p.sessions != nil {
+		if s, ok := p.sessions.Session(r); ok {
+			e.Session = &s
+		}
+	}
 	circuit := p.origin.Circuit(r)
 	e.Circuit = explainCircuit(circuit, now)
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // before LastAnswer, which a newer failure changes too

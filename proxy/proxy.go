@@ -25,7 +25,7 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Config wires a Proxy. All fields but Canary, Slow and Tracer are required.
+// Config wires a Proxy. All fields but Canary, Sessions, Slow and Tracer are required.
 type Config struct {
 	Registry *alias.Registry
 	Cache    *cache.Cache
@@ -37,6 +37,8 @@ type Config struct {
 	// Canary distinguishes a missing object from a broken alias when S3 refuses; with
 	// nil, every refusal counts as a missing object.
 	Canary Canary
+	// Sessions are those that Explain describes; with nil, it describes none.
+	Sessions Sessions
 	// Tracer traces requests. With nil, none is.
 	Tracer Tracer
 	// Ready reports whether /-/readyz answers 200.
@@ -50,6 +52,7 @@ type Proxy struct {
 	cache    *cache.Cache
 	origin   *origin.Origin
 	canary   Canary
+	sessions Sessions
 	rec      Recorder
 	tracer   Tracer
 	series   *seriesTable
@@ -94,7 +97,7 @@ func New(cfg Config) *Proxy {
 	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		tracer:  cfg.Tracer,
+		tracer: cfg.Tracer, sessions: cfg.Sessions,
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, log: cfg.Log, base: context.Background(),

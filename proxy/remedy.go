@@ -183,6 +183,8 @@ func remedyCredential(e *origin.Error) string {
 	switch {
 	case e == nil:
 		return keyPair
+	case errors.Is(e, origin.ErrNoSession):
+		return remedySession
 	case e.Status == 0 && e.Code == "":
 		return "The secret of the credential cannot be read: its row in the database is damaged, or sealed with another " +
 			"key set. Replace the key pair with PUT /api/v1/credentials/{name}, or restore the database and the key set " +
@@ -190,6 +192,9 @@ func remedyCredential(e *origin.Error) string {
 	}
 	return cmp.Or(faultRemedies[e.Fault], keyPair) + saying(e)
 }
+
+// remedySession is for a credential with temporary keys when there are none; session tells why.
+const remedySession = "There are no temporary keys to sign with: session.error says why. ixmage tries again by itself."
 
 // faultRemedies are the remedies for what S3 says to be wrong.
 var faultRemedies = map[awserr.Fault]string{
@@ -199,7 +204,9 @@ var faultRemedies = map[awserr.Fault]string{
 		"ixmage and S3 (a proxy, a CDN, a tunnel, a load balancer), it must pass on the Host, the path and the x-amz-… " +
 		"headers unchanged, or the alias's endpoint must be the address of the S3 server itself. If nothing does, the " +
 		"secret does not belong to the access key id: replace the key pair with PUT /api/v1/credentials/{name}.",
-	awserr.ExpiredKey: "The key pair is temporary and has expired: replace it by one of an IAM user.",
+	awserr.ExpiredKey: "The key is temporary, and S3 says that it has expired or that its token is wrong: replace a key pair by " +
+		"one of an IAM user. Sessions of a role are renewed by ixmage; if S3 refuses them, check that the endpoint of STS " +
+		"belongs to this S3 server, and the clocks.",
 	awserr.KeyForm: "The access key id has the wrong form for this S3 service: it is that of another service, or the " +
 		"secret in its place. Cloudflare R2 wants the access key id of an R2 API token, 32 hexadecimal digits: replace " +
 		"the key pair with PUT /api/v1/credentials/{name}.",

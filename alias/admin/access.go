@@ -72,6 +72,7 @@ type place struct {
 	policy     alias.PolicyMode
 	ofEndpoint bool // the request says at which endpoint
 	reserves   bool // it takes more of the memory of the cache
+	wide       bool // the credential reads more than the alias
 }
 
 // access decides what a token with bucket patterns sees and changes: the aliases of its
@@ -111,6 +112,9 @@ func (at place) refusal(p *principal) error {
 	case at.policy == alias.PolicyReadOnly:
 		return failf(errForbidden, "a token with bucket patterns may not give a user the policy %s, "+
 			"which reads every bucket", alias.PolicyReadOnly)
+	case at.wide:
+		return failf(errForbidden, "a token with bucket patterns may only use a role with the session policy %s, whose "+
+			"sessions read nothing but the location of their alias", alias.SessionPolicyAlias)
 	case at.reserves: // the reservations of all aliases shrink if their sum is too large
 		return failf(errForbidden, "a token with bucket patterns may not raise cache_min: aliases of other buckets "+
 			"would lose that memory")
@@ -159,7 +163,7 @@ func (g access) credential(ctx context.Context, p *principal, c *alias.Credentia
 		}
 		granted = len(user.Grants) > 0
 	}
-	if static, ok := c.Provider.(alias.Static); ok && static.Expect == alias.PolicyReadOnly {
+	if isWide(c.Provider) {
 		return false, nil
 	}
 	names, err := g.registry.AliasesOf(ctx, c.ID)
@@ -168,6 +172,19 @@ func (g access) credential(ctx context.Context, p *principal, c *alias.Credentia
 	}
 	outside := func(n alias.Name) bool { return !g.named(p, n) }
 	return (granted || len(names) > 0) && !slices.ContainsFunc(names, outside), nil
+}
+
+// isWide reports whether a credential is meant to read more than the locations of its aliases.
+func isWide(p alias.Provider) bool {
+	switch p := p.(type) {
+	case alias.Static:
+		return p.Expect == alias.PolicyReadOnly
+	case alias.Role:
+		return p.SessionPolicy != alias.SessionPolicyAlias
+	case alias.Default:
+		return true
+	}
+	return false
 }
 
 // operation reports whether p sees an operation: that of an alias or a credential that it

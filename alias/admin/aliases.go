@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,10 @@ import (
 const aliasesPath = "/api/v1/aliases"
 
 // aliases are the calls that register, read, change and delete aliases.
-type aliases struct{ registry *alias.Registry }
+type aliases struct {
+	registry *alias.Registry
+	sessions Sessions
+}
 
 func (h aliases) mount(t *routes) {
 	const single = aliasesPath + "/{name}"
@@ -32,7 +36,7 @@ func (h aliases) mount(t *routes) {
 		conditional: true, query: dryRun, fields: patchFields, types: []string{"application/merge-patch+json"},
 		check: h.checkPatch, do: h.patch})
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: single, resource: resource,
-		summary: "Delete an alias, and its static credential if it bears the alias's name and no other alias uses it",
+		summary: "Delete an alias, and its credential if that was registered with it and nothing else uses it",
 		roles:   roles, conditional: true, query: dryRun, statuses: []int{http.StatusNoContent}, do: h.remove})
 }
 
@@ -65,8 +69,11 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	c.rec.about("alias", a.Name)
 	if err := c.access.place(ctx, c.principal, place{
 		bucket: a.Bucket, credential: c.in.ref.Name, policy: c.in.ref.Expect, ofEndpoint: a.Endpoint != "",
-		reserves: a.CacheMin > 0,
+		reserves: a.CacheMin > 0, wide: isWide(c.in.ref.Temporary),
 	}); err != nil {
+		return reply[aliasJSON]{}, err
+	}
+	if err := h.trySession(ctx, a, c.in.ref); err != nil {
 		return reply[aliasJSON]{}, err
 	}
 	made, err := h.registry.CreateAlias(ctx, a, c.in.ref)
@@ -76,6 +83,62 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	r := aliasReply(made)
 	r.status, r.location = http.StatusCreated, aliasesPath+"/"+string(made.Name)
 	return r, nil
+}
+
+// trySession returns an error if the credential of a new alias would never sign for it.
+func (h aliases) trySession(ctx context.Context, a *alias.Alias, ref alias.CredentialRef) error {
+	a.Normalize()
+	if ref.Name == "" {
+		return underCredential(try(ctx, h.sessions, ref.Temporary, a), true)
+	}
+	c, err := h.registry.Credential(ctx, ref.Name)
+	if err != nil || !isTemporary(c) {
+		return nil // the registration tells why
+	}
+	return underCredential(try(ctx, h.sessions, c.Provider, a), false)
+}
+
+func isTemporary(c *alias.Credential) bool {
+	kind := c.Provider.Kind()
+	return kind == alias.KindRole || kind == alias.KindDefault
+}
+
+// underCredential puts the problems of a session under the field credential, each with its own
+// member if the request has them.
+func underCredential(err error, members bool) error {
+	v, ok := errors.AsType[*alias.ValidationError](err)
+	if !ok {
+		return err
+	}
+	problems := slices.Clone(v.Problems)
+	for i, p := range problems {
+		problems[i].Field = "credential"
+		if members {
+			problems[i].Field = fieldPath("credential", p.Field)
+		}
+	}
+	return invalid(problems)
+}
+
+// prepare makes the session that signs for an alias after a change of its location or its
+// credential, so that the change takes effect with it.
+func (h aliases) prepare(ctx context.Context, c *call[aliasInput]) error {
+	was, err := h.registry.Alias(ctx, c.name)
+	if err != nil {
+		return nil //nolint:nilerr // the change tells why
+	}
+	next := *was
+	c.in.apply(&next)
+	next.Normalize()
+	name := cmp.Or(c.in.ref.Name, was.Credential)
+	if c.in.ref.Anonymous || next.Location == was.Location && name == was.Credential {
+		return nil
+	}
+	credential, err := h.registry.Credential(ctx, name)
+	if err != nil || !isTemporary(credential) || h.sessions == nil {
+		return nil //nolint:nilerr // the change tells why
+	}
+	return underCredential(h.sessions.Prepare(ctx, alias.Route{Alias: &next, Credential: credential}), false)
 }
 
 // checkNew validates a registration without the store.
@@ -112,6 +175,9 @@ func (h aliases) read(ctx context.Context, c *call[none]) (reply[aliasJSON], err
 func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSON], error) {
 	revision, err := c.match.revision(h.current(ctx, c.name))
 	if err != nil {
+		return reply[aliasJSON]{}, err
+	}
+	if err := h.prepare(ctx, c); err != nil {
 		return reply[aliasJSON]{}, err
 	}
 	a, err := h.registry.UpdateAlias(ctx, c.name, revision, func(a *alias.Alias, ref *alias.CredentialRef) error {
@@ -230,10 +296,11 @@ const keptByServer = "is read-only: the server sets it"
 func createFields(in *aliasInput) []field {
 	return require(append(in.members(nullIsWrong),
 		member[alias.Name]{"name", asName, func(a *alias.Alias) *alias.Name { return &a.Name }}.of(in, nullIsWrong),
-		field{name: "credential", doc: "The key pair that reads the bucket: the name of a registered credential; or a key " +
-			"pair, which is registered under the alias's name; or null for a public bucket, whose requests are not signed.",
+		field{name: "credential", doc: "What reads the bucket: the name of a registered credential; or a key pair or a " +
+			"role, which is registered under the alias's name; or null for a public bucket, whose requests are not signed.",
 			read: reader{decode: in.newCredential, forms: []form{
-				formOf[alias.Name](), {name: "KeyPair", fields: new(keyPairInput).members()}, {},
+				formOf[alias.Name](), {name: "KeyPair", fields: new(keyPairInput).members()},
+				{name: "Temporary", fields: temporaryFields(new(credentialInput))}, {},
 			}}}), "name", "bucket", "credential")
 }
 
@@ -329,16 +396,19 @@ func (m member[T]) of(in *aliasInput, null onNull) field {
 // credentialForms ends the message about a missing or invalid credential.
 const credentialForms = `one of: the name of a registered credential, like "shop"; ` +
 	`a key pair {"access_key_id":"…","secret_access_key":"…"}, which is registered under the alias's name; ` +
-	`null for a public bucket`
+	`a role {"role_arn":"…"}; null for a public bucket`
 
 // newCredential reads the credential of a registration.
 func (in *aliasInput) newCredential(path string, raw json.RawMessage) []alias.Problem {
 	if typeOf(raw) != "an object" {
 		return in.credentialByName(path, raw, "must be "+credentialForms)
 	}
-	kp := keyPairInput{}
-	problems := decodeObject(path, raw, kp.members())
-	in.ref = kp.ref()
+	given := new(credentialInput)
+	problems := decodeObject(path, raw, inlineFields(given))
+	in.ref = given.ref()
+	for _, p := range given.kindProblems() {
+		problems = append(problems, alias.Problem{Field: fieldPath(path, p.Field), Detail: p.Detail})
+	}
 	return problems
 }
 

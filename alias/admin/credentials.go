@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -14,7 +13,11 @@ const credentialsPath = "/api/v1/credentials"
 
 // credentials are the calls that register, read, replace, rotate and delete
 // credentials.
-type credentials struct{ operations }
+type credentials struct {
+	operations
+
+	sessions Sessions
+}
 
 func (h credentials) mount(t *routes) {
 	const single = credentialsPath + "/{name}"
@@ -26,13 +29,13 @@ func (h credentials) mount(t *routes) {
 	mount(t, endpoint[none, credentialsJSON]{method: http.MethodGet, path: credentialsPath,
 		summary: "List credentials by name", roles: anyToken, query: pageQuery, do: h.list})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, resource: resource,
-		summary: "Register a key pair, or an anonymous credential, under a name", roles: static, allBuckets: true,
+		summary: "Register a key pair, a role, the credentials of the server or an anonymous credential, under a name", roles: static, allBuckets: true,
 		query: dryRun, statuses: []int{http.StatusCreated, http.StatusOK}, fields: registerFields,
 		check: checkCredential, do: h.create})
 	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource,
 		summary: "Read a credential, without its secret", roles: anyToken, do: h.read})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPut, path: single, resource: resource,
-		summary: "Replace the key pair of a static credential", roles: static, query: dryRun,
+		summary: "Replace the key pair of a static credential, or a role by another one", roles: static, query: dryRun,
 		conditional: true, fields: replaceFields, check: checkReplacement, do: h.replace})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPatch, path: single, resource: resource,
 		summary: "Change what a static credential is meant to be", roles: static, query: dryRun,
@@ -83,6 +86,9 @@ func (h credentials) create(ctx context.Context, c *call[credentialInput]) (repl
 	}
 	name := alias.Name(c.in.name)
 	c.rec.about("credential", name)
+	if err := try(ctx, h.sessions, c.in.ref().Temporary, nil); err != nil {
+		return reply[credentialJSON]{}, err
+	}
 	made, err := h.registry.CreateCredential(ctx, name, c.in.ref())
 	if err != nil {
 		return reply[credentialJSON]{}, err
@@ -106,12 +112,28 @@ func (h credentials) read(ctx context.Context, c *call[none]) (reply[credentialJ
 	return h.reply(ctx, found)
 }
 
+// replace replaces a key pair, or a role by another one.
 func (h credentials) replace(ctx context.Context, c *call[credentialInput]) (reply[credentialJSON], error) {
-	return h.store(ctx, c, alias.StaticChange{KeyPair: c.in.pair(), Expect: c.in.expect})
+	role, ok := c.in.ref().Temporary.(alias.Role)
+	if !ok {
+		return h.store(ctx, c, alias.StaticChange{KeyPair: c.in.pair(), Expect: c.in.expect})
+	}
+	revision, err := c.match.revision(h.current(ctx, c.name))
+	if err != nil {
+		return reply[credentialJSON]{}, err
+	}
+	if err := try(ctx, h.sessions, role, nil); err != nil {
+		return reply[credentialJSON]{}, err
+	}
+	made, err := h.registry.ReplaceRole(ctx, c.name, revision, role)
+	if err != nil {
+		return reply[credentialJSON]{}, err
+	}
+	return h.reply(ctx, made)
 }
 
 func checkReplacement(_ context.Context, c *call[credentialInput]) []alias.Problem {
-	return problemsOf(alias.StaticChange{KeyPair: c.in.pair(), Expect: c.in.expect}.Validate())
+	return c.in.replacementProblems()
 }
 
 // change is a merge patch. A key pair is replaced as a whole, by a PUT.
@@ -204,8 +226,13 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 // rotateByHand returns the error for the rotation of a key pair that an operator gave,
 // with the shell commands that rotate it.
 func rotateByHand(c *alias.Credential) error {
-	if c.Provider.Kind() == alias.KindAnonymous {
+	switch c.Provider.Kind() {
+	case alias.KindAnonymous:
 		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
+	case alias.KindRole, alias.KindDefault:
+		return failf(alias.ErrNoKeyPair, "the credential %s has no key to rotate: its keys are temporary, and ixmage renews "+
+			"them by itself. Sessions that have leaked end with their time; to end them at once, revoke the sessions of "+
+			"the role in IAM", c.Name)
 	}
 	commands := policy.HandRotation(c, "")
 	f := failf(alias.ErrNotProvisioned, "the key pair of the credential %s was given by an operator, "+
@@ -261,8 +288,8 @@ func (h credentials) show(ctx context.Context, c *alias.Credential) (credentialJ
 // credentialJSON is a credential as the API shows it: never its secret.
 type credentialJSON struct {
 	Name        alias.Name            `json:"name" description:"The name of the credential: 1 to 63 of a-z, 0-9 and hyphen."`
-	Kind        alias.Kind            `json:"kind" description:"static: a key pair that an operator gave; provisioned: ixmage made or adopted its IAM user; anonymous: requests are not signed."`
-	AccessKeyID string                `json:"access_key_id" description:"The id of the key that signs now; empty if there is none."`
+	Kind        alias.Kind            `json:"kind" description:"static: a key pair that an operator gave; provisioned: ixmage made or adopted its IAM user; role: STS gives sessions of a role; default: the credentials of the server itself; anonymous: requests are not signed."`
+	AccessKeyID string                `json:"access_key_id" description:"The id of the key that signs now; empty if there is none, or if it is temporary."`
 	Aliases     []alias.Name          `json:"aliases" description:"The aliases that use it."`
 	Version     int64                 `json:"version" description:"It counts the changes of the key pair."`
 	State       alias.CredentialState `json:"state" description:"What is being done with it."`
@@ -272,8 +299,9 @@ type credentialJSON struct {
 	RotatedAt   *string               `json:"rotated_at" description:"When its key pair was replaced last."`
 	VerifiedAt  *string               `json:"verified_at" description:"When its scope was checked last."`
 	Scope       string                `json:"scope" description:"The worst verdict of the last check of its scope; empty before the first."`
-	Expect      alias.PolicyMode      `json:"expect,omitempty" description:"What a static key pair is meant to be: read-only-access may read and list every bucket, as AmazonS3ReadOnlyAccess allows. Absent: it covers the locations of its aliases only."`
-	Revision    int64                 `json:"revision" description:"It counts the changes of the credential; its ETag."`
+	roleJSON
+	Expect   alias.PolicyMode `json:"expect,omitempty" description:"What a static key pair is meant to be: read-only-access may read and list every bucket, as AmazonS3ReadOnlyAccess allows. Absent: it covers the locations of its aliases only."`
+	Revision int64            `json:"revision" description:"It counts the changes of the credential; its ETag."`
 }
 
 // userJSON is the IAM user that was made or adopted for a credential.
@@ -293,8 +321,11 @@ func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 		RotatedAt: timestampOrNull(c.RotatedAt), VerifiedAt: timestampOrNull(c.VerifiedAt),
 		Scope: c.Scope, Revision: c.Revision,
 	}
-	if p, ok := c.Provider.(alias.Static); ok {
+	switch p := c.Provider.(type) {
+	case alias.Static:
 		out.Expect = p.Expect
+	case alias.Role:
+		out.roleJSON = showRole(p)
 	}
 	if p, ok := c.Provisioned(); ok {
 		out.User = &userJSON{Name: p.User.Name, ARN: p.User.ARN, Policy: p.Mode}
@@ -307,127 +338,4 @@ func showCredential(c *alias.Credential, users []alias.Name) credentialJSON {
 		out.Aliases = []alias.Name{} // [] in JSON, not null
 	}
 	return out
-}
-
-// keyPairInput is a key pair in a body, and what it is meant to be.
-type keyPairInput struct {
-	id     string
-	secret alias.Secret
-	expect *alias.PolicyMode // nil if the body has none
-}
-
-func (in *keyPairInput) members() []field {
-	return []field{
-		{name: "access_key_id", read: into(&in.id, asString), required: true, doc: "The access key id."},
-		{name: "secret_access_key", read: into(&in.secret, asSecret), required: true,
-			doc: "The secret access key. No answer ever contains it."},
-		in.expectation(),
-	}
-}
-
-// expectation reads expect, of which null and an empty text mean the default.
-func (in *keyPairInput) expectation() field {
-	return field{name: "expect", read: reader{decode: func(path string, raw json.RawMessage) []alias.Problem {
-		in.expect = new(alias.PolicyMode)
-		if typeOf(raw) == "null" {
-			return nil
-		}
-		return into(in.expect, asPolicy).decode(path, raw)
-	}, forms: []form{formOf[string]("", string(alias.PolicyReadOnly)), {}}}}
-}
-
-func (in *keyPairInput) ref() alias.CredentialRef {
-	ref := alias.CredentialRef{KeyPair: in.pair()}
-	if in.expect != nil {
-		ref.Expect = *in.expect
-	}
-	return ref
-}
-
-func (in *keyPairInput) pair() *alias.KeyPair {
-	return &alias.KeyPair{AccessKeyID: in.id, SecretAccessKey: in.secret}
-}
-
-// credentialInput is the body of a registration or a replacement.
-type credentialInput struct {
-	name string
-	kind string
-	keyPairInput
-}
-
-func registerFields(in *credentialInput) []field {
-	// An anonymous credential has no key pair, so its members are not required.
-	return append(optional(credentialFields(in)),
-		field{name: "name", read: into(&in.name, asString), required: true},
-		field{name: "kind", read: into(&in.kind, asString, "", string(alias.KindStatic), string(alias.KindAnonymous)),
-			doc: "static for a key pair, which is also the meaning of an empty kind, or anonymous for a public bucket."})
-}
-
-func replaceFields(in *credentialInput) []field {
-	return append(credentialFields(in),
-		field{name: "name", readOnly: "is read-only: the path names the credential"},
-		field{name: "kind", readOnly: "is read-only: a replacement is always a key pair"})
-}
-
-// optional makes no field required.
-func optional(fields []field) []field {
-	for i := range fields {
-		fields[i].required = false
-	}
-	return fields
-}
-
-func changeFields(in *credentialInput) []field {
-	const pair = "is read-only here: PUT replaces the key pair as a whole"
-	return append(keptFields(), in.expectation(),
-		field{name: "access_key_id", readOnly: pair}, field{name: "secret_access_key", readOnly: pair},
-		field{name: "name", readOnly: "is read-only: the path names the credential"},
-		field{name: "kind", readOnly: keptByServer})
-}
-
-func credentialFields(in *credentialInput) []field { return append(in.members(), keptFields()...) }
-
-func keptFields() []field {
-	names := []string{
-		"aliases", "version", "state", "user", "created_at", "rotated_at", "verified_at", "scope", "revision",
-	}
-	fields := make([]field, len(names))
-	for i, name := range names {
-		fields[i] = field{name: name, readOnly: keptByServer}
-	}
-	return fields
-}
-
-// problems validates a registration without the store.
-func (in *credentialInput) problems() []alias.Problem {
-	_, err := alias.ParseName(in.name)
-	problems := problemsOf(err)
-	switch alias.Kind(in.kind) {
-	case "", alias.KindStatic:
-		return append(problems, problemsOf(in.keyPairInput.ref().Validate())...)
-	case alias.KindAnonymous:
-		if in.id != "" {
-			problems = append(problems, alias.Problem{Field: "access_key_id", Detail: "an anonymous credential has none"})
-		}
-		if !in.secret.IsZero() {
-			problems = append(problems, alias.Problem{Field: "secret_access_key", Detail: "an anonymous credential has none"})
-		}
-		if in.expect != nil && *in.expect != "" {
-			problems = append(problems, alias.Problem{Field: "expect", Detail: "an anonymous credential has none"})
-		}
-		return problems
-	case alias.KindProvisioned:
-		return append(problems, alias.Problem{
-			Field: "kind", Detail: "must be static or anonymous: POST " + provisionPath + " makes a provisioned one",
-		})
-	}
-	return append(problems, alias.Problem{Field: "kind", Detail: "must be static, which is the default, or anonymous"})
-}
-
-// ref is the argument of Registry.CreateCredential.
-func (in *credentialInput) ref() alias.CredentialRef {
-	if alias.Kind(in.kind) == alias.KindAnonymous {
-		return alias.CredentialRef{Anonymous: true}
-	}
-	return in.keyPairInput.ref()
 }

@@ -343,21 +343,33 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 var shownErrors = []error{
 	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
 	alias.ErrNoBoundary, alias.ErrNoKeyPair, alias.ErrOtherUser, alias.ErrIAM, alias.ErrNotFound,
+	alias.ErrNotRole, alias.ErrSTS,
 }
 
-// inUse names the aliases that use the credential, up to a limit.
+// inUse names the aliases, and the roles, that use the credential, up to a limit.
 func inUse(e *alias.InUseError) error {
+	var users []string
+	if len(e.Aliases) > 0 {
+		users = append(users, "by these aliases: "+listNames(e.Aliases))
+	}
+	if len(e.Roles) > 0 {
+		users = append(users, "as the source of these roles: "+listNames(e.Roles))
+	}
+	return failf(alias.ErrInUse, "the credential %s is used %s; give them another one or delete them first",
+		e.Credential, strings.Join(users, ", and "))
+}
+
+func listNames(all []alias.Name) string {
 	const most = 100
 	names := make([]string, 0, most)
-	for _, n := range e.Aliases[:min(len(e.Aliases), most)] {
+	for _, n := range all[:min(len(all), most)] {
 		names = append(names, string(n))
 	}
 	list := strings.Join(names, ", ")
-	if more := len(e.Aliases) - len(names); more > 0 {
+	if more := len(all) - len(names); more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return failf(alias.ErrInUse, "the credential %s is used by these aliases: %s; "+
-		"give them another one or delete them first", e.Credential, list)
+	return list
 }
 
 const mediaJSON = "application/json"

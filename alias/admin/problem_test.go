@@ -57,6 +57,8 @@ var answers = map[string]struct {
 	"errTooLarge":       {errTooLarge, 413, "body"},
 	"errMediaType":      {errMediaType, 415, "media-type"},
 	"errHeaders":        {errHeaders, 431, "headers"},
+	"alias.ErrNotRole":  {alias.ErrNotRole, 409, "not-role"},
+	"alias.ErrSTS":      {alias.ErrSTS, 503, "sts"},
 	"ErrNotDurable":     {ErrNotDurable, 503, "not-durable"},
 	"errExpect":         {errExpect, 417, "expect"},
 	"errHost":           {errHost, 421, "host"},

@@ -42,6 +42,8 @@ type Config struct {
 	Tokens *alias.Tokens
 	// Provisioner implements the calls on IAM. With nil they answer 403.
 	Provisioner Provisioner
+	// Sessions makes the temporary keys of roles. With nil no such credential is accepted.
+	Sessions Sessions
 	// Purger and Explainer implement the calls on the cache. With nil they answer 501.
 	Purger    Purger
 	Explainer Explainer
@@ -94,8 +96,8 @@ func New(cfg Config) *Server {
 	if cfg.Tokens != nil {
 		tokens{cfg.Tokens}.mount(s.routes)
 	}
-	aliases{cfg.Registry}.mount(s.routes)
-	credentials{ops}.mount(s.routes)
+	aliases{cfg.Registry, cfg.Sessions}.mount(s.routes)
+	credentials{ops, cfg.Sessions}.mount(s.routes)
 	provisions{ops}.mount(s.routes)
 	ops.mount(s.routes)
 	events{ops, make(chan struct{}, maxStreams)}.mount(s.routes)

@@ -61,3 +61,22 @@ func CheckPartition(at alias.Location, userARN, boundary string) error {
 
 // PartitionOf is the partition of a region; aws for one that the SDK does not know.
 func PartitionOf(region string) string { return lookUpRegion(region).partition }
+
+// homeRegions are the regions of STS in a partition that every account has enabled.
+var homeRegions = map[string]string{
+	"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws-iso": "us-iso-east-1",
+	"aws-iso-b": "us-isob-east-1", "aws-iso-e": "eu-isoe-west-1", "aws-iso-f": "us-isof-south-1", "aws-eusc": "eusc-de-east-1",
+}
+
+// STSRegion is the region of STS for a role in a partition: the wanted one, else that of the
+// server if it is in the partition, else the home region of the partition.
+func STSRegion(wanted, own, partition string) string {
+	home := homeRegions[partition]
+	switch {
+	case wanted != "":
+		return wanted
+	case home == "" || own != "" && lookUpRegion(own).partition == partition:
+		return own
+	}
+	return home
+}

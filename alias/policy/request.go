@@ -315,8 +315,8 @@ func retireProblem(req *Request) string {
 	return ""
 }
 
-// Allowed reports whether the name of a bucket or of an IAM user matches one of the
-// patterns. Without patterns no name does.
+// Allowed reports whether the name of a bucket or of an IAM user, or the ARN of a role, matches
+// one of the patterns. Without patterns no name does.
 func Allowed(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
 }
@@ -371,6 +371,17 @@ func UserPatternProblem(pattern string) string {
 		return ""
 	}
 	return "must be the name of an IAM user, in which * stands for any text, such as ixmage-s3read*"
+}
+
+var rolePatternForm = regexp.MustCompile(`^arn:[a-z*-]{1,32}:iam::[0-9*]{1,12}:role/[A-Za-z0-9+=,.@_/*-]{1,512}$`)
+
+// RolePatternProblem describes why a pattern is not valid for ARNs of roles. It is empty if the
+// pattern is valid.
+func RolePatternProblem(pattern string) string {
+	if rolePatternForm.MatchString(pattern) {
+		return ""
+	}
+	return "must be the ARN of a role, in which * stands for any text, such as arn:aws:iam::123456789012:role/ixmage-*"
 }
 
 // TagKeyProblem describes why a key is not valid for tags of a request. It is empty if

@@ -285,6 +285,6 @@ func (t *task) handOver(tx alias.Tx, a *alias.Alias) ([]alias.Change, error) {
 	if err := tx.UpdateAlias(a); err != nil {
 		return nil, err
 	}
-	gone, err := alias.DropOwn(tx, &before)
+	gone, err := t.p.cfg.Registry.DropOwn(tx, &before)
 	return append([]alias.Change{{AliasPut: a}}, gone...), err
 }

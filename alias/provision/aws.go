@@ -171,6 +171,10 @@ func (unimplementedIsFinal) IsErrorRetryable(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
+// Base returns the configuration of the clients, with the credentials of the chain, and the URL
+// of STS, which is empty for AWS.
+func (a *AWS) Base() (base aws.Config, sts string) { return a.base.Copy(), a.endpoints.sts() }
+
 // iam makes a client that signs with the chain's credentials.
 func (a *AWS) iam() *iam.Client { return iam.NewFromConfig(a.base, a.iamOptions) }
 

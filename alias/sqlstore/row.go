@@ -141,6 +141,12 @@ func decodeProvider(kind alias.Kind, public string) (alias.Provider, error) {
 		return p, err
 	case alias.KindAnonymous:
 		return alias.Anonymous{}, nil
+	case alias.KindDefault:
+		return alias.Default{}, nil
+	case alias.KindRole:
+		var p alias.Role
+		err := json.Unmarshal([]byte(public), &p)
+		return p, err
 	case alias.KindProvisioned:
 		var p alias.Provisioned
 		err := json.Unmarshal([]byte(public), &p)

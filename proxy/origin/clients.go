@@ -46,11 +46,34 @@ type clientKey struct {
 	credential, version int64
 	variant
 
-	keyID string // empty: no signature
+	keyID   string // empty: no signature, or that of a session
+	session session
+}
+
+// session says what the temporary keys of a client are for. Each session has a client of its own,
+// so that none signs for another alias.
+type session struct {
+	alias          int64
+	bucket, prefix string
 }
 
 func clientKeyOf(r alias.Route, keyID string) clientKey {
-	return clientKey{r.Credential.ID, r.Credential.Version, variantOf(r.Alias.Location), keyID}
+	at := clientKey{
+		credential: r.Credential.ID, version: r.Credential.Version, variant: variantOf(r.Alias.Location), keyID: keyID,
+	}
+	if isTemporary(r.Credential) {
+		at.session = session{r.Alias.ID, r.Alias.Bucket, r.Alias.Prefix}
+	}
+	return at
+}
+
+// isTemporary reports whether a credential signs with the keys of sessions.
+func isTemporary(c *alias.Credential) bool {
+	if c.Provider == nil {
+		return false
+	}
+	kind := c.Provider.Kind()
+	return kind == alias.KindRole || kind == alias.KindDefault
 }
 
 // clients keeps one S3 client per credential version, key pair and variant, of each
@@ -58,8 +81,9 @@ func clientKeyOf(r alias.Route, keyID string) clientKey {
 // kept under the version that fell back on it and goes with it. A client dropped here
 // lives on in the calls and bodies that use it; its idle connections are closed.
 type clients struct {
-	secrets Secrets
-	sender  *sender
+	secrets  Secrets
+	sessions Sessions
+	sender   *sender
 
 	mu  sync.Mutex // guards lru
 	lru *simplelru.LRU[clientKey, client]
@@ -77,9 +101,9 @@ func newLRU[K comparable, V any](size int, evicted func(K, V)) *simplelru.LRU[K,
 	return lru
 }
 
-func newClients(secrets Secrets, s *sender, limit int) *clients {
+func newClients(secrets Secrets, sessions Sessions, s *sender, limit int) *clients {
 	dropped := func(_ clientKey, c client) { c.pool.close() }
-	return &clients{secrets: secrets, sender: s, lru: newLRU(limit, dropped)}
+	return &clients{secrets: secrets, sessions: sessions, sender: s, lru: newLRU(limit, dropped)}
 }
 
 // current returns the client that signs for a route. Two callers may make it at the
@@ -89,7 +113,7 @@ func (c *clients) current(r alias.Route) (*s3.Client, error) {
 	if client, ok := c.find(at); ok {
 		return client, nil
 	}
-	provider, err := c.provider(r.Credential)
+	provider, err := c.provider(r)
 	if err != nil {
 		return nil, err
 	}
@@ -159,9 +183,10 @@ func (c *clients) clear() {
 	c.lru.Purge()
 }
 
-// provider returns the key pair of a credential for the SDK, or no key at all. It does not
-// use the default chain, so a broken credential never signs as the machine itself.
-func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, error) {
+// provider returns the keys of a credential for the SDK, or no key at all. Only a credential of
+// the kind default leads to the default chain, so a broken one never signs as the machine itself.
+func (c *clients) provider(r alias.Route) (aws.CredentialsProvider, error) {
+	cred := r.Credential
 	if cred.Provider == nil {
 		return nil, fmt.Errorf("credential %s has no provider", cred.Name)
 	}
@@ -174,6 +199,11 @@ func (c *clients) provider(cred *alias.Credential) (aws.CredentialsProvider, err
 			return nil, fmt.Errorf("reveal credential %s: %w", cred.Name, err)
 		}
 		return static(kp), nil
+	case alias.KindRole, alias.KindDefault:
+		if c.sessions == nil {
+			return nil, fmt.Errorf("credential %s is of kind %s, and there are no sessions", cred.Name, kind)
+		}
+		return c.sessions.Provider(r)
 	default:
 		return nil, fmt.Errorf("credential %s is of kind %q, which does not sign for S3", cred.Name, kind)
 	}

@@ -156,7 +156,7 @@ func TestClientsForget(t *testing.T) {
 func TestClientsBounded(t *testing.T) {
 	t.Parallel()
 	k := newEnv(t, nil)
-	c := newClients(k.secrets, k.sender, 3)
+	c := newClients(k.secrets, nil, k.sender, 3)
 	for _, id := range []int64{1, 2, 3, 1, 4, 5} {
 		if _, err := c.current(alias.Route{Alias: &alias.Alias{}, Credential: k.credential(id, 1)}); err != nil {
 			t.Fatal(err)
@@ -196,7 +196,7 @@ func TestClientsVariants(t *testing.T) {
 func TestClientsManyAtOnce(t *testing.T) {
 	t.Parallel()
 	k := newEnv(t, nil)
-	c := newClients(k.secrets, k.sender, 10)
+	c := newClients(k.secrets, nil, k.sender, 10)
 	var wg sync.WaitGroup
 	for i := range 200 {
 		cred := k.credential(int64(i%20), int64(1+i%3))

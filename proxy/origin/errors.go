@@ -76,6 +76,9 @@ var (
 // another (RFC 9111, section 4.3.4).
 var ErrOtherVersion = errors.New("reply says that another version is unchanged")
 
+// ErrNoSession is inside an *Error if there are no temporary keys to sign with. S3 was not asked.
+var ErrNoSession = errors.New("no session")
+
 var (
 	errNoObject  = errors.New("key is empty or ends in a slash")
 	errSlow      = errors.New("no answer in time")
@@ -145,7 +148,7 @@ func (e *Error) brief() *Error {
 	b := *e
 	b.Code, b.S3RequestID, b.Region = strings.Clone(e.Code), strings.Clone(e.S3RequestID), strings.Clone(e.Region)
 	text := briefError{text: reason(e.err)}
-	for _, known := range []error{ErrTruncated, ErrCorrupt, ErrChanged, ErrBadRange, ErrNoEnd} {
+	for _, known := range []error{ErrTruncated, ErrCorrupt, ErrChanged, ErrBadRange, ErrNoEnd, ErrNoSession} {
 		if errors.Is(e.err, known) {
 			text.is = known
 			break

@@ -42,7 +42,7 @@ func (o *Origin) Get(ctx context.Context, r Request) (*Object, error) {
 
 // open returns an object whose body owns the slot and the callStats.
 func (o *Origin) open(ctx context.Context, r Request, t *callStats, release func()) (*Object, error) {
-	s, err := o.signer(r.Route)
+	s, err := o.signer(ctx, r.Route)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (o *Origin) Head(ctx context.Context, r Request) (*Object, error) {
 }
 
 func (o *Origin) head(ctx context.Context, r Request) (*Object, error) {
-	s, err := o.signer(r.Route)
+	s, err := o.signer(ctx, r.Route)
 	if err != nil {
 		return nil, err
 	}

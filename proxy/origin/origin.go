@@ -6,6 +6,7 @@
 package origin
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
@@ -65,6 +67,10 @@ type Config struct {
 	// close the body that is read most slowly by its client: one of the alias with this
 	// id, or of any if alias is 0. It must be quick and safe for concurrent use.
 	CutSlow func(alias int64)
+
+	// Sessions makes the temporary keys of credentials without a key of their own. Nil: their
+	// calls get OutcomeBadCredential.
+	Sessions Sessions
 
 	// Lookup finds the current alias and credential by the alias's name. It is
 	// called when S3 refuses a key, because the credential may have a new key since
@@ -120,6 +126,16 @@ type Secrets interface {
 	RevealSealed(c *alias.Credential, k alias.SealedKey) (alias.KeyPair, error)
 }
 
+// Sessions makes temporary keys. It must be safe for concurrent use.
+type Sessions interface {
+	// Provider returns what signs for a route. Its Retrieve is called for each request, and must
+	// return at once while there are living keys.
+	Provider(r alias.Route) (aws.CredentialsProvider, error)
+	// Renew makes other keys for a route after S3 refused those with an id, and reports whether
+	// there are others now.
+	Renew(ctx context.Context, r alias.Route, keyID string) bool
+}
+
 // Recorder counts calls to S3. It must be safe for concurrent use. An outcome is
 // an Outcome.Label.
 type Recorder interface {
@@ -171,7 +187,7 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 	s := newSender(cfg, resolver, log)
 	return &Origin{
 		cfg: cfg, log: log, rec: rec, sender: s,
-		clients: newClients(secrets, s, maxClients),
+		clients: newClients(secrets, cfg.Sessions, s, maxClients),
 		limit:   newLimiter(cfg),
 		breaker: newBreaker(cfg, rec),
 		answers: newAnswers(),

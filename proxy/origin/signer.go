@@ -3,6 +3,7 @@ package origin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -19,17 +20,42 @@ type signer struct {
 	version int64 // of the credential that it was made for
 }
 
-// signer returns the client of a route's credential.
-func (o *Origin) signer(r alias.Route) (signer, error) {
+// signer returns the client of a route's credential. If that has temporary keys and none is alive,
+// it waits for the next ones.
+func (o *Origin) signer(ctx context.Context, r alias.Route) (signer, error) {
 	client, err := o.clients.current(r)
 	if err != nil {
 		return signer{}, &Error{Outcome: OutcomeBadCredential, err: err}
 	}
-	return signer{client, r.Credential.AccessKeyID(), r.Credential.Version}, nil
+	s := signer{client, r.Credential.AccessKeyID(), r.Credential.Version}
+	if !isTemporary(r.Credential) {
+		return s, nil
+	}
+	s.keyID, err = o.temporaryKey(ctx, r)
+	if err == nil {
+		return s, nil
+	}
+	if ctx.Err() != nil {
+		return signer{}, queueError(ctx, err)
+	}
+	return signer{}, &Error{Outcome: OutcomeBadCredential, err: fmt.Errorf("%w: %w", ErrNoSession, err)}
 }
 
-// retrySigner returns the key pair for a retry after S3 has refused one. It is another one of
-// the same credential in two cases, both during a rotation:
+// temporaryKey returns the id of the key that signs for a route now.
+func (o *Origin) temporaryKey(ctx context.Context, r alias.Route) (string, error) {
+	provider, err := o.cfg.Sessions.Provider(r)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.CallTimeout, errSlow)
+	defer cancel()
+	keys, err := provider.Retrieve(ctx)
+	return keys.AccessKeyID, err
+}
+
+// retrySigner returns the key pair for a retry after S3 has refused one: the key of another session,
+// if the credential has sessions. Of a credential with a key of its own it is another one in two
+// cases, both during a rotation:
 //
 //  1. The credential has a new key pair, which has passed verification, but some server of
 //     S3 does not know it yet. The previous key works until the rotation
@@ -49,10 +75,22 @@ func (o *Origin) retrySigner(ctx context.Context, r alias.Route, refused signer,
 		return signer{}, false
 	}
 	r = o.currentRoute(r)
-	if refused.keyID != r.Credential.AccessKeyID() || refused.version != r.Credential.Version {
-		s, err := o.signer(r)
-		return s, err == nil
+	temporary := isTemporary(r.Credential)
+	switch {
+	case temporary && refused.version == r.Credential.Version:
+		if !o.cfg.Sessions.Renew(ctx, r, refused.keyID) {
+			return signer{}, false
+		}
+	case !temporary && refused.version == r.Credential.Version && refused.keyID == r.Credential.AccessKeyID():
+		return o.otherKey(ctx, r, refused, err)
 	}
+	s, err := o.signer(ctx, r)
+	return s, err == nil
+}
+
+// otherKey returns the previous key of a credential whose current one was refused, or the same
+// key once more if that is new.
+func (o *Origin) otherKey(ctx context.Context, r alias.Route, refused signer, err error) (signer, bool) {
 	if previous, ok := o.previousSigner(ctx, r, err); ok {
 		return previous, true
 	}

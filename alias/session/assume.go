@@ -1,0 +1,205 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"ixmage/alias"
+	"ixmage/alias/policy"
+)
+
+const (
+	// maxName is STS's limit for the name of a session.
+	maxName = 64
+	// maxChained is the longest session of a role that is assumed with the keys of another session
+	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html, role chaining).
+	maxChained = time.Hour
+	// maxPolicy is STS's limit for a session policy, in characters.
+	maxPolicy = 2048
+	// attempts of one call: the second hides a lost connection.
+	attempts = 2
+)
+
+// nothing is the policy of a session that is made only to see whether it can be.
+const nothing = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
+
+// request is what is asked of STS for a session.
+type request struct {
+	name   string
+	policy string // empty for none
+	err    error  // the policy cannot be made
+}
+
+// sessionFor is the session of a role for an alias, or for none.
+func (s *Sessions) sessionFor(role alias.Role, a *alias.Alias) request {
+	if a == nil {
+		return request{name: s.name(""), policy: nothing}
+	}
+	q := request{name: s.name(a.Name)}
+	if role.SessionPolicy != alias.SessionPolicyNone {
+		q.policy, q.err = Policy(role, a.Location)
+	}
+	return q
+}
+
+// Policy is the session policy of a role for a location: it allows to read the objects, and to
+// decrypt them if the role has a KMS key. The error is an *Error.
+func Policy(role alias.Role, at alias.Location) (string, error) {
+	doc, err := policy.Document(role.Partition(), []alias.Grant{{
+		Bucket: at.Bucket, Prefix: at.Prefix, KMSKeyARN: role.KMSKeyARN,
+		Region: at.Region, Endpoint: at.Endpoint, PathStyle: at.PathStyle,
+	}})
+	if err != nil {
+		return "", &Error{Outcome: outcomeDenied, Field: "session_policy", Detail: err.Error()}
+	}
+	if len(doc) > maxPolicy {
+		return "", &Error{Outcome: outcomeDenied, Field: "session_policy", Detail: fmt.Sprintf(
+			"the session policy for this location has %d characters, and STS allows %d: use a shorter prefix, or one without "+
+				"characters beyond ASCII", len(doc), maxPolicy)}
+	}
+	return string(doc), nil
+}
+
+// name is the name of a session, by which CloudTrail tells installation and alias.
+func (s *Sessions) name(a alias.Name) string {
+	name := "ixmage-" + s.cfg.InstallID
+	if a != "" {
+		name += "-" + string(a)
+	}
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	end := "-" + hex.EncodeToString(sum[:4])
+	return name[:maxName-len(end)] + end
+}
+
+// assume asks STS for a session of a role. Its errors are *Error.
+func (s *Sessions) assume(ctx context.Context, role alias.Role, q request) (*lease, error) {
+	l, err := s.askSTS(ctx, role, q)
+	e := asError(err)
+	if err != nil && e == nil {
+		e = stsError(err, role)
+	}
+	if e != nil {
+		s.cfg.Recorder.SessionRenewal(e.Outcome)
+		s.log.WarnContext(ctx, "no session of a role", "role", role.ARN, "session", q.name, "error", e)
+		return nil, e
+	}
+	s.cfg.Recorder.SessionRenewal(outcomeOK)
+	s.log.DebugContext(ctx, "session of a role", "role", role.ARN, "session", q.name, "expires", l.expires)
+	return l, nil
+}
+
+func (s *Sessions) askSTS(ctx context.Context, role alias.Role, q request) (*lease, error) {
+	if q.err != nil {
+		return nil, q.err
+	}
+	source, err := s.source(ctx, role)
+	if err != nil {
+		return nil, err
+	}
+	duration := role.Duration
+	if source.SessionToken != "" {
+		duration = min(duration, maxChained)
+	}
+	in := &sts.AssumeRoleInput{
+		RoleArn: aws.String(role.ARN), RoleSessionName: aws.String(q.name),
+		DurationSeconds: aws.Int32(int32(duration / time.Second)), //nolint:gosec // at most 12 hours
+	}
+	if q.policy != "" {
+		in.Policy = aws.String(q.policy)
+	}
+	if role.ExternalID != "" {
+		in.ExternalId = aws.String(role.ExternalID)
+	}
+	if role.SourceIdentity {
+		in.SourceIdentity = aws.String(q.name)
+	}
+	began := time.Now()
+	out, err := s.client(role, source).AssumeRole(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	c := out.Credentials
+	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SecretAccessKey) == "" ||
+		aws.ToString(c.SessionToken) == "" || c.Expiration == nil {
+		return nil, &Error{Outcome: outcomeError, Detail: "the answer of STS has no keys, or no end of them"}
+	}
+	// The life is counted from the clock of STS, because that of this machine may be wrong.
+	life := duration
+	if at, ok := middleware.GetServerTime(out.ResultMetadata); ok && c.Expiration.After(at) {
+		life = c.Expiration.Sub(at)
+	}
+	return newLease(aws.Credentials{
+		AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken,
+		Expires: *c.Expiration,
+	}, began, life), nil
+}
+
+// source returns the keys that assume a role.
+func (s *Sessions) source(ctx context.Context, role alias.Role) (aws.Credentials, error) {
+	if role.Source == alias.SourceDefault {
+		return s.ownKeys(ctx, "source")
+	}
+	c, ok := s.cfg.Registry.CredentialInMemory(role.Source)
+	if !ok {
+		return aws.Credentials{}, &Error{Outcome: outcomeDenied, Field: "source",
+			Detail: fmt.Sprintf("there is no credential named %q", role.Source)}
+	}
+	kp, err := s.cfg.Registry.Reveal(c)
+	if err != nil {
+		return aws.Credentials{}, &Error{Outcome: outcomeError, Field: "source", Detail: err.Error()}
+	}
+	return aws.Credentials{AccessKeyID: kp.AccessKeyID, SecretAccessKey: kp.SecretAccessKey.Reveal()}, nil
+}
+
+// client makes a client of STS that signs with keys and nothing else.
+func (s *Sessions) client(role alias.Role, keys aws.Credentials) *sts.Client {
+	return sts.NewFromConfig(s.cfg.AWS, func(o *sts.Options) {
+		o.Credentials = credentials.StaticCredentialsProvider{Value: keys}
+		o.RetryMaxAttempts = attempts
+		o.Region = policy.STSRegion(role.Region, o.Region, role.Partition())
+		if s.cfg.Endpoint != "" {
+			o.BaseEndpoint = aws.String(s.cfg.Endpoint)
+		}
+	})
+}
+
+// ownKeys returns the credentials of the server itself. Its error is an *Error about field.
+func (s *Sessions) ownKeys(ctx context.Context, field string) (aws.Credentials, error) {
+	if s.cfg.AWS.Credentials == nil {
+		return aws.Credentials{}, ownError(nil, field)
+	}
+	keys, err := s.cfg.AWS.Credentials.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, ownError(err, field)
+	}
+	return keys, nil
+}
+
+// own fetches the credentials of the server for a credential of the kind default.
+func (s *Sessions) own(ctx context.Context) (*lease, error) {
+	if cache, ok := s.cfg.AWS.Credentials.(*aws.CredentialsCache); ok {
+		cache.Invalidate() // its keys may be at their end, or refused
+	}
+	keys, err := s.ownKeys(ctx, "kind")
+	if e := asError(err); e != nil {
+		s.cfg.Recorder.SessionRenewal(e.Outcome)
+		s.log.WarnContext(ctx, "no credentials of the server", "error", e)
+		return nil, e
+	}
+	s.cfg.Recorder.SessionRenewal(outcomeOK)
+	if !keys.CanExpire {
+		return &lease{keys: keys}, nil
+	}
+	return newLease(keys, time.Now(), max(time.Until(keys.Expires), time.Second)), nil
+}

@@ -1,0 +1,116 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"ixmage/alias"
+	"ixmage/internal/awserr"
+)
+
+// Outcomes of a call for keys, as the metrics count them.
+const (
+	outcomeOK        = "ok"
+	outcomeDenied    = "denied"
+	outcomeThrottled = "throttled"
+	outcomeTimeout   = "timeout"
+	outcomeNetwork   = "network"
+	outcomeError     = "error"
+)
+
+// Error is why there is no session. Its text is for operators, and never holds a secret.
+type Error struct {
+	Outcome string // as the metrics count it
+	Code    string // of the answer; empty without one
+	// Field is the member of the credential that is to blame; empty if STS could not answer, so
+	// that it is not known whether the credential is right.
+	Field  string
+	Detail string // what is wrong, and what to do
+}
+
+func (e *Error) Error() string { return e.Detail }
+
+// asError returns the *Error in err, nil if there is none.
+func asError(err error) *Error {
+	e, _ := errors.AsType[*Error](err)
+	return e
+}
+
+// stsError explains an error of AssumeRole.
+func stsError(err error, role alias.Role) *Error {
+	rep := awserr.ReplyOf(err)
+	e := &Error{Outcome: outcomeDenied, Code: rep.Code}
+	fault := func(field, format string, args ...any) *Error {
+		e.Field, e.Detail = field, fmt.Sprintf(format, args...)
+		return e
+	}
+	switch {
+	case rep.Silent():
+		e.Outcome = outcomeNetwork
+		if rep.Code == awserr.TimedOut {
+			e.Outcome = outcomeTimeout
+		}
+		e.Detail = "STS cannot be reached (" + rep.Code + "): check --sts-endpoint, the region and the network of this host"
+		return e
+	case awserr.Throttled(rep.Code):
+		e.Outcome, e.Detail = outcomeThrottled, "STS throttles the calls of this account; ixmage tries again"
+		return e
+	case rep.Denied():
+		return fault("role_arn", "%s", denied(role))
+	case awserr.KeyRefused(rep.Code) || awserr.KeyUnknown(rep.Code):
+		return fault("source", "STS refuses the key of the source %s (%s): it is wrong, inactive or of another partition, "+
+			"or this server does not give sessions of roles", role.Source, rep.Code)
+	case rep.Code == "PackedPolicyTooLarge":
+		return fault("session_policy", "the session policy is too large for STS: use a shorter prefix")
+	case rep.Code == "MalformedPolicyDocument":
+		return fault("session_policy", "STS does not accept the session policy")
+	case rep.Code == "RegionDisabledException":
+		return fault("region", "STS is not active for this account in the region: name another one, or activate it in IAM")
+	case rep.Code == "ValidationError" && isAboutDuration(err):
+		return fault("duration", "is longer than the role allows: shorten it, or raise the maximum session duration of the role")
+	case rep.Unimplemented():
+		return fault("role_arn", "this STS server does not give sessions of roles (%s)", rep.Code)
+	case rep.Passing():
+		e.Outcome, e.Detail = outcomeError, "STS fails ("+rep.Code+"); ixmage tries again"
+		return e
+	}
+	return fault("role_arn", "STS answers %s", rep.Code)
+}
+
+// denied says who may have refused: AWS gives one answer for all.
+func denied(role alias.Role) string {
+	who := "the credential " + string(role.Source)
+	if role.Source == alias.SourceDefault {
+		who = "the server's own credentials"
+	}
+	text := "STS refuses to give a session of this role: the role must exist, its trust policy must allow " + who +
+		" the action sts:AssumeRole"
+	if role.SourceIdentity {
+		text += " and sts:SetSourceIdentity"
+	}
+	if role.ExternalID != "" {
+		text += " with this external id"
+	} else {
+		text += ", without an external id"
+	}
+	return text + ", and they must be allowed to assume it themselves"
+}
+
+// isAboutDuration reads the text of a ValidationError, which has no code for its member.
+func isAboutDuration(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && strings.Contains(strings.ToLower(api.ErrorMessage()), "durationseconds")
+}
+
+// ownError explains why the server has no credentials of its own.
+func ownError(err error, field string) *Error {
+	const do = "give it some by the environment, a profile, web identity, EKS Pod Identity, ECS or an instance profile"
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &Error{Outcome: outcomeTimeout, Detail: "the server's own credentials could not be read in time"}
+	}
+	return &Error{Outcome: outcomeDenied, Field: field, Detail: "the server has no AWS credentials of its own: " + do}
+}

@@ -1,0 +1,168 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+const (
+	// firstRetry is the shortest pause after a call that failed. It doubles with each failure in
+	// a row, up to lastRetry.
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+	// refusalPause is the time in which a session is renewed only once because S3 refused its
+	// key: if S3 refuses the next key too, another one would not help.
+	refusalPause = 10 * time.Second
+)
+
+// lease is a set of temporary keys.
+type lease struct {
+	keys aws.Credentials
+	// until is the end of their use by the clock of this process, a little before they expire;
+	// zero for keys that do not expire. renew is when the next ones should be fetched.
+	renew, until time.Time
+	expires      time.Time // as their issuer says
+}
+
+func (l *lease) alive(now time.Time) bool { return l.until.IsZero() || now.Before(l.until) }
+
+// session holds the temporary keys that sign for one alias, and fetches the next ones. A request
+// in the last part of their life starts the fetch and does not wait for it; only a
+// request without living keys waits.
+type session struct {
+	all  *Sessions
+	make func(context.Context) (*lease, error)
+
+	now atomic.Pointer[lease] // nil before the first keys
+
+	mu       sync.Mutex // guards what follows
+	fetch    *fetch     // nil while none runs
+	failures int        // in a row
+	err      error      // of the last fetch; nil if it succeeded
+	retryAt  time.Time  // no fetch begins before
+	refused  time.Time  // when S3 refused a key last
+}
+
+// fetch is a call for keys that is under way.
+type fetch struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// Retrieve implements aws.CredentialsProvider.
+func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	now := time.Now()
+	l := x.now.Load()
+	if l == nil || !l.alive(now) {
+		return x.wait(ctx)
+	}
+	if !l.until.IsZero() && !now.Before(l.renew) {
+		x.mu.Lock()
+		x.startLocked(now)
+		x.mu.Unlock()
+	}
+	return l.keys, nil
+}
+
+// wait returns the next keys, or the error of the last fetch while the pause after it lasts.
+func (x *session) wait(ctx context.Context) (aws.Credentials, error) {
+	x.mu.Lock()
+	f := x.startLocked(time.Now())
+	err := x.err
+	x.mu.Unlock()
+	if f == nil {
+		return aws.Credentials{}, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return aws.Credentials{}, ctx.Err()
+	}
+	if f.err != nil {
+		return aws.Credentials{}, f.err
+	}
+	return x.now.Load().keys, nil
+}
+
+// startLocked starts a fetch, or returns the one that runs. It returns nil during the pause
+// after a failure.
+func (x *session) startLocked(now time.Time) *fetch {
+	if x.fetch != nil || now.Before(x.retryAt) {
+		return x.fetch
+	}
+	f := &fetch{done: make(chan struct{})}
+	x.fetch = f
+	if !x.all.start(func() { x.run(f) }) {
+		x.fetch, f.err = nil, errClosed
+		close(f.done)
+	}
+	return f
+}
+
+// run fetches keys once. It belongs to no request: all that wait share it.
+func (x *session) run(f *fetch) {
+	l, err := x.all.call(x.make)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fetch, x.err, f.err = nil, err, err
+	if err == nil {
+		x.now.Store(l)
+		x.failures, x.retryAt = 0, time.Time{}
+	} else {
+		pause := min(firstRetry<<min(x.failures, 10), lastRetry)
+		x.failures++
+		x.retryAt = time.Now().Add(pause/2 + rand.N(pause)) //nolint:gosec // a jitter is no secret
+	}
+	close(f.done)
+}
+
+// renewRefused fetches other keys after S3 refused one, and reports whether there are others now.
+func (x *session) renewRefused(ctx context.Context, keyID string) bool {
+	x.mu.Lock()
+	now := time.Now()
+	l := x.now.Load()
+	if l != nil && l.keys.AccessKeyID != keyID && l.alive(now) {
+		x.mu.Unlock()
+		return true // another request has renewed it
+	}
+	if !x.refused.IsZero() && now.Sub(x.refused) < refusalPause && x.fetch == nil {
+		x.mu.Unlock()
+		return false
+	}
+	x.refused = now
+	f := x.startLocked(now)
+	x.mu.Unlock()
+	if f == nil {
+		return false
+	}
+	select {
+	case <-f.done:
+		return f.err == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// renewTime is at a random part of the second quarter before the end of a life, so that the
+// sessions of one role are not all renewed at once.
+func renewTime(now time.Time, life time.Duration) time.Time {
+	return now.Add(life/2 + rand.N(life/4+1)) //nolint:gosec // a jitter is no secret
+}
+
+// newLease makes a lease of keys whose life begins now. The end is a tenth of the life early, at
+// most margin: a request that is signed then must reach S3 in time.
+func newLease(keys aws.Credentials, now time.Time, life time.Duration) *lease {
+	const margin = 30 * time.Second
+	l := &lease{keys: keys, expires: keys.Expires}
+	l.renew, l.until = renewTime(now, life), now.Add(life-min(life/10, margin))
+	l.keys.CanExpire = false // the SDK need not look: Retrieve does
+	return l
+}
+
+var errClosed = errors.New("the server is shutting down")
