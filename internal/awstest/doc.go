@@ -9,8 +9,11 @@
 //   - iam is an AWS account inside the test's process: IAM, STS and a small S3
 //     that enforces the same keys and policies, with lag and with faults. Use it
 //     for what gateway lacks: managed policies, permissions boundaries, roles and
-//     their sessions, policies of organizations and networks, reasons of denials, regions and
-//     versions of buckets, eventual consistency, lost answers.
+//     their sessions, web identities, policies of organizations and networks,
+//     reasons of denials, regions and versions of buckets, eventual consistency, lost
+//     answers.
+//   - metadata has the servers from which a process gets the credentials of its role
+//     in that account: EC2's instance metadata, ECS, EKS Pod Identity.
 //   - netfault stands in front of any address and spoils connections.
 //
 // Package picture draws sample images for all of them, process starts child

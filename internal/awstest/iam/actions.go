@@ -85,10 +85,11 @@ func roleActions() map[string]action {
 // stsActions are the calls of STS.
 func stsActions() map[string]action {
 	return map[string]action{
-		"GetCallerIdentity":  {onAnyResource, getCallerIdentity},
-		"AssumeRole":         {onAssumedRole, assumeRole},
-		"GetFederationToken": {onFederatedUser, getFederationToken},
-		"GetSessionToken":    {onAnyResource, getSessionToken},
+		"GetCallerIdentity":         {onAnyResource, getCallerIdentity},
+		"AssumeRole":                {onAssumedRole, assumeRole},
+		"AssumeRoleWithWebIdentity": {onAssumedRole, assumeRoleWithWebIdentity},
+		"GetFederationToken":        {onFederatedUser, getFederationToken},
+		"GetSessionToken":           {onAnyResource, getSessionToken},
 	}
 }
 

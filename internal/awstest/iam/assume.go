@@ -73,7 +73,11 @@ func assumeRole(s *Server, r *request) (any, error) {
 		}
 	}
 	asked := assumption{role: role, name: r.params.Get("RoleSessionName"), identity: identity}
-	return s.roleSession(r, asked)
+	x, err := s.roleSession(r, &asked)
+	if err != nil {
+		return nil, err
+	}
+	return assumed(x, asked.packed), nil
 }
 
 // checkAssumption validates the forms of the parameters.
@@ -170,23 +174,44 @@ func (s *Server) trustDecision(role *Role, q query, who caller, all *rulings) de
 }
 
 // roleSession makes the session that a call asks for, whose right to it was checked.
-func (s *Server) roleSession(r *request, asked assumption) (any, error) {
+func (s *Server) roleSession(r *request, asked *assumption) (*Session, error) {
 	var err error
 	if asked.duration, err = r.sessionDuration(asked.role); err != nil {
 		return nil, err
 	}
-	if err := s.sessionPolicies(r, &asked); err != nil {
+	if err := s.sessionPolicies(r, asked); err != nil {
 		return nil, err
 	}
+	x := s.newRoleSessionLocked(asked, r.now)
+	x.Chained = r.caller.session != nil
+	r.call.Session = x.AccessKeyID
+	return x, nil
+}
+
+func (s *Server) newRoleSessionLocked(asked *assumption, now time.Time) *Session {
+	life := asked.duration
 	if s.cfg.SessionLife != nil {
-		asked.duration = s.cfg.SessionLife(asked.duration)
+		life = s.cfg.SessionLife(life)
 	}
-	x := s.newSessionLocked(nil, r.now, asked.duration)
+	x := s.newSessionLocked(nil, now, life)
 	x.Role, x.roleID, x.Name = asked.role.Name, asked.role.ID, asked.name
 	x.ARN = "arn:" + s.cfg.Partition + ":sts::" + s.cfg.Account + ":assumed-role/" + x.Role + "/" + x.Name
-	x.SourceIdentity, x.Policies, x.Chained = asked.identity, asked.policies, r.caller.session != nil
-	r.call.Session = x.AccessKeyID
-	return assumed(x, asked.packed), nil
+	x.SourceIdentity, x.Policies = asked.identity, asked.policies
+	return x
+}
+
+// NewRoleSession makes a session of a role without a call, as EC2, ECS and EKS do for what
+// they run.
+func (s *Server) NewRoleSession(role, name string, life time.Duration) Session {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have, ok := s.roles.latest(role)
+	if !ok {
+		s.problemLocked("no role " + role)
+		return Session{}
+	}
+	return *s.newRoleSessionLocked(&assumption{role: have, name: name, duration: life}, now)
 }
 
 type xmlKeys struct {

@@ -126,8 +126,11 @@ type Server struct {
 	policies table[*Policy]
 	roles    table[*Role]
 	sessions map[string]*Session // by access key id
-	buckets  map[string]*bucket
-	groups   map[string]string // policies by name
+	// providers are the audiences of identity providers by issuer, webTokens their tokens.
+	providers map[string][]string
+	webTokens map[string]webToken
+	buckets   map[string]*bucket
+	groups    map[string]string // policies by name
 	// groupPolicies are the managed policies of groups.
 	groupPolicies map[string][]string
 	guards        guards
@@ -152,8 +155,8 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg.withDefaults(), client: &http.Client{Transport: &http.Transport{}},
 		users: table[*User]{}, keys: table[*Key]{}, policies: table[*Policy]{}, roles: table[*Role]{},
-		sessions: map[string]*Session{},
-		buckets:  map[string]*bucket{}, groups: map[string]string{}, groupPolicies: map[string][]string{},
+		sessions: map[string]*Session{}, providers: map[string][]string{}, webTokens: map[string]webToken{},
+		buckets: map[string]*bucket{}, groups: map[string]string{}, groupPolicies: map[string][]string{},
 		parsed: map[string]*document{},
 		faults: map[string]*Fault{},
 	}
@@ -210,6 +213,9 @@ func (s *Server) Close() {
 	}
 	s.running.Wait()
 }
+
+// Now is the time by the clock of the account.
+func (s *Server) Now() time.Time { return s.cfg.Now() }
 
 // SetLag changes the lag of the calls to come.
 func (s *Server) SetLag(lag time.Duration) {
