@@ -419,10 +419,7 @@ func (p *Provisioner) extraARNs(prov *alias.Provisioned) []string {
 // managedOf are the managed policies that a user may have from this server, including
 // those that were not recorded before a crash.
 func (p *Provisioner) managedOf(prov *alias.Provisioned) []string {
-	var arns []string
-	for _, ref := range prov.Policies {
-		arns = append(arns, ref.ARN)
-	}
+	arns := recordedARNs(prov)
 	if prov.Mode == alias.PolicyManaged && prov.User.ARN != "" {
 		for _, g := range prov.Grants {
 			arns = append(arns, p.managedARNs(prov, g)...)
@@ -431,4 +428,13 @@ func (p *Provisioner) managedOf(prov *alias.Provisioned) []string {
 	}
 	slices.Sort(arns)
 	return slices.Compact(arns)
+}
+
+// recordedARNs are the managed policies that the registry says a user has.
+func recordedARNs(prov *alias.Provisioned) []string {
+	arns := make([]string, 0, len(prov.Policies))
+	for _, ref := range prov.Policies {
+		arns = append(arns, ref.ARN)
+	}
+	return arns
 }

@@ -138,3 +138,43 @@ func TestManagedPolicyOfTwoThatGo(t *testing.T) {
 		t.Errorf("left: %+v %+v", w.iam.Users(), w.iam.Policies())
 	}
 }
+
+// TestManagedPolicyOfReuseThatFails: the policy goes with the last user that has it, although a
+// user that was to get it waits for that. If that user gets it after all, the policy is made again.
+func TestManagedPolicyOfReuseThatFails(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]bool{"fails": true, "succeeds": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			p := w.start()
+			hasShop(alias.PolicyManaged)(p)
+			p.mustSucceed(p.Provision(t.Context(), actor, w.request("blog", withPolicy(alias.PolicyManaged), inBlog)))
+			_, blog := p.provisioned("blog")
+			reuse, err := p.Provision(t.Context(), actor, w.request("team", func(r *policy.Request) { r.Credential = "blog" }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.deleteAlias("shop")
+			remove, err := p.Remove(t.Context(), actor, "shop", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.run(t.Context(), remove.Credential) // the reuse waits
+			if done, err := w.store.Operation(t.Context(), remove.ID); err != nil || done.State != alias.OperationDone {
+				t.Fatalf("the removal: %+v, %v", done, err)
+			}
+			served := []alias.Name{"blog"}
+			if fails {
+				w.iam.ChangeUser(blog.User.Name, func(u *iam.User) { u.Tags = nil })
+				wantCode(t, p.mustFail(reuse, nil), codeCopied)
+			} else {
+				p.mustSucceed(reuse, nil)
+				served = append(served, "team")
+			}
+			w.wantOwned(p, served)
+		})
+	}
+}
+
+func inBlog(r *policy.Request) { r.Prefix, r.Inside = "blog/", "blog/a.png" }

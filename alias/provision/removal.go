@@ -171,16 +171,20 @@ func (c caller) removeManaged(ctx context.Context, user, arn string) error {
 	return err
 }
 
-// attachedElsewhere reports whether another user in the registry has this managed
-// policy or will get it: the removal of the last user deletes the policy. A user that
-// is being removed does not count, or two concurrent removals would both leave the
-// policy to the other.
+// attachedElsewhere reports whether the registry says that another user has this managed policy:
+// the removal of the last user deletes the policy. Two kinds of users do not count, or nobody would
+// delete it:
+//
+//   - a user that is being removed: two concurrent removals would leave the policy to each other;
+//   - a user that will get it, because that may fail before it is attached. If it does not fail,
+//     attachOne makes the policy again. If the user has it and this is not recorded yet, IAM does
+//     not delete the policy.
 func (p *Provisioner) attachedElsewhere(arn, user string) bool {
 	found := false
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		prov, ok := c.Provisioned()
 		found = ok && prov.User.Name != user && c.State != alias.CredentialFailed && c.State != alias.CredentialRemoving &&
-			slices.Contains(p.managedOf(prov), arn)
+			slices.Contains(append(p.extraARNs(prov), recordedARNs(prov)...), arn)
 		return !found
 	})
 	return found
