@@ -16,7 +16,7 @@ RACE     = $(if $(CC_WORKS),-race)
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
 
-.PHONY: help build tools demo test test-packages test-program test-console test-long bench bench-hitratio soak lint fuzz check image clean
+.PHONY: help build tools demo test try-minio test-packages test-program test-console test-long bench bench-hitratio soak lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -24,13 +24,13 @@ help: ## List the targets
 build: ## Build bin/ixmage
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ixmage .
 
-tools: bin/versitygw bin/golangci-lint ## Build the S3 server for tests and the linter into bin/
+tools: bin/versitygw bin/minio bin/golangci-lint ## Build the S3 servers for tests and the linter into bin/
 
 demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir: your own)
 	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
 	@exec bin/demo
 
-test: bin/versitygw ## Run all tests; the race detector is used where a C compiler works
+test: bin/versitygw try-minio ## Run all tests; the race detector is used where a C compiler works
 	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws curl ip chromium zsh fish mandoc node npm
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
@@ -47,7 +47,7 @@ test-packages:
 # and servers. The PROGRAM is built both ways: concurrentTests in
 # e2e/race_test.go run the one with the race detector, the others the one that
 # ships. make test-long has all of them run the one with the race detector.
-test-program: bin/versitygw
+test-program: bin/versitygw try-minio
 	@IXMAGE_RACE=$(if $(RACE),,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
 	@$(MAKE) --no-print-directory test-console
 
@@ -56,7 +56,7 @@ test-console: bin/versitygw
 	@$(MAKE) --no-print-directory bin/axe.min.js || echo '!!!!! ABSENT: axe-core. What needs it is skipped !!!!!'
 	@CGO_ENABLED=0 go -C e2e/console test -shuffle=on -timeout 20m .
 
-test-long: bin/versitygw ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills
+test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills
 	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
 	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk
@@ -112,6 +112,16 @@ clean: ## Remove what the other targets built
 bin/versitygw: .ci/tools/go.sum
 	CGO_ENABLED=0 go -C .ci/tools build -trimpath -ldflags "-s -w" -o "$(CURDIR)/$@" github.com/versity/versitygw/cmd/versitygw
 	@touch $@
+
+# A module of its own, because its license keeps it out of ours: it is a program beside
+# the tests, and nothing of it is linked.
+bin/minio: .ci/tools/minio/go.sum
+	CGO_ENABLED=0 go -C .ci/tools/minio build -trimpath -ldflags "-s -w" -o "$(CURDIR)/$@" github.com/minio/minio
+	@touch $@
+
+# The tests do without MinIO where it cannot be built.
+try-minio:
+	@$(MAKE) --no-print-directory bin/minio || echo '!!!!! ABSENT: minio. What needs it is skipped !!!!!'
 
 bin/golangci-lint: .ci/tools/go.sum
 	CGO_ENABLED=0 go -C .ci/tools build -trimpath -ldflags "-s -w" -o "$(CURDIR)/$@" github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -3,6 +3,8 @@
 //
 //   - gateway is a real S3 and IAM server (versitygw in child processes): keys
 //     and policies are enforced. Use it to show that a feature works.
+//   - minio is a second real S3 server (MinIO in a child process), with sessions whose
+//     session policies are enforced.
 //   - s3 is a scripted S3 server inside the test's process: it records each
 //     request and misbehaves on demand, down to single bytes. Use it to show
 //     what happens when something fails.

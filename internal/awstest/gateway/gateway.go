@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -74,7 +72,7 @@ func New(t testing.TB) *Server {
 // only. dir must exist and holds their data; the caller owns it and calls Stop
 // before removing it. The error is ErrMissing if versitygw is missing.
 func Start(ctx context.Context, dir string) (*Server, error) {
-	program, err := findGateway()
+	program, err := process.FindTool("versitygw", "IXMAGE_VERSITYGW", ErrMissing)
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +106,11 @@ func newServer() *Server {
 // start starts IAM first: an S3 server that cannot reach IAM at first retries
 // after two seconds.
 func (g *Server) start(ctx context.Context, program, dir string) error {
-	iamAddr, s3Addr, err := freeAddresses()
+	addresses, err := process.FreeAddresses(2)
 	if err != nil {
 		return err
 	}
+	iamAddr, s3Addr := addresses[0], addresses[1]
 	g.S3URL, g.IAMURL = "http://"+s3Addr, "http://"+iamAddr
 	g.s3, g.iam = g.clients()
 	folders := map[string]string{}
@@ -144,7 +143,7 @@ func (g *Server) start(ctx context.Context, program, dir string) error {
 // have taken the port between freeAddresses and the start of our child: it is
 // healthy too, but refuses our root key.
 func (g *Server) iamReady(ctx context.Context) bool {
-	if !healthy(ctx, g.client, g.IAMURL+"/healthz") {
+	if !process.Healthy(ctx, g.client, g.IAMURL+"/healthz") {
 		return false
 	}
 	_, err := g.iam.ListUsers(ctx, &iam.ListUsersInput{})
@@ -153,7 +152,7 @@ func (g *Server) iamReady(ctx context.Context) bool {
 
 // s3Ready is iamReady for S3.
 func (g *Server) s3Ready(ctx context.Context) bool {
-	if !healthy(ctx, g.client, g.S3URL+"/healthz") {
+	if !process.Healthy(ctx, g.client, g.S3URL+"/healthz") {
 		return false
 	}
 	_, err := g.s3.ListBuckets(ctx, &s3.ListBucketsInput{})
@@ -188,72 +187,4 @@ func (g *Server) Stop() error {
 // Output is the end of the output of both servers, for the log of a failed test.
 func (g *Server) Output() string {
 	return "s3: " + g.s3Proc.Output() + "\niam: " + g.iamProc.Output()
-}
-
-// findGateway returns IXMAGE_VERSITYGW or, if it is unset, bin/versitygw beside
-// the nearest go.mod above the working folder.
-func findGateway() (string, error) {
-	if path := os.Getenv("IXMAGE_VERSITYGW"); path != "" {
-		if err := executable(path); err != nil {
-			return "", fmt.Errorf("%w (IXMAGE_VERSITYGW: %w)", ErrMissing, err)
-		}
-		return filepath.Abs(path)
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		path := filepath.Join(dir, "bin", "versitygw")
-		if executable(path) == nil {
-			return path, nil
-		}
-		parent := filepath.Dir(dir)
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || parent == dir {
-			return "", ErrMissing
-		}
-		dir = parent
-	}
-}
-
-// freeAddresses finds two free ports. Both listeners are open at once, so that
-// the ports differ.
-func freeAddresses() (a, b string, err error) {
-	first, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer first.Close()
-	second, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer second.Close()
-	return first.Addr().String(), second.Addr().String(), nil
-}
-
-// healthy reports whether url answers 200.
-func healthy(ctx context.Context, client *http.Client, url string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return false
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return false
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
-}
-
-// executable reports whether a path is a file that can be run.
-func executable(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		return errors.New(path + " is not an executable file")
-	}
-	return nil
 }

@@ -1,0 +1,79 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+)
+
+// FindTool returns the program that an environment variable names or, if it is unset,
+// bin/name beside the nearest go.mod above the working folder, where make tools builds
+// it. The error wraps missing if there is none.
+func FindTool(name, variable string, missing error) (string, error) {
+	if path := os.Getenv(variable); path != "" {
+		if err := executable(path); err != nil {
+			return "", fmt.Errorf("%w (%s: %w)", missing, variable, err)
+		}
+		return filepath.Abs(path)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		path := filepath.Join(dir, "bin", name)
+		if executable(path) == nil {
+			return path, nil
+		}
+		parent := filepath.Dir(dir)
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || parent == dir {
+			return "", missing
+		}
+		dir = parent
+	}
+}
+
+// executable reports whether a path is a file that can be run.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return errors.New(path + " is not an executable file")
+	}
+	return nil
+}
+
+// FreeAddresses finds n free ports of loopback. All listeners are open at once, so that
+// the ports differ. Another process may take one before the caller does.
+func FreeAddresses(n int) ([]string, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	rest, err := FreeAddresses(n - 1)
+	return append(rest, ln.Addr().String()), err
+}
+
+// Healthy reports whether url answers 200.
+func Healthy(ctx context.Context, client *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
