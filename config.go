@@ -32,7 +32,6 @@ import (
 	"ixmage/alias/session"
 	"ixmage/internal/logging"
 	"ixmage/internal/tracing"
-	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
 )
@@ -378,13 +377,11 @@ func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, d originDe
 }
 
 // sessions returns the configuration of temporary keys.
-func (s *serveCmd) sessions(
-	log *slog.Logger, registry *alias.Registry, own *machine, m *metrics.Metrics,
-) session.Config {
-	base, endpoint := own.aws.Base()
+func (s *serveCmd) sessions(log *slog.Logger, own *awsParts, d awsDeps) session.Config {
+	base, endpoint := own.machine.Base()
 	return session.Config{
-		Registry: registry, AWS: base, Endpoint: endpoint, InstallID: own.installID, AssumeRoles: s.AssumeRoles,
-		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope, Recorder: m, Log: log,
+		Registry: d.registry, AWS: base, Endpoint: endpoint, InstallID: own.installID, AssumeRoles: s.AssumeRoles,
+		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope, Recorder: d.metrics, Log: log,
 	}
 }
 

@@ -112,29 +112,22 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	defer end.finish("cache", end.cut, memory.Close)
-	previousKeys := &previousKeyNotifier{}
-	machine, err := s.openMachine(ctx, log, store)
+	own, err := s.openAWS(ctx, log, awsDeps{store, registry, m, accounts, slow})
 	if err != nil {
 		return err
 	}
-	sessions := session.New(s.sessions(log, registry, machine, m))
-	defer end.finish("sessions", end.cut, sessions.Close)
-	m.Sessions(sessions.Stats)
-	s3, err := origin.New(s.origin(log, registry, originDeps{previousKeys, slow, sessions}), registry, originRecorder{m, accounts})
-	if err != nil {
-		return err
-	}
-	defer end.finish("S3 client", end.cut, s3.Close)
-	iam := s.provisioning(log, registry, provisioningDeps{machine, s3, m, previousKeys})
+	defer end.finish("sessions", end.cut, own.sessions.Close)
+	defer end.finish("S3 client", end.cut, own.s3.Close)
 	var serving atomic.Bool
 	public := proxy.New(proxy.Config{
-		Registry: registry, Cache: memory, Origin: s3, Recorder: recorder{m, accounts},
-		Slow: slow, Canary: iam.canary, Sessions: sessionReader{sessions}, Tracer: s.traces, Ready: serving.Load, Log: log,
+		Registry: registry, Cache: memory, Origin: own.s3, Recorder: recorder{m, accounts},
+		Slow: slow, Canary: own.iam.canary, Sessions: sessionReader{own.sessions}, Tracer: s.traces, Ready: serving.Load,
+		Log: log,
 	})
 	exposeGauges(m, registry, memory)
-	changeHandler{registry, public, s3, sessions, memory, m, iam.canary, accounts.Accounts}.observe()
+	changeHandler{registry, public, own, memory, m, accounts.Accounts}.observe()
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
-		Registry: registry, Token: token, Tokens: tokens, Provisioner: iam, Sessions: sessions, UsageReader: accounts,
+		Registry: registry, Token: token, Tokens: tokens, Provisioner: own.iam, Sessions: own.sessions, UsageReader: accounts,
 		Metrics: m.Handler(), Ready: serving.Load, Hosts: s.AdminHost, Log: log,
 		Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
@@ -145,17 +138,17 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	s.started(&serving, lines, servers)
 	return servers.run(ctx, log, runOptions{
 		end: end, draining: func() { serving.Store(false); notifySystemd("STOPPING=1") },
-		background: background(limit, iam, sessions.Run, func(ctx context.Context) error { return tokens.Run(ctx, log) }),
+		background: background(limit, own, func(ctx context.Context) error { return tokens.Run(ctx, log) }),
 	})
 }
 
 // background are the functions that run while the servers do.
 func background(
-	limit *gcLimit, iam *provisioning, sessions, tokens func(context.Context) error,
+	limit *gcLimit, own *awsParts, tokens func(context.Context) error,
 ) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"limit of the garbage collector": limit.run, "provisioning": iam.Run, "canaries": iam.canary.Run,
-		"admin tokens": tokens, "sessions": sessions,
+		"limit of the garbage collector": limit.run, "provisioning": own.iam.Run, "canaries": own.iam.canary.Run,
+		"admin tokens": tokens, "sessions": own.sessions.Run,
 	}
 }
 
@@ -307,19 +300,43 @@ type provisioning struct {
 	canary *canary.Canary
 }
 
-// machine is what IAM and STS know of this server: its name, and its own credentials.
-type machine struct {
+// awsParts are the parts that talk to S3, IAM and STS.
+type awsParts struct {
 	installID string
-	aws       *provision.AWS
+	machine   *provision.AWS // signs with the credentials of this server
+	sessions  *session.Sessions
+	s3        *origin.Origin
+	iam       *provisioning
 }
 
-func (s *serveCmd) openMachine(ctx context.Context, log *slog.Logger, store alias.Store) (*machine, error) {
-	id, err := s.installID(ctx, store, log)
+// awsDeps are the parts that those need.
+type awsDeps struct {
+	store    alias.Store
+	registry *alias.Registry
+	metrics  *metrics.Metrics
+	accounts aliasAccounts
+	slow     *proxy.SlowReaders
+}
+
+func (s *serveCmd) openAWS(ctx context.Context, log *slog.Logger, d awsDeps) (own *awsParts, err error) {
+	own = &awsParts{}
+	if own.installID, err = s.installID(ctx, d.store, log); err != nil {
+		return nil, err
+	}
+	endpoints := provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint, Roots: s.roots}
+	if own.machine, err = provision.OpenAWS(ctx, endpoints); err != nil {
+		return nil, err
+	}
+	own.sessions = session.New(s.sessions(log, own, d))
+	d.metrics.Sessions(own.sessions.Stats)
+	previousKeys := &previousKeyNotifier{}
+	own.s3, err = origin.New(s.origin(log, d.registry, originDeps{previousKeys, d.slow, own.sessions}),
+		d.registry, originRecorder{d.metrics, d.accounts})
 	if err != nil {
 		return nil, err
 	}
-	own, err := provision.OpenAWS(ctx, provision.Endpoints{IAM: s.IAMEndpoint, STS: s.STSEndpoint, Roots: s.roots})
-	return &machine{id, own}, err
+	own.iam = s.provisioning(log, d.registry, provisioningDeps{own, d.metrics, previousKeys})
+	return own, nil
 }
 
 // provisioning makes the provisioner and the canaries. Without --provision ixmage never
@@ -333,10 +350,10 @@ func (s *serveCmd) provisioning(
 	})
 	cfg := provision.Config{
 		Registry: registry, S3: d.s3.Client, S3Hint: origin.Hint,
-		InstallID: d.machine.installID, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
+		InstallID: d.installID, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
 		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags, Accounts: s.list,
 		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
-		Timing: s.timing(), Recorder: d.metrics, Log: log, Probes: d.machine.aws,
+		Timing: s.timing(), Recorder: d.metrics, Log: log, Probes: d.machine,
 	}
 	if s.Provision {
 		cfg.AWS = cfg.Probes
@@ -350,8 +367,8 @@ func (s *serveCmd) provisioning(
 
 // provisioningDeps are the parts that provisioning needs.
 type provisioningDeps struct {
-	machine      *machine
-	s3           *origin.Origin
+	*awsParts
+
 	metrics      *metrics.Metrics
 	previousKeys *previousKeyNotifier
 }

@@ -10,7 +10,6 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
-	"ixmage/alias/canary"
 	"ixmage/alias/datadir"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
@@ -151,11 +150,9 @@ func (r originRecorder) spend(name string, requests, bytes int64) {
 type changeHandler struct {
 	registry *alias.Registry
 	public   *proxy.Proxy
-	s3       *origin.Origin
-	sessions *session.Sessions
+	own      *awsParts
 	memory   *cache.Cache
 	m        *metrics.Metrics
-	canary   *canary.Canary
 	accounts *usage.Accounts
 }
 
@@ -166,11 +163,11 @@ func (h changeHandler) onChange(c alias.Change) {
 	case c.AliasDeleted != nil:
 		h.m.Forget(string(c.AliasDeleted.Name))
 		h.public.Forget(c.AliasDeleted.Name)
-		h.canary.Forget(c.AliasDeleted.ID)
+		h.own.iam.canary.Forget(c.AliasDeleted.ID)
 		h.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
 		h.memory.SetShare(c.AliasDeleted.ID, 0, 0)
 		h.accounts.Forget(c.AliasDeleted.ID)
-		h.sessions.ForgetAlias(c.AliasDeleted.ID)
+		h.own.sessions.ForgetAlias(c.AliasDeleted.ID)
 	case c.AliasPut != nil:
 		if c.AliasPut.Canary == "" {
 			h.m.ForgetCanary(string(c.AliasPut.Name))
@@ -178,20 +175,20 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // a purge of the last epoch may be running
 		h.memory.ForgetNegative(c.AliasPut.ID)
 		h.share(c.AliasPut)
-		h.sessions.KeepAlias(c.AliasPut)
+		h.own.sessions.KeepAlias(c.AliasPut)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
 			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
 		}
 	case c.CredentialPut != nil:
 		exposeCredential(h.m, c.CredentialPut)
 		if c.CredentialPut.Version > 1 {
-			h.s3.Forget(c.CredentialPut.ID)
-			h.sessions.ForgetCredential(c.CredentialPut.ID, c.CredentialPut.Version)
+			h.own.s3.Forget(c.CredentialPut.ID)
+			h.own.sessions.ForgetCredential(c.CredentialPut.ID, c.CredentialPut.Version)
 			h.forgetNegative(c.CredentialPut.ID)
 		}
 	case c.CredentialDeleted != nil:
-		h.s3.Forget(c.CredentialDeleted.ID)
-		h.sessions.ForgetCredential(c.CredentialDeleted.ID, math.MaxInt64)
+		h.own.s3.Forget(c.CredentialDeleted.ID)
+		h.own.sessions.ForgetCredential(c.CredentialDeleted.ID, math.MaxInt64)
 		h.m.ForgetCredential(string(c.CredentialDeleted.Name))
 	}
 }

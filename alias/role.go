@@ -102,14 +102,17 @@ func (r Role) problems() []Problem {
 			problems = append(problems, Problem{field, detail})
 		}
 	}
-	add(!roleForm.MatchString(r.ARN), "role_arn", "must be the ARN of a role, like arn:aws:iam::123456789012:role/pictures")
-	add(r.ExternalID != "" && (len(r.ExternalID) > maxExternalID || !externalIDForm.MatchString(r.ExternalID)), "external_id",
+	add(!roleForm.MatchString(r.ARN), "role_arn",
+		"must be the ARN of a role, like arn:aws:iam::123456789012:role/pictures")
+	long := len(r.ExternalID) > maxExternalID
+	add(r.ExternalID != "" && (long || !externalIDForm.MatchString(r.ExternalID)), "external_id",
 		"must be 2 to 1,224 letters, digits and _+=,.@:/-")
 	add(r.Duration < minSession || r.Duration > maxSession || r.Duration%time.Second != 0, "duration",
 		fmt.Sprintf("must be whole seconds from %s to %s, and no more than the maximum session duration of the role",
 			minSession, maxSession))
 	add(r.SessionPolicy != SessionPolicyAlias && r.SessionPolicy != SessionPolicyNone, "session_policy",
-		"must be alias, for sessions that can read their alias's location and nothing else, or none, which needs --allow-wide-scope")
+		"must be alias, for sessions that can read their alias's location and nothing else, or none, which needs "+
+			"--allow-wide-scope")
 	add(!isLabel(string(r.Source)), "source", "must be default, or the name of a static credential")
 	add(r.Region != "" && !isLabel(r.Region), "region", "must be empty or a region of STS, such as eu-west-1")
 	add(r.KMSKeyARN != "" && !kmsKeyForm.MatchString(r.KMSKeyARN), "kms_key_arn",

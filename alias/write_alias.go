@@ -31,20 +31,27 @@ func (c CredentialRef) IsZero() bool { return c == CredentialRef{} }
 // problems validates the reference; the transaction checks whether a named credential
 // exists.
 func (c CredentialRef) problems() []Problem {
-	set := 0
-	for _, is := range []bool{c.Name != "", c.KeyPair != nil, c.Temporary != nil, c.Anonymous} {
-		if is {
-			set++
-		}
-	}
-	if set != 1 {
-		return []Problem{{"credential", "must be one of: the name of a credential, a key pair, a role, null for a public bucket"}}
+	if c.count() != 1 {
+		return []Problem{{
+			"credential", "must be one of: the name of a credential, a key pair, a role, null for a public bucket",
+		}}
 	}
 	problems := c.ownProblems()
 	for i := range problems {
 		problems[i].Field = "credential." + problems[i].Field
 	}
 	return problems
+}
+
+// count is how many ways to refer to a credential are set.
+func (c CredentialRef) count() int {
+	set := 0
+	for _, is := range []bool{c.Name != "", c.KeyPair != nil, c.Temporary != nil, c.Anonymous} {
+		if is {
+			set++
+		}
+	}
+	return set
 }
 
 // ownProblems validates the credential to be made, and what a key pair is meant to be.
@@ -259,7 +266,8 @@ func (r *Registry) RaiseEpoch(ctx context.Context, name Name) (*Alias, error) {
 	return raised, nil
 }
 
-// DeleteAlias removes an alias, and its credential as DropOwn does. It returns ErrStale unless ifRevision is the current one or 0.
+// DeleteAlias removes an alias, and its credential as DropOwn does. It returns ErrStale unless
+// ifRevision is the current one or 0.
 func (r *Registry) DeleteAlias(ctx context.Context, name Name, ifRevision int64) error {
 	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		a, err := tx.Alias(name)

@@ -13,7 +13,7 @@ import (
 func (r *Registry) CreateCredential(ctx context.Context, name Name, use CredentialRef) (*Credential, error) {
 	problems := name.problems()
 	switch {
-	case use.Name != "" || !use.Anonymous && use.KeyPair == nil && use.Temporary == nil:
+	case use.Name != "" || use.count() != 1:
 		problems = append(problems, Problem{"credential", "must be a key pair, a role, the default or anonymous"})
 	default:
 		problems = append(problems, use.ownProblems()...)

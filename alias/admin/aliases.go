@@ -93,7 +93,7 @@ func (h aliases) trySession(ctx context.Context, a *alias.Alias, ref alias.Crede
 	}
 	c, err := h.registry.Credential(ctx, ref.Name)
 	if err != nil || !isTemporary(c) {
-		return nil // the registration tells why
+		return nil //nolint:nilerr // the registration tells why
 	}
 	return underCredential(try(ctx, h.sessions, c.Provider, a), false)
 }

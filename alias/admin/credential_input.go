@@ -204,7 +204,7 @@ func (in *credentialInput) kindProblems() []alias.Problem {
 	var problems []alias.Problem
 	add := func(field string, given bool) {
 		if given {
-			problems = append(problems, alias.Problem{Field: field, Detail: fmt.Sprintf("a credential of the kind %s has none", kind)})
+			problems = append(problems, problemAt(field, fmt.Sprintf("a credential of the kind %s has none", kind))...)
 		}
 	}
 	if kind != alias.KindStatic {

@@ -29,7 +29,8 @@ func (h credentials) mount(t *routes) {
 	mount(t, endpoint[none, credentialsJSON]{method: http.MethodGet, path: credentialsPath,
 		summary: "List credentials by name", roles: anyToken, query: pageQuery, do: h.list})
 	mount(t, endpoint[credentialInput, credentialJSON]{method: http.MethodPost, path: credentialsPath, resource: resource,
-		summary: "Register a key pair, a role, the credentials of the server or an anonymous credential, under a name", roles: static, allBuckets: true,
+		summary: "Register a key pair, a role, the credentials of the server or an anonymous credential, under a name",
+		roles:   static, allBuckets: true,
 		query: dryRun, statuses: []int{http.StatusCreated, http.StatusOK}, fields: registerFields,
 		check: checkCredential, do: h.create})
 	mount(t, endpoint[none, credentialJSON]{method: http.MethodGet, path: single, resource: resource,
@@ -226,10 +227,10 @@ func (h credentials) rotate(ctx context.Context, c *call[rotation]) (reply[opera
 // rotateByHand returns the error for the rotation of a key pair that an operator gave,
 // with the shell commands that rotate it.
 func rotateByHand(c *alias.Credential) error {
-	switch c.Provider.Kind() {
-	case alias.KindAnonymous:
+	switch {
+	case c.Provider.Kind() == alias.KindAnonymous:
 		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
-	case alias.KindRole, alias.KindDefault:
+	case isTemporary(c):
 		return failf(alias.ErrNoKeyPair, "the credential %s has no key to rotate: its keys are temporary, and ixmage renews "+
 			"them by itself. Sessions that have leaked end with their time; to end them at once, revoke the sessions of "+
 			"the role in IAM", c.Name)

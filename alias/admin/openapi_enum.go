@@ -8,8 +8,10 @@ import (
 
 // enums has the values of the types that are enumerations.
 var enums = map[reflect.Type][]any{
-	reflect.TypeFor[alias.State]():         {alias.StateActive, alias.StateProvisioning, alias.StateFailed},
-	reflect.TypeFor[alias.Kind]():          {alias.KindStatic, alias.KindProvisioned, alias.KindRole, alias.KindDefault, alias.KindAnonymous},
+	reflect.TypeFor[alias.State](): {alias.StateActive, alias.StateProvisioning, alias.StateFailed},
+	reflect.TypeFor[alias.Kind](): {
+		alias.KindStatic, alias.KindProvisioned, alias.KindRole, alias.KindDefault, alias.KindAnonymous,
+	},
 	reflect.TypeFor[alias.SessionPolicy](): {alias.SessionPolicyAlias, alias.SessionPolicyNone},
 	reflect.TypeFor[alias.CredentialState](): {
 		alias.CredentialActive, alias.CredentialProvisioning, alias.CredentialRotating,

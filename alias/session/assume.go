@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
@@ -22,8 +23,6 @@ const (
 	// maxChained is the longest session of a role that is assumed with the keys of another session
 	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html, role chaining).
 	maxChained = time.Hour
-	// maxPolicy is STS's limit for a session policy, in characters.
-	maxPolicy = 2048
 	// attempts of one call: the second hides a lost connection.
 	attempts = 2
 )
@@ -51,7 +50,8 @@ func (s *Sessions) sessionFor(role alias.Role, a *alias.Alias) request {
 }
 
 // Policy is the session policy of a role for a location: it allows to read the objects, and to
-// decrypt them if the role has a KMS key. The error is an *Error.
+// decrypt them if the role has a KMS key. With the longest prefix it has fewer than the 2,048
+// characters that STS allows. The error is an *Error.
 func Policy(role alias.Role, at alias.Location) (string, error) {
 	doc, err := policy.Document(role.Partition(), []alias.Grant{{
 		Bucket: at.Bucket, Prefix: at.Prefix, KMSKeyARN: role.KMSKeyARN,
@@ -59,11 +59,6 @@ func Policy(role alias.Role, at alias.Location) (string, error) {
 	}})
 	if err != nil {
 		return "", &Error{Outcome: outcomeDenied, Field: "session_policy", Detail: err.Error()}
-	}
-	if len(doc) > maxPolicy {
-		return "", &Error{Outcome: outcomeDenied, Field: "session_policy", Detail: fmt.Sprintf(
-			"the session policy for this location has %d characters, and STS allows %d: use a shorter prefix, or one without "+
-				"characters beyond ASCII", len(doc), maxPolicy)}
 	}
 	return string(doc), nil
 }
@@ -111,9 +106,27 @@ func (s *Sessions) askSTS(ctx context.Context, role alias.Role, q request) (*lea
 	if source.SessionToken != "" {
 		duration = min(duration, maxChained)
 	}
+	began := time.Now()
+	out, err := s.client(role, source).AssumeRole(ctx, input(role, q, duration))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keysIn(out.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	// The life is counted from the clock of STS, because that of this machine may be wrong.
+	life := duration
+	if at, ok := middleware.GetServerTime(out.ResultMetadata); ok && keys.Expires.After(at) {
+		life = keys.Expires.Sub(at)
+	}
+	return newLease(keys, began, life), nil
+}
+
+func input(role alias.Role, q request, duration time.Duration) *sts.AssumeRoleInput {
 	in := &sts.AssumeRoleInput{
 		RoleArn: aws.String(role.ARN), RoleSessionName: aws.String(q.name),
-		DurationSeconds: aws.Int32(int32(duration / time.Second)), //nolint:gosec // at most 12 hours
+		DurationSeconds: aws.Int32(int32(duration / time.Second)),
 	}
 	if q.policy != "" {
 		in.Policy = aws.String(q.policy)
@@ -124,25 +137,22 @@ func (s *Sessions) askSTS(ctx context.Context, role alias.Role, q request) (*lea
 	if role.SourceIdentity {
 		in.SourceIdentity = aws.String(q.name)
 	}
-	began := time.Now()
-	out, err := s.client(role, source).AssumeRole(ctx, in)
-	if err != nil {
-		return nil, err
+	return in
+}
+
+// keysIn reads the keys in an answer of STS.
+func keysIn(c *types.Credentials) (aws.Credentials, error) {
+	var keys aws.Credentials
+	if c != nil {
+		keys = aws.Credentials{
+			AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: aws.ToString(c.SecretAccessKey),
+			SessionToken: aws.ToString(c.SessionToken), Expires: aws.ToTime(c.Expiration),
+		}
 	}
-	c := out.Credentials
-	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SecretAccessKey) == "" ||
-		aws.ToString(c.SessionToken) == "" || c.Expiration == nil {
-		return nil, &Error{Outcome: outcomeError, Detail: "the answer of STS has no keys, or no end of them"}
+	if !keys.HasKeys() || keys.SessionToken == "" || keys.Expires.IsZero() {
+		return keys, &Error{Outcome: outcomeError, Detail: "the answer of STS has no keys, no token or no end of them"}
 	}
-	// The life is counted from the clock of STS, because that of this machine may be wrong.
-	life := duration
-	if at, ok := middleware.GetServerTime(out.ResultMetadata); ok && c.Expiration.After(at) {
-		life = c.Expiration.Sub(at)
-	}
-	return newLease(aws.Credentials{
-		AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken,
-		Expires: *c.Expiration,
-	}, began, life), nil
+	return keys, nil
 }
 
 // source returns the keys that assume a role.

@@ -40,45 +40,57 @@ func asError(err error) *Error {
 	return e
 }
 
+// refusals are the codes of STS that tell which member of the credential is to blame.
+var refusals = map[string]struct{ field, detail string }{
+	"PackedPolicyTooLarge":    {"session_policy", "the session policy is too large for STS: use a shorter prefix"},
+	"MalformedPolicyDocument": {"session_policy", "STS does not accept the session policy"},
+	"RegionDisabledException": {"region", "STS is not active for this account in the region: name another one, or " +
+		"activate it in IAM"},
+}
+
 // stsError explains an error of AssumeRole.
 func stsError(err error, role alias.Role) *Error {
 	rep := awserr.ReplyOf(err)
-	e := &Error{Outcome: outcomeDenied, Code: rep.Code}
-	fault := func(field, format string, args ...any) *Error {
-		e.Field, e.Detail = field, fmt.Sprintf(format, args...)
-		return e
+	if outcome, detail := passing(rep); outcome != "" {
+		return &Error{Outcome: outcome, Code: rep.Code, Detail: detail}
 	}
+	e := &Error{Outcome: outcomeDenied, Code: rep.Code, Field: "role_arn", Detail: "STS answers " + rep.Code}
+	known, ok := refusals[rep.Code]
 	switch {
-	case rep.Silent():
-		e.Outcome = outcomeNetwork
-		if rep.Code == awserr.TimedOut {
-			e.Outcome = outcomeTimeout
-		}
-		e.Detail = "STS cannot be reached (" + rep.Code + "): check --sts-endpoint, the region and the network of this host"
-		return e
-	case awserr.Throttled(rep.Code):
-		e.Outcome, e.Detail = outcomeThrottled, "STS throttles the calls of this account; ixmage tries again"
-		return e
+	case ok:
+		e.Field, e.Detail = known.field, known.detail
 	case rep.Denied():
-		return fault("role_arn", "%s", denied(role))
+		e.Detail = denied(role)
 	case awserr.KeyRefused(rep.Code) || awserr.KeyUnknown(rep.Code):
-		return fault("source", "STS refuses the key of the source %s (%s): it is wrong, inactive or of another partition, "+
-			"or this server does not give sessions of roles", role.Source, rep.Code)
-	case rep.Code == "PackedPolicyTooLarge":
-		return fault("session_policy", "the session policy is too large for STS: use a shorter prefix")
-	case rep.Code == "MalformedPolicyDocument":
-		return fault("session_policy", "STS does not accept the session policy")
-	case rep.Code == "RegionDisabledException":
-		return fault("region", "STS is not active for this account in the region: name another one, or activate it in IAM")
+		e.Field, e.Detail = "source", fmt.Sprintf("STS refuses the key of the source %s (%s): it is wrong, inactive or of "+
+			"another partition, or this server does not give sessions of roles", role.Source, rep.Code)
 	case rep.Code == "ValidationError" && isAboutDuration(err):
-		return fault("duration", "is longer than the role allows: shorten it, or raise the maximum session duration of the role")
+		e.Field, e.Detail = "duration", "it is longer than the role allows: shorten it, or raise the maximum session "+
+			"duration of the role"
 	case rep.Unimplemented():
-		return fault("role_arn", "this STS server does not give sessions of roles (%s)", rep.Code)
-	case rep.Passing():
-		e.Outcome, e.Detail = outcomeError, "STS fails ("+rep.Code+"); ixmage tries again"
-		return e
+		e.Detail = "this STS server does not give sessions of roles (" + rep.Code + ")"
 	}
-	return fault("role_arn", "STS answers %s", rep.Code)
+	return e
+}
+
+// passing is the outcome of an answer that tells nothing about the credential; empty for any
+// other.
+func passing(rep awserr.Reply) (outcome, detail string) {
+	switch {
+	case rep.Code == awserr.TimedOut:
+		return outcomeTimeout, unreachable(rep)
+	case rep.Silent():
+		return outcomeNetwork, unreachable(rep)
+	case awserr.Throttled(rep.Code):
+		return outcomeThrottled, "STS throttles the calls of this account; ixmage tries again"
+	case rep.Passing() && !awserr.KeyUnknown(rep.Code):
+		return outcomeError, "STS fails (" + rep.Code + "); ixmage tries again"
+	}
+	return "", ""
+}
+
+func unreachable(rep awserr.Reply) string {
+	return "STS cannot be reached (" + rep.Code + "): check --sts-endpoint, the region and the network of this host"
 }
 
 // denied says who may have refused: AWS gives one answer for all.

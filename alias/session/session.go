@@ -64,7 +64,7 @@ func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	if !l.until.IsZero() && !now.Before(l.renew) {
 		x.mu.Lock()
-		x.startLocked(now)
+		x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
 		x.mu.Unlock()
 	}
 	return l.keys, nil
@@ -73,7 +73,7 @@ func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // wait returns the next keys, or the error of the last fetch while the pause after it lasts.
 func (x *session) wait(ctx context.Context) (aws.Credentials, error) {
 	x.mu.Lock()
-	f := x.startLocked(time.Now())
+	f := x.startLocked(time.Now()) //nolint:contextcheck // a fetch belongs to no request
 	err := x.err
 	x.mu.Unlock()
 	if f == nil {
@@ -136,7 +136,7 @@ func (x *session) renewRefused(ctx context.Context, keyID string) bool {
 		return false
 	}
 	x.refused = now
-	f := x.startLocked(now)
+	f := x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
 	x.mu.Unlock()
 	if f == nil {
 		return false

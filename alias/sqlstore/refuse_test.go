@@ -164,10 +164,10 @@ func truncate(t *testing.T, path string, n int64) {
 func TestUnknownKind(t *testing.T) {
 	t.Parallel()
 	path := makeDatabase(t, 1)
-	execRaw(t, path, `UPDATE credentials SET kind = 'role'`)
+	execRaw(t, path, `UPDATE credentials SET kind = 'future'`)
 	s := openTest(t, path)
 	err := s.Load(t.Context(), func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
-	if err == nil || !strings.Contains(err.Error(), `kind "role"`) || !strings.Contains(err.Error(), "newer ixmage") {
+	if err == nil || !strings.Contains(err.Error(), `kind "future"`) || !strings.Contains(err.Error(), "newer ixmage") {
 		t.Errorf("Load: got %v, want an error about the kind and a newer version", err)
 	}
 }

@@ -42,9 +42,19 @@ func testCredentialRoundTrip(t *testing.T, s alias.Store) {
 	bare := &alias.Credential{
 		ID: 2, Name: "public", Provider: alias.Anonymous{}, Version: 1, State: alias.CredentialActive, Revision: 1,
 	}
-	seed(t, s, []*alias.Credential{full, bare})
-	wantCredential(t, s, full)
-	wantCredential(t, s, bare)
+	role := *bare
+	role.ID, role.Name = 3, "pictures"
+	role.Provider = alias.Role{
+		ARN: "arn:aws:iam::123456789012:role/pictures", ExternalID: "x", Duration: 90 * time.Minute, SessionPolicy: "alias",
+		Source: "shop", Region: "eu-west-1", KMSKeyARN: "arn:aws:kms:eu-west-1:123456789012:key/k", SourceIdentity: true,
+		Account: "media",
+	}
+	own := *bare
+	own.ID, own.Name, own.Provider = 4, "own", alias.Default{}
+	seed(t, s, []*alias.Credential{full, bare, &role, &own})
+	for _, c := range []*alias.Credential{full, bare, &role, &own} {
+		wantCredential(t, s, c)
+	}
 
 	next := *full
 	next.Provider, next.Sealed = alias.Static{AccessKeyID: `quote"and\back`}, []byte("sealed anew")

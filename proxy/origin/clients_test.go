@@ -251,9 +251,9 @@ func TestClientsAnonymous(t *testing.T) {
 	}
 }
 
-type role struct{}
+type unknownKind struct{}
 
-func (role) Kind() alias.Kind { return "role" }
+func (unknownKind) Kind() alias.Kind { return "unknown" }
 
 // A credential that cannot sign is an error, never a request by someone else.
 func TestClientsBrokenCredential(t *testing.T) {
@@ -262,7 +262,7 @@ func TestClientsBrokenCredential(t *testing.T) {
 	r := k.put("shop", "a.png", s3.Object{Body: noise(10)})
 	for name, cred := range map[string]*alias.Credential{
 		"sealed value does not open": {ID: 77, Version: 1, Provider: alias.Static{}},
-		"unknown kind":               {ID: 78, Version: 1, Provider: role{}},
+		"unknown kind":               {ID: 78, Version: 1, Provider: unknownKind{}},
 		"no provider":                {ID: 79, Version: 1},
 	} {
 		r.Route.Credential = cred
