@@ -32,7 +32,7 @@ func (in *keyPairInput) expectation() field {
 		if typeOf(raw) == "null" {
 			return nil
 		}
-		return into(in.expect, asPolicy).decode(path, raw)
+		return into(in.expect, asText[alias.PolicyMode]).decode(path, raw)
 	}, forms: []form{formOf[string]("", string(alias.PolicyReadOnly)), {}}}}
 }
 

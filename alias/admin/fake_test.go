@@ -15,7 +15,7 @@ import (
 // and so is answered with 500.
 type fake struct {
 	provision    func(context.Context, string, policy.Request) (*alias.Operation, error)
-	plan         func(context.Context, policy.Request) (*policy.Plan, error)
+	plan         func(context.Context, policy.PlanRequest) (*policy.Plan, error)
 	rotate       func(context.Context, string, alias.Name, bool) (*alias.Operation, error)
 	reclaim      func(context.Context, string, alias.Name) (*alias.Credential, error)
 	remove       func(context.Context, string, alias.Name, int64) (*alias.Operation, error)
@@ -30,7 +30,7 @@ func (f *fake) Provision(ctx context.Context, actor string, req policy.Request) 
 	return f.provision(ctx, actor, req)
 }
 
-func (f *fake) Plan(ctx context.Context, req policy.Request) (*policy.Plan, error) {
+func (f *fake) Plan(ctx context.Context, req policy.PlanRequest) (*policy.Plan, error) {
 	return f.plan(ctx, req)
 }
 

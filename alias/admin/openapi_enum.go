@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 )
 
 // enums has the values of the types that are enumerations.
@@ -18,6 +19,7 @@ var enums = map[reflect.Type][]any{
 		alias.CredentialRemoving, alias.CredentialFailed,
 	},
 	reflect.TypeFor[alias.PolicyMode](): {alias.PolicyInline, alias.PolicyManaged, alias.PolicyReadOnly},
+	reflect.TypeFor[policy.Format]():    {policy.FormatAWSCLI, policy.FormatCloudFormation, policy.FormatTerraform},
 	reflect.TypeFor[alias.OperationKind](): {
 		alias.OperationProvision, alias.OperationRotate, alias.OperationRemove,
 	},

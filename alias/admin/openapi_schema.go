@@ -177,11 +177,9 @@ var memberSchemas = map[string]func(*jsonschema.Schema) error{
 		s.WithEnum(append([]any{""}, enumOf(reflect.TypeFor[alias.Verdict]())...)...)
 		return nil
 	},
-	"Plan.policy_document": func(s *jsonschema.Schema) error {
-		s.AddType(jsonschema.Object)
-		s.AddType(jsonschema.Null)
-		return nil
-	},
+	"Plan.policy_document":    objectOrNull,
+	"PlanRole.trust_policy":   objectOrNull,
+	"PlanRole.session_policy": objectOrNull,
 	"Problem.type": func(s *jsonschema.Schema) error {
 		s.WithFormat("uri").WithEnum(problemTypes()...)
 		return nil
@@ -307,3 +305,10 @@ const (
 
 // err returns everything that is not described.
 func (s *schemas) err() error { return errors.Join(s.errs...) }
+
+// objectOrNull is the schema of a policy document.
+func objectOrNull(s *jsonschema.Schema) error {
+	s.AddType(jsonschema.Object)
+	s.AddType(jsonschema.Null)
+	return nil
+}

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -273,9 +274,11 @@ func TestContractSeesDifferences(t *testing.T) {
 func TestEnumsAreComplete(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../*.go")
-	if err != nil {
+	more, moreErr := filepath.Glob("../policy/*.go")
+	if err = errors.Join(err, moreErr); err != nil {
 		t.Fatal(err)
 	}
+	files = append(files, more...)
 	found := map[string][]string{} // values by type
 	for _, name := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
@@ -291,7 +294,8 @@ func TestEnumsAreComplete(t *testing.T) {
 			text, isText := v.Values[0].(*ast.BasicLit)
 			if isTyped && isText && text.Kind == token.STRING {
 				value, _ := strconv.Unquote(text.Value)
-				found[typ.Name] = append(found[typ.Name], value)
+				name := f.Name.Name + "." + typ.Name
+				found[name] = append(found[name], value)
 			}
 			return true
 		})
@@ -302,9 +306,9 @@ func TestEnumsAreComplete(t *testing.T) {
 			have = append(have, reflect.ValueOf(v).String())
 		}
 		slices.Sort(have)
-		slices.Sort(found[typ.Name()])
-		if !slices.Equal(have, found[typ.Name()]) {
-			t.Errorf("%v: the document has %q, the package has %q: correct enums", typ, have, found[typ.Name()])
+		slices.Sort(found[typ.String()])
+		if !slices.Equal(have, found[typ.String()]) {
+			t.Errorf("%v: the document has %q, the package has %q: correct enums", typ, have, found[typ.String()])
 		}
 	}
 }

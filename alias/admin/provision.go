@@ -23,9 +23,9 @@ type Provisioner interface {
 	// means inline, or the policy of a reused credential. The error of an invalid request
 	// is a *alias.ValidationError.
 	Provision(ctx context.Context, actor string, req policy.Request) (*alias.Operation, error)
-	// Plan returns the steps of Provision. It calls no server, and works while
-	// provisioning is switched off.
-	Plan(ctx context.Context, req policy.Request) (*policy.Plan, error)
+	// Plan returns the steps of Provision, or those of a person for a role, and files in the
+	// format of the request. It calls no server, and works while provisioning is switched off.
+	Plan(ctx context.Context, req policy.PlanRequest) (*policy.Plan, error)
 	// Rotate gives a credential a new key. emergency is for a leaked key: the
 	// previous key is kept for a shorter time.
 	Rotate(ctx context.Context, actor string, name alias.Name, emergency bool) (*alias.Operation, error)
@@ -70,16 +70,19 @@ func (h provisions) mount(t *routes) {
 	mount(t, endpoint[policy.Request, operationJSON]{method: http.MethodPost, path: provisionPath, resource: resource,
 		summary: "Make the IAM user, policy and key of an alias, prove them, and open the alias", roles: roles,
 		statuses: []int{http.StatusOK, http.StatusAccepted}, fields: provisionFields, check: h.check, do: h.create})
-	mount(t, endpoint[policy.Request, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
+	mount(t, endpoint[policy.PlanRequest, planJSON]{method: http.MethodPost, path: provisionPath + "/plan",
 		summary: "Show the policy and the steps of a provision request without calling any server", roles: roles,
-		resource: resource, fields: provisionFields, check: h.check, do: h.plan})
+		resource: resource, query: []parameter{formatParameter}, fields: planFields, check: h.checkPlan, do: h.plan})
 }
+
+var formatParameter = parameter{"format", "the language of files that make the user or role, for people who apply " +
+	"them without ixmage: aws-cli, cloudformation or terraform"}
 
 func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[operationJSON], error) {
 	if h.provisioner == nil {
 		return reply[operationJSON]{}, switchedOff()
 	}
-	if err := admitRequest(ctx, c); err != nil {
+	if err := admitRequest(ctx, c, &c.in); err != nil {
 		return reply[operationJSON]{}, err
 	}
 	o, err := h.provisioner.Provision(ctx, c.actor, c.in)
@@ -89,32 +92,38 @@ func (h provisions) create(ctx context.Context, c *call[policy.Request]) (reply[
 	return h.started(o, c.client), nil
 }
 
-func (h provisions) plan(ctx context.Context, c *call[policy.Request]) (reply[planJSON], error) {
+func (h provisions) plan(ctx context.Context, c *call[policy.PlanRequest]) (reply[planJSON], error) {
 	if h.provisioner == nil {
 		return reply[planJSON]{}, switchedOff()
 	}
-	if err := admitRequest(ctx, c); err != nil {
+	if err := admitRequest(ctx, c, &c.in.Request); err != nil {
 		return reply[planJSON]{}, err
+	}
+	if c.query.Has("format") {
+		c.in.Format = policy.Format(c.query.Get("format"))
+		if c.in.Format == "" {
+			return reply[planJSON]{}, invalid(problemAt("format", policy.FormatProblem))
+		}
 	}
 	p, err := h.provisioner.Plan(ctx, c.in)
 	if err != nil {
 		return reply[planJSON]{}, err
 	}
-	return reply[planJSON]{body: showPlan(c.in.Alias, p)}, nil
+	return reply[planJSON]{body: showPlan(&c.in, p)}, nil
 }
 
 // admitRequest returns an error unless the principal may make this alias. It notes the alias
 // for the log, if the name is valid: arbitrary text of a client is not logged.
-func admitRequest(ctx context.Context, c *call[policy.Request]) error {
-	if _, err := alias.ParseName(string(c.in.Alias)); err == nil {
-		c.rec.about("alias", c.in.Alias)
+func admitRequest[In any](ctx context.Context, c *call[In], req *policy.Request) error {
+	if _, err := alias.ParseName(string(req.Alias)); err == nil {
+		c.rec.about("alias", req.Alias)
 	}
-	if route, ok := c.access.registry.Lookup(string(c.in.Alias)); ok && !c.access.alias(c.principal, route.Alias) {
+	if route, ok := c.access.registry.Lookup(string(req.Alias)); ok && !c.access.alias(c.principal, route.Alias) {
 		return failf(alias.ErrExists, "the alias %s exists, in a bucket that the token %s is not for",
-			c.in.Alias, c.principal.Name)
+			req.Alias, c.principal.Name)
 	}
 	return c.access.place(ctx, c.principal, place{
-		bucket: c.in.Bucket, credential: c.in.Credential, policy: c.in.Policy, ofEndpoint: c.in.Endpoint != "",
+		bucket: req.Bucket, credential: req.Credential, policy: req.Policy, ofEndpoint: req.Endpoint != "",
 	})
 }
 
@@ -122,6 +131,11 @@ func admitRequest(ctx context.Context, c *call[policy.Request]) error {
 // Plan validate any other.
 func (h provisions) check(_ context.Context, c *call[policy.Request]) []alias.Problem {
 	return problemsOf(policy.Prepare(&c.in, h.registry.Policy()))
+}
+
+func (h provisions) checkPlan(_ context.Context, c *call[policy.PlanRequest]) []alias.Problem {
+	c.in.Format = policy.Format(c.query.Get("format"))
+	return problemsOf(policy.PreparePlan(&c.in, h.registry.Policy()))
 }
 
 // planJSON is a plan as the API shows it.
@@ -134,6 +148,25 @@ type planJSON struct {
 	Tags       map[string]string `json:"tags" description:"The tags of the user."`
 	Steps      []planStepJSON    `json:"steps" description:"The steps of the operation, in their order."`
 	Commands   []string          `json:"commands" description:"The aws commands that do the same by hand."`
+	Role       *planRoleJSON     `json:"role,omitempty" description:"The role, if kind is role."`
+	Format     policy.Format     `json:"format,omitempty" description:"The format of the files, if the request named one."`
+	Files      []planFileJSON    `json:"files,omitempty" description:"The files, if the request named a format. The last one, register.sh, is the step in ixmage."`
+}
+
+type planRoleJSON struct {
+	Name          string          `json:"name" description:"The name of the role."`
+	Path          string          `json:"path" description:"The path of the role in IAM."`
+	Boundary      string          `json:"boundary" description:"The ARN of its permissions boundary; empty: none, or one that the files make."`
+	Principal     string          `json:"principal" description:"Who may assume it; empty: a parameter of the files."`
+	ExternalID    string          `json:"external_id" description:"The external id that it asks for; empty: none."`
+	MaxSession    string          `json:"max_session" description:"The longest session."`
+	TrustPolicy   json.RawMessage `json:"trust_policy" description:"The trust policy; null without a principal."`
+	SessionPolicy json.RawMessage `json:"session_policy" description:"The policy that ixmage gives each session of the alias."`
+}
+
+type planFileJSON struct {
+	Name    string `json:"name" description:"The name of the file; it may have a folder."`
+	Content string `json:"content" description:"The text of the file."`
 }
 
 type planUserJSON struct {
@@ -147,14 +180,23 @@ type planStepJSON struct {
 	Detail string `json:"detail" description:"What the step does, in a sentence."`
 }
 
-func showPlan(name alias.Name, p *policy.Plan) planJSON {
+func showPlan(req *policy.PlanRequest, p *policy.Plan) planJSON {
 	out := planJSON{
-		Alias: name, Policy: p.Policy, PolicyName: p.PolicyName, Document: p.Document,
+		Alias: req.Alias, Format: req.Format, Policy: p.Policy, PolicyName: p.PolicyName, Document: p.Document,
 		User: planUserJSON{Name: p.User.Name, Path: p.User.Path, Boundary: p.User.Boundary},
 		Tags: p.Tags, Steps: make([]planStepJSON, len(p.Steps)), Commands: p.Commands,
 	}
 	for i, s := range p.Steps {
 		out.Steps[i] = planStepJSON(s)
+	}
+	for _, f := range p.Files {
+		out.Files = append(out.Files, planFileJSON(f))
+	}
+	if r := p.Role; r != nil {
+		out.Role = &planRoleJSON{
+			Name: r.Name, Path: r.Path, Boundary: r.Boundary, Principal: r.Principal, ExternalID: r.ExternalID,
+			MaxSession: r.MaxSession.String(), TrustPolicy: r.Document, SessionPolicy: json.RawMessage(r.Session),
+		}
 	}
 	// {} and [] in JSON, not null.
 	if out.Tags == nil {
@@ -176,9 +218,10 @@ func provisionFields(in *policy.Request) []field {
 		{name: "region", read: into(&in.Region, asString)},
 		{name: "endpoint", read: into(&in.Endpoint, asString)},
 		{name: "path_style", read: into(&in.PathStyle, asBool)},
-		{name: "policy", read: into(&in.Policy, asPolicy, policyModes...), doc: "The policy of the user: inline allows " +
-			"s3:GetObject on the prefix; managed does the same with a customer managed policy; read-only-access attaches " +
-			"AmazonS3ReadOnlyAccess, which allows every bucket. Empty means inline, or the policy of a reused credential."},
+		{name: "policy", read: into(&in.Policy, asText[alias.PolicyMode], policyModes...),
+			doc: "The policy of the user: inline allows s3:GetObject on the prefix; managed does the same with a customer " +
+				"managed policy; read-only-access attaches AmazonS3ReadOnlyAccess, which allows every bucket. Empty means " +
+				"inline, or the policy of a reused credential."},
 		{name: "credential", read: into(&in.Credential, asName),
 			doc: "The provisioned credential to reuse for the alias. Empty: a new user is made."},
 		{name: "account", read: into(&in.Account, asString), doc: "The AWS account of the user: the name or id of an entry " +
@@ -198,6 +241,25 @@ func provisionFields(in *policy.Request) []field {
 	}
 }
 
+// planFields are the members of a request for a plan.
+func planFields(in *policy.PlanRequest) []field {
+	return append(provisionFields(&in.Request),
+		field{name: "kind", read: into(&in.Kind, asText[policy.Kind], string(policy.KindUser), string(policy.KindRole)),
+			doc: "user for an IAM user with a key, which is the default; role for a role that the server assumes. ixmage " +
+				"makes no roles: the commands and files are for a person."},
+		field{name: "role", doc: "The role, if kind is role.", read: members("RoleRequest", []field{
+			{name: "name", read: into(&in.Role.Name, asString), doc: "The name of the role; empty: made from the alias."},
+			{name: "principal", read: into(&in.Role.Principal, asString), doc: "The ARN of the user or role of the server, " +
+				"which may assume the role; empty: a parameter of the files."},
+			{name: "external_id", read: into(&in.Role.ExternalID, asString),
+				doc: "The external id that the trust policy asks for; empty: none."},
+			{name: "max_session", read: into(&in.Role.MaxSession, asDuration),
+				doc: "The longest session, 1 to 12 hours; absent: 1 hour."},
+			{name: "source_identity", read: into(&in.Role.SourceIdentity, asBool),
+				doc: "Allow the sessions to carry a source identity."},
+		})})
+}
+
 // probeField is the member probe, with object keys for the scope checks.
 func probeField(inside, outside *string) field {
 	return field{name: "probe", doc: "Whole object keys in the bucket, with which the scope checks try the key.",
@@ -208,9 +270,9 @@ func probeField(inside, outside *string) field {
 		})}
 }
 
-func asPolicy(raw json.RawMessage) (alias.PolicyMode, string) {
+func asText[T ~string](raw json.RawMessage) (T, string) {
 	text, wrong := as[string](raw, "a string")
-	return alias.PolicyMode(text), wrong
+	return T(text), wrong
 }
 
 // policyModes are the values of policy in a request.

@@ -83,8 +83,8 @@ func TestPlan(t *testing.T) {
 		Tags: map[string]string{"managed-by": "ixmage"}, Document: []byte(`{"Version": "2012-10-17", "Statement": [{"Resource":"a&b"}]}`),
 		Steps: []policy.PlanStep{{Name: "create-user", Detail: "x"}}, Commands: []string{"aws iam create-user", "aws <x>"},
 	}
-	var got policy.Request
-	a := newAPI(t, with(&fake{plan: func(_ context.Context, req policy.Request) (*policy.Plan, error) {
+	var got policy.PlanRequest
+	a := newAPI(t, with(&fake{plan: func(_ context.Context, req policy.PlanRequest) (*policy.Plan, error) {
 		got = req
 		return plan, nil
 	}}))
@@ -96,7 +96,7 @@ func TestPlan(t *testing.T) {
 	if r.body != want || r.header.Get("Location") != "" || r.header.Get("Preference-Applied") != "" {
 		t.Errorf("plan:\n got %s\nwant %s\nheader %v", r.body, want, r.header)
 	}
-	if diff := cmp.Diff(allOfItRead, got); diff != "" {
+	if diff := cmp.Diff(policy.PlanRequest{Request: allOfItRead}, got); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
 	plan = &policy.Plan{Policy: alias.PolicyReadOnly, PolicyName: "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"}
@@ -107,14 +107,69 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestPlanFiles reads the members and the parameter that only a plan has.
+func TestPlanFiles(t *testing.T) {
+	t.Parallel()
+	plan := &policy.Plan{
+		Policy: alias.PolicyInline, PolicyName: "ixmage-read", Document: []byte(`{}`),
+		Role: &policy.PlannedRole{
+			Name: "r", Path: "/ixmage/", Trust: policy.Trust{ExternalID: "x1"}, MaxSession: time.Hour, Session: `{"Version":"2012-10-17"}`,
+		},
+		Files: []policy.File{{Name: "a/main.tf", Content: "x = \"<&>\"\n"}},
+	}
+	var got policy.PlanRequest
+	a := newAPI(t, with(&fake{plan: func(_ context.Context, req policy.PlanRequest) (*policy.Plan, error) {
+		got = req
+		return plan, nil
+	}}))
+	body := strings.TrimSuffix(provisionBody, "}") + `,"kind":"role","role":{"name":"r","principal":"arn:aws:iam::123456789012:root",` +
+		`"external_id":"x1","max_session":"2h","source_identity":true}}`
+	r := a.do("POST", "/api/v1/provision/plan?format=terraform", body).want(200, "")
+	want := `{"alias":"shop","policy":"inline","policy_name":"ixmage-read","policy_document":{},` +
+		`"user":{"name":"","path":"","boundary":""},"tags":{},"steps":[],"commands":[],` +
+		`"role":{"name":"r","path":"/ixmage/","boundary":"","principal":"","external_id":"x1","max_session":"1h0m0s",` +
+		`"trust_policy":null,"session_policy":{"Version":"2012-10-17"}},` +
+		`"format":"terraform","files":[{"name":"a/main.tf","content":"x = \"<&>\"\n"}]}` + "\n"
+	if r.body != want {
+		t.Errorf("plan:\n got %s\nwant %s", r.body, want)
+	}
+	role := policy.RoleRequest{
+		Name: "r", MaxSession: 2 * time.Hour,
+		Trust: policy.Trust{Principal: "arn:aws:iam::123456789012:root", ExternalID: "x1", SourceIdentity: true},
+	}
+	if got.Kind != policy.KindRole || got.Role != role || got.Format != policy.FormatTerraform {
+		t.Errorf("request: got %+v", got)
+	}
+	for _, c := range []struct{ name, query, body, fields string }{
+		{"empty format", "?format=", provisionBody, "format"},
+		{"two formats", "?format=terraform&format=aws-cli", provisionBody, "format"},
+		{"unknown parameter", "?form=terraform", provisionBody, "form"},
+		{"kind is no text", "", strings.TrimSuffix(provisionBody, "}") + `,"kind":1}`, "kind"},
+		{"role is no object", "", strings.TrimSuffix(provisionBody, "}") + `,"kind":"role","role":"r"}`, "role"},
+		{"unknown member", "?format=yaml", strings.Replace(body, `"name":"r"`, `"nom":"r"`, 1), "role.nom format"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := a.do("POST", "/api/v1/provision/plan"+c.query, c.body).want(400, "invalid")
+			if got := strings.Join(r.fields(), " "); got != c.fields {
+				t.Errorf("fields: got %q, want %q", got, c.fields)
+			}
+		})
+	}
+	// Provision makes no roles.
+	r = a.do("POST", "/api/v1/provision", body).want(400, "invalid")
+	if got := strings.Join(r.fields(), " "); got != "kind role" {
+		t.Errorf("fields: got %q", got)
+	}
+}
+
 func TestProvisionRefused(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, with(&fake{
 		provision: func(_ context.Context, _ string, req policy.Request) (*alias.Operation, error) {
 			return running("op-1"), policy.Prepare(&req, alias.Policy{})
 		},
-		plan: func(_ context.Context, req policy.Request) (*policy.Plan, error) {
-			return &policy.Plan{}, policy.Prepare(&req, alias.Policy{})
+		plan: func(_ context.Context, req policy.PlanRequest) (*policy.Plan, error) {
+			return &policy.Plan{}, policy.PreparePlan(&req, alias.Policy{})
 		},
 	}))
 	edit := func(member, value string) string { return `{"` + member + `":` + value + `,` + provisionBody[1:] }
@@ -186,7 +241,7 @@ func TestProvisionerErrors(t *testing.T) {
 	var err error
 	f := &fake{
 		provision:    func(context.Context, string, policy.Request) (*alias.Operation, error) { return nil, err },
-		plan:         func(context.Context, policy.Request) (*policy.Plan, error) { return nil, err },
+		plan:         func(context.Context, policy.PlanRequest) (*policy.Plan, error) { return nil, err },
 		rotate:       func(context.Context, string, alias.Name, bool) (*alias.Operation, error) { return nil, err },
 		remove:       func(context.Context, string, alias.Name, int64) (*alias.Operation, error) { return nil, err },
 		reclaim:      func(context.Context, string, alias.Name) (*alias.Credential, error) { return nil, err },

@@ -20,6 +20,7 @@ type provisionCmd struct {
 	DryRun bool   `help:"Print the policy, the steps and the aws commands that do the same, and call neither IAM nor S3."`
 
 	provisionFields
+	planFlags
 }
 
 // followed says whether a command that begins an operation waits for its end.
@@ -68,6 +69,7 @@ func (*provisionCmd) Examples() []string {
 	return []string{
 		"ixmage provision shop2 --bucket acme-media --prefix web/ --region us-east-1 --endpoint https://s3.example.com --path-style --inside web/a.png --outside private/p.png --yes", //nolint:lll // a line to paste
 		"ixmage provision logos --bucket acme-media --prefix logos/ --region eu-west-1 --tags team=web --dry-run",
+		"ixmage provision logos --bucket acme-media --prefix logos/ --region eu-west-1 --kind role --format terraform",
 	}
 }
 
@@ -78,13 +80,12 @@ func (c *provisionCmd) Run(s *session) error {
 		}
 		c.Alias = &c.Name
 	}
+	if err := c.check(c.DryRun); err != nil {
+		return err
+	}
 	switch {
-	case c.DryRun:
-		plan, err := c.request(s, "provision", "plan")
-		if err != nil {
-			return err
-		}
-		return s.show(plan, func(v client.Value) { c.printPlan(s, v, true) })
+	case c.DryRun || c.Format != "":
+		return c.showPlan(s)
 	case s.term.asks && !c.Yes:
 		if err := c.form(s); err != nil {
 			return err
@@ -252,19 +253,7 @@ func (q question) ask(t terminal) error {
 // printPlan prints the user, the policy and the steps of a plan, and the commands that do the
 // same.
 func (c *provisionCmd) printPlan(s *session, v client.Value, commands bool) {
-	boundary := v.Get("user", "boundary").Text()
-	if boundary == "" {
-		boundary = "none"
-	}
-	user := v.Get("user", "path").Text() + v.Get("user", "name").Text()
-	if c.UserName == nil && c.Credential == nil && c.Adopt == nil {
-		user += "  (the last four letters will be others)"
-	}
-	s.align([][]string{
-		{"IAM user", plain(user)},
-		{"boundary", plain(boundary)},
-		{"policy", plain(v.Get("policy").Text() + ", " + v.Get("policy_name").Text())},
-	})
+	s.align(c.planned(v))
 	if document := v.Get("policy_document"); !document.IsNull() {
 		text, err := document.MarshalJSON()
 		if err == nil {
@@ -281,6 +270,27 @@ func (c *provisionCmd) printPlan(s *session, v client.Value, commands bool) {
 		for _, line := range list {
 			s.out.printf("%s\n", line.Text())
 		}
+	}
+}
+
+// planned are the user or role of a plan, its boundary and its policy.
+func (c *provisionCmd) planned(v client.Value) [][]string {
+	kind := "user"
+	if c.Kind == "role" {
+		kind = "role"
+	}
+	boundary := v.Get(kind, "boundary").Text()
+	if boundary == "" {
+		boundary = "none"
+	}
+	name := v.Get(kind, "path").Text() + v.Get(kind, "name").Text()
+	if kind == "user" && c.UserName == nil && c.Credential == nil && c.Adopt == nil {
+		name += "  (the last four letters will be others)"
+	}
+	return [][]string{
+		{"IAM " + kind, plain(name)},
+		{"boundary", plain(boundary)},
+		{"policy", plain(v.Get("policy").Text() + ", " + v.Get("policy_name").Text())},
 	}
 }
 

@@ -29,7 +29,6 @@ const (
 	newKey   = "aws iam create-access-key"
 	keyPair  = "--query 'AccessKey.[AccessKeyId,SecretAccessKey]' --output text"
 	showUser = "aws sts get-caller-identity --query Arn --output text"
-	adminURL = `"${IXMAGE_URL:-http://127.0.0.1:8081}/api/v1/credentials/`
 
 	// handPath is the path of users that an operator makes by hand. In the path of an
 	// installation, reconcile would take them for orphans.
@@ -42,6 +41,12 @@ func (b *planner) commands() []string {
 	if b.req.Credential != "" {
 		return b.reuseCommands(user)
 	}
+	if b.req.Kind == KindRole {
+		list := b.applyCommands()
+		last := len(list) - 1
+		list[last] = assign(roleVariable, list[last])
+		return append(list, b.registerRole()...)
+	}
 	list := append(b.userCommands(user), b.policyCommands(user)...)
 	list = append(list, assign(keyVariable, b.iam(newKey, user, keyPair)))
 	return append(list, b.checks(user)...)
@@ -50,17 +55,16 @@ func (b *planner) commands() []string {
 // userCommands make the user, or give an adopted one the tags and the boundary.
 func (b *planner) userCommands(user string) []string {
 	tags := option("tags", tagsJSON(b.handTags()))
-	bounded := b.plan.User.Boundary != ""
-	boundary := option("permissions-boundary", b.plan.User.Boundary)
+	boundary := b.boundaryOption()
 	if b.req.Adopt != "" {
 		list := []string{b.iam("aws iam get-user", user), b.iam("aws iam tag-user", user, tags)}
-		if bounded {
+		if boundary != "" {
 			list = append(list, b.iam("aws iam put-user-permissions-boundary", user, boundary))
 		}
 		return list
 	}
 	create := []string{"aws iam create-user", user, option("path", handPath)}
-	if bounded {
+	if boundary != "" {
 		create = append(create, boundary)
 	}
 	return []string{b.iam(append(create, tags)...), b.iam("aws iam wait user-exists", user)}
@@ -84,29 +88,30 @@ func (b *planner) handTags() map[string]string {
 	return tags
 }
 
-func (b *planner) policyCommands(user string) []string {
+// policyCommands give the user or role its policy. holder is the option that names it.
+func (b *planner) policyCommands(holder string) []string {
+	noun := string(b.req.Kind)
+	attach := func(arn string) []string {
+		return []string{
+			b.iam("aws iam attach-"+noun+"-policy", holder, arn), b.iam("aws iam list-attached-"+noun+"-policies", holder),
+		}
+	}
 	document := option("policy-document", string(b.plan.Document))
 	switch b.plan.Policy {
 	case alias.PolicyReadOnly:
 		if b.req.Credential != "" {
 			return nil
 		}
-		return []string{
-			b.iam("aws iam attach-user-policy", user, option("policy-arn", b.plan.PolicyName)),
-			b.iam("aws iam list-attached-user-policies", user),
-		}
+		return attach(option("policy-arn", b.plan.PolicyName))
 	case alias.PolicyManaged:
-		return []string{
-			assign(policyVariable, b.iam("aws iam create-policy", option("policy-name", b.plan.PolicyName),
-				option("description", ManagedDescription(GrantOf(&b.req))), document, "--query Policy.Arn --output text")),
-			b.iam("aws iam attach-user-policy", user, variable("policy-arn", policyVariable)),
-			b.iam("aws iam list-attached-user-policies", user),
-		}
+		create := assign(policyVariable, b.iam("aws iam create-policy", option("policy-name", b.plan.PolicyName),
+			option("description", ManagedDescription(GrantOf(&b.req.Request))), document, "--query Policy.Arn --output text"))
+		return append([]string{create}, attach(variable("policy-arn", policyVariable))...)
 	default:
 		name := option("policy-name", b.plan.PolicyName)
 		return []string{
-			b.iam("aws iam put-user-policy", user, name, document),
-			b.iam("aws iam get-user-policy", user, name),
+			b.iam("aws iam put-"+noun+"-policy", holder, name, document),
+			b.iam("aws iam get-"+noun+"-policy", holder, name),
 		}
 	}
 }
@@ -177,9 +182,7 @@ func HandRotation(c *alias.Credential, user string) []string {
 		withKey + showUser,
 		"sleep 15",
 		`printf '{"access_key_id":"%s","secret_access_key":"%s"}' ` + keyID + " " + keySecret +
-			" | curl -fsS -X PUT " + adminURL + string(c.Name) + `"` +
-			` -H "Authorization: Bearer $(cat "${IXMAGE_ADMIN_TOKEN_FILE:-ixmage-data/admin-token}")"` +
-			" -H 'Content-Type: application/json' --data @-",
+			" | " + callAdmin("PUT", "credentials/"+string(c.Name)),
 		"unset " + keyVariable,
 		"aws iam update-access-key " + name + " " + old + " --status Inactive",
 		"aws iam delete-access-key " + name + " " + old,

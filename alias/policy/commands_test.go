@@ -159,7 +159,7 @@ func TestPlanCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	plan, err := MakePlan(req, Env{InstallID: "home", IAMEndpoint: c.iamURL, Suffix: "x7k2"})
+	plan, err := MakePlan(PlanRequest{Request: req}, Env{InstallID: "home", IAMEndpoint: c.iamURL, Suffix: "x7k2"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestPlanCommandsAttached(t *testing.T) {
 			req := request()
 			req.Policy, req.Endpoint, req.Region, req.BucketOwner = tt.mode, c.s3URL, "us-east-1", "123456789012"
 			req.Prefix, req.Inside = oddFolder, oddFolder+"a.jpg"
-			plan, err := MakePlan(req, Env{
+			plan, err := MakePlan(PlanRequest{Request: req}, Env{
 				InstallID: "home", IAMEndpoint: c.iamURL, AllowWideScope: true, Boundary: boundary,
 			})
 			if err != nil {

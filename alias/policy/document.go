@@ -100,33 +100,35 @@ func CheckAttached(mode alias.PolicyMode, grants []alias.Grant) error {
 
 // Document is Inline whatever its length. Versions before Revoke used the whole quota.
 func Document(partition string, grants []alias.Grant) ([]byte, error) {
-	return encodeDocument(partition, grants, true)
+	doc, err := makeDocument(partition, grants)
+	if err != nil {
+		return nil, err
+	}
+	return encodeEscaped(doc)
 }
 
-// encodeDocument leaves the ids of the statements out unless named is set.
-func encodeDocument(partition string, grants []alias.Grant, named bool) ([]byte, error) {
+func makeDocument(partition string, grants []alias.Grant) (policyDocument, error) {
 	if !isPartition(partition) {
-		return nil, policyProblem("%q is not an AWS partition", partition)
+		return policyDocument{}, policyProblem("%q is not an AWS partition", partition)
 	}
 	if len(grants) == 0 {
-		return nil, policyProblem("there is no location to allow")
+		return policyDocument{}, policyProblem("there is no location to allow")
 	}
 	for _, g := range grants {
 		if err := checkGrant(partition, g); err != nil {
-			return nil, err
+			return policyDocument{}, err
 		}
 	}
 	objects := statement{
 		Sid: policySid, Effect: "Allow", Action: "s3:GetObject", Resource: oneOrMany(objectARNs(partition, grants)),
 	}
-	list := append([]statement{objects}, keyStatements(grants)...)
-	for i := range list {
-		if !named {
-			list[i].Sid = ""
-		}
-	}
-	doc, err := encode(policyDocument{policyVersion, list})
-	return escaped(doc), err
+	return policyDocument{policyVersion, append([]statement{objects}, keyStatements(grants)...)}, nil
+}
+
+// encodeEscaped encodes a document in ASCII.
+func encodeEscaped(doc policyDocument) ([]byte, error) {
+	text, err := encode(doc)
+	return escaped(text), err
 }
 
 // escaped replaces the characters of a JSON text that are not ASCII with \u escapes,

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"ixmage/alias"
 )
@@ -22,7 +23,21 @@ type Plan struct {
 	Steps      []PlanStep
 	// Commands do the same by hand. Each is one line for a shell.
 	Commands []string
+	Role     *PlannedRole // nil for a user
+	Files    []File       // in the format of the request
 }
+
+// PlannedRole is the role of a plan.
+type PlannedRole struct {
+	Name, Path, Boundary string
+	Trust
+	MaxSession time.Duration
+	Document   []byte // the trust policy, JSON; nil without a principal
+	Session    string // the session policy that ixmage sends, JSON
+}
+
+// File is a file of a plan. Its name may have a folder.
+type File struct{ Name, Content string }
 
 // PlanStep is a step of the operation.
 type PlanStep struct {
@@ -35,6 +50,7 @@ type PlanStep struct {
 type Env struct {
 	InstallID   string
 	Boundary    string // ARN, empty for none
+	Account     string // of the user or role; empty: that of the boundary, or unknown
 	Partition   string // empty: that of the boundary or the KMS key, else by the region
 	IAMEndpoint string // empty for AWS
 	// Suffix is the random end of the user's name; empty: chosen.
@@ -53,11 +69,11 @@ type Env struct {
 // policy document exceeds IAM's quota, the policy is not that of the credential, or the
 // region is not in the partition of the user or boundary,
 // alias.ErrForbidden if the installation does not allow read-only-access.
-func MakePlan(req Request, env Env) (*Plan, error) {
-	if err := CheckPartition(req.Location, env.User.ARN, env.Boundary); err != nil {
+func MakePlan(req PlanRequest, env Env) (*Plan, error) {
+	if err := checkPartitions(&req, &env); err != nil {
 		return nil, err
 	}
-	env.Partition = cmp.Or(env.Partition, partitionOf(req, env))
+	req.Kind = cmp.Or(req.Kind, KindUser)
 	mode := cmp.Or(req.Policy, env.Mode, alias.PolicyInline)
 	if env.Mode != "" && mode != env.Mode {
 		return nil, Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", env.Mode, req.Credential))
@@ -65,19 +81,56 @@ func MakePlan(req Request, env Env) (*Plan, error) {
 	if mode == alias.PolicyReadOnly && !env.AllowWideScope {
 		return nil, ErrWideScope
 	}
-	if err := CheckAttached(mode, append(slices.Clone(env.Existing), GrantOf(&req))); err != nil {
+	if err := CheckAttached(mode, append(slices.Clone(env.Existing), GrantOf(&req.Request))); err != nil {
 		return nil, err
 	}
-	plan := &Plan{Policy: mode, User: planUser(req, env)}
-	if req.Credential == "" {
-		plan.Tags = UserTags(env.InstallID, "", req)
-	}
-	if err := planPolicy(plan, req, env); err != nil {
+	b := &planner{req: req, env: env, plan: &Plan{Policy: mode}}
+	if err := b.holder(); err != nil {
 		return nil, err
 	}
-	b := &planner{req: req, env: env, plan: plan}
-	plan.Steps, plan.Commands = b.steps(), b.commands()
-	return plan, nil
+	if err := b.policy(); err != nil {
+		return nil, err
+	}
+	b.plan.Steps, b.plan.Commands = b.steps(), b.commands()
+	var err error
+	b.plan.Files, err = b.files()
+	return b.plan, err
+}
+
+// checkPartitions sets the partition. All that the request names must be in it.
+func checkPartitions(req *PlanRequest, env *Env) error {
+	if err := CheckPartition(req.Location, env.User.ARN, env.Boundary); err != nil {
+		return err
+	}
+	env.Partition = cmp.Or(env.Partition, partitionOf(req.Request, *env))
+	if partition, _ := ARNParts(req.Role.Principal); req.Role.Principal != "" && partition != env.Partition {
+		return Invalid("role.principal", "must be in the partition "+env.Partition+", as the role is")
+	}
+	return nil
+}
+
+// holder sets the user or role that gets the policy.
+func (b *planner) holder() error {
+	if b.req.Kind != KindRole {
+		b.plan.User = planUser(b.req.Request, b.env)
+		if b.req.Credential == "" {
+			b.plan.Tags = UserTags(b.env.InstallID, "", b.req.Request)
+		}
+		return nil
+	}
+	role := &PlannedRole{
+		Name: cmp.Or(b.req.Role.Name, RoleName(b.req.Alias)), Path: handPath, Boundary: b.env.Boundary,
+		Trust: b.req.Role.Trust, MaxSession: b.req.Role.MaxSession,
+	}
+	var err error
+	if role.Principal != "" {
+		if role.Document, err = TrustDocument(role.Trust); err != nil {
+			return err
+		}
+	}
+	role.Session, err = SessionDocument(b.env.Partition, GrantOf(&b.req.Request))
+	b.plan.Role, b.plan.Tags = role, b.handTags()
+	return err
 }
 
 func planUser(req Request, env Env) alias.IAMUser {
@@ -107,31 +160,34 @@ func partitionOf(req Request, env Env) string {
 	return lookUpRegion(req.Region).partition
 }
 
-// planPolicy sets the document and the name of the policy.
-func planPolicy(plan *Plan, req Request, env Env) error {
-	wanted := GrantOf(&req)
+// policy sets the document and the name of the policy.
+func (b *planner) policy() error {
+	wanted := GrantOf(&b.req.Request)
 	var err error
-	switch plan.Policy {
+	switch plan := b.plan; plan.Policy {
 	case alias.PolicyReadOnly:
-		plan.PolicyName = ReadOnlyARN(env.Partition)
+		plan.PolicyName = ReadOnlyARN(b.env.Partition)
 	case alias.PolicyManaged:
-		plan.PolicyName = ManagedName(req.Bucket, req.Prefix)
-		plan.Document, err = Managed(env.Partition, wanted)
+		plan.PolicyName = ManagedName(wanted.Bucket, wanted.Prefix)
+		plan.Document, err = Managed(b.env.Partition, wanted)
 	default:
 		plan.PolicyName = InlineName
-		plan.Document, err = Inline(env.Partition, append(slices.Clone(env.Existing), wanted))
+		plan.Document, err = Inline(b.env.Partition, append(slices.Clone(b.env.Existing), wanted))
 	}
 	return err
 }
 
 // planner writes the steps and commands of one plan.
 type planner struct {
-	req  Request
+	req  PlanRequest
 	env  Env
 	plan *Plan
 }
 
 func (b *planner) steps() []PlanStep {
+	if b.plan.Role != nil {
+		return b.roleSteps()
+	}
 	steps := []PlanStep{
 		{Name: "put-policy", Detail: b.policyDetail()},
 		{Name: "check-policy", Detail: "read it back and compare"},
@@ -145,6 +201,26 @@ func (b *planner) steps() []PlanStep {
 	return append(steps,
 		PlanStep{Name: "verify", Detail: b.verifyDetail()},
 		PlanStep{Name: "open", Detail: b.openDetail()})
+}
+
+// roleSteps are for a person: ixmage makes no role.
+func (b *planner) roleSteps() []PlanStep {
+	role := b.plan.Role
+	trust := "the user or role of the server may assume"
+	if role.Principal != "" {
+		trust = role.Principal + " may assume"
+	}
+	if role.ExternalID != "" {
+		trust += " with the external id " + role.ExternalID
+	}
+	return []PlanStep{
+		{Name: "create-role", Detail: "IAM role " + role.Name + " in " + role.Path + ", which " + trust +
+			" for at most " + role.MaxSession.String() + b.boundaryDetail(role.Boundary)},
+		{Name: "put-policy", Detail: b.policyDetail()},
+		{Name: "open", Detail: "POST /api/v1/aliases with the location and \"credential\": {\"kind\": \"role\", " +
+			"\"role_arn\"}; each session of the alias gets a session policy for its location"},
+		{Name: "verify", Detail: "POST /api/v1/aliases/" + string(b.req.Alias) + "/verify"},
+	}
 }
 
 func (b *planner) userSteps() []PlanStep {
@@ -168,10 +244,17 @@ func (b *planner) adoptDetail() string {
 
 func (b *planner) userDetail() string {
 	text := ", tagged " + strings.Join(slices.Sorted(maps.Keys(b.plan.Tags)), ", ") + ", ixmage-operation"
-	if b.plan.User.Boundary != "" {
-		return text + ", bounded by " + b.plan.User.Boundary
+	return text + b.boundaryDetail(b.plan.User.Boundary)
+}
+
+func (b *planner) boundaryDetail(boundary string) string {
+	switch {
+	case boundary != "":
+		return ", bounded by " + boundary
+	case b.ownBoundary():
+		return ", bounded by " + b.boundaryName() + ", which the files make"
 	}
-	return text + ", without a permissions boundary"
+	return ", without a permissions boundary"
 }
 
 func (b *planner) policyDetail() string {

@@ -69,7 +69,7 @@ func TestPlanGolden(t *testing.T) {
 			if err := Prepare(&req, alias.Policy{}); err != nil {
 				t.Fatal(err)
 			}
-			plan, err := MakePlan(req, env)
+			plan, err := MakePlan(PlanRequest{Request: req}, env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +102,7 @@ func TestPlanSteps(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			plan, err := MakePlan(tt.req, Env{InstallID: "home"})
+			plan, err := MakePlan(PlanRequest{Request: tt.req}, Env{InstallID: "home"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +150,7 @@ func TestPlanPartition(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tt.loc.Bucket = "acme-media"
-			plan, err := MakePlan(Request{Alias: "shop", Location: tt.loc, KMSKeyARN: tt.key}, tt.env)
+			plan, err := MakePlan(PlanRequest{Request: Request{Alias: "shop", Location: tt.loc, KMSKeyARN: tt.key}}, tt.env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -224,11 +224,11 @@ func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	wide := request()
 	wide.Policy = alias.PolicyReadOnly
-	if _, err := MakePlan(wide, Env{}); !errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), "--allow-wide-scope") {
+	if _, err := MakePlan(PlanRequest{Request: wide}, Env{}); !errors.Is(err, alias.ErrForbidden) || !strings.Contains(err.Error(), "--allow-wide-scope") {
 		t.Errorf("read-only-access without --allow-wide-scope: %v", err)
 	}
 	reuse := Request{Alias: "shop", Location: request().Location, Credential: "media"}
-	if _, err := MakePlan(reuse, Env{Mode: alias.PolicyReadOnly}); !errors.Is(err, alias.ErrForbidden) {
+	if _, err := MakePlan(PlanRequest{Request: reuse}, Env{Mode: alias.PolicyReadOnly}); !errors.Is(err, alias.ErrForbidden) {
 		t.Errorf("a credential with read-only-access without --allow-wide-scope: %v", err)
 	}
 	var full []alias.Grant
@@ -267,7 +267,7 @@ func TestPlanRefuses(t *testing.T) {
 			err := Prepare(&req, alias.Policy{})
 			if err == nil {
 				var plan *Plan
-				if plan, err = MakePlan(req, tt.env); plan != nil {
+				if plan, err = MakePlan(PlanRequest{Request: req}, tt.env); plan != nil {
 					t.Error("there is a plan")
 				}
 			}
@@ -305,7 +305,7 @@ func TestCheckAttached(t *testing.T) {
 func TestPlanChoosesNames(t *testing.T) {
 	t.Parallel()
 	req := request()
-	first, err := MakePlan(req, Env{InstallID: "home"})
+	first, err := MakePlan(PlanRequest{Request: req}, Env{InstallID: "home"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestPlanChoosesNames(t *testing.T) {
 		t.Errorf("chose %q", name)
 	}
 	req.UserName = "mine"
-	second, err := MakePlan(req, Env{InstallID: "home"})
+	second, err := MakePlan(PlanRequest{Request: req}, Env{InstallID: "home"})
 	if err != nil || second.User.Name != "mine" {
 		t.Errorf("%v, %v", second, err)
 	}

@@ -19,7 +19,14 @@ const maxExternalID = 1224
 // It is as short as possible, because STS packs it. It contains ASCII only. The error is a
 // *alias.ValidationError if the grant is not valid or the policy exceeds the quota of STS.
 func SessionDocument(partition string, g alias.Grant) (string, error) {
-	doc, err := encodeDocument(partition, []alias.Grant{g}, false)
+	named, err := makeDocument(partition, []alias.Grant{g})
+	if err != nil {
+		return "", err
+	}
+	for i := range named.Statement {
+		named.Statement[i].Sid = ""
+	}
+	doc, err := encodeEscaped(named)
 	if err != nil {
 		return "", err
 	}
@@ -50,18 +57,27 @@ var (
 // principal or the external id is not valid.
 func TrustDocument(t Trust) ([]byte, error) {
 	if !principalForm.MatchString(t.Principal) {
-		return nil, Invalid("role.principal", "must be the ARN of a user or role, "+
-			"or arn:aws:iam::ACCOUNT:root for the identities of an account")
+		return nil, Invalid("role.principal", principalProblem)
 	}
-	if n := len(t.ExternalID); n > 0 && (n > maxExternalID || !externalIDForm.MatchString(t.ExternalID)) {
-		return nil, Invalid("role.external_id", "must be 2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-")
+	if !isExternalID(t.ExternalID) {
+		return nil, Invalid("role.external_id", externalIDProblem)
 	}
-	return encode(trustDocument(t))
+	return encode(trustDocument(t, t.Principal))
 }
 
-// trustDocument is the document of a valid Trust.
-func trustDocument(t Trust) policyDocument {
-	st := statement{Effect: "Allow", Principal: map[string]any{"AWS": t.Principal}, Action: "sts:AssumeRole"}
+func isExternalID(s string) bool {
+	return s == "" || len(s) <= maxExternalID && externalIDForm.MatchString(s)
+}
+
+const (
+	principalProblem  = "must be the ARN of a user or role, or arn:aws:iam::ACCOUNT:root for the identities of an account"
+	externalIDProblem = "must be 2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-"
+)
+
+// trustDocument is the document of a valid Trust. In a template the principal may be an
+// expression.
+func trustDocument(t Trust, principal any) policyDocument {
+	st := statement{Effect: "Allow", Principal: map[string]any{"AWS": principal}, Action: "sts:AssumeRole"}
 	if t.SourceIdentity {
 		st.Action = []string{"sts:AssumeRole", "sts:SetSourceIdentity"}
 	}

@@ -313,18 +313,18 @@ func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) 
 	return c, tx.UpdateCredential(c)
 }
 
-// Plan returns what Provision would do. It calls no server, and works while
-// provisioning is off.
-func (p *Provisioner) Plan(ctx context.Context, req policy.Request) (*policy.Plan, error) {
-	if err := policy.Prepare(&req, p.cfg.Registry.Policy()); err != nil {
+// Plan returns what Provision would do, or what a person does for a role. It calls no server,
+// and works while provisioning is off.
+func (p *Provisioner) Plan(ctx context.Context, req policy.PlanRequest) (*policy.Plan, error) {
+	if err := policy.PreparePlan(&req, p.cfg.Registry.Policy()); err != nil {
 		return nil, err
 	}
-	account, err := p.accountFor(ctx, &req)
+	account, err := p.accountFor(ctx, &req.Request)
 	if err != nil {
 		return nil, err
 	}
 	env := policy.Env{
-		InstallID: p.cfg.InstallID, IAMEndpoint: p.cfg.IAMEndpoint,
+		InstallID: p.cfg.InstallID, Account: req.Account, IAMEndpoint: p.cfg.IAMEndpoint,
 		Suffix: policy.NewSuffix(), AllowWideScope: p.cfg.AllowWideScope,
 	}
 	if env.Boundary, _ = p.boundaryOf(account); account != nil {
