@@ -13,7 +13,7 @@
 //     for what gateway lacks: managed policies, permissions boundaries, roles and
 //     their sessions, web identities, policies of organizations and networks,
 //     reasons of denials, regions and versions of buckets, eventual consistency, lost
-//     answers.
+//     answers. Command cmd/fakeaws runs it as a process of its own.
 //   - metadata has the servers from which a process gets the credentials of its role
 //     in that account: EC2's instance metadata, ECS, EKS Pod Identity.
 //   - netfault stands in front of any address and spoils connections.

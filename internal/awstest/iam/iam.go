@@ -3,6 +3,7 @@
 package iam
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"slices"
@@ -50,6 +51,8 @@ type Config struct {
 	// them in a way that it does not document.
 	PackedSize func(policies []string) int
 
+	Listen    string // address of IAM and STS; empty: a free port of loopback
+	ListenS3  string // likewise
 	Account   string // empty: 123456789012
 	Partition string // empty: aws
 	Region    string // of the buckets; empty: us-east-1
@@ -164,10 +167,10 @@ func Start(cfg Config) (*Server, error) {
 	s.Root = alias.KeyPair{AccessKeyID: uniqueID("AKIA", 16), SecretAccessKey: alias.NewSecret(newSecret())}
 	s.addAWSPolicies()
 	var err error
-	if s.URL, err = s.listen(s.serveQuery); err != nil {
+	if s.URL, err = s.listen(s.cfg.Listen, s.serveQuery); err != nil {
 		return nil, err
 	}
-	if s.S3URL, err = s.listen(s.serveS3); err != nil {
+	if s.S3URL, err = s.listen(s.cfg.ListenS3, s.serveS3); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -193,8 +196,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (s *Server) listen(handler http.HandlerFunc) (string, error) {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+func (s *Server) listen(address string, handler http.HandlerFunc) (string, error) {
+	ln, err := net.Listen("tcp4", cmp.Or(address, "127.0.0.1:0"))
 	if err != nil {
 		return "", err
 	}
