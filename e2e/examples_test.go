@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/minio"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -99,6 +100,7 @@ func helpOf(t *testing.T, command string) string {
 type examples struct {
 	*server
 
+	roles  *server // for examples of roles, and of the server's own credentials
 	folder string
 	env    []string
 	words  map[string]string // what stands in an example for something that is not known before
@@ -140,10 +142,26 @@ func newExamples(t *testing.T, g *gateway.Server) *examples {
 	e.adminCall(http.MethodPost, "/api/v1/tokens", map[string]any{"name": "old", "roles": []string{"read"}}, http.StatusCreated)
 	e.adminCall(http.MethodPost, "/api/v1/credentials", withName("unused", pair), http.StatusCreated)
 	e.prepareFiles(t, g)
+	e.roles = startRoles(t)
 	return e
 }
 
-// withName is a registration of a key pair.
+// startRoles starts a server that may assume roles of MinIO, with the credentials that examples of
+// roles name: a key pair and a role.
+func startRoles(t *testing.T) *server {
+	t.Helper()
+	sts := minio.New(t)
+	id, secret := sts.Root.AccessKeyID, sts.Root.SecretAccessKey.Reveal()
+	s := startProvisioningIn(t, filepath.Join(t.TempDir(), "data"), "--sts-endpoint", sts.URL,
+		"--assume-roles", "arn:aws:iam::123456789012:role/ixmage-*", "--allow-default-credential", "--", id, secret)
+	trusted := map[string]string{"access_key_id": id, "secret_access_key": secret}
+	s.adminCall(http.MethodPost, "/api/v1/credentials", withName("trusted", trusted), http.StatusCreated)
+	role := map[string]string{"role_arn": "arn:aws:iam::123456789012:role/ixmage-shop", "source": "trusted"}
+	s.adminCall(http.MethodPost, "/api/v1/credentials", withName("media-role", role), http.StatusCreated)
+	return s
+}
+
+// withName is a registration of a credential.
 func withName(name string, pair map[string]string) map[string]any {
 	body := map[string]any{"name": name}
 	for k, v := range pair {
@@ -200,6 +218,11 @@ func (e *examples) run(t *testing.T, line string) {
 	}
 	cmd := exec.Command("sh", "-c", line)
 	cmd.Dir, cmd.Env = e.folder, e.env
+	for _, word := range []string{"--role-arn", "media-role", "--default"} {
+		if strings.Contains(line, word) {
+			cmd.Env = append(slices.Clone(e.env), "IXMAGE_ADMIN_URL=http://"+e.roles.admin, "IXMAGE_ADMIN_TOKEN="+e.roles.token)
+		}
+	}
 	got := runCommand(t, time.Minute, cmd)
 	if got.code != 0 {
 		t.Errorf("exit status %d\nstdout: %s\nstderr: %s", got.code, got.stdout, got.stderr)

@@ -159,11 +159,6 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	}
 	e.Cache = explainView(v, now)
 	e.Canary = p.explainCanary(r.Alias)
-	if p.sessions != nil {
-		if s, ok := p.sessions.Session(r); ok {
-			e.Session = &s
-		}
-	}
 	circuit := p.origin.Circuit(r)
 	e.Circuit = explainCircuit(circuit, now)
 	e.LastFailure = explainAnswer(p.origin.LastFailure(r.Alias.ID)) // before LastAnswer, which a newer failure changes too
@@ -175,6 +170,11 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	if probe {
 		e.Probe = p.probe(ctx, r, e.Key)
 		err = p.classify(ctx, r, e.Probe.refusal())
+	}
+	if p.sessions != nil { // after the probe, which may have made one
+		if s, ok := p.sessions.Session(r); ok {
+			e.Session = &s
+		}
 	}
 	// Clients get the remembered answer, whatever the probe finds.
 	reported := cmp.Or(known, err)

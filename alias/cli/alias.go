@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"ixmage/alias"
 	"ixmage/alias/client"
 )
 
@@ -15,7 +16,7 @@ type aliasCmd struct {
 	Get aliasGetCmd `cmd:"" help:"Read an alias."`
 	Add aliasAddCmd `cmd:"" help:"Register an alias."`
 	Set aliasSetCmd `cmd:"" help:"Change fields of an alias."`
-	Rm  aliasRmCmd  `cmd:"" help:"Remove an alias, and its key pair if that has the alias's name and no other alias uses it."`
+	Rm  aliasRmCmd  `cmd:"" help:"Remove an alias, and its key pair or role if that has the alias's name and no other alias uses it."`
 }
 
 // Flags of commands that change something.
@@ -115,17 +116,19 @@ type aliasAddCmd struct {
 	Name string `arg:"" help:"Alias, the first segment of its URLs: 1 to 63 of a-z, 0-9 and hyphen."`
 
 	aliasFields
-	keyPairFlags
+	credentialFlags
 	dryRun
 
-	Credential string `help:"Read the bucket with this registered credential, instead of a key pair." placeholder:"NAME" xor:"credential,keyfile" completion:"credentials"`
-	Anonymous  bool   `help:"The bucket is public: requests are not signed." xor:"credential,keyfile"`
+	Credential        string `help:"Read the bucket with this registered credential, instead of a key pair." placeholder:"NAME" xor:"credential,keyfile" completion:"credentials"`
+	DefaultCredential bool   `help:"Read the bucket with the server's own credentials, which --allow-default-credential of the server must allow." xor:"credential,keyfile"`
+	Anonymous         bool   `help:"The bucket is public: requests are not signed." xor:"credential,keyfile"`
 }
 
 func (*aliasAddCmd) Examples() []string {
 	return []string{
 		"ixmage alias add logos --bucket acme-media --prefix logos/ --region eu-west-1 --key-file key.json",
 		"ixmage alias add banners --bucket acme-media --prefix banners/ --region eu-west-1 --credential shop --ttl 10m",
+		"ixmage alias add uploads --bucket acme-media --prefix uploads/ --region eu-west-1 --role-arn arn:aws:iam::123456789012:role/ixmage-read --source trusted",
 		"ixmage alias add open --bucket acme-open --region eu-west-1 --anonymous",
 	}
 }
@@ -133,20 +136,8 @@ func (*aliasAddCmd) Examples() []string {
 func (c *aliasAddCmd) Run(s *session) error {
 	body := c.body()
 	body["name"] = c.Name
-	switch {
-	case c.Anonymous:
-		body["credential"] = nil
-	case c.Credential != "":
-		body["credential"] = c.Credential
-	default:
-		if err := c.check(s, body); err != nil {
-			return err
-		}
-		pair, err := c.read(s)
-		if err != nil {
-			return err
-		}
-		body["credential"] = pair
+	if err := c.credential(s, body); err != nil {
+		return err
 	}
 	resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("aliases"), Query: c.query(), Body: body})
 	if err != nil {
@@ -158,10 +149,31 @@ func (c *aliasAddCmd) Run(s *session) error {
 	return s.show(resp, func(v client.Value) { s.aliases(v) })
 }
 
+// credential adds the credential to the members of a request.
+func (c *aliasAddCmd) credential(s *session, body map[string]any) error {
+	if (c.Anonymous || c.Credential != "") && len(c.members()) > 0 {
+		return usagef("--role-arn and the other flags of a role do not fit --credential and --anonymous: name one credential")
+	}
+	switch {
+	case c.Anonymous:
+		body["credential"] = nil
+		return nil
+	case c.Credential != "":
+		body["credential"] = c.Credential
+		return nil
+	}
+	if err := c.check(s, body); err != nil {
+		return err
+	}
+	made, err := c.read(s, c.DefaultCredential)
+	body["credential"] = made
+	return err
+}
+
 // check tries the other fields before a person types the key pair, so that a mistake in them
 // does not cost typing it again.
 func (c *aliasAddCmd) check(s *session, body map[string]any) error {
-	if c.KeyFile != "" || !s.term.asks {
+	if c.KeyFile != "" || c.kind(c.DefaultCredential) != alias.KindStatic || !s.term.asks {
 		return nil
 	}
 	body["credential"] = nil

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"ixmage/alias"
 	"ixmage/alias/cli/manifest"
 	"ixmage/alias/cli/spelling"
 	"ixmage/alias/client"
@@ -44,7 +46,7 @@ func (p *planner) readKeys() {
 	p.keys = map[*manifest.Entry]keyPair{}
 	for _, e := range p.manifest.Credentials {
 		if e.KeyFile == "" {
-			continue // it has a problem
+			continue // it has no key pair, or a problem
 		}
 		pair, err := readKeyFile(e.KeyFile, e.Profile, p.term.in)
 		if err != nil {
@@ -68,7 +70,7 @@ func (p *planner) plan() error {
 	p.pending = map[string]bool{}
 	progress := p.term.bar("checking", len(p.manifest.Credentials)+len(p.manifest.Aliases))
 	defer progress.end()
-	for _, e := range p.manifest.Credentials {
+	for _, e := range sourcesFirst(p.manifest.Credentials) {
 		if err := p.credential(e); err != nil {
 			return err
 		}
@@ -155,9 +157,20 @@ func quoteHint(e *manifest.Entry, f client.Field) string {
 	return ""
 }
 
-// credential plans a key pair.
+// sourcesFirst puts key pairs, which may be sources of roles, before roles.
+func sourcesFirst(credentials []*manifest.Entry) []*manifest.Entry {
+	rank := func(e *manifest.Entry) int {
+		if e.Temporary() == "" {
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedStableFunc(slices.Values(credentials), func(a, b *manifest.Entry) int { return rank(a) - rank(b) })
+}
+
+// credential plans a key pair, a role or the server's own credentials.
 func (p *planner) credential(e *manifest.Entry) error {
-	pair, read := p.keys[e]
+	body, read := p.members(e)
 	if !read {
 		p.pending[e.Name] = true
 		return nil
@@ -167,38 +180,114 @@ func (p *planner) credential(e *manifest.Entry) error {
 		return nil // it is registered with its alias
 	}
 	c := change{action: modify, kind: e.Kind, name: e.Name}
+	wanted := cmp.Or(e.Temporary(), alias.KindStatic)
 	if !exists {
 		p.pending[e.Name] = true
-		body := pair.body(e)
 		body["name"] = e.Name
 		c.action = create
 		c.request = client.Request{Method: http.MethodPost, Path: client.Path("credentials"), Body: body}
-	} else if kind := was.Get("kind").Text(); kind != "static" {
-		p.add(e.Problem("", "the server has a credential of that name, of kind "+kind+": a key pair cannot replace it"))
+	} else if kind := was.Get("kind").Text(); kind != string(wanted) {
+		p.add(e.Problem("", fmt.Sprintf("the server has a credential of that name, of kind %s: %s cannot replace it",
+			kind, nouns[wanted])))
 		return nil
-	} else if c.request = replacement(e, was, pair); c.request.Method == "" {
+	} else if c.request = p.replacement(e, was, body); c.request.Method == "" {
+		return nil
+	}
+	if p.unknownSource(e) {
+		c.fields = temporaryFields(e)
+		p.changes = append(p.changes, c)
 		return nil
 	}
 	answer, ok, err := p.try(e, c.request)
 	if err != nil || !ok {
 		return err
 	}
-	c.fields = differences(was, answer, []string{"access_key_id", "expect"})
+	if wanted == alias.KindDefault {
+		c.fields = temporaryFields(e) // nothing else tells it
+	} else {
+		c.fields = differences(was, answer, append(manifest.RoleFields(), "access_key_id", "expect"))
+	}
 	p.changes = append(p.changes, c)
 	return nil
 }
 
-// replacement is the request that makes a key pair that of the file; the zero request means
+// nouns are what kinds of credential are called.
+var nouns = map[alias.Kind]string{
+	alias.KindStatic: "a key pair", alias.KindRole: "a role", alias.KindDefault: "a name for the server's own credentials",
+}
+
+// members are those of the credential in a request; ok is false if its key file has a problem.
+func (p *planner) members(e *manifest.Entry) (body map[string]any, ok bool) {
+	if e.Temporary() != "" {
+		body = map[string]any{}
+		for _, f := range e.Fields {
+			if !f.Value.IsNull() {
+				body[f.Name] = f.Value
+			}
+		}
+		return body, true
+	}
+	pair, read := p.keys[e]
+	return pair.body(e), read
+}
+
+// unknownSource reports whether the server does not have the source of a role yet, so that the role
+// cannot be tried.
+func (p *planner) unknownSource(e *manifest.Entry) bool {
+	source, _ := e.Field("source")
+	return e.Temporary() == alias.KindRole && p.pending[source.Text()]
+}
+
+// temporaryFields are the fields of a credential without a key pair that the file states.
+func temporaryFields(e *manifest.Entry) []fieldChange {
+	var fields []fieldChange
+	for _, f := range e.Fields {
+		if f.Name != "kind" || e.Temporary() == alias.KindDefault {
+			fields = append(fields, fieldChange{name: f.Name, is: f.Value})
+		}
+	}
+	return fields
+}
+
+// replacement is the request that makes a credential that of the file; the zero request means
 // that it is. A secret does not change without its access key id.
-func replacement(e *manifest.Entry, was client.Value, pair keyPair) client.Request {
+func (p *planner) replacement(e *manifest.Entry, was client.Value, body map[string]any) client.Request {
 	r := client.Request{Path: client.Path("credentials", e.Name), IfMatch: was.Get("revision").Text()}
+	pair := p.keys[e]
 	switch {
+	case e.Temporary() == alias.KindDefault || e.Temporary() == alias.KindRole && sameRole(e, was):
+	case e.Temporary() == alias.KindRole:
+		delete(body, "kind") // a replacement has the kind of the credential
+		r.Method, r.Body = http.MethodPut, body
 	case was.Get("access_key_id").Text() != pair.id:
 		r.Method, r.Body = http.MethodPut, pair.body(e)
 	case was.Get("expect").Text() != e.Expect:
 		r.Method, r.Body = http.MethodPatch, map[string]any{"expect": e.Expect}
 	}
 	return r
+}
+
+// sameRole reports whether a role of the server is that of the file. It is not left to the server,
+// which asks STS for a session of every role that it is given.
+func sameRole(e *manifest.Entry, was client.Value) bool {
+	preset := alias.NewRole("")
+	presets := map[string]string{
+		"duration": preset.Duration.String(), "session_policy": string(preset.SessionPolicy), "source": string(preset.Source),
+	}
+	for _, name := range manifest.RoleFields() {
+		wanted, _ := e.Field(name)
+		text := wanted.Text()
+		if wanted.IsFalse() {
+			text = ""
+		}
+		if d, err := time.ParseDuration(text); err == nil && name == "duration" {
+			text = d.String()
+		}
+		if cmp.Or(text, presets[name]) != was.Get(name).Text() {
+			return false
+		}
+	}
+	return true
 }
 
 // body makes the members of a request.
@@ -263,16 +352,16 @@ func (p *planner) newAlias(e *manifest.Entry) error {
 			body[f.Name] = f.Value
 		}
 	}
-	pair, own := p.ownPair(e)
+	made, own := p.own(e)
 	if own {
-		body["credential"] = pair.body(e.Credential)
+		body["credential"] = made
 	}
 	c := change{action: create, kind: e.Kind, name: e.Name}
 	c.request = client.Request{Method: http.MethodPost, Path: client.Path("aliases"), Body: body}
 	tried := c.request
 	credential, stated := e.Field("credential")
 	pending := p.pending[credential.Text()]
-	if pending || !stated {
+	if pending || !stated || own && p.unknownSource(e.Credential) {
 		without := maps.Clone(body)
 		without["credential"] = nil
 		tried.Body = without
@@ -281,12 +370,14 @@ func (p *planner) newAlias(e *manifest.Entry) error {
 	if err != nil || !ok {
 		return err
 	}
-	if pending {
+	if pending || own {
 		answer = answer.With("credential", credential)
 	}
 	c.fields = statedFields(e, answer)
-	if own {
+	if pair, read := p.keys[e.Credential]; own && read {
 		c.fields = append(c.fields, fieldChange{name: "access_key_id", is: client.Make(pair.id)})
+	} else if own {
+		c.fields = append(c.fields, temporaryFields(e.Credential)...)
 	}
 	p.changes = append(p.changes, c)
 	return nil
@@ -303,13 +394,12 @@ func statedFields(e *manifest.Entry, answer client.Value) []fieldChange {
 	return fields
 }
 
-// ownPair is the key pair that is registered with a new alias.
-func (p *planner) ownPair(e *manifest.Entry) (keyPair, bool) {
+// own are the members of the credential that is registered with a new alias.
+func (p *planner) own(e *manifest.Entry) (members map[string]any, ok bool) {
 	if e.Credential == nil || !p.credentials[e.Name].IsNull() {
-		return keyPair{}, false
+		return nil, false
 	}
-	pair, read := p.keys[e.Credential]
-	return pair, read
+	return p.members(e.Credential)
 }
 
 // setByProvisioning are fields that an operation sets; a file that does not state them keeps
@@ -378,10 +468,11 @@ func (p *planner) rest() error {
 			return err
 		}
 	}
-	for _, e := range p.manifest.Credentials { // DELETE of an alias takes its own key pair along
+	for _, e := range p.manifest.Credentials { // DELETE of an alias takes its own credential along
 		own := p.aliases[e.Name].Get("credential").Text() == e.Name
 		if own && !used[e.Name] && slices.Contains(others, e.Name) {
-			p.add(e.Problem("", "the alias of that name is removed, and its key pair with it: "+
+			what := strings.TrimPrefix(nouns[cmp.Or(e.Temporary(), alias.KindStatic)], "a ")
+			p.add(e.Problem("", "the alias of that name is removed, and its "+what+" with it: "+
 				"leave the credential out of the file, or use it in an alias"))
 		}
 	}

@@ -185,7 +185,7 @@ func TestApplyProblems(t *testing.T) {
 2:58: alias shop: credential: there is no credential named "shopp"; did you mean shop?
 2:70: alias shop: ttl: must be a duration as a string, like "90s", "1h30m" or "24h", not a number
 2:73: alias shop: ttll: unknown field; did you mean ttl?
-3:3: alias Sh: credential: is required, as one of: the name of a credential; key_file: FILE with the alias's own key pair; null for a public bucket
+3:3: alias Sh: credential: is required, as one of: the name of a credential; key_file: FILE with the alias's own key pair; role_arn: ARN of a role; kind: default for the server's own credentials; null for a public bucket
 3:3: alias Sh: region: is required for AWS, such as eu-west-1
 3:10: alias Sh: name: must be 1 to 63 of a-z, 0-9 and hyphen, and begin and end with a letter or digit
 3:36: alias Sh: enabled: must be true or false, not a string

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -52,7 +53,9 @@ func newEnv(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := admin.New(admin.Config{Registry: registry, Token: alias.NewSecret(testToken), Log: slog.New(slog.DiscardHandler)})
+	server := admin.New(admin.Config{
+		Registry: registry, Token: alias.NewSecret(testToken), Sessions: testSessions{}, Log: slog.New(slog.DiscardHandler),
+	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +77,23 @@ func newEnv(t *testing.T) *env {
 	})
 	return &env{t: t, registry: registry, client: api, folder: dir}
 }
+
+// testRole begins the ARN of a role that may be assumed.
+const testRole = "arn:aws:iam::123456789012:role/ixmage-"
+
+// testSessions gives a session of every role that may be assumed.
+type testSessions struct{}
+
+func (testSessions) Allowed(p alias.Provider) error {
+	if r, ok := p.(alias.Role); ok && !strings.HasPrefix(r.ARN, testRole) {
+		return fmt.Errorf("%w: the role %s is not among --assume-roles", alias.ErrForbidden, r.ARN)
+	}
+	return nil
+}
+
+func (testSessions) Try(context.Context, alias.Provider, *alias.Alias) error { return nil }
+
+func (testSessions) Prepare(context.Context, alias.Route) error { return nil }
 
 // ran is what a command printed, and its exit status.
 type ran struct {

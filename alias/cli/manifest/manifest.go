@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"ixmage/alias"
 	"ixmage/alias/cli/spelling"
 	"ixmage/alias/client"
 	"ixmage/internal/yamlfile"
@@ -36,7 +37,8 @@ type Entry struct {
 	Kind string // alias or credential
 	Name string
 	// Fields are the fields of an alias that the file states, name and credential among
-	// them, as the API takes them.
+	// them, as the API takes them; or those of a role, and the kind of the server's own
+	// credentials.
 	Fields client.Object
 	// KeyFile is the file with the key pair of a credential; a relative path is below the
 	// folder of the manifest. Profile is that of an AWS credentials file, Expect what the
@@ -44,7 +46,7 @@ type Entry struct {
 	KeyFile string
 	Profile string
 	Expect  string
-	// Own is true for the credential that an alias states as a key file. It has the name of
+	// Own is true for the credential that an alias states by its members. It has the name of
 	// the alias, whose Credential it is.
 	Own        bool
 	Credential *Entry
@@ -96,9 +98,20 @@ func Settable() []string {
 var keptByServer = []string{"state", "revision", "created_at", "updated_at"}
 
 var (
-	credentialFields = []string{"name", "key_file", "profile", "expect"}
-	keyFileFields    = []string{"key_file", "profile", "expect"}
+	keyFileFields = []string{"key_file", "profile", "expect"}
+	roleFields    = []string{
+		"role_arn", "external_id", "duration", "session_policy", "source", "region", "kms_key_arn", "source_identity", "account",
+	}
 )
+
+// RoleFields are the fields of a role, as the API names them.
+func RoleFields() []string { return slices.Clone(roleFields) }
+
+// Temporary is the kind of a credential without a key pair, role or default; else it is empty.
+func (e *Entry) Temporary() alias.Kind {
+	kind, _ := e.Field("kind")
+	return alias.Kind(kind.Text())
+}
 
 // Parse reads one file; the caller looks for duplicates among all files. Relative key
 // files are below the folder of file.
@@ -206,17 +219,21 @@ func (r *reader) alias(m *Manifest, n *yaml.Node) {
 
 // credentialForms ends the message about a missing or invalid credential.
 const credentialForms = "one of: the name of a credential; key_file: FILE with the alias's own key pair; " +
-	"null for a public bucket"
+	"role_arn: ARN of a role; kind: default for the server's own credentials; null for a public bucket"
 
-// ownCredential reads the credential of an alias as a key file: the credential has the
+// ownCredential reads the credential that an alias states by its members: it has the
 // name of the alias.
 func (r *reader) ownCredential(m *Manifest, e *Entry, n *yaml.Node) {
 	at := r.Position(n)
 	c := &Entry{Kind: "credential", Name: e.Name, Own: true, places: map[string]Position{"": at, "name": at}}
 	members, _ := r.Members(n, "")
-	r.keyFile(c, members, keyFileFields)
-	if _, stated := c.places["key_file"]; !stated {
+	if !r.credentialMembers(c, members, nil) {
 		r.Problemf(n, "credential", "must be %s", credentialForms)
+	}
+	for field, at := range c.places { // the API names them so if it registers both at once
+		if field != "" {
+			e.places[join("credential", field)] = at
+		}
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, c)
@@ -235,12 +252,66 @@ func (r *reader) credential(m *Manifest, n *yaml.Node) {
 		return
 	}
 	r.name(e, members)
-	r.keyFile(e, members, credentialFields)
-	if _, stated := e.places["key_file"]; !stated {
-		r.Problemf(n, "key_file", "is required: the file with the key pair")
+	if !r.credentialMembers(e, members, []string{"name"}) {
+		r.Problemf(n, "key_file", "is required: the file with the key pair; or role_arn for a role, or kind: default for the "+
+			"server's own credentials")
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, e)
+	}
+}
+
+// credentialMembers reads what a credential signs with: a key file, a role or the server's own
+// credentials. ok is false if the members state none of them. more are other known fields.
+func (r *reader) credentialMembers(e *Entry, members []yamlfile.Member, more []string) (ok bool) {
+	stated := func(name string) *yaml.Node {
+		for _, f := range members {
+			if f.Key.Value == name {
+				return f.Value
+			}
+		}
+		return nil
+	}
+	kind := alias.KindStatic
+	if n := stated("kind"); n != nil {
+		e.places["kind"] = r.Position(n)
+		text, _ := r.Text(n, "kind")
+		if kind = alias.Kind(text); kind != alias.KindRole && kind != alias.KindDefault {
+			r.Problemf(n, "kind", "must be role or default: leave it out for a key pair")
+			return true
+		}
+	} else if stated("role_arn") != nil {
+		kind = alias.KindRole
+	}
+	if kind == alias.KindStatic {
+		r.keyFile(e, members, slices.Concat(more, keyFileFields))
+		return stated("key_file") != nil
+	}
+	r.temporary(e, members, kind, slices.Concat(more, []string{"kind"}))
+	return kind == alias.KindDefault || stated("role_arn") != nil
+}
+
+// temporary reads the fields of a credential without a key pair.
+func (r *reader) temporary(e *Entry, members []yamlfile.Member, kind alias.Kind, known []string) {
+	if kind == alias.KindRole {
+		known = slices.Concat(known, roleFields)
+	}
+	e.Fields = client.Object{{Name: "kind", Value: client.Make(string(kind))}}
+	for _, f := range members {
+		name := f.Key.Value
+		switch {
+		case slices.Contains(known, name):
+		case slices.Contains(keyFileFields, name) || slices.Contains(roleFields, name):
+			r.Problemf(f.Key, name, "a credential of the kind %s has none", kind)
+		default:
+			r.unknown(f.Key, secretHint(name), known)
+		}
+		if !slices.Contains(known, name) || !slices.Contains(roleFields, name) {
+			continue
+		}
+		e.places[name] = r.Position(f.Value)
+		v := r.value(f.Value, name, func(path string, n *yaml.Node) { e.places[path] = r.Position(n) })
+		e.Fields = append(e.Fields, client.Member{Name: name, Value: v})
 	}
 }
 
@@ -249,8 +320,11 @@ func (r *reader) keyFile(e *Entry, members []yamlfile.Member, known []string) {
 	for _, f := range members {
 		name := f.Key.Value
 		switch {
+		case slices.Contains(roleFields, name):
+			r.Problemf(f.Key, name, "belongs to a role, which has a role_arn")
+			continue
 		case !slices.Contains(known, name):
-			r.unknown(f.Key, secretHint(name), known)
+			r.unknown(f.Key, secretHint(name), slices.Concat(known, []string{"role_arn"}))
 			continue
 		case name == "name":
 			continue

@@ -109,7 +109,7 @@ func TestProblems(t *testing.T) {
 			"4:10: alias a: name: appears more than once, first at f.yaml:2:10"},
 		{"no bucket", "aliases:\n- {name: a, credential: c}\n", "2:3: alias a: bucket: is required"},
 		{"no credential", "aliases:\n- {name: a, bucket: b}\n", "2:3: alias a: credential: is required, as one of: the name of a credential; " +
-			"key_file: FILE with the alias's own key pair; null for a public bucket"},
+			"key_file: FILE with the alias's own key pair; role_arn: ARN of a role; kind: default for the server's own credentials; null for a public bucket"},
 		{"a field twice", "aliases:\n- name: a\n  bucket: b\n  credential: c\n  bucket: d\n", "5:3: alias a: bucket: appears more than once, first on line 3"},
 		{"unknown", "aliases:\n- {name: a, x: 1, " + rest, "2:13: alias a: x: unknown field"},
 		{"misspelt", "aliases:\n- {name: a, regoin: r, bucket: b, credential: c}\n", "2:13: alias a: regoin: unknown field; did you mean region?"},
@@ -119,7 +119,7 @@ func TestProblems(t *testing.T) {
 		{"a key pair", "aliases:\n- {name: a, bucket: b, credential: {access_key_id: AKIA, key_file: f}}\n",
 			"2:37: alias a: access_key_id: a key pair does not belong in this file: keep it in a file of its own, and name that as key_file"},
 		{"an empty credential", "aliases:\n- {name: a, bucket: b, credential: {}}\n", "2:36: alias a: credential: must be one of: the name of a credential; " +
-			"key_file: FILE with the alias's own key pair; null for a public bucket"},
+			"key_file: FILE with the alias's own key pair; role_arn: ARN of a role; kind: default for the server's own credentials; null for a public bucket"},
 		{"a key file that is a number", "aliases:\n- {name: a, bucket: b, credential: {key_file: 7}}\n", "2:47: alias a: key_file: must be a text, not a number: put it in quotes"},
 		{"octal", "aliases:\n- {name: a, bucket_owner: 012345670123, " + rest,
 			`2:27: alias a: bucket_owner: "012345670123": write a number in decimal, without leading zeros, or put a text in quotes`},
@@ -129,13 +129,13 @@ func TestProblems(t *testing.T) {
 		{"an anchor in itself", "aliases:\n- &a {name: a, fallback: {missing: *a}, " + rest, "2:26: alias a: an anchor contains itself"},
 		{"a merge of itself", "aliases:\n- &a {name: a, <<: *a, " + rest, "2:3: alias a: an anchor contains itself"},
 		{"a list as a key", "aliases:\n- {name: a, [x]: 1, " + rest, "2:13: alias a: the name of a field must be a text, not a list"},
-		{"a credential without a key", "credentials:\n- name: a\n", "2:3: credential a: key_file: is required: the file with the key pair"},
+		{"a credential without a key", "credentials:\n- name: a\n", "2:3: credential a: key_file: is required: the file with the key pair; or role_arn for a role, or kind: default for the server's own credentials"},
 		{"a credential's unknown field", "credentials:\n- {name: a, keyfile: f, key_file: g}\n", "2:13: credential a: keyfile: unknown field; did you mean key_file?"},
 		{"a credential twice", "credentials:\n- {name: a, key_file: f}\naliases:\n- {name: a, bucket: b, credential: {key_file: f}}\n",
 			"4:36: credential a: name: appears more than once, first at f.yaml:2:10"},
 		{"a second document", "aliases: []\n---\naliases: x\n", "3:10: aliases: must be a list, each entry after a hyphen, or [] for none; not a text"},
 		{"several", "aliases:\n- {nam: a}\n- {name: b, buckt: b, credential: c}\n", "2:3: name: is required\n2:3: bucket: is required\n" +
-			"2:3: credential: is required, as one of: the name of a credential; key_file: FILE with the alias's own key pair; null for a public bucket\n" +
+			"2:3: credential: is required, as one of: the name of a credential; key_file: FILE with the alias's own key pair; role_arn: ARN of a role; kind: default for the server's own credentials; null for a public bucket\n" +
 			"2:4: nam: unknown field; did you mean name?\n3:3: alias b: bucket: is required\n3:13: alias b: buckt: unknown field; did you mean bucket?"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
