@@ -20,8 +20,8 @@ const (
 	// callsPerSecond bounds the calls of STS, and callsAtOnce those after a quiet time. AWS
 	// allows 600 a second for all callers of an account in a region
 	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
-	callsPerSecond = 50
-	callsAtOnce    = 50
+	callsPerSecond = 100
+	callsAtOnce    = 100
 	// callTimeout bounds one call.
 	callTimeout = 20 * time.Second
 	// sweepInterval is the time between two looks for sessions that have ended.
