@@ -93,6 +93,42 @@ func TestRestoredBeforeRotation(t *testing.T) {
 	}
 }
 
+// TestRestoredMakesUserAgain: a copy from the time of a provisioning makes the user again that the
+// original has removed since. The original makes its key inactive, which was used, and names the
+// user. Only an operator deletes it.
+func TestRestoredMakesUserAgain(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	p := w.start()
+	op, err := p.Provision(t.Context(), actor, w.request("shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := w.backup()
+	p.mustSucceed(op, nil)
+	p.deleteAlias("shop")
+	p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
+	w.clock.advance(2 * time.Minute)
+	q := w.startOn(old)
+	q.drive()
+	_, made := q.provisioned("shop")
+	q.proc.kill()
+	p.quiet()
+	keys := w.iam.Keys(made.User.Name)
+	if len(keys) != 1 || keys[0].Active || keys[0].LastUsed.IsZero() {
+		t.Errorf("keys %+v, want one that was used and is inactive", keys)
+	}
+	if o, ok := p.reported(orphanUser, made.User.Name); !ok || o.State != stateReported {
+		t.Errorf("report: %+v, want the user %s", p.orphans, made.User.Name)
+	}
+	if err := p.RemoveOrphan(t.Context(), actor, "", made.User.Name); err != nil {
+		t.Error(err)
+	}
+	if users := w.iam.Users(); len(users) > 0 {
+		t.Errorf("left: %+v", users)
+	}
+}
+
 // interrupted is a database in which the provisioning of shop has died at its nth
 // write, and a process that has finished it since.
 func (w *env) interrupted(n int) (old alias.Store, live *process) { //nolint:ireturn // likewise

@@ -74,6 +74,7 @@ func playSequence(t *testing.T, steps []byte) {
 	foreign := w.addForeign()
 	q := &sequence{
 		w: w, p: w.start(), steps: steps, opened: map[alias.Name]bool{}, theirs: map[string]string{}, changed: map[alias.Name]bool{},
+		copied: map[string]bool{},
 	}
 	defer func() {
 		if t.Failed() {

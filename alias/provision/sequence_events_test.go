@@ -117,15 +117,21 @@ func (q *sequence) copyActs(_, how byte) string {
 			q.w.iam.RecordUse(prov.AccessKeyID, q.w.clock.Now())
 		}
 	}
+	before := q.w.iam.Users()
 	restored := q.w.startOn(q.copy)
 	restored.drive()
 	restored.reconcile(restored.proc.ctx)
 	restored.proc.kill()
+	for _, u := range q.w.iam.Users() {
+		if !slices.ContainsFunc(before, func(b iam.User) bool { return b.ID == u.ID }) {
+			q.copied[u.Name] = true
+		}
+	}
 	return fmt.Sprintf("acted, with %d operations", len(list))
 }
 
 // withdraw ends what other clients did: they delete their keys, AWS's policy is detached, and
-// an operator reclaims the users whose tags were changed.
+// an operator deletes the users that the copy made, and reclaims those whose tags were changed.
 func (q *sequence) withdraw() {
 	q.w.t.Helper()
 	for id, user := range q.theirs {
@@ -140,6 +146,7 @@ func (q *sequence) withdraw() {
 			u.Attached = slices.DeleteFunc(slices.Clone(u.Attached), isQuarantine)
 		})
 	}
+	q.removeCopied()
 	for _, name := range slices.Sorted(maps.Keys(q.changed)) {
 		c, err := q.p.registry.Credential(q.w.t.Context(), name)
 		if err != nil {
@@ -150,6 +157,20 @@ func (q *sequence) withdraw() {
 		}
 		if _, err := q.p.Reclaim(q.w.t.Context(), actor, name); err != nil {
 			q.w.t.Errorf("reclaim %s: %v", name, err)
+		}
+	}
+}
+
+// removeCopied deletes the users that the copy made for operations which the original had
+// finished. Reconcile names them and does not delete them, because their keys were used.
+func (q *sequence) removeCopied() {
+	q.w.t.Helper()
+	for _, user := range slices.Sorted(maps.Keys(q.copied)) {
+		if o, ok := q.p.reported(orphanUser, user); !ok || o.State != stateReported {
+			continue // it is gone, or belongs to a credential: wantQuiet checks that
+		}
+		if err := q.p.RemoveOrphan(q.w.t.Context(), actor, "", user); err != nil {
+			q.w.t.Errorf("remove the user %s that a copy made: %v", user, err)
 		}
 	}
 }

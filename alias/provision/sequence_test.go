@@ -23,6 +23,7 @@ type sequence struct {
 	theirs      map[string]string   // keys of an operator, and their users
 	changed     map[alias.Name]bool // credentials whose user's tags somebody changed
 	copy        alias.Store         // of the registry
+	copied      map[string]bool     // users that the copy made
 	most        int                 // calls of IAM in one step
 	publicError []string
 }
