@@ -64,10 +64,11 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
-	stop, err := startGateway(gateway)
+	where, stop, err := startOther(gateway)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "!!!!! SKIPPING the tests of the console that need pictures:", err, "!!!!!")
 	} else {
+		setup.gateway = where
 		defer stop()
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
@@ -88,28 +89,28 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// startGateway starts the S3 and IAM server.
-func startGateway(program string) (stop func(), err error) {
+// startOther starts a server that ixmage calls, and returns where it is and its keys.
+func startOther(program string) (where map[string]string, stop func(), err error) {
 	cmd := exec.Command(program, bucket)
-	cmd.Dir = "../.." // bin/versitygw is there
+	cmd.Dir = "../.." // bin/versitygw and bin/minio are there
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := json.NewDecoder(stdout).Decode(&setup.gateway); err != nil {
+	if err := json.NewDecoder(stdout).Decode(&where); err != nil {
 		_ = cmd.Wait()
-		return nil, errors.New(strings.TrimSpace(stderr.String()))
+		return nil, nil, errors.New(strings.TrimSpace(stderr.String()))
 	}
-	return func() { stdin.Close(); _ = cmd.Wait() }, nil
+	return where, func() { stdin.Close(); _ = cmd.Wait() }, nil
 }
 
 // server is a running ixmage.

@@ -53,7 +53,7 @@ function Head({ a, etag, provisioned, reload, set }) {
       <a href=${link(['operations'], { alias: a.name })}>See its operations</a>.</p></div>`}
     ${asking === 'rotate' && html`<${Rotate} name=${a.credential} onClose=${close} />`}
     ${asking === 'remove' && html`<${Confirm} title=${`Remove the alias ${a.name}?`} word=${a.name} action="Remove the alias" onConfirm=${remove} onClose=${close}>
-      <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The key pair ${a.credential} is removed too if it is static,
+      <p>Its URLs are 404 at once, and its cached pictures and usage are dropped. The bucket is not touched. The credential ${a.credential} is removed too if it is a key pair or a role,
       has the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
 }
 
@@ -63,7 +63,8 @@ function Overview({ a, credential, base }) {
     ['State', a.enabled ? html`<${State} of=${a.state} />` : html`<${Badge}>disabled<//>`],
     ['Scope of the key', c?.kind === 'anonymous' ? 'no key: the bucket is public' : html`<${State} of=${c?.scope} />`],
     ['Credential', html`<a href=${link(['credentials', a.credential])}>${a.credential}</a>${c && ` (${c.kind})`}`],
-    c && c.kind !== 'anonymous' && ['Age of the key', html`<${Time} at=${c.rotated_at || c.created_at} />`],
+    c?.access_key_id && ['Age of the key', html`<${Time} at=${c.rotated_at || c.created_at} />`],
+    c?.role_arn && ['Role', html`<code>${c.role_arn}</code>${c.session_policy === 'none' && html` <${Badge} kind="warn">no session policy<//>`}`],
     ['Bucket', a.bucket], ['Prefix', a.prefix || 'none: the whole bucket'], ['Region', a.region],
     ['Endpoint', a.endpoint || 'AWS'], a.bucket_owner && ['Bucket owner', a.bucket_owner],
     ['Canary', a.canary], ['TTL', a.ttl], a.cache_control && ['Cache-Control', a.cache_control],

@@ -41,7 +41,7 @@ function useAliases() {
     ...state,
     rows: state.aliases.map((a, index) => {
       const c = state.credentials.get(a.credential);
-      return { ...a, index, scope: c?.scope, kind: c?.kind, key: c && c.kind !== 'anonymous' ? c.rotated_at || c.created_at : null };
+      return { ...a, index, scope: c?.scope, kind: c?.kind, key: c?.access_key_id ? c.rotated_at || c.created_at : null };
     }),
   }), [state]);
 }

@@ -1,15 +1,16 @@
-// The list of credentials, and the form that registers a key pair.
+// The list of credentials, and the form that registers one.
 import { html, useEffect, useState } from '../preact.js';
 import { call, pages } from '../api.js';
 import { link, number } from '../format.js';
 import { written } from '../alias_form.js';
+import { inside, kinds, pairFields, roleFields, signer } from '../credential_form.js';
 import { Action, Dialog, ErrorBox, Form, Page, State, Table, Time, toast } from '../ui.js';
 
-export const pairFields = [
-  { name: 'access_key_id', label: 'Access key id', required: true },
-  { name: 'secret_access_key', label: 'Secret access key', type: 'password', required: true, hint: 'It is sealed, and no answer ever contains it.' },
-  { name: 'expect', label: 'Expected scope', type: 'select', options: [{ value: '', label: 'read the locations of its aliases' }, { value: 'read-only-access', label: 'read and list every bucket' }],
-    hint: 'The verdict of a key with a wider scope is violated, unless this scope is expected.' },
+const formFields = [
+  { name: 'name', label: 'Name', required: true, placeholder: 'team-media' },
+  { name: 'kind', label: 'Kind', type: 'select', options: kinds },
+  ...inside(pairFields, '', (v) => v.kind === 'static'),
+  ...inside(roleFields, '', (v) => v.kind === 'role'),
 ];
 
 const columns = [
@@ -17,8 +18,8 @@ const columns = [
   { name: 'kind', title: 'Kind', label: false, width: '7rem', cell: (c) => c.kind },
   { name: 'state', title: 'State', label: false, width: '6.5rem', cell: (c) => html`<${State} of=${c.state} />` },
   { name: 'scope', title: 'Scope', label: false, width: '7rem', cell: (c) => html`<${State} of=${c.scope} />` },
-  { name: 'id', title: 'Access key id', wide: true, width: 'minmax(11rem, 1fr)', cell: (c) => html`<code>${c.access_key_id || '–'}</code>` },
-  { name: 'age', title: 'Key since', width: '7rem', cell: (c) => html`<${Time} at=${c.kind === 'anonymous' ? null : c.rotated_at || c.created_at} none="–" />` },
+  { name: 'id', title: 'Key or role', wide: true, width: 'minmax(11rem, 2fr)', cell: (c) => html`<code title=${signer(c)}>${signer(c) || '–'}</code>` },
+  { name: 'age', title: 'Key since', width: '7rem', cell: (c) => html`<${Time} at=${c.access_key_id ? c.rotated_at || c.created_at : null} none="–" />` },
   { name: 'aliases', title: 'Aliases', width: '5rem', cell: (c) => c.aliases.length },
 ];
 
@@ -44,14 +45,14 @@ export default function Credentials() {
     toast(`Credential ${data.name} registered`);
     location.hash = link(['credentials', data.name]);
   };
-  const shown = list.filter((c) => `${c.name} ${c.kind} ${c.access_key_id}`.toLowerCase().includes(q.toLowerCase()));
+  const shown = list.filter((c) => `${c.name} ${c.kind} ${signer(c)}`.toLowerCase().includes(q.toLowerCase()));
   return html`<${Page} title="Credentials" lead=${state.loading ? `${number(list.length)} so far…` : `${number(shown.length)}${shown.length === list.length ? '' : ` of ${number(list.length)}`}`}
-      actions=${html`<${Action} role="alias" kind="primary" onClick=${() => setAdding(true)}>Register a key pair<//>`}>
+      actions=${html`<${Action} role="alias" kind="primary" onClick=${() => setAdding(true)}>Register a credential<//>`}>
     ${state.error && html`<${ErrorBox} error=${state.error} />`}
     <form class="bar" role="search" onSubmit=${(e) => e.preventDefault()}><div class="field"><label for="q">Search</label>
-      <input id="q" type="search" value=${q} placeholder="name, kind, access key id" onInput=${(e) => setQ(e.target.value)} /></div></form>
+      <input id="q" type="search" value=${q} placeholder="name, kind, access key id, role" onInput=${(e) => setQ(e.target.value)} /></div></form>
     <${Table} label="Credentials" columns=${columns} rows=${shown} cardHeight=${64} empty=${state.loading ? 'Loading…' : 'No credential.'} />
-    ${adding && html`<${Dialog} title="Register a key pair" onClose=${() => setAdding(false)}>
-      <${Form} fields=${[{ name: 'name', label: 'Name', required: true, placeholder: 'team-media' }, ...pairFields]} submit="Register" role="alias" onSubmit=${add} onCancel=${() => setAdding(false)} /><//>`}
+    ${adding && html`<${Dialog} title="Register a credential" onClose=${() => setAdding(false)}>
+      <${Form} fields=${formFields} initial=${{ kind: 'static' }} submit="Register" role="alias" onSubmit=${add} onCancel=${() => setAdding(false)} /><//>`}
   <//>`;
 }

@@ -29,6 +29,7 @@ export function way(e) {
     found ? { name: 'Alias', kind: e.credential ? 'good' : 'bad', text: e.alias, facts: [['Bucket', e.bucket], ['Key', e.key], ['Region', e.region], ['Endpoint', e.endpoint || 'AWS']] }
       : { name: 'Alias', kind: badKey ? '' : 'bad', text: e.alias ? `There is no open alias named ${e.alias}.` : 'The path names no alias.' },
     found ? credential(e.credential) : { name: 'Credential' },
+    ...(e.session ? [session(e.session)] : []),
     e.cache ? stored(e.cache, entry) : { name: 'Cache' },
     e.cache ? origin(e, answer) : { name: 'S3' },
     { name: 'Answer', kind: e.status === 200 ? 'good' : e.status === 0 ? 'warn' : 'bad',
@@ -38,7 +39,15 @@ export function way(e) {
 
 function credential(c) {
   if (c.kind === 'anonymous') return { name: 'Credential', kind: 'good', text: 'Requests are not signed: the bucket is public.' };
-  return { name: 'Credential', kind: c.state === 'failed' ? 'bad' : c.state === 'active' ? 'good' : 'warn', text: c.name, facts: [['Kind', c.kind], ['Access key id', c.access_key_id], ['State', c.state]] };
+  return { name: 'Credential', kind: c.state === 'failed' ? 'bad' : c.state === 'active' ? 'good' : 'warn', text: c.name, facts: [['Kind', c.kind], c.access_key_id && ['Access key id', c.access_key_id], ['State', c.state]].filter(Boolean) };
+}
+
+// session is the step of temporary keys, which only some credentials have.
+function session(s) {
+  const name = 'Session';
+  const facts = [['Role', s.role || "none: the server's own credentials"], s.expires_at && ['Expires', html`${exact(s.expires_at)} (<${Time} at=${s.expires_at} />)`]].filter(Boolean);
+  if (s.error) return { name, kind: s.expires_at ? 'warn' : 'bad', text: `${s.expires_at ? 'It lives, but the last renewal failed' : 'There is none'}: ${s.error}`, facts };
+  return { name, kind: 'good', text: s.expires_at ? 'It signs the requests to S3.' : 'None now: the next request to S3 makes one.', facts };
 }
 
 function stored(c, entry) {

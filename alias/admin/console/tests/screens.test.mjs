@@ -32,6 +32,10 @@ test('way', () => {
     ['URL good, Alias good, Credential bad, Cache bad, S3 bad, Answer bad', { ...found, status: 404, credential: { name: 'shop', kind: 'provisioned', state: 'failed' },
       cache: { tier: 'missing', missing: { ttl: 3, reason: 'gone' } }, key_failure: failed }],
     ['URL good, Alias good, Credential good, Cache good, S3 bad, Answer bad', { ...found, status: 503, circuit: { state: 'open' }, last_answer: { outcome: 'ok', key: 'web/a.png' } }],
+    ['URL good, Alias good, Credential good, Session good, Cache good, S3, Answer good', { ...found, session: { role: 'arn:aws:iam::1:role/a', expires_at: '2026-11-29T18:30:00Z' } }],
+    ['URL good, Alias good, Credential good, Session good, Cache good, S3, Answer good', { ...found, session: { expires_at: null } }],
+    ['URL good, Alias good, Credential good, Session warn, Cache good, S3, Answer good', { ...found, session: { expires_at: '2026-11-29T18:30:00Z', error: 'STS is away' } }],
+    ['URL good, Alias good, Credential good, Session bad, Cache good, S3, Answer bad', { ...found, status: 503, session: { expires_at: null, error: 'STS refuses' } }],
   ]) assert.equal(kinds(e), want);
 });
 
