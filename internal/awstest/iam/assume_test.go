@@ -20,6 +20,7 @@ import (
 
 const (
 	ofAccount = "arn:aws:iam::123456789012:"
+	testKey   = "arn:aws:kms:us-east-1:123456789012:key/k"
 	testRole  = ofAccount + "role/ixmage/reader"
 )
 
@@ -307,6 +308,12 @@ func TestSessionOfRole(t *testing.T) {
 			s.ChangeRole("reader", func(role *fakeiam.Role) { role.Boundary = arn })
 		}
 	}
+	encrypt := func(s *fakeiam.Server, _ *manualClock) {
+		s.Encrypt("media", testKey)
+		s.ChangeRole("reader", func(role *fakeiam.Role) {
+			role.Inline["key"] = statements(`{'Effect':'Allow','Action':'kms:Decrypt','Resource':'` + testKey + `'}`)
+		})
+	}
 	narrow := policy(readPolicy("media", "shop/"))
 	session := `{'AWS':'arn:aws:sts::123456789012:assumed-role/reader/ixmage-i1-shop'}`
 	for _, tt := range []struct {
@@ -332,6 +339,18 @@ func TestSessionOfRole(t *testing.T) {
 		{"a bucket that grants to everyone", asked(narrow), bucket(grant(`'*'`, "*")), "", no},
 		{"a bucket that grants to the session", asked(narrow), bucket(grant(session, "blog/*")), "", ""},
 		{"a bucket that denies the role", asked(), bucket(strings.Replace(grant(`{'AWS':'`+testRole+`'}`, "shop/*"), "Allow", "Deny", 1)), no, ""},
+		{"an encrypted bucket and no right to the key", asked(narrow), encrypt, no, no},
+		{"an encrypted bucket and the right to the key", asked(policy(statements(
+			`{'Effect':'Allow','Action':'s3:GetObject','Resource':'arn:aws:s3:::media/shop/*'}`,
+			`{'Effect':'Allow','Action':'kms:Decrypt','Resource':'`+testKey+`'}`,
+		))), encrypt, "", no},
+		{"a bucket of another account that grants to the role", asked(narrow), func(s *fakeiam.Server, _ *manualClock) {
+			s.SetBucketOwner("media", "999999999999")
+			s.SetBucketPolicy("media", grant(`{'AWS':'`+testRole+`'}`, "*"))
+		}, "", no},
+		{"a bucket of another account that grants nothing", asked(narrow), func(s *fakeiam.Server, _ *manualClock) {
+			s.SetBucketOwner("media", "999999999999")
+		}, no, no},
 		{"just before its end", asked(), later(time.Hour - time.Second), "", ""},
 		{"at its end", asked(), later(time.Hour), "ExpiredToken", "ExpiredToken"},
 		{"revoked by a policy", asked(), revoke("AccessDenied"), no, no},

@@ -187,6 +187,7 @@ func conformanceScript() []step {
 			step{name: "read with an unknown key", do: readStep("media", "shop/a.jpg", ""), want: "403 InvalidAccessKeyId"},
 		),
 		provisionerSteps(),
+		roleSteps(),
 		stepsOf("root",
 			step{name: "delete key", do: deleteKeyStep("u", "k1"), want: ""},
 			step{name: "delete key again", do: deleteKeyStep("u", "k1"), want: gone},

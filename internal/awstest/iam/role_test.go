@@ -2,6 +2,7 @@ package iam_test
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -182,4 +183,86 @@ func TestSimulateRole(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", resource, got, want)
 		}
 	}
+}
+
+// roleSteps are the life of a role, for TestConformance.
+func roleSteps() []step {
+	const gone, malformed = "404 NoSuchEntity", "400 MalformedPolicyDocument"
+	everyone, doc := fakeiam.Trust("", "*"), readPolicy("media", "shop/")
+	create := func(trust string, seconds int32) func(context.Context, *account) (string, error) {
+		return func(ctx context.Context, a *account) (string, error) {
+			out, err := a.iam().CreateRole(ctx, &iam.CreateRoleInput{
+				RoleName: aws.String("r"), Path: aws.String("/ixmage/"), AssumeRolePolicyDocument: &trust, MaxSessionDuration: &seconds,
+			})
+			if err != nil {
+				return "", err
+			}
+			return fmt.Sprintf("%s AROA:%v %d", (*out.Role.Arn)[strings.Index(*out.Role.Arn, ":role/")+1:], strings.HasPrefix(*out.Role.RoleId, "AROA"), *out.Role.MaxSessionDuration), nil
+		}
+	}
+	get := func(name string) func(context.Context, *account) (string, error) {
+		return func(ctx context.Context, a *account) (string, error) {
+			out, err := a.iam().GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
+			if err != nil {
+				return "", err
+			}
+			return url.PathUnescape(*out.Role.AssumeRolePolicyDocument)
+		}
+	}
+	put := func(name, doc string) func(context.Context, *account) (string, error) {
+		return call(func(ctx context.Context, a *account) (*iam.PutRolePolicyOutput, error) {
+			return a.iam().PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("p"), PolicyDocument: &doc})
+		})
+	}
+	policyOf := func(name string) func(context.Context, *account) (string, error) {
+		return func(ctx context.Context, a *account) (string, error) {
+			out, err := a.iam().GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: aws.String("r"), PolicyName: &name})
+			if err != nil {
+				return "", err
+			}
+			return url.PathUnescape(*out.PolicyDocument)
+		}
+	}
+	trust := func(name, doc string) func(context.Context, *account) (string, error) {
+		return call(func(ctx context.Context, a *account) (*iam.UpdateAssumeRolePolicyOutput, error) {
+			return a.iam().UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: &doc})
+		})
+	}
+	removePolicy := call(func(ctx context.Context, a *account) (*iam.DeleteRolePolicyOutput, error) {
+		return a.iam().DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: aws.String("r"), PolicyName: aws.String("p")})
+	})
+	remove := call(func(ctx context.Context, a *account) (*iam.DeleteRoleOutput, error) {
+		return a.iam().DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String("r")})
+	})
+	return stepsOf("root",
+		step{name: "role with a trust that is no JSON", do: create("hello", 3600), want: malformed},
+		step{name: "role with a trust without principal", do: create(statements(`{'Effect':'Allow','Action':'sts:AssumeRole'}`), 3600), want: malformed},
+		step{name: "role with a trust with a resource", do: create(statements(`{'Effect':'Allow','Principal':'*','Action':'sts:AssumeRole','Resource':'*'}`), 3600), want: malformed},
+		step{name: "role with short sessions", do: create(everyone, 3599), want: "400 ValidationError"},
+		step{name: "role with long sessions", do: create(everyone, 43201), want: "400 ValidationError"},
+		step{name: "role", do: create(everyone, 7200), want: "role/ixmage/r AROA:true 7200"},
+		step{name: "role again", do: create(everyone, 3600), want: "409 EntityAlreadyExists"},
+		step{name: "get role", do: get("r"), want: everyone},
+		step{name: "get no role", do: get("none"), want: gone},
+		step{name: "trust", do: trust("r", fakeiam.Trust("x1", "*")), want: ""},
+		step{name: "trust of no role", do: trust("none", everyone), want: gone},
+		step{name: "trust now", do: get("r"), want: fakeiam.Trust("x1", "*")},
+		step{name: "role policy", do: put("r", doc), want: ""},
+		step{name: "role policy of no role", do: put("none", doc), want: gone},
+		step{name: "role policy with a principal", do: put("r", everyone), want: malformed},
+		step{name: "get role policy", do: policyOf("p"), want: doc},
+		step{name: "get no role policy", do: policyOf("none"), want: gone},
+		step{name: "role policies", do: func(ctx context.Context, a *account) (string, error) {
+			out, err := a.iam().ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String("r")})
+			if err != nil {
+				return "", err
+			}
+			return strings.Join(out.PolicyNames, ","), nil
+		}, want: "p"},
+		step{name: "delete role with a policy", do: remove, want: "409 DeleteConflict"},
+		step{name: "delete role policy", do: removePolicy, want: ""},
+		step{name: "delete role policy again", do: removePolicy, want: gone},
+		step{name: "delete role", do: remove, want: ""},
+		step{name: "delete role again", do: remove, want: gone},
+	)
 }
