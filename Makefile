@@ -35,11 +35,12 @@ test: bin/versitygw try-minio ## Run all tests; the race detector is used where 
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
-# Every package but e2e, tests and all, with the race detector. internal/bench/plot and
-# deploy are modules of their own.
+# Every package but e2e, tests and all, with the race detector. internal/bench/plot,
+# internal/plancheck and deploy are modules of their own.
 test-packages:
 	@CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -shuffle=on -timeout 40m $$(go list ./... | grep -v '/e2e$$')
 	@go -C internal/bench/plot test ./...
+	@go -C internal/plancheck test ./...
 	@go -C deploy test ./...
 
 # The tests in e2e start the program and look at it from outside. They are built
@@ -87,7 +88,7 @@ lint: bin/golangci-lint ## Check style, import rules, formatting and go.mod
 	go -C internal/bench/hitratio vet .
 	go -C internal/bench/hitratio mod tidy -diff
 	go mod tidy -diff
-	@for module in internal/bench/plot deploy e2e/console; do \
+	@for module in internal/bench/plot internal/plancheck deploy e2e/console; do \
 		(cd $$module && $(CURDIR)/bin/golangci-lint run && go vet ./... && go mod tidy -diff) || exit 1; \
 	done
 
@@ -98,6 +99,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (10s)
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$pkg" </dev/null || exit 1; \
 		done; \
 	done
+	go -C internal/plancheck test -run '^$$' -fuzz . -fuzztime $(FUZZTIME) -fuzzminimizetime 1x . </dev/null
 
 check: ## Do what CI does
 	bash .ci/run
