@@ -166,12 +166,14 @@ func TestWalls(t *testing.T) {
 		"default":         {Config{AssumeRoles: []string{"*"}, AllowWideScope: true}, alias.Default{}, false},
 		"default allowed": {Config{AllowDefault: true}, alias.Default{}, true},
 	} {
+		row.cfg.Recorder = &outcomes{}
 		s := New(row.cfg)
 		err := s.Allowed(row.is)
 		if (err == nil) != row.allowed || err != nil && !errors.Is(err, alias.ErrForbidden) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := s.Provider(alias.Route{Alias: alias.New(), Credential: &alias.Credential{Provider: row.is}}); (err == nil) != row.allowed {
+		r := alias.Route{Alias: alias.New(), Credential: &alias.Credential{Provider: row.is}}
+		if _, err := s.Provider(r).Retrieve(t.Context()); errors.Is(err, alias.ErrForbidden) == row.allowed {
 			t.Errorf("%s: Provider gives %v", name, err)
 		}
 		s.Close()

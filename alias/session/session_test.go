@@ -269,13 +269,9 @@ func TestWaiterGivesUp(t *testing.T) {
 		e := newEnv(t, nil)
 		hold := make(chan struct{})
 		e.sts.hold = hold
-		p, err := e.Provider(e.route(1))
-		if err != nil {
-			t.Fatal(err)
-		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if _, err := p.Retrieve(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := e.Provider(e.route(1)).Retrieve(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
 		close(hold)

@@ -101,13 +101,8 @@ func New(cfg Config) *Sessions {
 }
 
 // Provider returns what signs for a route. Its Retrieve waits only while there are no living
-// keys, and then returns an *Error if there are none to be fetched. It makes no call.
-func (s *Sessions) Provider(r alias.Route) (aws.CredentialsProvider, error) {
-	if err := s.Allowed(r.Credential.Provider); err != nil {
-		return nil, err
-	}
-	return provider{s, r}, nil
-}
+// keys, and returns an *Error, or one of alias.ErrForbidden, if there are none to be fetched.
+func (s *Sessions) Provider(r alias.Route) aws.CredentialsProvider { return provider{s, r} }
 
 // provider finds the session at each use: one that has ended is forgotten, and made anew.
 type provider struct {
@@ -124,18 +119,19 @@ func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return x.Retrieve(ctx)
 }
 
+// session finds the session of a route, or makes it if the configuration allows that.
 func (s *Sessions) session(r alias.Route) (*session, error) {
-	if err := s.Allowed(r.Credential.Provider); err != nil {
-		return nil, err
-	}
 	at := idOf(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x, ok := s.all[at]
-	if !ok {
-		x = &session{all: s, make: s.maker(r)}
-		s.all[at] = x
+	if x, ok := s.all[at]; ok {
+		return x, nil
 	}
+	if err := s.Allowed(r.Credential.Provider); err != nil {
+		return nil, err
+	}
+	x := &session{all: s, make: s.maker(r)}
+	s.all[at] = x
 	return x, nil
 }
 

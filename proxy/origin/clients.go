@@ -203,7 +203,7 @@ func (c *clients) provider(r alias.Route) (aws.CredentialsProvider, error) {
 		if c.sessions == nil {
 			return nil, fmt.Errorf("credential %s is of kind %s, and there are no sessions", cred.Name, kind)
 		}
-		return c.sessions.Provider(r)
+		return c.sessions.Provider(r), nil
 	default:
 		return nil, fmt.Errorf("credential %s is of kind %q, which does not sign for S3", cred.Name, kind)
 	}

@@ -130,7 +130,7 @@ type Secrets interface {
 type Sessions interface {
 	// Provider returns what signs for a route. Its Retrieve is called for each request, and must
 	// return at once while there are living keys.
-	Provider(r alias.Route) (aws.CredentialsProvider, error)
+	Provider(r alias.Route) aws.CredentialsProvider
 	// Renew makes other keys for a route after S3 refused those with an id, and reports whether
 	// there are others now.
 	Renew(ctx context.Context, r alias.Route, keyID string) bool

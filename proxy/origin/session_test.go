@@ -24,7 +24,7 @@ type sessions struct {
 	renewals int
 }
 
-func (s *sessions) Provider(r alias.Route) (aws.CredentialsProvider, error) {
+func (s *sessions) Provider(r alias.Route) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -35,7 +35,7 @@ func (s *sessions) Provider(r alias.Route) (aws.CredentialsProvider, error) {
 		return aws.Credentials{
 			AccessKeyID: kp.AccessKeyID, SecretAccessKey: kp.SecretAccessKey.Reveal(), SessionToken: "token of " + kp.AccessKeyID,
 		}, nil
-	}), nil
+	})
 }
 
 func (s *sessions) Renew(_ context.Context, r alias.Route, keyID string) bool {

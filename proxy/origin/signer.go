@@ -43,13 +43,9 @@ func (o *Origin) signer(ctx context.Context, r alias.Route) (signer, error) {
 
 // temporaryKey returns the id of the key that signs for a route now.
 func (o *Origin) temporaryKey(ctx context.Context, r alias.Route) (string, error) {
-	provider, err := o.cfg.Sessions.Provider(r)
-	if err != nil {
-		return "", err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.CallTimeout, errSlow)
 	defer cancel()
-	keys, err := provider.Retrieve(ctx)
+	keys, err := o.cfg.Sessions.Provider(r).Retrieve(ctx)
 	return keys.AccessKeyID, err
 }
 
