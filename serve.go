@@ -131,6 +131,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		Metrics: m.Handler(), Ready: serving.Load, Hosts: s.AdminHost, Log: log,
 		Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
+		Doctor: s.doctor(registry, own, keys),
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/admin"
 	"ixmage/alias/datadir"
+	"ixmage/alias/doctor"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/alias/session"
@@ -376,6 +377,20 @@ func (r sessionReader) Session(route alias.Route) (proxy.ExplainedSession, bool)
 		out.Error = info.Err.Error()
 	}
 	return out, ok
+}
+
+// doctor makes what examines this server for the admin API.
+func (s *serveCmd) doctor(registry *alias.Registry, own *awsParts, keys *seal.Keyset) *doctor.Doctor {
+	base, sts := own.machine.Base()
+	beside, _ := keys.BesideData()
+	return doctor.New(doctor.Config{
+		Registry: registry, Sessions: own.sessions, AWS: base, IAM: s.IAMEndpoint, STS: sts,
+		S3: own.s3.Client, S3Hint: origin.Hint, InstallID: own.installID,
+		Provision: s.Provision, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
+		Buckets: s.ProvisionBuckets, Accounts: s.list, AssumeRoles: s.AssumeRoles,
+		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope,
+		AllowPrivate: s.AllowPrivateEndpoints, KeysetBesideData: beside,
+	})
 }
 
 // exposeGauges lets Prometheus read the state of the cache and of the registry.

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"ixmage/alias"
+	"ixmage/alias/doctor"
 	"ixmage/alias/policy"
 )
 
@@ -32,7 +33,9 @@ var enums = map[reflect.Type][]any{
 	reflect.TypeFor[alias.Verdict](): {
 		alias.VerdictProven, alias.VerdictWeak, alias.VerdictNotProven, alias.VerdictViolated,
 	},
-	reflect.TypeFor[alias.Evidence](): {alias.EvidenceProbe, alias.EvidenceControlPlane},
+	reflect.TypeFor[doctor.FindingState](): {doctor.Good, doctor.Warning, doctor.Bad, doctor.NotTried},
+	reflect.TypeFor[doctor.FindingName]():  namesOfFindings(),
+	reflect.TypeFor[alias.Evidence]():      {alias.EvidenceProbe, alias.EvidenceControlPlane},
 	reflect.TypeFor[alias.WhyUntried](): {
 		alias.WhyNotImplemented, alias.WhyNotConfigured, alias.WhyWouldChange, alias.WhyProvesNothing,
 		alias.WhyNoUser, alias.WhyNoProbe,
@@ -40,6 +43,14 @@ var enums = map[reflect.Type][]any{
 	reflect.TypeFor[alias.TokenRole](): {
 		alias.RoleRead, alias.RolePurge, alias.RoleAlias, alias.RoleProvision, alias.RoleAdmin,
 	},
+}
+
+func namesOfFindings() []any {
+	var names []any
+	for _, n := range doctor.Names() {
+		names = append(names, n)
+	}
+	return names
 }
 
 // enumOf returns the values of an enumeration; nil for any other type.

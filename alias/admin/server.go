@@ -57,9 +57,11 @@ type Config struct {
 	CacheReader CacheReader
 	// PictureReader fetches pictures from the public listener. With nil its call answers 501.
 	PictureReader PictureReader
-	About         About
-	Metrics       http.Handler // nil: /metrics is 404
-	Ready         func() bool  // nil: always ready
+	// Doctor examines the server. With nil its call answers 501.
+	Doctor  Doctor
+	About   About
+	Metrics http.Handler // nil: /metrics is 404
+	Ready   func() bool  // nil: always ready
 	// Hosts are names for which a listener on a loopback address answers, besides the
 	// loopback names.
 	Hosts []string
@@ -110,6 +112,7 @@ func New(cfg Config) *Server {
 	backups{cfg.Backups, make(chan struct{}, 1)}.mount(s.routes)
 	pictures{cfg.Registry, cfg.PictureReader}.mount(s.routes)
 	cacheStates{cfg.CacheReader}.mount(s.routes)
+	examinations{cfg.Doctor, make(chan struct{}, 1)}.mount(s.routes)
 	serverInfo{cfg.About}.mount(s.routes)
 	document{s.routes, cfg.Explanation}.mount(s.routes)
 	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})

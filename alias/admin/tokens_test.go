@@ -161,6 +161,7 @@ func TestTokenRoles(t *testing.T) {
 		"POST /api/v1/purge":                      purge,
 		"GET /api/v1/explain":                     read,
 		"GET /api/v1/server":                      read,
+		"GET /api/v1/doctor":                      iam,
 		"GET /api/v1/cache":                       read,
 		"GET /api/v1/backup":                      admin,
 		"GET /api/v1/openapi.json":                read,

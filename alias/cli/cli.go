@@ -24,6 +24,7 @@ type Commands struct {
 	Purge      purgeCmd      `cmd:"" help:"Drop pictures from the cache."`
 	Explain    explainCmd    `cmd:"" help:"Explain how a URL resolves, and what to do."`
 	Usage      usageCmd      `cmd:"" help:"Print what aliases have cost at S3, and what the cache has saved."`
+	Doctor     doctorCmd     `cmd:"" help:"Examine the server: its credentials and rights, buckets, roles, endpoints and clock."`
 	Operation  operationCmd  `cmd:"" help:"List, read and wait for operations on IAM users."`
 	Audit      auditCmd      `cmd:"" help:"Print who did what to which user, policy, key and token."`
 	Orphans    orphansCmd    `cmd:"" help:"List and delete users and keys in IAM that belong to no credential."`

@@ -97,6 +97,8 @@ func Permissions() []Permission {
 			"iam:AttachUserPolicy", "iam:DetachUserPolicy"),
 		row(ByServer, sidLeaked, "remove a user to which AWS attached its quarantine policy", "iam:DetachUserPolicy"),
 		row(ByServer, sidGiven, "prove what a key that you pasted may do", given...),
+		row(ByServer, "", "`ixmage doctor`: whose credentials the server has, what they may do, what the boundary allows; what is refused is "+
+			"not tried", "sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy", "iam:GetRole", "iam:GetPolicy", "iam:GetPolicyVersion"),
 
 		row(ByKey, sidRead, "read pictures, canaries and probes", "s3:GetObject"),
 		implied(ByKey, sidDecrypt, "read pictures that are encrypted with a `kms_key_arn`: S3 calls KMS", "kms:Decrypt"),
@@ -107,7 +109,7 @@ func Permissions() []Permission {
 			"s3:PutObject", "s3:UploadPart", "s3:DeleteObject", "iam:GetUser", "iam:ListAccessKeys", "iam:CreateAccessKey",
 			"iam:UpdateAccessKey", "iam:GetLoginProfile", "iam:AttachUserPolicy", "iam:DeleteUserPolicy",
 			"iam:AddUserToGroup", "iam:PutUserPermissionsBoundary", "sts:AssumeRole", "sts:GetFederationToken"),
-		row(Unsigned, "", "see whether a bucket exists and in which region, before a user is made",
+		row(Unsigned, "", "see whether a bucket exists and in which region, before a user is made; `ixmage doctor`",
 			"s3:HeadBucket", "s3:ListObjectsV2"),
 	}
 }

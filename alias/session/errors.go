@@ -34,6 +34,9 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Detail }
 
+// Refused reports whether the credential is to blame: STS answered, or need not be asked.
+func (e *Error) Refused() bool { return e.Field != "" }
+
 // asError returns the *Error in err, nil if there is none.
 func asError(err error) *Error {
 	e, _ := errors.AsType[*Error](err)

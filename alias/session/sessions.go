@@ -174,6 +174,16 @@ func (s *Sessions) Try(ctx context.Context, p alias.Provider, at *alias.Alias) e
 	return describe(err)
 }
 
+// Probe asks for a session of a role that may do nothing, to see whether there is one. It is not
+// counted, logged or kept. Its error is an *Error.
+func (s *Sessions) Probe(ctx context.Context, role alias.Role) error {
+	_, err := s.askSTS(ctx, role, s.sessionFor(role, nil))
+	if err != nil && asError(err) == nil {
+		return stsError(err, role)
+	}
+	return err
+}
+
 // Info describes the session of a route.
 type Info struct {
 	Role    string    // ARN; empty for the credentials of the server
