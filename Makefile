@@ -16,7 +16,7 @@ RACE     = $(if $(CC_WORKS),-race)
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
 
-.PHONY: help build tools demo test try-minio test-packages test-program test-console test-long bench bench-hitratio soak lint fuzz check image clean
+.PHONY: help build tools demo test try-minio test-packages test-program test-console test-long test-aws bench bench-hitratio soak lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -63,6 +63,12 @@ test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provis
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk
 	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
 	IXMAGE_KILLS=all IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
+
+# Journals and reports are in aws-test/, out of git and of make clean: a journal is how
+# the leftovers of a killed run are found.
+test-aws: build ## Try on a throw-away AWS account what is assumed of AWS; asks first (CLEAN=1: delete what a killed run left)
+	@CGO_ENABLED=0 go build -trimpath -o bin/awscheck ./internal/awscheck
+	@exec bin/awscheck $(if $(CLEAN),-clean)
 
 bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk

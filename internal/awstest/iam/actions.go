@@ -55,6 +55,7 @@ func iamActions() map[string]action {
 		"ListEntitiesForPolicy":          {onPolicy, listEntitiesForPolicy},
 		"SimulatePrincipalPolicy":        {onSource, simulatePrincipalPolicy},
 		"GetAccountSummary":              {onAnyResource, getAccountSummary},
+		"ListAccountAliases":             {onAnyResource, listAccountAliases},
 	}
 }
 
@@ -142,6 +143,18 @@ func getAccountSummary(s *Server, r *request) (any, error) {
 		{"AccessKeysPerUserQuota", keysQuota}, {"AttachedPoliciesPerUserQuota", attachedQuota},
 		{"UserPolicySizeQuota", inlineQuota}, {"PolicySizeQuota", managedQuota},
 	}}, nil
+}
+
+// listAccountAliases answers with one alias at most, as AWS does.
+func listAccountAliases(s *Server, _ *request) (any, error) {
+	var out struct {
+		AccountAliases []string `xml:"AccountAliases>member"`
+		IsTruncated    bool
+	}
+	if s.cfg.AccountAlias != "" {
+		out.AccountAliases = []string{s.cfg.AccountAlias}
+	}
+	return out, nil
 }
 
 // summary is a map in the XML of the query protocol.

@@ -167,6 +167,13 @@ func (s *Server) CreateBucket(bucket string) {
 	s.bucketLocked(bucket)
 }
 
+// Buckets are the names of the buckets.
+func (s *Server) Buckets() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.buckets))
+}
+
 // PutObject stores an object and replaces an earlier one.
 func (s *Server) PutObject(bucket, key string, obj s3.Object) {
 	st := s3.NewStored(obj)

@@ -51,11 +51,13 @@ type Config struct {
 	// them in a way that it does not document.
 	PackedSize func(policies []string) int
 
-	Listen    string // address of IAM and STS; empty: a free port of loopback
-	ListenS3  string // likewise
-	Account   string // empty: 123456789012
-	Partition string // empty: aws
-	Region    string // of the buckets; empty: us-east-1
+	Listen   string // address of IAM and STS; empty: a free port of loopback
+	ListenS3 string // likewise
+	Account  string // empty: 123456789012
+	// AccountAlias is the name of the account; empty: it has none.
+	AccountAlias string
+	Partition    string // empty: aws
+	Region       string // of the buckets; empty: us-east-1
 
 	// PageLimit bounds a page of a list further than the client does; zero
 	// does not.

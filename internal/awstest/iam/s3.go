@@ -98,6 +98,10 @@ func bucketCallOf(method string, query url.Values) s3Call {
 	switch {
 	case method == "HEAD":
 		return s3Call{"HeadBucket", "s3:ListBucket", headBucket}
+	case method == "PUT" && len(query) == 0:
+		return s3Call{"CreateBucket", "s3:CreateBucket", createBucket}
+	case method == "DELETE" && len(query) == 0:
+		return s3Call{"DeleteBucket", "s3:DeleteBucket", deleteBucket}
 	case method == "GET" && query.Has("policy"):
 		return s3Call{"GetBucketPolicy", "s3:GetBucketPolicy", getBucketPolicy}
 	case method == "GET" && query.Has("location"):
@@ -122,7 +126,7 @@ func (s *Server) s3Locked(r *request, call s3Call, at s3.Location) reply {
 	case len(payload) == 64 && payload != hashOf(r.body):
 		return r.refuseS3(refusal("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match "+
 			"what was computed."), at)
-	case at.Bucket != "" && bucket == nil:
+	case at.Bucket != "" && bucket == nil && call.action != "CreateBucket":
 		return r.refuseS3(refusal("NoSuchBucket", "The specified bucket does not exist"), at)
 	case s3.OtherOwner(r.http.Header.Get("x-amz-expected-bucket-owner"), s.ownerOf(at.Bucket)):
 		return r.refuseS3(refusal("AccessDenied", "Access Denied"), at)
@@ -248,6 +252,8 @@ func s3Status(code string) int {
 		return 501
 	case "XAmzContentSHA256Mismatch", "InvalidArgument", "Throttling":
 		return 400
+	case "BucketAlreadyOwnedByYou", "BucketNotEmpty":
+		return 409
 	}
 	return s3.StatusOf(code)
 }

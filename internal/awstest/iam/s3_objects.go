@@ -126,6 +126,29 @@ func deleteObject(s *Server, r *request, at s3.Location) reply {
 	return reply
 }
 
+// createBucket makes a bucket in the region of the account, or in the one that is named:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+func createBucket(s *Server, r *request, at s3.Location) reply {
+	var in struct{ LocationConstraint string }
+	if err := xml.Unmarshal(r.body, &in); len(r.body) > 0 && err != nil { //nolint:gosec // one text, of a test's client
+		return r.refuseS3(refusal("MalformedXML", "The XML you provided was not well-formed."), at)
+	}
+	if s.buckets[at.Bucket] != nil {
+		return r.refuseS3(refusal("BucketAlreadyOwnedByYou",
+			"Your previous request to create the named bucket succeeded and you already own it."), at)
+	}
+	s.bucketLocked(at.Bucket).region = in.LocationConstraint
+	return s3Reply(200, nil)
+}
+
+func deleteBucket(s *Server, r *request, at s3.Location) reply {
+	if b := s.buckets[at.Bucket]; len(b.objects)+len(b.versions) > 0 {
+		return r.refuseS3(refusal("BucketNotEmpty", "The bucket you tried to delete is not empty"), at)
+	}
+	delete(s.buckets, at.Bucket)
+	return s3Reply(204, nil)
+}
+
 func headBucket(*Server, *request, s3.Location) reply { return s3Reply(200, nil) }
 
 func objectACL(s *Server, r *request, at s3.Location) reply {
