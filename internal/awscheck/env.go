@@ -33,9 +33,12 @@ type env struct {
 	made  []thing
 }
 
+// undoLimit bounds the deletions of one check.
+const undoLimit = 2 * time.Minute
+
 // undo deletes what the check made, last first. What it cannot delete, sweep does.
 func (e *env) undo(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, e.o.wait)
+	ctx, cancel := context.WithTimeout(ctx, undoLimit)
 	defer cancel()
 	var errs []error
 	for _, t := range slices.Backward(e.made) {
@@ -65,7 +68,7 @@ type rule struct {
 	Effect    string
 	Action    any
 	Resource  string
-	Condition any `json:",omitempty"`
+	Condition any `json:",omitempty"` //nolint:tagliatelle // the name is IAM's
 }
 
 func allow(resource string, actions ...string) rule {

@@ -98,7 +98,7 @@ func (f *fake) made() []string {
 
 // short makes every wait of a run short.
 var short = []string{
-	"-wait", "20s", "-long", "40s", "-observe", "100ms", "-poll", "10ms", "-settle", "10ms", "-backoff", "20ms", "-regions", "us-east-1",
+	"-wait", "5m", "-long", "5m", "-observe", "100ms", "-poll", "10ms", "-settle", "10ms", "-backoff", "20ms", "-regions", "us-east-1",
 	"-serve-flags", "--provision-verify-interval 20ms --provision-refused-interval 20ms --provision-confirm-interval 20ms " +
 		"--rotation-soak 300ms --rotation-quiet 100ms --rotation-soak-inactive 300ms",
 }

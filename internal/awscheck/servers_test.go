@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"ixmage/internal/awstest/gateway"
 	"ixmage/internal/awstest/iam"
@@ -58,7 +57,6 @@ func TestMinIO(t *testing.T) {
 	root := m.Root
 	f := &fake{Server: &iam.Server{URL: m.URL, S3URL: m.URL}, t: t, dir: filepath.Join(t.TempDir(), "aws-test"), caller: root}
 	r := f.testRun(t)
-	r.o.wait, r.o.long = 20*time.Second, 20*time.Second
 	if err := r.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

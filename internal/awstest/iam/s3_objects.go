@@ -129,7 +129,9 @@ func deleteObject(s *Server, r *request, at s3.Location) reply {
 // createBucket makes a bucket in the region of the account, or in the one that is named:
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
 func createBucket(s *Server, r *request, at s3.Location) reply {
-	var in struct{ LocationConstraint string }
+	var in struct {
+		LocationConstraint string `xml:"LocationConstraint"`
+	}
 	if err := xml.Unmarshal(r.body, &in); len(r.body) > 0 && err != nil { //nolint:gosec // one text, of a test's client
 		return r.refuseS3(refusal("MalformedXML", "The XML you provided was not well-formed."), at)
 	}
