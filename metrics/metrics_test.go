@@ -58,6 +58,7 @@ func busy() *Metrics {
 	m := New(Config{Version: "v0.0.0-test", AliasCap: 2})
 	m.CacheStats("memory", func() (int64, int64, int64) { return 1 << 20, 1 << 28, 12 })
 	m.Aliases(func() map[string]int { return map[string]int{"active": 3, "failed": 0} })
+	m.Sessions(func() (int, time.Duration) { return 2, 40 * time.Minute })
 	m.Evicted("memory", "capacity", 4)
 	m.Evicted("memory", "capacity", 0)
 	m.Evicted("memory", "capacity", -1)

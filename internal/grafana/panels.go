@@ -222,6 +222,15 @@ func credentials() []spec {
 			{`time() - min by (credential) (ixmage_credential_created_timestamp_seconds{ALL})`, "{{credential}}"},
 			{`max by (credential) (ixmage_credential_rotate_every_seconds{ALL}) > 0`, "{{credential}}, rotated at"},
 		}},
+		{"Sessions", "Sessions of roles, and of the server's own credentials, with living keys.", number, lines, []query{
+			{`sum by (instance) (ixmage_sessions{ALL})`, "{{instance}}"},
+		}},
+		{"Renewals of sessions", "Calls for the keys of sessions, by outcome.", eventRate, stacked, []query{
+			{`sum by (outcome) (rate(ixmage_session_renewals_total{ALL}[$__rate_interval]))`, "{{outcome}}"},
+		}},
+		{"Next end of a session", "Time until the first session ends; a renewal begins at half of its life, if the alias is requested.", seconds, lines, []query{
+			{`min by (instance) (ixmage_session_next_expiry_seconds{ALL})`, "{{instance}}"},
+		}},
 		{"Scope of credentials", "Credentials by the result of their last checks.", number, stacked, []query{
 			{`count by (scope) (ixmage_credential_scope{ALL} == 1)`, "{{scope}}"},
 		}},
