@@ -381,7 +381,8 @@ func (s *serveCmd) sessions(log *slog.Logger, own *awsParts, d awsDeps) session.
 	base, endpoint := own.machine.Base()
 	return session.Config{
 		Registry: d.registry, AWS: base, Endpoint: endpoint, InstallID: own.installID, AssumeRoles: s.AssumeRoles,
-		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope, Recorder: d.metrics, Log: log,
+		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope, Accounts: s.list,
+		Recorder: d.metrics, Log: log,
 	}
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -98,6 +99,9 @@ func (s *Sessions) askSTS(ctx context.Context, role alias.Role, q request) (*lea
 	if q.err != nil {
 		return nil, q.err
 	}
+	if err := s.completeByAccount(&role); err != nil {
+		return nil, err
+	}
 	source, err := s.source(ctx, role)
 	if err != nil {
 		return nil, err
@@ -121,6 +125,25 @@ func (s *Sessions) askSTS(ctx context.Context, role alias.Role, q request) (*lea
 		life = keys.Expires.Sub(at)
 	}
 	return newLease(keys, began, life), nil
+}
+
+// completeByAccount gives a role the external id and the region of its account, if it has none of
+// its own.
+func (s *Sessions) completeByAccount(role *alias.Role) error {
+	if role.Account == "" {
+		return nil
+	}
+	a := s.cfg.Accounts.Find(role.Account)
+	if a == nil {
+		return &Error{Outcome: outcomeDenied, Field: "account",
+			Detail: fmt.Sprintf("there is no account %s: %s", role.Account, s.cfg.Accounts.Unknown())}
+	}
+	if a.ID != role.AccountID() {
+		return &Error{Outcome: outcomeDenied, Field: "role_arn",
+			Detail: fmt.Sprintf("it is a role of account %s, and not of account %s", role.AccountID(), a)}
+	}
+	role.ExternalID, role.Region = cmp.Or(role.ExternalID, a.ExternalID), cmp.Or(role.Region, a.Region)
+	return nil
 }
 
 func input(role alias.Role, q request, duration time.Duration) *sts.AssumeRoleInput {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"ixmage/alias"
+	"ixmage/alias/accounts"
 )
 
 func TestRequest(t *testing.T) {
@@ -80,6 +81,45 @@ func TestChained(t *testing.T) {
 	e.mustKeys(r)
 	if got := e.sts.last().Get("DurationSeconds"); got != "3600" {
 		t.Errorf("%s seconds", got)
+	}
+}
+
+// A role takes external id and region of its account where it has none of its own.
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	list, problems := accounts.Parse("accounts.yaml", []byte(`accounts:
+- {id: "123456789012", name: media, role: "arn:aws:iam::123456789012:role/power", external_id: tenant, region: eu-central-1, no_boundary: true}
+- {id: "210987654321", name: other, role: "arn:aws:iam::210987654321:role/power", no_boundary: true}
+`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for name, row := range map[string]struct {
+		change     func(*alias.Role)
+		externalID string
+		host       string
+		field      string // of the error
+	}{
+		"by name": {func(r *alias.Role) { r.Account = "media" }, "tenant", "sts.eu-central-1.amazonaws.com", ""},
+		"by id":   {func(r *alias.Role) { r.Account = "123456789012" }, "tenant", "sts.eu-central-1.amazonaws.com", ""},
+		"own":     {func(r *alias.Role) { r.Account, r.ExternalID, r.Region = "media", "mine", "eu-west-2" }, "mine", "sts.eu-west-2.amazonaws.com", ""},
+		"another": {func(r *alias.Role) { r.Account = "other" }, "", "", "role_arn"},
+		"unknown": {func(r *alias.Role) { r.Account = "nobody" }, "", "", "account"},
+	} {
+		e := newEnv(t, func(c *Config) { c.Accounts = list })
+		role := alias.NewRole(testRole)
+		row.change(&role)
+		err := e.Try(t.Context(), role, nil)
+		var v *alias.ValidationError
+		if row.field != "" {
+			if !errors.As(err, &v) || v.Problems[0].Field != row.field || e.sts.count() != 0 {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err != nil || e.sts.last().Get("ExternalId") != row.externalID || e.sts.last().Get("host") != row.host {
+			t.Errorf("%s: %v, %v", name, err, e.sts.last())
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"ixmage/alias"
+	"ixmage/alias/accounts"
 )
 
 const (
@@ -44,6 +45,9 @@ type Config struct {
 	AssumeRoles    []string
 	AllowDefault   bool
 	AllowWideScope bool
+
+	// Accounts are those that a role may name.
+	Accounts *accounts.List
 
 	Recorder Recorder
 	Log      *slog.Logger // nil discards
