@@ -351,6 +351,7 @@ func (s *serveCmd) provisioning(
 	})
 	cfg := provision.Config{
 		Registry: registry, S3: d.s3.Client, S3Hint: origin.Hint,
+		S3With: d.s3.ClientWith, Sessions: d.sessions,
 		InstallID: d.installID, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
 		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags, Accounts: s.list,
 		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,

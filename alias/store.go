@@ -130,6 +130,8 @@ type Tx interface {
 	// PutVerification replaces the last verification of an alias, which is deleted with
 	// the alias: ErrNotFound if there is no such alias.
 	PutVerification(v *Verification) error
+	// DeleteVerification deletes that of an alias, if there is one.
+	DeleteVerification(aliasID int64) error
 
 	// InsertToken fails with ErrExists if the name or the digest is taken.
 	InsertToken(t *Token) error

@@ -142,6 +142,13 @@ func (r *Registry) UpdateAlias(
 		if err := tx.UpdateAlias(next); err != nil {
 			return nil, aliasError(name, err)
 		}
+		if next.moved(cur.Location) {
+			unverified, err := unverify(tx, next)
+			if err != nil {
+				return nil, err
+			}
+			changes = append(changes, unverified...)
+		}
 		result = next
 		return append(changes, Change{AliasPut: next}), nil
 	})
@@ -149,6 +156,24 @@ func (r *Registry) UpdateAlias(
 		return nil, err
 	}
 	return result, nil
+}
+
+// unverify drops what was proven of an alias with temporary keys before it moved: other sessions,
+// with another policy, sign for it now.
+func unverify(tx Tx, a *Alias) ([]Change, error) {
+	c, err := tx.Credential(a.Credential)
+	if err != nil {
+		return nil, credentialError(a.Credential, err)
+	}
+	if kind := c.Provider.Kind(); kind != KindRole && kind != KindDefault {
+		return nil, nil
+	}
+	if err := tx.DeleteVerification(a.ID); err != nil || c.Scope == "" {
+		return nil, aliasError(a.Name, err)
+	}
+	c.Scope, c.VerifiedAt = "", time.Time{}
+	c.Revision, c.UpdatedAt = c.Revision+1, now()
+	return []Change{{CredentialPut: c}}, credentialError(c.Name, tx.UpdateCredential(c))
 }
 
 // edit runs change on a copy of cur and sets the fields that the registry keeps.

@@ -97,6 +97,8 @@ func Permissions() []Permission {
 			"iam:AttachUserPolicy", "iam:DetachUserPolicy"),
 		row(ByServer, sidLeaked, "remove a user to which AWS attached its quarantine policy", "iam:DetachUserPolicy"),
 		row(ByServer, sidGiven, "prove what a key that you pasted may do", given...),
+		row(ByServer, sidGiven, "prove what a role may do whose sessions sign, and who may assume it",
+			"iam:GetRole", "iam:ListRolePolicies", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies"),
 		row(ByServer, "", "`ixmage doctor`: whose credentials the server has, what they may do, what the boundary allows; what is refused is "+
 			"not tried", "sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy", "iam:GetRole", "iam:GetPolicy", "iam:GetPolicyVersion"),
 
@@ -108,7 +110,8 @@ func Permissions() []Permission {
 			"s3:ListBuckets", "s3:ListObjectsV2", "s3:GetBucketPolicy", "s3:GetObjectAcl", "s3:GetObjectTagging",
 			"s3:PutObject", "s3:UploadPart", "s3:DeleteObject", "iam:GetUser", "iam:ListAccessKeys", "iam:CreateAccessKey",
 			"iam:UpdateAccessKey", "iam:GetLoginProfile", "iam:AttachUserPolicy", "iam:DeleteUserPolicy",
-			"iam:AddUserToGroup", "iam:PutUserPermissionsBoundary", "sts:AssumeRole", "sts:GetFederationToken"),
+			"iam:AddUserToGroup", "iam:PutUserPermissionsBoundary", "iam:AttachRolePolicy", "iam:DeleteRolePolicy",
+			"iam:PutRolePermissionsBoundary", "sts:AssumeRole", "sts:GetFederationToken"),
 		row(Unsigned, "", "see whether a bucket exists and in which region, before a user is made; `ixmage doctor`",
 			"s3:HeadBucket", "s3:ListObjectsV2"),
 	}
@@ -174,8 +177,8 @@ func copies() []copied {
 			Resource: adopted, Condition: ofOurs},
 		{signer: ByServer, Sid: sidLeaked, only: "leaked keys", Effect: "Allow", Resource: ourUsers,
 			Condition: condition{"ArnLike": {"iam:PolicyARN": "arn:PARTITION:iam::aws:policy/AWSCompromisedKeyQuarantine*"}}},
-		{signer: ByServer, Sid: sidGiven, only: "pasted keys", Effect: "Allow", Resource: []string{
-			"arn:PARTITION:iam::ACCOUNT:user/GIVEN", "arn:PARTITION:iam::ACCOUNT:group/*", "arn:PARTITION:iam::*:policy/*",
+		{signer: ByServer, Sid: sidGiven, only: "pasted keys, roles", Effect: "Allow", Resource: []string{
+			"arn:PARTITION:iam::ACCOUNT:user/GIVEN", "arn:PARTITION:iam::ACCOUNT:role/ROLES", "arn:PARTITION:iam::ACCOUNT:group/*", "arn:PARTITION:iam::*:policy/*",
 		}},
 		{signer: ByServer, Sid: "NeverLoosen", Effect: "Deny", Resource: "*", Action: []string{
 			"iam:DeleteUserPermissionsBoundary", "iam:AddUserToGroup", "iam:CreateLoginProfile", "iam:UpdateLoginProfile",

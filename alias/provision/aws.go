@@ -171,6 +171,10 @@ func (unimplementedIsFinal) IsErrorRetryable(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
+// atAWS reports whether STS is AWS's, and ownIAM whether IAM is of the same server as STS.
+func (a *AWS) atAWS() bool  { return a.endpoints.sts() == "" }
+func (a *AWS) ownIAM() bool { return a.atAWS() || a.endpoints.IAM != "" }
+
 // Base returns the configuration of the clients, with the credentials of the chain, and the URL
 // of STS, which is empty for AWS.
 func (a *AWS) Base() (base aws.Config, sts string) { return a.base.Copy(), a.endpoints.sts() }
@@ -205,11 +209,20 @@ func (a *AWS) stsOptions(o *sts.Options) {
 	}
 }
 
-// withKey makes clients that sign with a key pair and nothing else. They do not retry:
-// a probe evaluates the answer of one call.
+// withKey is with for a key pair.
 func (a *AWS) withKey(kp alias.KeyPair) (*iam.Client, *sts.Client) {
+	return a.with(keysOf(kp))
+}
+
+func keysOf(kp alias.KeyPair) aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
+}
+
+// with makes clients that sign with these keys and nothing else. They do not retry: a probe
+// evaluates the answer of one call.
+func (a *AWS) with(keys aws.CredentialsProvider) (*iam.Client, *sts.Client) {
 	base := a.base.Copy()
-	base.Credentials = credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
+	base.Credentials = keys
 	base.APIOptions = append(slices.Clone(base.APIOptions), scope.Mark)
 	once := aws.NopRetryer{}
 	return iam.NewFromConfig(base, a.iamOptions, func(o *iam.Options) { o.Retryer = once }),

@@ -41,6 +41,7 @@ type apiCall struct {
 	policy string
 	key    string
 	group  string
+	role   string
 	reads  bool // changes nothing, so it is not audited
 	exact  bool // a denial is reported as it is: see explain
 	once   bool // the SDK does not repeat it
@@ -70,6 +71,8 @@ func (a apiCall) resource() string {
 		return "access key " + a.key
 	case a.group != "":
 		return "group " + a.group
+	case a.role != "":
+		return "role " + a.role
 	}
 	return "this account"
 }
@@ -121,6 +124,8 @@ func missingElement(out any) string {
 		name, there = "User", out.User != nil
 	case *iam.GetUserOutput:
 		name, there = "User", out.User != nil
+	case *iam.GetRoleOutput:
+		name, there = "Role", out.Role != nil
 	case *iam.CreateAccessKeyOutput:
 		key := out.AccessKey
 		name, there = "AccessKey", key != nil && key.AccessKeyId != nil && key.SecretAccessKey != nil

@@ -1,13 +1,16 @@
 package provision
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"ixmage/alias"
 	"ixmage/alias/accounts"
+	"ixmage/alias/session"
 )
 
 // Config configures a Provisioner.
@@ -21,6 +24,10 @@ type Config struct {
 	Probes *AWS
 	// S3 makes the client that reads a location with a key pair.
 	S3 func(alias.Location, alias.KeyPair) *s3.Client
+	// Sessions has the keys of credentials that have none of their own; nil: such a credential
+	// cannot be verified. S3With is S3 with such keys.
+	Sessions Sessions
+	S3With   func(alias.Location, aws.CredentialsProvider) *s3.Client
 	// S3Hint says what an operator can do about an error of such a client without an answer
 	// of S3. Nil: nothing special.
 	S3Hint func(alias.Location, error) string
@@ -45,6 +52,13 @@ type Config struct {
 	Clock    Clock // nil: SystemClock
 	Recorder Recorder
 	Log      *slog.Logger // nil discards
+}
+
+// Sessions holds the keys of credentials of the kinds role and default.
+type Sessions interface {
+	// Hold returns the keys that sign for a route now. The error is of alias.ErrForbidden or
+	// alias.ErrSTS, or ctx's.
+	Hold(ctx context.Context, r alias.Route) (session.Held, error)
 }
 
 // Timing are the waits and intervals. All must be positive.

@@ -257,6 +257,12 @@ func (w *env) start() *process {
 			})
 		},
 	}
+	cfg.S3With = func(at alias.Location, keys aws.CredentialsProvider) *s3.Client {
+		return s3.New(s3.Options{
+			Region: at.Region, BaseEndpoint: aws.String(at.Endpoint), UsePathStyle: at.PathStyle, HTTPClient: client,
+			Retryer: aws.NopRetryer{}, Credentials: keys,
+		})
+	}
 	if w.edit != nil {
 		w.edit(&cfg)
 	}

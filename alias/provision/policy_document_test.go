@@ -41,7 +41,7 @@ func readCopied(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return strings.NewReplacer("PARTITION", "aws", "BOUNDARY", testBoundary, "ACCOUNT", testAccount, "INSTALL", testInstall,
-		"BUCKETS", testBucket, "TAGS", "team", "ADOPT", "by-hand*", "GIVEN", "given*").Replace(string(text))
+		"BUCKETS", testBucket, "TAGS", "team", "ADOPT", "by-hand*", "GIVEN", "given*", "ROLES", "ixmage-*").Replace(string(text))
 }
 
 func (d *delegatedPolicy) text(t *testing.T) string {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"ixmage/alias"
@@ -10,15 +11,15 @@ import (
 // probesAt sets the clients of a key for IAM and STS. At AWS they are those of the region of
 // the bucket: a key of another partition than ixmage's own is known nowhere else. STS of
 // the partition's default region knows the keys of accounts that have not enabled the region.
-func (a *AWS) probesAt(key *scope.Key, at alias.Location, kp alias.KeyPair) {
+func (a *AWS) probesAt(key *scope.Key, at alias.Location, keys aws.CredentialsProvider) {
 	if a.endpoints.IAM != "" || at.Region == "" {
-		key.IAM, key.STS = a.withKey(kp)
+		key.IAM, key.STS = a.with(keys)
 		return
 	}
 	there := a.inRegion(at.Region)
-	key.IAM, key.STS = there.withKey(kp)
+	key.IAM, key.STS = there.with(keys)
 	if home := globalRegion(at.Region); home != at.Region && a.endpoints.sts() == "" {
-		_, key.STSDefault = a.inRegion(home).withKey(kp)
+		_, key.STSDefault = a.inRegion(home).with(keys)
 	}
 }
 

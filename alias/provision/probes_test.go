@@ -34,7 +34,7 @@ func TestProbeRegion(t *testing.T) {
 			t.Parallel()
 			a := newAWS(aws.Config{Region: tt.own}, Endpoints{IAM: tt.iam}, 0)
 			var key scope.Key
-			a.probesAt(&key, alias.Location{Bucket: "media", Region: tt.bucket}, alias.KeyPair{AccessKeyID: "A", SecretAccessKey: alias.NewSecret("s")})
+			a.probesAt(&key, alias.Location{Bucket: "media", Region: tt.bucket}, keysOf(alias.KeyPair{AccessKeyID: "A", SecretAccessKey: alias.NewSecret("s")}))
 			another := ""
 			if key.STSDefault != nil {
 				another = key.STSDefault.Options().Region

@@ -179,7 +179,7 @@ func (r *rightsReader) add(part scope.Part, name string, text []byte, err error)
 	r.out.Policies = append(r.out.Policies, scope.PolicyText{Name: name, Text: text})
 }
 
-var errTooMany = errors.New("the user has too many policies to read")
+var errTooMany = errors.New("it has too many policies to read")
 
 func (r *rightsReader) take(ctx context.Context) error {
 	if r.left--; r.left < 0 {
@@ -388,7 +388,13 @@ func (t *task) check(ctx context.Context, key scope.Key, target scope.Target, p 
 // proveNow reads what IAM shows of the user of a credential, for a verification that a client waits
 // for. It proves nothing while provisioning is off.
 func (c caller) proveNow(ctx context.Context, of *alias.Credential, t *scope.Target) (proof, error) {
+	if role, ok := of.Role(); ok {
+		return c.proveSession(ctx, role, t)
+	}
 	id := of.AccessKeyID()
+	if t.Session != nil {
+		id = t.Session.UserKey
+	}
 	if c.p.cfg.AWS == nil || id == "" {
 		return proof{}, nil
 	}

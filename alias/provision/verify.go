@@ -189,7 +189,7 @@ func (t *task) worksInARow(ctx context.Context, deadline time.Time, run func() [
 func (p *Provisioner) keyOf(at alias.Location, kp alias.KeyPair) scope.Key {
 	key := scope.Key{S3: p.cfg.S3(at, kp), Now: p.clock.Now, CustomIAM: p.cfg.IAMEndpoint != ""}
 	if p.cfg.Probes != nil && kp.AccessKeyID != "" && !p.elsewhere(at) {
-		p.cfg.Probes.probesAt(&key, at, kp)
+		p.cfg.Probes.probesAt(&key, at, keysOf(kp))
 	}
 	return key
 }
@@ -238,8 +238,8 @@ func (p *Provisioner) Verify(
 	if err != nil {
 		return nil, err
 	}
-	kp, err := r.Reveal(c)
-	if err != nil && !errors.Is(err, alias.ErrNoKeyPair) {
+	key, session, err := p.signing(ctx, a, c)
+	if err != nil {
 		return nil, err
 	}
 	prov, _ := c.Provisioned()
@@ -251,32 +251,49 @@ func (p *Provisioner) Verify(
 		AliasID: a.ID, Alias: a.Name, CredentialID: c.ID, CredentialVersion: c.Version,
 	}
 	target := p.target(a, prov, request)
+	target.Session = session
 	if static, ok := c.Provider.(alias.Static); ok {
 		target.Expect = static.Expect
 	}
 	target.Inside, target.Outside = cmp.Or(probe.Inside, target.Inside), cmp.Or(probe.Outside, target.Outside)
-	if prov == nil {
+	if prov == nil && !session.Narrowed() {
 		if err := p.addGrants(ctx, &target, c.ID); err != nil {
 			return nil, err
 		}
 	}
 	by := caller{p: p, actor: actor, operation: "verify-" + rand.Text(), alias: name, credential: c.Name}
-	if prov != nil && p.cfg.AWS != nil {
-		by.power = p.powerIn(prov.Account, by.operation)
+	if p.cfg.AWS != nil {
+		by.power = p.powerIn(p.accountToRead(c), by.operation)
 	}
 	found, err := by.proveNow(ctx, c, &target)
 	if err != nil {
 		return nil, err
 	}
 	target.ControlPlane = found.ControlPlane
-	v.Checks, v.NotTried = scope.Check(scope.WithMark(ctx, by.operation), p.keyOf(a.Location, kp), target)
+	v.Checks, v.NotTried = scope.Check(scope.WithMark(ctx, by.operation), key, target)
 	v.NotTried = append(v.NotTried, found.notTried...)
 	v.CheckedAt = p.clock.Now().UTC().Truncate(time.Microsecond)
 	p.audit(ctx, &alias.AuditEntry{
-		Actor: actor, Action: "verify", AccessKeyID: kp.AccessKeyID, Alias: name, Credential: c.Name,
+		Actor: actor, Action: "verify", AccessKeyID: c.AccessKeyID(), Alias: name, Credential: c.Name,
 		Outcome: string(v.Scope()), Operation: by.operation,
 	})
-	return v, p.saveVerification(context.WithoutCancel(ctx), c.Name, v)
+	return v, p.saveVerification(context.WithoutCancel(ctx), a.Location, c.Name, v)
+}
+
+// signing makes the key that the checks use of the credential of an alias: of one that has no key
+// of its own, the session that serves the alias. session describes that, and is nil for other
+// credentials.
+func (p *Provisioner) signing(
+	ctx context.Context, a *alias.Alias, c *alias.Credential,
+) (key scope.Key, session *scope.Session, err error) {
+	if kind := c.Provider.Kind(); kind == alias.KindRole || kind == alias.KindDefault {
+		return p.session(ctx, alias.Route{Alias: a, Credential: c})
+	}
+	kp, err := p.cfg.Registry.Reveal(c)
+	if err != nil && !errors.Is(err, alias.ErrNoKeyPair) {
+		return scope.Key{}, nil, err
+	}
+	return p.keyOf(a.Location, kp), nil, nil
 }
 
 // addGrants adds the locations of the other aliases that use a key which an operator gave: it is
@@ -316,11 +333,17 @@ func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.R
 	return &req, err
 }
 
-// saveVerification stores a verification, and its verdict in the credential.
-func (p *Provisioner) saveVerification(ctx context.Context, credential alias.Name, v *alias.Verification) error {
-	return p.cfg.Registry.Apply(ctx, []alias.Name{credential}, func(tx alias.Tx) ([]alias.Change, error) {
+// saveVerification stores a verification of a location of an alias, and its verdict in the
+// credential. If the alias has another location now, nothing is known of it.
+func (p *Provisioner) saveVerification(
+	ctx context.Context, at alias.Location, credential alias.Name, v *alias.Verification,
+) error {
+	return p.cfg.Registry.Apply(ctx, []alias.Name{credential, v.Alias}, func(tx alias.Tx) ([]alias.Change, error) {
 		c, err := tx.Credential(credential)
 		if err != nil {
+			return nil, err
+		}
+		if a, err := tx.Alias(v.Alias); err != nil || a.Location != at {
 			return nil, err
 		}
 		if err := tx.PutVerification(v); err != nil {

@@ -5,8 +5,10 @@
 package scope
 
 import (
+	"cmp"
 	"context"
 	"strconv"
+	"strings"
 
 	"ixmage/alias"
 	"ixmage/internal/awserr"
@@ -34,7 +36,11 @@ func Check(ctx context.Context, key Key, t Target) ([]alias.Check, []alias.NotTr
 	r.checkLists(ctx)
 	r.checkIAM(ctx)
 	r.checkSTS(ctx)
-	if t.Mode == "" {
+	switch {
+	case r.ofRole():
+		r.skip(NamePassword, alias.WhyNoUser)
+		r.skip(NameOtherKeys, alias.WhyNoUser)
+	case t.Mode == "":
 		r.checkUser(ctx)
 	}
 	r.finish()
@@ -52,7 +58,7 @@ func (r *round) positive(ctx context.Context) {
 	read := r.readInside(ctx)
 	if !r.unconfigured(NameIdentity) {
 		r.who = r.whoami(ctx)
-		if r.who.Unimplemented() {
+		if r.unimplemented(NameIdentity, r.who) {
 			r.skip(NameIdentity, alias.WhyNotImplemented)
 		} else {
 			r.checks = append(r.checks, r.identity(r.who))
@@ -63,15 +69,18 @@ func (r *round) positive(ctx context.Context) {
 }
 
 func (r *round) identity(rep awserr.Reply) alias.Check {
-	v, failed := identityVerdict(rep, r.User.ARN, r.arn)
-	c := r.check(NameIdentity, rep, v)
-	c.Expected, c.Positive, c.Failed = r.User.ARN, true, failed
-	if r.User.ARN == "" {
-		c.Expected = "any user"
+	want := r.User.ARN
+	if r.Session.ofRole() {
+		want = r.Session.arn()
 	}
+	v, failed := identityVerdict(rep, want, r.arn)
+	c := r.check(NameIdentity, rep, v)
+	c.Expected, c.Positive, c.Failed = cmp.Or(want, "any user"), true, failed
 	switch {
 	case rep.OK() && r.root():
 		c.Got, c.Detail = r.arn, "the key belongs to the root user of the account, which may do everything"
+	case failed && r.Session.ofRole():
+		c.Got, c.Detail = r.arn, "the session is not the one that was asked for: it has another role or another name"
 	case failed:
 		c.Got, c.Detail = r.arn, "the key belongs to another user than the one that was made"
 	case rep.OK():
@@ -240,27 +249,39 @@ func (r *round) checkLists(ctx context.Context) {
 }
 
 func (r *round) checkIAM(ctx context.Context) {
-	r.deny(NameIAMSelf, func() (awserr.Reply, bool) { return r.getUser(ctx), true })
-	r.deny(NameIAMKeys, func() (awserr.Reply, bool) {
-		rep, _ := r.listKeys(ctx)
-		return rep, true
-	})
+	if r.ofRole() {
+		r.skip(NameIAMSelf, alias.WhyNoUser)
+		r.skip(NameIAMKeys, alias.WhyNoUser)
+	} else {
+		r.deny(NameIAMSelf, func() (awserr.Reply, bool) { return r.getUser(ctx), true })
+		r.deny(NameIAMKeys, func() (awserr.Reply, bool) {
+			rep, _ := r.listKeys(ctx)
+			return rep, true
+		})
+	}
 	r.deny(NameIAMCreateKey, func() (awserr.Reply, bool) { return r.changeKeys(ctx), true })
-	if r.userName() == nil && r.arn != "" && !r.root() { // a role
+	if r.userName() == nil && r.arn != "" && !r.root() && !r.ofRole() {
 		r.skip(NameIAMOwnRights, alias.WhyNoUser)
 		return
 	}
 	r.deny(NameIAMOwnRights, func() (awserr.Reply, bool) {
-		if r.userName() == nil { // the root user, or unknown
+		switch {
+		case r.ofRole():
+			return r.changeRoleRights(ctx), true
+		case r.userName() == nil: // the root user, or unknown
 			return r.who, true
 		}
 		return r.changeOwnRights(ctx), true
 	})
 }
 
+// ofRole reports whether the key is one of a session of a role, which has no user.
+func (r *round) ofRole() bool { return r.Session.ofRole() || strings.Contains(r.arn, ":assumed-role/") }
+
 // checkSTS asks AWS for no role: it refuses every caller a role that does not exist, so the
 // answer would prove nothing. Of other servers too, only an answer that reveals the right
-// counts.
+// counts. A session of a role may not call GetFederationToken at AWS, whatever its policies
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html).
 func (r *round) checkSTS(ctx context.Context) {
 	switch {
 	case r.fromControlPlane(NameAssumeRole):
@@ -275,6 +296,10 @@ func (r *round) checkSTS(ctx context.Context) {
 			break
 		}
 		r.deny(NameAssumeRole, func() (awserr.Reply, bool) { return rep, true })
+	}
+	if r.STS != nil && !r.CustomIAM && r.ofRole() {
+		r.skip(NameFederation, alias.WhyProvesNothing)
+		return
 	}
 	r.deny(NameFederation, func() (awserr.Reply, bool) { return r.federate(ctx), true })
 }
@@ -355,7 +380,7 @@ func (r *round) amend(name, note string) {
 
 // negative makes the check of something that the key must not be able to do.
 func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
-	does := rules[name].does
+	does := r.does(name)
 	v := denyVerdict(name, rep)
 	c := r.check(name, rep, v)
 	switch {
@@ -365,6 +390,9 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 		c.Detail = "this key can " + does + ", which " + r.grantedBy()
 	case v == alias.VerdictViolated:
 		c.Detail = "this key can " + does + ": it is broader than the alias needs"
+		if r.Session.own() {
+			c.Detail += "; these are the server's own credentials: use a role, whose sessions are limited to the alias"
+		}
 	case v == alias.VerdictNotProven:
 		c.Detail = "whether this key can " + does + " is unknown: " + r.because(serviceOf(name), rep)
 	case !r.keyKnown(name):
@@ -377,14 +405,15 @@ func (r *round) negative(name string, rep awserr.Reply, sure bool) alias.Check {
 }
 
 // refused is the verdict on a refusal: it proves only what the key's own policies, or the
-// boundary that ixmage set, deny. Whatever else denies it may be absent elsewhere, such as
+// boundary or session policy that ixmage set, deny. Whatever else denies it may be absent elsewhere, such as
 // outside a network, or may be lifted.
 func (r *round) refused(name string, rep awserr.Reply, sure bool) (alias.Verdict, string) {
-	does := rules[name].does
+	does := r.does(name)
+	ours := rep.Reason == awserr.ReasonSession && r.Session.Narrowed()
 	switch {
 	case rep.Reason == awserr.ReasonBoundary && r.User.Boundary == "":
 		return alias.VerdictWeak, "refused by a permissions boundary that ixmage did not set; without it this key may " + does
-	case others[rep.Reason] != "":
+	case others[rep.Reason] != "" && !ours:
 		return alias.VerdictWeak, "refused by " + others[rep.Reason] + ", and not by the key's own policies; " +
 			"where that does not hold, this key may " + does
 	case rep.Reason == awserr.ReasonNone && r.atAWS(name):
@@ -395,6 +424,9 @@ func (r *round) refused(name string, rep awserr.Reply, sure bool) (alias.Verdict
 	case !sure:
 		return alias.VerdictWeak, "refused, but S3 refuses missing objects to every key that may not list the bucket: " +
 			"only an existing object can prove it"
+	}
+	if r.ofRole() {
+		return alias.VerdictProven, "this key cannot " + does
 	}
 	return alias.VerdictProven, "this key cannot " + does + rules[name].note
 }

@@ -50,34 +50,11 @@ var errDocument = errors.New("not a policy document")
 // could understand in two ways is an error: an element with another name or case, an element
 // that stands twice, an empty list.
 func decodeDocument(text []byte) (*policyDocument, error) {
-	if len(text) > maxDocument || !utf8.Valid(text) {
-		return nil, errDocument
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	value, err := decodeValue(dec, maxDepth)
-	if err != nil {
-		return nil, errDocument
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errDocument
-	}
-	elements, err := elementsOf(value, "Version", "Id", "Statement")
+	variables, list, err := decodeElements(text)
 	if err != nil {
 		return nil, err
 	}
-	doc := &policyDocument{}
-	switch elements["Version"] {
-	case "2012-10-17":
-		doc.variables = true
-	case nil, "2008-10-17":
-	default:
-		return nil, errDocument
-	}
-	list, ok := elements["Statement"].([]any)
-	if !ok {
-		list = []any{elements["Statement"]} // a statement without a list around it
-	}
+	doc := &policyDocument{variables: variables}
 	for i, one := range list {
 		st, err := decodeStatement(one, i+1)
 		if err != nil {
@@ -86,6 +63,39 @@ func decodeDocument(text []byte) (*policyDocument, error) {
 		doc.statements = append(doc.statements, *st)
 	}
 	return doc, nil
+}
+
+// decodeElements decodes a document up to its statements. variables says that it has the version
+// that has some.
+func decodeElements(text []byte) (variables bool, statements []any, err error) {
+	if len(text) > maxDocument || !utf8.Valid(text) {
+		return false, nil, errDocument
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	value, err := decodeValue(dec, maxDepth)
+	if err != nil {
+		return false, nil, errDocument
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return false, nil, errDocument
+	}
+	elements, err := elementsOf(value, "Version", "Id", "Statement")
+	if err != nil {
+		return false, nil, err
+	}
+	switch elements["Version"] {
+	case "2012-10-17":
+		variables = true
+	case nil, "2008-10-17":
+	default:
+		return false, nil, errDocument
+	}
+	list, ok := elements["Statement"].([]any)
+	if !ok {
+		list = []any{elements["Statement"]} // a statement without a list around it
+	}
+	return variables, list, nil
 }
 
 // decodeValue decodes a JSON value, in which no object has a name twice.

@@ -98,7 +98,7 @@ func (id *Identity) ControlPlane(t *Target, at time.Time) (*ControlPlane, []alia
 	d.policies()
 	d.groups()
 	d.boundary()
-	d.actions()
+	d.actions(actionRules(), "policy of its user")
 	d.password()
 	d.otherKeys()
 	d.credentials()
@@ -132,8 +132,10 @@ const (
 // expected is what a check expects to get.
 func (d *decision) expected(name string) string {
 	switch {
-	case name == NamePolicies:
+	case name == NamePolicies, name == NameSessionPolicy, name == NameRolePolicy:
 		return gotNeeded
+	case name == NameRoleTrust:
+		return gotTrusted
 	case name == NameBoundary:
 		return cmp.Or(d.target.User.Boundary, gotNone)
 	case !slices.ContainsFunc(actionRules(), func(r actionRule) bool { return r.name == name }):
@@ -320,19 +322,19 @@ func actionRules() []actionRule {
 }
 
 // does completes "no policy allows to …" for a check.
-func does(name string) string {
-	if name == NameIAMOwnRights {
-		return "change the rights of its own IAM user"
+func (t *Target) does(name string) string {
+	if name == NameIAMOwnRights && t.Session.ofRole() {
+		return "change the rights of its own role"
 	}
 	return rules[name].does
 }
 
 // actions makes the checks that stand for the probes of IAM and STS, which AWS records as denied
 // calls of a new key. If not every policy was read, only a right that is there is told.
-func (d *decision) actions() {
+func (d *decision) actions(rules []actionRule, refuser string) {
 	found := map[string]*Right{}
 	var names []string
-	for _, rule := range actionRules() {
+	for _, rule := range rules {
 		if found[rule.name] == nil {
 			found[rule.name] = d.rightTo(rule)
 		}
@@ -343,13 +345,13 @@ func (d *decision) actions() {
 	for _, name := range names {
 		switch right := found[name]; {
 		case right != nil:
-			d.add(name, alias.VerdictViolated, gotAllowed, "this key can "+does(name)+": "+right.String())
+			d.add(name, alias.VerdictViolated, gotAllowed, "this key can "+d.target.does(name)+": "+right.String())
 		case !d.out.Whole:
 		case d.expected(name) != gotRefused:
 			d.add(name, alias.VerdictProven, "no more",
-				"whether this key can "+does(name)+" was not tried; its policy may grant it")
+				"whether this key can "+d.target.does(name)+" was not tried; its policy may grant it")
 		default:
-			d.add(name, alias.VerdictProven, gotRefused, "no policy of its user allows to "+does(name))
+			d.add(name, alias.VerdictProven, gotRefused, "no "+refuser+" allows to "+d.target.does(name))
 		}
 	}
 }

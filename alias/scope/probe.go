@@ -57,6 +57,8 @@ type Target struct {
 	// Expect is what an operator says that a given key is meant to be: read-only-access,
 	// or empty.
 	Expect alias.PolicyMode
+	// Session describes the keys of a credential that has none of its own; nil for others.
+	Session *Session
 	// ControlPlane is what reading IAM has shown of the key's user; nil if it was not read.
 	ControlPlane *ControlPlane
 }

@@ -152,6 +152,32 @@ func (r *round) changeOwnRights(ctx context.Context) awserr.Reply {
 	})
 }
 
+// changeRoleRights is changeOwnRights for the role of a session.
+func (r *round) changeRoleRights(ctx context.Context) awserr.Reply {
+	arn := cmp.Or(r.arn, r.Session.roleARN())
+	role := aws.String(roleOf(arn))
+	partition, account := policy.ARNParts(arn)
+	missing := "arn:" + partition + ":iam::" + account + ":policy/" + probeName()
+	return r.worst(ctx, NameIAMOwnRights, []func(context.Context) error{
+		func(ctx context.Context) error {
+			_, err := r.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: role, PolicyArn: &missing}, markIAM)
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := r.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{
+				RoleName: role, PolicyName: aws.String(probeName()),
+			}, markIAM)
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := r.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{
+				RoleName: role, PermissionsBoundary: &missing,
+			}, markIAM)
+			return err
+		},
+	})
+}
+
 // worst makes calls until one reveals a right. It returns the answer that says least for
 // the key: one that proves nothing before a refusal, a refusal of another reason than the
 // key's policies before one of theirs. Calls that the server does not support count only
@@ -188,16 +214,17 @@ func (r *round) loginProfile(ctx context.Context) awserr.Reply {
 	})
 }
 
-// assumeRole asks for a role that does not exist, in the key's own account.
+// assumeRole asks for a role that does not exist, in the key's own account, and with a session
+// for its own role, of which it would get a session that may do nothing.
 func (r *round) assumeRole(ctx context.Context) awserr.Reply {
 	partition, account := policy.ARNParts(r.anyARN())
 	if account == "" {
 		account = "000000000000"
 	}
-	role := "arn:" + partition + ":iam::" + account + ":role/" + probeName()
+	role := cmp.Or(r.Session.roleARN(), "arn:"+partition+":iam::"+account+":role/"+probeName())
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
 		_, err := r.STS.AssumeRole(ctx, &sts.AssumeRoleInput{
-			RoleArn: &role, RoleSessionName: aws.String("ixmage-probe"),
+			RoleArn: &role, RoleSessionName: aws.String("ixmage-probe"), Policy: aws.String(denyAll),
 		}, markSTS)
 		return err
 	})

@@ -26,6 +26,8 @@ func (r *round) unimplemented(name string, rep awserr.Reply) bool {
 	switch {
 	case name == NameBucketPolicy && rep.Code == "MethodNotAllowed" && r.atAWS(name):
 		return false // see rules
+	case serviceOf(name) == serviceSTS && rep.Code == "InvalidParameterValue" && r.CustomIAM:
+		return true // MinIO answers so to an action that it does not know
 	case serviceOf(name) == serviceSTS && rep.Code == "SignatureDoesNotMatch" && r.CustomIAM && r.known:
 		// versitygw answers so to every call of STS but GetCallerIdentity, whose signature
 		// it has accepted.
@@ -79,7 +81,7 @@ func (r *round) finish() {
 			}
 		}
 	}
-	if r.IAM != nil && !whole {
+	if r.IAM != nil && !whole && !r.ofRole() {
 		r.skip(UntriedOwnUser, alias.WhyWouldChange)
 	}
 	if !whole {

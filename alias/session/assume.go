@@ -124,7 +124,9 @@ func (s *Sessions) askSTS(ctx context.Context, role alias.Role, q request) (*lea
 	if at, ok := middleware.GetServerTime(out.ResultMetadata); ok && keys.Expires.After(at) {
 		life = keys.Expires.Sub(at)
 	}
-	return newLease(keys, began, life), nil
+	l := newLease(keys, began, life)
+	l.sent = q
+	return l, nil
 }
 
 // completeByAccount gives a role the external id and the region of its account, if it has none of

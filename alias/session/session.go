@@ -28,6 +28,7 @@ type lease struct {
 	// zero for keys that do not expire. renew is when the next ones should be fetched.
 	renew, until time.Time
 	expires      time.Time // as their issuer says
+	sent         request   // what STS was asked for; zero for the keys of the server itself
 }
 
 func (l *lease) alive(now time.Time) bool { return l.until.IsZero() || now.Before(l.until) }
@@ -57,6 +58,15 @@ type fetch struct {
 
 // Retrieve implements aws.CredentialsProvider.
 func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	l, err := x.lease(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	return l.keys, nil
+}
+
+// lease returns the living keys, or waits for the next ones.
+func (x *session) lease(ctx context.Context) (*lease, error) {
 	now := time.Now()
 	l := x.now.Load()
 	if l == nil || !l.alive(now) {
@@ -67,27 +77,27 @@ func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
 		x.mu.Unlock()
 	}
-	return l.keys, nil
+	return l, nil
 }
 
 // wait returns the next keys, or the error of the last fetch while the pause after it lasts.
-func (x *session) wait(ctx context.Context) (aws.Credentials, error) {
+func (x *session) wait(ctx context.Context) (*lease, error) {
 	x.mu.Lock()
 	f := x.startLocked(time.Now()) //nolint:contextcheck // a fetch belongs to no request
 	err := x.err
 	x.mu.Unlock()
 	if f == nil {
-		return aws.Credentials{}, err
+		return nil, err
 	}
 	select {
 	case <-f.done:
 	case <-ctx.Done():
-		return aws.Credentials{}, ctx.Err()
+		return nil, ctx.Err()
 	}
 	if f.err != nil {
-		return aws.Credentials{}, f.err
+		return nil, f.err
 	}
-	return x.now.Load().keys, nil
+	return x.now.Load(), nil
 }
 
 // startLocked starts a fetch, or returns the one that runs. It returns nil during the pause

@@ -165,6 +165,32 @@ func (s *Sessions) Prepare(ctx context.Context, r alias.Route) error {
 	return describe(err)
 }
 
+// Held is what signs for a route now.
+type Held struct {
+	Keys aws.Credentials
+	// Name is that of the session, and Policy the session policy that STS was sent for these keys;
+	// empty for none. The keys of the server itself have neither.
+	Name, Policy string
+}
+
+// Hold returns the keys that sign for a route, with what STS was asked for to get them. If there
+// are no living keys, it waits for the next ones. The error is of alias.ErrForbidden or
+// alias.ErrSTS, or ctx's.
+func (s *Sessions) Hold(ctx context.Context, r alias.Route) (Held, error) {
+	x, err := s.session(r)
+	if err != nil {
+		return Held{}, err
+	}
+	l, err := x.lease(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return Held{}, ctx.Err()
+	case err != nil:
+		return Held{}, fmt.Errorf("%w: %w", alias.ErrSTS, err)
+	}
+	return Held{l.keys, l.sent.name, l.sent.policy}, nil
+}
+
 // Try asks for a session of a credential that is not registered yet: for an alias, or, without
 // one, for a session that may do nothing.
 func (s *Sessions) Try(ctx context.Context, p alias.Provider, at *alias.Alias) error {

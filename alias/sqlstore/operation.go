@@ -189,3 +189,9 @@ func (t *tx) PutVerification(v *alias.Verification) error {
 	}
 	return err
 }
+
+// DeleteVerification deletes the verification of an alias, if there is one.
+func (t *tx) DeleteVerification(aliasID int64) error {
+	_, err := t.exec(`DELETE FROM verifications WHERE alias_id = ?`, aliasID)
+	return err
+}

@@ -173,6 +173,12 @@ func testVerificationRoundTrip(t *testing.T, s alias.Store) {
 	wantError(t, "PutVerification of no alias", err, alias.ErrNotFound)
 	_, err = s.Verification(t.Context(), 3)
 	wantError(t, "Verification of no alias", err, alias.ErrNotFound)
+	for range 2 { // there may be none
+		must(t, s, func(tx alias.Tx) error { return tx.DeleteVerification(1) })
+	}
+	_, err = s.Verification(t.Context(), 1)
+	wantError(t, "Verification that was deleted", err, alias.ErrNotFound)
+	wantVerification(t, s, bare)
 }
 
 func testVerificationGoesWithAlias(t *testing.T, s alias.Store) {

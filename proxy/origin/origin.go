@@ -202,7 +202,12 @@ func newOrigin(cfg Config, secrets Secrets, rec Recorder, resolver *net.Resolver
 // is not kept, and its calls take no slot and are not counted. The caller must bound the
 // time of a call and the body of a reply without an error.
 func (o *Origin) Client(loc alias.Location, kp alias.KeyPair) *s3.Client {
-	return o.clients.newClient(variantOf(loc), providerOf(kp)).s3
+	return o.ClientWith(loc, providerOf(kp))
+}
+
+// ClientWith is Client with keys of any kind.
+func (o *Origin) ClientWith(loc alias.Location, keys aws.CredentialsProvider) *s3.Client {
+	return o.clients.newClient(variantOf(loc), keys).s3
 }
 
 // Hint says what an operator can do about an error of a client for a location, if S3 gave no

@@ -292,6 +292,9 @@ func (s *Server) sessionPolicies(r *request, asked *assumption) error {
 		pack = packedSize
 	}
 	asked.packed = pack(asked.policies)
+	if r.fault.DropPolicy {
+		asked.policies = nil
+	}
 	if tooLong := slices.ContainsFunc(asked.policies, func(text string) bool {
 		return utf8.RuneCountInString(text) > sessionPolicyQuota
 	}); tooLong {

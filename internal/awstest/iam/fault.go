@@ -50,6 +50,8 @@ type Fault struct {
 	// DropTags makes CreateUser, TagUser, CreatePolicy and TagPolicy ignore the tags
 	// silently.
 	DropTags bool
+	// DropPolicy makes AssumeRole ignore the session policy silently.
+	DropPolicy bool
 	// NoMarker says that a list goes on, and not where.
 	NoMarker bool
 	// Empty answers 200 after the effect, without any element in the result.
@@ -86,6 +88,10 @@ func Empty() *Fault { return &Fault{Empty: true} }
 
 // DropBoundary makes CreateUser ignore the boundary, as versitygw does.
 func DropBoundary() *Fault { return &Fault{DropBoundary: true} }
+
+// DropPolicy makes AssumeRole ignore the session policy, as a server does that knows no
+// session policies.
+func DropPolicy() *Fault { return &Fault{DropPolicy: true} }
 
 // DropTags makes a call ignore its tags, as Ceph does in CreateUser.
 func DropTags() *Fault { return &Fault{DropTags: true} }
