@@ -85,7 +85,8 @@ func (c caller) readRole(ctx context.Context, role alias.Role, t *scope.Target) 
 	r := &roleReader{rightsReader: c.rightsReader(t), name: aws.String(scope.RoleName(role.ARN))}
 	out, err := call(ctx, r.on("iam:GetRole"), r.iam().GetRole, &iam.GetRoleInput{RoleName: r.name})
 	if err == nil && aws.ToString(out.Role.Arn) != role.ARN {
-		err = errors.New("IAM of this server's account has another role of this name; --accounts lets the server read other accounts")
+		err = errors.New("IAM of this server's account has another role of this name; " +
+			"--accounts lets the server read other accounts")
 	}
 	if err != nil {
 		r.lacks(scope.PartTrust, err)
@@ -116,7 +117,9 @@ func (r *roleReader) on(action string) apiCall {
 }
 
 func (r *roleReader) lacks(part scope.Part, err error) {
-	r.out.Unread = append(r.out.Unread, scope.Unread{Part: part, NotImplemented: isUnimplemented(err), Detail: err.Error()})
+	r.out.Unread = append(r.out.Unread, scope.Unread{
+		Part: part, NotImplemented: isUnimplemented(err), Detail: err.Error(),
+	})
 }
 
 // readPolicies reads the inline and managed policies of the role.

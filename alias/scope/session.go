@@ -93,12 +93,11 @@ func (s *Session) ControlPlane(t *Target, role *Role, at time.Time) (*ControlPla
 		d.rights = p.beyond(needsOf(t))
 	}
 	d.sessionPolicy(s)
-	switch {
-	case role == nil:
+	if role == nil {
 		for _, name := range []string{NameRolePolicy, NameRoleTrust} {
 			d.notTried = append(d.notTried, alias.NotTried{Name: name, Why: alias.WhyNotConfigured})
 		}
-	default:
+	} else {
 		d.Unread = role.Unread
 		own := role.rights(t, sent)
 		d.rolePolicy(s, own)
@@ -149,7 +148,8 @@ func (d *decision) sessionPolicy(s *Session) {
 		d.add(NameSessionPolicy, alias.VerdictViolated, "more",
 			"the session policy that STS was sent allows more than the alias needs: "+more)
 	case len(d.rights.Unread) > 0:
-		d.add(NameSessionPolicy, alias.VerdictNotProven, gotUnread, "the session policy that STS was sent cannot be understood")
+		d.add(NameSessionPolicy, alias.VerdictNotProven, gotUnread,
+			"the session policy that STS was sent cannot be understood")
 	case !policy.Same([]byte(s.Sent), []byte(s.Needed)):
 		d.add(NameSessionPolicy, alias.VerdictWeak, "another document",
 			"the session policy that STS was sent is not the one that the alias needs now, and allows nothing more"+enforced)
@@ -176,8 +176,8 @@ func (d *decision) rolePolicy(s *Session, own Rights) {
 			"its role allows more than the alias needs, and the session policy takes that away: "+listRights(own.Bounded)+
 				"; the proof rests on the session policy")
 	case len(own.Bounded) > 0:
-		d.add(NameRolePolicy, alias.VerdictProven, gotNeeded, "its role allows more, and the boundary of the role takes that away: "+
-			listRights(own.Bounded)+"; the proof rests on the boundary")
+		d.add(NameRolePolicy, alias.VerdictProven, gotNeeded, "its role allows more, and the boundary of the role "+
+			"takes that away: "+listRights(own.Bounded)+"; the proof rests on the boundary")
 	default:
 		d.add(NameRolePolicy, alias.VerdictProven, gotNeeded, "its role allows what the alias needs and nothing else")
 	}
@@ -228,7 +228,8 @@ func roleRules() []actionRule {
 	}), []actionRule{
 		{NameIAMOwnRights, []string{
 			"iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:DeleteRolePolicy",
-			"iam:PutRolePermissionsBoundary", "iam:DeleteRolePermissionsBoundary", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole",
+			"iam:PutRolePermissionsBoundary", "iam:DeleteRolePermissionsBoundary",
+			"iam:UpdateAssumeRolePolicy", "iam:UpdateRole",
 		}, own},
 		{NameIAMOwnRights, []string{"iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion"}, anything},
 	})
