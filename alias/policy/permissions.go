@@ -96,6 +96,8 @@ func Permissions() []Permission {
 		row(ByServer, sidAdoptAttach, "give an adopted user an attached policy",
 			"iam:AttachUserPolicy", "iam:DetachUserPolicy"),
 		row(ByServer, sidLeaked, "remove a user to which AWS attached its quarantine policy", "iam:DetachUserPolicy"),
+		row(ByServer, "", "act in an account of `--accounts`: on its role only, see [accounts](iam.md#several-accounts)",
+			"sts:AssumeRole"),
 		row(ByServer, sidGiven, "prove what a key that you pasted may do", given...),
 		row(ByServer, sidGiven, "prove what a role may do whose sessions sign, and who may assume it",
 			"iam:GetRole", "iam:ListRolePolicies", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies"),
