@@ -58,7 +58,7 @@ type roleJSON struct {
 	Region         string              `json:"region,omitempty" description:"The region of the STS endpoint; absent: that of the server, or the default one of the partition of the role."`
 	KMSKeyARN      string              `json:"kms_key_arn,omitempty" description:"The KMS key of encrypted objects, whose use the session policy then allows; absent: none."`
 	SourceIdentity bool                `json:"source_identity,omitempty" description:"true: sessions have a source identity, which names this installation and the alias, and which the trust policy must allow by sts:SetSourceIdentity."`
-	Account        string              `json:"account,omitempty" description:"The account of --accounts whose external id and region the role takes if it has none; absent: none."`
+	Account        string              `json:"account,omitempty" description:"The account of --accounts: the id of that of the user of a provisioned credential, or the one whose external id and region a role takes if it has none; absent: none."`
 }
 
 func showRole(r alias.Role) roleJSON {

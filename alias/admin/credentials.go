@@ -295,7 +295,6 @@ type credentialJSON struct {
 	Version     int64                 `json:"version" description:"It counts the changes of the key pair."`
 	State       alias.CredentialState `json:"state" description:"What is being done with it."`
 	User        *userJSON             `json:"user" description:"The IAM user of a provisioned credential."`
-	Account     string                `json:"account,omitempty" description:"The id of the AWS account of the user, an entry of --accounts. Absent: the account of the server's own credentials."`
 	CreatedAt   string                `json:"created_at" description:"When it was registered."`
 	RotatedAt   *string               `json:"rotated_at" description:"When its key pair was replaced last."`
 	VerifiedAt  *string               `json:"verified_at" description:"When its scope was checked last."`

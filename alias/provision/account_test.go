@@ -81,26 +81,8 @@ func (w *twoAccounts) users() []iam.User {
 // checkCalls wants each session of the role in one operation, for 15 minutes.
 func (w *twoAccounts) checkCalls() {
 	w.t.Helper()
-	names := map[string]iam.Session{}
-	for _, s := range w.prod.Sessions("ixmage") {
-		if life := s.Expires.Sub(s.Issued); life != 15*time.Minute {
-			w.t.Errorf("session %s lives %s", s.Name, life)
-		}
-		names[s.AccessKeyID] = s
-	}
-	for _, c := range w.prod.Calls() {
-		s, ok := names[c.AccessKeyID]
-		_, operation, _ := strings.Cut(c.UserAgent, "ixmage-operation/")
-		operation, _, _ = strings.Cut(operation, " ")
-		switch {
-		case c.Service != "iam" || strings.Contains(c.UserAgent, "ixmage-probe/"):
-		case !ok:
-			w.t.Errorf("%s by %s, which is no session of the role", c.Action, c.Caller)
-		case c.At.Sub(s.Issued) >= 15*time.Minute:
-			w.t.Errorf("%s by %s, %s after it was made", c.Action, s.Name, c.At.Sub(s.Issued))
-		case !strings.HasPrefix(s.Name, "ixmage-"+testInstall+"-"+operation):
-			w.t.Errorf("%s of %q by the session %s", c.Action, operation, s.Name)
-		}
+	for _, misuse := range w.prod.Misused(testInstall, "ixmage") {
+		w.t.Error(misuse)
 	}
 }
 
@@ -280,7 +262,6 @@ func TestAccountGone(t *testing.T) {
 	var log strings.Builder
 	w.more = func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) }
 	gone := w.start()
-	gone.warnAccounts()
 	for _, want := range []string{"credential=shop", "credential=begun", "account=" + prodID} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %s: %s", want, &log)

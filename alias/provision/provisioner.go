@@ -64,6 +64,9 @@ func New(cfg Config) *Provisioner {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	if p.cfg.AWS != nil {
+		p.warnAccounts()
+	}
 	return p
 }
 
@@ -85,7 +88,6 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	if p.cfg.AWS != nil {
-		p.warnAccounts()
 		tasks.Go(func() { p.every(ctx, p.cfg.Timing.Reconcile, p.reconcile) })
 		tasks.Go(func() { p.every(ctx, scheduleEvery, p.rotateDue) })
 	}

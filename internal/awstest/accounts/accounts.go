@@ -149,3 +149,30 @@ func (e *Endpoint) ownerOf(key string) *iam.Server {
 func has(s *iam.Server, user, key string) bool {
 	return slices.ContainsFunc(s.Keys(user), func(k iam.Key) bool { return k.ID == key })
 }
+
+// Misused describes each call of IAM in the account that ixmage made with another key than that
+// of a session of the role, with a session of another operation, or with one of more than 15
+// minutes.
+func (a *Account) Misused(installID, role string) []string {
+	var found []string
+	sessions := map[string]iam.Session{}
+	for _, s := range a.Sessions(role) {
+		if life := s.Expires.Sub(s.Issued); life != 15*time.Minute {
+			found = append(found, fmt.Sprintf("the session %s lives %s", s.Name, life))
+		}
+		sessions[s.AccessKeyID] = s
+	}
+	for _, c := range a.Calls() {
+		s, ok := sessions[c.AccessKeyID]
+		_, operation, _ := strings.Cut(c.UserAgent, "ixmage-operation/")
+		operation, _, _ = strings.Cut(operation, " ")
+		switch {
+		case c.Service != "iam" || strings.Contains(c.UserAgent, "ixmage-probe/"):
+		case !ok:
+			found = append(found, c.Action+" by "+c.Caller+", which is no session of the role")
+		case !strings.HasPrefix("ixmage-"+installID+"-"+operation, s.Name) && !strings.HasPrefix(s.Name, "ixmage-"+installID+"-"+operation):
+			found = append(found, c.Action+" of "+operation+" by the session "+s.Name)
+		}
+	}
+	return found
+}
