@@ -233,12 +233,12 @@ func TestAccountPlan(t *testing.T) {
 	w := newTwoAccounts(t)
 	w.file = `{id: "` + prodID + `", role: arn:aws-cn:iam::` + prodID + `:role/ixmage, boundary: arn:aws-cn:iam::` + prodID + `:policy/b}`
 	p := w.start()
-	plan, err := p.Plan(t.Context(), w.inProd("shop", func(r *policy.Request) { r.Account = prodID }))
+	plan, err := p.Plan(t.Context(), policy.PlanRequest{Request: w.inProd("shop", func(r *policy.Request) { r.Account = prodID })})
 	if err != nil || plan.User.Boundary != "arn:aws-cn:iam::"+prodID+":policy/b" ||
 		!strings.Contains(string(plan.Document), "arn:aws-cn:s3:::"+prodBucket+"/web/*") {
 		t.Errorf("%+v, %v", plan, err)
 	}
-	if _, err := p.Plan(t.Context(), w.inProd("shop")); err == nil || !strings.Contains(err.Error(), "account: name one of") {
+	if _, err := p.Plan(t.Context(), policy.PlanRequest{Request: w.inProd("shop")}); err == nil || !strings.Contains(err.Error(), "account: name one of") {
 		t.Errorf("unknown: %v", err)
 	}
 	if n := len(w.prod.Calls()); n > 0 {

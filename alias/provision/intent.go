@@ -324,7 +324,7 @@ func (p *Provisioner) Plan(ctx context.Context, req policy.PlanRequest) (*policy
 		return nil, err
 	}
 	env := policy.Env{
-		InstallID: p.cfg.InstallID, Account: req.Account, IAMEndpoint: p.cfg.IAMEndpoint,
+		InstallID: p.cfg.InstallID, Account: idOf(account), IAMEndpoint: p.cfg.IAMEndpoint,
 		Suffix: policy.NewSuffix(), AllowWideScope: p.cfg.AllowWideScope,
 	}
 	if env.Boundary, _ = p.boundaryOf(account); account != nil {
