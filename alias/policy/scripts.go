@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -103,6 +104,10 @@ func (b *planner) applyCommands() []string {
 		return b.reuseCommands(holder)
 	}
 	var lines []string
+	if b.req.Kind == KindRole && b.req.Role.Principal == "" { // before anything is made
+		lines = append(lines, ask(principalOf,
+			"the ARN of the user or role of the ixmage server, which may assume the role"))
+	}
 	if b.ownBoundary() {
 		doc, _ := encode(b.boundaryDocument()) // strings cannot fail
 		lines = append(lines, assign(boundaryVariable, b.iam("aws iam create-policy", option("policy-name", b.boundaryName()),
@@ -131,14 +136,7 @@ func (b *planner) boundaryOption() string {
 
 // roleCommands make the role.
 func (b *planner) roleCommands(holder string) []string {
-	var lines []string
-	const marker = "\x00"
-	principal := b.req.Role.Principal
-	if principal == "" {
-		principal = marker
-		lines = append(lines, ask(principalOf,
-			"the ARN of the user or role of the ixmage server, which may assume the role"))
-	}
+	principal := cmp.Or(b.req.Role.Principal, "\x00")
 	doc, _ := encode(trustDocument(b.req.Role.Trust, principal)) // strings cannot fail
 	trust := strings.Replace(option("assume-role-policy-document", string(doc)), `\u0000`, `'"$`+principalOf+`"'`, 1)
 	words := []string{"aws iam create-role", holder, option("path", handPath), trust,
@@ -146,8 +144,9 @@ func (b *planner) roleCommands(holder string) []string {
 	if boundary := b.boundaryOption(); boundary != "" {
 		words = append(words, boundary)
 	}
-	return append(lines, b.iam(append(words, option("tags", tagsJSON(b.handTags())))...),
-		b.iam("aws iam wait role-exists", holder))
+	return []string{
+		b.iam(append(words, option("tags", tagsJSON(b.handTags())))...), b.iam("aws iam wait role-exists", holder),
+	}
 }
 
 // ask stops the shell unless a variable is set.
