@@ -56,7 +56,7 @@ func TestKilled(t *testing.T) {
 			t.Parallel()
 			f := newAccount(t, iam.Config{})
 			cmd := f.command(accountID, "-only", c.only)
-			f.onCall(c.action, c.n, c.after, func() { cmd.Process.Kill() })
+			f.onCall(c.action, c.n, c.after, func() { f.signal(cmd, syscall.SIGKILL) })
 			if got := f.end(cmd); got.code != -1 {
 				t.Fatalf("exit status %d:\n%s", got.code, got.out)
 			}
@@ -81,7 +81,7 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newAccount(t, iam.Config{})
 	cmd := f.command(accountID)
-	f.onCall("CreateRole", 2, true, func() { cmd.Process.Signal(syscall.SIGINT) })
+	f.onCall("CreateRole", 2, true, func() { f.signal(cmd, syscall.SIGINT) })
 	got := f.end(cmd)
 	if got.code != exitDiffers || got.report == nil || !strings.Contains(got.report.Error, "interrupted") {
 		t.Errorf("exit status %d:\n%s", got.code, got.out)
@@ -131,7 +131,7 @@ func TestDeletionRefused(t *testing.T) {
 	f := newAccount(t, iam.Config{})
 	cmd := f.command(accountID, "-only", "^create-user-tags$")
 	f.SetFault(iam.Fail("AccessDenied"), "DeleteUser")
-	f.onCall("DeleteUser", 12, false, func() { cmd.Process.Kill() })
+	f.onCall("DeleteUser", 12, false, func() { f.signal(cmd, syscall.SIGKILL) })
 	if got := f.end(cmd); got.code != -1 {
 		t.Fatalf("exit status %d:\n%s", got.code, got.out)
 	}

@@ -142,7 +142,12 @@ func (f *fake) end(cmd *exec.Cmd) (got ended) {
 	f.t.Helper()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	f.mu.Lock() // signal reads the process
+	err := cmd.Start()
+	f.mu.Unlock()
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		f.t.Fatal(err)
 	}
@@ -166,6 +171,13 @@ func (f *fake) end(cmd *exec.Cmd) (got ended) {
 		}
 	}
 	return got
+}
+
+// signal sends a signal to a command that has called the account.
+func (f *fake) signal(cmd *exec.Cmd, sig os.Signal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	cmd.Process.Signal(sig)
 }
 
 // row is a row of the report.
