@@ -128,7 +128,8 @@ func (*aliasAddCmd) Examples() []string {
 	return []string{
 		"ixmage alias add logos --bucket acme-media --prefix logos/ --region eu-west-1 --key-file key.json",
 		"ixmage alias add banners --bucket acme-media --prefix banners/ --region eu-west-1 --credential shop --ttl 10m",
-		"ixmage alias add uploads --bucket acme-media --prefix uploads/ --region eu-west-1 --role-arn arn:aws:iam::123456789012:role/ixmage-read --source trusted",
+		"ixmage alias add uploads --bucket acme-media --prefix uploads/ --region eu-west-1 " +
+			"--role-arn arn:aws:iam::123456789012:role/ixmage-read --source trusted",
 		"ixmage alias add open --bucket acme-open --region eu-west-1 --anonymous",
 	}
 }

@@ -346,12 +346,7 @@ func (p *planner) checkCredential(e *manifest.Entry) {
 
 // newAlias plans an alias that does not exist.
 func (p *planner) newAlias(e *manifest.Entry) error {
-	body := map[string]any{}
-	for _, f := range e.Fields {
-		if !f.Value.IsNull() || f.Name == "credential" { // null is the default, as in a patch
-			body[f.Name] = f.Value
-		}
-	}
+	body := stated(e)
 	made, own := p.own(e)
 	if own {
 		body["credential"] = made
@@ -374,13 +369,22 @@ func (p *planner) newAlias(e *manifest.Entry) error {
 		answer = answer.With("credential", credential)
 	}
 	c.fields = statedFields(e, answer)
-	if pair, read := p.keys[e.Credential]; own && read {
-		c.fields = append(c.fields, fieldChange{name: "access_key_id", is: client.Make(pair.id)})
-	} else if own {
-		c.fields = append(c.fields, temporaryFields(e.Credential)...)
+	if own {
+		c.fields = append(c.fields, p.ownFields(e.Credential)...)
 	}
 	p.changes = append(p.changes, c)
 	return nil
+}
+
+// stated are the members of a new alias in a request. null is the default, as in a patch.
+func stated(e *manifest.Entry) map[string]any {
+	body := map[string]any{}
+	for _, f := range e.Fields {
+		if !f.Value.IsNull() || f.Name == "credential" {
+			body[f.Name] = f.Value
+		}
+	}
+	return body
 }
 
 // statedFields are the fields of a new alias that the file states.
@@ -392,6 +396,14 @@ func statedFields(e *manifest.Entry, answer client.Value) []fieldChange {
 		}
 	}
 	return fields
+}
+
+// ownFields are the fields of the credential that is registered with a new alias.
+func (p *planner) ownFields(e *manifest.Entry) []fieldChange {
+	if pair, read := p.keys[e]; read {
+		return []fieldChange{{name: "access_key_id", is: client.Make(pair.id)}}
+	}
+	return temporaryFields(e)
 }
 
 // own are the members of the credential that is registered with a new alias.

@@ -78,7 +78,8 @@ func (*credentialAddCmd) Examples() []string {
 	return []string{
 		"ixmage credential add media --key-file ~/.aws/credentials --profile media",
 		"aws iam create-access-key --user-name media-reader | ixmage credential add reader --key-file -",
-		"ixmage credential add pictures --role-arn arn:aws:iam::123456789012:role/ixmage-read --external-id shop-7f3 --source trusted",
+		"ixmage credential add pictures --role-arn arn:aws:iam::123456789012:role/ixmage-read " +
+			"--external-id shop-7f3 --source trusted",
 		"ixmage credential add own --default",
 	}
 }

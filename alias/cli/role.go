@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"net/http"
 	"time"
 
@@ -52,14 +53,11 @@ func (f *credentialFlags) read(s *session, own bool) (map[string]any, error) {
 	case own && f.RoleARN != nil:
 		return nil, usagef("--role-arn and the server's own credentials are two kinds of credential: name one")
 	}
-	switch kind {
-	case alias.KindRole:
-		role["kind"] = kind
-		return role, nil
-	case alias.KindDefault:
-		return map[string]any{"kind": kind}, nil
+	if kind == alias.KindStatic {
+		return f.keyPairFlags.read(s)
 	}
-	return f.keyPairFlags.read(s)
+	role["kind"] = kind
+	return role, nil
 }
 
 // kind is that of the credential that the flags describe.
@@ -93,9 +91,7 @@ func (c *credentialSetCmd) changeRole(s *session) (*client.Response, error) {
 			body[name] = v.Any()
 		}
 	}
-	for name, v := range c.members() {
-		body[name] = v
-	}
+	maps.Copy(body, c.members())
 	etag := c.etag()
 	if etag == "" {
 		etag = was.Get("revision").Text()

@@ -100,7 +100,8 @@ var keptByServer = []string{"state", "revision", "created_at", "updated_at"}
 var (
 	keyFileFields = []string{"key_file", "profile", "expect"}
 	roleFields    = []string{
-		"role_arn", "external_id", "duration", "session_policy", "source", "region", "kms_key_arn", "source_identity", "account",
+		"role_arn", "external_id", "duration", "session_policy", "source", "region", "kms_key_arn", "source_identity",
+		"account",
 	}
 )
 
@@ -253,8 +254,8 @@ func (r *reader) credential(m *Manifest, n *yaml.Node) {
 	}
 	r.name(e, members)
 	if !r.credentialMembers(e, members, []string{"name"}) {
-		r.Problemf(n, "key_file", "is required: the file with the key pair; or role_arn for a role, or kind: default for the "+
-			"server's own credentials")
+		r.Problemf(n, "key_file", "is required: the file with the key pair; or role_arn for a role, "+
+			"or kind: default for the server's own credentials")
 	}
 	if e.Name != "" {
 		m.Credentials = append(m.Credentials, e)
