@@ -324,6 +324,9 @@ func TestSessionsAreApart(t *testing.T) {
 		moved := e.route(1)
 		moved.Alias.Prefix = "elsewhere/"
 		use("alias 1 at another prefix", moved)
+		region := e.route(1)
+		region.Alias.Region = "eu-central-1"
+		use("alias 1 in another region", region)
 		other := e.route(1)
 		other.Alias.Bucket = "other-bucket"
 		use("alias 1 in another bucket", other)

@@ -80,13 +80,18 @@ type Sessions struct {
 type id struct {
 	credential, version int64
 	alias               int64 // 0 for a credential of the kind default
-	bucket, prefix      string
+	place
 }
+
+// place is the part of a location that a session policy names.
+type place struct{ bucket, prefix, region string }
+
+func placeOf(a *alias.Alias) place { return place{a.Bucket, a.Prefix, a.Region} }
 
 func idOf(r alias.Route) id {
 	at := id{credential: r.Credential.ID, version: r.Credential.Version}
 	if r.Credential.Provider.Kind() == alias.KindRole {
-		at.alias, at.bucket, at.prefix = r.Alias.ID, r.Alias.Bucket, r.Alias.Prefix
+		at.alias, at.place = r.Alias.ID, placeOf(r.Alias)
 	}
 	return at
 }
@@ -275,7 +280,7 @@ func (s *Sessions) ForgetAlias(aliasID int64) {
 // KeepAlias drops the sessions of an alias for other locations than it has.
 func (s *Sessions) KeepAlias(a *alias.Alias) {
 	s.drop(func(at id, _ *session) bool {
-		return at.alias == a.ID && (at.bucket != a.Bucket || at.prefix != a.Prefix)
+		return at.alias == a.ID && at.place != placeOf(a)
 	})
 }
 
