@@ -51,17 +51,16 @@ func (s *Sessions) sessionFor(role alias.Role, a *alias.Alias) request {
 }
 
 // Policy is the session policy of a role for a location: it allows to read the objects, and to
-// decrypt them if the role has a KMS key. With the longest prefix it has fewer than the 2,048
-// characters that STS allows. The error is an *Error.
+// decrypt them if the role has a KMS key. The error is an *Error.
 func Policy(role alias.Role, at alias.Location) (string, error) {
-	doc, err := policy.Document(role.Partition(), []alias.Grant{{
+	doc, err := policy.SessionDocument(role.Partition(), alias.Grant{
 		Bucket: at.Bucket, Prefix: at.Prefix, KMSKeyARN: role.KMSKeyARN,
 		Region: at.Region, Endpoint: at.Endpoint, PathStyle: at.PathStyle,
-	}})
+	})
 	if err != nil {
 		return "", &Error{Outcome: outcomeDenied, Field: "session_policy", Detail: err.Error()}
 	}
-	return string(doc), nil
+	return doc, nil
 }
 
 // name is the name of a session, by which CloudTrail tells installation and alias.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,7 +30,7 @@ func TestRequest(t *testing.T) {
 	for name, want := range map[string]string{
 		"Action": "AssumeRole", "RoleArn": testRole, "RoleSessionName": "ixmage-i1-shop", "ExternalId": "abc",
 		"DurationSeconds": "7200", "SourceIdentity": "ixmage-i1-shop", "host": "sts.eu-west-1.amazonaws.com",
-		"Policy": `{"Version":"2012-10-17","Statement":[{"Sid":"specBucketPolicy0","Effect":"Allow","Action":"s3:GetObject",` +
+		"Policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject",` +
 			`"Resource":"arn:aws:s3:::acme-media/website-images/*"}]}`,
 	} {
 		if got.Get(name) != want {
@@ -121,6 +123,31 @@ func TestAccount(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, err, e.sts.last())
 		}
 	}
+}
+
+// Calls for credentials that are not registered yet obey the limit too.
+func TestTryIsLimited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, nil)
+		var wg sync.WaitGroup
+		for range 3 * callsAtOnce {
+			wg.Go(func() {
+				if err := e.Try(t.Context(), alias.NewRole(testRole), nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if most := mostPerSecond(e.sts.times); most > callsPerSecond+callsAtOnce {
+			t.Errorf("%d calls in a second", most)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := e.Try(ctx, alias.NewRole(testRole), nil); !errors.Is(err, alias.ErrSTS) {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 // Try asks for a session that may do nothing if there is no alias yet.

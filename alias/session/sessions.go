@@ -25,6 +25,8 @@ const (
 	callsAtOnce    = 100
 	// callTimeout bounds one call.
 	callTimeout = 20 * time.Second
+	// busy is the error of a call that the limit did not allow in time.
+	busy = "too many calls of STS wait; try again"
 	// sweepInterval is the time between two looks for sessions that have ended.
 	sweepInterval = time.Minute
 )
@@ -201,6 +203,9 @@ func (s *Sessions) Hold(ctx context.Context, r alias.Route) (Held, error) {
 func (s *Sessions) Try(ctx context.Context, p alias.Provider, at *alias.Alias) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	if err := s.limit.Wait(ctx); err != nil {
+		return fmt.Errorf("%w: %s", alias.ErrSTS, busy)
+	}
 	if role, ok := p.(alias.Role); ok {
 		_, err := s.assume(ctx, role, s.sessionFor(role, at))
 		return describe(err)
@@ -212,6 +217,9 @@ func (s *Sessions) Try(ctx context.Context, p alias.Provider, at *alias.Alias) e
 // Probe asks for a session of a role that may do nothing, to see whether there is one. It is not
 // counted, logged or kept. Its error is an *Error.
 func (s *Sessions) Probe(ctx context.Context, role alias.Role) error {
+	if err := s.limit.Wait(ctx); err != nil {
+		return &Error{Outcome: outcomeTimeout, Detail: busy}
+	}
 	_, err := s.askSTS(ctx, role, s.sessionFor(role, nil))
 	if err != nil && asError(err) == nil {
 		return stsError(err, role)
