@@ -169,14 +169,14 @@ func TestRoleRefused(t *testing.T) {
 		status int
 		says   []string
 	}{
-		"outside the walls": {map[string]any{"role_arn": "arn:aws:iam::123456789012:role/admin"}, "web/", 403, []string{"--assume-roles", anyRole}},
-		"wide":              {map[string]any{"session_policy": "none"}, "web/", 403, []string{"--allow-wide-scope"}},
-		"external id":       {map[string]any{"external_id": "wrong"}, "web/", 400, []string{"credential.role_arn", "trust policy", "external id"}},
-		"no such role":      {map[string]any{"role_arn": "arn:aws:iam::123456789012:role/ixmage/other"}, "web/", 400, []string{"credential.role_arn", "must exist"}},
-		"duration":          {map[string]any{"duration": "2h"}, "web/", 400, []string{"credential.duration", "maximum session duration"}},
-		"source":            {map[string]any{"source": "nobody"}, "web/", 400, []string{"nobody"}},
-		"source identity":   {map[string]any{"source_identity": true}, "web/", 400, []string{"sts:SetSourceIdentity"}},
-		"packed policy":     {nil, "very-long/", 400, []string{"credential.session_policy", "shorter prefix"}},
+		"outside --assume-roles": {map[string]any{"role_arn": "arn:aws:iam::123456789012:role/admin"}, "web/", 403, []string{"--assume-roles", anyRole}},
+		"wide":                   {map[string]any{"session_policy": "none"}, "web/", 403, []string{"--allow-wide-scope"}},
+		"external id":            {map[string]any{"external_id": "wrong"}, "web/", 400, []string{"credential.role_arn", "trust policy", "external id"}},
+		"no such role":           {map[string]any{"role_arn": "arn:aws:iam::123456789012:role/ixmage/other"}, "web/", 400, []string{"credential.role_arn", "must exist"}},
+		"duration":               {map[string]any{"duration": "2h"}, "web/", 400, []string{"credential.duration", "maximum session duration"}},
+		"source":                 {map[string]any{"source": "nobody"}, "web/", 400, []string{"nobody"}},
+		"source identity":        {map[string]any{"source_identity": true}, "web/", 400, []string{"sts:SetSourceIdentity"}},
+		"packed policy":          {nil, "very-long/", 400, []string{"credential.session_policy", "shorter prefix"}},
 	} {
 		r := s.api(http.MethodPost, "/api/v1/aliases", a.alias("shop", row.prefix, row.role))
 		if r.StatusCode != row.status {
@@ -192,8 +192,8 @@ func TestRoleRefused(t *testing.T) {
 	wantAll(t, "default", string(r.body), "--allow-default-credential")
 }
 
-// TestRoleWallsAfterRestart: a wall that is lower at a restart stops what was registered before.
-func TestRoleWallsAfterRestart(t *testing.T) {
+// TestRolesNotAllowedAfterRestart: a role that --assume-roles does not allow after a restart signs no more, although it is registered.
+func TestRolesNotAllowedAfterRestart(t *testing.T) {
 	t.Parallel()
 	a, s := newAccount(t, iam.Config{})
 	a.put("web/a.png")
@@ -203,7 +203,7 @@ func TestRoleWallsAfterRestart(t *testing.T) {
 	before := len(a.sessions())
 	wantProblem(t, again.get("/shop/a.png"), http.StatusBadGateway, "origin-credential")
 	if len(a.sessions()) != before {
-		t.Error("a role outside the walls was assumed")
+		t.Error("a role outside --assume-roles was assumed")
 	}
 	if x := again.session("/shop/a.png"); !strings.Contains(x.Error, "--assume-roles") {
 		t.Errorf("explain says %+v", x)

@@ -101,18 +101,18 @@ func TestRoleRefused(t *testing.T) {
 		code   string
 		field  string
 	}{
-		"outside the walls":   {`"role_arn":"arn:aws:iam::123456789012:role/admin"`, nil, 403, "not-allowed", ""},
-		"wide":                {`"role_arn":"` + testRole + `","session_policy":"none"`, nil, 403, "not-allowed", ""},
-		"default":             {`"kind":"default"`, nil, 403, "not-allowed", ""},
-		"trust":               {`"role_arn":"` + testRole + `"`, refused("role_arn"), 400, "invalid", "role_arn"},
-		"duration":            {`"role_arn":"` + testRole + `","duration":"12h"`, refused("duration"), 400, "invalid", "duration"},
-		"too short":           {`"role_arn":"` + testRole + `","duration":"1m"`, nil, 400, "invalid", "duration"},
-		"no ARN":              {`"kind":"role"`, nil, 400, "invalid", "role_arn"},
-		"key pair and role":   {`"role_arn":"` + testRole + `","access_key_id":"` + testKeyID + `"`, nil, 400, "invalid", "access_key_id"},
-		"default with a role": {`"kind":"default","external_id":"x"`, nil, 400, "invalid", "external_id"},
-		"static with a role":  {`"kind":"static","role_arn":"` + testRole + `"`, nil, 400, "invalid", "role_arn"},
-		"unknown source":      {`"role_arn":"` + testRole + `","source":"nobody"`, nil, 400, "invalid", "source"},
-		"unknown kind":        {`"kind":"session"`, nil, 400, "invalid", "kind"},
+		"outside --assume-roles": {`"role_arn":"arn:aws:iam::123456789012:role/admin"`, nil, 403, "not-allowed", ""},
+		"wide":                   {`"role_arn":"` + testRole + `","session_policy":"none"`, nil, 403, "not-allowed", ""},
+		"default":                {`"kind":"default"`, nil, 403, "not-allowed", ""},
+		"trust":                  {`"role_arn":"` + testRole + `"`, refused("role_arn"), 400, "invalid", "role_arn"},
+		"duration":               {`"role_arn":"` + testRole + `","duration":"12h"`, refused("duration"), 400, "invalid", "duration"},
+		"too short":              {`"role_arn":"` + testRole + `","duration":"1m"`, nil, 400, "invalid", "duration"},
+		"no ARN":                 {`"kind":"role"`, nil, 400, "invalid", "role_arn"},
+		"key pair and role":      {`"role_arn":"` + testRole + `","access_key_id":"` + testKeyID + `"`, nil, 400, "invalid", "access_key_id"},
+		"default with a role":    {`"kind":"default","external_id":"x"`, nil, 400, "invalid", "external_id"},
+		"static with a role":     {`"kind":"static","role_arn":"` + testRole + `"`, nil, 400, "invalid", "role_arn"},
+		"unknown source":         {`"role_arn":"` + testRole + `","source":"nobody"`, nil, 400, "invalid", "source"},
+		"unknown kind":           {`"kind":"session"`, nil, 400, "invalid", "kind"},
 	} {
 		a, s := newRoleAPI(t)
 		s.set(row.err)
