@@ -273,7 +273,7 @@ func (t *task) search(ctx context.Context, _ decision) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if found := id.foreign(t.prov); len(found) > 0 {
+	if found := id.foreign(t.prov, t.p.managedOf(t.prov)); len(found) > 0 {
 		return "", failf(codeChanged, "another client changed the user %s: it has %s; its keys are inactive, and nothing "+
 			"was deleted: remove the change, or delete the user by hand", t.prov.User.Name, strings.Join(found, ", "))
 	}

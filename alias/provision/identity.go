@@ -309,9 +309,10 @@ func (p *page) incomplete() error {
 	return &callError{action: p.call.action, resource: p.call.resource(), code: codeIncomplete, missing: "Marker"}
 }
 
-// foreign names what the user has that this server did not give it. What AWS gave the user is
-// not in it: see quarantine.
-func (id *identity) foreign(p *alias.Provisioned) []string {
+// foreign names what the user has that this server did not give it. given are the ARNs of the
+// managed policies that it may have attached: see managedOf. What AWS gave the user is not in it:
+// see quarantine.
+func (id *identity) foreign(p *alias.Provisioned, given []string) []string {
 	var found []string
 	if id.password {
 		found = append(found, "a login profile")
@@ -320,11 +321,11 @@ func (id *identity) foreign(p *alias.Provisioned) []string {
 		found = append(found, "a group ("+plainNames(id.groups)+")")
 	}
 	found = append(found, id.otherCredentials()...)
-	return append(found, id.foreignPolicies(p)...)
+	return append(found, id.foreignPolicies(p, given)...)
 }
 
 // foreignPolicies is the part of foreign that gives rights.
-func (id *identity) foreignPolicies(p *alias.Provisioned) []string {
+func (id *identity) foreignPolicies(p *alias.Provisioned, given []string) []string {
 	var found []string
 	had := func(name string) bool { return hadPolicy(p, name) }
 	names := slices.DeleteFunc(slices.Clone(id.inline), func(name string) bool { return isOurInline(name) || had(name) })
@@ -332,7 +333,7 @@ func (id *identity) foreignPolicies(p *alias.Provisioned) []string {
 		found = append(found, "a foreign inline policy ("+plainNames(names)+")")
 	}
 	arns := slices.DeleteFunc(slices.Clone(id.attached), func(arn string) bool {
-		return isQuarantine(arn) || attachedByUs(p, arn) || had(arn)
+		return isQuarantine(arn) || slices.Contains(given, arn) || had(arn)
 	})
 	if len(arns) > 0 {
 		found = append(found, "a foreign managed policy ("+plainNames(arns)+")")

@@ -57,7 +57,7 @@ func TestForeign(t *testing.T) {
 			if err != nil || id.err() != nil || len(id.unread) > 0 {
 				t.Fatal(err, id.err(), id.unread)
 			}
-			if got := strings.Join(id.foreign(p), "; "); got != row.want {
+			if got := strings.Join(id.foreign(p, nil), "; "); got != row.want {
 				t.Errorf("found %q, want %q", got, row.want)
 			}
 			if id.user.ARN != p.User.ARN || len(id.keys) != 1 || id.keys[0].id == "" {

@@ -170,7 +170,7 @@ func (c caller) removeUnknown(ctx context.Context, account string, u *iamUser) e
 	}
 	what := removal{user: u.Name, policies: id.attached} // every mode except inline attaches some
 	id.attached = nil
-	if found := id.foreign(&alias.Provisioned{User: u.IAMUser}); len(found) > 0 {
+	if found := id.foreign(&alias.Provisioned{User: u.IAMUser}, nil); len(found) > 0 {
 		return fmt.Errorf("%w: another client gave the IAM user %s %s: delete the user by hand", alias.ErrForbidden, u.Name,
 			strings.Join(found, ", "))
 	}

@@ -47,16 +47,26 @@ func (t *task) putPolicy(ctx context.Context, _ decision) (string, error) {
 	return describePolicy(t.prov), t.store(ctx)
 }
 
-// lookRights compares the policy of the user with the one of its grants.
+// lookRights compares the policy of the user with the one of its grants. A policy that is attached
+// already is recorded: the process may have died before it did that.
 func (t *task) lookRights(ctx context.Context, _ decision) (string, error) {
 	var drift string
+	var unrecorded []alias.PolicyRef
 	err := t.p.until(ctx, t.p.cfg.Timing.Visible, func() (bool, error) {
 		var err error
-		drift, err = t.caller().drift(ctx, t.prov)
+		if drift, err = t.caller().drift(ctx, t.prov); err == nil && drift == "" {
+			unrecorded, err = t.caller().unrecorded(ctx, t.prov)
+		}
 		return err == nil, err
 	})
 	if err != nil && (t.op != nil || !isUnimplemented(err)) {
 		return "", err
+	}
+	if len(unrecorded) > 0 {
+		t.prov.Policies = append(t.prov.Policies, unrecorded...)
+		if err := t.store(ctx); err != nil {
+			return "", err
+		}
 	}
 	t.seen.drift, t.seen.rights = drift, viewSame
 	if drift != "" {
@@ -331,6 +341,38 @@ func (c caller) managedDrift(
 	return "", nil
 }
 
+// unrecorded are the managed policies that a user without drift has for its grants, and that the
+// registry does not know to be attached.
+func (c caller) unrecorded(ctx context.Context, p *alias.Provisioned) ([]alias.PolicyRef, error) {
+	var wanted []string
+	switch partition, _ := policy.ARNParts(p.User.ARN); p.Mode {
+	case alias.PolicyReadOnly:
+		wanted = append(wanted, policy.ReadOnlyARN(partition))
+	case alias.PolicyManaged:
+		for _, g := range p.Grants {
+			wanted = append(wanted, c.p.managedARNs(p, g)[0])
+		}
+	case alias.PolicyInline:
+	}
+	wanted = slices.DeleteFunc(wanted, func(arn string) bool {
+		return slices.Contains(recordedARNs(p), arn) || hadPolicy(p, arn)
+	})
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	attached, err := c.attached(ctx, p.User.Name)
+	if err != nil {
+		return nil, ignoreGone(err)
+	}
+	var refs []alias.PolicyRef
+	for _, arn := range wanted {
+		if slices.Contains(attached, arn) {
+			refs = append(refs, alias.PolicyRef{ARN: arn, Ours: p.Mode == alias.PolicyManaged})
+		}
+	}
+	return refs, nil
+}
+
 func (c caller) inlineDrift(ctx context.Context, p *alias.Provisioned, partition string) (string, error) {
 	want, err := policy.Document(partition, p.Grants)
 	if err != nil {
@@ -420,7 +462,12 @@ func (p *Provisioner) extraARNs(prov *alias.Provisioned) []string {
 // those that were not recorded before a crash.
 func (p *Provisioner) managedOf(prov *alias.Provisioned) []string {
 	arns := recordedARNs(prov)
-	if prov.Mode == alias.PolicyManaged && prov.User.ARN != "" {
+	switch {
+	case prov.User.ARN == "":
+	case prov.Mode == alias.PolicyReadOnly:
+		partition, _ := policy.ARNParts(prov.User.ARN)
+		arns = append(arns, policy.ReadOnlyARN(partition))
+	case prov.Mode == alias.PolicyManaged:
 		for _, g := range prov.Grants {
 			arns = append(arns, p.managedARNs(prov, g)...)
 		}

@@ -178,3 +178,57 @@ func TestManagedPolicyOfReuseThatFails(t *testing.T) {
 }
 
 func inBlog(r *policy.Request) { r.Prefix, r.Inside = "blog/", "blog/a.png" }
+
+// TestAttachedNotRecorded: a process that dies after AttachUserPolicy, and before it records that,
+// leaves a policy that the next process records. It is not taken for one of another client.
+func TestAttachedNotRecorded(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []alias.PolicyMode{alias.PolicyManaged, alias.PolicyReadOnly} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			p := w.start()
+			p.dieAfter("AttachUserPolicy")
+			w.mustRun(p, provisionWith("shop", withPolicy(mode)))
+			w.iam.OnCall(nil)
+			p = w.start()
+			p.drive()
+			p.reconcile(t.Context())
+			if _, prov := p.provisioned("shop"); len(prov.Policies) != 1 || len(p.orphans.Orphans) > 0 {
+				t.Errorf("recorded %+v, reported %+v", prov.Policies, p.orphans.Orphans)
+			}
+			w.wantOwned(p, []alias.Name{"shop"})
+			p.deleteAlias("shop")
+			p.mustSucceed(p.Remove(t.Context(), actor, "shop", 0))
+			if len(w.iam.Users())+len(w.iam.Policies()) > 0 {
+				t.Errorf("left: %+v %+v", w.iam.Users(), w.iam.Policies())
+			}
+		})
+	}
+}
+
+// TestAttachedUnanswered: the undo of a provisioning that got no answer to AttachUserPolicy deletes
+// the user with the policy that IAM may have attached.
+func TestAttachedUnanswered(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []alias.PolicyMode{alias.PolicyManaged, alias.PolicyReadOnly} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			w.iam.OnCall(func(c iam.Call) *iam.Fault {
+				if c.Action != "AttachUserPolicy" {
+					return nil
+				}
+				return iam.LostAfter()
+			})
+			p := w.start()
+			why := p.mustFail(p.Provision(t.Context(), actor, w.request("shop", withPolicy(mode))))
+			if why.Step != stepPutPolicy || strings.Contains(why.Detail, "another client") {
+				t.Errorf("failed with %+v", why)
+			}
+			if len(w.iam.Users())+len(w.iam.Policies()) > 0 {
+				t.Errorf("left: %+v %+v", w.iam.Users(), w.iam.Policies())
+			}
+		})
+	}
+}

@@ -274,7 +274,7 @@ func (s *scan) kept(ctx context.Context, r *remains) (string, error) {
 		return "", err
 	}
 	keys, err := s.settleKeys(ctx, r)
-	if found := append(r.id.foreign(r.prov), keys...); len(found) > 0 {
+	if found := append(r.id.foreign(r.prov, s.p.managedOf(r.prov)), keys...); len(found) > 0 {
 		return "not deleted, because it has " + strings.Join(found, ", "), err
 	}
 	return "", err
@@ -333,14 +333,6 @@ func (s *scan) given(r *remains) *alias.Provisioned {
 		return p
 	}
 	p.Mode, p.Grants = r.data.Request.Policy, []alias.Grant{policy.GrantOf(r.data.Request)}
-	arns := s.p.managedOf(p)
-	if p.Mode == alias.PolicyReadOnly {
-		partition, _ := policy.ARNParts(p.User.ARN)
-		arns = []string{policy.ReadOnlyARN(partition)}
-	}
-	for _, arn := range arns {
-		p.Policies = append(p.Policies, alias.PolicyRef{ARN: arn})
-	}
 	return p
 }
 
@@ -580,12 +572,13 @@ func (s *scan) reportAttached(ctx context.Context, t *task, o Orphan) error {
 	if err != nil && !isUnimplemented(err) {
 		return err
 	}
+	given := s.p.managedOf(t.prov)
 	for _, arn := range attached {
 		switch {
 		case isQuarantine(arn):
 			o.Kind, o.Detail = orphanLeaked, "AWS found a key of this user in public and attached "+arn+
 				": send POST /api/v1/credentials/"+string(t.c.Name)+`/rotate with {"emergency":true}, then detach the policy`
-		case !attachedByUs(t.prov, arn) && !hadPolicy(t.prov, arn):
+		case !slices.Contains(given, arn) && !hadPolicy(t.prov, arn):
 			o.Kind, o.Detail = orphanPolicy, "another client attached "+plainNames([]string{arn})+" to it"
 		default:
 			continue

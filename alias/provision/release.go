@@ -109,12 +109,7 @@ func (t *task) takeOffInline(ctx context.Context) error {
 
 func (t *task) takeOffManaged(ctx context.Context) error {
 	c := t.caller()
-	arns := t.p.managedOf(t.prov)
-	if t.prov.Mode == alias.PolicyReadOnly {
-		partition, _ := policy.ARNParts(t.prov.User.ARN)
-		arns = []string{policy.ReadOnlyARN(partition)} // not recorded, if the process died after the call
-	}
-	for _, arn := range arns {
+	for _, arn := range t.p.managedOf(t.prov) {
 		if hadPolicy(t.prov, arn) {
 			continue
 		}

@@ -21,15 +21,6 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// attachedByUs reports whether this server attached a managed policy to a user: a recorded
-// one, or one for an extra grant, which is to be detached.
-func attachedByUs(p *alias.Provisioned, arn string) bool {
-	return slices.ContainsFunc(p.Policies, func(r alias.PolicyRef) bool { return r.ARN == arn }) ||
-		p.Mode == alias.PolicyManaged && slices.ContainsFunc(p.ExtraGrants, func(g alias.Grant) bool {
-			return strings.HasSuffix(arn, "/"+policy.ManagedName(g.Bucket, g.Prefix))
-		})
-}
-
 // unsure names what IAM does not tell of a user. That fails unless it does without: a server
 // that has no such call has no such thing, and a policy from before this look may not allow
 // to list service-specific credentials; IAM itself does not delete a user that has some.

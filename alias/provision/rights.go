@@ -42,7 +42,7 @@ type proof struct {
 // proveMade proves the rights of a user of ours. known are the ids of its keys in the registry.
 func (r *rightsReader) proveMade(ctx context.Context, p *alias.Provisioned, known []string) (proof, error) {
 	return r.prove(ctx, p.User.Name, func(id *identity) {
-		r.out.Foreign, r.out.OtherKeys = id.foreignPolicies(p), otherKeys(id, known)
+		r.out.Foreign, r.out.OtherKeys = id.foreignPolicies(p, r.p.managedOf(p)), otherKeys(id, known)
 		if p.Adopted != nil {
 			r.out.KeptKey = p.Adopted.AccessKeyID
 		}

@@ -177,6 +177,9 @@ func (q *sequence) wantOneKeyEach() {
 		if drift, err := (caller{p: q.p.Provisioner}).drift(q.w.t.Context(), prov); err != nil || drift != "" || prov.ExtraGrants != nil {
 			q.w.t.Errorf("the rights of %s: %s, %v, %+v", c.Name, drift, err, prov.ExtraGrants)
 		}
+		if prov.Mode == alias.PolicyManaged && len(prov.Policies) != len(prov.Grants) {
+			q.w.t.Errorf("credential %s has the grants %+v, and the policies %+v", c.Name, prov.Grants, prov.Policies)
+		}
 		if keys := q.w.iam.Keys(prov.User.Name); len(keys) != 1 || !keys[0].Active || keys[0].ID != prov.AccessKeyID {
 			q.w.t.Errorf("credential %s has the key %s, IAM has %+v", c.Name, prov.AccessKeyID, keys)
 		}
