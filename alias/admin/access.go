@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ func joinRoles(roles []alias.TokenRole) string {
 type place struct {
 	bucket     string     // empty: validation refuses it
 	credential alias.Name // by which it is read, if it is named
+	source     alias.Name // that assumes the role by which it is read, if it is named
 	policy     alias.PolicyMode
 	ofEndpoint bool // the request says at which endpoint
 	reserves   bool // it takes more of the memory of the cache
@@ -85,10 +87,18 @@ func (g access) place(ctx context.Context, p *principal, at place) error {
 	if !p.restricted() {
 		return nil
 	}
-	if err := at.refusal(p); err != nil || at.credential == "" {
+	if err := at.refusal(p); err != nil {
 		return err
 	}
-	c, err := g.registry.Credential(ctx, at.credential)
+	return cmp.Or(g.mayName(ctx, p, at.credential), g.mayName(ctx, p, at.source))
+}
+
+// mayName returns an error unless p sees the credential with a name, which may be empty for none.
+func (g access) mayName(ctx context.Context, p *principal, name alias.Name) error {
+	if name == "" {
+		return nil
+	}
+	c, err := g.registry.Credential(ctx, name)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
 		return err
 	}
@@ -98,7 +108,15 @@ func (g access) place(ctx context.Context, p *principal, at place) error {
 		}
 	}
 	return failf(errForbidden, "there is no credential %s whose aliases are all in the buckets of the token %s",
-		at.credential, p.Name)
+		name, p.Name)
+}
+
+// sourceOf names the credential that assumes a role; empty if there is none but the server's own.
+func sourceOf(p alias.Provider) alias.Name {
+	if r, ok := p.(alias.Role); ok && r.Source != alias.SourceDefault {
+		return r.Source
+	}
+	return ""
 }
 
 // refusal is why a token with bucket patterns may not read there, whatever the credential.

@@ -69,7 +69,7 @@ func (h aliases) create(ctx context.Context, c *call[aliasInput]) (reply[aliasJS
 	c.rec.about("alias", a.Name)
 	if err := c.access.place(ctx, c.principal, place{
 		bucket: a.Bucket, credential: c.in.ref.Name, policy: c.in.ref.Expect, ofEndpoint: a.Endpoint != "",
-		reserves: a.CacheMin > 0, wide: isWide(c.in.ref.Temporary),
+		reserves: a.CacheMin > 0, wide: isWide(c.in.ref.Temporary), source: sourceOf(c.in.ref.Temporary),
 	}); err != nil {
 		return reply[aliasJSON]{}, err
 	}
@@ -121,7 +121,7 @@ func underCredential(err error, members bool) error {
 }
 
 // prepare makes the session that signs for an alias after a change of its location or its
-// credential, so that the change takes effect with it.
+// credential, so that the change takes effect with it. A change that is refused makes none.
 func (h aliases) prepare(ctx context.Context, c *call[aliasInput]) error {
 	was, err := h.registry.Alias(ctx, c.name)
 	if err != nil {
@@ -131,14 +131,30 @@ func (h aliases) prepare(ctx context.Context, c *call[aliasInput]) error {
 	c.in.apply(&next)
 	next.Normalize()
 	name := cmp.Or(c.in.ref.Name, was.Credential)
-	if c.in.ref.Anonymous || next.Location == was.Location && name == was.Credential {
+	switch {
+	case c.in.ref.Anonymous, next.Location == was.Location && name == was.Credential, h.sessions == nil:
 		return nil
+	case next.ValidateChange(was, h.registry.Policy()) != nil:
+		return nil // the change tells why
+	}
+	if err := c.access.place(ctx, c.principal, placeAfter(was, &next, c.in.ref)); err != nil {
+		return err
 	}
 	credential, err := h.registry.Credential(ctx, name)
-	if err != nil || !isTemporary(credential) || h.sessions == nil {
+	switch {
+	case err != nil, !isTemporary(credential):
 		return nil //nolint:nilerr // the change tells why
+	case c.rec.dry: // nothing is kept
+		return underCredential(h.sessions.Try(ctx, credential.Provider, &next), false)
 	}
 	return underCredential(h.sessions.Prepare(ctx, alias.Route{Alias: &next, Credential: credential}), false)
+}
+
+// placeAfter is where an alias reads after a change.
+func placeAfter(was, a *alias.Alias, ref alias.CredentialRef) place {
+	return place{
+		bucket: a.Bucket, credential: ref.Name, ofEndpoint: a.Endpoint != was.Endpoint, reserves: a.CacheMin > was.CacheMin,
+	}
 }
 
 // checkNew validates a registration without the store.
@@ -184,13 +200,10 @@ func (h aliases) patch(ctx context.Context, c *call[aliasInput]) (reply[aliasJSO
 		was := *a
 		c.in.apply(a)
 		*ref = c.in.ref
-		to := place{
-			bucket: a.Bucket, credential: ref.Name, ofEndpoint: a.Endpoint != was.Endpoint, reserves: a.CacheMin > was.CacheMin,
-		}
 		if !c.principal.within(was.Bucket) { // it was moved there since the call was accepted
 			return alias.ErrNotFound
 		}
-		return c.access.place(ctx, c.principal, to)
+		return c.access.place(ctx, c.principal, placeAfter(&was, a, *ref))
 	})
 	if err != nil {
 		return reply[aliasJSON]{}, err

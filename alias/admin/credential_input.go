@@ -128,7 +128,8 @@ func temporaryFields(in *credentialInput) []field { return append(in.roleMembers
 func replaceFields(in *credentialInput) []field {
 	return append(optional(credentialFields(in)),
 		field{name: "name", readOnly: "is read-only: the path names the credential"},
-		field{name: "kind", readOnly: "is read-only: a key pair replaces a key pair, and a role a role"})
+		field{name: "kind", read: into(&in.kind, asString, "", string(alias.KindStatic), string(alias.KindRole)),
+			doc: "The kind that the credential has: a key pair replaces a key pair, and a role a role."})
 }
 
 // optional makes no field required.
@@ -220,8 +221,15 @@ func (in *credentialInput) kindProblems() []alias.Problem {
 
 // replacementProblems validates a replacement without the store.
 func (in *credentialInput) replacementProblems() []alias.Problem {
-	if in.kindOf() == alias.KindRole {
+	switch in.kindOf() {
+	case alias.KindRole:
 		return in.ownProblems()
+	case alias.KindStatic:
+	default:
+		return problemAt("kind", "must be static or role: a key pair replaces a key pair, and a role a role")
+	}
+	if problems := in.kindProblems(); len(problems) > 0 {
+		return problems
 	}
 	return problemsOf(alias.StaticChange{KeyPair: in.pair(), Expect: in.expect}.Validate())
 }

@@ -115,9 +115,15 @@ func (h credentials) read(ctx context.Context, c *call[none]) (reply[credentialJ
 
 // replace replaces a key pair, or a role by another one.
 func (h credentials) replace(ctx context.Context, c *call[credentialInput]) (reply[credentialJSON], error) {
+	if problems := c.in.replacementProblems(); len(problems) > 0 {
+		return reply[credentialJSON]{}, invalid(problems)
+	}
 	role, ok := c.in.ref().Temporary.(alias.Role)
 	if !ok {
 		return h.store(ctx, c, alias.StaticChange{KeyPair: c.in.pair(), Expect: c.in.expect})
+	}
+	if err := c.access.place(ctx, c.principal, place{wide: isWide(role), source: sourceOf(role)}); err != nil {
+		return reply[credentialJSON]{}, err
 	}
 	revision, err := c.match.revision(h.current(ctx, c.name))
 	if err != nil {

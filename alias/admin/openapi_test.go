@@ -275,10 +275,11 @@ func TestEnumsAreComplete(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../*.go")
 	more, moreErr := filepath.Glob("../policy/*.go")
-	if err = errors.Join(err, moreErr); err != nil {
+	doctors, doctorErr := filepath.Glob("../doctor/*.go")
+	if err = errors.Join(err, moreErr, doctorErr); err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, more...)
+	files = slices.Concat(files, more, doctors)
 	found := map[string][]string{} // values by type
 	for _, name := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)

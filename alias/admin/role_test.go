@@ -15,13 +15,14 @@ const testRole = "arn:aws:iam::123456789012:role/ixmage/pictures"
 // stubSessions allows testRole, and gives what an STS would.
 type stubSessions struct {
 	mu       sync.Mutex
+	wide     bool     // allows the session policy none
 	err      error    // of STS
 	tried    []string // role, and the prefix of the alias
 	prepared []string // bucket and prefix
 }
 
 func (s *stubSessions) Allowed(p alias.Provider) error {
-	if r, ok := p.(alias.Role); ok && r.ARN == testRole && r.SessionPolicy == alias.SessionPolicyAlias {
+	if r, ok := p.(alias.Role); ok && r.ARN == testRole && (s.wide || r.SessionPolicy == alias.SessionPolicyAlias) {
 		return nil
 	}
 	return fmt.Errorf("%w: outside --assume-roles", alias.ErrForbidden)
@@ -49,6 +50,15 @@ func (s *stubSessions) set(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = err
+}
+
+// forget returns what STS was asked for since the last call.
+func (s *stubSessions) forget() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := strings.Join(append(s.tried, s.prepared...), " ")
+	s.tried, s.prepared = nil, nil
+	return asked
 }
 
 func newRoleAPI(t *testing.T) (*api, *stubSessions) {

@@ -199,8 +199,11 @@ func (s *Sessions) Hold(ctx context.Context, r alias.Route) (Held, error) {
 }
 
 // Try asks for a session of a credential that is not registered yet: for an alias, or, without
-// one, for a session that may do nothing.
+// one, for a session that may do nothing. It keeps none.
 func (s *Sessions) Try(ctx context.Context, p alias.Provider, at *alias.Alias) error {
+	if err := s.Allowed(p); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := s.limit.Wait(ctx); err != nil {
