@@ -67,7 +67,17 @@ func (c *Credential) Role() (r Role, ok bool) {
 	return r, ok
 }
 
-// Bounds of STS.
+// Temporary reports whether a credential signs with temporary keys, which the registry does not
+// hold: those of a role, and those of the server itself.
+func (c *Credential) Temporary() bool {
+	switch c.Provider.(type) {
+	case Role, Default:
+		return true
+	}
+	return false
+}
+
+// Bounds of STS (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 const (
 	minSession = 15 * time.Minute
 	maxSession = 12 * time.Hour

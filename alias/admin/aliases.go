@@ -92,15 +92,10 @@ func (h aliases) trySession(ctx context.Context, a *alias.Alias, ref alias.Crede
 		return underCredential(try(ctx, h.sessions, ref.Temporary, a), true)
 	}
 	c, err := h.registry.Credential(ctx, ref.Name)
-	if err != nil || !isTemporary(c) {
+	if err != nil || !c.Temporary() {
 		return nil //nolint:nilerr // the registration tells why
 	}
 	return underCredential(try(ctx, h.sessions, c.Provider, a), false)
-}
-
-func isTemporary(c *alias.Credential) bool {
-	kind := c.Provider.Kind()
-	return kind == alias.KindRole || kind == alias.KindDefault
 }
 
 // underCredential puts the problems of a session under the field credential, each with its own
@@ -142,7 +137,7 @@ func (h aliases) prepare(ctx context.Context, c *call[aliasInput]) error {
 	}
 	credential, err := h.registry.Credential(ctx, name)
 	switch {
-	case err != nil, !isTemporary(credential):
+	case err != nil, !credential.Temporary():
 		return nil //nolint:nilerr // the change tells why
 	case c.rec.dry: // nothing is kept
 		return underCredential(h.sessions.Try(ctx, credential.Provider, &next), false)

@@ -236,7 +236,7 @@ func rotateByHand(c *alias.Credential) error {
 	switch {
 	case c.Provider.Kind() == alias.KindAnonymous:
 		return failf(alias.ErrNoKeyPair, "the credential %s is anonymous: there is no key to rotate", c.Name)
-	case isTemporary(c):
+	case c.Temporary():
 		return failf(alias.ErrNoKeyPair, "the credential %s has no key to rotate: its keys are temporary, and ixmage renews "+
 			"them by itself. Sessions that have leaked end with their time; to end them at once, revoke the sessions of "+
 			"the role in IAM", c.Name)

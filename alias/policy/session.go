@@ -12,6 +12,10 @@ import (
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 const maxSession = 2048
 
+// DenyAll is the session policy of sessions that may do nothing: those that show only whether STS
+// gives a session, and those of probes.
+const DenyAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
+
 const maxExternalID = 1224
 
 // SessionDocument is the session policy for one location: it allows s3:GetObject on the

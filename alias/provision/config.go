@@ -56,9 +56,9 @@ type Config struct {
 
 // Sessions holds the keys of credentials of the kinds role and default.
 type Sessions interface {
-	// Hold returns the keys that sign for a route now. The error is of alias.ErrForbidden or
+	// Keys returns the keys that sign for a route now. The error is of alias.ErrForbidden or
 	// alias.ErrSTS, or ctx's.
-	Hold(ctx context.Context, r alias.Route) (session.Held, error)
+	Keys(ctx context.Context, r alias.Route) (session.Keys, error)
 }
 
 // Timing are the waits and intervals. All must be positive.

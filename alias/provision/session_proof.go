@@ -19,24 +19,24 @@ func (p *Provisioner) session(ctx context.Context, r alias.Route) (scope.Key, *s
 	if p.cfg.Sessions == nil {
 		return scope.Key{}, nil, fmt.Errorf("%w: this server makes no sessions", alias.ErrForbidden)
 	}
-	held, err := p.cfg.Sessions.Hold(ctx, r)
+	keys, err := p.cfg.Sessions.Keys(ctx, r)
 	if err != nil {
 		return scope.Key{}, nil, err
 	}
-	at, keys := r.Alias.Location, credentials.StaticCredentialsProvider{Value: held.Keys}
-	key := scope.Key{S3: p.cfg.S3With(at, keys), Now: p.clock.Now}
-	out := &scope.Session{Name: held.Name, Sent: held.Policy}
+	at, signer := r.Alias.Location, credentials.StaticCredentialsProvider{Value: keys.Credentials}
+	key := scope.Key{S3: p.cfg.S3With(at, signer), Now: p.clock.Now}
+	out := &scope.Session{Name: keys.SessionName, Sent: keys.Policy}
 	role, ok := r.Credential.Role()
 	switch {
 	case ok:
 		out.Role = role.ARN
 		// A location for which there can be no policy has none that is needed.
 		out.Needed, _ = session.Policy(role, at)
-	case held.Keys.SessionToken == "":
-		out.UserKey = held.Keys.AccessKeyID
+	case keys.SessionToken == "":
+		out.UserKey = keys.AccessKeyID
 	}
 	if probes := p.cfg.Probes; probes != nil && (ok || !p.elsewhere(at)) {
-		probes.probesAt(&key, at, keys)
+		probes.probesAt(&key, at, signer)
 		if !probes.ownIAM() {
 			key.IAM = nil // the keys of one server are not sent to the other
 		}

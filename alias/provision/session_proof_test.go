@@ -23,7 +23,7 @@ type quietRecorder struct{}
 func (quietRecorder) SessionRenewal(string) {}
 
 // sessions gives a process the sessions of roles of the fake. own signs for the kind default.
-func (w *env) sessions(own alias.KeyPair, change func(session.Held) session.Held) {
+func (w *env) sessions(own alias.KeyPair, change func(session.Keys) session.Keys) {
 	w.edit = func(cfg *Config) {
 		all := session.New(session.Config{
 			Registry: cfg.Registry, Endpoint: w.iam.URL, InstallID: testInstall, Recorder: quietRecorder{},
@@ -31,23 +31,23 @@ func (w *env) sessions(own alias.KeyPair, change func(session.Held) session.Held
 			AssumeRoles: []string{"arn:aws:iam::" + testAccount + ":role/ixmage-*"}, AllowDefault: true, AllowWideScope: true,
 		})
 		w.t.Cleanup(all.Close)
-		cfg.Sessions = heldBy{all, change}
+		cfg.Sessions = changedKeys{all, change}
 	}
 }
 
-// heldBy changes what sessions hold, as a mistake of theirs would.
-type heldBy struct {
+// changedKeys changes the keys of sessions, as a mistake of theirs would.
+type changedKeys struct {
 	*session.Sessions
 
-	change func(session.Held) session.Held
+	change func(session.Keys) session.Keys
 }
 
-func (h heldBy) Hold(ctx context.Context, r alias.Route) (session.Held, error) {
-	held, err := h.Sessions.Hold(ctx, r)
+func (h changedKeys) Keys(ctx context.Context, r alias.Route) (session.Keys, error) {
+	keys, err := h.Sessions.Keys(ctx, r)
 	if err == nil && h.change != nil {
-		held = h.change(held)
+		keys = h.change(keys)
 	}
-	return held, err
+	return keys, err
 }
 
 // roleAlias registers an alias whose credential is a role, or the default.
@@ -72,7 +72,7 @@ type sessionRow struct {
 	trust  string
 	with   func(*alias.Role)
 	setUp  func(*env)
-	change func(session.Held) session.Held
+	change func(session.Keys) session.Keys
 	blind  bool // the server may not read roles
 	scope  alias.Verdict
 	want   map[string]string // verdicts that a row is about
@@ -82,11 +82,11 @@ type sessionRow struct {
 func sessionRows() []sessionRow {
 	none := func(r *alias.Role) { r.SessionPolicy = alias.SessionPolicyNone }
 	wide := []string{allowing("s3:*", "*"), allowing("iam:*", "*"), allowing("sts:AssumeRole", "*")}
-	another := func(p func(*env) fakeiam.Session) (func(*env), func(session.Held) session.Held) {
+	another := func(p func(*env) fakeiam.Session) (func(*env), func(session.Keys) session.Keys) {
 		var x fakeiam.Session
-		return func(w *env) { x = p(w) }, func(h session.Held) session.Held {
-			h.Keys, _ = x.Retrieve(context.Background())
-			return h
+		return func(w *env) { x = p(w) }, func(k session.Keys) session.Keys {
+			k.Credentials, _ = x.Retrieve(context.Background())
+			return k
 		}
 	}
 	ofAnother, useAnother := another(func(w *env) fakeiam.Session {
@@ -118,16 +118,16 @@ func sessionRows() []sessionRow {
 		{name: "a session of another name", role: []string{readWeb}, setUp: ofName, change: useName, scope: violates, want: map[string]string{scope.NameIdentity: violates}},
 		{
 			name: "a wider policy was sent", role: wide, scope: violates, want: map[string]string{scope.NameSessionPolicy: violates},
-			change: func(h session.Held) session.Held {
-				h.Policy = doc(readWeb, allowing("s3:GetObject", "arn:aws:s3:::"+testBucket+"/*"))
-				return h
+			change: func(k session.Keys) session.Keys {
+				k.Policy = doc(readWeb, allowing("s3:GetObject", "arn:aws:s3:::"+testBucket+"/*"))
+				return k
 			},
 		},
 		{
 			name: "the policy of another location was sent", role: wide, scope: "weak", want: map[string]string{scope.NameSessionPolicy: "weak"},
-			change: func(h session.Held) session.Held {
-				h.Policy = doc(allowing("s3:GetObject", "arn:aws:s3:::"+testBucket+"/web/old/*"))
-				return h
+			change: func(k session.Keys) session.Keys {
+				k.Policy = doc(allowing("s3:GetObject", "arn:aws:s3:::"+testBucket+"/web/old/*"))
+				return k
 			},
 		},
 		{

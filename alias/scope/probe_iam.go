@@ -224,19 +224,16 @@ func (r *round) assumeRole(ctx context.Context) awserr.Reply {
 	role := cmp.Or(r.Session.roleARN(), "arn:"+partition+":iam::"+account+":role/"+probeName())
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
 		_, err := r.STS.AssumeRole(ctx, &sts.AssumeRoleInput{
-			RoleArn: &role, RoleSessionName: aws.String("ixmage-probe"), Policy: aws.String(denyAll),
+			RoleArn: &role, RoleSessionName: aws.String("ixmage-probe"), Policy: aws.String(policy.DenyAll),
 		}, markSTS)
 		return err
 	})
 }
 
-// denyAll is a policy that makes temporary credentials useless, if the call succeeds.
-const denyAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
-
 func (r *round) federate(ctx context.Context) awserr.Reply {
 	return r.send(ctx, serviceSTS, func(ctx context.Context) error {
 		_, err := r.STS.GetFederationToken(ctx, &sts.GetFederationTokenInput{
-			Name: aws.String("ixmage-probe"), DurationSeconds: aws.Int32(900), Policy: aws.String(denyAll),
+			Name: aws.String("ixmage-probe"), DurationSeconds: aws.Int32(900), Policy: aws.String(policy.DenyAll),
 		}, markSTS)
 		return err
 	})

@@ -28,9 +28,6 @@ const (
 	attempts = 2
 )
 
-// nothing is the policy of a session that is made only to see whether it can be.
-const nothing = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
-
 // request is what is asked of STS for a session.
 type request struct {
 	name   string
@@ -41,7 +38,7 @@ type request struct {
 // sessionFor is the session of a role for an alias, or for none.
 func (s *Sessions) sessionFor(role alias.Role, a *alias.Alias) request {
 	if a == nil {
-		return request{name: s.name(""), policy: nothing}
+		return request{name: s.name(""), policy: policy.DenyAll}
 	}
 	q := request{name: s.name(a.Name)}
 	if role.SessionPolicy != alias.SessionPolicyNone {

@@ -15,6 +15,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/accounts"
+	"ixmage/alias/policy"
 )
 
 func TestRequest(t *testing.T) {
@@ -157,7 +158,7 @@ func TestTry(t *testing.T) {
 	if err := e.Try(context.Background(), alias.NewRole(testRole), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.sts.last(); got.Get("Policy") != nothing || got.Get("RoleSessionName") != "ixmage-i1" {
+	if got := e.sts.last(); got.Get("Policy") != policy.DenyAll || got.Get("RoleSessionName") != "ixmage-i1" {
 		t.Errorf("request %v", got)
 	}
 	if n, _ := e.Stats(); n != 0 {

@@ -37,10 +37,10 @@ func (l *lease) alive(now time.Time) bool { return l.until.IsZero() || now.Befor
 // in the last part of their life starts the fetch and does not wait for it; only a
 // request without living keys waits.
 type session struct {
-	all  *Sessions
-	make func(context.Context) (*lease, error)
+	sessions  *Sessions
+	fetchKeys func(context.Context) (*lease, error)
 
-	now atomic.Pointer[lease] // nil before the first keys
+	current atomic.Pointer[lease] // nil before the first keys
 
 	mu       sync.Mutex // guards what follows
 	fetch    *fetch     // nil while none runs
@@ -68,7 +68,7 @@ func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // lease returns the living keys, or waits for the next ones.
 func (x *session) lease(ctx context.Context) (*lease, error) {
 	now := time.Now()
-	l := x.now.Load()
+	l := x.current.Load()
 	if l == nil || !l.alive(now) {
 		return x.wait(ctx)
 	}
@@ -80,7 +80,7 @@ func (x *session) lease(ctx context.Context) (*lease, error) {
 	return l, nil
 }
 
-// wait returns the next keys, or the error of the last fetch while the pause after it lasts.
+// wait returns the next keys, or the error of the last fetch until retryAt.
 func (x *session) wait(ctx context.Context) (*lease, error) {
 	x.mu.Lock()
 	f := x.startLocked(time.Now()) //nolint:contextcheck // a fetch belongs to no request
@@ -97,7 +97,7 @@ func (x *session) wait(ctx context.Context) (*lease, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
-	return x.now.Load(), nil
+	return x.current.Load(), nil
 }
 
 // startLocked starts a fetch, or returns the one that runs. It returns nil during the pause
@@ -108,7 +108,7 @@ func (x *session) startLocked(now time.Time) *fetch {
 	}
 	f := &fetch{done: make(chan struct{})}
 	x.fetch = f
-	if !x.all.start(func() { x.run(f) }) {
+	if !x.sessions.start(func() { x.run(f) }) {
 		x.fetch, f.err = nil, errClosed
 		close(f.done)
 	}
@@ -117,12 +117,12 @@ func (x *session) startLocked(now time.Time) *fetch {
 
 // run fetches keys once. It belongs to no request: all that wait share it.
 func (x *session) run(f *fetch) {
-	l, err := x.all.call(x.make)
+	l, err := x.sessions.call(x.fetchKeys)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.fetch, x.err, f.err = nil, err, err
 	if err == nil {
-		x.now.Store(l)
+		x.current.Store(l)
 		x.failures, x.retryAt = 0, time.Time{}
 	} else {
 		pause := min(firstRetry<<min(x.failures, 10), lastRetry)
@@ -136,7 +136,7 @@ func (x *session) run(f *fetch) {
 func (x *session) renewRefused(ctx context.Context, keyID string) bool {
 	x.mu.Lock()
 	now := time.Now()
-	l := x.now.Load()
+	l := x.current.Load()
 	if l != nil && l.keys.AccessKeyID != keyID && l.alive(now) {
 		x.mu.Unlock()
 		return true // another request has renewed it
@@ -159,8 +159,8 @@ func (x *session) renewRefused(ctx context.Context, keyID string) bool {
 	}
 }
 
-// renewTime is at a random part of the second quarter before the end of a life, so that the
-// sessions of one role are not all renewed at once.
+// renewTime is a random time in the third quarter of a life, so that the sessions of one role are
+// not all renewed at once.
 func renewTime(now time.Time, life time.Duration) time.Time {
 	return now.Add(life/2 + rand.N(life/4+1)) //nolint:gosec // a jitter is no secret
 }

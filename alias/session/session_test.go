@@ -182,8 +182,8 @@ func TestManyAliases(t *testing.T) {
 			t.Errorf("%d sessions, next expires in %s", n, next)
 		}
 		elapse(2 * time.Hour)
-		if e.sweep(time.Now()); len(e.all) != 0 {
-			t.Errorf("%d sessions are kept after their end", len(e.all))
+		if e.sweep(time.Now()); len(e.byID) != 0 {
+			t.Errorf("%d sessions are kept after their end", len(e.byID))
 		}
 	})
 }
@@ -337,13 +337,13 @@ func TestSessionsAreApart(t *testing.T) {
 			t.Error("alias 1 has other keys than before")
 		}
 		e.KeepAlias(moved.Alias)
-		if len(e.all) != 2 {
-			t.Errorf("%d sessions after the move, want those of alias 2 and of the new place", len(e.all))
+		if len(e.byID) != 2 {
+			t.Errorf("%d sessions after the move, want those of alias 2 and of the new location", len(e.byID))
 		}
 		e.ForgetCredential(1, 2)
 		e.ForgetAlias(2)
-		if len(e.all) != 0 {
-			t.Errorf("%d sessions left", len(e.all))
+		if len(e.byID) != 0 {
+			t.Errorf("%d sessions left", len(e.byID))
 		}
 	})
 }

@@ -69,33 +69,35 @@ type Sessions struct {
 	log   *slog.Logger
 	limit *rate.Limiter
 
-	ctx     context.Context //nolint:containedctx // of the calls, which belong to no request; ends with Close
-	cancel  context.CancelFunc
-	ending  sync.Mutex // makes start and Close exclude one another
+	ctx    context.Context //nolint:containedctx // of the calls, which belong to no request; ends with Close
+	cancel context.CancelFunc
+	// ending is held by start and Close. Without it, start could find ctx alive, Close could cancel
+	// it and see that nothing runs, and start would then begin a call that nobody waits for.
+	ending  sync.Mutex
 	running sync.WaitGroup
 
-	mu  sync.Mutex // guards all; taken after no lock and before that of a session
-	all map[id]*session
+	mu   sync.Mutex // guards byID; taken after no lock and before that of a session
+	byID map[sessionID]*session
 }
 
-// id says which session signs: what it may do, and who asked for it, never change.
-type id struct {
+// sessionID says which session signs: the credential and the location of a session never change.
+type sessionID struct {
 	credential, version int64
 	alias               int64 // 0 for a credential of the kind default
-	place
+	location
 }
 
-// place is the part of a location that a session policy names.
-type place struct{ bucket, prefix, region string }
+// location is the part of an alias.Location that changes what a session may do, or where STS is asked.
+type location struct{ bucket, prefix, region string }
 
-func placeOf(a *alias.Alias) place { return place{a.Bucket, a.Prefix, a.Region} }
+func locationOf(a *alias.Alias) location { return location{a.Bucket, a.Prefix, a.Region} }
 
-func idOf(r alias.Route) id {
-	at := id{credential: r.Credential.ID, version: r.Credential.Version}
+func idOf(r alias.Route) sessionID {
+	id := sessionID{credential: r.Credential.ID, version: r.Credential.Version}
 	if r.Credential.Provider.Kind() == alias.KindRole {
-		at.alias, at.place = r.Alias.ID, placeOf(r.Alias)
+		id.alias, id.location = r.Alias.ID, locationOf(r.Alias)
 	}
-	return at
+	return id
 }
 
 // New returns Sessions. It makes no call.
@@ -105,7 +107,7 @@ func New(cfg Config) *Sessions {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sessions{
-		cfg: cfg, log: log, limit: rate.NewLimiter(callsPerSecond, callsAtOnce), all: map[id]*session{},
+		cfg: cfg, log: log, limit: rate.NewLimiter(callsPerSecond, callsAtOnce), byID: map[sessionID]*session{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -117,13 +119,13 @@ func (s *Sessions) Provider(r alias.Route) aws.CredentialsProvider { return prov
 
 // provider finds the session at each use: one that has ended is forgotten, and made anew.
 type provider struct {
-	all *Sessions
-	r   alias.Route
+	sessions *Sessions
+	route    alias.Route
 }
 
 // Retrieve implements aws.CredentialsProvider.
 func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	x, err := p.all.session(p.r)
+	x, err := p.sessions.session(p.route)
 	if err != nil {
 		return aws.Credentials{}, err
 	}
@@ -132,22 +134,22 @@ func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // session finds the session of a route, or makes it if the configuration allows that.
 func (s *Sessions) session(r alias.Route) (*session, error) {
-	at := idOf(r)
+	id := idOf(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x, ok := s.all[at]; ok {
+	if x, ok := s.byID[id]; ok {
 		return x, nil
 	}
 	if err := s.Allowed(r.Credential.Provider); err != nil {
 		return nil, err
 	}
-	x := &session{all: s, make: s.maker(r)}
-	s.all[at] = x
+	x := &session{sessions: s, fetchKeys: s.fetcher(r)}
+	s.byID[id] = x
 	return x, nil
 }
 
-// maker returns the function that fetches keys for a route.
-func (s *Sessions) maker(r alias.Route) func(context.Context) (*lease, error) {
+// fetcher returns the function that fetches keys for a route.
+func (s *Sessions) fetcher(r alias.Route) func(context.Context) (*lease, error) {
 	if role, ok := r.Credential.Role(); ok {
 		a := r.Alias
 		return func(ctx context.Context) (*lease, error) { return s.assume(ctx, role, s.sessionFor(role, a)) }
@@ -172,30 +174,31 @@ func (s *Sessions) Prepare(ctx context.Context, r alias.Route) error {
 	return describe(err)
 }
 
-// Held is what signs for a route now.
-type Held struct {
-	Keys aws.Credentials
-	// Name is that of the session, and Policy the session policy that STS was sent for these keys;
-	// empty for none. The keys of the server itself have neither.
-	Name, Policy string
+// Keys are the keys that sign for a route, with what STS was asked for to get them.
+type Keys struct {
+	aws.Credentials
+
+	// SessionName is the name of the session, and Policy the session policy, in JSON, that STS was
+	// sent for these keys; empty for none. The keys of the server itself have neither.
+	SessionName, Policy string
 }
 
-// Hold returns the keys that sign for a route, with what STS was asked for to get them. If there
+// Keys returns the keys that sign for a route, with what STS was asked for to get them. If there
 // are no living keys, it waits for the next ones. The error is of alias.ErrForbidden or
 // alias.ErrSTS, or ctx's.
-func (s *Sessions) Hold(ctx context.Context, r alias.Route) (Held, error) {
+func (s *Sessions) Keys(ctx context.Context, r alias.Route) (Keys, error) {
 	x, err := s.session(r)
 	if err != nil {
-		return Held{}, err
+		return Keys{}, err
 	}
 	l, err := x.lease(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return Held{}, ctx.Err()
+		return Keys{}, ctx.Err()
 	case err != nil:
-		return Held{}, fmt.Errorf("%w: %w", alias.ErrSTS, err)
+		return Keys{}, fmt.Errorf("%w: %w", alias.ErrSTS, err)
 	}
-	return Held{l.keys, l.sent.name, l.sent.policy}, nil
+	return Keys{l.keys, l.sent.name, l.sent.policy}, nil
 }
 
 // Try asks for a session of a credential that is not registered yet: for an alias, or, without
@@ -250,12 +253,12 @@ func (s *Sessions) Info(r alias.Route) (i Info, ok bool) {
 		return i, true
 	}
 	s.mu.Lock()
-	x := s.all[idOf(r)]
+	x := s.byID[idOf(r)]
 	s.mu.Unlock()
 	if x == nil {
 		return i, true
 	}
-	if l := x.now.Load(); l != nil && l.alive(time.Now()) {
+	if l := x.current.Load(); l != nil && l.alive(time.Now()) {
 		i.Expires = l.expires
 	}
 	x.mu.Lock()
@@ -270,8 +273,8 @@ func (s *Sessions) Stats() (n int, next time.Duration) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, x := range s.all {
-		l := x.now.Load()
+	for _, x := range s.byID {
+		l := x.current.Load()
 		if l == nil || !l.alive(now) {
 			continue
 		}
@@ -285,28 +288,28 @@ func (s *Sessions) Stats() (n int, next time.Duration) {
 
 // ForgetAlias drops the sessions of an alias that is gone.
 func (s *Sessions) ForgetAlias(aliasID int64) {
-	s.drop(func(at id, _ *session) bool { return at.alias == aliasID })
+	s.drop(func(id sessionID, _ *session) bool { return id.alias == aliasID })
 }
 
 // KeepAlias drops the sessions of an alias for other locations than it has.
 func (s *Sessions) KeepAlias(a *alias.Alias) {
-	s.drop(func(at id, _ *session) bool {
-		return at.alias == a.ID && at.place != placeOf(a)
+	s.drop(func(id sessionID, _ *session) bool {
+		return id.alias == a.ID && id.location != locationOf(a)
 	})
 }
 
 // ForgetCredential drops the sessions of a credential that are of an older version than before.
 func (s *Sessions) ForgetCredential(credentialID, before int64) {
-	s.drop(func(at id, _ *session) bool { return at.credential == credentialID && at.version < before })
+	s.drop(func(id sessionID, _ *session) bool { return id.credential == credentialID && id.version < before })
 }
 
 // drop forgets sessions. Requests that still use one go on.
-func (s *Sessions) drop(which func(id, *session) bool) {
+func (s *Sessions) drop(which func(sessionID, *session) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for at, x := range s.all {
-		if which(at, x) {
-			delete(s.all, at)
+	for id, x := range s.byID {
+		if which(id, x) {
+			delete(s.byID, id)
 		}
 	}
 }
@@ -326,13 +329,15 @@ func (s *Sessions) Run(ctx context.Context) error {
 }
 
 // sweep forgets the sessions that have ended.
-func (s *Sessions) sweep(now time.Time) { s.drop(func(_ id, x *session) bool { return x.ended(now) }) }
+func (s *Sessions) sweep(now time.Time) {
+	s.drop(func(_ sessionID, x *session) bool { return x.ended(now) })
+}
 
 // ended reports whether there are no living keys, and nobody fetches or has just tried to.
 func (x *session) ended(now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	l := x.now.Load()
+	l := x.current.Load()
 	return x.fetch == nil && (l == nil || !l.alive(now)) && now.Sub(x.retryAt) > lastRetry
 }
 

@@ -61,19 +61,10 @@ func clientKeyOf(r alias.Route, keyID string) clientKey {
 	at := clientKey{
 		credential: r.Credential.ID, version: r.Credential.Version, variant: variantOf(r.Alias.Location), keyID: keyID,
 	}
-	if isTemporary(r.Credential) {
+	if r.Credential.Temporary() {
 		at.session = session{r.Alias.ID, r.Alias.Bucket, r.Alias.Prefix}
 	}
 	return at
-}
-
-// isTemporary reports whether a credential signs with the keys of sessions.
-func isTemporary(c *alias.Credential) bool {
-	if c.Provider == nil {
-		return false
-	}
-	kind := c.Provider.Kind()
-	return kind == alias.KindRole || kind == alias.KindDefault
 }
 
 // clients keeps one S3 client per credential version, key pair and variant, of each

@@ -28,7 +28,7 @@ func (o *Origin) signer(ctx context.Context, r alias.Route) (signer, error) {
 		return signer{}, &Error{Outcome: OutcomeBadCredential, err: err}
 	}
 	s := signer{client, r.Credential.AccessKeyID(), r.Credential.Version}
-	if !isTemporary(r.Credential) {
+	if !r.Credential.Temporary() {
 		return s, nil
 	}
 	s.keyID, err = o.temporaryKey(ctx, r)
@@ -71,7 +71,7 @@ func (o *Origin) retrySigner(ctx context.Context, r alias.Route, refused signer,
 		return signer{}, false
 	}
 	r = o.currentRoute(r)
-	temporary := isTemporary(r.Credential)
+	temporary := r.Credential.Temporary()
 	switch {
 	case temporary && refused.version == r.Credential.Version:
 		if !o.cfg.Sessions.Renew(ctx, r, refused.keyID) {
