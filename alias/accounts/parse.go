@@ -136,7 +136,7 @@ func (p *parser) field(a *Account, name string, n *yaml.Node) {
 
 var (
 	idForm         = regexp.MustCompile(`^[0-9]{12}$`)
-	roleForm       = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::([0-9]{12}):role/([!-~]{1,510}/)?[\w+=,.@-]{1,64}$`)
+	roleForm       = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::([0-9]{12}):role/([\x21-\x7e]{1,510}/)?[\w+=,.@-]{1,64}$`)
 	boundaryForm   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]+$`)
 	partitionForm  = regexp.MustCompile(`^aws(-[a-z]+)*$`)
@@ -213,6 +213,17 @@ func (p *parser) patterns(n *yaml.Node, name string, problem func(string) string
 
 // compare checks fields against each other, and the account against those before it.
 func (p *parser) compare(a *Account, at map[string]*yaml.Node) {
+	p.compareOthers(a, at)
+	if a.NoBoundary && at["boundary"] != nil {
+		p.Problemf(at["no_boundary"], "no_boundary", "contradicts boundary: use one of them")
+	}
+	if a.Role != "" {
+		p.compareRole(a, at)
+		p.compareBoundary(a, at["boundary"])
+	}
+}
+
+func (p *parser) compareOthers(a *Account, at map[string]*yaml.Node) {
 	for _, other := range p.list.accounts {
 		if a.ID != "" && a.ID == other.ID {
 			p.Problemf(at["id"], "id", "appears more than once: %s is in the list already", a.ID)
@@ -221,12 +232,10 @@ func (p *parser) compare(a *Account, at map[string]*yaml.Node) {
 			p.Problemf(at["name"], "name", "appears more than once: it is that of the account %s", other.ID)
 		}
 	}
-	if a.NoBoundary && at["boundary"] != nil {
-		p.Problemf(at["no_boundary"], "no_boundary", "contradicts boundary: use one of them")
-	}
-	if a.Role == "" {
-		return
-	}
+}
+
+// compareRole sets the partition to that of the role.
+func (p *parser) compareRole(a *Account, at map[string]*yaml.Node) {
 	partition, account := policy.ARNParts(a.Role)
 	if a.ID != "" && account != a.ID {
 		p.Problemf(at["role"], "role", "must be a role of the account %s, not of %s", a.ID, account)
@@ -239,7 +248,6 @@ func (p *parser) compare(a *Account, at map[string]*yaml.Node) {
 		p.Problemf(at["region"], "region", "must be in %s, the partition of role; %s is in %s",
 			partition, a.Region, policy.PartitionOf(a.Region))
 	}
-	p.compareBoundary(a, at["boundary"])
 }
 
 func (p *parser) compareBoundary(a *Account, n *yaml.Node) {

@@ -46,8 +46,9 @@ var enums = map[reflect.Type][]any{
 }
 
 func namesOfFindings() []any {
-	var names []any
-	for _, n := range doctor.Names() {
+	all := doctor.Names()
+	names := make([]any, 0, len(all))
+	for _, n := range all {
 		names = append(names, n)
 	}
 	return names

@@ -92,8 +92,10 @@ var statuses = []struct {
 	text string
 }{
 	{exitOK, "It is done."},
-	{exitFailed, "It failed: the operation, the server, or the output, which may be a full disk. ixmage doctor: there are warnings."},
-	{exitUsage, "The command line or a file is wrong, or the server refuses a value in it (400). ixmage doctor: something is bad."},
+	{exitFailed, "It failed: the operation, the server, or the output, which may be a full disk. " +
+		"ixmage doctor: there are warnings."},
+	{exitUsage, "The command line or a file is wrong, or the server refuses a value in it (400). " +
+		"ixmage doctor: something is bad."},
 	{exitRefused, "The token is missing, wrong or may not do this, or too many wrong ones came from this address " +
 		"(401, 403, 429)."},
 	{exitNotFound, "What was named does not exist (404)."},

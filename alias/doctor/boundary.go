@@ -27,7 +27,8 @@ func (e *examination) boundary(ctx context.Context) {
 		return
 	}
 	if !e.own.have || e.own.arn == "" {
-		e.notTried(Boundary, e.cfg.Boundary, "the server has no credentials that work to read it with", "see the finding own-credentials")
+		e.notTried(Boundary, e.cfg.Boundary, "the server has no credentials that work to read it with",
+			"see the finding own-credentials")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
@@ -44,12 +45,14 @@ func (e *examination) noBoundary(subject string, meant bool, field, unless strin
 	remedy := "make a policy of docs/boundary-policy.json and name it with " + field
 	switch {
 	case e.cfg.IAM != "":
-		e.add(Finding{Boundary, Warning, subject, "users are made without a permissions boundary, if this IAM server knows them", remedy})
+		e.add(Finding{Boundary, Warning, subject,
+			"users are made without a permissions boundary, if this IAM server knows them", remedy})
 	case meant:
-		e.add(Finding{Boundary, Warning, subject, "there is none, so whoever has these credentials is administrator of the AWS account", remedy})
+		e.add(Finding{Boundary, Warning, subject,
+			"there is none, so whoever has these credentials is administrator of the AWS account", remedy})
 	default:
-		e.add(Finding{Boundary, Bad, subject, "there is none: provisioning and rotation are refused", remedy + ", or say with " + unless +
-			" that these credentials may be administrator of the account"})
+		e.add(Finding{Boundary, Bad, subject, "there is none: provisioning and rotation are refused",
+			remedy + ", or say with " + unless + " that these credentials may be administrator of the account"})
 	}
 }
 
@@ -95,7 +98,7 @@ func (e *examination) judgeBoundary(document []byte) {
 	rights := scope.BeyondBoundary(scope.PolicyText{Name: "the boundary", Text: document}, buckets)
 	const remedy = "narrow it to docs/boundary-policy.json for the buckets of --provision-buckets"
 	state := Warning
-	var more []string
+	more := make([]string, 0, len(rights.Beyond))
 	for _, r := range rights.Beyond {
 		more = append(more, r.String())
 		if r.Action != "s3:getobject" && r.Action != "s3:listbucket" && r.Action != "kms:decrypt" {
@@ -106,10 +109,11 @@ func (e *examination) judgeBoundary(document []byte) {
 	case len(document) == 0 || len(rights.Unread) > 0:
 		e.notTried(Boundary, e.cfg.Boundary, "its document could not be understood", "compare it with docs/boundary-policy.json")
 	case len(more) > 0:
-		e.add(Finding{Boundary, state, e.cfg.Boundary, "it allows more than docs/boundary-policy.json does for --provision-buckets: " +
-			list(more), remedy})
+		e.add(Finding{Boundary, state, e.cfg.Boundary,
+			"it allows more than docs/boundary-policy.json does for --provision-buckets: " + list(more), remedy})
 	case scope.AllowsSessions(document):
-		e.add(Finding{Boundary, Warning, e.cfg.Boundary, "it allows to read with sessions that a thief makes from a key, which outlive the key",
+		e.add(Finding{Boundary, Warning, e.cfg.Boundary,
+			"it allows to read with sessions that a thief makes from a key, which outlive the key",
 			"add the condition Null aws:TokenIssueTime true to s3:GetObject, as docs/boundary-policy.json has it"})
 	default:
 		e.good(Boundary, e.cfg.Boundary, "it exists, and allows no more than docs/boundary-policy.json does")

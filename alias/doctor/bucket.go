@@ -107,7 +107,8 @@ func (e *examination) firstBucket(ctx context.Context, p *place) bool {
 		return false
 	}
 	if found.State == scope.BucketNoAnswer {
-		e.add(Finding{Endpoint, Bad, p.server(), "it gave no answer for the bucket " + p.at.Bucket, e.cfg.S3Hint(p.at, found.Err)})
+		e.add(Finding{Endpoint, Bad, p.server(), "it gave no answer for the bucket " + p.at.Bucket,
+			e.cfg.S3Hint(p.at, found.Err)})
 		return false
 	}
 	e.good(Endpoint, p.server(), "it answers")
@@ -132,8 +133,9 @@ func (e *examination) bucket(p *place, found scope.Bucket) {
 			"correct bucket of these aliases, or create the bucket"})
 	case scope.BucketElsewhere:
 		region := cmp.Or(found.Region, "that of the bucket")
-		e.add(Finding{Bucket, Bad, p.subject(), "it is in the region " + cmp.Or(found.Region, "of another server") + ", and " + of +
-			" name " + p.at.Region, "set region of these aliases to " + region})
+		e.add(Finding{Bucket, Bad, p.subject(),
+			"it is in the region " + cmp.Or(found.Region, "of another server") + ", and " + of + " name " + p.at.Region,
+			"set region of these aliases to " + region})
 	case scope.BucketNoAnswer:
 		e.notTried(Bucket, p.subject(), p.server()+" gave no answer", e.cfg.S3Hint(p.at, found.Err))
 	case scope.BucketUntold:

@@ -12,7 +12,8 @@ func (e *examination) configuration() {
 	e.wideCredentials()
 	e.flags()
 	if path := e.cfg.KeysetBesideData; path != "" {
-		e.add(Finding{MasterKey, Warning, path, "the key set is in the same folder as the database that it protects: a copy of the folder has both",
+		e.add(Finding{MasterKey, Warning, path,
+			"the key set is in the same folder as the database that it protects: a copy of the folder has both",
 			"keep the key elsewhere: --master-key file:PATH or aws-kms://ARN, by ixmage rekey"})
 	} else {
 		e.good(MasterKey, "--master-key", "the key set is not readable in the data folder")
@@ -66,7 +67,8 @@ func (e *examination) flags() {
 			"it is on: every token that may change an alias can have the server's own credentials sign for it",
 			"leave it out; give aliases a role"},
 		{AllowWideScope, e.cfg.AllowWideScope, "--allow-wide-scope",
-			"it is on: users that read every bucket, and sessions of roles without a session policy, are allowed", "leave it out"},
+			"it is on: users that read every bucket, and sessions of roles without a session policy, are allowed",
+			"leave it out"},
 	} {
 		if f.on {
 			e.add(Finding{f.name, Warning, f.flag, f.detail, f.leave})
@@ -81,8 +83,9 @@ func (e *examination) flags() {
 	case e.ownEndpoints():
 		e.good(AllowPrivate, flag, "it is on, and there are aliases with an endpoint of their own")
 	default:
-		e.add(Finding{AllowPrivate, Warning, flag, "it is on: a token that may change an alias can make the server connect to private addresses, " +
-			"and no alias has an endpoint of its own", "leave it out"})
+		e.add(Finding{AllowPrivate, Warning, flag,
+			"it is on: a token that may change an alias can make the server connect to private addresses, " +
+				"and no alias has an endpoint of its own", "leave it out"})
 	}
 }
 
@@ -98,7 +101,8 @@ func (e *examination) ownEndpoints() bool {
 func (e *examination) assumeRolesFlag() {
 	const flag = "--assume-roles"
 	for _, p := range e.cfg.AssumeRoles {
-		if parts := strings.SplitN(p, ":", 6); len(parts) == 6 && (strings.Trim(parts[5], "*") == "role/" || strings.Contains(parts[4], "*")) {
+		parts := strings.SplitN(p, ":", 6)
+		if len(parts) == 6 && (strings.Trim(parts[5], "*") == "role/" || strings.Contains(parts[4], "*")) {
 			e.add(Finding{AssumeRoles, Warning, flag, "the pattern " + p + " has every role of an account, or of every account",
 				"name the roles, such as arn:aws:iam::123456789012:role/pictures-*"})
 			return

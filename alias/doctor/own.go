@@ -155,13 +155,15 @@ func (e *examination) unidentified(reply awserr.Reply) {
 		e.notTried(OwnCredentials, ownSubject, "this server of STS has no call GetCallerIdentity", "")
 	case awserr.FaultOf(reply.Code, "") == awserr.ExpiredKey:
 		e.add(Finding{OwnCredentials, Bad, ownSubject, "they have expired (" + reply.Code + ")",
-			"renew them where they come from; the server reads them again by itself, unless they are in its environment: then restart it"})
+			"renew them where they come from; the server reads them again by itself, unless they are in its environment: " +
+				"then restart it"})
 	case awserr.FaultOf(reply.Code, "") == awserr.Clock:
 		e.add(Finding{OwnCredentials, Bad, ownSubject, "STS refuses their signature because of its time (" + reply.Code + ")",
 			"see the finding clock"})
 	default:
 		e.add(Finding{OwnCredentials, Bad, ownSubject, "STS refuses them (" + reply.Code + ")",
-			"check that the key is active, complete and of the partition of " + e.stsName() + "; a wrong clock has the same effect"})
+			"check that the key is active, complete and of the partition of " + e.stsName() +
+				"; a wrong clock has the same effect"})
 	}
 }
 
@@ -171,11 +173,13 @@ func (e *examination) longTermKey() {
 	const remedy = "give the server a role instead: an instance profile, ECS, EKS Pod Identity or web identity"
 	switch {
 	case e.own.root() && e.cfg.IAM == "" && e.cfg.STS == "":
-		e.add(Finding{LongTermKey, Bad, e.own.subject(), "they are those of the root user, who may do everything and whom no " +
-			"policy limits", "delete the access key of the root user; " + remedy})
+		e.add(Finding{LongTermKey, Bad, e.own.subject(),
+			"they are those of the root user, who may do everything and whom no policy limits",
+			"delete the access key of the root user; " + remedy})
 	case e.own.root():
-		e.add(Finding{LongTermKey, Warning, e.own.subject(), "the access key " + e.own.keys.AccessKeyID + " is of the root user, " +
-			"who may do everything", "give the server a user of its own with docs/provisioner-policy.json"})
+		e.add(Finding{LongTermKey, Warning, e.own.subject(),
+			"the access key " + e.own.keys.AccessKeyID + " is of the root user, who may do everything",
+			"give the server a user of its own with docs/provisioner-policy.json"})
 	case temporary:
 		e.good(LongTermKey, e.own.subject(), "they are temporary")
 	default:

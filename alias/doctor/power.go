@@ -191,8 +191,10 @@ func (s *simulation) context(unbounded bool) []types.ContextEntry {
 	}
 	list := []types.ContextEntry{
 		entry("aws:TagKeys", policy.TagManagedBy, policy.TagInstall, policy.TagOperation, policy.TagAlias, policy.TagGeneration),
-		entry("aws:RequestTag/"+policy.TagManagedBy, policy.ManagedBy), entry("aws:RequestTag/"+policy.TagInstall, s.cfg.InstallID),
-		entry("aws:ResourceTag/"+policy.TagManagedBy, policy.ManagedBy), entry("aws:ResourceTag/"+policy.TagInstall, s.cfg.InstallID),
+		entry("aws:RequestTag/"+policy.TagManagedBy, policy.ManagedBy),
+		entry("aws:RequestTag/"+policy.TagInstall, s.cfg.InstallID),
+		entry("aws:ResourceTag/"+policy.TagManagedBy, policy.ManagedBy),
+		entry("aws:ResourceTag/"+policy.TagInstall, s.cfg.InstallID),
 	}
 	list = append(list, entry("iam:PolicyARN",
 		"arn:"+s.own.partition+":iam::"+s.own.account+":policy"+policy.UserPath(s.cfg.InstallID)+"bucket-specific-doctor"))
@@ -239,8 +241,9 @@ var (
 
 // broad are rights that provisioning does not need.
 func (s *simulation) broad(ctx context.Context) ([]ruling, error) {
+	others := "users outside " + policy.UserPath(s.cfg.InstallID)
 	questions := []question{
-		{actions: overOthers, resource: s.user("/ixmage-doctor-of-nobody"), on: "users outside " + policy.UserPath(s.cfg.InstallID)},
+		{actions: overOthers, resource: s.user("/ixmage-doctor-of-nobody"), on: others},
 		{actions: overAll, resource: "*", on: "everything"},
 	}
 	if s.cfg.Boundary != "" {
@@ -274,7 +277,8 @@ func (e *examination) missingRights(missing []ruling) {
 			state = Bad
 		}
 		if r.byOrg {
-			remedy = "a policy of the organization (SCP) denies it: let its administrator allow it, or use roles instead of users"
+			remedy = "a policy of the organization (SCP) denies it: let its administrator allow it, " +
+				"or use roles instead of users"
 		}
 	}
 	detail := "provisioning needs " + list(names) + ", which they may not do"

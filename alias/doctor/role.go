@@ -28,7 +28,8 @@ func (e *examination) assumeRoles(ctx context.Context) {
 		role, _ := c.Role()
 		subject := fmt.Sprintf("the credential %s: %s", c.Name, role.ARN)
 		if err := e.cfg.Sessions.Allowed(role); err != nil {
-			e.add(Finding{Role, Bad, subject, err.Error(), "start the server with a flag that allows it, or give its aliases another credential"})
+			e.add(Finding{Role, Bad, subject, err.Error(),
+				"start the server with a flag that allows it, or give its aliases another credential"})
 			continue
 		}
 		asked := alias.Role{ARN: role.ARN, ExternalID: role.ExternalID, Source: role.Source, Region: role.Region}
@@ -94,12 +95,14 @@ func (e *examination) assume(ctx context.Context, a assumption) {
 	switch {
 	case e.outOfTime(ctx, ExternalID, a.subject):
 	case err == nil:
-		e.add(Finding{ExternalID, Warning, a.subject, "STS gives sessions of it without the external id too, so the id protects nothing",
+		e.add(Finding{ExternalID, Warning, a.subject,
+			"STS gives sessions of it without the external id too, so the id protects nothing",
 			"add the condition StringEquals sts:ExternalId to its trust policy"})
 	case known && failed.Refused():
 		e.good(ExternalID, a.subject, "STS refuses it without the external id")
 	default:
-		e.notTried(ExternalID, a.subject, "it is not known whether its trust policy asks for the external id: "+err.Error(), "")
+		e.notTried(ExternalID, a.subject,
+			"it is not known whether its trust policy asks for the external id: "+err.Error(), "")
 	}
 }
 
@@ -111,7 +114,8 @@ func (e *examination) probe(ctx context.Context, role alias.Role) error {
 
 func (e *examination) notAssumed(a assumption, err error) {
 	if failed, ok := errors.AsType[*session.Error](err); ok && failed.Refused() {
-		e.add(Finding{a.name, Bad, a.subject, err.Error(), "correct the role and its trust policy in IAM, or " + a.field(failed.Field)})
+		e.add(Finding{a.name, Bad, a.subject, err.Error(),
+			"correct the role and its trust policy in IAM, or " + a.field(failed.Field)})
 		return
 	}
 	e.notTried(a.name, a.subject, err.Error(), "")

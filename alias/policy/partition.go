@@ -65,7 +65,8 @@ func PartitionOf(region string) string { return lookUpRegion(region).partition }
 // homeRegions are the regions of STS in a partition that every account has enabled.
 var homeRegions = map[string]string{
 	"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws-iso": "us-iso-east-1",
-	"aws-iso-b": "us-isob-east-1", "aws-iso-e": "eu-isoe-west-1", "aws-iso-f": "us-isof-south-1", "aws-eusc": "eusc-de-east-1",
+	"aws-iso-b": "us-isob-east-1", "aws-iso-e": "eu-isoe-west-1", "aws-iso-f": "us-isof-south-1",
+	"aws-eusc": "eusc-de-east-1",
 }
 
 // STSRegion is the region of STS for a role in a partition: the wanted one, else that of the

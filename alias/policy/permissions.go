@@ -101,8 +101,9 @@ func Permissions() []Permission {
 		row(ByServer, sidGiven, "prove what a key that you pasted may do", given...),
 		row(ByServer, sidGiven, "prove what a role may do whose sessions sign, and who may assume it",
 			"iam:GetRole", "iam:ListRolePolicies", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies"),
-		row(ByServer, "", "`ixmage doctor`: whose credentials the server has, what they may do, what the boundary allows; what is refused is "+
-			"not tried", "sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy", "iam:GetRole", "iam:GetPolicy", "iam:GetPolicyVersion"),
+		row(ByServer, "", "`ixmage doctor`: whose credentials the server has, what they may do, what the boundary allows; "+
+			"what is refused is not tried",
+			"sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy", "iam:GetRole", "iam:GetPolicy", "iam:GetPolicyVersion"),
 
 		row(ByKey, sidRead, "read pictures, canaries and probes", "s3:GetObject"),
 		implied(ByKey, sidDecrypt, "read pictures that are encrypted with a `kms_key_arn`: S3 calls KMS", "kms:Decrypt"),
@@ -180,7 +181,8 @@ func copies() []copied {
 		{signer: ByServer, Sid: sidLeaked, only: "leaked keys", Effect: "Allow", Resource: ourUsers,
 			Condition: condition{"ArnLike": {"iam:PolicyARN": "arn:PARTITION:iam::aws:policy/AWSCompromisedKeyQuarantine*"}}},
 		{signer: ByServer, Sid: sidGiven, only: "pasted keys, roles", Effect: "Allow", Resource: []string{
-			"arn:PARTITION:iam::ACCOUNT:user/GIVEN", "arn:PARTITION:iam::ACCOUNT:role/ROLES", "arn:PARTITION:iam::ACCOUNT:group/*", "arn:PARTITION:iam::*:policy/*",
+			"arn:PARTITION:iam::ACCOUNT:user/GIVEN", "arn:PARTITION:iam::ACCOUNT:role/ROLES",
+			"arn:PARTITION:iam::ACCOUNT:group/*", "arn:PARTITION:iam::*:policy/*",
 		}},
 		{signer: ByServer, Sid: "NeverLoosen", Effect: "Deny", Resource: "*", Action: []string{
 			"iam:DeleteUserPermissionsBoundary", "iam:AddUserToGroup", "iam:CreateLoginProfile", "iam:UpdateLoginProfile",

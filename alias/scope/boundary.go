@@ -5,7 +5,8 @@ import "slices"
 // BeyondBoundary is what a permissions boundary allows beyond docs/boundary-policy.json for the
 // buckets of some patterns: reading and listing them, and decrypting through S3.
 func BeyondBoundary(text PolicyText, buckets []string) Rights {
-	needs := []need{{accept: boundsDecryption}}
+	needs := make([]need, 1, 1+2*len(buckets))
+	needs[0] = need{accept: boundsDecryption}
 	for _, b := range buckets {
 		needs = append(needs,
 			need{action: "s3:getobject", resource: "arn:aws*:s3:::" + b + "/*"},

@@ -17,11 +17,11 @@ import (
 	"ixmage/internal/yamlfile"
 )
 
-// Problem is a mistake in a file, and Position a place in one.
-type (
-	Problem  = yamlfile.Problem
-	Position = yamlfile.Position
-)
+// Problem is a mistake in a file.
+type Problem = yamlfile.Problem
+
+// Position is a place in a file.
+type Position = yamlfile.Position
 
 // Sort puts problems in the order of the files that were named, then of their lines.
 func Sort(problems []Problem, files []string) { yamlfile.Sort(problems, files) }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -41,13 +42,16 @@ type Endpoint struct {
 	others []*Account
 }
 
+const assumeEverything = `{"Version":"2012-10-17",
+	"Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`
+
 // New starts an endpoint that ends with the test. Users of the home account may assume roles of
 // the others, if a policy of theirs allows it and the trust policy is one of Trust.
 func New(t testing.TB, home *iam.Server, others ...*Account) *Endpoint {
 	t.Helper()
 	e := &Endpoint{home: home, others: others}
 	for _, a := range others {
-		a.visitor = a.AddUser("/", "visitor", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)
+		a.visitor = a.AddUser("/", "visitor", assumeEverything)
 	}
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
@@ -75,40 +79,46 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				"</Message></Error></ErrorResponse>")
 			return
 		}
-		e.forward(w, r, a.URL, body, &a.visitor)
+		out := forwarded(r, a.URL, body)
+		out.Host = "" // that of the account, as the signature has it
+		sign(out, body, a.visitor)
+		answer(w, out)
 		return
 	}
-	e.forward(w, r, e.ownerOf(key).URL, body, nil)
+	answer(w, forwarded(r, e.ownerOf(key).URL, body))
 }
 
-// forward sends a request to an account as it is, or signed by somebody else.
-func (e *Endpoint) forward(w http.ResponseWriter, r *http.Request, to string, body []byte, by *alias.KeyPair) {
+// forwarded is a request as an account gets it, with the signature of its sender.
+func forwarded(r *http.Request, to string, body []byte) *http.Request {
 	out, err := http.NewRequestWithContext(r.Context(), r.Method, to+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	out.Header = r.Header.Clone()
-	if by == nil {
-		out.Host = r.Host // it is part of the signature
-	} else {
-		sum := sha256.Sum256(body)
-		keys := aws.Credentials{AccessKeyID: by.AccessKeyID, SecretAccessKey: by.SecretAccessKey.Reveal()}
-		at, _ := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-		err = v4.NewSigner().SignHTTP(r.Context(), keys, out, hex.EncodeToString(sum[:]), "sts", "us-east-1", at)
-	}
+	out.Host = r.Host // it is part of the signature
+	return out
+}
+
+func sign(r *http.Request, body []byte, by alias.KeyPair) {
+	sum := sha256.Sum256(body)
+	keys := aws.Credentials{AccessKeyID: by.AccessKeyID, SecretAccessKey: by.SecretAccessKey.Reveal()}
+	at, _ := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	err := v4.NewSigner().SignHTTP(r.Context(), keys, r, hex.EncodeToString(sum[:]), "sts", "us-east-1", at)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	answer, err := http.DefaultClient.Do(out)
+}
+
+// answer answers with what an account answers.
+func answer(w http.ResponseWriter, r *http.Request) {
+	got, err := http.DefaultClient.Do(r)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	defer answer.Body.Close()
-	for name, values := range answer.Header {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(answer.StatusCode)
-	_, _ = io.Copy(w, answer.Body)
+	defer got.Body.Close()
+	maps.Copy(w.Header(), got.Header)
+	w.WriteHeader(got.StatusCode)
+	_, _ = io.Copy(w, got.Body)
 }
 
 // accountOfRole is the account of a role that is not the home account's, or nil.
@@ -166,11 +176,12 @@ func (a *Account) Misused(installID, role string) []string {
 		s, ok := sessions[c.AccessKeyID]
 		_, operation, _ := strings.Cut(c.UserAgent, "ixmage-operation/")
 		operation, _, _ = strings.Cut(operation, " ")
+		name := "ixmage-" + installID + "-" + operation
 		switch {
 		case c.Service != "iam" || strings.Contains(c.UserAgent, "ixmage-probe/"):
 		case !ok:
 			found = append(found, c.Action+" by "+c.Caller+", which is no session of the role")
-		case !strings.HasPrefix("ixmage-"+installID+"-"+operation, s.Name) && !strings.HasPrefix(s.Name, "ixmage-"+installID+"-"+operation):
+		case !strings.HasPrefix(name, s.Name) && !strings.HasPrefix(s.Name, name):
 			found = append(found, c.Action+" of "+operation+" by the session "+s.Name)
 		}
 	}
