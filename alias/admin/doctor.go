@@ -21,9 +21,11 @@ type examinations struct {
 }
 
 func (h examinations) mount(t *routes) {
+	const summary = "Examine the server's own credentials and rights, the buckets, roles and endpoints that it uses, " +
+		"and its clock"
 	mount(t, endpoint[none, doctor.Report]{method: http.MethodGet, path: "/api/v1/doctor", allBuckets: true,
-		summary: "Examine the server's own credentials and rights, the buckets, roles and endpoints that it uses, and its clock",
-		roles:   []alias.TokenRole{alias.RoleProvision}, fails: []error{errNotImplemented, alias.ErrBusy}, do: h.examine})
+		summary: summary, roles: []alias.TokenRole{alias.RoleProvision},
+		fails: []error{errNotImplemented, alias.ErrBusy}, do: h.examine})
 }
 
 func (h examinations) examine(ctx context.Context, _ *call[none]) (reply[doctor.Report], error) {

@@ -77,7 +77,8 @@ func (s *session) examined(v client.Value) {
 }
 
 func (s *session) finding(f client.Value) {
-	s.out.printf("  %s  %s: %s\n", plain(f.Get("name").Text()), plain(f.Get("subject").Text()), plain(f.Get("detail").Text()))
+	name, subject, detail := f.Get("name").Text(), f.Get("subject").Text(), f.Get("detail").Text()
+	s.out.printf("  %s  %s: %s\n", plain(name), plain(subject), plain(detail))
 	if r := f.Get("remedy").Text(); r != "" {
 		s.out.printf("      To do: %s\n", plain(r))
 	}

@@ -63,7 +63,8 @@ func (s *session) explanation(v client.Value) {
 	s.out.printf("GET %s\n%s\n\n", plain(v.Get("path").Text()), s.term.paint(verdict(v)))
 	s.fields([]column{
 		col("alias", "alias"), {"object", object}, {"credential", signer}, {"session", signingSession}, {"cache", cached},
-		{"circuit", circuit}, {"canary", canary}, {"last answer of S3", answer("last_answer")}, {"last failure of S3", answer("last_failure")},
+		{"circuit", circuit}, {"canary", canary}, {"last answer of S3", answer("last_answer")},
+		{"last failure of S3", answer("last_failure")},
 		{"last failure of this key", answer("key_failure")}, {"probe", probed},
 	}, v)
 	if r := v.Get("remedy").Text(); r != "" {

@@ -107,7 +107,8 @@ func (e *examination) judgeBoundary(document []byte) {
 	}
 	switch {
 	case len(document) == 0 || len(rights.Unread) > 0:
-		e.notTried(Boundary, e.cfg.Boundary, "its document could not be understood", "compare it with docs/boundary-policy.json")
+		e.notTried(Boundary, e.cfg.Boundary, "its document could not be understood",
+			"compare it with docs/boundary-policy.json")
 	case len(more) > 0:
 		e.add(Finding{Boundary, state, e.cfg.Boundary,
 			"it allows more than docs/boundary-policy.json does for --provision-buckets: " + list(more), remedy})

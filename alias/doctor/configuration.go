@@ -45,7 +45,8 @@ func (e *examination) wideCredentials() {
 		if kind == DefaultCredential {
 			f.Detail = "the server's own credentials, with all their rights, sign for the aliases " + list(users[name])
 		} else {
-			f.Detail = "its session policy is none: a request of the aliases " + list(users[name]) + " is signed with all rights of the role"
+			f.Detail = "its session policy is none: a request of the aliases " + list(users[name]) +
+				" is signed with all rights of the role"
 		}
 		e.add(f)
 	}

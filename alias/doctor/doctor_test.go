@@ -52,6 +52,11 @@ func TestOwnCredentials(t *testing.T) {
 			t.Errorf("the report is %s: %+v", r.State, r.Findings)
 		}
 		inTable(t, e.iam)
+		for _, action := range []string{"SimulatePrincipalPolicy", "GetCallerIdentity"} { // only the doctor makes them
+			if !slices.ContainsFunc(e.iam.Calls(), func(c iam.Call) bool { return c.Action == action }) {
+				t.Errorf("%s was not called", action)
+			}
+		}
 	})
 	t.Run("the key of a user", func(t *testing.T) {
 		t.Parallel()

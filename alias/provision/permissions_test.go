@@ -42,6 +42,9 @@ func (l *callLog) add(w *env) {
 	}
 }
 
+// byDoctor are the calls of the table that only alias/doctor makes; TestOwnCredentials there sees them.
+var byDoctor = []string{"server iam:SimulatePrincipalPolicy", "server sts:GetCallerIdentity"}
+
 // TestMain fails the package if ixmage made a call that is not in the table of permissions. If
 // all tests ran, it fails for a row of the table too that no call used.
 func TestMain(m *testing.M) {
@@ -52,9 +55,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "FAIL: call signed by %s: it has no row in alias/policy/permissions.go\n", call)
 			code = 1
 		}
+		all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
 		for _, call := range unused {
-			if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" {
-				fmt.Fprintf(os.Stderr, "FAIL: call signed by %s: it has a row in alias/policy/permissions.go, and no test made it\n", call)
+			if all && !slices.Contains(byDoctor, call) {
+				fmt.Fprintf(os.Stderr,
+					"FAIL: call signed by %s: it has a row in alias/policy/permissions.go, and no test made it\n", call)
 				code = 1
 			}
 		}
