@@ -22,8 +22,8 @@ func (p *Provisioner) accountOf(id string) (*accounts.Account, error) {
 	if a := p.cfg.Accounts.Find(id); a != nil && a.ID == id {
 		return a, nil
 	}
-	return nil, fmt.Errorf("%w: the AWS account %s is not in %s any more: nothing is changed in it until it is added again",
-		alias.ErrForbidden, id, p.cfg.Accounts.File())
+	return nil, fmt.Errorf("%w: the AWS account %s is not in %s any more: nothing is changed in it until it is added "+
+		"again", alias.ErrForbidden, id, p.cfg.Accounts.File())
 }
 
 // accountOfCredential is the account of a provisioned credential.
@@ -68,7 +68,8 @@ func (p *Provisioner) accountFor(ctx context.Context, req *policy.Request) (*acc
 		if of != nil {
 			has = of.String()
 		}
-		err = policy.Invalid("account", fmt.Sprintf("must be empty, or the account of the credential %s, which is %s", req.Credential, has))
+		err = policy.Invalid("account",
+			fmt.Sprintf("must be empty, or the account of the credential %s, which is %s", req.Credential, has))
 	}
 	return of, err
 }

@@ -52,8 +52,8 @@ func (p *Provisioner) checkPartition(at alias.Location, a *accounts.Account) err
 		return policy.CheckPartition(at, "", p.cfg.Boundary)
 	}
 	if have := policy.PartitionOf(at.Region); at.AtAWS() && have != a.Partition {
-		return policy.Invalid("region", fmt.Sprintf("must be in %s, the partition of the account %s; %s is in the partition %s",
-			a.Partition, a, at.Region, have))
+		return policy.Invalid("region", fmt.Sprintf("must be in %s, the partition of the account %s; %s is in the "+
+			"partition %s", a.Partition, a, at.Region, have))
 	}
 	return nil
 }

@@ -89,12 +89,8 @@ func call[In, Out any](
 		return nil, ctx.Err()
 	}
 	out, err := fn(ctx, in, marked(a.operation), a.retries)
-	if powerless, ok := errors.AsType[*powerError](err); ok {
-		err = powerless
-	} else if err != nil {
-		failed := newCallError(a.action, a.resource(), err)
-		failed.role = a.power.role()
-		err = a.explain(ctx, failed)
+	if err != nil {
+		err = a.failed(ctx, err)
 	} else if element := missingElement(out); element != "" {
 		err = &callError{action: a.action, resource: a.resource(), code: codeIncomplete, missing: element}
 	} else if created, ok := any(out).(*iam.CreateAccessKeyOutput); ok {
@@ -107,6 +103,16 @@ func call[In, Out any](
 		return nil, ctx.Err()
 	}
 	return out, err
+}
+
+// failed is the error of a call for that of the SDK.
+func (a apiCall) failed(ctx context.Context, err error) error {
+	if powerless, ok := errors.AsType[*powerError](err); ok {
+		return powerless
+	}
+	failed := newCallError(a.action, a.resource(), err)
+	failed.role = a.power.role()
+	return a.explain(ctx, failed)
 }
 
 func (a apiCall) retries(o *iam.Options) {

@@ -152,7 +152,8 @@ func (e *callError) denialText() string {
 	d := denial{action: e.action, reason: e.reason, whose: "of " + who}
 	text := fmt.Sprintf("%s may not %s on %s: %s; ", who, e.action, e.resource, e.code)
 	switch {
-	case e.action == actionAssume && (d.byIdentity() || d.reason == awserr.ReasonOther || d.reason == awserr.ReasonResource):
+	case e.action == actionAssume &&
+		(d.byIdentity() || d.reason == awserr.ReasonOther || d.reason == awserr.ReasonResource):
 		return text + "the trust policy of the role must name the credentials of this server, with the external_id of the " +
 			"account if it asks for one, and their own policy must allow sts:AssumeRole on the role; docs/iam.md has both"
 	case e.action == actionWhoAmI && d.byIdentity():

@@ -96,7 +96,7 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 				return err == nil, err
 			})
 		}
-		if call, ok := errors.AsType[*callError](err); isPowerless(err) || ok && call.code == "" {
+		if gotNoAnswer(err) {
 			silent = err // the other calls would wait as long
 		}
 		switch {
@@ -109,6 +109,12 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 		}
 	}
 	return &r.id, nil
+}
+
+// gotNoAnswer reports whether a call failed because no answer came, or because it could not be sent.
+func gotNoAnswer(err error) bool {
+	call, ok := errors.AsType[*callError](err)
+	return isPowerless(err) || ok && call.code == ""
 }
 
 // givesRights are the calls that show what the user may do, or a person as the user.

@@ -287,30 +287,35 @@ func (b *intent) reused(tx alias.Tx, data *progress) (*alias.Credential, error) 
 	case !errors.Is(err, alias.ErrNotFound):
 		return nil, err
 	}
-	p, ok := c.Provisioned()
-	switch {
-	case !ok:
-		return nil, policy.Invalid("credential",
-			"must be a provisioned credential; a key pair of your own is used by POST /api/v1/aliases")
-	case c.State != alias.CredentialActive:
-		return nil, fmt.Errorf("credential %s is %s: %w", c.Name, c.State, alias.ErrBusy)
-	case p.Account != idOf(b.account): // it was made again since
-		return nil, fmt.Errorf("credential %s: %w: its account has changed; repeat the request", c.Name, alias.ErrBusy)
-	case p.Mode == alias.PolicyReadOnly && !b.p.cfg.AllowWideScope:
-		return nil, policy.ErrWideScope
-	case b.req.Policy != "" && b.req.Policy != p.Mode:
-		return nil, policy.Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
-	}
-	err = cmp.Or(policy.CheckAttached(p.Mode, append(slices.Clone(p.Grants), policy.GrantOf(&b.req))),
-		policy.CheckPartition(b.req.Location, p.User.ARN, ""))
-	if err != nil {
+	if err := b.reusable(c); err != nil {
 		return nil, err
 	}
+	p, _ := c.Provisioned()
 	data.Before, p = &granted{p.Grants, p.Policies, p.ExtraGrants}, p.Clone()
 	withGrant(p, policy.GrantOf(&b.req))
 	data.Raised = raiseGeneration(p)
 	c.Provider, c.Revision, c.UpdatedAt = p, c.Revision+1, b.op.CreatedAt
 	return c, tx.UpdateCredential(c)
+}
+
+// reusable returns an error if the request cannot reuse a credential.
+func (b *intent) reusable(c *alias.Credential) error {
+	p, ok := c.Provisioned()
+	switch {
+	case !ok:
+		return policy.Invalid("credential",
+			"must be a provisioned credential; a key pair of your own is used by POST /api/v1/aliases")
+	case c.State != alias.CredentialActive:
+		return fmt.Errorf("credential %s is %s: %w", c.Name, c.State, alias.ErrBusy)
+	case p.Account != idOf(b.account): // it was made again since
+		return fmt.Errorf("credential %s: %w: its account has changed; repeat the request", c.Name, alias.ErrBusy)
+	case p.Mode == alias.PolicyReadOnly && !b.p.cfg.AllowWideScope:
+		return policy.ErrWideScope
+	case b.req.Policy != "" && b.req.Policy != p.Mode:
+		return policy.Invalid("policy", fmt.Sprintf("must be %s, as the credential %s has it", p.Mode, c.Name))
+	}
+	return cmp.Or(policy.CheckAttached(p.Mode, append(slices.Clone(p.Grants), policy.GrantOf(&b.req))),
+		policy.CheckPartition(b.req.Location, p.User.ARN, ""))
 }
 
 // Plan returns what Provision would do, or what a person does for a role. It calls no server,

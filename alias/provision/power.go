@@ -112,12 +112,15 @@ func (w *power) assume(ctx context.Context) (aws.Credentials, *callError) {
 	out, err := w.p.cfg.AWS.stsIn(w.account.Region).AssumeRole(ctx, in, func(o *sts.Options) {
 		o.APIOptions = append(o.APIOptions, middleware.AddUserAgentKeyValue("ixmage-operation", w.operation))
 	})
-	failed := &callError{action: actionAssume, resource: "the role " + w.account.Role + " of the account " + w.account.String()}
+	failed := &callError{
+		action: actionAssume, resource: "the role " + w.account.Role + " of the account " + w.account.String(),
+	}
 	if err != nil {
 		return aws.Credentials{}, newCallError(failed.action, failed.resource, err)
 	}
 	got := out.Credentials
-	if got == nil || aws.ToString(got.AccessKeyId) == "" || got.SecretAccessKey == nil || aws.ToString(got.SessionToken) == "" {
+	if got == nil || got.SecretAccessKey == nil ||
+		aws.ToString(got.AccessKeyId) == "" || aws.ToString(got.SessionToken) == "" {
 		failed.code, failed.missing = codeIncomplete, "Credentials"
 		return aws.Credentials{}, failed
 	}
