@@ -311,8 +311,12 @@ func rightsGranted(d desired, o observed, _ time.Time) *decision {
 	return nil
 }
 
+// rightsPut puts the policy and reads it back, before the verification. It is put also if IAM shows
+// it already, because that may be the state before a revocation, which IAM shows late. What an
+// adopted user had is not put again.
 func rightsPut(d desired, o observed) *decision {
 	step := stepPutPolicy
+	proven := d.scope != "" || d.Adopted != nil && len(d.Adopted.Policies) > 0
 	if o.put {
 		step = stepCheckPolicy
 	}
@@ -321,7 +325,7 @@ func rightsPut(d desired, o observed) *decision {
 		return &decision{act: actLookRights, step: step}
 	case o.rights == viewDiffers && o.put:
 		return &decision{act: actLookRights, step: step, again: d.timing.Visible, stop: notSeen(d.timing.Visible)}
-	case o.rights == viewDiffers:
+	case o.rights == viewDiffers || !o.put && !proven:
 		return &decision{act: actPut, step: step}
 	}
 	return nil

@@ -35,6 +35,7 @@ func stateOf(kind alias.OperationKind, edits ...edit) state {
 		},
 		o: observed{
 			user: userView{state: userOurs, tag: "2-b"}, bucket: true, listed: true, rights: viewSame,
+			put:  kind == alias.OperationProvision,
 			keys: []accessKey{{id: "CURRENT", active: true}},
 		},
 		now: testNow,
@@ -249,13 +250,17 @@ func userRows() ruleRows {
 
 func rightsRows() ruleRows {
 	reuse := alias.OperationProvision
+	unput := func(s *state) { s.o.put = false }
 	return ruleRows{
 		"limit":        {stateOf("", extra), "revoke extra grants", []neighbour{{func(s *state) { s.d.ExtraGrants = nil }, "done"}}},
 		"limit undone": {stateOf(reuse, extra, undo), "revoke extra grants", []neighbour{{func(s *state) { s.d.undo = false }, "verify a key"}}},
 		"compare":      {stateOf("", uncompared), "compare the policy", []neighbour{{differs, "done"}, {func(s *state) { s.d.kind = alias.OperationRotate }, "done"}}},
-		"compare first": {stateOf(reuse, uncompared), "compare the policy", []neighbour{{differs, "put the policy"}, {undo, "done"},
-			{func(s *state) { s.o.rights = viewSame }, "verify a key"}}},
-		"put":   {stateOf(reuse, differs), "put the policy", []neighbour{{put, "compare the policy again"}, {undo, "done"}, {func(s *state) { s.d.kind = "" }, "done"}}},
+		"compare first": {stateOf(reuse, uncompared, unput), "compare the policy", []neighbour{{differs, "put the policy"}, {undo, "done"},
+			{func(s *state) { s.o.rights = viewSame }, "put the policy"}}},
+		"put again": {stateOf(reuse, unput), "put the policy", []neighbour{{put, "verify a key"}, {undo, "done"},
+			{func(s *state) { s.d.scope = alias.VerdictProven }, "done"},
+			{func(s *state) { s.d.Adopted = &alias.Adopted{Policies: []string{"reads"}} }, "verify a key"}}},
+		"put":   {stateOf(reuse, differs, unput), "put the policy", []neighbour{{put, "compare the policy again"}, {undo, "done"}, {func(s *state) { s.d.kind = "" }, "done"}}},
 		"check": {stateOf(reuse, differs, put), "compare the policy again", []neighbour{{func(s *state) { s.o.rights = viewSame }, "verify a key"}}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
@@ -229,6 +230,33 @@ func TestAttachedUnanswered(t *testing.T) {
 			if len(w.iam.Users())+len(w.iam.Policies()) > 0 {
 				t.Errorf("left: %+v %+v", w.iam.Users(), w.iam.Policies())
 			}
+		})
+	}
+}
+
+// TestReuseAfterRevocation: a location that was revoked a moment ago is granted again, although IAM
+// shows the policy of before the revocation still.
+func TestReuseAfterRevocation(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []alias.PolicyMode{alias.PolicyInline, alias.PolicyManaged} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, iam.Config{})
+			hasShop(mode)(w.start())
+			p := w.start()
+			p.dieAfter(map[alias.PolicyMode]string{alias.PolicyInline: "PutUserPolicy", alias.PolicyManaged: "AttachUserPolicy"}[mode])
+			w.mustRun(p, provisionWith("blog", reusing("shop")))
+			w.iam.OnCall(nil)
+			w.clock.advance(time.Hour)
+			p = w.start()
+			p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true)) // takes the place of the reuse
+			w.clock.advance(time.Hour)
+			w.iam.SetLag(time.Minute)
+			p.reconcile(t.Context()) // revokes its location
+			p.mustSucceed(p.Provision(t.Context(), actor, w.request("team", reusing("shop"))))
+			w.iam.SetLag(0)
+			w.clock.advance(time.Hour)
+			w.wantOwned(p, []alias.Name{"shop", "team"})
 		})
 	}
 }
