@@ -205,33 +205,16 @@ func options(settings []setting) []string {
 
 // registerRole registers the alias with the role.
 func (b *planner) registerRole() []string {
-	credential := object{{"kind", "role"}, {"role_arn", "\x00"}}
 	var lines []string
-	arn := quote(b.arn())
+	role := option("role-arn", b.arn())
 	if b.arn() == "" {
-		lines, arn = append(lines, ask(roleVariable, "the ARN of the role "+b.name())), `"$`+roleVariable+`"`
+		lines = append(lines, ask(roleVariable, "the ARN of the role "+b.name()))
+		role = variable("role-arn", roleVariable)
 	}
-	if b.req.Role.ExternalID != "" {
-		credential = append(credential, member{"external_id", b.req.Role.ExternalID})
-	}
-	if b.req.KMSKeyARN != "" {
-		credential = append(credential, member{"kms_key_arn", b.req.KMSKeyARN})
-	}
-	body := object{{"name", string(b.req.Alias)}, {"bucket", b.req.Bucket}, {"region", b.req.Region}}
-	for _, f := range []setting{
-		{"bucket_owner", b.req.BucketOwner}, {"prefix", b.req.Prefix}, {"endpoint", b.req.Endpoint},
-		{"canary", NewAlias(&b.req.Request).Canary},
-	} {
-		if f.value != "" {
-			body = append(body, member{f.name, f.value})
-		}
-	}
-	if b.req.PathStyle {
-		body = append(body, member{"path_style", true})
-	}
-	text, _ := encode(append(body, member{"credential", credential})) // strings cannot fail
-	data := strings.Replace(quote(string(text)), `\u0000`, "'"+arn+"'", 1)
-	return append(lines, "printf %s "+data+" | "+callAdmin("POST", "aliases"))
+	words := append([]string{b.addAlias(), role}, options([]setting{
+		{"external-id", b.req.Role.ExternalID}, {"kms-key-arn", b.req.KMSKeyARN},
+	})...)
+	return append(lines, strings.Join(words, " "))
 }
 
 // callAdmin is a call of the admin API with the body from standard input.
