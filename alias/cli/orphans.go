@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/http"
+	"net/url"
 
 	"ixmage/alias/client"
 )
@@ -25,7 +26,7 @@ func (*orphansLsCmd) Run(s *session) error {
 	return s.show(resp, func(v client.Value) {
 		s.table(v.Get("orphans").List(), []column{
 			col("KIND", "kind"), col("USER", "user"), col("KEY", "access_key_id"), col("CREDENTIAL", "credential"),
-			{"FOUND", at("found_at")}, col("STATE", "state"), col("DETAIL", "detail"),
+			col("ACCOUNT", "account"), {"FOUND", at("found_at")}, col("STATE", "state"), col("DETAIL", "detail"),
 		})
 		if last := moment(v.Get("scanned_at")); last != "" {
 			s.term.sayf("IAM was searched at %s.", last)
@@ -39,7 +40,8 @@ func (*orphansLsCmd) Run(s *session) error {
 }
 
 type orphansRmCmd struct {
-	User string `arg:"" help:"Name of the IAM user." completion:"orphans"`
+	User    string `arg:"" help:"Name of the IAM user." completion:"orphans"`
+	Account string `help:"Name or id of an entry of the server's --accounts, in which the user is. Default: the account of the server's own credentials." placeholder:"NAME"`
 
 	confirmed
 }
@@ -49,10 +51,18 @@ func (*orphansRmCmd) Examples() []string {
 }
 
 func (c *orphansRmCmd) Run(s *session) error {
-	if err := s.term.confirm(c.Yes, "Remove the IAM user "+c.User+" with its keys and policies"); err != nil {
+	user := c.User
+	if c.Account != "" {
+		user += " of the account " + c.Account
+	}
+	if err := s.term.confirm(c.Yes, "Remove the IAM user "+user+" with its keys and policies"); err != nil {
 		return err
 	}
-	_, err := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("orphans", c.User)})
+	r := client.Request{Method: http.MethodDelete, Path: client.Path("orphans", c.User)}
+	if c.Account != "" {
+		r.Query = url.Values{"account": {c.Account}}
+	}
+	_, err := s.do(r)
 	if err == nil {
 		s.term.sayf("%s is removed.", c.User)
 	}

@@ -35,6 +35,7 @@ type provisionFields struct {
 	BucketOwner *string           `help:"12-digit id of the account that owns the bucket." placeholder:"ACCOUNT"`
 	Prefix      *string           `help:"Text in front of every key, like website-images/. The key of the user can read only these objects." placeholder:"PREFIX"`
 	Region      *string           `help:"Region of the bucket." placeholder:"REGION"`
+	Account     *string           `help:"Name or id of an entry of the server's --accounts, in which the user is made. Default: the account of the server's own credentials." placeholder:"NAME"`
 	Endpoint    *string           `help:"URL of an S3-compatible server that is not AWS." placeholder:"URL"`
 	PathStyle   *bool             `negatable:"" help:"Address objects as host/bucket/key."`
 	Policy      *string           `help:"inline (the default), managed, or read-only-access for every bucket." placeholder:"KIND"`

@@ -14,7 +14,7 @@ export const roleFields = [
   { name: 'external_id', label: 'External id', hint: 'If the trust policy of the role asks for one.' },
   { name: 'source', label: 'Source', group: more, placeholder: 'default', hint: "What assumes the role: default for the server's own credentials, or the name of a key pair." },
   { name: 'duration', label: 'Duration', group: more, placeholder: '1h0m0s', hint: 'How long a session lives, from 15m to 12h.' },
-  { name: 'session_policy', label: 'Session policy', type: 'select', group: more, options: [{ value: 'alias', label: 'a session reads the location of its alias' }, { value: 'none', label: 'a session can do all that the role can' }],
+  { name: 'session_policy', label: 'Session policy', type: 'select', group: more, byDefault: 'alias', options: [{ value: 'alias', label: 'a session reads the location of its alias' }, { value: 'none', label: 'a session can do all that the role can' }],
     hint: 'The second needs --allow-wide-scope of the server.' },
   { name: 'kms_key_arn', label: 'KMS key ARN', group: more, placeholder: 'arn:aws:kms:eu-west-1:123456789012:key/…', hint: 'If the objects are encrypted with it.' },
   { name: 'region', label: 'Region of STS', group: more, placeholder: 'eu-west-1', hint: "Empty: the server's." },

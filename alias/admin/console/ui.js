@@ -228,6 +228,7 @@ export function Confirm({ title, word, action, kind = 'danger', onConfirm, onClo
 const belongs = (error, name) => error === name || error.startsWith(`${name}[`) || error.startsWith(`${name}.`);
 
 // Form is a form of fields {name, label, type, hint, required, options, when, group, …}.
+// byDefault is the option of a select that shows while there is no value.
 // type: text (default), password, number, checkbox, select, textarea, or lines and checks,
 // whose value is an array. when(values) hides a field. Fields with a group are folded below the others
 // under its name. initial has the first values.
@@ -298,8 +299,8 @@ export function Field({ field: f, value, problems = [], set }) {
       input = html`<input ...${common} type="checkbox" checked=${!!value} onInput=${(e) => set(e.target.checked)} />`;
       break;
     case 'select':
-      input = html`<select ...${common} value=${value ?? ''}>${f.options.map((o) => html`
-        <option value=${o.value ?? o} selected=${(o.value ?? o) === (value ?? '')}>${o.label ?? o}</option>`)}</select>`;
+      input = html`<select ...${common} value=${value ?? f.byDefault ?? ''}>${f.options.map((o) => html`
+        <option value=${o.value ?? o} selected=${(o.value ?? o) === (value ?? f.byDefault ?? '')}>${o.label ?? o}</option>`)}</select>`;
       break;
     case 'checks': // one of several boxes: options is [{value, label, hint}]
       return html`<fieldset class="checks ${f.wide ? 'wide' : ''}" aria-invalid=${wrong ? 'true' : undefined} aria-describedby=${about} tabindex=${wrong ? -1 : undefined}><legend>${f.label}</legend>

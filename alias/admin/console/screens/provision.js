@@ -38,6 +38,7 @@ const fieldsOf = (v, credentials) => [
   { name: 'retire', label: 'Retire: make the previous key of the user inactive, a day after its last use', type: 'checkbox', when: only('adopt') },
   { name: 'policy', label: 'Policy', type: 'select', options: Object.entries(policies).filter(([p]) => p || v.way === 'reuse').map(([value, [label]]) => ({ value, label })), hint: policies[v.policy ?? 'inline']?.[1] },
   { name: 'user_name', label: 'Name of the user', group: more, when: only('new'), placeholder: 'ixmage-s3read-shop-…', hint: 'Empty: made from the alias.' },
+  { name: 'account', label: 'Account', group: more, when: only('new', 'adopt'), hint: "An entry of --accounts, in which the user is. Empty: the account of the server's own credentials." },
   { name: 'bucket_owner', label: 'Bucket owner', group: more, placeholder: '123456789012', hint: '12-digit account id: S3 then refuses a bucket of another account.' },
   { name: 'kms_key_arn', label: 'KMS key', group: more, placeholder: 'arn:aws:kms:…', hint: 'If the objects are encrypted with it: the key may decrypt, through S3 only.' },
   { name: 'rotate_every', label: 'Rotate the key every', group: more, placeholder: '2160h', hint: 'Empty: only when an operator rotates it.' },
@@ -84,7 +85,7 @@ export default function Provision() {
     location.hash = link(['operations', data.id]);
   };
   return html`<${Page} title="Provision an alias" lead="ixmage makes an IAM user whose key can read only this location, proves that, and opens the alias."
-      actions=${html`<${Action} href="#/register">Use a key pair that you have<//>`}>
+      actions=${html`<${Action} href="#/register">Use a role or a key pair<//>`}>
     ${server.data && !server.data.provisioning && html`<div class="box warn"><p><strong>Provisioning is off on this server.</strong></p>
       <p>Start it with <code>--provision</code>. The plan shows the commands that do the same by hand; a key pair made so can be <a href="#/register">registered</a>.</p></div>`}
     <div class="columns"><${Card} title="Request"><${Form} fields=${fields} initial=${values} problems=${found.wrong} role="provision" submit="Provision" onChange=${change} onSubmit=${submit} onCancel=${() => history.back()} /><//>
