@@ -300,7 +300,7 @@ func (s *serveCmd) checkIAM(errs *configErrors) {
 	for _, e := range []struct{ flag, value string }{{"iam-endpoint", s.IAMEndpoint}, {"sts-endpoint", s.STSEndpoint}} {
 		if u, err := url.Parse(e.value); e.value != "" && (err != nil || u.Host == "" || u.User != nil ||
 			u.Scheme != "http" && u.Scheme != "https") {
-			errs.addf(e.flag, "%q is not the URL of a server: use a form like https://iam.example.com", e.value)
+			errs.addf(e.flag, "%q is not the URL of a server: use a form like https://%s.example.com", e.value, e.flag[:3])
 		}
 	}
 	if s.InstallID != "" && !installForm.MatchString(s.InstallID) {

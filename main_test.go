@@ -128,7 +128,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"trace-sample", "-1", `"-1" is not a number from 0 to 1`},
 	{"provision", "maybe", `"maybe" is neither true nor false`},
 	{"iam-endpoint", "iam.example.com", "use a form like https://iam.example.com"},
-	{"sts-endpoint", "ftp://sts.example.com", "use a form like https://iam.example.com"},
+	{"sts-endpoint", "ftp://sts.example.com", "use a form like https://sts.example.com"},
 	{"iam-boundary", "boundary", "use a form like arn:aws:iam::123456789012:policy/name"},
 	{"iam-no-boundary", "no way", `"no way" is neither true nor false`},
 	{"provision-buckets", "acme-*,Acme", `"Acme" `},

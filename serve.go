@@ -388,16 +388,22 @@ func (d provisioningDeps) readCanary(log *slog.Logger) func(context.Context, ali
 	}
 }
 
+// warnProvisioning warns of flags that are missing. With --accounts they are only about the account
+// of the server's own credentials.
 func (s *serveCmd) warnProvisioning(log *slog.Logger) {
+	var in []any
+	if len(s.list.All()) > 0 {
+		in = []any{"account", "that of the server's own credentials"}
+	}
 	switch {
 	case s.IAMBoundary != "":
 	case s.IAMEndpoint == "" && !s.IAMNoBoundary:
-		log.Warn("provisioning and rotation are refused: there is no permissions boundary; see --iam-boundary")
+		log.Warn("provisioning and rotation are refused: there is no permissions boundary; see --iam-boundary", in...)
 	default:
-		log.Warn("IAM users are made without a permissions boundary: see --iam-boundary")
+		log.Warn("IAM users are made without a permissions boundary: see --iam-boundary", in...)
 	}
 	if len(s.ProvisionBuckets) == 0 {
-		log.Warn("no bucket may be provisioned: see --provision-buckets")
+		log.Warn("no bucket may be provisioned: see --provision-buckets", in...)
 	}
 }
 

@@ -36,7 +36,7 @@ var (
 	// ErrIAM means that IAM refused, failed or could not be reached.
 	ErrIAM = errors.New("IAM")
 	// ErrSTS means that STS could not be reached, or could not answer.
-	ErrSTS = errors.New("STS")
+	ErrSTS = errors.New("no session")
 	// ErrForbidden means that the configuration does not allow the call.
 	ErrForbidden = errors.New("not allowed")
 	// ErrNoBoundary means that the server has no permissions boundary for the IAM users of

@@ -194,7 +194,7 @@ func remedyCredential(e *origin.Error) string {
 }
 
 // remedySession is for a credential with temporary keys when there are none; session tells why.
-const remedySession = "There are no temporary keys to sign with: session.error says why. ixmage tries again by itself."
+const remedySession = "There are no temporary keys to sign with: the error of the session says why. ixmage tries again by itself."
 
 // faultRemedies are the remedies for what S3 says to be wrong.
 var faultRemedies = map[awserr.Fault]string{

@@ -229,7 +229,11 @@ func (p *parser) compareOthers(a *Account, at map[string]*yaml.Node) {
 			p.Problemf(at["id"], "id", "appears more than once: %s is in the list already", a.ID)
 		}
 		if a.Name != "" && a.Name == other.Name {
-			p.Problemf(at["name"], "name", "appears more than once: it is that of the account %s", other.ID)
+			text := "appears more than once: it is that of another account"
+			if other.ID != "" {
+				text = "appears more than once: it is that of the account " + other.ID
+			}
+			p.Problemf(at["name"], "name", "%s", text)
 		}
 	}
 }

@@ -96,6 +96,8 @@ func TestProblems(t *testing.T) {
 			"3:8: account 111122223333: id: appears more than once: 111122223333 is in the list already"},
 		{"a name twice", "accounts:\n- {" + id + ", " + role + ", name: prod}\n- {id: \"444455556666\", role: arn:aws:iam::444455556666:role/x, name: prod}\n",
 			"3:70: account prod (444455556666): name: appears more than once: it is that of the account 111122223333"},
+		{"a name twice, the first without an id", "accounts:\n- {" + role + ", name: prod}\n- {" + id + ", " + role + ", name: prod}\n",
+			"2:3: id: is required\n3:75: account prod (111122223333): name: appears more than once: it is that of another account"},
 		{"a name with capitals", one("name: Prod"), "2:75: account 111122223333: name: must be 1 to 63 of a-z, 0-9 and hyphen, " +
 			"and begin and end with a letter or digit"},
 		{"a name like an id", one(`name: "444455556666"`), "2:75: account 111122223333: name: must not have the form of an account id"},

@@ -90,7 +90,9 @@ func TestRoleCredential(t *testing.T) {
 	if got.Version != 2 || got.ExternalID != "x2" || got.Duration != "1h0m0s" {
 		t.Errorf("got %+v", got)
 	}
-	a.do("PUT", "/api/v1/credentials/media", keyPair).want(409, "not-static")
+	if d := a.do("PUT", "/api/v1/credentials/media", keyPair).want(409, "not-static").problem().Detail; !strings.Contains(d, "keeps its kind") {
+		t.Errorf("a key pair for a role: %q", d)
+	}
 	a.do("POST", "/api/v1/credentials", `{"name":"static","access_key_id":"`+testKeyID+`","secret_access_key":"`+testSecret+`"}`).want(201, "")
 	a.do("PUT", "/api/v1/credentials/static", `{"role_arn":"`+testRole+`"}`).want(409, "not-role")
 	// A role without kind is one by its members.

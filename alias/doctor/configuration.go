@@ -51,7 +51,7 @@ func (e *examination) wideCredentials() {
 		e.add(f)
 	}
 	if len(wide) == 0 {
-		e.good(SessionPolicy, "all aliases", "none is signed for with more rights than its credential must have")
+		e.good(SessionPolicy, "all aliases", "no session of a role can read more than the location of its alias, and none is read with the server's own credentials")
 	}
 }
 

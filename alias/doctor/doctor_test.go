@@ -29,6 +29,12 @@ func TestOwnCredentials(t *testing.T) {
 			t.Errorf("got %+v", r)
 		}
 	})
+	t.Run("none, and a role may come", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t)
+		e.cfg.AssumeRoles = []string{"arn:aws:iam::" + testAccount + ":role/pictures*"}
+		want(t, e.examine(), OwnCredentials, Good, "static as its source")
+	})
 	t.Run("none, and needed", func(t *testing.T) {
 		t.Parallel()
 		e := newEnv(t)

@@ -47,7 +47,7 @@ func TestMistakesInIAM(t *testing.T) {
 		{"another boundary than in the policy", true, func(w *env) { w.iam.AddPolicy("/", "other-boundary", document(all)); bounded(other)(w) }, nil, codePermission, "iam:CreateUser --iam-boundary BOUNDARY", ""},
 		{"name taken at the root", false, func(w *env) { w.iam.AddUser("/", "ixmage-s3read", "") }, named, codeNameTaken, "ixmage-s3read user_name", ""},
 		{"name taken where the policy does not reach", true, func(w *env) { w.iam.AddUser("/", "ixmage-s3read", "") }, named, codeNameTaken, "ixmage-s3read path user_name", ""},
-		{"scp, user", true, scp("iam:CreateUser"), nil, codePermission, "iam:CreateUser service control policy organization administrators", "has the required policy"},
+		{"scp, user", true, scp("iam:CreateUser"), nil, codePermission, "iam:CreateUser service control policy organization administrators docs/roles.md", "has the required policy"},
 		{"scp, key", true, scp("iam:CreateAccessKey"), nil, codePermission, "iam:CreateAccessKey service control policy organization", "has the required policy"},
 		{"scp, tags", false, scp("iam:TagUser"), nil, codePermission, "iam:TagUser service control policy", "has the required policy"},
 		{"endpoint", false, func(w *env) {

@@ -29,8 +29,12 @@ func (d denial) byIdentity() bool {
 func (d denial) String() string {
 	switch d.reason {
 	case awserr.ReasonSCP:
-		return "a service control policy (SCP) of the AWS organization forbids it: ask the administrators of the " +
+		text := "a service control policy (SCP) of the AWS organization forbids it: ask the administrators of the " +
 			"organization to allow " + d.action
+		if d.action == "iam:CreateUser" {
+			text += ", or read the alias with a role, which needs no user (docs/roles.md)"
+		}
+		return text
 	case awserr.ReasonRCP:
 		return "a resource control policy (RCP) of the AWS organization forbids it: ask the administrators of the " +
 			"organization to allow " + d.action

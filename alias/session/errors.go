@@ -127,5 +127,9 @@ func ownError(err error, field string) *Error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &Error{Outcome: outcomeTimeout, Detail: "the server's own credentials could not be read in time"}
 	}
-	return &Error{Outcome: outcomeDenied, Field: field, Detail: "the server has no AWS credentials of its own: " + do}
+	detail := "the server has no AWS credentials of its own: " + do
+	if field == "source" {
+		detail += "; or name a credential of the kind static as the source"
+	}
+	return &Error{Outcome: outcomeDenied, Field: field, Detail: detail}
 }
