@@ -312,7 +312,7 @@ func (s *serveCmd) checkBoundary(errs *configErrors) {
 	if s.IAMBoundary == "" {
 		return
 	}
-	if !boundaryForm.MatchString(s.IAMBoundary) {
+	if !policy.IsBoundary(s.IAMBoundary) {
 		errs.addf("iam-boundary", "%q is not the ARN of a policy: use a form like arn:aws:iam::123456789012:policy/name",
 			s.IAMBoundary)
 	}
@@ -336,10 +336,7 @@ func (s *serveCmd) checkAccounts(errs *configErrors) {
 	s.list = list
 }
 
-var (
-	boundaryForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
-	installForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
-)
+var installForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)

@@ -86,10 +86,24 @@ const (
 )
 
 var (
-	roleForm       = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/[\x21-\x7e]{1,512}$`)
+	roleForm       = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/(?:[!-~]{1,510}/)?[\w+=,.@-]{1,64}$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	kmsKeyForm     = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):kms:[a-z0-9-]{1,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
 )
+
+// Details of problems with ARNs of roles and with external ids.
+const (
+	RoleARNProblem    = "must be the ARN of a role, like arn:aws:iam::123456789012:role/pictures"
+	ExternalIDProblem = "must be 2 to 1,224 of A-Z, a-z, 0-9 and _+=,.@:/-"
+)
+
+// IsRoleARN reports whether s has the form of the ARN of a role
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
+func IsRoleARN(s string) bool { return roleForm.MatchString(s) }
+
+// IsExternalID reports whether s has the form of an external id
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+func IsExternalID(s string) bool { return len(s) <= maxExternalID && externalIDForm.MatchString(s) }
 
 // Partition is the partition in the ARN of a valid role.
 func (r Role) Partition() string { return match(roleForm, r.ARN, 1) }
@@ -112,11 +126,8 @@ func (r Role) problems() []Problem {
 			problems = append(problems, Problem{field, detail})
 		}
 	}
-	add(!roleForm.MatchString(r.ARN), "role_arn",
-		"must be the ARN of a role, like arn:aws:iam::123456789012:role/pictures")
-	long := len(r.ExternalID) > maxExternalID
-	add(r.ExternalID != "" && (long || !externalIDForm.MatchString(r.ExternalID)), "external_id",
-		"must be 2 to 1,224 letters, digits and _+=,.@:/-")
+	add(!IsRoleARN(r.ARN), "role_arn", RoleARNProblem)
+	add(r.ExternalID != "" && !IsExternalID(r.ExternalID), "external_id", ExternalIDProblem)
 	add(r.Duration < minSession || r.Duration > maxSession || r.Duration%time.Second != 0, "duration",
 		fmt.Sprintf("must be whole seconds from %s to %s, and no more than the maximum session duration of the role",
 			minSession, maxSession))

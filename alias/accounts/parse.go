@@ -115,12 +115,12 @@ func (p *parser) field(a *Account, name string, n *yaml.Node) {
 	case "name":
 		a.Name = p.matching(n, name, nameProblem)
 	case "role":
-		a.Role = p.matching(n, name, form(roleForm, "must be the ARN of a role, like arn:aws:iam::123456789012:role/ixmage"))
+		a.Role = p.matching(n, name, form(alias.IsRoleARN, alias.RoleARNProblem))
 	case "external_id":
-		a.ExternalID = p.matching(n, name, externalIDProblem)
+		a.ExternalID = p.matching(n, name, form(alias.IsExternalID, alias.ExternalIDProblem))
 	case "boundary":
 		a.Boundary = p.matching(n, name,
-			form(boundaryForm, "must be the ARN of a policy, like arn:aws:iam::123456789012:policy/name"))
+			form(policy.IsBoundary, "must be the ARN of a policy, like arn:aws:iam::123456789012:policy/name"))
 	case "no_boundary":
 		a.NoBoundary = p.flag(n, name)
 	case "buckets":
@@ -128,36 +128,22 @@ func (p *parser) field(a *Account, name string, n *yaml.Node) {
 	case "adopt_users":
 		a.AdoptUsers = p.patterns(n, name, policy.UserPatternProblem)
 	case "partition":
-		a.Partition = p.matching(n, name, form(partitionForm, "must be the name of a partition, like aws or aws-cn"))
+		a.Partition = p.matching(n, name, form(policy.IsPartition, "must be the name of a partition, like aws or aws-cn"))
 	case "region":
-		a.Region = p.matching(n, name, form(regionForm, "must be a region, like eu-west-1"))
+		a.Region = p.matching(n, name, form(alias.IsName[string], "must be a region, like eu-west-1"))
 	}
 }
 
-var (
-	idForm         = regexp.MustCompile(`^[0-9]{12}$`)
-	roleForm       = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::([0-9]{12}):role/([\x21-\x7e]{1,510}/)?[\w+=,.@-]{1,64}$`)
-	boundaryForm   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
-	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]+$`)
-	partitionForm  = regexp.MustCompile(`^aws(-[a-z]+)*$`)
-	regionForm     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-)
+var idForm = regexp.MustCompile(`^[0-9]{12}$`)
 
-func form(re *regexp.Regexp, must string) func(string) string {
+// form returns a function that reports a text without the form as a problem.
+func form(ok func(string) bool, must string) func(string) string {
 	return func(text string) string {
-		if re.MatchString(text) {
+		if ok(text) {
 			return ""
 		}
 		return must
 	}
-}
-
-// externalIDProblem: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
-func externalIDProblem(text string) string {
-	if len(text) >= 2 && len(text) <= 1224 && externalIDForm.MatchString(text) {
-		return ""
-	}
-	return "must be 2 to 1,224 of A-Z, a-z, 0-9 and +=,.@:/_-"
 }
 
 func nameProblem(text string) string {

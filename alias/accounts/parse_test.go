@@ -105,8 +105,8 @@ func TestProblems(t *testing.T) {
 		{"a role of another account", "accounts:\n- {" + id + ", role: arn:aws:iam::444455556666:role/ixmage}\n",
 			"2:30: account 111122223333: role: must be a role of the account 111122223333, not of 444455556666"},
 		{"a role that is a user", "accounts:\n- {" + id + ", role: arn:aws:iam::111122223333:user/ixmage}\n",
-			"2:30: account 111122223333: role: must be the ARN of a role, like arn:aws:iam::123456789012:role/ixmage"},
-		{"a short external id", one("external_id: x"), "2:82: account 111122223333: external_id: must be 2 to 1,224 of A-Z, a-z, 0-9 and +=,.@:/_-"},
+			"2:30: account 111122223333: role: must be the ARN of a role, like arn:aws:iam::123456789012:role/pictures"},
+		{"a short external id", one("external_id: x"), "2:82: account 111122223333: external_id: must be 2 to 1,224 of A-Z, a-z, 0-9 and _+=,.@:/-"},
 		{"a boundary of another account", one("boundary: arn:aws:iam::444455556666:policy/b"),
 			"2:79: account 111122223333: boundary: must be a policy of the account 111122223333, not of 444455556666"},
 		{"a boundary of AWS", one("boundary: arn:aws:iam::aws:policy/b"), ""},
@@ -130,7 +130,7 @@ func TestProblems(t *testing.T) {
 		{"no region", one("region: Frankfurt am Main"), "2:77: account 111122223333: region: must be a region, like eu-west-1"},
 		{"all at once", "accounts:\n- {id: 1, role: r}\n- {" + id + ", " + role + ", buckets: [], regoin: x}\n",
 			"2:8: id: must be the twelve digits of an AWS account\n" +
-				"2:17: role: must be the ARN of a role, like arn:aws:iam::123456789012:role/ixmage\n" +
+				"2:17: role: must be the ARN of a role, like arn:aws:iam::123456789012:role/pictures\n" +
 				"3:82: account 111122223333: regoin: unknown field: an account has id, name, role, external_id, boundary, no_boundary, " +
 				"buckets, adopt_users, partition, region"},
 	} {

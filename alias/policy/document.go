@@ -108,7 +108,7 @@ func Document(partition string, grants []alias.Grant) ([]byte, error) {
 }
 
 func makeDocument(partition string, grants []alias.Grant) (policyDocument, error) {
-	if !isPartition(partition) {
+	if !IsPartition(partition) {
 		return policyDocument{}, policyProblem("%q is not an AWS partition", partition)
 	}
 	if len(grants) == 0 {
@@ -193,7 +193,9 @@ func checkGrant(partition string, g alias.Grant) error {
 
 var partitionForm = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 
-func isPartition(s string) bool { return partitionForm.MatchString(s) }
+// IsPartition reports whether s has the form of the name of a partition, like aws or aws-cn
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html).
+func IsPartition(s string) bool { return partitionForm.MatchString(s) }
 
 // objectARNs are the resources that cover all grants, sorted. None of them contains
 // another.

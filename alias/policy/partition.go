@@ -23,7 +23,7 @@ func lookUpRegion(region string) awsRegion {
 		return unknown
 	}
 	u, err := url.Parse(at.URL)
-	if err != nil || !isPartition(at.PartitionID) {
+	if err != nil || !IsPartition(at.PartitionID) {
 		return unknown
 	}
 	return awsRegion{at.PartitionID, strings.TrimPrefix(strings.TrimPrefix(u.Host, "sts."), region+".")}

@@ -150,7 +150,7 @@ func planUser(req Request, env Env) alias.IAMUser {
 // because a plan cannot ask AWS.
 func partitionOf(req Request, env Env) string {
 	for _, arn := range []string{env.User.ARN, env.Boundary, req.KMSKeyARN} {
-		if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 && isPartition(parts[1]) {
+		if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 && IsPartition(parts[1]) {
 			return parts[1]
 		}
 	}

@@ -103,7 +103,7 @@ func roleProblems(req *PlanRequest) []alias.Problem {
 	r := &req.Role
 	add("role.name", userNameProblem(r.Name) != "", userNameProblem(r.Name))
 	add("role.principal", r.Principal != "" && !principalForm.MatchString(r.Principal), principalProblem)
-	add("role.external_id", !isExternalID(r.ExternalID), externalIDProblem)
+	add("role.external_id", r.ExternalID != "" && !alias.IsExternalID(r.ExternalID), alias.ExternalIDProblem)
 	if r.MaxSession == 0 {
 		r.MaxSession = minMaxSession
 	}

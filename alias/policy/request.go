@@ -405,3 +405,9 @@ func Invalid(field, detail string) error {
 // allow it. It wraps alias.ErrForbidden.
 var ErrWideScope = fmt.Errorf("%w: the policy read-only-access reads every bucket of the account; "+
 	"it needs --allow-wide-scope", alias.ErrForbidden)
+
+var boundaryForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
+
+// IsBoundary reports whether s has the form of the ARN of a managed policy, which can be a
+// permissions boundary.
+func IsBoundary(s string) bool { return boundaryForm.MatchString(s) }

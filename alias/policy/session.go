@@ -16,8 +16,6 @@ const maxSession = 2048
 // gives a session, and those of probes.
 const DenyAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
 
-const maxExternalID = 1224
-
 // SessionDocument is the session policy for one location: it allows s3:GetObject on the
 // objects of the location, kms:Decrypt through S3 if the grant has a key, and nothing else.
 // It is as short as possible, because STS packs it. It contains ASCII only. The error is a
@@ -51,11 +49,8 @@ type Trust struct {
 	SourceIdentity bool
 }
 
-var (
-	principalForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:` +
-		`(root|(user|role)/([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]{1,64})$`)
-	externalIDForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{2,}$`)
-)
+var principalForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:` +
+	`(root|(user|role)/([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]{1,64})$`)
 
 // TrustDocument is the trust policy of a role. The error is a *alias.ValidationError if the
 // principal or the external id is not valid.
@@ -63,20 +58,13 @@ func TrustDocument(t Trust) ([]byte, error) {
 	if !principalForm.MatchString(t.Principal) {
 		return nil, Invalid("role.principal", principalProblem)
 	}
-	if !isExternalID(t.ExternalID) {
-		return nil, Invalid("role.external_id", externalIDProblem)
+	if t.ExternalID != "" && !alias.IsExternalID(t.ExternalID) {
+		return nil, Invalid("role.external_id", alias.ExternalIDProblem)
 	}
 	return encode(trustDocument(t, t.Principal))
 }
 
-func isExternalID(s string) bool {
-	return s == "" || len(s) <= maxExternalID && externalIDForm.MatchString(s)
-}
-
-const (
-	principalProblem  = "must be the ARN of a user or role, or arn:aws:iam::ACCOUNT:root for the identities of an account"
-	externalIDProblem = "must be 2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-"
-)
+const principalProblem = "must be the ARN of a user or role, or arn:aws:iam::ACCOUNT:root for the identities of an account"
 
 // trustDocument is the document of a valid Trust. In a template the principal may be an
 // expression.
