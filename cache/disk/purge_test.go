@@ -231,3 +231,31 @@ func TestCollapse(t *testing.T) {
 		e.want(Key{Space: 8, Object: "a"}, []byte("abc"))
 	})
 }
+
+// TestGetDuringCompact: an object that is purged is not found either if its file and the mark that
+// covers it are removed after the file was opened.
+func TestGetDuringCompact(t *testing.T) {
+	t.Parallel()
+	memEnv(t, nil, func(e *env, disk *memFS) {
+		e.put(key("a"), []byte("abc"))
+		synctest.Wait()
+		e.mu.Lock()
+		e.addMarkLocked(&Mark{Space: 7, Epoch: 2, Object: "a", Prefix: true, Hard: true, Generation: e.generation + 2})
+		e.mu.Unlock()
+		disk.mu.Lock()
+		disk.fault = func(op, _ string) error {
+			if op != "read" {
+				return nil
+			}
+			disk.fault = nil
+			disk.mu.Unlock() // it is locked for this operation, and compact has its own
+			defer disk.mu.Lock()
+			return e.compact(spaceID{7, 2})
+		}
+		disk.mu.Unlock()
+		e.wantNone(key("a"))
+		if n := e.marks[spaceID{7, 2}].count(); n > 0 {
+			t.Errorf("%d marks", n)
+		}
+	})
+}

@@ -169,12 +169,6 @@ func (s *Store) Has(key Key) bool {
 	return s.hasLocked(h)
 }
 
-func (s *Store) isComplete() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.complete
-}
-
 func (s *Store) hasLocked(h hash) bool {
 	_, doomed := s.doomed[h]
 	return s.on && !s.closed && !doomed && (!s.complete || s.index.lookup(h) != nil)
@@ -190,13 +184,15 @@ func (s *Store) Get(key Key) (*Object, error) {
 		return nil, ErrNotFound
 	}
 	o, err := s.open(key, h)
-	if err == nil && (o.opened != nil || s.isComplete()) {
+	if err == nil && o.opened != nil {
 		return o, nil
 	}
 	if errors.Is(err, ErrNotFound) { // trouble with the disk
 		return nil, err
 	}
-	if err == nil { // the walk has not come here yet
+	// The walk has not come here yet; or the file was removed after it was opened, and compact
+	// has forgotten the mark that it was removed for.
+	if err == nil {
 		o.Close()
 		s.confirm(key.spaceID(), h, true)
 	}
