@@ -315,11 +315,25 @@ func retireProblem(req *Request) string {
 	return ""
 }
 
-// Allowed reports whether the name of a bucket or of an IAM user, or the ARN of a role, matches
-// one of the patterns. Without patterns no name does.
+// Allowed reports whether the name of a bucket or of an IAM user matches one of the
+// patterns. Without patterns no name does.
 func Allowed(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
 }
+
+// RoleAllowed is Allowed for the ARN of a role. A * stands for text of one part of the ARN, so
+// that one for a partition or an account does not match the ARN of a role whose path contains the
+// rest of the pattern: IAM allows colons there.
+func RoleAllowed(patterns []string, arn string) bool {
+	parts := strings.SplitN(arn, ":", arnParts)
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		return slices.EqualFunc(strings.SplitN(pattern, ":", arnParts), parts, matches)
+	})
+}
+
+// arnParts is how many parts an ARN has; the last one may contain colons
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html).
+const arnParts = 6
 
 // CheckTagKeys returns alias.ErrForbidden if the request has a tag whose key is not among
 // allowed, the keys of --provision-tags. Tags of a user become aws:PrincipalTag in the

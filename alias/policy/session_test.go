@@ -113,3 +113,33 @@ func TestTrustDocument(t *testing.T) {
 		wantProblem(t, doc, err, "role.external_id")
 	}
 }
+
+func TestRoleAllowed(t *testing.T) {
+	t.Parallel()
+	const own = "arn:aws:iam::123456789012:role/"
+	for _, row := range []struct {
+		pattern, arn string
+		want         bool
+	}{
+		{own + "ixmage-*", own + "ixmage-media", true},
+		{own + "ixmage-*", own + "ixmage-a/media", true}, // as in IAM
+		{own + "ixmage-*", own + "Ixmage-media", false},
+		{own + "ixmage-*", own + "x/ixmage-media", false},
+		{own + "ixmage-*", "arn:aws-cn:iam::123456789012:role/ixmage-media", false},
+		{own + "*:role/ixmage", own + "x", false},
+		{own + "*", own + "a:b/c", true},
+		{own + "media", own + "media2", false},
+		{"arn:*:iam::123456789012:role/ixmage-*", "arn:aws-cn:iam::123456789012:role/ixmage-media", true},
+		{"arn:aws:iam::*:role/ixmage", "arn:aws:iam::666666666666:role/ixmage", true},
+		{"arn:aws:iam::12*:role/ixmage", "arn:aws:iam::126666666666:role/ixmage", true},
+		// A role of another account, whose path looks like the account that is allowed.
+		{"arn:*:iam::123456789012:role/ixmage-*", "arn:aws:iam::666666666666:role/x:iam::123456789012:role/ixmage-media", false},
+		{"arn:aws*:iam::123456789012:role/ixmage-*", "arn:aws:iam::666666666666:role/x:iam::123456789012:role/ixmage-media", false},
+		{"arn:aws:iam::6*:role/ixmage", "arn:aws:iam::666666666666:role/x:role/ixmage", false},
+		{"arn:aws:iam::*9012:role/ixmage", "arn:aws:iam::666666666666:role/9012:role/ixmage", false},
+	} {
+		if got := RoleAllowed([]string{"arn:aws:iam::000000000000:role/none", row.pattern}, row.arn); got != row.want {
+			t.Errorf("%s, %s: %v", row.pattern, row.arn, got)
+		}
+	}
+}

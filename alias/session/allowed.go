@@ -14,7 +14,7 @@ func (s *Sessions) Allowed(p alias.Provider) error {
 	switch p := p.(type) {
 	case alias.Role:
 		switch {
-		case !policy.Allowed(s.cfg.AssumeRoles, p.ARN):
+		case !policy.RoleAllowed(s.cfg.AssumeRoles, p.ARN):
 			return forbidden("the role %s is not among --assume-roles (%s)", p.ARN, listed(s.cfg.AssumeRoles))
 		case p.SessionPolicy == alias.SessionPolicyNone && !s.cfg.AllowWideScope:
 			return forbidden("sessions without a session policy can do all that the role can; they need --allow-wide-scope")

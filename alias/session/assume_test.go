@@ -229,9 +229,9 @@ func TestWalls(t *testing.T) {
 		"pattern":         {Config{AssumeRoles: []string{"arn:aws:iam::123456789012:role/ixmage/*"}}, alias.NewRole(testRole), true},
 		"other account":   {Config{AssumeRoles: []string{"arn:aws:iam::210987654321:role/ixmage/*"}}, alias.NewRole(testRole), false},
 		"other name":      {Config{AssumeRoles: []string{"arn:aws:iam::123456789012:role/ixmage/x*"}}, alias.NewRole(testRole), false},
-		"wide":            {Config{AssumeRoles: []string{"*"}}, wide, false},
-		"wide allowed":    {Config{AssumeRoles: []string{"*"}, AllowWideScope: true}, wide, true},
-		"default":         {Config{AssumeRoles: []string{"*"}, AllowWideScope: true}, alias.Default{}, false},
+		"wide":            {Config{AssumeRoles: []string{"arn:*:iam::*:role/*"}}, wide, false},
+		"wide allowed":    {Config{AssumeRoles: []string{"arn:*:iam::*:role/*"}, AllowWideScope: true}, wide, true},
+		"default":         {Config{AssumeRoles: []string{"arn:*:iam::*:role/*"}, AllowWideScope: true}, alias.Default{}, false},
 		"default allowed": {Config{AllowDefault: true}, alias.Default{}, true},
 	} {
 		row.cfg.Recorder = &outcomes{}
