@@ -217,11 +217,17 @@ func (s *Sessions) ownKeys(ctx context.Context, field string) (aws.Credentials, 
 	return keys, nil
 }
 
-// own fetches the credentials of the server for a credential of the kind default.
-func (s *Sessions) own(ctx context.Context) (*lease, error) {
+// resetOwn drops the credentials of the server from the cache of the SDK. Roles and IAM use that
+// too, so keys that are alive stay: their issuer may be away just then.
+func (s *Sessions) resetOwn() {
 	if cache, ok := s.cfg.AWS.Credentials.(*aws.CredentialsCache); ok {
-		cache.Invalidate() // its keys may be at their end, or refused
+		cache.Invalidate()
 	}
+}
+
+// own fetches the credentials of the server for a credential of the kind default. The cache of the
+// SDK gets others when those that it has are at their end.
+func (s *Sessions) own(ctx context.Context) (*lease, error) {
 	keys, err := s.ownKeys(ctx, "kind")
 	if e := asError(err); e != nil {
 		s.cfg.Recorder.SessionRenewal(e.Outcome)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
 	"ixmage/alias"
@@ -126,6 +127,12 @@ func ownError(err error, field string) *Error {
 	const do = "give it some by the environment, a profile, web identity, EKS Pod Identity, ECS or an instance profile"
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &Error{Outcome: outcomeTimeout, Detail: "the server's own credentials could not be read in time"}
+	}
+	// With web identity and in a profile with a role, STS gives them.
+	if op, ok := errors.AsType[*smithy.OperationError](err); ok && op.Service() == sts.ServiceID {
+		if outcome, detail := passing(awserr.ReplyOf(err)); outcome != "" {
+			return &Error{Outcome: outcome, Detail: "the server's own credentials are a session: " + detail}
+		}
 	}
 	detail := "the server has no AWS credentials of its own: " + do
 	if field == "source" {

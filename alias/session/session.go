@@ -39,6 +39,8 @@ func (l *lease) alive(now time.Time) bool { return l.until.IsZero() || now.Befor
 type session struct {
 	sessions  *Sessions
 	fetchKeys func(context.Context) (*lease, error)
+	// reset makes the next fetch bring other keys than those that were refused; nil if each does.
+	reset func()
 
 	current atomic.Pointer[lease] // nil before the first keys
 
@@ -146,6 +148,9 @@ func (x *session) renewRefused(ctx context.Context, keyID string) bool {
 		return false
 	}
 	x.refused = now
+	if x.reset != nil && x.fetch == nil {
+		x.reset()
+	}
 	f := x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
 	x.mu.Unlock()
 	if f == nil {

@@ -144,6 +144,9 @@ func (s *Sessions) session(r alias.Route) (*session, error) {
 		return nil, err
 	}
 	x := &session{sessions: s, fetchKeys: s.fetcher(r)}
+	if r.Credential.Provider.Kind() == alias.KindDefault {
+		x.reset = s.resetOwn
+	}
 	s.byID[id] = x
 	return x, nil
 }
