@@ -57,6 +57,13 @@ func (o *Origin) startCall(ctx context.Context, operation string, r Request) (t 
 	if err := t.permit.enter(); err != nil {
 		return nil, nil, err
 	}
+	// Without a slot: STS is not S3, and if it hangs, calls that wait for it must not keep the slots
+	// from the aliases that need no session.
+	if _, err := o.signingKey(ctx, r.Route); err != nil {
+		t.end(err)
+		t.span, span = nil, nil
+		return nil, nil, err
+	}
 	release, err = o.limit.acquire(ctx, r.Route.Alias.ID)
 	if err != nil {
 		err = queueError(ctx, err)

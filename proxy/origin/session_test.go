@@ -18,6 +18,8 @@ import (
 type sessions struct {
 	allow func(kp alias.KeyPair, r alias.Route) // nil: S3 knows none of the keys
 	err   error                                 // there are none
+	hold  chan struct{}                         // not nil: there are none before it is closed
+	asked chan struct{}                         // has one element for each request that waits for hold
 
 	mu       sync.Mutex
 	now      map[string]int // by alias and prefix: which keys sign
@@ -25,7 +27,15 @@ type sessions struct {
 }
 
 func (s *sessions) Provider(r alias.Route) aws.CredentialsProvider {
-	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		if s.hold != nil {
+			s.asked <- struct{}{}
+			select {
+			case <-s.hold:
+			case <-ctx.Done():
+				return aws.Credentials{}, ctx.Err()
+			}
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.err != nil {
@@ -220,4 +230,37 @@ func TestNoSession(t *testing.T) {
 	without := newEnv(t, nil)
 	_, err := without.read(t, Request{Route: role(without.route("shop")), Key: "a.png"})
 	wantOutcome(t, err, OutcomeBadCredential)
+}
+
+// Requests that wait for a session hold no slot: an STS that hangs leaves the other aliases theirs.
+func TestSessionWaitsWithoutSlot(t *testing.T) {
+	t.Parallel()
+	s := &sessions{now: map[string]int{}, hold: make(chan struct{}), asked: make(chan struct{}, 100)}
+	k := newEnv(t, func(c *Config) { c.Sessions, c.Concurrency, c.AliasConcurrency, c.Queue = s, 1, 1, 1 })
+	s.allow = func(kp alias.KeyPair, r alias.Route) { k.s3.Allow(kp, r.Alias.Bucket, r.Alias.Prefix) }
+	cold := k.put("shop", "a.png", s3.Object{Body: noise(10)})
+	cold.Route = role(cold.Route)
+	s.allow(keysOf(cold.Route, 0), cold.Route)
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if _, err := k.read(t, cold); err != nil && outcomeOf(err) != OutcomeOverloaded { // one place in the queue
+				t.Error(err)
+			}
+		})
+	}
+	<-s.asked
+	other := k.put("press", "b.png", s3.Object{Body: noise(10)})
+	kp, err := k.secrets.Reveal(other.Route.Credential)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.s3.Allow(kp, other.Route.Alias.Bucket, "")
+	for range 5 {
+		if _, err := k.read(t, other); err != nil {
+			t.Errorf("an alias with a key of its own: %v", err)
+		}
+	}
+	close(s.hold)
+	wg.Wait()
 }

@@ -20,33 +20,32 @@ type signer struct {
 	version int64 // of the credential that it was made for
 }
 
-// signer returns the client of a route's credential. If that has temporary keys and none is alive,
-// it waits for the next ones.
+// signer returns the client of a route's credential.
 func (o *Origin) signer(ctx context.Context, r alias.Route) (signer, error) {
 	client, err := o.clients.current(r)
 	if err != nil {
 		return signer{}, &Error{Outcome: OutcomeBadCredential, err: err}
 	}
-	s := signer{client, r.Credential.AccessKeyID(), r.Credential.Version}
-	if !r.Credential.Temporary() {
-		return s, nil
-	}
-	s.keyID, err = o.temporaryKey(ctx, r)
-	if err == nil {
-		return s, nil
-	}
-	if ctx.Err() != nil {
-		return signer{}, queueError(ctx, err)
-	}
-	return signer{}, &Error{Outcome: OutcomeBadCredential, err: fmt.Errorf("%w: %w", ErrNoSession, err)}
+	keyID, err := o.signingKey(ctx, r)
+	return signer{client, keyID, r.Credential.Version}, err
 }
 
-// temporaryKey returns the id of the key that signs for a route now.
-func (o *Origin) temporaryKey(ctx context.Context, r alias.Route) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, o.cfg.CallTimeout, errSlow)
+// signingKey returns the id of the key that signs for a route now. It waits while a credential
+// with temporary keys has none that is alive.
+func (o *Origin) signingKey(ctx context.Context, r alias.Route) (string, error) {
+	if !r.Credential.Temporary() || o.cfg.Sessions == nil { // without sessions there is no client either
+		return r.Credential.AccessKeyID(), nil
+	}
+	wait, cancel := context.WithTimeoutCause(ctx, o.cfg.CallTimeout, errSlow)
 	defer cancel()
-	keys, err := o.cfg.Sessions.Provider(r).Retrieve(ctx)
-	return keys.AccessKeyID, err
+	keys, err := o.cfg.Sessions.Provider(r).Retrieve(wait)
+	switch {
+	case err == nil:
+		return keys.AccessKeyID, nil
+	case ctx.Err() != nil:
+		return "", queueError(ctx, err)
+	}
+	return "", &Error{Outcome: OutcomeBadCredential, err: fmt.Errorf("%w: %w", ErrNoSession, err)}
 }
 
 // retrySigner returns the key pair for a retry after S3 has refused one: the key of another session,
