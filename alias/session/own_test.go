@@ -96,3 +96,18 @@ func TestOwnCredentialsFromSTSAway(t *testing.T) {
 		}
 	}
 }
+
+// A request that finds no keys just before a fetch for another one ends takes the keys of that, and
+// starts none of its own.
+func TestLateWaiterStartsNoFetch(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	e.mustKeys(e.route(1))
+	x, err := e.session(e.route(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := x.wait(t.Context()); err != nil || l.keys.AccessKeyID == "" || e.sts.count() != 1 {
+		t.Errorf("%d calls, %v", e.sts.count(), err)
+	}
+}

@@ -76,7 +76,9 @@ func (x *session) lease(ctx context.Context) (*lease, error) {
 	}
 	if !l.until.IsZero() && !now.Before(l.renew) {
 		x.mu.Lock()
-		x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
+		if x.current.Load() == l { // else a fetch has ended since
+			x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
+		}
 		x.mu.Unlock()
 	}
 	return l, nil
@@ -85,7 +87,12 @@ func (x *session) lease(ctx context.Context) (*lease, error) {
 // wait returns the next keys, or the error of the last fetch until retryAt.
 func (x *session) wait(ctx context.Context) (*lease, error) {
 	x.mu.Lock()
-	f := x.startLocked(time.Now()) //nolint:contextcheck // a fetch belongs to no request
+	now := time.Now()
+	if l := x.current.Load(); l != nil && l.alive(now) { // a fetch has ended since the caller looked
+		x.mu.Unlock()
+		return l, nil
+	}
+	f := x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
 	err := x.err
 	x.mu.Unlock()
 	if f == nil {
