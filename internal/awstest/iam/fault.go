@@ -80,9 +80,6 @@ func LostBefore() *Fault { return &Fault{LoseBefore: true} }
 // LostAfter resets the connection after the effect: the answer is lost.
 func LostAfter() *Fault { return &Fault{LoseAfter: true} }
 
-// Hang gives no answer until the client leaves.
-func Hang() *Fault { return &Fault{Hang: true} }
-
 // Empty answers 200 with an empty result, as no server should.
 func Empty() *Fault { return &Fault{Empty: true} }
 

@@ -128,9 +128,6 @@ func (s *Server) Stop() error {
 	return err
 }
 
-// Output is the end of the output of the server, for the log of a failed test.
-func (s *Server) Output() string { return s.proc.Output() }
-
 // Credentials are those of root.
 func (s *Server) Credentials() aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(s.Root.AccessKeyID, s.Root.SecretAccessKey.Reveal(), "")
