@@ -35,10 +35,10 @@ func (e *examination) boundary(ctx context.Context) {
 	defer cancel()
 	document, err := e.readBoundary(ctx)
 	if err != nil {
-		e.unreadBoundary(err)
+		e.boundaryNotRead(err)
 		return
 	}
-	e.judgeBoundary(document)
+	e.checkBoundary(document)
 }
 
 func (e *examination) noBoundary(subject string, meant bool, field, unless string) {
@@ -78,7 +78,7 @@ func (e *examination) readBoundary(ctx context.Context) ([]byte, error) {
 	return []byte(text), nil
 }
 
-func (e *examination) unreadBoundary(err error) {
+func (e *examination) boundaryNotRead(err error) {
 	const allow = "allow iam:GetPolicy and iam:GetPolicyVersion on it (docs/operations.md, Doctor)"
 	switch reply := awserr.ReplyOf(err); {
 	case reply.Code == "NoSuchEntity":
@@ -93,7 +93,7 @@ func (e *examination) unreadBoundary(err error) {
 	}
 }
 
-func (e *examination) judgeBoundary(document []byte) {
+func (e *examination) checkBoundary(document []byte) {
 	buckets := e.cfg.Buckets
 	rights := scope.BeyondBoundary(scope.PolicyText{Name: "the boundary", Text: document}, buckets)
 	const remedy = "narrow it to docs/boundary-policy.json for the buckets of --provision-buckets"

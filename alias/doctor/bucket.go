@@ -13,32 +13,32 @@ import (
 	"ixmage/alias/scope"
 )
 
-// place is a bucket at a server, and the aliases on it.
-type place struct {
+// usedBucket is a bucket at a server, and the aliases on it.
+type usedBucket struct {
 	at      alias.Location // without its prefix and owner
 	aliases []string
 }
 
-// server names the S3 server of a place.
-func (p *place) server() string {
+// server names the S3 server of a bucket.
+func (p *usedBucket) server() string {
 	if p.at.Endpoint == "" {
 		return "S3 of AWS in " + p.at.Region
 	}
 	return "S3 at " + p.at.Endpoint
 }
 
-func (p *place) subject() string { return p.at.Bucket + " in " + p.at.Region }
+func (p *usedBucket) subject() string { return p.at.Bucket + " in " + p.at.Region }
 
 // buckets asks each S3 server for the buckets of its aliases, without a signature. If a server
 // does not answer for the first one, it is not asked for the others.
 func (e *examination) buckets(ctx context.Context) {
-	places := e.places()
-	if more := len(places) - maxBuckets; more > 0 {
-		places = places[:maxBuckets]
+	used := e.usedBuckets()
+	if more := len(used) - maxBuckets; more > 0 {
+		used = used[:maxBuckets]
 		e.notTried(Bucket, fmt.Sprintf("%d more buckets", more), fmt.Sprintf("one examination asks for %d", maxBuckets), "")
 	}
-	servers := map[string][]*place{}
-	for _, p := range places {
+	servers := map[string][]*usedBucket{}
+	for _, p := range used {
 		servers[p.server()] = append(servers[p.server()], p)
 	}
 	var first errgroup.Group
@@ -75,32 +75,32 @@ func (e *examination) buckets(ctx context.Context) {
 	_ = rest.Wait()
 }
 
-// places are the distinct buckets of all aliases, in a fixed order.
-func (e *examination) places() []*place {
-	byLocation := map[alias.Location]*place{}
+// usedBuckets are the distinct buckets of all aliases, in a fixed order.
+func (e *examination) usedBuckets() []*usedBucket {
+	byLocation := map[alias.Location]*usedBucket{}
 	for _, r := range e.routes {
 		at := r.Alias.Location
 		at.Prefix, at.BucketOwner = "", ""
 		p, ok := byLocation[at]
 		if !ok {
-			p = &place{at: at}
+			p = &usedBucket{at: at}
 			byLocation[at] = p
 		}
 		p.aliases = append(p.aliases, string(r.Alias.Name))
 	}
-	places := make([]*place, 0, len(byLocation))
+	used := make([]*usedBucket, 0, len(byLocation))
 	for _, p := range byLocation {
 		slices.Sort(p.aliases)
-		places = append(places, p)
+		used = append(used, p)
 	}
-	slices.SortFunc(places, func(a, b *place) int {
+	slices.SortFunc(used, func(a, b *usedBucket) int {
 		return cmp.Or(cmp.Compare(a.server(), b.server()), cmp.Compare(a.at.Bucket, b.at.Bucket))
 	})
-	return places
+	return used
 }
 
 // firstBucket examines the first bucket of a server, and reports whether the server answered.
-func (e *examination) firstBucket(ctx context.Context, p *place) bool {
+func (e *examination) firstBucket(ctx context.Context, p *usedBucket) bool {
 	found := e.lookUp(ctx, p)
 	if ctx.Err() != nil {
 		e.outOfTime(ctx, Endpoint, p.server())
@@ -116,13 +116,13 @@ func (e *examination) firstBucket(ctx context.Context, p *place) bool {
 	return true
 }
 
-func (e *examination) lookUp(ctx context.Context, p *place) scope.Bucket {
+func (e *examination) lookUp(ctx context.Context, p *usedBucket) scope.Bucket {
 	client := e.cfg.S3(p.at, alias.KeyPair{})
 	client = s3.New(client.Options(), func(o *s3.Options) { o.APIOptions = append(o.APIOptions, e.readClock(p.server())) })
 	return scope.LookUpBucket(ctx, client, p.at, "doctor")
 }
 
-func (e *examination) bucket(p *place, found scope.Bucket) {
+func (e *examination) bucket(p *usedBucket, found scope.Bucket) {
 	of := "the aliases " + list(p.aliases)
 	if len(p.aliases) == 1 {
 		of = "the alias " + p.aliases[0]

@@ -55,7 +55,7 @@ func (e *examination) wideCredentials() {
 	}
 }
 
-// flags are the walls that requests cannot move.
+// flags examines the flags that limit what a request can ask for.
 func (e *examination) flags() {
 	e.assumeRolesFlag()
 	for _, f := range []struct {

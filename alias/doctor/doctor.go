@@ -105,7 +105,7 @@ func (d *Doctor) Examine(ctx context.Context) *Report {
 	start(func(ctx context.Context) {
 		e.identity(ctx)
 		var more errgroup.Group
-		for _, part := range []func(context.Context){e.power, e.boundary, e.assumeRoles, e.assumeAccounts} {
+		for _, part := range []func(context.Context){e.rights, e.boundary, e.assumeRoles, e.assumeAccounts} {
 			more.Go(func() error { part(ctx); return nil })
 		}
 		_ = more.Wait()

@@ -296,11 +296,11 @@ func TestRoles(t *testing.T) {
 	me := "arn:aws:iam::" + testAccount + ":user/server"
 	e.iam.AddRole(iam.Role{Name: "pictures", Trust: iam.Trust("right-id", me)})
 	e.iam.AddRole(iam.Role{Name: "pictures-open", Trust: iam.Trust("", me)})
-	e.iam.AddRole(iam.Role{Name: "walled", Trust: iam.Trust("", me)})
+	e.iam.AddRole(iam.Role{Name: "not-allowed", Trust: iam.Trust("", me)})
 	e.iam.CreateBucket("acme-media")
 	for name, r := range map[string][2]string{
 		"right": {"pictures", "right-id"}, "wrong": {"pictures", "wrong-id"}, "open": {"pictures-open", "any-id"},
-		"plain": {"pictures-open", ""}, "walled": {"walled", ""},
+		"plain": {"pictures-open", ""}, "not-allowed": {"not-allowed", ""},
 	} {
 		role := alias.NewRole(arn + r[0])
 		role.ExternalID = r[1]
@@ -320,7 +320,7 @@ func TestRoles(t *testing.T) {
 	}
 	for name, w := range map[string]string{
 		"right": "role good external-id good ", "wrong": "role bad ", "open": "role good external-id warning ",
-		"plain": "role good ", "walled": "role bad ",
+		"plain": "role good ", "not-allowed": "role bad ",
 	} {
 		if states[name] != w {
 			t.Errorf("%s: %q, want %q", name, states[name], w)

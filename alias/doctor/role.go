@@ -41,8 +41,8 @@ func (e *examination) assumeRoles(ctx context.Context) {
 	e.assumeAll(ctx, all)
 }
 
-// powerLife is the time for which the role of an account is assumed.
-const powerLife = 15 * time.Minute
+// accountRoleDuration is the time for which the role of an account is assumed.
+const accountRoleDuration = 15 * time.Minute
 
 // assumeAccounts tries the roles of the accounts of --accounts.
 func (e *examination) assumeAccounts(ctx context.Context) {
@@ -55,7 +55,7 @@ func (e *examination) assumeAccounts(ctx context.Context) {
 
 func roleOf(a *accounts.Account) alias.Role {
 	r := alias.NewRole(a.Role)
-	r.ExternalID, r.Region, r.Duration = a.ExternalID, a.Region, powerLife
+	r.ExternalID, r.Region, r.Duration = a.ExternalID, a.Region, accountRoleDuration
 	return r
 }
 

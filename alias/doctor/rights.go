@@ -14,9 +14,9 @@ import (
 	"ixmage/internal/awserr"
 )
 
-// power examines what the server's own credentials may do in IAM, if provisioning is on. One call
+// rights examines what the server's own credentials may do in IAM, if provisioning is on. One call
 // that only reads shows whether IAM can be reached; the rest is simulated by IAM.
-func (e *examination) power(ctx context.Context) {
+func (e *examination) rights(ctx context.Context) {
 	if !e.cfg.Provision || e.own.arn == "" && !e.own.have {
 		return
 	}
@@ -72,7 +72,7 @@ func (e *examination) simulate(ctx context.Context) {
 	}
 	if err == nil {
 		e.missingRights(missing)
-		var broad []ruling
+		var broad []decision
 		if broad, err = s.broad(ctx); err == nil {
 			e.broadRights(broad)
 			return
@@ -133,8 +133,8 @@ func (s *simulation) findRole(ctx context.Context) bool {
 	return true
 }
 
-// ruling is what IAM decides about one action.
-type ruling struct {
+// decision is what IAM decides about one action.
+type decision struct {
 	action, on string
 	allowed    bool
 	byOrg      bool // a policy of the organization denies it
@@ -150,7 +150,7 @@ type question struct {
 	unbounded bool   // the call has no permissions boundary
 }
 
-func (s *simulation) ask(ctx context.Context, q question) ([]ruling, error) {
+func (s *simulation) ask(ctx context.Context, q question) ([]decision, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	client := s.iamClient()
@@ -158,26 +158,26 @@ func (s *simulation) ask(ctx context.Context, q question) ([]ruling, error) {
 		PolicySourceArn: &s.source, ActionNames: q.actions, ResourceArns: []string{q.resource},
 		ContextEntries: s.context(q.unbounded),
 	}
-	var rulings []ruling
-	for range len(q.actions) + 1 { // a page has one ruling at least
+	var decisions []decision
+	for range len(q.actions) + 1 { // a page has one decision at least
 		out, err := client.SimulatePrincipalPolicy(ctx, in)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range out.EvaluationResults {
-			one := ruling{
+			one := decision{
 				action: aws.ToString(r.EvalActionName), on: q.on,
 				allowed: r.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed, unsure: r.MissingContextValues,
 			}
 			one.byOrg = r.OrganizationsDecisionDetail != nil && !r.OrganizationsDecisionDetail.AllowedByOrganizations
-			rulings = append(rulings, one)
+			decisions = append(decisions, one)
 		}
 		if !out.IsTruncated || aws.ToString(out.Marker) == "" {
 			break
 		}
 		in.Marker = out.Marker
 	}
-	return rulings, nil
+	return decisions, nil
 }
 
 // context is what a call of ours has: tags, and the boundary.
@@ -209,7 +209,7 @@ func (s *simulation) user(pathAndName string) string {
 }
 
 // missing are the rights that every provisioning needs.
-func (s *simulation) missing(ctx context.Context) ([]ruling, error) {
+func (s *simulation) missing(ctx context.Context) ([]decision, error) {
 	var actions []string
 	for _, p := range policy.Permissions() {
 		if p.Signer == policy.ByServer && p.Statement != "" && !strings.HasPrefix(p.Statement, "Only") &&
@@ -217,22 +217,22 @@ func (s *simulation) missing(ctx context.Context) ([]ruling, error) {
 			actions = append(actions, p.Actions...)
 		}
 	}
-	rulings, err := s.ask(ctx, question{
+	decisions, err := s.ask(ctx, question{
 		actions: actions, resource: s.user(policy.UserPath(s.cfg.InstallID) + "ixmage-s3read-doctor"),
 	})
-	return slices.DeleteFunc(rulings, func(r ruling) bool { return r.allowed }), err
+	return slices.DeleteFunc(decisions, func(r decision) bool { return r.allowed }), err
 }
 
 // Actions that would let a thief of the server's credentials become more than they are.
 var (
-	overOthers = []string{
+	onOtherUsers = []string{
 		"iam:CreateUser", "iam:PutUserPolicy", "iam:AttachUserPolicy", "iam:CreateAccessKey", "iam:UpdateAccessKey",
 		"iam:DeleteUser", "iam:CreateLoginProfile", "iam:UpdateLoginProfile", "iam:DeleteUserPermissionsBoundary",
 	}
 	withoutBoundary = []string{
 		"iam:CreateUser", "iam:PutUserPolicy", "iam:AttachUserPolicy", "iam:DeleteUserPermissionsBoundary",
 	}
-	overAll = []string{
+	onEverything = []string{
 		"iam:AddUserToGroup", "iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion", "iam:PassRole", "iam:CreateRole",
 		"iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:PutGroupPolicy", "sts:AssumeRole",
 		"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:PutBucketPolicy", "kms:Decrypt",
@@ -240,11 +240,11 @@ var (
 )
 
 // broad are rights that provisioning does not need.
-func (s *simulation) broad(ctx context.Context) ([]ruling, error) {
+func (s *simulation) broad(ctx context.Context) ([]decision, error) {
 	others := "users outside " + policy.UserPath(s.cfg.InstallID)
 	questions := []question{
-		{actions: overOthers, resource: s.user("/ixmage-doctor-of-nobody"), on: others},
-		{actions: overAll, resource: "*", on: "everything"},
+		{actions: onOtherUsers, resource: s.user("/ixmage-doctor-of-nobody"), on: others},
+		{actions: onEverything, resource: "*", on: "everything"},
 	}
 	if s.cfg.Boundary != "" {
 		questions = append(questions, question{
@@ -252,18 +252,18 @@ func (s *simulation) broad(ctx context.Context) ([]ruling, error) {
 			on: "users without the boundary", unbounded: true,
 		})
 	}
-	var all []ruling
+	var all []decision
 	for _, q := range questions {
-		rulings, err := s.ask(ctx, q)
+		decisions, err := s.ask(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, rulings...)
+		all = append(all, decisions...)
 	}
-	return slices.DeleteFunc(all, func(r ruling) bool { return !r.allowed }), nil
+	return slices.DeleteFunc(all, func(r decision) bool { return !r.allowed }), nil
 }
 
-func (e *examination) missingRights(missing []ruling) {
+func (e *examination) missingRights(missing []decision) {
 	if len(missing) == 0 {
 		e.good(RightsMissing, e.own.arn, "they may do all that provisioning needs")
 		return
@@ -288,7 +288,7 @@ func (e *examination) missingRights(missing []ruling) {
 	e.add(Finding{RightsMissing, state, e.own.arn, detail, remedy})
 }
 
-func (e *examination) broadRights(broad []ruling) {
+func (e *examination) broadRights(broad []decision) {
 	if len(broad) == 0 {
 		e.good(RightsTooBroad, e.own.arn, "none of the rights that were tried is more than provisioning needs")
 		return
