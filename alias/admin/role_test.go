@@ -200,3 +200,44 @@ func TestRoleSource(t *testing.T) {
 		t.Errorf("%q", p.Detail)
 	}
 }
+
+// A token with bucket patterns has no session made for what it may not read, and no role assumed
+// with a key that it does not see. The last rows are what it may do.
+func TestRoleBucketToken(t *testing.T) {
+	t.Parallel()
+	a, s := newRoleAPI(t)
+	post := func(path, body string) { a.do("POST", path, body).want(201, "") }
+	role := `"role_arn":"` + testRole + `"`
+	post(credentialsPath, `{"name":"ours","external_id":"x1",`+role+`}`)
+	post(credentialsPath, `{"name":"theirs",`+role+`}`)
+	for _, name := range []string{"hidden", "unused", "own"} {
+		post(credentialsPath, `{"name":"`+name+`",`+keyPair[1:])
+	}
+	for name, read := range map[string]string{"shop": `acme-one","credential":"ours`, "far": `other","credential":"theirs`, "key": `other","credential":"hidden`, "mine": `acme-one","credential":"own`} {
+		post(aliasesPath, `{"name":"`+name+`","region":"eu-west-1","bucket":"`+read+`"}`)
+	}
+	token := a.makeToken("acme", `["admin"]`, `["acme-*"]`)
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		asked              bool
+	}{
+		{"PATCH", "/aliases/shop", `{"bucket":"other"}`, 403, false},
+		{"PATCH", "/aliases/shop", `{"credential":"theirs"}`, 403, false},
+		{"PATCH", "/aliases/shop", `{"credential":"nobody"}`, 403, false},
+		{"PATCH", "/aliases/shop", `{"endpoint":"https://evil.example"}`, 403, false},
+		{"PUT", "/credentials/ours", `{"source":"hidden",` + role + `}`, 403, false},
+		{"PUT", "/credentials/ours", `{"source":"unused",` + role + `}`, 403, false},
+		{"PUT", "/credentials/ours", `{"source":"nobody",` + role + `}`, 403, false},
+		{"POST", "/aliases", `{"name":"new","bucket":"acme-two","region":"eu-west-1","credential":{"source":"hidden",` + role + `}}`, 403, false},
+		{"POST", "/aliases", `{"name":"new","bucket":"acme-two","region":"eu-west-1","credential":{"source":"own",` + role + `}}`, 201, true},
+		{"PUT", "/credentials/ours", `{"kind":"role",` + role + `}`, 200, true},
+		{"PATCH", "/aliases/shop", `{"bucket":"acme-two"}`, 200, true},
+	} {
+		before := len(s.tried) + len(s.prepared)
+		a.do(c.method, "/api/v1"+c.path, c.body, "Authorization", token).want(c.status, "")
+		if asked := len(s.tried)+len(s.prepared) > before; asked != c.asked {
+			t.Errorf("%s %s %s: STS was asked: %v", c.method, c.path, c.body, asked)
+		}
+	}
+}
