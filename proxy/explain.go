@@ -55,6 +55,9 @@ type ExplainedSession struct {
 	Error   string     `json:"error,omitempty" description:"Why the last attempt to get a session failed, and what to do; absent if it succeeded."`
 }
 
+// failed reports whether there is no session, because none was to be had.
+func (s *ExplainedSession) failed() bool { return s != nil && s.Expires == nil && s.Error != "" }
+
 // Sessions describes the sessions of credentials.
 type Sessions interface {
 	// Session describes the session of a route; ok is false if its credential has none.
@@ -275,6 +278,8 @@ func (e *Explanation) defaultRemedy() {
 		if e.KeyFailure != nil && e.Probe.Checksum == checksumUnchecked && !e.Probe.broken {
 			e.Remedy += " " + e.KeyFailure.lastTime()
 		}
+	case e.Session.failed():
+		e.Remedy = remedySession
 	case e.KeyFailure != nil:
 		e.Remedy = e.KeyFailure.lastTime()
 	case e.lastFailed() && e.LastFailure.Outcome != string(origin.OutcomeNotFound):

@@ -43,7 +43,8 @@ func TestTrouble(t *testing.T) {
 // nothing of the others.
 func TestOutlook(t *testing.T) {
 	t.Parallel()
-	missing := &ExplainedAnswer{At: time.Now(), Outcome: string(origin.OutcomeNotFound)}
+	now := time.Now()
+	missing := &ExplainedAnswer{At: now, Outcome: string(origin.OutcomeNotFound)}
 	for name, tc := range map[string]struct {
 		e    Explanation
 		want string
@@ -51,6 +52,13 @@ func TestOutlook(t *testing.T) {
 		"unknown":            {Explanation{Cache: &ExplainedCache{}}, remedyUnknown},
 		"stored":             {Explanation{Cache: &ExplainedCache{Memory: &ExplainedEntry{}}}, remedyStored},
 		"another is missing": {Explanation{Cache: &ExplainedCache{}, LastAnswer: missing, LastFailure: missing}, remedyUnknown},
+		"no session": {
+			Explanation{Cache: &ExplainedCache{}, Session: &ExplainedSession{Error: "STS refuses"}},
+			remedySession,
+		},
+		"an old session lives": {
+			Explanation{Cache: &ExplainedCache{}, Session: &ExplainedSession{Error: "STS refuses", Expires: &now}}, remedyUnknown,
+		},
 	} {
 		if tc.e.defaultRemedy(); tc.e.Remedy != tc.want {
 			t.Errorf("%s: %q, want %q", name, tc.e.Remedy, tc.want)

@@ -16,6 +16,9 @@ const (
 	// a row, up to lastRetry.
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
+	// shortRetry is the shortest pause while there is a living session: a pause is at most an
+	// eighth of the rest of its life, so that many attempts are left however short that is.
+	shortRetry = 100 * time.Millisecond
 	// refusalPause is the time in which a session is renewed only once because S3 refused its
 	// key: if S3 refuses the next key too, another one would not help.
 	refusalPause = 10 * time.Second
@@ -134,9 +137,12 @@ func (x *session) run(f *fetch) {
 		x.current.Store(l)
 		x.failures, x.retryAt = 0, time.Time{}
 	} else {
-		pause := min(firstRetry<<min(x.failures, 10), lastRetry)
+		now, pause := time.Now(), min(firstRetry<<min(x.failures, 10), lastRetry)
+		if l := x.current.Load(); l != nil && !l.until.IsZero() && l.alive(now) {
+			pause = min(pause, max(l.until.Sub(now)/8, shortRetry))
+		}
 		x.failures++
-		x.retryAt = time.Now().Add(pause/2 + rand.N(pause)) //nolint:gosec // a jitter is no secret
+		x.retryAt = now.Add(pause/2 + rand.N(pause)) //nolint:gosec // a jitter is no secret
 	}
 	close(f.done)
 }

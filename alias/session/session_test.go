@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -147,6 +148,35 @@ func TestRenewalsWithFailures(t *testing.T) {
 			t.Errorf("%d failures are too few for a test", n)
 		}
 	})
+}
+
+// No request fails over a hundred renewals of short sessions with an STS that fails half of the
+// calls at random, so that some renewals fail many times in a row.
+func TestShortSessionsWithFailures(t *testing.T) {
+	t.Parallel()
+	for _, life := range []time.Duration{10 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEnv(t, nil)
+			r, random := e.route(1), rand.New(rand.NewPCG(1, 2))
+			e.sts.set(func(s *stubSTS) { s.life = life })
+			e.mustKeys(r)
+			e.sts.set(func(s *stubSTS) {
+				s.answer = func(int) (int, string, string) {
+					if random.IntN(2) == 0 {
+						return http.StatusForbidden, "AccessDenied", "not now"
+					}
+					return 0, "", ""
+				}
+			})
+			for requests := 0; e.outcomes.count("ok") < 101; requests++ {
+				elapse(20 * time.Millisecond)
+				if _, err := e.keys(r); err != nil {
+					t.Fatalf("%s, request %d: %v", life, requests, err)
+				}
+				synctest.Wait()
+			}
+		})
+	}
 }
 
 // Ten thousand aliases with one role: STS is called no faster than the limit, and the renewals are
