@@ -130,7 +130,7 @@ func (h aliases) prepare(ctx context.Context, c *call[aliasInput]) error {
 	case c.in.ref.Anonymous, next.Location == was.Location && name == was.Credential, h.sessions == nil:
 		return nil
 	case next.ValidateChange(was, h.registry.Policy()) != nil:
-		return nil // the change tells why
+		return nil //nolint:nilerr // the change tells why
 	}
 	if err := c.access.place(ctx, c.principal, placeAfter(was, &next, c.in.ref)); err != nil {
 		return err
