@@ -51,7 +51,8 @@ func (e *examination) wideCredentials() {
 		e.add(f)
 	}
 	if len(wide) == 0 {
-		e.good(SessionPolicy, "all aliases", "no session of a role can read more than the location of its alias, and none is read with the server's own credentials")
+		e.good(SessionPolicy, "all aliases", "no session of a role can read more than the location of its alias, "+
+			"and none is read with the server's own credentials")
 	}
 }
 

@@ -121,7 +121,8 @@ func (e *examination) noKeys(ctx context.Context, needs string) {
 	switch {
 	case e.outOfTime(ctx, OwnCredentials, ownSubject):
 	case needs == "" && len(e.cfg.AssumeRoles) > 0 && len(e.roles) == 0:
-		e.good(OwnCredentials, ownSubject, "there are none, and nothing needs them; a role needs a credential of the kind static as its source then")
+		e.good(OwnCredentials, ownSubject, "there are none, and nothing needs them; "+
+			"a role needs a credential of the kind static as its source then")
 	case needs == "":
 		e.good(OwnCredentials, ownSubject, "there are none, and nothing needs them")
 	default:
