@@ -292,7 +292,7 @@ func TestAccountGone(t *testing.T) {
 		t.Errorf("verify: %+v, %v", v, err)
 	}
 	if n := slices.IndexFunc(w.prod.Calls()[calls:], func(c iam.Call) bool { return c.Service == "iam" && !strings.Contains(c.UserAgent, "ixmage-probe/") }); n >= 0 {
-		t.Errorf("a call without power: %+v", w.prod.Calls()[calls+n])
+		t.Errorf("a call without a role: %+v", w.prod.Calls()[calls+n])
 	}
 	w.file, w.more = file, nil
 	back := w.start()
@@ -428,7 +428,7 @@ func TestOrphansOfAccounts(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	if err := p.RemoveOrphan(t.Context(), actor, "prod", "lost"); !errors.Is(err, alias.ErrForbidden) {
-		t.Errorf("without power: %v", err)
+		t.Errorf("without a role: %v", err)
 	}
 }
 
@@ -452,7 +452,7 @@ func TestPowerIsRenewed(t *testing.T) {
 	t.Parallel()
 	w := newTwoAccounts(t)
 	p := w.start()
-	power := p.powerIn(prodID, "op-long")
+	role := p.roleIn(prodID, "op-long")
 	for _, step := range []struct {
 		after    time.Duration
 		drop     bool
@@ -460,9 +460,9 @@ func TestPowerIsRenewed(t *testing.T) {
 	}{{0, false, 1}, {13 * time.Minute, false, 1}, {time.Minute, false, 2}, {time.Minute, false, 2}, {0, true, 3}} {
 		w.clock.advance(step.after)
 		if step.drop {
-			power.drop()
+			role.drop()
 		}
-		if _, err := (caller{p: p.Provisioner, operation: "op-long", power: power}).getUser(t.Context(), "visitor"); err != nil {
+		if _, err := (caller{p: p.Provisioner, operation: "op-long", accountRole: role}).getUser(t.Context(), "visitor"); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(w.prod.Sessions("ixmage")); n != step.sessions {

@@ -13,13 +13,13 @@ import (
 
 // caller identifies the actor and the operation for which a call is made.
 type caller struct {
-	p          *Provisioner
-	actor      string
-	operation  string
-	alias      alias.Name
-	credential alias.Name
-	power      *power // nil: the server's own
-	adopted    bool   // the user was adopted, so it is not under our path: see explain
+	p           *Provisioner
+	actor       string
+	operation   string
+	alias       alias.Name
+	credential  alias.Name
+	accountRole *accountRole // nil: the server's own
+	adopted     bool         // the user was adopted, so it is not under our path: see explain
 	// made are the ARNs of managed policies that were just made, so that IAM may not show
 	// them yet.
 	made []string
@@ -27,8 +27,8 @@ type caller struct {
 
 // iam makes a client that acts in the caller's account.
 func (c caller) iam() *iam.Client {
-	if c.power != nil {
-		return c.power.iam()
+	if c.accountRole != nil {
+		return c.accountRole.iam()
 	}
 	return c.p.cfg.AWS.iam()
 }
@@ -77,7 +77,7 @@ func (a apiCall) resource() string {
 	return "this account"
 }
 
-// call makes a call of IAM. An error is a *callError, a *powerError, or ctx's. Every call that is
+// call makes a call of IAM. An error is a *callError, a *notAssumedError, or ctx's. Every call that is
 // not marked as a read gets an audit entry, with its outcome.
 func call[In, Out any](
 	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
@@ -107,11 +107,11 @@ func call[In, Out any](
 
 // failed is the error of a call for that of the SDK.
 func (a apiCall) failed(ctx context.Context, err error) error {
-	if powerless, ok := errors.AsType[*powerError](err); ok {
-		return powerless
+	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
+		return notAssumed
 	}
 	failed := newCallError(a.action, a.resource(), err)
-	failed.role = a.power.role()
+	failed.role = a.accountRole.role()
 	return a.explain(ctx, failed)
 }
 
@@ -192,8 +192,8 @@ const maxListItems = 1000
 // the log has the call too.
 func (a apiCall) audit(ctx context.Context, err error) {
 	outcome := "ok"
-	if powerless, ok := errors.AsType[*powerError](err); ok {
-		outcome = powerless.code()
+	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
+		outcome = notAssumed.code()
 	} else if call, ok := errors.AsType[*callError](err); ok {
 		outcome = call.code
 		if outcome == "" {

@@ -268,8 +268,8 @@ func isGone(err error) bool { return hasCode(err, "NoSuchEntity") }
 func isTaken(err error) bool { return hasCode(err, "EntityAlreadyExists") }
 
 func isPassing(err error) bool {
-	if powerless, ok := errors.AsType[*powerError](err); ok {
-		return powerless.call != nil && powerless.call.passing()
+	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
+		return notAssumed.call != nil && notAssumed.call.passing()
 	}
 	call, ok := errors.AsType[*callError](err)
 	return ok && call.passing()
@@ -293,8 +293,8 @@ func operationError(step string, err error) *alias.OperationError {
 		out.Code = s.code
 	} else if call, ok := errors.AsType[*callError](err); ok {
 		out.Code, out.Detail = call.operationCode(), call.Error()
-	} else if powerless, ok := errors.AsType[*powerError](err); ok {
-		out.Code = powerless.operationCode()
+	} else if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
+		out.Code = notAssumed.operationCode()
 	}
 	return out
 }

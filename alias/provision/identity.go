@@ -114,7 +114,7 @@ func (r *identityReader) read(ctx context.Context, user string) (*identity, erro
 // gotNoAnswer reports whether a call failed because no answer came, or because it could not be sent.
 func gotNoAnswer(err error) bool {
 	call, ok := errors.AsType[*callError](err)
-	return isPowerless(err) || ok && call.code == ""
+	return isNotAssumed(err) || ok && call.code == ""
 }
 
 // givesRights are the calls that show what the user may do, or a person as the user.

@@ -262,7 +262,7 @@ func (t *task) usage(ctx context.Context, id string) (keyUse, time.Time) {
 	last, err := t.caller().lastUsed(ctx, id)
 	call, failed := errors.AsType[*callError](err)
 	switch own := t.op != nil && t.prov.Pending != nil && t.prov.Pending.AccessKeyID == id; {
-	case isPowerless(err), failed && (call.denied() || call.passing()):
+	case isNotAssumed(err), failed && (call.denied() || call.passing()):
 		return useDenied, time.Time{}
 	case err != nil:
 		return useUnknown, time.Time{}

@@ -111,7 +111,7 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, account, user str
 	if err != nil {
 		return err
 	}
-	c := caller{p: p, power: p.powerIn(idOf(in), "remove-orphan-"+rand.Text()), actor: actor}
+	c := caller{p: p, accountRole: p.roleIn(idOf(in), "remove-orphan-"+rand.Text()), actor: actor}
 	u, err := c.getUser(ctx, user)
 	if isGone(err) {
 		return fmt.Errorf("IAM user %s: %w", user, alias.ErrNotFound)
@@ -144,8 +144,8 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, account, user str
 // publicError wraps an error of IAM in a sentinel of package alias, whose text the
 // admin API shows.
 func publicError(err error) error {
-	if powerless, ok := errors.AsType[*powerError](err); ok {
-		if powerless.operationCode() == codePermission {
+	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
+		if notAssumed.operationCode() == codePermission {
 			return fmt.Errorf("%w: %w", alias.ErrForbidden, err)
 		}
 		return fmt.Errorf("%w: %w", alias.ErrIAM, err)

@@ -53,7 +53,7 @@ func (p *Provisioner) reconcile(ctx context.Context) {
 	var skipped []string
 	for _, a := range p.everyAccount() {
 		s := &scan{
-			caller:  caller{p: p, power: p.powerIn(idOf(a), round), actor: reconciler},
+			caller:  caller{p: p, accountRole: p.roleIn(idOf(a), round), actor: reconciler},
 			account: a, now: p.clock.Now().UTC(),
 		}
 		if err := panics.Catch(p.log, "reconcile", func() error { return s.run(ctx) }); err != nil {
@@ -381,7 +381,7 @@ func (s *scan) deactivateIdle(ctx context.Context, u *iamUser, o *Orphan) error 
 	}
 	inactive := 0
 	for _, k := range keys {
-		t := task{p: s.p, power: s.power, actor: reconciler, c: &alias.Credential{}, prov: &alias.Provisioned{}}
+		t := task{p: s.p, accountRole: s.accountRole, actor: reconciler, c: &alias.Credential{}, prov: &alias.Provisioned{}}
 		k.use, k.last = t.usage(ctx, k.id)
 		if k.active && !s.idle(k) {
 			o.Detail += "; its key " + k.id + " was used within the week, or its last use is unknown: left active"
@@ -511,7 +511,7 @@ func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error
 		return nil
 	}
 	defer release()
-	t := &task{p: s.p, power: s.power, actor: reconciler, missed: map[actionKind]miss{}}
+	t := &task{p: s.p, accountRole: s.accountRole, actor: reconciler, missed: map[actionKind]miss{}}
 	if err := t.read(ctx, name); err != nil {
 		return ignoreMissing(err)
 	}

@@ -28,9 +28,9 @@ type task struct {
 	data progress
 	seen observed
 	// missed counts the looks in a row that did not find what they were for.
-	missed map[actionKind]miss
-	actor  string // of the calls, if no operation runs
-	power  *power // nil: the server's own
+	missed      map[actionKind]miss
+	actor       string       // of the calls, if no operation runs
+	accountRole *accountRole // nil: the server's own
 	// resumed means that a process that crashed may have created the user, and maybeOurs that
 	// the existing user may be the one of an attempt whose answer was lost.
 	resumed, maybeOurs bool
@@ -222,8 +222,8 @@ func (t *task) read(ctx context.Context, name alias.Name) error {
 	}
 	own := *c
 	t.c, t.prov = &own, prov.Clone()
-	if t.power == nil {
-		t.power = t.p.powerIn(t.prov.Account, t.operation())
+	if t.accountRole == nil {
+		t.accountRole = t.p.roleIn(t.prov.Account, t.operation())
 	}
 	return nil
 }
@@ -248,7 +248,7 @@ func (t *task) loop(ctx context.Context) error {
 		case d.stop != nil:
 			err = t.fail(ctx, d.step, d.stop)
 		case !d.until.IsZero():
-			t.power.drop() // a soak is long
+			t.accountRole.drop() // a soak is long
 			if err = t.enter(ctx, d.step); err == nil {
 				err = t.p.clock.Sleep(ctx, d.until.Sub(t.p.clock.Now()))
 			}
@@ -372,7 +372,7 @@ func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change
 
 // caller is the caller of IAM for the task.
 func (t *task) caller() caller {
-	c := caller{p: t.p, power: t.power, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil, made: t.made}
+	c := caller{p: t.p, accountRole: t.accountRole, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil, made: t.made}
 	if t.op != nil {
 		c.actor, c.operation, c.alias = t.op.Actor, t.op.ID, t.op.Alias
 	}

@@ -263,7 +263,7 @@ func (p *Provisioner) Verify(
 	}
 	by := caller{p: p, actor: actor, operation: "verify-" + rand.Text(), alias: name, credential: c.Name}
 	if p.cfg.AWS != nil {
-		by.power = p.powerIn(p.accountToRead(c), by.operation)
+		by.accountRole = p.roleIn(p.accountToRead(c), by.operation)
 	}
 	found, err := by.proveNow(ctx, c, &target)
 	if err != nil {

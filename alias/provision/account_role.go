@@ -14,9 +14,9 @@ import (
 	"ixmage/alias/accounts"
 )
 
-// power is IAM power in an account of the file, for one operation: a session of the account's
+// accountRole signs calls in an account of the file, for one operation: with a session of the account's
 // role, which is made when a call needs one. It is safe for concurrent use.
-type power struct {
+type accountRole struct {
 	p         *Provisioner
 	account   *accounts.Account
 	missing   error // why there is no account
@@ -28,29 +28,29 @@ type power struct {
 }
 
 const (
-	// powerLife is the shortest session that STS makes. It needs no refresh by the clock of
-	// this host: powerMargin before its end, counted from before the call, it is made again.
-	powerLife   = 15 * time.Minute
-	powerMargin = time.Minute
+	// roleSessionLife is the shortest session that STS makes. It needs no refresh by the clock of
+	// this host: roleSessionMargin before its end, counted from before the call, it is made again.
+	roleSessionLife   = 15 * time.Minute
+	roleSessionMargin = time.Minute
 	// longestSessionName is the most that STS takes.
 	longestSessionName = 64
 
 	actionAssume = "sts:AssumeRole"
 )
 
-// powerIn is the power of an operation in the account with an id; nil in that of the server.
-func (p *Provisioner) powerIn(id, operation string) *power {
+// roleIn is the role of an operation in the account with an id; nil in that of the server.
+func (p *Provisioner) roleIn(id, operation string) *accountRole {
 	if id == "" {
 		return nil
 	}
 	a, err := p.accountOf(id)
-	return &power{p: p, account: a, missing: err, operation: operation}
+	return &accountRole{p: p, account: a, missing: err, operation: operation}
 }
 
 // iam makes a client that acts in the account.
-func (w *power) iam() *iam.Client { return w.aws().iam() }
+func (w *accountRole) iam() *iam.Client { return w.aws().iam() }
 
-func (w *power) aws() *AWS {
+func (w *accountRole) aws() *AWS {
 	region := ""
 	if w.account != nil {
 		region = w.account.Region
@@ -58,8 +58,8 @@ func (w *power) aws() *AWS {
 	return w.p.cfg.AWS.signedBy(w, region)
 }
 
-// role is its ARN; empty for the server's own power.
-func (w *power) role() string {
+// role is its ARN; empty for the credentials of the server itself.
+func (w *accountRole) role() string {
 	if w == nil || w.account == nil {
 		return ""
 	}
@@ -67,9 +67,9 @@ func (w *power) role() string {
 }
 
 // Retrieve implements aws.CredentialsProvider.
-func (w *power) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (w *accountRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if w.missing != nil {
-		return aws.Credentials{}, &powerError{text: w.missing.Error()}
+		return aws.Credentials{}, &notAssumedError{text: w.missing.Error()}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,14 +79,14 @@ func (w *power) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	keys, failed := w.assume(ctx)
 	if failed != nil {
-		return aws.Credentials{}, &powerError{text: failed.Error(), call: failed}
+		return aws.Credentials{}, &notAssumedError{text: failed.Error(), call: failed}
 	}
-	w.keys, w.end = keys, began.Add(powerLife-powerMargin)
+	w.keys, w.end = keys, began.Add(roleSessionLife-roleSessionMargin)
 	return keys, nil
 }
 
 // drop forgets the session. A later call makes another.
-func (w *power) drop() {
+func (w *accountRole) drop() {
 	if w == nil {
 		return
 	}
@@ -96,15 +96,15 @@ func (w *power) drop() {
 }
 
 // sessionName tells CloudTrail the installation and the operation.
-func (w *power) sessionName() string {
+func (w *accountRole) sessionName() string {
 	name := "ixmage-" + w.p.cfg.InstallID + "-" + w.operation
 	return name[:min(len(name), longestSessionName)]
 }
 
-func (w *power) assume(ctx context.Context) (aws.Credentials, *callError) {
+func (w *accountRole) assume(ctx context.Context) (aws.Credentials, *callError) {
 	in := &sts.AssumeRoleInput{
 		RoleArn: aws.String(w.account.Role), RoleSessionName: aws.String(w.sessionName()),
-		DurationSeconds: aws.Int32(int32(powerLife / time.Second)),
+		DurationSeconds: aws.Int32(int32(roleSessionLife / time.Second)),
 	}
 	if w.account.ExternalID != "" {
 		in.ExternalId = aws.String(w.account.ExternalID)
@@ -131,31 +131,31 @@ func (w *power) assume(ctx context.Context) (aws.Credentials, *callError) {
 	}, nil
 }
 
-// powerError means that there is no power in an account, so that a call was not sent. It wraps
+// notAssumedError means that the role of an account could not be assumed, so that a call was not sent. It wraps
 // nothing: the answer of STS is none to the call.
-type powerError struct {
+type notAssumedError struct {
 	text string
 	call *callError // of STS; nil if it was not asked
 }
 
-func (e *powerError) Error() string { return e.text }
+func (e *notAssumedError) Error() string { return e.text }
 
 // code is the outcome of the call in the audit, and operationCode that of its operation.
-func (e *powerError) code() string {
+func (e *notAssumedError) code() string {
 	if e.call == nil || e.call.code == "" {
 		return "no-power"
 	}
 	return e.call.code
 }
 
-func (e *powerError) operationCode() string {
+func (e *notAssumedError) operationCode() string {
 	if e.call == nil {
 		return codePermission
 	}
 	return e.call.operationCode()
 }
 
-func isPowerless(err error) bool {
-	_, ok := errors.AsType[*powerError](err)
+func isNotAssumed(err error) bool {
+	_, ok := errors.AsType[*notAssumedError](err)
 	return ok
 }
