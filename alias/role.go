@@ -86,7 +86,8 @@ const (
 )
 
 var (
-	roleForm       = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/(?:[!-~]{1,510}/)?[\w+=,.@-]{1,64}$`)
+	roleForm = regexp.MustCompile(
+		`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/(?:[[:graph:]]{1,510}/)?[\w+=,.@-]{1,64}$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	kmsKeyForm     = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):kms:[a-z0-9-]{1,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
 )

@@ -194,7 +194,8 @@ func remedyCredential(e *origin.Error) string {
 }
 
 // remedySession is for a credential with temporary keys when there are none; session tells why.
-const remedySession = "There are no temporary keys to sign with: the error of the session says why. ixmage tries again by itself."
+const remedySession = "There are no temporary keys to sign with: the error of the session says why. ixmage tries " +
+	"again by itself."
 
 // faultRemedies are the remedies for what S3 says to be wrong.
 var faultRemedies = map[awserr.Fault]string{
@@ -205,8 +206,8 @@ var faultRemedies = map[awserr.Fault]string{
 		"headers unchanged, or the alias's endpoint must be the address of the S3 server itself. If nothing does, the " +
 		"secret does not belong to the access key id: replace the key pair with PUT /api/v1/credentials/{name}.",
 	awserr.ExpiredKey: "The key is temporary, and S3 says that it has expired or that its token is wrong: replace a key " +
-		"pair by one of an IAM user. Sessions of a role are renewed by ixmage; if S3 refuses them, check that the endpoint of " +
-		"STS belongs to this S3 server, and the clocks.",
+		"pair by one of an IAM user. Sessions of a role are renewed by ixmage; if S3 refuses them, check that the endpoint " +
+		"of STS belongs to this S3 server, and the clocks.",
 	awserr.KeyForm: "The access key id has the wrong form for this S3 service: it is that of another service, or the " +
 		"secret in its place. Cloudflare R2 wants the access key id of an R2 API token, 32 hexadecimal digits: replace " +
 		"the key pair with PUT /api/v1/credentials/{name}.",

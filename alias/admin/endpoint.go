@@ -328,8 +328,8 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 		return failf(alias.ErrStale, "the %s %s has another revision than If-Match says: read it again and use its ETag",
 			e.resource, name)
 	case errors.Is(err, alias.ErrNotStatic):
-		return failf(alias.ErrNotStatic, "%s: a credential keeps its kind; for another one, register a new credential and change the aliases to it",
-			err.Error())
+		return failf(alias.ErrNotStatic, "%s: a credential keeps its kind; for another one, register a new credential "+
+			"and change the aliases to it", err.Error())
 	}
 	for _, sentinel := range shownErrors {
 		if errors.Is(err, sentinel) {

@@ -217,7 +217,8 @@ func silence(err error, flag string) (detail, remedy string) {
 	case errors.As(err, &dns):
 		return "its name cannot be resolved (DNS)", "check " + flag + " and the DNS of this host"
 	case errors.As(err, &unknown), errors.As(err, &cert):
-		return "its TLS certificate is not trusted", "name the authority of its certificate with --origin-ca, or correct " + flag
+		return "its TLS certificate is not trusted",
+			"name the authority of its certificate with --origin-ca, or correct " + flag
 	case errors.As(err, &record):
 		return "it does not speak TLS", "check " + flag + ": for plain HTTP it begins with http://"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -190,7 +190,8 @@ func (s *simulation) context(unbounded bool) []types.ContextEntry {
 		return types.ContextEntry{ContextKeyName: aws.String(key), ContextKeyType: kind, ContextKeyValues: values}
 	}
 	list := []types.ContextEntry{
-		entry("aws:TagKeys", policy.TagManagedBy, policy.TagInstall, policy.TagOperation, policy.TagAlias, policy.TagGeneration),
+		entry("aws:TagKeys",
+			policy.TagManagedBy, policy.TagInstall, policy.TagOperation, policy.TagAlias, policy.TagGeneration),
 		entry("aws:RequestTag/"+policy.TagManagedBy, policy.ManagedBy),
 		entry("aws:RequestTag/"+policy.TagInstall, s.cfg.InstallID),
 		entry("aws:ResourceTag/"+policy.TagManagedBy, policy.ManagedBy),

@@ -64,7 +64,8 @@ func TrustDocument(t Trust) ([]byte, error) {
 	return encode(trustDocument(t, t.Principal))
 }
 
-const principalProblem = "must be the ARN of a user or role, or arn:aws:iam::ACCOUNT:root for the identities of an account"
+const principalProblem = "must be the ARN of a user or role, or arn:aws:iam::ACCOUNT:root for the identities of " +
+	"an account"
 
 // trustDocument is the document of a valid Trust. In a template the principal may be an
 // expression.
