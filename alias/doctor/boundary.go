@@ -2,12 +2,11 @@ package doctor
 
 import (
 	"context"
-	"net/url"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"ixmage/alias/policy"
 	"ixmage/alias/scope"
 	"ixmage/internal/awserr"
 )
@@ -59,23 +58,18 @@ func (e *examination) noBoundary(subject string, meant bool, field, unless strin
 // readBoundary reads the default version of the document.
 func (e *examination) readBoundary(ctx context.Context) ([]byte, error) {
 	client := e.iamClient()
-	policy, err := client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &e.cfg.Boundary})
-	if err != nil || policy.Policy == nil {
+	boundary, err := client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &e.cfg.Boundary})
+	if err != nil || boundary.Policy == nil {
 		return nil, err
 	}
 	version, err := client.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{
-		PolicyArn: &e.cfg.Boundary, VersionId: policy.Policy.DefaultVersionId,
+		PolicyArn: &e.cfg.Boundary, VersionId: boundary.Policy.DefaultVersionId,
 	})
 	if err != nil || version.PolicyVersion == nil {
 		return nil, err
 	}
-	text := aws.ToString(version.PolicyVersion.Document)
-	if !strings.HasPrefix(text, "{") {
-		if plain, bad := url.QueryUnescape(text); bad == nil {
-			text = plain
-		}
-	}
-	return []byte(text), nil
+	text, err := policy.DecodeDocument(aws.ToString(version.PolicyVersion.Document))
+	return []byte(text), err
 }
 
 func (e *examination) boundaryNotRead(err error) {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -263,4 +264,14 @@ func parseKey(arn string) (kmsKey, bool) {
 		return kmsKey{}, false
 	}
 	return kmsKey{m[1], m[2]}, true
+}
+
+// DecodeDocument decodes a policy document from IAM. It is percent-encoded after RFC 3986, as the
+// API reference says, so a plus in a prefix stays a plus. Some servers do not encode it; their
+// documents begin with the brace that the encoding replaces.
+func DecodeDocument(text string) (string, error) {
+	if strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
+		return text, nil
+	}
+	return url.PathUnescape(text)
 }

@@ -2,7 +2,6 @@ package provision
 
 import (
 	"context"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -252,7 +251,7 @@ func (c caller) readManaged(ctx context.Context, arn string) (*managedPolicy, er
 	if err != nil {
 		return nil, err
 	}
-	text, err := decodeDocument(version.PolicyVersion.Document)
+	text, err := policy.DecodeDocument(aws.ToString(version.PolicyVersion.Document))
 	if err != nil {
 		return nil, failf(codeIAM, "the document of %s cannot be decoded", arn)
 	}
@@ -406,17 +405,6 @@ func (c caller) inlineText(ctx context.Context, user, name string) ([]byte, erro
 	}
 	text, _ := documentText(out.PolicyDocument)
 	return text, nil
-}
-
-// decodeDocument decodes a policy document from IAM. It is percent-encoded after RFC
-// 3986, as the API reference says, so a plus in a prefix stays a plus. Some servers do not
-// encode it; their documents begin with the brace that the encoding replaces.
-func decodeDocument(encoded *string) (string, error) {
-	text := aws.ToString(encoded)
-	if strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
-		return text, nil
-	}
-	return url.PathUnescape(text)
 }
 
 // attached lists the ARNs of the managed policies on a user.

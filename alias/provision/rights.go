@@ -203,7 +203,7 @@ func (r *rightsReader) inlineText(ctx context.Context, name string) ([]byte, err
 }
 
 func documentText(encoded *string) ([]byte, error) {
-	text, err := decodeDocument(encoded)
+	text, err := policy.DecodeDocument(aws.ToString(encoded))
 	return []byte(text), err
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"ixmage/alias"
+	"ixmage/alias/policy"
 	"ixmage/alias/scope"
 	"ixmage/alias/session"
 )
@@ -93,7 +94,7 @@ func (c caller) readRole(ctx context.Context, role alias.Role, t *scope.Target) 
 		r.lacks(scope.PartRolePolicy, err)
 		return &r.out
 	}
-	text, err := decodeDocument(out.Role.AssumeRolePolicyDocument)
+	text, err := policy.DecodeDocument(aws.ToString(out.Role.AssumeRolePolicyDocument))
 	if err != nil {
 		r.lacks(scope.PartTrust, err)
 	}
