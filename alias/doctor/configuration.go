@@ -104,7 +104,7 @@ func (e *examination) assumeRolesFlag() {
 	const flag = "--assume-roles"
 	for _, p := range e.cfg.AssumeRoles {
 		parts := strings.SplitN(p, ":", 6)
-		if len(parts) == 6 && (strings.Trim(parts[5], "*") == "role/" || strings.Contains(parts[4], "*")) {
+		if p == "*" || len(parts) == 6 && (strings.Trim(parts[5], "*") == "role/" || strings.Contains(parts[4], "*")) {
 			e.add(Finding{AssumeRoles, Warning, flag, "the pattern " + p + " has every role of an account, or of every account",
 				"name the roles, such as arn:aws:iam::123456789012:role/pictures-*"})
 			return

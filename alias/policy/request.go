@@ -323,11 +323,11 @@ func Allowed(patterns []string, name string) bool {
 
 // RoleAllowed is Allowed for the ARN of a role. A * stands for text of one part of the ARN, so
 // that one for a partition or an account does not match the ARN of a role whose path contains the
-// rest of the pattern: IAM allows colons there.
+// rest of the pattern: IAM allows colons there. The pattern * alone matches every role.
 func RoleAllowed(patterns []string, arn string) bool {
 	parts := strings.SplitN(arn, ":", arnParts)
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		return slices.EqualFunc(strings.SplitN(pattern, ":", arnParts), parts, matches)
+		return pattern == "*" || slices.EqualFunc(strings.SplitN(pattern, ":", arnParts), parts, matches)
 	})
 }
 
@@ -392,7 +392,7 @@ var rolePatternForm = regexp.MustCompile(`^arn:[a-z*-]{1,32}:iam::[0-9*]{1,12}:r
 // RolePatternProblem describes why a pattern is not valid for ARNs of roles. It is empty if the
 // pattern is valid.
 func RolePatternProblem(pattern string) string {
-	if rolePatternForm.MatchString(pattern) {
+	if pattern == "*" || rolePatternForm.MatchString(pattern) {
 		return ""
 	}
 	return "must be the ARN of a role, in which * stands for any text, such as arn:aws:iam::123456789012:role/ixmage-*"

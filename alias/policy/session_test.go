@@ -128,6 +128,8 @@ func TestRoleAllowed(t *testing.T) {
 		{own + "ixmage-*", "arn:aws-cn:iam::123456789012:role/ixmage-media", false},
 		{own + "*:role/ixmage", own + "x", false},
 		{own + "*", own + "a:b/c", true},
+		{"*", "arn:aws-cn:iam::666666666666:role/x", true},
+		{"**", own + "x", false},
 		{own + "media", own + "media2", false},
 		{"arn:*:iam::123456789012:role/ixmage-*", "arn:aws-cn:iam::123456789012:role/ixmage-media", true},
 		{"arn:aws:iam::*:role/ixmage", "arn:aws:iam::666666666666:role/ixmage", true},
