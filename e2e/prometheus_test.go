@@ -7,6 +7,8 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,8 +18,10 @@ import (
 	"testing"
 
 	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/iam"
 	"ixmage/internal/awstest/process"
 	"ixmage/internal/awstest/s3"
+	"ixmage/internal/awstest/sigv4"
 	"ixmage/internal/grafana"
 )
 
@@ -94,11 +98,15 @@ type monitored struct {
 
 func newMonitored(t *testing.T, g *gateway.Server) *monitored {
 	t.Helper()
-	bucket := media(t, g)
+	bucket, account := media(t, g), accountAlone(t, iam.Config{})
+	account.put("web/a.png")
 	m := &monitored{server: startProvisioning(t, g,
+		"--assume-roles", anyRole, "--sts-endpoint", account.besideGateway(t, g),
 		"--cache-memory", "12MiB", "--cache-disk", "64MiB", "--canary-interval", "500ms", "--reconcile-interval", "500ms",
 		"--provision-verify-interval", "20ms", "--breaker-failures", "2",
 	)}
+	account.register(m.server)
+	m.create(account.alias("role", "web/", nil))
 	body := provisionBody(g, "shop", bucket)
 	body["rotate_every"] = "2160h"
 	m.operateWell(http.MethodPost, "/api/v1/provision", body)
@@ -119,6 +127,32 @@ func newMonitored(t *testing.T, g *gateway.Server) *monitored {
 	return m
 }
 
+// besideGateway is the URL of an STS that gives sessions to the user of the account, and leaves
+// other keys to the gateway.
+func (a *account) besideGateway(t testing.TB, g *gateway.Server) string {
+	t.Helper()
+	var proxies [2]*httputil.ReverseProxy
+	for i, to := range []string{a.URL, g.IAMURL} {
+		target, err := url.Parse(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxies[i] = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // it is part of the signature
+		}}
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sigv4.Parse(r.Header.Get("Authorization")).KeyID == a.user.AccessKeyID {
+			proxies[0].ServeHTTP(w, r)
+		} else {
+			proxies[1].ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
 // traffic sends hits, misses, answers of 404 and 502, evictions by two aliases, and a client
 // that leaves; and it purges.
 func (m *monitored) traffic() {
@@ -127,6 +161,7 @@ func (m *monitored) traffic() {
 	for range 3 {
 		m.get("/shop/a.png")
 		m.head("/shop/b.png")
+		m.get("/role/a.png")
 	}
 	m.get("/shop/a.png", "Range", "bytes=0-9")
 	m.get(fmt.Sprintf("/shop/missing-%d.png", m.round))
@@ -161,7 +196,7 @@ func expressionsToCheck(p *prometheus) map[string]string {
 	for _, r := range p.rules() {
 		expr := r.Query
 		if r.Type == "alerting" {
-			expr = strings.NewReplacer(" > ", " > bool ", " == ", " == bool ").Replace(expr)
+			expr = strings.NewReplacer(" > ", " > bool ", " < ", " < bool ", " == ", " == bool ").Replace(expr)
 		}
 		found[expr] = "rule " + r.Name
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ixmage/alias"
 	"ixmage/internal/awstest/iam"
 	"ixmage/internal/awstest/metadata"
 	"ixmage/internal/awstest/minio"
@@ -28,14 +29,22 @@ const (
 // user may assume with an external id.
 type account struct {
 	*iam.Server
-	user string // access key of the user
+	user alias.KeyPair
 }
 
 func newAccount(t testing.TB, cfg iam.Config, args ...string) (*account, *server) {
 	t.Helper()
+	a := accountAlone(t, cfg)
+	s := start(t, append(a.args(), args...)...)
+	a.register(s)
+	return a, s
+}
+
+func accountAlone(t testing.TB, cfg iam.Config) *account {
+	t.Helper()
 	a := &account{Server: iam.New(t, cfg)}
 	key := a.AddUser("/", "ixmage-server", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+anyRole+`"}]}`)
-	a.user = key.AccessKeyID
+	a.user = key
 	a.AddRole(iam.Role{
 		Name: "pictures", Path: "/ixmage/",
 		Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},` +
@@ -43,11 +52,19 @@ func newAccount(t testing.TB, cfg iam.Config, args ...string) (*account, *server
 		Inline: map[string]string{"read": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`},
 	})
 	a.CreateBucket("role-media")
-	s := start(t, append([]string{"--sts-endpoint", a.URL, "--assume-roles", anyRole}, args...)...)
+	return a
+}
+
+// args are the flags of a server that assumes roles of the account.
+func (a *account) args() []string {
+	return []string{"--sts-endpoint", a.URL, "--assume-roles", anyRole}
+}
+
+// register registers the key of the user as the credential server.
+func (a *account) register(s *server) {
 	s.adminCall(http.MethodPost, "/api/v1/credentials", map[string]any{
-		"name": "server", "access_key_id": key.AccessKeyID, "secret_access_key": key.SecretAccessKey.Reveal(),
+		"name": "server", "access_key_id": a.user.AccessKeyID, "secret_access_key": a.user.SecretAccessKey.Reveal(),
 	}, http.StatusCreated)
-	return a, s
 }
 
 // put stores a picture in the account.
