@@ -373,7 +373,8 @@ func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change
 // caller is the caller of IAM for the task.
 func (t *task) caller() caller {
 	c := caller{
-		p: t.p, accountRole: t.accountRole, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil, made: t.made,
+		p: t.p, accountRole: t.accountRole, actor: t.actor, credential: t.c.Name, adopted: t.prov.Adopted != nil,
+		made: t.made,
 	}
 	if t.op != nil {
 		c.actor, c.operation, c.alias = t.op.Actor, t.op.ID, t.op.Alias
