@@ -27,9 +27,6 @@ const (
 	// startTimeout ends the wait for a program that hangs. It is long, for a
 	// busy machine.
 	startTimeout = 5 * time.Minute
-	// portTries bounds the attempts to start on a port that was free a moment
-	// before.
-	portTries = 10
 )
 
 // Server is a real S3 server with a real IAM server beside it, in two child
@@ -53,19 +50,7 @@ type Server struct {
 // To share one among the tests of a package, call Start in TestMain.
 func New(t testing.TB) *Server {
 	t.Helper()
-	g, err := Start(t.Context(), t.TempDir())
-	if errors.Is(err, ErrMissing) && os.Getenv("IXMAGE_REQUIRE_GATEWAY") == "" {
-		t.Skipf("SKIPPED, NOT TESTED: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := g.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return g
+	return process.ServerOf(t, Start, ErrMissing, "IXMAGE_REQUIRE_GATEWAY")
 }
 
 // Start starts both servers and returns when they answer. ctx bounds the start
@@ -82,16 +67,11 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for try := 1; ; try++ {
+	return process.StartServer(ctx, func() (*Server, error) {
 		g := newServer()
 		err := g.start(ctx, program, dir)
-		if err == nil {
-			return g, nil
-		}
-		if stopErr := g.Stop(); stopErr != nil || try == portTries || ctx.Err() != nil {
-			return nil, errors.Join(err, stopErr)
-		}
-	}
+		return g, err
+	})
 }
 
 func newServer() *Server {

@@ -30,7 +30,6 @@ var ErrMissing = errors.New("minio is not here: run make tools, or point IXMAGE_
 
 const (
 	startTimeout = 5 * time.Minute // it is long, for a busy machine
-	portTries    = 10              // a port that was free a moment before may be taken
 )
 
 // Server is MinIO in a child process. It is safe for concurrent use and may be shared by a
@@ -49,19 +48,7 @@ type Server struct {
 // Start in TestMain.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), t.TempDir())
-	if errors.Is(err, ErrMissing) && os.Getenv("IXMAGE_REQUIRE_MINIO") == "" {
-		t.Skipf("SKIPPED, NOT TESTED: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return process.ServerOf(t, Start, ErrMissing, "IXMAGE_REQUIRE_MINIO")
 }
 
 // Start starts the server and returns when it answers. ctx bounds the start only. dir must
@@ -74,20 +61,15 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for try := 1; ; try++ {
+	return process.StartServer(ctx, func() (*Server, error) {
 		s := &Server{
 			Region: "us-east-1",
 			Root:   alias.KeyPair{AccessKeyID: "ixmagetestroot", SecretAccessKey: alias.NewSecret(rand.Text())},
 			client: &http.Client{Transport: &http.Transport{}},
 		}
 		err := s.start(ctx, program, dir)
-		if err == nil {
-			return s, nil
-		}
-		if stopErr := s.Stop(); stopErr != nil || try == portTries || ctx.Err() != nil {
-			return nil, errors.Join(err, stopErr)
-		}
-	}
+		return s, err
+	})
 }
 
 func (s *Server) start(ctx context.Context, program, dir string) error {

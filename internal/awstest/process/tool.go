@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"testing"
 )
 
 // FindTool returns the program that an environment variable names or, if it is unset,
@@ -47,6 +48,47 @@ func executable(path string) error {
 		return errors.New(path + " is not an executable file")
 	}
 	return nil
+}
+
+// Server is what runs in child processes.
+type Server interface{ Stop() error }
+
+// portTries is how often a server is started: another process may take its port before it does.
+const portTries = 10
+
+// StartServer starts a server, and starts it again if that fails. start returns the server with an
+// error too, so that what runs of it is stopped.
+func StartServer[S Server](ctx context.Context, start func() (S, error)) (S, error) {
+	for try := 1; ; try++ {
+		s, err := start()
+		if err == nil {
+			return s, nil
+		}
+		if stopErr := s.Stop(); stopErr != nil || try == portTries || ctx.Err() != nil {
+			return *new(S), errors.Join(err, stopErr)
+		}
+	}
+}
+
+// ServerOf starts a server that ends with the test. If the error of start is missing, it skips the
+// test or, if the environment variable require is set, fails it.
+func ServerOf[S Server](
+	t testing.TB, start func(ctx context.Context, dir string) (S, error), missing error, require string,
+) S {
+	t.Helper()
+	s, err := start(t.Context(), t.TempDir())
+	if errors.Is(err, missing) && os.Getenv(require) == "" {
+		t.Skipf("SKIPPED, NOT TESTED: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // FreeAddresses finds n free ports of loopback. All listeners are open at once, so that
