@@ -61,6 +61,16 @@ type fetch struct {
 	err  error // set before done is closed
 }
 
+// wait returns the error of the fetch when it has ended, or that of ctx.
+func (f *fetch) wait(ctx context.Context) error {
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Retrieve implements aws.CredentialsProvider.
 func (x *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	l, err := x.lease(ctx)
@@ -101,13 +111,8 @@ func (x *session) wait(ctx context.Context) (*lease, error) {
 	if f == nil {
 		return nil, err
 	}
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if f.err != nil {
-		return nil, f.err
+	if err := f.wait(ctx); err != nil {
+		return nil, err
 	}
 	return x.current.Load(), nil
 }
@@ -166,15 +171,7 @@ func (x *session) renewRefused(ctx context.Context, keyID string) bool {
 	}
 	f := x.startLocked(now) //nolint:contextcheck // a fetch belongs to no request
 	x.mu.Unlock()
-	if f == nil {
-		return false
-	}
-	select {
-	case <-f.done:
-		return f.err == nil
-	case <-ctx.Done():
-		return false
-	}
+	return f != nil && f.wait(ctx) == nil
 }
 
 // renewTime is a random time in the third quarter of a life, so that the sessions of one role are
