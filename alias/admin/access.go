@@ -111,7 +111,7 @@ func (g access) mayName(ctx context.Context, p *principal, name alias.Name) erro
 		name, p.Name)
 }
 
-// sourceOf names the credential that assumes a role; empty if there is none but the server's own.
+// sourceOf names the credential that assumes a role; empty for the server's own.
 func sourceOf(p alias.Provider) alias.Name {
 	if r, ok := p.(alias.Role); ok && r.Source != alias.SourceDefault {
 		return r.Source

@@ -38,7 +38,7 @@ func (s *session) credentials(rows ...client.Value) {
 	})
 }
 
-// keySince is when the current key came; empty if there is none that stays.
+// keySince is when the current key came; empty for a credential without a lasting key.
 func keySince(v client.Value) string {
 	if v.Get("access_key_id").Text() == "" {
 		return ""

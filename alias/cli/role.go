@@ -71,8 +71,8 @@ func (f *credentialFlags) kind(own bool) alias.Kind {
 	return alias.KindStatic
 }
 
-// changeRole replaces a role by one that differs in the members of the flags, unless somebody else
-// has changed it since it was read.
+// changeRole replaces a role by one that differs in the members of the flags, unless the role
+// has changed since it was read.
 func (c *credentialSetCmd) changeRole(s *session) (*client.Response, error) {
 	resp, err := s.get("credentials", c.Name)
 	if err != nil {

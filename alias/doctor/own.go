@@ -19,7 +19,7 @@ import (
 )
 
 // own is what is known of the server's own credentials. An empty ARN means that they do not work,
-// or that nobody could be asked.
+// or that STS did not answer.
 type own struct {
 	keys               aws.Credentials
 	have               bool

@@ -12,9 +12,9 @@ import (
 // The documents of a plan besides the policy itself. A principal may be an expression of the
 // language of a template.
 
-// boundary is a permissions boundary for this user or role alone: what its policies can allow
-// at most, whoever changes them later. Sessions that somebody makes with the key of the user
-// are refused, because they outlive the key.
+// boundaryDocument is a permissions boundary for this user or role alone: the most that its policies
+// can allow, also after a change. Sessions of the key of the user are refused, because they outlive
+// the key.
 func (b *planner) boundaryDocument() policyDocument {
 	read := statement{
 		Sid: sidRead, Effect: "Allow", Action: "s3:GetObject",
@@ -109,8 +109,8 @@ func keyAccount(arn string) string {
 	return strings.Split(arn, ":")[4]
 }
 
-// ownBoundary reports whether the files make a boundary: there is none in the configuration,
-// and the policy is for one bucket.
+// ownBoundary reports whether the files make a boundary: the configuration has none, and the policy
+// is for one bucket.
 func (b *planner) ownBoundary() bool {
 	return b.req.Format != "" && b.env.Boundary == "" && b.plan.Policy != alias.PolicyReadOnly
 }

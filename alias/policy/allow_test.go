@@ -147,7 +147,7 @@ func TestDocumentsAllowOnlyWhatTheySay(t *testing.T) {
 }
 
 // TestBucketStatementAllowsOnlyItsPrincipal: the statement for the account of a bucket lets the
-// user of the plan read the prefix, and nobody else anything.
+// user of the plan read the prefix, and allows no other principal anything.
 func TestBucketStatementAllowsOnlyItsPrincipal(t *testing.T) {
 	t.Parallel()
 	e := newAllowEnv(t)
