@@ -32,6 +32,7 @@ const bucket = "acme-media"
 // setup is what all tests share.
 var setup struct {
 	program string // ixmage
+	servers string // runs a server that ixmage calls
 	gateway map[string]string
 	browser context.Context //nolint:containedctx // the library keeps the browser in it
 	missing string          // why tests cannot run here
@@ -55,8 +56,8 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	setup.program = filepath.Join(dir, "ixmage")
-	gateway := filepath.Join(dir, "gateway")
-	for out, pkg := range map[string]string{setup.program: ".", gateway: "./internal/awstest/gateway/run"} {
+	setup.servers = filepath.Join(dir, "servers")
+	for out, pkg := range map[string]string{setup.program: ".", setup.servers: "./internal/awstest/cmd/run"} {
 		cmd := exec.Command("go", "-C", "../..", "build", "-o", out, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
@@ -64,7 +65,7 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
-	where, stop, err := startOther(gateway)
+	where, stop, err := startOther("gateway")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "!!!!! SKIPPING the tests of the console that need pictures:", err, "!!!!!")
 	} else {
@@ -89,9 +90,10 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// startOther starts a server that ixmage calls, and returns where it is and its keys.
-func startOther(program string) (where map[string]string, stop func(), err error) {
-	cmd := exec.Command(program, bucket)
+// startOther starts a server that ixmage calls, gateway or minio, and returns where it is and its
+// keys.
+func startOther(name string) (where map[string]string, stop func(), err error) {
+	cmd := exec.Command(setup.servers, name, bucket)
 	cmd.Dir = "../.." // bin/versitygw and bin/minio are there
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

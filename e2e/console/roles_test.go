@@ -2,9 +2,6 @@ package console
 
 import (
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 )
 
@@ -13,13 +10,7 @@ const role = "arn:aws:iam::123456789012:role/ixmage-pictures"
 // startMinIO starts a server with STS, and an ixmage that may assume roles of it.
 func startMinIO(t *testing.T) (where map[string]string, s *server) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "minio")
-	cmd := exec.Command("go", "-C", "../..", "build", "-o", program, "./internal/awstest/minio/run")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, text)
-	}
-	where, stop, err := startOther(program)
+	where, stop, err := startOther("minio")
 	if err != nil {
 		t.Skip("SKIPPED, NOT TESTED:", err)
 	}
