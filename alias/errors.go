@@ -48,6 +48,14 @@ var (
 	// another process, full, or cannot be opened, read or written. The same call may
 	// succeed later.
 	ErrUnavailable = errors.New("the database is unavailable")
+	// ErrHistory means that the log of the registry does not have a position: it begins
+	// later, or the database has another history, such as that of a restored backup.
+	ErrHistory = errors.New("the log of the registry does not have this position")
+	// ErrLeased means that another process has the lease.
+	ErrLeased = errors.New("another node has the lease")
+	// ErrLeaseLost means that a process does not have a lease any more on which its work
+	// depends.
+	ErrLeaseLost = errors.New("the lease was lost")
 	// ErrDamaged means that the database holds bytes that ixmage did not write. A
 	// DamagedError that wraps it names a row.
 	ErrDamaged = errors.New("the database is damaged")

@@ -111,7 +111,7 @@ func remedy(tx Tx) string {
 // opensAny reports whether the key set opens a stored secret.
 func opensAny(ctx context.Context, store Store, sealer Sealer) bool {
 	opens, enough := false, errors.New("enough")
-	_ = store.Load(ctx, // enough, or an error that the load of the registry reports
+	_, _ = store.Load(ctx, // enough, or an error that the load of the registry reports
 		func(c *Credential) error {
 			if c.Sealed == nil {
 				return nil

@@ -26,8 +26,8 @@ type Route struct {
 	Credential *Credential
 }
 
-// Change is passed to observers after a write is durable and visible to Lookup.
-// Exactly one field besides AliasWas is set.
+// Change is passed to observers after a write, of this or another process, is durable and
+// visible to Lookup. Exactly one field besides AliasWas is set.
 type Change struct {
 	AliasPut *Alias
 	// AliasWas is the alias that Lookup returned before the write that put AliasPut, or
@@ -36,6 +36,18 @@ type Change struct {
 	AliasDeleted      *Alias
 	CredentialPut     *Credential
 	CredentialDeleted *Credential
+
+	// The others are only of a registry that many nodes share. Purge is one that another
+	// node was asked for; Tokens means that admin tokens changed, and Operation that an
+	// operation of this credential did.
+	Purge     *Purge
+	Tokens    bool
+	Operation Name
+	// Missed means that the log did not have all changes since the last one: every purge
+	// may have been missed, and so every object in a cache may be one that was purged.
+	Missed bool
+
+	local func() // is called instead of the observers
 }
 
 // Registry answers lookups from memory and writes through a Store. All methods
@@ -47,6 +59,9 @@ type Registry struct {
 
 	snap atomic.Pointer[snapshot]
 	ids  idTable
+
+	replica  Replica // nil: none
+	position atomic.Pointer[Position]
 
 	damaged []*DamagedError // at the start
 
@@ -62,15 +77,30 @@ type Registry struct {
 // Open checks that sealer opens the stored secrets, or returns ErrWrongKey, and loads
 // the whole store into memory. The caller closes the store.
 func Open(ctx context.Context, store Store, sealer Sealer, policy Policy) (*Registry, error) {
-	if err := checkKey(ctx, store, sealer); err != nil {
+	return OpenReplica(ctx, store, nil, Options{sealer, policy})
+}
+
+// Options are those of a registry.
+type Options struct {
+	Sealer Sealer
+	Policy Policy
+}
+
+// OpenReplica is Open of a registry that many nodes share. It loads the replica, which may lack
+// changes until Sync, or fills it if it is empty.
+func OpenReplica(ctx context.Context, store Store, replica Replica, o Options) (*Registry, error) {
+	if err := checkKey(ctx, store, o.Sealer); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	snap, damaged, err := load(ctx, store)
+	r := &Registry{
+		store: store, replica: replica, sealer: o.Sealer, policy: o.Policy, writing: make(chan struct{}, 1),
+	}
+	snap, at, damaged, err := r.first(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	r := &Registry{store: store, sealer: sealer, policy: policy, writing: make(chan struct{}, 1)}
 	r.snap.Store(snap)
+	r.position.Store(&at)
 	r.ids.fill(snap)
 	r.damaged = slices.Concat(damaged, r.unreadableSecrets())
 	return r, nil
@@ -218,20 +248,27 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 		return ctx.Err()
 	}
 	var changes []Change
+	var at TxPosition
 	refused := false // fn returned an error, so nothing was committed
 	err := r.store.Update(ctx, func(tx Tx) error {
 		var err error
-		if changes, err = fn(tx); err == nil {
-			err = endDryRun(ctx)
+		if err = r.ready(ctx, tx); err == nil {
+			if changes, err = fn(tx); err == nil {
+				err = endDryRun(ctx)
+			}
 		}
-		refused = err != nil
+		at, refused = tx.Position(), err != nil
 		return err
 	})
 	switch {
 	case errors.Is(err, errDryRun):
 		return nil
+	case err == nil && at.Logged:
+		r.publish(ctx, changes, at.After)
 	case err == nil:
-		r.publish(changes)
+		r.publish(ctx, changes, r.Position())
+	case !refused && r.shared():
+		r.recover(ctx)
 	case !refused:
 		for _, name := range names {
 			r.resync(ctx, name)
@@ -259,7 +296,7 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return
 	}
-	changes := difference(snap.names.get(name), entry{a, c})
+	changes := differences([]change{{snap.names.get(name), entry{a, c}}})
 	if a != nil && a.Credential != name {
 		used, err := r.store.Credential(ctx, a.Credential)
 		if err != nil {
@@ -267,48 +304,51 @@ func (r *Registry) resync(ctx context.Context, name Name) {
 		}
 		changes = append([]Change{{CredentialPut: used}}, changes...)
 	}
-	r.publish(changes)
-}
-
-// difference lists the changes from one state of a name to another, in an order in
-// which an alias is never visible without its credential.
-func difference(from, to entry) []Change {
-	var changes []Change
-	if c := to.credential; c != nil &&
-		(from.credential == nil || from.credential.Revision != c.Revision || from.credential.ID != c.ID) {
-		changes = append(changes, Change{CredentialPut: to.credential})
-	}
-	switch {
-	case to.alias == nil && from.alias != nil:
-		changes = append(changes, Change{AliasDeleted: from.alias})
-	case to.alias != nil && (from.alias == nil || !from.alias.same(to.alias)):
-		changes = append(changes, Change{AliasPut: to.alias})
-	}
-	if to.credential == nil && from.credential != nil {
-		changes = append(changes, Change{CredentialDeleted: from.credential})
-	}
-	return changes
+	r.publish(ctx, changes, r.Position())
 }
 
 // publish makes changes visible and tells the observers, except of changes that
-// memory already has. The caller holds writing, so that no other write runs.
-func (r *Registry) publish(changes []Change) {
+// memory already has, and moves memory to a position. The caller holds writing, so that no
+// other write runs.
+func (r *Registry) publish(ctx context.Context, changes []Change, at Position) {
 	snap := r.snap.Load()
 	changes = slices.DeleteFunc(changes, snap.has)
-	if len(changes) == 0 {
+	r.show(ctx, changes, snap.with(changes), at)
+}
+
+// show is publish with the snapshot that has the changes. The replica is written after the
+// observers have returned, and the position is reported after that: then a node that reports
+// the position of a purge has purged, and does not serve what it had if it is restarted.
+func (r *Registry) show(ctx context.Context, changes []Change, next *snapshot, at Position) {
+	if len(changes) > 0 {
+		r.tell(changes, next)
+	}
+	if was := r.Position(); at == was {
 		return
 	}
+	if r.replica != nil {
+		r.replica.Apply(context.WithoutCancel(ctx), changes, at)
+	}
+	r.position.Store(&at)
+}
+
+func (r *Registry) tell(changes []Change, next *snapshot) {
+	was := r.snap.Load()
 	for i, c := range changes {
 		if c.AliasPut != nil {
-			changes[i].AliasWas = snap.names.get(c.AliasPut.Name).alias
+			changes[i].AliasWas = was.names.get(c.AliasPut.Name).alias
 		}
 	}
-	r.snap.Store(snap.with(changes))
+	r.snap.Store(next)
 	r.ids.update(changes)
 	r.mu.Lock()
 	observers := r.observers
 	r.mu.Unlock()
 	for _, c := range changes {
+		if c.local != nil {
+			c.local()
+			continue
+		}
 		for _, fn := range observers {
 			fn(c)
 		}

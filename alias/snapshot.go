@@ -22,9 +22,9 @@ var errNoName = errors.New("its name is not valid")
 
 // load reads the whole store. Rows that cannot be read are in damaged, and so are aliases
 // whose credential cannot be read.
-func load(ctx context.Context, store Store) (s *snapshot, damaged []*DamagedError, err error) {
+func load(ctx context.Context, store loader) (s *snapshot, at Position, damaged []*DamagedError, err error) {
 	s = &snapshot{names: newTable(), states: map[State]int{}}
-	err = store.Load(ctx,
+	at, err = store.Load(ctx,
 		func(c *Credential) error {
 			if !IsName(string(c.Name)) {
 				damaged = append(damaged, &DamagedError{Kind: "credential", Name: c.Name, ID: c.ID, Cause: errNoName})
@@ -52,7 +52,12 @@ func load(ctx context.Context, store Store) (s *snapshot, damaged []*DamagedErro
 	if rows, ok := errors.AsType[*DamagedRowsError](err); ok {
 		damaged, err = append(rows.Rows, damaged...), nil
 	}
-	return s, damaged, err
+	return s, at, damaged, err
+}
+
+// loader is a Store or a Replica.
+type loader interface {
+	Load(ctx context.Context, credential func(*Credential) error, alias func(*Alias) error) (Position, error)
 }
 
 // route joins an alias to its credential, which mostly has the same name.

@@ -34,7 +34,7 @@ func TestRouteNeedsIdentity(t *testing.T) {
 		if ok != row.found || (route != Route{}) != row.found {
 			t.Errorf("%s: got %v, %v, want found %v", name, route, ok, row.found)
 		}
-		s, damaged, err := load(t.Context(), fixedStore{credential: row.credential, alias: a})
+		s, _, damaged, err := load(t.Context(), fixedStore{credential: row.credential, alias: a})
 		if err != nil || (len(damaged) == 0) != row.found {
 			t.Errorf("%s: load: got %v, %v, want it to work: %v", name, damaged, err, row.found)
 		}
@@ -53,11 +53,13 @@ type fixedStore struct {
 	alias      *Alias
 }
 
-func (f fixedStore) Load(_ context.Context, credential func(*Credential) error, alias func(*Alias) error) error {
+func (f fixedStore) Load(
+	_ context.Context, credential func(*Credential) error, alias func(*Alias) error,
+) (Position, error) {
 	if err := credential(f.credential); err != nil {
-		return err
+		return Position{}, err
 	}
-	return alias(f.alias)
+	return Position{}, alias(f.alias)
 }
 
 // value is an entry that differs from every other.

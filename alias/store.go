@@ -16,8 +16,19 @@ type Store interface {
 	// Load reads everything in one consistent view, every credential before
 	// the first alias, in no particular order. Load stops at
 	// the first error of a callback and returns it. It passes over rows that cannot be
-	// read, and then returns *DamagedRowsError after all callbacks.
-	Load(ctx context.Context, credential func(*Credential) error, alias func(*Alias) error) error
+	// read, and then returns *DamagedRowsError after all callbacks. It returns the position
+	// of the view.
+	Load(ctx context.Context, credential func(*Credential) error, alias func(*Alias) error) (Position, error)
+
+	// Named reads the aliases and the credentials with some names, in one consistent view,
+	// without those that cannot be read.
+	Named(ctx context.Context, names []Name) ([]*Alias, []*Credential, error)
+
+	// Log reads the changes after a position, the oldest first, of at most limit revisions,
+	// and returns the position of the last of them, or after if there are none. It returns
+	// ErrHistory if the log does not have that position: the log begins later, or is of
+	// another history. A store that only one process uses has no log.
+	Log(ctx context.Context, after Position, limit int) ([]LogEntry, Position, error)
 
 	// Alias and Credential read one by name: ErrNotFound if there is none.
 	Alias(ctx context.Context, name Name) (*Alias, error)
@@ -142,4 +153,12 @@ type Tx interface {
 	DeleteToken(id int64) error
 
 	SetMeta(key string, value []byte) error
+
+	// Position returns the place of the transaction in the history of the registry. It is
+	// zero in a store without a log.
+	Position() TxPosition
+	// LogPurge adds a purge to the log. A store without a log ignores it.
+	LogPurge(p Purge) error
+	// CheckLease returns ErrLeaseLost if the process does not have the lease any more.
+	CheckLease(l Lease) error
 }

@@ -55,6 +55,7 @@ func (t *tx) InsertOperation(o *alias.Operation) error {
 	if err != nil {
 		return t.fail(err)
 	}
+	t.log(alias.LogOperation, o.Credential)
 	_, err = t.exec(insertInto("operations", operationColumns), values...)
 	return err
 }
@@ -65,6 +66,7 @@ func (t *tx) UpdateOperation(o *alias.Operation) error {
 	if err != nil {
 		return t.fail(err)
 	}
+	t.log(alias.LogOperation, o.Credential)
 	return t.replace(updateOf("operations", operationColumns), append(values, o.Revision-1)...)
 }
 
@@ -132,7 +134,7 @@ var auditColumns = []string{
 // AddAudit adds an entry to the audit.
 func (t *tx) AddAudit(e *alias.AuditEntry) error {
 	_, err := t.exec(insertInto("audit", auditColumns), micros(e.At), e.Actor, e.Action, e.User, e.Policy, e.AccessKeyID,
-		string(e.Alias), string(e.Credential), e.Outcome, e.Operation, e.Detail)
+		string(e.Alias), string(e.Credential), e.Outcome, e.Operation, text(e.Detail))
 	return err
 }
 

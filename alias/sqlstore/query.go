@@ -27,9 +27,11 @@ type row interface{ Scan(dest ...any) error }
 func each[T any](q querier, scan func(row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		rows, err := q.db.QueryContext(q.ctx, q.dialect.bind(query), args...)
+		ctx, cancel := q.dialect.bound(q.ctx)
+		defer cancel()
+		rows, err := q.db.QueryContext(ctx, q.dialect.bind(query), args...)
 		if err != nil {
-			yield(none, fmt.Errorf("query: %w", q.dialect.classify(err)))
+			yield(none, fmt.Errorf("query: %w", q.dialect.failed(ctx, err)))
 			return
 		}
 		defer rows.Close()
@@ -41,7 +43,7 @@ func each[T any](q querier, scan func(row) (T, error), query string, args ...any
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(none, fmt.Errorf("query: %w", q.dialect.classify(err)))
+			yield(none, fmt.Errorf("query: %w", q.dialect.failed(ctx, err)))
 		}
 	}
 }
@@ -113,27 +115,54 @@ func (q querier) meta(key string) ([]byte, error) {
 	return one(q, scanValue[[]byte], `SELECT value FROM meta WHERE key = ?`, key)
 }
 
-// Update runs fn in one transaction. If fn panics, it
+// Update runs fn in one transaction, after all earlier ones of every process. If fn panics, it
 // rolls back and panics too.
 func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
-	return s.update(ctx, func(t *tx) error { return fn(t) })
+	return s.update(ctx, func(t *tx) error {
+		if err := t.lockHead(); err != nil {
+			return err
+		}
+		return fn(t)
+	})
 }
 
+// attempts bounds how often a transaction is run that the database wants repeated.
+const attempts = 4
+
+// update runs fn in a transaction that does not wait for others.
 func (s *Store) update(ctx context.Context, fn func(*tx) error) error {
+	var err error
+	for range attempts {
+		if err = s.attempt(ctx, fn); !errors.Is(err, errRepeat) {
+			break
+		}
+	}
+	return err
+}
+
+func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
+	ctx, cancel := s.dialect.bound(ctx)
+	defer cancel()
 	sqlTx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", s.dialect.classify(err))
+		return fmt.Errorf("begin: %w", s.dialect.failed(ctx, err))
 	}
 	defer sqlTx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
 	t := &tx{querier: querier{ctx: ctx, db: sqlTx, dialect: s.dialect}, sql: sqlTx}
+	if err := t.setTimeouts(); err != nil {
+		return err
+	}
 	if err := fn(t); err != nil {
 		return ended(ctx, err)
 	}
 	if t.failed != nil {
 		return ended(ctx, t.failed)
 	}
+	if err := t.writeLog(); err != nil {
+		return err
+	}
 	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", ended(ctx, s.dialect.classify(err)))
+		return fmt.Errorf("commit: %w", ended(ctx, s.dialect.failed(ctx, err)))
 	}
 	return nil
 }
@@ -155,6 +184,7 @@ type tx struct {
 	// statement of the transaction, and SQLite does not. Update refuses for both, so
 	// that no caller depends on SQLite.
 	failed error
+	history
 }
 
 // Alias reads one alias.
@@ -198,7 +228,7 @@ func (t *tx) prepare(query string) (*sql.Stmt, error) {
 	}
 	stmt, err := t.sql.PrepareContext(t.ctx, t.dialect.bind(query))
 	if err != nil {
-		return nil, t.fail(t.dialect.classify(err))
+		return nil, t.fail(t.dialect.failed(t.ctx, err))
 	}
 	return stmt, nil
 }
@@ -214,7 +244,7 @@ func (t *tx) run(stmt *sql.Stmt, args ...any) (int64, error) {
 // changed returns the number of rows that a write has changed.
 func (t *tx) changed(result sql.Result, err error) (int64, error) {
 	if err != nil {
-		err = t.dialect.classify(err)
+		err = t.dialect.failed(t.ctx, err)
 		if errors.Is(err, errUnique) {
 			err = alias.ErrExists
 		}
@@ -222,6 +252,22 @@ func (t *tx) changed(result sql.Result, err error) (int64, error) {
 	}
 	n, err := result.RowsAffected()
 	return n, t.fail(err)
+}
+
+// change runs a write that must change one row, and returns the name in it: the error missing
+// if there is no such row.
+func (t *tx) change(missing error, query string, args ...any) (alias.Name, error) {
+	if t.failed != nil {
+		return "", t.failed
+	}
+	name, err := one(t.querier, scanValue[alias.Name], query+` RETURNING name`, args...)
+	if errors.Is(err, alias.ErrNotFound) {
+		err = missing
+	}
+	if err != nil {
+		return "", t.fail(err)
+	}
+	return name, nil
 }
 
 // replace runs a write that must change one row: alias.ErrStale if there is no such

@@ -166,7 +166,7 @@ func TestUnknownKind(t *testing.T) {
 	path := makeDatabase(t, 1)
 	execRaw(t, path, `UPDATE credentials SET kind = 'future'`)
 	s := openTest(t, path)
-	err := s.Load(t.Context(), func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+	_, err := s.Load(t.Context(), func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), `kind "future"`) || !strings.Contains(err.Error(), "newer ixmage") {
 		t.Errorf("Load: got %v, want an error about the kind and a newer version", err)
 	}

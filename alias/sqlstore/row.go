@@ -74,29 +74,31 @@ func aliasValues(a *alias.Alias) []any {
 // exist, with alias.ErrNotFound.
 func (t *tx) InsertAlias(a *alias.Alias) error {
 	_, err := t.exec(insertInto("aliases", aliasColumns), aliasValues(a)...)
+	t.log(alias.LogAlias, a.Name)
 	return noCredential(err)
 }
 
 // UpdateAlias replaces an alias, unless its epoch would decrease.
 func (t *tx) UpdateAlias(a *alias.Alias) error {
 	values := append(aliasValues(a), a.Revision-1, a.Epoch)
+	t.log(alias.LogAlias, a.Name)
 	return noCredential(t.replace(updateOf("aliases", aliasColumns)+` AND epoch <= ?`, values...))
 }
 
 // RaiseEpoch adds one to the epoch of an alias.
 func (t *tx) RaiseEpoch(aliasID int64) error {
-	n, err := t.exec(`UPDATE aliases SET epoch = epoch + 1 WHERE id = ?`, aliasID)
-	if err == nil && n == 0 {
-		err = t.fail(alias.ErrNotFound)
-	}
+	name, err := t.change(alias.ErrNotFound, `UPDATE aliases SET epoch = epoch + 1 WHERE id = ?`, aliasID)
+	t.log(alias.LogAlias, name)
 	return err
 }
 
 // DeleteAlias removes an alias and all that is stored about it.
 func (t *tx) DeleteAlias(id, revision int64) error {
-	if err := t.replace(`DELETE FROM aliases WHERE id = ? AND revision = ?`, id, revision); err != nil {
+	name, err := t.change(alias.ErrStale, `DELETE FROM aliases WHERE id = ? AND revision = ?`, id, revision)
+	if err != nil {
 		return err
 	}
+	t.log(alias.LogAlias, name)
 	return t.deleteHistory(id)
 }
 
@@ -182,6 +184,7 @@ func (t *tx) InsertCredential(c *alias.Credential) error {
 	if err != nil {
 		return t.fail(err)
 	}
+	t.log(alias.LogCredential, c.Name)
 	_, err = t.exec(insertInto("credentials", credentialColumns), values...)
 	return err
 }
@@ -192,13 +195,15 @@ func (t *tx) UpdateCredential(c *alias.Credential) error {
 	if err != nil {
 		return t.fail(err)
 	}
+	t.log(alias.LogCredential, c.Name)
 	return t.replace(updateOf("credentials", credentialColumns), append(values, c.Revision-1)...)
 }
 
 // DeleteCredential removes a credential; the foreign key prevents it while an alias uses
 // the credential.
 func (t *tx) DeleteCredential(id, revision int64) error {
-	err := t.replace(`DELETE FROM credentials WHERE id = ? AND revision = ?`, id, revision)
+	name, err := t.change(alias.ErrStale, `DELETE FROM credentials WHERE id = ? AND revision = ?`, id, revision)
+	t.log(alias.LogCredential, name)
 	if errors.Is(err, errForeign) {
 		return alias.ErrInUse
 	}

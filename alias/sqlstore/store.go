@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -28,7 +29,35 @@ type dialect struct {
 	// classify returns errUnique or errForeign for a violated constraint, wraps an error
 	// that an operator can act on, and returns any other error unchanged.
 	classify func(error) error
+
+	// timeout bounds each call, if it is not 0. A database on a network may not answer.
+	timeout time.Duration
+	// shared means that other processes use the database: it has a log.
+	shared bool
 }
+
+// bound bounds a call. Calls within a call have its bound.
+func (d dialect) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Value(boundKey{}).(bool); bounded || d.timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(context.WithValue(ctx, boundKey{}, true), d.timeout, errTimeout)
+}
+
+type boundKey struct{}
+
+// failed classifies the error of a call with a context of bound.
+func (d dialect) failed(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
+		return fmt.Errorf("%w: %w", alias.ErrUnavailable, errTimeout)
+	}
+	return d.classify(err)
+}
+
+var errTimeout = errors.New("it does not answer")
+
+// errRepeat means that the transaction must be repeated.
+var errRepeat = errors.New("the transaction must be repeated")
 
 // Violations of constraints; their meaning depends on the statement.
 var (
@@ -83,24 +112,61 @@ func newerSchema(current, known int64) error {
 // Load reads everything in one consistent view.
 func (s *Store) Load(
 	ctx context.Context, credential func(*alias.Credential) error, use func(*alias.Alias) error,
-) error {
-	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{Isolation: s.dialect.snapshot, ReadOnly: true})
+) (alias.Position, error) {
+	d := s.dialect
+	d.timeout *= 8 // it is a lot to read
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	q, end, err := s.view(ctx)
 	if err != nil {
-		return fmt.Errorf("begin: %w", s.dialect.classify(err))
+		return alias.Position{}, err
 	}
-	defer tx.Rollback() //nolint:errcheck // nothing was written
-	q := querier{ctx: ctx, db: tx, dialect: s.dialect}
+	defer end()
+	head, err := q.head()
+	if err != nil {
+		return alias.Position{}, err
+	}
 	var damaged alias.DamagedRowsError
 	if err := loadRows(each(q, scanCredential, selectCredentials), credential, &damaged); err != nil {
-		return err
+		return alias.Position{}, err
 	}
 	if err := loadRows(each(q, scanAlias, selectAliases), use, &damaged); err != nil {
-		return err
+		return alias.Position{}, err
 	}
 	if len(damaged.Rows) > 0 {
-		return &damaged
+		return head, &damaged
 	}
-	return nil
+	return head, nil
+}
+
+// view begins a read-only transaction, whose queries all see the same state.
+func (s *Store) view(ctx context.Context) (q querier, end func(), err error) {
+	ctx, cancel := s.dialect.bound(ctx)
+	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{Isolation: s.dialect.snapshot, ReadOnly: true})
+	if err != nil {
+		defer cancel()
+		return querier{}, nil, fmt.Errorf("begin: %w", s.dialect.failed(ctx, err))
+	}
+	return querier{ctx: ctx, db: tx, dialect: s.dialect}, func() { _ = tx.Rollback(); cancel() }, nil
+}
+
+// Named reads the aliases and the credentials with some names, in one consistent view.
+func (s *Store) Named(ctx context.Context, names []alias.Name) ([]*alias.Alias, []*alias.Credential, error) {
+	if len(names) == 0 {
+		return nil, nil, nil
+	}
+	q, end, err := s.view(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer end()
+	in, args := among(names, func(n alias.Name) any { return string(n) })
+	credentials, err := readable(q, scanCredential, selectCredentials+` WHERE name IN `+in, args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	aliases, err := readable(q, scanAlias, selectAliases+` WHERE a.name IN `+in, args...)
+	return aliases, credentials, err
 }
 
 // loadRows calls fn with each row that can be read, and adds the others to damaged.

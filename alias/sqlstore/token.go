@@ -50,6 +50,7 @@ func (t *tx) InsertToken(k *alias.Token) error {
 	if err != nil {
 		return t.fail(fmt.Errorf("encode the buckets of a token: %w", err))
 	}
+	t.log(alias.LogTokens, k.Name)
 	_, err = t.exec(insertInto("tokens", tokenColumns), k.ID, string(k.Name), string(roles), string(buckets), k.Digest[:],
 		micros(k.CreatedAt), k.CreatedBy, micros(k.ExpiresAt), micros(k.LastUsedAt))
 	return err
@@ -62,4 +63,8 @@ func (t *tx) TouchToken(id int64, at time.Time) error {
 }
 
 // DeleteToken deletes a token: alias.ErrStale if there is none with this id.
-func (t *tx) DeleteToken(id int64) error { return t.replace(`DELETE FROM tokens WHERE id = ?`, id) }
+func (t *tx) DeleteToken(id int64) error {
+	name, err := t.change(alias.ErrStale, `DELETE FROM tokens WHERE id = ?`, id)
+	t.log(alias.LogTokens, name)
+	return err
+}

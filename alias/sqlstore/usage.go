@@ -149,7 +149,7 @@ func scanUsage(r row) (usageRow, error) {
 // Usage returns the sums and the periods that were added for aliases.
 func (s *Store) Usage(ctx context.Context, uq alias.UsageQuery) (map[int64]alias.UsageHistory, error) {
 	found := make(map[int64]alias.UsageHistory, len(uq.AliasIDs))
-	ids, idArgs := among(uq.AliasIDs, func(id int64) int64 { return id })
+	ids, idArgs := among(uq.AliasIDs, func(id int64) any { return id })
 	q, columns := s.read(ctx), strings.Join(usageCounts, ", ")
 	sums := `SELECT alias_id, since, ` + columns + ` FROM usage WHERE alias_id IN ` + ids
 	for r, err := range each(q, scanUsage, sums, idArgs...) {
@@ -159,7 +159,7 @@ func (s *Store) Usage(ctx context.Context, uq alias.UsageQuery) (map[int64]alias
 		r.counts.Since = r.time
 		found[r.aliasID] = alias.UsageHistory{Usage: r.counts, Periods: map[time.Time]alias.Usage{}}
 	}
-	times, timeArgs := among(uq.Times(), micros)
+	times, timeArgs := among(uq.Times(), func(t time.Time) any { return micros(t) })
 	series := `SELECT alias_id, at, ` + columns + ` FROM usage_history
 		WHERE hours = ? AND at IN ` + times + ` AND alias_id IN ` + ids
 	args := append(append([]any{hours(uq.By)}, timeArgs...), idArgs...)
@@ -175,7 +175,7 @@ func (s *Store) Usage(ctx context.Context, uq alias.UsageQuery) (map[int64]alias
 }
 
 // among returns the list of IN and its arguments.
-func among[T any](list []T, arg func(T) int64) (in string, args []any) {
+func among[T any](list []T, arg func(T) any) (in string, args []any) {
 	for _, v := range list {
 		args = append(args, arg(v))
 	}

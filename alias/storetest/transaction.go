@@ -16,7 +16,7 @@ func testLoad(t *testing.T, s alias.Store) {
 	a, b := anAlias(1, "a", one), anAlias(2, "b", two)
 	seed(t, s, []*alias.Credential{one, two}, a, b)
 	credentials, aliases := map[alias.Name]*alias.Credential{}, map[alias.Name]*alias.Alias{}
-	err := s.Load(t.Context(),
+	_, err := s.Load(t.Context(),
 		func(c *alias.Credential) error {
 			if len(aliases) > 0 {
 				t.Errorf("credential %s comes after an alias", c.Name)
@@ -45,7 +45,7 @@ func testLoadStops(t *testing.T, s alias.Store) {
 	seed(t, s, []*alias.Credential{c, credential(2, "two")}, anAlias(1, "a", c), anAlias(2, "b", c))
 	stop, calls := errors.New("enough"), 0
 	count := func(err error) error { calls++; return err }
-	err := s.Load(t.Context(),
+	_, err := s.Load(t.Context(),
 		func(*alias.Credential) error { return count(stop) },
 		func(*alias.Alias) error { return count(nil) })
 	wantError(t, "Load stopped by a credential", err, stop)
@@ -53,7 +53,7 @@ func testLoadStops(t *testing.T, s alias.Store) {
 		t.Errorf("callbacks after an error: got %d calls, want 1", calls)
 	}
 	calls = 0
-	err = s.Load(t.Context(),
+	_, err = s.Load(t.Context(),
 		func(*alias.Credential) error { return nil },
 		func(*alias.Alias) error { return count(stop) })
 	wantError(t, "Load stopped by an alias", err, stop)
@@ -331,7 +331,8 @@ func testCancelledContext(t *testing.T, s alias.Store) {
 			return s.Update(ctx, func(alias.Tx) error { t.Error("Update ran fn"); return nil })
 		},
 		"Load": func() error {
-			return s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+			_, err := s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+			return err
 		},
 	} {
 		wantError(t, name, call(), context.Canceled)
@@ -353,7 +354,8 @@ func testClosed(t *testing.T, s alias.Store) {
 		"AddUsage":     func() error { return s.AddUsage(ctx, usageBatch("w", 1, usageDelta(1, 1))) },
 		"Update":       func() error { return s.Update(ctx, func(alias.Tx) error { return nil }) },
 		"Load": func() error {
-			return s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+			_, err := s.Load(ctx, func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
+			return err
 		},
 	} {
 		if err := call(); err == nil || errors.Is(err, alias.ErrNotFound) {
