@@ -16,6 +16,7 @@
 //     answers. Command cmd/fakeaws runs it as a process of its own.
 //   - metadata has the servers from which a process gets the credentials of its role
 //     in that account: EC2's instance metadata, ECS, EKS Pod Identity.
+//   - postgres is a real PostgreSQL server in a child process, and PgBouncer in front of it.
 //   - netfault stands in front of any address and spoils connections.
 //
 // Package picture draws sample images for all of them, process starts child

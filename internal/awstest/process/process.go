@@ -119,20 +119,35 @@ func (c *Child) Stop() error {
 
 // WaitReady polls is until it returns true, the child ends or ctx ends.
 func (c *Child) WaitReady(ctx context.Context, is func(context.Context) bool) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		if is(ctx) {
-			return nil
-		}
+	err := waitReady(ctx, is, func() error {
 		select {
 		case <-c.done:
-			return fmt.Errorf("%s ended at once (%w): %s", c.name, c.Err(), c.output.String())
+			return fmt.Errorf("it ended at once (%w)", c.Err())
+		default:
+			return nil
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w; its output: %s", c.name, err, c.output.String())
+	}
+	return nil
+}
+
+// waitReady polls is until it returns true, gone returns an error or ctx ends.
+func waitReady(ctx context.Context, is func(context.Context) bool, gone func() error) error {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !is(ctx) {
+		if err := gone(); err != nil {
+			return err
+		}
+		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w; its output: %s", c.name, ctx.Err(), c.output.String())
+			return ctx.Err()
 		case <-poll.C:
 		}
 	}
+	return nil
 }
 
 // tail keeps the last tailSize bytes written to it.

@@ -16,3 +16,9 @@ func dieWithParent(cmd *exec.Cmd) {
 	}
 	cmd.SysProcAttr.Setpgid = true
 }
+
+func childrenOf(int) []int { return nil }
+
+func stopped(int) bool { return true }
+
+func ended(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }

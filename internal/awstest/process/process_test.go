@@ -2,10 +2,16 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -100,5 +106,53 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	_, _ = end.Write([]byte("last"))
 	if got := end.String(); len(got) != tailSize || !strings.HasSuffix(got, "xlast") {
 		t.Errorf("got %d bytes ending in %q, want the last %d", len(got), got[max(0, len(got)-8):], tailSize)
+	}
+}
+
+// TestTree: a signal reaches the children of a child that have left its process group, and KillTree
+// ends them.
+func TestTree(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED, NOT TESTED: only Linux lists children")
+	}
+	c := start(t, "setsid sleep 1000 & echo started; wait", nil)
+	if err := c.WaitReady(t.Context(), func(context.Context) bool { return len(childrenOf(c.Pid())) == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	child := childrenOf(c.Pid())[0]
+	c.SignalTree(syscall.SIGSTOP)
+	if err := c.WaitReady(t.Context(), func(context.Context) bool { return stopped(child) }); err != nil {
+		t.Fatal(err)
+	}
+	c.SignalTree(syscall.SIGCONT)
+	if err := c.WaitReady(t.Context(), func(context.Context) bool { return !stopped(child) && !stopped(c.Pid()) }); err != nil {
+		t.Fatal(err)
+	}
+	c.KillTree()
+	if !ended(child) {
+		t.Error("the child of the child runs")
+	}
+	c.KillTree() // a second call does nothing
+}
+
+// TestDetached: the end of a program is noticed, and its folder goes with it.
+func TestDetached(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "folder")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d, err := StartDetached("the shell", "TERM", dir, exec.Command("/bin/sh", "-c", "echo no; exit 3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = d.WaitReady(t.Context(), func(context.Context) bool { return false })
+	if err == nil || !strings.Contains(err.Error(), "the shell") || !strings.Contains(err.Error(), "ended at once") ||
+		!strings.Contains(err.Error(), "no\n") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
 	}
 }
