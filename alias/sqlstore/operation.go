@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 
 	"ixmage/alias"
 )
@@ -140,8 +141,11 @@ func (t *tx) AddAudit(e *alias.AuditEntry) error {
 
 // Audit lists entries of the audit, the newest first.
 func (s *Store) Audit(ctx context.Context, before int64, limit int) ([]*alias.AuditEntry, error) {
-	const query = selectAudit + ` WHERE (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?`
-	return collect(s.read(ctx), scanAudit, query, before, before, max(limit, 0))
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	const query = selectAudit + ` WHERE id < ? ORDER BY id DESC LIMIT ?`
+	return collect(s.read(ctx), scanAudit, query, before, max(limit, 0))
 }
 
 // CountAudit counts entries of the audit.

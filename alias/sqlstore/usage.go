@@ -174,8 +174,11 @@ func (s *Store) Usage(ctx context.Context, uq alias.UsageQuery) (map[int64]alias
 	return found, nil
 }
 
-// among returns the list of IN and its arguments.
+// among returns the list of IN and its arguments. PostgreSQL refuses an empty list.
 func among[T any](list []T, arg func(T) any) (in string, args []any) {
+	if len(list) == 0 {
+		return "(NULL)", nil
+	}
 	for _, v := range list {
 		args = append(args, arg(v))
 	}

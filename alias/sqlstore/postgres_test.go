@@ -1,0 +1,70 @@
+package sqlstore
+
+import (
+	"testing"
+
+	"ixmage/alias"
+	"ixmage/alias/storetest"
+	"ixmage/internal/awstest/postgres"
+)
+
+// openPostgres opens a store that ends with the test, and prepares it.
+func openPostgres(t *testing.T, url string) *Postgres {
+	t.Helper()
+	p := newPostgres(t, url)
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// newPostgres opens a store that ends with the test.
+func newPostgres(t *testing.T, url string) *Postgres {
+	t.Helper()
+	p, err := NewPostgres(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return p
+}
+
+// migrated is a database to copy: to migrate one for each test takes too long. Nobody is
+// connected to it.
+func migrated(t *testing.T) string {
+	t.Helper()
+	url := postgres.Database(t)
+	p, err := NewPostgres(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+func TestPostgresConforms(t *testing.T) {
+	t.Parallel()
+	server, template := postgres.Shared(t), migrated(t)
+	storetest.Test(t, func(t *testing.T) alias.Store {
+		return newPostgres(t, server.Copy(t, template))
+	})
+}
+
+// TestPgBouncerConforms: in pool mode transaction each transaction may get another session.
+func TestPgBouncerConforms(t *testing.T) {
+	t.Parallel()
+	server, template := postgres.Shared(t), migrated(t)
+	bouncer := postgres.Bouncer(t, server, "transaction")
+	storetest.Test(t, func(t *testing.T) alias.Store {
+		return newPostgres(t, postgres.Through(t, bouncer, server.Copy(t, template)))
+	})
+}
