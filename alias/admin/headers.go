@@ -105,7 +105,10 @@ type wait struct {
 }
 
 // applied is the value of Preference-Applied.
-func (w wait) applied() string { return "wait=" + strconv.Itoa(int(w.limit/time.Second)) }
+func (w wait) applied() string { return "wait=" + seconds(w.limit) }
+
+// seconds is a number of whole seconds.
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
 // parsePrefer finds the preference wait in the Prefer headers of a request.
 // It ignores unknown and invalid preferences, as RFC 7240 requires; of several with one

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"ixmage/alias"
 )
@@ -21,6 +22,9 @@ type PurgeRequest struct {
 	// Hard drops entries at once. Without it they become stale, and may be served
 	// while they are revalidated.
 	Hard bool
+	// Wait ends when the answer must be sent although some nodes have not confirmed. The
+	// purge itself does not depend on it.
+	Wait context.Context //nolint:containedctx // a second context, which ends before that of the purge
 }
 
 // PurgeResult counts the entries that were dropped, or marked as stale.
@@ -31,6 +35,14 @@ type PurgeResult struct {
 	Fetches int
 	// Negative is the number of negative entries that were dropped.
 	Negative int
+	// Confirmed are the nodes that have purged, this one among them, and Pending those
+	// that will before they serve anything older. Both are nil if the registry is not shared.
+	Confirmed, Pending []string
+}
+
+// none reports whether nothing was purged.
+func (r PurgeResult) none() bool {
+	return r.Entries == 0 && r.Bytes == 0 && r.Fetches == 0 && r.Negative == 0
 }
 
 // ErrNotDurable is the error of a purge that was done, and that a crash may undo, because
@@ -51,13 +63,21 @@ type Purger interface {
 type purges struct {
 	registry *alias.Registry
 	purger   Purger
+	ops      operations // that hold answers
 	log      *slog.Logger
 }
+
+// purgeWait is how long an answer waits for other nodes without Prefer. Nodes that are well
+// need less.
+const purgeWait = 2 * time.Second
 
 func (h purges) mount(t *routes) {
 	mount(t, endpoint[purgeInput, purgeJSON]{method: http.MethodPost, path: "/api/v1/purge",
 		summary: "Drop an object, the objects under a prefix, or all objects of an alias from the cache",
 		roles:   []alias.TokenRole{alias.RolePurge}, fails: []error{errNotImplemented}, fields: purgeFields,
+		headers: []parameter{{"Prefer", "wait=N waits for nodes that have not purged yet, for N seconds at most (RFC 7240); " +
+			seconds(purgeWait) + " without it, " + seconds(maxWait) + " at most"}},
+		sends: []parameter{{"Preference-Applied", "the wait of Prefer that was honoured"}},
 		check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
 		do:    h.purge})
 }
@@ -124,6 +144,13 @@ type purgeJSON struct {
 	Fetches  int        `json:"flights" description:"How many running fetches will not be stored."`
 	Negative int        `json:"negative" description:"How many remembered missing objects were forgotten."`
 	Hint     string     `json:"hint,omitempty" description:"Which key or prefix would have matched; absent if something was purged or nothing is known."`
+	// Nodes is nil if the registry is not shared.
+	Nodes *purgedNodesJSON `json:"nodes,omitempty" description:"The nodes that share the registry, and whether they have purged; absent without --store. The counts are of the node that answers."`
+}
+
+type purgedNodesJSON struct {
+	Confirmed []string `json:"confirmed" description:"The nodes that have purged."`
+	Pending   []string `json:"pending" description:"The nodes that have not confirmed it. Each purges before it serves anything older than the purge."`
 }
 
 func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON], error) {
@@ -137,20 +164,40 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 	if h.purger == nil {
 		return reply[purgeJSON]{}, errNotImplemented
 	}
-	got, err := h.purger.Purge(ctx, req)
+	got, applied, err := h.await(ctx, c, req)
 	if err != nil {
 		return reply[purgeJSON]{}, err
 	}
 	h.record(ctx, c, got)
-	hint := ""
-	if got == (PurgeResult{}) {
-		hint = h.hint(req)
-	}
-	return reply[purgeJSON]{body: purgeJSON{
+	out := reply[purgeJSON]{body: purgeJSON{
 		Alias: req.Alias.Name, Key: c.in.key, Prefix: c.in.prefix, Hard: req.Hard,
 		Entries: got.Entries, Bytes: got.Bytes, Fetches: got.Fetches, Negative: got.Negative,
-		Hint: hint,
-	}}, nil
+	}}
+	if got.none() {
+		out.body.Hint = h.hint(req)
+	}
+	if got.Confirmed != nil {
+		out.body.Nodes = &purgedNodesJSON{got.Confirmed, append([]string{}, got.Pending...)}
+		out.applied = applied
+	}
+	return out, nil
+}
+
+// await purges, and holds the answer as long as the client prefers. When too many answers are
+// held, the preference is not honoured. applied is empty then.
+func (h purges) await(ctx context.Context, c *call[purgeInput], req PurgeRequest) (got PurgeResult, applied string, err error) {
+	limit := purgeWait
+	if c.wait.sent && h.ops.enter() {
+		defer h.ops.leave()
+		limit, applied = c.wait.limit, c.wait.applied()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout+limit)
+	defer cancel()
+	h.ops.hold(c.ctx, limit, func(wait context.Context) {
+		req.Wait = wait
+		got, err = h.purger.Purge(ctx, req) //nolint:contextcheck // it outlives the client
+	})
+	return got, applied, err
 }
 
 // request looks up the alias in memory: a purge works while the database is down.
@@ -188,6 +235,9 @@ func (h purges) record(ctx context.Context, c *call[purgeInput], got PurgeResult
 		slog.Int("entries", got.Entries), slog.Int64("bytes", got.Bytes),
 		slog.Int("flights", got.Fetches), slog.Int("negative", got.Negative),
 		slog.String("actor", c.actor), slog.String("request_id", c.rec.id),
+	}
+	if got.Confirmed != nil {
+		attrs = append(attrs, slog.Any("confirmed", got.Confirmed), slog.Any("pending", got.Pending))
 	}
 	if what != "" && h.log.Enabled(ctx, slog.LevelDebug) {
 		attrs = append(attrs, slog.String(scope, what))

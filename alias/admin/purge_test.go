@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 )
@@ -205,4 +207,120 @@ func TestAbsent(t *testing.T) {
 	a.do("GET", "/api/v1/explain", "").want(400, "invalid")
 	a.do("GET", "/api/v1/aliases/shop/usage", "").want(501, "not-implemented")
 	a.do("GET", "/api/v1/aliases/none/usage", "").want(404, "not-found")
+}
+
+// TestPurgeOfNodes: the answer names the nodes, and waits as long as the client prefers.
+func TestPurgeOfNodes(t *testing.T) {
+	t.Parallel()
+	const counts = `{"alias":"shop","key":null,"prefix":null,"hard":false,"entries":0,"bytes":0,"flights":1,"negative":0`
+	for _, c := range []struct {
+		name, prefer       string
+		confirmed, pending []string
+		least, most        time.Duration // that Wait lasts
+		applied, nodes     string
+	}{
+		{"not shared", "wait=9", nil, nil, 8 * time.Second, 9 * time.Second, "", ``},
+		{"alone", "", []string{"a"}, nil, time.Second, purgeWait, "", `{"confirmed":["a"],"pending":[]}`},
+		{"by default", "", []string{"a"}, []string{"b", "c"}, time.Second, purgeWait, "", `{"confirmed":["a"],"pending":["b","c"]}`},
+		{"preferred", "wait=60", []string{"a", "b"}, nil, 59 * time.Second, time.Minute, "wait=60", `{"confirmed":["a","b"],"pending":[]}`},
+		{"not at all", "wait=0", []string{"a"}, []string{"b"}, 0, 0, "wait=0", `{"confirmed":["a"],"pending":["b"]}`},
+		{"at most", "respond-async, wait=9999999999999999999999", []string{"a"}, nil, 299 * time.Second, maxWait, "wait=300", `{"confirmed":["a"],"pending":[]}`},
+		{"invalid", "wait=soon", []string{"a"}, nil, time.Second, purgeWait, "", `{"confirmed":["a"],"pending":[]}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t, withPurger(func(ctx context.Context, r PurgeRequest) (PurgeResult, error) {
+				end, ok := r.Wait.Deadline()
+				if left := time.Until(end); !ok || left > c.most || left < c.least-10*time.Second {
+					t.Errorf("the answer may wait for %v, want %v", left, c.most)
+				}
+				if whole, _ := ctx.Deadline(); whole.Sub(end) < callTimeout-time.Second {
+					t.Errorf("the purge itself has %v more than the answer", whole.Sub(end))
+				}
+				return PurgeResult{Fetches: 1, Confirmed: c.confirmed, Pending: c.pending}, nil
+			}))
+			a.register("shop")
+			r := a.do("POST", purgePath, `{"alias":"shop"}`, "Prefer", c.prefer).want(200, "")
+			want := counts
+			if c.nodes != "" {
+				want += `,"nodes":` + c.nodes
+			}
+			if want += "}\n"; r.body != want {
+				t.Errorf("got %s, want %s", r.body, want)
+			}
+			if got := r.header.Get("Preference-Applied"); got != c.applied {
+				t.Errorf("Preference-Applied: got %q, want %q", got, c.applied)
+			}
+			if logged := strings.Contains(a.logs.String(), `"pending":`); logged != (c.nodes != "") {
+				t.Errorf("the log names nodes: %t", logged)
+			}
+		})
+	}
+}
+
+// TestPurgeWaitEnds: a client that leaves and the end of the server end the waiting, and not
+// the purge.
+func TestPurgeWaitEnds(t *testing.T) {
+	t.Parallel()
+	for _, leaves := range []bool{true, false} {
+		begun, ended := make(chan struct{}), make(chan error, 1)
+		a := newAPI(t, withPurger(func(ctx context.Context, r PurgeRequest) (PurgeResult, error) {
+			close(begun)
+			<-r.Wait.Done()
+			ended <- ctx.Err()
+			return PurgeResult{Confirmed: []string{"a"}, Pending: []string{"b"}}, nil
+		}))
+		a.register("shop")
+		ctx, leave := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://"+a.addr+purgePath, strings.NewReader(`{"alias":"shop"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{
+			"Authorization": "Bearer " + testToken, "Content-Type": mediaJSON, "Prefer": "wait=300",
+		} {
+			req.Header.Set(name, value)
+		}
+		answered := make(chan error, 1)
+		go func() {
+			resp, err := a.client.Do(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			answered <- err
+		}()
+		<-begun
+		if leaves {
+			leave()
+		} else {
+			a.server.startClose()
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("leaves=%t: the purge ended with the waiting: %v", leaves, err)
+		}
+		if err := <-answered; (err != nil) != leaves {
+			t.Errorf("leaves=%t: %v", leaves, err)
+		}
+		leave()
+	}
+}
+
+// TestPurgeWaitsAreBounded: when too many answers are held, the preference is not honoured.
+func TestPurgeWaitsAreBounded(t *testing.T) {
+	t.Parallel()
+	h := purges{ops: operations{closing: t.Context(), held: make(chan struct{}, 1)}}
+	h.purger = purgerFunc(func(_ context.Context, r PurgeRequest) (PurgeResult, error) {
+		end, _ := r.Wait.Deadline()
+		return PurgeResult{Bytes: int64(time.Until(end))}, nil
+	})
+	c := &call[purgeInput]{client: client{ctx: t.Context(), wait: parsePrefer([]string{"wait=100"})}}
+	for _, full := range []bool{false, true} {
+		if full {
+			h.ops.enter()
+		}
+		got, applied, err := h.await(t.Context(), c, PurgeRequest{})
+		if long := time.Duration(got.Bytes) > purgeWait; err != nil || long == full || (applied == "wait=100") == full {
+			t.Errorf("full=%t: it waits for %v, %q, %v", full, time.Duration(got.Bytes), applied, err)
+		}
+	}
 }

@@ -106,7 +106,7 @@ func New(cfg Config) *Server {
 	verifications{ops}.mount(s.routes)
 	orphans{ops}.mount(s.routes)
 	audit{cfg.Registry}.mount(s.routes)
-	purges{cfg.Registry, cfg.Purger, cfg.Log}.mount(s.routes)
+	purges{cfg.Registry, cfg.Purger, ops, cfg.Log}.mount(s.routes)
 	explanations{cfg.Explainer}.mount(s.routes)
 	usage{cfg.Registry, cfg.UsageReader}.mount(s.routes)
 	backups{cfg.Backups, make(chan struct{}, 1)}.mount(s.routes)

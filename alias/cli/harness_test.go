@@ -37,7 +37,7 @@ type env struct {
 	folder   string
 }
 
-func newEnv(t *testing.T) *env {
+func newEnv(t *testing.T, edit ...func(*admin.Config)) *env {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
@@ -53,9 +53,13 @@ func newEnv(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := admin.New(admin.Config{
+	cfg := admin.Config{
 		Registry: registry, Token: alias.NewSecret(testToken), Sessions: testSessions{}, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	server := admin.New(cfg)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
