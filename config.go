@@ -56,9 +56,15 @@ type serveCmd struct {
 	AdminTLSKey   string    `name:"admin-tls-key" help:"Its private key, PEM." placeholder:"FILE"`
 	AdminInsecure bool      `help:"Allow an admin address that is not loopback without TLS."`
 
-	Data           string `default:"./ixmage-data" help:"Folder for the registry, the key set, the admin token and the disk cache; made 0700."`
-	AdminTokenFile string `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
-	MasterKey      string `help:"file:PATH or aws-kms://ARN. Default: generated into <data>/master.keyset." placeholder:"KEY"`
+	Data           string        `default:"./ixmage-data" help:"Folder for the registry, the key set, the admin token and the disk cache; made 0700."`
+	Store          string        `help:"PostgreSQL database of the registry, for many nodes: postgres://USER@HOST/DATABASE, with the parameters of libpq. The password can be in IXMAGE_STORE, PGPASSWORD or PGPASSFILE. Default: SQLite in the data folder." placeholder:"URL"`
+	Node           string        `help:"Name of this node among those that share a --store. Default: the host name." placeholder:"NAME"`
+	NodeGrace      time.Duration `default:"24h" help:"How long a node that is silent, and was not removed with ixmage node rm, keeps previous keys from being retired."`
+	MaxRegistryAge time.Duration `default:"0" help:"With --store: answer 503 for pictures when the database has not answered for so long, instead of serving with what this node knows. 0: never."`
+	NodeBeat       time.Duration `hidden:"" default:"5s" help:"Interval at which a node reports to the database, and reads it if no notification comes."`
+	NodeLease      time.Duration `hidden:"" default:"15s" help:"How long a node that does not report counts as live and keeps its leases."`
+	AdminTokenFile string        `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`
+	MasterKey      string        `help:"file:PATH or aws-kms://ARN. Default: generated into <data>/master.keyset." placeholder:"KEY"`
 
 	CacheMemory    amount     `default:"256MiB" help:"Budget of the memory tier, everything counted: bytes, or a percentage of the memory of this machine or its cgroup, as in 25%. 0 stores nothing."`
 	CacheObjectMax alias.Size `default:"32MiB" help:"A larger object is streamed past the cache."`
@@ -167,9 +173,7 @@ func (s *serveCmd) validate() configErrors {
 	if s.Data == "" {
 		errs.addf("data", "is empty: name a folder")
 	}
-	if os.Getenv(envName("store")) != "" {
-		errs.addf("store", "does not exist in this version: the registry is in the data folder; unset it")
-	}
+	s.checkFleet(&errs)
 	if c := s.OriginConcurrency; s.OriginAliasConcurrency > c && c > 0 {
 		errs.addf("origin-alias-concurrency", "%d is more than --origin-concurrency %d", s.OriginAliasConcurrency, c)
 	}

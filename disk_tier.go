@@ -78,7 +78,7 @@ func (s *serveCmd) openDisk(ctx context.Context, log *slog.Logger, d cacheDeps) 
 	return disk, nil
 }
 
-// diskPurges is a setting in the registry: the path of the folder that has the mark of every
+// diskPurges is a setting in the registry, or in its replica on this node: the path of the folder that has the mark of every
 // purge. Another folder may have objects that were purged while it was not in use:
 //
 //  1. The disk tier of the folder F has an object.
@@ -87,8 +87,14 @@ func (s *serveCmd) openDisk(ctx context.Context, log *slog.Logger, d cacheDeps) 
 //
 // So a folder that is not the one in the registry is emptied at the start.
 type diskPurges struct {
-	store alias.Store
+	store settings
 	log   *slog.Logger
+}
+
+// settings are those of this process alone.
+type settings interface {
+	Meta(ctx context.Context, key string) ([]byte, error)
+	Update(ctx context.Context, fn func(alias.Tx) error) error
 }
 
 // complete reports whether the folder has the mark of every purge.

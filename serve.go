@@ -88,11 +88,11 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	defer unlock()
-	store, err := s.openStore(ctx)
+	store, err := s.openStore(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer end.finish("registry", end.store, func() { store.Close() })
+	defer end.finish("registry", end.store, store.close)
 	registry, keys, err := s.openRegistry(ctx, log, store)
 	if err != nil {
 		return err
@@ -107,7 +107,8 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	m := metrics.New(metrics.Config{Version: version, AliasCap: s.MetricsAliasCap})
 	m.LogLines(lines.Dropped, lines.Suppressed)
 	slow := proxy.NewSlowReaders(m.ClientCut, log)
-	memory, limit, err := s.openCache(ctx, log, cacheDeps{diskPurges{store, log}, registry, m, slow})
+	purges := diskPurges{store.local, log}
+	memory, limit, err := s.openCache(ctx, log, cacheDeps{purges, registry, m, slow})
 	if err != nil {
 		return err
 	}
@@ -119,18 +120,24 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 	defer end.finish("sessions", end.cut, own.sessions.Close)
 	defer end.finish("S3 client", end.cut, own.s3.Close)
 	var serving atomic.Bool
+	expired := s.expired(store)
+	ready := func() bool { return serving.Load() && (expired == nil || !expired()) }
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: own.s3, Recorder: recorder{m, accounts},
-		Slow: slow, Canary: own.iam.canary, Sessions: sessionReader{own.sessions}, Tracer: s.traces, Ready: serving.Load,
-		Log: log,
+		Slow: slow, Canary: own.iam.canary, Sessions: sessionReader{own.sessions}, Tracer: s.traces, Ready: ready,
+		Expired: expired, Log: log,
 	})
 	exposeGauges(m, registry, memory)
-	changeHandler{registry, public, own, memory, m, accounts.Accounts}.observe()
+	purge := purger{registry, memory, purges, store.node}
+	changeHandler{registry, public, own, purge, m, accounts.Accounts, tokens}.observe()
+	if err := s.follow(ctx, store, fleetDeps{registry, keys, own.installID}); err != nil {
+		return err
+	}
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Tokens: tokens, Provisioner: own.iam, Sessions: own.sessions, UsageReader: accounts,
-		Metrics: m.Handler(), Ready: serving.Load, Hosts: s.AdminHost, Log: log,
-		Purger: purger{registry, memory, diskPurges{store, log}}, Explainer: public, Explanation: proxy.Explanation{},
-		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store, s.Data, keys},
+		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log,
+		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
+		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.sqlite, s.Data, keys},
 		Doctor: s.doctor(registry, own, keys),
 	})
 	if err != nil {
@@ -155,7 +162,10 @@ func background(
 
 // openStore opens the database, and makes it at the first start. A key set in the data folder
 // is made after the database, so without a database its secrets have been lost.
-func (s *serveCmd) openStore(ctx context.Context) (*sqlstore.Store, error) {
+func (s *serveCmd) openStore(ctx context.Context, log *slog.Logger) (*registryStore, error) {
+	if s.Store != "" {
+		return s.joinFleet(ctx, log)
+	}
 	datadir.RemoveBackups(s.Data)
 	path := datadir.RegistryPath(s.Data)
 	keys := seal.InDataFolder(seal.Spec{Master: s.MasterKey, Dir: s.Data})
@@ -166,18 +176,26 @@ func (s *serveCmd) openStore(ctx context.Context) (*sqlstore.Store, error) {
 			"restore the database from backup; to begin with an empty registry, move the key set away "+
 			"or name an empty folder with --data", path, keys)
 	}
-	return sqlstore.OpenSQLite(ctx, path)
+	store, err := sqlstore.OpenSQLite(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return &registryStore{Store: store, sqlite: store, local: store}, nil
 }
 
 // openRegistry opens the key set, and the registry whose secrets it seals.
 func (s *serveCmd) openRegistry(
-	ctx context.Context, log *slog.Logger, store *sqlstore.Store,
+	ctx context.Context, log *slog.Logger, store *registryStore,
 ) (*alias.Registry, *seal.Keyset, error) {
 	sealed, err := store.CountSealed(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := seal.Open(ctx, seal.Spec{Master: s.MasterKey, Dir: s.Data, Fresh: sealed == 0, Sealed: sealed})
+	fresh, err := store.fresh(ctx, sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := seal.Open(ctx, seal.Spec{Master: s.MasterKey, Dir: s.Data, Fresh: fresh, Sealed: sealed})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -185,7 +203,9 @@ func (s *serveCmd) openRegistry(
 		log.Warn("the key set is in the same folder as the database that it protects: a copy of the folder has both; "+
 			"see --master-key", "keyset", path)
 	}
-	registry, err := alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints})
+	registry, err := store.open(ctx, alias.Options{
+		Sealer: keys, Policy: alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints},
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -271,14 +291,11 @@ func restrictDataDir(dir string) error {
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder needs the execute bit
 }
 
-// metaInstallID is where the registry keeps the install id.
-const metaInstallID = "install_id"
-
 // installID returns the name of this installation: the configured one, else the one
 // generated at the first start. The registry stores it, because the path of every IAM
 // user contains it.
-func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.Logger) (string, error) {
-	kept, err := store.Meta(ctx, metaInstallID)
+func (s *serveCmd) installID(ctx context.Context, store *registryStore, log *slog.Logger) (string, error) {
+	kept, err := store.Meta(ctx, alias.MetaInstallID)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
 		return "", err
 	}
@@ -288,11 +305,15 @@ func (s *serveCmd) installID(ctx context.Context, store alias.Store, log *slog.L
 		return string(kept), nil
 	case id == "":
 		id = strings.ToLower(rand.Text()[:12])
-	case kept != nil && string(kept) != id:
+	case string(kept) == id:
+		return id, nil
+	case kept != nil && store.node != nil:
+		return "", otherInstallation(string(kept), id)
+	case kept != nil:
 		log.Warn("the install id has changed: ixmage no longer finds users made under the previous one",
 			"before", string(kept), "now", id)
 	}
-	return id, store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(metaInstallID, []byte(id)) })
+	return id, store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(alias.MetaInstallID, []byte(id)) })
 }
 
 // provisioning runs operations on IAM and reads canaries.
@@ -312,7 +333,7 @@ type awsParts struct {
 
 // awsDeps are the parts that those need.
 type awsDeps struct {
-	store    alias.Store
+	store    *registryStore
 	registry *alias.Registry
 	metrics  *metrics.Metrics
 	accounts aliasAccounts

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"ixmage/alias/admin"
 	"ixmage/alias/datadir"
 	"ixmage/alias/doctor"
+	"ixmage/alias/fleet"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/alias/session"
@@ -152,9 +154,10 @@ type changeHandler struct {
 	registry *alias.Registry
 	public   *proxy.Proxy
 	own      *awsParts
-	memory   *cache.Cache
+	purger   purger
 	m        *metrics.Metrics
 	accounts *usage.Accounts
+	tokens   *alias.Tokens
 }
 
 // onChange makes each part drop its state of an alias or credential that changed. It
@@ -165,20 +168,20 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.m.Forget(string(c.AliasDeleted.Name))
 		h.public.Forget(c.AliasDeleted.Name)
 		h.own.iam.canary.Forget(c.AliasDeleted.ID)
-		h.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
-		h.memory.SetShare(c.AliasDeleted.ID, 0, 0)
+		h.purger.memory.Forget(c.AliasDeleted.ID, cache.AllEpochs)
+		h.purger.memory.SetShare(c.AliasDeleted.ID, 0, 0)
 		h.accounts.Forget(c.AliasDeleted.ID)
 		h.own.sessions.ForgetAlias(c.AliasDeleted.ID)
 	case c.AliasPut != nil:
 		if c.AliasPut.Canary == "" {
 			h.m.ForgetCanary(string(c.AliasPut.Name))
 		}
-		h.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // a purge of the last epoch may be running
-		h.memory.ForgetNegative(c.AliasPut.ID)
+		h.purger.memory.Forget(c.AliasPut.ID, c.AliasPut.Epoch-1) // a purge of the last epoch may be running
+		h.purger.memory.ForgetNegative(c.AliasPut.ID)
 		h.share(c.AliasPut)
 		h.own.sessions.KeepAlias(c.AliasPut)
 		if was := c.AliasWas; was != nil && lifetimes(was) != lifetimes(c.AliasPut) {
-			h.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
+			h.purger.memory.Revalidate(c.AliasPut.ID, c.AliasPut.Epoch, c.AliasPut.StaleWhileRevalidate)
 		}
 	case c.CredentialPut != nil:
 		exposeCredential(h.m, c.CredentialPut)
@@ -191,8 +194,27 @@ func (h changeHandler) onChange(c alias.Change) {
 		h.own.s3.Forget(c.CredentialDeleted.ID)
 		h.own.sessions.ForgetCredential(c.CredentialDeleted.ID, math.MaxInt64)
 		h.m.ForgetCredential(string(c.CredentialDeleted.Name))
+	default:
+		h.onLog(c)
 	}
 }
+
+// onLog does what another node was asked for.
+func (h changeHandler) onLog(c alias.Change) {
+	ctx, cancel := context.WithTimeout(context.Background(), logTime)
+	defer cancel()
+	switch {
+	case c.Purge != nil:
+		h.purger.remote(ctx, *c.Purge)
+	case c.Tokens:
+		h.tokens.Reload(ctx)
+	case c.Missed:
+		h.purger.all(ctx)
+	}
+}
+
+// logTime bounds what a change of another node waits for.
+const logTime = 5 * time.Second
 
 // observe follows the registry, and gives the aliases that it has their shares of the cache.
 func (h changeHandler) observe() {
@@ -204,7 +226,7 @@ func (h changeHandler) observe() {
 }
 
 func (h changeHandler) share(a *alias.Alias) {
-	h.memory.SetShare(a.ID, int64(a.CacheMin), int64(a.CacheMax))
+	h.purger.memory.SetShare(a.ID, int64(a.CacheMin), int64(a.CacheMax))
 }
 
 // lifetimes returns the lifetimes of objects without their own.
@@ -216,7 +238,7 @@ func lifetimes(a *alias.Alias) [3]time.Duration {
 func (h changeHandler) forgetNegative(credentialID int64) {
 	h.registry.Routes(func(r alias.Route) bool {
 		if r.Credential.ID == credentialID {
-			h.memory.ForgetNegative(r.Alias.ID)
+			h.purger.memory.ForgetNegative(r.Alias.ID)
 		}
 		return true
 	})
@@ -227,20 +249,29 @@ type purger struct {
 	registry *alias.Registry
 	memory   *cache.Cache
 	purges   diskPurges
+	node     *fleet.Node // nil: there are no others
 }
 
+// Purge purges this node. The others purge when they read the log, and so does this one if it
+// is killed on the way.
 func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeResult, error) {
-	at := cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch}
+	whole := r.Key == "" && r.Prefix == ""
+	if p.node == nil || whole && r.Hard { // the new epoch is in the log
+		return p.local(ctx, r)
+	}
+	var out admin.PurgeResult
+	var failed error
+	err := p.registry.Purge(ctx, alias.Purge{
+		AliasID: r.Alias.ID, Epoch: r.Alias.Epoch, Key: r.Key, Prefix: r.Prefix, Hard: r.Hard,
+	}, func() { out, failed = p.local(ctx, r) })
+	return out, errors.Join(err, failed)
+}
+
+// local purges this node.
+func (p purger) local(ctx context.Context, r admin.PurgeRequest) (admin.PurgeResult, error) {
 	var purged cache.Purged
-	switch {
-	case r.Key != "":
-		at.Object = r.Key
-		purged = p.memory.Purge(at, r.Hard)
-	case r.Prefix != "":
-		at.Object = r.Prefix
-		purged = p.memory.PurgePrefix(at, r.Hard)
-	case r.Hard:
-		missing := p.memory.ForgetNegative(at.Space)
+	if r.Hard && r.Key == "" && r.Prefix == "" {
+		missing := p.memory.ForgetNegative(r.Alias.ID)
 		raised, err := p.registry.RaiseEpoch(ctx, r.Alias.Name)
 		if err != nil {
 			return admin.PurgeResult{}, err
@@ -248,8 +279,8 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 		purged = p.memory.Retire(raised.ID, raised.Epoch-1)
 		purged.Negative += missing
 		purged.Err = nil // the new epoch is durable, and the files of the old one are not served
-	default:
-		purged = p.memory.PurgeSpace(at.Space, at.Epoch)
+	} else {
+		purged = p.drop(r.Alias, alias.Purge{Key: r.Key, Prefix: r.Prefix, Hard: r.Hard})
 	}
 	if purged.Err != nil {
 		if err := p.purges.missed(ctx); err != nil {
@@ -259,6 +290,54 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 	return admin.PurgeResult{
 		Entries: purged.Entries, Bytes: purged.Bytes, Fetches: purged.Fetches, Negative: purged.Negative,
 	}, nil
+}
+
+// drop purges objects of an alias.
+func (p purger) drop(a *alias.Alias, what alias.Purge) cache.Purged {
+	at := cache.Key{Space: a.ID, Epoch: a.Epoch}
+	switch {
+	case what.Key != "":
+		at.Object = what.Key
+		return p.memory.Purge(at, what.Hard)
+	case what.Prefix != "":
+		at.Object = what.Prefix
+		return p.memory.PurgePrefix(at, what.Hard)
+	}
+	return p.memory.PurgeSpace(at.Space, at.Epoch)
+}
+
+// remote does what another node was asked for. The epoch of the alias may be another one by
+// now; then there is nothing left of the purged objects, and the purge does no harm.
+func (p purger) remote(ctx context.Context, what alias.Purge) {
+	route, ok := p.registry.ByID(what.AliasID)
+	if !ok {
+		return
+	}
+	if purged := p.drop(route.Alias, what); purged.Err != nil {
+		p.notDurable(ctx, purged.Err)
+	}
+}
+
+// all drops every object, because any may be one that was purged.
+func (p purger) all(ctx context.Context) {
+	p.purges.log.Warn("all cached objects are dropped: the log of the registry does not have every change since the " +
+		"last one that this node knows, so that purges may be among those that it lacks")
+	p.registry.Routes(func(r alias.Route) bool {
+		p.memory.ForgetNegative(r.Alias.ID)
+		purged := p.memory.PurgePrefix(cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch}, true)
+		if purged.Err != nil {
+			p.notDurable(ctx, purged.Err)
+		}
+		return true
+	})
+}
+
+// notDurable has the next start empty the disk cache.
+func (p purger) notDurable(ctx context.Context, why error) {
+	if err := p.purges.missed(ctx); err != nil {
+		p.purges.log.Error("a purge of another node may not survive a crash: empty the disk cache by hand before the next start",
+			"error", errors.Join(why, err))
+	}
 }
 
 // Stored looks at entries, fetches that run, and negative entries.

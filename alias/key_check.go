@@ -15,6 +15,8 @@ const (
 	MetaKeyset = "keyset"
 	// MetaDiskPurges is the folder of the disk cache that has the mark of every purge.
 	MetaDiskPurges = "disk_cache_purges"
+	// MetaInstallID is the name of the installation, which the path of every IAM user has.
+	MetaInstallID = "install_id"
 )
 
 const keyCheckText = "ixmage key check"

@@ -35,8 +35,11 @@ type Lease struct {
 
 // Beat is what a node tells its Store now and then.
 type Beat struct {
-	Node // SeenAt, StartedAt and Live are ignored
+	Node // StartedAt, SeenAt, Revision and Live are ignored
 
+	// At is the position up to which the node has applied every change. It is not stored if
+	// it is not in the history of the database.
+	At Position
 	// Held are the leases that are to be extended.
 	Held []Lease
 	TTL  time.Duration // of leases, and of the node's being live
@@ -50,6 +53,12 @@ type BeatReply struct {
 	Nodes   []*Node // all, by name
 	Leases  []Lease // of all nodes, that have not expired, by name
 }
+
+// What wakes a node that listens.
+const (
+	WakeLog   = "log"
+	WakeNodes = "nodes"
+)
 
 // NodeStore keeps the nodes of a fleet and their leases. All of it goes by the clock of the
 // database. Methods are safe for concurrent use, do I/O and honour ctx.
@@ -67,7 +76,8 @@ type NodeStore interface {
 	// Prune deletes the log before a time, nodes that were last seen before another, and
 	// expired leases.
 	Prune(ctx context.Context, log, nodes time.Duration) error
-	// Listen calls wake after each change of the log and of positions that nodes report,
-	// and once when it is connected, until ctx ends or the connection breaks.
-	Listen(ctx context.Context, wake func()) error
+	// Listen calls wake with WakeLog after each change of the log, and once when it is
+	// connected, and with WakeNodes after each change of the positions that nodes report,
+	// until ctx ends or the connection breaks.
+	Listen(ctx context.Context, wake func(what string)) error
 }

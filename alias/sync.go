@@ -156,6 +156,17 @@ func (r *Registry) current(ctx context.Context, names []Name) ([]change, error) 
 	return pairs, nil
 }
 
+// Replicate writes the position to the replica, and with whole everything in memory.
+func (r *Registry) Replicate(ctx context.Context, whole bool) {
+	r.writing <- struct{}{}
+	defer func() { <-r.writing }()
+	var changes []Change
+	if whole {
+		changes = (&snapshot{names: newTable()}).changesTo(r.snap.Load())
+	}
+	r.replica.Apply(context.WithoutCancel(ctx), changes, r.Position())
+}
+
 // reload reads everything, because the log does not have all that was missed.
 func (r *Registry) reload(ctx context.Context) error {
 	next, at, _, err := load(ctx, r.store)

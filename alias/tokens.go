@@ -131,6 +131,13 @@ func (t *Tokens) write(ctx context.Context, entry *AuditEntry, store func(Tx) er
 	return nil
 }
 
+// Reload reads the tokens again, because another node has changed them.
+func (t *Tokens) Reload(ctx context.Context) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	t.resync(ctx)
+}
+
 // resync reads the tokens again after a write that failed: a database on a network may
 // have committed although its answer was lost.
 func (t *Tokens) resync(ctx context.Context) {

@@ -44,8 +44,9 @@ var (
 	probThrottled    = problem{http.StatusServiceUnavailable, "origin-throttled", "The origin is throttling us"}
 	probCircuit      = problem{http.StatusServiceUnavailable, "circuit-open",
 		"The origin fails, and is left alone for a moment"}
-	probOverloaded = problem{http.StatusServiceUnavailable, "overloaded", "Too many requests are waiting"}
-	probInternal   = problem{http.StatusInternalServerError, "internal", "Internal error"}
+	probOverloaded    = problem{http.StatusServiceUnavailable, "overloaded", "Too many requests are waiting"}
+	probRegistryStale = problem{http.StatusServiceUnavailable, "registry-stale", "The configuration cannot be checked now"}
+	probInternal      = problem{http.StatusInternalServerError, "internal", "Internal error"}
 )
 
 // problemOf is the one table from error to status. A wrapped error gets the status of the

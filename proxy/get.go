@@ -40,6 +40,8 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 	switch {
 	case err != nil:
 		x.fail(problemOf(err), err)
+	case p.expired != nil && p.expired():
+		x.fail(probRegistryStale, errRegistryStale)
 	case !ok:
 		x.fail(probNotFound, errNoAlias)
 	case !route.Alias.Serves():
@@ -64,6 +66,9 @@ func (p *Proxy) attribute(x *exchange, name string) (alias.Route, bool) {
 var (
 	errNoAlias  = errors.New("no such alias")
 	errDisabled = errors.New("the alias is not served")
+	// errRegistryStale means that this node may not know of aliases, purges and keys that were
+	// changed lately.
+	errRegistryStale = errors.New("the registry is older than --max-registry-age")
 )
 
 // serveObject answers a hit from memory, which neither waits nor starts a goroutine, and

@@ -25,7 +25,7 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Config wires a Proxy. All fields but Canary, Sessions, Slow and Tracer are required.
+// Config wires a Proxy. All fields but Canary, Expired, Sessions, Slow and Tracer are required.
 type Config struct {
 	Registry *alias.Registry
 	Cache    *cache.Cache
@@ -43,7 +43,9 @@ type Config struct {
 	Tracer Tracer
 	// Ready reports whether /-/readyz answers 200.
 	Ready func() bool
-	Log   *slog.Logger
+	// Expired reports whether the registry is too old to serve with. With nil, it never is.
+	Expired func() bool
+	Log     *slog.Logger
 }
 
 // Proxy is the public HTTP server.
@@ -58,6 +60,7 @@ type Proxy struct {
 	series   *seriesTable
 	unknown  Series
 	ready    func() bool
+	expired  func() bool
 	log      *slog.Logger
 	blocks   *blockGroup
 	demand   *demand
@@ -100,7 +103,7 @@ func New(cfg Config) *Proxy {
 		tracer: cfg.Tracer, sessions: cfg.Sessions,
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
-		ready: cfg.Ready, log: cfg.Log, base: context.Background(),
+		ready: cfg.Ready, expired: cfg.Expired, log: cfg.Log, base: context.Background(),
 	}
 	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {
 		_, ok := p.registry.Lookup(name)

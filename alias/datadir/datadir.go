@@ -15,6 +15,7 @@ import (
 // or a copy for a backup; a separate volume has lost+found.
 var Files = regexp.MustCompile(`^(lock|cache|lost\+found|` +
 	`registry\.db(-\w+)?(\.before-\d+|\.before-restore(-\w+)*)?(\.tmp-\d+)?|registry\.db\.backup-\d+|` +
+	`replica\.db(-\w+)?(\.before-\d+)?(\.tmp-\d+)?|node-id(\.tmp-\d+)?|` +
 	`(master\.keyset(\.kms)?(\.before-rekey(-\d+)?)?|admin-token)(\.tmp-\d+)?)$`)
 
 // RegistryPath returns the path of the registry of a data folder.

@@ -29,7 +29,7 @@ const (
 // setTimeouts sets the limits. They are of the transaction and not of the session, which a pool
 // between may share.
 func (t *tx) setTimeouts() error {
-	if !t.dialect.shared {
+	if t.dialect.shared == nil {
 		return nil
 	}
 	const query = `SELECT set_config('idle_in_transaction_session_timeout', ?, true), set_config('lock_timeout', ?, true)`
@@ -41,7 +41,7 @@ func ms(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
 // lockHead waits for every other writer, and reads the position that they have left.
 func (t *tx) lockHead() error {
-	if !t.dialect.shared {
+	if t.dialect.shared == nil {
 		return nil
 	}
 	head, err := one(t.querier, scanPosition, selectHead+` FOR UPDATE`)
@@ -62,7 +62,7 @@ func scanPosition(r row) (alias.Position, error) {
 
 // head reads the position of the last change.
 func (q querier) head() (alias.Position, error) {
-	if !q.dialect.shared {
+	if q.dialect.shared == nil {
 		return alias.Position{}, nil
 	}
 	return one(q, scanPosition, selectHead)
@@ -77,14 +77,14 @@ func (t *tx) Position() alias.TxPosition {
 
 // log notes a change that other processes must know.
 func (t *tx) log(kind alias.LogKind, name alias.Name) {
-	if t.dialect.shared {
+	if t.dialect.shared != nil {
 		t.entries = append(t.entries, alias.LogEntry{Kind: kind, Name: name})
 	}
 }
 
 // LogPurge adds a purge to the log.
 func (t *tx) LogPurge(p alias.Purge) error {
-	if t.dialect.shared {
+	if t.dialect.shared != nil {
 		t.entries = append(t.entries, alias.LogEntry{Kind: alias.LogPurge, Purge: &p})
 	}
 	return nil
@@ -117,7 +117,7 @@ func (t *tx) writeLog() error {
 			return err
 		}
 	}
-	return t.wake()
+	return t.wake(alias.WakeLog)
 }
 
 // dbNow is the time of the database in microseconds.
@@ -126,15 +126,15 @@ const dbNow = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 // channel is that of NOTIFY.
 const channel = "ixmage"
 
-// wake calls Listen of every node when the transaction commits.
-func (t *tx) wake() error {
-	_, err := t.exec(`SELECT pg_notify(?, '')`, channel)
+// wake notifies every node that listens when the transaction commits.
+func (t *tx) wake(what string) error {
+	_, err := t.exec(`SELECT pg_notify(?, ?)`, channel, what)
 	return err
 }
 
 // Log reads the changes after a position.
 func (s *Store) Log(ctx context.Context, after alias.Position, limit int) ([]alias.LogEntry, alias.Position, error) {
-	if !s.dialect.shared {
+	if s.dialect.shared == nil {
 		return nil, after, nil
 	}
 	q, end, err := s.view(ctx)

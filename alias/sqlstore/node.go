@@ -54,7 +54,7 @@ func (t *tx) beat(b alias.Beat) (*alias.BeatReply, error) {
 		return nil, err
 	}
 	if moved { // a purge waits for it
-		return out, t.wake()
+		return out, t.wake(alias.WakeNodes)
 	}
 	return out, nil
 }
@@ -73,6 +73,11 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 		id, process    string
 		seen, revision int64
 	}
+	const known = `SELECT revision FROM changes WHERE revision = ? AND tag = ? LIMIT 1`
+	revision, err := one(t.querier, scanValue[int64], known, b.At.Revision, b.At.Tag)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		return false, err
+	}
 	was, err := one(t.querier, func(r row) (s state, err error) {
 		err = r.Scan(&s.id, &s.process, &s.seen, &s.revision)
 		return s, err
@@ -90,8 +95,8 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 		started_at = CASE WHEN nodes.process = excluded.process THEN nodes.started_at ELSE excluded.started_at END,
 		seen_at = excluded.seen_at, revision = excluded.revision,
 		clock_offset = excluded.clock_offset, previous_uses = excluded.previous_uses`
-	_, err = t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, b.Revision, b.ClockOffset.Microseconds(), string(previous))
-	return was.revision != b.Revision, err
+	_, err = t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(), string(previous))
+	return was.revision != revision, err
 }
 
 func (q querier) nodes(now int64, ttl time.Duration) ([]*alias.Node, error) {
@@ -120,6 +125,20 @@ func (q querier) nodes(now int64, ttl time.Duration) ([]*alias.Node, error) {
 	}, query)
 }
 
+// Nodes reads all nodes, by name.
+func (p *Postgres) Nodes(ctx context.Context, ttl time.Duration) ([]*alias.Node, error) {
+	q, end, err := p.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	now, err := one(q, scanValue[int64], `SELECT `+dbNow)
+	if err != nil {
+		return nil, err
+	}
+	return q.nodes(now, ttl)
+}
+
 // RemoveNode deletes the row of a node and its leases.
 func (p *Postgres) RemoveNode(ctx context.Context, name, process string, ttl time.Duration) error {
 	return p.update(ctx, func(t *tx) error {
@@ -141,7 +160,7 @@ func (p *Postgres) RemoveNode(ctx context.Context, name, process string, ttl tim
 		if _, err = t.exec(`DELETE FROM leases WHERE node = ?`, name); err != nil {
 			return err
 		}
-		return t.wake()
+		return t.wake(alias.WakeNodes)
 	})
 }
 
@@ -183,7 +202,7 @@ func (p *Postgres) ReleaseLease(ctx context.Context, l alias.Lease) error {
 // CheckLease returns alias.ErrLeaseLost if the process does not have the lease any more. It
 // locks the row, so that no other process takes the lease before the transaction ends.
 func (t *tx) CheckLease(l alias.Lease) error {
-	if !t.dialect.shared {
+	if t.dialect.shared == nil {
 		return nil
 	}
 	const query = `SELECT 1 FROM leases WHERE name = ? AND process = ? AND token = ? FOR SHARE`

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,12 +33,18 @@ const (
 	connectTimeout = 5 * time.Second
 )
 
-// Postgres is a Store that many nodes share. Before Prepare has returned nil, its other methods
-// may fail with any error.
+// Postgres is a Store that many nodes share. Until Prepare has returned nil, its other methods
+// return alias.ErrUnavailable.
 type Postgres struct {
 	Store
 
 	config *pgx.ConnConfig
+}
+
+// ValidateURL checks the form of the URL of NewPostgres. The error does not have the password.
+func ValidateURL(url string) error {
+	_, err := pgx.ParseConfig(url)
+	return err
 }
 
 // NewPostgres makes a store from a URL, postgres://…, whose parameters are those of libpq. It
@@ -79,7 +86,7 @@ func NewPostgres(url string) (*Postgres, error) {
 		bind:       numbered,
 		classify:   classifyPostgres,
 		timeout:    postgresTimeout,
-		shared:     true,
+		shared:     new(atomic.Bool),
 	}}}, nil
 }
 
@@ -96,11 +103,18 @@ func (p *Postgres) Prepare(ctx context.Context) error {
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
 		return fmt.Errorf("wait for the migration of another node: %w", classifyPostgres(err))
 	}
-	return p.migrate(ctx)
+	if err := p.migrate(ctx); err != nil {
+		return err
+	}
+	p.dialect.shared.Store(true)
+	return nil
 }
 
+// Prepared reports whether Prepare has returned nil.
+func (p *Postgres) Prepared() bool { return p.dialect.shared.Load() }
+
 // Listen calls wake when it is connected and after each notification.
-func (p *Postgres) Listen(ctx context.Context, wake func()) error {
+func (p *Postgres) Listen(ctx context.Context, wake func(what string)) error {
 	conn, err := pgx.ConnectConfig(ctx, p.config)
 	if err != nil {
 		return fmt.Errorf("connect: %w", classifyPostgres(err))
@@ -113,11 +127,11 @@ func (p *Postgres) Listen(ctx context.Context, wake func()) error {
 	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
 		return fmt.Errorf("listen: %w", classifyPostgres(err))
 	}
-	for wake(); ; {
-		if err := waitNotification(ctx, conn); err != nil {
+	for what := alias.WakeLog; ; {
+		wake(what)
+		if what, err = waitNotification(ctx, conn); err != nil {
 			return err
 		}
-		wake()
 	}
 }
 
@@ -125,25 +139,25 @@ func (p *Postgres) Listen(ctx context.Context, wake func()) error {
 // network that was cut does not tell.
 const pingEvery = 30 * time.Second
 
-// waitNotification returns nil after a notification.
-func waitNotification(ctx context.Context, conn *pgx.Conn) error {
+// waitNotification returns the next notification.
+func waitNotification(ctx context.Context, conn *pgx.Conn) (string, error) {
 	for {
 		wait, cancel := context.WithTimeout(ctx, pingEvery)
-		_, err := conn.WaitForNotification(wait)
+		got, err := conn.WaitForNotification(wait)
 		cancel()
 		switch {
 		case err == nil:
-			return nil
+			return got.Payload, nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return "", ctx.Err()
 		case !pgconn.Timeout(err):
-			return fmt.Errorf("listen: %w", classifyPostgres(err))
+			return "", fmt.Errorf("listen: %w", classifyPostgres(err))
 		}
 		ping, cancel := context.WithTimeout(ctx, connectTimeout)
 		err = conn.Ping(ping)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("listen: %w", classifyPostgres(err))
+			return "", fmt.Errorf("listen: %w", classifyPostgres(err))
 		}
 	}
 }

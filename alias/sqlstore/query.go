@@ -27,6 +27,10 @@ type row interface{ Scan(dest ...any) error }
 func each[T any](q querier, scan func(row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
+		if err := q.dialect.usable(); err != nil {
+			yield(none, err)
+			return
+		}
 		ctx, cancel := q.dialect.bound(q.ctx)
 		defer cancel()
 		rows, err := q.db.QueryContext(ctx, q.dialect.bind(query), args...)
@@ -141,6 +145,9 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) error {
 }
 
 func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
+	if err := s.dialect.usable(); err != nil {
+		return err
+	}
 	ctx, cancel := s.dialect.bound(ctx)
 	defer cancel()
 	sqlTx, err := s.writer.BeginTx(ctx, nil)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -32,8 +33,17 @@ type dialect struct {
 
 	// timeout bounds each call, if it is not 0. A database on a network may not answer.
 	timeout time.Duration
-	// shared means that other processes use the database: it has a log.
-	shared bool
+	// shared, if it is not nil, means that other processes use the database: it has a log. It
+	// is false until the schema is known to be the one of this program.
+	shared *atomic.Bool
+}
+
+// usable returns an error while the schema is unknown.
+func (d dialect) usable() error {
+	if d.shared != nil && !d.shared.Load() {
+		return fmt.Errorf("%w: it has not answered since the start", alias.ErrUnavailable)
+	}
+	return nil
 }
 
 // bound bounds a call. Calls within a call have its bound.
@@ -141,6 +151,9 @@ func (s *Store) Load(
 
 // view begins a read-only transaction, whose queries all see the same state.
 func (s *Store) view(ctx context.Context) (q querier, end func(), err error) {
+	if err := s.dialect.usable(); err != nil {
+		return querier{}, nil, err
+	}
 	ctx, cancel := s.dialect.bound(ctx)
 	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{Isolation: s.dialect.snapshot, ReadOnly: true})
 	if err != nil {

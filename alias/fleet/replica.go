@@ -1,0 +1,186 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/sqlstore"
+)
+
+// replica is the copy of the registry on this node. One that cannot be written is deleted, since
+// a start from it would bring back what was purged or revoked.
+type replica struct {
+	path string
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	store *sqlstore.Replica // nil: there is none
+	state sqlstore.ReplicaState
+	node  *Node // set by Open; its clock dates the state
+	tried time.Time
+}
+
+// openReplica opens the replica at path. One that cannot be read is replaced by an empty one.
+func openReplica(ctx context.Context, path string, log *slog.Logger) (*replica, error) {
+	r := &replica{path: path, log: log}
+	store, err := sqlstore.OpenReplica(ctx, path)
+	if err == nil {
+		if r.state, err = store.State(ctx); err == nil {
+			r.store = store
+			return r, nil
+		}
+		store.Close()
+	}
+	log.Warn("the replica of the registry cannot be read; it is made anew", "error", err)
+	return r, r.anew(ctx)
+}
+
+// anew makes an empty replica.
+func (r *replica) anew(ctx context.Context) error {
+	if err := r.remove(); err != nil {
+		return err
+	}
+	store, err := sqlstore.OpenReplica(ctx, r.path)
+	if err == nil {
+		r.store = store
+	}
+	return err
+}
+
+func (r *replica) remove() error {
+	if r.store != nil {
+		r.store.Close()
+		r.store = nil
+	}
+	r.state = sqlstore.ReplicaState{}
+	var errs []error
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(r.path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Load is that of alias.Replica.
+func (r *replica) Load(
+	ctx context.Context, credential func(*alias.Credential) error, use func(*alias.Alias) error,
+) (alias.Position, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store == nil {
+		return alias.Position{}, nil
+	}
+	return r.store.Load(ctx, credential, use)
+}
+
+// Apply is that of alias.Replica.
+func (r *replica) Apply(ctx context.Context, changes []alias.Change, at alias.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store == nil {
+		return
+	}
+	state := sqlstore.ReplicaState{Position: at, At: r.node.Now()}
+	err := r.store.Apply(ctx, changes, state)
+	if err == nil {
+		err = r.copyRest(ctx, changes)
+	}
+	if err == nil {
+		r.state = state
+		return
+	}
+	r.log.Error("the replica of the registry cannot be written and is deleted: without it this node cannot start "+
+		"while the database is away", "error", err)
+	if err := r.remove(); err != nil {
+		r.log.Error("delete the replica of the registry by hand", "file", r.path, "error", err)
+	}
+}
+
+// copyRest copies what a change of aliases and credentials does not carry.
+func (r *replica) copyRest(ctx context.Context, changes []alias.Change) error {
+	first := r.state.Position == (alias.Position{})
+	tokens := first
+	for _, c := range changes {
+		tokens = tokens || c.Tokens
+	}
+	if tokens {
+		list, err := r.node.db.Tokens(ctx)
+		if err == nil {
+			err = r.store.PutTokens(ctx, list)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !first {
+		return nil
+	}
+	return r.copySettings(ctx)
+}
+
+// copySettings copies the settings that a start needs.
+func (r *replica) copySettings(ctx context.Context) error {
+	for _, key := range []string{alias.MetaKeyCheck, alias.MetaKeyset, alias.MetaInstallID} {
+		value, err := r.node.db.Meta(ctx, key)
+		if errors.Is(err, alias.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			err = r.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(key, value) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refillEvery is the interval at which the state is dated, and a lost replica made again.
+const refillEvery = time.Minute
+
+// refill makes a replica that was deleted again, and dates the one that there is.
+func (r *replica) refill(ctx context.Context, registry *alias.Registry) {
+	r.mu.Lock()
+	due := time.Since(r.tried) >= refillEvery
+	if !due {
+		r.mu.Unlock()
+		return
+	}
+	r.tried = time.Now()
+	whole := r.state.Position == (alias.Position{})
+	if r.store == nil {
+		if err := r.anew(ctx); err != nil {
+			r.log.Warn("the replica of the registry cannot be made", "error", err)
+		}
+	}
+	r.mu.Unlock()
+	registry.Replicate(ctx, whole)
+}
+
+// database is that of the replica, nil if there is none.
+func (r *replica) database() alias.Store { //nolint:ireturn // nil is no database
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store == nil {
+		return nil
+	}
+	return r.store.Store
+}
+
+func (r *replica) close() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store != nil {
+		r.store.Close()
+		r.store = nil
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+
+	"ixmage/alias"
+	"ixmage/alias/fleet"
+	"ixmage/alias/sqlstore"
+)
+
+// registryStore is where the registry is, and what else this process needs of that.
+type registryStore struct {
+	alias.Store
+
+	sqlite *sqlstore.Store // nil with node
+	node   *fleet.Node     // nil: no other process uses the registry
+	local  settings
+}
+
+// close closes the store, or leaves the fleet.
+func (r *registryStore) close() {
+	if r.node == nil {
+		r.Close()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeAfter)
+	defer cancel()
+	r.node.Close(ctx)
+}
+
+// open opens the registry.
+func (r *registryStore) open(ctx context.Context, o alias.Options) (*alias.Registry, error) {
+	if r.node == nil {
+		return alias.OpenReplica(ctx, r, nil, o)
+	}
+	return alias.OpenReplica(ctx, r, r.node.Replica(), o)
+}
+
+// fresh reports whether a missing key set may be made: the registry has no secret, and no other
+// node has a key set for it.
+func (r *registryStore) fresh(ctx context.Context, sealed int) (bool, error) {
+	if sealed > 0 || r.node == nil {
+		return sealed == 0, nil
+	}
+	_, err := r.Meta(ctx, alias.MetaKeyCheck)
+	if errors.Is(err, alias.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// joinFleet makes this process a node of a fleet.
+func (s *serveCmd) joinFleet(ctx context.Context, log *slog.Logger) (*registryStore, error) {
+	if os.Getenv(envName("store")) == "" {
+		if u, err := url.Parse(s.Store); err == nil && u.User != nil {
+			if _, given := u.User.Password(); given {
+				log.Warn("the password in --store is visible in the list of processes; " +
+					"use IXMAGE_STORE, PGPASSWORD or PGPASSFILE instead")
+			}
+		}
+	}
+	node, err := fleet.Open(ctx, fleet.Config{
+		URL: s.Store, Dir: s.Data, Name: s.Node, Version: version,
+		Every: s.NodeBeat, TTL: s.NodeLease, Grace: s.NodeGrace, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the registry database (--store): %w", err)
+	}
+	return &registryStore{Store: node.Store(), node: node, local: node.Settings()}, nil
+}
+
+// follow starts to follow the registry, if it is shared. It returns when memory and the cache
+// have all that happened while this process did not run.
+func (s *serveCmd) follow(ctx context.Context, store *registryStore, d fleetDeps) error {
+	if store.node == nil {
+		return nil
+	}
+	err := store.node.Start(ctx, d.registry, func(ctx context.Context, db alias.Store) error {
+		id, err := db.Meta(ctx, alias.MetaInstallID)
+		if err == nil && string(id) != d.installID {
+			err = otherInstallation(string(id), d.installID)
+		}
+		if err != nil && !errors.Is(err, alias.ErrNotFound) {
+			return err
+		}
+		check, err := db.Meta(ctx, alias.MetaKeyCheck)
+		if err == nil && !alias.OpensKeyCheck(d.keys, check) {
+			err = alias.ErrWrongKey
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("follow the registry: %w", err)
+	}
+	return nil
+}
+
+// fleetDeps are the parts that a node compares with the database whenever it has joined it.
+type fleetDeps struct {
+	registry  *alias.Registry
+	keys      alias.Sealer
+	installID string
+}
+
+func otherInstallation(there, here string) error {
+	return fmt.Errorf("the registry in --store is that of the installation %s, and this node is of %s (--install-id): "+
+		"two fleets must not share a database; name another database, or leave --install-id out", there, here)
+}
+
+// expired reports whether the registry is older than --max-registry-age; nil if nobody asked.
+func (s *serveCmd) expired(store *registryStore) func() bool {
+	if s.MaxRegistryAge == 0 || store.node == nil {
+		return nil
+	}
+	return func() bool { return store.node.Age() > s.MaxRegistryAge }
+}
+
+var nodeForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
+
+// checkFleet validates the flags of a fleet, and gives the node its default name.
+func (s *serveCmd) checkFleet(errs *configErrors) {
+	if s.Store != "" {
+		switch scheme, _, _ := strings.Cut(s.Store, "://"); {
+		case scheme != "postgres" && scheme != "postgresql":
+			errs.addf("store", "must be a URL like postgres://ixmage@db.example.com/ixmage?sslmode=verify-full; "+
+				"leave it out for SQLite in the data folder")
+		default:
+			if err := sqlstore.ValidateURL(s.Store); err != nil {
+				errs.addf("store", "%v", err)
+			}
+		}
+	}
+	if s.Node == "" {
+		s.Node = hostName()
+	}
+	if !nodeForm.MatchString(s.Node) {
+		errs.addf("node", "%q must be 1 to 64 of letters, digits, dot, hyphen and underscore", s.Node)
+	}
+	if s.NodeLease < 3*s.NodeBeat {
+		errs.addf("node-lease", "%s is less than three times --node-beat %s", s.NodeLease, s.NodeBeat)
+	}
+	if s.MaxRegistryAge > 0 && s.MaxRegistryAge < 2*s.NodeLease {
+		errs.addf("max-registry-age", "%s is less than %s, which a node needs to notice that the database is away",
+			s.MaxRegistryAge, 2*s.NodeLease)
+	}
+}
+
+// hostName is a name for a node that was given none.
+func hostName() string {
+	name, err := os.Hostname()
+	if name = strings.Trim(name, ".-_"); err != nil || !nodeForm.MatchString(name) {
+		return "node"
+	}
+	return name
+}
