@@ -261,17 +261,17 @@ func (n *Node) followOnce(ctx context.Context) error {
 		}
 		n.verify = nil
 	}
+	reported := n.registry.Position()
 	if err := n.beat(ctx); err != nil {
 		return err
 	}
-	before := n.registry.Position()
-	if n.Head() != before {
+	if n.Head() != n.registry.Position() {
 		if err := n.registry.Sync(ctx); err != nil {
 			return err
 		}
 	}
 	n.replica.refill(ctx, n.registry)
-	if n.registry.Position() == before {
+	if n.registry.Position() == reported {
 		return nil
 	}
 	return n.beat(ctx)
