@@ -514,7 +514,10 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 	cfg.PictureReader = newPublicClient(v.publicLn.Addr())
 	cfg.About = s.about(v.publicLn.Addr())
 	if s.MetricsListen != "" {
-		ops := admin.NewOps(admin.OpsConfig{Hosts: s.AdminHost, Metrics: cfg.Metrics, Ready: cfg.Ready, Log: cfg.Log})
+		ops := admin.NewOps(admin.OpsConfig{
+			Hosts: s.AdminHost, Metrics: cfg.Metrics, Ready: cfg.Ready, Log: cfg.Log,
+			Nodes: cfg.Nodes, StartedAt: cfg.About.StartedAt,
+		})
 		cfg.Metrics = nil
 		ln, err := net.Listen("tcp", s.MetricsListen)
 		if err != nil {
@@ -542,8 +545,9 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 
 // about describes the server to operators. It ends the start, whose warnings it has.
 func (s *serveCmd) about(public net.Addr) admin.About {
+	host, _ := os.Hostname()
 	return admin.About{
-		Version: version, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
+		Version: version, Node: host, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
 		Provisioning: s.Provision, StartedAt: time.Now(), Warnings: s.warnings.End(),
 	}
 }

@@ -172,7 +172,7 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	defer cancel()
 	in, err := e.accept(ctx, x, r)
 	if err != nil {
-		return err
+		return x.server.registry.explain(err)
 	}
 	dry, err := isDryRun(in.query)
 	if err != nil {
@@ -183,7 +183,7 @@ func (e endpoint[In, Out]) serve(x *exchange, r *http.Request) error {
 	}
 	out, err := e.do(ctx, in)
 	if err != nil {
-		return e.describe(in.target(), err)
+		return x.server.registry.explain(e.describe(in.target(), err))
 	}
 	if dry && out.status != http.StatusNoContent { // no 201 and no ETag for a resource that is not stored
 		out = reply[Out]{body: out.body}
@@ -269,7 +269,7 @@ func merge(problems, more []alias.Problem) []alias.Problem {
 // nameIn reads the name in the path. An invalid name is 404 like an unknown one.
 func (e endpoint[In, Out]) nameIn(r *http.Request) (alias.Name, error) {
 	raw := r.PathValue("name")
-	if raw == "" {
+	if raw == "" || e.resource == resourceNode {
 		return "", nil
 	}
 	name, err := alias.ParseName(raw)
@@ -279,9 +279,12 @@ func (e endpoint[In, Out]) nameIn(r *http.Request) (alias.Name, error) {
 	return name, nil
 }
 
-// idIn reads the id of an operation or the name of an IAM user in the path.
+// idIn reads the id of an operation, or the name of an IAM user or a node, in the path.
 func (e endpoint[In, Out]) idIn(r *http.Request) (string, error) {
 	raw := r.PathValue("id") + r.PathValue("user") // no path has both
+	if e.resource == resourceNode {
+		raw = r.PathValue("name")
+	}
 	if raw == "" {
 		return "", nil
 	}

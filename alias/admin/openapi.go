@@ -300,7 +300,7 @@ func (d *describer) success(c description, status int, out reflect.Type) (*opena
 		return r, nil
 	case c.path == openapiPath:
 		r.WithHeadersItem("ETag", headerOf("The version of the document.", textSchema, true))
-	case hasMember(out, "revision") && c.media == mediaJSON:
+	case hasMember(out, "revision") && c.media == mediaJSON && c.path != nodesPath:
 		r.WithHeadersItem("ETag", headerOf("The revision, for If-Match. A dry run has none.", textSchema, !c.isDry()))
 	}
 	if status == http.StatusNotModified {
@@ -395,7 +395,7 @@ func (d *describer) parameters(op *openapi31.Operation, c description) {
 	}
 	for _, m := range pathParameter.FindAllStringSubmatch(c.path, -1) {
 		s := schema{"type": "string", "pattern": `^[A-Za-z0-9+=,.@_-]{1,64}$`}
-		if m[1] == "name" {
+		if m[1] == "name" && c.resource != resourceNode {
 			s["pattern"] = `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 		}
 		add(openapi31.ParameterInPath, parameter{m[1], "The " + m[1] + " of the " + c.resource}, s)

@@ -40,6 +40,7 @@ var enums = map[reflect.Type][]any{
 		alias.WhyNotImplemented, alias.WhyNotConfigured, alias.WhyWouldChange, alias.WhyProvesNothing,
 		alias.WhyNoUser, alias.WhyNoProbe,
 	},
+	reflect.TypeFor[nodeState](): {nodeLive, nodeSilent},
 	reflect.TypeFor[alias.TokenRole](): {
 		alias.RoleRead, alias.RolePurge, alias.RoleAlias, alias.RoleProvision, alias.RoleAdmin,
 	},

@@ -58,7 +58,9 @@ type Config struct {
 	// PictureReader fetches pictures from the public listener. With nil its call answers 501.
 	PictureReader PictureReader
 	// Doctor examines the server. With nil its call answers 501.
-	Doctor  Doctor
+	Doctor Doctor
+	// Nodes are those that share the registry; nil: it is not shared.
+	Nodes   Nodes
 	About   About
 	Metrics http.Handler // nil: /metrics is 404
 	Ready   func() bool  // nil: always ready
@@ -76,8 +78,10 @@ type Server struct {
 	hosts   hosts
 	bearers *bearers // nil: this listener has no API
 	access  access
-	wrong   *wrongTokens
-	log     *slog.Logger
+	// registry is that of this node.
+	registry registryState
+	wrong    *wrongTokens
+	log      *slog.Logger
 	// refusals counts the log lines of requests that were refused before their call.
 	refusals *refusalLog
 
@@ -113,9 +117,11 @@ func New(cfg Config) *Server {
 	pictures{cfg.Registry, cfg.PictureReader}.mount(s.routes)
 	cacheStates{cfg.CacheReader}.mount(s.routes)
 	examinations{cfg.Doctor, make(chan struct{}, 1)}.mount(s.routes)
-	serverInfo{cfg.About}.mount(s.routes)
+	s.registry = registryState{cfg.Nodes, cfg.About.StartedAt}
+	nodes{cfg.Nodes, cfg.Registry, cfg.About}.mount(s.routes)
+	serverInfo{cfg.About, s.registry}.mount(s.routes)
 	document{s.routes, cfg.Explanation}.mount(s.routes)
-	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready})
+	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready, Nodes: cfg.Nodes, StartedAt: cfg.About.StartedAt})
 	mountConsole(s.routes)
 	return s
 }
@@ -185,7 +191,10 @@ type OpsConfig struct {
 	Hosts   []string
 	Metrics http.Handler // nil: /metrics is 404
 	Ready   func() bool  // nil: always ready
-	Log     *slog.Logger
+	// Nodes are those that share the registry; nil: it is not shared.
+	Nodes     Nodes
+	StartedAt time.Time
+	Log       *slog.Logger
 }
 
 // NewOps makes the server of a listener that has metrics and health only.
@@ -197,12 +206,17 @@ func NewOps(cfg OpsConfig) *Server {
 
 // mountOps adds the calls that need no token.
 func mountOps(t *routes, cfg OpsConfig) {
-	t.add(http.MethodGet, "/-/healthz", healthy)
-	t.add(http.MethodGet, "/-/readyz", func(x *exchange, r *http.Request) error {
-		if cfg.Ready != nil && !cfg.Ready() {
-			return errNotReady
+	t.add(http.MethodGet, "/-/healthz", func(x *exchange, _ *http.Request) error { return healthy(x, "") })
+	registry := registryState{cfg.Nodes, cfg.StartedAt}
+	t.add(http.MethodGet, "/-/readyz", func(x *exchange, _ *http.Request) error {
+		detail := registry.detail()
+		switch {
+		case cfg.Ready == nil || cfg.Ready():
+			return healthy(x, detail)
+		case detail != "":
+			return failf(errNotReady, "the server is starting or draining, or its registry is older than --max-registry-age: %s", detail)
 		}
-		return healthy(x, r)
+		return errNotReady
 	})
 	if cfg.Metrics != nil {
 		t.add(http.MethodGet, metricsPath, buffer(cfg.Metrics))
@@ -230,9 +244,14 @@ func buffer(h http.Handler) handler {
 	}
 }
 
-func healthy(x *exchange, _ *http.Request) error {
+// healthy answers with ok, and on the next line with a detail, if there is one.
+func healthy(x *exchange, detail string) error {
+	text := "ok\n"
+	if detail != "" {
+		text += detail + "\n"
+	}
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	x.send(http.StatusOK, []byte("ok\n"))
+	x.send(http.StatusOK, []byte(text))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 // About is what operators may know about the server itself. It must hold no secret.
 type About struct {
 	Version string
+	Node    string // the name of this node
 	// PublicURL is the URL of the public listener for clients, without a slash at its end. If
 	// it is empty, it is derived from the port of Public and the host of the request.
 	PublicURL    string
@@ -24,7 +25,10 @@ type About struct {
 }
 
 // serverInfo is the call that describes the server.
-type serverInfo struct{ about About }
+type serverInfo struct {
+	about    About
+	registry registryState
+}
 
 func (h serverInfo) mount(t *routes) {
 	mount(t, endpoint[none, serverJSON]{method: http.MethodGet, path: "/api/v1/server",
@@ -39,6 +43,9 @@ type serverJSON struct {
 	Provisioning bool     `json:"provisioning" description:"Whether --provision is set."`
 	StartedAt    string   `json:"started_at" description:"When the server was started."`
 	Warnings     []string `json:"warnings" description:"The warnings of the start. A token with bucket patterns gets none."`
+	Node         string   `json:"node,omitempty" description:"The name of this node."`
+	// Registry is nil if the registry is not shared.
+	Registry *registryJSON `json:"registry,omitempty" description:"How new the registry of this node is; absent without --store."`
 }
 
 func (h serverInfo) read(_ context.Context, c *call[none]) (reply[serverJSON], error) {
@@ -49,6 +56,7 @@ func (h serverInfo) read(_ context.Context, c *call[none]) (reply[serverJSON], e
 	return reply[serverJSON]{body: serverJSON{
 		Version: a.Version, PublicURL: cmp.Or(a.PublicURL, publicURL(a.Public, c.request.Host)), AdminTLS: a.AdminTLS,
 		Provisioning: a.Provisioning, StartedAt: timestamp(a.StartedAt), Warnings: append([]string{}, a.Warnings...),
+		Node: a.Node, Registry: h.registry.show(),
 	}}, nil
 }
 

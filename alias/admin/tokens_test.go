@@ -158,6 +158,8 @@ func TestTokenRoles(t *testing.T) {
 		"GET /api/v1/audit":                       read,
 		"GET /api/v1/orphans":                     read,
 		"DELETE /api/v1/orphans/{user}":           iam,
+		"GET /api/v1/nodes":                       read,
+		"DELETE /api/v1/nodes/{name}":             admin,
 		"POST /api/v1/purge":                      purge,
 		"GET /api/v1/explain":                     read,
 		"GET /api/v1/server":                      read,

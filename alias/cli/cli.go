@@ -29,6 +29,7 @@ type Commands struct {
 	Audit      auditCmd      `cmd:"" help:"Print who did what to which user, policy, key and token."`
 	Orphans    orphansCmd    `cmd:"" help:"List and delete users and keys in IAM that belong to no credential."`
 	Token      tokenCmd      `cmd:"" help:"List, make and revoke admin tokens."`
+	Node       nodeCmd       `cmd:"" help:"List the nodes that share the registry, and remove silent ones."`
 
 	Backup  backupCmd  `cmd:"" help:"Copy the registry while the server runs."`
 	Restore restoreCmd `cmd:"" help:"Put a backup in the place of the registry of a stopped server."`

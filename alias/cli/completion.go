@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-
-	"ixmage/alias/client"
 )
 
 // completionCmd prints a script for a shell. Each script asks the hidden command complete.
@@ -235,20 +233,7 @@ func (l *line) names(s *session, noun string) []string {
 		AdminURL:       first(l.given["admin-url"], os.Getenv(EnvURL)),
 		AdminTokenFile: first(l.given["admin-token-file"], os.Getenv(envTokenFile)),
 	}
-	by := map[string]string{"operations": "id", "orphans": "user"}[noun]
-	if by == "" {
-		names, _ := asking.names(noun)
-		return names
-	}
-	resp, err := asking.do(client.Request{Path: client.Path(noun)})
-	if err != nil {
-		return nil
-	}
-	v, _ := resp.Value()
-	var names []string
-	for _, e := range v.Get(noun).List() {
-		names = append(names, e.Get(by).Text())
-	}
+	names, _ := asking.names(noun)
 	return names
 }
 

@@ -20,7 +20,12 @@ func TestCompletion(t *testing.T) {
 			"/api/v1/credentials": `{"credentials":[{"name":"media"}]}`,
 			"/api/v1/operations":  `{"operations":[{"id":"op-1"}]}`,
 			"/api/v1/orphans":     `{"orphans":[{"user":"ixmage-s3read-x"}]}`,
+			"/api/v1/nodes":       `{"nodes":[{"name":"web-1"}]}`,
+			"/api/v1/tokens":      `{"tokens":[{"name":"deploy"}]}`,
 		}[r.URL.Path]
+		if r.URL.RawQuery != "" && (r.URL.Path == "/api/v1/nodes" || r.URL.Path == "/api/v1/tokens") {
+			answer = `{}` // these calls have no pages, and refuse a limit
+		}
 		if r.Header.Get("Authorization") != "Bearer right" {
 			answer = `{}`
 		}
@@ -49,6 +54,8 @@ func TestCompletion(t *testing.T) {
 		"alias add x" + there + "--credential = m":    "media",
 		"operation get" + there + "~":                 "op-1",
 		"orphans rm" + there + "ix":                   "ixmage-s3read-x",
+		"node rm" + there + "~":                       "web-1",
+		"token rm" + there + "~":                      "deploy",
 		"alias get" + there + "--output ~":            "table json yaml",
 		"alias get -o j":                              "json",
 		"alias get -o=":                               "-o=table -o=json -o=yaml",

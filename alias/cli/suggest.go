@@ -27,15 +27,31 @@ func (s *session) suggest(err error, noun, name string) error {
 	return err
 }
 
-// names lists the names of resources.
+// names lists the names of resources, or what names them.
 func (s *session) names(noun string) ([]string, error) {
-	v, err := s.list(namesOf(noun))
+	v, err := s.resources(noun)
 	if err != nil {
 		return nil, err
 	}
+	by := map[string]string{"operations": "id", "orphans": "user"}[noun]
+	if by == "" {
+		by = "name"
+	}
 	var names []string
 	for _, e := range v.Get(noun).List() {
-		names = append(names, e.Get("name").Text())
+		names = append(names, e.Get(by).Text())
 	}
 	return names, nil
+}
+
+// resources reads all aliases or credentials, or the first page of other resources.
+func (s *session) resources(noun string) (client.Value, error) {
+	if noun == "aliases" || noun == "credentials" {
+		return s.list(namesOf(noun))
+	}
+	resp, err := s.get(noun)
+	if err != nil {
+		return client.Value{}, err
+	}
+	return resp.Value()
 }

@@ -58,7 +58,7 @@ var colours = map[string]string{
 	"provisioning": "33", "running": "33", "rotating": "33", "removing": "33", "weak": "33", "not-proven": "33",
 	create: "32", modify: "33", remove: "31",
 	"failed": "31", "violated": "31", "failing": "31", "superseded": "33", "pending": "2",
-	"good": "32", "warning": "33", "bad": "31", "GOOD": "32", "WARNING": "33", "BAD": "31",
+	"live": "32", "silent": "31", "good": "32", "warning": "33", "bad": "31", "GOOD": "32", "WARNING": "33", "BAD": "31",
 }
 
 func (t terminal) paint(text string) string { return t.paintAs(text, text) }
