@@ -255,16 +255,23 @@ type purger struct {
 // Purge purges this node. The others purge when they read the log, and so does this one if it
 // is killed on the way.
 func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeResult, error) {
-	whole := r.Key == "" && r.Prefix == ""
-	if p.node == nil || whole && r.Hard { // the new epoch is in the log
+	if p.node == nil {
 		return p.local(ctx, r)
 	}
 	var out admin.PurgeResult
-	var failed error
-	err := p.registry.Purge(ctx, alias.Purge{
-		AliasID: r.Alias.ID, Epoch: r.Alias.Epoch, Key: r.Key, Prefix: r.Prefix, Hard: r.Hard,
-	}, func() { out, failed = p.local(ctx, r) })
-	return out, errors.Join(err, failed)
+	var err, failed error
+	if whole := r.Key == "" && r.Prefix == ""; whole && r.Hard {
+		out, err = p.local(ctx, r) // the new epoch is in the log
+	} else {
+		err = p.registry.Purge(ctx, alias.Purge{
+			AliasID: r.Alias.ID, Epoch: r.Alias.Epoch, Key: r.Key, Prefix: r.Prefix, Hard: r.Hard,
+		}, func() { out, failed = p.local(ctx, r) })
+	}
+	if err = errors.Join(err, failed); err != nil {
+		return out, err
+	}
+	out.Confirmed, out.Pending = p.node.Confirmed(r.Wait, p.registry.Position().Revision)
+	return out, nil
 }
 
 // local purges this node.

@@ -98,9 +98,9 @@ var kinds = []kind{
 	{alias.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
 		"its database is locked by another process, its disk is full, or its files cannot be opened, read or written: " +
 			"the server's log has the cause under this request_id; correct it and try again. Pictures are served meanwhile"},
-	{alias.ErrLeased, http.StatusConflict, "operation-running", "Another node works on it",
+	{alias.ErrLeased, http.StatusConflict, "leased", "Another node works on it",
 		"another node works on it at this moment: try again"},
-	{alias.ErrLeaseLost, http.StatusServiceUnavailable, "unavailable", "The registry cannot be used now",
+	{alias.ErrLeaseLost, http.StatusServiceUnavailable, "lease-lost", "This node was cut off on the way",
 		"this node was cut off from the database on the way: try again"},
 	{ErrNotDurable, http.StatusServiceUnavailable, "not-durable", "The purge may not survive a crash",
 		"the objects were purged, but neither the disk cache nor the database could be told, so they may come back if " +

@@ -40,8 +40,8 @@ var answers = map[string]struct {
 	"alias.ErrForbidden":      {alias.ErrForbidden, 403, "not-allowed"},
 	"alias.ErrIAM":            {alias.ErrIAM, 502, "iam"},
 	"alias.ErrNoKeyPair":      {alias.ErrNoKeyPair, 409, "no-key-pair"},
-	"alias.ErrLeased":         {alias.ErrLeased, 409, "operation-running"},
-	"alias.ErrLeaseLost":      {alias.ErrLeaseLost, 503, "unavailable"},
+	"alias.ErrLeased":         {alias.ErrLeased, 409, "leased"},
+	"alias.ErrLeaseLost":      {alias.ErrLeaseLost, 503, "lease-lost"},
 	// The registry reloads, and no caller sees it.
 	"alias.ErrHistory": {alias.ErrHistory, 500, "internal"},
 	// Of the start: if the API meets it, something is wrong inside.

@@ -126,11 +126,9 @@ func (n *Node) Behind(ctx context.Context, revision int64) ([]string, error) {
 // pollEvery is how often Confirmed looks without a notification.
 const pollEvery = 250 * time.Millisecond
 
-// Confirmed waits until every live node has reported a revision, or until the time is up, and
-// returns the nodes that have and those that have not.
-func (n *Node) Confirmed(ctx context.Context, revision int64, wait time.Duration) (confirmed, pending []string) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
+// Confirmed waits until every live node has reported a revision, or until ctx ends, and returns
+// the nodes that have and those that have not.
+func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pending []string) {
 	for {
 		n.mu.Lock()
 		reported := n.reported

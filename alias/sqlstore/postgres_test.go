@@ -55,7 +55,7 @@ func TestPostgresConforms(t *testing.T) {
 	t.Parallel()
 	server, template := postgres.Shared(t), migrated(t)
 	storetest.Test(t, func(t *testing.T) alias.Store {
-		return newPostgres(t, server.Copy(t, template))
+		return openPostgres(t, server.Copy(t, template))
 	})
 }
 
@@ -65,6 +65,6 @@ func TestPgBouncerConforms(t *testing.T) {
 	server, template := postgres.Shared(t), migrated(t)
 	bouncer := postgres.Bouncer(t, server, "transaction")
 	storetest.Test(t, func(t *testing.T) alias.Store {
-		return newPostgres(t, postgres.Through(t, bouncer, server.Copy(t, template)))
+		return openPostgres(t, postgres.Through(t, bouncer, server.Copy(t, template)))
 	})
 }
