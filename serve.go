@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -299,21 +300,31 @@ func (s *serveCmd) installID(ctx context.Context, store *registryStore, log *slo
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
 		return "", err
 	}
-	id := s.InstallID
+	id := cmp.Or(s.InstallID, string(kept))
 	switch {
-	case id == "" && kept != nil:
-		return string(kept), nil
-	case id == "":
-		id = strings.ToLower(rand.Text()[:12])
-	case string(kept) == id:
+	case kept != nil && string(kept) == id:
 		return id, nil
 	case kept != nil && store.node != nil:
 		return "", otherInstallation(string(kept), id)
 	case kept != nil:
 		log.Warn("the install id has changed: ixmage no longer finds users made under the previous one",
 			"before", string(kept), "now", id)
+	case id == "":
+		id = strings.ToLower(rand.Text()[:12])
 	}
-	return id, store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(alias.MetaInstallID, []byte(id)) })
+	err = store.Update(ctx, func(tx alias.Tx) error {
+		now, err := tx.Meta(alias.MetaInstallID)
+		switch {
+		case errors.Is(err, alias.ErrNotFound), err == nil && string(now) == string(kept):
+			return tx.SetMeta(alias.MetaInstallID, []byte(id))
+		case err == nil && s.InstallID == "": // another node was quicker
+			id = string(now)
+		case err == nil && string(now) != id:
+			err = otherInstallation(string(now), id)
+		}
+		return err
+	})
+	return id, err
 }
 
 // provisioning runs operations on IAM and reads canaries.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,10 @@ type replica struct {
 	mu    sync.Mutex
 	store *sqlstore.Replica // nil: there is none
 	state sqlstore.ReplicaState
-	node  *Node // set by Open; its clock dates the state
-	tried time.Time
+	// restDue means that admin tokens or settings must be copied.
+	restDue bool
+	node    *Node // set by Open; its clock dates the state
+	tried   time.Time
 }
 
 // openReplica opens the replica at path. One that cannot be read is replaced by an empty one.
@@ -86,59 +89,51 @@ func (r *replica) Apply(ctx context.Context, changes []alias.Change, at alias.Po
 	if r.store == nil {
 		return
 	}
+	first := r.state.Position == (alias.Position{})
+	r.restDue = r.restDue || first || slices.ContainsFunc(changes, func(c alias.Change) bool { return c.Tokens })
 	state := sqlstore.ReplicaState{Position: at, At: r.node.Now()}
-	err := r.store.Apply(ctx, changes, state)
-	if err == nil {
-		err = r.copyRest(ctx, changes)
-	}
-	if err == nil {
-		r.state = state
+	if err := r.store.Apply(ctx, changes, state); err != nil {
+		r.log.Error("the replica of the registry cannot be written and is deleted: without it this node cannot start "+
+			"while the database is away", "error", err)
+		if err := r.remove(); err != nil {
+			r.log.Error("delete the replica of the registry by hand", "file", r.path, "error", err)
+		}
 		return
 	}
-	r.log.Error("the replica of the registry cannot be written and is deleted: without it this node cannot start "+
-		"while the database is away", "error", err)
-	if err := r.remove(); err != nil {
-		r.log.Error("delete the replica of the registry by hand", "file", r.path, "error", err)
+	r.state = state
+	r.copyRest(ctx)
+}
+
+// copyRest copies what changes of aliases and credentials do not carry: admin tokens, and the
+// settings that a start needs. What fails is repeated with the next beat.
+func (r *replica) copyRest(ctx context.Context) {
+	if !r.restDue || r.store == nil {
+		return
+	}
+	list, err := r.node.db.Tokens(ctx)
+	if err == nil {
+		err = r.store.PutTokens(ctx, list)
+	}
+	for _, key := range []string{alias.MetaKeyCheck, alias.MetaKeyset, alias.MetaInstallID} {
+		if err == nil {
+			err = r.copySetting(ctx, key)
+		}
+	}
+	r.restDue = err != nil
+	if err != nil {
+		r.log.Warn("tokens and settings are not copied to the replica of the registry yet", "error", err)
 	}
 }
 
-// copyRest copies what a change of aliases and credentials does not carry.
-func (r *replica) copyRest(ctx context.Context, changes []alias.Change) error {
-	first := r.state.Position == (alias.Position{})
-	tokens := first
-	for _, c := range changes {
-		tokens = tokens || c.Tokens
-	}
-	if tokens {
-		list, err := r.node.db.Tokens(ctx)
-		if err == nil {
-			err = r.store.PutTokens(ctx, list)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if !first {
+func (r *replica) copySetting(ctx context.Context, key string) error {
+	value, err := r.node.db.Meta(ctx, key)
+	if errors.Is(err, alias.ErrNotFound) {
 		return nil
 	}
-	return r.copySettings(ctx)
-}
-
-// copySettings copies the settings that a start needs.
-func (r *replica) copySettings(ctx context.Context) error {
-	for _, key := range []string{alias.MetaKeyCheck, alias.MetaKeyset, alias.MetaInstallID} {
-		value, err := r.node.db.Meta(ctx, key)
-		if errors.Is(err, alias.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			err = r.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(key, value) })
-		}
-		if err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
-	return nil
+	return r.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(key, value) })
 }
 
 // refillEvery is the interval at which the state is dated, and a lost replica made again.
@@ -147,6 +142,7 @@ const refillEvery = time.Minute
 // refill makes a replica that was deleted again, and dates the one that there is.
 func (r *replica) refill(ctx context.Context, registry *alias.Registry) {
 	r.mu.Lock()
+	r.copyRest(ctx)
 	due := time.Since(r.tried) >= refillEvery
 	if !due {
 		r.mu.Unlock()
