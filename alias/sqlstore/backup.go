@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -40,6 +41,35 @@ func vacuumInto(ctx context.Context, db *sql.DB, dir, pattern string) (string, e
 	return f.Name(), nil
 }
 
+// Copy makes a consistent copy of the registry in a new SQLite file of mode 0600 in a folder,
+// as Store.Copy does.
+func (p *Postgres) Copy(ctx context.Context, dir, pattern string) (path string, err error) {
+	f, err := os.CreateTemp(dir, pattern) // of mode 0600
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", alias.ErrUnavailable, err)
+	}
+	defer func() {
+		if err != nil {
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				os.Remove(f.Name() + suffix)
+			}
+			err = fmt.Errorf("copy the registry: %w", err)
+		}
+	}()
+	if err := f.Close(); err != nil {
+		return "", err
+	}
+	to, err := OpenSQLite(ctx, f.Name())
+	if err != nil {
+		return "", err
+	}
+	_, err = RegistryCopy{From: &p.Store, To: to}.Run(ctx)
+	if err = errors.Join(err, to.Close()); err != nil {
+		return "", err
+	}
+	return f.Name(), Flatten(ctx, f.Name())
+}
+
 // ErrNoRegistry means that a file is not a registry.
 var ErrNoRegistry = errors.New("it is not a registry")
 
@@ -55,6 +85,23 @@ type Copied struct {
 // Inspect checks a copy that no process uses, and changes nothing of it: ErrNoRegistry, or
 // alias.ErrDamaged. It refuses a schema of a newer version.
 func Inspect(ctx context.Context, path string) (*Copied, error) {
+	s, err := openReadOnly(path, url.Values{"immutable": {"1"}})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	q := s.read(ctx)
+	if err := q.isRegistry(); err != nil {
+		return nil, err
+	}
+	if err := intact(q); err != nil {
+		return nil, err
+	}
+	return q.describe()
+}
+
+// openReadOnly opens an existing file: ErrNoRegistry if it is not of SQLite.
+func openReadOnly(path string, options url.Values) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -62,28 +109,59 @@ func Inspect(ctx context.Context, path string) (*Copied, error) {
 	if err := hasMagic(path); err != nil {
 		return nil, err
 	}
-	u := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"mode": {"ro"}, "immutable": {"1"}, "_pragma": {"trusted_schema(OFF)"}, "_defensive": {"1"},
-	}.Encode()}
+	options.Set("mode", "ro")
+	options.Set("_defensive", "1")
+	options["_pragma"] = []string{"trusted_schema(OFF)", "busy_timeout(5000)"}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
-	d := dialect{bind: func(query string) string { return query }, classify: classifySQLite}
-	q := querier{ctx: ctx, db: db, dialect: d}
-	tables, err := one(q, scanValue[int], `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN
-		('goose_db_version', 'aliases', 'credentials', 'meta')`)
+	d, err := sqliteDialect()
+	return &Store{dialect: d, reader: db, writer: db}, err
+}
+
+// isRegistry returns ErrNoRegistry if the database has not the tables of the first version.
+func (q querier) isRegistry() error {
+	for _, name := range []string{"goose_db_version", "aliases", "credentials", "meta"} {
+		there, err := q.hasTable(name)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return ErrNoRegistry
+		}
+	}
+	return nil
+}
+
+// ReadSQLite opens an existing registry, to read it only. It returns ErrNoRegistry for another
+// file, and refuses a registry that is not of the schema of this program, because to migrate
+// it would change the file.
+func ReadSQLite(ctx context.Context, path string) (*Store, error) {
+	s, err := openReadOnly(path, url.Values{})
 	if err != nil {
 		return nil, err
 	}
-	if tables < 4 {
-		return nil, ErrNoRegistry
+	if err := s.isCurrent(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	if err := intact(q); err != nil {
-		return nil, err
+	return s, nil
+}
+
+// isCurrent returns nil if the database has a registry of the schema of this program, and
+// ErrNoRegistry if it has none.
+func (s *Store) isCurrent(ctx context.Context) error {
+	q := s.read(ctx)
+	if err := q.isRegistry(); err != nil {
+		return err
 	}
-	return q.describe()
+	has, known, err := q.versions()
+	if err == nil && has < known {
+		err = fmt.Errorf("the registry has schema version %d and this ixmage copies version %d: "+
+			"start and stop this ixmage on it once, which migrates it", has, known)
+	}
+	return err
 }
 
 // hasMagic looks at the first bytes of a file.
@@ -122,16 +200,9 @@ func intact(q querier) error {
 
 func (q querier) describe() (*Copied, error) {
 	var c Copied
-	known, err := sqliteVersion()
-	if err != nil {
+	var err error
+	if c.Version, _, err = q.versions(); err != nil {
 		return nil, err
-	}
-	const version = `SELECT max(version_id) FROM goose_db_version WHERE is_applied`
-	if c.Version, err = one(q, scanValue[int64], version); err != nil {
-		return nil, err
-	}
-	if c.Version > known {
-		return nil, newerSchema(c.Version, known)
 	}
 	for query, n := range map[string]*int{
 		`SELECT count(*) FROM aliases`:                                &c.Aliases,
@@ -152,13 +223,21 @@ func (q querier) describe() (*Copied, error) {
 	return &c, err
 }
 
-// sqliteVersion is the version of the last migration.
-func sqliteVersion() (int64, error) {
-	list, err := sqliteMigrations.ReadDir("migrations/sqlite") // sorted by name
+// versions reads the version of the schema, and returns that of the last migration. It refuses
+// a schema of a newer version.
+func (q querier) versions() (has, known int64, err error) {
+	list, err := fs.ReadDir(q.dialect.migrations, ".") // sorted by name
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return goose.NumericComponent(list[len(list)-1].Name())
+	if known, err = goose.NumericComponent(list[len(list)-1].Name()); err != nil {
+		return 0, 0, err
+	}
+	has, err = one(q, scanValue[int64], `SELECT max(version_id) FROM goose_db_version WHERE is_applied`)
+	if err == nil && has > known {
+		err = newerSchema(has, known)
+	}
+	return has, known, err
 }
 
 // optional reads a setting, nil if it was never set.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"ixmage/alias"
 )
@@ -171,9 +172,12 @@ func scanVerification(r row) (*alias.Verification, error) {
 
 // Verification reads the last one of an alias: alias.ErrNotFound if there is none.
 func (s *Store) Verification(ctx context.Context, aliasID int64) (*alias.Verification, error) {
-	const query = `SELECT alias_id, alias, credential_id, credential_version, checked_at, checks, not_tried
-		FROM verifications WHERE alias_id = ?`
+	query := `SELECT ` + strings.Join(verificationColumns, ", ") + ` FROM verifications WHERE alias_id = ?`
 	return one(s.read(ctx), scanVerification, query, aliasID)
+}
+
+var verificationColumns = []string{
+	"alias_id", "alias", "credential_id", "credential_version", "checked_at", "checks", "not_tried",
 }
 
 // PutVerification replaces the verification of an alias.
@@ -183,9 +187,7 @@ func (t *tx) PutVerification(v *alias.Verification) error {
 	if err := errors.Join(err, err2); err != nil {
 		return t.fail(fmt.Errorf("write the verification of alias %s: %w", v.Alias, err))
 	}
-	const query = `INSERT INTO verifications
-		(alias_id, alias, credential_id, credential_version, checked_at, checks, not_tried)
-		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias,
+	query := insertInto("verifications", verificationColumns) + ` ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias,
 		credential_id = excluded.credential_id, credential_version = excluded.credential_version,
 		checked_at = excluded.checked_at, checks = excluded.checks, not_tried = excluded.not_tried`
 	_, err = t.exec(query, v.AliasID, string(v.Alias), v.CredentialID, v.CredentialVersion, micros(v.CheckedAt),

@@ -150,12 +150,16 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	}
 	ctx, cancel := s.dialect.bound(ctx)
 	defer cancel()
-	sqlTx, err := s.writer.BeginTx(ctx, nil)
+	begin := s.writer.BeginTx
+	if s.conn != nil {
+		begin = s.conn.BeginTx
+	}
+	sqlTx, err := begin(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", s.dialect.failed(ctx, err))
 	}
 	defer sqlTx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
-	t := &tx{querier: querier{ctx: ctx, db: sqlTx, dialect: s.dialect}, sql: sqlTx}
+	t := &tx{querier: querier{ctx: ctx, db: sqlTx, dialect: s.dialect}, sql: sqlTx, conn: s.conn}
 	if err := t.setTimeouts(); err != nil {
 		return err
 	}
@@ -186,7 +190,8 @@ func ended(ctx context.Context, err error) error {
 // tx is an alias.Tx.
 type tx struct {
 	querier
-	sql *sql.Tx
+	sql  *sql.Tx
+	conn *sql.Conn // that of the store
 	// failed is the first error of a write. After one, PostgreSQL refuses every further
 	// statement of the transaction, and SQLite does not. Update refuses for both, so
 	// that no caller depends on SQLite.

@@ -44,17 +44,11 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err := private(path); err != nil {
 		return nil, err
 	}
-	migrations, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	d, err := sqliteDialect()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dialect: dialect{
-		goose:      goose.DialectSQLite3,
-		migrations: migrations,
-		snapshot:   sql.LevelDefault, // SQLite has one level, and the driver refuses any other
-		bind:       func(query string) string { return query },
-		classify:   classifySQLite,
-	}}
+	s := &Store{dialect: d}
 	if s.writer, err = sql.Open("sqlite", sqliteDSN(path)); err != nil {
 		return nil, err
 	}
@@ -73,6 +67,17 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+func sqliteDialect() (dialect, error) {
+	migrations, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	return dialect{
+		goose:      goose.DialectSQLite3,
+		migrations: migrations,
+		snapshot:   sql.LevelDefault, // SQLite has one level, and the driver refuses any other
+		bind:       func(query string) string { return query },
+		classify:   classifySQLite,
+	}, err
 }
 
 // private makes the file with mode 0600, because SQLite would make it with another mode,

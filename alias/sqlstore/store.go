@@ -80,7 +80,8 @@ var (
 type Store struct {
 	dialect dialect
 	reader  *sql.DB
-	writer  *sql.DB // the reader, if the database allows many writers
+	writer  *sql.DB   // the reader, if the database allows many writers
+	conn    *sql.Conn // of all write transactions; nil: any of writer
 }
 
 var _ alias.Store = (*Store)(nil)
