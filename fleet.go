@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"ixmage/alias"
+	"ixmage/alias/admin"
 	"ixmage/alias/fleet"
 	"ixmage/alias/sqlstore"
 )
@@ -33,6 +34,14 @@ func (r *registryStore) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeAfter)
 	defer cancel()
 	r.node.Close(ctx)
+}
+
+// nodes are the nodes for the admin API; nil without a fleet.
+func (r *registryStore) nodes() admin.Nodes { //nolint:ireturn // nil is not a nil *fleet.Node
+	if r.node == nil {
+		return nil
+	}
+	return r.node
 }
 
 // open opens the registry.

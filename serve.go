@@ -139,7 +139,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log,
 		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.sqlite, s.Data, keys},
-		Doctor: s.doctor(registry, own, keys),
+		Doctor: s.doctor(registry, own, keys), Nodes: store.nodes(),
 	})
 	if err != nil {
 		return err
@@ -556,9 +556,8 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 
 // about describes the server to operators. It ends the start, whose warnings it has.
 func (s *serveCmd) about(public net.Addr) admin.About {
-	host, _ := os.Hostname()
 	return admin.About{
-		Version: version, Node: host, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
+		Version: version, Node: s.Node, PublicURL: string(s.PublicURL), Public: public, AdminTLS: s.cert != nil,
 		Provisioning: s.Provision, StartedAt: time.Now(), Warnings: s.warnings.End(),
 	}
 }

@@ -40,6 +40,9 @@ type PurgeResult struct {
 	Confirmed, Pending []string
 }
 
+// shared reports whether other nodes share the registry.
+func (r PurgeResult) shared() bool { return r.Confirmed != nil || r.Pending != nil }
+
 // none reports whether nothing was purged.
 func (r PurgeResult) none() bool {
 	return r.Entries == 0 && r.Bytes == 0 && r.Fetches == 0 && r.Negative == 0
@@ -176,8 +179,8 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 	if got.none() {
 		out.body.Hint = h.hint(req)
 	}
-	if got.Confirmed != nil {
-		out.body.Nodes = &purgedNodesJSON{got.Confirmed, append([]string{}, got.Pending...)}
+	if got.shared() {
+		out.body.Nodes = &purgedNodesJSON{append([]string{}, got.Confirmed...), append([]string{}, got.Pending...)}
 		out.applied = applied
 	}
 	return out, nil
@@ -236,7 +239,7 @@ func (h purges) record(ctx context.Context, c *call[purgeInput], got PurgeResult
 		slog.Int("flights", got.Fetches), slog.Int("negative", got.Negative),
 		slog.String("actor", c.actor), slog.String("request_id", c.rec.id),
 	}
-	if got.Confirmed != nil {
+	if got.shared() {
 		attrs = append(attrs, slog.Any("confirmed", got.Confirmed), slog.Any("pending", got.Pending))
 	}
 	if what != "" && h.log.Enabled(ctx, slog.LevelDebug) {

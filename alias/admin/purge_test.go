@@ -222,6 +222,7 @@ func TestPurgeOfNodes(t *testing.T) {
 		{"not shared", "wait=9", nil, nil, 8 * time.Second, 9 * time.Second, "", ``},
 		{"alone", "", []string{"a"}, nil, time.Second, purgeWait, "", `{"confirmed":["a"],"pending":[]}`},
 		{"by default", "", []string{"a"}, []string{"b", "c"}, time.Second, purgeWait, "", `{"confirmed":["a"],"pending":["b","c"]}`},
+		{"the database is away since", "", nil, []string{"a", "b"}, time.Second, purgeWait, "", `{"confirmed":[],"pending":["a","b"]}`},
 		{"preferred", "wait=60", []string{"a", "b"}, nil, 59 * time.Second, time.Minute, "wait=60", `{"confirmed":["a","b"],"pending":[]}`},
 		{"not at all", "wait=0", []string{"a"}, []string{"b"}, 0, 0, "wait=0", `{"confirmed":["a"],"pending":["b"]}`},
 		{"at most", "respond-async, wait=9999999999999999999999", []string{"a"}, nil, 299 * time.Second, maxWait, "wait=300", `{"confirmed":["a"],"pending":[]}`},
