@@ -74,6 +74,10 @@ type PreviousKey struct {
 	SwappedAt     time.Time `json:"swapped_at,omitzero"`
 	InactiveAt    time.Time `json:"inactive_at,omitzero"`    // zero while it is active
 	RotatedBefore time.Time `json:"rotated_before,omitzero"` // RotatedAt of the credential before the swap
+	// Revision is that of the registry with which the swap was stored, and FollowedAt when every
+	// node that shares it was known to have applied that. Zero without such nodes.
+	Revision   int64     `json:"revision,omitempty"`
+	FollowedAt time.Time `json:"followed_at,omitzero"`
 }
 
 // SuspectKey is a key that ixmage probably made and whose secret was lost. It is

@@ -63,10 +63,6 @@ type Store interface {
 	// transaction: its effects outside of tx must be idempotent.
 	Update(ctx context.Context, fn func(tx Tx) error) error
 
-	// Meta reads a setting of the registry itself (its key check, its install
-	// id): ErrNotFound if it was never set.
-	Meta(ctx context.Context, key string) ([]byte, error)
-
 	Close() error
 }
 
@@ -84,6 +80,9 @@ type History interface {
 	CountAudit(ctx context.Context, f AuditFilter) (int, error)
 	// Verification reads the last one of an alias: ErrNotFound if there is none.
 	Verification(ctx context.Context, aliasID int64) (*Verification, error)
+	// Meta reads a setting of the registry itself, such as its key check, its install id and
+	// the report of orphans: ErrNotFound if it was never set.
+	Meta(ctx context.Context, key string) ([]byte, error)
 }
 
 // Tx has the reads and writes of a transaction of Store.Update. After a write that

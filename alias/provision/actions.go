@@ -38,6 +38,7 @@ var actions = map[actionKind]func(*task, context.Context, decision) (string, err
 	actUnrevoke:   (*task).unrevoke,
 	actCreateKey:  (*task).createKey,
 	actProve:      (*task).verify,
+	actLookNodes:  (*task).lookNodes,
 	actSwap:       (*task).swap,
 	actRevert:     (*task).revert,
 	actTry:        (*task).tryCurrent,
@@ -141,8 +142,10 @@ func lackedTag(p *alias.Provisioned, u *iamUser) string {
 }
 
 // raise makes a new generation, which tag then writes to the user. It is stored first.
-func (t *task) raise(ctx context.Context, _ decision) (string, error) {
-	raiseGeneration(t.prov)
+func (t *task) raise(ctx context.Context, d decision) (string, error) {
+	if raiseGeneration(t.prov) && d.step == stepAdoptUser {
+		t.data.Taken++
+	}
 	t.data.Raised, t.seen.user.state = true, userRaising
 	return "", t.store(ctx)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/smithy-go/middleware"
 
 	"ixmage/alias"
 	"ixmage/alias/policy"
@@ -78,7 +79,8 @@ func (a apiCall) resource() string {
 }
 
 // call makes a call of IAM. An error is a *callError, a *notAssumedError, or ctx's. Every call that is
-// not marked as a read gets an audit entry, with its outcome.
+// not marked as a read gets an audit entry, with its outcome. In a fleet such a call needs a lease: it
+// is not sent without one, and the error is that of errLeaseLost.
 func call[In, Out any](
 	ctx context.Context, a apiCall, fn func(context.Context, *In, ...func(*iam.Options)) (*Out, error), in *In,
 ) (*Out, error) {
@@ -88,7 +90,7 @@ func call[In, Out any](
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	out, err := fn(ctx, in, marked(a.operation), a.retries)
+	out, err := fn(ctx, in, marked(a.operation), a.retries, a.leased)
 	if err != nil {
 		err = a.failed(ctx, err)
 	} else if element := missingElement(out); element != "" {
@@ -110,6 +112,9 @@ func (a apiCall) failed(ctx context.Context, err error) error {
 	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
 		return notAssumed
 	}
+	if lost, ok := errors.AsType[*registryError](err); ok {
+		return lost
+	}
 	failed := newCallError(a.action, a.resource(), err)
 	failed.role = a.accountRole.role()
 	return a.explain(ctx, failed)
@@ -119,6 +124,25 @@ func (a apiCall) retries(o *iam.Options) {
 	if a.once {
 		o.Retryer = aws.NopRetryer{}
 	}
+}
+
+// leased keeps a write from being sent without a lease, at the last moment: the SDK may wait for
+// credentials, or before it repeats a call.
+func (a apiCall) leased(o *iam.Options) {
+	if a.reads || a.p.cfg.Fleet == nil {
+		return
+	}
+	check := func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		if err := a.p.mayWrite(ctx); err != nil {
+			return middleware.FinalizeOutput{}, middleware.Metadata{}, err
+		}
+		return next.HandleFinalize(ctx, in)
+	}
+	o.APIOptions = append(o.APIOptions, func(s *middleware.Stack) error {
+		return s.Finalize.Add(middleware.FinalizeMiddlewareFunc("ixmageLease", check), middleware.After)
+	})
 }
 
 // missingElement names a required element that an answer lacks. Callers dereference
@@ -194,6 +218,8 @@ func (a apiCall) audit(ctx context.Context, err error) {
 	outcome := "ok"
 	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
 		outcome = notAssumed.code()
+	} else if errors.Is(err, alias.ErrLeaseLost) {
+		outcome = "lease-lost"
 	} else if call, ok := errors.AsType[*callError](err); ok {
 		outcome = call.code
 		if outcome == "" {

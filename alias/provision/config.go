@@ -48,8 +48,11 @@ type Config struct {
 	AllowWideScope bool
 	IAMEndpoint    string // empty: AWS
 
+	// Fleet are the nodes that share the registry; nil if this process is the only one.
+	Fleet Fleet
+
 	Timing   Timing
-	Clock    Clock // nil: SystemClock
+	Clock    Clock // nil: SystemClock. In a fleet it is corrected by the clock of the database
 	Recorder Recorder
 	Log      *slog.Logger // nil discards
 }

@@ -59,14 +59,14 @@ func (p *Provisioner) Provision(
 	op.Alias, op.Request = req.Alias, request
 	b := intent{p: p, op: op, req: req, account: account}
 	names := []alias.Name{cmp.Or(req.Credential, req.Alias), req.Alias, adoptedName(req.Alias)}
-	err = p.cfg.Registry.Apply(ctx, names, b.write)
+	err = p.apply(ctx, names, b.write)
 	if err != nil || b.same != nil {
 		return b.same, err
 	}
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: actor, Action: "provision", Alias: op.Alias, Credential: op.Credential, Outcome: "begun", Operation: op.ID,
 	})
-	p.notify()
+	p.begun(op.Credential)
 	return op, nil
 }
 
@@ -425,7 +425,7 @@ func (p *Provisioner) begin(
 	ctx context.Context, op *alias.Operation, data progress, want func(*alias.Credential) error,
 ) (*alias.Operation, error) {
 	b := beginning{op: op, data: data, want: want}
-	err := p.cfg.Registry.Apply(ctx, p.affected(ctx, op), b.write)
+	err := p.apply(ctx, p.affected(ctx, op), b.write)
 	if err != nil || b.same != nil {
 		return b.same, err
 	}
@@ -436,7 +436,7 @@ func (p *Provisioner) begin(
 	p.audit(ctx, &alias.AuditEntry{
 		Actor: op.Actor, Action: string(op.Kind), Credential: op.Credential, Outcome: "begun", Operation: op.ID,
 	})
-	p.notify()
+	p.begun(op.Credential)
 	return op, nil
 }
 

@@ -8,16 +8,20 @@ import (
 	"ixmage/alias"
 )
 
-// locks are mutexes by name, whose lock call ends with its context.
+// locks are mutexes of this process by name, whose lock call ends with its context. In a fleet
+// each stands before the lease of the same name: see locked.
 type locks struct {
 	mu   sync.Mutex // guards held
 	held map[string]chan struct{}
 }
 
-func credentialLock(name alias.Name) string { return "credential " + string(name) }
+func credentialLock(name alias.Name) string { return "credential:" + string(name) }
+
+// userLock is that of a user which belongs to no credential.
+func userLock(name string) string { return "user:" + name }
 
 // policyLock is the same for all paths of a policy: IAM has one name once in an account.
-func policyLock(arn string) string { return "policy " + arn[strings.LastIndexByte(arn, '/')+1:] }
+func policyLock(arn string) string { return "policy:" + arn[strings.LastIndexByte(arn, '/')+1:] }
 
 // try takes a lock if it is free.
 func (l *locks) try(name string) (release func(), free bool) {

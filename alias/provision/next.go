@@ -27,6 +27,8 @@ type desired struct {
 	timing    Timing
 	// fellBack is when a request last used the previous key.
 	fellBack time.Time
+	fleet    bool  // other nodes sign with the keys too
+	taken    int64 // see progress.Taken
 }
 
 // absent reports whether the user shall not exist, or, if it was adopted, shall have
@@ -74,6 +76,8 @@ type observed struct {
 	// with the user.
 	quarantine []string
 	gone       int // how often in a row the user was not found
+	// nodesAt is when the nodes were last asked which revision they have.
+	nodesAt time.Time
 }
 
 // view is what IAM shows of a thing in comparison with the registry.
@@ -125,6 +129,7 @@ const (
 	actUnrevoke   actionKind = "allow sessions"
 	actCreateKey  actionKind = "create a key"
 	actProve      actionKind = "verify a key"
+	actLookNodes  actionKind = "ask which nodes use the previous key"
 	actSwap       actionKind = "make the pending key the current one"
 	actRevert     actionKind = "make the previous key the current one"
 	actTry        actionKind = "try the current key"
@@ -157,7 +162,7 @@ type rule func(d desired, o observed, now time.Time) *decision
 var (
 	presentRules = []rule{
 		settled, bucketLooked, userTaken, userLooked, userOwned, userMade, userAsAsked, userMarked, generationRaised,
-		rightsGranted, keysKnown, keyRetired, previousSoaked, previousInactive, sessionsDenied, inactiveSoaked,
+		rightsGranted, keysKnown, keyRetired, nodesAsked, previousSoaked, nodesFollowed, previousInactive, sessionsDenied, inactiveSoaked,
 		previousDeleted, deletedAgain, slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
 	}
 	absentRules = []rule{

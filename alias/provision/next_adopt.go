@@ -49,7 +49,7 @@ func userMarked(d desired, o observed, _ time.Time) *decision {
 // userOpened raises the generation of an adopted user when its key is verified: a copy of the
 // registry in which this operation still runs then undoes nothing.
 func userOpened(d desired, o observed, _ time.Time) *decision {
-	if !d.adopts || d.undo || o.untagged || generationNumber(d.Generation) != 1 {
+	if !d.adopts || d.undo || o.untagged || generationNumber(d.Generation) != 1+d.taken {
 		return nil
 	}
 	return &decision{act: actRaise, step: stepOpen}

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"ixmage/alias"
@@ -21,6 +22,44 @@ func (d desired) retiring(step string) (named string, waits, ok bool) {
 	return stepCheckKeys, false, d.Pending.AccessKeyID == ""
 }
 
+// unfollowed reports whether a node may sign with the previous key as its current one. An emergency
+// does not ask.
+func (d desired) unfollowed() (step string, may bool) {
+	step, _, ok := d.retiring(stepSoak)
+	return step, ok && d.fleet && !d.emergency && d.Previous.InactiveAt.IsZero() && d.Previous.FollowedAt.IsZero()
+}
+
+// nodesAsked asks the nodes of the fleet which of them sign with the current key.
+func nodesAsked(d desired, o observed, now time.Time) *decision {
+	if step, may := d.unfollowed(); may && !now.Before(o.nodesAt.Add(nodesEvery)) {
+		return &decision{act: actLookNodes, step: step}
+	}
+	return nil
+}
+
+// nodesFollowed waits until all of them do. The wait has no end of its own.
+func nodesFollowed(d desired, o observed, _ time.Time) *decision {
+	if step, may := d.unfollowed(); may {
+		return &decision{until: o.nodesAt.Add(nodesEvery), step: step}
+	}
+	return nil
+}
+
+// nodesEvery is the interval in which the nodes are asked.
+const nodesEvery = 5 * time.Second
+
+// awaitNodes says for which nodes a rotation waits, and what ends the wait.
+func awaitNodes(names []string) string {
+	list, command := strings.Join(names, ", "), "ixmage node rm "+names[0]
+	who := "the node " + list + " has not applied the new key and may sign with the previous one: the wait ends when it is back"
+	if len(names) > 1 {
+		who = "the nodes " + list + " have not applied the new key and may sign with the previous one: " +
+			"the wait ends when they are back"
+		command = "ixmage node rm NAME"
+	}
+	return who + ", after " + command + ", or after --node-grace without a sign of life"
+}
+
 // previousSoaked keeps the previous key active for a time, and longer while requests use it.
 func previousSoaked(d desired, _ observed, now time.Time) *decision {
 	step, waits, _ := d.retiring(stepSoak)
@@ -28,7 +67,10 @@ func previousSoaked(d desired, _ observed, now time.Time) *decision {
 		return nil
 	}
 	end := d.Previous.SwappedAt.Add(d.timing.Soak)
-	last := d.Previous.SwappedAt.Add(4 * d.timing.Soak)
+	last := later(d.Previous.SwappedAt, d.Previous.FollowedAt).Add(4 * d.timing.Soak)
+	if d.fleet { // a node that has just followed may have requests under way
+		end = later(end, d.Previous.FollowedAt.Add(min(d.timing.Quiet, d.timing.Soak)))
+	}
 	if quiet := d.fellBack.Add(d.timing.Quiet); quiet.After(end) {
 		end = quiet
 	}
@@ -95,6 +137,13 @@ func previousDeleted(d desired, o observed, _ time.Time) *decision {
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
 		return a
 	}
 	return b

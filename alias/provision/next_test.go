@@ -343,6 +343,7 @@ func pendingRows() ruleRows {
 
 func previousRows() ruleRows {
 	fresh := func(s *state) { s.d.Previous.SwappedAt = testNow.Add(-5 * time.Minute) }
+	fleet, asked := func(s *state) { s.d.fleet = true }, func(s *state) { s.o.nodesAt = testNow }
 	return ruleRows{
 		"soak": {swapped(fresh), "wait 5m0s", []neighbour{
 			{emergency, "make a key inactive PREVIOUS"}, {after(10 * time.Minute), "make a key inactive PREVIOUS"}, {undo, "done"},
@@ -355,6 +356,29 @@ func previousRows() ruleRows {
 			{emergency, "make a key inactive PREVIOUS"},
 			{func(s *state) { s.d.fellBack = time.Time{} }, "make a key inactive PREVIOUS"},
 			{func(s *state) { s.d.Previous.SwappedAt = testNow.Add(-59 * time.Minute) }, "wait 5m0s"},
+		}},
+		"nodes": {swapped(fleet), "ask which nodes use the previous key", []neighbour{
+			{emergency, "make a key inactive PREVIOUS"},
+			{asked, "wait 5s"},
+			{func(s *state) { s.d.fleet = false }, "make a key inactive PREVIOUS"},
+			{func(s *state) { s.d.Previous.FollowedAt = testNow.Add(-10 * time.Minute) }, "make a key inactive PREVIOUS"},
+			{func(s *state) { s.d.Previous.InactiveAt = testNow }, "make a key inactive PREVIOUS"},
+		}},
+		"nodes wait": {swapped(fleet, asked), "wait 5s", []neighbour{
+			{after(4 * time.Second), "wait 1s"},
+			{after(5 * time.Second), "ask which nodes use the previous key"},
+			{after(100 * time.Hour), "ask which nodes use the previous key"}, // and no revert
+			{emergency, "make a key inactive PREVIOUS"},
+			{func(s *state) { s.d.fellBack = testNow }, "make the previous key the current one"},
+		}},
+		"nodes in the soak": {swapped(fleet, asked, fresh), "wait 5m0s", []neighbour{
+			{after(5 * time.Second), "ask which nodes use the previous key"},
+		}},
+		"nodes have just followed": {swapped(fleet, func(s *state) { s.d.Previous.FollowedAt = testNow.Add(-time.Minute) }), "wait 4m0s", []neighbour{
+			{after(4 * time.Minute), "make a key inactive PREVIOUS"},
+		}},
+		"nodes, earlier rotation": {swapped(pending, fleet), "ask which nodes use the previous key", []neighbour{
+			{asked, "wait 5s"}, {emergency, "make a key inactive PREVIOUS"},
 		}},
 		"list": {swapped(unlisted), "list the keys", []neighbour{{func(s *state) { s.o.listed = true }, "make a key inactive PREVIOUS"}}},
 		"deactivate": {swapped(), "make a key inactive PREVIOUS", []neighbour{

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,25 +17,34 @@ import (
 // Orphan is a user or key in IAM under our path that belongs to no credential, or a
 // difference between a credential and its user in IAM.
 type Orphan struct {
-	Kind        string // user, key, policy, boundary, missing-user, generation, leaked
-	Account     string // id; empty for that of the server's own credentials
-	User        string
-	AccessKeyID string
-	Credential  alias.Name // empty if it belongs to none
-	FoundAt     time.Time
+	Kind        string     `json:"kind"`              // user, key, policy, boundary, missing-user, generation, leaked
+	Account     string     `json:"account,omitempty"` // id; empty for that of the server's own credentials
+	User        string     `json:"user"`
+	AccessKeyID string     `json:"access_key_id,omitempty"`
+	Credential  alias.Name `json:"credential,omitempty"` // empty if it belongs to none
+	FoundAt     time.Time  `json:"found_at"`
 	// State is reported, quarantined, partly-quarantined (a key is still
 	// active) or deleted.
-	State  string
-	Detail string // a description, with what to do
+	State  string `json:"state"`
+	Detail string `json:"detail"` // a description, with what to do
 }
 
 // OrphanReport is the result of the last reconcile.
 type OrphanReport struct {
-	ScannedAt time.Time // zero before the first reconcile
-	Orphans   []Orphan
+	ScannedAt time.Time `json:"scanned_at"` // zero before the first reconcile
+	Orphans   []Orphan  `json:"orphans"`
 	// Skipped is the reason why reconcile did not look at everything, or did not
 	// act; empty if it did.
-	Skipped string
+	Skipped string `json:"skipped,omitempty"`
+}
+
+// removed notes that a user was deleted.
+func (r *OrphanReport) removed(account, user string) {
+	for i, o := range r.Orphans {
+		if o.User == user && o.Account == account && o.Kind == orphanUser {
+			r.Orphans[i].State = stateDeleted
+		}
+	}
 }
 
 // open are the orphans that were not deleted.
@@ -67,6 +77,45 @@ func suspectOrphan(name alias.Name, p *alias.Provisioned, id string) Orphan {
 	}
 }
 
+// metaOrphans is where the registry keeps the report.
+const metaOrphans = "orphans"
+
+func readReport(text []byte) (r OrphanReport, err error) {
+	if len(text) == 0 {
+		return r, nil
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("read the report of orphans: %w", err)
+	}
+	return r, nil
+}
+
+// editReport changes the stored report; a failure is only logged. One that cannot be read is replaced by an empty one.
+func (p *Provisioner) editReport(ctx context.Context, edit func(*OrphanReport)) {
+	var report OrphanReport
+	err := p.apply(ctx, nil, func(tx alias.Tx) ([]alias.Change, error) {
+		text, err := tx.Meta(metaOrphans)
+		if err != nil && !errors.Is(err, alias.ErrNotFound) {
+			return nil, err
+		}
+		if report, err = readReport(text); err != nil {
+			report = OrphanReport{}
+		}
+		edit(&report)
+		if text, err = json.Marshal(report); err != nil {
+			return nil, err
+		}
+		return nil, tx.SetMeta(metaOrphans, text)
+	})
+	if err != nil {
+		p.log.Warn("the report of orphans was not stored", "error", err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.orphans = report
+}
+
 // addSuspects adds the keys that are probably ours and were found since the last reconcile.
 func (r *OrphanReport) addSuspects(c *alias.Credential) {
 	p, ok := c.Provisioned()
@@ -83,15 +132,19 @@ func (r *OrphanReport) addSuspects(c *alias.Credential) {
 }
 
 // Orphans is the report of the last reconcile, with the keys that are probably ours and were
-// found since. It is empty before the first one.
-func (p *Provisioner) Orphans(context.Context) (OrphanReport, error) {
+// found since. It is empty before the first one. Every node that shares the registry has it.
+func (p *Provisioner) Orphans(ctx context.Context) (OrphanReport, error) {
 	if err := p.enabled(); err != nil {
 		return OrphanReport{}, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	report := p.orphans
-	report.Orphans = slices.Clone(report.Orphans)
+	text, err := p.cfg.Registry.History().Meta(ctx, metaOrphans)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		return OrphanReport{}, err
+	}
+	report, err := readReport(text)
+	if err != nil {
+		return report, err
+	}
 	p.cfg.Registry.CredentialsInMemory(func(c *alias.Credential) bool {
 		report.addSuspects(c)
 		return true
@@ -132,7 +185,10 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, account, user str
 	if used {
 		return fmt.Errorf("IAM user %s belongs to a credential: %w: delete the credential instead", user, alias.ErrInUse)
 	}
-	err = c.removeUnknown(ctx, idOf(in), u)
+	err = p.locked(ctx, userLock(user), func(ctx context.Context) error { return c.removeUnknown(ctx, u) })
+	if err == nil {
+		p.editReport(ctx, func(r *OrphanReport) { r.removed(idOf(in), user) })
+	}
 	if ctx.Err() != nil && err != nil {
 		p.audit(ctx, &alias.AuditEntry{Actor: actor, Action: "remove-orphan", User: user, Outcome: "interrupted"})
 		return fmt.Errorf("%w: the deletion of the user %s was interrupted, and some of its keys and policies "+
@@ -160,7 +216,7 @@ func publicError(err error) error {
 	return fmt.Errorf("%w: %w", alias.ErrIAM, err)
 }
 
-func (c caller) removeUnknown(ctx context.Context, account string, u *iamUser) error {
+func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
 	id, err := c.identity(ctx, u.Name)
 	if err == nil {
 		_, err = id.unsure()
@@ -177,15 +233,5 @@ func (c caller) removeUnknown(ctx context.Context, account string, u *iamUser) e
 	for _, k := range id.keys {
 		what.keys = append(what.keys, k.id)
 	}
-	if err := c.removeUser(ctx, what); err != nil {
-		return err
-	}
-	c.p.mu.Lock()
-	defer c.p.mu.Unlock()
-	for i, o := range c.p.orphans.Orphans {
-		if o.User == u.Name && o.Account == account && o.Kind == orphanUser {
-			c.p.orphans.Orphans[i].State = stateDeleted
-		}
-	}
-	return nil
+	return c.removeUser(ctx, what)
 }

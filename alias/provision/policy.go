@@ -154,19 +154,17 @@ func (t *task) attachAll(ctx context.Context, p *alias.Provisioned) ([]alias.Pol
 // keys cannot share a policy.
 func (t *task) attachOne(ctx context.Context, p *alias.Provisioned, g alias.Grant) (alias.PolicyRef, error) {
 	arns := t.p.managedARNs(p, g)
-	release, err := t.p.locks.lock(ctx, policyLock(arns[0]))
-	if err != nil {
-		return alias.PolicyRef{}, err
-	}
-	defer release()
-	ref, err := t.caller().ensureManaged(ctx, arns, g)
-	if err != nil {
-		return alias.PolicyRef{}, err
-	}
-	if ref.Ours {
-		t.made = append(t.made, ref.ARN)
-	}
-	return ref, t.attach(ctx, p.User.Name, ref.ARN)
+	var ref alias.PolicyRef
+	err := t.p.locked(ctx, policyLock(arns[0]), func(ctx context.Context) (err error) {
+		if ref, err = t.caller().ensureManaged(ctx, arns, g); err != nil {
+			return err
+		}
+		if ref.Ours {
+			t.made = append(t.made, ref.ARN)
+		}
+		return t.attach(ctx, p.User.Name, ref.ARN)
+	})
+	return ref, err
 }
 
 // managedARNs are the ARNs that the managed policy of a location may have: the recorded one,

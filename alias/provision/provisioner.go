@@ -44,7 +44,8 @@ type Provisioner struct {
 	mu      sync.Mutex               // guards the fields below
 	active  map[alias.Name]*activity // the credentials that are worked on, by name
 	changed chan struct{}            // closed and replaced when an operation changes
-	orphans OrphanReport
+	orphans OrphanReport             // the one that this process stored last
+	first   map[alias.Name]bool      // credentials with an operation that this node was asked for; in a fleet only
 
 	locks        locks
 	unbounded    sync.Once // says that scheduled rotations need a boundary
@@ -57,6 +58,7 @@ func New(cfg Config) *Provisioner {
 	p := &Provisioner{
 		cfg: cfg, clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		active: map[alias.Name]*activity{}, changed: make(chan struct{}), calls: make(chan struct{}, concurrency),
+		first: map[alias.Name]bool{},
 	}
 	if p.clock == nil {
 		p.clock = SystemClock{}
@@ -66,6 +68,9 @@ func New(cfg Config) *Provisioner {
 	}
 	if p.cfg.AWS != nil {
 		p.warnAccounts()
+	}
+	if p.cfg.Fleet != nil {
+		p.cfg.Registry.Observe(p.follow)
 	}
 	return p
 }
@@ -88,8 +93,13 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	if p.cfg.AWS != nil {
-		tasks.Go(func() { p.every(ctx, p.cfg.Timing.Reconcile, p.reconcile) })
-		tasks.Go(func() { p.every(ctx, scheduleEvery, p.rotateDue) })
+		tasks.Go(func() { p.alone(ctx, leaseReconcile, p.reconcileOften) })
+		tasks.Go(func() {
+			p.alone(ctx, leaseSchedule, func(ctx context.Context) { p.every(ctx, scheduleEvery, p.rotateDue) })
+		})
+	}
+	if p.cfg.AWS != nil && p.cfg.Fleet != nil {
+		tasks.Go(func() { p.every(ctx, lookEvery, func(context.Context) { p.notify() }) })
 	}
 	for {
 		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
@@ -109,7 +119,8 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	}
 }
 
-// startAll starts every running operation that does not run in this process yet.
+// startAll starts every running operation that does not run in this process yet, and for all that
+// memory tells in no other.
 func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error {
 	if p.cfg.AWS == nil {
 		return nil
@@ -124,7 +135,7 @@ func (p *Provisioner) startAll(ctx context.Context, tasks *sync.WaitGroup) error
 		if _, err := p.accountOfName(ctx, o.Credential); errors.Is(err, alias.ErrForbidden) {
 			continue // it goes on when the account is in the file again
 		}
-		if p.markRunning(o) {
+		if p.leftToUs(o) && p.markRunning(o) {
 			tasks.Go(func() {
 				// converge catches panics of actions; this catches those of run.
 				_ = panics.Catch(p.log, "operation "+o.ID, func() error { p.run(ctx, o.Credential); return nil })
@@ -194,11 +205,16 @@ func (p *Provisioner) Running() (n int, oldest time.Time) {
 // release marks a credential as not being worked on and wakes every Wait. An operation may
 // have begun since the last look at the registry, so Run reads again.
 func (p *Provisioner) release(name alias.Name) {
+	p.leave(name)
+	p.notify()
+}
+
+// leave is release, of a credential on which another node works.
+func (p *Provisioner) leave(name alias.Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.active, name)
 	p.wakeWaiting()
-	p.notify()
 }
 
 // operationStored wakes every Wait and Watch.

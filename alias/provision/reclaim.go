@@ -42,10 +42,8 @@ func (p *Provisioner) Reclaim(ctx context.Context, actor string, name alias.Name
 	if err != nil {
 		return nil, publicError(err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.orphans.Orphans = slices.DeleteFunc(slices.Clone(p.orphans.Orphans), func(o Orphan) bool {
-		return o.Kind == orphanCopied && o.Credential == name
+	p.editReport(ctx, func(r *OrphanReport) {
+		r.Orphans = slices.DeleteFunc(r.Orphans, func(o Orphan) bool { return o.Kind == orphanCopied && o.Credential == name })
 	})
 	return t.c, nil
 }
@@ -60,11 +58,18 @@ func (t *task) reclaim(ctx context.Context) error {
 	if err := t.idle(ctx); err != nil {
 		return err
 	}
-	release, err := t.p.locks.lock(ctx, credentialLock(name))
-	if err != nil {
+	waits := true
+	err := t.p.locked(ctx, credentialLock(name), func(ctx context.Context) error {
+		waits = false
+		return t.reclaimLocked(ctx, name)
+	})
+	if waits && ctx.Err() != nil {
 		return fmt.Errorf("credential %s: %w: repeat the request", name, alias.ErrBusy)
 	}
-	defer release()
+	return err
+}
+
+func (t *task) reclaimLocked(ctx context.Context, name alias.Name) error {
 	if err := errors.Join(t.idle(ctx), t.read(ctx, name)); err != nil {
 		return err
 	}

@@ -72,10 +72,16 @@ func (p *Provisioner) reconcile(ctx context.Context) {
 		}
 	}
 	report.Skipped = strings.Join(skipped, "; ")
-	p.mu.Lock()
-	p.orphans = report
-	p.mu.Unlock()
+	p.editReport(ctx, func(r *OrphanReport) { *r = report })
 	p.cfg.Recorder.Orphans(len(report.open()))
+}
+
+// reconcileOften reconciles until ctx ends. Then, in a fleet, another node counts the orphans.
+func (p *Provisioner) reconcileOften(ctx context.Context) {
+	p.every(ctx, p.cfg.Timing.Reconcile, p.reconcile)
+	if p.cfg.Fleet != nil {
+		p.cfg.Recorder.Orphans(0)
+	}
 }
 
 func (s *scan) run(ctx context.Context) error {
@@ -314,6 +320,10 @@ func (s *scan) gaveUp(ctx context.Context, o Orphan, err error) error {
 	if isGone(err) {
 		return nil
 	}
+	if errors.Is(err, alias.ErrLeaseLost) {
+		s.p.log.Warn("check of a user interrupted", "user", o.User, "error", err)
+		return nil
+	}
 	o.Detail += "; an action on it failed: " + err.Error()
 	s.add(o)
 	return nil
@@ -506,11 +516,12 @@ func (s *scan) giveBack(ctx context.Context) error {
 // checkUser lets the controller look at a user on which no operation runs, and reports what
 // it found.
 func (s *scan) checkUser(ctx context.Context, name alias.Name, u *iamUser) error {
-	release, free := s.p.locks.try(credentialLock(name))
-	if !free {
-		return nil
-	}
-	defer release()
+	return s.p.lockedIfFree(ctx, credentialLock(name), func(ctx context.Context) error {
+		return s.checkLocked(ctx, name, u)
+	})
+}
+
+func (s *scan) checkLocked(ctx context.Context, name alias.Name, u *iamUser) error {
 	t := &task{p: s.p, accountRole: s.accountRole, actor: reconciler, missed: map[actionKind]miss{}}
 	if err := t.read(ctx, name); err != nil {
 		return ignoreMissing(err)

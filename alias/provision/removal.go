@@ -124,13 +124,14 @@ func (c caller) deleteInline(ctx context.Context, user, name string) error {
 // removeManaged detaches a managed policy, and deletes it if it is ours and attached to
 // no other user.
 func (c caller) removeManaged(ctx context.Context, user, arn string) error {
-	release, err := c.p.locks.lock(ctx, policyLock(arn)) // see attachOne
-	if err != nil {
-		return err
-	}
-	defer release()
+	return c.p.locked(ctx, policyLock(arn), func(ctx context.Context) error { // see attachOne
+		return c.detachManaged(ctx, user, arn)
+	})
+}
+
+func (c caller) detachManaged(ctx context.Context, user, arn string) error {
 	client := c.iam()
-	_, err = call(ctx, c.write("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
+	_, err := call(ctx, c.write("iam:DetachUserPolicy", user).onPolicy(arn), client.DetachUserPolicy,
 		&iam.DetachUserPolicyInput{UserName: aws.String(user), PolicyArn: aws.String(arn)})
 	if err := ignoreGone(err); err != nil {
 		return err

@@ -34,13 +34,21 @@ func (t *task) swap(ctx context.Context, _ decision) (string, error) {
 // credential, because S3 refused the current key. The origin calls it.
 func (p *Provisioner) PreviousKeyUsed(credentialID int64) {
 	p.previousUses.Store(credentialID, p.clock.Now())
+	if p.cfg.Fleet != nil {
+		p.cfg.Fleet.UsedPrevious(credentialID)
+	}
 }
 
+// previousUsed is when a request to any node last used the previous key of a credential.
 func (p *Provisioner) previousUsed(credentialID int64) time.Time {
+	var last time.Time
 	if at, ok := p.previousUses.Load(credentialID); ok {
-		return at.(time.Time)
+		last = at.(time.Time)
 	}
-	return time.Time{}
+	if p.cfg.Fleet != nil {
+		last = later(last, p.cfg.Fleet.PreviousUsed(credentialID))
+	}
+	return last
 }
 
 // tryCurrent tries the current key while the previous one is inactive. If S3 refuses it,

@@ -68,6 +68,11 @@ type progress struct {
 	// ixmage but the tags was taken off it.
 	Adopted  bool `json:"adopted,omitempty"`
 	Released bool `json:"released,omitempty"`
+	// Owner is the process that runs the operation. It is empty without a fleet.
+	Owner string `json:"owner,omitempty"`
+	// Taken counts the generations that an adopted user got because another process took the
+	// operation over, before its key was verified.
+	Taken int64 `json:"taken,omitempty"`
 	// Format is progressFormat, or 0 if an earlier version wrote this.
 	Format int `json:"format,omitempty"`
 }
@@ -104,12 +109,14 @@ func isAbandoned(c *alias.Credential) bool {
 // desired is the input of next.
 func (t *task) desired() desired {
 	d := desired{Provisioned: t.prov, name: t.c.Name, timing: t.p.cfg.Timing, fellBack: t.p.previousUsed(t.c.ID)}
+	d.fleet = t.p.cfg.Fleet != nil
 	if t.op != nil {
 		d.kind, d.emergency, d.undo = t.op.Kind, t.data.Emergency, t.data.Undo != nil
 		d.began = t.op.CreatedAt
 		d.creates, d.scope = creates(t.op, &t.data), t.data.Scope
 		d.raised = t.data.Raised
 		d.adopts, d.released = adopts(t.op, &t.data), t.data.Released
+		d.taken = t.data.Taken
 	}
 	if d.abandoned = t.abandoned(); t.prov.Adopted != nil {
 		d.keptInUse = t.p.serves(t.prov.Adopted.AccessKeyID)
@@ -117,18 +124,37 @@ func (t *task) desired() desired {
 	return d
 }
 
-// run works on a credential until nothing is left to do or ctx has ended. After a failed
-// write to the registry it continues from the stored state.
+// run works on a credential until nothing is left to do, another node does it, or ctx has ended.
 func (p *Provisioner) run(ctx context.Context, name alias.Name) {
-	defer p.release(name)
+	release := p.release
+	defer func() { release(name) }()
+	for i := 0; ; i++ {
+		err := p.lockedFirst(ctx, credentialLock(name), func(ctx context.Context) error { return p.attempts(ctx, name) })
+		switch {
+		case errors.Is(err, alias.ErrLeased):
+			release = p.leave
+			return
+		case err == nil, ctx.Err() != nil:
+			return
+		}
+		p.log.Warn("operation interrupted; trying to continue", "credential", string(name), "error", err)
+		if p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]) != nil {
+			return
+		}
+	}
+}
+
+// attempts works on a credential until nothing is left to do, ctx has ended, or the lease was lost.
+// After a failed write to the registry it continues from the stored state.
+func (p *Provisioner) attempts(ctx context.Context, name alias.Name) error {
 	overtaken := false
 	for i := 0; ; i++ {
 		attempt, cancel := p.interruptible(ctx, name)
 		err := p.converge(attempt, name)
 		interrupted := attempt.Err() != nil
 		cancel()
-		if err == nil || ctx.Err() != nil {
-			return
+		if err == nil || ctx.Err() != nil || errors.Is(err, alias.ErrLeaseLost) {
+			return err
 		}
 		if interrupted {
 			continue // from the stored state
@@ -141,8 +167,8 @@ func (p *Provisioner) run(ctx context.Context, name alias.Name) {
 		}
 		overtaken = false
 		p.log.Error("operation interrupted; retrying", "credential", string(name), "error", err)
-		if p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]) != nil {
-			return
+		if err := p.clock.Sleep(ctx, waits[min(i, len(waits)-1)]); err != nil {
+			return err
 		}
 	}
 }
@@ -150,13 +176,8 @@ func (p *Provisioner) run(ctx context.Context, name alias.Name) {
 // converge brings a credential's user into the desired state, and ends its operation. An
 // error comes from the registry or from ctx, and converge can then be called again. A panic
 // fails the operation, which is then undone; if the undo panics too, the operation ends
-// without it.
+// without it. The caller has the lock of the credential.
 func (p *Provisioner) converge(ctx context.Context, name alias.Name) error {
-	release, err := p.locks.lock(ctx, credentialLock(name))
-	if err != nil {
-		return err
-	}
-	defer release()
 	for {
 		t, err := p.load(ctx, name)
 		if err != nil || t == nil {
@@ -206,6 +227,9 @@ func (p *Provisioner) load(ctx context.Context, name alias.Name) (*task, error) 
 	if creates(t.op, &t.data) && t.prov.User.ID == "" && t.data.Undo == nil {
 		t.seen.user.state = userAbsent // or made by a call whose answer was lost: see createUser
 		t.resumed = t.op.Steps[0].State != alias.StepPending
+	}
+	if err == nil {
+		err = t.takeOver(ctx)
 	}
 	return t, err
 }
@@ -331,7 +355,7 @@ func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change,
 			names = append(names, t.op.Alias)
 		}
 	}
-	err := t.p.cfg.Registry.Apply(ctx, names, func(tx alias.Tx) ([]alias.Change, error) {
+	err := t.p.apply(ctx, names, func(tx alias.Tx) ([]alias.Change, error) {
 		var changes []alias.Change
 		for _, fn := range also {
 			more, err := fn(tx)
@@ -359,7 +383,12 @@ func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change,
 func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change, error)) error {
 	next := *t.c
 	next.Provider, next.Revision, next.UpdatedAt = t.prov.Clone(), t.c.Revision+1, t.now()
+	swapped := t.prov.Previous != nil && t.prov.Previous.Revision == 0
 	put := func(tx alias.Tx) ([]alias.Change, error) {
+		if p, ok := next.Provisioned(); ok && swapped {
+			p.Previous.Revision = tx.Position().After.Revision
+			t.prov.Previous.Revision = p.Previous.Revision
+		}
 		return []alias.Change{{CredentialPut: &next}}, tx.UpdateCredential(&next)
 	}
 	if err := t.save(ctx, append([]func(alias.Tx) ([]alias.Change, error){put}, also...)...); err != nil {

@@ -338,7 +338,7 @@ func (p *Provisioner) requestOf(ctx context.Context, name alias.Name) (*policy.R
 func (p *Provisioner) saveVerification(
 	ctx context.Context, at alias.Location, credential alias.Name, v *alias.Verification,
 ) error {
-	return p.cfg.Registry.Apply(ctx, []alias.Name{credential, v.Alias}, func(tx alias.Tx) ([]alias.Change, error) {
+	return p.apply(ctx, []alias.Name{credential, v.Alias}, func(tx alias.Tx) ([]alias.Change, error) {
 		c, err := tx.Credential(credential)
 		if err != nil {
 			return nil, err
