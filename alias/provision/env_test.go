@@ -56,6 +56,10 @@ type procState struct {
 	ctx    context.Context //nolint:containedctx // the process's own
 	cancel context.CancelFunc
 	killed atomic.Bool
+	node   *testNode // nil without a fleet
+
+	mu   sync.Mutex // guards sent
+	sent []string   // writes of IAM
 }
 
 func newProcState(t *testing.T) *procState {
@@ -67,6 +71,9 @@ func newProcState(t *testing.T) *procState {
 
 func (l *procState) kill() {
 	l.killed.Store(true)
+	if l.node != nil {
+		l.node.stop()
+	}
 	l.cancel()
 }
 
@@ -75,6 +82,7 @@ func (l *procState) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.killed.Load() {
 		return nil, errCrash
 	}
+	l.note(r)
 	return http.DefaultTransport.RoundTrip(r)
 }
 
@@ -92,6 +100,10 @@ type killableStore struct {
 func (m *killableStore) Update(ctx context.Context, fn func(alias.Tx) error) error {
 	if m.proc.killed.Load() {
 		return errCrash
+	}
+	if node := m.proc.node; node != nil {
+		own := fn
+		fn = func(tx alias.Tx) error { return own(leasedTx{tx, node.testFleet}) }
 	}
 	if !m.due() {
 		return m.Store.Update(ctx, fn)
@@ -121,6 +133,7 @@ type env struct {
 	seal  alias.Sealer
 	power alias.KeyPair // the key of the provisioner
 	edit  func(*Config)
+	fleet *testFleet // nil: each process is alone
 }
 
 const (
@@ -262,6 +275,10 @@ func (w *env) start() *process {
 			Region: at.Region, BaseEndpoint: aws.String(at.Endpoint), UsePathStyle: at.PathStyle, HTTPClient: client,
 			Retryer: aws.NopRetryer{}, Credentials: keys,
 		})
+	}
+	if w.fleet != nil {
+		l.node = w.fleet.join()
+		cfg.Fleet = l.node
 	}
 	if w.edit != nil {
 		w.edit(&cfg)

@@ -284,3 +284,47 @@ func (t *task) lookNodes(ctx context.Context, d decision) (string, error) {
 	t.note(d.step, detail)
 	return "", t.save(ctx)
 }
+
+// lostKey is a key that was made and whose secret is not stored.
+type lostKey struct {
+	by   caller
+	user string
+	id   string
+}
+
+// deleteLost deletes a key at once or, if the lease was lost while the key was made, later: nobody
+// else knows that the key is ours.
+func (p *Provisioner) deleteLost(ctx context.Context, k lostKey) error {
+	err := k.by.deleteKey(ctx, k.user, k.id)
+	if errors.Is(err, alias.ErrLeaseLost) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.lost = append(p.lost, k)
+	}
+	return err
+}
+
+// look looks for what other nodes do not do any more, and deletes keys that were lost here.
+func (p *Provisioner) look(ctx context.Context) {
+	p.notify()
+	p.mu.Lock()
+	keys := p.lost
+	p.lost = nil
+	p.mu.Unlock()
+	for _, k := range keys {
+		deleted := false
+		err := p.lockedIfFree(ctx, credentialLock(k.by.credential), func(ctx context.Context) error {
+			deleted = true
+			return k.by.deleteKey(ctx, k.user, k.id)
+		})
+		switch {
+		case err != nil:
+			p.log.Warn("a key whose secret was lost was not deleted", "user", k.user, "access_key_id", k.id, "error", err)
+		case deleted:
+			continue
+		}
+		p.mu.Lock()
+		p.lost = append(p.lost, k)
+		p.mu.Unlock()
+	}
+}

@@ -63,8 +63,8 @@ func (t *task) createKey(ctx context.Context, _ decision) (string, error) {
 		err = t.store(ctx)
 	}
 	if err != nil {
-		lost := t.caller().deleteKey(context.WithoutCancel(ctx), t.prov.User.Name, kp.AccessKeyID)
-		return "", errors.Join(err, lost)
+		lost := lostKey{t.caller(), t.prov.User.Name, kp.AccessKeyID}
+		return "", errors.Join(err, t.p.deleteLost(context.WithoutCancel(ctx), lost))
 	}
 	return "made " + kp.AccessKeyID, nil
 }

@@ -47,6 +47,8 @@ type Provisioner struct {
 	orphans OrphanReport             // the one that this process stored last
 	first   map[alias.Name]bool      // credentials with an operation that this node was asked for; in a fleet only
 
+	lost []lostKey // in a fleet only
+
 	locks        locks
 	unbounded    sync.Once // says that scheduled rotations need a boundary
 	previousUses sync.Map  // credential id -> time of the last use of the previous key
@@ -99,7 +101,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 		})
 	}
 	if p.cfg.AWS != nil && p.cfg.Fleet != nil {
-		tasks.Go(func() { p.every(ctx, lookEvery, func(context.Context) { p.notify() }) })
+		tasks.Go(func() { p.every(ctx, lookEvery, p.look) })
 	}
 	for {
 		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
