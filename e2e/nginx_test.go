@@ -8,10 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
-	"ixmage/internal/awstest/process"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -38,45 +36,28 @@ var nginxBlock = regexp.MustCompile("(?s)```nginx\n(.*?)```")
 // and what change replaces, and returns its address.
 func startNginx(t *testing.T, s *server, change ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("SKIPPED, NOT TESTED: nginx IS ABSENT (apt-get install nginx)")
-	}
 	found := nginxBlock.FindSubmatch(readFile(t, "../docs/operations.md"))
 	if found == nil {
 		t.Fatal("docs/operations.md has no sample for nginx")
 	}
-	sample, dir, addr := string(found[1]), t.TempDir(), freeAddr(t)
-	cert, key := certificate(t, "127.0.0.1")
-	change = append(change, "server 127.0.0.1:8080;", "server "+s.public+";", "listen 443 ", "listen "+addr+" ",
-		"/etc/ssl/pictures.pem", cert, "/etc/ssl/private/pictures.key", key)
-	for i := 0; i < len(change); i += 2 {
-		if n := strings.Count(sample, change[i]); n != 1 {
-			t.Fatalf("the sample has %q %d times", change[i], n)
-		}
-		sample = strings.Replace(sample, change[i], change[i+1], 1)
+	return runNginx(t, string(found[1]), append(change, "server 127.0.0.1:8080;", "server "+s.public+";")...).addr
+}
+
+// runNginx runs nginx with a sample for its http block, with other addresses, files and what
+// change replaces.
+func runNginx(t *testing.T, sample string, change ...string) *balancer {
+	t.Helper()
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Skip("SKIPPED, NOT TESTED: nginx IS ABSENT (apt-get install nginx)")
 	}
+	dir, addr := t.TempDir(), freeAddr(t)
+	cert, key := certificate(t, "127.0.0.1")
+	sample = replaceOnce(t, sample, append(change, "listen 443 ", "listen "+addr+" ",
+		"/etc/ssl/pictures.pem", cert, "/etc/ssl/private/pictures.key", key)...)
 	file := filepath.Join(dir, "nginx.conf")
 	writeFile(t, file, fmt.Sprintf(nginxAround, dir, sample), 0o600)
-	child, err := process.Start("nginx", exec.Command(path, "-p", dir, "-c", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { child.Stop() })
-	eventually(t, "nginx listens", func() bool {
-		select {
-		case <-child.Done():
-			t.Fatalf("nginx has ended: %s", child.Output())
-		default:
-		}
-		c, err := tls.Dial("tcp", addr, anyServer)
-		if err != nil {
-			return false
-		}
-		c.Close()
-		return true
-	})
-	return addr
+	return startBalancer(t, addr, exec.Command(path, "-p", dir, "-c", file))
 }
 
 // anyServer is for self-signed certificates.
