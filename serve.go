@@ -129,6 +129,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		Expired: expired, Log: log,
 	})
 	exposeGauges(m, registry, memory)
+	exposeFleet(m, store.node)
 	purge := purger{registry, memory, purges, store.node}
 	changeHandler{registry, public, own, purge, m, accounts.Accounts, tokens}.observe()
 	if err := s.follow(ctx, store, fleetDeps{registry, keys, own.installID}); err != nil {

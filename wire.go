@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -507,6 +508,31 @@ func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Ca
 			byState[string(state)] = n
 		}
 		return byState
+	})
+}
+
+// exposeFleet lets Prometheus read the state of a node.
+func exposeFleet(m *metrics.Metrics, node *fleet.Node) {
+	if node == nil {
+		return
+	}
+	m.Fleet(func() metrics.Fleet {
+		applied, head := node.Revision()
+		out := metrics.Fleet{Revision: applied, Lag: head - applied, ClockOffset: node.ClockOffset()}
+		if _, why := node.Stale(); why != nil {
+			out.Stale = node.Age()
+		}
+		for _, name := range node.Holds() {
+			kind, _, _ := strings.Cut(name, ":")
+			out.Leases = append(out.Leases, kind)
+		}
+		out.Live = len(node.Live())
+		for _, other := range node.Known() {
+			if !other.Live && other.Name != node.Name() {
+				out.Silent++
+			}
+		}
+		return out
 	})
 }
 

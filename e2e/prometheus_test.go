@@ -19,6 +19,7 @@ import (
 
 	"ixmage/internal/awstest/gateway"
 	"ixmage/internal/awstest/iam"
+	"ixmage/internal/awstest/postgres"
 	"ixmage/internal/awstest/process"
 	"ixmage/internal/awstest/s3"
 	"ixmage/internal/awstest/sigv4"
@@ -40,7 +41,15 @@ func TestPrometheus(t *testing.T) {
 		t.Skip("SKIPPED: PROMETHEUS IS ABSENT: no query of the dashboard was evaluated (apt-get install prometheus)")
 	}
 	m := newMonitored(t, realS3(t))
-	p := startPrometheus(t, program, m.admin)
+	targets, excused := []string{m.admin}, maps.Clone(withoutValue)
+	if node := monitoredNode(t); node != nil {
+		targets = append(targets, node.admin)
+	} else {
+		for _, part := range []string{"ixmage_registry_", "ixmage_nodes", "ixmage_lease_held", "ixmage_node_"} {
+			excused[part] = "there is no PostgreSQL"
+		}
+	}
+	p := startPrometheus(t, program, targets...)
 	expressions := expressionsToCheck(p)
 	if len(expressions) < 80 {
 		t.Fatalf("only %d expressions", len(expressions))
@@ -57,7 +66,7 @@ func TestPrometheus(t *testing.T) {
 		m.traffic()
 		maps.DeleteFunc(missing, func(expr, _ string) bool { return !math.IsNaN(p.number(expr)) })
 		for expr := range missing {
-			if excuse(expr) == "" {
+			if excuse(excused, expr) == "" {
 				waitsFor = expr
 				return false
 			}
@@ -81,8 +90,8 @@ func TestPrometheus(t *testing.T) {
 	}
 }
 
-func excuse(expr string) string {
-	for part, why := range withoutValue {
+func excuse(excused map[string]string, expr string) string {
+	for part, why := range excused {
 		if strings.Contains(expr, part) {
 			return why
 		}
@@ -125,6 +134,17 @@ func newMonitored(t *testing.T, g *gateway.Server) *monitored {
 	m.createOn("refused", g.S3URL, bucket)
 	m.createOn("away", "http://127.0.0.1:1", "media")
 	return m
+}
+
+// monitoredNode is a server that has the metrics of nodes, nil without PostgreSQL.
+func monitoredNode(t *testing.T) *server {
+	t.Helper()
+	var database *postgres.Server
+	t.Run("PostgreSQL", func(t *testing.T) { database = postgres.Shared(t) }) // its absence skips this alone
+	if database == nil {
+		return nil
+	}
+	return start(t, "--store", database.Database(t), "--node", "monitored")
 }
 
 // besideGateway is the URL of an STS that gives sessions to the user of the account, and leaves
@@ -211,7 +231,7 @@ type prometheus struct {
 	addr string
 }
 
-func startPrometheus(t *testing.T, program, target string) *prometheus {
+func startPrometheus(t *testing.T, program string, targets ...string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	rules, err := filepath.Abs(rulesFile)
@@ -222,8 +242,8 @@ func startPrometheus(t *testing.T, program, target string) *prometheus {
 	writeFile(t, config, fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 rule_files: [%q]
-scrape_configs: [{job_name: ixmage, static_configs: [{targets: [%q]}]}]
-`, rules, target), 0o600)
+scrape_configs: [{job_name: ixmage, static_configs: [{targets: ["%s"]}]}]
+`, rules, strings.Join(targets, `", "`)), 0o600)
 	p := &prometheus{t: t, addr: freeAddr(t)}
 	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+p.addr, "--log.level=warn")

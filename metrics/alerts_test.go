@@ -45,6 +45,14 @@ func TestAlertsPromtool(t *testing.T) {
 		{"no zero of errors", strings.Replace(rules, "or\n          0 * instance:ixmage_http_requests:rate5m", "", 1), "the recording rules"},
 		{"no zero of hits", strings.Replace(rules, "or\n          0 * instance:ixmage_cache_requests:rate5m", "", 1), "the recording rules"},
 		{"one bucket for all", strings.Replace(rules, "cache, le) (rate", "cache) (rate", 1), "the recording rules"},
+		{"stale for a moment", strings.Replace(rules, "stale_seconds > 60", "stale_seconds > 20", 1), "a registry that stays stale"},
+		{"stale at once", strings.Replace(rules, "for: 1m\n", "for: 0m\n", 1), "a registry that stays stale"},
+		{"live nodes too", strings.Replace(rules, `{state="silent"}`, "", 1), "a node that stays silent"},
+		{"an alert of every node", strings.Replace(rules, "max by (job) (ixmage_nodes", "(ixmage_nodes", 1), "a node that stays silent"},
+		{"silent at once", strings.Replace(rules, "for: 10m\n        labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmagenodesilent", "labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmagenodesilent", 1), "a node that stays silent"},
+		{"any lag", strings.Replace(rules, "min_over_time(ixmage_registry_lag[5m])", "max_over_time(ixmage_registry_lag[5m])", 1), "a node that lags"},
+		{"fast clocks only", strings.Replace(rules, "abs(ixmage_node_clock_offset_seconds)", "ixmage_node_clock_offset_seconds", 1), "a clock that is off"},
+		{"a clock at once", strings.Replace(rules, "for: 10m\n        labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmageclockoffset", "labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmageclockoffset", 1), "a clock that is off"},
 		{"not even rules", rules + "garbage", "orphans that stay"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

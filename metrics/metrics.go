@@ -35,6 +35,7 @@ type Metrics struct {
 	credentials *credentials
 	canaries    *canaries
 	provision   *provision
+	fleet       *fleet
 	renewals    *prometheus.CounterVec // outcome
 
 	inFlight   atomic.Int64
@@ -59,13 +60,14 @@ func New(cfg Config) *Metrics {
 		credentials: newCredentials(cfg.AliasCap),
 		canaries:    newCanaries(cfg.AliasCap),
 		provision:   newProvision(),
+		fleet:       newFleet(),
 		renewals:    newRenewals(),
 	}
 	m.other, m.unknown = m.newSeries(labelOther), m.newSeries(labelUnknown)
 	m.families.register(m.registry)
 	m.provision.register(m.registry)
 	m.registry.MustRegister(
-		m.gauges, m.credentials, m.canaries, m.renewals,
+		m.gauges, m.credentials, m.canaries, m.renewals, m.fleet,
 		gaugeOf("http_requests_in_flight", "Requests being answered.", &m.inFlight),
 		gaugeOf("origin_open_bodies", "Bodies from S3 that are open.", &m.openBodies),
 		buildInfo(cfg.Version),

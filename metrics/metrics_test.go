@@ -114,6 +114,12 @@ func busy() *Metrics {
 	m.OriginRetries("blog", 1)
 	m.OriginRequest("never-seen", "denied", time.Millisecond)
 	provisioned(m)
+	m.Fleet(func() Fleet {
+		return Fleet{
+			Revision: 214, Lag: 3, Stale: 90 * time.Second, ClockOffset: -1500 * time.Millisecond, Live: 2, Silent: 1,
+			Leases: []string{"credential", "schedule", "credential", "nonsense"},
+		}
+	})
 	m.InFlight(2)
 	m.InFlight(-1)
 	m.OriginOpenBodies(1)

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,6 +143,20 @@ func (n *Node) Leases() []alias.Lease {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.reply.Leases
+}
+
+// Holds returns the names of the leases that this process may act on now.
+func (n *Node) Holds() []string {
+	n.mu.Lock()
+	held := slices.Collect(maps.Values(n.held))
+	n.mu.Unlock()
+	var names []string
+	for _, h := range held {
+		if h.Valid() {
+			names = append(names, h.lease.Name)
+		}
+	}
+	return names
 }
 
 // LeaseHolder is the node that had a lease at the last beat; empty if none had it.

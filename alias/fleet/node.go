@@ -66,7 +66,7 @@ type Node struct {
 	mu       sync.Mutex // guards the fields below
 	reply    *alias.BeatReply
 	offset   time.Duration // the clock of the database minus that of this machine
-	contact  time.Time     // when the database last answered
+	contact  time.Time     // the registry has every change from before it
 	trouble  error         // of the last attempt; nil if it succeeded
 	held     map[string]*Held
 	uses     map[int64]time.Time // of previous keys, by the database's clock
@@ -119,6 +119,7 @@ func nodeID(dir string) (string, error) {
 
 // first connects to the database, or finds the replica good enough to begin with.
 func (n *Node) first(ctx context.Context) error {
+	n.contact = time.Now()
 	err := n.join(ctx)
 	if err == nil || !errors.Is(err, alias.ErrUnavailable) {
 		return err
@@ -233,10 +234,14 @@ func (n *Node) run(ctx context.Context) {
 // follow joins the database if necessary, beats, and applies what the registry lacks; then it
 // reports the new position at once, because others wait for it.
 func (n *Node) follow(ctx context.Context) error {
+	began := time.Now()
 	err := n.followOnce(ctx)
 	n.mu.Lock()
 	was := n.trouble
 	n.trouble = err
+	if err == nil { // an answer of a database that is not followed makes nothing newer
+		n.contact = began
+	}
 	n.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
@@ -299,7 +304,7 @@ func (n *Node) beat(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.reply, n.contact = reply, time.Now()
+	n.reply = reply
 	n.offset = reply.Now.Sub(began.Add(time.Since(began) / 2))
 	for _, l := range held {
 		n.settle(l, slices.Contains(reply.Renewed, l), began)

@@ -48,7 +48,7 @@ func (n *Node) away() bool {
 	return n.trouble != nil
 }
 
-// Age is the time since the database last answered.
+// Age is the time since the registry was last known to have every change.
 func (n *Node) Age() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -45,6 +45,7 @@ func rows() []row {
 		{"Cache", cache()},
 		{"Disk tier", disk()},
 		{"Credentials and provisioning", credentials()},
+		{"Nodes", nodes()},
 		{"Process", process()},
 	}
 }
@@ -255,6 +256,30 @@ func credentials() []spec {
 		}},
 		{"Previous keys used", "Calls to S3 repeated with the previous key because the current one was refused.", eventRate, lines, []query{
 			{`sum by (credential) (rate(ixmage_rotation_fallback_total{ALL}[$__rate_interval]))`, "{{credential}}"},
+		}},
+	}
+}
+
+// nodes are of servers with --store; of others there are no values.
+func nodes() []spec {
+	return []spec{
+		{"Nodes by state", "Nodes that share a registry: live ones, and ones that the database has not heard of for 15 seconds.", number, stacked, []query{
+			{`max by (state) (ixmage_nodes{ALL})`, "{{state}}"},
+		}},
+		{"Revision of the registry", "The revision that each node has applied. The lines are one if all nodes follow.", number, lines, []query{
+			{`max by (instance) (ixmage_registry_revision{ALL})`, "{{instance}}"},
+		}},
+		{"Lag", "Changes of the registry that a node knows of and has not applied.", number, lines, []query{
+			{`max by (instance) (ixmage_registry_lag{ALL})`, "{{instance}}"},
+		}},
+		{"Stale registries", "Time for which a node has not been able to follow the registry; 0 while it does.", seconds, lines, []query{
+			{`max by (instance) (ixmage_registry_stale_seconds{ALL})`, "{{instance}}"},
+		}},
+		{"Leases", "What each node does alone.", number, stacked, []query{
+			{`sum by (name, instance) (ixmage_lease_held{ALL})`, "{{name}}, {{instance}}"},
+		}},
+		{"Clocks", "How far the clock of each node is from that of the database.", seconds, lines, []query{
+			{`max by (instance) (abs(ixmage_node_clock_offset_seconds{ALL}))`, "{{instance}}"},
 		}},
 	}
 }
