@@ -15,6 +15,7 @@ import (
 
 	"ixmage/internal/awstest/gateway"
 	"ixmage/internal/awstest/minio"
+	"ixmage/internal/awstest/postgres"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -131,6 +132,7 @@ func newExamples(t *testing.T, g *gateway.Server) *examples {
 	e.words = map[string]string{
 		"OPERATION": op.ID, "https://s3.example.com": g.S3URL,
 		"/var/lib/ixmage": stoppedFolder(t, e.data), "/etc/ixmage": t.TempDir(),
+		"/srv/ixmage": filepath.Join(t.TempDir(), "ixmage"),
 	}
 	pair := map[string]string{"access_key_id": g.Root.AccessKeyID, "secret_access_key": g.Root.SecretAccessKey.Reveal()}
 	for _, name := range []string{"shop", "old"} {
@@ -210,9 +212,16 @@ func (e *examples) prepareFiles(t *testing.T, g *gateway.Server) {
 		"IXMAGE_ADMIN_URL=http://"+e.admin, "IXMAGE_ADMIN_TOKEN="+e.token)
 }
 
+// examplePostgres is the database of examples.
+const examplePostgres = "postgres://ixmage@db.example.com/ixmage"
+
 // run runs a line, and wants it to succeed.
 func (e *examples) run(t *testing.T, line string) {
 	t.Helper()
+	if strings.Contains(line, examplePostgres) && e.words[examplePostgres] == "" {
+		postgres.Shared(t) // skips this line alone, if it must
+		e.words[examplePostgres] = postgres.Database(e.t)
+	}
 	for word, with := range e.words {
 		line = strings.ReplaceAll(line, word, with)
 	}

@@ -31,9 +31,10 @@ type Commands struct {
 	Token      tokenCmd      `cmd:"" help:"List, make and revoke admin tokens."`
 	Node       nodeCmd       `cmd:"" help:"List the nodes that share the registry, and remove silent ones."`
 
-	Backup  backupCmd  `cmd:"" help:"Copy the registry while the server runs."`
-	Restore restoreCmd `cmd:"" help:"Put a backup in the place of the registry of a stopped server."`
-	Rekey   rekeyCmd   `cmd:"" help:"Seal the secrets of a stopped server with a new key."`
+	Backup   backupCmd   `cmd:"" help:"Copy the registry while the server runs."`
+	Restore  restoreCmd  `cmd:"" help:"Put a backup in the place of the registry of a stopped server."`
+	Registry registryCmd `cmd:"" help:"Copy a registry between SQLite and PostgreSQL."`
+	Rekey    rekeyCmd    `cmd:"" help:"Seal the secrets of a stopped server with a new key."`
 
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Man        manCmd        `cmd:"" help:"Print the man page, for man -l -."`

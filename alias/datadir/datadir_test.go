@@ -49,6 +49,9 @@ func runAndDie(n int, args []string) error {
 		_, err := Restore(context.Background(), RestoreSpec{File: args[1], Dir: args[2], Master: args[3], step: step})
 		return err
 	}
+	if args[0] == "copy" {
+		return copyAndDie(args[1], args[2], step)
+	}
 	_, err := Rekey(context.Background(), RekeySpec{Dir: args[1], Master: args[2], NewMaster: args[3], step: step})
 	return err
 }

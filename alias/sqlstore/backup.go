@@ -149,6 +149,35 @@ func ReadSQLite(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// RefuseFile returns ErrNotEmpty for a file that has content of a registry, and ErrNoRegistry for
+// one that is not a registry. A file that does not exist or is empty can become one.
+func RefuseFile(ctx context.Context, path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s, err := openReadOnly(path, url.Values{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	tables, err := one(s.read(ctx), scanValue[int], `SELECT count(*) FROM sqlite_schema WHERE type = 'table'`)
+	if err != nil || tables == 0 {
+		return err
+	}
+	migrated, err := s.read(ctx).hasTable("goose_db_version")
+	if err == nil && !migrated {
+		err = ErrNoRegistry
+	}
+	if err != nil {
+		return err
+	}
+	return s.RefuseContent(ctx) // the first start may have been killed, so tables may be missing
+}
+
 // isCurrent returns nil if the database has a registry of the schema of this program, and
 // ErrNoRegistry if it has none.
 func (s *Store) isCurrent(ctx context.Context) error {

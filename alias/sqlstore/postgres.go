@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,15 +44,35 @@ type Postgres struct {
 }
 
 // ValidateURL checks the form of the URL of NewPostgres. The error does not have the password.
-func ValidateURL(url string) error {
-	_, err := pgx.ParseConfig(url)
+func ValidateURL(text string) error {
+	_, err := parseURL(text)
 	return err
+}
+
+// parseURL returns errors without the password. That of an invalid URL has none of its text:
+// what is the password in it depends on where it is wrong.
+func parseURL(text string) (*pgx.ConnConfig, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("it is not a valid URL; in the password, write special characters like %40 for @ and %2F for /")
+	}
+	config, err := pgx.ParseConfig(text)
+	if err == nil {
+		return config, nil
+	}
+	password, _ := u.User.Password()
+	for _, secret := range append(slices.Concat(u.Query()["password"], u.Query()["sslpassword"]), password) {
+		if secret != "" && strings.Contains(err.Error(), secret) {
+			return nil, errors.New("its host or its parameters are not valid")
+		}
+	}
+	return nil, err
 }
 
 // NewPostgres makes a store from a URL, postgres://…, whose parameters are those of libpq. It
 // does not connect. The error does not have the password.
-func NewPostgres(url string) (*Postgres, error) {
-	config, err := pgx.ParseConfig(url)
+func NewPostgres(text string) (*Postgres, error) {
+	config, err := parseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("the URL of the database: %w", err)
 	}
@@ -88,6 +110,13 @@ func NewPostgres(url string) (*Postgres, error) {
 		timeout:    postgresTimeout,
 		shared:     new(atomic.Bool),
 	}}}, nil
+}
+
+// String names the database, without its user, password and parameters.
+func (p *Postgres) String() string {
+	u := url.URL{Scheme: "postgres", Path: "/" + p.config.Database}
+	u.Host = net.JoinHostPort(p.config.Host, strconv.Itoa(int(p.config.Port)))
+	return u.String()
 }
 
 // Prepare migrates the schema to the version of this program. It refuses a database with a
