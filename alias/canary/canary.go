@@ -16,10 +16,12 @@ import (
 	"ixmage/internal/panics"
 )
 
-// Recorder gets the result of every reading of a canary. It must be safe for concurrent
-// use.
+// Recorder gets the result of every reading of a canary that this node has to read. It must be
+// safe for concurrent use.
 type Recorder interface {
 	CanaryResult(alias string, ok bool)
+	// ForgetCanary is called when another node has to read the canary.
+	ForgetCanary(alias string)
 }
 
 // Config configures a Canary. Zero durations and a zero Concurrency mean the defaults.
@@ -34,6 +36,10 @@ type Config struct {
 	Fresh       time.Duration // how long Refused uses a result; 5 s
 	Timeout     time.Duration // of one reading, with the wait for a slot; 5 s
 	Concurrency int           // concurrent readings; 8
+
+	// Nodes returns the name of this node, and those of all live nodes that share the registry.
+	// Nil: this process reads all canaries.
+	Nodes func() (own string, live []string)
 
 	Recorder Recorder     // nil: none
 	Log      *slog.Logger // nil discards
@@ -130,7 +136,7 @@ func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
 	if r.Alias.Canary == "" {
 		return false
 	}
-	s, inFlight := c.join(r) //nolint:contextcheck // callers share the reading, which outlives this call
+	s, inFlight := c.join(r, c.cfg.Fresh) //nolint:contextcheck // callers share the reading, which outlives this call
 	if inFlight != nil {
 		select {
 		case <-inFlight:
@@ -142,13 +148,13 @@ func (c *Canary) Refused(ctx context.Context, r alias.Route) bool {
 	return s.refused
 }
 
-// join returns the state of a route. It starts a reading if the state is not fresh, and
+// join returns the state of a route. It starts a reading if the last one is older than fresh, and
 // returns the channel of the current reading, or nil.
-func (c *Canary) join(r alias.Route) (*state, <-chan struct{}) {
+func (c *Canary) join(r alias.Route, fresh time.Duration) (*state, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s, current := c.stateLocked(r)
-	if current && s.inFlight == nil && (s.tried.IsZero() || time.Since(s.tried) >= c.cfg.Fresh) {
+	if current && s.inFlight == nil && (s.tried.IsZero() || time.Since(s.tried) >= fresh) {
 		c.startLocked(s, r, c.acquire)
 	}
 	return s, s.inFlight
@@ -216,7 +222,7 @@ func (c *Canary) record(s *state, r alias.Route, rep awserr.Reply) {
 	if !current || rep.Code == awserr.Canceled {
 		return // the alias was changed or deleted meanwhile, or Run has ended
 	}
-	if c.cfg.Recorder != nil {
+	if c.cfg.Recorder != nil && c.share().has(r.Alias.ID) {
 		c.cfg.Recorder.CanaryResult(string(r.Alias.Name), res.ok)
 	}
 	switch {
@@ -283,15 +289,22 @@ func resultOf(rep awserr.Reply) result {
 
 // State is the last reading of an alias's canary that S3 answered. known is false before
 // the first one, and after a change of the alias's location or key. It iterates over all
-// routes.
+// routes. If another node has to read the canary, and the last reading here is older than Every,
+// it reads the canary, within Timeout.
 func (c *Canary) State(aliasID int64) (ok bool, at time.Time, known bool) {
 	var now subject
+	var route alias.Route
 	c.cfg.Routes(func(r alias.Route) bool {
 		if r.Alias.ID == aliasID {
-			now = subjectOf(r)
+			now, route = subjectOf(r), r
 		}
 		return r.Alias.ID != aliasID
 	})
+	if route.Alias != nil && route.Alias.Canary != "" && !c.share().has(aliasID) {
+		if _, inFlight := c.join(route, c.cfg.Every); inFlight != nil {
+			<-inFlight
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.states[aliasID]

@@ -10,7 +10,8 @@ import (
 	"ixmage/internal/panics"
 )
 
-// Run reads the canaries of all served aliases periodically, until ctx ends. It returns
+// Run reads the canaries of all served aliases periodically, or those of its share if other nodes
+// read the rest, until ctx ends. It returns
 // when all readings have ended; no reading begins after that. It may be called once.
 func (c *Canary) Run(ctx context.Context) error {
 	defer c.close()
@@ -38,7 +39,7 @@ func (c *Canary) close() {
 // due returns the routes that are due. It sets the next time of each alias and deletes
 // the entries of aliases that no longer have a canary or are not served.
 func (c *Canary) due(next map[int64]time.Time) []alias.Route {
-	now := time.Now()
+	now, ours := time.Now(), c.share()
 	var routes []alias.Route
 	live := map[int64]bool{}
 	c.cfg.Routes(func(r alias.Route) bool {
@@ -47,6 +48,12 @@ func (c *Canary) due(next map[int64]time.Time) []alias.Route {
 		}
 		live[r.Alias.ID] = true
 		at, known := next[r.Alias.ID]
+		if !ours.has(r.Alias.ID) {
+			if delete(next, r.Alias.ID); known && c.cfg.Recorder != nil {
+				c.cfg.Recorder.ForgetCanary(string(r.Alias.Name))
+			}
+			return true
+		}
 		if known && !now.Before(at) {
 			routes = append(routes, r)
 		}
