@@ -9,10 +9,12 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
 	"ixmage/alias/fleet"
+	"ixmage/alias/provision"
 	"ixmage/alias/sqlstore"
 )
 
@@ -168,4 +170,41 @@ func hostName() string {
 		return "node"
 	}
 	return name
+}
+
+// provisionFleet is a node for provisioning; neither package imports the other.
+type provisionFleet struct{ *fleet.Node }
+
+func (f provisionFleet) Try(ctx context.Context, name string) (provision.Lease, error) { //nolint:ireturn // see above
+	held, err := f.Node.Try(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return held, nil
+}
+
+// fleetClock is the clock of the machine, corrected by that of the database: nodes compare times
+// that another one has stored.
+type fleetClock struct {
+	provision.SystemClock
+
+	node *fleet.Node
+}
+
+func (c fleetClock) Now() time.Time { return c.node.Now() }
+
+// now is the corrected clock; nil for that of the machine.
+func (r *registryStore) now() func() time.Time {
+	if r.node == nil {
+		return nil
+	}
+	return r.node.Now
+}
+
+// nodes are those that share the canaries out; nil for one process.
+func (d provisioningDeps) nodes() func() (own string, live []string) {
+	if d.node == nil {
+		return nil
+	}
+	return func() (string, []string) { return d.node.Name(), d.node.Live() }
 }

@@ -27,6 +27,7 @@ import (
 	"ixmage/alias/admin"
 	"ixmage/alias/canary"
 	"ixmage/alias/datadir"
+	"ixmage/alias/fleet"
 	"ixmage/alias/provision"
 	"ixmage/alias/scope"
 	"ixmage/alias/seal"
@@ -364,12 +365,12 @@ func (s *serveCmd) openAWS(ctx context.Context, log *slog.Logger, d awsDeps) (ow
 	own.sessions = session.New(s.sessions(log, own, d))
 	d.metrics.Sessions(own.sessions.Stats)
 	previousKeys := &previousKeyNotifier{}
-	own.s3, err = origin.New(s.origin(log, d.registry, originDeps{previousKeys, d.slow, own.sessions}),
+	own.s3, err = origin.New(s.origin(log, d.registry, originDeps{previousKeys, d.slow, own.sessions, d.store.now()}),
 		d.registry, originRecorder{d.metrics, d.accounts})
 	if err != nil {
 		return nil, err
 	}
-	own.iam = s.provisioning(log, d.registry, provisioningDeps{own, d.metrics, previousKeys})
+	own.iam = s.provisioning(log, d.registry, provisioningDeps{own, d.metrics, previousKeys, d.store.node})
 	return own, nil
 }
 
@@ -380,7 +381,7 @@ func (s *serveCmd) provisioning(
 ) *provisioning {
 	canaries := canary.New(canary.Config{
 		Routes: registry.Routes, Read: d.readCanary(log), Every: s.CanaryInterval, Fresh: s.CanaryFresh,
-		Recorder: d.metrics, Log: log,
+		Recorder: d.metrics, Log: log, Nodes: d.nodes(),
 	})
 	cfg := provision.Config{
 		Registry: registry, S3: d.s3.Client, S3Hint: origin.Hint,
@@ -389,6 +390,9 @@ func (s *serveCmd) provisioning(
 		Buckets: s.ProvisionBuckets, Adopt: s.AdoptUsers, TagKeys: s.ProvisionTags, Accounts: s.list,
 		AllowWideScope: s.AllowWideScope, IAMEndpoint: s.IAMEndpoint,
 		Timing: s.timing(), Recorder: d.metrics, Log: log, Probes: d.machine,
+	}
+	if d.node != nil {
+		cfg.Fleet, cfg.Clock = provisionFleet{d.node}, fleetClock{node: d.node}
 	}
 	if s.Provision {
 		cfg.AWS = cfg.Probes
@@ -406,6 +410,7 @@ type provisioningDeps struct {
 
 	metrics      *metrics.Metrics
 	previousKeys *previousKeyNotifier
+	node         *fleet.Node // nil: there are no others
 }
 
 // readCanary returns a function that reads the first byte of a route's canary with the

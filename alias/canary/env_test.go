@@ -192,3 +192,10 @@ func split(answer string) (status int, code, message string) {
 	fmt.Sscan(parts[0], &status)
 	return status, parts[1], strings.TrimSpace(parts[2])
 }
+
+// ForgetCanary is the Recorder.
+func (a *env) ForgetCanary(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.recorded, name)
+}

@@ -80,6 +80,8 @@ type Config struct {
 	// call is signed with the credential's previous key pair. It must be quick and
 	// safe for concurrent use.
 	PreviousKeyUsed func(credentialID int64)
+	// Now is the clock of the nodes that share the registry. Nil: that of the machine.
+	Now func() time.Time
 
 	Log *slog.Logger // nil discards
 }

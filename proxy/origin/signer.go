@@ -151,11 +151,19 @@ func (o *Origin) currentRoute(r alias.Route) alias.Route {
 	return alias.Route{Alias: r.Alias, Credential: now.Credential}
 }
 
+// now is the time by the clock that the ends of previous keys were set with.
+func (o *Origin) now() time.Time {
+	if o.cfg.Now != nil {
+		return o.cfg.Now()
+	}
+	return time.Now()
+}
+
 // previousSigner returns the previous key pair while the rotation still allows it.
 func (o *Origin) previousSigner(ctx context.Context, r alias.Route, cause error) (signer, bool) {
 	c := r.Credential
 	p, ok := c.Provisioned()
-	if !ok || p.Previous == nil || !time.Now().Before(p.Previous.Until) {
+	if !ok || p.Previous == nil || !o.now().Before(p.Previous.Until) {
 		return signer{}, false
 	}
 	client, err := o.clients.previous(r, p.Previous.SealedKey)

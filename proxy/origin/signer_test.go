@@ -267,3 +267,28 @@ func TestProvisionedSigns(t *testing.T) {
 		t.Errorf("a credential without a key sent %d requests", n-2)
 	}
 }
+
+// TestFallbackClock: the end of a previous key is a time of the clock that the nodes share.
+func TestFallbackClock(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		ahead time.Duration // of the machine's clock
+		want  string
+	}{{"machine is right", 0, "v2,v1"}, {"machine is ahead", 10 * time.Minute, "v2,v1"}, {"window is over", -10 * time.Minute, "v2"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			k := newEnv(t, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(-tt.ahead) } })
+			r := k.rotating(1)
+			p, _ := r.Route.Credential.Provisioned()
+			p.Previous.Until = time.Now().Add(-tt.ahead + time.Minute)
+			if tt.ahead < 0 {
+				p.Previous.Until = time.Now().Add(time.Minute)
+			}
+			_, _ = k.read(t, r)
+			if got := k.signed(); got != tt.want {
+				t.Errorf("signed with %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
