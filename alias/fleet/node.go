@@ -184,6 +184,7 @@ func (n *Node) row(ctx context.Context) (*alias.Node, error) {
 // database whenever the node has joined it; its error keeps the node apart.
 func (n *Node) Start(ctx context.Context, r *alias.Registry, verify func(context.Context, alias.Store) error) error {
 	n.registry, n.verify = r, verify
+	n.replica.copyRestSoon() // some settings were made after the registry was opened
 	if !n.away() {
 		err := n.follow(ctx)
 		if err != nil && !errors.Is(err, alias.ErrUnavailable) {

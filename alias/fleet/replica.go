@@ -125,6 +125,12 @@ func (r *replica) copyRest(ctx context.Context) {
 	}
 }
 
+func (r *replica) copyRestSoon() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restDue = true
+}
+
 func (r *replica) copySetting(ctx context.Context, key string) error {
 	value, err := r.node.db.Meta(ctx, key)
 	if errors.Is(err, alias.ErrNotFound) {
