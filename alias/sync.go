@@ -18,7 +18,7 @@ type Replica interface {
 	Apply(ctx context.Context, changes []Change, at Position)
 }
 
-// first loads the replica, or else the store.
+// first loads the replica, or else the store, with which the replica is filled later.
 func (r *Registry) first(ctx context.Context) (*snapshot, Position, []*DamagedError, error) {
 	if r.replica != nil {
 		snap, at, damaged, err := load(ctx, r.replica)
@@ -26,11 +26,7 @@ func (r *Registry) first(ctx context.Context) (*snapshot, Position, []*DamagedEr
 			return snap, at, damaged, nil
 		}
 	}
-	snap, at, damaged, err := load(ctx, r.store)
-	if err == nil && r.replica != nil {
-		r.replica.Apply(ctx, (&snapshot{names: newTable()}).changesTo(snap), at)
-	}
-	return snap, at, damaged, err
+	return load(ctx, r.store)
 }
 
 // Position returns the place in the history up to which memory has every change. It is zero
@@ -156,15 +152,14 @@ func (r *Registry) current(ctx context.Context, names []Name) ([]change, error) 
 	return pairs, nil
 }
 
-// Replicate writes the position to the replica, and with whole everything in memory.
-func (r *Registry) Replicate(ctx context.Context, whole bool) {
+// Snapshot returns everything in memory, as changes of an empty registry, and its position.
+// took is called at that moment, before any further change reaches the replica.
+func (r *Registry) Snapshot(took func()) ([]Change, Position) {
 	r.writing <- struct{}{}
-	defer func() { <-r.writing }()
-	var changes []Change
-	if whole {
-		changes = (&snapshot{names: newTable()}).changesTo(r.snap.Load())
-	}
-	r.replica.Apply(context.WithoutCancel(ctx), changes, r.Position())
+	snap, at := r.snap.Load(), r.Position()
+	took()
+	<-r.writing
+	return (&snapshot{names: newTable()}).changesTo(snap), at
 }
 
 // reload reads everything, because the log does not have all that was missed.

@@ -194,6 +194,7 @@ func (n *Node) Start(ctx context.Context, r *alias.Registry, verify func(context
 	ctx, n.stop = context.WithCancel(context.WithoutCancel(ctx)) // it ends with Close: the node serves while it drains
 	n.tasks.Go(func() { n.run(ctx) })
 	n.tasks.Go(func() { n.listen(ctx) })
+	n.tasks.Go(func() { n.keepReplica(ctx) })
 	n.tasks.Go(func() { n.keepHouse(ctx) })
 	return nil
 }
@@ -276,7 +277,6 @@ func (n *Node) followOnce(ctx context.Context) error {
 			return err
 		}
 	}
-	n.replica.refill(ctx, n.registry)
 	if n.registry.Position() == reported {
 		return nil
 	}
@@ -311,6 +311,18 @@ func (n *Node) beat(ctx context.Context) error {
 		n.settle(l, slices.Contains(reply.Renewed, l), began)
 	}
 	return nil
+}
+
+// keepReplica fills the replica, and dates it while the database answers.
+func (n *Node) keepReplica(ctx context.Context) {
+	for {
+		if !n.away() {
+			n.replica.keep(ctx, n.registry)
+		}
+		if sleep(ctx, n.cfg.Every) != nil {
+			return
+		}
+	}
 }
 
 // listen wakes the node when the log grows.

@@ -24,6 +24,9 @@ type replica struct {
 	state sqlstore.ReplicaState
 	// restDue means that admin tokens or settings must be copied.
 	restDue bool
+	// filling means that the replica gets everything; what changes meanwhile is pending.
+	filling bool
+	pending []batch
 	node    *Node // set by Open; its clock dates the state
 	tried   time.Time
 }
@@ -33,14 +36,16 @@ func openReplica(ctx context.Context, path string, log *slog.Logger) (*replica, 
 	r := &replica{path: path, log: log}
 	store, err := sqlstore.OpenReplica(ctx, path)
 	if err == nil {
-		if r.state, err = store.State(ctx); err == nil {
+		if r.state, err = store.State(ctx); err == nil && r.state.Position != (alias.Position{}) {
 			r.store = store
 			return r, nil
 		}
 		store.Close()
 	}
-	log.Warn("the replica of the registry cannot be read; it is made anew", "error", err)
-	return r, r.anew(ctx)
+	if err != nil {
+		log.Warn("the replica of the registry cannot be read; it is made anew", "error", err)
+	}
+	return r, r.anew(ctx) // settings of one that was never filled do not hold
 }
 
 // anew makes an empty replica.
@@ -86,11 +91,22 @@ func (r *replica) Load(
 func (r *replica) Apply(ctx context.Context, changes []alias.Change, at alias.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.store == nil {
-		return
+	switch {
+	case r.filling:
+		r.pending = append(r.pending, batch{changes, at})
+	case r.store != nil && r.state.Position != (alias.Position{}):
+		r.write(ctx, changes, at)
 	}
-	first := r.state.Position == (alias.Position{})
-	r.restDue = r.restDue || first || slices.ContainsFunc(changes, func(c alias.Change) bool { return c.Tokens })
+}
+
+// batch is an argument of Apply.
+type batch struct {
+	changes []alias.Change
+	at      alias.Position
+}
+
+func (r *replica) write(ctx context.Context, changes []alias.Change, at alias.Position) {
+	r.restDue = r.restDue || slices.ContainsFunc(changes, func(c alias.Change) bool { return c.Tokens })
 	state := sqlstore.ReplicaState{Position: at, At: r.node.Now()}
 	if err := r.store.Apply(ctx, changes, state); err != nil {
 		r.log.Error("the replica of the registry cannot be written and is deleted: without it this node cannot start "+
@@ -142,27 +158,50 @@ func (r *replica) copySetting(ctx context.Context, key string) error {
 	return r.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(key, value) })
 }
 
-// refillEvery is the interval at which the state is dated, and a lost replica made again.
-const refillEvery = time.Minute
+// dateEvery is the interval at which the state is dated, and a replica that was lost is made again.
+const dateEvery = time.Minute
 
-// refill makes a replica that was deleted again, and dates the one that there is.
-func (r *replica) refill(ctx context.Context, registry *alias.Registry) {
+// keep dates the replica, or fills an empty one. It may take seconds, for which changes wait in
+// memory.
+func (r *replica) keep(ctx context.Context, registry *alias.Registry) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.copyRest(ctx)
-	due := time.Since(r.tried) >= refillEvery
-	if !due {
-		r.mu.Unlock()
+	if time.Since(r.tried) < dateEvery {
 		return
 	}
 	r.tried = time.Now()
-	whole := r.state.Position == (alias.Position{})
 	if r.store == nil {
 		if err := r.anew(ctx); err != nil {
 			r.log.Warn("the replica of the registry cannot be made", "error", err)
+			return
 		}
 	}
+	if r.state.Position != (alias.Position{}) {
+		r.write(ctx, nil, r.state.Position)
+		return
+	}
 	r.mu.Unlock()
-	registry.Replicate(ctx, whole)
+	changes, at := registry.Snapshot(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.filling = true
+	})
+	err := r.store.Apply(ctx, changes, sqlstore.ReplicaState{Position: at, At: r.node.Now()})
+	r.mu.Lock()
+	pending := r.pending
+	r.filling, r.pending = false, nil
+	if err != nil {
+		r.log.Warn("the replica of the registry cannot be filled", "error", err)
+		return
+	}
+	r.state.Position, r.restDue = at, true
+	for _, b := range pending {
+		if r.store != nil {
+			r.write(ctx, b.changes, b.at)
+		}
+	}
+	r.copyRest(ctx)
 }
 
 // database is that of the replica, nil if there is none.
