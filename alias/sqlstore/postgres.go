@@ -49,26 +49,6 @@ func ValidateURL(text string) error {
 	return err
 }
 
-// parseURL returns errors without the password. That of an invalid URL has none of its text:
-// what is the password in it depends on where it is wrong.
-func parseURL(text string) (*pgx.ConnConfig, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, errors.New("it is not a valid URL; in the password, write special characters like %40 for @ and %2F for /")
-	}
-	config, err := pgx.ParseConfig(text)
-	if err == nil {
-		return config, nil
-	}
-	password, _ := u.User.Password()
-	for _, secret := range append(slices.Concat(u.Query()["password"], u.Query()["sslpassword"]), password) {
-		if secret != "" && strings.Contains(err.Error(), secret) {
-			return nil, errors.New("its host or its parameters are not valid")
-		}
-	}
-	return nil, err
-}
-
 // NewPostgres makes a store from a URL, postgres://…, whose parameters are those of libpq. It
 // does not connect. The error does not have the password.
 func NewPostgres(text string) (*Postgres, error) {
@@ -87,7 +67,7 @@ func NewPostgres(text string) (*Postgres, error) {
 		config.RuntimeParams["application_name"] = "ixmage"
 	}
 	if config.ValidateConnect == nil { // a URL may name many servers
-		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		config.ValidateConnect = writable
 	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
@@ -119,24 +99,82 @@ func (p *Postgres) String() string {
 	return u.String()
 }
 
+var errEscape = errors.New("a character in its role, its password or its database must be escaped: " +
+	"write % as %25, @ as %40, / as %2F, ? as %3F, # as %23 and a space as %20, " +
+	"or give the password in PGPASSWORD or PGPASSFILE")
+
+// parseURL parses a URL. Its errors do not quote the URL: in one that is malformed, nobody
+// can tell where the password ends.
+func parseURL(text string) (*pgx.ConnConfig, error) {
+	const form = "postgres://ROLE@HOST:PORT/DATABASE?sslmode=verify-full"
+	scheme, rest, _ := strings.Cut(text, "://")
+	if scheme != "postgres" && scheme != "postgresql" {
+		return nil, errors.New("it must be " + form)
+	}
+	user, server, found := strings.Cut(rest, "@")
+	server, _, _ = strings.Cut(server, "?")
+	if found && (strings.ContainsAny(user, "/?#") || strings.ContainsAny(server, "@#")) {
+		return nil, errEscape
+	}
+	config, err := pgx.ParseConfig(text)
+	if err != nil {
+		cause := err.Error()
+		cause = cause[strings.LastIndex(cause, "`: ")+len("`: "):]
+		if strings.HasPrefix(cause, "failed to parse as URL") { // it quotes a part
+			return nil, errEscape
+		}
+		return nil, fmt.Errorf("it must be %s: %s", form, cause)
+	}
+	return config, nil
+}
+
+// writable refuses a server that accepts no writes.
+func writable(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil {
+		return fmt.Errorf("the database must accept writes; a standby does not: %w", err)
+	}
+	return nil
+}
+
 // Prepare migrates the schema to the version of this program. It refuses a database with a
 // newer version. Processes that call it at the same time wait for one another.
 func (p *Postgres) Prepare(ctx context.Context) error {
-	// The lock is of a transaction, because a pool between may not keep a session.
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		if done, err := p.prepare(ctx); done || err != nil {
+			return err
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: another node migrates it: %w", alias.ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+// prepare migrates unless another process does. It does not wait for the lock, because those who
+// wait would take all connections of a pool between, and the one that migrates needs a second. The
+// lock is of a transaction, because such a pool may not keep a session.
+func (p *Postgres) prepare(ctx context.Context) (done bool, err error) {
 	const migrationLock = 0x69786d616765 // "ixmage"
 	tx, err := p.writer.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("connect: %w", classifyPostgres(err))
+		return false, fmt.Errorf("connect: %w", classifyPostgres(err))
 	}
 	defer tx.Rollback() //nolint:errcheck // it only holds the lock
-	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
-		return fmt.Errorf("wait for the migration of another node: %w", classifyPostgres(err))
+	row := tx.QueryRowContext(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(migrationLock))
+	if err := row.Scan(&done); err != nil {
+		return false, fmt.Errorf("lock the schema: %w", classifyPostgres(err))
+	}
+	if !done {
+		return false, nil
 	}
 	if err := p.migrate(ctx); err != nil {
-		return err
+		return false, err
 	}
 	p.dialect.shared.Store(true)
-	return nil
+	return true, nil
 }
 
 // Prepared reports whether Prepare has returned nil.
@@ -211,9 +249,13 @@ func classifyPostgres(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
+	err = lineError{err}
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return fmt.Errorf("%w: %w", alias.ErrUnavailable, err) // the connection, or the way to it
+	}
+	if say, ok := remedies[e.Code]; ok {
+		return fmt.Errorf("%w: %s: %w", alias.ErrUnavailable, say, err)
 	}
 	switch e.Code {
 	case "23505":
@@ -222,12 +264,6 @@ func classifyPostgres(err error) error {
 		return errForeign
 	case "40001", "40P01":
 		return fmt.Errorf("%w: %w", errRepeat, err)
-	case "25P03":
-		return fmt.Errorf("%w: the transaction was paused for too long: %w", alias.ErrUnavailable, err)
-	case "25006":
-		return fmt.Errorf("%w: it is read-only, such as a standby: %w", alias.ErrUnavailable, err)
-	case "55P03":
-		return fmt.Errorf("%w: another node holds the lock of the registry: %w", alias.ErrUnavailable, err)
 	}
 	switch e.Code[:2] {
 	case "08", "28", "3D", "53", "57", "58": // connections, passwords, databases, resources, operators, system errors
@@ -235,3 +271,34 @@ func classifyPostgres(err error) error {
 	}
 	return err
 }
+
+// remedies say what to do about an error that an operator can end.
+var remedies = map[string]string{
+	"25006": "it is read-only, such as a standby; name one that accepts writes",
+	"25P03": "the transaction was paused for too long",
+	"28000": "it does not accept this connection; if it wants TLS, set sslmode=verify-full in its URL",
+	"28P01": "the role or its password is wrong; give them in its URL, or the password in PGPASSWORD or PGPASSFILE",
+	"3D000": "there is no such database; create it first",
+	"42501": "the role lacks a right; connect as the owner of the database, or grant it CREATE on the schema " +
+		"and all rights to its tables and sequences",
+	"53300": "it has no free connection; raise its limit, or that of the role",
+	"55P03": "another node holds the lock of the registry",
+}
+
+// lineError says an error in one line: pgx has a line for each address that it has tried, even if it
+// has tried it twice.
+type lineError struct{ error }
+
+func (e lineError) Error() string {
+	head, rest, found := strings.Cut(e.error.Error(), "\n")
+	if !found {
+		return head
+	}
+	lines := strings.Split(rest, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return head + " " + strings.Join(slices.Compact(lines), "; ")
+}
+
+func (e lineError) Unwrap() error { return e.error }
