@@ -65,7 +65,7 @@ func TestCommitCut(t *testing.T) {
 	server := postgres.Shared(t)
 	url := server.Copy(t, migrated(t))
 	proxy := netfault.New(t, server.Addr)
-	s, direct := newPostgres(t, postgres.Through(t, proxy.Addr, url)), newPostgres(t, url)
+	s, direct := openPostgres(t, postgres.Through(t, proxy.Addr, url)), openPostgres(t, url)
 	outcomes := map[string]int{}
 	for id, bytes := int64(1), int64(0); ; id, bytes = id+1, bytes+5 {
 		err := s.Update(t.Context(), func(tx alias.Tx) error {
@@ -108,7 +108,7 @@ func TestCommitSilent(t *testing.T) {
 	server := postgres.Shared(t)
 	url := server.Copy(t, migrated(t))
 	proxy := netfault.New(t, server.Addr)
-	s := newPostgres(t, postgres.Through(t, proxy.Addr, url))
+	s := openPostgres(t, postgres.Through(t, proxy.Addr, url))
 	s.dialect.timeout = time.Second
 	err := s.Update(t.Context(), func(tx alias.Tx) error {
 		if err := tx.SetMeta("key", nil); err != nil {
@@ -161,7 +161,7 @@ func TestUnnoticedEnd(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
 	url := server.Copy(t, migrated(t))
-	s := newPostgres(t, url)
+	s := openPostgres(t, url)
 	for id := range int64(3) {
 		if err := insert(t, s, id+1); err != nil {
 			t.Fatal(err)
@@ -180,8 +180,8 @@ func TestPausedWriter(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
 	url := server.Copy(t, migrated(t))
-	paused, other := newPostgres(t, url), newPostgres(t, url)
-	locked, resume, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	paused, other := openPostgres(t, url), openPostgres(t, url)
+	locked, resume, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		done <- paused.Update(t.Context(), func(tx alias.Tx) error {
 			close(locked)
@@ -189,7 +189,11 @@ func TestPausedWriter(t *testing.T) {
 			return tx.InsertCredential(someCredential(1, "c1"))
 		})
 	}()
-	<-locked
+	select {
+	case <-locked:
+	case err := <-done:
+		t.Fatal(err)
+	}
 	if _, err := other.Credentials(t.Context(), "", 9); err != nil {
 		t.Errorf("reading meanwhile: %v", err)
 	}
@@ -214,7 +218,7 @@ func TestForeignLock(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
 	url := server.Copy(t, migrated(t))
-	s := newPostgres(t, url)
+	s := openPostgres(t, url)
 	conn, err := pgconn.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ var kinds = map[string]string{
 // tables of a fleet exist in PostgreSQL alone.
 func TestDialectsHaveOneSchema(t *testing.T) {
 	t.Parallel()
-	p := newPostgres(t, migrated(t))
+	p := openPostgres(t, migrated(t))
 	s := openTest(t, filepath.Join(t.TempDir(), "registry.db"))
 	const columnsOfSQLite = `SELECT m.name, c.name, c.type, c."notnull" OR c.pk > 0, c.pk
 		FROM sqlite_master m JOIN pragma_table_info(m.name) c
