@@ -156,7 +156,7 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	}
 	sqlTx, err := begin(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", s.dialect.failed(ctx, err))
+		return fmt.Errorf("begin: %w", s.dialect.begin(ctx, err))
 	}
 	defer sqlTx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
 	t := &tx{querier: querier{ctx: ctx, db: sqlTx, dialect: s.dialect}, sql: sqlTx, conn: s.conn}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 
 	"ixmage/alias"
@@ -62,6 +63,16 @@ func (d dialect) failed(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", alias.ErrUnavailable, errTimeout)
 	}
 	return d.classify(err)
+}
+
+// begin is failed for the begin of a transaction. A connection may have ended in the pool, unnoticed;
+// then another one may work.
+func (d dialect) begin(ctx context.Context, err error) error {
+	_, dialled := errors.AsType[*pgconn.ConnectError](err)
+	if err = d.failed(ctx, err); errors.Is(err, alias.ErrUnavailable) && !dialled && d.timeout > 0 && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errRepeat, err)
+	}
+	return err
 }
 
 var errTimeout = errors.New("it does not answer")
