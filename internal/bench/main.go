@@ -88,7 +88,7 @@ func parseFlags(args []string) (config, error) {
 	c := config{goals: new(goals), charts: new(charts)}
 	var servers, sizes, binaries, states, entries, aliases string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, grow, soak or all (all but soak)")
+	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, grow, soak, fleet or all (all but soak and fleet)")
 	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
 	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
 		"(default all, or the binaries alone where there are several)")
@@ -210,11 +210,12 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		{"mixed", "Mixed load", c.runMixed},
 		{"grow", "How it grows", c.runGrow},
 		{"soak", "Soak", c.runSoak},
+		{"fleet", "Fleet", c.runFleet},
 	}
 	var report bytes.Buffer
 	var broken error
 	for _, p := range parts {
-		if c.part != p.name && (c.part != "all" || p.name == "soak") {
+		if c.part != p.name && (c.part != "all" || p.name == "soak" || p.name == "fleet") {
 			continue
 		}
 		fmt.Fprintf(&report, "## %s\n\n", p.title)
@@ -226,7 +227,7 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		report.WriteByte('\n')
 	}
 	if report.Len() == 0 {
-		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, soak or all (all but soak)", c.part)
+		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, soak, fleet or all (all but soak and fleet)", c.part)
 	}
 	if err := c.publish(ctx, &report, w); err != nil {
 		return err

@@ -239,6 +239,7 @@ func writeMachine(ctx context.Context, w io.Writer) {
 		{"nginx", firstMatch(output(ctx, "nginx", "-v"), `nginx/(\S+)`)},
 		{"varnish", firstMatch(output(ctx, "varnishd", "-V"), `varnish-(\S+)`)},
 		{"wrk", firstMatch(output(ctx, "wrk", "-v"), `wrk (\S+)`)},
+		{"haproxy", firstMatch(output(ctx, "haproxy", "-v"), `version (\S+)`)},
 		{"commit", firstMatch(output(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12"), `^([0-9a-z.-]+)\n$`)},
 		{"date", time.Now().UTC().Format(time.DateOnly)},
 	}
