@@ -22,6 +22,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -358,14 +359,55 @@ func checkProgram(t *testing.T, pod *core.PodSpec) {
 		}
 		args = append(args, here(a))
 	}
+	from := map[string]string{"IXMAGE_STORE": "postgres://ixmage:x@db.example.com/ixmage?sslmode=verify-full", "IXMAGE_NODE": "ixmage-0"}
 	for _, e := range c.Env {
-		if e.ValueFrom == nil {
+		switch value := from[e.Name]; {
+		case e.ValueFrom == nil:
 			env = append(env, e.Name+"="+here(e.Value))
+		case value != "":
+			env = append(env, e.Name+"="+value)
 		}
 	}
 	got := ixmage(t, env, append(args, "--log-level=none")...)
 	if want := "ixmage: --log-level"; got.code != 2 || !strings.HasPrefix(got.stderr, want) || strings.Count(got.stderr, "\n") != 1 {
 		t.Errorf("the program refuses the configuration of the container: status %d\n%s", got.code, got.stderr)
+	}
+}
+
+// TestChartFleet: each pod is a node by its own name and with a volume of its own, the database is
+// that of a Secret, the nodes have addresses, and no more than one stops at a time.
+func TestChartFleet(t *testing.T) {
+	t.Parallel()
+	texts, err := render(valueSets(t)["fleet"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := objects(t, texts)
+	set := find[*apps.StatefulSet](list)[0]
+	pod := &set.Spec.Template.Spec
+	from := map[string]*core.EnvVarSource{}
+	for _, e := range pod.Containers[0].Env {
+		from[e.Name] = e.ValueFrom
+	}
+	store, node := from["IXMAGE_STORE"], from["IXMAGE_NODE"]
+	budgets := find[*policy.PodDisruptionBudget](list)
+	services := slices.DeleteFunc(find[*core.Service](list), func(s *core.Service) bool { return s.Name != set.Spec.ServiceName })
+	for what, ok := range map[string]bool{
+		"three pods":                        *set.Spec.Replicas == 3,
+		"that do not wait for one another":  set.Spec.PodManagementPolicy == apps.ParallelPodManagement,
+		"the database by Secret":            store != nil && store.SecretKeyRef != nil && store.SecretKeyRef.Name == "ixmage-store" && store.SecretKeyRef.Key == "url",
+		"the node by the name of the pod":   node != nil && node.FieldRef != nil && node.FieldRef.FieldPath == "metadata.name",
+		"a volume for each pod":             len(set.Spec.VolumeClaimTemplates) == 1,
+		"the key set of all":                slices.Contains(pod.Containers[0].Args, "--master-key=file:/etc/ixmage/master/master.keyset"),
+		"pods on different machines":        len(pod.TopologySpreadConstraints) == 1 && labels.SelectorFromSet(pod.TopologySpreadConstraints[0].LabelSelector.MatchLabels).Matches(labels.Set(set.Spec.Template.Labels)),
+		"addresses of the nodes":            len(services) == 1 && services[0].Spec.ClusterIP == core.ClusterIPNone && services[0].Spec.PublishNotReadyAddresses,
+		"one at a time stops for a drain":   len(budgets) == 1 && budgets[0].Spec.MaxUnavailable.IntValue() == 1,
+		"a pause between pods of an update": set.Spec.MinReadySeconds >= 5,
+		"the way to the database":           strings.Contains(texts["ixmage/templates/networkpolicy.yaml"], "port: 6432"),
+	} {
+		if !ok {
+			t.Errorf("not so: %s", what)
+		}
 	}
 }
 
@@ -377,7 +419,11 @@ func TestChartRefuses(t *testing.T) {
 		{"unknown name", "admn: {expose: true}", "admn"},
 		{"unknown name within", "admin: {exposed: true}", "exposed"},
 		{"text for a switch", "provision: {enabled: 'yes'}", "enabled"},
-		{"several replicas", "replicas: 2", "replicas"},
+		{"several replicas", "replicas: 2", "store.existingSecret"},
+		{"no replica", "replicas: 0", "replicas"},
+		{"a store without a key set", "store: {existingSecret: x}", "masterKey.existingSecret"},
+		{"a store with a KMS key", "store: {existingSecret: x}\nmasterKey: {kmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/x'}", "masterKey.existingSecret"},
+		{"one volume for several pods", "replicas: 2\nstore: {existingSecret: x}\nmasterKey: {existingSecret: x}\npersistence: {existingClaim: x}", "existingClaim"},
 		{"level", "log: {level: INFO}", "level"},
 		{"size", "cache: {memory: 256MB}", "memory"},
 		{"duration", "shutdownTimeout: '30'", "shutdownTimeout"},

@@ -48,4 +48,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs ingress.hosts" -}}
 {{- end -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.store.existingSecret) -}}
+{{- fail "replicas needs store.existingSecret (a Secret with the URL of a PostgreSQL database): only one process uses a data folder" -}}
+{{- end -}}
+{{- if and .Values.store.existingSecret (not .Values.masterKey.existingSecret) -}}
+{{- fail "store.existingSecret needs masterKey.existingSecret: all nodes open the secrets of the registry with one key set, and each would make its own" -}}
+{{- end -}}
+{{- if and (gt (int .Values.replicas) 1) .Values.persistence.existingClaim -}}
+{{- fail "persistence.existingClaim is one volume, and replicas are several pods: leave it empty, and each pod has its own" -}}
+{{- end -}}
 {{- end -}}
