@@ -80,18 +80,31 @@ func serveArgs(data string, more ...string) []string {
 
 func startCommand(t testing.TB, data string, cmd *exec.Cmd) *server {
 	t.Helper()
+	s, err := launch(t, data, cmd)
+	if s != nil {
+		t.Cleanup(func() {
+			s.process.Kill()
+			if t.Failed() {
+				t.Logf("log of ixmage:\n%s", tail(s.output(), 8<<10))
+			}
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// launch starts a server and waits until it listens. The caller ends it, also if it ended before
+// it listened; it is nil if it could not be started.
+func launch(t testing.TB, data string, cmd *exec.Cmd) (*server, error) {
+	t.Helper()
 	s := &server{t: t, data: data, log: &logReader{listeners: make(chan [2]string, 3)}}
 	cmd.Stderr = s.log
 	var err error
 	if s.process, err = process.Start("ixmage", cmd); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(func() {
-		s.process.Kill()
-		if t.Failed() {
-			t.Logf("log of ixmage:\n%s", tail(s.output(), 8<<10))
-		}
-	})
 	for s.public == "" {
 		select {
 		case l := <-s.log.listeners:
@@ -104,14 +117,14 @@ func startCommand(t testing.TB, data string, cmd *exec.Cmd) *server {
 				s.metrics = l[1]
 			}
 		case <-s.process.Done():
-			t.Fatalf("ixmage ended before it listened:\n%s", s.output())
+			return s, fmt.Errorf("ixmage ended before it listened:\n%s", s.output())
 		}
 	}
 	token, err := os.ReadFile(filepath.Join(data, "admin-token"))
 	if err == nil {
 		s.token = strings.TrimSpace(string(token))
 	}
-	return s
+	return s, nil
 }
 
 // logReader keeps the log of a server and finds the addresses in it.
