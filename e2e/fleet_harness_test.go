@@ -78,13 +78,20 @@ func (f *fleetEnv) add(name string) *node {
 	f.t.Cleanup(func() {
 		n.kill()
 		if f.t.Failed() {
-			f.t.Logf("end of the log of node %s:\n%s", n.name, tail(n.history(), 8<<10))
+			f.t.Logf("end of the log of node %s:\n%s", n.name, tail(withoutDebug(n.history()), 6<<10))
 		}
 		if dir := os.Getenv("IXMAGE_FLEET_LOGS"); dir != "" {
 			writeFile(f.t, filepath.Join(dir, strings.ReplaceAll(f.t.Name(), "/", "-")+"-"+n.name+".log"), n.history(), 0o600)
 		}
 	})
 	return n
+}
+
+// withoutDebug leaves out what polling adds to a log.
+func withoutDebug(log string) string {
+	return strings.Join(slices.DeleteFunc(strings.SplitAfter(log, "\n"), func(line string) bool {
+		return strings.Contains(line, " level=DEBUG ")
+	}), "")
 }
 
 // address is the host and port of the database.
