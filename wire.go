@@ -207,8 +207,6 @@ func (h changeHandler) onLog(c alias.Change) {
 	switch {
 	case c.Purge != nil:
 		h.purger.remote(ctx, *c.Purge)
-	case c.Tokens:
-		h.tokens.Reload(ctx)
 	case c.Missed:
 		h.purger.all(ctx)
 	}
@@ -220,6 +218,7 @@ const logTime = 5 * time.Second
 // observe follows the registry, and gives the aliases that it has their shares of the cache.
 func (h changeHandler) observe() {
 	h.registry.Observe(h.onChange)
+	h.registry.FollowTokens(h.tokens)
 	h.registry.Routes(func(r alias.Route) bool {
 		h.share(r.Alias)
 		return true

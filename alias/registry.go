@@ -72,6 +72,7 @@ type Registry struct {
 
 	mu        sync.Mutex // guards observers
 	observers []func(Change)
+	tokens    *Tokens // nil: nobody follows them
 }
 
 // Open checks that sealer opens the stored secrets, or returns ErrWrongKey, and loads
@@ -235,6 +236,25 @@ func (r *Registry) Observe(fn func(Change)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.observers = append(r.observers, fn)
+}
+
+// FollowTokens makes Sync read the admin tokens again when another node has changed them. Sync
+// fails if they cannot be read: the node must not report a change that it does not have.
+func (r *Registry) FollowTokens(t *Tokens) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tokens = t
+}
+
+// reloadTokens is called before the position of a change of tokens is reported.
+func (r *Registry) reloadTokens(ctx context.Context) error {
+	r.mu.Lock()
+	tokens := r.tokens
+	r.mu.Unlock()
+	if tokens == nil {
+		return nil
+	}
+	return tokens.Reload(ctx)
 }
 
 // write runs fn in a transaction and then publishes its changes, first to Lookup,

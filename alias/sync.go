@@ -96,6 +96,11 @@ func (r *Registry) catchUp(ctx context.Context) error {
 func (r *Registry) applyLog(ctx context.Context, entries []LogEntry, to Position) error {
 	var names []Name
 	var others []Change
+	if slices.ContainsFunc(entries, func(e LogEntry) bool { return e.Kind == LogTokens }) {
+		if err := r.reloadTokens(ctx); err != nil {
+			return err
+		}
+	}
 	for _, e := range entries {
 		switch e.Kind {
 		case LogAlias, LogCredential:
@@ -167,6 +172,9 @@ func (r *Registry) reload(ctx context.Context) error {
 	next, at, _, err := load(ctx, r.store)
 	if err != nil {
 		return fmt.Errorf("reload the registry: %w", err)
+	}
+	if err := r.reloadTokens(ctx); err != nil {
+		return err
 	}
 	changes := append(r.snap.Load().changesTo(next), Change{Tokens: true}, Change{Missed: true})
 	r.show(ctx, changes, next, at)

@@ -132,10 +132,10 @@ func (t *Tokens) write(ctx context.Context, entry *AuditEntry, store func(Tx) er
 }
 
 // Reload reads the tokens again, because another node has changed them.
-func (t *Tokens) Reload(ctx context.Context) {
+func (t *Tokens) Reload(ctx context.Context) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	t.resync(ctx)
+	return t.read(ctx)
 }
 
 // resync reads the tokens again after a write that failed: a database on a network may
@@ -143,9 +143,13 @@ func (t *Tokens) Reload(ctx context.Context) {
 func (t *Tokens) resync(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
 	defer cancel()
+	_ = t.read(ctx) // memory keeps the state before the write until the next write or a restart
+}
+
+func (t *Tokens) read(ctx context.Context) error {
 	list, err := t.store.Tokens(ctx)
 	if err != nil {
-		return // memory keeps the state before the write until the next write or a restart
+		return fmt.Errorf("read the admin tokens: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,6 +160,7 @@ func (t *Tokens) resync(ctx context.Context) {
 		}
 		t.tokens[k.Digest] = k
 	}
+	return nil
 }
 
 func (k *Token) audit(actor, action string) *AuditEntry {

@@ -74,6 +74,14 @@ func (n *node) change(name string, ttl time.Duration) (int, []byte) {
 	return n.try(http.MethodPatch, "/api/v1/aliases/"+name, map[string]any{"ttl": ttl.String()})
 }
 
+// deleted deletes an alias at a node.
+func (n *node) deleted(name string) {
+	n.f.t.Helper()
+	if status, text := n.try(http.MethodDelete, "/api/v1/aliases/"+name, nil); status != http.StatusNoContent {
+		n.f.t.Fatalf("delete %s at %s: %d %s", name, n.name, status, text)
+	}
+}
+
 // TestFleetChanges: what one node is told, all nodes do: an alias, a change of it, and its end.
 // A node that was killed has it after its start, and one that is stopped leaves the list.
 func TestFleetChanges(t *testing.T) {
@@ -87,7 +95,7 @@ func TestFleetChanges(t *testing.T) {
 	v.each(func(n *node) { n.shows("/other/a.png", body) })
 	c.kill()
 	b.adminCall(http.MethodPatch, "/api/v1/aliases/other", map[string]any{"enabled": false}, http.StatusOK)
-	b.adminCall(http.MethodDelete, "/api/v1/aliases/shop", nil, http.StatusNoContent)
+	b.deleted("shop")
 	c.start()
 	for _, path := range []string{"/other/a.png", "/shop/a.png"} {
 		if status, _, _ := c.picture(path); status != http.StatusNotFound {
@@ -342,7 +350,7 @@ func TestFleetNames(t *testing.T) {
 	if out := a.runClient(nil, "node", "ls"); out.code != 0 || !strings.Contains(out.stdout, "silent") {
 		t.Errorf("node ls: %+v", out)
 	}
-	if out := a.runClient(nil, "node", "rm", "b"); out.code != 0 {
+	if out := a.runClient(nil, "node", "rm", "b", "--yes"); out.code != 0 {
 		t.Errorf("node rm: %+v", out)
 	}
 	if got := a.names(); !slices.Equal(got, abc[:1]) {

@@ -100,8 +100,12 @@ func (s *Store) CountSealed(ctx context.Context) (int, error) {
 	return fallBack(s, func(db alias.Store) (int, error) { return db.CountSealed(ctx) })
 }
 
-// Tokens reads all admin tokens.
+// Tokens reads all admin tokens. Once the node follows the log, those of the replica are no
+// answer: they are from before the change of which the log tells.
 func (s *Store) Tokens(ctx context.Context) ([]*alias.Token, error) {
+	if s.n.registry != nil {
+		return s.Postgres.Tokens(ctx)
+	}
 	return fallBack(s, func(db alias.Store) ([]*alias.Token, error) { return db.Tokens(ctx) })
 }
 
