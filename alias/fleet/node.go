@@ -238,6 +238,9 @@ func (n *Node) run(ctx context.Context) {
 func (n *Node) follow(ctx context.Context) error {
 	began := time.Now()
 	err := n.followOnce(ctx)
+	if ctx.Err() != nil { // an attempt that Close has ended says nothing of the database
+		return err
+	}
 	n.mu.Lock()
 	was := n.trouble
 	n.trouble = err
@@ -246,7 +249,6 @@ func (n *Node) follow(ctx context.Context) error {
 	}
 	n.mu.Unlock()
 	switch {
-	case ctx.Err() != nil:
 	case err != nil && (was == nil || was.Error() != err.Error()):
 		n.cfg.Log.Error("the registry cannot be followed: this node serves what it has and refuses changes",
 			"revision", n.registry.Position().Revision, "error", err)
