@@ -400,6 +400,7 @@ func (s *serveCmd) timing() provision.Timing {
 		ConfirmGap: s.ProvisionConfirmInterval,
 		Reconcile:  s.ReconcileInterval, OrphanAge: s.ReconcileAge, KeyAge: 24 * s.ReconcileAge,
 		RotateGap: s.RotationInterval,
+		Look:      s.NodeBeat,
 	}
 }
 

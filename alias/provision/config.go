@@ -96,6 +96,9 @@ type Timing struct {
 	// RotateGap is the least time between the starts of two scheduled rotations,
 	// because IAM throttles frequent calls.
 	RotateGap time.Duration
+	// Look is the interval in which a node of a fleet looks for what another one does not do any
+	// more, and how long an operation is left to the node that was asked for it.
+	Look time.Duration
 }
 
 // Recorder counts events for the metrics. Its methods must be safe for concurrent use.

@@ -382,5 +382,6 @@ func awsTiming() Timing {
 		OrphanAge:    time.Hour,
 		KeyAge:       24 * time.Hour,
 		RotateGap:    10 * time.Second,
+		Look:         5 * time.Second,
 	}
 }

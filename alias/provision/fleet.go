@@ -36,13 +36,6 @@ type Lease interface {
 	Release()
 }
 
-const (
-	// lookEvery is the interval in which a node looks for what another one does not do any more.
-	lookEvery = 5 * time.Second
-	// firstTry is how long an operation is left to the node that was asked for it.
-	firstTry = 5 * time.Second
-)
-
 // The leases of the background tasks.
 const (
 	leaseSchedule  = "schedule"
@@ -191,7 +184,7 @@ func (p *Provisioner) alone(ctx context.Context, name string, task func(context.
 				p.log.Warn("background task interrupted", "lease", name, "error", err)
 			}
 		}
-		_ = p.clock.Sleep(ctx, lookEvery) // the loop ends with ctx
+		_ = p.clock.Sleep(ctx, p.cfg.Timing.Look) // the loop ends with ctx
 	}
 }
 
@@ -211,7 +204,7 @@ func (p *Provisioner) leftToUs(o *alias.Operation) bool {
 	first := p.first[o.Credential]
 	delete(p.first, o.Credential)
 	p.mu.Unlock()
-	return !p.hasOther(credentialLock(o.Credential)) && (first || p.clock.Now().Sub(o.UpdatedAt) >= firstTry)
+	return !p.hasOther(credentialLock(o.Credential)) && (first || p.clock.Now().Sub(o.UpdatedAt) >= p.cfg.Timing.Look)
 }
 
 // begun makes Run start an operation that this node was asked for.

@@ -1,9 +1,11 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -198,20 +200,20 @@ func (l *procState) writesOf() []string {
 	return slices.Clone(l.sent)
 }
 
+// iamVersion is that of the API of IAM; STS has another one.
+const iamVersion = "Version=2010-05-08"
+
 // note records a write of IAM that is being sent.
 func (l *procState) note(r *http.Request) {
-	if r.GetBody == nil || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+	if r.Body == nil || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 		return
 	}
-	body, err := r.GetBody()
-	if err != nil {
-		return
-	}
-	text := make([]byte, 1<<16)
-	n, _ := body.Read(text)
-	values, _ := url.ParseQuery(string(text[:n]))
+	text, err := io.ReadAll(r.Body)
+	r.Body.Close()
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	values, badQuery := url.ParseQuery(string(text))
 	action := values.Get("Action")
-	if action == "" || strings.HasPrefix(action, "Get") || strings.HasPrefix(action, "List") || strings.HasPrefix(action, "Simulate") {
+	if err != nil || badQuery != nil || !strings.Contains(string(text), iamVersion) || strings.HasPrefix(action, "Get") || strings.HasPrefix(action, "List") || strings.HasPrefix(action, "Simulate") {
 		return
 	}
 	l.mu.Lock()
@@ -370,5 +372,363 @@ func TestNoWriteWithoutLease(t *testing.T) {
 	}
 	if sent := p.proc.writesOf(); len(sent) != len(before) {
 		t.Errorf("sent %v", sent[len(before):])
+	}
+}
+
+// pending begins the provisioning of an alias at a process, and has nothing run it.
+func (p *process) pending(name alias.Name) *alias.Operation {
+	p.w.t.Helper()
+	op, err := p.Provision(p.w.t.Context(), actor, p.w.request(name))
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return op
+}
+
+// startRunning runs startAll once, and waits for what it has started.
+func (p *process) startRunning() {
+	p.w.t.Helper()
+	var tasks sync.WaitGroup
+	if err := p.startAll(p.proc.ctx, &tasks); err != nil && p.proc.ctx.Err() == nil {
+		p.w.t.Error(err)
+	}
+	tasks.Wait()
+}
+
+// TestTakeOver: the operation of a node that dies is run by another one within 30 seconds, and first
+// raises the generation of the user. Before that the other one does not touch it.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	a := w.start()
+	hasShop(alias.PolicyInline)(a)
+	held := &heldWrite{nth: 3, reached: make(chan struct{}), arrive: make(chan struct{}), arrived: make(chan struct{})}
+	w.iam.OnCall(held.hold(w.power.AccessKeyID))
+	op, err := a.Provision(t.Context(), actor, w.request("blog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.startRunning()
+	}()
+	<-held.reached
+	w.iam.OnCall(nil)
+	b := w.start()
+	for range 5 {
+		w.clock.advance(b.cfg.Timing.Look)
+		b.startRunning()
+	}
+	if sent := b.proc.writesOf(); len(sent) > 0 {
+		t.Fatalf("the node sent %v while another one has the operation", sent)
+	}
+	a.proc.kill()
+	died, first := w.clock.Now(), time.Time{}
+	w.iam.OnCall(func(c iam.Call) *iam.Fault {
+		if first.IsZero() && isWrite(c) {
+			first = w.clock.Now()
+		}
+		return nil
+	})
+	for range 7 {
+		w.clock.advance(b.cfg.Timing.Look)
+		b.startRunning()
+	}
+	close(held.arrive)
+	<-ended
+	if first.IsZero() || first.Sub(died) > 30*time.Second {
+		t.Errorf("taken over %s after the death, want at most 30s", first.Sub(died))
+	}
+	if sent := b.proc.writesOf(); len(sent) == 0 || !strings.HasPrefix(sent[0], "TagUser ") {
+		t.Errorf("the node sent %v, want a new generation first", sent)
+	}
+	done, err := w.store.Operation(t.Context(), op.ID)
+	if err != nil || done.State != alias.OperationDone {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// TestFirstTry: the node that was asked for an operation begins it at once, and the others leave
+// that to it for a moment.
+func TestFirstTry(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	a := w.start()
+	a.pending("shop")
+	b := w.start()
+	if b.startRunning(); len(b.proc.writesOf()) > 0 {
+		t.Error("another node began the operation at once")
+	}
+	if a.startRunning(); len(a.proc.writesOf()) == 0 {
+		t.Error("the node did not begin the operation that it was asked for")
+	}
+	a.pending("blog")
+	w.clock.advance(b.cfg.Timing.Look)
+	if b.startRunning(); len(b.proc.writesOf()) == 0 {
+		t.Error("another node did not begin an operation that nobody runs")
+	}
+}
+
+// TestOneOwner: two nodes that look for operations at the same time never work on one user at once.
+func TestOneOwner(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	a := w.start()
+	for _, name := range sequenceNames {
+		a.pending(name)
+	}
+	b := w.start()
+	w.clock.advance(time.Minute)
+	var both sync.WaitGroup
+	for _, p := range []*process{a, b} {
+		both.Go(p.startRunning)
+	}
+	both.Wait()
+	owner := map[string]string{}
+	for _, p := range []*process{a, b} {
+		for _, sent := range p.proc.writesOf() {
+			_, user, _ := strings.Cut(sent, " ")
+			if owner[user] == "" {
+				owner[user] = p.proc.node.name
+			}
+			if owner[user] != p.proc.node.name {
+				t.Errorf("both nodes sent calls about %s", user)
+			}
+		}
+	}
+	if len(owner) != len(sequenceNames) {
+		t.Errorf("users %v, want one for each of %v", owner, sequenceNames)
+	}
+	w.wantSound(w.start(), sequenceNames...)
+}
+
+// TestRetirementWaits: a rotation keeps the previous key active until every node has applied the
+// swap, and says for which it waits. Neither the wait nor its length makes it fail.
+func TestRetirementWaits(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	f := w.withFleet()
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, before := p.provisioned("shop")
+	began, details := w.clock.Now(), map[string]bool{}
+	const away = 20 * time.Hour
+	f.behind = func() []string {
+		for _, k := range w.iam.Keys(before.User.Name) {
+			if k.ID == before.AccessKeyID && !k.Active {
+				t.Error("the previous key is inactive while a node may sign with it")
+			}
+		}
+		if list, err := w.store.Operations(t.Context(), alias.OperationFilter{Credential: "shop", Limit: 1}); err == nil {
+			for _, s := range list[0].Steps {
+				details[s.Name+": "+s.Detail] = true
+			}
+		}
+		switch since := w.clock.Now().Sub(began); {
+		case since < away/2:
+			return []string{"b", "c", p.proc.node.name}
+		case since < away:
+			return []string{"b"}
+		}
+		return nil
+	}
+	op := p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
+	if took := op.FinishedAt.Sub(op.CreatedAt); took < away {
+		t.Errorf("the rotation took %s, want more than the %s that a node was away", took, away)
+	}
+	for _, want := range []string{"soak: " + awaitNodes([]string{"b", "c"}), "soak: " + awaitNodes([]string{"b"})} {
+		if !details[want] {
+			t.Errorf("no step said %q", want)
+		}
+	}
+	if _, now := p.provisioned("shop"); now.AccessKeyID == before.AccessKeyID || now.Previous != nil {
+		t.Errorf("keys after the rotation: %+v", now)
+	}
+}
+
+// TestRetirementCountsOtherNodes: a use of the previous key on another node prolongs the soak.
+func TestRetirementCountsOtherNodes(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	p, other := w.start(), w.start()
+	hasShop(alias.PolicyInline)(p)
+	c, _ := p.provisioned("shop")
+	w.clock.advance(time.Hour)
+	w.edit = nil
+	used := false
+	w.iam.OnCall(func(call iam.Call) *iam.Fault {
+		if _, prov := p.provisioned("shop"); prov.Previous != nil && !used {
+			used = true
+			w.clock.advance(awsTiming().Soak - time.Second)
+			other.PreviousKeyUsed(c.ID)
+		}
+		return nil
+	})
+	op := p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
+	if took := op.FinishedAt.Sub(op.CreatedAt); !used || took < awsTiming().Soak+awsTiming().Quiet+awsTiming().SoakInactive-time.Second {
+		t.Errorf("the rotation took %s; a use on another node was not counted", took)
+	}
+}
+
+// TestEmergencyDoesNotWait: an emergency makes the leaked key inactive at once.
+func TestEmergencyDoesNotWait(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	f := w.withFleet()
+	p := w.start()
+	hasShop(alias.PolicyInline)(p)
+	_, before := p.provisioned("shop")
+	f.behind = func() []string { t.Error("an emergency asked for the nodes"); return []string{"b"} }
+	w.wantEmergency(p, p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true)), before.AccessKeyID)
+}
+
+// blockingClock does not let a wait of a minute end before its context.
+type blockingClock struct {
+	*fakeClock
+	waiting chan struct{}
+}
+
+func (c *blockingClock) Sleep(ctx context.Context, d time.Duration) error {
+	if d < time.Minute {
+		return c.fakeClock.Sleep(ctx, d)
+	}
+	c.waiting <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestSupersededByAnotherNode: an emergency that another node was asked for ends the wait of a
+// rotation at once.
+func TestSupersededByAnotherNode(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	hasShop(alias.PolicyInline)(w.start())
+	clock := &blockingClock{w.clock, make(chan struct{})}
+	w.edit = func(cfg *Config) { cfg.Clock = clock }
+	a := w.start()
+	w.edit = nil
+	rotation, err := a.Rotate(t.Context(), actor, "shop", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.startRunning()
+	}()
+	<-clock.waiting // in the soak
+	b := w.start()
+	_, before := b.provisioned("shop")
+	op, err := b.Rotate(t.Context(), actor, "shop", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.startRunning() // another node has the lease
+	a.follow(alias.Change{Operation: "shop"})
+	<-ended
+	done, err := w.store.Operation(t.Context(), op.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wantEmergency(w.start(), done, before.AccessKeyID, before.Previous.AccessKeyID)
+	w.wantSuperseded(rotation.ID, op.ID)
+	if sent := b.proc.writesOf(); len(sent) > 0 {
+		t.Errorf("the other node sent %v", sent)
+	}
+}
+
+// TestWaitOnAnotherNode: a client that waits at another node learns of each step and of the end.
+func TestWaitOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	a := w.start()
+	op := a.pending("shop")
+	b := w.start()
+	woken := make(chan *alias.Operation)
+	go func() {
+		o, err := b.Watch(t.Context(), op.ID, op.Revision)
+		if err != nil {
+			t.Error(err)
+		}
+		woken <- o
+		if o, err = b.Wait(t.Context(), op.ID); err != nil {
+			t.Error(err)
+		}
+		woken <- o
+	}()
+	a.drive()
+	for {
+		select {
+		case o := <-woken:
+			if o.Revision <= op.Revision {
+				t.Errorf("revision %d, want more than %d", o.Revision, op.Revision)
+			}
+			if o = <-woken; o.State != alias.OperationDone {
+				t.Errorf("%+v", o)
+			}
+			return
+		default:
+			b.follow(alias.Change{Operation: "shop"})
+		}
+	}
+}
+
+// TestAlone: a background task runs on one node, and on another one when that has died.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	a, b := w.start(), w.start()
+	began := make(chan string)
+	run := func(p *process) {
+		p.alone(p.proc.ctx, leaseSchedule, func(ctx context.Context) {
+			began <- p.proc.node.name
+			<-ctx.Done()
+		})
+	}
+	var both sync.WaitGroup
+	both.Go(func() { run(a) })
+	first, second := a, b
+	if name := <-began; name != "node1" {
+		t.Fatalf("%s runs the task", name)
+	}
+	if b.hasOther(leaseSchedule) != true || a.hasOther(leaseSchedule) {
+		t.Error("the nodes do not know which of them has the lease")
+	}
+	both.Go(func() { run(b) }) // the clock runs while it waits
+	first.proc.kill()
+	if name := <-began; name != second.proc.node.name {
+		t.Fatalf("%s runs the task", name)
+	}
+	b.proc.kill()
+	both.Wait()
+}
+
+// TestReportOfOrphans: the report is the same on every node and after a restart, and an edit by any of
+// them is seen by all.
+func TestReportOfOrphans(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, iam.Config{})
+	w.withFleet()
+	a, b := w.start(), w.start()
+	w.addForeign()
+	ctx := t.Context()
+	a.alone(a.proc.ctx, leaseReconcile, func(ctx context.Context) { a.reconcile(ctx); a.proc.kill() })
+	for name, p := range map[string]*process{"another node": b, "restarted": w.start()} {
+		report, err := p.Orphans(ctx)
+		if err != nil || report.ScannedAt.IsZero() || len(report.Orphans) != 1 || report.Orphans[0].User != "bob" {
+			t.Errorf("%s: %+v, %v", name, report, err)
+		}
+	}
+	b.editReport(ctx, func(r *OrphanReport) { r.removed("", "bob") })
+	if report, err := w.start().Orphans(ctx); err != nil || report.Orphans[0].State != stateDeleted {
+		t.Errorf("after an edit: %+v, %v", report, err)
 	}
 }

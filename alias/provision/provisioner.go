@@ -101,7 +101,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 		})
 	}
 	if p.cfg.AWS != nil && p.cfg.Fleet != nil {
-		tasks.Go(func() { p.every(ctx, lookEvery, p.look) })
+		tasks.Go(func() { p.every(ctx, p.cfg.Timing.Look, p.look) })
 	}
 	for {
 		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
