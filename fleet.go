@@ -22,9 +22,14 @@ import (
 type registryStore struct {
 	alias.Store
 
-	sqlite *sqlstore.Store // nil with node
-	node   *fleet.Node     // nil: no other process uses the registry
+	copier copier
+	node   *fleet.Node // nil: no other process uses the registry
 	local  settings
+}
+
+// copier makes an SQLite file of a registry.
+type copier interface {
+	Copy(ctx context.Context, dir, pattern string) (path string, err error)
 }
 
 // close closes the store, or leaves the fleet.
@@ -84,7 +89,8 @@ func (s *serveCmd) joinFleet(ctx context.Context, log *slog.Logger) (*registrySt
 	if err != nil {
 		return nil, fmt.Errorf("open the registry database (--store): %w", err)
 	}
-	return &registryStore{Store: node.Store(), node: node, local: node.Settings()}, nil
+	store := node.Store()
+	return &registryStore{Store: store, copier: store, node: node, local: node.Settings()}, nil
 }
 
 // follow starts to follow the registry, if it is shared. It returns when memory and the cache

@@ -140,7 +140,7 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		Registry: registry, Token: token, Tokens: tokens, Provisioner: own.iam, Sessions: own.sessions, UsageReader: accounts,
 		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log,
 		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
-		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.sqlite, s.Data, keys},
+		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.copier, s.Data, keys},
 		Doctor: s.doctor(registry, own, keys), Nodes: store.nodes(),
 	})
 	if err != nil {
@@ -166,10 +166,10 @@ func background(
 // openStore opens the database, and makes it at the first start. A key set in the data folder
 // is made after the database, so without a database its secrets have been lost.
 func (s *serveCmd) openStore(ctx context.Context, log *slog.Logger) (*registryStore, error) {
+	datadir.RemoveBackups(s.Data)
 	if s.Store != "" {
 		return s.joinFleet(ctx, log)
 	}
-	datadir.RemoveBackups(s.Data)
 	path := datadir.RegistryPath(s.Data)
 	keys := seal.InDataFolder(seal.Spec{Master: s.MasterKey, Dir: s.Data})
 	info, err := os.Stat(path)
@@ -183,7 +183,7 @@ func (s *serveCmd) openStore(ctx context.Context, log *slog.Logger) (*registrySt
 	if err != nil {
 		return nil, err
 	}
-	return &registryStore{Store: store, sqlite: store, local: store}, nil
+	return &registryStore{Store: store, copier: store, local: store}, nil
 }
 
 // openRegistry opens the key set, and the registry whose secrets it seals.

@@ -18,7 +18,6 @@ import (
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
 	"ixmage/alias/session"
-	"ixmage/alias/sqlstore"
 	"ixmage/alias/usage"
 	"ixmage/cache"
 	"ixmage/internal/logging"
@@ -589,7 +588,7 @@ func (s span) Link(to origin.SpanID)         { s.Span.Link(to) }
 
 // backups copies the registry for the admin API.
 type backups struct {
-	store *sqlstore.Store
+	store copier
 	dir   string
 	keys  *seal.Keyset
 }

@@ -36,7 +36,8 @@ func (c *registryCopyCmd) Run(s *session) error {
 			return usagef("--%s: %v", flag.name, err)
 		}
 		if places[i].HasPassword() {
-			s.term.sayf("The password in --%s is visible in the list of processes: use PGPASSWORD or PGPASSFILE instead.", flag.name)
+			s.term.sayf("The password in --%s is visible in the list of processes: use PGPASSWORD or PGPASSFILE instead.",
+				flag.name)
 		}
 	}
 	bar, shown := s.term.bar("rows", 0), int64(0)
@@ -87,7 +88,8 @@ func (s *session) sayCopied(done *datadir.CopiedRegistry) {
 			s.term.sayf("Texts in %s with bytes that PostgreSQL cannot store, which are � now: %d.", t.Name, t.Replaced)
 		}
 	}
-	s.term.sayf("%s is a copy of %s, and equal to it. Do not use both: start only servers of one of them.", done.To, done.From)
+	s.term.sayf("%s is a copy of %s, and equal to it. Do not use both: start only servers of one of them.",
+		done.To, done.From)
 	which := "with the fingerprint " + done.Keyset
 	if done.Keyset == "" {
 		which = "of the source"

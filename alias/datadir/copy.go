@@ -47,12 +47,12 @@ func CopyRegistry(ctx context.Context, spec CopySpec) (*CopiedRegistry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the source (--from): %w", err)
 	}
-	defer from.close()
+	defer from.close() //nolint:errcheck // it was only read
 	to, err := openTarget(ctx, spec.To, from)
 	if err != nil {
 		return nil, fmt.Errorf("the target (--to): %w", err)
 	}
-	defer to.close()
+	defer to.close() //nolint:errcheck // the end returns the error
 	spec.step("copy")
 	done := &CopiedRegistry{From: from.name, To: to.name, Dir: to.dir, Shared: to.nodes != nil}
 	done.Tables, err = sqlstore.RegistryCopy{

@@ -14,7 +14,7 @@ import (
 // Files are the names of the files of a data folder. A crash, or a kill, may leave a tmp file
 // or a copy for a backup; a separate volume has lost+found.
 var Files = regexp.MustCompile(`^(lock|cache|lost\+found|` +
-	`registry\.db(-\w+)?(\.before-\d+|\.before-restore(-\w+)*)?(\.tmp-\d+)?|registry\.db\.backup-\d+|` +
+	`registry\.db(-\w+)?(\.before-\d+|\.before-restore(-\w+)*)?(\.tmp-\d+)?|registry\.db\.backup-\d+(-\w+)?|` +
 	`replica\.db(-\w+)?(\.before-\d+)?(\.tmp-\d+)?|node-id(\.tmp-\d+)?|` +
 	`(master\.keyset(\.kms)?(\.before-rekey(-\d+)?)?|admin-token)(\.tmp-\d+)?)$`)
 

@@ -24,24 +24,20 @@ const placeForms = "postgres://USER@HOST/DATABASE, a data folder, the path of a 
 // error does not have a password.
 func ParsePlace(text string) (Place, error) {
 	scheme, rest, isURL := strings.Cut(text, "://")
-	switch {
-	case text == "" || text == "-":
-		return Place{}, fmt.Errorf("%q is no place: give %s", text, placeForms)
-	case strings.ContainsRune(text, 0):
-		return Place{}, errors.New("has a NUL byte")
-	case isURL && (scheme == "postgres" || scheme == "postgresql"):
+	if isURL && (scheme == "postgres" || scheme == "postgresql") {
 		if err := sqlstore.ValidateURL(text); err != nil {
 			return Place{}, err
 		}
 		return Place{url: text}, nil
-	case isURL && scheme == "sqlite" && strings.HasPrefix(rest, "/"): // as other programs write it
-		return Place{path: filepath.Clean(rest)}, nil
-	case isURL:
-		return Place{}, fmt.Errorf("%s:// is not supported: give %s", url.PathEscape(scheme), placeForms)
 	}
 	path := strings.TrimPrefix(text, "sqlite:")
-	if path == "" {
-		return Place{}, fmt.Errorf("%q has no path: give %s", text, placeForms)
+	switch {
+	case isURL && scheme == "sqlite" && strings.HasPrefix(rest, "/"): // as other programs write it
+		path = rest
+	case isURL:
+		return Place{}, fmt.Errorf("%s:// is not supported: give %s", url.PathEscape(scheme), placeForms)
+	case path == "" || path == "-" || strings.ContainsRune(path, 0):
+		return Place{}, fmt.Errorf("%q is not a path: give %s", text, placeForms)
 	}
 	return Place{path: filepath.Clean(path)}, nil
 }
@@ -79,8 +75,8 @@ var fileNames = map[string]bool{".db": true, ".sqlite": true, ".sqlite3": true}
 // server's.
 func (p Place) file() (path, dir string, err error) {
 	path = p.path
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	info, err := os.Stat(path)
 	folder := err == nil && info.IsDir()

@@ -63,8 +63,8 @@ func (p *Postgres) Copy(ctx context.Context, dir, pattern string) (path string, 
 	if err != nil {
 		return "", err
 	}
-	_, err = RegistryCopy{From: &p.Store, To: to}.Run(ctx)
-	if err = errors.Join(err, to.Close()); err != nil {
+	_, failed := RegistryCopy{From: &p.Store, To: to}.Run(ctx)
+	if err := errors.Join(failed, to.Close()); err != nil {
 		return "", err
 	}
 	return f.Name(), Flatten(ctx, f.Name())

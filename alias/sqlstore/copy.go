@@ -39,12 +39,18 @@ type table struct {
 // compares it with the schemas.
 var registryTables = []table{
 	{name: "credentials", columns: credentialColumns, key: []string{"id"}, content: true},
-	{name: "aliases", columns: aliasColumns, key: []string{"id"}, booleans: []string{"path_style", "enabled"}, content: true},
+	{
+		name: "aliases", columns: aliasColumns, key: []string{"id"}, booleans: []string{"path_style", "enabled"},
+		content: true,
+	},
 	{
 		name: "operations", columns: slices.Concat(operationColumns, []string{"number"}), key: []string{"number"},
 		sequence: "number", content: true,
 	},
-	{name: "audit", columns: slices.Concat(auditColumns, []string{"id"}), key: []string{"id"}, sequence: "id", content: true},
+	{
+		name: "audit", columns: slices.Concat(auditColumns, []string{"id"}), key: []string{"id"}, sequence: "id",
+		content: true,
+	},
 	{name: "tokens", columns: tokenColumns, key: []string{"id"}, content: true},
 	// A disk cache may have objects that are purged while the copy serves, or after a backup
 	// was made. Without the folder in the settings, the next server empties it.
@@ -136,7 +142,8 @@ func (q querier) wait() error {
 	if q.dialect.shared == nil {
 		return nil
 	}
-	const query = `SELECT set_config('statement_timeout', '0', true) || set_config('idle_in_transaction_session_timeout', '60s', true)`
+	const query = `SELECT set_config('statement_timeout', '0', true) ||
+		set_config('idle_in_transaction_session_timeout', '60s', true)`
 	_, err := one(q, scanValue[string], query)
 	return err
 }
@@ -352,7 +359,7 @@ func addRow(h hash.Hash, values []any) error {
 				b[len(b)-1] = 't'
 			}
 		case int64:
-			b = binary.BigEndian.AppendUint64(append(b, 'i'), uint64(v)) //nolint:gosec // every value has bits of its own
+			b = binary.BigEndian.AppendUint64(append(b, 'i'), uint64(v))
 		case string:
 			b = append(binary.BigEndian.AppendUint64(append(b, 's'), uint64(len(v))), v...)
 		case []byte:
@@ -371,8 +378,9 @@ func (r *table) copy(q querier, t *tx, progress func(rows int)) (CopiedTable, er
 		err = b.flush()
 	}
 	if err == nil && r.sequence != "" && t.dialect.shared != nil {
-		query := `SELECT setval(pg_get_serial_sequence('` + r.name + `', '` + r.sequence + `'), max(` + r.sequence + `)) FROM ` + r.name
-		_, err = t.exec(query) // without rows it changes nothing
+		// Without rows it changes nothing.
+		_, err = t.exec(fmt.Sprintf(`SELECT setval(pg_get_serial_sequence('%s', '%s'), max(%s)) FROM %s`,
+			r.name, r.sequence, r.sequence, r.name))
 	}
 	if errors.Is(err, errForeign) {
 		err = errors.New("a row refers to a row that the source does not have")

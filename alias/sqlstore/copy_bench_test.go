@@ -65,7 +65,7 @@ func BenchmarkCopy(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer middle.Close()
+		b.Cleanup(func() { middle.Close() })
 		if err := middle.Prepare(b.Context()); err != nil {
 			b.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func BenchmarkCopy(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer back.Close()
+		b.Cleanup(func() { back.Close() })
 		timeCopy(b, source, &middle.Store, "to-postgres")
 		timeCopy(b, &middle.Store, back, "to-sqlite")
 	}

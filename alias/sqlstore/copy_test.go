@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,7 +75,7 @@ func newKeyset(t *testing.T) *seal.Keyset {
 func filled(t *testing.T, keys alias.Sealer, seed uint64) *Store {
 	t.Helper()
 	s := openTest(t, filepath.Join(t.TempDir(), "registry.db"))
-	storetest.Fill(t, s, keys, rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // not a secret
+	storetest.Fill(t, s, keys, rand.New(rand.NewPCG(seed, 0)))
 	return s
 }
 
@@ -333,5 +334,39 @@ func TestCopyDiskCache(t *testing.T) {
 		if !maps.Equal(got, map[string]string{"install_id": "id"}) {
 			t.Errorf("%s: got the settings %v", name, got)
 		}
+	}
+}
+
+// TestPostgresBackup: a backup of a database in use is a file as that of SQLite.
+func TestPostgresBackup(t *testing.T) {
+	t.Parallel()
+	keys, dir := newKeyset(t), t.TempDir()
+	db := openPostgres(t, postgres.Database(t))
+	storetest.Fill(t, db, keys, rand.New(rand.NewPCG(7, 0)))
+	want := storetest.ContentsOf(t, db)
+	path, err := db.Copy(t.Context(), dir, "registry.db.backup-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, _ := filepath.Glob(filepath.Join(dir, "*")); len(list) != 1 || list[0] != path {
+		t.Errorf("the folder has %q", list)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("got %v, %v", info.Mode(), err)
+	}
+	got, err := Inspect(t.Context(), path)
+	if err != nil || got.Aliases != len(want.Aliases) || got.Credentials != len(want.Credentials) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if diff := cmp.Diff(want, storetest.ContentsOf(t, openTest(t, path))); diff != "" {
+		t.Errorf("the backup (-want +got):\n%s", diff)
+	}
+	away := newPostgres(t, "postgres://u@127.0.0.1:1/d")
+	away.dialect.shared.Store(true)
+	if path, err := away.Copy(t.Context(), t.TempDir(), "registry.db.backup-*"); !errors.Is(err, alias.ErrUnavailable) || path != "" {
+		t.Errorf("without the database: got %q, %v", path, err)
+	}
+	if _, err := db.Copy(t.Context(), filepath.Join(dir, "none"), "b-*"); !errors.Is(err, alias.ErrUnavailable) {
+		t.Errorf("without the folder: %v", err)
 	}
 }
