@@ -78,8 +78,8 @@ func (s *serveCmd) openDisk(ctx context.Context, log *slog.Logger, d cacheDeps) 
 	return disk, nil
 }
 
-// diskPurges is a setting in the registry, or in its replica on this node: the path of the folder that has the mark of every
-// purge. Another folder may have objects that were purged while it was not in use:
+// diskPurges is a setting in the registry, or in its replica on this node: the path of the
+// folder that has the mark of every purge. Another folder may have objects that were purged while it was not in use:
 //
 //  1. The disk tier of the folder F has an object.
 //  2. The server runs without F, and the object is purged.

@@ -101,8 +101,8 @@ func (s *serveCmd) follow(ctx context.Context, store *registryStore, d fleetDeps
 	}
 	err := store.node.Start(ctx, d.registry, func(ctx context.Context, db alias.Store) error {
 		id, err := db.Meta(ctx, alias.MetaInstallID)
-		if err == nil && string(id) != d.installID {
-			err = otherInstallation(string(id), d.installID)
+		if err == nil {
+			err = sameInstallation(string(id), d.installID)
 		}
 		if err != nil && !errors.Is(err, alias.ErrNotFound) {
 			return err
@@ -126,7 +126,10 @@ type fleetDeps struct {
 	installID string
 }
 
-func otherInstallation(there, here string) error {
+func sameInstallation(there, here string) error {
+	if there == here {
+		return nil
+	}
 	return fmt.Errorf("the registry in --store is that of the installation %s, and this node is of %s (--install-id): "+
 		"two fleets must not share a database; name another database, or leave --install-id out", there, here)
 }

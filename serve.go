@@ -95,6 +95,11 @@ func (s *serveCmd) serve(ctx context.Context, lines *logging.Log, end *shutdown)
 		return err
 	}
 	defer end.finish("registry", end.store, store.close)
+	return s.serveRegistry(ctx, lines, end, store)
+}
+
+func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *shutdown, store *registryStore) error {
+	log := lines.Logger
 	registry, keys, err := s.openRegistry(ctx, log, store)
 	if err != nil {
 		return err
@@ -307,7 +312,7 @@ func (s *serveCmd) installID(ctx context.Context, store *registryStore, log *slo
 	case kept != nil && string(kept) == id:
 		return id, nil
 	case kept != nil && store.node != nil:
-		return "", otherInstallation(string(kept), id)
+		return "", sameInstallation(string(kept), id)
 	case kept != nil:
 		log.Warn("the install id has changed: ixmage no longer finds users made under the previous one",
 			"before", string(kept), "now", id)
@@ -316,15 +321,16 @@ func (s *serveCmd) installID(ctx context.Context, store *registryStore, log *slo
 	}
 	err = store.Update(ctx, func(tx alias.Tx) error {
 		now, err := tx.Meta(alias.MetaInstallID)
-		switch {
-		case errors.Is(err, alias.ErrNotFound), err == nil && string(now) == string(kept):
-			return tx.SetMeta(alias.MetaInstallID, []byte(id))
-		case err == nil && s.InstallID == "": // another node was quicker
-			id = string(now)
-		case err == nil && string(now) != id:
-			err = otherInstallation(string(now), id)
+		if err != nil && !errors.Is(err, alias.ErrNotFound) {
+			return err
 		}
-		return err
+		if now == nil || string(now) == string(kept) {
+			return tx.SetMeta(alias.MetaInstallID, []byte(id))
+		}
+		if s.InstallID == "" { // another node was quicker
+			id = string(now)
+		}
+		return sameInstallation(string(now), id)
 	})
 	return id, err
 }

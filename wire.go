@@ -266,10 +266,11 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 			AliasID: r.Alias.ID, Epoch: r.Alias.Epoch, Key: r.Key, Prefix: r.Prefix, Hard: r.Hard,
 		}, func() { out, failed = p.local(ctx, r) })
 	}
-	if err = errors.Join(err, failed); err != nil {
+	if err := errors.Join(err, failed); err != nil {
 		return out, err
 	}
-	out.Confirmed, out.Pending = p.node.Confirmed(r.Wait, p.registry.Position().Revision)
+	revision := p.registry.Position().Revision
+	out.Confirmed, out.Pending = p.node.Confirmed(r.Wait, revision) //nolint:contextcheck // it ends before ctx
 	return out, nil
 }
 

@@ -4,8 +4,8 @@ package alias
 // have the same revision, such as that of a backup that was restored and the one before it;
 // then their tags differ. The zero value is the beginning.
 type Position struct {
-	Revision int64 // counts the changes that nodes must know
-	Tag      string
+	Revision int64  `json:"revision"` // counts the changes that nodes must know
+	Tag      string `json:"tag"`
 }
 
 // LogKind says what a change has changed.

@@ -272,11 +272,7 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 	refused := false // fn returned an error, so nothing was committed
 	err := r.store.Update(ctx, func(tx Tx) error {
 		var err error
-		if err = r.ready(ctx, tx); err == nil {
-			if changes, err = fn(tx); err == nil {
-				err = endDryRun(ctx)
-			}
-		}
+		changes, err = r.try(ctx, tx, fn)
 		at, refused = tx.Position(), err != nil
 		return err
 	})
@@ -287,26 +283,44 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 		r.publish(ctx, changes, at.After)
 	case err == nil:
 		r.publish(ctx, changes, r.Position())
-	case !refused && r.shared():
-		r.recover(ctx)
 	case !refused:
-		for _, name := range names {
-			r.resync(ctx, name)
-		}
+		r.recover(ctx, names)
 	}
 	return err
+}
+
+// try runs fn with a memory that has all earlier changes.
+func (r *Registry) try(ctx context.Context, tx Tx, fn func(Tx) ([]Change, error)) ([]Change, error) {
+	if err := r.ready(ctx, tx); err != nil {
+		return nil, err
+	}
+	changes, err := fn(tx)
+	if err == nil {
+		err = endDryRun(ctx)
+	}
+	return changes, err
 }
 
 // resyncTimeout bounds the reads that follow a failed commit.
 const resyncTimeout = 5 * time.Second
 
-// resync reads a name again after a commit that failed. A database on a network
+// recover reads names again after a commit that failed. A database on a network
 // may have committed although its answer was lost; memory must then show the stored
 // state. If this read fails too, memory keeps the state before the write until the next
-// write of the name or a restart.
-func (r *Registry) resync(ctx context.Context, name Name) {
+// Sync, or without a log until the next write of the name or a restart.
+func (r *Registry) recover(ctx context.Context, names []Name) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
 	defer cancel()
+	if r.shared() {
+		_ = r.catchUp(ctx)
+		return
+	}
+	for _, name := range names {
+		r.resync(ctx, name)
+	}
+}
+
+func (r *Registry) resync(ctx context.Context, name Name) {
 	snap := r.snap.Load()
 	c, err := r.store.Credential(ctx, name)
 	if err != nil && !errors.Is(err, ErrNotFound) {

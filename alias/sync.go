@@ -58,17 +58,10 @@ func (r *Registry) ready(ctx context.Context, tx Tx) error {
 		return err
 	}
 	if now := r.Position(); now != before {
-		return fmt.Errorf("%w: the registry is at revision %d, and its log ends at %d", ErrUnavailable, before.Revision, now.Revision)
+		return fmt.Errorf("%w: the registry is at revision %d, and its log ends at %d",
+			ErrUnavailable, before.Revision, now.Revision)
 	}
 	return nil
-}
-
-// recover applies what a commit has stored whose answer was lost. If the log cannot be read,
-// the next Sync does it.
-func (r *Registry) recover(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
-	defer cancel()
-	_ = r.catchUp(ctx)
 }
 
 // logBatch is how many revisions are applied at a time.
@@ -195,7 +188,9 @@ func differences(pairs []change) []Change {
 	return list
 }
 
-func (p change) differences() []Change {
+func (p change) differences() []Change { return append(p.ofCredential(), p.ofAlias()...) }
+
+func (p change) ofCredential() []Change {
 	var list []Change
 	was, is := p.from.credential, p.to.credential
 	if was != nil && (is == nil || is.ID != was.ID) {
@@ -204,6 +199,11 @@ func (p change) differences() []Change {
 	if is != nil && (was == nil || was.Revision != is.Revision || was.ID != is.ID) {
 		list = append(list, Change{CredentialPut: is})
 	}
+	return list
+}
+
+func (p change) ofAlias() []Change {
+	var list []Change
 	a, b := p.from.alias, p.to.alias
 	if a != nil && (b == nil || b.ID != a.ID) {
 		list = append(list, Change{AliasDeleted: a})

@@ -155,8 +155,8 @@ func (n *Node) join(ctx context.Context) error {
 			return rowErr
 		}
 		if !seen.IsZero() && !row.SeenAt.Equal(seen) || time.Now().After(deadline) {
-			return fmt.Errorf("a live node with another data folder has the name %s: give each node a name of its own with --node",
-				n.cfg.Name)
+			return fmt.Errorf("a live node with another data folder has the name %s: "+
+				"give each node a name of its own with --node", n.cfg.Name)
 		}
 		seen = row.SeenAt
 		if err := sleep(ctx, n.cfg.Every/5); err != nil {
@@ -367,7 +367,7 @@ func (n *Node) keepHouse(ctx context.Context) {
 		if err := n.db.Prune(ctx, logKept, n.cfg.Grace); err != nil {
 			n.cfg.Log.Warn("old entries of the registry are not deleted", "error", err)
 		}
-		h.Release()
+		h.Release() //nolint:contextcheck // also when ctx has ended
 	}
 }
 

@@ -45,7 +45,8 @@ func openReplica(ctx context.Context, path string, log *slog.Logger) (*replica, 
 	if err != nil {
 		log.Warn("the replica of the registry cannot be read; it is made anew", "error", err)
 	}
-	return r, r.anew(ctx) // settings of one that was never filled do not hold
+	err = r.anew(ctx) // settings of one that was never filled do not hold
+	return r, err
 }
 
 // anew makes an empty replica.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func (t *tx) setTimeouts() error {
 	return err
 }
 
-func ms(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+func ms(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // lockHead waits for every other writer, and reads the position that they have left.
 func (t *tx) lockHead() error {

@@ -95,7 +95,8 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 		started_at = CASE WHEN nodes.process = excluded.process THEN nodes.started_at ELSE excluded.started_at END,
 		seen_at = excluded.seen_at, revision = excluded.revision,
 		clock_offset = excluded.clock_offset, previous_uses = excluded.previous_uses`
-	_, err = t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(), string(previous))
+	_, err = t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(),
+		string(previous))
 	return was.revision != revision, err
 }
 
