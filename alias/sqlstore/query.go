@@ -24,8 +24,6 @@ type row interface{ Scan(dest ...any) error }
 
 // each yields the rows of a query. If the query fails, the last pair is the error. The
 // error of a damaged row is not the last pair: the rows after it follow.
-//
-//nolint:contextcheck // q has the context
 func each[T any](q querier, scan func(row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
