@@ -100,10 +100,10 @@ func TestNodes(t *testing.T) {
 		t.Errorf("removal of b: %+v, %s", out, a.nodes().states())
 	}
 	var audit struct {
-		Entries []struct{ Action, Detail string }
+		Audit []struct{ Action, Detail string }
 	}
 	a.read("/api/v1/audit", &audit)
-	if len(audit.Entries) == 0 || audit.Entries[0].Action != "remove-node" || !strings.Contains(audit.Entries[0].Detail, "the node b") {
+	if len(audit.Audit) == 0 || audit.Audit[0].Action != "remove-node" || !strings.Contains(audit.Audit[0].Detail, "the node b") {
 		t.Errorf("audit: %+v", audit)
 	}
 	// A node that stops leaves the list.
