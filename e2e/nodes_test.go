@@ -174,8 +174,8 @@ func TestOutage(t *testing.T) {
 	a := newEnvOn(t, node())
 	a.put("a.png", s3.Object{Body: bytesOf(1000, "outage")})
 	a.get("/shop/a.png")
-	a.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "made", bucket))
 	a.adminCall(http.MethodPost, "/api/v1/tokens", map[string]any{"name": "reader", "roles": []string{"read"}}, http.StatusCreated)
+	a.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "made", bucket)) // the replica has the token before it ends
 	ready := func() string { return string(single(a.admin, http.MethodGet, "/-/readyz").body) }
 	if got := ready(); got != "ok\n" {
 		t.Errorf("readiness: %q", got)

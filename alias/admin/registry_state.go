@@ -2,7 +2,6 @@ package admin
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"ixmage/alias"
@@ -62,6 +61,14 @@ func (s registryState) explain(err error) error {
 	if since, why := s.fleet.Stale(); why != nil {
 		text = "the database (--store) cannot be used since " + since.UTC().Format(time.RFC3339) + ": the server's log says why"
 	}
-	return fmt.Errorf("%w: %w", failf(alias.ErrUnavailable, "%s; correct it and try again. Pictures, aliases and credentials are "+
-		"served from the copy of this node meanwhile", text), err)
+	return &explained{failf(alias.ErrUnavailable, "%s; correct it and try again. Pictures, aliases and credentials are served from "+
+		"the copy of this node meanwhile", text), err}
 }
+
+// explained is an error that the client sees as a failure, and the log as it is.
+type explained struct {
+	failure *failure
+	error
+}
+
+func (e *explained) Unwrap() []error { return []error{e.failure, e.error} }
