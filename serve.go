@@ -204,6 +204,9 @@ func (s *serveCmd) openRegistry(
 		return nil, nil, err
 	}
 	keys, err := seal.Open(ctx, seal.Spec{Master: s.MasterKey, Dir: s.Data, Fresh: fresh, Sealed: sealed})
+	if store.node != nil && errors.Is(err, seal.ErrMissing) {
+		err = fmt.Errorf("all nodes need the same key set: copy that of another node, or name it with --master-key: %w", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
