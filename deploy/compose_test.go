@@ -82,6 +82,65 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// TestComposeFleet: each node has the address that haproxy.cfg has, a name and a volume of its own,
+// and nothing that the outside reaches; the program takes its settings, and trusts the balancer.
+func TestComposeFleet(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("fleet/compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	balancer, err := os.ReadFile("fleet/haproxy.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := load(t, string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := project.GetService("haproxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	volumes, names := map[string]bool{}, map[string]bool{}
+	for name, s := range project.Services {
+		if !strings.HasPrefix(name, "node-") {
+			continue
+		}
+		setting := func(name string) string {
+			if s.Environment[name] == nil {
+				return ""
+			}
+			return *s.Environment[name]
+		}
+		volumes[s.Volumes[0].Source], names[setting("IXMAGE_NODE")] = true, true
+		for what, ok := range map[string]bool{
+			"the address of haproxy.cfg": strings.Contains(string(balancer), "server "+name+" "+s.Networks["fleet"].Ipv4Address+":8080 "),
+			"no port of the host":        len(s.Ports) == 0,
+			"the balancer is trusted":    setting("IXMAGE_TRUSTED_PROXIES") == front.Networks["fleet"].Ipv4Address,
+			"its name":                   setting("IXMAGE_NODE") == name,
+			"read-only root":             s.ReadOnly && s.User == "65532:65532" && slices.Equal(s.CapDrop, []string{"ALL"}),
+			"time to drain":              s.StopGracePeriod != nil && time.Duration(*s.StopGracePeriod) > 32*time.Second,
+			"the database first":         s.DependsOn["postgres"].Condition == types.ServiceConditionHealthy,
+		} {
+			if !ok {
+				t.Errorf("%s: not so: %s", name, what)
+			}
+		}
+		env := []string{"PATH=/"}
+		for name, value := range s.Environment {
+			env = append(env, name+"="+strings.NewReplacer("/run/secrets/admin-token", mountedFiles(t)+"/token/admin-token").Replace(*value))
+		}
+		got := ixmage(t, env, append(s.Command, "--log-level=none")...)
+		if got.code != 2 || !strings.HasPrefix(got.stderr, "ixmage: --log-level") || strings.Count(got.stderr, "\n") != 1 {
+			t.Errorf("the program refuses the configuration of %s: status %d\n%s", name, got.code, got.stderr)
+		}
+	}
+	if len(volumes) != 3 || len(names) != 3 {
+		t.Errorf("volumes %v, names %v", volumes, names)
+	}
+}
+
 // TestComposeRefuses: the check of the file above finds a wrong name and a wrong value.
 func TestComposeRefuses(t *testing.T) {
 	t.Parallel()

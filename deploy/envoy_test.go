@@ -74,7 +74,7 @@ func TestEnvoy(t *testing.T) {
 	for what, ok := range map[string]bool{
 		"no interface for operators":      config.GetAdmin() == nil,
 		"consistent hashing":              nodes.GetLbPolicy() == cluster.Cluster_RING_HASH,
-		"bounded load":                    nodes.GetCommonLbConfig().GetConsistentHashingLbConfig().GetHashBalanceFactor().GetValue() == 150,
+		"bounded load":                    nodes.GetCommonLbConfig().GetConsistentHashingLbConfig().GetHashBalanceFactor().GetValue() == 200,
 		"never a node that is not ready":  nodes.GetCommonLbConfig().GetHealthyPanicThreshold() != nil && nodes.GetCommonLbConfig().GetHealthyPanicThreshold().GetValue() == 0,
 		"readiness":                       check.GetPath() == "/-/readyz",
 		"an error of S3 ejects no node":   nodes.GetOutlierDetection().GetEnforcingConsecutive_5Xx().GetValue()+nodes.GetOutlierDetection().GetEnforcingConsecutiveGatewayFailure().GetValue() == 0 && nodes.GetOutlierDetection().GetEnforcingConsecutive_5Xx() != nil,
@@ -119,7 +119,7 @@ func connectionManager(t *testing.T, config *bootstrap.Bootstrap) *manager.HttpC
 func TestEnvoyRefuses(t *testing.T) {
 	t.Parallel()
 	for old, other := range map[string]string{
-		"hash_balance_factor: 150":         "hash_balance_factor: 99",
+		"hash_balance_factor: 200":         "hash_balance_factor: 99",
 		"lb_policy: RING_HASH":             "lb_policy: HASH",
 		"healthy_panic_threshold":          "panic_threshold",
 		"path: /-/readyz":                  "path: ''",

@@ -342,7 +342,7 @@ func TestFleetNodeKilled(t *testing.T) {
 func (f *fleet) startStrict(start starter) *balancer {
 	f.t.Helper()
 	if strings.HasSuffix(f.t.Name(), "haproxy") {
-		return start(f.t, f.addrs, "hash-balance-factor 150", "hash-balance-factor 0")
+		return start(f.t, f.addrs, "hash-balance-factor 200", "hash-balance-factor 0")
 	}
 	return start(f.t, f.addrs)
 }
@@ -501,7 +501,7 @@ func TestFleetSize(t *testing.T) {
 		change := []string{}
 		server := func(i int) string { return "    server " + addrs[i] }
 		if strings.HasSuffix(t.Name(), "haproxy") {
-			change = []string{"hash-balance-factor 150", "hash-balance-factor 0"}
+			change = []string{"hash-balance-factor 200", "hash-balance-factor 0"}
 			server = func(i int) string { return fmt.Sprintf("    server node-%d", i+1) }
 		}
 		all := owners(start(t, addrs, change...))

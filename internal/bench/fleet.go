@@ -33,10 +33,13 @@ type fleetWay struct {
 var (
 	oneNode    = fleetWay{"one node with all the memory", 1, nil}
 	roundRobin = fleetWay{"round robin", fleetNodes, []string{"balance uri path-only", "balance roundrobin"}}
-	unbounded  = fleetWay{"a URL has its node, no bound", fleetNodes,
-		[]string{"hash-balance-factor 150", "hash-balance-factor 0"}}
-	bounded = fleetWay{"a URL has its node, bound 150", fleetNodes, nil}
+	unbounded  = fleetWay{"a URL has its node, no bound", fleetNodes, []string{fileBound, "hash-balance-factor 0"}}
+	narrow     = fleetWay{"a URL has its node, bound 150", fleetNodes, []string{fileBound, "hash-balance-factor 150"}}
+	wide       = fleetWay{"a URL has its node, bound 200", fleetNodes, nil}
 )
+
+// fileBound is the bound of haproxyFile.
+const fileBound = "hash-balance-factor 200"
 
 // fleet is nodes that run behind a balancer, with an origin and a client of their own.
 type fleet struct {
@@ -79,7 +82,7 @@ func (c config) runFleet(ctx context.Context, w io.Writer) error {
 func (c config) fleetHits(ctx context.Context, w io.Writer) error {
 	fmt.Fprintln(w, "### Hit ratio\n\n| balancer | nodes x MiB | S3 requests | S3 MiB | hit ratio | p99 ms | busiest node | failed |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|")
-	for _, way := range []fleetWay{oneNode, roundRobin, unbounded, bounded} {
+	for _, way := range []fleetWay{oneNode, roundRobin, unbounded, narrow, wide} {
 		s, err := c.withFleet(ctx, way, func(f *fleet) (fleetSample, error) {
 			if _, err := f.load(ctx, "fill", c.half(0), nil); err != nil {
 				return fleetSample{}, err
@@ -105,7 +108,7 @@ func (c config) half(seed uint64) traceSpec {
 func (c config) fleetKill(ctx context.Context, w io.Writer) error {
 	fmt.Fprintf(w, "\n### A node is killed\n\nEach phase is %d requests; the node is killed or started %s after its begin.\n\n", c.requests/2, killAfter)
 	fmt.Fprintln(w, "| balancer | phase | S3 requests | hit ratio | p99 ms | failed |\n|---|---|---|---|---|---|")
-	for _, way := range []fleetWay{roundRobin, bounded} {
+	for _, way := range []fleetWay{roundRobin, unbounded, wide} {
 		_, err := c.withFleet(ctx, way, func(f *fleet) (s fleetSample, err error) {
 			for i, phase := range []struct {
 				name string
@@ -141,7 +144,7 @@ func (c config) fleetSkew(ctx context.Context, w io.Writer) error {
 	fmt.Fprintf(w, "\n### Bounded load\n\n%d requests over %d objects, of which one has %.0f %%, on %d connections without a pause.\n\n",
 		spec.Requests, skewedKeys, 100*zipfShares(skewedKeys)[0], skewedClient)
 	fmt.Fprintln(w, "| balancer | busiest node | S3 requests | requests/s | p99 ms | failed |\n|---|---|---|---|---|---|")
-	for _, way := range []fleetWay{roundRobin, unbounded, bounded} {
+	for _, way := range []fleetWay{roundRobin, unbounded, narrow, wide} {
 		s, err := c.withFleet(ctx, way, func(f *fleet) (fleetSample, error) { return f.load(ctx, "skew", spec, nil) })
 		if err != nil {
 			return err

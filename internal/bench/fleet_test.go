@@ -14,7 +14,7 @@ func TestBalancerConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, way := range []fleetWay{oneNode, roundRobin, unbounded, bounded} {
+	for _, way := range []fleetWay{oneNode, roundRobin, unbounded, narrow, wide} {
 		addrs := append([]string{"127.0.0.1:1"}, []string{"127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"}[:way.nodes]...)
 		got, err := balancerConfig(string(text), way, addrs)
 		if err != nil {
