@@ -67,9 +67,11 @@ func (s fleetSample) hits() float64 { return 1 - float64(s.origin.Requests)/floa
 
 func (c config) runFleet(ctx context.Context, w io.Writer) error {
 	memory := c.trace().hotBytes(hotShare)
-	fmt.Fprintf(w, "%d requests, %.0f a second, Zipf %.1f over %d objects of %.0f MiB in all; %d nodes with %.0f MiB of memory together; "+
-		"first byte of the origin after %s; nodes, HAProxy, client and origin on cores %d and %d.\n\n",
-		c.requests, c.rate, zipfExponent, c.keys, mib(c.trace().hotBytes(1)), fleetNodes, mib(memory), c.originDelay, c.serverCPU, c.clientCPU)
+	fmt.Fprintf(w, "%d requests, %.0f a second, Zipf %.1f over %d objects of %.0f MiB in all; "+
+		"%d nodes with %.0f MiB of memory together; first byte of the origin after %s; "+
+		"nodes, HAProxy, client and origin on cores %d and %d.\n\n",
+		c.requests, c.rate, zipfExponent, c.keys, mib(c.trace().hotBytes(1)),
+		fleetNodes, mib(memory), c.originDelay, c.serverCPU, c.clientCPU)
 	for _, measure := range []func(context.Context, io.Writer) error{c.fleetHits, c.fleetKill, c.fleetSkew} {
 		if err := measure(ctx, w); err != nil {
 			return err
@@ -80,8 +82,9 @@ func (c config) runFleet(ctx context.Context, w io.Writer) error {
 
 // fleetHits replays the trace through every way from empty caches. The first half fills them.
 func (c config) fleetHits(ctx context.Context, w io.Writer) error {
-	fmt.Fprintln(w, "### Hit ratio\n\n| balancer | nodes x MiB | S3 requests | S3 MiB | hit ratio | p99 ms | busiest node | failed |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "### Hit ratio of three nodes\n\n"+
+		"| balancer | nodes x MiB | S3 requests | S3 MiB | hit ratio | p99 ms | busiest node | failed |\n"+
+		"|---|---|---|---|---|---|---|---|")
 	for _, way := range []fleetWay{oneNode, roundRobin, unbounded, narrow, wide} {
 		s, err := c.withFleet(ctx, way, func(f *fleet) (fleetSample, error) {
 			if _, err := f.load(ctx, "fill", c.half(0), nil); err != nil {
@@ -106,8 +109,10 @@ func (c config) half(seed uint64) traceSpec {
 
 // fleetKill kills a node under load and starts it again, with empty memory.
 func (c config) fleetKill(ctx context.Context, w io.Writer) error {
-	fmt.Fprintf(w, "\n### A node is killed\n\nEach phase is %d requests; the node is killed or started %s after its begin.\n\n", c.requests/2, killAfter)
-	fmt.Fprintln(w, "| balancer | phase | S3 requests | hit ratio | p99 ms | failed |\n|---|---|---|---|---|---|")
+	fmt.Fprintf(w, "\n### A node is killed\n\n"+
+		"Each phase is %d requests; the node is killed or started %s after its begin.\n\n"+
+		"| balancer | phase | S3 requests | hit ratio | p99 ms | failed |\n|---|---|---|---|---|---|\n",
+		c.requests/2, killAfter)
 	for _, way := range []fleetWay{roundRobin, unbounded, wide} {
 		_, err := c.withFleet(ctx, way, func(f *fleet) (s fleetSample, err error) {
 			for i, phase := range []struct {
@@ -141,7 +146,8 @@ func (c config) fleetKill(ctx context.Context, w io.Writer) error {
 // fleetSkew sends half of the requests to one object.
 func (c config) fleetSkew(ctx context.Context, w io.Writer) error {
 	spec := traceSpec{Keys: skewedKeys, Requests: c.requests / 2}
-	fmt.Fprintf(w, "\n### Bounded load\n\n%d requests over %d objects, of which one has %.0f %%, on %d connections without a pause.\n\n",
+	fmt.Fprintf(w, "\n### Bounded load\n\n"+
+		"%d requests over %d objects, of which one has %.0f %%, on %d connections without a pause.\n\n",
 		spec.Requests, skewedKeys, 100*zipfShares(skewedKeys)[0], skewedClient)
 	fmt.Fprintln(w, "| balancer | busiest node | S3 requests | requests/s | p99 ms | failed |\n|---|---|---|---|---|---|")
 	for _, way := range []fleetWay{roundRobin, unbounded, narrow, wide} {

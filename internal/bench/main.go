@@ -88,7 +88,8 @@ func parseFlags(args []string) (config, error) {
 	c := config{goals: new(goals), charts: new(charts)}
 	var servers, sizes, binaries, states, entries, aliases string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, grow, soak, fleet or all (all but soak and fleet)")
+	f.StringVar(&c.part, "part", "all", "what to measure: hit, miss, disk, mixed, grow, soak, fleet "+
+		"or all (all but soak and fleet)")
 	f.StringVar(&binaries, "binaries", nameOurs+"=bin/ixmage", "ixmage binaries to compare: name=path,name=path")
 	f.StringVar(&servers, "servers", "", "servers of the hit part, where ixmage stands for every binary "+
 		"(default all, or the binaries alone where there are several)")
@@ -227,7 +228,8 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		report.WriteByte('\n')
 	}
 	if report.Len() == 0 {
-		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, soak, fleet or all (all but soak and fleet)", c.part)
+		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, soak, fleet or all (all but soak and fleet)",
+			c.part)
 	}
 	if err := c.publish(ctx, &report, w); err != nil {
 		return err
