@@ -23,6 +23,7 @@ var screens = []struct{ name, hash, text string }{
 	{"explain", "#/explain?path=/shop/noon.jpg", "The way of the request"},
 	{"explain-missing", "#/explain?path=/made/none.png", "The way of the request"},
 	{"cache", "#/cache", "memory"},
+	{"nodes", "#/nodes", "(this one)"},
 	{"tokens", "#/tokens", "What the roles allow"},
 	{"about", "#/about", "Version"},
 	{"unknown", "#/nothing", "There is no page at this address"},

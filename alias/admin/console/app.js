@@ -8,7 +8,8 @@ import { SignIn } from './screens/sign_in.js';
 // routes are the screens: one file each, whose default export is a component that gets
 // {params, query}. menu is the name in the navigation; of is the pattern whose entry stands
 // for a screen without one. An entry is left out for a session that has not the role, or
-// not all buckets, that the calls of its screen need.
+// not all buckets, that the calls of its screen need, and with shared on a server that
+// shares its registry with no other.
 const routes = [
   { pattern: 'aliases', title: 'Aliases', menu: 'Aliases', load: () => import('./screens/aliases.js') },
   { pattern: 'register', title: 'Register an alias', of: 'aliases', load: () => import('./screens/register.js') },
@@ -23,6 +24,7 @@ const routes = [
   { pattern: 'audit', title: 'Audit', menu: 'Audit', load: () => import('./screens/audit.js') },
   { pattern: 'explain', title: 'Explain a URL', menu: 'Explain', load: () => import('./screens/explain.js') },
   { pattern: 'cache', title: 'Cache', menu: 'Cache', load: () => import('./screens/cache.js') },
+  { pattern: 'nodes', title: 'Nodes', menu: 'Nodes', shared: true, load: () => import('./screens/nodes.js') },
   { pattern: 'tokens', title: 'Tokens', menu: 'Tokens', role: 'admin', load: () => import('./screens/tokens.js') },
   { pattern: 'about', title: 'About this server', menu: 'About', load: () => import('./screens/about.js') },
 ];
@@ -79,6 +81,20 @@ function useHash() {
   return hash;
 }
 
+const every = 15000; // ms
+
+// useRegistry reads the state of the registry now and then; undefined if it is not shared.
+function useRegistry() {
+  const [registry, setRegistry] = useState();
+  useEffect(() => {
+    const read = () => document.hidden || get('/server').then((s) => setRegistry(s.registry), () => {});
+    read();
+    const timer = setInterval(read, every);
+    return () => clearInterval(timer);
+  }, []);
+  return registry;
+}
+
 function Frame({ session, signOut }) {
   const at = route(useHash());
   const found = find(routes, at.path.length ? at.path : ['aliases']);
@@ -90,7 +106,9 @@ function Frame({ session, signOut }) {
     setOpen(false);
   }, [place]);
   const limited = session.buckets.length > 0;
-  const may = (r) => allows(session, r.role ?? 'read') && !(r.allBuckets && limited); // what the API would answer
+  const registry = useRegistry();
+  const may = (r) => allows(session, r.role ?? 'read') && !(r.allBuckets && limited) // what the API would answer
+    && !(r.shared && !registry);
   const current = found && (found.menu ? found.pattern : found.of);
   return html`
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>Skip to the content</a>
@@ -103,7 +121,8 @@ function Frame({ session, signOut }) {
           <div class="who"><p title=${`Roles: ${session.roles.join(', ')}`}>${session.name}<br /><span class="muted">${session.roles.join(', ')}${limited && html`<br />buckets ${session.buckets.join(', ')}`}</span></p>
             <${Theme} /><button type="button" class="button small" onClick=${signOut}>Sign out</button></div></nav>
       </header>
-      <main id="main" tabindex="-1">${found ? html`<${Screen} key=${place} route=${found} query=${at.query} />`
+      <main id="main" tabindex="-1"><div role="status">${registry?.stale && html`<div class="box warn"><p><strong>The registry is stale</strong></p><p>${registry.detail}.</p></div>`}</div>
+        ${found ? html`<${Screen} key=${place} route=${found} query=${at.query} />`
         : html`<h1>Not found</h1><p>There is no page at this address. <a href=${link(['aliases'])}>Go to the aliases</a>.</p>`}</main>
     </div>`;
 }

@@ -106,9 +106,9 @@ export function Time({ at, none = 'never' }) {
 export const Badge = ({ kind = '', children, title }) => html`<span class="badge ${kind}" title=${title}>${children}</span>`;
 
 const kinds = {
-  active: 'good', done: 'good', proven: 'good', readable: 'good', closed: 'good',
+  active: 'good', done: 'good', proven: 'good', readable: 'good', closed: 'good', live: 'good',
   weak: 'warn', 'half-open': 'warn', superseded: 'warn',
-  failed: 'bad', violated: 'bad', 'not-proven': 'bad', failing: 'bad', open: 'bad',
+  failed: 'bad', violated: 'bad', 'not-proven': 'bad', failing: 'bad', open: 'bad', silent: 'bad',
   running: 'busy', provisioning: 'busy', rotating: 'busy', removing: 'busy',
 };
 

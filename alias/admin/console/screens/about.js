@@ -1,7 +1,7 @@
 // The server, the session and the API.
 import { html } from '../preact.js';
 import { get, url } from '../api.js';
-import { Card, Code, Facts, Loaded, Page, Time, useLoad, useSession } from '../ui.js';
+import { Badge, Card, Code, Facts, Loaded, Page, Time, useLoad, useSession } from '../ui.js';
 
 export default function About() {
   const session = useSession();
@@ -11,6 +11,7 @@ export default function About() {
       ${s.warnings.length > 0 && html`<div class="box warn"><p><strong>Warnings of the start</strong></p><ul>${s.warnings.map((w) => html`<li>${w}</li>`)}</ul></div>`}
       <div class="columns"><${Card} title="Server"><${Facts} of=${[
         ['Version', s.version], ['Started', html`<${Time} at=${s.started_at} />`], ['Public URL', html`<a href=${s.public_url} rel="noreferrer">${s.public_url}</a>`],
+        ['Node', s.node], s.registry && ['Registry', html`<a href="#/nodes">shared with other nodes</a>, revision ${s.registry.revision}${s.registry.stale && html` <${Badge} kind="warn">stale<//>`}`],
         ['TLS of the admin listener', s.admin_tls ? 'yes' : 'no'], ['Provisioning', s.provisioning ? 'on' : 'off: start the server with --provision'],
       ]} /><//>
       <${Card} title="Your session"><${Facts} of=${[

@@ -166,6 +166,7 @@ function Purge({ name }) {
       <p>Every picture of ${name} is fetched from S3 again at its next request.</p><//>`}
     <div role="status">${result && html`<div class="box ${result.hint ? 'warn' : ''}">
       <p>Purged: ${plural(result.entries, 'picture')} (${bytes(result.bytes)}), ${plural(result.flights, 'running fetch', 'running fetches')}, ${plural(result.negative, 'negative entry', 'negative entries')}.</p>
+      ${result.nodes && html`<p>On ${result.nodes.confirmed.join(', ') || 'no node'}${result.nodes.pending.length > 0 && html`; <strong>not yet on ${result.nodes.pending.join(', ')}</strong>, which purges before it serves anything older`}.</p>`}
       ${result.hint && html`<p>${result.hint}</p>`}</div>`}</div><//>`;
 }
 

@@ -3,6 +3,7 @@ import test from 'node:test';
 import { choose } from '../screens/audit.js';
 import { order } from '../screens/cache.js';
 import { asPath, way } from '../screens/explain.js';
+import { clock } from '../screens/nodes.js';
 import { merge } from '../screens/operations.js';
 import { request, split } from '../screens/provision.js';
 import { expiry } from '../screens/tokens.js';
@@ -37,6 +38,10 @@ test('way', () => {
     ['URL good, Alias good, Credential good, Session warn, Cache good, S3, Answer good', { ...found, session: { expires_at: '2026-11-29T18:30:00Z', error: 'STS is away' } }],
     ['URL good, Alias good, Credential good, Session bad, Cache good, S3, Answer bad', { ...found, status: 503, session: { expires_at: null, error: 'STS refuses' } }],
   ]) assert.equal(kinds(e), want);
+});
+
+test('clock', () => {
+  for (const [want, offset] of [['in time', '0s'], ['in time', '-12ms'], ['in time', '1.5ms'], ['1.204s fast', '1.204s'], ['2m3s slow', '-2m3s'], ['1h0m0s fast', '1h0m0s']]) assert.equal(clock(offset), want);
 });
 
 test('request of a provisioning', () => {
