@@ -37,6 +37,9 @@ type Lease struct {
 type Beat struct {
 	Node // StartedAt, SeenAt, Revision and Live are ignored
 
+	// Joined means that the process has the row already. Then it is an error if another
+	// process has it now, and lives.
+	Joined bool
 	// At is the position up to which the node has applied every change. It is not stored if
 	// it is not in the history of the database.
 	At Position
@@ -64,10 +67,11 @@ const (
 // database. Methods are safe for concurrent use, do I/O and honour ctx.
 type NodeStore interface {
 	// Beat stores the row of a node and extends its leases. It returns ErrExists if a live
-	// node with another ID has the name.
+	// node with another ID has the name, or if another process has taken the place of this one.
 	Beat(ctx context.Context, b Beat) (*BeatReply, error)
-	// RemoveNode deletes the row of a node and its leases: ErrNotFound if there is none, and
-	// ErrInUse while it lives, unless process is its own.
+	// RemoveNode deletes the row of a node, and its leases as far as they have expired or are
+	// those of process: ErrNotFound if there is no such node, and ErrInUse while it lives,
+	// unless process is its own.
 	RemoveNode(ctx context.Context, name, process string, ttl time.Duration) error
 	// AcquireLease takes a lease, or returns ErrLeased if another process has it.
 	AcquireLease(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)

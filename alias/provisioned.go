@@ -2,6 +2,7 @@ package alias
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -170,6 +171,9 @@ func (p *Provisioned) Clone() *Provisioned {
 	}
 	return &c
 }
+
+// same reports whether two credentials are equal in every field.
+func (c *Credential) same(d *Credential) bool { return reflect.DeepEqual(c, d) }
 
 // Provisioned returns the provider of a provisioned credential; ok is false for every
 // other kind.

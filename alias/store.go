@@ -20,8 +20,8 @@ type Store interface {
 	// of the view.
 	Load(ctx context.Context, credential func(*Credential) error, alias func(*Alias) error) (Position, error)
 
-	// Named reads the aliases and the credentials with some names, in one consistent view,
-	// without those that cannot be read.
+	// Named reads the aliases with some names, and the credentials with these names or that
+	// these aliases use, in one consistent view, without those that cannot be read.
 	Named(ctx context.Context, names []Name) ([]*Alias, []*Credential, error)
 
 	// Log reads the changes after a position, the oldest first, of at most limit revisions,

@@ -106,24 +106,26 @@ func (r *Registry) applyLog(ctx context.Context, entries []LogEntry, to Position
 			others = append(others, Change{Operation: e.Name})
 		}
 	}
-	slices.Sort(names)
-	var pairs []change
-	for some := range slices.Chunk(slices.Compact(names), logBatch) {
-		more, err := r.current(ctx, some)
-		if err != nil {
-			return err
-		}
-		pairs = append(pairs, more...)
+	pairs, err := r.current(ctx, names)
+	if err != nil {
+		return err
 	}
 	r.publish(ctx, append(differences(pairs), others...), to)
 	return nil
 }
 
-// current reads the state of names, and of the credentials that their aliases use.
+// current reads the state of names, and of the credentials that their aliases use. Of a
+// credential that is gone it reads the aliases too that memory has with it: their change may be
+// in a later part of the log.
 func (r *Registry) current(ctx context.Context, names []Name) ([]change, error) {
+	slices.Sort(names)
+	names = slices.Compact(names)
 	aliases, credentials, err := r.store.Named(ctx, names)
 	if err != nil {
 		return nil, err
+	}
+	if more := r.snap.Load().users(names, credentials); len(more) > 0 {
+		return r.current(ctx, append(names, more...))
 	}
 	snap, found := r.snap.Load(), map[Name]change{}
 	for _, name := range names {
@@ -148,6 +150,31 @@ func (r *Registry) current(ctx context.Context, names []Name) ([]change, error) 
 		pairs = append(pairs, p)
 	}
 	return pairs, nil
+}
+
+// users are the aliases, beside names, of those credentials among names that are gone.
+func (s *snapshot) users(names []Name, there []*Credential) []Name {
+	gone := map[int64]bool{}
+	for _, name := range names {
+		if c := s.names.get(name).credential; c != nil {
+			gone[c.ID] = true
+		}
+	}
+	for _, c := range there {
+		delete(gone, c.ID)
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	var users []Name
+	for e := range s.names.all() {
+		if e.alias != nil && gone[e.alias.CredentialID] {
+			if _, asked := slices.BinarySearch(names, e.alias.Name); !asked {
+				users = append(users, e.alias.Name)
+			}
+		}
+	}
+	return users
 }
 
 // Snapshot returns everything in memory, as changes of an empty registry, and its position.
@@ -196,7 +223,7 @@ func (p change) ofCredential() []Change {
 	if was != nil && (is == nil || is.ID != was.ID) {
 		list = append(list, Change{CredentialDeleted: was})
 	}
-	if is != nil && (was == nil || was.Revision != is.Revision || was.ID != is.ID) {
+	if is != nil && (was == nil || !was.same(is)) { // another history may have the same revision
 		list = append(list, Change{CredentialPut: is})
 	}
 	return list

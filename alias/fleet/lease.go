@@ -44,10 +44,10 @@ func (n *Node) Try(ctx context.Context, name string) (*Held, error) {
 	}
 	h := &Held{n: n, lease: lease, lost: make(chan struct{})}
 	h.timer = time.AfterFunc(time.Hour, h.lose)
-	h.extend(began)
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.held[name] = h
+	n.mu.Unlock()
+	h.extend(began) // after a pause it ends here, and must be found then
 	return h, nil
 }
 

@@ -272,7 +272,7 @@ func (n *Node) followOnce(ctx context.Context) error {
 	}
 	reported := n.registry.Position()
 	if err := n.beat(ctx); err != nil {
-		return err
+		return n.overtaken(err)
 	}
 	if n.Head() != n.registry.Position() {
 		if err := n.registry.Sync(ctx); err != nil {
@@ -291,6 +291,7 @@ func (n *Node) beat(ctx context.Context) error {
 	defer n.beating.Unlock()
 	held := n.leases()
 	b := alias.Beat{
+		Joined: n.joined(),
 		Node: alias.Node{
 			Name: n.cfg.Name, ID: n.id, Process: n.process, Version: n.cfg.Version,
 			ClockOffset: -n.clockOffset(), PreviousUses: n.previousUses(),
@@ -313,6 +314,22 @@ func (n *Node) beat(ctx context.Context) error {
 		n.settle(l, slices.Contains(reply.Renewed, l), began)
 	}
 	return nil
+}
+
+// joined reports whether the database knows this process.
+func (n *Node) joined() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.reply.Now.IsZero()
+}
+
+// overtaken says of an error of a beat what it means that another process has the name.
+func (n *Node) overtaken(err error) error {
+	if !errors.Is(err, alias.ErrExists) {
+		return err
+	}
+	return fmt.Errorf("another process runs as the node %s, perhaps with a copy of this data folder: stop one of them, and give each "+
+		"node a data folder and a name (--node) of its own: %w", n.cfg.Name, err)
 }
 
 // keepReplica fills the replica, and dates it while the database answers.

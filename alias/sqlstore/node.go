@@ -86,7 +86,7 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 	case errors.Is(err, alias.ErrNotFound):
 	case err != nil:
 		return false, err
-	case was.id != b.ID && now-was.seen < b.TTL.Microseconds():
+	case (was.id != b.ID || b.Joined && was.process != b.Process) && now-was.seen < b.TTL.Microseconds():
 		return false, fmt.Errorf("the node %s: %w", b.Name, alias.ErrExists)
 	}
 	const put = `INSERT INTO nodes (name, id, process, version, started_at, seen_at, revision, clock_offset, previous_uses)
@@ -158,7 +158,8 @@ func (p *Postgres) RemoveNode(ctx context.Context, name, process string, ttl tim
 			}
 			return fmt.Errorf("the node %s: %w", name, alias.ErrNotFound)
 		}
-		if _, err = t.exec(`DELETE FROM leases WHERE node = ?`, name); err != nil {
+		const release = `DELETE FROM leases WHERE node = ? AND (process = ? OR expires_at <= ` + dbNow + `)`
+		if _, err = t.exec(release, name, process); err != nil {
 			return err
 		}
 		return t.wake(alias.WakeNodes)

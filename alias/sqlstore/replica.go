@@ -71,6 +71,10 @@ func (r *Replica) Apply(ctx context.Context, changes []alias.Change, state Repli
 		return err
 	}
 	return r.update(ctx, func(t *tx) error {
+		// A credential may be deleted before its alias gets another one.
+		if _, err := t.exec(`PRAGMA defer_foreign_keys = ON`); err != nil {
+			return err
+		}
 		if err := t.apply(changes); err != nil {
 			return err
 		}

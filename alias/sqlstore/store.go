@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -175,7 +176,8 @@ func (s *Store) view(ctx context.Context) (q querier, end func(), err error) {
 	return querier{ctx: ctx, db: tx, dialect: s.dialect}, func() { _ = tx.Rollback(); cancel() }, nil
 }
 
-// Named reads the aliases and the credentials with some names, in one consistent view.
+// Named reads the aliases with some names, and the credentials with these names or that these
+// aliases use, in one consistent view.
 func (s *Store) Named(ctx context.Context, names []alias.Name) ([]*alias.Alias, []*alias.Credential, error) {
 	if len(names) == 0 {
 		return nil, nil, nil
@@ -185,13 +187,31 @@ func (s *Store) Named(ctx context.Context, names []alias.Name) ([]*alias.Alias, 
 		return nil, nil, err
 	}
 	defer end()
-	in, args := among(names, func(n alias.Name) any { return string(n) })
-	credentials, err := readable(q, scanCredential, selectCredentials+` WHERE name IN `+in, args...)
+	aliases, err := named(q, scanAlias, selectAliases+` WHERE a.name IN `, names)
 	if err != nil {
 		return nil, nil, err
 	}
-	aliases, err := readable(q, scanAlias, selectAliases+` WHERE a.name IN `+in, args...)
+	names = slices.Clone(names)
+	for _, a := range aliases {
+		names = append(names, a.Credential)
+	}
+	slices.Sort(names)
+	credentials, err := named(q, scanCredential, selectCredentials+` WHERE name IN `, slices.Compact(names))
 	return aliases, credentials, err
+}
+
+// named reads the rows with some names. A database limits the number of arguments.
+func named[T any](q querier, scan func(row) (T, error), query string, names []alias.Name) ([]T, error) {
+	var list []T
+	for some := range slices.Chunk(names, 500) {
+		in, args := among(some, func(n alias.Name) any { return string(n) })
+		more, err := readable(q, scan, query+in, args...)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
+	}
+	return list, nil
 }
 
 // loadRows calls fn with each row that can be read, and adds the others to damaged.
