@@ -109,7 +109,8 @@ type batch struct {
 func (r *replica) write(ctx context.Context, changes []alias.Change, at alias.Position) {
 	r.restDue = r.restDue || slices.ContainsFunc(changes, func(c alias.Change) bool { return c.Tokens })
 	state := sqlstore.ReplicaState{Position: at, At: r.node.Now()}
-	if err := r.store.Apply(ctx, changes, state); err != nil {
+	// The end of the process says nothing about the replica.
+	if err := r.store.Apply(context.WithoutCancel(ctx), changes, state); err != nil {
 		r.log.Error("the replica of the registry cannot be written and is deleted: without it this node cannot start "+
 			"while the database is away", "error", err)
 		if err := r.remove(); err != nil {
@@ -192,8 +193,10 @@ func (r *replica) keep(ctx context.Context, registry *alias.Registry) {
 	r.mu.Lock()
 	pending := r.pending
 	r.filling, r.pending = false, nil
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		r.log.Warn("the replica of the registry cannot be filled", "error", err)
+	}
+	if err != nil {
 		return
 	}
 	r.state.Position, r.restDue = at, true
