@@ -331,6 +331,8 @@ func (p purger) all(ctx context.Context) {
 		"last one that this node knows, so that purges may be among those that it lacks")
 	p.registry.Routes(func(r alias.Route) bool {
 		p.memory.ForgetNegative(r.Alias.ID)
+		// In a history that begins again, an epoch may come a second time.
+		p.memory.DropOthers(r.Alias.ID, r.Alias.Epoch)
 		purged := p.memory.PurgePrefix(cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch}, true)
 		if purged.Err != nil {
 			p.notDurable(ctx, purged.Err)

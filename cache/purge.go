@@ -94,17 +94,11 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	m, p := c.detach(at, match, hard)
 	p.Negative = c.negative.drop(match)
 	durable := c.purgeDisk(at, true, m, &p)
-	buf := make([]*Entry, 0, stepSize)
-	for i := range c.memory.shard {
-		for end := math.MaxInt; end > 0; runtime.Gosched() {
-			buf, end = c.memory.shard[i].step(buf, end)
-			for _, e := range buf {
-				if match(e.key) {
-					c.purgeEntry(e.key, m, &p)
-				}
-			}
+	c.eachEntry(func(k Key) {
+		if match(k) {
+			c.purgeEntry(k, m, &p)
 		}
-	}
+	})
 	if hard {
 		// A fetch that started during the purge may have found the old entry: detach it,
 		// so that no request joins it.
@@ -112,6 +106,19 @@ func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
 	}
 	durable()
 	return p
+}
+
+// eachEntry calls visit with the key of each entry in memory.
+func (c *Cache) eachEntry(visit func(Key)) {
+	buf := make([]*Entry, 0, stepSize)
+	for i := range c.memory.shard {
+		for end := math.MaxInt; end > 0; runtime.Gosched() {
+			buf, end = c.memory.shard[i].step(buf, end)
+			for _, e := range buf {
+				visit(e.key)
+			}
+		}
+	}
 }
 
 // purgeDisk marks the key at, or all keys with its prefix, on disk, so that no file from
@@ -170,6 +177,32 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	onDisk.hard = retire
 	c.purgeDisk(at, true, &onDisk, &p)()
 	return p
+}
+
+// DropOthers drops everything of a space in other epochs than one. It is for numbers of epochs
+// that may be used a second time. Files are removed in the background.
+func (c *Cache) DropOthers(spaceNo, epoch int64) {
+	match := func(k Key) bool { return k.Space == spaceNo && k.Epoch != epoch }
+	c.mu.Lock()
+	epochs := map[int64]bool{}
+	for id := range c.spaces {
+		if id.space == spaceNo && id.epoch != epoch {
+			epochs[id.epoch] = true
+		}
+	}
+	c.mu.Unlock()
+	c.eachEntry(func(k Key) {
+		if match(k) { // its space may be gone: see Retire
+			epochs[k.Epoch] = true
+		}
+	})
+	for e := range epochs {
+		c.PurgePrefix(Key{Space: spaceNo, Epoch: e}, true)
+	}
+	if c.disk != nil {
+		c.files.purge(match, &mark{generation: math.MaxUint64, hard: true})
+		c.disk.Keep(func(s, e int64) bool { return s != spaceNo || e == epoch })
+	}
 }
 
 // markedLocked returns the space that a mark belongs to. An epoch without a space has

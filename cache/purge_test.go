@@ -255,6 +255,32 @@ func TestRetiredSpace(t *testing.T) {
 	})
 }
 
+// TestDropOthers: of a space only one epoch is left, also of one that was retired, and other spaces
+// stay.
+func TestDropOthers(t *testing.T) {
+	t.Parallel()
+	bubble(t, "", func(t *testing.T) {
+		w := newEnv(t, roomy)
+		stays, other := Key{1, 2, "a"}, Key{2, 1, "a"}
+		goes := []Key{{1, 1, "a"}, {1, 3, "a"}, {1, 4, "b"}}
+		for _, key := range append(goes, stays, other) {
+			w.all(t.Context(), key, w.like(key, 10, lenient))
+		}
+		w.Retire(1, 1)
+		w.DropOthers(1, 2)
+		for _, key := range goes {
+			if w.Has(key) {
+				t.Errorf("%v is stored", key)
+			}
+		}
+		for _, key := range []Key{stays, other} {
+			if !w.Has(key) {
+				t.Errorf("%v is dropped", key)
+			}
+		}
+	})
+}
+
 // TestPurgeReach: a purge affects the keys that it names, and no others.
 func TestPurgeReach(t *testing.T) {
 	t.Parallel()

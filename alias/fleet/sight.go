@@ -140,7 +140,8 @@ func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pendin
 		confirmed, pending = nil, nil
 		waiting := false
 		for _, node := range nodes {
-			if node.Revision >= revision {
+			// The database may not have been told of this node's revision yet.
+			if node.Revision >= revision || node.Name == n.cfg.Name && n.registry.Position().Revision >= revision {
 				confirmed = append(confirmed, node.Name)
 				continue
 			}
