@@ -64,6 +64,9 @@ func (f *fleet) open(name, endpoint, bucket string, pair map[string]string) {
 	}
 }
 
+// fleetSmall is the size of the pictures that a load asks for, and that stand under several keys.
+const fleetSmall = 80_000
+
 // fleetBuckets counts the buckets that openPictures has made.
 var fleetBuckets atomic.Int32
 
@@ -80,7 +83,11 @@ func (f *fleet) openPictures() {
 		if p.kind == "" {
 			continue
 		}
-		for i := range 4 {
+		keys := 4
+		if len(p.body) > fleetSmall {
+			keys = 1
+		}
+		for i := range keys {
 			key := fmt.Sprintf("page %d/ä+%s", i, p.name)
 			if err := gw.PutObject(ctx, bucket, key, s3.Object{Body: p.body, ContentType: p.kind}); err != nil {
 				f.t.Fatal(err)
@@ -125,8 +132,10 @@ func ownerOf(t *testing.T, h http.Header) int {
 func (f *fleet) owners(web *http.Client, b *balancer) (list []int) {
 	f.t.Helper()
 	for _, p := range f.pictures {
-		r := askWeb(f.t, web, http.MethodGet, b, p.name)
-		wantPicture(f.t, r, p.body)
+		r := askWeb(f.t, web, http.MethodHead, b, p.name)
+		if r.StatusCode != http.StatusOK || r.ContentLength != int64(len(p.body)) {
+			f.t.Fatal(summary(r))
+		}
 		list = append(list, ownerOf(f.t, r.Header))
 	}
 	return list
@@ -232,10 +241,10 @@ type fleetLoad struct {
 func (f *fleet) load(b *balancer, clients int) *fleetLoad {
 	f.t.Helper()
 	l := &fleetLoad{end: make(chan struct{})}
-	small := slices.DeleteFunc(slices.Clone(f.pictures), func(p sample) bool { return len(p.body) > 80_000 })
+	small := slices.DeleteFunc(slices.Clone(f.pictures), func(p sample) bool { return len(p.body) > fleetSmall })
 	for c := range clients {
 		l.group.Go(func() {
-			tick := time.NewTicker(20 * time.Millisecond)
+			tick := time.NewTicker(25 * time.Millisecond)
 			defer tick.Stop()
 			var conn net.Conn
 			var in *bufio.Reader
@@ -307,11 +316,11 @@ func TestFleetNodeKilled(t *testing.T) {
 		b := f.startStrict(start)
 		web := webClient(t, false)
 		before := f.owners(web, b)
-		load := f.load(b, 8)
+		load := f.load(b, 4)
 		load.more(t, 100)
 		const dead = 1
 		f.nodes[dead].kill()
-		load.more(t, 300)
+		load.more(t, 150)
 		during := f.owners(web, b)
 		moved := 0
 		for i, owner := range before {
@@ -431,7 +440,7 @@ func TestFleetRollingRestart(t *testing.T) {
 		f.openPictures()
 		fake := f.openScripted()
 		b := start(t, f.addrs)
-		load := f.load(b, 8)
+		load := f.load(b, 4)
 		load.more(t, 100)
 		u := f.ask(b, fake, 8)
 		first := ownerOf(t, u.begun[0].Header)
@@ -493,7 +502,7 @@ func TestFleetSize(t *testing.T) {
 		addrs := fakeNodes(t, nil, func(i int, w http.ResponseWriter, _ *http.Request) { w.Header().Set("Node", strconv.Itoa(i)) })
 		web := webClient(t, false)
 		owners := func(b *balancer) (list []string) {
-			for k := range 300 {
+			for k := range 150 {
 				list = append(list, askWeb(t, web, http.MethodGet, b, fmt.Sprintf("/shop/%d.png", k)).Header.Get("Node"))
 			}
 			return list
@@ -595,7 +604,7 @@ func TestFleetReadiness(t *testing.T) {
 	b := balancers["haproxy"](t, addrs)
 	web := webClient(t, false)
 	answered := func() bool { // by node 1
-		for k := range 100 {
+		for k := range 20 {
 			if askWeb(t, web, http.MethodGet, b, fmt.Sprintf("/shop/%d.png", k)).Header.Get("Node") == "1" {
 				return true
 			}
