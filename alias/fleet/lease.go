@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -10,7 +11,7 @@ import (
 	"ixmage/alias"
 )
 
-// margin is how long before the end of a lease its holder stops: calls that are under way then
+// marginShare is how long before the end of a lease its holder stops: calls that are under way then
 // end before another process has the lease.
 const marginShare = 3 // of the time of a lease
 
@@ -20,9 +21,10 @@ type Held struct {
 	lease alias.Lease
 
 	mu    sync.Mutex
-	until time.Time     // by the monotonic clock
+	until time.Time     // by the monotonic clock, and by the wall clock
 	lost  chan struct{} // closed when the lease may not be used any more
-	timer *time.Timer   // closes lost at until
+	once  sync.Once     // closes lost
+	timer *time.Timer   // calls lose at until
 	ended bool
 }
 
@@ -35,7 +37,7 @@ func (n *Node) Try(ctx context.Context, name string) (*Held, error) {
 	_, own := n.held[name]
 	n.mu.Unlock()
 	if own {
-		return nil, alias.ErrLeased
+		return nil, fmt.Errorf("%s: %w", name, alias.ErrLeased)
 	}
 	began := time.Now()
 	lease, err := n.db.AcquireLease(ctx, alias.Lease{Name: name, Node: n.cfg.Name, Process: n.process}, n.cfg.TTL)
@@ -54,12 +56,24 @@ func (n *Node) Try(ctx context.Context, name string) (*Held, error) {
 // Lease is what a transaction checks.
 func (h *Held) Lease() alias.Lease { return h.lease }
 
-// Valid reports whether the process may act now. A process that was paused finds out here.
+// Valid reports whether the process may act now. A process that was paused finds out here. Once
+// a lease is not valid, it never is again.
 func (h *Held) Valid() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.ended && time.Now().Before(h.until)
+	h.ended = h.ended || !before(time.Now(), h.until)
+	return !h.ended
 }
+
+// before compares by both clocks of a process: the monotonic one stands still while the machine
+// is suspended, and the wall clock may be set back.
+func before(now, until time.Time) bool {
+	return now.Before(until) && now.Round(0).Before(until.Round(0))
+}
+
+// heldUntil is when the holder of a lease stops, if it asked for the lease, or for more of it,
+// at a time: before any other process can have the lease.
+func heldUntil(asked time.Time, ttl time.Duration) time.Time { return asked.Add(ttl - ttl/marginShare) }
 
 // Context returns a context that ends with the lease; its cause is alias.ErrLeaseLost.
 func (h *Held) Context(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -90,23 +104,19 @@ func (h *Held) Release() {
 func (h *Held) extend(asked time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ended {
-		return
+	if h.ended || !h.until.IsZero() && !before(time.Now(), h.until) {
+		return // the timer ends it
 	}
-	ttl := h.n.cfg.TTL
-	h.until = asked.Add(ttl - ttl/marginShare)
+	h.until = heldUntil(asked, h.n.cfg.TTL)
 	h.timer.Reset(time.Until(h.until))
 }
 
 // lose ends the lease in this process.
 func (h *Held) lose() {
 	h.mu.Lock()
-	ended := h.ended
-	if !ended {
-		h.ended = true
-		h.timer.Stop()
-		close(h.lost)
-	}
+	h.ended = true
+	h.timer.Stop()
+	h.once.Do(func() { close(h.lost) })
 	h.mu.Unlock()
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
@@ -126,15 +136,17 @@ func (n *Node) leases() []alias.Lease {
 	return list
 }
 
-// settle extends a lease that was renewed, and loses any other. The caller holds mu.
+// settle extends a lease that was renewed, and loses any other.
 func (n *Node) settle(l alias.Lease, renewed bool, asked time.Time) {
+	n.mu.Lock()
 	h := n.held[l.Name]
+	n.mu.Unlock()
 	switch {
 	case h == nil || h.lease != l:
 	case renewed:
 		h.extend(asked)
 	default:
-		go h.lose() // it takes mu
+		h.lose()
 	}
 }
 

@@ -71,6 +71,7 @@ type Node struct {
 	held     map[string]*Held
 	uses     map[int64]time.Time // of previous keys, by the database's clock
 	reported chan struct{}       // closed and replaced when nodes report positions
+	told     alias.Position      // that the database knows of this node
 }
 
 // Open makes the node and connects. If the database is away, and the node has a replica, it
@@ -87,9 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		reply: &alias.BeatReply{},
 	}
 	if n.id, err = nodeID(cfg.Dir); err == nil {
-		n.replica, err = openReplica(ctx, filepath.Join(cfg.Dir, "replica.db"), cfg.Log)
-	}
-	if err == nil {
+		n.replica = openReplica(ctx, filepath.Join(cfg.Dir, "replica.db"), cfg.Log)
 		n.replica.node = n
 		err = n.first(ctx)
 	}
@@ -140,8 +139,16 @@ func (n *Node) first(ctx context.Context) error {
 // from then on whatever waits for every node waits for this one. The name of a live node is
 // refused; one that was killed leaves a row that seems to live for a while.
 func (n *Node) join(ctx context.Context) error {
-	if err := n.db.Prepare(ctx); err != nil {
-		return err
+	if !n.db.Prepared() {
+		if err := n.db.Prepare(ctx); err != nil {
+			return err
+		}
+	}
+	if n.verify != nil { // before others see this node, and wait for it
+		if err := n.verify(ctx, n.db); err != nil {
+			return err
+		}
+		n.verify = nil
 	}
 	deadline := time.Now().Add(n.cfg.TTL + n.cfg.Every)
 	var seen time.Time
@@ -155,8 +162,7 @@ func (n *Node) join(ctx context.Context) error {
 			return rowErr
 		}
 		if !seen.IsZero() && !row.SeenAt.Equal(seen) || time.Now().After(deadline) {
-			return fmt.Errorf("a live node with another data folder has the name %s: "+
-				"give each node a name of its own with --node", n.cfg.Name)
+			return n.nameTaken()
 		}
 		seen = row.SeenAt
 		if err := sleep(ctx, n.cfg.Every/5); err != nil {
@@ -204,13 +210,23 @@ func (n *Node) Start(ctx context.Context, r *alias.Registry, verify func(context
 func (n *Node) Close(ctx context.Context) {
 	n.stop()
 	n.tasks.Wait()
-	if !n.away() {
-		if err := n.db.RemoveNode(ctx, n.cfg.Name, n.process, n.cfg.TTL); err != nil {
-			n.cfg.Log.Warn("this node is not removed from the registry; see ixmage node rm", "node", n.cfg.Name, "error", err)
-		}
-	}
+	n.leave(ctx)
 	n.replica.close()
 	n.db.Close()
+}
+
+// leave deletes the row of this process, also after a start that failed half-way.
+func (n *Node) leave(ctx context.Context) {
+	n.mu.Lock()
+	trouble := n.trouble
+	n.mu.Unlock()
+	if !n.joined() || errors.Is(trouble, alias.ErrUnavailable) {
+		return
+	}
+	err := n.db.RemoveNode(ctx, n.cfg.Name, n.process, n.cfg.TTL)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) && !errors.Is(err, alias.ErrInUse) {
+		n.cfg.Log.Warn("this node is not removed from the registry; see ixmage node rm", "node", n.cfg.Name, "error", err)
+	}
 }
 
 // retryEvery is the interval between attempts while the database is away.
@@ -259,30 +275,39 @@ func (n *Node) follow(ctx context.Context) error {
 }
 
 func (n *Node) followOnce(ctx context.Context) error {
-	if !n.db.Prepared() {
-		if err := n.join(ctx); err != nil {
-			return err
-		}
+	if err := n.beatOrJoin(ctx); err != nil {
+		return err
 	}
-	if n.verify != nil {
-		if err := n.verify(ctx, n.db); err != nil {
-			return err
-		}
-		n.verify = nil
-	}
-	reported := n.registry.Position()
-	if err := n.beat(ctx); err != nil {
-		return n.overtaken(err)
-	}
+	stop := n.keepBeating(ctx)
+	defer stop()
 	if n.Head() != n.registry.Position() {
 		if err := n.registry.Sync(ctx); err != nil {
 			return err
 		}
 	}
-	if n.registry.Position() == reported {
+	if n.registry.Position() == n.toldPosition() {
 		return nil
 	}
 	return n.beat(ctx)
+}
+
+// beatOrJoin is the first part of followOnce.
+func (n *Node) beatOrJoin(ctx context.Context) error {
+	if !n.joined() || n.verify != nil {
+		return n.join(ctx)
+	}
+	return n.overtaken(n.beat(ctx))
+}
+
+func (n *Node) toldPosition() alias.Position {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.told
+}
+
+func (n *Node) nameTaken() error {
+	return fmt.Errorf("a live node with another data folder has the name %s: "+
+		"give each node a name of its own with --node", n.cfg.Name)
 }
 
 // beat tells the database of this node, and reads what the others told.
@@ -307,9 +332,9 @@ func (n *Node) beat(ctx context.Context) error {
 		return err
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.reply = reply
+	n.told, n.reply = b.At, reply
 	n.offset = reply.Now.Sub(began.Add(time.Since(began) / 2))
+	n.mu.Unlock()
 	for _, l := range held {
 		n.settle(l, slices.Contains(reply.Renewed, l), began)
 	}
@@ -342,6 +367,19 @@ func (n *Node) keepReplica(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// keepBeating beats until the returned function is called: what follow waits for, such as a write
+// under way or everything to be read again, may take longer than leases last.
+func (n *Node) keepBeating(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var beats sync.WaitGroup
+	beats.Go(func() {
+		for sleep(ctx, n.cfg.Every) == nil {
+			_ = n.beat(ctx) // follow reports it
+		}
+	})
+	return func() { cancel(); beats.Wait() }
 }
 
 // listen wakes the node when the log grows.

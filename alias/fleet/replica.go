@@ -32,21 +32,28 @@ type replica struct {
 }
 
 // openReplica opens the replica at path. One that cannot be read is replaced by an empty one.
-func openReplica(ctx context.Context, path string, log *slog.Logger) (*replica, error) {
-	r := &replica{path: path, log: log}
+func openReplica(ctx context.Context, path string, log *slog.Logger) *replica {
+	r := &replica{path: path, log: log, restDue: true}
 	store, err := sqlstore.OpenReplica(ctx, path)
 	if err == nil {
 		if r.state, err = store.State(ctx); err == nil && r.state.Position != (alias.Position{}) {
 			r.store = store
-			return r, nil
+			return r
 		}
 		store.Close()
 	}
 	if err != nil {
 		log.Warn("the replica of the registry cannot be read; it is made anew", "error", err)
 	}
-	err = r.anew(ctx) // settings of one that was never filled do not hold
-	return r, err
+	r.renew(ctx) // settings of one that was never filled do not hold
+	return r
+}
+
+// renew is anew at a start. Without a replica the node works, and keep tries again.
+func (r *replica) renew(ctx context.Context) {
+	if err := r.anew(ctx); err != nil {
+		r.log.Warn("the replica of the registry cannot be made", "error", err)
+	}
 }
 
 // anew makes an empty replica.
@@ -85,7 +92,12 @@ func (r *replica) Load(
 	if r.store == nil {
 		return alias.Position{}, nil
 	}
-	return r.store.Load(ctx, credential, use)
+	at, err := r.store.Load(ctx, credential, use)
+	if _, rows := errors.AsType[*alias.DamagedRowsError](err); err != nil && !rows && ctx.Err() == nil {
+		r.log.Warn("the replica of the registry cannot be read; it is made anew", "error", err)
+		r.renew(ctx)
+	}
+	return at, err
 }
 
 // Apply is that of alias.Replica.
@@ -189,7 +201,9 @@ func (r *replica) keep(ctx context.Context, registry *alias.Registry) {
 		defer r.mu.Unlock()
 		r.filling = true
 	})
-	err := r.store.Apply(ctx, changes, sqlstore.ReplicaState{Position: at, At: r.node.Now()})
+	// It has no position yet: one that is older than what this node reports must not remain
+	// after a kill.
+	err := r.store.Apply(ctx, changes, sqlstore.ReplicaState{})
 	r.mu.Lock()
 	pending := r.pending
 	r.filling, r.pending = false, nil
@@ -199,12 +213,12 @@ func (r *replica) keep(ctx context.Context, registry *alias.Registry) {
 	if err != nil {
 		return
 	}
-	r.state.Position, r.restDue = at, true
+	var meanwhile []alias.Change
 	for _, b := range pending {
-		if r.store != nil {
-			r.write(ctx, b.changes, b.at)
-		}
+		meanwhile, at = append(meanwhile, b.changes...), b.at
 	}
+	r.restDue = true
+	r.write(ctx, meanwhile, at)
 	r.copyRest(ctx)
 }
 

@@ -114,13 +114,25 @@ func (n *Node) Behind(ctx context.Context, revision int64) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var behind []string
+	return behind(nodes, revision, n.replyTime(), n.cfg.Grace), nil
+}
+
+// behind is Behind at a time of the database's clock.
+func behind(nodes []*alias.Node, revision int64, now time.Time, grace time.Duration) []string {
+	var names []string
 	for _, node := range nodes {
-		if node.Revision < revision && (node.Live || n.Now().Sub(node.SeenAt) < n.cfg.Grace) {
-			behind = append(behind, node.Name)
+		if node.Revision < revision && (node.Live || now.Sub(node.SeenAt) < grace) {
+			names = append(names, node.Name)
 		}
 	}
-	return behind, nil
+	return names
+}
+
+// replyTime is when, by the database's clock, it answered the last beat.
+func (n *Node) replyTime() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.reply.Now
 }
 
 // pollEvery is how often Confirmed looks without a notification.

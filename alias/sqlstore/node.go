@@ -87,18 +87,24 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 	case err != nil:
 		return false, err
 	case (was.id != b.ID || b.Joined && was.process != b.Process) && now-was.seen < b.TTL.Microseconds():
-		return false, fmt.Errorf("the node %s: %w", b.Name, alias.ErrExists)
+		return false, taken(b.Name)
 	}
 	const put = `INSERT INTO nodes (name, id, process, version, started_at, seen_at, revision, clock_offset, previous_uses)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET id = excluded.id, process = excluded.process, version = excluded.version,
 		started_at = CASE WHEN nodes.process = excluded.process THEN nodes.started_at ELSE excluded.started_at END,
 		seen_at = excluded.seen_at, revision = excluded.revision,
-		clock_offset = excluded.clock_offset, previous_uses = excluded.previous_uses`
-	_, err = t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(),
-		string(previous))
+		clock_offset = excluded.clock_offset, previous_uses = excluded.previous_uses
+		WHERE nodes.process = ?`
+	n, err := t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(), string(previous),
+		was.process)
+	if err == nil && n == 0 { // another node has made the row since it was read
+		err = taken(b.Name)
+	}
 	return was.revision != revision, err
 }
+
+func taken(node string) error { return fmt.Errorf("the node %s: %w", node, alias.ErrExists) }
 
 func (q querier) nodes(now int64, ttl time.Duration) ([]*alias.Node, error) {
 	const query = `SELECT name, id, process, version, started_at, seen_at, revision, clock_offset, previous_uses
@@ -140,11 +146,12 @@ func (p *Postgres) Nodes(ctx context.Context, ttl time.Duration) ([]*alias.Node,
 	return q.nodes(now, ttl)
 }
 
-// RemoveNode deletes the row of a node and its leases.
+// RemoveNode deletes the row of a node. The leases of another process end by themselves: it may
+// have taken one since it was seen, and act under it.
 func (p *Postgres) RemoveNode(ctx context.Context, name, process string, ttl time.Duration) error {
 	return p.update(ctx, func(t *tx) error {
-		const remove = `DELETE FROM nodes WHERE name = ? AND (process = ? OR seen_at <= ` + dbNow + ` - ?)`
-		n, err := t.exec(remove, name, process, ttl.Microseconds())
+		const remove = `DELETE FROM nodes WHERE name = ? AND (process = ? OR ? = '' AND seen_at <= ` + dbNow + ` - ?)`
+		n, err := t.exec(remove, name, process, process, ttl.Microseconds())
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,8 @@ const (
 	postgresConns = 6
 	// postgresTimeout bounds each call.
 	postgresTimeout = 15 * time.Second
+	// prepareTimeout bounds a migration, or the wait for that of another node.
+	prepareTimeout = 2 * time.Minute
 	// connectTimeout is used if the URL has none.
 	connectTimeout = 5 * time.Second
 )
@@ -89,6 +91,7 @@ func NewPostgres(text string) (*Postgres, error) {
 		classify:   classifyPostgres,
 		timeout:    postgresTimeout,
 		shared:     new(atomic.Bool),
+		turn:       make(chan struct{}, 1),
 	}}}, nil
 }
 
@@ -139,6 +142,11 @@ func writable(ctx context.Context, conn *pgconn.PgConn) error {
 // Prepare migrates the schema to the version of this program. It refuses a database with a
 // newer version. Processes that call it at the same time wait for one another.
 func (p *Postgres) Prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, prepareTimeout, errTimeout)
+	defer cancel()
+	if err := p.ping(ctx); err != nil { // a database that hangs is found before the longer wait
+		return fmt.Errorf("connect: %w", err)
+	}
 	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
 	for {
@@ -177,6 +185,13 @@ func (p *Postgres) prepare(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
+func (p *Postgres) ping(ctx context.Context) error {
+	ctx, cancel := p.dialect.bound(ctx)
+	defer cancel()
+	_, err := p.writer.ExecContext(ctx, `SELECT 1`)
+	return p.dialect.failed(ctx, err)
+}
+
 // Prepared reports whether Prepare has returned nil.
 func (p *Postgres) Prepared() bool { return p.dialect.shared.Load() }
 
@@ -191,7 +206,10 @@ func (p *Postgres) Listen(ctx context.Context, wake func(what string)) error {
 		defer cancel()
 		conn.Close(ctx)
 	}()
-	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
+	begin, cancel := context.WithTimeout(ctx, connectTimeout)
+	_, err = conn.Exec(begin, `LISTEN `+channel)
+	cancel()
+	if err != nil {
 		return fmt.Errorf("listen: %w", classifyPostgres(err))
 	}
 	for what := alias.WakeLog; ; {

@@ -122,6 +122,16 @@ func (q querier) meta(key string) ([]byte, error) {
 // Update runs fn in one transaction, after all earlier ones of every process. If fn panics, it
 // rolls back and panics too.
 func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
+	ctx, cancel := s.dialect.bound(ctx)
+	defer cancel()
+	if s.dialect.turn != nil {
+		select {
+		case s.dialect.turn <- struct{}{}:
+			defer func() { <-s.dialect.turn }()
+		case <-ctx.Done():
+			return s.dialect.failed(ctx, ctx.Err())
+		}
+	}
 	return s.update(ctx, func(t *tx) error {
 		if err := t.lockHead(); err != nil {
 			return err

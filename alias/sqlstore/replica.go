@@ -116,6 +116,8 @@ func (t *tx) apply(changes []alias.Change) error {
 			err = run(`DELETE FROM aliases WHERE id = ?`, c.AliasDeleted.ID)
 		case c.CredentialDeleted != nil:
 			err = run(`DELETE FROM credentials WHERE id = ?`, c.CredentialDeleted.ID)
+		case c.Tokens: // PutTokens follows. A kill in between must not bring back one that was deleted
+			err = run(`DELETE FROM tokens`)
 		}
 		if err != nil {
 			return err

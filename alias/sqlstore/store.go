@@ -38,6 +38,10 @@ type dialect struct {
 	// shared, if it is not nil, means that other processes use the database: it has a log. It
 	// is false until the schema is known to be the one of this program.
 	shared *atomic.Bool
+	// turn, if it is not nil, holds a token while a write of this process runs. Otherwise writes
+	// that wait for the lock of the head could have all connections, while the one that has the
+	// lock needs another to read.
+	turn chan struct{}
 }
 
 // usable returns an error while the schema is unknown.
