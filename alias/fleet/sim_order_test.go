@@ -18,11 +18,16 @@ func (oneChange) Load(context.Context, func(*alias.Credential) error, func(*alia
 	return alias.Position{Revision: 1, Tag: "a"}, nil
 }
 
-func (oneChange) Since(context.Context, alias.Position) (*alias.Delta, error) {
-	return &alias.Delta{
-		Entries: []alias.LogEntry{{Kind: alias.LogPurge, Purge: &alias.Purge{AliasID: 1, Key: "a.png"}}},
-		At:      alias.Position{Revision: 2, Tag: "b"},
-	}, nil
+func (oneChange) Log(_ context.Context, after alias.Position, _ int) ([]alias.LogEntry, alias.Position, error) {
+	if after.Revision == 2 {
+		return nil, after, nil
+	}
+	return []alias.LogEntry{{Kind: alias.LogPurge, Purge: &alias.Purge{AliasID: 1, Key: "a.png"}}},
+		alias.Position{Revision: 2, Tag: "b"}, nil
+}
+
+func (oneChange) Named(context.Context, []alias.Name) ([]*alias.Alias, []*alias.Credential, error) {
+	return nil, nil, nil
 }
 
 func (oneChange) Meta(context.Context, string) ([]byte, error) { return nil, alias.ErrNotFound }

@@ -155,6 +155,9 @@ func (s *Store) Log(ctx context.Context, after alias.Position, limit int) ([]ali
 	to := after
 	entries, err := collect(q, func(r row) (alias.LogEntry, error) { return scanEntry(r, &to) },
 		query, after.Revision, after.Revision+int64(limit))
+	if err == nil && to == after {
+		err = fmt.Errorf("%w: it ends at revision %d, and the database is at %d", alias.ErrHistory, to.Revision, head.Revision)
+	}
 	return entries, to, err
 }
 
