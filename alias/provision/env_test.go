@@ -29,9 +29,14 @@ import (
 type fakeClock struct {
 	mu  sync.Mutex // guards now
 	now time.Time
+
+	real bool // it is the clock of the machine
 }
 
 func (c *fakeClock) Now() time.Time {
+	if c.real {
+		return time.Now()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
@@ -60,6 +65,8 @@ type procState struct {
 
 	mu   sync.Mutex // guards sent
 	sent []string   // writes of IAM
+	// acted, if set, is called with the user and the lease of each.
+	acted func(user string, l alias.Lease)
 }
 
 func newProcState(t *testing.T) *procState {

@@ -219,6 +219,9 @@ func (l *procState) note(r *http.Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sent = append(l.sent, action+" "+values.Get("UserName"))
+	if held := leasesOf(r.Context()); l.acted != nil && len(held) > 0 {
+		l.acted(values.Get("UserName"), held[0].Lease())
+	}
 }
 
 func isWrite(c iam.Call) bool {

@@ -105,7 +105,11 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	}
 	for {
 		err := panics.Catch(p.log, "start of operations", func() error { return p.startAll(ctx, &tasks) })
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case p.cfg.Fleet != nil: // look wakes it again, and the node says that the database is away
+			p.log.Debug("read operations failed; retrying", "error", err)
+		default:
 			p.log.Error("read operations failed; retrying", "error", err)
 			tasks.Go(func() {
 				if p.clock.Sleep(ctx, time.Second) == nil {
