@@ -201,7 +201,8 @@ func checkSource(tx Tx, p Provider) error {
 }
 
 // rolesOf names the roles that a credential is the source of, sorted. They are read from
-// memory, which all writes of this process wait for.
+// memory, which all writes wait for: in a registry that many nodes share
+// a write first brings it up to date.
 func (r *Registry) rolesOf(c *Credential) []Name {
 	var roles []Name
 	if c.Provider.Kind() != KindStatic || c.Name == SourceDefault {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -216,15 +217,15 @@ const maxListItems = 1000
 // the log has the call too.
 func (a apiCall) audit(ctx context.Context, err error) {
 	outcome := "ok"
-	if notAssumed, ok := errors.AsType[*notAssumedError](err); ok {
+	notAssumed, isRole := errors.AsType[*notAssumedError](err)
+	call, isCall := errors.AsType[*callError](err)
+	switch {
+	case isRole:
 		outcome = notAssumed.code()
-	} else if errors.Is(err, alias.ErrLeaseLost) {
+	case errors.Is(err, alias.ErrLeaseLost):
 		outcome = "lease-lost"
-	} else if call, ok := errors.AsType[*callError](err); ok {
-		outcome = call.code
-		if outcome == "" {
-			outcome = "no-answer"
-		}
+	case isCall:
+		outcome = cmp.Or(call.code, "no-answer")
 	}
 	a.p.audit(ctx, &alias.AuditEntry{
 		Actor: a.actor, Action: a.action, User: a.user, Policy: a.policy, AccessKeyID: a.key,

@@ -86,7 +86,7 @@ func (p *Provisioner) apply(
 }
 
 // tryLease takes a lease if no node has it; nil if this process is the only one.
-func (p *Provisioner) tryLease(ctx context.Context, name string) (Lease, error) {
+func (p *Provisioner) tryLease(ctx context.Context, name string) (Lease, error) { //nolint:ireturn // of the fleet
 	if p.cfg.Fleet == nil {
 		return nil, nil //nolint:nilnil // see above
 	}
@@ -98,7 +98,7 @@ func (p *Provisioner) tryLease(ctx context.Context, name string) (Lease, error) 
 }
 
 // awaitLease is tryLease, and waits while another node has the lease.
-func (p *Provisioner) awaitLease(ctx context.Context, name string) (Lease, error) {
+func (p *Provisioner) awaitLease(ctx context.Context, name string) (Lease, error) { //nolint:ireturn // of the fleet
 	for i := 0; ; i++ {
 		lease, err := p.tryLease(ctx, name)
 		if !errors.Is(err, alias.ErrLeased) {

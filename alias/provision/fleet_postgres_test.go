@@ -76,7 +76,7 @@ func (f *realFleet) start(name string) *realNode {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.env.store, f.edit = n.node.Store(), func(cfg *Config) {
+	f.store, f.edit = n.node.Store(), func(cfg *Config) {
 		cfg.Registry, cfg.Clock, cfg.Fleet = registry, SystemClock{}, fleetLease{n.node}
 		cfg.Timing = Timing{
 			Visible: 5 * time.Second, VerifyBudget: 5 * time.Second, VerifyEvery: time.Millisecond,

@@ -87,7 +87,7 @@ func (n *testNode) silentFor(d time.Duration) bool {
 
 func (n *testNode) Name() string { return n.name }
 
-func (n *testNode) Try(_ context.Context, name string) (Lease, error) {
+func (n *testNode) Try(_ context.Context, name string) (Lease, error) { //nolint:ireturn // as Fleet has it
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if l := n.leases[name]; l != nil && !l.ended && !l.node.silentFor(testTTL) {
@@ -564,7 +564,7 @@ func TestRetirementCountsOtherNodes(t *testing.T) {
 	w.clock.advance(time.Hour)
 	w.edit = nil
 	used := false
-	w.iam.OnCall(func(call iam.Call) *iam.Fault {
+	w.iam.OnCall(func(iam.Call) *iam.Fault {
 		if _, prov := p.provisioned("shop"); prov.Previous != nil && !used {
 			used = true
 			w.clock.advance(awsTiming().Soak - time.Second)

@@ -162,8 +162,9 @@ type rule func(d desired, o observed, now time.Time) *decision
 var (
 	presentRules = []rule{
 		settled, bucketLooked, userTaken, userLooked, userOwned, userMade, userAsAsked, userMarked, generationRaised,
-		rightsGranted, keysKnown, keyRetired, nodesAsked, previousSoaked, nodesFollowed, previousInactive, sessionsDenied, inactiveSoaked,
-		previousDeleted, deletedAgain, slotFreed, keyMade, userOpened, keySwapped, keysConfirmed,
+		rightsGranted, keysKnown, keyRetired, nodesAsked, previousSoaked, nodesFollowed, previousInactive,
+		sessionsDenied, inactiveSoaked, previousDeleted, deletedAgain, slotFreed, keyMade, userOpened, keySwapped,
+		keysConfirmed,
 	}
 	absentRules = []rule{
 		userTaken, userLooked, userGivenBack, userVanished, userGone, generationRaised, userReleased, keysListed,

@@ -51,7 +51,8 @@ const nodesEvery = 5 * time.Second
 // awaitNodes says for which nodes a rotation waits, and what ends the wait.
 func awaitNodes(names []string) string {
 	list, command := strings.Join(names, ", "), "ixmage node rm "+names[0]
-	who := "the node " + list + " has not applied the new key and may sign with the previous one: the wait ends when it is back"
+	who := "the node " + list + " has not applied the new key and may sign with the previous one: " +
+		"the wait ends when it is back"
 	if len(names) > 1 {
 		who = "the nodes " + list + " have not applied the new key and may sign with the previous one: " +
 			"the wait ends when they are back"

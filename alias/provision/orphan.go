@@ -185,10 +185,7 @@ func (p *Provisioner) RemoveOrphan(ctx context.Context, actor, account, user str
 	if used {
 		return fmt.Errorf("IAM user %s belongs to a credential: %w: delete the credential instead", user, alias.ErrInUse)
 	}
-	err = p.locked(ctx, userLock(user), func(ctx context.Context) error { return c.removeUnknown(ctx, u) })
-	if err == nil {
-		p.editReport(ctx, func(r *OrphanReport) { r.removed(idOf(in), user) })
-	}
+	err = p.locked(ctx, userLock(user), func(ctx context.Context) error { return c.removeUnknown(ctx, idOf(in), u) })
 	if ctx.Err() != nil && err != nil {
 		p.audit(ctx, &alias.AuditEntry{Actor: actor, Action: "remove-orphan", User: user, Outcome: "interrupted"})
 		return fmt.Errorf("%w: the deletion of the user %s was interrupted, and some of its keys and policies "+
@@ -216,7 +213,7 @@ func publicError(err error) error {
 	return fmt.Errorf("%w: %w", alias.ErrIAM, err)
 }
 
-func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
+func (c caller) removeUnknown(ctx context.Context, account string, u *iamUser) error {
 	id, err := c.identity(ctx, u.Name)
 	if err == nil {
 		_, err = id.unsure()
@@ -233,5 +230,9 @@ func (c caller) removeUnknown(ctx context.Context, u *iamUser) error {
 	for _, k := range id.keys {
 		what.keys = append(what.keys, k.id)
 	}
-	return c.removeUser(ctx, what)
+	if err := c.removeUser(ctx, what); err != nil {
+		return err
+	}
+	c.p.editReport(ctx, func(r *OrphanReport) { r.removed(account, u.Name) })
+	return nil
 }

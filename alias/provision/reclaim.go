@@ -43,7 +43,9 @@ func (p *Provisioner) Reclaim(ctx context.Context, actor string, name alias.Name
 		return nil, publicError(err)
 	}
 	p.editReport(ctx, func(r *OrphanReport) {
-		r.Orphans = slices.DeleteFunc(r.Orphans, func(o Orphan) bool { return o.Kind == orphanCopied && o.Credential == name })
+		r.Orphans = slices.DeleteFunc(r.Orphans, func(o Orphan) bool {
+			return o.Kind == orphanCopied && o.Credential == name
+		})
 	})
 	return t.c, nil
 }
