@@ -63,6 +63,7 @@ test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provis
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk
 	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
+	IXMAGE_MANY=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestFleetMany$$' ./e2e
 	IXMAGE_CHAOS=2000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
 	IXMAGE_KILLS=all IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
 
