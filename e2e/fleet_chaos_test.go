@@ -28,7 +28,7 @@ const (
 // TestFleetChaos has three nodes do random alias changes, purges, provisionings, rotations,
 // emergencies and removals, while nodes and PostgreSQL are killed, paused and separated at random
 // moments and clients request pictures of every node. A model outside the program says what may be
-// seen: see chaosPlace, chaosUser and wantOwners. IXMAGE_CHAOS is the number of actions and
+// seen: see chaosPlace, chaosUser and watchOwners. IXMAGE_CHAOS is the number of actions and
 // IXMAGE_CHAOS_SEED the seed.
 func TestFleetChaos(t *testing.T) {
 	t.Parallel()
@@ -40,7 +40,7 @@ func TestFleetChaos(t *testing.T) {
 		seed = n
 	}
 	t.Logf("seed %d: IXMAGE_CHAOS=%d IXMAGE_CHAOS_SEED=%d", seed, actions, seed)
-	c := newChaos(t, seed)
+	c := newChaos(t)
 	var workers, others sync.WaitGroup
 	stop := make(chan struct{})
 	for i, w := range c.writers {
@@ -68,8 +68,8 @@ func TestFleetChaos(t *testing.T) {
 	others.Wait()
 	c.calm()
 	c.end()
-	t.Logf("%d actions (%d refused or lost), %d disturbances, %d pictures (%d from disk), %d purges of %d confirmations, %d operations",
-		c.acts.Load(), c.lost.Load(), c.disturbances, c.pictures.Load(), c.fromDisk.Load(), c.purges.Load(), c.confirmations.Load(), c.operations.Load())
+	t.Logf("%d actions (%d refused or lost), %d disturbances, %d pictures (%d from disk), %d purges of %d confirmations, %d operations with %d changes of users",
+		c.acts.Load(), c.lost.Load(), c.disturbances, c.pictures.Load(), c.fromDisk.Load(), c.purges.Load(), c.confirmations.Load(), c.operations.Load(), c.changes.Load())
 }
 
 // chaos is a fleet with the model of what it has been told.
@@ -82,11 +82,11 @@ type chaos struct {
 	writers []*chaosPlace
 	users   []*chaosUser
 
-	disturbances                                                              int
-	acts, lost, pictures, fromDisk, purges, confirmations, operations, passed atomic.Int64
+	disturbances                                                               int
+	acts, lost, pictures, fromDisk, purges, confirmations, operations, changes atomic.Int64
 }
 
-func newChaos(t *testing.T, seed uint64) *chaos {
+func newChaos(t *testing.T) *chaos {
 	t.Helper()
 	gw := realS3(t)
 	c := &chaos{db: postgres.Start(t, postgres.Options{}), iam: iam.New(t, iam.Config{}), keys: map[string]string{}}
@@ -100,6 +100,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		c.keys[pair.AccessKeyID] = name
 		n.start()
 	}
+	c.watchOwners()
 	bucket := unique("chaos")
 	if err := gw.CreateBucket(t.Context(), bucket); err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func (c *chaos) read(n *node, stop <-chan struct{}) {
 // disturb breaks one thing after the other until stop.
 func (c *chaos) disturb(rng *rand.Rand, stop <-chan struct{}) {
 	for {
-		gap := time.Duration(rng.IntN(1500)) * time.Millisecond
+		gap := time.Duration(rng.IntN(3000)) * time.Millisecond
 		kind, n := rng.IntN(10), c.any(rng)
 		length := time.Duration(rng.IntN(3000)) * time.Millisecond
 		if rng.IntN(4) == 0 {
@@ -257,7 +258,6 @@ func (c *chaos) end() {
 	for _, w := range c.writers {
 		w.compare()
 	}
-	c.wantOwners()
 	for _, u := range c.users {
 		u.remove()
 	}
@@ -277,30 +277,36 @@ func (c *chaos) end() {
 	}
 }
 
-// wantOwners checks the calls to IAM: while a call that changes a user runs, no other node makes
+// watchOwners checks the calls to IAM: while a call that changes a user runs, no other node makes
 // one for the same user.
-func (c *chaos) wantOwners() {
-	c.t.Helper()
-	changes := 0
-	last := map[string]iam.Call{}
-	for _, call := range c.iam.Calls() {
-		user := call.Params.Get("UserName")
-		node, ours := c.keys[call.AccessKeyID]
-		if call.Service != "iam" || !ours || user == "" || strings.HasPrefix(call.Action, "Get") || strings.HasPrefix(call.Action, "List") ||
-			strings.HasPrefix(call.Action, "Simulate") {
-			continue
+func (c *chaos) watchOwners() {
+	var mu sync.Mutex
+	running := map[string][]string{} // by user: nodes with a call under way
+	c.iam.OnCall(func(call iam.Call) *iam.Fault {
+		user, node := call.Params.Get("UserName"), c.keys[call.AccessKeyID]
+		reads := strings.HasPrefix(call.Action, "Get") || strings.HasPrefix(call.Action, "List") || strings.HasPrefix(call.Action, "Simulate")
+		if call.Service != "iam" || node == "" || user == "" || reads {
+			return nil
 		}
-		changes++
-		before, known := last[user]
-		last[user] = call
-		if was := c.keys[before.AccessKeyID]; known && was != node && call.At.Sub(before.At) < handover {
-			c.t.Errorf("node %s called %s for %s at %s, only %s after %s of node %s",
-				node, call.Action, user, call.At.UTC().Format("15:04:05.000"), call.At.Sub(before.At), before.Action, was)
+		c.changes.Add(1)
+		enter := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, other := range running[user] {
+				if other != node {
+					c.t.Errorf("%s node %s calls %s for %s while a call of node %s runs", stamp(), node, call.Action, user, other)
+				}
+			}
+			running[user] = append(running[user], node)
 		}
-	}
-	c.t.Logf("%d calls changed users", changes)
+		leave := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			running[user] = slices.Delete(running[user], 0, 1)
+		}
+		return &iam.Fault{Before: enter, After: func() {
+			<-time.After(20 * time.Millisecond) // as long as a real call takes
+			leave()
+		}}
+	})
 }
-
-// handover is the least time between calls of two nodes for one user. A node that ends an operation
-// in order gives the lease away at once, so it is short.
-const handover = time.Millisecond

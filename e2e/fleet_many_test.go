@@ -72,7 +72,9 @@ func TestFleetMany(t *testing.T) {
 		lags = append(lags, v.spread(v.nodes[i%3], i%2 == 1)...)
 	}
 	slices.Sort(lags)
-	at := func(share float64) time.Duration { return lags[int(share*float64(len(lags)-1))].Round(100 * time.Microsecond) }
+	at := func(share float64) time.Duration {
+		return lags[int(share*float64(len(lags)-1))].Round(100 * time.Microsecond)
+	}
 	t.Logf("%d aliases: a change is served by another node %s (median), %s (p99), %s (at most) after its answer",
 		many, at(0.5), at(0.99), at(1))
 }
@@ -99,7 +101,7 @@ func (v *scripted) multiply(server *postgres.Server, name string, n int) {
 	}
 	list := strings.Join(columns, ", ")
 	server.Exec(v.t, database, fmt.Sprintf(`BEGIN;
-		SELECT * FROM registry_head FOR UPDATE;
+		SELECT revision FROM registry_head FOR UPDATE;
 		INSERT INTO aliases (id, name, %[1]s) SELECT n, 'many-' || n, %[1]s FROM aliases, generate_series(1, %[2]d) AS n WHERE name = '%[3]s';
 		INSERT INTO changes (revision, part, tag, at, kind, name, purge)
 			SELECT revision + n, 0, md5(n::text), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'alias', 'many-' || n, 'null'
