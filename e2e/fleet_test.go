@@ -229,6 +229,9 @@ func TestFleetWithoutDatabase(t *testing.T) {
 				t.Error("no Retry-After")
 			}
 			wantAll(t, "the log", n.output(), "this node serves what it has and refuses changes")
+			if n.samples()["ixmage_registry_stale_seconds"] == 0 {
+				t.Error("ixmage_registry_stale_seconds is 0")
+			}
 		})
 		b.restart()
 		b.serves("/shop/a.png", body)
@@ -247,6 +250,9 @@ func TestFleetWithoutDatabase(t *testing.T) {
 				t.Errorf("readiness when the database is back: %d %s", status, text)
 			}
 			wantAll(t, "the log", n.output(), "the registry is followed again")
+			if n.samples()["ixmage_registry_stale_seconds"] != 0 {
+				t.Error("ixmage_registry_stale_seconds is not 0")
+			}
 		})
 	}
 }
