@@ -149,17 +149,8 @@ func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pendin
 		if err != nil {
 			nodes = n.Known()
 		}
-		confirmed, pending = nil, nil
-		waiting := false
-		for _, node := range nodes {
-			// The database may not have been told of this node's revision yet.
-			if node.Revision >= revision || node.Name == n.cfg.Name && n.registry.Position().Revision >= revision {
-				confirmed = append(confirmed, node.Name)
-				continue
-			}
-			pending = append(pending, node.Name)
-			waiting = waiting || node.Live
-		}
+		var waiting bool
+		confirmed, pending, waiting = n.divide(nodes, revision)
 		if !waiting || ctx.Err() != nil || err != nil {
 			return confirmed, pending
 		}
@@ -171,6 +162,21 @@ func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pendin
 		}
 		poll.Stop()
 	}
+}
+
+// divide names the nodes that have a revision and those that have not, and reports whether one of
+// the latter lives. The database may not have been told of the revision of this node yet.
+func (n *Node) divide(nodes []*alias.Node, revision int64) (confirmed, pending []string, waiting bool) {
+	own := n.registry.Position().Revision
+	for _, node := range nodes {
+		if node.Revision >= revision || node.Name == n.cfg.Name && own >= revision {
+			confirmed = append(confirmed, node.Name)
+			continue
+		}
+		pending = append(pending, node.Name)
+		waiting = waiting || node.Live
+	}
+	return confirmed, pending, waiting
 }
 
 // usesKept is how long a use of a previous key is told.
