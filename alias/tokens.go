@@ -19,9 +19,10 @@ type Tokens struct {
 
 	writing sync.Mutex // a write of the store and then of memory: two would swap their order otherwise
 
-	mu     sync.RWMutex // guards the maps and their values
+	mu     sync.RWMutex // guards the fields below and their values
 	tokens map[TokenDigest]*Token
 	used   map[int64]time.Time // by id: uses that are not stored yet
+	writes int                 // counts the writes that memory has
 }
 
 // OpenTokens reads the tokens of a store, which the caller closes.
@@ -128,15 +129,13 @@ func (t *Tokens) write(ctx context.Context, entry *AuditEntry, store func(Tx) er
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	memory()
+	t.writes++
 	return nil
 }
 
-// Reload reads the tokens again, because another node has changed them.
-func (t *Tokens) Reload(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	return t.read(ctx)
-}
+// Reload reads the tokens again, because another node has changed them. It does not wait for a
+// write: that may wait for a transaction which waits for this.
+func (t *Tokens) Reload(ctx context.Context) error { return t.read(ctx) }
 
 // resync reads the tokens again after a write that failed: a database on a network may
 // have committed although its answer was lost.
@@ -146,13 +145,30 @@ func (t *Tokens) resync(ctx context.Context) {
 	_ = t.read(ctx) // memory keeps the state before the write until the next write or a restart
 }
 
+// read reads the tokens. If a write ends meanwhile, it reads them again, because they may be from
+// before it.
 func (t *Tokens) read(ctx context.Context) error {
-	list, err := t.store.Tokens(ctx)
-	if err != nil {
-		return fmt.Errorf("read the admin tokens: %w", err)
+	for {
+		t.mu.RLock()
+		before := t.writes
+		t.mu.RUnlock()
+		list, err := t.store.Tokens(ctx)
+		if err != nil {
+			return fmt.Errorf("read the admin tokens: %w", err)
+		}
+		if t.replace(list, before) {
+			return nil
+		}
 	}
+}
+
+// replace puts a list into memory, unless a write has ended since.
+func (t *Tokens) replace(list []*Token, writes int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.writes != writes {
+		return false
+	}
 	clear(t.tokens)
 	for _, k := range list {
 		if at, ok := t.used[k.ID]; ok {
@@ -160,7 +176,7 @@ func (t *Tokens) read(ctx context.Context) error {
 		}
 		t.tokens[k.Digest] = k
 	}
-	return nil
+	return true
 }
 
 func (k *Token) audit(actor, action string) *AuditEntry {
