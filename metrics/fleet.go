@@ -37,10 +37,11 @@ func newFleet() *fleet {
 	return &fleet{
 		revision: desc("registry_revision", "The revision of the registry up to which this node has applied every change."),
 		lag:      desc("registry_lag", "Changes of the registry that this node has not applied yet."),
-		stale:    desc("registry_stale_seconds", "For how long this node has not been able to follow the registry; 0 while it does."),
-		leases:   desc("lease_held", "Leases that this node has, by what they are for.", "name"),
-		nodes:    desc("nodes", "Nodes that share the registry, as this node knows them.", "state"),
-		offset:   desc("node_clock_offset_seconds", "The clock of this node minus that of the database."),
+		stale: desc("registry_stale_seconds",
+			"For how long this node has not been able to follow the registry; 0 while it does."),
+		leases: desc("lease_held", "Leases that this node has, by what they are for.", "name"),
+		nodes:  desc("nodes", "Nodes that share the registry, as this node knows them.", "state"),
+		offset: desc("node_clock_offset_seconds", "The clock of this node minus that of the database."),
 	}
 }
 

@@ -113,8 +113,8 @@ func (h nodes) list(ctx context.Context, c *call[none]) (reply[nodesJSON], error
 // alone is the node of a registry that is not shared.
 func (h nodes) alone() nodeJSON {
 	return nodeJSON{
-		Name: h.about.Node, Self: true, State: nodeLive, Version: h.about.Version, StartedAt: timestamp(h.about.StartedAt),
-		SeenAt: timestamp(time.Now()), Leases: []string{}, ClockOffset: "0s",
+		Name: h.about.Node, Self: true, State: nodeLive, Version: h.about.Version,
+		StartedAt: timestamp(h.about.StartedAt), SeenAt: timestamp(time.Now()), Leases: []string{}, ClockOffset: "0s",
 	}
 }
 
@@ -126,7 +126,8 @@ func (h nodes) known() []*alias.Node {
 	if slices.ContainsFunc(list, own) {
 		return list
 	}
-	self := &alias.Node{Name: h.fleet.Name(), Version: h.about.Version, StartedAt: h.about.StartedAt, SeenAt: h.about.StartedAt}
+	at := h.about.StartedAt
+	self := &alias.Node{Name: h.fleet.Name(), Version: h.about.Version, StartedAt: at, SeenAt: at}
 	list = append(slices.Clone(list), self)
 	slices.SortFunc(list, func(a, b *alias.Node) int { return strings.Compare(a.Name, b.Name) })
 	return list
@@ -149,8 +150,9 @@ func (h nodes) leases(p *principal) map[string][]string {
 
 func showNode(n *alias.Node, leases []string) nodeJSON {
 	out := nodeJSON{
-		Name: n.Name, State: nodeSilent, Version: n.Version, StartedAt: timestamp(n.StartedAt), SeenAt: timestamp(n.SeenAt),
-		Revision: n.Revision, Leases: append([]string{}, leases...), ClockOffset: n.ClockOffset.Round(time.Millisecond).String(),
+		Name: n.Name, State: nodeSilent, Version: n.Version, StartedAt: timestamp(n.StartedAt),
+		SeenAt: timestamp(n.SeenAt), Revision: n.Revision, Leases: append([]string{}, leases...),
+		ClockOffset: n.ClockOffset.Round(time.Millisecond).String(),
 	}
 	if n.Live {
 		out.State = nodeLive
@@ -161,15 +163,16 @@ func showNode(n *alias.Node, leases []string) nodeJSON {
 func (h nodes) remove(ctx context.Context, c *call[none]) (reply[none], error) {
 	if h.fleet == nil {
 		if c.id == h.about.Node {
-			return reply[none]{}, failf(alias.ErrInUse, "%s is this node, which is alone: without --store there are no others to remove", c.id)
+			return reply[none]{}, failf(alias.ErrInUse,
+				"%s is this node, which is alone: without --store there are no others to remove", c.id)
 		}
 		return reply[none]{}, alias.ErrNotFound
 	}
 	err := h.fleet.Remove(ctx, c.id)
 	switch {
 	case errors.Is(err, alias.ErrInUse):
-		return reply[none]{}, failf(alias.ErrInUse, "the node %s lives: stop it first, which removes it by itself; one that cannot be "+
-			"stopped can be removed when the database has not heard of it for 15 seconds", c.id)
+		return reply[none]{}, failf(alias.ErrInUse, "the node %s lives: stop it first, which removes it by itself; "+
+			"one that cannot be stopped can be removed when the database has not heard of it for 15 seconds", c.id)
 	case err != nil:
 		return reply[none]{}, err
 	}

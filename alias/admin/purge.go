@@ -78,8 +78,8 @@ func (h purges) mount(t *routes) {
 	mount(t, endpoint[purgeInput, purgeJSON]{method: http.MethodPost, path: "/api/v1/purge",
 		summary: "Drop an object, the objects under a prefix, or all objects of an alias from the cache",
 		roles:   []alias.TokenRole{alias.RolePurge}, fails: []error{errNotImplemented}, fields: purgeFields,
-		headers: []parameter{{"Prefer", "wait=N waits for nodes that have not purged yet, for N seconds at most (RFC 7240); " +
-			seconds(purgeWait) + " without it, " + seconds(maxWait) + " at most"}},
+		headers: []parameter{{"Prefer", "wait=N waits for nodes that have not purged yet, for N seconds at most " +
+			"(RFC 7240); " + seconds(purgeWait) + " without it, " + seconds(maxWait) + " at most"}},
 		sends: []parameter{{"Preference-Applied", "the wait of Prefer that was honoured"}},
 		check: func(_ context.Context, c *call[purgeInput]) []alias.Problem { return c.in.problems() },
 		do:    h.purge})
@@ -188,17 +188,19 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 
 // await purges, and holds the answer as long as the client prefers. When too many answers are
 // held, the preference is not honoured. applied is empty then.
-func (h purges) await(ctx context.Context, c *call[purgeInput], req PurgeRequest) (got PurgeResult, applied string, err error) {
+func (h purges) await(
+	ctx context.Context, c *call[purgeInput], req PurgeRequest,
+) (got PurgeResult, applied string, err error) {
 	limit := purgeWait
 	if c.wait.sent && h.ops.enter() {
 		defer h.ops.leave()
 		limit, applied = c.wait.limit, c.wait.applied()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout+limit)
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout+limit)
 	defer cancel()
-	h.ops.hold(c.ctx, limit, func(wait context.Context) {
-		req.Wait = wait
-		got, err = h.purger.Purge(ctx, req) //nolint:contextcheck // it outlives the client
+	h.ops.hold(c.ctx, limit, func(wait context.Context) { //nolint:contextcheck // the purge outlives the client
+		req.Wait = wait //nolint:fatcontext // one level
+		got, err = h.purger.Purge(whole, req)
 	})
 	return got, applied, err
 }

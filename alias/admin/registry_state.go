@@ -44,7 +44,8 @@ func (s registryState) detail() string {
 	if why == nil {
 		return ""
 	}
-	text := "the registry is stale since " + since.UTC().Format(time.RFC3339) + ": the database (--store) cannot be used, and the log says why"
+	text := "the registry is stale since " + since.UTC().Format(time.RFC3339) +
+		": the database (--store) cannot be used, and the log says why"
 	if since.Before(s.started) {
 		text += "; this node was started from the copy in its data folder"
 	}
@@ -57,12 +58,14 @@ func (s registryState) explain(err error) error {
 	if _, ok := errors.AsType[*failure](err); ok || s.fleet == nil || !errors.Is(err, alias.ErrUnavailable) {
 		return err
 	}
-	text := "the database (--store) did not answer in time, or refused: the server's log has the cause under this request_id"
+	text := "the database (--store) did not answer in time, or refused: the server's log has the cause under this " +
+		"request_id"
 	if since, why := s.fleet.Stale(); why != nil {
-		text = "the database (--store) cannot be used since " + since.UTC().Format(time.RFC3339) + ": the server's log says why"
+		text = "the database (--store) cannot be used since " + since.UTC().Format(time.RFC3339) +
+			": the server's log says why"
 	}
-	return &explained{failf(alias.ErrUnavailable, "%s; correct it and try again. Pictures, aliases and credentials are served from "+
-		"the copy of this node meanwhile", text), err}
+	return &explained{failf(alias.ErrUnavailable, "%s; correct it and try again. Pictures, aliases and credentials are "+
+		"served from the copy of this node meanwhile", text), err}
 }
 
 // explained is an error that the client sees as a failure, and the log as it is.

@@ -214,7 +214,8 @@ func mountOps(t *routes, cfg OpsConfig) {
 		case cfg.Ready == nil || cfg.Ready():
 			return healthy(x, detail)
 		case detail != "":
-			return failf(errNotReady, "the server is starting or draining, or its registry is older than --max-registry-age: %s", detail)
+			return failf(errNotReady,
+				"the server is starting or draining, or its registry is older than --max-registry-age: %s", detail)
 		}
 		return errNotReady
 	})

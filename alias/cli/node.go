@@ -24,11 +24,12 @@ func (*nodeLsCmd) Run(s *session) error {
 	}
 	return s.show(resp, func(v client.Value) {
 		if stale, _ := v.Get("stale").Any().(bool); stale {
-			s.term.sayf("The database cannot be used: this is the list of its last answer (%s).", first(at("since")(v), "just now"))
+			when := first(at("since")(v), "just now")
+			s.term.sayf("The database cannot be used: this is the list of its last answer (%s).", when)
 		}
 		s.table(v.Get("nodes").List(), []column{
-			col("NAME", "name"), col("STATE", "state"), col("VERSION", "version"), {"SEEN", at("seen_at")}, col("REVISION", "revision"),
-			col("LAG", "lag"), col("LEASES", "leases"),
+			col("NAME", "name"), col("STATE", "state"), col("VERSION", "version"), {"SEEN", at("seen_at")},
+			col("REVISION", "revision"), col("LAG", "lag"), col("LEASES", "leases"),
 		})
 	})
 }

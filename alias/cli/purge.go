@@ -18,7 +18,10 @@ type purgeCmd struct {
 }
 
 func (*purgeCmd) Examples() []string {
-	return []string{"ixmage purge shop a.png", "ixmage purge shop --prefix logos/ --hard", "ixmage purge shop", "ixmage purge shop --hard --wait 30s"}
+	return []string{
+		"ixmage purge shop a.png", "ixmage purge shop --prefix logos/ --hard", "ixmage purge shop",
+		"ixmage purge shop --hard --wait 30s",
+	}
 }
 
 func (c *purgeCmd) Run(s *session) error {
