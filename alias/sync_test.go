@@ -2,6 +2,7 @@ package alias_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"ixmage/alias"
@@ -18,7 +19,19 @@ func (s slowly) Log(ctx context.Context, after alias.Position, _ int) ([]alias.L
 }
 
 // shared opens a registry in PostgreSQL twice. The other one reads the log slowly.
-func shared(t *testing.T) (one, other *alias.Registry) { return sharedAt(t, postgres.Database(t)) }
+func shared(t *testing.T) (one, other *alias.Registry) { t.Helper(); return sharedAt(t, migrated(t)) }
+
+// migrated is a database with the whole schema.
+func migrated(t *testing.T) string {
+	t.Helper()
+	return postgres.Prepared(t, func(ctx context.Context, url string) error {
+		store, err := sqlstore.NewPostgres(url)
+		if err != nil {
+			return err
+		}
+		return errors.Join(store.Prepare(ctx), store.Close())
+	})
+}
 
 func sharedAt(t *testing.T, url string) (one, other *alias.Registry) {
 	t.Helper()
@@ -125,7 +138,7 @@ func change(ctx context.Context, r *alias.Registry, name, use alias.Name) error 
 // credential with the revision of the one in memory.
 func TestReloadFindsEqualRevisions(t *testing.T) {
 	t.Parallel()
-	url := postgres.Database(t)
+	url := migrated(t)
 	one, other := sharedAt(t, url)
 	if _, err := one.CreateAlias(t.Context(), draft("shop"), pair("AKIA1")); err != nil {
 		t.Fatal(err)

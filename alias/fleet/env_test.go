@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -31,7 +32,16 @@ func newEnv(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &env{t, postgres.Database(t), keys}
+	return &env{t, postgres.Prepared(t, migrate), keys}
+}
+
+// migrate prepares a database for the tests to copy.
+func migrate(ctx context.Context, url string) error {
+	db, err := sqlstore.NewPostgres(url)
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Prepare(ctx), db.Close())
 }
 
 // exec runs SQL in the database.

@@ -43,7 +43,7 @@ func TestCopyHasEveryColumn(t *testing.T) {
 	for name, schema := range map[string]map[string][]string{
 		"sqlite": columnsOf(t, openTest(t, filepath.Join(t.TempDir(), "registry.db")),
 			`SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!'`),
-		"postgres": columnsOf(t, &openPostgres(t, postgres.Database(t)).Store,
+		"postgres": columnsOf(t, &openPostgres(t, migrated(t)).Store,
 			`SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = current_schema()`),
 	} {
 		for _, r := range registryTables {
@@ -146,7 +146,7 @@ func wantGoesOn(t *testing.T, s alias.Store) {
 // TestCopyBeginsHistory: a node that has followed the database before loads everything anew.
 func TestCopyBeginsHistory(t *testing.T) {
 	t.Parallel()
-	target := openPostgres(t, postgres.Database(t))
+	target := openPostgres(t, migrated(t))
 	load := func() alias.Position {
 		at, err := target.Load(t.Context(), func(*alias.Credential) error { return nil }, func(*alias.Alias) error { return nil })
 		if err != nil {
@@ -177,7 +177,7 @@ func targets(t *testing.T) map[string]*Store {
 	t.Helper()
 	return map[string]*Store{
 		"sqlite":   openTest(t, filepath.Join(t.TempDir(), "registry.db")),
-		"postgres": &openPostgres(t, postgres.Database(t)).Store,
+		"postgres": &openPostgres(t, migrated(t)).Store,
 	}
 }
 
@@ -289,7 +289,7 @@ func TestCopyReplacesBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	target := openPostgres(t, postgres.Database(t))
+	target := openPostgres(t, migrated(t))
 	done, err := RegistryCopy{From: source, To: &target.Store}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +341,7 @@ func TestCopyDiskCache(t *testing.T) {
 func TestPostgresBackup(t *testing.T) {
 	t.Parallel()
 	keys, dir := newKeyset(t), t.TempDir()
-	db := openPostgres(t, postgres.Database(t))
+	db := openPostgres(t, migrated(t))
 	storetest.Fill(t, db, keys, rand.New(rand.NewPCG(7, 0)))
 	want := storetest.ContentsOf(t, db)
 	path, err := db.Copy(t.Context(), dir, "registry.db.backup-*")

@@ -63,7 +63,7 @@ func TestPrepareRace(t *testing.T) {
 func TestCommitCut(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
-	url := server.Copy(t, migrated(t))
+	url := migrated(t)
 	proxy := netfault.New(t, server.Addr)
 	s, direct := openPostgres(t, postgres.Through(t, proxy.Addr, url)), openPostgres(t, url)
 	outcomes := map[string]int{}
@@ -106,7 +106,7 @@ func TestCommitCut(t *testing.T) {
 func TestCommitSilent(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
-	url := server.Copy(t, migrated(t))
+	url := migrated(t)
 	proxy := netfault.New(t, server.Addr)
 	s := openPostgres(t, postgres.Through(t, proxy.Addr, url))
 	s.dialect.timeout = time.Second
@@ -160,7 +160,7 @@ func TestRestartedServer(t *testing.T) {
 func TestUnnoticedEnd(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
-	url := server.Copy(t, migrated(t))
+	url := migrated(t)
 	s := openPostgres(t, url)
 	for id := range int64(3) {
 		if err := insert(t, s, id+1); err != nil {
@@ -178,8 +178,7 @@ func TestUnnoticedEnd(t *testing.T) {
 // database, before those that wait give up.
 func TestPausedWriter(t *testing.T) {
 	t.Parallel()
-	server := postgres.Shared(t)
-	url := server.Copy(t, migrated(t))
+	url := migrated(t)
 	paused, other := openPostgres(t, url), openPostgres(t, url)
 	locked, resume, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -216,8 +215,7 @@ func TestPausedWriter(t *testing.T) {
 // transaction, makes writers give up, and not readers.
 func TestForeignLock(t *testing.T) {
 	t.Parallel()
-	server := postgres.Shared(t)
-	url := server.Copy(t, migrated(t))
+	url := migrated(t)
 	s := openPostgres(t, url)
 	conn, err := pgconn.Connect(t.Context(), url)
 	if err != nil {

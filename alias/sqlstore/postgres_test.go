@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"ixmage/alias"
@@ -33,22 +35,16 @@ func newPostgres(t *testing.T, url string) *Postgres {
 	return p
 }
 
-// migrated is a database to copy: to migrate one for each test takes too long. Nobody is
-// connected to it.
+// migrated is a database with the whole schema. Nobody is connected to it.
 func migrated(t *testing.T) string {
 	t.Helper()
-	url := postgres.Database(t)
-	p, err := NewPostgres(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return url
+	return postgres.Prepared(t, func(ctx context.Context, url string) error {
+		p, err := NewPostgres(url)
+		if err != nil {
+			return err
+		}
+		return errors.Join(p.Prepare(ctx), p.Close())
+	})
 }
 
 func TestPostgresConforms(t *testing.T) {
