@@ -146,7 +146,7 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log,
 		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.copier, s.Data, keys},
-		Doctor: s.doctor(registry, own, keys), Nodes: store.nodes(),
+		Doctor: s.doctor(registry, own, keys, store.node), Nodes: store.nodes(),
 	})
 	if err != nil {
 		return err

@@ -468,17 +468,21 @@ func (r sessionReader) Session(route alias.Route) (proxy.ExplainedSession, bool)
 }
 
 // doctor makes what examines this server for the admin API.
-func (s *serveCmd) doctor(registry *alias.Registry, own *awsParts, keys *seal.Keyset) *doctor.Doctor {
+func (s *serveCmd) doctor(registry *alias.Registry, own *awsParts, keys *seal.Keyset, node *fleet.Node) *doctor.Doctor {
 	base, sts := own.machine.Base()
 	beside, _ := keys.BesideData()
-	return doctor.New(doctor.Config{
+	cfg := doctor.Config{
 		Registry: registry, Sessions: own.sessions, AWS: base, IAM: s.IAMEndpoint, STS: sts,
 		S3: own.s3.Client, S3Hint: origin.Hint, InstallID: own.installID,
 		Provision: s.Provision, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
 		Buckets: s.ProvisionBuckets, Accounts: s.list, AssumeRoles: s.AssumeRoles,
 		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope,
 		AllowPrivate: s.AllowPrivateEndpoints, KeysetBesideData: beside,
-	})
+	}
+	if node != nil { // a nil *fleet.Node is no nil Fleet
+		cfg.Fleet = node
+	}
+	return doctor.New(cfg)
 }
 
 // exposeGauges lets Prometheus read the state of the cache and of the registry.

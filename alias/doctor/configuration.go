@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"strings"
+	"time"
 
 	"ixmage/alias"
 )
@@ -11,13 +12,44 @@ import (
 func (e *examination) configuration() {
 	e.wideCredentials()
 	e.flags()
+	e.store()
 	if path := e.cfg.KeysetBesideData; path != "" {
+		remedy := "keep the key elsewhere: --master-key file:PATH or aws-kms://ARN, by ixmage rekey"
+		if e.cfg.Fleet != nil { // ixmage rekey cannot change a registry in PostgreSQL
+			remedy = "stop this node, move the file elsewhere, and name it with --master-key file:PATH"
+		}
 		e.add(Finding{MasterKey, Warning, path,
-			"the key set is in the same folder as the database that it protects: a copy of the folder has both",
-			"keep the key elsewhere: --master-key file:PATH or aws-kms://ARN, by ixmage rekey"})
+			"the key set is in the same folder as the database that it protects: a copy of the folder has both", remedy})
 	} else {
 		e.good(MasterKey, "--master-key", "the key set is not readable in the data folder")
 	}
+}
+
+// store examines what this node knows of its fleet.
+func (e *examination) store() {
+	const flag = "--store"
+	if e.cfg.Fleet == nil {
+		return
+	}
+	if since, why := e.cfg.Fleet.Stale(); why != nil {
+		e.add(Finding{Store, Bad, flag, "the database cannot be used since " + since.UTC().Format(time.RFC3339) +
+			": pictures are served from the copy of this node, and changes are refused", "correct what the server's log says"})
+		return
+	}
+	var live, silent []string
+	for _, n := range e.cfg.Fleet.Known() {
+		if n.Live {
+			live = append(live, n.Name)
+		} else {
+			silent = append(silent, n.Name)
+		}
+	}
+	if len(silent) > 0 {
+		e.add(Finding{Store, Warning, flag, "the database has not heard of the nodes " + list(silent),
+			"start them again, or remove those that are gone for good with ixmage node rm"})
+		return
+	}
+	e.good(Store, flag, "the database answers; the live nodes are "+list(live))
 }
 
 // wideCredentials names credentials whose sessions can do more than read their alias.

@@ -36,6 +36,14 @@ type Sessions interface {
 	Probe(ctx context.Context, role alias.Role) error
 }
 
+// Fleet is what the server knows of the nodes that share its registry.
+type Fleet interface {
+	// Stale returns since when the database cannot be used and why; nil if it can.
+	Stale() (since time.Time, why error)
+	// Known returns all nodes as of the last answer of the database, by name.
+	Known() []*alias.Node
+}
+
 // Config is what a Doctor examines.
 type Config struct {
 	Registry *alias.Registry
@@ -60,6 +68,7 @@ type Config struct {
 	AllowDefault, AllowWideScope, AllowPrivate bool
 	// KeysetBesideData is the path of an unencrypted key set in the data folder; empty for none.
 	KeysetBesideData string
+	Fleet            Fleet // nil: the registry is in SQLite
 
 	Now func() time.Time // nil: time.Now
 }

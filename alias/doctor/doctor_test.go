@@ -329,6 +329,17 @@ func TestRoles(t *testing.T) {
 	inTable(t, e.iam)
 }
 
+// nodes is a fleet.
+type nodes struct {
+	known []*alias.Node
+	why   error
+}
+
+func (n *nodes) Stale() (time.Time, error) {
+	return time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC), n.why
+}
+func (n *nodes) Known() []*alias.Node { return n.known }
+
 // TestConfiguration: what flags allow, and what aliases use of it.
 func TestConfiguration(t *testing.T) {
 	t.Parallel()
@@ -354,6 +365,12 @@ func TestConfiguration(t *testing.T) {
 		}, Good, "on"},
 		{MasterKey, nil, Good, ""},
 		{MasterKey, func(e *env) { e.cfg.KeysetBesideData = "/data/master.keyset" }, Warning, "/data/master.keyset"},
+		{MasterKey, func(e *env) { e.cfg.KeysetBesideData, e.cfg.Fleet = "/data/master.keyset", &nodes{} }, Warning, "move the file"},
+		{Store, func(e *env) { e.cfg.Fleet = &nodes{known: []*alias.Node{{Name: "a", Live: true}}} }, Good, "a"},
+		{Store, func(e *env) {
+			e.cfg.Fleet = &nodes{known: []*alias.Node{{Name: "a", Live: true}, {Name: "web-2"}}}
+		}, Warning, "web-2"},
+		{Store, func(e *env) { e.cfg.Fleet = &nodes{why: alias.ErrUnavailable} }, Bad, "since 2026-11-29T12:00:00Z"},
 		{SessionPolicy, nil, Good, ""},
 		{SessionPolicy, func(e *env) {
 			e.cfg.AllowWideScope = true

@@ -40,6 +40,7 @@ const (
 	AllowWideScope    FindingName = "allow-wide-scope"
 	AllowPrivate      FindingName = "allow-private-endpoints"
 	MasterKey         FindingName = "master-key"
+	Store             FindingName = "store"
 )
 
 // Names are all of them, in the order of a report. The caller owns the result.
@@ -47,6 +48,7 @@ func Names() []FindingName {
 	return []FindingName{
 		OwnCredentials, LongTermKey, RightsMissing, RightsTooBroad, Boundary, Endpoint, Clock, Bucket, Role, Account,
 		ExternalID, SessionPolicy, DefaultCredential, AssumeRoles, AllowDefault, AllowWideScope, AllowPrivate, MasterKey,
+		Store,
 	}
 }
 
