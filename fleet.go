@@ -15,6 +15,7 @@ import (
 	"ixmage/alias/admin"
 	"ixmage/alias/fleet"
 	"ixmage/alias/provision"
+	"ixmage/alias/seal"
 	"ixmage/alias/sqlstore"
 )
 
@@ -72,6 +73,14 @@ func (r *registryStore) fresh(ctx context.Context, sealed int) (bool, error) {
 	return false, err
 }
 
+// explainKeyset adds to an error about the key set what a node of a fleet needs.
+func (r *registryStore) explainKeyset(err error) error {
+	if r.node == nil || !errors.Is(err, seal.ErrMissing) && !errors.Is(err, alias.ErrWrongKey) {
+		return err
+	}
+	return fmt.Errorf("all nodes need the same key set: copy that of another node, or name it with --master-key: %w", err)
+}
+
 // joinFleet makes this process a node of a fleet.
 func (s *serveCmd) joinFleet(ctx context.Context, log *slog.Logger) (*registryStore, error) {
 	if os.Getenv(envName("store")) == "" {
@@ -90,6 +99,7 @@ func (s *serveCmd) joinFleet(ctx context.Context, log *slog.Logger) (*registrySt
 		return nil, fmt.Errorf("open the registry database (--store): %w", err)
 	}
 	store := node.Store()
+	log.Info("the registry is in PostgreSQL", "store", store.String(), "node", node.Name())
 	return &registryStore{Store: store, copier: store, node: node, local: node.Settings()}, nil
 }
 
@@ -114,7 +124,7 @@ func (s *serveCmd) follow(ctx context.Context, store *registryStore, d fleetDeps
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("follow the registry: %w", err)
+		return fmt.Errorf("follow the registry: %w", store.explainKeyset(err))
 	}
 	return nil
 }

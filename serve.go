@@ -179,7 +179,14 @@ func (s *serveCmd) openStore(ctx context.Context, log *slog.Logger) (*registrySt
 	keys := seal.InDataFolder(seal.Spec{Master: s.MasterKey, Dir: s.Data})
 	info, err := os.Stat(path)
 	lost := errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() == 0
-	if lost && keys != "" {
+	switch used := fleet.Used(s.Data); {
+	case lost && used:
+		return nil, fmt.Errorf("the data folder %s is that of a node of a fleet, whose registry is in PostgreSQL: "+
+			"name it with --store (IXMAGE_STORE); for a server of its own, name another folder with --data", s.Data)
+	case used:
+		log.Warn("the data folder was used by a node of a fleet, but --store (IXMAGE_STORE) is not set: this server uses "+
+			"registry.db, which lacks the changes of the fleet. If the fleet is given up, remove replica.db", "data", s.Data)
+	case lost && keys != "":
 		return nil, fmt.Errorf("the database %s is missing or empty, but its key set %s is there: "+
 			"restore the database from backup; to begin with an empty registry, move the key set away "+
 			"or name an empty folder with --data", path, keys)
@@ -204,11 +211,8 @@ func (s *serveCmd) openRegistry(
 		return nil, nil, err
 	}
 	keys, err := seal.Open(ctx, seal.Spec{Master: s.MasterKey, Dir: s.Data, Fresh: fresh, Sealed: sealed})
-	if store.node != nil && errors.Is(err, seal.ErrMissing) {
-		err = fmt.Errorf("all nodes need the same key set: copy that of another node, or name it with --master-key: %w", err)
-	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, store.explainKeyset(err)
 	}
 	if path, beside := keys.BesideData(); beside {
 		log.Warn("the key set is in the same folder as the database that it protects: a copy of the folder has both; "+
@@ -218,7 +222,7 @@ func (s *serveCmd) openRegistry(
 		Sealer: keys, Policy: alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints},
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, store.explainKeyset(err)
 	}
 	for _, d := range registry.Damaged() {
 		log.Error("a row of the registry is damaged; the rest is served. Restore the database from backup, "+

@@ -68,6 +68,7 @@ func TestFleetRefusesStore(t *testing.T) {
 		{"read-only", readOnly, 1, []string{"must accept writes", "standby"}},
 		{"newer schema", newer, 1, []string{"schema version 999", "newer ixmage"}},
 		{"TLS", strings.Split(tls.URL("postgres", "me"), "?")[0] + "?sslmode=disable", 1, []string{"sslmode=verify-full"}},
+		{"no TLS", strings.Replace(url, "sslmode=disable", "sslmode=require", 1), 1, []string{"has no TLS", "turn on ssl", "sslmode=disable"}},
 		{"parameter", url + "&sslmod=require", 1, []string{"parameter", "sslmod"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestFleetRefusesNode(t *testing.T) {
 	}{
 		{"another installation", keyset, []string{"--install-id", "two"}, []string{"one", "two", "--install-id", "--store"}},
 		{"no key set", "", nil, []string{"key set", "another node", "--master-key"}},
-		{"another key set", string(readFile(t, filepath.Join(other.data, "master.keyset"))), nil, []string{"key set"}},
+		{"another key set", string(readFile(t, filepath.Join(other.data, "master.keyset"))), nil, []string{"same key set", "another node", "--master-key"}},
 		{"a name that is taken", keyset, []string{"--node", "first"}, []string{"first", "--node"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,4 +137,29 @@ func TestFleetRefusesNode(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(second, "master.keyset"), keyset, 0o600)
 	startIn(t, second, append([]string{"--store", store, "--node", "second"}, beat...)...)
+}
+
+// TestFleetForgotStore: a server without --store on the data folder of a node does not begin with
+// an empty registry, and says so if it uses one that is older than the fleet's.
+func TestFleetForgotStore(t *testing.T) {
+	t.Parallel()
+	store := postgres.Database(t)
+	node := startStore(t, store, "--node", "first")
+	wantAll(t, "the log", node.output(), `msg="the registry is in PostgreSQL"`, "node=first", "store=postgres://")
+	if code := node.stop(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	wantAll(t, "the last line", serveRefusedIn(t, 1, node.data, ""), "node of a fleet", "--store", "IXMAGE_STORE", "--data")
+
+	alone := start(t)
+	if text := alone.output(); strings.Contains(text, "fleet") || strings.Contains(text, "PostgreSQL") {
+		t.Errorf("without --store the log has:\n%s", text)
+	}
+	if code := alone.stop(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	if code := startIn(t, alone.data, "--store", postgres.Database(t)).stop(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	wantAll(t, "the log", startIn(t, alone.data).output(), "level=WARN", "IXMAGE_STORE", "lacks the changes of the fleet")
 }

@@ -148,7 +148,9 @@ func openTarget(ctx context.Context, p Place, from *copied) (*copied, error) {
 			if db.String() == from.id {
 				return errSame
 			}
-			if err := db.RefuseContent(ctx); err != nil {
+			if err := db.RefuseContent(ctx); errors.Is(err, alias.ErrUnavailable) {
+				return err
+			} else if err != nil {
 				return fmt.Errorf("the registry of the target cannot be replaced: %w; give an empty database", err)
 			}
 			return db.Prepare(ctx)

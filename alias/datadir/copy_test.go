@@ -212,6 +212,9 @@ func TestCopyRegistryRefused(t *testing.T) {
 					t.Errorf("got %v, want %q in it", err, want)
 				}
 			}
+			if errors.Is(err, alias.ErrUnavailable) && strings.Contains(err.Error(), "empty database") {
+				t.Errorf("another database is no remedy: %v", err)
+			}
 			if strings.Contains(err.Error(), "the-password") {
 				t.Errorf("the error has the password: %v", err)
 			}

@@ -88,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		reply: &alias.BeatReply{},
 	}
 	if n.id, err = nodeID(cfg.Dir); err == nil {
-		n.replica = openReplica(ctx, filepath.Join(cfg.Dir, "replica.db"), cfg.Log)
+		n.replica = openReplica(ctx, filepath.Join(cfg.Dir, replicaName), cfg.Log)
 		n.replica.node = n
 		err = n.first(ctx)
 	}
@@ -97,6 +97,15 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return n, nil
+}
+
+// replicaName is the name of the replica in the data folder.
+const replicaName = "replica.db"
+
+// Used reports whether a node of a fleet has used a data folder.
+func Used(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, replicaName))
+	return err == nil
 }
 
 // nodeID returns the id of a data folder, which it makes once.

@@ -269,6 +269,10 @@ func classifyPostgres(err error) error {
 	}
 	err = lineError{err}
 	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok && strings.Contains(err.Error(), "server refused TLS connection") { // pgx has no value for it
+		return fmt.Errorf("%w: the server has no TLS, which sslmode in its URL demands; turn on ssl in PostgreSQL, "+
+			"or, in a network that you trust, set sslmode=disable: %w", alias.ErrUnavailable, err)
+	}
 	if !ok {
 		return fmt.Errorf("%w: %w", alias.ErrUnavailable, err) // the connection, or the way to it
 	}
