@@ -29,7 +29,8 @@ func (*nodeLsCmd) Run(s *session) error {
 		}
 		s.table(v.Get("nodes").List(), []column{
 			col("NAME", "name"), col("STATE", "state"), col("VERSION", "version"), {"SEEN", at("seen_at")},
-			col("REVISION", "revision"), col("LAG", "lag"), col("LEASES", "leases"),
+			col("REVISION", "revision"), col("LAG", "lag"), col("CLOCK", "clock_offset"),
+			col("LEASES", "leases"),
 		})
 	})
 }

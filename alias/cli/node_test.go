@@ -48,9 +48,9 @@ func TestNodeCommands(t *testing.T) {
 		code    int
 		want    string // a part of the output
 	}{
-		{&nodeLsCmd{}, formatTable, exitOK, "NAME   STATE   VERSION  SEEN                  REVISION  LAG  LEASES\n" +
-			"web-1  live    v2       2026-02-03 04:05:06Z  9         0    reconcile,schedule\n" +
-			"web-2  silent  v1       2026-02-03 04:05:06Z  7         2    -\n"},
+		{&nodeLsCmd{}, formatTable, exitOK, "NAME   STATE   VERSION  SEEN                  REVISION  LAG  CLOCK  LEASES\n" +
+			"web-1  live    v2       2026-02-03 04:05:06Z  9         0    0s     reconcile,schedule\n" +
+			"web-2  silent  v1       2026-02-03 04:05:06Z  7         2    0s     -\n"},
 		{&nodeLsCmd{}, formatJSON, exitOK, "\"clock_offset\": \"0s\""},
 		{&nodeLsCmd{}, formatYAML, exitOK, "  - name: web-2\n"},
 		{&nodeRmCmd{Name: "web-2", confirmed: confirmed{Yes: true}}, formatTable, exitOK, "web-2 is removed."},
