@@ -23,7 +23,7 @@ func (f *fleetProxy) answer(w http.ResponseWriter, r *http.Request) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now().UTC().Format(time.RFC3339)
-	body := ""
+	var body string
 	switch r.Method + " " + r.URL.Path {
 	case "GET /api/v1/server":
 		detail := ""
