@@ -326,7 +326,13 @@ func (s *serveCmd) installID(ctx context.Context, store *registryStore, log *slo
 	case id == "":
 		id = strings.ToLower(rand.Text()[:12])
 	}
-	err = store.Update(ctx, func(tx alias.Tx) error {
+	return s.keepInstallID(ctx, store, kept, id)
+}
+
+// keepInstallID stores the name of this installation, unless another node has stored one since
+// kept was read.
+func (s *serveCmd) keepInstallID(ctx context.Context, store *registryStore, kept []byte, id string) (string, error) {
+	err := store.Update(ctx, func(tx alias.Tx) error {
 		now, err := tx.Meta(alias.MetaInstallID)
 		if err != nil && !errors.Is(err, alias.ErrNotFound) {
 			return err

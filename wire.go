@@ -344,8 +344,8 @@ func (p purger) all(ctx context.Context) {
 // notDurable has the next start empty the disk cache.
 func (p purger) notDurable(ctx context.Context, why error) {
 	if err := p.purges.missed(ctx); err != nil {
-		p.purges.log.Error("a purge of another node may not survive a crash: empty the disk cache by hand before the next start",
-			"error", errors.Join(why, err))
+		p.purges.log.Error("a purge of another node may not survive a crash: "+
+			"empty the disk cache by hand before the next start", "error", errors.Join(why, err))
 	}
 }
 

@@ -84,7 +84,7 @@ func TestFollow(t *testing.T) {
 		"11 write there": func() {
 			_, err := b.CreateAlias(ctx, named("back", "five"), alias.CredentialRef{KeyPair: keyPair(5)})
 			check(err)
-			a.sync(t)
+			check(a.Sync(ctx))
 		},
 	}
 	for i := range len(steps) {

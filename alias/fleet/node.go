@@ -362,8 +362,8 @@ func (n *Node) overtaken(err error) error {
 	if !errors.Is(err, alias.ErrExists) {
 		return err
 	}
-	return fmt.Errorf("another process runs as the node %s, perhaps with a copy of this data folder: stop one of them, and give each "+
-		"node a data folder and a name (--node) of its own: %w", n.cfg.Name, err)
+	return fmt.Errorf("another process runs as the node %s, perhaps with a copy of this data folder: "+
+		"stop one of them, and give each node a data folder and a name (--node) of its own: %w", n.cfg.Name, err)
 }
 
 // keepReplica fills the replica, and dates it while the database answers.

@@ -156,7 +156,8 @@ func (s *Store) Log(ctx context.Context, after alias.Position, limit int) ([]ali
 	entries, err := collect(q, func(r row) (alias.LogEntry, error) { return scanEntry(r, &to) },
 		query, after.Revision, after.Revision+int64(limit))
 	if err == nil && to == after {
-		err = fmt.Errorf("%w: it ends at revision %d, and the database is at %d", alias.ErrHistory, to.Revision, head.Revision)
+		err = fmt.Errorf("%w: it ends at revision %d, and the database is at %d",
+			alias.ErrHistory, to.Revision, head.Revision)
 	}
 	return entries, to, err
 }

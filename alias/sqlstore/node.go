@@ -69,25 +69,14 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	type state struct {
-		id, process    string
-		seen, revision int64
-	}
 	const known = `SELECT revision FROM changes WHERE revision = ? AND tag = ? LIMIT 1`
 	revision, err := one(t.querier, scanValue[int64], known, b.At.Revision, b.At.Tag)
 	if err != nil && !errors.Is(err, alias.ErrNotFound) {
 		return false, err
 	}
-	was, err := one(t.querier, func(r row) (s state, err error) {
-		err = r.Scan(&s.id, &s.process, &s.seen, &s.revision)
-		return s, err
-	}, `SELECT id, process, seen_at, revision FROM nodes WHERE name = ? FOR UPDATE`, b.Name)
-	switch {
-	case errors.Is(err, alias.ErrNotFound):
-	case err != nil:
+	was, err := t.lockNode(b, now)
+	if err != nil {
 		return false, err
-	case (was.id != b.ID || b.Joined && was.process != b.Process) && now-was.seen < b.TTL.Microseconds():
-		return false, taken(b.Name)
 	}
 	const put = `INSERT INTO nodes (name, id, process, version, started_at, seen_at, revision, clock_offset, previous_uses)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -96,12 +85,35 @@ func (t *tx) putNode(b alias.Beat, now int64) (moved bool, err error) {
 		seen_at = excluded.seen_at, revision = excluded.revision,
 		clock_offset = excluded.clock_offset, previous_uses = excluded.previous_uses
 		WHERE nodes.process = ?`
-	n, err := t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(), string(previous),
-		was.process)
+	n, err := t.exec(put, b.Name, b.ID, b.Process, b.Version, now, now, revision, b.ClockOffset.Microseconds(),
+		string(previous), was.process)
 	if err == nil && n == 0 { // another node has made the row since it was read
 		err = taken(b.Name)
 	}
 	return was.revision != revision, err
+}
+
+// nodeState is what the row of a node has of the process before.
+type nodeState struct {
+	id, process    string
+	seen, revision int64
+}
+
+// lockNode reads and locks the row with the name of a node, if there is one. It refuses a name that
+// another node has and uses.
+func (t *tx) lockNode(b alias.Beat, now int64) (nodeState, error) {
+	was, err := one(t.querier, func(r row) (s nodeState, err error) {
+		err = r.Scan(&s.id, &s.process, &s.seen, &s.revision)
+		return s, err
+	}, `SELECT id, process, seen_at, revision FROM nodes WHERE name = ? FOR UPDATE`, b.Name)
+	if errors.Is(err, alias.ErrNotFound) {
+		return nodeState{}, nil
+	}
+	other := was.id != b.ID || b.Joined && was.process != b.Process
+	if err == nil && other && now-was.seen < b.TTL.Microseconds() {
+		err = taken(b.Name)
+	}
+	return was, err
 }
 
 func taken(node string) error { return fmt.Errorf("the node %s: %w", node, alias.ErrExists) }

@@ -189,7 +189,8 @@ func (t *tx) PutVerification(v *alias.Verification) error {
 	}
 	query := insertInto("verifications", verificationColumns) + `
 		ON CONFLICT (alias_id) DO UPDATE SET alias = excluded.alias, credential_id = excluded.credential_id,
-		credential_version = excluded.credential_version, checked_at = excluded.checked_at, checks = excluded.checks, not_tried = excluded.not_tried`
+		credential_version = excluded.credential_version,
+		checked_at = excluded.checked_at, checks = excluded.checks, not_tried = excluded.not_tried`
 	_, err = t.exec(query, v.AliasID, string(v.Alias), v.CredentialID, v.CredentialVersion, micros(v.CheckedAt),
 		string(checks), string(notTried))
 	if errors.Is(err, errForeign) {
