@@ -59,7 +59,7 @@ test-console: bin/versitygw
 
 test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet
 	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
-	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
+	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk|TestRealFleet)$$' ./alias/provision
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk
 	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
