@@ -60,7 +60,7 @@ type serveCmd struct {
 	Store          string        `help:"PostgreSQL database of the registry, for many nodes: postgres://USER@HOST/DATABASE, with the parameters of libpq. The password can be in IXMAGE_STORE, PGPASSWORD or PGPASSFILE. Default: SQLite in the data folder." placeholder:"URL"`
 	Node           string        `help:"Name of this node among those that share a --store. Default: the host name." placeholder:"NAME"`
 	NodeGrace      time.Duration `default:"24h" help:"How long a node that is silent, and was not removed with ixmage node rm, keeps previous keys from being retired."`
-	MaxRegistryAge time.Duration `default:"0s" min:"0" help:"With --store: answer 503 for pictures when the database has not answered for so long, instead of serving with what this node knows. 0: never."`
+	MaxRegistryAge time.Duration `default:"0s" min:"0" help:"With --store: answer 503 for pictures when the database has not answered for so long, instead of serving with what this node knows. At least 1s. 0: never."`
 	NodeBeat       time.Duration `hidden:"" default:"5s" help:"Interval at which a node reports to the database, and reads it if no notification comes."`
 	NodeLease      time.Duration `hidden:"" default:"15s" help:"How long a node that does not report counts as live and keeps its leases."`
 	AdminTokenFile string        `help:"Bearer token of the admin API; or the value itself in IXMAGE_ADMIN_TOKEN. Default: generated into <data>/admin-token." placeholder:"FILE"`

@@ -93,7 +93,7 @@ func (s *serveCmd) joinFleet(ctx context.Context, log *slog.Logger) (*registrySt
 	}
 	node, err := fleet.Open(ctx, fleet.Config{
 		URL: s.Store, Dir: s.Data, Name: s.Node, Version: version,
-		Every: s.NodeBeat, TTL: s.NodeLease, Grace: s.NodeGrace, Log: log,
+		Every: s.beat(), TTL: s.NodeLease, Grace: s.NodeGrace, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the registry database (--store): %w", err)
@@ -144,6 +144,18 @@ func sameInstallation(there, here string) error {
 		"two fleets must not share a database; name another database, or leave --install-id out", there, here)
 }
 
+// minRegistryAge has room for some beats, of which one may be slow.
+const minRegistryAge = time.Second
+
+// beat is the interval of beats. Several of them are within --max-registry-age, so that the
+// registry does not become too old between two.
+func (s *serveCmd) beat() time.Duration {
+	if s.MaxRegistryAge == 0 {
+		return s.NodeBeat
+	}
+	return min(s.NodeBeat, s.MaxRegistryAge/4)
+}
+
 // expired reports whether the registry is older than --max-registry-age; nil if nobody asked.
 func (s *serveCmd) expired(store *registryStore) func() bool {
 	if s.MaxRegistryAge == 0 || store.node == nil {
@@ -176,9 +188,8 @@ func (s *serveCmd) checkFleet(errs *configErrors) {
 	if s.NodeLease < 3*s.NodeBeat {
 		errs.addf("node-lease", "%s is less than three times --node-beat %s", s.NodeLease, s.NodeBeat)
 	}
-	if s.MaxRegistryAge > 0 && s.MaxRegistryAge < 2*s.NodeLease {
-		errs.addf("max-registry-age", "%s is less than %s, which a node needs to notice that the database is away",
-			s.MaxRegistryAge, 2*s.NodeLease)
+	if s.MaxRegistryAge > 0 && s.MaxRegistryAge < minRegistryAge {
+		errs.addf("max-registry-age", "%s is less than %s", s.MaxRegistryAge, minRegistryAge)
 	}
 }
 

@@ -225,6 +225,28 @@ func TestDiskPathIsData(t *testing.T) {
 	}
 }
 
+// TestMaxRegistryAge: every age from a second on is taken, and the node beats often enough for it.
+func TestMaxRegistryAge(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		age, beat time.Duration
+		refused   bool
+	}{
+		{0, 5 * time.Second, false}, {time.Hour, 5 * time.Second, false}, {10 * time.Second, 2500 * time.Millisecond, false},
+		{time.Second, 250 * time.Millisecond, false}, {999 * time.Millisecond, 0, true},
+	} {
+		s := serveCmd{NodeBeat: 5 * time.Second, NodeLease: 15 * time.Second, MaxRegistryAge: row.age}
+		var errs configErrors
+		s.checkFleet(&errs)
+		if refused := strings.Contains(fmt.Sprint(errs), "max-registry-age"); refused != row.refused {
+			t.Errorf("%s: refused %t: %v", row.age, refused, errs)
+		}
+		if got := s.beat(); !row.refused && got != row.beat {
+			t.Errorf("%s: a beat every %s, want %s", row.age, got, row.beat)
+		}
+	}
+}
+
 // TestBoundaryContradiction: a boundary and leave to do without one are not both meant.
 func TestBoundaryContradiction(t *testing.T) {
 	t.Parallel()

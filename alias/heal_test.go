@@ -149,3 +149,36 @@ func TestObserveOnce(t *testing.T) {
 	}
 	wantSeen(t, seen, "alias guest r2")
 }
+
+// away is a store whose transactions cannot begin.
+type away struct {
+	alias.Store
+	reads int
+}
+
+func (s *away) Update(context.Context, func(alias.Tx) error) error { return errLost }
+
+func (s *away) Alias(ctx context.Context, name alias.Name) (*alias.Alias, error) {
+	s.reads++
+	return s.Store.Alias(ctx, name)
+}
+
+func (s *away) Credential(ctx context.Context, name alias.Name) (*alias.Credential, error) {
+	s.reads++
+	return s.Store.Credential(ctx, name)
+}
+
+// TestWriteThatDidNotBegin: it stored nothing, so the caller does not wait until a database that
+// is away has been read too.
+func TestWriteThatDidNotBegin(t *testing.T) {
+	t.Parallel()
+	base := newFixture(t)
+	store := &away{Store: base.store}
+	f := openFixture(t, base.dir, store)
+	store.reads = 0
+	_, err := f.CreateAlias(t.Context(), draft("shop"), pair("AKIA1"))
+	wantError(t, err, errLost, "")
+	if store.reads != 0 {
+		t.Errorf("%d reads after a transaction that did not begin", store.reads)
+	}
+}

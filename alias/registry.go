@@ -269,11 +269,11 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 	}
 	var changes []Change
 	var at TxPosition
-	refused := false // fn returned an error, so nothing was committed
+	committing := false // until fn has succeeded nothing can be committed
 	err := r.store.Update(ctx, func(tx Tx) error {
 		var err error
 		changes, err = r.try(ctx, tx, fn)
-		at, refused = tx.Position(), err != nil
+		at, committing = tx.Position(), committing || err == nil
 		return err
 	})
 	switch {
@@ -283,7 +283,7 @@ func (r *Registry) write(ctx context.Context, names []Name, fn func(Tx) ([]Chang
 		r.publish(ctx, changes, at.After)
 	case err == nil:
 		r.publish(ctx, changes, r.Position())
-	case !refused:
+	case committing:
 		r.recover(ctx, names)
 	}
 	return err
