@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,6 +236,58 @@ func TestHistory(t *testing.T) {
 				t.Errorf("observers were told %+v", b.model.changes)
 			}
 		})
+	}
+}
+
+// TestHistoryOfAnotherFleet: the database was replaced by that of another fleet. The node keeps
+// what it has, refuses changes, and is no node there; with the own database it goes on.
+func TestHistoryOfAnotherFleet(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	ctx := t.Context()
+	cfg := e.config("a")
+	cfg.Every = 10 * time.Millisecond
+	a := e.open(cfg)
+	if _, err := a.CreateAlias(ctx, named("shop", "one"), alias.CredentialRef{KeyPair: keyPair(1)}); err != nil {
+		t.Fatal(err)
+	}
+	var foreign atomic.Bool
+	errForeign := errors.New("of another installation")
+	err := a.Start(ctx, a.Registry, func(context.Context, alias.Store) error {
+		if foreign.Load() {
+			return errForeign
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := a.Position()
+	foreign.Store(true)
+	e.exec(`DELETE FROM aliases; UPDATE changes SET tag = 'other'; UPDATE registry_head SET tag = 'other'`)
+	if _, err := a.CreateAlias(ctx, named("late", "two"), alias.CredentialRef{KeyPair: keyPair(2)}); !errors.Is(err, alias.ErrUnavailable) {
+		t.Errorf("a change: got %v", err)
+	}
+	wait(t, func() bool { _, why := a.Stale(); return errors.Is(why, errForeign) })
+	if _, ok := a.Lookup("shop"); !ok || a.Position() != at {
+		t.Errorf("shop is there: %t; position %+v, want %+v", ok, a.Position(), at)
+	}
+	seen := func() string { return fmt.Sprint(e.exec(`SELECT seen_at FROM nodes`)) }
+	var before string
+	wait(t, func() bool { was := before; before = seen(); return was == before })
+	foreign.Store(false)
+	wait(t, func() bool { _, ok := a.Lookup("shop"); return !ok && !a.away() })
+}
+
+// wait polls until ok returns true.
+func wait(t *testing.T, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("it did not happen")
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
 

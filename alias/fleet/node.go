@@ -56,6 +56,7 @@ type Node struct {
 	replica  *replica
 	registry *alias.Registry                                // set by Start
 	verify   func(ctx context.Context, s alias.Store) error // likewise
+	verified bool                                           // only join and followOnce use it
 
 	woken chan struct{} // holds one token: the log has grown
 	stop  context.CancelFunc
@@ -153,11 +154,11 @@ func (n *Node) join(ctx context.Context) error {
 			return err
 		}
 	}
-	if n.verify != nil { // before others see this node, and wait for it
+	if n.unverified() { // before others see this node, and wait for it
 		if err := n.verify(ctx, n.db); err != nil {
 			return err
 		}
-		n.verify = nil
+		n.verified = true
 	}
 	deadline := time.Now().Add(n.cfg.TTL + n.cfg.Every)
 	var seen time.Time
@@ -196,7 +197,8 @@ func (n *Node) row(ctx context.Context) (*alias.Node, error) {
 
 // Start follows the log for a registry that was opened with Store and Replica, and returns when
 // the registry has all changes, or at once if the database is away. verify is called with the
-// database whenever the node has joined it; its error keeps the node apart.
+// database before the node joins it, and before it follows another history: a database of another
+// fleet may have come into the place of the own one. Its error keeps the node apart.
 func (n *Node) Start(ctx context.Context, r *alias.Registry, verify func(context.Context, alias.Store) error) error {
 	n.registry, n.verify = r, verify
 	n.replica.copyRestSoon() // some settings were made after the registry was opened
@@ -291,6 +293,7 @@ func (n *Node) followOnce(ctx context.Context) error {
 	defer stop()
 	if n.Head() != n.registry.Position() {
 		if err := n.registry.Sync(ctx); err != nil {
+			n.verified = n.verified && !errors.Is(err, errOther) // no further beat in the database of another fleet
 			return err
 		}
 	}
@@ -302,11 +305,13 @@ func (n *Node) followOnce(ctx context.Context) error {
 
 // beatOrJoin is the first part of followOnce.
 func (n *Node) beatOrJoin(ctx context.Context) error {
-	if !n.joined() || n.verify != nil {
+	if !n.joined() || n.unverified() {
 		return n.join(ctx)
 	}
 	return n.overtaken(n.beat(ctx))
 }
+
+func (n *Node) unverified() bool { return n.verify != nil && !n.verified }
 
 func (n *Node) toldPosition() alias.Position {
 	n.mu.Lock()

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"ixmage/alias"
 	"ixmage/alias/sqlstore"
@@ -68,6 +69,20 @@ func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
 		return s.n.unavailable()
 	}
 	return s.Postgres.Update(ctx, fn)
+}
+
+// errOther means that the database is not the one that the node has joined.
+var errOther = errors.New("the registry is another one")
+
+// Log is that of the database. Another history is followed only if it belongs to this fleet.
+func (s *Store) Log(ctx context.Context, after alias.Position, limit int) ([]alias.LogEntry, alias.Position, error) {
+	entries, to, err := s.Postgres.Log(ctx, after, limit)
+	if errors.Is(err, alias.ErrHistory) && s.n.verify != nil {
+		if other := s.n.verify(ctx, s.n.db); other != nil {
+			return nil, alias.Position{}, fmt.Errorf("%w: %w: %w", alias.ErrUnavailable, errOther, other)
+		}
+	}
+	return entries, to, err
 }
 
 // Alias reads one alias.
