@@ -269,12 +269,8 @@ func classifyPostgres(err error) error {
 	}
 	err = lineError{err}
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok && strings.Contains(err.Error(), "server refused TLS connection") { // pgx has no value for it
-		return fmt.Errorf("%w: the server has no TLS, which sslmode in its URL demands; turn on ssl in PostgreSQL, "+
-			"or, in a network that you trust, set sslmode=disable: %w", alias.ErrUnavailable, err)
-	}
 	if !ok {
-		return fmt.Errorf("%w: %w", alias.ErrUnavailable, err) // the connection, or the way to it
+		return unreachable(err)
 	}
 	if say, ok := remedies[e.Code]; ok {
 		return fmt.Errorf("%w: %s: %w", alias.ErrUnavailable, say, err)
@@ -287,11 +283,20 @@ func classifyPostgres(err error) error {
 	case "40001", "40P01":
 		return fmt.Errorf("%w: %w", errRepeat, err)
 	}
-	switch e.Code[:2] {
+	switch e.Code[:min(2, len(e.Code))] { // what answers may not be PostgreSQL
 	case "08", "28", "3D", "53", "57", "58": // connections, passwords, databases, resources, operators, system errors
 		return fmt.Errorf("%w: %w", alias.ErrUnavailable, err)
 	}
 	return err
+}
+
+// unreachable is an error of the connection, or of the way to it.
+func unreachable(err error) error {
+	if strings.Contains(err.Error(), "server refused TLS connection") { // pgx has no value for it
+		return fmt.Errorf("%w: the server has no TLS, which sslmode in its URL demands; turn on ssl in PostgreSQL, "+
+			"or, in a network that you trust, set sslmode=disable: %w", alias.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", alias.ErrUnavailable, err)
 }
 
 // remedies say what to do about an error that an operator can end.

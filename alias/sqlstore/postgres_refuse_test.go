@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"ixmage/alias"
 	"ixmage/internal/awstest/netfault"
 	"ixmage/internal/awstest/postgres"
@@ -227,4 +229,14 @@ func password(t *testing.T, database string) string {
 	}
 	secret, _ := u.User.Password()
 	return secret
+}
+
+// TestErrorWithoutCode: a server that is not PostgreSQL may send an error without a code.
+func TestErrorWithoutCode(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"", "0"} {
+		if err := classifyPostgres(&pgconn.PgError{Code: code, Message: "no"}); err == nil || errors.Is(err, alias.ErrUnavailable) {
+			t.Errorf("code %q: got %v", code, err)
+		}
+	}
 }
