@@ -67,6 +67,8 @@ type procState struct {
 	sent []string   // writes of IAM
 	// acted, if set, is called with the user and the lease of each.
 	acted func(user string, l alias.Lease)
+	// sending, if set, is called with the action of each before it is sent.
+	sending func(action string)
 }
 
 func newProcState(t *testing.T) *procState {

@@ -66,7 +66,7 @@ func (f *realFleet) start(name string) *realNode {
 	n := &realNode{line: netfault.New(f.t, at.Host)}
 	at.Host = n.line.Addr
 	n.node, err = fleet.Open(f.t.Context(), fleet.Config{
-		URL: at.String(), Dir: f.t.TempDir(), Name: name, Every: 200 * time.Millisecond, TTL: 2 * time.Second,
+		URL: at.String(), Dir: f.t.TempDir(), Name: name, Every: 500 * time.Millisecond, TTL: 6 * time.Second,
 	})
 	if err != nil {
 		f.t.Fatal(err)
@@ -143,15 +143,20 @@ func TestRealFleet(t *testing.T) {
 		t.Errorf("calls about %d users, want %d", len(f.last), len(ids))
 	}
 
-	// The answer to the making of the key never comes: a is cut off, and waits for IAM.
-	held := &heldWrite{nth: 2, reached: make(chan struct{}), arrive: make(chan struct{}), arrived: make(chan struct{})}
-	f.iam.OnCall(held.hold(f.power.AccessKeyID))
+	// The call that makes the key is on its way when a is cut off, and arrives late.
+	reached, arrive := a.holdKey()
 	op, err := a.Rotate(t.Context(), actor, "shop", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-held.reached
-	f.iam.OnCall(nil)
+	ended := make(chan *alias.Operation, 1)
+	go func() { ended <- c.wait(op.ID) }()
+	select {
+	case <-reached:
+	case <-ended:
+		close(arrive)
+		t.Skip("the machine is so busy that another node has taken the rotation over")
+	}
 	before := len(a.proc.writesOf())
 	if err := a.line.Set(netfault.Refuse()); err != nil {
 		t.Fatal(err)
@@ -165,8 +170,7 @@ func TestRealFleet(t *testing.T) {
 			break
 		}
 	}
-	close(held.arrive)
-	<-held.arrived
+	close(arrive)
 	_, prov := b.provisioned("shop")
 	if !isActiveKey(f.iam.Keys(prov.User.Name), prov.Previous.AccessKeyID) {
 		t.Errorf("the previous key %s is not active while a node may sign with it", prov.Previous.AccessKeyID)
@@ -174,11 +178,11 @@ func TestRealFleet(t *testing.T) {
 	if err := a.line.Set(netfault.Pass()); err != nil {
 		t.Fatal(err)
 	}
-	if o := c.wait(op.ID); o.State != alias.OperationDone {
+	if o := <-ended; o.State != alias.OperationDone {
 		t.Errorf("%+v", o.Error)
 	}
 	if sent := a.proc.writesOf(); len(sent) != before {
-		t.Errorf("the node that was cut off sent %v", sent[before:])
+		t.Errorf("the node that was cut off sent %v after the call that was on its way", sent[before:])
 	}
 
 	// A node that is gone for good is removed by an operator.
@@ -203,6 +207,19 @@ func TestRealFleet(t *testing.T) {
 	if o := c.wait(op.ID); o.State != alias.OperationDone {
 		t.Errorf("%+v", o.Error)
 	}
+}
+
+// holdKey holds the first call of a node that makes a key, until arrive is closed.
+func (n *realNode) holdKey() (reached <-chan struct{}, arrive chan<- struct{}) {
+	in, out := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(in) })
+	n.proc.setSending(func(action string) {
+		if action == "CreateAccessKey" {
+			once()
+			<-out
+		}
+	})
+	return in, out
 }
 
 func isActiveKey(keys []iam.Key, id string) bool {

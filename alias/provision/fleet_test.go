@@ -200,6 +200,12 @@ func (l *procState) writesOf() []string {
 	return slices.Clone(l.sent)
 }
 
+func (l *procState) setSending(fn func(action string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sending = fn
+}
+
 // iamVersion is that of the API of IAM; STS has another one.
 const iamVersion = "Version=2010-05-08"
 
@@ -217,10 +223,14 @@ func (l *procState) note(r *http.Request) {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.sent = append(l.sent, action+" "+values.Get("UserName"))
 	if held := leasesOf(r.Context()); l.acted != nil && len(held) > 0 {
 		l.acted(values.Get("UserName"), held[0].Lease())
+	}
+	sending := l.sending
+	l.mu.Unlock()
+	if sending != nil {
+		sending(action)
 	}
 }
 
