@@ -293,7 +293,8 @@ func (n *Node) followOnce(ctx context.Context) error {
 	defer stop()
 	if n.Head() != n.registry.Position() {
 		if err := n.registry.Sync(ctx); err != nil {
-			n.verified = n.verified && !errors.Is(err, errOther) // no further beat in the database of another fleet
+			// No further beat in the database of another fleet.
+			n.verified = n.verified && !errors.Is(err, errOther)
 			return err
 		}
 	}
