@@ -329,16 +329,10 @@ func (p purger) remote(ctx context.Context, what alias.Purge) {
 func (p purger) all(ctx context.Context) {
 	p.purges.log.Warn("all cached objects are dropped: the log of the registry does not have every change since the " +
 		"last one that this node knows, so that purges may be among those that it lacks")
-	p.registry.Routes(func(r alias.Route) bool {
-		p.memory.ForgetNegative(r.Alias.ID)
-		// In a history that begins again, an epoch may come a second time.
-		p.memory.DropOthers(r.Alias.ID, r.Alias.Epoch)
-		purged := p.memory.PurgePrefix(cache.Key{Space: r.Alias.ID, Epoch: r.Alias.Epoch}, true)
-		if purged.Err != nil {
-			p.notDurable(ctx, purged.Err)
-		}
-		return true
-	})
+	// Other epochs too: in a history that begins again, an epoch may come a second time.
+	if err := p.memory.DropAll(); err != nil {
+		p.notDurable(ctx, err)
+	}
 }
 
 // notDurable has the next start empty the disk cache.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"math"
 	"runtime"
 	"sync/atomic"
@@ -179,30 +180,50 @@ func (c *Cache) purgeSpace(spaceNo, epoch int64, retire bool) Purged {
 	return p
 }
 
-// DropOthers drops everything of a space in other epochs than one. It is for numbers of epochs
-// that may be used a second time. Files are removed in the background.
-func (c *Cache) DropOthers(spaceNo, epoch int64) {
-	match := func(k Key) bool { return k.Space == spaceNo && k.Epoch != epoch }
-	c.mu.Lock()
-	epochs := map[int64]bool{}
-	for id := range c.spaces {
-		if id.space == spaceNo && id.epoch != epoch {
-			epochs[id.epoch] = true
-		}
+// DropAll drops everything. Its time depends on how much there is, and not on how many spaces
+// there could be. The error says that a crash may undo it.
+func (c *Cache) DropAll() error {
+	all, err := c.allSpaces()
+	marks, purged := make(map[spaceID]*mark, len(all)), make([]Purged, len(all))
+	durable := make([]func(), 0, len(all))
+	for id := range all {
+		at := Key{Space: id.space, Epoch: id.epoch}
+		m, _ := c.detach(at, func(k Key) bool { return under(k, at) }, true)
+		marks[id] = m
+		durable = append(durable, c.purgeDisk(at, true, m, &purged[len(durable)]))
 	}
-	c.mu.Unlock()
+	c.negative.drop(func(Key) bool { return true })
 	c.eachEntry(func(k Key) {
-		if match(k) { // its space may be gone: see Retire
-			epochs[k.Epoch] = true
+		if m := marks[spaceID{k.Space, k.Epoch}]; m != nil {
+			c.purgeEntry(k, m, &Purged{})
 		}
 	})
-	for e := range epochs {
-		c.PurgePrefix(Key{Space: spaceNo, Epoch: e}, true)
+	for id := range all { // as in PurgePrefix
+		at := Key{Space: id.space, Epoch: id.epoch}
+		c.detach(at, func(k Key) bool { return under(k, at) }, true)
 	}
-	if c.disk != nil {
-		c.files.purge(match, &mark{generation: math.MaxUint64, hard: true})
-		c.disk.Keep(func(s, e int64) bool { return s != spaceNo || e == epoch })
+	errs := []error{err}
+	for i := range durable {
+		durable[i]()
+		errs = append(errs, purged[i].Err)
 	}
+	return errors.Join(errs...)
+}
+
+// allSpaces returns the epochs that have something in memory or on disk.
+func (c *Cache) allSpaces() (map[spaceID]bool, error) {
+	all := map[spaceID]bool{}
+	c.mu.Lock()
+	for id := range c.spaces {
+		all[id] = true
+	}
+	c.mu.Unlock()
+	c.eachEntry(func(k Key) { all[spaceID{k.Space, k.Epoch}] = true }) // its space may be gone: see Retire
+	if c.disk == nil {
+		return all, nil
+	}
+	err := c.disk.EachSpace(func(space, epoch int64) { all[spaceID{space, epoch}] = true })
+	return all, err
 }
 
 // markedLocked returns the space that a mark belongs to. An epoch without a space has

@@ -255,27 +255,26 @@ func TestRetiredSpace(t *testing.T) {
 	})
 }
 
-// TestDropOthers: of a space only one epoch is left, also of one that was retired, and other spaces
-// stay.
-func TestDropOthers(t *testing.T) {
+// TestDropAll: nothing is left, also of an epoch that was retired, and everything can be stored
+// again.
+func TestDropAll(t *testing.T) {
 	t.Parallel()
 	bubble(t, "", func(t *testing.T) {
 		w := newEnv(t, roomy)
-		stays, other := Key{1, 2, "a"}, Key{2, 1, "a"}
-		goes := []Key{{1, 1, "a"}, {1, 3, "a"}, {1, 4, "b"}}
-		for _, key := range append(goes, stays, other) {
+		keys := []Key{{1, 1, "a"}, {1, 2, "a"}, {1, 2, "b"}, {2, 1, "a"}}
+		for _, key := range keys {
 			w.all(t.Context(), key, w.like(key, 10, lenient))
 		}
 		w.Retire(1, 1)
-		w.DropOthers(1, 2)
-		for _, key := range goes {
+		if err := w.DropAll(); err != nil {
+			t.Error(err)
+		}
+		for _, key := range keys {
 			if w.Has(key) {
 				t.Errorf("%v is stored", key)
 			}
-		}
-		for _, key := range []Key{stays, other} {
-			if !w.Has(key) {
-				t.Errorf("%v is dropped", key)
+			if w.all(t.Context(), key, w.like(key, 10, lenient)); !w.Has(key) {
+				t.Errorf("%v is not stored again", key)
 			}
 		}
 	})

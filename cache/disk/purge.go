@@ -189,6 +189,16 @@ func (s *Store) keepLive(live func(space, epoch int64) bool) error {
 	return s.saveMarks()
 }
 
+// EachSpace calls visit with each space and epoch that has files, entries or marks. The error
+// says that some may be missing.
+func (s *Store) EachSpace(visit func(space, epoch int64)) error {
+	all, err := s.spaces()
+	for id := range all {
+		visit(id.space, id.epoch)
+	}
+	return err
+}
+
 // spaces returns all that have files, entries or marks.
 func (s *Store) spaces() (map[spaceID]bool, error) {
 	all := make(map[spaceID]bool)
