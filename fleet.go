@@ -111,7 +111,7 @@ func (s *serveCmd) follow(ctx context.Context, store *registryStore, d fleetDeps
 	}
 	err := store.node.Start(ctx, d.registry, func(ctx context.Context, db alias.Store) error {
 		id, err := db.Meta(ctx, alias.MetaInstallID)
-		if err == nil {
+		if err == nil || errors.Is(err, alias.ErrNotFound) { // also that of an empty database
 			err = sameInstallation(string(id), d.installID)
 		}
 		if err != nil && !errors.Is(err, alias.ErrNotFound) {
@@ -137,11 +137,30 @@ type fleetDeps struct {
 }
 
 func sameInstallation(there, here string) error {
-	if there == here {
+	switch there {
+	case here:
 		return nil
+	case "":
+		return fmt.Errorf("the registry in --store is empty, and this node has followed that of the installation %s: "+
+			"name its database, or restore it; to begin anew, delete replica.db in the data folder", here)
 	}
 	return fmt.Errorf("the registry in --store is that of the installation %s, and this node is of %s (--install-id): "+
 		"two fleets must not share a database; name another database, or leave --install-id out", there, here)
+}
+
+// emptied returns an error if the database is empty and the replica of this node is not.
+func (r *registryStore) emptied(ctx context.Context) error {
+	if r.node == nil {
+		return nil
+	}
+	id, err := r.local.Meta(ctx, alias.MetaInstallID)
+	if errors.Is(err, alias.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = sameInstallation("", string(id))
+	}
+	return err
 }
 
 // minRegistryAge has room for some beats, of which one may be slow.

@@ -326,21 +326,25 @@ func (s *serveCmd) installID(ctx context.Context, store *registryStore, log *slo
 	case id == "":
 		id = strings.ToLower(rand.Text()[:12])
 	}
-	return s.keepInstallID(ctx, store, kept, id)
+	if kept == nil {
+		if err := store.emptied(ctx); err != nil {
+			return "", err
+		}
+	}
+	return s.keepInstallID(ctx, store, string(kept), id)
 }
 
-// keepInstallID stores the name of this installation, unless another node has stored one since
-// kept was read.
-func (s *serveCmd) keepInstallID(ctx context.Context, store *registryStore, kept []byte, id string) (string, error) {
+// keepInstallID stores the install id and returns it, or that of a node that was quicker.
+func (s *serveCmd) keepInstallID(ctx context.Context, store alias.Store, before, id string) (string, error) {
 	err := store.Update(ctx, func(tx alias.Tx) error {
 		now, err := tx.Meta(alias.MetaInstallID)
 		if err != nil && !errors.Is(err, alias.ErrNotFound) {
 			return err
 		}
-		if now == nil || string(now) == string(kept) {
+		if now == nil || string(now) == before {
 			return tx.SetMeta(alias.MetaInstallID, []byte(id))
 		}
-		if s.InstallID == "" { // another node was quicker
+		if s.InstallID == "" {
 			id = string(now)
 		}
 		return sameInstallation(string(now), id)

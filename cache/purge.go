@@ -202,7 +202,7 @@ func (c *Cache) DropAll() error {
 		at := Key{Space: id.space, Epoch: id.epoch}
 		c.detach(at, func(k Key) bool { return under(k, at) }, true)
 	}
-	errs := []error{err}
+	errs := append(make([]error, 0, 1+len(durable)), err)
 	for i := range durable {
 		durable[i]()
 		errs = append(errs, purged[i].Err)

@@ -62,7 +62,7 @@ type Node struct {
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
-	beating sync.Mutex // one beat at a time, so that the newest reply is kept
+	beating chan struct{} // holds a token during a beat: one at a time, so that the newest reply is kept
 
 	mu       sync.Mutex // guards the fields below
 	reply    *alias.BeatReply
@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, process: rand.Text(), db: db, woken: make(chan struct{}, 1), stop: func() {},
 		held: map[string]*Held{}, uses: map[int64]time.Time{}, reported: make(chan struct{}),
-		reply: &alias.BeatReply{},
+		reply: &alias.BeatReply{}, beating: make(chan struct{}, 1),
 	}
 	if n.id, err = nodeID(cfg.Dir); err == nil {
 		n.replica = openReplica(ctx, filepath.Join(cfg.Dir, replicaName), cfg.Log)
@@ -139,7 +139,9 @@ func (n *Node) first(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.trouble, n.contact = err, state.At
+	// The clock of the database is not known, but how far off this one was.
+	n.trouble, n.offset = err, state.ClockOffset
+	n.contact = time.Now().Add(-max(0, time.Now().Add(n.offset).Sub(state.At)))
 	n.cfg.Log.Error("the database of the registry is away: this node serves its replica and refuses changes "+
 		"until it answers", "revision", state.Position.Revision, "as_of", state.At, "error", err)
 	return nil
@@ -327,8 +329,12 @@ func (n *Node) nameTaken() error {
 
 // beat tells the database of this node, and reads what the others told.
 func (n *Node) beat(ctx context.Context) error {
-	n.beating.Lock()
-	defer n.beating.Unlock()
+	select {
+	case n.beating <- struct{}{}:
+		defer func() { <-n.beating }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	held := n.leases()
 	b := alias.Beat{
 		Joined: n.joined(),

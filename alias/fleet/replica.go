@@ -120,7 +120,7 @@ type batch struct {
 
 func (r *replica) write(ctx context.Context, changes []alias.Change, at alias.Position) {
 	r.restDue = r.restDue || slices.ContainsFunc(changes, func(c alias.Change) bool { return c.Tokens })
-	state := sqlstore.ReplicaState{Position: at, At: r.node.Now()}
+	state := r.node.stateAt(at)
 	// The end of the process says nothing about the replica.
 	if err := r.store.Apply(context.WithoutCancel(ctx), changes, state); err != nil {
 		r.log.Error("the replica of the registry cannot be written and is deleted: without it this node cannot start "+
@@ -170,6 +170,11 @@ func (r *replica) copySetting(ctx context.Context, key string) error {
 		return err
 	}
 	return r.store.Update(ctx, func(tx alias.Tx) error { return tx.SetMeta(key, value) })
+}
+
+// stateAt is the state of a replica that has a position now.
+func (n *Node) stateAt(at alias.Position) sqlstore.ReplicaState {
+	return sqlstore.ReplicaState{Position: at, At: n.Now(), ClockOffset: n.clockOffset()}
 }
 
 // dateEvery is the interval at which the state is dated, and a replica that was lost is made again.

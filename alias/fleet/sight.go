@@ -145,7 +145,9 @@ func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pendin
 		n.mu.Lock()
 		reported := n.reported
 		n.mu.Unlock()
-		nodes, err := n.Nodes(context.WithoutCancel(ctx))
+		read, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Every) // once also when ctx has ended
+		nodes, err := n.Nodes(read)
+		cancel()
 		if err != nil {
 			nodes = n.Known()
 		}

@@ -34,6 +34,8 @@ type ReplicaState struct {
 	Position alias.Position `json:"position"`
 	// At is the last time, by the database's clock, at which the database had this position.
 	At time.Time `json:"at"`
+	// ClockOffset is the clock of the database minus that of this machine at that time.
+	ClockOffset time.Duration `json:"clock_offset"`
 }
 
 // State returns the position of the replica. It is zero if the replica is empty.
