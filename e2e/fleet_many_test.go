@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"database/sql"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"ixmage/alias/sqlstore"
 	"ixmage/internal/awstest/postgres"
 	"ixmage/internal/awstest/s3"
 )
@@ -79,13 +82,20 @@ func TestFleetMany(t *testing.T) {
 		many, at(0.5), at(0.99), at(1))
 }
 
-// replicated waits until the replica of a node, which is filled in the background, has as many bytes
-// as so many aliases take.
-func (n *node) replicated(aliases int) {
+// replicated waits until the replica of a node, which is filled in the background, has the last of so
+// many changes. The size of the file tells nothing: what was written last is in the log beside it.
+func (n *node) replicated(changes int) {
 	n.f.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(n.data, "replica.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	if err != nil {
+		n.f.t.Fatal(err)
+	}
+	defer db.Close()
 	eventually(n.f.t, "the replica of "+n.name+" is filled", func() bool {
-		info, err := os.Stat(filepath.Join(n.data, "replica.db"))
-		return err == nil && info.Size() > int64(aliases)*100
+		var text []byte
+		var state sqlstore.ReplicaState
+		err := db.QueryRowContext(n.f.t.Context(), `SELECT value FROM meta WHERE key = 'replica'`).Scan(&text)
+		return err == nil && json.Unmarshal(text, &state) == nil && state.Position.Revision > int64(changes)
 	})
 }
 
