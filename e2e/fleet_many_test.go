@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"database/sql"
+	"database/sql" //nolint:depguard // the replica of a running node is read, not opened
 	"encoding/json"
 	"fmt"
 	"net/http"
