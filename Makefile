@@ -15,6 +15,8 @@ RACE     = $(if $(CC_WORKS),-race)
 .DEFAULT_GOAL := help
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
+# How many actions the nodes of a fleet live through in test-long.
+CHAOS     ?= 2000
 
 .PHONY: help build tools demo test try-minio test-packages test-program test-console test-long test-aws bench bench-hitratio soak lint fuzz check image clean
 
@@ -64,7 +66,7 @@ test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provis
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk
 	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
 	IXMAGE_MANY=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestFleetMany$$' ./e2e
-	IXMAGE_CHAOS=2000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
+	IXMAGE_CHAOS=$(CHAOS) IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
 	IXMAGE_KILLS=all IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
 
 # Journals and reports are in aws-test/, out of git and of make clean: a journal is how

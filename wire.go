@@ -262,7 +262,7 @@ func (p purger) Purge(ctx context.Context, r admin.PurgeRequest) (admin.PurgeRes
 	if whole := r.Key == "" && r.Prefix == ""; whole && r.Hard {
 		out, err = p.local(ctx, r) // the new epoch is in the log
 	} else {
-		err = p.registry.Purge(ctx, alias.Purge{
+		err = p.registry.Purge(ctx, r.Alias.Name, alias.Purge{
 			AliasID: r.Alias.ID, Epoch: r.Alias.Epoch, Key: r.Key, Prefix: r.Prefix, Hard: r.Hard,
 		}, func() { out, failed = p.local(ctx, r) })
 	}

@@ -38,6 +38,9 @@ func (r *Registry) shared() bool { return r.Position() != Position{} }
 // Sync applies the changes of other nodes that memory lacks, and returns when memory has every
 // change that was committed before the call. It does I/O, and waits for writes under way.
 func (r *Registry) Sync(ctx context.Context) error {
+	if !r.shared() {
+		return nil
+	}
 	select {
 	case r.writing <- struct{}{}:
 		defer func() { <-r.writing }()
@@ -276,10 +279,18 @@ func (e entry) name() Name {
 	return e.credential.Name
 }
 
-// Purge logs a purge for all nodes, and calls local, which purges on this one, before the
-// position of the purge is reported.
-func (r *Registry) Purge(ctx context.Context, p Purge, local func()) error {
+// Purge logs a purge of an alias for all nodes, and calls local, which purges on this one, before
+// the position of the purge is reported. It returns ErrStale if the alias with this name is
+// another one by now: its objects would stay, and the caller was asked about the other one.
+func (r *Registry) Purge(ctx context.Context, name Name, p Purge, local func()) error {
 	return r.write(ctx, nil, func(tx Tx) ([]Change, error) {
+		a, err := tx.Alias(name)
+		if err == nil && a.ID != p.AliasID {
+			err = ErrStale
+		}
+		if err != nil {
+			return nil, aliasError(name, err)
+		}
 		return []Change{{Purge: &p, local: local}}, tx.LogPurge(p)
 	})
 }

@@ -162,3 +162,39 @@ func TestReloadFindsEqualRevisions(t *testing.T) {
 		t.Errorf("the observers were told of the keys %v", keys)
 	}
 }
+
+// TestPurgeOfAnotherAlias: a node that is behind must not purge by the id of an alias that was
+// deleted and made anew: every node would confirm the purge, and keep the objects.
+func TestPurgeOfAnotherAlias(t *testing.T) {
+	t.Parallel()
+	one, other := shared(t)
+	ctx := t.Context()
+	register := func() *alias.Alias {
+		a, err := one.CreateAlias(ctx, draft("shop"), anonymous)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	old := register()
+	if err := other.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.DeleteAlias(ctx, "shop", 0); err != nil {
+		t.Fatal(err)
+	}
+	again := register()
+	purged := false
+	purge := func(id int64) error {
+		return other.Purge(ctx, "shop", alias.Purge{AliasID: id, Epoch: 1}, func() { purged = true })
+	}
+	if err := purge(old.ID); !errors.Is(err, alias.ErrStale) || purged {
+		t.Errorf("the old one: %v, purged %t", err, purged)
+	}
+	if route, ok := other.Lookup("shop"); !ok || route.Alias.ID != again.ID {
+		t.Errorf("the node knows %+v", route.Alias)
+	}
+	if err := purge(again.ID); err != nil || !purged {
+		t.Errorf("the new one: %v, purged %t", err, purged)
+	}
+}

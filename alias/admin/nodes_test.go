@@ -188,7 +188,7 @@ func TestStaleRegistry(t *testing.T) {
 	}{
 		{"fresh", time.Time{}, true, 200, nil, state + `false,"since":null,"detail":""}`},
 		{"draining", time.Time{}, false, 503, []string{"starting or draining"}, state + `false,`},
-		{"lost later", moment.Add(time.Hour), true, 200, []string{"stale since 2024-03-01T00:59:59Z", "Pictures are served; changes are refused"}, state + `true,"since":"2024-03-01T00:59:59.12Z","detail":"the registry is stale`},
+		{"lost later", moment.Add(time.Hour), true, 200, []string{"stale since 2024-03-01T00:59:59Z", "Pictures are served, within --max-registry-age; changes are refused"}, state + `true,"since":"2024-03-01T00:59:59.12Z","detail":"the registry is stale`},
 		{"from the start", moment.Add(-time.Hour), true, 200, []string{"stale since 2024-02-29T22:59:59Z", "was started from the copy in its data folder"}, state + `true,"since":"2024-02-29T22:59:59.12Z","detail":"the registry is stale`},
 		{"too old", moment.Add(-time.Hour), false, 503, []string{"--max-registry-age", "stale since"}, state + `true,`},
 	} {

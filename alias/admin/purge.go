@@ -160,6 +160,10 @@ func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON
 	if problems := c.in.problems(); len(problems) > 0 {
 		return reply[purgeJSON]{}, invalid(problems)
 	}
+	// A node that was paused does not know that the alias was deleted and made anew, say.
+	if err := h.registry.Sync(ctx); err != nil {
+		return reply[purgeJSON]{}, err
+	}
 	req, err := h.request(c)
 	if err != nil {
 		return reply[purgeJSON]{}, err
@@ -205,7 +209,7 @@ func (h purges) await(
 	return got, applied, err
 }
 
-// request looks up the alias in memory: a purge works while the database is down.
+// request looks up the alias in memory: without --store, a purge works while the database is down.
 func (h purges) request(c *call[purgeInput]) (PurgeRequest, error) {
 	route, ok := h.registry.Lookup(string(c.in.alias))
 	if !ok || !c.access.alias(c.principal, route.Alias) {

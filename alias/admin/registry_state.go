@@ -49,7 +49,7 @@ func (s registryState) detail() string {
 	if since.Before(s.started) {
 		text += "; this node was started from the copy in its data folder"
 	}
-	return text + ". Pictures are served; changes are refused, and changes and purges of other nodes do not arrive. " +
+	return text + ". Pictures are served, within --max-registry-age; changes are refused, and changes and purges of other nodes do not arrive. " +
 		"The node catches up by itself"
 }
 
