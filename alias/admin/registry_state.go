@@ -49,8 +49,8 @@ func (s registryState) detail() string {
 	if since.Before(s.started) {
 		text += "; this node was started from the copy in its data folder"
 	}
-	return text + ". Pictures are served, within --max-registry-age; changes are refused, and changes and purges of other nodes do not arrive. " +
-		"The node catches up by itself"
+	return text + ". Pictures are served, within --max-registry-age; changes are refused, and changes and purges of " +
+		"other nodes do not arrive. The node catches up by itself"
 }
 
 // explain says of an error of the database that the nodes share what to do.
