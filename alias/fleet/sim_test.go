@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -87,19 +88,18 @@ func simulate[S comparable, R any](t *testing.T, limit int, of func(rules R) spa
 	}
 }
 
-var stepNames = func() (names [nodes]map[string]string) {
-	for i := range names {
-		names[i] = map[string]string{}
-	}
-	return names
-}()
+var stepNames sync.Map // parallel tests share it
 
-// by names a step of a node, without an allocation for each.
+// by names a step of a node, without a new text for each.
 func by(i int, step string) string {
-	name, ok := stepNames[i][step]
-	if !ok {
-		name = string(rune('A'+i)) + " " + step
-		stepNames[i][step] = name
+	type key struct {
+		node int
+		step string
 	}
+	if name, ok := stepNames.Load(key{i, step}); ok {
+		return name.(string)
+	}
+	name := string(rune('A'+i)) + " " + step
+	stepNames.Store(key{i, step}, name)
 	return name
 }
