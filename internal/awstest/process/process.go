@@ -119,18 +119,19 @@ func (c *Child) Stop() error {
 
 // WaitReady polls is until it returns true, the child ends or ctx ends.
 func (c *Child) WaitReady(ctx context.Context, is func(context.Context) bool) error {
+	var ended error
 	err := waitReady(ctx, is, func() error {
 		select {
 		case <-c.done:
-			return fmt.Errorf("it ended at once (%w)", c.Err())
+			ended = fmt.Errorf("%s ended at once (%w): %s", c.name, c.Err(), c.output.String())
 		default:
-			return nil
 		}
+		return ended
 	})
-	if err != nil {
-		return fmt.Errorf("wait for %s: %w; its output: %s", c.name, err, c.output.String())
+	if err != nil && ended == nil {
+		err = fmt.Errorf("wait for %s: %w; its output: %s", c.name, err, c.output.String())
 	}
-	return nil
+	return err
 }
 
 // waitReady polls is until it returns true, gone returns an error or ctx ends.
