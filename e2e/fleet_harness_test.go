@@ -230,6 +230,7 @@ type nodeRow struct {
 	Name, State string
 	Self        bool
 	Revision    int64
+	Lag         int64
 	Leases      []string
 }
 
