@@ -150,8 +150,8 @@ func TestAdopt(t *testing.T) {
 						t.Errorf("the same request again: %+v, %v, want %s", again, err, op.ID)
 					}
 					p.quiet()
-					if len(p.orphans.Orphans) > 0 || p.orphans.Skipped != "" {
-						t.Errorf("orphans: %+v", p.orphans)
+					if len(p.report().Orphans) > 0 || p.report().Skipped != "" {
+						t.Errorf("orphans: %+v", p.report())
 					}
 					p.deleteAlias("shop")
 					p.mustSucceed(p.Remove(t.Context(), actor, name, 0))
@@ -270,8 +270,8 @@ func TestAdoptBoundary(t *testing.T) {
 			t.Errorf("boundary %q, want %s", user.Boundary, arn)
 		}
 		p.reconcile(t.Context())
-		if len(p.orphans.Orphans) > 0 {
-			t.Errorf("orphans: %+v", p.orphans.Orphans)
+		if len(p.report().Orphans) > 0 {
+			t.Errorf("orphans: %+v", p.report().Orphans)
 		}
 		p.deleteAlias("shop")
 		if !denied {
@@ -321,8 +321,8 @@ func TestAdoptedRotation(t *testing.T) {
 	c, _ := p.provisioned("shop-adopted")
 	w.wantReads(p, a, c)
 	p.quiet()
-	if len(p.orphans.Orphans) > 0 {
-		t.Errorf("orphans: %+v", p.orphans.Orphans)
+	if len(p.report().Orphans) > 0 {
+		t.Errorf("orphans: %+v", p.report().Orphans)
 	}
 }
 
@@ -398,8 +398,8 @@ func TestRetire(t *testing.T) {
 			}
 			w.clock.advance(100 * 24 * time.Hour)
 			p.reconcile(t.Context())
-			if len(w.iam.Keys(byHand)) != 2 || len(p.orphans.Orphans) > 0 {
-				t.Errorf("keys %+v, orphans %+v", w.iam.Keys(byHand), p.orphans.Orphans)
+			if len(w.iam.Keys(byHand)) != 2 || len(p.report().Orphans) > 0 {
+				t.Errorf("keys %+v, orphans %+v", w.iam.Keys(byHand), p.report().Orphans)
 			}
 			list, err := w.store.Audit(t.Context(), 0, 1000)
 			if err != nil {
@@ -447,8 +447,8 @@ func TestAdoptUndone(t *testing.T) {
 		t.Errorf("before the user is given back: %v", err)
 	}
 	p.reconcile(t.Context())
-	if len(p.orphans.Orphans) != 1 || p.orphans.Orphans[0].User != byHand {
-		t.Errorf("orphans %+v", p.orphans.Orphans)
+	if len(p.report().Orphans) != 1 || p.report().Orphans[0].User != byHand {
+		t.Errorf("orphans %+v", p.report().Orphans)
 	}
 	w.iam.OnCall(nil)
 	p.reconcile(t.Context())
@@ -477,7 +477,7 @@ func TestReleaseWithoutUntag(t *testing.T) {
 		t.Errorf("keys %+v, want %s alone", keys, pair.AccessKeyID)
 	}
 	p.quiet()
-	if len(p.orphans.Orphans) > 0 {
-		t.Errorf("orphans: %+v", p.orphans)
+	if len(p.report().Orphans) > 0 {
+		t.Errorf("orphans: %+v", p.report())
 	}
 }

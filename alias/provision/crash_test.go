@@ -469,7 +469,7 @@ func (w *env) wantByHand(p *process, s scenario) {
 			return // it may not be removed, which the operation says
 		}
 		ops, _ := w.store.Operations(w.t.Context(), alias.OperationFilter{Credential: "shop-adopted", Limit: 1})
-		w.t.Errorf("left on the user: %+v, %+v, by %+v; orphans %+v", user, keys, ops[0].Error, p.orphans.Orphans)
+		w.t.Errorf("left on the user: %+v, %+v, by %+v; orphans %+v", user, keys, ops[0].Error, p.report().Orphans)
 	}
 }
 

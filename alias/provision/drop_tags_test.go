@@ -43,7 +43,7 @@ func TestServerDropsTags(t *testing.T) {
 		w.clock.advance(2 * time.Hour)
 		p.reconcile(t.Context())
 		if o, ok := p.reported(orphanUser, prov.User.Name); !left || !ok || o.State != stateReported {
-			t.Errorf("left %v, report %+v", left, p.orphans)
+			t.Errorf("left %v, report %+v", left, p.report())
 		}
 	}
 }
@@ -60,7 +60,7 @@ func TestQuarantinedUser(t *testing.T) {
 	w.clock.advance(2 * time.Hour)
 	p.reconcile(t.Context())
 	if o, ok := p.reported(orphanLeaked, prov.User.Name); !ok || !strings.Contains(o.Detail, "emergency") {
-		t.Errorf("report: %+v", p.orphans)
+		t.Errorf("report: %+v", p.report())
 	}
 	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", true))
 	w.wantSound(p, "shop")

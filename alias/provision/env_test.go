@@ -203,6 +203,20 @@ type process struct {
 	rec      *recorder
 }
 
+// report is the report of orphans in the registry, without the keys that were found since.
+func (p *process) report() OrphanReport {
+	p.w.t.Helper()
+	text, err := p.store.Meta(context.WithoutCancel(p.w.t.Context()), metaOrphans)
+	if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		p.w.t.Fatal(err)
+	}
+	report, err := readReport(text)
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return report
+}
+
 // provisioned is a credential as the registry has it.
 func (p *process) provisioned(name alias.Name) (*alias.Credential, *alias.Provisioned) {
 	p.w.t.Helper()

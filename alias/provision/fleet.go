@@ -127,26 +127,23 @@ func withLease(ctx context.Context, lease Lease, fn func(context.Context) error)
 
 // locked calls fn while nothing else of the fleet has the lock of this name. It waits for that.
 func (p *Provisioner) locked(ctx context.Context, name string, fn func(context.Context) error) error {
-	release, err := p.locks.lock(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer release()
-	lease, err := p.awaitLease(ctx, name)
-	if err != nil {
-		return err
-	}
-	return withLease(ctx, lease, fn)
+	return p.lockedBy(ctx, name, p.awaitLease, fn)
 }
 
 // lockedFirst is locked, and does not wait for another node: it returns alias.ErrLeased then.
 func (p *Provisioner) lockedFirst(ctx context.Context, name string, fn func(context.Context) error) error {
+	return p.lockedBy(ctx, name, p.tryLease, fn)
+}
+
+func (p *Provisioner) lockedBy(
+	ctx context.Context, name string, take func(context.Context, string) (Lease, error), fn func(context.Context) error,
+) error {
 	release, err := p.locks.lock(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer release()
-	lease, err := p.tryLease(ctx, name)
+	lease, err := take(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -285,8 +282,8 @@ type lostKey struct {
 	id   string
 }
 
-// deleteLost deletes a key at once or, if the lease was lost while the key was made, later: nobody
-// else knows that the key is ours.
+// deleteLost deletes a key at once or, if the lease was lost while the key was made, later: no
+// other process knows that the key is ours.
 func (p *Provisioner) deleteLost(ctx context.Context, k lostKey) error {
 	err := k.by.deleteKey(ctx, k.user, k.id)
 	if errors.Is(err, alias.ErrLeaseLost) {

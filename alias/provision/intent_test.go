@@ -177,7 +177,7 @@ func TestRemainsInUse(t *testing.T) {
 			p.reconcile(t.Context())
 			keys := w.iam.Keys(prov.User.Name)
 			if o, ok := p.reported(orphanUser, prov.User.Name); !ok || o.State != stateReported || len(keys) != 2 {
-				t.Errorf("after an hour: %+v, keys %+v", p.orphans, keys)
+				t.Errorf("after an hour: %+v, keys %+v", p.report(), keys)
 			}
 			for _, k := range keys {
 				if k.ID == kp.AccessKeyID && k.Active != used {
@@ -189,7 +189,7 @@ func TestRemainsInUse(t *testing.T) {
 			o, reported := p.reported(orphanUser, prov.User.Name)
 			_, left := w.iam.User(prov.User.Name)
 			if left != used || !reported || used != (o.State == stateReported) {
-				t.Errorf("left %v, report %+v", left, p.orphans)
+				t.Errorf("left %v, report %+v", left, p.report())
 			}
 		})
 	}

@@ -92,13 +92,13 @@ func readReport(text []byte) (r OrphanReport, err error) {
 
 // editReport changes the stored report; a failure is only logged. One that cannot be read is replaced by an empty one.
 func (p *Provisioner) editReport(ctx context.Context, edit func(*OrphanReport)) {
-	var report OrphanReport
 	err := p.apply(ctx, nil, func(tx alias.Tx) ([]alias.Change, error) {
 		text, err := tx.Meta(metaOrphans)
 		if err != nil && !errors.Is(err, alias.ErrNotFound) {
 			return nil, err
 		}
-		if report, err = readReport(text); err != nil {
+		report, err := readReport(text)
+		if err != nil {
 			report = OrphanReport{}
 		}
 		edit(&report)
@@ -109,11 +109,7 @@ func (p *Provisioner) editReport(ctx context.Context, edit func(*OrphanReport)) 
 	})
 	if err != nil {
 		p.log.Warn("the report of orphans was not stored", "error", err)
-		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.orphans = report
 }
 
 // addSuspects adds the keys that are probably ours and were found since the last reconcile.

@@ -61,7 +61,7 @@ func TestPolicyGone(t *testing.T) {
 	p.reconcile(t.Context())
 	_, prov := p.provisioned("shop")
 	if o, ok := p.reported(orphanPolicy, prov.User.Name); !ok || o.State != stateReported {
-		t.Errorf("report: %+v", p.orphans)
+		t.Errorf("report: %+v", p.report())
 	}
 }
 

@@ -195,8 +195,8 @@ func TestAttachedNotRecorded(t *testing.T) {
 			p = w.start()
 			p.drive()
 			p.reconcile(t.Context())
-			if _, prov := p.provisioned("shop"); len(prov.Policies) != 1 || len(p.orphans.Orphans) > 0 {
-				t.Errorf("recorded %+v, reported %+v", prov.Policies, p.orphans.Orphans)
+			if _, prov := p.provisioned("shop"); len(prov.Policies) != 1 || len(p.report().Orphans) > 0 {
+				t.Errorf("recorded %+v, reported %+v", prov.Policies, p.report().Orphans)
 			}
 			w.wantOwned(p, []alias.Name{"shop"})
 			p.deleteAlias("shop")

@@ -147,8 +147,8 @@ func (w *env) wantOrphans(p *process) {
 	w.iam.AttachPolicy("carol", w.iam.ReadOnlyARN())
 	w.clock.advance(48 * time.Hour)
 	p.reconcile(w.t.Context())
-	if len(p.orphans.Orphans) != 1 || p.orphans.Orphans[0].User != "carol" {
-		w.t.Errorf("orphans: %+v", p.orphans)
+	if len(p.report().Orphans) != 1 || p.report().Orphans[0].User != "carol" {
+		w.t.Errorf("orphans: %+v", p.report())
 	}
 	if err := p.RemoveOrphan(w.t.Context(), actor, "", "carol"); err != nil {
 		w.t.Error(err)

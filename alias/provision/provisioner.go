@@ -44,7 +44,6 @@ type Provisioner struct {
 	mu      sync.Mutex               // guards the fields below
 	active  map[alias.Name]*activity // the credentials that are worked on, by name
 	changed chan struct{}            // closed and replaced when an operation changes
-	orphans OrphanReport             // the one that this process stored last
 	first   map[alias.Name]bool      // credentials with an operation that this node was asked for; in a fleet only
 
 	lost []lostKey // in a fleet only

@@ -82,8 +82,8 @@ func TestLongPolicyOfBefore(t *testing.T) {
 	w.iam.PutPolicy(prov.User.Name, policy.InlineName, string(doc))
 	w.clock.advance(2 * time.Hour)
 	p.reconcile(t.Context())
-	if len(p.orphans.Orphans) > 0 {
-		t.Errorf("orphans: %+v", p.orphans.Orphans)
+	if len(p.report().Orphans) > 0 {
+		t.Errorf("orphans: %+v", p.report().Orphans)
 	}
 	p.mustSucceed(p.Rotate(t.Context(), actor, "shop", false))
 	why := p.mustFail(p.Rotate(t.Context(), actor, "shop", true))

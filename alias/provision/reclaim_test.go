@@ -43,7 +43,7 @@ func (p *process) wantCopied() {
 	}
 	p.reconcile(p.w.t.Context())
 	if !p.reports(orphanCopied) {
-		p.w.t.Errorf("orphans: %+v, want one of kind generation", p.orphans.Orphans)
+		p.w.t.Errorf("orphans: %+v, want one of kind generation", p.report().Orphans)
 	}
 	after, _ := p.w.iam.User(prov.User.Name)
 	if before.Tags[policy.TagGeneration] != after.Tags[policy.TagGeneration] || !slices.Equal(keys, p.w.iam.Keys(prov.User.Name)) {
@@ -52,7 +52,7 @@ func (p *process) wantCopied() {
 }
 
 func (p *process) reports(kind string) bool {
-	return slices.ContainsFunc(p.orphans.Orphans, func(o Orphan) bool {
+	return slices.ContainsFunc(p.report().Orphans, func(o Orphan) bool {
 		return o.Kind == kind && o.Credential == "shop" && o.State != stateDeleted
 	})
 }
@@ -77,7 +77,7 @@ func TestCopyActsFirst(t *testing.T) {
 	restored.wantServed("shop")
 	live.reclaim()
 	if live.reports(orphanCopied) {
-		t.Errorf("orphans after the reclaim: %+v", live.orphans.Orphans)
+		t.Errorf("orphans after the reclaim: %+v", live.report().Orphans)
 	}
 	restored.wantCopied()
 	// The key of the copy is unknown here: it is named, and stays.
@@ -122,12 +122,12 @@ func TestWantedRestore(t *testing.T) {
 		restored.reclaim()
 		restored.reconcile(t.Context())
 		if restored.reports(orphanCopied) {
-			t.Errorf("orphans after the reclaim: %+v", restored.orphans.Orphans)
+			t.Errorf("orphans after the reclaim: %+v", restored.report().Orphans)
 		}
 		w.clock.advance(2 * time.Hour)
 		restored.reconcile(t.Context())
 		if !restored.reports(orphanKey) || len(w.iam.Keys(lost.User.Name)) != 1 {
-			t.Errorf("the key that the backup does not know: orphans %+v", restored.orphans.Orphans)
+			t.Errorf("the key that the backup does not know: orphans %+v", restored.report().Orphans)
 		}
 		w.iam.RemoveKey(lost.AccessKeyID) // by hand, as docs/iam.md says
 		restored.mustSucceed(restored.Rotate(t.Context(), actor, "shop", emergency))

@@ -26,7 +26,7 @@ func (w *env) addUnknown(name string) alias.KeyPair {
 
 // reported finds a user in the last report.
 func (p *process) reported(kind, user string) (Orphan, bool) {
-	for _, o := range p.orphans.Orphans {
+	for _, o := range p.report().Orphans {
 		if o.Kind == kind && o.User == user {
 			return o, true
 		}
@@ -50,15 +50,15 @@ func TestReconcileGoesOn(t *testing.T) {
 	w.clock.advance(2 * time.Hour)
 	p.reconcile(t.Context())
 	if o, ok := p.reported(orphanUser, bad.User.Name); !ok || o.State != stateReported {
-		t.Errorf("the remains of bad: %+v", p.orphans)
+		t.Errorf("the remains of bad: %+v", p.report())
 	}
 	if o, ok := p.reported(orphanKey, shop.User.Name); !ok || o.AccessKeyID != foreign.AccessKeyID {
-		t.Errorf("the foreign key: %+v", p.orphans)
+		t.Errorf("the foreign key: %+v", p.report())
 	}
 	w.iam.OnCall(nil)
 	p.reconcile(t.Context())
 	if o, ok := p.reported(orphanUser, bad.User.Name); !ok || o.State != stateDeleted {
-		t.Errorf("the remains of bad, once they can be deleted: %+v", p.orphans)
+		t.Errorf("the remains of bad, once they can be deleted: %+v", p.report())
 	}
 	if _, ok := w.iam.User(bad.User.Name); ok {
 		t.Error("the remains of bad are still there")
@@ -93,7 +93,7 @@ func TestQuarantine(t *testing.T) {
 			p.reconcile(t.Context())
 			o, ok := p.reported(orphanUser, "bob")
 			if !ok || o.State != row.state {
-				t.Errorf("report: %+v, want %s", p.orphans, row.state)
+				t.Errorf("report: %+v, want %s", p.report(), row.state)
 			}
 			if keys := w.iam.Keys("bob"); len(keys) != 1 || keys[0].Active != row.active {
 				t.Errorf("keys: %+v, want one, active %v", keys, row.active)

@@ -83,13 +83,13 @@ func TestRestoredBeforeRotation(t *testing.T) {
 	q.quiet()
 	p.wantServed(names...)
 	reported := 0
-	for _, o := range q.orphans.Orphans {
+	for _, o := range q.report().Orphans {
 		if o.Kind == orphanCopied && o.State == stateReported {
 			reported++
 		}
 	}
 	if reported != len(names) {
-		t.Errorf("report: %+v, want the %d users", q.orphans, len(names))
+		t.Errorf("report: %+v, want the %d users", q.report(), len(names))
 	}
 }
 
@@ -119,7 +119,7 @@ func TestRestoredMakesUserAgain(t *testing.T) {
 		t.Errorf("keys %+v, want one that was used and is inactive", keys)
 	}
 	if o, ok := p.reported(orphanUser, made.User.Name); !ok || o.State != stateReported {
-		t.Errorf("report: %+v, want the user %s", p.orphans, made.User.Name)
+		t.Errorf("report: %+v, want the user %s", p.report(), made.User.Name)
 	}
 	if err := p.RemoveOrphan(t.Context(), actor, "", made.User.Name); err != nil {
 		t.Error(err)
@@ -191,7 +191,7 @@ func TestRestoredFromBeforeAll(t *testing.T) {
 	q := w.startOn(old)
 	q.reconcile(t.Context())
 	p.wantServed("shop")
-	if r := q.orphans; r.Skipped == "" || len(r.Orphans) != 1 || r.Orphans[0].State != stateReported {
+	if r := q.report(); r.Skipped == "" || len(r.Orphans) != 1 || r.Orphans[0].State != stateReported {
 		t.Errorf("report: %+v", r)
 	}
 }

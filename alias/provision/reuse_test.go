@@ -31,8 +31,8 @@ func TestUserNameOfAnother(t *testing.T) {
 	w.clock.advance(2 * time.Hour)
 	p.reconcile(t.Context())
 	w.wantSound(p, "shop")
-	if len(p.orphans.Orphans) > 0 {
-		t.Errorf("report: %+v", p.orphans)
+	if len(p.report().Orphans) > 0 {
+		t.Errorf("report: %+v", p.report())
 	}
 }
 
@@ -73,8 +73,8 @@ func TestReuseManagedSamePlace(t *testing.T) {
 	}
 	p.mustSucceed(p.Provision(t.Context(), actor, w.request("blog", reusing("shop"))))
 	p.reconcile(t.Context())
-	if len(p.orphans.Orphans) > 0 {
-		t.Errorf("report: %+v", p.orphans)
+	if len(p.report().Orphans) > 0 {
+		t.Errorf("report: %+v", p.report())
 	}
 	for _, name := range []alias.Name{"shop", "blog"} {
 		a, err := p.registry.Alias(t.Context(), name)

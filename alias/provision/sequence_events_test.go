@@ -206,12 +206,12 @@ func (q *sequence) wantNamed() {
 			named[prov.User.Name] = true
 		}
 	}
-	for _, o := range q.p.orphans.Orphans {
+	for _, o := range q.p.report().Orphans {
 		named[o.User] = true
 	}
 	for _, u := range q.w.iam.Users() {
 		if !named[u.Name] {
-			q.w.t.Errorf("the user %s is left, and named nowhere: %+v", u.Name, q.p.orphans)
+			q.w.t.Errorf("the user %s is left, and named nowhere: %+v", u.Name, q.p.report())
 		}
 	}
 }
