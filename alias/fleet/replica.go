@@ -224,7 +224,6 @@ func (r *replica) keep(ctx context.Context, registry *alias.Registry) {
 	}
 	r.restDue = true
 	r.write(ctx, meanwhile, at)
-	r.copyRest(ctx)
 }
 
 // database is that of the replica, nil if there is none.

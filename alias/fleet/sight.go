@@ -87,6 +87,14 @@ func (n *Node) Nodes(ctx context.Context) ([]*alias.Node, error) {
 	return n.Known(), nil
 }
 
+// read is Nodes without a beat.
+func (n *Node) read(ctx context.Context) ([]*alias.Node, error) {
+	if n.away() {
+		return nil, n.unavailable()
+	}
+	return n.db.Nodes(ctx, n.cfg.TTL)
+}
+
 // Live returns the names of the live nodes as of the last beat, and this one, sorted.
 func (n *Node) Live() []string {
 	live := map[string]bool{n.cfg.Name: true}
@@ -146,7 +154,7 @@ func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pendin
 		reported := n.reported
 		n.mu.Unlock()
 		read, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Every) // once also when ctx has ended
-		nodes, err := n.Nodes(read)
+		nodes, err := n.read(read)
 		cancel()
 		if err != nil {
 			nodes = n.Known()

@@ -10,7 +10,7 @@ type leaseRules struct {
 	ends           time.Duration // after the holder asked; 0: heldUntil
 	fromAnswer     bool          // the end counts from the answer
 	byWallClock    bool          // the end is the time that the database told
-	renewsAny      bool          // a beat renews a lease whoever has it
+	renewsAny      bool          // a beat renews a lease of any holder
 	renewsEnded    bool          // an answer brings an ended lease back, though another may have it
 	takenEarly     bool          // the database gives it away while it lasts
 	noCheck        bool          // a transaction does not check it
