@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/datadir"
 	"ixmage/alias/fleet"
 	"ixmage/alias/provision"
 	"ixmage/alias/seal"
@@ -83,13 +83,10 @@ func (r *registryStore) explainKeyset(err error) error {
 
 // joinFleet makes this process a node of a fleet.
 func (s *serveCmd) joinFleet(ctx context.Context, log *slog.Logger) (*registryStore, error) {
-	if os.Getenv(envName("store")) == "" {
-		if u, err := url.Parse(s.Store); err == nil && u.User != nil {
-			if _, given := u.User.Password(); given {
-				log.Warn("the password in --store is visible in the list of processes; " +
-					"use IXMAGE_STORE, PGPASSWORD or PGPASSFILE instead")
-			}
-		}
+	place, err := datadir.ParsePlace(s.Store)
+	if err == nil && place.HasPassword() && os.Getenv(envName("store")) == "" {
+		log.Warn("the password in --store is visible in the list of processes; " +
+			"use IXMAGE_STORE, PGPASSWORD or PGPASSFILE instead")
 	}
 	node, err := fleet.Open(ctx, fleet.Config{
 		URL: s.Store, Dir: s.Data, Name: s.Node, Version: version,
@@ -111,10 +108,10 @@ func (s *serveCmd) follow(ctx context.Context, store *registryStore, d fleetDeps
 	}
 	err := store.node.Start(ctx, d.registry, func(ctx context.Context, db alias.Store) error {
 		id, err := db.Meta(ctx, alias.MetaInstallID)
-		if err == nil || errors.Is(err, alias.ErrNotFound) { // also that of an empty database
-			err = sameInstallation(string(id), d.installID)
+		if err != nil && !errors.Is(err, alias.ErrNotFound) { // an empty database has none
+			return err
 		}
-		if err != nil && !errors.Is(err, alias.ErrNotFound) {
+		if err := sameInstallation(string(id), d.installID); err != nil {
 			return err
 		}
 		check, err := db.Meta(ctx, alias.MetaKeyCheck)
@@ -175,7 +172,7 @@ func (s *serveCmd) beat() time.Duration {
 	return min(s.NodeBeat, s.MaxRegistryAge/4)
 }
 
-// expired reports whether the registry is older than --max-registry-age; nil if nobody asked.
+// expired reports whether the registry is older than --max-registry-age; nil without the flag.
 func (s *serveCmd) expired(store *registryStore) func() bool {
 	if s.MaxRegistryAge == 0 || store.node == nil {
 		return nil

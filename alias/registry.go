@@ -72,7 +72,7 @@ type Registry struct {
 
 	mu        sync.Mutex // guards observers
 	observers []func(Change)
-	tokens    *Tokens // nil: nobody follows them
+	tokens    *Tokens // nil: they are not followed
 }
 
 // Open checks that sealer opens the stored secrets, or returns ErrWrongKey, and loads

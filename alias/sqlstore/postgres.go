@@ -106,8 +106,8 @@ var errEscape = errors.New("a character in its role, its password or its databas
 	"write % as %25, @ as %40, / as %2F, ? as %3F, # as %23 and a space as %20, " +
 	"or give the password in PGPASSWORD or PGPASSFILE")
 
-// parseURL parses a URL. Its errors do not quote the URL: in one that is malformed, nobody
-// can tell where the password ends.
+// parseURL parses a URL. Its errors do not quote the URL: in one that is malformed, it is
+// unknown where the password ends.
 func parseURL(text string) (*pgx.ConnConfig, error) {
 	const form = "postgres://ROLE@HOST:PORT/DATABASE?sslmode=verify-full"
 	scheme, rest, _ := strings.Cut(text, "://")
