@@ -45,6 +45,24 @@ func (s *Store) freedLocked(n int64) {
 // it must, and blocks on the disk then. The caller holds no stripe.
 func (s *Store) reserve(n int64) error {
 	s.measure()
+	err := s.tryReserve(n)
+	if !errors.Is(err, ErrNoRoom) {
+		return err
+	}
+	s.evicting.Lock()
+	defer s.evicting.Unlock()
+	for {
+		more := s.evictSome(n)
+		err := s.tryReserve(n)
+		if !more || !errors.Is(err, ErrNoRoom) {
+			return err
+		}
+	}
+}
+
+// tryReserve is reserve without an eviction. It wakes maintain after the reservation, so that the headroom is
+// restored with these bytes counted.
+func (s *Store) tryReserve(n int64) error {
 	s.mu.Lock()
 	err := s.reserveLocked(n)
 	low := s.lacksLocked(s.headroom()) > 0
@@ -52,20 +70,7 @@ func (s *Store) reserve(n int64) error {
 	if low {
 		s.wake()
 	}
-	if err == nil || !errors.Is(err, ErrNoRoom) {
-		return err
-	}
-	s.evicting.Lock()
-	defer s.evicting.Unlock()
-	for {
-		more := s.evictSome(n)
-		s.mu.Lock()
-		err := s.reserveLocked(n)
-		s.mu.Unlock()
-		if !more || !errors.Is(err, ErrNoRoom) {
-			return err
-		}
-	}
+	return err
 }
 
 func (s *Store) reserveLocked(n int64) error {
