@@ -35,10 +35,17 @@ func newPublicClient(listener net.Addr) *publicClient {
 // maxPublicProblem bounds a problem of the public listener.
 const maxPublicProblem = 16 << 10
 
-func (c *publicClient) Picture(ctx context.Context, urlPath string) (*admin.PublicAnswer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+urlPath, http.NoBody)
+func (c *publicClient) Picture(ctx context.Context, r admin.PublicRequest) (*admin.PublicAnswer, error) {
+	target := "http://localhost" + r.Path
+	if r.Query != "" {
+		target += "?" + r.Query
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
 	if err != nil {
 		return nil, err
+	}
+	if r.Accept != "" {
+		req.Header.Set("Accept", r.Accept)
 	}
 	resp, err := c.http.Do(req) //nolint:bodyclose // the caller closes it
 	if err != nil {
@@ -48,14 +55,16 @@ func (c *publicClient) Picture(ctx context.Context, urlPath string) (*admin.Publ
 		return nil, err
 	}
 	answer := &admin.PublicAnswer{
-		Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), Size: resp.ContentLength, Body: resp.Body,
+		Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), CacheStatus: resp.Header.Get("Cache-Status"),
+		Size: resp.ContentLength, Body: resp.Body,
 	}
 	if strings.HasPrefix(answer.Type, "application/problem+json") {
 		var problem struct {
-			Type string `json:"type"`
+			Type   string `json:"type"`
+			Detail string `json:"detail"`
 		}
 		if json.NewDecoder(io.LimitReader(resp.Body, maxPublicProblem)).Decode(&problem) == nil {
-			answer.Code = path.Base(problem.Type)
+			answer.Code, answer.Detail = path.Base(problem.Type), problem.Detail
 		}
 	}
 	return answer, nil

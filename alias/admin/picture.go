@@ -9,24 +9,33 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"ixmage/alias"
 )
 
 // PictureReader requests pictures as a client of the public listener does.
 type PictureReader interface {
-	// Picture requests the path of a URL, which is percent-encoded. It returns an error if there
-	// is no answer. The caller closes the body.
-	Picture(ctx context.Context, path string) (*PublicAnswer, error)
+	// Picture returns an error if there is no answer. The caller closes the body.
+	Picture(ctx context.Context, r PublicRequest) (*PublicAnswer, error)
+}
+
+// PublicRequest is a request to the public listener.
+type PublicRequest struct {
+	Path   string // of the URL, percent-encoded
+	Query  string // of the URL, percent-encoded; empty: none
+	Accept string // the header; empty: none
 }
 
 // PublicAnswer is an answer of the public listener.
 type PublicAnswer struct {
-	Status int
-	Code   string // of the problem; empty: none
-	Type   string
-	Size   int64 // -1: unknown
-	Body   io.ReadCloser
+	Status      int
+	Code        string // of the problem; empty: none
+	Detail      string // of the problem
+	Type        string
+	CacheStatus string // the header
+	Size        int64  // -1: unknown
+	Body        io.ReadCloser
 }
 
 // maxPicture is the size of the largest picture that the admin listener sends.
@@ -45,9 +54,13 @@ type pictures struct {
 func (h pictures) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: aliasesPath + "/{name}/picture", resource: "alias",
 		summary: "Show a picture of an alias as clients get it now", roles: anyToken,
-		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"}},
+		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"},
+			{"query", "the options of its URL, like w=240&fit=cover"}},
+		headers: []parameter{{"Accept", "decides the format of the picture, as on the public listener"}},
 		sends: []parameter{{"Content-Security-Policy", "keeps an SVG from running scripts and from loading anything"},
-			{"Cross-Origin-Resource-Policy", "same-origin"}},
+			{"Cross-Origin-Resource-Policy", "same-origin"},
+			{"Cache-Status", "that of the public listener"},
+			{"Server-Timing", "how long the public listener took to the first byte, in milliseconds"}},
 		media: "image/*", fails: []error{errNotImplemented, errNoPicture, errPictureSize}, do: h.read})
 }
 
@@ -65,13 +78,19 @@ func (h pictures) read(ctx context.Context, c *call[none]) (reply[none], error) 
 	case key == "":
 		key = a.Canary
 	}
+	query := c.query.Get("query")
+	if strings.ContainsFunc(query, notInQuery) {
+		return reply[none]{}, invalid(problemAt("query", "must be percent-encoded, like w=240&bg=%2300ff00"))
+	}
 	if h.reader == nil {
 		return reply[none]{}, errNotImplemented
 	}
-	return reply[none]{write: func(x *exchange) error {
-		return h.show(c.ctx, x, publicPath(a.Name, key))
-	}}, nil
+	r := PublicRequest{Path: publicPath(a.Name, key), Query: query, Accept: strings.Join(c.request.Header["Accept"], ", ")}
+	return reply[none]{write: func(x *exchange) error { return h.show(c.ctx, x, r) }}, nil
 }
+
+// notInQuery reports whether a character cannot stand in the query of a request line.
+func notInQuery(r rune) bool { return r <= ' ' || r == '#' || r > '~' }
 
 // publicPath is the path of the URL of a picture, percent-encoded.
 func publicPath(name alias.Name, key string) string {
@@ -82,14 +101,21 @@ func publicPath(name alias.Name, key string) string {
 	return "/" + string(name) + "/" + strings.Join(segments, "/")
 }
 
-// show sends the picture that clients get for path.
-func (h pictures) show(ctx context.Context, x *exchange, path string) error {
-	answer, err := h.reader.Picture(ctx, path)
+// codeBadOption is the code of the public listener for a wrong option.
+const codeBadOption = "bad-option"
+
+// show sends the picture that clients get.
+func (h pictures) show(ctx context.Context, x *exchange, r PublicRequest) error {
+	asked := time.Now()
+	answer, err := h.reader.Picture(ctx, r)
 	if err != nil {
 		return fmt.Errorf("%w: request to the public listener: %w", errNotReady, err)
 	}
 	defer answer.Body.Close()
+	path := r.Path
 	switch {
+	case answer.Code == codeBadOption:
+		return invalid(problemAt("query", answer.Detail))
 	case answer.Status != http.StatusOK:
 		return failf(errNoPicture, "clients get %s for %s: GET /api/v1/explain?path=%s says why",
 			strings.TrimSpace(strconv.Itoa(answer.Status)+" "+answer.Code), path, url.QueryEscape(path))
@@ -106,6 +132,10 @@ func (h pictures) show(ctx context.Context, x *exchange, path string) error {
 	header.Set("Content-Length", strconv.FormatInt(answer.Size, 10))
 	header.Set("Content-Security-Policy", pictureCSP)
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Server-Timing", fmt.Sprintf("public;dur=%.1f", time.Since(asked).Seconds()*1000))
+	if answer.CacheStatus != "" {
+		header.Set("Cache-Status", answer.CacheStatus)
+	}
 	if x.begin(http.StatusOK) != nil || x.rec.method == http.MethodHead {
 		return nil
 	}

@@ -9,10 +9,10 @@ import (
 	"testing/iotest"
 )
 
-type pictureReaderFunc func(ctx context.Context, path string) (*PublicAnswer, error)
+type pictureReaderFunc func(ctx context.Context, r PublicRequest) (*PublicAnswer, error)
 
-func (f pictureReaderFunc) Picture(ctx context.Context, path string) (*PublicAnswer, error) {
-	return f(ctx, path)
+func (f pictureReaderFunc) Picture(ctx context.Context, r PublicRequest) (*PublicAnswer, error) {
+	return f(ctx, r)
 }
 
 // closing is a body that says that it was closed.
@@ -39,14 +39,14 @@ func TestPicture(t *testing.T) {
 		code        string
 		detail      string
 	}{
-		{"canary", "", PublicAnswer{200, "", "image/png", int64(len(body)), nil}, "/shop/canary.png", 200, "", ""},
-		{"key", "?key=a%20b/%C3%A9%3F%23%25.svg", PublicAnswer{200, "", "image/svg+xml", int64(len(body)), nil}, "/shop/a%20b/%C3%A9%3F%23%25.svg", 200, "", ""},
-		{"missing", "?key=x.png", PublicAnswer{404, "not-found", "application/problem+json", 10, nil}, "/shop/x.png", 404, "no-picture",
+		{"canary", "", PublicAnswer{Status: 200, Type: "image/png", Size: int64(len(body))}, "/shop/canary.png", 200, "", ""},
+		{"key", "?key=a%20b/%C3%A9%3F%23%25.svg", PublicAnswer{Status: 200, Type: "image/svg+xml", Size: int64(len(body))}, "/shop/a%20b/%C3%A9%3F%23%25.svg", 200, "", ""},
+		{"missing", "?key=x.png", PublicAnswer{Status: 404, Code: "not-found", Type: "application/problem+json", Size: 10}, "/shop/x.png", 404, "no-picture",
 			"clients get 404 not-found for /shop/x.png: GET /api/v1/explain?path=%2Fshop%2Fx.png says why"},
-		{"placeholder", "?key=x.png", PublicAnswer{404, "", "image/png", 10, nil}, "/shop/x.png", 404, "no-picture", "clients get 404 for /shop/x.png"},
-		{"no picture", "?key=x.png", PublicAnswer{200, "", "text/html", 10, nil}, "/shop/x.png", 404, "no-picture", "clients get no picture for /shop/x.png"},
-		{"too large", "?key=x.png", PublicAnswer{200, "", "image/png", large + 1, nil}, "/shop/x.png", 413, "picture-size", "has 8388609 bytes, and this call sends 8388608"},
-		{"unknown size", "?key=x.png", PublicAnswer{200, "", "image/png", -1, nil}, "/shop/x.png", 413, "picture-size", "does not say how large"},
+		{"placeholder", "?key=x.png", PublicAnswer{Status: 404, Type: "image/png", Size: 10}, "/shop/x.png", 404, "no-picture", "clients get 404 for /shop/x.png"},
+		{"no picture", "?key=x.png", PublicAnswer{Status: 200, Type: "text/html", Size: 10}, "/shop/x.png", 404, "no-picture", "clients get no picture for /shop/x.png"},
+		{"too large", "?key=x.png", PublicAnswer{Status: 200, Type: "image/png", Size: large + 1}, "/shop/x.png", 413, "picture-size", "has 8388609 bytes, and this call sends 8388608"},
+		{"unknown size", "?key=x.png", PublicAnswer{Status: 200, Type: "image/png", Size: -1}, "/shop/x.png", 413, "picture-size", "does not say how large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,9 +57,9 @@ func TestPicture(t *testing.T) {
 				}
 			})
 			a := newAPI(t, func(cfg *Config) {
-				cfg.PictureReader = pictureReaderFunc(func(_ context.Context, path string) (*PublicAnswer, error) {
-					if path != c.path {
-						t.Errorf("path: got %s, want %s", path, c.path)
+				cfg.PictureReader = pictureReaderFunc(func(_ context.Context, r PublicRequest) (*PublicAnswer, error) {
+					if r != (PublicRequest{Path: c.path}) {
+						t.Errorf("got %+v, want the path %s", r, c.path)
 					}
 					requests++
 					answer := c.answer
@@ -99,7 +99,7 @@ func TestPicture(t *testing.T) {
 func TestPictureRefused(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, func(cfg *Config) {
-		cfg.PictureReader = pictureReaderFunc(func(context.Context, string) (*PublicAnswer, error) {
+		cfg.PictureReader = pictureReaderFunc(func(context.Context, PublicRequest) (*PublicAnswer, error) {
 			return nil, errors.New("connection refused")
 		})
 	})
@@ -119,6 +119,45 @@ func TestPictureRefused(t *testing.T) {
 	b.do("GET", "/api/v1/aliases/shop/picture?key=x", "").want(501, "not-implemented")
 }
 
+// TestPictureOptions: the options and Accept reach the public listener, its Cache-Status comes
+// back, and a wrong option is a problem of the parameter.
+func TestPictureOptions(t *testing.T) {
+	t.Parallel()
+	var got PublicRequest
+	answer := PublicAnswer{Status: 200, Type: "image/webp", Size: 4, CacheStatus: "ixmage; hit; ttl=60"}
+	a := newAPI(t, func(cfg *Config) {
+		cfg.PictureReader = pictureReaderFunc(func(_ context.Context, r PublicRequest) (*PublicAnswer, error) {
+			got = r
+			sent := answer
+			sent.Body = io.NopCloser(strings.NewReader("webp"))
+			return &sent, nil
+		})
+	})
+	a.register("shop")
+	const at = "/api/v1/aliases/shop/picture?key=x.png&query="
+	r := a.do("GET", at+"w%3D240%26bg%3D%2523fff", "", "Accept", "image/webp, */*").want(200, "")
+	if want := (PublicRequest{"/shop/x.png", "w=240&bg=%23fff", "image/webp, */*"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if r.body != "webp" || r.header.Get("Cache-Status") != answer.CacheStatus || !strings.HasPrefix(r.header.Get("Server-Timing"), "public;dur=") {
+		t.Errorf("got %q %v", r.body, r.header)
+	}
+	got = PublicRequest{}
+	for _, bad := range []string{"w=1%200", "bg=%23fff", "w=1%0D%0AX:1", "t=%C3%A9"} {
+		p := a.do("GET", at+bad, "").want(400, "invalid").problem()
+		if len(p.Errors) != 1 || p.Errors[0].Field != "query" || got != (PublicRequest{}) {
+			t.Errorf("%s: %+v, and the public listener got %+v", bad, p, got)
+		}
+	}
+	answer = PublicAnswer{Status: 400, Code: "bad-option", Detail: "w must be a whole number from 1 to 8192", Type: "application/problem+json"}
+	p := a.do("GET", at+"w%3D0", "").want(400, "invalid").problem()
+	if len(p.Errors) != 1 || p.Errors[0].Field != "query" || p.Errors[0].Detail != answer.Detail {
+		t.Errorf("a wrong option: %+v", p)
+	}
+	answer = PublicAnswer{Status: 403, Code: "signature", Type: "application/problem+json"}
+	a.do("GET", at+"blur%3D3", "").want(404, "no-picture")
+}
+
 // TestPictureBreaks: a body that breaks off cuts the connection.
 func TestPictureBreaks(t *testing.T) {
 	t.Parallel()
@@ -129,9 +168,9 @@ func TestPictureBreaks(t *testing.T) {
 		}
 	})
 	a := newAPI(t, func(cfg *Config) {
-		cfg.PictureReader = pictureReaderFunc(func(context.Context, string) (*PublicAnswer, error) {
+		cfg.PictureReader = pictureReaderFunc(func(context.Context, PublicRequest) (*PublicAnswer, error) {
 			broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF))
-			return &PublicAnswer{200, "", "image/png", 8, closing{broken, &closed}}, nil
+			return &PublicAnswer{Status: 200, Type: "image/png", Size: 8, Body: closing{broken, &closed}}, nil
 		})
 	})
 	a.register("shop")
