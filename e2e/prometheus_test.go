@@ -30,6 +30,8 @@ import (
 var withoutValue = map[string]string{
 	"ixmage_rotation_fallback_total":            "a series begins when S3 refuses a new key, and versitygw mostly accepts it at once",
 	`ixmage_credential_scope{scope="violated"}`: "the series has the label of the last result, and no key here can do too much",
+	"ixmage_transform_":                         "no worker runs here",
+	"ixmage_signature_checks":                   "no URL here is signed",
 }
 
 // TestPrometheus has a real Prometheus scrape ixmage during real traffic, and evaluates every

@@ -53,6 +53,12 @@ func TestAlertsPromtool(t *testing.T) {
 		{"any lag", strings.Replace(rules, "min_over_time(ixmage_registry_lag[5m])", "max_over_time(ixmage_registry_lag[5m])", 1), "a node that lags"},
 		{"fast clocks only", strings.Replace(rules, "abs(ixmage_node_clock_offset_seconds)", "ixmage_node_clock_offset_seconds", 1), "a clock that is off"},
 		{"a clock at once", strings.Replace(rules, "for: 10m\n        labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmageclockoffset", "labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmageclockoffset", 1), "a clock that is off"},
+		{"transforms that nobody configured", strings.Replace(rules, `{reason!="not_configured"}`, "", 1), "transforms that are off although they are configured"},
+		{"transforms off for a moment", strings.Replace(rules, "for: 5m\n        labels: {severity: page}\n        annotations:\n          runbook: docs/operations.md#ixmagetransformsoff", "labels: {severity: page}\n        annotations:\n          runbook: docs/operations.md#ixmagetransformsoff", 1), "transforms that are off although they are configured"},
+		{"any kill", strings.Replace(rules, "kills_total[15m])) > 10", "kills_total[15m])) > 0", 1), "workers that are killed"},
+		{"all kills there ever were", strings.Replace(rules, "increase(ixmage_transform_worker_kills_total[15m])", "ixmage_transform_worker_kills_total", 1), "workers that are killed"},
+		{"any job", strings.Replace(rules, `{outcome="overloaded"}[5m]`, "[5m]", 1), "a queue of transforms that is full all the time"},
+		{"a queue full at once", strings.Replace(rules, "for: 10m\n        labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmagetransformqueuefull", "labels: {severity: ticket}\n        annotations:\n          runbook: docs/operations.md#ixmagetransformqueuefull", 1), "a queue of transforms that is full all the time"},
 		{"not even rules", rules + "garbage", "orphans that stay"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -32,6 +32,11 @@ type families struct {
 
 	savedRequests *prometheus.CounterVec // alias, by
 	savedBytes    *prometheus.CounterVec // alias, by
+
+	jobs           *prometheus.CounterVec // alias, outcome
+	workerSeconds  *prometheus.CounterVec // alias
+	transformSaved *prometheus.CounterVec // alias
+	signatures     *prometheus.CounterVec // alias, outcome
 }
 
 func newFamilies() *families {
@@ -81,6 +86,15 @@ func newFamilies() *families {
 			"Calls to S3 that were not needed, by what saved them.", "alias", "by"),
 		savedBytes: counters("saved_bytes_total",
 			"Body bytes that S3 did not have to send, by what saved them.", "alias", "by"),
+
+		jobs: counters("transform_jobs_total",
+			"Transformations that were not in the cache, by how they ended.", "alias", "outcome"),
+		workerSeconds: counters("transform_worker_seconds_total",
+			"Time in which workers were busy.", "alias"),
+		transformSaved: counters("transform_saved_bytes_total",
+			"Bytes by which answers with a transformed picture were smaller than their sources.", "alias"),
+		signatures: counters("signature_checks_total",
+			"Checks of signed URLs, by result.", "alias", "outcome"),
 	}
 }
 
@@ -91,6 +105,7 @@ func (f *families) register(r prometheus.Registerer) {
 		f.diskErrors, f.diskWrites, f.diskBytes, f.promotions,
 		f.originRequests, f.originDuration, f.originBytes, f.originRetries,
 		f.savedRequests, f.savedBytes,
+		f.jobs, f.workerSeconds, f.transformSaved, f.signatures,
 	)
 }
 

@@ -36,6 +36,7 @@ type Metrics struct {
 	canaries    *canaries
 	provision   *provision
 	fleet       *fleet
+	transform   *transform
 	renewals    *prometheus.CounterVec // outcome
 
 	inFlight   atomic.Int64
@@ -61,11 +62,13 @@ func New(cfg Config) *Metrics {
 		canaries:    newCanaries(cfg.AliasCap),
 		provision:   newProvision(),
 		fleet:       newFleet(),
+		transform:   newTransform(),
 		renewals:    newRenewals(),
 	}
 	m.other, m.unknown = m.newSeries(labelOther), m.newSeries(labelUnknown)
 	m.families.register(m.registry)
 	m.provision.register(m.registry)
+	m.transform.register(m.registry)
 	m.registry.MustRegister(
 		m.gauges, m.credentials, m.canaries, m.renewals, m.fleet,
 		gaugeOf("http_requests_in_flight", "Requests being answered.", &m.inFlight),

@@ -113,6 +113,7 @@ func busy() *Metrics {
 	m.OriginBytes("blog", 65536)
 	m.OriginRetries("blog", 1)
 	m.OriginRequest("never-seen", "denied", time.Millisecond)
+	transforms(m)
 	provisioned(m)
 	m.Fleet(func() Fleet {
 		return Fleet{
@@ -124,6 +125,21 @@ func busy() *Metrics {
 	m.InFlight(-1)
 	m.OriginOpenBodies(1)
 	return m
+}
+
+// transforms gives the families of transforms their series.
+func transforms(m *Metrics) {
+	m.Transforms(func() TransformState { return TransformState{Busy: 2, Idle: 1, QueueLength: 4} })
+	m.WorkerStarted()
+	m.WorkerKilled("deadline")
+	m.TransformJob("shop", TransformJob{
+		Outcome: "ok", Format: "webp", Queue: 3 * time.Millisecond,
+		Worker: 40 * time.Millisecond, Decode: 20 * time.Millisecond, Encode: 15 * time.Millisecond,
+	})
+	m.TransformJob("third", TransformJob{Outcome: "killed", Worker: 5 * time.Second})
+	m.Series("shop").TransformSaved(4096)
+	m.Series("shop").SignatureCheck("ok")
+	m.Series("third").SignatureCheck("expired")
 }
 
 // provisioned gives the families of provisioning their series; two aliases and

@@ -124,6 +124,10 @@ type cells struct {
 	origin   atomic.Pointer[originCell]
 	saved    [savedSlots]atomic.Pointer[savedCell]
 	evicted  [evictedSlots]atomic.Pointer[requestCell]
+
+	jobs       [jobSlots]atomic.Pointer[requestCell]
+	signatures [signatureSlots]atomic.Pointer[requestCell]
+	transform  atomic.Pointer[transformCell]
 }
 
 // requestCell wraps the interface, because an atomic pointer needs a concrete type.
@@ -206,4 +210,5 @@ func (c *cells) unregister(f *families) {
 	c.unregisterOrigin(f)
 	c.unregisterSaved(f)
 	c.unregisterEvicted(f)
+	c.unregisterTransform(f)
 }

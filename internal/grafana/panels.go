@@ -44,6 +44,7 @@ func rows() []row {
 		{"S3", origin()},
 		{"Cache", cache()},
 		{"Disk tier", disk()},
+		{"Transforms", transforms()},
 		{"Credentials and provisioning", credentials()},
 		{"Nodes", nodes()},
 		{"Process", process()},
@@ -210,6 +211,46 @@ func disk() []spec {
 		}},
 		{"Disk errors", "Operations on files of the disk tier that failed.", eventRate, lines, []query{
 			{`sum by (operation) (rate(ixmage_cache_disk_errors_total{ALL}[$__rate_interval]))`, "{{operation}}"},
+		}},
+	}
+}
+
+// transforms are of servers with --transform-worker; of others only the first panel has values.
+func transforms() []spec {
+	const queued, decode, encode = "ixmage_transform_queue_seconds_bucket", "ixmage_transform_decode_seconds_bucket", "ixmage_transform_encode_seconds_bucket"
+	quantile := func(q, family string) string {
+		return `histogram_quantile(` + q + `, sum by (le) (rate(` + family + `{ALL}[$__rate_interval])))`
+	}
+	return []spec{
+		{"Transforms available", "1 if transforms are on. not_configured means that there is no --transform-worker.", number, lines, []query{
+			{`min by (instance) (ixmage_transform_available{ALL})`, "{{instance}}"},
+			{`max by (reason) (ixmage_transform_off{ALL})`, "off: {{reason}}"},
+		}},
+		{"Transformations by outcome", "Transformations that were not in the cache, by how they ended.", perSecond, stacked, []query{
+			{`sum by (outcome) (rate(ixmage_transform_jobs_total{ALIAS}[$__rate_interval]))`, "{{outcome}}"},
+		}},
+		{"Worker time by alias", "Workers that each alias keeps busy. One worker has one thread.", number, stacked, []query{
+			{`topk(20, sum by (alias) (rate(ixmage_transform_worker_seconds_total{ALIAS}[$__rate_interval])))`, "{{alias}}"},
+		}},
+		{"Workers and queue", "Workers that are busy and idle, and jobs that wait for one.", number, lines, []query{
+			{`sum by (state) (ixmage_transform_workers{ALL})`, "{{state}}"},
+			{`sum(ixmage_transform_queue_length{ALL})`, "jobs that wait"},
+		}},
+		{"Time of a transformation, p95", "95 of 100 jobs waited, were decoded and were encoded within these times.", seconds, lines, []query{
+			{quantile("0.95", queued), "wait"}, {quantile("0.95", decode), "decode"}, {quantile("0.95", encode), "encode"},
+		}},
+		{"Time to encode by format, p95", "95 of 100 results were encoded within this time.", seconds, lines, []query{
+			{`histogram_quantile(0.95, sum by (format, le) (rate(` + encode + `{ALL}[$__rate_interval])))`, "{{format}}"},
+		}},
+		{"Workers started and killed", "Workers that were started, and those that were killed or died because of a job, by reason.", eventRate, lines, []query{
+			{`sum(rate(ixmage_transform_worker_starts_total{ALL}[$__rate_interval]))`, "started"},
+			{`sum by (reason) (rate(ixmage_transform_worker_kills_total{ALL}[$__rate_interval]))`, "killed: {{reason}}"},
+		}},
+		{"Bytes saved by transforms", "By how much answers with a transformed picture were smaller than their sources.", byteRate, lines, []query{
+			{`sum by (alias) (rate(ixmage_transform_saved_bytes_total{ALIAS}[$__rate_interval]))`, "{{alias}}"},
+		}},
+		{"Checks of signatures", "Requests that have a signature or need one, by the result of the check.", perSecond, stacked, []query{
+			{`sum by (outcome) (rate(ixmage_signature_checks_total{ALIAS}[$__rate_interval]))`, "{{outcome}}"},
 		}},
 	}
 }
