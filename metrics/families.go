@@ -92,7 +92,7 @@ func newFamilies() *families {
 		workerSeconds: counters("transform_worker_seconds_total",
 			"Time in which workers were busy.", "alias"),
 		transformSaved: counters("transform_saved_bytes_total",
-			"Bytes by which answers with a transformed picture were smaller than their sources.", "alias"),
+			"Bytes by which results of transformations were smaller than their sources.", "alias"),
 		signatures: counters("signature_checks_total",
 			"Checks of signed URLs, by result.", "alias", "outcome"),
 	}

@@ -130,14 +130,13 @@ func busy() *Metrics {
 // transforms gives the families of transforms their series.
 func transforms(m *Metrics) {
 	m.Transforms(func() TransformState { return TransformState{Busy: 2, Idle: 1, QueueLength: 4} })
-	m.WorkerStarted()
-	m.WorkerKilled("deadline")
+	m.WorkerStarted(true)
+	m.WorkerEnded("deadline")
 	m.TransformJob("shop", TransformJob{
 		Outcome: "ok", Format: "webp", Queue: 3 * time.Millisecond,
-		Worker: 40 * time.Millisecond, Decode: 20 * time.Millisecond, Encode: 15 * time.Millisecond,
+		Worker: 40 * time.Millisecond, Decode: 20 * time.Millisecond, Encode: 15 * time.Millisecond, Saved: 4096,
 	})
-	m.TransformJob("third", TransformJob{Outcome: "killed", Worker: 5 * time.Second})
-	m.Series("shop").TransformSaved(4096)
+	m.TransformJob("third", TransformJob{Outcome: "timeout", Worker: 5 * time.Second})
 	m.Series("shop").SignatureCheck("ok")
 	m.Series("third").SignatureCheck("expired")
 }

@@ -9,11 +9,13 @@ import (
 )
 
 var (
-	jobLabels       = [...]string{"ok", "refused", "killed", "overloaded", "limited", "aborted", "error"}
+	jobLabels       = [...]string{"ok", "refused", "failed", "timeout", "crashed", "overloaded", "limited", "abandoned"}
 	signatureLabels = [...]string{"ok", "missing", "unknown_kid", "bad", "expired"}
 	formatLabels    = [...]string{"jpeg", "png", "webp", "avif", "gif", "raw"}
-	killLabels      = [...]string{"deadline", "died", "answer", "memory", "other"}
-	offLabels       = [...]string{"not_configured", "worker", "sandbox"}
+	killLabels      = [...]string{
+		"deadline", "crash", "answer", "internal", "memory", "jobs", "owner", "abandoned", "source", "close", "other",
+	}
+	offLabels = [...]string{"not_configured", "worker"}
 )
 
 const (
@@ -23,8 +25,8 @@ const (
 
 // TransformJob has the values of one job of a worker. A part that did not take place is zero.
 type TransformJob struct {
-	// Outcome is ok, refused, killed, overloaded, limited, aborted or error. Any other value counts
-	// as error.
+	// Outcome is ok, refused, failed, timeout, crashed, overloaded, limited or abandoned. Any other
+	// value counts as failed.
 	Outcome string
 	// Format of the result: jpeg, png, webp, avif, gif or raw. Any other value is not counted.
 	Format string
@@ -32,11 +34,13 @@ type TransformJob struct {
 	Worker time.Duration // in which a worker was busy
 	Decode time.Duration
 	Encode time.Duration
+	Saved  int64 // bytes by which the result is smaller than its source
 }
 
 // TransformState is the state of transforms. The counters begin with the process.
 type TransformState struct {
-	// Off is why transforms are off: not_configured, worker or sandbox. It is empty if they are on.
+	// Off is why transforms are off: not_configured, or worker if none can be started. It is empty
+	// if they are on.
 	Off         string
 	Busy, Idle  int // workers
 	QueueLength int // jobs that wait for a worker
@@ -46,36 +50,39 @@ type TransformState struct {
 // not_configured. Every scrape calls it. A second call replaces the function.
 func (m *Metrics) Transforms(read func() TransformState) { m.transform.read.Store(&read) }
 
-// WorkerStarted counts a worker that was started.
-func (m *Metrics) WorkerStarted() { m.transform.starts.Inc() }
+// WorkerStarted counts a worker that is ready, or that could not be started.
+func (m *Metrics) WorkerStarted(ok bool) {
+	if ok {
+		m.transform.starts.Inc()
+	} else {
+		m.transform.failures.Inc()
+	}
+}
 
-// WorkerKilled counts a worker that was killed or that died: deadline, died, answer, memory or other.
-func (m *Metrics) WorkerKilled(reason string) {
+// WorkerEnded counts a worker that was ready and has ended, by a reason of the fixed set of
+// killLabels. Any other value counts as other.
+func (m *Metrics) WorkerEnded(reason string) {
 	m.transform.kills.WithLabelValues(killLabels[slotOf(killLabels[:], reason, "other")]).Inc()
 }
 
 // TransformJob counts a job that ended. Like OriginRequest it takes the alias by name.
 func (m *Metrics) TransformJob(alias string, j TransformJob) {
 	c, t := m.find(alias), m.transform
-	m.jobCell(c, slotOf(jobLabels[:], j.Outcome, "error")).Inc()
+	m.jobCell(c, slotOf(jobLabels[:], j.Outcome, "failed")).Inc()
 	if j.Queue > 0 {
 		t.queued.Observe(j.Queue.Seconds())
 	}
 	if j.Worker > 0 {
 		m.transformCell(c).worker.Add(j.Worker.Seconds())
 	}
+	if j.Saved > 0 {
+		m.transformCell(c).saved.Add(float64(j.Saved))
+	}
 	if j.Decode > 0 {
 		t.decode.Observe(j.Decode.Seconds())
 	}
 	if j.Encode > 0 && slices.Contains(formatLabels[:], j.Format) {
 		t.encode.WithLabelValues(j.Format).Observe(j.Encode.Seconds())
-	}
-}
-
-// TransformSaved counts n bytes by which an answer was smaller than its source.
-func (s *Series) TransformSaved(n int64) {
-	if n > 0 {
-		s.metrics.transformCell(s.cells.Load()).saved.Add(float64(n))
 	}
 }
 
@@ -90,6 +97,7 @@ type transform struct {
 	queued, decode prometheus.Histogram
 	encode         *prometheus.HistogramVec // format
 	starts         prometheus.Counter
+	failures       prometheus.Counter
 	kills          *prometheus.CounterVec // reason
 
 	available, off, workers, queue *prometheus.Desc
@@ -111,7 +119,9 @@ func newTransform() *transform {
 		encode: prometheus.NewHistogramVec(
 			opts("transform_encode_seconds", "Time in which a worker encoded a result."), []string{"format"}),
 		starts: counter("transform_worker_starts_total", "Workers that were started."),
-		kills:  counters("transform_worker_kills_total", "Workers that were killed, or that died, because of a job.", "reason"),
+		failures: counter("transform_worker_start_failures_total",
+			"Workers that could not be started, or whose sandbox was refused."),
+		kills: counters("transform_worker_kills_total", "Workers that were killed, or that died.", "reason"),
 
 		available: desc("transform_available", "Whether transforms are on."),
 		off:       desc("transform_off", "Why transforms are off; the reason that holds has 1.", "reason"),
@@ -125,7 +135,7 @@ func newTransform() *transform {
 }
 
 func (t *transform) register(r prometheus.Registerer) {
-	r.MustRegister(t, t.queued, t.decode, t.encode, t.starts, t.kills)
+	r.MustRegister(t, t.queued, t.decode, t.encode, t.starts, t.failures, t.kills)
 }
 
 // Describe implements prometheus.Collector.

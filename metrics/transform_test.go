@@ -34,19 +34,19 @@ func TestTransformJob(t *testing.T) {
 		want        string
 	}{
 		{
-			"ok", "shop", TransformJob{"ok", "webp", 250 * ms, 500 * ms, 125 * ms, 375 * ms},
+			"ok", "shop", TransformJob{"ok", "webp", 250 * ms, 500 * ms, 125 * ms, 375 * ms, 4096},
 			"decode_seconds_sum 0.125\ndecode_seconds_count 1\nencode_seconds_sum{format=\"webp\"} 0.375\nencode_seconds_count{format=\"webp\"} 1\n" +
 				"jobs_total{alias=\"shop\",outcome=\"ok\"} 1\n" + offLine + "queue_seconds_sum 0.25\nqueue_seconds_count 1\n" +
-				"worker_seconds_total{alias=\"shop\"} 0.5\n",
+				"saved_bytes_total{alias=\"shop\"} 4096\nworker_seconds_total{alias=\"shop\"} 0.5\n",
 		},
 		{"never ran", "shop", TransformJob{Outcome: "overloaded"}, "jobs_total{alias=\"shop\",outcome=\"overloaded\"} 1\n" + offLine},
 		{
-			"a killed one costs time", "shop", TransformJob{Outcome: "killed", Worker: 5 * time.Second},
-			"jobs_total{alias=\"shop\",outcome=\"killed\"} 1\n" + offLine + "worker_seconds_total{alias=\"shop\"} 5\n",
+			"a killed one costs time", "shop", TransformJob{Outcome: "timeout", Worker: 5 * time.Second},
+			"jobs_total{alias=\"shop\",outcome=\"timeout\"} 1\n" + offLine + "worker_seconds_total{alias=\"shop\"} 5\n",
 		},
-		{"unknown words", "shop", TransformJob{Outcome: "on fire", Format: "bmp", Encode: ms}, "jobs_total{alias=\"shop\",outcome=\"error\"} 1\n" + offLine},
+		{"unknown words", "shop", TransformJob{Outcome: "on fire", Format: "bmp", Encode: ms}, "jobs_total{alias=\"shop\",outcome=\"failed\"} 1\n" + offLine},
 		{"past the cap", "third", TransformJob{Outcome: "ok"}, "jobs_total{alias=\"_other\",outcome=\"ok\"} 1\n" + offLine},
-		{"negative", "shop", TransformJob{"ok", "jpeg", -ms, -ms, -ms, -ms}, "jobs_total{alias=\"shop\",outcome=\"ok\"} 1\n" + offLine},
+		{"negative", "shop", TransformJob{"ok", "jpeg", -ms, -ms, -ms, -ms, -5}, "jobs_total{alias=\"shop\",outcome=\"ok\"} 1\n" + offLine},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,8 +87,7 @@ func TestTransformForget(t *testing.T) {
 	c := shop.cells.Load()
 	all := func() {
 		shop.SignatureCheck("ok")
-		shop.TransformSaved(7)
-		m.TransformJob("shop", TransformJob{Outcome: "ok", Worker: time.Second})
+		m.TransformJob("shop", TransformJob{Outcome: "ok", Worker: time.Second, Saved: 7})
 	}
 	all()
 	if got := strings.Count(ofTransforms(t, m), `alias="shop"`); got != 4 {
@@ -112,7 +111,7 @@ func TestTransformState(t *testing.T) {
 		want  string
 	}{
 		{"no worker is configured", nil, offLine},
-		{"the sandbox is refused", &TransformState{Off: "sandbox"}, "off{reason=\"sandbox\"} 1\n"},
+		{"none can be started", &TransformState{Off: "worker"}, "off{reason=\"worker\"} 1\n"},
 		{
 			"on", &TransformState{Busy: 1, Idle: 3, QueueLength: 2},
 			"available 1\nqueue_length 2\nworkers{state=\"busy\"} 1\nworkers{state=\"idle\"} 3\n",
@@ -137,10 +136,12 @@ func TestTransformState(t *testing.T) {
 func TestWorkers(t *testing.T) {
 	t.Parallel()
 	m := New(Config{})
-	m.WorkerStarted()
-	m.WorkerKilled("deadline")
-	m.WorkerKilled("bored")
-	want := offLine + "worker_kills_total{reason=\"deadline\"} 1\nworker_kills_total{reason=\"other\"} 1\nworker_starts_total 1\n"
+	m.WorkerStarted(true)
+	m.WorkerStarted(false)
+	m.WorkerEnded("deadline")
+	m.WorkerEnded("bored")
+	want := offLine + "worker_kills_total{reason=\"deadline\"} 1\nworker_kills_total{reason=\"other\"} 1\n" +
+		"worker_start_failures_total 1\nworker_starts_total 1\n"
 	if got := ofTransforms(t, m); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -150,7 +151,7 @@ func TestWorkers(t *testing.T) {
 func TestSignatureCheckDoesNotAllocate(t *testing.T) {
 	s := New(Config{AliasCap: 1000}).Series("shop")
 	s.SignatureCheck("ok")
-	if n := testing.AllocsPerRun(100, func() { s.SignatureCheck("ok"); s.TransformSaved(1) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.SignatureCheck("ok") }); n != 0 {
 		t.Errorf("got %v allocations", n)
 	}
 }

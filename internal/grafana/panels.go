@@ -242,11 +242,12 @@ func transforms() []spec {
 		{"Time to encode by format, p95", "95 of 100 results were encoded within this time.", seconds, lines, []query{
 			{`histogram_quantile(0.95, sum by (format, le) (rate(` + encode + `{ALL}[$__rate_interval])))`, "{{format}}"},
 		}},
-		{"Workers started and killed", "Workers that were started, and those that were killed or died because of a job, by reason.", eventRate, lines, []query{
+		{"Workers started and ended", "Workers that were started, and those that ended, by reason. deadline, crash, answer and internal are because of a picture.", eventRate, lines, []query{
 			{`sum(rate(ixmage_transform_worker_starts_total{ALL}[$__rate_interval]))`, "started"},
-			{`sum by (reason) (rate(ixmage_transform_worker_kills_total{ALL}[$__rate_interval]))`, "killed: {{reason}}"},
+			{`sum(rate(ixmage_transform_worker_start_failures_total{ALL}[$__rate_interval]))`, "not started"},
+			{`sum by (reason) (rate(ixmage_transform_worker_kills_total{ALL}[$__rate_interval]))`, "ended: {{reason}}"},
 		}},
-		{"Bytes saved by transforms", "By how much answers with a transformed picture were smaller than their sources.", byteRate, lines, []query{
+		{"Bytes saved by transforms", "By how much results were smaller than their sources, once for each job.", byteRate, lines, []query{
 			{`sum by (alias) (rate(ixmage_transform_saved_bytes_total{ALIAS}[$__rate_interval]))`, "{{alias}}"},
 		}},
 		{"Checks of signatures", "Requests that have a signature or need one, by the result of the check.", perSecond, stacked, []query{
