@@ -19,6 +19,7 @@
 package signature
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -88,20 +89,30 @@ type mac struct {
 var unknown = newKey("", make([]byte, SecretSize))
 
 // NewKey returns the key with an id of at most 64 letters, digits, dots, hyphens,
-// underscores and tildes, and a secret: 32 bytes in unpadded base64url, as the API shows
-// it once. No error has the secret in it.
-func NewKey(id, secret string) (*Key, error) {
+// underscores and tildes, and 32 bytes. Make it once for each key of an alias, and keep
+// it: Verify and Sign are cheap because of what it keeps. No error has the secret in it.
+func NewKey(id string, secret []byte) (*Key, error) {
 	reserved := func(r rune) bool { return r > '~' || !unreserved(byte(r)) }
 	if id == "" || len(id) > maxKeyID || strings.ContainsFunc(id, reserved) {
 		return nil, fmt.Errorf("key id of %d bytes: give 1 to %d letters, digits or any of -._~", len(id), maxKeyID)
 	}
+	if len(secret) != SecretSize {
+		return nil, fmt.Errorf("secret of key %s has %d bytes: give %d", id, len(secret), SecretSize)
+	}
+	return newKey(id, bytes.Clone(secret)), nil
+}
+
+// ParseKey returns the key of a text KID:SECRET, where the secret is in unpadded
+// base64url, as the API shows it once.
+func ParseKey(text string) (*Key, error) {
+	id, secret, found := strings.Cut(text, ":")
 	b, err := encoding.DecodeString(secret)
 	// The decoder skips line ends.
-	if err != nil || len(b) != SecretSize || len(secret) != encoding.EncodedLen(SecretSize) {
-		return nil, fmt.Errorf("secret of key %s: give %d bytes in base64url without padding: %d characters",
-			id, SecretSize, encoding.EncodedLen(SecretSize))
+	if !found || err != nil || len(secret) != encoding.EncodedLen(SecretSize) {
+		return nil, fmt.Errorf("not a signing key: give KID:SECRET, the secret as the API showed it: "+
+			"%d characters of base64url without padding", encoding.EncodedLen(SecretSize))
 	}
-	return newKey(id, b), nil
+	return NewKey(id, b)
 }
 
 func newKey(id string, secret []byte) *Key {

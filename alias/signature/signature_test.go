@@ -24,7 +24,7 @@ var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
 func key(t testing.TB, id, secret string) *Key {
 	t.Helper()
-	k, err := NewKey(id, secret)
+	k, err := ParseKey(id + ":" + secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,41 +207,55 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestNewKey(t *testing.T) {
+func TestParseKey(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name, id, secret string
-		ok               bool
+		name, text string
+		ok         bool
 	}{
-		{"good", "k1", secret, true},
-		{"all characters", "Az09-._~", secret, true},
-		{"longest id", strings.Repeat("a", maxKeyID), secret, true},
-		{"no id", "", secret, false},
-		{"long id", strings.Repeat("a", maxKeyID+1), secret, false},
-		{"slash", "a/b", secret, false},
-		{"another letter", "\u0161", secret, false}, // its low byte is an a
-		{"padded", "k1", secret + "=", false},
-		{"short", "k1", secret[1:], false},
-		{"long", "k1", secret + "AA", false},
-		{"line end", "k1", secret + "\n", false},
-		{"trailing bits", "k1", secret[:42] + "9", false},
-		{"other alphabet", "k1", "+" + secret[1:], false},
-		{"empty", "k1", "", false},
+		{"good", "k1:" + secret, true},
+		{"all characters", "Az09-._~:" + secret, true},
+		{"longest id", strings.Repeat("a", maxKeyID) + ":" + secret, true},
+		{"no id", ":" + secret, false},
+		{"long id", strings.Repeat("a", maxKeyID+1) + ":" + secret, false},
+		{"slash", "a/b:" + secret, false},
+		{"ampersand", "a&b:" + secret, false},
+		{"another letter", "\u0161:" + secret, false}, // its low byte is an a
+		{"secret alone", secret, false},
+		{"id alone", "k1", false},
+		{"padded", "k1:" + secret + "=", false},
+		{"short", "k1:" + secret[1:], false},
+		{"long", "k1:" + secret + "AA", false},
+		{"line end", "k1:" + secret[:42] + "\n", false},
+		{"line end more", "k1:" + secret + "\n", false},
+		{"trailing bits", "k1:" + secret[:42] + "9", false},
+		{"other alphabet", "k1:+" + secret[1:], false},
+		{"no secret", "k1:", false},
+		{"nothing", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			k, err := NewKey(tt.id, tt.secret)
+			k, err := ParseKey(tt.text)
 			if (err == nil) != tt.ok {
 				t.Fatalf("got %v", err)
 			}
-			if err != nil && tt.secret != "" && strings.Contains(err.Error(), tt.secret) {
+			if err != nil && strings.Contains(err.Error(), secret[1:42]) {
 				t.Errorf("the error has the secret: %v", err)
 			}
-			if err == nil && k.ID() != tt.id {
+			if id, _, _ := strings.Cut(tt.text, ":"); err == nil && k.ID() != id {
 				t.Errorf("id %q", k.ID())
 			}
 		})
 	}
+	for _, n := range []int{0, 31, 33} {
+		if _, err := NewKey("k1", make([]byte, n)); err == nil {
+			t.Errorf("a secret of %d bytes is accepted", n)
+		}
+	}
+}
+
+func TestKeyPrintsNoSecret(t *testing.T) {
+	t.Parallel()
 	k := key(t, "k1", secret)
 	sign(t, k, "w=1", now)
 	raw, _ := encoding.DecodeString(secret)
