@@ -60,10 +60,12 @@ type Config struct {
 	// Doctor examines the server. With nil its call answers 501.
 	Doctor Doctor
 	// Nodes are those that share the registry; nil: it is not shared.
-	Nodes   Nodes
-	About   About
-	Metrics http.Handler // nil: /metrics is 404
-	Ready   func() bool  // nil: always ready
+	Nodes Nodes
+	// Transforms says whether pictures can be transformed. With nil nothing does.
+	Transforms func() Transforms
+	About      About
+	Metrics    http.Handler // nil: /metrics is 404
+	Ready      func() bool  // nil: always ready
 	// Hosts are names for which a listener on a loopback address answers, besides the
 	// loopback names.
 	Hosts []string
@@ -119,9 +121,11 @@ func New(cfg Config) *Server {
 	examinations{cfg.Doctor, make(chan struct{}, 1)}.mount(s.routes)
 	s.registry = registryState{cfg.Nodes, cfg.About.StartedAt}
 	nodes{cfg.Nodes, cfg.Registry, cfg.About}.mount(s.routes)
-	serverInfo{cfg.About, s.registry}.mount(s.routes)
+	serverInfo{cfg.About, s.registry, cfg.Transforms}.mount(s.routes)
 	document{s.routes, cfg.Explanation}.mount(s.routes)
-	mountOps(s.routes, OpsConfig{Metrics: cfg.Metrics, Ready: cfg.Ready, Nodes: cfg.Nodes, StartedAt: cfg.About.StartedAt})
+	mountOps(s.routes, OpsConfig{
+		Metrics: cfg.Metrics, Ready: cfg.Ready, Nodes: cfg.Nodes, Transforms: cfg.Transforms, StartedAt: cfg.About.StartedAt,
+	})
 	mountConsole(s.routes)
 	return s
 }
@@ -192,9 +196,11 @@ type OpsConfig struct {
 	Metrics http.Handler // nil: /metrics is 404
 	Ready   func() bool  // nil: always ready
 	// Nodes are those that share the registry; nil: it is not shared.
-	Nodes     Nodes
-	StartedAt time.Time
-	Log       *slog.Logger
+	Nodes Nodes
+	// Transforms says whether pictures can be transformed. With nil nothing does.
+	Transforms func() Transforms
+	StartedAt  time.Time
+	Log        *slog.Logger
 }
 
 // NewOps makes the server of a listener that has metrics and health only.
@@ -206,13 +212,13 @@ func NewOps(cfg OpsConfig) *Server {
 
 // mountOps adds the calls that need no token.
 func mountOps(t *routes, cfg OpsConfig) {
-	t.add(http.MethodGet, "/-/healthz", func(x *exchange, _ *http.Request) error { return healthy(x, "") })
+	t.add(http.MethodGet, "/-/healthz", func(x *exchange, _ *http.Request) error { return healthy(x) })
 	registry := registryState{cfg.Nodes, cfg.StartedAt}
 	t.add(http.MethodGet, "/-/readyz", func(x *exchange, _ *http.Request) error {
 		detail := registry.detail()
 		switch {
 		case cfg.Ready == nil || cfg.Ready():
-			return healthy(x, detail)
+			return healthy(x, detail, transformState(cfg.Transforms).detail())
 		case detail != "":
 			return failf(errNotReady,
 				"the server is starting or draining, or its registry is older than --max-registry-age: %s", detail)
@@ -245,11 +251,13 @@ func buffer(h http.Handler) handler {
 	}
 }
 
-// healthy answers with ok, and on the next line with a detail, if there is one.
-func healthy(x *exchange, detail string) error {
+// healthy answers with ok, and on further lines with the details that are not empty.
+func healthy(x *exchange, details ...string) error {
 	text := "ok\n"
-	if detail != "" {
-		text += detail + "\n"
+	for _, detail := range details {
+		if detail != "" {
+			text += detail + "\n"
+		}
 	}
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	x.send(http.StatusOK, []byte(text))

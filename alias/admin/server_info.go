@@ -26,8 +26,9 @@ type About struct {
 
 // serverInfo is the call that describes the server.
 type serverInfo struct {
-	about    About
-	registry registryState
+	about      About
+	registry   registryState
+	transforms transformState
 }
 
 func (h serverInfo) mount(t *routes) {
@@ -46,6 +47,8 @@ type serverJSON struct {
 	Node         string   `json:"node,omitempty" description:"The name of this node."`
 	// Registry is nil if the registry is not shared.
 	Registry *registryJSON `json:"registry,omitempty" description:"How new the registry of this node is; absent without --store."`
+
+	Transforms *transformsJSON `json:"transforms,omitempty" description:"Whether pictures are transformed, and with what."`
 }
 
 func (h serverInfo) read(_ context.Context, c *call[none]) (reply[serverJSON], error) {
@@ -56,7 +59,7 @@ func (h serverInfo) read(_ context.Context, c *call[none]) (reply[serverJSON], e
 	return reply[serverJSON]{body: serverJSON{
 		Version: a.Version, PublicURL: cmp.Or(a.PublicURL, publicURL(a.Public, c.request.Host)), AdminTLS: a.AdminTLS,
 		Provisioning: a.Provisioning, StartedAt: timestamp(a.StartedAt), Warnings: append([]string{}, a.Warnings...),
-		Node: a.Node, Registry: h.registry.show(),
+		Node: a.Node, Registry: h.registry.show(), Transforms: h.transforms.show(c.principal),
 	}}, nil
 }
 
