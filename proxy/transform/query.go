@@ -1,0 +1,152 @@
+package transform
+
+import (
+	"bytes"
+	"math/bits"
+	"slices"
+
+	"ixmage/alias"
+)
+
+// OptionError says that a query has a bad value of a known option, or has the option twice.
+type OptionError struct {
+	Option string // its first name, such as "w"
+	Detail string // a sentence with the accepted form; never the client's text
+}
+
+func (e *OptionError) Error() string { return e.Detail }
+
+// Query is what a query has beside the values of options.
+type Query struct {
+	Template string // the value of t, a valid name; "" without one
+	Unknown  int    // parameters that are ignored; UnknownNames lists them
+	given    set
+}
+
+// Names returns the names of the known options that were given, sorted, as they are written in the
+// canonical form. t is one of them; exp, kid and sig are not.
+func (q Query) Names() []string {
+	names := make([]string, 0, bits.OnesCount32(uint32(q.given)))
+	for i := range options {
+		if i == optStrip+1 && q.given.has(optTemplate) {
+			names = append(names, "t")
+		}
+		if q.given.has(i) {
+			names = append(names, table[i].name)
+		}
+	}
+	return names
+}
+
+// Parse reads the query of a request, without the question mark. Names of parameters are compared as
+// they are written; a value is percent-decoded once, and a plus is a plus. Empty pairs and unknown
+// parameters are ignored. The error is an *OptionError for the first mistake. Nothing that is returned
+// shares memory with query. Parse allocates only for t, wm, and a value with a percent sign.
+func Parse(query []byte) (o Options, info Query, err error) {
+	for len(query) > 0 {
+		var pair []byte
+		pair, query, _ = bytes.Cut(query, []byte{'&'})
+		if len(pair) == 0 {
+			continue
+		}
+		name, raw, _ := bytes.Cut(pair, []byte{'='})
+		i, known := names[string(name)]
+		switch {
+		case !known:
+			info.Unknown++
+			continue
+		case i.option == optSignature:
+			continue
+		case info.given.has(i.option):
+			return Options{}, Query{}, twice(i.option)
+		}
+		info.given |= 1 << i.option
+		if !o.read(&info, i, raw) {
+			return Options{}, Query{}, badValue(i.option)
+		}
+	}
+	return o, info, nil
+}
+
+// read reads the value of a known option. It reports whether the value is good.
+func (o *Options) read(info *Query, i spelling, raw []byte) bool {
+	value, ok := decode(raw)
+	switch {
+	case !ok:
+		return false
+	case i.option == optTemplate:
+		info.Template = string(value)
+		return alias.IsName(value)
+	case i.option == optMark:
+		path, settings, more := bytes.Cut(value, []byte{','})
+		if !alias.IsPath(path) || more && len(settings) == 0 {
+			return false
+		}
+		o.mark, value = string(path), settings
+	case i.on != 0 && isOn(value):
+		*o = o.with(i.option, i.on)
+		return true
+	case i.only:
+		return false
+	}
+	packed, ok := table[i.option].read(value)
+	*o = o.with(i.option, packed)
+	return ok
+}
+
+// unknownMax bounds the list of unknown names, and unknownLen each of them.
+const (
+	unknownMax = 16
+	unknownLen = 64
+)
+
+// UnknownNames returns the names of the parameters in a query that Parse ignores, as they are
+// written, each once and in order: 16 at most, each cut to 64 bytes.
+func UnknownNames(query []byte) []string {
+	var list []string
+	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
+		name, _, _ := bytes.Cut(pair, []byte{'='})
+		if _, known := names[string(name)]; known || len(pair) == 0 {
+			continue
+		}
+		cut := string(name[:min(len(name), unknownLen)])
+		if len(list) < unknownMax && !slices.Contains(list, cut) {
+			list = append(list, cut)
+		}
+	}
+	return list
+}
+
+// decode decodes percent-encoding, once. It returns its argument if nothing is encoded.
+func decode(raw []byte) ([]byte, bool) {
+	at := bytes.IndexByte(raw, '%')
+	if at < 0 {
+		return raw, true
+	}
+	out := append(make([]byte, 0, len(raw)), raw[:at]...)
+	for ; at < len(raw); at++ {
+		c := raw[at]
+		if c == '%' {
+			if at+2 >= len(raw) || unhex(raw[at+1]) > 15 || unhex(raw[at+2]) > 15 {
+				return nil, false
+			}
+			c = unhex(raw[at+1])<<4 | unhex(raw[at+2])
+			at += 2
+		}
+		out = append(out, c)
+	}
+	return out, true
+}
+
+// unhex returns the value of a hexadecimal digit, above 15 for anything else.
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
+}
