@@ -58,6 +58,17 @@ type Alias struct {
 	// is the most that this one may have there; 0 means none.
 	CacheMin, CacheMax Size
 
+	// Transforms and Access say which requests need a signature. Widths are what the width of an
+	// unsigned request is rounded up to, ascending; without any, no width is allowed. Templates
+	// are queries by name. The list and the map are shared and must not be changed.
+	Transforms Transforms
+	Access     Access
+	Widths     []int
+	Templates  map[string]string
+	// SigningKeys are in the order in which they were made. The list is shared and must not be
+	// changed; AddSigningKey and DeleteSigningKey write it.
+	SigningKeys []SigningKey
+
 	State State
 	// Epoch is part of every cache key. A change of location and RaiseEpoch raise it;
 	// it never decreases.
@@ -75,12 +86,13 @@ type Fallback struct {
 	Broken  string // for 502, 503 and 504: S3 failed or cannot be reached
 }
 
-// New returns an enabled alias with the default times. All other fields are zero.
+// New returns an enabled alias with the default times and transforms. All other fields are zero.
 func New() *Alias {
 	return &Alias{
 		Enabled: true,
 		TTL:     time.Hour, NegativeTTL: 5 * time.Second,
 		StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour,
+		Transforms: TransformsTemplates, Access: AccessOpen, Widths: DefaultWidths(),
 	}
 }
 
@@ -92,6 +104,9 @@ type Policy struct {
 	// AllowPrivateEndpoints allows custom endpoints with plain http, and with
 	// loopback and private addresses.
 	AllowPrivateEndpoints bool
+	// CheckTemplate returns the canonical form of a template, or an error that says what is wrong
+	// without repeating the text. nil: only the form is checked.
+	CheckTemplate func(query string) (canonical string, err error)
 }
 
 // Bounds of the durations. They catch mistakes of units, such as hours for
@@ -112,18 +127,21 @@ func (n Name) problems() []Problem {
 	if isLabel(string(n)) {
 		return nil
 	}
-	return []Problem{{"name", "must be 1 to 63 of a-z, 0-9 and hyphen, and begin and end with a letter or digit"}}
+	return []Problem{{"name", nameForm}}
 }
+
+const nameForm = "must be 1 to 63 of a-z, 0-9 and hyphen, and begin and end with a letter or digit"
 
 // Normalize brings an alias that an operator wrote into its canonical form: one slash
 // at the end of the prefix, the endpoint in lower case without a path, a region, a
 // state, Cache-Control and origins as HTTP writes them. It is idempotent and corrects
-// nothing else. Afterwards the alias shares no list with its source.
+// nothing else. Afterwards the alias shares no list or map with its source, except the signing keys.
 func (a *Alias) Normalize() {
 	a.Location = a.normal()
 	a.CacheControl = normalCacheControl(a.CacheControl)
 	a.CORSOrigins = normalOrigins(a.CORSOrigins)
 	a.CORSHeaders = append([]string(nil), a.CORSHeaders...)
+	a.normalTransforms()
 	if a.State == "" {
 		a.State = StateActive
 	}
@@ -148,7 +166,7 @@ func (a *Alias) newProblems(old *Alias, p Policy) []Problem {
 
 // fields returns the values by the field names of problems; each value is comparable.
 func (a *Alias) fields() map[string]any {
-	return map[string]any{
+	fields := map[string]any{
 		"name": a.Name, "bucket": a.Bucket, "bucket_owner": a.BucketOwner, "prefix": a.Prefix,
 		"region": a.Region, "endpoint": a.Endpoint, "canary": a.Canary, "ttl": a.TTL, "negative_ttl": a.NegativeTTL,
 		"stale_while_revalidate": a.StaleWhileRevalidate, "stale_if_error": a.StaleIfError, "state": a.State,
@@ -156,7 +174,12 @@ func (a *Alias) fields() map[string]any {
 		"cors_headers": fmt.Sprintf("%q", a.CORSHeaders),
 		"cache_min":    a.CacheMin, "cache_max": a.CacheMax,
 		"fallback": a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
+		"transforms": a.Transforms, "access": a.Access, "widths": fmt.Sprint(a.Widths), "templates": fmt.Sprintf("%q", a.Templates),
 	}
+	for name, query := range a.Templates {
+		fields[templateField(name)] = query
+	}
+	return fields
 }
 
 // same reports whether two aliases are equal in every field.
@@ -173,6 +196,7 @@ func (a *Alias) problems(p Policy) []Problem {
 	problems = append(problems, a.headerProblems()...)
 	problems = append(problems, a.fallbackProblems()...)
 	problems = append(problems, a.shareProblems()...)
+	problems = append(problems, a.transformProblems(p)...)
 	switch a.State {
 	case StateActive, StateProvisioning, StateFailed:
 	default:

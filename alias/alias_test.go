@@ -52,10 +52,11 @@ func TestValidateChange(t *testing.T) {
 			Name: "A", Location: Location{Bucket: "-", BucketOwner: "1", Prefix: "*/", Region: "-", Endpoint: "x"},
 			Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "x",
 			CacheControl: "x", CORSOrigins: []string{"x"}, CORSHeaders: []string{"x x"}, Fallback: Fallback{"/", "/a"}, CacheMin: -1, CacheMax: -1,
+			Transforms: "x", Access: "x", Widths: []int{0}, Templates: map[string]string{"x": "", "-": ""},
 		}
 	}
 	every := "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error " +
-		"cache_control cors_origins cors_headers fallback.missing fallback.broken cache_min cache_max state"
+		"cache_control cors_origins cors_headers fallback.missing fallback.broken cache_min cache_max transforms access widths templates templates.x state"
 	plain := func(a *Alias) { a.Endpoint = "http://s3.example.com" }
 	for _, row := range []struct {
 		name      string
@@ -71,6 +72,7 @@ func TestValidateChange(t *testing.T) {
 				Name: "B", Location: Location{Bucket: "+", BucketOwner: "2", Prefix: "?/", Region: "+", Endpoint: "y"},
 				Canary: "//", TTL: -2, NegativeTTL: -2, StaleWhileRevalidate: -2, StaleIfError: -2, State: "y",
 				CacheControl: "y", CORSOrigins: []string{"y"}, CORSHeaders: []string{"y y"}, Fallback: Fallback{"//", "//a"}, CacheMin: -2, CacheMax: -2,
+				Transforms: "y", Access: "y", Widths: []int{-1}, Templates: map[string]string{"x": "?", "--": ""},
 			}
 		}, every},
 		{"wrong before, and in the same way with another value", plain, func(a *Alias) { a.Endpoint = "http://s3.example.org" }, "endpoint"},
@@ -208,7 +210,7 @@ func TestValidate(t *testing.T) {
 
 		{"everything at once", func(a *Alias) {
 			*a = Alias{Name: "-", Location: Location{Bucket: "-", BucketOwner: "-", Prefix: "*", Region: "-", Endpoint: "-"}, Canary: "/", TTL: -1, NegativeTTL: -1, StaleWhileRevalidate: -1, StaleIfError: -1, State: "-", CacheControl: "-", CORSOrigins: []string{"-"}, CORSHeaders: []string{"-,"}, Fallback: Fallback{"-/", "-/"}, CacheMin: -1, CacheMax: -1}
-		}, "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error cache_control cors_origins cors_headers fallback cache_min cache_max state"},
+		}, "name bucket bucket_owner prefix region endpoint canary ttl negative_ttl stale_while_revalidate stale_if_error cache_control cors_origins cors_headers fallback cache_min cache_max transforms access state"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

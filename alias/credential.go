@@ -39,6 +39,9 @@ func (s Secret) Reveal() string {
 // IsZero reports whether there is no text.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
+// Equal is ==, for packages that compare by reflection.
+func (s Secret) Equal(other Secret) bool { return s == other }
+
 // String returns the placeholder, like GoString, Format, LogValue, MarshalText and
 // MarshalJSON: together they cover every way to print a value.
 func (Secret) String() string { return redacted }

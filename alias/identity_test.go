@@ -17,7 +17,7 @@ var (
 		"Name", "BucketOwner", "PathStyle", "CredentialID", "Credential", "Canary", "Enabled", "CacheControl",
 		"TTL", "NegativeTTL", "StaleWhileRevalidate", "StaleIfError",
 		"CORSOrigins", "CORSHeaders", "Fallback", "State", "Epoch", "Revision", "UpdatedAt",
-		"CacheMin", "CacheMax",
+		"CacheMin", "CacheMax", "Transforms", "Access", "Widths", "Templates", "SigningKeys",
 	}
 )
 
@@ -67,7 +67,9 @@ func changeOf(t *testing.T, v reflect.Value) {
 		case reflect.String:
 			v.SetString(v.String() + "x")
 		case reflect.Slice:
-			v.Set(reflect.ValueOf([]string{"x"}))
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		case reflect.Map:
+			v.Set(reflect.ValueOf(map[string]string{"x": "x"}))
 		default:
 			t.Fatalf("a field of type %s", v.Type())
 		}

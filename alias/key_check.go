@@ -113,17 +113,29 @@ func remedy(tx Tx) string {
 // opensAny reports whether the key set opens a stored secret.
 func opensAny(ctx context.Context, store Store, sealer Sealer) bool {
 	opens, enough := false, errors.New("enough")
+	found := func(err error) error {
+		if err == nil {
+			opens = true
+			return enough
+		}
+		return nil
+	}
 	_, _ = store.Load(ctx, // enough, or an error that the load of the registry reports
 		func(c *Credential) error {
 			if c.Sealed == nil {
 				return nil
 			}
-			if _, err := sealer.Open(c.Sealed, c.ID, c.Version); err == nil {
-				opens = true
-				return enough
+			_, err := sealer.Open(c.Sealed, c.ID, c.Version)
+			return found(err)
+		},
+		func(a *Alias) error {
+			for _, k := range a.SigningKeys {
+				_, err := sealer.OpenSigningKey(k.Sealed, a.ID, k.KID)
+				if err = found(err); err != nil {
+					return err
+				}
 			}
 			return nil
-		},
-		func(*Alias) error { return enough })
+		})
 	return opens
 }

@@ -17,6 +17,9 @@ type Sealer interface {
 	// sealed value that was moved to another row, or is older than a replacement.
 	Seal(secret Secret, credentialID, version int64) ([]byte, error)
 	Open(sealed []byte, credentialID, version int64) (Secret, error)
+	// SealSigningKey and OpenSigningKey bind a signing key to the id of its alias and to its kid.
+	SealSigningKey(secret Secret, aliasID int64, kid string) ([]byte, error)
+	OpenSigningKey(sealed []byte, aliasID int64, kid string) (Secret, error)
 }
 
 // Route is an alias and its credential, from one snapshot of the registry. Both are
@@ -94,7 +97,7 @@ func OpenReplica(ctx context.Context, store Store, replica Replica, o Options) (
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r := &Registry{
-		store: store, replica: replica, sealer: o.Sealer, policy: o.Policy, writing: make(chan struct{}, 1),
+		store: opened{store, o.Sealer}, replica: replica, sealer: o.Sealer, policy: o.Policy, writing: make(chan struct{}, 1),
 	}
 	snap, at, damaged, err := r.first(ctx)
 	if err != nil {

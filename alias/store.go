@@ -42,7 +42,7 @@ type Store interface {
 	// AliasesOf names the aliases that use a credential, sorted.
 	AliasesOf(ctx context.Context, credentialID int64) ([]Name, error)
 
-	// CountSealed counts the credentials that hold a sealed value.
+	// CountSealed counts the credentials and aliases that hold a sealed value.
 	CountSealed(ctx context.Context) (int, error)
 
 	// Tokens reads all admin tokens, by name, without those that cannot be read.

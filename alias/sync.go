@@ -21,7 +21,7 @@ type Replica interface {
 // first loads the replica, or else the store, with which the replica is filled later.
 func (r *Registry) first(ctx context.Context) (*snapshot, Position, []*DamagedError, error) {
 	if r.replica != nil {
-		snap, at, damaged, err := load(ctx, r.replica)
+		snap, at, damaged, err := load(ctx, openingLoader{r.replica, r.sealer})
 		if err == nil && at != (Position{}) {
 			return snap, at, damaged, nil
 		}

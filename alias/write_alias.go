@@ -74,8 +74,8 @@ func (c CredentialRef) ownProblems() []Problem {
 func (c CredentialRef) Validate() error { return invalid(c.ownProblems()) }
 
 // CreateAlias registers an alias and returns it as stored. It ignores the
-// fields of a that the registry sets: ID, CredentialID, Credential, Epoch, Revision and
-// the times; an empty State means active. A key pair or a role becomes a credential with
+// fields of a that the registry sets: ID, CredentialID, Credential, SigningKeys, Epoch,
+// Revision and the times; an empty State means active. A key pair or a role becomes a credential with
 // the name of the alias, in the same transaction. Anonymous uses or makes the anonymous
 // credential of that name, or SharedAnonymous if a credential of another kind has the
 // name. The text of ErrExists tells whether the alias or the credential exists; the
@@ -83,7 +83,8 @@ func (c CredentialRef) Validate() error { return invalid(c.ownProblems()) }
 func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef) (*Alias, error) {
 	next := *a
 	next.Normalize()
-	next.ID, next.Epoch, next.Revision = NewID(), 1, 1
+	next.canonicalTemplates(r.policy)
+	next.ID, next.Epoch, next.Revision, next.SigningKeys = NewID(), 1, 1, nil
 	next.CreatedAt = now()
 	next.UpdatedAt = next.CreatedAt
 	if err := invalid(append(next.problems(r.policy), use.problems()...)); err != nil {
@@ -110,8 +111,8 @@ func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef)
 
 // UpdateAlias changes an alias. change edits a copy of it, and sets the reference to
 // give the alias another credential, by Name or Anonymous, as in CreateAlias. It may be
-// called more than once. Its changes of the name, the ID, the revision and the times
-// are ignored. A change of bucket, prefix, region or endpoint raises the epoch; change
+// called more than once. Its changes of the name, the ID, the signing keys, the revision and
+// the times are ignored. A change of bucket, prefix, region or endpoint raises the epoch; change
 // may raise it too, to drop the cached objects. If nothing differs at the end, the
 // revision stays. UpdateAlias returns ErrStale unless ifRevision is the current one or
 // 0, and an error of change unchanged.
@@ -183,6 +184,8 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 		return nil, nil, err
 	}
 	next.Normalize()
+	next.canonicalTemplates(r.policy)
+	next.SigningKeys = cur.SigningKeys
 	next.ID, next.Name, next.CredentialID, next.Credential = cur.ID, cur.Name, cur.CredentialID, cur.Credential
 	next.Revision, next.CreatedAt, next.UpdatedAt = cur.Revision, cur.CreatedAt, cur.UpdatedAt
 	// With a lower epoch, purged objects could be served again.

@@ -17,7 +17,7 @@ func TestCreateAlias(t *testing.T) {
 	f := newFixture(t)
 	in := draft("shop")
 	in.ID, in.Epoch, in.Revision, in.CredentialID, in.Credential = 7, 7, 7, 7, "seven" // not the caller's to say
-	in.CreatedAt = time.Unix(7, 0)
+	in.CreatedAt, in.SigningKeys = time.Unix(7, 0), []alias.SigningKey{{KID: "aaaa"}}
 	got, err := f.CreateAlias(t.Context(), in, pair("AKIA1"))
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +26,7 @@ func TestCreateAlias(t *testing.T) {
 		ID: got.ID, Name: "shop", Location: alias.Location{Bucket: "acme-media", Prefix: "images/", Region: "eu-west-1"},
 		CredentialID: got.CredentialID, Credential: "shop", Enabled: true,
 		TTL: time.Hour, NegativeTTL: 5 * time.Second, StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour,
+		Transforms: "templates", Access: "open", Widths: []int{20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840},
 		State: alias.StateActive, Epoch: 1, Revision: 1, CreatedAt: got.CreatedAt, UpdatedAt: got.CreatedAt,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -83,6 +83,13 @@ func (spec *RekeySpec) rekey(ctx context.Context, store *sqlstore.Store) (*Rekey
 			}
 			return next.Seal(secret, credentialID, version)
 		},
+		SealKey: func(sealed []byte, aliasID int64, kid string) ([]byte, error) {
+			secret, err := next.OpenSigningKey(sealed, aliasID, kid)
+			if err != nil {
+				return nil, err
+			}
+			return next.SealSigningKey(secret, aliasID, kid)
+		},
 	}
 	if _, err := store.Reseal(ctx, again); !errors.Is(err, errTried) {
 		return nil, fmt.Errorf("nothing was changed, because not every secret can be opened: "+

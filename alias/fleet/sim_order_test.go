@@ -79,8 +79,8 @@ func shownOrder(t *testing.T) [3]part {
 	return [3]part(s.parts)
 }
 
-// noSecrets seals nothing.
-type noSecrets struct{}
+// noSecrets seals nothing, and has no signing keys.
+type noSecrets struct{ alias.Sealer }
 
 func (noSecrets) Seal(alias.Secret, int64, int64) ([]byte, error) { return []byte("x"), nil }
 

@@ -166,10 +166,9 @@ func policyProblem(format string, args ...any) error {
 // checkGrant validates a grant as a location again: a wildcard, or a prefix without its
 // slash, would allow more than the request.
 func checkGrant(partition string, g alias.Grant) error {
-	a := alias.Alias{
-		Name: "grant", State: alias.StateActive,
-		Location: alias.Location{Bucket: g.Bucket, Prefix: g.Prefix, Region: cmp.Or(g.Region, "us-east-1")},
-	}
+	a := alias.New()
+	a.Name, a.State = "grant", alias.StateActive
+	a.Location = alias.Location{Bucket: g.Bucket, Prefix: g.Prefix, Region: cmp.Or(g.Region, "us-east-1")}
 	if err := a.Validate(alias.Policy{}); err != nil {
 		return err
 	}

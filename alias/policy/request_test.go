@@ -71,6 +71,7 @@ func TestNewAlias(t *testing.T) {
 	want := &alias.Alias{
 		Name: "shop", Location: req.Location, Enabled: true, Canary: "a.jpg", State: alias.StateProvisioning,
 		TTL: time.Hour, NegativeTTL: 5 * time.Second, StaleWhileRevalidate: time.Minute, StaleIfError: 24 * time.Hour,
+		Transforms: "templates", Access: "open", Widths: []int{20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840},
 	}
 	if diff := cmp.Diff(want, a); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

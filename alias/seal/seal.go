@@ -29,7 +29,7 @@ type Spec struct {
 	// Fresh means that the registry holds no sealed secret, so that Open may make a
 	// missing key set.
 	Fresh bool
-	// Sealed is the number of credentials with a sealed secret, for the error about a
+	// Sealed is the number of credentials and aliases with a sealed secret, for the error about a
 	// missing key set.
 	Sealed int
 }
@@ -50,8 +50,11 @@ const (
 // later.
 const purpose = "ixmage credential secret"
 
+// keyPurpose is purpose for the signing keys of aliases.
+const keyPurpose = "ixmage signing key"
+
 // Keyset seals and opens. It implements alias.Sealer and is safe for concurrent
-// use; neither method does I/O.
+// use; no method of Sealer does I/O.
 type Keyset struct {
 	primitive tink.AEAD
 	handle    *keyset.Handle
@@ -197,6 +200,28 @@ func (k *Keyset) Open(sealed []byte, credentialID, version int64) (alias.Secret,
 		return alias.Secret{}, fmt.Errorf("sealed with another key, for another credential, or damaged: %w", err)
 	}
 	return alias.NewSecret(string(text)), nil
+}
+
+// SealSigningKey encrypts a signing key of an alias.
+func (k *Keyset) SealSigningKey(secret alias.Secret, aliasID int64, kid string) ([]byte, error) {
+	return k.primitive.Encrypt([]byte(secret.Reveal()), associatedKey(aliasID, kid))
+}
+
+// OpenSigningKey decrypts what SealSigningKey made for the same alias and kid.
+func (k *Keyset) OpenSigningKey(sealed []byte, aliasID int64, kid string) (alias.Secret, error) {
+	text, err := k.primitive.Decrypt(sealed, associatedKey(aliasID, kid))
+	if err != nil {
+		return alias.Secret{}, fmt.Errorf("sealed with another key, for another alias or kid, or damaged: %w", err)
+	}
+	return alias.NewSecret(string(text)), nil
+}
+
+// associatedKey is associated for a signing key.
+func associatedKey(aliasID int64, kid string) []byte {
+	b := append(make([]byte, 0, len(keyPurpose)+9+len(kid)), keyPurpose...)
+	b = append(b, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(aliasID))
+	return append(b, kid...)
 }
 
 // associated returns the associated data to which a sealed value is bound.

@@ -77,7 +77,7 @@ var ErrNoRegistry = errors.New("it is not a registry")
 type Copied struct {
 	Version                           int64 // of its schema
 	Aliases, Credentials, Provisioned int
-	Sealed                            int    // credentials with a sealed value
+	Sealed                            int    // credentials and aliases with a sealed value
 	Keyset                            string // the fingerprint of its key set; empty before there were fingerprints
 	KeyCheck                          []byte // nil: there is none
 }
@@ -227,6 +227,9 @@ func intact(q querier) error {
 	return fmt.Errorf("%w: %s", alias.ErrDamaged, strings.Join(found, "; "))
 }
 
+// schemaOfSigningKeys is the first version of the SQLite schema in which aliases have sealed values.
+const schemaOfSigningKeys = 9
+
 func (q querier) describe() (*Copied, error) {
 	var c Copied
 	var err error
@@ -240,6 +243,11 @@ func (q querier) describe() (*Copied, error) {
 		`SELECT count(*) FROM credentials WHERE kind = 'provisioned'`: &c.Provisioned,
 	} {
 		if *n, err = one(q, scanValue[int], query); err != nil {
+			return nil, err
+		}
+	}
+	if c.Version >= schemaOfSigningKeys {
+		if c.Sealed, err = q.countSealed(); err != nil {
 			return nil, err
 		}
 	}

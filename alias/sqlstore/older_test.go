@@ -113,6 +113,7 @@ func TestRegistryBeforeShares(t *testing.T) {
 	r, s := openOlder(t, "v5")
 	wantCopy(t, s, 5, 3)
 	want := alias.New()
+	want.Transforms = alias.TransformsOff
 	want.ID, want.Name, want.CredentialID, want.Credential = 7833110035793063359, "shop", 6903347317548531466, "shop"
 	want.Location = alias.Location{Bucket: "acme-media", Prefix: "website-images/", Region: "eu-west-1"}
 	want.Canary, want.State, want.Epoch, want.Revision = "a.jpg", alias.StateActive, 2, 1
@@ -143,6 +144,7 @@ func wantOlderAliases(t *testing.T, r *alias.Registry) {
 	t.Helper()
 	made := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	defaults := alias.New()
+	defaults.Transforms = alias.TransformsOff // they are from before there were any
 	defaults.State, defaults.Epoch, defaults.Revision = alias.StateActive, 1, 1
 	shop, public, news, web := *defaults, *defaults, *defaults, *defaults
 	shop.ID, shop.Name, shop.CredentialID, shop.Credential = 5442262675393556436, "shop", 3403391417597540137, "shop"

@@ -112,7 +112,8 @@ func (q querier) aliasesOf(credentialID int64) ([]alias.Name, error) {
 }
 
 func (q querier) countSealed() (int, error) {
-	return one(q, scanValue[int], `SELECT count(*) FROM credentials WHERE sealed IS NOT NULL`)
+	return one(q, scanValue[int], `SELECT (SELECT count(*) FROM credentials WHERE sealed IS NOT NULL) +
+		(SELECT count(*) FROM aliases WHERE signing_keys <> '[]')`)
 }
 
 func (q querier) meta(key string) ([]byte, error) {
@@ -218,7 +219,7 @@ func (t *tx) Credential(name alias.Name) (*alias.Credential, error) { return t.c
 // AliasesOf names the aliases that use a credential.
 func (t *tx) AliasesOf(credentialID int64) ([]alias.Name, error) { return t.aliasesOf(credentialID) }
 
-// CountSealed counts the credentials that hold a sealed value.
+// CountSealed counts the credentials and aliases that hold a sealed value.
 func (t *tx) CountSealed() (int, error) { return t.countSealed() }
 
 // Meta reads a setting.

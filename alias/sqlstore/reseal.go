@@ -15,6 +15,8 @@ import (
 type Resealing struct {
 	// Seal opens a value with a key that sealed it, and seals it with the new key.
 	Seal func(sealed []byte, credentialID, version int64) ([]byte, error)
+	// SealKey is Seal for a signing key of an alias.
+	SealKey func(sealed []byte, aliasID int64, kid string) ([]byte, error)
 	// KeyCheck and Keyset are those of the new key.
 	KeyCheck []byte
 	Keyset   string
@@ -28,7 +30,7 @@ func (s *Store) Reseal(ctx context.Context, r Resealing) (int, error) {
 	replaced := 0
 	err := s.update(ctx, func(t *tx) error {
 		replaced = 0
-		err := errors.Join(t.resealCredentials(&r, &replaced), t.resealOperations(&r, &replaced))
+		err := errors.Join(t.resealCredentials(&r, &replaced), t.resealAliases(&r, &replaced), t.resealOperations(&r, &replaced))
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 const selectAliases = `SELECT a.id, a.name, a.bucket, a.bucket_owner, a.prefix, a.region, a.endpoint, a.path_style,
 	a.credential_id, c.name, a.canary, a.enabled, a.ttl, a.negative_ttl, a.stale_while_revalidate, a.stale_if_error,
 	a.cache_control, a.cors_origins, a.cors_headers, a.fallback_missing, a.fallback_broken, a.cache_min, a.cache_max,
+	a.transforms, a.access, a.widths, a.templates, a.signing_keys,
 	a.state, a.epoch, a.revision, a.created_at, a.updated_at
 	FROM aliases a LEFT JOIN credentials c ON c.id = a.credential_id`
 
@@ -23,12 +24,17 @@ func scanAlias(r row) (*alias.Alias, error) {
 	var a alias.Alias
 	var credential sql.NullString
 	var origins, headers string
+	var transforms transformsRow
 	var created, updated int64
 	err := r.Scan(&a.ID, &a.Name, &a.Bucket, &a.BucketOwner, &a.Prefix, &a.Region, &a.Endpoint, &a.PathStyle,
 		&a.CredentialID, &credential, &a.Canary, &a.Enabled,
 		&a.TTL, &a.NegativeTTL, &a.StaleWhileRevalidate, &a.StaleIfError,
 		&a.CacheControl, &origins, &headers, &a.Fallback.Missing, &a.Fallback.Broken, &a.CacheMin, &a.CacheMax,
+		&a.Transforms, &a.Access, &transforms.widths, &transforms.templates, &transforms.keys,
 		&a.State, &a.Epoch, &a.Revision, &created, &updated)
+	if err == nil {
+		err = transforms.into(&a)
+	}
 	if err != nil {
 		return nil, &alias.DamagedError{Kind: "alias", Name: a.Name, ID: a.ID, Cause: err}
 	}
@@ -56,16 +62,19 @@ var aliasColumns = []string{
 	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style",
 	"credential_id", "canary", "enabled", "ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error",
 	"cache_control", "cors_origins", "cors_headers", "fallback_missing", "fallback_broken", "cache_min", "cache_max",
+	"transforms", "access", "widths", "templates", "signing_keys",
 	"state", "epoch", "revision", "created_at", "updated_at", "id",
 }
 
 func aliasValues(a *alias.Alias) []any {
+	transforms := transformsOf(a)
 	return []any{
 		string(a.Name), a.Bucket, a.BucketOwner, a.Prefix, a.Region, a.Endpoint, a.PathStyle,
 		a.CredentialID, a.Canary, a.Enabled,
 		int64(a.TTL), int64(a.NegativeTTL), int64(a.StaleWhileRevalidate), int64(a.StaleIfError),
 		a.CacheControl, strings.Join(a.CORSOrigins, " "), strings.Join(a.CORSHeaders, " "),
 		a.Fallback.Missing, a.Fallback.Broken, int64(a.CacheMin), int64(a.CacheMax),
+		string(a.Transforms), string(a.Access), transforms.widths, transforms.templates, transforms.keys,
 		string(a.State), a.Epoch, a.Revision, micros(a.CreatedAt), micros(a.UpdatedAt), a.ID,
 	}
 }

@@ -267,7 +267,7 @@ func (s *Store) AliasesOf(ctx context.Context, credentialID int64) ([]alias.Name
 	return s.read(ctx).aliasesOf(credentialID)
 }
 
-// CountSealed counts the credentials that hold a sealed value.
+// CountSealed counts the credentials and aliases that hold a sealed value.
 func (s *Store) CountSealed(ctx context.Context) (int, error) {
 	return s.read(ctx).countSealed()
 }

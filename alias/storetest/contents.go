@@ -14,6 +14,9 @@ import (
 // secretOf is the secret that Fill seals for a version of a credential.
 func secretOf(id, version int64) string { return fmt.Sprintf("the secret %d of %d", version, id) }
 
+// signingKeyOf is the signing key that Fill seals for a kid of an alias: 32 bytes.
+func signingKeyOf(aliasID int64, kid string) string { return fmt.Sprintf("%027d%.5s", aliasID, kid) }
+
 // Fill stores everything that a registry can have, in rows of random content.
 func Fill(t testing.TB, s alias.Store, keys alias.Sealer, random *rand.Rand) {
 	t.Helper()
@@ -89,6 +92,21 @@ func (f *filler) sealedKey(id, version int64) alias.SealedKey {
 	return alias.SealedKey{AccessKeyID: "AKIA" + f.text(), Sealed: f.sealed(id, version), Version: version}
 }
 
+// signingKeys makes n keys of an alias.
+func (f *filler) signingKeys(aliasID int64, n int) []alias.SigningKey {
+	f.t.Helper()
+	var keys []alias.SigningKey
+	for i := range n {
+		kid := fmt.Sprint("kid", i)
+		sealed, err := f.keys.SealSigningKey(alias.NewSecret(signingKeyOf(aliasID, kid)), aliasID, kid)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		keys = append(keys, alias.SigningKey{KID: kid, Sealed: sealed, CreatedAt: f.time()})
+	}
+	return keys
+}
+
 // fill stores rows of every table except those of usage.
 func (f *filler) fill(tx alias.Tx, round int) error {
 	for n, p := range f.providers() {
@@ -102,6 +120,7 @@ func (f *filler) fill(tx alias.Tx, round int) error {
 		}
 		a := anAlias(f.id(), c.Name, c)
 		a.Prefix, a.Canary, a.CacheControl, a.Endpoint = f.text(), f.text(), f.text(), f.text()
+		a.SigningKeys = f.signingKeys(a.ID, n)
 		a.Enabled, a.PathStyle, a.Epoch, a.UpdatedAt = n%2 == 0, n%3 == 0, f.id(), f.time()
 		v := verification(a.ID, a.Name)
 		v.CredentialID, v.CheckedAt = c.ID, f.time()
@@ -260,5 +279,18 @@ func (c *Contents) WantOpen(t testing.TB, keys alias.Sealer) {
 	}
 	if opened < 12 {
 		t.Errorf("only %d secrets were there", opened)
+	}
+	opened = 0
+	for _, a := range c.Aliases {
+		for _, k := range a.SigningKeys {
+			secret, err := keys.OpenSigningKey(k.Sealed, a.ID, k.KID)
+			if err != nil || secret.Reveal() != signingKeyOf(a.ID, k.KID) {
+				t.Errorf("the signing key %s of the alias %s does not open: %v", k.KID, a.Name, err)
+			}
+			opened++
+		}
+	}
+	if opened < 12 {
+		t.Errorf("only %d signing keys were there", opened)
 	}
 }

@@ -315,6 +315,11 @@ func testCountSealed(t *testing.T, s alias.Store) {
 		{ID: 3, Name: "public", Provider: alias.Anonymous{}, Revision: 1},
 	})
 	want(2)
+	c := credential(1, "one")
+	keyless := anAlias(1, "keyless", c)
+	keyless.SigningKeys = nil
+	seed(t, s, nil, keyless, anAlias(2, "signed", c))
+	want(3)
 }
 
 func testMeta(t *testing.T, s alias.Store) {

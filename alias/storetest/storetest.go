@@ -103,6 +103,11 @@ func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 		CORSHeaders: []string{"X-Requested-With", "!#$%&'*+-.^_`|~"},
 		Fallback:    alias.Fallback{Missing: "none/ü .png", Broken: "down.png"},
 		CacheMin:    1, CacheMax: alias.MaxSize,
+		Transforms: alias.TransformsSigned, Access: alias.AccessSigned, Widths: []int{1, 400, 8192},
+		Templates: map[string]string{"thumb": "w=240&h=240", "a": `q=<"'\\>`},
+		SigningKeys: []alias.SigningKey{
+			{KID: "a1b2", Sealed: []byte{0, 0xff, byte(id)}, CreatedAt: at}, {KID: "zzzz", Sealed: []byte{1}, CreatedAt: at.Add(time.Second)},
+		},
 		State: alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
 	}
 }

@@ -291,6 +291,10 @@ func testNothingShared(t *testing.T, s alias.Store) {
 		clear(meta)
 		clear(a.CORSOrigins)
 		clear(a.CORSHeaders)
+		clear(a.Widths)
+		clear(a.Templates)
+		clear(a.SigningKeys[0].Sealed)
+		clear(a.SigningKeys)
 		c.Scope, a.Bucket = "spoiled", "spoiled"
 	}
 	spoil(c, a, meta)

@@ -105,9 +105,9 @@ func (e *env) longest(x *role, letter string) (under, doc string, err error) {
 	for n := alias.MaxKey; n > 0; n-- {
 		under = strings.Repeat(letter+random, n/len(letter+random)+1)
 		under = strings.ToValidUTF8(under[:n], "") + "/"
-		a := alias.Alias{Name: "longest", State: alias.StateActive, Location: alias.Location{
-			Bucket: e.bucketName(), Prefix: under, Region: e.o.region,
-		}}
+		a := alias.New()
+		a.Name, a.State = "longest", alias.StateActive
+		a.Location = alias.Location{Bucket: e.bucketName(), Prefix: under, Region: e.o.region}
 		if a.Validate(alias.Policy{}) != nil {
 			continue
 		}
