@@ -12,13 +12,27 @@ CC_WORKS = $(shell echo 'int main(void){return 0;}' | $$(go env CC) -x c - -o /d
 
 RACE     = $(if $(CC_WORKS),-race)
 
+# The libvips that sharp ships: built for the web's types only, by LGPL-3.0. Its
+# README.md has the licenses of all its parts.
+VIPS_ARCH = $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+VIPS_LIB  = libvips-cpp.so.8.18.7
+VIPS_DIR  = bin/vips-1.3.4
+VIPS_SUMS = b35548abaa7cde95868b5864ed52dd7d1888e8352894662a6e908dbb8cdd1086ca8e56dd47dcc716922263ac10b676e7e6349fbbdf84fcf482dbab6438d7abd9  img-sharp-libvips-dev-1.3.4.tgz\n\
+189fff4925db9f04837acd36ba60779c324b15c433c3c6b5f15f1fca1aabead579d79b4e10c7489a38f18f502869f311cf9e85dcf1e07ed9e3d5010a494d7393  img-sharp-libvips-linux-x64-1.3.4.tgz\n\
+6377605ffea513642141bf86c72d166717e0f4c126fc90636a66694b622494fef1210a0a378873026eca70c546b5a543b779de13d38a042eef01fa2703f2ebd4  img-sharp-libvips-linux-arm64-1.3.4.tgz\n
+WORKER_SOURCES = $(wildcard proxy/transform/worker/*.[ch])
+WORKER_CFLAGS  = -std=gnu11 -O2 -Wall -Wextra -Werror -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
+	$(if $(filter debian,$(VIPS)),$(shell pkg-config --cflags vips),-isystem $(VIPS_DIR)/include -isystem $(VIPS_DIR)/include/glib-2.0 -isystem $(VIPS_DIR)/lib/glib-2.0/include)
+WORKER_LIBS    = -pie -Wl,-z,relro,-z,now -lm \
+	$(if $(filter debian,$(VIPS)),$(shell pkg-config --libs vips),bin/$(VIPS_LIB) -Wl,-rpath,'$$ORIGIN' -Wl,--allow-shlib-undefined)
+
 .DEFAULT_GOAL := help
 # How many random sequences test-long plays.
 SEQUENCES ?= 20000
 # How many actions the nodes of a fleet live through in test-long.
 CHAOS     ?= 2000
 
-.PHONY: help build tools demo test try-minio test-packages test-program test-console test-long test-aws bench bench-hitratio soak lint fuzz check image clean
+.PHONY: help build tools worker demo test try-minio try-worker test-packages test-program test-console test-long test-aws bench bench-hitratio soak lint fuzz check image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -27,6 +41,29 @@ build: ## Build bin/ixmage
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ixmage .
 
 tools: bin/versitygw bin/minio bin/golangci-lint ## Build the S3 servers for tests and the linter into bin/
+
+# A program of its own, in C, on libvips: the only part that decodes pictures.
+# Without VIPS=debian the library comes from npm and lies beside the program.
+worker: $(if $(filter debian,$(VIPS)),,$(VIPS_DIR)) ## Build bin/ixmage-worker, which transforms pictures (VIPS=debian: on libvips-dev)
+	@[ "$(CC_WORKS)" = yes ] || { echo '!!!!! NO C COMPILER WORKS: without bin/ixmage-worker no picture is transformed !!!!!'; exit 1; }
+	$$(go env CC) $(WORKER_CFLAGS) $(filter %.c,$(WORKER_SOURCES)) -o bin/ixmage-worker.tmp $(WORKER_LIBS)
+	@mv bin/ixmage-worker.tmp bin/ixmage-worker
+
+bin/ixmage-worker: $(WORKER_SOURCES)
+	@$(MAKE) --no-print-directory worker
+
+# npm pack is only the download: the sum decides.
+$(VIPS_DIR):
+	@rm -rf bin/vips.tmp && mkdir -p bin/vips.tmp && cd bin/vips.tmp && \
+		npm pack --silent @img/sharp-libvips-dev@1.3.4 @img/sharp-libvips-linux-$(VIPS_ARCH)@1.3.4 && \
+		printf '$(VIPS_SUMS)' | sha512sum --quiet --ignore-missing -c && \
+		for package in *.tgz; do tar -xzf $$package --strip-components 1 || exit 1; done && rm *.tgz
+	@cp bin/vips.tmp/lib/$(VIPS_LIB) bin/ && cp bin/vips.tmp/README.md bin/ixmage-worker.licenses.md
+	@mv bin/vips.tmp $@
+
+# The tests do without the worker where it cannot be built.
+try-worker:
+	@$(MAKE) --no-print-directory bin/ixmage-worker || echo '!!!!! ABSENT: ixmage-worker. What needs it is skipped !!!!!'
 
 demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir: your own)
 	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
