@@ -70,7 +70,7 @@ demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir:
 	@exec bin/demo
 
 test: bin/versitygw try-minio ## Run all tests; the race detector is used where a C compiler works
-	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws curl ip chromium zsh fish mandoc node npm postgres pgbouncer haproxy
+	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws curl ip chromium zsh fish mandoc node npm php python3 postgres pgbouncer haproxy
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
