@@ -4,9 +4,12 @@ package transform
 
 import (
 	"context"
-	"errors"
-	"io"
+	"fmt"
 	"log/slog"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,178 +24,15 @@ type Config struct {
 	AliasTime, ClientTime Rate
 	Log                   *slog.Logger
 	Recorder              Recorder // may be nil
+
+	tune tune
 }
 
-// Rate is worker time: PerSecond is added each second, and at most Burst is kept.
-type Rate struct{ PerSecond, Burst time.Duration }
-
-// Recorder counts what a Pool does. Its methods are called by many goroutines, some with a lock
-// held: they must not block, nor call the Pool.
-type Recorder interface {
-	// TransformJob is called at the end of every call of Do.
-	TransformJob(r Report)
-	// TransformWorkerStarted is called when a worker is ready, or has failed to become so.
-	TransformWorkerStarted(ok bool, took time.Duration)
-	// TransformWorkerEnded is called once for every worker that was ready, with one of Reasons.
-	TransformWorkerEnded(reason string)
-}
-
-// Report is what is counted of one job. Durations and sizes that a job did not come to are 0.
-type Report struct {
-	Owner                        int64
-	Outcome                      string // one of Outcomes
-	Queue, Decode, Encode, Total time.Duration
-	BytesIn, BytesOut            int64
-}
-
-// Outcomes of a job.
-const (
-	OutcomeOK         = "ok"
-	OutcomeRefused    = "refused"    // by the worker, or because the picture killed one lately
-	OutcomeFailed     = "failed"     // an error of the worker, or of the source
-	OutcomeTimeout    = "timeout"    // killed at the deadline
-	OutcomeCrashed    = "crashed"    // the worker died, or gave an answer that cannot be true
-	OutcomeOverloaded = "overloaded" // the queue was full
-	OutcomeLimited    = "limited"    // alias or client had no worker time left
-	OutcomeAbandoned  = "abandoned"  // the context of the job ended
-)
-
-// Outcomes are all outcomes of a job.
-func Outcomes() []string {
-	return []string{
-		OutcomeOK, OutcomeRefused, OutcomeFailed, OutcomeTimeout, OutcomeCrashed, OutcomeOverloaded,
-		OutcomeLimited, OutcomeAbandoned,
-	}
-}
-
-// Reasons for which a worker ends.
-const (
-	EndDeadline  = "deadline"  // its job took too long
-	EndCrash     = "crash"     // it died
-	EndAnswer    = "answer"    // its answer cannot be true
-	EndInternal  = "internal"  // it reported an error of its own
-	EndMemory    = "memory"    // it had become large
-	EndJobs      = "jobs"      // it had done many jobs
-	EndOwner     = "owner"     // another owner needed its place
-	EndAbandoned = "abandoned" // the context of its job ended
-	EndSource    = "source"    // the source of its job could not be read
-	EndClose     = "close"     // the pool was closed
-)
-
-// Reasons are all reasons for which a worker ends.
-func Reasons() []string {
-	return []string{
-		EndDeadline, EndCrash, EndAnswer, EndInternal, EndMemory, EndJobs, EndOwner, EndAbandoned, EndSource,
-		EndClose,
-	}
-}
-
-// Errors of Do. The worker's own refusal is a *RefusedError.
-var (
-	ErrOverloaded = errors.New("all transform workers are busy and the queue is full")
-	ErrLimited    = errors.New("the worker time of this alias or client is used up") // as a *LimitedError
-	ErrTimeout    = errors.New("the transform worker was killed at its deadline")
-	ErrCrashed    = errors.New("the transform worker died")
-	ErrAnswer     = errors.New("the transform worker gave an answer that cannot be true")
-	ErrInternal   = errors.New("the transform worker reported an error of its own")
-	ErrRemembered = errors.New("this picture killed a transform worker a short time ago and is not tried now")
-	ErrSource     = errors.New("the source of the transform cannot be read")
-	ErrOff        = errors.New("transforms are off") // no worker can be started, or the pool is closed
-)
-
-// Killed reports whether err means that a picture killed its worker, now or a short time ago.
-func Killed(err error) bool {
-	return errors.Is(err, ErrTimeout) || errors.Is(err, ErrCrashed) || errors.Is(err, ErrAnswer) ||
-		errors.Is(err, ErrRemembered)
-}
-
-// ErrRefused is the error that every *RefusedError is.
-var ErrRefused = errors.New("the transform worker refused the picture")
-
-// Refusal is why a picture cannot be transformed. Its numbers are those of the worker's answers.
-type Refusal uint32
-
-// The refusals.
-const (
-	TooLarge Refusal = iota + 1
-	Broken
-	Unsupported
-	CropOutside
-	ResultTooLarge
-)
-
-// RefusedError is the refusal of a picture.
-type RefusedError struct{ Why Refusal }
-
-func (e *RefusedError) Error() string {
-	switch e.Why {
-	case TooLarge:
-		return "the picture is too large to be transformed"
-	case Broken:
-		return "the picture is broken or truncated"
-	case CropOutside:
-		return "the crop lies outside of the picture"
-	case ResultTooLarge:
-		return "the result is too large"
-	default:
-		return "the type of the picture is not supported"
-	}
-}
-
-// Is makes a RefusedError an ErrRefused.
-func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
-
-// LimitedError is ErrLimited with the time after which a job may be tried again.
-type LimitedError struct {
-	Client     bool // the client's time is used up, else the alias's
-	RetryAfter time.Duration
-}
-
-func (e *LimitedError) Error() string {
-	if e.Client {
-		return "the worker time of this client is used up"
-	}
-	return "the worker time of this alias is used up"
-}
-
-// Is makes a LimitedError an ErrLimited.
-func (e *LimitedError) Is(target error) bool { return target == ErrLimited }
-
-// Job is one picture to transform.
-type Job struct {
-	Owner  int64  // the id of the alias: a worker never works for two owners
-	Client string // whose time is used; "": nobody's
-	Task   Task
-	Source Blob
-	Mark   *Blob // the watermark, or nil
-}
-
-// Blob is a picture.
-type Blob struct {
-	Header // by Sniff
-	// ID names the picture and its version, as in an ETag. A picture that kills its worker is
-	// not tried again for some minutes. "": not remembered.
-	ID     string
-	Size   int64     // bytes
-	Reader io.Reader // gives Size bytes and does not wait for others; read until Do returns
-}
-
-// Result is a transformed picture.
-type Result struct {
-	Body                  []byte // the caller's
-	Width, Height, Frames int
-	Source                SourceInfo
-	// Queue is the time before a worker began, Wall the time that it was busy. Decode and
-	// Encode are parts of Wall as the worker tells them.
-	Queue, Wall, Decode, Encode time.Duration
-}
-
-// SourceInfo is what the worker tells about the source.
-type SourceInfo struct {
-	Width, Height int // of one frame as stored
-	Orientation   int // 1 to 8, as in EXIF
-	Frames        int
-	Alpha         bool
+// tune is what tests set otherwise.
+type tune struct {
+	args  []string // of a worker
+	jobs  int      // after which a worker is replaced
+	start time.Duration
 }
 
 // Stats is the state of a Pool at one moment.
@@ -204,27 +44,134 @@ type Stats struct {
 }
 
 // Pool runs jobs in worker processes. It is safe for concurrent use.
-type Pool struct{ cfg Config }
+//
+// A worker without an owner is a spare. The first job of an owner that has no worker binds a
+// spare to it; from then on the worker works for this owner only, until it ends. If all places
+// are taken, the idle worker that was used longest ago ends for the spare.
+type Pool struct {
+	cfg     Config
+	forker  *forker
+	killers *killers
+	aliases *budget[int64]
+	clients *budget[string]
+	version string // set by Start
+	queued  atomic.Int64
+	ends    sync.WaitGroup // of processes, and of goroutines that start them
 
-// Start starts one worker to see that it stands. The error says what to do.
-func Start(_ context.Context, cfg Config) (*Pool, error) {
-	return &Pool{cfg}, ErrOff
+	mu       sync.Mutex // guards what follows, and the pool's fields of workers
+	closed   bool
+	queue    queue
+	alive    map[*worker]struct{} // all, also those that are not ready
+	spares   []*worker
+	idle     []*worker // with an owner; the one used longest ago first
+	busy     int
+	starting int
+	err      error // of the last start of a worker
+	failures int   // of starts, in a row
+	retry    *time.Timer
 }
 
-// Do transforms a picture. It waits for a worker; if ctx ends, the worker of the job is killed.
-func (p *Pool) Do(_ context.Context, _ Job) (*Result, error) { return nil, ErrOff }
+// Start starts one worker to see that it stands. The error says what to do.
+func Start(ctx context.Context, cfg Config) (*Pool, error) {
+	if supported != nil {
+		return nil, supported
+	}
+	path, err := filepath.Abs(cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: the working directory is not known; give an absolute path: %w", cfg.Path, err)
+	}
+	cfg.Path = path
+	cfg.setDefaults()
+	p := &Pool{
+		cfg: cfg, forker: newForker(), killers: newKillers(),
+		aliases: newBudget[int64](cfg.AliasTime), clients: newBudget[string](cfg.ClientTime),
+		queue: queue{max: queueFactor * cfg.Workers}, alive: make(map[*worker]struct{}),
+	}
+	stop := context.AfterFunc(ctx, p.abort)
+	defer stop()
+	w, err := p.launch()
+	if err == nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.version = w.ready.version
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spares = append(p.spares, w)
+	p.schedule()
+	return p, nil
+}
 
-// Busy reports whether so many jobs wait that results should be cheap to encode.
-func (p *Pool) Busy() bool { return false }
+func (c *Config) setDefaults() {
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.Memory == 0 {
+		c.Memory = defaultMemory
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Recorder == nil {
+		c.Recorder = noRecorder{}
+	}
+	if c.tune.jobs == 0 {
+		c.tune.jobs = workerJobs
+	}
+	if c.tune.start == 0 {
+		c.tune.start = startTimeout
+	}
+}
+
+// Busy reports whether so many jobs wait that results should be cheap to encode: half of
+// the queue is full.
+func (p *Pool) Busy() bool { return p.queued.Load() >= int64(p.cfg.Workers) }
 
 // Version returns the version of libvips in the workers.
-func (p *Pool) Version() string { return "" }
+func (p *Pool) Version() string { return p.version }
 
-// Err returns why no worker can be started at the moment, or nil.
-func (p *Pool) Err() error { return nil }
+// Err returns why no worker can be started at the moment, or nil. Workers that have been
+// started before go on.
+func (p *Pool) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
 
 // Stats returns the state of the pool.
-func (p *Pool) Stats() Stats { return Stats{} }
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{Workers: p.cfg.Workers, Busy: p.busy, Queued: p.queue.n, Spares: len(p.spares)}
+}
 
 // Close kills all workers and waits for them. Jobs under way and later ones fail with ErrOff.
-func (p *Pool) Close() {}
+func (p *Pool) Close() {
+	p.abort()
+	p.ends.Wait()
+	p.forker.close()
+}
+
+// abort kills all workers, and lets none start.
+func (p *Pool) abort() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	p.spares, p.idle = nil, nil
+	for w := range p.alive {
+		w.end(EndClose)
+	}
+	if p.retry != nil {
+		p.retry.Stop()
+	}
+	p.schedule()
+}

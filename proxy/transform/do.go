@@ -1,0 +1,231 @@
+package transform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"ixmage/internal/panics"
+)
+
+// Do transforms a picture. It waits for a worker; if ctx ends, the worker of the job is killed.
+// The readers of the job are not used after Do has returned.
+func (p *Pool) Do(ctx context.Context, j Job) (*Result, error) {
+	begin := time.Now()
+	report := Report{Owner: j.Owner}
+	result, err := p.do(ctx, &j, &report)
+	report.Outcome, report.Total = outcomeOf(err), time.Since(begin)
+	p.cfg.Recorder.TransformJob(report)
+	return result, err
+}
+
+func (p *Pool) do(ctx context.Context, j *Job, report *Report) (*Result, error) {
+	begin := time.Now()
+	if err := p.admit(j, begin); err != nil {
+		return nil, err
+	}
+	w, err := p.acquire(ctx, j.Owner)
+	began := time.Now()
+	report.Queue = began.Sub(begin)
+	if err != nil {
+		return nil, err
+	}
+	if p.killers.has(j.killer(), began) { // it killed another worker while this job waited
+		p.release(w, "", 0)
+		return nil, ErrRemembered
+	}
+	a, body, err := w.run(ctx, j, p.cfg.Timeout, p.cfg.Log)
+	ended := time.Now()
+	wall := max(1, ended.Sub(began))
+	if Killed(err) {
+		p.killers.add(j.killer(), ended)
+	}
+	p.aliases.charge(j.Owner, wall, ended)
+	if j.Client != "" {
+		p.clients.charge(j.Client, wall, ended)
+	}
+	reason := ""
+	switch {
+	case a.status == statusInternal:
+		reason = EndInternal
+	case p.cfg.Memory > 0 && a.resident > p.cfg.Memory/residentShare:
+		reason = EndMemory
+	}
+	p.release(w, reason, wall)
+	report.BytesIn, report.BytesOut = j.bytes(), int64(len(body))
+	report.Decode, report.Encode = min(a.decode, wall), min(a.encode, wall)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{
+		Body: body, Width: a.width, Height: a.height, Frames: a.frames, Source: a.source,
+		Queue: report.Queue, Wall: wall, Decode: report.Decode, Encode: report.Encode,
+	}, nil
+}
+
+// admit refuses a job before it waits for a worker.
+func (p *Pool) admit(j *Job, now time.Time) error {
+	if err := j.check(); err != nil {
+		return err
+	}
+	if p.killers.has(j.killer(), now) {
+		return ErrRemembered
+	}
+	if wait := p.aliases.wait(j.Owner, now); wait > 0 {
+		return &LimitedError{RetryAfter: wait}
+	}
+	if j.Client == "" {
+		return nil
+	}
+	if wait := p.clients.wait(j.Client, now); wait > 0 {
+		return &LimitedError{Client: true, RetryAfter: wait}
+	}
+	return nil
+}
+
+// bytes is how many bytes of pictures a job has.
+func (j *Job) bytes() int64 {
+	n := j.Source.Size
+	if j.Mark != nil {
+		n += j.Mark.Size
+	}
+	return n
+}
+
+func outcomeOf(err error) string {
+	switch {
+	case err == nil:
+		return OutcomeOK
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrRemembered):
+		return OutcomeRefused
+	case errors.Is(err, ErrTimeout):
+		return OutcomeTimeout
+	case errors.Is(err, ErrCrashed), errors.Is(err, ErrAnswer):
+		return OutcomeCrashed
+	case errors.Is(err, ErrOverloaded):
+		return OutcomeOverloaded
+	case errors.Is(err, ErrLimited):
+		return OutcomeLimited
+	case errors.Is(err, ErrInternal), errors.Is(err, ErrSource), errors.Is(err, ErrOff):
+		return OutcomeFailed
+	default: // the cause of the context's end
+		return OutcomeAbandoned
+	}
+}
+
+// run does a job. The worker has ended if the error is neither a refusal nor ErrInternal.
+func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, log *slog.Logger) (answer, []byte, error) {
+	if n := w.unread(); n > 0 {
+		w.end(EndAnswer)
+		return answer{}, nil, fmt.Errorf("%w: %d bytes before the job", ErrAnswer, n)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if context.Cause(ctx) == ErrTimeout { //nolint:errorlint // the cause is this value
+			w.end(EndDeadline)
+			return
+		}
+		w.end(EndAbandoned)
+	})
+	defer stop()
+	// The pictures are sent while the answer may already come: neither side waits for the
+	// other with a full pipe. A send under way ends when the worker has ended.
+	sent := make(chan error, 1)
+	go func() {
+		err := panics.Catch(log, "read a picture for a transform", func() error { return w.send(j) })
+		if panicked := (*panics.Error)(nil); errors.As(err, &panicked) {
+			err = fmt.Errorf("%w: %w", ErrSource, err)
+		}
+		if errors.Is(err, ErrSource) { // the worker waits for the rest, and cannot be told
+			w.end(EndSource)
+		}
+		sent <- err
+	}()
+	a, body, err := readAnswer(w.stdout, j)
+	var lie *answerError
+	switch {
+	case errors.As(err, &lie):
+		w.end(EndAnswer)
+	case err != nil:
+		w.end(EndCrash)
+	}
+	if failed := <-sent; err == nil || errors.Is(failed, ErrSource) {
+		err = failed
+	}
+	if err != nil {
+		return answer{}, nil, w.endError(ctx, err)
+	}
+	return a, body, a.err()
+}
+
+// err returns the error of a job that its worker has answered.
+func (a *answer) err() error {
+	switch a.status {
+	case 0:
+		return nil
+	case statusInternal:
+		return ErrInternal
+	default:
+		return &RefusedError{Why: Refusal(a.status)}
+	}
+}
+
+// endError ends the worker after err, and says why it ends.
+func (w *worker) endError(ctx context.Context, err error) error {
+	switch w.end(EndCrash) {
+	case EndDeadline:
+		return ErrTimeout
+	case EndAbandoned:
+		return context.Cause(ctx)
+	case EndAnswer:
+		return fmt.Errorf("%w: %w", ErrAnswer, err)
+	case EndSource:
+		return err
+	case EndClose:
+		return fmt.Errorf("%w: the server is shutting down", ErrOff)
+	default:
+		return ErrCrashed
+	}
+}
+
+// send writes the frame of a job and its pictures.
+func (w *worker) send(j *Job) error {
+	if _, err := w.stdin.Write(appendRequest(make([]byte, 0, requestLen), j)); err != nil {
+		return err
+	}
+	if err := w.sendBlob(&j.Source); err != nil || j.Mark == nil {
+		return err
+	}
+	return w.sendBlob(j.Mark)
+}
+
+func (w *worker) sendBlob(b *Blob) error {
+	r := &blobReader{r: io.LimitReader(b.Reader, b.Size)}
+	n, err := io.Copy(w.stdin, r)
+	switch {
+	case r.err != nil:
+		return fmt.Errorf("%w: %w", ErrSource, r.err)
+	case err == nil && n < b.Size:
+		return fmt.Errorf("%w: it ended after %d of %d bytes", ErrSource, n, b.Size)
+	default:
+		return err
+	}
+}
+
+// blobReader tells errors of reading from those of writing.
+type blobReader struct {
+	r   io.Reader
+	err error
+}
+
+func (r *blobReader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}

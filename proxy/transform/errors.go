@@ -1,0 +1,83 @@
+package transform
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors of Do. The worker's own refusal is a *RefusedError.
+var (
+	ErrOverloaded = errors.New("all transform workers are busy and the queue is full")
+	ErrLimited    = errors.New("the worker time of this alias or client is used up") // as a *LimitedError
+	ErrTimeout    = errors.New("the transform worker was killed at its deadline")
+	ErrCrashed    = errors.New("the transform worker died")
+	ErrAnswer     = errors.New("the transform worker gave an answer that cannot be true")
+	ErrInternal   = errors.New("the transform worker reported an error of its own")
+	ErrRemembered = errors.New("this picture killed a transform worker a short time ago and is not tried now")
+	ErrSource     = errors.New("the source of the transform cannot be read")
+	ErrOff        = errors.New("transforms are off") // no worker can be started, or the pool is closed
+)
+
+// Killed reports whether err means that a picture killed its worker, now or a short time ago.
+func Killed(err error) bool {
+	return errors.Is(err, ErrTimeout) || errors.Is(err, ErrCrashed) || errors.Is(err, ErrAnswer) ||
+		errors.Is(err, ErrRemembered)
+}
+
+// ErrRefused is the error that every *RefusedError is.
+var ErrRefused = errors.New("the transform worker refused the picture")
+
+// Refusal is why a picture cannot be transformed. Its numbers are those of the worker's answers.
+type Refusal uint32
+
+// The refusals.
+const (
+	TooLarge Refusal = iota + 1
+	Broken
+	Unsupported
+	CropOutside
+	ResultTooLarge
+)
+
+// RefusedError is the refusal of a picture.
+type RefusedError struct {
+	Why  Refusal
+	Mark bool // the watermark is refused, before a worker saw it
+}
+
+func (e *RefusedError) Error() string {
+	if e.Mark {
+		return "the watermark: " + (&RefusedError{Why: e.Why}).Error()
+	}
+	switch e.Why {
+	case TooLarge:
+		return "the picture is too large to be transformed"
+	case Broken:
+		return "the picture is broken or truncated"
+	case CropOutside:
+		return "the crop lies outside of the picture"
+	case ResultTooLarge:
+		return "the result is too large"
+	default:
+		return "the type of the picture is not supported"
+	}
+}
+
+// Is makes a RefusedError an ErrRefused.
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// LimitedError is ErrLimited with the time after which a job may be tried again.
+type LimitedError struct {
+	Client     bool // the client's time is used up, else the alias's
+	RetryAfter time.Duration
+}
+
+func (e *LimitedError) Error() string {
+	if e.Client {
+		return "the worker time of this client is used up"
+	}
+	return "the worker time of this alias is used up"
+}
+
+// Is makes a LimitedError an ErrLimited.
+func (e *LimitedError) Is(target error) bool { return target == ErrLimited }

@@ -1,0 +1,55 @@
+package transform
+
+import (
+	"errors"
+	"math"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// supported is nil where workers can be confined.
+var supported error
+
+// processAttr puts a worker into a process group of its own, and lets it die with the thread
+// that started it (forker).
+func processAttr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// startProcess starts a process with its three descriptors only. Those that this process was
+// started with may lack the flag that closes them.
+func startProcess(cmd *exec.Cmd) error {
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11; workers need more
+	return cmd.Start()
+}
+
+// limit bounds a process before it gets its first picture. The worker sets the other limits.
+func limit(pid int, memory int64) error {
+	space := unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}
+	return errors.Join(
+		unix.Prlimit(pid, unix.RLIMIT_AS, &space, nil),
+		unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil))
+}
+
+// waitUnreaped waits until a child has died, and leaves it a zombie.
+func waitUnreaped(pid int) {
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+}
+
+// killGroup kills a process that has not been waited for, and all of its group.
+func killGroup(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) }
+
+// unread returns how many bytes wait in a pipe.
+func (w *worker) unread() (n int) {
+	raw, err := w.stdout.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
+}

@@ -1,0 +1,18 @@
+//go:build !linux
+
+package transform
+
+import (
+	"errors"
+	"os/exec"
+	"syscall"
+)
+
+var supported = errors.New("transform workers need Linux: nothing confines them on this system")
+
+func processAttr() *syscall.SysProcAttr { return nil }
+func startProcess(_ *exec.Cmd) error    { return supported }
+func limit(_ int, _ int64) error        { return supported }
+func waitUnreaped(_ int)                {}
+func killGroup(_ int)                   {}
+func (w *worker) unread() int           { return 0 }
