@@ -11,6 +11,15 @@ type Tally struct {
 // Plus returns the sum of two tallies.
 func (t Tally) Plus(o Tally) Tally { return Tally{t.Requests + o.Requests, t.Bytes + o.Bytes} }
 
+// Work counts transformations, the milliseconds in which workers were busy with them, and the
+// bytes by which their results were smaller than their sources.
+type Work struct{ Jobs, Milliseconds, SavedBytes int64 }
+
+// Plus returns the sum of two.
+func (w Work) Plus(o Work) Work {
+	return Work{w.Jobs + o.Jobs, w.Milliseconds + o.Milliseconds, w.SavedBytes + o.SavedBytes}
+}
+
 // Usage counts the requests and bytes that an alias has cost at S3, and those that
 // the cache saved.
 type Usage struct {
@@ -21,6 +30,8 @@ type Usage struct {
 	// These counts were saved by answers from the cache, by requests that joined a
 	// running fetch, and by a 304 from S3, which saves the bytes but not the request.
 	Hit, Collapsed, NotModified Tally
+	// Transforms are those that were not in the cache.
+	Transforms Work
 }
 
 // Plus returns the sum of two usages, with the earlier Since.
@@ -30,6 +41,7 @@ func (u Usage) Plus(o Usage) Usage {
 	}
 	u.Spent, u.Hit = u.Spent.Plus(o.Spent), u.Hit.Plus(o.Hit)
 	u.Collapsed, u.NotModified = u.Collapsed.Plus(o.Collapsed), u.NotModified.Plus(o.NotModified)
+	u.Transforms = u.Transforms.Plus(o.Transforms)
 	return u
 }
 

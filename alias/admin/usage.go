@@ -40,19 +40,27 @@ func (h usage) mount(t *routes) {
 
 // usageJSON is the usage of an alias as the API shows it.
 type usageJSON struct {
-	Alias alias.Name `json:"alias" description:"The name of the alias."`
-	Since *string    `json:"since" description:"When the first request was counted; null before."`
-	Spent countJSON  `json:"spent" description:"Requests to S3 and bytes from S3."`
-	Saved savedJSON  `json:"saved" description:"Requests and bytes that S3 was spared."`
+	Alias      alias.Name `json:"alias" description:"The name of the alias."`
+	Since      *string    `json:"since" description:"When the first request was counted; null before."`
+	Spent      countJSON  `json:"spent" description:"Requests to S3 and bytes from S3."`
+	Saved      savedJSON  `json:"saved" description:"Requests and bytes that S3 was spared."`
+	Transforms workJSON   `json:"transforms" description:"Transformations that were not in the cache."`
 	// Series is nil unless the request has by.
 	Series []usagePointJSON `json:"series,omitzero" description:"With by: every hour or day, the oldest first; empty if none has usage."`
 }
 
 // usagePointJSON is the usage in one hour or day.
 type usagePointJSON struct {
-	At    string    `json:"at" description:"The start of the hour or day."`
-	Spent countJSON `json:"spent" description:"Requests to S3 and bytes from S3."`
-	Saved savedJSON `json:"saved" description:"Requests and bytes that S3 was spared."`
+	At         string    `json:"at" description:"The start of the hour or day."`
+	Spent      countJSON `json:"spent" description:"Requests to S3 and bytes from S3."`
+	Saved      savedJSON `json:"saved" description:"Requests and bytes that S3 was spared."`
+	Transforms workJSON  `json:"transforms" description:"Transformations that were not in the cache."`
+}
+
+type workJSON struct {
+	Jobs       int64 `json:"jobs" description:"The number of transformations, those that failed included."`
+	WorkerMS   int64 `json:"worker_ms" description:"Milliseconds in which workers were busy with them."`
+	SavedBytes int64 `json:"saved_bytes" description:"Bytes by which their results were smaller than their sources, once for each transformation."`
 }
 
 type savedJSON struct {
@@ -75,10 +83,13 @@ func showSaved(u alias.Usage) savedJSON {
 	return savedJSON{countJSON(u.Hit), countJSON(u.Collapsed), countJSON(u.NotModified)}
 }
 
+func showWork(w alias.Work) workJSON { return workJSON{w.Jobs, w.Milliseconds, w.SavedBytes} }
+
 // showUsage fills the gaps of a series, so that it can be plotted as it is. A series
 // without usage is empty.
 func showUsage(name alias.Name, h alias.UsageHistory, q alias.UsageQuery) usageJSON {
-	out := usageJSON{Alias: name, Since: timestampOrNull(h.Since), Spent: countJSON(h.Spent), Saved: showSaved(h.Usage)}
+	out := usageJSON{Alias: name, Since: timestampOrNull(h.Since), Spent: countJSON(h.Spent), Saved: showSaved(h.Usage),
+		Transforms: showWork(h.Transforms)}
 	if q.By == "" {
 		return out
 	}
@@ -88,7 +99,8 @@ func showUsage(name alias.Name, h alias.UsageHistory, q alias.UsageQuery) usageJ
 	}
 	for _, at := range q.Times() {
 		u := h.Periods[at]
-		point := usagePointJSON{At: at.Format(time.RFC3339), Spent: countJSON(u.Spent), Saved: showSaved(u)}
+		point := usagePointJSON{At: at.Format(time.RFC3339), Spent: countJSON(u.Spent), Saved: showSaved(u),
+			Transforms: showWork(u.Transforms)}
 		out.Series = append(out.Series, point)
 	}
 	return out

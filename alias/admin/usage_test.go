@@ -34,7 +34,7 @@ func TestUsage(t *testing.T) {
 	a.register("shop")
 	const nothing = `{"requests":0,"bytes":0}`
 	want := `{"alias":"shop","since":null,"spent":` + nothing + `,"saved":{"hit":` + nothing + `,"collapsed":` + nothing +
-		`,"not_modified":` + nothing + `}}` + "\n"
+		`,"not_modified":` + nothing + `},"transforms":{"jobs":0,"worker_ms":0,"saved_bytes":0}}` + "\n"
 	if r := a.do("GET", "/api/v1/aliases/shop/usage", "").want(200, ""); r.body != want {
 		t.Errorf("got %s, want %s", r.body, want)
 	}
@@ -45,9 +45,10 @@ func TestUsage(t *testing.T) {
 		Since: time.Date(2026, 2, 3, 4, 5, 6, 7000, time.UTC),
 		Spent: alias.Tally{Requests: 1, Bytes: 2}, Hit: alias.Tally{Requests: 3, Bytes: 1 << 53},
 		Collapsed: alias.Tally{Requests: 5, Bytes: 6}, NotModified: alias.Tally{Bytes: 8},
+		Transforms: alias.Work{Jobs: 9, Milliseconds: 10, SavedBytes: 11},
 	}
 	want = `{"alias":"shop","since":"2026-02-03T04:05:06.000007Z","spent":{"requests":1,"bytes":2},"saved":{"hit":{"requests":3,"bytes":9007199254740992},` +
-		`"collapsed":{"requests":5,"bytes":6},"not_modified":{"requests":0,"bytes":8}}}` + "\n"
+		`"collapsed":{"requests":5,"bytes":6},"not_modified":{"requests":0,"bytes":8}},"transforms":{"jobs":9,"worker_ms":10,"saved_bytes":11}}` + "\n"
 	if r := a.do("GET", "/api/v1/aliases/shop/usage", "").want(200, ""); r.body != want {
 		t.Errorf("got %s, want %s", r.body, want)
 	}

@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
+	"time"
 
 	"ixmage/alias/client"
 )
@@ -44,6 +46,10 @@ func (s *session) usage(by string, rows ...client.Value) {
 		col("ALIAS", "alias"), {"SINCE", at("since")}, col("TO S3", "spent", "requests"), {"FROM S3", size("spent", "bytes")},
 		col("HITS", "saved", "hit", "requests"), {"SAVED", size("saved", "hit", "bytes")}, {"HIT RATIO", hitRatio},
 	}
+	transformed := func(r client.Value) bool { return r.Get("transforms", "jobs").Int() > 0 }
+	if slices.ContainsFunc(rows, transformed) {
+		columns = append(columns, col("TRANSFORMS", "transforms", "jobs"), column{"WORKER TIME", workerTime})
+	}
 	for _, r := range rows {
 		if len(r.Get("series").List()) > 0 {
 			columns = append(columns, column{"REQUESTS BY " + map[string]string{"hour": "HOUR", "day": "DAY"}[by], trend})
@@ -55,6 +61,11 @@ func (s *session) usage(by string, rows ...client.Value) {
 
 func size(path ...string) func(client.Value) string {
 	return func(v client.Value) string { return byteSize(v.Get(path...)) }
+}
+
+// workerTime is for how long workers were busy.
+func workerTime(v client.Value) string {
+	return (time.Duration(v.Get("transforms", "worker_ms").Int()) * time.Millisecond).String()
 }
 
 // hitRatio is the share of requests that the cache answered.

@@ -10,21 +10,26 @@ import (
 	"ixmage/alias"
 )
 
-// usageCounts are the columns of counts, in the order of tallies.
+// usageCounts are the columns of counts, in the order of numbers.
 var usageCounts = []string{
 	"spent_requests", "spent_bytes", "hit_requests", "hit_bytes",
 	"collapsed_requests", "collapsed_bytes", "not_modified_requests", "not_modified_bytes",
+	"transform_jobs", "transform_ms", "transform_saved_bytes",
 }
 
-func tallies(u *alias.Usage) []*alias.Tally {
-	return []*alias.Tally{&u.Spent, &u.Hit, &u.Collapsed, &u.NotModified}
+func numbers(u *alias.Usage) []*int64 {
+	list := make([]*int64, 0, len(usageCounts))
+	for _, c := range []*alias.Tally{&u.Spent, &u.Hit, &u.Collapsed, &u.NotModified} {
+		list = append(list, &c.Requests, &c.Bytes)
+	}
+	return append(list, &u.Transforms.Jobs, &u.Transforms.Milliseconds, &u.Transforms.SavedBytes)
 }
 
 // counts returns the values of usageCounts.
 func counts(u *alias.Usage) []any {
 	args := make([]any, 0, len(usageCounts))
-	for _, c := range tallies(u) {
-		args = append(args, c.Requests, c.Bytes)
+	for _, n := range numbers(u) {
+		args = append(args, *n)
 	}
 	return args
 }
@@ -136,8 +141,8 @@ func scanUsage(r row) (usageRow, error) {
 	var u usageRow
 	var at int64
 	dest := append(make([]any, 0, 2+len(usageCounts)), &u.aliasID, &at)
-	for _, c := range tallies(&u.counts) {
-		dest = append(dest, &c.Requests, &c.Bytes)
+	for _, n := range numbers(&u.counts) {
+		dest = append(dest, n)
 	}
 	if err := r.Scan(dest...); err != nil {
 		return u, fmt.Errorf("read the usage of an alias: %w", err)

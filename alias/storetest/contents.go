@@ -31,6 +31,7 @@ func Fill(t testing.TB, s alias.Store, keys alias.Sealer, random *rand.Rand) {
 		for _, id := range f.aliases {
 			batch.Deltas = append(batch.Deltas, alias.UsageDelta{AliasID: id, Usage: alias.Usage{
 				Since: f.time(), Spent: f.tally(), Hit: f.tally(), Collapsed: f.tally(), NotModified: f.tally(),
+				Transforms: f.work(),
 			}})
 		}
 		if err := s.AddUsage(t.Context(), batch); err != nil {
@@ -77,6 +78,11 @@ func (f *filler) time() time.Time {
 
 func (f *filler) tally() alias.Tally {
 	return alias.Tally{Requests: f.random.Int64N(1 << 50), Bytes: f.random.Int64N(1 << 50)}
+}
+
+func (f *filler) work() alias.Work {
+	n := func() int64 { return f.random.Int64N(1 << 50) }
+	return alias.Work{Jobs: n(), Milliseconds: n(), SavedBytes: n()}
 }
 
 func (f *filler) sealed(id, version int64) []byte {

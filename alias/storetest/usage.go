@@ -19,6 +19,7 @@ func usageDelta(aliasID, n int64) alias.UsageDelta {
 		Since: at,
 		Spent: alias.Tally{Requests: n, Bytes: 2 * n}, Hit: alias.Tally{Requests: 3 * n, Bytes: 4 * n},
 		Collapsed: alias.Tally{Requests: 5 * n, Bytes: 6 * n}, NotModified: alias.Tally{Requests: 7 * n, Bytes: 8 * n},
+		Transforms: alias.Work{Jobs: 9 * n, Milliseconds: 10 * n, SavedBytes: 11 * n},
 	}}
 }
 

@@ -38,6 +38,19 @@ type Account struct {
 	since atomic.Int64 // microseconds since 1970, of the first count; 0 before it
 	spent tally
 	saved [NotModified + 1]tally
+	work  work
+}
+
+// work is an alias.Work with atomic counters.
+type work struct{ jobs, ms, saved atomic.Int64 }
+
+func (w *work) load() alias.Work {
+	return alias.Work{Jobs: w.jobs.Load(), Milliseconds: w.ms.Load(), SavedBytes: w.saved.Load()}
+}
+
+// take returns all counters and sets them to zero, as tally.take does.
+func (w *work) take() alias.Work {
+	return alias.Work{Jobs: w.jobs.Swap(0), Milliseconds: w.ms.Swap(0), SavedBytes: w.saved.Swap(0)}
 }
 
 // tally is an alias.Tally with atomic counters.
@@ -78,6 +91,20 @@ func (a *Account) Saved(by By, requests, bytes int64) {
 	a.saved[by].add(requests, bytes)
 }
 
+// Worked counts transformations, the time for which workers were busy with them, rounded up to
+// milliseconds, and the bytes by which their results are smaller than their sources. It ignores
+// times and bytes that are negative.
+func (a *Account) Worked(jobs int64, busy time.Duration, saved int64) {
+	a.begin()
+	a.work.jobs.Add(jobs)
+	if ms := int64((busy + time.Millisecond - 1) / time.Millisecond); ms > 0 {
+		a.work.ms.Add(ms)
+	}
+	if saved > 0 {
+		a.work.saved.Add(saved)
+	}
+}
+
 // begin records the time of the first count.
 func (a *Account) begin() {
 	if a.since.Load() == 0 {
@@ -97,6 +124,7 @@ func (a *Account) load() alias.Usage {
 	return alias.Usage{
 		Since: a.started(), Spent: a.spent.load(),
 		Hit: a.saved[Hit].load(), Collapsed: a.saved[Collapsed].load(), NotModified: a.saved[NotModified].load(),
+		Transforms: a.work.load(),
 	}
 }
 
@@ -104,6 +132,7 @@ func (a *Account) take() alias.Usage {
 	return alias.Usage{
 		Spent: a.spent.take(),
 		Hit:   a.saved[Hit].take(), Collapsed: a.saved[Collapsed].take(), NotModified: a.saved[NotModified].take(),
-		Since: a.started(), // read after the counters, because a count sets it first
+		Transforms: a.work.take(),
+		Since:      a.started(), // read after the counters, because a count sets it first
 	}
 }

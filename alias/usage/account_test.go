@@ -85,3 +85,29 @@ func BenchmarkOfSaved(b *testing.B) {
 		}
 	})
 }
+
+// TestWorked: times are rounded up, and a result that is larger than its source saves nothing.
+func TestWorked(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		busy  time.Duration
+		saved int64
+		want  alias.Work
+	}{
+		{"exact", 2 * time.Millisecond, 10, alias.Work{Jobs: 1, Milliseconds: 2, SavedBytes: 10}},
+		{"a part of a millisecond", 2*time.Millisecond + 1, 10, alias.Work{Jobs: 1, Milliseconds: 3, SavedBytes: 10}},
+		{"it never ran", 0, 0, alias.Work{Jobs: 1}},
+		{"a larger result", time.Millisecond, -1, alias.Work{Jobs: 1, Milliseconds: 1}},
+		{"negative", -time.Hour, 0, alias.Work{Jobs: 1}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			l := newAccounts(newMemory())
+			l.Of(1).Worked(1, row.busy, row.saved)
+			if u, err := total(t, l, 1); err != nil || u.Transforms != row.want {
+				t.Errorf("got %+v, %v, want %+v", u.Transforms, err, row.want)
+			}
+		})
+	}
+}

@@ -115,6 +115,7 @@ func count(a *usage.Account, n int64) {
 	a.Saved(usage.Hit, 3*n, 4*n)
 	a.Saved(usage.Collapsed, 5*n, 6*n)
 	a.Saved(usage.NotModified, 0, 8*n)
+	a.Worked(n, time.Duration(n)*9*time.Millisecond, 10*n)
 }
 
 // counted returns the usage that count counts.
@@ -122,6 +123,7 @@ func counted(n int64) alias.Usage {
 	return alias.Usage{
 		Spent: alias.Tally{Requests: n, Bytes: 2 * n}, Hit: alias.Tally{Requests: 3 * n, Bytes: 4 * n},
 		Collapsed: alias.Tally{Requests: 5 * n, Bytes: 6 * n}, NotModified: alias.Tally{Bytes: 8 * n},
+		Transforms: alias.Work{Jobs: n, Milliseconds: 9 * n, SavedBytes: 10 * n},
 	}
 }
 
