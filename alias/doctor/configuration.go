@@ -13,6 +13,7 @@ func (e *examination) configuration() {
 	e.wideCredentials()
 	e.flags()
 	e.store()
+	e.transforms()
 	if path := e.cfg.KeysetBesideData; path != "" {
 		remedy := "keep the key elsewhere: --master-key file:PATH or aws-kms://ARN, by ixmage rekey"
 		if e.cfg.Fleet != nil { // ixmage rekey cannot change a registry in PostgreSQL

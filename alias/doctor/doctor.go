@@ -69,6 +69,8 @@ type Config struct {
 	// KeysetBesideData is the path of an unencrypted key set in the data folder; empty for none.
 	KeysetBesideData string
 	Fleet            Fleet // nil: the registry is in SQLite
+	// Workers describes the processes that transform pictures; with nil they are not examined.
+	Workers func() Workers
 
 	Now func() time.Time // nil: time.Now
 }

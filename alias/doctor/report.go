@@ -41,6 +41,7 @@ const (
 	AllowPrivate      FindingName = "allow-private-endpoints"
 	MasterKey         FindingName = "master-key"
 	Store             FindingName = "store"
+	Transforms        FindingName = "transforms"
 )
 
 // Names are all of them, in the order of a report. The caller owns the result.
@@ -48,7 +49,7 @@ func Names() []FindingName {
 	return []FindingName{
 		OwnCredentials, LongTermKey, RightsMissing, RightsTooBroad, Boundary, Endpoint, Clock, Bucket, Role, Account,
 		ExternalID, SessionPolicy, DefaultCredential, AssumeRoles, AllowDefault, AllowWideScope, AllowPrivate, MasterKey,
-		Store,
+		Store, Transforms,
 	}
 }
 
