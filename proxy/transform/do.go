@@ -15,7 +15,7 @@ import (
 // The readers of the job are not used after Do has returned.
 func (p *Pool) Do(ctx context.Context, j Job) (*Result, error) {
 	begin := time.Now()
-	report := Report{Owner: j.Owner}
+	report := Report{Owner: j.Owner, Output: j.Task.Output}
 	result, err := p.do(ctx, &j, &report)
 	report.Outcome, report.Total = outcomeOf(err), time.Since(begin)
 	p.cfg.Recorder.TransformJob(report)
@@ -55,6 +55,7 @@ func (p *Pool) do(ctx context.Context, j *Job, report *Report) (*Result, error) 
 		reason = EndMemory
 	}
 	p.release(w, reason, wall)
+	report.Wall = wall
 	report.BytesIn, report.BytesOut = j.bytes(), int64(len(body))
 	report.Decode, report.Encode = min(a.decode, wall), min(a.encode, wall)
 	if err != nil {

@@ -49,14 +49,15 @@ type Stats struct {
 // spare to it; from then on the worker works for this owner only, until it ends. If all places
 // are taken, the idle worker that was used longest ago ends for the spare.
 type Pool struct {
-	cfg     Config
-	forker  *forker
-	killers *killers
-	aliases *budget[int64]
-	clients *budget[string]
-	version string // set by Start
-	queued  atomic.Int64
-	ends    sync.WaitGroup // of processes, and of goroutines that start them
+	cfg      Config
+	forker   *forker
+	killers  *killers
+	aliases  *budget[int64]
+	clients  *budget[string]
+	version  string // set by Start, and landlock too
+	landlock uint32
+	queued   atomic.Int64
+	ends     sync.WaitGroup // of processes, and of goroutines that start them
 
 	mu       sync.Mutex // guards what follows, and the pool's fields of workers
 	closed   bool
@@ -97,7 +98,7 @@ func Start(ctx context.Context, cfg Config) (*Pool, error) {
 		p.Close()
 		return nil, err
 	}
-	p.version = w.ready.version
+	p.version, p.landlock = w.ready.version, w.ready.landlock
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spares = append(p.spares, w)
@@ -135,6 +136,15 @@ func (p *Pool) Busy() bool { return p.queued.Load() >= int64(p.cfg.Workers) }
 
 // Version returns the version of libvips in the workers.
 func (p *Pool) Version() string { return p.version }
+
+// Landlock returns the version of Landlock that holds the workers.
+func (p *Pool) Landlock() int { return int(p.landlock) }
+
+// KilledBy reports whether a picture of an owner killed its worker a short time ago, so that it is
+// not tried now. mark is the Blob.ID of the watermark, "" without one.
+func (p *Pool) KilledBy(owner int64, source, mark string) bool {
+	return p.killers.has(killer{owner, source, mark}, time.Now())
+}
 
 // Err returns why no worker can be started at the moment, or nil. Workers that have been
 // started before go on.

@@ -16,8 +16,10 @@ type Recorder interface {
 // Report is what is counted of one job. Durations and sizes that a job did not come to are 0.
 type Report struct {
 	Owner                        int64
+	Output                       Format // that was asked for
 	Outcome                      string // one of Outcomes
 	Queue, Decode, Encode, Total time.Duration
+	Wall                         time.Duration // in which a worker was busy
 	BytesIn, BytesOut            int64
 }
 
