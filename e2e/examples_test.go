@@ -198,6 +198,7 @@ func (e *examples) prepareFiles(t *testing.T, g *gateway.Server) {
 		}
 	}
 	writeFile(t, filepath.Join(e.folder, "key.json"), string(key), 0o600)
+	writeFile(t, filepath.Join(e.folder, "signing.key"), "abcd2345:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n", 0o600)
 	writeFile(t, filepath.Join(e.folder, "aliases.yaml"), `aliases:
 - {name: pages, bucket: acme-media, prefix: pages/, region: eu-west-1, credential: {key_file: key.json}}
 - {name: icons, bucket: acme-media, prefix: icons/, region: eu-west-1, credential: shop}

@@ -47,6 +47,11 @@ func pathOf(text string) string {
 	if !strings.HasPrefix(text, "/") {
 		text = "/" + text
 	}
+	return asSent(text)
+}
+
+// asSent percent-encodes what a request line cannot have.
+func asSent(text string) string {
 	var b strings.Builder
 	for _, c := range []byte(text) {
 		if c <= ' ' || c > '~' || strings.IndexByte("\"<>`{}", c) >= 0 {

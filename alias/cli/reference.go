@@ -109,6 +109,7 @@ var variables = []struct{ name, text string }{
 	{EnvURL, "URL of the admin listener."},
 	{envToken, "The token itself."},
 	{envTokenFile, "File with the token."},
+	{envSigningKey, "A signing key, for ixmage sign."},
 	{"IXMAGE_ADMIN_LISTEN, IXMAGE_ADMIN_TLS_CERT, IXMAGE_DATA", "As for ixmage serve: they tell where a server on " +
 		"this machine listens and where its data folder is, in which the token is."},
 	{"NO_COLOR, TERM", "With NO_COLOR set, or TERM=dumb, the output has no colours."},

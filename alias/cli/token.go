@@ -64,7 +64,7 @@ func (c *tokenAddCmd) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		body["expires_at"] = end
+		body["expires_at"] = end.Format(time.RFC3339)
 	}
 	resp, err := s.do(client.Request{Method: http.MethodPost, Path: client.Path("tokens"), Body: body})
 	if err != nil {
@@ -94,16 +94,16 @@ func (c *tokenAddCmd) revoke(s *session, err error) error {
 	return fmt.Errorf("%w; the token %s was revoked again", err, c.Name)
 }
 
-// expiry is a time, or one that far from now.
-func expiry(text string, now time.Time) (string, error) {
+// expiry is a time, or one that far from now, in UTC.
+func expiry(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil {
-		return now.Add(d).UTC().Format(time.RFC3339), nil
+		return now.Add(d).UTC(), nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return "", usagef("--expires: %q is neither a time like 2027-01-31T00:00:00Z nor a duration like 720h", text)
+		return time.Time{}, usagef("--expires: %q is neither a time like 2027-01-31T00:00:00Z nor a duration like 720h", text)
 	}
-	return t.UTC().Format(time.RFC3339), nil
+	return t.UTC(), nil
 }
 
 type tokenRmCmd struct {
