@@ -52,6 +52,19 @@ worker: $(if $(filter debian,$(VIPS)),,$(VIPS_DIR)) ## Build bin/ixmage-worker, 
 bin/ixmage-worker: $(WORKER_SOURCES)
 	@$(MAKE) --no-print-directory worker
 
+# For the tests: what a taken-over worker would try, what libvips could still load, and
+# the worker with sanitizers, which cannot run in the sandbox.
+WORKER_TESTS = proxy/transform/worker/workertest/testdata
+bin/ixmage-worker-probe: $(WORKER_SOURCES) $(WORKER_TESTS)/probe.c
+	@$$(go env CC) -std=gnu11 -O1 -Wall $(WORKER_TESTS)/probe.c -o $@
+
+bin/ixmage-worker-loaders: bin/ixmage-worker $(WORKER_TESTS)/loaders.c
+	@$$(go env CC) $(WORKER_CFLAGS) $(WORKER_TESTS)/loaders.c proxy/transform/worker/picture.c -o $@ $(WORKER_LIBS)
+
+bin/ixmage-worker-asan: bin/ixmage-worker $(WORKER_TESTS)/unconfined.c
+	@$$(go env CC) $(filter-out -D_FORTIFY_SOURCE=2,$(WORKER_CFLAGS)) -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+		$(filter-out %/sandbox.c,$(filter %.c,$(WORKER_SOURCES))) $(WORKER_TESTS)/unconfined.c -o $@ $(WORKER_LIBS)
+
 # npm pack is only the download: the sum decides.
 $(VIPS_DIR):
 	@rm -rf bin/vips.tmp && mkdir -p bin/vips.tmp && cd bin/vips.tmp && \
@@ -63,13 +76,14 @@ $(VIPS_DIR):
 
 # The tests do without the worker where it cannot be built.
 try-worker:
-	@$(MAKE) --no-print-directory bin/ixmage-worker || echo '!!!!! ABSENT: ixmage-worker. What needs it is skipped !!!!!'
+	@$(MAKE) --no-print-directory bin/ixmage-worker bin/ixmage-worker-probe bin/ixmage-worker-loaders bin/ixmage-worker-asan || \
+		echo '!!!!! ABSENT: ixmage-worker. What needs it is skipped !!!!!'
 
 demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir: your own)
 	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
 	@exec bin/demo
 
-test: bin/versitygw try-minio ## Run all tests; the race detector is used where a C compiler works
+test: bin/versitygw try-minio try-worker ## Run all tests; the race detector is used where a C compiler works
 	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws curl ip chromium zsh fish mandoc node npm php python3 postgres pgbouncer haproxy
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
@@ -87,7 +101,7 @@ test-packages:
 # and servers. The PROGRAM is built both ways: concurrentTests in
 # e2e/race_test.go run the one with the race detector, the others the one that
 # ships. make test-long has all of them run the one with the race detector.
-test-program: bin/versitygw try-minio
+test-program: bin/versitygw try-minio try-worker
 	@IXMAGE_RACE=$(if $(RACE),,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
 	@$(MAKE) --no-print-directory test-console
 
@@ -96,7 +110,7 @@ test-console: bin/versitygw
 	@$(MAKE) --no-print-directory bin/axe.min.js || echo '!!!!! ABSENT: axe-core. What needs it is skipped !!!!!'
 	@CGO_ENABLED=0 go -C e2e/console test -shuffle=on -timeout 20m .
 
-test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet
+test-long: bin/versitygw try-minio try-worker ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet, 10,000 broken pictures
 	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
 	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk|TestRealFleet)$$' ./alias/provision
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet
@@ -104,6 +118,7 @@ test-long: bin/versitygw try-minio ## Run what takes long: all crashes of provis
 	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
 	IXMAGE_MANY=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestFleetMany$$' ./e2e
 	IXMAGE_CHAOS=$(CHAOS) IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
+	IXMAGE_MUTATIONS=all go test -timeout 40m -run '^TestMutated$$' ./proxy/transform/worker/workertest
 	IXMAGE_KILLS=all IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
 
 # Journals and reports are in aws-test/, out of git and of make clean: a journal is how

@@ -7,7 +7,10 @@
 
 #include "worker.h"
 
-enum { SOURCE_SIDE = 16384 }; /* pixels */
+enum {
+	SOURCE_SIDE = 16384, /* pixels */
+	SCANS = 16,          /* of a JPEG with max_pixels; a smaller one may have more. Encoders write 10 or so */
+};
 
 struct rect {
 	int x, y, w, h;
@@ -125,8 +128,20 @@ static int has_all_frames(enum type type)
 	return type == WEBP || type == GIF;
 }
 
+/* A decoder passes over the whole picture in each scan. Coded pixels never look like
+ * a marker; a thumbnail in the metadata has a scan or two of its own. */
+static uint64_t scans(const uint8_t *bytes, size_t len)
+{
+	const uint8_t *end = bytes + len;
+	uint64_t n = 0;
+
+	for (const uint8_t *at = bytes; (at = memchr(at, 0xff, end - at)) && ++at < end;)
+		n += *at == 0xda;
+	return n;
+}
+
 /* Reads what the response tells of the source, and refuses what is too large. */
-static enum status measure(struct job *job, VipsImage *header)
+static enum status measure(struct job *job, const void *bytes, VipsImage *header)
 {
 	static const struct {
 		int turns, mirror;
@@ -144,9 +159,11 @@ static enum status measure(struct job *job, VipsImage *header)
 	job->turns = upright[source->orientation].turns;
 	job->mirror = upright[source->orientation].mirror;
 	job->frames = r->flags & KEEP_FRAMES && has_all_frames(r->output) ? source->source_frames : 1;
+	uint64_t pixels = (uint64_t)source->source_width * source->source_height * job->frames;
 	if (source->source_width > SOURCE_SIDE || source->source_height > SOURCE_SIDE ||
-		(uint32_t)job->frames > r->max_frames ||
-		(uint64_t)source->source_width * source->source_height * job->frames > r->max_pixels)
+		(uint32_t)job->frames > r->max_frames || pixels > r->max_pixels)
+		return TOO_LARGE;
+	if (r->source_type == JPEG && scans(bytes, r->source_len) * pixels > (uint64_t)SCANS * r->max_pixels)
 		return TOO_LARGE;
 	return OK;
 }
@@ -256,7 +273,7 @@ static enum status plan(struct job *job, const void *bytes, VipsImage **stored)
 
 	if (!(*stored = load(r->source_type, bytes, r->source_len, 1, 1)))
 		return load_error();
-	if ((status = measure(job, *stored)) || (status = plan_crop(job, &crop)) ||
+	if ((status = measure(job, bytes, *stored)) || (status = plan_crop(job, &crop)) ||
 		(status = r->rotate & 1 ? plan_size(job, crop.h, crop.w) : plan_size(job, crop.w, crop.h)))
 		return status;
 	job->shrink = r->rotate & 1 ? plan_shrink(job, crop.h, crop.w) : plan_shrink(job, crop.w, crop.h);

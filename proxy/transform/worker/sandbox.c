@@ -188,7 +188,11 @@ static void seccomp(void)
 
 void sandbox(struct ready *ready)
 {
+	const uint32_t kill = SECCOMP_RET_KILL_PROCESS;
 	pid_t parent = getppid();
+
+	/* Asked first: once files may not grow, stderr may be unable to take an error. */
+	must(!syscall(__NR_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &kill), "seccomp");
 
 	/* The kernel sends it when the THREAD that started the worker ends. If that
 	 * was before this call, the end of stdin ends the worker. */

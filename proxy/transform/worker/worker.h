@@ -53,7 +53,9 @@ struct response {
 	uint32_t width, height, frames;       /* of the result */
 	uint32_t source_width, source_height; /* as stored, one frame */
 	uint32_t orientation, source_frames, alpha;
-	uint32_t decode_us, encode_us, cpu_us, rss_kb, reserved;
+	uint32_t decode_us, encode_us, cpu_us;
+	uint32_t rss_kb; /* that the worker holds after the job */
+	uint32_t reserved;
 };
 
 _Static_assert(sizeof(struct ready) == 48, "ready");
