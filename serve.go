@@ -39,6 +39,7 @@ import (
 	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/origin"
+	"ixmage/proxy/transform"
 )
 
 func (s *serveCmd) run(k *kong.Context) int {
@@ -219,7 +220,9 @@ func (s *serveCmd) openRegistry(
 			"see --master-key", "keyset", path)
 	}
 	registry, err := store.open(ctx, alias.Options{
-		Sealer: keys, Policy: alias.Policy{AllowPrivateEndpoints: s.AllowPrivateEndpoints},
+		Sealer: keys, Policy: alias.Policy{
+			AllowPrivateEndpoints: s.AllowPrivateEndpoints, CheckTemplate: transform.CheckTemplate,
+		},
 	})
 	if err != nil {
 		return nil, nil, store.explainKeyset(err)

@@ -66,12 +66,13 @@ func (a *Alias) NewestKey() (SigningKey, bool) {
 	return a.SigningKeys[len(a.SigningKeys)-1], true
 }
 
-// AddSigningKey makes a signing key for an alias, the newest from then on. It raises the revision
-// of the alias. Running operations do not block it. It returns ErrNotFound if there is no such
+// AddSigningKey makes a signing key for an alias, the newest from then on, and an entry of the
+// audit. It raises the revision of the alias. Running operations do not block it. It returns ErrNotFound if there is no such
 // alias, and ErrTooManyKeys if it has MaxSigningKeys.
-func (r *Registry) AddSigningKey(ctx context.Context, name Name) (SigningKey, error) {
+func (r *Registry) AddSigningKey(ctx context.Context, name Name, actor string) (SigningKey, error) {
 	var key SigningKey
-	err := r.changeKeys(ctx, name, func(a *Alias) error {
+	entry := &AuditEntry{Actor: actor, Action: "create-signing-key", Alias: name, Outcome: "ok"}
+	err := r.changeKeys(ctx, entry, func(a *Alias) error {
 		if len(a.SigningKeys) >= MaxSigningKeys {
 			return fmt.Errorf("%w: it has %d, the most; delete one that no URL in use is signed with",
 				ErrTooManyKeys, len(a.SigningKeys))
@@ -79,6 +80,7 @@ func (r *Registry) AddSigningKey(ctx context.Context, name Name) (SigningKey, er
 		var err error
 		key, err = r.newSigningKey(a)
 		a.SigningKeys = append(slices.Clip(a.SigningKeys), key)
+		entry.Detail = "the signing key " + key.KID
 		return err
 	})
 	return key, err
@@ -98,11 +100,13 @@ func (r *Registry) newSigningKey(a *Alias) (SigningKey, error) {
 	return key, nil
 }
 
-// DeleteSigningKey deletes a signing key: URLs that it has signed are refused from then on. It
-// raises the revision of the alias. Running operations do not block it. It returns ErrNotFound if
+// DeleteSigningKey deletes a signing key, and adds an entry to the audit: URLs that it has signed
+// are refused from then on. It raises the revision of the alias. Running operations do not block it. It returns ErrNotFound if
 // there is no such alias or key.
-func (r *Registry) DeleteSigningKey(ctx context.Context, name Name, kid string) error {
-	return r.changeKeys(ctx, name, func(a *Alias) error {
+func (r *Registry) DeleteSigningKey(ctx context.Context, name Name, kid, actor string) error {
+	return r.changeKeys(ctx, &AuditEntry{
+		Actor: actor, Action: "delete-signing-key", Alias: name, Outcome: "ok", Detail: "the signing key " + kid,
+	}, func(a *Alias) error {
 		i := slices.IndexFunc(a.SigningKeys, func(k SigningKey) bool { return k.KID == kid })
 		if i < 0 {
 			return fmt.Errorf("its signing key: %w", ErrNotFound)
@@ -112,8 +116,10 @@ func (r *Registry) DeleteSigningKey(ctx context.Context, name Name, kid string) 
 	})
 }
 
-// changeKeys runs change on a copy of an alias whose list of keys it must not write to.
-func (r *Registry) changeKeys(ctx context.Context, name Name, change func(*Alias) error) error {
+// changeKeys runs change on a copy of the alias of an entry of the audit, which it adds. change must
+// not write to the list of keys.
+func (r *Registry) changeKeys(ctx context.Context, entry *AuditEntry, change func(*Alias) error) error {
+	name := entry.Alias
 	return r.write(ctx, []Name{name}, func(tx Tx) ([]Change, error) {
 		cur, err := tx.Alias(name)
 		if err != nil {
@@ -130,6 +136,10 @@ func (r *Registry) changeKeys(ctx context.Context, name Name, change func(*Alias
 		next.Revision, next.UpdatedAt = cur.Revision+1, now()
 		if err := tx.UpdateAlias(&next); err != nil {
 			return nil, aliasError(name, err)
+		}
+		entry.At = next.UpdatedAt
+		if err := tx.AddAudit(entry); err != nil {
+			return nil, err
 		}
 		return []Change{{CredentialPut: c}, {AliasPut: &next}}, nil // memory may lack it
 	})

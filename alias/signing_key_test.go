@@ -24,7 +24,7 @@ func keysOf(t *testing.T, r *alias.Registry, name string) []alias.SigningKey {
 
 func addKey(t *testing.T, r *alias.Registry, name alias.Name) alias.SigningKey {
 	t.Helper()
-	key, err := r.AddSigningKey(t.Context(), name)
+	key, err := r.AddSigningKey(t.Context(), name, "tester")
 	if err != nil {
 		t.Fatalf("AddSigningKey(%s): %v", name, err)
 	}
@@ -71,7 +71,7 @@ func TestSigningKeys(t *testing.T) {
 		t.Errorf("after an edit: %+v", got)
 	}
 
-	if err := f.DeleteSigningKey(t.Context(), "shop", first.KID); err != nil {
+	if err := f.DeleteSigningKey(t.Context(), "shop", first.KID, "tester"); err != nil {
 		t.Fatal(err)
 	}
 	if got := keysOf(t, f.Registry, "shop"); len(got) != 1 || got[0].Secret != second.Secret || len(before) != 1 || before[0].KID != first.KID {
@@ -79,9 +79,9 @@ func TestSigningKeys(t *testing.T) {
 	}
 	f.wantAsStored(t, "shop")
 	for what, err := range map[string]error{
-		"key that is gone": f.DeleteSigningKey(t.Context(), "shop", first.KID),
-		"unknown alias":    f.DeleteSigningKey(t.Context(), "none", second.KID),
-		"add, unknown":     errOf(f.AddSigningKey(t.Context(), "none")),
+		"key that is gone": f.DeleteSigningKey(t.Context(), "shop", first.KID, "tester"),
+		"unknown alias":    f.DeleteSigningKey(t.Context(), "none", second.KID, "tester"),
+		"add, unknown":     errOf(f.AddSigningKey(t.Context(), "none", "tester")),
 	} {
 		if !errors.Is(err, alias.ErrNotFound) {
 			t.Errorf("%s: got %v", what, err)
@@ -99,12 +99,12 @@ func TestMostSigningKeys(t *testing.T) {
 	for range alias.MaxSigningKeys {
 		addKey(t, f.Registry, "shop")
 	}
-	_, err := f.AddSigningKey(t.Context(), "shop")
+	_, err := f.AddSigningKey(t.Context(), "shop", "tester")
 	if !errors.Is(err, alias.ErrTooManyKeys) || !strings.Contains(err.Error(), "it has 16, the most; delete one") {
 		t.Errorf("got %v", err)
 	}
 	oldest := keysOf(t, f.Registry, "shop")[0]
-	if err := f.DeleteSigningKey(t.Context(), "shop", oldest.KID); err != nil {
+	if err := f.DeleteSigningKey(t.Context(), "shop", oldest.KID, "tester"); err != nil {
 		t.Fatal(err)
 	}
 	addKey(t, f.Registry, "shop")
@@ -123,11 +123,11 @@ func TestSigningKeysAreNotShared(t *testing.T) {
 		held := keysOf(t, f.Registry, "shop")
 		want := slices.Clone(held)
 		addKey(t, f.Registry, "shop")
-		if err := f.DeleteSigningKey(t.Context(), "shop", held[0].KID); err != nil {
+		if err := f.DeleteSigningKey(t.Context(), "shop", held[0].KID, "tester"); err != nil {
 			t.Fatal(err)
 		}
 		addKey(t, f.Registry, "shop")
-		if err := f.DeleteSigningKey(t.Context(), "shop", held[1].KID); err != nil {
+		if err := f.DeleteSigningKey(t.Context(), "shop", held[1].KID, "tester"); err != nil {
 			t.Fatal(err)
 		}
 		for i, k := range held {
@@ -263,7 +263,7 @@ func TestSigningKeysOfAnotherNode(t *testing.T) {
 		t.Errorf("the cache was emptied: epoch %d", a.Epoch)
 	}
 	third := addKey(t, other, "shop")
-	if err := one.DeleteSigningKey(ctx, "shop", key.KID); err != nil {
+	if err := one.DeleteSigningKey(ctx, "shop", key.KID, "tester"); err != nil {
 		t.Fatal(err)
 	}
 	if a = sync(); len(a.SigningKeys) != 1 || a.SigningKeys[0].Secret != third.Secret {

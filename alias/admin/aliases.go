@@ -244,30 +244,34 @@ func aliasReply(a *alias.Alias) reply[aliasJSON] {
 
 // aliasJSON is an alias as the API shows it.
 type aliasJSON struct {
-	Name                 alias.Name   `json:"name" description:"The first segment of the URL: 1 to 63 of a-z, 0-9 and hyphen. It never changes."`
-	Bucket               string       `json:"bucket" description:"The bucket in S3."`
-	BucketOwner          string       `json:"bucket_owner" description:"The 12-digit account id of the owner; S3 then refuses a bucket of another account. Empty: not checked."`
-	Prefix               string       `json:"prefix" description:"The text in front of every key: at most 512 bytes without a leading slash, an empty, . or .. segment, *, ?, $, a backslash or a control character. One slash at the end is added."`
-	Region               string       `json:"region" description:"The AWS region of the bucket. Required for AWS; with an endpoint it is the AWS region that the endpoint names, else us-east-1."`
-	Endpoint             string       `json:"endpoint" description:"The URL of an S3-compatible server, https://host[:port] without a path and without the bucket; empty: AWS."`
-	PathStyle            bool         `json:"path_style" description:"Address the bucket as host/bucket/key instead of bucket.host/key."`
-	Credential           alias.Name   `json:"credential" description:"The name of the credential that signs the requests."`
-	Canary               string       `json:"canary" description:"The path of an object that must be readable; it decides what AccessDenied means. Empty: none."`
-	Enabled              bool         `json:"enabled" description:"false is 404 for every key."`
-	TTL                  string       `json:"ttl" description:"How long an object is fresh if it states no lifetime."`
-	NegativeTTL          string       `json:"negative_ttl" description:"How long a negative entry, a remembered 404 of S3, is used."`
-	StaleWhileRevalidate string       `json:"stale_while_revalidate" description:"How long a stale object is served while it is revalidated."`
-	StaleIfError         string       `json:"stale_if_error" description:"How long a stale object is served while S3 fails."`
-	CacheControl         string       `json:"cache_control" description:"The exact Cache-Control of the answers, instead of that of the object; empty: that of the object. It does not change how long ixmage keeps the object."`
-	CORSOrigins          []string     `json:"cors_origins" description:"The web pages whose scripts may read the pictures: origins like https://shop.example.com, 32 at most, or * alone for all."`
-	CORSHeaders          []string     `json:"cors_headers" description:"The request headers that these pages may send: names, 32 at most, or * alone for all but Authorization."`
-	Fallback             fallbackJSON `json:"fallback" description:"The path of a picture that is served instead of an error, with the status of the error; an object with missing and broken has one for each class of error. Empty: none."`
-	CacheMin             string       `json:"cache_min" description:"The part of --cache-memory that the pictures of other aliases cannot evict, like 64MiB; empty: none."`
-	CacheMax             string       `json:"cache_max" description:"The most memory that the pictures of this alias may take, like 1GiB; empty: no limit."`
-	State                alias.State  `json:"state" description:"Whether the alias may be served: only an active one is."`
-	Revision             int64        `json:"revision" description:"It counts the changes of the alias; its ETag."`
-	CreatedAt            string       `json:"created_at" description:"When it was registered."`
-	UpdatedAt            string       `json:"updated_at" description:"When it was changed last."`
+	Name                 alias.Name        `json:"name" description:"The first segment of the URL: 1 to 63 of a-z, 0-9 and hyphen. It never changes."`
+	Bucket               string            `json:"bucket" description:"The bucket in S3."`
+	BucketOwner          string            `json:"bucket_owner" description:"The 12-digit account id of the owner; S3 then refuses a bucket of another account. Empty: not checked."`
+	Prefix               string            `json:"prefix" description:"The text in front of every key: at most 512 bytes without a leading slash, an empty, . or .. segment, *, ?, $, a backslash or a control character. One slash at the end is added."`
+	Region               string            `json:"region" description:"The AWS region of the bucket. Required for AWS; with an endpoint it is the AWS region that the endpoint names, else us-east-1."`
+	Endpoint             string            `json:"endpoint" description:"The URL of an S3-compatible server, https://host[:port] without a path and without the bucket; empty: AWS."`
+	PathStyle            bool              `json:"path_style" description:"Address the bucket as host/bucket/key instead of bucket.host/key."`
+	Credential           alias.Name        `json:"credential" description:"The name of the credential that signs the requests."`
+	Canary               string            `json:"canary" description:"The path of an object that must be readable; it decides what AccessDenied means. Empty: none."`
+	Enabled              bool              `json:"enabled" description:"false is 404 for every key."`
+	TTL                  string            `json:"ttl" description:"How long an object is fresh if it states no lifetime."`
+	NegativeTTL          string            `json:"negative_ttl" description:"How long a negative entry, a remembered 404 of S3, is used."`
+	StaleWhileRevalidate string            `json:"stale_while_revalidate" description:"How long a stale object is served while it is revalidated."`
+	StaleIfError         string            `json:"stale_if_error" description:"How long a stale object is served while S3 fails."`
+	CacheControl         string            `json:"cache_control" description:"The exact Cache-Control of the answers, instead of that of the object; empty: that of the object. It does not change how long ixmage keeps the object."`
+	CORSOrigins          []string          `json:"cors_origins" description:"The web pages whose scripts may read the pictures: origins like https://shop.example.com, 32 at most, or * alone for all."`
+	CORSHeaders          []string          `json:"cors_headers" description:"The request headers that these pages may send: names, 32 at most, or * alone for all but Authorization."`
+	Fallback             fallbackJSON      `json:"fallback" description:"The path of a picture that is served instead of an error, with the status of the error; an object with missing and broken has one for each class of error. Empty: none."`
+	CacheMin             string            `json:"cache_min" description:"The part of --cache-memory that the pictures of other aliases cannot evict, like 64MiB; empty: none."`
+	CacheMax             string            `json:"cache_max" description:"The most memory that the pictures of this alias may take, like 1GiB; empty: no limit."`
+	Transforms           alias.Transforms  `json:"transforms" description:"Which requests may ask for a transformed picture: off: none, a query changes nothing; templates: without a signature a template, and a width that is rounded up to widths; signed: only those with a signature; open: all."`
+	Access               alias.Access      `json:"access" description:"Which requests are answered: open: all; signed: only those with a signature, for originals too."`
+	Widths               []int             `json:"widths" description:"The widths in pixels that the width of a request without a signature is rounded up to, ascending: 32 at most, each from 1 to 8192. Without any, no such request may have a width."`
+	Templates            map[string]string `json:"templates" description:"Queries by name, like w=240&h=240&fit=cover, for URLs with t=NAME: 100 at most, with names like that of an alias, of 512 bytes each."`
+	State                alias.State       `json:"state" description:"Whether the alias may be served: only an active one is."`
+	Revision             int64             `json:"revision" description:"It counts the changes of the alias; its ETag."`
+	CreatedAt            string            `json:"created_at" description:"When it was registered."`
+	UpdatedAt            string            `json:"updated_at" description:"When it was changed last."`
 }
 
 func showAlias(a *alias.Alias) aliasJSON {
@@ -280,6 +284,7 @@ func showAlias(a *alias.Alias) aliasJSON {
 		CacheControl: a.CacheControl, CORSOrigins: append([]string{}, a.CORSOrigins...),
 		CORSHeaders: append([]string{}, a.CORSHeaders...), Fallback: fallbackJSON(a.Fallback),
 		CacheMin: sizeOrNone(a.CacheMin), CacheMax: sizeOrNone(a.CacheMax),
+		Transforms: a.Transforms, Access: a.Access, Widths: append([]int{}, a.Widths...), Templates: templatesOf(a),
 		State: a.State, Revision: a.Revision,
 		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt),
 	}
@@ -340,7 +345,7 @@ const (
 )
 
 func (in *aliasInput) members(null onNull) []field {
-	return []field{
+	return slices.Concat([]field{
 		member[string]{"bucket", asString, func(a *alias.Alias) *string { return &a.Bucket }}.of(in, nullIsWrong),
 		member[string]{"bucket_owner", asString, func(a *alias.Alias) *string { return &a.BucketOwner }}.of(in, null),
 		member[string]{"prefix", asString, func(a *alias.Alias) *string { return &a.Prefix }}.of(in, null),
@@ -361,11 +366,12 @@ func (in *aliasInput) members(null onNull) []field {
 		in.fallbackField(),
 		member[alias.Size]{"cache_min", asSize, func(a *alias.Alias) *alias.Size { return &a.CacheMin }}.of(in, null),
 		member[alias.Size]{"cache_max", asSize, func(a *alias.Alias) *alias.Size { return &a.CacheMax }}.of(in, null),
+	}, in.transformFields(null), []field{
 		{name: "state", readOnly: keptByServer},
 		{name: "revision", readOnly: keptByServer},
 		{name: "created_at", readOnly: keptByServer},
 		{name: "updated_at", readOnly: keptByServer},
-	}
+	})
 }
 
 // member is a field of an alias: its name in JSON, its parser and its place.

@@ -19,7 +19,8 @@ func TestAliasCreateAllFields(t *testing.T) {
 		"region":"eu-west-1","endpoint":"","path_style":true,"credential":`+keyPair+`,"canary":"a&b.jpg","enabled":false,
 		"ttl":"90m","negative_ttl":"1s","stale_while_revalidate":"0s","stale_if_error":"1h0.5s",
 		"cache_control":"Public,MAX-AGE=060","cors_origins":["https://Shop.example.com:443"],"cors_headers":["X-Viewer","range"],"fallback":"none.svg",
-		"cache_min":"1024KiB","cache_max":3221225472}`).want(201, "")
+		"cache_min":"1024KiB","cache_max":3221225472,"transforms":"signed","access":"signed","widths":[1,8192],
+		"templates":{"thumb":"w=240&h=240","card":{"w":400,"dpr":1.5,"wm":"a b+c&.png,o50"}}}`).want(201, "")
 	var got aliasJSON
 	r.decode(&got)
 	for name, at := range map[string]string{"created_at": got.CreatedAt, "updated_at": got.UpdatedAt} {
@@ -32,7 +33,8 @@ func TestAliasCreateAllFields(t *testing.T) {
 		`"endpoint":"","path_style":true,"credential":"shop","canary":"a&b.jpg","enabled":false,"ttl":"1h30m0s","negative_ttl":"1s",` +
 		`"stale_while_revalidate":"0s","stale_if_error":"1h0m0.5s",` +
 		`"cache_control":"public, max-age=60","cors_origins":["https://shop.example.com"],"cors_headers":["X-Viewer","range"],"fallback":"none.svg",` +
-		`"cache_min":"1MiB","cache_max":"3GiB","state":"active","revision":1,` +
+		`"cache_min":"1MiB","cache_max":"3GiB","transforms":"signed","access":"signed","widths":[1,8192],` +
+		`"templates":{"card":"w=400&dpr=1.5&wm=a%20b%2Bc%26.png%2Co50","thumb":"w=240&h=240"},"state":"active","revision":1,` +
 		`"created_at":"` + got.CreatedAt + `","updated_at":"` + got.UpdatedAt + "\"}\n"
 	if r.body != want {
 		t.Errorf("alias:\n got %s\nwant %s", r.body, want)
@@ -64,6 +66,8 @@ func TestAliasCreateDefaults(t *testing.T) {
 		Name: "pub", Bucket: "open-data", Region: "eu-west-1", Credential: "pub", Enabled: true,
 		TTL: "1h0m0s", NegativeTTL: "5s", StaleWhileRevalidate: "1m0s", StaleIfError: "24h0m0s", State: "active", Revision: 1,
 		CORSOrigins: []string{}, CORSHeaders: []string{},
+		Transforms: "templates", Access: "open", Widths: []int{20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840},
+		Templates: map[string]string{},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("alias:\n got %+v\nwant %+v", got, want)
@@ -472,6 +476,7 @@ func TestPatchUnderStricterPolicy(t *testing.T) {
 			return err
 		}
 		return tx.InsertAlias(&alias.Alias{
+			Transforms: alias.TransformsOff, Access: alias.AccessOpen,
 			ID: 1, Name: "old", CredentialID: 1, Enabled: true, State: alias.StateActive, Epoch: 1, Revision: 1,
 			Location: alias.Location{Bucket: "media", Region: "us-east-1", Endpoint: "http://10.0.0.1:9000"},
 		})

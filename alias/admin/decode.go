@@ -349,12 +349,14 @@ func orNull(r reader) reader {
 // presetOf returns a value as the API shows it; nil for one that it does not show.
 func presetOf(v any) any {
 	switch v := v.(type) {
-	case string, bool, int, int64, alias.Name, alias.PolicyMode:
+	case string, bool, int, int64, alias.Name, alias.PolicyMode, alias.Transforms, alias.Access:
 		return v
 	case time.Duration:
 		return v.String()
 	case alias.Size:
 		return sizeOrNone(v)
+	case []int:
+		return append([]int{}, v...)
 	case []string:
 		return append([]string{}, v...)
 	case map[string]string:

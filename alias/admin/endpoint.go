@@ -347,7 +347,7 @@ func (e endpoint[In, Out]) describe(name string, err error) error {
 var shownErrors = []error{
 	alias.ErrExists, alias.ErrBusy, alias.ErrProvisioned, alias.ErrNotProvisioned, alias.ErrForbidden,
 	alias.ErrNoBoundary, alias.ErrNoKeyPair, alias.ErrOtherUser, alias.ErrIAM, alias.ErrNotFound,
-	alias.ErrNotRole, alias.ErrSTS,
+	alias.ErrNotRole, alias.ErrSTS, alias.ErrTooManyKeys,
 }
 
 // inUse names the aliases, and the roles, that use the credential, up to a limit.

@@ -129,6 +129,7 @@ func (a *api) addProvisioned(name alias.Name) {
 	a.put(func(tx alias.Tx) error {
 		return errors.Join(tx.InsertCredential(c), tx.InsertAlias(&alias.Alias{
 			ID: 78, Name: "user-of-it", CredentialID: c.ID, Credential: c.Name, State: alias.StateFailed, Revision: 1,
+			Transforms: alias.TransformsOff, Access: alias.AccessOpen,
 		}))
 	})
 }

@@ -495,7 +495,7 @@ func operationID(c description) string {
 			continue
 		}
 		s, _, _ = strings.Cut(s, ".")
-		words = append(words, s)
+		words = append(words, strings.ReplaceAll(s, "-", "_"))
 	}
 	last := words[len(words)-1]
 	name := camel(words)
@@ -522,7 +522,9 @@ func operationID(c description) string {
 func camel(words []string) string {
 	var b strings.Builder
 	for _, w := range words {
-		b.WriteString(capital(w))
+		for part := range strings.SplitSeq(w, "_") {
+			b.WriteString(capital(part))
+		}
 	}
 	return b.String()
 }

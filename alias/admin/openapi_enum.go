@@ -11,6 +11,10 @@ import (
 // enums has the values of the types that are enumerations.
 var enums = map[reflect.Type][]any{
 	reflect.TypeFor[alias.State](): {alias.StateActive, alias.StateProvisioning, alias.StateFailed},
+	reflect.TypeFor[alias.Transforms](): {
+		alias.TransformsOff, alias.TransformsTemplates, alias.TransformsSigned, alias.TransformsOpen,
+	},
+	reflect.TypeFor[alias.Access](): {alias.AccessOpen, alias.AccessSigned},
 	reflect.TypeFor[alias.Kind](): {
 		alias.KindStatic, alias.KindProvisioned, alias.KindRole, alias.KindDefault, alias.KindAnonymous,
 	},

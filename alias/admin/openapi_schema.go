@@ -100,6 +100,15 @@ func typeSchema(p jsonschema.InterceptSchemaParams) (stop bool, err error) {
 	case t == reflect.TypeFor[fallbackJSON]() && !p.Processed:
 		p.Schema.OneOf = []jsonschema.SchemaOrBool{jsonschema.String.ToSchemaOrBool(), refSchema("FallbackPair")}
 		return true, nil
+	case t == reflect.TypeFor[templateEdit]() && !p.Processed:
+		value := jsonschema.Schema{OneOf: []jsonschema.SchemaOrBool{
+			jsonschema.String.ToSchemaOrBool(), jsonschema.Number.ToSchemaOrBool(),
+		}}
+		options := (&jsonschema.Schema{}).WithType(jsonschema.Object.Type()).WithAdditionalProperties(value.ToSchemaOrBool())
+		p.Schema.OneOf = []jsonschema.SchemaOrBool{
+			jsonschema.String.ToSchemaOrBool(), options.ToSchemaOrBool(), jsonschema.Null.ToSchemaOrBool(),
+		}
+		return true, nil
 	case writesJSON(t) && t != reflect.TypeFor[json.RawMessage]() && t != reflect.TypeFor[time.Time]():
 		return true, fmt.Errorf("%v writes its own JSON: give it a case in typeSchema (openapi_schema.go)", t)
 	case !p.Processed:

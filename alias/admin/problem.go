@@ -66,6 +66,8 @@ var kinds = []kind{
 	{errTimeout, http.StatusRequestTimeout, "timeout", "The request took too long to arrive",
 		"the whole request must arrive in " + readTimeout.String()},
 	{alias.ErrExists, http.StatusConflict, "exists", "The name is taken", ""},
+	{errNoSigningKey, http.StatusConflict, "no-signing-key", "The alias has no signing key", ""},
+	{alias.ErrTooManyKeys, http.StatusConflict, "too-many-signing-keys", "The alias has too many signing keys", ""},
 	{alias.ErrInUse, http.StatusConflict, "in-use", "It is in use", ""},
 	{alias.ErrNotStatic, http.StatusConflict, "not-static", "The credential is not a static key pair", ""},
 	{alias.ErrNotRole, http.StatusConflict, "not-role", "The credential is not a role", ""},

@@ -26,6 +26,8 @@ var answers = map[string]struct {
 	"alias.ErrNotFound":       {alias.ErrNotFound, 404, "not-found"},
 	"alias.ErrExists":         {alias.ErrExists, 409, "exists"},
 	"alias.ErrStale":          {alias.ErrStale, 412, "precondition-failed"},
+	"alias.ErrTooManyKeys":    {alias.ErrTooManyKeys, 409, "too-many-signing-keys"},
+	"errNoSigningKey":         {errNoSigningKey, 409, "no-signing-key"},
 	"alias.ErrInUse":          {alias.ErrInUse, 409, "in-use"},
 	"alias.ErrNotStatic":      {alias.ErrNotStatic, 409, "not-static"},
 	"alias.ErrUnavailable":    {alias.ErrUnavailable, 503, "unavailable"},

@@ -44,6 +44,8 @@ type Config struct {
 	Provisioner Provisioner
 	// Sessions makes the temporary keys of roles. With nil no such credential is accepted.
 	Sessions Sessions
+	// KeyUses knows when signing keys were used. With nil the API does not show it.
+	KeyUses KeyUses
 	// Purger and Explainer implement the calls on the cache. With nil they answer 501.
 	Purger    Purger
 	Explainer Explainer
@@ -105,6 +107,7 @@ func New(cfg Config) *Server {
 		tokens{cfg.Tokens}.mount(s.routes)
 	}
 	aliases{cfg.Registry, cfg.Sessions}.mount(s.routes)
+	signingKeys{cfg.Registry, cfg.KeyUses}.mount(s.routes)
 	credentials{ops, cfg.Sessions}.mount(s.routes)
 	provisions{ops}.mount(s.routes)
 	ops.mount(s.routes)
