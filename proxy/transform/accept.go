@@ -56,18 +56,13 @@ func isRefused(parameters []byte) bool {
 
 // isPositive reports whether a value is a qvalue above 0 (RFC 9110, section 12.4.2).
 func isPositive(value []byte) bool {
-	if len(value) == 0 || len(value) > len("0.000") || len(value) > 1 && value[1] != '.' {
+	whole, fraction, _ := bytes.Cut(value, []byte{'.'})
+	zeros := len(bytes.Trim(fraction, "0")) == 0
+	switch {
+	case len(fraction) > 3 || len(bytes.Trim(fraction, "0123456789")) > 0:
 		return false
+	case string(whole) == "0":
+		return !zeros
 	}
-	positive := false
-	for i, c := range value {
-		if i == 1 {
-			continue
-		}
-		if c < '0' || c > '9' || i == 0 && c > '1' || value[0] == '1' && i > 0 && c != '0' {
-			return false
-		}
-		positive = positive || c != '0'
-	}
-	return positive
+	return string(whole) == "1" && zeros
 }

@@ -159,8 +159,9 @@ func (f Format) quality() uint64 {
 		return 80
 	case AVIF:
 		return 50
+	default:
+		return 0
 	}
-	return 0
 }
 
 // animates reports whether a format can have several frames.

@@ -36,9 +36,11 @@ const (
 	optMark
 	options // the number of options
 
-	optTemplate  = options     // t, which is no setting but a name of settings
-	optSignature = options + 1 // exp, kid and sig belong to the signature
+	optSignature // exp, kid and sig belong to the signature
 )
+
+// optTemplate is t, which is no setting but a name of settings.
+const optTemplate = options
 
 // set is a set of options, one bit for each.
 type set uint32

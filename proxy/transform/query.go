@@ -61,15 +61,15 @@ func Parse(query []byte) (o Options, info Query, err error) {
 			return Options{}, Query{}, twice(i.option)
 		}
 		info.given |= 1 << i.option
-		if !o.read(&info, i, raw) {
+		if !read(&o, &info, i, raw) {
 			return Options{}, Query{}, badValue(i.option)
 		}
 	}
 	return o, info, nil
 }
 
-// read reads the value of a known option. It reports whether the value is good.
-func (o *Options) read(info *Query, i spelling, raw []byte) bool {
+// read reads the value of a known option into o or info. It reports whether the value is good.
+func read(o *Options, info *Query, i spelling, raw []byte) bool {
 	value, ok := decode(raw)
 	switch {
 	case !ok:

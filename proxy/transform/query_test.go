@@ -172,11 +172,11 @@ func TestParseRefuses(t *testing.T) {
 func TestParseTwice(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]string{
-		"w=4&w=4":            "w is given twice; wid is the same option; width is the same option",
-		"width=4&h=5&wid=4":  "w is given twice; wid is the same option; width is the same option",
-		"flip=h&flop=1":      "flip is given twice; flop is the same option",
-		"t=a&template=a":     "t is given twice; template is the same option",
-		"bg=fff&q=1&bgc=fff": "bg is given twice; bgc is the same option",
+		"w=4&w=4":            "w is given twice; it is the same option as wid and width",
+		"width=4&h=5&wid=4":  "w is given twice; it is the same option as wid and width",
+		"flip=h&flop=1":      "flip is given twice; it is the same option as flop",
+		"t=a&template=a":     "t is given twice; it is the same option as template",
+		"bg=fff&q=1&bgc=fff": "bg is given twice; it is the same option as bgc",
 		"anim=1&anim=1":      "anim is given twice",
 	} {
 		if _, _, err := Parse([]byte(query)); err == nil || err.Error() != want {
@@ -269,7 +269,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func TestParseAllocates(t *testing.T) {
+func TestParseAllocates(t *testing.T) { //nolint:paralleltest // AllocsPerRun refuses to run beside others
 	for query, most := range map[string]float64{"w=400&f=webp": 0, "v=1&w=400&h=300&fit=cover&gravity=0.5,0.25&bg=teal&q=70": 1, "t=thumb": 1, "wm=logo.png": 1} {
 		b := []byte(query)
 		var o Options
@@ -282,6 +282,10 @@ func TestParseAllocates(t *testing.T) {
 	b := make([]byte, 0, 256)
 	if n := testing.AllocsPerRun(100, func() { b = o.Append(b[:0], WebP) }); n > 0 {
 		t.Errorf("canonical form: %v allocations", n)
+	}
+	header := []byte("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8")
+	if n := testing.AllocsPerRun(100, func() { ParseAccept(header) }); n > 0 {
+		t.Errorf("Accept: %v allocations", n)
 	}
 }
 

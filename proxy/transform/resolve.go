@@ -108,7 +108,7 @@ func (o Options) upright(src Header) (w, h float64) {
 // strip that is given is the wish that no other metadata be sent; beside w and h strip=all is the default,
 // and no wish. The size in src is best the upright one.
 func (o Options) MayKeep(f Format, src Header) bool {
-	if src.Frames > 1 && !(f.animates() && o.animated(src)) {
+	if src.Frames > 1 && (!f.animates() || !o.animated(src)) {
 		return false
 	}
 	o = o.canonical(f)

@@ -31,28 +31,26 @@ func sniffJPEG(b []byte) Header {
 	h := Header{Type: JPEG, Frames: 1}
 	for b = b[2:]; len(b) >= 4 && b[0] == 0xff; {
 		marker := b[1]
+		size := 2 + int(binary.BigEndian.Uint16(b[2:]))
 		switch {
 		case marker == 0xff: // fill byte
-			b = b[1:]
-			continue
+			size = 1
 		case marker == 0x01 || marker >= 0xd0 && marker <= 0xd7: // without a segment
-			b = b[2:]
-			continue
-		case marker == 0xda || marker == 0xd9: // the scan, the end
-			return h
-		}
-		size := 2 + int(binary.BigEndian.Uint16(b[2:]))
-		isFrame := marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc
-		if isFrame && len(b) >= 9 {
+			size = 2
+		case isFrameHeader(marker) && len(b) >= 9:
 			h.Height, h.Width = int(binary.BigEndian.Uint16(b[5:])), int(binary.BigEndian.Uint16(b[7:]))
 			return h
-		}
-		if size < 4 || size > len(b) {
+		case marker == 0xda || marker == 0xd9 || size < 4: // the scan, the end, no segment
 			return h
 		}
-		b = b[size:]
+		b = skip(b, size)
 	}
 	return h
+}
+
+// isFrameHeader reports whether a marker is SOF0 to SOF15, among which DHT, JPG and DAC have their places.
+func isFrameHeader(marker byte) bool {
+	return marker&0xf0 == 0xc0 && marker != 0xc4 && marker != 0xc8 && marker != 0xcc
 }
 
 // sniffPNG reads IHDR, and looks for a transparent colour in the chunks before the pixels.
@@ -83,29 +81,38 @@ func sniffGIF(b []byte) Header {
 	}
 	h.Width, h.Height = int(binary.LittleEndian.Uint16(b[6:])), int(binary.LittleEndian.Uint16(b[8:]))
 	loops := false
-	rest := skip(b, 13+colourTable(b[10]))
-	for len(rest) > 0 {
-		switch {
-		case rest[0] == 0x3b: // the end
-			return h
-		case rest[0] == 0x2c && len(rest) >= 10:
+	for b = skip(b, 13+colourTable(b[10])); len(b) >= 10; {
+		switch b[0] {
+		case 0x2c:
 			h.Frames++
-			rest = skipBlocks(skip(rest, 11+colourTable(rest[9])))
-		case rest[0] == 0x21 && len(rest) >= 4:
-			h.Alpha = h.Alpha || rest[1] == 0xf9 && rest[3]&1 == 1
-			loops = loops || rest[1] == 0xff && (bytes.HasPrefix(rest[3:], []byte("NETSCAPE2.0")) ||
-				bytes.HasPrefix(rest[3:], []byte("ANIMEXTS1.0")))
-			rest = skipBlocks(rest[2:])
+			b = skipBlocks(skip(b, 11+colourTable(b[9])))
+		case 0x21:
+			alpha, loop := gifExtension(b[1], b[3:])
+			h.Alpha, loops = h.Alpha || alpha, loops || loop
+			b = skipBlocks(b[2:])
 		default:
-			rest = nil
+			return h
 		}
 	}
-	if loops {
+	switch {
+	case len(b) > 0 && b[0] == 0x3b: // the end
+	case loops:
 		h.Frames = max(h.Frames, 2)
-	} else if h.Frames < 2 {
+	case h.Frames < 2:
 		h.Frames = 0
 	}
 	return h
+}
+
+// gifExtension reports whether an extension makes a colour transparent, or repeats an animation.
+func gifExtension(label byte, data []byte) (alpha, loop bool) {
+	switch label {
+	case 0xf9:
+		return data[0]&1 == 1, false
+	case 0xff:
+		return false, bytes.HasPrefix(data, []byte("NETSCAPE2.0")) || bytes.HasPrefix(data, []byte("ANIMEXTS1.0"))
+	}
+	return false, false
 }
 
 // colourTable returns the size in bytes of the table that the flags of a GIF announce.

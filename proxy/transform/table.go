@@ -1,6 +1,9 @@
 package transform
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // row describes an option.
 type row struct {
@@ -80,7 +83,7 @@ func nameOf(i option) string {
 
 func badValue(i option) *OptionError {
 	if i == optTemplate {
-		return &OptionError{"t", "t is the name of a template: 1 to 63 of a-z, 0-9 and hyphen, without a hyphen at either end"}
+		return &OptionError{"t", "t is the name of a template: 1 to 63 of a-z, 0-9 and hyphen, and no hyphen at an end"}
 	}
 	return &OptionError{table[i].name, table[i].name + " is " + table[i].form}
 }
@@ -94,8 +97,8 @@ func twice(i option) *OptionError {
 	}
 	slices.Sort(all)
 	detail := nameOf(i) + " is given twice"
-	for _, name := range all {
-		detail += "; " + name + " is the same option"
+	if len(all) > 0 {
+		detail += "; it is the same option as " + strings.Join(all, " and ")
 	}
 	return &OptionError{nameOf(i), detail}
 }

@@ -15,6 +15,8 @@ func (r integer) read(value []byte) (uint64, bool) {
 	return n, ok && r.least <= n && n <= r.most
 }
 
+var percent = integer{1, 100}
+
 func writeInteger(b []byte, n uint64) []byte { return strconv.AppendUint(b, n, 10) }
 
 // digits reads 1 to 6 ASCII digits without a leading zero.
@@ -162,48 +164,40 @@ const (
 	markOpacity = 8
 	markScale   = 16
 	markTile    = 24
-
-	markDefault = uint64(SouthEast) | 100<<markOpacity
 )
 
 // readMark reads what follows the path of a watermark and its comma.
-func readMark(settings []byte) (uint64, bool) {
+func readMark(settings []byte) (packed uint64, ok bool) {
 	const none = 1 << 8
-	gravity, opacity, scale := uint64(none), uint64(none), uint64(none)
+	place, opacity, scale := uint64(none), uint64(none), uint64(none)
 	for more := len(settings) > 0; more; {
 		var word []byte
 		word, settings, more = bytes.Cut(settings, []byte{','})
-		slot := &gravity
+		slot := &place
 		n, ok := places.read(word)
-		if !ok && len(word) > 0 {
-			n, ok = integer{1, 100}.read(word[1:])
-			switch word[0] {
-			case 'o':
-				slot = &opacity
-			case 's':
-				slot = &scale
-			default:
-				return 0, false
-			}
+		switch {
+		case ok:
+		case bytes.HasPrefix(word, []byte{'o'}):
+			slot = &opacity
+			n, ok = percent.read(word[1:])
+		case bytes.HasPrefix(word, []byte{'s'}):
+			slot = &scale
+			n, ok = percent.read(word[1:])
 		}
 		if !ok || *slot != none {
 			return 0, false
 		}
 		*slot = n
 	}
-	packed := markDefault
-	if opacity != none {
-		packed = packed&0xff | opacity<<markOpacity
+	switch place {
+	case none:
+		packed = uint64(SouthEast)
+	case placeTile:
+		packed = uint64(SouthEast) | 1<<markTile
+	default:
+		packed = place
 	}
-	if scale != none {
-		packed |= scale << markScale
-	}
-	if gravity == placeTile {
-		packed |= 1 << markTile
-	} else if gravity != none {
-		packed = packed&^0xff | gravity
-	}
-	return packed, true
+	return packed | min(opacity, 100)<<markOpacity | scale%none<<markScale, true
 }
 
 // writeMark appends the settings that are not the default, with a comma before each.
